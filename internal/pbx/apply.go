@@ -1,0 +1,73 @@
+package pbx
+
+import "time"
+
+// Outcome is how an apply ended.
+type Outcome string
+
+// The two outcomes an audit record can have.
+const (
+	Success Outcome = "success"
+	Failure Outcome = "failure"
+)
+
+// CommandResult is what one command to Asterisk answered. ExitCode is 0 for every answer of a running Asterisk, also for a refusal:
+// it proves nothing.
+type CommandResult struct {
+	ExitCode int // 1: Asterisk cannot be reached; -1: no answer within the time-out, or a broken one
+	Stdout   string
+	Stderr   string
+}
+
+// ReloadResults holds the answers to the two reload commands; nil where a command was not sent.
+type ReloadResults struct {
+	PJSIP    *CommandResult
+	Dialplan *CommandResult
+}
+
+// ApplyLog is the audit record of one attempt to apply. It is written when the attempt starts, as a failure whose ErrorDetails say
+// that it never ended, and completed when it ends: so also an attempt whose process died has one.
+type ApplyLog struct {
+	ID           RunID
+	TriggeredAt  time.Time // UTC, microseconds
+	TriggeredBy  string
+	Outcome      Outcome
+	ErrorDetails string // "" for a success
+	FilesWritten []string
+	Reload       ReloadResults
+}
+
+// Verification says whether the live Asterisk was seen to run what the files say.
+type Verification string
+
+// The three answers of a verification, and the one for an apply that did not come so far.
+const (
+	Confirmed    Verification = "confirmed"    // every object was compared, and is there
+	Contradicted Verification = "contradicted" // Asterisk answered, and runs something else
+	Inconclusive Verification = "inconclusive" // Asterisk gave no answer that can be compared
+	NotVerified  Verification = "not_verified" // the apply ended before there was anything to ask
+)
+
+// Live is what a running Asterisk says it has loaded: the ids of its PJSIP objects, and the steps of our dialplan context.
+type Live struct {
+	Endpoints []string
+	Auths     []string
+	AORs      []string
+	Steps     []Step
+}
+
+// Step is one line of a dialplan context: what happens at one priority of one extension.
+type Step struct {
+	Exten    string
+	Priority int // from 1
+	App      string
+	Args     string // as written between the parentheses
+}
+
+// Health is the state of the parts the portal needs. Asterisk's state is told, but a portal without Asterisk is healthy: it can
+// still manage users.
+type Health struct {
+	Database error  // nil: it answers
+	Asterisk string // "ok", or a sentence that says what is wrong and what to do
+	Version  string // of Asterisk, "" when unknown
+}

@@ -1,0 +1,86 @@
+package pbx
+
+import (
+	"errors"
+	"fmt"
+)
+
+// Kind says what sort of failure an Error is, and so what a caller may do about it. The zero Kind is an internal fault whose
+// text never leaves the process.
+type Kind int
+
+// The kinds of failure. Each entrance to the program turns them into its own language once: HTTP status codes, exit codes.
+const (
+	KindInternal    Kind = iota // a fault of ours: nothing the caller can mend
+	KindInvalid                 // the input breaks a rule; Fields says which
+	KindNotFound                // what was named does not exist
+	KindConflict                // what is asked collides with what is there
+	KindUnavailable             // something we need is away; trying again later may help
+	KindApply                   // an apply ended without success; its audit record tells the story
+)
+
+// Error is a failure meant for the caller. Its message and fields may be shown to anyone who made the request; the wrapped cause
+// may not.
+type Error struct {
+	Kind   Kind
+	Code   string // stable, snake_case, listed in the contract
+	Msg    string // a sentence that says what is wrong and what to do next
+	Fields []FieldError
+	Err    error // the cause, for the log; may be nil
+}
+
+// FieldError says what is wrong with one field of the input, and how to mend it.
+type FieldError struct {
+	Field   string
+	Message string
+}
+
+// Error gives the message with its cause, for logs.
+func (e *Error) Error() string {
+	msg := e.Msg
+	for _, f := range e.Fields {
+		msg += fmt.Sprintf("; %s: %s", f.Field, f.Message)
+	}
+	if e.Err != nil {
+		msg += ": " + e.Err.Error()
+	}
+	return msg
+}
+
+// Unwrap gives the cause.
+func (e *Error) Unwrap() error { return e.Err }
+
+// KindOf gives the kind of the first Error in the chain of err, and KindInternal where there is none.
+func KindOf(err error) Kind {
+	if e, ok := errors.AsType[*Error](err); ok {
+		return e.Kind
+	}
+	return KindInternal
+}
+
+// CodeOf gives the code of the first Error in the chain of err, and "internal" where there is none.
+func CodeOf(err error) string {
+	if e, ok := errors.AsType[*Error](err); ok {
+		return e.Code
+	}
+	return CodeInternal
+}
+
+// The codes of failures, stable names for programs. The contract lists them.
+const (
+	CodeInternal       = "internal"
+	CodeInvalid        = "invalid_input"
+	CodeUserNotFound   = "user_not_found"
+	CodeEmailTaken     = "email_taken"
+	CodePoolExhausted  = "extension_pool_exhausted"
+	CodeRetryExhausted = "allocation_retries_exhausted"
+	CodeDatabaseAway   = "database_unavailable"
+	CodeDatabaseNewer  = "database_newer" // a newer program has changed the database
+	CodeLogNotFound    = "apply_log_not_found"
+	CodeApplyRunning   = "apply_running"
+	CodeRefused        = "apply_refused"      // the rendered files were not what was meant; nothing was touched
+	CodeWriteFailed    = "write_failed"       // the files could not be written; the old ones are in place
+	CodeReloadFailed   = "reload_failed"      // the new files are in place, Asterisk did not take them
+	CodeContradicted   = "asterisk_disagrees" // Asterisk reloaded, but runs something else than the files say
+	CodeAuditFailed    = "audit_failed"       // the apply was carried out, its record could not be completed
+)

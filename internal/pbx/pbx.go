@@ -1,0 +1,69 @@
+// Package pbx holds the words of the program: users, extensions, audit records, the state of a live Asterisk, errors, and the
+// rules that need nothing but their input. It imports the standard library only, carries no tags, and does no I/O: what a word
+// looks like in JSON, SQL or an Asterisk file is the business of the package that speaks that language.
+package pbx
+
+import (
+	"time"
+)
+
+// TenantID names a tenant: a UUID in its canonical lower-case text form.
+type TenantID string
+
+// UserID names a user: a UUID in its canonical lower-case text form.
+type UserID string
+
+// ExtensionID names an extension record (not the number that is dialled): a UUID in its canonical lower-case text form.
+type ExtensionID string
+
+// RunID names one attempt to apply, which is also the id of its audit record: a UUID in its canonical lower-case text form.
+type RunID string
+
+// DefaultTenant is the tenant of an installation that serves one organisation; every database holds its row.
+const DefaultTenant TenantID = "a0000000-0000-0000-0000-000000000000"
+
+// Context is the dialplan context in which every generated extension lives and from which every generated endpoint dials.
+const Context = "synergy-internal"
+
+// User is a person with exactly one extension.
+type User struct {
+	ID        UserID
+	TenantID  TenantID
+	Name      string // 1–255 characters, trimmed, printable
+	Email     string // as the caller wrote it; unique without regard to case
+	Extension Extension
+	CreatedAt time.Time // UTC, microseconds
+}
+
+// Extension is the number a user's phone registers as, with the secret it registers with.
+type Extension struct {
+	ID        ExtensionID
+	Number    Number
+	Secret    Secret
+	CreatedAt time.Time // UTC, microseconds
+}
+
+// Number is a dialled extension number.
+type Number int
+
+// The pool from which numbers are given out, both ends included.
+const (
+	FirstNumber Number = 1000
+	LastNumber  Number = 1999
+)
+
+// PoolSize is how many numbers the pool holds.
+const PoolSize = int(LastNumber-FirstNumber) + 1
+
+// File is one generated file: where it lies below Asterisk's configuration directory, and its exact bytes.
+type File struct {
+	Path    string // relative, with forward slashes
+	Content []byte
+}
+
+// PJSIPPath and DialplanPath are the only two files the portal writes below Asterisk's configuration directory. The
+// administrator's own pjsip.conf and extensions.conf include them.
+const (
+	PJSIPPath    = "pjsip.d/synergycall/generated_endpoints.conf"
+	DialplanPath = "extensions.d/synergycall/generated_routing.conf"
+)

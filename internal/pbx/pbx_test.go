@@ -1,0 +1,112 @@
+package pbx_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/synergycall/pbxportal/internal/pbx"
+)
+
+func TestANewUserNeedsANameAndAnAddress(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		name, email string
+		faulty      []string
+	}{
+		{"Anna Example", "anna@example.com", nil},
+		{"  Anna  ", "  anna@example.com ", nil},
+		{"王小明 👩‍💻 O'Brien, \"Bob\"; --", "a.b+c_d-e'f@sub.example-host.com", nil},
+		{strings.Repeat("é", 255), "a@b.co", nil},
+		{"Anna", "root@localhost", nil},
+		{"", "", []string{"name", "email"}},
+		{"  ", "x", []string{"name", "email"}},
+		{strings.Repeat("é", 256), "a@b.co", []string{"name"}},
+		{"An\nna", "a@b.co", []string{"name"}},
+		{"An\x00na", "a@b.co", []string{"name"}},
+		{"An\u202ena", "a@b.co", []string{"name"}},
+		{"An\u2028na", "a@b.co", []string{"name"}},
+		{"An\xffna", "a@b.co", []string{"name"}},
+		{"Anna", "anna", []string{"email"}},
+		{"Anna", "anna@", []string{"email"}},
+		{"Anna", "@example.com", []string{"email"}},
+		{"Anna", "a b@example.com", []string{"email"}},
+		{"Anna", "anna@example..com", []string{"email"}},
+		{"Anna", "anna@-example.com", []string{"email"}},
+		{"Anna", "anna@exa_mple.com", []string{"email"}},
+		{"Anna", "anna@[127.0.0.1]", []string{"email"}},
+		{"Anna", "Anna <anna@example.com>", []string{"email"}},
+		{"Anna", "\"a b\"@example.com", []string{"email"}},
+		{"Anna", "anna@example.com\nx", []string{"email"}},
+		{"Anna", "anna@münchen.example", []string{"email"}},
+		{"Anna", strings.Repeat("a", 65) + "@example.com", []string{"email"}},
+		{"Anna", "a@" + strings.Repeat("b.", 127) + "c", []string{"email"}},
+	} {
+		got, err := pbx.NewUser{Name: tc.name, Email: tc.email}.Clean()
+		var fields []string
+		if e, ok := errors.AsType[*pbx.Error](err); ok {
+			for _, f := range e.Fields {
+				fields = append(fields, f.Field)
+				if f.Message == "" {
+					t.Errorf("%q, %q: no message for %s", tc.name, tc.email, f.Field)
+				}
+			}
+		}
+		if diff := cmp.Diff(tc.faulty, fields); diff != "" {
+			t.Errorf("%q, %q: faulty fields (-want +got):\n%s", tc.name, tc.email, diff)
+		}
+		if err == nil && (got.Name != strings.TrimSpace(tc.name) || got.Email != strings.TrimSpace(tc.email)) {
+			t.Errorf("%q, %q became %+v", tc.name, tc.email, got)
+		}
+	}
+}
+
+func TestASecretIs22CharactersAndNeverTheSame(t *testing.T) {
+	t.Parallel()
+	seen := map[string]bool{}
+	for range 1000 {
+		s := pbx.NewSecret().Reveal()
+		if len(s) != 22 || strings.Trim(s, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_") != "" || seen[s] {
+			t.Fatalf("secret %q", s)
+		}
+		seen[s] = true
+	}
+}
+
+func TestASecretCannotBePrintedByAccident(t *testing.T) {
+	t.Parallel()
+	u := pbx.User{Name: "Anna", Extension: pbx.Extension{Secret: pbx.SecretFrom("canary")}}
+	var out bytes.Buffer
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d"} {
+		fmt.Fprintf(&out, verb+verb+"\n", u, u.Extension.Secret)
+	}
+	log := slog.New(slog.NewJSONHandler(&out, nil))
+	log.Info("x", "user", u, "secret", u.Extension.Secret, "pointer", &u.Extension.Secret)
+	slog.New(slog.NewTextHandler(&out, nil)).Info("x", "user", u, "secret", u.Extension.Secret)
+	_ = json.NewEncoder(&out).Encode(u)
+	fmt.Fprintln(&out, fmt.Errorf("error with %v", u), errors.New(u.Extension.Secret.String()))
+	if strings.Contains(out.String(), "canary") {
+		t.Errorf("the secret was printed:\n%s", out.String())
+	}
+	if u.Extension.Secret.Reveal() != "canary" {
+		t.Error("Reveal does not give the secret")
+	}
+}
+
+func TestTheKindOfAnErrorSurvivesWrapping(t *testing.T) {
+	t.Parallel()
+	err := fmt.Errorf("outer: %w", &pbx.Error{Kind: pbx.KindConflict, Code: pbx.CodeEmailTaken, Msg: "taken", Err: io.EOF})
+	if pbx.KindOf(err) != pbx.KindConflict || pbx.CodeOf(err) != pbx.CodeEmailTaken || !errors.Is(err, io.EOF) {
+		t.Errorf("kind %v, code %s", pbx.KindOf(err), pbx.CodeOf(err))
+	}
+	if pbx.KindOf(io.EOF) != pbx.KindInternal || pbx.CodeOf(nil) != pbx.CodeInternal {
+		t.Error("an error that is not ours must be internal")
+	}
+}

@@ -1,0 +1,110 @@
+package pbx
+
+import (
+	"fmt"
+	"net/mail"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// MaxText is the longest name, e-mail address or trigger, in characters.
+const MaxText = 255
+
+// NewUser is what a caller says of a user to be created.
+type NewUser struct {
+	Name  string
+	Email string
+}
+
+// Clean gives the user with its texts trimmed, or an Error of KindInvalid that names every field that breaks a rule.
+func (n NewUser) Clean() (NewUser, error) {
+	n.Name, n.Email = strings.TrimSpace(n.Name), strings.TrimSpace(n.Email)
+	var fields []FieldError
+	if msg := textFault(n.Name, "give the person's name"); msg != "" {
+		fields = append(fields, FieldError{"name", msg})
+	}
+	if msg := emailFault(n.Email); msg != "" {
+		fields = append(fields, FieldError{"email", msg})
+	}
+	return n, Invalid(fields...)
+}
+
+// CleanTriggeredBy gives the text that says who asked for an apply, trimmed, or an Error of KindInvalid.
+func CleanTriggeredBy(text string) (string, error) {
+	text = strings.TrimSpace(text)
+	if msg := textFault(text, "say who or what asks for the apply"); msg != "" {
+		return "", Invalid(FieldError{"triggered_by", msg})
+	}
+	return text, nil
+}
+
+// Invalid makes the Error for these fields, nil when there are none.
+func Invalid(fields ...FieldError) error {
+	if len(fields) == 0 {
+		return nil
+	}
+	return &Error{Kind: KindInvalid, Code: CodeInvalid, Msg: "the input is not valid", Fields: fields}
+}
+
+// textFault says what is wrong with a trimmed one-line text of 1–255 characters; "" when nothing is.
+func textFault(text, whenEmpty string) string {
+	switch n := utf8.RuneCountInString(text); {
+	case text == "":
+		return "must not be empty: " + whenEmpty
+	case !utf8.ValidString(text):
+		return "must be valid UTF-8"
+	case n > MaxText:
+		return fmt.Sprintf("must have at most %d characters, has %d", MaxText, n)
+	}
+	for _, r := range text {
+		if !unicode.IsPrint(r) && !joiner(r) {
+			return fmt.Sprintf("must not contain control characters, line breaks or invisible characters (%U)", r)
+		}
+	}
+	return ""
+}
+
+// joiner reports the two invisible characters that ordinary names of some scripts, and emoji, need.
+func joiner(r rune) bool { return r == '\u200c' || r == '\u200d' }
+
+// emailFault says what is wrong with a trimmed e-mail address; "" when nothing is. The accepted form is what mail servers
+// deliver to: an unquoted local part and a domain name, in ASCII (RFC 5321 section 4.1.2, without quoted strings and literals).
+func emailFault(text string) string {
+	const example = "give an address like anna@example.com"
+	if text == "" {
+		return "must not be empty: " + example
+	}
+	if n := utf8.RuneCountInString(text); n > MaxText {
+		return fmt.Sprintf("must have at most %d characters, has %d", MaxText, n)
+	}
+	for _, r := range text {
+		if r > unicode.MaxASCII {
+			return "must be written in ASCII: use the xn-- form of an international domain"
+		}
+	}
+	parsed, err := mail.ParseAddress(text)
+	if err != nil || parsed.Address != text || parsed.Name != "" {
+		return "is not an e-mail address: " + example
+	}
+	local, domain, _ := strings.Cut(text, "@")
+	if len(local) > 64 || strings.ContainsAny(text, "\"\\()<>,;: \t") || !isDomain(domain) {
+		return "is not an e-mail address: " + example
+	}
+	return ""
+}
+
+// isDomain reports whether the text is a domain name of letters, digits and hyphens (RFC 1035 section 2.3.1).
+func isDomain(text string) bool {
+	for label := range strings.SplitSeq(text, ".") {
+		if label == "" || len(label) > 63 || label[0] == '-' || label[len(label)-1] == '-' {
+			return false
+		}
+		for _, c := range []byte(label) {
+			if c != '-' && (c < '0' || c > '9') && (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') {
+				return false
+			}
+		}
+	}
+	return true
+}
