@@ -1,0 +1,124 @@
+package render
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/synergycall/pbxportal/internal/pbx"
+)
+
+// section is a "[name]" of a configuration file with the settings below it, as Asterisk reads them.
+type section struct {
+	name     string
+	settings []setting
+}
+
+// maxLine is the length from which Asterisk skips a line.
+const maxLine = 8191
+
+// parse reads a configuration file by the rules of Asterisk's main/config.c, for the part of the language that we write. Where
+// Asterisk would drop a line, include a file, use a template or merely warn, parse fails: our files hold nothing of that.
+func parse(file []byte) ([]section, error) {
+	var sections []section
+	for i, raw := range bytes.Split(file, []byte("\n")) {
+		fail := func(why string) error { return fmt.Errorf("line %d %s", i+1, why) }
+		if len(raw) >= maxLine {
+			return nil, fail("is so long that Asterisk skips it")
+		}
+		if bytes.IndexByte(raw, 0) >= 0 {
+			return nil, fail("holds a NUL byte, where Asterisk ends it")
+		}
+		line, err := uncomment(string(raw))
+		if err != nil {
+			return nil, fail(err.Error())
+		}
+		switch line = trim(line); {
+		case line == "":
+		case line[0] == '#':
+			return nil, fail("is a directive")
+		case line[0] == '[':
+			name, rest, ok := strings.Cut(line[1:], "]")
+			if !ok || name == "" || trim(rest) != "" {
+				return nil, fail("is not a plain section")
+			}
+			sections = append(sections, section{name: name})
+		default:
+			key, value, ok := strings.Cut(line, "=")
+			if !ok || len(sections) == 0 || strings.HasSuffix(key, "+") {
+				return nil, fail("is not a setting of a section")
+			}
+			value = strings.TrimPrefix(value, ">")
+			last := &sections[len(sections)-1]
+			last.settings = append(last.settings, setting{trim(key), trim(value)})
+		}
+	}
+	return sections, nil
+}
+
+// uncomment gives the line without its comment. A semicolon begins one unless a backslash stands before it, and that backslash is
+// dropped; ";--" begins one that spans lines, which is an error here.
+func uncomment(line string) (string, error) {
+	var b strings.Builder
+	for {
+		i := strings.IndexByte(line, ';')
+		switch {
+		case i < 0:
+			b.WriteString(line)
+			return b.String(), nil
+		case i > 0 && line[i-1] == '\\':
+			b.WriteString(line[:i-1])
+			b.WriteByte(';')
+			line = line[i+1:]
+		case strings.HasPrefix(line[i:], ";--") && !strings.HasPrefix(line[i:], ";---"):
+			return "", errors.New("begins a comment that spans lines")
+		default:
+			b.WriteString(line[:i])
+			return b.String(), nil
+		}
+	}
+}
+
+// trim drops what Asterisk's ast_strip drops at both ends: every byte up to and including the blank.
+func trim(s string) string {
+	return strings.TrimFunc(s, func(r rune) bool { return r <= ' ' })
+}
+
+// parseDialplan reads the steps of our context from a dialplan file.
+func parseDialplan(file []byte) ([]pbx.Step, error) {
+	sections, err := parse(file)
+	if err != nil {
+		return nil, err
+	}
+	if len(sections) != 1 || sections[0].name != pbx.Context {
+		return nil, fmt.Errorf("it is not one context %s", pbx.Context)
+	}
+	steps := make([]pbx.Step, 0, len(sections[0].settings))
+	for _, s := range sections[0].settings {
+		value := s.value
+		if s.key == "same" && len(steps) > 0 {
+			value = steps[len(steps)-1].Exten + "," + value
+		} else if s.key != "exten" {
+			return nil, fmt.Errorf("%q is not a step", s.key)
+		}
+		parts := strings.SplitN(value, ",", 3)
+		if len(parts) != 3 {
+			return nil, fmt.Errorf("%q is not a step", value)
+		}
+		step := pbx.Step{Exten: parts[0]}
+		if parts[1] == "n" && len(steps) > 0 && steps[len(steps)-1].Exten == step.Exten {
+			step.Priority = steps[len(steps)-1].Priority + 1
+		} else if step.Priority, err = strconv.Atoi(parts[1]); err != nil {
+			return nil, fmt.Errorf("%q is not a priority", parts[1])
+		}
+		app, args, ok := strings.Cut(parts[2], "(")
+		if !ok || !strings.HasSuffix(args, ")") {
+			return nil, fmt.Errorf("%q is not an application", parts[2])
+		}
+		step.App, step.Args = app, strings.TrimSuffix(args, ")")
+		steps = append(steps, step)
+	}
+	return steps, nil
+}

@@ -1,0 +1,80 @@
+package render
+
+import (
+	"bytes"
+	"fmt"
+	"strconv"
+
+	"github.com/synergycall/pbxportal/internal/pbx"
+)
+
+// endpoint is what the phone of a user may do, and how Asterisk talks to it.
+func endpoint(u pbx.User) object {
+	id := strconv.Itoa(int(u.Extension.Number))
+	return object{u.Extension.Number, []setting{
+		{"type", "endpoint"},
+		{"context", pbx.Context},
+		{"disallow", "all"},
+		{"allow", "ulaw,alaw"},
+		{"auth", id},
+		{"aors", id},
+		{"callerid", callerID(u.Name, id)},
+		// A request is taken for this endpoint's by whom it authenticates as, never by the address it comes from.
+		{"identify_by", "auth_username,username"},
+		// Phones behind NAT: sound stays with Asterisk, and goes where the phone's packets came from.
+		{"direct_media", "no"},
+		{"rtp_symmetric", "yes"},
+		{"force_rport", "yes"},
+		{"rewrite_contact", "yes"},
+		// A call whose phone died ends; Asterisk's default is to keep it until somebody hangs up by hand.
+		{"rtp_timeout", "120"},
+		{"rtp_timeout_hold", "600"},
+	}}
+}
+
+// auth is what the phone proves itself with.
+func auth(u pbx.User) object {
+	id := strconv.Itoa(int(u.Extension.Number))
+	return object{u.Extension.Number, []setting{
+		{"type", "auth"},
+		{"auth_type", "userpass"},
+		{"username", id},
+		{"password", u.Extension.Secret.Reveal()},
+	}}
+}
+
+// aor is where the phone can be reached.
+func aor(u pbx.User) object {
+	return object{u.Extension.Number, []setting{
+		{"type", "aor"},
+		{"max_contacts", "1"},
+		// The newest registration replaces the one before. Without it a phone that comes back on another port is refused with
+		// 403, and so is the new owner of a number while the former owner's phone is registered.
+		{"remove_existing", "yes"},
+		{"qualify_frequency", "60"},
+		// A contact that nobody renews is gone in minutes, not in the hour of Asterisk's default.
+		{"default_expiration", "300"},
+		{"maximum_expiration", "3600"},
+	}}
+}
+
+// writePJSIP writes the objects in their order.
+func writePJSIP(objects []object) ([]byte, error) {
+	var b bytes.Buffer
+	b.WriteString(header)
+	for _, o := range objects {
+		fmt.Fprintf(&b, "\n[%d]\n", o.id)
+		for _, s := range o.settings {
+			text, err := encode(s.value)
+			if err != nil {
+				return nil, refused(fmt.Sprintf("the %s of extension %d cannot be written for Asterisk: it %v. "+
+					"Delete the user and create it again", s.key, o.id, err))
+			}
+			b.WriteString(s.key)
+			b.WriteByte('=')
+			b.WriteString(text)
+			b.WriteByte('\n')
+		}
+	}
+	return b.Bytes(), nil
+}

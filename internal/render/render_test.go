@@ -1,0 +1,146 @@
+package render_test
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/tools/txtar"
+
+	"github.com/synergycall/pbxportal/internal/pbx"
+	"github.com/synergycall/pbxportal/internal/render"
+)
+
+func user(number pbx.Number, name, secret string) pbx.User {
+	return pbx.User{
+		ID: "u", TenantID: pbx.DefaultTenant, Name: name, Email: fmt.Sprintf("%d@example.com", number),
+		Extension: pbx.Extension{ID: "e", Number: number, Secret: pbx.SecretFrom(secret)},
+	}
+}
+
+func TestGoldenFilesAreWhatReachesAsterisk(t *testing.T) {
+	t.Parallel()
+	for name, users := range map[string][]pbx.User{
+		"no_users": nil,
+		"two_users": {
+			user(1000, "Anna Example", "AAAAAAAAAAAAAAAAAAAAAA"),
+			user(1001, "José O'Brien (Sales)", "-_bbbbbbbbbbbbbbbbbbbb"),
+		},
+		"hostile_names": {
+			user(1000, `Bob" <1999> ;-- x`, "secret"),
+			user(1001, "[evil](!) #exec rm $(id) ${SHELL}", "secret"),
+			user(1002, "🙂", "secret"),
+			user(1999, "Ünï çødé Łódź 王小明 "+"very long name that Asterisk would cut in the middle of a character é", "secret"),
+		},
+		"secrets_of_an_adopted_database": {
+			user(1000, "Semicolons", `;a;;b\;c;--d`),
+			user(1001, "Leading greater-than", ">x"),
+			user(1002, "Signs", `p[a]s#s=w"o'r$d,{}\`),
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			files, _, err := render.Config(users)
+			if err != nil {
+				t.Fatal(err)
+			}
+			archive := &txtar.Archive{}
+			for _, f := range files {
+				archive.Files = append(archive.Files, txtar.File{Name: f.Path, Data: f.Content})
+			}
+			golden := filepath.Join("testdata", name+".txtar")
+			if os.Getenv("UPDATE_GOLDEN") != "" {
+				if err := os.WriteFile(golden, txtar.Format(archive), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want, err := os.ReadFile(golden)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(string(want), string(txtar.Format(archive))); diff != "" {
+				t.Errorf("the files changed (-want +got); if meant so, run make golden:\n%s", diff)
+			}
+		})
+	}
+}
+
+// The floor of the contract: none of these lines may go, in this order.
+func TestEachExtensionHasTheLinesThatCallersRelyOn(t *testing.T) {
+	t.Parallel()
+	files, _, err := render.Config([]pbx.User{user(1000, "Anna", "s3cret")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, block := range []string{
+		"\n[1000]\ntype=endpoint\ncontext=synergy-internal\ndisallow=all\nallow=ulaw,alaw\nauth=1000\naors=1000\n",
+		"\n[1000]\ntype=auth\nauth_type=userpass\nusername=1000\npassword=s3cret\n",
+		"\n[1000]\ntype=aor\nmax_contacts=1\n",
+	} {
+		if !bytes.Contains(files[0].Content, []byte(block)) {
+			t.Errorf("%s lacks:\n%s", files[0].Path, block)
+		}
+	}
+	if block := "[synergy-internal]\nexten => 1000,1,Dial(PJSIP/1000,25)\n same => n,Hangup()\n"; !bytes.Contains(files[1].Content, []byte(block)) {
+		t.Errorf("%s lacks:\n%s", files[1].Path, block)
+	}
+}
+
+func TestTheSameUsersGiveTheSameBytes(t *testing.T) {
+	t.Parallel()
+	users := thousand()
+	first, _, err := render.Config(users)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, _, err := render.Config(users)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(first, again); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestTheDialplanDescendsSoThatAsteriskLoadsItInLinearTime(t *testing.T) {
+	t.Parallel()
+	_, live, err := render.Config(thousand())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := 2; i < len(live.Steps); i += 2 {
+		if live.Steps[i].Exten >= live.Steps[i-2].Exten {
+			t.Fatalf("%s stands behind %s", live.Steps[i].Exten, live.Steps[i-2].Exten)
+		}
+	}
+}
+
+func TestASecretThatAsteriskWouldReadDifferentlyRefusesTheWhole(t *testing.T) {
+	t.Parallel()
+	for _, secret := range []string{"", " x", "x ", "a\nb", "a\rb", "a\x00b", "a\x7fb", "\xff", string(bytes.Repeat([]byte("x"), 1025))} {
+		_, _, err := render.Config([]pbx.User{user(1000, "Anna", secret)})
+		if pbx.CodeOf(err) != pbx.CodeRefused {
+			t.Errorf("secret %q: error %v, want code %s", secret, err, pbx.CodeRefused)
+		}
+	}
+}
+
+func thousand() []pbx.User {
+	users := make([]pbx.User, 0, pbx.PoolSize)
+	for n := pbx.FirstNumber; n <= pbx.LastNumber; n++ {
+		users = append(users, user(n, fmt.Sprintf("User %d", n), "AAAAAAAAAAAAAAAAAAAAAA"))
+	}
+	return users
+}
+
+func BenchmarkConfigOf1000Users(b *testing.B) {
+	users := thousand()
+	for b.Loop() {
+		if _, _, err := render.Config(users); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
