@@ -1,0 +1,201 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/stdlib"
+	"github.com/pressly/goose/v3"
+	"modernc.org/sqlite"
+	sqlite3 "modernc.org/sqlite/lib"
+)
+
+// dialect is what differs between the two engines.
+type dialect struct {
+	describe    string
+	path        string // of the SQLite file; "" on PostgreSQL
+	goose       goose.Dialect
+	migrations  string // the folder of migrations/ with this engine's files
+	lockWriters string // the statement that makes a transaction the only writer; "" where beginning it already does
+
+	textsIn  func(param string) string // a parameter with a JSON array of texts, as the column files_written wants it
+	textsOut func(column string) string
+	jsonIn   func(param string) string // a parameter with JSON text, as the column reload_results wants it
+	jsonOut  func(column string) string
+
+	away      func(error) bool // the database cannot be reached, is starting or stopping, or did not answer in time
+	collision func(error) bool // somebody else changed the same rows; trying again may succeed
+}
+
+// open opens both pools, for readers and for writers, of the database that rawURL names.
+func open(rawURL string) (read, write *sql.DB, d dialect, err error) {
+	scheme, rest, ok := strings.Cut(rawURL, "://")
+	switch {
+	case ok && (scheme == "postgresql" || scheme == "postgres" || scheme == "postgresql+asyncpg"):
+		return openPostgres("postgresql://" + rest)
+	case ok && scheme == "sqlite" && len(rest) > 1 && rest[0] == '/':
+		return openSQLite(strings.TrimPrefix(rest, "/"))
+	}
+	return nil, nil, d, errors.New("DATABASE_URL must be postgresql://user:password@host:port/name, or sqlite:///path of a file " +
+		"(four slashes begin an absolute path)")
+}
+
+// openPostgres opens a PostgreSQL database. The text of rawURL must not reach an error: it may hold a password.
+func openPostgres(rawURL string) (read, write *sql.DB, d dialect, err error) {
+	u, err := url.Parse(rawURL)
+	if err != nil {
+		return nil, nil, d, errors.New("DATABASE_URL is not a valid URL: percent-encode special characters in user and password")
+	}
+	q := u.Query()
+	if ssl := q.Get("ssl"); ssl != "" { // asyncpg's name for sslmode
+		q.Del("ssl")
+		q.Set("sslmode", ssl)
+		u.RawQuery = q.Encode()
+	}
+	config, err := pgx.ParseConfig(u.String())
+	if err != nil {
+		return nil, nil, d, errors.New("DATABASE_URL is not a usable PostgreSQL address: give postgresql://user:password@host:port/name")
+	}
+	if config.RuntimeParams["application_name"] == "" {
+		config.RuntimeParams["application_name"] = "pbxportal"
+	}
+	config.RuntimeParams["timezone"] = "UTC"
+	db := stdlib.OpenDB(*config)
+	db.SetMaxOpenConns(10)
+	db.SetMaxIdleConns(10)
+	return db, db, dialect{
+		describe:    fmt.Sprintf("PostgreSQL database %q on %s", config.Database, net.JoinHostPort(config.Host, fmt.Sprint(config.Port))),
+		goose:       goose.DialectPostgres,
+		migrations:  "postgres",
+		lockWriters: fmt.Sprintf("SELECT pg_advisory_xact_lock(%d)", writersKey),
+		textsIn:     func(p string) string { return "ARRAY(SELECT jsonb_array_elements_text(CAST(" + p + " AS jsonb)))" },
+		textsOut:    func(c string) string { return "CAST(to_json(" + c + ") AS text)" },
+		jsonIn:      func(p string) string { return "CAST(" + p + " AS jsonb)" },
+		jsonOut:     func(c string) string { return "CAST(" + c + " AS text)" },
+		away:        postgresAway,
+		collision:   postgresCollision,
+	}, nil
+}
+
+// The advisory locks of a PostgreSQL database that the portal uses. The numbers mean nothing; they must only never change.
+const (
+	writersKey   = 0x70_62_78_01
+	applyKey     = 0x70_62_78_02
+	migrationKey = 0x70_62_78_03
+)
+
+func postgresAway(err error) bool {
+	if netAway(err) {
+		return true
+	}
+	if pg, ok := errors.AsType[*pgconn.PgError](err); ok {
+		switch pg.Code[:2] {
+		case "08", "53", "57": // connection, resources (too many connections, disk full), operator (shutting down, starting up)
+			return true
+		}
+		return pg.Code == "25006" // read-only: a replica while its primary is away
+	}
+	_, connect := errors.AsType[*pgconn.ConnectError](err)
+	return connect || pgconn.SafeToRetry(err)
+}
+
+func postgresCollision(err error) bool {
+	pg, ok := errors.AsType[*pgconn.PgError](err)
+	if !ok {
+		return false
+	}
+	switch pg.Code {
+	case "40001", "40P01": // serialization failure, deadlock
+		return true
+	case "23505": // unique violation: under the writers' lock only somebody who does not take it can have been first
+		return true
+	}
+	return false
+}
+
+// openSQLite opens, and where needed creates, the file at path.
+func openSQLite(path string) (read, write *sql.DB, d dialect, err error) {
+	if path, err = filepath.Abs(path); err != nil {
+		return nil, nil, d, fmt.Errorf("cannot find the current folder: %w", err)
+	}
+	if err = os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return nil, nil, d, fmt.Errorf("cannot create the folder of the database: %w", err)
+	}
+	// SQLite would create it readable for all; its -wal and -shm files take the mode of this one.
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600) //nolint:gosec // the path is the administrator's
+	if err != nil {
+		return nil, nil, d, fmt.Errorf("cannot open the database: %w", err)
+	}
+	if err = f.Close(); err != nil {
+		return nil, nil, d, fmt.Errorf("cannot open the database: %w", err)
+	}
+	// The pragmas stand in the DSN, so that every connection of a pool gets them; busy_timeout first, as the others may wait.
+	// synchronous=FULL: what was acknowledged survives a power cut.
+	const dsn = "?_pragma=busy_timeout(5000)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_pragma=foreign_keys(ON)" +
+		"&_time_format=sqlite&_txlock=immediate"
+	file := "file:" + (&url.URL{Path: path}).EscapedPath() + dsn
+	if write, err = sql.Open("sqlite", file); err != nil {
+		return nil, nil, d, fmt.Errorf("cannot open the database: %w", err)
+	}
+	if read, err = sql.Open("sqlite", file+"&_pragma=query_only(ON)"); err != nil {
+		return nil, nil, d, errors.Join(fmt.Errorf("cannot open the database: %w", err), write.Close())
+	}
+	write.SetMaxOpenConns(1)
+	read.SetMaxOpenConns(8)
+	read.SetMaxIdleConns(8)
+	same := func(s string) string { return s }
+	return read, write, dialect{
+		describe:   "SQLite file " + path,
+		path:       path,
+		goose:      goose.DialectSQLite3,
+		migrations: "sqlite",
+		textsIn:    same,
+		textsOut:   same,
+		jsonIn:     same,
+		jsonOut:    same,
+		away:       sqliteAway,
+		collision:  sqliteCollision,
+	}, nil
+}
+
+func sqliteAway(err error) bool {
+	if netAway(err) {
+		return true
+	}
+	if e, ok := errors.AsType[*sqlite.Error](err); ok {
+		switch e.Code() & 0xff {
+		case sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL,
+			sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_INTERRUPT:
+			return true
+		}
+	}
+	return false
+}
+
+func sqliteCollision(err error) bool {
+	if e, ok := errors.AsType[*sqlite.Error](err); ok {
+		switch e.Code() {
+		case sqlite3.SQLITE_BUSY, sqlite3.SQLITE_BUSY_SNAPSHOT, sqlite3.SQLITE_CONSTRAINT_UNIQUE:
+			return true
+		}
+	}
+	return false
+}
+
+// netAway reports the signs of an unreachable or silent database that both engines share.
+func netAway(err error) bool {
+	_, network := errors.AsType[net.Error](err)
+	return network || errors.Is(err, driver.ErrBadConn) || errors.Is(err, sql.ErrConnDone) || errors.Is(err, io.ErrUnexpectedEOF) ||
+		errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)
+}

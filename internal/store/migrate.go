@@ -1,0 +1,143 @@
+package store
+
+import (
+	"context"
+	"embed"
+	"errors"
+	"fmt"
+	"io/fs"
+	"time"
+
+	"github.com/pressly/goose/v3"
+	"golang.org/x/sys/unix"
+
+	"github.com/synergycall/pbxportal/internal/pbx"
+)
+
+// A file that was released is never edited: databases out there ran it as it is.
+//
+//go:embed migrations
+var migrations embed.FS
+
+// migrationPatience is how long a start waits for another process that is migrating.
+const migrationPatience = time.Minute
+
+// Migrate brings the tables to the version this program needs and returns which versions it applied, none when they were there
+// already. Any number of processes may call it at once. It adopts the tables of the Python portal as they are, and refuses a
+// database that a newer program has changed.
+func (s *Store) Migrate(ctx context.Context) (applied []int64, err error) {
+	ctx, cancel := context.WithTimeout(ctx, migrationPatience)
+	defer cancel()
+	files, err := fs.Sub(migrations, "migrations/"+s.dialect.migrations)
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the embedded migrations: %w", err)
+	}
+	provider, err := goose.NewProvider(s.dialect.goose, s.write, files, goose.WithDisableGlobalRegistry(true))
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the embedded migrations: %w", err)
+	}
+	sources := provider.ListSources()
+	target := sources[len(sources)-1].Version
+	// The usual start finds nothing to do, and finds it with one query and no lock.
+	if current, err := s.version(ctx); err == nil && current >= target {
+		return nil, refuseNewer(current, target)
+	}
+	if err = s.Ping(ctx); err != nil { // rather than waiting a minute for a database that is not there
+		return nil, err
+	}
+	unlock, err := s.lockMigrations(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	current, err := provider.GetDBVersion(ctx)
+	if err != nil {
+		return nil, s.fault("read the version of the database", err)
+	}
+	if err = refuseNewer(current, target); err != nil {
+		return nil, err
+	}
+	results, err := provider.Up(ctx)
+	for _, r := range results {
+		applied = append(applied, r.Source.Version)
+	}
+	if err != nil {
+		return applied, s.fault("migrate the database", err)
+	}
+	return applied, s.checkColumns(ctx)
+}
+
+// version gives the newest migration the database has seen; an error also means that it has seen none.
+func (s *Store) version(ctx context.Context) (v int64, err error) {
+	err = s.read.QueryRowContext(ctx, `SELECT max(version_id) FROM goose_db_version`).Scan(&v)
+	return v, err
+}
+
+func refuseNewer(current, target int64) error {
+	if current <= target {
+		return nil
+	}
+	return &pbx.Error{
+		Kind: pbx.KindConflict, Code: pbx.CodeDatabaseNewer,
+		Msg: fmt.Sprintf("the database is at version %d, made by a newer program; this one knows versions up to %d: start the newer "+
+			"program, or point DATABASE_URL at another database", current, target),
+	}
+}
+
+// checkColumns asks for every column the program uses, so that a foreign table of the same name is found at the start and not by
+// the first request.
+func (s *Store) checkColumns(ctx context.Context) error {
+	for table, query := range map[string]string{
+		"tenants":                    `SELECT id, name, created_at FROM tenants LIMIT 0`,
+		"users and extensions":       selectUser + `LIMIT 0`,
+		"apply_audit_logs (reading)": s.selectLog() + `LIMIT 0`,
+	} {
+		rows, err := s.read.QueryContext(ctx, query)
+		if err == nil {
+			err = errors.Join(rows.Err(), rows.Close())
+		}
+		if err != nil {
+			return s.fault("use the table "+table+" of this database: is it the portal's?", err)
+		}
+	}
+	return nil
+}
+
+// lockMigrations waits until no other process migrates this database.
+func (s *Store) lockMigrations(ctx context.Context) (unlock func(), err error) {
+	if s.dialect.path != "" {
+		return waitFileLock(ctx, s.dialect.path+".migrate-lock")
+	}
+	conn, err := s.write.Conn(ctx)
+	if err != nil {
+		return nil, s.fault("take the migration lock", err)
+	}
+	if _, err = conn.ExecContext(ctx, "SELECT pg_advisory_lock($1)", migrationKey); err != nil {
+		return nil, s.fault("take the migration lock", errors.Join(err, conn.Close()))
+	}
+	return func() { releaseConn(ctx, conn, migrationKey) }, nil
+}
+
+// waitFileLock takes the flock of a file, asking every 20 ms while another process has it.
+func waitFileLock(ctx context.Context, path string) (unlock func(), err error) {
+	f, err := openLockFile(path)
+	if err != nil {
+		return nil, err
+	}
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		switch {
+		case err == nil:
+			return func() { _ = f.Close() }, nil // closing releases; nothing was written that could be lost
+		case !errors.Is(err, unix.EWOULDBLOCK):
+			return nil, fmt.Errorf("cannot lock %s: %w", path, errors.Join(err, f.Close()))
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return nil, fmt.Errorf("another process has been migrating the database for too long: %w", errors.Join(ctx.Err(), f.Close()))
+		}
+	}
+}

@@ -1,0 +1,149 @@
+// Package store keeps users, extensions and audit records in SQLite or PostgreSQL, behind one concrete type. It is the only place
+// with SQL. Constraints live here, in the schema; rules live above, in the services. One SQL text serves both engines wherever it
+// can; what differs stands in dialect.go.
+//
+// Every failure that means "the database is away" comes back as a pbx.Error of KindUnavailable; what a caller can expect beyond
+// that is said at each method.
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/synergycall/pbxportal/internal/pbx"
+)
+
+// Patience is how long one operation may take before the database counts as away.
+const Patience = 5 * time.Second
+
+// attempts is how often a transaction is tried when others, who do not take the writers' lock, get in its way.
+const attempts = 6
+
+// Store is a database. It is safe for concurrent use.
+type Store struct {
+	read    *sql.DB
+	write   *sql.DB // the same as read on PostgreSQL; one connection on SQLite
+	dialect dialect
+	// turn lets one writer of this process at a time go to the database. The engines would queue them as well, but each on a
+	// connection of its own, and readers would find none free.
+	turn chan struct{}
+}
+
+// Open opens the database that url names: postgresql://…, postgres://…, postgresql+asyncpg://… or sqlite:///path. It checks the
+// form of the url and, for SQLite, creates the file (mode 0600) and its folder (mode 0700); it does not ask whether the database
+// answers, nor whether its tables are there: see Ping and Migrate.
+func Open(url string) (*Store, error) {
+	read, write, d, err := open(url)
+	if err != nil {
+		return nil, err
+	}
+	return &Store{read: read, write: write, dialect: d, turn: make(chan struct{}, 1)}, nil
+}
+
+// Close closes all connections.
+func (s *Store) Close() error {
+	if s.read == s.write {
+		return s.read.Close()
+	}
+	return errors.Join(s.read.Close(), s.write.Close())
+}
+
+// Describe names the database for people: the engine and where it is, without a password.
+func (s *Store) Describe() string { return s.dialect.describe }
+
+// Ping asks the database for a sign of life.
+func (s *Store) Ping(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, Patience)
+	defer cancel()
+	var one int
+	return s.fault("reach the database", s.read.QueryRowContext(ctx, "SELECT 1").Scan(&one))
+}
+
+// Tx is a transaction that holds the writers' lock: until it ends nobody else, in this process or another, changes users or
+// extensions.
+type Tx struct {
+	tx      *sql.Tx
+	dialect *dialect
+}
+
+// InTx runs fn in a transaction that holds the writers' lock, and commits if fn returns nil. When writers that do not know the lock
+// get in the way (another program on the same tables), fn is run again, up to 5 times, and then the answer is a pbx.Error with
+// CodeRetryExhausted; fn must bear being run again.
+func (s *Store) InTx(ctx context.Context, fn func(context.Context, *Tx) error) error {
+	ctx, cancel := context.WithTimeout(ctx, Patience)
+	defer cancel()
+	select {
+	case s.turn <- struct{}{}:
+		defer func() { <-s.turn }()
+	case <-ctx.Done():
+		return s.fault("wait for other writers", ctx.Err())
+	}
+	var err error
+	for attempt := range attempts {
+		if attempt > 0 && !pause(ctx, attempt) {
+			break
+		}
+		if err = s.once(ctx, fn); err == nil || !s.dialect.collision(err) {
+			return s.fault("change the database", err)
+		}
+	}
+	return &pbx.Error{
+		Kind: pbx.KindUnavailable, Code: pbx.CodeRetryExhausted,
+		Msg: "others changed the same rows at the same time, again and again; nothing was changed: try again", Err: err,
+	}
+}
+
+// once runs fn in one transaction.
+func (s *Store) once(ctx context.Context, fn func(context.Context, *Tx) error) (err error) {
+	tx, err := s.write.BeginTx(ctx, nil)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			_ = tx.Rollback() // err is the cause; a rollback that fails closes the connection, which rolls back too
+		}
+	}()
+	if s.dialect.lockWriters != "" {
+		if _, err = tx.ExecContext(ctx, s.dialect.lockWriters); err != nil {
+			return err
+		}
+	}
+	if err = fn(ctx, &Tx{tx, &s.dialect}); err != nil {
+		return err
+	}
+	return tx.Commit()
+}
+
+// pause waits a random time that doubles with each attempt, from 2 ms; false when ctx ended first.
+func pause(ctx context.Context, attempt int) bool {
+	t := time.NewTimer(time.Millisecond * time.Duration(1+rand.IntN(1<<attempt))) //nolint:gosec // spreads retries; nobody gains by guessing it
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// fault turns an error of the driver into one of ours: KindUnavailable where the database is away, an internal one that says what
+// was tried otherwise. Errors that already are ours pass.
+func (s *Store) fault(tried string, err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case pbx.KindOf(err) != pbx.KindInternal:
+		return err
+	case s.dialect.away(err):
+		return &pbx.Error{
+			Kind: pbx.KindUnavailable, Code: pbx.CodeDatabaseAway,
+			Msg: "the database does not answer; nothing was changed: try again in a moment", Err: fmt.Errorf("cannot %s: %w", tried, err),
+		}
+	}
+	return fmt.Errorf("cannot %s: %w", tried, err)
+}

@@ -1,0 +1,427 @@
+package store_test
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/synergycall/pbxportal/internal/lab/labtest"
+	"github.com/synergycall/pbxportal/internal/pbx"
+	"github.com/synergycall/pbxportal/internal/store"
+	"github.com/synergycall/pbxportal/internal/store/storetest"
+)
+
+var noon = time.Date(2026, 11, 23, 12, 0, 0, 123456000, time.UTC)
+
+func newUser(number pbx.Number, email string) pbx.User {
+	return pbx.User{
+		ID: pbx.UserID(uuid.NewString()), TenantID: pbx.DefaultTenant, Name: "Zoë \"Z\" O'Neil ; --", Email: email, CreatedAt: noon,
+		Extension: pbx.Extension{ID: pbx.ExtensionID(uuid.NewString()), Number: number, Secret: pbx.NewSecret(), CreatedAt: noon},
+	}
+}
+
+func insert(ctx context.Context, s *store.Store, users ...pbx.User) error {
+	return s.InTx(ctx, func(ctx context.Context, tx *store.Tx) error {
+		for _, u := range users {
+			if err := tx.InsertUser(ctx, u); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// same compares values that hold secrets, which cmp cannot look into.
+var same = cmp.Comparer(func(a, b pbx.Secret) bool { return a.Reveal() == b.Reveal() })
+
+func TestUsersComeBackAsTheyWereStoredInTheOrderOfTheirNumbers(t *testing.T) {
+	t.Parallel()
+	storetest.Each(t, func(t *testing.T, url string) {
+		s := storetest.Open(t, url)
+		a, b := newUser(1001, "a@example.com"), newUser(1000, "b@example.com")
+		if err := insert(t.Context(), s, a, b); err != nil {
+			t.Fatal(err)
+		}
+		got, err := s.Users(t.Context(), pbx.DefaultTenant)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff([]pbx.User{b, a}, got, same); diff != "" {
+			t.Error(diff)
+		}
+		one, ok, err := s.User(t.Context(), pbx.DefaultTenant, a.ID)
+		if diff := cmp.Diff(a, one, same); diff != "" || !ok || err != nil {
+			t.Errorf("ok %v, error %v\n%s", ok, err, diff)
+		}
+		if _, ok, err := s.User(t.Context(), pbx.TenantID(uuid.NewString()), a.ID); ok || err != nil {
+			t.Errorf("another tenant sees the user: ok %v, error %v", ok, err)
+		}
+		if got, err := s.Users(t.Context(), pbx.TenantID(uuid.NewString())); len(got) > 0 || err != nil {
+			t.Errorf("another tenant sees %v, error %v", got, err)
+		}
+	})
+}
+
+func TestATransactionThatFailsLeavesNothing(t *testing.T) {
+	t.Parallel()
+	storetest.Each(t, func(t *testing.T, url string) {
+		s := storetest.Open(t, url)
+		boom := errors.New("boom")
+		err := s.InTx(t.Context(), func(ctx context.Context, tx *store.Tx) error {
+			return errors.Join(tx.InsertUser(ctx, newUser(1000, "a@example.com")), boom)
+		})
+		if users, listErr := s.Users(t.Context(), pbx.DefaultTenant); !errors.Is(err, boom) || len(users) > 0 || listErr != nil {
+			t.Errorf("error %v; %d users, %v", err, len(users), listErr)
+		}
+	})
+}
+
+func TestTheLowestFreeNumberIsFound(t *testing.T) {
+	t.Parallel()
+	storetest.Each(t, func(t *testing.T, url string) {
+		s := storetest.Open(t, url)
+		lowest := func(first, last pbx.Number) string {
+			var text string
+			err := s.InTx(t.Context(), func(ctx context.Context, tx *store.Tx) error {
+				n, ok, err := tx.LowestFree(ctx, first, last)
+				used, countErr := tx.InUse(ctx, first, last)
+				text = fmt.Sprint(n, ok, used)
+				return errors.Join(err, countErr)
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return text
+		}
+		steps := []struct {
+			add  pbx.Number
+			want string // of 1000–1004
+		}{{0, "1000 true 0"}, {1001, "1000 true 1"}, {1000, "1002 true 2"}, {1003, "1002 true 3"}, {1004, "1002 true 4"}, {1002, "0 false 5"}, {1005, "0 false 5"}}
+		for _, step := range steps {
+			if step.add != 0 {
+				if err := insert(t.Context(), s, newUser(step.add, fmt.Sprintf("%d@example.com", step.add))); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if got := lowest(1000, 1004); got != step.want {
+				t.Errorf("after adding %d: %s, want %s", step.add, got, step.want)
+			}
+		}
+	})
+}
+
+func TestAddressesAreComparedWithoutRegardToCase(t *testing.T) {
+	t.Parallel()
+	storetest.Each(t, func(t *testing.T, url string) {
+		s := storetest.Open(t, url)
+		if err := insert(t.Context(), s, newUser(1000, "Anna@Example.com")); err != nil {
+			t.Fatal(err)
+		}
+		for email, want := range map[string]bool{"anna@example.COM": true, "Anna@Example.com": true, "ann@example.com": false} {
+			err := s.InTx(t.Context(), func(ctx context.Context, tx *store.Tx) error {
+				taken, err := tx.EmailTaken(ctx, email)
+				if taken != want {
+					t.Errorf("EmailTaken(%s) = %v", email, taken)
+				}
+				return err
+			})
+			if err != nil {
+				t.Error(err)
+			}
+		}
+	})
+}
+
+func TestDeletingAUserTakesTheExtensionAlong(t *testing.T) {
+	t.Parallel()
+	storetest.Each(t, func(t *testing.T, url string) {
+		s := storetest.Open(t, url)
+		u := newUser(1000, "a@example.com")
+		err := errors.Join(insert(t.Context(), s, u), s.InTx(t.Context(), func(ctx context.Context, tx *store.Tx) error {
+			return tx.DeleteUser(ctx, pbx.DefaultTenant, u.ID)
+		}), insert(t.Context(), s, newUser(1000, "a@example.com")))
+		if err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestTheSchemaRefusesWhatTheRulesForbid(t *testing.T) {
+	t.Parallel()
+	storetest.Each(t, func(t *testing.T, url string) {
+		s := storetest.Open(t, url)
+		for name, u := range map[string]pbx.User{
+			"a number below the pool": newUser(999, "a@example.com"),
+			"a number above the pool": newUser(2000, "b@example.com"),
+			"an unknown tenant": func() pbx.User {
+				u := newUser(1000, "c@example.com")
+				u.TenantID = pbx.TenantID(uuid.NewString())
+				return u
+			}(),
+		} {
+			if err := insert(t.Context(), s, u); err == nil {
+				t.Errorf("%s was stored", name)
+			}
+		}
+		log := pbx.ApplyLog{ID: pbx.RunID(uuid.NewString()), TriggeredAt: noon, TriggeredBy: "test", Outcome: "maybe"}
+		if err := s.InsertLog(t.Context(), log); err == nil {
+			t.Error("an unknown outcome was stored")
+		}
+	})
+}
+
+// Somebody who writes to the tables without the writers' lock, as another program would, must not make two users share a number.
+func TestACollisionIsTriedAgainAndThenSaidClearly(t *testing.T) {
+	t.Parallel()
+	storetest.Each(t, func(t *testing.T, url string) {
+		s := storetest.Open(t, url)
+		if err := insert(t.Context(), s, newUser(1000, "a@example.com")); err != nil {
+			t.Fatal(err)
+		}
+		runs := 0
+		err := s.InTx(t.Context(), func(ctx context.Context, tx *store.Tx) error {
+			runs++
+			return tx.InsertUser(ctx, newUser(1000, fmt.Sprintf("%d@example.com", runs)))
+		})
+		if runs != 6 || pbx.CodeOf(err) != pbx.CodeRetryExhausted || pbx.KindOf(err) != pbx.KindUnavailable {
+			t.Errorf("%d runs, error %v", runs, err)
+		}
+		runs = 0
+		err = s.InTx(t.Context(), func(ctx context.Context, tx *store.Tx) error {
+			runs++
+			return tx.InsertUser(ctx, newUser(pbx.Number(999+runs), fmt.Sprintf("%d@example.com", runs)))
+		})
+		if runs != 2 || err != nil {
+			t.Errorf("%d runs, error %v; want success at the second", runs, err)
+		}
+	})
+}
+
+func TestAuditRecordsComeBackAsTheyWereWritten(t *testing.T) {
+	t.Parallel()
+	storetest.Each(t, func(t *testing.T, url string) {
+		s := storetest.Open(t, url)
+		log := pbx.ApplyLog{ID: pbx.RunID(uuid.NewString()), TriggeredAt: noon, TriggeredBy: "test", Outcome: pbx.Failure, ErrorDetails: "not yet"}
+		if err := s.InsertLog(t.Context(), log); err != nil {
+			t.Fatal(err)
+		}
+		check := func() {
+			t.Helper()
+			got, ok, err := s.Log(t.Context(), log.ID)
+			if diff := cmp.Diff(log, got); diff != "" || !ok || err != nil {
+				t.Errorf("ok %v, error %v\n%s", ok, err, diff)
+			}
+		}
+		check()
+		log.Outcome, log.ErrorDetails = pbx.Success, ""
+		log.FilesWritten = []string{"/a b", `/c"d,e{}`}
+		log.Reload = pbx.ReloadResults{
+			PJSIP:    &pbx.CommandResult{ExitCode: 1, Stdout: "out\n", Stderr: "é\t"},
+			Dialplan: &pbx.CommandResult{ExitCode: -1},
+		}
+		if err := s.UpdateLog(t.Context(), log); err != nil {
+			t.Fatal(err)
+		}
+		check()
+		unknown := log
+		unknown.ID = pbx.RunID(uuid.NewString())
+		if err := s.UpdateLog(t.Context(), unknown); err == nil {
+			t.Error("a record that does not exist was completed")
+		}
+	})
+}
+
+func TestTheApplyLockIsOneForAllProcessesOfADatabase(t *testing.T) {
+	t.Parallel()
+	storetest.Each(t, func(t *testing.T, url string) {
+		a, b := storetest.Open(t, url), storetest.Open(t, url) // two handles stand for two processes
+		unlock, held, err := a.TryApplyLock(t.Context())
+		if !held || err != nil {
+			t.Fatalf("held %v, error %v", held, err)
+		}
+		for _, s := range []*store.Store{a, b} {
+			if _, held, err := s.TryApplyLock(t.Context()); held || err != nil {
+				t.Errorf("a second lock: held %v, error %v", held, err)
+			}
+		}
+		unlock()
+		unlock, held, err = b.TryApplyLock(t.Context())
+		if !held || err != nil {
+			t.Fatalf("after unlock: held %v, error %v", held, err)
+		}
+		unlock()
+	})
+}
+
+func TestManyProcessesMayMigrateAtOnce(t *testing.T) {
+	t.Parallel()
+	storetest.Each(t, func(t *testing.T, url string) {
+		var applied, failed sync.Map
+		var all sync.WaitGroup
+		for i := range 8 {
+			all.Go(func() {
+				s, err := store.Open(url)
+				if err == nil {
+					defer s.Close()
+					var versions []int64
+					if versions, err = s.Migrate(t.Context()); len(versions) > 0 {
+						applied.Store(i, versions)
+					}
+				}
+				if err != nil {
+					failed.Store(i, err)
+				}
+			})
+		}
+		all.Wait()
+		failed.Range(func(_, err any) bool { t.Error(err); return true })
+		count := 0
+		applied.Range(func(_, _ any) bool { count++; return true })
+		if count != 1 {
+			t.Errorf("%d processes applied migrations, want 1", count)
+		}
+	})
+}
+
+func TestADatabaseOfANewerProgramIsRefused(t *testing.T) {
+	t.Parallel()
+	storetest.Each(t, func(t *testing.T, url string) {
+		s := storetest.Open(t, url)
+		execute(t, url, `INSERT INTO goose_db_version (version_id, is_applied) VALUES (9999, true)`)
+		_, err := s.Migrate(t.Context())
+		if pbx.CodeOf(err) != pbx.CodeDatabaseNewer || !strings.Contains(err.Error(), "9999") {
+			t.Errorf("error %v", err)
+		}
+	})
+}
+
+func TestTheDatabaseOfThePythonPortalIsAdoptedWithNothingLost(t *testing.T) {
+	t.Parallel()
+	url := labtest.Postgres(t)
+	dump, err := os.ReadFile("testdata/mvp.sql")
+	if err != nil {
+		t.Fatal(err)
+	}
+	execute(t, url, string(dump))
+	const everything = `SELECT string_agg(t::text, E'\n' ORDER BY t::text) FROM (
+		SELECT 'tenant', to_jsonb(x) FROM tenants x UNION ALL SELECT 'user', to_jsonb(x) FROM users x
+		UNION ALL SELECT 'extension', to_jsonb(x) FROM extensions x UNION ALL SELECT 'log', to_jsonb(x) FROM apply_audit_logs x
+		UNION ALL SELECT 'alembic', to_jsonb(x) FROM alembic_version x) t`
+	before := execute(t, url, everything)
+	s := storetest.Open(t, strings.Replace(url, "postgres", "postgresql+asyncpg", 1))
+	if diff := cmp.Diff(before, execute(t, url, everything)); diff != "" || before == "" {
+		t.Fatalf("rows changed:\n%s", diff)
+	}
+	users, err := s.Users(t.Context(), pbx.DefaultTenant)
+	if err != nil || len(users) != 3 || users[0].Email != "Anna@Example.com" || users[2].Extension.Secret.Reveal() != "old;secret" ||
+		!users[0].CreatedAt.Equal(time.Date(2025, 2, 3, 4, 5, 6, 789012000, time.UTC)) {
+		t.Errorf("users %+v, error %v", users, err)
+	}
+	logs, err := s.Logs(t.Context(), time.Time{}, "", 10)
+	if err != nil || len(logs) != 2 || logs[0].ErrorDetails != "disk full" || logs[1].Reload.PJSIP.Stdout != "ok" || len(logs[1].FilesWritten) != 2 {
+		t.Errorf("logs %+v, error %v", logs, err)
+	}
+	if err := insert(t.Context(), s, newUser(1002, "new@example.com")); err != nil {
+		t.Errorf("the adopted database does not take a new user: %v", err)
+	}
+}
+
+func TestAForeignDatabaseIsRefusedBeforeAnythingIsServed(t *testing.T) {
+	t.Parallel()
+	url := labtest.Postgres(t)
+	execute(t, url, `CREATE TABLE users (id int, tenant_id uuid, email text)`)
+	s, err := store.Open(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if _, err := s.Migrate(t.Context()); err == nil {
+		t.Error("a table users of another program was taken for ours")
+	}
+}
+
+func TestAnUnreachableDatabaseIsSaidToBeAway(t *testing.T) {
+	t.Parallel()
+	s, err := store.Open("postgresql://nobody:topsecret@127.0.0.1:1/none")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	_, listErr := s.Users(t.Context(), pbx.DefaultTenant)
+	_, migrateErr := s.Migrate(t.Context())
+	_, _, lockErr := s.TryApplyLock(t.Context())
+	for what, err := range map[string]error{
+		"ping": s.Ping(t.Context()), "list": listErr, "migrate": migrateErr, "lock": lockErr, "write": insert(t.Context(), s, newUser(1000, "a@b.co")),
+	} {
+		if pbx.KindOf(err) != pbx.KindUnavailable {
+			t.Errorf("%s: %v", what, err)
+		}
+		if strings.Contains(fmt.Sprint(err), "topsecret") {
+			t.Errorf("%s: the error shows the password: %v", what, err)
+		}
+	}
+}
+
+func TestAWrongURLIsRefusedWithTheFormThatIsWantedAndWithoutThePassword(t *testing.T) {
+	t.Parallel()
+	for _, url := range []string{"", "x", "mysql://u:topsecret@h/d", "sqlite://relative", "postgres://u:topsecret%zz@h/d", "postgres://u:topsecret@h:port/d"} {
+		_, err := store.Open(url)
+		if err == nil || strings.Contains(err.Error(), "topsecret") || !strings.Contains(err.Error(), "DATABASE_URL") {
+			t.Errorf("%q: error %v", url, err)
+		}
+	}
+}
+
+func TestTheSQLiteFileIsForItsOwnerOnly(t *testing.T) {
+	t.Parallel()
+	url := storetest.SQLite(t)
+	s := storetest.Open(t, url)
+	if err := insert(t.Context(), s, newUser(1000, "a@example.com")); err != nil {
+		t.Fatal(err)
+	}
+	path := strings.TrimPrefix(url, "sqlite:///")
+	for _, file := range []string{path, path + "-wal", path + "-shm"} {
+		if info, err := os.Stat(file); err != nil || info.Mode().Perm() != 0o600 {
+			t.Errorf("%s: %v, error %v; want mode 0600", file, info, err)
+		}
+	}
+}
+
+// execute runs statements behind the store's back and gives the first column of the first row, if there is one.
+func execute(t *testing.T, url, statements string) string {
+	t.Helper()
+	if path, ok := strings.CutPrefix(url, "sqlite:///"); ok {
+		db, err := sql.Open("sqlite", path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer db.Close()
+		if _, err = db.ExecContext(t.Context(), statements); err != nil {
+			t.Fatal(err)
+		}
+		return ""
+	}
+	conn, err := pgx.Connect(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(context.WithoutCancel(t.Context()))
+	results, err := conn.PgConn().Exec(t.Context(), statements).ReadAll()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if rows := results[len(results)-1].Rows; len(rows) > 0 {
+		return string(rows[0][0])
+	}
+	return ""
+}
