@@ -1,0 +1,177 @@
+// Package directory is about users and their extensions: who there is, and which number everyone has. It holds the rules of
+// allocation; it knows nothing of HTTP, of SQL, or of Asterisk, and never applies anything.
+package directory
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/synergycall/pbxportal/internal/pbx"
+	"github.com/synergycall/pbxportal/internal/store"
+)
+
+// Directory is the service. It is safe for concurrent use.
+type Directory struct {
+	store *store.Store
+	now   func() time.Time
+}
+
+// New makes the service over a store; now tells the time.
+func New(s *store.Store, now func() time.Time) *Directory {
+	return &Directory{store: s, now: now}
+}
+
+// Query selects users. The zero Query selects all.
+type Query struct {
+	Text  string     // part of the name, the e-mail address or the number, without regard to case
+	After pbx.Number // only numbers above it
+	Limit int        // how many at the most; 0: all
+}
+
+// Page is one page of a listing, ordered by extension number.
+type Page struct {
+	Users []pbx.User
+	Next  pbx.Number // the After of the next page; 0 when this is the last
+}
+
+// Create adds a user with the lowest free extension number and a new secret, in one transaction. Errors: KindInvalid for the input,
+// KindConflict for a taken address (which uses up no number) and for an exhausted pool, KindUnavailable for the database.
+func (d *Directory) Create(ctx context.Context, tenant pbx.TenantID, n pbx.NewUser) (pbx.User, error) {
+	n, err := n.Clean()
+	if err != nil {
+		return pbx.User{}, err
+	}
+	var created pbx.User
+	err = d.store.InTx(ctx, func(ctx context.Context, tx *store.Tx) error {
+		taken, err := tx.EmailTaken(ctx, n.Email)
+		if err != nil {
+			return err
+		}
+		if taken {
+			return emailTaken(n.Email)
+		}
+		number, err := lowestFree(ctx, tx)
+		if err != nil {
+			return err
+		}
+		now := d.now().UTC().Truncate(time.Microsecond) // what both databases keep
+		created = pbx.User{
+			ID: pbx.UserID(uuid.NewString()), TenantID: tenant, Name: n.Name, Email: n.Email, CreatedAt: now,
+			Extension: pbx.Extension{ID: pbx.ExtensionID(uuid.NewString()), Number: number, Secret: pbx.NewSecret(), CreatedAt: now},
+		}
+		return tx.InsertUser(ctx, created)
+	})
+	if err != nil {
+		return pbx.User{}, err
+	}
+	return created, nil
+}
+
+// lowestFree gives the number the next user gets.
+func lowestFree(ctx context.Context, tx *store.Tx) (pbx.Number, error) {
+	number, ok, err := tx.LowestFree(ctx, pbx.FirstNumber, pbx.LastNumber)
+	if err != nil || ok {
+		return number, err
+	}
+	used, err := tx.InUse(ctx, pbx.FirstNumber, pbx.LastNumber)
+	if err != nil {
+		return 0, err
+	}
+	return 0, &pbx.Error{
+		Kind: pbx.KindConflict, Code: pbx.CodePoolExhausted,
+		Msg: fmt.Sprintf("all extension numbers %d–%d are in use (%d of %d): delete a user who is no longer needed, and create this one again",
+			pbx.FirstNumber, pbx.LastNumber, used, pbx.PoolSize),
+	}
+}
+
+func emailTaken(email string) error {
+	const cure = "another user has this address: use a different one, or delete that user first"
+	return &pbx.Error{
+		Kind: pbx.KindConflict, Code: pbx.CodeEmailTaken, Msg: "the e-mail address " + email + " is taken",
+		Fields: []pbx.FieldError{{Field: "email", Message: cure}},
+	}
+}
+
+// Get gives one user; KindNotFound when the tenant has none of that id.
+func (d *Directory) Get(ctx context.Context, tenant pbx.TenantID, id pbx.UserID) (pbx.User, error) {
+	id, ok := canonical(id)
+	if !ok {
+		return pbx.User{}, noUser(id)
+	}
+	u, ok, err := d.store.User(ctx, tenant, id)
+	if err == nil && !ok {
+		err = noUser(id)
+	}
+	return u, err
+}
+
+// List gives the tenant's users that the query selects.
+func (d *Directory) List(ctx context.Context, tenant pbx.TenantID, q Query) (Page, error) {
+	users, err := d.store.Users(ctx, tenant)
+	if err != nil {
+		return Page{}, err
+	}
+	if q == (Query{}) {
+		return Page{Users: users}, nil
+	}
+	// Selecting here and not in SQL: the pool is small, and both engines fold the case of ASCII letters only.
+	page := Page{Users: []pbx.User{}}
+	text := strings.ToLower(strings.TrimSpace(q.Text))
+	for _, u := range users {
+		switch {
+		case u.Extension.Number <= q.After || !matches(u, text):
+		case q.Limit > 0 && len(page.Users) == q.Limit:
+			page.Next = page.Users[q.Limit-1].Extension.Number
+			return page, nil
+		default:
+			page.Users = append(page.Users, u)
+		}
+	}
+	return page, nil
+}
+
+// matches reports whether the lower-case text is part of what a person would look for.
+func matches(u pbx.User, text string) bool {
+	return text == "" || strings.Contains(strings.ToLower(u.Name), text) || strings.Contains(strings.ToLower(u.Email), text) ||
+		strings.Contains(fmt.Sprint(u.Extension.Number), text)
+}
+
+// Delete removes a user and frees the number; it returns the user as it was. KindNotFound when the tenant has none of that id.
+func (d *Directory) Delete(ctx context.Context, tenant pbx.TenantID, id pbx.UserID) (deleted pbx.User, err error) {
+	id, ok := canonical(id)
+	if !ok {
+		return pbx.User{}, noUser(id)
+	}
+	err = d.store.InTx(ctx, func(ctx context.Context, tx *store.Tx) error {
+		u, ok, err := tx.User(ctx, tenant, id)
+		if err != nil {
+			return err
+		}
+		if !ok {
+			return noUser(id)
+		}
+		deleted = u
+		return tx.DeleteUser(ctx, tenant, id)
+	})
+	return deleted, err
+}
+
+// canonical gives the id in the form in which it is stored; ok is false for a text that is no UUID, which nobody has.
+func canonical(id pbx.UserID) (_ pbx.UserID, ok bool) {
+	parsed, err := uuid.Parse(string(id))
+	if err != nil || len(id) != len(parsed.String()) { // Parse also takes braces and a urn: prefix
+		return id, false
+	}
+	return pbx.UserID(parsed.String()), true
+}
+
+func noUser(id pbx.UserID) error {
+	return &pbx.Error{
+		Kind: pbx.KindNotFound, Code: pbx.CodeUserNotFound,
+		Msg: fmt.Sprintf("there is no user %q: list the users to see who there is", string(id)),
+	}
+}
