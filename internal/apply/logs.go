@@ -1,0 +1,75 @@
+package apply
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/synergycall/pbxportal/internal/pbx"
+)
+
+// LogQuery selects a page of audit records.
+type LogQuery struct {
+	Before string // a LogPage's Next; "" for the newest
+	Limit  int    // how many at the most
+}
+
+// LogPage is one page of audit records, newest first.
+type LogPage struct {
+	Logs []pbx.ApplyLog
+	Next string // the Before of the next page; "" when this is the last
+}
+
+// Logs lists audit records, newest first. KindInvalid when Before is not a cursor.
+func (e *Engine) Logs(ctx context.Context, q LogQuery) (LogPage, error) {
+	before, id, err := parseCursor(q.Before)
+	if err != nil {
+		return LogPage{}, err
+	}
+	logs, err := e.store.Logs(ctx, before, id, q.Limit+1)
+	if err != nil {
+		return LogPage{}, err
+	}
+	page := LogPage{Logs: logs}
+	if len(logs) > q.Limit {
+		page.Logs = logs[:q.Limit]
+		page.Next = cursor(page.Logs[q.Limit-1])
+	}
+	return page, nil
+}
+
+// Log gives one audit record; KindNotFound when there is none of that id.
+func (e *Engine) Log(ctx context.Context, id pbx.RunID) (pbx.ApplyLog, error) {
+	missing := &pbx.Error{
+		Kind: pbx.KindNotFound, Code: pbx.CodeLogNotFound,
+		Msg: fmt.Sprintf("there is no apply log %q: list the logs to see which there are", string(id)),
+	}
+	parsed, err := uuid.Parse(string(id))
+	if err != nil || len(id) != len(parsed.String()) {
+		return pbx.ApplyLog{}, missing
+	}
+	log, ok, err := e.store.Log(ctx, pbx.RunID(parsed.String()))
+	if err == nil && !ok {
+		err = missing
+	}
+	return log, err
+}
+
+// cursor names the place behind a record: its time in microseconds since 1970, and its id.
+func cursor(l pbx.ApplyLog) string { return fmt.Sprintf("%d.%s", l.TriggeredAt.UnixMicro(), l.ID) }
+
+func parseCursor(text string) (time.Time, pbx.RunID, error) {
+	if text == "" {
+		return time.Time{}, "", nil
+	}
+	micros, id, ok := strings.Cut(text, ".")
+	n, err := strconv.ParseInt(micros, 10, 64)
+	if _, idErr := uuid.Parse(id); !ok || err != nil || idErr != nil {
+		return time.Time{}, "", pbx.Invalid(pbx.FieldError{Field: "cursor", Message: "is not a cursor: give the next_cursor of an earlier answer, or none"})
+	}
+	return time.UnixMicro(n).UTC(), pbx.RunID(id), nil
+}
