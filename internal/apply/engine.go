@@ -94,20 +94,17 @@ func (e *Engine) Apply(ctx context.Context, r Request) (report Report, err error
 	if err != nil {
 		return e.fail(ctx, report, pbx.CodeWriteFailed, "the files could not be written; the old ones are in place, Asterisk was not reloaded", err)
 	}
-	report.Log.Reload, err = e.target.Reload(ctx)
+	reload, understood, err := e.target.Reload(ctx)
+	report.Log.Reload = reload
 	if err != nil {
 		return e.fail(ctx, report, pbx.CodeReloadFailed, "the new files are in place, but Asterisk did not reload", err)
 	}
 
 	live, err := e.target.Live(ctx)
-	if err != nil {
-		report.Verification, report.Differences = pbx.Inconclusive, []string{err.Error()}
-	} else if report.Differences = differences(want, live); len(report.Differences) > 0 {
-		report.Verification = pbx.Contradicted
+	report.Verification, report.Differences = verify(want, live, understood, err)
+	if report.Verification == pbx.Contradicted {
 		return e.fail(ctx, report, pbx.CodeContradicted, "the new files are in place and Asterisk was reloaded, but it runs something else: "+
 			"look into Asterisk's log for the file and line it refused, mend the cause, and apply again", errors.New(strings.Join(report.Differences, "; ")))
-	} else {
-		report.Verification = pbx.Confirmed
 	}
 
 	report.Log.Outcome, report.Log.ErrorDetails = pbx.Success, ""

@@ -26,6 +26,7 @@ type script struct {
 	writeErr  error
 	reloadErr error
 	liveErr   error
+	mumble    bool // the answer to the reload is neither yes nor no
 	live      func(pbx.Live) pbx.Live // what Asterisk makes of the files
 	onWrite   func(context.Context)
 }
@@ -47,13 +48,13 @@ func (s *script) Write(ctx context.Context, files []pbx.File) ([]string, error) 
 	return written, ctx.Err()
 }
 
-func (s *script) Reload(ctx context.Context) (pbx.ReloadResults, error) {
+func (s *script) Reload(ctx context.Context) (pbx.ReloadResults, bool, error) {
 	s.calls = append(s.calls, "reload")
 	if s.reloadErr != nil {
-		return pbx.ReloadResults{PJSIP: &pbx.CommandResult{ExitCode: 1}}, s.reloadErr
+		return pbx.ReloadResults{PJSIP: &pbx.CommandResult{ExitCode: 1}}, true, s.reloadErr
 	}
 	s.running = s.next
-	return results, ctx.Err()
+	return results, !s.mumble, ctx.Err()
 }
 
 func (s *script) Live(ctx context.Context) (pbx.Live, error) {
@@ -127,6 +128,14 @@ func TestAnApplyEndsAsItsWeakestStageAllows(t *testing.T) {
 		},
 		"Asterisk gives no answer to compare": {
 			script{liveErr: errors.New("garbage")}, "write reload live", "", pbx.Inconclusive, 2, "",
+		},
+		"the answer to the reload is neither yes nor no": {script{mumble: true}, "write reload live", "", pbx.Inconclusive, 2, ""},
+		"Asterisk has hints of the administrator's": {
+			script{live: func(l pbx.Live) pbx.Live {
+				l.Steps = append([]pbx.Step{{Exten: "1000", Priority: -1, App: "hint", Args: "PJSIP/1000"}}, l.Steps...)
+				return l
+			}},
+			"write reload live", "", pbx.Confirmed, 2, "",
 		},
 		"Asterisk lacks an endpoint": {script{live: drop}, "write reload live", pbx.CodeContradicted, pbx.Contradicted, 2, "endpoint 1000 is missing"},
 		"Asterisk has an endpoint too many": {

@@ -13,6 +13,21 @@ import (
 // mostDifferences is how many differences a report lists; one cause often has a thousand effects.
 const mostDifferences = 20
 
+// verify judges what the live Asterisk said after a reload: err, if it said nothing that can be compared; understood, whether its
+// answer to the reload was plain. What comes with the verdict says what differs, or why nothing could be compared.
+func verify(want, live pbx.Live, understood bool, err error) (pbx.Verification, []string) {
+	if err != nil {
+		return pbx.Inconclusive, []string{err.Error()}
+	}
+	if diffs := differences(want, live); len(diffs) > 0 {
+		return pbx.Contradicted, diffs
+	}
+	if !understood {
+		return pbx.Inconclusive, []string{"everything is there by name, but the answer to the reload is not one Asterisk is known to give"}
+	}
+	return pbx.Confirmed, nil
+}
+
 // differences compares what a live Asterisk has loaded with what it should have, and names what differs, nil when nothing does.
 // Only what is named by a number of the pool counts: all else, such as a trunk, is the administrator's own.
 func differences(want, live pbx.Live) []string {
@@ -53,7 +68,7 @@ func compareSteps(want, live []pbx.Step) (diffs []string) {
 	}
 	seen := make(map[place]pbx.Step, len(live))
 	for _, s := range live {
-		if inPool(s.Exten) {
+		if inPool(s.Exten) && s.Priority > 0 { // a hint dials nobody, and may be the administrator's
 			seen[place{s.Exten, s.Priority}] = s
 		}
 	}

@@ -1,7 +1,6 @@
 package render
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"strconv"
@@ -23,15 +22,17 @@ const maxLine = 8191
 // Asterisk would drop a line, include a file, use a template or merely warn, parse fails: our files hold nothing of that.
 func parse(file []byte) ([]section, error) {
 	var sections []section
-	for i, raw := range bytes.Split(file, []byte("\n")) {
-		fail := func(why string) error { return fmt.Errorf("line %d %s", i+1, why) }
+	n := 0
+	for raw := range strings.SplitSeq(string(file), "\n") {
+		n++
+		fail := func(why string) error { return fmt.Errorf("line %d %s", n, why) }
 		if len(raw) >= maxLine {
 			return nil, fail("is so long that Asterisk skips it")
 		}
-		if bytes.IndexByte(raw, 0) >= 0 {
+		if strings.IndexByte(raw, 0) >= 0 {
 			return nil, fail("holds a NUL byte, where Asterisk ends it")
 		}
-		line, err := uncomment(string(raw))
+		line, err := uncomment(raw)
 		if err != nil {
 			return nil, fail(err.Error())
 		}
@@ -44,7 +45,7 @@ func parse(file []byte) ([]section, error) {
 			if !ok || name == "" || trim(rest) != "" {
 				return nil, fail("is not a plain section")
 			}
-			sections = append(sections, section{name: name})
+			sections = append(sections, section{name, make([]setting, 0, 16)})
 		default:
 			key, value, ok := strings.Cut(line, "=")
 			if !ok || len(sections) == 0 || strings.HasSuffix(key, "+") {
@@ -61,6 +62,9 @@ func parse(file []byte) ([]section, error) {
 // uncomment gives the line without its comment. A semicolon begins one unless a backslash stands before it, and that backslash is
 // dropped; ";--" begins one that spans lines, which is an error here.
 func uncomment(line string) (string, error) {
+	if strings.IndexByte(line, ';') < 0 {
+		return line, nil
+	}
 	var b strings.Builder
 	for {
 		i := strings.IndexByte(line, ';')
@@ -83,7 +87,13 @@ func uncomment(line string) (string, error) {
 
 // trim drops what Asterisk's ast_strip drops at both ends: every byte up to and including the blank.
 func trim(s string) string {
-	return strings.TrimFunc(s, func(r rune) bool { return r <= ' ' })
+	for s != "" && s[0] <= ' ' {
+		s = s[1:]
+	}
+	for s != "" && s[len(s)-1] <= ' ' {
+		s = s[:len(s)-1]
+	}
+	return s
 }
 
 // parseDialplan reads the steps of our context from a dialplan file.

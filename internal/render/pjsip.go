@@ -61,6 +61,7 @@ func aor(u pbx.User) object {
 // writePJSIP writes the objects in their order.
 func writePJSIP(objects []object) ([]byte, error) {
 	var b bytes.Buffer
+	b.Grow(len(header) + 256*len(objects)) // more than a usual object takes
 	b.WriteString(header)
 	for _, o := range objects {
 		fmt.Fprintf(&b, "\n[%d]\n", o.id)
