@@ -1,0 +1,256 @@
+// Package demo is a show with two telephones: from an empty portal to a call that is heard, and to a phone that is refused. It uses
+// the portal as anybody would, over HTTP, and Asterisk as a telephone does, over SIP, and believes nothing but what it sees and hears.
+// It starts and stops neither of them.
+package demo
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/synergycall/pbxportal/internal/phone"
+)
+
+// Show is one performance. All fields are required.
+type Show struct {
+	URL string    // of the portal, without a slash at the end
+	SIP string    // host:port where Asterisk takes registrations
+	Out io.Writer // where the report goes
+}
+
+// The two tones, far enough apart to be told from each other and from silence, and how long they are played and listened to.
+const (
+	annasTone = 440.0
+	bensTone  = 880.0
+	playing   = 1500 * time.Millisecond
+	listening = 1 * time.Second
+)
+
+// clearly is the share of the energy of what was heard that a tone must have to count as heard.
+const clearly = 0.9
+
+// user is what the portal answers to POST /users.
+type user struct {
+	ID        string
+	Name      string
+	Extension struct {
+		Number int
+		Secret string
+	}
+}
+
+// Run plays the show and reports each step as it happens. The error says which step did not end as it must.
+func (s *Show) Run(ctx context.Context) error {
+	var anna, ben user
+	var annasPhone, bensPhone *phone.Phone
+	defer func() {
+		for _, p := range []*phone.Phone{annasPhone, bensPhone} {
+			if p != nil {
+				_ = p.Close() // the show is over
+			}
+		}
+	}()
+	steps := []struct {
+		title string
+		play  func(context.Context) (seen string, err error)
+	}{
+		{"create Anna", func(ctx context.Context) (string, error) { return s.create(ctx, "Anna Example", &anna) }},
+		{"create Ben", func(ctx context.Context) (string, error) { return s.create(ctx, "Ben Example", &ben) }},
+		{"apply", s.apply},
+		{"register Anna's phone", func(ctx context.Context) (seen string, err error) {
+			annasPhone, seen, err = s.register(ctx, anna)
+			return seen, err
+		}},
+		{"register Ben's phone", func(ctx context.Context) (seen string, err error) {
+			bensPhone, seen, err = s.register(ctx, ben)
+			return seen, err
+		}},
+		{"call Ben from Anna's phone", func(ctx context.Context) (string, error) { return s.call(ctx, annasPhone, bensPhone, ben) }},
+		{"delete Ben", func(ctx context.Context) (string, error) { return s.delete(ctx, ben) }},
+		{"apply again", s.apply},
+		{"Ben's phone is refused", func(ctx context.Context) (string, error) { return refused(bensPhone.Register(ctx, time.Minute), "registration") }},
+		{"Ben's number is gone", func(ctx context.Context) (string, error) {
+			_, err := annasPhone.Call(ctx, fmt.Sprint(ben.Extension.Number))
+			return refused(err, "call")
+		}},
+		{"look at the audit trail", s.audit},
+	}
+	for i, step := range steps {
+		start := time.Now()
+		seen, err := step.play(ctx)
+		if err != nil {
+			fmt.Fprintf(s.Out, "  ✗ %2d  %-27s %v\n", i+1, step.title, err)
+			return fmt.Errorf("the step %q did not end as it must: %w", step.title, err)
+		}
+		fmt.Fprintf(s.Out, "  ✓ %2d  %-27s %s  (%d ms)\n", i+1, step.title, seen, time.Since(start).Milliseconds())
+	}
+	return nil
+}
+
+func (s *Show) create(ctx context.Context, name string, u *user) (string, error) {
+	first, _, _ := strings.Cut(strings.ToLower(name), " ")
+	if err := s.ask(ctx, http.MethodPost, "/users", map[string]string{"name": name, "email": first + "@example.com"}, u); err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("extension %d, a secret of %d characters", u.Extension.Number, len(u.Extension.Secret)), nil
+}
+
+func (s *Show) apply(ctx context.Context) (string, error) {
+	var report struct {
+		Users        int    `json:"users_applied"`
+		Verification string `json:"verification"`
+	}
+	if err := s.ask(ctx, http.MethodPost, "/apply", map[string]string{"triggered_by": "demo"}, &report); err != nil {
+		return "", err
+	}
+	if report.Verification != "confirmed" {
+		return "", fmt.Errorf("the live Asterisk was not seen to run the %d users: verification %s", report.Users, report.Verification)
+	}
+	return fmt.Sprintf("%d users, confirmed by the live Asterisk", report.Users), nil
+}
+
+func (s *Show) delete(ctx context.Context, u user) (string, error) {
+	var answer struct {
+		Freed int `json:"freed_extension"`
+	}
+	if err := s.ask(ctx, http.MethodDelete, "/users/"+u.ID, nil, &answer); err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("extension %d is free", answer.Freed), nil
+}
+
+func (s *Show) audit(ctx context.Context) (string, error) {
+	var answer struct {
+		Logs []struct{ Outcome string }
+	}
+	if err := s.ask(ctx, http.MethodGet, "/apply/logs", nil, &answer); err != nil {
+		return "", err
+	}
+	for _, l := range answer.Logs {
+		if l.Outcome != "success" {
+			return "", fmt.Errorf("an apply is on record as %s", l.Outcome)
+		}
+	}
+	return fmt.Sprintf("%d applies on record, all of them successes", len(answer.Logs)), nil
+}
+
+func (s *Show) register(ctx context.Context, u user) (*phone.Phone, string, error) {
+	p, err := phone.New(phone.Config{Server: s.SIP, Number: fmt.Sprint(u.Extension.Number), Secret: u.Extension.Secret, Name: u.Name})
+	if err != nil {
+		return nil, "", err
+	}
+	if err := p.Register(ctx, 5*time.Minute); err != nil {
+		return p, "", err
+	}
+	return p, fmt.Sprintf("%d is reachable at %s", u.Extension.Number, p.Addr()), nil
+}
+
+// call lets one phone call the other, plays a tone each way, and checks what each end heard.
+func (s *Show) call(ctx context.Context, from, to *phone.Phone, callee user) (string, error) {
+	out, err := from.Dial(ctx, fmt.Sprint(callee.Extension.Number))
+	if err != nil {
+		return "", err
+	}
+	in, err := to.Incoming(ctx)
+	if err != nil {
+		return "", err
+	}
+	caller := in.From()
+	if err := errors.Join(in.Accept(ctx), out.Answered(ctx)); err != nil {
+		return "", err
+	}
+	var atBen, atAnna float64
+	err = errors.Join(
+		both(func() error { return out.Play(ctx, phone.Tone{Hz: annasTone, Duration: playing}.PCM()) },
+			func() error { return in.Play(ctx, phone.Tone{Hz: bensTone, Duration: playing}.PCM()) },
+			func() (err error) { atBen, err = heard(ctx, in, annasTone); return err },
+			func() (err error) { atAnna, err = heard(ctx, out, bensTone); return err }),
+		out.Hangup(ctx),
+	)
+	if err != nil {
+		return "", err
+	}
+	select {
+	case <-in.Done():
+	case <-ctx.Done():
+		return "", errors.New("Anna hung up, but Ben's phone was not told")
+	}
+	return fmt.Sprintf("shown as %s; Ben heard %.0f Hz (%.0f %% of the sound), Anna heard %.0f Hz (%.0f %%); hung up",
+		caller, annasTone, 100*atBen, bensTone, 100*atAnna), nil
+}
+
+// heard listens to a call and gives the share of the tone in what came in; an error when it is not clearly there.
+func heard(ctx context.Context, c *phone.Call, hz float64) (float64, error) {
+	sound, err := c.Record(ctx, listening)
+	if err != nil {
+		return 0, err
+	}
+	share := phone.Strength(sound, hz)
+	if share < clearly {
+		return share, fmt.Errorf("%.0f Hz was played, but is only %.0f %% of what was heard", hz, 100*share)
+	}
+	return share, nil
+}
+
+// both does several things at once and waits for all.
+func both(things ...func() error) error {
+	errs := make([]error, len(things))
+	var all sync.WaitGroup
+	for i, do := range things {
+		all.Go(func() { errs[i] = do() })
+	}
+	all.Wait()
+	return errors.Join(errs...)
+}
+
+// refused expects the error of a refusal by the server.
+func refused(err error, what string) (string, error) {
+	status, ok := errors.AsType[*phone.StatusError](err)
+	switch {
+	case err == nil:
+		return "", fmt.Errorf("the %s was accepted", what)
+	case !ok:
+		return "", err
+	}
+	return fmt.Sprintf("the %s was answered with %d %s", what, status.Code, status.Reason), nil
+}
+
+// ask calls the portal and reads its answer into out.
+func (s *Show) ask(ctx context.Context, method, path string, in, out any) error {
+	var body bytes.Buffer
+	if in != nil {
+		if err := json.NewEncoder(&body).Encode(in); err != nil {
+			return fmt.Errorf("cannot encode the request: %w", err)
+		}
+	}
+	req, err := http.NewRequestWithContext(ctx, method, s.URL+path, &body)
+	if err != nil {
+		return fmt.Errorf("cannot make the request: %w", err)
+	}
+	if in != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return fmt.Errorf("cannot reach the portal: %w", err)
+	}
+	defer resp.Body.Close()
+	answer, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return fmt.Errorf("cannot read the portal's answer: %w", err)
+	}
+	if resp.StatusCode/100 != 2 {
+		return fmt.Errorf("%s %s was answered with %s: %s", method, path, resp.Status, answer)
+	}
+	if err := json.Unmarshal(answer, out); err != nil {
+		return fmt.Errorf("cannot understand the portal's answer: %w", err)
+	}
+	return nil
+}
