@@ -1,0 +1,87 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"time"
+
+	"github.com/synergycall/pbxportal/internal/apply"
+	"github.com/synergycall/pbxportal/internal/asterisk"
+	"github.com/synergycall/pbxportal/internal/config"
+	"github.com/synergycall/pbxportal/internal/directory"
+	"github.com/synergycall/pbxportal/internal/node"
+	"github.com/synergycall/pbxportal/internal/store"
+)
+
+// app is what the commands run with.
+type app struct {
+	config         config.Config
+	json           bool
+	stdout, stderr io.Writer
+	getenv         func(string) (string, bool)
+}
+
+// portal is the program put together: the services over one database and one Asterisk.
+type portal struct {
+	config    config.Config
+	log       *slog.Logger
+	store     *store.Store
+	directory *directory.Directory
+	node      *node.Local
+	engine    *apply.Engine
+}
+
+// open puts the program together. Nothing is asked of the database or Asterisk yet.
+func (a *app) open() (*portal, error) {
+	c, err := a.config.Complete()
+	if err != nil {
+		return nil, usage(err)
+	}
+	control, err := asterisk.NewControl(c.AsteriskControl)
+	if err != nil {
+		return nil, usage(err)
+	}
+	s, err := store.Open(c.DatabaseURL)
+	if err != nil {
+		return nil, usage(err)
+	}
+	level, _ := c.Level() // Complete has checked it
+	local := node.New(c.AsteriskConfigDir, control)
+	return &portal{
+		config:    c,
+		log:       slog.New(slog.NewTextHandler(a.stderr, &slog.HandlerOptions{Level: level})),
+		store:     s,
+		directory: directory.New(s, time.Now),
+		node:      local,
+		engine:    apply.New(s, local, time.Now),
+	}, nil
+}
+
+// ready puts the program together and brings the database's tables up to date, as every command needs that works with them.
+func (a *app) ready(ctx context.Context) (*portal, error) {
+	p, err := a.open()
+	if err != nil {
+		return nil, err
+	}
+	if _, err := p.store.Migrate(ctx); err != nil {
+		_ = p.store.Close()
+		return nil, err
+	}
+	return p, nil
+}
+
+func (p *portal) close() { _ = p.store.Close() } // the program ends; what was acknowledged is safe already
+
+// printJSON prints one value as indented JSON.
+func (a *app) printJSON(v any) error {
+	enc := json.NewEncoder(a.stdout)
+	enc.SetIndent("", "  ")
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(v); err != nil {
+		return fmt.Errorf("cannot print: %w", err)
+	}
+	return nil
+}

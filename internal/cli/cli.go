@@ -1,0 +1,141 @@
+// Package cli is the command line, and the place where the program is put together. Every command works in process, on the database
+// and Asterisk itself, so that it also works while no server runs. The commands hold no rules: they ask the services and show what
+// comes back.
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/alecthomas/kong"
+
+	"github.com/synergycall/pbxportal/internal/config"
+	"github.com/synergycall/pbxportal/internal/pbx"
+)
+
+// The exit codes of the program, for scripts. The help text lists them.
+const (
+	exitOK          = 0
+	exitFailed      = 1 // the command failed, or doctor found something broken
+	exitUsage       = 2 // the command line, a setting or the input is wrong
+	exitNotFound    = 3 // what was named does not exist
+	exitConflict    = 4 // it collides with what is there: address taken, no number free, another apply runs
+	exitUnavailable = 5 // the database does not answer
+	exitApply       = 6 // an apply ended without success; its audit record tells the story
+)
+
+const description = `Control plane for Asterisk: users get SIP extensions, an apply brings them to a live Asterisk and checks that they arrived.
+
+Settings come from flags, from the environment, or from a file .env in the current folder, in this order.
+
+Exit codes: 0 done; 1 failed, or doctor found something broken; 2 wrong command line, setting or input; 3 not found; 4 conflict (address taken, no number free, another apply runs); 5 database away; 6 apply without success.`
+
+// commands is the command line: a field for each command, in the order of the help text.
+type commands struct {
+	Config config.Config `embed:""`
+	JSON   bool          `name:"json" help:"Print JSON for programs instead of text for people."`
+
+	Serve   serveCommand   `cmd:"" help:"Run the portal: HTTP API, API page, metrics."`
+	User    userCommands   `cmd:"" help:"Add, list, show and delete users."`
+	Apply   applyCommand   `cmd:"" help:"Bring the users to Asterisk, and check that they arrived."`
+	Audit   auditCommands  `cmd:"" help:"List and show the records of earlier applies."`
+	Doctor  doctorCommand  `cmd:"" help:"Examine database, folders, includes, socket and Asterisk; name every fault with its cure."`
+	Migrate migrateCommand `cmd:"" help:"Bring the database's tables to the version this program needs (serve does so too)."`
+	Demo    demoCommand    `cmd:"" help:"Show it all on a real Asterisk of its own: two phones, a call, a refusal."`
+	Version versionCommand `cmd:"" help:"Print the version."`
+}
+
+// Run runs the command line args and returns the exit code. Results go to stdout, everything else to stderr.
+func Run(ctx context.Context, args []string, getenv func(string) (string, bool), stdout, stderr io.Writer) int {
+	exit := -1 // set when kong itself ends the program: help, for instance
+	var c commands
+	dotenv, err := config.Dotenv(".env")
+	if err != nil {
+		return report(stderr, usage(err))
+	}
+	parser, err := kong.New(&c,
+		kong.Name("pbxportal"), kong.Description(description), kong.UsageOnError(), kong.Writers(stdout, stderr),
+		kong.Exit(func(code int) { exit = code }), kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 100}),
+		kong.Resolvers(environment(getenv, dotenv)),
+	)
+	if err != nil {
+		return report(stderr, err)
+	}
+	if len(args) == 0 {
+		args = []string{"--help"}
+	}
+	parsed, err := parser.Parse(args)
+	if exit >= 0 {
+		return exit
+	}
+	if err != nil {
+		return report(stderr, usage(fmt.Errorf("%w: run pbxportal --help to see what there is", err)))
+	}
+	a := &app{config: c.Config, json: c.JSON, stdout: stdout, stderr: stderr, getenv: getenv}
+	parsed.BindTo(ctx, (*context.Context)(nil))
+	return report(stderr, parsed.Run(a))
+}
+
+// environment gives flags their value from the environment, or else from .env. An empty variable counts as unset.
+func environment(getenv func(string) (string, bool), dotenv map[string]string) kong.Resolver {
+	return kong.ResolverFunc(func(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, error) {
+		for _, name := range flag.Envs {
+			if v, _ := getenv(name); v != "" {
+				return v, nil
+			}
+			if v := dotenv[name]; v != "" {
+				return v, nil
+			}
+		}
+		return nil, nil //nolint:nilnil // kong's way to say "no value"
+	})
+}
+
+// usageError marks an error in what was typed or set.
+type usageError struct{ error }
+
+func usage(err error) error { return usageError{err} }
+
+// report prints the error, if any, and gives the exit code for it.
+func report(stderr io.Writer, err error) int {
+	if err == nil {
+		return exitOK
+	}
+	if _, ok := errors.AsType[found](err); ok { // the findings were printed; there is nothing to add
+		return exitFailed
+	}
+	said := err.Error()
+	e, ok := errors.AsType[*pbx.Error](err)
+	if ok {
+		said = e.Msg
+		for _, f := range e.Fields {
+			said += fmt.Sprintf("\n  %s %s", f.Field, f.Message)
+		}
+		if e.Kind == pbx.KindUnavailable && e.Err != nil {
+			said += "\n  cause: " + e.Err.Error()
+		}
+	}
+	fmt.Fprintln(stderr, "pbxportal: "+said)
+	if _, isUsage := errors.AsType[usageError](err); isUsage {
+		return exitUsage
+	}
+	if !ok {
+		return exitFailed
+	}
+	switch e.Kind {
+	case pbx.KindInvalid:
+		return exitUsage
+	case pbx.KindNotFound:
+		return exitNotFound
+	case pbx.KindConflict:
+		return exitConflict
+	case pbx.KindUnavailable:
+		return exitUnavailable
+	case pbx.KindApply:
+		return exitApply
+	case pbx.KindInternal:
+	}
+	return exitFailed
+}

@@ -1,0 +1,87 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/synergycall/pbxportal/internal/config"
+	"github.com/synergycall/pbxportal/internal/demo"
+	"github.com/synergycall/pbxportal/internal/lab"
+)
+
+type demoCommand struct {
+	Keep bool `help:"Leave portal and Asterisk running when the show is over, until Ctrl-C."`
+}
+
+// showTime bounds the show itself; fetching Asterisk is not part of it.
+const showTime = 2 * time.Minute
+
+// Run starts an Asterisk and a portal of their own, in a temporary folder and on loopback, and plays the show.
+func (c *demoCommand) Run(ctx context.Context, a *app) error {
+	fmt.Fprintln(a.stdout, "PBX Control Portal: from nothing to a phone call")
+	start := time.Now()
+	fmt.Fprintln(a.stdout, "\nGetting a real Asterisk 22 into a folder of its own (once; later shows start at once)")
+	tree, err := lab.FetchAsterisk(ctx, lab.FetchOptions{Progress: func(line string) { fmt.Fprintln(a.stdout, "    "+line) }})
+	if err != nil {
+		return fmt.Errorf("cannot get an Asterisk for the demo: %w\nIf you have an Asterisk, show the portal where it is instead: "+
+			"set ASTERISK_CONFIG_DIR and ASTERISK_CONTROL, and run pbxportal doctor", err)
+	}
+	dir, err := os.MkdirTemp("", "pbxdemo-")
+	if err != nil {
+		return fmt.Errorf("cannot make a folder for the demo: %w", err)
+	}
+	defer os.RemoveAll(dir)
+	ast, err := lab.StartAsterisk(ctx, tree, lab.AsteriskOptions{})
+	if err != nil {
+		return fmt.Errorf("cannot start the Asterisk of the demo: %w", err)
+	}
+	defer func() { _ = ast.Stop() }() // its folder is temporary
+
+	logFile, err := os.Create(filepath.Join(dir, "portal.log")) //nolint:gosec // in a new folder of ours
+	if err != nil {
+		return fmt.Errorf("cannot make the log of the demo: %w", err)
+	}
+	defer logFile.Close()
+	inner := &app{stdout: a.stdout, stderr: logFile, getenv: a.getenv, config: config.Config{
+		StateDir: filepath.Join(dir, "state"), AsteriskConfigDir: ast.ConfigDir, AsteriskControl: ast.ControlSocket,
+	}}
+	p, err := inner.ready(ctx)
+	if err != nil {
+		return err
+	}
+	defer p.close()
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
+	if err != nil {
+		return fmt.Errorf("cannot listen on loopback: %w", err)
+	}
+	url := "http://" + listener.Addr().String()
+
+	serving, stop := context.WithCancel(ctx)
+	defer stop()
+	g, serving := errgroup.WithContext(serving)
+	g.Go(func() error { return p.serve(serving, listener) })
+	g.Go(func() error {
+		defer stop()
+		fmt.Fprintf(a.stdout, "\nAsterisk takes calls on %s, the portal answers on %s\n\n", ast.SIPAddr, url)
+		show, cancel := context.WithTimeout(serving, showTime)
+		defer cancel()
+		if err := (&demo.Show{URL: url, SIP: ast.SIPAddr, Out: a.stdout}).Run(show); err != nil {
+			return errors.Join(err, fmt.Errorf("Asterisk's log:\n%s", ast.Log()))
+		}
+		fmt.Fprintf(a.stdout, "\nAll as it must be, in %s.\n", time.Since(start).Round(time.Second/10))
+		if c.Keep {
+			fmt.Fprintf(a.stdout, "\nStill running, until Ctrl-C:\n  portal    %s/docs\n  phones    register at %s, with a user's number and secret\n"+
+				"  files     %s\n  log       %s\n", url, ast.SIPAddr, ast.ConfigDir, logFile.Name())
+			<-serving.Done()
+		}
+		return nil
+	})
+	return g.Wait()
+}

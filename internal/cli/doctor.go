@@ -1,0 +1,98 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/synergycall/pbxportal/internal/node"
+)
+
+type doctorCommand struct{}
+
+// found is the error of a doctor that found something broken; the findings have been printed.
+type found struct{ error }
+
+// Run examines everything and prints what it finds.
+func (*doctorCommand) Run(ctx context.Context, a *app) error {
+	p, err := a.open()
+	if err != nil {
+		return err
+	}
+	defer p.close()
+	findings := append([]node.Finding{p.examineDatabase(ctx), p.examineState(), p.examineAddress()}, p.node.Examine(ctx)...)
+	broken := 0
+	for _, f := range findings {
+		if f.Grade == node.Bad {
+			broken++
+		}
+	}
+	if a.json {
+		type findingJSON struct {
+			Subject string     `json:"subject"`
+			Grade   node.Grade `json:"grade"`
+			Detail  string     `json:"detail"`
+			Cure    string     `json:"cure,omitempty"`
+		}
+		out := make([]findingJSON, len(findings))
+		for i, f := range findings {
+			out[i] = findingJSON(f)
+		}
+		if err := a.printJSON(map[string]any{"findings": out, "broken": broken}); err != nil {
+			return err
+		}
+	} else {
+		a.printFindings(findings, broken)
+	}
+	if broken > 0 {
+		return found{errors.New("something is broken")}
+	}
+	return nil
+}
+
+func (a *app) printFindings(findings []node.Finding, broken int) {
+	for _, f := range findings {
+		fmt.Fprintf(a.stdout, "%-8s %s: %s\n", f.Grade, f.Subject, f.Detail)
+		if f.Cure != "" {
+			fmt.Fprintf(a.stdout, "         → %s\n", f.Cure)
+		}
+	}
+	if broken == 0 {
+		fmt.Fprintln(a.stdout, "\nAn apply can succeed.")
+		return
+	}
+	fmt.Fprintf(a.stdout, "\n%d broken: mend them in this order, and run doctor again.\n", broken)
+}
+
+func (p *portal) examineDatabase(ctx context.Context) node.Finding {
+	f := node.Finding{Subject: "database", Grade: node.Good, Detail: p.store.Describe()}
+	if err := p.store.Ping(ctx); err != nil {
+		f.Grade, f.Detail = node.Bad, f.Detail+": "+errors.Unwrap(err).Error()
+		f.Cure = "start the database, or set DATABASE_URL; without it the portal keeps a SQLite file of its own"
+	}
+	return f
+}
+
+func (p *portal) examineState() node.Finding {
+	f := node.Finding{Subject: "state folder", Grade: node.Good, Detail: p.config.StateDir}
+	if err := os.MkdirAll(p.config.StateDir, 0o700); err != nil {
+		f.Grade, f.Detail, f.Cure = node.Bad, err.Error(), "make it for the portal's user, or set STATE_DIR"
+	} else if err := unix.Access(p.config.StateDir, unix.W_OK|unix.X_OK); err != nil {
+		f.Grade, f.Detail, f.Cure = node.Bad, p.config.StateDir+" may not be written", "give it to the portal's user, or set STATE_DIR"
+	}
+	return f
+}
+
+// examineAddress warns of an address that others reach: there is no sign-in.
+func (p *portal) examineAddress() node.Finding {
+	f := node.Finding{Subject: "listen address", Grade: node.Good, Detail: p.config.ListenAddr}
+	host, _, _ := net.SplitHostPort(p.config.ListenAddr) // Complete has checked it
+	if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
+		f.Grade, f.Cure = node.Odd, "there is no sign-in: set LISTEN_ADDR=127.0.0.1:8000, unless a proxy in front asks for a password"
+	}
+	return f
+}

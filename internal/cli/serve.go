@@ -1,0 +1,86 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/synergycall/pbxportal/internal/httpapi"
+	"github.com/synergycall/pbxportal/internal/pbx"
+)
+
+// drainTime is how long a stopping server waits for what runs; it is longer than the longest apply.
+const drainTime = 100 * time.Second
+
+type serveCommand struct{}
+
+// Run serves until ctx ends, and then finishes what runs, an apply above all.
+func (*serveCommand) Run(ctx context.Context, a *app) error {
+	p, err := a.ready(ctx)
+	if err != nil {
+		return err
+	}
+	defer p.close()
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", p.config.ListenAddr)
+	if err != nil {
+		return fmt.Errorf("cannot listen on %s: %w: is another program there? LISTEN_ADDR chooses another address", p.config.ListenAddr, err)
+	}
+	return p.serve(ctx, listener)
+}
+
+// serve answers HTTP on the listener until ctx ends.
+func (p *portal) serve(ctx context.Context, listener net.Listener) error {
+	handler, err := httpapi.New(httpapi.Config{
+		Directory: p.directory, Apply: p.engine, Health: p.health, Log: p.log, Version: version(),
+	})
+	if err != nil {
+		return errors.Join(err, listener.Close())
+	}
+	server := httpapi.Server(listener.Addr().String(), handler)
+	server.ErrorLog = slog.NewLogLogger(p.log.Handler(), slog.LevelWarn)
+	p.log.Info("serving", "url", "http://"+listener.Addr().String(), "docs", "http://"+listener.Addr().String()+"/docs",
+		"database", p.store.Describe(), "version", version(), "settings", p.config)
+	if !loopback(listener.Addr()) {
+		p.log.Warn("listening beyond this machine, and there is no sign-in: whoever reaches this address manages the users; " +
+			"set LISTEN_ADDR=127.0.0.1:8000 unless a proxy in front asks for a password")
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error {
+		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+			return fmt.Errorf("cannot serve: %w", err)
+		}
+		return nil
+	})
+	g.Go(func() error {
+		<-ctx.Done()
+		p.log.Info("stopping: finishing what runs")
+		drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTime)
+		defer cancel()
+		if err := server.Shutdown(drain); err != nil {
+			return fmt.Errorf("cannot finish what runs: %w", err)
+		}
+		return nil
+	})
+	return g.Wait()
+}
+
+// health asks the database and Asterisk for a sign of life, both at once.
+func (p *portal) health(ctx context.Context) (h pbx.Health) {
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { h.Database = p.store.Ping(ctx); return nil })
+	g.Go(func() error { h.Version, h.Asterisk = p.node.State(ctx); return nil })
+	_ = g.Wait() // neither returns an error: what they found is in h
+	return h
+}
+
+// loopback reports whether only this machine can reach the address.
+func loopback(addr net.Addr) bool {
+	tcp, ok := addr.(*net.TCPAddr)
+	return ok && tcp.IP.IsLoopback()
+}

@@ -1,0 +1,149 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"text/tabwriter"
+	"time"
+
+	"github.com/synergycall/pbxportal/internal/directory"
+	"github.com/synergycall/pbxportal/internal/pbx"
+)
+
+type userCommands struct {
+	Add    userAddCommand    `cmd:"" help:"Create a user; prints the extension number and the secret for the phone."`
+	List   userListCommand   `cmd:"" help:"List users by extension number."`
+	Show   userShowCommand   `cmd:"" help:"Show one user with the secret for the phone."`
+	Delete userDeleteCommand `cmd:"" help:"Delete a user and free the number."`
+}
+
+type userAddCommand struct {
+	Name  string `arg:"" help:"The person's name, which other phones will show."`
+	Email string `arg:"" help:"The person's e-mail address."`
+}
+
+// Run creates the user.
+func (c *userAddCommand) Run(ctx context.Context, a *app) error {
+	p, err := a.ready(ctx)
+	if err != nil {
+		return err
+	}
+	defer p.close()
+	u, err := p.directory.Create(ctx, pbx.DefaultTenant, pbx.NewUser{Name: c.Name, Email: c.Email})
+	if err != nil {
+		return err
+	}
+	return a.printUser(u, "Not live yet: run pbxportal apply to bring it to Asterisk.")
+}
+
+type userListCommand struct {
+	Find string `help:"Only users with this in name, e-mail address or number." placeholder:"TEXT"`
+}
+
+// Run lists the users.
+func (c *userListCommand) Run(ctx context.Context, a *app) error {
+	p, err := a.ready(ctx)
+	if err != nil {
+		return err
+	}
+	defer p.close()
+	page, err := p.directory.List(ctx, pbx.DefaultTenant, directory.Query{Text: c.Find})
+	if err != nil {
+		return err
+	}
+	if a.json {
+		users := make([]userJSON, len(page.Users))
+		for i, u := range page.Users {
+			users[i] = toJSON(u)
+		}
+		return a.printJSON(map[string]any{"users": users})
+	}
+	if len(page.Users) == 0 {
+		fmt.Fprintln(a.stdout, "No users. Create one: pbxportal user add NAME EMAIL")
+		return nil
+	}
+	w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "NUMBER\tNAME\tE-MAIL\tSINCE\tID")
+	for _, u := range page.Users {
+		fmt.Fprintf(w, "%d\t%s\t%s\t%s\t%s\n", u.Extension.Number, u.Name, u.Email, u.CreatedAt.Format(time.DateOnly), u.ID)
+	}
+	return w.Flush()
+}
+
+type userShowCommand struct {
+	User string `arg:"" help:"The user's id or extension number."`
+}
+
+// Run shows the user.
+func (c *userShowCommand) Run(ctx context.Context, a *app) error {
+	p, err := a.ready(ctx)
+	if err != nil {
+		return err
+	}
+	defer p.close()
+	u, err := p.user(ctx, c.User)
+	if err != nil {
+		return err
+	}
+	return a.printUser(u, "")
+}
+
+type userDeleteCommand struct {
+	User string `arg:"" help:"The user's id or extension number."`
+}
+
+// Run deletes the user.
+func (c *userDeleteCommand) Run(ctx context.Context, a *app) error {
+	p, err := a.ready(ctx)
+	if err != nil {
+		return err
+	}
+	defer p.close()
+	u, err := p.user(ctx, c.User)
+	if err != nil {
+		return err
+	}
+	if u, err = p.directory.Delete(ctx, pbx.DefaultTenant, u.ID); err != nil {
+		return err
+	}
+	if a.json {
+		return a.printJSON(map[string]any{"deleted_user_id": u.ID, "freed_extension": u.Extension.Number})
+	}
+	fmt.Fprintf(a.stdout, "Deleted %s <%s>; extension %d is free.\nThe phone works until the next apply: run pbxportal apply.\n",
+		u.Name, u.Email, u.Extension.Number)
+	return nil
+}
+
+// user finds a user by id or by extension number.
+func (p *portal) user(ctx context.Context, key string) (pbx.User, error) {
+	if len(key) != len("1000") {
+		return p.directory.Get(ctx, pbx.DefaultTenant, pbx.UserID(key))
+	}
+	page, err := p.directory.List(ctx, pbx.DefaultTenant, directory.Query{})
+	if err != nil {
+		return pbx.User{}, err
+	}
+	for _, u := range page.Users {
+		if fmt.Sprint(u.Extension.Number) == key {
+			return u, nil
+		}
+	}
+	return pbx.User{}, &pbx.Error{
+		Kind: pbx.KindNotFound, Code: pbx.CodeUserNotFound,
+		Msg: "nobody has extension " + key + ": run pbxportal user list to see who has which",
+	}
+}
+
+// printUser prints one user, with the secret, and for people a last line that says what to do next.
+func (a *app) printUser(u pbx.User, next string) error {
+	if a.json {
+		return a.printJSON(toJSON(u))
+	}
+	w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
+	fmt.Fprintf(w, "Name\t%s\nE-mail\t%s\nExtension\t%d\nSecret\t%s\nCreated\t%s\nId\t%s\n",
+		u.Name, u.Email, u.Extension.Number, u.Extension.Secret.Reveal(), u.CreatedAt.Format(time.RFC3339), u.ID)
+	if next != "" {
+		fmt.Fprintln(w, next)
+	}
+	return w.Flush()
+}
