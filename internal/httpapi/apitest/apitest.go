@@ -1,0 +1,207 @@
+// Package apitest checks answers of the API against the contract. Tests send their requests through its client; an answer the
+// contract does not allow fails the test, whatever else the test looks at.
+package apitest
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"net/mail"
+	"net/url"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/getkin/kin-openapi/openapi3"
+
+	"github.com/synergycall/pbxportal/contracts"
+)
+
+// Contract loads contracts/api.yaml once.
+var Contract = sync.OnceValues(func() (*openapi3.T, error) { return openapi3.NewLoader().LoadFromData(contracts.API) })
+
+// Client makes a client whose every answer is checked. It follows no redirects: the API sends none.
+func Client(t testing.TB) *http.Client {
+	t.Helper()
+	contract, err := Contract()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &http.Client{
+		Transport:     &transport{t: t, contract: contract},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+}
+
+type transport struct {
+	t        testing.TB
+	contract *openapi3.T
+}
+
+// RoundTrip sends the request, and checks the answer.
+func (tr *transport) RoundTrip(r *http.Request) (*http.Response, error) {
+	resp, err := http.DefaultTransport.RoundTrip(r)
+	if err != nil {
+		return nil, err
+	}
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return nil, err
+	}
+	resp.Body = io.NopCloser(bytes.NewReader(body))
+	if err := Check(tr.contract, r, resp, body); err != nil {
+		tr.t.Errorf("%s %s broke the contract: %v\nanswer: %d %s", r.Method, r.URL, err, resp.StatusCode, body)
+	}
+	return resp, nil
+}
+
+// Check says how an answer breaks the contract, nil when it does not.
+func Check(contract *openapi3.T, r *http.Request, resp *http.Response, body []byte) error {
+	if err := checkHeaders(resp); err != nil {
+		return err
+	}
+	op := find(contract, r)
+	if op == nil {
+		return checkRefusal(contract, resp, r, body)
+	}
+	if resp.StatusCode == http.StatusNotModified {
+		return nil
+	}
+	declared := op.Responses.Status(resp.StatusCode)
+	if declared == nil {
+		return fmt.Errorf("%s has no status %d", op.OperationID, resp.StatusCode)
+	}
+	for name, header := range declared.Value.Headers {
+		if header.Value.Required && resp.Header.Get(name) == "" {
+			return fmt.Errorf("the header %s is missing", name)
+		}
+	}
+	media, _, err := mime.ParseMediaType(resp.Header.Get("Content-Type"))
+	if err != nil {
+		return fmt.Errorf("Content-Type: %w", err)
+	}
+	content := declared.Value.Content[media]
+	if content == nil {
+		return fmt.Errorf("%s %d does not answer in %q", op.OperationID, resp.StatusCode, media)
+	}
+	if r.Method == http.MethodHead {
+		return nil
+	}
+	if !strings.HasSuffix(media, "json") {
+		return nil
+	}
+	return checkBody(content.Schema.Value, body)
+}
+
+// checkHeaders checks what every answer carries.
+func checkHeaders(resp *http.Response) error {
+	for _, name := range []string{"X-Request-Id", "X-Content-Type-Options", "Content-Security-Policy", "Referrer-Policy", "Cache-Control"} {
+		if resp.Header.Get(name) == "" {
+			return fmt.Errorf("the header %s is missing", name)
+		}
+	}
+	return nil
+}
+
+// checkRefusal checks the answer to a request that is no operation of the contract.
+func checkRefusal(contract *openapi3.T, resp *http.Response, r *http.Request, body []byte) error {
+	switch resp.StatusCode {
+	case http.StatusNoContent:
+		if r.Method == http.MethodOptions && resp.Header.Get("Allow") != "" && len(body) == 0 {
+			return nil
+		}
+	case http.StatusMethodNotAllowed, http.StatusNotFound:
+		if resp.StatusCode == http.StatusMethodNotAllowed && resp.Header.Get("Allow") == "" {
+			return fmt.Errorf("the header Allow is missing")
+		}
+		if resp.Header.Get("Content-Type") != "application/problem+json" {
+			return fmt.Errorf("Content-Type %q", resp.Header.Get("Content-Type"))
+		}
+		if r.Method == http.MethodHead {
+			return nil
+		}
+		return checkBody(contract.Components.Schemas["Problem"].Value, body)
+	}
+	return fmt.Errorf("the contract has no such operation, and this is no way to say so")
+}
+
+func checkBody(schema *openapi3.Schema, body []byte) error {
+	var value any
+	if err := json.Unmarshal(body, &value); err != nil {
+		return err
+	}
+	return schema.VisitJSON(value, Formats()...)
+}
+
+var uuidForm = regexp.MustCompile(`^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$`)
+
+// Formats are the options for validating a value that is an answer, with all formats the contract uses. Any UUID will do: the
+// default tenant's is of no version.
+func Formats() []openapi3.SchemaValidationOption {
+	return []openapi3.SchemaValidationOption{
+		openapi3.VisitAsResponse(), openapi3.MultiErrors(), openapi3.EnableFormatValidation(),
+		openapi3.WithStringFormatValidator("uuid", openapi3.NewCallbackValidator(func(text string) error {
+			if !uuidForm.MatchString(text) {
+				return fmt.Errorf("%q is no UUID", text)
+			}
+			return nil
+		})),
+		openapi3.WithStringFormatValidator("email", openapi3.NewCallbackValidator(func(text string) error {
+			_, err := mail.ParseAddress(text)
+			return err
+		})),
+		openapi3.WithStringFormatValidator("uri", openapi3.NewCallbackValidator(func(text string) error {
+			u, err := url.Parse(text)
+			if err == nil && u.Scheme == "" {
+				err = fmt.Errorf("%q is no absolute URI", text)
+			}
+			return err
+		})),
+		openapi3.WithStringFormatValidator("date-time", openapi3.NewCallbackValidator(func(text string) error {
+			if !strings.HasSuffix(text, "Z") {
+				return fmt.Errorf("%q is not in UTC", text)
+			}
+			return nil
+		})),
+	}
+}
+
+// find gives the operation a request is for, nil when the contract has none. HEAD counts as GET.
+func find(contract *openapi3.T, r *http.Request) *openapi3.Operation {
+	method := r.Method
+	if method == http.MethodHead {
+		method = http.MethodGet
+	}
+	var best *openapi3.PathItem
+	wildcards := -1
+	for route, item := range contract.Paths.Map() {
+		if n, ok := matches(route, r.URL.EscapedPath()); ok && (best == nil || n < wildcards) {
+			best, wildcards = item, n
+		}
+	}
+	if best == nil {
+		return nil
+	}
+	return best.GetOperation(method)
+}
+
+// matches reports whether a path is of a route of the contract, and how many of its segments are parameters.
+func matches(route, path string) (wildcards int, ok bool) {
+	want, have := strings.Split(route, "/"), strings.Split(path, "/")
+	if len(want) != len(have) {
+		return 0, false
+	}
+	for i := range want {
+		switch {
+		case strings.HasPrefix(want[i], "{") && have[i] != "" && have[i] != "." && have[i] != "..":
+			wildcards++
+		case want[i] != have[i]:
+			return 0, false
+		}
+	}
+	return wildcards, true
+}

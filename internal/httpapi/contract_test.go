@@ -1,0 +1,127 @@
+package httpapi_test
+
+import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/getkin/kin-openapi/openapi3"
+
+	"github.com/synergycall/pbxportal/internal/httpapi/apitest"
+)
+
+func contract(t testing.TB) *openapi3.T {
+	t.Helper()
+	c, err := apitest.Contract()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func TestTheContractIsValidOpenAPI(t *testing.T) {
+	c := contract(t)
+	if err := c.Validate(t.Context(), openapi3.EnableExamplesValidation(), openapi3.EnableSchemaDefaultsValidation()); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestEveryOperationSaysWhatItIsWhoMayCallItAndWhatItAnswers(t *testing.T) {
+	permissions := []string{"users:read", "users:write", "apply:run", "apply:read", "public"}
+	open := []string{"getHealth", "getMetrics", "getDocs", "getDocsFile", "getOpenAPIYAML", "getOpenAPIJSON"}
+	seen := map[string]bool{}
+	for route, item := range contract(t).Paths.Map() {
+		for method, op := range item.Operations() {
+			at := method + " " + route
+			if op.OperationID == "" || seen[op.OperationID] || op.Summary == "" {
+				t.Errorf("%s: operationId %q and summary %q must be there, the id once", at, op.OperationID, op.Summary)
+			}
+			seen[op.OperationID] = true
+			permission, _ := op.Extensions["x-permission"].(string)
+			if !slices.Contains(permissions, permission) {
+				t.Errorf("%s: x-permission %q is none of %v", at, permission, permissions)
+			}
+			if (permission == "public") != slices.Contains(open, op.OperationID) {
+				t.Errorf("%s: x-permission is %q: only %v are open to anyone", at, permission, open)
+			}
+			if op.RequestBody != nil {
+				media := op.RequestBody.Value.GetMediaType("application/json")
+				if has := media.Schema.Value.AdditionalProperties.Has; has == nil || *has {
+					t.Errorf("%s: the body lets unknown fields pass", at)
+				}
+				checkExamples(t, at+" request", media)
+			}
+			for _, must := range []int{400, 500} {
+				if op.Responses.Status(must) == nil {
+					t.Errorf("%s: no answer for %d", at, must)
+				}
+			}
+			for status, resp := range op.Responses.Map() {
+				if (status >= "400") != (resp.Value.Content["application/problem+json"] != nil) {
+					t.Errorf("%s %s: failures, and only they, are problems", at, status)
+				}
+				if (status == "503") != (resp.Value.Headers["Retry-After"] != nil) {
+					t.Errorf("%s %s: Retry-After belongs to 503", at, status)
+				}
+				for _, media := range resp.Value.Content {
+					checkExamples(t, at+" "+status, media)
+				}
+			}
+		}
+	}
+}
+
+// checkExamples fails unless there is an example, and all are what the schema says, formats included.
+func checkExamples(t *testing.T, at string, media *openapi3.MediaType) {
+	t.Helper()
+	if media.Example == nil && len(media.Examples) == 0 {
+		t.Errorf("%s: no example", at)
+	}
+	values := map[string]any{}
+	if media.Example != nil {
+		values["example"] = media.Example
+	}
+	for name, e := range media.Examples {
+		values[name] = e.Value.Value
+	}
+	for name, v := range values {
+		if err := media.Schema.Value.VisitJSON(v, apitest.Formats()...); err != nil {
+			t.Errorf("%s: example %s: %v", at, name, err)
+		}
+	}
+}
+
+func TestTheContractListsEveryCodeOfTheProgram(t *testing.T) {
+	c := contract(t)
+	var listed []string
+	for _, v := range c.Components.Schemas["ProblemCode"].Value.Enum {
+		listed = append(listed, v.(string))
+		if !strings.Contains(c.Info.Description, "| `"+v.(string)+"` |") {
+			t.Errorf("the table of codes does not explain %s", v)
+		}
+	}
+	file, err := parser.ParseFile(token.NewFileSet(), "../pbx/errors.go", nil, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	codes := 0
+	ast.Inspect(file, func(n ast.Node) bool {
+		spec, ok := n.(*ast.ValueSpec)
+		if !ok || !strings.HasPrefix(spec.Names[0].Name, "Code") || len(spec.Values) != 1 {
+			return true
+		}
+		code, err := strconv.Unquote(spec.Values[0].(*ast.BasicLit).Value)
+		if err != nil || !slices.Contains(listed, code) {
+			t.Errorf("the contract does not list %s (%v)", code, err)
+		}
+		codes++
+		return true
+	})
+	if codes < 10 {
+		t.Errorf("found %d codes only: does this test still read them?", codes)
+	}
+}

@@ -1,0 +1,123 @@
+package httpapi
+
+import (
+	"bytes"
+	"compress/gzip"
+	"crypto/sha256"
+	_ "embed"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"sync"
+
+	"github.com/getkin/kin-openapi/openapi3"
+	"github.com/swaggest/swgui/v5/static"
+
+	"github.com/synergycall/pbxportal/contracts"
+)
+
+var (
+	//go:embed docs/index.html
+	docsIndex []byte
+	//go:embed docs/init.js
+	docsInit []byte
+)
+
+// docsPolicy lets the page load what this server has, and nothing else: no other host, no inline script, no frame around it.
+const docsPolicy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; " +
+	"form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
+
+// document is a file that is served as it stands.
+type document struct {
+	contentType string
+	plain       func() ([]byte, error)
+	gzipped     []byte // the same, compressed; nil when it is not kept so
+	etag        func() string
+}
+
+func newDocument(contentType string, plain func() ([]byte, error), gzipped []byte) *document {
+	d := &document{contentType: contentType, plain: sync.OnceValues(plain), gzipped: gzipped}
+	d.etag = sync.OnceValue(func() string {
+		body := d.gzipped
+		if body == nil {
+			body, _ = d.plain() // a failure is answered by serve
+		}
+		sum := sha256.Sum256(body)
+		return hex.EncodeToString(sum[:8])
+	})
+	return d
+}
+
+// registerDocuments registers the contract and the page that shows it. Nothing is read, converted or unpacked before it is asked for.
+func (a *api) registerDocuments(rt *router, contract *openapi3.T) {
+	constant := func(b []byte) func() ([]byte, error) { return func() ([]byte, error) { return b, nil } }
+	page := newDocument("text/html; charset=utf-8", constant(docsIndex), nil)
+	files := map[string]*document{
+		"init.js":              newDocument("text/javascript; charset=utf-8", constant(docsInit), nil),
+		"swagger-ui.css":       packed("text/css; charset=utf-8", "swagger-ui.css.gz"),
+		"swagger-ui-bundle.js": packed("text/javascript; charset=utf-8", "swagger-ui-bundle.js.gz"),
+	}
+	asYAML := newDocument("application/yaml", constant(contracts.API), nil)
+	asJSON := newDocument("application/json", contract.MarshalJSON, nil)
+
+	rt.HandleFunc("GET /openapi.yaml", func(w http.ResponseWriter, r *http.Request) { a.serve(w, r, asYAML) })
+	rt.HandleFunc("GET /openapi.json", func(w http.ResponseWriter, r *http.Request) { a.serve(w, r, asJSON) })
+	rt.HandleFunc("GET /docs", func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Security-Policy", docsPolicy)
+		a.serve(w, r, page)
+	})
+	rt.HandleFunc("GET /docs/{file}", func(w http.ResponseWriter, r *http.Request) {
+		d, ok := files[r.PathValue("file")]
+		if !ok {
+			a.fail(w, r, errNoPath)
+			return
+		}
+		a.serve(w, r, d)
+	})
+}
+
+// packed is a file of Swagger UI, which its module holds compressed.
+func packed(contentType, name string) *document {
+	gzipped, err := static.FS.ReadFile(name)
+	return newDocument(contentType, func() ([]byte, error) {
+		if err != nil {
+			return nil, fmt.Errorf("cannot find Swagger UI: %w", err)
+		}
+		unpacked, err := gzip.NewReader(bytes.NewReader(gzipped))
+		if err != nil {
+			return nil, fmt.Errorf("cannot unpack %s: %w", name, err)
+		}
+		return io.ReadAll(unpacked)
+	}, gzipped)
+}
+
+// serve sends a document, compressed where it is kept so and the client can read it, or 304 where the client has it. It is sent
+// whole: ranges of a contract are of no use to anybody.
+func (a *api) serve(w http.ResponseWriter, r *http.Request, d *document) {
+	body, etag := d.gzipped, ""
+	h := w.Header()
+	if d.gzipped != nil {
+		h.Set("Vary", "Accept-Encoding")
+	}
+	if d.gzipped != nil && strings.Contains(r.Header.Get("Accept-Encoding"), "gzip") {
+		h.Set("Content-Encoding", "gzip")
+		etag = `"` + d.etag() + `-gzip"`
+	} else {
+		var err error
+		if body, err = d.plain(); err != nil {
+			a.fail(w, r, err)
+			return
+		}
+		etag = `"` + d.etag() + `"`
+	}
+	h.Set("Cache-Control", "no-cache") // may be kept, must be asked about
+	h.Set("Etag", etag)
+	if strings.Contains(r.Header.Get("If-None-Match"), etag) {
+		h.Del("Content-Encoding")
+		w.WriteHeader(http.StatusNotModified)
+		return
+	}
+	send(w, http.StatusOK, d.contentType, body)
+}

@@ -1,0 +1,111 @@
+package httpapi
+
+import (
+	"slices"
+	"strconv"
+	"time"
+	"unicode/utf8"
+
+	"github.com/synergycall/pbxportal/internal/directory"
+	"github.com/synergycall/pbxportal/internal/pbx"
+)
+
+// userSize is a guess at the size of a user in JSON, so that the buffer of a list seldom grows.
+const userSize = 400
+
+// appendUserList appends a UserList of the contract, byte for byte as encoding/json writes the generated type.
+func appendUserList(b []byte, p directory.Page) []byte {
+	b = slices.Grow(b, len(p.Users)*userSize+64)
+	b = append(b, '{')
+	if p.Next != 0 {
+		b = append(b, `"next_cursor":"`...)
+		b = strconv.AppendInt(b, int64(p.Next), 10)
+		b = append(b, `",`...)
+	}
+	b = append(b, `"users":[`...)
+	for i, u := range p.Users {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = appendUser(b, u)
+	}
+	return append(b, "]}\n"...)
+}
+
+// appendUser appends a User of the contract. It is where SIP secrets leave the program over HTTP.
+func appendUser(b []byte, u pbx.User) []byte {
+	b = append(b, `{"created_at":"`...)
+	b = appendTime(b, u.CreatedAt)
+	b = append(b, `","email":`...)
+	b = appendString(b, u.Email)
+	b = append(b, `,"extension":{"created_at":"`...)
+	b = appendTime(b, u.Extension.CreatedAt)
+	b = append(b, `","id":`...)
+	b = appendString(b, string(u.Extension.ID))
+	b = append(b, `,"number":`...)
+	b = strconv.AppendInt(b, int64(u.Extension.Number), 10)
+	b = append(b, `,"secret":`...)
+	b = appendString(b, u.Extension.Secret.Reveal())
+	b = append(b, `},"id":`...)
+	b = appendString(b, string(u.ID))
+	b = append(b, `,"name":`...)
+	b = appendString(b, u.Name)
+	b = append(b, `,"tenant_id":`...)
+	b = appendString(b, string(u.TenantID))
+	return append(b, '}')
+}
+
+// appendTime appends a time as RFC 3339 in UTC.
+func appendTime(b []byte, t time.Time) []byte {
+	return t.UTC().AppendFormat(b, time.RFC3339Nano)
+}
+
+// appendString appends a JSON string. Like encoding/json it escapes what HTML or JavaScript would take for its own, and puts U+FFFD
+// for what is not UTF-8.
+func appendString(b []byte, s string) []byte {
+	const hex = "0123456789abcdef"
+	b = append(b, '"')
+	start := 0
+	for i := 0; i < len(s); {
+		c := s[i]
+		if c >= utf8.RuneSelf {
+			r, n := utf8.DecodeRuneInString(s[i:])
+			switch {
+			case r == utf8.RuneError && n == 1:
+				b = append(append(b, s[start:i]...), `\ufffd`...)
+				start = i + n
+			case r == '\u2028' || r == '\u2029':
+				b = append(append(b, s[start:i]...), `\u202`...)
+				b = append(b, hex[r&0xf])
+				start = i + n
+			}
+			i += n
+			continue
+		}
+		if c >= ' ' && c != '"' && c != '\\' && c != '<' && c != '>' && c != '&' {
+			i++
+			continue
+		}
+		b = append(b, s[start:i]...)
+		switch c {
+		case '"', '\\':
+			b = append(b, '\\', c)
+		case '\b':
+			b = append(b, `\b`...)
+		case '\f':
+			b = append(b, `\f`...)
+		case '\n':
+			b = append(b, `\n`...)
+		case '\r':
+			b = append(b, `\r`...)
+		case '\t':
+			b = append(b, `\t`...)
+		default:
+			b = append(b, `\u00`...)
+			b = append(b, hex[c>>4], hex[c&0xf])
+		}
+		i++
+		start = i
+	}
+	return append(append(b, s[start:]...), '"')
+}

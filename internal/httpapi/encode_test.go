@@ -1,0 +1,139 @@
+package httpapi_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/synergycall/pbxportal/internal/directory"
+	"github.com/synergycall/pbxportal/internal/httpapi"
+	"github.com/synergycall/pbxportal/internal/httpapi/openapi"
+	"github.com/synergycall/pbxportal/internal/pbx"
+)
+
+// generated gives the bytes encoding/json makes of the type that was generated from the contract.
+func generated(t testing.TB, p directory.Page) []byte {
+	t.Helper()
+	list := openapi.UserList{Users: []openapi.User{}}
+	for _, u := range p.Users {
+		list.Users = append(list.Users, openapi.User{
+			ID: string(u.ID), TenantID: string(u.TenantID), Name: u.Name, Email: u.Email, CreatedAt: u.CreatedAt.UTC(),
+			Extension: openapi.Extension{
+				ID: string(u.Extension.ID), Number: int(u.Extension.Number), Secret: u.Extension.Secret.Reveal(), CreatedAt: u.Extension.CreatedAt.UTC(),
+			},
+		})
+	}
+	if p.Next != 0 {
+		next := strconv.Itoa(int(p.Next))
+		list.NextCursor = &next
+	}
+	var b bytes.Buffer
+	if err := json.NewEncoder(&b).Encode(list); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+func FuzzUsersAreEncodedAsTheGeneratedTypeIs(f *testing.F) {
+	for _, s := range []string{"Anna Müller", "<a href='x'>&amp;</a>", "\u2028\u2029\ufffd", "\xff\xc0\xaf", "\x00\b\f\n\r\t\x1f\x7f", `"\/`, "😀\xed\xa0\x80"} {
+		f.Add(s, s, s, 1000, int64(1_768_469_400_123_456))
+	}
+	f.Add("", "", "", 0, int64(0))
+	f.Add("x", "y", "z", -1, int64(-1_000_000))
+	f.Fuzz(func(t *testing.T, name, email, secret string, number int, micros int64) {
+		at := time.UnixMicro(micros)
+		if y := at.UTC().Year(); y < 0 || y > 9999 {
+			t.Skip("no RFC 3339 time")
+		}
+		u := pbx.User{
+			ID: pbx.UserID(name), TenantID: pbx.DefaultTenant, Name: name, Email: email, CreatedAt: at,
+			Extension: pbx.Extension{ID: pbx.ExtensionID(email), Number: pbx.Number(number), Secret: pbx.SecretFrom(secret), CreatedAt: at.UTC()},
+		}
+		for _, p := range []directory.Page{{}, {Users: []pbx.User{u}}, {Users: []pbx.User{u, u}, Next: pbx.Number(number)}} {
+			if got, want := httpapi.AppendUserList(nil, p), generated(t, p); !bytes.Equal(got, want) {
+				t.Fatalf("got  %s\nwant %s", got, want)
+			}
+		}
+	})
+}
+
+func page(n int) directory.Page {
+	var p directory.Page
+	for i := range n {
+		now := time.Unix(1_768_469_400, int64(i)*1000).UTC()
+		p.Users = append(p.Users, pbx.User{
+			ID: "2f9e5a1c-8d8e-4a53-9f5b-8a3b6f0f4c11", TenantID: pbx.DefaultTenant, Name: fmt.Sprintf("Bénédicte Müller %d", i),
+			Email: fmt.Sprintf("user%d@example.com", i), CreatedAt: now,
+			Extension: pbx.Extension{ID: "51b4c1c5-6f44-4d0f-9d38-5a2b1f0c9e77", Number: pbx.Number(1000 + i), Secret: pbx.NewSecret(), CreatedAt: now},
+		})
+	}
+	return p
+}
+
+func BenchmarkEncode1000UsersByHand(b *testing.B) {
+	p := page(1000)
+	b.ReportAllocs()
+	for b.Loop() {
+		httpapi.AppendUserList(nil, p)
+	}
+}
+
+func BenchmarkEncode1000UsersByHandIntoAKeptBuffer(b *testing.B) {
+	p := page(1000)
+	buf := httpapi.AppendUserList(nil, p)
+	b.ReportAllocs()
+	for b.Loop() {
+		buf = httpapi.AppendUserList(buf[:0], p)
+	}
+}
+
+func BenchmarkEncode1000UsersByEncodingJSON(b *testing.B) {
+	p := page(1000)
+	b.ReportAllocs()
+	for b.Loop() {
+		generated(b, p)
+	}
+}
+
+func BenchmarkList1000Users(b *testing.B) {
+	p := newPortal(b)
+	fill(b, p, 1000)
+	b.Run("in process", func(b *testing.B) {
+		b.ReportAllocs()
+		b.RunParallel(func(pb *testing.PB) {
+			for pb.Next() {
+				p.handler.ServeHTTP(nowhere{}, httptest.NewRequest(http.MethodGet, "/users", nil))
+			}
+		})
+	})
+	b.Run("database only", func(b *testing.B) {
+		b.RunParallel(func(pb *testing.PB) {
+			for pb.Next() {
+				if _, err := p.directory.List(b.Context(), pbx.DefaultTenant, directory.Query{}); err != nil {
+					b.Error(err)
+				}
+			}
+		})
+	})
+}
+
+// nowhere is a ResponseWriter that costs nothing.
+type nowhere struct{}
+
+func (nowhere) Header() http.Header         { return http.Header{} }
+func (nowhere) Write(b []byte) (int, error) { return len(b), nil }
+func (nowhere) WriteHeader(int)             {}
+
+func BenchmarkNew(b *testing.B) {
+	c := newConfig(b)
+	for b.Loop() {
+		if _, err := httpapi.New(c); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

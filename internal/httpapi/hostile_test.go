@@ -1,0 +1,268 @@
+package httpapi_test
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+)
+
+func TestHostileRequestsAreRefusedWithAllThatIsWrongWithThem(t *testing.T) {
+	p := newPortal(t)
+	long := strings.Repeat("x", 256)
+	const valid = `{"name":"Anna","email":"anna@example.com"}`
+	big := `{"name":"` + strings.Repeat("x", 1<<20) + `","email":"a@example.com"}`
+	for _, c := range []struct {
+		name, method, path, body string
+		header                   []string
+		status                   int
+		code                     string
+		fields                   string // joined by spaces
+	}{
+		{name: "no fields", body: `{}`, status: 400, code: "invalid_input", fields: "email name"},
+		{name: "null", body: `null`, status: 400, code: "invalid_input", fields: "body"},
+		{name: "array", body: `[{"name":"A","email":"a@example.com"}]`, status: 400, code: "invalid_input", fields: "body"},
+		{name: "string", body: `"name"`, status: 400, code: "invalid_input", fields: "body"},
+		{name: "number", body: `12`, status: 400, code: "invalid_input", fields: "body"},
+		{name: "null fields", body: `{"name":null,"email":null}`, status: 400, code: "invalid_input", fields: "email name"},
+		{name: "wrong types", body: `{"name":5,"email":["a@example.com"]}`, status: 400, code: "invalid_input", fields: "email name"},
+		{name: "type and rule at once", body: `{"name":5,"email":"nonsense"}`, status: 400, code: "invalid_input", fields: "email name"},
+		{name: "everything at once", body: `{"name":" ","admin":true,"x":1}`, status: 400, code: "invalid_input", fields: "admin email name x"},
+		{name: "query and body at once", path: "/users?dry_run=1", body: `{"name":""}`, status: 400, code: "invalid_input", fields: "dry_run email name"},
+		{name: "unknown field", body: `{"name":"A","email":"a@example.com","id":"1"}`, status: 400, code: "invalid_input", fields: "id"},
+		{name: "field in capitals", body: `{"NAME":"A","email":"a@example.com"}`, status: 400, code: "invalid_input", fields: "NAME name"},
+		{name: "prototype", body: `{"name":"A","email":"a@example.com","__proto__":{}}`, status: 400, code: "invalid_input", fields: "__proto__"},
+		{name: "empty key", body: `{"name":"A","email":"a@example.com","":1}`, status: 400, code: "invalid_input", fields: "(empty)"},
+		{name: "blank name", body: `{"name":" \t ","email":"a@example.com"}`, status: 400, code: "invalid_input", fields: "name"},
+		{name: "long name", body: `{"name":"` + long + `","email":"a@example.com"}`, status: 400, code: "invalid_input", fields: "name"},
+		{name: "line break", body: `{"name":"A\nB","email":"a@example.com"}`, status: 400, code: "invalid_input", fields: "name"},
+		{name: "NUL", body: `{"name":"A\u0000B","email":"a@example.com"}`, status: 400, code: "invalid_input", fields: "name"},
+		{name: "right-to-left override", body: `{"name":"A\u202eB","email":"a@example.com"}`, status: 400, code: "invalid_input", fields: "name"},
+		{name: "bad e-mail", body: `{"name":"A","email":"a@b@c"}`, status: 400, code: "invalid_input", fields: "email"},
+		{name: "e-mail with name", body: `{"name":"A","email":"A <a@example.com>"}`, status: 400, code: "invalid_input", fields: "email"},
+		{name: "e-mail with line break", body: `{"name":"A","email":"a@example.com\nbcc:x@example.com"}`, status: 400, code: "invalid_input", fields: "email"},
+		{name: "huge number", body: `{"name":1e999999,"email":"a@example.com"}`, status: 400, code: "invalid_input", fields: "name"},
+		{name: "empty body", body: " ", status: 400, code: "invalid_json"},
+		{name: "cut", body: `{"name":"A"`, status: 400, code: "invalid_json"},
+		{name: "trailing comma", body: `{"name":"A","email":"a@example.com",}`, status: 400, code: "invalid_json"},
+		{name: "trailing data", body: valid + `{}`, status: 400, code: "invalid_json"},
+		{name: "trailing rubbish", body: valid + ` x`, status: 400, code: "invalid_json"},
+		{name: "single quotes", body: `{'name':'A'}`, status: 400, code: "invalid_json"},
+		{name: "comment", body: `{/*x*/"name":"A"}`, status: 400, code: "invalid_json"},
+		{name: "NaN", body: `{"name":NaN}`, status: 400, code: "invalid_json"},
+		{name: "byte order mark", body: "\ufeff" + valid, status: 400, code: "invalid_json"},
+		{name: "double key", body: `{"name":"A","name":"B","email":"a@example.com"}`, status: 400, code: "invalid_json"},
+		{name: "double key, escaped", body: `{"name":"A","n\u0061me":"B","email":"a@example.com"}`, status: 400, code: "invalid_json"},
+		{name: "double key inside", body: `{"name":{"a":1,"a":2}}`, status: 400, code: "invalid_json"},
+		{name: "raw control character", body: "{\"name\":\"A\x01\"}", status: 400, code: "invalid_json"},
+		{name: "raw NUL", body: "{\"name\":\"A\x00\"}", status: 400, code: "invalid_json"},
+		{name: "not UTF-8", body: "{\"name\":\"A\xff\",\"email\":\"a@example.com\"}", status: 400, code: "invalid_json"},
+		{name: "overlong UTF-8", body: "{\"name\":\"A\xc0\xaf\",\"email\":\"a@example.com\"}", status: 400, code: "invalid_json"},
+		{name: "UTF-16", body: "\xff\xfe{\x00}\x00", status: 400, code: "invalid_json"},
+		{name: "lone high surrogate", body: `{"name":"A\ud800","email":"a@example.com"}`, status: 400, code: "invalid_json"},
+		{name: "lone low surrogate", body: `{"name":"A\udc00","email":"a@example.com"}`, status: 400, code: "invalid_json"},
+		{name: "swapped surrogates", body: `{"name":"\udc00\ud83d","email":"a@example.com"}`, status: 400, code: "invalid_json"},
+		{name: "high surrogate and another escape", body: `{"name":"\ud83d\u0041","email":"a@example.com"}`, status: 400, code: "invalid_json"},
+		{name: "deep", body: `{"name":` + strings.Repeat("[", 40) + strings.Repeat("]", 40) + `}`, status: 400, code: "invalid_json"},
+		{name: "nesting bomb", body: strings.Repeat("[", 500_000), status: 400, code: "invalid_json"},
+		{name: "nesting bomb of objects", body: strings.Repeat(`{"a":`, 100_000), status: 400, code: "invalid_json"},
+		{name: "many fields", body: `{` + manyFields(20_000) + `}`, status: 400, code: "invalid_input", fields: "many"},
+		{name: "too large", body: big, status: 413, code: "body_too_large"},
+		{name: "no type", body: valid, header: []string{"Content-Type", ""}, status: 415, code: "unsupported_media_type"},
+		{name: "form", body: "name=A&email=a@example.com", header: []string{"Content-Type", "application/x-www-form-urlencoded"}, status: 415, code: "unsupported_media_type"},
+		{name: "text", body: valid, header: []string{"Content-Type", "text/plain"}, status: 415, code: "unsupported_media_type"},
+		{name: "JSON by another name", body: valid, header: []string{"Content-Type", "application/json-patch+json"}, status: 415, code: "unsupported_media_type"},
+		{name: "other charset", body: valid, header: []string{"Content-Type", "application/json; charset=iso-8859-1"}, status: 415, code: "unsupported_media_type"},
+		{name: "broken type", body: valid, header: []string{"Content-Type", "application/json; ="}, status: 415, code: "unsupported_media_type"},
+		{name: "compressed", body: valid, header: []string{"Content-Encoding", "gzip"}, status: 415, code: "unsupported_media_type"},
+		{name: "trigger missing", path: "/apply", body: `{}`, status: 400, code: "invalid_input", fields: "triggered_by"},
+		{name: "trigger of the wrong type", path: "/apply", body: `{"triggered_by":{"a":1},"force":true}`, status: 400, code: "invalid_input", fields: "force triggered_by"},
+		{name: "long trigger", path: "/apply", body: `{"triggered_by":"` + long + `"}`, status: 400, code: "invalid_input", fields: "triggered_by"},
+		{name: "limit 0", method: "GET", path: "/users?limit=0", status: 400, code: "invalid_input", fields: "limit"},
+		{name: "limit 501", method: "GET", path: "/users?limit=501", status: 400, code: "invalid_input", fields: "limit"},
+		{name: "limit of another form", method: "GET", path: "/users?limit=%2B5", status: 400, code: "invalid_input", fields: "limit"},
+		{name: "limit in words", method: "GET", path: "/users?limit=all", status: 400, code: "invalid_input", fields: "limit"},
+		{name: "limit beyond 64 bits", method: "GET", path: "/users?limit=99999999999999999999", status: 400, code: "invalid_input", fields: "limit"},
+		{name: "empty limit", method: "GET", path: "/users?limit=", status: 400, code: "invalid_input", fields: "limit"},
+		{name: "two limits", method: "GET", path: "/users?limit=1&limit=2", status: 400, code: "invalid_input", fields: "limit"},
+		{name: "bad cursor", method: "GET", path: "/users?cursor=999", status: 400, code: "invalid_input", fields: "cursor"},
+		{name: "cursor with SQL", method: "GET", path: "/users?cursor=1000'--", status: 400, code: "invalid_input", fields: "cursor"},
+		{name: "empty cursor", method: "GET", path: "/users?cursor=", status: 400, code: "invalid_input", fields: "cursor"},
+		{name: "long q", method: "GET", path: "/users?q=" + long, status: 400, code: "invalid_input", fields: "q"},
+		{name: "q not UTF-8", method: "GET", path: "/users?q=%ff", status: 400, code: "invalid_input", fields: "q"},
+		{name: "q with NUL", method: "GET", path: "/users?q=%00", status: 400, code: "invalid_input", fields: "q"},
+		{name: "unknown parameters", method: "GET", path: "/users?page=2&offset=3", status: 400, code: "invalid_input", fields: "offset page"},
+		{name: "broken query", method: "GET", path: "/users?q=%zz", status: 400, code: "invalid_input", fields: "query"},
+		{name: "semicolon", method: "GET", path: "/users?limit=1;cursor=2", status: 400, code: "invalid_input", fields: "query"},
+		{name: "parameter where there is none", method: "GET", path: "/health?verbose=1", status: 400, code: "invalid_input", fields: "verbose"},
+		{name: "log cursor", method: "GET", path: "/apply/logs?cursor=yesterday", status: 400, code: "invalid_input", fields: "cursor"},
+		{name: "log limit", method: "GET", path: "/apply/logs?limit=-1", status: 400, code: "invalid_input", fields: "limit"},
+		{name: "no such path", method: "GET", path: "/admin", status: 404, code: "path_not_found"},
+		{name: "root", method: "GET", path: "/", status: 404, code: "path_not_found"},
+		{name: "trailing slash", method: "GET", path: "/users/", status: 404, code: "path_not_found"},
+		{name: "double slash", method: "GET", path: "//users", status: 404, code: "path_not_found"},
+		{name: "way up", method: "GET", path: "/docs/../users", status: 404, code: "path_not_found"},
+		{name: "way up, escaped", method: "GET", path: "/docs/..%2f..%2fetc%2fpasswd", status: 404, code: "path_not_found"},
+		{name: "way up, escaped dots", method: "GET", path: "/docs/%2e%2e/users", status: 404, code: "path_not_found"},
+		{name: "another file", method: "GET", path: "/docs/index.html", status: 404, code: "path_not_found"},
+		{name: "put", method: "PUT", path: "/users", body: valid, status: 405, code: "method_not_allowed"},
+		{name: "get apply", method: "GET", path: "/apply", status: 405, code: "method_not_allowed"},
+		{name: "delete all", method: "DELETE", path: "/users", status: 405, code: "method_not_allowed"},
+		{name: "trace", method: "TRACE", path: "/users", status: 405, code: "method_not_allowed"},
+		{name: "invented method", method: "FROB", path: "/users", status: 405, code: "method_not_allowed"},
+		{name: "post to health", method: "POST", path: "/health", body: `{}`, status: 405, code: "method_not_allowed"},
+		{name: "method override", method: "GET", path: "/apply", header: []string{"X-HTTP-Method-Override", "POST"}, status: 405, code: "method_not_allowed"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if c.method == "" {
+				c.method = "POST"
+			}
+			if c.path == "" {
+				c.path = "/users"
+			}
+			a := p.do(c.method, c.path, c.body, c.header...)
+			if a.status != c.status || a.code() != c.code {
+				t.Fatalf("%d %.500s", a.status, a.text)
+			}
+			if got := strings.Join(a.fields(), " "); got != c.fields && c.fields != "many" {
+				t.Errorf("fields %q, want %q: %.500s", got, c.fields, a.text)
+			}
+			if len(a.text) > 20_000 {
+				t.Errorf("an answer of %d bytes", len(a.text))
+			}
+		})
+	}
+	if a := p.do("GET", "/users", ""); a.text != "{\"users\":[]}\n" {
+		t.Errorf("something slipped through: %s", a.text)
+	}
+	if a := p.do("GET", "/apply/logs", ""); a.text != "{\"logs\":[]}\n" {
+		t.Errorf("something slipped through: %s", a.text)
+	}
+}
+
+func manyFields(n int) string {
+	fields := make([]string, n)
+	for i := range fields {
+		fields[i] = fmt.Sprintf(`"f%d":0`, i)
+	}
+	return strings.Join(fields, ",")
+}
+
+func TestFriendlyButUnusualRequestsAreTaken(t *testing.T) {
+	p := newPortal(t)
+	names := []string{
+		"O'Brien; DROP TABLE users", "李小龙", "محمد", "👩‍👩‍👧 Family", strings.Repeat("😀", 255), `<script>alert("x")</script>`, "A\\ud800", strings.Repeat(" ", 300) + "Anna",
+	}
+	for i, name := range names {
+		a := p.create(name, fmt.Sprintf("user%d@example.com", i))
+		if a.json["name"] != strings.TrimSpace(name) {
+			t.Errorf("%q came back as %q", name, a.json["name"])
+		}
+	}
+	for i, body := range []string{
+		`{"name":"\ud83d\ude00 \\ud800 \\\\","email":"esc0@example.com"}`, "\n\t {\"email\" : \"esc1@example.com\",\r\n\"name\":\"A\\/B\"} \n",
+		`{"name":"` + strings.Repeat(" ", 1<<20-50) + `A","email":"esc2@example.com"}`,
+	} {
+		if a := p.do("POST", "/users", body, "Content-Type", `APPLICATION/json; Charset="utf-8"`, "Content-Encoding", "identity"); a.status != 201 {
+			t.Errorf("%d: %d %.300s", i, a.status, a.text)
+		}
+	}
+}
+
+func TestABodyIsMeasuredAlsoWithoutALength(t *testing.T) {
+	p := newPortal(t)
+	r, err := http.NewRequest("POST", p.url+"/users", io.MultiReader(strings.NewReader(`{"name":"`), strings.NewReader(strings.Repeat("x", 2<<20))))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Content-Type", "application/json")
+	resp, err := p.client.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != 413 {
+		t.Error(resp.Status)
+	}
+}
+
+func TestTheFaultOfABodyIsShownWithItsPlace(t *testing.T) {
+	p := newPortal(t)
+	for body, want := range map[string]string{
+		"{\n  \"name\": 'A'\n}":             "line 2, column 11: invalid character '\\''",
+		"{\"näme\": \"ö\", ]":               "line 1, column 15: invalid character ']'",
+		"{\"name\":\"A\xff\"}":              "line 1, column 11: not valid UTF-8",
+		`{"name":"A\ud800"}`:                "line 1, column 11: half of a surrogate pair",
+		"{\"name\":\"A\",\n\"name\":\"B\"}": `line 2, column 6: the key "name" stands twice`,
+		`{"name":`:                          "unexpected end of JSON input",
+	} {
+		a := p.do("POST", "/users", body)
+		if detail, _ := a.json["detail"].(string); !strings.Contains(detail, strings.ReplaceAll(want, "\\'", "\\'")) {
+			t.Errorf("%q: %s", body, detail)
+		}
+	}
+}
+
+func TestMethodsAPathHasAreListed(t *testing.T) {
+	p := newPortal(t)
+	for path, want := range map[string]string{
+		"/users": "GET, HEAD, POST, OPTIONS", "/apply": "POST, OPTIONS", "/users/x": "DELETE, GET, HEAD, OPTIONS", "/health": "GET, HEAD, OPTIONS",
+	} {
+		a := p.do("OPTIONS", path, "")
+		if a.status != 204 || a.header.Get("Allow") != want {
+			t.Errorf("OPTIONS %s: %d %q", path, a.status, a.header.Get("Allow"))
+		}
+		if got := a.header.Get("Access-Control-Allow-Origin"); got != "" {
+			t.Errorf("other origins are let in: %s", got)
+		}
+		a = p.do("PATCH", path, "")
+		if a.status != 405 || a.header.Get("Allow") != want {
+			t.Errorf("PATCH %s: %d %q", path, a.status, a.header.Get("Allow"))
+		}
+	}
+	if a := p.do("OPTIONS", "/nowhere", ""); a.status != 404 {
+		t.Errorf("%d %s", a.status, a.text)
+	}
+}
+
+func TestARequestIDIsTakenOnlyIfItCanDoNoHarm(t *testing.T) {
+	p := newPortal(t)
+	for id, keep := range map[string]bool{
+		"abc-123._X": true, strings.Repeat("a", 64): true, strings.Repeat("a", 65): false, "a b": false, "a\"b": false, "é": false, "<x>": false,
+	} {
+		if got := p.do("GET", "/health", "", "X-Request-Id", id).header.Get("X-Request-Id"); (got == id) != keep || got == "" {
+			t.Errorf("%q became %q", id, got)
+		}
+	}
+}
+
+func TestRawNonsenseGetsNoAnswerOfOurs(t *testing.T) {
+	p := newPortal(t)
+	for name, c := range map[string]struct{ text, status string }{
+		"smuggling":       {"POST /users HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n", "50"},
+		"two lengths":     {"POST /users HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nabcdef", "400"},
+		"no host":         {"GET /users HTTP/1.1\r\n\r\n", "400"},
+		"header too long": {"GET /users HTTP/1.1\r\nHost: x\r\nX: " + strings.Repeat("x", 80<<10) + "\r\n\r\n", "431"},
+		"asterisk form":   {"GET * HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", "40"},
+		"connect":         {"CONNECT example.com:443 HTTP/1.1\r\nHost: example.com:443\r\nConnection: close\r\n\r\n", "40"},
+		"other host":      {"GET http://example.com/users/ HTTP/1.1\r\nHost: example.com\r\nConnection: close\r\n\r\n", "404"},
+	} {
+		conn, err := net.Dial("tcp", strings.TrimPrefix(p.url, "http://"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _ = io.WriteString(conn, c.text) // the server may hang up before it has read all
+		line, err := bufio.NewReader(conn).ReadString('\n')
+		if err != nil || !strings.HasPrefix(line, "HTTP/1.1 "+c.status) {
+			t.Errorf("%s: %q %v", name, line, err)
+		}
+		_ = conn.Close()
+	}
+	if !slices.Contains([]int{200}, p.do("GET", "/health", "").status) {
+		t.Error("the server no longer answers")
+	}
+}

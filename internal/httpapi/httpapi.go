@@ -1,0 +1,81 @@
+// Package httpapi is the HTTP entrance of the program: it checks requests against the contract (contracts/api.yaml), calls the
+// services, and puts their answers and failures into the words of the contract. It decides nothing about users, extensions or
+// Asterisk, and knows neither the database nor the files.
+package httpapi
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/getkin/kin-openapi/openapi3"
+
+	"github.com/synergycall/pbxportal/contracts"
+	"github.com/synergycall/pbxportal/internal/apply"
+	"github.com/synergycall/pbxportal/internal/directory"
+	"github.com/synergycall/pbxportal/internal/httpapi/openapi"
+	"github.com/synergycall/pbxportal/internal/pbx"
+)
+
+// Config is what the API needs. All fields are required but Version.
+type Config struct {
+	Directory *directory.Directory
+	Apply     *apply.Engine
+	Health    func(context.Context) pbx.Health
+	Log       *slog.Logger
+	Version   string // of this program, for /health and /metrics
+}
+
+// api holds the services for the handlers; its methods are the operations of the contract.
+type api struct {
+	directory *directory.Directory
+	engine    *apply.Engine
+	health    func(context.Context) pbx.Health
+	log       *slog.Logger
+	version   string
+	metrics   *metrics
+}
+
+var _ openapi.StrictServerInterface = (*api)(nil)
+
+// New makes the handler for every call of the contract. An error means that the program was built wrongly.
+func New(c Config) (http.Handler, error) {
+	if c.Directory == nil || c.Apply == nil || c.Health == nil || c.Log == nil {
+		return nil, errors.New("cannot make the HTTP API: Directory, Apply, Health and Log are required")
+	}
+	contract, err := openapi3.NewLoader().LoadFromData(contracts.API)
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the contract: %w", err)
+	}
+	a := &api{
+		directory: c.Directory, engine: c.Apply, health: c.Health, log: c.Log, version: c.Version,
+		metrics: newMetrics(c.Version),
+	}
+	rt := newRouter(a, contract)
+	openapi.HandlerWithOptions(
+		openapi.NewStrictHandlerWithOptions(a, nil, openapi.StrictHTTPServerOptions{RequestErrorHandlerFunc: a.fail, ResponseErrorHandlerFunc: a.fail}),
+		openapi.StdHTTPServerOptions{BaseRouter: rt, ErrorHandlerFunc: a.fail})
+	rt.HandleFunc("GET /metrics", a.serveMetrics)
+	a.registerDocuments(rt, contract)
+	if rt.err != nil {
+		return nil, rt.err
+	}
+	return a.observe(rt), nil
+}
+
+// Server makes a server for the handler whose time-outs and limits keep slow or greedy clients from holding it up. An apply may
+// take a minute and a half, so the answer has two; everything else ends after requestPatience.
+func Server(addr string, handler http.Handler) *http.Server {
+	return &http.Server{
+		Addr:              addr,
+		Handler:           handler,
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       30 * time.Second,
+		WriteTimeout:      2 * time.Minute,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    64 << 10,
+	}
+}

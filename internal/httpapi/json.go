@@ -1,0 +1,152 @@
+package httpapi
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"unicode/utf8"
+
+	"github.com/synergycall/pbxportal/internal/httpapi/openapi"
+)
+
+// maxDepth is how deep arrays and objects may be nested in a body; the contract needs one level.
+const maxDepth = 32
+
+// parseJSON reads exactly one JSON value, strictly: beside what encoding/json refuses, it refuses what it lets pass or mends in
+// silence, because two programs could read it in two ways: keys that stand twice, halves of surrogate pairs, text that is not UTF-8.
+func parseJSON(body []byte) (any, error) {
+	if len(bytes.TrimSpace(body)) == 0 {
+		return nil, invalidJSON("it is empty: send a JSON object")
+	}
+	if i := firstInvalid(body); i >= 0 {
+		return nil, invalidAt(body, i, "not valid UTF-8")
+	}
+	var raw json.RawMessage
+	if err := json.Unmarshal(body, &raw); err != nil {
+		if e, ok := errors.AsType[*json.SyntaxError](err); ok {
+			return nil, invalidAt(body, int(e.Offset)-1, e.Error())
+		}
+		return nil, invalidJSON(err.Error())
+	}
+	if i := loneSurrogate(body); i >= 0 {
+		return nil, invalidAt(body, i, "half of a surrogate pair")
+	}
+	p := jsonParser{body: body, dec: json.NewDecoder(bytes.NewReader(body))}
+	p.dec.UseNumber()
+	return p.value(0)
+}
+
+type jsonParser struct {
+	body []byte
+	dec  *json.Decoder
+}
+
+// value reads the next value. The syntax has been checked: only depth and doubled keys are left to find.
+func (p *jsonParser) value(depth int) (any, error) {
+	token, err := p.dec.Token()
+	if err != nil {
+		return nil, invalidJSON(err.Error())
+	}
+	open, ok := token.(json.Delim)
+	if !ok {
+		return token, nil
+	}
+	if depth == maxDepth {
+		return nil, p.fault(fmt.Sprintf("nested deeper than %d levels", maxDepth))
+	}
+	object, array := map[string]any{}, []any{}
+	for p.dec.More() {
+		var key string
+		if open == '{' {
+			token, err := p.dec.Token()
+			if err != nil {
+				return nil, invalidJSON(err.Error())
+			}
+			key, _ = token.(string)
+			if _, twice := object[key]; twice {
+				return nil, p.fault("the key " + strconv.Quote(short(key)) + " stands twice in one object")
+			}
+		}
+		v, err := p.value(depth + 1)
+		if err != nil {
+			return nil, err
+		}
+		if open == '{' {
+			object[key] = v
+		} else {
+			array = append(array, v)
+		}
+	}
+	if _, err := p.dec.Token(); err != nil { // the closing bracket
+		return nil, invalidJSON(err.Error())
+	}
+	if open == '{' {
+		return object, nil
+	}
+	return array, nil
+}
+
+func (p *jsonParser) fault(what string) error {
+	return invalidAt(p.body, int(p.dec.InputOffset())-1, what)
+}
+
+func invalidJSON(what string) error {
+	return &refusal{http.StatusBadRequest, openapi.ProblemCodeInvalidJSON, "the body is not valid JSON: " + what}
+}
+
+// invalidAt says where in the body the fault is: line, and column in characters, both from 1.
+func invalidAt(body []byte, offset int, what string) error {
+	before := body[:max(0, min(offset, len(body)))]
+	line := bytes.Count(before, []byte{'\n'}) + 1
+	column := utf8.RuneCount(before[bytes.LastIndexByte(before, '\n')+1:]) + 1
+	return invalidJSON(fmt.Sprintf("line %d, column %d: %s", line, column, what))
+}
+
+// firstInvalid gives the place of the first byte that is not UTF-8, -1 when there is none.
+func firstInvalid(body []byte) int {
+	if utf8.Valid(body) {
+		return -1
+	}
+	for i := 0; i < len(body); {
+		r, n := utf8.DecodeRune(body[i:])
+		if r == utf8.RuneError && n == 1 {
+			return i
+		}
+		i += n
+	}
+	return -1
+}
+
+// loneSurrogate gives the place of the first \u escape in valid JSON that is half of a surrogate pair without the other half, -1
+// when there is none.
+func loneSurrogate(body []byte) int {
+	for i := 0; i < len(body); i++ {
+		if body[i] != '\\' {
+			continue
+		}
+		switch unit := escaped(body[i:]); {
+		case unit >= 0xd800 && unit < 0xdc00:
+			if low := escaped(body[i+6:]); low < 0xdc00 || low > 0xdfff {
+				return i
+			}
+			i += 11
+		case unit >= 0xdc00 && unit < 0xe000:
+			return i
+		default:
+			i++ // the character behind the backslash, which may be one itself
+		}
+	}
+	return -1
+}
+
+// escaped gives the UTF-16 unit of the \uXXXX at the beginning of the text, 0 when there is none.
+func escaped(text []byte) uint64 {
+	if len(text) < 6 || text[0] != '\\' || text[1] != 'u' {
+		return 0
+	}
+	unit, _ := strconv.ParseUint(string(text[2:6]), 16, 16) // 0 if it is none
+	return unit
+}

@@ -1,0 +1,144 @@
+package httpapi
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"runtime/debug"
+	"time"
+)
+
+// exchange is what is known of one request on its way, from the outermost layer to the log line.
+type exchange struct {
+	id     string
+	route  string // the path as the contract has it; "" for one it has not
+	status int
+	bytes  int64
+}
+
+type exchangeKey struct{}
+
+// exchangeOf gives the exchange of a request that came through observe.
+func exchangeOf(r *http.Request) *exchange {
+	if x, ok := r.Context().Value(exchangeKey{}).(*exchange); ok {
+		return x
+	}
+	return &exchange{}
+}
+
+// observe is the outermost layer: it gives every request an id, every answer its security headers, and every exchange a log line
+// and its place in the metrics; and it turns a panic into a plain 500.
+func (a *api) observe(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		start := time.Now()
+		x := &exchange{id: requestID(r)}
+		r = r.WithContext(context.WithValue(r.Context(), exchangeKey{}, x))
+		rec := &recorder{ResponseWriter: w, exchange: x}
+		setHeaders(w.Header(), x.id)
+		defer func() {
+			v := recover()
+			if v != nil {
+				a.panicked(rec, r, v)
+			}
+			a.record(r, x, time.Since(start))
+			if v != nil && (v == http.ErrAbortHandler || rec.cut) {
+				panic(http.ErrAbortHandler) // the only way to tell the client that the answer is not whole
+			}
+		}()
+		next.ServeHTTP(rec, r)
+	})
+}
+
+// panicked answers for a handler that did not come to its end.
+func (a *api) panicked(rec *recorder, r *http.Request, v any) {
+	if v == http.ErrAbortHandler {
+		return
+	}
+	a.log.ErrorContext(r.Context(), "request panicked", slog.String("request_id", rec.exchange.id), slog.String("err", fmt.Sprint(v)), slog.String("stack", string(debug.Stack())))
+	if rec.exchange.status != 0 {
+		rec.cut = true
+		return
+	}
+	for _, name := range []string{"Content-Length", "Content-Encoding", "Etag", "Location"} {
+		rec.Header().Del(name)
+	}
+	a.write(rec, a.internal(r))
+}
+
+// record writes the log line and the metrics of an exchange. The query is not logged: it holds what people look for.
+func (a *api) record(r *http.Request, x *exchange, took time.Duration) {
+	if x.status == 0 {
+		x.status = http.StatusOK // what net/http sends when a handler writes nothing
+	}
+	a.metrics.served(x.route, r.Method, x.status, took)
+	level := slog.LevelInfo
+	if x.route == "/health" || x.route == "/metrics" { // asked every few seconds, by machines
+		level = slog.LevelDebug
+	}
+	a.log.LogAttrs(r.Context(), level, "request",
+		slog.String("request_id", x.id), slog.String("method", short(r.Method)), slog.String("path", short(r.URL.Path)),
+		slog.String("route", x.route), slog.Int("status", x.status),
+		slog.Float64("duration_ms", float64(took.Microseconds())/1000), slog.Int64("bytes", x.bytes))
+}
+
+// short cuts a text the client made to what a log line should hold.
+func short(text string) string {
+	const most = 200
+	if len(text) > most {
+		return text[:most] + "…"
+	}
+	return text
+}
+
+// setHeaders sets what every answer carries unless its handler says otherwise. An API needs nothing a browser could load.
+func setHeaders(h http.Header, id string) {
+	h.Set("X-Request-Id", id)
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Referrer-Policy", "no-referrer")
+	h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'")
+	h.Set("Cross-Origin-Opener-Policy", "same-origin")
+	h.Set("Cross-Origin-Resource-Policy", "same-origin")
+	h.Set("Cache-Control", "no-store")
+}
+
+// requestID gives the id the request brought, if it can do no harm in a log, or a new one.
+func requestID(r *http.Request) string {
+	id := r.Header.Get("X-Request-Id")
+	if id == "" || len(id) > 64 {
+		return rand.Text()
+	}
+	for _, c := range []byte(id) {
+		if (c < '0' || c > '9') && (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && c != '.' && c != '_' && c != '-' {
+			return rand.Text()
+		}
+	}
+	return id
+}
+
+// recorder notes the status and the size of an answer on its way out.
+type recorder struct {
+	http.ResponseWriter
+	exchange *exchange
+	cut      bool // the answer had begun when its handler panicked
+}
+
+func (rec *recorder) WriteHeader(status int) {
+	if rec.exchange.status == 0 && status >= 200 {
+		rec.exchange.status = status
+	}
+	rec.ResponseWriter.WriteHeader(status)
+}
+
+func (rec *recorder) Write(b []byte) (int, error) {
+	if rec.exchange.status == 0 {
+		rec.exchange.status = http.StatusOK
+	}
+	n, err := rec.ResponseWriter.Write(b)
+	rec.exchange.bytes += int64(n)
+	return n, err
+}
+
+// Unwrap is for http.ResponseController.
+func (rec *recorder) Unwrap() http.ResponseWriter { return rec.ResponseWriter }

@@ -1,0 +1,304 @@
+package httpapi_test
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/synergycall/pbxportal/internal/httpapi"
+	"github.com/synergycall/pbxportal/internal/pbx"
+)
+
+func TestAUserIsCreatedReadListedAndDeleted(t *testing.T) {
+	p := newPortal(t)
+	if a := p.do("GET", "/users", ""); a.status != 200 || a.text != "{\"users\":[]}\n" {
+		t.Errorf("empty list: %d %q", a.status, a.text)
+	}
+	created := p.create("  Anna Müller ", "Anna@example.com")
+	id, _ := created.json["id"].(string)
+	extension, _ := created.json["extension"].(map[string]any)
+	if created.json["name"] != "Anna Müller" || created.json["tenant_id"] != string(pbx.DefaultTenant) || extension["number"] != 1000.0 ||
+		len(extension["secret"].(string)) != 22 || created.header.Get("Location") != "/users/"+id {
+		t.Errorf("created: %s %v", created.text, created.header)
+	}
+	got := p.do("GET", "/users/"+id, "")
+	if got.status != 200 || got.text != created.text {
+		t.Errorf("got %d %s, created was %s", got.status, got.text, created.text)
+	}
+	listed := p.do("GET", "/users", "")
+	if want := "{\"users\":[" + strings.TrimSpace(created.text) + "]}\n"; listed.text != want {
+		t.Errorf("list: %s", cmp.Diff(want, listed.text))
+	}
+	if a := p.do("HEAD", "/users", ""); a.status != 200 || a.text != "" || a.header.Get("Content-Length") != fmt.Sprint(len(listed.text)) {
+		t.Errorf("HEAD: %d %q %v", a.status, a.text, a.header)
+	}
+	deleted := p.do("DELETE", "/users/"+strings.ToUpper(id), "")
+	if deleted.status != 200 || deleted.json["deleted_user_id"] != id || deleted.json["freed_extension"] != 1000.0 || deleted.json["message"] == "" {
+		t.Errorf("deleted: %d %s", deleted.status, deleted.text)
+	}
+	for _, method := range []string{"GET", "DELETE"} {
+		for _, id := range []string{id, "nonsense", "%00", "a0000000-0000-0000-0000-00000000000g", strings.Repeat("x", 5000), "..%2fhealth%zz"[:9], "{" + id + "}"} {
+			if a := p.do(method, "/users/"+id, ""); a.status != 404 {
+				t.Errorf("%s %.60s: %d %s", method, id, a.status, a.text)
+			}
+		}
+	}
+}
+
+func TestUsersAreListedByPagesAndByText(t *testing.T) {
+	p := newPortal(t)
+	for i := range 5 {
+		p.create(fmt.Sprintf("User %c", 'A'+i), fmt.Sprintf("user%d@example.com", i))
+	}
+	var numbers []float64
+	path := "/users?limit=2"
+	for pages := 0; path != "" && pages < 10; pages++ {
+		a := p.do("GET", path, "")
+		for _, u := range a.json["users"].([]any) {
+			numbers = append(numbers, u.(map[string]any)["extension"].(map[string]any)["number"].(float64))
+		}
+		path = ""
+		if next, ok := a.json["next_cursor"].(string); ok {
+			path = "/users?limit=2&cursor=" + next
+		}
+	}
+	if diff := cmp.Diff([]float64{1000, 1001, 1002, 1003, 1004}, numbers); diff != "" {
+		t.Error(diff)
+	}
+	for q, want := range map[string]int{"uSeR%20b": 1, "1003": 1, "example": 5, "": 5, "nobody": 0, "%F0%9F%98%80": 0} {
+		if a := p.do("GET", "/users?q="+q, ""); a.status != 200 || len(a.json["users"].([]any)) != want {
+			t.Errorf("q=%s: %d %s", q, a.status, a.text)
+		}
+	}
+}
+
+func TestConflictsSayWhatCollidesAndWhatToDo(t *testing.T) {
+	p := newPortal(t)
+	p.create("Anna", "anna@example.com")
+	a := p.do("POST", "/users", `{"name":"Other","email":"ANNA@example.com"}`)
+	if a.status != 409 || a.code() != pbx.CodeEmailTaken || !slices.Equal(a.fields(), []string{"email"}) {
+		t.Errorf("%d %s", a.status, a.text)
+	}
+}
+
+func TestAFullPoolIsSaidClearly(t *testing.T) {
+	if testing.Short() {
+		t.Skip("creates a thousand users")
+	}
+	p := newPortal(t)
+	fill(t, p, pbx.PoolSize)
+	a := p.do("POST", "/users", `{"name":"One","email":"one@example.com"}`)
+	if a.status != 409 || a.code() != pbx.CodePoolExhausted || !strings.Contains(a.text, "1000–1999") {
+		t.Errorf("%d %s", a.status, a.text)
+	}
+	if a := p.do("GET", "/users", ""); len(a.json["users"].([]any)) != pbx.PoolSize {
+		t.Errorf("list of %d bytes", len(a.text))
+	}
+}
+
+func fill(t testing.TB, p *portal, n int) {
+	t.Helper()
+	for i := range n {
+		if _, err := p.directory.Create(t.Context(), pbx.DefaultTenant, pbx.NewUser{Name: fmt.Sprintf("Bénédicte Müller %d", i), Email: fmt.Sprintf("user%d@example.com", i)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestAnApplySaysWhatWasDone(t *testing.T) {
+	p := newPortal(t)
+	p.create("Anna", "anna@example.com")
+	a := p.do("POST", "/apply", `{"triggered_by":" admin "}`, "Content-Type", "application/json; charset=UTF-8")
+	if a.status != 200 || a.json["users_applied"] != 1.0 || a.json["extensions_generated"] != 1.0 || a.json["verification"] != "confirmed" ||
+		a.json["outcome"] != "success" || len(a.json["files_written"].([]any)) != 2 || len(a.json["reload_results"].(map[string]any)) != 2 {
+		t.Fatalf("%d %s", a.status, a.text)
+	}
+	l := p.do("GET", "/apply/logs/"+a.json["audit_log_id"].(string), "")
+	if l.status != 200 || l.json["triggered_by"] != "admin" || l.json["error_details"] != nil {
+		t.Errorf("%d %s", l.status, l.text)
+	}
+	p.asterisk.deaf = errors.New("Asterisk does not answer")
+	a = p.do("POST", "/apply", `{"triggered_by":"admin"}`)
+	if a.status != 200 || a.json["verification"] != "inconclusive" || len(a.json["differences"].([]any)) != 1 {
+		t.Errorf("%d %s", a.status, a.text)
+	}
+}
+
+func TestAFailedApplySaysHowFarItCame(t *testing.T) {
+	for name, c := range map[string]struct {
+		script  func(*asterisk)
+		code    string
+		written int
+		verdict string
+	}{
+		"write":  {func(a *asterisk) { a.writeFault = errors.New("disk full") }, pbx.CodeWriteFailed, 0, "not_verified"},
+		"reload": {func(a *asterisk) { a.reloadFault = errors.New("start it") }, pbx.CodeReloadFailed, 2, "not_verified"},
+		"live":   {func(a *asterisk) { a.forgets = true }, pbx.CodeContradicted, 2, "contradicted"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := newPortal(t)
+			p.create("Anna", "anna@example.com")
+			c.script(p.asterisk)
+			a := p.do("POST", "/apply", `{"triggered_by":"admin"}`)
+			if a.status != 500 || a.code() != c.code || a.json["verification"] != c.verdict || len(a.json["files_written"].([]any)) != c.written || a.json["outcome"] != "failure" {
+				t.Fatalf("%d %s", a.status, a.text)
+			}
+			l := p.do("GET", "/apply/logs/"+a.json["audit_log_id"].(string), "")
+			if l.status != 200 || l.json["outcome"] != "failure" || l.json["error_details"] != a.json["detail"] {
+				t.Errorf("%d %s", l.status, l.text)
+			}
+			if !strings.Contains(p.log.String(), c.code) {
+				t.Error("the log does not tell of it")
+			}
+		})
+	}
+}
+
+func TestASecondApplyGets409AtOnce(t *testing.T) {
+	p := newPortal(t)
+	p.asterisk.hold, p.asterisk.entered = make(chan struct{}), make(chan struct{})
+	first := make(chan answer)
+	go func() { first <- p.do("POST", "/apply", `{"triggered_by":"first"}`) }()
+	<-p.asterisk.entered
+	if a := p.do("POST", "/apply", `{"triggered_by":"second"}`); a.status != 409 || a.code() != pbx.CodeApplyRunning {
+		t.Errorf("%d %s", a.status, a.text)
+	}
+	close(p.asterisk.hold)
+	if a := <-first; a.status != 200 {
+		t.Errorf("%d %s", a.status, a.text)
+	}
+}
+
+func TestApplyLogsArePagedNewestFirst(t *testing.T) {
+	p := newPortal(t)
+	if a := p.do("GET", "/apply/logs", ""); a.text != "{\"logs\":[]}\n" {
+		t.Errorf("empty: %q", a.text)
+	}
+	for i := range 3 {
+		p.do("POST", "/apply", fmt.Sprintf(`{"triggered_by":"run %d"}`, i))
+		time.Sleep(time.Millisecond) // so that their times differ
+	}
+	first := p.do("GET", "/apply/logs?limit=2", "")
+	next, _ := first.json["next_cursor"].(string)
+	second := p.do("GET", "/apply/logs?limit=2&cursor="+next, "")
+	var by []any
+	for _, a := range []answer{first, second} {
+		for _, l := range a.json["logs"].([]any) {
+			by = append(by, l.(map[string]any)["triggered_by"])
+		}
+	}
+	if diff := cmp.Diff([]any{"run 2", "run 1", "run 0"}, by); diff != "" || second.json["next_cursor"] != nil {
+		t.Errorf("%s%s", diff, second.text)
+	}
+	for _, path := range []string{"/apply/logs/nonsense", "/apply/logs/6d0f5b0e-52c5-4f0c-9d55-0b6b1d2c7a90"} {
+		if a := p.do("GET", path, ""); a.status != 404 || a.code() != pbx.CodeLogNotFound {
+			t.Errorf("%s: %d %s", path, a.status, a.text)
+		}
+	}
+}
+
+func TestHealthNamesTheFailingPart(t *testing.T) {
+	p := newPortal(t)
+	if a := p.do("GET", "/health", ""); a.status != 200 || a.json["status"] != "ok" || a.json["database"] != "ok" || a.json["version"] != "1.2.3" {
+		t.Errorf("%d %s", a.status, a.text)
+	}
+	p.health.Asterisk = "Asterisk does not answer: start it"
+	if a := p.do("GET", "/health", ""); a.status != 200 || a.json["asterisk"] != p.health.Asterisk {
+		t.Errorf("%d %s", a.status, a.text)
+	}
+	p.health.Database = errInside
+	a := p.do("GET", "/health", "")
+	if a.status != 503 || a.code() != pbx.CodeDatabaseAway || a.json["database"] == "ok" || strings.Contains(a.text, "secret") {
+		t.Errorf("%d %s", a.status, a.text)
+	}
+}
+
+func TestADatabaseThatIsAwayIsSaidWithRetryAfter(t *testing.T) {
+	p := newPortal(t)
+	if err := p.store.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{"/users", "/users/2f9e5a1c-8d8e-4a53-9f5b-8a3b6f0f4c11", "/apply/logs"} {
+		a := p.do("GET", path, "")
+		if a.status != 503 && a.status != 500 || strings.Contains(a.text, "sql") {
+			t.Errorf("%s: %d %s", path, a.status, a.text)
+		}
+	}
+	if a := p.do("GET", "/metrics", ""); !strings.Contains(a.text, "pbxportal_extensions_in_use NaN") {
+		t.Error("the metrics do not say that the number of users is unknown")
+	}
+}
+
+func TestAPanicIsA500ThatSaysNothingOfTheInside(t *testing.T) {
+	p := newPortal(t)
+	p.health.Asterisk = "panic"
+	a := p.do("GET", "/health", "", "X-Request-Id", "my-id.1_A")
+	if a.status != 500 || a.code() != "internal" || strings.Contains(a.text, "secret") || a.json["request_id"] != "my-id.1_A" || a.header.Get("X-Request-Id") != "my-id.1_A" {
+		t.Errorf("%d %s", a.status, a.text)
+	}
+	log := p.log.String()
+	for _, must := range []string{"the secret inside", "my-id.1_A", "harness_test.go", `"status":500`} {
+		if !strings.Contains(log, must) {
+			t.Errorf("the log lacks %q:\n%s", must, log)
+		}
+	}
+}
+
+func TestTheLogTellsOfRequestsButNotWhatIsInThem(t *testing.T) {
+	p := newPortal(t)
+	created := p.create("Anna", "anna@example.com")
+	p.do("GET", "/users?q=confidential", "")
+	p.do("POST", "/users", `{"name":"Bob","email":"bob@@example.com"}`)
+	secret := created.json["extension"].(map[string]any)["secret"].(string)
+	log := p.log.String()
+	for _, must := range []string{`"route":"/users"`, `"status":201`, `"status":400`, `"request_id":"` + created.header.Get("X-Request-Id"), `"duration_ms":`, `"bytes":`} {
+		if !strings.Contains(log, must) {
+			t.Errorf("the log lacks %s", must)
+		}
+	}
+	for _, never := range []string{secret, "anna", "Bob", "confidential"} {
+		if strings.Contains(log, never) {
+			t.Errorf("the log holds %q", never)
+		}
+	}
+}
+
+func TestMetricsCountByRouteAndOutcome(t *testing.T) {
+	p := newPortal(t)
+	p.create("Anna", "anna@example.com")
+	p.do("GET", "/users/nobody", "")
+	p.do("POST", "/apply", `{"triggered_by":"admin"}`)
+	p.do("WEIRD", "/nowhere", "")
+	text := p.do("GET", "/metrics", "").text
+	for _, must := range []string{
+		`pbxportal_http_requests_total{method="POST",route="/users",status="201"} 1`,
+		`pbxportal_http_requests_total{method="GET",route="/users/{userId}",status="404"} 1`,
+		`pbxportal_http_requests_total{method="other",route="none",status="404"} 1`,
+		`pbxportal_http_request_duration_seconds_count{method="POST",route="/apply",status="200"} 1`,
+		`pbxportal_applies_total{outcome="success"} 1`, `pbxportal_applies_total{outcome="failure"} 0`,
+		"pbxportal_extensions_in_use 1", "pbxportal_extensions_total 1000", `pbxportal_build_info{version="1.2.3"} 1`,
+	} {
+		if !strings.Contains(text, must+"\n") {
+			t.Errorf("the metrics lack %s", must)
+		}
+	}
+}
+
+func TestTheServerBoundsEverythingAClientCouldStretch(t *testing.T) {
+	s := httpapi.Server("127.0.0.1:0", http.NotFoundHandler())
+	if s.ReadHeaderTimeout == 0 || s.ReadTimeout == 0 || s.WriteTimeout <= 90*time.Second || s.IdleTimeout == 0 || s.MaxHeaderBytes != 64<<10 {
+		t.Errorf("%+v", s)
+	}
+}
+
+func TestAPortalWithoutItsServicesIsRefused(t *testing.T) {
+	if _, err := httpapi.New(httpapi.Config{}); err == nil {
+		t.Error("no error")
+	}
+}

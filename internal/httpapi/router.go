@@ -1,0 +1,108 @@
+package httpapi
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/getkin/kin-openapi/openapi3"
+
+	"github.com/synergycall/pbxportal/internal/httpapi/openapi"
+)
+
+// requestPatience is how long a request may take, but for an apply, whose engine has its own bounds.
+const requestPatience = 15 * time.Second
+
+// permissions are the values x-permission may have in the contract.
+var permissions = []string{"users:read", "users:write", "apply:run", "apply:read", "public"}
+
+// router serves the operations of the contract, and only those: what is registered without being in the contract, or without a
+// permission there, is an error. The generated code registers its handlers here.
+type router struct {
+	api      *api
+	contract *openapi3.T
+	mux      *http.ServeMux
+	err      error // all that was wrong with what was registered
+}
+
+var _ openapi.ServeMux = (*router)(nil)
+
+func newRouter(a *api, contract *openapi3.T) *router {
+	return &router{api: a, contract: contract, mux: http.NewServeMux()}
+}
+
+// HandleFunc registers the handler of one operation under "METHOD /path", both as the contract has them.
+func (rt *router) HandleFunc(pattern string, handler func(http.ResponseWriter, *http.Request)) {
+	method, route, _ := strings.Cut(pattern, " ")
+	var op *openapi3.Operation
+	item := rt.contract.Paths.Value(route)
+	if item != nil {
+		op = item.GetOperation(method)
+	}
+	if op == nil {
+		rt.err = errors.Join(rt.err, fmt.Errorf("cannot register %q: the contract has no such operation", pattern))
+		return
+	}
+	if permission, _ := op.Extensions["x-permission"].(string); !slices.Contains(permissions, permission) {
+		rt.err = errors.Join(rt.err, fmt.Errorf("cannot register %q: x-permission %q is none of %v", pattern, permission, permissions))
+		return
+	}
+	check := newChecker(op)
+	unhurried := op.OperationID == "applyConfiguration"
+	rt.mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
+		exchangeOf(r).route = route
+		if !unhurried {
+			ctx, cancel := context.WithTimeout(r.Context(), requestPatience)
+			defer cancel()
+			r = r.WithContext(ctx)
+		}
+		if err := check.request(w, r); err != nil {
+			rt.api.fail(w, r, err)
+			return
+		}
+		handler(w, r)
+	})
+}
+
+// ServeHTTP serves one request. Paths are taken as they stand: nothing is redirected to a tidier one.
+func (rt *router) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	none, pattern := rt.mux.Handler(r)
+	switch {
+	case path.Clean(r.URL.Path) != r.URL.Path:
+		rt.api.fail(w, r, errNoPath)
+	case pattern == "":
+		rt.refuse(w, r, none)
+	default:
+		rt.mux.ServeHTTP(w, r)
+	}
+}
+
+// refuse answers a request no operation takes. The mux knows which methods the path has: it has put them into the Allow header of
+// the answer it would give.
+func (rt *router) refuse(w http.ResponseWriter, r *http.Request, would http.Handler) {
+	answer := answerHeader{}
+	would.ServeHTTP(answer, r)
+	allow := http.Header(answer).Get("Allow")
+	switch {
+	case allow == "":
+		rt.api.fail(w, r, errNoPath)
+	case r.Method == http.MethodOptions:
+		w.Header().Set("Allow", allow+", OPTIONS")
+		w.WriteHeader(http.StatusNoContent)
+	default:
+		w.Header().Set("Allow", allow+", OPTIONS")
+		rt.api.fail(w, r, &refusal{http.StatusMethodNotAllowed, openapi.ProblemCodeMethodNotAllowed, "this path takes " + allow + " only"})
+	}
+}
+
+// answerHeader is a ResponseWriter that keeps nothing but the header.
+type answerHeader http.Header
+
+func (h answerHeader) Header() http.Header         { return http.Header(h) }
+func (h answerHeader) Write(b []byte) (int, error) { return len(b), nil }
+func (h answerHeader) WriteHeader(int)             {}

@@ -1,0 +1,109 @@
+package httpapi
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"strconv"
+	"sync"
+
+	"github.com/synergycall/pbxportal/internal/directory"
+	"github.com/synergycall/pbxportal/internal/httpapi/openapi"
+	"github.com/synergycall/pbxportal/internal/pbx"
+)
+
+// CreateUser adds a user.
+func (a *api) CreateUser(ctx context.Context, r openapi.CreateUserRequestObject) (openapi.CreateUserResponseObject, error) {
+	u, err := a.directory.Create(ctx, pbx.DefaultTenant, pbx.NewUser{Name: r.Body.Name, Email: r.Body.Email})
+	if err != nil {
+		return nil, err
+	}
+	return createdUser(u), nil
+}
+
+// GetUser gives one user.
+func (a *api) GetUser(ctx context.Context, r openapi.GetUserRequestObject) (openapi.GetUserResponseObject, error) {
+	u, err := a.directory.Get(ctx, pbx.DefaultTenant, pbx.UserID(r.UserID))
+	if err != nil {
+		return nil, err
+	}
+	return foundUser(u), nil
+}
+
+// DeleteUser removes a user.
+func (a *api) DeleteUser(ctx context.Context, r openapi.DeleteUserRequestObject) (openapi.DeleteUserResponseObject, error) {
+	u, err := a.directory.Delete(ctx, pbx.DefaultTenant, pbx.UserID(r.UserID))
+	if err != nil {
+		return nil, err
+	}
+	return openapi.DeleteUser200JSONResponse{
+		Message:       fmt.Sprintf("user deleted; extension %d is free again, and Asterisk forgets it with the next apply", u.Extension.Number),
+		DeletedUserID: string(u.ID), FreedExtension: int(u.Extension.Number),
+	}, nil
+}
+
+// ListUsers lists users.
+func (a *api) ListUsers(ctx context.Context, r openapi.ListUsersRequestObject) (openapi.ListUsersResponseObject, error) {
+	after, err := parseCursor(r.Params.Cursor)
+	if err != nil {
+		return nil, err
+	}
+	page, err := a.directory.List(ctx, pbx.DefaultTenant, directory.Query{Text: value(r.Params.Q), After: after, Limit: value(r.Params.Limit)})
+	if err != nil {
+		return nil, err
+	}
+	return userPage(page), nil
+}
+
+// parseCursor reads the cursor of a list of users, which is the number behind which the page begins.
+func parseCursor(text *string) (pbx.Number, error) {
+	if text == nil {
+		return 0, nil
+	}
+	n, err := strconv.Atoi(*text)
+	if number := pbx.Number(n); err != nil || strconv.Itoa(n) != *text || number < pbx.FirstNumber || number > pbx.LastNumber {
+		return 0, pbx.Invalid(pbx.FieldError{Field: "cursor", Message: "is not a cursor: give the next_cursor of an earlier answer, or none"})
+	}
+	return pbx.Number(n), nil
+}
+
+// value gives what a pointer of the generated code points to, the zero value for nil.
+func value[T any](p *T) T {
+	if p == nil {
+		var zero T
+		return zero
+	}
+	return *p
+}
+
+// The answers that hold users are written by our own encoder, which is what makes a list of a thousand cheap.
+type (
+	createdUser pbx.User
+	foundUser   pbx.User
+	userPage    directory.Page
+)
+
+// VisitCreateUserResponse sends the answer.
+func (u createdUser) VisitCreateUserResponse(w http.ResponseWriter) error {
+	w.Header().Set("Location", "/users/"+string(u.ID))
+	send(w, http.StatusCreated, "application/json", append(appendUser(nil, pbx.User(u)), '\n'))
+	return nil
+}
+
+// VisitGetUserResponse sends the answer.
+func (u foundUser) VisitGetUserResponse(w http.ResponseWriter) error {
+	send(w, http.StatusOK, "application/json", append(appendUser(nil, pbx.User(u)), '\n'))
+	return nil
+}
+
+// VisitListUsersResponse sends the answer.
+func (p userPage) VisitListUsersResponse(w http.ResponseWriter) error {
+	buf, _ := listBuffers.Get().(*[]byte)
+	*buf = appendUserList((*buf)[:0], directory.Page(p))
+	send(w, http.StatusOK, "application/json", *buf) // a ResponseWriter keeps nothing of what it is given
+	listBuffers.Put(buf)
+	return nil
+}
+
+// listBuffers keeps the buffers of lists: a fresh one of the size a full pool needs costs as much as filling it.
+var listBuffers = sync.Pool{New: func() any { return new([]byte) }}

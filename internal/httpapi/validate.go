@@ -1,0 +1,255 @@
+package httpapi
+
+import (
+	"bytes"
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/getkin/kin-openapi/openapi3"
+
+	"github.com/synergycall/pbxportal/internal/httpapi/openapi"
+	"github.com/synergycall/pbxportal/internal/pbx"
+)
+
+// maxBody is the largest body a request may have.
+const maxBody = 1 << 20
+
+// mostFaults is how many faults one answer lists.
+const mostFaults = 50
+
+// rules gives, for operations whose body has rules beyond its shape, what breaks them. They are pbx's own rules, asked here so
+// that one answer names every field at fault, those of the wrong type and those of the wrong content.
+var rules = map[string]func(body map[string]any) error{
+	"createUser": func(body map[string]any) error {
+		name, _ := body["name"].(string)
+		email, _ := body["email"].(string)
+		_, err := pbx.NewUser{Name: name, Email: email}.Clean()
+		return err
+	},
+	"applyConfiguration": func(body map[string]any) error {
+		by, _ := body["triggered_by"].(string)
+		_, err := pbx.CleanTriggeredBy(by)
+		return err
+	},
+}
+
+// checker checks requests for one operation against the contract.
+type checker struct {
+	query map[string]*openapi3.Schema // by the name of the parameter
+	body  *openapi3.Schema            // nil when the operation takes none
+	rules func(map[string]any) error
+}
+
+func newChecker(op *openapi3.Operation) *checker {
+	c := &checker{query: map[string]*openapi3.Schema{}, rules: rules[op.OperationID]}
+	for _, p := range op.Parameters {
+		if p.Value.In == openapi3.ParameterInQuery {
+			c.query[p.Value.Name] = p.Value.Schema.Value
+		}
+	}
+	if op.RequestBody != nil {
+		c.body = op.RequestBody.Value.GetMediaType("application/json").Schema.Value
+	}
+	return c
+}
+
+// request checks the query and the body, and leaves the body to be read again. The error names every fault at once.
+func (c *checker) request(w http.ResponseWriter, r *http.Request) error {
+	faults := c.queryFaults(r.URL.RawQuery)
+	if c.body != nil {
+		body, err := readJSON(w, r)
+		if err != nil {
+			return err
+		}
+		value, err := parseJSON(body)
+		if err != nil {
+			return err
+		}
+		faults = append(faults, c.bodyFaults(value)...)
+		r.Body = io.NopCloser(bytes.NewReader(body))
+	}
+	slices.SortStableFunc(faults, func(a, b pbx.FieldError) int { return cmp.Compare(a.Field, b.Field) })
+	if more := len(faults) - mostFaults; more > 0 {
+		faults = append(faults[:mostFaults], pbx.FieldError{Field: "…", Message: fmt.Sprintf("and %d more", more)})
+	}
+	return pbx.Invalid(faults...)
+}
+
+// queryFaults names what is wrong with the parameters of a query.
+func (c *checker) queryFaults(raw string) (faults []pbx.FieldError) {
+	values, err := url.ParseQuery(raw)
+	if err != nil {
+		return []pbx.FieldError{{Field: "query", Message: "cannot be read: write special characters as %XX"}}
+	}
+	for name, given := range values {
+		schema, known := c.query[name]
+		msg := ""
+		switch {
+		case !known && len(c.query) == 0:
+			msg = "is not a parameter of this call, which takes none"
+		case !known:
+			msg = "is not a parameter of this call: remove it"
+		case len(given) > 1:
+			msg = "is given more than once"
+		default:
+			msg = queryFault(schema, given[0])
+		}
+		if msg != "" {
+			faults = append(faults, pbx.FieldError{Field: shown(name), Message: msg})
+		}
+	}
+	return faults
+}
+
+// queryFault says what is wrong with the value of one parameter; "" when nothing is.
+func queryFault(schema *openapi3.Schema, text string) string {
+	if !utf8.ValidString(text) || strings.ContainsRune(text, 0) {
+		return "must be valid UTF-8 without NUL"
+	}
+	if !schema.Type.Is(openapi3.TypeInteger) {
+		if err := schema.VisitJSONString(text); err != nil {
+			if e, ok := errors.AsType[*openapi3.SchemaError](err); ok {
+				return e.Reason
+			}
+			return "is not valid"
+		}
+		return ""
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil || strconv.Itoa(n) != text || float64(n) < *schema.Min || float64(n) > *schema.Max {
+		return fmt.Sprintf("must be a whole number from %g to %g", *schema.Min, *schema.Max)
+	}
+	return ""
+}
+
+// bodyFaults names what is wrong with a body: first its shape, by the contract; then, for fields whose shape is right, its content.
+func (c *checker) bodyFaults(value any) []pbx.FieldError {
+	object, ok := value.(map[string]any)
+	if !ok {
+		return []pbx.FieldError{{Field: "body", Message: "must be a JSON object"}}
+	}
+	var found collector
+	found.schema(c.body.VisitJSON(value, openapi3.VisitAsRequest(), openapi3.MultiErrors()), c.rules != nil)
+	if c.rules != nil {
+		if e, ok := errors.AsType[*pbx.Error](c.rules(object)); ok {
+			for _, f := range e.Fields {
+				found.add(f.Field, f.Message)
+			}
+		}
+	}
+	return found.faults
+}
+
+// collector keeps the first fault of every field.
+type collector struct {
+	faults []pbx.FieldError
+	seen   map[string]bool
+}
+
+func (c *collector) add(field, msg string) {
+	if c.seen[field] {
+		return
+	}
+	if c.seen == nil {
+		c.seen = map[string]bool{}
+	}
+	c.seen[field] = true
+	c.faults = append(c.faults, pbx.FieldError{Field: field, Message: msg})
+}
+
+// schema takes over what the validation by the contract found; of content only if there are no rules that say it better.
+func (c *collector) schema(err error, shapeOnly bool) {
+	switch e := err.(type) { //nolint:errorlint // the tree of errors is walked, not searched
+	case nil:
+	case openapi3.MultiError:
+		for _, err := range e {
+			c.schema(err, shapeOnly)
+		}
+	case *openapi3.SchemaError:
+		field := shown(strings.Join(e.JSONPointer(), "."))
+		switch {
+		case e.SchemaField == "properties":
+			c.unknown(e)
+		case e.SchemaField == "required":
+			c.add(field, "is missing")
+		case e.SchemaField == "type", e.SchemaField == "nullable":
+			c.add(field, "must be a "+strings.Join(e.Schema.Type.Slice(), " or "))
+		case !shapeOnly:
+			c.add(field, e.Reason)
+		}
+	default:
+		c.add("body", "is not valid")
+	}
+}
+
+// unknown names the fields of an object that the contract does not have. The validation reports them one by one, without a path;
+// the first report is enough for all.
+func (c *collector) unknown(e *openapi3.SchemaError) {
+	at := e.JSONPointer()
+	mark := "\x00" + strings.Join(at, "\x00")
+	if c.seen[mark] {
+		return
+	}
+	if c.seen == nil {
+		c.seen = map[string]bool{}
+	}
+	c.seen[mark] = true
+	object, _ := e.Value.(map[string]any)
+	for key := range object {
+		if e.Schema.Properties[key] == nil {
+			c.add(shown(strings.Join(append(slices.Clone(at), key), ".")), "is not a field of this call: remove it")
+		}
+	}
+}
+
+// shown cuts a name the client made to what an answer should hold.
+func shown(name string) string {
+	if name == "" {
+		return "(empty)"
+	}
+	return strings.ToValidUTF8(short(name), "\ufffd")
+}
+
+// readJSON gives the body of a request that says it is JSON.
+func readJSON(w http.ResponseWriter, r *http.Request) ([]byte, error) {
+	if err := mediaFault(r.Header); err != nil {
+		return nil, err
+	}
+	tooLarge := &refusal{http.StatusRequestEntityTooLarge, openapi.ProblemCodeBodyTooLarge, fmt.Sprintf("the body is larger than %d bytes", maxBody)}
+	if r.ContentLength > maxBody {
+		return nil, tooLarge
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	if err != nil {
+		if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
+			return nil, tooLarge
+		}
+		return nil, &refusal{http.StatusBadRequest, openapi.ProblemCodeBodyUnreadable, "the body did not arrive whole: send it again"}
+	}
+	return body, nil
+}
+
+// mediaFault refuses a body that is declared as anything but plain JSON in UTF-8.
+func mediaFault(h http.Header) error {
+	const cure = "send the body as JSON, with the header Content-Type: application/json"
+	if encoding := h.Get("Content-Encoding"); encoding != "" && !strings.EqualFold(encoding, "identity") {
+		return &refusal{http.StatusUnsupportedMediaType, openapi.ProblemCodeUnsupportedMediaType, "send the body uncompressed, without Content-Encoding"}
+	}
+	media, params, err := mime.ParseMediaType(h.Get("Content-Type"))
+	if err != nil || media != "application/json" || len(h.Values("Content-Type")) > 1 {
+		return &refusal{http.StatusUnsupportedMediaType, openapi.ProblemCodeUnsupportedMediaType, cure}
+	}
+	if charset, ok := params["charset"]; ok && !strings.EqualFold(charset, "utf-8") {
+		return &refusal{http.StatusUnsupportedMediaType, openapi.ProblemCodeUnsupportedMediaType, cure + "; charset=utf-8"}
+	}
+	return nil
+}
