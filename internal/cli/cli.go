@@ -114,7 +114,7 @@ func report(stderr io.Writer, err error) int {
 			said += fmt.Sprintf("\n  %s %s", f.Field, f.Message)
 		}
 		if e.Kind == pbx.KindUnavailable && e.Err != nil {
-			said += "\n  cause: " + e.Err.Error()
+			said += "\n  cause: " + oneLine(e.Err.Error())
 		}
 	}
 	fmt.Fprintln(stderr, "pbxportal: "+said)

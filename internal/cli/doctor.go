@@ -71,7 +71,7 @@ func (a *app) printFindings(findings []node.Finding, broken int) {
 func (p *portal) examineDatabase(ctx context.Context) node.Finding {
 	f := node.Finding{Subject: "database", Grade: node.Good, Detail: p.store.Describe()}
 	if err := p.store.Ping(ctx); err != nil {
-		f.Grade, f.Detail = node.Bad, f.Detail+": "+errors.Unwrap(err).Error()
+		f.Grade, f.Detail = node.Bad, f.Detail+": "+oneLine(err.Error())
 		f.Cure = "start the database, or set DATABASE_URL; without it the portal keeps a SQLite file of its own"
 	}
 	return f

@@ -1,0 +1,228 @@
+package cli_test
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/synergycall/pbxportal/internal/cli"
+	"github.com/synergycall/pbxportal/internal/lab"
+	"github.com/synergycall/pbxportal/internal/lab/labtest"
+)
+
+func TestTheCommandsWorkWithoutAServer(t *testing.T) {
+	t.Parallel()
+	s := newSettings(t).beside(labtest.Asterisk(t))
+	expect := func(out string, want ...string) {
+		t.Helper()
+		for _, w := range want {
+			if !strings.Contains(out, w) {
+				t.Errorf("no %q in:\n%s", w, out)
+			}
+		}
+	}
+	expect(s.must(t, "user", "list"), "No users. Create one")
+	expect(s.must(t, "audit", "list"), "Nothing has been applied yet")
+	added := s.must(t, "user", "add", "Anna Example", "anna@example.com")
+	expect(added, "1000", "anna@example.com", "pbxportal apply")
+	secret := regexp.MustCompile(`Secret\s+(\S{22})\n`).FindStringSubmatch(added)
+	if secret == nil {
+		t.Fatalf("no secret in:\n%s", added)
+	}
+	s.must(t, "--json", "user", "add", "Ben", "ben@example.com")
+	expect(s.must(t, "user", "list"), "NUMBER", "1000", "Anna Example", "1001", "Ben")
+	if list := s.must(t, "user", "list"); strings.Contains(list, secret[1]) {
+		t.Errorf("the list shows a secret:\n%s", list)
+	}
+	expect(s.must(t, "user", "list", "--find", "ANNA"), "Anna Example")
+	expect(s.must(t, "user", "show", "1000"), secret[1])
+	id, _ := decode(t, s.must(t, "user", "show", "1001", "--json"))["id"].(string)
+	expect(s.must(t, "user", "show", id), "Ben")
+	expect(s.must(t, "apply", "--by", "a test"), "generated_endpoints.conf", "Asterisk runs exactly these 2 users", "success", "audit show")
+	expect(s.must(t, "user", "delete", "1001"), "extension 1001 is free", "pbxportal apply")
+	report := decode(t, s.must(t, "apply", "--json"))
+	if report["outcome"] != "success" || report["verification"] != "confirmed" || report["users_applied"] != 1.0 {
+		t.Errorf("report %v", report)
+	}
+	logID, _ := report["audit_log_id"].(string)
+	expect(s.must(t, "audit", "list"), "a test", "cli:", "success")
+	expect(s.must(t, "audit", "show", logID), "success", "reloaded successfully", "generated_routing.conf")
+	if log := decode(t, s.must(t, "audit", "show", logID, "--json")); log["outcome"] != "success" {
+		t.Errorf("record %v", log)
+	}
+	expect(s.must(t, "migrate"), "up to date")
+	expect(s.must(t, "version"), "pbxportal", "go1.")
+}
+
+func TestTheExitCodeSaysWhatKindOfFailureItWas(t *testing.T) {
+	t.Parallel()
+	s := newSettings(t)
+	s.must(t, "user", "add", "Anna", "anna@example.com")
+	for _, tc := range []struct {
+		args []string
+		set  string // NAME=value that is changed for this call
+		code int
+		said string
+	}{
+		{[]string{"nonsense"}, "", 2, "pbxportal --help"},
+		{[]string{"user", "add", "Anna"}, "", 2, "email"},
+		{[]string{"user", "add", "", "x"}, "", 2, "name must not be empty"},
+		{[]string{"audit", "list", "--limit", "0"}, "", 2, "from 1 to 500"},
+		{[]string{"user", "list"}, "LOG_LEVEL=LOUD", 2, "LOG_LEVEL"},
+		{[]string{"user", "list"}, "DATABASE_URL=nonsense", 2, "DATABASE_URL"},
+		{[]string{"serve"}, "LISTEN_ADDR=nonsense", 2, "LISTEN_ADDR"},
+		{[]string{"serve"}, "LISTEN_ADDR=192.0.2.1:1", 1, "cannot listen"},
+		{[]string{"user", "show", "1999"}, "", 3, "nobody has extension 1999"},
+		{[]string{"user", "delete", "a0000000-0000-0000-0000-00000000000f"}, "", 3, "there is no user"},
+		{[]string{"audit", "show", "x"}, "", 3, "there is no apply log"},
+		{[]string{"user", "add", "Other", "ANNA@example.com"}, "", 4, "taken"},
+		{[]string{"user", "list"}, "DATABASE_URL=postgres://x:topsecret@127.0.0.1:1/x", 5, "the database does not answer"},
+		{[]string{"apply"}, "", 6, "the new files are in place"},
+		{[]string{"doctor"}, "", 1, ""},
+		{nil, "", 0, ""},
+		{[]string{"--help"}, "", 0, ""},
+	} {
+		changed := settings{}
+		for k, v := range s {
+			changed[k] = v
+		}
+		if name, value, ok := strings.Cut(tc.set, "="); ok {
+			changed[name] = value
+		}
+		code, out, errs := changed.run(t, tc.args...)
+		if code != tc.code || !strings.Contains(errs, tc.said) || strings.Contains(out+errs, "topsecret") {
+			t.Errorf("%v %s: exit code %d, want %d; said %q, want %q\n%s", tc.args, tc.set, code, tc.code, errs, tc.said, out)
+		}
+	}
+}
+
+func TestTheHelpNamesEverySettingAndItsVariable(t *testing.T) {
+	t.Parallel()
+	help := newSettings(t).must(t, "--help")
+	template, err := os.ReadFile("../../.env.example")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"DATABASE_URL", "LOG_LEVEL", "LISTEN_ADDR", "STATE_DIR", "ASTERISK_CONFIG_DIR", "ASTERISK_CONTROL"} {
+		if !strings.Contains(help, "$"+name) {
+			t.Errorf("--help does not name %s", name)
+		}
+		if !bytes.Contains(template, []byte("\n#"+name+"=")) {
+			t.Errorf(".env.example does not name %s", name)
+		}
+	}
+}
+
+// Not parallel: it changes the current folder of the process.
+func TestFlagsWinOverTheEnvironmentAndTheEnvironmentOverTheFile(t *testing.T) {
+	t.Chdir(t.TempDir())
+	dir, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	env := "# comment\nexport STATE_DIR=\"" + dir + "/from-file\"\nDATABASE_URL='sqlite:///${STATE_DIR}/x.db'\nLOG_LEVEL=info # calm\n"
+	if err := os.WriteFile(".env", []byte(strings.ReplaceAll(env, "${STATE_DIR}", dir+"/from-file")), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	where := func(s settings, args ...string) string {
+		database, _ := decode(t, s.must(t, append(args, "migrate", "--json")...))["database"].(string)
+		return strings.TrimPrefix(database, "SQLite file "+dir)
+	}
+	fromEnv := settings{"DATABASE_URL": "sqlite:///" + dir + "/from-env.db"}
+	for want, got := range map[string]string{
+		"/from-file/x.db": where(settings{}),
+		"/from-env.db":    where(fromEnv),
+		"/from-flag.db":   where(fromEnv, "--database-url", "sqlite:///"+dir+"/from-flag.db"),
+	} {
+		if got != want {
+			t.Errorf("the database is %s, want %s", got, want)
+		}
+	}
+	if err := os.WriteFile(".env", []byte("DATABASE_URL=postgres://u:topsecret@h/d\n'broken"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if code, out, errs := (settings{}).run(t, "user", "list"); code != 2 || strings.Contains(out+errs, "topsecret") {
+		t.Errorf("a broken .env: exit code %d, said %s%s", code, out, errs)
+	}
+}
+
+func TestDoctorNamesEachFaultWithItsCure(t *testing.T) {
+	t.Parallel()
+	in := func(a *lab.Asterisk, name string) string { return filepath.Join(a.ConfigDir, name) }
+	for name, tc := range map[string]struct {
+		fault   func(*lab.Asterisk, settings) error
+		code    int
+		finding string // a pattern
+	}{
+		"all is well": {func(*lab.Asterisk, settings) error { return nil }, 0, `ok +modules: all`},
+		"pjsip.conf lacks the include": {
+			func(a *lab.Asterisk, _ settings) error { return os.WriteFile(in(a, "pjsip.conf"), []byte("[global]\ntype=global\n"), 0o600) },
+			1, `broken +include in pjsip.conf.*\n.*#include pjsip.d/synergycall/\*.conf`,
+		},
+		"extensions.conf lacks the include": {
+			func(a *lab.Asterisk, _ settings) error { return os.WriteFile(in(a, "extensions.conf"), []byte("; #include extensions.d/synergycall/*.conf\n"), 0o600) },
+			1, `broken +include in extensions.conf.*\n.*#include extensions.d/synergycall/\*.conf`,
+		},
+		"extensions.conf is missing": {func(a *lab.Asterisk, _ settings) error { return os.Remove(in(a, "extensions.conf")) }, 1, `broken +include in extensions.conf: .*is not there`},
+		"the include names the file exactly": {
+			func(a *lab.Asterisk, _ settings) error {
+				return os.WriteFile(in(a, "pjsip.conf"), []byte("#include \""+in(a, "pjsip.d/synergycall/generated_endpoints.conf")+"\" ; ours\n"), 0o600)
+			}, 0, `ok +include in pjsip.conf`,
+		},
+		"an editor's copy lies beside our file": {
+			func(a *lab.Asterisk, _ settings) error { return os.WriteFile(in(a, "pjsip.d/synergycall/copy.conf"), nil, 0o600) },
+			0, `warning +files beside pjsip.d.*copy.conf`,
+		},
+		"Asterisk is not running": {func(a *lab.Asterisk, _ settings) error { return a.Kill() }, 1, `broken +Asterisk at .*\n.*astctlpermissions=0660`},
+		"the folder is not Asterisk's": {
+			func(_ *lab.Asterisk, s settings) error { s["ASTERISK_CONFIG_DIR"] = "/nowhere"; return nil },
+			1, `broken +configuration folder.*\n.*ASTERISK_CONFIG_DIR`,
+		},
+		"the database is away": {
+			func(_ *lab.Asterisk, s settings) error { s["DATABASE_URL"] = "postgres://u:topsecret@127.0.0.1:1/d"; return nil },
+			1, `broken +database: PostgreSQL database "d" on 127.0.0.1:1.*\n.*DATABASE_URL`,
+		},
+		"others could reach the portal": {
+			func(_ *lab.Asterisk, s settings) error { s["LISTEN_ADDR"] = "0.0.0.0:8000"; return nil },
+			0, `warning +listen address.*\n.*no sign-in`,
+		},
+		"a module is missing": {
+			func(a *lab.Asterisk, _ settings) error {
+				reply, err := a.Control().Run(t.Context(), "module unload app_dial.so")
+				return errors.Join(err, map[bool]error{false: errors.New(reply.Stderr)}[reply.ExitCode == 0])
+			}, 1, `broken +modules: not loaded: app_dial.so`,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			a := labtest.Asterisk(t)
+			s := newSettings(t).beside(a)
+			if err := tc.fault(a, s); err != nil {
+				t.Fatal(err)
+			}
+			code, out, errs := s.run(t, "doctor")
+			if code != tc.code || !regexp.MustCompile(tc.finding).MatchString(out) || strings.Contains(out+errs, "topsecret") {
+				t.Errorf("exit code %d, want %d; want a match of %s in:\n%s%s", code, tc.code, tc.finding, out, errs)
+			}
+			jsonCode, jsonOut, _ := s.run(t, "doctor", "--json")
+			if findings, _ := decode(t, jsonOut)["findings"].([]any); jsonCode != code || len(findings) < 4 {
+				t.Errorf("as JSON: exit code %d, %s", jsonCode, jsonOut)
+			}
+		})
+	}
+}
+
+func TestTheDemoEndsWithACallThatWasHeard(t *testing.T) {
+	t.Parallel()
+	var out bytes.Buffer
+	code := cli.Run(t.Context(), []string{"demo"}, func(string) (string, bool) { return "", false }, &out, &out)
+	for _, want := range []string{"Ben heard 440 Hz", "Anna heard 880 Hz", "answered with 401", "All as it must be"} {
+		if code != 0 || !strings.Contains(out.String(), want) {
+			t.Fatalf("exit code %d; want %q in:\n%s", code, want, out.String())
+		}
+	}
+}

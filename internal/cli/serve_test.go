@@ -1,0 +1,205 @@
+package cli_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/synergycall/pbxportal/internal/lab/labtest"
+	"github.com/synergycall/pbxportal/internal/store/storetest"
+)
+
+// The journey that existing callers make, against a real Asterisk.
+func TestTheJourneyOfACallerWorks(t *testing.T) {
+	t.Parallel()
+	srv := newSettings(t).beside(labtest.Asterisk(t)).serve(t)
+	if list := srv.want(t, 200, "GET", "/users", ""); fmt.Sprint(list) != "map[users:[]]" {
+		t.Errorf("an empty list is %v", list)
+	}
+	u := srv.want(t, 201, "POST", "/users", `{"name":"Anna Example","email":"anna@example.com"}`)
+	extension, _ := u["extension"].(map[string]any)
+	secret := fmt.Sprint(extension["secret"])
+	if extension["number"] != 1000.0 || len(secret) != 22 || u["tenant_id"] != "a0000000-0000-0000-0000-000000000000" {
+		t.Errorf("created %v", u)
+	}
+	srv.want(t, 409, "POST", "/users", `{"name":"Other","email":"ANNA@example.com"}`)
+	srv.want(t, 400, "POST", "/users", `{"name":"","email":"x"}`)
+	done := srv.want(t, 200, "POST", "/apply", `{"triggered_by":"anna"}`)
+	if done["users_applied"] != 1.0 || done["extensions_generated"] != 1.0 || done["verification"] != "confirmed" {
+		t.Errorf("applied %v", done)
+	}
+	logs, _ := srv.want(t, 200, "GET", "/apply/logs", "")["logs"].([]any)
+	if len(logs) != 1 {
+		t.Errorf("%d audit records", len(logs))
+	}
+	srv.want(t, 200, "GET", "/apply/logs/"+fmt.Sprint(done["audit_log_id"]), "")
+	if health := srv.want(t, 200, "GET", "/health", ""); health["status"] != "ok" || health["database"] != "ok" || health["asterisk"] != "ok" {
+		t.Errorf("health %v", health)
+	}
+	gone := srv.want(t, 200, "DELETE", "/users/"+fmt.Sprint(u["id"]), "")
+	if gone["freed_extension"] != 1000.0 || gone["deleted_user_id"] != u["id"] {
+		t.Errorf("deleted %v", gone)
+	}
+	srv.want(t, 404, "DELETE", "/users/"+fmt.Sprint(u["id"]), "")
+	if log := srv.logged(t); strings.Contains(log, secret) || !strings.Contains(log, "request_id=") {
+		t.Errorf("the log shows the secret, or no request:\n%s", log)
+	}
+}
+
+func TestTwoProcessesAnd64ClientsShareThePoolWithoutAGap(t *testing.T) {
+	t.Parallel()
+	storetest.Each(t, func(t *testing.T, url string) {
+		s := newSettings(t)
+		s["DATABASE_URL"] = url
+		servers := []*server{s.serve(t), s.serve(t)}
+		work := make(chan int)
+		var all sync.WaitGroup
+		for c := range 64 {
+			all.Go(func() {
+				for i := range work {
+					if got, err := servers[c%2].ask(t.Context(), "POST", "/users", newUserJSON(i)); err != nil || got.status != 201 {
+						t.Errorf("user %d: %v %v", i, got, err)
+					}
+				}
+			})
+		}
+		for i := range 1000 {
+			work <- i
+		}
+		close(work)
+		all.Wait()
+		users, _ := servers[1].want(t, 200, "GET", "/users", "")["users"].([]any)
+		for i, u := range users {
+			user, _ := u.(map[string]any)
+			extension, _ := user["extension"].(map[string]any)
+			if extension["number"] != float64(1000+i) {
+				t.Fatalf("user %d has %v", i, extension["number"])
+			}
+		}
+		if len(users) != 1000 {
+			t.Errorf("%d users", len(users))
+		}
+		problem := srvProblem(t, servers[0])
+		if problem["code"] != "extension_pool_exhausted" {
+			t.Errorf("the 1001st user: %v", problem)
+		}
+	})
+}
+
+func srvProblem(t *testing.T, srv *server) map[string]any {
+	t.Helper()
+	return srv.want(t, 409, "POST", "/users", `{"name":"One too many","email":"late@example.com"}`)
+}
+
+func TestWithoutItsDatabaseEveryCallSaysSoWithinSecondsAndRecoversByItself(t *testing.T) {
+	t.Parallel()
+	for name, fault := range map[string]struct{ fail, mend func(*pg) error }{
+		"stopped": {func(p *pg) error { return p.Kill() }, func(p *pg) error { return p.Restart(context.Background()) }},
+		"hung":    {func(p *pg) error { return p.Suspend() }, func(p *pg) error { return p.Resume() }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			db := startPostgres(t)
+			s := newSettings(t).beside(labtest.Asterisk(t))
+			s["DATABASE_URL"] = db.url
+			srv := s.serve(t)
+			u := srv.want(t, 201, "POST", "/users", newUserJSON(1))
+			if err := fault.fail(db); err != nil {
+				t.Fatal(err)
+			}
+			var all sync.WaitGroup
+			for _, call := range [][3]string{
+				{"GET", "/users"}, {"POST", "/users", newUserJSON(2)}, {"GET", "/users/" + fmt.Sprint(u["id"])}, {"DELETE", "/users/" + fmt.Sprint(u["id"])},
+				{"POST", "/apply", `{"triggered_by":"test"}`}, {"GET", "/apply/logs"}, {"GET", "/health"},
+			} {
+				all.Go(func() {
+					start := time.Now()
+					got, err := srv.ask(t.Context(), call[0], call[1], call[2])
+					if took := time.Since(start); err != nil || got.status != 503 || took > 8*time.Second {
+						t.Errorf("%s %s: %v %v after %s, want 503 within seconds", call[0], call[1], got, err, took)
+					}
+				})
+			}
+			all.Wait()
+			if err := fault.mend(db); err != nil {
+				t.Fatal(err)
+			}
+			eventually(t, "the server is well again", func() bool {
+				got, err := srv.ask(t.Context(), "GET", "/health", "")
+				return err == nil && got.status == 200
+			})
+			srv.want(t, 201, "POST", "/users", newUserJSON(3))
+			srv.want(t, 200, "POST", "/apply", `{"triggered_by":"test"}`)
+		})
+	}
+}
+
+// running starts an apply that takes seconds, because Asterisk hangs, and returns when it is on record.
+func running(t *testing.T, s settings, srv *server) <-chan answer {
+	t.Helper()
+	answers := make(chan answer, 1)
+	go func() {
+		got, err := srv.ask(t.Context(), "POST", "/apply", `{"triggered_by":"test"}`)
+		if err != nil {
+			got.body = err.Error()
+		}
+		answers <- got
+	}()
+	eventually(t, "the apply is on record", func() bool {
+		return strings.Contains(s.must(t, "audit", "list"), "interrupted")
+	})
+	return answers
+}
+
+func TestAServerThatIsStoppedFinishesARunningApply(t *testing.T) {
+	t.Parallel()
+	a := labtest.Asterisk(t)
+	s := newSettings(t).beside(a)
+	srv := s.serve(t)
+	if err := a.Suspend(); err != nil {
+		t.Fatal(err)
+	}
+	answers := running(t, s, srv)
+	if code, _, said := s.run(t, "apply"); code != 4 || !strings.Contains(said, "another apply is running") {
+		t.Errorf("a second apply, in another process: exit code %d, %s", code, said)
+	}
+	if err := srv.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if got := <-answers; got.status != 500 || decode(t, got.body)["code"] != "reload_failed" {
+		t.Errorf("the apply was answered with %v", got)
+	}
+	result, err := srv.Wait(t.Context())
+	if err != nil || result.ExitCode != 0 {
+		t.Errorf("the server ended with %d, %v\n%s", result.ExitCode, err, srv.logged(t))
+	}
+	if list := s.must(t, "audit", "list"); strings.Contains(list, "interrupted") {
+		t.Errorf("the record was not completed:\n%s", list)
+	}
+}
+
+func TestAnApplyWhoseServerIsKilledStaysOnRecordAndTheNextSucceeds(t *testing.T) {
+	t.Parallel()
+	a := labtest.Asterisk(t)
+	s := newSettings(t).beside(a)
+	srv := s.serve(t)
+	if err := a.Suspend(); err != nil {
+		t.Fatal(err)
+	}
+	answers := running(t, s, srv)
+	if err := errors.Join(srv.Kill(), a.Resume()); err != nil {
+		t.Fatal(err)
+	}
+	<-answers
+	if list := s.must(t, "audit", "list"); !strings.Contains(list, "failure") || !strings.Contains(list, "interrupted") {
+		t.Errorf("on record is:\n%s", list)
+	}
+	if out := s.must(t, "apply"); !strings.Contains(out, "Asterisk runs exactly these 0 users") {
+		t.Errorf("the next apply:\n%s", out)
+	}
+}
