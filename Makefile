@@ -1,0 +1,62 @@
+# Everything a contributor or a build machine runs. `make` alone lists the targets.
+
+GO       ?= go
+FUZZTIME ?= 30s
+LINT      = $(GO) tool -modfile=tools/lint/go.mod golangci-lint
+
+.DEFAULT_GOAL := help
+.PHONY: help build generate fmt lint test test-race fuzz golden bench demo verify check clean
+
+help: ## list these targets
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1\t\2/p' Makefile | awk -F '\t' '{ printf "  make %-10s %s\n", $$1, $$2 }'
+
+build: ## the program, as bin/pbxportal
+	CGO_ENABLED=0 $(GO) build -trimpath -o bin/pbxportal ./cmd/pbxportal
+
+generate: ## write the code that follows from contracts/api.yaml
+	$(GO) generate ./...
+
+fmt: ## format all Go code
+	$(LINT) fmt
+
+lint: ## check style, likely bugs and forbidden calls
+	$(LINT) config verify
+	$(LINT) fmt --diff
+	$(LINT) run
+
+test: ## every test, on real servers the tests fetch themselves
+	$(GO) test -count=1 -shuffle=on -timeout=15m ./...
+
+test-race: ## the tests without the long ones, under the race detector (needs a C compiler)
+	CGO_ENABLED=1 $(GO) test -race -short -count=1 -shuffle=on -timeout=15m ./...
+
+fuzz: ## each fuzz test for FUZZTIME (30s)
+	@grep -rl --include='*_test.go' '^func Fuzz' . | while read -r file; do \
+		for name in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\).*/\1/p' "$$file"); do \
+			echo "$$name in $$file"; \
+			$(GO) test -run='^$$' -fuzz="^$$name\$$" -fuzztime=$(FUZZTIME) "$$(dirname "$$file")" || exit 1; \
+		done; \
+	done
+
+golden: ## rewrite the golden files; read their diff as the change that reaches Asterisk
+	UPDATE_GOLDEN=1 $(GO) test -count=1 ./internal/render/...
+
+bench: ## all benchmarks
+	$(GO) test -run='^$$' -bench=. -benchmem ./...
+
+demo: build ## build, then show it all on a real Asterisk of its own
+	bin/pbxportal demo
+
+verify: ## prove that generated code and go.mod are current
+	$(GO) mod tidy -diff
+	@before="$$(find . -name '*.gen.go' -exec sha256sum {} + | sort)" && \
+	$(MAKE) --no-print-directory generate && \
+	after="$$(find . -name '*.gen.go' -exec sha256sum {} + | sort)" && \
+	if [ "$$before" != "$$after" ]; then \
+		echo "generated code was not current; it is now, commit it:"; git status --short -- '*.gen.go'; exit 1; \
+	fi
+
+check: verify lint test test-race ## all that must be green before a change is proposed
+
+clean: ## remove what was built
+	rm -rf bin .demo coverage.out coverage.html
