@@ -26,7 +26,7 @@ type script struct {
 	writeErr  error
 	reloadErr error
 	liveErr   error
-	mumble    bool // the answer to the reload is neither yes nor no
+	mumble    bool                    // the answer to the reload is neither yes nor no
 	live      func(pbx.Live) pbx.Live // what Asterisk makes of the files
 	onWrite   func(context.Context)
 }

@@ -160,11 +160,15 @@ func TestDoctorNamesEachFaultWithItsCure(t *testing.T) {
 	}{
 		"all is well": {func(*lab.Asterisk, settings) error { return nil }, 0, `ok +modules: all`},
 		"pjsip.conf lacks the include": {
-			func(a *lab.Asterisk, _ settings) error { return os.WriteFile(in(a, "pjsip.conf"), []byte("[global]\ntype=global\n"), 0o600) },
+			func(a *lab.Asterisk, _ settings) error {
+				return os.WriteFile(in(a, "pjsip.conf"), []byte("[global]\ntype=global\n"), 0o600)
+			},
 			1, `broken +include in pjsip.conf.*\n.*#include pjsip.d/synergycall/\*.conf`,
 		},
 		"extensions.conf lacks the include": {
-			func(a *lab.Asterisk, _ settings) error { return os.WriteFile(in(a, "extensions.conf"), []byte("; #include extensions.d/synergycall/*.conf\n"), 0o600) },
+			func(a *lab.Asterisk, _ settings) error {
+				return os.WriteFile(in(a, "extensions.conf"), []byte("; #include extensions.d/synergycall/*.conf\n"), 0o600)
+			},
 			1, `broken +include in extensions.conf.*\n.*#include extensions.d/synergycall/\*.conf`,
 		},
 		"extensions.conf is missing": {func(a *lab.Asterisk, _ settings) error { return os.Remove(in(a, "extensions.conf")) }, 1, `broken +include in extensions.conf: .*is not there`},
@@ -174,7 +178,9 @@ func TestDoctorNamesEachFaultWithItsCure(t *testing.T) {
 			}, 0, `ok +include in pjsip.conf`,
 		},
 		"an editor's copy lies beside our file": {
-			func(a *lab.Asterisk, _ settings) error { return os.WriteFile(in(a, "pjsip.d/synergycall/copy.conf"), nil, 0o600) },
+			func(a *lab.Asterisk, _ settings) error {
+				return os.WriteFile(in(a, "pjsip.d/synergycall/copy.conf"), nil, 0o600)
+			},
 			0, `warning +files beside pjsip.d.*copy.conf`,
 		},
 		"Asterisk is not running": {func(a *lab.Asterisk, _ settings) error { return a.Kill() }, 1, `broken +Asterisk at .*\n.*astctlpermissions=0660`},
@@ -183,7 +189,10 @@ func TestDoctorNamesEachFaultWithItsCure(t *testing.T) {
 			1, `broken +configuration folder.*\n.*ASTERISK_CONFIG_DIR`,
 		},
 		"the database is away": {
-			func(_ *lab.Asterisk, s settings) error { s["DATABASE_URL"] = "postgres://u:topsecret@127.0.0.1:1/d"; return nil },
+			func(_ *lab.Asterisk, s settings) error {
+				s["DATABASE_URL"] = "postgres://u:topsecret@127.0.0.1:1/d"
+				return nil
+			},
 			1, `broken +database: PostgreSQL database "d" on 127.0.0.1:1.*\n.*DATABASE_URL`,
 		},
 		"others could reach the portal": {

@@ -37,18 +37,18 @@ func (c *demoCommand) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return fmt.Errorf("cannot make a folder for the demo: %w", err)
 	}
-	defer os.RemoveAll(dir)
+	defer func() { _ = os.RemoveAll(dir) }() // what stays is in the system's temporary folder
 	ast, err := lab.StartAsterisk(ctx, tree, lab.AsteriskOptions{})
 	if err != nil {
 		return fmt.Errorf("cannot start the Asterisk of the demo: %w", err)
 	}
 	defer func() { _ = ast.Stop() }() // its folder is temporary
 
-	logFile, err := os.Create(filepath.Join(dir, "portal.log")) //nolint:gosec // in a new folder of ours
+	logFile, err := os.OpenFile(filepath.Join(dir, "portal.log"), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600) //nolint:gosec // in a new folder of ours
 	if err != nil {
 		return fmt.Errorf("cannot make the log of the demo: %w", err)
 	}
-	defer logFile.Close()
+	defer func() { _ = logFile.Close() }() // a log that is removed right after
 	inner := &app{stdout: a.stdout, stderr: logFile, getenv: a.getenv, config: config.Config{
 		StateDir: filepath.Join(dir, "state"), AsteriskConfigDir: ast.ConfigDir, AsteriskControl: ast.ControlSocket,
 	}}
@@ -72,7 +72,7 @@ func (c *demoCommand) Run(ctx context.Context, a *app) error {
 		fmt.Fprintf(a.stdout, "\nAsterisk takes calls on %s, the portal answers on %s\n\n", ast.SIPAddr, url)
 		show, cancel := context.WithTimeout(serving, showTime)
 		defer cancel()
-		if err := (&demo.Show{URL: url, SIP: ast.SIPAddr, Out: a.stdout}).Run(show); err != nil {
+		if err := (&demo.Show{URL: url, SIP: ast.SIPAddr, Out: a.stdout, Now: time.Now}).Run(show); err != nil {
 			return errors.Join(err, fmt.Errorf("Asterisk's log:\n%s", ast.Log()))
 		}
 		fmt.Fprintf(a.stdout, "\nAll as it must be, in %s.\n", time.Since(start).Round(time.Second/10))

@@ -37,7 +37,7 @@ func (*serveCommand) Run(ctx context.Context, a *app) error {
 // serve answers HTTP on the listener until ctx ends.
 func (p *portal) serve(ctx context.Context, listener net.Listener) error {
 	handler, err := httpapi.New(httpapi.Config{
-		Directory: p.directory, Apply: p.engine, Health: p.health, Log: p.log, Version: version(),
+		Directory: p.directory, Apply: p.engine, Health: p.health, Log: p.log, Now: time.Now, Version: version(),
 	})
 	if err != nil {
 		return errors.Join(err, listener.Close())

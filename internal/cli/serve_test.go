@@ -114,8 +114,13 @@ func TestWithoutItsDatabaseEveryCallSaysSoWithinSecondsAndRecoversByItself(t *te
 			}
 			var all sync.WaitGroup
 			for _, call := range [][3]string{
-				{"GET", "/users"}, {"POST", "/users", newUserJSON(2)}, {"GET", "/users/" + fmt.Sprint(u["id"])}, {"DELETE", "/users/" + fmt.Sprint(u["id"])},
-				{"POST", "/apply", `{"triggered_by":"test"}`}, {"GET", "/apply/logs"}, {"GET", "/health"},
+				{"GET", "/users"},
+				{"POST", "/users", newUserJSON(2)},
+				{"GET", "/users/" + fmt.Sprint(u["id"])},
+				{"DELETE", "/users/" + fmt.Sprint(u["id"])},
+				{"POST", "/apply", `{"triggered_by":"test"}`},
+				{"GET", "/apply/logs"},
+				{"GET", "/health"},
 			} {
 				all.Go(func() {
 					start := time.Now()

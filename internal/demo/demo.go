@@ -23,6 +23,7 @@ type Show struct {
 	URL string    // of the portal, without a slash at the end
 	SIP string    // host:port where Asterisk takes registrations
 	Out io.Writer // where the report goes
+	Now func() time.Time
 }
 
 // The two tones, far enough apart to be told from each other and from silence, and how long they are played and listened to.
@@ -75,7 +76,9 @@ func (s *Show) Run(ctx context.Context) error {
 		{"call Ben from Anna's phone", func(ctx context.Context) (string, error) { return s.call(ctx, annasPhone, bensPhone, ben) }},
 		{"delete Ben", func(ctx context.Context) (string, error) { return s.delete(ctx, ben) }},
 		{"apply again", s.apply},
-		{"Ben's phone is refused", func(ctx context.Context) (string, error) { return refused(bensPhone.Register(ctx, time.Minute), "registration") }},
+		{"Ben's phone is refused", func(ctx context.Context) (string, error) {
+			return refused(bensPhone.Register(ctx, time.Minute), "registration")
+		}},
 		{"Ben's number is gone", func(ctx context.Context) (string, error) {
 			_, err := annasPhone.Call(ctx, fmt.Sprint(ben.Extension.Number))
 			return refused(err, "call")
@@ -83,13 +86,13 @@ func (s *Show) Run(ctx context.Context) error {
 		{"look at the audit trail", s.audit},
 	}
 	for i, step := range steps {
-		start := time.Now()
+		start := s.Now()
 		seen, err := step.play(ctx)
 		if err != nil {
 			fmt.Fprintf(s.Out, "  ✗ %2d  %-27s %v\n", i+1, step.title, err)
 			return fmt.Errorf("the step %q did not end as it must: %w", step.title, err)
 		}
-		fmt.Fprintf(s.Out, "  ✓ %2d  %-27s %s  (%d ms)\n", i+1, step.title, seen, time.Since(start).Milliseconds())
+		fmt.Fprintf(s.Out, "  ✓ %2d  %-27s %s  (%d ms)\n", i+1, step.title, seen, s.Now().Sub(start).Milliseconds())
 	}
 	return nil
 }

@@ -16,7 +16,7 @@ func (a *api) ApplyConfiguration(ctx context.Context, r openapi.ApplyConfigurati
 	report, err := a.engine.Apply(ctx, apply.Request{TriggeredBy: r.Body.TriggeredBy})
 	a.metrics.applied(report)
 	if err != nil {
-		return nil, &applyFailure{err, report}
+		return nil, &applyError{err, report}
 	}
 	msg := "the configuration was applied, and Asterisk runs it"
 	if report.Verification == pbx.Inconclusive {

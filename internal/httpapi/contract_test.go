@@ -24,6 +24,7 @@ func contract(t testing.TB) *openapi3.T {
 }
 
 func TestTheContractIsValidOpenAPI(t *testing.T) {
+	t.Parallel()
 	c := contract(t)
 	if err := c.Validate(t.Context(), openapi3.EnableExamplesValidation(), openapi3.EnableSchemaDefaultsValidation()); err != nil {
 		t.Error(err)
@@ -31,6 +32,7 @@ func TestTheContractIsValidOpenAPI(t *testing.T) {
 }
 
 func TestEveryOperationSaysWhatItIsWhoMayCallItAndWhatItAnswers(t *testing.T) {
+	t.Parallel()
 	permissions := []string{"users:read", "users:write", "apply:run", "apply:read", "public"}
 	open := []string{"getHealth", "getMetrics", "getDocs", "getDocsFile", "getOpenAPIYAML", "getOpenAPIJSON"}
 	seen := map[string]bool{}
@@ -96,6 +98,7 @@ func checkExamples(t *testing.T, at string, media *openapi3.MediaType) {
 }
 
 func TestTheContractListsEveryCodeOfTheProgram(t *testing.T) {
+	t.Parallel()
 	c := contract(t)
 	var listed []string
 	for _, v := range c.Components.Schemas["ProblemCode"].Value.Enum {

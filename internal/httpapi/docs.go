@@ -96,7 +96,8 @@ func packed(contentType, name string) *document {
 // serve sends a document, compressed where it is kept so and the client can read it, or 304 where the client has it. It is sent
 // whole: ranges of a contract are of no use to anybody.
 func (a *api) serve(w http.ResponseWriter, r *http.Request, d *document) {
-	body, etag := d.gzipped, ""
+	body := d.gzipped
+	var etag string
 	h := w.Header()
 	if d.gzipped != nil {
 		h.Set("Vary", "Accept-Encoding")

@@ -13,6 +13,7 @@ import (
 )
 
 func TestThePageLoadsNothingFromOutside(t *testing.T) {
+	t.Parallel()
 	p := newPortal(t)
 	page := p.do("GET", "/docs", "")
 	if page.status != 200 || !strings.HasPrefix(page.header.Get("Content-Type"), "text/html") {
@@ -56,6 +57,7 @@ func TestThePageLoadsNothingFromOutside(t *testing.T) {
 }
 
 func TestTheContractIsHandedOutAsItIs(t *testing.T) {
+	t.Parallel()
 	p := newPortal(t)
 	a := p.do("GET", "/openapi.yaml", "")
 	if a.text != string(contracts.API) {
@@ -89,6 +91,7 @@ func TestTheContractIsHandedOutAsItIs(t *testing.T) {
 }
 
 func TestClientsThatCannotUnpackGetPlainFiles(t *testing.T) {
+	t.Parallel()
 	p := newPortal(t)
 	plain := p.do("GET", "/docs/swagger-ui.css", "", "Accept-Encoding", "identity")
 	packed := p.do("GET", "/docs/swagger-ui.css", "", "Accept-Encoding", "gzip")

@@ -48,7 +48,7 @@ func FuzzUsersAreEncodedAsTheGeneratedTypeIs(f *testing.F) {
 	f.Fuzz(func(t *testing.T, name, email, secret string, number int, micros int64) {
 		at := time.UnixMicro(micros)
 		if y := at.UTC().Year(); y < 0 || y > 9999 {
-			t.Skip("no RFC 3339 time")
+			return // RFC 3339 has no such year
 		}
 		u := pbx.User{
 			ID: pbx.UserID(name), TenantID: pbx.DefaultTenant, Name: name, Email: email, CreatedAt: at,

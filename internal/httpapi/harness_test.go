@@ -51,7 +51,7 @@ func newPortal(t testing.TB) *portal {
 	p.health = pbx.Health{Asterisk: "ok", Version: "22.10.1"}
 	p.asterisk = &asterisk{directory: p.directory}
 	p.handler, err = httpapi.New(httpapi.Config{
-		Directory: p.directory, Apply: apply.New(s, p.asterisk, time.Now), Version: "1.2.3",
+		Directory: p.directory, Apply: apply.New(s, p.asterisk, time.Now), Version: "1.2.3", Now: time.Now,
 		Health: func(context.Context) pbx.Health {
 			if p.health.Asterisk == "panic" {
 				panic("the secret inside")
@@ -80,7 +80,7 @@ func newConfig(t testing.TB) httpapi.Config {
 	}
 	t.Cleanup(func() { _ = s.Close() })
 	return httpapi.Config{
-		Directory: directory.New(s, time.Now), Apply: apply.New(s, &asterisk{}, time.Now), Log: slog.New(slog.DiscardHandler),
+		Directory: directory.New(s, time.Now), Apply: apply.New(s, &asterisk{}, time.Now), Log: slog.New(slog.DiscardHandler), Now: time.Now,
 		Health: func(context.Context) pbx.Health { return pbx.Health{} },
 	}
 }

@@ -12,6 +12,7 @@ import (
 )
 
 func TestHostileRequestsAreRefusedWithAllThatIsWrongWithThem(t *testing.T) {
+	t.Parallel()
 	p := newPortal(t)
 	long := strings.Repeat("x", 256)
 	const valid = `{"name":"Anna","email":"anna@example.com"}`
@@ -153,6 +154,7 @@ func manyFields(n int) string {
 }
 
 func TestFriendlyButUnusualRequestsAreTaken(t *testing.T) {
+	t.Parallel()
 	p := newPortal(t)
 	names := []string{
 		"O'Brien; DROP TABLE users", "李小龙", "محمد", "👩‍👩‍👧 Family", strings.Repeat("😀", 255), `<script>alert("x")</script>`, "A\\ud800", strings.Repeat(" ", 300) + "Anna",
@@ -174,6 +176,7 @@ func TestFriendlyButUnusualRequestsAreTaken(t *testing.T) {
 }
 
 func TestABodyIsMeasuredAlsoWithoutALength(t *testing.T) {
+	t.Parallel()
 	p := newPortal(t)
 	r, err := http.NewRequest("POST", p.url+"/users", io.MultiReader(strings.NewReader(`{"name":"`), strings.NewReader(strings.Repeat("x", 2<<20))))
 	if err != nil {
@@ -191,6 +194,7 @@ func TestABodyIsMeasuredAlsoWithoutALength(t *testing.T) {
 }
 
 func TestTheFaultOfABodyIsShownWithItsPlace(t *testing.T) {
+	t.Parallel()
 	p := newPortal(t)
 	for body, want := range map[string]string{
 		"{\n  \"name\": 'A'\n}":             "line 2, column 11: invalid character '\\''",
@@ -201,13 +205,14 @@ func TestTheFaultOfABodyIsShownWithItsPlace(t *testing.T) {
 		`{"name":`:                          "unexpected end of JSON input",
 	} {
 		a := p.do("POST", "/users", body)
-		if detail, _ := a.json["detail"].(string); !strings.Contains(detail, strings.ReplaceAll(want, "\\'", "\\'")) {
+		if detail, _ := a.json["detail"].(string); !strings.Contains(detail, want) {
 			t.Errorf("%q: %s", body, detail)
 		}
 	}
 }
 
 func TestMethodsAPathHasAreListed(t *testing.T) {
+	t.Parallel()
 	p := newPortal(t)
 	for path, want := range map[string]string{
 		"/users": "GET, HEAD, POST, OPTIONS", "/apply": "POST, OPTIONS", "/users/x": "DELETE, GET, HEAD, OPTIONS", "/health": "GET, HEAD, OPTIONS",
@@ -230,6 +235,7 @@ func TestMethodsAPathHasAreListed(t *testing.T) {
 }
 
 func TestARequestIDIsTakenOnlyIfItCanDoNoHarm(t *testing.T) {
+	t.Parallel()
 	p := newPortal(t)
 	for id, keep := range map[string]bool{
 		"abc-123._X": true, strings.Repeat("a", 64): true, strings.Repeat("a", 65): false, "a b": false, "a\"b": false, "é": false, "<x>": false,
@@ -241,6 +247,7 @@ func TestARequestIDIsTakenOnlyIfItCanDoNoHarm(t *testing.T) {
 }
 
 func TestRawNonsenseGetsNoAnswerOfOurs(t *testing.T) {
+	t.Parallel()
 	p := newPortal(t)
 	for name, c := range map[string]struct{ text, status string }{
 		"smuggling":       {"POST /users HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n", "50"},

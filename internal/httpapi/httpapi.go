@@ -26,7 +26,8 @@ type Config struct {
 	Apply     *apply.Engine
 	Health    func(context.Context) pbx.Health
 	Log       *slog.Logger
-	Version   string // of this program, for /health and /metrics
+	Now       func() time.Time // tells the time
+	Version   string           // of this program, for /health and /metrics
 }
 
 // api holds the services for the handlers; its methods are the operations of the contract.
@@ -35,6 +36,7 @@ type api struct {
 	engine    *apply.Engine
 	health    func(context.Context) pbx.Health
 	log       *slog.Logger
+	now       func() time.Time
 	version   string
 	metrics   *metrics
 }
@@ -43,15 +45,15 @@ var _ openapi.StrictServerInterface = (*api)(nil)
 
 // New makes the handler for every call of the contract. An error means that the program was built wrongly.
 func New(c Config) (http.Handler, error) {
-	if c.Directory == nil || c.Apply == nil || c.Health == nil || c.Log == nil {
-		return nil, errors.New("cannot make the HTTP API: Directory, Apply, Health and Log are required")
+	if c.Directory == nil || c.Apply == nil || c.Health == nil || c.Log == nil || c.Now == nil {
+		return nil, errors.New("cannot make the HTTP API: Directory, Apply, Health, Log and Now are required")
 	}
 	contract, err := openapi3.NewLoader().LoadFromData(contracts.API)
 	if err != nil {
 		return nil, fmt.Errorf("cannot read the contract: %w", err)
 	}
 	a := &api{
-		directory: c.Directory, engine: c.Apply, health: c.Health, log: c.Log, version: c.Version,
+		directory: c.Directory, engine: c.Apply, health: c.Health, log: c.Log, now: c.Now, version: c.Version,
 		metrics: newMetrics(c.Version),
 	}
 	rt := newRouter(a, contract)

@@ -3,6 +3,7 @@ package httpapi
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -32,7 +33,7 @@ func exchangeOf(r *http.Request) *exchange {
 // and its place in the metrics; and it turns a panic into a plain 500.
 func (a *api) observe(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		start := time.Now()
+		start := a.now()
 		x := &exchange{id: requestID(r)}
 		r = r.WithContext(context.WithValue(r.Context(), exchangeKey{}, x))
 		rec := &recorder{ResponseWriter: w, exchange: x}
@@ -42,8 +43,8 @@ func (a *api) observe(next http.Handler) http.Handler {
 			if v != nil {
 				a.panicked(rec, r, v)
 			}
-			a.record(r, x, time.Since(start))
-			if v != nil && (v == http.ErrAbortHandler || rec.cut) {
+			a.record(r, x, a.now().Sub(start))
+			if v != nil && (isAbort(v) || rec.cut) {
 				panic(http.ErrAbortHandler) // the only way to tell the client that the answer is not whole
 			}
 		}()
@@ -53,7 +54,7 @@ func (a *api) observe(next http.Handler) http.Handler {
 
 // panicked answers for a handler that did not come to its end.
 func (a *api) panicked(rec *recorder, r *http.Request, v any) {
-	if v == http.ErrAbortHandler {
+	if isAbort(v) {
 		return
 	}
 	a.log.ErrorContext(r.Context(), "request panicked", slog.String("request_id", rec.exchange.id), slog.String("err", fmt.Sprint(v)), slog.String("stack", string(debug.Stack())))
@@ -65,6 +66,12 @@ func (a *api) panicked(rec *recorder, r *http.Request, v any) {
 		rec.Header().Del(name)
 	}
 	a.write(rec, a.internal(r))
+}
+
+// isAbort reports the panic that means "drop the connection", and is no fault.
+func isAbort(v any) bool {
+	err, ok := v.(error)
+	return ok && errors.Is(err, http.ErrAbortHandler)
 }
 
 // record writes the log line and the metrics of an exchange. The query is not logged: it holds what people look for.

@@ -31,13 +31,13 @@ func (e *refusal) Error() string { return e.detail }
 
 var errNoPath = &refusal{http.StatusNotFound, openapi.ProblemCodePathNotFound, "there is nothing at this path: see /docs for what there is"}
 
-// applyFailure is an apply that ended with an error, and how far it came.
-type applyFailure struct {
+// applyError is an apply that ended with an error, and how far it came.
+type applyError struct {
 	error
 	report apply.Report
 }
 
-func (e *applyFailure) Unwrap() error { return e.error }
+func (e *applyError) Unwrap() error { return e.error }
 
 // unhealthy is a portal that cannot work, with the state of its parts.
 type unhealthy struct {
@@ -71,7 +71,7 @@ func (a *api) fail(w http.ResponseWriter, r *http.Request, err error) {
 		err = &refusal{http.StatusServiceUnavailable, openapi.ProblemCodeTimeout, "the request was broken off: try again"}
 	}
 	p := a.problem(r, err)
-	if e, ok := errors.AsType[*applyFailure](err); ok && e.report.Log.ID != "" {
+	if e, ok := errors.AsType[*applyError](err); ok && e.report.Log.ID != "" {
 		a.write(w, applyProblem(p, e.report))
 		return
 	}

@@ -19,7 +19,9 @@ import (
 const requestPatience = 15 * time.Second
 
 // permissions are the values x-permission may have in the contract.
-var permissions = []string{"users:read", "users:write", "apply:run", "apply:read", "public"}
+func permissions() []string {
+	return []string{"users:read", "users:write", "apply:run", "apply:read", "public"}
+}
 
 // router serves the operations of the contract, and only those: what is registered without being in the contract, or without a
 // permission there, is an error. The generated code registers its handlers here.
@@ -48,8 +50,8 @@ func (rt *router) HandleFunc(pattern string, handler func(http.ResponseWriter, *
 		rt.err = errors.Join(rt.err, fmt.Errorf("cannot register %q: the contract has no such operation", pattern))
 		return
 	}
-	if permission, _ := op.Extensions["x-permission"].(string); !slices.Contains(permissions, permission) {
-		rt.err = errors.Join(rt.err, fmt.Errorf("cannot register %q: x-permission %q is none of %v", pattern, permission, permissions))
+	if permission, _ := op.Extensions["x-permission"].(string); !slices.Contains(permissions(), permission) {
+		rt.err = errors.Join(rt.err, fmt.Errorf("cannot register %q: x-permission %q is none of %v", pattern, permission, permissions()))
 		return
 	}
 	check := newChecker(op)

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
-	"sync"
 
 	"github.com/synergycall/pbxportal/internal/directory"
 	"github.com/synergycall/pbxportal/internal/httpapi/openapi"
@@ -98,12 +97,6 @@ func (u foundUser) VisitGetUserResponse(w http.ResponseWriter) error {
 
 // VisitListUsersResponse sends the answer.
 func (p userPage) VisitListUsersResponse(w http.ResponseWriter) error {
-	buf, _ := listBuffers.Get().(*[]byte)
-	*buf = appendUserList((*buf)[:0], directory.Page(p))
-	send(w, http.StatusOK, "application/json", *buf) // a ResponseWriter keeps nothing of what it is given
-	listBuffers.Put(buf)
+	send(w, http.StatusOK, "application/json", appendUserList(nil, directory.Page(p)))
 	return nil
 }
-
-// listBuffers keeps the buffers of lists: a fresh one of the size a full pool needs costs as much as filling it.
-var listBuffers = sync.Pool{New: func() any { return new([]byte) }}

@@ -26,20 +26,25 @@ const maxBody = 1 << 20
 // mostFaults is how many faults one answer lists.
 const mostFaults = 50
 
-// rules gives, for operations whose body has rules beyond its shape, what breaks them. They are pbx's own rules, asked here so
-// that one answer names every field at fault, those of the wrong type and those of the wrong content.
-var rules = map[string]func(body map[string]any) error{
-	"createUser": func(body map[string]any) error {
-		name, _ := body["name"].(string)
-		email, _ := body["email"].(string)
-		_, err := pbx.NewUser{Name: name, Email: email}.Clean()
-		return err
-	},
-	"applyConfiguration": func(body map[string]any) error {
-		by, _ := body["triggered_by"].(string)
-		_, err := pbx.CleanTriggeredBy(by)
-		return err
-	},
+// rulesOf gives, for an operation whose body has rules beyond its shape, what breaks them; nil for others. They are pbx's own rules,
+// asked here so that one answer names every field at fault, those of the wrong type and those of the wrong content.
+func rulesOf(operationID string) func(body map[string]any) error {
+	switch operationID {
+	case "createUser":
+		return func(body map[string]any) error {
+			name, _ := body["name"].(string)
+			email, _ := body["email"].(string)
+			_, err := pbx.NewUser{Name: name, Email: email}.Clean()
+			return err
+		}
+	case "applyConfiguration":
+		return func(body map[string]any) error {
+			by, _ := body["triggered_by"].(string)
+			_, err := pbx.CleanTriggeredBy(by)
+			return err
+		}
+	}
+	return nil
 }
 
 // checker checks requests for one operation against the contract.
@@ -50,7 +55,7 @@ type checker struct {
 }
 
 func newChecker(op *openapi3.Operation) *checker {
-	c := &checker{query: map[string]*openapi3.Schema{}, rules: rules[op.OperationID]}
+	c := &checker{query: map[string]*openapi3.Schema{}, rules: rulesOf(op.OperationID)}
 	for _, p := range op.Parameters {
 		if p.Value.In == openapi3.ParameterInQuery {
 			c.query[p.Value.Name] = p.Value.Schema.Value
@@ -92,7 +97,7 @@ func (c *checker) queryFaults(raw string) (faults []pbx.FieldError) {
 	}
 	for name, given := range values {
 		schema, known := c.query[name]
-		msg := ""
+		var msg string
 		switch {
 		case !known && len(c.query) == 0:
 			msg = "is not a parameter of this call, which takes none"

@@ -139,7 +139,7 @@ func (l *Local) includes(line, file string) bool {
 
 // sorceryNames reports whether sorcery.conf maps PJSIP objects to the file itself.
 func (l *Local) sorceryNames(file string) bool {
-	text, err := os.ReadFile(filepath.Join(l.dir, "sorcery.conf")) //nolint:gosec // a fixed name below the administrator's folder
+	text, err := os.ReadFile(filepath.Join(l.dir, "sorcery.conf"))
 	return err == nil && strings.Contains(string(text), "config,"+file)
 }
 

@@ -94,7 +94,7 @@ func (s *Store) checkColumns(ctx context.Context) error {
 	} {
 		rows, err := s.read.QueryContext(ctx, query)
 		if err == nil {
-			err = errors.Join(rows.Err(), rows.Close())
+			err = errors.Join(rows.Err(), rows.Close()) //nolint:sqlclosecheck // closed here, before the next table
 		}
 		if err != nil {
 			return s.fault("use the table "+table+" of this database: is it the portal's?", err)

@@ -9,6 +9,7 @@ import (
 )
 
 func TestAnAnswerThatBreaksTheContractIsNoticed(t *testing.T) {
+	t.Parallel()
 	contract, err := apitest.Contract()
 	if err != nil {
 		t.Fatal(err)
