@@ -1,0 +1,377 @@
+package asterisk_test
+
+import (
+	"context"
+	"errors"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/synergycall/pbxportal/internal/asterisk"
+	"github.com/synergycall/pbxportal/internal/asterisk/asterisktest"
+)
+
+// soon is a time-out that a test waits out on purpose.
+const soon = 60 * time.Millisecond
+
+func control(t *testing.T, target string) *asterisk.Control {
+	t.Helper()
+	c, err := asterisk.NewControl(target)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func twoUsers() asterisktest.Objects {
+	return asterisktest.Objects{
+		Endpoints: []string{"1000", "1001"}, Auths: []string{"1000", "1001"}, AORs: []string{"1000", "1001"},
+		Context: "synergy-internal",
+		Steps: []asterisk.Extension{
+			{Exten: "1000", Priority: 1, App: "Dial", AppData: "PJSIP/1000"},
+			{Exten: "1000", Priority: 2, App: "Hangup"},
+			{Exten: "1001", Priority: 1, App: "Dial", AppData: "PJSIP/1001"},
+		},
+	}
+}
+
+func TestScriptedAnswersReadLikeRealOnes(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	want := twoUsers()
+	c := control(t, asterisktest.New(t, asterisktest.Loaded(want)).Socket)
+	var got asterisktest.Objects
+	var err error
+	for _, ask := range []func() error{
+		func() error { got.Endpoints, err = c.Endpoints(ctx); return err },
+		func() error { got.Auths, err = c.Auths(ctx); return err },
+		func() error { got.AORs, err = c.AORs(ctx); return err },
+		func() error { got.Steps, err = c.Extensions(ctx, "synergy-internal"); return err },
+	} {
+		if err := ask(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got.Context = want.Context
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("objects differ (-want +got):\n%s", diff)
+	}
+	if ids, err := c.EndpointsOf(ctx, []string{"1001", "1002"}); err != nil || !cmp.Equal(ids, []string{"1001"}) {
+		t.Errorf("one of two: got %q, %v", ids, err)
+	}
+}
+
+func TestACommandIsOneLine(t *testing.T) {
+	t.Parallel()
+	server := asterisktest.New(t, asterisktest.Loaded(twoUsers()))
+	for _, target := range []string{server.Socket, "exec:echo"} {
+		c := control(t, target)
+		for _, command := range []string{"", "  ", "core show version\x00core stop now", "a\nb", "a\rb", "a\tb", strings.Repeat("x", 500)} {
+			if _, err := c.Run(t.Context(), command); !errors.Is(err, asterisk.ErrCommand) {
+				t.Errorf("%q to %s: got %v, want ErrCommand", command, target, err)
+			}
+		}
+		for _, name := range []string{"", "a b", "a;b", "-x", "${X}", "a@b"} {
+			if _, err := c.Extensions(t.Context(), name); !errors.Is(err, asterisk.ErrCommand) {
+				t.Errorf("context %q: got %v, want ErrCommand", name, err)
+			}
+			if _, err := c.EndpointsOf(t.Context(), []string{"1000", name}); !errors.Is(err, asterisk.ErrCommand) {
+				t.Errorf("id %q: got %v, want ErrCommand", name, err)
+			}
+		}
+	}
+	if sent := server.Commands(); len(sent) != 0 {
+		t.Errorf("these reached Asterisk: %q", sent)
+	}
+}
+
+func TestManyIDsAreAskedInCommandsThatFit(t *testing.T) {
+	t.Parallel()
+	objects := twoUsers()
+	var ids []string
+	for i := range 1000 {
+		ids = append(ids, "u"+strings.Repeat("0", i%40)+string(rune('a'+i%26)))
+	}
+	objects.Endpoints = []string{ids[3], ids[500], ids[999]}
+	server := asterisktest.New(t, asterisktest.Loaded(objects))
+	got, err := control(t, server.Socket).EndpointsOf(t.Context(), ids)
+	if err != nil || len(got) < 3 {
+		t.Errorf("got %q, %v", got, err)
+	}
+	for _, command := range server.Commands() {
+		if len(command) > 480 || !strings.HasSuffix(command, ")$") {
+			t.Errorf("command of %d bytes: %q", len(command), command)
+		}
+	}
+}
+
+func TestAnUnreachableAsteriskIsExplained(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	refused := filepath.Join(dir, "left-over.ctl")
+	listener, err := net.ListenUnix("unix", &net.UnixAddr{Name: refused, Net: "unix"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	listener.SetUnlinkOnClose(false)
+	if err := listener.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for path, cause := range map[string]string{
+		filepath.Join(dir, "none.ctl"): "There is no such socket",
+		refused:                        "nobody listens on",
+		dir:                            "nobody listens on",
+	} {
+		c := control(t, path)
+		reply, err := c.Run(t.Context(), "core show version")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if reply.ExitCode != 1 || reply.Fault != asterisk.FaultUnreachable {
+			t.Errorf("%s: got %+v, want exit code 1, unreachable", path, reply)
+		}
+		if want := "Unable to connect to remote asterisk (does " + path + " exist?)"; !strings.HasPrefix(reply.Stderr, want) {
+			t.Errorf("stderr %q does not begin with %q", reply.Stderr, want)
+		}
+		if !strings.Contains(reply.Stderr, cause) {
+			t.Errorf("stderr %q does not name the cause %q", reply.Stderr, cause)
+		}
+		if _, state := c.ReloadPJSIP(t.Context()); state != asterisk.ReloadUnreachable {
+			t.Errorf("reload: got %s", state)
+		}
+		var unanswered *asterisk.UnansweredError
+		if _, err := c.Endpoints(t.Context()); !errors.As(err, &unanswered) {
+			t.Errorf("endpoints: got %v, want an UnansweredError", err)
+		}
+	}
+}
+
+func TestAHangingAsteriskIsGivenUpInTime(t *testing.T) {
+	t.Parallel()
+	c := control(t, asterisktest.New(t, asterisktest.Hang()).Socket).WithTimeout(soon)
+	begin := time.Now()
+	reply, err := c.Run(t.Context(), "core show version")
+	if err != nil || reply.ExitCode != -1 || reply.Fault != asterisk.FaultTimeout {
+		t.Errorf("got %+v, %v; want exit code -1, timeout", reply, err)
+	}
+	if !strings.Contains(reply.Stderr, "did not answer within") {
+		t.Errorf("stderr does not say so: %q", reply.Stderr)
+	}
+	if took := time.Since(begin); took > 20*soon {
+		t.Errorf("it took %v", took)
+	}
+	if _, state := c.ReloadDialplan(t.Context()); state != asterisk.ReloadHung {
+		t.Errorf("reload: got %s", state)
+	}
+}
+
+func TestTheCallersContextEndsACommand(t *testing.T) {
+	t.Parallel()
+	c := control(t, asterisktest.New(t, asterisktest.Hang()).Socket)
+	ctx, cancel := context.WithTimeout(t.Context(), soon)
+	defer cancel()
+	if _, err := c.Run(ctx, "core show version"); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("got %v, want the context's error", err)
+	}
+	if reply, state := c.ReloadPJSIP(ctx); state != asterisk.ReloadHung || reply.Stderr == "" {
+		t.Errorf("reload after the end: got %s, %+v", state, reply)
+	}
+}
+
+func TestAFullQueueOfConnectionsIsWaitedFor(t *testing.T) {
+	t.Parallel()
+	// A listener that never accepts; its backlog is filled until the system refuses at once.
+	path := filepath.Join(t.TempDir(), "full.ctl")
+	listener, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = listener.Close() }()
+	raw, err := listener.(*net.UnixListener).SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	shrinkBacklog(t, raw)
+	c := control(t, path).WithTimeout(soon)
+	var asking sync.WaitGroup
+	for range 8 {
+		asking.Go(func() {
+			if reply, err := c.Run(t.Context(), "core show version"); err != nil || reply.Fault != asterisk.FaultTimeout {
+				t.Errorf("got %+v, %v; want a timeout", reply, err)
+			}
+		})
+	}
+	asking.Wait()
+}
+
+func TestAnEndlessAnswerIsCut(t *testing.T) {
+	t.Parallel()
+	c := control(t, asterisktest.New(t, asterisktest.Endless()).Socket)
+	reply, err := c.Run(t.Context(), "core show version")
+	if err != nil || reply.Fault != asterisk.FaultTooLong || reply.ExitCode != -1 || len(reply.Stdout) > asterisk.MaxAnswer {
+		t.Errorf("got %d bytes, %s, %v", len(reply.Stdout), reply.Fault, err)
+	}
+	if _, state := c.ReloadPJSIP(t.Context()); state != asterisk.ReloadUnclear {
+		t.Errorf("reload: got %s", state)
+	}
+}
+
+func TestHalfAnAnswerIsNotBelieved(t *testing.T) {
+	t.Parallel()
+	c := control(t, asterisktest.New(t, asterisktest.Dies(asterisktest.Loaded(twoUsers()))).Socket)
+	if _, err := c.Endpoints(t.Context()); !errors.Is(err, asterisk.ErrUnparsable) {
+		t.Errorf("endpoints: got %v", err)
+	}
+	if _, err := c.Extensions(t.Context(), "synergy-internal"); !errors.Is(err, asterisk.ErrUnparsable) {
+		t.Errorf("extensions: got %v", err)
+	}
+	if _, state := c.ReloadPJSIP(t.Context()); state != asterisk.ReloadUnclear {
+		t.Errorf("reload: got %s", state)
+	}
+}
+
+func TestGarbageProvesNothing(t *testing.T) {
+	t.Parallel()
+	c := control(t, asterisktest.New(t, asterisktest.Garbage()).Socket)
+	if _, err := c.AORs(t.Context()); !errors.Is(err, asterisk.ErrUnparsable) {
+		t.Errorf("aors: got %v", err)
+	}
+	if _, state := c.ReloadDialplan(t.Context()); state != asterisk.ReloadUnclear {
+		t.Errorf("reload: got %s", state)
+	}
+}
+
+func TestABusyAndABootingAsteriskAreToldApart(t *testing.T) {
+	t.Parallel()
+	loaded := asterisktest.Loaded(twoUsers())
+	server := asterisktest.New(t, asterisktest.Busy(1, loaded))
+	c := control(t, server.Socket)
+	for _, want := range []asterisk.ReloadState{asterisk.ReloadInProgress, asterisk.Reloaded} {
+		if _, state := c.ReloadPJSIP(t.Context()); state != want {
+			t.Errorf("got %s, want %s", state, want)
+		}
+	}
+	server.Set(asterisktest.Queued(loaded))
+	if _, state := c.ReloadPJSIP(t.Context()); state != asterisk.ReloadQueued {
+		t.Errorf("got %s", state)
+	}
+}
+
+func TestAConnectionWithoutGreetingIsLost(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "mute.ctl")
+	listener, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var serving sync.WaitGroup
+	serving.Go(func() {
+		for _, greeting := range []string{"", "no greeting at all\n", strings.Repeat("x", 5000)} {
+			conn, acceptErr := listener.Accept()
+			if acceptErr != nil {
+				return
+			}
+			_, _ = conn.Write([]byte(greeting))
+			_ = conn.Close()
+		}
+	})
+	for range 3 {
+		reply, err := control(t, path).Run(t.Context(), "core show version")
+		if err != nil || reply.Fault != asterisk.FaultLost || reply.ExitCode != -1 {
+			t.Errorf("got %+v, %v; want lost", reply, err)
+		}
+	}
+	_ = listener.Close()
+	serving.Wait()
+}
+
+// script returns a control target that runs the text. The shell reads the file, as executing one just written can fail while another
+// test forks.
+func script(t *testing.T, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "asterisk")
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return "exec:/bin/sh " + path
+}
+
+func TestACommandGetsTheQuestionAsOneArgument(t *testing.T) {
+	t.Parallel()
+	c := control(t, script(t, `printf '%s|' "$@"`)+" -C  /some/file.conf")
+	reply, err := c.Run(t.Context(), "module reload res_pjsip.so; rm -rf $HOME")
+	if err != nil || reply.Stdout != "-C|/some/file.conf|-rx|module reload res_pjsip.so; rm -rf $HOME|" {
+		t.Errorf("got %+v, %v", reply, err)
+	}
+}
+
+func TestFaultsOfACommandAreToldApart(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		target string
+		want   asterisk.Reply
+		says   string
+	}{
+		"not running": {
+			script(t, `echo "Unable to connect to remote asterisk (does /x exist?)" >&2; exit 1`),
+			asterisk.Reply{ExitCode: 1, Fault: asterisk.FaultUnreachable},
+			"Unable to connect",
+		},
+		"no such program": {
+			"exec:/nonexistent/asterisk",
+			asterisk.Reply{ExitCode: 127, Fault: asterisk.FaultUnreachable},
+			"Check ASTERISK_CONTROL",
+		},
+		"hangs": {
+			script(t, `exec sleep 60`),
+			asterisk.Reply{ExitCode: -1, Fault: asterisk.FaultTimeout},
+			"did not answer within",
+		},
+		"endless": {
+			script(t, `head -c 5000000 /dev/zero`),
+			asterisk.Reply{ExitCode: -1, Fault: asterisk.FaultTooLong},
+			"longer than",
+		},
+	} {
+		c := control(t, test.target)
+		if name == "hangs" {
+			c = c.WithTimeout(soon)
+		}
+		got, err := c.Run(t.Context(), "core show version")
+		if err != nil || got.ExitCode != test.want.ExitCode || got.Fault != test.want.Fault {
+			t.Errorf("%s: got exit code %d, fault %q, %v; want %+v", name, got.ExitCode, got.Fault, err, test.want)
+		}
+		if !strings.Contains(got.Stderr, test.says) {
+			t.Errorf("%s: stderr %q does not say %q", name, got.Stderr, test.says)
+		}
+	}
+}
+
+func TestAStubThatSaysNothingProvesNothing(t *testing.T) {
+	t.Parallel()
+	c := control(t, script(t, `exit 0`))
+	if _, err := c.Endpoints(t.Context()); !errors.Is(err, asterisk.ErrUnparsable) {
+		t.Errorf("endpoints: got %v", err)
+	}
+	if reply, state := c.ReloadPJSIP(t.Context()); state != asterisk.ReloadUnclear || reply.ExitCode != 0 {
+		t.Errorf("reload: got %s, %+v", state, reply)
+	}
+}
+
+func TestTargetsAreChecked(t *testing.T) {
+	t.Parallel()
+	for _, target := range []string{"exec:", "exec:  ", "a\nb", "a\x00"} {
+		if _, err := asterisk.NewControl(target); err == nil {
+			t.Errorf("%q was accepted", target)
+		}
+	}
+	if got := control(t, "").Target(); got != asterisk.DefaultSocket {
+		t.Errorf("default is %q", got)
+	}
+}

@@ -1,0 +1,324 @@
+package asterisk
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// ErrUnparsable says that an answer is not what Asterisk prints for the question, or only the beginning of it: it proves
+// nothing, neither that there are objects nor that there are none.
+var ErrUnparsable = errors.New("the answer cannot be understood")
+
+// ErrNoSuchCommand says that this Asterisk does not know the command, usually because a module is not loaded.
+var ErrNoSuchCommand = errors.New("asterisk does not know the command")
+
+// Extension is one step of the dialplan. A hint has the priority -1, the App "hint" and what it watches as AppData.
+type Extension struct {
+	Exten    string
+	Priority int
+	App      string
+	AppData  string
+}
+
+// HintPriority is the priority of hints, as Asterisk numbers it.
+const HintPriority = -1
+
+// Contact is one place where an address of record can be reached now.
+type Contact struct {
+	AOR string
+	// URI is cut by Asterisk where its column ends, which is after about 50 characters less those of AOR.
+	URI string
+	// Status is Asterisk's short word for the contact: Avail, Unavail, NonQual or Unknown.
+	Status string
+}
+
+// parseObjects reads what `pjsip list …` prints and returns the text behind the label of each object, in order.
+// The count in the last line must match: it is what tells a whole list from one whose end is missing.
+func parseObjects(answer, label string) ([]string, error) {
+	if err := refused(answer); err != nil {
+		return nil, err
+	}
+	if strings.TrimSpace(answer) == "No objects found." {
+		return nil, nil
+	}
+	var objects []string
+	total := -1
+	for line := range strings.Lines(answer) {
+		line = strings.TrimSpace(line)
+		if count, ok := strings.CutPrefix(line, "Objects found: "); ok {
+			n, err := strconv.Atoi(count)
+			if err != nil || total >= 0 {
+				return nil, fmt.Errorf("%w: unexpected line %q", ErrUnparsable, clip(line))
+			}
+			total = n
+			continue
+		}
+		object, ok := strings.CutPrefix(line, label+":  ")
+		if !ok || strings.HasPrefix(object, "<") {
+			continue
+		}
+		objects = append(objects, object)
+	}
+	if total != len(objects) {
+		return nil, fmt.Errorf("%w: %d objects are listed, %d are announced", ErrUnparsable, len(objects), max(0, total))
+	}
+	return objects, nil
+}
+
+// parseIDs reads a list of objects and returns their sorted ids. What follows an id is a slash (endpoint/caller ID, auth/user name)
+// or the blanks of a column.
+func parseIDs(answer, label string) ([]string, error) {
+	objects, err := parseObjects(answer, label)
+	if err != nil {
+		return nil, err
+	}
+	ids := make([]string, 0, len(objects))
+	for _, object := range objects {
+		id, _, _ := strings.Cut(object, "/")
+		id, _, _ = strings.Cut(id, "  ")
+		if id == "" {
+			return nil, fmt.Errorf("%w: an object without a name", ErrUnparsable)
+		}
+		ids = append(ids, id)
+	}
+	slices.Sort(ids)
+	return ids, nil
+}
+
+// parseContacts reads what `pjsip list contacts` prints: `1000/sip:1000@192.0.2.7:5060   81c2a9a3f2 Avail   3.141`.
+func parseContacts(answer string) ([]Contact, error) {
+	objects, err := parseObjects(answer, "Contact")
+	if err != nil {
+		return nil, err
+	}
+	contacts := make([]Contact, 0, len(objects))
+	for _, object := range objects {
+		aor, rest, ok := strings.Cut(object, "/")
+		fields := strings.Fields(rest)
+		if !ok || len(fields) < 4 {
+			return nil, fmt.Errorf("%w: unexpected contact %q", ErrUnparsable, clip(object))
+		}
+		last := len(fields) - 1
+		uri := strings.Join(fields[:last-2], " ")
+		contacts = append(contacts, Contact{AOR: aor, URI: uri, Status: fields[last-1]})
+	}
+	slices.SortFunc(contacts, func(a, b Contact) int {
+		return strings.Compare(a.AOR+"/"+a.URI, b.AOR+"/"+b.URI)
+	})
+	return contacts, nil
+}
+
+// parseExtensions reads what `dialplan show CONTEXT` prints. A context that does not exist is an answer: it has no extensions.
+// The last line counts extensions and steps; both must match.
+func parseExtensions(answer, context string) ([]Extension, error) {
+	if err := refused(answer); err != nil {
+		return nil, err
+	}
+	if strings.HasPrefix(strings.TrimSpace(answer), fmt.Sprintf("There is no existence of '%s' context", context)) {
+		return nil, nil
+	}
+	var steps []Extension
+	extens, complete := 0, false
+	current := ""
+	for line := range strings.Lines(answer) {
+		line = strings.TrimRight(line, "\r\n")
+		switch {
+		case strings.TrimSpace(line) == "" || strings.HasPrefix(line, "[ Context '"):
+		case strings.HasPrefix(line, "-= "):
+			wantExtens, wantSteps, ok := parseTotals(line)
+			if !ok || wantExtens != extens || wantSteps != len(steps) {
+				return nil, fmt.Errorf("%w: it lists %d extensions with %d priorities and ends with %q",
+					ErrUnparsable, extens, len(steps), clip(line))
+			}
+			complete = true
+		case isStep(line):
+			left, step, ok := splitStep(line)
+			if !ok {
+				return nil, fmt.Errorf("%w: unexpected line %q", ErrUnparsable, clip(line))
+			}
+			if name, isNew := extensionName(left); isNew {
+				current = name
+				extens++
+			}
+			step.Exten = current
+			steps = append(steps, step)
+		}
+	}
+	if !complete {
+		return nil, fmt.Errorf("%w: its last line is missing", ErrUnparsable)
+	}
+	return steps, nil
+}
+
+// isStep recognises steps by what they are not: includes, switches and ignore patterns start with their name, and so does
+// whatever a future Asterisk may add there.
+func isStep(line string) bool {
+	return strings.HasPrefix(line, "  '") || strings.HasPrefix(line, "     ")
+}
+
+// splitStep takes `  '1000' =>         1. Dial(PJSIP/1000)                           [file.conf:7]` apart. The name may be longer than its
+// column, so the step is found behind the arrow, or behind the blanks or the label of a line that continues an extension.
+func splitStep(line string) (left string, step Extension, ok bool) {
+	end := strings.LastIndex(line, " [")
+	if end < 0 || !strings.HasSuffix(line, "]") {
+		return "", Extension{}, false
+	}
+	body := line[:end]
+	var right string
+	if strings.HasPrefix(body, "  '") {
+		at := strings.Index(body, "' => ")
+		if cid := strings.Index(body, "') => "); cid >= 0 && (at < 0 || cid < at) {
+			at = cid + 1
+		}
+		if at < 0 {
+			return "", Extension{}, false
+		}
+		left, right = body[:at], body[at+len("' =>"):]
+	} else {
+		right = strings.TrimLeft(body, " ")
+		if strings.HasPrefix(right, "[") {
+			_, right, ok = strings.Cut(right, "] ")
+			if !ok {
+				return "", Extension{}, false
+			}
+		}
+	}
+	right = strings.TrimSpace(right)
+	if watched, isHint := strings.CutPrefix(right, "hint: "); isHint {
+		return left, Extension{Priority: HintPriority, App: "hint", AppData: watched}, true
+	}
+	number, call, ok := strings.Cut(right, ". ")
+	if !ok {
+		return "", Extension{}, false
+	}
+	priority, err := strconv.Atoi(number)
+	app, data, hasData := strings.Cut(call, "(")
+	if err != nil || priority < 1 || !hasData || !strings.HasSuffix(data, ")") {
+		return "", Extension{}, false
+	}
+	return left, Extension{Priority: priority, App: app, AppData: strings.TrimSuffix(data, ")")}, true
+}
+
+// extensionName reads the left column: `  '1000` begins an extension, `  '1000' (CID match '5')` one for some callers.
+func extensionName(left string) (string, bool) {
+	name, ok := strings.CutPrefix(left, "  '")
+	if !ok {
+		return "", false
+	}
+	name, cid, hasCID := strings.Cut(name, "' (CID match '")
+	if hasCID {
+		return name + "/" + strings.TrimSuffix(cid, "'"), true
+	}
+	return name, true
+}
+
+// parseTotals reads `-= 1000 extensions (2000 priorities) in 1 context. =-`.
+func parseTotals(line string) (extens, steps int, ok bool) {
+	fields := strings.Fields(strings.ReplaceAll(line, "(", ""))
+	if len(fields) != 9 || fields[0] != "-=" || fields[8] != "=-" || !strings.HasPrefix(fields[2], "extension") {
+		return 0, 0, false
+	}
+	extens, err := strconv.Atoi(fields[1])
+	if err != nil {
+		return 0, 0, false
+	}
+	steps, err = strconv.Atoi(fields[3])
+	return extens, steps, err == nil
+}
+
+// parseVersion reads `Asterisk 22.10.1 built by …` and returns the number.
+func parseVersion(answer string) (string, error) {
+	if err := refused(answer); err != nil {
+		return "", err
+	}
+	rest, ok := strings.CutPrefix(strings.TrimSpace(answer), "Asterisk ")
+	if version, _, _ := strings.Cut(rest, " "); ok && version != "" {
+		return version, nil
+	}
+	return "", fmt.Errorf("%w: it is no version: %q", ErrUnparsable, clip(answer))
+}
+
+// parseModules reads the first column of `module show` and returns the modules that run.
+func parseModules(answer string) ([]string, error) {
+	if err := refused(answer); err != nil {
+		return nil, err
+	}
+	var running []string
+	listed, total := 0, -1
+	for line := range strings.Lines(answer) {
+		line = strings.TrimSpace(line)
+		if count, ok := strings.CutSuffix(line, " modules loaded"); ok {
+			n, err := strconv.Atoi(count)
+			if err != nil {
+				return nil, fmt.Errorf("%w: unexpected line %q", ErrUnparsable, clip(line))
+			}
+			total = n
+			continue
+		}
+		name, rest, _ := strings.Cut(line, " ")
+		if name == "" || name == "Module" && strings.Contains(rest, "Use Count") {
+			continue
+		}
+		listed++
+		if !strings.Contains(rest, " Not Running ") {
+			running = append(running, name)
+		}
+	}
+	if total != listed {
+		return nil, fmt.Errorf("%w: %d modules are listed, %d are announced", ErrUnparsable, listed, max(0, total))
+	}
+	slices.Sort(running)
+	return running, nil
+}
+
+// parseReload decides what the answer to a reload command means; done is the line that stands for success.
+func parseReload(answer, done string) ReloadState {
+	state := ReloadUnclear
+	for line := range strings.Lines(answer) {
+		line = strings.TrimSpace(line)
+		found := ReloadUnclear
+		switch {
+		case line == done:
+			found = Reloaded
+		case line == "A module reload request is already in progress; please be patient":
+			found = ReloadInProgress
+		case line == "Asterisk cannot reload a module yet; request queued":
+			found = ReloadQueued
+		case strings.HasPrefix(line, "No such module '"), strings.HasPrefix(line, "No such command '"),
+			strings.HasSuffix(line, "does not support reloads"), strings.Contains(line, "was not properly initialized"):
+			found = ReloadNotLoaded
+		case strings.HasSuffix(line, "reported a reload failure"), strings.HasSuffix(line, "' failed."):
+			found = ReloadFailed
+		}
+		// A refusal outweighs a success beside it.
+		if found != ReloadUnclear && (state == ReloadUnclear || state == Reloaded) {
+			state = found
+		}
+	}
+	return state
+}
+
+// refused recognises the answers with which any command can be turned away.
+func refused(answer string) error {
+	text := strings.TrimSpace(answer)
+	if text == "" {
+		return fmt.Errorf("%w: it is empty", ErrUnparsable)
+	}
+	if strings.HasPrefix(text, "No such command '") {
+		return fmt.Errorf("%w: %s", ErrNoSuchCommand, clip(text))
+	}
+	return nil
+}
+
+// clip keeps error messages short whatever the answer was.
+func clip(text string) string {
+	const most = 80
+	text = strings.ToValidUTF8(strings.TrimSpace(text), "?")
+	if runes := []rune(text); len(runes) > most {
+		return string(runes[:most]) + "…"
+	}
+	return text
+}

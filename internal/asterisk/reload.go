@@ -1,0 +1,77 @@
+package asterisk
+
+import "context"
+
+// ReloadState is what became of a reload.
+type ReloadState string
+
+// The states of a reload; only Reloaded means that the files were read.
+const (
+	Reloaded          ReloadState = "reloaded"
+	ReloadInProgress  ReloadState = "in_progress"
+	ReloadQueued      ReloadState = "queued"
+	ReloadNotLoaded   ReloadState = "not_loaded"
+	ReloadFailed      ReloadState = "failed"
+	ReloadUnclear     ReloadState = "unclear"
+	ReloadHung        ReloadState = "hung"
+	ReloadLost        ReloadState = "lost"
+	ReloadUnreachable ReloadState = "unreachable"
+)
+
+// Sentence says in one sentence what happened and what to do next.
+func (s ReloadState) Sentence() string {
+	switch s {
+	case Reloaded:
+		return "Asterisk has read the files; nothing is left to do."
+	case ReloadInProgress:
+		return "Asterisk is busy with another reload and has not read the files; apply again in a few seconds."
+	case ReloadQueued:
+		return "Asterisk is still starting and reads the files when it is ready; apply again in a few seconds to be sure."
+	case ReloadNotLoaded:
+		return "Asterisk has not loaded the module that reads these files; load it (see modules.conf) and apply again."
+	case ReloadFailed:
+		return "Asterisk tried to read the files and failed; its log says why, then apply again."
+	case ReloadHung:
+		return "Asterisk accepted the reload but did not answer in time; see whether it is overloaded or stopped, then apply again."
+	case ReloadLost:
+		return "Asterisk closed the connection in the middle of the reload; see in its log why it stopped, then apply again."
+	case ReloadUnreachable:
+		return "Asterisk cannot be reached, so it has not read the files; start it or correct ASTERISK_CONTROL, then apply again."
+	case ReloadUnclear:
+	}
+	return "Asterisk gave no answer that says whether it has read the files; " +
+		"see that ASTERISK_CONTROL leads to a real Asterisk, then apply again."
+}
+
+// ReloadPJSIP makes Asterisk read endpoints, auths and AORs again. `pjsip reload` is only an alias that need not exist.
+func (c *Control) ReloadPJSIP(ctx context.Context) (Reply, ReloadState) {
+	return c.reload(ctx, "module reload res_pjsip.so", "Module 'res_pjsip.so' reloaded successfully.")
+}
+
+// ReloadDialplan makes Asterisk read the dialplan again.
+func (c *Control) ReloadDialplan(ctx context.Context) (Reply, ReloadState) {
+	return c.reload(ctx, "dialplan reload", "Dialplan reloaded.")
+}
+
+func (c *Control) reload(ctx context.Context, command, done string) (Reply, ReloadState) {
+	reply, err := c.Run(ctx, command)
+	if err != nil {
+		// The commands are ours, so this is a ctx that ended.
+		if reply.Stderr == "" {
+			reply.Stderr = "The reload was given up: " + err.Error() + ".\n"
+		}
+		return reply, ReloadHung
+	}
+	switch reply.Fault {
+	case FaultUnreachable:
+		return reply, ReloadUnreachable
+	case FaultTimeout:
+		return reply, ReloadHung
+	case FaultLost:
+		return reply, ReloadLost
+	case FaultTooLong:
+		return reply, ReloadUnclear
+	case FaultNone:
+	}
+	return reply, parseReload(reply.Stdout, done)
+}
