@@ -1,0 +1,149 @@
+// Package labtest gives a test a real Asterisk or PostgreSQL in one call and takes it away when the test ends.
+//
+// A part that cannot be had fails the test and says how to get it; nothing is skipped, because a skipped test proves nothing.
+package labtest
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/synergycall/pbxportal/internal/lab"
+	"github.com/synergycall/pbxportal/internal/proc"
+)
+
+// startTimeout covers the first fetch over a slow line.
+const startTimeout = 10 * time.Minute
+
+// Asterisk starts an Asterisk of this test's own. The fetched files are shared by all tests of this user.
+func Asterisk(t testing.TB, options ...lab.AsteriskOptions) *lab.Asterisk {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
+	defer cancel()
+	tree, err := lab.FetchAsterisk(ctx, lab.FetchOptions{Progress: func(line string) { t.Log(line) }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var o lab.AsteriskOptions
+	if len(options) > 0 {
+		o = options[0]
+	}
+	if o.TempDir == "" {
+		if o.TempDir, err = tempDir(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	a, err := lab.StartAsterisk(ctx, tree, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("the end of Asterisk's log:\n%s", lastLines(a.Log(), 40))
+		}
+		if err := a.Stop(); err != nil {
+			t.Errorf("cannot stop Asterisk: %v", err)
+		}
+	})
+	return a
+}
+
+// PostgresServer starts a PostgreSQL server of this test's own, to be killed or suspended as it likes.
+func PostgresServer(t testing.TB) *lab.Postgres {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
+	defer cancel()
+	server, err := startPostgres(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("the end of PostgreSQL's log:\n%s", lastLines(server.Log(), 40))
+		}
+		if err := server.Stop(); err != nil {
+			t.Errorf("cannot stop PostgreSQL: %v", err)
+		}
+	})
+	return server
+}
+
+// shared is the server that all tests of a process use; it dies with the process.
+var shared struct {
+	once      sync.Once
+	server    *lab.Postgres
+	err       error
+	databases atomic.Int64
+}
+
+// Postgres returns the URL of an empty database of this test's own, on a server that is started once per test process.
+func Postgres(t testing.TB) string {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
+	defer cancel()
+	shared.once.Do(func() { shared.server, shared.err = startPostgres(ctx) })
+	if shared.err != nil {
+		t.Fatal(shared.err)
+	}
+	name := fmt.Sprintf("test_%d", shared.databases.Add(1))
+	url, err := shared.server.CreateDatabase(ctx, name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := shared.server.DropDatabase(context.Background(), name); err != nil {
+			t.Errorf("cannot drop the test's database: %v", err)
+		}
+	})
+	return url
+}
+
+// tempDir is the folder of this test process in which all temporary folders lie.
+var tempDir = sync.OnceValues(makeTempDir)
+
+// makeTempDir also starts somebody who waits for the end of this process and then removes the folder: a test process has no moment at
+// its end in which it could do so itself, least of all when it is killed.
+func makeTempDir() (string, error) {
+	dir, err := os.MkdirTemp("", "pbxt")
+	if err != nil {
+		return "", fmt.Errorf("cannot make a temporary folder: %w", err)
+	}
+	// Parts that refuse root look for their own folders in here.
+	if err := os.Chmod(dir, 0o711); err != nil {
+		return "", fmt.Errorf("cannot open the temporary folder: %w", err)
+	}
+	_, err = proc.Start(proc.Command{
+		Argv: []string{
+			"/bin/sh", "-c", `while kill -0 "$1" 2>/dev/null; do sleep 1; done; sleep 1; rm -rf -- "$2"`,
+			"sh", strconv.Itoa(os.Getpid()), dir,
+		},
+		Outlive: true,
+	}, os.DevNull)
+	if err != nil {
+		return "", fmt.Errorf("cannot look after the temporary folder: %w", err)
+	}
+	return dir, nil
+}
+
+func startPostgres(ctx context.Context) (*lab.Postgres, error) {
+	programs, err := lab.FetchPostgres(ctx, lab.FetchOptions{})
+	if err != nil {
+		return nil, err
+	}
+	dir, err := tempDir()
+	if err != nil {
+		return nil, err
+	}
+	return lab.StartPostgres(ctx, programs, lab.PostgresOptions{TempDir: dir, NoSync: true})
+}
+
+func lastLines(text string, n int) string {
+	all := strings.Split(strings.TrimRight(text, "\n"), "\n")
+	return strings.Join(all[max(0, len(all)-n):], "\n")
+}
