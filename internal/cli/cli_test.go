@@ -235,3 +235,13 @@ func TestTheDemoEndsWithACallThatWasHeard(t *testing.T) {
 		}
 	}
 }
+
+func TestWhereNoAsteriskCanBeFetchedTheDemoSaysWhyAndWhatToDo(t *testing.T) {
+	t.Parallel()
+	code, log := portal(t, []string{"demo"}, "PATH="+t.TempDir(), "HOME="+t.TempDir(), "XDG_CACHE_HOME="+t.TempDir())
+	for _, want := range []string{"apt-get", "ASTERISK_CONFIG_DIR", "ASTERISK_CONTROL", "pbxportal doctor"} {
+		if code != 1 || !strings.Contains(log, want) {
+			t.Errorf("exit code %d; want %q in:\n%s", code, want, log)
+		}
+	}
+}

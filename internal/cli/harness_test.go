@@ -71,6 +71,22 @@ func (s settings) must(t *testing.T, args ...string) string {
 	return out
 }
 
+// portal runs the portal in a process of its own, to its end, and gives the exit code and all it printed.
+func portal(t *testing.T, args []string, env ...string) (code int, output string) {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	result, err := proc.Run(t.Context(), proc.Command{
+		Argv: append([]string{self}, args...), Env: append([]string{"PBXPORTAL_BE_THE_PORTAL=1"}, env...), Dir: t.TempDir(),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return result.ExitCode, result.Stdout + result.Stderr
+}
+
 // server is a portal in a process of its own.
 type server struct {
 	*proc.Process

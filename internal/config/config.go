@@ -99,7 +99,7 @@ func (c Config) Level() (slog.Level, error) {
 // LogValue shows the settings without the database's password.
 func (c Config) LogValue() slog.Value {
 	database := "set, but not a URL"
-	if u, err := url.Parse(c.DatabaseURL); err == nil {
+	if u, err := url.Parse(c.DatabaseURL); err == nil && u.Scheme != "" {
 		u.RawQuery = ""
 		database = u.Redacted()
 	}

@@ -1,0 +1,62 @@
+package config_test
+
+import (
+	"bytes"
+	"log/slog"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/synergycall/pbxportal/internal/config"
+)
+
+func TestWhatIsNotSetGetsItsDefault(t *testing.T) {
+	t.Parallel()
+	c, err := config.Config{StateDir: "/s"}.Complete()
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := config.Config{
+		DatabaseURL: "sqlite:////s/portal.db", LogLevel: "INFO", ListenAddr: "127.0.0.1:8000", StateDir: "/s",
+		AsteriskConfigDir: "/etc/asterisk", AsteriskControl: "/var/run/asterisk/asterisk.ctl",
+	}
+	if c != want {
+		t.Errorf("got %+v", c)
+	}
+	c, err = config.Config{}.Complete()
+	if err != nil || c.StateDir != config.DefaultStateDir && filepath.Base(c.StateDir) != config.FallbackStateDir {
+		t.Errorf("the state folder is %s, error %v", c.StateDir, err)
+	}
+}
+
+func TestEverySettingThatIsWrongIsNamedAtOnce(t *testing.T) {
+	t.Parallel()
+	_, err := config.Config{StateDir: "/s", LogLevel: "LOUD", ListenAddr: "8000"}.Complete()
+	if err == nil || !strings.Contains(err.Error(), "LOG_LEVEL") || !strings.Contains(err.Error(), "LISTEN_ADDR") {
+		t.Errorf("error %v", err)
+	}
+}
+
+func TestLevelsAreTakenInAnyCase(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]slog.Level{
+		"debug": slog.LevelDebug, "Info": slog.LevelInfo, "WARNING": slog.LevelWarn, "warn": slog.LevelWarn, "eRRoR": slog.LevelError,
+	} {
+		if got, err := (config.Config{LogLevel: text}).Level(); err != nil || got != want {
+			t.Errorf("%s: %v, error %v", text, got, err)
+		}
+	}
+}
+
+func TestTheLogShowsTheSettingsWithoutThePassword(t *testing.T) {
+	t.Parallel()
+	for _, url := range []string{
+		"postgres://user:topsecret@host/db", "postgres://host/db?password=topsecret", "postgres://user:topsecret%zz@host/db", "topsecret",
+	} {
+		var out bytes.Buffer
+		slog.New(slog.NewTextHandler(&out, nil)).Info("settings", "settings", config.Config{DatabaseURL: url, LogLevel: "INFO"})
+		if strings.Contains(out.String(), "topsecret") || !strings.Contains(out.String(), "log_level=INFO") {
+			t.Errorf("%s: %s", url, out.String())
+		}
+	}
+}
