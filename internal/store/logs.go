@@ -24,41 +24,24 @@ type commandJSON struct {
 	Stderr   string `json:"stderr"`
 }
 
-// InsertLog adds an audit record.
-func (s *Store) InsertLog(ctx context.Context, l pbx.ApplyLog) error {
-	return s.writeLog(ctx, "write an audit record", l,
-		`INSERT INTO apply_audit_logs (id, triggered_at, triggered_by, outcome, error_details, files_written, reload_results)
-		 VALUES ($1, $2, $3, $4, $5, `+s.dialect.textsIn("$6")+`, `+s.dialect.jsonIn("$7")+`)`)
-}
-
-// UpdateLog completes an audit record.
-func (s *Store) UpdateLog(ctx context.Context, l pbx.ApplyLog) error {
-	return s.writeLog(ctx, "complete an audit record", l,
-		`UPDATE apply_audit_logs SET triggered_at = $2, triggered_by = $3, outcome = $4, error_details = $5,
-		 files_written = `+s.dialect.textsIn("$6")+`, reload_results = `+s.dialect.jsonIn("$7")+` WHERE id = $1`)
-}
-
-// writeLog runs a statement that takes the columns of a record in their order and must touch exactly one row.
-func (s *Store) writeLog(ctx context.Context, what string, l pbx.ApplyLog, statement string) error {
-	ctx, cancel := context.WithTimeout(ctx, Patience)
-	defer cancel()
+// saveLog writes an audit record: new, or completed.
+func (s *Store) saveLog(ctx context.Context, tx *sql.Tx, l pbx.ApplyLog) error {
 	files, err := json.Marshal(append([]string{}, l.FilesWritten...))
 	if err != nil {
-		return fmt.Errorf("cannot %s: %w", what, err)
+		return err
 	}
 	reload, err := json.Marshal(reloadJSON{(*commandJSON)(l.Reload.PJSIP), (*commandJSON)(l.Reload.Dialplan)})
 	if err != nil {
-		return fmt.Errorf("cannot %s: %w", what, err)
+		return err
 	}
-	result, err := s.write.ExecContext(ctx, statement, string(l.ID), l.TriggeredAt, l.TriggeredBy, string(l.Outcome),
+	_, err = tx.ExecContext(ctx,
+		`INSERT INTO apply_audit_logs (id, triggered_at, triggered_by, outcome, error_details, files_written, reload_results)
+		 VALUES ($1, $2, $3, $4, $5, `+s.dialect.textsIn("$6")+`, `+s.dialect.jsonIn("$7")+`)
+		 ON CONFLICT (id) DO UPDATE SET outcome = excluded.outcome, error_details = excluded.error_details,
+		 files_written = excluded.files_written, reload_results = excluded.reload_results`,
+		string(l.ID), l.TriggeredAt, l.TriggeredBy, string(l.Outcome),
 		sql.NullString{String: l.ErrorDetails, Valid: l.ErrorDetails != ""}, string(files), string(reload))
-	if err != nil {
-		return s.fault(what, err)
-	}
-	if n, err := result.RowsAffected(); err != nil || n != 1 {
-		return s.fault(what, fmt.Errorf("%d rows touched, want 1: %w", n, errors.Join(err)))
-	}
-	return nil
+	return err
 }
 
 // Log gives one audit record; ok is false when there is none of that id.
@@ -98,17 +81,21 @@ func (s *Store) Logs(ctx context.Context, before time.Time, id pbx.RunID, limit 
 }
 
 // selectLog is the beginning of every query for audit records.
-func (s *Store) selectLog() string {
-	return `SELECT id, triggered_at, triggered_by, outcome, coalesce(error_details, ''), ` +
-		s.dialect.textsOut("files_written") + `, ` + s.dialect.jsonOut("reload_results") + ` FROM apply_audit_logs `
+func (s *Store) selectLog() string { return `SELECT ` + s.logColumns("") + ` FROM apply_audit_logs ` }
+
+// logColumns lists the columns of an audit record; prefix is "" or the table's name with a dot.
+func (s *Store) logColumns(prefix string) string {
+	return prefix + `id, ` + prefix + `triggered_at, ` + prefix + `triggered_by, ` + prefix + `outcome, coalesce(` + prefix + `error_details, ''), ` +
+		s.dialect.textsOut(prefix+"files_written") + `, ` + s.dialect.jsonOut(prefix+"reload_results")
 }
 
-// scanLog reads one row with selectLog's columns. A reload_results of another shape (an earlier program's) reads as none: what it
-// says is of use to people only, and stays in the table.
-func scanLog(row interface{ Scan(...any) error }) (pbx.ApplyLog, error) {
+// scanLog reads one row that begins with logColumns; the rest goes into more. A reload_results of another shape (an earlier
+// program's) reads as none: what it says is of use to people only, and stays in the table.
+func scanLog(row interface{ Scan(...any) error }, more ...any) (pbx.ApplyLog, error) {
 	var l pbx.ApplyLog
 	var files, reload sql.NullString
-	if err := row.Scan(&l.ID, &l.TriggeredAt, &l.TriggeredBy, &l.Outcome, &l.ErrorDetails, &files, &reload); err != nil {
+	columns := append([]any{&l.ID, &l.TriggeredAt, &l.TriggeredBy, &l.Outcome, &l.ErrorDetails, &files, &reload}, more...)
+	if err := row.Scan(columns...); err != nil {
 		return l, err
 	}
 	l.TriggeredAt = l.TriggeredAt.UTC()

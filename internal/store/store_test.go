@@ -93,7 +93,7 @@ func TestTheLowestFreeNumberIsFound(t *testing.T) {
 		lowest := func(first, last pbx.Number) string {
 			var text string
 			err := s.InTx(t.Context(), func(ctx context.Context, tx *store.Tx) error {
-				n, ok, err := tx.LowestFree(ctx, first, last)
+				n, ok, err := tx.LowestFree(ctx, first, last, noon)
 				used, countErr := tx.InUse(ctx, first, last)
 				text = fmt.Sprint(n, ok, used)
 				return errors.Join(err, countErr)
@@ -148,7 +148,7 @@ func TestDeletingAUserTakesTheExtensionAlong(t *testing.T) {
 		s := storetest.Open(t, url)
 		u := newUser(1000, "a@example.com")
 		err := errors.Join(insert(t.Context(), s, u), s.InTx(t.Context(), func(ctx context.Context, tx *store.Tx) error {
-			return tx.DeleteUser(ctx, pbx.DefaultTenant, u.ID)
+			return tx.DeleteUser(ctx, u, noon)
 		}), insert(t.Context(), s, newUser(1000, "a@example.com")))
 		if err != nil {
 			t.Error(err)
@@ -174,7 +174,7 @@ func TestTheSchemaRefusesWhatTheRulesForbid(t *testing.T) {
 			}
 		}
 		log := pbx.ApplyLog{ID: pbx.RunID(uuid.NewString()), TriggeredAt: noon, TriggeredBy: "test", Outcome: "maybe"}
-		if err := s.InsertLog(t.Context(), log); err == nil {
+		if err := s.SaveRun(t.Context(), pbx.Run{Log: log}); err == nil {
 			t.Error("an unknown outcome was stored")
 		}
 	})
@@ -207,36 +207,104 @@ func TestACollisionIsTriedAgainAndThenSaidClearly(t *testing.T) {
 	})
 }
 
-func TestAuditRecordsComeBackAsTheyWereWritten(t *testing.T) {
+func TestRunsAndTheirAuditRecordsComeBackAsTheyWereWritten(t *testing.T) {
 	t.Parallel()
 	storetest.Each(t, func(t *testing.T, url string) {
 		s := storetest.Open(t, url)
-		log := pbx.ApplyLog{ID: pbx.RunID(uuid.NewString()), TriggeredAt: noon, TriggeredBy: "test", Outcome: pbx.Failure, ErrorDetails: "not yet"}
-		if err := s.InsertLog(t.Context(), log); err != nil {
-			t.Fatal(err)
+		run := pbx.Run{
+			Log:    pbx.ApplyLog{ID: pbx.RunID(uuid.NewString()), TriggeredAt: noon, TriggeredBy: "test", Outcome: pbx.Failure, ErrorDetails: "not yet"},
+			Result: pbx.Interrupted, Verification: pbx.NotVerified, Comment: "why", IdempotencyKey: "key",
 		}
 		check := func() {
 			t.Helper()
-			got, ok, err := s.Log(t.Context(), log.ID)
-			if diff := cmp.Diff(log, got); diff != "" || !ok || err != nil {
-				t.Errorf("ok %v, error %v\n%s", ok, err, diff)
+			if err := s.SaveRun(t.Context(), run); err != nil {
+				t.Fatal(err)
+			}
+			for name, read := range map[string]func() (pbx.Run, bool, error){
+				"by id":  func() (pbx.Run, bool, error) { return s.Run(t.Context(), run.Log.ID) },
+				"by key": func() (pbx.Run, bool, error) { return s.RunByKey(t.Context(), "key") },
+			} {
+				got, ok, err := read()
+				if diff := cmp.Diff(run, got); diff != "" || !ok || err != nil {
+					t.Errorf("%s: ok %v, error %v\n%s", name, ok, err, diff)
+				}
+			}
+			if got, ok, err := s.Log(t.Context(), run.Log.ID); !cmp.Equal(run.Log, got) || !ok || err != nil {
+				t.Errorf("audit record %+v, ok %v, error %v", got, ok, err)
 			}
 		}
 		check()
-		log.Outcome, log.ErrorDetails = pbx.Success, ""
-		log.FilesWritten = []string{"/a b", `/c"d,e{}`}
-		log.Reload = pbx.ReloadResults{
+		if open, err := s.OpenRuns(t.Context()); len(open) != 1 || err != nil {
+			t.Errorf("%d open runs, error %v; want 1", len(open), err)
+		}
+		run.Log.Outcome, run.Log.ErrorDetails = pbx.Success, ""
+		run.Log.FilesWritten = []string{"/a b", `/c"d,e{}`}
+		run.Log.Reload = pbx.ReloadResults{
 			PJSIP:    &pbx.CommandResult{ExitCode: 1, Stdout: "out\n", Stderr: "é\t"},
 			Dialplan: &pbx.CommandResult{ExitCode: -1},
 		}
-		if err := s.UpdateLog(t.Context(), log); err != nil {
+		run.Revision, run.Result, run.Verification, run.Users, run.Code = 7, pbx.Applied, pbx.Confirmed, 2, "x"
+		run.Files = []pbx.File{{Path: pbx.PJSIPPath, Content: []byte("a\x00\xff")}, {Path: pbx.DialplanPath, Content: []byte("b")}}
+		run.Plan = pbx.Plan{Hash: "h", Pending: true, Changes: []pbx.Change{{Kind: pbx.Added, Number: 1000, Name: "Anna", What: []string{"x"}}}}
+		run.Events = []pbx.Event{{Stage: "plan", After: time.Millisecond, Message: "planned"}}
+		run.Differences, run.Restored = []string{"d"}, 3
+		run.Saved = []pbx.File{{Path: "p", Content: []byte("hand edit")}}
+		check()
+		if open, err := s.OpenRuns(t.Context()); len(open) != 0 || err != nil {
+			t.Errorf("%d open runs, error %v; want none", len(open), err)
+		}
+		if last, err := s.LastRevision(t.Context()); last != 7 || err != nil {
+			t.Errorf("last revision %d, error %v", last, err)
+		}
+		second := run
+		second.Log.ID, second.Revision = pbx.RunID(uuid.NewString()), 8
+		if err := s.SaveRun(t.Context(), second); err == nil {
+			t.Error("a second run under the same key was stored")
+		}
+		second.IdempotencyKey = ""
+		if err := s.SaveRun(t.Context(), second); err != nil {
 			t.Fatal(err)
 		}
-		check()
-		unknown := log
-		unknown.ID = pbx.RunID(uuid.NewString())
-		if err := s.UpdateLog(t.Context(), unknown); err == nil {
-			t.Error("a record that does not exist was completed")
+		if err := s.ForgetRevisions(t.Context(), 1, 8); err != nil {
+			t.Fatal(err)
+		}
+		if old, ok, err := s.Revision(t.Context(), 7); !ok || err != nil || old.Files != nil || old.Log.TriggeredBy != "test" {
+			t.Errorf("a forgotten revision is %+v, ok %v, error %v", old, ok, err)
+		}
+		if list, err := s.Revisions(t.Context(), 0, 10); err != nil || len(list) != 2 || list[0].Revision != 8 || list[0].Files != nil {
+			t.Errorf("revisions %+v, error %v", list, err)
+		}
+		if page, err := s.Revisions(t.Context(), 8, 10); err != nil || len(page) != 1 || page[0].Revision != 7 {
+			t.Errorf("revisions before 8: %+v, error %v", page, err)
+		}
+	})
+}
+
+func TestAFreedNumberRestsAsLongAsAsked(t *testing.T) {
+	t.Parallel()
+	storetest.Each(t, func(t *testing.T, url string) {
+		s := storetest.Open(t, url)
+		a, b := newUser(1000, "a@example.com"), newUser(1001, "b@example.com")
+		lowest := func(freed time.Time) (n pbx.Number) {
+			err := s.InTx(t.Context(), func(ctx context.Context, tx *store.Tx) (err error) {
+				n, _, err = tx.LowestFree(ctx, 1000, 1999, freed)
+				return err
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return n
+		}
+		err := errors.Join(insert(t.Context(), s, a, b), s.InTx(t.Context(), func(ctx context.Context, tx *store.Tx) error {
+			return errors.Join(tx.DeleteUser(ctx, a, noon), tx.DeleteUser(ctx, b, noon.Add(-time.Hour)))
+		}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for back, want := range map[time.Duration]pbx.Number{-time.Nanosecond: 1000, time.Minute: 1001, 2 * time.Hour: 1002} {
+			if got := lowest(noon.Add(-back)); got != want {
+				t.Errorf("numbers freed within %s rest: got %d, want %d", back, got, want)
+			}
 		}
 	})
 }

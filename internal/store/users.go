@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"time"
 
 	"github.com/synergycall/pbxportal/internal/pbx"
 )
@@ -46,18 +47,20 @@ func (t *Tx) EmailTaken(ctx context.Context, email string) (taken bool, err erro
 	return taken, err
 }
 
-// LowestFree gives the lowest number from first to last that nobody has; ok is false when all are in use.
-func (t *Tx) LowestFree(ctx context.Context, first, last pbx.Number) (n pbx.Number, ok bool, err error) {
-	// A free number is the first of the range, or stands behind a used one.
+// LowestFree gives the lowest number from first to last that nobody has and that was not freed after the given time; ok is false when
+// there is none.
+func (t *Tx) LowestFree(ctx context.Context, first, last pbx.Number, freed time.Time) (n pbx.Number, ok bool, err error) {
+	// A free number is the first of the range, or stands behind one that is used or resting.
 	const query = `
 SELECT MIN(n) FROM (
     SELECT CAST($1 AS integer) AS n
-    UNION ALL
-    SELECT number + 1 FROM extensions WHERE number >= $1 AND number < $2
+    UNION ALL SELECT number + 1 FROM extensions WHERE number >= $1 AND number < $2
+    UNION ALL SELECT number + 1 FROM freed_numbers WHERE number >= $1 AND number < $2
 ) AS candidates
-WHERE NOT EXISTS (SELECT 1 FROM extensions WHERE number = n)`
+WHERE NOT EXISTS (SELECT 1 FROM extensions WHERE number = n)
+  AND NOT EXISTS (SELECT 1 FROM freed_numbers WHERE number = n AND freed_at > $3)`
 	var lowest sql.NullInt64
-	err = t.tx.QueryRowContext(ctx, query, int(first), int(last)).Scan(&lowest)
+	err = t.tx.QueryRowContext(ctx, query, int(first), int(last), freed).Scan(&lowest)
 	return pbx.Number(lowest.Int64), lowest.Valid, err
 }
 
@@ -75,15 +78,22 @@ func (t *Tx) InsertUser(ctx context.Context, u pbx.User) error {
 		return err
 	}
 	e := u.Extension
+	if _, err := t.tx.ExecContext(ctx, `DELETE FROM freed_numbers WHERE number = $1`, int(e.Number)); err != nil {
+		return err
+	}
 	_, err := t.tx.ExecContext(ctx,
 		`INSERT INTO extensions (id, number, user_id, secret, created_at) VALUES ($1, $2, $3, $4, $5)`,
 		string(e.ID), int(e.Number), string(u.ID), e.Secret.Reveal(), e.CreatedAt)
 	return err
 }
 
-// DeleteUser removes a user, and the extension with it.
-func (t *Tx) DeleteUser(ctx context.Context, tenant pbx.TenantID, id pbx.UserID) error {
-	_, err := t.tx.ExecContext(ctx, `DELETE FROM users WHERE tenant_id = $1 AND id = $2`, string(tenant), string(id))
+// DeleteUser removes a user, and the extension with it, and notes when the number was freed.
+func (t *Tx) DeleteUser(ctx context.Context, u pbx.User, now time.Time) error {
+	if _, err := t.tx.ExecContext(ctx, `DELETE FROM users WHERE tenant_id = $1 AND id = $2`, string(u.TenantID), string(u.ID)); err != nil {
+		return err
+	}
+	_, err := t.tx.ExecContext(ctx, `INSERT INTO freed_numbers (number, freed_at) VALUES ($1, $2)
+ON CONFLICT (number) DO UPDATE SET freed_at = excluded.freed_at`, int(u.Extension.Number), now)
 	return err
 }
 

@@ -1,0 +1,100 @@
+package asterisk
+
+import (
+	"context"
+	"fmt"
+	"regexp"
+	"strings"
+)
+
+// Kind is a type of PJSIP object, as Asterisk's sorcery names it.
+type Kind string
+
+// The types of PJSIP objects an extension consists of.
+const (
+	KindEndpoint Kind = "endpoint"
+	KindAuth     Kind = "auth"
+	KindAOR      Kind = "aor"
+)
+
+// attributesPerCommand is how many attributes fit into one command.
+const attributesPerCommand = 9
+
+// Attributes gives the value of one attribute for those of the ids whose loaded object has it. It is for attributes beginning with @,
+// which mean nothing to Asterisk: never for one that holds a password. It needs func_sorcery.so and func_strings.so; without them
+// the answer is ErrUnparsable.
+func (c *Control) Attributes(ctx context.Context, kind Kind, ids []string, attribute string) (map[string]string, error) {
+	if !strings.HasPrefix(attribute, "@") || !plainName.MatchString(attribute[1:]) {
+		return nil, fmt.Errorf("%w: %q is no attribute to ask for", ErrCommand, clip(attribute))
+	}
+	values := make(map[string]string, len(ids))
+	for len(ids) > 0 {
+		n := min(attributesPerCommand, len(ids))
+		// EVAL puts many questions into one command; the sign between them is in no value of ours, and a blank would end the argument.
+		command := "dialplan eval function EVAL("
+		for _, id := range ids[:n] {
+			if !plainName.MatchString(id) {
+				return nil, fmt.Errorf("%w: %q is no plain name", ErrCommand, clip(id))
+			}
+			command += "${AST_SORCERY(res_pjsip," + string(kind) + "," + id + "," + attribute + ")}|"
+		}
+		answer, err := c.ask(ctx, command+")")
+		if err != nil {
+			return nil, err
+		}
+		got, err := parseEval(answer, n)
+		if err != nil {
+			return nil, about("attributes", err)
+		}
+		for i, value := range got {
+			if value != "" {
+				values[ids[i]] = value
+			}
+		}
+		ids = ids[n:]
+	}
+	return values, nil
+}
+
+// parseEval reads the n values, each followed by a bar, that EVAL gave.
+func parseEval(answer string, n int) ([]string, error) {
+	status, result, ok := strings.Cut(answer, "\nResult: ")
+	values := strings.Split(strings.TrimSuffix(result, "\n"), "|")
+	if !ok || status != "Return Value: Success (0)" || len(values) != n+1 || values[n] != "" {
+		return nil, fmt.Errorf("%w: %q", ErrUnparsable, clip(answer))
+	}
+	return values[:n], nil
+}
+
+// registration matches the key of a registered contact in Asterisk's database: the AOR, and what tells its contacts apart.
+var registration = regexp.MustCompile(`(?m)^/registrar/contact/([A-Za-z0-9_.-]+);@([0-9a-f]+)\s*:`)
+
+// ForgetRegistrations makes Asterisk forget where the phones of these AORs registered, and gives the AORs of which it forgot one. A
+// phone that still may will register again by itself.
+func (c *Control) ForgetRegistrations(ctx context.Context, aors []string) (forgotten []string, err error) {
+	if len(aors) == 0 {
+		return nil, nil
+	}
+	answer, err := c.ask(ctx, "database show registrar contact")
+	if err != nil {
+		return nil, err
+	}
+	wanted := make(map[string]bool, len(aors))
+	for _, a := range aors {
+		wanted[a] = true
+	}
+	for _, found := range registration.FindAllStringSubmatch(answer, -1) {
+		if !wanted[found[1]] {
+			continue
+		}
+		answer, err := c.ask(ctx, `database del registrar/contact "`+found[1]+";@"+found[2]+`"`)
+		if err != nil {
+			return forgotten, err
+		}
+		if !strings.Contains(answer, "Database entry removed") {
+			return forgotten, about("whether it forgot a phone of "+found[1], fmt.Errorf("%w: %q", ErrUnparsable, clip(answer)))
+		}
+		forgotten = append(forgotten, found[1])
+	}
+	return forgotten, nil
+}

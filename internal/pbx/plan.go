@@ -1,0 +1,98 @@
+package pbx
+
+import "time"
+
+// ChangeKind is what an apply would do to a user.
+type ChangeKind string
+
+// The kinds of change.
+const (
+	Added   ChangeKind = "added"
+	Removed ChangeKind = "removed"
+	Changed ChangeKind = "changed"
+)
+
+// Change is one user whom an apply would bring to Asterisk, take from it, or alter there.
+type Change struct {
+	Kind       ChangeKind
+	Number     Number
+	Name       string   // as phones show it; "" when the files do not say
+	What       []string // for Changed: "name", "secret", "settings"
+	Reregister bool     // the phone that is registered now must register again, or can no longer
+}
+
+// DriftKind says what was found in place of what the portal wrote.
+type DriftKind string
+
+// The kinds of drift.
+const (
+	Edited   DriftKind = "edited"   // the content was changed by hand
+	Replaced DriftKind = "replaced" // a file or another link stands where our link was
+	Missing  DriftKind = "missing"  // nothing stands there
+	Foreign  DriftKind = "foreign"  // a file that is not ours lies beside ours, where Asterisk reads it
+)
+
+// Drift is one thing that somebody else changed where only the portal writes.
+type Drift struct {
+	Kind DriftKind
+	Path string
+}
+
+// FileDiff shows how one file would change, as a unified diff in which no secret stands.
+type FileDiff struct {
+	Path string
+	Text string // "" when the file stays as it is
+}
+
+// Plan is what an apply would do now: the difference between the database, the files, and the live Asterisk. Nothing of it is stored;
+// it is found out each time.
+type Plan struct {
+	Hash     string // names exactly this plan: of what is there, and of what would be there
+	Revision int    // the revision in place; 0 before the first
+	Users    int    // users of the database
+	Pending  bool   // the database says something else than the files
+	Changes  []Change
+	Diffs    []FileDiff
+	Drift    []Drift
+	Behind   string // why Asterisk does not run what the files say, or cannot be asked; "" when it does
+}
+
+// Result is how an apply ended, in a word.
+type Result string
+
+// The results of an apply.
+const (
+	Applied        Result = "applied"
+	Unchanged      Result = "unchanged"       // there was nothing to do, and nothing was done
+	RolledBack     Result = "rolled_back"     // Asterisk did not take it; what ran before runs again
+	RollbackFailed Result = "rollback_failed" // Asterisk did not take it, nor the way back
+	FilesAhead     Result = "files_ahead"     // the new files are in place, Asterisk has not taken them yet
+	Refused        Result = "refused"         // nothing was touched
+	InDoubt        Result = "in_doubt"        // it could not be found out which files are in place
+	Interrupted    Result = "interrupted"     // its end was never recorded
+)
+
+// Event is one thing that happened during an apply.
+type Event struct {
+	Stage   string        // a word: plan, stage, flip, reload, verify, roll_back, …
+	After   time.Duration // since the apply began
+	Message string        // a sentence for people
+}
+
+// Run is an apply with all that is known of it: its audit record, the revision it made, and the story of how it went.
+type Run struct {
+	Log            ApplyLog
+	Revision       int // 0: it made none
+	Result         Result
+	Verification   Verification
+	Comment        string
+	IdempotencyKey string
+	Code           string // of the error, "" for none
+	Users          int
+	Files          []File // the bytes of the revision; nil where none was made, or where only a list was asked for
+	Plan           Plan
+	Events         []Event
+	Differences    []string // what Asterisk ran otherwise than meant
+	Saved          []File   // hand edits as they were before a forced apply replaced them
+	Restored       int      // the revision that was put live again; 0 when the database was applied
+}

@@ -1,0 +1,174 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/synergycall/pbxportal/internal/pbx"
+)
+
+// storyJSON is how the parts of a run that nobody searches for stand in the column story.
+type storyJSON struct {
+	Plan        pbx.Plan    `json:"plan"`
+	Events      []pbx.Event `json:"events"`
+	Differences []string    `json:"differences,omitempty"`
+	Saved       []pbx.File  `json:"saved,omitempty"`
+	Restored    int         `json:"restored,omitempty"`
+}
+
+// SaveRun writes a run, its audit record with it, in one transaction: new when neither is there yet, completed otherwise.
+func (s *Store) SaveRun(ctx context.Context, r pbx.Run) error {
+	ctx, cancel := context.WithTimeout(ctx, Patience)
+	defer cancel()
+	story, err := json.Marshal(storyJSON{r.Plan, r.Events, r.Differences, r.Saved, r.Restored})
+	if err != nil {
+		return fmt.Errorf("cannot write a run: %w", err)
+	}
+	tx, err := s.write.BeginTx(ctx, nil)
+	if err != nil {
+		return s.fault("write a run", err)
+	}
+	defer func() { _ = tx.Rollback() }() // does nothing once it is committed
+	if err := s.saveLog(ctx, tx, r.Log); err != nil {
+		return s.fault("write an audit record", err)
+	}
+	_, err = tx.ExecContext(ctx, `
+INSERT INTO apply_runs (id, revision, result, verification, comment, idempotency_key, code, users, pjsip, dialplan, story)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, `+s.dialect.jsonIn("$11")+`)
+ON CONFLICT (id) DO UPDATE SET revision = excluded.revision, result = excluded.result, verification = excluded.verification,
+    code = excluded.code, users = excluded.users, pjsip = excluded.pjsip, dialplan = excluded.dialplan, story = excluded.story`,
+		string(r.Log.ID), sql.NullInt64{Int64: int64(r.Revision), Valid: r.Revision > 0}, string(r.Result), string(r.Verification), r.Comment,
+		sql.NullString{String: r.IdempotencyKey, Valid: r.IdempotencyKey != ""}, r.Code, r.Users,
+		content(r.Files, pbx.PJSIPPath), content(r.Files, pbx.DialplanPath), string(story))
+	if err != nil {
+		return s.fault("write a run", err)
+	}
+	return s.fault("write a run", tx.Commit())
+}
+
+// content gives the bytes of one file, nil when it is not there.
+func content(files []pbx.File, path string) []byte {
+	for _, f := range files {
+		if f.Path == path {
+			return f.Content
+		}
+	}
+	return nil
+}
+
+const fromRuns = ` FROM apply_runs r JOIN apply_audit_logs l ON l.id = r.id `
+
+// selectRun is the beginning of every query for runs; bytes says whether those of the files are wanted.
+func (s *Store) selectRun(bytes bool) string {
+	files := `NULL, NULL`
+	if bytes {
+		files = `r.pjsip, r.dialplan`
+	}
+	return `SELECT ` + s.logColumns("l.") + `, coalesce(r.revision, 0), r.result, r.verification, r.comment, coalesce(r.idempotency_key, ''),
+    r.code, r.users, ` + s.dialect.jsonOut("r.story") + `, ` + files + fromRuns
+}
+
+// Run gives one run with its files; ok is false when there is none of that id.
+func (s *Store) Run(ctx context.Context, id pbx.RunID) (pbx.Run, bool, error) {
+	return s.oneRun(ctx, `WHERE r.id = $1`, string(id))
+}
+
+// RunByKey gives the run that was asked for under this idempotency key.
+func (s *Store) RunByKey(ctx context.Context, key string) (pbx.Run, bool, error) {
+	return s.oneRun(ctx, `WHERE r.idempotency_key = $1`, key)
+}
+
+// Revision gives the run that made the revision of this number, with its files.
+func (s *Store) Revision(ctx context.Context, number int) (pbx.Run, bool, error) {
+	return s.oneRun(ctx, `WHERE r.revision = $1`, number)
+}
+
+// LastRevision gives the number of the newest revision, 0 when there is none.
+func (s *Store) LastRevision(ctx context.Context) (n int, err error) {
+	ctx, cancel := context.WithTimeout(ctx, Patience)
+	defer cancel()
+	err = s.read.QueryRowContext(ctx, `SELECT coalesce(max(revision), 0) FROM apply_runs`).Scan(&n)
+	return n, s.fault("read the newest revision", err)
+}
+
+// OpenRuns gives the runs whose end was never recorded, the oldest first, without their files.
+func (s *Store) OpenRuns(ctx context.Context) ([]pbx.Run, error) {
+	return s.runs(ctx, `WHERE r.result = $1 ORDER BY l.triggered_at`, string(pbx.Interrupted))
+}
+
+// Revisions gives up to limit revisions below before (0: from the newest), the newest first, without their files.
+func (s *Store) Revisions(ctx context.Context, before, limit int) ([]pbx.Run, error) {
+	if before <= 0 {
+		before = 1 << 30
+	}
+	return s.runs(ctx, `WHERE r.revision < $1 ORDER BY r.revision DESC LIMIT $2`, before, limit)
+}
+
+// ForgetRevisions drops the bytes of all revisions but the newest keep and the named ones; who, when and what stay.
+func (s *Store) ForgetRevisions(ctx context.Context, keep int, except ...int) error {
+	ctx, cancel := context.WithTimeout(ctx, Patience)
+	defer cancel()
+	last, err := s.LastRevision(ctx)
+	if err != nil {
+		return err
+	}
+	a, b := 0, 0
+	if len(except) > 0 {
+		a, b = except[0], except[len(except)-1]
+	}
+	_, err = s.write.ExecContext(ctx, `UPDATE apply_runs SET pjsip = NULL, dialplan = NULL
+WHERE revision <= $1 AND revision <> $2 AND revision <> $3 AND pjsip IS NOT NULL`, last-keep, a, b)
+	return s.fault("forget old revisions", err)
+}
+
+func (s *Store) oneRun(ctx context.Context, where string, arg any) (pbx.Run, bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, Patience)
+	defer cancel()
+	r, err := scanRun(s.read.QueryRowContext(ctx, s.selectRun(true)+where, arg))
+	if errors.Is(err, sql.ErrNoRows) {
+		return r, false, nil
+	}
+	return r, err == nil, s.fault("read a run", err)
+}
+
+func (s *Store) runs(ctx context.Context, where string, args ...any) (runs []pbx.Run, err error) {
+	ctx, cancel := context.WithTimeout(ctx, Patience)
+	defer cancel()
+	rows, err := s.read.QueryContext(ctx, s.selectRun(false)+where, args...)
+	if err != nil {
+		return nil, s.fault("list runs", err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		r, err := scanRun(rows)
+		if err != nil {
+			return nil, s.fault("list runs", err)
+		}
+		runs = append(runs, r)
+	}
+	return runs, s.fault("list runs", rows.Err())
+}
+
+// scanRun reads one row with selectRun's columns.
+func scanRun(row interface{ Scan(...any) error }) (pbx.Run, error) {
+	var r pbx.Run
+	var story string
+	var pjsip, dialplan []byte
+	l, err := scanLog(row, &r.Revision, &r.Result, &r.Verification, &r.Comment, &r.IdempotencyKey, &r.Code, &r.Users, &story, &pjsip, &dialplan)
+	if err != nil {
+		return r, err
+	}
+	r.Log = l
+	if pjsip != nil {
+		r.Files = []pbx.File{{Path: pbx.PJSIPPath, Content: pjsip}, {Path: pbx.DialplanPath, Content: dialplan}}
+	}
+	var told storyJSON
+	if err := json.Unmarshal([]byte(story), &told); err != nil {
+		return r, fmt.Errorf("story of %s: %w", r.Log.ID, err)
+	}
+	r.Plan, r.Events, r.Differences, r.Saved, r.Restored = told.Plan, told.Events, told.Differences, told.Saved, told.Restored
+	return r, nil
+}
