@@ -1,124 +1,233 @@
-// Package apply brings what the database says to a live Asterisk, and finds out whether it took effect. The whole story is one
-// function, Engine.Apply, that reads from top to bottom; nothing else orchestrates. It does not know where files lie, how Asterisk
-// is spoken to, or what HTTP is.
+// Package apply brings what the database says to a live Asterisk, as one change that happens or does not, and finds out whether it
+// took effect. The whole story is one function, Engine.Apply, that reads from top to bottom; nothing else orchestrates. It does not
+// know where files lie, how Asterisk is spoken to, or what HTTP is.
 package apply
 
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"sync"
 	"time"
 
-	"github.com/google/uuid"
-
 	"github.com/synergycall/pbxportal/internal/pbx"
-	"github.com/synergycall/pbxportal/internal/render"
 	"github.com/synergycall/pbxportal/internal/store"
 )
 
 // timeout bounds a whole apply. Its parts have bounds of their own, far tighter; this one only keeps the lock from being held for ever.
 const timeout = 90 * time.Second
 
-// interrupted stands in the audit record of an apply from its start to its end; there it stays if the process dies.
-const interrupted = "interrupted: this apply was started, and its end was never recorded; the portal was probably stopped in the middle. Apply again"
+// DefaultKeep is how many revisions are kept whole when nothing else is asked for.
+const DefaultKeep = 20
 
-// Engine applies. It is safe for concurrent use: one apply runs at a time, a second one is refused.
+// Config is what an engine needs. All fields are required but Keep.
+type Config struct {
+	Store  *store.Store
+	Target Target
+	Now    func() time.Time // tells the time
+	Keep   int              // revisions kept whole, on disk and in the database; 0: DefaultKeep
+}
+
+// Engine plans and applies for one Asterisk. It is safe for concurrent use: one apply runs at a time, a second one is refused.
 type Engine struct {
 	store   *store.Store
 	target  Target
 	now     func() time.Time
-	running sync.Mutex // held by the one apply of this process
+	keep    int
+	running sync.Mutex // held by the one apply of this process; guards held
+	held    *store.ApplyLock
+	watch   watchers
 }
 
-// New makes an engine for one Asterisk; now tells the time.
-func New(s *store.Store, target Target, now func() time.Time) *Engine {
-	return &Engine{store: s, target: target, now: now}
+// New makes an engine.
+func New(c Config) *Engine {
+	if c.Keep < 1 {
+		c.Keep = DefaultKeep
+	}
+	return &Engine{store: c.Store, target: c.Target, now: c.Now, keep: c.Keep}
 }
+
+// OnFailure says what to leave behind when Asterisk does not take the new files.
+type OnFailure string
+
+// The ways to go on after a failure. The default is to go back when Asterisk contradicts, and to keep the new files when it cannot be
+// reached or does not answer.
+const (
+	Usual    OnFailure = ""
+	Keep     OnFailure = "keep"
+	RollBack OnFailure = "rollback"
+)
 
 // Request asks for an apply.
 type Request struct {
-	TriggeredBy string // who or what asks, 1–255 characters; goes into the audit record
+	TriggeredBy    string          // who or what asks, 1–255 characters; goes into the audit record
+	Comment        string          // why, up to 1000 characters
+	IfMatch        string          // the hash of the plan that was reviewed; "" for whatever the plan is now
+	Force          bool            // apply over what others changed in the files; it is saved first
+	DryRun         bool            // do everything up to the first write
+	OnFailure      OnFailure       // what to leave behind when Asterisk does not take it
+	IdempotencyKey string          // the same key gives the same run instead of a second one
+	Restore        int             // put this revision live instead of the database; 0: the database
+	Tell           func(pbx.Event) // is told what happens as it happens; may be nil
 }
 
-// Report tells how far an apply came. It is filled also beside an error.
-type Report struct {
-	Log          pbx.ApplyLog // the audit record; its ID is "" when there is none
-	Users        int          // users in the snapshot that was applied
-	Verification pbx.Verification
-	Differences  []string // what Asterisk runs otherwise than meant; or why it could not be asked
-	Duration     time.Duration
-}
-
-// Apply takes one consistent snapshot of the users, renders it, writes both files, has Asterisk reload, asks it what it now runs, and
-// compares. It is not cut short by the end of ctx. Errors: KindInvalid for the request; KindConflict while another apply runs, here or
-// in another process on the same database; KindUnavailable when the database is away before anything was touched; KindApply for all
-// that goes wrong from then on, with a message that says what was done and what was not, and the Report filled.
-func (e *Engine) Apply(ctx context.Context, r Request) (report Report, err error) {
-	start := e.now()
-	defer func() { report.Duration = e.now().Sub(start) }()
-	report.Verification = pbx.NotVerified
-
-	by, err := pbx.CleanTriggeredBy(r.TriggeredBy)
+// Apply plans, writes a revision, makes it the one Asterisk reads, has it reloaded, and compares what Asterisk then runs with what
+// was meant; if it contradicts, it goes back to the revision Asterisk was last seen to run. It is not cut short by the end of ctx.
+//
+// Errors: KindInvalid for the request; KindNotFound for a revision that is not there; KindConflict while another apply runs, here or
+// anywhere on the same database or host, when the plan has moved (CodePlanMoved), or when others changed the files (CodeDrift);
+// KindUnavailable when the database is away before anything was touched; KindApply for all that goes wrong from then on, with a
+// message that says what was done and what was not. The run is filled as far as it came; its Log.ID is "" when none was recorded.
+func (e *Engine) Apply(ctx context.Context, r Request) (pbx.Run, error) {
+	r, err := r.clean()
 	if err != nil {
-		return report, err
+		return pbx.Run{}, err
+	}
+	if earlier, err := e.earlier(ctx, r); earlier != nil || err != nil {
+		return replay(earlier, err)
 	}
 	unlock, err := e.lock(ctx)
 	if err != nil {
-		return report, err
+		return pbx.Run{}, err
 	}
 	defer unlock()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), timeout)
 	defer cancel()
 
-	log := pbx.ApplyLog{
-		ID: pbx.RunID(uuid.NewString()), TriggeredAt: start.UTC().Truncate(time.Microsecond), TriggeredBy: by,
-		Outcome: pbx.Failure, ErrorDetails: interrupted,
+	a := e.attempt(r)
+	defer a.close()
+	if err := a.save(ctx); err != nil { // no audit record, no apply
+		return pbx.Run{}, err
 	}
-	if err := e.store.InsertLog(ctx, log); err != nil { // no audit record, no apply
-		return report, err
-	}
-	report.Log = log
-
-	users, err := e.store.Users(ctx, pbx.DefaultTenant)
-	if err != nil {
-		return e.fail(ctx, report, pbx.CodeDatabaseAway, "the users could not be read; nothing was written, Asterisk runs what it ran before", err)
-	}
-	report.Users = len(users)
-	files, want, err := render.Config(users)
-	if err != nil {
-		return e.fail(ctx, report, pbx.CodeOf(err), "", err)
+	if err := e.settle(ctx, a); err != nil { // what an earlier apply left unfinished
+		return a.fail(ctx, pbx.Refused, pbx.CodeWriteFailed, "what an earlier apply left could not be put in order; nothing was touched", err)
 	}
 
-	report.Log.FilesWritten, err = e.target.Write(ctx, files)
+	plan, err := e.plan(ctx, r.Restore, a.id())
 	if err != nil {
-		return e.fail(ctx, report, pbx.CodeWriteFailed, "the files could not be written; the old ones are in place, Asterisk was not reloaded", err)
+		return a.fail(ctx, pbx.Refused, pbx.CodeOf(err), "nothing was touched", err)
 	}
-	reload, understood, err := e.target.Reload(ctx)
-	report.Log.Reload = reload
-	if err != nil {
-		return e.fail(ctx, report, pbx.CodeReloadFailed, "the new files are in place, but Asterisk did not reload", err)
+	a.planned(plan)
+	switch {
+	case r.IfMatch != "" && r.IfMatch != plan.Hash:
+		return a.refuse(ctx, pbx.CodePlanMoved, "the plan is not the one that was reviewed: somebody changed users or files since; nothing was touched. Look at the plan again")
+	case len(plan.Drift) > 0 && !r.Force:
+		return a.refuse(ctx, pbx.CodeDrift, "somebody else changed what only the portal writes ("+driftText(plan.Drift)+
+			"); nothing was touched. Look at the plan, then apply with force: what stands there is saved first")
+	case r.DryRun:
+		return a.end(ctx, pbx.DryRun, "nothing was written: this was a rehearsal")
 	}
-
-	live, err := e.target.Live(ctx)
-	report.Verification, report.Differences = verify(want, live, understood, err)
-	if report.Verification == pbx.Contradicted {
-		return e.fail(ctx, report, pbx.CodeContradicted, "the new files are in place and Asterisk was reloaded, but it runs something else: "+
-			"look into Asterisk's log for the file and line it refused, mend the cause, and apply again", errors.New(strings.Join(report.Differences, "; ")))
-	}
-
-	report.Log.Outcome, report.Log.ErrorDetails = pbx.Success, ""
-	if err := e.store.UpdateLog(ctx, report.Log); err != nil {
-		return report, &pbx.Error{
-			Kind: pbx.KindApply, Code: pbx.CodeAuditFailed, Err: err,
-			Msg: "the configuration was applied, but the audit record could not be completed and calls the apply interrupted: " +
-				"see that the database answers, and apply again",
+	if !plan.Pending && len(plan.Drift) == 0 {
+		if plan.Behind = e.behind(ctx, plan); plan.Behind == "" {
+			a.run.Verification = pbx.Confirmed
+			return a.end(ctx, pbx.Unchanged, "Asterisk runs what the database says; nothing was done")
 		}
+		a.note("plan", "the files are as they should be, but "+plan.Behind)
 	}
-	return report, nil
+	if len(plan.Drift) > 0 {
+		if err := e.target.Reclaim(a.saveEdit(ctx)); err != nil {
+			return a.fail(ctx, pbx.Refused, pbx.CodeWriteFailed, "what others changed could not be saved and taken back; Asterisk was not reloaded", err)
+		}
+		a.note("reclaim", "took back what others changed; it is saved with this record")
+	}
+
+	if plan.Pending || len(plan.Drift) > 0 {
+		number := max(plan.site.Next, plan.last+1)
+		if err := e.target.Stage(number, plan.site.Current, a.id(), plan.files); err != nil {
+			return a.fail(ctx, pbx.Refused, pbx.CodeWriteFailed, "the files could not be written; the old ones are in place, Asterisk was not reloaded", err)
+		}
+		a.staged(number, plan.files)
+		if err := a.save(ctx); err != nil {
+			return a.fail(ctx, pbx.Refused, pbx.CodeDatabaseAway, "the database went away before the files were switched; the old ones are in place, Asterisk was not reloaded", err)
+		}
+		if !e.held.Still(ctx) { // else another portal may be applying by now
+			return a.fail(ctx, pbx.Refused, pbx.CodeApplyRunning, "the lock of the database was lost before the files were switched; the old ones are in place", errors.New("the connection that held it ended"))
+		}
+		paths, err := e.target.Flip(number) // the commit point: before it the old pair of files, after it the new
+		switch {
+		case errors.Is(err, pbx.ErrInDoubt):
+			return a.doubt(ctx, err)
+		case err != nil:
+			return a.fail(ctx, pbx.Refused, pbx.CodeWriteFailed, "the files could not be switched; the old ones are in place, Asterisk was not reloaded", err)
+		}
+		a.flipped(number, paths)
+	}
+
+	reload, understood, err := e.target.Reload(ctx)
+	a.reloaded(reload, err)
+	if err != nil {
+		if r.OnFailure == RollBack && plan.site.Good != 0 {
+			return e.rollBack(ctx, a, plan, pbx.CodeReloadFailed, err)
+		}
+		return a.fail(ctx, pbx.FilesAhead, pbx.CodeReloadFailed, "the new files are in place, but Asterisk did not reload; the portal keeps trying", err)
+	}
+	live, err := e.target.Live(ctx, plan.altered())
+	a.verified(verify(plan.want, live, plan.altered(), understood, err))
+	if a.run.Verification == pbx.Contradicted {
+		why := errors.New(strings.Join(a.run.Differences, "; "))
+		if r.OnFailure == Keep || plan.site.Good == 0 {
+			return a.fail(ctx, pbx.FilesAhead, pbx.CodeContradicted, "the new files are in place and Asterisk was reloaded, but it runs something else: "+
+				"look into Asterisk's log for the file and line it refused, mend the cause, and apply again", why)
+		}
+		return e.rollBack(ctx, a, plan, pbx.CodeRolledBack, why)
+	}
+
+	if err := e.target.Accept(a.current(plan)); err != nil {
+		a.note("accept", "it could not be noted on disk that Asterisk runs this revision: "+err.Error())
+	}
+	e.forget(ctx, a, plan.Changes)
+	run, err := a.end(ctx, pbx.Applied, "done")
+	e.prune(ctx, a.current(plan))
+	return run, err
 }
 
-// lock makes this apply the only one of the process and of the database.
+// rollBack makes Asterisk run again what it was last seen to run, and sees whether it does.
+func (e *Engine) rollBack(ctx context.Context, a *attempt, plan *planned, code string, why error) (pbx.Run, error) {
+	a.note("roll_back", fmt.Sprintf("going back to revision %d", plan.site.Good))
+	broken := func(err error) (pbx.Run, error) {
+		return a.fail(ctx, pbx.RollbackFailed, code, "Asterisk did not take the new files ("+why.Error()+"), and going back did not work either: "+
+			"see to Asterisk, then apply again", err)
+	}
+	if _, err := e.target.Flip(plan.site.Good); err != nil {
+		return broken(err)
+	}
+	if _, _, err := e.target.Reload(ctx); err != nil {
+		return broken(err)
+	}
+	live, err := e.target.Live(ctx, plan.altered())
+	if verdict, differences := verify(plan.good.Live(), live, plan.altered(), true, err); verdict == pbx.Contradicted {
+		return broken(errors.New(strings.Join(differences, "; ")))
+	}
+	return a.fail(ctx, pbx.RolledBack, code, fmt.Sprintf("Asterisk did not take the new files; revision %d is in place and running again, as before: "+
+		"look into Asterisk's log for the file and line it refused, mend the cause, and apply again", plan.site.Good), why)
+}
+
+// forget makes Asterisk forget where the phones of removed users, and of those with a new secret, registered: else calls would go on
+// to ring there.
+func (e *Engine) forget(ctx context.Context, a *attempt, changes []pbx.Change) {
+	var numbers []pbx.Number
+	for _, c := range changes {
+		if c.Reregister {
+			numbers = append(numbers, c.Number)
+		}
+	}
+	forgotten, err := e.target.Forget(ctx, numbers)
+	switch {
+	case err != nil:
+		a.note("forget", "Asterisk could not be made to forget the phones of removed users; they expire within minutes: "+err.Error())
+	case len(forgotten) > 0:
+		a.note("forget", fmt.Sprintf("Asterisk forgot the phones registered at %v", forgotten))
+	}
+}
+
+// prune drops old revisions, whose bytes hold secrets. What cannot be dropped now is dropped next time.
+func (e *Engine) prune(ctx context.Context, current int) {
+	_ = e.target.Prune(e.keep)
+	_ = e.store.ForgetRevisions(ctx, e.keep, current)
+}
+
+// lock makes this apply the only one of the process, of the database and of the host.
 func (e *Engine) lock(ctx context.Context) (unlock func(), err error) {
 	busy := &pbx.Error{
 		Kind: pbx.KindConflict, Code: pbx.CodeApplyRunning,
@@ -127,32 +236,34 @@ func (e *Engine) lock(ctx context.Context) (unlock func(), err error) {
 	if !e.running.TryLock() {
 		return nil, busy
 	}
-	release, held, err := e.store.TryApplyLock(ctx)
-	if err == nil && !held {
+	lock, err := e.store.TryApplyLock(ctx)
+	if err == nil && lock == nil {
 		err = busy
 	}
 	if err != nil {
 		e.running.Unlock()
 		return nil, err
 	}
-	return func() { release(); e.running.Unlock() }, nil
+	free, held, err := e.target.Lock()
+	switch {
+	case err != nil:
+		err = &pbx.Error{Kind: pbx.KindApply, Code: pbx.CodeWriteFailed, Msg: "the files cannot be locked; nothing was touched: " + err.Error(), Err: err}
+	case !held:
+		err = busy
+	}
+	if err != nil {
+		lock.Release()
+		e.running.Unlock()
+		return nil, err
+	}
+	e.held = lock
+	return func() { free(); lock.Release(); e.running.Unlock() }, nil
 }
 
-// fail ends an apply without success: it completes the audit record and gives the error for the caller. The message says what was
-// done and what was not; an empty one leaves that to the cause.
-func (e *Engine) fail(ctx context.Context, report Report, code, msg string, cause error) (Report, error) {
-	said := cause.Error()
-	if e, ok := errors.AsType[*pbx.Error](cause); ok {
-		said = e.Msg // what it wraps is for the log
+func driftText(all []pbx.Drift) string {
+	var texts []string
+	for _, d := range all {
+		texts = append(texts, fmt.Sprintf("%s: %s", d.Path, d.Kind))
 	}
-	if msg != "" {
-		said = msg + ": " + said
-	}
-	report.Log.Outcome, report.Log.ErrorDetails = pbx.Failure, said
-	err := &pbx.Error{Kind: pbx.KindApply, Code: code, Msg: said, Err: cause}
-	if auditErr := e.store.UpdateLog(ctx, report.Log); auditErr != nil {
-		err.Msg += "; the audit record could not be completed either, and calls the apply interrupted"
-		err.Err = errors.Join(cause, auditErr)
-	}
-	return report, err
+	return strings.Join(texts, ", ")
 }

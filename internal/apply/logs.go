@@ -44,19 +44,31 @@ func (e *Engine) Logs(ctx context.Context, q LogQuery) (LogPage, error) {
 
 // Log gives one audit record; KindNotFound when there is none of that id.
 func (e *Engine) Log(ctx context.Context, id pbx.RunID) (pbx.ApplyLog, error) {
-	missing := &pbx.Error{
+	parsed, ok := runID(id)
+	if !ok {
+		return pbx.ApplyLog{}, noLog(id)
+	}
+	log, ok, err := e.store.Log(ctx, parsed)
+	if err == nil && !ok {
+		err = noLog(id)
+	}
+	return log, err
+}
+
+// runID gives the id in the form in which it is stored; ok is false for a text that is no UUID.
+func runID(id pbx.RunID) (_ pbx.RunID, ok bool) {
+	parsed, err := uuid.Parse(string(id))
+	if err != nil || len(id) != len(parsed.String()) {
+		return id, false
+	}
+	return pbx.RunID(parsed.String()), true
+}
+
+func noLog(id pbx.RunID) error {
+	return &pbx.Error{
 		Kind: pbx.KindNotFound, Code: pbx.CodeLogNotFound,
 		Msg: fmt.Sprintf("there is no apply log %q: list the logs to see which there are", string(id)),
 	}
-	parsed, err := uuid.Parse(string(id))
-	if err != nil || len(id) != len(parsed.String()) {
-		return pbx.ApplyLog{}, missing
-	}
-	log, ok, err := e.store.Log(ctx, pbx.RunID(parsed.String()))
-	if err == nil && !ok {
-		err = missing
-	}
-	return log, err
 }
 
 // cursor names the place behind a record: its time in microseconds since 1970, and its id.

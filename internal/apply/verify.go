@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/synergycall/pbxportal/internal/pbx"
 )
@@ -14,12 +15,12 @@ import (
 const mostDifferences = 20
 
 // verify judges what the live Asterisk said after a reload: err, if it said nothing that can be compared; understood, whether its
-// answer to the reload was plain. What comes with the verdict says what differs, or why nothing could be compared.
-func verify(want, live pbx.Live, understood bool, err error) (pbx.Verification, []string) {
+// answer to the reload was plain; altered, the objects whose content is compared too. What comes with the verdict says what differs, or why nothing could be compared.
+func verify(want, live pbx.Live, altered []string, understood bool, err error) (pbx.Verification, []string) {
 	if err != nil {
 		return pbx.Inconclusive, []string{err.Error()}
 	}
-	if diffs := differences(want, live); len(diffs) > 0 {
+	if diffs := differences(want, live, altered); len(diffs) > 0 {
 		return pbx.Contradicted, diffs
 	}
 	if !understood {
@@ -30,12 +31,17 @@ func verify(want, live pbx.Live, understood bool, err error) (pbx.Verification, 
 
 // differences compares what a live Asterisk has loaded with what it should have, and names what differs, nil when nothing does.
 // Only what is named by a number of the pool counts: all else, such as a trunk, is the administrator's own.
-func differences(want, live pbx.Live) []string {
+func differences(want, live pbx.Live, altered []string) []string {
 	var diffs []string
 	diffs = append(diffs, compareIDs("endpoint", want.Endpoints, live.Endpoints)...)
 	diffs = append(diffs, compareIDs("auth", want.Auths, live.Auths)...)
 	diffs = append(diffs, compareIDs("AOR", want.AORs, live.AORs)...)
 	diffs = append(diffs, compareSteps(want.Steps, live.Steps)...)
+	for _, name := range altered {
+		if live.Hashes[name] != want.Hashes[name] {
+			diffs = append(diffs, strings.Replace(name, "/", " ", 1)+" is loaded with another content")
+		}
+	}
 	if more := len(diffs) - mostDifferences; more > 0 {
 		diffs = append(diffs[:mostDifferences], fmt.Sprintf("… and %d more", more))
 	}

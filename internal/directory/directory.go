@@ -16,13 +16,19 @@ import (
 
 // Directory is the service. It is safe for concurrent use.
 type Directory struct {
-	store *store.Store
-	now   func() time.Time
+	store      *store.Store
+	now        func() time.Time
+	quarantine time.Duration
 }
 
 // New makes the service over a store; now tells the time.
 func New(s *store.Store, now func() time.Time) *Directory {
 	return &Directory{store: s, now: now}
+}
+
+// WithQuarantine gives a Directory that lets a freed number rest that long before it is given out again. New's gives it out at once.
+func (d *Directory) WithQuarantine(rest time.Duration) *Directory {
+	return &Directory{store: d.store, now: d.now, quarantine: rest}
 }
 
 // Query selects users. The zero Query selects all.
@@ -54,11 +60,11 @@ func (d *Directory) Create(ctx context.Context, tenant pbx.TenantID, n pbx.NewUs
 		if taken {
 			return emailTaken(n.Email)
 		}
-		number, err := lowestFree(ctx, tx)
+		now := d.now().UTC().Truncate(time.Microsecond) // what both databases keep
+		number, err := d.lowestFree(ctx, tx, now)
 		if err != nil {
 			return err
 		}
-		now := d.now().UTC().Truncate(time.Microsecond) // what both databases keep
 		created = pbx.User{
 			ID: pbx.UserID(uuid.NewString()), TenantID: tenant, Name: n.Name, Email: n.Email, CreatedAt: now,
 			Extension: pbx.Extension{ID: pbx.ExtensionID(uuid.NewString()), Number: number, Secret: pbx.NewSecret(), CreatedAt: now},
@@ -72,14 +78,21 @@ func (d *Directory) Create(ctx context.Context, tenant pbx.TenantID, n pbx.NewUs
 }
 
 // lowestFree gives the number the next user gets.
-func lowestFree(ctx context.Context, tx *store.Tx) (pbx.Number, error) {
-	number, ok, err := tx.LowestFree(ctx, pbx.FirstNumber, pbx.LastNumber)
+func (d *Directory) lowestFree(ctx context.Context, tx *store.Tx, now time.Time) (pbx.Number, error) {
+	number, ok, err := tx.LowestFree(ctx, pbx.FirstNumber, pbx.LastNumber, now.Add(-d.quarantine))
 	if err != nil || ok {
 		return number, err
 	}
 	used, err := tx.InUse(ctx, pbx.FirstNumber, pbx.LastNumber)
 	if err != nil {
 		return 0, err
+	}
+	if used < pbx.PoolSize {
+		return 0, &pbx.Error{
+			Kind: pbx.KindConflict, Code: pbx.CodePoolExhausted,
+			Msg: fmt.Sprintf("no extension number from %d to %d can be given out: %d of %d are in use, and the rest was freed less than %s ago and is kept "+
+				"back (NUMBER_QUARANTINE): wait, or shorten that time", pbx.FirstNumber, pbx.LastNumber, used, pbx.PoolSize, d.quarantine),
+		}
 	}
 	return 0, &pbx.Error{
 		Kind: pbx.KindConflict, Code: pbx.CodePoolExhausted,
@@ -155,7 +168,7 @@ func (d *Directory) Delete(ctx context.Context, tenant pbx.TenantID, id pbx.User
 			return noUser(id)
 		}
 		deleted = u
-		return tx.DeleteUser(ctx, tenant, id)
+		return tx.DeleteUser(ctx, u, d.now().UTC().Truncate(time.Microsecond))
 	})
 	return deleted, err
 }

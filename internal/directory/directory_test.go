@@ -189,3 +189,31 @@ func TestACallerWhoIsGoneCreatesNobody(t *testing.T) {
 		}
 	})
 }
+
+func TestAFreedNumberIsKeptBackForTheQuarantine(t *testing.T) {
+	t.Parallel()
+	storetest.Each(t, func(t *testing.T, url string) {
+		clock := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+		d := directory.New(storetest.Open(t, url), func() time.Time { return clock }).WithQuarantine(time.Hour)
+		create := func(i int) pbx.User {
+			t.Helper()
+			u, err := d.Create(t.Context(), pbx.DefaultTenant, newUser(i))
+			if err != nil {
+				t.Fatal(err)
+			}
+			return u
+		}
+		first := create(1)
+		if _, err := d.Delete(t.Context(), pbx.DefaultTenant, first.ID); err != nil {
+			t.Fatal(err)
+		}
+		clock = clock.Add(59 * time.Minute)
+		if u := create(2); u.Extension.Number != 1001 {
+			t.Errorf("within the quarantine: %d, want 1001", u.Extension.Number)
+		}
+		clock = clock.Add(2 * time.Minute)
+		if u := create(3); u.Extension.Number != 1000 {
+			t.Errorf("after the quarantine: %d, want 1000", u.Extension.Number)
+		}
+	})
+}

@@ -54,6 +54,7 @@ type Live struct {
 	Auths     []string
 	AORs      []string
 	Steps     []Step
+	Hashes    map[string]string // by type and id, "auth/1000": the name of the content of an object
 }
 
 // Step is one line of a dialplan context: what happens at one priority of one extension.

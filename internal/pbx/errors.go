@@ -66,6 +66,14 @@ func CodeOf(err error) string {
 	return CodeInternal
 }
 
+// FieldsOf gives the fields of the first Error in the chain of err, nil where there is none.
+func FieldsOf(err error) []FieldError {
+	if e, ok := errors.AsType[*Error](err); ok {
+		return e.Fields
+	}
+	return nil
+}
+
 // The codes of failures, stable names for programs. The contract lists them.
 const (
 	CodeInternal       = "internal"
@@ -78,9 +86,19 @@ const (
 	CodeDatabaseNewer  = "database_newer" // a newer program has changed the database
 	CodeLogNotFound    = "apply_log_not_found"
 	CodeApplyRunning   = "apply_running"
+	CodePlanMoved      = "plan_moved" // the plan is not the one that was reviewed
+	CodeDrift          = "drift"      // somebody else changed the files; nothing was touched
+	CodeKeyReused      = "idempotency_key_reused"
+	CodeNoRevision     = "revision_not_found"
+	CodeForgotten      = "revision_forgotten" // the bytes of the revision are no longer kept
+	CodeRolledBack     = "rolled_back"        // Asterisk did not take the new files; the old ones run again
+	CodeInDoubt        = "in_doubt"           // it could not be found out which files are in place
 	CodeRefused        = "apply_refused"      // the rendered files were not what was meant; nothing was touched
 	CodeWriteFailed    = "write_failed"       // the files could not be written; the old ones are in place
 	CodeReloadFailed   = "reload_failed"      // the new files are in place, Asterisk did not take them
 	CodeContradicted   = "asterisk_disagrees" // Asterisk reloaded, but runs something else than the files say
 	CodeAuditFailed    = "audit_failed"       // the apply was carried out, its record could not be completed
 )
+
+// ErrInDoubt says that it could not be found out whether a change of the files will survive a power cut. What is read is whole.
+var ErrInDoubt = errors.New("in doubt")

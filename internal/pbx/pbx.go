@@ -25,6 +25,10 @@ const DefaultTenant TenantID = "a0000000-0000-0000-0000-000000000000"
 // Context is the dialplan context in which every generated extension lives and from which every generated endpoint dials.
 const Context = "synergy-internal"
 
+// HashAttribute is the attribute of every generated PJSIP object that names its content. It means nothing to Asterisk, which hands it
+// out again: so one can ask a live Asterisk which version of an object it has loaded.
+const HashAttribute = "@portal"
+
 // User is a person with exactly one extension.
 type User struct {
 	ID        UserID

@@ -30,6 +30,7 @@ const (
 	Replaced DriftKind = "replaced" // a file or another link stands where our link was
 	Missing  DriftKind = "missing"  // nothing stands there
 	Foreign  DriftKind = "foreign"  // a file that is not ours lies beside ours, where Asterisk reads it
+	Unknown  DriftKind = "unknown"  // the files are of a revision the database does not know: it was restored from a backup
 )
 
 // Drift is one thing that somebody else changed where only the portal writes.
@@ -67,6 +68,7 @@ const (
 	RolledBack     Result = "rolled_back"     // Asterisk did not take it; what ran before runs again
 	RollbackFailed Result = "rollback_failed" // Asterisk did not take it, nor the way back
 	FilesAhead     Result = "files_ahead"     // the new files are in place, Asterisk has not taken them yet
+	DryRun         Result = "dry_run"         // everything but the writing was done
 	Refused        Result = "refused"         // nothing was touched
 	InDoubt        Result = "in_doubt"        // it could not be found out which files are in place
 	Interrupted    Result = "interrupted"     // its end was never recorded
@@ -95,4 +97,15 @@ type Run struct {
 	Differences    []string // what Asterisk ran otherwise than meant
 	Saved          []File   // hand edits as they were before a forced apply replaced them
 	Restored       int      // the revision that was put live again; 0 when the database was applied
+}
+
+// Site is how the files of an Asterisk host look.
+type Site struct {
+	Current int    // the revision in place; 0 before the first
+	Good    int    // the last revision that Asterisk was seen to run
+	Next    int    // the lowest number a new revision may have
+	RunID   RunID  // of the apply that made the current revision
+	Files   []File // what Asterisk reads now
+	Seen    []File // the files of the good revision
+	Drift   []Drift
 }

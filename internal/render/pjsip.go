@@ -2,16 +2,28 @@ package render
 
 import (
 	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"strconv"
 
 	"github.com/synergycall/pbxportal/internal/pbx"
 )
 
+// seal ends an object with the hash of all its settings.
+func seal(o object) object {
+	h := sha256.New()
+	for _, s := range o.settings {
+		fmt.Fprintf(h, "%s=%s\n", s.key, s.value)
+	}
+	o.settings = append(o.settings, setting{pbx.HashAttribute, hex.EncodeToString(h.Sum(nil)[:6])})
+	return o
+}
+
 // endpoint is what the phone of a user may do, and how Asterisk talks to it.
 func endpoint(u pbx.User) object {
 	id := strconv.Itoa(int(u.Extension.Number))
-	return object{u.Extension.Number, []setting{
+	return seal(object{u.Extension.Number, []setting{
 		{"type", "endpoint"},
 		{"context", pbx.Context},
 		{"disallow", "all"},
@@ -29,23 +41,23 @@ func endpoint(u pbx.User) object {
 		// A call whose phone died ends; Asterisk's default is to keep it until somebody hangs up by hand.
 		{"rtp_timeout", "120"},
 		{"rtp_timeout_hold", "600"},
-	}}
+	}})
 }
 
 // auth is what the phone proves itself with.
 func auth(u pbx.User) object {
 	id := strconv.Itoa(int(u.Extension.Number))
-	return object{u.Extension.Number, []setting{
+	return seal(object{u.Extension.Number, []setting{
 		{"type", "auth"},
 		{"auth_type", "userpass"},
 		{"username", id},
 		{"password", u.Extension.Secret.Reveal()},
-	}}
+	}})
 }
 
 // aor is where the phone can be reached.
 func aor(u pbx.User) object {
-	return object{u.Extension.Number, []setting{
+	return seal(object{u.Extension.Number, []setting{
 		{"type", "aor"},
 		{"max_contacts", "1"},
 		// The newest registration replaces the one before. Without it a phone that comes back on another port is refused with
@@ -55,7 +67,7 @@ func aor(u pbx.User) object {
 		// A contact that nobody renews is gone in minutes, not in the hour of Asterisk's default.
 		{"default_expiration", "300"},
 		{"maximum_expiration", "3600"},
-	}}
+	}})
 }
 
 // writePJSIP writes the objects in their order.

@@ -23,9 +23,13 @@ const header = `; Made by the PBX Control Portal. Changes made here by hand are 
 // KindApply that names the user whose data cannot be written so that Asterisk reads it as meant.
 func Config(users []pbx.User) (files []pbx.File, live pbx.Live, err error) {
 	objects := make([]object, 0, 3*len(users))
+	live.Hashes = make(map[string]string, 3*len(users))
 	for _, u := range users {
-		objects = append(objects, endpoint(u), auth(u), aor(u))
 		id := strconv.Itoa(int(u.Extension.Number))
+		for _, o := range []object{endpoint(u), auth(u), aor(u)} {
+			objects = append(objects, o)
+			live.Hashes[o.settings[0].value+"/"+id] = o.settings[len(o.settings)-1].value
+		}
 		live.Endpoints = append(live.Endpoints, id)
 	}
 	live.Auths, live.AORs = live.Endpoints, live.Endpoints

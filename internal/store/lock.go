@@ -12,22 +12,47 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TryApplyLock takes the lock that lets one apply run at a time on this database, across all processes. It never waits: held is
-// false when somebody else has it. The lock goes with the process, however it ends. unlock must be called once if held.
-func (s *Store) TryApplyLock(ctx context.Context) (unlock func(), held bool, err error) {
+// ApplyLock is the lock that lets one apply run at a time on a database, across all processes. It goes with the process, however that
+// ends.
+type ApplyLock struct {
+	conn    *sql.Conn // nil on SQLite
+	release func()
+}
+
+// TryApplyLock takes the lock, or gives nil at once when somebody else has it.
+func (s *Store) TryApplyLock(ctx context.Context) (*ApplyLock, error) {
 	if s.dialect.path != "" {
-		return tryFileLock(s.dialect.path + ".apply-lock")
+		release, held, err := tryFileLock(s.dialect.path + ".apply-lock")
+		if !held || err != nil {
+			return nil, err
+		}
+		return &ApplyLock{release: release}, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, Patience)
 	defer cancel()
 	conn, err := s.write.Conn(ctx)
 	if err != nil {
-		return nil, false, s.fault("take the apply lock", err)
+		return nil, s.fault("take the apply lock", err)
 	}
+	held := false
 	if err = conn.QueryRowContext(ctx, "SELECT pg_try_advisory_lock($1)", applyKey).Scan(&held); err != nil || !held {
-		return nil, false, s.fault("take the apply lock", errors.Join(err, conn.Close()))
+		return nil, s.fault("take the apply lock", errors.Join(err, conn.Close()))
 	}
-	return func() { releaseConn(ctx, conn, applyKey) }, true, nil
+	return &ApplyLock{conn, func() { releaseConn(ctx, conn, applyKey) }}, nil
+}
+
+// Release gives the lock back. It must be called once.
+func (l *ApplyLock) Release() { l.release() }
+
+// Still reports whether the lock is held: PostgreSQL drops it with the connection, and somebody else may have it then.
+func (l *ApplyLock) Still(ctx context.Context) bool {
+	if l.conn == nil {
+		return true
+	}
+	ctx, cancel := context.WithTimeout(ctx, Patience)
+	defer cancel()
+	var one int
+	return l.conn.QueryRowContext(ctx, "SELECT 1").Scan(&one) == nil
 }
 
 // releaseConn gives an advisory lock back. Where that fails the connection is closed, and the lock goes with it.

@@ -313,22 +313,37 @@ func TestTheApplyLockIsOneForAllProcessesOfADatabase(t *testing.T) {
 	t.Parallel()
 	storetest.Each(t, func(t *testing.T, url string) {
 		a, b := storetest.Open(t, url), storetest.Open(t, url) // two handles stand for two processes
-		unlock, held, err := a.TryApplyLock(t.Context())
-		if !held || err != nil {
-			t.Fatalf("held %v, error %v", held, err)
+		lock, err := a.TryApplyLock(t.Context())
+		if lock == nil || err != nil || !lock.Still(t.Context()) {
+			t.Fatalf("lock %v, error %v", lock, err)
 		}
 		for _, s := range []*store.Store{a, b} {
-			if _, held, err := s.TryApplyLock(t.Context()); held || err != nil {
-				t.Errorf("a second lock: held %v, error %v", held, err)
+			if second, err := s.TryApplyLock(t.Context()); second != nil || err != nil {
+				t.Errorf("a second lock: %v, error %v", second, err)
 			}
 		}
-		unlock()
-		unlock, held, err = b.TryApplyLock(t.Context())
-		if !held || err != nil {
-			t.Fatalf("after unlock: held %v, error %v", held, err)
+		lock.Release()
+		lock, err = b.TryApplyLock(t.Context())
+		if lock == nil || err != nil {
+			t.Fatalf("after its release: %v, error %v", lock, err)
 		}
-		unlock()
+		lock.Release()
 	})
+}
+
+func TestALockWhoseConnectionEndedIsNotHeldAnyMore(t *testing.T) {
+	t.Parallel()
+	url := labtest.Postgres(t)
+	s := storetest.Open(t, url)
+	lock, err := s.TryApplyLock(t.Context())
+	if lock == nil || err != nil {
+		t.Fatalf("lock %v, error %v", lock, err)
+	}
+	execute(t, url, `SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'`)
+	if lock.Still(t.Context()) {
+		t.Error("the lock is said to be held")
+	}
+	lock.Release()
 }
 
 func TestManyProcessesMayMigrateAtOnce(t *testing.T) {
@@ -427,7 +442,7 @@ func TestAnUnreachableDatabaseIsSaidToBeAway(t *testing.T) {
 	defer s.Close()
 	_, listErr := s.Users(t.Context(), pbx.DefaultTenant)
 	_, migrateErr := s.Migrate(t.Context())
-	_, _, lockErr := s.TryApplyLock(t.Context())
+	_, lockErr := s.TryApplyLock(t.Context())
 	for what, err := range map[string]error{
 		"ping": s.Ping(t.Context()), "list": listErr, "migrate": migrateErr, "lock": lockErr, "write": insert(t.Context(), s, newUser(1000, "a@b.co")),
 	} {

@@ -1,0 +1,166 @@
+package apply
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/synergycall/pbxportal/internal/pbx"
+)
+
+// interrupted stands in the audit record of an apply from its start to its end; there it stays if the process dies.
+const interrupted = "interrupted: this apply was started, and its end was never recorded; the portal was probably stopped in the middle. " +
+	"The next apply finds out how far it came"
+
+// attempt is one apply on its way: it writes down what happens.
+type attempt struct {
+	engine *Engine
+	start  time.Time
+	run    pbx.Run
+	follow func(pbx.Event) // may be nil
+}
+
+// attempt begins to write down an apply.
+func (e *Engine) attempt(r Request) *attempt {
+	start := e.now()
+	return &attempt{engine: e, start: start, follow: r.Tell, run: pbx.Run{
+		Log: pbx.ApplyLog{
+			ID: pbx.RunID(uuid.NewString()), TriggeredAt: start.UTC().Truncate(time.Microsecond), TriggeredBy: r.TriggeredBy,
+			Outcome: pbx.Failure, ErrorDetails: interrupted,
+		},
+		Result: pbx.Interrupted, Verification: pbx.NotVerified, Comment: r.Comment, IdempotencyKey: r.IdempotencyKey, Restored: r.Restore,
+	}}
+}
+
+func (a *attempt) id() pbx.RunID { return a.run.Log.ID }
+
+// save writes the run as it is now to the database.
+func (a *attempt) save(ctx context.Context) error { return a.engine.store.SaveRun(ctx, a.run) }
+
+// note writes down that something happened, and tells those who follow.
+func (a *attempt) note(stage, message string) {
+	event := pbx.Event{Stage: stage, After: a.engine.now().Sub(a.start), Message: message}
+	a.run.Events = append(a.run.Events, event)
+	a.engine.watch.tell(a.id(), event)
+	if a.follow != nil {
+		a.follow(event)
+	}
+}
+
+func (a *attempt) planned(p *planned) {
+	a.run.Plan, a.run.Users = p.Plan, p.Users
+	a.note("plan", fmt.Sprintf("%d users, %d changes against revision %d", p.Users, len(p.Changes), p.Revision))
+}
+
+func (a *attempt) staged(number int, files []pbx.File) {
+	a.run.Revision, a.run.Files = number, files
+	a.note("stage", fmt.Sprintf("revision %d is written beside the files in place", number))
+}
+
+func (a *attempt) flipped(number int, paths []string) {
+	a.run.Log.FilesWritten = paths
+	a.note("flip", fmt.Sprintf("revision %d is in place, both files at one moment", number))
+}
+
+func (a *attempt) reloaded(results pbx.ReloadResults, err error) {
+	a.run.Log.Reload = results
+	if err != nil {
+		a.note("reload", err.Error())
+		return
+	}
+	a.note("reload", "Asterisk was asked to read the files")
+}
+
+func (a *attempt) verified(v pbx.Verification, differences []string) {
+	a.run.Verification, a.run.Differences = v, differences
+	switch v {
+	case pbx.Confirmed:
+		a.note("verify", fmt.Sprintf("the live Asterisk runs exactly these %d users", a.run.Users))
+	case pbx.Contradicted:
+		a.note("verify", fmt.Sprintf("the live Asterisk runs something else: %s", differences[0]))
+	case pbx.Inconclusive:
+		a.note("verify", fmt.Sprintf("Asterisk gave no answer that could be compared: %s", differences[0]))
+	case pbx.NotVerified:
+	}
+}
+
+// current is the revision in place after a flip, if there was one.
+func (a *attempt) current(p *planned) int {
+	if a.run.Revision != 0 {
+		return a.run.Revision
+	}
+	return p.site.Current
+}
+
+// saveEdit keeps what others put in the place of our files; only once it is in the database may it be replaced.
+func (a *attempt) saveEdit(ctx context.Context) func(pbx.File) error {
+	return func(f pbx.File) error {
+		a.run.Saved = append(a.run.Saved, f)
+		return a.save(ctx)
+	}
+}
+
+// end completes the record of an apply that did what it should.
+func (a *attempt) end(ctx context.Context, result pbx.Result, message string) (pbx.Run, error) {
+	a.note("end", message)
+	a.run.Result, a.run.Log.Outcome, a.run.Log.ErrorDetails = result, pbx.Success, ""
+	if err := a.save(ctx); err != nil {
+		return a.run, &pbx.Error{
+			Kind: pbx.KindApply, Code: pbx.CodeAuditFailed, Err: err,
+			Msg: "the apply ended well, but its record could not be completed: it is completed by itself once the database answers",
+		}
+	}
+	return a.run, nil
+}
+
+// refuse ends an apply that must not be carried out as things are.
+func (a *attempt) refuse(ctx context.Context, code, message string) (pbx.Run, error) {
+	run, err := a.fail(ctx, pbx.Refused, code, message, nil)
+	if e, ok := errors.AsType[*pbx.Error](err); ok {
+		e.Kind = pbx.KindConflict
+	}
+	return run, err
+}
+
+// fail ends an apply without success: it completes the audit record and gives the error for the caller. The message says what was
+// done and what was not.
+func (a *attempt) fail(ctx context.Context, result pbx.Result, code, message string, cause error) (pbx.Run, error) {
+	if e, ok := errors.AsType[*pbx.Error](cause); ok {
+		message += ": " + e.Msg // what it wraps is for the log
+	} else if cause != nil {
+		message += ": " + cause.Error()
+	}
+	a.note("end", message)
+	if result == pbx.Refused {
+		a.run.Revision, a.run.Files = 0, nil // what was staged came to nothing; the number is free again
+	}
+	a.run.Result, a.run.Code = result, code
+	a.run.Log.Outcome, a.run.Log.ErrorDetails = pbx.Failure, message
+	err := &pbx.Error{Kind: pbx.KindApply, Code: code, Msg: message, Err: cause}
+	if e, ok := errors.AsType[*pbx.Error](cause); ok && (e.Kind == pbx.KindNotFound || e.Kind == pbx.KindUnavailable) && result == pbx.Refused {
+		err.Kind = e.Kind
+	}
+	if saveErr := a.save(ctx); saveErr != nil {
+		err.Msg += "; the record of this could not be completed, and calls the apply interrupted"
+		err.Err = errors.Join(cause, saveErr)
+	}
+	return a.run, err
+}
+
+// doubt ends an apply of which it cannot be known whether its files survive a power cut. Its record stays open: the next start or
+// apply finds out, and completes it.
+func (a *attempt) doubt(ctx context.Context, cause error) (pbx.Run, error) {
+	a.note("flip", cause.Error())
+	_ = a.save(ctx) // the run is on record as it is, open
+	return a.run, &pbx.Error{
+		Kind: pbx.KindApply, Code: pbx.CodeInDoubt, Err: cause,
+		Msg: "the disk failed while the files were switched; what Asterisk reads is whole, old or new, but which will be there after a power cut " +
+			"is not known: see to the disk, then apply again",
+	}
+}
+
+// close tells those who follow that there is no more.
+func (a *attempt) close() { a.engine.watch.end(a.id()) }

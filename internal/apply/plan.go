@@ -1,0 +1,197 @@
+package apply
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+
+	"github.com/synergycall/pbxportal/internal/pbx"
+	"github.com/synergycall/pbxportal/internal/render"
+)
+
+// planned is a plan with what the engine needs to carry it out.
+type planned struct {
+	pbx.Plan
+	site  pbx.Site
+	last  int        // the newest revision the database knows
+	files []pbx.File // what would be in place
+	want  pbx.Live   // what Asterisk would run then
+	good  render.Inventory
+}
+
+// Plan says what an apply would do now. It changes nothing, and asks the live Asterisk as well.
+func (e *Engine) Plan(ctx context.Context) (pbx.Plan, error) {
+	p, err := e.plan(ctx, 0, "")
+	if err != nil {
+		return pbx.Plan{}, err
+	}
+	p.Behind = e.behind(ctx, p)
+	return p.Plan, nil
+}
+
+// plan finds out what an apply of the database, or of an earlier revision, would do. Where the portal never was it takes over what
+// there is as the first revision, but only for an apply, whose id is given.
+func (e *Engine) plan(ctx context.Context, restore int, id pbx.RunID) (*planned, error) {
+	p := &planned{}
+	if err := e.desired(ctx, p, restore); err != nil {
+		return nil, err
+	}
+	var err error
+	if p.last, err = e.store.LastRevision(ctx); err != nil {
+		return nil, err
+	}
+	if p.site, err = e.target.Inspect(); err != nil {
+		return nil, applyError(pbx.CodeWriteFailed, err)
+	}
+	if p.site.Current == 0 && id != "" {
+		if err := e.adopt(ctx, p, id); err != nil {
+			return nil, err
+		}
+	}
+	p.Revision, p.Drift = p.site.Current, p.site.Drift
+	if unknown, err := e.unknownRevision(ctx, p.site); err != nil {
+		return nil, err
+	} else if unknown {
+		p.Drift = append(p.Drift, pbx.Drift{Kind: pbx.Unknown, Path: fmt.Sprintf("revision %d", p.site.Current)})
+	}
+	p.Pending = !same(p.site.Files, p.files)
+	from, err := render.Read(p.site.Files)
+	if err != nil { // an administrator's own file, or a hand edit: shown by its text alone
+		from = render.Inventory{}
+	}
+	to, err := render.Read(p.files)
+	if err != nil {
+		return nil, applyError(pbx.CodeRefused, err)
+	}
+	if p.good, err = render.Read(p.site.Seen); err != nil {
+		p.good = render.Inventory{}
+	}
+	p.Changes, p.Diffs = render.Changes(from, to), render.Diff(p.site.Files, p.files)
+	p.Hash = hash(p)
+	return p, nil
+}
+
+// desired fills in what would be in place: the users of the database, or an earlier revision.
+func (e *Engine) desired(ctx context.Context, p *planned, restore int) (err error) {
+	if restore == 0 {
+		users, err := e.store.Users(ctx, pbx.DefaultTenant)
+		if err != nil {
+			return err
+		}
+		p.Users = len(users)
+		p.files, p.want, err = render.Config(users)
+		return err
+	}
+	run, err := e.Revision(ctx, restore)
+	if err != nil {
+		return err
+	}
+	if run.Files == nil {
+		return &pbx.Error{
+			Kind: pbx.KindNotFound, Code: pbx.CodeForgotten,
+			Msg: fmt.Sprintf("the files of revision %d are no longer kept: restore a newer one, or apply the database", restore),
+		}
+	}
+	inventory, err := render.Read(run.Files)
+	if err != nil {
+		return applyError(pbx.CodeRefused, err)
+	}
+	p.files, p.want, p.Users = run.Files, inventory.Live(), len(inventory.Numbers())
+	return nil
+}
+
+// adopt takes over a host on which the portal never was: what is there becomes a revision of its own, so that one can go back to it.
+func (e *Engine) adopt(ctx context.Context, p *planned, id pbx.RunID) error {
+	empty, _, err := render.Config(nil)
+	if err != nil {
+		return err
+	}
+	number := max(p.site.Next, p.last+1)
+	files, err := e.target.Adopt(number, id, empty)
+	if err != nil {
+		return applyError(pbx.CodeWriteFailed, err)
+	}
+	first := e.attempt(Request{TriggeredBy: "portal", Comment: "what was in place before the first apply"})
+	first.staged(number, files)
+	first.run.Result, first.run.Log.Outcome, first.run.Log.ErrorDetails = pbx.Applied, pbx.Success, ""
+	if err := first.save(ctx); err != nil {
+		return err
+	}
+	p.last = number
+	if p.site, err = e.target.Inspect(); err != nil {
+		return applyError(pbx.CodeWriteFailed, err)
+	}
+	return nil
+}
+
+// unknownRevision reports that the revision in place was made by an apply the database knows nothing of: the database was restored
+// from a backup, or it is another one.
+func (e *Engine) unknownRevision(ctx context.Context, site pbx.Site) (bool, error) {
+	if site.Current == 0 || site.RunID == "" {
+		return false, nil
+	}
+	_, known, err := e.store.Revision(ctx, site.Current)
+	return !known, err
+}
+
+// behind says why Asterisk does not run what the files in place say, "" when it does.
+func (e *Engine) behind(ctx context.Context, p *planned) string {
+	inventory, err := render.Read(p.site.Files)
+	if err != nil {
+		return "the files in place are not the portal's: " + err.Error()
+	}
+	if p.site.Current != p.site.Good {
+		return fmt.Sprintf("Asterisk was not yet seen to run revision %d", p.site.Current)
+	}
+	live, err := e.target.Live(ctx, nil)
+	if err != nil {
+		return "Asterisk cannot be asked: " + err.Error()
+	}
+	if diffs := differences(inventory.Live(), live, nil); len(diffs) > 0 {
+		return "Asterisk runs something else: " + diffs[0]
+	}
+	return ""
+}
+
+// altered names the objects whose content Asterisk must have loaded anew: they were there when it was last seen, with another content.
+func (p *planned) altered() []string {
+	var names []string
+	was := p.good.Live().Hashes
+	for name, hash := range p.want.Hashes {
+		if was[name] != hash && was[name] != "" {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// same reports whether two sets of files are the same bytes in the same places.
+func same(a, b []pbx.File) bool {
+	for i := range b {
+		if len(a) != len(b) || a[i].Path != b[i].Path || !bytes.Equal(a[i].Content, b[i].Content) {
+			return false
+		}
+	}
+	return true
+}
+
+// hash names a plan: what is in place, what others changed, and what would be in place.
+func hash(p *planned) string {
+	h := sha256.New()
+	for _, f := range append(append([]pbx.File{}, p.site.Files...), p.files...) {
+		fmt.Fprintf(h, "%s %d\n", f.Path, len(f.Content))
+		h.Write(f.Content)
+	}
+	fmt.Fprint(h, p.Drift)
+	return hex.EncodeToString(h.Sum(nil)[:16])
+}
+
+// applyError makes a failure on the way to an apply one that the caller may see.
+func applyError(code string, err error) error {
+	if pbx.KindOf(err) != pbx.KindInternal {
+		return err
+	}
+	return &pbx.Error{Kind: pbx.KindApply, Code: code, Msg: err.Error(), Err: err}
+}

@@ -1,0 +1,155 @@
+package apply
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/synergycall/pbxportal/internal/pbx"
+	"github.com/synergycall/pbxportal/internal/render"
+)
+
+// Revision gives one revision, with its files while they are kept. KindNotFound when there is none of that number.
+func (e *Engine) Revision(ctx context.Context, number int) (pbx.Run, error) {
+	run, ok, err := e.store.Revision(ctx, number)
+	if err == nil && !ok {
+		err = &pbx.Error{
+			Kind: pbx.KindNotFound, Code: pbx.CodeNoRevision,
+			Msg: fmt.Sprintf("there is no revision %d: list the revisions to see which there are", number),
+		}
+	}
+	return run, err
+}
+
+// Story gives one run with all that is known of it. KindNotFound when there is none of that id.
+func (e *Engine) Story(ctx context.Context, id pbx.RunID) (pbx.Run, error) {
+	parsed, ok := runID(id)
+	if !ok {
+		return pbx.Run{}, noLog(id)
+	}
+	run, ok, err := e.store.Run(ctx, parsed)
+	if err == nil && !ok {
+		err = noLog(id)
+	}
+	return run, err
+}
+
+// Revisions lists up to limit revisions below before (0: from the newest), the newest first, without their files.
+func (e *Engine) Revisions(ctx context.Context, before, limit int) ([]pbx.Run, error) {
+	return e.store.Revisions(ctx, before, limit)
+}
+
+// Diff shows how the files changed from one revision to another, without secrets. KindNotFound when one is not there, or no longer kept.
+func (e *Engine) Diff(ctx context.Context, from, to int) ([]pbx.FileDiff, error) {
+	var files [2][]pbx.File
+	for i, number := range []int{from, to} {
+		p := &planned{}
+		if err := e.desired(ctx, p, number); err != nil {
+			return nil, err
+		}
+		files[i] = p.files
+	}
+	return render.Diff(files[0], files[1]), nil
+}
+
+// Previous gives the number of the revision that ran before the one in place: where a rollback goes when no number is named.
+// KindNotFound when there is none.
+func (e *Engine) Previous(ctx context.Context) (int, error) {
+	site, err := e.target.Inspect()
+	if err != nil {
+		return 0, applyError(pbx.CodeWriteFailed, err)
+	}
+	runs, err := e.store.Revisions(ctx, site.Current, 100)
+	if err != nil {
+		return 0, err
+	}
+	for _, run := range runs {
+		if run.Result == pbx.Applied {
+			return run.Revision, nil
+		}
+	}
+	return 0, &pbx.Error{
+		Kind: pbx.KindNotFound, Code: pbx.CodeNoRevision,
+		Msg: "there is no earlier revision to go back to: list the revisions to see which there are",
+	}
+}
+
+// State tells how the files stand to Asterisk without asking it: the revision in place, and whether Asterisk was seen to run it.
+func (e *Engine) State() (pbx.Site, error) { return e.target.Inspect() }
+
+// The limits of a request.
+const (
+	maxComment = 1000
+	maxKey     = 255
+)
+
+// clean gives the request with its texts trimmed, or an Error of KindInvalid that names every field that breaks a rule.
+func (r Request) clean() (Request, error) {
+	by, err := pbx.CleanTriggeredBy(r.TriggeredBy)
+	var fields []pbx.FieldError
+	if err != nil {
+		fields = pbx.FieldsOf(err)
+	}
+	r.TriggeredBy, r.Comment = by, strings.TrimSpace(r.Comment)
+	if utf8.RuneCountInString(r.Comment) > maxComment || !utf8.ValidString(r.Comment) || strings.ContainsRune(r.Comment, 0) {
+		fields = append(fields, pbx.FieldError{Field: "comment", Message: fmt.Sprintf("must be text of at most %d characters", maxComment)})
+	}
+	if len(r.IdempotencyKey) > maxKey {
+		fields = append(fields, pbx.FieldError{Field: "idempotency_key", Message: fmt.Sprintf("must have at most %d characters", maxKey)})
+	}
+	switch r.OnFailure {
+	case Usual, Keep, RollBack:
+	default:
+		fields = append(fields, pbx.FieldError{Field: "on_failure", Message: "must be keep or rollback"})
+	}
+	if r.Restore < 0 {
+		fields = append(fields, pbx.FieldError{Field: "revision", Message: "must be the number of a revision"})
+	}
+	return r, pbx.Invalid(fields...)
+}
+
+// earlier gives the run that was asked for under the same key before, nil when there is none. A run that is still going on is waited
+// for.
+func (e *Engine) earlier(ctx context.Context, r Request) (*pbx.Run, error) {
+	if r.IdempotencyKey == "" {
+		return nil, nil
+	}
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		run, ok, err := e.store.RunByKey(ctx, r.IdempotencyKey)
+		switch {
+		case err != nil || !ok:
+			return nil, err
+		case run.Log.TriggeredBy != r.TriggeredBy || run.Comment != r.Comment || run.Restored != r.Restore:
+			return nil, &pbx.Error{
+				Kind: pbx.KindConflict, Code: pbx.CodeKeyReused,
+				Msg: "this idempotency key was used for a different request: use a new key for a new apply",
+			}
+		case run.Result != pbx.Interrupted || !e.watch.follows(run.Log.ID):
+			return &run, nil
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return &run, nil
+		}
+	}
+}
+
+// replay gives the answer of an earlier run once more.
+func replay(run *pbx.Run, err error) (pbx.Run, error) {
+	switch {
+	case err != nil:
+		return pbx.Run{}, err
+	case run.Log.Outcome == pbx.Success:
+		return *run, nil
+	}
+	kind := pbx.KindApply
+	if run.Code == pbx.CodePlanMoved || run.Code == pbx.CodeDrift {
+		kind = pbx.KindConflict
+	}
+	return *run, &pbx.Error{Kind: kind, Code: run.Code, Msg: run.Log.ErrorDetails}
+}

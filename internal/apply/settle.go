@@ -1,0 +1,164 @@
+package apply
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/synergycall/pbxportal/internal/pbx"
+	"github.com/synergycall/pbxportal/internal/render"
+)
+
+// Recover puts in order what an apply left that never ended, because its process, the machine or the database did: files first, then
+// the records. It says what it did. KindConflict while an apply runs.
+func (e *Engine) Recover(ctx context.Context) (did []string, err error) {
+	unlock, err := e.lock(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	a := e.attempt(Request{TriggeredBy: "portal"}) // only its notes are kept, and only if there are any
+	if err := e.settle(ctx, a); err != nil {
+		return nil, applyError(pbx.CodeWriteFailed, err)
+	}
+	for _, event := range a.run.Events {
+		did = append(did, event.Message)
+	}
+	return did, nil
+}
+
+// settle puts the files in order, and completes the records of applies that never ended: one whose revision is in place went through,
+// any other came to nothing.
+func (e *Engine) settle(ctx context.Context, a *attempt) error {
+	did, err := e.target.Recover()
+	if err != nil {
+		return err
+	}
+	for _, what := range did {
+		a.note("recover", what)
+	}
+	open, err := e.store.OpenRuns(ctx)
+	if err != nil || len(open) == 0 {
+		return err
+	}
+	site, err := e.target.Inspect()
+	if err != nil {
+		return err
+	}
+	for _, run := range open {
+		if run.Log.ID == a.id() {
+			continue
+		}
+		whole, ok, err := e.store.Run(ctx, run.Log.ID)
+		if err != nil || !ok {
+			return err
+		}
+		if err := e.complete(ctx, whole, site); err != nil {
+			return err
+		}
+		a.note("recover", fmt.Sprintf("completed the record of the apply of %s, which was interrupted", run.Log.TriggeredAt.Format(time.RFC3339)))
+	}
+	return nil
+}
+
+// complete ends the record of an apply that was interrupted, by what is in place.
+func (e *Engine) complete(ctx context.Context, run pbx.Run, site pbx.Site) error {
+	switch {
+	case run.Revision != 0 && run.Revision == site.Current && site.RunID == run.Log.ID && site.Good == site.Current:
+		run.Result, run.Log.Outcome, run.Log.ErrorDetails = pbx.Applied, pbx.Success, ""
+		run.Events = append(run.Events, pbx.Event{Stage: "recover", Message: "the record was completed later; Asterisk had been seen to run this revision"})
+	case run.Revision != 0 && run.Revision == site.Current && site.RunID == run.Log.ID:
+		run.Result = pbx.FilesAhead
+		run.Log.ErrorDetails = "interrupted after the files were switched: the new files are in place; the portal reloads Asterisk and records when it runs them"
+	default:
+		run.Result, run.Revision, run.Files = pbx.Refused, 0, nil
+		run.Log.ErrorDetails = "interrupted before the files were switched: the old files stayed in place, Asterisk was not reloaded. Apply again"
+	}
+	return e.store.SaveRun(ctx, run)
+}
+
+// CatchUp has Asterisk read the files in place when it was not yet seen to run them, and records it when it does. done is true when
+// there is nothing to catch up with any more; an error says why it must be tried again. KindConflict while an apply runs.
+func (e *Engine) CatchUp(ctx context.Context) (done bool, err error) {
+	unlock, err := e.lock(ctx)
+	if err != nil {
+		return false, err
+	}
+	defer unlock()
+	site, err := e.target.Inspect()
+	if err != nil || site.Current == site.Good {
+		return err == nil, err
+	}
+	inventory, err := render.Read(site.Files)
+	if err != nil {
+		return false, err
+	}
+	a := e.attempt(Request{TriggeredBy: "portal", Comment: fmt.Sprintf("catching up: Asterisk had not taken revision %d", site.Current)})
+	defer a.close()
+	a.run.Users = len(inventory.Numbers())
+	reload, understood, err := e.target.Reload(ctx)
+	a.reloaded(reload, err)
+	if err != nil {
+		return false, err
+	}
+	want := inventory.Live()
+	live, err := e.target.Live(ctx, nil)
+	a.verified(verify(want, live, nil, understood, err))
+	if a.run.Verification != pbx.Confirmed {
+		return false, fmt.Errorf("verification %s: %v", a.run.Verification, a.run.Differences)
+	}
+	if err := e.target.Accept(site.Current); err != nil {
+		return false, err
+	}
+	if seen, err := render.Read(site.Seen); err == nil {
+		e.forget(ctx, a, render.Changes(seen, inventory))
+	}
+	_, err = a.end(ctx, pbx.Applied, fmt.Sprintf("Asterisk runs revision %d now", site.Current))
+	return err == nil, err
+}
+
+// The distances between two attempts to catch up, and how many there are in a row before the portal waits for the next apply.
+const (
+	firstPause   = time.Second
+	longestPause = time.Minute
+	mostCatchUps = 200
+	look         = 10 * time.Second
+)
+
+// Run settles what an earlier process left, and then watches until ctx ends: when the files are ahead of Asterisk it catches up, at
+// growing distances. report is told what there is to log.
+func (e *Engine) Run(ctx context.Context, report func(message string, err error)) error {
+	if did, err := e.Recover(ctx); err != nil {
+		report("cannot settle what an earlier apply left", err)
+	} else {
+		for _, what := range did {
+			report(what, nil)
+		}
+	}
+	pause, tries := look, 0
+	for {
+		timer := time.NewTimer(pause)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return nil
+		case <-timer.C:
+		}
+		site, err := e.target.Inspect()
+		if err != nil || site.Current == site.Good {
+			pause, tries = look, 0
+			continue
+		}
+		if tries++; tries > mostCatchUps {
+			continue
+		}
+		pause = min(firstPause<<min(tries, 6), longestPause)
+		switch done, err := e.CatchUp(ctx); {
+		case done:
+			report("Asterisk has caught up with the files", nil)
+			pause, tries = look, 0
+		case pbx.KindOf(err) != pbx.KindConflict:
+			report("Asterisk has not taken the files yet", err)
+		}
+	}
+}

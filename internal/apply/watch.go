@@ -1,0 +1,96 @@
+package apply
+
+import (
+	"context"
+	"slices"
+	"sync"
+
+	"github.com/synergycall/pbxportal/internal/pbx"
+)
+
+// watchers are those who follow applies of this process as they happen. The zero value is ready.
+type watchers struct {
+	mu   sync.Mutex
+	runs map[pbx.RunID]*story // applies that are going on
+}
+
+// story is what has happened so far in one apply.
+type story struct {
+	events []pbx.Event
+	more   chan struct{} // closed, and replaced, whenever something happens
+	ended  bool
+}
+
+// tell adds an event to the story of a run, and begins the story with the first.
+func (w *watchers) tell(id pbx.RunID, event pbx.Event) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.runs == nil {
+		w.runs = map[pbx.RunID]*story{}
+	}
+	s := w.runs[id]
+	if s == nil {
+		s = &story{more: make(chan struct{})}
+		w.runs[id] = s
+	}
+	s.events = append(s.events, event)
+	close(s.more)
+	s.more = make(chan struct{})
+}
+
+// end ends the story of a run.
+func (w *watchers) end(id pbx.RunID) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if s := w.runs[id]; s != nil {
+		s.ended = true
+		close(s.more)
+		delete(w.runs, id)
+	}
+}
+
+// follows reports whether the run is going on in this process.
+func (w *watchers) follows(id pbx.RunID) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.runs[id] != nil
+}
+
+// Follow calls tell with every event of a run, from its first, as it happens, and returns when the run, or ctx, has ended. Of a run
+// that has ended before, in this process or another, it tells what is on record. KindNotFound when there is no such run.
+func (e *Engine) Follow(ctx context.Context, id pbx.RunID, tell func(pbx.Event) error) error {
+	e.watch.mu.Lock()
+	s := e.watch.runs[id]
+	e.watch.mu.Unlock()
+	if s == nil {
+		run, err := e.Story(ctx, id)
+		if err != nil {
+			return err
+		}
+		for _, event := range run.Events {
+			if err := tell(event); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	for told := 0; ; {
+		e.watch.mu.Lock()
+		fresh, more, ended := slices.Clone(s.events[told:]), s.more, s.ended
+		e.watch.mu.Unlock()
+		for _, event := range fresh {
+			if err := tell(event); err != nil {
+				return err
+			}
+		}
+		told += len(fresh)
+		if ended {
+			return nil
+		}
+		select {
+		case <-more:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}

@@ -1,0 +1,178 @@
+package filetx
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+)
+
+// Adopt begins a tree, or ends what an interrupted Adopt began: what lies at the fixed paths becomes generation g.Number byte for
+// byte, current and good; then each path becomes a link to the same bytes, so that a reader notices nothing. g.Files is for paths
+// where nothing lies. A tree that has begun only gets missing links back; ErrDrift says that a path holds something else.
+func (t *Tree) Adopt(g Generation) error {
+	s, err := t.State()
+	if err != nil {
+		return err
+	}
+	if s.Current > 0 && s.Good > 0 && !s.unlinked() {
+		return nil
+	}
+	if err := t.makeDirs(); err != nil {
+		return err
+	}
+	if s.Current == 0 {
+		if g.Files, err = t.found(s, g.Files); err != nil {
+			return err
+		}
+		if err := t.Stage(g); err != nil {
+			return err
+		}
+		if _, err := t.point(current, g.Number); err != nil {
+			return fmt.Errorf("cannot make generation %d current: %w", g.Number, err)
+		}
+		s.Current = g.Number
+	}
+	if s.Good == 0 {
+		if err := t.Accept(s.Current); err != nil {
+			return err
+		}
+	}
+	if s, err = t.State(); err != nil {
+		return err
+	}
+	for _, p := range s.Paths {
+		if p.Kind == Linked {
+			continue
+		}
+		if p.Kind != Missing && !p.Intact {
+			return fmt.Errorf("%s %w", p.Path, ErrDrift)
+		}
+		if err := t.link(p.Link); err != nil {
+			return fmt.Errorf("cannot put a link at %s: %w", p.Path, err)
+		}
+	}
+	return nil
+}
+
+func (s State) unlinked() bool {
+	for _, p := range s.Paths {
+		if p.Kind != Linked {
+			return true
+		}
+	}
+	return false
+}
+
+// makeDirs makes the folders of the tree and of the fixed paths.
+func (t *Tree) makeDirs() error {
+	dirs := []string{t.dir}
+	for _, l := range t.links {
+		dirs = append(dirs, filepath.Dir(l.Path))
+	}
+	for _, dir := range dirs {
+		if err := t.makeDir(dir); err != nil {
+			return fmt.Errorf("cannot make %s: %w", dir, err)
+		}
+		// Somebody who made them may have died before their names were safe.
+		for up := filepath.Dir(dir); ; up = filepath.Dir(up) {
+			if err := t.fs.SyncDir(up); err != nil && !errors.Is(err, fs.ErrPermission) {
+				return err
+			}
+			if up == filepath.Dir(up) {
+				break
+			}
+		}
+	}
+	return nil
+}
+
+// found reads what lies at the fixed paths; what is missing comes from fallback.
+func (t *Tree) found(s State, fallback map[string][]byte) (map[string][]byte, error) {
+	files := map[string][]byte{}
+	for _, p := range s.Paths {
+		content, err := t.fs.ReadFile(p.Path)
+		switch {
+		case err == nil:
+			files[p.Name] = content
+		case p.Kind == Missing || p.Kind == Linked && errors.Is(err, fs.ErrNotExist):
+			if content, ok := fallback[p.Name]; ok {
+				files[p.Name] = content
+			}
+		default:
+			return nil, fmt.Errorf("cannot adopt %s: %w", p.Path, err)
+		}
+	}
+	return files, nil
+}
+
+// Reclaim takes the fixed paths back from whoever changed them. Everything that is read there and is not of the current generation
+// goes to save first; when that fails the path stays as it is. A file that was edited through its link keeps the edit until the next
+// flip: by then the path shows another generation.
+func (t *Tree) Reclaim(save func(path string, content []byte) error) error {
+	s, err := t.State()
+	if err != nil {
+		return err
+	}
+	for _, p := range s.Paths {
+		content, err := t.fs.ReadFile(p.Path)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("cannot read %s: %w", p.Path, err)
+		}
+		if err == nil && !p.Intact {
+			if err := save(p.Path, content); err != nil {
+				return fmt.Errorf("cannot keep what was found at %s: %w", p.Path, err)
+			}
+		}
+		if p.Kind == Linked {
+			continue
+		}
+		if err := t.link(p.Link); err != nil {
+			return fmt.Errorf("cannot put a link at %s: %w", p.Path, err)
+		}
+	}
+	return nil
+}
+
+// Detach ends a tree: the fixed paths become ordinary files with the bytes of the current generation, and no generation is current
+// any more. The folder of the tree stays and can be removed.
+func (t *Tree) Detach() error {
+	s, err := t.State()
+	if err != nil {
+		return err
+	}
+	for _, p := range s.Paths {
+		if p.Kind != Linked {
+			continue
+		}
+		content, err := t.fs.ReadFile(p.Path)
+		if err != nil {
+			return fmt.Errorf("cannot read %s: %w", p.Path, err)
+		}
+		if err := t.unlink(p.Link, content); err != nil {
+			return fmt.Errorf("cannot make an ordinary file of %s: %w", p.Path, err)
+		}
+	}
+	for _, name := range []string{good, current} {
+		if _, err := t.point(name, 0); err != nil {
+			return fmt.Errorf("cannot end %s: %w", t.dir, err)
+		}
+	}
+	return nil
+}
+
+// unlink puts an ordinary file in the place of our link.
+func (t *Tree) unlink(l Link, content []byte) error {
+	if err := t.remove(next(l)); err != nil {
+		return err
+	}
+	if err := t.writeFile(next(l), content); err != nil {
+		_ = t.fs.Remove(next(l))
+		return err
+	}
+	if err := t.fs.Rename(next(l), l.Path); err != nil {
+		_ = t.fs.Remove(next(l))
+		return err
+	}
+	return t.fs.SyncDir(filepath.Dir(l.Path))
+}

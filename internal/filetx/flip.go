@@ -1,0 +1,115 @@
+package filetx
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+)
+
+// Flip makes generation n current, forwards or back: the one moment at which what is read through the fixed paths changes. When it
+// returns nil the change survives a power cut. When it returns an error nothing has changed, unless the error is ErrInDoubt.
+func (t *Tree) Flip(n int) error {
+	if _, err := t.Read(n); err != nil {
+		return fmt.Errorf("cannot flip to generation %d: %w", n, err)
+	}
+	for _, l := range t.links {
+		// With one path in other hands the two would show different generations.
+		if kind, err := t.kind(l); err != nil || kind != Linked {
+			return fmt.Errorf("cannot flip to generation %d: %s: %w", n, l.Path, errors.Join(err, ErrDrift))
+		}
+	}
+	old, err := t.pointer(current)
+	if err != nil {
+		return fmt.Errorf("cannot flip to generation %d: %w", n, err)
+	}
+	moved, err := t.point(current, n)
+	if err == nil {
+		return nil
+	}
+	err = fmt.Errorf("cannot flip to generation %d: %w", n, err)
+	if !moved {
+		return err
+	}
+	// The new generation is read already, but might be gone after a power cut. The way back must be certain, or nothing is.
+	if _, back := t.point(current, old); back != nil {
+		return errors.Join(fmt.Errorf("flip to generation %d %w", n, ErrInDoubt), err, back)
+	}
+	return err
+}
+
+// Accept makes generation n, which must be current, the good one: where Recover goes back to.
+func (t *Tree) Accept(n int) error {
+	now, err := t.pointer(current)
+	if err == nil && now != n {
+		err = fmt.Errorf("generation %d is current", now)
+	}
+	if err == nil {
+		_, err = t.point(good, n)
+	}
+	if err != nil {
+		return fmt.Errorf("cannot accept generation %d: %w", n, err)
+	}
+	return nil
+}
+
+// point lets current or good lead to generation n; 0 takes the link away. After an error, moved tells whether it may lead there already.
+func (t *Tree) point(name string, n int) (moved bool, err error) {
+	if n == 0 {
+		err = t.fs.Remove(t.path(name))
+		if errors.Is(err, fs.ErrNotExist) {
+			err = nil
+		}
+	} else {
+		err = t.replaceByLink(generation(n), t.path("."+name+"-next"), t.path(name))
+	}
+	if err != nil {
+		// A rename can have happened although it failed: over a network its answer can be lost.
+		is, readErr := t.pointer(name)
+		return readErr != nil || is == n, err
+	}
+	return true, t.fs.SyncDir(t.dir)
+}
+
+// replaceByLink puts a link at path, whatever lies there, without a moment in which nothing does.
+func (t *Tree) replaceByLink(target, tmp, path string) error {
+	if err := t.remove(tmp); err != nil {
+		return err
+	}
+	if err := t.fs.Symlink(target, tmp); err != nil {
+		_ = t.fs.Remove(tmp)
+		return err
+	}
+	if err := t.fs.Rename(tmp, path); err != nil {
+		_ = t.fs.Remove(tmp)
+		return err
+	}
+	return nil
+}
+
+// remove is Remove for what may be missing.
+func (t *Tree) remove(path string) error {
+	there, err := t.exists(path)
+	if err != nil || !there {
+		return err
+	}
+	return t.fs.Remove(path)
+}
+
+// link puts our link at a fixed path.
+func (t *Tree) link(l Link) error {
+	target, err := t.target(l)
+	if err != nil {
+		return err
+	}
+	if err := t.replaceByLink(target, next(l), l.Path); err != nil {
+		return err
+	}
+	return t.fs.SyncDir(filepath.Dir(l.Path))
+}
+
+// next is where the successor of a fixed path waits.
+func next(l Link) string {
+	dir, name := filepath.Split(l.Path)
+	return filepath.Join(dir, "."+name+".next")
+}

@@ -1,0 +1,191 @@
+package filetx
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"syscall"
+)
+
+// FS is what a Tree asks of a file system. The program uses OS; tests put one in its place that fails, loses power or dies at every
+// single call, so nothing below the Tree goes around it.
+type FS interface {
+	// Lstat tells what lies at path; a link is not followed.
+	Lstat(path string) (fs.FileMode, error)
+	// ReadDir returns the names in a folder, sorted.
+	ReadDir(path string) ([]string, error)
+	// ReadFile returns the content of an ordinary file; links are followed.
+	ReadFile(path string) ([]byte, error)
+	// Readlink returns what a link says.
+	Readlink(path string) (string, error)
+	// Resolve returns path without any links in it.
+	Resolve(path string) (string, error)
+	// Mkdir makes one folder, at once with its final mode and group.
+	Mkdir(path string) error
+	// Create makes a file that must not exist, with its final mode and group before it holds anything.
+	Create(path string) (NewFile, error)
+	// Symlink makes a link that must not exist.
+	Symlink(target, path string) error
+	// Rename replaces what lies at to, as rename(2).
+	Rename(from, to string) error
+	// Remove removes a file, a link or an empty folder.
+	Remove(path string) error
+	// SyncDir makes the names in a folder survive a power cut.
+	SyncDir(path string) error
+	// Lock takes the lock that the file at path stands for, or says that somebody else holds it.
+	Lock(path string) (unlock func(), held bool, err error)
+}
+
+// NewFile is a file being written.
+type NewFile interface {
+	io.WriteCloser
+	// Sync makes the content survive a power cut.
+	Sync() error
+}
+
+// filePerm lets the group read, which is how others get at the files, and nobody else: they hold secrets.
+const filePerm = 0o640
+
+// dirPerm hands the group of a folder on to what is made in it (setgid).
+const dirPerm = 0o750 | fs.ModeSetgid
+
+// OS returns the file system of the machine.
+func OS() FS { return osFS{} }
+
+type osFS struct{}
+
+func (osFS) Lstat(path string) (fs.FileMode, error) {
+	info, err := os.Lstat(path)
+	if err != nil {
+		return 0, err
+	}
+	return info.Mode(), nil
+}
+
+func (osFS) ReadDir(path string) ([]string, error) {
+	entries, err := os.ReadDir(path)
+	names := make([]string, 0, len(entries))
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	return names, err
+}
+
+// ReadFile opens without blocking, or a pipe that somebody put in the place of a file would hold us for ever.
+func (osFS) ReadFile(path string) ([]byte, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) //nolint:gosec // the caller names the place
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = f.Close() }()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s is not an ordinary file", path)
+	}
+	return io.ReadAll(f)
+}
+
+func (osFS) Readlink(path string) (string, error) { return os.Readlink(path) }
+
+func (osFS) Resolve(path string) (string, error) { return filepath.EvalSymlinks(path) }
+
+// Mkdir gives the folder its name last: one with the mode of the umask would stay that way if we died before changing it.
+func (osFS) Mkdir(path string) error {
+	if _, err := os.Lstat(path); err == nil {
+		return &fs.PathError{Op: "mkdir", Path: path, Err: fs.ErrExist}
+	}
+	parent, name := filepath.Split(path)
+	making := filepath.Join(parent, ".mkdir-"+name)
+	if err := os.Mkdir(making, dirPerm.Perm()); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	err := own(parent, func(uid, gid int) error { return os.Lchown(making, uid, gid) })
+	if err == nil {
+		err = os.Chmod(making, dirPerm)
+	}
+	if err == nil {
+		err = os.Rename(making, path)
+	}
+	if err != nil {
+		_ = os.Remove(making)
+	}
+	return err
+}
+
+func (osFS) Create(path string) (NewFile, error) {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL|syscall.O_NOFOLLOW, 0o600) //nolint:gosec // the caller names the place
+	if err != nil {
+		return nil, err
+	}
+	err = own(filepath.Dir(path), f.Chown)
+	if err == nil {
+		err = f.Chmod(filePerm)
+	}
+	if err != nil {
+		return nil, errors.Join(err, f.Close(), os.Remove(path))
+	}
+	return f, nil
+}
+
+func (osFS) Symlink(target, path string) error { return os.Symlink(target, path) }
+
+func (osFS) Rename(from, to string) error { return os.Rename(from, to) }
+
+func (osFS) Remove(path string) error { return os.Remove(path) }
+
+func (osFS) SyncDir(path string) error {
+	d, err := os.Open(path) //nolint:gosec // the caller names the place
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+// Lock opens for reading only, so that everybody who may read the tree can find out whether it is held.
+func (osFS) Lock(path string) (unlock func(), held bool, err error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|os.O_CREATE|syscall.O_NOFOLLOW, filePerm) //nolint:gosec // the caller names the place
+	if err != nil {
+		return nil, false, err
+	}
+	for {
+		err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) //nolint:gosec // descriptors are small
+		if !errors.Is(err, syscall.EINTR) {
+			break
+		}
+	}
+	switch {
+	case err == nil:
+		return func() { _ = f.Close() }, false, nil
+	case errors.Is(err, syscall.EWOULDBLOCK):
+		return nil, true, f.Close()
+	default:
+		return nil, false, errors.Join(&fs.PathError{Op: "flock", Path: path, Err: err}, f.Close())
+	}
+}
+
+// own gives something new in a folder the folder's group. Root gives it the folder's owner as well: what root wrote by hand, the
+// service must be able to remove. Where the process may not (it is not of that group), the new thing keeps the process's own.
+func own(folder string, chown func(uid, gid int) error) error {
+	info, err := os.Stat(folder)
+	if err != nil {
+		return err
+	}
+	stat, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		return nil
+	}
+	uid := -1
+	if os.Geteuid() == 0 {
+		uid = int(stat.Uid)
+	}
+	if err = chown(uid, int(stat.Gid)); errors.Is(err, fs.ErrPermission) {
+		return nil
+	}
+	return err
+}

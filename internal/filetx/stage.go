@@ -1,0 +1,202 @@
+package filetx
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"path/filepath"
+	"slices"
+	"syscall"
+)
+
+// Stage writes a generation to disk, safely, and reads it back. Nobody reads it yet. When Stage fails, what there is of the
+// generation is evidence in failed/: a file whose fsync failed once is never trusted again.
+func (t *Tree) Stage(g Generation) (err error) {
+	if err := t.acceptable(g); err != nil {
+		return fmt.Errorf("cannot stage generation %d: %w", g.Number, err)
+	}
+	tmp, place := t.path(staging(g.Number)), t.path(generation(g.Number))
+	defer func() {
+		if err != nil {
+			err = errors.Join(fmt.Errorf("cannot stage generation %d: %w", g.Number, err), t.discard(tmp, err), t.discard(place, err))
+		}
+	}()
+	if err := t.makeDir(t.path("gen")); err != nil {
+		return err
+	}
+	if err := t.write(tmp, g); err != nil {
+		return err
+	}
+	if err := t.fs.Rename(tmp, place); err != nil {
+		return err
+	}
+	if err := t.fs.SyncDir(t.path("gen")); err != nil {
+		return err
+	}
+	written, err := t.Read(g.Number)
+	if err != nil {
+		return err
+	}
+	if written.RunID != g.RunID || written.Parent != g.Parent || !maps.EqualFunc(written.Files, g.Files, bytes.Equal) {
+		return fmt.Errorf("what was read back %w", ErrDamaged)
+	}
+	return nil
+}
+
+// acceptable refuses a generation that would not serve all fixed paths, or that would hide another.
+func (t *Tree) acceptable(g Generation) error {
+	if !slices.Equal(slices.Sorted(maps.Keys(g.Files)), slices.Sorted(maps.Values(t.names()))) {
+		return errors.New("its files are not those the fixed paths lead to")
+	}
+	s, err := t.State()
+	if err != nil {
+		return err
+	}
+	if g.Number < s.Next() {
+		return fmt.Errorf("numbers below %d are taken", s.Next())
+	}
+	return nil
+}
+
+// staging is where generation n lies, seen from the tree, while it is written.
+func staging(n int) string { return fmt.Sprintf("gen/.tmp-%06d", n) }
+
+// write makes the folder of a generation, complete and safely on disk but for its name.
+func (t *Tree) write(dir string, g Generation) error {
+	m := record{g.Number, g.RunID, g.Parent, map[string]fingerprint{}}
+	if err := t.fs.Mkdir(dir); err != nil {
+		return err
+	}
+	for _, l := range t.links {
+		m.Files[l.Name] = fingerprintOf(g.Files[l.Name])
+		if err := t.writeFile(filepath.Join(dir, l.Name), g.Files[l.Name]); err != nil {
+			return err
+		}
+	}
+	content, err := json.MarshalIndent(m, "", "  ")
+	if err != nil {
+		return err
+	}
+	if err := t.writeFile(filepath.Join(dir, manifest), append(content, '\n')); err != nil {
+		return err
+	}
+	return t.fs.SyncDir(dir)
+}
+
+// writeFile makes a file that must not exist, safely on disk but for its name.
+func (t *Tree) writeFile(path string, content []byte) (err error) {
+	f, err := t.fs.Create(path)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	if _, err := f.Write(content); err != nil {
+		return err
+	}
+	return f.Sync()
+}
+
+// makeDir makes the missing folders of dir, and sees to it that their names survive a power cut, also where somebody who died before
+// he could do so has made them.
+func (t *Tree) makeDir(dir string) error {
+	parent := filepath.Dir(dir)
+	there, err := t.exists(dir)
+	if err != nil || there {
+		return err
+	}
+	if err := t.makeDir(parent); err != nil {
+		return err
+	}
+	if err := t.fs.Mkdir(dir); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return t.fs.SyncDir(parent)
+}
+
+// discard takes a generation or staging out of the way: into failed/, where it replaces the evidence before it. One that came to
+// nothing because the disk is full tells nothing, and its space is needed.
+func (t *Tree) discard(path string, because error) error {
+	there, err := t.exists(path)
+	if err != nil || !there {
+		return err
+	}
+	if !errors.Is(because, syscall.ENOSPC) && !errors.Is(because, syscall.EDQUOT) && t.keep(path) == nil {
+		return nil
+	}
+	return t.removeAll(path)
+}
+
+func (t *Tree) keep(path string) error {
+	failed := t.path("failed")
+	if err := t.makeDir(failed); err != nil {
+		return err
+	}
+	names, err := t.list(failed)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if err := t.removeAll(filepath.Join(failed, name)); err != nil {
+			return err
+		}
+	}
+	return t.fs.Rename(path, filepath.Join(failed, filepath.Base(path)))
+}
+
+// removeAll removes what lies at path, and everything in it.
+func (t *Tree) removeAll(path string) error {
+	mode, err := t.fs.Lstat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if mode.IsDir() {
+		names, err := t.fs.ReadDir(path)
+		if err != nil {
+			return err
+		}
+		for _, name := range names {
+			if err := t.removeAll(filepath.Join(path, name)); err != nil {
+				return err
+			}
+		}
+	}
+	return t.fs.Remove(path)
+}
+
+// Prune removes old generations, but for the newest keep and those that current and good point to.
+func (t *Tree) Prune(keep int) error {
+	s, err := t.State()
+	if err != nil {
+		return err
+	}
+	var old []string
+	for _, n := range s.Generations[:max(0, len(s.Generations)-keep)] {
+		if n == s.Current || n == s.Good {
+			continue
+		}
+		// Out of sight first: a generation is whole as long as it has its name.
+		hidden := t.path(fmt.Sprintf("gen/.old-%06d", n))
+		if err := t.fs.Rename(t.path(generation(n)), hidden); err != nil {
+			return fmt.Errorf("cannot remove generation %d: %w", n, err)
+		}
+		old = append(old, hidden)
+	}
+	if len(old) == 0 {
+		return nil
+	}
+	if err := t.fs.SyncDir(t.path("gen")); err != nil {
+		return fmt.Errorf("cannot remove old generations: %w", err)
+	}
+	for _, path := range old {
+		if err := t.removeAll(path); err != nil {
+			return fmt.Errorf("cannot remove old generations: %w", err)
+		}
+	}
+	return nil
+}

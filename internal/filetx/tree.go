@@ -1,0 +1,336 @@
+package filetx
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+)
+
+// Tree keeps several files as one: in numbered generations below a folder of its own, of which exactly one is current. Each file is
+// read at a fixed path, a link that leads through `current`, so that one rename of `current` replaces all files at one moment.
+//
+//	gen/000042/NAME             the files of a generation
+//	gen/000042/manifest.json    its number, run, parent and hashes
+//	current -> gen/000042       what is read through the fixed paths
+//	good -> gen/000042          the last generation that was accepted
+//	failed/000043               the newest generation that came to nothing, as evidence
+//	lock                        who holds it may change the tree
+//
+// Everything that is ever renamed across folders lies inside the tree, so the folders of the fixed paths may be mounts of their own.
+// A Tree has no memory: all it knows it reads from the disk. Whoever calls a method that changes something holds the lock, and called
+// Recover after taking it.
+type Tree struct {
+	dir   string
+	links []Link
+	fs    FS
+}
+
+// Link is a fixed path and the name of the file, in each generation, that is read there.
+type Link struct {
+	Path, Name string
+}
+
+// Generation is one consistent set of files.
+type Generation struct {
+	Number int
+	RunID  string // of whoever made it; the tree only keeps it
+	Parent int    // the generation it came after, 0 for the first
+	Files  map[string][]byte
+}
+
+// ErrDamaged says that a generation is not what its manifest says.
+var ErrDamaged = errors.New("does not match its manifest")
+
+// ErrDrift says that somebody else put something in the place of a fixed path.
+var ErrDrift = errors.New("was changed by somebody else")
+
+// ErrInDoubt says that a flip may or may not survive a power cut. What is read is whole, old or new; Recover settles which.
+var ErrInDoubt = errors.New("may or may not have happened")
+
+const (
+	current  = "current"
+	good     = "good"
+	manifest = "manifest.json"
+)
+
+// Open names a tree and its fixed paths, all absolute. It touches nothing; a tree that does not exist yet begins with Adopt.
+func Open(dir string, links []Link, fsys FS) (*Tree, error) {
+	if !filepath.IsAbs(dir) || len(links) == 0 {
+		return nil, fmt.Errorf("cannot keep files in %q: needs an absolute path and at least one link", dir)
+	}
+	paths, names := map[string]bool{}, map[string]bool{}
+	for _, l := range links {
+		plain := l.Name != "" && l.Name[0] != '.' && l.Name != manifest && filepath.Base(l.Name) == l.Name
+		if !plain || !filepath.IsAbs(l.Path) || filepath.Clean(l.Path) != l.Path || paths[l.Path] || names[l.Name] {
+			return nil, fmt.Errorf("cannot link %q to %q: needs a clean absolute path and a plain name, each used once", l.Path, l.Name)
+		}
+		paths[l.Path], names[l.Name] = true, true
+	}
+	return &Tree{filepath.Clean(dir), slices.Clone(links), fsys}, nil
+}
+
+// TryLock takes the tree for this caller, across all processes, or says at once that somebody else holds it. It makes the folder of
+// the tree if that is missing.
+func (t *Tree) TryLock() (unlock func(), held bool, err error) {
+	if err := t.makeDir(t.dir); err != nil {
+		return nil, false, fmt.Errorf("cannot make %s: %w", t.dir, err)
+	}
+	unlock, held, err = t.fs.Lock(t.path("lock"))
+	if err != nil {
+		return nil, false, fmt.Errorf("cannot lock %s: %w", t.dir, err)
+	}
+	return unlock, held, nil
+}
+
+// Kind is what lies at a fixed path.
+type Kind int
+
+// What can lie at a fixed path.
+const (
+	Missing Kind = iota // nothing
+	Linked              // our link
+	Plain               // an ordinary file
+	Strange             // another link, a folder, …
+)
+
+// PathState is how a fixed path looks.
+type PathState struct {
+	Link
+	Kind Kind
+	// Intact reports that what is read at the path is what the current generation has for it.
+	Intact bool
+}
+
+// State is how the tree and its fixed paths look, all of it read from the disk.
+type State struct {
+	Current, Good int // 0: none
+	Generations   []int
+	Paths         []PathState
+	// Foreign lists files that lie beside the fixed paths, are not hidden and end like them: whoever reads the folder by a pattern
+	// reads them too.
+	Foreign []string
+}
+
+// Next is the lowest number a new generation may have.
+func (s State) Next() int { return max(s.Current, s.Good, slices.Max(append(s.Generations, 0))) + 1 }
+
+// Drifted reports that a fixed path does not show the current generation, or has company.
+func (s State) Drifted() bool {
+	return len(s.Foreign) > 0 || slices.ContainsFunc(s.Paths, func(p PathState) bool { return p.Kind != Linked || !p.Intact })
+}
+
+// State looks at everything. It needs no lock; while somebody else applies, it can be out of date when it returns.
+func (t *Tree) State() (State, error) {
+	var s State
+	var err error
+	if s.Current, err = t.pointer(current); err != nil {
+		return State{}, err
+	}
+	if s.Good, err = t.pointer(good); err != nil {
+		return State{}, err
+	}
+	if s.Generations, err = t.generations(); err != nil {
+		return State{}, err
+	}
+	m, err := t.manifest(s.Current)
+	if err != nil && !errors.Is(err, ErrDamaged) && !errors.Is(err, fs.ErrNotExist) {
+		return State{}, err
+	}
+	for _, l := range t.links {
+		kind, err := t.kind(l)
+		if err != nil {
+			return State{}, err
+		}
+		content, err := t.fs.ReadFile(l.Path)
+		s.Paths = append(s.Paths, PathState{l, kind, err == nil && m.Files[l.Name] == fingerprintOf(content)})
+	}
+	if s.Foreign, err = t.foreign(); err != nil {
+		return State{}, err
+	}
+	return s, nil
+}
+
+// Read returns a generation, or ErrDamaged if a single bit of its files is not what it was.
+func (t *Tree) Read(n int) (Generation, error) {
+	m, err := t.manifest(n)
+	if err != nil {
+		return Generation{}, err
+	}
+	g := Generation{m.Number, m.RunID, m.Parent, map[string][]byte{}}
+	for _, l := range t.links {
+		content, err := t.fs.ReadFile(t.path(generation(n), l.Name))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return Generation{}, fmt.Errorf("cannot read generation %d: %w", n, err)
+		}
+		if err != nil || m.Files[l.Name] != fingerprintOf(content) {
+			return Generation{}, fmt.Errorf("generation %d: %s %w", n, l.Name, ErrDamaged)
+		}
+		g.Files[l.Name] = content
+	}
+	return g, nil
+}
+
+// record is a manifest.
+type record struct {
+	Number int                    `json:"number"`
+	RunID  string                 `json:"run_id"`
+	Parent int                    `json:"parent"`
+	Files  map[string]fingerprint `json:"files"`
+}
+
+type fingerprint struct {
+	SHA256 string `json:"sha256"`
+	Size   int    `json:"size"`
+}
+
+func fingerprintOf(content []byte) fingerprint {
+	sum := sha256.Sum256(content)
+	return fingerprint{hex.EncodeToString(sum[:]), len(content)}
+}
+
+func (t *Tree) manifest(n int) (record, error) {
+	if n == 0 {
+		return record{}, fmt.Errorf("cannot read generation 0: %w", fs.ErrNotExist)
+	}
+	content, err := t.fs.ReadFile(t.path(generation(n), manifest))
+	if err != nil {
+		return record{}, fmt.Errorf("cannot read generation %d: %w", n, err)
+	}
+	var m record
+	names := slices.Sorted(maps.Values(t.names()))
+	if err := json.Unmarshal(content, &m); err != nil || m.Number != n || !slices.Equal(slices.Sorted(maps.Keys(m.Files)), names) {
+		return record{}, fmt.Errorf("generation %d: %s %w", n, manifest, ErrDamaged)
+	}
+	return m, nil
+}
+
+func (t *Tree) names() map[string]string {
+	names := map[string]string{}
+	for _, l := range t.links {
+		names[l.Path] = l.Name
+	}
+	return names
+}
+
+// path is a place in the tree.
+func (t *Tree) path(elem ...string) string { return filepath.Join(t.dir, filepath.Join(elem...)) }
+
+// generation is where generation n lies, seen from the tree.
+func generation(n int) string { return fmt.Sprintf("gen/%06d", n) }
+
+// number is the inverse of generation; 0 for anything else.
+func number(place string) int {
+	n, err := strconv.Atoi(strings.TrimPrefix(place, "gen/"))
+	if err != nil || n < 1 || generation(n) != place {
+		return 0
+	}
+	return n
+}
+
+// pointer reads current or good; something that cannot be one of ours counts as none.
+func (t *Tree) pointer(name string) (int, error) {
+	target, err := t.fs.Readlink(t.path(name))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.EINVAL) {
+		return 0, fmt.Errorf("cannot read the link %s: %w", name, err)
+	}
+	return number(target), nil
+}
+
+// generations lists the complete generations, oldest first.
+func (t *Tree) generations() ([]int, error) {
+	names, err := t.list(t.path("gen"))
+	var all []int
+	for _, name := range names {
+		if n := number("gen/" + name); n > 0 {
+			all = append(all, n)
+		}
+	}
+	slices.Sort(all)
+	return all, err
+}
+
+// list is ReadDir for folders that may be missing.
+func (t *Tree) list(dir string) ([]string, error) {
+	names, err := t.fs.ReadDir(dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("cannot list %s: %w", dir, err)
+	}
+	return names, nil
+}
+
+// exists reports whether anything lies at path.
+func (t *Tree) exists(path string) (bool, error) {
+	_, err := t.fs.Lstat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+func (t *Tree) kind(l Link) (Kind, error) {
+	mode, err := t.fs.Lstat(l.Path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return Missing, nil
+	case err != nil:
+		return Strange, fmt.Errorf("cannot look at %s: %w", l.Path, err)
+	case mode.IsRegular():
+		return Plain, nil
+	case mode.Type() != fs.ModeSymlink:
+		return Strange, nil
+	}
+	is, err := t.fs.Readlink(l.Path)
+	if err != nil {
+		return Strange, fmt.Errorf("cannot look at %s: %w", l.Path, err)
+	}
+	want, err := t.target(l)
+	if err == nil && is == want {
+		return Linked, nil
+	}
+	return Strange, err
+}
+
+// target is what the link at a fixed path says. It is relative, so that it holds wherever the folders are mounted, and since `..` in
+// a link counts from where the folder really lies, so do we.
+func (t *Tree) target(l Link) (string, error) {
+	from, err := t.fs.Resolve(filepath.Dir(l.Path))
+	if err != nil {
+		return "", fmt.Errorf("cannot find the folder of %s: %w", l.Path, err)
+	}
+	to, err := t.fs.Resolve(t.dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		to, err = t.dir, nil
+	}
+	if err != nil {
+		return "", fmt.Errorf("cannot find %s: %w", t.dir, err)
+	}
+	rel, err := filepath.Rel(from, to)
+	return filepath.Join(rel, current, l.Name), err
+}
+
+// foreign finds the files beside the fixed paths that end like them.
+func (t *Tree) foreign() ([]string, error) {
+	ours, found := t.names(), map[string]bool{}
+	for _, l := range t.links {
+		names, err := t.list(filepath.Dir(l.Path))
+		if err != nil {
+			return nil, err
+		}
+		for _, name := range names {
+			path := filepath.Join(filepath.Dir(l.Path), name)
+			if ours[path] == "" && name[0] != '.' && filepath.Ext(name) == filepath.Ext(l.Path) {
+				found[path] = true
+			}
+		}
+	}
+	return slices.Sorted(maps.Keys(found)), nil
+}

@@ -1,0 +1,165 @@
+package node
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path"
+	"path/filepath"
+
+	"github.com/synergycall/pbxportal/internal/filetx"
+	"github.com/synergycall/pbxportal/internal/pbx"
+)
+
+// treeDir is where the revisions lie: inside one of the two folders that are ours, hidden from Asterisk's pattern *.conf by the dot.
+const treeDir = "pjsip.d/synergycall/.portal"
+
+// writeCure ends every error of a write.
+const writeCure = "give the portal's user the right to write in the folders of the generated files, and see that the disk is neither full nor read-only"
+
+// openTree names the tree of revisions. It touches nothing.
+func openTree(dir string) (*filetx.Tree, error) {
+	var links []filetx.Link
+	for _, p := range []string{pbx.PJSIPPath, pbx.DialplanPath} {
+		links = append(links, filetx.Link{Path: filepath.Join(dir, p), Name: path.Base(p)})
+	}
+	return filetx.Open(filepath.Join(dir, treeDir), links, filetx.OS())
+}
+
+// Lock takes the host's files for this caller, across all processes, or says at once that somebody else has them.
+func (l *Local) Lock() (unlock func(), held bool, err error) {
+	unlock, held, err = l.tree.TryLock()
+	if err != nil {
+		err = fmt.Errorf("%w: %s", err, writeCure)
+	}
+	return unlock, held, err
+}
+
+// Recover puts the files in order after whatever happened to an earlier apply, and says what it did.
+func (l *Local) Recover() (did []string, err error) {
+	r, err := l.tree.Recover()
+	if err != nil {
+		return nil, fmt.Errorf("cannot put the files in order: %w: %s", err, writeCure)
+	}
+	for _, n := range r.Abandoned {
+		did = append(did, fmt.Sprintf("revision %d, which never came to be, was put aside", n))
+	}
+	for _, n := range r.Damaged {
+		did = append(did, fmt.Sprintf("revision %d is damaged on disk", n))
+	}
+	if r.BackTo != 0 {
+		did = append(did, fmt.Sprintf("went back to revision %d, the last that Asterisk was seen to run", r.BackTo))
+	}
+	return did, nil
+}
+
+// Inspect looks at the files, and changes nothing.
+func (l *Local) Inspect() (site pbx.Site, err error) {
+	state, err := l.tree.State()
+	if err != nil {
+		return site, fmt.Errorf("cannot look at the files: %w", err)
+	}
+	site.Current, site.Good, site.Next = state.Current, state.Good, state.Next()
+	if state.Current != 0 {
+		for _, p := range state.Paths {
+			if kind, drifted := drift(p); drifted {
+				site.Drift = append(site.Drift, pbx.Drift{Kind: kind, Path: p.Path})
+			}
+		}
+	}
+	for _, p := range state.Foreign {
+		site.Drift = append(site.Drift, pbx.Drift{Kind: pbx.Foreign, Path: p})
+	}
+	for _, p := range []string{pbx.PJSIPPath, pbx.DialplanPath} {
+		content, err := os.ReadFile(filepath.Join(l.dir, p))
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			return site, fmt.Errorf("cannot look at the files: %w", err)
+		}
+		site.Files = append(site.Files, pbx.File{Path: p, Content: content})
+	}
+	if g, err := l.tree.Read(state.Current); err == nil { // a damaged one shows as drift
+		site.RunID = pbx.RunID(g.RunID)
+	}
+	if g, err := l.tree.Read(state.Good); err == nil {
+		site.Seen = filesOf(g)
+	}
+	return site, nil
+}
+
+func drift(p filetx.PathState) (kind pbx.DriftKind, drifted bool) {
+	switch {
+	case p.Kind == filetx.Missing:
+		return pbx.Missing, true
+	case p.Kind != filetx.Linked:
+		return pbx.Replaced, true
+	case !p.Intact:
+		return pbx.Edited, true
+	}
+	return "", false
+}
+
+func filesOf(g filetx.Generation) []pbx.File {
+	var files []pbx.File
+	for _, p := range []string{pbx.PJSIPPath, pbx.DialplanPath} {
+		files = append(files, pbx.File{Path: p, Content: g.Files[path.Base(p)]})
+	}
+	return files
+}
+
+func generation(number, parent int, id pbx.RunID, files []pbx.File) filetx.Generation {
+	g := filetx.Generation{Number: number, Parent: parent, RunID: string(id), Files: map[string][]byte{}}
+	for _, f := range files {
+		g.Files[path.Base(f.Path)] = f.Content
+	}
+	return g
+}
+
+// Adopt takes over a host on which the portal never was.
+func (l *Local) Adopt(number int, id pbx.RunID, missing []pbx.File) ([]pbx.File, error) {
+	if err := l.tree.Adopt(generation(number, 0, id, missing)); err != nil {
+		return nil, fmt.Errorf("cannot take over the files that are there: %w: %s", err, writeCure)
+	}
+	g, err := l.tree.Read(number)
+	if err != nil {
+		return nil, fmt.Errorf("cannot read what was taken over: %w", err)
+	}
+	return filesOf(g), nil
+}
+
+// Reclaim takes the paths back from whoever changed them, once save has what stood there.
+func (l *Local) Reclaim(save func(pbx.File) error) error {
+	err := l.tree.Reclaim(func(path string, content []byte) error { return save(pbx.File{Path: path, Content: content}) })
+	if err != nil {
+		return fmt.Errorf("cannot take the files back: %w: %s", err, writeCure)
+	}
+	return nil
+}
+
+// Stage writes a revision where nobody reads it yet, safely on disk.
+func (l *Local) Stage(number, parent int, id pbx.RunID, files []pbx.File) error {
+	if err := l.tree.Stage(generation(number, parent, id, files)); err != nil {
+		return fmt.Errorf("%w: %s", err, writeCure)
+	}
+	return nil
+}
+
+// Flip makes a revision the one Asterisk reads, both files at one moment.
+func (l *Local) Flip(number int) (paths []string, err error) {
+	err = l.tree.Flip(number)
+	switch {
+	case errors.Is(err, filetx.ErrInDoubt):
+		return nil, fmt.Errorf("%w: %w", pbx.ErrInDoubt, err)
+	case err != nil:
+		return nil, fmt.Errorf("%w: %s", err, writeCure)
+	}
+	for _, p := range []string{pbx.PJSIPPath, pbx.DialplanPath} {
+		paths = append(paths, filepath.Join(l.dir, p))
+	}
+	return paths, nil
+}
+
+// Accept notes that Asterisk was seen to run the current revision.
+func (l *Local) Accept(number int) error { return l.tree.Accept(number) }
+
+// Prune drops old revisions from the disk.
+func (l *Local) Prune(keep int) error { return l.tree.Prune(keep) }
