@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
+	"slices"
 )
 
 // Adopt begins a tree, or ends what an interrupted Adopt began: what lies at the fixed paths becomes generation g.Number byte for
@@ -22,6 +23,9 @@ func (t *Tree) Adopt(g Generation) error {
 		return err
 	}
 	if s.Current == 0 {
+		if s.linked() {
+			return fmt.Errorf("cannot adopt: the links lead nowhere, and %s %w: stage a new generation", current, ErrDamaged)
+		}
 		if g.Files, err = t.found(s, g.Files); err != nil {
 			return err
 		}
@@ -55,13 +59,13 @@ func (t *Tree) Adopt(g Generation) error {
 	return nil
 }
 
+// linked and unlinked report whether any path is, or is not, our link.
+func (s State) linked() bool {
+	return slices.ContainsFunc(s.Paths, func(p PathState) bool { return p.Kind == Linked })
+}
+
 func (s State) unlinked() bool {
-	for _, p := range s.Paths {
-		if p.Kind != Linked {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(s.Paths, func(p PathState) bool { return p.Kind != Linked })
 }
 
 // makeDirs makes the folders of the tree and of the fixed paths.
@@ -95,7 +99,7 @@ func (t *Tree) found(s State, fallback map[string][]byte) (map[string][]byte, er
 		switch {
 		case err == nil:
 			files[p.Name] = content
-		case p.Kind == Missing || p.Kind == Linked && errors.Is(err, fs.ErrNotExist):
+		case p.Kind == Missing:
 			if content, ok := fallback[p.Name]; ok {
 				files[p.Name] = content
 			}

@@ -36,7 +36,7 @@ type FS interface {
 	// SyncDir makes the names in a folder survive a power cut.
 	SyncDir(path string) error
 	// Lock takes the lock that the file at path stands for, or says that somebody else holds it.
-	Lock(path string) (unlock func(), held bool, err error)
+	Lock(path string) (unlock func(), busy bool, err error)
 }
 
 // NewFile is a file being written.
@@ -148,8 +148,13 @@ func (osFS) SyncDir(path string) error {
 }
 
 // Lock opens for reading only, so that everybody who may read the tree can find out whether it is held.
-func (osFS) Lock(path string) (unlock func(), held bool, err error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|os.O_CREATE|syscall.O_NOFOLLOW, filePerm) //nolint:gosec // the caller names the place
+func (o osFS) Lock(path string) (unlock func(), busy bool, err error) {
+	if made, err := o.Create(path); err == nil {
+		_ = made.Close()
+	} else if !errors.Is(err, fs.ErrExist) {
+		return nil, false, err
+	}
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NOFOLLOW, 0) //nolint:gosec // the caller names the place
 	if err != nil {
 		return nil, false, err
 	}

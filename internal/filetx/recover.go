@@ -31,10 +31,14 @@ func (t *Tree) Recover() (Recovered, error) {
 	if err := t.settle(); err != nil {
 		return r, fmt.Errorf("cannot recover: %w", err)
 	}
-	if err := t.mend(&r); err != nil {
+	s, err := t.State()
+	if err != nil {
 		return r, fmt.Errorf("cannot recover: %w", err)
 	}
-	if err := t.tidy(&r); err != nil {
+	if err := t.mend(&s, &r); err != nil {
+		return r, fmt.Errorf("cannot recover: %w", err)
+	}
+	if err := t.tidy(s, &r); err != nil {
 		return r, fmt.Errorf("cannot recover: %w", err)
 	}
 	return r, nil
@@ -55,11 +59,7 @@ func (t *Tree) settle() error {
 }
 
 // mend looks whether current is whole, and flips to good if it is not.
-func (t *Tree) mend(r *Recovered) error {
-	s, err := t.State()
-	if err != nil {
-		return err
-	}
+func (t *Tree) mend(s *State, r *Recovered) error {
 	broken := map[int]bool{}
 	for _, n := range []int{s.Current, s.Good} {
 		if n == 0 || broken[n] {
@@ -73,29 +73,21 @@ func (t *Tree) mend(r *Recovered) error {
 			return err
 		}
 	}
-	linked := false
-	for _, p := range s.Paths {
-		linked = linked || p.Kind == Linked
-	}
 	switch {
 	case s.Current > 0 && !broken[s.Current]:
 	case s.Good > 0 && !broken[s.Good]:
 		if _, err := t.point(current, s.Good); err != nil {
 			return fmt.Errorf("cannot go back to generation %d: %w", s.Good, err)
 		}
-		r.BackTo = s.Good
+		s.Current, r.BackTo = s.Good, s.Good
 	default:
-		r.Lost = linked || len(r.Damaged) > 0
+		r.Lost = s.linked() || len(r.Damaged) > 0
 	}
 	return nil
 }
 
 // tidy removes what was left lying about.
-func (t *Tree) tidy(r *Recovered) error {
-	s, err := t.State()
-	if err != nil {
-		return err
-	}
+func (t *Tree) tidy(s State, r *Recovered) error {
 	for _, name := range []string{current, good} {
 		if err := t.remove(t.path("." + name + "-next")); err != nil {
 			return err

@@ -20,9 +20,15 @@ func (t *Tree) Stage(g Generation) (err error) {
 	}
 	tmp, place := t.path(staging(g.Number)), t.path(generation(g.Number))
 	defer func() {
-		if err != nil {
-			err = errors.Join(fmt.Errorf("cannot stage generation %d: %w", g.Number, err), t.discard(tmp, err), t.discard(place, err))
+		if err == nil {
+			return
 		}
+		// What lies at place is ours to take away only if it came from tmp.
+		where := tmp
+		if there, lookErr := t.exists(tmp); lookErr == nil && !there {
+			where = place
+		}
+		err = errors.Join(fmt.Errorf("cannot stage generation %d: %w", g.Number, err), t.discard(where, err))
 	}()
 	if err := t.makeDir(t.path("gen")); err != nil {
 		return err
@@ -99,8 +105,7 @@ func (t *Tree) writeFile(path string, content []byte) (err error) {
 	return f.Sync()
 }
 
-// makeDir makes the missing folders of dir, and sees to it that their names survive a power cut, also where somebody who died before
-// he could do so has made them.
+// makeDir makes the missing folders of dir, and sees to it that their names survive a power cut.
 func (t *Tree) makeDir(dir string) error {
 	parent := filepath.Dir(dir)
 	there, err := t.exists(dir)
@@ -142,6 +147,10 @@ func (t *Tree) keep(path string) error {
 		if err := t.removeAll(filepath.Join(failed, name)); err != nil {
 			return err
 		}
+	}
+	// One at most, also after a power cut: they hold secrets.
+	if err := t.fs.SyncDir(failed); err != nil {
+		return err
 	}
 	return t.fs.Rename(path, filepath.Join(failed, filepath.Base(path)))
 }

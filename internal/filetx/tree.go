@@ -78,17 +78,17 @@ func Open(dir string, links []Link, fsys FS) (*Tree, error) {
 	return &Tree{filepath.Clean(dir), slices.Clone(links), fsys}, nil
 }
 
-// TryLock takes the tree for this caller, across all processes, or says at once that somebody else holds it. It makes the folder of
-// the tree if that is missing.
-func (t *Tree) TryLock() (unlock func(), held bool, err error) {
+// TryLock takes the tree for this caller, across all processes, or reports at once that it is busy: somebody else has it. It makes the
+// folder of the tree if that is missing.
+func (t *Tree) TryLock() (unlock func(), busy bool, err error) {
 	if err := t.makeDir(t.dir); err != nil {
 		return nil, false, fmt.Errorf("cannot make %s: %w", t.dir, err)
 	}
-	unlock, held, err = t.fs.Lock(t.path("lock"))
+	unlock, busy, err = t.fs.Lock(t.path("lock"))
 	if err != nil {
 		return nil, false, fmt.Errorf("cannot lock %s: %w", t.dir, err)
 	}
-	return unlock, held, nil
+	return unlock, busy, nil
 }
 
 // Kind is what lies at a fixed path.
@@ -128,8 +128,21 @@ func (s State) Drifted() bool {
 	return len(s.Foreign) > 0 || slices.ContainsFunc(s.Paths, func(p PathState) bool { return p.Kind != Linked || !p.Intact })
 }
 
-// State looks at everything. It needs no lock; while somebody else applies, it can be out of date when it returns.
-func (t *Tree) State() (State, error) {
+// State looks at everything. It needs no lock: it looks again when somebody flipped meanwhile.
+func (t *Tree) State() (s State, err error) {
+	const patience = 5
+	for range patience {
+		if s, err = t.look(); err != nil {
+			return State{}, err
+		}
+		if now, err := t.pointer(current); err != nil || now == s.Current {
+			return s, err
+		}
+	}
+	return s, nil
+}
+
+func (t *Tree) look() (State, error) {
 	var s State
 	var err error
 	if s.Current, err = t.pointer(current); err != nil {

@@ -28,11 +28,11 @@ func openTree(dir string) (*filetx.Tree, error) {
 
 // Lock takes the host's files for this caller, across all processes, or says at once that somebody else has them.
 func (l *Local) Lock() (unlock func(), held bool, err error) {
-	unlock, held, err = l.tree.TryLock()
+	unlock, busy, err := l.tree.TryLock()
 	if err != nil {
 		err = fmt.Errorf("%w: %s", err, writeCure)
 	}
-	return unlock, held, err
+	return unlock, err == nil && !busy, err
 }
 
 // Recover puts the files in order after whatever happened to an earlier apply, and says what it did.

@@ -3,11 +3,14 @@ package node_test
 import (
 	order "cmp"
 	"context"
+	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -41,8 +44,11 @@ func newSite(t *testing.T) *site {
 	t.Helper()
 	a := labtest.Asterisk(t)
 	db := storetest.Open(t, storetest.SQLite(t))
-	local := node.New(a.ConfigDir, a.Control())
-	return &site{a, local, db, directory.New(db, time.Now), apply.New(db, local, time.Now)}
+	local, err := node.New(a.ConfigDir, a.Control())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &site{a, local, db, directory.New(db, time.Now), apply.New(apply.Config{Store: db, Target: local, Now: time.Now})}
 }
 
 func (s *site) create(t *testing.T, name string) pbx.User {
@@ -55,23 +61,24 @@ func (s *site) create(t *testing.T, name string) pbx.User {
 }
 
 // apply applies, and checks that the answer and the audit record tell the same story.
-func (s *site) apply(t *testing.T) (apply.Report, error) {
+func (s *site) apply(t *testing.T, r apply.Request) (pbx.Run, error) {
 	t.Helper()
-	report, err := s.engine.Apply(t.Context(), apply.Request{TriggeredBy: "test"})
-	log, logErr := s.engine.Log(t.Context(), report.Log.ID)
-	if diff := cmp.Diff(report.Log, log); diff != "" || logErr != nil || (log.Outcome == pbx.Success) != (err == nil) {
-		t.Errorf("apply: %v; audit record: %v\n%s", err, logErr, diff)
+	r.TriggeredBy = "test"
+	run, err := s.engine.Apply(t.Context(), r)
+	story, storyErr := s.engine.Story(t.Context(), run.Log.ID)
+	if diff := cmp.Diff(run, story, cmpopts.EquateEmpty()); diff != "" || storyErr != nil || (story.Log.Outcome == pbx.Success) != (err == nil) {
+		t.Errorf("apply: %v; record: %v\n%s", err, storyErr, diff)
 	}
-	return report, err
+	return run, err
 }
 
-func (s *site) mustApply(t *testing.T) apply.Report {
+func (s *site) mustApply(t *testing.T) pbx.Run {
 	t.Helper()
-	report, err := s.apply(t)
-	if err != nil || report.Verification != pbx.Confirmed {
-		t.Fatalf("verification %s, error %v\nAsterisk's log:\n%s", report.Verification, err, s.asterisk.Log())
+	run, err := s.apply(t, apply.Request{})
+	if err != nil || run.Verification != pbx.Confirmed {
+		t.Fatalf("verification %s, error %v\nAsterisk's log:\n%s", run.Verification, err, s.asterisk.Log())
 	}
-	return report
+	return run
 }
 
 func TestARealAsteriskRunsExactlyTheUsersOfTheDatabase(t *testing.T) {
@@ -85,7 +92,7 @@ func TestARealAsteriskRunsExactlyTheUsersOfTheDatabase(t *testing.T) {
 		if report := s.mustApply(t); report.Users != count {
 			t.Errorf("%d users applied, want %d", report.Users, count)
 		}
-		live, err := s.node.Live(t.Context())
+		live, err := s.node.Live(t.Context(), nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -112,7 +119,7 @@ func TestARealAsteriskRunsExactlyTheUsersOfTheDatabase(t *testing.T) {
 		}
 	}
 	s.mustApply(t)
-	if live, err := s.node.Live(t.Context()); err != nil || len(live.Endpoints)+len(live.Auths)+len(live.AORs)+len(live.Steps) != 0 {
+	if live, err := s.node.Live(t.Context(), nil); err != nil || len(live.Endpoints)+len(live.Auths)+len(live.AORs)+len(live.Steps) != 0 {
 		t.Errorf("with all users deleted Asterisk runs %+v, error %v", live, err)
 	}
 	if strings.Contains(s.asterisk.Log(), "ERROR") {
@@ -123,46 +130,52 @@ func TestARealAsteriskRunsExactlyTheUsersOfTheDatabase(t *testing.T) {
 // Each row breaks Asterisk, applies, and mends it. The apply must say what happened, and the next one must succeed.
 func TestAnAsteriskThatFailsIsSaidSoAndTheNextApplySucceeds(t *testing.T) {
 	t.Parallel()
-	const duplicate = "pjsip.d/synergycall/copy.conf"
+	rename := func(s *site, from, to string) error {
+		return os.Rename(filepath.Join(s.asterisk.ConfigDir, from), filepath.Join(s.asterisk.ConfigDir, to))
+	}
+	// write changes a file of the administrator's; the original is kept beside it.
+	write := func(name, before string) func(*site) error {
+		return func(s *site) error {
+			path := filepath.Join(s.asterisk.ConfigDir, name)
+			text, err := os.ReadFile(path)
+			if err != nil {
+				return err
+			}
+			return errors.Join(os.WriteFile(path+".kept", text, 0o600), os.WriteFile(path, []byte(before+string(text)), 0o600))
+		}
+	}
+	restore := func(name string) func(*site) error {
+		return func(s *site) error { return rename(s, name+".kept", name) }
+	}
 	for name, tc := range map[string]struct {
 		fail, mend func(*site) error
-		code, said string
+		code       string
+		result     pbx.Result
+		said       string
+		inPlace    int // the revision in place afterwards; before, it is 2
 		within     time.Duration
 	}{
 		"stopped": {
 			func(s *site) error { return s.asterisk.Kill() },
 			func(s *site) error { return s.asterisk.Restart(context.Background()) },
-			pbx.CodeReloadFailed, "the new files are in place", time.Second,
+			pbx.CodeReloadFailed, pbx.FilesAhead, "the new files are in place", 3, time.Second,
 		},
 		"hung": {
 			func(s *site) error { return s.asterisk.Suspend() },
 			func(s *site) error { return s.asterisk.Resume() },
-			pbx.CodeReloadFailed, "the new files are in place", 7 * time.Second,
+			pbx.CodeReloadFailed, pbx.FilesAhead, "the new files are in place", 3, 7 * time.Second,
 		},
 		"rejecting the file": {
-			func(s *site) error {
-				return os.WriteFile(filepath.Join(s.asterisk.ConfigDir, duplicate), []byte("[1000]\ntype=endpoint\n"), 0o600)
-			},
-			func(s *site) error { return os.Remove(filepath.Join(s.asterisk.ConfigDir, duplicate)) },
-			pbx.CodeContradicted, "endpoint 1001 is missing", time.Second,
+			write("pjsip.conf", "[trunk]\ntype=endpoint\n[trunk]\ntype=endpoint\n"), restore("pjsip.conf"),
+			pbx.CodeRolledBack, pbx.RolledBack, "revision 2 is in place and running again", 2, 2 * time.Second,
 		},
-		"stopped reading at a broken file before ours": {
-			func(s *site) error {
-				return os.WriteFile(filepath.Join(s.asterisk.ConfigDir, "pjsip.d/synergycall/000-placeholder.conf"), []byte("[broken\n"), 0o600)
-			},
-			func(s *site) error {
-				return os.WriteFile(filepath.Join(s.asterisk.ConfigDir, "pjsip.d/synergycall/000-placeholder.conf"), []byte("; whole\n"), 0o600)
-			},
-			pbx.CodeContradicted, "endpoint 1001 is missing", time.Second,
+		"with an administrator's file that is broken": {
+			write("pjsip.conf", "[broken\n"), restore("pjsip.conf"),
+			pbx.CodeRolledBack, pbx.RolledBack, "endpoint 1001 is missing", 2, 2 * time.Second,
 		},
-		"without the dialplan file in its includes": {
-			func(s *site) error {
-				return os.Rename(filepath.Join(s.asterisk.ConfigDir, "extensions.conf"), filepath.Join(s.asterisk.ConfigDir, "away.conf"))
-			},
-			func(s *site) error {
-				return os.Rename(filepath.Join(s.asterisk.ConfigDir, "away.conf"), filepath.Join(s.asterisk.ConfigDir, "extensions.conf"))
-			},
-			pbx.CodeContradicted, "1001,1,Dial(PJSIP/1001,25) is missing", time.Second,
+		"without a dialplan": {
+			func(s *site) error { return rename(s, "extensions.conf", "extensions.conf.kept") }, restore("extensions.conf"),
+			pbx.CodeRolledBack, pbx.RolledBack, "1001,1,Dial(PJSIP/1001,25) is missing", 2, 2 * time.Second,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -175,12 +188,15 @@ func TestAnAsteriskThatFailsIsSaidSoAndTheNextApplySucceeds(t *testing.T) {
 				t.Fatal(err)
 			}
 			start := time.Now()
-			report, err := s.apply(t)
+			run, err := s.apply(t, apply.Request{})
 			if took := time.Since(start); took > tc.within {
 				t.Errorf("the answer took %s, want at most %s", took, tc.within)
 			}
-			if pbx.CodeOf(err) != tc.code || !strings.Contains(report.Log.ErrorDetails, tc.said) || len(report.Log.FilesWritten) != 2 {
-				t.Errorf("error %v\nwant code %s, saying %q; record %+v", err, tc.code, tc.said, report.Log)
+			if pbx.CodeOf(err) != tc.code || run.Result != tc.result || !strings.Contains(run.Log.ErrorDetails, tc.said) {
+				t.Errorf("error %v\nwant code %s, result %s, saying %q; got %+v", err, tc.code, tc.result, tc.said, run.Log)
+			}
+			if site, err := s.node.Inspect(); err != nil || site.Current != tc.inPlace || site.Good != 2 {
+				t.Errorf("revision %d is in place, %d was seen to run, error %v; want %d and 2", site.Current, site.Good, err, tc.inPlace)
 			}
 			if users, err := s.store.Users(t.Context(), pbx.DefaultTenant); err != nil || len(users) != 2 {
 				t.Errorf("%d users in the database, error %v; want 2", len(users), err)
@@ -188,25 +204,36 @@ func TestAnAsteriskThatFailsIsSaidSoAndTheNextApplySucceeds(t *testing.T) {
 			if err := tc.mend(s); err != nil {
 				t.Fatal(err)
 			}
-			if report := s.mustApply(t); report.Users != 2 {
-				t.Errorf("%d users applied, want 2", report.Users)
+			if run := s.mustApply(t); run.Users != 2 {
+				t.Errorf("%d users applied, want 2", run.Users)
 			}
 		})
 	}
 }
 
+// engine gives an engine for a folder without Asterisk, whose control is the target.
+func engineAt(t *testing.T, dir, target string) *apply.Engine {
+	t.Helper()
+	control, err := asterisk.NewControl(target)
+	if err != nil {
+		t.Fatal(err)
+	}
+	local, err := node.New(dir, control)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return apply.New(apply.Config{Store: storetest.Open(t, storetest.SQLite(t)), Target: local, Now: time.Now})
+}
+
 func TestAnAsteriskThatIsNotThereIsSaidSo(t *testing.T) {
 	t.Parallel()
 	for _, target := range []string{filepath.Join(t.TempDir(), "none.ctl"), "exec:/nowhere/asterisk"} {
-		control, err := asterisk.NewControl(target)
-		if err != nil {
-			t.Fatal(err)
+		run, err := engineAt(t, t.TempDir(), target).Apply(t.Context(), apply.Request{TriggeredBy: "test"})
+		if run.Result == pbx.Unchanged { // nothing was pending: the empty files were taken over as they are
+			t.Errorf("%s: unchanged", target)
 		}
-		db := storetest.Open(t, storetest.SQLite(t))
-		engine := apply.New(db, node.New(t.TempDir(), control), time.Now)
-		report, err := engine.Apply(t.Context(), apply.Request{TriggeredBy: "test"})
-		if pbx.CodeOf(err) != pbx.CodeReloadFailed || report.Log.Reload.PJSIP.ExitCode == 0 || report.Log.Reload.Dialplan != nil {
-			t.Errorf("%s: error %v, record %+v", target, err, report.Log)
+		if pbx.CodeOf(err) != pbx.CodeReloadFailed || run.Log.Reload.PJSIP.ExitCode == 0 || run.Log.Reload.Dialplan != nil {
+			t.Errorf("%s: error %v, record %+v", target, err, run.Log)
 		}
 	}
 }
@@ -215,14 +242,9 @@ func TestAnAsteriskThatIsNotThereIsSaidSo(t *testing.T) {
 // fail, and more cannot be said.
 func TestACommandThatIsNoAsteriskIsInconclusive(t *testing.T) {
 	t.Parallel()
-	control, err := asterisk.NewControl("exec:true")
-	if err != nil {
-		t.Fatal(err)
-	}
-	engine := apply.New(storetest.Open(t, storetest.SQLite(t)), node.New(t.TempDir(), control), time.Now)
-	report, err := engine.Apply(t.Context(), apply.Request{TriggeredBy: "test"})
-	if err != nil || report.Verification != pbx.Inconclusive || len(report.Differences) == 0 {
-		t.Errorf("verification %s %v, error %v", report.Verification, report.Differences, err)
+	run, err := engineAt(t, t.TempDir(), "exec:true").Apply(t.Context(), apply.Request{TriggeredBy: "test"})
+	if err != nil || run.Verification != pbx.Inconclusive || len(run.Differences) == 0 {
+		t.Errorf("verification %s %v, error %v", run.Verification, run.Differences, err)
 	}
 }
 
@@ -231,30 +253,27 @@ func TestWhenTheFilesCannotBeWrittenAsteriskIsNotReloaded(t *testing.T) {
 	s := newSite(t)
 	s.create(t, "Anna")
 	s.mustApply(t)
-	before, err := s.node.Live(t.Context())
+	before, err := s.node.Live(t.Context(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	// A folder in the place of the second file: it cannot be replaced, whoever the test runs as.
-	path := filepath.Join(s.asterisk.ConfigDir, pbx.DialplanPath)
-	if err := os.Rename(path, path+".away"); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Mkdir(path, 0o700); err != nil {
+	// A file in the place of the folder for revisions: nothing can be staged, whoever the test runs as.
+	gen := filepath.Join(s.asterisk.ConfigDir, "pjsip.d/synergycall/.portal/gen")
+	if err := errors.Join(os.Rename(gen, gen+".away"), os.WriteFile(gen, nil, 0o600)); err != nil {
 		t.Fatal(err)
 	}
 	s.create(t, "Ben")
-	pjsip, _ := os.ReadFile(filepath.Join(s.asterisk.ConfigDir, pbx.PJSIPPath))
-	report, err := s.apply(t)
-	if pbx.CodeOf(err) != pbx.CodeWriteFailed || !strings.Contains(report.Log.ErrorDetails, path) || report.Log.Reload.PJSIP != nil {
-		t.Errorf("error %v, record %+v", err, report.Log)
+	run, err := s.apply(t, apply.Request{})
+	if pbx.KindOf(err) != pbx.KindApply || run.Result != pbx.Refused || run.Log.Reload.PJSIP != nil {
+		t.Errorf("error %v, record %+v", err, run.Log)
 	}
-	if after, _ := os.ReadFile(filepath.Join(s.asterisk.ConfigDir, pbx.PJSIPPath)); string(after) != string(pjsip) {
-		t.Error("the first file was replaced although the second could not be")
+	if err := errors.Join(os.Remove(gen), os.Rename(gen+".away", gen)); err != nil {
+		t.Fatal(err)
 	}
-	if live, err := s.node.Live(t.Context()); err != nil || !cmp.Equal(before, live) {
+	if live, err := s.node.Live(t.Context(), nil); err != nil || !cmp.Equal(before, live) {
 		t.Errorf("Asterisk runs something else: %v, error %v", live, err)
 	}
+	s.mustApply(t)
 }
 
 // Whatever people are called, a real Asterisk loads exactly one endpoint, auth and AOR each, and no endpoint without its auth.
@@ -282,13 +301,15 @@ func TestHostileNamesDoNotChangeWhatARealAsteriskLoads(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := s.node.Write(t.Context(), files); err != nil {
-			t.Fatal(err)
+		for _, f := range files {
+			if err := os.WriteFile(filepath.Join(s.asterisk.ConfigDir, f.Path), f.Content, 0o600); err != nil {
+				t.Fatal(err)
+			}
 		}
 		if _, understood, err := s.node.Reload(t.Context()); err != nil || !understood {
 			t.Fatal(err)
 		}
-		live, err := s.node.Live(t.Context())
+		live, err := s.node.Live(t.Context(), slices.Collect(maps.Keys(want.Hashes)))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -363,5 +384,180 @@ func TestAReusedNumberRingsAtItsNewOwnersPhone(t *testing.T) {
 	}
 	if err := formerPhone.Register(t.Context(), time.Minute); err == nil {
 		t.Error("the former owner's phone registered with the old secret")
+	}
+}
+
+func TestThePhoneOfAFormerOwnerIsForgottenAtOnce(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	former, other := s.create(t, "Former"), s.create(t, "Other")
+	s.mustApply(t)
+	formerPhone, otherPhone := s.registered(t, former), s.registered(t, other)
+	if _, err := s.directory.Delete(t.Context(), pbx.DefaultTenant, former.ID); err != nil {
+		t.Fatal(err)
+	}
+	s.create(t, "New owner") // of the same number
+	run := s.mustApply(t)
+	if !slices.ContainsFunc(run.Events, func(e pbx.Event) bool { return e.Stage == "forget" && strings.Contains(e.Message, "[1000]") }) {
+		t.Errorf("the record does not say that the phone was forgotten: %+v", run.Events)
+	}
+	contacts, err := s.asterisk.Control().Contacts(t.Context())
+	if err != nil || len(contacts) != 1 || contacts[0].AOR != "1001" {
+		t.Errorf("registered are %v, error %v; want the phone of 1001 alone", contacts, err)
+	}
+	if _, err := otherPhone.Call(t.Context(), "1000"); err == nil {
+		t.Error("a call to the number rang at the former owner's phone")
+	}
+	_ = formerPhone
+}
+
+func TestHandEditsAreShownAndNeverOverwrittenUnasked(t *testing.T) {
+	t.Parallel()
+	in := func(s *site, name string) string { return filepath.Join(s.asterisk.ConfigDir, name) }
+	for name, tc := range map[string]struct {
+		edit  func(*site) error
+		kind  pbx.DriftKind
+		saved string // what a forced apply keeps; "" when there is nothing to keep
+	}{
+		"a file is edited through its link": {
+			func(s *site) error { return os.WriteFile(in(s, pbx.PJSIPPath), []byte("; by hand\n"), 0o600) }, pbx.Edited, "; by hand\n",
+		},
+		"a link is replaced by a file": {
+			func(s *site) error {
+				return errors.Join(os.WriteFile(in(s, pbx.DialplanPath+".new"), []byte("; moved here\n"), 0o600), os.Rename(in(s, pbx.DialplanPath+".new"), in(s, pbx.DialplanPath)))
+			}, pbx.Replaced, "; moved here\n",
+		},
+		"a link is removed": {func(s *site) error { return os.Remove(in(s, pbx.DialplanPath)) }, pbx.Missing, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newSite(t)
+			s.create(t, "Anna")
+			s.mustApply(t)
+			if err := tc.edit(s); err != nil {
+				t.Fatal(err)
+			}
+			plan, err := s.engine.Plan(t.Context())
+			if err != nil || len(plan.Drift) != 1 || plan.Drift[0].Kind != tc.kind {
+				t.Errorf("the plan shows drift %v, error %v; want %s", plan.Drift, err, tc.kind)
+			}
+			if run, err := s.apply(t, apply.Request{}); pbx.CodeOf(err) != pbx.CodeDrift || pbx.KindOf(err) != pbx.KindConflict || run.Result != pbx.Refused {
+				t.Errorf("applied over a hand edit: %v", err)
+			}
+			if again, err := s.engine.Plan(t.Context()); err != nil || len(again.Drift) != 1 {
+				t.Errorf("the refused apply changed something: %v, error %v", again.Drift, err)
+			}
+			run, err := s.apply(t, apply.Request{Force: true})
+			if err != nil || run.Verification != pbx.Confirmed {
+				t.Fatalf("with force: verification %s, error %v", run.Verification, err)
+			}
+			if tc.saved != "" && (len(run.Saved) != 1 || string(run.Saved[0].Content) != tc.saved) {
+				t.Errorf("saved was %q; want %q", run.Saved, tc.saved)
+			}
+			if plan, err := s.engine.Plan(t.Context()); err != nil || len(plan.Drift) > 0 || plan.Pending || plan.Behind != "" {
+				t.Errorf("afterwards the plan is %+v, error %v", plan, err)
+			}
+		})
+	}
+}
+
+func TestAForeignFileBesideOursIsRefusedEvenWithForce(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.create(t, "Anna")
+	s.mustApply(t)
+	foreign := filepath.Join(s.asterisk.ConfigDir, "pjsip.d/synergycall/backup.conf")
+	if err := os.WriteFile(foreign, []byte("[1000]\ntype=endpoint\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.apply(t, apply.Request{}); pbx.CodeOf(err) != pbx.CodeDrift || !strings.Contains(err.Error(), foreign) {
+		t.Errorf("error %v; want one that names %s", err, foreign)
+	}
+	if text, err := os.ReadFile(foreign); err != nil || len(text) == 0 {
+		t.Errorf("the foreign file was touched: %v", err)
+	}
+	if err := os.Remove(foreign); err != nil {
+		t.Fatal(err)
+	}
+	if run, err := s.apply(t, apply.Request{}); err != nil || run.Result != pbx.Unchanged {
+		t.Errorf("with the file gone: result %s, error %v", run.Result, err)
+	}
+}
+
+func TestAnEarlierRevisionIsPutBackAndTheDatabaseStaysAhead(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.create(t, "Anna")
+	first := s.mustApply(t)
+	ben := s.create(t, "Ben")
+	s.mustApply(t)
+	s.registered(t, ben)
+	previous, err := s.engine.Previous(t.Context())
+	if err != nil || previous != first.Revision {
+		t.Errorf("the previous revision is %d, error %v; want %d", previous, err, first.Revision)
+	}
+	run, err := s.apply(t, apply.Request{Restore: previous})
+	if err != nil || run.Verification != pbx.Confirmed || run.Users != 1 || run.Restored != previous {
+		t.Fatalf("restored %+v, error %v", run, err)
+	}
+	live, err := s.node.Live(t.Context(), nil)
+	if err != nil || !cmp.Equal(live.Endpoints, []string{"1000"}) {
+		t.Errorf("Asterisk runs %v, error %v", live.Endpoints, err)
+	}
+	plan, err := s.engine.Plan(t.Context())
+	if err != nil || !plan.Pending || len(plan.Changes) != 1 || plan.Changes[0].Kind != pbx.Added || plan.Changes[0].Number != 1001 {
+		t.Errorf("the plan is %+v, error %v; want Ben to be added", plan, err)
+	}
+}
+
+// A secret that Asterisk did not take shows: an object is compared by its content, not by its name alone.
+func TestAnObjectThatAsteriskKeptAsItWasContradicts(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	anna := s.create(t, "Anna")
+	s.mustApply(t)
+	if _, err := s.directory.Delete(t.Context(), pbx.DefaultTenant, anna.ID); err != nil {
+		t.Fatal(err)
+	}
+	s.create(t, "Anna again") // the same number, another secret
+	path := filepath.Join(s.asterisk.ConfigDir, "pjsip.conf")
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, append([]byte("[broken\n"), text...), 0o600); err != nil { // Asterisk keeps all it had
+		t.Fatal(err)
+	}
+	if run, err := s.apply(t, apply.Request{}); pbx.CodeOf(err) != pbx.CodeRolledBack || !strings.Contains(fmt.Sprint(run.Differences), "auth 1000 is loaded with another content") {
+		t.Errorf("error %v, differences %v", err, run.Differences)
+	}
+}
+
+func TestAReloadWaitsForAnAsteriskThatIsStarting(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.create(t, "Anna")
+	s.mustApply(t)
+	s.create(t, "Ben")
+	restarted := make(chan error, 1)
+	if err := s.asterisk.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	go func() { restarted <- s.asterisk.Restart(context.Background()) }()
+	for { // until its socket is there, which is long before it has started
+		if _, err := os.Stat(s.asterisk.ControlSocket); err == nil {
+			if run, err := s.apply(t, apply.Request{}); err == nil {
+				if run.Verification != pbx.Confirmed {
+					t.Errorf("verification %s", run.Verification)
+				}
+				break
+			}
+		}
+		if t.Context().Err() != nil {
+			t.Fatal("no apply came through")
+		}
+	}
+	if err := <-restarted; err != nil {
+		t.Fatal(err)
 	}
 }
