@@ -108,6 +108,7 @@ func (a *attempt) end(ctx context.Context, result pbx.Result, message string) (p
 	a.note("end", message)
 	a.run.Result, a.run.Log.Outcome, a.run.Log.ErrorDetails = result, pbx.Success, ""
 	if err := a.save(ctx); err != nil {
+		a.run.Result, a.run.Log.Outcome, a.run.Log.ErrorDetails = pbx.Interrupted, pbx.Failure, interrupted // as the record has it
 		return a.run, &pbx.Error{
 			Kind: pbx.KindApply, Code: pbx.CodeAuditFailed, Err: err,
 			Msg: "the apply ended well, but its record could not be completed: it is completed by itself once the database answers",

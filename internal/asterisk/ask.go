@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
-	"slices"
 	"strings"
 )
 
@@ -22,21 +21,6 @@ func (c *Control) Auths(ctx context.Context) ([]string, error) {
 // AORs returns the sorted ids of all PJSIP AORs that are loaded.
 func (c *Control) AORs(ctx context.Context) ([]string, error) {
 	return c.ids(ctx, "pjsip list aors", "Aor")
-}
-
-// EndpointsOf returns those of the given ids that are loaded endpoints. For a few ids it costs a tenth of the whole list.
-func (c *Control) EndpointsOf(ctx context.Context, ids []string) ([]string, error) {
-	return c.idsLike(ctx, "pjsip list endpoints", "Endpoint", ids)
-}
-
-// AuthsOf returns those of the given ids that are loaded auths.
-func (c *Control) AuthsOf(ctx context.Context, ids []string) ([]string, error) {
-	return c.idsLike(ctx, "pjsip list auths", "Auth", ids)
-}
-
-// AORsOf returns those of the given ids that are loaded AORs.
-func (c *Control) AORsOf(ctx context.Context, ids []string) ([]string, error) {
-	return c.idsLike(ctx, "pjsip list aors", "Aor", ids)
 }
 
 // Extensions returns all steps of a dialplan context, in the order Asterisk searches them; a context that
@@ -81,6 +65,27 @@ func (c *Control) Modules(ctx context.Context) ([]string, error) {
 	}
 	modules, err := parseModules(answer)
 	return modules, about("modules", err)
+}
+
+// Transports returns the sorted ids of all PJSIP transports that are loaded; without one no phone reaches Asterisk.
+func (c *Control) Transports(ctx context.Context) ([]string, error) {
+	return c.ids(ctx, "pjsip list transports", "Transport")
+}
+
+// configDir matches the line of `core show settings` that names the folder of the configuration.
+var configDir = regexp.MustCompile(`(?m)^\s*Configuration directory:\s+(\S.*?)\s*$`)
+
+// ConfigDir returns the folder from which the running Asterisk reads its configuration.
+func (c *Control) ConfigDir(ctx context.Context) (string, error) {
+	answer, err := c.ask(ctx, "core show settings")
+	if err != nil {
+		return "", err
+	}
+	found := configDir.FindStringSubmatch(answer)
+	if found == nil {
+		return "", about("its configuration folder", fmt.Errorf("%w: %q", ErrUnparsable, clip(answer)))
+	}
+	return found[1], nil
 }
 
 // WaitBooted returns once Asterisk has started completely, for as long as one command may take.
@@ -131,36 +136,6 @@ func (c *Control) ids(ctx context.Context, command, label string) ([]string, err
 
 // plainName is what may stand in a command without quoting.
 var plainName = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]{0,78}$`)
-
-// idsLike asks with as few regular expressions as fit into a command. Asterisk answers a broken expression like one that matches
-// nothing, so only names that need no care are accepted.
-func (c *Control) idsLike(ctx context.Context, command, label string, ids []string) ([]string, error) {
-	var found []string
-	command += " like ^("
-	for len(ids) > 0 {
-		pattern, n := "", 0
-		for _, id := range ids {
-			if !plainName.MatchString(id) {
-				return nil, fmt.Errorf("%w: %q is no plain name", ErrCommand, clip(id))
-			}
-			next := strings.ReplaceAll(id, ".", "[.]")
-			if n > 0 {
-				next = pattern + "|" + next
-			}
-			if n > 0 && len(command)+len(next)+2 > maxCommand {
-				break
-			}
-			pattern, n = next, n+1
-		}
-		part, err := c.ids(ctx, command+pattern+")$", label)
-		if err != nil {
-			return nil, err
-		}
-		found, ids = append(found, part...), ids[n:]
-	}
-	slices.Sort(found)
-	return found, nil
-}
 
 // about names the question an answer failed to settle.
 func about(question string, err error) error {

@@ -62,9 +62,6 @@ func TestScriptedAnswersReadLikeRealOnes(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("objects differ (-want +got):\n%s", diff)
 	}
-	if ids, err := c.EndpointsOf(ctx, []string{"1001", "1002"}); err != nil || !cmp.Equal(ids, []string{"1001"}) {
-		t.Errorf("one of two: got %q, %v", ids, err)
-	}
 }
 
 func TestACommandIsOneLine(t *testing.T) {
@@ -81,33 +78,13 @@ func TestACommandIsOneLine(t *testing.T) {
 			if _, err := c.Extensions(t.Context(), name); !errors.Is(err, asterisk.ErrCommand) {
 				t.Errorf("context %q: got %v, want ErrCommand", name, err)
 			}
-			if _, err := c.EndpointsOf(t.Context(), []string{"1000", name}); !errors.Is(err, asterisk.ErrCommand) {
+			if _, err := c.Attributes(t.Context(), asterisk.KindAuth, []string{"1000", name}, "@x"); !errors.Is(err, asterisk.ErrCommand) {
 				t.Errorf("id %q: got %v, want ErrCommand", name, err)
 			}
 		}
 	}
 	if sent := server.Commands(); len(sent) != 0 {
 		t.Errorf("these reached Asterisk: %q", sent)
-	}
-}
-
-func TestManyIDsAreAskedInCommandsThatFit(t *testing.T) {
-	t.Parallel()
-	objects := twoUsers()
-	var ids []string
-	for i := range 1000 {
-		ids = append(ids, "u"+strings.Repeat("0", i%40)+string(rune('a'+i%26)))
-	}
-	objects.Endpoints = []string{ids[3], ids[500], ids[999]}
-	server := asterisktest.New(t, asterisktest.Loaded(objects))
-	got, err := control(t, server.Socket).EndpointsOf(t.Context(), ids)
-	if err != nil || len(got) < 3 {
-		t.Errorf("got %q, %v", got, err)
-	}
-	for _, command := range server.Commands() {
-		if len(command) > 480 || !strings.HasSuffix(command, ")$") {
-			t.Errorf("command of %d bytes: %q", len(command), command)
-		}
 	}
 }
 

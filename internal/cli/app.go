@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -49,14 +50,17 @@ func (a *app) open() (*portal, error) {
 		return nil, usage(err)
 	}
 	level, _ := c.Level() // Complete has checked it
-	local := node.New(c.AsteriskConfigDir, control)
+	local, err := node.New(c.AsteriskConfigDir, control)
+	if err != nil {
+		return nil, errors.Join(usage(err), s.Close())
+	}
 	return &portal{
 		config:    c,
 		log:       slog.New(slog.NewTextHandler(a.stderr, &slog.HandlerOptions{Level: level})),
 		store:     s,
-		directory: directory.New(s, time.Now),
+		directory: directory.New(s, time.Now).WithQuarantine(c.NumberQuarantine),
 		node:      local,
-		engine:    apply.New(s, local, time.Now),
+		engine:    apply.New(apply.Config{Store: s, Target: local, Now: time.Now, Keep: c.KeepRevisions}),
 	}, nil
 }
 

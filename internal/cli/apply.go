@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"os/user"
+	"slices"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -12,56 +14,312 @@ import (
 	"github.com/synergycall/pbxportal/internal/pbx"
 )
 
-type applyCommand struct {
-	By string `help:"Who or what asks; goes into the audit record. Default: cli: and your user name." placeholder:"TEXT"`
+type planCommand struct {
+	Diff bool `help:"Show how the two files would change, line by line; secrets are hidden."`
 }
 
-// Run applies.
-func (c *applyCommand) Run(ctx context.Context, a *app) error {
+// Run shows what an apply would do.
+func (c *planCommand) Run(ctx context.Context, a *app) error {
 	p, err := a.ready(ctx)
 	if err != nil {
 		return err
 	}
 	defer p.close()
-	if c.By == "" {
-		c.By = "cli:" + userName()
+	plan, err := p.engine.Plan(ctx)
+	if err != nil {
+		return err
 	}
-	report, err := p.engine.Apply(ctx, apply.Request{TriggeredBy: c.By})
 	if a.json {
-		return errors.Join(a.printJSON(toReportJSON(report, err)), err)
+		return a.printJSON(toPlanJSON(plan))
 	}
-	if report.Log.ID != "" {
-		a.printReport(report)
+	a.printPlan(plan, c.Diff)
+	return nil
+}
+
+// printPlan tells what an apply would do, and what to do next.
+func (a *app) printPlan(plan pbx.Plan, diff bool) {
+	if plan.Revision == 0 {
+		fmt.Fprintf(a.stdout, "%d users. Nothing was ever applied here.\n", plan.Users)
+	} else {
+		fmt.Fprintf(a.stdout, "%d users. Revision %d is in place.\n", plan.Users, plan.Revision)
+	}
+	for _, d := range plan.Drift {
+		fmt.Fprintf(a.stdout, "\nDRIFT  %s\n", driftText(d))
+	}
+	if plan.Behind != "" && plan.Revision != 0 {
+		fmt.Fprintf(a.stdout, "\nBEHIND %s\n", plan.Behind)
+	}
+	w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
+	if len(plan.Changes) > 0 {
+		fmt.Fprintln(w)
+	}
+	for _, ch := range plan.Changes {
+		fmt.Fprintf(w, "%s\t%d\t%s\t%s\n", map[pbx.ChangeKind]string{pbx.Added: "+", pbx.Removed: "-", pbx.Changed: "~"}[ch.Kind], ch.Number, ch.Name, changeText(ch))
+	}
+	_ = w.Flush()
+	if diff {
+		for _, d := range plan.Diffs {
+			if d.Text != "" {
+				fmt.Fprintf(a.stdout, "\n%s", d.Text)
+			}
+		}
+	}
+	fmt.Fprintln(a.stdout)
+	switch foreign := slices.ContainsFunc(plan.Drift, func(d pbx.Drift) bool { return d.Kind == pbx.Foreign }); {
+	case foreign:
+		fmt.Fprintln(a.stdout, "Next: move the foreign file away; nothing is applied while Asterisk reads it together with the portal's.")
+	case len(plan.Drift) > 0:
+		fmt.Fprintln(a.stdout, "Next: pbxportal apply --force takes the files back; what stands there now is saved with the record.")
+	case plan.Pending:
+		fmt.Fprintf(a.stdout, "Next: pbxportal apply, or pbxportal apply --plan %s for exactly this.\n", plan.Hash)
+	case plan.Behind != "":
+		fmt.Fprintln(a.stdout, "Next: the files are as they should be. See that Asterisk runs; pbxportal apply has it read them again.")
+	default:
+		fmt.Fprintln(a.stdout, "Nothing to do: database, files and the live Asterisk agree.")
+	}
+}
+
+func changeText(c pbx.Change) string {
+	text := string(c.Kind)
+	if len(c.What) > 0 {
+		text = "new " + strings.Join(c.What, ", ")
+	}
+	switch {
+	case c.Reregister && c.Kind == pbx.Removed:
+		text += "; the phone can no longer register"
+	case c.Reregister:
+		text += "; the phone must register again"
+	}
+	return text
+}
+
+func driftText(d pbx.Drift) string {
+	switch d.Kind {
+	case pbx.Edited:
+		return d.Path + " was edited by hand"
+	case pbx.Replaced:
+		return d.Path + " was replaced by a file or link that is not the portal's"
+	case pbx.Missing:
+		return d.Path + " is missing"
+	case pbx.Foreign:
+		return d.Path + " is not the portal's, but Asterisk reads it together with the portal's files"
+	case pbx.Unknown:
+		return d.Path + " is in place, but this database knows nothing of it: it was restored from a backup, or is another one"
+	}
+	return d.Path
+}
+
+type applyCommand struct {
+	By        string `help:"Who or what asks; goes into the audit record. Default: cli: and your user name." placeholder:"TEXT"`
+	Comment   string `help:"Why; goes into the record." placeholder:"TEXT"`
+	Plan      string `help:"Apply only if the plan still is this one (the hash that plan shows)." placeholder:"HASH"`
+	Force     bool   `help:"Apply over what others changed in the files; it is saved with the record first."`
+	DryRun    bool   `help:"Do everything but the writing."`
+	OnFailure string `help:"What to leave behind when Asterisk does not take it: keep the new files, or rollback. Default: roll back when Asterisk contradicts, keep when it does not answer." enum:",keep,rollback" default:"" placeholder:"WHAT"`
+}
+
+// Run applies.
+func (c *applyCommand) Run(ctx context.Context, a *app) error {
+	return a.apply(ctx, apply.Request{
+		TriggeredBy: c.By, Comment: c.Comment, IfMatch: c.Plan, Force: c.Force, DryRun: c.DryRun, OnFailure: apply.OnFailure(c.OnFailure),
+	})
+}
+
+type rollbackCommand struct {
+	Revision int    `arg:"" optional:"" help:"The revision to put back. Default: the one that ran before the one in place."`
+	By       string `help:"Who or what asks; goes into the audit record. Default: cli: and your user name." placeholder:"TEXT"`
+	Comment  string `help:"Why; goes into the record." placeholder:"TEXT"`
+	Force    bool   `help:"Go back over what others changed in the files; it is saved with the record first."`
+}
+
+// Run puts an earlier revision live again.
+func (c *rollbackCommand) Run(ctx context.Context, a *app) error {
+	if c.Revision == 0 {
+		p, err := a.ready(ctx)
+		if err != nil {
+			return err
+		}
+		c.Revision, err = p.engine.Previous(ctx)
+		p.close()
+		if err != nil {
+			return err
+		}
+	}
+	if err := a.apply(ctx, apply.Request{TriggeredBy: c.By, Comment: c.Comment, Force: c.Force, Restore: c.Revision}); err != nil {
+		return err
+	}
+	if !a.json {
+		fmt.Fprintf(a.stdout, "\nThe files of revision %d are live again. The database is as it was: pbxportal plan shows what the next apply would bring back.\n", c.Revision)
+	}
+	return nil
+}
+
+// apply applies, and shows what happens while it does.
+func (a *app) apply(ctx context.Context, r apply.Request) error {
+	p, err := a.ready(ctx)
+	if err != nil {
+		return err
+	}
+	defer p.close()
+	if r.TriggeredBy == "" {
+		r.TriggeredBy = "cli:" + userName()
+	}
+	if !a.json {
+		r.Tell = func(e pbx.Event) {
+			fmt.Fprintf(a.stdout, "%6d ms  %-9s %s\n", e.After.Milliseconds(), e.Stage, oneLine(e.Message))
+		}
+	}
+	run, err := p.engine.Apply(ctx, r)
+	if a.json {
+		return errors.Join(a.printJSON(toRunJSON(run, err)), err)
+	}
+	if run.Log.ID != "" {
+		a.printRun(run)
 	}
 	return err
 }
 
-// printReport tells how far an apply came.
-func (a *app) printReport(r apply.Report) {
+// printRun tells how an apply ended.
+func (a *app) printRun(r pbx.Run) {
 	w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
-	defer w.Flush()
-	for _, f := range r.Log.FilesWritten {
-		fmt.Fprintf(w, "Wrote\t%s\n", f)
-	}
-	for name, result := range map[string]*pbx.CommandResult{"PJSIP": r.Log.Reload.PJSIP, "Dialplan": r.Log.Reload.Dialplan} {
-		if result != nil {
-			fmt.Fprintf(w, "%s reload\t%s\n", name, oneLine(result.Stdout+result.Stderr))
-		}
-	}
-	switch r.Verification {
-	case pbx.Confirmed:
-		fmt.Fprintf(w, "Verified\tAsterisk runs exactly these %d users\n", r.Users)
-	case pbx.Inconclusive:
-		fmt.Fprintf(w, "Not verified\tAsterisk gave no answer that could be compared: %v\n", r.Differences)
-	case pbx.Contradicted, pbx.NotVerified:
-	}
+	fmt.Fprintf(w, "\nResult\t%s\n", resultText(r))
 	for _, d := range r.Differences {
-		if r.Verification == pbx.Contradicted {
-			fmt.Fprintf(w, "Differs\t%s\n", d)
-		}
+		fmt.Fprintf(w, "Differs\t%s\n", d)
 	}
-	fmt.Fprintf(w, "Outcome\t%s in %s\n", r.Log.Outcome, r.Duration.Round(time.Millisecond))
 	fmt.Fprintf(w, "Record\tpbxportal audit show %s\n", r.Log.ID)
+	_ = w.Flush()
+}
+
+// resultText says in a sentence how an apply ended.
+func resultText(r pbx.Run) string {
+	switch r.Result {
+	case pbx.Applied:
+		if r.Verification == pbx.Confirmed {
+			return fmt.Sprintf("applied: Asterisk runs exactly these %d users", r.Users)
+		}
+		return "applied, but not verified: Asterisk gave no answer that could be compared"
+	case pbx.Unchanged:
+		return fmt.Sprintf("unchanged: Asterisk already runs exactly these %d users; it was not reloaded", r.Users)
+	case pbx.DryRun:
+		return "rehearsed: nothing was written"
+	case pbx.RolledBack:
+		return "rolled back: Asterisk did not take it, and runs what it ran before"
+	case pbx.RollbackFailed:
+		return "failed, and so did the way back: see to Asterisk now"
+	case pbx.FilesAhead:
+		return "not live yet: the files are in place, Asterisk has not taken them; a running portal keeps trying"
+	case pbx.Refused:
+		return "refused: nothing was touched"
+	case pbx.InDoubt, pbx.Interrupted:
+	}
+	return "its end is not known yet: the next apply, or pbxportal recover, finds out"
+}
+
+type recoverCommand struct{}
+
+// Run puts in order what an apply left that never ended.
+func (*recoverCommand) Run(ctx context.Context, a *app) error {
+	p, err := a.ready(ctx)
+	if err != nil {
+		return err
+	}
+	defer p.close()
+	did, err := p.engine.Recover(ctx)
+	if err != nil {
+		return err
+	}
+	if a.json {
+		return a.printJSON(map[string]any{"did": append([]string{}, did...)})
+	}
+	for _, what := range did {
+		fmt.Fprintln(a.stdout, what)
+	}
+	if len(did) == 0 {
+		fmt.Fprintln(a.stdout, "Everything was in order.")
+	}
+	return nil
+}
+
+type revisionCommands struct {
+	List revisionListCommand `cmd:"" help:"List the revisions of the generated files, newest first."`
+	Diff revisionDiffCommand `cmd:"" help:"Show how the files changed from one revision to another; secrets are hidden."`
+}
+
+type revisionListCommand struct {
+	Limit int `help:"How many at the most." default:"20"`
+}
+
+// Run lists the revisions.
+func (c *revisionListCommand) Run(ctx context.Context, a *app) error {
+	if err := checkLimit(c.Limit); err != nil {
+		return err
+	}
+	p, err := a.ready(ctx)
+	if err != nil {
+		return err
+	}
+	defer p.close()
+	runs, err := p.engine.Revisions(ctx, 0, c.Limit)
+	if err != nil {
+		return err
+	}
+	site, err := p.engine.State()
+	if err != nil {
+		return err
+	}
+	if a.json {
+		all := make([]runJSON, len(runs))
+		for i, r := range runs {
+			all[i] = toRunJSON(r, nil)
+		}
+		return a.printJSON(map[string]any{"current": site.Current, "good": site.Good, "revisions": all})
+	}
+	if len(runs) == 0 {
+		fmt.Fprintln(a.stdout, "Nothing has been applied yet. Apply: pbxportal apply")
+		return nil
+	}
+	w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "\tREVISION\tWHEN\tWHO\tUSERS\tRESULT\tWHY")
+	for _, r := range runs {
+		mark := ""
+		if r.Revision == site.Current {
+			mark = "→"
+		}
+		why := r.Comment
+		if r.Restored != 0 {
+			why = strings.TrimSpace(fmt.Sprintf("revision %d again. %s", r.Restored, why))
+		}
+		fmt.Fprintf(w, "%s\t%d\t%s\t%s\t%d\t%s\t%s\n", mark, r.Revision, r.Log.TriggeredAt.Format(time.RFC3339), r.Log.TriggeredBy, r.Users, r.Result, shorten(oneLine(why), 60))
+	}
+	return w.Flush()
+}
+
+type revisionDiffCommand struct {
+	From int `arg:"" help:"The older revision."`
+	To   int `arg:"" help:"The newer revision."`
+}
+
+// Run shows how the files changed.
+func (c *revisionDiffCommand) Run(ctx context.Context, a *app) error {
+	p, err := a.ready(ctx)
+	if err != nil {
+		return err
+	}
+	defer p.close()
+	diffs, err := p.engine.Diff(ctx, c.From, c.To)
+	if err != nil {
+		return err
+	}
+	if a.json {
+		return a.printJSON(map[string]any{"diffs": toDiffsJSON(diffs)})
+	}
+	for _, d := range diffs {
+		if d.Text == "" {
+			d.Text = d.Path + ": no difference\n"
+		}
+		fmt.Fprintln(a.stdout, d.Text)
+	}
+	return nil
 }
 
 // userName names the person at the terminal for the audit record.

@@ -12,8 +12,9 @@ import (
 )
 
 type auditCommands struct {
-	List auditListCommand `cmd:"" help:"List the records of applies, newest first."`
-	Show auditShowCommand `cmd:"" help:"Show one record whole."`
+	List  auditListCommand  `cmd:"" help:"List the records of applies, newest first."`
+	Show  auditShowCommand  `cmd:"" help:"Show one record whole, with the story of how it went."`
+	Saved auditSavedCommand `cmd:"" help:"Print the hand edits that a forced apply replaced; they may hold secrets."`
 }
 
 type auditListCommand struct {
@@ -22,8 +23,8 @@ type auditListCommand struct {
 
 // Run lists the records.
 func (c *auditListCommand) Run(ctx context.Context, a *app) error {
-	if c.Limit < 1 || c.Limit > 500 {
-		return pbx.Invalid(pbx.FieldError{Field: "--limit", Message: "must be from 1 to 500"})
+	if err := checkLimit(c.Limit); err != nil {
+		return err
 	}
 	p, err := a.ready(ctx)
 	if err != nil {
@@ -64,24 +65,88 @@ func (c *auditShowCommand) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	defer p.close()
-	l, err := p.engine.Log(ctx, pbx.RunID(c.ID))
+	r, err := p.engine.Story(ctx, pbx.RunID(c.ID))
+	if pbx.KindOf(err) == pbx.KindNotFound { // a record of the Python portal has no story
+		r.Log, err = p.engine.Log(ctx, pbx.RunID(c.ID))
+	}
 	if err != nil {
 		return err
 	}
 	if a.json {
-		return a.printJSON(toLogJSON(l))
+		return a.printJSON(toRunJSON(r, nil))
 	}
+	a.printStory(r)
+	return nil
+}
+
+// printStory tells all that is known of an apply, in order.
+func (a *app) printStory(r pbx.Run) {
+	l := r.Log
 	w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintf(w, "When\t%s\nWho\t%s\nOutcome\t%s\n", l.TriggeredAt.Format(time.RFC3339), l.TriggeredBy, l.Outcome)
+	fmt.Fprintf(w, "When\t%s\nWho\t%s\n", l.TriggeredAt.Format(time.RFC3339), l.TriggeredBy)
+	if r.Comment != "" {
+		fmt.Fprintf(w, "Why\t%s\n", oneLine(r.Comment))
+	}
+	fmt.Fprintf(w, "Outcome\t%s\n", l.Outcome)
+	if r.Result != "" {
+		fmt.Fprintf(w, "Result\t%s\n", resultText(r))
+	}
+	if r.Revision != 0 {
+		fmt.Fprintf(w, "Revision\t%d\n", r.Revision)
+	}
 	if l.ErrorDetails != "" {
 		fmt.Fprintf(w, "Details\t%s\n", l.ErrorDetails)
+	}
+	for _, c := range r.Plan.Changes {
+		fmt.Fprintf(w, "Change\t%d %s: %s\n", c.Number, c.Name, changeText(c))
 	}
 	for _, f := range l.FilesWritten {
 		fmt.Fprintf(w, "Wrote\t%s\n", f)
 	}
 	printCommand(w, "PJSIP reload", l.Reload.PJSIP)
 	printCommand(w, "Dialplan reload", l.Reload.Dialplan)
-	return w.Flush()
+	for _, d := range r.Differences {
+		fmt.Fprintf(w, "Differs\t%s\n", d)
+	}
+	for _, f := range r.Saved {
+		fmt.Fprintf(w, "Saved\t%s as it was changed by hand, %d bytes (pbxportal audit saved %s)\n", f.Path, len(f.Content), l.ID)
+	}
+	_ = w.Flush()
+	for _, e := range r.Events {
+		fmt.Fprintf(a.stdout, "%6d ms  %-9s %s\n", e.After.Milliseconds(), e.Stage, oneLine(e.Message))
+	}
+}
+
+type auditSavedCommand struct {
+	ID string `arg:"" help:"The record's id."`
+}
+
+// Run prints hand edits as they were before a forced apply replaced them. They may hold secrets.
+func (c *auditSavedCommand) Run(ctx context.Context, a *app) error {
+	p, err := a.ready(ctx)
+	if err != nil {
+		return err
+	}
+	defer p.close()
+	r, err := p.engine.Story(ctx, pbx.RunID(c.ID))
+	if err != nil {
+		return err
+	}
+	for _, f := range r.Saved {
+		fmt.Fprintf(a.stdout, "; ---- %s\n%s", f.Path, f.Content)
+	}
+	if len(r.Saved) == 0 {
+		fmt.Fprintln(a.stdout, "This apply replaced no hand edit.")
+	}
+	return nil
+}
+
+// checkLimit refuses a limit that no listing takes.
+func checkLimit(n int) error {
+	if n < 1 || n > 500 {
+		return pbx.Invalid(pbx.FieldError{Field: "--limit", Message: "must be from 1 to 500"})
+	}
+	return nil
 }
 
 // printCommand prints what Asterisk answered to a command, if it was sent.

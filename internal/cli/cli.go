@@ -37,21 +37,25 @@ type commands struct {
 	Config config.Config `embed:""`
 	JSON   bool          `name:"json" help:"Print JSON for programs instead of text for people."`
 
-	Serve   serveCommand   `cmd:"" help:"Run the portal: HTTP API, API page, metrics."`
-	User    userCommands   `cmd:"" help:"Add, list, show and delete users."`
-	Apply   applyCommand   `cmd:"" help:"Bring the users to Asterisk, and check that they arrived."`
-	Audit   auditCommands  `cmd:"" help:"List and show the records of earlier applies."`
-	Doctor  doctorCommand  `cmd:"" help:"Examine database, folders, includes, socket and Asterisk; name every fault with its cure."`
-	Migrate migrateCommand `cmd:"" help:"Bring the database's tables to the version this program needs (serve does so too)."`
-	Demo    demoCommand    `cmd:"" help:"Show it all on a real Asterisk of its own: two phones, a call, a refusal."`
-	Version versionCommand `cmd:"" help:"Print the version."`
+	Serve    serveCommand     `cmd:"" help:"Run the portal: HTTP API, API page, metrics."`
+	User     userCommands     `cmd:"" help:"Add, list, show and delete users."`
+	Plan     planCommand      `cmd:"" help:"Show what an apply would do: who comes, goes or changes, and whether anything is not as it should be."`
+	Apply    applyCommand     `cmd:"" help:"Bring the users to Asterisk, and check that they arrived."`
+	Rollback rollbackCommand  `cmd:"" help:"Put an earlier revision of the files live again; the database stays as it is."`
+	Revision revisionCommands `cmd:"" help:"List and compare the revisions of the generated files."`
+	Recover  recoverCommand   `cmd:"" help:"Put in order what an apply left that never ended (serve and apply do so too)."`
+	Audit    auditCommands    `cmd:"" help:"List and show the records of earlier applies."`
+	Doctor   doctorCommand    `cmd:"" help:"Examine database, folders, includes, socket and Asterisk; name every fault with its cure."`
+	Migrate  migrateCommand   `cmd:"" help:"Bring the database's tables to the version this program needs (serve does so too)."`
+	Demo     demoCommand      `cmd:"" help:"Show it all on a real Asterisk of its own: two phones, a call, a refusal."`
+	Version  versionCommand   `cmd:"" help:"Print the version."`
 }
 
 // Run runs the command line args and returns the exit code. Results go to stdout, everything else to stderr.
 func Run(ctx context.Context, args []string, getenv func(string) (string, bool), stdout, stderr io.Writer) int {
 	exit := -1 // set when kong itself ends the program: help, for instance
 	var c commands
-	dotenv, err := config.Dotenv(".env")
+	dotenv, err := config.Dotenv(".env", getenv)
 	if err != nil {
 		return report(stderr, usage(err))
 	}

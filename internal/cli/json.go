@@ -3,7 +3,6 @@ package cli
 import (
 	"time"
 
-	"github.com/synergycall/pbxportal/internal/apply"
 	"github.com/synergycall/pbxportal/internal/pbx"
 )
 
@@ -58,25 +57,91 @@ func toLogJSON(l pbx.ApplyLog) logJSON {
 	}
 }
 
-type reportJSON struct {
+type planJSON struct {
+	Hash     string       `json:"hash"`
+	Revision int          `json:"revision"`
+	Users    int          `json:"users"`
+	Pending  bool         `json:"pending"`
+	Changes  []changeJSON `json:"changes"`
+	Diffs    []diffJSON   `json:"diffs"`
+	Drift    []driftJSON  `json:"drift"`
+	Behind   string       `json:"behind,omitempty"`
+}
+
+type changeJSON struct {
+	Kind       pbx.ChangeKind `json:"kind"`
+	Number     pbx.Number     `json:"number"`
+	Name       string         `json:"name"`
+	What       []string       `json:"what,omitempty"`
+	Reregister bool           `json:"reregister"`
+}
+
+type diffJSON struct {
+	Path string `json:"path"`
+	Text string `json:"text"`
+}
+
+type driftJSON struct {
+	Kind pbx.DriftKind `json:"kind"`
+	Path string        `json:"path"`
+}
+
+func toPlanJSON(p pbx.Plan) planJSON {
+	out := planJSON{p.Hash, p.Revision, p.Users, p.Pending, []changeJSON{}, toDiffsJSON(p.Diffs), []driftJSON{}, p.Behind}
+	for _, c := range p.Changes {
+		out.Changes = append(out.Changes, changeJSON(c))
+	}
+	for _, d := range p.Drift {
+		out.Drift = append(out.Drift, driftJSON(d))
+	}
+	return out
+}
+
+func toDiffsJSON(diffs []pbx.FileDiff) []diffJSON {
+	out := []diffJSON{}
+	for _, d := range diffs {
+		out = append(out, diffJSON(d))
+	}
+	return out
+}
+
+type runJSON struct {
 	AuditLogID   pbx.RunID        `json:"audit_log_id,omitempty"`
+	TriggeredAt  time.Time        `json:"triggered_at"`
+	TriggeredBy  string           `json:"triggered_by"`
+	Comment      string           `json:"comment,omitempty"`
 	Outcome      pbx.Outcome      `json:"outcome"`
+	Result       pbx.Result       `json:"result"`
+	Revision     int              `json:"revision,omitempty"`
+	Restored     int              `json:"restored,omitempty"`
 	Verification pbx.Verification `json:"verification"`
 	Differences  []string         `json:"differences,omitempty"`
 	FilesWritten []string         `json:"files_written"`
 	Reload       reloadJSON       `json:"reload_results"`
 	Users        int              `json:"users_applied"`
-	Milliseconds int64            `json:"duration_ms"`
+	Plan         planJSON         `json:"plan"`
+	Events       []eventJSON      `json:"events"`
+	Code         string           `json:"code,omitempty"`
 	Error        string           `json:"error,omitempty"`
 }
 
-func toReportJSON(r apply.Report, err error) reportJSON {
+type eventJSON struct {
+	Stage   string `json:"stage"`
+	AfterMS int64  `json:"after_ms"`
+	Message string `json:"message"`
+}
+
+func toRunJSON(r pbx.Run, err error) runJSON {
 	l := toLogJSON(r.Log)
-	out := reportJSON{
-		r.Log.ID, l.Outcome, r.Verification, r.Differences, l.FilesWritten, l.ReloadResults, r.Users, r.Duration.Milliseconds(), "",
+	out := runJSON{
+		r.Log.ID, r.Log.TriggeredAt, r.Log.TriggeredBy, r.Comment, l.Outcome, r.Result, r.Revision, r.Restored, r.Verification, r.Differences,
+		l.FilesWritten, l.ReloadResults, r.Users, toPlanJSON(r.Plan), []eventJSON{}, r.Code, l.ErrorDetails,
+	}
+	for _, e := range r.Events {
+		out.Events = append(out.Events, eventJSON{e.Stage, e.After.Milliseconds(), e.Message})
 	}
 	if err != nil {
-		out.Outcome, out.Error = pbx.Failure, err.Error()
+		out.Outcome, out.Code, out.Error = pbx.Failure, pbx.CodeOf(err), err.Error()
 	}
 	return out
 }

@@ -5,15 +5,15 @@ package config
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"net"
 	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
-	"github.com/joho/godotenv"
+	"golang.org/x/sys/unix"
 )
 
 // Config holds every setting. The struct tags are for the command line (kong): a flag, and the variable that stands in for it.
@@ -24,6 +24,9 @@ type Config struct {
 	StateDir          string `name:"state-dir"           env:"STATE_DIR"           placeholder:"DIR"  help:"Everything the portal keeps for itself. Default: /var/lib/pbxportal, or ./data where that cannot be written."`
 	AsteriskConfigDir string `name:"asterisk-config-dir" env:"ASTERISK_CONFIG_DIR" placeholder:"DIR"  help:"Asterisk's configuration folder; the generated files lie below it. Default: /etc/asterisk."`
 	AsteriskControl   string `name:"asterisk-control"    env:"ASTERISK_CONTROL"    placeholder:"PATH" help:"Asterisk's control socket, or exec:COMMAND to run COMMAND -rx instead. Default: /var/run/asterisk/asterisk.ctl."`
+
+	NumberQuarantine time.Duration `name:"number-quarantine" env:"NUMBER_QUARANTINE" placeholder:"TIME" help:"How long a freed extension number rests before it is given out again, such as 2h. Default: 0, at once."`
+	KeepRevisions    int           `name:"keep-revisions"    env:"KEEP_REVISIONS"    placeholder:"N"    help:"How many revisions of the generated files are kept to go back to. Default: 20."`
 }
 
 // The defaults, but for those that depend on the machine: see Complete.
@@ -36,20 +39,6 @@ const (
 	DefaultAsteriskControl   = "/var/run/asterisk/asterisk.ctl"
 )
 
-// Dotenv reads a .env file by the usual rules: quotes, comments, export, and ${NAME} for earlier values. A missing file is no
-// error and gives nothing.
-func Dotenv(path string) (map[string]string, error) {
-	values, err := godotenv.Read(path)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return nil, nil
-	case err != nil:
-		// godotenv's error quotes the line, which may hold a password.
-		return nil, fmt.Errorf("cannot read %s: it is not a list of NAME=value lines, or may not be read", path)
-	}
-	return values, nil
-}
-
 // Complete gives the settings with defaults for all that is empty, and checks the form of each. The error names every setting that
 // is wrong, with the cure.
 func (c Config) Complete() (Config, error) {
@@ -57,13 +46,12 @@ func (c Config) Complete() (Config, error) {
 	c.ListenAddr = or(c.ListenAddr, DefaultListenAddr)
 	c.AsteriskConfigDir = or(c.AsteriskConfigDir, DefaultAsteriskConfigDir)
 	c.AsteriskControl = or(c.AsteriskControl, DefaultAsteriskControl)
-	if c.StateDir == "" {
-		c.StateDir = DefaultStateDir
-		if !writable(c.StateDir) {
-			c.StateDir = FallbackStateDir
-		}
-	}
 	var faults []error
+	if c.StateDir == "" {
+		var err error
+		c.StateDir, err = defaultStateDir(DefaultStateDir)
+		faults = append(faults, err)
+	}
 	for _, dir := range []*string{&c.StateDir, &c.AsteriskConfigDir} {
 		abs, err := filepath.Abs(*dir)
 		faults = append(faults, err)
@@ -71,6 +59,12 @@ func (c Config) Complete() (Config, error) {
 	}
 	if c.DatabaseURL == "" {
 		c.DatabaseURL = "sqlite:///" + filepath.Join(c.StateDir, "portal.db")
+	}
+	if c.NumberQuarantine < 0 {
+		faults = append(faults, errors.New("NUMBER_QUARANTINE must not be negative: give a time such as 2h, or 0"))
+	}
+	if c.KeepRevisions < 0 || c.KeepRevisions == 1 {
+		faults = append(faults, errors.New("KEEP_REVISIONS must be at least 2: the revision in place, and one to go back to"))
 	}
 	if _, err := c.Level(); err != nil {
 		faults = append(faults, err)
@@ -110,6 +104,8 @@ func (c Config) LogValue() slog.Value {
 		slog.String("state_dir", c.StateDir),
 		slog.String("asterisk_config_dir", c.AsteriskConfigDir),
 		slog.String("asterisk_control", c.AsteriskControl),
+		slog.Duration("number_quarantine", c.NumberQuarantine),
+		slog.Int("keep_revisions", c.KeepRevisions),
 	)
 }
 
@@ -120,14 +116,16 @@ func or(value, fallback string) string {
 	return value
 }
 
-// writable reports whether the folder can be made, or is there and takes files.
-func writable(dir string) bool {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return false
+// defaultStateDir gives the usual folder, or ./data where that is not there and cannot be made. It makes neither. A folder that is there
+// but may not be written is an error: it holds somebody's users, and starting with an empty database beside it would lose them.
+func defaultStateDir(usual string) (string, error) {
+	switch _, err := os.Stat(usual); {
+	case err == nil && unix.Access(usual, unix.W_OK|unix.X_OK) != nil:
+		return usual, fmt.Errorf("the state folder %s may not be written by this user: run the command as its owner, or set STATE_DIR", usual)
+	case err == nil:
+		return usual, nil
+	case unix.Access(filepath.Dir(usual), unix.W_OK|unix.X_OK) == nil:
+		return usual, nil
 	}
-	f, err := os.CreateTemp(dir, ".probe-*")
-	if err != nil {
-		return false
-	}
-	return errors.Join(f.Close(), os.Remove(f.Name())) == nil
+	return FallbackStateDir, nil
 }

@@ -3,7 +3,7 @@ package config_test
 import (
 	"bytes"
 	"log/slog"
-	"path/filepath"
+	"os"
 	"strings"
 	"testing"
 
@@ -23,9 +23,8 @@ func TestWhatIsNotSetGetsItsDefault(t *testing.T) {
 	if c != want {
 		t.Errorf("got %+v", c)
 	}
-	c, err = config.Config{}.Complete()
-	if err != nil || c.StateDir != config.DefaultStateDir && filepath.Base(c.StateDir) != config.FallbackStateDir {
-		t.Errorf("the state folder is %s, error %v", c.StateDir, err)
+	if _, err := os.Stat("/s"); err == nil {
+		t.Error("completing settings made a folder")
 	}
 }
 

@@ -259,9 +259,9 @@ var tales = []tale{
 type search struct {
 	t      testing.TB
 	random *rand.Rand
-	broad  int // how many ways of a power cut it tries at one point of a story
-	narrow int // and at one point of a recovery
-	every  int // of the power cuts in a story, each how manieth is followed by power cuts during recovery
+	broad  int                    // how many ways of a power cut it tries at one point of a story
+	narrow int                    // and at one point of a recovery
+	every  int                    // of the power cuts in a story, each how manieth is followed by power cuts during recovery
 	mutant func(o operation) bool // an operation that is left out
 
 	points, states, nested int

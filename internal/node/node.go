@@ -33,9 +33,7 @@ func New(dir string, control *asterisk.Control) (*Local, error) {
 
 // State tells how Asterisk is: its version, "" when it gave none, and "ok" or a sentence that says what is wrong. It answers within a second.
 func (l *Local) State(ctx context.Context) (version, state string) {
-	ctx, cancel := context.WithTimeout(ctx, stateTimeout)
-	defer cancel()
-	version, err := l.control.Version(ctx)
+	version, err := l.control.WithTimeout(stateTimeout).Version(ctx)
 	if err != nil {
 		return "", err.Error()
 	}

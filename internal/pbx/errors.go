@@ -83,6 +83,7 @@ const (
 	CodePoolExhausted  = "extension_pool_exhausted"
 	CodeRetryExhausted = "allocation_retries_exhausted"
 	CodeDatabaseAway   = "database_unavailable"
+	CodeDatabaseFull   = "database_full"  // its disk is full, or it may not be written
 	CodeDatabaseNewer  = "database_newer" // a newer program has changed the database
 	CodeLogNotFound    = "apply_log_not_found"
 	CodeApplyRunning   = "apply_running"

@@ -64,7 +64,8 @@ func aor(u pbx.User) object {
 		// 403, and so is the new owner of a number while the former owner's phone is registered.
 		{"remove_existing", "yes"},
 		{"qualify_frequency", "60"},
-		// A contact that nobody renews is gone in minutes, not in the hour of Asterisk's default.
+		// A phone that asks for no particular time renews every five minutes, not every hour as is Asterisk's default; none gets longer
+		// than an hour.
 		{"default_expiration", "300"},
 		{"maximum_expiration", "3600"},
 	}})

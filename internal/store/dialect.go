@@ -34,6 +34,7 @@ type dialect struct {
 	jsonIn   func(param string) string // a parameter with JSON text, as the column reload_results wants it
 	jsonOut  func(column string) string
 
+	full      func(error) bool // there is no room, or no right, to write
 	away      func(error) bool // the database cannot be reached, is starting or stopping, or did not answer in time
 	collision func(error) bool // somebody else changed the same rows; trying again may succeed
 }
@@ -83,6 +84,7 @@ func openPostgres(rawURL string) (read, write *sql.DB, d dialect, err error) {
 		textsOut:    func(c string) string { return "CAST(to_json(" + c + ") AS text)" },
 		jsonIn:      func(p string) string { return "CAST(" + p + " AS jsonb)" },
 		jsonOut:     func(c string) string { return "CAST(" + c + " AS text)" },
+		full:        postgresFull,
 		away:        postgresAway,
 		collision:   postgresCollision,
 	}, nil
@@ -99,15 +101,21 @@ func postgresAway(err error) bool {
 	if netAway(err) {
 		return true
 	}
+	if _, connect := errors.AsType[*pgconn.ConnectError](err); connect { // also when the server refuses: no such database, wrong password
+		return true
+	}
 	if pg, ok := errors.AsType[*pgconn.PgError](err); ok {
 		switch pg.Code[:2] {
 		case "08", "53", "57": // connection, resources (too many connections, disk full), operator (shutting down, starting up)
 			return true
 		}
-		return pg.Code == "25006" // read-only: a replica while its primary is away
 	}
-	_, connect := errors.AsType[*pgconn.ConnectError](err)
-	return connect || pgconn.SafeToRetry(err)
+	return pgconn.SafeToRetry(err)
+}
+
+func postgresFull(err error) bool {
+	pg, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && (pg.Code == "53100" || pg.Code == "25006") // disk full; read-only, as a replica is
 }
 
 func postgresCollision(err error) bool {
@@ -124,21 +132,10 @@ func postgresCollision(err error) bool {
 	return false
 }
 
-// openSQLite opens, and where needed creates, the file at path.
+// openSQLite opens the file at path; it is made by Migrate.
 func openSQLite(path string) (read, write *sql.DB, d dialect, err error) {
 	if path, err = filepath.Abs(path); err != nil {
 		return nil, nil, d, fmt.Errorf("cannot find the current folder: %w", err)
-	}
-	if err = os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return nil, nil, d, fmt.Errorf("cannot create the folder of the database: %w", err)
-	}
-	// SQLite would create it readable for all; its -wal and -shm files take the mode of this one.
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600) //nolint:gosec // the path is the administrator's
-	if err != nil {
-		return nil, nil, d, fmt.Errorf("cannot open the database: %w", err)
-	}
-	if err = f.Close(); err != nil {
-		return nil, nil, d, fmt.Errorf("cannot open the database: %w", err)
 	}
 	// The pragmas stand in the DSN, so that every connection of a pool gets them; busy_timeout first, as the others may wait.
 	// synchronous=FULL: what was acknowledged survives a power cut.
@@ -164,9 +161,23 @@ func openSQLite(path string) (read, write *sql.DB, d dialect, err error) {
 		textsOut:   same,
 		jsonIn:     same,
 		jsonOut:    same,
+		full:       sqliteFull,
 		away:       sqliteAway,
 		collision:  sqliteCollision,
 	}, nil
+}
+
+// makeSQLite makes the file and its folder if they are missing. SQLite would make the file readable for all; its -wal and -shm files
+// take the mode of this one.
+func makeSQLite(path string) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return fmt.Errorf("cannot make the folder of the database: %w", err)
+	}
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600) //nolint:gosec // the path is the administrator's
+	if err != nil {
+		return fmt.Errorf("cannot open the database: %w", err)
+	}
+	return f.Close()
 }
 
 func sqliteAway(err error) bool {
@@ -175,10 +186,16 @@ func sqliteAway(err error) bool {
 	}
 	if e, ok := errors.AsType[*sqlite.Error](err); ok {
 		switch e.Code() & 0xff {
-		case sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL,
-			sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_INTERRUPT:
+		case sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_INTERRUPT:
 			return true
 		}
+	}
+	return false
+}
+
+func sqliteFull(err error) bool {
+	if e, ok := errors.AsType[*sqlite.Error](err); ok {
+		return e.Code()&0xff == sqlite3.SQLITE_FULL || e.Code()&0xff == sqlite3.SQLITE_READONLY
 	}
 	return false
 }

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/synergycall/pbxportal/internal/pbx"
@@ -104,9 +103,16 @@ func scanLog(row interface{ Scan(...any) error }, more ...any) (pbx.ApplyLog, er
 			return l, fmt.Errorf("files_written of %s: %w", l.ID, err)
 		}
 	}
-	var r reloadJSON
-	if reload.Valid && json.NewDecoder(strings.NewReader(reload.String)).Decode(&r) == nil {
-		l.Reload = pbx.ReloadResults{PJSIP: (*pbx.CommandResult)(r.PJSIP), Dialplan: (*pbx.CommandResult)(r.Dialplan)}
-	}
+	l.Reload = pbx.ReloadResults{PJSIP: readCommand(reload.String, "pjsip_reload"), Dialplan: readCommand(reload.String, "dialplan_reload")}
 	return l, nil
+}
+
+// readCommand reads one of the results of a reload, nil when it is not there in the form we know.
+func readCommand(text, key string) *pbx.CommandResult {
+	var results map[string]json.RawMessage
+	var r *commandJSON
+	if json.Unmarshal([]byte(text), &results) != nil || json.Unmarshal(results[key], &r) != nil {
+		return nil
+	}
+	return (*pbx.CommandResult)(r)
 }

@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"time"
 
 	"github.com/synergycall/pbxportal/internal/pbx"
@@ -33,9 +34,8 @@ type Store struct {
 	turn chan struct{}
 }
 
-// Open opens the database that url names: postgresql://…, postgres://…, postgresql+asyncpg://… or sqlite:///path. It checks the
-// form of the url and, for SQLite, creates the file (mode 0600) and its folder (mode 0700); it does not ask whether the database
-// answers, nor whether its tables are there: see Ping and Migrate.
+// Open names the database of a url: postgresql://…, postgres://…, postgresql+asyncpg://… or sqlite:///path. It checks the form of the
+// url and touches nothing: whether the database answers says Ping, and Migrate makes what is missing.
 func Open(url string) (*Store, error) {
 	read, write, d, err := open(url)
 	if err != nil {
@@ -55,8 +55,13 @@ func (s *Store) Close() error {
 // Describe names the database for people: the engine and where it is, without a password.
 func (s *Store) Describe() string { return s.dialect.describe }
 
-// Ping asks the database for a sign of life.
+// Ping asks the database for a sign of life. It makes nothing: a SQLite file that is not there yet is an error.
 func (s *Store) Ping(ctx context.Context) error {
+	if s.dialect.path != "" {
+		if _, err := os.Stat(s.dialect.path); err != nil {
+			return s.fault("reach the database", err)
+		}
+	}
 	ctx, cancel := context.WithTimeout(ctx, Patience)
 	defer cancel()
 	var one int
@@ -139,6 +144,11 @@ func (s *Store) fault(tried string, err error) error {
 		return nil
 	case pbx.KindOf(err) != pbx.KindInternal:
 		return err
+	case s.dialect.full(err):
+		return &pbx.Error{
+			Kind: pbx.KindUnavailable, Code: pbx.CodeDatabaseFull, Err: fmt.Errorf("cannot %s: %w", tried, err),
+			Msg: "the database cannot be written, its disk is full or read-only; nothing was changed: make room, then try again",
+		}
 	case s.dialect.away(err):
 		return &pbx.Error{
 			Kind: pbx.KindUnavailable, Code: pbx.CodeDatabaseAway,

@@ -1,0 +1,73 @@
+package config_test
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/synergycall/pbxportal/internal/config"
+)
+
+func TestAnEnvFileIsReadAsPythonDotenvReadsIt(t *testing.T) {
+	t.Parallel()
+	getenv := func(name string) (string, bool) { return "from-env", name == "HOME" }
+	for text, want := range map[string]map[string]string{
+		"":                                  {},
+		"\n  \n# comment\n":                 {},
+		"A=b":                               {"A": "b"},
+		"A = b \n":                          {"A": "b"},
+		"export A=b\n":                      {"A": "b"},
+		"\ufeffA=b\r\nC=d\r\n":              {"A": "b", "C": "d"},
+		"A=\nB=\"\"\nC=''\n":                {"A": "", "B": "", "C": ""},
+		"A=b # comment\nC=d#e\n":            {"A": "b", "C": "d#e"},
+		"A='b # c' # d\n":                   {"A": "b # c"},
+		`A='it\'s \n'`:                      {"A": `it's \n`},
+		`A="a\"b\nc\\d"`:                    {"A": "a\"b\nc\\d"},
+		"A=\"two\nlines\"\nB=c\n":           {"A": "two\nlines", "B": "c"},
+		"A=pa$WORD$1x\n":                    {"A": "pa$WORD$1x"},
+		"A=${HOME}/x\nB=${A}/y\n":           {"A": "from-env/x", "B": "from-env/x/y"},
+		"A=${NONE}x${NONE:-default}\n":      {"A": "xdefault"},
+		"FOO\nA=b\n":                        {"A": "b"},
+		"my-key=1\nA.b=2\n":                 {"my-key": "1", "A.b": "2"},
+		"A=postgres://u:p%23@h:1/d?x=y&z\n": {"A": "postgres://u:p%23@h:1/d?x=y&z"},
+		"A=b\nA=c\n":                        {"A": "c"},
+	} {
+		path := filepath.Join(t.TempDir(), ".env")
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		got, err := config.Dotenv(path, getenv)
+		if diff := cmp.Diff(want, got); diff != "" || err != nil {
+			t.Errorf("%q: error %v\n%s", text, err, diff)
+		}
+	}
+	if got, err := config.Dotenv(filepath.Join(t.TempDir(), "none"), getenv); len(got) > 0 || err != nil {
+		t.Errorf("a missing file gave %v, %v", got, err)
+	}
+}
+
+func TestALineThatCannotBeReadIsNamedButNotShown(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), ".env")
+	if err := os.WriteFile(path, []byte("A=b\nDATABASE_URL='topsecret\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, err := config.Dotenv(path, func(string) (string, bool) { return "", false })
+	if err == nil || !strings.Contains(err.Error(), "line 2") || strings.Contains(err.Error(), "topsecret") {
+		t.Errorf("error %v", err)
+	}
+}
+
+func FuzzDotenv(f *testing.F) {
+	f.Add("A='b'\nexport C=\"d\" # e\n")
+	f.Fuzz(func(t *testing.T, text string) {
+		path := filepath.Join(t.TempDir(), ".env")
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		_, _ = config.Dotenv(path, func(string) (string, bool) { return "", false }) // must end, and not panic
+	})
+}
