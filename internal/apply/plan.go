@@ -46,9 +46,10 @@ func (e *Engine) plan(ctx context.Context, restore int, id pbx.RunID) (*planned,
 		return nil, applyError(pbx.CodeWriteFailed, err)
 	}
 	if p.site.Current == 0 && id != "" {
-		if err := e.adopt(ctx, p, id); err != nil {
+		if p.site, err = e.adopt(ctx, p.site, p.last); err != nil {
 			return nil, err
 		}
+		p.last = p.site.Current
 	}
 	p.Revision, p.Drift = p.site.Current, p.site.Drift
 	if unknown, err := e.unknownRevision(ctx, p.site); err != nil {
@@ -103,27 +104,50 @@ func (e *Engine) desired(ctx context.Context, p *planned, restore int) (err erro
 }
 
 // adopt takes over a host on which the portal never was: what is there becomes a revision of its own, so that one can go back to it.
-func (e *Engine) adopt(ctx context.Context, p *planned, id pbx.RunID) error {
+func (e *Engine) adopt(ctx context.Context, site pbx.Site, last int) (pbx.Site, error) {
 	empty, _, err := render.Config(nil)
 	if err != nil {
-		return err
+		return site, err
 	}
-	number := max(p.site.Next, p.last+1)
-	files, err := e.target.Adopt(number, id, empty)
+	a := e.attempt(Request{TriggeredBy: "portal", Comment: "what was in place before the first apply"})
+	defer a.close()
+	number := max(site.Next, last+1)
+	files, err := e.target.Adopt(number, a.id(), empty)
 	if err != nil {
-		return applyError(pbx.CodeWriteFailed, err)
+		return site, applyError(pbx.CodeWriteFailed, err)
 	}
-	first := e.attempt(Request{TriggeredBy: "portal", Comment: "what was in place before the first apply"})
-	first.staged(number, files)
-	first.run.Result, first.run.Log.Outcome, first.run.Log.ErrorDetails = pbx.Applied, pbx.Success, ""
-	if err := first.save(ctx); err != nil {
-		return err
+	a.staged(number, files)
+	a.run.Result, a.run.Log.Outcome, a.run.Log.ErrorDetails = pbx.Applied, pbx.Success, ""
+	if err := a.save(ctx); err != nil {
+		return site, err
 	}
-	p.last = number
-	if p.site, err = e.target.Inspect(); err != nil {
-		return applyError(pbx.CodeWriteFailed, err)
+	if site, err = e.target.Inspect(); err != nil {
+		return site, applyError(pbx.CodeWriteFailed, err)
 	}
-	return nil
+	return site, nil
+}
+
+// Install makes both files, empty where there are none, so that Asterisk can include them. It gives false when that was done before.
+// KindConflict while an apply runs.
+func (e *Engine) Install(ctx context.Context) (bool, error) {
+	unlock, err := e.lock(ctx)
+	if err != nil {
+		return false, err
+	}
+	defer unlock()
+	site, err := e.target.Inspect()
+	if err != nil {
+		return false, applyError(pbx.CodeWriteFailed, err)
+	}
+	if site.Current != 0 {
+		return false, nil
+	}
+	last, err := e.store.LastRevision(ctx)
+	if err != nil {
+		return false, err
+	}
+	_, err = e.adopt(ctx, site, last)
+	return err == nil, err
 }
 
 // unknownRevision reports that the revision in place was made by an apply the database knows nothing of: the database was restored

@@ -215,6 +215,32 @@ func resultText(r pbx.Run) string {
 	return "its end is not known yet: the next apply, or pbxportal recover, finds out"
 }
 
+type installCommand struct{}
+
+// Run makes the files.
+func (*installCommand) Run(ctx context.Context, a *app) error {
+	p, err := a.ready(ctx)
+	if err != nil {
+		return err
+	}
+	defer p.close()
+	made, err := p.engine.Install(ctx)
+	if err != nil {
+		return err
+	}
+	if a.json {
+		return a.printJSON(map[string]any{"installed": made})
+	}
+	if !made {
+		fmt.Fprintln(a.stdout, "The files are there already.")
+		return nil
+	}
+	fmt.Fprintf(a.stdout, "Both files are there now. Let Asterisk include them, with a line at the end of each of these, and reload it:\n"+
+		"  %s/pjsip.conf       #include pjsip.d/synergycall/*.conf\n  %s/extensions.conf  #include extensions.d/synergycall/*.conf\n",
+		p.config.AsteriskConfigDir, p.config.AsteriskConfigDir)
+	return nil
+}
+
 type recoverCommand struct{}
 
 // Run puts in order what an apply left that never ended.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"path/filepath"
 
 	"golang.org/x/sys/unix"
 
@@ -70,19 +71,32 @@ func (a *app) printFindings(findings []node.Finding, broken int) {
 
 func (p *portal) examineDatabase(ctx context.Context) node.Finding {
 	f := node.Finding{Subject: "database", Grade: node.Good, Detail: p.store.Describe()}
-	if err := p.store.Ping(ctx); err != nil {
+	err := p.store.Ping(ctx)
+	if errors.Is(err, os.ErrNotExist) {
+		f.Detail += ", which the first command makes"
+		return f
+	}
+	if err != nil {
 		f.Grade, f.Detail = node.Bad, f.Detail+": "+oneLine(err.Error())
 		f.Cure = "start the database, or set DATABASE_URL; without it the portal keeps a SQLite file of its own"
 	}
 	return f
 }
 
+// examineState asks whether the state folder can be written, or made.
 func (p *portal) examineState() node.Finding {
 	f := node.Finding{Subject: "state folder", Grade: node.Good, Detail: p.config.StateDir}
-	if err := os.MkdirAll(p.config.StateDir, 0o700); err != nil {
-		f.Grade, f.Detail, f.Cure = node.Bad, err.Error(), "make it for the portal's user, or set STATE_DIR"
-	} else if err := unix.Access(p.config.StateDir, unix.W_OK|unix.X_OK); err != nil {
-		f.Grade, f.Detail, f.Cure = node.Bad, p.config.StateDir+" may not be written", "give it to the portal's user, or set STATE_DIR"
+	existing := p.config.StateDir
+	for {
+		if _, err := os.Stat(existing); err == nil || existing == filepath.Dir(existing) {
+			break
+		}
+		existing = filepath.Dir(existing)
+	}
+	if err := unix.Access(existing, unix.W_OK|unix.X_OK); err != nil {
+		f.Grade, f.Detail, f.Cure = node.Bad, existing+" may not be written", "give it to the portal's user, or set STATE_DIR"
+	} else if existing != p.config.StateDir {
+		f.Detail += ", which the first command makes"
 	}
 	return f
 }

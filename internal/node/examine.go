@@ -9,8 +9,8 @@ import (
 	"path"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 
@@ -73,17 +73,63 @@ func (l *Local) examineFolder(file string) Finding {
 	if err := unix.Access(existing, unix.W_OK|unix.X_OK); err != nil {
 		return Finding{
 			"folder " + dir, Bad, existing + " may not be written: " + err.Error(),
-			fmt.Sprintf("as root: install -d -o %s -g asterisk -m 2750 %s", userOf(os.Geteuid()), dir),
+			fmt.Sprintf("as root: install -d -o %d -g GROUP -m 2750 %s, where GROUP is the one Asterisk runs as", os.Geteuid(), dir),
 		}
 	}
-	if existing != dir {
-		return Finding{"folder " + dir, Odd, "is not there yet", "nothing: the first apply makes it; Asterisk must not start with the include before that"}
+	if _, err := os.Stat(filepath.Join(l.dir, file)); err != nil {
+		return Finding{"file " + filepath.Join(l.dir, file), Odd, "is not there yet", "pbxportal install makes it, empty; do that before Asterisk includes it"}
 	}
-	return Finding{Subject: "folder " + dir, Grade: Good, Detail: "may be written"}
+	return l.examineReader(file)
 }
 
-// userOf gives the number of a user in the form that install(1) takes.
-func userOf(uid int) string { return strconv.Itoa(uid) }
+// examineReader asks whether Asterisk, which runs as whoever owns its control socket, may read the generated file.
+func (l *Local) examineReader(file string) Finding {
+	name := filepath.Join(l.dir, file)
+	f := Finding{Subject: "file " + name, Grade: Good, Detail: "may be written, and read by Asterisk"}
+	socket, err := os.Stat(l.control.Target())
+	if err != nil {
+		f.Detail = "may be written"
+		return f
+	}
+	asterisk, ok := socket.Sys().(*syscall.Stat_t)
+	there, err := filepath.EvalSymlinks(name)
+	if err != nil || !ok || asterisk.Uid == 0 {
+		return f
+	}
+	for path := there; ; path = filepath.Dir(path) {
+		info, err := os.Stat(path)
+		if err != nil {
+			return Finding{f.Subject, Odd, err.Error(), ""}
+		}
+		right := os.FileMode(0o4) // read a file
+		if info.IsDir() {
+			right = 0o1 // pass through a folder
+		}
+		if !allows(info, asterisk.Uid, asterisk.Gid, right) {
+			return Finding{
+				f.Subject, Bad, fmt.Sprintf("%s may not be read by Asterisk, which runs as user %d, group %d", path, asterisk.Uid, asterisk.Gid),
+				fmt.Sprintf("as root: chgrp %d %s, and chmod g+rX %s", asterisk.Gid, path, path),
+			}
+		}
+		if path == filepath.Dir(path) {
+			return f
+		}
+	}
+}
+
+// allows reports whether a user of a group has a right (of the last three bits of a mode) to something.
+func allows(info os.FileInfo, uid, gid uint32, right os.FileMode) bool {
+	stat, ok := info.Sys().(*syscall.Stat_t)
+	switch {
+	case !ok:
+		return true
+	case stat.Uid == uid:
+		return info.Mode()>>6&right == right
+	case stat.Gid == gid:
+		return info.Mode()>>3&right == right
+	}
+	return info.Mode()&right == right
+}
 
 // examineForeign looks for files in our folder that are not ours: an editor's copy defines every object twice, and Asterisk then
 // refuses all of PJSIP.
@@ -111,36 +157,64 @@ func (l *Local) examineInclude(parent, file string) Finding {
 	if err != nil {
 		return Finding{"include in " + parent, Odd, err.Error(), "let the portal's user read it, so that this can be checked"}
 	}
-	for line := range strings.Lines(string(text)) {
-		if l.includes(line, file) {
-			return Finding{Subject: "include in " + parent, Grade: Good, Detail: strings.TrimSpace(line)}
-		}
+	if line := l.include(string(text), file, 5); line != "" {
+		return Finding{Subject: "include in " + parent, Grade: Good, Detail: line}
 	}
 	if parent == "pjsip.conf" && l.sorceryNames(file) {
 		return Finding{Subject: "include in " + parent, Grade: Good, Detail: "sorcery.conf names the file"}
 	}
-	return Finding{"include in " + parent, Bad, name + " does not include " + file, "add this line at its end, then reload: " + want}
+	return Finding{"include in " + parent, Bad, name + " does not include " + file, "first make the files with pbxportal install, then add this line at its end and reload: " + want}
 }
 
-// includes reports whether a line is an #include that takes in the file: by its name or by a pattern, relative or absolute.
-func (l *Local) includes(line, file string) bool {
-	line, _, _ = strings.Cut(strings.TrimSpace(line), ";")
-	word, rest, ok := strings.Cut(line, " ")
-	if !ok || word != "#include" && word != "#tryinclude" {
-		return false
+// include gives the line of a text that takes in the file, by its name or by a pattern, itself or through another included file; "" when
+// there is none. It looks depth files deep.
+func (l *Local) include(text, file string, depth int) string {
+	comment := false // of several lines
+	for line := range strings.Lines(text) {
+		line = strings.TrimSpace(line)
+		switch {
+		case comment:
+			comment = !strings.Contains(line, "--;")
+			continue
+		case strings.HasPrefix(line, ";--") && !strings.HasPrefix(line, ";---"):
+			comment = !strings.Contains(line[3:], "--;")
+			continue
+		}
+		line, _, _ = strings.Cut(line, ";")
+		words := strings.Fields(line)
+		if len(words) != 2 || words[0] != "#include" && words[0] != "#tryinclude" {
+			continue
+		}
+		pattern := strings.Trim(words[1], `"<>`)
+		if !filepath.IsAbs(pattern) {
+			pattern = filepath.Join(l.dir, pattern)
+		}
+		if matched, err := filepath.Match(pattern, filepath.Join(l.dir, file)); err == nil && matched {
+			return strings.TrimSpace(line)
+		}
+		deeper, _ := filepath.Glob(pattern) // the only error is a bad pattern
+		for _, name := range deeper {
+			inner, err := os.ReadFile(name) //nolint:gosec // what the administrator's file includes
+			if err == nil && depth > 0 && l.include(string(inner), file, depth-1) != "" {
+				return strings.TrimSpace(line)
+			}
+		}
 	}
-	pattern := strings.Trim(strings.TrimSpace(rest), `"<>`)
-	if !filepath.IsAbs(pattern) {
-		pattern = filepath.Join(l.dir, pattern)
-	}
-	matched, err := filepath.Match(pattern, filepath.Join(l.dir, file))
-	return err == nil && matched
+	return ""
 }
 
 // sorceryNames reports whether sorcery.conf maps PJSIP objects to the file itself.
 func (l *Local) sorceryNames(file string) bool {
 	text, err := os.ReadFile(filepath.Join(l.dir, "sorcery.conf"))
 	return err == nil && strings.Contains(string(text), "config,"+file)
+}
+
+// real is the configuration folder without links in its name.
+func (l *Local) real() string {
+	if there, err := filepath.EvalSymlinks(l.dir); err == nil {
+		return there
+	}
+	return l.dir
 }
 
 // examineAsterisk asks the running Asterisk.
@@ -156,6 +230,20 @@ func (l *Local) examineAsterisk(ctx context.Context) []Finding {
 	all := []Finding{{Subject: "Asterisk at " + l.control.Target(), Grade: Good, Detail: "version " + version}}
 	if !strings.HasPrefix(version, "22.") {
 		all[0].Grade, all[0].Cure = Odd, "the portal is tested with Asterisk 22; older ones lack options it writes"
+	}
+	if dir, err := l.control.ConfigDir(ctx); err != nil {
+		all = append(all, Finding{"folder Asterisk reads", Odd, err.Error(), "run in Asterisk's console: core show settings"})
+	} else if there, err := filepath.EvalSymlinks(dir); err == nil && there != l.real() {
+		all = append(all, Finding{
+			"folder Asterisk reads", Bad, "this Asterisk reads " + dir + ", not " + l.dir,
+			"set ASTERISK_CONFIG_DIR=" + dir + ", or ASTERISK_CONTROL to the socket of the Asterisk that reads " + l.dir,
+		})
+	}
+	if transports, err := l.control.Transports(ctx); err == nil && len(transports) == 0 {
+		all = append(all, Finding{
+			"transport", Bad, "Asterisk has no PJSIP transport: no phone can reach it",
+			"add one to pjsip.conf and restart Asterisk: [transport-udp], type=transport, protocol=udp, bind=0.0.0.0",
+		})
 	}
 	loaded, err := l.control.Modules(ctx)
 	if err != nil {
