@@ -69,6 +69,7 @@ type Request struct {
 	OnFailure      OnFailure       // what to leave behind when Asterisk does not take it
 	IdempotencyKey string          // the same key gives the same run instead of a second one
 	Restore        int             // put this revision live instead of the database; 0: the database
+	Started        func(pbx.RunID) // is told the id as soon as the run is on record; may be nil
 	Tell           func(pbx.Event) // is told what happens as it happens; may be nil
 }
 
@@ -99,6 +100,9 @@ func (e *Engine) Apply(ctx context.Context, r Request) (pbx.Run, error) {
 	defer a.close()
 	if err := a.save(ctx); err != nil { // no audit record, no apply
 		return pbx.Run{}, err
+	}
+	if r.Started != nil {
+		r.Started(a.id())
 	}
 	if err := e.settle(ctx, a); err != nil { // what an earlier apply left unfinished
 		return a.fail(ctx, pbx.Refused, pbx.CodeWriteFailed, "what an earlier apply left could not be put in order; nothing was touched", err)

@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"slices"
 
 	"github.com/synergycall/pbxportal/internal/pbx"
 	"github.com/synergycall/pbxportal/internal/render"
@@ -46,7 +47,7 @@ func (e *Engine) plan(ctx context.Context, restore int, id pbx.RunID) (*planned,
 		return nil, applyError(pbx.CodeWriteFailed, err)
 	}
 	if p.site.Current == 0 && id != "" {
-		if p.site, err = e.adopt(ctx, p.site, p.last); err != nil {
+		if p.site, err = e.adopt(ctx, p.site, p.last, id); err != nil {
 			return nil, err
 		}
 		p.last = p.site.Current
@@ -103,8 +104,9 @@ func (e *Engine) desired(ctx context.Context, p *planned, restore int) (err erro
 	return nil
 }
 
-// adopt takes over a host on which the portal never was: what is there becomes a revision of its own, so that one can go back to it.
-func (e *Engine) adopt(ctx context.Context, site pbx.Site, last int) (pbx.Site, error) {
+// adopt takes over a host on which the portal never was: what is there becomes a revision of its own, with a record, so that one can go
+// back to it. Where nothing is there, two empty files need no record beside that of the apply they are made for.
+func (e *Engine) adopt(ctx context.Context, site pbx.Site, last int, id pbx.RunID) (pbx.Site, error) {
 	empty, _, err := render.Config(nil)
 	if err != nil {
 		return site, err
@@ -112,14 +114,20 @@ func (e *Engine) adopt(ctx context.Context, site pbx.Site, last int) (pbx.Site, 
 	a := e.attempt(Request{TriggeredBy: "portal", Comment: "what was in place before the first apply"})
 	defer a.close()
 	number := max(site.Next, last+1)
-	files, err := e.target.Adopt(number, a.id(), empty)
+	recorded := id == "" || slices.ContainsFunc(site.Files, func(f pbx.File) bool { return !render.Blank(f.Content) })
+	if recorded {
+		id = a.id()
+	}
+	files, err := e.target.Adopt(number, id, empty)
 	if err != nil {
 		return site, applyError(pbx.CodeWriteFailed, err)
 	}
-	a.staged(number, files)
-	a.run.Result, a.run.Log.Outcome, a.run.Log.ErrorDetails = pbx.Applied, pbx.Success, ""
-	if err := a.save(ctx); err != nil {
-		return site, err
+	if recorded {
+		a.staged(number, files)
+		a.run.Result, a.run.Log.Outcome, a.run.Log.ErrorDetails = pbx.Applied, pbx.Success, ""
+		if err := a.save(ctx); err != nil {
+			return site, err
+		}
 	}
 	if site, err = e.target.Inspect(); err != nil {
 		return site, applyError(pbx.CodeWriteFailed, err)
@@ -146,7 +154,7 @@ func (e *Engine) Install(ctx context.Context) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	_, err = e.adopt(ctx, site, last)
+	_, err = e.adopt(ctx, site, last, "")
 	return err == nil, err
 }
 
@@ -156,7 +164,7 @@ func (e *Engine) unknownRevision(ctx context.Context, site pbx.Site) (bool, erro
 	if site.Current == 0 || site.RunID == "" {
 		return false, nil
 	}
-	_, known, err := e.store.Revision(ctx, site.Current)
+	_, known, err := e.store.Run(ctx, site.RunID)
 	return !known, err
 }
 

@@ -45,6 +45,7 @@ type commands struct {
 	Revision revisionCommands `cmd:"" help:"List and compare the revisions of the generated files."`
 	Recover  recoverCommand   `cmd:"" help:"Put in order what an apply left that never ended (serve and apply do so too)."`
 	Audit    auditCommands    `cmd:"" help:"List and show the records of earlier applies."`
+	Install  installCommand   `cmd:"" help:"Make both generated files, empty, so that Asterisk's own files can include them."`
 	Doctor   doctorCommand    `cmd:"" help:"Examine database, folders, includes, socket and Asterisk; name every fault with its cure."`
 	Migrate  migrateCommand   `cmd:"" help:"Bring the database's tables to the version this program needs (serve does so too)."`
 	Demo     demoCommand      `cmd:"" help:"Show it all on a real Asterisk of its own: two phones, a call, a refusal."`

@@ -42,15 +42,36 @@ func TestTheCommandsWorkWithoutAServer(t *testing.T) {
 	expect(s.must(t, "user", "show", "1000"), secret[1])
 	id, _ := decode(t, s.must(t, "user", "show", "1001", "--json"))["id"].(string)
 	expect(s.must(t, "user", "show", id), "Ben")
-	expect(s.must(t, "apply", "--by", "a test"), "generated_endpoints.conf", "Asterisk runs exactly these 2 users", "success", "audit show")
+	expect(s.must(t, "plan"), "2 users. Nothing was ever applied here.", "1000", "Anna Example", "added", "Next: pbxportal apply")
+	expect(s.must(t, "install"), "Both files are there now", "#include pjsip.d/synergycall/*.conf")
+	expect(s.must(t, "install"), "The files are there already")
+	expect(s.must(t, "apply", "--dry-run"), "rehearsed: nothing was written")
+	expect(s.must(t, "apply", "--by", "a test", "--comment", "the first"), "stage", "flip", "verify", "applied: Asterisk runs exactly these 2 users", "audit show")
+	expect(s.must(t, "plan"), "Nothing to do: database, files and the live Asterisk agree.")
+	expect(s.must(t, "apply"), "unchanged: Asterisk already runs exactly these 2 users; it was not reloaded")
 	expect(s.must(t, "user", "delete", "1001"), "extension 1001 is free", "pbxportal apply")
+	plan := s.must(t, "plan", "--diff")
+	expect(plan, "-", "1001", "Ben", "removed; the phone can no longer register", "-exten => 1001,1,Dial(PJSIP/1001,25)", "password=[hidden]")
+	if strings.Contains(plan, secret[1]) {
+		t.Errorf("the plan shows a secret:\n%s", plan)
+	}
+	if code, _, errs := s.run(t, "apply", "--plan", "another"); code != 4 || !strings.Contains(errs, "Look at the plan again") {
+		t.Errorf("apply of another plan: exit code %d, %s", code, errs)
+	}
+	hash, _ := decode(t, s.must(t, "plan", "--json"))["hash"].(string)
+	expect(s.must(t, "apply", "--plan", hash), "applied: Asterisk runs exactly these 1 users")
+	expect(s.must(t, "revision", "list"), "→", "the first", "what was in place before the first apply")
+	expect(s.must(t, "rollback"), "applied: Asterisk runs exactly these 2 users", "are live again. The database is as it was")
+	expect(s.must(t, "plan"), "-", "1001", "Next: pbxportal apply")
+	expect(s.must(t, "revision", "diff", "2", "3"), "-exten => 1001,1,")
+	expect(s.must(t, "recover"), "Everything was in order.")
 	report := decode(t, s.must(t, "apply", "--json"))
 	if report["outcome"] != "success" || report["verification"] != "confirmed" || report["users_applied"] != 1.0 {
 		t.Errorf("report %v", report)
 	}
 	logID, _ := report["audit_log_id"].(string)
 	expect(s.must(t, "audit", "list"), "a test", "cli:", "success")
-	expect(s.must(t, "audit", "show", logID), "success", "reloaded successfully", "generated_routing.conf")
+	expect(s.must(t, "audit", "show", logID), "success", "reloaded successfully", "generated_routing.conf", "1001 Ben: removed", "verify")
 	if log := decode(t, s.must(t, "audit", "show", logID, "--json")); log["outcome"] != "success" {
 		t.Errorf("record %v", log)
 	}
@@ -82,6 +103,11 @@ func TestTheExitCodeSaysWhatKindOfFailureItWas(t *testing.T) {
 		{[]string{"user", "add", "Other", "ANNA@example.com"}, "", 4, "taken"},
 		{[]string{"user", "list"}, "DATABASE_URL=postgres://x:topsecret@127.0.0.1:1/x", 5, "the database does not answer"},
 		{[]string{"apply"}, "", 6, "the new files are in place"},
+		{[]string{"apply", "--on-failure", "x"}, "", 2, "on-failure"},
+		{[]string{"rollback", "77"}, "", 3, "there is no revision 77"},
+		{[]string{"revision", "diff", "1", "77"}, "", 3, "there is no revision"},
+		{[]string{"user", "list"}, "KEEP_REVISIONS=1", 2, "KEEP_REVISIONS"},
+		{[]string{"user", "list"}, "NUMBER_QUARANTINE=-1h", 2, "NUMBER_QUARANTINE"},
 		{[]string{"doctor"}, "", 1, ""},
 		{nil, "", 0, ""},
 		{[]string{"--help"}, "", 0, ""},
@@ -107,7 +133,7 @@ func TestTheHelpNamesEverySettingAndItsVariable(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"DATABASE_URL", "LOG_LEVEL", "LISTEN_ADDR", "STATE_DIR", "ASTERISK_CONFIG_DIR", "ASTERISK_CONTROL"} {
+	for _, name := range []string{"DATABASE_URL", "LOG_LEVEL", "LISTEN_ADDR", "STATE_DIR", "ASTERISK_CONFIG_DIR", "ASTERISK_CONTROL", "NUMBER_QUARANTINE", "KEEP_REVISIONS"} {
 		if !strings.Contains(help, "$"+name) {
 			t.Errorf("--help does not name %s", name)
 		}
@@ -184,6 +210,27 @@ func TestDoctorNamesEachFaultWithItsCure(t *testing.T) {
 			0, `warning +files beside pjsip.d.*copy.conf`,
 		},
 		"Asterisk is not running": {func(a *lab.Asterisk, _ settings) error { return a.Kill() }, 1, `broken +Asterisk at .*\n.*astctlpermissions=0660`},
+		"the include stands in a comment": {
+			func(a *lab.Asterisk, _ settings) error {
+				return os.WriteFile(in(a, "extensions.conf"), []byte(";--\n#include extensions.d/synergycall/*.conf\n--;\n"), 0o600)
+			}, 1, `broken +include in extensions.conf`,
+		},
+		"the include stands in a file that is included": {
+			func(a *lab.Asterisk, _ settings) error {
+				return errors.Join(os.WriteFile(in(a, "extensions.conf"), []byte("#include\tinner.conf\n"), 0o600),
+					os.WriteFile(in(a, "inner.conf"), []byte("#include <extensions.d/synergycall/generated_routing.conf>\n"), 0o600))
+			}, 0, `ok +include in extensions.conf`,
+		},
+		"Asterisk reads another folder": {
+			func(_ *lab.Asterisk, s settings) error {
+				s["ASTERISK_CONFIG_DIR"] = t.TempDir()
+				return nil
+			}, 1, `broken +folder Asterisk reads: this Asterisk reads .*\n.*set ASTERISK_CONFIG_DIR=`,
+		},
+		"the database is not made yet": {
+			func(_ *lab.Asterisk, s settings) error { s["DATABASE_URL"] = "sqlite:////nosuch/x.db"; return nil },
+			0, `ok +database: .*which the first command makes`,
+		},
 		"the folder is not Asterisk's": {
 			func(_ *lab.Asterisk, s settings) error { s["ASTERISK_CONFIG_DIR"] = "/nowhere"; return nil },
 			1, `broken +configuration folder.*\n.*ASTERISK_CONFIG_DIR`,
@@ -218,6 +265,9 @@ func TestDoctorNamesEachFaultWithItsCure(t *testing.T) {
 				t.Errorf("exit code %d, want %d; want a match of %s in:\n%s%s", code, tc.code, tc.finding, out, errs)
 			}
 			jsonCode, jsonOut, _ := s.run(t, "doctor", "--json")
+			if _, err := os.Stat("/nosuch"); err == nil {
+				t.Error("doctor made a folder")
+			}
 			if findings, _ := decode(t, jsonOut)["findings"].([]any); jsonCode != code || len(findings) < 4 {
 				t.Errorf("as JSON: exit code %d, %s", jsonCode, jsonOut)
 			}

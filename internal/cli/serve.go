@@ -57,6 +57,7 @@ func (p *portal) serve(ctx context.Context, listener net.Listener) error {
 		}
 		return nil
 	})
+	g.Go(func() error { return p.engine.Run(ctx, p.logApply) })
 	g.Go(func() error {
 		<-ctx.Done()
 		p.log.Info("stopping: finishing what runs")
@@ -68,6 +69,15 @@ func (p *portal) serve(ctx context.Context, listener net.Listener) error {
 		return nil
 	})
 	return g.Wait()
+}
+
+// logApply logs what the engine does by itself.
+func (p *portal) logApply(message string, err error) {
+	if err != nil {
+		p.log.Warn("watching Asterisk", "what", message, "err", err)
+		return
+	}
+	p.log.Info("watching Asterisk", "what", message)
 }
 
 // health asks the database and Asterisk for a sign of life, both at once.

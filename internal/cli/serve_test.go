@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"syscall"
@@ -166,6 +168,7 @@ func TestAServerThatIsStoppedFinishesARunningApply(t *testing.T) {
 	a := labtest.Asterisk(t)
 	s := newSettings(t).beside(a)
 	srv := s.serve(t)
+	s.must(t, "user", "add", "Anna", "anna@example.com")
 	if err := a.Suspend(); err != nil {
 		t.Fatal(err)
 	}
@@ -193,10 +196,15 @@ func TestAnApplyWhoseServerIsKilledStaysOnRecordAndTheNextSucceeds(t *testing.T)
 	a := labtest.Asterisk(t)
 	s := newSettings(t).beside(a)
 	srv := s.serve(t)
+	s.must(t, "user", "add", "Anna", "anna@example.com")
 	if err := a.Suspend(); err != nil {
 		t.Fatal(err)
 	}
 	answers := running(t, s, srv)
+	eventually(t, "the files are switched", func() bool {
+		text, err := os.ReadFile(filepath.Join(a.ConfigDir, "pjsip.d/synergycall/generated_endpoints.conf"))
+		return err == nil && strings.Contains(string(text), "[1000]")
+	})
 	if err := errors.Join(srv.Kill(), a.Resume()); err != nil {
 		t.Fatal(err)
 	}
@@ -204,7 +212,31 @@ func TestAnApplyWhoseServerIsKilledStaysOnRecordAndTheNextSucceeds(t *testing.T)
 	if list := s.must(t, "audit", "list"); !strings.Contains(list, "failure") || !strings.Contains(list, "interrupted") {
 		t.Errorf("on record is:\n%s", list)
 	}
-	if out := s.must(t, "apply"); !strings.Contains(out, "Asterisk runs exactly these 0 users") {
+	if out := s.must(t, "apply"); !strings.Contains(out, "Asterisk runs exactly these 1 users") {
 		t.Errorf("the next apply:\n%s", out)
 	}
+	if list := s.must(t, "audit", "list"); !strings.Contains(list, "interrupted after the files were switched") {
+		t.Errorf("the record was not completed:\n%s", list)
+	}
+}
+
+func TestTheServerCatchesUpWithAnAsteriskThatWasAway(t *testing.T) {
+	t.Parallel()
+	a := labtest.Asterisk(t)
+	s := newSettings(t).beside(a)
+	srv := s.serve(t)
+	srv.want(t, 201, "POST", "/users", newUserJSON(1))
+	if err := a.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	srv.want(t, 500, "POST", "/apply", `{"triggered_by":"test"}`)
+	if plan := s.must(t, "plan"); !strings.Contains(plan, "BEHIND") || !strings.Contains(plan, "not yet seen to run") {
+		t.Errorf("the plan does not say that Asterisk is behind:\n%s", plan)
+	}
+	if err := a.Restart(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the portal has caught up", func() bool {
+		return strings.Contains(s.must(t, "audit", "list"), "portal") && strings.Contains(s.must(t, "plan"), "Nothing to do")
+	})
 }

@@ -157,6 +157,13 @@ func (t *Tree) Detach() error {
 			return fmt.Errorf("cannot make an ordinary file of %s: %w", p.Path, err)
 		}
 	}
+	// From here on our links would lead nowhere.
+	if s, err = t.State(); err != nil {
+		return err
+	}
+	if s.linked() {
+		return fmt.Errorf("cannot end %s: a fixed path is still a link", t.dir)
+	}
 	for _, name := range []string{good, current} {
 		if _, err := t.point(name, 0); err != nil {
 			return fmt.Errorf("cannot end %s: %w", t.dir, err)

@@ -1,6 +1,7 @@
 package filetx_test
 
 import (
+	"hash/fnv"
 	"io/fs"
 	"maps"
 	"math/rand/v2"
@@ -362,4 +363,20 @@ func (d *disk) powerCuts(limit int, random *rand.Rand, yield func(*disk)) {
 		}
 		yield(d.powerCut(r))
 	}
+}
+
+// fingerprint tells disks apart on which nothing waits to become safe.
+func (d *disk) fingerprint() uint64 {
+	h := fnv.New64a()
+	var walk func(name string, n int)
+	walk = func(name string, n int) {
+		in := &d.inodes[n]
+		_, _ = h.Write([]byte(name + "\x00" + in.mode.String() + in.data + "\x00" + in.target + "\x01"))
+		for _, child := range slices.Sorted(maps.Keys(in.names)) {
+			walk(child, in.names[child])
+		}
+		_, _ = h.Write([]byte{2})
+	}
+	walk("/", rootInode)
+	return h.Sum64()
 }

@@ -102,13 +102,11 @@ func (osFS) Mkdir(path string) error {
 	}
 	parent, name := filepath.Split(path)
 	making := filepath.Join(parent, ".mkdir-"+name)
-	if err := os.Mkdir(making, dirPerm.Perm()); err != nil && !errors.Is(err, fs.ErrExist) {
+	_ = os.Remove(making) // of somebody who died here
+	if err := os.Mkdir(making, 0o700); err != nil {
 		return err
 	}
-	err := own(parent, func(uid, gid int) error { return os.Lchown(making, uid, gid) })
-	if err == nil {
-		err = os.Chmod(making, dirPerm)
-	}
+	err := dress(parent, making)
 	if err == nil {
 		err = os.Rename(making, path)
 	}
@@ -116,6 +114,19 @@ func (osFS) Mkdir(path string) error {
 		_ = os.Remove(making)
 	}
 	return err
+}
+
+// dress gives a new folder its group and mode; by its handle, or a link put in its place would hand us another one.
+func dress(parent, dir string) error {
+	d, err := os.OpenFile(dir, os.O_RDONLY|syscall.O_DIRECTORY|syscall.O_NOFOLLOW, 0) //nolint:gosec // the caller names the place
+	if err != nil {
+		return err
+	}
+	defer func() { _ = d.Close() }()
+	if err := own(parent, d.Chown); err != nil {
+		return err
+	}
+	return d.Chmod(dirPerm)
 }
 
 func (osFS) Create(path string) (NewFile, error) {
@@ -159,7 +170,7 @@ func (o osFS) Lock(path string) (unlock func(), busy bool, err error) {
 		return nil, false, err
 	}
 	for {
-		err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) //nolint:gosec // descriptors are small
+		err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
 		if !errors.Is(err, syscall.EINTR) {
 			break
 		}

@@ -11,17 +11,17 @@ import (
 	"testing"
 )
 
-// site names the place in the program that an operation comes from: the call, and the calls of the two functions around it.
+// site names the place in the program that an operation comes from: the call, and the call of the function around it.
 func site() string {
-	var pcs [24]uintptr
+	var pcs [32]uintptr
 	frames := runtime.CallersFrames(pcs[:runtime.Callers(1, pcs[:])])
 	var found []string
 	for {
 		f, more := frames.Next()
-		if i := strings.Index(f.Function, "filetx.(*Tree)."); i >= 0 && len(found) < 2 {
+		if i := strings.Index(f.Function, "filetx.(*Tree)."); i >= 0 {
 			found = append(found, fmt.Sprintf("%s (%s:%d)", f.Function[i+len("filetx.(*Tree)."):], filepath.Base(f.File), f.Line))
 		}
-		if !more {
+		if !more || len(found) == 2 || len(found) > 0 && strings.Contains(f.Function, "filetx_test.") {
 			return strings.Join(found, " < ")
 		}
 	}
@@ -30,11 +30,19 @@ func site() string {
 // A search that finds nothing may be blind. This one leaves out one sync of the program at a time and must find out.
 func TestTheSearchNoticesWhenASyncIsLeftOut(t *testing.T) {
 	t.Parallel()
-	sites := map[string]int{}
+	broad, narrow, every, kills, floor := 16, 2, 32, 3, 14
+	if testing.Short() {
+		broad, narrow, every, kills, floor = 8, 2, 0, 8, 8
+	}
+	sites := map[string]map[int]bool{} // in which tales each sync occurs
 	for i, tale := range tales {
-		s := &search{t: t, random: rand.New(rand.NewPCG(2, uint64(i))), broad: 1, mutant: func(o operation) bool {
+		s := &search{t: t, random: rand.New(rand.NewPCG(2, uint64(i))), broad: 2, kills: 4, narrow: 1, mutant: func(o operation) bool {
 			if o.syncs() {
-				sites[site()]++
+				name := site()
+				if sites[name] == nil {
+					sites[name] = map[int]bool{}
+				}
+				sites[name][i] = true
 			}
 			return false
 		}}
@@ -43,18 +51,21 @@ func TestTheSearchNoticesWhenASyncIsLeftOut(t *testing.T) {
 	caught, states := 0, 0
 	for _, left := range slices.Sorted(maps.Keys(sites)) {
 		verdict := "redundant"
-		for i, tale := range tales {
-			s := &search{t: t, random: rand.New(rand.NewPCG(3, uint64(i))), broad: 16, narrow: 2, every: 12}
+		for _, i := range slices.Sorted(maps.Keys(sites[left])) {
+			s := &search{t: t, random: rand.New(rand.NewPCG(3, uint64(i))), broad: broad, narrow: narrow, every: every, kills: kills, brief: true}
 			s.mutant = func(o operation) bool { return o.syncs() && site() == left }
-			s.run(tale)
-			states += s.states
+			s.run(tales[i])
+			states += s.distinct
 			if len(s.violations) > 0 {
-				verdict = fmt.Sprintf("caught, %d bad states, %s", len(s.violations), s.violations[0])
+				verdict = "noticed: " + s.violations[0]
 				caught++
 				break
 			}
 		}
 		t.Logf("without the sync in %s: %s", left, verdict)
 	}
-	t.Logf("%d of %d syncs are missed when they are left out; %d states", caught, len(sites), states)
+	t.Logf("%d of %d syncs are missed when they are left out; %d distinct states", caught, len(sites), states)
+	if caught < floor {
+		t.Errorf("fewer than %d: the search has become blind", floor)
+	}
 }

@@ -10,7 +10,8 @@ import (
 
 // Recovered is what Recover found and did.
 type Recovered struct {
-	// Abandoned lists the generations that were staged but never came to be current, or were flipped back from. The newest is evidence in failed/.
+	// Abandoned lists the generations that were staged but never came to be current, or were flipped back from. The newest is
+	// kept in failed/.
 	Abandoned []int
 	// Damaged lists those of current and good that do not match their manifests.
 	Damaged []int

@@ -112,7 +112,10 @@ func (t *Tree) makeDir(dir string) error {
 	if err != nil || there {
 		return err
 	}
-	if err := t.makeDir(parent); err != nil {
+	if parent != dir { // the root is its own parent
+		err = t.makeDir(parent)
+	}
+	if err != nil {
 		return err
 	}
 	if err := t.fs.Mkdir(dir); err != nil && !errors.Is(err, fs.ErrExist) {
@@ -121,38 +124,23 @@ func (t *Tree) makeDir(dir string) error {
 	return t.fs.SyncDir(parent)
 }
 
-// discard takes a generation or staging out of the way: into failed/, where it replaces the evidence before it. One that came to
+// discard takes a generation or staging out of the way: it becomes the evidence, in the place of the one before it. One that came to
 // nothing because the disk is full tells nothing, and its space is needed.
 func (t *Tree) discard(path string, because error) error {
 	there, err := t.exists(path)
 	if err != nil || !there {
 		return err
 	}
-	if !errors.Is(because, syscall.ENOSPC) && !errors.Is(because, syscall.EDQUOT) && t.keep(path) == nil {
-		return nil
-	}
-	return t.removeAll(path)
-}
-
-func (t *Tree) keep(path string) error {
-	failed := t.path("failed")
-	if err := t.makeDir(failed); err != nil {
-		return err
-	}
-	names, err := t.list(failed)
-	if err != nil {
-		return err
-	}
-	for _, name := range names {
-		if err := t.removeAll(filepath.Join(failed, name)); err != nil {
-			return err
+	if !errors.Is(because, syscall.ENOSPC) && !errors.Is(because, syscall.EDQUOT) {
+		err := t.removeAll(t.path(failed))
+		if err == nil {
+			err = t.fs.Rename(path, t.path(failed))
+		}
+		if err == nil {
+			return nil
 		}
 	}
-	// One at most, also after a power cut: they hold secrets.
-	if err := t.fs.SyncDir(failed); err != nil {
-		return err
-	}
-	return t.fs.Rename(path, filepath.Join(failed, filepath.Base(path)))
+	return t.removeAll(path)
 }
 
 // removeAll removes what lies at path, and everything in it.

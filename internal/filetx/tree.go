@@ -1,3 +1,6 @@
+// Package filetx keeps several files as one: a reader finds all of them old or all of them new, whatever fails and whenever the power
+// is cut or the program killed. It knows nothing of what the files are for. It writes nothing but its own tree, the links at the
+// fixed paths that lead into it and, beside these and hidden by a leading dot, the link that is about to replace one.
 package filetx
 
 import (
@@ -22,7 +25,7 @@ import (
 //	gen/000042/manifest.json    its number, run, parent and hashes
 //	current -> gen/000042       what is read through the fixed paths
 //	good -> gen/000042          the last generation that was accepted
-//	failed/000043               the newest generation that came to nothing, as evidence
+//	failed/                     the newest generation that came to nothing, as evidence
 //	lock                        who holds it may change the tree
 //
 // Everything that is ever renamed across folders lies inside the tree, so the folders of the fixed paths may be mounts of their own.
@@ -59,6 +62,7 @@ var ErrInDoubt = errors.New("may or may not have happened")
 const (
 	current  = "current"
 	good     = "good"
+	failed   = "failed"
 	manifest = "manifest.json"
 )
 
@@ -123,9 +127,10 @@ type State struct {
 // Next is the lowest number a new generation may have.
 func (s State) Next() int { return max(s.Current, s.Good, slices.Max(append(s.Generations, 0))) + 1 }
 
-// Drifted reports that a fixed path does not show the current generation, or has company.
+// Drifted reports that somebody else's content is at a fixed path, or beside it: what a flip would hide. Nothing at all at a path is
+// no drift, nor is an ordinary file with the right content; Adopt puts the links back.
 func (s State) Drifted() bool {
-	return len(s.Foreign) > 0 || slices.ContainsFunc(s.Paths, func(p PathState) bool { return p.Kind != Linked || !p.Intact })
+	return len(s.Foreign) > 0 || s.Current > 0 && slices.ContainsFunc(s.Paths, func(p PathState) bool { return p.Kind != Missing && !p.Intact })
 }
 
 // State looks at everything. It needs no lock: it looks again when somebody flipped meanwhile.

@@ -1,8 +1,11 @@
 package filetx_test
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
+	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -38,22 +41,6 @@ func pair(a, b string) map[string][]byte {
 	return map[string][]byte{"a.conf": []byte(a), "b.conf": []byte(b)}
 }
 
-// read is what somebody sees who reads both fixed paths.
-func (p place) read(t testing.TB) map[string][]byte {
-	t.Helper()
-	seen := map[string][]byte{}
-	for _, l := range p.links {
-		content, err := os.ReadFile(l.Path)
-		if err != nil && !os.IsNotExist(err) {
-			t.Fatal(err)
-		}
-		if err == nil {
-			seen[l.Name] = content
-		}
-	}
-	return seen
-}
-
 func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
@@ -61,61 +48,359 @@ func must(t testing.TB, err error) {
 	}
 }
 
-// bring does what an apply does, up to the moment when the new generation is accepted.
-func bring(tree *filetx.Tree, files map[string][]byte) error {
-	if _, err := tree.Recover(); err != nil {
-		return err
-	}
-	s, err := tree.State()
-	if err != nil {
-		return err
-	}
-	n := s.Next()
-	if err := tree.Stage(filetx.Generation{Number: n, RunID: "run", Parent: s.Current, Files: files}); err != nil {
-		return err
-	}
-	if err := tree.Flip(n); err != nil {
-		return err
-	}
-	if err := tree.Accept(n); err != nil {
-		return err
-	}
-	return tree.Prune(2)
-}
-
 func TestGenerationsFollowEachOtherThroughTheFixedPaths(t *testing.T) {
 	t.Parallel()
-	p := placeIn(t.TempDir())
-	tree := p.open(t, filetx.OS())
-	unlock, held, err := tree.TryLock()
-	if err != nil || held {
-		t.Fatal(held, err)
-	}
-	defer unlock()
-	if _, held, err := tree.TryLock(); err != nil || !held {
-		t.Error("a second holder got the lock", err)
-	}
-	must(t, tree.Adopt(filetx.Generation{Number: 1, Files: pair("empty", "empty")}))
-	if diff := cmp.Diff(pair("empty", "empty"), p.read(t)); diff != "" {
-		t.Fatal(diff)
-	}
-	for _, c := range []string{"first", "second", "third", "fourth"} {
-		must(t, bring(tree, pair(c, c+"!")))
-		if diff := cmp.Diff(pair(c, c+"!"), p.read(t)); diff != "" {
-			t.Fatal(diff)
+	s := tell(t, placeIn(t.TempDir()), filetx.OS(), filetx.OS())
+	for _, word := range []string{"first", "second", "third", "fourth"} {
+		s.bring(word)
+		if seen := s.look(s.raw); seen != both(word) {
+			t.Fatalf("%q is read", seen)
 		}
 	}
-	s, err := tree.State()
+	state, err := s.tree.State()
 	must(t, err)
 	want := filetx.State{Current: 5, Good: 5, Generations: []int{4, 5}, Paths: []filetx.PathState{
-		{Link: p.links[0], Kind: filetx.Linked, Intact: true},
-		{Link: p.links[1], Kind: filetx.Linked, Intact: true},
+		{Link: s.links[0], Kind: filetx.Linked, Intact: true},
+		{Link: s.links[1], Kind: filetx.Linked, Intact: true},
 	}}
-	if diff := cmp.Diff(want, s); diff != "" {
+	if diff := cmp.Diff(want, state); diff != "" || state.Drifted() {
 		t.Error(diff)
 	}
-	link, err := os.Readlink(p.links[1].Path)
-	if want := "../../one.d/ours/.tree/current/b.conf"; err != nil || link != want {
-		t.Errorf("the link says %q, want %q, error %v", link, want, err)
+	g, err := s.tree.Read(4)
+	must(t, err)
+	if diff := cmp.Diff(filetx.Generation{Number: 4, RunID: "third", Parent: 3, Files: contentOf("third")}, g); diff != "" {
+		t.Error(diff)
+	}
+	for i, want := range []string{".tree/current/a.conf", "../../one.d/ours/.tree/current/b.conf"} {
+		if link, err := os.Readlink(s.links[i].Path); err != nil || link != want {
+			t.Errorf("the link says %q, want %q, error %v", link, want, err)
+		}
+	}
+}
+
+func TestOnlyOneHasTheLock(t *testing.T) {
+	t.Parallel()
+	p := placeIn(t.TempDir())
+	for range 2 {
+		unlock, busy, err := p.open(t, filetx.OS()).TryLock()
+		if err != nil || busy {
+			t.Fatal(busy, err)
+		}
+		if _, busy, err := p.open(t, filetx.OS()).TryLock(); err != nil || !busy {
+			t.Error(busy, err)
+		}
+		unlock()
+	}
+}
+
+func TestOpenRefusesWhatCannotWork(t *testing.T) {
+	t.Parallel()
+	for name, links := range map[string][]filetx.Link{
+		"no links":            nil,
+		"a relative path":     {{Path: "a.conf", Name: "a"}},
+		"a path with dots":    {{Path: "/x/../a.conf", Name: "a"}},
+		"a name with a slash": {{Path: "/a.conf", Name: "x/a"}},
+		"a hidden name":       {{Path: "/a.conf", Name: ".a"}},
+		"the manifest":        {{Path: "/a.conf", Name: "manifest.json"}},
+		"a path twice":        {{Path: "/a.conf", Name: "a"}, {Path: "/a.conf", Name: "b"}},
+		"a name twice":        {{Path: "/a.conf", Name: "a"}, {Path: "/b.conf", Name: "a"}},
+	} {
+		if _, err := filetx.Open("/tree", links, filetx.OS()); err == nil {
+			t.Errorf("%s: no error", name)
+		}
+	}
+	if _, err := filetx.Open("tree", []filetx.Link{{Path: "/a.conf", Name: "a"}}, filetx.OS()); err == nil {
+		t.Error("a relative tree: no error")
+	}
+}
+
+// begun is a tree in a folder of its own, with one generation applied.
+func begun(t *testing.T) *story {
+	t.Helper()
+	s := tell(t, placeIn(t.TempDir()), filetx.OS(), filetx.OS())
+	s.bring("one")
+	return s
+}
+
+func TestStageRefusesAnIncompleteGenerationAndATakenNumber(t *testing.T) {
+	t.Parallel()
+	s := begun(t)
+	before := everything(t, s.root)
+	for name, g := range map[string]filetx.Generation{
+		"a file too few":        {Number: 9, Files: map[string][]byte{"a.conf": nil}},
+		"a file too many":       {Number: 9, Files: map[string][]byte{"a.conf": nil, "b.conf": nil, "c.conf": nil}},
+		"the number of current": {Number: 2, Files: pair("x", "y")},
+		"no number":             {Files: pair("x", "y")},
+	} {
+		if err := s.tree.Stage(g); err == nil {
+			t.Errorf("%s: no error", name)
+		}
+	}
+	if diff := cmp.Diff(before, everything(t, s.root)); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// everything lists all below dir, with contents and what links say.
+func everything(t *testing.T, dir string) map[string]string {
+	t.Helper()
+	found := map[string]string{}
+	must(t, filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
+		name := strings.TrimPrefix(path, dir)
+		switch {
+		case err != nil:
+			return err
+		case d.IsDir():
+			found[name] = "folder"
+		case d.Type() == os.ModeSymlink:
+			found[name], err = os.Readlink(path)
+		default:
+			var content []byte
+			content, err = os.ReadFile(path)
+			found[name] = string(content)
+		}
+		return err
+	}))
+	return found
+}
+
+func TestWhatSomebodyElseDidIsSeenAndTakenBackOnlyAfterItWasKept(t *testing.T) {
+	t.Parallel()
+	const elsewhere = "elsewhere"
+	for name, c := range map[string]struct {
+		do   func(s *story) error
+		kind filetx.Kind
+		kept map[string]string
+	}{
+		"edited through the link": {
+			func(s *story) error { return os.WriteFile(s.links[0].Path, []byte("edited"), 0o600) },
+			filetx.Linked,
+			map[string]string{"a.conf": "edited"},
+		},
+		"replaced by a file": {
+			func(s *story) error {
+				return errors.Join(os.Remove(s.links[0].Path), os.WriteFile(s.links[0].Path, []byte("mine"), 0o600))
+			},
+			filetx.Plain,
+			map[string]string{"a.conf": "mine"},
+		},
+		"replaced by a link": {
+			func(s *story) error {
+				other := filepath.Join(s.root, elsewhere)
+				return errors.Join(os.WriteFile(other, []byte("theirs"), 0o600), os.Remove(s.links[0].Path), os.Symlink(other, s.links[0].Path))
+			},
+			filetx.Strange,
+			map[string]string{"a.conf": "theirs"},
+		},
+		"replaced by a link to nothing": {
+			func(s *story) error {
+				return errors.Join(os.Remove(s.links[0].Path), os.Symlink("nowhere", s.links[0].Path))
+			},
+			filetx.Strange,
+			map[string]string{},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := begun(t)
+			must(t, c.do(s))
+			state, err := s.tree.State()
+			must(t, err)
+			if got := state.Paths[0]; got.Kind != c.kind || got.Intact || !state.Drifted() || !state.Paths[1].Intact {
+				t.Errorf("seen as %+v", state)
+			}
+			if c.kind != filetx.Linked {
+				if err := s.tree.Flip(state.Current - 1); !errors.Is(err, filetx.ErrDrift) {
+					t.Errorf("Flip says %v", err)
+				}
+				if err := s.tree.Adopt(filetx.Generation{Number: 9, Files: pair("", "")}); !errors.Is(err, filetx.ErrDrift) {
+					t.Errorf("Adopt says %v", err)
+				}
+			}
+			before, kept := everything(t, s.root), map[string]string{}
+			if len(c.kept) > 0 {
+				if err := s.tree.Reclaim(func(string, []byte) error { return errors.New("no") }); err == nil {
+					t.Error("what could not be kept was taken back")
+				}
+				if diff := cmp.Diff(before, everything(t, s.root)); diff != "" {
+					t.Error(diff)
+				}
+			}
+			must(t, s.tree.Reclaim(func(path string, content []byte) error {
+				kept[filepath.Base(path)] = string(content)
+				return nil
+			}))
+			if diff := cmp.Diff(c.kept, kept); diff != "" {
+				t.Error(diff)
+			}
+			must(t, s.converge("two"))
+			if state, err := s.tree.State(); err != nil || state.Drifted() || s.look(s.raw) != both("two") {
+				t.Errorf("after the next apply %+v, %v", state, err)
+			}
+		})
+	}
+}
+
+func TestFilesBesideTheFixedPathsThatEndLikeThemAreForeign(t *testing.T) {
+	t.Parallel()
+	s := begun(t)
+	dir := filepath.Dir(s.links[1].Path)
+	for _, name := range []string{"backup.conf", ".hidden.conf", "notes.txt"} {
+		must(t, os.WriteFile(filepath.Join(dir, name), nil, 0o600))
+	}
+	state, err := s.tree.State()
+	must(t, err)
+	if diff := cmp.Diff([]string{filepath.Join(dir, "backup.conf")}, state.Foreign); diff != "" || !state.Drifted() {
+		t.Error(diff)
+	}
+}
+
+func TestALinkThatWasRemovedIsNoDriftAndComesBack(t *testing.T) {
+	t.Parallel()
+	s := begun(t)
+	must(t, os.Remove(s.links[1].Path))
+	if state, err := s.tree.State(); err != nil || state.Drifted() || state.Paths[1].Kind != filetx.Missing {
+		t.Errorf("seen as %+v, %v", state, err)
+	}
+	must(t, s.tree.Adopt(filetx.Generation{Number: 9, Files: pair("min", "min")}))
+	if seen := s.look(s.raw); seen != both("one") {
+		t.Errorf("%q is read", seen)
+	}
+}
+
+func TestADamagedGenerationIsNeverReadNorFlippedToAndRecoverGoesBackToTheGoodOne(t *testing.T) {
+	t.Parallel()
+	for name, damage := range map[string]func(dir string) error{
+		"a bit":        func(dir string) error { return os.WriteFile(filepath.Join(dir, "a.conf"), []byte("bit"), 0o600) },
+		"a file":       func(dir string) error { return os.Remove(filepath.Join(dir, "b.conf")) },
+		"the manifest": func(dir string) error { return os.WriteFile(filepath.Join(dir, "manifest.json"), []byte("{"), 0o600) },
+		"no manifest":  func(dir string) error { return os.Remove(filepath.Join(dir, "manifest.json")) },
+		"all":          os.RemoveAll,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := begun(t)
+			n, err := s.stage("two")
+			must(t, err)
+			must(t, s.flip(n, "two"))
+			must(t, damage(filepath.Join(s.dir, "current")+"/."))
+			if name == "all" {
+				must(t, os.RemoveAll(filepath.Join(s.dir, "gen", "000003")))
+			}
+			if _, err := s.tree.Read(n); err == nil {
+				t.Error("a damaged generation was read")
+			}
+			if err := s.tree.Flip(n); err == nil {
+				t.Error("flipped to a damaged generation")
+			}
+			r, err := s.tree.Recover()
+			must(t, err)
+			want := filetx.Recovered{Abandoned: []int{n}, Damaged: []int{n}, BackTo: n - 1}
+			if name == "all" {
+				want.Abandoned = nil
+			}
+			if diff := cmp.Diff(want, r); diff != "" || s.look(s.raw) != both("one") {
+				t.Errorf("%q is read; %s", s.look(s.raw), diff)
+			}
+			if r, err = s.tree.Recover(); err != nil || !cmp.Equal(r, filetx.Recovered{}) {
+				t.Errorf("the second time %+v, %v", r, err)
+			}
+		})
+	}
+}
+
+func TestWhenNothingIsWholeRecoverSaysSoAndANewGenerationHelps(t *testing.T) {
+	t.Parallel()
+	for name, damage := range map[string]func(s *story) error{
+		"the only generation": func(s *story) error { return os.WriteFile(s.links[0].Path, []byte("bit"), 0o600) },
+		"both pointers": func(s *story) error {
+			return errors.Join(os.Remove(filepath.Join(s.dir, "current")), os.Remove(filepath.Join(s.dir, "good")))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := begun(t)
+			must(t, damage(s))
+			r, err := s.tree.Recover()
+			if err != nil || !r.Lost || len(r.Abandoned) > 0 {
+				t.Fatalf("%+v, %v", r, err)
+			}
+			n, err := s.stage("two")
+			must(t, err)
+			must(t, s.flip(n, "two"))
+			must(t, s.tree.Accept(n))
+			if r, err = s.tree.Recover(); err != nil || r.Lost || s.look(s.raw) != both("two") {
+				t.Errorf("%+v, %v, %q is read", r, err, s.look(s.raw))
+			}
+		})
+	}
+}
+
+func TestOnlyTheCurrentGenerationCanBeAccepted(t *testing.T) {
+	t.Parallel()
+	s := begun(t)
+	if err := s.tree.Accept(1); err == nil {
+		t.Error("no error")
+	}
+}
+
+func TestTheNewestGenerationThatCameToNothingIsKeptAsEvidence(t *testing.T) {
+	t.Parallel()
+	s := begun(t)
+	for _, word := range []string{"bad", "worse"} {
+		n, err := s.stage(word)
+		must(t, err)
+		must(t, s.flip(n, word))
+		must(t, s.flip(n-1, "one"))
+		r, err := s.tree.Recover()
+		must(t, err)
+		if diff := cmp.Diff(filetx.Recovered{Abandoned: []int{n}}, r); diff != "" {
+			t.Error(diff)
+		}
+		evidence, err := os.ReadFile(filepath.Join(s.dir, "failed", "a.conf"))
+		if err != nil || string(evidence) != string(contentOf(word)["a.conf"]) {
+			t.Errorf("the evidence is %q, %v", evidence, err)
+		}
+	}
+}
+
+func TestDetachLeavesOrdinaryFilesWithTheSameContent(t *testing.T) {
+	t.Parallel()
+	s := begun(t)
+	must(t, s.tree.Detach())
+	must(t, os.RemoveAll(s.dir))
+	if seen := s.look(s.raw); seen != both("one") {
+		t.Errorf("%q is read", seen)
+	}
+	for _, l := range s.links {
+		if info, err := os.Lstat(l.Path); err != nil || info.Mode() != 0o640 {
+			t.Errorf("%s: %v, %v", l.Path, info.Mode(), err)
+		}
+	}
+}
+
+func TestTheLinksHoldWhenTheFoldersAreLinksThemselves(t *testing.T) {
+	t.Parallel()
+	root := t.TempDir()
+	must(t, os.MkdirAll(filepath.Join(root, "far", "away", "two.d"), 0o750))
+	must(t, os.Symlink(filepath.Join("far", "away", "two.d"), filepath.Join(root, "two.d")))
+	s := tell(t, placeIn(root), filetx.OS(), filetx.OS())
+	s.bring("one", "two")
+	if seen := s.look(s.raw); seen != both("two") {
+		t.Errorf("%q is read", seen)
+	}
+}
+
+func TestAPipeInThePlaceOfAFileHoldsNobody(t *testing.T) {
+	t.Parallel()
+	s := begun(t)
+	must(t, os.Remove(s.links[0].Path))
+	must(t, syscall.Mkfifo(s.links[0].Path, 0o600))
+	state, err := s.tree.State()
+	if err != nil || state.Paths[0].Kind != filetx.Strange || !state.Drifted() {
+		t.Errorf("seen as %+v, %v", state, err)
+	}
+	if err := s.tree.Reclaim(func(string, []byte) error { return nil }); err == nil {
+		t.Error("a pipe was taken for a file")
 	}
 }

@@ -51,6 +51,16 @@ func Read(files []pbx.File) (Inventory, error) {
 	return inv, nil
 }
 
+// Blank reports whether a file says nothing to Asterisk: it holds blank lines and comments alone.
+func Blank(file []byte) bool {
+	for line := range strings.Lines(string(file)) {
+		if line = trim(line); line != "" && line[0] != ';' {
+			return false
+		}
+	}
+	return true
+}
+
 // Numbers gives the extensions that have an endpoint, in order.
 func (inv Inventory) Numbers() []pbx.Number {
 	var all []pbx.Number

@@ -1,0 +1,145 @@
+package filetx_test
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"math/rand/v2"
+	"slices"
+	"syscall"
+	"testing"
+
+	"github.com/synergycall/pbxportal/internal/filetx"
+)
+
+var errnos = []syscall.Errno{
+	syscall.ENOSPC, syscall.EDQUOT, syscall.EIO, syscall.EACCES, syscall.EPERM, syscall.EROFS,
+	syscall.EMFILE, syscall.ENOMEM, syscall.ENOENT, syscall.EXDEV, syscall.EINTR,
+}
+
+// failure is how an operation fails.
+type failure string
+
+const (
+	before     failure = "before it did anything"
+	after      failure = "after it did everything"
+	persistent failure = "and so do all after it"
+)
+
+// fault is one operation of a tale that fails.
+type fault struct {
+	at    int
+	how   failure
+	errno syscall.Errno
+}
+
+// failing is a file system with a fault in it; seen counts the operations, and hit tells the one that failed.
+func failing(d filetx.FS, f fault, seen *int, hit *operation) filetx.FS {
+	return hooked{d, func(o operation, do func() error) error {
+		*seen++
+		switch {
+		case *seen == f.at && f.how == after:
+			*hit = o
+			if err := do(); err != nil {
+				return err
+			}
+		case *seen == f.at, f.at > 0 && *seen > f.at && f.how == persistent:
+			if *seen == f.at {
+				*hit = o
+			}
+		default:
+			return do()
+		}
+		return &fs.PathError{Op: o.name, Path: o.path, Err: f.errno}
+	}}
+}
+
+// tellWithFault tells a tale in which one operation fails, and says what is wrong with what is left then.
+func tellWithFault(t testing.TB, ta tale, d *disk, f fault) string {
+	t.Helper()
+	var seen int
+	var hit operation
+	p := placeIn("/etc")
+	st := tell(t, p, d, failing(d, f, &seen, &hit))
+	err := ta.script(st)
+	story := fmt.Sprintf("%s: %s %s fails with %v (%v) %s; the program says %v", ta.name, hit.name, hit.path, error(f.errno), seen, f.how, err)
+	random := rand.New(rand.NewPCG(4, uint64(f.at)))
+	wrong := ""
+	judge := func(when string, seen string) {
+		if wrong == "" && !slices.Contains(st.allowed, seen) {
+			wrong = fmt.Sprintf("%s; %s %q is read, allowed is %q", story, when, seen, st.allowed)
+		}
+	}
+	judge("then", p.look(d))
+	d.powerCuts(4, random, func(image *disk) { judge("after a power cut", p.look(image)) })
+	if wrong != "" {
+		return wrong
+	}
+	st = tell(t, p, d, d)
+	if err := st.recover(); err != nil {
+		return fmt.Sprintf("%s; recovery says %v", story, err)
+	}
+	if left := leftovers(p, d, ta.rotten); left != "" {
+		return fmt.Sprintf("%s; recovery leaves %s", story, left)
+	}
+	if err := st.rest(); err != nil {
+		return fmt.Sprintf("%s; the next apply says %v", story, err)
+	}
+	if got := p.look(d); got != both("next") {
+		return fmt.Sprintf("%s; after the next apply %q is read", story, got)
+	}
+	return ""
+}
+
+func TestAnOperationThatFailsLeavesTheOldPairOrTheErrorSaysOtherwise(t *testing.T) {
+	t.Parallel()
+	total, floor := 0, 20_000
+	every := 2
+	if testing.Short() {
+		every, floor = 20, 1_500
+	}
+	for _, ta := range tales {
+		start := ta.prepare(t)
+		var operations, injections, violations int
+		var none operation
+		d := start.clone()
+		must(t, ta.script(tell(t, placeIn("/etc"), d, failing(d, fault{}, &operations, &none))))
+		for i := range operations * len(errnos) * 3 {
+			if i%every != 0 {
+				continue
+			}
+			f := fault{i%operations + 1, []failure{before, after, persistent}[i/operations%3], errnos[i/operations/3]}
+			injections++
+			if wrong := tellWithFault(t, ta, start.clone(), f); wrong != "" {
+				if violations++; violations <= 5 {
+					t.Error(wrong)
+				}
+			}
+		}
+		t.Logf("%-35s %3d operations, %5d faults, %d violations", ta.name, operations, injections, violations)
+		total += injections
+	}
+	t.Logf("%d faults", total)
+	if total < floor {
+		t.Errorf("fewer than %d faults: the search looks at less than it did", floor)
+	}
+}
+
+func TestAFlipThatCannotBeMadeCertainNorTakenBackSaysSo(t *testing.T) {
+	t.Parallel()
+	d := tales[3].prepare(t)
+	broken := false
+	tree := placeIn("/etc").open(t, hooked{d, func(o operation, do func() error) error {
+		if broken && o.name == "SyncDir" {
+			return syscall.EIO
+		}
+		return do()
+	}})
+	s, err := tree.State()
+	must(t, err)
+	must(t, tree.Stage(filetx.Generation{Number: s.Next(), Files: contentOf("new")}))
+	broken = true
+	if err := tree.Flip(s.Next()); !errors.Is(err, filetx.ErrInDoubt) || !errors.Is(err, syscall.EIO) {
+		t.Errorf("got %v, want ErrInDoubt and the cause", err)
+	}
+}
