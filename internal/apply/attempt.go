@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/google/uuid"
 
 	"github.com/synergycall/pbxportal/internal/pbx"
+	"github.com/synergycall/pbxportal/internal/render"
 )
 
 // interrupted stands in the audit record of an apply from its start to its end; there it stays if the process dies.
@@ -21,6 +23,7 @@ type attempt struct {
 	start  time.Time
 	run    pbx.Run
 	follow func(pbx.Event) // may be nil
+	saved  []pbx.File      // the files of the run that are in the database already
 }
 
 // attempt begins to write down an apply.
@@ -55,9 +58,27 @@ func (a *attempt) planned(p *planned) {
 	a.note("plan", fmt.Sprintf("%d users, %d changes against revision %d", p.Users, len(p.Changes), p.Revision))
 }
 
-func (a *attempt) staged(number int, files []pbx.File) {
-	a.run.Revision, a.run.Files = number, files
+func (a *attempt) staged(number int) {
+	a.run.Revision = number
 	a.note("stage", fmt.Sprintf("revision %d is written beside the files in place", number))
+}
+
+// meanwhile does, while Asterisk reloads, what nobody waits for: the text of the differences, the bytes for the database, and dropping
+// old revisions, which hold secrets. What fails is tried again at the end, or by the next apply.
+func (a *attempt) meanwhile(ctx context.Context, p *planned) *sync.WaitGroup {
+	var paperwork sync.WaitGroup
+	paperwork.Go(func() {
+		a.run.Plan.Diffs = render.Diff(p.site.Files, p.files)
+		if a.run.Revision != 0 {
+			a.run.Files = p.files
+			if a.save(ctx) == nil {
+				a.saved, a.run.Files = p.files, nil
+			}
+		}
+		_ = a.engine.target.Prune(a.engine.keep)
+		_ = a.engine.store.ForgetRevisions(ctx, a.engine.keep, a.run.Revision)
+	})
+	return &paperwork
 }
 
 func (a *attempt) flipped(number int, paths []string) {
@@ -114,7 +135,7 @@ func (a *attempt) end(ctx context.Context, result pbx.Result, message string) (p
 			Msg: "the apply ended well, but its record could not be completed: it is completed by itself once the database answers",
 		}
 	}
-	return a.run, nil
+	return a.whole(), nil
 }
 
 // refuse ends an apply that must not be carried out as things are.
@@ -148,7 +169,16 @@ func (a *attempt) fail(ctx context.Context, result pbx.Result, code, message str
 		err.Msg += "; the record of this could not be completed, and calls the apply interrupted"
 		err.Err = errors.Join(cause, saveErr)
 	}
-	return a.run, err
+	return a.whole(), err
+}
+
+// whole is the run with its files, also if they went to the database earlier.
+func (a *attempt) whole() pbx.Run {
+	run := a.run
+	if run.Files == nil && run.Revision != 0 {
+		run.Files = a.saved
+	}
+	return run
 }
 
 // doubt ends an apply of which it cannot be known whether its files survive a power cut. Its record stays open: the next start or

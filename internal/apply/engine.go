@@ -141,7 +141,7 @@ func (e *Engine) Apply(ctx context.Context, r Request) (pbx.Run, error) {
 		if err := e.target.Stage(number, plan.site.Current, a.id(), plan.files); err != nil {
 			return a.fail(ctx, pbx.Refused, pbx.CodeWriteFailed, "the files could not be written; the old ones are in place, Asterisk was not reloaded", err)
 		}
-		a.staged(number, plan.files)
+		a.staged(number)
 		if err := a.save(ctx); err != nil {
 			return a.fail(ctx, pbx.Refused, pbx.CodeDatabaseAway, "the database went away before the files were switched; the old ones are in place, Asterisk was not reloaded", err)
 		}
@@ -158,7 +158,9 @@ func (e *Engine) Apply(ctx context.Context, r Request) (pbx.Run, error) {
 		a.flipped(number, paths)
 	}
 
+	paperwork := a.meanwhile(ctx, plan) // Asterisk takes its time; ours is free
 	reload, understood, err := e.target.Reload(ctx)
+	paperwork.Wait()
 	a.reloaded(reload, err)
 	if err != nil {
 		if r.OnFailure == RollBack && plan.site.Good != 0 {
@@ -167,7 +169,7 @@ func (e *Engine) Apply(ctx context.Context, r Request) (pbx.Run, error) {
 		return a.fail(ctx, pbx.FilesAhead, pbx.CodeReloadFailed, "the new files are in place, but Asterisk did not reload; the portal keeps trying", err)
 	}
 	live, err := e.target.Live(ctx, plan.altered())
-	a.verified(verify(plan.want, live, plan.altered(), understood, err))
+	a.verified(verify(plan.want.Live(), live, plan.altered(), understood, err))
 	if a.run.Verification == pbx.Contradicted {
 		why := errors.New(strings.Join(a.run.Differences, "; "))
 		if r.OnFailure == Keep || plan.site.Good == 0 {
@@ -181,9 +183,7 @@ func (e *Engine) Apply(ctx context.Context, r Request) (pbx.Run, error) {
 		a.note("accept", "it could not be noted on disk that Asterisk runs this revision: "+err.Error())
 	}
 	e.forget(ctx, a, plan.Changes)
-	run, err := a.end(ctx, pbx.Applied, "done")
-	e.prune(ctx, a.current(plan))
-	return run, err
+	return a.end(ctx, pbx.Applied, "done")
 }
 
 // rollBack makes Asterisk run again what it was last seen to run, and sees whether it does.
@@ -223,12 +223,6 @@ func (e *Engine) forget(ctx context.Context, a *attempt, changes []pbx.Change) {
 	case len(forgotten) > 0:
 		a.note("forget", fmt.Sprintf("Asterisk forgot the phones registered at %v", forgotten))
 	}
-}
-
-// prune drops old revisions, whose bytes hold secrets. What cannot be dropped now is dropped next time.
-func (e *Engine) prune(ctx context.Context, current int) {
-	_ = e.target.Prune(e.keep)
-	_ = e.store.ForgetRevisions(ctx, e.keep, current)
 }
 
 // lock makes this apply the only one of the process, of the database and of the host.

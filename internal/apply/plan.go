@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"slices"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/synergycall/pbxportal/internal/pbx"
 	"github.com/synergycall/pbxportal/internal/render"
 )
@@ -16,9 +18,9 @@ import (
 type planned struct {
 	pbx.Plan
 	site  pbx.Site
-	last  int        // the newest revision the database knows
-	files []pbx.File // what would be in place
-	want  pbx.Live   // what Asterisk would run then
+	last  int              // the newest revision the database knows
+	files []pbx.File       // what would be in place
+	want  render.Inventory // what Asterisk would run then
 	good  render.Inventory
 }
 
@@ -29,22 +31,28 @@ func (e *Engine) Plan(ctx context.Context) (pbx.Plan, error) {
 		return pbx.Plan{}, err
 	}
 	p.Behind = e.behind(ctx, p)
+	p.Diffs = render.Diff(p.site.Files, p.files)
 	return p.Plan, nil
 }
 
-// plan finds out what an apply of the database, or of an earlier revision, would do. Where the portal never was it takes over what
-// there is as the first revision, but only for an apply, whose id is given.
+// plan finds out what an apply of the database, or of an earlier revision, would do; all but the text of the differences. Where the
+// portal never was it takes over what there is as the first revision, but only for an apply, whose id is given.
 func (e *Engine) plan(ctx context.Context, restore int, id pbx.RunID) (*planned, error) {
 	p := &planned{}
-	if err := e.desired(ctx, p, restore); err != nil {
+	var g errgroup.Group // the database and the disk, at once
+	g.Go(func() error { return e.desired(ctx, p, restore) })
+	g.Go(func() (err error) {
+		if p.site, err = e.target.Inspect(); err != nil {
+			return applyError(pbx.CodeWriteFailed, err)
+		}
+		return nil
+	})
+	err := g.Wait()
+	if err != nil {
 		return nil, err
 	}
-	var err error
 	if p.last, err = e.store.LastRevision(ctx); err != nil {
 		return nil, err
-	}
-	if p.site, err = e.target.Inspect(); err != nil {
-		return nil, applyError(pbx.CodeWriteFailed, err)
 	}
 	if p.site.Current == 0 && id != "" {
 		if p.site, err = e.adopt(ctx, p.site, p.last, id); err != nil {
@@ -59,19 +67,15 @@ func (e *Engine) plan(ctx context.Context, restore int, id pbx.RunID) (*planned,
 		p.Drift = append(p.Drift, pbx.Drift{Kind: pbx.Unknown, Path: fmt.Sprintf("revision %d", p.site.Current)})
 	}
 	p.Pending = !same(p.site.Files, p.files)
-	from, err := render.Read(p.site.Files)
-	if err != nil { // an administrator's own file, or a hand edit: shown by its text alone
-		from = render.Inventory{}
-	}
-	to, err := render.Read(p.files)
-	if err != nil {
-		return nil, applyError(pbx.CodeRefused, err)
-	}
-	if p.good, err = render.Read(p.site.Seen); err != nil {
-		p.good = render.Inventory{}
-	}
-	p.Changes, p.Diffs = render.Changes(from, to), render.Diff(p.site.Files, p.files)
 	p.Hash = hash(p)
+
+	// Files that are not the portal's (an administrator's own, a hand edit) count as empty here; their text shows in the differences.
+	from, _ := render.Read(p.site.Files)
+	p.good = from
+	if !same(p.site.Files, p.site.Seen) {
+		p.good, _ = render.Read(p.site.Seen)
+	}
+	p.Changes = render.Changes(from, p.want)
 	return p, nil
 }
 
@@ -100,7 +104,7 @@ func (e *Engine) desired(ctx context.Context, p *planned, restore int) (err erro
 	if err != nil {
 		return applyError(pbx.CodeRefused, err)
 	}
-	p.files, p.want, p.Users = run.Files, inventory.Live(), len(inventory.Numbers())
+	p.files, p.want, p.Users = run.Files, inventory, len(inventory.Numbers())
 	return nil
 }
 
@@ -123,7 +127,8 @@ func (e *Engine) adopt(ctx context.Context, site pbx.Site, last int, id pbx.RunI
 		return site, applyError(pbx.CodeWriteFailed, err)
 	}
 	if recorded {
-		a.staged(number, files)
+		a.staged(number)
+		a.run.Files = files
 		a.run.Result, a.run.Log.Outcome, a.run.Log.ErrorDetails = pbx.Applied, pbx.Success, ""
 		if err := a.save(ctx); err != nil {
 			return site, err
@@ -191,7 +196,7 @@ func (e *Engine) behind(ctx context.Context, p *planned) string {
 func (p *planned) altered() []string {
 	var names []string
 	was := p.good.Live().Hashes
-	for name, hash := range p.want.Hashes {
+	for name, hash := range p.want.Live().Hashes {
 		if was[name] != hash && was[name] != "" {
 			names = append(names, name)
 		}

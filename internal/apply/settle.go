@@ -63,11 +63,15 @@ func (e *Engine) settle(ctx context.Context, a *attempt) error {
 
 // complete ends the record of an apply that was interrupted, by what is in place.
 func (e *Engine) complete(ctx context.Context, run pbx.Run, site pbx.Site) error {
+	inPlace := run.Revision != 0 && run.Revision == site.Current && run.Log.ID == site.RunID
+	if inPlace && run.Files == nil {
+		run.Files = site.Files
+	}
 	switch {
-	case run.Revision != 0 && run.Revision == site.Current && site.RunID == run.Log.ID && site.Good == site.Current:
+	case inPlace && site.Good == site.Current:
 		run.Result, run.Log.Outcome, run.Log.ErrorDetails = pbx.Applied, pbx.Success, ""
 		run.Events = append(run.Events, pbx.Event{Stage: "recover", Message: "the record was completed later; Asterisk had been seen to run this revision"})
-	case run.Revision != 0 && run.Revision == site.Current && site.RunID == run.Log.ID:
+	case inPlace:
 		run.Result = pbx.FilesAhead
 		run.Log.ErrorDetails = "interrupted after the files were switched: the new files are in place; the portal reloads Asterisk and records when it runs them"
 	default:

@@ -76,6 +76,7 @@ func tellWithFault(t testing.TB, ta tale, d *disk, f fault) string {
 		return wrong
 	}
 	st = tell(t, p, d, d)
+	st.drift = ta.drift
 	if err := st.recover(); err != nil {
 		return fmt.Sprintf("%s; recovery says %v", story, err)
 	}
@@ -105,7 +106,7 @@ func TestAnOperationThatFailsLeavesTheOldPairOrTheErrorSaysOtherwise(t *testing.
 		d := start.clone()
 		must(t, ta.script(tell(t, placeIn("/etc"), d, failing(d, fault{}, &operations, &none))))
 		for i := range operations * len(errnos) * 3 {
-			if i%every != 0 {
+			if (i+i/operations)%every != 0 { // another remainder each round: every operation has its turn
 				continue
 			}
 			f := fault{i%operations + 1, []failure{before, after, persistent}[i/operations%3], errnos[i/operations/3]}

@@ -30,9 +30,9 @@ func site() string {
 // A search that finds nothing may be blind. This one leaves out one sync of the program at a time and must find out.
 func TestTheSearchNoticesWhenASyncIsLeftOut(t *testing.T) {
 	t.Parallel()
-	broad, narrow, every, kills, floor := 16, 2, 32, 3, 14
+	broad, narrow, every, kills, floor := 8, 2, 0, 6, 14
 	if testing.Short() {
-		broad, narrow, every, kills, floor = 8, 2, 0, 8, 8
+		broad, narrow, every, kills, floor = 4, 1, 0, 12, 8
 	}
 	sites := map[string]map[int]bool{} // in which tales each sync occurs
 	for i, tale := range tales {

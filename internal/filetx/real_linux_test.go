@@ -119,6 +119,7 @@ func TestWhoeverIsKilledAtAnyMomentLeavesAWholePairAndTheNextApplyWorks(t *testi
 			must(t, err)
 			must(t, json.Unmarshal(content, &allowed))
 			st := tell(t, p, filetx.OS(), filetx.OS())
+			st.drift = ta.drift
 			where := fmt.Sprintf("%s: killed before operation %d", ta.name, dies)
 			if seen := p.look(filetx.OS()); !slices.Contains(allowed, seen) {
 				t.Fatalf("%s: %q is read, allowed is %q", where, seen, allowed)

@@ -78,10 +78,13 @@ func (l *Local) Inspect() (site pbx.Site, err error) {
 		site.Files = append(site.Files, pbx.File{Path: p, Content: content})
 	}
 	if g, err := l.tree.Read(state.Current); err == nil { // a damaged one shows as drift
-		site.RunID = pbx.RunID(g.RunID)
+		site.RunID, site.Seen = pbx.RunID(g.RunID), filesOf(g)
 	}
-	if g, err := l.tree.Read(state.Good); err == nil {
-		site.Seen = filesOf(g)
+	if state.Good != state.Current {
+		site.Seen = nil
+		if g, err := l.tree.Read(state.Good); err == nil {
+			site.Seen = filesOf(g)
+		}
 	}
 	return site, nil
 }

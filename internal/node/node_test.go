@@ -297,10 +297,11 @@ func TestHostileNamesDoNotChangeWhatARealAsteriskLoads(t *testing.T) {
 			}
 			users = append(users, pbx.User{Name: name.String(), Email: name.String(), Extension: pbx.Extension{Number: n, Secret: pbx.NewSecret()}})
 		}
-		files, want, err := render.Config(users)
+		files, inventory, err := render.Config(users)
 		if err != nil {
 			t.Fatal(err)
 		}
+		want := inventory.Live()
 		for _, f := range files {
 			if err := os.WriteFile(filepath.Join(s.asterisk.ConfigDir, f.Path), f.Content, 0o600); err != nil {
 				t.Fatal(err)

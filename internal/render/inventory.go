@@ -20,36 +20,35 @@ type Inventory struct {
 }
 
 // Read gives the inventory of files that Config made, now or long ago. Files of another origin (an administrator's, the Python
-// portal's) are read as far as they follow the same form; the error says where they do not.
+// portal's) are read as far as they follow the same form; where they do not, the error says so and the inventory is empty.
 func Read(files []pbx.File) (Inventory, error) {
-	inv := Inventory{objects: map[pbx.Number]map[string][]setting{}}
+	inv := newInventory()
 	for _, f := range files {
 		switch f.Path {
 		case pbx.PJSIPPath:
 			sections, err := parse(f.Content)
 			if err != nil {
-				return inv, fmt.Errorf("%s: %w", f.Path, err)
+				return newInventory(), fmt.Errorf("%s: %w", f.Path, err)
 			}
 			for _, s := range sections {
 				n, err := strconv.Atoi(s.name)
 				if err != nil {
-					return inv, fmt.Errorf("%s: section %q is not an extension", f.Path, s.name)
+					return newInventory(), fmt.Errorf("%s: section %q is not an extension", f.Path, s.name)
 				}
-				if inv.objects[pbx.Number(n)] == nil {
-					inv.objects[pbx.Number(n)] = map[string][]setting{}
-				}
-				inv.objects[pbx.Number(n)][value(s.settings, "type")] = s.settings
+				inv.add(pbx.Number(n), s.settings)
 			}
 		case pbx.DialplanPath:
 			steps, err := parseDialplan(f.Content)
 			if err != nil {
-				return inv, fmt.Errorf("%s: %w", f.Path, err)
+				return newInventory(), fmt.Errorf("%s: %w", f.Path, err)
 			}
 			inv.steps = steps
 		}
 	}
 	return inv, nil
 }
+
+func newInventory() Inventory { return Inventory{objects: map[pbx.Number]map[string][]setting{}} }
 
 // Blank reports whether a file says nothing to Asterisk: it holds blank lines and comments alone.
 func Blank(file []byte) bool {
@@ -59,6 +58,14 @@ func Blank(file []byte) bool {
 		}
 	}
 	return true
+}
+
+// add takes in one object; its type is among its settings.
+func (inv Inventory) add(n pbx.Number, settings []setting) {
+	if inv.objects[n] == nil {
+		inv.objects[n] = make(map[string][]setting, 3)
+	}
+	inv.objects[n][value(settings, "type")] = settings
 }
 
 // Numbers gives the extensions that have an endpoint, in order.

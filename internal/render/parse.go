@@ -21,9 +21,11 @@ const maxLine = 8191
 // parse reads a configuration file by the rules of Asterisk's main/config.c, for the part of the language that we write. Where
 // Asterisk would drop a line, include a file, use a template or merely warn, parse fails: our files hold nothing of that.
 func parse(file []byte) ([]section, error) {
+	text := string(file)
 	var sections []section
+	settings := make([]setting, 0, strings.Count(text, "\n")+1) // of all sections, one after the other
 	n := 0
-	for raw := range strings.SplitSeq(string(file), "\n") {
+	for raw := range strings.SplitSeq(text, "\n") {
 		n++
 		fail := func(why string) error { return fmt.Errorf("line %d %s", n, why) }
 		if len(raw) >= maxLine {
@@ -45,15 +47,16 @@ func parse(file []byte) ([]section, error) {
 			if !ok || name == "" || trim(rest) != "" {
 				return nil, fail("is not a plain section")
 			}
-			sections = append(sections, section{name, make([]setting, 0, 16)})
+			sections = append(sections, section{name, settings[len(settings):]})
 		default:
 			key, value, ok := strings.Cut(line, "=")
 			if !ok || len(sections) == 0 || strings.HasSuffix(key, "+") {
 				return nil, fail("is not a setting of a section")
 			}
 			value = strings.TrimPrefix(value, ">")
+			settings = append(settings, setting{trim(key), trim(value)})
 			last := &sections[len(sections)-1]
-			last.settings = append(last.settings, setting{trim(key), trim(value)})
+			last.settings = settings[len(settings)-1-len(last.settings):]
 		}
 	}
 	return sections, nil
@@ -107,25 +110,28 @@ func parseDialplan(file []byte) ([]pbx.Step, error) {
 	}
 	steps := make([]pbx.Step, 0, len(sections[0].settings))
 	for _, s := range sections[0].settings {
-		value := s.value
-		if s.key == "same" && len(steps) > 0 {
-			value = steps[len(steps)-1].Exten + "," + value
-		} else if s.key != "exten" {
+		var step pbx.Step
+		rest, ok := s.value, true
+		switch {
+		case s.key == "same" && len(steps) > 0:
+			step.Exten = steps[len(steps)-1].Exten
+		case s.key == "exten":
+			step.Exten, rest, ok = strings.Cut(rest, ",")
+		default:
 			return nil, fmt.Errorf("%q is not a step", s.key)
 		}
-		parts := strings.SplitN(value, ",", 3)
-		if len(parts) != 3 {
-			return nil, fmt.Errorf("%q is not a step", value)
+		priority, call, more := strings.Cut(rest, ",")
+		if !ok || !more {
+			return nil, fmt.Errorf("%q is not a step", s.value)
 		}
-		step := pbx.Step{Exten: parts[0]}
-		if parts[1] == "n" && len(steps) > 0 && steps[len(steps)-1].Exten == step.Exten {
+		if priority == "n" && len(steps) > 0 && steps[len(steps)-1].Exten == step.Exten {
 			step.Priority = steps[len(steps)-1].Priority + 1
-		} else if step.Priority, err = strconv.Atoi(parts[1]); err != nil {
-			return nil, fmt.Errorf("%q is not a priority", parts[1])
+		} else if step.Priority, err = strconv.Atoi(priority); err != nil {
+			return nil, fmt.Errorf("%q is not a priority", priority)
 		}
-		app, args, ok := strings.Cut(parts[2], "(")
+		app, args, ok := strings.Cut(call, "(")
 		if !ok || !strings.HasSuffix(args, ")") {
-			return nil, fmt.Errorf("%q is not an application", parts[2])
+			return nil, fmt.Errorf("%q is not an application", call)
 		}
 		step.App, step.Args = app, strings.TrimSuffix(args, ")")
 		steps = append(steps, step)

@@ -8,7 +8,6 @@ package render
 
 import (
 	"fmt"
-	"reflect"
 	"slices"
 	"strconv"
 
@@ -18,32 +17,27 @@ import (
 const header = `; Made by the PBX Control Portal. Changes made here by hand are lost: change the users in the portal, and apply.
 `
 
-// Config gives both files for these users, and what a live Asterisk has loaded once it has taken them: the objects of the pool and
-// the steps of pbx.Context. The users come ordered by extension number, as the store lists them. The error is a pbx.Error of
-// KindApply that names the user whose data cannot be written so that Asterisk reads it as meant.
-func Config(users []pbx.User) (files []pbx.File, live pbx.Live, err error) {
+// Config gives both files for these users, and their inventory. The users come ordered by extension number, as the store lists them. The
+// error is a pbx.Error of KindApply that names the user whose data cannot be written so that Asterisk reads it as meant.
+func Config(users []pbx.User) ([]pbx.File, Inventory, error) {
+	inventory := newInventory()
+	inventory.steps = steps(users)
 	objects := make([]object, 0, 3*len(users))
-	live.Hashes = make(map[string]string, 3*len(users))
 	for _, u := range users {
-		id := strconv.Itoa(int(u.Extension.Number))
 		for _, o := range []object{endpoint(u), auth(u), aor(u)} {
 			objects = append(objects, o)
-			live.Hashes[o.settings[0].value+"/"+id] = o.settings[len(o.settings)-1].value
+			inventory.add(o.id, o.settings)
 		}
-		live.Endpoints = append(live.Endpoints, id)
 	}
-	live.Auths, live.AORs = live.Endpoints, live.Endpoints
-	live.Steps = steps(users)
-
 	pjsip, err := writePJSIP(objects)
 	if err != nil {
-		return nil, pbx.Live{}, err
+		return nil, newInventory(), err
 	}
-	dialplan := writeDialplan(live.Steps)
-	if err := readBack(pjsip, objects, dialplan, live.Steps); err != nil {
-		return nil, pbx.Live{}, err
+	dialplan := writeDialplan(inventory.steps)
+	if err := readBack(pjsip, objects, dialplan, inventory.steps); err != nil {
+		return nil, newInventory(), err
 	}
-	return []pbx.File{{Path: pbx.PJSIPPath, Content: pjsip}, {Path: pbx.DialplanPath, Content: dialplan}}, live, nil
+	return []pbx.File{{Path: pbx.PJSIPPath, Content: pjsip}, {Path: pbx.DialplanPath, Content: dialplan}}, inventory, nil
 }
 
 // object is one PJSIP object as Asterisk shall read it: values are plain, not encoded.
@@ -72,7 +66,7 @@ func readBack(pjsip []byte, objects []object, dialplan []byte, steps []pbx.Step)
 	if err != nil {
 		return refused("the dialplan file would not be read as meant: " + err.Error())
 	}
-	if !reflect.DeepEqual(read, steps) {
+	if !slices.Equal(read, steps) {
 		return refused("the dialplan file would not be read as the steps meant")
 	}
 	return nil

@@ -107,10 +107,11 @@ func TestTheSameUsersGiveTheSameBytes(t *testing.T) {
 
 func TestTheDialplanDescendsSoThatAsteriskLoadsItInLinearTime(t *testing.T) {
 	t.Parallel()
-	_, live, err := render.Config(thousand())
+	_, inventory, err := render.Config(thousand())
 	if err != nil {
 		t.Fatal(err)
 	}
+	live := inventory.Live()
 	for i := 2; i < len(live.Steps); i += 2 {
 		if live.Steps[i].Exten >= live.Steps[i-2].Exten {
 			t.Fatalf("%s stands behind %s", live.Steps[i].Exten, live.Steps[i-2].Exten)
@@ -142,5 +143,20 @@ func BenchmarkConfigOf1000Users(b *testing.B) {
 		if _, _, err := render.Config(users); err != nil {
 			b.Fatal(err)
 		}
+	}
+}
+
+func TestTheInventoryOfWrittenFilesIsWhatWasMeant(t *testing.T) {
+	t.Parallel()
+	files, meant, err := render.Config(thousand())
+	if err != nil {
+		t.Fatal(err)
+	}
+	read, err := render.Read(files)
+	if diff := cmp.Diff(meant.Live(), read.Live()); diff != "" || err != nil || len(read.Numbers()) != pbx.PoolSize {
+		t.Errorf("error %v\n%s", err, diff)
+	}
+	if changes := render.Changes(read, meant); len(changes) != 0 {
+		t.Errorf("changes %v", changes)
 	}
 }

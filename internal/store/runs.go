@@ -19,7 +19,8 @@ type storyJSON struct {
 	Restored    int         `json:"restored,omitempty"`
 }
 
-// SaveRun writes a run, its audit record with it, in one transaction: new when neither is there yet, completed otherwise.
+// SaveRun writes a run, its audit record with it, in one transaction: new when neither is there yet, completed otherwise. Files that
+// were written before stay when there are none now; those of a run without a revision go.
 func (s *Store) SaveRun(ctx context.Context, r pbx.Run) error {
 	ctx, cancel := context.WithTimeout(ctx, Patience)
 	defer cancel()
@@ -39,7 +40,9 @@ func (s *Store) SaveRun(ctx context.Context, r pbx.Run) error {
 INSERT INTO apply_runs (id, revision, result, verification, comment, idempotency_key, code, users, pjsip, dialplan, story)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, `+s.dialect.jsonIn("$11")+`)
 ON CONFLICT (id) DO UPDATE SET revision = excluded.revision, result = excluded.result, verification = excluded.verification,
-    code = excluded.code, users = excluded.users, pjsip = excluded.pjsip, dialplan = excluded.dialplan, story = excluded.story`,
+    code = excluded.code, users = excluded.users, story = excluded.story,
+    pjsip = CASE WHEN excluded.revision IS NULL THEN NULL ELSE coalesce(excluded.pjsip, apply_runs.pjsip) END,
+    dialplan = CASE WHEN excluded.revision IS NULL THEN NULL ELSE coalesce(excluded.dialplan, apply_runs.dialplan) END`,
 		string(r.Log.ID), sql.NullInt64{Int64: int64(r.Revision), Valid: r.Revision > 0}, string(r.Result), string(r.Verification), r.Comment,
 		sql.NullString{String: r.IdempotencyKey, Valid: r.IdempotencyKey != ""}, r.Code, r.Users,
 		content(r.Files, pbx.PJSIPPath), content(r.Files, pbx.DialplanPath), string(story))

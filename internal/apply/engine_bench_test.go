@@ -1,0 +1,129 @@
+package apply_test
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/synergycall/pbxportal/internal/apply"
+	"github.com/synergycall/pbxportal/internal/directory"
+	"github.com/synergycall/pbxportal/internal/lab/labtest"
+	"github.com/synergycall/pbxportal/internal/node"
+	"github.com/synergycall/pbxportal/internal/pbx"
+	"github.com/synergycall/pbxportal/internal/store"
+	"github.com/synergycall/pbxportal/internal/store/storetest"
+)
+
+// BenchmarkApplyAgainstABareReload compares, in turn and on the same Asterisk with 1000 users, a whole apply with nothing but the
+// two reloads every way of applying needs. Before each of both, one user was replaced; before a bare reload the new files are in
+// place already. The figures are medians: milliseconds of each, and of the quotients of neighbours.
+func BenchmarkApplyAgainstABareReload(b *testing.B) {
+	for _, engine := range []struct {
+		name string
+		url  func(testing.TB) string
+	}{{"sqlite", storetest.SQLite}, {"postgres", labtest.Postgres}} {
+		b.Run(engine.name, func(b *testing.B) {
+			f := newRace(b, storetest.Open(b, engine.url(b)))
+			f.apply(b) // the first brings all users, and warms up
+			var applies, reloads, quotients []float64
+			for b.Loop() {
+				f.replaceUser(b)
+				a := f.apply(b)
+				r := f.reload(b)
+				applies, reloads, quotients = append(applies, a), append(reloads, r), append(quotients, a/r)
+			}
+			b.ReportMetric(0, "ns/op") // means nothing here
+			b.ReportMetric(median(applies), "ms/apply")
+			b.ReportMetric(median(reloads), "ms/reload")
+			b.ReportMetric(median(quotients), "apply/reload")
+		})
+	}
+}
+
+// race is a full pool, an Asterisk, and both ways to bring the one to the other.
+type race struct {
+	store     *store.Store
+	directory *directory.Directory
+	node      *node.Local
+	engine    *apply.Engine
+	next      int
+}
+
+func newRace(b *testing.B, s *store.Store) *race {
+	b.Helper()
+	asterisk := labtest.Asterisk(b)
+	local, err := node.New(asterisk.ConfigDir, asterisk.Control())
+	if err != nil {
+		b.Fatal(err)
+	}
+	f := &race{store: s, directory: directory.New(s, time.Now), node: local, engine: apply.New(apply.Config{Store: s, Target: local, Now: time.Now})}
+	for range pbx.PoolSize {
+		f.createUser(b)
+	}
+	return f
+}
+
+func (f *race) createUser(b *testing.B) {
+	b.Helper()
+	f.next++
+	user := pbx.NewUser{Name: fmt.Sprintf("User %d", f.next), Email: fmt.Sprintf("user%d@example.com", f.next)}
+	if _, err := f.directory.Create(b.Context(), pbx.DefaultTenant, user); err != nil {
+		b.Fatal(err)
+	}
+}
+
+// replaceUser deletes the user of another number each time, and gives the number to a new one.
+func (f *race) replaceUser(b *testing.B) {
+	b.Helper()
+	users := f.users(b)
+	if _, err := f.directory.Delete(b.Context(), pbx.DefaultTenant, users[f.next*389%len(users)].ID); err != nil {
+		b.Fatal(err)
+	}
+	f.createUser(b)
+}
+
+func (f *race) users(b *testing.B) []pbx.User {
+	b.Helper()
+	users, err := f.store.Users(b.Context(), pbx.DefaultTenant)
+	if err != nil {
+		b.Fatal(err)
+	}
+	return users
+}
+
+// apply runs a whole apply and gives its milliseconds.
+func (f *race) apply(b *testing.B) float64 {
+	b.Helper()
+	start := time.Now()
+	run, err := f.engine.Apply(b.Context(), apply.Request{TriggeredBy: "benchmark"})
+	took := time.Since(start)
+	if err != nil || run.Verification != pbx.Confirmed || run.Users != pbx.PoolSize {
+		b.Fatalf("%d users, %s, error %v", run.Users, run.Verification, err)
+	}
+	if testing.Verbose() {
+		for _, e := range run.Events {
+			b.Log(e.After, e.Stage)
+		}
+		b.Log(took)
+	}
+	return took.Seconds() * 1000
+}
+
+// reload has Asterisk reload, and nothing else, and gives the milliseconds.
+func (f *race) reload(b *testing.B) float64 {
+	b.Helper()
+	start := time.Now()
+	_, understood, err := f.node.Reload(b.Context())
+	took := time.Since(start)
+	if err != nil || !understood {
+		b.Fatalf("understood %v, error %v", understood, err)
+	}
+	return took.Seconds() * 1000
+}
+
+func median(values []float64) float64 {
+	slices.Sort(values)
+	n := len(values)
+	return (values[(n-1)/2] + values[n/2]) / 2
+}
