@@ -2,6 +2,8 @@
 
 GO       ?= go
 FUZZTIME ?= 30s
+# The folder of a reference implementation to compare with (run.sh and bench/): see scripts/bench.
+REFERENCE ?= $(wildcard ../shared/tools/reference)
 LINT      = $(GO) tool -modfile=tools/lint/go.mod golangci-lint
 
 .DEFAULT_GOAL := help
@@ -41,8 +43,8 @@ fuzz: ## each fuzz test for FUZZTIME (30s)
 golden: ## rewrite the golden files; read their diff as the change that reaches Asterisk
 	UPDATE_GOLDEN=1 $(GO) test -count=1 ./internal/render/...
 
-bench: ## all benchmarks
-	$(GO) test -run='^$$' -bench=. -benchmem ./...
+bench: ## all benchmarks, and the figures beside those of a REFERENCE implementation
+	REFERENCE="$(REFERENCE)" scripts/bench
 
 demo: build ## build, then show it all on a real Asterisk of its own
 	bin/pbxportal demo

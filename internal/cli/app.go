@@ -33,6 +33,7 @@ type portal struct {
 	directory *directory.Directory
 	node      *node.Local
 	engine    *apply.Engine
+	getenv    func(string) (string, bool)
 }
 
 // open puts the program together. Nothing is asked of the database or Asterisk yet.
@@ -58,6 +59,7 @@ func (a *app) open() (*portal, error) {
 		config:    c,
 		log:       slog.New(slog.NewTextHandler(a.stderr, &slog.HandlerOptions{Level: level})),
 		store:     s,
+		getenv:    a.getenv,
 		directory: directory.New(s, time.Now).WithQuarantine(c.NumberQuarantine),
 		node:      local,
 		engine:    apply.New(apply.Config{Store: s, Target: local, Now: time.Now, Keep: c.KeepRevisions}),

@@ -53,21 +53,19 @@ func (d *Directory) Create(ctx context.Context, tenant pbx.TenantID, n pbx.NewUs
 	}
 	var created pbx.User
 	err = d.store.InTx(ctx, func(ctx context.Context, tx *store.Tx) error {
-		taken, err := tx.EmailTaken(ctx, n.Email)
-		if err != nil {
-			return err
-		}
-		if taken {
-			return emailTaken(n.Email)
-		}
 		now := d.now().UTC().Truncate(time.Microsecond) // what both databases keep
-		number, err := d.lowestFree(ctx, tx, now)
-		if err != nil {
+		place, err := tx.Place(ctx, n.Email, pbx.FirstNumber, pbx.LastNumber, now.Add(-d.quarantine))
+		switch {
+		case err != nil:
 			return err
+		case place.EmailTaken:
+			return emailTaken(n.Email)
+		case place.Number == 0:
+			return d.exhausted(ctx, tx)
 		}
 		created = pbx.User{
 			ID: pbx.UserID(uuid.NewString()), TenantID: tenant, Name: n.Name, Email: n.Email, CreatedAt: now,
-			Extension: pbx.Extension{ID: pbx.ExtensionID(uuid.NewString()), Number: number, Secret: pbx.NewSecret(), CreatedAt: now},
+			Extension: pbx.Extension{ID: pbx.ExtensionID(uuid.NewString()), Number: place.Number, Secret: pbx.NewSecret(), CreatedAt: now},
 		}
 		return tx.InsertUser(ctx, created)
 	})
@@ -77,24 +75,20 @@ func (d *Directory) Create(ctx context.Context, tenant pbx.TenantID, n pbx.NewUs
 	return created, nil
 }
 
-// lowestFree gives the number the next user gets.
-func (d *Directory) lowestFree(ctx context.Context, tx *store.Tx, now time.Time) (pbx.Number, error) {
-	number, ok, err := tx.LowestFree(ctx, pbx.FirstNumber, pbx.LastNumber, now.Add(-d.quarantine))
-	if err != nil || ok {
-		return number, err
-	}
+// exhausted says why no number can be given out.
+func (d *Directory) exhausted(ctx context.Context, tx *store.Tx) error {
 	used, err := tx.InUse(ctx, pbx.FirstNumber, pbx.LastNumber)
 	if err != nil {
-		return 0, err
+		return err
 	}
 	if used < pbx.PoolSize {
-		return 0, &pbx.Error{
+		return &pbx.Error{
 			Kind: pbx.KindConflict, Code: pbx.CodePoolExhausted,
 			Msg: fmt.Sprintf("no extension number from %d to %d can be given out: %d of %d are in use, and the rest was freed less than %s ago and is kept "+
 				"back (NUMBER_QUARANTINE): wait, or shorten that time", pbx.FirstNumber, pbx.LastNumber, used, pbx.PoolSize, d.quarantine),
 		}
 	}
-	return 0, &pbx.Error{
+	return &pbx.Error{
 		Kind: pbx.KindConflict, Code: pbx.CodePoolExhausted,
 		Msg: fmt.Sprintf("all extension numbers %d–%d are in use (%d of %d): delete a user who is no longer needed, and create this one again",
 			pbx.FirstNumber, pbx.LastNumber, used, pbx.PoolSize),

@@ -29,6 +29,9 @@ type dialect struct {
 	migrations  string // the folder of migrations/ with this engine's files
 	lockWriters string // the statement that makes a transaction the only writer; "" where beginning it already does
 
+	// each runs a query of one parameter and hands over the rows of its answer, one after the other.
+	each func(ctx context.Context, db *sql.DB, query, param string, take func(row) error) error
+
 	textsIn  func(param string) string // a parameter with a JSON array of texts, as the column files_written wants it
 	textsOut func(column string) string
 	jsonIn   func(param string) string // a parameter with JSON text, as the column reload_results wants it
@@ -80,6 +83,7 @@ func openPostgres(rawURL string) (read, write *sql.DB, d dialect, err error) {
 		goose:       goose.DialectPostgres,
 		migrations:  "postgres",
 		lockWriters: fmt.Sprintf("SELECT pg_advisory_xact_lock(%d)", writersKey),
+		each:        eachPostgres,
 		textsIn:     func(p string) string { return "ARRAY(SELECT jsonb_array_elements_text(CAST(" + p + " AS jsonb)))" },
 		textsOut:    func(c string) string { return "CAST(to_json(" + c + ") AS text)" },
 		jsonIn:      func(p string) string { return "CAST(" + p + " AS jsonb)" },
@@ -96,6 +100,31 @@ const (
 	applyKey     = 0x70_62_78_02
 	migrationKey = 0x70_62_78_03
 )
+
+// row is one row of an answer, as database/sql and pgx give it.
+type row interface{ Scan(into ...any) error }
+
+// eachPostgres asks pgx itself: on its way through database/sql a long answer takes half as much time again.
+func eachPostgres(ctx context.Context, db *sql.DB, query, param string, take func(row) error) error {
+	conn, err := db.Conn(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = conn.Close() }() // gives it back to the pool
+	return conn.Raw(func(driverConn any) error {
+		rows, err := driverConn.(*stdlib.Conn).Conn().Query(ctx, query, param) //nolint:errcheck // it is the driver we opened
+		if err != nil {
+			return err
+		}
+		defer rows.Close()
+		for rows.Next() {
+			if err := take(rows); err != nil {
+				return err
+			}
+		}
+		return rows.Err()
+	})
+}
 
 func postgresAway(err error) bool {
 	if netAway(err) {
@@ -157,6 +186,7 @@ func openSQLite(path string) (read, write *sql.DB, d dialect, err error) {
 		path:       path,
 		goose:      goose.DialectSQLite3,
 		migrations: "sqlite",
+		each:       eachSQLite,
 		textsIn:    same,
 		textsOut:   same,
 		jsonIn:     same,
@@ -178,6 +208,20 @@ func makeSQLite(path string) error {
 		return fmt.Errorf("cannot open the database: %w", err)
 	}
 	return f.Close()
+}
+
+func eachSQLite(ctx context.Context, db *sql.DB, query, param string, take func(row) error) error {
+	rows, err := db.QueryContext(ctx, query, param)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		if err := take(rows); err != nil {
+			return err
+		}
+	}
+	return rows.Err()
 }
 
 func sqliteAway(err error) bool {

@@ -90,11 +90,11 @@ func (s *Store) logColumns(prefix string) string {
 
 // scanLog reads one row that begins with logColumns; the rest goes into more. A reload_results of another shape (an earlier
 // program's) reads as none: what it says is of use to people only, and stays in the table.
-func scanLog(row interface{ Scan(...any) error }, more ...any) (pbx.ApplyLog, error) {
+func scanLog(r row, more ...any) (pbx.ApplyLog, error) {
 	var l pbx.ApplyLog
 	var files, reload sql.NullString
 	columns := append([]any{&l.ID, &l.TriggeredAt, &l.TriggeredBy, &l.Outcome, &l.ErrorDetails, &files, &reload}, more...)
-	if err := row.Scan(columns...); err != nil {
+	if err := r.Scan(columns...); err != nil {
 		return l, err
 	}
 	l.TriggeredAt = l.TriggeredAt.UTC()

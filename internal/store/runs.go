@@ -156,11 +156,11 @@ func (s *Store) runs(ctx context.Context, where string, args ...any) (runs []pbx
 }
 
 // scanRun reads one row with selectRun's columns.
-func scanRun(row interface{ Scan(...any) error }) (pbx.Run, error) {
+func scanRun(from row) (pbx.Run, error) {
 	var r pbx.Run
 	var story string
 	var pjsip, dialplan []byte
-	l, err := scanLog(row, &r.Revision, &r.Result, &r.Verification, &r.Comment, &r.IdempotencyKey, &r.Code, &r.Users, &story, &pjsip, &dialplan)
+	l, err := scanLog(from, &r.Revision, &r.Result, &r.Verification, &r.Comment, &r.IdempotencyKey, &r.Code, &r.Users, &story, &pjsip, &dialplan)
 	if err != nil {
 		return r, err
 	}

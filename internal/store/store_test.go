@@ -93,9 +93,9 @@ func TestTheLowestFreeNumberIsFound(t *testing.T) {
 		lowest := func(first, last pbx.Number) string {
 			var text string
 			err := s.InTx(t.Context(), func(ctx context.Context, tx *store.Tx) error {
-				n, ok, err := tx.LowestFree(ctx, first, last, noon)
+				place, err := tx.Place(ctx, "nobody@example.com", first, last, noon)
 				used, countErr := tx.InUse(ctx, first, last)
-				text = fmt.Sprint(n, ok, used)
+				text = fmt.Sprint(place.Number, used)
 				return errors.Join(err, countErr)
 			})
 			if err != nil {
@@ -106,7 +106,7 @@ func TestTheLowestFreeNumberIsFound(t *testing.T) {
 		steps := []struct {
 			add  pbx.Number
 			want string // of 1000–1004
-		}{{0, "1000 true 0"}, {1001, "1000 true 1"}, {1000, "1002 true 2"}, {1003, "1002 true 3"}, {1004, "1002 true 4"}, {1002, "0 false 5"}, {1005, "0 false 5"}}
+		}{{0, "1000 0"}, {1001, "1000 1"}, {1000, "1002 2"}, {1003, "1002 3"}, {1004, "1002 4"}, {1002, "0 5"}, {1005, "0 5"}}
 		for _, step := range steps {
 			if step.add != 0 {
 				if err := insert(t.Context(), s, newUser(step.add, fmt.Sprintf("%d@example.com", step.add))); err != nil {
@@ -129,9 +129,9 @@ func TestAddressesAreComparedWithoutRegardToCase(t *testing.T) {
 		}
 		for email, want := range map[string]bool{"anna@example.COM": true, "Anna@Example.com": true, "ann@example.com": false} {
 			err := s.InTx(t.Context(), func(ctx context.Context, tx *store.Tx) error {
-				taken, err := tx.EmailTaken(ctx, email)
-				if taken != want {
-					t.Errorf("EmailTaken(%s) = %v", email, taken)
+				place, err := tx.Place(ctx, email, 1000, 1999, noon)
+				if place.EmailTaken != want {
+					t.Errorf("%s taken: %v", email, place.EmailTaken)
 				}
 				return err
 			})
@@ -286,8 +286,9 @@ func TestAFreedNumberRestsAsLongAsAsked(t *testing.T) {
 		s := storetest.Open(t, url)
 		a, b := newUser(1000, "a@example.com"), newUser(1001, "b@example.com")
 		lowest := func(freed time.Time) (n pbx.Number) {
-			err := s.InTx(t.Context(), func(ctx context.Context, tx *store.Tx) (err error) {
-				n, _, err = tx.LowestFree(ctx, 1000, 1999, freed)
+			err := s.InTx(t.Context(), func(ctx context.Context, tx *store.Tx) error {
+				place, err := tx.Place(ctx, "", 1000, 1999, freed)
+				n = place.Number
 				return err
 			})
 			if err != nil {

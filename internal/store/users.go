@@ -9,23 +9,32 @@ import (
 	"github.com/synergycall/pbxportal/internal/pbx"
 )
 
+// selectUser leaves the tenant out: every query is for one, which its caller knows.
 const selectUser = `
-SELECT u.id, u.tenant_id, u.name, u.email, u.created_at, e.id, e.number, e.secret, e.created_at
+SELECT u.id, u.name, u.email, u.created_at, e.id, e.number, e.secret, e.created_at
 FROM users u JOIN extensions e ON e.user_id = u.id `
 
 // Users gives the tenant's users, ordered by extension number. It is one statement, and so one consistent picture.
 func (s *Store) Users(ctx context.Context, tenant pbx.TenantID) ([]pbx.User, error) {
 	ctx, cancel := context.WithTimeout(ctx, Patience)
 	defer cancel()
-	users, err := scanUsers(s.read.QueryContext(ctx, selectUser+`WHERE u.tenant_id = $1 ORDER BY e.number`, string(tenant)))
-	return users, s.fault("list users", err)
+	users := []pbx.User{}
+	err := s.dialect.each(ctx, s.read, selectUser+`WHERE u.tenant_id = $1 ORDER BY e.number`, string(tenant), func(r row) error {
+		u, err := scanUser(r, tenant)
+		users = append(users, u)
+		return err
+	})
+	if err != nil {
+		return nil, s.fault("list users", err)
+	}
+	return users, nil
 }
 
 // User gives one user; ok is false when the tenant has none of that id.
 func (s *Store) User(ctx context.Context, tenant pbx.TenantID, id pbx.UserID) (u pbx.User, ok bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, Patience)
 	defer cancel()
-	u, err = scanUser(s.read.QueryRowContext(ctx, selectUser+`WHERE u.tenant_id = $1 AND u.id = $2`, string(tenant), string(id)))
+	u, err = scanUser(s.read.QueryRowContext(ctx, selectUser+`WHERE u.tenant_id = $1 AND u.id = $2`, string(tenant), string(id)), tenant)
 	if errors.Is(err, sql.ErrNoRows) {
 		return u, false, nil
 	}
@@ -34,34 +43,34 @@ func (s *Store) User(ctx context.Context, tenant pbx.TenantID, id pbx.UserID) (u
 
 // User gives one user; ok is false when the tenant has none of that id.
 func (t *Tx) User(ctx context.Context, tenant pbx.TenantID, id pbx.UserID) (u pbx.User, ok bool, err error) {
-	u, err = scanUser(t.tx.QueryRowContext(ctx, selectUser+`WHERE u.tenant_id = $1 AND u.id = $2`, string(tenant), string(id)))
+	u, err = scanUser(t.tx.QueryRowContext(ctx, selectUser+`WHERE u.tenant_id = $1 AND u.id = $2`, string(tenant), string(id)), tenant)
 	if errors.Is(err, sql.ErrNoRows) {
 		return u, false, nil
 	}
 	return u, err == nil, err
 }
 
-// EmailTaken reports whether any user has this address, without regard to case.
-func (t *Tx) EmailTaken(ctx context.Context, email string) (taken bool, err error) {
-	err = t.tx.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM users WHERE lower(email) = lower($1))`, email).Scan(&taken)
-	return taken, err
+// Place is where a new user would go.
+type Place struct {
+	EmailTaken bool       // somebody has the address already, in whatever case
+	Number     pbx.Number // the lowest free one; 0 when there is none
 }
 
-// LowestFree gives the lowest number from first to last that nobody has and that was not freed after the given time; ok is false when
-// there is none.
-func (t *Tx) LowestFree(ctx context.Context, first, last pbx.Number, freed time.Time) (n pbx.Number, ok bool, err error) {
+// Place looks, in one question, whether anybody has the address, and for the lowest number from first to last that nobody has and that
+// was not freed after the given time.
+func (t *Tx) Place(ctx context.Context, email string, first, last pbx.Number, freed time.Time) (p Place, err error) {
 	// A free number is the first of the range, or stands behind one that is used or resting.
 	const query = `
-SELECT MIN(n) FROM (
-    SELECT CAST($1 AS integer) AS n
-    UNION ALL SELECT number + 1 FROM extensions WHERE number >= $1 AND number < $2
-    UNION ALL SELECT number + 1 FROM freed_numbers WHERE number >= $1 AND number < $2
-) AS candidates
-WHERE NOT EXISTS (SELECT 1 FROM extensions WHERE number = n)
-  AND NOT EXISTS (SELECT 1 FROM freed_numbers WHERE number = n AND freed_at > $3)`
-	var lowest sql.NullInt64
-	err = t.tx.QueryRowContext(ctx, query, int(first), int(last), freed).Scan(&lowest)
-	return pbx.Number(lowest.Int64), lowest.Valid, err
+SELECT EXISTS (SELECT 1 FROM users WHERE lower(email) = lower($4)), coalesce((
+    SELECT MIN(n) FROM (
+        SELECT CAST($1 AS integer) AS n
+        UNION ALL SELECT number + 1 FROM extensions WHERE number >= $1 AND number < $2
+        UNION ALL SELECT number + 1 FROM freed_numbers WHERE number >= $1 AND number < $2
+    ) AS candidates
+    WHERE NOT EXISTS (SELECT 1 FROM extensions WHERE number = n)
+      AND NOT EXISTS (SELECT 1 FROM freed_numbers WHERE number = n AND freed_at > $3)), 0)`
+	err = t.tx.QueryRowContext(ctx, query, int(first), int(last), freed, email).Scan(&p.EmailTaken, &p.Number)
+	return p, err
 }
 
 // InUse counts the numbers from first to last that somebody has.
@@ -72,18 +81,21 @@ func (t *Tx) InUse(ctx context.Context, first, last pbx.Number) (n int, err erro
 
 // InsertUser adds a user with the extension.
 func (t *Tx) InsertUser(ctx context.Context, u pbx.User) error {
-	if _, err := t.tx.ExecContext(ctx,
-		`INSERT INTO users (id, tenant_id, name, email, created_at) VALUES ($1, $2, $3, $4, $5)`,
-		string(u.ID), string(u.TenantID), u.Name, u.Email, u.CreatedAt); err != nil {
-		return err
-	}
+	const (
+		user      = `INSERT INTO users (id, tenant_id, name, email, created_at) VALUES ($1, $2, $3, $4, $5)`
+		extension = `INSERT INTO extensions (user_id, id, number, secret, created_at) VALUES ($1, $2, $3, $4, $5)`
+		both      = `WITH u AS (` + user + `) INSERT INTO extensions (user_id, id, number, secret, created_at) VALUES ($1, $6, $7, $8, $9)`
+	)
 	e := u.Extension
-	if _, err := t.tx.ExecContext(ctx, `DELETE FROM freed_numbers WHERE number = $1`, int(e.Number)); err != nil {
+	if t.dialect.path == "" { // one statement is one wait for the server
+		_, err := t.tx.ExecContext(ctx, both, string(u.ID), string(u.TenantID), u.Name, u.Email, u.CreatedAt,
+			string(e.ID), int(e.Number), e.Secret.Reveal(), e.CreatedAt)
 		return err
 	}
-	_, err := t.tx.ExecContext(ctx,
-		`INSERT INTO extensions (id, number, user_id, secret, created_at) VALUES ($1, $2, $3, $4, $5)`,
-		string(e.ID), int(e.Number), string(u.ID), e.Secret.Reveal(), e.CreatedAt)
+	if _, err := t.tx.ExecContext(ctx, user, string(u.ID), string(u.TenantID), u.Name, u.Email, u.CreatedAt); err != nil {
+		return err
+	}
+	_, err := t.tx.ExecContext(ctx, extension, string(u.ID), string(e.ID), int(e.Number), e.Secret.Reveal(), e.CreatedAt)
 	return err
 }
 
@@ -97,30 +109,12 @@ ON CONFLICT (number) DO UPDATE SET freed_at = excluded.freed_at`, int(u.Extensio
 	return err
 }
 
-// scanUsers reads all rows of a query that selects selectUser's columns.
-func scanUsers(rows *sql.Rows, err error) ([]pbx.User, error) {
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	users := []pbx.User{}
-	for rows.Next() {
-		u, err := scanUser(rows)
-		if err != nil {
-			return nil, err
-		}
-		users = append(users, u)
-	}
-	return users, rows.Err()
-}
-
-// scanUser reads one row with selectUser's columns.
-func scanUser(row interface{ Scan(...any) error }) (pbx.User, error) {
-	var u pbx.User
+// scanUser reads one row with selectUser's columns. Plain types spare both drivers the way through reflection.
+func scanUser(r row, tenant pbx.TenantID) (pbx.User, error) {
+	u := pbx.User{TenantID: tenant}
+	e := &u.Extension
 	var secret string
-	err := row.Scan(&u.ID, &u.TenantID, &u.Name, &u.Email, &u.CreatedAt,
-		&u.Extension.ID, &u.Extension.Number, &secret, &u.Extension.CreatedAt)
-	u.CreatedAt, u.Extension.CreatedAt = u.CreatedAt.UTC(), u.Extension.CreatedAt.UTC()
-	u.Extension.Secret = pbx.SecretFrom(secret)
+	err := r.Scan((*string)(&u.ID), &u.Name, &u.Email, &u.CreatedAt, (*string)(&e.ID), (*int)(&e.Number), &secret, &e.CreatedAt)
+	u.CreatedAt, e.CreatedAt, e.Secret = u.CreatedAt.UTC(), e.CreatedAt.UTC(), pbx.SecretFrom(secret)
 	return u, err
 }

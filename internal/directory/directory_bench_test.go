@@ -1,0 +1,71 @@
+package directory_test
+
+import (
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/synergycall/pbxportal/internal/directory"
+	"github.com/synergycall/pbxportal/internal/lab/labtest"
+	"github.com/synergycall/pbxportal/internal/pbx"
+	"github.com/synergycall/pbxportal/internal/store/storetest"
+)
+
+// BenchmarkFillingThePool creates users until no number is free; a refused attempt fails it. What one create takes is ns/user.
+func BenchmarkFillingThePool(b *testing.B) {
+	for _, engine := range []struct {
+		name string
+		url  func(testing.TB) string
+	}{{"sqlite", storetest.SQLite}, {"postgres", labtest.Postgres}} {
+		for _, clients := range []int{1, 32} {
+			b.Run(fmt.Sprintf("%s/%d_clients", engine.name, clients), func(b *testing.B) {
+				s := storetest.Open(b, engine.url(b))
+				d := directory.New(s, time.Now)
+				for b.Loop() {
+					fill(b, d, clients)
+					b.StopTimer()
+					empty(b, d)
+					b.StartTimer()
+				}
+				b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*pbx.PoolSize), "ns/user")
+				b.ReportMetric(float64(b.N*pbx.PoolSize)/b.Elapsed().Seconds(), "users/s")
+			})
+		}
+	}
+}
+
+// fill creates as many users as there are numbers, from this many goroutines.
+func fill(b *testing.B, d *directory.Directory, clients int) {
+	b.Helper()
+	work := make(chan int)
+	var all sync.WaitGroup
+	for range clients {
+		all.Go(func() {
+			for i := range work {
+				if _, err := d.Create(b.Context(), pbx.DefaultTenant, newUser(i)); err != nil {
+					b.Error(err)
+				}
+			}
+		})
+	}
+	for i := range pbx.PoolSize {
+		work <- i
+	}
+	close(work)
+	all.Wait()
+}
+
+// empty deletes all users.
+func empty(b *testing.B, d *directory.Directory) {
+	b.Helper()
+	page, err := d.List(b.Context(), pbx.DefaultTenant, directory.Query{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	for _, u := range page.Users {
+		if _, err := d.Delete(b.Context(), pbx.DefaultTenant, u.ID); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

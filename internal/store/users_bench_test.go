@@ -1,0 +1,56 @@
+package store_test
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/synergycall/pbxportal/internal/lab/labtest"
+	"github.com/synergycall/pbxportal/internal/pbx"
+	"github.com/synergycall/pbxportal/internal/store"
+	"github.com/synergycall/pbxportal/internal/store/storetest"
+)
+
+// BenchmarkListing1000Users reads all users as GET /users and an apply do.
+func BenchmarkListing1000Users(b *testing.B) {
+	for _, engine := range []struct {
+		name string
+		url  func(testing.TB) string
+	}{{"sqlite", storetest.SQLite}, {"postgres", labtest.Postgres}} {
+		b.Run(engine.name, func(b *testing.B) {
+			s := storetest.Open(b, engine.url(b))
+			insertThousand(b, s)
+			b.ReportAllocs()
+			for b.Loop() {
+				users, err := s.Users(b.Context(), pbx.DefaultTenant)
+				if err != nil || len(users) != pbx.PoolSize {
+					b.Fatalf("%d users, error %v", len(users), err)
+				}
+			}
+		})
+	}
+}
+
+// insertThousand gives every number of the pool to somebody.
+func insertThousand(b *testing.B, s *store.Store) {
+	b.Helper()
+	err := s.InTx(b.Context(), func(ctx context.Context, tx *store.Tx) error {
+		now := time.Now().UTC().Truncate(time.Microsecond)
+		for n := pbx.FirstNumber; n <= pbx.LastNumber; n++ {
+			if err := tx.InsertUser(ctx, pbx.User{
+				ID: pbx.UserID(uuid.NewString()), TenantID: pbx.DefaultTenant, CreatedAt: now,
+				Name: fmt.Sprintf("User %d", n), Email: fmt.Sprintf("user%d@example.com", n),
+				Extension: pbx.Extension{ID: pbx.ExtensionID(uuid.NewString()), Number: n, Secret: pbx.NewSecret(), CreatedAt: now},
+			}); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		b.Fatal(err)
+	}
+}
