@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -116,6 +117,9 @@ func (e *Engine) Apply(ctx context.Context, r Request) (pbx.Run, error) {
 	switch {
 	case r.IfMatch != "" && r.IfMatch != plan.Hash:
 		return a.refuse(ctx, pbx.CodePlanMoved, "the plan is not the one that was reviewed: somebody changed users or files since; nothing was touched. Look at the plan again")
+	case foreign(plan.Drift):
+		return a.refuse(ctx, pbx.CodeDrift, "a file that is not the portal's lies where Asterisk reads it together with the portal's ("+driftText(plan.Drift)+
+			"); nothing was touched, and force does not help. Move it away, then apply again")
 	case len(plan.Drift) > 0 && !r.Force:
 		return a.refuse(ctx, pbx.CodeDrift, "somebody else changed what only the portal writes ("+driftText(plan.Drift)+
 			"); nothing was touched. Look at the plan, then apply with force: what stands there is saved first")
@@ -256,6 +260,11 @@ func (e *Engine) lock(ctx context.Context) (unlock func(), err error) {
 	}
 	e.held = lock
 	return func() { free(); lock.Release(); e.running.Unlock() }, nil
+}
+
+// foreign reports whether a file that is not ours lies beside ours: an object that stands in both makes Asterisk refuse all of PJSIP.
+func foreign(all []pbx.Drift) bool {
+	return slices.ContainsFunc(all, func(d pbx.Drift) bool { return d.Kind == pbx.Foreign })
 }
 
 func driftText(all []pbx.Drift) string {

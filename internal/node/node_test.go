@@ -471,8 +471,10 @@ func TestAForeignFileBesideOursIsRefusedEvenWithForce(t *testing.T) {
 	if err := os.WriteFile(foreign, []byte("[1000]\ntype=endpoint\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.apply(t, apply.Request{}); pbx.CodeOf(err) != pbx.CodeDrift || !strings.Contains(err.Error(), foreign) {
-		t.Errorf("error %v; want one that names %s", err, foreign)
+	for _, force := range []bool{false, true} {
+		if _, err := s.apply(t, apply.Request{Force: force}); pbx.CodeOf(err) != pbx.CodeDrift || !strings.Contains(err.Error(), foreign) {
+			t.Errorf("force %v: error %v; want one that names %s", force, err, foreign)
+		}
 	}
 	if text, err := os.ReadFile(foreign); err != nil || len(text) == 0 {
 		t.Errorf("the foreign file was touched: %v", err)
