@@ -1,87 +1,173 @@
 package httpapi
 
 import (
+	"cmp"
 	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"runtime/debug"
+	"strings"
 
 	"github.com/synergycall/pbxportal/internal/apply"
 	"github.com/synergycall/pbxportal/internal/httpapi/openapi"
 	"github.com/synergycall/pbxportal/internal/pbx"
 )
 
-// defaultLogs is how many apply logs a page holds when the caller does not say.
-const defaultLogs = 50
-
 // ApplyConfiguration brings the users to Asterisk. The engine sees it through, whether or not the caller waits.
 func (a *api) ApplyConfiguration(ctx context.Context, r openapi.ApplyConfigurationRequestObject) (openapi.ApplyConfigurationResponseObject, error) {
-	report, err := a.engine.Apply(ctx, apply.Request{TriggeredBy: r.Body.TriggeredBy})
-	a.metrics.applied(report)
-	if err != nil {
-		return nil, &applyError{err, report}
-	}
-	msg := "the configuration was applied, and Asterisk runs it"
-	if report.Verification == pbx.Inconclusive {
-		msg = "the configuration was applied and Asterisk was reloaded; whether it runs it could not be seen, differences says why"
-	}
-	l := toLog(report.Log)
-	return openapi.ApplyConfiguration200JSONResponse{
-		Message: msg, AuditLogID: l.ID, Outcome: l.Outcome, FilesWritten: l.FilesWritten, ReloadResults: l.ReloadResults,
-		UsersApplied: report.Users, ExtensionsGenerated: report.Users, // every user has exactly one extension
-		Verification: openapi.Verification(report.Verification), Differences: list(report.Differences), DurationMs: report.Duration.Milliseconds(),
-	}, nil
+	return a.apply(ctx, *r.Body, r.Params, 0)
 }
 
-// ListApplyLogs lists the records of applies, newest first.
-func (a *api) ListApplyLogs(ctx context.Context, r openapi.ListApplyLogsRequestObject) (openapi.ListApplyLogsResponseObject, error) {
-	limit := defaultLogs
-	if r.Params.Limit != nil {
-		limit = *r.Params.Limit
-	}
-	page, err := a.engine.Logs(ctx, apply.LogQuery{Before: value(r.Params.Cursor), Limit: limit})
+// RestoreRevision puts an earlier revision live again.
+func (a *api) RestoreRevision(ctx context.Context, r openapi.RestoreRevisionRequestObject) (openapi.RestoreRevisionResponseObject, error) {
+	number, err := parseRevision(r.Number)
 	if err != nil {
 		return nil, err
 	}
-	answer := openapi.ListApplyLogs200JSONResponse{Logs: make([]openapi.ApplyLog, len(page.Logs))}
-	for i, l := range page.Logs {
-		answer.Logs[i] = toLog(l)
-	}
-	if page.Next != "" {
-		answer.NextCursor = &page.Next
-	}
-	return answer, nil
+	return a.apply(ctx, *r.Body, openapi.ApplyConfigurationParams(r.Params), number)
 }
 
-// GetApplyLog gives the record of one apply.
-func (a *api) GetApplyLog(ctx context.Context, r openapi.GetApplyLogRequestObject) (openapi.GetApplyLogResponseObject, error) {
-	l, err := a.engine.Log(ctx, pbx.RunID(r.ID))
+// apply applies the database, or puts back the revision restore. The caller waits for the end of it, or only for its beginning.
+func (a *api) apply(ctx context.Context, body openapi.ApplyRequest, header openapi.ApplyConfigurationParams, restore int) (applyAnswer, error) {
+	reviewed := strings.Trim(value(header.IfMatch), `"`)
+	if plan := value(body.Plan); plan != "" && reviewed != "" && plan != reviewed {
+		return applyAnswer{}, pbx.Invalid(pbx.FieldError{Field: "plan", Message: "is not the hash in the header If-Match: give the same in both, or one of them"})
+	}
+	request := apply.Request{
+		TriggeredBy: body.TriggeredBy, Comment: value(body.Comment), IfMatch: cmp.Or(value(body.Plan), reviewed), Force: value(body.Force),
+		DryRun: value(body.DryRun), OnFailure: apply.OnFailure(value(body.OnFailure)), IdempotencyKey: value(header.IdempotencyKey), Restore: restore,
+	}
+	if prefersAsync(value(header.Prefer)) {
+		return a.begin(ctx, request)
+	}
+	run, err := a.run(ctx, request)
 	if err != nil {
-		return nil, err
+		return applyAnswer{}, &applyError{err, run}
 	}
-	return openapi.GetApplyLog200JSONResponse(toLog(l)), nil
+	return applyAnswer{run.Log.ID, http.StatusOK, toResult(run)}, nil
 }
 
-func toLog(l pbx.ApplyLog) openapi.ApplyLog {
-	out := openapi.ApplyLog{
-		ID: string(l.ID), TriggeredAt: l.TriggeredAt.UTC(), TriggeredBy: l.TriggeredBy, Outcome: openapi.Outcome(l.Outcome),
-		FilesWritten:  list(l.FilesWritten),
-		ReloadResults: openapi.ReloadResults{PjsipReload: toCommand(l.Reload.PJSIP), DialplanReload: toCommand(l.Reload.Dialplan)},
+// run applies, and counts it, unless it was counted when it was asked for the first time.
+func (a *api) run(ctx context.Context, request apply.Request) (pbx.Run, error) {
+	began, fresh := request.Started, false
+	request.Started = func(id pbx.RunID) {
+		fresh = true
+		if began != nil {
+			began(id)
+		}
 	}
-	if l.ErrorDetails != "" {
-		out.ErrorDetails = &l.ErrorDetails
+	run, err := a.engine.Apply(ctx, request)
+	if fresh {
+		a.metrics.applied(run)
 	}
-	return out
+	return run, err
 }
 
-func toCommand(c *pbx.CommandResult) *openapi.CommandResult {
-	if c == nil {
-		return nil
+// begin applies in the background, and answers as soon as the run is on record. What never comes so far is an error at once.
+func (a *api) begin(ctx context.Context, request apply.Request) (applyAnswer, error) {
+	began, failed := make(chan pbx.RunID, 2), make(chan error, 1)
+	request.Started = func(id pbx.RunID) { began <- id }
+	a.background.Go(func() {
+		run, err := a.runSafely(context.WithoutCancel(ctx), request)
+		if err != nil {
+			a.log.ErrorContext(ctx, "apply failed", slog.String("run", string(run.Log.ID)), slog.String("code", pbx.CodeOf(err)), slog.Any("err", err))
+		}
+		if run.Log.ID == "" {
+			failed <- err
+			return
+		}
+		began <- run.Log.ID // of a request that was sent before there was no beginning
+	})
+	select {
+	case id := <-began:
+		return applyAnswer{id, http.StatusAccepted, openapi.ApplyAccepted{
+			Message: "the apply is on record and goes on", RunID: string(id), Events: runPath(id) + "/events",
+		}}, nil
+	case err := <-failed:
+		return applyAnswer{}, err
+	case <-ctx.Done():
+		return applyAnswer{}, ctx.Err()
 	}
-	return &openapi.CommandResult{ExitCode: c.ExitCode, Stdout: c.Stdout, Stderr: c.Stderr}
 }
 
-// list gives the slice, as [] in JSON where it is nil.
-func list(texts []string) []string {
-	if texts == nil {
-		return []string{}
+// runSafely is run where no server stands behind to catch a panic.
+func (a *api) runSafely(ctx context.Context, request apply.Request) (run pbx.Run, err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			a.log.ErrorContext(ctx, "apply panicked", slog.String("err", fmt.Sprint(v)), slog.String("stack", string(debug.Stack())))
+			err = errors.New("the apply panicked")
+		}
+	}()
+	return a.run(ctx, request)
+}
+
+// prefersAsync reports whether a Prefer header asks not to wait.
+func prefersAsync(prefer string) bool {
+	for preference := range strings.SplitSeq(prefer, ",") {
+		name, _, _ := strings.Cut(preference, ";")
+		if strings.EqualFold(strings.TrimSpace(name), "respond-async") {
+			return true
+		}
 	}
-	return texts
+	return false
+}
+
+// applyAnswer is the answer to every call that applies.
+type applyAnswer struct {
+	id     pbx.RunID
+	status int
+	body   any // an ApplyResult or ApplyAccepted of the contract
+}
+
+// VisitApplyConfigurationResponse sends the answer.
+func (r applyAnswer) VisitApplyConfigurationResponse(w http.ResponseWriter) error { return r.send(w) }
+
+// VisitRestoreRevisionResponse sends the answer.
+func (r applyAnswer) VisitRestoreRevisionResponse(w http.ResponseWriter) error { return r.send(w) }
+
+func (r applyAnswer) send(w http.ResponseWriter) error {
+	body, err := json.Marshal(r.body)
+	if err != nil {
+		return err
+	}
+	w.Header().Set("Location", runPath(r.id))
+	if r.status == http.StatusAccepted {
+		w.Header().Set("Preference-Applied", "respond-async")
+	}
+	send(w, r.status, "application/json", append(body, '\n'))
+	return nil
+}
+
+// runPath is where a run can be read.
+func runPath(id pbx.RunID) string { return "/apply/runs/" + string(id) }
+
+func toResult(run pbx.Run) openapi.ApplyResult {
+	l := toLog(run.Log)
+	return openapi.ApplyResult{
+		Message: resultMessage(run), AuditLogID: l.ID, Outcome: l.Outcome, FilesWritten: l.FilesWritten, ReloadResults: l.ReloadResults,
+		UsersApplied: run.Users, ExtensionsGenerated: run.Users, // every user has exactly one extension
+		Result: openapi.Result(run.Result), Revision: orNull(run.Revision), Verification: openapi.Verification(run.Verification),
+		Differences: list(run.Differences), Events: toEvents(run.Events), Plan: toPlanSummary(run.Plan), DurationMs: duration(run).Milliseconds(),
+	}
+}
+
+// resultMessage says for people how an apply went well.
+func resultMessage(run pbx.Run) string {
+	what := "the configuration was applied"
+	if run.Restored != 0 {
+		what = fmt.Sprintf("revision %d was put back", run.Restored)
+	}
+	switch {
+	case run.Result == pbx.DryRun:
+		return "nothing was written: this was a rehearsal"
+	case run.Result == pbx.Unchanged:
+		return "there was nothing to do: Asterisk runs all of it already"
+	case run.Verification == pbx.Inconclusive:
+		return what + " and Asterisk was reloaded; whether it runs it could not be seen, differences says why"
+	default:
+		return what + ", and Asterisk runs it"
+	}
 }

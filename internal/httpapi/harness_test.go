@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -24,12 +25,16 @@ import (
 	"github.com/synergycall/pbxportal/internal/store"
 )
 
+// keep is how many revisions a portal of the tests keeps whole.
+const keep = 3
+
 // portal is the whole API over a database of its own, with a scripted Asterisk.
 type portal struct {
 	t         testing.TB
 	url       string
 	client    *http.Client
-	handler   http.Handler
+	handler   *httpapi.API
+	engine    *apply.Engine
 	store     *store.Store
 	directory *directory.Directory
 	asterisk  *asterisk
@@ -38,6 +43,18 @@ type portal struct {
 }
 
 func newPortal(t testing.TB) *portal {
+	t.Helper()
+	p := newUnserved(t)
+	server := httptest.NewUnstartedServer(p.handler)
+	server.Config = httpapi.Server("", p.handler)
+	server.Start()
+	t.Cleanup(server.Close)
+	p.url = server.URL
+	return p
+}
+
+// newUnserved makes a portal without a server.
+func newUnserved(t testing.TB) *portal {
 	t.Helper()
 	s, err := store.Open("sqlite:///" + filepath.Join(t.TempDir(), "portal.db"))
 	if err != nil {
@@ -49,9 +66,10 @@ func newPortal(t testing.TB) *portal {
 	}
 	p := &portal{t: t, store: s, directory: directory.New(s, time.Now), log: &logBuffer{}, client: apitest.Client(t)}
 	p.health = pbx.Health{Asterisk: "ok", Version: "22.10.1"}
-	p.asterisk = &asterisk{directory: p.directory}
+	p.asterisk = &asterisk{}
+	p.engine = apply.New(apply.Config{Store: s, Target: p.asterisk, Now: time.Now, Keep: keep})
 	p.handler, err = httpapi.New(httpapi.Config{
-		Directory: p.directory, Apply: apply.New(s, p.asterisk, time.Now), Version: "1.2.3", Now: time.Now,
+		Directory: p.directory, Apply: p.engine, Version: "1.2.3", Now: time.Now,
 		Health: func(context.Context) pbx.Health {
 			if p.health.Asterisk == "panic" {
 				panic("the secret inside")
@@ -63,11 +81,7 @@ func newPortal(t testing.TB) *portal {
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := httptest.NewUnstartedServer(p.handler)
-	server.Config = httpapi.Server("", p.handler)
-	server.Start()
-	t.Cleanup(server.Close)
-	p.url = server.URL
+	t.Cleanup(p.handler.Wait)
 	return p
 }
 
@@ -80,7 +94,7 @@ func newConfig(t testing.TB) httpapi.Config {
 	}
 	t.Cleanup(func() { _ = s.Close() })
 	return httpapi.Config{
-		Directory: directory.New(s, time.Now), Apply: apply.New(s, &asterisk{}, time.Now), Log: slog.New(slog.DiscardHandler), Now: time.Now,
+		Directory: directory.New(s, time.Now), Apply: apply.New(apply.Config{Store: s, Target: &asterisk{}, Now: time.Now}), Log: slog.New(slog.DiscardHandler), Now: time.Now,
 		Health: func(context.Context) pbx.Health { return pbx.Health{} },
 	}
 }
@@ -131,6 +145,62 @@ func (p *portal) create(name, email string) answer {
 	return a
 }
 
+// apply applies; it must succeed. fields stand in the body beside triggered_by.
+func (p *portal) apply(fields string, header ...string) answer {
+	p.t.Helper()
+	a := p.do("POST", "/apply", `{"triggered_by":"admin"`+fields+`}`, header...)
+	if a.status != http.StatusOK {
+		p.t.Fatalf("apply: %d %s", a.status, a.text)
+	}
+	return a
+}
+
+// holdApply begins an apply that waits, half-way, until release is called; ended gives its answer.
+func (p *portal) holdApply(header ...string) (release func(), ended <-chan answer) {
+	p.t.Helper()
+	p.asterisk.hold, p.asterisk.entered = make(chan struct{}), make(chan struct{})
+	answers := make(chan answer, 1)
+	go func() { answers <- p.do("POST", "/apply", `{"triggered_by":"first"}`, header...) }()
+	<-p.asterisk.entered
+	return func() { close(p.asterisk.hold); p.asterisk.hold = nil }, answers
+}
+
+// lastRun gives the id of the newest apply.
+func (p *portal) lastRun() string {
+	p.t.Helper()
+	logs, _ := p.do("GET", "/apply/logs?limit=1", "").json["logs"].([]any)
+	if len(logs) != 1 {
+		p.t.Fatal("there is no apply log")
+	}
+	return logs[0].(map[string]any)["id"].(string)
+}
+
+// at gives what stands deep in an answer, keys and indices joined by dots.
+func (a answer) at(path string) any {
+	var v any = a.json
+	for key := range strings.SplitSeq(path, ".") {
+		switch inside := v.(type) {
+		case map[string]any:
+			v = inside[key]
+		case []any:
+			i, err := strconv.Atoi(key)
+			if err != nil || i >= len(inside) {
+				return nil
+			}
+			v = inside[i]
+		default:
+			return nil
+		}
+	}
+	return v
+}
+
+// length gives how many there are in an array of an answer.
+func (a answer) length(path string) int {
+	array, _ := a.at(path).([]any)
+	return len(array)
+}
+
 // fields gives the names of the fields at fault.
 func (a answer) fields() []string {
 	var names []string
@@ -146,49 +216,103 @@ func (a answer) code() string {
 	return code
 }
 
-// asterisk is an apply.Target that runs what it was told, unless a fault is scripted.
+// asterisk is an apply.Target on which revisions lie in memory, and which runs what it was told, unless a fault is scripted.
 type asterisk struct {
-	directory                     *directory.Directory
-	writeFault, reloadFault, deaf error
-	forgets                       bool
-	hold                          chan struct{} // when not nil, Write waits for it
-	entered                       chan struct{}
+	mu        sync.Mutex // guards what follows, up to the faults
+	revisions map[int][]pbx.File
+	site      pbx.Site
+	running   []pbx.File
+
+	lookFault, writeFault, reloadFault, deaf error
+	flipFault                                error
+	drift                                    []pbx.Drift
+	forgets                                  bool
+	hold                                     chan struct{} // when not nil, Stage waits for it
+	entered                                  chan struct{}
 }
 
-func (a *asterisk) Write(_ context.Context, files []pbx.File) (written []string, err error) {
-	if a.hold != nil {
-		close(a.entered)
-		<-a.hold
-	}
-	if a.writeFault != nil {
-		return nil, a.writeFault
-	}
-	for _, f := range files {
-		written = append(written, "/etc/asterisk/"+f.Path)
-	}
-	return written, nil
+func (a *asterisk) Lock() (func(), bool, error) { return func() {}, true, nil }
+
+func (a *asterisk) Recover() ([]string, error) { return nil, nil }
+
+func (a *asterisk) Inspect() (pbx.Site, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	site := a.site
+	site.Files, site.Seen, site.Drift, site.Next = a.revisions[site.Current], a.revisions[site.Good], a.drift, len(a.revisions)+1
+	return site, a.lookFault
 }
+
+func (a *asterisk) Adopt(number int, id pbx.RunID, missing []pbx.File) ([]pbx.File, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.revisions, a.running = map[int][]pbx.File{number: missing}, missing
+	a.site = pbx.Site{Current: number, Good: number, RunID: id}
+	return missing, nil
+}
+
+func (a *asterisk) Reclaim(save func(pbx.File) error) error {
+	defer func() { a.drift = nil }()
+	return save(pbx.File{Path: pbx.PJSIPPath, Content: []byte("password=by-hand")})
+}
+
+func (a *asterisk) Stage(number, _ int, id pbx.RunID, files []pbx.File) error {
+	if hold := a.hold; hold != nil {
+		close(a.entered)
+		<-hold
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.writeFault == nil {
+		a.revisions[number], a.site.RunID = files, id
+	}
+	return a.writeFault
+}
+
+func (a *asterisk) Flip(number int) ([]string, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.flipFault != nil {
+		return nil, a.flipFault
+	}
+	a.site.Current = number
+	return []string{"/etc/asterisk/" + pbx.PJSIPPath, "/etc/asterisk/" + pbx.DialplanPath}, nil
+}
+
+func (a *asterisk) Accept(number int) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.site.Good = number
+	return nil
+}
+
+func (a *asterisk) Prune(int) error { return nil }
 
 func (a *asterisk) Reload(context.Context) (results pbx.ReloadResults, understood bool, err error) {
 	if a.reloadFault != nil {
 		return pbx.ReloadResults{PJSIP: &pbx.CommandResult{ExitCode: 1, Stderr: "Unable to connect to remote asterisk"}}, true, a.reloadFault
 	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.running = a.revisions[a.site.Current]
 	return pbx.ReloadResults{
 		PJSIP:    &pbx.CommandResult{Stdout: "Module 'res_pjsip.so' reloaded successfully."},
 		Dialplan: &pbx.CommandResult{Stdout: "Dialplan reloaded."},
 	}, true, nil
 }
 
-func (a *asterisk) Live(ctx context.Context) (pbx.Live, error) {
+func (a *asterisk) Live(context.Context, []string) (pbx.Live, error) {
 	if a.deaf != nil || a.forgets {
 		return pbx.Live{}, a.deaf
 	}
-	page, err := a.directory.List(ctx, pbx.DefaultTenant, directory.Query{})
-	if err != nil {
-		return pbx.Live{}, err
-	}
-	_, live, err := render.Config(page.Users)
-	return live, err
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	inventory, err := render.Read(a.running)
+	return inventory.Live(), err
+}
+
+func (a *asterisk) Forget(_ context.Context, numbers []pbx.Number) ([]pbx.Number, error) {
+	return numbers, nil
 }
 
 var errInside = errors.New("the secret inside")

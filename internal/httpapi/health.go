@@ -3,6 +3,8 @@ package httpapi
 import (
 	"context"
 	"fmt"
+	"log/slog"
+	"strings"
 
 	"github.com/synergycall/pbxportal/internal/httpapi/openapi"
 	"github.com/synergycall/pbxportal/internal/pbx"
@@ -14,7 +16,7 @@ func (a *api) GetHealth(ctx context.Context, _ openapi.GetHealthRequestObject) (
 	if h.Database != nil {
 		return nil, &unhealthy{error: databaseAway(h.Database), health: h}
 	}
-	answer := openapi.GetHealth200JSONResponse{Status: openapi.HealthStatusOk, Database: openapi.HealthDatabaseOk, Asterisk: h.Asterisk, Version: a.version}
+	answer := openapi.GetHealth200JSONResponse{Status: openapi.HealthStatusOk, Database: openapi.HealthDatabaseOk, Asterisk: h.Asterisk, Files: a.filesState(ctx), Version: a.version}
 	if h.Version != "" {
 		answer.AsteriskVersion = &h.Version
 	}
@@ -29,3 +31,36 @@ func databaseAway(err error) error {
 	}
 	return &pbx.Error{Kind: pbx.KindUnavailable, Code: pbx.CodeDatabaseAway, Msg: "the database does not work: the portal's log says why", Err: fmt.Errorf("unhealthy: %w", err)}
 }
+
+// mostDrift is how many places the state of the files names.
+const mostDrift = 5
+
+// filesState says how the files stand: "ok", or what is not as it should be.
+func (a *api) filesState(ctx context.Context) string {
+	site, err := a.files()
+	if err != nil {
+		a.log.WarnContext(ctx, "cannot look at the files", slog.Any("err", err))
+		return "cannot be looked at: the portal's log says why"
+	}
+	var states []string
+	if ahead(site) {
+		states = append(states, "ahead of Asterisk")
+	}
+	if len(site.Drift) > 0 {
+		var places []string
+		for _, d := range site.Drift {
+			places = append(places, d.Path+" "+string(d.Kind))
+		}
+		if more := len(places) - mostDrift; more > 0 {
+			places = append(places[:mostDrift], fmt.Sprintf("and %d more", more))
+		}
+		states = append(states, "drift: "+strings.Join(places, ", "))
+	}
+	if len(states) == 0 {
+		return "ok"
+	}
+	return strings.Join(states, "; ")
+}
+
+// ahead reports whether Asterisk was not yet seen to run the files in place.
+func ahead(site pbx.Site) bool { return site.Current != site.Good }

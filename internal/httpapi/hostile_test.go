@@ -15,7 +15,7 @@ func TestHostileRequestsAreRefusedWithAllThatIsWrongWithThem(t *testing.T) {
 	t.Parallel()
 	p := newPortal(t)
 	long := strings.Repeat("x", 256)
-	const valid = `{"name":"Anna","email":"anna@example.com"}`
+	const valid, apply = `{"name":"Anna","email":"anna@example.com"}`, `{"triggered_by":"admin"}`
 	big := `{"name":"` + strings.Repeat("x", 1<<20) + `","email":"a@example.com"}`
 	for _, c := range []struct {
 		name, method, path, body string
@@ -81,8 +81,40 @@ func TestHostileRequestsAreRefusedWithAllThatIsWrongWithThem(t *testing.T) {
 		{name: "broken type", body: valid, header: []string{"Content-Type", "application/json; ="}, status: 415, code: "unsupported_media_type"},
 		{name: "compressed", body: valid, header: []string{"Content-Encoding", "gzip"}, status: 415, code: "unsupported_media_type"},
 		{name: "trigger missing", path: "/apply", body: `{}`, status: 400, code: "invalid_input", fields: "triggered_by"},
-		{name: "trigger of the wrong type", path: "/apply", body: `{"triggered_by":{"a":1},"force":true}`, status: 400, code: "invalid_input", fields: "force triggered_by"},
+		{name: "trigger of the wrong type", path: "/apply", body: `{"triggered_by":{"a":1},"forced":true}`, status: 400, code: "invalid_input", fields: "forced triggered_by"},
 		{name: "long trigger", path: "/apply", body: `{"triggered_by":"` + long + `"}`, status: 400, code: "invalid_input", fields: "triggered_by"},
+		{name: "every field of an apply", path: "/apply", body: `{"triggered_by":"","comment":"` + strings.Repeat("ä", 1001) + `","plan":"","force":1,"dry_run":"yes","on_failure":"panic"}`, status: 400, code: "invalid_input", fields: "comment dry_run force on_failure plan triggered_by"},
+		{name: "null fields of an apply", path: "/apply", body: `{"triggered_by":"a","comment":null,"plan":null,"force":null,"dry_run":null,"on_failure":null}`, status: 400, code: "invalid_input", fields: "comment dry_run force on_failure plan"},
+		{name: "comment with NUL", path: "/apply", body: `{"triggered_by":"a","comment":"a\u0000b"}`, status: 400, code: "invalid_input", fields: "comment"},
+		{name: "plan with quotes", path: "/apply", body: `{"triggered_by":"a","plan":"\"abc\""}`, status: 400, code: "invalid_input", fields: "plan"},
+		{name: "long plan", path: "/apply", body: `{"triggered_by":"a","plan":"` + long + `"}`, status: 400, code: "invalid_input", fields: "plan"},
+		{name: "restore in the body", path: "/apply", body: `{"triggered_by":"a","restore":1}`, status: 400, code: "invalid_input", fields: "restore"},
+		{name: "key in the body", path: "/apply", body: `{"triggered_by":"a","idempotency_key":"k"}`, status: 400, code: "invalid_input", fields: "idempotency_key"},
+		{name: "If-Match without quotes", path: "/apply", body: apply, header: []string{"If-Match", "abc"}, status: 400, code: "invalid_input", fields: "If-Match"},
+		{name: "If-Match for anything", path: "/apply", body: apply, header: []string{"If-Match", "*"}, status: 400, code: "invalid_input", fields: "If-Match"},
+		{name: "weak If-Match", path: "/apply", body: apply, header: []string{"If-Match", `W/"abc"`}, status: 400, code: "invalid_input", fields: "If-Match"},
+		{name: "several in If-Match", path: "/apply", body: apply, header: []string{"If-Match", `"abc", "def"`}, status: 400, code: "invalid_input", fields: "If-Match"},
+		{name: "empty If-Match", path: "/apply", body: apply, header: []string{"If-Match", ""}, status: 400, code: "invalid_input", fields: "If-Match"},
+		{name: "long key", path: "/apply", body: apply, header: []string{"Idempotency-Key", long}, status: 400, code: "invalid_input", fields: "Idempotency-Key"},
+		{name: "empty key", path: "/apply", body: apply, header: []string{"Idempotency-Key", ""}, status: 400, code: "invalid_input", fields: "Idempotency-Key"},
+		{name: "key that is not ASCII", path: "/apply", body: apply, header: []string{"Idempotency-Key", "clé"}, status: 400, code: "invalid_input", fields: "Idempotency-Key"},
+		{name: "key that is not UTF-8", path: "/apply", body: apply, header: []string{"Idempotency-Key", "a\xff"}, status: 400, code: "invalid_input", fields: "Idempotency-Key"},
+		{name: "key with a tab", path: "/apply", body: apply, header: []string{"Idempotency-Key", "a\tb"}, status: 400, code: "invalid_input", fields: "Idempotency-Key"},
+		{name: "headers and fields at once", path: "/apply?x=1", body: `{}`, header: []string{"Idempotency-Key", "é", "If-Match", "x", "Prefer", strings.Repeat("x", 1001)}, status: 400, code: "invalid_input", fields: "Idempotency-Key If-Match Prefer triggered_by x"},
+		{name: "restore without a trigger", path: "/apply/revisions/1/restore", body: `{"dry_run":7}`, header: []string{"If-Match", "x"}, status: 400, code: "invalid_input", fields: "If-Match dry_run triggered_by"},
+		{name: "restore by GET", method: "GET", path: "/apply/revisions/1/restore", status: 405, code: "method_not_allowed"},
+		{name: "plan by POST", path: "/apply/plan", body: apply, status: 405, code: "method_not_allowed"},
+		{name: "plan with a parameter", method: "GET", path: "/apply/plan?restore=1", status: 400, code: "invalid_input", fields: "restore"},
+		{name: "long If-None-Match", method: "GET", path: "/apply/plan", header: []string{"If-None-Match", strings.Repeat("x", 1001)}, status: 400, code: "invalid_input", fields: "If-None-Match"},
+		{name: "revision cursor", method: "GET", path: "/apply/revisions?cursor=0", status: 400, code: "invalid_input", fields: "cursor"},
+		{name: "revision cursor of another form", method: "GET", path: "/apply/revisions?cursor=07", status: 400, code: "invalid_input", fields: "cursor"},
+		{name: "revision cursor beyond 32 bits", method: "GET", path: "/apply/revisions?cursor=4294967297", status: 400, code: "invalid_input", fields: "cursor"},
+		{name: "revision limit", method: "GET", path: "/apply/revisions?limit=501", status: 400, code: "invalid_input", fields: "limit"},
+		{name: "against 0", method: "GET", path: "/apply/revisions/1/diff?against=0", status: 400, code: "invalid_input", fields: "against"},
+		{name: "against a word", method: "GET", path: "/apply/revisions/1/diff?against=database", status: 400, code: "invalid_input", fields: "against"},
+		{name: "last event in words", method: "GET", path: "/apply/runs/x/events", header: []string{"Last-Event-ID", "first"}, status: 400, code: "invalid_input", fields: "Last-Event-ID"},
+		{name: "last event below 0", method: "GET", path: "/apply/runs/x/events", header: []string{"Last-Event-ID", "-1"}, status: 400, code: "invalid_input", fields: "Last-Event-ID"},
+		{name: "last event beyond 64 bits", method: "GET", path: "/apply/runs/x/events", header: []string{"Last-Event-ID", "99999999999999999999"}, status: 400, code: "invalid_input", fields: "Last-Event-ID"},
 		{name: "limit 0", method: "GET", path: "/users?limit=0", status: 400, code: "invalid_input", fields: "limit"},
 		{name: "limit 501", method: "GET", path: "/users?limit=501", status: 400, code: "invalid_input", fields: "limit"},
 		{name: "limit of another form", method: "GET", path: "/users?limit=%2B5", status: 400, code: "invalid_input", fields: "limit"},
@@ -171,6 +203,26 @@ func TestFriendlyButUnusualRequestsAreTaken(t *testing.T) {
 	} {
 		if a := p.do("POST", "/users", body, "Content-Type", `APPLICATION/json; Charset="utf-8"`, "Content-Encoding", "identity"); a.status != 201 {
 			t.Errorf("%d: %d %.300s", i, a.status, a.text)
+		}
+	}
+}
+
+func TestAHeaderThatStandsTwiceIsRefused(t *testing.T) {
+	t.Parallel()
+	p := newPortal(t)
+	for _, name := range []string{"If-Match", "Idempotency-Key", "Prefer"} {
+		r, err := http.NewRequest("POST", p.url+"/apply", strings.NewReader(`{"triggered_by":"admin"}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header = http.Header{"Content-Type": {"application/json"}, name: {`"a"`, `"b"`}}
+		resp, err := p.client.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = resp.Body.Close()
+		if resp.StatusCode != 400 {
+			t.Errorf("%s: %s", name, resp.Status)
 		}
 	}
 }

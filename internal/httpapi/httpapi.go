@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/getkin/kin-openapi/openapi3"
@@ -20,56 +21,78 @@ import (
 	"github.com/synergycall/pbxportal/internal/pbx"
 )
 
-// Config is what the API needs. All fields are required but Version.
+// Config is what the API needs. All fields are required but Files and Version.
 type Config struct {
 	Directory *directory.Directory
 	Apply     *apply.Engine
 	Health    func(context.Context) pbx.Health
+	Files     func() (pbx.Site, error) // how the files stand, for /health and /metrics; nil: as the engine sees them
 	Log       *slog.Logger
 	Now       func() time.Time // tells the time
 	Version   string           // of this program, for /health and /metrics
 }
+
+// API is the handler of every call of the contract.
+type API struct {
+	api     *api
+	handler http.Handler
+}
+
+// ServeHTTP answers a request.
+func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) { a.handler.ServeHTTP(w, r) }
+
+// Wait returns when every apply that goes on behind an answer given before has ended; the engine bounds how long that takes. Whoever
+// stops the program calls it once the server takes no more requests.
+func (a *API) Wait() { a.api.background.Wait() }
 
 // api holds the services for the handlers; its methods are the operations of the contract.
 type api struct {
 	directory *directory.Directory
 	engine    *apply.Engine
 	health    func(context.Context) pbx.Health
+	files     func() (pbx.Site, error)
 	log       *slog.Logger
 	now       func() time.Time
 	version   string
 	metrics   *metrics
+
+	background sync.WaitGroup // applies whose callers did not wait
 }
 
 var _ openapi.StrictServerInterface = (*api)(nil)
 
 // New makes the handler for every call of the contract. An error means that the program was built wrongly.
-func New(c Config) (http.Handler, error) {
+func New(c Config) (*API, error) {
 	if c.Directory == nil || c.Apply == nil || c.Health == nil || c.Log == nil || c.Now == nil {
 		return nil, errors.New("cannot make the HTTP API: Directory, Apply, Health, Log and Now are required")
+	}
+	if c.Files == nil {
+		c.Files = c.Apply.State
 	}
 	contract, err := openapi3.NewLoader().LoadFromData(contracts.API)
 	if err != nil {
 		return nil, fmt.Errorf("cannot read the contract: %w", err)
 	}
 	a := &api{
-		directory: c.Directory, engine: c.Apply, health: c.Health, log: c.Log, now: c.Now, version: c.Version,
+		directory: c.Directory, engine: c.Apply, health: c.Health, files: c.Files, log: c.Log, now: c.Now, version: c.Version,
 		metrics: newMetrics(c.Version),
 	}
 	rt := newRouter(a, contract)
 	openapi.HandlerWithOptions(
 		openapi.NewStrictHandlerWithOptions(a, nil, openapi.StrictHTTPServerOptions{RequestErrorHandlerFunc: a.fail, ResponseErrorHandlerFunc: a.fail}),
 		openapi.StdHTTPServerOptions{BaseRouter: rt, ErrorHandlerFunc: a.fail})
+	rt.HandleFunc("GET /apply/runs/{id}/events", a.followRun)
 	rt.HandleFunc("GET /metrics", a.serveMetrics)
 	a.registerDocuments(rt, contract)
 	if rt.err != nil {
 		return nil, rt.err
 	}
-	return a.observe(rt), nil
+	return &API{a, a.observe(rt)}, nil
 }
 
 // Server makes a server for the handler whose time-outs and limits keep slow or greedy clients from holding it up. An apply may
-// take a minute and a half, so the answer has two; everything else ends after requestPatience.
+// take a minute and a half, so the answer has two; a stream of events moves the limit on as it goes; everything else ends after
+// requestPatience.
 func Server(addr string, handler http.Handler) *http.Server {
 	return &http.Server{
 		Addr:              addr,

@@ -11,7 +11,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
-	"github.com/synergycall/pbxportal/internal/apply"
 	"github.com/synergycall/pbxportal/internal/directory"
 	"github.com/synergycall/pbxportal/internal/pbx"
 )
@@ -25,8 +24,12 @@ type metrics struct {
 	requests    *prometheus.CounterVec
 	duration    *prometheus.HistogramVec
 	applies     *prometheus.CounterVec
+	results     *prometheus.CounterVec
 	applyTime   prometheus.Histogram
 	extensions  prometheus.Gauge
+	filesAhead  prometheus.Gauge
+	drift       prometheus.Gauge
+	revision    prometheus.Gauge
 	methodNames map[string]bool
 }
 
@@ -42,12 +45,24 @@ func newMetrics(version string) *metrics {
 		applies: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "pbxportal_applies_total", Help: "Applies that left a record, by outcome.",
 		}, []string{"outcome"}),
+		results: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "pbxportal_apply_results_total", Help: "Applies that left a record, by result.",
+		}, []string{"result"}),
 		applyTime: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "pbxportal_apply_duration_seconds", Help: "Time from the start of an apply to its end.",
 			Buckets: []float64{.01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 90},
 		}),
 		extensions: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "pbxportal_extensions_in_use", Help: "Extension numbers that users have; NaN while the database does not answer.",
+		}),
+		filesAhead: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "pbxportal_files_ahead", Help: "1 while Asterisk was not yet seen to run the files in place, else 0; NaN while they cannot be looked at.",
+		}),
+		drift: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "pbxportal_drift", Help: "Places where somebody else changed what only the portal writes; NaN while the files cannot be looked at.",
+		}),
+		revision: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "pbxportal_revision", Help: "The revision in place, 0 before the first; NaN while the files cannot be looked at.",
 		}),
 		methodNames: map[string]bool{
 			http.MethodGet: true, http.MethodHead: true, http.MethodPost: true, http.MethodPut: true, http.MethodPatch: true,
@@ -56,6 +71,11 @@ func newMetrics(version string) *metrics {
 	}
 	m.applies.WithLabelValues(string(pbx.Success))
 	m.applies.WithLabelValues(string(pbx.Failure))
+	for _, result := range []pbx.Result{
+		pbx.Applied, pbx.Unchanged, pbx.RolledBack, pbx.RollbackFailed, pbx.FilesAhead, pbx.DryRun, pbx.Refused, pbx.InDoubt, pbx.Interrupted,
+	} {
+		m.results.WithLabelValues(string(result))
+	}
 	pool := prometheus.NewGauge(prometheus.GaugeOpts{Name: "pbxportal_extensions_total", Help: "Extension numbers of the pool."})
 	pool.Set(float64(pbx.PoolSize))
 	build := prometheus.NewGauge(prometheus.GaugeOpts{
@@ -63,7 +83,7 @@ func newMetrics(version string) *metrics {
 	})
 	build.Set(1)
 	registry := prometheus.NewRegistry()
-	registry.MustRegister(m.requests, m.duration, m.applies, m.applyTime, m.extensions, pool, build,
+	registry.MustRegister(m.requests, m.duration, m.applies, m.results, m.applyTime, m.extensions, m.filesAhead, m.drift, m.revision, pool, build,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	m.handler = promhttp.HandlerFor(registry, promhttp.HandlerOpts{})
 	return m
@@ -83,15 +103,29 @@ func (m *metrics) served(route, method string, status int, took time.Duration) {
 }
 
 // applied counts one apply that left a record.
-func (m *metrics) applied(r apply.Report) {
-	if r.Log.ID == "" {
-		return
-	}
-	m.applies.WithLabelValues(string(r.Log.Outcome)).Inc()
-	m.applyTime.Observe(r.Duration.Seconds())
+func (m *metrics) applied(run pbx.Run) {
+	m.applies.WithLabelValues(string(run.Log.Outcome)).Inc()
+	m.results.WithLabelValues(string(run.Result)).Inc()
+	m.applyTime.Observe(duration(run).Seconds())
 }
 
-// serveMetrics answers Prometheus. The users are counted when it asks, and not kept count of: other processes change them too.
+// looked sets the figures of the files.
+func (m *metrics) looked(site pbx.Site, err error) {
+	if err != nil {
+		m.filesAhead.Set(math.NaN())
+		m.drift.Set(math.NaN())
+		m.revision.Set(math.NaN())
+		return
+	}
+	m.filesAhead.Set(0)
+	if ahead(site) {
+		m.filesAhead.Set(1)
+	}
+	m.drift.Set(float64(len(site.Drift)))
+	m.revision.Set(float64(site.Current))
+}
+
+// serveMetrics answers Prometheus. The users are counted and the files looked at when it asks: other processes change them too.
 func (a *api) serveMetrics(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(r.Context(), scrapePatience)
 	defer cancel()
@@ -101,5 +135,6 @@ func (a *api) serveMetrics(w http.ResponseWriter, r *http.Request) {
 	} else {
 		a.metrics.extensions.Set(float64(len(page.Users)))
 	}
+	a.metrics.looked(a.files())
 	a.metrics.handler.ServeHTTP(w, r)
 }

@@ -112,105 +112,10 @@ func fill(t testing.TB, p *portal, n int) {
 	}
 }
 
-func TestAnApplySaysWhatWasDone(t *testing.T) {
-	t.Parallel()
-	p := newPortal(t)
-	p.create("Anna", "anna@example.com")
-	a := p.do("POST", "/apply", `{"triggered_by":" admin "}`, "Content-Type", "application/json; charset=UTF-8")
-	if a.status != 200 || a.json["users_applied"] != 1.0 || a.json["extensions_generated"] != 1.0 || a.json["verification"] != "confirmed" ||
-		a.json["outcome"] != "success" || len(a.json["files_written"].([]any)) != 2 || len(a.json["reload_results"].(map[string]any)) != 2 {
-		t.Fatalf("%d %s", a.status, a.text)
-	}
-	l := p.do("GET", "/apply/logs/"+a.json["audit_log_id"].(string), "")
-	if l.status != 200 || l.json["triggered_by"] != "admin" || l.json["error_details"] != nil {
-		t.Errorf("%d %s", l.status, l.text)
-	}
-	p.asterisk.deaf = errors.New("Asterisk does not answer")
-	a = p.do("POST", "/apply", `{"triggered_by":"admin"}`)
-	if a.status != 200 || a.json["verification"] != "inconclusive" || len(a.json["differences"].([]any)) != 1 {
-		t.Errorf("%d %s", a.status, a.text)
-	}
-}
-
-func TestAFailedApplySaysHowFarItCame(t *testing.T) {
-	t.Parallel()
-	for name, c := range map[string]struct {
-		script  func(*asterisk)
-		code    string
-		written int
-		verdict string
-	}{
-		"write":  {func(a *asterisk) { a.writeFault = errors.New("disk full") }, pbx.CodeWriteFailed, 0, "not_verified"},
-		"reload": {func(a *asterisk) { a.reloadFault = errors.New("start it") }, pbx.CodeReloadFailed, 2, "not_verified"},
-		"live":   {func(a *asterisk) { a.forgets = true }, pbx.CodeContradicted, 2, "contradicted"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			p := newPortal(t)
-			p.create("Anna", "anna@example.com")
-			c.script(p.asterisk)
-			a := p.do("POST", "/apply", `{"triggered_by":"admin"}`)
-			if a.status != 500 || a.code() != c.code || a.json["verification"] != c.verdict || len(a.json["files_written"].([]any)) != c.written || a.json["outcome"] != "failure" {
-				t.Fatalf("%d %s", a.status, a.text)
-			}
-			l := p.do("GET", "/apply/logs/"+a.json["audit_log_id"].(string), "")
-			if l.status != 200 || l.json["outcome"] != "failure" || l.json["error_details"] != a.json["detail"] {
-				t.Errorf("%d %s", l.status, l.text)
-			}
-			if !strings.Contains(p.log.String(), c.code) {
-				t.Error("the log does not tell of it")
-			}
-		})
-	}
-}
-
-func TestASecondApplyGets409AtOnce(t *testing.T) {
-	t.Parallel()
-	p := newPortal(t)
-	p.asterisk.hold, p.asterisk.entered = make(chan struct{}), make(chan struct{})
-	first := make(chan answer)
-	go func() { first <- p.do("POST", "/apply", `{"triggered_by":"first"}`) }()
-	<-p.asterisk.entered
-	if a := p.do("POST", "/apply", `{"triggered_by":"second"}`); a.status != 409 || a.code() != pbx.CodeApplyRunning {
-		t.Errorf("%d %s", a.status, a.text)
-	}
-	close(p.asterisk.hold)
-	if a := <-first; a.status != 200 {
-		t.Errorf("%d %s", a.status, a.text)
-	}
-}
-
-func TestApplyLogsArePagedNewestFirst(t *testing.T) {
-	t.Parallel()
-	p := newPortal(t)
-	if a := p.do("GET", "/apply/logs", ""); a.text != "{\"logs\":[]}\n" {
-		t.Errorf("empty: %q", a.text)
-	}
-	for i := range 3 {
-		p.do("POST", "/apply", fmt.Sprintf(`{"triggered_by":"run %d"}`, i))
-	}
-	first := p.do("GET", "/apply/logs?limit=2", "")
-	next, _ := first.json["next_cursor"].(string)
-	second := p.do("GET", "/apply/logs?limit=2&cursor="+next, "")
-	var by []any
-	for _, a := range []answer{first, second} {
-		for _, l := range a.json["logs"].([]any) {
-			by = append(by, l.(map[string]any)["triggered_by"])
-		}
-	}
-	if diff := cmp.Diff([]any{"run 2", "run 1", "run 0"}, by); diff != "" || second.json["next_cursor"] != nil {
-		t.Errorf("%s%s", diff, second.text)
-	}
-	for _, path := range []string{"/apply/logs/nonsense", "/apply/logs/6d0f5b0e-52c5-4f0c-9d55-0b6b1d2c7a90"} {
-		if a := p.do("GET", path, ""); a.status != 404 || a.code() != pbx.CodeLogNotFound {
-			t.Errorf("%s: %d %s", path, a.status, a.text)
-		}
-	}
-}
-
 func TestHealthNamesTheFailingPart(t *testing.T) {
 	t.Parallel()
 	p := newPortal(t)
-	if a := p.do("GET", "/health", ""); a.status != 200 || a.json["status"] != "ok" || a.json["database"] != "ok" || a.json["version"] != "1.2.3" {
+	if a := p.do("GET", "/health", ""); a.status != 200 || a.json["status"] != "ok" || a.json["database"] != "ok" || a.json["version"] != "1.2.3" || a.json["files"] != "ok" {
 		t.Errorf("%d %s", a.status, a.text)
 	}
 	p.health.Asterisk = "Asterisk does not answer: start it"
@@ -224,13 +129,50 @@ func TestHealthNamesTheFailingPart(t *testing.T) {
 	}
 }
 
+func TestHealthAndMetricsSayHowTheFilesStand(t *testing.T) {
+	t.Parallel()
+	p := newPortal(t)
+	p.create("Anna", "anna@example.com")
+	p.asterisk.reloadFault = errors.New("start it")
+	p.do("POST", "/apply", `{"triggered_by":"admin"}`)
+	if a := p.do("GET", "/health", ""); a.status != 200 || a.json["files"] != "ahead of Asterisk" {
+		t.Errorf("%d %s", a.status, a.text)
+	}
+	p.asterisk.drift = []pbx.Drift{{Kind: pbx.Edited, Path: pbx.PJSIPPath}, {Kind: pbx.Foreign, Path: "pjsip.d/synergycall/backup.conf"}}
+	text := p.do("GET", "/metrics", "").text
+	for _, must := range []string{
+		"pbxportal_files_ahead 1", "pbxportal_drift 2", "pbxportal_revision 2", `pbxportal_apply_results_total{result="files_ahead"} 1`, `pbxportal_apply_results_total{result="applied"} 0`,
+	} {
+		if !strings.Contains(text, must+"\n") {
+			t.Errorf("the metrics lack %s", must)
+		}
+	}
+	p.asterisk.reloadFault = nil
+	if done, err := p.engine.CatchUp(t.Context()); !done || err != nil {
+		t.Fatal(err)
+	}
+	if a := p.do("GET", "/health", ""); a.status != 200 || a.json["files"] != "drift: pjsip.d/synergycall/generated_endpoints.conf edited, pjsip.d/synergycall/backup.conf foreign" {
+		t.Errorf("%d %s", a.status, a.text)
+	}
+	for i := range 10 {
+		p.asterisk.drift = append(p.asterisk.drift, pbx.Drift{Kind: pbx.Foreign, Path: fmt.Sprint(i)})
+	}
+	p.health.Database = errInside
+	if a := p.do("GET", "/health", ""); a.status != 503 || !strings.HasSuffix(a.json["files"].(string), ", and 7 more") {
+		t.Errorf("%d %s", a.status, a.text)
+	}
+}
+
 func TestADatabaseThatIsAwayIsSaidWithRetryAfter(t *testing.T) {
 	t.Parallel()
 	p := newPortal(t)
 	if err := p.store.Close(); err != nil {
 		t.Fatal(err)
 	}
-	for _, path := range []string{"/users", "/users/2f9e5a1c-8d8e-4a53-9f5b-8a3b6f0f4c11", "/apply/logs"} {
+	for _, path := range []string{
+		"/users", "/users/2f9e5a1c-8d8e-4a53-9f5b-8a3b6f0f4c11", "/apply/logs", "/apply/plan", "/apply/revisions", "/apply/revisions/1",
+		"/apply/revisions/1/diff", "/apply/runs/6d0f5b0e-52c5-4f0c-9d55-0b6b1d2c7a90", "/apply/runs/6d0f5b0e-52c5-4f0c-9d55-0b6b1d2c7a90/events",
+	} {
 		a := p.do("GET", path, "")
 		if a.status != 503 && a.status != 500 || strings.Contains(a.text, "sql") {
 			t.Errorf("%s: %d %s", path, a.status, a.text)

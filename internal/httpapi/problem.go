@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -9,7 +10,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/synergycall/pbxportal/internal/apply"
 	"github.com/synergycall/pbxportal/internal/httpapi/openapi"
 	"github.com/synergycall/pbxportal/internal/pbx"
 )
@@ -34,7 +34,7 @@ var errNoPath = &refusal{http.StatusNotFound, openapi.ProblemCodePathNotFound, "
 // applyError is an apply that ended with an error, and how far it came.
 type applyError struct {
 	error
-	report apply.Report
+	run pbx.Run
 }
 
 func (e *applyError) Unwrap() error { return e.error }
@@ -47,14 +47,18 @@ type unhealthy struct {
 
 func (e *unhealthy) Unwrap() error { return e.error }
 
-// statusOf is the one place that says which HTTP status a kind of failure has.
-func statusOf(kind pbx.Kind) int {
+// statusOf is the one place that says which HTTP status a kind of failure has. One code has a status of its own, the one HTTP has for
+// an If-Match that no longer holds.
+func statusOf(kind pbx.Kind, code string) int {
 	switch kind {
 	case pbx.KindInvalid:
 		return http.StatusBadRequest
 	case pbx.KindNotFound:
 		return http.StatusNotFound
 	case pbx.KindConflict:
+		if code == pbx.CodePlanMoved {
+			return http.StatusPreconditionFailed
+		}
 		return http.StatusConflict
 	case pbx.KindUnavailable:
 		return http.StatusServiceUnavailable
@@ -71,14 +75,15 @@ func (a *api) fail(w http.ResponseWriter, r *http.Request, err error) {
 		err = &refusal{http.StatusServiceUnavailable, openapi.ProblemCodeTimeout, "the request was broken off: try again"}
 	}
 	p := a.problem(r, err)
-	if e, ok := errors.AsType[*applyError](err); ok && e.report.Log.ID != "" {
-		a.write(w, applyProblem(p, e.report))
+	if e, ok := errors.AsType[*applyError](err); ok && e.run.Log.ID != "" {
+		w.Header().Set("Location", runPath(e.run.Log.ID))
+		a.write(w, applyProblem(p, e.run))
 		return
 	}
 	if e, ok := errors.AsType[*unhealthy](err); ok {
 		a.write(w, openapi.HealthProblem{
 			Type: p.Type, Title: p.Title, Status: p.Status, Detail: p.Detail, Code: p.Code, RequestID: p.RequestID, Errors: p.Errors,
-			Database: p.Detail, Asterisk: e.health.Asterisk,
+			Database: p.Detail, Asterisk: e.health.Asterisk, Files: a.filesState(r.Context()),
 		})
 		return
 	}
@@ -98,15 +103,15 @@ func (a *api) problem(r *http.Request, err error) openapi.Problem {
 		a.log.ErrorContext(r.Context(), "request failed", slog.String("request_id", exchangeOf(r).id), slog.Any("err", err))
 		return a.internal(r)
 	}
-	status := statusOf(e.Kind)
+	status, code := statusOf(e.Kind, e.Code), cmp.Or(e.Code, pbx.CodeInDoubt) // none: an earlier apply, whose end is not on record
 	if status >= http.StatusInternalServerError {
 		level := slog.LevelError
 		if e.Kind == pbx.KindUnavailable {
 			level = slog.LevelWarn
 		}
-		a.log.LogAttrs(r.Context(), level, "request failed", slog.String("request_id", exchangeOf(r).id), slog.String("code", e.Code), slog.Any("err", err))
+		a.log.LogAttrs(r.Context(), level, "request failed", slog.String("request_id", exchangeOf(r).id), slog.String("code", code), slog.Any("err", err))
 	}
-	p := a.newProblem(r, status, openapi.ProblemCode(e.Code), e.Msg)
+	p := a.newProblem(r, status, openapi.ProblemCode(code), e.Msg)
 	if len(e.Fields) > 0 {
 		fields := make([]openapi.FieldError, len(e.Fields))
 		for i, f := range e.Fields {
@@ -144,13 +149,15 @@ func title(code openapi.ProblemCode) string {
 }
 
 // applyProblem adds to a problem how far the apply came.
-func applyProblem(p openapi.Problem, r apply.Report) openapi.ApplyProblem {
-	l := toLog(r.Log)
-	verification, differences, took := openapi.Verification(r.Verification), list(r.Differences), r.Duration.Milliseconds()
+func applyProblem(p openapi.Problem, run pbx.Run) openapi.ApplyProblem {
+	l := toLog(run.Log)
+	result, verification, differences := openapi.Result(run.Result), openapi.Verification(run.Verification), list(run.Differences)
+	events, drift, took := toEvents(run.Events), toDrift(run.Plan.Drift), duration(run).Milliseconds()
 	return openapi.ApplyProblem{
 		Type: p.Type, Title: p.Title, Status: p.Status, Detail: p.Detail, Code: p.Code, RequestID: p.RequestID, Errors: p.Errors,
 		AuditLogID: &l.ID, Outcome: &l.Outcome, FilesWritten: &l.FilesWritten, ReloadResults: &l.ReloadResults,
-		UsersApplied: &r.Users, Verification: &verification, Differences: &differences, DurationMs: &took,
+		UsersApplied: &run.Users, Result: &result, Revision: orNull(run.Revision), Verification: &verification, Differences: &differences,
+		Events: &events, Drift: &drift, DurationMs: &took,
 	}
 }
 

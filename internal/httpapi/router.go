@@ -15,8 +15,11 @@ import (
 	"github.com/synergycall/pbxportal/internal/httpapi/openapi"
 )
 
-// requestPatience is how long a request may take, but for an apply, whose engine has its own bounds.
+// requestPatience is how long a request may take, but for those that take as long as an apply, whose engine has its own bounds.
 const requestPatience = 15 * time.Second
+
+// unhurried are the operations without requestPatience.
+func unhurried() []string { return []string{"applyConfiguration", "restoreRevision", "followRun"} }
 
 // permissions are the values x-permission may have in the contract.
 func permissions() []string {
@@ -55,10 +58,10 @@ func (rt *router) HandleFunc(pattern string, handler func(http.ResponseWriter, *
 		return
 	}
 	check := newChecker(op)
-	unhurried := op.OperationID == "applyConfiguration"
+	patient := slices.Contains(unhurried(), op.OperationID)
 	rt.mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
 		exchangeOf(r).route = route
-		if !unhurried {
+		if !patient {
 			ctx, cancel := context.WithTimeout(r.Context(), requestPatience)
 			defer cancel()
 			r = r.WithContext(ctx)

@@ -33,7 +33,7 @@ func BenchmarkGetting1000Users(b *testing.B) {
 				}
 			}
 			handler, err := httpapi.New(httpapi.Config{
-				Directory: d, Apply: apply.New(s, nil, time.Now), // nobody applies here
+				Directory: d, Apply: apply.New(apply.Config{Store: s, Now: time.Now}), // nobody applies here
 				Health: func(context.Context) pbx.Health { return pbx.Health{} },
 				Log:    slog.New(slog.DiscardHandler), Now: time.Now,
 			})

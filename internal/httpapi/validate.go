@@ -26,39 +26,49 @@ const maxBody = 1 << 20
 // mostFaults is how many faults one answer lists.
 const mostFaults = 50
 
-// rulesOf gives, for an operation whose body has rules beyond its shape, what breaks them; nil for others. They are pbx's own rules,
-// asked here so that one answer names every field at fault, those of the wrong type and those of the wrong content.
-func rulesOf(operationID string) func(body map[string]any) error {
+// rules are what holds for the content of some fields of a body. They are pbx's own, asked here so that one answer names every field at
+// fault, those of the wrong type and those of the wrong content. All other fields go by the contract.
+type rules struct {
+	fields []string
+	broken func(body map[string]any) error
+}
+
+// rulesOf gives the rules for the body of an operation.
+func rulesOf(operationID string) rules {
 	switch operationID {
 	case "createUser":
-		return func(body map[string]any) error {
+		return rules{[]string{"name", "email"}, func(body map[string]any) error {
 			name, _ := body["name"].(string)
 			email, _ := body["email"].(string)
 			_, err := pbx.NewUser{Name: name, Email: email}.Clean()
 			return err
-		}
-	case "applyConfiguration":
-		return func(body map[string]any) error {
+		}}
+	case "applyConfiguration", "restoreRevision":
+		return rules{[]string{"triggered_by"}, func(body map[string]any) error {
 			by, _ := body["triggered_by"].(string)
 			_, err := pbx.CleanTriggeredBy(by)
 			return err
-		}
+		}}
 	}
-	return nil
+	return rules{broken: func(map[string]any) error { return nil }}
 }
 
 // checker checks requests for one operation against the contract.
 type checker struct {
-	query map[string]*openapi3.Schema // by the name of the parameter
-	body  *openapi3.Schema            // nil when the operation takes none
-	rules func(map[string]any) error
+	query  map[string]*openapi3.Schema // by the name of the parameter
+	header map[string]*openapi3.Schema // by the name of the header
+	body   *openapi3.Schema            // nil when the operation takes none
+	rules  rules
 }
 
 func newChecker(op *openapi3.Operation) *checker {
-	c := &checker{query: map[string]*openapi3.Schema{}, rules: rulesOf(op.OperationID)}
+	c := &checker{query: map[string]*openapi3.Schema{}, header: map[string]*openapi3.Schema{}, rules: rulesOf(op.OperationID)}
 	for _, p := range op.Parameters {
-		if p.Value.In == openapi3.ParameterInQuery {
+		switch p.Value.In {
+		case openapi3.ParameterInQuery:
 			c.query[p.Value.Name] = p.Value.Schema.Value
+		case openapi3.ParameterInHeader:
+			c.header[p.Value.Name] = p.Value.Schema.Value
 		}
 	}
 	if op.RequestBody != nil {
@@ -67,9 +77,9 @@ func newChecker(op *openapi3.Operation) *checker {
 	return c
 }
 
-// request checks the query and the body, and leaves the body to be read again. The error names every fault at once.
+// request checks the query, the headers and the body, and leaves the body to be read again. The error names every fault at once.
 func (c *checker) request(w http.ResponseWriter, r *http.Request) error {
-	faults := c.queryFaults(r.URL.RawQuery)
+	faults := append(c.queryFaults(r.URL.RawQuery), c.headerFaults(r.Header)...)
 	if c.body != nil {
 		body, err := readJSON(w, r)
 		if err != nil {
@@ -115,6 +125,21 @@ func (c *checker) queryFaults(raw string) (faults []pbx.FieldError) {
 	return faults
 }
 
+// headerFaults names what is wrong with the headers the contract has for this call. All others pass.
+func (c *checker) headerFaults(header http.Header) (faults []pbx.FieldError) {
+	for name, schema := range c.header {
+		given := header.Values(name)
+		if len(given) > 1 {
+			faults = append(faults, pbx.FieldError{Field: name, Message: "is given more than once"})
+		} else if len(given) == 1 {
+			if msg := queryFault(schema, given[0]); msg != "" {
+				faults = append(faults, pbx.FieldError{Field: name, Message: msg})
+			}
+		}
+	}
+	return faults
+}
+
 // queryFault says what is wrong with the value of one parameter; "" when nothing is.
 func queryFault(schema *openapi3.Schema, text string) string {
 	if !utf8.ValidString(text) || strings.ContainsRune(text, 0) {
@@ -123,7 +148,7 @@ func queryFault(schema *openapi3.Schema, text string) string {
 	if !schema.Type.Is(openapi3.TypeInteger) {
 		if err := schema.VisitJSONString(text); err != nil {
 			if e, ok := errors.AsType[*openapi3.SchemaError](err); ok {
-				return e.Reason
+				return reason(e)
 			}
 			return "is not valid"
 		}
@@ -143,15 +168,21 @@ func (c *checker) bodyFaults(value any) []pbx.FieldError {
 		return []pbx.FieldError{{Field: "body", Message: "must be a JSON object"}}
 	}
 	var found collector
-	found.schema(c.body.VisitJSON(value, openapi3.VisitAsRequest(), openapi3.MultiErrors()), c.rules != nil)
-	if c.rules != nil {
-		if e, ok := errors.AsType[*pbx.Error](c.rules(object)); ok {
-			for _, f := range e.Fields {
-				found.add(f.Field, f.Message)
-			}
+	found.schema(c.body.VisitJSON(value, openapi3.VisitAsRequest(), openapi3.MultiErrors()), c.rules.fields)
+	if e, ok := errors.AsType[*pbx.Error](c.rules.broken(object)); ok {
+		for _, f := range e.Fields {
+			found.add(f.Field, f.Message)
 		}
 	}
 	return found.faults
+}
+
+// reason says what is wrong with a value, in the contract's own words where it has some.
+func reason(e *openapi3.SchemaError) string {
+	if text, ok := e.Schema.Extensions["x-fault"].(string); ok {
+		return text
+	}
+	return e.Reason
 }
 
 // collector keeps the first fault of every field.
@@ -171,13 +202,14 @@ func (c *collector) add(field, msg string) {
 	c.faults = append(c.faults, pbx.FieldError{Field: field, Message: msg})
 }
 
-// schema takes over what the validation by the contract found; of content only if there are no rules that say it better.
-func (c *collector) schema(err error, shapeOnly bool) {
+// schema takes over what the validation by the contract found; of the fields that have rules only what is wrong with their shape, since
+// the rules say the rest better.
+func (c *collector) schema(err error, ruled []string) {
 	switch e := err.(type) { //nolint:errorlint // the tree of errors is walked, not searched
 	case nil:
 	case openapi3.MultiError:
 		for _, err := range e {
-			c.schema(err, shapeOnly)
+			c.schema(err, ruled)
 		}
 	case *openapi3.SchemaError:
 		field := shown(strings.Join(e.JSONPointer(), "."))
@@ -188,8 +220,8 @@ func (c *collector) schema(err error, shapeOnly bool) {
 			c.add(field, "is missing")
 		case e.SchemaField == "type", e.SchemaField == "nullable":
 			c.add(field, "must be a "+strings.Join(e.Schema.Type.Slice(), " or "))
-		case !shapeOnly:
-			c.add(field, e.Reason)
+		case !slices.Contains(ruled, field):
+			c.add(field, reason(e))
 		}
 	default:
 		c.add("body", "is not valid")

@@ -12,6 +12,7 @@ import (
 	"net/mail"
 	"net/url"
 	"regexp"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -48,15 +49,70 @@ func (tr *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	body, err := io.ReadAll(resp.Body)
-	if err != nil {
-		return nil, err
+	var body []byte
+	if resp.Header.Get("Content-Type") == "text/event-stream" { // it may not end before the test goes on
+		resp.Body = &eventStream{ReadCloser: resp.Body, transport: tr}
+	} else {
+		if body, err = io.ReadAll(resp.Body); err != nil {
+			return nil, err
+		}
+		resp.Body = io.NopCloser(bytes.NewReader(body))
 	}
-	resp.Body = io.NopCloser(bytes.NewReader(body))
 	if err := Check(tr.contract, r, resp, body); err != nil {
 		tr.t.Errorf("%s %s broke the contract: %v\nanswer: %d %s", r.Method, r.URL, err, resp.StatusCode, body)
 	}
 	return resp, nil
+}
+
+// eventStream checks what was read of a stream of events when it is closed.
+type eventStream struct {
+	io.ReadCloser
+	*transport
+	read bytes.Buffer
+}
+
+func (s *eventStream) Read(b []byte) (int, error) {
+	n, err := s.ReadCloser.Read(b)
+	s.read.Write(b[:n])
+	return n, err
+}
+
+func (s *eventStream) Close() error {
+	if err := CheckEvents(s.contract, s.read.String()); err != nil {
+		s.t.Errorf("a stream of events broke the contract: %v\n%s", err, s.read.String())
+	}
+	return s.ReadCloser.Close()
+}
+
+// CheckEvents says how a stream of events breaks the contract, nil when it does not. Its last event may be cut.
+func CheckEvents(contract *openapi3.T, text string) error {
+	blocks := strings.Split(text, "\n\n")
+	last, done := 0, false
+	for _, block := range blocks[:len(blocks)-1] {
+		if strings.HasPrefix(block, ": ") {
+			continue
+		}
+		fields := map[string]string{}
+		for line := range strings.SplitSeq(block, "\n") {
+			name, value, _ := strings.Cut(line, ": ")
+			fields[name] = value
+		}
+		if done {
+			return fmt.Errorf("something follows the end: %s", block)
+		}
+		schema := "Event"
+		if done = fields["event"] == "done"; done {
+			schema = "RunEnd"
+		} else if id, err := strconv.Atoi(fields["id"]); err != nil || last != 0 && id != last+1 {
+			return fmt.Errorf("after the event %d comes the event %q", last, fields["id"])
+		} else {
+			last = id
+		}
+		if err := checkBody(contract.Components.Schemas[schema].Value, []byte(fields["data"])); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Check says how an answer breaks the contract, nil when it does not.

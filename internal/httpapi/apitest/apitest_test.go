@@ -57,3 +57,33 @@ func TestAnAnswerThatBreaksTheContractIsNoticed(t *testing.T) {
 		}
 	}
 }
+
+func TestAStreamThatBreaksTheContractIsNoticed(t *testing.T) {
+	t.Parallel()
+	contract, err := apitest.Contract()
+	if err != nil {
+		t.Fatal(err)
+	}
+	const (
+		first  = "id: 1\nevent: plan\ndata: {\"stage\":\"plan\",\"after_ms\":0,\"message\":\"x\"}\n\n"
+		second = "id: 2\nevent: end\ndata: {\"stage\":\"end\",\"after_ms\":0,\"message\":\"x\"}\n\n"
+		done   = "event: done\ndata: {\"result\":\"applied\",\"outcome\":\"success\"}\n\n"
+	)
+	for name, c := range map[string]struct {
+		text string
+		fine bool
+	}{
+		"as it should be":    {first + ": a sign of life\n\n" + second + done, true},
+		"resumed":            {second + done, true},
+		"cut":                {first + "id: 2\nevent: e", true},
+		"event left out":     {first + strings.Replace(second, "id: 2", "id: 3", 1), false},
+		"no id":              {strings.Replace(first, "id: 1\n", "", 1), false},
+		"field missing":      {strings.Replace(first, `"after_ms":0,`, "", 1), false},
+		"unknown result":     {first + strings.Replace(done, "applied", "odd", 1), false},
+		"more after the end": {first + done + second, false},
+	} {
+		if err := apitest.CheckEvents(contract, c.text); (err == nil) != c.fine {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}

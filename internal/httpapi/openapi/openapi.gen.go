@@ -17,6 +17,72 @@ import (
 	"github.com/oapi-codegen/runtime"
 )
 
+// Defines values for ApplyRequestOnFailure.
+const (
+	Keep     ApplyRequestOnFailure = "keep"
+	Rollback ApplyRequestOnFailure = "rollback"
+)
+
+// Valid indicates whether the value is a known member of the ApplyRequestOnFailure enum.
+func (e ApplyRequestOnFailure) Valid() bool {
+	switch e {
+	case Keep:
+		return true
+	case Rollback:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for ChangeKind.
+const (
+	Added   ChangeKind = "added"
+	Changed ChangeKind = "changed"
+	Removed ChangeKind = "removed"
+)
+
+// Valid indicates whether the value is a known member of the ChangeKind enum.
+func (e ChangeKind) Valid() bool {
+	switch e {
+	case Added:
+		return true
+	case Changed:
+		return true
+	case Removed:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for DriftKind.
+const (
+	Edited   DriftKind = "edited"
+	Foreign  DriftKind = "foreign"
+	Missing  DriftKind = "missing"
+	Replaced DriftKind = "replaced"
+	Unknown  DriftKind = "unknown"
+)
+
+// Valid indicates whether the value is a known member of the DriftKind enum.
+func (e DriftKind) Valid() bool {
+	switch e {
+	case Edited:
+		return true
+	case Foreign:
+		return true
+	case Missing:
+		return true
+	case Replaced:
+		return true
+	case Unknown:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for HealthDatabase.
 const (
 	HealthDatabaseOk HealthDatabase = "ok"
@@ -75,16 +141,24 @@ const (
 	ProblemCodeAuditFailed                ProblemCode = "audit_failed"
 	ProblemCodeBodyTooLarge               ProblemCode = "body_too_large"
 	ProblemCodeBodyUnreadable             ProblemCode = "body_unreadable"
+	ProblemCodeDatabaseFull               ProblemCode = "database_full"
 	ProblemCodeDatabaseNewer              ProblemCode = "database_newer"
 	ProblemCodeDatabaseUnavailable        ProblemCode = "database_unavailable"
+	ProblemCodeDrift                      ProblemCode = "drift"
 	ProblemCodeEmailTaken                 ProblemCode = "email_taken"
 	ProblemCodeExtensionPoolExhausted     ProblemCode = "extension_pool_exhausted"
+	ProblemCodeIdempotencyKeyReused       ProblemCode = "idempotency_key_reused"
+	ProblemCodeInDoubt                    ProblemCode = "in_doubt"
 	ProblemCodeInternal                   ProblemCode = "internal"
 	ProblemCodeInvalidInput               ProblemCode = "invalid_input"
 	ProblemCodeInvalidJSON                ProblemCode = "invalid_json"
 	ProblemCodeMethodNotAllowed           ProblemCode = "method_not_allowed"
 	ProblemCodePathNotFound               ProblemCode = "path_not_found"
+	ProblemCodePlanMoved                  ProblemCode = "plan_moved"
 	ProblemCodeReloadFailed               ProblemCode = "reload_failed"
+	ProblemCodeRevisionForgotten          ProblemCode = "revision_forgotten"
+	ProblemCodeRevisionNotFound           ProblemCode = "revision_not_found"
+	ProblemCodeRolledBack                 ProblemCode = "rolled_back"
 	ProblemCodeTimeout                    ProblemCode = "timeout"
 	ProblemCodeUnsupportedMediaType       ProblemCode = "unsupported_media_type"
 	ProblemCodeUserNotFound               ProblemCode = "user_not_found"
@@ -110,13 +184,21 @@ func (e ProblemCode) Valid() bool {
 		return true
 	case ProblemCodeBodyUnreadable:
 		return true
+	case ProblemCodeDatabaseFull:
+		return true
 	case ProblemCodeDatabaseNewer:
 		return true
 	case ProblemCodeDatabaseUnavailable:
 		return true
+	case ProblemCodeDrift:
+		return true
 	case ProblemCodeEmailTaken:
 		return true
 	case ProblemCodeExtensionPoolExhausted:
+		return true
+	case ProblemCodeIdempotencyKeyReused:
+		return true
+	case ProblemCodeInDoubt:
 		return true
 	case ProblemCodeInternal:
 		return true
@@ -128,7 +210,15 @@ func (e ProblemCode) Valid() bool {
 		return true
 	case ProblemCodePathNotFound:
 		return true
+	case ProblemCodePlanMoved:
+		return true
 	case ProblemCodeReloadFailed:
+		return true
+	case ProblemCodeRevisionForgotten:
+		return true
+	case ProblemCodeRevisionNotFound:
+		return true
+	case ProblemCodeRolledBack:
 		return true
 	case ProblemCodeTimeout:
 		return true
@@ -137,6 +227,45 @@ func (e ProblemCode) Valid() bool {
 	case ProblemCodeUserNotFound:
 		return true
 	case ProblemCodeWriteFailed:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for Result.
+const (
+	ResultApplied        Result = "applied"
+	ResultDryRun         Result = "dry_run"
+	ResultFilesAhead     Result = "files_ahead"
+	ResultInDoubt        Result = "in_doubt"
+	ResultInterrupted    Result = "interrupted"
+	ResultRefused        Result = "refused"
+	ResultRollbackFailed Result = "rollback_failed"
+	ResultRolledBack     Result = "rolled_back"
+	ResultUnchanged      Result = "unchanged"
+)
+
+// Valid indicates whether the value is a known member of the Result enum.
+func (e Result) Valid() bool {
+	switch e {
+	case ResultApplied:
+		return true
+	case ResultDryRun:
+		return true
+	case ResultFilesAhead:
+		return true
+	case ResultInDoubt:
+		return true
+	case ResultInterrupted:
+		return true
+	case ResultRefused:
+		return true
+	case ResultRollbackFailed:
+		return true
+	case ResultRolledBack:
+		return true
+	case ResultUnchanged:
 		return true
 	default:
 		return false
@@ -165,6 +294,18 @@ func (e Verification) Valid() bool {
 	default:
 		return false
 	}
+}
+
+// ApplyAccepted defines model for ApplyAccepted.
+type ApplyAccepted struct {
+	// Events The path at which the events of the run can be followed.
+	Events string `json:"events"`
+
+	// Message What goes on, for people.
+	Message string `json:"message"`
+
+	// RunID The id of the run, and of its apply log.
+	RunID string `json:"run_id"`
 }
 
 // ApplyLog The record of one attempt to apply.
@@ -213,11 +354,17 @@ type ApplyProblem struct {
 	// Differences What Asterisk runs otherwise than meant, or why it could not be asked; empty when it runs what was meant.
 	Differences *Differences `json:"differences,omitempty"`
 
+	// Drift What somebody else changed where only the portal writes.
+	Drift *DriftList `json:"drift,omitempty"`
+
 	// DurationMs How long the apply took, in milliseconds.
 	DurationMs *Duration `json:"duration_ms,omitempty"`
 
 	// Errors Every field at fault.
 	Errors *[]FieldError `json:"errors,omitempty"`
+
+	// Events What happened, in order.
+	Events *Events `json:"events,omitempty"`
 
 	// FilesWritten The absolute paths of the files that were written.
 	FilesWritten *FilesWritten `json:"files_written,omitempty"`
@@ -230,6 +377,15 @@ type ApplyProblem struct {
 
 	// RequestID The id under which the server's log tells of this request.
 	RequestID string `json:"request_id"`
+
+	// Result How the apply ended: `applied`; `unchanged` nothing was to be done; `rolled_back` what ran before runs again; `rollback_failed`
+	// Asterisk took neither the new files nor the old; `files_ahead` the new files are in place, Asterisk has not taken them; `dry_run`
+	// nothing was written; `refused` nothing was touched; `in_doubt` it is not known which files are in place; `interrupted` its end
+	// is not on record, or not yet.
+	Result *Result `json:"result,omitempty"`
+
+	// Revision The number of the revision that was made; null where none was.
+	Revision *RevisionMade `json:"revision,omitempty"`
 
 	// Status The HTTP status.
 	Status int `json:"status"`
@@ -250,13 +406,33 @@ type ApplyProblem struct {
 
 // ApplyRequest defines model for ApplyRequest.
 type ApplyRequest struct {
+	// Comment Why; it is kept with the run.
+	Comment *string `json:"comment,omitempty"`
+
+	// DryRun Do everything but writing, and say what would be done.
+	DryRun *bool `json:"dry_run,omitempty"`
+
+	// Force Apply over what others changed in the files; it is saved with the run first.
+	Force *bool `json:"force,omitempty"`
+
+	// OnFailure What to leave behind when Asterisk does not take the new files: `keep` them, or put back with `rollback` what it ran before.
+	// Without it, they are kept when Asterisk cannot be reached or does not answer, and rolled back when it runs something else.
+	OnFailure *ApplyRequestOnFailure `json:"on_failure,omitempty"`
+
+	// Plan The hash of the plan that was reviewed; once the plan is another, the apply is refused with 412.
+	Plan *string `json:"plan,omitempty"`
+
 	// TriggeredBy Who or what asks for the apply: 1–255 printable characters on one line; it goes into the apply log.
 	TriggeredBy string `json:"triggered_by"`
 }
 
+// ApplyRequestOnFailure What to leave behind when Asterisk does not take the new files: `keep` them, or put back with `rollback` what it ran before.
+// Without it, they are kept when Asterisk cannot be reached or does not answer, and rolled back when it runs something else.
+type ApplyRequestOnFailure string
+
 // ApplyResult defines model for ApplyResult.
 type ApplyResult struct {
-	// AuditLogID The id of the apply log.
+	// AuditLogID The id of the apply log, and of the run.
 	AuditLogID string `json:"audit_log_id"`
 
 	// Differences What Asterisk runs otherwise than meant, or why it could not be asked; empty when it runs what was meant.
@@ -264,6 +440,9 @@ type ApplyResult struct {
 
 	// DurationMs How long the apply took, in milliseconds.
 	DurationMs Duration `json:"duration_ms"`
+
+	// Events What happened, in order.
+	Events Events `json:"events"`
 
 	// ExtensionsGenerated How many extensions the configuration holds: one for each user.
 	ExtensionsGenerated int `json:"extensions_generated"`
@@ -277,8 +456,20 @@ type ApplyResult struct {
 	// Outcome How the apply ended. An apply whose portal died midway counts as a failure.
 	Outcome Outcome `json:"outcome"`
 
+	// Plan The plan that was carried out, in figures.
+	Plan PlanSummary `json:"plan"`
+
 	// ReloadResults What Asterisk answered to the reload commands; a command that was not sent is absent.
 	ReloadResults ReloadResults `json:"reload_results"`
+
+	// Result How the apply ended: `applied`; `unchanged` nothing was to be done; `rolled_back` what ran before runs again; `rollback_failed`
+	// Asterisk took neither the new files nor the old; `files_ahead` the new files are in place, Asterisk has not taken them; `dry_run`
+	// nothing was written; `refused` nothing was touched; `in_doubt` it is not known which files are in place; `interrupted` its end
+	// is not on record, or not yet.
+	Result Result `json:"result"`
+
+	// Revision The number of the revision that was made; null where none was.
+	Revision *RevisionMade `json:"revision"`
 
 	// UsersApplied How many users the configuration holds.
 	UsersApplied int `json:"users_applied"`
@@ -287,6 +478,27 @@ type ApplyResult struct {
 	// runs something else; `inconclusive` Asterisk gave no answer that can be compared; `not_verified` it did not come to that.
 	Verification Verification `json:"verification"`
 }
+
+// Change defines model for Change.
+type Change struct {
+	// Kind What happens to the user.
+	Kind ChangeKind `json:"kind"`
+
+	// Name The name that phones show; empty where the files do not say.
+	Name string `json:"name"`
+
+	// Number The extension number.
+	Number int `json:"number"`
+
+	// Reregister The phone that is registered now must register again, or can no longer.
+	Reregister bool `json:"reregister"`
+
+	// What What is altered: `name`, `secret` or `settings`.
+	What []string `json:"what"`
+}
+
+// ChangeKind What happens to the user.
+type ChangeKind string
 
 // CommandResult defines model for CommandResult.
 type CommandResult struct {
@@ -315,8 +527,45 @@ type DeletedUser struct {
 // Differences What Asterisk runs otherwise than meant, or why it could not be asked; empty when it runs what was meant.
 type Differences = []string
 
+// Diffs How each file changes.
+type Diffs = []FileDiff
+
+// Drift defines model for Drift.
+type Drift struct {
+	// Kind `edited` the content was changed; `replaced` a file or another link stands where the portal's link was; `missing` nothing
+	// stands there; `foreign` a file that is not the portal's lies where Asterisk reads it; `unknown` the files are of a revision
+	// the database does not know.
+	Kind DriftKind `json:"kind"`
+
+	// Path Where, or which revision.
+	Path string `json:"path"`
+}
+
+// DriftKind `edited` the content was changed; `replaced` a file or another link stands where the portal's link was; `missing` nothing
+// stands there; `foreign` a file that is not the portal's lies where Asterisk reads it; `unknown` the files are of a revision
+// the database does not know.
+type DriftKind string
+
+// DriftList What somebody else changed where only the portal writes.
+type DriftList = []Drift
+
 // Duration How long the apply took, in milliseconds.
 type Duration = int64
+
+// Event One thing that happened during an apply.
+type Event struct {
+	// AfterMs When, in milliseconds since the apply began.
+	AfterMs int64 `json:"after_ms"`
+
+	// Message What happened, for people.
+	Message string `json:"message"`
+
+	// Stage A word: `plan`, `stage`, `flip`, `reload`, `verify`, `roll_back`, `end`, …
+	Stage string `json:"stage"`
+}
+
+// Events What happened, in order.
+type Events = []Event
 
 // Extension The number a user's phone registers as, with the secret it registers with.
 type Extension struct {
@@ -335,12 +584,37 @@ type Extension struct {
 
 // FieldError defines model for FieldError.
 type FieldError struct {
-	// Field The field of the body or the query parameter; inner fields are joined by dots.
+	// Field The field of the body, the query parameter or the header; inner fields are joined by dots.
 	Field string `json:"field"`
 
 	// Message What is wrong with it, and how to mend it.
 	Message string `json:"message"`
 }
+
+// FileDiff defines model for FileDiff.
+type FileDiff struct {
+	// Path Where the file lies below Asterisk's configuration directory.
+	Path string `json:"path"`
+
+	// Text A unified diff in which no secret stands; empty where the file stays as it is.
+	Text string `json:"text"`
+}
+
+// FileHash A file by its hash; its bytes hold secrets.
+type FileHash struct {
+	// Path Where the file lies, or lay.
+	Path string `json:"path"`
+
+	// Sha256 The SHA-256 of its bytes.
+	Sha256 string `json:"sha256"`
+
+	// Size Its length, in bytes.
+	Size int `json:"size"`
+}
+
+// FilesState `ok`; `ahead of Asterisk`, when Asterisk was not yet seen to run the files in place; `drift: ` and what somebody else changed; or
+// why the files cannot be looked at. A portal with any of these is healthy.
+type FilesState = string
 
 // FilesWritten The absolute paths of the files that were written.
 type FilesWritten = []string
@@ -355,6 +629,10 @@ type Health struct {
 
 	// Database The database answers.
 	Database HealthDatabase `json:"database"`
+
+	// Files `ok`; `ahead of Asterisk`, when Asterisk was not yet seen to run the files in place; `drift: ` and what somebody else changed; or
+	// why the files cannot be looked at. A portal with any of these is healthy.
+	Files FilesState `json:"files"`
 
 	// Status The portal can work.
 	Status HealthStatus `json:"status"`
@@ -386,6 +664,10 @@ type HealthProblem struct {
 	// Errors Every field at fault.
 	Errors *[]FieldError `json:"errors,omitempty"`
 
+	// Files `ok`; `ahead of Asterisk`, when Asterisk was not yet seen to run the files in place; `drift: ` and what somebody else changed; or
+	// why the files cannot be looked at. A portal with any of these is healthy.
+	Files FilesState `json:"files"`
+
 	// RequestID The id under which the server's log tells of this request.
 	RequestID string `json:"request_id"`
 
@@ -410,6 +692,54 @@ type NewUser struct {
 
 // Outcome How the apply ended. An apply whose portal died midway counts as a failure.
 type Outcome string
+
+// Plan What an apply would do now.
+type Plan struct {
+	// Behind Why Asterisk does not run what the files say, or cannot be asked; empty when it does.
+	Behind string `json:"behind"`
+
+	// Changes Whom the apply would bring to Asterisk, take from it, or alter there.
+	Changes []Change `json:"changes"`
+
+	// Diffs How each file changes.
+	Diffs Diffs `json:"diffs"`
+
+	// Drift What somebody else changed where only the portal writes.
+	Drift DriftList `json:"drift"`
+
+	// Hash Names exactly this plan.
+	Hash string `json:"hash"`
+
+	// Pending The files would become others than they are.
+	Pending bool `json:"pending"`
+
+	// Revision The revision in place; 0 before the first.
+	Revision int `json:"revision"`
+
+	// Users How many users the configuration would hold.
+	Users int `json:"users"`
+}
+
+// PlanSummary The plan that was carried out, in figures.
+type PlanSummary struct {
+	// Added How many users were new to Asterisk.
+	Added int `json:"added"`
+
+	// Changed How many users were altered.
+	Changed int `json:"changed"`
+
+	// Hash Names the plan; empty where it did not come to one.
+	Hash string `json:"hash"`
+
+	// Pending The files were to become others than they were.
+	Pending bool `json:"pending"`
+
+	// Removed How many users were taken from it.
+	Removed int `json:"removed"`
+
+	// Revision The revision that was in place before.
+	Revision int `json:"revision"`
+}
 
 // Problem A failure (RFC 9457).
 type Problem struct {
@@ -442,6 +772,153 @@ type ProblemCode string
 type ReloadResults struct {
 	DialplanReload *CommandResult `json:"dialplan_reload,omitempty"`
 	PjsipReload    *CommandResult `json:"pjsip_reload,omitempty"`
+}
+
+// Result How the apply ended: `applied`; `unchanged` nothing was to be done; `rolled_back` what ran before runs again; `rollback_failed`
+// Asterisk took neither the new files nor the old; `files_ahead` the new files are in place, Asterisk has not taken them; `dry_run`
+// nothing was written; `refused` nothing was touched; `in_doubt` it is not known which files are in place; `interrupted` its end
+// is not on record, or not yet.
+type Result string
+
+// RevisionDiff defines model for RevisionDiff.
+type RevisionDiff struct {
+	// Against The revision it is compared with.
+	Against int `json:"against"`
+
+	// Diffs How each file changes.
+	Diffs Diffs `json:"diffs"`
+
+	// Revision The revision that was asked about.
+	Revision int `json:"revision"`
+}
+
+// RevisionList defines model for RevisionList.
+type RevisionList struct {
+	// NextCursor The `cursor` of the next page; absent when this is the last.
+	NextCursor *string           `json:"next_cursor,omitempty"`
+	Revisions  []RevisionSummary `json:"revisions"`
+}
+
+// RevisionMade The number of the revision that was made; null where none was.
+type RevisionMade = int
+
+// RevisionSummary defines model for RevisionSummary.
+type RevisionSummary struct {
+	// Comment Why; empty where nobody said.
+	Comment string `json:"comment"`
+
+	// Outcome How the apply ended. An apply whose portal died midway counts as a failure.
+	Outcome Outcome `json:"outcome"`
+
+	// Plan The plan that was carried out, in figures.
+	Plan PlanSummary `json:"plan"`
+
+	// Restored The revision that was put live again; null where the database was applied.
+	Restored *int `json:"restored"`
+
+	// Result How the apply ended: `applied`; `unchanged` nothing was to be done; `rolled_back` what ran before runs again; `rollback_failed`
+	// Asterisk took neither the new files nor the old; `files_ahead` the new files are in place, Asterisk has not taken them; `dry_run`
+	// nothing was written; `refused` nothing was touched; `in_doubt` it is not known which files are in place; `interrupted` its end
+	// is not on record, or not yet.
+	Result Result `json:"result"`
+
+	// Revision The number of the revision.
+	Revision int `json:"revision"`
+
+	// RunID The id of the apply that made it.
+	RunID string `json:"run_id"`
+
+	// TriggeredAt When that apply began (UTC).
+	TriggeredAt time.Time `json:"triggered_at"`
+
+	// TriggeredBy Who or what asked for it.
+	TriggeredBy string `json:"triggered_by"`
+
+	// Users How many users the revision holds.
+	Users int `json:"users"`
+
+	// Verification Whether Asterisk was seen to run what the files say: `confirmed` every object was compared and is there; `contradicted` Asterisk
+	// runs something else; `inconclusive` Asterisk gave no answer that can be compared; `not_verified` it did not come to that.
+	Verification Verification `json:"verification"`
+}
+
+// Run One apply with all that is known of it.
+type Run struct {
+	// Code The code of the failure; null for a success, or where none is on record.
+	Code *string `json:"code"`
+
+	// Comment Why; empty where nobody said.
+	Comment string `json:"comment"`
+
+	// Differences What Asterisk runs otherwise than meant, or why it could not be asked; empty when it runs what was meant.
+	Differences Differences `json:"differences"`
+
+	// DurationMs How long the apply took, in milliseconds.
+	DurationMs Duration `json:"duration_ms"`
+
+	// ErrorDetails What went wrong, for people; null for a success.
+	ErrorDetails *string `json:"error_details"`
+
+	// Events What happened, in order.
+	Events Events `json:"events"`
+
+	// Files The files of the revision; empty where none was made, or they are no longer kept.
+	Files []FileHash `json:"files"`
+
+	// FilesWritten The absolute paths of the files that were written.
+	FilesWritten FilesWritten `json:"files_written"`
+
+	// ID The id of the run, and of its apply log.
+	ID string `json:"id"`
+
+	// Outcome How the apply ended. An apply whose portal died midway counts as a failure.
+	Outcome Outcome `json:"outcome"`
+
+	// Plan What an apply would do now.
+	Plan Plan `json:"plan"`
+
+	// ReloadResults What Asterisk answered to the reload commands; a command that was not sent is absent.
+	ReloadResults ReloadResults `json:"reload_results"`
+
+	// Restored The revision that was put live again; null where the database was applied.
+	Restored *int `json:"restored"`
+
+	// Result How the apply ended: `applied`; `unchanged` nothing was to be done; `rolled_back` what ran before runs again; `rollback_failed`
+	// Asterisk took neither the new files nor the old; `files_ahead` the new files are in place, Asterisk has not taken them; `dry_run`
+	// nothing was written; `refused` nothing was touched; `in_doubt` it is not known which files are in place; `interrupted` its end
+	// is not on record, or not yet.
+	Result Result `json:"result"`
+
+	// Revision The number of the revision that was made; null where none was.
+	Revision *RevisionMade `json:"revision"`
+
+	// Saved What others had changed, as it was before a forced apply replaced it.
+	Saved []FileHash `json:"saved"`
+
+	// TriggeredAt When the apply began (UTC).
+	TriggeredAt time.Time `json:"triggered_at"`
+
+	// TriggeredBy Who or what asked for it.
+	TriggeredBy string `json:"triggered_by"`
+
+	// Users How many users the configuration holds.
+	Users int `json:"users"`
+
+	// Verification Whether Asterisk was seen to run what the files say: `confirmed` every object was compared and is there; `contradicted` Asterisk
+	// runs something else; `inconclusive` Asterisk gave no answer that can be compared; `not_verified` it did not come to that.
+	Verification Verification `json:"verification"`
+}
+
+// RunEnd How an apply ended, the data of the event `done`.
+type RunEnd struct {
+	// Outcome How the apply ended. An apply whose portal died midway counts as a failure.
+	Outcome Outcome `json:"outcome"`
+
+	// Result How the apply ended: `applied`; `unchanged` nothing was to be done; `rolled_back` what ran before runs again; `rollback_failed`
+	// Asterisk took neither the new files nor the old; `files_ahead` the new files are in place, Asterisk has not taken them; `dry_run`
+	// nothing was written; `refused` nothing was touched; `in_doubt` it is not known which files are in place; `interrupted` its end
+	// is not on record, or not yet.
+	Result Result `json:"result"`
 }
 
 // User A person with exactly one extension.
@@ -479,17 +956,53 @@ type Verification string
 // Cursor defines model for Cursor.
 type Cursor = string
 
+// IdempotencyKey defines model for IdempotencyKey.
+type IdempotencyKey = string
+
+// IfMatch defines model for IfMatch.
+type IfMatch = string
+
+// IfNoneMatch defines model for IfNoneMatch.
+type IfNoneMatch = string
+
+// LastEventID defines model for LastEventID.
+type LastEventID = string
+
 // LogID defines model for LogID.
 type LogID = string
 
 // LogLimit defines model for LogLimit.
 type LogLimit = int
 
+// Prefer defines model for Prefer.
+type Prefer = string
+
+// RevisionLimit defines model for RevisionLimit.
+type RevisionLimit = int
+
+// RevisionNumber defines model for RevisionNumber.
+type RevisionNumber = string
+
+// RunID defines model for RunID.
+type RunID = string
+
 // UserID defines model for UserID.
 type UserID = string
 
 // UserLimit defines model for UserLimit.
 type UserLimit = int
+
+// Applied defines model for Applied.
+type Applied = ApplyResult
+
+// ApplyConflict An apply that failed. Where it had begun, the members beyond those of a Problem say how far it came.
+type ApplyConflict = ApplyProblem
+
+// ApplyFailed An apply that failed. Where it had begun, the members beyond those of a Problem say how far it came.
+type ApplyFailed = ApplyProblem
+
+// ApplyUnreadable A failure (RFC 9457).
+type ApplyUnreadable = Problem
 
 // BodyTooLarge A failure (RFC 9457).
 type BodyTooLarge = Problem
@@ -503,6 +1016,15 @@ type InvalidBody = Problem
 // InvalidQuery A failure (RFC 9457).
 type InvalidQuery = Problem
 
+// PlanMoved An apply that failed. Where it had begun, the members beyond those of a Problem say how far it came.
+type PlanMoved = ApplyProblem
+
+// RevisionNotFound An apply that failed. Where it had begun, the members beyond those of a Problem say how far it came.
+type RevisionNotFound = ApplyProblem
+
+// RunNotFound A failure (RFC 9457).
+type RunNotFound = Problem
+
 // Unavailable A failure (RFC 9457).
 type Unavailable = Problem
 
@@ -512,6 +1034,19 @@ type UnsupportedMediaType = Problem
 // UserNotFound A failure (RFC 9457).
 type UserNotFound = Problem
 
+// ApplyConfigurationParams defines parameters for ApplyConfiguration.
+type ApplyConfigurationParams struct {
+	// IfMatch The hash of the plan that was reviewed, in double quotes as the `ETag` of the plan has it; the same as `plan` in the body.
+	IfMatch *IfMatch `json:"If-Match,omitempty"`
+
+	// IdempotencyKey A text of the client's choice, such as a UUID, that names this request. Sent again with the same key, the request gets the
+	// answer of the first time, and nothing is done a second time.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+
+	// Prefer `respond-async`: answer with 202 as soon as the apply is on record (RFC 7240). Other preferences are ignored.
+	Prefer *Prefer `json:"Prefer,omitempty"`
+}
+
 // ListApplyLogsParams defines parameters for ListApplyLogs.
 type ListApplyLogsParams struct {
 	// Limit How many apply logs an answer holds at the most.
@@ -519,6 +1054,40 @@ type ListApplyLogsParams struct {
 
 	// Cursor Where the page begins, the `next_cursor` of the page before. Without it, at the beginning.
 	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
+}
+
+// GetPlanParams defines parameters for GetPlan.
+type GetPlanParams struct {
+	// IfNoneMatch The `ETag` of a plan the client has; if it is still the plan, the answer is 304 without a body.
+	IfNoneMatch *IfNoneMatch `json:"If-None-Match,omitempty"`
+}
+
+// ListRevisionsParams defines parameters for ListRevisions.
+type ListRevisionsParams struct {
+	// Limit How many revisions an answer holds at the most.
+	Limit *RevisionLimit `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// Cursor Where the page begins, the `next_cursor` of the page before. Without it, at the beginning.
+	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
+}
+
+// GetRevisionDiffParams defines parameters for GetRevisionDiff.
+type GetRevisionDiffParams struct {
+	// Against The revision to compare with. Without it, the newest before this one whose files are still kept.
+	Against *int `form:"against,omitempty" json:"against,omitempty"`
+}
+
+// RestoreRevisionParams defines parameters for RestoreRevision.
+type RestoreRevisionParams struct {
+	// IfMatch The hash of the plan that was reviewed, in double quotes as the `ETag` of the plan has it; the same as `plan` in the body.
+	IfMatch *IfMatch `json:"If-Match,omitempty"`
+
+	// IdempotencyKey A text of the client's choice, such as a UUID, that names this request. Sent again with the same key, the request gets the
+	// answer of the first time, and nothing is done a second time.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+
+	// Prefer `respond-async`: answer with 202 as soon as the apply is on record (RFC 7240). Other preferences are ignored.
+	Prefer *Prefer `json:"Prefer,omitempty"`
 }
 
 // ListUsersParams defines parameters for ListUsers.
@@ -536,6 +1105,9 @@ type ListUsersParams struct {
 // ApplyConfigurationJSONRequestBody defines body for ApplyConfiguration for application/json ContentType.
 type ApplyConfigurationJSONRequestBody = ApplyRequest
 
+// RestoreRevisionJSONRequestBody defines body for RestoreRevision for application/json ContentType.
+type RestoreRevisionJSONRequestBody = ApplyRequest
+
 // CreateUserJSONRequestBody defines body for CreateUser for application/json ContentType.
 type CreateUserJSONRequestBody = NewUser
 
@@ -543,13 +1115,31 @@ type CreateUserJSONRequestBody = NewUser
 type ServerInterface interface {
 	// ApplyConfiguration Apply the configuration
 	// (POST /apply)
-	ApplyConfiguration(w http.ResponseWriter, r *http.Request)
+	ApplyConfiguration(w http.ResponseWriter, r *http.Request, params ApplyConfigurationParams)
 	// ListApplyLogs List apply logs
 	// (GET /apply/logs)
 	ListApplyLogs(w http.ResponseWriter, r *http.Request, params ListApplyLogsParams)
 	// GetApplyLog Get an apply log
 	// (GET /apply/logs/{id})
 	GetApplyLog(w http.ResponseWriter, r *http.Request, id LogID)
+	// GetPlan What would an apply do now?
+	// (GET /apply/plan)
+	GetPlan(w http.ResponseWriter, r *http.Request, params GetPlanParams)
+	// ListRevisions List revisions
+	// (GET /apply/revisions)
+	ListRevisions(w http.ResponseWriter, r *http.Request, params ListRevisionsParams)
+	// GetRevision Get a revision
+	// (GET /apply/revisions/{number})
+	GetRevision(w http.ResponseWriter, r *http.Request, number RevisionNumber)
+	// GetRevisionDiff How does a revision differ from another?
+	// (GET /apply/revisions/{number}/diff)
+	GetRevisionDiff(w http.ResponseWriter, r *http.Request, number RevisionNumber, params GetRevisionDiffParams)
+	// RestoreRevision Put a revision live again
+	// (POST /apply/revisions/{number}/restore)
+	RestoreRevision(w http.ResponseWriter, r *http.Request, number RevisionNumber, params RestoreRevisionParams)
+	// GetRun Get the story of an apply
+	// (GET /apply/runs/{id})
+	GetRun(w http.ResponseWriter, r *http.Request, id RunID)
 	// GetHealth Is the portal able to work?
 	// (GET /health)
 	GetHealth(w http.ResponseWriter, r *http.Request)
@@ -579,8 +1169,73 @@ type MiddlewareFunc func(http.Handler) http.Handler
 // ApplyConfiguration operation middleware
 func (siw *ServerInterfaceWrapper) ApplyConfiguration(w http.ResponseWriter, r *http.Request) {
 
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ApplyConfigurationParams
+
+	headers := r.Header
+
+	// ------------- Optional header parameter "If-Match" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("If-Match")]; found {
+		var IfMatch IfMatch
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "If-Match", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "If-Match", valueList[0], &IfMatch, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "If-Match", Err: err})
+			return
+		}
+
+		params.IfMatch = &IfMatch
+
+	}
+
+	// ------------- Optional header parameter "Idempotency-Key" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Idempotency-Key")]; found {
+		var IdempotencyKey IdempotencyKey
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Idempotency-Key", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Idempotency-Key", valueList[0], &IdempotencyKey, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Idempotency-Key", Err: err})
+			return
+		}
+
+		params.IdempotencyKey = &IdempotencyKey
+
+	}
+
+	// ------------- Optional header parameter "Prefer" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Prefer")]; found {
+		var Prefer Prefer
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Prefer", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Prefer", valueList[0], &Prefer, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Prefer", Err: err})
+			return
+		}
+
+		params.Prefer = &Prefer
+
+	}
+
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		siw.Handler.ApplyConfiguration(w, r)
+		siw.Handler.ApplyConfiguration(w, r, params)
 	}))
 
 	for _, middleware := range siw.HandlerMiddlewares {
@@ -653,6 +1308,275 @@ func (siw *ServerInterfaceWrapper) GetApplyLog(w http.ResponseWriter, r *http.Re
 
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		siw.Handler.GetApplyLog(w, r, id)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// GetPlan operation middleware
+func (siw *ServerInterfaceWrapper) GetPlan(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params GetPlanParams
+
+	headers := r.Header
+
+	// ------------- Optional header parameter "If-None-Match" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("If-None-Match")]; found {
+		var IfNoneMatch IfNoneMatch
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "If-None-Match", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "If-None-Match", valueList[0], &IfNoneMatch, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "If-None-Match", Err: err})
+			return
+		}
+
+		params.IfNoneMatch = &IfNoneMatch
+
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.GetPlan(w, r, params)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// ListRevisions operation middleware
+func (siw *ServerInterfaceWrapper) ListRevisions(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListRevisionsParams
+
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", r.URL.Query(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "limit"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "limit", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "cursor" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cursor", r.URL.Query(), &params.Cursor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "cursor"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "cursor", Err: err})
+		}
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.ListRevisions(w, r, params)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// GetRevision operation middleware
+func (siw *ServerInterfaceWrapper) GetRevision(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "number" -------------
+	var number RevisionNumber
+
+	err = runtime.BindStyledParameterWithOptions("simple", "number", r.PathValue("number"), &number, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "number", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.GetRevision(w, r, number)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// GetRevisionDiff operation middleware
+func (siw *ServerInterfaceWrapper) GetRevisionDiff(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "number" -------------
+	var number RevisionNumber
+
+	err = runtime.BindStyledParameterWithOptions("simple", "number", r.PathValue("number"), &number, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "number", Err: err})
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params GetRevisionDiffParams
+
+	// ------------- Optional query parameter "against" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "against", r.URL.Query(), &params.Against, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "against"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "against", Err: err})
+		}
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.GetRevisionDiff(w, r, number, params)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// RestoreRevision operation middleware
+func (siw *ServerInterfaceWrapper) RestoreRevision(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "number" -------------
+	var number RevisionNumber
+
+	err = runtime.BindStyledParameterWithOptions("simple", "number", r.PathValue("number"), &number, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "number", Err: err})
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params RestoreRevisionParams
+
+	headers := r.Header
+
+	// ------------- Optional header parameter "If-Match" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("If-Match")]; found {
+		var IfMatch IfMatch
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "If-Match", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "If-Match", valueList[0], &IfMatch, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "If-Match", Err: err})
+			return
+		}
+
+		params.IfMatch = &IfMatch
+
+	}
+
+	// ------------- Optional header parameter "Idempotency-Key" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Idempotency-Key")]; found {
+		var IdempotencyKey IdempotencyKey
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Idempotency-Key", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Idempotency-Key", valueList[0], &IdempotencyKey, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Idempotency-Key", Err: err})
+			return
+		}
+
+		params.IdempotencyKey = &IdempotencyKey
+
+	}
+
+	// ------------- Optional header parameter "Prefer" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Prefer")]; found {
+		var Prefer Prefer
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Prefer", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Prefer", valueList[0], &Prefer, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Prefer", Err: err})
+			return
+		}
+
+		params.Prefer = &Prefer
+
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.RestoreRevision(w, r, number, params)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// GetRun operation middleware
+func (siw *ServerInterfaceWrapper) GetRun(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id RunID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", r.PathValue("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "id", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.GetRun(w, r, id)
 	}))
 
 	for _, middleware := range siw.HandlerMiddlewares {
@@ -926,12 +1850,43 @@ func HandlerWithOptions(si ServerInterface, options StdHTTPServerOptions) http.H
 	m.HandleFunc(http.MethodDelete+" "+options.BaseURL+"/users/{userId}", wrapper.DeleteUser)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/users/{userId}", wrapper.GetUser)
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/apply", wrapper.ApplyConfiguration)
+	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/apply/plan", wrapper.GetPlan)
+	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/apply/revisions", wrapper.ListRevisions)
+	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/apply/revisions/{number}", wrapper.GetRevision)
+	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/apply/revisions/{number}/diff", wrapper.GetRevisionDiff)
+	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/apply/revisions/{number}/restore", wrapper.RestoreRevision)
+	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/apply/runs/{id}", wrapper.GetRun)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/apply/logs", wrapper.ListApplyLogs)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/apply/logs/{id}", wrapper.GetApplyLog)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/health", wrapper.GetHealth)
 
 	return m
 }
+
+type AppliedResponseHeaders struct {
+	Location string
+}
+type AppliedJSONResponse struct {
+	Body ApplyResult
+
+	Headers AppliedResponseHeaders
+}
+
+type ApplyAcceptedResponseHeaders struct {
+	Location          string
+	PreferenceApplied string
+}
+type ApplyAcceptedJSONResponse struct {
+	Body ApplyAccepted
+
+	Headers ApplyAcceptedResponseHeaders
+}
+
+type ApplyConflictApplicationProblemPlusJSONResponse ApplyProblem
+
+type ApplyFailedApplicationProblemPlusJSONResponse ApplyProblem
+
+type ApplyUnreadableApplicationProblemPlusJSONResponse Problem
 
 type BodyTooLargeApplicationProblemPlusJSONResponse Problem
 
@@ -940,6 +1895,12 @@ type InternalApplicationProblemPlusJSONResponse Problem
 type InvalidBodyApplicationProblemPlusJSONResponse Problem
 
 type InvalidQueryApplicationProblemPlusJSONResponse Problem
+
+type PlanMovedApplicationProblemPlusJSONResponse ApplyProblem
+
+type RevisionNotFoundApplicationProblemPlusJSONResponse ApplyProblem
+
+type RunNotFoundApplicationProblemPlusJSONResponse Problem
 
 type UnavailableResponseHeaders struct {
 	RetryAfter int
@@ -955,23 +1916,41 @@ type UnsupportedMediaTypeApplicationProblemPlusJSONResponse Problem
 type UserNotFoundApplicationProblemPlusJSONResponse Problem
 
 type ApplyConfigurationRequestObject struct {
-	Body *ApplyConfigurationJSONRequestBody
+	Params ApplyConfigurationParams
+	Body   *ApplyConfigurationJSONRequestBody
 }
 
 type ApplyConfigurationResponseObject interface {
 	VisitApplyConfigurationResponse(w http.ResponseWriter) error
 }
 
-type ApplyConfiguration200JSONResponse ApplyResult
+type ApplyConfiguration200JSONResponse struct{ AppliedJSONResponse }
 
 func (response ApplyConfiguration200JSONResponse) VisitApplyConfigurationResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
-	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
 		return err
 	}
 	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Location", fmt.Sprint(response.Headers.Location))
 	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ApplyConfiguration202JSONResponse struct{ ApplyAcceptedJSONResponse }
+
+func (response ApplyConfiguration202JSONResponse) VisitApplyConfigurationResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Location", fmt.Sprint(response.Headers.Location))
+	w.Header().Set("Preference-Applied", fmt.Sprint(response.Headers.PreferenceApplied))
+	w.WriteHeader(202)
 	_, err := buf.WriteTo(w)
 	return err
 }
@@ -992,7 +1971,9 @@ func (response ApplyConfiguration400ApplicationProblemPlusJSONResponse) VisitApp
 	return err
 }
 
-type ApplyConfiguration409ApplicationProblemPlusJSONResponse Problem
+type ApplyConfiguration409ApplicationProblemPlusJSONResponse struct {
+	ApplyConflictApplicationProblemPlusJSONResponse
+}
 
 func (response ApplyConfiguration409ApplicationProblemPlusJSONResponse) VisitApplyConfigurationResponse(w http.ResponseWriter) error {
 
@@ -1002,6 +1983,22 @@ func (response ApplyConfiguration409ApplicationProblemPlusJSONResponse) VisitApp
 	}
 	w.Header().Set("Content-Type", "application/problem+json")
 	w.WriteHeader(409)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ApplyConfiguration412ApplicationProblemPlusJSONResponse struct {
+	PlanMovedApplicationProblemPlusJSONResponse
+}
+
+func (response ApplyConfiguration412ApplicationProblemPlusJSONResponse) VisitApplyConfigurationResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(412)
 	_, err := buf.WriteTo(w)
 	return err
 }
@@ -1038,7 +2035,9 @@ func (response ApplyConfiguration415ApplicationProblemPlusJSONResponse) VisitApp
 	return err
 }
 
-type ApplyConfiguration500ApplicationProblemPlusJSONResponse ApplyProblem
+type ApplyConfiguration500ApplicationProblemPlusJSONResponse struct {
+	ApplyFailedApplicationProblemPlusJSONResponse
+}
 
 func (response ApplyConfiguration500ApplicationProblemPlusJSONResponse) VisitApplyConfigurationResponse(w http.ResponseWriter) error {
 
@@ -1213,6 +2212,602 @@ type GetApplyLog503ApplicationProblemPlusJSONResponse struct {
 }
 
 func (response GetApplyLog503ApplicationProblemPlusJSONResponse) VisitGetApplyLogResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("Retry-After", fmt.Sprint(response.Headers.RetryAfter))
+	w.WriteHeader(503)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetPlanRequestObject struct {
+	Params GetPlanParams
+}
+
+type GetPlanResponseObject interface {
+	VisitGetPlanResponse(w http.ResponseWriter) error
+}
+
+type GetPlan200ResponseHeaders struct {
+	ETag string
+}
+
+type GetPlan200JSONResponse struct {
+	Body    Plan
+	Headers GetPlan200ResponseHeaders
+}
+
+func (response GetPlan200JSONResponse) VisitGetPlanResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetPlan304ResponseHeaders struct {
+	ETag string
+}
+
+type GetPlan304Response struct {
+	Headers GetPlan304ResponseHeaders
+}
+
+func (response GetPlan304Response) VisitGetPlanResponse(w http.ResponseWriter) error {
+	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
+	w.WriteHeader(304)
+	return nil
+}
+
+type GetPlan400ApplicationProblemPlusJSONResponse struct {
+	InvalidQueryApplicationProblemPlusJSONResponse
+}
+
+func (response GetPlan400ApplicationProblemPlusJSONResponse) VisitGetPlanResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(400)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetPlan500ApplicationProblemPlusJSONResponse struct {
+	ApplyUnreadableApplicationProblemPlusJSONResponse
+}
+
+func (response GetPlan500ApplicationProblemPlusJSONResponse) VisitGetPlanResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(500)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetPlan503ApplicationProblemPlusJSONResponse struct {
+	UnavailableApplicationProblemPlusJSONResponse
+}
+
+func (response GetPlan503ApplicationProblemPlusJSONResponse) VisitGetPlanResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("Retry-After", fmt.Sprint(response.Headers.RetryAfter))
+	w.WriteHeader(503)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListRevisionsRequestObject struct {
+	Params ListRevisionsParams
+}
+
+type ListRevisionsResponseObject interface {
+	VisitListRevisionsResponse(w http.ResponseWriter) error
+}
+
+type ListRevisions200JSONResponse RevisionList
+
+func (response ListRevisions200JSONResponse) VisitListRevisionsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListRevisions400ApplicationProblemPlusJSONResponse struct {
+	InvalidQueryApplicationProblemPlusJSONResponse
+}
+
+func (response ListRevisions400ApplicationProblemPlusJSONResponse) VisitListRevisionsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(400)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListRevisions500ApplicationProblemPlusJSONResponse struct {
+	InternalApplicationProblemPlusJSONResponse
+}
+
+func (response ListRevisions500ApplicationProblemPlusJSONResponse) VisitListRevisionsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(500)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListRevisions503ApplicationProblemPlusJSONResponse struct {
+	UnavailableApplicationProblemPlusJSONResponse
+}
+
+func (response ListRevisions503ApplicationProblemPlusJSONResponse) VisitListRevisionsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("Retry-After", fmt.Sprint(response.Headers.RetryAfter))
+	w.WriteHeader(503)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetRevisionRequestObject struct {
+	Number RevisionNumber `json:"number"`
+}
+
+type GetRevisionResponseObject interface {
+	VisitGetRevisionResponse(w http.ResponseWriter) error
+}
+
+type GetRevision200JSONResponse Run
+
+func (response GetRevision200JSONResponse) VisitGetRevisionResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetRevision400ApplicationProblemPlusJSONResponse struct {
+	InvalidQueryApplicationProblemPlusJSONResponse
+}
+
+func (response GetRevision400ApplicationProblemPlusJSONResponse) VisitGetRevisionResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(400)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetRevision404ApplicationProblemPlusJSONResponse struct {
+	RevisionNotFoundApplicationProblemPlusJSONResponse
+}
+
+func (response GetRevision404ApplicationProblemPlusJSONResponse) VisitGetRevisionResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(404)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetRevision500ApplicationProblemPlusJSONResponse struct {
+	InternalApplicationProblemPlusJSONResponse
+}
+
+func (response GetRevision500ApplicationProblemPlusJSONResponse) VisitGetRevisionResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(500)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetRevision503ApplicationProblemPlusJSONResponse struct {
+	UnavailableApplicationProblemPlusJSONResponse
+}
+
+func (response GetRevision503ApplicationProblemPlusJSONResponse) VisitGetRevisionResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("Retry-After", fmt.Sprint(response.Headers.RetryAfter))
+	w.WriteHeader(503)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetRevisionDiffRequestObject struct {
+	Number RevisionNumber `json:"number"`
+	Params GetRevisionDiffParams
+}
+
+type GetRevisionDiffResponseObject interface {
+	VisitGetRevisionDiffResponse(w http.ResponseWriter) error
+}
+
+type GetRevisionDiff200JSONResponse RevisionDiff
+
+func (response GetRevisionDiff200JSONResponse) VisitGetRevisionDiffResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetRevisionDiff400ApplicationProblemPlusJSONResponse struct {
+	InvalidQueryApplicationProblemPlusJSONResponse
+}
+
+func (response GetRevisionDiff400ApplicationProblemPlusJSONResponse) VisitGetRevisionDiffResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(400)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetRevisionDiff404ApplicationProblemPlusJSONResponse struct {
+	RevisionNotFoundApplicationProblemPlusJSONResponse
+}
+
+func (response GetRevisionDiff404ApplicationProblemPlusJSONResponse) VisitGetRevisionDiffResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(404)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetRevisionDiff500ApplicationProblemPlusJSONResponse struct {
+	ApplyUnreadableApplicationProblemPlusJSONResponse
+}
+
+func (response GetRevisionDiff500ApplicationProblemPlusJSONResponse) VisitGetRevisionDiffResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(500)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetRevisionDiff503ApplicationProblemPlusJSONResponse struct {
+	UnavailableApplicationProblemPlusJSONResponse
+}
+
+func (response GetRevisionDiff503ApplicationProblemPlusJSONResponse) VisitGetRevisionDiffResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("Retry-After", fmt.Sprint(response.Headers.RetryAfter))
+	w.WriteHeader(503)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type RestoreRevisionRequestObject struct {
+	Number RevisionNumber `json:"number"`
+	Params RestoreRevisionParams
+	Body   *RestoreRevisionJSONRequestBody
+}
+
+type RestoreRevisionResponseObject interface {
+	VisitRestoreRevisionResponse(w http.ResponseWriter) error
+}
+
+type RestoreRevision200JSONResponse struct{ AppliedJSONResponse }
+
+func (response RestoreRevision200JSONResponse) VisitRestoreRevisionResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Location", fmt.Sprint(response.Headers.Location))
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type RestoreRevision202JSONResponse struct{ ApplyAcceptedJSONResponse }
+
+func (response RestoreRevision202JSONResponse) VisitRestoreRevisionResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Location", fmt.Sprint(response.Headers.Location))
+	w.Header().Set("Preference-Applied", fmt.Sprint(response.Headers.PreferenceApplied))
+	w.WriteHeader(202)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type RestoreRevision400ApplicationProblemPlusJSONResponse struct {
+	InvalidBodyApplicationProblemPlusJSONResponse
+}
+
+func (response RestoreRevision400ApplicationProblemPlusJSONResponse) VisitRestoreRevisionResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(400)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type RestoreRevision404ApplicationProblemPlusJSONResponse struct {
+	RevisionNotFoundApplicationProblemPlusJSONResponse
+}
+
+func (response RestoreRevision404ApplicationProblemPlusJSONResponse) VisitRestoreRevisionResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(404)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type RestoreRevision409ApplicationProblemPlusJSONResponse struct {
+	ApplyConflictApplicationProblemPlusJSONResponse
+}
+
+func (response RestoreRevision409ApplicationProblemPlusJSONResponse) VisitRestoreRevisionResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(409)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type RestoreRevision412ApplicationProblemPlusJSONResponse struct {
+	PlanMovedApplicationProblemPlusJSONResponse
+}
+
+func (response RestoreRevision412ApplicationProblemPlusJSONResponse) VisitRestoreRevisionResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(412)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type RestoreRevision413ApplicationProblemPlusJSONResponse struct {
+	BodyTooLargeApplicationProblemPlusJSONResponse
+}
+
+func (response RestoreRevision413ApplicationProblemPlusJSONResponse) VisitRestoreRevisionResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(413)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type RestoreRevision415ApplicationProblemPlusJSONResponse struct {
+	UnsupportedMediaTypeApplicationProblemPlusJSONResponse
+}
+
+func (response RestoreRevision415ApplicationProblemPlusJSONResponse) VisitRestoreRevisionResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(415)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type RestoreRevision500ApplicationProblemPlusJSONResponse struct {
+	ApplyFailedApplicationProblemPlusJSONResponse
+}
+
+func (response RestoreRevision500ApplicationProblemPlusJSONResponse) VisitRestoreRevisionResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(500)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type RestoreRevision503ApplicationProblemPlusJSONResponse struct {
+	UnavailableApplicationProblemPlusJSONResponse
+}
+
+func (response RestoreRevision503ApplicationProblemPlusJSONResponse) VisitRestoreRevisionResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("Retry-After", fmt.Sprint(response.Headers.RetryAfter))
+	w.WriteHeader(503)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetRunRequestObject struct {
+	ID RunID `json:"id"`
+}
+
+type GetRunResponseObject interface {
+	VisitGetRunResponse(w http.ResponseWriter) error
+}
+
+type GetRun200JSONResponse Run
+
+func (response GetRun200JSONResponse) VisitGetRunResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetRun400ApplicationProblemPlusJSONResponse struct {
+	InvalidQueryApplicationProblemPlusJSONResponse
+}
+
+func (response GetRun400ApplicationProblemPlusJSONResponse) VisitGetRunResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(400)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetRun404ApplicationProblemPlusJSONResponse struct {
+	RunNotFoundApplicationProblemPlusJSONResponse
+}
+
+func (response GetRun404ApplicationProblemPlusJSONResponse) VisitGetRunResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(404)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetRun500ApplicationProblemPlusJSONResponse struct {
+	InternalApplicationProblemPlusJSONResponse
+}
+
+func (response GetRun500ApplicationProblemPlusJSONResponse) VisitGetRunResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(500)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetRun503ApplicationProblemPlusJSONResponse struct {
+	UnavailableApplicationProblemPlusJSONResponse
+}
+
+func (response GetRun503ApplicationProblemPlusJSONResponse) VisitGetRunResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -1681,6 +3276,24 @@ type StrictServerInterface interface {
 	// GetApplyLog Get an apply log
 	// (GET /apply/logs/{id})
 	GetApplyLog(ctx context.Context, request GetApplyLogRequestObject) (GetApplyLogResponseObject, error)
+	// GetPlan What would an apply do now?
+	// (GET /apply/plan)
+	GetPlan(ctx context.Context, request GetPlanRequestObject) (GetPlanResponseObject, error)
+	// ListRevisions List revisions
+	// (GET /apply/revisions)
+	ListRevisions(ctx context.Context, request ListRevisionsRequestObject) (ListRevisionsResponseObject, error)
+	// GetRevision Get a revision
+	// (GET /apply/revisions/{number})
+	GetRevision(ctx context.Context, request GetRevisionRequestObject) (GetRevisionResponseObject, error)
+	// GetRevisionDiff How does a revision differ from another?
+	// (GET /apply/revisions/{number}/diff)
+	GetRevisionDiff(ctx context.Context, request GetRevisionDiffRequestObject) (GetRevisionDiffResponseObject, error)
+	// RestoreRevision Put a revision live again
+	// (POST /apply/revisions/{number}/restore)
+	RestoreRevision(ctx context.Context, request RestoreRevisionRequestObject) (RestoreRevisionResponseObject, error)
+	// GetRun Get the story of an apply
+	// (GET /apply/runs/{id})
+	GetRun(ctx context.Context, request GetRunRequestObject) (GetRunResponseObject, error)
 	// GetHealth Is the portal able to work?
 	// (GET /health)
 	GetHealth(ctx context.Context, request GetHealthRequestObject) (GetHealthResponseObject, error)
@@ -1738,8 +3351,10 @@ type strictHandler struct {
 }
 
 // ApplyConfiguration operation middleware
-func (sh *strictHandler) ApplyConfiguration(w http.ResponseWriter, r *http.Request) {
+func (sh *strictHandler) ApplyConfiguration(w http.ResponseWriter, r *http.Request, params ApplyConfigurationParams) {
 	var request ApplyConfigurationRequestObject
+
+	request.Params = params
 
 	var body ApplyConfigurationJSONRequestBody
 	if err := runtime.BindJSONBody(r, &body); err != nil {
@@ -1813,6 +3428,171 @@ func (sh *strictHandler) GetApplyLog(w http.ResponseWriter, r *http.Request, id 
 		sh.options.ResponseErrorHandlerFunc(w, r, err)
 	} else if validResponse, ok := response.(GetApplyLogResponseObject); ok {
 		if err := validResponse.VisitGetApplyLogResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// GetPlan operation middleware
+func (sh *strictHandler) GetPlan(w http.ResponseWriter, r *http.Request, params GetPlanParams) {
+	var request GetPlanRequestObject
+
+	request.Params = params
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.GetPlan(ctx, request.(GetPlanRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetPlan")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(GetPlanResponseObject); ok {
+		if err := validResponse.VisitGetPlanResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// ListRevisions operation middleware
+func (sh *strictHandler) ListRevisions(w http.ResponseWriter, r *http.Request, params ListRevisionsParams) {
+	var request ListRevisionsRequestObject
+
+	request.Params = params
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.ListRevisions(ctx, request.(ListRevisionsRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListRevisions")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(ListRevisionsResponseObject); ok {
+		if err := validResponse.VisitListRevisionsResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// GetRevision operation middleware
+func (sh *strictHandler) GetRevision(w http.ResponseWriter, r *http.Request, number RevisionNumber) {
+	var request GetRevisionRequestObject
+
+	request.Number = number
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.GetRevision(ctx, request.(GetRevisionRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetRevision")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(GetRevisionResponseObject); ok {
+		if err := validResponse.VisitGetRevisionResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// GetRevisionDiff operation middleware
+func (sh *strictHandler) GetRevisionDiff(w http.ResponseWriter, r *http.Request, number RevisionNumber, params GetRevisionDiffParams) {
+	var request GetRevisionDiffRequestObject
+
+	request.Number = number
+	request.Params = params
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.GetRevisionDiff(ctx, request.(GetRevisionDiffRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetRevisionDiff")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(GetRevisionDiffResponseObject); ok {
+		if err := validResponse.VisitGetRevisionDiffResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// RestoreRevision operation middleware
+func (sh *strictHandler) RestoreRevision(w http.ResponseWriter, r *http.Request, number RevisionNumber, params RestoreRevisionParams) {
+	var request RestoreRevisionRequestObject
+
+	request.Number = number
+	request.Params = params
+
+	var body RestoreRevisionJSONRequestBody
+	if err := runtime.BindJSONBody(r, &body); err != nil {
+		sh.options.RequestErrorHandlerFunc(w, r, fmt.Errorf("can't decode JSON body: %w", err))
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.RestoreRevision(ctx, request.(RestoreRevisionRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "RestoreRevision")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(RestoreRevisionResponseObject); ok {
+		if err := validResponse.VisitRestoreRevisionResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// GetRun operation middleware
+func (sh *strictHandler) GetRun(w http.ResponseWriter, r *http.Request, id RunID) {
+	var request GetRunRequestObject
+
+	request.ID = id
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.GetRun(ctx, request.(GetRunRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetRun")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(GetRunResponseObject); ok {
+		if err := validResponse.VisitGetRunResponse(w); err != nil {
 			sh.options.ResponseErrorHandlerFunc(w, r, err)
 		}
 	} else if response != nil {

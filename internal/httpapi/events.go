@@ -1,0 +1,160 @@
+package httpapi
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/synergycall/pbxportal/internal/httpapi/openapi"
+	"github.com/synergycall/pbxportal/internal/pbx"
+)
+
+const (
+	heartbeat     = 10 * time.Second       // between two signs of life in a stream
+	writePatience = 30 * time.Second       // for a client to take what a stream has for it
+	lookAgain     = 250 * time.Millisecond // between two looks at a run of another process
+	longestApply  = 100 * time.Second      // a run that is open for longer has no process any more
+)
+
+// followRun streams the events of a run, from its first to its end.
+func (a *api) followRun(w http.ResponseWriter, r *http.Request) {
+	id := pbx.RunID(r.PathValue("id"))
+	if _, err := a.engine.Story(r.Context(), id); err != nil { // the last chance for a status
+		a.fail(w, r, err)
+		return
+	}
+	seen, _ := strconv.Atoi(r.Header.Get("Last-Event-ID")) // 0 where there is none; the checker has seen to its form
+	w.Header().Set("Content-Type", "text/event-stream")
+	w.WriteHeader(http.StatusOK)
+	if r.Method == http.MethodHead {
+		return
+	}
+	ctx, stop := context.WithCancel(r.Context())
+	s := &stream{w: w, control: http.NewResponseController(w), now: a.now, stop: stop}
+	var beating sync.WaitGroup
+	beating.Go(func() { s.beat(ctx) })
+	defer beating.Wait()
+	defer stop()
+
+	s.write("")
+	number := 0
+	run, err := a.follow(ctx, id, func(e pbx.Event) {
+		if number++; number > seen {
+			s.write(fmt.Sprintf("id: %d\nevent: %s\ndata: %s\n\n", number, e.Stage, oneLine(toEvent(e))))
+		}
+	})
+	switch {
+	case ctx.Err() != nil: // the client has gone
+	case err != nil:
+		a.log.ErrorContext(ctx, "cannot follow a run to its end", slog.String("request_id", exchangeOf(r).id), slog.Any("err", err))
+	default:
+		s.write(fmt.Sprintf("event: done\ndata: %s\n\n", oneLine(openapi.RunEnd{Result: openapi.Result(run.Result), Outcome: openapi.Outcome(run.Log.Outcome)})))
+	}
+}
+
+// follow tells every event of a run, as it happens, and gives the run when it has ended. Of an apply of this process the engine tells
+// at once; that of another process is looked at again and again.
+func (a *api) follow(ctx context.Context, id pbx.RunID, tell func(pbx.Event)) (pbx.Run, error) {
+	told := 0
+	tick := time.NewTicker(lookAgain)
+	defer tick.Stop()
+	for {
+		number := 0
+		fresh := func(e pbx.Event) error {
+			if number++; number > told {
+				told = number
+				tell(e)
+			}
+			return ctx.Err()
+		}
+		if err := a.engine.Follow(ctx, id, fresh); err != nil {
+			return pbx.Run{}, err
+		}
+		run, err := a.engine.Story(ctx, id)
+		if err != nil {
+			return run, err
+		}
+		if run.Result != pbx.Interrupted || a.now().Sub(run.Log.TriggeredAt) > longestApply {
+			for ; told < len(run.Events); told++ {
+				tell(run.Events[told])
+			}
+			return run, nil
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return run, ctx.Err()
+		}
+	}
+}
+
+// stream is an answer that is written piece by piece, for as long as it takes.
+type stream struct {
+	mu      sync.Mutex // guards w
+	w       http.ResponseWriter
+	control *http.ResponseController
+	now     func() time.Time
+	stop    context.CancelFunc // called when the client takes no more
+}
+
+// write sends a piece at once. Each has its own time-out, in place of the server's for whole answers.
+func (s *stream) write(text string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_ = s.control.SetWriteDeadline(s.now().Add(writePatience)) // what has no deadlines needs none moved
+	_, err := s.w.Write([]byte(text))
+	if err == nil {
+		err = s.control.Flush()
+	}
+	if err != nil {
+		s.stop()
+	}
+}
+
+// beat sends comments until ctx ends, so that nobody between us and the client takes the stream for dead.
+func (s *stream) beat(ctx context.Context) {
+	tick := time.NewTicker(heartbeat)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			s.write(": the apply goes on\n\n")
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// oneLine is a value of the contract as JSON, in which no line break stands.
+func oneLine(v any) []byte {
+	text, err := json.Marshal(v)
+	if err != nil { // strings and numbers only
+		panic(err)
+	}
+	return text
+}
+
+func toEvent(e pbx.Event) openapi.Event {
+	return openapi.Event{Stage: e.Stage, AfterMs: e.After.Milliseconds(), Message: e.Message}
+}
+
+func toEvents(events []pbx.Event) openapi.Events {
+	out := make(openapi.Events, len(events))
+	for i, e := range events {
+		out[i] = toEvent(e)
+	}
+	return out
+}
+
+// duration is how long an apply took: its last event ends it. One that was added when the record was completed later has no time.
+func duration(run pbx.Run) (took time.Duration) {
+	for _, e := range run.Events {
+		took = max(took, e.After)
+	}
+	return took
+}

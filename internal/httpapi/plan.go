@@ -1,0 +1,79 @@
+package httpapi
+
+import (
+	"context"
+	"net/http"
+	"strings"
+
+	"github.com/synergycall/pbxportal/internal/httpapi/openapi"
+	"github.com/synergycall/pbxportal/internal/pbx"
+)
+
+// GetPlan says what an apply would do now. The plan is found out anew also for a client that has it: only so it is known to be the same.
+func (a *api) GetPlan(ctx context.Context, r openapi.GetPlanRequestObject) (openapi.GetPlanResponseObject, error) {
+	plan, err := a.engine.Plan(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return planAnswer{plan, strings.Contains(value(r.Params.IfNoneMatch), quoted(plan.Hash))}, nil
+}
+
+// planAnswer is a plan, and whether the client has it.
+type planAnswer struct {
+	plan  pbx.Plan
+	known bool
+}
+
+// VisitGetPlanResponse sends the answer.
+func (p planAnswer) VisitGetPlanResponse(w http.ResponseWriter) error {
+	w.Header().Set("Cache-Control", "no-cache") // may be kept, must be asked about
+	if p.known {
+		return openapi.GetPlan304Response{Headers: openapi.GetPlan304ResponseHeaders{ETag: quoted(p.plan.Hash)}}.VisitGetPlanResponse(w)
+	}
+	return openapi.GetPlan200JSONResponse{Body: toPlan(p.plan), Headers: openapi.GetPlan200ResponseHeaders{ETag: quoted(p.plan.Hash)}}.VisitGetPlanResponse(w)
+}
+
+// quoted is a hash as an entity tag.
+func quoted(hash string) string { return `"` + hash + `"` }
+
+func toPlan(p pbx.Plan) openapi.Plan {
+	changes := make([]openapi.Change, len(p.Changes))
+	for i, c := range p.Changes {
+		changes[i] = openapi.Change{Kind: openapi.ChangeKind(c.Kind), Number: int(c.Number), Name: c.Name, What: list(c.What), Reregister: c.Reregister}
+	}
+	return openapi.Plan{
+		Hash: p.Hash, Revision: p.Revision, Users: p.Users, Pending: p.Pending, Changes: changes, Diffs: toDiffs(p.Diffs), Drift: toDrift(p.Drift),
+		Behind: p.Behind,
+	}
+}
+
+func toPlanSummary(p pbx.Plan) openapi.PlanSummary {
+	s := openapi.PlanSummary{Hash: p.Hash, Revision: p.Revision, Pending: p.Pending}
+	for _, c := range p.Changes {
+		switch c.Kind {
+		case pbx.Added:
+			s.Added++
+		case pbx.Removed:
+			s.Removed++
+		case pbx.Changed:
+			s.Changed++
+		}
+	}
+	return s
+}
+
+func toDiffs(diffs []pbx.FileDiff) openapi.Diffs {
+	out := make(openapi.Diffs, len(diffs))
+	for i, d := range diffs {
+		out[i] = openapi.FileDiff{Path: d.Path, Text: d.Text}
+	}
+	return out
+}
+
+func toDrift(drift []pbx.Drift) openapi.DriftList {
+	out := make(openapi.DriftList, len(drift))
+	for i, d := range drift {
+		out[i] = openapi.Drift{Kind: openapi.DriftKind(d.Kind), Path: d.Path}
+	}
+	return out
+}

@@ -1,0 +1,166 @@
+package httpapi
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"strconv"
+
+	"github.com/synergycall/pbxportal/internal/httpapi/openapi"
+	"github.com/synergycall/pbxportal/internal/pbx"
+)
+
+// defaultRevisions is how many revisions a page holds when the caller does not say.
+const defaultRevisions = 50
+
+// lookBack is how many revisions are looked at for one whose files are still kept.
+const lookBack = 50
+
+// ListRevisions lists revisions, newest first.
+func (a *api) ListRevisions(ctx context.Context, r openapi.ListRevisionsRequestObject) (openapi.ListRevisionsResponseObject, error) {
+	before := 0
+	if r.Params.Cursor != nil {
+		var ok bool
+		if before, ok = revisionNumber(*r.Params.Cursor); !ok {
+			return nil, pbx.Invalid(pbx.FieldError{Field: "cursor", Message: "is not a cursor: give the next_cursor of an earlier answer, or none"})
+		}
+	}
+	limit := defaultRevisions
+	if r.Params.Limit != nil {
+		limit = *r.Params.Limit
+	}
+	runs, err := a.engine.Revisions(ctx, before, limit+1)
+	if err != nil {
+		return nil, err
+	}
+	var answer openapi.ListRevisions200JSONResponse
+	if len(runs) > limit {
+		runs = runs[:limit]
+		next := strconv.Itoa(runs[limit-1].Revision)
+		answer.NextCursor = &next
+	}
+	answer.Revisions = make([]openapi.RevisionSummary, len(runs))
+	for i, run := range runs {
+		answer.Revisions[i] = openapi.RevisionSummary{
+			Revision: run.Revision, RunID: string(run.Log.ID), TriggeredAt: run.Log.TriggeredAt.UTC(), TriggeredBy: run.Log.TriggeredBy, Comment: run.Comment,
+			Outcome: openapi.Outcome(run.Log.Outcome), Result: openapi.Result(run.Result), Restored: orNull(run.Restored),
+			Verification: openapi.Verification(run.Verification), Users: run.Users, Plan: toPlanSummary(run.Plan),
+		}
+	}
+	return answer, nil
+}
+
+// GetRevision gives the apply that made a revision.
+func (a *api) GetRevision(ctx context.Context, r openapi.GetRevisionRequestObject) (openapi.GetRevisionResponseObject, error) {
+	number, err := parseRevision(r.Number)
+	if err != nil {
+		return nil, err
+	}
+	run, err := a.engine.Revision(ctx, number)
+	if err != nil {
+		return nil, err
+	}
+	return openapi.GetRevision200JSONResponse(toRun(run)), nil
+}
+
+// GetRevisionDiff compares a revision with another, or with the one before it.
+func (a *api) GetRevisionDiff(ctx context.Context, r openapi.GetRevisionDiffRequestObject) (openapi.GetRevisionDiffResponseObject, error) {
+	number, err := parseRevision(r.Number)
+	if err != nil {
+		return nil, err
+	}
+	against := value(r.Params.Against)
+	if against == 0 {
+		if against, err = a.kept(ctx, number); err != nil {
+			return nil, err
+		}
+	}
+	diffs, err := a.engine.Diff(ctx, against, number)
+	if err != nil {
+		return nil, err
+	}
+	return openapi.GetRevisionDiff200JSONResponse{Revision: number, Against: against, Diffs: toDiffs(diffs)}, nil
+}
+
+// kept gives the newest revision before a number whose files are still kept.
+func (a *api) kept(ctx context.Context, number int) (int, error) {
+	if _, err := a.engine.Revision(ctx, number); err != nil {
+		return 0, err
+	}
+	runs, err := a.engine.Revisions(ctx, number, lookBack)
+	if err != nil {
+		return 0, err
+	}
+	for _, run := range runs {
+		whole, err := a.engine.Revision(ctx, run.Revision)
+		if err != nil {
+			return 0, err
+		}
+		if whole.Files != nil {
+			return whole.Revision, nil
+		}
+	}
+	return 0, noRevision(fmt.Sprintf("no revision before %d is kept: name one with against", number))
+}
+
+// GetRun gives the whole story of an apply.
+func (a *api) GetRun(ctx context.Context, r openapi.GetRunRequestObject) (openapi.GetRunResponseObject, error) {
+	run, err := a.engine.Story(ctx, pbx.RunID(r.ID))
+	if err != nil {
+		return nil, err
+	}
+	return openapi.GetRun200JSONResponse(toRun(run)), nil
+}
+
+// parseRevision reads the number of a revision from a path.
+func parseRevision(text string) (int, error) {
+	number, ok := revisionNumber(text)
+	if !ok {
+		return 0, noRevision(fmt.Sprintf("there is no revision %q: list the revisions to see which there are", short(text)))
+	}
+	return number, nil
+}
+
+// revisionNumber reads the number of a revision in the one form in which it is written.
+func revisionNumber(text string) (number int, ok bool) {
+	n, err := strconv.ParseInt(text, 10, 32)
+	return int(n), err == nil && n > 0 && strconv.FormatInt(n, 10) == text
+}
+
+func noRevision(msg string) error {
+	return &pbx.Error{Kind: pbx.KindNotFound, Code: pbx.CodeNoRevision, Msg: msg}
+}
+
+// toRun gives a run without the bytes of its files, which hold secrets.
+func toRun(run pbx.Run) openapi.Run {
+	l := toLog(run.Log)
+	out := openapi.Run{
+		ID: l.ID, TriggeredAt: l.TriggeredAt, TriggeredBy: l.TriggeredBy, Comment: run.Comment, Outcome: l.Outcome, ErrorDetails: l.ErrorDetails,
+		Result: openapi.Result(run.Result), Revision: orNull(run.Revision), Restored: orNull(run.Restored),
+		Verification: openapi.Verification(run.Verification), Differences: list(run.Differences), Users: run.Users,
+		FilesWritten: l.FilesWritten, ReloadResults: l.ReloadResults, Plan: toPlan(run.Plan), Events: toEvents(run.Events),
+		DurationMs: duration(run).Milliseconds(), Files: hashes(run.Files), Saved: hashes(run.Saved),
+	}
+	if run.Code != "" {
+		out.Code = &run.Code
+	}
+	return out
+}
+
+func hashes(files []pbx.File) []openapi.FileHash {
+	out := make([]openapi.FileHash, len(files))
+	for i, f := range files {
+		sum := sha256.Sum256(f.Content)
+		out[i] = openapi.FileHash{Path: f.Path, Size: len(f.Content), Sha256: hex.EncodeToString(sum[:])}
+	}
+	return out
+}
+
+// orNull gives a number that the contract has as null where it is 0.
+func orNull(n int) *int {
+	if n == 0 {
+		return nil
+	}
+	return &n
+}
