@@ -36,7 +36,7 @@ var table = map[string]row{
 	// Words and tools: they know nothing of the rest.
 	"pbx":    {nil, "everybody speaks its words, so it can depend on nobody"},
 	"config": {nil, "settings are read before anything else exists"},
-	"filetx": {nil, "it replaces files, all or none, and does not know what is in them"},
+	"filetx": {nil, "it switches several files at one moment, and does not know what is in them"},
 	"proc":   {nil, "it starts programs, and does not know which"},
 	"phone":  {nil, "it is a telephone like any other, and sees the portal only from outside, through SIP"},
 
@@ -61,6 +61,7 @@ var table = map[string]row{
 	"lab":                   {[]string{"proc", "asterisk"}, "it runs real servers in a folder of their own and knows nothing of the portal"},
 	"lab/labtest":           {[]string{"lab", "proc"}, "it hands a laboratory to a test"},
 	"asterisk/asterisktest": {[]string{"asterisk"}, "it stands in for an Asterisk"},
+	"faults":                {nil, "it holds tests alone, which break the portal from outside"},
 	"httpapi/apitest":       {[]string{"contracts"}, "it holds answers against the contract, and must not share a mistake with the server"},
 	"store/storetest":       {[]string{"pbx", "store", "lab/labtest"}, "it hands a database of each kind to a test"},
 }

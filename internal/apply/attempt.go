@@ -26,16 +26,18 @@ type attempt struct {
 	saved  []pbx.File      // the files of the run that are in the database already
 }
 
-// attempt begins to write down an apply.
+// attempt begins to write down an apply; close ends it.
 func (e *Engine) attempt(r Request) *attempt {
 	start := e.now()
-	return &attempt{engine: e, start: start, follow: r.Tell, run: pbx.Run{
+	a := &attempt{engine: e, start: start, follow: r.Tell, run: pbx.Run{
 		Log: pbx.ApplyLog{
 			ID: pbx.RunID(uuid.NewString()), TriggeredAt: start.UTC().Truncate(time.Microsecond), TriggeredBy: r.TriggeredBy,
 			Outcome: pbx.Failure, ErrorDetails: interrupted,
 		},
 		Result: pbx.Interrupted, Verification: pbx.NotVerified, Comment: r.Comment, IdempotencyKey: r.IdempotencyKey, Restored: r.Restore,
 	}}
+	e.watch.begin(a.id())
+	return a
 }
 
 func (a *attempt) id() pbx.RunID { return a.run.Log.ID }

@@ -109,7 +109,11 @@ func (e *Engine) Apply(ctx context.Context, r Request) (pbx.Run, error) {
 		return a.fail(ctx, pbx.Refused, pbx.CodeWriteFailed, "what an earlier apply left could not be put in order; nothing was touched", err)
 	}
 
-	plan, err := e.plan(ctx, r.Restore, a.id())
+	adopter := a.id()
+	if r.DryRun {
+		adopter = "" // a rehearsal takes over nothing
+	}
+	plan, err := e.plan(ctx, r.Restore, adopter)
 	if err != nil {
 		return a.fail(ctx, pbx.Refused, pbx.CodeOf(err), "nothing was touched", err)
 	}

@@ -199,11 +199,15 @@ func TestAnApplyEndsAsItsWeakestStageAllows(t *testing.T) {
 			script{flipErr: pbx.ErrInDoubt}, apply.Request{}, "stage flip", pbx.CodeInDoubt, pbx.Interrupted, pbx.NotVerified, 2, "interrupted",
 		},
 		"Asterisk does not reload": {
-			script{reloadErr: errors.New("cannot be reached")}, apply.Request{}, "stage flip reload", pbx.CodeReloadFailed, pbx.FilesAhead, pbx.NotVerified, 3,
+			script{reloadErr: errors.New("cannot be reached")},
+			apply.Request{},
+			"stage flip reload", pbx.CodeReloadFailed, pbx.FilesAhead, pbx.NotVerified, 3,
 			"the new files are in place",
 		},
 		"Asterisk does not reload, and the old files are wanted back": {
-			script{reloadErr: errors.New("cannot be reached")}, apply.Request{OnFailure: apply.RollBack}, "stage flip reload flip reload", pbx.CodeReloadFailed,
+			script{reloadErr: errors.New("cannot be reached")},
+			apply.Request{OnFailure: apply.RollBack},
+			"stage flip reload flip reload", pbx.CodeReloadFailed,
 			pbx.RollbackFailed, pbx.NotVerified, 2, "going back did not work either",
 		},
 		"Asterisk gives no answer to compare": {
@@ -213,19 +217,27 @@ func TestAnApplyEndsAsItsWeakestStageAllows(t *testing.T) {
 			script{mumble: true}, apply.Request{}, "stage flip reload live accept", "", pbx.Applied, pbx.Inconclusive, 3, "",
 		},
 		"Asterisk lacks an endpoint": {
-			script{live: lose(func(l *pbx.Live) { l.Endpoints = l.Endpoints[1:] })}, apply.Request{}, back, pbx.CodeRolledBack, pbx.RolledBack, pbx.Contradicted, 2,
+			script{live: lose(func(l *pbx.Live) { l.Endpoints = l.Endpoints[1:] })},
+			apply.Request{},
+			back, pbx.CodeRolledBack, pbx.RolledBack, pbx.Contradicted, 2,
 			"endpoint 1000 is missing",
 		},
 		"Asterisk lacks an endpoint, and the new files are wanted all the same": {
-			script{live: lose(func(l *pbx.Live) { l.Endpoints = l.Endpoints[1:] })}, apply.Request{OnFailure: apply.Keep}, "stage flip reload live",
+			script{live: lose(func(l *pbx.Live) { l.Endpoints = l.Endpoints[1:] })},
+			apply.Request{OnFailure: apply.Keep},
+			"stage flip reload live",
 			pbx.CodeContradicted, pbx.FilesAhead, pbx.Contradicted, 3, "endpoint 1000 is missing",
 		},
 		"Asterisk takes neither the new files nor the old": {
-			script{live: func(l pbx.Live) pbx.Live { l.Endpoints = nil; return l }}, apply.Request{}, back, pbx.CodeRolledBack, pbx.RollbackFailed, pbx.Contradicted, 2,
+			script{live: func(l pbx.Live) pbx.Live { l.Endpoints = nil; return l }},
+			apply.Request{},
+			back, pbx.CodeRolledBack, pbx.RollbackFailed, pbx.Contradicted, 2,
 			"going back did not work either",
 		},
 		"Asterisk has an endpoint too many": {
-			script{live: lose(func(l *pbx.Live) { l.Endpoints = append([]string{"1500", "trunk"}, l.Endpoints...) })}, apply.Request{}, back,
+			script{live: lose(func(l *pbx.Live) { l.Endpoints = append([]string{"1500", "trunk"}, l.Endpoints...) })},
+			apply.Request{},
+			back,
 			pbx.CodeRolledBack, pbx.RolledBack, pbx.Contradicted, 2, "endpoint 1500 is loaded, but no user has it",
 		},
 		"Asterisk lacks an auth": {
@@ -235,12 +247,15 @@ func TestAnApplyEndsAsItsWeakestStageAllows(t *testing.T) {
 			script{live: lose(func(l *pbx.Live) { l.AORs = l.AORs[:1] })}, apply.Request{}, back, pbx.CodeRolledBack, pbx.RolledBack, pbx.Contradicted, 2, "AOR 1001 is missing",
 		},
 		"Asterisk dials something else": {
-			script{live: lose(func(l *pbx.Live) { l.Steps[0].Args = "PJSIP/1000,25" })}, apply.Request{}, back, pbx.CodeRolledBack, pbx.RolledBack, pbx.Contradicted, 2,
+			script{live: lose(func(l *pbx.Live) { l.Steps[0].Args = "PJSIP/1000,25" })},
+			apply.Request{},
+			back, pbx.CodeRolledBack, pbx.RolledBack, pbx.Contradicted, 2,
 			"1001,1,Dial(PJSIP/1001,25) is loaded as 1001,1,Dial(PJSIP/1000,25)",
 		},
 		"Asterisk has hints and steps of the administrator's": {
 			script{live: steps(pbx.Step{Exten: "1000", Priority: -1, App: "hint", Args: "PJSIP/1000"}, pbx.Step{Exten: "2000", Priority: 1, App: "Echo"})},
-			apply.Request{}, "stage flip reload live accept", "", pbx.Applied, pbx.Confirmed, 3, "",
+			apply.Request{},
+			"stage flip reload live accept", "", pbx.Applied, pbx.Confirmed, 3, "",
 		},
 		"the plan has moved": {
 			script{}, apply.Request{IfMatch: "another"}, "", pbx.CodePlanMoved, pbx.Refused, pbx.NotVerified, 2, "Look at the plan again",

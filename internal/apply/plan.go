@@ -52,21 +52,27 @@ func (e *Engine) plan(ctx context.Context, restore int, id pbx.RunID) (*planned,
 		return nil, err
 	}
 	if p.last, err = e.store.LastRevision(ctx); err != nil {
-		return nil, err
+		return nil, inside(err)
 	}
-	if p.site.Current == 0 && id != "" {
+	virgin := p.site.Current == 0
+	switch {
+	case virgin && id != "":
 		if p.site, err = e.adopt(ctx, p.site, p.last, id); err != nil {
 			return nil, err
 		}
 		p.last = p.site.Current
+	case virgin: // the plan is the one that follows an adoption
+		if p.site.Files, err = asAdopted(p.site.Files); err != nil {
+			return nil, err
+		}
 	}
 	p.Revision, p.Drift = p.site.Current, p.site.Drift
 	if unknown, err := e.unknownRevision(ctx, p.site); err != nil {
-		return nil, err
+		return nil, inside(err)
 	} else if unknown {
 		p.Drift = append(p.Drift, pbx.Drift{Kind: pbx.Unknown, Path: fmt.Sprintf("revision %d", p.site.Current)})
 	}
-	p.Pending = !same(p.site.Files, p.files)
+	p.Pending = virgin || !same(p.site.Files, p.files)
 	p.Hash = hash(p)
 
 	// Files that are not the portal's (an administrator's own, a hand edit) count as empty here; their text shows in the differences.
@@ -84,7 +90,7 @@ func (e *Engine) desired(ctx context.Context, p *planned, restore int) (err erro
 	if restore == 0 {
 		users, err := e.store.Users(ctx, pbx.DefaultTenant)
 		if err != nil {
-			return err
+			return inside(err)
 		}
 		p.Users = len(users)
 		p.files, p.want, err = render.Config(users)
@@ -106,6 +112,20 @@ func (e *Engine) desired(ctx context.Context, p *planned, restore int) (err erro
 	}
 	p.files, p.want, p.Users = run.Files, inventory, len(inventory.Numbers())
 	return nil
+}
+
+// asAdopted gives the files that are there, and the empty ones where there are none.
+func asAdopted(there []pbx.File) ([]pbx.File, error) {
+	empty, _, err := render.Config(nil)
+	if err != nil {
+		return nil, err
+	}
+	for i, f := range there {
+		if f.Content != nil {
+			empty[i] = f
+		}
+	}
+	return empty, nil
 }
 
 // adopt takes over a host on which the portal never was: what is there becomes a revision of its own, with a record, so that one can go
@@ -223,6 +243,14 @@ func hash(p *planned) string {
 	}
 	fmt.Fprint(h, p.Drift)
 	return hex.EncodeToString(h.Sum(nil)[:16])
+}
+
+// inside makes a fault of the database that a caller must not see one that only the log tells of.
+func inside(err error) error {
+	if pbx.KindOf(err) != pbx.KindInternal {
+		return err
+	}
+	return &pbx.Error{Kind: pbx.KindApply, Code: pbx.CodeInternal, Msg: "the database gave an answer the portal cannot use: its log says more", Err: err}
 }
 
 // applyError makes a failure on the way to an apply one that the caller may see.

@@ -148,8 +148,13 @@ func replay(run *pbx.Run, err error) (pbx.Run, error) {
 		return *run, nil
 	}
 	kind := pbx.KindApply
-	if run.Code == pbx.CodePlanMoved || run.Code == pbx.CodeDrift {
+	switch run.Code {
+	case pbx.CodePlanMoved, pbx.CodeDrift:
 		kind = pbx.KindConflict
+	case pbx.CodeNoRevision, pbx.CodeForgotten:
+		kind = pbx.KindNotFound
+	case pbx.CodeDatabaseAway, pbx.CodeDatabaseFull:
+		kind = pbx.KindUnavailable
 	}
 	return *run, &pbx.Error{Kind: kind, Code: run.Code, Msg: run.Log.ErrorDetails}
 }

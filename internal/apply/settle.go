@@ -17,7 +17,8 @@ func (e *Engine) Recover(ctx context.Context) (did []string, err error) {
 		return nil, err
 	}
 	defer unlock()
-	a := e.attempt(Request{TriggeredBy: "portal"}) // only its notes are kept, and only if there are any
+	a := e.attempt(Request{TriggeredBy: "portal"}) // for its notes alone
+	defer a.close()
 	if err := e.settle(ctx, a); err != nil {
 		return nil, applyError(pbx.CodeWriteFailed, err)
 	}
@@ -129,16 +130,9 @@ const (
 	look         = 10 * time.Second
 )
 
-// Run settles what an earlier process left, and then watches until ctx ends: when the files are ahead of Asterisk it catches up, at
-// growing distances. report is told what there is to log.
+// Run watches until ctx ends: when the files are ahead of Asterisk it catches up, at growing distances. report is told what there is to
+// log.
 func (e *Engine) Run(ctx context.Context, report func(message string, err error)) error {
-	if did, err := e.Recover(ctx); err != nil {
-		report("cannot settle what an earlier apply left", err)
-	} else {
-		for _, what := range did {
-			report(what, nil)
-		}
-	}
 	pause, tries := look, 0
 	for {
 		timer := time.NewTimer(pause)

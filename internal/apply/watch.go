@@ -21,21 +21,25 @@ type story struct {
 	ended  bool
 }
 
-// tell adds an event to the story of a run, and begins the story with the first.
-func (w *watchers) tell(id pbx.RunID, event pbx.Event) {
+// begin begins the story of a run.
+func (w *watchers) begin(id pbx.RunID) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.runs == nil {
 		w.runs = map[pbx.RunID]*story{}
 	}
-	s := w.runs[id]
-	if s == nil {
-		s = &story{more: make(chan struct{})}
-		w.runs[id] = s
+	w.runs[id] = &story{more: make(chan struct{})}
+}
+
+// tell adds an event to the story of a run.
+func (w *watchers) tell(id pbx.RunID, event pbx.Event) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if s := w.runs[id]; s != nil {
+		s.events = append(s.events, event)
+		close(s.more)
+		s.more = make(chan struct{})
 	}
-	s.events = append(s.events, event)
-	close(s.more)
-	s.more = make(chan struct{})
 }
 
 // end ends the story of a run.

@@ -135,7 +135,9 @@ func toRunJSON(r pbx.Run, err error) runJSON {
 	l := toLogJSON(r.Log)
 	out := runJSON{
 		r.Log.ID, r.Log.TriggeredAt, r.Log.TriggeredBy, r.Comment, l.Outcome, r.Result, r.Revision, r.Restored, r.Verification, r.Differences,
-		l.FilesWritten, l.ReloadResults, r.Users, toPlanJSON(r.Plan), []eventJSON{}, r.Code, l.ErrorDetails,
+		l.FilesWritten, l.ReloadResults, r.Users, toPlanJSON(r.Plan),
+		[]eventJSON{},
+		r.Code, l.ErrorDetails,
 	}
 	for _, e := range r.Events {
 		out.Events = append(out.Events, eventJSON{e.Stage, e.After.Milliseconds(), e.Message})

@@ -28,6 +28,13 @@ func (*serveCommand) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	defer p.close()
+	if did, err := p.engine.Recover(ctx); err != nil { // before anybody can ask for an apply
+		p.logApply("cannot settle what an earlier apply left", err)
+	} else {
+		for _, what := range did {
+			p.logApply(what, nil)
+		}
+	}
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", p.config.ListenAddr)
 	if err != nil {
 		return fmt.Errorf("cannot listen on %s: %w: is another program there? LISTEN_ADDR chooses another address", p.config.ListenAddr, err)
@@ -74,6 +81,7 @@ func (p *portal) serve(ctx context.Context, listener net.Listener) error {
 		if err := server.Shutdown(drain); err != nil {
 			return fmt.Errorf("cannot finish what runs: %w", err)
 		}
+		handler.Wait() // applies whose callers did not wait; each has a bound of its own
 		return nil
 	})
 	return g.Wait()

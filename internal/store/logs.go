@@ -33,6 +33,7 @@ func (s *Store) saveLog(ctx context.Context, tx *sql.Tx, l pbx.ApplyLog) error {
 	if err != nil {
 		return err
 	}
+	//nolint:gosec // what is put in is the dialect's own
 	_, err = tx.ExecContext(ctx,
 		`INSERT INTO apply_audit_logs (id, triggered_at, triggered_by, outcome, error_details, files_written, reload_results)
 		 VALUES ($1, $2, $3, $4, $5, `+s.dialect.textsIn("$6")+`, `+s.dialect.jsonIn("$7")+`)

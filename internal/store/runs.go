@@ -36,6 +36,7 @@ func (s *Store) SaveRun(ctx context.Context, r pbx.Run) error {
 	if err := s.saveLog(ctx, tx, r.Log); err != nil {
 		return s.fault("write an audit record", err)
 	}
+	//nolint:gosec // what is put in is the dialect's own
 	_, err = tx.ExecContext(ctx, `
 INSERT INTO apply_runs (id, revision, result, verification, comment, idempotency_key, code, users, pjsip, dialplan, story)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, `+s.dialect.jsonIn("$11")+`)

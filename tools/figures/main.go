@@ -258,7 +258,7 @@ func (m *measured) printComparison(out io.Writer) (missed []string, err error) {
 				return nil, fmt.Errorf("there is no %q of %s", r.figure, c.label)
 			}
 			cells += " " + number(theirs) + mark + " |"
-			if theirs == 0 {
+			if strings.HasSuffix(r.figure, "_refused") {
 				ratios += " |"
 			} else {
 				ratios += fmt.Sprintf(" %s× |", ratio(ours/theirs))
@@ -337,9 +337,9 @@ func number(v float64) string {
 	return strconv.FormatFloat(v, 'f', digits, 64)
 }
 
-// ratio prints a quotient: what is below one with two digits.
+// ratio prints a quotient.
 func ratio(v float64) string {
-	if v < 1 {
+	if v < 10 {
 		return strconv.FormatFloat(v, 'f', 2, 64)
 	}
 	return strconv.FormatFloat(v, 'f', 1, 64)
