@@ -10,7 +10,6 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/synergycall/pbxportal/internal/pbx"
-	"github.com/synergycall/pbxportal/internal/render"
 )
 
 // interrupted stands in the audit record of an apply from its start to its end; there it stays if the process dies.
@@ -57,7 +56,7 @@ func (a *attempt) note(stage, message string) {
 
 func (a *attempt) planned(p *planned) {
 	a.run.Plan, a.run.Users = p.Plan, p.Users
-	a.note("plan", fmt.Sprintf("%d users, %d changes against revision %d", p.Users, len(p.Changes), p.Revision))
+	a.note("plan", fmt.Sprintf("%d users, against revision %d", p.Users, p.Revision))
 }
 
 func (a *attempt) staged(number int) {
@@ -65,12 +64,13 @@ func (a *attempt) staged(number int) {
 	a.note("stage", fmt.Sprintf("revision %d is written beside the files in place", number))
 }
 
-// meanwhile does, while Asterisk reloads, what nobody waits for: the text of the differences, the bytes for the database, and dropping
-// old revisions, which hold secrets. What fails is tried again at the end, or by the next apply.
+// meanwhile does, while Asterisk reloads, what nobody waits for: explaining the plan, the bytes for the database, and dropping old
+// revisions, which hold secrets. What fails is tried again at the end, or by the next apply.
 func (a *attempt) meanwhile(ctx context.Context, p *planned) *sync.WaitGroup {
 	var paperwork sync.WaitGroup
 	paperwork.Go(func() {
-		a.run.Plan.Diffs = render.Diff(p.site.Files, p.files)
+		p.explain()
+		a.run.Plan = p.Plan
 		if a.run.Revision != 0 {
 			a.run.Files = p.files
 			if a.save(ctx) == nil {

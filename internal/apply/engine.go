@@ -118,6 +118,10 @@ func (e *Engine) Apply(ctx context.Context, r Request) (pbx.Run, error) {
 		return a.fail(ctx, pbx.Refused, pbx.CodeOf(err), "nothing was touched", err)
 	}
 	a.planned(plan)
+	if r.DryRun || r.IfMatch != "" || len(plan.Drift) > 0 { // it may end here, and somebody will want to know why
+		plan.explain()
+		a.run.Plan = plan.Plan
+	}
 	switch {
 	case r.IfMatch != "" && r.IfMatch != plan.Hash:
 		return a.refuse(ctx, pbx.CodePlanMoved, "the plan is not the one that was reviewed: somebody changed users or files since; nothing was touched. Look at the plan again")

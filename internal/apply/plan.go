@@ -21,7 +21,7 @@ type planned struct {
 	last  int              // the newest revision the database knows
 	files []pbx.File       // what would be in place
 	want  render.Inventory // what Asterisk would run then
-	good  render.Inventory
+	good  render.Inventory // what Asterisk was last seen to run; explain finds it out
 }
 
 // Plan says what an apply would do now. It changes nothing, and asks the live Asterisk as well.
@@ -31,12 +31,12 @@ func (e *Engine) Plan(ctx context.Context) (pbx.Plan, error) {
 		return pbx.Plan{}, err
 	}
 	p.Behind = e.behind(ctx, p)
-	p.Diffs = render.Diff(p.site.Files, p.files)
+	p.explain()
 	return p.Plan, nil
 }
 
-// plan finds out what an apply of the database, or of an earlier revision, would do; all but the text of the differences. Where the
-// portal never was it takes over what there is as the first revision, but only for an apply, whose id is given.
+// plan finds out what an apply of the database, or of an earlier revision, would do; the explanation is left to explain. Where the portal
+// never was it takes over what there is as the first revision, but only for an apply, whose id is given.
 func (e *Engine) plan(ctx context.Context, restore int, id pbx.RunID) (*planned, error) {
 	p := &planned{}
 	var g errgroup.Group // the database and the disk, at once
@@ -75,14 +75,18 @@ func (e *Engine) plan(ctx context.Context, restore int, id pbx.RunID) (*planned,
 	p.Pending = virgin || !same(p.site.Files, p.files)
 	p.Hash = hash(p)
 
+	return p, nil
+}
+
+// explain fills in what people read of a plan: the changes, user by user, and the text of the differences.
+func (p *planned) explain() {
 	// Files that are not the portal's (an administrator's own, a hand edit) count as empty here; their text shows in the differences.
 	from, _ := render.Read(p.site.Files)
 	p.good = from
 	if !same(p.site.Files, p.site.Seen) {
 		p.good, _ = render.Read(p.site.Seen)
 	}
-	p.Changes = render.Changes(from, p.want)
-	return p, nil
+	p.Changes, p.Diffs = render.Changes(from, p.want), render.Diff(p.site.Files, p.files)
 }
 
 // desired fills in what would be in place: the users of the database, or an earlier revision.

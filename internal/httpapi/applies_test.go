@@ -169,7 +169,7 @@ func TestOnlyWhatWasReviewedIsApplied(t *testing.T) {
 			t.Errorf("%s: %d %s", name, a.status, a.text)
 		}
 	}
-	if site, _ := p.asterisk.Inspect(); site.Current != 1 {
+	if site, _ := p.asterisk.Inspect(); site.Current != 2 {
 		t.Errorf("revision %d is in place", site.Current)
 	}
 	a := p.do("POST", "/apply", `{"triggered_by":"admin","plan":"`+hash+`"}`, "If-Match", `"other"`)

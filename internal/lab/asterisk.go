@@ -39,6 +39,9 @@ type AsteriskOptions struct {
 	PJSIP, Dialplan, Globals string
 	// Modules are loaded in addition to the usual ones, for example "res_ari.so".
 	Modules []string
+	// Nobody runs Asterisk as the user nobody when we are root, as packages run it as a user of its own. It then reads of its
+	// configuration what others may read.
+	Nobody bool
 }
 
 // Asterisk is a running Asterisk of our own.
@@ -50,10 +53,11 @@ type Asterisk struct {
 	// SIPAddr is the host:port of the UDP transport.
 	SIPAddr string
 
-	tree      Tree
-	options   AsteriskOptions
-	dir       string
-	temporary []string // folders Stop removes
+	tree       Tree
+	options    AsteriskOptions
+	credential *proc.Credential // nil: as ourselves
+	dir        string
+	temporary  []string // folders Stop removes
 
 	mu      sync.Mutex // guards process
 	process *proc.Process
@@ -68,6 +72,13 @@ func StartAsterisk(ctx context.Context, tree Tree, o AsteriskOptions) (*Asterisk
 		o.RTPStart, o.RTPEnd = 20000, 29999
 	}
 	a := &Asterisk{tree: tree, options: o}
+	if o.Nobody && isRoot() {
+		credential, err := nobody()
+		if err != nil {
+			return nil, err
+		}
+		a.credential = credential
+	}
 	if err := a.makeFolders(); err != nil {
 		a.removeTemporary()
 		return nil, err
@@ -86,6 +97,11 @@ func (a *Asterisk) Control() *asterisk.Control {
 		panic(err) // the path is ours
 	}
 	return control
+}
+
+// Client is the command line of Asterisk's own client for this Asterisk, to which -rx and a command are added.
+func (a *Asterisk) Client() []string {
+	return a.tree.argv("-C", filepath.Join(a.ConfigDir, "asterisk.conf"))
 }
 
 // PID is the number of the running process, or of the last one.
@@ -210,6 +226,29 @@ func (a *Asterisk) makeFolders() error {
 		}
 		a.ControlSocket = filepath.Join(short, "asterisk.ctl")
 	}
+	return a.handOver()
+}
+
+// handOver gives the folders Asterisk writes in to the user it runs as. Its configuration stays ours.
+func (a *Asterisk) handOver() error {
+	if a.credential == nil {
+		return nil
+	}
+	for _, dir := range []string{"var", "spool", "log", "run", "cache", "keys", "keys/keys"} {
+		if err := os.Chown(filepath.Join(a.dir, dir), int(a.credential.UID), int(a.credential.GID)); err != nil {
+			return fmt.Errorf("cannot give a folder to the user of Asterisk: %w", err)
+		}
+	}
+	for _, dir := range append(a.temporary, a.dir) {
+		if err := os.Chmod(dir, 0o711); err != nil {
+			return fmt.Errorf("cannot open a folder for the user of Asterisk: %w", err)
+		}
+	}
+	if dir := filepath.Dir(a.ControlSocket); dir != filepath.Join(a.dir, "run") {
+		if err := os.Chown(dir, int(a.credential.UID), int(a.credential.GID)); err != nil {
+			return fmt.Errorf("cannot give a folder to the user of Asterisk: %w", err)
+		}
+	}
 	return nil
 }
 
@@ -265,6 +304,8 @@ func (a *Asterisk) startLocked(ctx context.Context) error {
 		Argv: a.tree.argv("-C", filepath.Join(a.ConfigDir, "asterisk.conf"), "-f"),
 		Dir:  a.dir,
 		Env:  []string{"HOME=" + a.dir},
+
+		Credential: a.credential,
 	}, filepath.Join(a.dir, "log", "output.log"))
 	if err != nil {
 		return fmt.Errorf("cannot start Asterisk: %w", err)

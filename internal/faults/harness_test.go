@@ -1,0 +1,334 @@
+package faults_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io/fs"
+	"math/rand/v2"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/synergycall/pbxportal/internal/apply"
+	"github.com/synergycall/pbxportal/internal/asterisk"
+	"github.com/synergycall/pbxportal/internal/cli"
+	"github.com/synergycall/pbxportal/internal/directory"
+	"github.com/synergycall/pbxportal/internal/lab"
+	"github.com/synergycall/pbxportal/internal/node"
+	"github.com/synergycall/pbxportal/internal/pbx"
+	"github.com/synergycall/pbxportal/internal/render"
+	"github.com/synergycall/pbxportal/internal/store"
+)
+
+// TestMain makes the test binary the portal itself when it is asked to be, so that tests can start, and kill, real processes of it.
+func TestMain(m *testing.M) {
+	if os.Getenv("PBXPORTAL_BE_THE_PORTAL") == "" {
+		flag.Parse()
+		os.Exit(m.Run())
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM) //nolint:forbidigo // main has no caller
+	code := cli.Run(ctx, os.Args[1:], os.LookupEnv, os.Stdout, os.Stderr)
+	stop()
+	os.Exit(code)
+}
+
+// site is a host with a portal and a real Asterisk, seen from outside: through files, the command line, the database, and Asterisk's
+// own console.
+type site struct {
+	asterisk  *lab.Asterisk
+	control   *asterisk.Control
+	store     *store.Store
+	directory *directory.Directory
+	local     *node.Local
+	engine    *apply.Engine // for looking; what is tested runs as a process, or through the command line
+	env       map[string]string
+}
+
+// newSite puts a portal with the database of the url beside an Asterisk, with a few users who are applied.
+func newSite(t *testing.T, a *lab.Asterisk, url string, users int) *site {
+	t.Helper()
+	s := lookAt(t, a, url)
+	for range users {
+		s.create(t)
+	}
+	s.must(t, "apply")
+	return s
+}
+
+// lookAt puts a portal with the database of the url beside an Asterisk.
+func lookAt(t *testing.T, a *lab.Asterisk, url string) *site {
+	t.Helper()
+	var err error
+	s := &site{asterisk: a, control: a.Control(), env: map[string]string{
+		"DATABASE_URL": url, "STATE_DIR": t.TempDir(), "LISTEN_ADDR": "127.0.0.1:0", "ASTERISK_CONFIG_DIR": a.ConfigDir, "ASTERISK_CONTROL": a.ControlSocket,
+	}}
+	if s.local, err = node.New(a.ConfigDir, s.control); err != nil {
+		t.Fatal(err)
+	}
+	s.open(t)
+	t.Cleanup(s.shut)
+	return s
+}
+
+// open opens the database, for looking and for changing users.
+func (s *site) open(t *testing.T) {
+	t.Helper()
+	db, err := store.Open(s.env["DATABASE_URL"])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := db.Migrate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	s.store, s.directory = db, directory.New(db, now)
+	s.engine = apply.New(apply.Config{Store: db, Target: s.local, Now: now})
+}
+
+// shut closes it, so that the portal under test is alone with it.
+func (s *site) shut() { _ = s.store.Close() }
+
+func now() time.Time { return time.Now() } //nolint:forbidigo // a test is its own composition root
+
+// environ is the environment of a process of the portal.
+func (s *site) environ() []string {
+	env := []string{"PBXPORTAL_BE_THE_PORTAL=1", "PATH=" + os.Getenv("PATH"), "HOME=/"}
+	for name, value := range s.env {
+		env = append(env, name+"="+value)
+	}
+	return env
+}
+
+// run runs one command of the portal.
+func (s *site) run(t *testing.T, args ...string) (code int, stdout, stderr string) {
+	t.Helper()
+	return s.runIn(t.Context(), args...)
+}
+
+func (s *site) runIn(ctx context.Context, args ...string) (code int, stdout, stderr string) {
+	var out, errs bytes.Buffer
+	code = cli.Run(ctx, args, func(name string) (string, bool) { v, ok := s.env[name]; return v, ok }, &out, &errs)
+	return code, out.String(), errs.String()
+}
+
+// must runs one command that must succeed, and gives what it printed.
+func (s *site) must(t *testing.T, args ...string) string {
+	t.Helper()
+	code, out, errs := s.run(t, args...)
+	if code != 0 {
+		t.Fatalf("%v: exit code %d\n%s%s", args, code, out, errs)
+	}
+	return out
+}
+
+// ran is what apply --json prints.
+type ran struct {
+	ID           string   `json:"audit_log_id"`
+	Outcome      string   `json:"outcome"`
+	Result       string   `json:"result"`
+	Revision     int      `json:"revision"`
+	Verification string   `json:"verification"`
+	Differences  []string `json:"differences"`
+	Users        int      `json:"users_applied"`
+	Code         string   `json:"code"`
+	Error        string   `json:"error"`
+	Reload       struct {
+		PJSIP    *answer `json:"pjsip_reload"`
+		Dialplan *answer `json:"dialplan_reload"`
+	} `json:"reload_results"`
+}
+
+type answer struct {
+	ExitCode int    `json:"exit_code"`
+	Stdout   string `json:"stdout"`
+	Stderr   string `json:"stderr"`
+}
+
+// apply applies, and gives what came of it.
+func (s *site) apply(t *testing.T, args ...string) (code int, r ran) {
+	t.Helper()
+	code, out, errs := s.run(t, append([]string{"apply", "--json"}, args...)...)
+	if err := json.Unmarshal([]byte(out), &r); err != nil && code == 0 {
+		t.Fatalf("%v in %s%s", err, out, errs)
+	}
+	if (code == 0) != (r.Outcome == "success") {
+		t.Errorf("exit code %d, but outcome %q", code, r.Outcome)
+	}
+	return code, r
+}
+
+func (s *site) create(t *testing.T) pbx.User {
+	t.Helper()
+	name := fmt.Sprintf("User %x", rand.Uint64())
+	u, err := s.directory.Create(t.Context(), pbx.DefaultTenant, pbx.NewUser{Name: name, Email: strings.ReplaceAll(name, " ", "") + "@example.com"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return u
+}
+
+func (s *site) remove(t *testing.T, u pbx.User) {
+	t.Helper()
+	if _, err := s.directory.Delete(t.Context(), pbx.DefaultTenant, u.ID); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (s *site) users(t *testing.T) []pbx.User {
+	t.Helper()
+	users, err := s.store.Users(t.Context(), pbx.DefaultTenant)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return users
+}
+
+// replace gives the number of a user to another one: the smallest change that touches every object of an extension.
+func (s *site) replace(t *testing.T) {
+	t.Helper()
+	users := s.users(t)
+	s.remove(t, users[rand.IntN(len(users))])
+	s.create(t)
+}
+
+// pair is both files as whoever opens the two fixed paths reads them.
+type pair [2]string
+
+func (s *site) pair() (p pair, err error) {
+	for i, path := range []string{pbx.PJSIPPath, pbx.DialplanPath} {
+		text, err := os.ReadFile(filepath.Join(s.asterisk.ConfigDir, path))
+		if err != nil {
+			return p, err
+		}
+		p[i] = string(text)
+	}
+	return p, nil
+}
+
+func (s *site) mustPair(t *testing.T) pair {
+	t.Helper()
+	p, err := s.pair()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// meant is what the files, and a live Asterisk, should be for the users of the database.
+func (s *site) meant(t *testing.T) (pair, pbx.Live) {
+	t.Helper()
+	files, inventory, err := render.Config(s.users(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pair{string(files[0].Content), string(files[1].Content)}, inventory.Live()
+}
+
+// said reads back from a pair of files what Asterisk runs when it has taken them.
+func said(t *testing.T, p pair) pbx.Live {
+	t.Helper()
+	inventory, err := render.Read([]pbx.File{{Path: pbx.PJSIPPath, Content: []byte(p[0])}, {Path: pbx.DialplanPath, Content: []byte(p[1])}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return inventory.Live()
+}
+
+// runs says in what the live Asterisk differs from what it should run, every object by its content: "" for nothing.
+func (s *site) runs(ctx context.Context, want pbx.Live) string {
+	var names []string
+	for name := range want.Hashes {
+		names = append(names, name)
+	}
+	live, err := s.local.Live(ctx, names)
+	if err != nil {
+		return err.Error()
+	}
+	slices.SortFunc(want.Steps, byStep)
+	slices.SortFunc(live.Steps, byStep)
+	return cmp.Diff(want, live, cmpopts.EquateEmpty())
+}
+
+func byStep(a, b pbx.Step) int { return strings.Compare(fmt.Sprint(a), fmt.Sprint(b)) }
+
+// litter names what lies about in the portal's folders and should not.
+func (s *site) litter(t *testing.T) (found []string) {
+	t.Helper()
+	for _, dir := range []string{filepath.Dir(pbx.PJSIPPath), filepath.Dir(pbx.DialplanPath)} {
+		err := filepath.WalkDir(filepath.Join(s.asterisk.ConfigDir, dir), func(path string, d fs.DirEntry, err error) error {
+			if errors.Is(err, fs.ErrNotExist) {
+				return nil
+			}
+			if name := d.Name(); strings.HasPrefix(name, ".") && name != ".portal" {
+				found = append(found, path)
+			}
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	return found
+}
+
+// records gives all audit records, newest first.
+func (s *site) records(t *testing.T) []pbx.Run {
+	t.Helper()
+	logs, err := s.store.Logs(t.Context(), time.Time{}, "", 100_000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := make([]pbx.Run, len(logs))
+	for i, l := range logs {
+		run, ok, err := s.store.Run(t.Context(), l.ID)
+		if err != nil || !ok {
+			t.Fatalf("the record %s has no story: %v", l.ID, err)
+		}
+		all[i] = run
+	}
+	return all
+}
+
+// eventually waits until a thing the outside world does has happened.
+func eventually(t *testing.T, what string, happened func() bool) {
+	t.Helper()
+	if !within(t.Context(), 20*time.Second, happened) {
+		t.Fatal("it never came to pass that " + what)
+	}
+}
+
+func within(ctx context.Context, limit time.Duration, happened func() bool) bool {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	tick := time.NewTicker(2 * time.Millisecond)
+	defer tick.Stop()
+	for !happened() {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return false
+		}
+	}
+	return true
+}
+
+// wait lets a time pass that the test has no other measure for.
+func wait(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}

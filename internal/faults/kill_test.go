@@ -1,0 +1,259 @@
+//go:build linux
+
+package faults_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/synergycall/pbxportal/internal/lab/labtest"
+	"github.com/synergycall/pbxportal/internal/pbx"
+	"github.com/synergycall/pbxportal/internal/store/storetest"
+)
+
+// fewest is how many points a search must have visited on each engine: a search that has lost its way must not look like a success.
+const fewest = 80
+
+// most is more than an apply can need.
+const most = 400
+
+// enough violations tell as much as all.
+const enough = 10
+
+// sparse is the distance between the points of a search.
+func sparse() int {
+	if testing.Short() {
+		return 10
+	}
+	return 1
+}
+
+// Rows 4 to 6 of the fault table: one user is replaced, and an apply is killed before its first, second, third … system call that changes
+// something, until it comes to its end unharmed.
+func TestAnApplyKilledBeforeAnySystemCallLeavesNothingHalfDone(t *testing.T) {
+	t.Parallel()
+	storetest.Each(t, func(t *testing.T, url string) {
+		s := newSite(t, labtest.Asterisk(t), url, 5)
+		s.search(t, []string{"apply"}, func() {})
+	})
+}
+
+// Row 7: the same for the recovery after an apply that died just before, and just after, the files were switched.
+func TestARecoveryKilledBeforeAnySystemCallIsMadeGoodByTheNext(t *testing.T) {
+	t.Parallel()
+	for name, moment := range map[string]func(c call) bool{
+		"before the flip": func(c call) bool { return c.name == "renameat" && strings.HasSuffix(c.on, "/current") },
+		"after the flip":  func(c call) bool { return c.name == "write" && c.on == "asterisk" },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newSite(t, labtest.Asterisk(t), storetest.SQLite(t), 5)
+			s.search(t, []string{"recover"}, func() {
+				code, out, refused := s.trace(t, []string{"apply"}, func(_ int, c call) bool { return !moment(c) })
+				if code != -1 && !refused {
+					t.Fatalf("the apply was not killed:\n%s", out)
+				}
+			})
+		})
+	}
+}
+
+// search replaces a user, prepares, and runs the portal, killing it at one point after the other; each time it examines what is left.
+func (s *site) search(t *testing.T, args []string, prepare func()) {
+	t.Helper()
+	start, points, violations := now(), map[string]int{}, 0
+	kill := killer(s.byCall)
+	for n, ended := 1, false; !ended && violations < enough; n += sparse() {
+		before := s.mustPair(t)
+		s.replace(t)
+		after, _ := s.meant(t)
+		known := len(s.records(t))
+		s.shut()
+		prepare()
+		where, refused := kill(t, args, n)
+		if refused { // a sandbox without ptrace: by time, then
+			t.Log("processes may not be traced here; the points are moments instead of system calls")
+			kill = s.byTime(t, args)
+			where, _ = kill(t, args, n)
+		}
+		ended = where == ""
+		s.open(t)
+		for _, fault := range s.examine(t, before, after, known) {
+			violations++
+			t.Errorf("killed before %s (%d): %s", where, n, fault)
+		}
+		if !ended {
+			name, _, _ := strings.Cut(where, " ")
+			points[name]++
+		}
+	}
+	total := 0
+	for _, n := range points {
+		total += n
+	}
+	t.Logf("%d kill points, %d violations, %s: %s", total, violations, now().Sub(start).Round(time.Second/10), tally(points))
+	least := fewest
+	if args[0] == "recover" {
+		least = 15
+	}
+	if total < least/sparse() {
+		t.Errorf("only %d kill points, expected at least %d", total, least/sparse())
+	}
+}
+
+func tally(counts map[string]int) string {
+	var all []string
+	for _, name := range slices.Sorted(maps.Keys(counts)) {
+		all = append(all, fmt.Sprintf("%s %d", name, counts[name]))
+	}
+	return strings.Join(all, ", ")
+}
+
+// killer runs the portal and kills it at point n; it says where that was, "" when it ended before.
+type killer func(t *testing.T, args []string, n int) (where string, refused bool)
+
+// byCall kills at the n-th system call that changes something.
+func (s *site) byCall(t *testing.T, args []string, n int) (where string, refused bool) {
+	t.Helper()
+	calls := map[string]int{}
+	code, out, refused := s.trace(t, args, func(i int, c call) bool {
+		calls[c.String()]++
+		if i == n {
+			where = c.String()
+		}
+		return i != n
+	})
+	if n > most {
+		t.Fatalf("it makes more than %d calls, and comes to no end: %s\n%s", most, tally(calls), out)
+	}
+	if where == "" && code != 0 && !refused {
+		t.Errorf("undisturbed it ended with exit code %d:\n%s", code, out)
+	}
+	return where, refused
+}
+
+// examine looks at what a killed portal left, mends it as a person would, and looks again. before and after are the files of the two
+// revisions, known is how many applies were on record before.
+func (s *site) examine(t *testing.T, before, after pair, known int) (faults []string) {
+	t.Helper()
+	fault := func(format string, args ...any) { faults = append(faults, fmt.Sprintf(format, args...)) }
+
+	// (a) What Asterisk would read now is one whole revision.
+	read, err := s.pair()
+	switch {
+	case err != nil:
+		fault("the files cannot be read: %v", err)
+	case read != before && read != after:
+		fault("the files are neither the old nor the new ones")
+	}
+
+	// (b) Recovery succeeds, and a second one has nothing to do.
+	var code int
+	var out, errs string
+	within(t.Context(), 5*time.Second, func() bool { // PostgreSQL notices the death of a client when its statement has ended
+		code, out, errs = s.run(t, "recover")
+		return code != 4
+	})
+	if code != 0 {
+		fault("recover: exit code %d, %s%s", code, out, errs)
+	}
+	if code, out, errs = s.run(t, "recover"); code != 0 || out != "Everything was in order.\n" {
+		fault("a second recover: exit code %d, %s%s", code, out, errs)
+	}
+	if mended, err := s.pair(); err != nil || mended != read {
+		fault("recovery changed what Asterisk reads: %v", err)
+	}
+
+	// (c) Files, live Asterisk and audit tell the same story.
+	faults = append(faults, s.agree(t, read, before, after, known)...)
+
+	// (d) Nothing lies about.
+	if litter := s.litter(t); len(litter) > 0 {
+		fault("left lying: %v", litter)
+	}
+
+	// (e) The next apply brings everything to where it should be.
+	code, last := s.apply(t)
+	if code != 0 || last.Verification != "confirmed" {
+		fault("the next apply: exit code %d, %+v", code, last)
+	}
+	_, live := s.meant(t)
+	if diff := s.runs(t.Context(), live); diff != "" {
+		fault("after the next apply Asterisk runs something else:\n%s", diff)
+	}
+	if now, err := s.pair(); err != nil || now != after {
+		fault("after the next apply the files are not those of the database: %v", err)
+	}
+	if state, err := s.engine.State(); err != nil || state.Current != state.Good || len(state.Drift) > 0 {
+		fault("after the next apply: %d is in place, %d was seen to run, drift %v, %v", state.Current, state.Good, state.Drift, err)
+	}
+	return faults
+}
+
+// agree compares the files in place, the live Asterisk and the audit after a recovery.
+func (s *site) agree(t *testing.T, read, before, after pair, known int) (faults []string) {
+	t.Helper()
+	fault := func(format string, args ...any) { faults = append(faults, fmt.Sprintf(format, args...)) }
+	state, err := s.engine.State()
+	if err != nil {
+		fault("cannot look: %v", err)
+	}
+	if len(state.Drift) > 0 {
+		fault("drift %v", state.Drift)
+	}
+	records := s.records(t)
+	fresh := records[:len(records)-known]
+	if len(fresh) > 1 {
+		fault("%d new records of one apply", len(fresh))
+	}
+	for _, r := range records {
+		switch {
+		case r.Result == pbx.Interrupted:
+			fault("the record %s is still open", r.Log.ID)
+		case (r.Log.Outcome == pbx.Success) != (r.Log.ErrorDetails == ""):
+			fault("the record %s: outcome %s, details %q", r.Log.ID, r.Log.Outcome, r.Log.ErrorDetails)
+		}
+	}
+	old, fresher := said(t, before), said(t, after)
+	runsOld, runsNew := s.runs(t.Context(), old), s.runs(t.Context(), fresher)
+	switch {
+	case runsOld != "" && runsNew != "":
+		fault("Asterisk runs neither the old nor the new revision:\n%s", runsNew)
+	case read == before && runsOld != "":
+		fault("the files are the old ones, but Asterisk runs the new")
+	}
+	switch {
+	case read == before && len(fresh) == 1:
+		if r := fresh[0]; r.Result != pbx.Refused || r.Log.Outcome != pbx.Failure || r.Revision != 0 || state.Current != state.Good {
+			fault("the files are the old ones, but the record says %s, %s, revision %d", r.Result, r.Log.Outcome, r.Revision)
+		}
+	case read == after && len(fresh) != 1:
+		fault("the files are the new ones, and no record says who wrote them")
+	case read == after:
+		r := fresh[0]
+		files, ok, err := s.store.Revision(t.Context(), state.Current)
+		if err != nil || !ok || r.Revision != state.Current || state.RunID != r.Log.ID || len(files.Files) != 2 ||
+			(pair{string(files.Files[0].Content), string(files.Files[1].Content)}) != after {
+			fault("the record of revision %d does not hold what is in place: %v", state.Current, err)
+		}
+		live := state.Current == state.Good
+		if live != (r.Log.Outcome == pbx.Success) || live && runsNew != "" || !live && r.Result != pbx.FilesAhead {
+			fault("the record says %s, %s; %d is in place, %d was seen to run; Asterisk:\n%s", r.Result, r.Log.Outcome, state.Current, state.Good, runsNew)
+		}
+	}
+	var listed struct{ Logs []struct{ ID pbx.RunID } }
+	if err := json.Unmarshal([]byte(s.must(t, "audit", "list", "--json", "--limit", "500")), &listed); err != nil {
+		fault("audit list: %v", err)
+	}
+	for i, r := range records {
+		if i < 500 && (len(listed.Logs) <= i || listed.Logs[i].ID != r.Log.ID) {
+			fault("audit list does not show the record %s", r.Log.ID)
+		}
+	}
+	return faults
+}
