@@ -64,12 +64,12 @@ func (a *attempt) staged(number int) {
 	a.note("stage", fmt.Sprintf("revision %d is written beside the files in place", number))
 }
 
-// meanwhile does, while Asterisk reloads, what nobody waits for: explaining the plan, the bytes for the database, and dropping old
+// meanwhile does, while Asterisk reloads, what nobody waits for: comparing user by user, the bytes for the database, and dropping old
 // revisions, which hold secrets. What fails is tried again at the end, or by the next apply.
 func (a *attempt) meanwhile(ctx context.Context, p *planned) *sync.WaitGroup {
 	var paperwork sync.WaitGroup
 	paperwork.Go(func() {
-		p.explain()
+		p.compare() // the text of the differences follows from the revisions, for whoever asks
 		a.run.Plan = p.Plan
 		if a.run.Revision != 0 {
 			a.run.Files = p.files

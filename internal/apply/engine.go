@@ -180,8 +180,8 @@ func (e *Engine) Apply(ctx context.Context, r Request) (pbx.Run, error) {
 		}
 		return a.fail(ctx, pbx.FilesAhead, pbx.CodeReloadFailed, "the new files are in place, but Asterisk did not reload; the portal keeps trying", err)
 	}
-	live, err := e.target.Live(ctx, plan.altered())
-	a.verified(verify(plan.want.Live(), live, plan.altered(), understood, err))
+	live, err := e.target.Live(ctx, plan.altered)
+	a.verified(verify(plan.want, live, plan.altered, understood, err))
 	if a.run.Verification == pbx.Contradicted {
 		why := errors.New(strings.Join(a.run.Differences, "; "))
 		if r.OnFailure == Keep || plan.site.Good == 0 {
@@ -211,8 +211,8 @@ func (e *Engine) rollBack(ctx context.Context, a *attempt, plan *planned, code s
 	if _, _, err := e.target.Reload(ctx); err != nil {
 		return broken(err)
 	}
-	live, err := e.target.Live(ctx, plan.altered())
-	if verdict, differences := verify(plan.good.Live(), live, plan.altered(), true, err); verdict == pbx.Contradicted {
+	live, err := e.target.Live(ctx, plan.altered)
+	if verdict, differences := verify(plan.good, live, plan.altered, true, err); verdict == pbx.Contradicted {
 		return broken(errors.New(strings.Join(differences, "; ")))
 	}
 	return a.fail(ctx, pbx.RolledBack, code, fmt.Sprintf("Asterisk did not take the new files; revision %d is in place and running again, as before: "+

@@ -18,10 +18,14 @@ import (
 type planned struct {
 	pbx.Plan
 	site  pbx.Site
-	last  int              // the newest revision the database knows
-	files []pbx.File       // what would be in place
-	want  render.Inventory // what Asterisk would run then
-	good  render.Inventory // what Asterisk was last seen to run; explain finds it out
+	last  int        // the newest revision the database knows
+	files []pbx.File // what would be in place
+
+	inventory render.Inventory // of files
+
+	// What compare finds out.
+	want, good pbx.Live // what Asterisk would run then, and what it was last seen to run
+	altered    []string // the objects whose content Asterisk must have loaded anew
 }
 
 // Plan says what an apply would do now. It changes nothing, and asks the live Asterisk as well.
@@ -78,15 +82,27 @@ func (e *Engine) plan(ctx context.Context, restore int, id pbx.RunID) (*planned,
 	return p, nil
 }
 
-// explain fills in what people read of a plan: the changes, user by user, and the text of the differences.
-func (p *planned) explain() {
+// compare finds out, user by user, what would change, and what Asterisk must be seen to have loaded then.
+func (p *planned) compare() {
 	// Files that are not the portal's (an administrator's own, a hand edit) count as empty here; their text shows in the differences.
 	from, _ := render.Read(p.site.Files)
-	p.good = from
+	good := from
 	if !same(p.site.Files, p.site.Seen) {
-		p.good, _ = render.Read(p.site.Seen)
+		good, _ = render.Read(p.site.Seen)
 	}
-	p.Changes, p.Diffs = render.Changes(from, p.want), render.Diff(p.site.Files, p.files)
+	p.Changes, p.want, p.good = render.Changes(from, p.inventory), p.inventory.Live(), good.Live()
+	p.altered = nil
+	for name, hash := range p.want.Hashes { // there when Asterisk was last seen, with another content
+		if was := p.good.Hashes[name]; was != hash && was != "" {
+			p.altered = append(p.altered, name)
+		}
+	}
+}
+
+// explain fills in all that people read of a plan before it is carried out.
+func (p *planned) explain() {
+	p.compare()
+	p.Diffs = render.Diff(p.site.Files, p.files)
 }
 
 // desired fills in what would be in place: the users of the database, or an earlier revision.
@@ -97,7 +113,7 @@ func (e *Engine) desired(ctx context.Context, p *planned, restore int) (err erro
 			return inside(err)
 		}
 		p.Users = len(users)
-		p.files, p.want, err = render.Config(users)
+		p.files, p.inventory, err = render.Config(users)
 		return err
 	}
 	run, err := e.Revision(ctx, restore)
@@ -114,7 +130,7 @@ func (e *Engine) desired(ctx context.Context, p *planned, restore int) (err erro
 	if err != nil {
 		return applyError(pbx.CodeRefused, err)
 	}
-	p.files, p.want, p.Users = run.Files, inventory, len(inventory.Numbers())
+	p.files, p.inventory, p.Users = run.Files, inventory, len(inventory.Numbers())
 	return nil
 }
 
@@ -193,7 +209,7 @@ func (e *Engine) unknownRevision(ctx context.Context, site pbx.Site) (bool, erro
 	if site.Current == 0 || site.RunID == "" {
 		return false, nil
 	}
-	_, known, err := e.store.Run(ctx, site.RunID)
+	known, err := e.store.HasRun(ctx, site.RunID)
 	return !known, err
 }
 
@@ -214,18 +230,6 @@ func (e *Engine) behind(ctx context.Context, p *planned) string {
 		return "Asterisk runs something else: " + diffs[0]
 	}
 	return ""
-}
-
-// altered names the objects whose content Asterisk must have loaded anew: they were there when it was last seen, with another content.
-func (p *planned) altered() []string {
-	var names []string
-	was := p.good.Live().Hashes
-	for name, hash := range p.want.Live().Hashes {
-		if was[name] != hash && was[name] != "" {
-			names = append(names, name)
-		}
-	}
-	return names
 }
 
 // same reports whether two sets of files are the same bytes in the same places.

@@ -12,11 +12,12 @@ import (
 
 // seal ends an object with the hash of all its settings.
 func seal(o object) object {
-	h := sha256.New()
+	text := make([]byte, 0, 512)
 	for _, s := range o.settings {
-		fmt.Fprintf(h, "%s=%s\n", s.key, s.value)
+		text = append(append(append(append(text, s.key...), '='), s.value...), '\n')
 	}
-	o.settings = append(o.settings, setting{pbx.HashAttribute, hex.EncodeToString(h.Sum(nil)[:6])})
+	sum := sha256.Sum256(text)
+	o.settings = append(o.settings, setting{pbx.HashAttribute, hex.EncodeToString(sum[:6])})
 	return o
 }
 

@@ -80,6 +80,14 @@ func (s *Store) Run(ctx context.Context, id pbx.RunID) (pbx.Run, bool, error) {
 	return s.oneRun(ctx, `WHERE r.id = $1`, string(id))
 }
 
+// HasRun reports whether there is a run of that id.
+func (s *Store) HasRun(ctx context.Context, id pbx.RunID) (has bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, Patience)
+	defer cancel()
+	err = s.read.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM apply_runs WHERE id = $1)`, string(id)).Scan(&has)
+	return has, s.fault("look for a run", err)
+}
+
 // RunByKey gives the run that was asked for under this idempotency key.
 func (s *Store) RunByKey(ctx context.Context, key string) (pbx.Run, bool, error) {
 	return s.oneRun(ctx, `WHERE r.idempotency_key = $1`, key)
