@@ -38,7 +38,7 @@ func TestMain(m *testing.M) {
 		flag.Parse()
 		os.Exit(m.Run())
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM) //nolint:forbidigo // main has no caller
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	code := cli.Run(ctx, os.Args[1:], os.LookupEnv, os.Stdout, os.Stderr)
 	stop()
 	os.Exit(code)
@@ -99,7 +99,7 @@ func (s *site) open(t *testing.T) {
 // shut closes it, so that the portal under test is alone with it.
 func (s *site) shut() { _ = s.store.Close() }
 
-func now() time.Time { return time.Now() } //nolint:forbidigo // a test is its own composition root
+func now() time.Time { return time.Now() }
 
 // environ is the environment of a process of the portal.
 func (s *site) environ() []string {
@@ -298,14 +298,6 @@ func (s *site) records(t *testing.T) []pbx.Run {
 		all[i] = run
 	}
 	return all
-}
-
-// eventually waits until a thing the outside world does has happened.
-func eventually(t *testing.T, what string, happened func() bool) {
-	t.Helper()
-	if !within(t.Context(), 20*time.Second, happened) {
-		t.Fatal("it never came to pass that " + what)
-	}
 }
 
 func within(ctx context.Context, limit time.Duration, happened func() bool) bool {

@@ -11,27 +11,26 @@ import (
 )
 
 // start starts a process of the portal; what it prints goes to the file.
-func (s *site) start(t *testing.T, args ...string) (p *proc.Process, log string) {
+func (s *site) start(t *testing.T, args ...string) *proc.Process {
 	t.Helper()
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
-	log = filepath.Join(dir, "portal.log")
-	p, err = proc.Start(proc.Command{Argv: append([]string{self}, args...), Env: s.environ(), Dir: dir}, log)
+	p, err := proc.Start(proc.Command{Argv: append([]string{self}, args...), Env: s.environ(), Dir: dir}, filepath.Join(dir, "portal.log"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = p.Kill() })
-	return p, log
+	return p
 }
 
 // byTime kills at one of 120 moments, spread over the time that the portal needs for the command.
 func (s *site) byTime(t *testing.T, args []string) killer {
 	t.Helper()
 	begin := now()
-	p, _ := s.start(t, args...)
+	p := s.start(t, args...)
 	if _, err := p.Wait(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -43,7 +42,7 @@ func (s *site) byTime(t *testing.T, args []string) killer {
 			return "", false
 		}
 		after := whole * time.Duration(n) / moments
-		p, _ := s.start(t, args...)
+		p := s.start(t, args...)
 		wait(t.Context(), after)
 		if err := p.Kill(); err != nil {
 			t.Fatal(err)

@@ -115,7 +115,7 @@ func traceHere(env, args []string, out *os.File, control string, at func(n int, 
 	const options = unix.PTRACE_O_TRACESYSGOOD | unix.PTRACE_O_TRACECLONE | unix.PTRACE_O_EXITKILL
 	if err := unix.PtraceSetOptions(pid, options); err != nil {
 		_ = unix.Kill(pid, unix.SIGKILL)
-		return 0, true, nil //nolint:nilerr // there is another way
+		return 0, true, nil // there is another way
 	}
 	mem, err := os.Open(fmt.Sprintf("/proc/%d/mem", pid))
 	if err != nil {
