@@ -177,7 +177,11 @@ func (o osFS) Lock(path string) (unlock func(), busy bool, err error) {
 	}
 	switch {
 	case err == nil:
-		return func() { _ = f.Close() }, false, nil
+		return func() {
+			// Closing alone would not give it back at once: a process that is being started elsewhere holds a copy of the open file.
+			_ = syscall.Flock(int(f.Fd()), syscall.LOCK_UN)
+			_ = f.Close()
+		}, false, nil
 	case errors.Is(err, syscall.EWOULDBLOCK):
 		return nil, true, f.Close()
 	default:

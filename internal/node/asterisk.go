@@ -56,7 +56,7 @@ func patiently(ctx context.Context, reload func(context.Context) (asterisk.Reply
 			timer.Stop()
 			return reply, state
 		}
-		pause = min(2*pause, time.Second)
+		pause = min(2*pause, 100*time.Millisecond) // others want their turn too: who asks rarely never gets one
 	}
 }
 

@@ -77,7 +77,14 @@ func tryFileLock(path string) (unlock func(), held bool, err error) {
 	case err != nil:
 		return nil, false, fmt.Errorf("cannot lock %s: %w", path, errors.Join(err, f.Close()))
 	}
-	return func() { _ = f.Close() }, true, nil // closing releases; nothing was written that could be lost
+	return func() { unlockFile(f) }, true, nil
+}
+
+// unlockFile gives a lock back. Closing alone would not do so at once: a process that is being started elsewhere holds a copy of the
+// open file until it is what it shall be.
+func unlockFile(f *os.File) {
+	_ = unix.Flock(int(f.Fd()), unix.LOCK_UN)
+	_ = f.Close() // nothing was written that could be lost
 }
 
 func openLockFile(path string) (*os.File, error) {

@@ -135,7 +135,7 @@ func waitFileLock(ctx context.Context, path string) (unlock func(), err error) {
 		err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 		switch {
 		case err == nil:
-			return func() { _ = f.Close() }, nil // closing releases; nothing was written that could be lost
+			return func() { unlockFile(f) }, nil
 		case !errors.Is(err, unix.EWOULDBLOCK):
 			return nil, fmt.Errorf("cannot lock %s: %w", path, errors.Join(err, f.Close()))
 		}
