@@ -1,3 +1,5 @@
+//go:build linux
+
 package faults_test
 
 import (
@@ -14,6 +16,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -54,6 +57,9 @@ type site struct {
 	local     *node.Local
 	engine    *apply.Engine // for looking; what is tested runs as a process, or through the command line
 	env       map[string]string
+	modules   string // modules.conf as it was
+	gate      string // see busy
+	others    *sync.WaitGroup
 }
 
 // newSite puts a portal with the database of the url beside an Asterisk, with a few users who are applied.
@@ -170,7 +176,7 @@ func (s *site) apply(t *testing.T, args ...string) (code int, r ran) {
 
 func (s *site) create(t *testing.T) pbx.User {
 	t.Helper()
-	name := fmt.Sprintf("User %x", rand.Uint64())
+	name := fmt.Sprintf("User %016x", rand.Uint64())
 	u, err := s.directory.Create(t.Context(), pbx.DefaultTenant, pbx.NewUser{Name: name, Email: strings.ReplaceAll(name, " ", "") + "@example.com"})
 	if err != nil {
 		t.Fatal(err)
@@ -255,7 +261,7 @@ func (s *site) runs(ctx context.Context, want pbx.Live) string {
 	if err != nil {
 		return err.Error()
 	}
-	slices.SortFunc(want.Steps, byStep)
+	want.Steps = slices.SortedFunc(slices.Values(want.Steps), byStep)
 	slices.SortFunc(live.Steps, byStep)
 	return cmp.Diff(want, live, cmpopts.EquateEmpty())
 }
@@ -282,22 +288,37 @@ func (s *site) litter(t *testing.T) (found []string) {
 	return found
 }
 
-// records gives all audit records, newest first.
-func (s *site) records(t *testing.T) []pbx.Run {
+// logs gives all audit records, newest first.
+func (s *site) logs(t *testing.T) []pbx.ApplyLog {
 	t.Helper()
 	logs, err := s.store.Logs(t.Context(), time.Time{}, "", 100_000)
 	if err != nil {
 		t.Fatal(err)
 	}
-	all := make([]pbx.Run, len(logs))
-	for i, l := range logs {
+	return logs
+}
+
+// records gives the newest audit records with their stories, without the oldest that were known before.
+func (s *site) records(t *testing.T, known int) []pbx.Run {
+	t.Helper()
+	var all []pbx.Run
+	logs := s.logs(t)
+	for _, l := range logs[:len(logs)-known] {
 		run, ok, err := s.store.Run(t.Context(), l.ID)
 		if err != nil || !ok {
 			t.Fatalf("the record %s has no story: %v", l.ID, err)
 		}
-		all[i] = run
+		all = append(all, run)
 	}
 	return all
+}
+
+// eventually waits until a thing the outside world does has happened.
+func eventually(t *testing.T, what string, happened func() bool) {
+	t.Helper()
+	if !within(t.Context(), 20*time.Second, happened) {
+		t.Fatal("it never came to pass that " + what)
+	}
 }
 
 func within(ctx context.Context, limit time.Duration, happened func() bool) bool {

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/synergycall/pbxportal/internal/apply"
 	"github.com/synergycall/pbxportal/internal/lab/labtest"
 	"github.com/synergycall/pbxportal/internal/pbx"
 	"github.com/synergycall/pbxportal/internal/store/storetest"
@@ -46,21 +47,40 @@ func TestAnApplyKilledBeforeAnySystemCallLeavesNothingHalfDone(t *testing.T) {
 // Row 7: the same for the recovery after an apply that died just before, and just after, the files were switched.
 func TestARecoveryKilledBeforeAnySystemCallIsMadeGoodByTheNext(t *testing.T) {
 	t.Parallel()
-	for name, moment := range map[string]func(c call) bool{
-		"before the flip": func(c call) bool { return c.name == "renameat" && strings.HasSuffix(c.on, "/current") },
-		"after the flip":  func(c call) bool { return c.name == "write" && c.on == "asterisk" },
+	for name, tc := range map[string]struct {
+		moment func(c call) bool
+		method string // of the target, for where nobody may be traced
+	}{
+		"before the flip": {func(c call) bool { return c.name == "renameat" && strings.HasSuffix(c.on, "/current") }, "flip"},
+		"after the flip":  {func(c call) bool { return c.name == "write" && c.on == "asterisk" }, "reload"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := newSite(t, labtest.Asterisk(t), storetest.SQLite(t), 5)
 			s.search(t, []string{"recover"}, func() {
-				code, out, refused := s.trace(t, []string{"apply"}, func(_ int, c call) bool { return !moment(c) })
-				if code != -1 && !refused {
+				code, out, refused := s.trace(t, []string{"apply"}, func(_ int, c call) bool { return !tc.moment(c) })
+				switch {
+				case refused:
+					s.open(t)
+					s.panicAt(t, s.hook(hooks{tc.method: func() { panic("a fault") }}, nil))
+					s.shut()
+				case code != -1:
 					t.Fatalf("the apply was not killed:\n%s", out)
 				}
 			})
 		})
 	}
+}
+
+// panicAt applies with an engine that panics somewhere.
+func (s *site) panicAt(t *testing.T, engine *apply.Engine) {
+	t.Helper()
+	defer func() {
+		if recover() == nil {
+			t.Error("there was no fault")
+		}
+	}()
+	_, _ = engine.Apply(t.Context(), apply.Request{TriggeredBy: "test"})
 }
 
 // search replaces a user, prepares, and runs the portal, killing it at one point after the other; each time it examines what is left.
@@ -72,7 +92,7 @@ func (s *site) search(t *testing.T, args []string, prepare func()) {
 		before := s.mustPair(t)
 		s.replace(t)
 		after, _ := s.meant(t)
-		known := len(s.records(t))
+		known := len(s.logs(t))
 		s.shut()
 		prepare()
 		where, refused := kill(t, args, n)
@@ -206,28 +226,31 @@ func (s *site) agree(t *testing.T, read, before, after pair, known int) (faults 
 	if len(state.Drift) > 0 {
 		fault("drift %v", state.Drift)
 	}
-	records := s.records(t)
-	fresh := records[:len(records)-known]
+	logs, fresh := s.logs(t), s.records(t, known)
 	if len(fresh) > 1 {
 		fault("%d new records of one apply", len(fresh))
 	}
-	for _, r := range records {
-		switch {
-		case r.Result == pbx.Interrupted:
-			fault("the record %s is still open", r.Log.ID)
-		case (r.Log.Outcome == pbx.Success) != (r.Log.ErrorDetails == ""):
-			fault("the record %s: outcome %s, details %q", r.Log.ID, r.Log.Outcome, r.Log.ErrorDetails)
+	if open, err := s.store.OpenRuns(t.Context()); err != nil || len(open) > 0 {
+		fault("%d records are still open, %v", len(open), err)
+	}
+	for _, l := range logs {
+		if (l.Outcome == pbx.Success) != (l.ErrorDetails == "") {
+			fault("the record %s: outcome %s, details %q", l.ID, l.Outcome, l.ErrorDetails)
 		}
 	}
 	old, fresher := said(t, before), said(t, after)
 	runsOld, runsNew := s.runs(t.Context(), old), s.runs(t.Context(), fresher)
+	between := fresher // PJSIP is reloaded before the dialplan
+	between.Steps = old.Steps
 	switch {
+	case state.Current != state.Good && s.runs(t.Context(), between) == "": // and the record says that it is not all there
 	case runsOld != "" && runsNew != "":
 		fault("Asterisk runs neither the old nor the new revision:\n%s", runsNew)
 	case read == before && runsOld != "":
 		fault("the files are the old ones, but Asterisk runs the new")
 	}
 	switch {
+	case before == after: // there was nothing to do
 	case read == before && len(fresh) == 1:
 		if r := fresh[0]; r.Result != pbx.Refused || r.Log.Outcome != pbx.Failure || r.Revision != 0 || state.Current != state.Good {
 			fault("the files are the old ones, but the record says %s, %s, revision %d", r.Result, r.Log.Outcome, r.Revision)
@@ -250,9 +273,9 @@ func (s *site) agree(t *testing.T, read, before, after pair, known int) (faults 
 	if err := json.Unmarshal([]byte(s.must(t, "audit", "list", "--json", "--limit", "500")), &listed); err != nil {
 		fault("audit list: %v", err)
 	}
-	for i, r := range records {
-		if i < 500 && (len(listed.Logs) <= i || listed.Logs[i].ID != r.Log.ID) {
-			fault("audit list does not show the record %s", r.Log.ID)
+	for i, l := range logs {
+		if i < 500 && (len(listed.Logs) <= i || listed.Logs[i].ID != l.ID) {
+			fault("audit list does not show the record %s", l.ID)
 		}
 	}
 	return faults

@@ -1,3 +1,5 @@
+//go:build linux
+
 package faults_test
 
 import (
@@ -11,26 +13,27 @@ import (
 )
 
 // start starts a process of the portal; what it prints goes to the file.
-func (s *site) start(t *testing.T, args ...string) *proc.Process {
+func (s *site) start(t *testing.T, args ...string) (p *proc.Process, log string) {
 	t.Helper()
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
-	p, err := proc.Start(proc.Command{Argv: append([]string{self}, args...), Env: s.environ(), Dir: dir}, filepath.Join(dir, "portal.log"))
+	log = filepath.Join(dir, "portal.log")
+	p, err = proc.Start(proc.Command{Argv: append([]string{self}, args...), Env: s.environ(), Dir: dir}, log)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = p.Kill() })
-	return p
+	return p, log
 }
 
 // byTime kills at one of 120 moments, spread over the time that the portal needs for the command.
 func (s *site) byTime(t *testing.T, args []string) killer {
 	t.Helper()
 	begin := now()
-	p := s.start(t, args...)
+	p, _ := s.start(t, args...)
 	if _, err := p.Wait(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -42,7 +45,7 @@ func (s *site) byTime(t *testing.T, args []string) killer {
 			return "", false
 		}
 		after := whole * time.Duration(n) / moments
-		p := s.start(t, args...)
+		p, _ := s.start(t, args...)
 		wait(t.Context(), after)
 		if err := p.Kill(); err != nil {
 			t.Fatal(err)

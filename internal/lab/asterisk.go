@@ -39,9 +39,8 @@ type AsteriskOptions struct {
 	PJSIP, Dialplan, Globals string
 	// Modules are loaded in addition to the usual ones, for example "res_ari.so".
 	Modules []string
-	// Nobody runs Asterisk as the user nobody when we are root, as packages run it as a user of its own. It then reads of its
-	// configuration what others may read.
-	Nobody bool
+	// Ordinary takes from an Asterisk that root starts the right to read what the mode of a file forbids, which no packaged one has.
+	Ordinary bool
 }
 
 // Asterisk is a running Asterisk of our own.
@@ -53,11 +52,10 @@ type Asterisk struct {
 	// SIPAddr is the host:port of the UDP transport.
 	SIPAddr string
 
-	tree       Tree
-	options    AsteriskOptions
-	credential *proc.Credential // nil: as ourselves
-	dir        string
-	temporary  []string // folders Stop removes
+	tree      Tree
+	options   AsteriskOptions
+	dir       string
+	temporary []string // folders Stop removes
 
 	mu      sync.Mutex // guards process
 	process *proc.Process
@@ -72,13 +70,6 @@ func StartAsterisk(ctx context.Context, tree Tree, o AsteriskOptions) (*Asterisk
 		o.RTPStart, o.RTPEnd = 20000, 29999
 	}
 	a := &Asterisk{tree: tree, options: o}
-	if o.Nobody && isRoot() {
-		credential, err := nobody()
-		if err != nil {
-			return nil, err
-		}
-		a.credential = credential
-	}
 	if err := a.makeFolders(); err != nil {
 		a.removeTemporary()
 		return nil, err
@@ -226,29 +217,6 @@ func (a *Asterisk) makeFolders() error {
 		}
 		a.ControlSocket = filepath.Join(short, "asterisk.ctl")
 	}
-	return a.handOver()
-}
-
-// handOver gives the folders Asterisk writes in to the user it runs as. Its configuration stays ours.
-func (a *Asterisk) handOver() error {
-	if a.credential == nil {
-		return nil
-	}
-	for _, dir := range []string{"var", "spool", "log", "run", "cache", "keys", "keys/keys"} {
-		if err := os.Chown(filepath.Join(a.dir, dir), int(a.credential.UID), int(a.credential.GID)); err != nil {
-			return fmt.Errorf("cannot give a folder to the user of Asterisk: %w", err)
-		}
-	}
-	for _, dir := range append(a.temporary, a.dir) {
-		if err := os.Chmod(dir, 0o711); err != nil {
-			return fmt.Errorf("cannot open a folder for the user of Asterisk: %w", err)
-		}
-	}
-	if dir := filepath.Dir(a.ControlSocket); dir != filepath.Join(a.dir, "run") {
-		if err := os.Chown(dir, int(a.credential.UID), int(a.credential.GID)); err != nil {
-			return fmt.Errorf("cannot give a folder to the user of Asterisk: %w", err)
-		}
-	}
 	return nil
 }
 
@@ -300,12 +268,14 @@ func (a *Asterisk) startLocked(ctx context.Context) error {
 	if err := os.Remove(a.ControlSocket); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("cannot remove the old control socket: %w", err)
 	}
+	argv := append(a.Client(), "-f")
+	if a.options.Ordinary && isRoot() {
+		argv = append([]string{"setpriv", "--bounding-set", "-dac_override,-dac_read_search"}, argv...)
+	}
 	process, err := proc.Start(proc.Command{
-		Argv: a.tree.argv("-C", filepath.Join(a.ConfigDir, "asterisk.conf"), "-f"),
+		Argv: argv,
 		Dir:  a.dir,
 		Env:  []string{"HOME=" + a.dir},
-
-		Credential: a.credential,
 	}, filepath.Join(a.dir, "log", "output.log"))
 	if err != nil {
 		return fmt.Errorf("cannot start Asterisk: %w", err)

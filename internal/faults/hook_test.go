@@ -1,0 +1,64 @@
+//go:build linux
+
+package faults_test
+
+import (
+	"context"
+
+	"github.com/synergycall/pbxportal/internal/apply"
+	"github.com/synergycall/pbxportal/internal/pbx"
+)
+
+// hooks are things that happen just before, or just after, the engine asks the host for something: by the name of the method.
+type hooks = map[string]func()
+
+// hooked is a host with hooks.
+type hooked struct {
+	apply.Target
+	before, after hooks
+}
+
+func (h hooked) at(method string) (afterwards func()) {
+	if f := h.before[method]; f != nil {
+		f()
+	}
+	if f := h.after[method]; f != nil {
+		return f
+	}
+	return func() {}
+}
+
+func (h hooked) Stage(number, parent int, id pbx.RunID, files []pbx.File) error {
+	defer h.at("stage")()
+	return h.Target.Stage(number, parent, id, files)
+}
+
+func (h hooked) Flip(number int) ([]string, error) {
+	defer h.at("flip")()
+	return h.Target.Flip(number)
+}
+
+func (h hooked) Reload(ctx context.Context) (pbx.ReloadResults, bool, error) {
+	defer h.at("reload")()
+	return h.Target.Reload(ctx)
+}
+
+func (h hooked) Live(ctx context.Context, hashes []string) (pbx.Live, error) {
+	defer h.at("live")()
+	return h.Target.Live(ctx, hashes)
+}
+
+func (h hooked) Accept(number int) error {
+	defer h.at("accept")()
+	return h.Target.Accept(number)
+}
+
+func (h hooked) Forget(ctx context.Context, numbers []pbx.Number) ([]pbx.Number, error) {
+	defer h.at("forget")()
+	return h.Target.Forget(ctx, numbers)
+}
+
+// hook gives an engine for the site on which these things happen.
+func (s *site) hook(before, after hooks) *apply.Engine {
+	return apply.New(apply.Config{Store: s.store, Target: hooked{s.local, before, after}, Now: now})
+}

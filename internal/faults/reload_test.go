@@ -1,0 +1,309 @@
+//go:build linux
+
+package faults_test
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/synergycall/pbxportal/internal/apply"
+	"github.com/synergycall/pbxportal/internal/lab"
+	"github.com/synergycall/pbxportal/internal/lab/labtest"
+	"github.com/synergycall/pbxportal/internal/pbx"
+	"github.com/synergycall/pbxportal/internal/proc"
+	"github.com/synergycall/pbxportal/internal/store/storetest"
+)
+
+// edit changes a file of the administrator's.
+func (s *site) edit(t *testing.T, name string, change func(text string) string) {
+	t.Helper()
+	path := filepath.Join(s.asterisk.ConfigDir, name)
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(change(string(text))), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// before and behind put lines at the beginning and at the end of pjsip.conf, which includes our file in its last line.
+func before(lines string) func(string) string {
+	return func(text string) string { return lines + text }
+}
+
+func behind(lines string) func(string) string {
+	return func(text string) string { return text + lines }
+}
+
+// above puts lines just before the include.
+func above(lines string) func(string) string {
+	return func(text string) string {
+		return strings.Replace(text, "#include pjsip.d", lines+"#include pjsip.d", 1)
+	}
+}
+
+// client runs a command through Asterisk's own client, as a program does that knows nothing better, and gives its exit code; -1 when
+// there is none after 3 s.
+func (s *site) client(ctx context.Context, command string) int {
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
+	defer cancel()
+	result, err := proc.Run(ctx, proc.Command{Argv: append(s.asterisk.Client(), "-rx", command)})
+	if err != nil {
+		return -1
+	}
+	return result.ExitCode
+}
+
+// kind is a way in which a reload comes to nothing.
+type kind struct {
+	options lab.AsteriskOptions
+	prepare func(*testing.T, *site)                       // before the first apply
+	fail    func(*testing.T, *site)                       // behind the portal's back, before the apply
+	during  func(*testing.T, *site) (before, after hooks) // … or while it goes on
+	client  func(*testing.T, *site) (code int)            // what the exit codes of Asterisk's client say; default: both reloads, one after the other
+	mend    func(*testing.T, *site)                       // after that the next apply must succeed
+	same    bool                                          // the change keeps the number and the length of everything
+}
+
+// kinds are all ways we know in which Asterisk does not run what it was told to run.
+func kinds() map[string]kind {
+	edited := func(name string, change func(string) string) kind {
+		var original string
+		return kind{
+			fail: func(t *testing.T, s *site) {
+				s.edit(t, name, func(text string) string { original = text; return change(text) })
+			},
+			mend: func(t *testing.T, s *site) { s.edit(t, name, func(string) string { return original }) },
+		}
+	}
+	restart := func(t *testing.T, s *site) {
+		t.Helper()
+		if err := s.asterisk.Restart(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	kill := func(t *testing.T, s *site) {
+		t.Helper()
+		if err := s.asterisk.Kill(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	suspend := func(t *testing.T, s *site) {
+		t.Helper()
+		if err := s.asterisk.Suspend(); err != nil {
+			t.Error(err)
+		}
+	}
+	return map[string]kind{
+		"a syntax error in the first line of pjsip.conf":        edited("pjsip.conf", before("[broken\n")),
+		"a syntax error in the line before ours":                edited("pjsip.conf", above("[broken\n")),
+		"a comment that is never closed":                        edited("pjsip.conf", above(";-- until later\n")),
+		"an include of a file that is not there":                edited("pjsip.conf", above("#include gone.conf\n")),
+		"an object that is there twice":                         edited("pjsip.conf", above("[trunk]\ntype=endpoint\n[trunk]\ntype=endpoint\n")),
+		"an option Asterisk does not know, added to our object": edited("pjsip.conf", behind("[1000](+type=endpoint)\nnonsense=1\n")),
+		"an include that leads to no file": edited("pjsip.conf", func(text string) string {
+			return strings.Replace(text, "synergycall/*.conf", "synergy-call/*.conf", 1)
+		}),
+		"a dialplan with a syntax error": edited("extensions.conf", before("[broken\n")),
+		"a file Asterisk may not read": {
+			options: lab.AsteriskOptions{Ordinary: true},
+			during: func(t *testing.T, s *site) (hooks, hooks) {
+				return nil, hooks{"flip": func() {
+					if err := os.Chmod(filepath.Join(s.asterisk.ConfigDir, pbx.PJSIPPath), 0); err != nil {
+						t.Error(err)
+					}
+				}}
+			},
+			mend: func(*testing.T, *site) {}, // the next revision is a new file
+		},
+		"a file of the same size and time": {
+			same: true,
+			prepare: func(t *testing.T, s *site) { // Asterisk then reads a file only if its size or time is another
+				s.edit(t, "pjsip.conf", func(text string) string { return strings.Replace(text, "*.conf", "generated_endpoints.conf", 1) })
+				restart(t, s)
+			},
+			during: func(t *testing.T, s *site) (hooks, hooks) {
+				path := filepath.Join(s.asterisk.ConfigDir, pbx.PJSIPPath)
+				old, err := os.Stat(path)
+				if err != nil {
+					t.Fatal(err)
+				}
+				return nil, hooks{"flip": func() {
+					if now, err := os.Stat(path); err != nil || now.Size() != old.Size() {
+						return // the way back
+					}
+					if err := os.Chtimes(path, old.ModTime(), old.ModTime()); err != nil {
+						t.Error(err)
+					}
+				}}
+			},
+			mend: func(*testing.T, *site) {},
+		},
+		"an Asterisk without the module for PJSIP": {
+			fail: func(t *testing.T, s *site) {
+				s.edit(t, "modules.conf", func(string) string { return "[modules]\nautoload=no\nload=pbx_config.so\nload=app_dial.so\n" })
+				restart(t, s)
+			},
+			mend: func(t *testing.T, s *site) {
+				s.edit(t, "modules.conf", func(string) string { return s.modules })
+				restart(t, s)
+			},
+		},
+		"an Asterisk without the module for the dialplan": {
+			fail: func(t *testing.T, s *site) {
+				if _, err := s.control.Run(t.Context(), "module unload pbx_config.so"); err != nil {
+					t.Fatal(err)
+				}
+			},
+			mend: restart,
+		},
+		"an Asterisk that is busy with another reload": {
+			prepare: func(t *testing.T, s *site) {
+				s.edit(t, "asterisk.conf", func(text string) string { return strings.Replace(text, "execincludes = no", "execincludes = yes", 1) })
+				restart(t, s)
+			},
+			fail: func(t *testing.T, s *site) { s.busy(t) },
+			mend: func(t *testing.T, s *site) { s.idle(t) },
+		},
+		"an Asterisk that is down": {fail: kill, mend: restart},
+		"an Asterisk that is hung": {
+			fail: suspend,
+			mend: func(t *testing.T, s *site) {
+				if err := s.asterisk.Resume(); err != nil {
+					t.Fatal(err)
+				}
+			},
+		},
+		"an Asterisk that dies during the reload": {
+			fail: suspend,
+			during: func(t *testing.T, s *site) (hooks, hooks) {
+				return hooks{"reload": func() { go s.killWhenAsked(t) }}, nil
+			},
+			client: func(t *testing.T, s *site) int {
+				restart(t, s)
+				suspend(t, s)
+				go s.killWhenAsked(t)
+				return s.client(t.Context(), "module reload res_pjsip.so")
+			},
+			mend: restart,
+		},
+	}
+}
+
+// killWhenAsked kills a suspended Asterisk once somebody waits for its answer.
+func (s *site) killWhenAsked(t *testing.T) {
+	connected := func() bool {
+		// A connection in the queue of the socket shows as a second line with its path.
+		text, err := os.ReadFile("/proc/net/unix")
+		return err == nil && strings.Count(string(text), s.asterisk.ControlSocket+"\n") > 1
+	}
+	if !within(t.Context(), 4*time.Second, connected) {
+		t.Error("nobody asked Asterisk")
+	}
+	if err := s.asterisk.Kill(); err != nil {
+		t.Error(err)
+	}
+}
+
+// busy makes Asterisk reload something else, which takes until idle is called.
+func (s *site) busy(t *testing.T) {
+	t.Helper()
+	s.gate = filepath.Join(t.TempDir(), "gate")
+	script := s.gate + ".sh"
+	text := "#!/bin/sh\ni=0\nwhile [ ! -e '" + s.gate + "' ] && [ $i -lt 600 ]; do sleep 0.05; i=$((i+1)); done\n"
+	if err := os.WriteFile(script, []byte(text), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	s.edit(t, "features.conf", func(text string) string { return text + "#exec " + script + "\n" })
+	s.others = &sync.WaitGroup{}
+	s.others.Go(func() {
+		_, _ = s.control.WithTimeout(40*time.Second).Run(context.WithoutCancel(t.Context()), "module reload features")
+	})
+	eventually(t, "Asterisk is busy", func() bool {
+		reply, err := s.control.Run(t.Context(), "module reload acl")
+		return err == nil && strings.Contains(reply.Stdout, "already in progress")
+	})
+}
+
+func (s *site) idle(t *testing.T) {
+	t.Helper()
+	if err := os.WriteFile(s.gate, nil, 0o600); err != nil {
+		t.Error(err)
+	}
+	s.others.Wait()
+}
+
+// Every way in which a reload comes to nothing is made to happen on a real Asterisk behind the portal's back. An apply must not call that
+// a success; and the next one, when the cause is mended, must be one.
+func TestEveryFailureOfAReloadIsDetected(t *testing.T) {
+	t.Parallel()
+	var mu sync.Mutex
+	var detected, byExitCode []string
+	all := kinds()
+	t.Cleanup(func() {
+		t.Logf("%d of %d kinds of failure detected (by the exit codes of Asterisk's client alone: %d: %s)",
+			len(detected), len(all), len(byExitCode), strings.Join(byExitCode, ", "))
+		if len(detected) != len(all) {
+			t.Errorf("%d of %d kinds of failure detected", len(detected), len(all))
+		}
+	})
+	for name, k := range all {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := lookAt(t, labtest.Asterisk(t, k.options), storetest.SQLite(t))
+			s.edit(t, "modules.conf", func(text string) string { s.modules = text; return text })
+			if k.prepare != nil {
+				k.prepare(t, s)
+			}
+			s.create(t)
+			s.must(t, "apply")
+			s.replace(t)
+			if !k.same {
+				s.create(t)
+			}
+			_, want := s.meant(t)
+			var before, after hooks
+			if k.fail != nil {
+				k.fail(t, s)
+			}
+			if k.during != nil {
+				before, after = k.during(t, s)
+			}
+			run, err := s.hook(before, after).Apply(t.Context(), apply.Request{TriggeredBy: "test"})
+			if err == nil || run.Log.Outcome != pbx.Failure || run.Verification == pbx.Confirmed {
+				t.Errorf("the apply says: %s, verification %s, error %v", run.Result, run.Verification, err)
+			} else {
+				mu.Lock()
+				detected = append(detected, name)
+				mu.Unlock()
+			}
+			t.Logf("%s, %s: %v", run.Result, run.Verification, err)
+			if diff := s.runs(t.Context(), want); diff == "" {
+				t.Error("this was no failure: Asterisk runs what was meant")
+			}
+			if k.client == nil {
+				k.client = func(t *testing.T, s *site) int {
+					return max(s.client(t.Context(), "module reload res_pjsip.so"), s.client(t.Context(), "dialplan reload"))
+				}
+			}
+			if code := k.client(t, s); code > 0 { // 0 is a success, and a client that waits for ever has none
+				mu.Lock()
+				byExitCode = append(byExitCode, name)
+				mu.Unlock()
+			}
+			k.mend(t, s)
+			if code, r := s.apply(t); code != 0 || r.Verification != "confirmed" {
+				t.Errorf("when the cause was mended, the next apply said %+v", r)
+			}
+			if diff := s.runs(t.Context(), want); diff != "" {
+				t.Errorf("Asterisk runs something else:\n%s", diff)
+			}
+		})
+	}
+}
