@@ -4,7 +4,7 @@ package faults_test
 
 import (
 	"encoding/json"
-	"fmt"
+	"errors"
 	"os"
 	"path/filepath"
 	"sync"
@@ -36,7 +36,7 @@ func (s *site) watch(stop <-chan struct{}) reader {
 		first, err := s.pair()
 		second, again := s.pair()
 		if err != nil || again != nil {
-			r.broken = fmt.Errorf("%w %w", err, again)
+			r.broken = errors.Join(err, again)
 			return r
 		}
 		if first[0] != second[0] {
