@@ -34,14 +34,15 @@ var table = map[string]row{
 	"contracts": {nil, "it is the contract as a file, and depends on nobody's code"},
 
 	// Words and tools: they know nothing of the rest.
-	"pbx":    {nil, "everybody speaks its words, so it can depend on nobody"},
-	"config": {nil, "settings are read before anything else exists"},
-	"filetx": {nil, "it switches several files at one moment, and does not know what is in them"},
-	"proc":   {nil, "it starts programs, and does not know which"},
-	"phone":  {nil, "it is a telephone like any other, and sees the portal only from outside, through SIP"},
+	"pbx":     {nil, "everybody speaks its words, so it can depend on nobody"},
+	"config":  {nil, "settings are read before anything else exists"},
+	"filetx":  {nil, "it switches several files at one moment, and does not know what is in them"},
+	"proc":    {nil, "it starts programs, and does not know which"},
+	"keyring": {nil, "it seals and opens, and does not know what is sealed or where that is kept"},
+	"phone":   {nil, "it is a telephone like any other, and sees the portal only from outside, through SIP"},
 
 	// Out: databases, files, Asterisk.
-	"store":    {[]string{"pbx"}, "it holds queries and transactions; rules live above it"},
+	"store":    {[]string{"pbx", "keyring"}, "it holds queries and transactions; rules live above it"},
 	"asterisk": {[]string{"proc"}, "it speaks to Asterisk in plain values and can be tested and fuzzed without our types"},
 	"node":     {[]string{"pbx", "filetx", "asterisk"}, "it is one Asterisk host, and satisfies apply.Target without knowing who asks"},
 

@@ -1,0 +1,294 @@
+package keyring
+
+import (
+	"bytes"
+	"crypto/rand"
+	"encoding/base64"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// FileName is the name of the key file that the portal makes by itself, in its state folder.
+const FileName = "secret.key"
+
+// CredentialName is the name of the credential that a unit of systemd hands over with LoadCredential=.
+const CredentialName = "secret-key"
+
+// Source says where keys may come from, the first that is there wins: Value, File, the credential, the state folder.
+type Source struct {
+	Value       string // the keys themselves; the setting SECRET_KEY
+	File        string // a file that somebody provides; the setting SECRET_KEY_FILE
+	Credentials string // systemd's folder of credentials; CREDENTIALS_DIRECTORY
+	StateDir    string // where the portal keeps a key file of its own
+}
+
+// ErrNoKey says that there is no key yet. It is wrapped with where one was looked for.
+var ErrNoKey = errors.New("there is no key")
+
+// Load reads the keys. The error is ErrNoKey where none was ever provided or made; a file that was named and is not there, or that
+// others may read, is an error of its own.
+func (s Source) Load() (*Ring, error) {
+	if strings.TrimSpace(s.Value) != "" {
+		keys, err := parseKeys(strings.FieldsFunc(s.Value, func(r rune) bool { return r == ',' || r == ' ' || r == '\n' || r == '\r' || r == '\t' }))
+		if err != nil {
+			return nil, fmt.Errorf("SECRET_KEY: %w", err)
+		}
+		r := &Ring{where: "the setting SECRET_KEY"}
+		r.now.Store(&held{keys: keys})
+		return r, nil
+	}
+	if s.File != "" {
+		return s.load("the file "+s.File+" (SECRET_KEY_FILE)", s.File, false)
+	}
+	if s.Credentials != "" {
+		path := filepath.Join(s.Credentials, CredentialName)
+		if _, err := os.Stat(path); err == nil {
+			return s.load("the credential "+CredentialName+" of the service", path, true)
+		}
+	}
+	path := s.own()
+	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%w: looked for SECRET_KEY, SECRET_KEY_FILE, the credential %s and the file %s", ErrNoKey, CredentialName, path)
+	}
+	return s.load("the file "+path, path, false)
+}
+
+func (s Source) own() string { return filepath.Join(s.StateDir, FileName) }
+
+func (s Source) load(where, path string, loose bool) (*Ring, error) {
+	h, err := readKeys(path, loose)
+	if err != nil {
+		return nil, err
+	}
+	r := &Ring{where: where, path: path, loose: loose}
+	r.now.Store(h)
+	return r, nil
+}
+
+// LoadOrMake reads the keys, and makes the key file in the state folder where there is no key at all. Processes that do so at the same
+// moment get the same key. The caller must know that nothing is sealed yet: a new key opens nothing that was.
+func (s Source) LoadOrMake() (*Ring, error) {
+	r, err := s.Load()
+	if !errors.Is(err, ErrNoKey) {
+		return r, err
+	}
+	if err := os.MkdirAll(s.StateDir, 0o700); err != nil {
+		return nil, fmt.Errorf("cannot make the folder of the key file: %w", err)
+	}
+	// The file gets its name when it is whole and on the disk, and only if nobody else was first.
+	path := s.own()
+	draft, err := writeDraft(path, NewKey()+"\n", nil)
+	if err != nil {
+		return nil, err
+	}
+	err = os.Link(draft, path)
+	if errors.Is(err, fs.ErrExist) {
+		err = nil
+	}
+	err = errors.Join(err, os.Remove(draft))
+	if err == nil {
+		err = syncDir(s.StateDir)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("cannot make the key file: %w", err)
+	}
+	return s.Load()
+}
+
+// NewKey makes a key, in the form that a key file holds.
+func NewKey() string {
+	var b [keyLength]byte
+	_, _ = rand.Read(b[:]) // never fails: it ends the program where the system has no randomness (crypto/rand)
+	return base64.StdEncoding.EncodeToString(b[:])
+}
+
+// readKeys reads a key file: a key a line, blank lines and comments ("#") between them.
+func readKeys(path string, loose bool) (*held, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) //nolint:gosec // the path is the administrator's
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the keys: %w", err)
+	}
+	defer func() { _ = f.Close() }() // it was only read
+	info, err := f.Stat()
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("cannot read the keys: %w", err)
+	case !info.Mode().IsRegular():
+		return nil, fmt.Errorf("the key file %s is not an ordinary file", path)
+	case !loose && info.Mode().Perm()&0o077 != 0:
+		return nil, fmt.Errorf("the key file %s may be used by others than its owner (mode %04o): chmod 600 %s", path, info.Mode().Perm(), path)
+	}
+	text, err := io.ReadAll(io.LimitReader(f, maxFile))
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the key file %s: %w", path, err)
+	}
+	keys, err := parseKeys(strings.Split(string(text), "\n"))
+	if err != nil {
+		return nil, fmt.Errorf("the key file %s: %w", path, err)
+	}
+	return &held{keys, info}, nil
+}
+
+// maxFile is far more than a key file holds.
+const maxFile = 64 << 10
+
+// parseKeys reads keys, one an item. The text of a key must not reach an error.
+func parseKeys(lines []string) ([]*key, error) {
+	var keys []*key
+	for i, line := range lines {
+		if line = strings.TrimSpace(line); line == "" || line[0] == '#' {
+			continue
+		}
+		master, ok := decodeKey(line)
+		if !ok {
+			return nil, fmt.Errorf("key %d is not %d bytes in base64: make one with openssl rand -base64 %d", i+1, keyLength, keyLength)
+		}
+		k, err := newKey(master)
+		if err != nil {
+			return nil, err
+		}
+		for _, other := range keys {
+			if other.id == k.id && !bytes.Equal(other.master, k.master) {
+				return nil, fmt.Errorf("two keys have the id %s: replace one of them", k.id)
+			}
+		}
+		keys = append(keys, k)
+	}
+	if len(keys) == 0 {
+		return nil, fmt.Errorf("there is no key in it: give %d bytes in base64, such as from openssl rand -base64 %d", keyLength, keyLength)
+	}
+	return keys, nil
+}
+
+// decodeKey reads a key in base64, either alphabet, or in hexadecimal digits.
+func decodeKey(text string) ([]byte, bool) {
+	if master, err := hex.DecodeString(text); err == nil && len(master) == keyLength {
+		return master, true
+	}
+	text = strings.NewReplacer("-", "+", "_", "/").Replace(strings.TrimRight(text, "="))
+	master, err := base64.RawStdEncoding.DecodeString(text)
+	return master, err == nil && len(master) == keyLength
+}
+
+// writeDraft writes a file beside path, for its owner alone, and gives its name when it is on the disk. Owner is that of like, or of
+// the folder: an administrator who runs a command must not take the key from the service.
+func writeDraft(path, text string, like fs.FileInfo) (draft string, err error) {
+	dir := filepath.Dir(path)
+	if like == nil {
+		if like, err = os.Stat(dir); err != nil {
+			return "", fmt.Errorf("cannot write the key file: %w", err)
+		}
+	}
+	draft = path + ".new-" + hex.EncodeToString(random(8))
+	f, err := os.OpenFile(draft, os.O_WRONLY|os.O_CREATE|os.O_EXCL|syscall.O_NOFOLLOW, 0o600) //nolint:gosec // beside the key file
+	if err != nil {
+		return "", fmt.Errorf("cannot write the key file: %w", err)
+	}
+	if owner, ok := like.Sys().(*syscall.Stat_t); ok && os.Geteuid() == 0 {
+		err = f.Chown(int(owner.Uid), int(owner.Gid))
+	}
+	if err == nil {
+		_, err = f.WriteString(text)
+	}
+	if err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		return "", errors.Join(fmt.Errorf("cannot write the key file: %w", err), os.Remove(draft))
+	}
+	return draft, nil
+}
+
+func random(n int) []byte {
+	b := make([]byte, n)
+	_, _ = rand.Read(b) // never fails, as above
+	return b
+}
+
+func syncDir(dir string) error {
+	d, err := os.Open(dir) //nolint:gosec // the folder of the key file
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+// ErrForeign says that the keys are not in a file that the portal may change.
+var ErrForeign = errors.New("the keys are not the portal's to change")
+
+// Turn puts a new key before all others, in the key file, and gives its id. From then on it seals, here and in every process that uses
+// the file; the others still open.
+func (r *Ring) Turn() (id string, err error) {
+	fresh := NewKey()
+	err = r.rewrite(func(keys []*key) (string, error) {
+		master, _ := decodeKey(fresh)
+		k, err := newKey(master)
+		if err != nil {
+			return "", err
+		}
+		id = k.id
+		return keyLines(append([]*key{k}, keys...)), nil
+	})
+	return id, err
+}
+
+// Forget takes all keys but the first out of the key file. What was sealed with them can never be opened again.
+func (r *Ring) Forget() error {
+	return r.rewrite(func(keys []*key) (string, error) { return keyLines(keys[:1]), nil })
+}
+
+func keyLines(keys []*key) string {
+	var b strings.Builder
+	for _, k := range keys {
+		b.WriteString(base64.StdEncoding.EncodeToString(k.master))
+		b.WriteByte('\n')
+	}
+	return b.String()
+}
+
+// rewrite replaces the key file as a whole, with nobody else doing so at the same time.
+func (r *Ring) rewrite(change func([]*key) (string, error)) error {
+	if r.path == "" || r.loose {
+		return fmt.Errorf("%w: they come from %s", ErrForeign, r.where)
+	}
+	path, err := filepath.EvalSymlinks(r.path)
+	if err != nil {
+		return fmt.Errorf("cannot find the key file: %w", err)
+	}
+	dir, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return fmt.Errorf("cannot lock the folder of the key file: %w", err)
+	}
+	defer func() { _ = dir.Close() }() // gives the lock back
+	if err = unix.Flock(int(dir.Fd()), unix.LOCK_EX); err != nil {
+		return fmt.Errorf("cannot lock the folder of the key file: %w", err)
+	}
+	if err = r.Refresh(); err != nil {
+		return err
+	}
+	h := r.now.Load()
+	text, err := change(h.keys)
+	if err != nil {
+		return err
+	}
+	draft, err := writeDraft(path, text, h.info)
+	if err != nil {
+		return err
+	}
+	if err = os.Rename(draft, path); err != nil {
+		return errors.Join(fmt.Errorf("cannot replace the key file: %w", err), os.Remove(draft))
+	}
+	if err = syncDir(filepath.Dir(path)); err != nil {
+		return fmt.Errorf("cannot be sure of the key file: %w", err)
+	}
+	return r.Refresh()
+}
