@@ -49,10 +49,11 @@ var table = map[string]row{
 	// Does: what the portal is for.
 	"render":    {[]string{"pbx"}, "it is pure: words in, bytes out, so that a golden file tells all"},
 	"directory": {[]string{"pbx", "store"}, "it holds the rules for users and extensions, and knows neither HTTP nor Asterisk"},
+	"auth":      {[]string{"pbx", "store"}, "it says who is calling and what he may do; how a request carries the proof is HTTP's business"},
 	"apply":     {[]string{"pbx", "store", "render"}, "it tells the story of an apply; hosts reach it as a Target, callers as plain Go"},
 
 	// In: those who ask.
-	"httpapi":         {[]string{"pbx", "directory", "apply", "httpapi/openapi", "contracts"}, "it translates the contract for the services; what it cannot get from them is missing there"},
+	"httpapi":         {[]string{"pbx", "auth", "directory", "apply", "httpapi/openapi", "contracts"}, "it translates the contract for the services; what it cannot get from them is missing there"},
 	"httpapi/openapi": {nil, "it is generated from the contract alone"},
 	"demo":            {[]string{"phone"}, "it sees the portal as anybody does, over HTTP and SIP, and must not reach inside"},
 	"cli":             {[]string{all}, "it puts the program together out of everything but generated code and test kits"},

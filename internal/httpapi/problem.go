@@ -62,6 +62,12 @@ func statusOf(kind pbx.Kind, code string) int {
 		return http.StatusConflict
 	case pbx.KindUnavailable:
 		return http.StatusServiceUnavailable
+	case pbx.KindNotSignedIn:
+		return http.StatusUnauthorized
+	case pbx.KindForbidden:
+		return http.StatusForbidden
+	case pbx.KindTooMany:
+		return http.StatusTooManyRequests
 	case pbx.KindApply, pbx.KindInternal:
 		return http.StatusInternalServerError
 	}

@@ -3,6 +3,7 @@ package pbx
 import (
 	"errors"
 	"fmt"
+	"time"
 )
 
 // Kind says what sort of failure an Error is, and so what a caller may do about it. The zero Kind is an internal fault whose
@@ -17,6 +18,9 @@ const (
 	KindConflict                // what is asked collides with what is there
 	KindUnavailable             // something we need is away; trying again later may help
 	KindApply                   // an apply ended without success; its audit record tells the story
+	KindNotSignedIn             // it is not known who asks: no proof of it, or one that does not hold
+	KindForbidden               // it is known who asks, and he may not
+	KindTooMany                 // too much was asked in too short a time; RetryAfter says when to try again
 )
 
 // Error is a failure meant for the caller. Its message and fields may be shown to anyone who made the request; the wrapped cause
@@ -27,6 +31,8 @@ type Error struct {
 	Msg    string // a sentence that says what is wrong and what to do next
 	Fields []FieldError
 	Err    error // the cause, for the log; may be nil
+
+	RetryAfter time.Duration // how long to wait before trying again; 0 where that cannot be said
 }
 
 // FieldError says what is wrong with one field of the input, and how to mend it.
@@ -99,6 +105,24 @@ const (
 	CodeReloadFailed   = "reload_failed"      // the new files are in place, Asterisk did not take them
 	CodeContradicted   = "asterisk_disagrees" // Asterisk reloaded, but runs something else than the files say
 	CodeAuditFailed    = "audit_failed"       // the apply was carried out, its record could not be completed
+
+	CodeNotSignedIn     = "not_signed_in"
+	CodeForbidden       = "forbidden"
+	CodeSignInFailed    = "sign_in_failed" // never says which part was wrong
+	CodeOTPRequired     = "otp_required"   // the password is right, the second factor is missing
+	CodeTooMany         = "too_many_attempts"
+	CodeSetupNeeded     = "setup_needed"
+	CodeSetupDone       = "setup_done"
+	CodeSetupCode       = "setup_code_invalid"
+	CodeLinkInvalid     = "link_invalid" // of an invitation or a reset: wrong, used or expired
+	CodeAccountNotFound = "account_not_found"
+	CodeAccountTaken    = "account_email_taken"
+	CodeLastOwner       = "last_owner"
+	CodeSessionNotFound = "session_not_found"
+	CodeTokenNotFound   = "token_not_found"
+	CodeTOTPOn          = "totp_on"      // there is a second factor already
+	CodeTOTPOff         = "totp_off"     // there is none, or none that waits to be confirmed
+	CodePersonsOnly     = "persons_only" // it is about a person's own account, and a token has none
 )
 
 // ErrInDoubt says that it could not be found out whether a change of the files will survive a power cut. What is read is whole.

@@ -68,6 +68,55 @@ func TestANewUserNeedsANameAndAnAddress(t *testing.T) {
 	}
 }
 
+func TestAnAccountNeedsWhatAUserNeedsAndARole(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		account pbx.NewAccount
+		faulty  string
+	}{
+		{pbx.NewAccount{Name: " Anna ", Email: " anna@example.com ", Role: pbx.Owner}, "[]"},
+		{pbx.NewAccount{Name: "", Email: "x", Role: "OWNER"}, "[name email role]"},
+		{pbx.NewAccount{Name: "Anna", Email: "anna@example.com"}, "[role]"},
+	} {
+		got, err := tc.account.Clean()
+		if faulty := fieldNames(err); faulty != tc.faulty || err == nil && got.Name != "Anna" {
+			t.Errorf("%+v: faulty %s, want %s", tc.account, faulty, tc.faulty)
+		}
+	}
+}
+
+func TestATokenIsNarrowedByScopesAndNeverWidened(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		token  pbx.NewToken
+		faulty string
+	}{
+		{pbx.NewToken{Name: "ci", Role: pbx.Admin}, "[]"},
+		{pbx.NewToken{Name: "ci", Role: pbx.Admin, Scopes: []pbx.Permission{pbx.ApplyRun, pbx.UsersRead, pbx.ApplyRun}, Lives: pbx.MaxTokenLife}, "[]"},
+		{pbx.NewToken{Name: " ", Role: "root", Scopes: []pbx.Permission{pbx.UsersRead}}, "[name role]"},
+		{pbx.NewToken{Name: "ci", Role: pbx.Auditor, Scopes: []pbx.Permission{pbx.UsersWrite}}, "[scopes]"},
+		{pbx.NewToken{Name: "ci", Role: pbx.Auditor, Scopes: []pbx.Permission{pbx.Public}}, "[scopes]"},
+		{pbx.NewToken{Name: "ci", Role: pbx.Auditor, Lives: -1}, "[expires]"},
+		{pbx.NewToken{Name: "ci", Role: pbx.Auditor, Lives: pbx.MaxTokenLife + 1}, "[expires]"},
+	} {
+		got, err := tc.token.Clean()
+		if faulty := fieldNames(err); faulty != tc.faulty {
+			t.Errorf("%+v: faulty %s, want %s", tc.token, faulty, tc.faulty)
+		}
+		if err == nil && tc.token.Scopes != nil && fmt.Sprint(got.Scopes) != "[users:read apply:run]" {
+			t.Errorf("scopes %v", got.Scopes)
+		}
+	}
+}
+
+func fieldNames(err error) string {
+	names := []string{}
+	for _, f := range pbx.FieldsOf(err) {
+		names = append(names, f.Field)
+	}
+	return fmt.Sprint(names)
+}
+
 func TestASecretIs22CharactersAndNeverTheSame(t *testing.T) {
 	t.Parallel()
 	seen := map[string]bool{}

@@ -3,7 +3,9 @@ package pbx
 import (
 	"fmt"
 	"net/mail"
+	"slices"
 	"strings"
+	"time"
 	"unicode"
 	"unicode/utf8"
 )
@@ -28,6 +30,69 @@ func (n NewUser) Clean() (NewUser, error) {
 		fields = append(fields, FieldError{"email", msg})
 	}
 	return n, Invalid(fields...)
+}
+
+// NewAccount is what a caller says of an account to be created.
+type NewAccount struct {
+	Name  string
+	Email string
+	Role  Role
+}
+
+// Clean gives the account with its texts trimmed, or an Error of KindInvalid that names every field that breaks a rule.
+func (n NewAccount) Clean() (NewAccount, error) {
+	var fields []FieldError
+	u, err := NewUser{Name: n.Name, Email: n.Email}.Clean() // a person is named and reached the same way at the phone and at the portal
+	fields = append(fields, FieldsOf(err)...)
+	if msg := roleFault(n.Role); msg != "" {
+		fields = append(fields, FieldError{"role", msg})
+	}
+	return NewAccount{u.Name, u.Email, n.Role}, Invalid(fields...)
+}
+
+// NewToken is what a caller says of an API token to be created.
+type NewToken struct {
+	Name   string
+	Role   Role
+	Scopes []Permission  // of the role's permissions; nil: all of them
+	Lives  time.Duration // 0: until it is revoked
+}
+
+// MaxTokenLife is the longest time a token can be given, beside living until it is revoked.
+const MaxTokenLife = 10 * 365 * 24 * time.Hour
+
+// Clean gives the token with its name trimmed and its scopes in order, or an Error of KindInvalid that names every field that breaks a rule.
+func (n NewToken) Clean() (NewToken, error) {
+	var fields []FieldError
+	n.Name = strings.TrimSpace(n.Name)
+	if msg := textFault(n.Name, "say which program the token is for"); msg != "" {
+		fields = append(fields, FieldError{"name", msg})
+	}
+	if msg := roleFault(n.Role); msg != "" {
+		fields = append(fields, FieldError{"role", msg})
+	} else {
+		for _, s := range n.Scopes {
+			if !n.Role.May(s) {
+				fields = append(fields, FieldError{"scopes", fmt.Sprintf("%q is none of what the role %s may do: choose of %v", string(s), n.Role, n.Role.Permissions())})
+				break
+			}
+		}
+	}
+	if n.Scopes != nil {
+		n.Scopes = slices.DeleteFunc(n.Role.Permissions(), func(p Permission) bool { return !slices.Contains(n.Scopes, p) })
+	}
+	if n.Lives < 0 || n.Lives > MaxTokenLife {
+		fields = append(fields, FieldError{"expires", fmt.Sprintf("must be a time of at most %d days from now", int(MaxTokenLife.Hours())/24)})
+	}
+	return n, Invalid(fields...)
+}
+
+// roleFault says what is wrong with a role; "" when nothing is.
+func roleFault(r Role) string {
+	if slices.Contains(Roles(), r) {
+		return ""
+	}
+	return fmt.Sprintf("must be one of %v", Roles())
 }
 
 // CleanTriggeredBy gives the text that says who asked for an apply, trimmed, or an Error of KindInvalid.

@@ -133,6 +133,8 @@ func (e Outcome) Valid() bool {
 
 // Defines values for ProblemCode.
 const (
+	ProblemCodeAccountEmailTaken          ProblemCode = "account_email_taken"
+	ProblemCodeAccountNotFound            ProblemCode = "account_not_found"
 	ProblemCodeAllocationRetriesExhausted ProblemCode = "allocation_retries_exhausted"
 	ProblemCodeApplyLogNotFound           ProblemCode = "apply_log_not_found"
 	ProblemCodeApplyRefused               ProblemCode = "apply_refused"
@@ -147,19 +149,34 @@ const (
 	ProblemCodeDrift                      ProblemCode = "drift"
 	ProblemCodeEmailTaken                 ProblemCode = "email_taken"
 	ProblemCodeExtensionPoolExhausted     ProblemCode = "extension_pool_exhausted"
+	ProblemCodeForbidden                  ProblemCode = "forbidden"
 	ProblemCodeIdempotencyKeyReused       ProblemCode = "idempotency_key_reused"
 	ProblemCodeInDoubt                    ProblemCode = "in_doubt"
 	ProblemCodeInternal                   ProblemCode = "internal"
 	ProblemCodeInvalidInput               ProblemCode = "invalid_input"
 	ProblemCodeInvalidJSON                ProblemCode = "invalid_json"
+	ProblemCodeLastOwner                  ProblemCode = "last_owner"
+	ProblemCodeLinkInvalid                ProblemCode = "link_invalid"
 	ProblemCodeMethodNotAllowed           ProblemCode = "method_not_allowed"
+	ProblemCodeNotSignedIn                ProblemCode = "not_signed_in"
+	ProblemCodeOtpRequired                ProblemCode = "otp_required"
 	ProblemCodePathNotFound               ProblemCode = "path_not_found"
+	ProblemCodePersonsOnly                ProblemCode = "persons_only"
 	ProblemCodePlanMoved                  ProblemCode = "plan_moved"
 	ProblemCodeReloadFailed               ProblemCode = "reload_failed"
 	ProblemCodeRevisionForgotten          ProblemCode = "revision_forgotten"
 	ProblemCodeRevisionNotFound           ProblemCode = "revision_not_found"
 	ProblemCodeRolledBack                 ProblemCode = "rolled_back"
+	ProblemCodeSessionNotFound            ProblemCode = "session_not_found"
+	ProblemCodeSetupCodeInvalid           ProblemCode = "setup_code_invalid"
+	ProblemCodeSetupDone                  ProblemCode = "setup_done"
+	ProblemCodeSetupNeeded                ProblemCode = "setup_needed"
+	ProblemCodeSignInFailed               ProblemCode = "sign_in_failed"
 	ProblemCodeTimeout                    ProblemCode = "timeout"
+	ProblemCodeTokenNotFound              ProblemCode = "token_not_found"
+	ProblemCodeTooManyAttempts            ProblemCode = "too_many_attempts"
+	ProblemCodeTotpOff                    ProblemCode = "totp_off"
+	ProblemCodeTotpOn                     ProblemCode = "totp_on"
 	ProblemCodeUnsupportedMediaType       ProblemCode = "unsupported_media_type"
 	ProblemCodeUserNotFound               ProblemCode = "user_not_found"
 	ProblemCodeWriteFailed                ProblemCode = "write_failed"
@@ -168,6 +185,10 @@ const (
 // Valid indicates whether the value is a known member of the ProblemCode enum.
 func (e ProblemCode) Valid() bool {
 	switch e {
+	case ProblemCodeAccountEmailTaken:
+		return true
+	case ProblemCodeAccountNotFound:
+		return true
 	case ProblemCodeAllocationRetriesExhausted:
 		return true
 	case ProblemCodeApplyLogNotFound:
@@ -196,6 +217,8 @@ func (e ProblemCode) Valid() bool {
 		return true
 	case ProblemCodeExtensionPoolExhausted:
 		return true
+	case ProblemCodeForbidden:
+		return true
 	case ProblemCodeIdempotencyKeyReused:
 		return true
 	case ProblemCodeInDoubt:
@@ -206,9 +229,19 @@ func (e ProblemCode) Valid() bool {
 		return true
 	case ProblemCodeInvalidJSON:
 		return true
+	case ProblemCodeLastOwner:
+		return true
+	case ProblemCodeLinkInvalid:
+		return true
 	case ProblemCodeMethodNotAllowed:
 		return true
+	case ProblemCodeNotSignedIn:
+		return true
+	case ProblemCodeOtpRequired:
+		return true
 	case ProblemCodePathNotFound:
+		return true
+	case ProblemCodePersonsOnly:
 		return true
 	case ProblemCodePlanMoved:
 		return true
@@ -220,7 +253,25 @@ func (e ProblemCode) Valid() bool {
 		return true
 	case ProblemCodeRolledBack:
 		return true
+	case ProblemCodeSessionNotFound:
+		return true
+	case ProblemCodeSetupCodeInvalid:
+		return true
+	case ProblemCodeSetupDone:
+		return true
+	case ProblemCodeSetupNeeded:
+		return true
+	case ProblemCodeSignInFailed:
+		return true
 	case ProblemCodeTimeout:
+		return true
+	case ProblemCodeTokenNotFound:
+		return true
+	case ProblemCodeTooManyAttempts:
+		return true
+	case ProblemCodeTotpOff:
+		return true
+	case ProblemCodeTotpOn:
 		return true
 	case ProblemCodeUnsupportedMediaType:
 		return true

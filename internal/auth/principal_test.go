@@ -1,0 +1,28 @@
+package auth_test
+
+import (
+	"testing"
+
+	"github.com/synergycall/pbxportal/internal/auth"
+	"github.com/synergycall/pbxportal/internal/pbx"
+)
+
+func TestNobodyMayDoAnything(t *testing.T) {
+	t.Parallel()
+	for name, p := range map[string]auth.Principal{
+		"the zero principal":          {},
+		"a context that names nobody": auth.PrincipalOf(t.Context()),
+	} {
+		for _, wanted := range append(pbx.Permissions(), pbx.Public, pbx.SignedIn, "") {
+			if p.May(wanted) {
+				t.Errorf("%s may %q", name, wanted)
+			}
+		}
+		if p.Known() || p.Role() != "" || len(p.Permissions()) > 0 || p.Session() != "" {
+			t.Errorf("%s is somebody: %+v", name, p)
+		}
+		if a := p.Actor("192.0.2.1", "id"); a != (pbx.Actor{Kind: pbx.ActorAnonymous, From: "192.0.2.1", RequestID: "id"}) {
+			t.Errorf("%s acts as %+v", name, a)
+		}
+	}
+}
