@@ -195,27 +195,3 @@ func eventually(t *testing.T, what string, happened func() bool) {
 func newUserJSON(i int) string {
 	return fmt.Sprintf(`{"name":"User %d","email":"user%d@example.com"}`, i, i)
 }
-
-// pg is a PostgreSQL server of a test's own, with an empty database.
-type pg struct {
-	*lab.Postgres
-	url string
-}
-
-func startPostgres(t *testing.T) *pg {
-	t.Helper()
-	programs, err := lab.FetchPostgres(t.Context(), lab.FetchOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	server, err := lab.StartPostgres(t.Context(), programs, lab.PostgresOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = server.Stop() })
-	url, err := server.CreateDatabase(t.Context(), "portal")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return &pg{server, url}
-}

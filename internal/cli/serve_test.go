@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/synergycall/pbxportal/internal/lab"
 	"github.com/synergycall/pbxportal/internal/lab/labtest"
 	"github.com/synergycall/pbxportal/internal/store/storetest"
 )
@@ -107,15 +108,15 @@ func srvProblem(t *testing.T, srv *server) map[string]any {
 
 func TestWithoutItsDatabaseEveryCallSaysSoWithinSecondsAndRecoversByItself(t *testing.T) {
 	t.Parallel()
-	for name, fault := range map[string]struct{ fail, mend func(*pg) error }{
-		"stopped": {func(p *pg) error { return p.Kill() }, func(p *pg) error { return p.Restart(context.Background()) }},
-		"hung":    {func(p *pg) error { return p.Suspend() }, func(p *pg) error { return p.Resume() }},
+	for name, fault := range map[string]struct{ fail, mend func(*lab.Postgres) error }{
+		"stopped": {(*lab.Postgres).Kill, func(p *lab.Postgres) error { return p.Restart(context.Background()) }},
+		"hung":    {(*lab.Postgres).Suspend, (*lab.Postgres).Resume},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			db := startPostgres(t)
+			db, url := labtest.PostgresServer(t)
 			s := newSettings(t).beside(labtest.Asterisk(t))
-			s["DATABASE_URL"] = db.url
+			s["DATABASE_URL"] = url
 			srv := s.serve(t)
 			u := srv.want(t, 201, "POST", "/users", newUserJSON(1))
 			if err := fault.fail(db); err != nil {
@@ -153,33 +154,33 @@ func TestWithoutItsDatabaseEveryCallSaysSoWithinSecondsAndRecoversByItself(t *te
 	}
 }
 
-// running starts an apply that takes seconds, because Asterisk hangs, and returns when it is on record.
-func running(t *testing.T, s settings, srv *server) <-chan answer {
+// running starts a server and asks it for an apply that takes seconds, because Asterisk hangs; it returns when the apply is on record.
+func running(t *testing.T) (a *lab.Asterisk, s settings, srv *server, answers <-chan answer) {
 	t.Helper()
-	answers := make(chan answer, 1)
+	a = labtest.Asterisk(t)
+	s = newSettings(t).beside(a)
+	srv = s.serve(t)
+	s.must(t, "user", "add", "Anna", "anna@example.com")
+	if err := a.Suspend(); err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan answer, 1)
 	go func() {
 		got, err := srv.ask(t.Context(), "POST", "/apply", `{"triggered_by":"test"}`)
 		if err != nil {
 			got.body = err.Error()
 		}
-		answers <- got
+		done <- got
 	}()
 	eventually(t, "the apply is on record", func() bool {
 		return strings.Contains(s.must(t, "audit", "list"), "interrupted")
 	})
-	return answers
+	return a, s, srv, done
 }
 
 func TestAServerThatIsStoppedFinishesARunningApply(t *testing.T) {
 	t.Parallel()
-	a := labtest.Asterisk(t)
-	s := newSettings(t).beside(a)
-	srv := s.serve(t)
-	s.must(t, "user", "add", "Anna", "anna@example.com")
-	if err := a.Suspend(); err != nil {
-		t.Fatal(err)
-	}
-	answers := running(t, s, srv)
+	_, s, srv, answers := running(t)
 	if code, _, said := s.run(t, "apply"); code != 4 || !strings.Contains(said, "another apply is running") {
 		t.Errorf("a second apply, in another process: exit code %d, %s", code, said)
 	}
@@ -200,14 +201,7 @@ func TestAServerThatIsStoppedFinishesARunningApply(t *testing.T) {
 
 func TestAnApplyWhoseServerIsKilledStaysOnRecordAndTheNextSucceeds(t *testing.T) {
 	t.Parallel()
-	a := labtest.Asterisk(t)
-	s := newSettings(t).beside(a)
-	srv := s.serve(t)
-	s.must(t, "user", "add", "Anna", "anna@example.com")
-	if err := a.Suspend(); err != nil {
-		t.Fatal(err)
-	}
-	answers := running(t, s, srv)
+	a, s, srv, answers := running(t)
 	eventually(t, "the files are switched", func() bool {
 		text, err := os.ReadFile(filepath.Join(a.ConfigDir, "pjsip.d/synergycall/generated_endpoints.conf"))
 		return err == nil && strings.Contains(string(text), "[1000]")

@@ -63,11 +63,7 @@ func terminate(t *testing.T, server *lab.Postgres, database string) {
 
 func TestRow03APortalThatLostItsLockToAnotherHostTouchesNothing(t *testing.T) {
 	t.Parallel()
-	server := labtest.PostgresServer(t)
-	url, err := server.CreateDatabase(t.Context(), "shared")
-	if err != nil {
-		t.Fatal(err)
-	}
+	server, url := labtest.PostgresServer(t)
 	a := newSite(t, labtest.Asterisk(t), url, 3)
 	b := lookAt(t, labtest.Asterisk(t), url)
 	a.replace(t)
@@ -76,7 +72,7 @@ func TestRow03APortalThatLostItsLockToAnotherHostTouchesNothing(t *testing.T) {
 		if code, _, said := b.run(t, "apply", "--force"); code != 4 {
 			t.Errorf("while the first holds the lock, the second host's apply gave exit code %d, %s", code, said)
 		}
-		terminate(t, server, "shared")
+		terminate(t, server, "portal")
 		eventually(t, "the second host may apply", func() bool {
 			code, _, _ := b.run(t, "apply", "--force")
 			return code == 0
@@ -455,25 +451,6 @@ func TestRow21AnAsteriskThatIsBusyIsWaitedFor(t *testing.T) {
 	t.Logf("10 applies among 4 who reload all the time: %s", tally(ends))
 }
 
-// durable starts a PostgreSQL that keeps what it promised when it is killed.
-func durable(t *testing.T) (*lab.Postgres, string) {
-	t.Helper()
-	programs, err := lab.FetchPostgres(t.Context(), lab.FetchOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	server, err := lab.StartPostgres(t.Context(), programs, lab.PostgresOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = server.Stop() })
-	url, err := server.CreateDatabase(t.Context(), "portal")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return server, url
-}
-
 func TestRow27And28WithoutItsDatabaseAnApplyIsNeverCalledASuccess(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
@@ -489,7 +466,7 @@ func TestRow27And28WithoutItsDatabaseAnApplyIsNeverCalledASuccess(t *testing.T) 
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			server, url := durable(t)
+			server, url := labtest.PostgresServer(t)
 			s := newSite(t, labtest.Asterisk(t), url, 3)
 			before := s.mustPair(t)
 			s.replace(t)

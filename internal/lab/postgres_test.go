@@ -40,11 +40,7 @@ func TestEveryCallGetsADatabaseOfItsOwn(t *testing.T) {
 
 func TestAPostgresKeepsItsDataAcrossKillsAndRestarts(t *testing.T) {
 	t.Parallel()
-	server := labtest.PostgresServer(t)
-	url, err := server.CreateDatabase(t.Context(), "kept")
-	if err != nil {
-		t.Fatal(err)
-	}
+	server, url := labtest.PostgresServer(t)
 	for name, stop := range map[string]func() error{"kill": server.Kill, "nothing": func() error { return nil }} {
 		// A connection that is open during the stop must not keep the old server alive.
 		conn, err := pgx.Connect(t.Context(), url)
@@ -69,7 +65,7 @@ func TestAPostgresKeepsItsDataAcrossKillsAndRestarts(t *testing.T) {
 
 func TestASuspendedPostgresAnswersNothingUntilItIsResumed(t *testing.T) {
 	t.Parallel()
-	server := labtest.PostgresServer(t)
+	server, _ := labtest.PostgresServer(t)
 	conn, err := pgx.Connect(t.Context(), server.URL)
 	if err != nil {
 		t.Fatal(err)

@@ -54,12 +54,13 @@ func Asterisk(t testing.TB, options ...lab.AsteriskOptions) *lab.Asterisk {
 	return a
 }
 
-// PostgresServer starts a PostgreSQL server of this test's own, to be killed or suspended as it likes.
-func PostgresServer(t testing.TB) *lab.Postgres {
+// PostgresServer starts a PostgreSQL server of this test's own, to be killed or suspended as it likes, and gives the URL of an empty
+// database on it. It keeps what it promised also when it is killed.
+func PostgresServer(t testing.TB) (server *lab.Postgres, url string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
 	defer cancel()
-	server, err := startPostgres(ctx)
+	server, err := startPostgres(ctx, lab.PostgresOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -71,7 +72,10 @@ func PostgresServer(t testing.TB) *lab.Postgres {
 			t.Errorf("cannot stop PostgreSQL: %v", err)
 		}
 	})
-	return server
+	if url, err = server.CreateDatabase(ctx, "portal"); err != nil {
+		t.Fatal(err)
+	}
+	return server, url
 }
 
 // shared is the server that all tests of a process use; it dies with the process.
@@ -87,7 +91,7 @@ func Postgres(t testing.TB) string {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
 	defer cancel()
-	shared.once.Do(func() { shared.server, shared.err = startPostgres(ctx) })
+	shared.once.Do(func() { shared.server, shared.err = startPostgres(ctx, lab.PostgresOptions{NoSync: true}) })
 	if shared.err != nil {
 		t.Fatal(shared.err)
 	}
@@ -131,16 +135,15 @@ func makeTempDir() (string, error) {
 	return dir, nil
 }
 
-func startPostgres(ctx context.Context) (*lab.Postgres, error) {
+func startPostgres(ctx context.Context, o lab.PostgresOptions) (*lab.Postgres, error) {
 	programs, err := lab.FetchPostgres(ctx, lab.FetchOptions{})
 	if err != nil {
 		return nil, err
 	}
-	dir, err := tempDir()
-	if err != nil {
+	if o.TempDir, err = tempDir(); err != nil {
 		return nil, err
 	}
-	return lab.StartPostgres(ctx, programs, lab.PostgresOptions{TempDir: dir, NoSync: true})
+	return lab.StartPostgres(ctx, programs, o)
 }
 
 func lastLines(text string, n int) string {
