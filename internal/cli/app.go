@@ -66,7 +66,8 @@ func (a *app) open() (*portal, error) {
 	}, nil
 }
 
-// ready puts the program together and brings the database's tables up to date, as every command needs that works with them.
+// ready puts the program together and brings the database's tables up to date. A command whose Run takes a portal is given one that is
+// ready; it is closed when the command has ended.
 func (a *app) ready(ctx context.Context) (*portal, error) {
 	p, err := a.open()
 	if err != nil {

@@ -19,12 +19,7 @@ type planCommand struct {
 }
 
 // Run shows what an apply would do.
-func (c *planCommand) Run(ctx context.Context, a *app) error {
-	p, err := a.ready(ctx)
-	if err != nil {
-		return err
-	}
-	defer p.close()
+func (c *planCommand) Run(ctx context.Context, a *app, p *portal) error {
 	plan, err := p.engine.Plan(ctx)
 	if err != nil {
 		return err
@@ -119,8 +114,8 @@ type applyCommand struct {
 }
 
 // Run applies.
-func (c *applyCommand) Run(ctx context.Context, a *app) error {
-	return a.apply(ctx, apply.Request{
+func (c *applyCommand) Run(ctx context.Context, a *app, p *portal) error {
+	return a.apply(ctx, p, apply.Request{
 		TriggeredBy: c.By, Comment: c.Comment, IfMatch: c.Plan, Force: c.Force, DryRun: c.DryRun, OnFailure: apply.OnFailure(c.OnFailure),
 	})
 }
@@ -133,19 +128,14 @@ type rollbackCommand struct {
 }
 
 // Run puts an earlier revision live again.
-func (c *rollbackCommand) Run(ctx context.Context, a *app) error {
+func (c *rollbackCommand) Run(ctx context.Context, a *app, p *portal) error {
 	if c.Revision == 0 {
-		p, err := a.ready(ctx)
-		if err != nil {
-			return err
-		}
-		c.Revision, err = p.engine.Previous(ctx)
-		p.close()
-		if err != nil {
+		var err error
+		if c.Revision, err = p.engine.Previous(ctx); err != nil {
 			return err
 		}
 	}
-	if err := a.apply(ctx, apply.Request{TriggeredBy: c.By, Comment: c.Comment, Force: c.Force, Restore: c.Revision}); err != nil {
+	if err := a.apply(ctx, p, apply.Request{TriggeredBy: c.By, Comment: c.Comment, Force: c.Force, Restore: c.Revision}); err != nil {
 		return err
 	}
 	if !a.json {
@@ -155,12 +145,7 @@ func (c *rollbackCommand) Run(ctx context.Context, a *app) error {
 }
 
 // apply applies, and shows what happens while it does.
-func (a *app) apply(ctx context.Context, r apply.Request) error {
-	p, err := a.ready(ctx)
-	if err != nil {
-		return err
-	}
-	defer p.close()
+func (a *app) apply(ctx context.Context, p *portal, r apply.Request) error {
 	if r.TriggeredBy == "" {
 		r.TriggeredBy = "cli:" + userName()
 	}
@@ -218,12 +203,7 @@ func resultText(r pbx.Run) string {
 type installCommand struct{}
 
 // Run makes the files.
-func (*installCommand) Run(ctx context.Context, a *app) error {
-	p, err := a.ready(ctx)
-	if err != nil {
-		return err
-	}
-	defer p.close()
+func (*installCommand) Run(ctx context.Context, a *app, p *portal) error {
 	made, err := p.engine.Install(ctx)
 	if err != nil {
 		return err
@@ -244,12 +224,7 @@ func (*installCommand) Run(ctx context.Context, a *app) error {
 type recoverCommand struct{}
 
 // Run puts in order what an apply left that never ended.
-func (*recoverCommand) Run(ctx context.Context, a *app) error {
-	p, err := a.ready(ctx)
-	if err != nil {
-		return err
-	}
-	defer p.close()
+func (*recoverCommand) Run(ctx context.Context, a *app, p *portal) error {
 	did, err := p.engine.Recover(ctx)
 	if err != nil {
 		return err
@@ -276,15 +251,10 @@ type revisionListCommand struct {
 }
 
 // Run lists the revisions.
-func (c *revisionListCommand) Run(ctx context.Context, a *app) error {
+func (c *revisionListCommand) Run(ctx context.Context, a *app, p *portal) error {
 	if err := checkLimit(c.Limit); err != nil {
 		return err
 	}
-	p, err := a.ready(ctx)
-	if err != nil {
-		return err
-	}
-	defer p.close()
 	runs, err := p.engine.Revisions(ctx, 0, c.Limit)
 	if err != nil {
 		return err
@@ -326,12 +296,7 @@ type revisionDiffCommand struct {
 }
 
 // Run shows how the files changed.
-func (c *revisionDiffCommand) Run(ctx context.Context, a *app) error {
-	p, err := a.ready(ctx)
-	if err != nil {
-		return err
-	}
-	defer p.close()
+func (c *revisionDiffCommand) Run(ctx context.Context, a *app, p *portal) error {
 	diffs, err := p.engine.Diff(ctx, c.From, c.To)
 	if err != nil {
 		return err

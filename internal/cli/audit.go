@@ -22,15 +22,10 @@ type auditListCommand struct {
 }
 
 // Run lists the records.
-func (c *auditListCommand) Run(ctx context.Context, a *app) error {
+func (c *auditListCommand) Run(ctx context.Context, a *app, p *portal) error {
 	if err := checkLimit(c.Limit); err != nil {
 		return err
 	}
-	p, err := a.ready(ctx)
-	if err != nil {
-		return err
-	}
-	defer p.close()
 	page, err := p.engine.Logs(ctx, apply.LogQuery{Limit: c.Limit})
 	if err != nil {
 		return err
@@ -59,12 +54,7 @@ type auditShowCommand struct {
 }
 
 // Run shows the record.
-func (c *auditShowCommand) Run(ctx context.Context, a *app) error {
-	p, err := a.ready(ctx)
-	if err != nil {
-		return err
-	}
-	defer p.close()
+func (c *auditShowCommand) Run(ctx context.Context, a *app, p *portal) error {
 	r, err := p.engine.Story(ctx, pbx.RunID(c.ID))
 	if pbx.KindOf(err) == pbx.KindNotFound { // a record of the Python portal has no story
 		r.Log, err = p.engine.Log(ctx, pbx.RunID(c.ID))
@@ -122,12 +112,7 @@ type auditSavedCommand struct {
 }
 
 // Run prints hand edits as they were before a forced apply replaced them. They may hold secrets.
-func (c *auditSavedCommand) Run(ctx context.Context, a *app) error {
-	p, err := a.ready(ctx)
-	if err != nil {
-		return err
-	}
-	defer p.close()
+func (c *auditSavedCommand) Run(ctx context.Context, a *app, p *portal) error {
 	r, err := p.engine.Story(ctx, pbx.RunID(c.ID))
 	if err != nil {
 		return err

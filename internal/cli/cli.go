@@ -80,7 +80,18 @@ func Run(ctx context.Context, args []string, getenv func(string) (string, bool),
 	}
 	a := &app{config: c.Config, json: c.JSON, stdout: stdout, stderr: stderr, getenv: getenv}
 	parsed.BindTo(ctx, (*context.Context)(nil))
-	return report(stderr, parsed.Run(a))
+	var p *portal
+	err = parsed.BindSingletonProvider(func() (_ *portal, err error) { // asked only by a command that takes one
+		p, err = a.ready(ctx)
+		return p, err
+	})
+	if err == nil {
+		err = parsed.Run(a)
+	}
+	if p != nil {
+		p.close()
+	}
+	return report(stderr, err)
 }
 
 // environment gives flags their value from the environment, or else from .env. An empty variable counts as unset.
@@ -140,7 +151,7 @@ func report(stderr io.Writer, err error) int {
 		return exitUnavailable
 	case pbx.KindApply:
 		return exitApply
-	case pbx.KindInternal, pbx.KindNotSignedIn, pbx.KindForbidden, pbx.KindTooMany:
+	case pbx.KindInternal:
 	}
 	return exitFailed
 }

@@ -22,12 +22,7 @@ const drainTime = 100 * time.Second
 type serveCommand struct{}
 
 // Run serves until ctx ends, and then finishes what runs, an apply above all.
-func (*serveCommand) Run(ctx context.Context, a *app) error {
-	p, err := a.ready(ctx)
-	if err != nil {
-		return err
-	}
-	defer p.close()
+func (*serveCommand) Run(ctx context.Context, a *app, p *portal) error {
 	if did, err := p.engine.Recover(ctx); err != nil { // before anybody can ask for an apply
 		p.logApply("cannot settle what an earlier apply left", err)
 	} else {

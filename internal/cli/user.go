@@ -23,12 +23,7 @@ type userAddCommand struct {
 }
 
 // Run creates the user.
-func (c *userAddCommand) Run(ctx context.Context, a *app) error {
-	p, err := a.ready(ctx)
-	if err != nil {
-		return err
-	}
-	defer p.close()
+func (c *userAddCommand) Run(ctx context.Context, a *app, p *portal) error {
 	u, err := p.directory.Create(ctx, pbx.DefaultTenant, pbx.NewUser{Name: c.Name, Email: c.Email})
 	if err != nil {
 		return err
@@ -41,12 +36,7 @@ type userListCommand struct {
 }
 
 // Run lists the users.
-func (c *userListCommand) Run(ctx context.Context, a *app) error {
-	p, err := a.ready(ctx)
-	if err != nil {
-		return err
-	}
-	defer p.close()
+func (c *userListCommand) Run(ctx context.Context, a *app, p *portal) error {
 	page, err := p.directory.List(ctx, pbx.DefaultTenant, directory.Query{Text: c.Find})
 	if err != nil {
 		return err
@@ -75,12 +65,7 @@ type userShowCommand struct {
 }
 
 // Run shows the user.
-func (c *userShowCommand) Run(ctx context.Context, a *app) error {
-	p, err := a.ready(ctx)
-	if err != nil {
-		return err
-	}
-	defer p.close()
+func (c *userShowCommand) Run(ctx context.Context, a *app, p *portal) error {
 	u, err := p.user(ctx, c.User)
 	if err != nil {
 		return err
@@ -93,12 +78,7 @@ type userDeleteCommand struct {
 }
 
 // Run deletes the user.
-func (c *userDeleteCommand) Run(ctx context.Context, a *app) error {
-	p, err := a.ready(ctx)
-	if err != nil {
-		return err
-	}
-	defer p.close()
+func (c *userDeleteCommand) Run(ctx context.Context, a *app, p *portal) error {
 	u, err := p.user(ctx, c.User)
 	if err != nil {
 		return err
