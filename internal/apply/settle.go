@@ -50,11 +50,7 @@ func (e *Engine) settle(ctx context.Context, a *attempt) error {
 		if run.Log.ID == a.id() {
 			continue
 		}
-		whole, ok, err := e.store.Run(ctx, run.Log.ID)
-		if err != nil || !ok {
-			return err
-		}
-		if err := e.complete(ctx, whole, site); err != nil {
+		if err := e.complete(ctx, run, site); err != nil {
 			return err
 		}
 		a.note("recover", fmt.Sprintf("completed the record of the apply of %s, which was interrupted", run.Log.TriggeredAt.Format(time.RFC3339)))

@@ -106,9 +106,9 @@ func (s *Store) LastRevision(ctx context.Context) (n int, err error) {
 	return n, s.fault("read the newest revision", err)
 }
 
-// OpenRuns gives the runs whose end was never recorded, the oldest first, without their files.
+// OpenRuns gives the runs whose end was never recorded, the oldest first, with their files.
 func (s *Store) OpenRuns(ctx context.Context) ([]pbx.Run, error) {
-	return s.runs(ctx, `WHERE r.result = $1 ORDER BY l.triggered_at`, string(pbx.Interrupted))
+	return s.runs(ctx, true, `WHERE r.result = $1 ORDER BY l.triggered_at`, string(pbx.Interrupted))
 }
 
 // Revisions gives up to limit revisions below before (0: from the newest), the newest first, without their files.
@@ -116,7 +116,7 @@ func (s *Store) Revisions(ctx context.Context, before, limit int) ([]pbx.Run, er
 	if before <= 0 {
 		before = 1 << 30
 	}
-	return s.runs(ctx, `WHERE r.revision < $1 ORDER BY r.revision DESC LIMIT $2`, before, limit)
+	return s.runs(ctx, false, `WHERE r.revision < $1 ORDER BY r.revision DESC LIMIT $2`, before, limit)
 }
 
 // ForgetRevisions drops the bytes of all revisions but the newest keep and the named ones; who, when and what stay.
@@ -146,10 +146,10 @@ func (s *Store) oneRun(ctx context.Context, where string, arg any) (pbx.Run, boo
 	return r, err == nil, s.fault("read a run", err)
 }
 
-func (s *Store) runs(ctx context.Context, where string, args ...any) (runs []pbx.Run, err error) {
+func (s *Store) runs(ctx context.Context, bytes bool, where string, args ...any) (runs []pbx.Run, err error) {
 	ctx, cancel := context.WithTimeout(ctx, Patience)
 	defer cancel()
-	rows, err := s.read.QueryContext(ctx, s.selectRun(false)+where, args...)
+	rows, err := s.read.QueryContext(ctx, s.selectRun(bytes)+where, args...)
 	if err != nil {
 		return nil, s.fault("list runs", err)
 	}
