@@ -12,7 +12,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -196,7 +195,6 @@ func isReload(command string) bool {
 }
 
 func answer(o Objects, command string) string {
-	command, pattern, _ := strings.Cut(command, " like ")
 	switch command {
 	case "module reload res_pjsip.so":
 		return "Module 'res_pjsip.so' reloaded successfully.\n"
@@ -207,13 +205,13 @@ func answer(o Objects, command string) string {
 	case "core waitfullybooted":
 		return "Asterisk has fully booted.\n"
 	case "pjsip list endpoints":
-		return list(" Endpoint:  ", o.Endpoints, pattern)
+		return list(" Endpoint:  ", o.Endpoints)
 	case "pjsip list auths":
-		return list("     Auth:  ", o.Auths, pattern)
+		return list("     Auth:  ", o.Auths)
 	case "pjsip list aors":
-		return list("      Aor:  ", o.AORs, pattern)
+		return list("      Aor:  ", o.AORs)
 	case "pjsip list contacts":
-		return list("  Contact:  ", nil, "")
+		return list("  Contact:  ", nil)
 	case "dialplan show " + o.Context:
 		return dialplan(o)
 	}
@@ -223,10 +221,7 @@ func answer(o Objects, command string) string {
 	return fmt.Sprintf("No such command '%s' (type 'core show help %s' for other possible commands)\n", command, command)
 }
 
-func list(label string, ids []string, pattern string) string {
-	if want, err := regexp.Compile(pattern); err == nil {
-		ids = slices.DeleteFunc(slices.Clone(ids), func(id string) bool { return !want.MatchString(id) })
-	}
+func list(label string, ids []string) string {
 	if len(ids) == 0 {
 		return "No objects found.\n\n"
 	}
