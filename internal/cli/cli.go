@@ -151,7 +151,7 @@ func report(stderr io.Writer, err error) int {
 		return exitUnavailable
 	case pbx.KindApply:
 		return exitApply
-	case pbx.KindInternal:
+	case pbx.KindInternal, pbx.KindNotSignedIn, pbx.KindForbidden, pbx.KindTooMany:
 	}
 	return exitFailed
 }

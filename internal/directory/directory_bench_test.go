@@ -7,21 +7,16 @@ import (
 	"time"
 
 	"github.com/synergycall/pbxportal/internal/directory"
-	"github.com/synergycall/pbxportal/internal/lab/labtest"
 	"github.com/synergycall/pbxportal/internal/pbx"
 	"github.com/synergycall/pbxportal/internal/store/storetest"
 )
 
 // BenchmarkFillingThePool creates users until no number is free; a refused attempt fails it. What one create takes is ns/user.
 func BenchmarkFillingThePool(b *testing.B) {
-	for _, engine := range []struct {
-		name string
-		url  func(testing.TB) string
-	}{{"sqlite", storetest.SQLite}, {"postgres", labtest.Postgres}} {
+	storetest.EachBench(b, func(b *testing.B, url string) {
+		d := directory.New(storetest.Open(b, url), time.Now)
 		for _, clients := range []int{1, 32} {
-			b.Run(fmt.Sprintf("%s/%d_clients", engine.name, clients), func(b *testing.B) {
-				s := storetest.Open(b, engine.url(b))
-				d := directory.New(s, time.Now)
+			b.Run(fmt.Sprintf("%d_clients", clients), func(b *testing.B) {
 				for b.Loop() {
 					fill(b, d, clients)
 					b.StopTimer()
@@ -32,7 +27,7 @@ func BenchmarkFillingThePool(b *testing.B) {
 				b.ReportMetric(float64(b.N*pbx.PoolSize)/b.Elapsed().Seconds(), "users/s")
 			})
 		}
-	}
+	})
 }
 
 // fill creates as many users as there are numbers, from this many goroutines.

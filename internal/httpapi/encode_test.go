@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"net/http"
-	"net/http/httptest"
 	"strconv"
 	"testing"
 	"time"
@@ -99,35 +97,6 @@ func BenchmarkEncode1000UsersByEncodingJSON(b *testing.B) {
 		generated(b, p)
 	}
 }
-
-func BenchmarkList1000Users(b *testing.B) {
-	p := newPortal(b)
-	fill(b, p, 1000)
-	b.Run("in process", func(b *testing.B) {
-		b.ReportAllocs()
-		b.RunParallel(func(pb *testing.PB) {
-			for pb.Next() {
-				p.handler.ServeHTTP(nowhere{}, httptest.NewRequest(http.MethodGet, "/users", nil))
-			}
-		})
-	})
-	b.Run("database only", func(b *testing.B) {
-		b.RunParallel(func(pb *testing.PB) {
-			for pb.Next() {
-				if _, err := p.directory.List(b.Context(), pbx.DefaultTenant, directory.Query{}); err != nil {
-					b.Error(err)
-				}
-			}
-		})
-	})
-}
-
-// nowhere is a ResponseWriter that costs nothing.
-type nowhere struct{}
-
-func (nowhere) Header() http.Header         { return http.Header{} }
-func (nowhere) Write(b []byte) (int, error) { return len(b), nil }
-func (nowhere) WriteHeader(int)             {}
 
 func BenchmarkNew(b *testing.B) {
 	c := newConfig(b)

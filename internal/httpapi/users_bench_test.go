@@ -12,44 +12,38 @@ import (
 	"github.com/synergycall/pbxportal/internal/apply"
 	"github.com/synergycall/pbxportal/internal/directory"
 	"github.com/synergycall/pbxportal/internal/httpapi"
-	"github.com/synergycall/pbxportal/internal/lab/labtest"
 	"github.com/synergycall/pbxportal/internal/pbx"
 	"github.com/synergycall/pbxportal/internal/store/storetest"
 )
 
 // BenchmarkGetting1000Users is GET /users through the whole handler, from the first layer to the last byte of the answer.
 func BenchmarkGetting1000Users(b *testing.B) {
-	for _, engine := range []struct {
-		name string
-		url  func(testing.TB) string
-	}{{"sqlite", storetest.SQLite}, {"postgres", labtest.Postgres}} {
-		b.Run(engine.name, func(b *testing.B) {
-			s := storetest.Open(b, engine.url(b))
-			d := directory.New(s, time.Now)
-			for i := range pbx.PoolSize {
-				user := pbx.NewUser{Name: fmt.Sprintf("User %d", i), Email: fmt.Sprintf("user%d@example.com", i)}
-				if _, err := d.Create(b.Context(), pbx.DefaultTenant, user); err != nil {
-					b.Fatal(err)
-				}
-			}
-			handler, err := httpapi.New(httpapi.Config{
-				Directory: d, Apply: apply.New(apply.Config{Store: s, Now: time.Now}), // nobody applies here
-				Health: func(context.Context) pbx.Health { return pbx.Health{} },
-				Log:    slog.New(slog.DiscardHandler), Now: time.Now,
-			})
-			if err != nil {
+	storetest.EachBench(b, func(b *testing.B, url string) {
+		s := storetest.Open(b, url)
+		d := directory.New(s, time.Now)
+		for i := range pbx.PoolSize {
+			user := pbx.NewUser{Name: fmt.Sprintf("User %d", i), Email: fmt.Sprintf("user%d@example.com", i)}
+			if _, err := d.Create(b.Context(), pbx.DefaultTenant, user); err != nil {
 				b.Fatal(err)
 			}
-			b.ReportAllocs()
-			for b.Loop() {
-				answer := &discard{header: http.Header{}}
-				handler.ServeHTTP(answer, httptest.NewRequest(http.MethodGet, "/users", nil))
-				if answer.status != http.StatusOK || answer.bytes < 100*pbx.PoolSize {
-					b.Fatalf("status %d, %d bytes", answer.status, answer.bytes)
-				}
-			}
+		}
+		handler, err := httpapi.New(httpapi.Config{
+			Directory: d, Apply: apply.New(apply.Config{Store: s, Now: time.Now}), // nobody applies here
+			Health: func(context.Context) pbx.Health { return pbx.Health{} },
+			Log:    slog.New(slog.DiscardHandler), Now: time.Now,
 		})
-	}
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.ReportAllocs()
+		for b.Loop() {
+			answer := &discard{header: http.Header{}}
+			handler.ServeHTTP(answer, httptest.NewRequest(http.MethodGet, "/users", nil))
+			if answer.status != http.StatusOK || answer.bytes < 100*pbx.PoolSize {
+				b.Fatalf("status %d, %d bytes", answer.status, answer.bytes)
+			}
+		}
+	})
 }
 
 // discard is a ResponseWriter that only counts, so that a recorder's growing buffer is not measured.

@@ -8,7 +8,6 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/synergycall/pbxportal/internal/lab/labtest"
 	"github.com/synergycall/pbxportal/internal/pbx"
 	"github.com/synergycall/pbxportal/internal/store"
 	"github.com/synergycall/pbxportal/internal/store/storetest"
@@ -16,22 +15,17 @@ import (
 
 // BenchmarkListing1000Users reads all users as GET /users and an apply do.
 func BenchmarkListing1000Users(b *testing.B) {
-	for _, engine := range []struct {
-		name string
-		url  func(testing.TB) string
-	}{{"sqlite", storetest.SQLite}, {"postgres", labtest.Postgres}} {
-		b.Run(engine.name, func(b *testing.B) {
-			s := storetest.Open(b, engine.url(b))
-			insertThousand(b, s)
-			b.ReportAllocs()
-			for b.Loop() {
-				users, err := s.Users(b.Context(), pbx.DefaultTenant)
-				if err != nil || len(users) != pbx.PoolSize {
-					b.Fatalf("%d users, error %v", len(users), err)
-				}
+	storetest.EachBench(b, func(b *testing.B, url string) {
+		s := storetest.Open(b, url)
+		insertThousand(b, s)
+		b.ReportAllocs()
+		for b.Loop() {
+			users, err := s.Users(b.Context(), pbx.DefaultTenant)
+			if err != nil || len(users) != pbx.PoolSize {
+				b.Fatalf("%d users, error %v", len(users), err)
 			}
-		})
-	}
+		}
+	})
 }
 
 // insertThousand gives every number of the pool to somebody.

@@ -17,6 +17,13 @@ func Each(t *testing.T, test func(t *testing.T, url string)) {
 	t.Run("postgres", func(t *testing.T) { t.Parallel(); test(t, labtest.Postgres(t)) })
 }
 
+// EachBench runs the benchmark once on each engine, as Each does a test.
+func EachBench(b *testing.B, bench func(b *testing.B, url string)) {
+	b.Helper()
+	b.Run("sqlite", func(b *testing.B) { bench(b, SQLite(b)) })
+	b.Run("postgres", func(b *testing.B) { bench(b, labtest.Postgres(b)) })
+}
+
 // SQLite gives the url of a database file that does not exist yet.
 func SQLite(t testing.TB) string {
 	t.Helper()
