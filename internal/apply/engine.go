@@ -278,7 +278,7 @@ func foreign(all []pbx.Drift) bool {
 func driftText(all []pbx.Drift) string {
 	var texts []string
 	for _, d := range all {
-		texts = append(texts, fmt.Sprintf("%s: %s", d.Path, d.Kind))
+		texts = append(texts, d.String())
 	}
 	return strings.Join(texts, ", ")
 }

@@ -29,10 +29,10 @@ type script struct {
 	running   []pbx.File
 	drift     []pbx.Drift
 
-	stageErr, flipErr, reloadErr, liveErr error
-	mumble                                bool                    // the answer to the reload is neither yes nor no
-	live                                  func(pbx.Live) pbx.Live // what Asterisk makes of the files
-	onStage                               func()
+	inspectErr, stageErr, flipErr, reloadErr, liveErr error
+	mumble                                            bool                    // the answer to the reload is neither yes nor no
+	live                                              func(pbx.Live) pbx.Live // what Asterisk makes of the files
+	onStage                                           func()
 }
 
 var results = pbx.ReloadResults{PJSIP: &pbx.CommandResult{Stdout: "reloaded"}, Dialplan: &pbx.CommandResult{Stdout: "reloaded"}}
@@ -45,7 +45,7 @@ func (s *script) Inspect() (pbx.Site, error) {
 	site := s.site
 	site.Files, site.Seen, site.Drift = s.revisions[site.Current], s.revisions[site.Good], s.drift
 	site.Next = len(s.revisions) + 1
-	return site, nil
+	return site, s.inspectErr
 }
 
 func (s *script) Adopt(number int, id pbx.RunID, missing []pbx.File) ([]pbx.File, error) {
@@ -262,7 +262,7 @@ func TestAnApplyEndsAsItsWeakestStageAllows(t *testing.T) {
 		},
 		"it is a rehearsal": {script{}, apply.Request{DryRun: true}, "", "", pbx.DryRun, pbx.NotVerified, 2, ""},
 		"somebody else changed a file": {
-			script{drift: []pbx.Drift{{Kind: pbx.Edited, Path: "/x"}}}, apply.Request{}, "", pbx.CodeDrift, pbx.Refused, pbx.NotVerified, 2, "/x: edited",
+			script{drift: []pbx.Drift{{Kind: pbx.Edited, Path: "/x"}}}, apply.Request{}, "", pbx.CodeDrift, pbx.Refused, pbx.NotVerified, 2, "/x was edited by hand",
 		},
 		"somebody else changed a file, and force is used": {
 			script{drift: []pbx.Drift{{Kind: pbx.Edited, Path: "/x"}}}, apply.Request{Force: true}, "reclaim stage flip reload live accept", "", pbx.Applied, pbx.Confirmed, 3, "",

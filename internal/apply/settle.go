@@ -79,7 +79,8 @@ func (e *Engine) complete(ctx context.Context, run pbx.Run, site pbx.Site) error
 }
 
 // CatchUp has Asterisk read the files in place when it was not yet seen to run them, and records it when it does. done is true when
-// there is nothing to catch up with any more; an error says why it must be tried again. KindConflict while an apply runs.
+// there is nothing to catch up with any more; an error says why it must be tried again. KindConflict while an apply runs, or when others
+// changed the files.
 func (e *Engine) CatchUp(ctx context.Context) (done bool, err error) {
 	unlock, err := e.lock(ctx)
 	if err != nil {
@@ -89,6 +90,12 @@ func (e *Engine) CatchUp(ctx context.Context) (done bool, err error) {
 	site, err := e.target.Inspect()
 	if err != nil || site.Current == site.Good {
 		return err == nil, err
+	}
+	if len(site.Drift) > 0 { // somebody else's work is not put live unasked
+		return false, &pbx.Error{
+			Kind: pbx.KindConflict, Code: pbx.CodeDrift,
+			Msg: "Asterisk has not taken the files yet, and somebody else changed them since (" + driftText(site.Drift) + "): look at the plan, then apply with force",
+		}
 	}
 	inventory, err := render.Read(site.Files)
 	if err != nil {
@@ -116,43 +123,4 @@ func (e *Engine) CatchUp(ctx context.Context) (done bool, err error) {
 	}
 	_, err = a.end(ctx, pbx.Applied, fmt.Sprintf("Asterisk runs revision %d now", site.Current))
 	return err == nil, err
-}
-
-// The distances between two attempts to catch up, and how many there are in a row before the portal waits for the next apply.
-const (
-	firstPause   = time.Second
-	longestPause = time.Minute
-	mostCatchUps = 200
-	look         = 10 * time.Second
-)
-
-// Run watches until ctx ends: when the files are ahead of Asterisk it catches up, at growing distances. report is told what there is to
-// log.
-func (e *Engine) Run(ctx context.Context, report func(message string, err error)) error {
-	pause, tries := look, 0
-	for {
-		timer := time.NewTimer(pause)
-		select {
-		case <-ctx.Done():
-			timer.Stop()
-			return nil
-		case <-timer.C:
-		}
-		site, err := e.target.Inspect()
-		if err != nil || site.Current == site.Good {
-			pause, tries = look, 0
-			continue
-		}
-		if tries++; tries > mostCatchUps {
-			continue
-		}
-		pause = min(firstPause<<min(tries, 6), longestPause)
-		switch done, err := e.CatchUp(ctx); {
-		case done:
-			report("Asterisk has caught up with the files", nil)
-			pause, tries = look, 0
-		case pbx.KindOf(err) != pbx.KindConflict:
-			report("Asterisk has not taken the files yet", err)
-		}
-	}
 }

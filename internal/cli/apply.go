@@ -39,7 +39,7 @@ func (a *app) printPlan(plan pbx.Plan, diff bool) {
 		fmt.Fprintf(a.stdout, "%d users. Revision %d is in place.\n", plan.Users, plan.Revision)
 	}
 	for _, d := range plan.Drift {
-		fmt.Fprintf(a.stdout, "\nDRIFT  %s\n", driftText(d))
+		fmt.Fprintf(a.stdout, "\nDRIFT  %s\n", d)
 	}
 	if plan.Behind != "" && plan.Revision != 0 {
 		fmt.Fprintf(a.stdout, "\nBEHIND %s\n", plan.Behind)
@@ -86,22 +86,6 @@ func changeText(c pbx.Change) string {
 		text += "; the phone must register again"
 	}
 	return text
-}
-
-func driftText(d pbx.Drift) string {
-	switch d.Kind {
-	case pbx.Edited:
-		return d.Path + " was edited by hand"
-	case pbx.Replaced:
-		return d.Path + " was replaced by a file or link that is not the portal's"
-	case pbx.Missing:
-		return d.Path + " is missing"
-	case pbx.Foreign:
-		return d.Path + " is not the portal's, but Asterisk reads it together with the portal's files"
-	case pbx.Unknown:
-		return d.Path + " is in place, but this database knows nothing of it: it was restored from a backup, or is another one"
-	}
-	return d.Path
 }
 
 type applyCommand struct {

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -459,6 +460,64 @@ func TestHandEditsAreShownAndNeverOverwrittenUnasked(t *testing.T) {
 				t.Errorf("afterwards the plan is %+v, error %v", plan, err)
 			}
 		})
+	}
+}
+
+// The files are real; only the time is not.
+func TestWhatOthersDoToTheFilesIsNoticedBySomebodyWhoOnlyLooks(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	engine := engineAt(t, dir, "exec:true")
+	if _, err := engine.Apply(t.Context(), apply.Request{TriggeredBy: "test"}); err != nil {
+		t.Fatal(err)
+	}
+	endpoints, dialplan, backup := filepath.Join(dir, pbx.PJSIPPath), filepath.Join(dir, pbx.DialplanPath), filepath.Join(dir, pbx.PJSIPPath+".conf")
+	original, err := os.ReadFile(endpoints)
+	if err != nil {
+		t.Fatal(err)
+	}
+	link, err := os.Readlink(dialplan)
+	if err != nil {
+		t.Fatal(err)
+	}
+	synctest.Test(t, func(t *testing.T) {
+		ctx, stop := context.WithCancel(t.Context())
+		said, ended := "", make(chan error, 1)
+		go func() {
+			ended <- engine.Run(ctx, func(message string, err error) { said += fmt.Sprintln(message, err) })
+		}()
+		for _, step := range []struct {
+			what string
+			do   func() error
+			want string // the one report, "" for none
+		}{
+			{"nothing", func() error { return nil }, ""},
+			{"a hand edit", func() error { return os.WriteFile(endpoints, []byte("; by hand"), 0o600) }, endpoints + " was edited by hand"},
+			{"a foreign file", func() error { return os.WriteFile(backup, nil, 0o600) }, backup + " is not the portal's"},
+			{"another edit", func() error { return os.WriteFile(endpoints, []byte("; by another hand"), 0o600) }, ""},
+			{"the edit undone", func() error { return os.WriteFile(endpoints, original, 0o600) }, "no longer so that " + endpoints + " was edited"},
+			{"the foreign file gone", func() error { return os.Remove(backup) }, "no longer so that " + backup},
+			{"a link replaced", func() error { return errors.Join(os.Remove(dialplan), os.WriteFile(dialplan, nil, 0o600)) }, dialplan + " was replaced by a file"},
+			{"the link as it was", func() error { return errors.Join(os.Remove(dialplan), os.Symlink(link, dialplan)) }, "no longer so that " + dialplan},
+			{"a link removed", func() error { return os.Remove(dialplan) }, dialplan + " is missing"},
+		} {
+			said = ""
+			if err := step.do(); err != nil {
+				t.Fatal(err)
+			}
+			<-time.After(11 * time.Second)
+			synctest.Wait()
+			if strings.Count(said, "\n") > 1 || (said == "") != (step.want == "") || !strings.Contains(said, step.want) {
+				t.Errorf("%s: it reports %q, want %q", step.what, said, step.want)
+			}
+		}
+		stop()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+	if _, err := os.Lstat(dialplan); !errors.Is(err, os.ErrNotExist) {
+		t.Error("it did more than look")
 	}
 }
 

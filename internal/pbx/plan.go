@@ -1,6 +1,9 @@
 package pbx
 
-import "time"
+import (
+	"fmt"
+	"time"
+)
 
 // ChangeKind is what an apply would do to a user.
 type ChangeKind string
@@ -37,6 +40,35 @@ const (
 type Drift struct {
 	Kind DriftKind
 	Path string
+}
+
+// String says in a sentence what was found.
+func (d Drift) String() string {
+	switch d.Kind {
+	case Edited:
+		return d.Path + " was edited by hand"
+	case Replaced:
+		return d.Path + " was replaced by a file or link that is not the portal's"
+	case Missing:
+		return d.Path + " is missing"
+	case Foreign:
+		return d.Path + " is not the portal's, but Asterisk reads it together with the portal's files"
+	case Unknown:
+		return d.Path + " is in place, but this database knows nothing of it: it was restored from a backup, or is another one"
+	}
+	return fmt.Sprintf("%s: %s", d.Path, string(d.Kind))
+}
+
+// Cure says what to do about it.
+func (d Drift) Cure() string {
+	switch d.Kind {
+	case Foreign:
+		return "move it away"
+	case Unknown:
+		return "look at the plan; an apply with force makes Asterisk run what this database says"
+	case Edited, Replaced, Missing:
+	}
+	return "look at the plan; an apply with force takes the files back, and saves first what stands there"
 }
 
 // FileDiff shows how one file would change, as a unified diff in which no secret stands.

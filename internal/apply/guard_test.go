@@ -1,0 +1,108 @@
+package apply_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/synergycall/pbxportal/internal/apply"
+	"github.com/synergycall/pbxportal/internal/pbx"
+)
+
+// watched is an engine that watches; reports is what it has had to say since it was last asked.
+func watched(t *testing.T, f fixture) (reports func() string) {
+	t.Helper()
+	var said []string
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() {
+		ended <- f.engine.Run(ctx, func(message string, err error) {
+			if err != nil {
+				message += ": " + err.Error()
+			}
+			said = append(said, message)
+		})
+	}()
+	t.Cleanup(func() {
+		stop()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+	return func() string {
+		<-time.After(time.Minute)
+		synctest.Wait()
+		all := strings.Join(said, "\n")
+		said = nil
+		return all
+	}
+}
+
+func TestWhatOthersChangeIsReportedOnceWhenItAppearsAndOnceWhenItIsOver(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixture(t, &script{})
+		reports := watched(t, f)
+		expect := func(when string, want ...string) {
+			t.Helper()
+			lines := strings.Split(reports(), "\n")
+			if len(want) == 0 {
+				want = []string{""}
+			}
+			for i := range max(len(lines), len(want)) {
+				if i >= len(lines) || i >= len(want) || !strings.Contains(lines[i], want[i]) {
+					t.Errorf("%s: it reports %q, want %q", when, lines, want)
+					return
+				}
+			}
+		}
+		edited, foreign := pbx.Drift{Kind: pbx.Edited, Path: "/x"}, pbx.Drift{Kind: pbx.Foreign, Path: "/backup.conf"}
+		expect("with all in order")
+		f.drift = []pbx.Drift{edited}
+		expect("after a hand edit", "/x was edited by hand: look at the plan")
+		expect("a minute later")
+		f.drift = []pbx.Drift{edited, foreign}
+		expect("with a foreign file as well", "/backup.conf is not the portal's, but Asterisk reads it together with the portal's files: move it away")
+		f.drift = []pbx.Drift{foreign}
+		expect("when the hand edit is undone", "it is no longer so that /x was edited by hand")
+		f.drift = nil
+		expect("when all is well again", "it is no longer so that /backup.conf")
+		expect("a minute later")
+		f.inspectErr = errors.New("permission denied")
+		expect("when the files may not be read", "the files cannot be looked at: permission denied")
+		expect("a minute later")
+		f.inspectErr = nil
+		expect("when they may be read again", "the files can be looked at again")
+		if len(f.calls) > 0 {
+			t.Errorf("looking was not all it did: %v", f.calls)
+		}
+	})
+}
+
+func TestWhileOthersHaveChangedTheFilesThePortalDoesNotCatchUp(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixture(t, &script{reloadErr: errors.New("down")})
+		if _, err := f.engine.Apply(t.Context(), apply.Request{TriggeredBy: "test"}); pbx.CodeOf(err) != pbx.CodeReloadFailed {
+			t.Fatal(err)
+		}
+		reports := watched(t, f)
+		if said := reports(); strings.Count(said, "Asterisk has not taken the files yet: down") != 5 { // after 10, 12, 16, 24 and 40 s
+			t.Errorf("while Asterisk is down: %s", said)
+		}
+		f.drift, f.reloadErr, f.calls = []pbx.Drift{{Kind: pbx.Edited, Path: "/x"}}, nil, nil
+		if said := reports(); strings.Contains(said, "caught up") || len(f.calls) > 0 || f.site.Good == f.site.Current {
+			t.Errorf("a hand edit was put live: %s, %v", said, f.calls)
+		}
+		if done, err := f.engine.CatchUp(t.Context()); done || pbx.CodeOf(err) != pbx.CodeDrift || !strings.Contains(err.Error(), "/x was edited by hand") {
+			t.Errorf("done %v, error %v", done, err)
+		}
+		f.drift = nil
+		if said := reports(); !strings.Contains(said, "Asterisk has caught up with the files") || f.site.Good != f.site.Current {
+			t.Errorf("when the edit is undone: %s", said)
+		}
+	})
+}
