@@ -97,6 +97,7 @@ func TestTheExitCodeSaysWhatKindOfFailureItWas(t *testing.T) {
 		{[]string{"user", "list"}, "DATABASE_URL=nonsense", 2, "DATABASE_URL"},
 		{[]string{"serve"}, "LISTEN_ADDR=nonsense", 2, "LISTEN_ADDR"},
 		{[]string{"serve"}, "LISTEN_ADDR=192.0.2.1:1", 1, "cannot listen"},
+		{[]string{"serve"}, "LISTEN_ADDR=0.0.0.0:0", 2, "TRUSTED_PROXIES"},
 		{[]string{"user", "show", "1999"}, "", 3, "nobody has extension 1999"},
 		{[]string{"user", "delete", "a0000000-0000-0000-0000-00000000000f"}, "", 3, "there is no user"},
 		{[]string{"audit", "show", "x"}, "", 3, "there is no apply log"},
@@ -133,7 +134,7 @@ func TestTheHelpNamesEverySettingAndItsVariable(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"DATABASE_URL", "LOG_LEVEL", "LISTEN_ADDR", "STATE_DIR", "ASTERISK_CONFIG_DIR", "ASTERISK_CONTROL", "NUMBER_QUARANTINE", "KEEP_REVISIONS"} {
+	for _, name := range []string{"DATABASE_URL", "LOG_LEVEL", "LISTEN_ADDR", "PUBLIC_URL", "ALLOWED_HOSTS", "TRUSTED_PROXIES", "TLS_CERT", "TLS_KEY", "ACME_HOSTS", "ACME_EMAIL", "ACME_DIRECTORY", "STATE_DIR", "ASTERISK_CONFIG_DIR", "ASTERISK_CONTROL", "NUMBER_QUARANTINE", "KEEP_REVISIONS"} {
 		if !strings.Contains(help, "$"+name) {
 			t.Errorf("--help does not name %s", name)
 		}
@@ -244,7 +245,7 @@ func TestDoctorNamesEachFaultWithItsCure(t *testing.T) {
 		},
 		"others could reach the portal": {
 			func(_ *lab.Asterisk, s settings) error { s["LISTEN_ADDR"] = "0.0.0.0:8000"; return nil },
-			0, `warning +listen address.*\n.*no sign-in`,
+			1, `broken +listen address.*\n.*TLS_CERT.*TRUSTED_PROXIES.*LISTEN_ADDR`,
 		},
 		"a module is missing": {
 			func(a *lab.Asterisk, _ settings) error {

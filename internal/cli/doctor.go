@@ -101,12 +101,13 @@ func (p *portal) examineState() node.Finding {
 	return f
 }
 
-// examineAddress warns of an address that others reach: there is no sign-in.
+// examineAddress tells of an address that others reach and that serve refuses.
 func (p *portal) examineAddress() node.Finding {
 	f := node.Finding{Subject: "listen address", Grade: node.Good, Detail: p.config.ListenAddr}
 	host, _, _ := net.SplitHostPort(p.config.ListenAddr) // Complete has checked it
-	if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
-		f.Grade, f.Cure = node.Odd, "there is no sign-in: set LISTEN_ADDR=127.0.0.1:8000, unless a proxy in front asks for a password"
+	if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) && !p.config.TLS() && p.config.TrustedProxies == "" {
+		f.Grade, f.Cure = node.Bad, "passwords would cross the network for all to read: set TLS_CERT and TLS_KEY, or ACME_HOSTS; or TRUSTED_PROXIES to the "+
+			"proxy that provides TLS; or LISTEN_ADDR=127.0.0.1:8000"
 	}
 	return f
 }

@@ -2,11 +2,13 @@ package cli
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
+	"path/filepath"
 	"runtime/debug"
 	"time"
 
@@ -34,7 +36,40 @@ func (*serveCommand) Run(ctx context.Context, a *app, p *portal) error {
 	if err != nil {
 		return fmt.Errorf("cannot listen on %s: %w: is another program there? LISTEN_ADDR chooses another address", p.config.ListenAddr, err)
 	}
+	if err := p.mayListen(listener.Addr()); err != nil {
+		return errors.Join(err, listener.Close())
+	}
 	return p.serve(ctx, listener)
+}
+
+// mayListen refuses an address that other machines reach where what they send could be read by all between.
+func (p *portal) mayListen(addr net.Addr) error {
+	if loopback(addr) || p.config.TLS() || p.config.TrustedProxies != "" {
+		return nil
+	}
+	return usage(fmt.Errorf(`LISTEN_ADDR %s can be reached from other machines, and passwords would cross the network for all to read. There are three ways out:
+  TLS         set TLS_CERT and TLS_KEY to the files of a certificate, or ACME_HOSTS to get one
+  a proxy     that provides TLS: set TRUSTED_PROXIES to its address
+  loopback    set LISTEN_ADDR=127.0.0.1:8000`, addr))
+}
+
+// tls gives what to serve HTTPS with, nil to serve HTTP.
+func (p *portal) tls() (*tls.Config, error) {
+	switch c := p.config; {
+	case c.TLSCert != "":
+		return httpapi.TLSFromFiles(c.TLSCert, c.TLSKey, p.log, time.Now)
+	case c.ACMEHosts != "":
+		return httpapi.TLSFromACME(httpapi.ACME{
+			Hosts: c.ACME(), Email: c.ACMEEmail, Directory: c.ACMEDirectory, Folder: filepath.Join(c.StateDir, "acme"),
+		})
+	}
+	return nil, nil //nolint:nilnil // HTTP
+}
+
+// edge gives who may reach the portal, by its settings.
+func (p *portal) edge() httpapi.Edge {
+	proxies, _ := p.config.Proxies() // Complete has checked it
+	return httpapi.Edge{Hosts: p.config.Hosts(), Origin: p.config.PublicURL, Proxies: proxies}
 }
 
 // heapGrowth lets the heap grow to three times what is alive before the garbage is collected: a list of a thousand users is a burst of
@@ -47,22 +82,23 @@ func (p *portal) serve(ctx context.Context, listener net.Listener) error {
 		debug.SetGCPercent(heapGrowth)
 	}
 	handler, err := httpapi.New(httpapi.Config{
-		Directory: p.directory, Apply: p.engine, Health: p.health, Log: p.log, Now: time.Now, Version: version(),
+		Directory: p.directory, Apply: p.engine, Health: p.health, Log: p.log, Now: time.Now, Version: version(), Edge: p.edge(),
 	})
 	if err != nil {
 		return errors.Join(err, listener.Close())
 	}
 	server := httpapi.Server(listener.Addr().String(), handler)
 	server.ErrorLog = slog.NewLogLogger(p.log.Handler(), slog.LevelWarn)
-	p.log.Info("serving", "url", "http://"+listener.Addr().String(), "docs", "http://"+listener.Addr().String()+"/docs",
-		"database", p.store.Describe(), "version", version(), "settings", p.config)
-	if !loopback(listener.Addr()) {
-		p.log.Warn("listening beyond this machine, and there is no sign-in: whoever reaches this address manages the users; " +
-			"set LISTEN_ADDR=127.0.0.1:8000 unless a proxy in front asks for a password")
+	url, serve := "http://"+listener.Addr().String(), server.Serve
+	if server.TLSConfig, err = p.tls(); err != nil {
+		return errors.Join(usage(err), listener.Close())
+	} else if server.TLSConfig != nil {
+		url, serve = "https://"+listener.Addr().String(), func(l net.Listener) error { return server.ServeTLS(l, "", "") }
 	}
+	p.log.Info("serving", "url", url, "docs", url+"/docs", "database", p.store.Describe(), "version", version(), "settings", p.config)
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
-		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+		if err := serve(listener); !errors.Is(err, http.ErrServerClosed) {
 			return fmt.Errorf("cannot serve: %w", err)
 		}
 		return nil

@@ -25,6 +25,15 @@ type Config struct {
 	AsteriskConfigDir string `name:"asterisk-config-dir" env:"ASTERISK_CONFIG_DIR" placeholder:"DIR"  help:"Asterisk's configuration folder; the generated files lie below it. Default: /etc/asterisk."`
 	AsteriskControl   string `name:"asterisk-control"    env:"ASTERISK_CONTROL"    placeholder:"PATH" help:"Asterisk's control socket, or exec:COMMAND to run COMMAND -rx instead. Default: /var/run/asterisk/asterisk.ctl."`
 
+	PublicURL      string `name:"public-url"      env:"PUBLIC_URL"      placeholder:"URL"   help:"Where people reach the portal, such as https://pbx.example.com, when that is not the address it listens on."`
+	AllowedHosts   string `name:"allowed-hosts"   env:"ALLOWED_HOSTS"   placeholder:"NAMES" help:"More names the portal answers to, with commas between. It always answers to those of loopback and to the address it listens on."`
+	TrustedProxies string `name:"trusted-proxies" env:"TRUSTED_PROXIES" placeholder:"NETS"  help:"Addresses or networks of proxies whose X-Forwarded-For and X-Forwarded-Proto are believed, with commas between."`
+	TLSCert        string `name:"tls-cert"        env:"TLS_CERT"        placeholder:"FILE"  help:"Certificate chain (PEM) to serve HTTPS with; read again when it changes."`
+	TLSKey         string `name:"tls-key"         env:"TLS_KEY"         placeholder:"FILE"  help:"Key (PEM) of the certificate."`
+	ACMEHosts      string `name:"acme-hosts"      env:"ACME_HOSTS"      placeholder:"NAMES" help:"Names to get certificates for by ACME (Let's Encrypt), with commas between; whoever sets it agrees to the terms of that authority. It must reach LISTEN_ADDR on port 443."`
+	ACMEEmail      string `name:"acme-email"      env:"ACME_EMAIL"      placeholder:"EMAIL" help:"Whom that authority tells of trouble."`
+	ACMEDirectory  string `name:"acme-directory"  env:"ACME_DIRECTORY"  placeholder:"URL"   help:"Another ACME authority. Default: Let's Encrypt."`
+
 	NumberQuarantine time.Duration `name:"number-quarantine" env:"NUMBER_QUARANTINE" placeholder:"TIME" help:"How long a freed extension number rests before it is given out again, such as 2h. Default: 0, at once."`
 	KeepRevisions    int           `name:"keep-revisions"    env:"KEEP_REVISIONS"    placeholder:"N"    help:"How many revisions of the generated files are kept to go back to. Default: 20."`
 }
@@ -72,7 +81,7 @@ func (c Config) Complete() (Config, error) {
 	if _, _, err := net.SplitHostPort(c.ListenAddr); err != nil {
 		faults = append(faults, fmt.Errorf("LISTEN_ADDR %q is not host:port: give something like %s", c.ListenAddr, DefaultListenAddr))
 	}
-	return c, errors.Join(faults...)
+	return c, errors.Join(append(faults, c.edgeFaults()...)...)
 }
 
 // Level gives LogLevel as log/slog knows it.
@@ -101,6 +110,12 @@ func (c Config) LogValue() slog.Value {
 		slog.String("database_url", database),
 		slog.String("log_level", c.LogLevel),
 		slog.String("listen_addr", c.ListenAddr),
+		slog.String("public_url", c.PublicURL),
+		slog.String("allowed_hosts", c.AllowedHosts),
+		slog.String("trusted_proxies", c.TrustedProxies),
+		slog.String("tls_cert", c.TLSCert),
+		slog.String("tls_key", c.TLSKey),
+		slog.String("acme_hosts", c.ACMEHosts),
 		slog.String("state_dir", c.StateDir),
 		slog.String("asterisk_config_dir", c.AsteriskConfigDir),
 		slog.String("asterisk_control", c.AsteriskControl),

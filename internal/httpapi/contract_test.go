@@ -12,6 +12,7 @@ import (
 	"github.com/getkin/kin-openapi/openapi3"
 
 	"github.com/synergycall/pbxportal/internal/httpapi/apitest"
+	"github.com/synergycall/pbxportal/internal/pbx"
 )
 
 func contract(t testing.TB) *openapi3.T {
@@ -21,6 +22,14 @@ func contract(t testing.TB) *openapi3.T {
 		t.Fatal(err)
 	}
 	return c
+}
+
+// open lists, literally, what is open to anyone.
+func open() []string {
+	return []string{
+		"GET /health", "GET /docs", "GET /docs/{file}", "GET /openapi.yaml", "GET /openapi.json",
+		"GET /setup", "POST /setup", "POST /session", "POST /invitations", "GET /auth/oidc/start", "GET /auth/oidc/callback",
+	}
 }
 
 func TestTheContractIsValidOpenAPI(t *testing.T) {
@@ -33,8 +42,7 @@ func TestTheContractIsValidOpenAPI(t *testing.T) {
 
 func TestEveryOperationSaysWhatItIsWhoMayCallItAndWhatItAnswers(t *testing.T) {
 	t.Parallel()
-	permissions := []string{"users:read", "users:write", "apply:run", "apply:read", "public"}
-	open := []string{"getHealth", "getMetrics", "getDocs", "getDocsFile", "getOpenAPIYAML", "getOpenAPIJSON"}
+	permissions := append(pbx.Permissions(), pbx.Public, pbx.SignedIn)
 	seen := map[string]bool{}
 	for route, item := range contract(t).Paths.Map() {
 		for method, op := range item.Operations() {
@@ -44,11 +52,11 @@ func TestEveryOperationSaysWhatItIsWhoMayCallItAndWhatItAnswers(t *testing.T) {
 			}
 			seen[op.OperationID] = true
 			permission, _ := op.Extensions["x-permission"].(string)
-			if !slices.Contains(permissions, permission) {
+			if !slices.Contains(permissions, pbx.Permission(permission)) {
 				t.Errorf("%s: x-permission %q is none of %v", at, permission, permissions)
 			}
-			if (permission == "public") != slices.Contains(open, op.OperationID) {
-				t.Errorf("%s: x-permission is %q: only %v are open to anyone", at, permission, open)
+			if (permission == "public") != slices.Contains(open(), at) {
+				t.Errorf("%s: x-permission is %q: only %v are open to anyone", at, permission, open())
 			}
 			if op.RequestBody != nil {
 				media := op.RequestBody.Value.GetMediaType("application/json")
@@ -57,17 +65,21 @@ func TestEveryOperationSaysWhatItIsWhoMayCallItAndWhatItAnswers(t *testing.T) {
 				}
 				checkExamples(t, at+" request", media)
 			}
-			for _, must := range []int{400, 500} {
+			musts := []int{400, 403, 421, 429, 500}
+			if permission != "public" {
+				musts = append(musts, 401)
+			}
+			for _, must := range musts {
 				if op.Responses.Status(must) == nil {
-					t.Errorf("%s: no answer for %d", at, must)
+					t.Errorf("%s: no answer for %d: every operation can answer so, see how others say it", at, must)
 				}
 			}
 			for status, resp := range op.Responses.Map() {
 				if (status >= "400") != (resp.Value.Content["application/problem+json"] != nil) {
 					t.Errorf("%s %s: failures, and only they, are problems", at, status)
 				}
-				if (status == "503") != (resp.Value.Headers["Retry-After"] != nil) {
-					t.Errorf("%s %s: Retry-After belongs to 503", at, status)
+				if (status == "503" || status == "429") != (resp.Value.Headers["Retry-After"] != nil) {
+					t.Errorf("%s %s: Retry-After belongs to 429 and 503", at, status)
 				}
 				for _, media := range resp.Value.Content {
 					checkExamples(t, at+" "+status, media)

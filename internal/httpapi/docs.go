@@ -25,10 +25,6 @@ var (
 	docsInit []byte
 )
 
-// docsPolicy lets the page load what this server has, and nothing else: no other host, no inline script, no frame around it.
-const docsPolicy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; " +
-	"form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
-
 // document is a file that is served as it stands.
 type document struct {
 	contentType string

@@ -184,7 +184,8 @@ func TestAStreamShowsSignsOfLifeWhileNothingHappens(t *testing.T) {
 		p.asterisk.hold, p.asterisk.entered = make(chan struct{}), make(chan struct{})
 		serve := func(method, path, body string) (*httptest.ResponseRecorder, <-chan struct{}) {
 			rec, done := httptest.NewRecorder(), make(chan struct{})
-			r := httptest.NewRequestWithContext(t.Context(), method, path, strings.NewReader(body))
+			r := httptest.NewRequestWithContext(t.Context(), method, "http://localhost"+path, strings.NewReader(body))
+			r.RemoteAddr = here
 			r.Header.Set("Content-Type", "application/json")
 			go func() { p.handler.ServeHTTP(rec, r); close(done) }()
 			return rec, done

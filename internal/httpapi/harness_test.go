@@ -42,9 +42,9 @@ type portal struct {
 	health    pbx.Health
 }
 
-func newPortal(t testing.TB) *portal {
+func newPortal(t testing.TB, changes ...func(*httpapi.Config)) *portal {
 	t.Helper()
-	p := newUnserved(t)
+	p := newUnserved(t, changes...)
 	server := httptest.NewUnstartedServer(p.handler)
 	server.Config = httpapi.Server("", p.handler)
 	server.Start()
@@ -53,8 +53,8 @@ func newPortal(t testing.TB) *portal {
 	return p
 }
 
-// newUnserved makes a portal without a server.
-func newUnserved(t testing.TB) *portal {
+// newUnserved makes a portal without a server; changes are made to what it is made of.
+func newUnserved(t testing.TB, changes ...func(*httpapi.Config)) *portal {
 	t.Helper()
 	s, err := store.Open("sqlite:///" + filepath.Join(t.TempDir(), "portal.db"))
 	if err != nil {
@@ -68,7 +68,7 @@ func newUnserved(t testing.TB) *portal {
 	p.health = pbx.Health{Asterisk: "ok", Version: "22.10.1"}
 	p.asterisk = &asterisk{}
 	p.engine = apply.New(apply.Config{Store: s, Target: p.asterisk, Now: time.Now, Keep: keep})
-	p.handler, err = httpapi.New(httpapi.Config{
+	c := httpapi.Config{
 		Directory: p.directory, Apply: p.engine, Version: "1.2.3", Now: time.Now,
 		Health: func(context.Context) pbx.Health {
 			if p.health.Asterisk == "panic" {
@@ -77,8 +77,11 @@ func newUnserved(t testing.TB) *portal {
 			return p.health
 		},
 		Log: slog.New(slog.NewJSONHandler(p.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
-	})
-	if err != nil {
+	}
+	for _, change := range changes {
+		change(&c)
+	}
+	if p.handler, err = httpapi.New(c); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(p.handler.Wait)
@@ -128,11 +131,40 @@ func (p *portal) do(method, path, body string, header ...string) answer {
 	if err != nil {
 		p.t.Fatal(err)
 	}
+	return newAnswer(resp, text)
+}
+
+func newAnswer(resp *http.Response, text []byte) answer {
 	a := answer{status: resp.StatusCode, header: resp.Header, text: string(text)}
 	if strings.HasSuffix(resp.Header.Get("Content-Type"), "json") {
 		_ = json.Unmarshal(text, &a.json)
 	}
 	return a
+}
+
+// local makes a request as it arrives from this machine.
+func local(method, path string) *http.Request {
+	r := httptest.NewRequest(method, "http://localhost"+path, nil)
+	r.RemoteAddr = here
+	return r
+}
+
+func marshal(t testing.TB, v any) string {
+	t.Helper()
+	text, err := json.Marshal(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// holding is a Health that says that it was asked, and waits until it may answer.
+func holding(health func(context.Context) pbx.Health, entered chan<- struct{}, leave <-chan struct{}) func(context.Context) pbx.Health {
+	return func(ctx context.Context) pbx.Health {
+		entered <- struct{}{}
+		<-leave
+		return health(ctx)
+	}
 }
 
 func (p *portal) create(name, email string) answer {

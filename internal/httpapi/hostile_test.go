@@ -306,9 +306,9 @@ func TestRawNonsenseGetsNoAnswerOfOurs(t *testing.T) {
 		"two lengths":     {"POST /users HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nabcdef", "400"},
 		"no host":         {"GET /users HTTP/1.1\r\n\r\n", "400"},
 		"header too long": {"GET /users HTTP/1.1\r\nHost: x\r\nX: " + strings.Repeat("x", 80<<10) + "\r\n\r\n", "431"},
-		"asterisk form":   {"GET * HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", "40"},
-		"connect":         {"CONNECT example.com:443 HTTP/1.1\r\nHost: example.com:443\r\nConnection: close\r\n\r\n", "40"},
-		"other host":      {"GET http://example.com/users/ HTTP/1.1\r\nHost: example.com\r\nConnection: close\r\n\r\n", "404"},
+		"asterisk form":   {"GET * HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", "40"},
+		"connect":         {"CONNECT localhost:443 HTTP/1.1\r\nHost: localhost:443\r\nConnection: close\r\n\r\n", "40"},
+		"other host":      {"GET http://example.com/users/ HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", "421"},
 	} {
 		conn, err := net.Dial("tcp", strings.TrimPrefix(p.url, "http://"))
 		if err != nil {

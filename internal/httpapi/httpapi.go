@@ -21,7 +21,7 @@ import (
 	"github.com/synergycall/pbxportal/internal/pbx"
 )
 
-// Config is what the API needs. All fields are required but Files and Version.
+// Config is what the API needs. All fields are required but Files, Edge and Version.
 type Config struct {
 	Directory *directory.Directory
 	Apply     *apply.Engine
@@ -29,6 +29,7 @@ type Config struct {
 	Files     func() (pbx.Site, error) // how the files stand, for /health and /metrics; nil: as the engine sees them
 	Log       *slog.Logger
 	Now       func() time.Time // tells the time
+	Edge      Edge             // who may reach it
 	Version   string           // of this program, for /health and /metrics
 }
 
@@ -55,6 +56,7 @@ type api struct {
 	now       func() time.Time
 	version   string
 	metrics   *metrics
+	edge      *edge
 
 	background sync.WaitGroup // applies whose callers did not wait
 }
@@ -77,6 +79,9 @@ func New(c Config) (*API, error) {
 		directory: c.Directory, engine: c.Apply, health: c.Health, files: c.Files, log: c.Log, now: c.Now, version: c.Version,
 		metrics: newMetrics(c.Version),
 	}
+	if a.edge, err = newEdge(c.Edge, c.Now); err != nil {
+		return nil, err
+	}
 	rt := newRouter(a, contract)
 	openapi.HandlerWithOptions(
 		openapi.NewStrictHandlerWithOptions(a, nil, openapi.StrictHTTPServerOptions{RequestErrorHandlerFunc: a.fail, ResponseErrorHandlerFunc: a.fail}),
@@ -87,7 +92,7 @@ func New(c Config) (*API, error) {
 	if rt.err != nil {
 		return nil, rt.err
 	}
-	return &API{a, a.observe(rt)}, nil
+	return &API{a, a.observe(a.guard(rt))}, nil
 }
 
 // Server makes a server for the handler whose time-outs and limits keep slow or greedy clients from holding it up. An apply may

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"runtime/debug"
 	"time"
 )
@@ -14,7 +15,9 @@ import (
 // exchange is what is known of one request on its way, from the outermost layer to the log line.
 type exchange struct {
 	id     string
-	route  string // the path as the contract has it; "" for one it has not
+	from   netip.Addr // where it came from, as far as that can be believed
+	secure bool       // it came encrypted
+	route  string     // the path as the contract has it; "" for one it has not
 	status int
 	bytes  int64
 }
@@ -35,9 +38,10 @@ func (a *api) observe(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		start := a.now()
 		x := &exchange{id: requestID(r)}
+		x.from, x.secure = a.edge.originOf(r)
 		r = r.WithContext(context.WithValue(r.Context(), exchangeKey{}, x))
 		rec := &recorder{ResponseWriter: w, exchange: x}
-		setHeaders(w.Header(), x.id)
+		setHeaders(w.Header(), x)
 		defer func() {
 			v := recover()
 			if v != nil {
@@ -85,7 +89,7 @@ func (a *api) record(r *http.Request, x *exchange, took time.Duration) {
 		level = slog.LevelDebug
 	}
 	a.log.LogAttrs(r.Context(), level, "request",
-		slog.String("request_id", x.id), slog.String("method", short(r.Method)), slog.String("path", short(r.URL.Path)),
+		slog.String("request_id", x.id), slog.String("from", x.from.String()), slog.String("method", short(r.Method)), slog.String("path", short(r.URL.Path)),
 		slog.String("route", x.route), slog.Int("status", x.status),
 		slog.Float64("duration_ms", float64(took.Microseconds())/1000), slog.Int64("bytes", x.bytes))
 }
@@ -97,17 +101,6 @@ func short(text string) string {
 		return text[:most] + "…"
 	}
 	return text
-}
-
-// setHeaders sets what every answer carries unless its handler says otherwise. An API needs nothing a browser could load.
-func setHeaders(h http.Header, id string) {
-	h.Set("X-Request-Id", id)
-	h.Set("X-Content-Type-Options", "nosniff")
-	h.Set("Referrer-Policy", "no-referrer")
-	h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'")
-	h.Set("Cross-Origin-Opener-Policy", "same-origin")
-	h.Set("Cross-Origin-Resource-Policy", "same-origin")
-	h.Set("Cache-Control", "no-store")
 }
 
 // requestID gives the id the request brought, if it can do no harm in a log, or a new one.

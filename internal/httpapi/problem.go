@@ -80,6 +80,9 @@ func (a *api) fail(w http.ResponseWriter, r *http.Request, err error) {
 		exchangeOf(r).status = statusClientGone // in the log; the answer is for a caller who is there after all
 		err = &refusal{http.StatusServiceUnavailable, openapi.ProblemCodeTimeout, "the request was broken off: try again"}
 	}
+	if e, ok := errors.AsType[*pbx.Error](err); ok && e.RetryAfter > 0 {
+		w.Header().Set("Retry-After", seconds(e.RetryAfter))
+	}
 	p := a.problem(r, err)
 	if e, ok := errors.AsType[*applyError](err); ok && e.run.Log.ID != "" {
 		w.Header().Set("Location", runPath(e.run.Log.ID))
@@ -182,7 +185,10 @@ func (a *api) write(w http.ResponseWriter, problem any) {
 	if err != nil { // strings and numbers only
 		panic(err)
 	}
-	if status == http.StatusServiceUnavailable {
+	switch again := w.Header().Get("Retry-After"); {
+	case status == http.StatusUnauthorized:
+		w.Header().Set("WWW-Authenticate", "Bearer")
+	case again == "" && (status == http.StatusServiceUnavailable || status == http.StatusTooManyRequests):
 		w.Header().Set("Retry-After", retryAfter)
 	}
 	send(w, status, "application/problem+json", append(body, '\n'))

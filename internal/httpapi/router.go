@@ -13,6 +13,7 @@ import (
 	"github.com/getkin/kin-openapi/openapi3"
 
 	"github.com/synergycall/pbxportal/internal/httpapi/openapi"
+	"github.com/synergycall/pbxportal/internal/pbx"
 )
 
 // requestPatience is how long a request may take, but for those that take as long as an apply, whose engine has its own bounds.
@@ -22,8 +23,17 @@ const requestPatience = 15 * time.Second
 func unhurried() []string { return []string{"applyConfiguration", "restoreRevision", "followRun"} }
 
 // permissions are the values x-permission may have in the contract.
-func permissions() []string {
-	return []string{"users:read", "users:write", "apply:run", "apply:read", "public"}
+func permissions() []pbx.Permission {
+	return append(pbx.Permissions(), pbx.SignedIn, pbx.Public)
+}
+
+// permissionOf gives what an operation demands of its callers: exactly one permission of those there are.
+func permissionOf(op *openapi3.Operation) (pbx.Permission, error) {
+	text, _ := op.Extensions["x-permission"].(string)
+	if p := pbx.Permission(text); slices.Contains(permissions(), p) {
+		return p, nil
+	}
+	return "", fmt.Errorf("x-permission %q is none of %v", text, permissions())
 }
 
 // router serves the operations of the contract, and only those: what is registered without being in the contract, or without a
@@ -53,10 +63,12 @@ func (rt *router) HandleFunc(pattern string, handler func(http.ResponseWriter, *
 		rt.err = errors.Join(rt.err, fmt.Errorf("cannot register %q: the contract has no such operation", pattern))
 		return
 	}
-	if permission, _ := op.Extensions["x-permission"].(string); !slices.Contains(permissions(), permission) {
-		rt.err = errors.Join(rt.err, fmt.Errorf("cannot register %q: x-permission %q is none of %v", pattern, permission, permissions()))
+	permission, err := permissionOf(op)
+	if err != nil {
+		rt.err = errors.Join(rt.err, fmt.Errorf("cannot register %q: %w", pattern, err))
 		return
 	}
+	door := permission == pbx.Public && method == http.MethodPost // a try to sign in
 	check := newChecker(op)
 	patient := slices.Contains(unhurried(), op.OperationID)
 	rt.mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
@@ -65,6 +77,12 @@ func (rt *router) HandleFunc(pattern string, handler func(http.ResponseWriter, *
 			ctx, cancel := context.WithTimeout(r.Context(), requestPatience)
 			defer cancel()
 			r = r.WithContext(ctx)
+		}
+		if door {
+			if err := rt.api.edge.tooManyTries(r); err != nil {
+				rt.api.fail(w, r, err)
+				return
+			}
 		}
 		if err := check.request(w, r); err != nil {
 			rt.api.fail(w, r, err)

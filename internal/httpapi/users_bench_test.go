@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"net/http/httptest"
 	"testing"
 	"time"
 
@@ -38,7 +37,7 @@ func BenchmarkGetting1000Users(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
 			answer := &discard{header: http.Header{}}
-			handler.ServeHTTP(answer, httptest.NewRequest(http.MethodGet, "/users", nil))
+			handler.ServeHTTP(answer, local(http.MethodGet, "/users"))
 			if answer.status != http.StatusOK || answer.bytes < 100*pbx.PoolSize {
 				b.Fatalf("status %d, %d bytes", answer.status, answer.bytes)
 			}

@@ -155,7 +155,7 @@ func Check(contract *openapi3.T, r *http.Request, resp *http.Response, body []by
 
 // checkHeaders checks what every answer carries.
 func checkHeaders(resp *http.Response) error {
-	for _, name := range []string{"X-Request-Id", "X-Content-Type-Options", "Content-Security-Policy", "Referrer-Policy", "Cache-Control"} {
+	for _, name := range []string{"X-Request-Id", "X-Content-Type-Options", "Content-Security-Policy", "Referrer-Policy", "Cache-Control", "Cross-Origin-Resource-Policy", "Permissions-Policy"} {
 		if resp.Header.Get(name) == "" {
 			return fmt.Errorf("the header %s is missing", name)
 		}
@@ -170,7 +170,7 @@ func checkRefusal(contract *openapi3.T, resp *http.Response, r *http.Request, bo
 		if r.Method == http.MethodOptions && resp.Header.Get("Allow") != "" && len(body) == 0 {
 			return nil
 		}
-	case http.StatusMethodNotAllowed, http.StatusNotFound:
+	case http.StatusMethodNotAllowed, http.StatusNotFound, http.StatusForbidden, http.StatusMisdirectedRequest, http.StatusTooManyRequests:
 		if resp.StatusCode == http.StatusMethodNotAllowed && resp.Header.Get("Allow") == "" {
 			return fmt.Errorf("the header Allow is missing")
 		}

@@ -48,7 +48,7 @@ func TestAnAnswerThatBreaksTheContractIsNoticed(t *testing.T) {
 			t.Fatal(err)
 		}
 		resp := &http.Response{StatusCode: c.status, Header: http.Header{"Content-Type": {c.media}}}
-		for _, h := range []string{"X-Request-Id", "X-Content-Type-Options", "Content-Security-Policy", "Referrer-Policy", "Cache-Control", "Location", "Retry-After", "Allow"} {
+		for _, h := range []string{"X-Request-Id", "X-Content-Type-Options", "Content-Security-Policy", "Referrer-Policy", "Cache-Control", "Location", "Retry-After", "Allow", "Cross-Origin-Resource-Policy", "Permissions-Policy"} {
 			resp.Header.Set(h, "1")
 		}
 		resp.Header.Del(c.drop)

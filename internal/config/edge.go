@@ -1,0 +1,79 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strings"
+)
+
+// Hosts gives the names of ALLOWED_HOSTS, and what else the portal answers to by other settings: the address it listens on, and the
+// names it gets certificates for.
+func (c Config) Hosts() []string {
+	hosts := list(c.AllowedHosts)
+	host, _, err := net.SplitHostPort(c.ListenAddr)
+	if addr, bad := netip.ParseAddr(host); err == nil && host != "" && (bad != nil || !addr.IsUnspecified()) {
+		hosts = append(hosts, host)
+	}
+	return append(hosts, list(c.ACMEHosts)...)
+}
+
+// Proxies gives TRUSTED_PROXIES as networks.
+func (c Config) Proxies() ([]netip.Prefix, error) {
+	var proxies []netip.Prefix
+	for _, text := range list(c.TrustedProxies) {
+		p, err := netip.ParsePrefix(text)
+		if addr, bad := netip.ParseAddr(text); bad == nil {
+			p, err = netip.PrefixFrom(addr, addr.BitLen()), nil
+		}
+		if err != nil {
+			return nil, fmt.Errorf("TRUSTED_PROXIES: %q is neither an address nor a network: give something like 192.0.2.1 or 10.0.0.0/8", text)
+		}
+		proxies = append(proxies, p.Masked())
+	}
+	return proxies, nil
+}
+
+// ACME gives the names to get certificates for, nil when ACME is not used.
+func (c Config) ACME() []string { return list(c.ACMEHosts) }
+
+// TLS reports whether the portal serves HTTPS itself.
+func (c Config) TLS() bool { return c.TLSCert != "" || c.ACMEHosts != "" }
+
+// edgeFaults names what is wrong with the settings of this file.
+func (c Config) edgeFaults() (faults []error) {
+	if _, err := c.Proxies(); err != nil {
+		faults = append(faults, err)
+	}
+	if (c.TLSCert == "") != (c.TLSKey == "") {
+		faults = append(faults, errors.New("TLS_CERT and TLS_KEY belong together: set both, or none"))
+	}
+	if c.TLSCert != "" && c.ACMEHosts != "" {
+		faults = append(faults, errors.New("TLS_CERT and ACME_HOSTS exclude each other: set the one where your certificate comes from"))
+	}
+	for _, s := range []struct {
+		name, value string
+		hosts       []string
+	}{{"ALLOWED_HOSTS", c.AllowedHosts, list(c.AllowedHosts)}, {"ACME_HOSTS", c.ACMEHosts, list(c.ACMEHosts)}} {
+		if i := slices.IndexFunc(s.hosts, func(h string) bool { return strings.ContainsAny(h, "*/@ ") }); i >= 0 {
+			faults = append(faults, fmt.Errorf("%s: %q is no plain name: give something like pbx.example.com", s.name, s.hosts[i]))
+		}
+	}
+	if u, err := url.Parse(c.PublicURL); c.PublicURL != "" && (err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil || strings.Trim(u.Path, "/") != "") {
+		faults = append(faults, errors.New("PUBLIC_URL is not the address of a server: give something like https://pbx.example.com"))
+	}
+	return faults
+}
+
+// list gives the parts of a setting that stand between commas.
+func list(text string) (parts []string) {
+	for part := range strings.SplitSeq(text, ",") {
+		if part = strings.TrimSpace(part); part != "" {
+			parts = append(parts, part)
+		}
+	}
+	return parts
+}

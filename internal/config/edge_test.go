@@ -1,0 +1,65 @@
+package config_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/synergycall/pbxportal/internal/config"
+)
+
+func TestThePortalAnswersToTheNamesThatItsSettingsName(t *testing.T) {
+	t.Parallel()
+	for addr, want := range map[string][]string{
+		"127.0.0.1:8000": {"a.example", "b.example", "127.0.0.1", "acme.example"}, "0.0.0.0:443": {"a.example", "b.example", "acme.example"},
+		":443": {"a.example", "b.example", "acme.example"}, "[::]:443": {"a.example", "b.example", "acme.example"},
+		"pbx.example:443": {"a.example", "b.example", "pbx.example", "acme.example"}, "[2001:db8::1]:443": {"a.example", "b.example", "2001:db8::1", "acme.example"},
+	} {
+		c := config.Config{ListenAddr: addr, AllowedHosts: " a.example,,b.example ", ACMEHosts: "acme.example"}
+		if diff := cmp.Diff(want, c.Hosts()); diff != "" {
+			t.Errorf("%s: %s", addr, diff)
+		}
+	}
+}
+
+func TestProxiesAreAddressesOrNetworks(t *testing.T) {
+	t.Parallel()
+	got, err := config.Config{TrustedProxies: "192.0.2.1, 10.1.2.3/8,2001:db8::/32"}.Proxies()
+	var texts []string
+	for _, p := range got {
+		texts = append(texts, p.String())
+	}
+	if diff := cmp.Diff([]string{"192.0.2.1/32", "10.0.0.0/8", "2001:db8::/32"}, texts); diff != "" || err != nil {
+		t.Error(diff, err)
+	}
+}
+
+func TestSettingsOfTheEdgeThatCannotBeMeantAreNamed(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		want string
+		c    config.Config
+	}{
+		{"TRUSTED_PROXIES", config.Config{TrustedProxies: "proxy.example.com"}},
+		{"TLS_CERT and TLS_KEY belong together", config.Config{TLSCert: "cert.pem"}},
+		{"TLS_CERT and TLS_KEY belong together", config.Config{TLSKey: "key.pem"}},
+		{"exclude each other", config.Config{TLSCert: "cert.pem", TLSKey: "key.pem", ACMEHosts: "a.example"}},
+		{`ALLOWED_HOSTS: "*"`, config.Config{AllowedHosts: "*"}},
+		{`ALLOWED_HOSTS: "https://a.b"`, config.Config{AllowedHosts: "https://a.b"}},
+		{`ACME_HOSTS: "*.a.example"`, config.Config{ACMEHosts: "*.a.example"}},
+		{"PUBLIC_URL", config.Config{PublicURL: "pbx.example.com"}},
+		{"PUBLIC_URL", config.Config{PublicURL: "https://pbx.example.com/portal"}},
+		{"PUBLIC_URL", config.Config{PublicURL: "ftp://pbx.example.com"}},
+		{"PUBLIC_URL", config.Config{PublicURL: "https://user:topsecret@pbx.example.com"}},
+	} {
+		tc.c.StateDir = "/s"
+		_, err := tc.c.Complete()
+		if err == nil || !strings.Contains(err.Error(), tc.want) || strings.Contains(err.Error(), "topsecret") {
+			t.Errorf("%+v: %v, want %s", tc.c, err, tc.want)
+		}
+	}
+	if _, err := (config.Config{StateDir: "/s", PublicURL: "https://pbx.example.com/", AllowedHosts: "pbx.example.com", TrustedProxies: "127.0.0.1", TLSCert: "c", TLSKey: "k"}).Complete(); err != nil {
+		t.Error(err)
+	}
+}

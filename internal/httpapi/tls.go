@@ -1,0 +1,101 @@
+package httpapi
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"os"
+	"sync"
+	"time"
+
+	"golang.org/x/crypto/acme"
+	"golang.org/x/crypto/acme/autocert"
+)
+
+// lookAtFiles is how often the files of a certificate are looked at, at most.
+const lookAtFiles = time.Second
+
+// certificate is what two files hold. It is read again when they have changed: certificates are renewed while the portal runs.
+type certificate struct {
+	cert, key string // the files
+	log       *slog.Logger
+	now       func() time.Time
+
+	mu     sync.Mutex // guards what follows
+	holds  *tls.Certificate
+	read   [2]os.FileInfo // the files as they were when they were last read, well or not
+	looked time.Time
+}
+
+// TLSFromFiles serves with the certificate of two files, and with the next one once it lies there.
+func TLSFromFiles(cert, key string, log *slog.Logger, now func() time.Time) (*tls.Config, error) {
+	c := &certificate{cert: cert, key: key, log: log, now: now}
+	if err := c.look(); err != nil {
+		return nil, err
+	}
+	return &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: c.get}, nil
+}
+
+// get gives the certificate for a connection. While the files are being replaced, or do not belong together, the last one that was
+// good is used.
+func (c *certificate) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.now().Sub(c.looked) >= lookAtFiles {
+		if err := c.look(); err != nil {
+			c.log.Warn("the certificate cannot be renewed; the one before is used", slog.Any("err", err))
+		}
+	}
+	return c.holds, nil
+}
+
+// look reads the files if they are others than before.
+func (c *certificate) look() error {
+	c.looked = c.now()
+	var found [2]os.FileInfo
+	same := true
+	for i, name := range []string{c.cert, c.key} {
+		var err error
+		if found[i], err = os.Stat(name); err != nil {
+			return fmt.Errorf("cannot find the certificate: %w", err)
+		}
+		before := c.read[i]
+		same = same && before != nil && os.SameFile(before, found[i]) && before.ModTime().Equal(found[i].ModTime()) && before.Size() == found[i].Size()
+	}
+	if same {
+		return nil
+	}
+	c.read = found
+	holds, err := tls.LoadX509KeyPair(c.cert, c.key)
+	if err != nil {
+		return fmt.Errorf("cannot use the certificate %s with the key %s: %w", c.cert, c.key, err)
+	}
+	c.holds = &holds
+	return nil
+}
+
+// ACME says where to get certificates from, by the protocol of Let's Encrypt.
+type ACME struct {
+	Hosts     []string     // what for
+	Email     string       // whom the authority tells of trouble; may be ""
+	Directory string       // of the authority; "": Let's Encrypt
+	Folder    string       // where keys and certificates are kept
+	Client    *http.Client // that speaks to the authority; nil: the usual one
+}
+
+// TLSFromACME serves with certificates that the portal gets and renews by itself. The authority looks whether the portal really has the
+// names by asking for them on port 443 (TLS-ALPN-01). Using it means agreeing to the authority's terms.
+func TLSFromACME(a ACME) (*tls.Config, error) {
+	if len(a.Hosts) == 0 {
+		return nil, errors.New("cannot get certificates: no names are given")
+	}
+	m := &autocert.Manager{
+		Prompt: autocert.AcceptTOS, Cache: autocert.DirCache(a.Folder), HostPolicy: autocert.HostWhitelist(a.Hosts...), Email: a.Email,
+		Client: &acme.Client{DirectoryURL: a.Directory, HTTPClient: a.Client},
+	}
+	config := m.TLSConfig()
+	config.MinVersion = tls.VersionTLS12
+	return config, nil
+}
