@@ -36,13 +36,14 @@ var table = map[string]row{
 	// Words and tools: they know nothing of the rest.
 	"pbx":     {nil, "everybody speaks its words, so it can depend on nobody"},
 	"config":  {nil, "settings are read before anything else exists"},
+	"chain":   {[]string{"pbx"}, "it is pure: an event in, a link out, so that anybody can check the trail without our database"},
 	"filetx":  {nil, "it switches several files at one moment, and does not know what is in them"},
 	"proc":    {nil, "it starts programs, and does not know which"},
 	"keyring": {nil, "it seals and opens, and does not know what is sealed or where that is kept"},
 	"phone":   {nil, "it is a telephone like any other, and sees the portal only from outside, through SIP"},
 
 	// Out: databases, files, Asterisk.
-	"store":    {[]string{"pbx", "keyring"}, "it holds queries and transactions; rules live above it"},
+	"store":    {[]string{"pbx", "chain", "keyring"}, "it holds queries and transactions; rules live above it"},
 	"asterisk": {[]string{"proc"}, "it speaks to Asterisk in plain values and can be tested and fuzzed without our types"},
 	"node":     {[]string{"pbx", "filetx", "asterisk"}, "it is one Asterisk host, and satisfies apply.Target without knowing who asks"},
 
@@ -50,6 +51,7 @@ var table = map[string]row{
 	"render":    {[]string{"pbx"}, "it is pure: words in, bytes out, so that a golden file tells all"},
 	"directory": {[]string{"pbx", "store"}, "it holds the rules for users and extensions, and knows neither HTTP nor Asterisk"},
 	"auth":      {[]string{"pbx", "store"}, "it says who is calling and what he may do; how a request carries the proof is HTTP's business"},
+	"audit":     {[]string{"pbx", "chain", "store"}, "it finds and proves; what happened is written by those who did it"},
 	"apply":     {[]string{"pbx", "store", "render"}, "it tells the story of an apply; hosts reach it as a Target, callers as plain Go"},
 
 	// In: those who ask.

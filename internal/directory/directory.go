@@ -5,6 +5,7 @@ package directory
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -16,10 +17,14 @@ import (
 
 // Directory is the service. It is safe for concurrent use.
 type Directory struct {
-	store      *store.Store
-	now        func() time.Time
-	quarantine time.Duration
+	store       *store.Store
+	now         func() time.Time
+	quarantine  time.Duration
+	fingerprint Fingerprint // may be nil
 }
+
+// Fingerprint names a secret without telling it, so that the audit trail can say which it was.
+type Fingerprint func(pbx.Secret) (string, error)
 
 // New makes the service over a store; now tells the time.
 func New(s *store.Store, now func() time.Time) *Directory {
@@ -28,7 +33,16 @@ func New(s *store.Store, now func() time.Time) *Directory {
 
 // WithQuarantine gives a Directory that lets a freed number rest that long before it is given out again. New's gives it out at once.
 func (d *Directory) WithQuarantine(rest time.Duration) *Directory {
-	return &Directory{store: d.store, now: d.now, quarantine: rest}
+	with := *d
+	with.quarantine = rest
+	return &with
+}
+
+// WithFingerprints gives a Directory whose audit events name secrets by their fingerprint. New's leave secrets out.
+func (d *Directory) WithFingerprints(of Fingerprint) *Directory {
+	with := *d
+	with.fingerprint = of
+	return &with
 }
 
 // Query selects users. The zero Query selects all.
@@ -67,12 +81,30 @@ func (d *Directory) Create(ctx context.Context, tenant pbx.TenantID, n pbx.NewUs
 			ID: pbx.UserID(uuid.NewString()), TenantID: tenant, Name: n.Name, Email: n.Email, CreatedAt: now,
 			Extension: pbx.Extension{ID: pbx.ExtensionID(uuid.NewString()), Number: place.Number, Secret: pbx.NewSecret(), CreatedAt: now},
 		}
-		return tx.InsertUser(ctx, created)
+		event, facts, err := d.event(ctx, now, pbx.ActionUserCreate, created)
+		if err != nil {
+			return err
+		}
+		event.After = facts
+		return tx.InsertUser(ctx, created, event)
 	})
 	if err != nil {
 		return pbx.User{}, err
 	}
 	return created, nil
+}
+
+// event begins the event of a change of a user, and gives what the audit trail keeps of the user.
+func (d *Directory) event(ctx context.Context, now time.Time, action string, u pbx.User) (pbx.AuditEvent, pbx.Facts, error) {
+	facts := pbx.Facts{"tenant_id": string(u.TenantID), "name": u.Name, "email": u.Email, "number": strconv.Itoa(int(u.Extension.Number))}
+	if d.fingerprint != nil {
+		name, err := d.fingerprint(u.Extension.Secret)
+		if err != nil {
+			return pbx.AuditEvent{}, nil, fmt.Errorf("cannot take the fingerprint of a secret: %w", err)
+		}
+		facts["secret"] = name
+	}
+	return pbx.NewAuditEvent(ctx, now, action, pbx.AuditObject{Type: "user", ID: string(u.ID), Name: u.Name}), facts, nil
 }
 
 // exhausted says why no number can be given out.
@@ -162,7 +194,13 @@ func (d *Directory) Delete(ctx context.Context, tenant pbx.TenantID, id pbx.User
 			return noUser(id)
 		}
 		deleted = u
-		return tx.DeleteUser(ctx, u, d.now().UTC().Truncate(time.Microsecond))
+		now := d.now().UTC().Truncate(time.Microsecond)
+		event, facts, err := d.event(ctx, now, pbx.ActionUserDelete, u)
+		if err != nil {
+			return err
+		}
+		event.Before = facts
+		return tx.DeleteUser(ctx, u, now, event)
 	})
 	return deleted, err
 }

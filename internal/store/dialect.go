@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -124,6 +125,49 @@ func eachPostgres(ctx context.Context, db *sql.DB, query, param string, take fun
 			}
 		}
 		return rows.Err()
+	})
+}
+
+// beginPostgres begins a transaction and takes the writers' lock with one wait for the server, where database/sql would need two.
+func (s *Store) beginPostgres(ctx context.Context) (*Tx, error) {
+	conn, err := s.write.Conn(ctx)
+	if err != nil {
+		return nil, err
+	}
+	ended := false
+	tx := &Tx{tx: conn, dialect: &s.dialect}
+	tx.rollback = func() {
+		if !ended {
+			undo, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+			defer cancel()
+			if _, err := conn.ExecContext(undo, "ROLLBACK"); err != nil {
+				_ = conn.Raw(func(any) error { return driver.ErrBadConn }) // the pool drops the connection, and the server the transaction
+			}
+		}
+		_ = conn.Close() // gives it back to the pool
+	}
+	tx.commit = func(ctx context.Context) error {
+		if err := whole(conn); err != nil {
+			return err
+		}
+		_, err := conn.ExecContext(ctx, "COMMIT")
+		ended = err == nil
+		return err
+	}
+	if _, err := conn.ExecContext(ctx, "BEGIN; "+s.dialect.lockWriters); err != nil {
+		tx.rollback()
+		return nil, err
+	}
+	return tx, nil
+}
+
+// whole gives an error where a statement of the transaction has failed: COMMIT would roll back, and say nothing.
+func whole(conn *sql.Conn) error {
+	return conn.Raw(func(driverConn any) error {
+		if driverConn.(*stdlib.Conn).Conn().PgConn().TxStatus() != 'T' { //nolint:errcheck // it is the driver we opened
+			return pgx.ErrTxCommitRollback
+		}
+		return nil
 	})
 }
 

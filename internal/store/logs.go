@@ -23,8 +23,8 @@ type commandJSON struct {
 	Stderr   string `json:"stderr"`
 }
 
-// saveLog writes an audit record: new, or completed.
-func (s *Store) saveLog(ctx context.Context, tx *sql.Tx, l pbx.ApplyLog) error {
+// saveLog writes an audit record: new, or completed. It also finds out the newest link of the audit trail.
+func (t *Tx) saveLog(ctx context.Context, l pbx.ApplyLog) error {
 	files, err := json.Marshal(append([]string{}, l.FilesWritten...))
 	if err != nil {
 		return err
@@ -33,14 +33,18 @@ func (s *Store) saveLog(ctx context.Context, tx *sql.Tx, l pbx.ApplyLog) error {
 	if err != nil {
 		return err
 	}
-	//nolint:gosec // what is put in is the dialect's own
-	_, err = tx.ExecContext(ctx,
+	var h scannedHead
+	err = t.tx.QueryRowContext(ctx,
 		`INSERT INTO apply_audit_logs (id, triggered_at, triggered_by, outcome, error_details, files_written, reload_results)
-		 VALUES ($1, $2, $3, $4, $5, `+s.dialect.textsIn("$6")+`, `+s.dialect.jsonIn("$7")+`)
+		 VALUES ($1, $2, $3, $4, $5, `+t.dialect.textsIn("$6")+`, `+t.dialect.jsonIn("$7")+`)
 		 ON CONFLICT (id) DO UPDATE SET outcome = excluded.outcome, error_details = excluded.error_details,
-		 files_written = excluded.files_written, reload_results = excluded.reload_results`,
+		 files_written = excluded.files_written, reload_results = excluded.reload_results
+		 RETURNING (SELECT max(seq) FROM audit_events), (SELECT hash FROM audit_events ORDER BY seq DESC LIMIT 1)`,
 		string(l.ID), l.TriggeredAt, l.TriggeredBy, string(l.Outcome),
-		sql.NullString{String: l.ErrorDetails, Valid: l.ErrorDetails != ""}, string(files), string(reload))
+		sql.NullString{String: l.ErrorDetails, Valid: l.ErrorDetails != ""}, string(files), string(reload)).Scan(h.into()...)
+	if err == nil {
+		t.head, err = h.head()
+	}
 	return err
 }
 

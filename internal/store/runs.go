@@ -20,24 +20,33 @@ type storyJSON struct {
 }
 
 // SaveRun writes a run, its audit record with it, in one transaction: new when neither is there yet, completed otherwise. Files that
-// were written before stay when there are none now; those of a run without a revision go.
-func (s *Store) SaveRun(ctx context.Context, r pbx.Run) error {
+// were written before stay when there are none now; those of a run without a revision go. The events that tell of it stand in the
+// audit trail with it, or nothing does.
+func (s *Store) SaveRun(ctx context.Context, r pbx.Run, events ...pbx.AuditEvent) error {
 	ctx, cancel := context.WithTimeout(ctx, Patience)
 	defer cancel()
 	story, err := json.Marshal(storyJSON{r.Plan, r.Events, r.Differences, r.Saved, r.Restored})
 	if err != nil {
 		return fmt.Errorf("cannot write a run: %w", err)
 	}
-	tx, err := s.write.BeginTx(ctx, nil)
+	begin := s.begin
+	if len(events) == 0 {
+		begin = s.beginBeside
+	}
+	t, err := begin(ctx)
 	if err != nil {
 		return s.fault("write a run", err)
 	}
-	defer func() { _ = tx.Rollback() }() // does nothing once it is committed
-	if err := s.saveLog(ctx, tx, r.Log); err != nil {
+	defer t.rollback() // does nothing once it is committed
+	if err := t.saveLog(ctx, r.Log); err != nil {
 		return s.fault("write an audit record", err)
 	}
-	//nolint:gosec // what is put in is the dialect's own
-	_, err = tx.ExecContext(ctx, `
+	for _, e := range events {
+		if err := t.AppendEvent(ctx, e); err != nil {
+			return s.fault("write an audit event", err)
+		}
+	}
+	_, err = t.tx.ExecContext(ctx, `
 INSERT INTO apply_runs (id, revision, result, verification, comment, idempotency_key, code, users, pjsip, dialplan, story)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, `+s.dialect.jsonIn("$11")+`)
 ON CONFLICT (id) DO UPDATE SET revision = excluded.revision, result = excluded.result, verification = excluded.verification,
@@ -50,7 +59,7 @@ ON CONFLICT (id) DO UPDATE SET revision = excluded.revision, result = excluded.r
 	if err != nil {
 		return s.fault("write a run", err)
 	}
-	return s.fault("write a run", tx.Commit())
+	return s.fault("write a run", t.commit(ctx))
 }
 
 // content gives the bytes of one file, nil when it is not there.

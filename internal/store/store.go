@@ -15,6 +15,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/synergycall/pbxportal/internal/chain"
 	"github.com/synergycall/pbxportal/internal/pbx"
 )
 
@@ -71,8 +72,19 @@ func (s *Store) Ping(ctx context.Context) error {
 // Tx is a transaction that holds the writers' lock: until it ends nobody else, in this process or another, changes users or
 // extensions.
 type Tx struct {
-	tx      *sql.Tx
+	tx      querier
 	dialect *dialect
+	head    *chain.Head // the newest link of the audit trail, once it was asked for
+
+	commit   func(context.Context) error
+	rollback func() // does nothing once it is committed
+}
+
+// querier is the part of a transaction that its methods need.
+type querier interface {
+	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
+	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
 }
 
 // InTx runs fn in a transaction that holds the writers' lock, and commits if fn returns nil. When writers that do not know the lock
@@ -103,25 +115,38 @@ func (s *Store) InTx(ctx context.Context, fn func(context.Context, *Tx) error) e
 }
 
 // once runs fn in one transaction.
-func (s *Store) once(ctx context.Context, fn func(context.Context, *Tx) error) (err error) {
-	tx, err := s.write.BeginTx(ctx, nil)
+func (s *Store) once(ctx context.Context, fn func(context.Context, *Tx) error) error {
+	tx, err := s.begin(ctx)
 	if err != nil {
 		return err
 	}
-	defer func() {
-		if err != nil {
-			_ = tx.Rollback() // err is the cause; a rollback that fails closes the connection, which rolls back too
-		}
-	}()
-	if s.dialect.lockWriters != "" {
-		if _, err = tx.ExecContext(ctx, s.dialect.lockWriters); err != nil {
-			return err
-		}
-	}
-	if err = fn(ctx, &Tx{tx, &s.dialect}); err != nil {
+	defer tx.rollback() // does nothing once it is committed
+	if err = fn(ctx, tx); err != nil {
 		return err
 	}
-	return tx.Commit()
+	return tx.commit(ctx)
+}
+
+// begin begins a transaction that holds the writers' lock. Whoever gets one calls rollback when done.
+func (s *Store) begin(ctx context.Context) (*Tx, error) {
+	if s.dialect.lockWriters != "" {
+		return s.beginPostgres(ctx)
+	}
+	return s.beginBeside(ctx)
+}
+
+// beginBeside begins a transaction that leaves users, extensions and the audit trail alone. On SQLite it is the only writer all the
+// same.
+func (s *Store) beginBeside(ctx context.Context) (*Tx, error) {
+	tx, err := s.write.BeginTx(ctx, nil)
+	if err != nil {
+		return nil, err
+	}
+	return &Tx{
+		tx: tx, dialect: &s.dialect,
+		commit:   func(context.Context) error { return tx.Commit() },
+		rollback: func() { _ = tx.Rollback() }, // one that fails closes the connection, which rolls back too
+	}, nil
 }
 
 // pause waits a random time that doubles with each attempt, from 2 ms; false when ctx ended first.

@@ -30,10 +30,15 @@ func newUser(number pbx.Number, email string) pbx.User {
 	}
 }
 
+// event tells of a change that a test makes.
+func event(ctx context.Context, action string) pbx.AuditEvent {
+	return pbx.NewAuditEvent(ctx, noon, action, pbx.AuditObject{Type: "user", ID: "1", Name: "Zoë"})
+}
+
 func insert(ctx context.Context, s *store.Store, users ...pbx.User) error {
 	return s.InTx(ctx, func(ctx context.Context, tx *store.Tx) error {
 		for _, u := range users {
-			if err := tx.InsertUser(ctx, u); err != nil {
+			if err := tx.InsertUser(ctx, u, event(ctx, pbx.ActionUserCreate)); err != nil {
 				return err
 			}
 		}
@@ -78,7 +83,7 @@ func TestATransactionThatFailsLeavesNothing(t *testing.T) {
 		s := storetest.Open(t, url)
 		boom := errors.New("boom")
 		err := s.InTx(t.Context(), func(ctx context.Context, tx *store.Tx) error {
-			return errors.Join(tx.InsertUser(ctx, newUser(1000, "a@example.com")), boom)
+			return errors.Join(tx.InsertUser(ctx, newUser(1000, "a@example.com"), event(ctx, pbx.ActionUserCreate)), boom)
 		})
 		if users, listErr := s.Users(t.Context(), pbx.DefaultTenant); !errors.Is(err, boom) || len(users) > 0 || listErr != nil {
 			t.Errorf("error %v; %d users, %v", err, len(users), listErr)
@@ -148,7 +153,7 @@ func TestDeletingAUserTakesTheExtensionAlong(t *testing.T) {
 		s := storetest.Open(t, url)
 		u := newUser(1000, "a@example.com")
 		err := errors.Join(insert(t.Context(), s, u), s.InTx(t.Context(), func(ctx context.Context, tx *store.Tx) error {
-			return tx.DeleteUser(ctx, u, noon)
+			return tx.DeleteUser(ctx, u, noon, event(ctx, pbx.ActionUserDelete))
 		}), insert(t.Context(), s, newUser(1000, "a@example.com")))
 		if err != nil {
 			t.Error(err)
@@ -191,7 +196,7 @@ func TestACollisionIsTriedAgainAndThenSaidClearly(t *testing.T) {
 		runs := 0
 		err := s.InTx(t.Context(), func(ctx context.Context, tx *store.Tx) error {
 			runs++
-			return tx.InsertUser(ctx, newUser(1000, fmt.Sprintf("%d@example.com", runs)))
+			return tx.InsertUser(ctx, newUser(1000, fmt.Sprintf("%d@example.com", runs)), event(ctx, pbx.ActionUserCreate))
 		})
 		if runs != 6 || pbx.CodeOf(err) != pbx.CodeRetryExhausted || pbx.KindOf(err) != pbx.KindUnavailable {
 			t.Errorf("%d runs, error %v", runs, err)
@@ -199,7 +204,7 @@ func TestACollisionIsTriedAgainAndThenSaidClearly(t *testing.T) {
 		runs = 0
 		err = s.InTx(t.Context(), func(ctx context.Context, tx *store.Tx) error {
 			runs++
-			return tx.InsertUser(ctx, newUser(pbx.Number(999+runs), fmt.Sprintf("%d@example.com", runs)))
+			return tx.InsertUser(ctx, newUser(pbx.Number(999+runs), fmt.Sprintf("%d@example.com", runs)), event(ctx, pbx.ActionUserCreate))
 		})
 		if runs != 2 || err != nil {
 			t.Errorf("%d runs, error %v; want success at the second", runs, err)
@@ -297,7 +302,8 @@ func TestAFreedNumberRestsAsLongAsAsked(t *testing.T) {
 			return n
 		}
 		err := errors.Join(insert(t.Context(), s, a, b), s.InTx(t.Context(), func(ctx context.Context, tx *store.Tx) error {
-			return errors.Join(tx.DeleteUser(ctx, a, noon), tx.DeleteUser(ctx, b, noon.Add(-time.Hour)))
+			return errors.Join(tx.DeleteUser(ctx, a, noon, event(ctx, pbx.ActionUserDelete)),
+				tx.DeleteUser(ctx, b, noon.Add(-time.Hour), event(ctx, pbx.ActionUserDelete)))
 		}))
 		if err != nil {
 			t.Fatal(err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/synergycall/pbxportal/internal/pbx"
@@ -61,17 +62,23 @@ type Place struct {
 func (t *Tx) Place(ctx context.Context, email string, first, last pbx.Number, freed time.Time) (p Place, err error) {
 	// Up to the first gap each taken number is as far from the first one as its place in the order; behind it none is. There is no join,
 	// for PostgreSQL might carry out one it planned while the tables were empty: a thousand numbers would be compared with each of a
-	// thousand.
+	// thousand. The newest link of the audit trail comes along, so that writing the event needs no question of its own.
 	const query = `
-SELECT EXISTS (SELECT 1 FROM users WHERE lower(email) = lower($4)), (
+SELECT head.seq, head.hash, EXISTS (SELECT 1 FROM users WHERE lower(email) = lower($4)), (
     SELECT count(*) FROM (
         SELECT number - row_number() OVER (ORDER BY number) AS ahead FROM (
             SELECT number FROM extensions WHERE number BETWEEN $1 AND $2
             UNION SELECT number FROM freed_numbers WHERE number BETWEEN $1 AND $2 AND freed_at > $3
         ) AS taken
-    ) AS ranked WHERE ahead = $1 - 1)`
+    ) AS ranked WHERE ahead = $1 - 1)
+FROM (SELECT 1) AS one LEFT JOIN ` + head + ` AS head ON true`
 	unbroken := 0
-	if err = t.tx.QueryRowContext(ctx, query, int(first), int(last), freed, email).Scan(&p.EmailTaken, &unbroken); err != nil {
+	var h scannedHead
+	into := append(h.into(), &p.EmailTaken, &unbroken)
+	if err = t.tx.QueryRowContext(ctx, query, int(first), int(last), freed, email).Scan(into...); err != nil {
+		return p, err
+	}
+	if t.head, err = h.head(); err != nil {
 		return p, err
 	}
 	if n := first + pbx.Number(unbroken); n <= last {
@@ -86,28 +93,42 @@ func (t *Tx) InUse(ctx context.Context, first, last pbx.Number) (n int, err erro
 	return n, err
 }
 
-// InsertUser adds a user with the extension.
-func (t *Tx) InsertUser(ctx context.Context, u pbx.User) error {
+// InsertUser adds a user with the extension, and the event that tells of it.
+func (t *Tx) InsertUser(ctx context.Context, u pbx.User, event pbx.AuditEvent) error {
 	const (
 		user      = `INSERT INTO users (id, tenant_id, name, email, created_at) VALUES ($1, $2, $3, $4, $5)`
 		extension = `INSERT INTO extensions (user_id, id, number, secret, created_at) VALUES ($1, $2, $3, $4, $5)`
-		both      = `WITH u AS (` + user + `) INSERT INTO extensions (user_id, id, number, secret, created_at) VALUES ($1, $6, $7, $8, $9)`
+		all       = `WITH e AS (` + insertEvent + `),
+u AS (INSERT INTO users (id, tenant_id, name, email, created_at) VALUES ($17, $18, $19, $20, $21))
+INSERT INTO extensions (user_id, id, number, secret, created_at) VALUES ($17, $22, $23, $24, $25)`
 	)
+	entry, err := t.entry(ctx, event)
+	if err != nil {
+		return err
+	}
+	defer t.appended(entry) // where it was not, the transaction has failed
+	ofUser := []any{string(u.ID), string(u.TenantID), u.Name, u.Email, u.CreatedAt}
 	e := u.Extension
+	ofExtension := []any{string(e.ID), int(e.Number), e.Secret.Reveal(), e.CreatedAt}
 	if t.dialect.path == "" { // one statement is one wait for the server
-		_, err := t.tx.ExecContext(ctx, both, string(u.ID), string(u.TenantID), u.Name, u.Email, u.CreatedAt,
-			string(e.ID), int(e.Number), e.Secret.Reveal(), e.CreatedAt)
+		_, err := t.tx.ExecContext(ctx, all, slices.Concat(eventValues(entry), ofUser, ofExtension)...)
 		return err
 	}
-	if _, err := t.tx.ExecContext(ctx, user, string(u.ID), string(u.TenantID), u.Name, u.Email, u.CreatedAt); err != nil {
+	if _, err := t.tx.ExecContext(ctx, insertEvent, eventValues(entry)...); err != nil {
 		return err
 	}
-	_, err := t.tx.ExecContext(ctx, extension, string(u.ID), string(e.ID), int(e.Number), e.Secret.Reveal(), e.CreatedAt)
+	if _, err := t.tx.ExecContext(ctx, user, ofUser...); err != nil {
+		return err
+	}
+	_, err = t.tx.ExecContext(ctx, extension, slices.Concat(ofUser[:1], ofExtension)...)
 	return err
 }
 
-// DeleteUser removes a user, and the extension with it, and notes when the number was freed.
-func (t *Tx) DeleteUser(ctx context.Context, u pbx.User, now time.Time) error {
+// DeleteUser removes a user, and the extension with it, notes when the number was freed, and adds the event that tells of it.
+func (t *Tx) DeleteUser(ctx context.Context, u pbx.User, now time.Time, event pbx.AuditEvent) error {
+	if err := t.AppendEvent(ctx, event); err != nil {
+		return err
+	}
 	if _, err := t.tx.ExecContext(ctx, `DELETE FROM users WHERE tenant_id = $1 AND id = $2`, string(u.TenantID), string(u.ID)); err != nil {
 		return err
 	}

@@ -38,7 +38,7 @@ func insertThousand(b *testing.B, s *store.Store) {
 				ID: pbx.UserID(uuid.NewString()), TenantID: pbx.DefaultTenant, CreatedAt: now,
 				Name: fmt.Sprintf("User %d", n), Email: fmt.Sprintf("user%d@example.com", n),
 				Extension: pbx.Extension{ID: pbx.ExtensionID(uuid.NewString()), Number: n, Secret: pbx.NewSecret(), CreatedAt: now},
-			}); err != nil {
+			}, event(ctx, pbx.ActionUserCreate)); err != nil {
 				return err
 			}
 		}

@@ -1,0 +1,197 @@
+// Package audit is about the audit trail: finding events in it, giving it away, and proving that nobody changed it. The events
+// themselves are written by those who change something, in the transaction of the change (store.Tx.AppendEvent).
+package audit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/synergycall/pbxportal/internal/chain"
+	"github.com/synergycall/pbxportal/internal/pbx"
+	"github.com/synergycall/pbxportal/internal/store"
+)
+
+// batch is how many events are read at a time, so that no question to the database takes long.
+const batch = 1000
+
+// Trail is the service. It is safe for concurrent use.
+type Trail struct {
+	store    *store.Store
+	now      func() time.Time
+	stateDir string
+}
+
+// New makes the service over a store; now tells the time, and stateDir is the folder for the signing key and the list of heads.
+func New(s *store.Store, now func() time.Time, stateDir string) *Trail {
+	return &Trail{store: s, now: now, stateDir: stateDir}
+}
+
+// Query selects a page of events. The zero Query selects the newest.
+type Query struct {
+	Actor  string    // the id or the name of who did it
+	Action string    // such as user.create; "user." selects all that begin so
+	Object string    // the id or the name of what it was done to
+	Since  time.Time // not before; zero: from the first
+	Until  time.Time // before; zero: to the last
+	Cursor string    // a Page's Next; "" for the newest
+	Limit  int       // how many at the most
+}
+
+// Page is one page of events, the newest first.
+type Page struct {
+	Events []chain.Entry
+	Next   string // the Cursor of the next page; "" when this is the last
+}
+
+// List gives the events that the query selects. KindInvalid when Cursor is not a cursor.
+func (t *Trail) List(ctx context.Context, q Query) (Page, error) {
+	before := int64(0)
+	if q.Cursor != "" {
+		n, err := strconv.ParseInt(q.Cursor, 10, 64)
+		if err != nil || n < 1 || strconv.FormatInt(n, 10) != q.Cursor {
+			return Page{}, pbx.Invalid(pbx.FieldError{Field: "cursor", Message: "is not a cursor: give the next_cursor of an earlier answer, or none"})
+		}
+		before = n
+	}
+	events, err := t.store.EventsBefore(ctx, q.selection(), before, q.Limit+1)
+	if err != nil {
+		return Page{}, err
+	}
+	page := Page{Events: events}
+	if len(events) > q.Limit {
+		page.Events = events[:q.Limit]
+		page.Next = strconv.FormatInt(page.Events[q.Limit-1].Event.Seq, 10)
+	}
+	return page, nil
+}
+
+func (q Query) selection() store.EventQuery {
+	return store.EventQuery{Actor: q.Actor, Action: q.Action, Object: q.Object, Since: q.Since, Until: q.Until}
+}
+
+// Walk calls tell with every event, from the first to the newest there is when it ends, and stops at the first error.
+func (t *Trail) Walk(ctx context.Context, tell func(chain.Entry) error) error {
+	return t.walk(ctx, 0, tell)
+}
+
+func (t *Trail) walk(ctx context.Context, after int64, tell func(chain.Entry) error) error {
+	for {
+		events, err := t.store.EventsAfter(ctx, after, batch)
+		for _, e := range events {
+			if err := tell(e); err != nil {
+				return err
+			}
+			after = e.Event.Seq
+		}
+		if err != nil || len(events) < batch {
+			return err
+		}
+	}
+}
+
+// Report is what a verification found.
+type Report struct {
+	Events int64      // how many were checked and found whole, from the first on
+	Head   chain.Head // of those
+	Heads  int        // how many signed heads were checked against them
+	Broken *Break     // nil: the trail is whole
+}
+
+// Break is the first place where the trail is not what was written.
+type Break struct {
+	Seq int64
+	Why string
+}
+
+// Verify follows the chain from the first event to the last and holds signed heads against it. An error says that it could not be
+// checked; what is wrong with the trail stands in the report.
+func (t *Trail) Verify(ctx context.Context, heads []Head) (Report, error) {
+	r := Report{}
+	bySeq := map[int64][]Head{}
+	for _, h := range heads {
+		bySeq[h.Seq] = append(bySeq[h.Seq], h)
+	}
+	check := func() {
+		for _, h := range bySeq[r.Head.Seq] {
+			r.Heads++
+			if h.Hash != r.Head.Hash && r.Broken == nil {
+				r.Broken = &Break{h.Seq, fmt.Sprintf("the head signed at %s has another hash: the chain up to this event was written anew", h.At.Format(time.RFC3339))}
+			}
+		}
+	}
+	check() // a head of the empty chain
+	var err error
+	if r.Broken == nil {
+		err = t.walk(ctx, 0, func(e chain.Entry) error {
+			next, fault := chain.Follow(r.Head, e)
+			if fault != nil {
+				r.Broken = &Break{max(r.Head.Seq+1, 1), fault.Error()}
+				return errBroken
+			}
+			r.Head = next
+			r.Events++
+			check()
+			if r.Broken != nil {
+				return errBroken
+			}
+			return nil
+		})
+	}
+	if err = broken(&r, err); err != nil || r.Broken != nil {
+		return r, err
+	}
+	for _, h := range heads {
+		if h.Seq > r.Head.Seq && (r.Broken == nil || h.Seq < r.Broken.Seq) {
+			r.Broken = &Break{r.Head.Seq + 1, fmt.Sprintf("the trail ends at event %d, but there is a head of event %d, signed at %s: "+
+				"events were cut off, or an older copy of the database was put back", r.Head.Seq, h.Seq, h.At.Format(time.RFC3339))}
+		}
+	}
+	return r, nil
+}
+
+// VerifyTail follows the chain through the newest n events only, as a start of the server does: what was changed before is found by
+// Verify alone.
+func (t *Trail) VerifyTail(ctx context.Context, n int64) (Report, error) {
+	newest, err := t.store.EventHead(ctx)
+	if err != nil {
+		return Report{}, err
+	}
+	r := Report{}
+	first := max(newest.Seq-n, 0)
+	known := first == 0
+	err = t.walk(ctx, first, func(e chain.Entry) error {
+		if !known { // where one begins in the middle, the event's own word for what stood before it has to do
+			r.Head, known = chain.Head{Seq: first, Hash: e.Prev}, true
+		}
+		next, fault := chain.Follow(r.Head, e)
+		if fault != nil {
+			r.Broken = &Break{r.Head.Seq + 1, fault.Error()}
+			return errBroken
+		}
+		r.Head = next
+		r.Events++
+		return nil
+	})
+	return r, broken(&r, err)
+}
+
+// errBroken ends a walk whose report says why.
+var errBroken = errors.New("the audit trail is broken")
+
+// broken notes an event that cannot be read as a break; other errors it gives back.
+func broken(r *Report, err error) error {
+	unreadable, ok := errors.AsType[*store.UnreadableEventError](err)
+	switch {
+	case errors.Is(err, errBroken):
+		return nil
+	case ok:
+		if r.Broken == nil {
+			r.Broken = &Break{max(r.Head.Seq+1, 1), unreadable.Error()}
+		}
+		return nil
+	}
+	return err
+}

@@ -1,0 +1,211 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/synergycall/pbxportal/internal/chain"
+	"github.com/synergycall/pbxportal/internal/pbx"
+)
+
+const (
+	eventColumns = `seq, at, actor_kind, actor_id, actor_name, source, request_id, action, object_type, object_id, object_name,
+    before, after, result, prev, hash`
+
+	// insertEvent takes what eventValues gives.
+	insertEvent = `INSERT INTO audit_events (` + eventColumns + `) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)`
+
+	// head selects the newest link of the chain. Nobody who does not hold the writers' lock may build on it.
+	head = `(SELECT seq, hash FROM audit_events ORDER BY seq DESC LIMIT 1)`
+)
+
+// eventValues gives the values of insertEvent.
+func eventValues(e chain.Entry) []any {
+	v := e.Event
+	return []any{
+		v.Seq, v.At, string(v.Actor.Kind), v.Actor.ID, v.Actor.Name, v.Actor.From, v.Actor.RequestID, v.Action,
+		v.Object.Type, v.Object.ID, v.Object.Name, chain.FactsText(v.Before), chain.FactsText(v.After), string(v.Result), e.Prev[:], e.Hash[:],
+	}
+}
+
+// AppendEvent adds an event to the audit trail, in a transaction of its own: for what changes nothing else. What changes something
+// appends in its own transaction (Tx.AppendEvent), so that there is no change without its event.
+func (s *Store) AppendEvent(ctx context.Context, e pbx.AuditEvent) error {
+	return s.InTx(ctx, func(ctx context.Context, tx *Tx) error { return tx.AppendEvent(ctx, e) })
+}
+
+// AppendEvent adds an event to the audit trail. It stands there if, and only if, the transaction is committed.
+func (t *Tx) AppendEvent(ctx context.Context, e pbx.AuditEvent) error {
+	entry, err := t.entry(ctx, e)
+	if err != nil {
+		return err
+	}
+	if _, err = t.tx.ExecContext(ctx, insertEvent, eventValues(entry)...); err != nil {
+		return err
+	}
+	t.appended(entry)
+	return nil
+}
+
+// entry gives an event its place in the chain. Whoever writes it calls appended.
+func (t *Tx) entry(ctx context.Context, e pbx.AuditEvent) (chain.Entry, error) {
+	if t.head == nil {
+		var h scannedHead
+		err := t.tx.QueryRowContext(ctx, `SELECT seq, hash FROM `+head+` AS head`).Scan(h.into()...)
+		if err != nil && !errors.Is(err, sql.ErrNoRows) {
+			return chain.Entry{}, err
+		}
+		if t.head, err = h.head(); err != nil {
+			return chain.Entry{}, err
+		}
+	}
+	return chain.Append(*t.head, e), nil
+}
+
+func (t *Tx) appended(e chain.Entry) { t.head = &chain.Head{Seq: e.Event.Seq, Hash: e.Hash} }
+
+// scannedHead reads the columns of head, which are null where there is no event yet.
+type scannedHead struct {
+	seq  sql.NullInt64
+	hash []byte
+}
+
+func (h *scannedHead) into() []any { return []any{&h.seq, &h.hash} }
+
+func (h *scannedHead) head() (*chain.Head, error) {
+	if !h.seq.Valid {
+		return &chain.Head{}, nil
+	}
+	if len(h.hash) != len(chain.Hash{}) {
+		return nil, fmt.Errorf("the newest audit event, %d, was tampered with: its hash has %d bytes; run pbxportal audit verify", h.seq.Int64, len(h.hash))
+	}
+	return &chain.Head{Seq: h.seq.Int64, Hash: chain.Hash(h.hash)}, nil
+}
+
+// EventQuery selects audit events. The zero EventQuery selects all.
+type EventQuery struct {
+	Actor  string    // the id or the name of the actor
+	Action string    // the action; "user." selects all that begin so
+	Object string    // the id or the name of the object
+	Since  time.Time // not before; zero: from the first
+	Until  time.Time // before; zero: to the last
+}
+
+// UnreadableEventError says that an event stands in the table in a form that is never written.
+type UnreadableEventError struct {
+	Seq int64
+	Err error
+}
+
+// Error tells which event, and why.
+func (e *UnreadableEventError) Error() string {
+	return fmt.Sprintf("audit event %d cannot be read: %v", e.Seq, e.Err)
+}
+
+// Unwrap gives the cause.
+func (e *UnreadableEventError) Unwrap() error { return e.Err }
+
+// EventsAfter gives up to limit audit events behind the one of this number, the oldest first. Events in front of one that cannot be
+// read come with an UnreadableEventError.
+func (s *Store) EventsAfter(ctx context.Context, seq int64, limit int) ([]chain.Entry, error) {
+	return s.events(ctx, `WHERE seq > $1 ORDER BY seq LIMIT $2`, seq, limit)
+}
+
+// EventsBefore gives up to limit audit events that the query selects, before the one of this number (0: from the newest), the newest
+// first.
+func (s *Store) EventsBefore(ctx context.Context, q EventQuery, seq int64, limit int) ([]chain.Entry, error) {
+	where, args := `WHERE 1 = 1`, []any{limit}
+	add := func(condition string, arg any) {
+		args = append(args, arg)
+		where += fmt.Sprintf(" AND "+condition, len(args))
+	}
+	if seq > 0 {
+		add(`seq < $%d`, seq)
+	}
+	if q.Actor != "" {
+		add(`$%d IN (actor_id, actor_name)`, q.Actor)
+	}
+	switch kind, all := cutDot(q.Action); {
+	case all:
+		add(`substr(action, 1, `+fmt.Sprint(len([]rune(kind)))+`) = $%d`, kind)
+	case q.Action != "":
+		add(`action = $%d`, q.Action)
+	}
+	if q.Object != "" {
+		add(`$%d IN (object_id, object_name)`, q.Object)
+	}
+	if !q.Since.IsZero() {
+		add(`at >= $%d`, q.Since.UTC())
+	}
+	if !q.Until.IsZero() {
+		add(`at < $%d`, q.Until.UTC())
+	}
+	return s.events(ctx, where+` ORDER BY seq DESC LIMIT $1`, args...)
+}
+
+// cutDot reports whether the action is the beginning of several, and gives it.
+func cutDot(action string) (kind string, all bool) {
+	return action, action != "" && action[len(action)-1] == '.'
+}
+
+// EventHead gives the newest link of the chain; the zero Head where there is no event.
+func (s *Store) EventHead(ctx context.Context) (chain.Head, error) {
+	ctx, cancel := context.WithTimeout(ctx, Patience)
+	defer cancel()
+	var h scannedHead
+	err := s.read.QueryRowContext(ctx, `SELECT seq, hash FROM `+head+` AS head`).Scan(h.into()...)
+	if errors.Is(err, sql.ErrNoRows) {
+		return chain.Head{}, nil
+	}
+	if err != nil {
+		return chain.Head{}, s.fault("read the newest audit event", err)
+	}
+	newest, err := h.head()
+	if err != nil {
+		return chain.Head{}, err
+	}
+	return *newest, nil
+}
+
+func (s *Store) events(ctx context.Context, where string, args ...any) (entries []chain.Entry, err error) {
+	ctx, cancel := context.WithTimeout(ctx, Patience)
+	defer cancel()
+	//nolint:gosec // the conditions are EventsBefore's own
+	rows, err := s.read.QueryContext(ctx, `SELECT `+eventColumns+` FROM audit_events `+where, args...)
+	if err != nil {
+		return nil, s.fault("list audit events", err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		e, err := scanEvent(rows)
+		if err != nil {
+			return entries, &UnreadableEventError{e.Event.Seq, err}
+		}
+		entries = append(entries, e)
+	}
+	return entries, s.fault("list audit events", rows.Err())
+}
+
+// scanEvent reads one row with eventColumns.
+func scanEvent(r row) (e chain.Entry, err error) {
+	v := &e.Event
+	var before, after string
+	var prev, hash []byte
+	err = r.Scan(&v.Seq, &v.At, (*string)(&v.Actor.Kind), &v.Actor.ID, &v.Actor.Name, &v.Actor.From, &v.Actor.RequestID, &v.Action,
+		&v.Object.Type, &v.Object.ID, &v.Object.Name, &before, &after, (*string)(&v.Result), &prev, &hash)
+	if err != nil {
+		return e, err
+	}
+	if len(prev) != len(e.Prev) || len(hash) != len(e.Hash) {
+		return e, errors.New("its hashes do not have 32 bytes")
+	}
+	e.Prev, e.Hash, v.At = chain.Hash(prev), chain.Hash(hash), v.At.UTC()
+	if v.Before, err = chain.ParseFacts(before); err != nil {
+		return e, err
+	}
+	v.After, err = chain.ParseFacts(after)
+	return e, err
+}
