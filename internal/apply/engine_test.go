@@ -398,7 +398,7 @@ func TestThePortalCatchesUpByItselfAndRecordsIt(t *testing.T) {
 	}
 }
 
-func TestASecondApplyIsRefusedWhileOneRuns(t *testing.T) {
+func TestRow01ASecondApplyIsRefusedWhileOneRuns(t *testing.T) {
 	t.Parallel()
 	started, finish := make(chan struct{}), make(chan struct{})
 	f := newFixture(t, &script{onStage: func() { close(started); <-finish }})
@@ -433,7 +433,7 @@ func TestACallerWhoHangsUpDoesNotCutAnApplyShort(t *testing.T) {
 	}
 }
 
-func TestTheSameKeyGivesTheSameRun(t *testing.T) {
+func TestRow06TheSameKeyGivesTheSameRun(t *testing.T) {
 	t.Parallel()
 	started, finish := make(chan struct{}), make(chan struct{})
 	f := newFixture(t, &script{onStage: func() { close(started); <-finish }})
@@ -533,7 +533,41 @@ func TestAnApplyWhoseProcessDiedIsCompletedByWhatIsInPlace(t *testing.T) {
 	}
 }
 
-func TestFilesOfARevisionTheDatabaseDoesNotKnowAreNotOverwrittenSilently(t *testing.T) {
+func TestRow17AnApplyInDoubtStaysOpenUntilRecoveryHasLooked(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		survives bool // the switch
+		result   pbx.Result
+	}{"the new files are there": {true, pbx.FilesAhead}, "the old files are there": {false, pbx.Refused}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := newFixture(t, &script{flipErr: pbx.ErrInDoubt})
+			run, err := f.engine.Apply(t.Context(), apply.Request{TriggeredBy: "test"})
+			if pbx.CodeOf(err) != pbx.CodeInDoubt || strings.Contains(strings.Join(f.calls, " "), "reload") {
+				t.Errorf("error %v, calls %v", err, f.calls)
+			}
+			if open, err := f.store.OpenRuns(t.Context()); err != nil || len(open) != 1 || open[0].Log.ID != run.Log.ID {
+				t.Errorf("open are %v, %v", open, err)
+			}
+			if tc.survives {
+				f.site.Current = run.Revision
+			}
+			if _, err := f.engine.Recover(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			story, err := f.engine.Story(t.Context(), run.Log.ID)
+			if err != nil || story.Result != tc.result || story.Log.Outcome != pbx.Failure {
+				t.Errorf("on record is %s, %s, %v", story.Result, story.Log.ErrorDetails, err)
+			}
+			f.flipErr = nil
+			if again := f.apply(t, apply.Request{TriggeredBy: "test"}); again.Verification != pbx.Confirmed {
+				t.Errorf("the next apply: %s", again.Verification)
+			}
+		})
+	}
+}
+
+func TestRow29FilesOfARevisionTheDatabaseDoesNotKnowAreNotOverwrittenSilently(t *testing.T) {
 	t.Parallel()
 	s := &script{}
 	newFixture(t, s) // the database that is lost

@@ -199,7 +199,7 @@ func TestAServerThatIsStoppedFinishesARunningApply(t *testing.T) {
 	}
 }
 
-func TestAnApplyWhoseServerIsKilledStaysOnRecordAndTheNextSucceeds(t *testing.T) {
+func TestRow05AnApplyWhoseServerIsKilledStaysOnRecordAndTheNextSucceeds(t *testing.T) {
 	t.Parallel()
 	a, s, srv, answers := running(t)
 	eventually(t, "the files are switched", func() bool {
@@ -221,7 +221,7 @@ func TestAnApplyWhoseServerIsKilledStaysOnRecordAndTheNextSucceeds(t *testing.T)
 	}
 }
 
-func TestTheServerCatchesUpWithAnAsteriskThatWasAway(t *testing.T) {
+func TestRow19TheServerCatchesUpWithAnAsteriskThatWasAway(t *testing.T) {
 	t.Parallel()
 	a := labtest.Asterisk(t)
 	s := newSettings(t).beside(a)

@@ -55,7 +55,7 @@ func (s *site) watch(stop <-chan struct{}) reader {
 }
 
 // Rows 1, 2 and 18: portals in many processes on the same database and host apply at once, while somebody reads.
-func TestManyPortalsApplyOneAfterTheOtherUnderTheEyesOfAReader(t *testing.T) {
+func TestRow02ManyPortalsApplyOneAfterTheOtherUnderTheEyesOfAReader(t *testing.T) {
 	t.Parallel()
 	storetest.Each(t, func(t *testing.T, url string) {
 		const portals = 8

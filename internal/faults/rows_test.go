@@ -451,19 +451,31 @@ func TestRow21AnAsteriskThatIsBusyIsWaitedFor(t *testing.T) {
 	t.Logf("10 applies among 4 who reload all the time: %s", tally(ends))
 }
 
-func TestRow27And28WithoutItsDatabaseAnApplyIsNeverCalledASuccess(t *testing.T) {
+func TestRow27ADatabaseThatDiesBeforeTheSwitchLeavesTheOldFiles(t *testing.T) {
 	t.Parallel()
-	for name, tc := range map[string]struct {
-		before, after string // the moment at which the database dies
-		code          string
-		flipped       bool
-		success       bool // what the record says in the end
-	}{
-		"before the files were switched":    {"", "stage", pbx.CodeDatabaseAway, false, false},
-		"just before they are switched":     {"flip", "", pbx.CodeAuditFailed, true, true},
-		"after they were switched":          {"", "flip", pbx.CodeAuditFailed, true, true},
+	databaseDies(t, map[string]death{"once the new files are written": {"", "stage", pbx.CodeDatabaseAway, false, false}})
+}
+
+func TestRow28ADatabaseThatDiesAfterTheSwitchIsNeverCalledASuccessUntilItIsBack(t *testing.T) {
+	t.Parallel()
+	databaseDies(t, map[string]death{
+		"just before the switch":            {"flip", "", pbx.CodeAuditFailed, true, true},
+		"just after it":                     {"", "flip", pbx.CodeAuditFailed, true, true},
 		"after Asterisk was seen to run it": {"", "accept", pbx.CodeAuditFailed, true, true},
-	} {
+	})
+}
+
+// death is a moment at which the database dies, and what must come of it.
+type death struct {
+	before, after string
+	code          string
+	flipped       bool
+	success       bool // what the record says in the end
+}
+
+func databaseDies(t *testing.T, moments map[string]death) {
+	t.Helper()
+	for name, tc := range moments {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			server, url := labtest.PostgresServer(t)

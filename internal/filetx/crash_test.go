@@ -444,7 +444,7 @@ func leftovers(p place, d filetx.FS, rotten int) string {
 	return ""
 }
 
-func TestNoPowerCutAndNoKillShowsAMixedPairOrLosesAGeneration(t *testing.T) {
+func TestRow08NoPowerCutAndNoKillShowsAMixedPairOrLosesAGeneration(t *testing.T) {
 	t.Parallel()
 	broad, narrow, every, kills, floor := 64, 4, 8, 1, 50_000
 	if testing.Short() {

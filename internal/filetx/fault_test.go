@@ -92,7 +92,7 @@ func tellWithFault(t testing.TB, ta tale, d *disk, f fault) string {
 	return ""
 }
 
-func TestAnOperationThatFailsLeavesTheOldPairOrTheErrorSaysOtherwise(t *testing.T) {
+func TestRow15AnOperationThatFailsLeavesTheOldPairOrTheErrorSaysOtherwise(t *testing.T) {
 	t.Parallel()
 	total, floor := 0, 20_000
 	every := 2
@@ -126,7 +126,30 @@ func TestAnOperationThatFailsLeavesTheOldPairOrTheErrorSaysOtherwise(t *testing.
 	}
 }
 
-func TestAFlipThatCannotBeMadeCertainNorTakenBackSaysSo(t *testing.T) {
+func TestRow16AFlipThatCannotBeMadeCertainIsTakenBack(t *testing.T) {
+	t.Parallel()
+	d := tales[3].prepare(t)
+	faults := 0
+	tree := placeIn("/etc").open(t, hooked{d, func(o operation, do func() error) error {
+		if faults > 0 && o.name == "SyncDir" {
+			faults--
+			return syscall.EIO
+		}
+		return do()
+	}})
+	before, err := tree.State()
+	must(t, err)
+	must(t, tree.Stage(filetx.Generation{Number: before.Next(), Files: contentOf("new")}))
+	faults = 1
+	if err := tree.Flip(before.Next()); errors.Is(err, filetx.ErrInDoubt) || !errors.Is(err, syscall.EIO) {
+		t.Errorf("got %v, want the cause, and no doubt", err)
+	}
+	if after, err := tree.State(); err != nil || after.Current != before.Current || after.Drifted() {
+		t.Errorf("generation %d is current, %v; want the old one, %d", after.Current, err, before.Current)
+	}
+}
+
+func TestRow17AFlipThatCannotBeMadeCertainNorTakenBackSaysSo(t *testing.T) {
 	t.Parallel()
 	d := tales[3].prepare(t)
 	broken := false

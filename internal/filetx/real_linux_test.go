@@ -292,7 +292,7 @@ func TestOnADiskThatCannotBeWrittenTheOldPairStays(t *testing.T) {
 	})
 }
 
-func TestAReaderOfBothPathsNeverSeesTwoGenerations(t *testing.T) {
+func TestRow18AReaderOfBothPathsNeverSeesTwoGenerations(t *testing.T) {
 	t.Parallel()
 	p := placeIn(t.TempDir())
 	st := tell(t, p, filetx.OS(), filetx.OS())

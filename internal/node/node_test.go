@@ -278,7 +278,7 @@ func TestWhenTheFilesCannotBeWrittenAsteriskIsNotReloaded(t *testing.T) {
 }
 
 // Whatever people are called, a real Asterisk loads exactly one endpoint, auth and AOR each, and no endpoint without its auth.
-func TestHostileNamesDoNotChangeWhatARealAsteriskLoads(t *testing.T) {
+func TestRow35HostileNamesDoNotChangeWhatARealAsteriskLoads(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	const rounds = 5 // of 1,000 names
@@ -413,24 +413,43 @@ func TestThePhoneOfAFormerOwnerIsForgottenAtOnce(t *testing.T) {
 	_ = formerPhone
 }
 
-func TestHandEditsAreShownAndNeverOverwrittenUnasked(t *testing.T) {
+// handEdit is something that somebody else does to the files.
+type handEdit struct {
+	edit  func(*site) error
+	kind  pbx.DriftKind
+	saved string // what a forced apply keeps; "" when there is nothing to keep
+}
+
+func (s *site) path(name string) string { return filepath.Join(s.asterisk.ConfigDir, name) }
+
+func TestRow24AFileEditedByHandIsShownAndNeverOverwrittenUnasked(t *testing.T) {
 	t.Parallel()
-	in := func(s *site, name string) string { return filepath.Join(s.asterisk.ConfigDir, name) }
-	for name, tc := range map[string]struct {
-		edit  func(*site) error
-		kind  pbx.DriftKind
-		saved string // what a forced apply keeps; "" when there is nothing to keep
-	}{
-		"a file is edited through its link": {
-			func(s *site) error { return os.WriteFile(in(s, pbx.PJSIPPath), []byte("; by hand\n"), 0o600) }, pbx.Edited, "; by hand\n",
+	neverOverwritten(t, map[string]handEdit{
+		"through its link": {
+			func(s *site) error { return os.WriteFile(s.path(pbx.PJSIPPath), []byte("; by hand\n"), 0o600) }, pbx.Edited, "; by hand\n",
 		},
-		"a link is replaced by a file": {
+		"through the other link": {
+			func(s *site) error { return os.WriteFile(s.path(pbx.DialplanPath), nil, 0o600) }, pbx.Edited, "",
+		},
+	})
+}
+
+func TestRow25ALinkThatWasReplacedIsShownAndNeverOverwrittenUnasked(t *testing.T) {
+	t.Parallel()
+	neverOverwritten(t, map[string]handEdit{
+		"by a file": {
 			func(s *site) error {
-				return errors.Join(os.WriteFile(in(s, pbx.DialplanPath+".new"), []byte("; moved here\n"), 0o600), os.Rename(in(s, pbx.DialplanPath+".new"), in(s, pbx.DialplanPath)))
+				return errors.Join(os.WriteFile(s.path(pbx.DialplanPath+".new"), []byte("; moved here\n"), 0o600), os.Rename(s.path(pbx.DialplanPath+".new"), s.path(pbx.DialplanPath)))
 			}, pbx.Replaced, "; moved here\n",
 		},
-		"a link is removed": {func(s *site) error { return os.Remove(in(s, pbx.DialplanPath)) }, pbx.Missing, ""},
-	} {
+		"by nothing": {func(s *site) error { return os.Remove(s.path(pbx.DialplanPath)) }, pbx.Missing, ""},
+	})
+}
+
+// neverOverwritten does each edit on a host of its own: it is shown, refused, and saved before force replaces it.
+func neverOverwritten(t *testing.T, edits map[string]handEdit) {
+	t.Helper()
+	for name, tc := range edits {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := newSite(t)
@@ -521,7 +540,39 @@ func TestWhatOthersDoToTheFilesIsNoticedBySomebodyWhoOnlyLooks(t *testing.T) {
 	}
 }
 
-func TestAForeignFileBesideOursIsRefusedEvenWithForce(t *testing.T) {
+func TestRow34WithoutUsersBothFilesAreThereAndAsteriskRunsNone(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	if run := s.mustApply(t); run.Users != 0 {
+		t.Errorf("%d users applied", run.Users)
+	}
+	s.create(t, "Anna")
+	s.mustApply(t)
+	users, err := s.store.Users(t.Context(), pbx.DefaultTenant)
+	if err != nil || len(users) != 1 {
+		t.Fatal(users, err)
+	}
+	if _, err := s.directory.Delete(t.Context(), pbx.DefaultTenant, users[0].ID); err != nil {
+		t.Fatal(err)
+	}
+	if run := s.mustApply(t); run.Users != 0 || run.Result != pbx.Applied {
+		t.Errorf("without the last user: %d users, %s", run.Users, run.Result)
+	}
+	want, _, err := render.Config(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range want {
+		if text, err := os.ReadFile(s.path(f.Path)); err != nil || string(text) != string(f.Content) {
+			t.Errorf("%s holds %q, %v; want %q", f.Path, text, err, f.Content)
+		}
+	}
+	if live, err := s.node.Live(t.Context(), nil); err != nil || len(live.Endpoints)+len(live.Auths)+len(live.AORs)+len(live.Steps) > 0 {
+		t.Errorf("Asterisk runs %+v, %v", live, err)
+	}
+}
+
+func TestRow26AForeignFileBesideOursIsRefusedEvenWithForce(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	s.create(t, "Anna")
@@ -573,7 +624,7 @@ func TestAnEarlierRevisionIsPutBackAndTheDatabaseStaysAhead(t *testing.T) {
 }
 
 // A secret that Asterisk did not take shows: an object is compared by its content, not by its name alone.
-func TestAnObjectThatAsteriskKeptAsItWasContradicts(t *testing.T) {
+func TestRow22AnObjectThatAsteriskKeptAsItWasContradicts(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	anna := s.create(t, "Anna")
@@ -595,7 +646,7 @@ func TestAnObjectThatAsteriskKeptAsItWasContradicts(t *testing.T) {
 	}
 }
 
-func TestAReloadWaitsForAnAsteriskThatIsStarting(t *testing.T) {
+func TestRow21AReloadWaitsForAnAsteriskThatIsStarting(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	s.create(t, "Anna")

@@ -338,7 +338,7 @@ func TestTheApplyLockIsOneForAllProcessesOfADatabase(t *testing.T) {
 	})
 }
 
-func TestALockWhoseConnectionEndedIsNotHeldAnyMore(t *testing.T) {
+func TestRow03ALockWhoseConnectionEndedIsNotHeldAnyMore(t *testing.T) {
 	t.Parallel()
 	url := labtest.Postgres(t)
 	s := storetest.Open(t, url)
