@@ -23,6 +23,7 @@ type attempt struct {
 	run    pbx.Run
 	follow func(pbx.Event) // may be nil
 	saved  []pbx.File      // the files of the run that are in the database already
+	action string          // what the audit trail calls it
 }
 
 // attempt begins to write down an apply; close ends it.
@@ -35,14 +36,20 @@ func (e *Engine) attempt(r Request) *attempt {
 		},
 		Result: pbx.Interrupted, Verification: pbx.NotVerified, Comment: r.Comment, IdempotencyKey: r.IdempotencyKey, Restored: r.Restore,
 	}}
+	a.action = pbx.ActionApplyRun
+	if r.Restore != 0 {
+		a.action = pbx.ActionApplyRestore
+	}
 	e.watch.begin(a.id())
 	return a
 }
 
 func (a *attempt) id() pbx.RunID { return a.run.Log.ID }
 
-// save writes the run as it is now to the database.
-func (a *attempt) save(ctx context.Context) error { return a.engine.store.SaveRun(ctx, a.run) }
+// save writes the run as it is now to the database, and with it the events that tell of it.
+func (a *attempt) save(ctx context.Context, events ...pbx.AuditEvent) error {
+	return a.engine.store.SaveRun(ctx, a.run, events...)
+}
 
 // note writes down that something happened, and tells those who follow.
 func (a *attempt) note(stage, message string) {
@@ -130,7 +137,7 @@ func (a *attempt) saveEdit(ctx context.Context) func(pbx.File) error {
 func (a *attempt) end(ctx context.Context, result pbx.Result, message string) (pbx.Run, error) {
 	a.note("end", message)
 	a.run.Result, a.run.Log.Outcome, a.run.Log.ErrorDetails = result, pbx.Success, ""
-	if err := a.save(ctx); err != nil {
+	if err := a.save(ctx, a.ended(ctx)); err != nil {
 		a.run.Result, a.run.Log.Outcome, a.run.Log.ErrorDetails = pbx.Interrupted, pbx.Failure, interrupted // as the record has it
 		return a.run, &pbx.Error{
 			Kind: pbx.KindApply, Code: pbx.CodeAuditFailed, Err: err,
@@ -167,7 +174,7 @@ func (a *attempt) fail(ctx context.Context, result pbx.Result, code, message str
 	if e, ok := errors.AsType[*pbx.Error](cause); ok && (e.Kind == pbx.KindNotFound || e.Kind == pbx.KindUnavailable) && result == pbx.Refused {
 		err.Kind = e.Kind
 	}
-	if saveErr := a.save(ctx); saveErr != nil {
+	if saveErr := a.save(ctx, a.ended(ctx)); saveErr != nil {
 		err.Msg += "; the record of this could not be completed, and calls the apply interrupted"
 		err.Err = errors.Join(cause, saveErr)
 	}
@@ -187,7 +194,9 @@ func (a *attempt) whole() pbx.Run {
 // apply finds out, and completes it.
 func (a *attempt) doubt(ctx context.Context, cause error) (pbx.Run, error) {
 	a.note("flip", cause.Error())
-	_ = a.save(ctx) // the run is on record as it is, open
+	event := a.ended(ctx)
+	event.After["code"] = pbx.CodeInDoubt
+	_ = a.save(ctx, event) // the run is on record as it is, open
 	return a.run, &pbx.Error{
 		Kind: pbx.KindApply, Code: pbx.CodeInDoubt, Err: cause,
 		Msg: "the disk failed while the files were switched; what Asterisk reads is whole, old or new, but which will be there after a power cut " +

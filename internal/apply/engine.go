@@ -99,7 +99,7 @@ func (e *Engine) Apply(ctx context.Context, r Request) (pbx.Run, error) {
 
 	a := e.attempt(r)
 	defer a.close()
-	if err := a.save(ctx); err != nil { // no audit record, no apply
+	if err := a.save(ctx, a.started(ctx, r)); err != nil { // no audit record, no apply
 		return pbx.Run{}, err
 	}
 	if r.Started != nil {

@@ -75,7 +75,7 @@ func (e *Engine) complete(ctx context.Context, run pbx.Run, site pbx.Site) error
 		run.Result, run.Revision, run.Files = pbx.Refused, 0, nil
 		run.Log.ErrorDetails = "interrupted before the files were switched: the old files stayed in place, Asterisk was not reloaded. Apply again"
 	}
-	return e.store.SaveRun(ctx, run)
+	return e.store.SaveRun(ctx, run, completed(ctx, e.now(), run))
 }
 
 // CatchUp has Asterisk read the files in place when it was not yet seen to run them, and records it when it does. done is true when
@@ -103,6 +103,7 @@ func (e *Engine) CatchUp(ctx context.Context) (done bool, err error) {
 	}
 	a := e.attempt(Request{TriggeredBy: "portal", Comment: fmt.Sprintf("catching up: Asterisk had not taken revision %d", site.Current)})
 	defer a.close()
+	a.action = pbx.ActionApplyCatchUp
 	a.run.Users = len(inventory.Numbers())
 	reload, understood, err := e.target.Reload(ctx)
 	a.reloaded(reload, err)
