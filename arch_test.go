@@ -67,7 +67,7 @@ var table = map[string]row{
 	"asterisk/asterisktest": {[]string{"asterisk"}, "it stands in for an Asterisk"},
 	"faults":                {nil, "it holds tests alone, which break the portal from outside"},
 	"httpapi/apitest":       {[]string{"contracts"}, "it holds answers against the contract, and must not share a mistake with the server"},
-	"store/storetest":       {[]string{"pbx", "store", "lab/labtest"}, "it hands a database of each kind to a test"},
+	"store/storetest":       {[]string{"pbx", "store", "keyring", "lab/labtest"}, "it hands a database of each kind to a test"},
 }
 
 // onlyImporter names packages that a single package may import, also where that one may import everything.

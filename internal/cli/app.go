@@ -13,6 +13,7 @@ import (
 	"github.com/synergycall/pbxportal/internal/asterisk"
 	"github.com/synergycall/pbxportal/internal/config"
 	"github.com/synergycall/pbxportal/internal/directory"
+	"github.com/synergycall/pbxportal/internal/keyring"
 	"github.com/synergycall/pbxportal/internal/node"
 	"github.com/synergycall/pbxportal/internal/store"
 )
@@ -33,6 +34,8 @@ type portal struct {
 	directory *directory.Directory
 	node      *node.Local
 	engine    *apply.Engine
+	keySource keyring.Source
+	keys      *keyring.Ring // once the database is ready
 	getenv    func(string) (string, bool)
 }
 
@@ -55,8 +58,10 @@ func (a *app) open() (*portal, error) {
 	if err != nil {
 		return nil, errors.Join(usage(err), s.Close())
 	}
+	credentials, _ := a.getenv("CREDENTIALS_DIRECTORY")
 	return &portal{
 		config:    c,
+		keySource: keyring.Source{Value: c.SecretKey, File: c.SecretKeyFile, Credentials: credentials, StateDir: c.StateDir},
 		log:       slog.New(slog.NewTextHandler(a.stderr, &slog.HandlerOptions{Level: level})),
 		store:     s,
 		getenv:    a.getenv,
@@ -66,14 +71,18 @@ func (a *app) open() (*portal, error) {
 	}, nil
 }
 
-// ready puts the program together and brings the database's tables up to date. A command whose Run takes a portal is given one that is
-// ready; it is closed when the command has ended.
+// ready puts the program together, brings the database's tables up to date and reads the keys. A command whose Run takes a portal is given
+// one that is ready; it is closed when the command has ended.
 func (a *app) ready(ctx context.Context) (*portal, error) {
 	p, err := a.open()
 	if err != nil {
 		return nil, err
 	}
-	if _, err := p.store.Migrate(ctx); err != nil {
+	_, err = p.store.Migrate(ctx)
+	if err == nil {
+		err = p.unlock(ctx)
+	}
+	if err != nil {
 		_ = p.store.Close()
 		return nil, err
 	}

@@ -134,7 +134,7 @@ func TestTheHelpNamesEverySettingAndItsVariable(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"DATABASE_URL", "LOG_LEVEL", "LISTEN_ADDR", "PUBLIC_URL", "ALLOWED_HOSTS", "TRUSTED_PROXIES", "TLS_CERT", "TLS_KEY", "ACME_HOSTS", "ACME_EMAIL", "ACME_DIRECTORY", "STATE_DIR", "ASTERISK_CONFIG_DIR", "ASTERISK_CONTROL", "NUMBER_QUARANTINE", "KEEP_REVISIONS"} {
+	for _, name := range []string{"DATABASE_URL", "LOG_LEVEL", "LISTEN_ADDR", "PUBLIC_URL", "ALLOWED_HOSTS", "TRUSTED_PROXIES", "TLS_CERT", "TLS_KEY", "ACME_HOSTS", "ACME_EMAIL", "ACME_DIRECTORY", "STATE_DIR", "ASTERISK_CONFIG_DIR", "ASTERISK_CONTROL", "SECRET_KEY", "SECRET_KEY_FILE", "SECRET_STORAGE", "NUMBER_QUARANTINE", "KEEP_REVISIONS"} {
 		if !strings.Contains(help, "$"+name) {
 			t.Errorf("--help does not name %s", name)
 		}

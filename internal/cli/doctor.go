@@ -25,7 +25,7 @@ func (*doctorCommand) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	defer p.close()
-	findings := append([]node.Finding{p.examineDatabase(ctx), p.examineState(), p.examineAddress()}, p.node.Examine(ctx)...)
+	findings := append([]node.Finding{p.examineDatabase(ctx), p.examineState(), p.examineKeys(ctx), p.examineAddress()}, p.node.Examine(ctx)...)
 	broken := 0
 	for _, f := range findings {
 		if f.Grade == node.Bad {

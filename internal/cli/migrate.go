@@ -3,6 +3,8 @@ package cli
 import (
 	"context"
 	"fmt"
+
+	"github.com/synergycall/pbxportal/internal/pbx"
 )
 
 type migrateCommand struct{}
@@ -18,13 +20,29 @@ func (*migrateCommand) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
+	if err := p.unlock(ctx); err != nil {
+		return err
+	}
+	did, err := p.sealAll(ctx)
+	if err != nil {
+		return err
+	}
 	if a.json {
-		return a.printJSON(map[string]any{"database": p.store.Describe(), "applied": append([]int64{}, applied...)})
+		return a.printJSON(map[string]any{
+			"database": p.store.Describe(), "applied": append([]int64{}, applied...), "sealed": did.Rows, "left_open": append([]pbx.Number{}, did.Left...),
+		})
 	}
-	if len(applied) == 0 {
+	if len(applied) == 0 && did.Rows == 0 {
 		fmt.Fprintf(a.stdout, "%s is up to date.\n", p.store.Describe())
-		return nil
 	}
-	fmt.Fprintf(a.stdout, "%s: applied migrations %v.\n", p.store.Describe(), applied)
+	if len(applied) > 0 {
+		fmt.Fprintf(a.stdout, "%s: applied migrations %v.\n", p.store.Describe(), applied)
+	}
+	if did.Rows > 0 {
+		fmt.Fprintf(a.stdout, "Sealed what lay open in %d rows.\n", did.Rows)
+	}
+	if left := leftOpen(did); left != "" {
+		fmt.Fprintln(a.stdout, "But "+left+".")
+	}
 	return nil
 }

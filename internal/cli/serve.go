@@ -25,6 +25,16 @@ type serveCommand struct{}
 
 // Run serves until ctx ends, and then finishes what runs, an apply above all.
 func (*serveCommand) Run(ctx context.Context, a *app, p *portal) error {
+	did, err := p.sealAll(ctx)
+	if err != nil {
+		return err
+	}
+	if did.Rows > 0 {
+		p.log.Info("sealed secrets that lay open", "rows", did.Rows, "key", p.keys.Current())
+	}
+	if left := leftOpen(did); left != "" {
+		p.log.Warn("not everything is sealed", "what", left)
+	}
 	if did, err := p.engine.Recover(ctx); err != nil { // before anybody can ask for an apply
 		p.logApply("cannot settle what an earlier apply left", err)
 	} else {

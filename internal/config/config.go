@@ -34,6 +34,10 @@ type Config struct {
 	ACMEEmail      string `name:"acme-email"      env:"ACME_EMAIL"      placeholder:"EMAIL" help:"Whom that authority tells of trouble."`
 	ACMEDirectory  string `name:"acme-directory"  env:"ACME_DIRECTORY"  placeholder:"URL"   help:"Another ACME authority. Default: Let's Encrypt."`
 
+	SecretKey     string `name:"secret-key"      env:"SECRET_KEY"      placeholder:"KEY"  help:"Key that seals secrets in the database: 32 bytes in base64; several, separated by commas, where the first seals and all open. Others on this machine see a command line: use the variable, or better a file."`
+	SecretKeyFile string `name:"secret-key-file" env:"SECRET_KEY_FILE" placeholder:"PATH" help:"File with that key, one a line, mode 0600. Default: the systemd credential secret-key, or else STATE_DIR/secret.key, which the first start makes."`
+	SecretStorage string `name:"secret-storage"  env:"SECRET_STORAGE"  placeholder:"HOW"  help:"sealed, or plain for a database that another program, such as the Python portal, reads at the same time. Default: sealed."`
+
 	NumberQuarantine time.Duration `name:"number-quarantine" env:"NUMBER_QUARANTINE" placeholder:"TIME" help:"How long a freed extension number rests before it is given out again, such as 2h. Default: 0, at once."`
 	KeepRevisions    int           `name:"keep-revisions"    env:"KEEP_REVISIONS"    placeholder:"N"    help:"How many revisions of the generated files are kept to go back to. Default: 20."`
 }
@@ -46,6 +50,13 @@ const (
 	FallbackStateDir         = "data"
 	DefaultAsteriskConfigDir = "/etc/asterisk"
 	DefaultAsteriskControl   = "/var/run/asterisk/asterisk.ctl"
+	DefaultSecretStorage     = Sealed
+)
+
+// The two values of SecretStorage.
+const (
+	Sealed = "sealed"
+	Plain  = "plain"
 )
 
 // Complete gives the settings with defaults for all that is empty, and checks the form of each. The error names every setting that
@@ -55,6 +66,7 @@ func (c Config) Complete() (Config, error) {
 	c.ListenAddr = or(c.ListenAddr, DefaultListenAddr)
 	c.AsteriskConfigDir = or(c.AsteriskConfigDir, DefaultAsteriskConfigDir)
 	c.AsteriskControl = or(c.AsteriskControl, DefaultAsteriskControl)
+	c.SecretStorage = strings.ToLower(or(c.SecretStorage, DefaultSecretStorage))
 	var faults []error
 	if c.StateDir == "" {
 		var err error
@@ -74,6 +86,9 @@ func (c Config) Complete() (Config, error) {
 	}
 	if c.KeepRevisions < 0 || c.KeepRevisions == 1 {
 		faults = append(faults, errors.New("KEEP_REVISIONS must be at least 2: the revision in place, and one to go back to"))
+	}
+	if c.SecretStorage != Sealed && c.SecretStorage != Plain {
+		faults = append(faults, fmt.Errorf("SECRET_STORAGE %q is neither sealed nor plain", c.SecretStorage))
 	}
 	if _, err := c.Level(); err != nil {
 		faults = append(faults, err)
@@ -99,7 +114,7 @@ func (c Config) Level() (slog.Level, error) {
 	return 0, fmt.Errorf("LOG_LEVEL %q is not one of DEBUG, INFO, WARNING, ERROR", c.LogLevel)
 }
 
-// LogValue shows the settings without the database's password.
+// LogValue shows the settings without the database's password and without keys.
 func (c Config) LogValue() slog.Value {
 	database := "set, but not a URL"
 	if u, err := url.Parse(c.DatabaseURL); err == nil && u.Scheme != "" {
@@ -119,6 +134,9 @@ func (c Config) LogValue() slog.Value {
 		slog.String("state_dir", c.StateDir),
 		slog.String("asterisk_config_dir", c.AsteriskConfigDir),
 		slog.String("asterisk_control", c.AsteriskControl),
+		slog.Bool("secret_key", c.SecretKey != ""),
+		slog.String("secret_key_file", c.SecretKeyFile),
+		slog.String("secret_storage", c.SecretStorage),
 		slog.Duration("number_quarantine", c.NumberQuarantine),
 		slog.Int("keep_revisions", c.KeepRevisions),
 	)

@@ -19,6 +19,7 @@ func TestWhatIsNotSetGetsItsDefault(t *testing.T) {
 	want := config.Config{
 		DatabaseURL: "sqlite:////s/portal.db", LogLevel: "INFO", ListenAddr: "127.0.0.1:8000", StateDir: "/s",
 		AsteriskConfigDir: "/etc/asterisk", AsteriskControl: "/var/run/asterisk/asterisk.ctl",
+		SecretStorage: "sealed",
 	}
 	if c != want {
 		t.Errorf("got %+v", c)
@@ -30,8 +31,8 @@ func TestWhatIsNotSetGetsItsDefault(t *testing.T) {
 
 func TestEverySettingThatIsWrongIsNamedAtOnce(t *testing.T) {
 	t.Parallel()
-	_, err := config.Config{StateDir: "/s", LogLevel: "LOUD", ListenAddr: "8000"}.Complete()
-	if err == nil || !strings.Contains(err.Error(), "LOG_LEVEL") || !strings.Contains(err.Error(), "LISTEN_ADDR") {
+	_, err := config.Config{StateDir: "/s", LogLevel: "LOUD", ListenAddr: "8000", SecretStorage: "open"}.Complete()
+	if err == nil || !strings.Contains(err.Error(), "SECRET_STORAGE") || !strings.Contains(err.Error(), "LOG_LEVEL") || !strings.Contains(err.Error(), "LISTEN_ADDR") {
 		t.Errorf("error %v", err)
 	}
 }
@@ -53,7 +54,7 @@ func TestTheLogShowsTheSettingsWithoutThePassword(t *testing.T) {
 		"postgres://user:topsecret@host/db", "postgres://host/db?password=topsecret", "postgres://user:topsecret%zz@host/db", "topsecret",
 	} {
 		var out bytes.Buffer
-		slog.New(slog.NewTextHandler(&out, nil)).Info("settings", "settings", config.Config{DatabaseURL: url, LogLevel: "INFO"})
+		slog.New(slog.NewTextHandler(&out, nil)).Info("settings", "settings", config.Config{DatabaseURL: url, LogLevel: "INFO", SecretKey: "topsecret"})
 		if strings.Contains(out.String(), "topsecret") || !strings.Contains(out.String(), "log_level=INFO") {
 			t.Errorf("%s: %s", url, out.String())
 		}

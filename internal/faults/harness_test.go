@@ -28,6 +28,7 @@ import (
 	"github.com/synergycall/pbxportal/internal/asterisk"
 	"github.com/synergycall/pbxportal/internal/cli"
 	"github.com/synergycall/pbxportal/internal/directory"
+	"github.com/synergycall/pbxportal/internal/keyring"
 	"github.com/synergycall/pbxportal/internal/lab"
 	"github.com/synergycall/pbxportal/internal/node"
 	"github.com/synergycall/pbxportal/internal/pbx"
@@ -79,6 +80,7 @@ func lookAt(t *testing.T, a *lab.Asterisk, url string) *site {
 	var err error
 	s := &site{asterisk: a, control: a.Control(), env: map[string]string{
 		"DATABASE_URL": url, "STATE_DIR": t.TempDir(), "LISTEN_ADDR": "127.0.0.1:0", "ASTERISK_CONFIG_DIR": a.ConfigDir, "ASTERISK_CONTROL": a.ControlSocket,
+		"SECRET_KEY": "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=", // several portals on one database share it
 	}}
 	if s.local, err = node.New(a.ConfigDir, s.control); err != nil {
 		t.Fatal(err)
@@ -98,6 +100,11 @@ func (s *site) open(t *testing.T) {
 	if _, err := db.Migrate(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+	keys, err := keyring.Source{Value: s.env["SECRET_KEY"]}.Load()
+	if err != nil {
+		t.Fatal(err)
+	}
+	db.UseKeys(keys, false)
 	s.store, s.directory = db, directory.New(db, now)
 	s.engine = apply.New(apply.Config{Store: db, Target: s.local, Now: now})
 }

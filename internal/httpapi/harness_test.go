@@ -23,6 +23,7 @@ import (
 	"github.com/synergycall/pbxportal/internal/pbx"
 	"github.com/synergycall/pbxportal/internal/render"
 	"github.com/synergycall/pbxportal/internal/store"
+	"github.com/synergycall/pbxportal/internal/store/storetest"
 )
 
 // keep is how many revisions a portal of the tests keeps whole.
@@ -61,6 +62,7 @@ func newUnserved(t testing.TB, changes ...func(*httpapi.Config)) *portal {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = s.Close() })
+	s.UseKeys(storetest.Keys(t), false)
 	if _, err := s.Migrate(t.Context()); err != nil {
 		t.Fatal(err)
 	}

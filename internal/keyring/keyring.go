@@ -17,7 +17,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -209,16 +208,13 @@ func (r *Ring) SealBytes(purpose, owner string, content []byte) ([]byte, error) 
 
 // Open opens a text that was sealed for this purpose and owner.
 func (r *Ring) Open(purpose, owner, sealed string) (string, error) {
-	return r.Opener(purpose).Open(owner, sealed)
+	return r.Opener(purpose).Open(owner, []byte(sealed))
 }
 
 // OpenBytes opens what SealBytes gave.
 func (r *Ring) OpenBytes(purpose, owner string, sealed []byte) ([]byte, error) {
 	o := r.Opener(purpose)
-	if len(sealed) < HeaderLength {
-		return nil, errors.New("this is not sealed")
-	}
-	if err := o.use(string(sealed[:HeaderLength])); err != nil {
+	if err := o.use(sealed); err != nil {
 		return nil, err
 	}
 	content, err := o.box.Open(nil, nil, sealed[HeaderLength:], []byte(owner))
@@ -236,38 +232,53 @@ type Opener struct {
 	box     cipher.AEAD
 	raw     []byte
 	owner   []byte
+	texts   strings.Builder // opened texts, one behind the other: a block of memory for many
+	opened  int
 }
 
 // Opener gives one for a purpose.
 func (r *Ring) Opener(purpose string) *Opener { return &Opener{ring: r, purpose: purpose} }
 
 // Open opens a text that was sealed for the opener's purpose and this owner.
-func (o *Opener) Open(owner, sealed string) (string, error) {
+func (o *Opener) Open(owner string, sealed []byte) (string, error) {
 	if err := o.use(sealed); err != nil {
 		return "", err
 	}
-	text := sealed[HeaderLength:]
-	o.raw = slices.Grow(o.raw[:0], base64.RawURLEncoding.DecodedLen(len(text)))
-	raw, err := base64.RawURLEncoding.AppendDecode(o.raw, []byte(text))
-	if err != nil {
+	var err error
+	if o.raw, err = base64.RawURLEncoding.AppendDecode(o.raw[:0], sealed[HeaderLength:]); err != nil {
 		return "", o.broken()
 	}
 	o.owner = append(o.owner[:0], owner...)
-	plain, err := o.box.Open(raw[:0], nil, raw, o.owner)
+	plain, err := o.box.Open(o.raw[:0], nil, o.raw, o.owner)
 	if err != nil {
 		return "", o.broken()
 	}
-	return string(plain), nil
+	return o.keep(plain), nil
+}
+
+// block is the size of a block of opened texts; the first ones are smaller.
+const block = 4096
+
+// keep makes a text of bytes that will be overwritten.
+func (o *Opener) keep(plain []byte) string {
+	o.opened++
+	if o.texts.Cap()-o.texts.Len() < len(plain) {
+		o.texts.Reset() // the texts in the old block keep that alive
+		o.texts.Grow(max(len(plain), min(block, 2*o.opened*len(plain))))
+	}
+	from := o.texts.Len()
+	_, _ = o.texts.Write(plain) // it fits, and never fails
+	return o.texts.String()[from:]
 }
 
 // use takes the key that something was sealed with.
-func (o *Opener) use(sealed string) error {
-	id, ok := KeyOf(sealed)
+func (o *Opener) use(sealed []byte) error {
+	if len(sealed) >= HeaderLength && o.box != nil && string(sealed[len(Mark):HeaderLength-1]) == o.id && string(sealed[:len(Mark)]) == Mark {
+		return nil
+	}
+	id, ok := KeyOf(string(sealed[:min(len(sealed), HeaderLength)]))
 	if !ok {
 		return errors.New("this is not sealed")
-	}
-	if id == o.id {
-		return nil
 	}
 	k, err := o.ring.key(id)
 	if err != nil {
@@ -276,7 +287,7 @@ func (o *Opener) use(sealed string) error {
 	if o.box, err = k.box(o.purpose); err != nil {
 		return err
 	}
-	o.id = strings.Clone(id)
+	o.id = id
 	return nil
 }
 

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 
 	"github.com/synergycall/pbxportal/internal/keyring"
@@ -343,10 +344,33 @@ func BenchmarkOpen1000(b *testing.B) {
 	for b.Loop() {
 		opener := ring.Opener("p")
 		for range 1000 {
-			if _, err := opener.Open("a0000000-0000-0000-0000-000000000000", sealed); err != nil {
+			if _, err := opener.Open("a0000000-0000-0000-0000-000000000000", []byte(sealed)); err != nil {
 				b.Fatal(err)
 			}
 		}
+	}
+}
+
+func TestOneOpenerOpensManyTextsOfManyKeys(t *testing.T) {
+	t.Parallel()
+	old, fresh := keyring.NewKey(), keyring.NewKey()
+	rings := []*keyring.Ring{load(t, keyring.Source{Value: old}), load(t, keyring.Source{Value: fresh + "," + old})}
+	opener := rings[1].Opener("p")
+	var want, got []string
+	for i := range 2000 {
+		text := strings.Repeat(fmt.Sprint(i), i%50)
+		sealed, err := rings[i/7%2].Seal("p", "o", text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		opened, err := opener.Open("o", []byte(sealed))
+		if err != nil {
+			t.Fatal(err)
+		}
+		want, got = append(want, text), append(got, opened)
+	}
+	if diff := cmp.Diff(want, got); diff != "" { // none was overwritten by a later one
+		t.Error(diff)
 	}
 }
 

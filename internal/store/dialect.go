@@ -135,7 +135,7 @@ func (s *Store) beginPostgres(ctx context.Context) (*Tx, error) {
 		return nil, err
 	}
 	ended := false
-	tx := &Tx{tx: conn, dialect: &s.dialect}
+	tx := &Tx{tx: conn, dialect: &s.dialect, secrets: &s.secrets}
 	tx.rollback = func() {
 		if !ended {
 			undo, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
@@ -212,8 +212,8 @@ func openSQLite(path string) (read, write *sql.DB, d dialect, err error) {
 		return nil, nil, d, fmt.Errorf("cannot find the current folder: %w", err)
 	}
 	// The pragmas stand in the DSN, so that every connection of a pool gets them; busy_timeout first, as the others may wait.
-	// synchronous=FULL: what was acknowledged survives a power cut.
-	const dsn = "?_pragma=busy_timeout(5000)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_pragma=foreign_keys(ON)" +
+	// synchronous=FULL: what was acknowledged survives a power cut. secure_delete: what a secret leaves behind in the file is zeroed.
+	const dsn = "?_pragma=busy_timeout(5000)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_pragma=foreign_keys(ON)&_pragma=secure_delete(ON)" +
 		"&_time_format=sqlite&_txlock=immediate"
 	file := "file:" + (&url.URL{Path: path}).EscapedPath() + dsn
 	if write, err = sql.Open("sqlite", file); err != nil {

@@ -16,16 +16,24 @@ type storyJSON struct {
 	Events      []pbx.Event `json:"events"`
 	Differences []string    `json:"differences,omitempty"`
 	Saved       []pbx.File  `json:"saved,omitempty"`
+	Sealed      []byte      `json:"sealed,omitempty"` // Saved, where that is sealed
 	Restored    int         `json:"restored,omitempty"`
 }
 
 // SaveRun writes a run, its audit record with it, in one transaction: new when neither is there yet, completed otherwise. Files that
 // were written before stay when there are none now; those of a run without a revision go. The events that tell of it stand in the
-// audit trail with it, or nothing does.
+// audit trail with it, or nothing does. What holds passwords is sealed.
 func (s *Store) SaveRun(ctx context.Context, r pbx.Run, events ...pbx.AuditEvent) error {
 	ctx, cancel := context.WithTimeout(ctx, Patience)
 	defer cancel()
-	story, err := json.Marshal(storyJSON{r.Plan, r.Events, r.Differences, r.Saved, r.Restored})
+	pjsip, sealed, with, err := s.secrets.runIn(r.Log.ID, content(r.Files, pbx.PJSIPPath), r.Saved)
+	if err != nil {
+		return fmt.Errorf("cannot write a run: %w", err)
+	}
+	if sealed != nil {
+		r.Saved = nil
+	}
+	story, err := json.Marshal(storyJSON{r.Plan, r.Events, r.Differences, r.Saved, sealed, r.Restored})
 	if err != nil {
 		return fmt.Errorf("cannot write a run: %w", err)
 	}
@@ -47,15 +55,17 @@ func (s *Store) SaveRun(ctx context.Context, r pbx.Run, events ...pbx.AuditEvent
 		}
 	}
 	_, err = t.tx.ExecContext(ctx, `
-INSERT INTO apply_runs (id, revision, result, verification, comment, idempotency_key, code, users, pjsip, dialplan, story)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, `+s.dialect.jsonIn("$11")+`)
+INSERT INTO apply_runs (id, revision, result, verification, comment, idempotency_key, code, users, pjsip, dialplan, story, sealed_with)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, `+s.dialect.jsonIn("$11")+`, $12)
 ON CONFLICT (id) DO UPDATE SET revision = excluded.revision, result = excluded.result, verification = excluded.verification,
     code = excluded.code, users = excluded.users, story = excluded.story,
     pjsip = CASE WHEN excluded.revision IS NULL THEN NULL ELSE coalesce(excluded.pjsip, apply_runs.pjsip) END,
-    dialplan = CASE WHEN excluded.revision IS NULL THEN NULL ELSE coalesce(excluded.dialplan, apply_runs.dialplan) END`,
+    dialplan = CASE WHEN excluded.revision IS NULL THEN NULL ELSE coalesce(excluded.dialplan, apply_runs.dialplan) END,
+    sealed_with = CASE WHEN excluded.revision IS NOT NULL AND excluded.pjsip IS NULL AND apply_runs.pjsip IS NOT NULL
+        THEN apply_runs.sealed_with ELSE excluded.sealed_with END`,
 		string(r.Log.ID), sql.NullInt64{Int64: int64(r.Revision), Valid: r.Revision > 0}, string(r.Result), string(r.Verification), r.Comment,
 		sql.NullString{String: r.IdempotencyKey, Valid: r.IdempotencyKey != ""}, r.Code, r.Users,
-		content(r.Files, pbx.PJSIPPath), content(r.Files, pbx.DialplanPath), string(story))
+		pjsip, content(r.Files, pbx.DialplanPath), string(story), with)
 	if err != nil {
 		return s.fault("write a run", err)
 	}
@@ -148,7 +158,7 @@ WHERE revision <= $1 AND revision <> $2 AND revision <> $3 AND pjsip IS NOT NULL
 func (s *Store) oneRun(ctx context.Context, where string, arg any) (pbx.Run, bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, Patience)
 	defer cancel()
-	r, err := scanRun(s.read.QueryRowContext(ctx, s.selectRun(true)+where, arg))
+	r, err := s.scanRun(s.read.QueryRowContext(ctx, s.selectRun(true)+where, arg))
 	if errors.Is(err, sql.ErrNoRows) {
 		return r, false, nil
 	}
@@ -164,7 +174,7 @@ func (s *Store) runs(ctx context.Context, bytes bool, where string, args ...any)
 	}
 	defer rows.Close()
 	for rows.Next() {
-		r, err := scanRun(rows)
+		r, err := s.scanRun(rows)
 		if err != nil {
 			return nil, s.fault("list runs", err)
 		}
@@ -174,7 +184,7 @@ func (s *Store) runs(ctx context.Context, bytes bool, where string, args ...any)
 }
 
 // scanRun reads one row with selectRun's columns.
-func scanRun(from row) (pbx.Run, error) {
+func (s *Store) scanRun(from row) (pbx.Run, error) {
 	var r pbx.Run
 	var story string
 	var pjsip, dialplan []byte
@@ -183,12 +193,19 @@ func scanRun(from row) (pbx.Run, error) {
 		return r, err
 	}
 	r.Log = l
-	if pjsip != nil {
-		r.Files = []pbx.File{{Path: pbx.PJSIPPath, Content: pjsip}, {Path: pbx.DialplanPath, Content: dialplan}}
-	}
 	var told storyJSON
 	if err := json.Unmarshal([]byte(story), &told); err != nil {
 		return r, fmt.Errorf("story of %s: %w", r.Log.ID, err)
+	}
+	pjsip, saved, err := s.secrets.runOut(r.Log.ID, pjsip, told.Sealed)
+	if err != nil {
+		return r, err
+	}
+	if told.Sealed != nil {
+		told.Saved = saved
+	}
+	if pjsip != nil {
+		r.Files = []pbx.File{{Path: pbx.PJSIPPath, Content: pjsip}, {Path: pbx.DialplanPath, Content: dialplan}}
 	}
 	r.Plan, r.Events, r.Differences, r.Saved, r.Restored = told.Plan, told.Events, told.Differences, told.Saved, told.Restored
 	return r, nil

@@ -30,6 +30,7 @@ type Store struct {
 	read    *sql.DB
 	write   *sql.DB // the same as read on PostgreSQL; one connection on SQLite
 	dialect dialect
+	secrets secrets
 	// turn lets one writer of this process at a time go to the database. The engines would queue them as well, but each on a
 	// connection of its own, and readers would find none free.
 	turn chan struct{}
@@ -74,6 +75,7 @@ func (s *Store) Ping(ctx context.Context) error {
 type Tx struct {
 	tx      querier
 	dialect *dialect
+	secrets *secrets
 	head    *chain.Head // the newest link of the audit trail, once it was asked for
 
 	commit   func(context.Context) error
@@ -143,7 +145,7 @@ func (s *Store) beginBeside(ctx context.Context) (*Tx, error) {
 		return nil, err
 	}
 	return &Tx{
-		tx: tx, dialect: &s.dialect,
+		tx: tx, dialect: &s.dialect, secrets: &s.secrets,
 		commit:   func(context.Context) error { return tx.Commit() },
 		rollback: func() { _ = tx.Rollback() }, // one that fails closes the connection, which rolls back too
 	}, nil

@@ -20,8 +20,9 @@ func (s *Store) Users(ctx context.Context, tenant pbx.TenantID) ([]pbx.User, err
 	ctx, cancel := context.WithTimeout(ctx, Patience)
 	defer cancel()
 	users := []pbx.User{}
+	secrets := s.secrets.opener()
 	err := s.dialect.each(ctx, s.read, selectUser+`WHERE u.tenant_id = $1 ORDER BY e.number`, string(tenant), func(r row) error {
-		u, err := scanUser(r, tenant)
+		u, err := scanUser(r, tenant, secrets)
 		users = append(users, u)
 		return err
 	})
@@ -35,7 +36,7 @@ func (s *Store) Users(ctx context.Context, tenant pbx.TenantID) ([]pbx.User, err
 func (s *Store) User(ctx context.Context, tenant pbx.TenantID, id pbx.UserID) (u pbx.User, ok bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, Patience)
 	defer cancel()
-	u, err = scanUser(s.read.QueryRowContext(ctx, selectUser+`WHERE u.tenant_id = $1 AND u.id = $2`, string(tenant), string(id)), tenant)
+	u, err = scanUser(s.read.QueryRowContext(ctx, selectUser+`WHERE u.tenant_id = $1 AND u.id = $2`, string(tenant), string(id)), tenant, s.secrets.opener())
 	if errors.Is(err, sql.ErrNoRows) {
 		return u, false, nil
 	}
@@ -44,7 +45,7 @@ func (s *Store) User(ctx context.Context, tenant pbx.TenantID, id pbx.UserID) (u
 
 // User gives one user; ok is false when the tenant has none of that id.
 func (t *Tx) User(ctx context.Context, tenant pbx.TenantID, id pbx.UserID) (u pbx.User, ok bool, err error) {
-	u, err = scanUser(t.tx.QueryRowContext(ctx, selectUser+`WHERE u.tenant_id = $1 AND u.id = $2`, string(tenant), string(id)), tenant)
+	u, err = scanUser(t.tx.QueryRowContext(ctx, selectUser+`WHERE u.tenant_id = $1 AND u.id = $2`, string(tenant), string(id)), tenant, t.secrets.opener())
 	if errors.Is(err, sql.ErrNoRows) {
 		return u, false, nil
 	}
@@ -109,7 +110,11 @@ INSERT INTO extensions (user_id, id, number, secret, created_at) VALUES ($17, $2
 	defer t.appended(entry) // where it was not, the transaction has failed
 	ofUser := []any{string(u.ID), string(u.TenantID), u.Name, u.Email, u.CreatedAt}
 	e := u.Extension
-	ofExtension := []any{string(e.ID), int(e.Number), e.Secret.Reveal(), e.CreatedAt}
+	secret, err := t.secrets.in(e.ID, e.Secret)
+	if err != nil {
+		return err
+	}
+	ofExtension := []any{string(e.ID), int(e.Number), secret, e.CreatedAt}
 	if t.dialect.path == "" { // one statement is one wait for the server
 		_, err := t.tx.ExecContext(ctx, all, slices.Concat(eventValues(entry), ofUser, ofExtension)...)
 		return err
@@ -138,11 +143,14 @@ ON CONFLICT (number) DO UPDATE SET freed_at = excluded.freed_at`, int(u.Extensio
 }
 
 // scanUser reads one row with selectUser's columns. Plain types spare both drivers the way through reflection.
-func scanUser(r row, tenant pbx.TenantID) (pbx.User, error) {
+func scanUser(r row, tenant pbx.TenantID, secrets *opener) (pbx.User, error) {
 	u := pbx.User{TenantID: tenant}
 	e := &u.Extension
-	var secret string
-	err := r.Scan((*string)(&u.ID), &u.Name, &u.Email, &u.CreatedAt, (*string)(&e.ID), (*int)(&e.Number), &secret, &e.CreatedAt)
-	u.CreatedAt, e.CreatedAt, e.Secret = u.CreatedAt.UTC(), e.CreatedAt.UTC(), pbx.SecretFrom(secret)
+	if err := r.Scan((*string)(&u.ID), &u.Name, &u.Email, &u.CreatedAt, (*string)(&e.ID), (*int)(&e.Number), secrets, &e.CreatedAt); err != nil {
+		return u, err
+	}
+	u.CreatedAt, e.CreatedAt = u.CreatedAt.UTC(), e.CreatedAt.UTC()
+	var err error
+	e.Secret, err = secrets.out(e.ID, e.Number)
 	return u, err
 }

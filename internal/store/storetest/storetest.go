@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/synergycall/pbxportal/internal/keyring"
 	"github.com/synergycall/pbxportal/internal/lab/labtest"
 	"github.com/synergycall/pbxportal/internal/store"
 )
@@ -30,6 +31,16 @@ func SQLite(t testing.TB) string {
 	return "sqlite:///" + filepath.Join(t.TempDir(), "state", "portal.db")
 }
 
+// Keys gives the keys that Open uses, the same each time.
+func Keys(t testing.TB) *keyring.Ring {
+	t.Helper()
+	keys, err := keyring.Source{Value: "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="}.Load()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return keys
+}
+
 // Open opens the database and brings its tables up to date; it is closed when the test ends.
 func Open(t testing.TB, url string) *store.Store {
 	t.Helper()
@@ -38,6 +49,7 @@ func Open(t testing.TB, url string) *store.Store {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = s.Close() })
+	s.UseKeys(Keys(t), false)
 	if _, err := s.Migrate(t.Context()); err != nil {
 		t.Fatal(err)
 	}
