@@ -2,3 +2,137 @@
 // programs, and the one-time links that begin it all. It holds the rules of who may change whom; it knows nothing of HTTP, cookies or
 // SQL. All that cannot be proved is refused.
 package auth
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"errors"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/synergycall/pbxportal/internal/pbx"
+	"github.com/synergycall/pbxportal/internal/store"
+)
+
+// How long things hold.
+const (
+	SessionIdle = 30 * time.Minute // without use
+	SessionLife = 12 * time.Hour   // at the most
+	SetupLife   = 30 * time.Minute // of the link that makes the first account
+	LinkLife    = 24 * time.Hour   // of an invitation or a reset
+
+	// seenEvery is how often the use of a session or a token is noted, and so how exactly it is known.
+	seenEvery = time.Minute
+	// seenPatience is how long a request waits for that note, which it does not need.
+	seenPatience = time.Second
+)
+
+// Config is what the service needs.
+type Config struct {
+	Store *store.Store
+	Now   func() time.Time // tells the time
+
+	// Seal and Unseal keep the secrets of second factors from lying open in the database; owner names the account, and what was sealed
+	// for one does not open for another.
+	Seal, Unseal func(owner, text string) (string, error)
+}
+
+// Auth is the service. It is safe for concurrent use.
+type Auth struct {
+	store        *store.Store
+	now          func() time.Time
+	seal, unseal func(owner, text string) (string, error)
+	hasher       *hasher
+	pace         *pace
+	done         atomic.Bool // an account was seen: set-up is over for good
+}
+
+// New makes the service. Without Seal and Unseal nobody can have a second factor.
+func New(c Config) *Auth {
+	if c.Seal == nil || c.Unseal == nil {
+		c.Seal = func(string, string) (string, error) {
+			return "", errors.New("cannot keep the secret of a second factor: there is no key to seal it with")
+		}
+		c.Unseal = c.Seal
+	}
+	return &Auth{store: c.Store, now: c.Now, seal: c.Seal, unseal: c.Unseal, hasher: newHasher(), pace: newPace(c.Now)}
+}
+
+// time tells the time as both databases keep it.
+func (a *Auth) time() time.Time { return a.now().UTC().Truncate(time.Microsecond) }
+
+// digest is how a proof of random bits is kept. A slow hash would add nothing: there is nothing to guess.
+func digest(proof string) []byte {
+	sum := sha256.Sum256([]byte(proof))
+	return sum[:]
+}
+
+// newCode makes a code that a person may have to type: 130 random bits as 26 capitals and digits.
+func newCode() pbx.Secret { return pbx.SecretFrom(rand.Text()) }
+
+// powers is what the caller of a context may change accounts and tokens with.
+type powers struct {
+	local       bool // somebody at the command line of the machine, who could change the database as well
+	role        pbx.Role
+	permissions []pbx.Permission
+}
+
+// powersOf gives the powers of whoever a context works for. That is nobody, unless it is somebody at the command line, or a caller who
+// has proved who he is.
+func powersOf(ctx context.Context) powers {
+	if p := PrincipalOf(ctx); p.Known() {
+		return powers{role: p.role, permissions: p.permissions}
+	}
+	return powers{local: pbx.ActorOf(ctx).Kind == pbx.ActorLocal}
+}
+
+// over reports whether these powers reach over an account or a token with that role and these scopes: nobody gives, changes or takes
+// what he does not have himself, and owners are changed by owners only.
+func (p powers) over(role pbx.Role, scopes []pbx.Permission) bool {
+	return p.local || slices.Contains(p.permissions, pbx.AccountsWrite) && p.cover(role, scopes)
+}
+
+// cover reports whether whoever has these powers may himself do all that this role with these scopes may.
+func (p powers) cover(role pbx.Role, scopes []pbx.Permission) bool {
+	if role == pbx.Owner && p.role != pbx.Owner {
+		return false
+	}
+	return !slices.ContainsFunc(granted(role, scopes), func(wanted pbx.Permission) bool { return !slices.Contains(p.permissions, wanted) })
+}
+
+func forbidden(msg string) error {
+	return &pbx.Error{Kind: pbx.KindForbidden, Code: pbx.CodeForbidden, Msg: msg}
+}
+
+func personsOnly() error {
+	return &pbx.Error{
+		Kind: pbx.KindForbidden, Code: pbx.CodePersonsOnly,
+		Msg: "this is about the account of a person, and a token has none: sign in with an e-mail address and a password",
+	}
+}
+
+// self gives the account of the person who is calling.
+func self(ctx context.Context) (pbx.Account, error) {
+	p := PrincipalOf(ctx)
+	account, ok := p.Account()
+	switch {
+	case ok:
+		return account, nil
+	case p.Known():
+		return account, personsOnly()
+	}
+	return account, notSignedIn()
+}
+
+// canonical gives an id in the form in which it is stored; ok is false for a text that is no UUID, which nothing has.
+func canonical[T ~string](id T) (_ T, ok bool) {
+	parsed, err := uuid.Parse(string(id))
+	if err != nil || len(id) != len(parsed.String()) { // Parse also takes braces and a urn: prefix
+		return id, false
+	}
+	return T(parsed.String()), true
+}

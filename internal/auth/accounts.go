@@ -1,0 +1,240 @@
+package auth
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/synergycall/pbxportal/internal/pbx"
+	"github.com/synergycall/pbxportal/internal/store"
+)
+
+// Accounts gives all accounts, by name.
+func (a *Auth) Accounts(ctx context.Context) ([]pbx.Account, error) { return a.store.Accounts(ctx) }
+
+// AccountByEmail gives the account with an e-mail address, in any spelling of case; KindNotFound when there is none.
+func (a *Auth) AccountByEmail(ctx context.Context, email string) (pbx.Account, error) {
+	c, ok, err := a.accountByEmail(ctx, email)
+	if err == nil && !ok {
+		err = noAccount(email)
+	}
+	return c.Account, err
+}
+
+// Invite makes an account without a password, and a link to set one. Errors: KindInvalid for the input, KindConflict for a taken address,
+// KindForbidden for a role that the caller has no power over.
+func (a *Auth) Invite(ctx context.Context, n pbx.NewAccount) (pbx.Account, pbx.Link, error) {
+	n, err := n.Clean()
+	if err != nil {
+		return pbx.Account{}, pbx.Link{}, err
+	}
+	var account pbx.Account
+	var link pbx.Link
+	err = a.store.InTx(ctx, func(ctx context.Context, tx *store.Tx) (err error) {
+		if account, err = a.insert(ctx, tx, n, ""); err != nil {
+			return err
+		}
+		link, err = a.link(ctx, tx, pbx.LinkInvite, account.ID)
+		return err
+	})
+	if err != nil {
+		return pbx.Account{}, pbx.Link{}, err
+	}
+	return account, link, nil
+}
+
+// Create makes an account with a password. Errors as those of Invite.
+func (a *Auth) Create(ctx context.Context, n pbx.NewAccount, password pbx.Secret) (pbx.Account, error) {
+	n, hash, err := a.cleanNew(ctx, n, password)
+	if err != nil {
+		return pbx.Account{}, err
+	}
+	var account pbx.Account
+	err = a.store.InTx(ctx, func(ctx context.Context, tx *store.Tx) (err error) {
+		account, err = a.insert(ctx, tx, n, hash)
+		return err
+	})
+	if err != nil {
+		return pbx.Account{}, err
+	}
+	return account, nil
+}
+
+// cleanNew checks an account that is to be made with a password, naming every field at fault at once, and hashes that.
+func (a *Auth) cleanNew(ctx context.Context, n pbx.NewAccount, password pbx.Secret) (_ pbx.NewAccount, hash string, err error) {
+	clean, err := n.Clean()
+	fields := append(pbx.FieldsOf(err), pbx.FieldsOf(cleanPassword("password", password, n.Name, n.Email))...)
+	if err := pbx.Invalid(fields...); err != nil {
+		return n, "", err
+	}
+	hash, err = a.hasher.hash(ctx, password)
+	return clean, hash, err
+}
+
+// insert adds an account.
+func (a *Auth) insert(ctx context.Context, tx *store.Tx, n pbx.NewAccount, hash string) (pbx.Account, error) {
+	if !powersOf(ctx).over(n.Role, nil) {
+		return pbx.Account{}, beyond(n.Role)
+	}
+	return a.insertUnasked(ctx, tx, n, hash, time.Time{})
+}
+
+// insertUnasked adds an account without asking whether the caller may: for the first one, whose maker has proved it with a link.
+func (a *Auth) insertUnasked(ctx context.Context, tx *store.Tx, n pbx.NewAccount, hash string, signedIn time.Time) (pbx.Account, error) {
+	if _, taken, err := tx.AccountByEmail(ctx, n.Email); err != nil || taken {
+		if err == nil {
+			err = &pbx.Error{
+				Kind: pbx.KindConflict, Code: pbx.CodeAccountTaken, Msg: "the e-mail address " + n.Email + " is taken",
+				Fields: []pbx.FieldError{{Field: "email", Message: "another account has this address: use a different one, or delete that account first"}},
+			}
+		}
+		return pbx.Account{}, err
+	}
+	c := store.Credentials{PasswordHash: hash, Account: pbx.Account{
+		ID: pbx.AccountID(uuid.NewString()), Name: n.Name, Email: n.Email, Role: n.Role, CreatedAt: a.time(), Invited: hash == "", LastSignIn: signedIn,
+	}}
+	return c.Account, tx.InsertAccount(ctx, c)
+}
+
+// AccountChange says what to change of an account; what is nil stays.
+type AccountChange struct {
+	Name     *string
+	Role     *pbx.Role
+	Disabled *bool
+}
+
+// Update changes an account. A new role, and disabling it, end its sessions, and revoke the tokens it made that may do more than it may
+// from then on. Errors: KindInvalid, KindNotFound, KindForbidden, and KindConflict where nobody would be left who may do everything.
+func (a *Auth) Update(ctx context.Context, id pbx.AccountID, change AccountChange) (updated pbx.Account, err error) {
+	err = a.change(ctx, id, func(ctx context.Context, tx *store.Tx, c store.Credentials) error {
+		was := c
+		c.Name, c.Role, c.Disabled = or(change.Name, c.Name), or(change.Role, c.Role), or(change.Disabled, c.Disabled)
+		n, err := pbx.NewAccount{Name: c.Name, Email: c.Email, Role: c.Role}.Clean()
+		if err != nil {
+			return err
+		}
+		c.Name = n.Name
+		if !powersOf(ctx).over(c.Role, nil) {
+			return beyond(c.Role)
+		}
+		if c.Role != pbx.Owner || c.Disabled {
+			if err := a.keepAnOwner(ctx, tx, was.Account); err != nil {
+				return err
+			}
+		}
+		if c.Role != was.Role || c.Disabled && !was.Disabled {
+			if err := a.cutDown(ctx, tx, c.Account); err != nil {
+				return err
+			}
+		}
+		updated = c.Account
+		return tx.UpdateAccount(ctx, c)
+	})
+	return updated, err
+}
+
+// cutDown ends the sessions of an account whose rights have changed, and what else it could still do with the old ones.
+func (a *Auth) cutDown(ctx context.Context, tx *store.Tx, account pbx.Account) error {
+	role := account.Role
+	if account.Disabled {
+		role = ""
+		if err := tx.DeleteOneTimeCodes(ctx, account.ID); err != nil {
+			return err
+		}
+	}
+	if err := tx.DeleteSessions(ctx, account.ID); err != nil {
+		return err
+	}
+	return a.revokeBeyond(ctx, tx, account.ID, role)
+}
+
+// Delete removes an account with its sessions and links, and revokes the tokens it made. Errors as those of Update.
+func (a *Auth) Delete(ctx context.Context, id pbx.AccountID) error {
+	return a.change(ctx, id, func(ctx context.Context, tx *store.Tx, c store.Credentials) error {
+		if err := a.keepAnOwner(ctx, tx, c.Account); err != nil {
+			return err
+		}
+		if err := a.revokeBeyond(ctx, tx, id, ""); err != nil {
+			return err
+		}
+		return tx.DeleteAccount(ctx, c.ID)
+	})
+}
+
+// Reset takes away an account's password, second factor, recovery codes and sessions, and gives a link to set a new password.
+func (a *Auth) Reset(ctx context.Context, id pbx.AccountID) (link pbx.Link, err error) {
+	err = a.change(ctx, id, func(ctx context.Context, tx *store.Tx, c store.Credentials) error {
+		purpose := pbx.LinkReset
+		if c.Invited {
+			purpose = pbx.LinkInvite
+		}
+		c.PasswordHash, c.TOTPSecret, c.TOTP, c.TOTPStep = "", "", false, 0
+		if err := tx.UpdateAccount(ctx, c); err != nil {
+			return err
+		}
+		if err := tx.ReplaceRecoveryCodes(ctx, c.ID, nil); err != nil {
+			return err
+		}
+		if err := tx.DeleteSessions(ctx, c.ID); err != nil {
+			return err
+		}
+		link, err = a.link(ctx, tx, purpose, c.ID)
+		return err
+	})
+	return link, err
+}
+
+// change runs fn on an account that the caller has power over, in a transaction.
+func (a *Auth) change(ctx context.Context, id pbx.AccountID, fn func(context.Context, *store.Tx, store.Credentials) error) error {
+	key, ok := canonical(id)
+	if !ok {
+		return noAccount(string(id))
+	}
+	return a.store.InTx(ctx, func(ctx context.Context, tx *store.Tx) error {
+		c, ok, err := tx.Account(ctx, key)
+		switch {
+		case err != nil:
+			return err
+		case !ok:
+			return noAccount(string(id))
+		case !powersOf(ctx).over(c.Role, nil):
+			return beyond(c.Role)
+		}
+		return fn(ctx, tx, c)
+	})
+}
+
+// keepAnOwner refuses what would leave the installation without an owner who can sign in.
+func (a *Auth) keepAnOwner(ctx context.Context, tx *store.Tx, leaving pbx.Account) error {
+	if leaving.Role != pbx.Owner || leaving.Disabled {
+		return nil
+	}
+	other, err := tx.HasOtherOwner(ctx, leaving.ID)
+	if err == nil && !other {
+		err = &pbx.Error{
+			Kind: pbx.KindConflict, Code: pbx.CodeLastOwner,
+			Msg: "this is the last owner who can sign in: make somebody else an owner first, and let him set his password",
+		}
+	}
+	return err
+}
+
+func noAccount(key string) error {
+	return &pbx.Error{
+		Kind: pbx.KindNotFound, Code: pbx.CodeAccountNotFound,
+		Msg: fmt.Sprintf("there is no account %q: list the accounts to see who has one", key),
+	}
+}
+
+func beyond(role pbx.Role) error {
+	return forbidden(fmt.Sprintf("you have no power over the role %s: ask somebody who may do all that it may", role))
+}
+
+func or[T any](p *T, fallback T) T {
+	if p == nil {
+		return fallback
+	}
+	return *p
+}

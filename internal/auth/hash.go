@@ -1,0 +1,112 @@
+package auth
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/subtle"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/crypto/argon2"
+
+	"github.com/synergycall/pbxportal/internal/pbx"
+)
+
+// What a password costs to hash: OWASP's first choice for argon2id, 19 MiB, two passes, one lane.
+const (
+	argonMemory = 19 * 1024 // KiB
+	argonPasses = 2
+	argonLanes  = 1
+	saltLength  = 16
+	keyLength   = 32
+)
+
+// hashers is how many passwords are hashed at once, so that memory stays flat whatever is asked; maxWaiting how many more may wait.
+const (
+	hashers    = 2
+	maxWaiting = 32
+)
+
+// decoy is the hash of a password nobody knows. It is compared where there is no account, so that the answer takes as long as for one.
+const decoy = "$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
+
+// hasher hashes passwords, few at a time.
+type hasher struct {
+	slots   chan struct{}
+	waiting atomic.Int32
+}
+
+func newHasher() *hasher { return &hasher{slots: make(chan struct{}, hashers)} }
+
+// hash gives the hash of a password, with a new salt, in the form that argon2's own tools write.
+func (h *hasher) hash(ctx context.Context, password pbx.Secret) (string, error) {
+	salt := make([]byte, saltLength)
+	_, _ = rand.Read(salt) // never fails: it ends the program where the system has no randomness (crypto/rand)
+	key, err := h.derive(ctx, password, argonParams{argonMemory, argonPasses, argonLanes, salt, make([]byte, keyLength)})
+	if err != nil {
+		return "", err
+	}
+	b64 := base64.RawStdEncoding
+	return fmt.Sprintf("$argon2id$v=%d$m=%d,t=%d,p=%d$%s$%s", argon2.Version, argonMemory, argonPasses, argonLanes,
+		b64.EncodeToString(salt), b64.EncodeToString(key)), nil
+}
+
+// verify reports whether the password has the hash.
+func (h *hasher) verify(ctx context.Context, password pbx.Secret, hash string) (bool, error) {
+	p, err := parseHash(hash)
+	if err != nil {
+		return false, err
+	}
+	key, err := h.derive(ctx, password, p)
+	return err == nil && subtle.ConstantTimeCompare(key, p.key) == 1, err
+}
+
+func (h *hasher) derive(ctx context.Context, password pbx.Secret, p argonParams) ([]byte, error) {
+	if h.waiting.Add(1) > hashers+maxWaiting {
+		h.waiting.Add(-1)
+		return nil, tooMany(2*time.Second, "too many people sign in at this moment")
+	}
+	defer h.waiting.Add(-1)
+	select {
+	case h.slots <- struct{}{}:
+		defer func() { <-h.slots }()
+	case <-ctx.Done():
+		return nil, fmt.Errorf("cannot look at a password: %w", ctx.Err())
+	}
+	return argon2.IDKey([]byte(password.Reveal()), p.salt, p.passes, p.memory, p.lanes, uint32(len(p.key))), nil //nolint:gosec // parseHash bounds it
+}
+
+type argonParams struct {
+	memory, passes uint32
+	lanes          uint8
+	salt, key      []byte
+}
+
+var errHash = errors.New("cannot read the hash of a password: it is not argon2id as this program writes it")
+
+// parseHash reads a hash. What is in the database could have been changed there, so it is not let to ask for more memory or time than
+// a hash of ours ever would.
+func parseHash(text string) (p argonParams, err error) {
+	parts := strings.Split(text, "$")
+	if len(parts) != 6 || parts[0] != "" || parts[1] != "argon2id" || parts[2] != fmt.Sprintf("v=%d", argon2.Version) {
+		return p, errHash
+	}
+	if n, err := fmt.Sscanf(parts[3], "m=%d,t=%d,p=%d", &p.memory, &p.passes, &p.lanes); err != nil || n != 3 ||
+		parts[3] != fmt.Sprintf("m=%d,t=%d,p=%d", p.memory, p.passes, p.lanes) {
+		return p, errHash
+	}
+	if p.memory < 8 || p.memory > 256*1024 || p.passes < 1 || p.passes > 16 || p.lanes < 1 || p.lanes > 16 {
+		return p, errHash
+	}
+	var saltErr, keyErr error
+	p.salt, saltErr = base64.RawStdEncoding.Strict().DecodeString(parts[4])
+	p.key, keyErr = base64.RawStdEncoding.Strict().DecodeString(parts[5])
+	if saltErr != nil || keyErr != nil || len(p.salt) < 8 || len(p.salt) > 64 || len(p.key) < 16 || len(p.key) > 64 {
+		return p, errHash
+	}
+	return p, nil
+}

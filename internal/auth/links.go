@@ -1,0 +1,190 @@
+package auth
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	"github.com/synergycall/pbxportal/internal/pbx"
+	"github.com/synergycall/pbxportal/internal/store"
+)
+
+// SetupNeeded reports whether nobody has an account yet.
+func (a *Auth) SetupNeeded(ctx context.Context) (bool, error) {
+	if a.done.Load() {
+		return false, nil
+	}
+	has, err := a.store.HasAccounts(ctx)
+	if err == nil && has {
+		a.done.Store(true) // there is no way back: the last owner stays
+	}
+	return !has, err
+}
+
+// SetupLink makes the link with which the first account is made; the one before is no longer good. needed is false, and there is no link,
+// where there are accounts.
+func (a *Auth) SetupLink(ctx context.Context) (link pbx.Link, needed bool, err error) {
+	if needed, err = a.SetupNeeded(ctx); err != nil || !needed {
+		return link, false, err
+	}
+	err = a.store.InTx(ctx, func(ctx context.Context, tx *store.Tx) error {
+		has, err := tx.HasAccounts(ctx)
+		if needed = !has; err != nil || has {
+			return err
+		}
+		link, err = a.link(ctx, tx, pbx.LinkSetup, "")
+		return err
+	})
+	return link, needed && err == nil, err
+}
+
+// Setup is what the first person says of himself.
+type Setup struct {
+	Code      string // of the link that SetupLink gave
+	Name      string
+	Email     string
+	Password  pbx.Secret
+	UserAgent string
+}
+
+// Setup makes the first account, an owner, and signs it in. Errors: KindForbidden for a code that is no good, KindConflict where there
+// are accounts already, KindInvalid.
+func (a *Auth) Setup(ctx context.Context, s Setup) (opened Opened, err error) {
+	noGood := &pbx.Error{
+		Kind: pbx.KindForbidden, Code: pbx.CodeSetupCode,
+		Msg: "this set-up code is wrong, used or expired: start pbxportal serve again for a new one, or run pbxportal admin create",
+	}
+	needed, err := a.SetupNeeded(ctx)
+	if err != nil {
+		return opened, err
+	}
+	if !needed {
+		return opened, setupDone()
+	}
+	// First the code: who has none makes us hash nothing.
+	if _, err = a.code(ctx, a.store, s.Code, noGood, pbx.LinkSetup); err != nil {
+		return opened, err
+	}
+	n, hash, err := a.cleanNew(ctx, pbx.NewAccount{Name: s.Name, Email: s.Email, Role: pbx.Owner}, s.Password)
+	if err != nil {
+		return opened, err
+	}
+	err = a.store.InTx(ctx, func(ctx context.Context, tx *store.Tx) error {
+		has, err := tx.HasAccounts(ctx)
+		if err != nil {
+			return err
+		}
+		if has {
+			return setupDone()
+		}
+		if _, err = a.code(ctx, tx, s.Code, noGood, pbx.LinkSetup); err != nil {
+			return err
+		}
+		if err = tx.DeleteOneTimeCodes(ctx, ""); err != nil {
+			return err
+		}
+		account, err := a.insertUnasked(ctx, tx, n, hash, a.time())
+		if err != nil {
+			return err
+		}
+		opened, err = a.open(ctx, tx, account, s.UserAgent)
+		return err
+	})
+	if err != nil {
+		return Opened{}, err
+	}
+	return opened, nil
+}
+
+func setupDone() error {
+	return &pbx.Error{Kind: pbx.KindConflict, Code: pbx.CodeSetupDone, Msg: "there are accounts already: sign in, or ask an owner for an invitation"}
+}
+
+// Redeem sets the password of an invited or reset account, and signs it in. Errors: KindForbidden for a code that is no good, KindInvalid
+// for the password.
+func (a *Auth) Redeem(ctx context.Context, code string, password pbx.Secret, userAgent string) (opened Opened, err error) {
+	noGood := &pbx.Error{
+		Kind: pbx.KindForbidden, Code: pbx.CodeLinkInvalid,
+		Msg: "this link is wrong, used or expired: ask for a new one",
+	}
+	kept, err := a.code(ctx, a.store, code, noGood, pbx.LinkInvite, pbx.LinkReset)
+	if err != nil {
+		return opened, err
+	}
+	c, ok, err := a.store.Account(ctx, kept.Account)
+	switch {
+	case err != nil:
+		return opened, err
+	case !ok || c.Disabled:
+		return opened, noGood
+	}
+	if err = cleanPassword("password", password, c.Name, c.Email); err != nil {
+		return opened, err
+	}
+	hash, err := a.hasher.hash(ctx, password)
+	if err != nil {
+		return opened, err
+	}
+	err = a.store.InTx(ctx, func(ctx context.Context, tx *store.Tx) error {
+		kept, err := a.code(ctx, tx, code, noGood, pbx.LinkInvite, pbx.LinkReset)
+		if err != nil {
+			return err
+		}
+		c, ok, err := tx.Account(ctx, kept.Account)
+		switch {
+		case err != nil:
+			return err
+		case !ok || c.Disabled:
+			return noGood
+		}
+		if err = tx.DeleteOneTimeCodes(ctx, c.ID); err != nil {
+			return err
+		}
+		if err = tx.DeleteSessions(ctx, c.ID); err != nil {
+			return err
+		}
+		c.PasswordHash, c.Invited, c.LastSignIn = hash, false, a.time()
+		if err = tx.UpdateAccount(ctx, c); err != nil {
+			return err
+		}
+		opened, err = a.open(ctx, tx, c.Account, userAgent)
+		return err
+	})
+	if err != nil {
+		return Opened{}, err
+	}
+	return opened, nil
+}
+
+// link makes a one-time link for an account, or for the first one; any earlier one is no longer good.
+func (a *Auth) link(ctx context.Context, tx *store.Tx, purpose pbx.LinkPurpose, account pbx.AccountID) (pbx.Link, error) {
+	life := LinkLife
+	if purpose == pbx.LinkSetup {
+		life = SetupLife
+	}
+	now := a.time()
+	link := pbx.Link{Code: newCode(), ExpiresAt: now.Add(life)}
+	return link, tx.ReplaceOneTimeCode(ctx, store.OneTimeCode{Purpose: purpose, Account: account, CreatedAt: now, ExpiresAt: link.ExpiresAt}, digest(link.Code.Reveal()))
+}
+
+// codes is where one-time codes are looked up: in a transaction, or outside of one.
+type codes interface {
+	OneTimeCode(ctx context.Context, hash []byte) (store.OneTimeCode, bool, error)
+}
+
+// code gives what is kept of a one-time code that holds and is good for one of these purposes, and the error noGood otherwise.
+func (a *Auth) code(ctx context.Context, in codes, text string, noGood error, good ...pbx.LinkPurpose) (store.OneTimeCode, error) {
+	c, ok, err := in.OneTimeCode(ctx, digest(strings.ToUpper(strings.TrimSpace(text))))
+	if err != nil {
+		return c, err
+	}
+	for _, purpose := range good {
+		if ok && c.Purpose == purpose && between(c.CreatedAt, a.now(), c.ExpiresAt) {
+			return c, nil
+		}
+	}
+	return store.OneTimeCode{}, noGood
+}
+
+// between reports whether a time is not before the first and before the last.
+func between(first, now, last time.Time) bool { return !now.Before(first) && now.Before(last) }

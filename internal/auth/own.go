@@ -1,0 +1,194 @@
+package auth
+
+import (
+	"context"
+
+	"github.com/synergycall/pbxportal/internal/pbx"
+	"github.com/synergycall/pbxportal/internal/store"
+)
+
+// ChangePassword gives the caller's own account a new password. All its sessions end; the answer is a new one in place of that of the
+// call. Errors: KindInvalid when the present password is not right, or the new one no good; KindTooMany.
+func (a *Auth) ChangePassword(ctx context.Context, current, password pbx.Secret, userAgent string) (opened Opened, err error) {
+	c, err := a.confirm(ctx, "current", current)
+	if err != nil {
+		return opened, err
+	}
+	if err = cleanPassword("new", password, c.Name, c.Email); err != nil {
+		return opened, err
+	}
+	hash, err := a.hasher.hash(ctx, password)
+	if err != nil {
+		return opened, err
+	}
+	err = a.changeOwn(ctx, c, func(ctx context.Context, tx *store.Tx, c store.Credentials) error {
+		if err := tx.DeleteSessions(ctx, c.ID); err != nil {
+			return err
+		}
+		if err := tx.DeleteOneTimeCodes(ctx, c.ID); err != nil {
+			return err
+		}
+		c.PasswordHash = hash
+		if err := tx.UpdateAccount(ctx, c); err != nil {
+			return err
+		}
+		opened, err = a.open(ctx, tx, c.Account, userAgent)
+		return err
+	})
+	if err != nil {
+		return Opened{}, err
+	}
+	return opened, nil
+}
+
+// NewTOTP is a second factor that waits to be confirmed.
+type NewTOTP struct {
+	Secret pbx.Secret // as a person types it
+	URI    pbx.Secret // as an authenticator reads it from a picture
+}
+
+// StartTOTP makes a second factor for the caller's own account. It is asked for from the first ConfirmTOTP on.
+func (a *Auth) StartTOTP(ctx context.Context, password pbx.Secret) (NewTOTP, error) {
+	c, err := a.confirm(ctx, "password", password)
+	if err != nil {
+		return NewTOTP{}, err
+	}
+	secret, uri, err := newTOTP(c.Email)
+	if err != nil {
+		return NewTOTP{}, err
+	}
+	sealed, err := a.seal(string(c.ID), secret.Reveal())
+	if err != nil {
+		return NewTOTP{}, err
+	}
+	err = a.changeOwn(ctx, c, func(ctx context.Context, tx *store.Tx, c store.Credentials) error {
+		if c.TOTP {
+			return &pbx.Error{Kind: pbx.KindConflict, Code: pbx.CodeTOTPOn, Msg: "this account has a second factor already: switch it off first"}
+		}
+		c.TOTPSecret, c.TOTPStep = sealed, 0
+		return tx.UpdateAccount(ctx, c)
+	})
+	if err != nil {
+		return NewTOTP{}, err
+	}
+	return NewTOTP{secret, uri}, nil
+}
+
+// ConfirmTOTP switches a second factor on, once the caller has shown that he can use it, and gives the recovery codes, which are shown this
+// once. His other sessions end: they were opened without it.
+func (a *Auth) ConfirmTOTP(ctx context.Context, otp string) (codes []pbx.Secret, err error) {
+	account, err := self(ctx)
+	if err != nil {
+		return nil, err
+	}
+	try, err := a.pace.begin(pbx.ActorOf(ctx).From, account.Email)
+	if err != nil {
+		return nil, err
+	}
+	shown, kept := newRecoveryCodes()
+	err = a.store.InTx(ctx, func(ctx context.Context, tx *store.Tx) error {
+		c, ok, err := tx.Account(ctx, account.ID)
+		switch {
+		case err != nil:
+			return err
+		case !ok:
+			return notSignedIn()
+		case c.TOTP:
+			return &pbx.Error{Kind: pbx.KindConflict, Code: pbx.CodeTOTPOn, Msg: "this account has a second factor already: it is confirmed"}
+		case c.TOTPSecret == "":
+			return totpOff()
+		}
+		secret, err := a.unseal(string(c.ID), c.TOTPSecret)
+		if err != nil {
+			return err
+		}
+		code, _ := cleanOTP(otp)
+		step, ok := totpStep(pbx.SecretFrom(secret), code, a.now(), c.TOTPStep)
+		if !ok {
+			return pbx.Invalid(pbx.FieldError{Field: "otp", Message: "is not the code that the authenticator shows now: look at the clocks of both, and try the next one"})
+		}
+		c.TOTP, c.TOTPStep = true, step
+		if err := tx.UpdateAccount(ctx, c); err != nil {
+			return err
+		}
+		if err := tx.DeleteOtherSessions(ctx, c.ID, PrincipalOf(ctx).Session()); err != nil {
+			return err
+		}
+		return tx.ReplaceRecoveryCodes(ctx, c.ID, kept)
+	})
+	if pbx.KindOf(err) != pbx.KindInvalid {
+		try.takeBack()
+	}
+	if err != nil {
+		return nil, err
+	}
+	return shown, nil
+}
+
+// StopTOTP switches off the second factor of the caller's own account.
+func (a *Auth) StopTOTP(ctx context.Context, password pbx.Secret) error {
+	c, err := a.confirm(ctx, "password", password)
+	if err != nil {
+		return err
+	}
+	return a.changeOwn(ctx, c, func(ctx context.Context, tx *store.Tx, c store.Credentials) error {
+		if c.TOTPSecret == "" {
+			return totpOff()
+		}
+		c.TOTPSecret, c.TOTP, c.TOTPStep = "", false, 0
+		if err := tx.UpdateAccount(ctx, c); err != nil {
+			return err
+		}
+		if err := tx.DeleteOtherSessions(ctx, c.ID, PrincipalOf(ctx).Session()); err != nil {
+			return err
+		}
+		return tx.ReplaceRecoveryCodes(ctx, c.ID, nil)
+	})
+}
+
+// confirm has the person who is calling prove once more who he is, before something is changed that a session alone must not change. The
+// wrong password counts like a failed sign-in.
+func (a *Auth) confirm(ctx context.Context, field string, password pbx.Secret) (c store.Credentials, err error) {
+	account, err := self(ctx)
+	if err != nil {
+		return c, err
+	}
+	try, err := a.pace.begin(pbx.ActorOf(ctx).From, account.Email)
+	if err != nil {
+		return c, err
+	}
+	right := false
+	c, ok, err := a.store.Account(ctx, account.ID)
+	if err == nil && ok {
+		right, err = a.passwordIs(ctx, c, password)
+	}
+	switch {
+	case err != nil:
+		try.takeBack()
+		return c, err
+	case !ok || c.Disabled:
+		return c, notSignedIn()
+	case !right:
+		return c, pbx.Invalid(pbx.FieldError{Field: field, Message: "is not your password"})
+	}
+	try.succeeded()
+	return c, nil
+}
+
+// changeOwn runs fn on the account as it is now, in a transaction, if what was proved of it still holds.
+func (a *Auth) changeOwn(ctx context.Context, was store.Credentials, fn func(context.Context, *store.Tx, store.Credentials) error) error {
+	return a.store.InTx(ctx, func(ctx context.Context, tx *store.Tx) error {
+		c, ok, err := tx.Account(ctx, was.ID)
+		switch {
+		case err != nil:
+			return err
+		case !ok || c.Disabled || c.PasswordHash != was.PasswordHash:
+			return notSignedIn()
+		}
+		return fn(ctx, tx, c)
+	})
+}
+
+func totpOff() error {
+	return &pbx.Error{Kind: pbx.KindConflict, Code: pbx.CodeTOTPOff, Msg: "this account has no second factor that waits for this: start one first"}
+}

@@ -1,0 +1,198 @@
+package auth
+
+import (
+	_ "embed"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/synergycall/pbxportal/internal/pbx"
+)
+
+// How long a password may be, in characters.
+const (
+	MinPassword = 12
+	MaxPassword = 128
+)
+
+// The words that make a password easy to guess. common.txt is our own: what people choose all over the world, and what this program is
+// about. Where english.txt comes from stands in words/COPYING.
+var (
+	//go:embed words/common.txt
+	commonText string
+	//go:embed words/english.txt
+	englishText string
+)
+
+// words gives what each known word weighs. The lists are read when the first password is chosen, which most runs of the program never see.
+//
+//nolint:gochecknoglobals // a table that is made once and never changed
+var words = sync.OnceValue(func() map[string]int {
+	table := map[string]int{}
+	for list, weight := range map[string]int{commonText: wordWeight, englishText: englishWeight} {
+		for word := range strings.FieldsSeq(list) {
+			if w, known := table[word]; !known || weight < w {
+				table[word] = weight
+			}
+		}
+	}
+	return table
+})
+
+// What the parts of a password weigh, roughly half the bits it takes to guess them; and the least that all of it must weigh. A password
+// is as light as the lightest way to put it together.
+const (
+	runWeight     = 1 // 1234, aaaa, qwert
+	digitWeight   = 2 // also a sign
+	yearWeight    = 2
+	wordWeight    = 4
+	letterWeight  = 4
+	englishWeight = 6
+	enoughWeight  = 16
+
+	fewestDifferent = 5
+	longestWord     = 20
+)
+
+// cleanPassword gives an Error of KindInvalid when the password must not be used by this person. There are no rules about what sorts of
+// characters it has to have: they make passwords harder to remember, and not harder to guess.
+func cleanPassword(field string, password pbx.Secret, name, email string) error {
+	if msg := passwordFault(password.Reveal(), name, email); msg != "" {
+		return pbx.Invalid(pbx.FieldError{Field: field, Message: msg})
+	}
+	return nil
+}
+
+// passwordFault says what is wrong with a password; "" when nothing is.
+func passwordFault(text, name, email string) string {
+	n := utf8.RuneCountInString(text)
+	switch {
+	case !utf8.ValidString(text):
+		return "must be valid UTF-8"
+	case n < MinPassword:
+		return fmt.Sprintf("must have at least %d characters, has %d: a few words that do not belong together are easy to remember", MinPassword, n)
+	case n > MaxPassword:
+		return fmt.Sprintf("must have at most %d characters, has %d", MaxPassword, n)
+	case different(text) < fewestDifferent:
+		return "is made of too few different characters: choose something else"
+	case weigh(text, ownWords(name, email)) < enoughWeight:
+		return "is too easy to guess: it is made of well-known words, of your name or address, or of keys that lie side by side; " +
+			"take four words that do not belong together, or let a password manager choose"
+	}
+	return ""
+}
+
+// different counts the different characters of a text.
+func different(text string) int {
+	seen := map[rune]bool{}
+	for _, r := range strings.ToLower(text) {
+		seen[r] = true
+	}
+	return len(seen)
+}
+
+// ownWords gives the words that somebody who knows a person would try first.
+func ownWords(name, email string) map[string]bool {
+	own := map[string]bool{}
+	letters := func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsDigit(r) }
+	for _, text := range []string{name, email} {
+		text = strings.ToLower(text)
+		own[strings.Join(strings.FieldsFunc(text, letters), "")] = true
+		for _, word := range strings.FieldsFunc(text, letters) {
+			own[word] = true
+		}
+	}
+	for word := range own {
+		if utf8.RuneCountInString(word) < 3 {
+			delete(own, word)
+		}
+	}
+	return own
+}
+
+// weigh gives the weight of a password: that of the lightest way to put it together from words, runs and single characters. Words of the
+// person's own weigh nothing.
+func weigh(text string, own map[string]bool) int {
+	plain := []rune(strings.ToLower(text))
+	read := []rune(strings.Map(unleet, string(plain))) // as people mean it who write p4ssw0rd
+	best := make([]int, len(plain)+1)
+	for end := 1; end <= len(plain); end++ {
+		best[end] = best[end-1] + letterWeight
+		if r := plain[end-1]; !unicode.IsLetter(r) && r < utf8.RuneSelf {
+			best[end] = best[end-1] + digitWeight
+		}
+		for start := max(0, end-longestWord); start < end-2; start++ {
+			if weight, known := partWeight(string(plain[start:end]), string(read[start:end]), own); known {
+				best[end] = min(best[end], best[start]+weight)
+			}
+		}
+		for start := end - 3; start >= 0 && isRun(plain[start:end]); start-- {
+			best[end] = min(best[end], best[start]+runWeight)
+		}
+		for n := 3; 2*n <= end; n++ { // the same once more
+			if slices.Equal(plain[end-2*n:end-n], plain[end-n:end]) {
+				best[end] = min(best[end], best[end-n]+runWeight)
+			}
+		}
+	}
+	return best[len(plain)]
+}
+
+// partWeight gives the weight of a part of a password, as it stands there and as it is meant, if it is a word that is known.
+func partWeight(plain, read string, own map[string]bool) (weight int, known bool) {
+	if own[plain] || own[read] {
+		return 0, true
+	}
+	if len(plain) == 4 && (plain[:2] == "19" || plain[:2] == "20") && strings.Trim(plain, "0123456789") == "" {
+		return yearWeight, true
+	}
+	for _, text := range []string{plain, read} {
+		if w, ok := words()[text]; ok && (!known || w < weight) {
+			weight, known = w, true
+		}
+	}
+	return weight, known
+}
+
+// unleet gives the letter for which a digit or a sign stands.
+func unleet(r rune) rune {
+	switch r {
+	case '0':
+		return 'o'
+	case '1', '!', '|':
+		return 'i'
+	case '3':
+		return 'e'
+	case '4', '@':
+		return 'a'
+	case '5', '$':
+		return 's'
+	case '7', '+':
+		return 't'
+	case '8':
+		return 'b'
+	}
+	return r
+}
+
+// keyRows are the rows of keyboards, and what follows each other otherwise.
+const keyRows = "abcdefghijklmnopqrstuvwxyz 01234567890 qwertyuiop qwertzuiop azertyuiop asdfghjkl qsdfghjklm zxcvbnm yxcvbnm wxcvbn !@#$%^&*() 1qaz2wsx3edc4rfv5tgb6yhn7ujm 1q2w3e4r5t6y7u8i9o0p"
+
+// isRun reports whether the characters follow each other: all the same, or side by side in a row of keys, forwards or backwards.
+func isRun(part []rune) bool {
+	text := string(part)
+	if strings.Count(text, string(part[0])) == len(part) {
+		return true
+	}
+	if strings.Contains(text, " ") {
+		return false
+	}
+	backwards := make([]rune, 0, len(part))
+	for i := len(part) - 1; i >= 0; i-- {
+		backwards = append(backwards, part[i])
+	}
+	return strings.Contains(keyRows, text) || strings.Contains(keyRows, string(backwards))
+}

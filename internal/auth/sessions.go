@@ -1,0 +1,313 @@
+package auth
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/subtle"
+	"encoding/base64"
+	"strings"
+	"time"
+	"unicode"
+
+	"github.com/google/uuid"
+
+	"github.com/synergycall/pbxportal/internal/pbx"
+	"github.com/synergycall/pbxportal/internal/store"
+)
+
+// sessionLength is the length of a session's token: 256 random bits in unpadded base64url.
+const sessionLength = 43
+
+// SignIn is what somebody says who wants to sign in. The address he comes from stands in the context, with the actor.
+type SignIn struct {
+	Email     string
+	Password  pbx.Secret
+	OTP       string // of the second factor, or a recovery code; "" where none was given
+	UserAgent string
+	Replaces  string // the token of a session that ends with this sign-in, "" for none
+}
+
+// Opened is a session that was just opened, with the token that proves it.
+type Opened struct {
+	Principal Principal
+	Token     pbx.Secret
+}
+
+// SignIn opens a session. Errors: KindNotSignedIn, which says nothing of what was wrong but that a second factor is missing where all else
+// was right; KindTooMany after too many failures.
+func (a *Auth) SignIn(ctx context.Context, s SignIn) (Opened, error) {
+	try, err := a.pace.begin(pbx.ActorOf(ctx).From, s.Email)
+	if err != nil {
+		return Opened{}, err
+	}
+	c, known, err := a.accountByEmail(ctx, s.Email)
+	if err != nil {
+		try.takeBack()
+		return Opened{}, err
+	}
+	right, err := a.passwordIs(ctx, c, s.Password)
+	if err != nil {
+		try.takeBack()
+		return Opened{}, err
+	}
+	if !known || !right || c.Disabled {
+		return Opened{}, signInFailed()
+	}
+	var opened Opened
+	err = a.store.InTx(ctx, func(ctx context.Context, tx *store.Tx) error {
+		now, ok, err := tx.Account(ctx, c.ID)
+		switch {
+		case err != nil:
+			return err
+		case !ok || now.Disabled || now.PasswordHash != c.PasswordHash: // since we looked
+			return signInFailed()
+		}
+		if err = a.secondFactor(ctx, tx, &now, s.OTP); err != nil {
+			return err
+		}
+		if s.Replaces != "" {
+			if err = tx.DeleteSessionByHash(ctx, digest(s.Replaces)); err != nil {
+				return err
+			}
+		}
+		now.LastSignIn = a.time()
+		if err = tx.UpdateAccount(ctx, now); err != nil {
+			return err
+		}
+		opened, err = a.open(ctx, tx, now.Account, s.UserAgent)
+		return err
+	})
+	switch {
+	case err == nil:
+		try.succeeded()
+	case pbx.CodeOf(err) != pbx.CodeSignInFailed: // no guess: a second factor is missing, or the database is away
+		try.takeBack()
+	}
+	if err != nil {
+		return Opened{}, err
+	}
+	return opened, nil
+}
+
+// accountByEmail looks for an account. A text that is no address is nobody's.
+func (a *Auth) accountByEmail(ctx context.Context, email string) (store.Credentials, bool, error) {
+	n, err := pbx.NewAccount{Name: "-", Email: email, Role: pbx.Auditor}.Clean()
+	if err != nil {
+		return store.Credentials{}, false, nil //nolint:nilerr // it is the same as an address nobody has
+	}
+	return a.store.AccountByEmail(ctx, n.Email)
+}
+
+// passwordIs reports whether the account has this password. It takes as long where there is no account, or none with a password.
+func (a *Auth) passwordIs(ctx context.Context, c store.Credentials, password pbx.Secret) (bool, error) {
+	if len(password.Reveal()) > 4*MaxPassword {
+		password = pbx.SecretFrom("") // nobody has one that long, or an empty one
+	}
+	hash := c.PasswordHash
+	if hash == "" {
+		hash = decoy
+	}
+	right, err := a.hasher.verify(ctx, password, hash)
+	return right && c.PasswordHash != "", err
+}
+
+// secondFactor checks the second factor of an account that has one, and uses the code up in c.
+func (a *Auth) secondFactor(ctx context.Context, tx *store.Tx, c *store.Credentials, given string) error {
+	if !c.TOTP {
+		return nil
+	}
+	code, recovery := cleanOTP(given)
+	switch {
+	case code == "":
+		return &pbx.Error{
+			Kind: pbx.KindNotSignedIn, Code: pbx.CodeOTPRequired,
+			Msg: "this account needs its second factor as well: give the code that the authenticator shows, or a recovery code",
+		}
+	case recovery:
+		had, err := tx.UseRecoveryCode(ctx, c.ID, digest(code))
+		if err == nil && !had {
+			err = signInFailed()
+		}
+		return err
+	}
+	secret, err := a.unseal(string(c.ID), c.TOTPSecret)
+	if err != nil {
+		return err
+	}
+	step, ok := totpStep(pbx.SecretFrom(secret), code, a.now(), c.TOTPStep)
+	if !ok {
+		return signInFailed()
+	}
+	c.TOTPStep = step
+	return nil
+}
+
+// open opens a session of an account.
+func (a *Auth) open(ctx context.Context, tx *store.Tx, account pbx.Account, userAgent string) (Opened, error) {
+	now := a.time()
+	s := pbx.Session{
+		ID: pbx.SessionID(uuid.NewString()), Account: account.ID, CreatedAt: now, LastSeenAt: now, ExpiresAt: now.Add(SessionLife),
+		From: oneLine(pbx.ActorOf(ctx).From), UserAgent: oneLine(userAgent),
+	}
+	token := newSessionToken()
+	if err := tx.InsertSession(ctx, s, digest(token.Reveal())); err != nil {
+		return Opened{}, err
+	}
+	return Opened{ofAccount(account, s), token}, nil
+}
+
+func newSessionToken() pbx.Secret {
+	var b [32]byte
+	_, _ = rand.Read(b[:]) // never fails: it ends the program where the system has no randomness (crypto/rand)
+	return pbx.SecretFrom(base64.RawURLEncoding.EncodeToString(b[:]))
+}
+
+// oneLine makes of a text that somebody sent one that can be kept and shown.
+func oneLine(text string) string {
+	text = strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return -1
+		}
+		return r
+	}, strings.ToValidUTF8(text, ""))
+	if runes := []rune(text); len(runes) > pbx.MaxText {
+		return string(runes[:pbx.MaxText])
+	}
+	return text
+}
+
+// Proof is what a request carries to prove who sent it.
+type Proof struct {
+	Session string // the token of a session, from a cookie
+	Bearer  string // an API token; where there is one, it decides alone
+}
+
+// Authenticate says who is calling. The error is of KindNotSignedIn when the proof does not hold, or there is none; it does not say
+// why. It costs one query, and once a minute a note that the session or token was used.
+func (a *Auth) Authenticate(ctx context.Context, p Proof) (Principal, error) {
+	switch {
+	case p.Bearer != "":
+		return a.bearer(ctx, p.Bearer)
+	case p.Session != "":
+		return a.session(ctx, p.Session)
+	}
+	return Principal{}, notSignedIn()
+}
+
+func (a *Auth) session(ctx context.Context, token string) (Principal, error) {
+	if !isSessionToken(token) {
+		return Principal{}, notSignedIn()
+	}
+	s, account, ok, err := a.store.Session(ctx, digest(token))
+	switch now := a.now(); {
+	case err != nil:
+		return Principal{}, err
+	case !ok, account.Disabled, account.Invited, !holds(s, now):
+		return Principal{}, notSignedIn()
+	case now.Sub(s.LastSeenAt) >= seenEvery:
+		a.seen(ctx, func(ctx context.Context, tx *store.Tx) error { return tx.SeeSession(ctx, s.ID, a.time()) })
+	}
+	return ofAccount(account, s), nil
+}
+
+// isSessionToken reports whether a text could be the token of a session.
+func isSessionToken(text string) bool {
+	if len(text) != sessionLength {
+		return false
+	}
+	_, err := base64.RawURLEncoding.Strict().DecodeString(text)
+	return err == nil
+}
+
+// holds reports whether a session has neither ended nor, by a clock that was put back, not yet begun.
+func holds(s pbx.Session, now time.Time) bool {
+	return !s.CreatedAt.After(now) && now.Before(s.ExpiresAt) &&
+		now.Sub(s.LastSeenAt) < SessionIdle && s.LastSeenAt.Sub(now) <= seenEvery
+}
+
+func (a *Auth) bearer(ctx context.Context, text string) (Principal, error) {
+	id, secret, ok := parseToken(text)
+	if !ok {
+		return Principal{}, notSignedIn()
+	}
+	t, hash, ok, err := a.store.Token(ctx, id)
+	switch now := a.now(); {
+	case err != nil:
+		return Principal{}, err
+	case !ok, subtle.ConstantTimeCompare(hash, digest(secret)) != 1, !t.RevokedAt.IsZero(), t.CreatedAt.After(now),
+		!t.ExpiresAt.IsZero() && !now.Before(t.ExpiresAt):
+		return Principal{}, notSignedIn()
+	case now.Sub(t.LastUsedAt) >= seenEvery:
+		a.seen(ctx, func(ctx context.Context, tx *store.Tx) error { return tx.SeeToken(ctx, t.ID, a.time()) })
+	}
+	return ofToken(t), nil
+}
+
+// seen notes the use of a session or a token. That it fails harms nobody: a session whose use is not noted ends early.
+func (a *Auth) seen(ctx context.Context, note func(context.Context, *store.Tx) error) {
+	ctx, cancel := context.WithTimeout(ctx, seenPatience)
+	defer cancel()
+	_ = a.store.InTx(ctx, note)
+}
+
+// SignOut ends the session the caller came with.
+func (a *Auth) SignOut(ctx context.Context) error {
+	account, err := self(ctx)
+	if err != nil {
+		return err
+	}
+	return a.store.InTx(ctx, func(ctx context.Context, tx *store.Tx) error {
+		_, err := tx.DeleteSession(ctx, account.ID, PrincipalOf(ctx).Session())
+		return err
+	})
+}
+
+// Sessions gives the caller's own sessions that have not ended, the newest first.
+func (a *Auth) Sessions(ctx context.Context) ([]pbx.Session, error) {
+	account, err := self(ctx)
+	if err != nil {
+		return nil, err
+	}
+	all, err := a.store.Sessions(ctx, account.ID)
+	open, now := []pbx.Session{}, a.now()
+	for _, s := range all {
+		if holds(s, now) {
+			open = append(open, s)
+		}
+	}
+	return open, err
+}
+
+// EndSession ends one of the caller's own sessions; KindNotFound when he has none of that id.
+func (a *Auth) EndSession(ctx context.Context, id pbx.SessionID) error {
+	account, err := self(ctx)
+	if err != nil {
+		return err
+	}
+	none := &pbx.Error{Kind: pbx.KindNotFound, Code: pbx.CodeSessionNotFound, Msg: "this account has no such session: list the sessions to see which there are"}
+	id, ok := canonical(id)
+	if !ok {
+		return none
+	}
+	return a.store.InTx(ctx, func(ctx context.Context, tx *store.Tx) error {
+		had, err := tx.DeleteSession(ctx, account.ID, id)
+		if err == nil && !had {
+			err = none
+		}
+		return err
+	})
+}
+
+func notSignedIn() error {
+	return &pbx.Error{
+		Kind: pbx.KindNotSignedIn, Code: pbx.CodeNotSignedIn,
+		Msg: "sign in, or send a token that holds in the header Authorization: Bearer …; pbxportal token create makes one",
+	}
+}
+
+func signInFailed() error {
+	return &pbx.Error{
+		Kind: pbx.KindNotSignedIn, Code: pbx.CodeSignInFailed,
+		Msg: "e-mail address, password or second factor are not right: try again, or ask for a reset",
+	}
+}

@@ -1,0 +1,115 @@
+package auth
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"strings"
+
+	"github.com/synergycall/pbxportal/internal/pbx"
+	"github.com/synergycall/pbxportal/internal/store"
+)
+
+// An API token is pbx_ID_SECRET: the mark by which scanners find one that was published, what it is looked up by, and 260 random bits.
+const (
+	tokenMark    = "pbx"
+	tokenID      = 16 // a–z and 2–7
+	tokenSecret  = 52 // A–Z and 2–7
+	base32Digits = "234567"
+)
+
+// parseToken takes an API token apart; ok is false for a text that is none.
+func parseToken(text string) (id pbx.TokenID, secret string, ok bool) {
+	parts := strings.Split(text, "_")
+	if len(parts) != 3 || parts[0] != tokenMark || !isCode(parts[1], tokenID, 'a', 'z') || !isCode(parts[2], tokenSecret, 'A', 'Z') {
+		return "", "", false
+	}
+	return pbx.TokenID(parts[1]), parts[2], true
+}
+
+// isCode reports whether a text has this length, and nothing but letters from first to last and the digits of base32.
+func isCode(text string, length int, first, last byte) bool {
+	for _, c := range []byte(text) {
+		if (c < first || c > last) && !strings.ContainsRune(base32Digits, rune(c)) {
+			return false
+		}
+	}
+	return len(text) == length
+}
+
+// Tokens gives all API tokens, by name, also those that hold no more.
+func (a *Auth) Tokens(ctx context.Context) ([]pbx.Token, error) { return a.store.Tokens(ctx) }
+
+// CreateToken makes an API token, which is shown this once. Errors: KindInvalid for the input, KindForbidden for a token that could do
+// what its maker cannot.
+func (a *Auth) CreateToken(ctx context.Context, n pbx.NewToken) (pbx.Token, pbx.Secret, error) {
+	n, err := n.Clean()
+	if err != nil {
+		return pbx.Token{}, pbx.Secret{}, err
+	}
+	by := PrincipalOf(ctx)
+	if !powersOf(ctx).over(n.Role, n.Scopes) {
+		return pbx.Token{}, pbx.Secret{}, forbidden("nobody makes a token that may do more than he may himself: choose a lesser role, or fewer scopes")
+	}
+	now := a.time()
+	t := pbx.Token{ID: pbx.TokenID(strings.ToLower(rand.Text()[:tokenID])), Name: n.Name, Role: n.Role, Scopes: n.Scopes, CreatedAt: now}
+	if n.Lives > 0 {
+		t.ExpiresAt = now.Add(n.Lives)
+	}
+	if account, ok := by.Account(); ok {
+		t.CreatedBy = account.ID
+	}
+	if parent, ok := by.Token(); ok { // it belongs to whom its maker belongs to, and ends no later
+		t.CreatedBy = parent.CreatedBy
+		if end := parent.ExpiresAt; !end.IsZero() && (t.ExpiresAt.IsZero() || t.ExpiresAt.After(end)) {
+			return pbx.Token{}, pbx.Secret{}, forbidden(fmt.Sprintf("a token does not outlive the one it was made with, which ends at %s: give a shorter time", end.Format("2006-01-02 15:04 MST")))
+		}
+	}
+	secret := rand.Text() + rand.Text()
+	err = a.store.InTx(ctx, func(ctx context.Context, tx *store.Tx) error { return tx.InsertToken(ctx, t, digest(secret)) })
+	if err != nil {
+		return pbx.Token{}, pbx.Secret{}, err
+	}
+	return t, pbx.SecretFrom(tokenMark + "_" + string(t.ID) + "_" + secret), nil
+}
+
+// RevokeToken ends a token, from the next request on. KindNotFound when there is none of that id, or it was revoked before.
+func (a *Auth) RevokeToken(ctx context.Context, id pbx.TokenID) (revoked pbx.Token, err error) {
+	none := &pbx.Error{Kind: pbx.KindNotFound, Code: pbx.CodeTokenNotFound, Msg: "there is no such token, or it is revoked: list the tokens to see which there are"}
+	if !isCode(string(id), tokenID, 'a', 'z') {
+		return revoked, none
+	}
+	err = a.store.InTx(ctx, func(ctx context.Context, tx *store.Tx) error {
+		t, ok, err := tx.Token(ctx, id)
+		switch {
+		case err != nil:
+			return err
+		case !ok || !t.RevokedAt.IsZero():
+			return none
+		case !powersOf(ctx).over(t.Role, t.Scopes):
+			return forbidden("this token may do more than you may yourself: ask an owner to revoke it")
+		}
+		t.RevokedAt = a.time()
+		revoked = t
+		return tx.RevokeToken(ctx, id, t.RevokedAt)
+	})
+	return revoked, err
+}
+
+// revokeBeyond revokes the tokens of an account that may do more than it may itself from now on: all of them where it may do nothing.
+func (a *Auth) revokeBeyond(ctx context.Context, tx *store.Tx, id pbx.AccountID, role pbx.Role) error {
+	tokens, err := tx.TokensOf(ctx, id)
+	if err != nil {
+		return err
+	}
+	left := powers{role: role, permissions: role.Permissions()}
+	for _, t := range tokens {
+		if role != "" && left.cover(t.Role, t.Scopes) {
+			continue
+		}
+		if err := tx.RevokeToken(ctx, t.ID, a.time()); err != nil {
+			return err
+		}
+	}
+	return nil
+}

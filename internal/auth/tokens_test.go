@@ -1,0 +1,201 @@
+package auth_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/synergycall/pbxportal/internal/auth"
+	"github.com/synergycall/pbxportal/internal/pbx"
+)
+
+func TestATokenIsProvedByItsSecretUntilItExpiresOrIsRevoked(t *testing.T) {
+	t.Parallel()
+	d := newDoor(t)
+	token, secret := d.token(t, pbx.NewToken{Name: "ci", Role: pbx.Applier, Scopes: []pbx.Permission{pbx.ApplyRun}, Lives: time.Hour})
+	_, another := d.token(t, pbx.NewToken{Name: "other", Role: pbx.Applier})
+	text := secret.Reveal()
+	id, own, _ := strings.Cut(strings.TrimPrefix(text, "pbx_"), "_")
+	_, others, _ := strings.Cut(strings.TrimPrefix(another.Reveal(), "pbx_"), "_")
+	if id != string(token.ID) || len(text) != 4+16+1+52 {
+		t.Errorf("token %q, id %s", text, token.ID)
+	}
+	for name, forged := range map[string]string{
+		"its id alone":                "pbx_" + id,
+		"its id without a secret":     "pbx_" + id + "_",
+		"its secret alone":            own,
+		"without its mark":            id + "_" + own,
+		"with the secret of another":  "pbx_" + id + "_" + others,
+		"with an id nobody has":       "pbx_aaaaaaaaaaaaaaaa_" + own,
+		"cut short":                   text[:len(text)-1],
+		"with more":                   text + "A",
+		"in capitals":                 strings.ToUpper(text),
+		"in small letters":            strings.ToLower(text),
+		"with another mark":           "pbY" + text[3:],
+		"with a space":                " " + text,
+		"with its scheme":             "Bearer " + text,
+		"with a wildcard for the id":  "pbx_%_" + own,
+		"with a quote for the id":     "pbx_' OR 1=1 --_" + own,
+		"with the hash of its secret": "pbx_" + id + "_" + strings.Repeat("0", 64),
+	} {
+		if d.works(t, pbx.SecretFrom(forged)) {
+			t.Errorf("%s it is accepted", name)
+		}
+	}
+	p, err := d.Authenticate(t.Context(), auth.Proof{Bearer: text})
+	got, ok := p.Token()
+	if err != nil || !ok || got.ID != token.ID || fmt.Sprint(p.Permissions()) != "[apply:run]" || p.May(pbx.ApplyRead) || p.ExpiresAt() != noon.Add(time.Hour) {
+		t.Errorf("%+v, error %v", p, err)
+	}
+	d.move(time.Hour - time.Second)
+	if !d.works(t, secret) {
+		t.Error("it expired early")
+	}
+	d.move(time.Second)
+	if d.works(t, secret) || !d.works(t, another) {
+		t.Error("it did not expire, or the other did")
+	}
+	if _, err := d.RevokeToken(local(t), token.ID); err != nil {
+		t.Error(err)
+	}
+	for _, id := range []pbx.TokenID{token.ID, "aaaaaaaaaaaaaaaa", "", "'"} {
+		if _, err := d.RevokeToken(local(t), id); code(err) != pbx.CodeTokenNotFound {
+			t.Errorf("revoking %q: %v", id, err)
+		}
+	}
+}
+
+func TestARevokedTokenEndsAtOnce(t *testing.T) {
+	t.Parallel()
+	d := newDoor(t)
+	token, secret := d.token(t, pbx.NewToken{Name: "ci", Role: pbx.Owner})
+	if !d.works(t, secret) {
+		t.Fatal("it does not work")
+	}
+	if revoked, err := d.RevokeToken(local(t), token.ID); err != nil || revoked.RevokedAt != noon || d.works(t, secret) {
+		t.Errorf("%+v, error %v, works %v", revoked, err, d.works(t, secret))
+	}
+}
+
+// Whoever makes a token, and whatever he asks for: the token may nothing that he may not, and nobody who may not manage accounts makes one.
+func TestNobodyMakesATokenMightierThanHimself(t *testing.T) {
+	t.Parallel()
+	d := newDoor(t)
+	makers := map[string]auth.Principal{"nobody": {}}
+	for _, role := range pbx.Roles() {
+		makers["person "+string(role)] = d.signIn(t, d.account(t, "A"+string(role), role)).Principal
+	}
+	for _, scopes := range [][]pbx.Permission{nil, {pbx.AccountsWrite}, {pbx.AccountsWrite, pbx.UsersRead}, {pbx.UsersRead}} {
+		for _, role := range []pbx.Role{pbx.Owner, pbx.Admin} {
+			_, secret := d.token(t, pbx.NewToken{Name: "maker", Role: role, Scopes: scopes})
+			p, err := d.Authenticate(t.Context(), auth.Proof{Bearer: secret.Reveal()})
+			if err != nil {
+				t.Fatal(err)
+			}
+			makers[fmt.Sprint("token ", role, scopes)] = p
+		}
+	}
+	contexts := map[string]auth.Principal{}
+	names := []string{}
+	for name, p := range makers {
+		contexts[name] = p
+		names = append(names, name)
+	}
+	ctx := t
+	rapid.Check(t, func(t *rapid.T) {
+		maker := contexts[rapid.SampledFrom(names).Draw(t, "maker")]
+		role := rapid.SampledFrom(pbx.Roles()).Draw(t, "role")
+		n := pbx.NewToken{Name: "made", Role: role}
+		if rapid.Bool().Draw(t, "scoped") {
+			n.Scopes = rapid.SliceOfN(rapid.SampledFrom(role.Permissions()), 1, 4).Draw(t, "scopes")
+		}
+		_, secret, err := d.CreateToken(as(ctx, maker), n)
+		if err != nil {
+			if pbx.KindOf(err) != pbx.KindForbidden {
+				t.Fatal(err)
+			}
+			return
+		}
+		made, err := d.Authenticate(ctx.Context(), auth.Proof{Bearer: secret.Reveal()})
+		if err != nil || !maker.May(pbx.AccountsWrite) || made.Role() == pbx.Owner && maker.Role() != pbx.Owner {
+			t.Fatalf("%+v made %+v, error %v", maker, made, err)
+		}
+		for _, p := range made.Permissions() {
+			if !maker.May(p) {
+				t.Fatalf("%s may not, and made a token that may %s", maker.Role(), p)
+			}
+		}
+	})
+}
+
+func TestATokenDoesNotOutliveTheOneItWasMadeWith(t *testing.T) {
+	t.Parallel()
+	d := newDoor(t)
+	_, secret := d.token(t, pbx.NewToken{Name: "parent", Role: pbx.Owner, Lives: time.Hour})
+	parent, err := d.Authenticate(t.Context(), auth.Proof{Bearer: secret.Reveal()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for lives, ok := range map[time.Duration]bool{0: false, time.Hour + 1000: false, time.Hour: true, time.Minute: true} {
+		if _, _, err := d.CreateToken(as(t, parent), pbx.NewToken{Name: "child", Role: pbx.Auditor, Lives: lives}); (err == nil) != ok {
+			t.Errorf("living %s: %v", lives, err)
+		}
+	}
+}
+
+func TestTheTokensOfAPersonLoseWhatThePersonLoses(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		what          string
+		do            func(*door, pbx.Account) error
+		admin, lesser bool // whether the tokens live on
+	}{
+		{"a new name", func(d *door, a pbx.Account) error {
+			name := "New"
+			_, err := d.Update(local(t), a.ID, auth.AccountChange{Name: &name})
+			return err
+		}, true, true},
+		{"a role that is no owner", func(d *door, a pbx.Account) error {
+			role := pbx.Admin
+			_, err := d.Update(local(t), a.ID, auth.AccountChange{Role: &role})
+			return err
+		}, true, true},
+		{"a role that may less", func(d *door, a pbx.Account) error {
+			role := pbx.Applier
+			_, err := d.Update(local(t), a.ID, auth.AccountChange{Role: &role})
+			return err
+		}, false, true},
+		{"being disabled", func(d *door, a pbx.Account) error {
+			yes := true
+			_, err := d.Update(local(t), a.ID, auth.AccountChange{Disabled: &yes})
+			return err
+		}, false, false},
+		{"being deleted", func(d *door, a pbx.Account) error { return d.Delete(local(t), a.ID) }, false, false},
+	} {
+		d := newDoor(t)
+		d.account(t, "Keeper", pbx.Owner)
+		anna := d.account(t, "Anna", pbx.Owner)
+		maker := d.signIn(t, anna).Principal
+		secrets := map[pbx.Role]pbx.Secret{}
+		for _, role := range []pbx.Role{pbx.Owner, pbx.Admin, pbx.Applier} {
+			_, secret, err := d.CreateToken(as(t, maker), pbx.NewToken{Name: string(role), Role: role})
+			if err != nil {
+				t.Fatal(err)
+			}
+			secrets[role] = secret
+		}
+		_, foreign := d.token(t, pbx.NewToken{Name: "of nobody", Role: pbx.Owner})
+		if err := tc.do(d, anna); err != nil {
+			t.Fatal(err)
+		}
+		if d.works(t, secrets[pbx.Admin]) != tc.admin || d.works(t, secrets[pbx.Applier]) != tc.lesser || !d.works(t, foreign) {
+			t.Errorf("%s: admin %v, applier %v, of nobody %v", tc.what, d.works(t, secrets[pbx.Admin]), d.works(t, secrets[pbx.Applier]), d.works(t, foreign))
+		}
+		if tc.what != "a new name" && d.works(t, secrets[pbx.Owner]) {
+			t.Errorf("%s: the token of an owner lives on", tc.what)
+		}
+	}
+}

@@ -1,0 +1,173 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"time"
+
+	"github.com/synergycall/pbxportal/internal/pbx"
+)
+
+// Credentials is an account with what it proves itself with. None of it lets anybody in by itself.
+type Credentials struct {
+	pbx.Account
+
+	PasswordHash string // argon2id; "" for an account that nobody can sign in with yet
+	TOTPSecret   string // sealed; "" where there is none, set while TOTP is false where one waits to be confirmed
+	TOTPStep     int64  // of the last code that was used
+}
+
+const accountColumns = `a.id, a.name, a.email, a.role, a.disabled, a.password_hash, a.totp_secret, a.totp_on, a.totp_step, a.created_at, a.last_sign_in`
+
+const selectAccount = `SELECT ` + accountColumns + ` FROM accounts a `
+
+// Accounts gives all accounts, by name.
+func (s *Store) Accounts(ctx context.Context) ([]pbx.Account, error) {
+	ctx, cancel := context.WithTimeout(ctx, Patience)
+	defer cancel()
+	accounts := []pbx.Account{}
+	rows, err := s.read.QueryContext(ctx, selectAccount+`ORDER BY lower(a.name), lower(a.email)`)
+	if err != nil {
+		return nil, s.fault("list accounts", err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		c, err := scanAccount(rows)
+		if err != nil {
+			return nil, s.fault("list accounts", err)
+		}
+		accounts = append(accounts, c.Account)
+	}
+	return accounts, s.fault("list accounts", rows.Err())
+}
+
+// HasAccounts reports whether there is any account.
+func (s *Store) HasAccounts(ctx context.Context) (has bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, Patience)
+	defer cancel()
+	err = s.read.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM accounts)`).Scan(&has)
+	return has, s.fault("look for accounts", err)
+}
+
+// HasAccounts reports whether there is any account.
+func (t *Tx) HasAccounts(ctx context.Context) (has bool, err error) {
+	err = t.tx.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM accounts)`).Scan(&has)
+	return has, err
+}
+
+// AccountByEmail gives the account with an e-mail address, without regard to case; ok is false when there is none.
+func (s *Store) AccountByEmail(ctx context.Context, email string) (c Credentials, ok bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, Patience)
+	defer cancel()
+	c, ok, err = found(scanAccount(s.read.QueryRowContext(ctx, selectAccount+`WHERE lower(a.email) = lower($1)`, email)))
+	return c, ok, s.fault("read an account", err)
+}
+
+// Account gives an account; ok is false when there is none of that id.
+func (s *Store) Account(ctx context.Context, id pbx.AccountID) (c Credentials, ok bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, Patience)
+	defer cancel()
+	c, ok, err = found(scanAccount(s.read.QueryRowContext(ctx, selectAccount+`WHERE a.id = $1`, string(id))))
+	return c, ok, s.fault("read an account", err)
+}
+
+// AccountByEmail gives the account with an e-mail address, without regard to case; ok is false when there is none.
+func (t *Tx) AccountByEmail(ctx context.Context, email string) (c Credentials, ok bool, err error) {
+	return found(scanAccount(t.tx.QueryRowContext(ctx, selectAccount+`WHERE lower(a.email) = lower($1)`, email)))
+}
+
+// Account gives an account; ok is false when there is none of that id.
+func (t *Tx) Account(ctx context.Context, id pbx.AccountID) (c Credentials, ok bool, err error) {
+	return found(scanAccount(t.tx.QueryRowContext(ctx, selectAccount+`WHERE a.id = $1`, string(id))))
+}
+
+// InsertAccount adds an account.
+func (t *Tx) InsertAccount(ctx context.Context, c Credentials) error {
+	_, err := t.tx.ExecContext(ctx, `INSERT INTO accounts
+(id, name, email, role, disabled, password_hash, totp_secret, totp_on, totp_step, created_at, last_sign_in)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)`,
+		string(c.ID), c.Name, c.Email, string(c.Role), c.Disabled, c.PasswordHash, c.TOTPSecret, c.TOTP, c.TOTPStep, c.CreatedAt, orNull(c.LastSignIn))
+	return err
+}
+
+// UpdateAccount writes all of an account but its id, its address and when it was made.
+func (t *Tx) UpdateAccount(ctx context.Context, c Credentials) error {
+	_, err := t.tx.ExecContext(ctx, `UPDATE accounts
+SET name = $2, role = $3, disabled = $4, password_hash = $5, totp_secret = $6, totp_on = $7, totp_step = $8, last_sign_in = $9 WHERE id = $1`,
+		string(c.ID), c.Name, string(c.Role), c.Disabled, c.PasswordHash, c.TOTPSecret, c.TOTP, c.TOTPStep, orNull(c.LastSignIn))
+	return err
+}
+
+// DeleteAccount removes an account with its sessions, links and recovery codes.
+func (t *Tx) DeleteAccount(ctx context.Context, id pbx.AccountID) error {
+	_, err := t.tx.ExecContext(ctx, `DELETE FROM accounts WHERE id = $1`, string(id))
+	return err
+}
+
+// HasOtherOwner reports whether anybody but this account is an owner who can sign in.
+func (t *Tx) HasOtherOwner(ctx context.Context, but pbx.AccountID) (has bool, err error) {
+	err = t.tx.QueryRowContext(ctx, `SELECT EXISTS
+(SELECT 1 FROM accounts WHERE id <> $1 AND role = $2 AND NOT disabled AND password_hash <> '')`, string(but), string(pbx.Owner)).Scan(&has)
+	return has, err
+}
+
+// ReplaceRecoveryCodes keeps these hashes of recovery codes for an account, and no others.
+func (t *Tx) ReplaceRecoveryCodes(ctx context.Context, id pbx.AccountID, hashes [][]byte) error {
+	if _, err := t.tx.ExecContext(ctx, `DELETE FROM recovery_codes WHERE account_id = $1`, string(id)); err != nil {
+		return err
+	}
+	for _, hash := range hashes {
+		if _, err := t.tx.ExecContext(ctx, `INSERT INTO recovery_codes (account_id, hash) VALUES ($1, $2)`, string(id), hash); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// UseRecoveryCode takes a recovery code away from an account, and reports whether the account had it.
+func (t *Tx) UseRecoveryCode(ctx context.Context, id pbx.AccountID, hash []byte) (had bool, err error) {
+	return changed(t.tx.ExecContext(ctx, `DELETE FROM recovery_codes WHERE account_id = $1 AND hash = $2`, string(id), hash))
+}
+
+// scanAccount reads one row that begins with accountColumns; the rest goes into more.
+func scanAccount(r row, more ...any) (Credentials, error) {
+	var c Credentials
+	var seen sql.NullTime
+	columns := append([]any{
+		(*string)(&c.ID), &c.Name, &c.Email, (*string)(&c.Role), &c.Disabled, &c.PasswordHash, &c.TOTPSecret, &c.TOTP, &c.TOTPStep,
+		&c.CreatedAt, &seen,
+	}, more...)
+	err := r.Scan(columns...)
+	c.CreatedAt, c.LastSignIn, c.Invited = c.CreatedAt.UTC(), orZero(seen), c.PasswordHash == ""
+	return c, err
+}
+
+// found turns the answer to a question for one row into whether there is one.
+func found[T any](v T, err error) (_ T, ok bool, _ error) {
+	if errors.Is(err, sql.ErrNoRows) {
+		var none T
+		return none, false, nil
+	}
+	return v, err == nil, err
+}
+
+// changed reports whether a statement changed any row.
+func changed(result sql.Result, err error) (bool, error) {
+	if err != nil {
+		return false, err
+	}
+	n, err := result.RowsAffected()
+	return n > 0, err
+}
+
+// orNull gives NULL for the zero time.
+func orNull(t time.Time) sql.NullTime { return sql.NullTime{Time: t, Valid: !t.IsZero()} }
+
+// orZero gives the zero time for NULL.
+func orZero(t sql.NullTime) time.Time {
+	if !t.Valid {
+		return time.Time{}
+	}
+	return t.Time.UTC()
+}

@@ -1,0 +1,237 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/synergycall/pbxportal/internal/pbx"
+)
+
+const sessionColumns = `s.id, s.account_id, s.created_at, s.last_seen_at, s.expires_at, s.from_address, s.user_agent`
+
+// Session gives the session with a hash, and its account, in one query; ok is false when there is none. Whether it still holds is for
+// the caller to say.
+func (s *Store) Session(ctx context.Context, hash []byte) (session pbx.Session, account pbx.Account, ok bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, Patience)
+	defer cancel()
+	const query = `SELECT ` + accountColumns + `, ` + sessionColumns + ` FROM sessions s JOIN accounts a ON a.id = s.account_id WHERE s.hash = $1`
+	c, ok, err := found(scanAccount(s.read.QueryRowContext(ctx, query, hash), sessionInto(&session)...))
+	inUTC(&session)
+	return session, c.Account, ok, s.fault("look up a session", err)
+}
+
+// Sessions gives the sessions of an account, the newest first.
+func (s *Store) Sessions(ctx context.Context, id pbx.AccountID) ([]pbx.Session, error) {
+	ctx, cancel := context.WithTimeout(ctx, Patience)
+	defer cancel()
+	sessions := []pbx.Session{}
+	rows, err := s.read.QueryContext(ctx, `SELECT `+sessionColumns+` FROM sessions s WHERE s.account_id = $1 ORDER BY s.created_at DESC, s.id`, string(id))
+	if err != nil {
+		return nil, s.fault("list sessions", err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var session pbx.Session
+		if err := rows.Scan(sessionInto(&session)...); err != nil {
+			return nil, s.fault("list sessions", err)
+		}
+		inUTC(&session)
+		sessions = append(sessions, session)
+	}
+	return sessions, s.fault("list sessions", rows.Err())
+}
+
+// InsertSession adds a session, and clears away those that are over.
+func (t *Tx) InsertSession(ctx context.Context, s pbx.Session, hash []byte) error {
+	if _, err := t.tx.ExecContext(ctx, `DELETE FROM sessions WHERE expires_at <= $1`, s.CreatedAt); err != nil {
+		return err
+	}
+	_, err := t.tx.ExecContext(ctx, `INSERT INTO sessions (id, hash, account_id, created_at, last_seen_at, expires_at, from_address, user_agent)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
+		string(s.ID), hash, string(s.Account), s.CreatedAt, s.LastSeenAt, s.ExpiresAt, s.From, s.UserAgent)
+	return err
+}
+
+// SeeSession notes that a session was used.
+func (t *Tx) SeeSession(ctx context.Context, id pbx.SessionID, now time.Time) error {
+	_, err := t.tx.ExecContext(ctx, `UPDATE sessions SET last_seen_at = $2 WHERE id = $1 AND last_seen_at < $2`, string(id), now)
+	return err
+}
+
+// DeleteSession ends a session of an account, and reports whether the account had it.
+func (t *Tx) DeleteSession(ctx context.Context, account pbx.AccountID, id pbx.SessionID) (had bool, err error) {
+	return changed(t.tx.ExecContext(ctx, `DELETE FROM sessions WHERE account_id = $1 AND id = $2`, string(account), string(id)))
+}
+
+// DeleteSessions ends all sessions of an account.
+func (t *Tx) DeleteSessions(ctx context.Context, account pbx.AccountID) error {
+	_, err := t.tx.ExecContext(ctx, `DELETE FROM sessions WHERE account_id = $1`, string(account))
+	return err
+}
+
+// DeleteOtherSessions ends all sessions of an account but one.
+func (t *Tx) DeleteOtherSessions(ctx context.Context, account pbx.AccountID, but pbx.SessionID) error {
+	_, err := t.tx.ExecContext(ctx, `DELETE FROM sessions WHERE account_id = $1 AND id <> $2`, string(account), string(but))
+	return err
+}
+
+// DeleteSessionByHash ends the session with a hash, if there is one.
+func (t *Tx) DeleteSessionByHash(ctx context.Context, hash []byte) error {
+	_, err := t.tx.ExecContext(ctx, `DELETE FROM sessions WHERE hash = $1`, hash)
+	return err
+}
+
+func sessionInto(s *pbx.Session) []any {
+	return []any{(*string)(&s.ID), (*string)(&s.Account), &s.CreatedAt, &s.LastSeenAt, &s.ExpiresAt, &s.From, &s.UserAgent}
+}
+
+func inUTC(s *pbx.Session) {
+	s.CreatedAt, s.LastSeenAt, s.ExpiresAt = s.CreatedAt.UTC(), s.LastSeenAt.UTC(), s.ExpiresAt.UTC()
+}
+
+// OneTimeCode is what is kept of a one-time link.
+type OneTimeCode struct {
+	Purpose   pbx.LinkPurpose
+	Account   pbx.AccountID // "" for one that makes the first
+	CreatedAt time.Time
+	ExpiresAt time.Time
+}
+
+const selectCode = `SELECT purpose, account_id, created_at, expires_at FROM one_time_codes WHERE hash = $1`
+
+// OneTimeCode gives the one-time code with a hash; ok is false when there is none.
+func (s *Store) OneTimeCode(ctx context.Context, hash []byte) (c OneTimeCode, ok bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, Patience)
+	defer cancel()
+	c, ok, err = found(scanCode(s.read.QueryRowContext(ctx, selectCode, hash)))
+	return c, ok, s.fault("look up a one-time code", err)
+}
+
+// OneTimeCode gives the one-time code with a hash; ok is false when there is none.
+func (t *Tx) OneTimeCode(ctx context.Context, hash []byte) (c OneTimeCode, ok bool, err error) {
+	return found(scanCode(t.tx.QueryRowContext(ctx, selectCode, hash)))
+}
+
+// ReplaceOneTimeCode adds a one-time code; any other of its account, or for making the first one, is no longer good.
+func (t *Tx) ReplaceOneTimeCode(ctx context.Context, c OneTimeCode, hash []byte) error {
+	if err := t.DeleteOneTimeCodes(ctx, c.Account); err != nil {
+		return err
+	}
+	_, err := t.tx.ExecContext(ctx, `INSERT INTO one_time_codes (hash, purpose, account_id, created_at, expires_at) VALUES ($1, $2, $3, $4, $5)`,
+		hash, string(c.Purpose), sql.NullString{String: string(c.Account), Valid: c.Account != ""}, c.CreatedAt, c.ExpiresAt)
+	return err
+}
+
+// DeleteOneTimeCodes takes back the one-time codes of an account, those for making the first one for "".
+func (t *Tx) DeleteOneTimeCodes(ctx context.Context, account pbx.AccountID) error {
+	if account == "" {
+		_, err := t.tx.ExecContext(ctx, `DELETE FROM one_time_codes WHERE account_id IS NULL`)
+		return err
+	}
+	_, err := t.tx.ExecContext(ctx, `DELETE FROM one_time_codes WHERE account_id = $1`, string(account))
+	return err
+}
+
+func scanCode(r row) (OneTimeCode, error) {
+	var c OneTimeCode
+	var account sql.NullString
+	err := r.Scan((*string)(&c.Purpose), &account, &c.CreatedAt, &c.ExpiresAt)
+	c.Account, c.CreatedAt, c.ExpiresAt = pbx.AccountID(account.String), c.CreatedAt.UTC(), c.ExpiresAt.UTC()
+	return c, err
+}
+
+const selectToken = `SELECT id, name, role, scopes, created_at, created_by, expires_at, last_used_at, revoked_at, hash FROM api_tokens `
+
+// Token gives the token of an id, with the hash of its secret, in one query; ok is false when there is none. Whether it still holds is
+// for the caller to say.
+func (s *Store) Token(ctx context.Context, id pbx.TokenID) (token pbx.Token, hash []byte, ok bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, Patience)
+	defer cancel()
+	token, ok, err = found(scanToken(s.read.QueryRowContext(ctx, selectToken+`WHERE id = $1`, string(id)), &hash))
+	return token, hash, ok, s.fault("look up a token", err)
+}
+
+// Token gives the token of an id; ok is false when there is none.
+func (t *Tx) Token(ctx context.Context, id pbx.TokenID) (token pbx.Token, ok bool, err error) {
+	var hash []byte
+	return found(scanToken(t.tx.QueryRowContext(ctx, selectToken+`WHERE id = $1`, string(id)), &hash))
+}
+
+// Tokens gives all tokens, also those that are revoked, by name.
+func (s *Store) Tokens(ctx context.Context) ([]pbx.Token, error) {
+	ctx, cancel := context.WithTimeout(ctx, Patience)
+	defer cancel()
+	tokens, err := scanTokens(s.read.QueryContext(ctx, selectToken+`ORDER BY lower(name), created_at, id`)) //nolint:sqlclosecheck,rowserrcheck // scanTokens does
+	return tokens, s.fault("list tokens", err)
+}
+
+// TokensOf gives the tokens an account made that are not revoked.
+func (t *Tx) TokensOf(ctx context.Context, account pbx.AccountID) ([]pbx.Token, error) {
+	return scanTokens(t.tx.QueryContext(ctx, selectToken+`WHERE created_by = $1 AND revoked_at IS NULL ORDER BY id`, string(account))) //nolint:sqlclosecheck,rowserrcheck // scanTokens does
+}
+
+// InsertToken adds a token with the hash of its secret.
+func (t *Tx) InsertToken(ctx context.Context, token pbx.Token, hash []byte) error {
+	scopes := make([]string, len(token.Scopes))
+	for i, scope := range token.Scopes {
+		scopes[i] = string(scope)
+	}
+	_, err := t.tx.ExecContext(ctx, `INSERT INTO api_tokens (id, hash, name, role, scopes, created_at, created_by, expires_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`, string(token.ID), hash, token.Name, string(token.Role), strings.Join(scopes, " "), token.CreatedAt,
+		sql.NullString{String: string(token.CreatedBy), Valid: token.CreatedBy != ""}, orNull(token.ExpiresAt))
+	return err
+}
+
+// RevokeToken notes that a token does not hold any more.
+func (t *Tx) RevokeToken(ctx context.Context, id pbx.TokenID, now time.Time) error {
+	_, err := t.tx.ExecContext(ctx, `UPDATE api_tokens SET revoked_at = $2 WHERE id = $1 AND revoked_at IS NULL`, string(id), now)
+	return err
+}
+
+// SeeToken notes that a token was used.
+func (t *Tx) SeeToken(ctx context.Context, id pbx.TokenID, now time.Time) error {
+	_, err := t.tx.ExecContext(ctx, `UPDATE api_tokens SET last_used_at = $2 WHERE id = $1 AND (last_used_at IS NULL OR last_used_at < $2)`, string(id), now)
+	return err
+}
+
+func scanTokens(rows *sql.Rows, err error) ([]pbx.Token, error) {
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	tokens := []pbx.Token{}
+	for rows.Next() {
+		var hash []byte
+		token, err := scanToken(rows, &hash)
+		if err != nil {
+			return nil, err
+		}
+		tokens = append(tokens, token)
+	}
+	return tokens, rows.Err()
+}
+
+// scanToken reads one row of selectToken. A scope that means nothing to this program is an error: to leave it out could widen the token.
+func scanToken(r row, hash *[]byte) (pbx.Token, error) {
+	var t pbx.Token
+	var scopes string
+	var by sql.NullString
+	var expires, used, revoked sql.NullTime
+	err := r.Scan((*string)(&t.ID), &t.Name, (*string)(&t.Role), &scopes, &t.CreatedAt, &by, &expires, &used, &revoked, hash)
+	t.CreatedAt, t.CreatedBy, t.ExpiresAt, t.LastUsedAt, t.RevokedAt = t.CreatedAt.UTC(), pbx.AccountID(by.String), orZero(expires), orZero(used), orZero(revoked)
+	if err != nil || scopes == "" {
+		return t, err
+	}
+	for scope := range strings.SplitSeq(scopes, " ") {
+		if !slices.Contains(pbx.Permissions(), pbx.Permission(scope)) {
+			return pbx.Token{}, errors.Join(err, fmt.Errorf("token %s has the unknown scope %q", t.ID, scope))
+		}
+		t.Scopes = append(t.Scopes, pbx.Permission(scope))
+	}
+	return t, nil
+}
