@@ -95,7 +95,10 @@ func (a *Auth) insertUnasked(ctx context.Context, tx *store.Tx, n pbx.NewAccount
 	c := store.Credentials{PasswordHash: hash, Account: pbx.Account{
 		ID: pbx.AccountID(uuid.NewString()), Name: n.Name, Email: n.Email, Role: n.Role, CreatedAt: a.time(), Invited: hash == "", LastSignIn: signedIn,
 	}}
-	return c.Account, tx.InsertAccount(ctx, c)
+	if err := tx.InsertAccount(ctx, c); err != nil {
+		return pbx.Account{}, err
+	}
+	return c.Account, a.note(ctx, tx, ActionAccountCreate, accountObject(c.Account), nil, accountFacts(c.Account))
 }
 
 // AccountChange says what to change of an account; what is nil stays.
@@ -130,7 +133,10 @@ func (a *Auth) Update(ctx context.Context, id pbx.AccountID, change AccountChang
 			}
 		}
 		updated = c.Account
-		return tx.UpdateAccount(ctx, c)
+		if err := tx.UpdateAccount(ctx, c); err != nil {
+			return err
+		}
+		return a.note(ctx, tx, ActionAccountUpdate, accountObject(c.Account), accountFacts(was.Account), accountFacts(c.Account))
 	})
 	return updated, err
 }
@@ -159,7 +165,10 @@ func (a *Auth) Delete(ctx context.Context, id pbx.AccountID) error {
 		if err := a.revokeBeyond(ctx, tx, id, ""); err != nil {
 			return err
 		}
-		return tx.DeleteAccount(ctx, c.ID)
+		if err := tx.DeleteAccount(ctx, c.ID); err != nil {
+			return err
+		}
+		return a.note(ctx, tx, ActionAccountDelete, accountObject(c.Account), accountFacts(c.Account), nil)
 	})
 }
 
@@ -170,7 +179,8 @@ func (a *Auth) Reset(ctx context.Context, id pbx.AccountID) (link pbx.Link, err 
 		if c.Invited {
 			purpose = pbx.LinkInvite
 		}
-		c.PasswordHash, c.TOTPSecret, c.TOTP, c.TOTPStep = "", "", false, 0
+		was := c.Account
+		c.PasswordHash, c.Invited, c.TOTPSecret, c.TOTP, c.TOTPStep = "", true, "", false, 0
 		if err := tx.UpdateAccount(ctx, c); err != nil {
 			return err
 		}
@@ -180,8 +190,10 @@ func (a *Auth) Reset(ctx context.Context, id pbx.AccountID) (link pbx.Link, err 
 		if err := tx.DeleteSessions(ctx, c.ID); err != nil {
 			return err
 		}
-		link, err = a.link(ctx, tx, purpose, c.ID)
-		return err
+		if link, err = a.link(ctx, tx, purpose, c.ID); err != nil {
+			return err
+		}
+		return a.note(ctx, tx, ActionAccountReset, accountObject(c.Account), accountFacts(was), accountFacts(c.Account))
 	})
 	return link, err
 }

@@ -205,9 +205,6 @@ func TestADisabledAccountIsOutAtOnceAndComesBackOnlyByBeingEnabled(t *testing.T)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if link, err = d.Reset(local(t), anna.ID); err != nil {
-		t.Fatal(err)
-	}
 	if _, err := d.Redeem(from(t, home), link.Code.Reveal(), pbx.SecretFrom(password), ""); code(err) != pbx.CodeLinkInvalid {
 		t.Errorf("a link lets a disabled account in: %v", err)
 	}

@@ -87,7 +87,7 @@ func (a *Auth) Setup(ctx context.Context, s Setup) (opened Opened, err error) {
 		if err != nil {
 			return err
 		}
-		opened, err = a.open(ctx, tx, account, s.UserAgent)
+		opened, err = a.open(byPerson(ctx, account), tx, account, s.UserAgent)
 		return err
 	})
 	if err != nil {
@@ -145,6 +145,10 @@ func (a *Auth) Redeem(ctx context.Context, code string, password pbx.Secret, use
 		}
 		c.PasswordHash, c.Invited, c.LastSignIn = hash, false, a.time()
 		if err = tx.UpdateAccount(ctx, c); err != nil {
+			return err
+		}
+		ctx = byPerson(ctx, c.Account)
+		if err = a.note(ctx, tx, ActionPassword, accountObject(c.Account), nil, pbx.Facts{"link": string(kept.Purpose)}); err != nil {
 			return err
 		}
 		opened, err = a.open(ctx, tx, c.Account, userAgent)

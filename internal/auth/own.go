@@ -32,6 +32,9 @@ func (a *Auth) ChangePassword(ctx context.Context, current, password pbx.Secret,
 		if err := tx.UpdateAccount(ctx, c); err != nil {
 			return err
 		}
+		if err := a.note(ctx, tx, ActionPassword, accountObject(c.Account), nil, nil); err != nil {
+			return err
+		}
 		opened, err = a.open(ctx, tx, c.Account, userAgent)
 		return err
 	})
@@ -114,7 +117,10 @@ func (a *Auth) ConfirmTOTP(ctx context.Context, otp string) (codes []pbx.Secret,
 		if err := tx.DeleteOtherSessions(ctx, c.ID, PrincipalOf(ctx).Session()); err != nil {
 			return err
 		}
-		return tx.ReplaceRecoveryCodes(ctx, c.ID, kept)
+		if err := tx.ReplaceRecoveryCodes(ctx, c.ID, kept); err != nil {
+			return err
+		}
+		return a.note(ctx, tx, ActionTOTPOn, accountObject(c.Account), nil, nil)
 	})
 	if pbx.KindOf(err) != pbx.KindInvalid {
 		try.takeBack()
@@ -142,7 +148,10 @@ func (a *Auth) StopTOTP(ctx context.Context, password pbx.Secret) error {
 		if err := tx.DeleteOtherSessions(ctx, c.ID, PrincipalOf(ctx).Session()); err != nil {
 			return err
 		}
-		return tx.ReplaceRecoveryCodes(ctx, c.ID, nil)
+		if err := tx.ReplaceRecoveryCodes(ctx, c.ID, nil); err != nil {
+			return err
+		}
+		return a.note(ctx, tx, ActionTOTPOff, accountObject(c.Account), nil, nil)
 	})
 }
 
@@ -169,6 +178,9 @@ func (a *Auth) confirm(ctx context.Context, field string, password pbx.Secret) (
 	case !ok || c.Disabled:
 		return c, notSignedIn()
 	case !right:
+		if err := a.deny(ctx, ActionConfirmFailed, accountObject(account)); err != nil {
+			return c, err
+		}
 		return c, pbx.Invalid(pbx.FieldError{Field: field, Message: "is not your password"})
 	}
 	try.succeeded()

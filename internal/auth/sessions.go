@@ -51,7 +51,7 @@ func (a *Auth) SignIn(ctx context.Context, s SignIn) (Opened, error) {
 		return Opened{}, err
 	}
 	if !known || !right || c.Disabled {
-		return Opened{}, signInFailed()
+		return Opened{}, a.refuse(ctx, c.Account, known, s.Email)
 	}
 	var opened Opened
 	err = a.store.InTx(ctx, func(ctx context.Context, tx *store.Tx) error {
@@ -74,7 +74,7 @@ func (a *Auth) SignIn(ctx context.Context, s SignIn) (Opened, error) {
 		if err = tx.UpdateAccount(ctx, now); err != nil {
 			return err
 		}
-		opened, err = a.open(ctx, tx, now.Account, s.UserAgent)
+		opened, err = a.open(byPerson(ctx, now.Account), tx, now.Account, s.UserAgent)
 		return err
 	})
 	switch {
@@ -82,6 +82,8 @@ func (a *Auth) SignIn(ctx context.Context, s SignIn) (Opened, error) {
 		try.succeeded()
 	case pbx.CodeOf(err) != pbx.CodeSignInFailed: // no guess: a second factor is missing, or the database is away
 		try.takeBack()
+	default:
+		err = a.refuse(ctx, c.Account, true, s.Email)
 	}
 	if err != nil {
 		return Opened{}, err
@@ -89,9 +91,22 @@ func (a *Auth) SignIn(ctx context.Context, s SignIn) (Opened, error) {
 	return opened, nil
 }
 
+// refuse notes a failed sign-in, and gives the error for it. What was typed as an address is kept only where it is one: people type their
+// password in the wrong place.
+func (a *Auth) refuse(ctx context.Context, account pbx.Account, known bool, typed string) error {
+	object := accountObject(account)
+	if n, err := (pbx.NewUser{Name: "-", Email: typed}).Clean(); !known && err == nil {
+		object.Name = n.Email
+	}
+	if err := a.deny(ctx, ActionSignInFailed, object); err != nil {
+		return err
+	}
+	return signInFailed()
+}
+
 // accountByEmail looks for an account. A text that is no address is nobody's.
 func (a *Auth) accountByEmail(ctx context.Context, email string) (store.Credentials, bool, error) {
-	n, err := pbx.NewAccount{Name: "-", Email: email, Role: pbx.Auditor}.Clean()
+	n, err := pbx.NewUser{Name: "-", Email: email}.Clean()
 	if err != nil {
 		return store.Credentials{}, false, nil //nolint:nilerr // it is the same as an address nobody has
 	}
@@ -142,7 +157,7 @@ func (a *Auth) secondFactor(ctx context.Context, tx *store.Tx, c *store.Credenti
 	return nil
 }
 
-// open opens a session of an account.
+// open opens a session of an account, in a context whose work is that of the person.
 func (a *Auth) open(ctx context.Context, tx *store.Tx, account pbx.Account, userAgent string) (Opened, error) {
 	now := a.time()
 	s := pbx.Session{
@@ -151,6 +166,9 @@ func (a *Auth) open(ctx context.Context, tx *store.Tx, account pbx.Account, user
 	}
 	token := newSessionToken()
 	if err := tx.InsertSession(ctx, s, digest(token.Reveal())); err != nil {
+		return Opened{}, err
+	}
+	if err := a.note(ctx, tx, ActionSignIn, sessionObject(s.ID, account), nil, pbx.Facts{"account_id": string(account.ID), "user_agent": s.UserAgent}); err != nil {
 		return Opened{}, err
 	}
 	return Opened{ofAccount(account, s), token}, nil
@@ -257,8 +275,11 @@ func (a *Auth) SignOut(ctx context.Context) error {
 		return err
 	}
 	return a.store.InTx(ctx, func(ctx context.Context, tx *store.Tx) error {
-		_, err := tx.DeleteSession(ctx, account.ID, PrincipalOf(ctx).Session())
-		return err
+		id := PrincipalOf(ctx).Session()
+		if had, err := tx.DeleteSession(ctx, account.ID, id); err != nil || !had {
+			return err
+		}
+		return a.note(ctx, tx, ActionSignOut, sessionObject(id, account), nil, nil)
 	})
 }
 
@@ -291,10 +312,13 @@ func (a *Auth) EndSession(ctx context.Context, id pbx.SessionID) error {
 	}
 	return a.store.InTx(ctx, func(ctx context.Context, tx *store.Tx) error {
 		had, err := tx.DeleteSession(ctx, account.ID, id)
-		if err == nil && !had {
-			err = none
+		switch {
+		case err != nil:
+			return err
+		case !had:
+			return none
 		}
-		return err
+		return a.note(ctx, tx, ActionSessionEnd, sessionObject(id, account), nil, nil)
 	})
 }
 

@@ -229,21 +229,18 @@ func TestWhatIsAPersonsOwnIsNoBusinessOfATokenOrOfNobody(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, tc := range []struct {
-		ctx  context.Context
-		want string
-	}{{as(t, token), pbx.CodePersonsOnly}, {from(t, home), pbx.CodeNotSignedIn}, {local(t), pbx.CodeNotSignedIn}} {
+	for want, ctx := range map[string]context.Context{pbx.CodePersonsOnly: as(t, token), pbx.CodeNotSignedIn: local(t)} {
 		calls := map[string]error{}
-		_, calls["sessions"] = d.Sessions(tc.ctx)
-		calls["end a session"] = d.EndSession(tc.ctx, "x")
-		calls["sign out"] = d.SignOut(tc.ctx)
-		_, calls["change the password"] = d.ChangePassword(tc.ctx, pbx.SecretFrom(password), pbx.SecretFrom(other), "")
-		_, calls["start a second factor"] = d.StartTOTP(tc.ctx, pbx.SecretFrom(password))
-		_, calls["confirm it"] = d.ConfirmTOTP(tc.ctx, "123456")
-		calls["stop it"] = d.StopTOTP(tc.ctx, pbx.SecretFrom(password))
+		_, calls["sessions"] = d.Sessions(ctx)
+		calls["end a session"] = d.EndSession(ctx, "x")
+		calls["sign out"] = d.SignOut(ctx)
+		_, calls["change the password"] = d.ChangePassword(ctx, pbx.SecretFrom(password), pbx.SecretFrom(other), "")
+		_, calls["start a second factor"] = d.StartTOTP(ctx, pbx.SecretFrom(password))
+		_, calls["confirm it"] = d.ConfirmTOTP(ctx, "123456")
+		calls["stop it"] = d.StopTOTP(ctx, pbx.SecretFrom(password))
 		for what, err := range calls {
-			if code(err) != tc.want {
-				t.Errorf("%s: %v, want %s", what, err, tc.want)
+			if code(err) != want {
+				t.Errorf("%s: %v, want %s", what, err, want)
 			}
 		}
 	}

@@ -66,7 +66,12 @@ func (a *Auth) CreateToken(ctx context.Context, n pbx.NewToken) (pbx.Token, pbx.
 		}
 	}
 	secret := rand.Text() + rand.Text()
-	err = a.store.InTx(ctx, func(ctx context.Context, tx *store.Tx) error { return tx.InsertToken(ctx, t, digest(secret)) })
+	err = a.store.InTx(ctx, func(ctx context.Context, tx *store.Tx) error {
+		if err := tx.InsertToken(ctx, t, digest(secret)); err != nil {
+			return err
+		}
+		return a.note(ctx, tx, ActionTokenCreate, tokenObject(t), nil, tokenFacts(t))
+	})
 	if err != nil {
 		return pbx.Token{}, pbx.Secret{}, err
 	}
@@ -91,9 +96,17 @@ func (a *Auth) RevokeToken(ctx context.Context, id pbx.TokenID) (revoked pbx.Tok
 		}
 		t.RevokedAt = a.time()
 		revoked = t
-		return tx.RevokeToken(ctx, id, t.RevokedAt)
+		return a.revoke(ctx, tx, t)
 	})
 	return revoked, err
+}
+
+// revoke ends a token at the time it says.
+func (a *Auth) revoke(ctx context.Context, tx *store.Tx, t pbx.Token) error {
+	if err := tx.RevokeToken(ctx, t.ID, t.RevokedAt); err != nil {
+		return err
+	}
+	return a.note(ctx, tx, ActionTokenRevoke, tokenObject(t), tokenFacts(t), nil)
 }
 
 // revokeBeyond revokes the tokens of an account that may do more than it may itself from now on: all of them where it may do nothing.
@@ -107,7 +120,8 @@ func (a *Auth) revokeBeyond(ctx context.Context, tx *store.Tx, id pbx.AccountID,
 		if role != "" && left.cover(t.Role, t.Scopes) {
 			continue
 		}
-		if err := tx.RevokeToken(ctx, t.ID, a.time()); err != nil {
+		t.RevokedAt = a.time()
+		if err := a.revoke(ctx, tx, t); err != nil {
 			return err
 		}
 	}

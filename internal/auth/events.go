@@ -1,0 +1,98 @@
+package auth
+
+import (
+	"context"
+	"maps"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/synergycall/pbxportal/internal/pbx"
+	"github.com/synergycall/pbxportal/internal/store"
+)
+
+// What the audit trail tells of accounts, sessions and tokens. That a session or a token was used is no event.
+const (
+	ActionSignIn        = "session.sign_in"
+	ActionSignInFailed  = "session.sign_in_failed"
+	ActionSignOut       = "session.sign_out"
+	ActionSessionEnd    = "session.end"
+	ActionConfirmFailed = "session.confirm_failed" // somebody who is signed in did not know the password
+	ActionAccountCreate = "account.create"
+	ActionAccountUpdate = "account.update"
+	ActionAccountDelete = "account.delete"
+	ActionAccountReset  = "account.reset"
+	ActionPassword      = "account.password" // a new one, by the person himself, signed in or with a link
+	ActionTOTPOn        = "account.totp_on"
+	ActionTOTPOff       = "account.totp_off"
+	ActionTokenCreate   = "token.create"
+	ActionTokenRevoke   = "token.revoke"
+)
+
+// note appends an event of the actor ctx works for to the audit trail, in the transaction that makes the change.
+func (a *Auth) note(ctx context.Context, tx *store.Tx, action string, object pbx.AuditObject, before, after pbx.Facts) error {
+	e := pbx.NewAuditEvent(ctx, a.now(), action, object)
+	e.Before, e.After = changes(before, after)
+	return tx.AppendEvent(ctx, e)
+}
+
+// changes leaves of two sets of facts what differs, where there are two.
+func changes(before, after pbx.Facts) (pbx.Facts, pbx.Facts) {
+	if before == nil || after == nil {
+		return before, after
+	}
+	was, is := maps.Clone(before), maps.Clone(after)
+	maps.DeleteFunc(was, func(fact, value string) bool { return after[fact] == value })
+	maps.DeleteFunc(is, func(fact, value string) bool { return before[fact] == value })
+	return was, is
+}
+
+// deny appends the event of something that was refused.
+func (a *Auth) deny(ctx context.Context, action string, object pbx.AuditObject) error {
+	e := pbx.NewAuditEvent(ctx, a.now(), action, object)
+	e.Result = pbx.AuditDenied
+	return a.store.AppendEvent(ctx, e)
+}
+
+// byPerson gives a context whose work is that of a person who has just proved who he is.
+func byPerson(ctx context.Context, account pbx.Account) context.Context {
+	was := pbx.ActorOf(ctx)
+	return pbx.WithActor(ctx, pbx.Actor{Kind: pbx.ActorPerson, ID: string(account.ID), Name: account.Name, From: was.From, RequestID: was.RequestID})
+}
+
+func accountObject(a pbx.Account) pbx.AuditObject {
+	return pbx.AuditObject{Type: "account", ID: string(a.ID), Name: a.Name}
+}
+
+func accountFacts(a pbx.Account) pbx.Facts {
+	return pbx.Facts{
+		"name": a.Name, "email": a.Email, "role": string(a.Role), "disabled": strconv.FormatBool(a.Disabled),
+		"invited": strconv.FormatBool(a.Invited), "totp_enabled": strconv.FormatBool(a.TOTP),
+	}
+}
+
+func sessionObject(s pbx.SessionID, a pbx.Account) pbx.AuditObject {
+	return pbx.AuditObject{Type: "session", ID: string(s), Name: a.Name}
+}
+
+func tokenObject(t pbx.Token) pbx.AuditObject {
+	return pbx.AuditObject{Type: "token", ID: string(t.ID), Name: t.Name}
+}
+
+func tokenFacts(t pbx.Token) pbx.Facts {
+	facts := pbx.Facts{"name": t.Name, "role": string(t.Role)}
+	if t.Scopes != nil {
+		scopes := make([]string, len(t.Scopes))
+		for i, s := range t.Scopes {
+			scopes[i] = string(s)
+		}
+		facts["scopes"] = strings.Join(scopes, " ")
+	}
+	if !t.ExpiresAt.IsZero() {
+		facts["expires_at"] = t.ExpiresAt.Format(time.RFC3339)
+	}
+	if t.CreatedBy != "" {
+		facts["created_by"] = string(t.CreatedBy)
+	}
+	return facts
+}
