@@ -7,6 +7,21 @@ import (
 	"github.com/synergycall/pbxportal/internal/pbx"
 )
 
+func TestWhereNobodyIsAskedEverybodyMayDoEverythingWithoutAnAccount(t *testing.T) {
+	t.Parallel()
+	p := auth.Anyone()
+	for _, wanted := range append(pbx.Permissions(), pbx.SignedIn) {
+		if !p.May(wanted) {
+			t.Errorf("%s is refused", wanted)
+		}
+	}
+	_, person := p.Account()
+	_, program := p.Token()
+	if a := p.Actor("192.0.2.1", "id"); person || program || a.Kind != pbx.ActorAnonymous {
+		t.Errorf("it is somebody: %+v", a)
+	}
+}
+
 func TestNobodyMayDoAnything(t *testing.T) {
 	t.Parallel()
 	for name, p := range map[string]auth.Principal{

@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/synergycall/pbxportal/internal/auth"
 	"github.com/synergycall/pbxportal/internal/httpapi"
 	"github.com/synergycall/pbxportal/internal/pbx"
 )
@@ -93,6 +94,7 @@ func (p *portal) serve(ctx context.Context, listener net.Listener) error {
 	}
 	handler, err := httpapi.New(httpapi.Config{
 		Directory: p.directory, Apply: p.engine, Health: p.health, Log: p.log, Now: time.Now, Version: version(), Edge: p.edge(),
+		Auth: auth.New(auth.Config{Store: p.store, Now: time.Now}), Insecure: true,
 	})
 	if err != nil {
 		return errors.Join(err, listener.Close())

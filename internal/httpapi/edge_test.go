@@ -69,6 +69,9 @@ func (p *portal) request(from, method, url, body string, header ...string) answe
 	for i := 0; i < len(header); i += 2 {
 		r.Header.Add(header[i], header[i+1])
 	}
+	if p.token != "" && r.Header.Get("Authorization") == "" {
+		r.Header.Set("Authorization", "Bearer "+p.token)
+	}
 	rec := httptest.NewRecorder()
 	p.handler.ServeHTTP(rec, r)
 	resp := rec.Result()

@@ -44,8 +44,10 @@ func appendUser(b []byte, u pbx.User) []byte {
 	b = appendString(b, string(u.Extension.ID))
 	b = append(b, `,"number":`...)
 	b = strconv.AppendInt(b, int64(u.Extension.Number), 10)
-	b = append(b, `,"secret":`...)
-	b = appendString(b, u.Extension.Secret.Reveal())
+	if secret := u.Extension.Secret.Reveal(); secret != "" { // see withoutSecrets
+		b = append(b, `,"secret":`...)
+		b = appendString(b, secret)
+	}
 	b = append(b, `},"id":`...)
 	b = appendString(b, string(u.ID))
 	b = append(b, `,"name":`...)

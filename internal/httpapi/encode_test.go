@@ -19,10 +19,14 @@ func generated(t testing.TB, p directory.Page) []byte {
 	t.Helper()
 	list := openapi.UserList{Users: []openapi.User{}}
 	for _, u := range p.Users {
+		var secret *string
+		if text := u.Extension.Secret.Reveal(); text != "" {
+			secret = &text
+		}
 		list.Users = append(list.Users, openapi.User{
 			ID: string(u.ID), TenantID: string(u.TenantID), Name: u.Name, Email: u.Email, CreatedAt: u.CreatedAt.UTC(),
 			Extension: openapi.Extension{
-				ID: string(u.Extension.ID), Number: int(u.Extension.Number), Secret: u.Extension.Secret.Reveal(), CreatedAt: u.Extension.CreatedAt.UTC(),
+				ID: string(u.Extension.ID), Number: int(u.Extension.Number), Secret: secret, CreatedAt: u.Extension.CreatedAt.UTC(),
 			},
 		})
 	}

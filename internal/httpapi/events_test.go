@@ -186,6 +186,7 @@ func TestAStreamShowsSignsOfLifeWhileNothingHappens(t *testing.T) {
 			rec, done := httptest.NewRecorder(), make(chan struct{})
 			r := httptest.NewRequestWithContext(t.Context(), method, "http://localhost"+path, strings.NewReader(body))
 			r.RemoteAddr = here
+			r.Header.Set("Authorization", "Bearer "+p.token)
 			r.Header.Set("Content-Type", "application/json")
 			go func() { p.handler.ServeHTTP(rec, r); close(done) }()
 			return rec, done

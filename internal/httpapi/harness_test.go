@@ -13,10 +13,12 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/synergycall/pbxportal/internal/apply"
+	"github.com/synergycall/pbxportal/internal/auth"
 	"github.com/synergycall/pbxportal/internal/directory"
 	"github.com/synergycall/pbxportal/internal/httpapi"
 	"github.com/synergycall/pbxportal/internal/httpapi/apitest"
@@ -38,6 +40,9 @@ type portal struct {
 	engine    *apply.Engine
 	store     *store.Store
 	directory *directory.Directory
+	auth      *auth.Auth
+	token     string        // what its requests prove who they are with; "" for nothing
+	ahead     *atomic.Int64 // how far the clock of sign-in goes ahead, in nanoseconds
 	asterisk  *asterisk
 	log       *logBuffer
 	health    pbx.Health
@@ -66,12 +71,14 @@ func newUnserved(t testing.TB, changes ...func(*httpapi.Config)) *portal {
 	if _, err := s.Migrate(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	p := &portal{t: t, store: s, directory: directory.New(s, time.Now), log: &logBuffer{}, client: apitest.Client(t)}
+	p := &portal{t: t, store: s, directory: directory.New(s, time.Now), log: &logBuffer{}, ahead: &atomic.Int64{}}
+	p.auth, p.token = newAuth(t, s, func() time.Time { return time.Now().Add(time.Duration(p.ahead.Load())) })
+	p.client = &http.Client{Transport: &bearer{p, apitest.Client(t).Transport}, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	p.health = pbx.Health{Asterisk: "ok", Version: "22.10.1"}
 	p.asterisk = &asterisk{}
 	p.engine = apply.New(apply.Config{Store: s, Target: p.asterisk, Now: time.Now, Keep: keep})
 	c := httpapi.Config{
-		Directory: p.directory, Apply: p.engine, Version: "1.2.3", Now: time.Now,
+		Auth: p.auth, Directory: p.directory, Apply: p.engine, Version: "1.2.3", Now: time.Now,
 		Health: func(context.Context) pbx.Health {
 			if p.health.Asterisk == "panic" {
 				panic("the secret inside")
@@ -90,6 +97,70 @@ func newUnserved(t testing.TB, changes ...func(*httpapi.Config)) *portal {
 	return p
 }
 
+// newAuth makes the service of sign-in, with an account, so that set-up is over, and a token of an owner.
+func newAuth(t testing.TB, s *store.Store, now func() time.Time) (a *auth.Auth, token string) {
+	t.Helper()
+	open := func(_, text string) (string, error) { return text, nil }
+	a = auth.New(auth.Config{Store: s, Now: now, Seal: open, Unseal: open})
+	if _, _, err := a.Invite(asLocal(t), pbx.NewAccount{Name: "Olga Owner", Email: "olga@example.com", Role: pbx.Owner}); err != nil {
+		t.Fatal(err)
+	}
+	return a, grant(t, a, pbx.NewToken{Name: "tests", Role: pbx.Owner})
+}
+
+// emptyAuth makes the service of sign-in over a database of its own, in which nobody has an account.
+func emptyAuth(t testing.TB) *auth.Auth {
+	t.Helper()
+	s, err := store.Open("sqlite:///" + filepath.Join(t.TempDir(), "portal.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Close() })
+	if _, err := s.Migrate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	open := func(_, text string) (string, error) { return text, nil }
+	return auth.New(auth.Config{Store: s, Now: time.Now, Seal: open, Unseal: open})
+}
+
+// grant makes a token.
+func grant(t testing.TB, a *auth.Auth, n pbx.NewToken) string {
+	t.Helper()
+	_, secret, err := a.CreateToken(asLocal(t), n)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return secret.Reveal()
+}
+
+// asLocal gives a context that works for somebody at the command line.
+func asLocal(t testing.TB) context.Context {
+	t.Helper()
+	return pbx.WithActor(t.Context(), pbx.Actor{Kind: pbx.ActorLocal, Name: "root"})
+}
+
+// as gives the portal as seen with another token, or with none.
+func (p *portal) as(token string) *portal {
+	other := *p
+	other.token = token
+	other.client = &http.Client{Transport: &bearer{&other, p.client.Transport.(*bearer).next}, CheckRedirect: p.client.CheckRedirect}
+	return &other
+}
+
+// bearer sends a portal's token with every request that brings no other proof.
+type bearer struct {
+	p    *portal
+	next http.RoundTripper
+}
+
+func (b *bearer) RoundTrip(r *http.Request) (*http.Response, error) {
+	if b.p.token != "" && r.Header.Get("Authorization") == "" {
+		r = r.Clone(r.Context())
+		r.Header.Set("Authorization", "Bearer "+b.p.token)
+	}
+	return b.next.RoundTrip(r)
+}
+
 // newConfig is what New needs, over services that are never called.
 func newConfig(t testing.TB) httpapi.Config {
 	t.Helper()
@@ -99,7 +170,7 @@ func newConfig(t testing.TB) httpapi.Config {
 	}
 	t.Cleanup(func() { _ = s.Close() })
 	return httpapi.Config{
-		Directory: directory.New(s, time.Now), Apply: apply.New(apply.Config{Store: s, Target: &asterisk{}, Now: time.Now}), Log: slog.New(slog.DiscardHandler), Now: time.Now,
+		Auth: emptyAuth(t), Directory: directory.New(s, time.Now), Apply: apply.New(apply.Config{Store: s, Target: &asterisk{}, Now: time.Now}), Log: slog.New(slog.DiscardHandler), Now: time.Now,
 		Health: func(context.Context) pbx.Health { return pbx.Health{} },
 	}
 }
@@ -145,9 +216,10 @@ func newAnswer(resp *http.Response, text []byte) answer {
 }
 
 // local makes a request as it arrives from this machine.
-func local(method, path string) *http.Request {
+func local(method, path, token string) *http.Request {
 	r := httptest.NewRequest(method, "http://localhost"+path, nil)
 	r.RemoteAddr = here
+	r.Header.Set("Authorization", "Bearer "+token)
 	return r
 }
 
@@ -361,6 +433,12 @@ func (l *logBuffer) Write(b []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.buf.Write(b)
+}
+
+func (l *logBuffer) Reset() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.buf.Reset()
 }
 
 func (l *logBuffer) String() string {

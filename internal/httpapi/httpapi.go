@@ -16,20 +16,24 @@ import (
 
 	"github.com/synergycall/pbxportal/contracts"
 	"github.com/synergycall/pbxportal/internal/apply"
+	"github.com/synergycall/pbxportal/internal/auth"
 	"github.com/synergycall/pbxportal/internal/directory"
 	"github.com/synergycall/pbxportal/internal/httpapi/openapi"
 	"github.com/synergycall/pbxportal/internal/pbx"
 )
 
-// Config is what the API needs. All fields are required but Files, Edge and Version.
+// Config is what the API needs. All fields are required but Files, Web, Edge, Insecure and Version.
 type Config struct {
+	Auth      *auth.Auth
 	Directory *directory.Directory
 	Apply     *apply.Engine
 	Health    func(context.Context) pbx.Health
 	Files     func() (pbx.Site, error) // how the files stand, for /health and /metrics; nil: as the engine sees them
 	Log       *slog.Logger
 	Now       func() time.Time // tells the time
+	Web       http.Handler     // the pages of a browser, asked for by /app/…; nil: there are none
 	Edge      Edge             // who may reach it
+	Insecure  bool             // nobody is asked who he is: for a closed laboratory
 	Version   string           // of this program, for /health and /metrics
 }
 
@@ -57,6 +61,7 @@ type api struct {
 	version   string
 	metrics   *metrics
 	edge      *edge
+	gate      *gate
 
 	background sync.WaitGroup // applies whose callers did not wait
 }
@@ -65,15 +70,19 @@ var _ openapi.StrictServerInterface = (*api)(nil)
 
 // New makes the handler for every call of the contract. An error means that the program was built wrongly.
 func New(c Config) (*API, error) {
-	if c.Directory == nil || c.Apply == nil || c.Health == nil || c.Log == nil || c.Now == nil {
-		return nil, errors.New("cannot make the HTTP API: Directory, Apply, Health, Log and Now are required")
-	}
-	if c.Files == nil {
-		c.Files = c.Apply.State
-	}
 	contract, err := openapi3.NewLoader().LoadFromData(contracts.API)
 	if err != nil {
 		return nil, fmt.Errorf("cannot read the contract: %w", err)
+	}
+	return newAPI(c, contract)
+}
+
+func newAPI(c Config, contract *openapi3.T) (_ *API, err error) {
+	if c.Auth == nil || c.Directory == nil || c.Apply == nil || c.Health == nil || c.Log == nil || c.Now == nil {
+		return nil, errors.New("cannot make the HTTP API: Auth, Directory, Apply, Health, Log and Now are required")
+	}
+	if c.Files == nil {
+		c.Files = c.Apply.State
 	}
 	a := &api{
 		directory: c.Directory, engine: c.Apply, health: c.Health, files: c.Files, log: c.Log, now: c.Now, version: c.Version,
@@ -82,6 +91,7 @@ func New(c Config) (*API, error) {
 	if a.edge, err = newEdge(c.Edge, c.Now); err != nil {
 		return nil, err
 	}
+	a.gate = newGate(c.Auth, a.edge, c.Insecure)
 	rt := newRouter(a, contract)
 	openapi.HandlerWithOptions(
 		openapi.NewStrictHandlerWithOptions(a, nil, openapi.StrictHTTPServerOptions{RequestErrorHandlerFunc: a.fail, ResponseErrorHandlerFunc: a.fail}),
@@ -89,6 +99,9 @@ func New(c Config) (*API, error) {
 	rt.HandleFunc("GET /apply/runs/{id}/events", a.followRun)
 	rt.HandleFunc("GET /metrics", a.serveMetrics)
 	a.registerDocuments(rt, contract)
+	if c.Web != nil {
+		rt.web(c.Web)
+	}
 	if rt.err != nil {
 		return nil, rt.err
 	}

@@ -17,6 +17,7 @@ type exchange struct {
 	id     string
 	from   netip.Addr // where it came from, as far as that can be believed
 	secure bool       // it came encrypted
+	actor  string     // whom it is done for, in the log; "" while that is not known
 	route  string     // the path as the contract has it; "" for one it has not
 	status int
 	bytes  int64
@@ -25,8 +26,11 @@ type exchange struct {
 type exchangeKey struct{}
 
 // exchangeOf gives the exchange of a request that came through observe.
-func exchangeOf(r *http.Request) *exchange {
-	if x, ok := r.Context().Value(exchangeKey{}).(*exchange); ok {
+func exchangeOf(r *http.Request) *exchange { return exchangeIn(r.Context()) }
+
+// exchangeIn gives the exchange of the request that a context is for.
+func exchangeIn(ctx context.Context) *exchange {
+	if x, ok := ctx.Value(exchangeKey{}).(*exchange); ok {
 		return x
 	}
 	return &exchange{}
@@ -42,6 +46,9 @@ func (a *api) observe(next http.Handler) http.Handler {
 		r = r.WithContext(context.WithValue(r.Context(), exchangeKey{}, x))
 		rec := &recorder{ResponseWriter: w, exchange: x}
 		setHeaders(w.Header(), x)
+		if a.gate.insecure {
+			w.Header().Set("Insecure", "nobody is asked who he is")
+		}
 		defer func() {
 			v := recover()
 			if v != nil {
@@ -89,7 +96,7 @@ func (a *api) record(r *http.Request, x *exchange, took time.Duration) {
 		level = slog.LevelDebug
 	}
 	a.log.LogAttrs(r.Context(), level, "request",
-		slog.String("request_id", x.id), slog.String("from", x.from.String()), slog.String("method", short(r.Method)), slog.String("path", short(r.URL.Path)),
+		slog.String("request_id", x.id), slog.String("from", x.from.String()), slog.String("actor", x.actor), slog.String("method", short(r.Method)), slog.String("path", short(r.URL.Path)),
 		slog.String("route", x.route), slog.Int("status", x.status),
 		slog.Float64("duration_ms", float64(took.Microseconds())/1000), slog.Int64("bytes", x.bytes))
 }

@@ -180,8 +180,8 @@ func TestADatabaseThatIsAwayIsSaidWithRetryAfter(t *testing.T) {
 			t.Errorf("%s: %d %s", path, a.status, a.text)
 		}
 	}
-	if a := p.do("GET", "/metrics", ""); !strings.Contains(a.text, "pbxportal_extensions_in_use NaN") {
-		t.Error("the metrics do not say that the number of users is unknown")
+	if a := p.do("GET", "/metrics", ""); a.status < 500 { // who asks cannot be known
+		t.Errorf("/metrics: %d %s", a.status, a.text)
 	}
 }
 

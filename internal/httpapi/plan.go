@@ -26,7 +26,6 @@ type planAnswer struct {
 
 // VisitGetPlanResponse sends the answer.
 func (p planAnswer) VisitGetPlanResponse(w http.ResponseWriter) error {
-	w.Header().Set("Cache-Control", "no-cache") // may be kept, must be asked about
 	if p.known {
 		return openapi.GetPlan304Response{Headers: openapi.GetPlan304ResponseHeaders{ETag: quoted(p.plan.Hash)}}.VisitGetPlanResponse(w)
 	}

@@ -36,8 +36,8 @@ func permissionOf(op *openapi3.Operation) (pbx.Permission, error) {
 	return "", fmt.Errorf("x-permission %q is none of %v", text, permissions())
 }
 
-// router serves the operations of the contract, and only those: what is registered without being in the contract, or without a
-// permission there, is an error. The generated code registers its handlers here.
+// router serves the operations of the contract, and the pages of a browser. What is registered without being in the contract, or
+// without a permission there, is an error. The generated code registers its handlers here.
 type router struct {
 	api      *api
 	contract *openapi3.T
@@ -68,22 +68,9 @@ func (rt *router) HandleFunc(pattern string, handler func(http.ResponseWriter, *
 		rt.err = errors.Join(rt.err, fmt.Errorf("cannot register %q: %w", pattern, err))
 		return
 	}
-	door := permission == pbx.Public && method == http.MethodPost // a try to sign in
 	check := newChecker(op)
-	patient := slices.Contains(unhurried(), op.OperationID)
-	rt.mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
-		exchangeOf(r).route = route
-		if !patient {
-			ctx, cancel := context.WithTimeout(r.Context(), requestPatience)
-			defer cancel()
-			r = r.WithContext(ctx)
-		}
-		if door {
-			if err := rt.api.edge.tooManyTries(r); err != nil {
-				rt.api.fail(w, r, err)
-				return
-			}
-		}
+	d := demand{permission: permission, beforeSetup: route == "/health" || route == "/setup", door: permission == pbx.Public && method == http.MethodPost}
+	rt.behindGate(pattern, route, d, slices.Contains(unhurried(), op.OperationID), func(w http.ResponseWriter, r *http.Request) {
 		if err := check.request(w, r); err != nil {
 			rt.api.fail(w, r, err)
 			return
@@ -92,11 +79,51 @@ func (rt *router) HandleFunc(pattern string, handler func(http.ResponseWriter, *
 	})
 }
 
+// web registers the pages of a browser. They are open to anyone, also before set-up: what they show they ask of the API.
+func (rt *router) web(pages http.Handler) {
+	d := demand{permission: pbx.Public, beforeSetup: true}
+	for pattern, route := range map[string]string{"GET /{$}": "/", "GET /app": "/app"} {
+		rt.behindGate(pattern, route, d, false, func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Location", "app/") // relative, for proxies that add a prefix
+			w.WriteHeader(http.StatusTemporaryRedirect)
+		})
+	}
+	rt.behindGate("GET "+webRoot, webRoot, d, false, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Security-Policy", webPolicy)
+		pages.ServeHTTP(w, r)
+	})
+}
+
+// behindGate registers a handler, with the gate before it. It is the only way to the mux.
+func (rt *router) behindGate(pattern, route string, d demand, unhurried bool, handler http.HandlerFunc) {
+	rt.mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
+		exchangeOf(r).route = route
+		if !unhurried {
+			ctx, cancel := context.WithTimeout(r.Context(), requestPatience)
+			defer cancel()
+			r = r.WithContext(ctx)
+		}
+		admitted, err := rt.api.gate.admit(d, r)
+		if err != nil {
+			rt.api.fail(w, r, err)
+			return
+		}
+		handler(w, admitted)
+	})
+}
+
+// webRoot is where the pages of a browser lie.
+const webRoot = "/app/"
+
 // ServeHTTP serves one request. Paths are taken as they stand: nothing is redirected to a tidier one.
 func (rt *router) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	none, pattern := rt.mux.Handler(r)
+	tidy := r.URL.Path
+	if strings.HasPrefix(tidy, webRoot) {
+		tidy = strings.TrimSuffix(tidy, "/")
+	}
 	switch {
-	case path.Clean(r.URL.Path) != r.URL.Path:
+	case path.Clean(tidy) != tidy:
 		rt.api.fail(w, r, errNoPath)
 	case pattern == "":
 		rt.refuse(w, r, none)

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strconv"
 
+	"github.com/synergycall/pbxportal/internal/auth"
 	"github.com/synergycall/pbxportal/internal/directory"
 	"github.com/synergycall/pbxportal/internal/httpapi/openapi"
 	"github.com/synergycall/pbxportal/internal/pbx"
@@ -17,6 +18,7 @@ func (a *api) CreateUser(ctx context.Context, r openapi.CreateUserRequestObject)
 	if err != nil {
 		return nil, err
 	}
+	withoutSecrets(ctx, &u)
 	return createdUser(u), nil
 }
 
@@ -26,6 +28,7 @@ func (a *api) GetUser(ctx context.Context, r openapi.GetUserRequestObject) (open
 	if err != nil {
 		return nil, err
 	}
+	withoutSecrets(ctx, &u)
 	return foundUser(u), nil
 }
 
@@ -51,7 +54,17 @@ func (a *api) ListUsers(ctx context.Context, r openapi.ListUsersRequestObject) (
 	if err != nil {
 		return nil, err
 	}
+	for i := range page.Users {
+		withoutSecrets(ctx, &page.Users[i])
+	}
 	return userPage(page), nil
+}
+
+// withoutSecrets takes the secret of a user away from a caller who must not see it.
+func withoutSecrets(ctx context.Context, u *pbx.User) {
+	if !auth.PrincipalOf(ctx).May(pbx.SecretsRead) {
+		u.Extension.Secret = pbx.Secret{}
+	}
 }
 
 // parseCursor reads the cursor of a list of users, which is the number behind which the page begins.

@@ -26,8 +26,9 @@ func BenchmarkGetting1000Users(b *testing.B) {
 				b.Fatal(err)
 			}
 		}
+		a, token := newAuth(b, s, time.Now)
 		handler, err := httpapi.New(httpapi.Config{
-			Directory: d, Apply: apply.New(apply.Config{Store: s, Now: time.Now}), // nobody applies here
+			Auth: a, Directory: d, Apply: apply.New(apply.Config{Store: s, Now: time.Now}), // nobody applies here
 			Health: func(context.Context) pbx.Health { return pbx.Health{} },
 			Log:    slog.New(slog.DiscardHandler), Now: time.Now,
 		})
@@ -37,7 +38,7 @@ func BenchmarkGetting1000Users(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
 			answer := &discard{header: http.Header{}}
-			handler.ServeHTTP(answer, local(http.MethodGet, "/users"))
+			handler.ServeHTTP(answer, local(http.MethodGet, "/users", token))
 			if answer.status != http.StatusOK || answer.bytes < 100*pbx.PoolSize {
 				b.Fatalf("status %d, %d bytes", answer.status, answer.bytes)
 			}

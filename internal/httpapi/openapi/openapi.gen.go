@@ -641,8 +641,8 @@ type Extension struct {
 	// Number The number that is dialled; also the SIP user name.
 	Number int `json:"number"`
 
-	// Secret The SIP password. Treat it like one.
-	Secret string `json:"secret"`
+	// Secret The SIP password. Treat it like one. Left out for callers without the permission `secrets:read`.
+	Secret *string `json:"secret,omitempty"`
 }
 
 // FieldError defines model for FieldError.

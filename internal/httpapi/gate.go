@@ -1,0 +1,176 @@
+package httpapi
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/synergycall/pbxportal/internal/auth"
+	"github.com/synergycall/pbxportal/internal/pbx"
+)
+
+// demand is what a route asks of its callers.
+type demand struct {
+	permission  pbx.Permission
+	beforeSetup bool // it is there before anybody has an account
+	door        bool // a request is a try to sign in
+}
+
+// gate is what every request passes before its handler, whatever it asks for. What a route demands is not met until it is proved.
+type gate struct {
+	auth     *auth.Auth
+	edge     *edge
+	insecure bool
+	checks   []admission
+}
+
+// admission is one condition for a request to come to its handler. It gives the request as those behind it see it. The conditions stand
+// in a list so that a test can see what happens without one of them.
+type admission struct {
+	name  string
+	admit func(demand, *http.Request) (*http.Request, error)
+}
+
+func newGate(a *auth.Auth, e *edge, insecure bool) *gate {
+	g := &gate{auth: a, edge: e, insecure: insecure}
+	g.checks = []admission{{"tries", g.notTooManyTries}, {"set-up", g.setUp}, {"sign-in", g.signedIn}, {"permission", g.permitted}}
+	return g
+}
+
+// admit gives the request as its handler may see it, or the reason why it comes no further.
+func (g *gate) admit(d demand, r *http.Request) (_ *http.Request, err error) {
+	for _, c := range g.checks {
+		if r, err = c.admit(d, r); err != nil {
+			return nil, err
+		}
+	}
+	x, p := exchangeOf(r), auth.PrincipalOf(r.Context())
+	actor := p.Actor(x.from.String(), x.id)
+	x.actor = strings.TrimSpace(string(actor.Kind) + " " + actor.ID)
+	return r.WithContext(pbx.WithActor(r.Context(), actor)), nil
+}
+
+func (g *gate) notTooManyTries(d demand, r *http.Request) (*http.Request, error) {
+	if !d.door {
+		return r, nil
+	}
+	return r, g.edge.tooManyTries(r)
+}
+
+// setUp closes what is open to anyone while nobody has an account. What is not open waits for its caller's sign-in.
+func (g *gate) setUp(d demand, r *http.Request) (*http.Request, error) {
+	if d.permission != pbx.Public || d.beforeSetup {
+		return r, nil
+	}
+	return r, g.setupNeeded(r.Context())
+}
+
+// setupNeeded is the refusal of whoever is not known while nobody has an account, nil afterwards.
+func (g *gate) setupNeeded(ctx context.Context) error {
+	if g.insecure {
+		return nil
+	}
+	needed, err := g.auth.SetupNeeded(ctx)
+	if err == nil && needed {
+		err = &pbx.Error{Kind: pbx.KindForbidden, Code: pbx.CodeSetupNeeded, Msg: "nobody has an account yet: follow the link that the portal printed when it started, or run pbxportal admin create"}
+	}
+	return err
+}
+
+// signedIn finds out who is calling. Before set-up there are no accounts, but the command line may have made a token, which holds.
+func (g *gate) signedIn(d demand, r *http.Request) (*http.Request, error) {
+	if d.permission == pbx.Public {
+		return r, nil
+	}
+	if g.insecure {
+		return r.WithContext(auth.WithPrincipal(r.Context(), auth.Anyone())), nil
+	}
+	p, err := g.auth.Authenticate(r.Context(), proofOf(r))
+	if pbx.KindOf(err) == pbx.KindNotSignedIn {
+		if needed := g.setupNeeded(r.Context()); needed != nil {
+			err = needed
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	return r.WithContext(auth.WithPrincipal(r.Context(), p)), nil
+}
+
+// permitted refuses a caller who is known and may not.
+func (g *gate) permitted(d demand, r *http.Request) (*http.Request, error) {
+	p := auth.PrincipalOf(r.Context())
+	if d.permission == pbx.Public || p.May(d.permission) {
+		return r, nil
+	}
+	return nil, &pbx.Error{Kind: pbx.KindForbidden, Code: pbx.CodeForbidden, Msg: missing(d.permission, p)}
+}
+
+// missing says what a caller lacks, and who can give it.
+func missing(wanted pbx.Permission, p auth.Principal) string {
+	var have []string
+	for _, role := range pbx.Roles() {
+		if role.May(wanted) {
+			have = append(have, string(role))
+		}
+	}
+	who := "your role " + string(p.Role())
+	if t, ok := p.Token(); ok {
+		who = "the token " + t.Name
+	}
+	return fmt.Sprintf("this takes the permission %s, which %s does not have (%s have it): ask an owner or admin", wanted, who, strings.Join(have, ", "))
+}
+
+// proofOf gives what a request carries to prove who sent it. An Authorization header decides alone, also when it is of no use; a cookie is
+// not looked at where the browser says that a page of another site made it ask.
+func proofOf(r *http.Request) auth.Proof {
+	if given := r.Header.Values("Authorization"); len(given) > 0 {
+		scheme, token, _ := strings.Cut(given[0], " ")
+		if len(given) > 1 || !strings.EqualFold(scheme, "Bearer") || token == "" {
+			token = "none" // which no token is
+		}
+		return auth.Proof{Bearer: token}
+	}
+	if site := r.Header.Get("Sec-Fetch-Site"); !slices.Contains([]string{"", "same-origin", "none"}, site) {
+		return auth.Proof{}
+	}
+	return auth.Proof{Session: sessionToken(r)}
+}
+
+// The names of the cookie that holds a session's token. A browser takes the first only over an encrypted connection, and from nobody but
+// the very host; the second is for loopback.
+const (
+	secureCookie = "__Host-pbxportal"
+	plainCookie  = "pbxportal"
+)
+
+func cookieName(secure bool) string {
+	if secure {
+		return secureCookie
+	}
+	return plainCookie
+}
+
+// sessionToken gives the token of the session a browser holds, "" for none. Two cookies of the name are none: somebody put one beside ours.
+func sessionToken(r *http.Request) string {
+	cookies := r.CookiesNamed(cookieName(exchangeOf(r).secure))
+	if len(cookies) != 1 {
+		return ""
+	}
+	return cookies[0].Value
+}
+
+// sessionCookie is the cookie that hands a browser the token of its session, until then. Without a token it takes the cookie away.
+func sessionCookie(ctx context.Context, token pbx.Secret, until time.Time) string {
+	secure := exchangeIn(ctx).secure
+	c := http.Cookie{ //nolint:gosec // on loopback there is no encryption to insist on
+		Name: cookieName(secure), Value: token.Reveal(), Path: "/", Expires: until, HttpOnly: true, Secure: secure, SameSite: http.SameSiteStrictMode,
+	}
+	if c.Value == "" {
+		c.MaxAge = -1
+	}
+	return c.String()
+}
