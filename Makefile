@@ -42,6 +42,7 @@ fuzz: ## each fuzz test for FUZZTIME (30s)
 
 golden: ## rewrite the golden files; read their diff as the change that reaches Asterisk
 	UPDATE_GOLDEN=1 $(GO) test -count=1 ./internal/render/...
+	UPDATE_GOLDEN=1 $(GO) test -count=1 -run=EveryMessage . # docs/messages.md
 
 bench: ## all benchmarks, and the figures beside those of a REFERENCE implementation
 	REFERENCE="$(REFERENCE)" scripts/bench

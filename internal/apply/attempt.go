@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -63,7 +64,7 @@ func (a *attempt) note(stage, message string) {
 
 func (a *attempt) planned(p *planned) {
 	a.run.Plan, a.run.Users = p.Plan, p.Users
-	a.note("plan", fmt.Sprintf("%d users, against revision %d", p.Users, p.Revision))
+	a.note("plan", fmt.Sprintf("%s, against revision %d", pbx.Users(p.Users), p.Revision))
 }
 
 func (a *attempt) staged(number int) {
@@ -108,7 +109,7 @@ func (a *attempt) verified(v pbx.Verification, differences []string) {
 	a.run.Verification, a.run.Differences = v, differences
 	switch v {
 	case pbx.Confirmed:
-		a.note("verify", fmt.Sprintf("the live Asterisk runs exactly these %d users", a.run.Users))
+		a.note("verify", "the live Asterisk runs exactly "+pbx.TheseUsers(a.run.Users))
 	case pbx.Contradicted:
 		a.note("verify", fmt.Sprintf("the live Asterisk runs something else: %s", differences[0]))
 	case pbx.Inconclusive:
@@ -156,13 +157,23 @@ func (a *attempt) refuse(ctx context.Context, code, message string) (pbx.Run, er
 	return run, err
 }
 
+// itsReason stands in a message of fail where the text of the reason goes: before the cure. Without it the reason, with a cure of its own,
+// comes last.
+const itsReason = "\x00"
+
 // fail ends an apply without success: it completes the audit record and gives the error for the caller. The message says what was
 // done and what was not.
-func (a *attempt) fail(ctx context.Context, result pbx.Result, code, message string, cause error) (pbx.Run, error) {
-	if e, ok := errors.AsType[*pbx.Error](cause); ok {
-		message += ": " + e.Msg // what it wraps is for the log
-	} else if cause != nil {
-		message += ": " + cause.Error()
+func (a *attempt) fail(ctx context.Context, result pbx.Result, code, message string, reason error) (pbx.Run, error) {
+	text := ""
+	if e, ok := errors.AsType[*pbx.Error](reason); ok {
+		text = e.Msg // what it wraps is for the log
+	} else if reason != nil {
+		text = reason.Error()
+	}
+	if strings.Contains(message, itsReason) {
+		message = strings.Replace(message, itsReason, text, 1)
+	} else if text != "" {
+		message += ": " + text
 	}
 	a.note("end", message)
 	if result == pbx.Refused {
@@ -170,13 +181,13 @@ func (a *attempt) fail(ctx context.Context, result pbx.Result, code, message str
 	}
 	a.run.Result, a.run.Code = result, code
 	a.run.Log.Outcome, a.run.Log.ErrorDetails = pbx.Failure, message
-	err := &pbx.Error{Kind: pbx.KindApply, Code: code, Msg: message, Err: cause}
-	if e, ok := errors.AsType[*pbx.Error](cause); ok && (e.Kind == pbx.KindNotFound || e.Kind == pbx.KindUnavailable) && result == pbx.Refused {
+	err := &pbx.Error{Kind: pbx.KindApply, Code: code, Msg: message, Err: reason}
+	if e, ok := errors.AsType[*pbx.Error](reason); ok && (e.Kind == pbx.KindNotFound || e.Kind == pbx.KindUnavailable) && result == pbx.Refused {
 		err.Kind = e.Kind
 	}
 	if saveErr := a.save(ctx, a.ended(ctx)); saveErr != nil {
-		err.Msg += "; the record of this could not be completed, and calls the apply interrupted"
-		err.Err = errors.Join(cause, saveErr)
+		err.Msg += "; the record of this could not be completed, and calls the apply interrupted until the database answers"
+		err.Err = errors.Join(reason, saveErr)
 	}
 	return a.whole(), err
 }

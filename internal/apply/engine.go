@@ -125,8 +125,8 @@ func (e *Engine) Apply(ctx context.Context, r Request) (pbx.Run, error) {
 	switch {
 	case r.IfMatch != "" && r.IfMatch != plan.Hash:
 		return a.refuse(ctx, pbx.CodePlanMoved, "the plan is not the one that was reviewed: somebody changed users or files since; nothing was touched. Look at the plan again")
-	case foreign(plan.Drift):
-		return a.refuse(ctx, pbx.CodeDrift, "a file that is not the portal's lies where Asterisk reads it together with the portal's ("+driftText(plan.Drift)+
+	case len(foreigners(plan.Drift)) > 0:
+		return a.refuse(ctx, pbx.CodeDrift, "a file that is not the portal's lies where Asterisk reads it together with the portal's ("+driftText(foreigners(plan.Drift))+
 			"); nothing was touched, and force does not help. Move it away, then apply again")
 	case len(plan.Drift) > 0 && !r.Force:
 		return a.refuse(ctx, pbx.CodeDrift, "somebody else changed what only the portal writes ("+driftText(plan.Drift)+
@@ -158,7 +158,7 @@ func (e *Engine) Apply(ctx context.Context, r Request) (pbx.Run, error) {
 			return a.fail(ctx, pbx.Refused, pbx.CodeDatabaseAway, "the database went away before the files were switched; the old ones are in place, Asterisk was not reloaded", err)
 		}
 		if !e.held.Still(ctx) { // else another portal may be applying by now
-			return a.fail(ctx, pbx.Refused, pbx.CodeApplyRunning, "the lock of the database was lost before the files were switched; the old ones are in place", errors.New("the connection that held it ended"))
+			return a.fail(ctx, pbx.Refused, pbx.CodeApplyRunning, "the lock of the database was lost before the files were switched; the old ones are in place", errors.New("the connection that held it ended; see that the database is well, then apply again"))
 		}
 		paths, err := e.target.Flip(number) // the commit point: before it the old pair of files, after it the new
 		switch {
@@ -183,9 +183,9 @@ func (e *Engine) Apply(ctx context.Context, r Request) (pbx.Run, error) {
 	live, err := e.target.Live(ctx, plan.altered)
 	a.verified(verify(plan.want, live, plan.altered, understood, err))
 	if a.run.Verification == pbx.Contradicted {
-		why := errors.New(strings.Join(a.run.Differences, "; "))
+		why := errors.New(brief(a.run.Differences))
 		if r.OnFailure == Keep || plan.site.Good == 0 {
-			return a.fail(ctx, pbx.FilesAhead, pbx.CodeContradicted, "the new files are in place and Asterisk was reloaded, but it runs something else: "+
+			return a.fail(ctx, pbx.FilesAhead, pbx.CodeContradicted, "the new files are in place and Asterisk was reloaded, but it runs something else ("+itsReason+"): "+
 				"look into Asterisk's log for the file and line it refused, mend the cause, and apply again", why)
 		}
 		return e.rollBack(ctx, a, plan, pbx.CodeRolledBack, why)
@@ -202,8 +202,8 @@ func (e *Engine) Apply(ctx context.Context, r Request) (pbx.Run, error) {
 func (e *Engine) rollBack(ctx context.Context, a *attempt, plan *planned, code string, why error) (pbx.Run, error) {
 	a.note("roll_back", fmt.Sprintf("going back to revision %d", plan.site.Good))
 	broken := func(err error) (pbx.Run, error) {
-		return a.fail(ctx, pbx.RollbackFailed, code, "Asterisk did not take the new files ("+why.Error()+"), and going back did not work either: "+
-			"see to Asterisk, then apply again", err)
+		return a.fail(ctx, pbx.RollbackFailed, code, "Asterisk did not take the new files ("+why.Error()+"), and going back did not work either ("+itsReason+"): "+
+			"see in Asterisk's log what it refuses, and with pbxportal doctor whether it reads these files; mend that, then apply again", err)
 	}
 	if _, err := e.target.Flip(plan.site.Good); err != nil {
 		return broken(err)
@@ -213,9 +213,9 @@ func (e *Engine) rollBack(ctx context.Context, a *attempt, plan *planned, code s
 	}
 	live, err := e.target.Live(ctx, plan.altered)
 	if verdict, differences := verify(plan.good, live, plan.altered, true, err); verdict == pbx.Contradicted {
-		return broken(errors.New(strings.Join(differences, "; ")))
+		return broken(errors.New(brief(differences)))
 	}
-	return a.fail(ctx, pbx.RolledBack, code, fmt.Sprintf("Asterisk did not take the new files; revision %d is in place and running again, as before: "+
+	return a.fail(ctx, pbx.RolledBack, code, fmt.Sprintf("Asterisk did not take the new files ("+itsReason+"); revision %d is in place and running again, as before: "+
 		"look into Asterisk's log for the file and line it refused, mend the cause, and apply again", plan.site.Good), why)
 }
 
@@ -270,9 +270,9 @@ func (e *Engine) lock(ctx context.Context) (unlock func(), err error) {
 	return func() { free(); lock.Release(); e.running.Unlock() }, nil
 }
 
-// foreign reports whether a file that is not ours lies beside ours: an object that stands in both makes Asterisk refuse all of PJSIP.
-func foreign(all []pbx.Drift) bool {
-	return slices.ContainsFunc(all, func(d pbx.Drift) bool { return d.Kind == pbx.Foreign })
+// foreigners are the files that are not ours and lie beside ours: an object that stands in both makes Asterisk refuse all of PJSIP.
+func foreigners(all []pbx.Drift) []pbx.Drift {
+	return slices.DeleteFunc(slices.Clone(all), func(d pbx.Drift) bool { return d.Kind != pbx.Foreign })
 }
 
 func driftText(all []pbx.Drift) string {

@@ -102,7 +102,7 @@ func (p *planned) compare() {
 // explain fills in all that people read of a plan before it is carried out.
 func (p *planned) explain() {
 	p.compare()
-	p.Diffs = render.Diff(p.site.Files, p.files)
+	p.Diffs = render.Diff("in place", p.site.Files, "planned", p.files)
 }
 
 // desired fills in what would be in place: the users of the database, or an earlier revision.

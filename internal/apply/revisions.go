@@ -51,7 +51,7 @@ func (e *Engine) Diff(ctx context.Context, from, to int) ([]pbx.FileDiff, error)
 		}
 		files[i] = p.files
 	}
-	return render.Diff(files[0], files[1]), nil
+	return render.Diff(fmt.Sprintf("revision %d", from), files[0], fmt.Sprintf("revision %d", to), files[1]), nil
 }
 
 // Previous gives the number of the revision that ran before the one in place: where a rollback goes when no number is named.

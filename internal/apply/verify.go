@@ -48,6 +48,15 @@ func differences(want, live pbx.Live, altered []string) []string {
 	return diffs
 }
 
+// brief gives the first of many differences; the record has all of them.
+func brief(differences []string) string {
+	const most = 3
+	if len(differences) > most {
+		return strings.Join(differences[:most], "; ") + "; …"
+	}
+	return strings.Join(differences, "; ")
+}
+
 func compareIDs(kind string, want, live []string) (diffs []string) {
 	seen := make(map[string]bool, len(live))
 	for _, id := range live {

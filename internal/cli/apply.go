@@ -34,24 +34,17 @@ func (c *planCommand) Run(ctx context.Context, a *app, p *portal) error {
 // printPlan tells what an apply would do, and what to do next.
 func (a *app) printPlan(plan pbx.Plan, diff bool) {
 	if plan.Revision == 0 {
-		fmt.Fprintf(a.stdout, "%d users. Nothing was ever applied here.\n", plan.Users)
+		fmt.Fprintf(a.stdout, "%s. Nothing was ever applied here.\n", pbx.Users(plan.Users))
 	} else {
-		fmt.Fprintf(a.stdout, "%d users. Revision %d is in place.\n", plan.Users, plan.Revision)
+		fmt.Fprintf(a.stdout, "%s. Revision %d is in place.\n", pbx.Users(plan.Users), plan.Revision)
 	}
 	for _, d := range plan.Drift {
 		fmt.Fprintf(a.stdout, "\nDRIFT  %s\n", d)
 	}
-	if plan.Behind != "" && plan.Revision != 0 {
+	if plan.Behind != "" && plan.Revision != 0 && len(plan.Drift) == 0 { // it would say the same once more
 		fmt.Fprintf(a.stdout, "\nBEHIND %s\n", plan.Behind)
 	}
-	w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
-	if len(plan.Changes) > 0 {
-		fmt.Fprintln(w)
-	}
-	for _, ch := range plan.Changes {
-		fmt.Fprintf(w, "%s\t%d\t%s\t%s\n", map[pbx.ChangeKind]string{pbx.Added: "+", pbx.Removed: "-", pbx.Changed: "~"}[ch.Kind], ch.Number, ch.Name, changeText(ch))
-	}
-	_ = w.Flush()
+	a.printChanges(plan.Changes)
 	if diff {
 		for _, d := range plan.Diffs {
 			if d.Text != "" {
@@ -72,6 +65,25 @@ func (a *app) printPlan(plan pbx.Plan, diff bool) {
 	default:
 		fmt.Fprintln(a.stdout, "Nothing to do: database, files and the live Asterisk agree.")
 	}
+}
+
+// mostChanges is how many changes are listed for people; programs get all.
+const mostChanges = 50
+
+// printChanges lists who comes, goes or changes.
+func (a *app) printChanges(changes []pbx.Change) {
+	if len(changes) == 0 {
+		return
+	}
+	w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w)
+	for _, ch := range changes[:min(len(changes), mostChanges)] {
+		fmt.Fprintf(w, "%s\t%d\t%s\t%s\n", map[pbx.ChangeKind]string{pbx.Added: "+", pbx.Removed: "-", pbx.Changed: "~"}[ch.Kind], ch.Number, ch.Name, changeText(ch))
+	}
+	if more := len(changes) - mostChanges; more > 0 {
+		fmt.Fprintf(w, "…\tand %d more: pbxportal plan --json lists all\n", more)
+	}
+	_ = w.Flush()
 }
 
 func changeText(c pbx.Change) string {
@@ -148,8 +160,9 @@ func (a *app) apply(ctx context.Context, p *portal, r apply.Request) error {
 	return err
 }
 
-// printRun tells how an apply ended.
+// printRun tells how an apply ended, and whom it was about.
 func (a *app) printRun(r pbx.Run) {
+	a.printChanges(r.Plan.Changes)
 	w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(w, "\nResult\t%s\n", resultText(r))
 	for _, d := range r.Differences {
@@ -164,19 +177,19 @@ func resultText(r pbx.Run) string {
 	switch r.Result {
 	case pbx.Applied:
 		if r.Verification == pbx.Confirmed {
-			return fmt.Sprintf("applied: Asterisk runs exactly these %d users", r.Users)
+			return "applied: Asterisk runs exactly " + pbx.TheseUsers(r.Users)
 		}
-		return "applied, but not verified: Asterisk gave no answer that could be compared"
+		return "applied, but not verified: Asterisk gave no answer that could be compared; pbxportal doctor says whether it can be asked"
 	case pbx.Unchanged:
-		return fmt.Sprintf("unchanged: Asterisk already runs exactly these %d users; it was not reloaded", r.Users)
+		return fmt.Sprintf("unchanged: Asterisk already runs exactly %s; it was not reloaded", pbx.TheseUsers(r.Users))
 	case pbx.DryRun:
-		return "rehearsed: nothing was written"
+		return "rehearsed: nothing was written; pbxportal apply does it"
 	case pbx.RolledBack:
-		return "rolled back: Asterisk did not take it, and runs what it ran before"
+		return "rolled back: Asterisk did not take it, and runs what it ran before; its log names what it refused"
 	case pbx.RollbackFailed:
-		return "failed, and so did the way back: see to Asterisk now"
+		return "failed, and so did the way back: see to Asterisk now (pbxportal doctor), then pbxportal apply"
 	case pbx.FilesAhead:
-		return "not live yet: the files are in place, Asterisk has not taken them; a running portal keeps trying"
+		return "not live yet: the files are in place, Asterisk has not taken them; see to Asterisk, then pbxportal apply (a running portal keeps trying by itself)"
 	case pbx.Refused:
 		return "refused: nothing was touched"
 	case pbx.InDoubt, pbx.Interrupted:
@@ -196,7 +209,7 @@ func (*installCommand) Run(ctx context.Context, a *app, p *portal) error {
 		return a.printJSON(map[string]any{"installed": made})
 	}
 	if !made {
-		fmt.Fprintln(a.stdout, "The files are there already.")
+		fmt.Fprintln(a.stdout, "The files are there already. Whether Asterisk includes them, pbxportal doctor says.")
 		return nil
 	}
 	fmt.Fprintf(a.stdout, "Both files are there now. Let Asterisk include them, with a line at the end of each of these, and reload it:\n"+
@@ -216,12 +229,14 @@ func (*recoverCommand) Run(ctx context.Context, a *app, p *portal) error {
 	if a.json {
 		return a.printJSON(map[string]any{"did": append([]string{}, did...)})
 	}
+	if len(did) == 0 {
+		fmt.Fprintln(a.stdout, "Everything was in order.")
+		return nil
+	}
 	for _, what := range did {
 		fmt.Fprintln(a.stdout, what)
 	}
-	if len(did) == 0 {
-		fmt.Fprintln(a.stdout, "Everything was in order.")
-	}
+	fmt.Fprintln(a.stdout, "Next: pbxportal plan says whether anything is left to do.")
 	return nil
 }
 

@@ -46,6 +46,7 @@ func (c *auditListCommand) Run(ctx context.Context, a *app, p *portal) error {
 	for _, l := range page.Logs {
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", l.TriggeredAt.Format(time.RFC3339), l.TriggeredBy, l.Outcome, shorten(oneLine(l.ErrorDetails), 60), l.ID)
 	}
+	fmt.Fprintln(w, "\nOne of them whole, with its story: pbxportal audit show ID")
 	return w.Flush()
 }
 

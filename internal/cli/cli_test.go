@@ -59,7 +59,7 @@ func TestTheCommandsWorkWithoutAServer(t *testing.T) {
 		t.Errorf("apply of another plan: exit code %d, %s", code, errs)
 	}
 	hash, _ := decode(t, s.must(t, "plan", "--json"))["hash"].(string)
-	expect(s.must(t, "apply", "--plan", hash), "applied: Asterisk runs exactly these 1 users")
+	expect(s.must(t, "apply", "--plan", hash), "applied: Asterisk runs exactly this 1 user")
 	expect(s.must(t, "revision", "list"), "→", "the first", "what was in place before the first apply")
 	expect(s.must(t, "rollback"), "applied: Asterisk runs exactly these 2 users", "are live again. The database is as it was")
 	expect(s.must(t, "plan"), "-", "1001", "Next: pbxportal apply")
@@ -208,7 +208,7 @@ func TestDoctorNamesEachFaultWithItsCure(t *testing.T) {
 			func(a *lab.Asterisk, _ settings) error {
 				return os.WriteFile(in(a, "pjsip.d/synergycall/copy.conf"), nil, 0o600)
 			},
-			0, `warning +files beside pjsip.d.*copy.conf`,
+			1, `broken +changes by others: .*copy.conf is not the portal's`,
 		},
 		"Asterisk is not running": {func(a *lab.Asterisk, _ settings) error { return a.Kill() }, 1, `broken +Asterisk at .*\n.*astctlpermissions=0660`},
 		"the include stands in a comment": {

@@ -213,7 +213,7 @@ func TestRow05AnApplyWhoseServerIsKilledStaysOnRecordAndTheNextSucceeds(t *testi
 	if list := s.must(t, "audit", "list"); !strings.Contains(list, "failure") || !strings.Contains(list, "interrupted") {
 		t.Errorf("on record is:\n%s", list)
 	}
-	if out := s.must(t, "apply"); !strings.Contains(out, "Asterisk runs exactly these 1 users") {
+	if out := s.must(t, "apply"); !strings.Contains(out, "Asterisk runs exactly this 1 user") {
 		t.Errorf("the next apply:\n%s", out)
 	}
 	if list := s.must(t, "audit", "list"); !strings.Contains(list, "interrupted after the files were switched") {

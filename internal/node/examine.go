@@ -55,8 +55,9 @@ func (l *Local) Examine(ctx context.Context) []Finding {
 	}
 	all = append(all, Finding{Subject: "configuration folder", Grade: Good, Detail: l.dir})
 	for _, part := range []struct{ parent, file string }{{"pjsip.conf", pbx.PJSIPPath}, {"extensions.conf", pbx.DialplanPath}} {
-		all = append(all, l.examineFolder(part.file), l.examineForeign(part.file), l.examineInclude(part.parent, part.file))
+		all = append(all, l.examineFolder(part.file), l.examineInclude(part.parent, part.file))
 	}
+	all = append(all, l.examineDrift()...)
 	return append(all, l.examineAsterisk(ctx)...)
 }
 
@@ -76,7 +77,7 @@ func (l *Local) examineFolder(file string) Finding {
 			fmt.Sprintf("as root: install -d -o %d -g GROUP -m 2750 %s, where GROUP is the one Asterisk runs as", os.Geteuid(), dir),
 		}
 	}
-	if _, err := os.Stat(filepath.Join(l.dir, file)); err != nil {
+	if state, err := l.tree.State(); err == nil && state.Current == 0 && !exists(filepath.Join(l.dir, file)) {
 		return Finding{"file " + filepath.Join(l.dir, file), Odd, "is not there yet", "pbxportal install makes it, empty; do that before Asterisk includes it"}
 	}
 	return l.examineReader(file)
@@ -131,19 +132,26 @@ func allows(info os.FileInfo, uid, gid uint32, right os.FileMode) bool {
 	return info.Mode()&right == right
 }
 
-// examineForeign looks for files in our folder that are not ours: an editor's copy defines every object twice, and Asterisk then
-// refuses all of PJSIP.
-func (l *Local) examineForeign(file string) Finding {
-	subject := "files beside " + file
-	foreign, _ := filepath.Glob(filepath.Join(l.dir, filepath.Dir(file), "*.conf")) // the only error is a bad pattern
-	foreign = slices.DeleteFunc(foreign, func(p string) bool { return filepath.Base(p) == path.Base(file) })
-	if len(foreign) > 0 {
-		return Finding{
-			subject, Odd, strings.Join(foreign, ", "),
-			"see that they define none of the portal's objects, or move them away: Asterisk refuses a file with the same object twice",
-		}
+func exists(name string) bool {
+	_, err := os.Stat(name)
+	return err == nil
+}
+
+// examineDrift looks for what others changed: hand edits, links that are gone, and files beside ours, such as an editor's copy, which
+// defines every object twice; Asterisk then refuses all of PJSIP.
+func (l *Local) examineDrift() (all []Finding) {
+	const subject = "changes by others"
+	site, err := l.Inspect()
+	if err != nil {
+		return []Finding{{subject, Odd, err.Error(), "let the portal's user read the folders of the generated files"}}
 	}
-	return Finding{Subject: subject, Grade: Good, Detail: "none"}
+	for _, d := range site.Drift {
+		all = append(all, Finding{subject, Bad, d.String(), d.Cure()})
+	}
+	if len(all) == 0 {
+		all = append(all, Finding{Subject: subject, Grade: Good, Detail: "none"})
+	}
+	return all
 }
 
 // examineInclude asks whether the administrator's file includes ours.

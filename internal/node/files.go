@@ -45,7 +45,7 @@ func (l *Local) Recover() (did []string, err error) {
 		did = append(did, fmt.Sprintf("revision %d, which never came to be, was put aside", n))
 	}
 	for _, n := range r.Damaged {
-		did = append(did, fmt.Sprintf("revision %d is damaged on disk", n))
+		did = append(did, fmt.Sprintf("revision %d is damaged on disk, or was edited by hand: look at the plan", n))
 	}
 	if r.BackTo != 0 {
 		did = append(did, fmt.Sprintf("went back to revision %d, the last that Asterisk was seen to run", r.BackTo))

@@ -90,6 +90,25 @@ type Plan struct {
 	Behind   string // why Asterisk does not run what the files say, or cannot be asked; "" when it does
 }
 
+// Users says how many users there are.
+func Users(n int) string {
+	if n == 1 {
+		return "1 user"
+	}
+	return fmt.Sprintf("%d users", n)
+}
+
+// TheseUsers speaks of that many users.
+func TheseUsers(n int) string {
+	switch n {
+	case 0:
+		return "no users at all"
+	case 1:
+		return "this 1 user"
+	}
+	return "these " + Users(n)
+}
+
 // Result is how an apply ended, in a word.
 type Result string
 

@@ -158,8 +158,9 @@ func value(settings []setting, key string) string {
 }
 
 // Diff shows how each file changes from one pair to the other, as a unified diff in which no secret and no hash stands: a secret that
-// stays is "[hidden]" on both sides, one that changes is "[hidden]" before and "[hidden, new]" after.
-func Diff(from, to []pbx.File) []pbx.FileDiff {
+// stays is "[hidden]" on both sides, one that changes is "[hidden]" before and "[hidden, new]" after. The two pairs are called by their
+// names.
+func Diff(fromName string, from []pbx.File, toName string, to []pbx.File) []pbx.FileDiff {
 	var diffs []pbx.FileDiff
 	secrets := map[string]string{}
 	for _, f := range to {
@@ -172,7 +173,7 @@ func Diff(from, to []pbx.File) []pbx.FileDiff {
 		a, b := mask(before, secrets, false), mask(f.Content, secrets, true)
 		text := ""
 		if !bytes.Equal(a, b) {
-			text = string(diff.Diff("in place: "+f.Path, a, "planned: "+f.Path, b))
+			text = string(diff.Diff(fromName+": "+f.Path, a, toName+": "+f.Path, b))
 		}
 		diffs = append(diffs, pbx.FileDiff{Path: f.Path, Text: text})
 	}

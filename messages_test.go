@@ -1,0 +1,176 @@
+package arch_test
+
+import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"maps"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// speaking are the files in which every sentence can reach a person who plans, applies, goes back, recovers, reads the records or calls the
+// doctor, by the part of docs/messages.md in which it stands. Of some only the errors for callers do.
+var speaking = []struct {
+	part, files string
+	errorsOnly  bool
+}{
+	{"Plan, apply, rollback, recover", "internal/apply/*.go", false},
+	{"What others changed", "internal/pbx/plan.go", false},
+	{"The files on disk", "internal/node/files.go", false},
+	{"Asterisk", "internal/asterisk/asterisk.go internal/asterisk/reload.go internal/node/node.go internal/node/asterisk.go", false},
+	{"The database", "internal/store/dialect.go internal/store/store.go internal/store/migrate.go", true},
+	{"The command line", "internal/cli/apply.go internal/cli/audit.go", false},
+	{"The doctor", "internal/node/examine.go", false},
+	{"The state of the files in /health", "internal/httpapi/health.go", false},
+}
+
+// machinery matches what looks like a sentence and is none: what is said to, or by, Asterisk, and the heads of tables.
+var machinery = regexp.MustCompile(`^(module reload |core show |cli quit |dialplan show |pjsip list |Module '|No such command|Disconnected from|[A-Z ]+$)`)
+
+// messagesPage is where every message stands with its cause and its cure.
+const messagesPage = "docs/messages.md"
+
+// A message that nobody explains is found here: each sentence of the files that speak to people has a line on the page, with what caused
+// it and what to do next, and the page has no line for a sentence that is gone. UPDATE_GOLDEN=1 writes the lines anew, keeps what is
+// known of those that stay, and leaves what is to be filled in empty.
+func TestEveryMessageHasItsCauseAndItsCureOnThePage(t *testing.T) {
+	t.Parallel()
+	page, err := os.ReadFile(messagesPage)
+	if err != nil && os.Getenv("UPDATE_GOLDEN") == "" {
+		t.Fatal(err)
+	}
+	known := map[string]string{} // the rest of the line, by the message
+	for line := range strings.Lines(string(page)) {
+		if rest, ok := strings.CutPrefix(line, "| "); ok {
+			message, rest, _ := strings.Cut(rest, " | ")
+			known[message] = rest
+		}
+	}
+	head, _, _ := strings.Cut(string(page), "\n## ")
+	text := strings.TrimRight(head, "\n") + "\n"
+	for _, part := range speaking {
+		text += "\n## " + part.part + "\n\n| message | what happened | what to do |\n|---|---|---|\n"
+		for _, message := range sentencesOf(t, part.files, part.errorsOnly) {
+			rest, ok := known[message]
+			if !ok {
+				rest = " |  |\n"
+			}
+			text += "| " + message + " | " + rest
+			if fields := strings.Split(strings.TrimSuffix(rest, " |\n"), " | "); len(fields) != 2 || strings.TrimSpace(fields[0]) == "" || strings.TrimSpace(fields[1]) == "" {
+				t.Errorf("%s does not say what happened, and what to do, when somebody reads: %s", messagesPage, message)
+			}
+		}
+	}
+	if os.Getenv("UPDATE_GOLDEN") != "" {
+		if err := os.WriteFile(messagesPage, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	if text != string(page) {
+		t.Errorf("%s is not what the program says: run make golden, and fill in what is empty", messagesPage)
+	}
+}
+
+// sentencesOf gives the sentences of some files, sorted, each as it stands in a line of a table.
+func sentencesOf(t *testing.T, patterns string, errorsOnly bool) []string {
+	t.Helper()
+	found := map[string]bool{}
+	for pattern := range strings.FieldsSeq(patterns) {
+		names, err := filepath.Glob(pattern)
+		if err != nil || len(names) == 0 {
+			t.Fatalf("no file is named %s: %v", pattern, err)
+		}
+		for _, name := range names {
+			if strings.HasSuffix(name, "_test.go") {
+				continue
+			}
+			file, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.SkipObjectResolution)
+			if err != nil {
+				t.Fatal(err)
+			}
+			said := []ast.Node{file}
+			if errorsOnly {
+				said = messagesIn(file)
+			}
+			for _, n := range said {
+				for _, s := range literals(n) {
+					if !machinery.MatchString(s) {
+						found[s] = true
+					}
+				}
+			}
+		}
+	}
+	return slices.Sorted(maps.Keys(found))
+}
+
+// messagesIn gives what stands as Msg in the errors of a file that are meant for the caller.
+func messagesIn(file *ast.File) (all []ast.Node) {
+	ast.Inspect(file, func(n ast.Node) bool {
+		if pair, ok := n.(*ast.KeyValueExpr); ok {
+			if key, ok := pair.Key.(*ast.Ident); ok && key.Name == "Msg" {
+				all = append(all, pair.Value)
+			}
+		}
+		return true
+	})
+	return all
+}
+
+// literals gives the texts that are sentences: at least three words. What is put in when the program runs shows as ….
+func literals(in ast.Node) (all []string) {
+	ast.Inspect(in, func(n ast.Node) bool {
+		switch n := n.(type) {
+		case *ast.ImportSpec, *ast.Field: // the tag of a field is the help text of the command line
+			return false
+		case *ast.BinaryExpr:
+			all = append(all, sentence(n)...)
+			return n.Op != token.ADD
+		case *ast.BasicLit:
+			all = append(all, sentence(n)...)
+		}
+		return true
+	})
+	return all
+}
+
+// sentence gives the text of an expression as it stands on the page, if it is one of at least three words.
+func sentence(e ast.Expr) []string {
+	text := strings.Join(strings.Fields(textOf(e)), " ")
+	for strings.Contains(text, "……") {
+		text = strings.ReplaceAll(text, "……", "…")
+	}
+	if !threeWords.MatchString(text) {
+		return nil
+	}
+	return []string{strings.ReplaceAll(text, "|", `\|`)}
+}
+
+var (
+	threeWords = regexp.MustCompile(`[A-Za-z]{2,}\S* +\S*[A-Za-z]{2,}\S* +\S*[A-Za-z…]+`)
+	verb       = regexp.MustCompile(`%[-+#0-9.]*[a-zA-Z]`)
+)
+
+// textOf gives the text of an expression as far as it is known before the program runs.
+func textOf(e ast.Expr) string {
+	switch e := e.(type) {
+	case *ast.BasicLit:
+		if s, err := strconv.Unquote(e.Value); err == nil && e.Kind == token.STRING {
+			return verb.ReplaceAllString(strings.ReplaceAll(s, "%%", "%"), "…")
+		}
+	case *ast.BinaryExpr:
+		if e.Op == token.ADD {
+			return textOf(e.X) + textOf(e.Y)
+		}
+	case *ast.ParenExpr:
+		return textOf(e.X)
+	}
+	return "…"
+}
