@@ -7,7 +7,6 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
-	"errors"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -35,31 +34,20 @@ const (
 type Config struct {
 	Store *store.Store
 	Now   func() time.Time // tells the time
-
-	// Seal and Unseal keep the secrets of second factors from lying open in the database; owner names the account, and what was sealed
-	// for one does not open for another.
-	Seal, Unseal func(owner, text string) (string, error)
 }
 
 // Auth is the service. It is safe for concurrent use.
 type Auth struct {
-	store        *store.Store
-	now          func() time.Time
-	seal, unseal func(owner, text string) (string, error)
-	hasher       *hasher
-	pace         *pace
-	done         atomic.Bool // an account was seen: set-up is over for good
+	store  *store.Store
+	now    func() time.Time
+	hasher *hasher
+	pace   *pace
+	done   atomic.Bool // an account was seen: set-up is over for good
 }
 
-// New makes the service. Without Seal and Unseal nobody can have a second factor.
+// New makes the service.
 func New(c Config) *Auth {
-	if c.Seal == nil || c.Unseal == nil {
-		c.Seal = func(string, string) (string, error) {
-			return "", errors.New("cannot keep the secret of a second factor: there is no key to seal it with")
-		}
-		c.Unseal = c.Seal
-	}
-	return &Auth{store: c.Store, now: c.Now, seal: c.Seal, unseal: c.Unseal, hasher: newHasher(), pace: newPace(c.Now)}
+	return &Auth{store: c.Store, now: c.Now, hasher: newHasher(), pace: newPace(c.Now)}
 }
 
 // time tells the time as both databases keep it.

@@ -60,7 +60,7 @@ func (a *Auth) StartTOTP(ctx context.Context, password pbx.Secret) (NewTOTP, err
 	if err != nil {
 		return NewTOTP{}, err
 	}
-	sealed, err := a.seal(string(c.ID), secret.Reveal())
+	sealed, err := a.store.SealFactor(c.ID, secret)
 	if err != nil {
 		return NewTOTP{}, err
 	}
@@ -101,12 +101,12 @@ func (a *Auth) ConfirmTOTP(ctx context.Context, otp string) (codes []pbx.Secret,
 		case c.TOTPSecret == "":
 			return totpOff()
 		}
-		secret, err := a.unseal(string(c.ID), c.TOTPSecret)
+		secret, err := a.store.OpenFactor(c.ID, c.TOTPSecret)
 		if err != nil {
 			return err
 		}
 		code, _ := cleanOTP(otp)
-		step, ok := totpStep(pbx.SecretFrom(secret), code, a.now(), c.TOTPStep)
+		step, ok := totpStep(secret, code, a.now(), c.TOTPStep)
 		if !ok {
 			return pbx.Invalid(pbx.FieldError{Field: "otp", Message: "is not the code that the authenticator shows now: look at the clocks of both, and try the next one"})
 		}

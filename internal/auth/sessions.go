@@ -145,11 +145,11 @@ func (a *Auth) secondFactor(ctx context.Context, tx *store.Tx, c *store.Credenti
 		}
 		return err
 	}
-	secret, err := a.unseal(string(c.ID), c.TOTPSecret)
+	secret, err := a.store.OpenFactor(c.ID, c.TOTPSecret)
 	if err != nil {
 		return err
 	}
-	step, ok := totpStep(pbx.SecretFrom(secret), code, a.now(), c.TOTPStep)
+	step, ok := totpStep(secret, code, a.now(), c.TOTPStep)
 	if !ok {
 		return signInFailed()
 	}

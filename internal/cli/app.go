@@ -11,6 +11,7 @@ import (
 
 	"github.com/synergycall/pbxportal/internal/apply"
 	"github.com/synergycall/pbxportal/internal/asterisk"
+	"github.com/synergycall/pbxportal/internal/auth"
 	"github.com/synergycall/pbxportal/internal/config"
 	"github.com/synergycall/pbxportal/internal/directory"
 	"github.com/synergycall/pbxportal/internal/keyring"
@@ -22,6 +23,7 @@ import (
 type app struct {
 	config         config.Config
 	json           bool
+	stdin          io.Reader
 	stdout, stderr io.Writer
 	getenv         func(string) (string, bool)
 }
@@ -32,6 +34,7 @@ type portal struct {
 	log       *slog.Logger
 	store     *store.Store
 	directory *directory.Directory
+	auth      *auth.Auth
 	node      *node.Local
 	engine    *apply.Engine
 	keySource keyring.Source
@@ -66,6 +69,7 @@ func (a *app) open() (*portal, error) {
 		store:     s,
 		getenv:    a.getenv,
 		directory: directory.New(s, time.Now).WithQuarantine(c.NumberQuarantine),
+		auth:      auth.New(auth.Config{Store: s, Now: time.Now}),
 		node:      local,
 		engine:    apply.New(apply.Config{Store: s, Target: local, Now: time.Now, Keep: c.KeepRevisions}),
 	}, nil

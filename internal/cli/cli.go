@@ -8,6 +8,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"os/user"
 
 	"github.com/alecthomas/kong"
 
@@ -45,6 +47,8 @@ type commands struct {
 	Revision revisionCommands `cmd:"" help:"List and compare the revisions of the generated files."`
 	Recover  recoverCommand   `cmd:"" help:"Put in order what an apply left that never ended (serve and apply do so too)."`
 	Audit    auditCommands    `cmd:"" help:"List and show the records of earlier applies."`
+	Admin    adminCommands    `cmd:"" help:"Make, list, reset, disable and enable the accounts of people who may sign in."`
+	Token    tokenCommands    `cmd:"" help:"Make, list and revoke the API tokens of programs."`
 	Install  installCommand   `cmd:"" help:"Make both generated files, empty, so that Asterisk's own files can include them."`
 	Doctor   doctorCommand    `cmd:"" help:"Examine database, folders, includes, socket and Asterisk; name every fault with its cure."`
 	Migrate  migrateCommand   `cmd:"" help:"Bring the database's tables to the version this program needs (serve does so too)."`
@@ -53,7 +57,7 @@ type commands struct {
 }
 
 // Run runs the command line args and returns the exit code. Results go to stdout, everything else to stderr.
-func Run(ctx context.Context, args []string, getenv func(string) (string, bool), stdout, stderr io.Writer) int {
+func Run(ctx context.Context, args []string, getenv func(string) (string, bool), stdin io.Reader, stdout, stderr io.Writer) int {
 	exit := -1 // set when kong itself ends the program: help, for instance
 	var c commands
 	dotenv, err := config.Dotenv(".env", getenv)
@@ -78,7 +82,8 @@ func Run(ctx context.Context, args []string, getenv func(string) (string, bool),
 	if err != nil {
 		return report(stderr, usage(fmt.Errorf("%w: run pbxportal --help to see what there is", err)))
 	}
-	a := &app{config: c.Config, json: c.JSON, stdout: stdout, stderr: stderr, getenv: getenv}
+	a := &app{config: c.Config, json: c.JSON, stdin: stdin, stdout: stdout, stderr: stderr, getenv: getenv}
+	ctx = pbx.WithActor(ctx, localActor(getenv))
 	parsed.BindTo(ctx, (*context.Context)(nil))
 	var p *portal
 	err = parsed.BindSingletonProvider(func() (_ *portal, err error) { // asked only by a command that takes one
@@ -92,6 +97,18 @@ func Run(ctx context.Context, args []string, getenv func(string) (string, bool),
 		p.close()
 	}
 	return report(stderr, err)
+}
+
+// localActor is who works at the command line, for the audit trail: the user of the operating system, and who that was before sudo.
+func localActor(getenv func(string) (string, bool)) pbx.Actor {
+	name := fmt.Sprintf("user %d", os.Getuid())
+	if u, err := user.Current(); err == nil {
+		name = u.Username
+	}
+	if before, _ := getenv("SUDO_USER"); before != "" {
+		name += " (sudo by " + before + ")"
+	}
+	return pbx.Actor{Kind: pbx.ActorLocal, Name: name}
 }
 
 // environment gives flags their value from the environment, or else from .env. An empty variable counts as unset.

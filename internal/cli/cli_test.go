@@ -279,7 +279,7 @@ func TestDoctorNamesEachFaultWithItsCure(t *testing.T) {
 func TestTheDemoEndsWithACallThatWasHeard(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer
-	code := cli.Run(t.Context(), []string{"demo"}, func(string) (string, bool) { return "", false }, &out, &out)
+	code := cli.Run(t.Context(), []string{"demo"}, func(string) (string, bool) { return "", false }, strings.NewReader(""), &out, &out)
 	for _, want := range []string{"Ben heard 440 Hz", "Anna heard 880 Hz", "answered with 401", "All as it must be"} {
 		if code != 0 || !strings.Contains(out.String(), want) {
 			t.Fatalf("exit code %d; want %q in:\n%s", code, want, out.String())

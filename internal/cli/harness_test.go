@@ -29,7 +29,7 @@ func TestMain(m *testing.M) {
 		os.Exit(m.Run())
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	code := cli.Run(ctx, os.Args[1:], os.LookupEnv, os.Stdout, os.Stderr)
+	code := cli.Run(ctx, os.Args[1:], os.LookupEnv, os.Stdin, os.Stdout, os.Stderr)
 	stop()
 	os.Exit(code)
 }
@@ -55,9 +55,15 @@ func (s settings) beside(a *lab.Asterisk) settings {
 // run runs one command in this process.
 func (s settings) run(t *testing.T, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
+	return s.runWith(t, "", args...)
+}
+
+// runWith runs one command in this process, with a text as its standard input.
+func (s settings) runWith(t *testing.T, stdin string, args ...string) (code int, stdout, stderr string) {
+	t.Helper()
 	var out, errs bytes.Buffer
 	getenv := func(name string) (string, bool) { v, ok := s[name]; return v, ok }
-	code = cli.Run(t.Context(), args, getenv, &out, &errs)
+	code = cli.Run(t.Context(), args, getenv, strings.NewReader(stdin), &out, &errs)
 	return code, out.String(), errs.String()
 }
 

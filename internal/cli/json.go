@@ -29,6 +29,52 @@ func toJSON(u pbx.User) userJSON {
 	return userJSON{u.ID, u.TenantID, u.Name, u.Email, extensionJSON{e.ID, e.Number, e.Secret.Reveal(), e.CreatedAt}, u.CreatedAt}
 }
 
+type accountJSON struct {
+	ID         pbx.AccountID `json:"id"`
+	Name       string        `json:"name"`
+	Email      string        `json:"email"`
+	Role       pbx.Role      `json:"role"`
+	Disabled   bool          `json:"disabled"`
+	Invited    bool          `json:"invited"`
+	TOTP       bool          `json:"totp_enabled"`
+	CreatedAt  time.Time     `json:"created_at"`
+	LastSignIn *time.Time    `json:"last_sign_in_at"`
+}
+
+func toAccountJSON(a pbx.Account) accountJSON {
+	return accountJSON{a.ID, a.Name, a.Email, a.Role, a.Disabled, a.Invited, a.TOTP, a.CreatedAt, timeOrNull(a.LastSignIn)}
+}
+
+type tokenJSON struct {
+	ID         pbx.TokenID      `json:"id"`
+	Name       string           `json:"name"`
+	Role       pbx.Role         `json:"role"`
+	Scopes     []pbx.Permission `json:"scopes"`
+	CreatedAt  time.Time        `json:"created_at"`
+	CreatedBy  *pbx.AccountID   `json:"created_by"`
+	ExpiresAt  *time.Time       `json:"expires_at"`
+	LastUsedAt *time.Time       `json:"last_used_at"`
+	RevokedAt  *time.Time       `json:"revoked_at"`
+}
+
+func toTokenJSON(t pbx.Token) tokenJSON {
+	out := tokenJSON{
+		ID: t.ID, Name: t.Name, Role: t.Role, Scopes: t.Scopes, CreatedAt: t.CreatedAt, ExpiresAt: timeOrNull(t.ExpiresAt),
+		LastUsedAt: timeOrNull(t.LastUsedAt), RevokedAt: timeOrNull(t.RevokedAt),
+	}
+	if t.CreatedBy != "" {
+		out.CreatedBy = &t.CreatedBy
+	}
+	return out
+}
+
+func timeOrNull(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	return &t
+}
+
 type logJSON struct {
 	ID            pbx.RunID   `json:"id"`
 	TriggeredAt   time.Time   `json:"triggered_at"`

@@ -14,7 +14,6 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/synergycall/pbxportal/internal/auth"
 	"github.com/synergycall/pbxportal/internal/httpapi"
 	"github.com/synergycall/pbxportal/internal/pbx"
 )
@@ -36,7 +35,8 @@ func (*serveCommand) Run(ctx context.Context, a *app, p *portal) error {
 	if left := leftOpen(did); left != "" {
 		p.log.Warn("not everything is sealed", "what", left)
 	}
-	if did, err := p.engine.Recover(ctx); err != nil { // before anybody can ask for an apply
+	ctx = pbx.WithActor(ctx, pbx.Actor{Kind: pbx.ActorPortal, Name: "portal"}) // whoever started it
+	if did, err := p.engine.Recover(ctx); err != nil {                         // before anybody can ask for an apply
 		p.logApply("cannot settle what an earlier apply left", err)
 	} else {
 		for _, what := range did {
@@ -94,7 +94,7 @@ func (p *portal) serve(ctx context.Context, listener net.Listener) error {
 	}
 	handler, err := httpapi.New(httpapi.Config{
 		Directory: p.directory, Apply: p.engine, Health: p.health, Log: p.log, Now: time.Now, Version: version(), Edge: p.edge(),
-		Auth: auth.New(auth.Config{Store: p.store, Now: time.Now}), Insecure: true,
+		Auth: p.auth, Insecure: true,
 	})
 	if err != nil {
 		return errors.Join(err, listener.Close())

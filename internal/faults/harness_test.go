@@ -43,7 +43,7 @@ func TestMain(m *testing.M) {
 		os.Exit(m.Run())
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	code := cli.Run(ctx, os.Args[1:], os.LookupEnv, os.Stdout, os.Stderr)
+	code := cli.Run(ctx, os.Args[1:], os.LookupEnv, os.Stdin, os.Stdout, os.Stderr)
 	stop()
 	os.Exit(code)
 }
@@ -131,7 +131,7 @@ func (s *site) run(t *testing.T, args ...string) (code int, stdout, stderr strin
 
 func (s *site) runIn(ctx context.Context, args ...string) (code int, stdout, stderr string) {
 	var out, errs bytes.Buffer
-	code = cli.Run(ctx, args, func(name string) (string, bool) { v, ok := s.env[name]; return v, ok }, &out, &errs)
+	code = cli.Run(ctx, args, func(name string) (string, bool) { v, ok := s.env[name]; return v, ok }, strings.NewReader(""), &out, &errs)
 	return code, out.String(), errs.String()
 }
 

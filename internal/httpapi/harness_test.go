@@ -100,8 +100,7 @@ func newUnserved(t testing.TB, changes ...func(*httpapi.Config)) *portal {
 // newAuth makes the service of sign-in, with an account, so that set-up is over, and a token of an owner.
 func newAuth(t testing.TB, s *store.Store, now func() time.Time) (a *auth.Auth, token string) {
 	t.Helper()
-	open := func(_, text string) (string, error) { return text, nil }
-	a = auth.New(auth.Config{Store: s, Now: now, Seal: open, Unseal: open})
+	a = auth.New(auth.Config{Store: s, Now: now})
 	if _, _, err := a.Invite(asLocal(t), pbx.NewAccount{Name: "Olga Owner", Email: "olga@example.com", Role: pbx.Owner}); err != nil {
 		t.Fatal(err)
 	}
@@ -119,8 +118,7 @@ func emptyAuth(t testing.TB) *auth.Auth {
 	if _, err := s.Migrate(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	open := func(_, text string) (string, error) { return text, nil }
-	return auth.New(auth.Config{Store: s, Now: time.Now, Seal: open, Unseal: open})
+	return auth.New(auth.Config{Store: s, Now: time.Now})
 }
 
 // grant makes a token.

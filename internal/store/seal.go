@@ -23,6 +23,7 @@ const (
 	forSecret   = "sip secret"
 	forRevision = "revision"
 	forSaved    = "saved files"
+	forFactor   = "second factor"
 )
 
 // secretColumn is how many characters fit into the column secret.
@@ -153,6 +154,26 @@ func (s *secrets) bytesOut(purpose string, id pbx.RunID, content []byte) ([]byte
 	return s.keys.OpenBytes(purpose, string(id), content)
 }
 
+// SealFactor gives the secret of an account's second factor the form in which it is kept. It never lies open: no other program reads it.
+func (s *Store) SealFactor(account pbx.AccountID, secret pbx.Secret) (string, error) {
+	if s.secrets.keys == nil {
+		return "", errNoKeys
+	}
+	return s.secrets.keys.Seal(forFactor, string(account), secret.Reveal())
+}
+
+// OpenFactor opens what SealFactor gave for the same account.
+func (s *Store) OpenFactor(account pbx.AccountID, sealed string) (pbx.Secret, error) {
+	if s.secrets.keys == nil {
+		return pbx.Secret{}, errNoKeys
+	}
+	text, err := s.secrets.keys.Open(forFactor, string(account), sealed)
+	if err != nil {
+		return pbx.Secret{}, fmt.Errorf("the second factor of account %s: %w", account, err)
+	}
+	return pbx.SecretFrom(text), nil
+}
+
 // AtRest tells how secrets lie in the database.
 type AtRest struct {
 	Sealed map[string]int // how many rows each key has sealed
@@ -168,7 +189,9 @@ func (s *Store) AtRest(ctx context.Context) (AtRest, error) {
 	rows, err := s.read.QueryContext(ctx, `
 SELECT CASE WHEN secret LIKE '`+keyring.Mark+`%' THEN substr(secret, $1, $2) ELSE '' END AS with_key, count(*) FROM extensions GROUP BY 1
 UNION ALL
-SELECT coalesce(sealed_with, '') AS with_key, count(*) FROM apply_runs WHERE sealed_with IS NULL OR sealed_with <> '' GROUP BY 1`,
+SELECT coalesce(sealed_with, '') AS with_key, count(*) FROM apply_runs WHERE sealed_with IS NULL OR sealed_with <> '' GROUP BY 1
+UNION ALL
+SELECT substr(totp_secret, $1, $2) AS with_key, count(*) FROM accounts WHERE totp_secret <> '' GROUP BY 1`,
 		len(keyring.Mark)+1, keyring.HeaderLength-len(keyring.Mark)-1)
 	if err != nil {
 		return at, s.fault("see how secrets are kept", err)
@@ -201,7 +224,7 @@ const batch = 100
 // on where an earlier one ended, and others may write meanwhile. After its success nothing needs another key than the present one.
 func (s *Store) Reseal(ctx context.Context) (Resealed, error) {
 	var did Resealed
-	for _, step := range []func(context.Context, *Tx, string) (string, int, []pbx.Number, error){s.resealSecrets, s.resealRuns} {
+	for _, step := range []func(context.Context, *Tx, string) (string, int, []pbx.Number, error){s.resealSecrets, s.resealRuns, s.resealFactors} {
 		for after, more := "", true; more; more = after != "" {
 			var n int
 			var left []pbx.Number
@@ -292,6 +315,44 @@ func (s *Store) resealSecrets(ctx context.Context, tx *Tx, after string) (last s
 		last = string(all[batch-1].id)
 	}
 	return last, n, left, nil
+}
+
+// resealFactors does so for the second factors of all accounts, which are few.
+func (s *Store) resealFactors(ctx context.Context, tx *Tx, _ string) (_ string, n int, _ []pbx.Number, err error) {
+	if s.secrets.keys == nil {
+		return "", 0, nil, errNoKeys
+	}
+	header := keyring.Mark + s.secrets.keys.Current() + ":"
+	rows, err := tx.tx.QueryContext(ctx, `SELECT id, totp_secret FROM accounts WHERE totp_secret <> '' AND substr(totp_secret, 1, $1) <> $2 ORDER BY id`,
+		len(header), header)
+	if err != nil {
+		return "", 0, nil, err
+	}
+	defer rows.Close()
+	sealed := map[pbx.AccountID]string{}
+	for rows.Next() {
+		var id pbx.AccountID
+		var column string
+		if err := rows.Scan((*string)(&id), &column); err != nil {
+			return "", 0, nil, err
+		}
+		secret, err := s.OpenFactor(id, column)
+		if err != nil {
+			return "", 0, nil, err
+		}
+		if sealed[id], err = s.SealFactor(id, secret); err != nil {
+			return "", 0, nil, err
+		}
+	}
+	if err := rows.Err(); err != nil {
+		return "", 0, nil, err
+	}
+	for id, column := range sealed {
+		if _, err := tx.tx.ExecContext(ctx, `UPDATE accounts SET totp_secret = $1 WHERE id = $2`, column, string(id)); err != nil {
+			return "", 0, nil, err
+		}
+	}
+	return "", len(sealed), nil, nil
 }
 
 // runBatch is how many runs are sealed in one transaction; each may hold a file of a thousand users.

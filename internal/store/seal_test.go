@@ -319,3 +319,49 @@ func holds(t *testing.T, path string, secret pbx.Secret) bool {
 	}
 	return bytes.Contains(content, []byte(secret.Reveal()))
 }
+
+func TestASecondFactorIsSealedForItsAccountAndFollowsTheKeys(t *testing.T) {
+	t.Parallel()
+	storetest.Each(t, func(t *testing.T, url string) {
+		keys, err := keyring.Source{StateDir: t.TempDir()}.LoadOrMake()
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := storetest.Open(t, url)
+		s.UseKeys(keys, true) // also where SIP secrets lie open
+		a, b := newAccount("anna@example.com"), newAccount("bert@example.com")
+		if a.TOTPSecret, err = s.SealFactor(a.ID, pbx.SecretFrom("canary")); err != nil || strings.Contains(a.TOTPSecret, "canary") {
+			t.Fatal(a.TOTPSecret, err)
+		}
+		if _, err := s.OpenFactor(b.ID, a.TOTPSecret); err == nil {
+			t.Error("it opens for another account")
+		}
+		change(t, s, func(ctx context.Context, tx *store.Tx) error {
+			return errors.Join(tx.InsertAccount(ctx, a), tx.InsertAccount(ctx, b))
+		})
+		if at, err := s.AtRest(t.Context()); err != nil || at.Sealed[keys.Current()] != 1 || at.Open != 0 {
+			t.Errorf("%+v, error %v", at, err)
+		}
+		if _, err := keys.Turn(); err != nil {
+			t.Fatal(err)
+		}
+		if did, err := s.Reseal(t.Context()); err != nil || did.Rows != 1 {
+			t.Errorf("%+v, error %v", did, err)
+		}
+		if err := keys.Forget(); err != nil {
+			t.Fatal(err)
+		}
+		c, _, err := s.Account(t.Context(), a.ID)
+		if err != nil || c.TOTPSecret == a.TOTPSecret {
+			t.Errorf("it is still sealed with the old key, error %v", err)
+		}
+		if secret, err := s.OpenFactor(a.ID, c.TOTPSecret); err != nil || secret.Reveal() != "canary" {
+			t.Errorf("it became %q, error %v", secret.Reveal(), err)
+		}
+		s.UseKeys(nil, false)
+		_, sealErr := s.SealFactor(a.ID, pbx.SecretFrom("x"))
+		if _, openErr := s.OpenFactor(a.ID, c.TOTPSecret); sealErr == nil || openErr == nil {
+			t.Error("it is sealed or opened without a key")
+		}
+	})
+}

@@ -1,0 +1,129 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/synergycall/pbxportal/internal/pbx"
+)
+
+type tokenCommands struct {
+	Create tokenCreateCommand `cmd:"" help:"Make an API token for a program; standard output holds the token alone, which is shown this once."`
+	List   tokenListCommand   `cmd:"" help:"List the API tokens, also those that hold no more."`
+	Revoke tokenRevokeCommand `cmd:"" help:"End an API token, from the next request on."`
+}
+
+type tokenCreateCommand struct {
+	Name    string           `arg:"" help:"Which program it is for."`
+	Role    pbx.Role         `required:"" help:"owner, admin, operator, applier or auditor."`
+	Scope   []pbx.Permission `help:"Only this permission of the role, such as apply:run; can be given several times. Without any: all of them." placeholder:"PERMISSION"`
+	Expires string           `help:"How long it holds, such as 90d or 12h. Without it: until it is revoked." placeholder:"TIME"`
+}
+
+// Run makes the token.
+func (c *tokenCreateCommand) Run(ctx context.Context, a *app, p *portal) error {
+	lives, err := days(c.Expires)
+	if err != nil {
+		return usage(err)
+	}
+	token, secret, err := p.auth.CreateToken(ctx, pbx.NewToken{Name: c.Name, Role: c.Role, Scopes: c.Scope, Lives: lives})
+	if err != nil {
+		return err
+	}
+	if a.json {
+		return a.printJSON(map[string]any{"token": toTokenJSON(token), "secret": secret.Reveal()})
+	}
+	fmt.Fprintf(a.stderr, "Token %s for %s, %s, expires: %s. It is shown this once.\n", token.ID, token.Name, tokenRights(token), orNever(token.ExpiresAt))
+	fmt.Fprintln(a.stdout, secret.Reveal())
+	return nil
+}
+
+// days reads a time that may be given in days; "" is none.
+func days(text string) (time.Duration, error) {
+	if text == "" {
+		return 0, nil
+	}
+	lives, err := time.ParseDuration(text)
+	if number, ok := strings.CutSuffix(text, "d"); ok {
+		var n int
+		n, err = strconv.Atoi(number)
+		lives = time.Duration(min(n, 100_000)) * 24 * time.Hour
+	}
+	if err != nil || lives <= 0 {
+		return 0, fmt.Errorf("--expires %q is no time to come: give something like 90d or 12h", text)
+	}
+	return lives, nil
+}
+
+// tokenRights says what a token may do.
+func tokenRights(t pbx.Token) string {
+	if t.Scopes == nil {
+		return string(t.Role)
+	}
+	scopes := make([]string, len(t.Scopes))
+	for i, s := range t.Scopes {
+		scopes[i] = string(s)
+	}
+	return string(t.Role) + " (" + strings.Join(scopes, " ") + ")"
+}
+
+type tokenListCommand struct{}
+
+// Run lists the tokens.
+func (*tokenListCommand) Run(ctx context.Context, a *app, p *portal) error {
+	tokens, err := p.auth.Tokens(ctx)
+	if err != nil {
+		return err
+	}
+	if a.json {
+		list := make([]tokenJSON, len(tokens))
+		for i, t := range tokens {
+			list[i] = toTokenJSON(t)
+		}
+		return a.printJSON(map[string]any{"tokens": list})
+	}
+	if len(tokens) == 0 {
+		fmt.Fprintln(a.stdout, "No tokens. Make one: pbxportal token create NAME --role ROLE")
+		return nil
+	}
+	w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "ID\tFOR\tMAY\tSTATE\tLAST USED")
+	for _, t := range tokens {
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", t.ID, t.Name, tokenRights(t), tokenState(t), orNever(t.LastUsedAt))
+	}
+	return w.Flush()
+}
+
+// tokenState says how a token stands.
+func tokenState(t pbx.Token) string {
+	switch {
+	case !t.RevokedAt.IsZero():
+		return "revoked " + t.RevokedAt.Format(time.DateOnly)
+	case t.ExpiresAt.IsZero():
+		return "holds"
+	case !time.Now().Before(t.ExpiresAt):
+		return "expired " + t.ExpiresAt.Format(time.DateOnly)
+	}
+	return "holds until " + t.ExpiresAt.Format(time.RFC3339)
+}
+
+type tokenRevokeCommand struct {
+	ID string `arg:"" help:"The token's id, the part between the underscores."`
+}
+
+// Run revokes the token.
+func (c *tokenRevokeCommand) Run(ctx context.Context, a *app, p *portal) error {
+	t, err := p.auth.RevokeToken(ctx, pbx.TokenID(c.ID))
+	if err != nil {
+		return err
+	}
+	if a.json {
+		return a.printJSON(toTokenJSON(t))
+	}
+	fmt.Fprintf(a.stdout, "Token %s for %s holds no more.\n", t.ID, t.Name)
+	return nil
+}
