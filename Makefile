@@ -40,9 +40,10 @@ fuzz: ## each fuzz test for FUZZTIME (30s)
 		done; \
 	done
 
-golden: ## rewrite the golden files; read their diff as the change that reaches Asterisk
+golden: ## rewrite the golden files; read their diff as the change that reaches Asterisk, and who may do what
 	UPDATE_GOLDEN=1 $(GO) test -count=1 ./internal/render/...
 	UPDATE_GOLDEN=1 $(GO) test -count=1 -run=EveryMessage . # docs/messages.md
+	UPDATE_GOLDEN=1 $(GO) test -count=1 -run=TheTableOfWhoMayDoWhat ./internal/httpapi
 
 bench: ## all benchmarks, and the figures beside those of a REFERENCE implementation
 	REFERENCE="$(REFERENCE)" scripts/bench

@@ -98,6 +98,7 @@ func TestTheExitCodeSaysWhatKindOfFailureItWas(t *testing.T) {
 		{[]string{"serve"}, "LISTEN_ADDR=nonsense", 2, "LISTEN_ADDR"},
 		{[]string{"serve"}, "LISTEN_ADDR=192.0.2.1:1", 1, "cannot listen"},
 		{[]string{"serve"}, "LISTEN_ADDR=0.0.0.0:0", 2, "TRUSTED_PROXIES"},
+		{[]string{"serve"}, "OIDC_CLIENT_ID=portal", 2, "OIDC_ISSUER"},
 		{[]string{"user", "show", "1999"}, "", 3, "nobody has extension 1999"},
 		{[]string{"user", "delete", "a0000000-0000-0000-0000-00000000000f"}, "", 3, "there is no user"},
 		{[]string{"audit", "show", "x"}, "", 3, "there is no apply log"},
@@ -134,7 +135,7 @@ func TestTheHelpNamesEverySettingAndItsVariable(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"DATABASE_URL", "LOG_LEVEL", "LISTEN_ADDR", "PUBLIC_URL", "ALLOWED_HOSTS", "TRUSTED_PROXIES", "TLS_CERT", "TLS_KEY", "ACME_HOSTS", "ACME_EMAIL", "ACME_DIRECTORY", "STATE_DIR", "ASTERISK_CONFIG_DIR", "ASTERISK_CONTROL", "SECRET_KEY", "SECRET_KEY_FILE", "SECRET_STORAGE", "NUMBER_QUARANTINE", "KEEP_REVISIONS"} {
+	for _, name := range []string{"DATABASE_URL", "LOG_LEVEL", "LISTEN_ADDR", "PUBLIC_URL", "ALLOWED_HOSTS", "TRUSTED_PROXIES", "TLS_CERT", "TLS_KEY", "ACME_HOSTS", "ACME_EMAIL", "ACME_DIRECTORY", "OIDC_ISSUER", "OIDC_CLIENT_ID", "OIDC_CLIENT_SECRET", "OIDC_CLIENT_SECRET_FILE", "OIDC_DEFAULT_ROLE", "STATE_DIR", "ASTERISK_CONFIG_DIR", "ASTERISK_CONTROL", "SECRET_KEY", "SECRET_KEY_FILE", "SECRET_STORAGE", "NUMBER_QUARANTINE", "KEEP_REVISIONS"} {
 		if !strings.Contains(help, "$"+name) {
 			t.Errorf("--help does not name %s", name)
 		}

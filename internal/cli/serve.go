@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"path/filepath"
 	"runtime/debug"
+	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -77,6 +78,20 @@ func (p *portal) tls() (*tls.Config, error) {
 	return nil, nil //nolint:nilnil // HTTP
 }
 
+// oidc gives the OpenID provider with which people may sign in.
+func (p *portal) oidc() (httpapi.OIDC, error) {
+	c := p.config
+	secret, err := c.ClientSecret()
+	if err != nil {
+		return httpapi.OIDC{}, usage(err)
+	}
+	role := pbx.Role(c.OIDCDefaultRole)
+	if roles := pbx.Roles()[1:]; role != "" && !slices.Contains(roles, role) { // an owner is made by an owner
+		return httpapi.OIDC{}, usage(fmt.Errorf("OIDC_DEFAULT_ROLE %q is none of %v: give one of them, or none", role, roles))
+	}
+	return httpapi.OIDC{Issuer: c.OIDCIssuer, ClientID: c.OIDCClientID, ClientSecret: pbx.SecretFrom(secret), DefaultRole: role}, nil
+}
+
 // edge gives who may reach the portal, by its settings.
 func (p *portal) edge() httpapi.Edge {
 	proxies, _ := p.config.Proxies() // Complete has checked it
@@ -92,9 +107,13 @@ func (p *portal) serve(ctx context.Context, listener net.Listener) error {
 	if v, _ := p.getenv("GOGC"); v == "" {
 		debug.SetGCPercent(heapGrowth)
 	}
+	provider, err := p.oidc()
+	if err != nil {
+		return errors.Join(err, listener.Close())
+	}
 	handler, err := httpapi.New(httpapi.Config{
 		Directory: p.directory, Apply: p.engine, Health: p.health, Log: p.log, Now: time.Now, Version: version(), Edge: p.edge(),
-		Auth: p.auth, Insecure: true,
+		Auth: p.auth, Insecure: true, OIDC: provider,
 	})
 	if err != nil {
 		return errors.Join(err, listener.Close())

@@ -38,6 +38,12 @@ type Config struct {
 	SecretKeyFile string `name:"secret-key-file" env:"SECRET_KEY_FILE" placeholder:"PATH" help:"File with that key, one a line, mode 0600. Default: the systemd credential secret-key, or else STATE_DIR/secret.key, which the first start makes."`
 	SecretStorage string `name:"secret-storage"  env:"SECRET_STORAGE"  placeholder:"HOW"  help:"sealed, or plain for a database that another program, such as the Python portal, reads at the same time. Default: sealed."`
 
+	OIDCIssuer           string `name:"oidc-issuer"             env:"OIDC_ISSUER"             placeholder:"URL"  help:"OpenID provider with which people may sign in, such as https://id.example.com. It sends browsers back to PUBLIC_URL/auth/oidc/callback."`
+	OIDCClientID         string `name:"oidc-client-id"          env:"OIDC_CLIENT_ID"          placeholder:"ID"   help:"What the provider knows the portal as."`
+	OIDCClientSecret     string `name:"oidc-client-secret"      env:"OIDC_CLIENT_SECRET"      placeholder:"TEXT" help:"What the portal proves that with. Better in a file: OIDC_CLIENT_SECRET_FILE."`
+	OIDCClientSecretFile string `name:"oidc-client-secret-file" env:"OIDC_CLIENT_SECRET_FILE" placeholder:"FILE" help:"File that holds the secret."`
+	OIDCDefaultRole      string `name:"oidc-default-role"       env:"OIDC_DEFAULT_ROLE"       placeholder:"ROLE" help:"Role of an account that is made for whom the provider knows and the portal does not, such as auditor. Default: none is made."`
+
 	NumberQuarantine time.Duration `name:"number-quarantine" env:"NUMBER_QUARANTINE" placeholder:"TIME" help:"How long a freed extension number rests before it is given out again, such as 2h. Default: 0, at once."`
 	KeepRevisions    int           `name:"keep-revisions"    env:"KEEP_REVISIONS"    placeholder:"N"    help:"How many revisions of the generated files are kept to go back to. Default: 20."`
 }
@@ -131,6 +137,11 @@ func (c Config) LogValue() slog.Value {
 		slog.String("tls_cert", c.TLSCert),
 		slog.String("tls_key", c.TLSKey),
 		slog.String("acme_hosts", c.ACMEHosts),
+		slog.String("oidc_issuer", c.OIDCIssuer),
+		slog.String("oidc_client_id", c.OIDCClientID),
+		slog.String("oidc_client_secret", hidden(c.OIDCClientSecret)),
+		slog.String("oidc_client_secret_file", c.OIDCClientSecretFile),
+		slog.String("oidc_default_role", c.OIDCDefaultRole),
 		slog.String("state_dir", c.StateDir),
 		slog.String("asterisk_config_dir", c.AsteriskConfigDir),
 		slog.String("asterisk_control", c.AsteriskControl),

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
+	"os"
 	"slices"
 	"strings"
 )
@@ -65,7 +66,52 @@ func (c Config) edgeFaults() (faults []error) {
 	if u, err := url.Parse(c.PublicURL); c.PublicURL != "" && (err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil || strings.Trim(u.Path, "/") != "") {
 		faults = append(faults, errors.New("PUBLIC_URL is not the address of a server: give something like https://pbx.example.com"))
 	}
+	return append(faults, c.oidcFaults()...)
+}
+
+// oidcFaults names what is wrong with the settings of the OpenID provider.
+func (c Config) oidcFaults() (faults []error) {
+	if c.OIDCIssuer == "" {
+		if c.OIDCClientID+c.OIDCClientSecret+c.OIDCClientSecretFile+c.OIDCDefaultRole != "" {
+			faults = append(faults, errors.New("OIDC_ISSUER is missing, though other settings of the OpenID provider are there: set it to the provider's address, or remove them"))
+		}
+		return faults
+	}
+	u, err := url.Parse(c.OIDCIssuer)
+	host := ""
+	if err == nil {
+		host = u.Hostname()
+	}
+	if ip := net.ParseIP(host); err != nil || host == "" || u.User != nil || u.Scheme != "https" && (u.Scheme != "http" || host != "localhost" && !ip.IsLoopback()) {
+		faults = append(faults, errors.New("OIDC_ISSUER is not the address of a provider: give something like https://id.example.com; http is taken on loopback only"))
+	}
+	if c.OIDCClientID == "" {
+		faults = append(faults, errors.New("OIDC_CLIENT_ID is missing: the provider gives one when the portal is registered there"))
+	}
+	if c.OIDCClientSecret != "" && c.OIDCClientSecretFile != "" {
+		faults = append(faults, errors.New("OIDC_CLIENT_SECRET and OIDC_CLIENT_SECRET_FILE exclude each other: set one of them"))
+	}
 	return faults
+}
+
+// ClientSecret gives the secret of OIDC_CLIENT_SECRET, or what OIDC_CLIENT_SECRET_FILE holds; "" where neither is set.
+func (c Config) ClientSecret() (string, error) {
+	if c.OIDCClientSecretFile == "" {
+		return c.OIDCClientSecret, nil
+	}
+	text, err := os.ReadFile(c.OIDCClientSecretFile)
+	if err != nil {
+		return "", fmt.Errorf("OIDC_CLIENT_SECRET_FILE: %w", err)
+	}
+	return strings.TrimSpace(string(text)), nil
+}
+
+// hidden stands in the log for what must not be there.
+func hidden(secret string) string {
+	if secret == "" {
+		return ""
+	}
+	return "[hidden]"
 }
 
 // list gives the parts of a setting that stand between commas.

@@ -1,6 +1,8 @@
 package config_test
 
 import (
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -52,6 +54,13 @@ func TestSettingsOfTheEdgeThatCannotBeMeantAreNamed(t *testing.T) {
 		{"PUBLIC_URL", config.Config{PublicURL: "https://pbx.example.com/portal"}},
 		{"PUBLIC_URL", config.Config{PublicURL: "ftp://pbx.example.com"}},
 		{"PUBLIC_URL", config.Config{PublicURL: "https://user:topsecret@pbx.example.com"}},
+		{"OIDC_ISSUER is missing", config.Config{OIDCClientID: "portal"}},
+		{"OIDC_ISSUER is missing", config.Config{OIDCDefaultRole: "auditor"}},
+		{"OIDC_ISSUER is not", config.Config{OIDCIssuer: "http://id.example.com", OIDCClientID: "portal"}},
+		{"OIDC_ISSUER is not", config.Config{OIDCIssuer: "id.example.com", OIDCClientID: "portal"}},
+		{"OIDC_ISSUER is not", config.Config{OIDCIssuer: "https://user:topsecret@id.example.com", OIDCClientID: "portal"}},
+		{"OIDC_CLIENT_ID is missing", config.Config{OIDCIssuer: "https://id.example.com"}},
+		{"exclude each other", config.Config{OIDCIssuer: "https://id.example.com", OIDCClientID: "portal", OIDCClientSecret: "topsecret", OIDCClientSecretFile: "f"}},
 	} {
 		tc.c.StateDir = "/s"
 		_, err := tc.c.Complete()
@@ -60,6 +69,25 @@ func TestSettingsOfTheEdgeThatCannotBeMeantAreNamed(t *testing.T) {
 		}
 	}
 	if _, err := (config.Config{StateDir: "/s", PublicURL: "https://pbx.example.com/", AllowedHosts: "pbx.example.com", TrustedProxies: "127.0.0.1", TLSCert: "c", TLSKey: "k"}).Complete(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestTheSecretOfTheProviderComesFromAFileOrASettingAndIsNotLogged(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "secret")
+	if err := os.WriteFile(file, []byte("topsecret\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []config.Config{{OIDCClientSecret: "topsecret"}, {OIDCClientSecretFile: file}} {
+		if got, err := c.ClientSecret(); got != "topsecret" || err != nil {
+			t.Errorf("%q, %v", got, err)
+		}
+		if text := c.LogValue().String(); strings.Contains(text, "topsecret") {
+			t.Errorf("the log shows it: %s", text)
+		}
+	}
+	if _, err := (config.Config{OIDCClientSecretFile: file + "x"}).ClientSecret(); err == nil || !strings.Contains(err.Error(), "OIDC_CLIENT_SECRET_FILE") {
 		t.Error(err)
 	}
 }

@@ -22,7 +22,7 @@ import (
 	"github.com/synergycall/pbxportal/internal/pbx"
 )
 
-// Config is what the API needs. All fields are required but Files, Web, Edge, Insecure and Version.
+// Config is what the API needs. All fields are required but Files, Web, Edge, OIDC, Insecure and Version.
 type Config struct {
 	Auth      *auth.Auth
 	Directory *directory.Directory
@@ -33,6 +33,7 @@ type Config struct {
 	Now       func() time.Time // tells the time
 	Web       http.Handler     // the pages of a browser, asked for by /app/…; nil: there are none
 	Edge      Edge             // who may reach it
+	OIDC      OIDC             // with which provider people may sign in; without an Issuer: with none
 	Insecure  bool             // nobody is asked who he is: for a closed laboratory
 	Version   string           // of this program, for /health and /metrics
 }
@@ -62,6 +63,8 @@ type api struct {
 	metrics   *metrics
 	edge      *edge
 	gate      *gate
+	auth      *auth.Auth
+	provider  *provider // nil: there is none
 
 	background sync.WaitGroup // applies whose callers did not wait
 }
@@ -85,19 +88,24 @@ func newAPI(c Config, contract *openapi3.T) (_ *API, err error) {
 		c.Files = c.Apply.State
 	}
 	a := &api{
-		directory: c.Directory, engine: c.Apply, health: c.Health, files: c.Files, log: c.Log, now: c.Now, version: c.Version,
+		auth: c.Auth, directory: c.Directory, engine: c.Apply, health: c.Health, files: c.Files, log: c.Log, now: c.Now, version: c.Version,
 		metrics: newMetrics(c.Version),
 	}
 	if a.edge, err = newEdge(c.Edge, c.Now); err != nil {
 		return nil, err
 	}
 	a.gate = newGate(c.Auth, a.edge, c.Insecure)
+	if c.OIDC.Issuer != "" {
+		a.provider = newProvider(c.OIDC, c.Edge.Origin)
+	}
 	rt := newRouter(a, contract)
 	openapi.HandlerWithOptions(
 		openapi.NewStrictHandlerWithOptions(a, nil, openapi.StrictHTTPServerOptions{RequestErrorHandlerFunc: a.fail, ResponseErrorHandlerFunc: a.fail}),
 		openapi.StdHTTPServerOptions{BaseRouter: rt, ErrorHandlerFunc: a.fail})
 	rt.HandleFunc("GET /apply/runs/{id}/events", a.followRun)
 	rt.HandleFunc("GET /metrics", a.serveMetrics)
+	rt.HandleFunc("GET /auth/oidc/start", a.startOIDC)
+	rt.HandleFunc("GET /auth/oidc/callback", a.finishOIDC)
 	a.registerDocuments(rt, contract)
 	if c.Web != nil {
 		rt.web(c.Web)

@@ -133,7 +133,11 @@ func passiveRules() []rule {
 		{"Cookie Without HttpOnly, Secure or SameSite", func(a answer, _ route, encrypted bool) string {
 			for _, line := range a.header.Values("Set-Cookie") {
 				c, err := http.ParseSetCookie(line)
-				if err != nil || !c.HttpOnly || c.SameSite != http.SameSiteStrictMode || c.Secure != encrypted || c.Path != "/" || c.Domain != "" || encrypted != strings.HasPrefix(c.Name, "__Host-") {
+				site := http.SameSiteStrictMode
+				if c != nil && strings.HasSuffix(c.Name, "-oidc") { // it has to come back from the provider's site
+					site = http.SameSiteLaxMode
+				}
+				if err != nil || !c.HttpOnly || c.SameSite != site || c.Secure != encrypted || c.Path != "/" || c.Domain != "" || encrypted != strings.HasPrefix(c.Name, "__Host-") {
 					return line
 				}
 			}

@@ -69,7 +69,7 @@ func (rt *router) HandleFunc(pattern string, handler func(http.ResponseWriter, *
 		return
 	}
 	check := newChecker(op)
-	d := demand{permission: permission, beforeSetup: route == "/health" || route == "/setup", door: permission == pbx.Public && method == http.MethodPost}
+	d := demand{permission: permission, beforeSetup: route == "/health" || route == "/setup", door: permission == pbx.Public && (method == http.MethodPost || strings.HasPrefix(route, "/auth/"))}
 	rt.behindGate(pattern, route, d, slices.Contains(unhurried(), op.OperationID), func(w http.ResponseWriter, r *http.Request) {
 		if err := check.request(w, r); err != nil {
 			rt.api.fail(w, r, err)

@@ -335,6 +335,33 @@ func (e Result) Valid() bool {
 	}
 }
 
+// Defines values for SignInTrouble.
+const (
+	EmailUnverified SignInTrouble = "email_unverified"
+	NoAccount       SignInTrouble = "no_account"
+	ProviderAway    SignInTrouble = "provider_away"
+	ProviderRefused SignInTrouble = "provider_refused"
+	SignInAgain     SignInTrouble = "sign_in_again"
+)
+
+// Valid indicates whether the value is a known member of the SignInTrouble enum.
+func (e SignInTrouble) Valid() bool {
+	switch e {
+	case EmailUnverified:
+		return true
+	case NoAccount:
+		return true
+	case ProviderAway:
+		return true
+	case ProviderRefused:
+		return true
+	case SignInAgain:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for Verification.
 const (
 	Confirmed    Verification = "confirmed"
@@ -984,6 +1011,10 @@ type RunEnd struct {
 	Result Result `json:"result"`
 }
 
+// SignInTrouble Why the OpenID provider signed nobody in: it cannot be reached, it refused, it does not vouch for an e-mail address, no account has
+// that address, or the browser waited too long and has to begin again.
+type SignInTrouble string
+
 // User A person with exactly one extension.
 type User struct {
 	// CreatedAt When the user was created (UTC).
@@ -1081,6 +1112,9 @@ type InvalidBody = Problem
 
 // InvalidQuery A failure (RFC 9457).
 type InvalidQuery = Problem
+
+// NoProvider A failure (RFC 9457).
+type NoProvider = Problem
 
 // NotSignedIn A failure (RFC 9457).
 type NotSignedIn = Problem
@@ -1972,6 +2006,8 @@ type InternalApplicationProblemPlusJSONResponse Problem
 type InvalidBodyApplicationProblemPlusJSONResponse Problem
 
 type InvalidQueryApplicationProblemPlusJSONResponse Problem
+
+type NoProviderApplicationProblemPlusJSONResponse Problem
 
 type NotSignedInResponseHeaders struct {
 	WWWAuthenticate string

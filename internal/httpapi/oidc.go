@@ -1,0 +1,214 @@
+package httpapi
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/subtle"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/coreos/go-oidc/v3/oidc"
+	"golang.org/x/oauth2"
+
+	"github.com/synergycall/pbxportal/internal/auth"
+	"github.com/synergycall/pbxportal/internal/httpapi/openapi"
+	"github.com/synergycall/pbxportal/internal/pbx"
+)
+
+// OIDC says with which OpenID provider people may sign in instead of with a password.
+type OIDC struct {
+	Issuer       string
+	ClientID     string
+	ClientSecret pbx.Secret
+	DefaultRole  pbx.Role // of an account that is made for whom only the provider knows; "": none is made
+}
+
+const (
+	providerPatience = 10 * time.Second // for an answer of the provider
+	signInPatience   = 10 * time.Minute // for a person to sign in there
+	callbackPath     = "/auth/oidc/callback"
+)
+
+// provider is the OpenID provider, as far as it is known. What it says of itself is asked for when it is needed first, so that the portal
+// starts without it.
+type provider struct {
+	OIDC
+	origin string // of the portal, as the provider knows it; "": that of the request
+	client *http.Client
+
+	mu    sync.Mutex // guards known
+	known *oidc.Provider
+}
+
+func newProvider(c OIDC, origin string) *provider {
+	return &provider{OIDC: c, origin: strings.TrimSuffix(origin, "/"), client: &http.Client{Timeout: providerPatience}}
+}
+
+// ask gives what the provider says of itself.
+func (p *provider) ask(ctx context.Context) (*oidc.Provider, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.known != nil {
+		return p.known, nil
+	}
+	// The keys of the provider are fetched with this context later on, too.
+	known, err := oidc.NewProvider(oidc.ClientContext(context.WithoutCancel(ctx), p.client), p.Issuer)
+	if err != nil {
+		return nil, fmt.Errorf("cannot ask the OpenID provider %s: %w", p.Issuer, err)
+	}
+	p.known = known
+	return known, nil
+}
+
+// config is how the portal presents itself to the provider.
+func (p *provider) config(r *http.Request, known *oidc.Provider) *oauth2.Config {
+	origin := p.origin
+	if origin == "" { // the edge has seen to it that the name is ours
+		origin = map[bool]string{true: "https://", false: "http://"}[exchangeOf(r).secure] + r.Host
+	}
+	return &oauth2.Config{
+		ClientID: p.ClientID, ClientSecret: p.ClientSecret.Reveal(), Endpoint: known.Endpoint(), RedirectURL: origin + callbackPath,
+		Scopes: []string{oidc.ScopeOpenID, "email", "profile"},
+	}
+}
+
+// startOIDC sends a browser to the provider. What has to be there when it comes back stays with the browser, in a cookie that only this host
+// gets: so nobody can have another person's browser end up in his own sign-in.
+func (a *api) startOIDC(w http.ResponseWriter, r *http.Request) {
+	if a.provider == nil {
+		a.fail(w, r, errNoPath)
+		return
+	}
+	known, err := a.provider.ask(r.Context())
+	if err != nil {
+		a.backFromOIDC(w, r, openapi.ProviderAway, err)
+		return
+	}
+	state, nonce, verifier := rand.Text(), rand.Text(), oauth2.GenerateVerifier()
+	a.setOIDCCookie(w, r, state+"."+nonce+"."+verifier, int(signInPatience.Seconds()))
+	redirect(w, a.provider.config(r, known).AuthCodeURL(state, oidc.Nonce(nonce), oauth2.S256ChallengeOption(verifier)))
+}
+
+// finishOIDC takes a browser that comes back from the provider, and signs it in.
+func (a *api) finishOIDC(w http.ResponseWriter, r *http.Request) {
+	if a.provider == nil {
+		a.fail(w, r, errNoPath)
+		return
+	}
+	cookies := r.CookiesNamed(oidcCookieName(r))
+	a.setOIDCCookie(w, r, "", -1) // it is good once
+	query := r.URL.Query()
+	kept := []string{}
+	if len(cookies) == 1 {
+		kept = strings.Split(cookies[0].Value, ".")
+	}
+	switch {
+	case len(kept) != 3 || subtle.ConstantTimeCompare([]byte(kept[0]), []byte(query.Get("state"))) != 1:
+		a.backFromOIDC(w, r, openapi.SignInAgain, errors.New("the browser did not begin here, or waited too long"))
+		return
+	case query.Has("iss") && query.Get("iss") != a.provider.Issuer:
+		a.backFromOIDC(w, r, openapi.ProviderRefused, errors.New("the answer is another provider's"))
+		return
+	case query.Get("code") == "":
+		a.backFromOIDC(w, r, openapi.ProviderRefused, fmt.Errorf("the provider says %q", short(query.Get("error"))))
+		return
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), providerPatience)
+	defer cancel()
+	person, reason, err := a.provider.identify(ctx, r, query.Get("code"), kept[1], kept[2])
+	if err != nil {
+		a.backFromOIDC(w, r, reason, err)
+		return
+	}
+	person.UserAgent, person.Replaces = r.UserAgent(), sessionToken(r)
+	opened, err := a.auth.SignInOutside(r.Context(), person)
+	switch kind := pbx.KindOf(err); {
+	case err == nil:
+	case kind == pbx.KindNotSignedIn, kind == pbx.KindInvalid:
+		a.backFromOIDC(w, r, openapi.NoAccount, err)
+		return
+	default:
+		a.fail(w, r, err)
+		return
+	}
+	w.Header().Add("Set-Cookie", sessionCookie(r.Context(), opened.Token, opened.Principal.ExpiresAt()))
+	redirect(w, backToPages)
+}
+
+// identify exchanges a code for who signed in, and checks all that the provider says. The reason is for the person, the error for the log.
+func (p *provider) identify(ctx context.Context, r *http.Request, code, nonce, verifier string) (auth.Outside, openapi.SignInTrouble, error) {
+	none := auth.Outside{}
+	known, err := p.ask(ctx)
+	if err != nil {
+		return none, openapi.ProviderAway, err
+	}
+	ctx = oidc.ClientContext(ctx, p.client)
+	config := p.config(r, known)
+	tokens, err := config.Exchange(ctx, code, oauth2.VerifierOption(verifier))
+	if err != nil {
+		return none, openapi.ProviderRefused, fmt.Errorf("cannot exchange the code: %w", err)
+	}
+	text, _ := tokens.Extra("id_token").(string)
+	id, err := known.Verifier(&oidc.Config{ClientID: p.ClientID}).Verify(ctx, text)
+	if err != nil {
+		return none, openapi.ProviderRefused, fmt.Errorf("the provider's word does not hold: %w", err)
+	}
+	if subtle.ConstantTimeCompare([]byte(id.Nonce), []byte(nonce)) != 1 {
+		return none, openapi.ProviderRefused, errors.New("the provider's word is about another sign-in")
+	}
+	var claims struct {
+		Email    string `json:"email"`
+		Verified bool   `json:"email_verified"`
+		Name     string `json:"name"`
+	}
+	if err := id.Claims(&claims); err != nil {
+		return none, openapi.ProviderRefused, fmt.Errorf("cannot read what the provider says: %w", err)
+	}
+	if claims.Email == "" { // some say it only when asked
+		info, err := known.UserInfo(ctx, config.TokenSource(ctx, tokens))
+		if err == nil && info.Subject != id.Subject {
+			err = errors.New("it speaks of somebody else")
+		}
+		if err == nil {
+			err = info.Claims(&claims)
+		}
+		if err != nil {
+			return none, openapi.ProviderRefused, fmt.Errorf("cannot ask the provider who it was: %w", err)
+		}
+	}
+	if claims.Email == "" || !claims.Verified {
+		return none, openapi.EmailUnverified, errors.New("the provider does not vouch for an e-mail address")
+	}
+	if claims.Name == "" {
+		claims.Name, _, _ = strings.Cut(claims.Email, "@")
+	}
+	return auth.Outside{Email: claims.Email, Name: claims.Name, Role: p.DefaultRole}, "", nil
+}
+
+// backToPages is where a browser goes from below /auth/oidc/, relative for proxies that add a prefix.
+const backToPages = "../../app/"
+
+// backFromOIDC sends a browser that was not signed in back to the pages, which say why. The log says more.
+func (a *api) backFromOIDC(w http.ResponseWriter, r *http.Request, reason openapi.SignInTrouble, err error) {
+	a.log.WarnContext(r.Context(), "nobody was signed in by the OpenID provider", slog.String("request_id", exchangeOf(r).id), slog.String("reason", string(reason)), slog.Any("err", err))
+	redirect(w, backToPages+"?sign_in="+string(reason))
+}
+
+func redirect(w http.ResponseWriter, to string) {
+	w.Header().Set("Location", to)
+	w.WriteHeader(http.StatusSeeOther)
+}
+
+func oidcCookieName(r *http.Request) string { return cookieName(exchangeOf(r).secure) + "-oidc" }
+
+// setOIDCCookie sets or takes away the cookie that waits for a browser's return. It has to come along from the provider's site.
+func (a *api) setOIDCCookie(w http.ResponseWriter, r *http.Request, value string, seconds int) {
+	http.SetCookie(w, &http.Cookie{ //nolint:gosec // on loopback there is no encryption to insist on
+		Name: oidcCookieName(r), Value: value, Path: "/", MaxAge: seconds, HttpOnly: true, Secure: exchangeOf(r).secure, SameSite: http.SameSiteLaxMode,
+	})
+}
