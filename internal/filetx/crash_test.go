@@ -394,7 +394,7 @@ func (s *story) rest() error {
 	if err != nil {
 		return err
 	}
-	if s.drift && state.Drifted() {
+	if s.drift && drifted(state) {
 		s.allowed = append(s.allowed, both("one"))
 		if err := s.tree.Reclaim(func(string, []byte) error { return nil }); err != nil {
 			return err

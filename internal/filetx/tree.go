@@ -127,12 +127,6 @@ type State struct {
 // Next is the lowest number a new generation may have.
 func (s State) Next() int { return max(s.Current, s.Good, slices.Max(append(s.Generations, 0))) + 1 }
 
-// Drifted reports that somebody else's content is at a fixed path, or beside it: what a flip would hide. Nothing at all at a path is
-// no drift, nor is an ordinary file with the right content; Adopt puts the links back.
-func (s State) Drifted() bool {
-	return len(s.Foreign) > 0 || s.Current > 0 && slices.ContainsFunc(s.Paths, func(p PathState) bool { return p.Kind != Missing && !p.Intact })
-}
-
 // State looks at everything. It needs no lock: it looks again when somebody flipped meanwhile.
 func (t *Tree) State() (s State, err error) {
 	const patience = 5

@@ -102,13 +102,6 @@ func (a *Asterisk) PID() int {
 	return a.process.PID()
 }
 
-// Done is closed when the process that runs now has ended.
-func (a *Asterisk) Done() <-chan struct{} {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return a.process.Done()
-}
-
 // Log returns what Asterisk has logged so far.
 func (a *Asterisk) Log() string {
 	var all strings.Builder
