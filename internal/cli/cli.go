@@ -52,6 +52,7 @@ type commands struct {
 	Install  installCommand   `cmd:"" help:"Make both generated files, empty, so that Asterisk's own files can include them."`
 	Doctor   doctorCommand    `cmd:"" help:"Examine database, folders, includes, socket and Asterisk; name every fault with its cure."`
 	Migrate  migrateCommand   `cmd:"" help:"Bring the database's tables to the version this program needs (serve does so too)."`
+	Rotate   rotateKeyCommand `cmd:"" name:"rotate-key" help:"Make a new key for what is sealed in the database, and seal everything with it; servers may run."`
 	Demo     demoCommand      `cmd:"" help:"Show it all on a real Asterisk of its own: two phones, a call, a refusal."`
 	Version  versionCommand   `cmd:"" help:"Print the version."`
 }

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/synergycall/pbxportal/internal/config"
 	"github.com/synergycall/pbxportal/internal/keyring"
@@ -52,6 +53,92 @@ func keyList(rows map[string]int) string {
 		all = append(all, fmt.Sprintf("key %s (%d)", id, rows[id]))
 	}
 	return strings.Join(all, ", ")
+}
+
+type rotateKeyCommand struct {
+	Forget bool `help:"Afterwards take the older keys out of the key file. Older backups of the database can then no longer be read."`
+}
+
+// Run makes a new key and seals everything with it, or goes on with that where an earlier run was cut off.
+func (c *rotateKeyCommand) Run(ctx context.Context, a *app, p *portal) error {
+	plain := p.config.SecretStorage == config.Plain
+	before, err := p.store.AtRest(ctx)
+	if err != nil {
+		return err
+	}
+	old := p.keys.Current()
+	if !plain && !p.unfinished(before) {
+		if _, err := p.keys.Turn(); errors.Is(err, keyring.ErrForeign) {
+			return usage(fmt.Errorf("%w: put a new key before the present one there (openssl rand -base64 32), restart every portal that uses it, "+
+				"and run this again: it then seals everything with the new one", err))
+		} else if err != nil {
+			return err
+		}
+	}
+	did, err := p.store.Reseal(ctx)
+	if err == nil && c.Forget {
+		err = p.forget(ctx)
+	}
+	if err == nil {
+		event := pbx.NewAuditEvent(ctx, time.Now(), "key.rotate", pbx.AuditObject{Type: "key", ID: p.keys.Current()})
+		event.Before, event.After = pbx.Facts{"key": old}, pbx.Facts{"key": p.keys.Current(), "keys": strings.Join(p.keys.IDs(), " "), "storage": p.config.SecretStorage}
+		err = p.store.AppendEvent(ctx, event)
+	}
+	if err != nil {
+		return err
+	}
+	if a.json {
+		return a.printJSON(map[string]any{"key": p.keys.Current(), "keys": p.keys.IDs(), "rows": did.Rows, "left_open": append([]string{}, did.Left...)})
+	}
+	if plain {
+		fmt.Fprintf(a.stdout, "SECRET_STORAGE is plain: %d rows were opened, and there is no new key.\n", did.Rows)
+		return nil
+	}
+	fmt.Fprintf(a.stdout, "Everything is sealed with key %s, %d rows anew.\n", p.keys.Current(), did.Rows)
+	if others := p.keys.IDs()[1:]; len(others) > 0 {
+		fmt.Fprintf(a.stdout, "Nothing needs key %s any more but older backups; rotate-key --forget takes it out of the file.\n", strings.Join(others, ", "))
+	}
+	fmt.Fprintf(a.stdout, "Keep a copy of %s, apart from the database's backups.\n", p.keys.Where())
+	if left := leftOpen(did); left != "" {
+		fmt.Fprintln(a.stdout, "But "+left+".")
+	}
+	return nil
+}
+
+// unfinished reports whether something is sealed with another key than the present one, as when a rotation was cut off.
+func (p *portal) unfinished(at store.AtRest) bool {
+	others := len(at.Sealed)
+	if at.Sealed[p.keys.Current()] > 0 {
+		others--
+	}
+	return others > 0
+}
+
+// forget takes all keys but the first out of the key file, when nothing needs them. No apply may run: the record of its end could still
+// be sealed with an older one.
+func (p *portal) forget(ctx context.Context) error {
+	lock, err := p.store.TryApplyLock(ctx)
+	if err != nil {
+		return err
+	}
+	if lock == nil {
+		return &pbx.Error{
+			Kind: pbx.KindConflict, Code: pbx.CodeApplyRunning,
+			Msg: "everything is sealed with the new key, but the older ones are still in the file, because an apply is running: run rotate-key --forget again when it has ended",
+		}
+	}
+	defer lock.Release()
+	at, err := p.store.AtRest(ctx)
+	if err == nil && p.unfinished(at) {
+		_, err = p.store.Reseal(ctx) // what an apply wrote meanwhile
+	}
+	if err != nil {
+		return err
+	}
+	if err = p.keys.Forget(); errors.Is(err, keyring.ErrForeign) {
+		return usage(fmt.Errorf("%w: take the older ones out there yourself, nothing needs them any more", err))
+	}
+	return err
 }
 
 // sealAll seals what still lies open: the rows of an adopted database, and those of versions that did not seal.

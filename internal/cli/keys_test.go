@@ -1,12 +1,14 @@
 package cli_test
 
 import (
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/synergycall/pbxportal/internal/keyring"
+	"github.com/synergycall/pbxportal/internal/store/storetest"
 )
 
 func TestTheFirstStartMakesAKeyAndWithoutItNothingStartsAgain(t *testing.T) {
@@ -117,13 +119,104 @@ func TestSecretsLieOpenForAnotherProgramAsLongAsThatIsSet(t *testing.T) {
 	}
 }
 
+func TestAKeyIsReplacedBesideARunningServer(t *testing.T) {
+	t.Parallel()
+	storetest.Each(t, func(t *testing.T, url string) {
+		s := newSettings(t)
+		s["DATABASE_URL"] = url
+		secret := secretOf(t, s.must(t, "user", "add", "Anna", "anna@example.com", "--json"))
+		_, _, _ = s.run(t, "apply") // there is no Asterisk; the record and its bytes are there
+		srv := s.serve(t)
+		first, _ := decode(t, s.must(t, "rotate-key", "--json"))["key"].(string)
+		get := func(when string) {
+			t.Helper()
+			users, _ := srv.want(t, http.StatusOK, http.MethodGet, "/users", "")["users"].([]any)
+			user, _ := users[0].(map[string]any)
+			if got := secretIn(t, user); got != secret {
+				t.Errorf("%s the server gives another secret", when)
+			}
+		}
+		get("after the first rotation")
+		other := secretIn(t, srv.want(t, http.StatusCreated, http.MethodPost, "/users", newUserJSON(1)))
+		out := s.must(t, "rotate-key", "--forget")
+		keys, err := os.ReadFile(filepath.Join(s["STATE_DIR"], keyring.FileName))
+		if err != nil || strings.Count(string(keys), "\n") != 1 || strings.Contains(out, first) {
+			t.Errorf("error %v; said %s", err, out)
+		}
+		get("after the second")
+		for number, want := range map[string]string{"1000": secret, "1001": other} {
+			if got := secretOf(t, s.must(t, "user", "show", number, "--json")); got != want {
+				t.Errorf("%s has another secret", number)
+			}
+		}
+		if out := s.must(t, "revision", "list"); !strings.Contains(out, "1") {
+			t.Errorf("revisions: %s", out)
+		}
+	})
+}
+
+func TestARotationThatWasCutOffIsFinishedAndNotBegunAgain(t *testing.T) {
+	t.Parallel()
+	s := newSettings(t)
+	s.must(t, "user", "add", "Anna", "anna@example.com")
+	path := filepath.Join(s["STATE_DIR"], keyring.FileName)
+	old, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	both := keyring.NewKey() + "\n" + string(old) // what is there after the first step
+	if err := os.WriteFile(path, []byte(both), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if out := s.must(t, "rotate-key"); !strings.Contains(out, "1 rows anew") {
+		t.Errorf("said %s", out)
+	}
+	if now, err := os.ReadFile(path); string(now) != both || err != nil {
+		t.Errorf("the key file was changed, error %v", err)
+	}
+}
+
+func TestKeysThatSomebodyElseProvidesAreReplacedThere(t *testing.T) {
+	t.Parallel()
+	s := newSettings(t)
+	s["SECRET_KEY"] = keyring.NewKey()
+	s.must(t, "user", "add", "Anna", "anna@example.com")
+	if code, _, errs := s.run(t, "rotate-key"); code != 2 || !strings.Contains(errs, "put a new key before the present one") {
+		t.Errorf("exit code %d, %s", code, errs)
+	}
+	s["SECRET_KEY"] = keyring.NewKey() + "," + s["SECRET_KEY"]
+	if out := s.must(t, "rotate-key"); !strings.Contains(out, "1 rows anew") {
+		t.Errorf("said %s", out)
+	}
+	s["SECRET_KEY"], _, _ = strings.Cut(s["SECRET_KEY"], ",")
+	s.must(t, "user", "show", "1000")
+}
+
+func TestSecretsAreOpenedForAnotherProgramOnPurposeOnly(t *testing.T) {
+	t.Parallel()
+	s := newSettings(t)
+	s.must(t, "user", "add", "Anna", "anna@example.com")
+	s["SECRET_STORAGE"] = "plain"
+	if out := s.must(t, "migrate"); !strings.Contains(out, "up to date") {
+		t.Errorf("migrate: %s", out)
+	}
+	if out := s.must(t, "rotate-key"); !strings.Contains(out, "1 rows were opened") {
+		t.Errorf("rotate-key: %s", out)
+	}
+}
+
 // secretOf gives the secret of a user that was printed as JSON.
 func secretOf(t *testing.T, printed string) string {
 	t.Helper()
-	extension, _ := decode(t, printed)["extension"].(map[string]any)
+	return secretIn(t, decode(t, printed))
+}
+
+func secretIn(t *testing.T, user map[string]any) string {
+	t.Helper()
+	extension, _ := user["extension"].(map[string]any)
 	secret, _ := extension["secret"].(string)
 	if len(secret) != 22 {
-		t.Fatalf("no secret in %s", printed)
+		t.Fatalf("no secret in %v", user)
 	}
 	return secret
 }

@@ -3,8 +3,6 @@ package cli
 import (
 	"context"
 	"fmt"
-
-	"github.com/synergycall/pbxportal/internal/pbx"
 )
 
 type migrateCommand struct{}
@@ -29,7 +27,7 @@ func (*migrateCommand) Run(ctx context.Context, a *app) error {
 	}
 	if a.json {
 		return a.printJSON(map[string]any{
-			"database": p.store.Describe(), "applied": append([]int64{}, applied...), "sealed": did.Rows, "left_open": append([]pbx.Number{}, did.Left...),
+			"database": p.store.Describe(), "applied": append([]int64{}, applied...), "sealed": did.Rows, "left_open": append([]string{}, did.Left...),
 		})
 	}
 	if len(applied) == 0 && did.Rows == 0 {

@@ -6,7 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strings"
+	"math"
 
 	"github.com/synergycall/pbxportal/internal/keyring"
 	"github.com/synergycall/pbxportal/internal/pbx"
@@ -185,14 +185,13 @@ func (s *Store) AtRest(ctx context.Context) (AtRest, error) {
 	ctx, cancel := context.WithTimeout(ctx, Patience)
 	defer cancel()
 	at := AtRest{Sealed: map[string]int{}}
-	//nolint:gosec // what is put in is a constant
-	rows, err := s.read.QueryContext(ctx, `
-SELECT CASE WHEN secret LIKE '`+keyring.Mark+`%' THEN substr(secret, $1, $2) ELSE '' END AS with_key, count(*) FROM extensions GROUP BY 1
-UNION ALL
-SELECT coalesce(sealed_with, '') AS with_key, count(*) FROM apply_runs WHERE sealed_with IS NULL OR sealed_with <> '' GROUP BY 1
-UNION ALL
-SELECT substr(totp_secret, $1, $2) AS with_key, count(*) FROM accounts WHERE totp_secret <> '' GROUP BY 1`,
-		len(keyring.Mark)+1, keyring.HeaderLength-len(keyring.Mark)-1)
+	query := `SELECT coalesce(sealed_with, '') AS with_key, count(*) FROM apply_runs WHERE sealed_with IS NULL OR sealed_with <> '' GROUP BY 1`
+	for _, c := range sealedColumns() {
+		//nolint:gosec // what is put in is our own
+		query += fmt.Sprintf(` UNION ALL SELECT CASE WHEN %[1]s LIKE '%[2]s%%' THEN substr(%[1]s, $1, $2) ELSE '' END AS with_key, count(*)
+FROM %[3]s WHERE %[1]s <> '' GROUP BY 1`, c.column, keyring.Mark, c.table)
+	}
+	rows, err := s.read.QueryContext(ctx, query, len(keyring.Mark)+1, keyring.HeaderLength-len(keyring.Mark)-1)
 	if err != nil {
 		return at, s.fault("see how secrets are kept", err)
 	}
@@ -213,167 +212,155 @@ SELECT substr(totp_secret, $1, $2) AS with_key, count(*) FROM accounts WHERE tot
 
 // Resealed tells what Reseal did.
 type Resealed struct {
-	Rows int          // that have another form now
-	Left []pbx.Number // extensions whose secret is too long to be sealed in its column
+	Rows int      // that have another form now
+	Left []string // the extensions whose secret is too long to be sealed in its column
 }
 
 // batch is how many rows are sealed in one transaction: other writers wait for its end.
 const batch = 100
 
-// Reseal seals with the present key whatever lies open or was sealed with another; where secrets are to lie open, it opens them. It goes
-// on where an earlier one ended, and others may write meanwhile. After its success nothing needs another key than the present one.
-func (s *Store) Reseal(ctx context.Context) (Resealed, error) {
-	var did Resealed
-	for _, step := range []func(context.Context, *Tx, string) (string, int, []pbx.Number, error){s.resealSecrets, s.resealRuns, s.resealFactors} {
-		for after, more := "", true; more; more = after != "" {
-			var n int
-			var left []pbx.Number
-			var next string
-			err := s.InTx(ctx, func(ctx context.Context, tx *Tx) (err error) {
-				next, n, left, err = step(ctx, tx, after)
-				return err
-			})
-			if err != nil {
-				return did, err
-			}
-			did.Rows, did.Left, after = did.Rows+n, append(did.Left, left...), next
+// Reseal seals with the present key whatever lies open or was sealed with another; where SIP secrets are to lie open, it opens them. It
+// goes on where an earlier one ended, and others may write meanwhile. After its success nothing needs another key than the present one.
+func (s *Store) Reseal(ctx context.Context) (did Resealed, err error) {
+	if s.secrets.keys == nil {
+		return did, errNoKeys
+	}
+	for _, c := range sealedColumns() {
+		if err = s.batches(ctx, &did, func(ctx context.Context, tx *Tx, after string) (Resealed, string, error) {
+			return tx.resealColumn(ctx, c, after)
+		}); err != nil {
+			return did, err
 		}
 	}
-	if did.Rows > 0 && s.dialect.path != "" {
+	err = s.batches(ctx, &did, func(ctx context.Context, tx *Tx, after string) (Resealed, string, error) {
+		return tx.resealRuns(ctx, after)
+	})
+	if err == nil && did.Rows > 0 && s.dialect.path != "" {
 		// The pages as they were stand in the log until it is cut. Where a reader is in the way, that happens another time.
-		if _, err := s.write.ExecContext(ctx, `PRAGMA wal_checkpoint(TRUNCATE)`); err != nil {
-			return did, s.fault("clear the log of the database", err)
-		}
+		_, err = s.write.ExecContext(ctx, `PRAGMA wal_checkpoint(TRUNCATE)`)
+		err = s.fault("clear the log of the database", err)
 	}
-	return did, nil
+	return did, err
 }
 
-// resealSecrets does so for a batch of extensions whose ids come after the given one. It gives the last id, "" when there are no more.
-func (s *Store) resealSecrets(ctx context.Context, tx *Tx, after string) (last string, n int, left []pbx.Number, err error) {
-	if s.secrets.keys == nil {
-		return "", 0, nil, errNoKeys
+// batches runs step in one transaction after the other, and adds up what was done; each begins behind the row where the one before
+// ended, and "" ends it.
+func (s *Store) batches(ctx context.Context, did *Resealed, step func(context.Context, *Tx, string) (Resealed, string, error)) error {
+	after := ""
+	for {
+		var now Resealed
+		last := ""
+		err := s.InTx(ctx, func(ctx context.Context, tx *Tx) (err error) {
+			// Under the writers' lock: whoever writes after us sees the key that we see, or a newer one.
+			if err = tx.secrets.keys.Refresh(); err != nil {
+				return err
+			}
+			now, last, err = step(ctx, tx, after)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		did.Rows, did.Left, after = did.Rows+now.Rows, append(did.Left, now.Left...), last
+		if last == "" {
+			return nil
+		}
 	}
-	if err := s.secrets.keys.Refresh(); err != nil {
-		return "", 0, nil, err
+}
+
+// sealedColumn is a column of texts that are sealed, each bound to the id of its row.
+type sealedColumn struct {
+	table, column string
+	name          string // the column that names the row for people
+	purpose       string
+	limit         int  // the longest text that fits, sealed
+	mayOpen       bool // SECRET_STORAGE=plain leaves it open
+}
+
+func sealedColumns() []sealedColumn {
+	return []sealedColumn{
+		{"extensions", "secret", "number", forSecret, keyring.MaxText(secretColumn), true},
+		{"accounts", "totp_secret", "email", forFactor, math.MaxInt, false},
 	}
-	where, header := `substr(secret, 1, $3) <> $2`, keyring.Mark+s.secrets.keys.Current()+":"
-	if s.secrets.open {
-		where, header = `substr(secret, 1, $3) = $2`, keyring.Mark
+}
+
+// resealColumn seals a batch of rows whose ids come after the given one. It gives the last id, "" when there are no more.
+func (t *Tx) resealColumn(ctx context.Context, c sealedColumn, after string) (did Resealed, last string, err error) {
+	keys, open := t.secrets.keys, t.secrets.open && c.mayOpen
+	where, header := fmt.Sprintf(`%[1]s <> '' AND substr(%[1]s, 1, $3) <> $2`, c.column), keyring.Mark+keys.Current()+":"
+	if open {
+		where, header = fmt.Sprintf(`substr(%s, 1, $3) = $2`, c.column), keyring.Mark
 	}
+	args := []any{batch, header, len(header)}
 	if after != "" {
-		where += ` AND id > $4`
+		where, args = where+` AND id > $4`, append(args, after)
 	}
-	args := []any{batch, header, len(header), after}
-	rows, err := tx.tx.QueryContext(ctx, `SELECT id, number, secret FROM extensions WHERE `+where+` ORDER BY id LIMIT $1`, args[:3+strings.Count(where, "$4")]...)
+	rows, err := t.tx.QueryContext(ctx, fmt.Sprintf(`SELECT id, CAST(%s AS text), %s FROM %s WHERE %s ORDER BY id LIMIT $1`, c.name, c.column, c.table, where), args...)
 	if err != nil {
-		return "", 0, nil, err
+		return did, "", err
 	}
-	type one struct {
-		id     pbx.ExtensionID
-		number pbx.Number
-		column string
-		secret pbx.Secret
-	}
-	var all []one
-	opener := s.secrets.opener()
 	defer rows.Close()
+	type one struct{ id, name, text string }
+	var all []one
 	for rows.Next() {
-		var e one
-		if err = rows.Scan((*string)(&e.id), (*int)(&e.number), opener); err != nil {
-			return "", 0, nil, err
+		var r one
+		if err := rows.Scan(&r.id, &r.name, &r.text); err != nil {
+			return did, "", err
 		}
-		if e.secret, err = opener.out(e.id, e.number); err != nil {
-			return "", 0, nil, err
-		}
-		e.column = string(opener.column)
-		all = append(all, e)
+		all = append(all, r)
 	}
 	if err := rows.Err(); err != nil {
-		return "", 0, nil, err
+		return did, "", err
 	}
-	for _, e := range all {
-		if !s.secrets.open && len(e.secret.Reveal()) > keyring.MaxText(secretColumn) {
-			left = append(left, e.number)
+	for _, r := range all {
+		text := r.text
+		if _, sealed := keyring.KeyOf(text); sealed {
+			if text, err = keys.Open(c.purpose, r.id, text); err != nil {
+				return did, "", fmt.Errorf("%s of %s in %s: %w", c.column, r.name, c.table, err)
+			}
+		}
+		if !open && len(text) > c.limit {
+			did.Left = append(did.Left, r.name)
 			continue
 		}
-		column, err := s.secrets.in(e.id, e.secret)
-		if err != nil {
-			return "", 0, nil, err
+		if !open {
+			if text, err = keys.Seal(c.purpose, r.id, text); err != nil {
+				return did, "", err
+			}
 		}
-		// Another program on these tables may have changed the secret meanwhile: then its word stands, and lies open until the next time.
-		result, err := tx.tx.ExecContext(ctx, `UPDATE extensions SET secret = $1 WHERE id = $2 AND secret = $3`, column, string(e.id), e.column)
+		// Another program on these tables may have changed the row meanwhile: then its word stands, and lies open until the next time.
+		result, err := t.tx.ExecContext(ctx, fmt.Sprintf(`UPDATE %[1]s SET %[2]s = $1 WHERE id = $2 AND %[2]s = $3`, c.table, c.column), text, r.id, r.text)
 		if err != nil {
-			return "", 0, nil, err
+			return did, "", err
 		}
 		changed, err := result.RowsAffected()
 		if err != nil {
-			return "", 0, nil, err
+			return did, "", err
 		}
-		n += int(changed)
+		did.Rows += int(changed)
 	}
 	if len(all) == batch {
-		last = string(all[batch-1].id)
+		last = all[batch-1].id
 	}
-	return last, n, left, nil
-}
-
-// resealFactors does so for the second factors of all accounts, which are few.
-func (s *Store) resealFactors(ctx context.Context, tx *Tx, _ string) (_ string, n int, _ []pbx.Number, err error) {
-	if s.secrets.keys == nil {
-		return "", 0, nil, errNoKeys
-	}
-	header := keyring.Mark + s.secrets.keys.Current() + ":"
-	rows, err := tx.tx.QueryContext(ctx, `SELECT id, totp_secret FROM accounts WHERE totp_secret <> '' AND substr(totp_secret, 1, $1) <> $2 ORDER BY id`,
-		len(header), header)
-	if err != nil {
-		return "", 0, nil, err
-	}
-	defer rows.Close()
-	sealed := map[pbx.AccountID]string{}
-	for rows.Next() {
-		var id pbx.AccountID
-		var column string
-		if err := rows.Scan((*string)(&id), &column); err != nil {
-			return "", 0, nil, err
-		}
-		secret, err := s.OpenFactor(id, column)
-		if err != nil {
-			return "", 0, nil, err
-		}
-		if sealed[id], err = s.SealFactor(id, secret); err != nil {
-			return "", 0, nil, err
-		}
-	}
-	if err := rows.Err(); err != nil {
-		return "", 0, nil, err
-	}
-	for id, column := range sealed {
-		if _, err := tx.tx.ExecContext(ctx, `UPDATE accounts SET totp_secret = $1 WHERE id = $2`, column, string(id)); err != nil {
-			return "", 0, nil, err
-		}
-	}
-	return "", len(sealed), nil, nil
+	return did, last, nil
 }
 
 // runBatch is how many runs are sealed in one transaction; each may hold a file of a thousand users.
 const runBatch = 10
 
-// resealRuns does so for a batch of runs whose ids come after the given one.
-func (s *Store) resealRuns(ctx context.Context, tx *Tx, after string) (last string, n int, _ []pbx.Number, err error) {
-	if s.secrets.keys == nil {
-		return "", 0, nil, errNoKeys
-	}
+// resealRuns does so for a batch of runs.
+func (t *Tx) resealRuns(ctx context.Context, after string) (did Resealed, last string, err error) {
 	where, args := `sealed_with <> ''`, []any{runBatch}
-	if !s.secrets.open {
-		where, args = `(sealed_with IS NULL OR sealed_with NOT IN ('', $2))`, append(args, s.secrets.keys.Current())
+	if !t.secrets.open {
+		where, args = `(sealed_with IS NULL OR sealed_with NOT IN ('', $2))`, append(args, t.secrets.keys.Current())
 	}
 	if after != "" {
 		args = append(args, after)
 		where += fmt.Sprintf(` AND id > $%d`, len(args))
 	}
-	rows, err := tx.tx.QueryContext(ctx, `SELECT id, pjsip, `+s.dialect.jsonOut("story")+` FROM apply_runs WHERE `+where+` ORDER BY id LIMIT $1`, args...)
+	rows, err := t.tx.QueryContext(ctx, `SELECT id, pjsip, `+t.dialect.jsonOut("story")+` FROM apply_runs WHERE `+where+` ORDER BY id LIMIT $1`, args...)
 	if err != nil {
-		return "", 0, nil, err
+		return did, "", err
 	}
 	type one struct {
 		id    string
@@ -385,45 +372,45 @@ func (s *Store) resealRuns(ctx context.Context, tx *Tx, after string) (last stri
 	for rows.Next() {
 		var r one
 		if err := rows.Scan(&r.id, &r.pjsip, &r.story); err != nil {
-			return "", 0, nil, err
+			return did, "", err
 		}
 		all = append(all, r)
 	}
 	if err := rows.Err(); err != nil {
-		return "", 0, nil, err
+		return did, "", err
 	}
 	for _, r := range all {
 		id := pbx.RunID(r.id)
 		var told storyJSON
 		if err := json.Unmarshal([]byte(r.story), &told); err != nil {
-			return "", 0, nil, fmt.Errorf("story of %s: %w", id, err)
+			return did, "", fmt.Errorf("story of %s: %w", id, err)
 		}
-		pjsip, saved, err := s.secrets.runOut(id, r.pjsip, told.Sealed)
+		pjsip, saved, err := t.secrets.runOut(id, r.pjsip, told.Sealed)
 		if err != nil {
-			return "", 0, nil, err
+			return did, "", err
 		}
 		if told.Sealed == nil {
 			saved = told.Saved
 		}
-		pjsip, sealed, with, err := s.secrets.runIn(id, pjsip, saved)
+		pjsip, sealed, with, err := t.secrets.runIn(id, pjsip, saved)
 		if err != nil {
-			return "", 0, nil, err
+			return did, "", err
 		}
 		if told.Saved, told.Sealed = saved, sealed; sealed != nil {
 			told.Saved = nil
 		}
 		story, err := json.Marshal(told)
 		if err != nil {
-			return "", 0, nil, err
+			return did, "", err
 		}
-		if _, err := tx.tx.ExecContext(ctx, `UPDATE apply_runs SET pjsip = $1, story = `+s.dialect.jsonIn("$2")+`, sealed_with = $3 WHERE id = $4`,
+		if _, err := t.tx.ExecContext(ctx, `UPDATE apply_runs SET pjsip = $1, story = `+t.dialect.jsonIn("$2")+`, sealed_with = $3 WHERE id = $4`,
 			pjsip, string(story), with, r.id); err != nil {
-			return "", 0, nil, err
+			return did, "", err
 		}
-		n++
+		did.Rows++
 	}
 	if len(all) == runBatch {
 		last = all[runBatch-1].id
 	}
-	return last, n, nil, nil
+	return did, last, nil
 }

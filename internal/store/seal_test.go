@@ -90,7 +90,7 @@ func TestWhatLiesOpenIsReadAsItIsAndThenSealed(t *testing.T) {
 		s.UseKeys(storetest.Keys(t), false)
 		listed(t, s, users)
 		did, err := s.Reseal(t.Context())
-		if diff := cmp.Diff(store.Resealed{Rows: len(users) - 1, Left: []pbx.Number{long.Extension.Number}}, did); diff != "" || err != nil {
+		if diff := cmp.Diff(store.Resealed{Rows: len(users) - 1, Left: []string{fmt.Sprint(long.Extension.Number)}}, did); diff != "" || err != nil {
 			t.Errorf("error %v\n%s", err, diff)
 		}
 		if at, err := s.AtRest(t.Context()); at.Open != 1 || err != nil {
