@@ -55,7 +55,7 @@ var table = map[string]row{
 	"apply":     {[]string{"pbx", "store", "render"}, "it tells the story of an apply; hosts reach it as a Target, callers as plain Go"},
 
 	// In: those who ask.
-	"httpapi":         {[]string{"pbx", "auth", "directory", "apply", "httpapi/openapi", "contracts"}, "it translates the contract for the services; what it cannot get from them is missing there"},
+	"httpapi":         {[]string{"pbx", "audit", "auth", "directory", "apply", "httpapi/openapi", "contracts"}, "it translates the contract for the services; what it cannot get from them is missing there"},
 	"httpapi/openapi": {nil, "it is generated from the contract alone"},
 	"demo":            {[]string{"phone"}, "it sees the portal as anybody does, over HTTP and SIP, and must not reach inside"},
 	"cli":             {[]string{all}, "it puts the program together out of everything but generated code and test kits"},

@@ -11,12 +11,13 @@ import (
 
 	"github.com/synergycall/pbxportal/internal/apply"
 	"github.com/synergycall/pbxportal/internal/pbx"
+	"github.com/synergycall/pbxportal/internal/store"
 )
 
 // events gives what the audit trail tells of a run, in order.
 func (f fixture) events(t *testing.T, id pbx.RunID) []pbx.AuditEvent {
 	t.Helper()
-	entries, err := f.store.EventsAfter(t.Context(), 0, 100)
+	entries, err := f.store.EventsAfter(t.Context(), store.EventQuery{}, 0, 100)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"strconv"
 	"time"
 
@@ -72,14 +73,15 @@ func (q Query) selection() store.EventQuery {
 	return store.EventQuery{Actor: q.Actor, Action: q.Action, Object: q.Object, Since: q.Since, Until: q.Until}
 }
 
-// Walk calls tell with every event, from the first to the newest there is when it ends, and stops at the first error.
-func (t *Trail) Walk(ctx context.Context, tell func(chain.Entry) error) error {
-	return t.walk(ctx, 0, tell)
+// Walk calls tell with every event the query selects, the oldest first, to the newest there is when it ends. It stops at the first
+// error. Cursor and Limit mean nothing to it.
+func (t *Trail) Walk(ctx context.Context, q Query, tell func(chain.Entry) error) error {
+	return t.walk(ctx, q.selection(), 0, tell)
 }
 
-func (t *Trail) walk(ctx context.Context, after int64, tell func(chain.Entry) error) error {
+func (t *Trail) walk(ctx context.Context, q store.EventQuery, after int64, tell func(chain.Entry) error) error {
 	for {
-		events, err := t.store.EventsAfter(ctx, after, batch)
+		events, err := t.store.EventsAfter(ctx, q, after, batch)
 		for _, e := range events {
 			if err := tell(e); err != nil {
 				return err
@@ -90,6 +92,19 @@ func (t *Trail) walk(ctx context.Context, after int64, tell func(chain.Entry) er
 			return err
 		}
 	}
+}
+
+// Export writes the events the query selects, the oldest first, each as a line of JSON: the event in its canonical form, its hash, and
+// the hash before it. That is all it takes to check them elsewhere.
+func (t *Trail) Export(ctx context.Context, q Query, to io.Writer) error {
+	var line []byte
+	return t.Walk(ctx, q, func(e chain.Entry) error {
+		line = append(line[:0], `{"event":`...)
+		line = append(line, chain.Canonical(e.Event)...)
+		line = fmt.Appendf(line, `,"prev":"%s","hash":"%s"}`+"\n", e.Prev, e.Hash)
+		_, err := to.Write(line)
+		return err
+	})
 }
 
 // Report is what a verification found.
@@ -125,7 +140,7 @@ func (t *Trail) Verify(ctx context.Context, heads []Head) (Report, error) {
 	check() // a head of the empty chain
 	var err error
 	if r.Broken == nil {
-		err = t.walk(ctx, 0, func(e chain.Entry) error {
+		err = t.walk(ctx, store.EventQuery{}, 0, func(e chain.Entry) error {
 			next, fault := chain.Follow(r.Head, e)
 			if fault != nil {
 				r.Broken = &Break{max(r.Head.Seq+1, 1), fault.Error()}
@@ -162,7 +177,7 @@ func (t *Trail) VerifyTail(ctx context.Context, n int64) (Report, error) {
 	r := Report{}
 	first := max(newest.Seq-n, 0)
 	known := first == 0
-	err = t.walk(ctx, first, func(e chain.Entry) error {
+	err = t.walk(ctx, store.EventQuery{}, first, func(e chain.Entry) error {
 		if !known { // where one begins in the middle, the event's own word for what stood before it has to do
 			r.Head, known = chain.Head{Seq: first, Hash: e.Prev}, true
 		}

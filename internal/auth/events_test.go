@@ -9,6 +9,7 @@ import (
 
 	"github.com/synergycall/pbxportal/internal/auth"
 	"github.com/synergycall/pbxportal/internal/pbx"
+	"github.com/synergycall/pbxportal/internal/store"
 )
 
 func TestEveryChangeLeavesItsEventAndNoEventHoldsASecret(t *testing.T) {
@@ -66,7 +67,7 @@ func TestEveryChangeLeavesItsEventAndNoEventHoldsASecret(t *testing.T) {
 	}
 	secrets = append(secrets, password, other, "hunter2", "argon2")
 
-	entries, err := d.store.EventsAfter(t.Context(), 0, 1000)
+	entries, err := d.store.EventsAfter(t.Context(), store.EventQuery{}, 0, 1000)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -68,14 +68,14 @@ func Canonical(e pbx.AuditEvent) []byte {
 	b = appendText(append(b, `,"id":`...), e.Actor.ID)
 	b = appendText(append(b, `,"kind":`...), string(e.Actor.Kind))
 	b = appendText(append(b, `,"name":`...), e.Actor.Name)
-	b = appendText(append(b, `,"request_id":`...), e.Actor.RequestID)
 	b = appendFacts(append(b, `},"after":`...), e.After)
 	b = e.At.UTC().AppendFormat(append(b, `,"at":"`...), timeForm)
 	b = appendFacts(append(b, `","before":`...), e.Before)
 	b = appendText(append(b, `,"object":{"id":`...), e.Object.ID)
 	b = appendText(append(b, `,"name":`...), e.Object.Name)
 	b = appendText(append(b, `,"type":`...), e.Object.Type)
-	b = appendText(append(b, `},"result":`...), string(e.Result))
+	b = appendText(append(b, `},"request_id":`...), e.Actor.RequestID)
+	b = appendText(append(b, `,"result":`...), string(e.Result))
 	b = strconv.AppendInt(append(b, `,"seq":`...), e.Seq, 10)
 	return append(b, '}')
 }
@@ -135,11 +135,10 @@ func appendText(b []byte, text string) []byte {
 type canonicalJSON struct {
 	Action string `json:"action"`
 	Actor  struct {
-		From      string        `json:"from"`
-		ID        string        `json:"id"`
-		Kind      pbx.ActorKind `json:"kind"`
-		Name      string        `json:"name"`
-		RequestID string        `json:"request_id"`
+		From string        `json:"from"`
+		ID   string        `json:"id"`
+		Kind pbx.ActorKind `json:"kind"`
+		Name string        `json:"name"`
 	} `json:"actor"`
 	After  pbx.Facts `json:"after"`
 	At     string    `json:"at"`
@@ -149,8 +148,9 @@ type canonicalJSON struct {
 		Name string `json:"name"`
 		Type string `json:"type"`
 	} `json:"object"`
-	Result pbx.AuditResult `json:"result"`
-	Seq    int64           `json:"seq"`
+	RequestID string          `json:"request_id"`
+	Result    pbx.AuditResult `json:"result"`
+	Seq       int64           `json:"seq"`
 }
 
 // Parse reads the canonical form of an event, and refuses any other form of the same event.
@@ -165,7 +165,7 @@ func Parse(canonical []byte) (pbx.AuditEvent, error) {
 	}
 	e := pbx.AuditEvent{
 		Seq: j.Seq, At: at, Action: j.Action, Before: j.Before, After: j.After, Result: j.Result,
-		Actor:  pbx.Actor{Kind: j.Actor.Kind, ID: j.Actor.ID, Name: j.Actor.Name, From: j.Actor.From, RequestID: j.Actor.RequestID},
+		Actor:  pbx.Actor{Kind: j.Actor.Kind, ID: j.Actor.ID, Name: j.Actor.Name, From: j.Actor.From, RequestID: j.RequestID},
 		Object: pbx.AuditObject{Type: j.Object.Type, ID: j.Object.ID, Name: j.Object.Name},
 	}
 	if !bytes.Equal(Canonical(e), canonical) {

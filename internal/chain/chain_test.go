@@ -163,9 +163,9 @@ func TestTheCanonicalFormIsWhatRFC8785Says(t *testing.T) {
 		After:  pbx.Facts{"\U0001F600": "beyond the basic plane", "\ufb33": "after it in bytes, before it here", "a": "\x7f"},
 		Result: pbx.AuditOK,
 	}
-	const want = `{"action":"user.create","actor":{"from":"192.0.2.1","id":"1","kind":"person","name":"Zoë \"Z\"\n","request_id":"r"},` +
+	const want = `{"action":"user.create","actor":{"from":"192.0.2.1","id":"1","kind":"person","name":"Zoë \"Z\"\n"},` +
 		`"after":{"a":"` + "\x7f" + `","` + "\U0001F600" + `":"beyond the basic plane","` + "\ufb33" + `":"after it in bytes, before it here"},` +
-		`"at":"2026-11-26T03:04:05.000006000Z","before":null,"object":{"id":"2","name":"<` + "\u2028" + `\u0001>","type":"user"},"result":"ok","seq":7}`
+		`"at":"2026-11-26T03:04:05.000006000Z","before":null,"object":{"id":"2","name":"<` + "\u2028" + `\u0001>","type":"user"},"request_id":"r","result":"ok","seq":7}`
 	if diff := cmp.Diff(want, string(chain.Canonical(e))); diff != "" {
 		t.Error(diff)
 	}

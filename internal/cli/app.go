@@ -11,6 +11,7 @@ import (
 
 	"github.com/synergycall/pbxportal/internal/apply"
 	"github.com/synergycall/pbxportal/internal/asterisk"
+	"github.com/synergycall/pbxportal/internal/audit"
 	"github.com/synergycall/pbxportal/internal/auth"
 	"github.com/synergycall/pbxportal/internal/config"
 	"github.com/synergycall/pbxportal/internal/directory"
@@ -39,6 +40,8 @@ type portal struct {
 	engine    *apply.Engine
 	keySource keyring.Source
 	keys      *keyring.Ring // once the database is ready
+	trail     *audit.Trail
+	watch     audit.Watch // over the trail, while a server runs
 	getenv    func(string) (string, bool)
 }
 
@@ -72,6 +75,7 @@ func (a *app) open() (*portal, error) {
 		auth:      auth.New(auth.Config{Store: s, Now: time.Now}),
 		node:      local,
 		engine:    apply.New(apply.Config{Store: s, Target: local, Now: time.Now, Keep: c.KeepRevisions}),
+		trail:     audit.New(s, time.Now, c.StateDir),
 	}, nil
 }
 

@@ -37,7 +37,8 @@ func (*serveCommand) Run(ctx context.Context, a *app, p *portal) error {
 		p.log.Warn("not everything is sealed", "what", left)
 	}
 	ctx = pbx.WithActor(ctx, pbx.Actor{Kind: pbx.ActorPortal, Name: "portal"}) // whoever started it
-	if did, err := p.engine.Recover(ctx); err != nil {                         // before anybody can ask for an apply
+	p.watch.Look(ctx, p.trail, p.reportTrail)
+	if did, err := p.engine.Recover(ctx); err != nil { // before anybody can ask for an apply
 		p.logApply("cannot settle what an earlier apply left", err)
 	} else {
 		for _, what := range did {
@@ -112,7 +113,7 @@ func (p *portal) serve(ctx context.Context, listener net.Listener) error {
 		return errors.Join(err, listener.Close())
 	}
 	handler, err := httpapi.New(httpapi.Config{
-		Directory: p.directory, Apply: p.engine, Health: p.health, Log: p.log, Now: time.Now, Version: version(), Edge: p.edge(),
+		Directory: p.directory, Apply: p.engine, Audit: p.trail, Health: p.health, Log: p.log, Now: time.Now, Version: version(), Edge: p.edge(),
 		Auth: p.auth, Insecure: true, OIDC: provider,
 	})
 	if err != nil {
@@ -135,6 +136,7 @@ func (p *portal) serve(ctx context.Context, listener net.Listener) error {
 		return nil
 	})
 	g.Go(func() error { return p.engine.Run(ctx, p.logApply) })
+	g.Go(func() error { p.watch.Run(ctx, p.trail, p.reportTrail); return nil })
 	g.Go(func() error {
 		<-ctx.Done()
 		p.log.Info("stopping: finishing what runs")
@@ -144,6 +146,7 @@ func (p *portal) serve(ctx context.Context, listener net.Listener) error {
 			return fmt.Errorf("cannot finish what runs: %w", err)
 		}
 		handler.Wait() // applies whose callers did not wait; each has a bound of its own
+		p.watch.Look(drain, p.trail, p.reportTrail)
 		return nil
 	})
 	return g.Wait()
@@ -162,6 +165,7 @@ func (p *portal) logApply(message string, err error) {
 func (p *portal) health(ctx context.Context) (h pbx.Health) {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { h.Database = p.store.Ping(ctx); return nil })
+	h.Audit = p.watch.State()
 	g.Go(func() error { h.Version, h.Asterisk = p.node.State(ctx); return nil })
 	_ = g.Wait() // neither returns an error: what they found is in h
 	return h

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/synergycall/pbxportal/internal/apply"
+	"github.com/synergycall/pbxportal/internal/audit"
 	"github.com/synergycall/pbxportal/internal/auth"
 	"github.com/synergycall/pbxportal/internal/directory"
 	"github.com/synergycall/pbxportal/internal/httpapi"
@@ -43,6 +44,7 @@ type portal struct {
 	auth      *auth.Auth
 	token     string        // what its requests prove who they are with; "" for nothing
 	ahead     *atomic.Int64 // how far the clock of sign-in goes ahead, in nanoseconds
+	trail     *audit.Trail
 	asterisk  *asterisk
 	log       *logBuffer
 	health    pbx.Health
@@ -74,11 +76,12 @@ func newUnserved(t testing.TB, changes ...func(*httpapi.Config)) *portal {
 	p := &portal{t: t, store: s, directory: directory.New(s, time.Now), log: &logBuffer{}, ahead: &atomic.Int64{}}
 	p.auth, p.token = newAuth(t, s, func() time.Time { return time.Now().Add(time.Duration(p.ahead.Load())) })
 	p.client = &http.Client{Transport: &bearer{p, apitest.Client(t).Transport}, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
-	p.health = pbx.Health{Asterisk: "ok", Version: "22.10.1"}
+	p.health = pbx.Health{Asterisk: "ok", Version: "22.10.1", Audit: "ok"}
 	p.asterisk = &asterisk{}
 	p.engine = apply.New(apply.Config{Store: s, Target: p.asterisk, Now: time.Now, Keep: keep})
+	p.trail = audit.New(s, time.Now, t.TempDir())
 	c := httpapi.Config{
-		Auth: p.auth, Directory: p.directory, Apply: p.engine, Version: "1.2.3", Now: time.Now,
+		Auth: p.auth, Directory: p.directory, Apply: p.engine, Audit: p.trail, Version: "1.2.3", Now: time.Now,
 		Health: func(context.Context) pbx.Health {
 			if p.health.Asterisk == "panic" {
 				panic("the secret inside")
@@ -168,7 +171,7 @@ func newConfig(t testing.TB) httpapi.Config {
 	}
 	t.Cleanup(func() { _ = s.Close() })
 	return httpapi.Config{
-		Auth: emptyAuth(t), Directory: directory.New(s, time.Now), Apply: apply.New(apply.Config{Store: s, Target: &asterisk{}, Now: time.Now}), Log: slog.New(slog.DiscardHandler), Now: time.Now,
+		Auth: emptyAuth(t), Directory: directory.New(s, time.Now), Apply: apply.New(apply.Config{Store: s, Target: &asterisk{}, Now: time.Now}), Audit: audit.New(s, time.Now, t.TempDir()), Log: slog.New(slog.DiscardHandler), Now: time.Now,
 		Health: func(context.Context) pbx.Health { return pbx.Health{} },
 	}
 }

@@ -16,7 +16,7 @@ func (a *api) GetHealth(ctx context.Context, _ openapi.GetHealthRequestObject) (
 	if h.Database != nil {
 		return nil, &unhealthy{error: databaseAway(h.Database), health: h}
 	}
-	answer := openapi.GetHealth200JSONResponse{Status: openapi.HealthStatusOk, Database: openapi.HealthDatabaseOk, Asterisk: h.Asterisk, Files: a.filesState(ctx), Version: a.version}
+	answer := openapi.GetHealth200JSONResponse{Status: openapi.HealthStatusOk, Database: openapi.HealthDatabaseOk, Asterisk: h.Asterisk, Files: a.filesState(ctx), Audit: h.Audit, Version: a.version}
 	if h.Version != "" {
 		answer.AsteriskVersion = &h.Version
 	}

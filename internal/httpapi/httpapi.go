@@ -16,6 +16,7 @@ import (
 
 	"github.com/synergycall/pbxportal/contracts"
 	"github.com/synergycall/pbxportal/internal/apply"
+	"github.com/synergycall/pbxportal/internal/audit"
 	"github.com/synergycall/pbxportal/internal/auth"
 	"github.com/synergycall/pbxportal/internal/directory"
 	"github.com/synergycall/pbxportal/internal/httpapi/openapi"
@@ -27,6 +28,7 @@ type Config struct {
 	Auth      *auth.Auth
 	Directory *directory.Directory
 	Apply     *apply.Engine
+	Audit     *audit.Trail
 	Health    func(context.Context) pbx.Health
 	Files     func() (pbx.Site, error) // how the files stand, for /health and /metrics; nil: as the engine sees them
 	Log       *slog.Logger
@@ -55,6 +57,7 @@ func (a *API) Wait() { a.api.background.Wait() }
 type api struct {
 	directory *directory.Directory
 	engine    *apply.Engine
+	trail     *audit.Trail
 	health    func(context.Context) pbx.Health
 	files     func() (pbx.Site, error)
 	log       *slog.Logger
@@ -81,14 +84,14 @@ func New(c Config) (*API, error) {
 }
 
 func newAPI(c Config, contract *openapi3.T) (_ *API, err error) {
-	if c.Auth == nil || c.Directory == nil || c.Apply == nil || c.Health == nil || c.Log == nil || c.Now == nil {
-		return nil, errors.New("cannot make the HTTP API: Auth, Directory, Apply, Health, Log and Now are required")
+	if c.Auth == nil || c.Directory == nil || c.Apply == nil || c.Audit == nil || c.Health == nil || c.Log == nil || c.Now == nil {
+		return nil, errors.New("cannot make the HTTP API: Auth, Directory, Apply, Audit, Health, Log and Now are required")
 	}
 	if c.Files == nil {
 		c.Files = c.Apply.State
 	}
 	a := &api{
-		auth: c.Auth, directory: c.Directory, engine: c.Apply, health: c.Health, files: c.Files, log: c.Log, now: c.Now, version: c.Version,
+		auth: c.Auth, directory: c.Directory, engine: c.Apply, trail: c.Audit, health: c.Health, files: c.Files, log: c.Log, now: c.Now, version: c.Version,
 		metrics: newMetrics(c.Version),
 	}
 	if a.edge, err = newEdge(c.Edge, c.Now); err != nil {
@@ -103,6 +106,7 @@ func newAPI(c Config, contract *openapi3.T) (_ *API, err error) {
 		openapi.NewStrictHandlerWithOptions(a, nil, openapi.StrictHTTPServerOptions{RequestErrorHandlerFunc: a.fail, ResponseErrorHandlerFunc: a.fail}),
 		openapi.StdHTTPServerOptions{BaseRouter: rt, ErrorHandlerFunc: a.fail})
 	rt.HandleFunc("GET /apply/runs/{id}/events", a.followRun)
+	rt.HandleFunc("GET /audit/export", a.exportAuditEvents)
 	rt.HandleFunc("GET /metrics", a.serveMetrics)
 	rt.HandleFunc("GET /auth/oidc/start", a.startOIDC)
 	rt.HandleFunc("GET /auth/oidc/callback", a.finishOIDC)

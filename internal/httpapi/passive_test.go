@@ -38,6 +38,14 @@ func passiveRules() []rule {
 			return re.FindString(a.text)
 		}
 	}
+	beyond := func(path string, look func(answer, route, bool) string) func(answer, route, bool) string {
+		return func(a answer, r route, encrypted bool) string {
+			if a.status == 200 && strings.HasPrefix(r.path, path) {
+				return ""
+			}
+			return look(a, r, encrypted)
+		}
+	}
 	directives := func(a answer) map[string]string {
 		all := map[string]string{}
 		for part := range strings.SplitSeq(a.header.Get("Content-Security-Policy"), ";") {
@@ -149,7 +157,7 @@ func passiveRules() []rule {
 		{"Application Error Disclosure", body(`goroutine \d|panic:|runtime error|\.go:\d|stack trace|\b(sqlite|pgx)\b|SQLSTATE|syntax error at|no such table|/internal/|/root/|/home/`)},
 		{"Information Disclosure: Debug Error Messages", body(`(?i)internal server error|debug|traceback|exception in`)},
 		{"Information Disclosure: Suspicious Comments", body(`(?i)<!--|\bTODO\b|\bFIXME\b|\bXXX\b`)},
-		{"Private IP Disclosure", body(`\b(10\.\d+\.\d+\.\d+|192\.168\.\d+\.\d+|172\.(1[6-9]|2\d|3[01])\.\d+\.\d+|127\.\d+\.\d+\.\d+)\b`)},
+		{"Private IP Disclosure", beyond("/audit", body(`\b(10\.\d+\.\d+\.\d+|192\.168\.\d+\.\d+|172\.(1[6-9]|2\d|3[01])\.\d+\.\d+|127\.\d+\.\d+\.\d+)\b`))}, // the audit trail says from where
 		{"Timestamp Disclosure: Unix", body(`\b1[6-9]\d{8}\b`)},
 		{"Hash Disclosure", body(`\$argon2|\$2[aby]\$|\$6\$|\bMD5:`)},
 		{"PII or Secrets of Others", body(`password_hash|totp_secret|token_hash|BEGIN [A-Z ]*PRIVATE KEY`)},

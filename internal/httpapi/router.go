@@ -20,7 +20,9 @@ import (
 const requestPatience = 15 * time.Second
 
 // unhurried are the operations without requestPatience.
-func unhurried() []string { return []string{"applyConfiguration", "restoreRevision", "followRun"} }
+func unhurried() []string {
+	return []string{"applyConfiguration", "restoreRevision", "followRun", "exportAuditEvents"}
+}
 
 // permissions are the values x-permission may have in the contract.
 func permissions() []pbx.Permission {

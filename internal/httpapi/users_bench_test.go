@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/synergycall/pbxportal/internal/apply"
+	"github.com/synergycall/pbxportal/internal/audit"
 	"github.com/synergycall/pbxportal/internal/directory"
 	"github.com/synergycall/pbxportal/internal/httpapi"
 	"github.com/synergycall/pbxportal/internal/pbx"
@@ -29,6 +30,7 @@ func BenchmarkGetting1000Users(b *testing.B) {
 		a, token := newAuth(b, s, time.Now)
 		handler, err := httpapi.New(httpapi.Config{
 			Auth: a, Directory: d, Apply: apply.New(apply.Config{Store: s, Now: time.Now}), // nobody applies here
+			Audit:  audit.New(s, time.Now, b.TempDir()),
 			Health: func(context.Context) pbx.Health { return pbx.Health{} },
 			Log:    slog.New(slog.DiscardHandler), Now: time.Now,
 		})

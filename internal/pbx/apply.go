@@ -71,4 +71,5 @@ type Health struct {
 	Database error  // nil: it answers
 	Asterisk string // "ok", or a sentence that says what is wrong and what to do
 	Version  string // of Asterisk, "" when unknown
+	Audit    string // "ok", or a sentence that says what is wrong with the audit trail and what to do
 }

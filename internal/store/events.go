@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/synergycall/pbxportal/internal/chain"
@@ -108,22 +109,29 @@ func (e *UnreadableEventError) Error() string {
 // Unwrap gives the cause.
 func (e *UnreadableEventError) Unwrap() error { return e.Err }
 
-// EventsAfter gives up to limit audit events behind the one of this number, the oldest first. Events in front of one that cannot be
-// read come with an UnreadableEventError.
-func (s *Store) EventsAfter(ctx context.Context, seq int64, limit int) ([]chain.Entry, error) {
-	return s.events(ctx, `WHERE seq > $1 ORDER BY seq LIMIT $2`, seq, limit)
+// EventsAfter gives up to limit audit events that the query selects, behind the one of this number, the oldest first. Events in front
+// of one that cannot be read come with an UnreadableEventError.
+func (s *Store) EventsAfter(ctx context.Context, q EventQuery, seq int64, limit int) ([]chain.Entry, error) {
+	where, args := q.where(limit, seq)
+	return s.events(ctx, where+` AND seq > $2 ORDER BY seq LIMIT $1`, args...)
 }
 
 // EventsBefore gives up to limit audit events that the query selects, before the one of this number (0: from the newest), the newest
 // first.
 func (s *Store) EventsBefore(ctx context.Context, q EventQuery, seq int64, limit int) ([]chain.Entry, error) {
-	where, args := `WHERE 1 = 1`, []any{limit}
+	if seq == 0 {
+		seq = math.MaxInt64
+	}
+	where, args := q.where(limit, seq)
+	return s.events(ctx, where+` AND seq < $2 ORDER BY seq DESC LIMIT $1`, args...)
+}
+
+// where gives the conditions of the query, with its values behind those that are given.
+func (q EventQuery) where(given ...any) (where string, args []any) {
+	where, args = `WHERE seq IS NOT NULL`, given
 	add := func(condition string, arg any) {
 		args = append(args, arg)
 		where += fmt.Sprintf(" AND "+condition, len(args))
-	}
-	if seq > 0 {
-		add(`seq < $%d`, seq)
 	}
 	if q.Actor != "" {
 		add(`$%d IN (actor_id, actor_name)`, q.Actor)
@@ -143,7 +151,7 @@ func (s *Store) EventsBefore(ctx context.Context, q EventQuery, seq int64, limit
 	if !q.Until.IsZero() {
 		add(`at < $%d`, q.Until.UTC())
 	}
-	return s.events(ctx, where+` ORDER BY seq DESC LIMIT $1`, args...)
+	return where, args
 }
 
 // cutDot reports whether the action is the beginning of several, and gives it.

@@ -91,7 +91,7 @@ func TestEventsComeBackAsTheyWereAppended(t *testing.T) {
 			}
 			want[i].Seq = int64(i) + 1
 		}
-		entries, err := s.EventsAfter(t.Context(), 0, 10)
+		entries, err := s.EventsAfter(t.Context(), store.EventQuery{}, 0, 10)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -335,6 +335,15 @@ func TestTheNewestEventsCanBeCheckedAlone(t *testing.T) {
 		check(`UPDATE audit_events SET action = 'x' WHERE seq = 5`, 0, 5)
 		check(`DELETE FROM audit_events WHERE seq = 5`, 0, 5)
 		check(`UPDATE audit_events SET before = 'x' WHERE seq = 6`, 0, 5)
+		var w audit.Watch
+		w.Look(t.Context(), tr, func(h audit.Head, wrong error) {
+			if wrong == nil {
+				t.Errorf("%+v was signed", h)
+			}
+		})
+		if !strings.HasPrefix(w.State(), "broken at event 2: run pbxportal audit verify") {
+			t.Errorf("the state is %q", w.State())
+		}
 	})
 }
 
@@ -458,7 +467,7 @@ func TestTheTrailTellsOfUsersAndNotTheirSecrets(t *testing.T) {
 			{Seq: 1, At: noon, Actor: anna, Action: pbx.ActionUserCreate, Object: object, After: facts, Result: pbx.AuditOK},
 			{Seq: 2, At: noon, Actor: anna, Action: pbx.ActionUserDelete, Object: object, Before: facts, Result: pbx.AuditOK},
 		}
-		entries, err := s.EventsAfter(t.Context(), 0, 10)
+		entries, err := s.EventsAfter(t.Context(), store.EventQuery{}, 0, 10)
 		var got []pbx.AuditEvent
 		var text strings.Builder
 		for _, e := range entries {

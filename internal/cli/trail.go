@@ -1,0 +1,237 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/synergycall/pbxportal/internal/audit"
+	"github.com/synergycall/pbxportal/internal/pbx"
+)
+
+// selection is what events and export share.
+type selection struct {
+	Actor  string `help:"Only what this one did: an id or a name." placeholder:"WHO"`
+	Action string `help:"Only this, such as user.create; 'user.' for all that begin so." placeholder:"WHAT"`
+	Object string `help:"Only what was done to this: an id or a name." placeholder:"WHICH"`
+	Since  string `help:"Not before this day or time (2026-11-26, 2026-11-26T08:00:00Z), or not longer ago than this (24h)." placeholder:"WHEN"`
+	Until  string `help:"Before this day or time." placeholder:"WHEN"`
+}
+
+// query gives the selection for the service.
+func (s selection) query(now time.Time) (audit.Query, error) {
+	since, sinceErr := moment(s.Since, "--since", now)
+	until, untilErr := moment(s.Until, "--until", now)
+	return audit.Query{Actor: s.Actor, Action: s.Action, Object: s.Object, Since: since, Until: until}, errors.Join(sinceErr, untilErr)
+}
+
+// moment reads a day, a time, or how long ago it was; the zero time for "".
+func moment(text, flag string, now time.Time) (time.Time, error) {
+	if text == "" {
+		return time.Time{}, nil
+	}
+	for _, form := range []string{time.DateOnly, time.RFC3339} {
+		if t, err := time.Parse(form, text); err == nil {
+			return t, nil
+		}
+	}
+	if ago, err := time.ParseDuration(text); err == nil && ago >= 0 {
+		return now.Add(-ago), nil
+	}
+	return time.Time{}, pbx.Invalid(pbx.FieldError{Field: flag, Message: "must be a day like 2026-11-26, a time like 2026-11-26T08:00:00Z, or how long ago, like 24h"})
+}
+
+type auditEventsCommand struct {
+	selection
+	Limit int `help:"How many at the most." default:"20"`
+}
+
+// Run lists events.
+func (c *auditEventsCommand) Run(ctx context.Context, a *app, p *portal) error {
+	q, err := c.query(time.Now())
+	if err = errors.Join(err, checkLimit(c.Limit)); err != nil {
+		return err
+	}
+	q.Limit = c.Limit
+	page, err := p.trail.List(ctx, q)
+	if err != nil {
+		return err
+	}
+	if a.json {
+		events := make([]auditEventJSON, len(page.Events))
+		for i, e := range page.Events {
+			events[i] = toAuditEventJSON(e.Event)
+		}
+		return a.printJSON(map[string]any{"events": events})
+	}
+	if len(page.Events) == 0 {
+		fmt.Fprintln(a.stdout, "There is no such event.")
+		return nil
+	}
+	w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "NO\tWHEN\tWHO\tFROM\tWHAT\tWHICH\tRESULT\tCHANGE")
+	for _, e := range page.Events {
+		v := e.Event
+		fmt.Fprintf(w, "%d\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", v.Seq, v.At.Format(time.RFC3339), shorten(oneLine(string(v.Actor.Kind)+" "+v.Actor.Name), 40), v.Actor.From, v.Action,
+			shorten(oneLine(v.Object.Type+" "+v.Object.Name), 40), v.Result, shorten(oneLine(changeOf(v)), 100))
+	}
+	return w.Flush()
+}
+
+// changeOf tells in a line what an event changed.
+func changeOf(e pbx.AuditEvent) string {
+	names := slices.Sorted(maps.Keys(e.After))
+	for _, name := range slices.Sorted(maps.Keys(e.Before)) {
+		if _, both := e.After[name]; !both {
+			names = append(names, name)
+		}
+	}
+	var changes []string
+	for _, name := range names {
+		before, was := e.Before[name]
+		after, is := e.After[name]
+		switch {
+		case was && is && before != after:
+			changes = append(changes, name+": "+before+" → "+after)
+		case is && !was:
+			changes = append(changes, name+": "+after)
+		case was && !is:
+			changes = append(changes, name+": "+before+" →")
+		}
+	}
+	return strings.Join(changes, ", ")
+}
+
+type auditExportCommand struct {
+	selection
+}
+
+// Run prints events for keeping elsewhere.
+func (c *auditExportCommand) Run(ctx context.Context, a *app, p *portal) error {
+	q, err := c.query(time.Now())
+	if err != nil {
+		return err
+	}
+	return p.trail.Export(ctx, q, a.stdout)
+}
+
+type auditHeadCommand struct{}
+
+// Run prints the signed head.
+func (*auditHeadCommand) Run(ctx context.Context, a *app, p *portal) error {
+	h, err := p.trail.Head(ctx)
+	if err != nil {
+		return err
+	}
+	line, err := json.Marshal(h)
+	if err != nil {
+		return fmt.Errorf("cannot print: %w", err)
+	}
+	fmt.Fprintf(a.stdout, "%s\n", line)
+	return nil
+}
+
+type auditVerifyCommand struct {
+	Heads []string `help:"A file with heads that were kept elsewhere, as audit head prints them, one on a line. The portal's own list is always looked at." placeholder:"FILE"`
+}
+
+// Run checks the trail. What is wrong with it is printed, and makes the exit code 1. It changes nothing and needs no key, so that a copy
+// of the database can be checked anywhere.
+func (c *auditVerifyCommand) Run(ctx context.Context, a *app) error {
+	p, err := a.open()
+	if err != nil {
+		return err
+	}
+	defer p.close()
+	heads, err := p.trail.OwnHeads()
+	for _, file := range c.Heads {
+		more, readErr := readHeads(file)
+		heads, err = append(heads, more...), errors.Join(err, readErr)
+	}
+	if err != nil {
+		return err
+	}
+	r, err := p.trail.Verify(ctx, heads)
+	if err != nil {
+		return err
+	}
+	if a.json {
+		report := map[string]any{"whole": r.Broken == nil, "events": r.Events, "hash": r.Head.Hash.String(), "heads": r.Heads}
+		if r.Broken != nil {
+			report["broken"] = map[string]any{"seq": r.Broken.Seq, "why": r.Broken.Why}
+		}
+		err = a.printJSON(report)
+	} else if r.Broken == nil {
+		fmt.Fprintf(a.stdout, "The audit trail is whole: %d events, %d signed heads agree. The newest link is %s.\n", r.Events, r.Heads, r.Head.Hash)
+	} else {
+		fmt.Fprintf(a.stdout, "The audit trail is BROKEN at event %d: %s.\n%d events in front of it are whole.\n", r.Broken.Seq, r.Broken.Why, r.Broken.Seq-1)
+	}
+	if r.Broken != nil {
+		return found{errors.Join(err, errors.New("the audit trail is broken"))}
+	}
+	return err
+}
+
+func readHeads(file string) ([]audit.Head, error) {
+	f, err := os.Open(file) //nolint:gosec // the file is the caller's
+	if err != nil {
+		return nil, usage(fmt.Errorf("cannot read the heads: %w", err))
+	}
+	defer f.Close() //nolint:errcheck // it was only read
+	heads, err := audit.ReadHeads(f, nil)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", file, err)
+	}
+	return heads, nil
+}
+
+// reportTrail logs each head of the audit trail, so that it stands where the log goes, and what is wrong with the trail.
+func (p *portal) reportTrail(h audit.Head, wrong error) {
+	if wrong != nil {
+		p.log.Error("the audit trail cannot be vouched for", "err", wrong)
+		return
+	}
+	line, err := json.Marshal(h)
+	p.log.Info("head of the audit trail", "seq", h.Seq, "hash", h.Hash.String(), "signed", string(line), "err", err)
+}
+
+type auditEventJSON struct {
+	Seq       int64           `json:"seq"`
+	At        time.Time       `json:"at"`
+	Actor     auditActorJSON  `json:"actor"`
+	RequestID string          `json:"request_id"`
+	Action    string          `json:"action"`
+	Object    auditObjectJSON `json:"object"`
+	Before    pbx.Facts       `json:"before"`
+	After     pbx.Facts       `json:"after"`
+	Result    pbx.AuditResult `json:"result"`
+}
+
+type auditActorJSON struct {
+	Kind pbx.ActorKind `json:"kind"`
+	ID   string        `json:"id"`
+	Name string        `json:"name"`
+	From string        `json:"from"`
+}
+
+type auditObjectJSON struct {
+	Type string `json:"type"`
+	ID   string `json:"id"`
+	Name string `json:"name"`
+}
+
+func toAuditEventJSON(e pbx.AuditEvent) auditEventJSON {
+	return auditEventJSON{
+		e.Seq, e.At,
+		auditActorJSON{e.Actor.Kind, e.Actor.ID, e.Actor.Name, e.Actor.From},
+		e.Actor.RequestID, e.Action,
+		auditObjectJSON(e.Object), e.Before, e.After, e.Result,
+	}
+}

@@ -1,0 +1,118 @@
+package httpapi
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/synergycall/pbxportal/internal/audit"
+	"github.com/synergycall/pbxportal/internal/httpapi/openapi"
+	"github.com/synergycall/pbxportal/internal/pbx"
+)
+
+// defaultEvents is how many audit events a page holds when the caller does not say.
+const defaultEvents = 50
+
+// ListAuditEvents lists the events of the audit trail, newest first.
+func (a *api) ListAuditEvents(ctx context.Context, r openapi.ListAuditEventsRequestObject) (openapi.ListAuditEventsResponseObject, error) {
+	p := r.Params
+	q := audit.Query{
+		Actor: value(p.Actor), Action: value(p.Action), Object: value(p.Object), Since: value(p.Since), Until: value(p.Until),
+		Cursor: value(p.Cursor), Limit: defaultEvents,
+	}
+	if p.Limit != nil {
+		q.Limit = *p.Limit
+	}
+	page, err := a.trail.List(ctx, q)
+	if err != nil {
+		return nil, err
+	}
+	answer := openapi.ListAuditEvents200JSONResponse{Events: make([]openapi.AuditEvent, len(page.Events))}
+	for i, e := range page.Events {
+		answer.Events[i] = toAuditEvent(e.Event)
+	}
+	if page.Next != "" {
+		answer.NextCursor = &page.Next
+	}
+	return answer, nil
+}
+
+func toAuditEvent(e pbx.AuditEvent) openapi.AuditEvent {
+	out := openapi.AuditEvent{
+		Seq: e.Seq, At: e.At.UTC(), RequestID: e.Actor.RequestID, Action: e.Action, Result: openapi.AuditEventResult(e.Result),
+		Before: toFacts(e.Before), After: toFacts(e.After),
+	}
+	out.Actor.Kind, out.Actor.ID, out.Actor.Name, out.Actor.From = openapi.AuditEventActorKind(e.Actor.Kind), e.Actor.ID, e.Actor.Name, e.Actor.From
+	out.Object.Type, out.Object.ID, out.Object.Name = e.Object.Type, e.Object.ID, e.Object.Name
+	return out
+}
+
+func toFacts(f pbx.Facts) *openapi.AuditFacts {
+	if f == nil {
+		return nil
+	}
+	facts := openapi.AuditFacts(f)
+	return &facts
+}
+
+// exportAuditEvents streams the events of the audit trail, oldest first, as lines of JSON.
+func (a *api) exportAuditEvents(w http.ResponseWriter, r *http.Request) {
+	q := audit.Query{Actor: r.FormValue("actor"), Action: r.FormValue("action"), Object: r.FormValue("object")}
+	q.Since, _ = time.Parse(time.RFC3339, r.FormValue("since")) // the checker has seen to its form; zero where it is not there
+	q.Until, _ = time.Parse(time.RFC3339, r.FormValue("until"))
+	w.Header().Set("Content-Type", "application/jsonl")
+	w.Header().Set("Content-Disposition", `attachment; filename="audit.jsonl"`)
+	if r.Method == http.MethodHead {
+		w.WriteHeader(http.StatusOK)
+		return
+	}
+	out := &lines{w: w, control: http.NewResponseController(w), now: a.now}
+	err := a.trail.Export(r.Context(), q, out)
+	if err == nil {
+		err = out.flush()
+	}
+	if err == nil {
+		return
+	}
+	if !out.begun { // the last chance for a status
+		w.Header().Del("Content-Disposition")
+		a.fail(w, r, err)
+		return
+	}
+	a.log.ErrorContext(r.Context(), "cannot export the audit trail to its end", slog.String("request_id", exchangeOf(r).id), slog.Any("err", err))
+	panic(http.ErrAbortHandler) // the only way to tell the client that the answer is not whole
+}
+
+// lines passes an answer on in pieces of a good size, and gives the client time for each.
+type lines struct {
+	w       http.ResponseWriter
+	control *http.ResponseController
+	now     func() time.Time
+	buffer  []byte
+	begun   bool // something was sent
+}
+
+// piece is how much is sent at a time.
+const piece = 32 << 10
+
+func (l *lines) Write(b []byte) (int, error) {
+	l.buffer = append(l.buffer, b...)
+	if len(l.buffer) < piece {
+		return len(b), nil
+	}
+	return len(b), l.flush()
+}
+
+func (l *lines) flush() error {
+	if err := l.control.SetWriteDeadline(l.now().Add(writePatience)); err != nil && !errors.Is(err, http.ErrNotSupported) {
+		return err
+	}
+	if len(l.buffer) > 0 {
+		l.begun = true
+	}
+	_, err := l.w.Write(l.buffer)
+	l.buffer = l.buffer[:0]
+	return err
+}
