@@ -63,7 +63,7 @@ func (t *Tree) settle() error {
 func (t *Tree) mend(s *State, r *Recovered) error {
 	broken := map[int]bool{}
 	for _, n := range []int{s.Current, s.Good} {
-		if n == 0 || broken[n] {
+		if n == 0 || broken[n] || n == s.Current && s.whole() {
 			continue
 		}
 		_, err := t.Read(n)

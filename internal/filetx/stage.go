@@ -57,7 +57,7 @@ func (t *Tree) acceptable(g Generation) error {
 	if !slices.Equal(slices.Sorted(maps.Keys(g.Files)), slices.Sorted(maps.Values(t.names()))) {
 		return errors.New("its files are not those the fixed paths lead to")
 	}
-	s, err := t.State()
+	s, err := t.count()
 	if err != nil {
 		return err
 	}
@@ -168,7 +168,7 @@ func (t *Tree) removeAll(path string) error {
 
 // Prune removes old generations, but for the newest keep and those that current and good point to.
 func (t *Tree) Prune(keep int) error {
-	s, err := t.State()
+	s, err := t.count()
 	if err != nil {
 		return err
 	}

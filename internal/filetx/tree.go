@@ -112,12 +112,15 @@ type PathState struct {
 	Kind Kind
 	// Intact reports that what is read at the path is what the current generation has for it.
 	Intact bool
+	// Content is what is read at the path, nil when nothing is.
+	Content []byte
 }
 
 // State is how the tree and its fixed paths look, all of it read from the disk.
 type State struct {
 	Current, Good int // 0: none
 	Generations   []int
+	RunID         string // of the current generation, "" when its manifest is damaged
 	Paths         []PathState
 	// Foreign lists files that lie beside the fixed paths, are not hidden and end like them: whoever reads the folder by a pattern
 	// reads them too.
@@ -126,6 +129,11 @@ type State struct {
 
 // Next is the lowest number a new generation may have.
 func (s State) Next() int { return max(s.Current, s.Good, slices.Max(append(s.Generations, 0))) + 1 }
+
+// whole reports that the current generation was read through the fixed paths, and is what its manifest says.
+func (s State) whole() bool {
+	return s.Current > 0 && !slices.ContainsFunc(s.Paths, func(p PathState) bool { return p.Kind != Linked || !p.Intact })
+}
 
 // State looks at everything. It needs no lock: it looks again when somebody flipped meanwhile.
 func (t *Tree) State() (s State, err error) {
@@ -141,9 +149,8 @@ func (t *Tree) State() (s State, err error) {
 	return s, nil
 }
 
-func (t *Tree) look() (State, error) {
-	var s State
-	var err error
+// count looks which generations there are, and reads none.
+func (t *Tree) count() (s State, err error) {
 	if s.Current, err = t.pointer(current); err != nil {
 		return State{}, err
 	}
@@ -153,17 +160,29 @@ func (t *Tree) look() (State, error) {
 	if s.Generations, err = t.generations(); err != nil {
 		return State{}, err
 	}
+	return s, nil
+}
+
+func (t *Tree) look() (State, error) {
+	s, err := t.count()
+	if err != nil {
+		return State{}, err
+	}
 	m, err := t.manifest(s.Current)
 	if err != nil && !errors.Is(err, ErrDamaged) && !errors.Is(err, fs.ErrNotExist) {
 		return State{}, err
 	}
+	s.RunID = m.RunID
 	for _, l := range t.links {
 		kind, err := t.kind(l)
 		if err != nil {
 			return State{}, err
 		}
 		content, err := t.fs.ReadFile(l.Path)
-		s.Paths = append(s.Paths, PathState{l, kind, err == nil && m.Files[l.Name] == fingerprintOf(content)})
+		if err != nil {
+			content = nil
+		}
+		s.Paths = append(s.Paths, PathState{l, kind, err == nil && m.Files[l.Name] == fingerprintOf(content), content})
 	}
 	if s.Foreign, err = t.foreign(); err != nil {
 		return State{}, err

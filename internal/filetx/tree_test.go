@@ -60,9 +60,10 @@ func TestGenerationsFollowEachOtherThroughTheFixedPaths(t *testing.T) {
 	}
 	state, err := s.tree.State()
 	must(t, err)
-	want := filetx.State{Current: 5, Good: 5, Generations: []int{4, 5}, Paths: []filetx.PathState{
-		{Link: s.links[0], Kind: filetx.Linked, Intact: true},
-		{Link: s.links[1], Kind: filetx.Linked, Intact: true},
+	content := contentOf("fourth")
+	want := filetx.State{Current: 5, Good: 5, Generations: []int{4, 5}, RunID: "fourth", Paths: []filetx.PathState{
+		{Link: s.links[0], Kind: filetx.Linked, Intact: true, Content: content[s.links[0].Name]},
+		{Link: s.links[1], Kind: filetx.Linked, Intact: true, Content: content[s.links[1].Name]},
 	}}
 	if diff := cmp.Diff(want, state); diff != "" || drifted(state) {
 		t.Error(diff)

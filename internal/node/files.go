@@ -70,21 +70,23 @@ func (l *Local) Inspect() (site pbx.Site, err error) {
 	for _, p := range state.Foreign {
 		site.Drift = append(site.Drift, pbx.Drift{Kind: pbx.Foreign, Path: p})
 	}
-	for _, p := range []string{pbx.PJSIPPath, pbx.DialplanPath} {
-		content, err := os.ReadFile(filepath.Join(l.dir, p)) //nolint:gosec // one of our two fixed paths
-		if err != nil && !errors.Is(err, os.ErrNotExist) {
-			return site, fmt.Errorf("cannot look at the files: %w", err)
+	intact := state.Current != 0
+	for i, p := range []string{pbx.PJSIPPath, pbx.DialplanPath} {
+		content := state.Paths[i].Content
+		if content == nil {
+			content, err = os.ReadFile(filepath.Join(l.dir, p)) //nolint:gosec // one of our two fixed paths
+			if err != nil && !errors.Is(err, os.ErrNotExist) {
+				return site, fmt.Errorf("cannot look at the files: %w", err)
+			}
 		}
+		intact = intact && state.Paths[i].Intact
 		site.Files = append(site.Files, pbx.File{Path: p, Content: content})
 	}
-	if g, err := l.tree.Read(state.Current); err == nil { // a damaged one shows as drift
-		site.RunID, site.Seen = pbx.RunID(g.RunID), filesOf(g)
-	}
-	if state.Good != state.Current {
-		site.Seen = nil
-		if g, err := l.tree.Read(state.Good); err == nil {
-			site.Seen = filesOf(g)
-		}
+	site.RunID = pbx.RunID(state.RunID)
+	if intact && state.Good == state.Current {
+		site.Seen = site.Files
+	} else if g, err := l.tree.Read(state.Good); err == nil { // a damaged one shows as drift
+		site.Seen = filesOf(g)
 	}
 	return site, nil
 }
