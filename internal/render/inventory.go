@@ -15,32 +15,49 @@ import (
 
 // Inventory is what a pair of generated files holds, read back from their bytes.
 type Inventory struct {
-	objects map[pbx.Number]map[string][]setting // by number and type
-	steps   []pbx.Step
+	extensions map[pbx.Number]extension
+	steps      []pbx.Step
+}
+
+// extension is the three PJSIP objects of a number, nil where one is missing.
+type extension struct{ endpoint, auth, aor []setting }
+
+// kinds names the types of PJSIP objects an extension has.
+func kinds() [3]string { return [3]string{"endpoint", "auth", "aor"} }
+
+// of gives the place of the object of a type, nil for a type that is none of an extension's.
+func (x *extension) of(kind string) *[]setting {
+	switch kind {
+	case "endpoint":
+		return &x.endpoint
+	case "auth":
+		return &x.auth
+	case "aor":
+		return &x.aor
+	}
+	return nil
 }
 
 // Read gives the inventory of files that Config made, now or long ago. Files of another origin (an administrator's, the Python
 // portal's) are read as far as they follow the same form; where they do not, the error says so and the inventory is empty.
 func Read(files []pbx.File) (Inventory, error) {
-	inv := newInventory()
+	inv := Inventory{extensions: map[pbx.Number]extension{}}
 	for _, f := range files {
 		switch f.Path {
 		case pbx.PJSIPPath:
 			sections, err := parse(f.Content)
 			if err != nil {
-				return newInventory(), fmt.Errorf("%s: %w", f.Path, err)
+				return Inventory{}, fmt.Errorf("%s: %w", f.Path, err)
 			}
 			for _, s := range sections {
-				n, err := strconv.Atoi(s.name)
-				if err != nil {
-					return newInventory(), fmt.Errorf("%s: section %q is not an extension", f.Path, s.name)
+				if err := inv.add(s); err != nil {
+					return Inventory{}, fmt.Errorf("%s: %w", f.Path, err)
 				}
-				inv.add(pbx.Number(n), s.settings)
 			}
 		case pbx.DialplanPath:
 			steps, err := parseDialplan(f.Content)
 			if err != nil {
-				return newInventory(), fmt.Errorf("%s: %w", f.Path, err)
+				return Inventory{}, fmt.Errorf("%s: %w", f.Path, err)
 			}
 			inv.steps = steps
 		}
@@ -48,7 +65,21 @@ func Read(files []pbx.File) (Inventory, error) {
 	return inv, nil
 }
 
-func newInventory() Inventory { return Inventory{objects: map[pbx.Number]map[string][]setting{}} }
+// add takes in one section.
+func (inv Inventory) add(s section) error {
+	n, err := strconv.Atoi(s.name)
+	if err != nil {
+		return fmt.Errorf("section %q is not an extension", s.name)
+	}
+	x := inv.extensions[pbx.Number(n)]
+	object := x.of(value(s.settings, "type"))
+	if object == nil {
+		return fmt.Errorf("section %q is no endpoint, auth or AOR", s.name)
+	}
+	*object = s.settings
+	inv.extensions[pbx.Number(n)] = x
+	return nil
+}
 
 // Blank reports whether a file says nothing to Asterisk: it holds blank lines and comments alone.
 func Blank(file []byte) bool {
@@ -60,19 +91,11 @@ func Blank(file []byte) bool {
 	return true
 }
 
-// add takes in one object; its type is among its settings.
-func (inv Inventory) add(n pbx.Number, settings []setting) {
-	if inv.objects[n] == nil {
-		inv.objects[n] = make(map[string][]setting, 3)
-	}
-	inv.objects[n][value(settings, "type")] = settings
-}
-
 // Numbers gives the extensions that have an endpoint, in order.
 func (inv Inventory) Numbers() []pbx.Number {
 	var all []pbx.Number
-	for n, types := range inv.objects {
-		if types["endpoint"] != nil {
+	for n, x := range inv.extensions {
+		if x.endpoint != nil {
 			all = append(all, n)
 		}
 	}
@@ -82,20 +105,18 @@ func (inv Inventory) Numbers() []pbx.Number {
 
 // Live gives what a live Asterisk has loaded once it has taken these files.
 func (inv Inventory) Live() pbx.Live {
-	live := pbx.Live{Steps: inv.steps, Hashes: map[string]string{}}
-	for _, n := range slices.Sorted(maps.Keys(inv.objects)) {
+	live := pbx.Live{Steps: inv.steps, Hashes: make(map[string]string, 3*len(inv.extensions))}
+	for _, n := range slices.Sorted(maps.Keys(inv.extensions)) {
 		id := strconv.Itoa(int(n))
-		for kind, settings := range inv.objects[n] {
-			switch kind {
-			case "endpoint":
-				live.Endpoints = append(live.Endpoints, id)
-			case "auth":
-				live.Auths = append(live.Auths, id)
-			case "aor":
-				live.AORs = append(live.AORs, id)
+		x := inv.extensions[n]
+		for kind, ids := range map[string]*[]string{"endpoint": &live.Endpoints, "auth": &live.Auths, "aor": &live.AORs} {
+			settings := *x.of(kind)
+			if settings == nil {
+				continue
 			}
+			*ids = append(*ids, id)
 			if hash := value(settings, pbx.HashAttribute); hash != "" {
-				live.Hashes[kind+"/"+id] = hash
+				live.Hashes[objectName(kind, n)] = hash
 			}
 		}
 	}
@@ -105,35 +126,79 @@ func (inv Inventory) Live() pbx.Live {
 // Changes names what differs between two inventories, by number.
 func Changes(from, to Inventory) []pbx.Change {
 	var changes []pbx.Change
-	for _, n := range slices.Sorted(maps.Keys(from.objects)) {
-		if to.objects[n] == nil {
+	for n := range from.extensions {
+		if _, stays := to.extensions[n]; !stays {
 			changes = append(changes, pbx.Change{Kind: pbx.Removed, Number: n, Name: from.name(n), Reregister: true})
 		}
 	}
-	for _, n := range slices.Sorted(maps.Keys(to.objects)) {
-		if from.objects[n] == nil {
+	for n, after := range to.extensions {
+		before, was := from.extensions[n]
+		if !was {
 			changes = append(changes, pbx.Change{Kind: pbx.Added, Number: n, Name: to.name(n)})
 			continue
 		}
-		if what := alterations(from.objects[n], to.objects[n]); len(what) > 0 {
+		if what := alterations(before, after); len(what) > 0 {
 			secret := slices.Contains(what, "secret")
 			changes = append(changes, pbx.Change{Kind: pbx.Changed, Number: n, Name: to.name(n), What: what, Reregister: secret})
 		}
 	}
-	slices.SortStableFunc(changes, func(a, b pbx.Change) int { return int(a.Number - b.Number) })
+	slices.SortFunc(changes, func(a, b pbx.Change) int { return int(a.Number - b.Number) })
 	return changes
 }
 
+// Touched names the objects ("auth/1000") that only one of both has, or both with another content. named is false when an object of
+// either does not name its content, and could be taken for another.
+func Touched(from, to Inventory) (names []string, named bool) {
+	named = true
+	look := func(n pbx.Number, before, after extension) {
+		for _, kind := range kinds() {
+			old, fresh := *before.of(kind), *after.of(kind)
+			was, is := value(old, pbx.HashAttribute), value(fresh, pbx.HashAttribute)
+			named = named && (old == nil || was != "") && (fresh == nil || is != "")
+			if was != is {
+				names = append(names, objectName(kind, n))
+			}
+		}
+	}
+	for n, before := range from.extensions {
+		look(n, before, to.extensions[n])
+	}
+	for n, after := range to.extensions {
+		if _, was := from.extensions[n]; !was {
+			look(n, extension{}, after)
+		}
+	}
+	slices.Sort(names)
+	return names, named
+}
+
+// Last names the objects with which the PJSIP file ends, none when there are none.
+func (inv Inventory) Last() (names []string) {
+	if len(inv.extensions) == 0 {
+		return nil
+	}
+	last := slices.Max(slices.Collect(maps.Keys(inv.extensions)))
+	for _, kind := range kinds() {
+		names = append(names, objectName(kind, last))
+	}
+	return names
+}
+
+func objectName(kind string, n pbx.Number) string { return kind + "/" + strconv.Itoa(int(n)) }
+
 // alterations says in which respects the objects of one extension differ.
-func alterations(from, to map[string][]setting) (what []string) {
+func alterations(from, to extension) (what []string) {
+	if slices.Equal(from.endpoint, to.endpoint) && slices.Equal(from.auth, to.auth) && slices.Equal(from.aor, to.aor) {
+		return nil
+	}
 	for _, part := range []struct{ name, kind, key string }{{"name", "endpoint", "callerid"}, {"secret", "auth", "password"}} {
-		if value(from[part.kind], part.key) != value(to[part.kind], part.key) {
+		if value(*from.of(part.kind), part.key) != value(*to.of(part.kind), part.key) {
 			what = append(what, part.name)
 		}
 	}
-	for _, kind := range []string{"endpoint", "auth", "aor"} {
-		other := func(s setting) bool { return s.key == "callerid" || s.key == "password" || s.key == pbx.HashAttribute }
-		a, b := slices.DeleteFunc(slices.Clone(from[kind]), other), slices.DeleteFunc(slices.Clone(to[kind]), other)
+	other := func(s setting) bool { return s.key == "callerid" || s.key == "password" || s.key == pbx.HashAttribute }
+	for _, kind := range kinds() {
+		a, b := slices.DeleteFunc(slices.Clone(*from.of(kind)), other), slices.DeleteFunc(slices.Clone(*to.of(kind)), other)
 		if !slices.Equal(a, b) {
 			return append(what, "settings")
 		}
@@ -143,7 +208,7 @@ func alterations(from, to map[string][]setting) (what []string) {
 
 // name gives the name phones show for an extension.
 func (inv Inventory) name(n pbx.Number) string {
-	name, _, _ := strings.Cut(value(inv.objects[n]["endpoint"], "callerid"), " <")
+	name, _, _ := strings.Cut(value(inv.extensions[n].endpoint, "callerid"), " <")
 	return strings.Trim(name, `"`)
 }
 

@@ -1,8 +1,10 @@
 package render
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"iter"
 	"strconv"
 	"strings"
 
@@ -18,43 +20,80 @@ type section struct {
 // maxLine is the length from which Asterisk skips a line.
 const maxLine = 8191
 
-// parse reads a configuration file by the rules of Asterisk's main/config.c, for the part of the language that we write. Where
-// Asterisk would drop a line, include a file, use a template or merely warn, parse fails: our files hold nothing of that.
+// entry is one line of a configuration file that says something: the beginning of a section, or a setting of the one that began last.
+type entry struct {
+	section string // "" for a setting
+	setting
+}
+
+// entries reads a configuration file by the rules of Asterisk's main/config.c, for the part of the language that we write. Where
+// Asterisk would drop a line, include a file, use a template or merely warn, it ends with an error: our files hold nothing of that.
+func entries(file []byte) iter.Seq2[entry, error] {
+	return func(yield func(entry, error) bool) {
+		n, began := 0, false
+		for raw := range strings.SplitSeq(string(file), "\n") {
+			n++
+			e, err := readLine(raw)
+			switch {
+			case err == nil && e == (entry{}):
+				continue
+			case err == nil && e.section == "" && !began:
+				err = errors.New("is not a setting of a section")
+			}
+			if err != nil {
+				err = fmt.Errorf("line %d %w", n, err)
+			}
+			began = true
+			if !yield(e, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+// readLine reads one line; one that says nothing gives the zero entry. The error completes a sentence that begins with the line.
+func readLine(raw string) (e entry, err error) {
+	if len(raw) >= maxLine {
+		return e, errors.New("is so long that Asterisk skips it")
+	}
+	if strings.IndexByte(raw, 0) >= 0 {
+		return e, errors.New("holds a NUL byte, where Asterisk ends it")
+	}
+	line, err := uncomment(raw)
+	if err != nil {
+		return e, err
+	}
+	switch line = trim(line); {
+	case line == "":
+		return e, nil
+	case line[0] == '#':
+		return e, errors.New("is a directive")
+	case line[0] == '[':
+		name, rest, ok := strings.Cut(line[1:], "]")
+		if !ok || name == "" || trim(rest) != "" {
+			return e, errors.New("is not a plain section")
+		}
+		return entry{section: name}, nil
+	}
+	key, value, ok := strings.Cut(line, "=")
+	if !ok || strings.HasSuffix(key, "+") {
+		return e, errors.New("is not a setting of a section")
+	}
+	return entry{setting: setting{trim(key), trim(strings.TrimPrefix(value, ">"))}}, nil
+}
+
+// parse reads a whole configuration file as entries does.
 func parse(file []byte) ([]section, error) {
-	text := string(file)
 	var sections []section
-	settings := make([]setting, 0, strings.Count(text, "\n")+1) // of all sections, one after the other
-	n := 0
-	for raw := range strings.SplitSeq(text, "\n") {
-		n++
-		fail := func(why string) error { return fmt.Errorf("line %d %s", n, why) }
-		if len(raw) >= maxLine {
-			return nil, fail("is so long that Asterisk skips it")
-		}
-		if strings.IndexByte(raw, 0) >= 0 {
-			return nil, fail("holds a NUL byte, where Asterisk ends it")
-		}
-		line, err := uncomment(raw)
-		if err != nil {
-			return nil, fail(err.Error())
-		}
-		switch line = trim(line); {
-		case line == "":
-		case line[0] == '#':
-			return nil, fail("is a directive")
-		case line[0] == '[':
-			name, rest, ok := strings.Cut(line[1:], "]")
-			if !ok || name == "" || trim(rest) != "" {
-				return nil, fail("is not a plain section")
-			}
-			sections = append(sections, section{name, settings[len(settings):]})
+	settings := make([]setting, 0, bytes.Count(file, []byte("\n"))+1) // of all sections, one after the other
+	for e, err := range entries(file) {
+		switch {
+		case err != nil:
+			return nil, err
+		case e.section != "":
+			sections = append(sections, section{e.section, settings[len(settings):]})
 		default:
-			key, value, ok := strings.Cut(line, "=")
-			if !ok || len(sections) == 0 || strings.HasSuffix(key, "+") {
-				return nil, fail("is not a setting of a section")
-			}
-			value = strings.TrimPrefix(value, ">")
-			settings = append(settings, setting{trim(key), trim(value)})
+			settings = append(settings, e.setting)
 			last := &sections[len(sections)-1]
 			last.settings = settings[len(settings)-1-len(last.settings):]
 		}

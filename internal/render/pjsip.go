@@ -10,21 +10,22 @@ import (
 	"github.com/synergycall/pbxportal/internal/pbx"
 )
 
-// seal ends an object with the hash of all its settings.
-func seal(o object) object {
-	text := make([]byte, 0, 512)
-	for _, s := range o.settings {
+// seal fills in the hash of all settings of an object, which is the last of them.
+func seal(settings []setting) []setting {
+	text := make([]byte, 0, 1024) // more than the settings of a usual object take
+	last := len(settings) - 1
+	for _, s := range settings[:last] {
 		text = append(append(append(append(text, s.key...), '='), s.value...), '\n')
 	}
 	sum := sha256.Sum256(text)
-	o.settings = append(o.settings, setting{pbx.HashAttribute, hex.EncodeToString(sum[:6])})
-	return o
+	settings[last].value = hex.EncodeToString(sum[:6])
+	return settings
 }
 
 // endpoint is what the phone of a user may do, and how Asterisk talks to it.
-func endpoint(u pbx.User) object {
+func endpoint(u pbx.User) []setting {
 	id := strconv.Itoa(int(u.Extension.Number))
-	return seal(object{u.Extension.Number, []setting{
+	return seal([]setting{
 		{"type", "endpoint"},
 		{"context", pbx.Context},
 		{"disallow", "all"},
@@ -42,23 +43,25 @@ func endpoint(u pbx.User) object {
 		// A call whose phone died ends; Asterisk's default is to keep it until somebody hangs up by hand.
 		{"rtp_timeout", "120"},
 		{"rtp_timeout_hold", "600"},
-	}})
+		{pbx.HashAttribute, ""},
+	})
 }
 
 // auth is what the phone proves itself with.
-func auth(u pbx.User) object {
+func auth(u pbx.User) []setting {
 	id := strconv.Itoa(int(u.Extension.Number))
-	return seal(object{u.Extension.Number, []setting{
+	return seal([]setting{
 		{"type", "auth"},
 		{"auth_type", "userpass"},
 		{"username", id},
 		{"password", u.Extension.Secret.Reveal()},
-	}})
+		{pbx.HashAttribute, ""},
+	})
 }
 
 // aor is where the phone can be reached.
-func aor(u pbx.User) object {
-	return seal(object{u.Extension.Number, []setting{
+func aor(u pbx.User) []setting {
+	return seal([]setting{
 		{"type", "aor"},
 		{"max_contacts", "1"},
 		// The newest registration replaces the one before. Without it a phone that comes back on another port is refused with
@@ -69,7 +72,8 @@ func aor(u pbx.User) object {
 		// than an hour.
 		{"default_expiration", "300"},
 		{"maximum_expiration", "3600"},
-	}})
+		{pbx.HashAttribute, ""},
+	})
 }
 
 // writePJSIP writes the objects in their order.
@@ -78,7 +82,7 @@ func writePJSIP(objects []object) ([]byte, error) {
 	b.Grow(len(header) + 256*len(objects)) // more than a usual object takes
 	b.WriteString(header)
 	for _, o := range objects {
-		fmt.Fprintf(&b, "\n[%d]\n", o.id)
+		b.WriteString("\n[" + strconv.Itoa(int(o.id)) + "]\n")
 		for _, s := range o.settings {
 			text, err := encode(s.value)
 			if err != nil {

@@ -20,22 +20,22 @@ const header = `; Made by the PBX Control Portal. Changes made here by hand are 
 // Config gives both files for these users, and their inventory. The users come ordered by extension number, as the store lists them. The
 // error is a pbx.Error of KindApply that names the user whose data cannot be written so that Asterisk reads it as meant.
 func Config(users []pbx.User) ([]pbx.File, Inventory, error) {
-	inventory := newInventory()
-	inventory.steps = steps(users)
+	inventory := Inventory{make(map[pbx.Number]extension, len(users)), steps(users)}
 	objects := make([]object, 0, 3*len(users))
 	for _, u := range users {
-		for _, o := range []object{endpoint(u), auth(u), aor(u)} {
-			objects = append(objects, o)
-			inventory.add(o.id, o.settings)
+		x := extension{endpoint(u), auth(u), aor(u)}
+		inventory.extensions[u.Extension.Number] = x
+		for _, settings := range [][]setting{x.endpoint, x.auth, x.aor} {
+			objects = append(objects, object{u.Extension.Number, settings})
 		}
 	}
 	pjsip, err := writePJSIP(objects)
 	if err != nil {
-		return nil, newInventory(), err
+		return nil, Inventory{}, err
 	}
 	dialplan := writeDialplan(inventory.steps)
 	if err := readBack(pjsip, objects, dialplan, inventory.steps); err != nil {
-		return nil, newInventory(), err
+		return nil, Inventory{}, err
 	}
 	return []pbx.File{{Path: pbx.PJSIPPath, Content: pjsip}, {Path: pbx.DialplanPath, Content: dialplan}}, inventory, nil
 }
@@ -50,17 +50,38 @@ type setting struct{ key, value string }
 
 // readBack reads the written files as Asterisk does, and compares with what was meant.
 func readBack(pjsip []byte, objects []object, dialplan []byte, steps []pbx.Step) error {
-	sections, err := parse(pjsip)
-	if err != nil {
-		return refused("the PJSIP file would not be read as meant: " + err.Error())
+	notAsMeant := func(o object) error {
+		return refused(fmt.Sprintf("the %s of extension %d would not be read as meant", o.settings[0].value, o.id))
 	}
-	if len(sections) != len(objects) {
-		return refused(fmt.Sprintf("the PJSIP file would be read as %d objects, meant are %d", len(sections), len(objects)))
-	}
-	for i, o := range objects {
-		if s := sections[i]; s.name != strconv.Itoa(int(o.id)) || !slices.Equal(s.settings, o.settings) {
-			return refused(fmt.Sprintf("the %s of extension %d would not be read as meant", o.settings[0].value, o.id))
+	began, settings := 0, 0 // objects that were read, and settings of the last
+	for e, err := range entries(pjsip) {
+		switch {
+		case err != nil:
+			return refused("the PJSIP file would not be read as meant: " + err.Error())
+		case e.section != "":
+			if began > 0 && settings != len(objects[began-1].settings) {
+				return notAsMeant(objects[began-1])
+			}
+			if began == len(objects) {
+				return refused(fmt.Sprintf("the PJSIP file would be read as more objects than the %d that are meant", len(objects)))
+			}
+			if e.section != strconv.Itoa(int(objects[began].id)) {
+				return notAsMeant(objects[began])
+			}
+			began, settings = began+1, 0
+		default:
+			o := objects[began-1]
+			if settings == len(o.settings) || o.settings[settings] != e.setting {
+				return notAsMeant(o)
+			}
+			settings++
 		}
+	}
+	if began != len(objects) {
+		return refused(fmt.Sprintf("the PJSIP file would be read as %d objects, meant are %d", began, len(objects)))
+	}
+	if began > 0 && settings != len(objects[began-1].settings) {
+		return notAsMeant(objects[began-1])
 	}
 	read, err := parseDialplan(dialplan)
 	if err != nil {
