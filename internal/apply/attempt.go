@@ -67,9 +67,19 @@ func (a *attempt) planned(p *planned) {
 	a.note("plan", fmt.Sprintf("%s, against revision %d", pbx.Users(p.Users), p.Revision))
 }
 
-func (a *attempt) staged(number int) {
+// staging puts the number of the revision that is being written into the record, and meanwhile lets it be written: recovery tells by the
+// number which run the files in place belong to. The caller waits for the record with what it gets.
+func (a *attempt) staging(ctx context.Context, number int) (recorded func() error) {
 	a.run.Revision = number
 	a.note("stage", fmt.Sprintf("revision %d is written beside the files in place", number))
+	return async(func() error { return a.save(ctx) })
+}
+
+// async begins to do something, and gives what waits for its end.
+func async(do func() error) (wait func() error) {
+	done := make(chan error, 1)
+	go func() { done <- do() }()
+	return func() error { return <-done }
 }
 
 // meanwhile does, while Asterisk reloads, what nobody waits for: comparing user by user, the bytes for the database, and dropping old

@@ -97,6 +97,11 @@ func (e *Engine) Apply(ctx context.Context, r Request) (pbx.Run, error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), timeout)
 	defer cancel()
 
+	wanted := func() (draft, error) { return e.oldDraft(ctx, r.Restore) }
+	if r.Restore == 0 {
+		wanted = e.beginDraft(ctx)         // is read and rendered while the record is written and the disk is looked at
+		defer func() { _, _ = wanted() }() // also where nobody asks for it any more
+	}
 	a := e.attempt(r)
 	defer a.close()
 	if err := a.save(ctx, a.started(ctx, r)); err != nil { // no audit record, no apply
@@ -113,7 +118,7 @@ func (e *Engine) Apply(ctx context.Context, r Request) (pbx.Run, error) {
 	if r.DryRun {
 		adopter = "" // a rehearsal takes over nothing
 	}
-	plan, err := e.plan(ctx, r.Restore, adopter)
+	plan, err := e.plan(ctx, wanted, adopter)
 	if err != nil {
 		return a.fail(ctx, pbx.Refused, pbx.CodeOf(err), "nothing was touched", err)
 	}
@@ -150,12 +155,14 @@ func (e *Engine) Apply(ctx context.Context, r Request) (pbx.Run, error) {
 
 	if plan.Pending || len(plan.Drift) > 0 {
 		number := max(plan.site.Next, plan.last+1)
-		if err := e.target.Stage(number, plan.site.Current, a.id(), plan.files); err != nil {
+		recorded := a.staging(ctx, number) // the record knows the number before the files can have it
+		err := e.target.Stage(number, plan.site.Current, a.id(), plan.files)
+		recordErr := recorded()
+		switch {
+		case err != nil:
 			return a.fail(ctx, pbx.Refused, pbx.CodeWriteFailed, "the files could not be written; the old ones are in place, Asterisk was not reloaded", err)
-		}
-		a.staged(number)
-		if err := a.save(ctx); err != nil {
-			return a.fail(ctx, pbx.Refused, pbx.CodeDatabaseAway, "the database went away before the files were switched; the old ones are in place, Asterisk was not reloaded", err)
+		case recordErr != nil:
+			return a.fail(ctx, pbx.Refused, pbx.CodeDatabaseAway, "the database went away before the files were switched; the old ones are in place, Asterisk was not reloaded", recordErr)
 		}
 		if !e.held.Still(ctx) { // else another portal may be applying by now
 			return a.fail(ctx, pbx.Refused, pbx.CodeApplyRunning, "the lock of the database was lost before the files were switched; the old ones are in place", errors.New("the connection that held it ended; see that the database is well, then apply again"))
@@ -171,17 +178,18 @@ func (e *Engine) Apply(ctx context.Context, r Request) (pbx.Run, error) {
 	}
 
 	paperwork := a.meanwhile(ctx, plan) // Asterisk takes its time; ours is free
-	reload, understood, err := e.target.Reload(ctx)
+	reload, err := e.target.Reload(ctx)
 	paperwork.Wait()
-	a.reloaded(reload, err)
+	a.reloaded(reload.Results, err)
 	if err != nil {
 		if r.OnFailure == RollBack && plan.site.Good != 0 {
 			return e.rollBack(ctx, a, plan, pbx.CodeReloadFailed, err)
 		}
 		return a.fail(ctx, pbx.FilesAhead, pbx.CodeReloadFailed, "the new files are in place, but Asterisk did not reload; the portal keeps trying", err)
 	}
-	live, err := e.target.Live(ctx, plan.altered)
-	a.verified(verify(plan.want, live, plan.altered, understood, err))
+	question := plan.question(reload.Steps)
+	live, err := e.target.Live(ctx, question)
+	a.verified(verify(question, plan.want, live, reload.Understood, err))
 	if a.run.Verification == pbx.Contradicted {
 		why := errors.New(brief(a.run.Differences))
 		if r.OnFailure == Keep || plan.site.Good == 0 {
@@ -191,10 +199,11 @@ func (e *Engine) Apply(ctx context.Context, r Request) (pbx.Run, error) {
 		return e.rollBack(ctx, a, plan, pbx.CodeRolledBack, why)
 	}
 
-	if err := e.target.Accept(a.current(plan)); err != nil {
+	accepted := async(func() error { return e.target.Accept(a.current(plan)) })
+	e.forget(ctx, a, plan.Changes)
+	if err := accepted(); err != nil {
 		a.note("accept", "it could not be noted on disk that Asterisk runs this revision: "+err.Error())
 	}
-	e.forget(ctx, a, plan.Changes)
 	return a.end(ctx, pbx.Applied, "done")
 }
 
@@ -208,11 +217,13 @@ func (e *Engine) rollBack(ctx context.Context, a *attempt, plan *planned, code s
 	if _, err := e.target.Flip(plan.site.Good); err != nil {
 		return broken(err)
 	}
-	if _, _, err := e.target.Reload(ctx); err != nil {
+	reload, err := e.target.Reload(ctx)
+	if err != nil {
 		return broken(err)
 	}
-	live, err := e.target.Live(ctx, plan.altered)
-	if verdict, differences := verify(plan.good, live, plan.altered, true, err); verdict == pbx.Contradicted {
+	question := plan.wholeQuestion(reload.Steps)
+	live, err := e.target.Live(ctx, question)
+	if verdict, differences := verify(question, plan.good.Live(), live, true, err); verdict == pbx.Contradicted {
 		return broken(errors.New(brief(differences)))
 	}
 	return a.fail(ctx, pbx.RolledBack, code, fmt.Sprintf("Asterisk did not take the new files ("+itsReason+"); revision %d is in place and running again, as before: "+

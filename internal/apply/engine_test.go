@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -89,22 +91,27 @@ func (s *script) Accept(number int) error {
 
 func (s *script) Prune(int) error { return nil }
 
-func (s *script) Reload(ctx context.Context) (pbx.ReloadResults, bool, error) {
+func (s *script) Reload(ctx context.Context) (pbx.Reload, error) {
 	s.calls = append(s.calls, "reload")
 	if s.reloadErr != nil {
-		return pbx.ReloadResults{PJSIP: &pbx.CommandResult{ExitCode: 1}}, true, s.reloadErr
+		return pbx.Reload{Results: pbx.ReloadResults{PJSIP: &pbx.CommandResult{ExitCode: 1}}, Understood: true}, s.reloadErr
 	}
 	s.running = s.revisions[s.site.Current]
-	return results, !s.mumble, ctx.Err()
+	return pbx.Reload{Results: results, Understood: !s.mumble}, ctx.Err()
 }
 
-func (s *script) Live(ctx context.Context, _ []string) (pbx.Live, error) {
+func (s *script) Live(ctx context.Context, _ pbx.Question) (pbx.Live, error) {
 	s.calls = append(s.calls, "live")
 	inventory, err := render.Read(s.running)
 	live := inventory.Live()
 	if s.live != nil {
 		live = s.live(live)
 	}
+	ids := map[string][]string{"endpoint": live.Endpoints, "auth": live.Auths, "aor": live.AORs}
+	maps.DeleteFunc(live.Hashes, func(name, _ string) bool { // what is not loaded has no content
+		kind, id, _ := strings.Cut(name, "/")
+		return !slices.Contains(ids[kind], id)
+	})
 	return live, errors.Join(err, s.liveErr, ctx.Err())
 }
 

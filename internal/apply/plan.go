@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"slices"
+	"sync"
 
 	"golang.org/x/sync/errgroup"
 
@@ -17,20 +18,25 @@ import (
 // planned is a plan with what the engine needs to carry it out.
 type planned struct {
 	pbx.Plan
-	site  pbx.Site
-	last  int        // the newest revision the database knows
-	files []pbx.File // what would be in place
-
-	inventory render.Inventory // of files
+	site pbx.Site
+	last int // the newest revision the database knows
+	draft
 
 	// What compare finds out.
-	want, good pbx.Live // what Asterisk would run then, and what it was last seen to run
-	altered    []string // the objects whose content Asterisk must have loaded anew
+	want pbx.Live         // what Asterisk would run then
+	good render.Inventory // what it was last seen to run
+}
+
+// draft is what would be in place after an apply.
+type draft struct {
+	files     []pbx.File
+	inventory render.Inventory // of files
+	users     int
 }
 
 // Plan says what an apply would do now. It changes nothing, and asks the live Asterisk as well.
 func (e *Engine) Plan(ctx context.Context) (pbx.Plan, error) {
-	p, err := e.plan(ctx, 0, "")
+	p, err := e.plan(ctx, e.beginDraft(ctx), "")
 	if err != nil {
 		return pbx.Plan{}, err
 	}
@@ -39,25 +45,32 @@ func (e *Engine) Plan(ctx context.Context) (pbx.Plan, error) {
 	return p.Plan, nil
 }
 
-// plan finds out what an apply of the database, or of an earlier revision, would do; the explanation is left to explain. Where the portal
-// never was it takes over what there is as the first revision, but only for an apply, whose id is given.
-func (e *Engine) plan(ctx context.Context, restore int, id pbx.RunID) (*planned, error) {
+// plan finds out what an apply that wants this draft would do; the explanation is left to explain. Where the portal never was it takes over
+// what there is as the first revision, but only for an apply, whose id is given.
+func (e *Engine) plan(ctx context.Context, wanted func() (draft, error), id pbx.RunID) (*planned, error) {
 	p := &planned{}
 	var g errgroup.Group // the database and the disk, at once
-	g.Go(func() error { return e.desired(ctx, p, restore) })
+	g.Go(func() (err error) {
+		p.last, err = e.store.LastRevision(ctx)
+		return inside(err)
+	})
+	known := true // the run that made the revision in place
 	g.Go(func() (err error) {
 		if p.site, err = e.target.Inspect(); err != nil {
 			return applyError(pbx.CodeWriteFailed, err)
 		}
-		return nil
+		known, err = e.knownRevision(ctx, p.site)
+		return inside(err)
 	})
-	err := g.Wait()
-	if err != nil {
+	var err error
+	if p.draft, err = wanted(); err != nil {
+		_ = g.Wait()
 		return nil, err
 	}
-	if p.last, err = e.store.LastRevision(ctx); err != nil {
-		return nil, inside(err)
+	if err = g.Wait(); err != nil {
+		return nil, err
 	}
+	p.Users = p.users
 	virgin := p.site.Current == 0
 	switch {
 	case virgin && id != "":
@@ -71,14 +84,11 @@ func (e *Engine) plan(ctx context.Context, restore int, id pbx.RunID) (*planned,
 		}
 	}
 	p.Revision, p.Drift = p.site.Current, p.site.Drift
-	if unknown, err := e.unknownRevision(ctx, p.site); err != nil {
-		return nil, inside(err)
-	} else if unknown {
+	if !known {
 		p.Drift = append(p.Drift, pbx.Drift{Kind: pbx.Unknown, Path: fmt.Sprintf("revision %d", p.site.Current)})
 	}
 	p.Pending = virgin || !same(p.site.Files, p.files)
 	p.Hash = hash(p)
-
 	return p, nil
 }
 
@@ -90,13 +100,32 @@ func (p *planned) compare() {
 	if !same(p.site.Files, p.site.Seen) {
 		good, _ = render.Read(p.site.Seen)
 	}
-	p.Changes, p.want, p.good = render.Changes(from, p.inventory), p.inventory.Live(), good.Live()
-	p.altered = nil
-	for name, hash := range p.want.Hashes { // there when Asterisk was last seen, with another content
-		if was := p.good.Hashes[name]; was != hash && was != "" {
-			p.altered = append(p.altered, name)
-		}
+	p.Changes, p.want, p.good = render.Changes(from, p.inventory), p.inventory.Live(), good
+}
+
+// few is how many objects are asked for one by one, rather than for lists of all.
+const few = 60
+
+// question gives what to ask Asterisk about once it has reloaded, to know that it runs what is planned and not what it ran before. An object
+// that came, went or changed since Asterisk was last seen to run what it should is told by its content. Those that stayed are loaded,
+// too, if the last of each type is: Asterisk has accepted them before, and reads the file from its top, once for each type. After a
+// larger change, and where the files before were not ours, it is asked for everything.
+func (p *planned) question(steps []pbx.Step) pbx.Question {
+	touched, named := render.Touched(p.good, p.inventory)
+	if !named || len(touched) > few {
+		return p.wholeQuestion(steps)
 	}
+	contents := slices.Concat(touched, p.inventory.Last())
+	slices.Sort(contents)
+	return pbx.Question{Contents: slices.Compact(contents), Steps: steps}
+}
+
+// wholeQuestion asks for every object by its name, and for those that changed by their content.
+func (p *planned) wholeQuestion(steps []pbx.Step) pbx.Question {
+	touched, _ := render.Touched(p.good, p.inventory)
+	good := p.good.Live().Hashes
+	changed := slices.DeleteFunc(touched, func(name string) bool { return good[name] == "" || p.want.Hashes[name] == "" })
+	return pbx.Question{Names: true, Contents: changed, Steps: steps}
 }
 
 // explain fills in all that people read of a plan before it is carried out.
@@ -105,33 +134,38 @@ func (p *planned) explain() {
 	p.Diffs = render.Diff("in place", p.site.Files, "planned", p.files)
 }
 
-// desired fills in what would be in place: the users of the database, or an earlier revision.
-func (e *Engine) desired(ctx context.Context, p *planned, restore int) (err error) {
-	if restore == 0 {
+// beginDraft begins to read and render the users of the database, and gives what waits for the result.
+func (e *Engine) beginDraft(ctx context.Context) func() (draft, error) {
+	var d draft
+	wait := async(func() (err error) {
 		users, err := e.store.Users(ctx, pbx.DefaultTenant)
 		if err != nil {
 			return inside(err)
 		}
-		p.Users = len(users)
-		p.files, p.inventory, err = render.Config(users)
+		d.users = len(users)
+		d.files, d.inventory, err = render.Config(users)
 		return err
-	}
-	run, err := e.Revision(ctx, restore)
+	})
+	return sync.OnceValues(func() (draft, error) { err := wait(); return d, err })
+}
+
+// oldDraft gives an earlier revision.
+func (e *Engine) oldDraft(ctx context.Context, number int) (d draft, err error) {
+	run, err := e.Revision(ctx, number)
 	if err != nil {
-		return err
+		return d, err
 	}
 	if run.Files == nil {
-		return &pbx.Error{
+		return d, &pbx.Error{
 			Kind: pbx.KindNotFound, Code: pbx.CodeForgotten,
-			Msg: fmt.Sprintf("the files of revision %d are no longer kept: restore a newer one, or apply the database", restore),
+			Msg: fmt.Sprintf("the files of revision %d are no longer kept: restore a newer one, or apply the database", number),
 		}
 	}
 	inventory, err := render.Read(run.Files)
 	if err != nil {
-		return applyError(pbx.CodeRefused, err)
+		return d, applyError(pbx.CodeRefused, err)
 	}
-	p.files, p.inventory, p.Users = run.Files, inventory, len(inventory.Numbers())
-	return nil
+	return draft{run.Files, inventory, len(inventory.Numbers())}, nil
 }
 
 // asAdopted gives the files that are there, and the empty ones where there are none.
@@ -167,7 +201,7 @@ func (e *Engine) adopt(ctx context.Context, site pbx.Site, last int, id pbx.RunI
 		return site, applyError(pbx.CodeWriteFailed, err)
 	}
 	if recorded {
-		a.staged(number)
+		a.run.Revision = number
 		a.run.Files = files
 		a.run.Result, a.run.Log.Outcome, a.run.Log.ErrorDetails = pbx.Applied, pbx.Success, ""
 		if err := a.save(ctx); err != nil {
@@ -203,14 +237,13 @@ func (e *Engine) Install(ctx context.Context) (bool, error) {
 	return err == nil, err
 }
 
-// unknownRevision reports that the revision in place was made by an apply the database knows nothing of: the database was restored
-// from a backup, or it is another one.
-func (e *Engine) unknownRevision(ctx context.Context, site pbx.Site) (bool, error) {
+// knownRevision reports whether the revision in place, if there is one, was made by an apply the database knows of. Else the database was
+// restored from a backup, or it is another one.
+func (e *Engine) knownRevision(ctx context.Context, site pbx.Site) (bool, error) {
 	if site.Current == 0 || site.RunID == "" {
-		return false, nil
+		return true, nil
 	}
-	known, err := e.store.HasRun(ctx, site.RunID)
-	return !known, err
+	return e.store.HasRun(ctx, site.RunID)
 }
 
 // behind says why Asterisk does not run what the files in place say, "" when it does.
@@ -222,11 +255,12 @@ func (e *Engine) behind(ctx context.Context, p *planned) string {
 	if p.site.Current != p.site.Good {
 		return fmt.Sprintf("Asterisk was not yet seen to run revision %d", p.site.Current)
 	}
-	live, err := e.target.Live(ctx, nil)
+	question := pbx.Question{Names: true}
+	live, err := e.target.Live(ctx, question)
 	if err != nil {
 		return "Asterisk cannot be asked: " + err.Error()
 	}
-	if diffs := differences(inventory.Live(), live, nil); len(diffs) > 0 {
+	if diffs := differences(question, inventory.Live(), live); len(diffs) > 0 {
 		return "Asterisk runs something else: " + diffs[0]
 	}
 	return ""
@@ -255,7 +289,7 @@ func hash(p *planned) string {
 
 // inside makes a fault of the database that a caller must not see one that only the log tells of.
 func inside(err error) error {
-	if pbx.KindOf(err) != pbx.KindInternal {
+	if err == nil || pbx.KindOf(err) != pbx.KindInternal {
 		return err
 	}
 	return &pbx.Error{Kind: pbx.KindApply, Code: pbx.CodeInternal, Msg: "the database gave an answer the portal cannot use: its log says more", Err: err}

@@ -45,11 +45,11 @@ func (e *Engine) Revisions(ctx context.Context, before, limit int) ([]pbx.Run, e
 func (e *Engine) Diff(ctx context.Context, from, to int) ([]pbx.FileDiff, error) {
 	var files [2][]pbx.File
 	for i, number := range []int{from, to} {
-		p := &planned{}
-		if err := e.desired(ctx, p, number); err != nil {
+		d, err := e.oldDraft(ctx, number)
+		if err != nil {
 			return nil, err
 		}
-		files[i] = p.files
+		files[i] = d.files
 	}
 	return render.Diff(fmt.Sprintf("revision %d", from), files[0], fmt.Sprintf("revision %d", to), files[1]), nil
 }

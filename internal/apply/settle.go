@@ -3,6 +3,7 @@ package apply
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/synergycall/pbxportal/internal/pbx"
@@ -39,6 +40,7 @@ func (e *Engine) settle(ctx context.Context, a *attempt) error {
 		a.note("recover", what)
 	}
 	open, err := e.store.OpenRuns(ctx)
+	open = slices.DeleteFunc(open, func(run pbx.Run) bool { return run.Log.ID == a.id() })
 	if err != nil || len(open) == 0 {
 		return err
 	}
@@ -47,9 +49,6 @@ func (e *Engine) settle(ctx context.Context, a *attempt) error {
 		return err
 	}
 	for _, run := range open {
-		if run.Log.ID == a.id() {
-			continue
-		}
 		if err := e.complete(ctx, run, site); err != nil {
 			return err
 		}
@@ -105,14 +104,15 @@ func (e *Engine) CatchUp(ctx context.Context) (done bool, err error) {
 	defer a.close()
 	a.action = pbx.ActionApplyCatchUp
 	a.run.Users = len(inventory.Numbers())
-	reload, understood, err := e.target.Reload(ctx)
-	a.reloaded(reload, err)
+	reload, err := e.target.Reload(ctx)
+	a.reloaded(reload.Results, err)
 	if err != nil {
 		return false, err
 	}
 	want := inventory.Live()
-	live, err := e.target.Live(ctx, nil)
-	a.verified(verify(want, live, nil, understood, err))
+	question := pbx.Question{Names: true, Steps: reload.Steps}
+	live, err := e.target.Live(ctx, question)
+	a.verified(verify(question, want, live, reload.Understood, err))
 	if a.run.Verification != pbx.Confirmed {
 		return false, fmt.Errorf("verification %s: %v", a.run.Verification, a.run.Differences)
 	}

@@ -30,14 +30,11 @@ type Target interface {
 	// Prune drops old revisions from the disk.
 	Prune(keep int) error
 
-	// Reload asks Asterisk to take the files, and waits within a limit while it is busy or still starting. The results hold the answer
-	// of every command that was sent, also beside an error, whose text is a sentence for people: why Asterisk did not reload, and
-	// what to do. understood is false when the answers are neither Asterisk's yes nor its no, as those of a stand-in for its
-	// command are.
-	Reload(ctx context.Context) (results pbx.ReloadResults, understood bool, err error)
-	// Live asks Asterisk what it has loaded, and for the hashes of the named objects ("auth/1000"). An error means that there was no
-	// answer that can be compared.
-	Live(ctx context.Context, hashes []string) (pbx.Live, error)
+	// Reload asks Asterisk to take the files, and waits within a limit while it is busy or still starting. What came of it is filled also
+	// beside an error, whose text is a sentence for people: why Asterisk did not reload, and what to do.
+	Reload(ctx context.Context) (pbx.Reload, error)
+	// Live asks Asterisk what it has loaded. An error means that there was no answer that can be compared.
+	Live(ctx context.Context, q pbx.Question) (pbx.Live, error)
 	// Forget makes Asterisk forget the phones registered at these numbers, and gives the numbers of which it forgot one.
 	Forget(ctx context.Context, numbers []pbx.Number) ([]pbx.Number, error)
 }

@@ -14,32 +14,46 @@ import (
 // mostDifferences is how many differences a report lists; one cause often has a thousand effects.
 const mostDifferences = 20
 
-// verify judges what the live Asterisk said after a reload: err, if it said nothing that can be compared; understood, whether its
-// answer to the reload was plain; altered, the objects whose content is compared too. What comes with the verdict says what differs, or why nothing could be compared.
-func verify(want, live pbx.Live, altered []string, understood bool, err error) (pbx.Verification, []string) {
+// verify judges what the live Asterisk said to the question after a reload: err, if it said nothing that can be compared; understood,
+// whether its answer to the reload was plain. What comes with the verdict says what differs, or why nothing could be compared.
+func verify(q pbx.Question, want, live pbx.Live, understood bool, err error) (pbx.Verification, []string) {
 	if err != nil {
 		return pbx.Inconclusive, []string{err.Error()}
 	}
-	if diffs := differences(want, live, altered); len(diffs) > 0 {
+	if diffs := differences(q, want, live); len(diffs) > 0 {
 		return pbx.Contradicted, diffs
 	}
 	if !understood {
-		return pbx.Inconclusive, []string{"everything is there by name, but the answer to the reload is not one Asterisk is known to give"}
+		return pbx.Inconclusive, []string{"everything is there, but the answer to the reload is not one Asterisk is known to give"}
 	}
 	return pbx.Confirmed, nil
 }
 
-// differences compares what a live Asterisk has loaded with what it should have, and names what differs, nil when nothing does.
-// Only what is named by a number of the pool counts: all else, such as a trunk, is the administrator's own.
-func differences(want, live pbx.Live, altered []string) []string {
+// differences compares what a live Asterisk said to the question with what it should have loaded, and names what differs, nil when nothing
+// does. Only what is named by a number of the pool counts: all else, such as a trunk, is the administrator's own.
+func differences(q pbx.Question, want, live pbx.Live) []string {
 	var diffs []string
 	diffs = append(diffs, compareIDs("endpoint", want.Endpoints, live.Endpoints)...)
-	diffs = append(diffs, compareIDs("auth", want.Auths, live.Auths)...)
-	diffs = append(diffs, compareIDs("AOR", want.AORs, live.AORs)...)
+	if q.Names {
+		diffs = append(diffs, compareIDs("auth", want.Auths, live.Auths)...)
+		diffs = append(diffs, compareIDs("AOR", want.AORs, live.AORs)...)
+	}
 	diffs = append(diffs, compareSteps(want.Steps, live.Steps)...)
-	for _, name := range altered {
-		if live.Hashes[name] != want.Hashes[name] {
-			diffs = append(diffs, strings.Replace(name, "/", " ", 1)+" is loaded with another content")
+	for _, name := range q.Contents {
+		var fault string
+		switch meant, loaded := want.Hashes[name], live.Hashes[name]; {
+		case meant == loaded:
+			continue
+		case loaded == "":
+			fault = "is missing"
+		case meant == "":
+			fault = "is loaded, but no user has it"
+		default:
+			fault = "is loaded with another content"
+		}
+		kind, id, _ := strings.Cut(name, "/")
+		if said := fmt.Sprintf("%s %s %s", strings.Replace(kind, "aor", "AOR", 1), id, fault); !slices.Contains(diffs, said) {
+			diffs = append(diffs, said)
 		}
 	}
 	if more := len(diffs) - mostDifferences; more > 0 {

@@ -38,14 +38,14 @@ func (h hooked) Flip(number int) ([]string, error) {
 	return h.Target.Flip(number)
 }
 
-func (h hooked) Reload(ctx context.Context) (pbx.ReloadResults, bool, error) {
+func (h hooked) Reload(ctx context.Context) (pbx.Reload, error) {
 	defer h.at("reload")()
 	return h.Target.Reload(ctx)
 }
 
-func (h hooked) Live(ctx context.Context, hashes []string) (pbx.Live, error) {
+func (h hooked) Live(ctx context.Context, q pbx.Question) (pbx.Live, error) {
 	defer h.at("live")()
-	return h.Target.Live(ctx, hashes)
+	return h.Target.Live(ctx, q)
 }
 
 func (h hooked) Accept(number int) error {

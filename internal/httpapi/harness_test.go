@@ -395,20 +395,21 @@ func (a *asterisk) Accept(number int) error {
 
 func (a *asterisk) Prune(int) error { return nil }
 
-func (a *asterisk) Reload(context.Context) (results pbx.ReloadResults, understood bool, err error) {
+func (a *asterisk) Reload(context.Context) (pbx.Reload, error) {
 	if a.reloadFault != nil {
-		return pbx.ReloadResults{PJSIP: &pbx.CommandResult{ExitCode: 1, Stderr: "Unable to connect to remote asterisk"}}, true, a.reloadFault
+		refused := &pbx.CommandResult{ExitCode: 1, Stderr: "Unable to connect to remote asterisk"}
+		return pbx.Reload{Results: pbx.ReloadResults{PJSIP: refused}, Understood: true}, a.reloadFault
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.running = a.revisions[a.site.Current]
-	return pbx.ReloadResults{
+	return pbx.Reload{Understood: true, Results: pbx.ReloadResults{
 		PJSIP:    &pbx.CommandResult{Stdout: "Module 'res_pjsip.so' reloaded successfully."},
 		Dialplan: &pbx.CommandResult{Stdout: "Dialplan reloaded."},
-	}, true, nil
+	}}, nil
 }
 
-func (a *asterisk) Live(context.Context, []string) (pbx.Live, error) {
+func (a *asterisk) Live(context.Context, pbx.Question) (pbx.Live, error) {
 	if a.deaf != nil || a.forgets {
 		return pbx.Live{}, a.deaf
 	}

@@ -16,66 +16,81 @@ import (
 // busyPatience is how long Reload waits for an Asterisk that is reloading already or still starting.
 const busyPatience = 15 * time.Second
 
-// Reload asks Asterisk to take the files, first the PJSIP objects and then the dialplan: between the two a new number is not found and
-// a removed one not reachable, and both are safe. The dialplan is not reloaded when PJSIP was not. It waits while Asterisk is busy.
-// understood is false when an answer was neither a yes nor a no.
-func (l *Local) Reload(ctx context.Context) (results pbx.ReloadResults, understood bool, err error) {
-	understood = true
-	for _, step := range []struct {
-		name   string
-		reload func(context.Context) (asterisk.Reply, asterisk.ReloadState)
-		result **pbx.CommandResult
-	}{{"PJSIP", l.control.ReloadPJSIP, &results.PJSIP}, {"dialplan", l.control.ReloadDialplan, &results.Dialplan}} {
-		reply, state := patiently(ctx, step.reload)
-		*step.result = &pbx.CommandResult{ExitCode: reply.ExitCode, Stdout: reply.Stdout, Stderr: reply.Stderr}
-		switch state {
-		case asterisk.Reloaded:
-		case asterisk.ReloadUnclear:
-			understood = false
-		default:
-			return results, true, errors.New(step.name + ": " + state.Sentence())
+// Reload asks Asterisk to take the files, and waits while it is busy. PJSIP and the dialplan do not know of each other: the dialplan is
+// reloaded, and asked for, while PJSIP takes its time. Until both are done a new number is not reachable and a removed one not found,
+// and both are safe.
+func (l *Local) Reload(ctx context.Context) (r pbx.Reload, err error) {
+	var pjsip, dialplan asterisk.ReloadState
+	var both errgroup.Group
+	both.Go(func() error {
+		r.Results.PJSIP, pjsip = patiently(ctx, l.control.ReloadPJSIP)
+		return nil
+	})
+	both.Go(func() error {
+		r.Results.Dialplan, dialplan = patiently(ctx, l.control.ReloadDialplan)
+		if dialplan == asterisk.Reloaded {
+			r.Steps, _ = l.steps(ctx) // whoever has to know asks again
+		}
+		return nil
+	})
+	_ = both.Wait() // neither gives one: what came of it is in r
+	r.Understood = pjsip != asterisk.ReloadUnclear && dialplan != asterisk.ReloadUnclear
+	for _, part := range []struct {
+		name  string
+		state asterisk.ReloadState
+	}{{"PJSIP", pjsip}, {"dialplan", dialplan}} { // where both failed it is for one reason
+		if part.state != asterisk.Reloaded && part.state != asterisk.ReloadUnclear {
+			return r, errors.New(part.name + ": " + part.state.Sentence())
 		}
 	}
-	return results, understood, nil
+	return r, nil
 }
 
 // patiently repeats a reload while Asterisk says that it is busy or still starting, at growing distances.
-func patiently(ctx context.Context, reload func(context.Context) (asterisk.Reply, asterisk.ReloadState)) (asterisk.Reply, asterisk.ReloadState) {
+func patiently(ctx context.Context, reload func(context.Context) (asterisk.Reply, asterisk.ReloadState)) (*pbx.CommandResult, asterisk.ReloadState) {
 	limit, cancel := context.WithTimeout(ctx, busyPatience)
 	defer cancel()
 	pause := 10 * time.Millisecond
 	for {
 		reply, state := reload(ctx)
+		result := &pbx.CommandResult{ExitCode: reply.ExitCode, Stdout: reply.Stdout, Stderr: reply.Stderr}
 		if state != asterisk.ReloadInProgress && state != asterisk.ReloadQueued {
-			return reply, state
+			return result, state
 		}
 		timer := time.NewTimer(pause)
 		select {
 		case <-timer.C:
 		case <-limit.Done():
 			timer.Stop()
-			return reply, state
+			return result, state
 		}
 		pause = min(2*pause, 100*time.Millisecond) // others want their turn too: who asks rarely never gets one
 	}
 }
 
-// Live asks Asterisk for the objects and the dialplan steps it has loaded, and for the hashes of the named objects, all at once.
-func (l *Local) Live(ctx context.Context, hashes []string) (live pbx.Live, err error) {
-	live.Hashes = map[string]string{}
+// steps asks Asterisk for the steps of our dialplan context.
+func (l *Local) steps(ctx context.Context) (steps []pbx.Step, err error) {
+	all, err := l.control.Extensions(ctx, pbx.Context)
+	for _, s := range all {
+		steps = append(steps, pbx.Step{Exten: s.Exten, Priority: s.Priority, App: s.App, Args: s.AppData})
+	}
+	return steps, err
+}
+
+// Live asks Asterisk what it has loaded, all at once.
+func (l *Local) Live(ctx context.Context, q pbx.Question) (live pbx.Live, err error) {
+	live.Steps, live.Hashes = q.Steps, map[string]string{}
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() (err error) { live.Endpoints, err = l.control.Endpoints(ctx); return err })
-	g.Go(func() (err error) { live.Auths, err = l.control.Auths(ctx); return err })
-	g.Go(func() (err error) { live.AORs, err = l.control.AORs(ctx); return err })
-	g.Go(func() error {
-		steps, err := l.control.Extensions(ctx, pbx.Context)
-		for _, s := range steps {
-			live.Steps = append(live.Steps, pbx.Step{Exten: s.Exten, Priority: s.Priority, App: s.App, Args: s.AppData})
-		}
-		return err
-	})
+	if q.Names {
+		g.Go(func() (err error) { live.Auths, err = l.control.Auths(ctx); return err })
+		g.Go(func() (err error) { live.AORs, err = l.control.AORs(ctx); return err })
+	}
+	if q.Steps == nil {
+		g.Go(func() (err error) { live.Steps, err = l.steps(ctx); return err })
+	}
 	ids := map[asterisk.Kind][]string{}
-	for _, h := range hashes {
+	for _, h := range q.Contents {
 		kind, id, _ := strings.Cut(h, "/")
 		ids[asterisk.Kind(kind)] = append(ids[asterisk.Kind(kind)], id)
 	}

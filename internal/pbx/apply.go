@@ -25,6 +25,14 @@ type ReloadResults struct {
 	Dialplan *CommandResult
 }
 
+// Reload is what came of asking Asterisk to take the files.
+type Reload struct {
+	Results    ReloadResults // the answer of every command that was sent
+	Understood bool          // false when an answer is neither Asterisk's yes nor its no, as those of a stand-in for its command are
+	// Steps is what the dialplan was seen to hold once it had been reloaded, while PJSIP was still at it; nil where nobody asked yet.
+	Steps []Step
+}
+
 // ApplyLog is the audit record of one attempt to apply. It is written when the attempt starts, as a failure whose ErrorDetails say
 // that it never ended, and completed when it ends: so also an attempt whose process died has one.
 type ApplyLog struct {
@@ -55,6 +63,13 @@ type Live struct {
 	AORs      []string
 	Steps     []Step
 	Hashes    map[string]string // by type and id, "auth/1000": the name of the content of an object
+}
+
+// Question is what a live Asterisk is asked about what it has loaded. Endpoints are always asked for.
+type Question struct {
+	Names    bool     // list auths and AORs as well
+	Contents []string // the objects, "auth/1000", whose content is named, too
+	Steps    []Step   // what the dialplan was seen to hold already; nil: ask
 }
 
 // Step is one line of a dialplan context: what happens at one priority of one extension.

@@ -60,7 +60,7 @@ func auth(u pbx.User) []setting {
 }
 
 // aor is where the phone can be reached.
-func aor(u pbx.User) []setting {
+func aor() []setting {
 	return seal([]setting{
 		{"type", "aor"},
 		{"max_contacts", "1"},

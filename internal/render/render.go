@@ -23,7 +23,7 @@ func Config(users []pbx.User) ([]pbx.File, Inventory, error) {
 	inventory := Inventory{make(map[pbx.Number]extension, len(users)), steps(users)}
 	objects := make([]object, 0, 3*len(users))
 	for _, u := range users {
-		x := extension{endpoint(u), auth(u), aor(u)}
+		x := extension{endpoint(u), auth(u), aor()}
 		inventory.extensions[u.Extension.Number] = x
 		for _, settings := range [][]setting{x.endpoint, x.auth, x.aor} {
 			objects = append(objects, object{u.Extension.Number, settings})
