@@ -45,6 +45,7 @@ var table = map[string]row{
 	// Out: databases, files, Asterisk.
 	"store":    {[]string{"pbx", "chain", "keyring"}, "it holds queries and transactions; rules live above it"},
 	"asterisk": {[]string{"proc"}, "it speaks to Asterisk in plain values and can be tested and fuzzed without our types"},
+	"live":     {[]string{"pbx", "asterisk"}, "it is what Asterisk says right now, kept in memory; it knows neither users nor files"},
 	"node":     {[]string{"pbx", "filetx", "asterisk"}, "it is one Asterisk host, and satisfies apply.Target without knowing who asks"},
 
 	// Does: what the portal is for.
@@ -55,7 +56,7 @@ var table = map[string]row{
 	"apply":     {[]string{"pbx", "store", "render"}, "it tells the story of an apply; hosts reach it as a Target, callers as plain Go"},
 
 	// In: those who ask.
-	"httpapi":         {[]string{"pbx", "audit", "auth", "directory", "apply", "httpapi/openapi", "contracts"}, "it translates the contract for the services; what it cannot get from them is missing there"},
+	"httpapi":         {[]string{"pbx", "audit", "auth", "directory", "apply", "live", "httpapi/openapi", "contracts"}, "it translates the contract for the services; what it cannot get from them is missing there"},
 	"httpapi/openapi": {nil, "it is generated from the contract alone"},
 	"demo":            {[]string{"phone"}, "it sees the portal as anybody does, over HTTP and SIP, and must not reach inside"},
 	"cli":             {[]string{all}, "it puts the program together out of everything but generated code and test kits"},

@@ -36,6 +36,7 @@ type portal struct {
 	store     *store.Store
 	directory *directory.Directory
 	auth      *auth.Auth
+	control   *asterisk.Control
 	node      *node.Local
 	engine    *apply.Engine
 	keySource keyring.Source
@@ -73,6 +74,7 @@ func (a *app) open() (*portal, error) {
 		getenv:    a.getenv,
 		directory: directory.New(s, time.Now).WithQuarantine(c.NumberQuarantine),
 		auth:      auth.New(auth.Config{Store: s, Now: time.Now}),
+		control:   control,
 		node:      local,
 		engine:    apply.New(apply.Config{Store: s, Target: local, Now: time.Now, Keep: c.KeepRevisions}),
 		trail:     audit.New(s, time.Now, c.StateDir),
@@ -95,6 +97,18 @@ func (a *app) ready(ctx context.Context) (*portal, error) {
 		return nil, err
 	}
 	return p, nil
+}
+
+// ami says how to reach Asterisk's Manager Interface; without a user there is no such setting.
+func ami(c config.Config) (asterisk.AMITarget, error) {
+	if c.AMIUser == "" {
+		return asterisk.AMITarget{}, nil
+	}
+	secret, err := c.ReadAMISecret()
+	if err != nil {
+		return asterisk.AMITarget{}, usage(err)
+	}
+	return asterisk.AMITarget{Addr: c.AMIAddr, User: c.AMIUser, Secret: secret}, nil
 }
 
 func (p *portal) close() { _ = p.store.Close() } // the program ends; what was acknowledged is safe already

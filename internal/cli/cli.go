@@ -49,6 +49,7 @@ type commands struct {
 	Audit    auditCommands    `cmd:"" help:"List and show the records of earlier applies."`
 	Admin    adminCommands    `cmd:"" help:"Make, list, reset, disable and enable the accounts of people who may sign in."`
 	Token    tokenCommands    `cmd:"" help:"Make, list and revoke the API tokens of programs."`
+	Status   statusCommand    `cmd:"" help:"Show what Asterisk does now: the phones that are registered, the calls that are up."`
 	Install  installCommand   `cmd:"" help:"Make both generated files, empty, so that Asterisk's own files can include them."`
 	Doctor   doctorCommand    `cmd:"" help:"Examine database, folders, includes, socket and Asterisk; name every fault with its cure."`
 	Migrate  migrateCommand   `cmd:"" help:"Bring the database's tables to the version this program needs (serve does so too)."`

@@ -110,6 +110,7 @@ func TestTheExitCodeSaysWhatKindOfFailureItWas(t *testing.T) {
 		{[]string{"revision", "diff", "1", "77"}, "", 3, "there is no revision"},
 		{[]string{"user", "list"}, "KEEP_REVISIONS=1", 2, "KEEP_REVISIONS"},
 		{[]string{"user", "list"}, "NUMBER_QUARANTINE=-1h", 2, "NUMBER_QUARANTINE"},
+		{[]string{"status"}, "AMI_USER=portal", 2, "AMI_SECRET"},
 		{[]string{"doctor"}, "", 1, ""},
 		{nil, "", 0, ""},
 		{[]string{"--help"}, "", 0, ""},
@@ -135,7 +136,7 @@ func TestTheHelpNamesEverySettingAndItsVariable(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"DATABASE_URL", "LOG_LEVEL", "LISTEN_ADDR", "PUBLIC_URL", "ALLOWED_HOSTS", "TRUSTED_PROXIES", "TLS_CERT", "TLS_KEY", "ACME_HOSTS", "ACME_EMAIL", "ACME_DIRECTORY", "OIDC_ISSUER", "OIDC_CLIENT_ID", "OIDC_CLIENT_SECRET", "OIDC_CLIENT_SECRET_FILE", "OIDC_DEFAULT_ROLE", "STATE_DIR", "ASTERISK_CONFIG_DIR", "ASTERISK_CONTROL", "SECRET_KEY", "SECRET_KEY_FILE", "SECRET_STORAGE", "NUMBER_QUARANTINE", "KEEP_REVISIONS"} {
+	for _, name := range []string{"DATABASE_URL", "LOG_LEVEL", "LISTEN_ADDR", "PUBLIC_URL", "ALLOWED_HOSTS", "TRUSTED_PROXIES", "TLS_CERT", "TLS_KEY", "ACME_HOSTS", "ACME_EMAIL", "ACME_DIRECTORY", "OIDC_ISSUER", "OIDC_CLIENT_ID", "OIDC_CLIENT_SECRET", "OIDC_CLIENT_SECRET_FILE", "OIDC_DEFAULT_ROLE", "STATE_DIR", "ASTERISK_CONFIG_DIR", "ASTERISK_CONTROL", "AMI_ADDR", "AMI_USER", "AMI_SECRET", "AMI_SECRET_FILE", "SECRET_KEY", "SECRET_KEY_FILE", "SECRET_STORAGE", "NUMBER_QUARANTINE", "KEEP_REVISIONS"} {
 		if !strings.Contains(help, "$"+name) {
 			t.Errorf("--help does not name %s", name)
 		}

@@ -26,6 +26,7 @@ func (*doctorCommand) Run(ctx context.Context, a *app) error {
 	}
 	defer p.close()
 	findings := append([]node.Finding{p.examineDatabase(ctx), p.examineState(), p.examineKeys(ctx), p.examineAddress()}, p.node.Examine(ctx)...)
+	findings = append(findings, p.examineLive(ctx))
 	broken := 0
 	for _, f := range findings {
 		if f.Grade == node.Bad {

@@ -3,6 +3,7 @@ package cli
 import (
 	"time"
 
+	"github.com/synergycall/pbxportal/internal/live"
 	"github.com/synergycall/pbxportal/internal/pbx"
 )
 
@@ -190,6 +191,55 @@ func toRunJSON(r pbx.Run, err error) runJSON {
 	}
 	if err != nil {
 		out.Outcome, out.Code, out.Error = pbx.Failure, pbx.CodeOf(err), err.Error()
+	}
+	return out
+}
+
+type liveJSON struct {
+	Asterisk      linkJSON           `json:"asterisk"`
+	Registrations []registrationJSON `json:"registrations"`
+	Calls         []callJSON         `json:"calls"`
+}
+
+type linkJSON struct {
+	State   live.LinkState `json:"state"`
+	Since   time.Time      `json:"since"`
+	Version string         `json:"version,omitempty"`
+	Message string         `json:"message"`
+}
+
+type registrationJSON struct {
+	Number    pbx.Number             `json:"number"`
+	State     live.RegistrationState `json:"state"`
+	Address   string                 `json:"address"`
+	UserAgent string                 `json:"user_agent"`
+	RTT       float64                `json:"rtt_ms,omitempty"`
+	Expires   time.Time              `json:"expires_at,omitzero"`
+}
+
+type callJSON struct {
+	ID    string         `json:"id"`
+	State live.CallState `json:"state"`
+	From  partyJSON      `json:"from"`
+	To    partyJSON      `json:"to"`
+	Since time.Time      `json:"since"`
+}
+
+type partyJSON struct {
+	Number string `json:"number"`
+	Name   string `json:"name"`
+}
+
+// toLiveJSON leaves out what takes a program that runs for longer: since when a phone is seen, and the history.
+func toLiveJSON(s live.Snapshot) liveJSON {
+	out := liveJSON{linkJSON{s.Link.State, s.Link.Since.UTC(), s.Link.Version, s.Link.Message}, []registrationJSON{}, []callJSON{}}
+	for _, r := range s.Registrations {
+		out.Registrations = append(out.Registrations, registrationJSON{
+			r.Number, r.State, r.Address, r.UserAgent, float64(r.RTT.Microseconds()) / 1000, r.Expires.UTC(),
+		})
+	}
+	for _, c := range s.Calls {
+		out.Calls = append(out.Calls, callJSON{c.ID, c.State, partyJSON(c.From), partyJSON(c.To), c.Since.UTC()})
 	}
 	return out
 }

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/synergycall/pbxportal/internal/httpapi"
+	"github.com/synergycall/pbxportal/internal/live"
 	"github.com/synergycall/pbxportal/internal/pbx"
 )
 
@@ -112,8 +113,13 @@ func (p *portal) serve(ctx context.Context, listener net.Listener) error {
 	if err != nil {
 		return errors.Join(err, listener.Close())
 	}
+	target, err := ami(p.config)
+	if err != nil {
+		return errors.Join(err, listener.Close())
+	}
+	watcher := live.New(live.Config{AMI: target, Now: time.Now, Log: p.log})
 	handler, err := httpapi.New(httpapi.Config{
-		Directory: p.directory, Apply: p.engine, Audit: p.trail, Health: p.health, Log: p.log, Now: time.Now, Version: version(), Edge: p.edge(),
+		Live: watcher, Directory: p.directory, Apply: p.engine, Audit: p.trail, Health: p.health, Log: p.log, Now: time.Now, Version: version(), Edge: p.edge(),
 		Auth: p.auth, Insecure: true, OIDC: provider,
 	})
 	if err != nil {
@@ -137,6 +143,7 @@ func (p *portal) serve(ctx context.Context, listener net.Listener) error {
 	})
 	g.Go(func() error { return p.engine.Run(ctx, p.logApply) })
 	g.Go(func() error { p.watch.Run(ctx, p.trail, p.reportTrail); return nil })
+	g.Go(func() error { return watcher.Run(ctx) })
 	g.Go(func() error {
 		<-ctx.Done()
 		p.log.Info("stopping: finishing what runs")

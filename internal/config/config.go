@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -44,6 +45,11 @@ type Config struct {
 	OIDCClientSecretFile string `name:"oidc-client-secret-file" env:"OIDC_CLIENT_SECRET_FILE" placeholder:"FILE" help:"File that holds the secret."`
 	OIDCDefaultRole      string `name:"oidc-default-role"       env:"OIDC_DEFAULT_ROLE"       placeholder:"ROLE" help:"Role of an account that is made for whom the provider knows and the portal does not, such as auditor. Default: none is made."`
 
+	AMIAddr       string `name:"ami-addr"        env:"AMI_ADDR"        placeholder:"ADDR" help:"Where Asterisk's Manager Interface (AMI) listens, host:port. Default: 127.0.0.1:5038."`
+	AMIUser       string `name:"ami-user"        env:"AMI_USER"        placeholder:"NAME" help:"Its user in manager.conf, to see registrations and calls. Default: none, and live state is off."`
+	AMISecret     string `name:"ami-secret"      env:"AMI_SECRET"      placeholder:"TEXT" help:"The secret of that user."`
+	AMISecretFile string `name:"ami-secret-file" env:"AMI_SECRET_FILE" placeholder:"FILE" help:"Or a file with the secret of that user."`
+
 	NumberQuarantine time.Duration `name:"number-quarantine" env:"NUMBER_QUARANTINE" placeholder:"TIME" help:"How long a freed extension number rests before it is given out again, such as 2h. Default: 0, at once."`
 	KeepRevisions    int           `name:"keep-revisions"    env:"KEEP_REVISIONS"    placeholder:"N"    help:"How many revisions of the generated files are kept to go back to. Default: 20."`
 }
@@ -57,6 +63,7 @@ const (
 	DefaultAsteriskConfigDir = "/etc/asterisk"
 	DefaultAsteriskControl   = "/var/run/asterisk/asterisk.ctl"
 	DefaultSecretStorage     = Sealed
+	DefaultAMIAddr           = "127.0.0.1:5038" // where AMI_USER is set
 )
 
 // The two values of SecretStorage.
@@ -102,7 +109,10 @@ func (c Config) Complete() (Config, error) {
 	if _, _, err := net.SplitHostPort(c.ListenAddr); err != nil {
 		faults = append(faults, fmt.Errorf("LISTEN_ADDR %q is not host:port: give something like %s", c.ListenAddr, DefaultListenAddr))
 	}
-	return c, errors.Join(append(faults, c.edgeFaults()...)...)
+	if c.AMIUser != "" {
+		c.AMIAddr = or(c.AMIAddr, DefaultAMIAddr)
+	}
+	return c, errors.Join(slices.Concat(faults, c.edgeFaults(), c.amiFaults())...)
 }
 
 // Level gives LogLevel as log/slog knows it.
@@ -120,7 +130,7 @@ func (c Config) Level() (slog.Level, error) {
 	return 0, fmt.Errorf("LOG_LEVEL %q is not one of DEBUG, INFO, WARNING, ERROR", c.LogLevel)
 }
 
-// LogValue shows the settings without the database's password and without keys.
+// LogValue shows the settings without the database's password, keys and the secret of the Manager Interface.
 func (c Config) LogValue() slog.Value {
 	database := "set, but not a URL"
 	if u, err := url.Parse(c.DatabaseURL); err == nil && u.Scheme != "" {
@@ -148,6 +158,8 @@ func (c Config) LogValue() slog.Value {
 		slog.Bool("secret_key", c.SecretKey != ""),
 		slog.String("secret_key_file", c.SecretKeyFile),
 		slog.String("secret_storage", c.SecretStorage),
+		slog.String("ami_addr", c.AMIAddr),
+		slog.String("ami_user", c.AMIUser),
 		slog.Duration("number_quarantine", c.NumberQuarantine),
 		slog.Int("keep_revisions", c.KeepRevisions),
 	)

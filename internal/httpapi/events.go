@@ -29,6 +29,11 @@ func (a *api) followRun(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	seen, _ := strconv.Atoi(r.Header.Get("Last-Event-ID")) // 0 where there is none; the checker has seen to its form
+	a.stream(w, r, heartbeat, "the apply goes on", func(ctx context.Context, s *stream) { a.tellRun(ctx, r, s, id, seen) })
+}
+
+// stream answers with a stream of events that tell writes, with a comment in between from time to time.
+func (a *api) stream(w http.ResponseWriter, r *http.Request, every time.Duration, comment string, tell func(context.Context, *stream)) {
 	w.Header().Set("Content-Type", "text/event-stream")
 	w.WriteHeader(http.StatusOK)
 	if r.Method == http.MethodHead {
@@ -37,11 +42,15 @@ func (a *api) followRun(w http.ResponseWriter, r *http.Request) {
 	ctx, stop := context.WithCancel(r.Context())
 	s := &stream{w: w, control: http.NewResponseController(w), now: a.now, stop: stop}
 	var beating sync.WaitGroup
-	beating.Go(func() { s.beat(ctx) })
+	beating.Go(func() { s.beat(ctx, every, comment) })
 	defer beating.Wait()
 	defer stop()
-
 	s.write("")
+	tell(ctx, s)
+}
+
+// tellRun tells the events of a run behind those the client has seen.
+func (a *api) tellRun(ctx context.Context, r *http.Request, s *stream, id pbx.RunID, seen int) {
 	number := 0
 	run, err := a.follow(ctx, id, func(e pbx.Event) {
 		if number++; number > seen {
@@ -117,13 +126,13 @@ func (s *stream) write(text string) {
 }
 
 // beat sends comments until ctx ends, so that nobody between us and the client takes the stream for dead.
-func (s *stream) beat(ctx context.Context) {
-	tick := time.NewTicker(heartbeat)
+func (s *stream) beat(ctx context.Context, every time.Duration, comment string) {
+	tick := time.NewTicker(every)
 	defer tick.Stop()
 	for {
 		select {
 		case <-tick.C:
-			s.write(": the apply goes on\n\n")
+			s.write(": " + comment + "\n\n")
 		case <-ctx.Done():
 			return
 		}

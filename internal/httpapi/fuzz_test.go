@@ -2,14 +2,19 @@ package httpapi_test
 
 import (
 	"bufio"
+	"context"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/synergycall/pbxportal/internal/httpapi"
 	"github.com/synergycall/pbxportal/internal/httpapi/apitest"
+	"github.com/synergycall/pbxportal/internal/live"
 )
 
 // FuzzRequest sends whatever it can think of through the whole handler, as it would arrive. Whatever it is, the answer keeps to the contract
@@ -33,7 +38,11 @@ func FuzzRequest(f *testing.F) {
 		f.Add(c.method, c.target, c.header, c.body, true)
 		f.Add(c.method, c.target, c.header, c.body, false)
 	}
-	p := newUnserved(f)
+	over := live.New(live.Config{Now: time.Now, Log: slog.New(slog.DiscardHandler)}) // so that its streams have an end
+	ctx, cancel := context.WithCancel(f.Context())
+	cancel()
+	_ = over.Run(ctx)
+	p := newUnserved(f, func(c *httpapi.Config) { c.Live = over })
 	contract := contract(f)
 	f.Fuzz(func(t *testing.T, method, target, header, body string, signedIn bool) {
 		text := method + " " + target + " HTTP/1.1\r\nHost: localhost\r\n" + header + "\r\n" + body

@@ -20,10 +20,11 @@ import (
 	"github.com/synergycall/pbxportal/internal/auth"
 	"github.com/synergycall/pbxportal/internal/directory"
 	"github.com/synergycall/pbxportal/internal/httpapi/openapi"
+	"github.com/synergycall/pbxportal/internal/live"
 	"github.com/synergycall/pbxportal/internal/pbx"
 )
 
-// Config is what the API needs. All fields are required but Files, Web, Edge, OIDC, Insecure and Version.
+// Config is what the API needs. All fields are required but Files, Live, Web, Edge, OIDC, Insecure and Version.
 type Config struct {
 	Auth      *auth.Auth
 	Directory *directory.Directory
@@ -31,6 +32,7 @@ type Config struct {
 	Audit     *audit.Trail
 	Health    func(context.Context) pbx.Health
 	Files     func() (pbx.Site, error) // how the files stand, for /health and /metrics; nil: as the engine sees them
+	Live      *live.Watcher            // nil: live state is off
 	Log       *slog.Logger
 	Now       func() time.Time // tells the time
 	Web       http.Handler     // the pages of a browser, asked for by /app/…; nil: there are none
@@ -60,6 +62,7 @@ type api struct {
 	trail     *audit.Trail
 	health    func(context.Context) pbx.Health
 	files     func() (pbx.Site, error)
+	live      *live.Watcher
 	log       *slog.Logger
 	now       func() time.Time
 	version   string
@@ -90,8 +93,11 @@ func newAPI(c Config, contract *openapi3.T) (_ *API, err error) {
 	if c.Files == nil {
 		c.Files = c.Apply.State
 	}
+	if c.Live == nil {
+		c.Live = live.New(live.Config{Now: c.Now, Log: c.Log})
+	}
 	a := &api{
-		auth: c.Auth, directory: c.Directory, engine: c.Apply, trail: c.Audit, health: c.Health, files: c.Files, log: c.Log, now: c.Now, version: c.Version,
+		auth: c.Auth, directory: c.Directory, engine: c.Apply, trail: c.Audit, health: c.Health, files: c.Files, live: c.Live, log: c.Log, now: c.Now, version: c.Version,
 		metrics: newMetrics(c.Version),
 	}
 	if a.edge, err = newEdge(c.Edge, c.Now); err != nil {
@@ -107,6 +113,7 @@ func newAPI(c Config, contract *openapi3.T) (_ *API, err error) {
 		openapi.StdHTTPServerOptions{BaseRouter: rt, ErrorHandlerFunc: a.fail})
 	rt.HandleFunc("GET /apply/runs/{id}/events", a.followRun)
 	rt.HandleFunc("GET /audit/export", a.exportAuditEvents)
+	rt.HandleFunc("GET /live/events", a.followLive)
 	rt.HandleFunc("GET /metrics", a.serveMetrics)
 	rt.HandleFunc("GET /auth/oidc/start", a.startOIDC)
 	rt.HandleFunc("GET /auth/oidc/callback", a.finishOIDC)

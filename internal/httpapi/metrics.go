@@ -12,6 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/synergycall/pbxportal/internal/directory"
+	"github.com/synergycall/pbxportal/internal/live"
 	"github.com/synergycall/pbxportal/internal/pbx"
 )
 
@@ -30,6 +31,9 @@ type metrics struct {
 	filesAhead  prometheus.Gauge
 	drift       prometheus.Gauge
 	revision    prometheus.Gauge
+	registered  prometheus.Gauge
+	calls       prometheus.Gauge
+	connected   prometheus.Gauge
 	methodNames map[string]bool
 }
 
@@ -64,6 +68,15 @@ func newMetrics(version string) *metrics {
 		revision: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "pbxportal_revision", Help: "The revision in place, 0 before the first; NaN while the files cannot be looked at.",
 		}),
+		registered: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "pbxportal_registrations", Help: "Phones that are registered as extensions; NaN while Asterisk does not say.",
+		}),
+		calls: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "pbxportal_calls", Help: "Calls of extensions that ring or are up; NaN while Asterisk does not say.",
+		}),
+		connected: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "pbxportal_ami_connected", Help: "1 while the portal follows Asterisk through its Manager Interface, else 0.",
+		}),
 		methodNames: map[string]bool{
 			http.MethodGet: true, http.MethodHead: true, http.MethodPost: true, http.MethodPut: true, http.MethodPatch: true,
 			http.MethodDelete: true, http.MethodOptions: true,
@@ -83,7 +96,7 @@ func newMetrics(version string) *metrics {
 	})
 	build.Set(1)
 	registry := prometheus.NewRegistry()
-	registry.MustRegister(m.requests, m.duration, m.applies, m.results, m.applyTime, m.extensions, m.filesAhead, m.drift, m.revision, pool, build,
+	registry.MustRegister(m.requests, m.duration, m.applies, m.results, m.applyTime, m.extensions, m.filesAhead, m.drift, m.revision, m.registered, m.calls, m.connected, pool, build,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	m.handler = promhttp.HandlerFor(registry, promhttp.HandlerOpts{})
 	return m
@@ -125,6 +138,18 @@ func (m *metrics) looked(site pbx.Site, err error) {
 	m.revision.Set(float64(site.Current))
 }
 
+// lives sets the figures of the live state.
+func (m *metrics) lives(s live.Snapshot) {
+	m.registered.Set(float64(len(s.Registrations)))
+	m.calls.Set(float64(len(s.Calls)))
+	m.connected.Set(1)
+	if s.Link.State != live.Connected {
+		m.registered.Set(math.NaN())
+		m.calls.Set(math.NaN())
+		m.connected.Set(0)
+	}
+}
+
 // serveMetrics answers Prometheus. The users are counted and the files looked at when it asks: other processes change them too.
 func (a *api) serveMetrics(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(r.Context(), scrapePatience)
@@ -136,5 +161,6 @@ func (a *api) serveMetrics(w http.ResponseWriter, r *http.Request) {
 		a.metrics.extensions.Set(float64(len(page.Users)))
 	}
 	a.metrics.looked(a.files())
+	a.metrics.lives(a.live.Snapshot())
 	a.metrics.handler.ServeHTTP(w, r)
 }

@@ -21,7 +21,7 @@ const requestPatience = 15 * time.Second
 
 // unhurried are the operations without requestPatience.
 func unhurried() []string {
-	return []string{"applyConfiguration", "restoreRevision", "followRun", "exportAuditEvents"}
+	return []string{"applyConfiguration", "restoreRevision", "followRun", "followLive", "exportAuditEvents"}
 }
 
 // permissions are the values x-permission may have in the contract.

@@ -2,6 +2,7 @@ package lab
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"net"
@@ -51,6 +52,8 @@ type Asterisk struct {
 	ControlSocket string
 	// SIPAddr is the host:port of the UDP transport.
 	SIPAddr string
+	// AMI is where its Manager Interface listens, on loopback, with a user that has the rights the portal needs and no others.
+	AMI asterisk.AMITarget
 
 	tree      Tree
 	options   AsteriskOptions
@@ -226,8 +229,11 @@ func (a *Asterisk) temporaryDir() (string, error) {
 	return dir, nil
 }
 
-// errPortTaken says that the transport did not come up.
-var errPortTaken = errors.New("the SIP port is taken")
+// These say that the transport did not come up, or the Manager Interface.
+var (
+	errPortTaken = errors.New("the SIP port is taken")
+	errAMITaken  = errors.New("the port of the Manager Interface is taken")
+)
 
 // startOnSomePort tries again with another port when somebody took the free one before Asterisk did.
 func (a *Asterisk) startOnSomePort(ctx context.Context) error {
@@ -243,14 +249,19 @@ func (a *Asterisk) startOnSomePort(ctx context.Context) error {
 			port = free
 		}
 		a.SIPAddr = net.JoinHostPort(a.options.SIPHost, fmt.Sprint(port))
+		amiPort, err := freePort("tcp", "127.0.0.1")
+		if err != nil {
+			return err
+		}
+		a.AMI = asterisk.AMITarget{Addr: net.JoinHostPort("127.0.0.1", fmt.Sprint(amiPort)), User: "portal", Secret: rand.Text()}
 		if err := a.writeConfig(); err != nil {
 			return err
 		}
-		err := a.startLocked(ctx)
+		err = a.startLocked(ctx)
 		if err == nil {
 			return nil
 		}
-		if a.options.SIPPort != 0 || !errors.Is(err, errPortTaken) || attempt == 5 {
+		if again := errors.Is(err, errAMITaken) || errors.Is(err, errPortTaken) && a.options.SIPPort == 0; !again || attempt == 5 {
 			return err
 		}
 	}
@@ -308,6 +319,11 @@ func (a *Asterisk) awaitBoot(ctx context.Context) error {
 	if strings.Contains(reply.Stdout, "Unable to find object") {
 		return fmt.Errorf("%w: %s", errPortTaken, a.SIPAddr)
 	}
+	ami, err := asterisk.DialAMI(ctx, a.AMI)
+	if err != nil {
+		return fmt.Errorf("%w: %w", errAMITaken, err)
+	}
+	ami.Close()
 	return nil
 }
 

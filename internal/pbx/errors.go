@@ -91,6 +91,7 @@ const (
 	CodeDatabaseAway   = "database_unavailable"
 	CodeDatabaseFull   = "database_full"  // its disk is full, or it may not be written
 	CodeDatabaseNewer  = "database_newer" // a newer program has changed the database
+	CodeNoExtension    = "extension_not_found"
 	CodeLogNotFound    = "apply_log_not_found"
 	CodeApplyRunning   = "apply_running"
 	CodePlanMoved      = "plan_moved" // the plan is not the one that was reviewed

@@ -106,25 +106,52 @@ func (e ChangeKind) Valid() bool {
 
 // Defines values for DriftKind.
 const (
-	Edited   DriftKind = "edited"
-	Foreign  DriftKind = "foreign"
-	Missing  DriftKind = "missing"
-	Replaced DriftKind = "replaced"
-	Unknown  DriftKind = "unknown"
+	DriftKindEdited   DriftKind = "edited"
+	DriftKindForeign  DriftKind = "foreign"
+	DriftKindMissing  DriftKind = "missing"
+	DriftKindReplaced DriftKind = "replaced"
+	DriftKindUnknown  DriftKind = "unknown"
 )
 
 // Valid indicates whether the value is a known member of the DriftKind enum.
 func (e DriftKind) Valid() bool {
 	switch e {
-	case Edited:
+	case DriftKindEdited:
 		return true
-	case Foreign:
+	case DriftKindForeign:
 		return true
-	case Missing:
+	case DriftKindMissing:
 		return true
-	case Replaced:
+	case DriftKindReplaced:
 		return true
-	case Unknown:
+	case DriftKindUnknown:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for ExtensionStatusState.
+const (
+	ExtensionStatusStateBusy    ExtensionStatusState = "busy"
+	ExtensionStatusStateIdle    ExtensionStatusState = "idle"
+	ExtensionStatusStateOffline ExtensionStatusState = "offline"
+	ExtensionStatusStateRinging ExtensionStatusState = "ringing"
+	ExtensionStatusStateUnknown ExtensionStatusState = "unknown"
+)
+
+// Valid indicates whether the value is a known member of the ExtensionStatusState enum.
+func (e ExtensionStatusState) Valid() bool {
+	switch e {
+	case ExtensionStatusStateBusy:
+		return true
+	case ExtensionStatusStateIdle:
+		return true
+	case ExtensionStatusStateOffline:
+		return true
+	case ExtensionStatusStateRinging:
+		return true
+	case ExtensionStatusStateUnknown:
 		return true
 	default:
 		return false
@@ -155,6 +182,75 @@ const (
 func (e HealthStatus) Valid() bool {
 	switch e {
 	case HealthStatusOk:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for LiveAsteriskState.
+const (
+	LiveAsteriskStateConnected  LiveAsteriskState = "connected"
+	LiveAsteriskStateConnecting LiveAsteriskState = "connecting"
+	LiveAsteriskStateOff        LiveAsteriskState = "off"
+	LiveAsteriskStateRefused    LiveAsteriskState = "refused"
+)
+
+// Valid indicates whether the value is a known member of the LiveAsteriskState enum.
+func (e LiveAsteriskState) Valid() bool {
+	switch e {
+	case LiveAsteriskStateConnected:
+		return true
+	case LiveAsteriskStateConnecting:
+		return true
+	case LiveAsteriskStateOff:
+		return true
+	case LiveAsteriskStateRefused:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for LiveCallState.
+const (
+	LiveCallStateEnded   LiveCallState = "ended"
+	LiveCallStateRinging LiveCallState = "ringing"
+	LiveCallStateUp      LiveCallState = "up"
+)
+
+// Valid indicates whether the value is a known member of the LiveCallState enum.
+func (e LiveCallState) Valid() bool {
+	switch e {
+	case LiveCallStateEnded:
+		return true
+	case LiveCallStateRinging:
+		return true
+	case LiveCallStateUp:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for LiveRegistrationState.
+const (
+	Gone        LiveRegistrationState = "gone"
+	Reachable   LiveRegistrationState = "reachable"
+	Registered  LiveRegistrationState = "registered"
+	Unreachable LiveRegistrationState = "unreachable"
+)
+
+// Valid indicates whether the value is a known member of the LiveRegistrationState enum.
+func (e LiveRegistrationState) Valid() bool {
+	switch e {
+	case Gone:
+		return true
+	case Reachable:
+		return true
+	case Registered:
+		return true
+	case Unreachable:
 		return true
 	default:
 		return false
@@ -197,6 +293,7 @@ const (
 	ProblemCodeDatabaseUnavailable        ProblemCode = "database_unavailable"
 	ProblemCodeDrift                      ProblemCode = "drift"
 	ProblemCodeEmailTaken                 ProblemCode = "email_taken"
+	ProblemCodeExtensionNotFound          ProblemCode = "extension_not_found"
 	ProblemCodeExtensionPoolExhausted     ProblemCode = "extension_pool_exhausted"
 	ProblemCodeForbidden                  ProblemCode = "forbidden"
 	ProblemCodeHostNotAllowed             ProblemCode = "host_not_allowed"
@@ -268,6 +365,8 @@ func (e ProblemCode) Valid() bool {
 	case ProblemCodeDrift:
 		return true
 	case ProblemCodeEmailTaken:
+		return true
+	case ProblemCodeExtensionNotFound:
 		return true
 	case ProblemCodeExtensionPoolExhausted:
 		return true
@@ -779,6 +878,21 @@ type Extension struct {
 	Secret *string `json:"secret,omitempty"`
 }
 
+// ExtensionStatus What one extension does at one moment.
+type ExtensionStatus struct {
+	Calls         []LiveCall         `json:"calls"`
+	Number        int                `json:"number"`
+	Registrations []LiveRegistration `json:"registrations"`
+
+	// State `busy` it has a call that is up; `ringing` it is called, or calls; `idle` its phone is registered; `offline` no phone is, or none
+	// that answers; `unknown` Asterisk does not say.
+	State ExtensionStatusState `json:"state"`
+}
+
+// ExtensionStatusState `busy` it has a call that is up; `ringing` it is called, or calls; `idle` its phone is registered; `offline` no phone is, or none
+// that answers; `unknown` Asterisk does not say.
+type ExtensionStatusState string
+
 // FieldError defines model for FieldError.
 type FieldError struct {
 	// Field The field of the body, the query parameter or the header; inner fields are joined by dots.
@@ -880,6 +994,105 @@ type HealthProblem struct {
 	// Type Names the kind of failure: `urn:pbxportal:problem:` and the code.
 	Type string `json:"type"`
 }
+
+// Live What Asterisk does at one moment.
+type Live struct {
+	// Asterisk How the portal stands with Asterisk.
+	Asterisk LiveAsterisk `json:"asterisk"`
+
+	// Calls The calls of which at least one end is an extension, the oldest first.
+	Calls []LiveCall `json:"calls"`
+
+	// History The last sixty minutes, the oldest first. Minutes in which nothing was known are missing.
+	History []LiveMinute `json:"history"`
+
+	// Registrations The phones that are registered, by number and address.
+	Registrations []LiveRegistration `json:"registrations"`
+}
+
+// LiveAsterisk How the portal stands with Asterisk.
+type LiveAsterisk struct {
+	// Message A sentence for people, with the cure where one is needed.
+	Message string `json:"message"`
+
+	// Since Since when this is the state.
+	Since time.Time `json:"since"`
+
+	// State `connected` all else is how it is; `connecting` Asterisk is away or still starting; `refused` Asterisk does not let the portal
+	// in; `off` nobody has set it up.
+	State LiveAsteriskState `json:"state"`
+
+	// Version The version of Asterisk, while it is connected.
+	Version *string `json:"version,omitempty"`
+}
+
+// LiveAsteriskState `connected` all else is how it is; `connecting` Asterisk is away or still starting; `refused` Asterisk does not let the portal
+// in; `off` nobody has set it up.
+type LiveAsteriskState string
+
+// LiveCall A call. Its id names it.
+type LiveCall struct {
+	// From One end of a call.
+	From LiveParty `json:"from"`
+	ID   string    `json:"id"`
+
+	// Since When the call began.
+	Since time.Time `json:"since"`
+
+	// State `ringing` nobody has answered yet; `up` they talk; `ended` it is over, which only events say.
+	State LiveCallState `json:"state"`
+
+	// To One end of a call.
+	To LiveParty `json:"to"`
+}
+
+// LiveCallState `ringing` nobody has answered yet; `up` they talk; `ended` it is over, which only events say.
+type LiveCallState string
+
+// LiveMinute The most there were at once within one minute.
+type LiveMinute struct {
+	// At The beginning of the minute.
+	At            time.Time `json:"at"`
+	Calls         int       `json:"calls"`
+	Registrations int       `json:"registrations"`
+}
+
+// LiveParty One end of a call.
+type LiveParty struct {
+	Name string `json:"name"`
+
+	// Number An extension, what was dialled, or what another network says.
+	Number string `json:"number"`
+}
+
+// LiveRegistration A phone that has registered as an extension. Number and address name it.
+type LiveRegistration struct {
+	// Address Where the phone is reached, host:port.
+	Address string `json:"address"`
+
+	// ExpiresAt When it ends unless the phone registers again, as of the last list.
+	ExpiresAt *time.Time `json:"expires_at,omitempty"`
+
+	// Number The extension.
+	Number int `json:"number"`
+
+	// RttMs How long the phone took to answer, in milliseconds.
+	RttMs *float32 `json:"rtt_ms,omitempty"`
+
+	// Since When the portal first saw it.
+	Since time.Time `json:"since"`
+
+	// State `reachable` the phone answered when Asterisk asked it last; `unreachable` it did not; `registered` nobody has asked yet; `gone`
+	// it is registered no more, which only events say.
+	State LiveRegistrationState `json:"state"`
+
+	// UserAgent What the phone calls itself; empty while unknown.
+	UserAgent string `json:"user_agent"`
+}
+
+// LiveRegistrationState `reachable` the phone answered when Asterisk asked it last; `unreachable` it did not; `registered` nobody has asked yet; `gone`
+// it is registered no more, which only events say.
+type LiveRegistrationState string
 
 // NewUser A user to be created.
 type NewUser struct {
@@ -1178,6 +1391,9 @@ type EventSince = time.Time
 // EventUntil defines model for EventUntil.
 type EventUntil = time.Time
 
+// ExtensionNumber defines model for ExtensionNumber.
+type ExtensionNumber = string
+
 // IdempotencyKey defines model for IdempotencyKey.
 type IdempotencyKey = string
 
@@ -1189,6 +1405,9 @@ type IfNoneMatch = string
 
 // LastEventID defines model for LastEventID.
 type LastEventID = string
+
+// LastLiveEventID defines model for LastLiveEventID.
+type LastLiveEventID = string
 
 // LogID defines model for LogID.
 type LogID = string
@@ -1228,6 +1447,9 @@ type ApplyUnreadable = Problem
 
 // BodyTooLarge A failure (RFC 9457).
 type BodyTooLarge = Problem
+
+// ExtensionNotFound A failure (RFC 9457).
+type ExtensionNotFound = Problem
 
 // Forbidden A failure (RFC 9457).
 type Forbidden = Problem
@@ -1404,9 +1626,15 @@ type ServerInterface interface {
 	// ListAuditEvents List audit events
 	// (GET /audit)
 	ListAuditEvents(w http.ResponseWriter, r *http.Request, params ListAuditEventsParams)
+	// GetExtensionStatus See what one extension does now
+	// (GET /extensions/{number}/status)
+	GetExtensionStatus(w http.ResponseWriter, r *http.Request, number ExtensionNumber)
 	// GetHealth Is the portal able to work?
 	// (GET /health)
 	GetHealth(w http.ResponseWriter, r *http.Request)
+	// GetLive See what Asterisk does now
+	// (GET /live)
+	GetLive(w http.ResponseWriter, r *http.Request)
 	// ListUsers List users
 	// (GET /users)
 	ListUsers(w http.ResponseWriter, r *http.Request, params ListUsersParams)
@@ -1961,11 +2189,51 @@ func (siw *ServerInterfaceWrapper) ListAuditEvents(w http.ResponseWriter, r *htt
 	handler.ServeHTTP(w, r)
 }
 
+// GetExtensionStatus operation middleware
+func (siw *ServerInterfaceWrapper) GetExtensionStatus(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "number" -------------
+	var number ExtensionNumber
+
+	err = runtime.BindStyledParameterWithOptions("simple", "number", r.PathValue("number"), &number, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "number", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.GetExtensionStatus(w, r, number)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
 // GetHealth operation middleware
 func (siw *ServerInterfaceWrapper) GetHealth(w http.ResponseWriter, r *http.Request) {
 
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		siw.Handler.GetHealth(w, r)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// GetLive operation middleware
+func (siw *ServerInterfaceWrapper) GetLive(w http.ResponseWriter, r *http.Request) {
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.GetLive(w, r)
 	}))
 
 	for _, middleware := range siw.HandlerMiddlewares {
@@ -2234,6 +2502,8 @@ func HandlerWithOptions(si ServerInterface, options StdHTTPServerOptions) http.H
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/apply/logs", wrapper.ListApplyLogs)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/apply/logs/{id}", wrapper.GetApplyLog)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/audit", wrapper.ListAuditEvents)
+	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/live", wrapper.GetLive)
+	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/extensions/{number}/status", wrapper.GetExtensionStatus)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/health", wrapper.GetHealth)
 
 	return m
@@ -2265,6 +2535,8 @@ type ApplyFailedApplicationProblemPlusJSONResponse ApplyProblem
 type ApplyUnreadableApplicationProblemPlusJSONResponse Problem
 
 type BodyTooLargeApplicationProblemPlusJSONResponse Problem
+
+type ExtensionNotFoundApplicationProblemPlusJSONResponse Problem
 
 type ForbiddenApplicationProblemPlusJSONResponse Problem
 
@@ -3951,6 +4223,159 @@ func (response ListAuditEvents503ApplicationProblemPlusJSONResponse) VisitListAu
 	return err
 }
 
+type GetExtensionStatusRequestObject struct {
+	Number ExtensionNumber `json:"number"`
+}
+
+type GetExtensionStatusResponseObject interface {
+	VisitGetExtensionStatusResponse(w http.ResponseWriter) error
+}
+
+type GetExtensionStatus200JSONResponse ExtensionStatus
+
+func (response GetExtensionStatus200JSONResponse) VisitGetExtensionStatusResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetExtensionStatus400ApplicationProblemPlusJSONResponse struct {
+	InvalidQueryApplicationProblemPlusJSONResponse
+}
+
+func (response GetExtensionStatus400ApplicationProblemPlusJSONResponse) VisitGetExtensionStatusResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(400)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetExtensionStatus401ApplicationProblemPlusJSONResponse struct {
+	NotSignedInApplicationProblemPlusJSONResponse
+}
+
+func (response GetExtensionStatus401ApplicationProblemPlusJSONResponse) VisitGetExtensionStatusResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("WWW-Authenticate", fmt.Sprint(response.Headers.WWWAuthenticate))
+	w.WriteHeader(401)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetExtensionStatus403ApplicationProblemPlusJSONResponse struct {
+	ForbiddenApplicationProblemPlusJSONResponse
+}
+
+func (response GetExtensionStatus403ApplicationProblemPlusJSONResponse) VisitGetExtensionStatusResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(403)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetExtensionStatus404ApplicationProblemPlusJSONResponse struct {
+	ExtensionNotFoundApplicationProblemPlusJSONResponse
+}
+
+func (response GetExtensionStatus404ApplicationProblemPlusJSONResponse) VisitGetExtensionStatusResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(404)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetExtensionStatus421ApplicationProblemPlusJSONResponse struct {
+	WrongHostApplicationProblemPlusJSONResponse
+}
+
+func (response GetExtensionStatus421ApplicationProblemPlusJSONResponse) VisitGetExtensionStatusResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(421)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetExtensionStatus429ApplicationProblemPlusJSONResponse struct {
+	TooManyRequestsApplicationProblemPlusJSONResponse
+}
+
+func (response GetExtensionStatus429ApplicationProblemPlusJSONResponse) VisitGetExtensionStatusResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("Retry-After", fmt.Sprint(response.Headers.RetryAfter))
+	w.WriteHeader(429)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetExtensionStatus500ApplicationProblemPlusJSONResponse struct {
+	InternalApplicationProblemPlusJSONResponse
+}
+
+func (response GetExtensionStatus500ApplicationProblemPlusJSONResponse) VisitGetExtensionStatusResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(500)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetExtensionStatus503ApplicationProblemPlusJSONResponse struct {
+	UnavailableApplicationProblemPlusJSONResponse
+}
+
+func (response GetExtensionStatus503ApplicationProblemPlusJSONResponse) VisitGetExtensionStatusResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("Retry-After", fmt.Sprint(response.Headers.RetryAfter))
+	w.WriteHeader(503)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type GetHealthRequestObject struct {
 }
 
@@ -4063,6 +4488,142 @@ type GetHealth503ApplicationProblemPlusJSONResponse struct {
 }
 
 func (response GetHealth503ApplicationProblemPlusJSONResponse) VisitGetHealthResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("Retry-After", fmt.Sprint(response.Headers.RetryAfter))
+	w.WriteHeader(503)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetLiveRequestObject struct {
+}
+
+type GetLiveResponseObject interface {
+	VisitGetLiveResponse(w http.ResponseWriter) error
+}
+
+type GetLive200JSONResponse Live
+
+func (response GetLive200JSONResponse) VisitGetLiveResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetLive400ApplicationProblemPlusJSONResponse struct {
+	InvalidQueryApplicationProblemPlusJSONResponse
+}
+
+func (response GetLive400ApplicationProblemPlusJSONResponse) VisitGetLiveResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(400)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetLive401ApplicationProblemPlusJSONResponse struct {
+	NotSignedInApplicationProblemPlusJSONResponse
+}
+
+func (response GetLive401ApplicationProblemPlusJSONResponse) VisitGetLiveResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("WWW-Authenticate", fmt.Sprint(response.Headers.WWWAuthenticate))
+	w.WriteHeader(401)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetLive403ApplicationProblemPlusJSONResponse struct {
+	ForbiddenApplicationProblemPlusJSONResponse
+}
+
+func (response GetLive403ApplicationProblemPlusJSONResponse) VisitGetLiveResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(403)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetLive421ApplicationProblemPlusJSONResponse struct {
+	WrongHostApplicationProblemPlusJSONResponse
+}
+
+func (response GetLive421ApplicationProblemPlusJSONResponse) VisitGetLiveResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(421)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetLive429ApplicationProblemPlusJSONResponse struct {
+	TooManyRequestsApplicationProblemPlusJSONResponse
+}
+
+func (response GetLive429ApplicationProblemPlusJSONResponse) VisitGetLiveResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("Retry-After", fmt.Sprint(response.Headers.RetryAfter))
+	w.WriteHeader(429)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetLive500ApplicationProblemPlusJSONResponse struct {
+	InternalApplicationProblemPlusJSONResponse
+}
+
+func (response GetLive500ApplicationProblemPlusJSONResponse) VisitGetLiveResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(500)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetLive503ApplicationProblemPlusJSONResponse struct {
+	UnavailableApplicationProblemPlusJSONResponse
+}
+
+func (response GetLive503ApplicationProblemPlusJSONResponse) VisitGetLiveResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -4741,9 +5302,15 @@ type StrictServerInterface interface {
 	// ListAuditEvents List audit events
 	// (GET /audit)
 	ListAuditEvents(ctx context.Context, request ListAuditEventsRequestObject) (ListAuditEventsResponseObject, error)
+	// GetExtensionStatus See what one extension does now
+	// (GET /extensions/{number}/status)
+	GetExtensionStatus(ctx context.Context, request GetExtensionStatusRequestObject) (GetExtensionStatusResponseObject, error)
 	// GetHealth Is the portal able to work?
 	// (GET /health)
 	GetHealth(ctx context.Context, request GetHealthRequestObject) (GetHealthResponseObject, error)
+	// GetLive See what Asterisk does now
+	// (GET /live)
+	GetLive(ctx context.Context, request GetLiveRequestObject) (GetLiveResponseObject, error)
 	// ListUsers List users
 	// (GET /users)
 	ListUsers(ctx context.Context, request ListUsersRequestObject) (ListUsersResponseObject, error)
@@ -5073,6 +5640,32 @@ func (sh *strictHandler) ListAuditEvents(w http.ResponseWriter, r *http.Request,
 	}
 }
 
+// GetExtensionStatus operation middleware
+func (sh *strictHandler) GetExtensionStatus(w http.ResponseWriter, r *http.Request, number ExtensionNumber) {
+	var request GetExtensionStatusRequestObject
+
+	request.Number = number
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.GetExtensionStatus(ctx, request.(GetExtensionStatusRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetExtensionStatus")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(GetExtensionStatusResponseObject); ok {
+		if err := validResponse.VisitGetExtensionStatusResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
 // GetHealth operation middleware
 func (sh *strictHandler) GetHealth(w http.ResponseWriter, r *http.Request) {
 	var request GetHealthRequestObject
@@ -5090,6 +5683,30 @@ func (sh *strictHandler) GetHealth(w http.ResponseWriter, r *http.Request) {
 		sh.options.ResponseErrorHandlerFunc(w, r, err)
 	} else if validResponse, ok := response.(GetHealthResponseObject); ok {
 		if err := validResponse.VisitGetHealthResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// GetLive operation middleware
+func (sh *strictHandler) GetLive(w http.ResponseWriter, r *http.Request) {
+	var request GetLiveRequestObject
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.GetLive(ctx, request.(GetLiveRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetLive")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(GetLiveResponseObject); ok {
+		if err := validResponse.VisitGetLiveResponse(w); err != nil {
 			sh.options.ResponseErrorHandlerFunc(w, r, err)
 		}
 	} else if response != nil {

@@ -1,0 +1,241 @@
+package asterisk
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Registered is one place where a phone registered. All texts but the AOR are the phone's own words, and their characters any that
+// UTF-8 has.
+type Registered struct {
+	ID        string // Asterisk's name for it
+	AOR       string
+	URI       string
+	UserAgent string
+	Expires   time.Time
+}
+
+// ContactState says whether a phone answers, in Asterisk's words, and how long that took; 0 when unknown.
+type ContactState struct {
+	Status string // Reachable, Unreachable, NonQualified, Unknown
+	RTT    time.Duration
+}
+
+// Channel is one leg of a call.
+type Channel struct {
+	ID         string
+	Linked     string // the ID of the channel its call began with
+	Name       string // PJSIP/1000-00000001
+	State      string // Down, Ring, Ringing, Up, …
+	Number     string // of the caller id; as the other end sent it
+	CallerName string // of the caller id; as the other end sent it
+	Exten      string // what was dialled
+	Age        time.Duration
+}
+
+// EventKind says what an Event tells.
+type EventKind uint8
+
+// The kinds of events.
+const (
+	EventContact     EventKind = iota // Contact is registered, in the State given
+	EventContactGone                  // Contact is registered no more
+	EventChannelNew                   // Channel has begun
+	EventChannel                      // Channel has changed
+	EventChannelGone                  // Channel has ended
+	EventBooted                       // Asterisk has started completely
+	EventReloaded                     // Asterisk has read its configuration again
+)
+
+// Event is one thing Asterisk tells by itself.
+type Event struct {
+	Kind    EventKind
+	Contact Registered // AOR and URI only
+	State   ContactState
+	Channel Channel
+}
+
+// Registrations lists the phones that are registered with a registrar that keeps them where it does unless told otherwise, in
+// Asterisk's own database. It is the way to list them that takes no right to change anything.
+func (a *AMI) Registrations(ctx context.Context) ([]Registered, error) {
+	got, err := a.ask(ctx, []field{{"Action", "DBGetTree"}, {"Family", "registrar"}, {"Key", "contact"}})
+	if err != nil {
+		return nil, err
+	}
+	registered := make([]Registered, 0, len(got[0].items))
+	for _, item := range got[0].items {
+		if r, ok := parseRegistered(item); ok {
+			registered = append(registered, r)
+		}
+	}
+	return registered, nil
+}
+
+// contactID matches Asterisk's name for a place where a phone registered: its AOR, and what tells the places apart.
+var contactID = regexp.MustCompile(`^([A-Za-z0-9_.-]{1,79});@[0-9a-f]{32}$`)
+
+// parseRegistered reads one entry of the registrar. One whose name or form is not Asterisk's is none.
+func parseRegistered(item packet) (Registered, bool) {
+	id, ok := strings.CutPrefix(item.get("Key"), "/registrar/contact/")
+	found := contactID.FindStringSubmatch(id)
+	if !ok || found == nil {
+		return Registered{}, false
+	}
+	var inside struct {
+		URI       string `json:"uri"`
+		UserAgent string `json:"user_agent"`
+		Expires   string `json:"expiration_time"`
+	}
+	if err := json.Unmarshal([]byte(item.get("Val")), &inside); err != nil || inside.URI == "" {
+		return Registered{}, false
+	}
+	r := Registered{ID: id, AOR: found[1], URI: inside.URI, UserAgent: inside.UserAgent}
+	if at, err := strconv.ParseInt(inside.Expires, 10, 64); err == nil && at > 0 {
+		r.Expires = time.Unix(at, 0)
+	}
+	return r, true
+}
+
+// statesAtOnce is how many phones are asked about before the answers are awaited.
+const statesAtOnce = 100
+
+// States says of each registered place whether the phone there answers. One that is gone meanwhile is missing.
+func (a *AMI) States(ctx context.Context, places []Registered) (map[string]ContactState, error) {
+	states := make(map[string]ContactState, len(places))
+	for len(places) > 0 {
+		some := places[:min(statesAtOnce, len(places))]
+		places = places[len(some):]
+		var actions [][]field
+		for _, r := range some {
+			if !contactID.MatchString(r.ID) {
+				return nil, fmt.Errorf("%w: %q is no name of a contact", ErrCommand, clip(r.ID))
+			}
+			for _, what := range []string{"status", "rtt"} {
+				actions = append(actions, []field{{"Action", "Getvar"}, {"Variable", "PJSIP_CONTACT(" + r.ID + "," + what + ")"}})
+			}
+		}
+		got, err := a.ask(ctx, actions...)
+		if err != nil {
+			return nil, err
+		}
+		for i, r := range some {
+			if status := got[2*i].response.get("Value"); status != "" {
+				states[r.ID] = ContactState{status, microseconds(got[2*i+1].response.get("Value"))}
+			}
+		}
+	}
+	return states, nil
+}
+
+// Channels lists the legs of all calls.
+func (a *AMI) Channels(ctx context.Context) ([]Channel, error) {
+	got, err := a.ask(ctx, []field{{"Action", "CoreShowChannels"}})
+	if err != nil {
+		return nil, err
+	}
+	channels := make([]Channel, 0, len(got[0].items))
+	for _, item := range got[0].items {
+		if c := toChannel(item); c.ID != "" {
+			channels = append(channels, c)
+		}
+	}
+	return channels, nil
+}
+
+// Version returns the number of the running Asterisk, for example 22.10.1.
+func (a *AMI) Version(ctx context.Context) (string, error) {
+	got, err := a.ask(ctx, []field{{"Action", "CoreSettings"}})
+	if err != nil {
+		return "", err
+	}
+	return clip(got[0].response.get("AsteriskVersion")), nil
+}
+
+// toEvent reads an event; ok is false for one that tells nothing of use here.
+func toEvent(p packet) (e Event, ok bool) {
+	switch p.get("Event") {
+	case "ContactStatus":
+		e.Contact = Registered{AOR: p.get("AOR"), URI: p.get("URI")}
+		e.State = ContactState{p.get("ContactStatus"), microseconds(p.get("RoundtripUsec"))}
+		e.Kind = EventContact
+		if e.State.Status == "Removed" {
+			e.Kind = EventContactGone
+		}
+		return e, e.Contact.AOR != "" && e.Contact.URI != ""
+	case "Newchannel":
+		e.Kind = EventChannelNew
+	case "Newstate", "NewCallerid", "NewConnectedLine", "BridgeEnter", "BridgeLeave":
+		e.Kind = EventChannel
+	case "Hangup":
+		e.Kind = EventChannelGone
+	case "FullyBooted":
+		return Event{Kind: EventBooted}, true
+	case "Reload":
+		return Event{Kind: EventReloaded}, true
+	default:
+		return Event{}, false
+	}
+	e.Channel = toChannel(p)
+	return e, e.Channel.ID != ""
+}
+
+func toChannel(p packet) Channel {
+	id := p.get("Uniqueid")
+	return Channel{
+		ID: id, Linked: cmp.Or(p.get("Linkedid"), id), Name: p.get("Channel"), State: p.get("ChannelStateDesc"),
+		Number: p.get("CallerIDNum"), CallerName: p.get("CallerIDName"), Exten: p.get("Exten"), Age: clock(p.get("Duration")),
+	}
+}
+
+// clock reads hours:minutes:seconds.
+func clock(text string) time.Duration {
+	var h, m, s uint16
+	if n, err := fmt.Sscanf(text, "%d:%d:%d", &h, &m, &s); n != 3 || err != nil {
+		return 0
+	}
+	return time.Duration(h)*time.Hour + time.Duration(m)*time.Minute + time.Duration(s)*time.Second
+}
+
+// microseconds reads a number; anything else, and what nobody would wait for, is 0.
+func microseconds(text string) time.Duration {
+	n, err := strconv.ParseUint(text, 10, 32)
+	if err != nil {
+		return 0
+	}
+	return time.Duration(n) * time.Microsecond
+}
+
+// Rights are what manager.conf lets a user of AMI read and do.
+type Rights struct{ Read, Write []string }
+
+// managerRight matches a line of `manager show user` that lists rights.
+var managerRight = regexp.MustCompile(`(?m)^\s*(read|write) perm: (.*?)\s*$`)
+
+// ManagerRights asks through the control socket what a user of AMI may read and do. It prints no secret. No such user is an answer: nil.
+func (c *Control) ManagerRights(ctx context.Context, user string) (*Rights, error) {
+	if !plainName.MatchString(user) {
+		return nil, fmt.Errorf("%w: %q is no plain name", ErrCommand, clip(user))
+	}
+	answer, err := c.ask(ctx, "manager show user "+user)
+	if err != nil {
+		return nil, err
+	}
+	if strings.HasPrefix(strings.TrimSpace(answer), "There is no manager called") {
+		return nil, nil //nolint:nilnil // nobody has that name
+	}
+	found := managerRight.FindAllStringSubmatch(answer, -1)
+	if len(found) != 2 || found[0][1] != "read" || found[1][1] != "write" {
+		return nil, about("the rights of its manager user", fmt.Errorf("%w: %q", ErrUnparsable, clip(answer)))
+	}
+	return &Rights{Read: rights(found[0][2]), Write: rights(found[1][2])}, nil
+}
+
+func rights(text string) []string {
+	return strings.FieldsFunc(text, func(r rune) bool { return r == ',' || r == ' ' || r == '<' || r == '>' })
+}

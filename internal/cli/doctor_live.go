@@ -1,0 +1,104 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"slices"
+	"strings"
+
+	"github.com/synergycall/pbxportal/internal/asterisk"
+	"github.com/synergycall/pbxportal/internal/node"
+)
+
+// managerUser is how to make a user of the Manager Interface that may see what live state needs and change nothing.
+const managerUser = `see registrations and calls through Asterisk's Manager Interface. In manager.conf, with a secret of your own (openssl rand -hex 24):
+             [general]
+             enabled = yes
+             bindaddr = 127.0.0.1
+             [%s]
+             secret = …
+             deny = 0.0.0.0/0.0.0.0
+             permit = 127.0.0.1/255.255.255.255
+             read = system,call
+             write = reporting
+           then "manager reload" in Asterisk's console, the same secret alone in a file of mode 0640, and
+             AMI_USER=%s
+             AMI_SECRET_FILE=that file`
+
+// rightsNeeded are the rights of that user, and the only ones.
+func rightsNeeded() asterisk.Rights {
+	return asterisk.Rights{Read: []string{"system", "call"}, Write: []string{"reporting"}}
+}
+
+// examineLive signs in at the Manager Interface, and asks whether its user may do enough, and not more. An apply does not need it.
+func (p *portal) examineLive(ctx context.Context) node.Finding {
+	f := node.Finding{Subject: "live state", Grade: node.Good}
+	if p.config.AMIUser == "" {
+		f.Detail, f.Cure = "off", fmt.Sprintf(managerUser, "pbxportal", "pbxportal")
+		return f
+	}
+	f.Detail = "signed in as " + p.config.AMIUser + " at " + p.config.AMIAddr
+	target, err := ami(p.config)
+	if err == nil {
+		err = tryAMI(ctx, target)
+	}
+	if err != nil {
+		f.Grade, f.Detail, f.Cure = node.Odd, oneLine(err.Error()), fmt.Sprintf(managerUser, p.config.AMIUser, p.config.AMIUser)
+		return f
+	}
+	if host, _, _ := net.SplitHostPort(p.config.AMIAddr); host != "localhost" && !net.ParseIP(host).IsLoopback() {
+		f.Grade, f.Cure = node.Odd, "what the Manager Interface sends can be read on the way: reach it on loopback, or through a tunnel"
+		return f
+	}
+	rights, err := p.control.ManagerRights(ctx, p.config.AMIUser)
+	switch {
+	case err != nil:
+		f.Grade, f.Detail, f.Cure = node.Odd, f.Detail+"; its rights cannot be seen: "+oneLine(err.Error()), "run in Asterisk's console: manager show user "+p.config.AMIUser
+	case rights == nil:
+		f.Grade, f.Detail = node.Odd, f.Detail+", but the Asterisk at "+p.control.Target()+" has no such user"
+		f.Cure = "set AMI_ADDR and ASTERISK_CONTROL to the same Asterisk"
+	default:
+		if fault := rightsFault(*rights); fault != "" {
+			f.Grade, f.Detail, f.Cure = node.Odd, f.Detail+", "+fault, "set its rights in manager.conf to read = system,call and write = reporting, and run in Asterisk's console: manager reload"
+		} else {
+			f.Detail += ", whose rights are the least"
+		}
+	}
+	return f
+}
+
+// tryAMI signs in and asks what live state asks.
+func tryAMI(ctx context.Context, target asterisk.AMITarget) error {
+	a, err := asterisk.DialAMI(ctx, target)
+	if err != nil {
+		return err
+	}
+	defer a.Close()
+	if _, err := a.Registrations(ctx); err != nil {
+		return err
+	}
+	_, err = a.Channels(ctx)
+	return err
+}
+
+// rightsFault says which rights are missing or too wide; "" is for none.
+func rightsFault(have asterisk.Rights) string {
+	var faults []string
+	need := rightsNeeded()
+	for _, side := range []struct {
+		name       string
+		need, have []string
+	}{{"read", need.Read, have.Read}, {"write", need.Write, have.Write}} {
+		have := slices.DeleteFunc(slices.Clone(side.have), func(r string) bool { return r == "none" })
+		missing := slices.DeleteFunc(slices.Clone(side.need), func(r string) bool { return slices.Contains(have, r) || slices.Contains(have, "all") })
+		wide := slices.DeleteFunc(have, func(r string) bool { return slices.Contains(side.need, r) })
+		if len(missing) > 0 {
+			faults = append(faults, "lacks "+side.name+"="+strings.Join(missing, ","))
+		}
+		if len(wide) > 0 {
+			faults = append(faults, "may do more than is needed: "+side.name+"="+strings.Join(wide, ","))
+		}
+	}
+	return strings.Join(faults, "; ")
+}

@@ -1,0 +1,57 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"strings"
+)
+
+// amiFaults names what is wrong with the settings of Asterisk's Manager Interface.
+func (c Config) amiFaults() (faults []error) {
+	if c.AMIUser == "" {
+		if c.AMIAddr != "" || c.AMISecret != "" || c.AMISecretFile != "" {
+			faults = append(faults, errors.New("AMI_USER is missing: give the name of the portal's user in manager.conf, or take the other AMI settings out"))
+		}
+		return faults
+	}
+	if strings.ContainsAny(c.AMIUser+c.AMISecret, "\x00\r\n") {
+		faults = append(faults, errors.New("AMI_USER and AMI_SECRET must be one line each"))
+	}
+	if _, port, err := net.SplitHostPort(c.AMIAddr); err != nil || port == "" {
+		faults = append(faults, fmt.Errorf("AMI_ADDR %q is not host:port: give something like %s", c.AMIAddr, DefaultAMIAddr))
+	}
+	if (c.AMISecret == "") == (c.AMISecretFile == "") {
+		faults = append(faults, errors.New("AMI_USER is set, so exactly one of AMI_SECRET and AMI_SECRET_FILE must be, too"))
+	}
+	return faults
+}
+
+// largestSecret is more than any secret has.
+const largestSecret = 4096
+
+// ReadAMISecret gives the secret of the Manager Interface. A file must be readable by nobody but its owner and group.
+func (c Config) ReadAMISecret() (string, error) {
+	if c.AMISecretFile == "" {
+		return c.AMISecret, nil
+	}
+	info, err := os.Stat(c.AMISecretFile)
+	switch {
+	case err != nil:
+		return "", fmt.Errorf("cannot read AMI_SECRET_FILE: %w", err)
+	case info.Mode().Perm()&0o007 != 0:
+		return "", fmt.Errorf("AMI_SECRET_FILE %s can be read by everybody: chmod 0640 it", c.AMISecretFile)
+	case info.Size() > largestSecret:
+		return "", fmt.Errorf("AMI_SECRET_FILE %s is too long to be a secret", c.AMISecretFile)
+	}
+	text, err := os.ReadFile(c.AMISecretFile)
+	if err != nil {
+		return "", fmt.Errorf("cannot read AMI_SECRET_FILE: %w", err)
+	}
+	secret := strings.TrimRight(string(text), "\r\n")
+	if secret == "" || strings.ContainsAny(secret, "\x00\r\n") {
+		return "", fmt.Errorf("AMI_SECRET_FILE %s must hold the secret, in one line", c.AMISecretFile)
+	}
+	return secret, nil
+}

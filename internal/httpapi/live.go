@@ -1,0 +1,144 @@
+package httpapi
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/synergycall/pbxportal/internal/httpapi/openapi"
+	"github.com/synergycall/pbxportal/internal/live"
+	"github.com/synergycall/pbxportal/internal/pbx"
+)
+
+// liveHeartbeat is the time between two signs of life in a stream of live events.
+const liveHeartbeat = 15 * time.Second
+
+// GetLive tells what Asterisk does now.
+func (a *api) GetLive(context.Context, openapi.GetLiveRequestObject) (openapi.GetLiveResponseObject, error) {
+	return openapi.GetLive200JSONResponse(toLive(a.live.Snapshot())), nil
+}
+
+// GetExtensionStatus tells what one extension does now.
+func (a *api) GetExtensionStatus(_ context.Context, r openapi.GetExtensionStatusRequestObject) (openapi.GetExtensionStatusResponseObject, error) {
+	n, err := strconv.Atoi(r.Number)
+	number := pbx.Number(n)
+	if err != nil || len(r.Number) != 4 || number < pbx.FirstNumber || number > pbx.LastNumber {
+		return nil, &pbx.Error{
+			Kind: pbx.KindNotFound, Code: pbx.CodeNoExtension,
+			Msg: fmt.Sprintf("there is no extension %s: the pool has the numbers %d to %d", short(r.Number), pbx.FirstNumber, pbx.LastNumber),
+		}
+	}
+	return openapi.GetExtensionStatus200JSONResponse(toStatus(number, a.live.Snapshot())), nil
+}
+
+// followLive streams what Asterisk does, until the client goes or the portal stops.
+func (a *api) followLive(w http.ResponseWriter, r *http.Request) {
+	seen, _ := strconv.ParseUint(r.Header.Get("Last-Event-ID"), 10, 64) // 0 where there is none, or none that can be: a snapshot
+	a.stream(w, r, liveHeartbeat, "nothing new", func(ctx context.Context, s *stream) {
+		for {
+			update, err := a.live.Next(ctx, seen)
+			if err != nil {
+				return
+			}
+			if update.Snapshot != nil {
+				s.write(liveEvent(update.ID, "snapshot", toLive(*update.Snapshot)))
+			}
+			for _, e := range update.Events {
+				switch {
+				case e.Registration != nil:
+					s.write(liveEvent(e.ID, "registration", toRegistration(*e.Registration)))
+				case e.Call != nil:
+					s.write(liveEvent(e.ID, "call", toCall(*e.Call)))
+				case e.Link != nil:
+					s.write(liveEvent(e.ID, "asterisk", toLink(*e.Link)))
+				}
+			}
+			seen = update.ID
+		}
+	})
+}
+
+func liveEvent(id uint64, name string, data any) string {
+	return fmt.Sprintf("id: %d\nevent: %s\ndata: %s\n\n", id, name, oneLine(data))
+}
+
+func toLive(s live.Snapshot) openapi.Live {
+	out := openapi.Live{
+		Asterisk: toLink(s.Link), Registrations: make([]openapi.LiveRegistration, len(s.Registrations)), Calls: make([]openapi.LiveCall, len(s.Calls)),
+		History: make([]openapi.LiveMinute, len(s.History)),
+	}
+	for i, r := range s.Registrations {
+		out.Registrations[i] = toRegistration(r)
+	}
+	for i, c := range s.Calls {
+		out.Calls[i] = toCall(c)
+	}
+	for i, m := range s.History {
+		out.History[i] = openapi.LiveMinute{At: m.At.UTC(), Registrations: m.Registrations, Calls: m.Calls}
+	}
+	return out
+}
+
+func toLink(l live.Link) openapi.LiveAsterisk {
+	out := openapi.LiveAsterisk{State: openapi.LiveAsteriskState(l.State), Since: l.Since.UTC(), Message: l.Message}
+	if l.Version != "" {
+		out.Version = &l.Version
+	}
+	return out
+}
+
+func toRegistration(r live.Registration) openapi.LiveRegistration {
+	out := openapi.LiveRegistration{
+		Number: int(r.Number), State: openapi.LiveRegistrationState(r.State), Address: r.Address, UserAgent: r.UserAgent, Since: r.Since.UTC(),
+	}
+	if r.RTT > 0 {
+		ms := float32(r.RTT.Microseconds()) / 1000
+		out.RttMs = &ms
+	}
+	if !r.Expires.IsZero() {
+		at := r.Expires.UTC()
+		out.ExpiresAt = &at
+	}
+	return out
+}
+
+func toCall(c live.Call) openapi.LiveCall {
+	return openapi.LiveCall{
+		ID: c.ID, State: openapi.LiveCallState(c.State), Since: c.Since.UTC(),
+		From: openapi.LiveParty{Number: c.From.Number, Name: c.From.Name}, To: openapi.LiveParty{Number: c.To.Number, Name: c.To.Name},
+	}
+}
+
+// toStatus says what is known of one extension, and what that means in a word.
+func toStatus(number pbx.Number, s live.Snapshot) openapi.ExtensionStatus {
+	out := openapi.ExtensionStatus{
+		Number: int(number), State: openapi.ExtensionStatusStateOffline, Registrations: []openapi.LiveRegistration{}, Calls: []openapi.LiveCall{},
+	}
+	for _, r := range s.Registrations {
+		if r.Number != number {
+			continue
+		}
+		out.Registrations = append(out.Registrations, toRegistration(r))
+		if r.State != live.Unreachable {
+			out.State = openapi.ExtensionStatusStateIdle
+		}
+	}
+	up := false
+	for _, c := range s.Calls {
+		if digits := strconv.Itoa(int(number)); c.From.Number == digits || c.To.Number == digits {
+			out.Calls = append(out.Calls, toCall(c))
+			up = up || c.State == live.Up
+		}
+	}
+	switch {
+	case s.Link.State != live.Connected:
+		out.State = openapi.ExtensionStatusStateUnknown
+	case up:
+		out.State = openapi.ExtensionStatusStateBusy
+	case len(out.Calls) > 0:
+		out.State = openapi.ExtensionStatusStateRinging
+	}
+	return out
+}

@@ -1,0 +1,230 @@
+package live
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/synergycall/pbxportal/internal/asterisk"
+)
+
+// The bounds of what is kept.
+const (
+	mostPhones   = 4000
+	mostChannels = 4000
+	longestURI   = 1024
+	mostEvents   = 4096        // that can be heard late
+	mostAtOnce   = 512         // events of one update
+	minutes      = 60          // of history
+	oneMinute    = time.Minute // of history
+)
+
+// board is what all listeners look at. A listener keeps no queue here, only the id of what it heard last: so a slow one costs nothing.
+type board struct {
+	now func() time.Time
+
+	mu      sync.Mutex // guards what follows
+	link    Link
+	model   *model
+	last    uint64  // the id of the newest event
+	events  []Event // the newest, with ids up to last
+	changed chan struct{}
+	closed  bool
+	history []Minute
+	counted counts // when something was counted last
+}
+
+type counts struct{ registrations, calls int }
+
+// newBoard makes a board. Its ids are greater than those of any process before, unless one had a million events a second.
+func newBoard(now func() time.Time, link Link) *board {
+	return &board{now: now, link: link, model: newModel(), last: uint64(max(now().UnixMicro(), 1)), changed: make(chan struct{})}
+}
+
+// connect says that from now on what is told is how it is.
+func (b *board) connect(link Link, all listing) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	link.Since = b.now()
+	b.link = link
+	b.model.replace(all, b.now())
+	b.resetLocked()
+	b.countLocked(true)
+}
+
+// disconnect says why nothing is known. It reports whether something was until now, and whether the reason is news.
+func (b *board) disconnect(link Link) (wasConnected, news bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.countLocked(false)
+	before := b.link
+	link.Since = before.Since
+	if before.State != link.State {
+		link.Since = b.now()
+	}
+	if before == link {
+		return false, false
+	}
+	b.link = link
+	if before.State == Connected {
+		b.resetLocked()
+		return true, true
+	}
+	b.tellLocked(Event{Link: &link})
+	return false, true
+}
+
+// take takes what Asterisk told. It gives how long to wait before registrations should be listed again; 0 is for not at all.
+func (b *board) take(events []asterisk.Event) (relist time.Duration) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.countLocked(false)
+	for _, e := range events {
+		wait := b.model.take(e, b.now())
+		if wait > 0 && (relist == 0 || wait < relist) {
+			relist = wait
+		}
+		b.tellLocked(b.model.news()...)
+	}
+	b.countLocked(false)
+	return relist
+}
+
+// replace takes what Asterisk lists in place of what was known.
+func (b *board) replace(all listing) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.countLocked(false)
+	b.model.replace(all, b.now())
+	b.tellLocked(b.model.news()...)
+	b.countLocked(false)
+}
+
+// strangers gives those of the contacts that are not known yet.
+func (b *board) strangers(contacts []asterisk.Registered) (unknown []asterisk.Registered) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, c := range contacts {
+		if !b.model.knows(c) {
+			unknown = append(unknown, c)
+		}
+	}
+	return unknown
+}
+
+func (b *board) close() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !b.closed {
+		b.closed = true
+		close(b.changed)
+	}
+}
+
+// resetLocked makes every listener begin anew.
+func (b *board) resetLocked() {
+	b.model.news() // is in the snapshot
+	b.events = nil
+	b.last++
+	b.wakeLocked()
+}
+
+func (b *board) tellLocked(news ...Event) {
+	if len(news) == 0 {
+		return
+	}
+	for _, e := range news {
+		b.last++
+		e.ID = b.last
+		b.events = append(b.events, e)
+	}
+	if more := len(b.events) - mostEvents; more > 0 {
+		b.events = slices.Delete(b.events, 0, more)
+	}
+	b.wakeLocked()
+}
+
+func (b *board) wakeLocked() {
+	if !b.closed {
+		close(b.changed)
+		b.changed = make(chan struct{})
+	}
+}
+
+// countLocked keeps the history. Between two calls all was as it was counted last, unless there was no link.
+func (b *board) countLocked(fresh bool) {
+	if b.link.State != Connected {
+		return
+	}
+	this := b.now().UTC().Truncate(oneMinute)
+	if n := len(b.history); n > 0 && !fresh {
+		for at := later(b.history[n-1].At.Add(oneMinute), this.Add(-minutes*oneMinute)); !at.After(this); at = at.Add(oneMinute) {
+			b.history = append(b.history, Minute{at, b.counted.registrations, b.counted.calls})
+		}
+	}
+	b.counted = b.model.counts()
+	if n := len(b.history); n == 0 || b.history[n-1].At.Before(this) {
+		b.history = append(b.history, Minute{At: this})
+	}
+	last := &b.history[len(b.history)-1]
+	last.Registrations, last.Calls = max(last.Registrations, b.counted.registrations), max(last.Calls, b.counted.calls)
+	if more := len(b.history) - minutes; more > 0 {
+		b.history = slices.Delete(b.history, 0, more)
+	}
+}
+
+func (b *board) snapshot() Snapshot {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.snapshotLocked()
+}
+
+func (b *board) snapshotLocked() Snapshot {
+	b.countLocked(false)
+	s := Snapshot{Link: b.link, History: b.historyLocked()}
+	if b.link.State == Connected {
+		s.Registrations, s.Calls = b.model.registrations(), b.model.calls()
+	}
+	return s
+}
+
+// historyLocked gives the minutes of the last hour.
+func (b *board) historyLocked() []Minute {
+	oldest := b.now().UTC().Truncate(oneMinute).Add(-(minutes - 1) * oneMinute)
+	return slices.DeleteFunc(slices.Clone(b.history), func(m Minute) bool { return m.At.Before(oldest) })
+}
+
+// next gives what a listener has not heard.
+func (b *board) next(ctx context.Context, after uint64) (Update, error) {
+	for {
+		update, changed, err := b.look(after)
+		if err != nil || changed == nil {
+			return update, err
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return Update{}, ctx.Err()
+		}
+	}
+}
+
+// look gives what a listener has not heard, or a channel that is closed when there is something.
+func (b *board) look(after uint64) (Update, <-chan struct{}, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	switch missed := b.last - after; {
+	case b.closed:
+		return Update{}, nil, ErrClosed
+	case after == b.last:
+		return Update{}, b.changed, nil
+	case after > b.last || missed > uint64(len(b.events)):
+		s := b.snapshotLocked()
+		return Update{ID: b.last, Snapshot: &s}, nil, nil
+	default:
+		fresh := b.events[len(b.events)-int(missed):] //nolint:gosec // no more than there are
+		fresh = slices.Clone(fresh[:min(len(fresh), mostAtOnce)])
+		return Update{ID: fresh[len(fresh)-1].ID, Events: fresh}, nil, nil
+	}
+}

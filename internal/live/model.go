@@ -1,0 +1,378 @@
+package live
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/synergycall/pbxportal/internal/asterisk"
+	"github.com/synergycall/pbxportal/internal/pbx"
+)
+
+// model is what Asterisk said, and what of it was told on. It knows no clock and no lock.
+type model struct {
+	phones   map[pbx.Number]map[string]*contact // by the URI
+	contacts int
+	channels map[string]*channel
+	groups   map[string]map[string]*channel // the channels of a call, by the channel it began with
+
+	toldPhones map[pbx.Number]map[string]Registration // by the address
+	toldCalls  map[string]Call
+	untold     []Event
+}
+
+// contact is where a phone registered.
+type contact struct {
+	asterisk.Registered
+
+	state asterisk.ContactState
+	since time.Time
+}
+
+// channel is one leg of a call.
+type channel struct {
+	asterisk.Channel
+
+	dialled string
+	since   time.Time
+}
+
+func newModel() *model {
+	return &model{
+		phones: map[pbx.Number]map[string]*contact{}, channels: map[string]*channel{}, groups: map[string]map[string]*channel{},
+		toldPhones: map[pbx.Number]map[string]Registration{}, toldCalls: map[string]Call{},
+	}
+}
+
+// news gives what has changed since it was asked last.
+func (m *model) news() []Event {
+	news := m.untold
+	m.untold = nil
+	return news
+}
+
+// take takes an event. It gives how long to wait before registrations should be listed again; 0 is for not at all.
+func (m *model) take(e asterisk.Event, now time.Time) (relist time.Duration) {
+	switch e.Kind {
+	case asterisk.EventContact, asterisk.EventContactGone:
+		return m.takeContact(e, now)
+	case asterisk.EventChannelNew, asterisk.EventChannel, asterisk.EventChannelGone:
+		m.takeChannel(e, now)
+	case asterisk.EventReloaded:
+		return afterReload
+	case asterisk.EventBooted:
+	}
+	return 0
+}
+
+func (m *model) takeContact(e asterisk.Event, now time.Time) (relist time.Duration) {
+	number, ours := extension(e.Contact.AOR)
+	if !ours || len(e.Contact.URI) > longestURI {
+		return 0
+	}
+	if e.Kind == asterisk.EventContactGone {
+		m.dropContact(number, e.Contact.URI)
+	} else {
+		if m.phones[number][e.Contact.URI] == nil {
+			relist = afterPhone
+		}
+		m.putContact(number, e.Contact, &e.State, now)
+	}
+	m.tellPhone(number)
+	return relist
+}
+
+// putContact adds a contact, or what is new of it. A state that is not given stays as it is.
+func (m *model) putContact(number pbx.Number, r asterisk.Registered, state *asterisk.ContactState, now time.Time) {
+	c := m.phones[number][r.URI]
+	if c == nil {
+		if m.contacts >= mostPhones {
+			return
+		}
+		c = &contact{Registered: asterisk.Registered{AOR: r.AOR, URI: r.URI}, since: now}
+		if m.phones[number] == nil {
+			m.phones[number] = map[string]*contact{}
+		}
+		m.phones[number][r.URI] = c
+		m.contacts++
+	}
+	if r.ID != "" { // from a list, which tells all
+		c.Registered = r
+	}
+	if state != nil {
+		c.state = *state
+	}
+}
+
+func (m *model) dropContact(number pbx.Number, uri string) {
+	if m.phones[number][uri] == nil {
+		return
+	}
+	m.contacts--
+	delete(m.phones[number], uri)
+	if len(m.phones[number]) == 0 {
+		delete(m.phones, number)
+	}
+}
+
+func (m *model) takeChannel(e asterisk.Event, now time.Time) {
+	known := m.channels[e.Channel.ID]
+	switch {
+	case e.Kind == asterisk.EventChannelGone:
+		m.dropChannel(e.Channel.ID)
+	case known == nil && e.Kind != asterisk.EventChannelNew: // the last word of one that has ended
+		return
+	default:
+		m.putChannel(e.Channel, now)
+	}
+	if known != nil {
+		m.tellCall(known.Linked)
+	}
+	m.tellCall(e.Channel.Linked)
+}
+
+func (m *model) putChannel(c asterisk.Channel, now time.Time) {
+	known := m.channels[c.ID]
+	if known == nil {
+		if len(m.channels) >= mostChannels {
+			return
+		}
+		known = &channel{since: now.Add(-c.Age)}
+		m.channels[c.ID] = known
+	} else {
+		m.ungroup(known)
+	}
+	known.Channel = c
+	if known.dialled == "" && !slices.Contains([]string{"s", "h", "i", "t", "o", "T", "e"}, c.Exten) { // these are places in a dialplan
+		known.dialled = c.Exten
+	}
+	if m.groups[c.Linked] == nil {
+		m.groups[c.Linked] = map[string]*channel{}
+	}
+	m.groups[c.Linked][c.ID] = known
+}
+
+func (m *model) dropChannel(id string) {
+	if c := m.channels[id]; c != nil {
+		m.ungroup(c)
+		delete(m.channels, id)
+	}
+}
+
+func (m *model) ungroup(c *channel) {
+	group := m.groups[c.Linked]
+	delete(group, c.ID)
+	if len(group) == 0 {
+		delete(m.groups, c.Linked)
+	}
+}
+
+// knows reports whether it was told how that contact is.
+func (m *model) knows(r asterisk.Registered) bool {
+	number, _ := extension(r.AOR)
+	return m.phones[number][r.URI] != nil
+}
+
+// replace takes what Asterisk lists in place of what was known. What is known longer keeps its beginning.
+func (m *model) replace(all listing, now time.Time) {
+	listed := map[pbx.Number]map[string]bool{}
+	for _, r := range all.contacts {
+		number, ours := extension(r.AOR)
+		if !ours {
+			continue
+		}
+		var state *asterisk.ContactState
+		if s, found := all.states[r.ID]; found {
+			state = &s
+		}
+		m.putContact(number, r, state, now)
+		if listed[number] == nil {
+			listed[number] = map[string]bool{}
+		}
+		listed[number][r.URI] = true
+	}
+	for number, contacts := range m.phones {
+		for uri := range contacts {
+			if !listed[number][uri] {
+				m.dropContact(number, uri)
+			}
+		}
+	}
+	if all.whole {
+		ids := map[string]bool{}
+		for _, c := range all.channels {
+			m.putChannel(c, now)
+			ids[c.ID] = true
+		}
+		for id := range m.channels {
+			if !ids[id] {
+				m.dropChannel(id)
+			}
+		}
+	}
+	for _, number := range union(m.phones, m.toldPhones) {
+		m.tellPhone(number)
+	}
+	for _, id := range union(m.groups, m.toldCalls) {
+		m.tellCall(id)
+	}
+}
+
+// union gives the keys of both maps in order.
+func union[K cmp.Ordered, A, B any](a map[K]A, b map[K]B) []K {
+	keys := slices.AppendSeq(slices.Collect(maps.Keys(a)), maps.Keys(b))
+	slices.Sort(keys)
+	return slices.Compact(keys)
+}
+
+// tellPhone tells what has changed at a number.
+func (m *model) tellPhone(number pbx.Number) {
+	now := map[string]Registration{}
+	for _, c := range m.phones[number] {
+		r := c.view(number)
+		if other, twice := now[r.Address]; !twice || other.Since.Before(r.Since) {
+			now[r.Address] = r
+		}
+	}
+	told := m.toldPhones[number]
+	for _, address := range union(now, told) {
+		r, there := now[address]
+		if !there {
+			r = told[address]
+			r.State, r.RTT = Gone, 0
+		} else if r == told[address] {
+			continue
+		}
+		m.untold = append(m.untold, Event{Registration: &r})
+	}
+	if len(now) == 0 {
+		delete(m.toldPhones, number)
+	} else {
+		m.toldPhones[number] = now
+	}
+}
+
+func (c *contact) view(number pbx.Number) Registration {
+	r := Registration{
+		Number: number, State: Registered, Address: place(c.URI), UserAgent: clean(c.UserAgent, longestAgent), Since: c.since, Expires: c.Expires,
+	}
+	switch c.state.Status {
+	case "Reachable":
+		r.State, r.RTT = Reachable, c.state.RTT
+	case "Unreachable":
+		r.State = Unreachable
+	}
+	return r
+}
+
+// tellCall tells what has changed of a call.
+func (m *model) tellCall(id string) {
+	now, there := m.view(id)
+	told, was := m.toldCalls[id]
+	switch {
+	case there && now != told:
+		m.toldCalls[id] = now
+		m.untold = append(m.untold, Event{Call: &now})
+	case was && !there:
+		delete(m.toldCalls, id)
+		told.State = Ended
+		m.untold = append(m.untold, Event{Call: &told})
+	}
+}
+
+// view makes one call of the channels that belong together; ok is false when none of its ends is an extension.
+func (m *model) view(id string) (call Call, ok bool) {
+	var legs []*channel
+	for _, c := range m.groups[id] {
+		if !strings.HasPrefix(c.Name, "Local/") { // Asterisk's own way round
+			legs = append(legs, c)
+		}
+	}
+	if len(legs) == 0 {
+		return Call{}, false
+	}
+	slices.SortFunc(legs, func(a, b *channel) int {
+		return cmp.Or(cmp.Compare(serial(a.ID), serial(b.ID)), cmp.Compare(a.ID, b.ID))
+	})
+	from := legs[0]
+	if told, was := m.toldCalls[id]; was && len(legs) == 1 && from.ID != id { // the leg it began with has just ended, and this one will, too
+		return told, true
+	}
+	call = Call{ID: clean(id, longestName), State: Ringing, Since: from.since}
+	up := from.State == "Up"
+	var fromOurs, toOurs bool
+	call.From, fromOurs = from.party()
+	if len(legs) > 1 {
+		to := slices.MinFunc(legs[1:], func(a, b *channel) int { return cmp.Compare(progress(a.State), progress(b.State)) })
+		call.To, toOurs = to.party()
+		up = up && to.State == "Up"
+	} else {
+		call.To.Number = clean(from.dialled, longestName)
+		_, toOurs = extension(from.dialled)
+		if told := m.toldCalls[id]; told.To.Number == call.To.Number { // its other leg has just ended, and it will, too
+			call.To.Name = told.To.Name
+		}
+	}
+	if up {
+		call.State = Up
+	}
+	return call, fromOurs || toOurs
+}
+
+// progress orders the legs that were called: who has answered is who the call is with.
+func progress(state string) int {
+	switch state {
+	case "Up":
+		return 0
+	case "Ringing":
+		return 1
+	}
+	return 2
+}
+
+// serial is the number that counts Asterisk's channels, at the end of their ids.
+func serial(id string) uint64 {
+	n, _ := strconv.ParseUint(id[strings.LastIndexByte(id, '.')+1:], 10, 64) // 0 for another form
+	return n
+}
+
+// party tells who is at this leg, and whether it is an extension.
+func (c *channel) party() (p Party, ours bool) {
+	p.Name = clean(known(c.CallerName), longestName)
+	if number, ours := extensionOf(c.Name); ours {
+		p.Number = strconv.Itoa(int(number))
+		return p, true
+	}
+	p.Number = clean(known(c.Number), longestName)
+	return p, false
+}
+
+// registrations gives all of them, by number and address.
+func (m *model) registrations() []Registration {
+	all := []Registration{}
+	for _, at := range m.toldPhones {
+		all = slices.AppendSeq(all, maps.Values(at))
+	}
+	slices.SortFunc(all, func(a, b Registration) int {
+		return cmp.Or(cmp.Compare(a.Number, b.Number), cmp.Compare(a.Address, b.Address))
+	})
+	return all
+}
+
+// calls gives all of them, the oldest first.
+func (m *model) calls() []Call {
+	all := slices.Collect(maps.Values(m.toldCalls))
+	slices.SortFunc(all, func(a, b Call) int { return cmp.Or(a.Since.Compare(b.Since), cmp.Compare(a.ID, b.ID)) })
+	return all
+}
+
+func (m *model) counts() (n counts) {
+	n.calls = len(m.toldCalls)
+	for _, at := range m.toldPhones {
+		n.registrations += len(at)
+	}
+	return n
+}

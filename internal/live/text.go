@@ -1,0 +1,91 @@
+package live
+
+import (
+	"net"
+	"strconv"
+	"strings"
+	"unicode"
+
+	"github.com/synergycall/pbxportal/internal/pbx"
+)
+
+// The longest texts that are kept, in characters.
+const (
+	longestName  = 80
+	longestAgent = 120
+	longestPlace = 80
+)
+
+// mostMarks is how many marks may pile up on one letter: scripts need two, a joke has fifty.
+const mostMarks = 3
+
+// clean makes a text of strangers one that can be shown: nothing but what is printed, in one line, of at most so many characters.
+func clean(text string, most int) string {
+	var b strings.Builder
+	length, marks, blank := 0, 0, false
+	for _, r := range text {
+		switch {
+		case unicode.IsMark(r), r == '\u200c', r == '\u200d': // the two joiners belong to ordinary names of some scripts, and to emoji
+			if marks++; marks > mostMarks || length == 0 || blank {
+				continue
+			}
+		case unicode.IsSpace(r) || !unicode.IsPrint(r) || r == unicode.ReplacementChar:
+			blank = length > 0 // also for what cannot be shown, so that two words do not become one
+			continue
+		default:
+			marks = 0
+		}
+		if blank {
+			b.WriteByte(' ')
+			length, blank = length+1, false
+		}
+		if length++; length > most {
+			b.WriteRune('…')
+			break
+		}
+		b.WriteRune(r)
+	}
+	return b.String()
+}
+
+// extension reads a number of the pool; only these are ours.
+func extension(text string) (pbx.Number, bool) {
+	n, err := strconv.Atoi(text)
+	number := pbx.Number(n)
+	return number, err == nil && len(text) == 4 && number >= pbx.FirstNumber && number <= pbx.LastNumber
+}
+
+// extensionOf reads the extension from the name of its channel, PJSIP/1000-00000001. Asterisk makes the name from the endpoint that
+// proved who it is; a caller id is what somebody says.
+func extensionOf(channel string) (pbx.Number, bool) {
+	rest, ok := strings.CutPrefix(channel, "PJSIP/")
+	number, suffix, dash := strings.Cut(rest, "-")
+	if !ok || !dash || suffix == "" {
+		return 0, false
+	}
+	return extension(number)
+}
+
+// place gives the host:port of a SIP address.
+func place(uri string) string {
+	_, rest, ok := strings.Cut(uri, ":")
+	if !ok {
+		return clean(uri, longestPlace)
+	}
+	rest, _, _ = strings.Cut(rest, ";")
+	rest, _, _ = strings.Cut(rest, "?")
+	rest = rest[strings.LastIndexByte(rest, '@')+1:]
+	if _, _, err := net.SplitHostPort(rest); err != nil {
+		rest = strings.Trim(rest, "[]")
+		rest = net.JoinHostPort(rest, "5060") // where SIP is when nothing else is said
+	}
+	return clean(rest, longestPlace)
+}
+
+// known gives a text, "" for Asterisk's word for none.
+func known(text string) string {
+	if text == "<unknown>" {
+		return ""
+	}
+	return text
+}
