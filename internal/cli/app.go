@@ -44,6 +44,7 @@ type portal struct {
 	trail     *audit.Trail
 	watch     audit.Watch // over the trail, while a server runs
 	getenv    func(string) (string, bool)
+	insecure  bool // serve asks nobody who he is
 }
 
 // open puts the program together. Nothing is asked of the database or Asterisk yet.

@@ -14,6 +14,7 @@ import (
 	"github.com/synergycall/pbxportal/internal/config"
 	"github.com/synergycall/pbxportal/internal/demo"
 	"github.com/synergycall/pbxportal/internal/lab"
+	"github.com/synergycall/pbxportal/internal/pbx"
 )
 
 type demoCommand struct {
@@ -63,6 +64,10 @@ func (c *demoCommand) Run(ctx context.Context, a *app) error {
 		return fmt.Errorf("cannot listen on loopback: %w", err)
 	}
 	url := "http://" + listener.Addr().String()
+	account, token, err := p.admit(ctx)
+	if err != nil {
+		return errors.Join(err, listener.Close())
+	}
 
 	serving, stop := context.WithCancel(ctx)
 	defer stop()
@@ -73,18 +78,34 @@ func (c *demoCommand) Run(ctx context.Context, a *app) error {
 		fmt.Fprintf(a.stdout, "\nAsterisk takes calls on %s, the portal answers on %s\n\n", ast.SIPAddr, url)
 		show, cancel := context.WithTimeout(serving, showTime)
 		defer cancel()
-		if err := (&demo.Show{URL: url, SIP: ast.SIPAddr, Out: a.stdout, Now: time.Now}).Run(show); err != nil {
+		if err := (&demo.Show{URL: url, Token: token.Reveal(), SIP: ast.SIPAddr, Out: a.stdout, Now: time.Now}).Run(show); err != nil {
 			return errors.Join(err, fmt.Errorf("Asterisk's log:\n%s", ast.Log()))
 		}
 		fmt.Fprintf(a.stdout, "\nAll as it must be, in %s.\n", time.Since(start).Round(time.Second/10))
 		if c.Keep {
-			fmt.Fprintf(a.stdout, "\nStill running, until Ctrl-C:\n  portal    %s/docs\n  phones    register at %s, with a user's number and secret\n"+
+			fmt.Fprintf(a.stdout, "\nStill running, until Ctrl-C:\n  portal    %s/docs\n  sign in   %s, password %s\n  token     %s\n  phones    register at %s, with a user's number and secret\n"+
 				"  files     %s\n  log       %s\n\nTo try the commands in another terminal, such as pbxportal plan:\n"+
 				"  export STATE_DIR=%s ASTERISK_CONFIG_DIR=%s ASTERISK_CONTROL=%s\n",
-				url, ast.SIPAddr, ast.ConfigDir, logFile.Name(), inner.config.StateDir, ast.ConfigDir, ast.ControlSocket)
+				url, account.Email, account.Password.Reveal(), token.Reveal(), ast.SIPAddr, ast.ConfigDir, logFile.Name(), inner.config.StateDir, ast.ConfigDir, ast.ControlSocket)
 			<-serving.Done()
 		}
 		return nil
 	})
 	return g.Wait()
+}
+
+// guest is who may look at what the show leaves running.
+type guest struct {
+	Email    string
+	Password pbx.Secret
+}
+
+// admit makes an account for who looks on, and a token for the show.
+func (p *portal) admit(ctx context.Context) (guest, pbx.Secret, error) {
+	g := guest{Email: "demo@example.com", Password: pbx.NewSecret()}
+	if _, err := p.auth.Create(ctx, pbx.NewAccount{Name: "Demo", Email: g.Email, Role: pbx.Owner}, g.Password); err != nil {
+		return g, pbx.Secret{}, err
+	}
+	_, token, err := p.auth.CreateToken(ctx, pbx.NewToken{Name: "demo", Role: pbx.Admin})
+	return g, token, err
 }

@@ -97,10 +97,11 @@ func portal(t *testing.T, args []string, env ...string) (code int, output string
 type server struct {
 	*proc.Process
 	url, log string
+	token    string // which its requests carry
 }
 
 // serve starts a server and waits until it says where it is.
-func (s settings) serve(t *testing.T) *server {
+func (s settings) serve(t *testing.T, args ...string) *server {
 	t.Helper()
 	self, err := os.Executable()
 	if err != nil {
@@ -110,13 +111,13 @@ func (s settings) serve(t *testing.T) *server {
 	for name, value := range s {
 		env = append(env, name+"="+value)
 	}
-	srv := &server{log: filepath.Join(t.TempDir(), "portal.log")}
-	if srv.Process, err = proc.Start(proc.Command{Argv: []string{self, "serve"}, Env: env, Dir: t.TempDir()}, srv.log); err != nil {
+	srv := &server{log: filepath.Join(t.TempDir(), "portal.log"), token: strings.TrimSpace(s.must(t, "token", "create", "test", "--role", "admin"))}
+	if srv.Process, err = proc.Start(proc.Command{Argv: append([]string{self, "serve"}, args...), Env: env, Dir: t.TempDir()}, srv.log); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = srv.Kill() })
 	eventually(t, "the server says where it is", func() bool {
-		found := regexp.MustCompile(`msg=serving url=(\S+)`).FindStringSubmatch(srv.logged(t))
+		found := regexp.MustCompile(`msg=serving (?:.* )?url=(\S+)`).FindStringSubmatch(srv.logged(t))
 		if found != nil {
 			srv.url = found[1]
 		}
@@ -150,6 +151,9 @@ func (s *server) ask(ctx context.Context, method, path, body string) (answer, er
 	req, err := http.NewRequestWithContext(ctx, method, s.url+path, strings.NewReader(body))
 	if err != nil {
 		return answer{}, err
+	}
+	if s.token != "" {
+		req.Header.Set("Authorization", "Bearer "+s.token)
 	}
 	if body != "" {
 		req.Header.Set("Content-Type", "application/json")

@@ -23,10 +23,15 @@ import (
 // drainTime is how long a stopping server waits for what runs; it is longer than the longest apply.
 const drainTime = 100 * time.Second
 
-type serveCommand struct{}
+type serveCommand struct {
+	InsecureNoAuth bool `name:"insecure-no-auth" help:"Ask nobody who he is: whoever reaches the portal may do everything. For a closed laboratory, on loopback only."`
+}
 
 // Run serves until ctx ends, and then finishes what runs, an apply above all.
-func (*serveCommand) Run(ctx context.Context, a *app, p *portal) error {
+func (c *serveCommand) Run(ctx context.Context, a *app, p *portal) error {
+	if p.insecure = c.InsecureNoAuth; p.insecure {
+		p.log = p.log.With("insecure", "nobody is asked who he is")
+	}
 	did, err := p.sealAll(ctx)
 	if err != nil {
 		return err
@@ -58,7 +63,11 @@ func (*serveCommand) Run(ctx context.Context, a *app, p *portal) error {
 
 // mayListen refuses an address that other machines reach where what they send could be read by all between.
 func (p *portal) mayListen(addr net.Addr) error {
-	if loopback(addr) || p.config.TLS() || p.config.TrustedProxies != "" {
+	switch {
+	case p.insecure && (!loopback(addr) || p.config.TrustedProxies != ""):
+		return usage(errors.New("--insecure-no-auth asks nobody who he is, and is refused where other machines could reach the portal: " +
+			"leave it out, or set LISTEN_ADDR=127.0.0.1:8000 and no TRUSTED_PROXIES"))
+	case loopback(addr), p.config.TLS(), p.config.TrustedProxies != "":
 		return nil
 	}
 	return usage(fmt.Errorf(`LISTEN_ADDR %s can be reached from other machines, and passwords would cross the network for all to read. There are three ways out:
@@ -120,7 +129,7 @@ func (p *portal) serve(ctx context.Context, listener net.Listener) error {
 	watcher := live.New(live.Config{AMI: target, Now: time.Now, Log: p.log})
 	handler, err := httpapi.New(httpapi.Config{
 		Live: watcher, Directory: p.directory, Apply: p.engine, Audit: p.trail, Health: p.health, Log: p.log, Now: time.Now, Version: version(), Edge: p.edge(),
-		Auth: p.auth, Insecure: true, OIDC: provider,
+		Auth: p.auth, Insecure: p.insecure, OIDC: provider,
 	})
 	if err != nil {
 		return errors.Join(err, listener.Close())

@@ -20,10 +20,11 @@ import (
 
 // Show is one performance. All fields are required.
 type Show struct {
-	URL string    // of the portal, without a slash at the end
-	SIP string    // host:port where Asterisk takes registrations
-	Out io.Writer // where the report goes
-	Now func() time.Time
+	URL   string    // of the portal, without a slash at the end
+	Token string    // of the portal's API, which may manage users and apply
+	SIP   string    // host:port where Asterisk takes registrations
+	Out   io.Writer // where the report goes
+	Now   func() time.Time
 }
 
 // The two tones, far enough apart to be told from each other and from silence, and how long they are played and listened to.
@@ -237,6 +238,7 @@ func (s *Show) ask(ctx context.Context, method, path string, in, out any) error 
 	if err != nil {
 		return fmt.Errorf("cannot make the request: %w", err)
 	}
+	req.Header.Set("Authorization", "Bearer "+s.Token)
 	if in != nil {
 		req.Header.Set("Content-Type", "application/json")
 	}

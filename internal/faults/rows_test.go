@@ -101,6 +101,7 @@ func TestRow06ADeathBeforeTheReplyIsAnsweredByTheSameKey(t *testing.T) {
 	s := newSite(t, labtest.Asterisk(t), storetest.SQLite(t), 3)
 	s.replace(t)
 	known := len(s.logs(t))
+	token := strings.TrimSpace(s.must(t, "token", "create", "anna", "--role", "applier"))
 	post := func(log string) (*http.Response, error) {
 		var url string
 		ready := within(t.Context(), 20*time.Second, func() bool {
@@ -119,6 +120,7 @@ func TestRow06ADeathBeforeTheReplyIsAnsweredByTheSameKey(t *testing.T) {
 		}
 		req.Header.Set("Content-Type", "application/json")
 		req.Header.Set("Idempotency-Key", "one")
+		req.Header.Set("Authorization", "Bearer "+token)
 		return http.DefaultClient.Do(req)
 	}
 	v := s.startTraced(t, []string{"serve"}, func(_ int, c call) bool { return c != call{"write", "client"} })
