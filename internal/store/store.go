@@ -31,6 +31,8 @@ type Store struct {
 	write   *sql.DB // the same as read on PostgreSQL; one connection on SQLite
 	dialect dialect
 	secrets secrets
+	// compiled are of SQLite alone.
+	compiled compiled
 	// turn lets one writer of this process at a time go to the database. The engines would queue them as well, but each on a
 	// connection of its own, and readers would find none free.
 	turn chan struct{}
@@ -134,7 +136,12 @@ func (s *Store) begin(ctx context.Context) (*Tx, error) {
 	if s.dialect.lockWriters != "" {
 		return s.beginPostgres(ctx)
 	}
-	return s.beginBeside(ctx)
+	statements := s.compiled.prepare(ctx, s.write)
+	tx, err := s.beginBeside(ctx)
+	if err == nil {
+		tx.tx = swift{tx.tx.(*sql.Tx), statements} //nolint:errcheck // it was made so
+	}
+	return tx, err
 }
 
 // beginBeside begins a transaction that leaves users, extensions and the audit trail alone. On SQLite it is the only writer all the

@@ -58,13 +58,10 @@ type Place struct {
 	Number     pbx.Number // the lowest free one; 0 when there is none
 }
 
-// Place looks, in one question, whether anybody has the address, and for the lowest number from first to last that nobody has and that
-// was not freed after the given time.
-func (t *Tx) Place(ctx context.Context, email string, first, last pbx.Number, freed time.Time) (p Place, err error) {
-	// Up to the first gap each taken number is as far from the first one as its place in the order; behind it none is. There is no join,
-	// for PostgreSQL might carry out one it planned while the tables were empty: a thousand numbers would be compared with each of a
-	// thousand. The newest link of the audit trail comes along, so that writing the event needs no question of its own.
-	const query = `
+// Up to the first gap each taken number is as far from the first one as its place in the order; behind it none is. There is no join,
+// for PostgreSQL might carry out one it planned while the tables were empty: a thousand numbers would be compared with each of a
+// thousand. The newest link of the audit trail comes along, so that writing the event needs no question of its own.
+const placeQuery = `
 SELECT head.seq, head.hash, EXISTS (SELECT 1 FROM users WHERE lower(email) = lower($4)), (
     SELECT count(*) FROM (
         SELECT number - row_number() OVER (ORDER BY number) AS ahead FROM (
@@ -73,10 +70,14 @@ SELECT head.seq, head.hash, EXISTS (SELECT 1 FROM users WHERE lower(email) = low
         ) AS taken
     ) AS ranked WHERE ahead = $1 - 1)
 FROM (SELECT 1) AS one LEFT JOIN ` + head + ` AS head ON true`
+
+// Place looks, in one question, whether anybody has the address, and for the lowest number from first to last that nobody has and that
+// was not freed after the given time.
+func (t *Tx) Place(ctx context.Context, email string, first, last pbx.Number, freed time.Time) (p Place, err error) {
 	unbroken := 0
 	var h scannedHead
 	into := append(h.into(), &p.EmailTaken, &unbroken)
-	if err = t.tx.QueryRowContext(ctx, query, int(first), int(last), freed, email).Scan(into...); err != nil {
+	if err = t.tx.QueryRowContext(ctx, placeQuery, int(first), int(last), freed, email).Scan(into...); err != nil {
 		return p, err
 	}
 	if t.head, err = h.head(); err != nil {
@@ -94,15 +95,16 @@ func (t *Tx) InUse(ctx context.Context, first, last pbx.Number) (n int, err erro
 	return n, err
 }
 
+const (
+	insertUser      = `INSERT INTO users (id, tenant_id, name, email, created_at) VALUES ($1, $2, $3, $4, $5)`
+	insertExtension = `INSERT INTO extensions (user_id, id, number, secret, created_at) VALUES ($1, $2, $3, $4, $5)`
+)
+
 // InsertUser adds a user with the extension, and the event that tells of it.
 func (t *Tx) InsertUser(ctx context.Context, u pbx.User, event pbx.AuditEvent) error {
-	const (
-		user      = `INSERT INTO users (id, tenant_id, name, email, created_at) VALUES ($1, $2, $3, $4, $5)`
-		extension = `INSERT INTO extensions (user_id, id, number, secret, created_at) VALUES ($1, $2, $3, $4, $5)`
-		all       = `WITH e AS (` + insertEvent + `),
+	const all = `WITH e AS (` + insertEvent + `),
 u AS (INSERT INTO users (id, tenant_id, name, email, created_at) VALUES ($17, $18, $19, $20, $21))
 INSERT INTO extensions (user_id, id, number, secret, created_at) VALUES ($17, $22, $23, $24, $25)`
-	)
 	entry, err := t.entry(ctx, event)
 	if err != nil {
 		return err
@@ -122,10 +124,10 @@ INSERT INTO extensions (user_id, id, number, secret, created_at) VALUES ($17, $2
 	if _, err := t.tx.ExecContext(ctx, insertEvent, eventValues(entry)...); err != nil {
 		return err
 	}
-	if _, err := t.tx.ExecContext(ctx, user, ofUser...); err != nil {
+	if _, err := t.tx.ExecContext(ctx, insertUser, ofUser...); err != nil {
 		return err
 	}
-	_, err = t.tx.ExecContext(ctx, extension, slices.Concat(ofUser[:1], ofExtension)...)
+	_, err = t.tx.ExecContext(ctx, insertExtension, slices.Concat(ofUser[:1], ofExtension)...)
 	return err
 }
 
