@@ -9,6 +9,7 @@ import (
 
 	"github.com/getkin/kin-openapi/openapi3"
 
+	"github.com/synergycall/pbxportal/internal/auth"
 	"github.com/synergycall/pbxportal/internal/pbx"
 )
 
@@ -35,8 +36,11 @@ func (a *API) Checks() (names []string) {
 	for _, c := range a.api.gate.checks {
 		names = append(names, c.name)
 	}
-	return names
+	return append(names, FailOpen)
 }
+
+// FailOpen stands for a sign-in that takes everybody for somebody who may do everything, as it was found elsewhere.
+const FailOpen = "fail open"
 
 // Disarm takes the teeth out of the check of that name: it lets everybody pass. It must be called before the first request.
 func (a *API) Disarm(name string) {
@@ -46,6 +50,11 @@ func (a *API) Disarm(name string) {
 		}
 	}
 	for i, c := range a.api.gate.checks {
+		if name == FailOpen && c.name == "sign-in" {
+			a.api.gate.checks[i].admit = func(_ demand, r *http.Request) (*http.Request, error) {
+				return r.WithContext(auth.WithPrincipal(r.Context(), auth.Anyone())), nil
+			}
+		}
 		if c.name == name {
 			a.api.gate.checks[i].admit = func(_ demand, r *http.Request) (*http.Request, error) { return r, nil }
 		}

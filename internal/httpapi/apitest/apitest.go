@@ -273,10 +273,14 @@ func matches(route, path string) (wildcards int, ok bool) {
 		return 0, false
 	}
 	for i := range want {
+		plain, err := url.PathUnescape(have[i])
+		if err != nil {
+			return 0, false
+		}
 		switch {
 		case strings.HasPrefix(want[i], "{") && have[i] != "" && have[i] != "." && have[i] != "..":
 			wildcards++
-		case want[i] != have[i]:
+		case want[i] != plain:
 			return 0, false
 		}
 	}
