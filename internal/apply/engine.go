@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/synergycall/pbxportal/internal/pbx"
+	"github.com/synergycall/pbxportal/internal/render"
 	"github.com/synergycall/pbxportal/internal/store"
 )
 
@@ -28,6 +29,7 @@ type Config struct {
 	Target Target
 	Now    func() time.Time // tells the time
 	Keep   int              // revisions kept whole, on disk and in the database; 0: DefaultKeep
+	Style  render.Style     // how the files are written
 }
 
 // Engine plans and applies for one Asterisk. It is safe for concurrent use: one apply runs at a time, a second one is refused.
@@ -36,6 +38,7 @@ type Engine struct {
 	target  Target
 	now     func() time.Time
 	keep    int
+	style   render.Style
 	running sync.Mutex // held by the one apply of this process; guards held
 	held    *store.ApplyLock
 	watch   watchers
@@ -46,7 +49,7 @@ func New(c Config) *Engine {
 	if c.Keep < 1 {
 		c.Keep = DefaultKeep
 	}
-	return &Engine{store: c.Store, target: c.Target, now: c.Now, keep: c.Keep}
+	return &Engine{store: c.Store, target: c.Target, now: c.Now, keep: c.Keep, style: c.Style}
 }
 
 // OnFailure says what to leave behind when Asterisk does not take the new files.

@@ -143,7 +143,7 @@ func (e *Engine) beginDraft(ctx context.Context) func() (draft, error) {
 			return inside(err)
 		}
 		d.users = len(users)
-		d.files, d.inventory, err = render.Config(users)
+		d.files, d.inventory, err = e.style.Config(users)
 		return err
 	})
 	return sync.OnceValues(func() (draft, error) { err := wait(); return d, err })

@@ -17,6 +17,7 @@ import (
 	"github.com/synergycall/pbxportal/internal/directory"
 	"github.com/synergycall/pbxportal/internal/keyring"
 	"github.com/synergycall/pbxportal/internal/node"
+	"github.com/synergycall/pbxportal/internal/render"
 	"github.com/synergycall/pbxportal/internal/store"
 )
 
@@ -77,7 +78,7 @@ func (a *app) open() (*portal, error) {
 		auth:      auth.New(auth.Config{Store: s, Now: time.Now}),
 		control:   control,
 		node:      local,
-		engine:    apply.New(apply.Config{Store: s, Target: local, Now: time.Now, Keep: c.KeepRevisions}),
+		engine:    apply.New(apply.Config{Store: s, Target: local, Now: time.Now, Keep: c.KeepRevisions, Style: render.Style{DigestRealm: c.DigestRealm()}}),
 		trail:     audit.New(s, time.Now, c.StateDir),
 	}, nil
 }

@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -49,6 +50,8 @@ type Config struct {
 	AMIUser       string `name:"ami-user"        env:"AMI_USER"        placeholder:"NAME" help:"Its user in manager.conf, to see registrations and calls. Default: none, and live state is off."`
 	AMISecret     string `name:"ami-secret"      env:"AMI_SECRET"      placeholder:"TEXT" help:"The secret of that user."`
 	AMISecretFile string `name:"ami-secret-file" env:"AMI_SECRET_FILE" placeholder:"FILE" help:"Or a file with the secret of that user."`
+	SecretMode    string `name:"secret-mode"     env:"SECRET_MODE"     placeholder:"MODE" help:"What the files for Asterisk hold of a secret: password, or digest, from which nobody reads it. Default: password."`
+	Realm         string `name:"realm"           env:"REALM"           placeholder:"NAME" help:"Realm of the digests; a change gives all phones another digest. Default: asterisk."`
 
 	NumberQuarantine time.Duration `name:"number-quarantine" env:"NUMBER_QUARANTINE" placeholder:"TIME" help:"How long a freed extension number rests before it is given out again, such as 2h. Default: 0, at once."`
 	KeepRevisions    int           `name:"keep-revisions"    env:"KEEP_REVISIONS"    placeholder:"N"    help:"How many revisions of the generated files are kept to go back to. Default: 20."`
@@ -64,6 +67,8 @@ const (
 	DefaultAsteriskControl   = "/var/run/asterisk/asterisk.ctl"
 	DefaultSecretStorage     = Sealed
 	DefaultAMIAddr           = "127.0.0.1:5038" // where AMI_USER is set
+	DefaultSecretMode        = Password
+	DefaultRealm             = "asterisk"
 )
 
 // The two values of SecretStorage.
@@ -71,6 +76,23 @@ const (
 	Sealed = "sealed"
 	Plain  = "plain"
 )
+
+// The two values of SecretMode.
+const (
+	Password = "password"
+	Digest   = "digest"
+)
+
+// DigestRealm gives the realm of digests, "" where the files hold passwords.
+func (c Config) DigestRealm() string {
+	if c.SecretMode == Digest {
+		return c.Realm
+	}
+	return ""
+}
+
+// isRealm matches a realm that stands in a file and in a SIP header as it is.
+var isRealm = regexp.MustCompile(`^[A-Za-z0-9](?:[A-Za-z0-9._-]{0,62}[A-Za-z0-9])?$`)
 
 // Complete gives the settings with defaults for all that is empty, and checks the form of each. The error names every setting that
 // is wrong, with the cure.
@@ -99,6 +121,13 @@ func (c Config) Complete() (Config, error) {
 	}
 	if c.KeepRevisions < 0 || c.KeepRevisions == 1 {
 		faults = append(faults, errors.New("KEEP_REVISIONS must be at least 2: the revision in place, and one to go back to"))
+	}
+	c.SecretMode, c.Realm = strings.ToLower(or(c.SecretMode, DefaultSecretMode)), or(c.Realm, DefaultRealm)
+	if c.SecretMode != Password && c.SecretMode != Digest {
+		faults = append(faults, fmt.Errorf("SECRET_MODE %q is neither password nor digest", c.SecretMode))
+	}
+	if !isRealm.MatchString(c.Realm) {
+		faults = append(faults, fmt.Errorf("REALM %q is not 1 to 64 letters, digits, dots, underscores and hyphens: give something like %s", c.Realm, DefaultRealm))
 	}
 	if c.SecretStorage != Sealed && c.SecretStorage != Plain {
 		faults = append(faults, fmt.Errorf("SECRET_STORAGE %q is neither sealed nor plain", c.SecretStorage))
@@ -160,6 +189,8 @@ func (c Config) LogValue() slog.Value {
 		slog.String("secret_storage", c.SecretStorage),
 		slog.String("ami_addr", c.AMIAddr),
 		slog.String("ami_user", c.AMIUser),
+		slog.String("secret_mode", c.SecretMode),
+		slog.String("realm", c.Realm),
 		slog.Duration("number_quarantine", c.NumberQuarantine),
 		slog.Int("keep_revisions", c.KeepRevisions),
 	)

@@ -59,6 +59,9 @@ type Config struct {
 	Number string
 	// Secret is the password of the extension in clear.
 	Secret string
+	// Algorithm, "MD5" or "SHA-256", makes the phone know no other digest; empty
+	// means both.
+	Algorithm string
 	// Name is the display name sent with calls; it may be empty.
 	Name string
 	// UserAgent is what the phone calls itself; empty means a neutral default.
@@ -71,6 +74,8 @@ type Config struct {
 type Phone struct {
 	number string
 	secret string
+	// only is the one digest algorithm it knows; empty for all.
+	only   string
 	name   string
 	agent  string
 	server netip.AddrPort
@@ -122,6 +127,7 @@ func New(cfg Config) (*Phone, error) {
 	p := &Phone{
 		number:   cfg.Number,
 		secret:   cfg.Secret,
+		only:     cfg.Algorithm,
 		name:     cfg.Name,
 		agent:    cfg.UserAgent,
 		server:   server,

@@ -145,7 +145,7 @@ func (p *Phone) authorize(req *sip.Request, res *sip.Response, n int, next func(
 	// answers the topmost one it can.
 	for _, h := range res.GetHeaders(asked) {
 		challenge, err := digest.ParseChallenge(h.Value())
-		if err != nil || !digest.CanDigest(challenge) {
+		if err != nil || !digest.CanDigest(challenge) || !p.knows(challenge.Algorithm) {
 			continue
 		}
 		if req.GetHeader(answer) != nil && !challenge.Stale {
@@ -168,6 +168,12 @@ func (p *Phone) authorize(req *sip.Request, res *sip.Response, n int, next func(
 		return again
 	}
 	return nil
+}
+
+// knows reports whether the phone takes part in this digest algorithm; the one
+// without a name is MD5 (RFC 8760, 2.4).
+func (p *Phone) knows(algorithm string) bool {
+	return p.only == "" || strings.EqualFold(p.only, algorithm) || p.only == "MD5" && algorithm == ""
 }
 
 // respond answers a request outside of call setup; an answer that cannot be

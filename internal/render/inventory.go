@@ -191,12 +191,15 @@ func alterations(from, to extension) (what []string) {
 	if slices.Equal(from.endpoint, to.endpoint) && slices.Equal(from.auth, to.auth) && slices.Equal(from.aor, to.aor) {
 		return nil
 	}
-	for _, part := range []struct{ name, kind, key string }{{"name", "endpoint", "callerid"}, {"secret", "auth", "password"}} {
-		if value(*from.of(part.kind), part.key) != value(*to.of(part.kind), part.key) {
-			what = append(what, part.name)
-		}
+	if value(from.endpoint, "callerid") != value(to.endpoint, "callerid") {
+		what = append(what, "name")
 	}
-	other := func(s setting) bool { return s.key == "callerid" || s.key == "password" || s.key == pbx.HashAttribute }
+	if !sameSecret(from.auth, to.auth) {
+		what = append(what, "secret")
+	}
+	other := func(s setting) bool {
+		return s.key == "callerid" || s.key == "password" || s.key == "password_digest" || s.key == pbx.HashAttribute
+	}
 	for _, kind := range kinds() {
 		a, b := slices.DeleteFunc(slices.Clone(*from.of(kind)), other), slices.DeleteFunc(slices.Clone(*to.of(kind)), other)
 		if !slices.Equal(a, b) {
@@ -257,14 +260,19 @@ func mask(file []byte, secrets map[string]string, compare bool) []byte {
 			section = strings.TrimSpace(line)
 			b.WriteString(line)
 		case key == pbx.HashAttribute:
-		case key == "password":
-			b.WriteString("password=[hidden")
-			if old, known := secrets[section]; compare && known && old != secret {
+		case key == "password", key == "password_digest":
+			algorithm := "" // shown: it tells which of the two lines this is
+			if name, _, _ := strings.Cut(strings.TrimSpace(secret), ":"); key == "password_digest" && (name == "MD5" || name == "SHA-256") {
+				algorithm = name + ":"
+			}
+			of := section + key + algorithm
+			b.WriteString(key + "=" + algorithm + "[hidden")
+			if old, known := secrets[of]; compare && known && old != secret {
 				b.WriteString(", new")
 			}
 			b.WriteString("]\n")
 			if !compare {
-				secrets[section] = secret
+				secrets[of] = secret
 			}
 		case strings.Contains(strings.ToLower(key), "password"):
 			b.WriteString(key + "=[hidden]\n") // a hand edit, perhaps

@@ -47,7 +47,7 @@ func endpoint(u pbx.User) []setting {
 	})
 }
 
-// auth is what the phone proves itself with.
+// auth is what the phone proves itself with: its secret.
 func auth(u pbx.User) []setting {
 	id := strconv.Itoa(int(u.Extension.Number))
 	return seal([]setting{

@@ -19,11 +19,14 @@ const header = `; Made by the PBX Control Portal. Changes made here by hand are 
 
 // Config gives both files for these users, and their inventory. The users come ordered by extension number, as the store lists them. The
 // error is a pbx.Error of KindApply that names the user whose data cannot be written so that Asterisk reads it as meant.
-func Config(users []pbx.User) ([]pbx.File, Inventory, error) {
+func Config(users []pbx.User) ([]pbx.File, Inventory, error) { return Style{}.Config(users) }
+
+// Config does as the function of that name, in this style.
+func (s Style) Config(users []pbx.User) ([]pbx.File, Inventory, error) {
 	inventory := Inventory{make(map[pbx.Number]extension, len(users)), steps(users)}
 	objects := make([]object, 0, 3*len(users))
 	for _, u := range users {
-		x := extension{endpoint(u), auth(u), aor()}
+		x := extension{endpoint(u), s.auth(u), aor()}
 		inventory.extensions[u.Extension.Number] = x
 		for _, settings := range [][]setting{x.endpoint, x.auth, x.aor} {
 			objects = append(objects, object{u.Extension.Number, settings})

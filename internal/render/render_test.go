@@ -5,6 +5,9 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -29,6 +32,10 @@ func TestGoldenFilesAreWhatReachesAsterisk(t *testing.T) {
 			user(1000, "Anna Example", "AAAAAAAAAAAAAAAAAAAAAA"),
 			user(1001, "José O'Brien (Sales)", "-_bbbbbbbbbbbbbbbbbbbb"),
 		},
+		"digests": {
+			user(1000, "Anna Example", "AAAAAAAAAAAAAAAAAAAAAA"),
+			user(1001, "Semicolons", `;a;;b\;c;--d`),
+		},
 		"hostile_names": {
 			user(1000, `Bob" <1999> ;-- x`, "secret"),
 			user(1001, "[evil](!) #exec rm $(id) ${SHELL}", "secret"),
@@ -43,7 +50,11 @@ func TestGoldenFilesAreWhatReachesAsterisk(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			files, _, err := render.Config(users)
+			style := render.Style{}
+			if name == "digests" {
+				style.DigestRealm = "asterisk"
+			}
+			files, _, err := style.Config(users)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -158,5 +169,68 @@ func TestTheInventoryOfWrittenFilesIsWhatWasMeant(t *testing.T) {
 	}
 	if changes := render.Changes(read, meant); len(changes) != 0 {
 		t.Errorf("changes %v", changes)
+	}
+}
+
+func TestFilesWithDigestsHoldNoPassword(t *testing.T) {
+	t.Parallel()
+	users := thousand()
+	files, _, err := render.Style{DigestRealm: "asterisk"}.Config(users)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, u := range users {
+		if bytes.Contains(files[0].Content, []byte(u.Extension.Secret.Reveal())) {
+			t.Errorf("%s holds the secret of %d", files[0].Path, u.Extension.Number)
+		}
+	}
+	if _, _, err := (render.Style{DigestRealm: "asterisk"}).Config([]pbx.User{user(1000, "Anna", "")}); pbx.CodeOf(err) != pbx.CodeRefused {
+		t.Errorf("an empty secret: error %v", err)
+	}
+}
+
+func TestAChangeOfTheModeIsOneOfSettingsAndANewSecretIsSeenThroughIt(t *testing.T) {
+	t.Parallel()
+	password, digest, elsewhere := render.Style{}, render.Style{DigestRealm: "asterisk"}, render.Style{DigestRealm: "example.com"}
+	for _, tc := range []struct {
+		name     string
+		from, to render.Style
+		secret   string // afterwards; before, it is "old"
+		want     string
+	}{
+		{"nothing", digest, digest, "old", "[]"},
+		{"the mode", password, digest, "old", "[[settings]]"},
+		{"the mode, back", digest, password, "old", "[[settings]]"},
+		{"the secret", digest, digest, "new", "[[secret]]"},
+		{"both", password, digest, "new", "[[secret settings]]"},
+		{"both, back", digest, password, "new", "[[secret settings]]"},
+		{"the realm, where nobody can tell", digest, elsewhere, "old", "[[secret settings]]"},
+	} {
+		before, from, err := tc.from.Config([]pbx.User{user(1000, "Anna", "old")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		after, to, err := tc.to.Config([]pbx.User{user(1000, "Anna", tc.secret)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got [][]string
+		for _, c := range render.Changes(from, to) {
+			got = append(got, c.What)
+			if c.Reregister != slices.Contains(c.What, "secret") {
+				t.Errorf("%s: register again is %v", tc.name, c.Reregister)
+			}
+		}
+		if fmt.Sprint(got) != tc.want {
+			t.Errorf("%s: %v, want %s", tc.name, got, tc.want)
+		}
+		for _, d := range render.Diff("a", before, "b", after) {
+			if regexp.MustCompile(`[0-9a-f]{32}|=(old|new)`).MatchString(d.Text) {
+				t.Errorf("%s: the diff shows what it must hide:\n%s", tc.name, d.Text)
+			}
+			if d.Path == pbx.PJSIPPath && tc.name == "the secret" && !strings.Contains(d.Text, "+password_digest=SHA-256:[hidden, new]") {
+				t.Errorf("%s: the diff does not tell:\n%s", tc.name, d.Text)
+			}
+		}
 	}
 }

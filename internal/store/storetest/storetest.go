@@ -3,8 +3,12 @@
 package storetest
 
 import (
+	"os"
 	"path/filepath"
+	"strings"
 	"testing"
+
+	"github.com/jackc/pgx/v5"
 
 	"github.com/synergycall/pbxportal/internal/keyring"
 	"github.com/synergycall/pbxportal/internal/lab/labtest"
@@ -54,4 +58,41 @@ func Open(t testing.TB, url string) *store.Store {
 		t.Fatal(err)
 	}
 	return s
+}
+
+// Everything gives all that a copy of the database would hold: the bytes of a file, or all rows as text.
+func Everything(t testing.TB, url string) string {
+	t.Helper()
+	var all strings.Builder
+	if path, ok := strings.CutPrefix(url, "sqlite:///"); ok {
+		for _, suffix := range []string{"", "-wal"} {
+			content, err := os.ReadFile(path + suffix) //nolint:gosec // the database of the test
+			if err != nil && !os.IsNotExist(err) {
+				t.Fatal(err)
+			}
+			all.Write(content)
+		}
+		return all.String()
+	}
+	conn, err := pgx.Connect(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close(t.Context()) }()
+	tables, err := conn.Query(t.Context(), `SELECT table_name FROM information_schema.tables WHERE table_schema = 'public'`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	names, err := pgx.CollectRows(tables, pgx.RowTo[string])
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range names {
+		var text string
+		if err := conn.QueryRow(t.Context(), `SELECT coalesce(string_agg(x::text, E'\n'), '') FROM `+pgx.Identifier{name}.Sanitize()+` x`).Scan(&text); err != nil {
+			t.Fatal(err)
+		}
+		all.WriteString(text)
+	}
+	return all.String()
 }
