@@ -7,10 +7,10 @@ REFERENCE ?= $(wildcard ../shared/tools/reference)
 LINT      = $(GO) tool -modfile=tools/lint/go.mod golangci-lint
 
 .DEFAULT_GOAL := help
-.PHONY: help build generate fmt lint test test-race fuzz golden bench demo verify check clean
+.PHONY: help build generate fmt lint test test-race fuzz golden bench demo verify check reproducible clean
 
 help: ## list these targets
-	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1\t\2/p' Makefile | awk -F '\t' '{ printf "  make %-10s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1\t\2/p' Makefile | awk -F '\t' '{ printf "  make %-12s %s\n", $$1, $$2 }'
 
 build: ## the program, as bin/pbxportal
 	CGO_ENABLED=0 $(GO) build -trimpath -o bin/pbxportal ./cmd/pbxportal
@@ -60,7 +60,10 @@ verify: ## prove that generated code and go.mod are current
 		echo "generated code was not current; it is now, commit it:"; git status --short -- '*.gen.go'; exit 1; \
 	fi
 
+reproducible: ## build twice, in two folders with two caches, and compare; leaves dist/
+	GO=$(GO) scripts/reproducible -o dist
+
 check: verify lint test test-race ## all that must be green before a change is proposed
 
 clean: ## remove what was built
-	rm -rf bin .demo coverage.out coverage.html
+	rm -rf bin dist .demo coverage.out coverage.html

@@ -32,6 +32,7 @@ const all = "*"
 // path there, all others by their path from the root.
 var table = map[string]row{
 	"contracts": {nil, "it is the contract as a file, and depends on nobody's code"},
+	"deploy":    {nil, "it holds what a host needs beside the program, as files, and tests alone"},
 
 	// Words and tools: they know nothing of the rest.
 	"pbx":     {nil, "everybody speaks its words, so it can depend on nobody"},

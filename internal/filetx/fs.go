@@ -103,7 +103,7 @@ func (osFS) Mkdir(path string) error {
 	parent, name := filepath.Split(path)
 	making := filepath.Join(parent, ".mkdir-"+name)
 	_ = os.Remove(making) // of somebody who died here
-	if err := os.Mkdir(making, 0o700); err != nil {
+	if err := os.Mkdir(making, dirPerm.Perm()); err != nil {
 		return err
 	}
 	err := dress(parent, making)
@@ -116,7 +116,8 @@ func (osFS) Mkdir(path string) error {
 	return err
 }
 
-// dress gives a new folder its group and mode; by its handle, or a link put in its place would hand us another one.
+// dress gives a new folder its group and mode; by its handle, or a link put in its place would hand us another one. A folder that has
+// both from the one above it is left alone: a service may be forbidden to set that bit itself (RestrictSUIDSGID=).
 func dress(parent, dir string) error {
 	d, err := os.OpenFile(dir, os.O_RDONLY|syscall.O_DIRECTORY|syscall.O_NOFOLLOW, 0) //nolint:gosec // the caller names the place
 	if err != nil {
@@ -124,6 +125,9 @@ func dress(parent, dir string) error {
 	}
 	defer func() { _ = d.Close() }()
 	if err := own(parent, d.Chown); err != nil {
+		return err
+	}
+	if info, err := d.Stat(); err != nil || info.Mode() == fs.ModeDir|dirPerm {
 		return err
 	}
 	return d.Chmod(dirPerm)

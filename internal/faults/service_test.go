@@ -1,0 +1,62 @@
+//go:build linux
+
+package faults_test
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/synergycall/pbxportal/internal/lab/labtest"
+	"github.com/synergycall/pbxportal/internal/pbx"
+	"github.com/synergycall/pbxportal/internal/store/storetest"
+)
+
+// The unit of systemd (deploy/) lets the portal write in three folders, lets it make no folder with the setgid bit by itself, and makes
+// each of the three a mount of its own, which no rename leaves. Nothing the portal does may need more.
+func TestTheServiceNeedsNoMoreThanItsUnitAllows(t *testing.T) {
+	t.Parallel()
+	s := lookAt(t, labtest.Asterisk(t), storetest.SQLite(t))
+	state := filepath.Dir(strings.TrimPrefix(s.env["DATABASE_URL"], "sqlite://"))
+	mine := []string{s.env["STATE_DIR"], state}
+	for _, file := range []string{pbx.PJSIPPath, pbx.DialplanPath} {
+		dir := filepath.Join(s.asterisk.ConfigDir, filepath.Dir(file))
+		mine = append(mine, dir)
+		if err := os.MkdirAll(dir, 0o750); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chmod(dir, os.ModeSetgid|0o750); err != nil { // as tmpfiles.d makes it
+			t.Fatal(err)
+		}
+	}
+	s.shut()
+	for _, args := range [][]string{
+		{"install"}, {"user", "add", "Anna", "anna@example.com"}, {"apply"}, {"user", "add", "Bob", "bob@example.com"}, {"apply"}, {"rollback"},
+	} {
+		code, out, refused := s.trace(t, args, func(_ int, c call) bool {
+			if !filepath.IsAbs(c.on) || c.name == "fsync" {
+				return true // a socket; a folder above ours that is only brought to the disk
+			}
+			inside := ""
+			for _, dir := range mine {
+				if c.on == dir || strings.HasPrefix(c.on, dir+"/") {
+					inside = dir
+				}
+			}
+			if inside == "" && !strings.HasPrefix(c.on, "/dev/") && !strings.HasPrefix(c.on, "/proc/") {
+				t.Errorf("%v: %v is outside of %q", args, c, mine)
+			}
+			if info, err := os.Lstat(c.on); err == nil && info.IsDir() && strings.Contains(c.name, "chmod") {
+				t.Errorf("%v: %v, and the folder has its mode from the one above it", args, c)
+			}
+			return true
+		})
+		if refused {
+			t.Fatal("nobody may be traced here (ptrace): allow it, this test has no other way to see what a process does")
+		}
+		if code != 0 {
+			t.Fatalf("%v: exit code %d\n%s", args, code, out)
+		}
+	}
+}
