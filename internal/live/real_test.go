@@ -1,6 +1,7 @@
 package live_test
 
 import (
+	"errors"
 	"fmt"
 	"regexp"
 	"strings"
@@ -153,6 +154,23 @@ func TestAnAsteriskThatIsKilledAndStartedAgainIsFollowedAgain(t *testing.T) {
 	}
 	o.register(anna, time.Minute)
 	w.until("she has registered again", func(s live.Snapshot) bool { return registration(s, 1000).State == live.Reachable })
+}
+
+func TestAPortalThatAsteriskDoesNotLetInSaysSoAndNamesTheCure(t *testing.T) {
+	t.Parallel()
+	target := newOffice(t, 1, "").pbx.AMI
+	target.Secret = "canary"
+	w := watch(t, target)
+	s := w.until("it is refused", func(s live.Snapshot) bool { return s.Link.State == live.Refused })
+	if !strings.Contains(s.Link.Message, "manager.conf") || strings.Contains(s.Link.Message+w.log.String(), "canary") || len(s.Registrations) != 0 {
+		t.Errorf("%+v\n%s", s, w.log)
+	}
+	m := &mirror{}
+	m.same(t, w.Watcher)
+	w.stop()
+	if err := m.hear(t, w.Watcher); !errors.Is(err, live.ErrClosed) {
+		t.Errorf("a portal that has stopped tells %v", err)
+	}
 }
 
 func TestALinkThatIsCutLosesNothing(t *testing.T) {

@@ -35,14 +35,18 @@ func clean(text string, most int) string {
 		default:
 			marks = 0
 		}
+		needed := 1
 		if blank {
-			b.WriteByte(' ')
-			length, blank = length+1, false
+			needed = 2
 		}
-		if length++; length > most {
+		if length+needed > most {
 			b.WriteRune('…')
 			break
 		}
+		if blank {
+			b.WriteByte(' ')
+		}
+		length, blank = length+needed, false
 		b.WriteRune(r)
 	}
 	return b.String()
