@@ -170,6 +170,21 @@ func (a *app) printLink(link pbx.Link, url, purpose string) error {
 	return nil
 }
 
+// inviteFirst prints the link that makes the first account, where nobody has one yet. It goes past the log, which others may read and
+// which is kept.
+func (p *portal) inviteFirst(ctx context.Context, listening string) error {
+	link, needed, err := p.auth.SetupLink(ctx)
+	if err != nil || !needed {
+		return err
+	}
+	if p.config.PublicURL != "" {
+		listening = p.config.PublicURL
+	}
+	fmt.Fprintf(p.stderr, "\nNobody has an account yet. Open this once, before %s, to make the first:\n\n    %s\n\n",
+		link.ExpiresAt.Format(time.RFC3339), pageURL(listening, "setup", link))
+	return nil
+}
+
 // address gives where people reach the portal, by its settings.
 func (p *portal) address() string {
 	switch {

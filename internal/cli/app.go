@@ -46,6 +46,7 @@ type portal struct {
 	watch     audit.Watch // over the trail, while a server runs
 	getenv    func(string) (string, bool)
 	insecure  bool // serve asks nobody who he is
+	stderr    io.Writer
 }
 
 // open puts the program together. Nothing is asked of the database or Asterisk yet.
@@ -74,6 +75,7 @@ func (a *app) open() (*portal, error) {
 		log:       slog.New(slog.NewTextHandler(a.stderr, &slog.HandlerOptions{Level: level})),
 		store:     s,
 		getenv:    a.getenv,
+		stderr:    a.stderr,
 		directory: directory.New(s, time.Now).WithQuarantine(c.NumberQuarantine),
 		auth:      auth.New(auth.Config{Store: s, Now: time.Now}),
 		control:   control,

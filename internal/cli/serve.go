@@ -142,6 +142,11 @@ func (p *portal) serve(ctx context.Context, listener net.Listener) error {
 	} else if server.TLSConfig != nil {
 		url, serve = "https://"+listener.Addr().String(), func(l net.Listener) error { return server.ServeTLS(l, "", "") }
 	}
+	if !p.insecure {
+		if err := p.inviteFirst(ctx, url); err != nil {
+			return errors.Join(err, listener.Close())
+		}
+	}
 	p.log.Info("serving", "url", url, "docs", url+"/docs", "database", p.store.Describe(), "version", version(), "settings", p.config)
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error {

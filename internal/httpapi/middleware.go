@@ -10,6 +10,8 @@ import (
 	"net/netip"
 	"runtime/debug"
 	"time"
+
+	"github.com/synergycall/pbxportal/internal/pbx"
 )
 
 // exchange is what is known of one request on its way, from the outermost layer to the log line.
@@ -21,6 +23,9 @@ type exchange struct {
 	route  string     // the path as the contract has it; "" for one it has not
 	status int
 	bytes  int64
+
+	userAgent string     // the browser or program it came from, as that named itself
+	session   pbx.Secret // the token of the session a browser holds
 }
 
 type exchangeKey struct{}
@@ -43,7 +48,9 @@ func (a *api) observe(next http.Handler) http.Handler {
 		start := a.now()
 		x := &exchange{id: requestID(r)}
 		x.from, x.secure = a.edge.originOf(r)
+		x.userAgent = r.UserAgent()
 		r = r.WithContext(context.WithValue(r.Context(), exchangeKey{}, x))
+		x.session = pbx.SecretFrom(sessionToken(r))
 		rec := &recorder{ResponseWriter: w, exchange: x}
 		setHeaders(w.Header(), x)
 		if a.gate.insecure {

@@ -1,0 +1,71 @@
+package httpapi
+
+import (
+	"context"
+
+	"github.com/synergycall/pbxportal/internal/auth"
+	"github.com/synergycall/pbxportal/internal/httpapi/openapi"
+	"github.com/synergycall/pbxportal/internal/pbx"
+)
+
+// ListAccounts lists the people who may sign in.
+func (a *api) ListAccounts(ctx context.Context, _ openapi.ListAccountsRequestObject) (openapi.ListAccountsResponseObject, error) {
+	accounts, err := a.auth.Accounts(ctx)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]openapi.Account, len(accounts))
+	for i, account := range accounts {
+		out[i] = toAccount(account)
+	}
+	return openapi.ListAccounts200JSONResponse{Accounts: out}, nil
+}
+
+// CreateAccount invites somebody.
+func (a *api) CreateAccount(ctx context.Context, r openapi.CreateAccountRequestObject) (openapi.CreateAccountResponseObject, error) {
+	account, link, err := a.auth.Invite(ctx, pbx.NewAccount{Name: r.Body.Name, Email: r.Body.Email, Role: pbx.Role(r.Body.Role)})
+	if err != nil {
+		return nil, err
+	}
+	return openapi.CreateAccount201JSONResponse{
+		Body:    openapi.Invitation{Account: toAccount(account), Link: toOneTimeLink(link)},
+		Headers: openapi.CreateAccount201ResponseHeaders{Location: "/accounts/" + string(account.ID)},
+	}, nil
+}
+
+// UpdateAccount changes an account.
+func (a *api) UpdateAccount(ctx context.Context, r openapi.UpdateAccountRequestObject) (openapi.UpdateAccountResponseObject, error) {
+	account, err := a.auth.Update(ctx, pbx.AccountID(r.ID), auth.AccountChange{Name: r.Body.Name, Role: (*pbx.Role)(r.Body.Role), Disabled: r.Body.Disabled})
+	if err != nil {
+		return nil, err
+	}
+	return openapi.UpdateAccount200JSONResponse(toAccount(account)), nil
+}
+
+// DeleteAccount removes an account.
+func (a *api) DeleteAccount(ctx context.Context, r openapi.DeleteAccountRequestObject) (openapi.DeleteAccountResponseObject, error) {
+	if err := a.auth.Delete(ctx, pbx.AccountID(r.ID)); err != nil {
+		return nil, err
+	}
+	return openapi.DeleteAccount204Response{}, nil
+}
+
+// ResetAccount takes away what an account signs in with, and gives a link for a new password.
+func (a *api) ResetAccount(ctx context.Context, r openapi.ResetAccountRequestObject) (openapi.ResetAccountResponseObject, error) {
+	link, err := a.auth.Reset(ctx, pbx.AccountID(r.ID))
+	if err != nil {
+		return nil, err
+	}
+	return openapi.ResetAccount200JSONResponse{Link: toOneTimeLink(link)}, nil
+}
+
+func toAccount(a pbx.Account) openapi.Account {
+	return openapi.Account{
+		ID: string(a.ID), Name: a.Name, Email: a.Email, Role: openapi.Role(a.Role), Disabled: a.Disabled, Invited: a.Invited, TotpEnabled: a.TOTP,
+		CreatedAt: a.CreatedAt, LastSignInAt: timeOrNull(a.LastSignIn),
+	}
+}
+
+func toOneTimeLink(l pbx.Link) openapi.OneTimeLink {
+	return openapi.OneTimeLink{Code: l.Code.Reveal(), ExpiresAt: l.ExpiresAt}
+}

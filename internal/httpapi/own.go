@@ -1,0 +1,72 @@
+package httpapi
+
+import (
+	"context"
+
+	"github.com/synergycall/pbxportal/internal/auth"
+	"github.com/synergycall/pbxportal/internal/httpapi/openapi"
+	"github.com/synergycall/pbxportal/internal/pbx"
+)
+
+// ChangePassword gives the caller's own account a new password, and the caller a new session.
+func (a *api) ChangePassword(ctx context.Context, r openapi.ChangePasswordRequestObject) (openapi.ChangePasswordResponseObject, error) {
+	opened, err := a.auth.ChangePassword(ctx, pbx.SecretFrom(r.Body.Current), pbx.SecretFrom(r.Body.New), exchangeIn(ctx).userAgent)
+	if err != nil {
+		return nil, err
+	}
+	return openapi.ChangePassword204Response{Headers: openapi.ChangePassword204ResponseHeaders{SetCookie: cookieOf(ctx, opened)}}, nil
+}
+
+// StartTOTP makes a second factor for the caller's own account.
+func (a *api) StartTOTP(ctx context.Context, r openapi.StartTOTPRequestObject) (openapi.StartTOTPResponseObject, error) {
+	started, err := a.auth.StartTOTP(ctx, pbx.SecretFrom(r.Body.Password))
+	if err != nil {
+		return nil, err
+	}
+	return openapi.StartTOTP200JSONResponse{Secret: started.Secret.Reveal(), URI: started.URI.Reveal()}, nil
+}
+
+// ConfirmTOTP switches the second factor on.
+func (a *api) ConfirmTOTP(ctx context.Context, r openapi.ConfirmTOTPRequestObject) (openapi.ConfirmTOTPResponseObject, error) {
+	codes, err := a.auth.ConfirmTOTP(ctx, r.Body.Otp)
+	if err != nil {
+		return nil, err
+	}
+	shown := make([]string, len(codes))
+	for i, c := range codes {
+		shown[i] = c.Reveal()
+	}
+	return openapi.ConfirmTOTP200JSONResponse{RecoveryCodes: shown}, nil
+}
+
+// StopTOTP switches the second factor off.
+func (a *api) StopTOTP(ctx context.Context, r openapi.StopTOTPRequestObject) (openapi.StopTOTPResponseObject, error) {
+	if err := a.auth.StopTOTP(ctx, pbx.SecretFrom(r.Body.Password)); err != nil {
+		return nil, err
+	}
+	return openapi.StopTOTP204Response{}, nil
+}
+
+// ListSessions lists the caller's own sessions.
+func (a *api) ListSessions(ctx context.Context, _ openapi.ListSessionsRequestObject) (openapi.ListSessionsResponseObject, error) {
+	sessions, err := a.auth.Sessions(ctx)
+	if err != nil {
+		return nil, err
+	}
+	own := auth.PrincipalOf(ctx).Session()
+	out := make([]openapi.AccountSession, len(sessions))
+	for i, s := range sessions {
+		out[i] = openapi.AccountSession{
+			ID: string(s.ID), CreatedAt: s.CreatedAt, LastSeenAt: s.LastSeenAt, From: s.From, UserAgent: s.UserAgent, Current: s.ID == own,
+		}
+	}
+	return openapi.ListSessions200JSONResponse{Sessions: out}, nil
+}
+
+// EndSession ends one of the caller's own sessions.
+func (a *api) EndSession(ctx context.Context, r openapi.EndSessionRequestObject) (openapi.EndSessionResponseObject, error) {
+	if err := a.auth.EndSession(ctx, pbx.SessionID(r.ID)); err != nil {
+		return nil, err
+	}
+	return openapi.EndSession204Response{}, nil
+}

@@ -1,0 +1,64 @@
+package httpapi
+
+import (
+	"context"
+	"time"
+
+	"github.com/synergycall/pbxportal/internal/httpapi/openapi"
+	"github.com/synergycall/pbxportal/internal/pbx"
+)
+
+// ListTokens lists the API tokens that are not revoked.
+func (a *api) ListTokens(ctx context.Context, _ openapi.ListTokensRequestObject) (openapi.ListTokensResponseObject, error) {
+	tokens, err := a.auth.Tokens(ctx)
+	if err != nil {
+		return nil, err
+	}
+	out := []openapi.Token{}
+	for _, t := range tokens {
+		if t.RevokedAt.IsZero() {
+			out = append(out, toToken(t))
+		}
+	}
+	return openapi.ListTokens200JSONResponse{Tokens: out}, nil
+}
+
+// CreateToken makes an API token.
+func (a *api) CreateToken(ctx context.Context, r openapi.CreateTokenRequestObject) (openapi.CreateTokenResponseObject, error) {
+	n := pbx.NewToken{Name: r.Body.Name, Role: pbx.Role(r.Body.Role), Lives: time.Duration(value(r.Body.ExpiresInDays)) * 24 * time.Hour}
+	if r.Body.Scopes != nil {
+		n.Scopes = make([]pbx.Permission, len(*r.Body.Scopes))
+		for i, s := range *r.Body.Scopes {
+			n.Scopes[i] = pbx.Permission(s)
+		}
+	}
+	t, secret, err := a.auth.CreateToken(ctx, n)
+	if err != nil {
+		return nil, err
+	}
+	return openapi.CreateToken201JSONResponse{Token: toToken(t), Secret: secret.Reveal()}, nil
+}
+
+// RevokeToken ends an API token.
+func (a *api) RevokeToken(ctx context.Context, r openapi.RevokeTokenRequestObject) (openapi.RevokeTokenResponseObject, error) {
+	if _, err := a.auth.RevokeToken(ctx, pbx.TokenID(r.ID)); err != nil {
+		return nil, err
+	}
+	return openapi.RevokeToken204Response{}, nil
+}
+
+func toToken(t pbx.Token) openapi.Token {
+	out := openapi.Token{
+		ID: string(t.ID), Name: t.Name, Role: openapi.Role(t.Role), CreatedAt: t.CreatedAt, ExpiresAt: timeOrNull(t.ExpiresAt),
+		LastUsedAt: timeOrNull(t.LastUsedAt),
+	}
+	if t.Scopes != nil {
+		scopes := toPermissions(t.Scopes)
+		out.Scopes = &scopes
+	}
+	if t.CreatedBy != "" {
+		by := string(t.CreatedBy)
+		out.CreatedBy = &by
+	}
+	return out
+}
