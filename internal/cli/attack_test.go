@@ -1,0 +1,161 @@
+package cli_test
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+var attack = flag.Duration("attack", 3*time.Second, "how long the attack on the sign-in goes on, of each kind")
+
+// Guessing passwords must not keep those who are signed in from working: 200 wrong sign-ins a second, from one address and from many. For a
+// minute of each: go test ./internal/cli -run Attack -attack 1m.
+func TestAnAttackOnTheSignInKeepsNobodyFromWorking(t *testing.T) { //nolint:paralleltest // it measures
+	const perSecond, slack = 200, 64 << 20
+	most := 100 * time.Millisecond
+	if *attack < 30*time.Second {
+		most *= 5 // among all other tests, this one only looks whether the portal goes on
+	}
+	for name, address := range map[string]func(i int) string{
+		"one address":    func(int) string { return "203.0.113.5" },
+		"many addresses": func(i int) string { return fmt.Sprintf("198.18.%d.%d", i/250%250, i%250) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newSettings(t)
+			s["TRUSTED_PROXIES"] = "127.0.0.1" // who the test pretends to be
+			srv := s.serve(t)
+			link, _ := decode(t, s.must(t, "admin", "setup-link", "--json"))["link"].(map[string]any)
+			srv.want(t, 201, "POST", "/setup", fmt.Sprintf(`{"code":%q,"name":"Olga","email":"user1@example.com","password":"viele kleine Igel singen"}`, link["code"]))
+			for i := range 100 {
+				srv.want(t, 201, "POST", "/users", newUserJSON(i))
+			}
+			ctx, stop := context.WithTimeout(t.Context(), *attack)
+			defer stop()
+			var all sync.WaitGroup
+			answers := guess(ctx, &all, srv, perSecond, address)
+			started, took := time.Now(), []time.Duration{}
+			early := 0
+			for ctx.Err() == nil {
+				begin := time.Now()
+				got, err := srv.ask(t.Context(), "GET", "/users", "")
+				if took = append(took, time.Since(begin)); err != nil || got.status != 200 {
+					t.Fatalf("the list was answered with %v, %v", got, err)
+				}
+				if early == 0 && time.Since(started) > *attack/3 {
+					early = resident(t, srv)
+				}
+			}
+			late := resident(t, srv)
+			all.Wait()
+			slices.Sort(took)
+			p99 := took[len(took)*99/100]
+			t.Logf("%d lists while %v: median %s, 99 %% within %s, longest %s; memory %d → %d MiB", len(took), answers.String(), took[len(took)/2], p99, took[len(took)-1], early>>20, late>>20)
+			if p99 > most {
+				t.Errorf("99 %% of the lists took up to %s, more than %s", p99, most)
+			}
+			if late > early+slack {
+				t.Errorf("the memory grew from %d to %d bytes", early, late)
+			}
+			if n := answers.of(http.StatusUnauthorized) + answers.of(http.StatusTooManyRequests); n != answers.total() || n < int(attack.Seconds()*perSecond/2) {
+				t.Errorf("the attack was answered with %v", answers)
+			}
+			if answers.of(http.StatusTooManyRequests) == 0 {
+				t.Error("nobody was slowed down")
+			}
+		})
+	}
+}
+
+// guess tries passwords until ctx ends, so many a second.
+func guess(ctx context.Context, all *sync.WaitGroup, srv *server, perSecond int, address func(int) string) *tally {
+	answers := &tally{counts: map[int]int{}}
+	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: perSecond}}
+	all.Go(func() {
+		tick := time.NewTicker(time.Second / time.Duration(perSecond))
+		defer tick.Stop()
+		for i := 0; ; i++ {
+			select {
+			case <-tick.C:
+			case <-ctx.Done():
+				return
+			}
+			all.Go(func() {
+				body := strings.NewReader(fmt.Sprintf(`{"email":"user%d@example.com","password":"Winter%d!"}`, i%7, i))
+				r, err := http.NewRequestWithContext(context.WithoutCancel(ctx), http.MethodPost, srv.url+"/session", body)
+				if err != nil {
+					return
+				}
+				r.Header.Set("Content-Type", "application/json")
+				r.Header.Set("X-Forwarded-For", address(i))
+				r.Header.Set("X-Forwarded-Proto", "https")
+				resp, err := client.Do(r)
+				if err != nil {
+					answers.add(0)
+					return
+				}
+				_, _ = io.Copy(io.Discard, resp.Body)
+				_ = resp.Body.Close()
+				answers.add(resp.StatusCode)
+			})
+		}
+	})
+	return answers
+}
+
+// tally counts answers by their status.
+type tally struct {
+	mu     sync.Mutex // guards counts
+	counts map[int]int
+}
+
+func (t *tally) add(status int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.counts[status]++
+}
+
+func (t *tally) of(status int) int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.counts[status]
+}
+
+func (t *tally) total() (n int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, c := range t.counts {
+		n += c
+	}
+	return n
+}
+
+func (t *tally) String() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return fmt.Sprint(t.counts)
+}
+
+// resident gives how much memory a server has.
+func resident(t *testing.T, srv *server) int {
+	t.Helper()
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", srv.PID()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := regexp.MustCompile(`VmRSS:\s+(\d+) kB`).FindSubmatch(text)
+	kb, err := strconv.Atoi(string(found[1]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return kb << 10
+}
