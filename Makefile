@@ -7,7 +7,7 @@ REFERENCE ?= $(wildcard ../shared/tools/reference)
 LINT      = $(GO) tool -modfile=tools/lint/go.mod golangci-lint
 
 .DEFAULT_GOAL := help
-.PHONY: help build generate fmt lint test test-race fuzz golden bench demo verify check reproducible clean
+.PHONY: help build generate fmt lint test test-race fuzz golden bench demo verify check reproducible sbom vulncheck clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1\t\2/p' Makefile | awk -F '\t' '{ printf "  make %-12s %s\n", $$1, $$2 }'
@@ -28,6 +28,7 @@ lint: ## check style, likely bugs and forbidden calls
 
 test: ## every test, on real servers the tests fetch themselves
 	$(GO) test -count=1 -shuffle=on -timeout=15m ./...
+	$(GO) -C tools test -count=1 ./...
 
 test-race: ## the tests without the long ones, under the race detector (needs a C compiler)
 	CGO_ENABLED=1 $(GO) test -race -short -count=1 -shuffle=on -timeout=15m ./...
@@ -62,6 +63,14 @@ verify: ## prove that generated code and go.mod are current
 
 reproducible: ## build twice, in two folders with two caches, and compare; leaves dist/
 	GO=$(GO) scripts/reproducible -o dist
+
+sbom: build ## what the program is made of, with licences, as dist/pbxportal.cdx.json (CycloneDX)
+	@mkdir -p dist
+	$(GO) -C tools run ./sbom ../bin/pbxportal $(addprefix ../,$(wildcard web/package-lock.json)) >dist/pbxportal.cdx.json.new
+	@mv dist/pbxportal.cdx.json.new dist/pbxportal.cdx.json
+
+vulncheck: ## known weaknesses of what is linked in; asks https://vuln.go.dev, so no part of check and .ci/run
+	$(GO) tool -modfile=tools/vuln/go.mod govulncheck ./...
 
 check: verify lint test test-race ## all that must be green before a change is proposed
 

@@ -267,6 +267,45 @@ func forbidden(f goFile, imported string) string {
 	}
 }
 
+// TestNoShellAnywhere keeps what os/exec's door cannot: a list of arguments that is a shell's. Tests and test kits may use one.
+func TestNoShellAnywhere(t *testing.T) {
+	t.Parallel()
+	for _, f := range sources(t) {
+		if f.test || isKit(f.pkg) {
+			continue
+		}
+		for _, found := range shells(t, f.name, nil) {
+			t.Errorf("%s: %q is a shell: start the program itself, with a list of arguments (internal/proc)", f.name, found)
+		}
+	}
+	code := "package x\n\nvar a, b, c = []string{\"/bin/sh\", \"-c\"}, \"bash\", \"sh -c 'x'\"\nvar d, e = `shell`, \"/usr/share/bash-completion\"\n"
+	if got := shells(t, "x.go", code); !slices.Equal(got, []string{"/bin/sh", "bash", "sh -c 'x'"}) {
+		t.Errorf("the search is not what it should be: it found %q", got)
+	}
+}
+
+// shells finds texts in a file that start a shell; code is what stands in it, nil to read it.
+func shells(t *testing.T, name string, code any) (found []string) {
+	t.Helper()
+	syntax, err := parser.ParseFile(token.NewFileSet(), name, code, parser.SkipObjectResolution)
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := []string{"sh", "ash", "bash", "dash", "ksh", "zsh", "busybox"}
+	ast.Inspect(syntax, func(n ast.Node) bool {
+		literal, ok := n.(*ast.BasicLit)
+		if !ok || literal.Kind != token.STRING {
+			return true
+		}
+		text, err := strconv.Unquote(literal.Value)
+		if words := strings.Fields(text); err == nil && len(words) > 0 && slices.Contains(names, path.Base(words[0])) {
+			found = append(found, text)
+		}
+		return true
+	})
+	return found
+}
+
 // requirements lists the modules a go.mod requires: those our own code imports, and all of them.
 func requirements(text string) (direct, required []string) {
 	inside := false
