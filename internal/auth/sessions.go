@@ -228,9 +228,9 @@ func (a *Auth) session(ctx context.Context, token string) (Principal, error) {
 	return ofAccount(account, s), nil
 }
 
-// isSessionToken reports whether a text could be the token of a session.
+// isSessionToken reports whether a text could be the token of a session. The decoder skips line breaks, which no token has.
 func isSessionToken(text string) bool {
-	if len(text) != sessionLength {
+	if len(text) != sessionLength || strings.ContainsAny(text, "\r\n") {
 		return false
 	}
 	_, err := base64.RawURLEncoding.Strict().DecodeString(text)

@@ -153,3 +153,28 @@ func TestATokenStandsAloneOnStandardOutputAndHoldsUntilItIsRevoked(t *testing.T)
 		t.Errorf("%+v", made)
 	}
 }
+
+func TestTheFirstStartPrintsALinkThatMakesTheFirstAccount(t *testing.T) {
+	t.Parallel()
+	s := newSettings(t)
+	srv := s.serve(t)
+	var found []string
+	eventually(t, "the link is printed", func() bool {
+		found = regexp.MustCompile(`(http://\S+)/app/setup#([A-Z2-7]{26})\n`).FindStringSubmatch(srv.logged(t))
+		return found != nil
+	})
+	if found[1] != srv.url || strings.Count(srv.logged(t), found[2]) != 1 {
+		t.Errorf("the link leads to %s, and stands there %d times", found[1], strings.Count(srv.logged(t), found[2]))
+	}
+	srv.token = ""
+	body := `{"code":"` + found[2] + `","name":"Anna","email":"anna@example.com","password":"` + longPassword + `"}`
+	srv.want(t, 201, "POST", "/setup", body)
+	srv.want(t, 409, "POST", "/setup", body)
+	srv.want(t, 200, "POST", "/session", `{"email":"anna@example.com","password":"`+longPassword+`"}`)
+	if err := srv.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	if again := s.serve(t); strings.Contains(again.logged(t), "/app/setup#") || strings.Contains(srv.logged(t), longPassword) {
+		t.Error("the next start prints a link, or the log holds the password")
+	}
+}
