@@ -143,7 +143,7 @@ func (e *Engine) Apply(ctx context.Context, r Request) (pbx.Run, error) {
 		return a.end(ctx, pbx.DryRun, "nothing was written: this was a rehearsal")
 	}
 	if !plan.Pending && len(plan.Drift) == 0 {
-		if plan.Behind = e.behind(ctx, plan); plan.Behind == "" {
+		if plan.Behind = e.behind(ctx, plan.site); plan.Behind == "" {
 			a.run.Verification = pbx.Confirmed
 			return a.end(ctx, pbx.Unchanged, "Asterisk runs what the database says; nothing was done")
 		}

@@ -16,6 +16,7 @@ const (
 	firstPause   = time.Second
 	longestPause = time.Minute
 	mostCatchUps = 200
+	looksToAsk   = 6 // Asterisk is asked whether it runs the files once in so many looks
 )
 
 // Run watches the files until ctx ends. What somebody else changes in them it only reports, once when it appears and once when it is over;
@@ -42,6 +43,8 @@ type guard struct {
 	behind int           // the revision Asterisk has not taken
 	tries  int           // how often it was asked to take it
 	rest   time.Duration // until it is asked again
+	looks  int           // since it was asked whether it runs the files
+	other  string        // what it was reported to run instead
 }
 
 // look looks once, does what there is to do, and says when to look again.
@@ -63,6 +66,7 @@ func (g *guard) look(ctx context.Context) (pause time.Duration) {
 		g.behind, g.tries, g.rest = site.Current, 0, 0
 	}
 	if site.Current == site.Good || len(site.Drift) > 0 || g.tries == mostCatchUps {
+		g.ask(ctx, site)
 		return look
 	}
 	if g.rest <= 0 {
@@ -94,4 +98,24 @@ func (g *guard) compare(drift []pbx.Drift) {
 		}
 	}
 	g.drift = drift
+}
+
+// ask finds out now and then whether Asterisk still runs the files in place, all of them: an apply asks only for what it changed.
+func (g *guard) ask(ctx context.Context, site pbx.Site) {
+	if g.looks++; g.looks < looksToAsk || site.Current == 0 || site.Current != site.Good || len(site.Drift) > 0 {
+		return
+	}
+	g.looks = 0
+	other := g.engine.behind(ctx, site)
+	if now, err := g.engine.target.Inspect(); err != nil || now.Current != site.Current || ctx.Err() != nil {
+		return // an apply came in between
+	}
+	switch {
+	case other == g.other:
+	case other != "":
+		g.report("Asterisk does not run what the files say; an apply has it read them again", errors.New(other))
+	default:
+		g.report("settled: Asterisk runs what the files say", nil)
+	}
+	g.other = other
 }

@@ -3,6 +3,7 @@ package apply_test
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -76,8 +77,8 @@ func TestWhatOthersChangeIsReportedOnceWhenItAppearsAndOnceWhenItIsOver(t *testi
 		expect("a minute later")
 		f.inspectErr = nil
 		expect("when they may be read again", "the files can be looked at again")
-		if len(f.calls) > 0 {
-			t.Errorf("looking was not all it did: %v", f.calls)
+		if did := slices.DeleteFunc(f.calls, func(call string) bool { return call == "live" }); len(did) > 0 {
+			t.Errorf("looking and asking was not all it did: %v", did)
 		}
 	})
 }
@@ -103,6 +104,29 @@ func TestWhileOthersHaveChangedTheFilesThePortalDoesNotCatchUp(t *testing.T) {
 		f.drift = nil
 		if said := reports(); !strings.Contains(said, "Asterisk has caught up with the files") || f.site.Good != f.site.Current {
 			t.Errorf("when the edit is undone: %s", said)
+		}
+	})
+}
+
+func TestAnAsteriskThatLosesSomethingBetweenAppliesIsReportedOnce(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixture(t, &script{})
+		f.apply(t, apply.Request{TriggeredBy: "test"})
+		reports := watched(t, f)
+		if said := reports(); said != "" {
+			t.Errorf("all is well, and it reports %q", said)
+		}
+		f.live = func(l pbx.Live) pbx.Live { l.Auths = l.Auths[1:]; return l }
+		if said := reports(); !strings.Contains(said, "auth 1000 is missing") {
+			t.Errorf("an auth is gone, and it reports %q", said)
+		}
+		if said := reports(); said != "" {
+			t.Errorf("nothing is new, and it reports %q", said)
+		}
+		f.live = nil
+		if said := reports(); !strings.Contains(said, "settled") {
+			t.Errorf("the auth is back, and it reports %q", said)
 		}
 	})
 }

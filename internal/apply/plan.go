@@ -40,7 +40,7 @@ func (e *Engine) Plan(ctx context.Context) (pbx.Plan, error) {
 	if err != nil {
 		return pbx.Plan{}, err
 	}
-	p.Behind = e.behind(ctx, p)
+	p.Behind = e.behind(ctx, p.site)
 	p.explain()
 	return p.Plan, nil
 }
@@ -106,10 +106,11 @@ func (p *planned) compare() {
 // few is how many objects are asked for one by one, rather than for lists of all.
 const few = 60
 
-// question gives what to ask Asterisk about once it has reloaded, to know that it runs what is planned and not what it ran before. An object
-// that came, went or changed since Asterisk was last seen to run what it should is told by its content. Those that stayed are loaded,
-// too, if the last of each type is: Asterisk has accepted them before, and reads the file from its top, once for each type. After a
-// larger change, and where the files before were not ours, it is asked for everything.
+// question gives what to ask Asterisk about once it has reloaded, to know that it runs what is planned and not what it ran before: the
+// dialplan and the ids of all endpoints, and of each object that came, went or changed, of whatever type, its content. Auths and AORs
+// that stayed are loaded if the last of their type is: Asterisk has accepted them before, and reads the file from its top, once for each
+// type. After a larger change, and where the files before were not ours, they are listed as well; so they are by every plan, and once a
+// minute.
 func (p *planned) question(steps []pbx.Step) pbx.Question {
 	touched, named := render.Touched(p.good, p.inventory)
 	if !named || len(touched) > few {
@@ -125,7 +126,7 @@ func (p *planned) wholeQuestion(steps []pbx.Step) pbx.Question {
 	touched, _ := render.Touched(p.good, p.inventory)
 	good := p.good.Live().Hashes
 	changed := slices.DeleteFunc(touched, func(name string) bool { return good[name] == "" || p.want.Hashes[name] == "" })
-	return pbx.Question{Names: true, Contents: changed, Steps: steps}
+	return pbx.Question{All: true, Contents: changed, Steps: steps}
 }
 
 // explain fills in all that people read of a plan before it is carried out.
@@ -247,15 +248,15 @@ func (e *Engine) knownRevision(ctx context.Context, site pbx.Site) (bool, error)
 }
 
 // behind says why Asterisk does not run what the files in place say, "" when it does.
-func (e *Engine) behind(ctx context.Context, p *planned) string {
-	inventory, err := render.Read(p.site.Files)
+func (e *Engine) behind(ctx context.Context, site pbx.Site) string {
+	inventory, err := render.Read(site.Files)
 	if err != nil {
 		return "the files in place are not the portal's: " + err.Error()
 	}
-	if p.site.Current != p.site.Good {
-		return fmt.Sprintf("Asterisk was not yet seen to run revision %d", p.site.Current)
+	if site.Current != site.Good {
+		return fmt.Sprintf("Asterisk was not yet seen to run revision %d", site.Current)
 	}
-	question := pbx.Question{Names: true}
+	question := pbx.Question{All: true}
 	live, err := e.target.Live(ctx, question)
 	if err != nil {
 		return "Asterisk cannot be asked: " + err.Error()

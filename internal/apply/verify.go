@@ -34,7 +34,7 @@ func verify(q pbx.Question, want, live pbx.Live, understood bool, err error) (pb
 func differences(q pbx.Question, want, live pbx.Live) []string {
 	var diffs []string
 	diffs = append(diffs, compareIDs("endpoint", want.Endpoints, live.Endpoints)...)
-	if q.Names {
+	if q.All {
 		diffs = append(diffs, compareIDs("auth", want.Auths, live.Auths)...)
 		diffs = append(diffs, compareIDs("AOR", want.AORs, live.AORs)...)
 	}

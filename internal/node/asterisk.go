@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -82,7 +83,7 @@ func (l *Local) Live(ctx context.Context, q pbx.Question) (live pbx.Live, err er
 	live.Steps, live.Hashes = q.Steps, map[string]string{}
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() (err error) { live.Endpoints, err = l.control.Endpoints(ctx); return err })
-	if q.Names {
+	if q.All {
 		g.Go(func() (err error) { live.Auths, err = l.control.Auths(ctx); return err })
 		g.Go(func() (err error) { live.AORs, err = l.control.AORs(ctx); return err })
 	}
@@ -94,18 +95,18 @@ func (l *Local) Live(ctx context.Context, q pbx.Question) (live pbx.Live, err er
 		kind, id, _ := strings.Cut(h, "/")
 		ids[asterisk.Kind(kind)] = append(ids[asterisk.Kind(kind)], id)
 	}
-	g.Go(func() error {
-		for kind, all := range ids {
+	var mu sync.Mutex // guards live.Hashes
+	for kind, all := range ids {
+		g.Go(func() error {
 			values, err := l.control.Attributes(ctx, kind, all, pbx.HashAttribute)
-			if err != nil {
-				return err
-			}
+			mu.Lock()
+			defer mu.Unlock()
 			for id, hash := range values {
 				live.Hashes[string(kind)+"/"+id] = hash
 			}
-		}
-		return nil
-	})
+			return err
+		})
+	}
 	if err := g.Wait(); err != nil {
 		return pbx.Live{}, err
 	}

@@ -93,7 +93,7 @@ func TestARealAsteriskRunsExactlyTheUsersOfTheDatabase(t *testing.T) {
 		if report := s.mustApply(t); report.Users != count {
 			t.Errorf("%d users applied, want %d", report.Users, count)
 		}
-		live, err := s.node.Live(t.Context(), pbx.Question{Names: true})
+		live, err := s.node.Live(t.Context(), pbx.Question{All: true})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -120,7 +120,7 @@ func TestARealAsteriskRunsExactlyTheUsersOfTheDatabase(t *testing.T) {
 		}
 	}
 	s.mustApply(t)
-	if live, err := s.node.Live(t.Context(), pbx.Question{Names: true}); err != nil || len(live.Endpoints)+len(live.Auths)+len(live.AORs)+len(live.Steps) != 0 {
+	if live, err := s.node.Live(t.Context(), pbx.Question{All: true}); err != nil || len(live.Endpoints)+len(live.Auths)+len(live.AORs)+len(live.Steps) != 0 {
 		t.Errorf("with all users deleted Asterisk runs %+v, error %v", live, err)
 	}
 	if strings.Contains(s.asterisk.Log(), "ERROR") {
@@ -254,7 +254,7 @@ func TestWhenTheFilesCannotBeWrittenAsteriskIsNotReloaded(t *testing.T) {
 	s := newSite(t)
 	s.create(t, "Anna")
 	s.mustApply(t)
-	before, err := s.node.Live(t.Context(), pbx.Question{Names: true})
+	before, err := s.node.Live(t.Context(), pbx.Question{All: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -271,7 +271,7 @@ func TestWhenTheFilesCannotBeWrittenAsteriskIsNotReloaded(t *testing.T) {
 	if err := errors.Join(os.Remove(gen), os.Rename(gen+".away", gen)); err != nil {
 		t.Fatal(err)
 	}
-	if live, err := s.node.Live(t.Context(), pbx.Question{Names: true}); err != nil || !cmp.Equal(before, live) {
+	if live, err := s.node.Live(t.Context(), pbx.Question{All: true}); err != nil || !cmp.Equal(before, live) {
 		t.Errorf("Asterisk runs something else: %v, error %v", live, err)
 	}
 	s.mustApply(t)
@@ -312,7 +312,7 @@ func TestRow35HostileNamesDoNotChangeWhatARealAsteriskLoads(t *testing.T) {
 		if err != nil || !reload.Understood {
 			t.Fatal(err)
 		}
-		live, err := s.node.Live(t.Context(), pbx.Question{Names: true, Contents: slices.Collect(maps.Keys(want.Hashes)), Steps: reload.Steps})
+		live, err := s.node.Live(t.Context(), pbx.Question{All: true, Contents: slices.Collect(maps.Keys(want.Hashes)), Steps: reload.Steps})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -568,7 +568,7 @@ func TestRow34WithoutUsersBothFilesAreThereAndAsteriskRunsNone(t *testing.T) {
 			t.Errorf("%s holds %q, %v; want %q", f.Path, text, err, f.Content)
 		}
 	}
-	if live, err := s.node.Live(t.Context(), pbx.Question{Names: true}); err != nil || len(live.Endpoints)+len(live.Auths)+len(live.AORs)+len(live.Steps) > 0 {
+	if live, err := s.node.Live(t.Context(), pbx.Question{All: true}); err != nil || len(live.Endpoints)+len(live.Auths)+len(live.AORs)+len(live.Steps) > 0 {
 		t.Errorf("Asterisk runs %+v, %v", live, err)
 	}
 }
@@ -614,7 +614,7 @@ func TestAnEarlierRevisionIsPutBackAndTheDatabaseStaysAhead(t *testing.T) {
 	if err != nil || run.Verification != pbx.Confirmed || run.Users != 1 || run.Restored != previous {
 		t.Fatalf("restored %+v, error %v", run, err)
 	}
-	live, err := s.node.Live(t.Context(), pbx.Question{Names: true})
+	live, err := s.node.Live(t.Context(), pbx.Question{All: true})
 	if err != nil || !cmp.Equal(live.Endpoints, []string{"1000"}) {
 		t.Errorf("Asterisk runs %v, error %v", live.Endpoints, err)
 	}

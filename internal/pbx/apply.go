@@ -65,10 +65,10 @@ type Live struct {
 	Hashes    map[string]string // by type and id, "auth/1000": the name of the content of an object
 }
 
-// Question is what a live Asterisk is asked about what it has loaded. Endpoints are always asked for.
+// Question is what a live Asterisk is asked about what it has loaded. Endpoints it always lists by their ids.
 type Question struct {
-	Names    bool     // list auths and AORs as well
-	Contents []string // the objects, "auth/1000", whose content is named, too
+	All      bool     // list auths and AORs as well
+	Contents []string // the objects ("auth/1000") that shall name their content
 	Steps    []Step   // what the dialplan was seen to hold already; nil: ask
 }
 
