@@ -190,9 +190,9 @@ func (e *Engine) Apply(ctx context.Context, r Request) (pbx.Run, error) {
 		}
 		return a.fail(ctx, pbx.FilesAhead, pbx.CodeReloadFailed, "the new files are in place, but Asterisk did not reload; the portal keeps trying", err)
 	}
-	question := plan.question(reload.Steps)
-	live, err := e.target.Live(ctx, question)
-	a.verified(verify(question, plan.want, live, reload.Understood, err))
+	plan.ask.Steps = reload.Steps
+	live, err := e.target.Live(ctx, plan.ask)
+	a.verified(verify(plan.ask, plan.want, live, reload.Understood, err))
 	if a.run.Verification == pbx.Contradicted {
 		why := errors.New(brief(a.run.Differences))
 		if r.OnFailure == Keep || plan.site.Good == 0 {
@@ -224,7 +224,8 @@ func (e *Engine) rollBack(ctx context.Context, a *attempt, plan *planned, code s
 	if err != nil {
 		return broken(err)
 	}
-	question := plan.wholeQuestion(reload.Steps)
+	question := plan.wholeQuestion()
+	question.Steps = reload.Steps
 	live, err := e.target.Live(ctx, question)
 	if verdict, differences := verify(question, plan.good.Live(), live, true, err); verdict == pbx.Contradicted {
 		return broken(errors.New(brief(differences)))

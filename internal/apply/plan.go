@@ -25,6 +25,7 @@ type planned struct {
 	// What compare finds out.
 	want pbx.Live         // what Asterisk would run then
 	good render.Inventory // what it was last seen to run
+	ask  pbx.Question     // what to ask it once it has reloaded
 }
 
 // draft is what would be in place after an apply.
@@ -101,6 +102,7 @@ func (p *planned) compare() {
 		good, _ = render.Read(p.site.Seen)
 	}
 	p.Changes, p.want, p.good = render.Changes(from, p.inventory), p.inventory.Live(), good
+	p.ask = p.question()
 }
 
 // few is how many objects are asked for one by one, rather than for lists of all.
@@ -111,22 +113,22 @@ const few = 60
 // that stayed are loaded if the last of their type is: Asterisk has accepted them before, and reads the file from its top, once for each
 // type. After a larger change, and where the files before were not ours, they are listed as well; so they are by every plan, and once a
 // minute.
-func (p *planned) question(steps []pbx.Step) pbx.Question {
+func (p *planned) question() pbx.Question {
 	touched, named := render.Touched(p.good, p.inventory)
 	if !named || len(touched) > few {
-		return p.wholeQuestion(steps)
+		return p.wholeQuestion()
 	}
 	contents := slices.Concat(touched, p.inventory.Last())
 	slices.Sort(contents)
-	return pbx.Question{Contents: slices.Compact(contents), Steps: steps}
+	return pbx.Question{Contents: slices.Compact(contents)}
 }
 
 // wholeQuestion asks for every object by its name, and for those that changed by their content.
-func (p *planned) wholeQuestion(steps []pbx.Step) pbx.Question {
+func (p *planned) wholeQuestion() pbx.Question {
 	touched, _ := render.Touched(p.good, p.inventory)
 	good := p.good.Live().Hashes
 	changed := slices.DeleteFunc(touched, func(name string) bool { return good[name] == "" || p.want.Hashes[name] == "" })
-	return pbx.Question{All: true, Contents: changed, Steps: steps}
+	return pbx.Question{All: true, Contents: changed}
 }
 
 // explain fills in all that people read of a plan before it is carried out.

@@ -59,7 +59,7 @@ func auth(u pbx.User) []setting {
 	})
 }
 
-// aor is where the phone can be reached.
+// aor is where the phone can be reached; the same for everybody.
 func aor() []setting {
 	return seal([]setting{
 		{"type", "aor"},

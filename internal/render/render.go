@@ -25,8 +25,9 @@ func Config(users []pbx.User) ([]pbx.File, Inventory, error) { return Style{}.Co
 func (s Style) Config(users []pbx.User) ([]pbx.File, Inventory, error) {
 	inventory := Inventory{make(map[pbx.Number]extension, len(users)), steps(users)}
 	objects := make([]object, 0, 3*len(users))
+	same := aor()
 	for _, u := range users {
-		x := extension{endpoint(u), s.auth(u), aor()}
+		x := extension{endpoint(u), s.auth(u), same}
 		inventory.extensions[u.Extension.Number] = x
 		for _, settings := range [][]setting{x.endpoint, x.auth, x.aor} {
 			objects = append(objects, object{u.Extension.Number, settings})
