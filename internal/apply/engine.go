@@ -190,7 +190,6 @@ func (e *Engine) Apply(ctx context.Context, r Request) (pbx.Run, error) {
 		}
 		return a.fail(ctx, pbx.FilesAhead, pbx.CodeReloadFailed, "the new files are in place, but Asterisk did not reload; the portal keeps trying", err)
 	}
-	plan.ask.Steps = reload.Steps
 	live, err := e.target.Live(ctx, plan.ask)
 	a.verified(verify(plan.ask, plan.want, live, reload.Understood, err))
 	if a.run.Verification == pbx.Contradicted {
@@ -220,12 +219,10 @@ func (e *Engine) rollBack(ctx context.Context, a *attempt, plan *planned, code s
 	if _, err := e.target.Flip(plan.site.Good); err != nil {
 		return broken(err)
 	}
-	reload, err := e.target.Reload(ctx)
-	if err != nil {
+	if _, err := e.target.Reload(ctx); err != nil {
 		return broken(err)
 	}
 	question := plan.wholeQuestion()
-	question.Steps = reload.Steps
 	live, err := e.target.Live(ctx, question)
 	if verdict, differences := verify(question, plan.good.Live(), live, true, err); verdict == pbx.Contradicted {
 		return broken(errors.New(brief(differences)))

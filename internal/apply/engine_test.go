@@ -100,12 +100,15 @@ func (s *script) Reload(ctx context.Context) (pbx.Reload, error) {
 	return pbx.Reload{Results: results, Understood: !s.mumble}, ctx.Err()
 }
 
-func (s *script) Live(ctx context.Context, _ pbx.Question) (pbx.Live, error) {
+func (s *script) Live(ctx context.Context, q pbx.Question) (pbx.Live, error) {
 	s.calls = append(s.calls, "live")
 	inventory, err := render.Read(s.running)
 	live := inventory.Live()
 	if s.live != nil {
 		live = s.live(live)
+	}
+	if q.Exten != "" {
+		live.Steps = slices.DeleteFunc(slices.Clone(live.Steps), func(s pbx.Step) bool { return s.Exten != q.Exten })
 	}
 	ids := map[string][]string{"endpoint": live.Endpoints, "auth": live.Auths, "aor": live.AORs}
 	maps.DeleteFunc(live.Hashes, func(name, _ string) bool { // what is not loaded has no content

@@ -106,8 +106,11 @@ func (g *guard) ask(ctx context.Context, site pbx.Site) {
 		return
 	}
 	g.looks = 0
-	other := g.engine.behind(ctx, site)
-	if now, err := g.engine.target.Inspect(); err != nil || now.Current != site.Current || ctx.Err() != nil {
+	other, err := g.engine.contradiction(ctx, site)
+	if err != nil { // Asterisk cannot be asked, which is told by whoever watches it
+		return
+	}
+	if now, err := g.engine.target.Inspect(); err != nil || now.Current != site.Current {
 		return // an apply came in between
 	}
 	switch {

@@ -109,10 +109,10 @@ func (p *planned) compare() {
 const few = 60
 
 // question gives what to ask Asterisk about once it has reloaded, to know that it runs what is planned and not what it ran before: the
-// dialplan and the ids of all endpoints, and of each object that came, went or changed, of whatever type, its content. Auths and AORs
-// that stayed are loaded if the last of their type is: Asterisk has accepted them before, and reads the file from its top, once for each
-// type. After a larger change, and where the files before were not ours, they are listed as well; so they are by every plan, and once a
-// minute.
+// ids of all endpoints, and of each object that came, went or changed, of whatever type, its content. Auths and AORs that stayed are
+// loaded if the last of their type is: Asterisk has accepted them before, and reads the file from its top, once for each type. For the
+// same reason the last extension stands for a dialplan that stays as it is. After a larger change, and where the files before were not
+// ours, Asterisk lists everything; so it does for every plan, and once a minute.
 func (p *planned) question() pbx.Question {
 	touched, named := render.Touched(p.good, p.inventory)
 	if !named || len(touched) > few {
@@ -120,7 +120,21 @@ func (p *planned) question() pbx.Question {
 	}
 	contents := slices.Concat(touched, p.inventory.Last())
 	slices.Sort(contents)
-	return pbx.Question{Contents: slices.Compact(contents)}
+	q := pbx.Question{Contents: slices.Compact(contents)}
+	if last := len(p.want.Steps) - 1; last >= 0 && bytes.Equal(dialplan(p.files), dialplan(p.site.Seen)) {
+		q.Exten = p.want.Steps[last].Exten
+	}
+	return q
+}
+
+// dialplan gives the bytes of the dialplan, nil where there are none.
+func dialplan(files []pbx.File) []byte {
+	for _, f := range files {
+		if f.Path == pbx.DialplanPath {
+			return f.Content
+		}
+	}
+	return nil
 }
 
 // wholeQuestion asks for every object by its name, and for those that changed by their content.
@@ -251,22 +265,31 @@ func (e *Engine) knownRevision(ctx context.Context, site pbx.Site) (bool, error)
 
 // behind says why Asterisk does not run what the files in place say, "" when it does.
 func (e *Engine) behind(ctx context.Context, site pbx.Site) string {
-	inventory, err := render.Read(site.Files)
-	if err != nil {
-		return "the files in place are not the portal's: " + err.Error()
-	}
 	if site.Current != site.Good {
 		return fmt.Sprintf("Asterisk was not yet seen to run revision %d", site.Current)
+	}
+	contradiction, err := e.contradiction(ctx, site)
+	if err != nil {
+		return "Asterisk cannot be asked: " + err.Error()
+	}
+	return contradiction
+}
+
+// contradiction compares all that Asterisk has loaded with the files in place, and says what differs, "" when nothing does.
+func (e *Engine) contradiction(ctx context.Context, site pbx.Site) (string, error) {
+	inventory, err := render.Read(site.Files)
+	if err != nil {
+		return "the files in place are not the portal's: " + err.Error(), nil //nolint:nilerr // that is what there is to say
 	}
 	question := pbx.Question{All: true}
 	live, err := e.target.Live(ctx, question)
 	if err != nil {
-		return "Asterisk cannot be asked: " + err.Error()
+		return "", err
 	}
 	if diffs := differences(question, inventory.Live(), live); len(diffs) > 0 {
-		return "Asterisk runs something else: " + diffs[0]
+		return "Asterisk runs something else: " + diffs[0], nil
 	}
-	return ""
+	return "", nil
 }
 
 // same reports whether two sets of files are the same bytes in the same places.

@@ -110,7 +110,7 @@ func (e *Engine) CatchUp(ctx context.Context) (done bool, err error) {
 		return false, err
 	}
 	want := inventory.Live()
-	question := pbx.Question{All: true, Steps: reload.Steps}
+	question := pbx.Question{All: true}
 	live, err := e.target.Live(ctx, question)
 	a.verified(verify(question, want, live, reload.Understood, err))
 	if a.run.Verification != pbx.Confirmed {

@@ -38,7 +38,11 @@ func differences(q pbx.Question, want, live pbx.Live) []string {
 		diffs = append(diffs, compareIDs("auth", want.Auths, live.Auths)...)
 		diffs = append(diffs, compareIDs("AOR", want.AORs, live.AORs)...)
 	}
-	diffs = append(diffs, compareSteps(want.Steps, live.Steps)...)
+	steps := want.Steps
+	if q.Exten != "" {
+		steps = slices.DeleteFunc(slices.Clone(steps), func(s pbx.Step) bool { return s.Exten != q.Exten })
+	}
+	diffs = append(diffs, compareSteps(steps, live.Steps)...)
 	for _, name := range q.Contents {
 		var fault string
 		switch meant, loaded := want.Hashes[name], live.Hashes[name]; {

@@ -37,6 +37,22 @@ func (c *Control) Extensions(ctx context.Context, dialplanContext string) ([]Ext
 	return steps, about("the dialplan", err)
 }
 
+// Extension returns the steps of one extension of a dialplan context, none when it is not there.
+func (c *Control) Extension(ctx context.Context, dialplanContext, exten string) ([]Extension, error) {
+	if !plainName.MatchString(dialplanContext) || !plainName.MatchString(exten) {
+		return nil, fmt.Errorf("%w: %q is no name of an extension", ErrCommand, clip(exten+"@"+dialplanContext))
+	}
+	answer, err := c.ask(ctx, "dialplan show "+exten+"@"+dialplanContext)
+	if err != nil {
+		return nil, err
+	}
+	if strings.HasPrefix(strings.TrimSpace(answer), "There is no existence of ") {
+		return nil, nil
+	}
+	steps, err := parseExtensions(answer, dialplanContext)
+	return steps, about("the dialplan", err)
+}
+
 // Contacts returns where phones can be reached now, sorted by AOR.
 func (c *Control) Contacts(ctx context.Context) ([]Contact, error) {
 	answer, err := c.ask(ctx, "pjsip list contacts")

@@ -2,6 +2,7 @@ package asterisk_test
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -10,6 +11,8 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/synergycall/pbxportal/internal/asterisk"
 	"github.com/synergycall/pbxportal/internal/lab"
@@ -192,4 +195,27 @@ func BenchmarkVerificationOf1000Users(b *testing.B) {
 			}
 		}
 	})
+}
+
+func TestOneExtensionIsListedAlone(t *testing.T) {
+	t.Parallel()
+	a := labtest.Asterisk(t)
+	c := a.Control()
+	fill(t, a, 3)
+	steps, err := c.Extension(t.Context(), "synergy-internal", "1001")
+	want := []asterisk.Extension{
+		{Exten: "1001", Priority: 1, App: "Dial", AppData: "PJSIP/1001,30"},
+		{Exten: "1001", Priority: 2, App: "Hangup"},
+	}
+	if diff := cmp.Diff(want, steps); diff != "" || err != nil {
+		t.Errorf("error %v\n%s", err, diff)
+	}
+	for _, nowhere := range [][2]string{{"synergy-internal", "1009"}, {"nowhere", "1001"}} {
+		if steps, err := c.Extension(t.Context(), nowhere[0], nowhere[1]); len(steps) > 0 || err != nil {
+			t.Errorf("%v: %v, error %v", nowhere, steps, err)
+		}
+	}
+	if _, err := c.Extension(t.Context(), "synergy-internal", "1001 x"); !errors.Is(err, asterisk.ErrCommand) {
+		t.Errorf("a name with a blank: error %v", err)
+	}
 }

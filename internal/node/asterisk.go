@@ -17,9 +17,8 @@ import (
 // busyPatience is how long Reload waits for an Asterisk that is reloading already or still starting.
 const busyPatience = 15 * time.Second
 
-// Reload asks Asterisk to take the files, and waits while it is busy. PJSIP and the dialplan do not know of each other: the dialplan is
-// reloaded, and asked for, while PJSIP takes its time. Until both are done a new number is not reachable and a removed one not found,
-// and both are safe.
+// Reload asks Asterisk to take the files, and waits while it is busy. PJSIP and the dialplan do not know of each other: both are reloaded
+// at once. Until both are done a new number is not reachable and a removed one not found, and both are safe.
 func (l *Local) Reload(ctx context.Context) (r pbx.Reload, err error) {
 	var pjsip, dialplan asterisk.ReloadState
 	var both errgroup.Group
@@ -29,9 +28,6 @@ func (l *Local) Reload(ctx context.Context) (r pbx.Reload, err error) {
 	})
 	both.Go(func() error {
 		r.Results.Dialplan, dialplan = patiently(ctx, l.control.ReloadDialplan)
-		if dialplan == asterisk.Reloaded {
-			r.Steps, _ = l.steps(ctx) // whoever has to know asks again
-		}
 		return nil
 	})
 	_ = both.Wait() // neither gives one: what came of it is in r
@@ -69,9 +65,14 @@ func patiently(ctx context.Context, reload func(context.Context) (asterisk.Reply
 	}
 }
 
-// steps asks Asterisk for the steps of our dialplan context.
-func (l *Local) steps(ctx context.Context) (steps []pbx.Step, err error) {
-	all, err := l.control.Extensions(ctx, pbx.Context)
+// steps asks Asterisk for the steps of our dialplan context, or of one extension in it.
+func (l *Local) steps(ctx context.Context, exten string) (steps []pbx.Step, err error) {
+	var all []asterisk.Extension
+	if exten == "" {
+		all, err = l.control.Extensions(ctx, pbx.Context)
+	} else {
+		all, err = l.control.Extension(ctx, pbx.Context, exten)
+	}
 	for _, s := range all {
 		steps = append(steps, pbx.Step{Exten: s.Exten, Priority: s.Priority, App: s.App, Args: s.AppData})
 	}
@@ -80,16 +81,14 @@ func (l *Local) steps(ctx context.Context) (steps []pbx.Step, err error) {
 
 // Live asks Asterisk what it has loaded, all at once.
 func (l *Local) Live(ctx context.Context, q pbx.Question) (live pbx.Live, err error) {
-	live.Steps, live.Hashes = q.Steps, map[string]string{}
+	live.Hashes = map[string]string{}
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() (err error) { live.Endpoints, err = l.control.Endpoints(ctx); return err })
 	if q.All {
 		g.Go(func() (err error) { live.Auths, err = l.control.Auths(ctx); return err })
 		g.Go(func() (err error) { live.AORs, err = l.control.AORs(ctx); return err })
 	}
-	if q.Steps == nil {
-		g.Go(func() (err error) { live.Steps, err = l.steps(ctx); return err })
-	}
+	g.Go(func() (err error) { live.Steps, err = l.steps(ctx, q.Exten); return err })
 	ids := map[asterisk.Kind][]string{}
 	for _, h := range q.Contents {
 		kind, id, _ := strings.Cut(h, "/")

@@ -29,8 +29,6 @@ type ReloadResults struct {
 type Reload struct {
 	Results    ReloadResults // the answer of every command that was sent
 	Understood bool          // false when an answer is neither Asterisk's yes nor its no, as those of a stand-in for its command are
-	// Steps is what the dialplan was seen to hold once it had been reloaded, while PJSIP was still at it; nil where nobody asked yet.
-	Steps []Step
 }
 
 // ApplyLog is the audit record of one attempt to apply. It is written when the attempt starts, as a failure whose ErrorDetails say
@@ -69,7 +67,7 @@ type Live struct {
 type Question struct {
 	All      bool     // list auths and AORs as well
 	Contents []string // the objects ("auth/1000") that shall name their content
-	Steps    []Step   // what the dialplan was seen to hold already; nil: ask
+	Exten    string   // list the steps of this extension alone; "": of the whole dialplan context
 }
 
 // Step is one line of a dialplan context: what happens at one priority of one extension.
