@@ -42,6 +42,7 @@ func (p *portal) strangers() []stranger {
 	if _, err := p.auth.RevokeToken(asLocal(p.t), revoked.ID); err != nil {
 		p.t.Fatal(err)
 	}
+	idle := p.session()
 	p.ahead.Store(int64(2 * time.Hour))
 	session, ended := p.session(), p.session()
 	if err := p.auth.SignOut(auth.WithPrincipal(p.t.Context(), ended.Principal)); err != nil {
@@ -85,6 +86,7 @@ func (p *portal) strangers() []stranger {
 		withCookie("a session cut short", cookie[:len(cookie)-1]),
 		withCookie("a session and more", cookie+"A"),
 		withCookie("a session in other letters", "pbxportal="+strings.ToUpper(session.Token.Reveal())),
+		withCookie("a session that nobody used for two hours", "pbxportal="+idle.Token.Reveal()),
 		withCookie("a session that has ended", "pbxportal="+ended.Token.Reveal()),
 		withCookie("two cookies", cookie+"; "+cookie),
 		withCookie("a cookie beside a header that does not hold", cookie, "Authorization", "Bearer x"),
