@@ -151,3 +151,25 @@ func TestTheContractListsEveryCodeOfTheProgram(t *testing.T) {
 		t.Errorf("found %d codes only: does this test still read them?", codes)
 	}
 }
+
+// What nobody can send, nobody can have executed, unpacked or put elsewhere: there is no upload, and no operation takes a path or a URL.
+func TestNoOperationTakesAFile(t *testing.T) {
+	t.Parallel()
+	for route, item := range contract(t).Paths.Map() {
+		for method, op := range item.Operations() {
+			if op.RequestBody == nil {
+				continue
+			}
+			for kind, body := range op.RequestBody.Value.Content {
+				if kind != "application/json" {
+					t.Errorf("%s %s takes %s", method, route, kind)
+				}
+				for name, property := range body.Schema.Value.Properties {
+					if p := property.Value; p.Format == "binary" || p.Format == "byte" || p.Format == "uri" || strings.Contains(name, "file") || strings.Contains(name, "path") {
+						t.Errorf("%s %s: the field %s could be a file, a path or a URL", method, route, name)
+					}
+				}
+			}
+		}
+	}
+}

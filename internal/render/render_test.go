@@ -234,3 +234,37 @@ func TestAChangeOfTheModeIsOneOfSettingsAndANewSecretIsSeenThroughIt(t *testing.
 		}
 	}
 }
+
+// A dialplan is where calls cost money and where Asterisk starts programs. Whatever users are called, ours has two applications, dials
+// extensions of the pool by their whole number, and no pattern matches anything else.
+func TestTheDialplanDialsNothingButOurOwnExtensions(t *testing.T) {
+	t.Parallel()
+	var users []pbx.User
+	for n := pbx.FirstNumber; n <= pbx.LastNumber; n++ {
+		users = append(users, user(n, `_X.,1,System(id) ${SHELL(id)} #exec &PJSIP/1900@out`, "AAAAAAAAAAAAAAAAAAAAAA"))
+	}
+	files, _, err := render.Style{}.Config(users)
+	if err != nil {
+		t.Fatal(err)
+	}
+	allowed := regexp.MustCompile(`^(;.*|\[synergy-internal\]|exten => (1\d{3}),1,Dial\(PJSIP/(1\d{3}),25\)| same => n,Hangup\(\)|)$`)
+	context := 0
+	for _, f := range files {
+		for line := range strings.Lines(string(f.Content)) {
+			line = strings.TrimRight(line, "\n")
+			switch found := allowed.FindStringSubmatch(line); {
+			case f.Path == pbx.DialplanPath && (found == nil || found[2] != found[3]):
+				t.Errorf("%s has the line %q", f.Path, line)
+			case strings.HasPrefix(line, "context="):
+				if context++; line != "context=synergy-internal" {
+					t.Errorf("%s has the line %q", f.Path, line)
+				}
+			case strings.Contains(line, "System(") && !strings.HasPrefix(line, ";") && !strings.HasPrefix(line, "callerid="):
+				t.Errorf("%s has the line %q", f.Path, line)
+			}
+		}
+	}
+	if context != len(users) {
+		t.Errorf("%d endpoints have a context, of %d", context, len(users))
+	}
+}
