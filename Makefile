@@ -7,13 +7,16 @@ REFERENCE ?= $(wildcard ../shared/tools/reference)
 LINT      = $(GO) tool -modfile=tools/lint/go.mod golangci-lint
 
 .DEFAULT_GOAL := help
-.PHONY: help build generate fmt lint test test-race fuzz golden bench demo verify check reproducible sbom vulncheck clean
+.PHONY: help build web generate fmt lint test test-race fuzz golden bench demo verify check reproducible sbom vulncheck clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1\t\2/p' Makefile | awk -F '\t' '{ printf "  make %-12s %s\n", $$1, $$2 }'
 
 build: ## the program, as bin/pbxportal
 	CGO_ENABLED=0 $(GO) build -trimpath -o bin/pbxportal ./cmd/pbxportal
+
+web: ## the pages people look at, from web/ into internal/webui/dist (needs Node)
+	scripts/web build
 
 generate: ## write the code that follows from contracts/api.yaml
 	$(GO) generate ./...
@@ -26,7 +29,8 @@ lint: ## check style, likely bugs and forbidden calls
 	$(LINT) fmt --diff
 	$(LINT) run
 
-test: ## every test, on real servers the tests fetch themselves
+test: ## every test, on real servers the tests fetch themselves, and in a real browser
+	scripts/web browser
 	$(GO) test -count=1 -shuffle=on -timeout=15m ./...
 	$(GO) -C tools test -count=1 ./...
 
@@ -52,7 +56,7 @@ bench: ## all benchmarks, and the figures beside those of a REFERENCE implementa
 demo: build ## build, then show it all on a real Asterisk of its own
 	bin/pbxportal demo
 
-verify: ## prove that generated code and go.mod are current
+verify: ## prove that generated code, the built pages and go.mod are current
 	$(GO) mod tidy -diff
 	@before="$$(find . -name '*.gen.go' -exec sha256sum {} + | sort)" && \
 	$(MAKE) --no-print-directory generate && \
@@ -60,6 +64,7 @@ verify: ## prove that generated code and go.mod are current
 	if [ "$$before" != "$$after" ]; then \
 		echo "generated code was not current; it is now, commit it:"; git status --short -- '*.gen.go'; exit 1; \
 	fi
+	scripts/web verify
 
 reproducible: ## build twice, in two folders with two caches, and compare; leaves dist/
 	GO=$(GO) scripts/reproducible -o dist

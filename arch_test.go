@@ -58,6 +58,7 @@ var table = map[string]row{
 
 	// In: those who ask.
 	"httpapi":         {[]string{"pbx", "audit", "auth", "directory", "apply", "live", "httpapi/openapi", "contracts"}, "it translates the contract for the services; what it cannot get from them is missing there"},
+	"webui":           {nil, "it is files for a browser, which asks the public API for all it shows"},
 	"httpapi/openapi": {nil, "it is generated from the contract alone"},
 	"demo":            {[]string{"phone"}, "it sees the portal as anybody does, over HTTP and SIP, and must not reach inside"},
 	"cli":             {[]string{all}, "it puts the program together out of everything but generated code and test kits"},

@@ -18,6 +18,7 @@ import (
 	"github.com/synergycall/pbxportal/internal/httpapi"
 	"github.com/synergycall/pbxportal/internal/live"
 	"github.com/synergycall/pbxportal/internal/pbx"
+	"github.com/synergycall/pbxportal/internal/webui"
 )
 
 // drainTime is how long a stopping server waits for what runs; it is longer than the longest apply.
@@ -127,9 +128,13 @@ func (p *portal) serve(ctx context.Context, listener net.Listener) error {
 		return errors.Join(err, listener.Close())
 	}
 	watcher := live.New(live.Config{AMI: target, Now: time.Now, Log: p.log})
+	pages, err := webui.New()
+	if err != nil {
+		return errors.Join(err, listener.Close())
+	}
 	handler, err := httpapi.New(httpapi.Config{
 		Live: watcher, Directory: p.directory, Apply: p.engine, Audit: p.trail, Health: p.health, Log: p.log, Now: time.Now, Version: version(), Edge: p.edge(),
-		Auth: p.auth, Insecure: p.insecure, OIDC: provider,
+		Web: pages, Auth: p.auth, Insecure: p.insecure, OIDC: provider,
 	})
 	if err != nil {
 		return errors.Join(err, listener.Close())

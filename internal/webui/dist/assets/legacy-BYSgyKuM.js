@@ -1,0 +1,1 @@
+import{bt as e}from"./disclose-version-Mdak7tYI.js";e();

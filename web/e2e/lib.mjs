@@ -1,0 +1,78 @@
+// What both suites share: a browser, steps with a name and a time, and what must hold on every page.
+import { readFile } from 'node:fs/promises'
+import { createRequire } from 'node:module'
+import { chromium } from 'playwright-core'
+
+const axeSource = await readFile(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8')
+
+export const flags = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync', '--hide-scrollbars', '--font-render-hinting=none']
+
+export const launch = () => chromium.launch({ executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium', args: flags })
+
+let passed = 0
+let failed = 0
+
+// step runs one step and says how it went. A suite goes on after a failure only where the steps do not build on each other.
+export async function step(name, run, page) {
+  if (process.env.ONLY && !new RegExp(process.env.ONLY).test(name)) return true
+  const start = Date.now()
+  try {
+    const seen = await run()
+    passed++
+    console.log(`  ✓ ${name}${seen ? `: ${seen}` : ''} (${Date.now() - start} ms)`)
+  } catch (e) {
+    failed++
+    console.log(`  ✗ ${name} (${Date.now() - start} ms)\n${String(e.message ?? e).replace(/^/gm, '      ')}`)
+    if (page) {
+      console.log(`      at ${page.url()}\n${(await page.locator('body').innerText().catch(() => '')).slice(0, 1500).replace(/^/gm, '      | ')}`)
+      if (process.env.FAILURES) await page.screenshot({ path: `${process.env.FAILURES}/${name.replace(/\W+/g, '-')}.png` }).catch(() => {})
+    }
+    return false
+  }
+  return true
+}
+
+export function finish() {
+  console.log(`${passed} passed, ${failed} failed`)
+  process.exit(failed ? 1 : 0)
+}
+
+export function must(condition, what) {
+  if (!condition) throw new Error(what)
+}
+
+export function same(got, want, what) {
+  const [a, b] = [JSON.stringify(got), JSON.stringify(want)]
+  if (a !== b) throw new Error(`${what}: got ${a}, want ${b}`)
+}
+
+// watch collects what a browser complains of: broken scripts, and anything the content security policy had to stop.
+export function watch(page, noise, quiet = () => false) {
+  page.on('pageerror', (e) => noise.push(e.message))
+  page.on('console', (m) => {
+    if (m.type() !== 'error' && m.type() !== 'warning') return
+    const text = m.text()
+    if (!/Failed to load resource|net::ERR/.test(text) && !quiet(text)) noise.push(text)
+  })
+  page.on('dialog', (d) => (noise.push(`a dialog opened: ${d.message()}`), void d.dismiss()))
+}
+
+// accessible holds the page, as it stands, against WCAG 2.2 AA, in both themes.
+export async function accessible(page, what) {
+  for (const colorScheme of ['light', 'dark']) {
+    await page.emulateMedia({ colorScheme, reducedMotion: 'reduce' })
+    await page.evaluate(axeSource)
+    const violations = await page.evaluate(async () => {
+      const found = await window.axe.run(document, { runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'] })
+      return found.violations.map((v) => `${v.id}: ${v.help}\n${v.nodes.slice(0, 3).map((n) => `  ${n.html.slice(0, 160)} ${n.any.map((c) => c.message).join('; ').slice(0, 160)}`).join('\n')}`)
+    })
+    must(!violations.length, `${what}, ${colorScheme}: ${violations.length} violations\n${violations.join('\n')}`)
+  }
+  await page.emulateMedia({ colorScheme: 'light', reducedMotion: 'reduce' })
+}
+
+// fits checks that nothing of the page lies beyond its right edge.
+export async function fits(page, what) {
+  const over = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth)
+  must(over <= 0, `${what} is ${over} px too wide at ${page.viewportSize().width} px`)
+}

@@ -1,0 +1,258 @@
+// A portal of paper: it serves the built pages and answers as the contract says, out of memory. It makes the pictures in docs/screens
+// and lists longer than a real pool; nothing that is claimed about the portal is proved against it.
+import { createHash, randomUUID } from 'node:crypto'
+import { readFile } from 'node:fs/promises'
+import { createServer } from 'node:http'
+import path from 'node:path'
+
+const dist = path.resolve(import.meta.dirname, '../../internal/webui/dist')
+const types = { '.js': 'text/javascript', '.css': 'text/css', '.svg': 'image/svg+xml', '.html': 'text/html; charset=utf-8', '.woff2': 'font/woff2' }
+const policy =
+  "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+
+const first = ['Anna', 'Ben', 'Clara', 'David', 'Elif', 'Felix', 'Greta', 'Henry', 'Ida', 'Jonas', 'Klara', 'Leon', 'Mira', 'Noah', 'Olivia', 'Paul', 'Quirin', 'Rosa', 'Samuel', 'Tilda', 'Umut', 'Vera', 'Wanda', 'Yusuf', 'Zoë']
+const last = ['Amsel', 'Berger', 'Çelik', 'Dietrich', 'Ebert', 'Fontana', 'Großmann', 'Hoffmann', 'Ivanova', 'Jäger', 'Kowalski', 'Lindqvist', 'Möller', 'Novák', 'O’Brien', 'Petersen', 'Quast', 'Rossi', 'Schneider', 'Tanaka', 'Urban', 'Vogel', 'Weiß', 'Ximénez', 'Zimmermann']
+const agents = ['Yealink SIP-T46U 108.86', 'Snom D785/10.1.184', 'Linphone-Desktop/5.2.4', 'Grandstream GXP2170', 'Zoiper rv2.10.20', 'Fanvil X4U 2.12.16']
+
+const iso = (ms) => new Date(ms).toISOString()
+// A small generator, so that every picture of the same state is the same.
+function dice(seed) {
+  let s = seed
+  return () => ((s = (s * 1664525 + 1013904223) % 4294967296) / 4294967296)
+}
+
+export function world({ users = 48, now = Date.now(), setup = false, signedIn = true, role = 'owner', empty = false } = {}) {
+  const roll = dice(7)
+  const person = (i) => {
+    const name = `${first[i % first.length]} ${last[(i * 7 + Math.floor(i / 25)) % last.length]}`
+    return {
+      id: `2f9e5a1c-8d8e-4a53-9f5b-${String(i).padStart(12, '0')}`,
+      tenant_id: 'a0000000-0000-0000-0000-000000000000',
+      name,
+      email: name.normalize('NFD').replace(/[^a-zA-Z ]/g, '').toLowerCase().replace(' ', '.') + (i >= 25 ? i : '') + '@example.com',
+      extension: { id: randomUUID(), number: 1000 + i, secret: createHash('sha256').update(`s${i}`).digest('base64url').slice(0, 22), created_at: iso(now - (400 - i) * 3.1e6) },
+      created_at: iso(now - (60 - (i % 60)) * 86.4e6 - i * 36e5),
+    }
+  }
+  const all = empty ? [] : Array.from({ length: users }, (_, i) => person(i))
+  const registrations = all
+    .filter((_, i) => i < users - 3 && i % 7 !== 5)
+    .map((u, i) => ({ number: u.extension.number, state: i === 9 ? 'unreachable' : 'reachable', address: `192.0.2.${10 + (i % 200)}:${5060 + (i % 3)}`, user_agent: agents[(i * 5) % agents.length], rtt_ms: 4 + Math.round(roll() * 220) / 10, since: iso(now - roll() * 9e7), expires_at: iso(now + 2.4e6) }))
+  const party = (u) => ({ number: String(u.extension.number), name: u.name })
+  const calls = empty ? [] : [
+    { id: 'c1', state: 'up', from: party(all[2]), to: party(all[14]), since: iso(now - 374e3) },
+    { id: 'c2', state: 'up', from: party(all[7]), to: party(all[21]), since: iso(now - 61e3) },
+    { id: 'c3', state: 'ringing', from: party(all[30] ?? all[3]), to: party(all[1]), since: iso(now - 6e3) },
+  ]
+  let level = registrations.length - 4
+  const history = empty ? [] : Array.from({ length: 60 }, (_, i) => {
+    level = Math.max(0, Math.min(registrations.length, level + (roll() < 0.25 ? (roll() < 0.62 ? 1 : -1) : 0)))
+    return { at: iso(now - (59 - i) * 60e3), registrations: i === 59 ? registrations.length : level, calls: i === 59 ? calls.length : Math.max(0, Math.round(2 + 2.4 * Math.sin(i / 8) + (roll() - 0.5) * 2.6)) }
+  })
+  const file = (text) => [{ path: 'pjsip.d/synergycall/generated_endpoints.conf', text }, { path: 'extensions.d/synergycall/generated_routing.conf', text: text && '@@ -12,6 +12,9 @@\n exten => 1044,1,Dial(PJSIP/1044,25)\n  same => n,Hangup()\n+exten => 1045,1,Dial(PJSIP/1045,25)\n+ same => n,Hangup()\n exten => 1043,1,Dial(PJSIP/1043,25)\n' }]
+  const diff = '@@ -310,8 +310,22 @@\n [1044]\n type=aor\n max_contacts=1\n+[1045]\n+type=endpoint\n+context=synergy-internal\n+disallow=all\n+allow=ulaw,alaw\n+auth=1045\n+aors=1045\n+\n+[1045]\n+type=auth\n+auth_type=userpass\n+username=1045\n+password=[hidden]\n-[1017]\n-type=aor\n'
+  const pick = (i, kind, what = [], reregister = false) => ({ kind, number: all[i]?.extension.number ?? 1000 + i, name: all[i]?.name ?? '', what, reregister })
+  const plan = empty
+    ? { hash: 'e0', revision: 0, users: 0, pending: false, changes: [], diffs: file(''), drift: [], behind: '' }
+    : { hash: '0f4a6c2d9b8e7351a2c4e6f80b1d3957', revision: 12, users: all.length, pending: true, changes: [pick(45, 'added'), pick(46, 'added'), pick(47, 'added'), pick(8, 'changed', ['secret'], true), pick(19, 'changed', ['name']), { kind: 'removed', number: 1061, name: 'Nora Falk', what: [], reregister: true }], diffs: file(diff), drift: [], behind: '' }
+  const comments = ['Three new colleagues in support', '', 'Greta leaves', 'New secret for the front desk', 'Move to new names', '', 'Ben starts on Monday']
+  const events = (n, users) => [
+    { stage: 'plan', after_ms: 3, message: `${users} users, 3 changes against revision ${n - 1}` },
+    { stage: 'stage', after_ms: 6, message: `revision ${n} is written beside the files in place` },
+    { stage: 'flip', after_ms: 7, message: `revision ${n} is in place, both files at one moment` },
+    { stage: 'reload', after_ms: 31, message: 'Asterisk was asked to read the files' },
+    { stage: 'verify', after_ms: 46, message: `the live Asterisk runs exactly these ${users} users` },
+    { stage: 'end', after_ms: 47, message: 'done' },
+  ]
+  const run = (n, i) => ({
+    id: `6d0f5b0e-52c5-4f0c-9d55-${String(n).padStart(12, '0')}`, triggered_at: iso(now - (i * i * 5.2e6 + 24e5)), triggered_by: ['Anna Amsel', 'Jonas Jäger', 'Anna Amsel'][i % 3], comment: comments[i % comments.length],
+    outcome: i === 4 ? 'failure' : 'success', error_details: i === 4 ? 'Asterisk did not take the new files; revision 7 runs again' : null, code: i === 4 ? 'rolled_back' : null, result: i === 4 ? 'rolled_back' : 'applied', revision: n, restored: i === 3 ? n - 2 : null,
+    verification: i === 4 ? 'contradicted' : 'confirmed', differences: i === 4 ? ['1031: the endpoint is missing'] : [], users: all.length - 3 - i, files_written: [], reload_results: {}, plan: { ...plan, changes: [] }, events: events(n, all.length - 3 - i), duration_ms: 47, files: [{ path: 'a', size: 1, sha256: 'f'.repeat(64) }], saved: [],
+  })
+  const runs = empty ? [] : Array.from({ length: 12 }, (_, i) => run(12 - i, i))
+  const actor = (name, kind = 'person') => ({ kind, id: kind === 'person' ? 'a1' : '', name, from: kind === 'local' ? '' : '192.0.2.17' })
+  const audit = empty ? [] : [
+    ['user.create', actor('Anna Amsel'), { type: 'user', id: all[47]?.id, name: all[47]?.name }, null, { name: all[47]?.name, email: all[47]?.email, number: 1047 }, 6],
+    ['user.create', actor('Anna Amsel'), { type: 'user', id: all[46]?.id, name: all[46]?.name }, null, { name: all[46]?.name, email: all[46]?.email, number: 1046 }, 9],
+    ['user.delete', actor('Jonas Jäger'), { type: 'user', id: 'x', name: 'Nora Falk' }, { name: 'Nora Falk', email: 'nora.falk@example.com', number: 1061 }, null, 38],
+    ['apply.run', actor('Anna Amsel'), { type: 'revision', id: '12', name: 'revision 12' }, { revision: 11 }, { revision: 12, users: 45, verification: 'confirmed' }, 41],
+    ['account.update', actor('Anna Amsel'), { type: 'account', id: 'a3', name: 'Mira Möller' }, { role: 'auditor' }, { role: 'operator' }, 190],
+    ['token.create', actor('Anna Amsel'), { type: 'token', id: 't1', name: 'Provisioning' }, null, { role: 'operator', expires_in_days: 90 }, 260],
+    ['session.sign_in_failed', actor('', 'anonymous'), { type: 'account', id: '', name: 'jonas@example.com' }, null, null, 305],
+    ['user.create', actor('Provisioning', 'token'), { type: 'user', id: all[44]?.id, name: all[44]?.name }, null, { name: all[44]?.name, number: 1044 }, 1400],
+    ['apply.restore', actor('root', 'local'), { type: 'revision', id: '9', name: 'revision 9' }, { revision: 8 }, { revision: 9, restored: 7 }, 1480],
+    ['account.create', actor('Anna Amsel'), { type: 'account', id: 'a4', name: 'Paul Petersen' }, null, { role: 'applier' }, 2890],
+  ].map(([action, who, object, before, after, minutes], i) => ({ seq: 214 - i, at: iso(now - minutes * 60e3), actor: who, request_id: `7Q2K${i}XNBD4`, action, object, before, after, result: action === 'session.sign_in_failed' && !who.name ? 'failed' : 'ok' }))
+  const accounts = [
+    { id: 'a1', name: 'Anna Amsel', email: 'anna@example.com', role: 'owner', totp_enabled: true, disabled: false, created_at: iso(now - 9e9), last_sign_in_at: iso(now - 12e5) },
+    { id: 'a2', name: 'Jonas Jäger', email: 'jonas@example.com', role: 'admin', totp_enabled: true, disabled: false, created_at: iso(now - 8e9), last_sign_in_at: iso(now - 8e7) },
+    { id: 'a3', name: 'Mira Möller', email: 'mira@example.com', role: 'operator', totp_enabled: false, disabled: false, created_at: iso(now - 6e9), last_sign_in_at: iso(now - 3e8) },
+    { id: 'a4', name: 'Paul Petersen', email: 'paul@example.com', role: 'applier', totp_enabled: false, disabled: false, created_at: iso(now - 2e8), last_sign_in_at: null, invited: true },
+    { id: 'a5', name: 'Rosa Rossi', email: 'rosa@example.com', role: 'auditor', totp_enabled: false, disabled: true, created_at: iso(now - 7e9), last_sign_in_at: iso(now - 4e9) },
+  ]
+  const tokens = [
+    { id: 't1', name: 'Provisioning', role: 'operator', created_at: iso(now - 4e8), expires_at: iso(now + 7.4e9), last_used_at: iso(now - 9e4) },
+    { id: 't2', name: 'Monitoring', role: 'auditor', created_at: iso(now - 3e9), expires_at: null, last_used_at: iso(now - 3e4) },
+  ]
+  const sessions = [
+    { id: 's1', created_at: iso(now - 5e6), last_seen_at: iso(now - 2e4), from: '192.0.2.17', user_agent: 'Mozilla/5.0 (X11; Linux x86_64) Firefox/145.0', current: true },
+    { id: 's2', created_at: iso(now - 9e7), last_seen_at: iso(now - 4e7), from: '192.0.2.80', user_agent: 'Mozilla/5.0 (iPhone; CPU iPhone OS 19_1) Safari/605', current: false },
+  ]
+  return { now, setup, signedIn, role, users: all, registrations, calls, history, plan, runs, events, audit, accounts, tokens, sessions, streams: new Set(), requests: [], down: false }
+}
+
+const permissions = {
+  owner: ['users:read', 'users:write', 'secrets:read', 'apply:read', 'apply:run', 'live:read', 'audit:read', 'accounts:read', 'accounts:write', 'system:read'],
+  operator: ['users:read', 'users:write', 'secrets:read', 'apply:read', 'live:read'],
+  applier: ['users:read', 'apply:read', 'apply:run', 'live:read'],
+  auditor: ['users:read', 'apply:read', 'live:read', 'audit:read', 'accounts:read', 'system:read'],
+}
+
+const page = (items, url, n) => {
+  const from = Number(url.searchParams.get('cursor') ?? 0)
+  const limit = Number(url.searchParams.get('limit') ?? n)
+  return [items.slice(from, from + limit), from + limit < items.length ? String(from + limit) : undefined]
+}
+
+// serve answers for a world until it is closed, and gives its address.
+export async function serve(w) {
+  const session = () => ({ account: { id: 'a1', name: 'Anna Amsel', email: 'anna@example.com', role: w.role, totp_enabled: true }, token: null, permissions: permissions[w.role], expires_at: iso(Date.now() + 36e5), insecure: false })
+  const live = () => ({ asterisk: { state: 'connected', since: iso(w.now - 3.1e8), version: '22.10.1', message: 'ok' }, registrations: w.registrations, calls: w.calls, history: w.history })
+  const server = createServer(async (req, res) => {
+    const url = new URL(req.url, 'http://x')
+    const send = (status, value, headers = {}) => {
+      res.writeHead(status, { 'Content-Type': status >= 400 ? 'application/problem+json' : 'application/json', 'Cache-Control': 'no-store', 'X-Request-Id': 'MOCK', ...headers })
+      res.end(value === undefined ? '' : JSON.stringify(value))
+    }
+    const problem = (status, code, detail, errors) => send(status, { type: `urn:pbxportal:problem:${code}`, title: code, status, detail, code, request_id: 'MOCK', ...(errors ? { errors } : {}) })
+    if (w.down) return req.socket.destroy()
+    if (url.pathname.startsWith('/app/')) {
+      const name = url.pathname.slice(5)
+      for (const [file, cache] of [[name, 'public, max-age=31536000, immutable'], ['index.html', 'no-cache']]) {
+        try {
+          const body = await readFile(path.join(dist, path.normalize(file)))
+          res.writeHead(200, { 'Content-Type': types[path.extname(file)] ?? 'application/octet-stream', 'Content-Security-Policy': policy, 'Cache-Control': cache })
+          return res.end(body)
+        } catch {
+          // the next one
+        }
+      }
+    }
+    let text = ''
+    for await (const chunk of req) text += chunk
+    const body = text ? JSON.parse(text) : {}
+    w.requests.push({ method: req.method, path: url.pathname, body, headers: req.headers })
+    const call = `${req.method} ${url.pathname}`
+    const id = url.pathname.split('/')[2]
+    if (call === 'GET /health') return send(200, { status: 'ok', database: 'ok', asterisk: 'ok', asterisk_version: '22.10.1', files: 'ok', version: '1.0.0' })
+    if (call === 'GET /setup') return send(200, { needed: w.setup, oidc: false })
+    if (call === 'POST /setup') {
+      if (body.code !== 'CODE') return problem(403, 'setup_code_invalid', 'the set-up code is wrong, used or expired')
+      w.setup = false
+      w.signedIn = true
+      return send(201, session())
+    }
+    if (call === 'POST /session') {
+      if (body.password !== 'correct horse battery') return problem(401, 'sign_in_failed', 'e-mail address, password or code is wrong')
+      if (!body.otp && body.email.startsWith('otp')) return problem(401, 'otp_required', 'a code is needed as well')
+      w.signedIn = true
+      return send(200, session())
+    }
+    if (call === 'POST /invitations') {
+      w.signedIn = true
+      return send(201, session())
+    }
+    if (!w.signedIn) return problem(401, 'not_signed_in', 'sign in first')
+    if (call === 'GET /session') return send(200, session())
+    if (call === 'DELETE /session') {
+      w.signedIn = false
+      return send(204)
+    }
+    if (call === 'GET /live') return send(200, live())
+    if (call === 'GET /live/events') {
+      res.writeHead(200, { 'Content-Type': 'text/event-stream', 'Cache-Control': 'no-store' })
+      res.write(`id: 1\nevent: snapshot\ndata: ${JSON.stringify(live())}\n\n`)
+      w.streams.add(res)
+      return res.on('close', () => w.streams.delete(res))
+    }
+    if (call === 'GET /users') return send(200, { users: w.users })
+    if (call === 'POST /users') {
+      const errors = []
+      if (!body.name?.trim()) errors.push({ field: 'name', message: 'must have 1 to 255 characters' })
+      if (!body.email?.includes('@')) errors.push({ field: 'email', message: 'must be an e-mail address' })
+      if (errors.length) return problem(400, 'invalid_input', 'fields break a rule', errors)
+      if (w.users.some((u) => u.email === body.email)) return problem(409, 'email_taken', 'another user has this e-mail address')
+      const number = 1000 + w.users.length
+      const user = { id: randomUUID(), tenant_id: 'a0000000-0000-0000-0000-000000000000', name: body.name.trim(), email: body.email.trim(), created_at: iso(w.now), extension: { id: randomUUID(), number, secret: 'h3K9vQ2mX7pLw0ZrT5yNcA', created_at: iso(w.now) } }
+      w.users.push(user)
+      w.plan = { ...w.plan, hash: randomUUID().slice(0, 8), pending: true, users: w.users.length, changes: [...w.plan.changes, { kind: 'added', number, name: user.name, what: [], reregister: false }] }
+      return send(201, user)
+    }
+    if (req.method === 'DELETE' && url.pathname.startsWith('/users/')) {
+      const user = w.users.find((u) => u.id === id)
+      if (!user) return problem(404, 'user_not_found', 'there is no such user')
+      w.users = w.users.filter((u) => u !== user)
+      return send(200, { message: 'deleted', deleted_user_id: id, freed_extension: user.extension.number })
+    }
+    if (call === 'GET /apply/plan') return send(200, w.plan)
+    if (call === 'GET /apply/revisions') {
+      const [revisions, next_cursor] = page(w.runs, url, 20)
+      return send(200, { revisions: revisions.map((r) => ({ revision: r.revision, run_id: r.id, triggered_at: r.triggered_at, triggered_by: r.triggered_by, comment: r.comment, outcome: r.outcome, result: r.result, restored: r.restored, verification: r.verification, users: r.users, plan: { hash: 'x', revision: r.revision - 1, pending: true, added: r.revision % 4, removed: r.revision % 3 === 0 ? 1 : 0, changed: r.revision % 2 } })), next_cursor })
+    }
+    if (/^\/apply\/revisions\/\d+\/diff$/.test(url.pathname)) return send(200, { revision: Number(url.pathname.split('/')[3]), against: Number(url.pathname.split('/')[3]) - 1, diffs: w.plan.diffs })
+    if (/^\/apply\/revisions\/\d+$/.test(url.pathname)) {
+      const found = w.runs.find((r) => r.revision === Number(url.pathname.split('/')[3]))
+      return found ? send(200, found) : problem(404, 'revision_not_found', 'there is no such revision')
+    }
+    if (call === 'POST /apply' || /^POST \/apply\/revisions\/\d+\/restore$/.test(call)) {
+      const n = w.plan.revision + 1
+      const made = { ...(w.runs[0] ?? {}), id: randomUUID(), triggered_at: iso(Date.now()), triggered_by: body.triggered_by, comment: body.comment ?? '', outcome: 'success', error_details: null, code: null, result: 'interrupted', revision: n, restored: null, verification: 'confirmed', differences: [], users: w.users.length, files_written: [], reload_results: {}, plan: { ...w.plan }, duration_ms: 47, files: [{ path: 'a', size: 1, sha256: 'f'.repeat(64) }], saved: [], events: [] }
+      w.pending = made
+      return send(202, { message: 'the apply is on record and goes on', run_id: made.id, events: `/apply/runs/${made.id}/events` })
+    }
+    if (/^\/apply\/runs\/[^/]+\/events$/.test(url.pathname)) {
+      res.writeHead(200, { 'Content-Type': 'text/event-stream' })
+      const all = w.events(w.pending.revision, w.users.length)
+      for (const [i, e] of all.entries()) {
+        await new Promise((next) => setTimeout(next, w.pace ?? 30))
+        if (w.hold === e.stage) await w.held
+        res.write(`id: ${i + 1}\nevent: ${e.stage}\ndata: ${JSON.stringify(e)}\n\n`)
+      }
+      w.pending.events = all
+      w.pending.result = 'applied'
+      w.runs.unshift(w.pending)
+      w.plan = { ...w.plan, hash: randomUUID().slice(0, 8), revision: w.pending.revision, pending: false, changes: [], diffs: w.plan.diffs.map((d) => ({ ...d, text: '' })), drift: [], behind: '' }
+      return res.end(`event: done\ndata: {"result":"applied","outcome":"success"}\n\n`)
+    }
+    if (/^\/apply\/runs\/[^/]+$/.test(url.pathname)) return send(200, w.runs.find((r) => url.pathname.endsWith(r.id)))
+    if (call === 'GET /audit') {
+      const q = (n) => (url.searchParams.get(n) ?? '').toLowerCase()
+      const hits = w.audit.filter((e) => (!q('actor') || e.actor.name.toLowerCase().includes(q('actor'))) && (!q('action') || e.action === q('action')) && (!q('object') || e.object.name?.toLowerCase().includes(q('object'))))
+      const [events, next_cursor] = page(hits, url, 50)
+      return send(200, { events, next_cursor })
+    }
+    if (call === 'GET /accounts') return send(200, { accounts: w.accounts })
+    if (call === 'POST /accounts') {
+      const account = { id: randomUUID(), ...body, totp_enabled: false, disabled: false, created_at: iso(w.now), last_sign_in_at: null }
+      w.accounts.push(account)
+      return send(201, { account, link: { code: 'inv_8Hq2mX7pLw0ZrT5yNcA4kQ', expires_at: iso(Date.now() + 864e5) } })
+    }
+    if (req.method === 'PATCH' && url.pathname.startsWith('/accounts/')) return send(200, Object.assign(w.accounts.find((a) => a.id === id), body))
+    if (req.method === 'DELETE' && url.pathname.startsWith('/accounts/')) return (w.accounts = w.accounts.filter((a) => a.id !== id)), send(204)
+    if (/^POST \/accounts\/[^/]+\/reset$/.test(call)) return send(200, { link: { code: 'res_8Hq2mX7pLw0ZrT5yNcA4kQ', expires_at: iso(Date.now() + 36e5) } })
+    if (call === 'GET /tokens') return send(200, { tokens: w.tokens })
+    if (call === 'POST /tokens') {
+      const token = { id: randomUUID(), name: body.name, role: body.role, created_at: iso(w.now), expires_at: null, last_used_at: null }
+      w.tokens.push(token)
+      return send(201, { token, secret: 'pbx_k7_Xw0ZrT5yNcA4kQh3K9vQ2mX7pL8Hq2mX7pLw' })
+    }
+    if (req.method === 'DELETE' && url.pathname.startsWith('/tokens/')) return (w.tokens = w.tokens.filter((a) => a.id !== id)), send(204)
+    if (call === 'GET /account/sessions') return send(200, { sessions: w.sessions })
+    if (req.method === 'DELETE' && url.pathname.startsWith('/account/sessions/')) return (w.sessions = w.sessions.filter((s) => s.id !== url.pathname.split('/')[3])), send(204)
+    if (call === 'POST /account/totp') return send(200, { secret: 'JBSWY3DPEHPK3PXP', uri: 'otpauth://totp/PBX%20Portal:anna@example.com?secret=JBSWY3DPEHPK3PXP&issuer=PBX%20Portal' })
+    if (call === 'POST /account/totp/confirm') return send(200, { recovery_codes: ['k7qf-2m9x', 'p3wz-8hnd', 't5yr-c4ka', 'q2mx-7plw', 'z0rt-5ync', 'a4kq-h3k9', 'v2hq-2mx7', 'w0zr-t5yn'] })
+    return problem(404, 'path_not_found', 'there is nothing at this path')
+  })
+  await new Promise((ready) => server.listen(0, '127.0.0.1', ready))
+  return { url: `http://127.0.0.1:${server.address().port}`, close: () => (server.closeAllConnections(), new Promise((done) => server.close(done))) }
+}

@@ -1,0 +1,271 @@
+// The whole way, with the program as it is built, a real Asterisk and real telephones: from the set-up link to a call, a way back, other
+// roles, the end of a session, and a portal that goes away and comes again.
+import { accessible, finish, launch, must, same, step, watch } from './lib.mjs'
+
+const { PORTAL, CONTROL, SETUP } = process.env
+const app = `${PORTAL}/app/`
+const password = 'one sentence nobody else knows'
+
+async function control(what, order = {}) {
+  const answer = await fetch(`${CONTROL}/${what}`, { method: 'POST', body: JSON.stringify(order) })
+  if (!answer.ok) throw new Error(`${what}: ${await answer.text()}`)
+}
+
+const browser = await launch()
+const noise = []
+const context = await browser.newContext({ viewport: { width: 1280, height: 860 }, reducedMotion: 'reduce', locale: 'en-GB' })
+const page = await context.newPage()
+page.setDefaultTimeout(15_000)
+watch(page, noise)
+
+// next runs a step that those after it build on: the first failure ends it all.
+async function next(name, run) {
+  if (!(await step(name, run, page))) {
+    await browser.close()
+    finish()
+  }
+}
+const secrets = {}
+const dot = (number, label) => page.waitForSelector(`[data-number="${number}"] [role=img][aria-label="${label}"]`)
+
+await next('set-up: the link makes the first account', async () => {
+  await page.goto(PORTAL)
+  await page.waitForURL('**/app/')
+  await page.waitForSelector('h1:has-text("Set up this portal")')
+  await page.goto(SETUP)
+  await page.reload()
+  await page.fill('[name=name]', 'Olga Owner')
+  await page.fill('[name=email]', 'olga@example.com')
+  const [first, second] = await page.locator('input[type=password]').all()
+  await first.fill('short')
+  await second.fill('short')
+  await page.click('button[type=submit]')
+  await page.waitForSelector('text=At least 12 characters. >> visible=true')
+  await first.fill(password)
+  await second.fill(password)
+  await accessible(page, 'set-up')
+  await page.click('button[type=submit]')
+  await page.waitForSelector('h2:has-text("Second factor")')
+  must(!page.url().includes('#'), 'the code still stands in the address')
+})
+
+await next('set-up: check-list, first user, first apply', async () => {
+  await page.click('button:has-text("Later")')
+  await page.waitForSelector('text=Generated files')
+  await accessible(page, 'the check-list')
+  await page.click('button:has-text("Continue")')
+  await page.fill('[name=name]', 'Anna Example')
+  await page.fill('[name=email]', 'anna@example.com')
+  await page.click('button[type=submit]')
+  await page.click('button:has-text("Apply 1 change")')
+  await page.waitForSelector('text=Applied. Asterisk runs it.')
+  await page.waitForSelector('text=Every object was compared with the live Asterisk')
+  await page.click('button:has-text("Continue")')
+  secrets[1000] = (await page.locator('[data-secret]').innerText()).trim()
+  same(secrets[1000].length, 22, 'the length of the secret')
+})
+
+await next('set-up: the phone registers', async () => {
+  await control('register', { number: 1000, secret: secrets[1000] })
+  await page.waitForSelector('text=Your phone is registered')
+  await page.click('button:has-text("Go to the overview")')
+  await page.waitForSelector('text=Everything is live.')
+})
+
+await next('a user: faults stand beside their fields, then a card with everything', async () => {
+  await page.keyboard.press('n')
+  await page.waitForSelector('[role=dialog] [name=name]')
+  await page.click('button:has-text("Create user")')
+  await page.waitForSelector('text=This is needed. >> nth=0')
+  await page.fill('[name=name]', 'Ben Example')
+  await page.fill('[name=email]', 'ANNA@example.com')
+  await page.click('button:has-text("Create user")')
+  await page.waitForSelector('text=Somebody else has this e-mail address.')
+  same(await page.getAttribute('[name=email]', 'aria-invalid'), 'true', 'the field at fault')
+  await page.fill('[name=email]', 'ben@example.com')
+  await page.click('button:has-text("Create user")')
+  await page.waitForSelector('text=Ben Example has a number')
+  must(!(await page.locator('[data-secret]').innerText()).match(/\w{10}/), 'the secret is shown before it is asked for')
+  await page.click('button[aria-label="Reveal secret"]')
+  secrets[1001] = (await page.locator('[data-secret]').innerText()).trim()
+  same(secrets[1001].length, 22, 'the length of the secret')
+  await page.click('button:has-text("QR code")')
+  await page.waitForSelector('[role=dialog] svg[role=img]')
+})
+
+await next('apply: the plan, a comment, stage by stage, and the result', async () => {
+  await page.click('a:has-text("Go to apply")')
+  await page.waitForSelector('main li:has-text("Ben Example")')
+  await page.click('button:has-text("File changes")')
+  await page.waitForSelector('text=[1001]')
+  must(!(await page.locator('main').innerText()).includes(secrets[1001]), 'a secret stands in the plan')
+  await page.fill('input[maxlength="1000"]', 'Ben starts today')
+  await page.click('button:has-text("Apply 1 change")')
+  await page.waitForSelector('text=Applied. Asterisk runs it.')
+  await page.waitForSelector('main a:has-text("Ben starts today")')
+  await page.click('summary:has-text("What happened")')
+  for (const stage of ['Plan', 'Write', 'Switch', 'Reload', 'Verify']) await page.waitForSelector(`ol li:has-text("${stage}")`)
+})
+
+await next('users: the dot turns green when a phone registers, and back', async () => {
+  await page.click('nav a:has-text("Users") >> visible=true')
+  await dot(1001, 'no phone')
+  await control('register', { number: 1001, secret: secrets[1001] })
+  await page.waitForFunction(() => /registered|reachable|phone/i.test(document.querySelector('[data-number="1001"] [role=img]')?.ariaLabel ?? '') && document.querySelector('[data-number="1001"] [role=img]')?.ariaLabel !== 'no phone')
+  await control('unregister', { number: 1001 })
+  await dot(1001, 'no phone')
+  await control('register', { number: 1001, secret: secrets[1001] })
+  await page.waitForFunction(() => document.querySelector('[data-number="1001"] [role=img]')?.ariaLabel !== 'no phone')
+})
+
+await next('a call appears, and goes', async () => {
+  await page.click('nav a:has-text("Overview") >> visible=true')
+  await control('call', { number: 1000, to: 1001 })
+  await page.waitForSelector('[data-call]:has-text("1000"):has-text("1001"):has-text("talking")')
+  await control('hang-up')
+  await page.waitForSelector('[data-call]', { state: 'detached' })
+})
+
+await next('put back what was, and come back', async () => {
+  await page.goto(`${app}apply`)
+  const first = page.locator('a[href*="/apply/revisions/"]').last()
+  await first.waitFor()
+  const number = (await first.getAttribute('href')).split('/').at(-1)
+  await first.click()
+  await page.click('button:has-text("Put back what was")')
+  await page.click(`button:has-text("Put ${number} back")`)
+  await page.waitForSelector('text=Applied. Asterisk runs it.')
+  await page.waitForSelector(`text=puts back ${number}`)
+  await page.waitForSelector('button:has-text("Apply 1 change")')
+  await page.click('button:has-text("Apply 1 change")')
+  await page.waitForSelector('text=Nothing to apply')
+})
+
+await next('a plan that moved is not applied', async () => {
+  await page.evaluate(() => fetch('/users', { method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify({ name: 'Cem', email: 'cem@example.com' }) }))
+  await page.click('button:has-text("Look again")')
+  await page.waitForSelector('button:has-text("Apply 1 change")')
+  await page.evaluate(() => fetch('/users', { method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify({ name: 'Dana', email: 'dana@example.com' }) }))
+  await page.click('button:has-text("Apply 1 change")')
+  await page.waitForSelector('text=The plan has changed since you looked.')
+  await page.click('button:has-text("Apply 2 changes")')
+  await page.waitForSelector('text=Nothing to apply')
+})
+
+await next('delete: what follows is said first', async () => {
+  await page.goto(`${app}users`)
+  await page.click('[data-number="1003"]')
+  await page.click('button:has-text("Delete user")')
+  await page.waitForSelector('text=The number 1003 becomes free')
+  await page.click('button:has-text("Delete 1003")')
+  await page.waitForSelector('text=Dana was deleted. 1003 is free again.')
+  await page.waitForSelector('[data-number="1003"]', { state: 'detached' })
+})
+
+await next('the session ends in the middle of a form: sign in, and go on', async () => {
+  await page.keyboard.press('n')
+  await page.waitForSelector('[role=dialog] [name=name]')
+  await page.fill('[name=name]', 'Elif Example')
+  await page.fill('[name=email]', 'elif@example.com')
+  await page.evaluate(() => fetch('/session', { method: 'DELETE' }))
+  await page.click('button:has-text("Create user")')
+  await page.waitForSelector('[role=dialog]:has-text("Sign in again")')
+  const dialog = page.locator('[role=dialog]', { hasText: 'Sign in again' })
+  same(await dialog.locator('input[name=email]').inputValue(), 'olga@example.com', 'who signs in again')
+  await dialog.locator('input[name=password]').fill('not this one at all')
+  await dialog.locator('button[type=submit]').click()
+  await page.waitForSelector('text=E-mail address, password or code is wrong.')
+  await dialog.locator('input[name=password]').fill(password)
+  await dialog.locator('button[type=submit]').click()
+  await dialog.waitFor({ state: 'detached' })
+  same(await page.inputValue('[name=name]'), 'Elif Example', 'the form after signing in again')
+  await page.click('button:has-text("Create user")')
+  await page.waitForSelector('text=Elif Example has a number')
+  await page.keyboard.press('Escape')
+})
+
+await next('the portal goes away and comes again: the page says so and heals', async () => {
+  await page.goto(`${app}users`)
+  await page.waitForSelector('[data-number="1000"]')
+  await control('stop')
+  await page.waitForSelector('[role=alert]:has-text("The portal does not answer")')
+  must(await page.locator('[data-number="1000"]').isVisible(), 'the list is gone with the portal')
+  await control('start')
+  await page.waitForSelector('[role=alert]:has-text("The portal does not answer")', { state: 'detached' })
+  await page.waitForFunction(() => document.querySelector('[data-number="1000"] [role=img]')?.ariaLabel !== 'no phone')
+})
+
+await next('activity: who did what, with before and after', async () => {
+  await page.goto(`${app}activity`)
+  await page.waitForSelector('summary:has-text("Created user"):has-text("Elif Example")')
+  await page.locator('summary', { hasText: 'Deleted user' }).first().click()
+  await page.waitForSelector('details[open] :text("dana@example.com")')
+  await page.selectOption('select', 'user.delete')
+  await page.waitForSelector('summary:has-text("Created user")', { state: 'detached' })
+  await accessible(page, 'activity')
+})
+
+await next('roles: an auditor sees no secrets and no buttons', async () => {
+  await page.goto(`${app}settings/people`)
+  await page.click('button:has-text("Invite")')
+  const dialog = page.locator('[role=dialog]')
+  await dialog.locator('input').first().fill('Axel Auditor')
+  await dialog.locator('input[type=email]').fill('axel@example.com')
+  await dialog.locator('select').selectOption('auditor')
+  await dialog.locator('button[type=submit]').click()
+  await page.waitForSelector('text=A link for Axel Auditor')
+  const link = (await page.locator('[data-once]').innerText()).trim()
+  await page.keyboard.press('Escape')
+  await accessible(page, 'people')
+
+  const other = await browser.newContext({ viewport: { width: 1280, height: 860 }, reducedMotion: 'reduce', locale: 'en-GB' })
+  const his = await other.newPage()
+  his.setDefaultTimeout(15_000)
+  watch(his, noise)
+  await his.goto(link)
+  for (const field of await his.locator('input[type=password]').all()) await field.fill('another sentence for axel')
+  await his.click('button[type=submit]')
+  await his.waitForSelector('aside nav')
+  await his.click('nav a:has-text("Users") >> visible=true')
+  await his.waitForSelector('[data-number="1000"]')
+  must(!(await his.locator('button:has-text("New user")').count()), 'an auditor is offered to create users')
+  await his.click('[data-number="1000"]')
+  await his.waitForSelector('text=Your role does not show secrets.')
+  must(!(await his.locator('button:has-text("Delete user")').count()), 'an auditor is offered to delete users')
+  await his.goto(`${app}apply`)
+  await his.waitForSelector('text=Your role may look at this, not apply it.')
+  const status = await his.evaluate(() => fetch('/apply', { method: 'POST', headers: { 'Content-Type': 'application/json' }, body: '{"triggered_by":"axel"}' }).then((r) => r.status))
+  same(status, 403, 'the status of an apply by an auditor')
+  await other.close()
+})
+
+await next('tokens: shown once, and revoked', async () => {
+  await page.goto(`${app}settings/tokens`)
+  await page.click('button:has-text("New token") >> nth=0')
+  await page.locator('[role=dialog] input').first().fill('Monitoring')
+  await page.locator('[role=dialog] button[type=submit]').click()
+  const token = (await page.locator('[data-once]').innerText()).trim()
+  must(token.startsWith('pbx_'), `a token is ${token}`)
+  const answer = await fetch(`${PORTAL}/users`, { headers: { Authorization: `Bearer ${token}` } })
+  same(answer.status, 200, 'the status with the token')
+  await page.keyboard.press('Escape')
+  await page.click('button[aria-label="Revoke: Monitoring"]')
+  await page.locator('[role=dialog] button:has-text("Revoke")').click()
+  await page.waitForSelector('text=Monitoring was revoked.')
+  same((await fetch(`${PORTAL}/users`, { headers: { Authorization: `Bearer ${token}` } })).status, 401, 'the status with the revoked token')
+})
+
+await next('sign out, and in again', async () => {
+  await page.locator('aside button[aria-haspopup=menu]').click()
+  await page.locator('[role=menuitem]:has-text("Sign out")').click()
+  await page.waitForSelector('h1:has-text("Sign in")')
+  await page.fill('[name=email]', 'olga@example.com')
+  await page.fill('[name=password]', password)
+  await page.keyboard.press('Enter')
+  await page.waitForSelector('h1:has-text("Overview")')
+  await accessible(page, 'overview')
+})
+
+await next('no script broke, and the policy had nothing to stop', async () => same([...new Set(noise)], [], 'what the browser complained of'))
+await browser.close()
+finish()

@@ -1,0 +1,77 @@
+// Takes the pictures in docs/screens from the built pages: every page, in both themes, wide and narrow. PICK=name takes only some.
+import { mkdir, rm } from 'node:fs/promises'
+import path from 'node:path'
+import { launch } from './lib.mjs'
+import { serve, world } from './mock.mjs'
+
+const out = process.env.OUT ?? path.resolve(import.meta.dirname, '../../docs/screens')
+const pick = process.env.PICK?.split(',')
+
+
+const pages = [
+  ['sign-in', '', { signedIn: false }],
+  ['set-up', 'setup#CODE', { setup: true, signedIn: false, empty: true }],
+  ['overview', ''],
+  ['overview-empty', '', { empty: true }],
+  ['users', 'users'],
+  ['user', 'users/2f9e5a1c-8d8e-4a53-9f5b-000000000002'],
+  ['new-user', 'users?new'],
+  ['created', 'users?new', {}, async (p) => {
+    await p.fill('[name=name]', 'Matilda Ebert')
+    await p.fill('[name=email]', 'matilda.ebert@example.com')
+    await p.click('form button[type=submit]')
+    await p.click('button[aria-label="Reveal secret"]')
+    await p.click('button:has-text("QR code")')
+    await p.waitForSelector('[role=dialog] svg[role=img]')
+  }],
+  ['apply', 'apply'],
+  ['apply-files', 'apply', {}, async (p) => p.click('button[aria-expanded]:has-text("File changes")')],
+  ['apply-done', 'apply', {}, async (p) => {
+    await p.click('button:has-text("Apply 6 changes")')
+    await p.waitForSelector('text=Applied. Asterisk runs it.')
+    await p.click('summary')
+  }],
+  ['revision', 'apply/revisions/11'],
+  ['activity', 'activity'],
+  ['settings', 'settings/account'],
+  ['people', 'settings/people'],
+  ['tokens', 'settings/tokens'],
+  ['asterisk', 'settings/asterisk'],
+  ['about', 'settings/about'],
+  ['palette', 'users', {}, async (p) => {
+    await p.keyboard.press('Control+k')
+    await p.waitForSelector('[role=combobox]')
+    await p.keyboard.type('an')
+  }],
+]
+
+await mkdir(out, { recursive: true })
+const browser = await launch()
+const noise = []
+for (const [name, to, options = {}, act] of pages) {
+  if (pick && !pick.includes(name)) continue
+  for (const scheme of (process.env.SCHEMES ?? 'light,dark').split(',')) {
+    for (const width of (process.env.WIDTHS ?? '1440,360').split(',').map(Number)) {
+      const portal = await serve(world({ now: Date.now(), ...options }))
+      const context = await browser.newContext({ viewport: { width, height: width > 600 ? 900 : 760 }, colorScheme: scheme, locale: process.env.LOCALE ?? 'en-GB', reducedMotion: 'reduce', deviceScaleFactor: 1 })
+      const page = await context.newPage()
+      page.on('console', (m) => m.type() === 'error' && !/401|403/.test(m.text()) && noise.push(`${name}: ${m.text()}`))
+      page.on('pageerror', (e) => noise.push(`${name}: ${e.message}`))
+      await page.goto(`${portal.url}/app/${to}`)
+      await page.waitForSelector('h1')
+      await page.waitForTimeout(350)
+      if (act) await act(page)
+      await page.waitForTimeout(250)
+      const file = path.join(out, `${name}-${scheme}-${width}.png`)
+      await rm(file, { force: true })
+      await page.screenshot({ path: file })
+      await context.close()
+      await portal.close()
+    }
+  }
+}
+await browser.close()
+if (noise.length) {
+  console.error([...new Set(noise)].join('\n'))
+  process.exit(1)
+}

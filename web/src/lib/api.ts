@@ -1,0 +1,82 @@
+// The portal's public API, as any program may use it. The types are generated from the contract.
+import createClient from 'openapi-fetch'
+import { connection } from './connection.svelte'
+import { session } from './session.svelte'
+import type { components, paths } from './api/schema.gen'
+
+type Schemas = components['schemas']
+export type User = Schemas['User']
+export type Plan = Schemas['Plan']
+export type Change = Schemas['Change']
+export type FileDiff = Schemas['FileDiff']
+export type Drift = Schemas['Drift']
+export type Run = Schemas['Run']
+export type RunEvent = Schemas['Event']
+export type RunEnd = Schemas['RunEnd']
+export type RevisionSummary = Schemas['RevisionSummary']
+export type Health = Schemas['Health']
+export type Session = Schemas['Session']
+export type Account = Schemas['Account']
+export type AccountSession = Schemas['AccountSession']
+export type Token = Schemas['Token']
+export type Role = Schemas['Role']
+export type Permission = Schemas['Permission']
+export type OneTimeLink = Schemas['OneTimeLink']
+export type AuditEvent = Schemas['AuditEvent']
+export type Live = Schemas['Live']
+export type Registration = Schemas['LiveRegistration']
+export type LiveCall = Schemas['LiveCall']
+
+export const api = createClient<paths>({ baseUrl: '', credentials: 'same-origin' })
+
+// Fault is any reason why a request did not do what it should; `code` is one of the contract's, or `offline`.
+export class Fault extends Error {
+  constructor(
+    readonly status: number,
+    readonly code: string,
+    readonly detail: string,
+    readonly fields: { field: string; message: string }[] = [],
+    readonly requestID = '',
+    readonly retryAfter = 0,
+  ) {
+    super(detail)
+  }
+
+  field(name: string): string {
+    return this.fields.find((f) => f.field === name)?.message ?? ''
+  }
+}
+
+export const fault = (e: unknown): Fault => (e instanceof Fault ? e : new Fault(0, 'broken', String(e)))
+
+type Answer<T> = { data?: T; error?: unknown; response: Response }
+type Problem = { code?: string; detail?: string; request_id?: string; errors?: { field: string; message: string }[] }
+
+// Answers that say "not signed in" without a session having ended.
+const signingIn = ['sign_in_failed', 'otp_required', 'otp_invalid', 'password_wrong']
+
+// ask waits for an answer and gives its data, or throws a Fault. It also tells the rest of the page what the answer says about the
+// connection and the session.
+export async function ask<T>(request: Promise<Answer<T>>): Promise<T> {
+  let answer: Answer<T>
+  try {
+    answer = await request
+  } catch {
+    connection.lost()
+    throw new Fault(0, 'offline', '')
+  }
+  connection.alive()
+  const { response } = answer
+  if (response.ok) return answer.data as T
+  const problem = (typeof answer.error === 'object' && answer.error !== null ? answer.error : {}) as Problem
+  const code = problem.code ?? `http_${response.status}`
+  if (response.status === 401 && !signingIn.includes(code)) session.ended()
+  throw new Fault(
+    response.status,
+    code,
+    problem.detail ?? response.statusText,
+    problem.errors ?? [],
+    problem.request_id ?? response.headers.get('X-Request-Id') ?? '',
+    Number(response.headers.get('Retry-After') ?? 0),
+  )
+}

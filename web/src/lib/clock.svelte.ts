@@ -1,0 +1,12 @@
+// One clock for everything on the page that says how long ago something was.
+import { createSubscriber } from 'svelte/reactivity'
+
+const subscribe = createSubscriber((update) => {
+  const timer = setInterval(update, 20_000)
+  return () => clearInterval(timer)
+})
+
+export function now(): number {
+  subscribe()
+  return Date.now()
+}

@@ -1,0 +1,88 @@
+// One apply on its way: started, followed event by event, looked for again when the line breaks, and its end.
+import { api, ask, fault, type Fault, type Run, type RunEvent } from './api'
+import { session } from './session.svelte'
+import { plan, users } from './store.svelte'
+import { stream } from './stream'
+
+export type Order = { restore?: number; hash?: string; comment?: string; force?: boolean }
+
+export class Applying {
+  id = $state('')
+  starting = $state(false)
+  broken = $state(false)
+  events = $state.raw<RunEvent[]>([])
+  end = $state.raw<Run | undefined>(undefined)
+  fault = $state.raw<Fault | undefined>(undefined)
+
+  get running(): boolean {
+    return this.starting || (this.id !== '' && !this.end && !this.fault)
+  }
+
+  async start(order: Order): Promise<boolean> {
+    if (this.running) return false
+    this.forget()
+    this.starting = true
+    try {
+      const header = { Prefer: 'respond-async', 'Idempotency-Key': crypto.randomUUID?.() ?? String(Math.random()), ...(order.hash ? { 'If-Match': `"${order.hash}"` } : {}) }
+      const body = { triggered_by: session.name || 'web', comment: order.comment?.trim() ?? '', force: order.force ?? false, dry_run: false }
+      const answer = order.restore
+        ? await ask(api.POST('/apply/revisions/{number}/restore', { params: { path: { number: String(order.restore) }, header }, body }))
+        : await ask(api.POST('/apply', { params: { header }, body }))
+      this.id = 'run_id' in answer ? answer.run_id : answer.audit_log_id
+      void this.#follow()
+      return true
+    } catch (e) {
+      this.fault = fault(e)
+      void plan.load()
+      return false
+    } finally {
+      this.starting = false
+    }
+  }
+
+  forget(): void {
+    this.id = ''
+    this.broken = false
+    this.events = []
+    this.end = undefined
+    this.fault = undefined
+  }
+
+  async #follow(): Promise<void> {
+    const id = this.id
+    let last = ''
+    let done = false
+    while (this.id === id && !done) {
+      const ending = await stream(`/apply/runs/${id}/events`, new AbortController().signal, last, (event) => {
+        this.broken = false
+        if (event.name === 'done') {
+          done = true
+          return
+        }
+        if (event.id) last = event.id
+        this.events = [...this.events, JSON.parse(event.data) as RunEvent]
+      })
+      if (done || ending.kind === 'refused') break
+      this.broken = true
+      await new Promise((next) => setTimeout(next, 1000))
+    }
+    // The story itself has the last word.
+    while (this.id === id && !this.end) {
+      try {
+        const run = await ask(api.GET('/apply/runs/{id}', { params: { path: { id } } }))
+        this.end = run
+        this.events = run.events
+        this.broken = false
+      } catch (e) {
+        if (fault(e).status === 404) {
+          this.fault = fault(e)
+          break
+        }
+        await new Promise((next) => setTimeout(next, 1500))
+      }
+    }
+    await Promise.all([plan.load(), users.load()])
+  }
+}
+
+export const applying = new Applying()

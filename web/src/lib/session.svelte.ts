@@ -1,0 +1,70 @@
+// Who is signed in, and what they may do. When a session ends in the middle of something, the page stays as it is and asks to sign in
+// again over it: nothing that was typed is lost.
+import { api, ask, fault, type Permission, type Session } from './api'
+
+export type Gate = 'starting' | 'setup' | 'signed_out' | 'signed_in' | 'unreachable'
+
+class SessionState {
+  gate = $state<Gate>('starting')
+  current = $state.raw<Session | null>(null)
+  lapsed = $state(false) // signed in here, but the server no longer agrees
+  oidc = $state(false)
+  renewals = $state(0)
+
+  async start(): Promise<void> {
+    try {
+      const setup = await ask(api.GET('/setup'))
+      this.oidc = setup.oidc ?? false
+      if (setup.needed) {
+        this.gate = 'setup'
+        return
+      }
+      this.enter(await ask(api.GET('/session')))
+    } catch (e) {
+      const f = fault(e)
+      if (f.status === 401) this.gate = 'signed_out'
+      else this.gate = 'unreachable'
+    }
+  }
+
+  enter(session: Session): void {
+    this.current = session
+    this.gate = 'signed_in'
+    this.lapsed = false
+    this.renewals++
+  }
+
+  ended(): void {
+    if (this.gate === 'signed_in') this.lapsed = true
+  }
+
+  // refresh asks who we are again, after a change of the own account.
+  async refresh(): Promise<void> {
+    this.current = await ask(api.GET('/session'))
+  }
+
+  async leave(): Promise<void> {
+    try {
+      await ask(api.DELETE('/session'))
+    } catch (e) {
+      if (fault(e).status !== 401) throw e
+    }
+    this.forget()
+  }
+
+  forget(): void {
+    this.current = null
+    this.lapsed = false
+    this.gate = 'signed_out'
+  }
+
+  may(permission: Permission): boolean {
+    return this.current?.permissions.includes(permission) ?? false
+  }
+
+  get name(): string {
+    return this.current?.account?.name ?? this.current?.token?.name ?? ''
+  }
+}
+
+export const session = new SessionState()

@@ -1,0 +1,27 @@
+// What several pages show at once: loaded in one place, so that they never disagree.
+import { api, ask, type Health, type Plan, type User } from './api'
+import { Resource } from './resource.svelte'
+
+export const plan = new Resource<Plan>(() => ask(api.GET('/apply/plan')))
+export const users = new Resource<User[]>(async () => (await ask(api.GET('/users'))).users)
+export const health = new Resource<Health>(() => ask(api.GET('/health')))
+
+// What an apply would do, in one word.
+export type Standing = 'unknown' | 'first' | 'live' | 'waiting' | 'drift' | 'behind'
+
+export function standing(p: Plan | undefined): Standing {
+  if (!p) return 'unknown'
+  if (p.drift.length) return 'drift'
+  if (p.pending) return p.revision === 0 && !p.changes.length ? 'first' : 'waiting'
+  if (p.behind) return 'behind'
+  return p.revision === 0 ? 'first' : 'live'
+}
+
+// A change of users changes the plan.
+export async function usersChanged(): Promise<void> {
+  await Promise.all([users.load(), plan.load()])
+}
+
+export function forgetAll(): void {
+  for (const r of [plan, users, health]) r.forget()
+}

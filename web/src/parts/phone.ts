@@ -1,0 +1,19 @@
+// What is known of a user's phone, as one sign and one word.
+import type { Plan, User } from '$lib/api'
+import { t } from '$lib/i18n/index.svelte'
+import { live } from '$lib/live.svelte'
+
+export type PhoneState = { dot: 'ok' | 'warn' | 'off' | 'call' | 'wait'; text: string }
+
+// waiting are the numbers that Asterisk does not know yet.
+export const waiting = (plan: Plan | undefined): Set<number> => new Set(plan?.changes.filter((c) => c.kind === 'added').map((c) => c.number))
+
+export function phoneState(user: User, agent: string, waits = false): PhoneState {
+  const number = String(user.extension.number)
+  const phone = live.registrations.get(number)
+  if (live.talking(number)) return { dot: 'call', text: t.users.onCall }
+  if (phone?.state === 'unreachable') return { dot: 'warn', text: t.users.unreachable }
+  if (phone) return { dot: 'ok', text: agent || (phone.state === 'reachable' ? t.users.reachable : t.users.registered) }
+  if (waits) return { dot: 'wait', text: t.users.waits }
+  return { dot: 'off', text: t.users.absent }
+}
