@@ -212,6 +212,16 @@ func TestDoctorNamesEachFaultWithItsCure(t *testing.T) {
 			},
 			1, `broken +changes by others: .*copy.conf is not the portal's`,
 		},
+		"texts in files may start programs": {
+			func(a *lab.Asterisk, _ settings) error {
+				return os.WriteFile(in(a, "asterisk.conf"), []byte("[options]\nexeCincludes => Yes ; hm\n;live_dangerously = yes\n[files]\nlive_dangerously = yes\n"), 0o600)
+			}, 0, `warning +options in asterisk.conf: execincludes is on.*\n.*set execincludes = no.*\n *ok +changes by others`,
+		},
+		"variables may start programs": {
+			func(a *lab.Asterisk, _ settings) error {
+				return os.WriteFile(in(a, "asterisk.conf"), []byte("[options](!)\nlive_dangerously=1\nexecincludes = no\n"), 0o600)
+			}, 0, `warning +options in asterisk.conf: live_dangerously is on.*\n.*set live_dangerously = no`,
+		},
 		"Asterisk is not running": {func(a *lab.Asterisk, _ settings) error { return a.Kill() }, 1, `broken +Asterisk at .*\n.*astctlpermissions=0660`},
 		"the include stands in a comment": {
 			func(a *lab.Asterisk, _ settings) error {

@@ -57,6 +57,7 @@ func (l *Local) Examine(ctx context.Context) []Finding {
 	for _, part := range []struct{ parent, file string }{{"pjsip.conf", pbx.PJSIPPath}, {"extensions.conf", pbx.DialplanPath}} {
 		all = append(all, l.examineFolder(part.file), l.examineInclude(part.parent, part.file))
 	}
+	all = append(all, l.examineOptions()...)
 	all = append(all, l.examineDrift()...)
 	return append(all, l.examineAsterisk(ctx)...)
 }
@@ -215,6 +216,40 @@ func (l *Local) include(text, file string, depth int) string {
 func (l *Local) sorceryNames(file string) bool {
 	text, err := os.ReadFile(filepath.Join(l.dir, "sorcery.conf"))
 	return err == nil && strings.Contains(string(text), "config,"+file)
+}
+
+// examineOptions looks for options of asterisk.conf that let a text in a file, or a value of somebody else's, start a program. Nothing of
+// ours needs them, and each would make a small hole elsewhere a large one.
+func (l *Local) examineOptions() (all []Finding) {
+	text, err := os.ReadFile(filepath.Join(l.dir, "asterisk.conf"))
+	if err != nil {
+		return nil // it lies elsewhere, or is not for us to read
+	}
+	inside := false
+	for line := range strings.Lines(string(text)) {
+		line, _, _ = strings.Cut(line, ";")
+		if line = strings.TrimSpace(line); strings.HasPrefix(line, "[") {
+			inside = strings.HasPrefix(line, "[options]")
+		}
+		key, value, _ := strings.Cut(line, "=")
+		value = strings.ToLower(strings.TrimSpace(strings.TrimPrefix(value, ">")))
+		if !inside || !slices.Contains([]string{"yes", "true", "y", "t", "1", "on"}, value) { // what Asterisk takes for true
+			continue
+		}
+		switch strings.ToLower(strings.TrimSpace(key)) {
+		case "execincludes":
+			all = append(all, Finding{
+				"options in asterisk.conf", Odd, "execincludes is on: a line #exec in any of Asterisk's files starts a program",
+				"set execincludes = no, and restart Asterisk, unless files of your own need it",
+			})
+		case "live_dangerously":
+			all = append(all, Finding{
+				"options in asterisk.conf", Odd, "live_dangerously is on: whoever may set a variable, over AMI for instance, can start programs",
+				"set live_dangerously = no, and restart Asterisk, unless something of your own needs it",
+			})
+		}
+	}
+	return all
 }
 
 // real is the configuration folder without links in its name.
