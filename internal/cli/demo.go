@@ -83,7 +83,7 @@ func (c *demoCommand) Run(ctx context.Context, a *app) error {
 		}
 		fmt.Fprintf(a.stdout, "\nAll as it must be, in %s.\n", time.Since(start).Round(time.Second/10))
 		if c.Keep {
-			fmt.Fprintf(a.stdout, "\nStill running, until Ctrl-C:\n  portal    %s/docs\n  sign in   %s, password %s\n  token     %s\n  phones    register at %s, with a user's number and secret\n"+
+			fmt.Fprintf(a.stdout, "\nStill running, until Ctrl-C:\n  pages     %[1]s/app/\n  API       %[1]s/docs\n  sign in   %s, password %s\n  token     %s\n  phones    register at %s, with a user's number and secret\n"+
 				"  files     %s\n  log       %s\n\nTo try the commands in another terminal, such as pbxportal plan or status:\n"+
 				"  export STATE_DIR=%s ASTERISK_CONFIG_DIR=%s ASTERISK_CONTROL=%s\n"+
 				"  export AMI_ADDR=%s AMI_USER=%s AMI_SECRET=%s\n",

@@ -167,43 +167,39 @@ await step('1,024 hostile names are shown as what they are', async () => {
 await step('a list of 2,000 users keeps up with typing and scrolling', async () => {
   const { page, close } = await open({ users: 2000 }, 'users')
   await page.waitForSelector('[data-row]')
-  // What a frame costs is the time from its start until its layout is done; how long it then waits for others is not ours.
-  const cost = async (act) => {
-    await page.evaluate(() => {
-      window.tasks = []
-      window.watcher = new PerformanceObserver((list) => window.tasks.push(...list.getEntries().map((e) => e.duration)))
-      window.watcher.observe({ type: 'longtask' })
-    })
-    await act()
-    await page.waitForTimeout(100)
-    return page.evaluate(() => (window.tasks.push(...window.watcher.takeRecords().map((e) => e.duration)), window.watcher.disconnect(), Math.max(0, ...window.tasks)))
-  }
-  const scroll = () => page.locator('[role=grid] [role=presentation]').evaluate(async (el) => {
-    for (let i = 0; i < 60; i++) {
-      el.scrollTop = (i * 1471) % (el.scrollHeight - el.clientHeight)
-      await new Promise(requestAnimationFrame)
+  // What each act costs is everything from the event to the finished layout. The acts are the same in each round, so of each the least
+  // counts: what is more came from other programs on the machine.
+  const costs = await page.evaluate(async () => {
+    const list = document.querySelector('[role=grid] [role=presentation]')
+    const field = document.querySelector('input[type=search]')
+    const header = (n) => document.querySelectorAll('[role=columnheader] button')[n]
+    const type = (text) => () => {
+      field.value = text
+      field.dispatchEvent(new Event('input', { bubbles: true }))
     }
+    const scroll = (i) => () => {
+      list.scrollTop = (i * 1471) % (list.scrollHeight - list.clientHeight)
+      list.dispatchEvent(new Event('scroll'))
+    }
+    const acts = [...Array.from({ length: 60 }, (_, i) => scroll(i)), ...['a', 'an', 'ann', 'anna', 'anna w', 'anna we', 'anna', 'a', ''].map(type), () => header(1).click(), () => header(1).click(), () => header(2).click(), () => header(0).click()]
+    const least = acts.map(() => Infinity)
+    for (let round = 0; round < 5; round++) {
+      for (const [i, act] of acts.entries()) {
+        await new Promise(requestAnimationFrame)
+        const start = performance.now()
+        act()
+        for (let turn = 0; turn < 8; turn++) await null // what the act set in motion runs in microtasks
+        void list.offsetHeight
+        least[i] = Math.min(least[i], performance.now() - start)
+      }
+    }
+    return least
   })
-  const type = async () => {
-    await page.fill('input[type=search]', '')
-    await page.focus('input[type=search]')
-    for (const c of 'anna weiß') await page.keyboard.type(c)
-    await page.fill('input[type=search]', '')
-  }
-  const sort = async () => {
-    await page.locator('[role=columnheader] button', { hasText: 'Name' }).click()
-    await page.locator('[role=columnheader] button', { hasText: 'Number' }).click()
-  }
-  await type() // once to warm up
-  const seen = {}
-  // The least of three: a machine that is busy with other things makes every frame long now and then.
-  for (const [name, act] of Object.entries({ scroll, type, sort })) {
-    seen[name] = Infinity
-    for (let i = 0; i < 3 && seen[name] > 0; i++) seen[name] = Math.min(seen[name], await cost(act))
-    must(seen[name] <= 50, `${name}: a frame took ${seen[name]} ms`)
-  }
+  const most = Math.max(...costs)
+  must(most <= 50, `the slowest of ${costs.length} acts took ${most} ms, number ${costs.indexOf(most)}`)
+  must(await page.locator('[data-row]').count() < 80, 'rows out of sight are in the page')
   await close()
-  return 'no frame of 50 ms or more'
+  return `the slowest of ${costs.length} acts took ${most.toFixed(1)} ms`
 })
 
 await step('everything can be done with keys alone', async () => {

@@ -1,5 +1,6 @@
 // The whole way, with the program as it is built, a real Asterisk and real telephones: from the set-up link to a call, a way back, other
 // roles, the end of a session, and a portal that goes away and comes again.
+import { createHmac } from 'node:crypto'
 import { accessible, finish, launch, must, same, step, watch } from './lib.mjs'
 
 const { PORTAL, CONTROL, SETUP } = process.env
@@ -26,6 +27,17 @@ async function next(name, run) {
   }
 }
 const secrets = {}
+
+// otp computes what an authenticator shows (RFC 6238), from the key as a person types it.
+function otp(key) {
+  const bits = [...key.replace(/[\s=]/g, '').toUpperCase()].map((c) => 'ABCDEFGHIJKLMNOPQRSTUVWXYZ234567'.indexOf(c).toString(2).padStart(5, '0')).join('')
+  const bytes = Buffer.from(bits.match(/.{8}/g).map((b) => parseInt(b, 2)))
+  const counter = Buffer.alloc(8)
+  counter.writeBigUInt64BE(BigInt(Math.floor(Date.now() / 30_000)))
+  const sum = createHmac('sha1', bytes).update(counter).digest()
+  const at = sum[19] & 15
+  return String((sum.readUInt32BE(at) & 0x7fffffff) % 1_000_000).padStart(6, '0')
+}
 const dot = (number, label) => page.waitForSelector(`[data-number="${number}"] [role=img][aria-label="${label}"]`)
 
 await next('set-up: the link makes the first account', async () => {
@@ -255,12 +267,38 @@ await next('tokens: shown once, and revoked', async () => {
   same((await fetch(`${PORTAL}/users`, { headers: { Authorization: `Bearer ${token}` } })).status, 401, 'the status with the revoked token')
 })
 
-await next('sign out, and in again', async () => {
+let recovery = ''
+await next('a second factor is set up', async () => {
+  await page.goto(`${app}settings/account`)
+  await page.waitForSelector('text=Where you are signed in.')
+  await accessible(page, 'my account')
+  await page.click('section:has(#totp) button:has-text("Set up")')
+  const dialog = page.locator('[role=dialog]')
+  await dialog.locator('input[type=password]').fill('not this one at all')
+  await dialog.locator('button[type=submit]').click()
+  await dialog.locator('[aria-invalid=true]').waitFor()
+  await dialog.locator('input[type=password]').fill(password)
+  await dialog.locator('button[type=submit]').click()
+  await dialog.locator('svg[role=img]').waitFor()
+  await accessible(page, 'the second factor')
+  await dialog.locator('[name=otp]').fill(otp(await dialog.locator('code').innerText()))
+  await dialog.locator('button[type=submit]').click()
+  await dialog.locator('text=Each works once').waitFor()
+  recovery = (await dialog.locator('li').first().innerText()).trim()
+  await dialog.locator('button:has-text("I have kept them")').click()
+  await page.waitForSelector('text=On. Signing in asks for a code')
+})
+
+await next('sign out, and in again with the second factor', async () => {
   await page.locator('aside button[aria-haspopup=menu]').click()
   await page.locator('[role=menuitem]:has-text("Sign out")').click()
   await page.waitForSelector('h1:has-text("Sign in")')
   await page.fill('[name=email]', 'olga@example.com')
   await page.fill('[name=password]', password)
+  await page.keyboard.press('Enter')
+  await page.waitForSelector('[name=otp]')
+  await accessible(page, 'sign in with a code')
+  await page.fill('[name=otp]', recovery)
   await page.keyboard.press('Enter')
   await page.waitForSelector('h1:has-text("Overview")')
   await accessible(page, 'overview')
