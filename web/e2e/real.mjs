@@ -16,7 +16,7 @@ const browser = await launch()
 const noise = []
 const context = await browser.newContext({ viewport: { width: 1280, height: 860 }, reducedMotion: 'reduce', locale: 'en-GB' })
 const page = await context.newPage()
-page.setDefaultTimeout(15_000)
+page.setDefaultTimeout(45_000)
 watch(page, noise)
 
 // next runs a step that those after it build on: the first failure ends it all.
@@ -232,7 +232,7 @@ await next('roles: an auditor sees no secrets and no buttons', async () => {
 
   const other = await browser.newContext({ viewport: { width: 1280, height: 860 }, reducedMotion: 'reduce', locale: 'en-GB' })
   const his = await other.newPage()
-  his.setDefaultTimeout(15_000)
+  his.setDefaultTimeout(45_000)
   watch(his, noise)
   await his.goto(link)
   for (const field of await his.locator('input[type=password]').all()) await field.fill('another sentence for axel')
