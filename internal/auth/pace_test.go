@@ -3,6 +3,7 @@ package auth_test
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -103,6 +104,21 @@ func TestOneAddressDoesNotTryManyAccounts(t *testing.T) {
 	anna := d.account(t, "Anna", pbx.Owner)
 	if got := d.try(t, "192.0.2.2", anna.Email, password, ""); got != "" {
 		t.Errorf("another address of the same network: %q", got)
+	}
+}
+
+func TestAnotherSpellingOfAnAddressIsTheSameAccount(t *testing.T) {
+	t.Parallel()
+	d := newDoor(t)
+	anna := d.account(t, "Anna", pbx.Owner)
+	failed := 0
+	for ; failed < 100; failed++ {
+		if d.try(t, home, strings.Repeat(" ", failed)+strings.ToUpper(anna.Email)+"\t", other, "") == pbx.CodeTooMany {
+			break
+		}
+	}
+	if failed != 5 {
+		t.Errorf("%d free failures", failed)
 	}
 }
 
