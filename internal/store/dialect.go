@@ -29,6 +29,7 @@ type dialect struct {
 	goose       goose.Dialect
 	migrations  string // the folder of migrations/ with this engine's files
 	lockWriters string // the statement that makes a transaction the only writer; "" where beginning it already does
+	lockRows    string // ends a query whose rows nobody else may change before the transaction ends; "" where nobody can
 
 	// each runs a query of one parameter and hands over the rows of its answer, one after the other.
 	each func(ctx context.Context, db *sql.DB, query, param string, take func(row) error) error
@@ -84,6 +85,7 @@ func openPostgres(rawURL string) (read, write *sql.DB, d dialect, err error) {
 		goose:       goose.DialectPostgres,
 		migrations:  "postgres",
 		lockWriters: fmt.Sprintf("SELECT pg_advisory_xact_lock(%d)", writersKey),
+		lockRows:    " FOR UPDATE",
 		each:        eachPostgres,
 		textsIn:     func(p string) string { return "ARRAY(SELECT jsonb_array_elements_text(CAST(" + p + " AS jsonb)))" },
 		textsOut:    func(c string) string { return "CAST(to_json(" + c + ") AS text)" },

@@ -348,7 +348,7 @@ func (t *Tx) resealColumn(ctx context.Context, c sealedColumn, after string) (di
 // runBatch is how many runs are sealed in one transaction; each may hold a file of a thousand users.
 const runBatch = 10
 
-// resealRuns does so for a batch of runs.
+// resealRuns does so for a batch of runs. An apply writes its run without the writers' lock: what it writes meanwhile must stay.
 func (t *Tx) resealRuns(ctx context.Context, after string) (did Resealed, last string, err error) {
 	where, args := `sealed_with <> ''`, []any{runBatch}
 	if !t.secrets.open {
@@ -358,7 +358,7 @@ func (t *Tx) resealRuns(ctx context.Context, after string) (did Resealed, last s
 		args = append(args, after)
 		where += fmt.Sprintf(` AND id > $%d`, len(args))
 	}
-	rows, err := t.tx.QueryContext(ctx, `SELECT id, pjsip, `+t.dialect.jsonOut("story")+` FROM apply_runs WHERE `+where+` ORDER BY id LIMIT $1`, args...)
+	rows, err := t.tx.QueryContext(ctx, `SELECT id, pjsip, `+t.dialect.jsonOut("story")+` FROM apply_runs WHERE `+where+` ORDER BY id LIMIT $1`+t.dialect.lockRows, args...)
 	if err != nil {
 		return did, "", err
 	}

@@ -14,8 +14,10 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
 
 	"github.com/synergycall/pbxportal/internal/keyring"
+	"github.com/synergycall/pbxportal/internal/lab/labtest"
 	"github.com/synergycall/pbxportal/internal/pbx"
 	"github.com/synergycall/pbxportal/internal/store"
 	"github.com/synergycall/pbxportal/internal/store/storetest"
@@ -174,6 +176,46 @@ func TestAKeyIsReplacedWhileOthersWriteAndNothingIsLost(t *testing.T) {
 			}
 		}
 	})
+}
+
+func TestWhatWasForgottenWhileAKeyIsReplacedDoesNotComeBack(t *testing.T) {
+	t.Parallel()
+	url := labtest.Postgres(t) // SQLite has one writer at a time
+	s := storetest.Open(t, url)
+	r := sealedRun()
+	if err := s.SaveRun(t.Context(), r); err != nil {
+		t.Fatal(err)
+	}
+	two, err := keyring.Source{Value: keyring.NewKey() + " AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="}.Load()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.UseKeys(two, false)
+	other, err := pgx.Connect(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = other.Close(context.WithoutCancel(t.Context())) }()
+	if _, err := other.Exec(t.Context(), `BEGIN; UPDATE apply_runs SET pjsip = NULL, dialplan = NULL`); err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	go func() { _, err := s.Reseal(t.Context()); done <- err }()
+	for waiting := false; !waiting; {
+		err := other.QueryRow(t.Context(), `SELECT EXISTS (SELECT 1 FROM pg_locks WHERE NOT granted)`).Scan(&waiting)
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := other.Exec(t.Context(), `COMMIT`); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	if got, _, err := s.Run(t.Context(), r.Log.ID); got.Files != nil || len(got.Saved) != 1 || err != nil {
+		t.Errorf("%d files are back, %d saved, error %v", len(got.Files), len(got.Saved), err)
+	}
 }
 
 // sealedRun is a run with passwords wherever one can have them.
