@@ -60,15 +60,15 @@ func (a *Auth) StartTOTP(ctx context.Context, password pbx.Secret) (NewTOTP, err
 	if err != nil {
 		return NewTOTP{}, err
 	}
-	sealed, err := a.store.SealFactor(c.ID, secret)
-	if err != nil {
-		return NewTOTP{}, err
-	}
 	err = a.changeOwn(ctx, c, func(ctx context.Context, tx *store.Tx, c store.Credentials) error {
 		if c.TOTP {
 			return &pbx.Error{Kind: pbx.KindConflict, Code: pbx.CodeTOTPOn, Msg: "this account has a second factor already: switch it off first"}
 		}
-		c.TOTPSecret, c.TOTPStep = sealed, 0
+		// Under the writers' lock, like all that is sealed: a key that is being replaced must not be needed again afterwards.
+		if c.TOTPSecret, err = a.store.SealFactor(c.ID, secret); err != nil {
+			return err
+		}
+		c.TOTPStep = 0
 		return tx.UpdateAccount(ctx, c)
 	})
 	if err != nil {
