@@ -203,29 +203,48 @@ type Proof struct {
 // Authenticate says who is calling. The error is of KindNotSignedIn when the proof does not hold, or there is none; it does not say
 // why. It costs one query, and once a minute a note that the session or token was used.
 func (a *Auth) Authenticate(ctx context.Context, p Proof) (Principal, error) {
+	who, used, err := a.prove(ctx, p)
+	if used != nil {
+		a.seen(ctx, used)
+	}
+	return who, err
+}
+
+// Holds says who is calling, as Authenticate does, for an answer that goes on and on. To look again is no use of a session: nobody stays
+// signed in for having left a page open.
+func (a *Auth) Holds(ctx context.Context, p Proof) (Principal, error) {
+	who, _, err := a.prove(ctx, p)
+	return who, err
+}
+
+// use notes that a session or a token was used.
+type use func(context.Context, *store.Tx) error
+
+// prove says who is calling, and gives the note of it that is due, nil where none is.
+func (a *Auth) prove(ctx context.Context, p Proof) (Principal, use, error) {
 	switch {
 	case p.Bearer != "":
 		return a.bearer(ctx, p.Bearer)
 	case p.Session != "":
 		return a.session(ctx, p.Session)
 	}
-	return Principal{}, notSignedIn()
+	return Principal{}, nil, notSignedIn()
 }
 
-func (a *Auth) session(ctx context.Context, token string) (Principal, error) {
+func (a *Auth) session(ctx context.Context, token string) (who Principal, used use, err error) {
 	if !isSessionToken(token) {
-		return Principal{}, notSignedIn()
+		return who, nil, notSignedIn()
 	}
 	s, account, ok, err := a.store.Session(ctx, digest(token))
 	switch now := a.now(); {
 	case err != nil:
-		return Principal{}, err
+		return who, nil, err
 	case !ok, account.Disabled, account.Invited, !holds(s, now):
-		return Principal{}, notSignedIn()
+		return who, nil, notSignedIn()
 	case now.Sub(s.LastSeenAt) >= seenEvery:
-		a.seen(ctx, func(ctx context.Context, tx *store.Tx) error { return tx.SeeSession(ctx, s.ID, a.time()) })
+		used = func(ctx context.Context, tx *store.Tx) error { return tx.SeeSession(ctx, s.ID, a.time()) }
 	}
-	return ofAccount(account, s), nil
+	return ofAccount(account, s), used, nil
 }
 
 // isSessionToken reports whether a text could be the token of a session. The decoder skips line breaks, which no token has.
@@ -243,29 +262,29 @@ func holds(s pbx.Session, now time.Time) bool {
 		now.Sub(s.LastSeenAt) < SessionIdle && s.LastSeenAt.Sub(now) <= seenEvery
 }
 
-func (a *Auth) bearer(ctx context.Context, text string) (Principal, error) {
+func (a *Auth) bearer(ctx context.Context, text string) (who Principal, used use, err error) {
 	id, secret, ok := parseToken(text)
 	if !ok {
-		return Principal{}, notSignedIn()
+		return who, nil, notSignedIn()
 	}
 	t, hash, ok, err := a.store.Token(ctx, id)
 	switch now := a.now(); {
 	case err != nil:
-		return Principal{}, err
+		return who, nil, err
 	case !ok, subtle.ConstantTimeCompare(hash, digest(secret)) != 1, !t.RevokedAt.IsZero(), t.CreatedAt.After(now),
 		!t.ExpiresAt.IsZero() && !now.Before(t.ExpiresAt):
-		return Principal{}, notSignedIn()
+		return who, nil, notSignedIn()
 	case now.Sub(t.LastUsedAt) >= seenEvery:
-		a.seen(ctx, func(ctx context.Context, tx *store.Tx) error { return tx.SeeToken(ctx, t.ID, a.time()) })
+		used = func(ctx context.Context, tx *store.Tx) error { return tx.SeeToken(ctx, t.ID, a.time()) }
 	}
-	return ofToken(t), nil
+	return ofToken(t), used, nil
 }
 
 // seen notes the use of a session or a token. That it fails harms nobody: a session whose use is not noted ends early.
-func (a *Auth) seen(ctx context.Context, note func(context.Context, *store.Tx) error) {
+func (a *Auth) seen(ctx context.Context, used use) {
 	ctx, cancel := context.WithTimeout(ctx, seenPatience)
 	defer cancel()
-	_ = a.store.InTx(ctx, note)
+	_ = a.store.InTx(ctx, used)
 }
 
 // SignOut ends the session the caller came with.

@@ -175,6 +175,22 @@ func TestTheUseOfASessionAndOfATokenIsNotedOnceAMinute(t *testing.T) {
 	}
 }
 
+func TestLookingWhetherAProofHoldsIsNoUseOfIt(t *testing.T) {
+	t.Parallel()
+	d := newDoor(t)
+	session := d.signIn(t, d.account(t, "Anna", pbx.Owner))
+	for range 29 {
+		d.move(time.Minute)
+		if p, err := d.Holds(t.Context(), auth.Proof{Session: session.Token.Reveal()}); err != nil || !p.May(pbx.AccountsWrite) {
+			t.Fatal(p, err)
+		}
+	}
+	d.move(time.Minute)
+	if p, err := d.Holds(t.Context(), auth.Proof{Session: session.Token.Reveal()}); code(err) != pbx.CodeNotSignedIn || p.Known() {
+		t.Errorf("half an hour after its last use: %+v, %v", p, err)
+	}
+}
+
 func TestSigningInAgainEndsTheSessionItReplaces(t *testing.T) {
 	t.Parallel()
 	d := newDoor(t)

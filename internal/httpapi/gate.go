@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/synergycall/pbxportal/internal/auth"
@@ -58,6 +59,38 @@ func (g *gate) notTooManyTries(d demand, r *http.Request) (*http.Request, error)
 		return r, nil
 	}
 	return r, g.edge.tooManyTries(r)
+}
+
+// lookOver is the time between two looks at who reads an answer that goes on.
+const lookOver = 15 * time.Second
+
+// watched gives a request for an answer that may go on for hours, which ends once its reader would not be let in any more: he signed out,
+// his session is over, he was disabled, or the token was revoked. While the database is away nobody knows, and the answer goes on. Done
+// must be called behind the answer.
+func (g *gate) watched(d demand, r *http.Request) (_ *http.Request, done func()) {
+	ctx, end := context.WithCancel(r.Context())
+	r = r.WithContext(ctx)
+	var watching sync.WaitGroup
+	if !g.insecure && d.permission != pbx.Public {
+		watching.Go(func() { g.watch(d, r, end) })
+	}
+	return r, func() { end(); watching.Wait() }
+}
+
+func (g *gate) watch(d demand, r *http.Request, end func()) {
+	tick := time.NewTicker(lookOver)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+		case <-r.Context().Done():
+			return
+		}
+		p, err := g.auth.Holds(r.Context(), proofOf(r))
+		if pbx.KindOf(err) != pbx.KindUnavailable && !p.May(d.permission) {
+			end()
+		}
+	}
 }
 
 // setUp closes what is open to anyone while nobody has an account. What is not open waits for its caller's sign-in.

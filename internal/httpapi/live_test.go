@@ -20,6 +20,7 @@ import (
 	"time"
 
 	control "github.com/synergycall/pbxportal/internal/asterisk"
+	"github.com/synergycall/pbxportal/internal/auth"
 	"github.com/synergycall/pbxportal/internal/httpapi"
 	"github.com/synergycall/pbxportal/internal/lab"
 	"github.com/synergycall/pbxportal/internal/lab/labtest"
@@ -238,4 +239,42 @@ func TestALiveStreamShowsSignsOfLife(t *testing.T) {
 			t.Errorf("%s", got)
 		}
 	})
+}
+
+func TestAStreamEndsSoonAfterItsReaderHasLostHisRights(t *testing.T) {
+	t.Parallel()
+	for name, lose := range map[string]func(context.Context, *auth.Auth, pbx.TokenID) error{
+		"revoked": func(ctx context.Context, a *auth.Auth, id pbx.TokenID) error {
+			_, err := a.RevokeToken(ctx, id)
+			return err
+		},
+		"expired": func(context.Context, *auth.Auth, pbx.TokenID) error { <-time.After(time.Hour); return nil },
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			p := newUnserved(t)
+			token, secret, err := p.auth.CreateToken(asLocal(t), pbx.NewToken{Name: "wallboard", Role: pbx.Auditor, Lives: time.Hour})
+			if err != nil {
+				t.Fatal(err)
+			}
+			rec, done := httptest.NewRecorder(), make(chan struct{})
+			r := httptest.NewRequestWithContext(t.Context(), "GET", "http://localhost/live/events", nil)
+			r.RemoteAddr = here
+			r.Header.Set("Authorization", "Bearer "+secret.Reveal())
+			go func() { p.handler.ServeHTTP(rec, r); close(done) }()
+			<-time.After(10 * time.Minute)
+			select {
+			case <-done:
+				t.Fatalf("%s: ended while the token held: %s", name, rec.Body)
+			default:
+			}
+			if err := lose(asLocal(t), p.auth, token.ID); err != nil {
+				t.Fatal(err)
+			}
+			select {
+			case <-done:
+			case <-time.After(20 * time.Second):
+				t.Errorf("%s: still open 20 s later", name)
+			}
+		})
+	}
 }

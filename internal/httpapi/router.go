@@ -110,6 +110,11 @@ func (rt *router) behindGate(pattern, route string, d demand, unhurried bool, ha
 			rt.api.fail(w, r, err)
 			return
 		}
+		if unhurried && r.Method == http.MethodGet {
+			watched, done := rt.api.gate.watched(d, admitted)
+			defer done()
+			admitted = watched
+		}
 		handler(w, admitted)
 	})
 }
