@@ -38,16 +38,17 @@ type Config struct {
 
 // Auth is the service. It is safe for concurrent use.
 type Auth struct {
-	store  *store.Store
-	now    func() time.Time
-	hasher *hasher
-	pace   *pace
-	done   atomic.Bool // an account was seen: set-up is over for good
+	store    *store.Store
+	now      func() time.Time
+	hasher   *hasher
+	pace     *pace
+	refusals *refusals
+	done     atomic.Bool // an account was seen: set-up is over for good
 }
 
 // New makes the service.
 func New(c Config) *Auth {
-	return &Auth{store: c.Store, now: c.Now, hasher: newHasher(), pace: newPace(c.Now)}
+	return &Auth{store: c.Store, now: c.Now, hasher: newHasher(), pace: newPace(c.Now), refusals: newRefusals(c.Now)}
 }
 
 // time tells the time as both databases keep it.

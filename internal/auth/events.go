@@ -27,6 +27,9 @@ const (
 	ActionTOTPOff       = "account.totp_off"
 	ActionTokenCreate   = "token.create"
 	ActionTokenRevoke   = "token.revoke"
+
+	ActionRequestRefused = "request.refused" // somebody who is signed in asked for what he may not
+	ActionLinkRefused    = "link.refused"    // a code to make the first account, or to set a password, was no good
 )
 
 // note appends an event of the actor ctx works for to the audit trail, in the transaction that makes the change.

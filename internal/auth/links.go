@@ -2,6 +2,7 @@ package auth
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"time"
 
@@ -62,7 +63,9 @@ func (a *Auth) Setup(ctx context.Context, s Setup) (opened Opened, err error) {
 		return opened, setupDone()
 	}
 	// First the code: who has none makes us hash nothing.
-	if _, err = a.code(ctx, a.store, s.Code, noGood, pbx.LinkSetup); err != nil {
+	if _, err = a.code(ctx, a.store, s.Code, noGood, pbx.LinkSetup); errors.Is(err, noGood) {
+		return opened, a.linkRefused(ctx, noGood)
+	} else if err != nil {
 		return opened, err
 	}
 	n, hash, err := a.cleanNew(ctx, pbx.NewAccount{Name: s.Name, Email: s.Email, Role: pbx.Owner}, s.Password)
@@ -108,7 +111,9 @@ func (a *Auth) Redeem(ctx context.Context, code string, password pbx.Secret, use
 		Msg: "this link is wrong, used or expired: ask for a new one",
 	}
 	kept, err := a.code(ctx, a.store, code, noGood, pbx.LinkInvite, pbx.LinkReset)
-	if err != nil {
+	if errors.Is(err, noGood) {
+		return opened, a.linkRefused(ctx, noGood)
+	} else if err != nil {
 		return opened, err
 	}
 	c, ok, err := a.store.Account(ctx, kept.Account)
@@ -116,7 +121,7 @@ func (a *Auth) Redeem(ctx context.Context, code string, password pbx.Secret, use
 	case err != nil:
 		return opened, err
 	case !ok || c.Disabled:
-		return opened, noGood
+		return opened, a.linkRefused(ctx, noGood)
 	}
 	if err = cleanPassword("password", password, c.Name, c.Email); err != nil {
 		return opened, err

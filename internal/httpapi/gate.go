@@ -42,16 +42,35 @@ func newGate(a *auth.Auth, e *edge, insecure bool) *gate {
 }
 
 // admit gives the request as its handler may see it, or the reason why it comes no further.
-func (g *gate) admit(d demand, r *http.Request) (_ *http.Request, err error) {
+func (g *gate) admit(d demand, r *http.Request) (*http.Request, error) {
 	for _, c := range g.checks {
-		if r, err = c.admit(d, r); err != nil {
-			return nil, err
+		next, err := c.admit(d, r)
+		if err != nil {
+			return nil, g.refused(d, r, err)
 		}
+		r = next
 	}
+	return r.WithContext(pbx.WithActor(r.Context(), actorOf(r))), nil
+}
+
+// actorOf gives the caller of a request, and names him in the log.
+func actorOf(r *http.Request) pbx.Actor {
 	x, p := exchangeOf(r), auth.PrincipalOf(r.Context())
 	actor := p.Actor(x.from.String(), x.id)
 	x.actor = strings.TrimSpace(string(actor.Kind) + " " + actor.ID)
-	return r.WithContext(pbx.WithActor(r.Context(), actor)), nil
+	return actor
+}
+
+// refused notes that somebody who is known was refused, and gives the reason. Of others there is nothing to say but how many they are,
+// which the metrics do.
+func (g *gate) refused(d demand, r *http.Request, reason error) error {
+	if pbx.KindOf(reason) != pbx.KindForbidden || !auth.PrincipalOf(r.Context()).Known() {
+		return reason
+	}
+	if err := g.auth.Refused(pbx.WithActor(r.Context(), actorOf(r)), r.Method+" "+exchangeOf(r).route, d.permission); err != nil {
+		return err
+	}
+	return reason
 }
 
 func (g *gate) notTooManyTries(d demand, r *http.Request) (*http.Request, error) {

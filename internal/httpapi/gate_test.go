@@ -445,3 +445,40 @@ func TestTheWebPagesAreOpenAndNothingBesideThem(t *testing.T) {
 		}
 	}
 }
+
+func TestWhoAsksForWhatHeMayNotStandsInTheAuditTrailOnceAMinute(t *testing.T) {
+	t.Parallel()
+	p := newUnserved(t)
+	token := grant(t, p.auth, pbx.NewToken{Name: "backup", Role: pbx.Auditor})
+	refused := func() []any {
+		events, _ := p.request(here, "GET", "http://localhost/audit?action=request.refused", "", "Authorization", "Bearer "+p.token).at("events").([]any)
+		return events
+	}
+	ask := func(times int, method, path, body string) {
+		for range times {
+			if a := p.as(token).request(here, method, "http://localhost"+path, body, "Authorization", "Bearer "+token); a.code() != "forbidden" {
+				t.Errorf("%s %s: %d %s", method, path, a.status, a.text)
+			}
+		}
+	}
+	ask(5, "POST", "/users", `{}`)
+	ask(5, "DELETE", "/users/1d6b1a3e-0b0a-4b63-9c0a-3c1f0a6f8f10", "")
+	for range 5 {
+		p.as("").request(here, "GET", "http://localhost/users", "")
+	}
+	if events := refused(); len(events) != 2 || !strings.Contains(marshal(t, events), `"id":"POST /users"`) || !strings.Contains(marshal(t, events), `"id":"DELETE /users/{userId}"`) ||
+		!strings.Contains(marshal(t, events), `"after":{"permission":"users:write","times":"1"}`) || !strings.Contains(marshal(t, events), `"name":"backup"`) {
+		t.Errorf("the events are %s", marshal(t, events))
+	}
+	p.ahead.Store(int64(time.Minute))
+	ask(5, "POST", "/users", `{}`)
+	if events := refused(); len(events) != 3 || !strings.Contains(marshal(t, events[0]), `"times":"5"`) {
+		t.Errorf("a minute later the events are %s", marshal(t, events))
+	}
+	metrics := p.request(here, "GET", "http://localhost/metrics", "", "Authorization", "Bearer "+p.token).text
+	for _, want := range []string{`pbxportal_refused_total{reason="forbidden"} 15`, `pbxportal_refused_total{reason="not_signed_in"} 5`} {
+		if !strings.Contains(metrics, want) {
+			t.Errorf("the metrics lack %s", want)
+		}
+	}
+}

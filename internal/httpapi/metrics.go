@@ -12,6 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/synergycall/pbxportal/internal/directory"
+	"github.com/synergycall/pbxportal/internal/httpapi/openapi"
 	"github.com/synergycall/pbxportal/internal/live"
 	"github.com/synergycall/pbxportal/internal/pbx"
 )
@@ -24,6 +25,7 @@ type metrics struct {
 	handler     http.Handler
 	requests    *prometheus.CounterVec
 	duration    *prometheus.HistogramVec
+	refused     *prometheus.CounterVec
 	applies     *prometheus.CounterVec
 	results     *prometheus.CounterVec
 	applyTime   prometheus.Histogram
@@ -46,6 +48,9 @@ func newMetrics(version string) *metrics {
 			Name: "pbxportal_http_request_duration_seconds", Help: "Time from request to answer, by path of the contract, method and status.",
 			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 15},
 		}, []string{"route", "method", "status"}),
+		refused: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "pbxportal_refused_total", Help: "Requests that were refused because of who sent them, or how often or from where, by code of the answer.",
+		}, []string{"reason"}),
 		applies: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "pbxportal_applies_total", Help: "Applies that left a record, by outcome.",
 		}, []string{"outcome"}),
@@ -96,7 +101,7 @@ func newMetrics(version string) *metrics {
 	})
 	build.Set(1)
 	registry := prometheus.NewRegistry()
-	registry.MustRegister(m.requests, m.duration, m.applies, m.results, m.applyTime, m.extensions, m.filesAhead, m.drift, m.revision, m.registered, m.calls, m.connected, pool, build,
+	registry.MustRegister(m.requests, m.duration, m.refused, m.applies, m.results, m.applyTime, m.extensions, m.filesAhead, m.drift, m.revision, m.registered, m.calls, m.connected, pool, build,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	m.handler = promhttp.HandlerFor(registry, promhttp.HandlerOpts{})
 	return m
@@ -113,6 +118,14 @@ func (m *metrics) served(route, method string, status int, took time.Duration) {
 	code := strconv.Itoa(status)
 	m.requests.WithLabelValues(route, method, code).Inc()
 	m.duration.WithLabelValues(route, method, code).Observe(took.Seconds())
+}
+
+// refuse counts a refusal. Its reason is one of the contract's codes.
+func (m *metrics) refuse(p openapi.Problem) {
+	switch p.Status {
+	case http.StatusUnauthorized, http.StatusForbidden, http.StatusMisdirectedRequest, http.StatusTooManyRequests:
+		m.refused.WithLabelValues(string(p.Code)).Inc()
+	}
 }
 
 // applied counts one apply that left a record.
