@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"net/http"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/coreos/go-oidc/v3/oidc"
@@ -41,18 +40,23 @@ type provider struct {
 	origin string // of the portal, as the provider knows it; "": that of the request
 	client *http.Client
 
-	mu    sync.Mutex // guards known
+	turn  chan struct{} // whoever is in it may look at known
 	known *oidc.Provider
 }
 
 func newProvider(c OIDC, origin string) *provider {
-	return &provider{OIDC: c, origin: strings.TrimSuffix(origin, "/"), client: &http.Client{Timeout: providerPatience}}
+	return &provider{OIDC: c, origin: strings.TrimSuffix(origin, "/"), client: &http.Client{Timeout: providerPatience}, turn: make(chan struct{}, 1)}
 }
 
-// ask gives what the provider says of itself.
+// ask gives what the provider says of itself. While it is silent only one request waits for it, and the others for that no longer than any
+// request may take: strangers can send these, and must not fill the portal with them.
 func (p *provider) ask(ctx context.Context) (*oidc.Provider, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
+	select {
+	case p.turn <- struct{}{}:
+		defer func() { <-p.turn }()
+	case <-ctx.Done():
+		return nil, fmt.Errorf("cannot ask the OpenID provider %s, of which others wait for an answer: %w", p.Issuer, ctx.Err())
+	}
 	if p.known != nil {
 		return p.known, nil
 	}

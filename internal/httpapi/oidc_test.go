@@ -310,3 +310,38 @@ func TestThePortalStartsWithoutItsProviderAndWithNone(t *testing.T) {
 		}
 	}
 }
+
+func TestASilentProviderHoldsUpNobodyLongerThanARequestMayTake(t *testing.T) {
+	t.Parallel()
+	asked, speak := make(chan struct{}), make(chan struct{})
+	silent := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		close(asked)
+		<-speak
+	}))
+	t.Cleanup(silent.Close)
+	t.Cleanup(func() { close(speak) })
+	p := newUnserved(t, func(c *httpapi.Config) { c.OIDC = httpapi.OIDC{Issuer: silent.URL, ClientID: "portal"} })
+	start := func(ctx context.Context) (answered chan *httptest.ResponseRecorder) {
+		answered = make(chan *httptest.ResponseRecorder, 1)
+		r := httptest.NewRequestWithContext(ctx, "GET", "http://localhost/auth/oidc/start", nil)
+		r.RemoteAddr = here
+		go func() {
+			rec := httptest.NewRecorder()
+			p.handler.ServeHTTP(rec, r)
+			answered <- rec
+		}()
+		return answered
+	}
+	start(t.Context())
+	<-asked
+	over, cancel := context.WithCancel(t.Context())
+	cancel()
+	select {
+	case rec := <-start(over):
+		if to := rec.Header().Get("Location"); rec.Code != http.StatusSeeOther || !strings.Contains(to, "provider_away") {
+			t.Errorf("%d to %q", rec.Code, to)
+		}
+	case <-time.After(5 * time.Second):
+		t.Error("it waits for as long as others do")
+	}
+}
