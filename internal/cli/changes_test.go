@@ -1,0 +1,69 @@
+package cli_test
+
+import (
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/synergycall/pbxportal/internal/lab/labtest"
+)
+
+// Every command that changes something is run once. One that is new stands in neither list, and the test fails until it does.
+func TestEveryCommandThatChangesSomethingLeavesItsEvents(t *testing.T) {
+	t.Parallel()
+	known := []string{ // that change no user, account, token, key or revision; install and migrate write, but nothing that anybody has made
+		"serve", "user list", "user show", "plan", "revision list", "revision diff", "audit list", "audit show", "audit saved", "audit events", "audit export", "audit verify", "audit head",
+		"admin list", "admin setup-link", "token list", "status", "install", "doctor", "migrate", "demo", "version",
+		"recover", // leaves an event where it completes the record of an apply, as the tests of the engine see
+	}
+	s := newSettings(t).beside(labtest.Asterisk(t))
+	events := func() (actions []string) {
+		for line := range strings.SplitSeq(strings.TrimSpace(s.must(t, "audit", "export")), "\n") {
+			if line != "" {
+				event, _ := decode(t, line)["event"].(map[string]any)
+				action, _ := event["action"].(string)
+				actions = append(actions, action)
+			}
+		}
+		return actions
+	}
+	change := func(command, stdin string, args []string, want ...string) (out string) {
+		t.Helper()
+		before := len(events())
+		code, out, errs := s.runWith(t, stdin, append(strings.Fields(command), args...)...)
+		if got := events()[before:]; code != 0 || !slices.Equal(got, want) {
+			t.Errorf("%s: exit code %d, left the events %v, want %v\n%s%s", command, code, got, want, out, errs)
+		}
+		known = append(known, command)
+		return out
+	}
+	change("user add", "", []string{"Anna", "anna@example.com"}, "user.create")
+	change("apply", "", nil, "apply.started", "apply.run")
+	change("user delete", "", []string{"1000"}, "user.delete")
+	s.must(t, "apply")
+	change("rollback", "", []string{"2"}, "apply.started", "apply.restore")
+	change("admin create", "viele kleine Igel singen", []string{"Olga", "olga@example.com", "--password-stdin"}, "account.create")
+	s.must(t, "token", "create", "spare", "--role", "owner")
+	change("admin reset", "", []string{"olga@example.com"}, "account.reset")
+	if code, out, errs := s.runWith(t, "viele kleine Igel singen", "admin", "create", "Emil", "emil@example.com", "--password-stdin"); code != 0 {
+		t.Fatal(out, errs)
+	}
+	change("admin disable", "", []string{"olga@example.com"}, "account.update")
+	change("admin enable", "", []string{"olga@example.com"}, "account.update")
+	token := strings.Split(change("token create", "", []string{"ci", "--role", "auditor"}, "token.create"), "_")
+	change("token revoke", "", token[1:2], "token.revoke")
+	change("rotate-key", "", nil, "key.rotate")
+
+	var all []string
+	for _, found := range regexp.MustCompile(`(?m)^  ([a-z-]+(?: [a-z-]+)?)(?: <| \[|  )`).FindAllStringSubmatch(s.must(t, "--help"), -1) {
+		all = append(all, found[1])
+	}
+	slices.Sort(all)
+	slices.Sort(known)
+	if diff := cmp.Diff(all, known); diff != "" {
+		t.Errorf("commands there are (-) and those that are known here (+): %s", diff)
+	}
+}
