@@ -26,7 +26,12 @@ type storyJSON struct {
 func (s *Store) SaveRun(ctx context.Context, r pbx.Run, events ...pbx.AuditEvent) error {
 	ctx, cancel := context.WithTimeout(ctx, Patience)
 	defer cancel()
-	pjsip, sealed, with, err := s.secrets.runIn(r.Log.ID, content(r.Files, pbx.PJSIPPath), r.Saved)
+	pjsip, err := packed(content(r.Files, pbx.PJSIPPath))
+	dialplan, dialplanErr := packed(content(r.Files, pbx.DialplanPath))
+	if err = errors.Join(err, dialplanErr); err != nil {
+		return fmt.Errorf("cannot write a run: %w", err)
+	}
+	pjsip, sealed, with, err := s.secrets.runIn(r.Log.ID, pjsip, r.Saved)
 	if err != nil {
 		return fmt.Errorf("cannot write a run: %w", err)
 	}
@@ -65,7 +70,7 @@ ON CONFLICT (id) DO UPDATE SET revision = excluded.revision, result = excluded.r
         THEN apply_runs.sealed_with ELSE excluded.sealed_with END`,
 		string(r.Log.ID), sql.NullInt64{Int64: int64(r.Revision), Valid: r.Revision > 0}, string(r.Result), string(r.Verification), r.Comment,
 		sql.NullString{String: r.IdempotencyKey, Valid: r.IdempotencyKey != ""}, r.Code, r.Users,
-		pjsip, content(r.Files, pbx.DialplanPath), string(story), with)
+		pjsip, dialplan, string(story), with)
 	if err != nil {
 		return s.fault("write a run", err)
 	}
@@ -203,6 +208,11 @@ func (s *Store) scanRun(from row) (pbx.Run, error) {
 	}
 	if told.Sealed != nil {
 		told.Saved = saved
+	}
+	pjsip, err = unpacked(pjsip)
+	dialplan, dialplanErr := unpacked(dialplan)
+	if err = errors.Join(err, dialplanErr); err != nil {
+		return r, fmt.Errorf("the files of run %s: %w", r.Log.ID, err)
 	}
 	if pjsip != nil {
 		r.Files = []pbx.File{{Path: pbx.PJSIPPath, Content: pjsip}, {Path: pbx.DialplanPath, Content: dialplan}}
