@@ -4,8 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/google/uuid"
@@ -75,18 +75,37 @@ func (a *attempt) staging(ctx context.Context, number int) (recorded func() erro
 	return async(func() error { return a.save(ctx) })
 }
 
-// async begins to do something, and gives what waits for its end.
+// async begins to do something, and gives what waits for its end. A panic comes to whoever waits, as if it had been done right there: so a
+// fault of ours ends one apply, and not the program.
 func async(do func() error) (wait func() error) {
-	done := make(chan error, 1)
-	go func() { done <- do() }()
-	return func() error { return <-done }
+	type end struct {
+		err   error
+		panic any
+	}
+	done := make(chan end, 1)
+	go func() {
+		var e end
+		defer func() {
+			if v := recover(); v != nil {
+				e.panic = fmt.Sprintf("%v\n\n%s", v, debug.Stack())
+			}
+			done <- e
+		}()
+		e.err = do()
+	}()
+	return func() error {
+		e := <-done
+		if e.panic != nil {
+			panic(e.panic)
+		}
+		return e.err
+	}
 }
 
 // meanwhile does, while Asterisk reloads, what nobody waits for: comparing user by user, the bytes for the database, and dropping old
 // revisions, which hold secrets. What fails is tried again at the end, or by the next apply.
-func (a *attempt) meanwhile(ctx context.Context, p *planned) *sync.WaitGroup {
-	var paperwork sync.WaitGroup
-	paperwork.Go(func() {
+func (a *attempt) meanwhile(ctx context.Context, p *planned) (wait func() error) {
+	return async(func() error {
 		p.compare() // the text of the differences follows from the revisions, for whoever asks
 		a.run.Plan = p.Plan
 		if a.run.Revision != 0 {
@@ -96,9 +115,8 @@ func (a *attempt) meanwhile(ctx context.Context, p *planned) *sync.WaitGroup {
 			}
 		}
 		_ = a.engine.target.Prune(a.engine.keep)
-		_ = a.engine.store.ForgetRevisions(ctx, a.engine.keep, a.run.Revision)
+		return a.engine.store.ForgetRevisions(ctx, a.engine.keep, a.run.Revision)
 	})
-	return &paperwork
 }
 
 func (a *attempt) flipped(number int, paths []string) {

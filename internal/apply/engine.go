@@ -182,7 +182,7 @@ func (e *Engine) Apply(ctx context.Context, r Request) (pbx.Run, error) {
 
 	paperwork := a.meanwhile(ctx, plan) // Asterisk takes its time; ours is free
 	reload, err := e.target.Reload(ctx)
-	paperwork.Wait()
+	_ = paperwork() // what failed is tried again
 	a.reloaded(reload.Results, err)
 	if err != nil {
 		if r.OnFailure == RollBack && plan.site.Good != 0 {

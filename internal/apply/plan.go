@@ -2,14 +2,13 @@ package apply
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
 	"slices"
 	"sync"
-
-	"golang.org/x/sync/errgroup"
 
 	"github.com/synergycall/pbxportal/internal/pbx"
 	"github.com/synergycall/pbxportal/internal/render"
@@ -50,13 +49,12 @@ func (e *Engine) Plan(ctx context.Context) (pbx.Plan, error) {
 // what there is as the first revision, but only for an apply, whose id is given.
 func (e *Engine) plan(ctx context.Context, wanted func() (draft, error), id pbx.RunID) (*planned, error) {
 	p := &planned{}
-	var g errgroup.Group // the database and the disk, at once
-	g.Go(func() (err error) {
+	counted := async(func() (err error) { // the database and the disk, at once
 		p.last, err = e.store.LastRevision(ctx)
 		return inside(err)
 	})
 	known := true // the run that made the revision in place
-	g.Go(func() (err error) {
+	looked := async(func() (err error) {
 		if p.site, err = e.target.Inspect(); err != nil {
 			return applyError(pbx.CodeWriteFailed, err)
 		}
@@ -64,11 +62,8 @@ func (e *Engine) plan(ctx context.Context, wanted func() (draft, error), id pbx.
 		return inside(err)
 	})
 	var err error
-	if p.draft, err = wanted(); err != nil {
-		_ = g.Wait()
-		return nil, err
-	}
-	if err = g.Wait(); err != nil {
+	p.draft, err = wanted()
+	if err = cmp.Or(err, looked(), counted()); err != nil {
 		return nil, err
 	}
 	p.Users = p.users
