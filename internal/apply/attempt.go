@@ -115,7 +115,7 @@ func (a *attempt) meanwhile(ctx context.Context, p *planned) (wait func() error)
 			}
 		}
 		_ = a.engine.target.Prune(a.engine.keep)
-		return a.engine.store.ForgetRevisions(ctx, a.engine.keep, a.run.Revision)
+		return a.engine.store.ForgetRevisions(ctx, a.engine.keep, a.run.Revision, p.site.Good)
 	})
 }
 

@@ -160,14 +160,17 @@ func (e *Engine) Apply(ctx context.Context, r Request) (pbx.Run, error) {
 		number := max(plan.site.Next, plan.last+1)
 		recorded := a.staging(ctx, number) // the record knows the number before the files can have it
 		err := e.target.Stage(number, plan.site.Current, a.id(), plan.files)
-		recordErr := recorded()
+		gone := recorded() // why the database is
+		held := e.held.Still(ctx)
+		if gone == nil && !held {
+			gone = e.store.Ping(ctx)
+		}
 		switch {
 		case err != nil:
 			return a.fail(ctx, pbx.Refused, pbx.CodeWriteFailed, "the files could not be written; the old ones are in place, Asterisk was not reloaded", err)
-		case recordErr != nil:
-			return a.fail(ctx, pbx.Refused, pbx.CodeDatabaseAway, "the database went away before the files were switched; the old ones are in place, Asterisk was not reloaded", recordErr)
-		}
-		if !e.held.Still(ctx) { // else another portal may be applying by now
+		case gone != nil:
+			return a.fail(ctx, pbx.Refused, pbx.CodeDatabaseAway, "the database went away before the files were switched; the old ones are in place, Asterisk was not reloaded", gone)
+		case !held: // another portal may be applying by now
 			return a.fail(ctx, pbx.Refused, pbx.CodeApplyRunning, "the lock of the database was lost before the files were switched; the old ones are in place", errors.New("the connection that held it ended; see that the database is well, then apply again"))
 		}
 		paths, err := e.target.Flip(number) // the commit point: before it the old pair of files, after it the new
@@ -201,11 +204,10 @@ func (e *Engine) Apply(ctx context.Context, r Request) (pbx.Run, error) {
 		return e.rollBack(ctx, a, plan, pbx.CodeRolledBack, why)
 	}
 
-	accepted := async(func() error { return e.target.Accept(a.current(plan)) })
-	e.forget(ctx, a, plan.Changes)
-	if err := accepted(); err != nil {
+	if err := e.target.Accept(a.current(plan)); err != nil {
 		a.note("accept", "it could not be noted on disk that Asterisk runs this revision: "+err.Error())
 	}
+	e.forget(ctx, a, plan.Changes)
 	return a.end(ctx, pbx.Applied, "done")
 }
 
