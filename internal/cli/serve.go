@@ -139,6 +139,7 @@ func (p *portal) serve(ctx context.Context, listener net.Listener) error {
 	if err != nil {
 		return errors.Join(err, listener.Close())
 	}
+	debug.FreeOSMemory() // reading the contract leaves more behind than serving ever needs
 	server := httpapi.Server(listener.Addr().String(), handler)
 	server.ErrorLog = slog.NewLogLogger(p.log.Handler(), slog.LevelWarn)
 	url, serve := "http://"+listener.Addr().String(), server.Serve
