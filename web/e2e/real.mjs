@@ -235,6 +235,7 @@ await next('roles: an auditor sees no secrets and no buttons', async () => {
   his.setDefaultTimeout(45_000)
   watch(his, noise)
   await his.goto(link)
+  await his.waitForSelector('input[type=password]') // all() below does not wait for any
   for (const field of await his.locator('input[type=password]').all()) await field.fill('another sentence for axel')
   await his.click('button[type=submit]')
   await his.waitForSelector('aside nav')
