@@ -18,9 +18,10 @@ import (
 	"github.com/synergycall/pbxportal/internal/store/storetest"
 )
 
-// BenchmarkApplyAgainstABareReload compares, in turn and on the same Asterisk with 1000 users, a whole apply with nothing but the
-// two reloads every way of applying needs. Before each of both, one user was replaced; before a bare reload the new files are in
-// place already. The figures are medians: milliseconds of each, and of the quotients of neighbours.
+// BenchmarkApplyAgainstABareReload compares, in turn and on the same Asterisk with 1000 users, a plan, a whole apply and a rollback with
+// nothing but the two reloads every way of applying needs. Before a plan and its apply, and before a bare reload, one user was replaced;
+// before a bare reload the new files are in place already. The figures are medians: milliseconds of each, and of the quotients of
+// neighbours.
 func BenchmarkApplyAgainstABareReload(b *testing.B) {
 	for _, engine := range []struct {
 		name string
@@ -29,19 +30,24 @@ func BenchmarkApplyAgainstABareReload(b *testing.B) {
 		b.Run(engine.name, func(b *testing.B) {
 			f := newRace(b, storetest.Open(b, engine.url(b)))
 			f.apply(b) // the first brings all users, and warms up
-			var applies, reloads, quotients []float64
+			took, quotients := map[string][]float64{}, map[string][]float64{}
 			for b.Loop() {
 				f.replaceUser(b)
-				a := f.apply(b)
+				round := map[string]float64{"plan": f.plan(b), "apply": f.apply(b), "rollback": f.rollBack(b)}
 				f.replaceUser(b)
 				f.put(b)
-				r := f.reload(b)
-				applies, reloads, quotients = append(applies, a), append(reloads, r), append(quotients, a/r)
+				round["reload"] = f.reload(b)
+				for name, ms := range round {
+					took[name], quotients[name] = append(took[name], ms), append(quotients[name], ms/round["reload"])
+				}
 			}
 			b.ReportMetric(0, "ns/op") // means nothing here
-			b.ReportMetric(median(applies), "ms/apply")
-			b.ReportMetric(median(reloads), "ms/reload")
-			b.ReportMetric(median(quotients), "apply/reload")
+			for name := range took {
+				b.ReportMetric(median(took[name]), "ms/"+name)
+				if name != "reload" {
+					b.ReportMetric(median(quotients[name]), name+"/reload")
+				}
+			}
 		})
 	}
 }
@@ -97,6 +103,34 @@ func (f *race) users(b *testing.B) []pbx.User {
 		b.Fatal(err)
 	}
 	return users
+}
+
+// plan finds out what an apply would do, and gives the milliseconds.
+func (f *race) plan(b *testing.B) float64 {
+	b.Helper()
+	start := time.Now()
+	plan, err := f.engine.Plan(b.Context())
+	took := time.Since(start)
+	if err != nil || !plan.Pending || len(plan.Changes) == 0 {
+		b.Fatalf("pending %v, %d changes, error %v", plan.Pending, len(plan.Changes), err)
+	}
+	return took.Seconds() * 1000
+}
+
+// rollBack puts the revision before the one in place live again, and gives the milliseconds.
+func (f *race) rollBack(b *testing.B) float64 {
+	b.Helper()
+	previous, err := f.engine.Previous(b.Context())
+	if err != nil {
+		b.Fatal(err)
+	}
+	start := time.Now()
+	run, err := f.engine.Apply(b.Context(), apply.Request{TriggeredBy: "benchmark", Restore: previous})
+	took := time.Since(start)
+	if err != nil || run.Verification != pbx.Confirmed || run.Result != pbx.Applied {
+		b.Fatalf("%s, %s, error %v", run.Result, run.Verification, err)
+	}
+	return took.Seconds() * 1000
 }
 
 // apply runs a whole apply and gives its milliseconds.
