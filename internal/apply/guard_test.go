@@ -34,6 +34,7 @@ func watched(t *testing.T, f fixture) (reports func() string) {
 		}
 	})
 	return func() string {
+		changed.Add(1)
 		<-time.After(time.Minute)
 		synctest.Wait()
 		all := strings.Join(said, "\n")

@@ -12,6 +12,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -502,9 +503,14 @@ func TestWhatOthersDoToTheFilesIsNoticedBySomebodyWhoOnlyLooks(t *testing.T) {
 	}
 	synctest.Test(t, func(t *testing.T) {
 		ctx, stop := context.WithCancel(t.Context())
+		var mu sync.Mutex // guards said
 		said, ended := "", make(chan error, 1)
 		go func() {
-			ended <- engine.Run(ctx, func(message string, err error) { said += fmt.Sprintln(message, err) })
+			ended <- engine.Run(ctx, func(message string, err error) {
+				mu.Lock()
+				defer mu.Unlock()
+				said += fmt.Sprintln(message, err)
+			})
 		}()
 		for _, step := range []struct {
 			what string
@@ -521,7 +527,9 @@ func TestWhatOthersDoToTheFilesIsNoticedBySomebodyWhoOnlyLooks(t *testing.T) {
 			{"the link as it was", func() error { return errors.Join(os.Remove(dialplan), os.Symlink(link, dialplan)) }, "no longer so that " + dialplan},
 			{"a link removed", func() error { return os.Remove(dialplan) }, dialplan + " is missing"},
 		} {
+			mu.Lock()
 			said = ""
+			mu.Unlock()
 			if err := step.do(); err != nil {
 				t.Fatal(err)
 			}
