@@ -37,7 +37,6 @@ func TestNoSecretIsFoundWhereNoneBelongs(t *testing.T) {
 			t.Parallel()
 			storetest.Each(t, func(t *testing.T, url string) {
 				found := searchForSecrets(t, url, mode, "sealed")
-				slices.Sort(allowed)
 				if diff := cmp.Diff(slices.Sorted(slices.Values(allowed)), found); diff != "" {
 					t.Errorf("secrets are found where they may be (-) and where they are (+):\n%s", diff)
 				}
