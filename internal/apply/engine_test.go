@@ -687,3 +687,15 @@ func TestLogsArePagedNewestFirst(t *testing.T) {
 		}
 	}
 }
+
+func TestAnAsteriskThatStillLacksWhatItHadLostIsNotCalledInOrder(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, &script{})
+	f.create(t)
+	f.apply(t, apply.Request{TriggeredBy: "test"})
+	f.live = func(l pbx.Live) pbx.Live { l.Auths = l.Auths[1:]; return l } // not the last of the file, and nobody changed it
+	run, err := f.engine.Apply(t.Context(), apply.Request{TriggeredBy: "test"})
+	if err == nil || run.Verification != pbx.Contradicted {
+		t.Errorf("%s, %s, error %v", run.Result, run.Verification, err)
+	}
+}

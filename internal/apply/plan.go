@@ -106,11 +106,12 @@ const few = 60
 // question gives what to ask Asterisk about once it has reloaded, to know that it runs what is planned and not what it ran before: the
 // ids of all endpoints, and of each object that came, went or changed, of whatever type, its content. Auths and AORs that stayed are
 // loaded if the last of their type is: Asterisk has accepted them before, and reads the file from its top, once for each type. For the
-// same reason the last extension stands for a dialplan that stays as it is. After a larger change, and where the files before were not
-// ours, Asterisk lists everything; so it does for every plan, and once a minute.
+// same reason the last extension stands for a dialplan that stays as it is. After a larger change, where the files before were not ours, and
+// where Asterisk may have strayed from them, it lists everything; so it does for every plan, and once a minute.
 func (p *planned) question() pbx.Question {
 	touched, named := render.Touched(p.good, p.inventory)
-	if !named || len(touched) > few {
+	strayed := p.Behind != "" || len(p.Drift) > 0 || p.site.Current != p.site.Good // it may run something else by now
+	if strayed || !named || len(touched) > few {
 		return p.wholeQuestion()
 	}
 	contents := slices.Concat(touched, p.inventory.Last())
