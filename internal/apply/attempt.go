@@ -52,9 +52,9 @@ func (a *attempt) save(ctx context.Context, events ...pbx.AuditEvent) error {
 	return a.engine.store.SaveRun(ctx, a.run, events...)
 }
 
-// note writes down that something happened, and tells those who follow.
-func (a *attempt) note(stage, message string) {
-	event := pbx.Event{Stage: stage, After: a.engine.now().Sub(a.start), Message: message}
+// note writes down that something happened, and tells those who follow. The event has its stage, its code and what the code speaks of.
+func (a *attempt) note(event pbx.Event, message string) {
+	event.After, event.Message = a.engine.now().Sub(a.start), message
 	a.run.Events = append(a.run.Events, event)
 	a.engine.watch.tell(a.id(), event)
 	if a.follow != nil {
@@ -64,14 +64,14 @@ func (a *attempt) note(stage, message string) {
 
 func (a *attempt) planned(p *planned) {
 	a.run.Plan, a.run.Users = p.Plan, p.Users
-	a.note("plan", fmt.Sprintf("%s, against revision %d", pbx.Users(p.Users), p.Revision))
+	a.note(pbx.Event{Stage: "plan", Code: pbx.EventPlanned, Users: p.Users, Revision: p.Revision}, fmt.Sprintf("%s, against revision %d", pbx.Users(p.Users), p.Revision))
 }
 
 // staging puts the number of the revision that is being written into the record, and meanwhile lets it be written: recovery tells by the
 // number which run the files in place belong to. The caller waits for the record with what it gets.
 func (a *attempt) staging(ctx context.Context, number int) (recorded func() error) {
 	a.run.Revision = number
-	a.note("stage", fmt.Sprintf("revision %d is written beside the files in place", number))
+	a.note(pbx.Event{Stage: "stage", Code: pbx.EventStaged, Revision: number}, fmt.Sprintf("revision %d is written beside the files in place", number))
 	return async(func() error { return a.save(ctx) })
 }
 
@@ -121,27 +121,27 @@ func (a *attempt) meanwhile(ctx context.Context, p *planned) (wait func() error)
 
 func (a *attempt) flipped(number int, paths []string) {
 	a.run.Log.FilesWritten = paths
-	a.note("flip", fmt.Sprintf("revision %d is in place, both files at one moment", number))
+	a.note(pbx.Event{Stage: "flip", Code: pbx.EventFlipped, Revision: number}, fmt.Sprintf("revision %d is in place, both files at one moment", number))
 }
 
 func (a *attempt) reloaded(results pbx.ReloadResults, err error) {
 	a.run.Log.Reload = results
 	if err != nil {
-		a.note("reload", err.Error())
+		a.note(pbx.Event{Stage: "reload", Code: pbx.EventNotRead, Detail: err.Error()}, err.Error())
 		return
 	}
-	a.note("reload", "Asterisk was asked to read the files")
+	a.note(pbx.Event{Stage: "reload", Code: pbx.EventAsked}, "Asterisk was asked to read the files")
 }
 
 func (a *attempt) verified(v pbx.Verification, differences []string) {
 	a.run.Verification, a.run.Differences = v, differences
 	switch v {
 	case pbx.Confirmed:
-		a.note("verify", "the live Asterisk runs exactly "+pbx.TheseUsers(a.run.Users))
+		a.note(pbx.Event{Stage: "verify", Code: pbx.EventConfirmed, Users: a.run.Users}, "the live Asterisk runs exactly "+pbx.TheseUsers(a.run.Users))
 	case pbx.Contradicted:
-		a.note("verify", fmt.Sprintf("the live Asterisk runs something else: %s", differences[0]))
+		a.note(pbx.Event{Stage: "verify", Code: pbx.EventContradicted, Detail: differences[0]}, fmt.Sprintf("the live Asterisk runs something else: %s", differences[0]))
 	case pbx.Inconclusive:
-		a.note("verify", fmt.Sprintf("Asterisk gave no answer that could be compared: %s", differences[0]))
+		a.note(pbx.Event{Stage: "verify", Code: pbx.EventInconclusive, Detail: differences[0]}, fmt.Sprintf("Asterisk gave no answer that could be compared: %s", differences[0]))
 	case pbx.NotVerified:
 	}
 }
@@ -164,7 +164,7 @@ func (a *attempt) saveEdit(ctx context.Context) func(pbx.File) error {
 
 // end completes the record of an apply that did what it should.
 func (a *attempt) end(ctx context.Context, result pbx.Result, message string) (pbx.Run, error) {
-	a.note("end", message)
+	a.note(pbx.Event{Stage: "end", Code: pbx.EventEnded}, message)
 	a.run.Result, a.run.Log.Outcome, a.run.Log.ErrorDetails = result, pbx.Success, ""
 	if err := a.save(ctx, a.ended(ctx)); err != nil {
 		a.run.Result, a.run.Log.Outcome, a.run.Log.ErrorDetails = pbx.Interrupted, pbx.Failure, interrupted // as the record has it
@@ -203,7 +203,7 @@ func (a *attempt) fail(ctx context.Context, result pbx.Result, code, message str
 	} else if text != "" {
 		message += ": " + text
 	}
-	a.note("end", message)
+	a.note(pbx.Event{Stage: "end", Code: pbx.EventFailed, Detail: text}, message)
 	if result == pbx.Refused {
 		a.run.Revision, a.run.Files = 0, nil // what was staged came to nothing; the number is free again
 	}
@@ -232,7 +232,7 @@ func (a *attempt) whole() pbx.Run {
 // doubt ends an apply of which it cannot be known whether its files survive a power cut. Its record stays open: the next start or
 // apply finds out, and completes it.
 func (a *attempt) doubt(ctx context.Context, cause error) (pbx.Run, error) {
-	a.note("flip", cause.Error())
+	a.note(pbx.Event{Stage: "flip", Code: pbx.EventDoubt, Detail: cause.Error()}, cause.Error())
 	event := a.ended(ctx)
 	event.After["code"] = pbx.CodeInDoubt
 	_ = a.save(ctx, event) // the run is on record as it is, open

@@ -143,17 +143,17 @@ func (e *Engine) Apply(ctx context.Context, r Request) (pbx.Run, error) {
 		return a.end(ctx, pbx.DryRun, "nothing was written: this was a rehearsal")
 	}
 	if !plan.Pending && len(plan.Drift) == 0 {
-		if plan.Behind = e.behind(ctx, plan.site); plan.Behind == "" {
+		if plan.BehindCode, plan.Behind = e.behind(ctx, plan.site); plan.Behind == "" {
 			a.run.Verification = pbx.Confirmed
 			return a.end(ctx, pbx.Unchanged, "Asterisk runs what the database says; nothing was done")
 		}
-		a.note("plan", "the files are as they should be, but "+plan.Behind)
+		a.note(pbx.Event{Stage: "plan", Code: pbx.EventStraying, Detail: plan.Behind}, "the files are as they should be, but "+plan.Behind)
 	}
 	if len(plan.Drift) > 0 {
 		if err := e.target.Reclaim(a.saveEdit(ctx)); err != nil {
 			return a.fail(ctx, pbx.Refused, pbx.CodeWriteFailed, "what others changed could not be saved and taken back; Asterisk was not reloaded", err)
 		}
-		a.note("reclaim", "took back what others changed; it is saved with this record")
+		a.note(pbx.Event{Stage: "reclaim", Code: pbx.EventReclaimed}, "took back what others changed; it is saved with this record")
 	}
 
 	if plan.Pending || len(plan.Drift) > 0 {
@@ -205,7 +205,7 @@ func (e *Engine) Apply(ctx context.Context, r Request) (pbx.Run, error) {
 	}
 
 	if err := e.target.Accept(a.current(plan)); err != nil {
-		a.note("accept", "it could not be noted on disk that Asterisk runs this revision: "+err.Error())
+		a.note(pbx.Event{Stage: "accept", Code: pbx.EventNotNoted, Detail: err.Error()}, "it could not be noted on disk that Asterisk runs this revision: "+err.Error())
 	}
 	e.forget(ctx, a, plan.Changes)
 	return a.end(ctx, pbx.Applied, "done")
@@ -213,7 +213,7 @@ func (e *Engine) Apply(ctx context.Context, r Request) (pbx.Run, error) {
 
 // rollBack makes Asterisk run again what it was last seen to run, and sees whether it does.
 func (e *Engine) rollBack(ctx context.Context, a *attempt, plan *planned, code string, why error) (pbx.Run, error) {
-	a.note("roll_back", fmt.Sprintf("going back to revision %d", plan.site.Good))
+	a.note(pbx.Event{Stage: "roll_back", Code: pbx.EventGoingBack, Revision: plan.site.Good}, fmt.Sprintf("going back to revision %d", plan.site.Good))
 	broken := func(err error) (pbx.Run, error) {
 		return a.fail(ctx, pbx.RollbackFailed, code, "Asterisk did not take the new files ("+why.Error()+"), and going back did not work either ("+itsReason+"): "+
 			"see in Asterisk's log what it refuses, and with pbxportal doctor whether it reads these files; mend that, then apply again", err)
@@ -245,9 +245,9 @@ func (e *Engine) forget(ctx context.Context, a *attempt, changes []pbx.Change) {
 	forgotten, err := e.target.Forget(ctx, numbers)
 	switch {
 	case err != nil:
-		a.note("forget", "Asterisk could not be made to forget the phones of removed users; they expire within minutes: "+err.Error())
+		a.note(pbx.Event{Stage: "forget", Code: pbx.EventNotForgot, Detail: err.Error()}, "Asterisk could not be made to forget the phones of removed users; they expire within minutes: "+err.Error())
 	case len(forgotten) > 0:
-		a.note("forget", fmt.Sprintf("Asterisk forgot the phones registered at %v", forgotten))
+		a.note(pbx.Event{Stage: "forget", Code: pbx.EventForgot, Detail: fmt.Sprint(forgotten)}, fmt.Sprintf("Asterisk forgot the phones registered at %v", forgotten))
 	}
 }
 

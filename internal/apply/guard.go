@@ -106,7 +106,7 @@ func (g *guard) ask(ctx context.Context, site pbx.Site) {
 		return
 	}
 	g.looks = 0
-	other, err := g.engine.contradiction(ctx, site)
+	_, other, err := g.engine.contradiction(ctx, site)
 	if err != nil { // Asterisk cannot be asked, which is told by whoever watches it
 		return
 	}

@@ -81,7 +81,7 @@ func parseCursor(text string) (time.Time, pbx.RunID, error) {
 	micros, id, ok := strings.Cut(text, ".")
 	n, err := strconv.ParseInt(micros, 10, 64)
 	if parsed, isID := runID(pbx.RunID(id)); !ok || err != nil || !isID || string(parsed) != id {
-		return time.Time{}, "", pbx.Invalid(pbx.FieldError{Field: "cursor", Message: "is not a cursor: give the next_cursor of an earlier answer, or none"})
+		return time.Time{}, "", pbx.Invalid(pbx.FieldError{Field: "cursor", Code: pbx.FieldCursor, Message: "is not a cursor: give the next_cursor of an earlier answer, or none"})
 	}
 	return time.UnixMicro(n).UTC(), pbx.RunID(id), nil
 }

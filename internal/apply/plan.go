@@ -40,7 +40,7 @@ func (e *Engine) Plan(ctx context.Context) (pbx.Plan, error) {
 	if err != nil {
 		return pbx.Plan{}, err
 	}
-	p.Behind = e.behind(ctx, p.site)
+	p.BehindCode, p.Behind = e.behind(ctx, p.site)
 	p.explain()
 	return p.Plan, nil
 }
@@ -260,32 +260,32 @@ func (e *Engine) knownRevision(ctx context.Context, site pbx.Site) (bool, error)
 }
 
 // behind says why Asterisk does not run what the files in place say, "" when it does.
-func (e *Engine) behind(ctx context.Context, site pbx.Site) string {
+func (e *Engine) behind(ctx context.Context, site pbx.Site) (pbx.BehindCode, string) {
 	if site.Current != site.Good {
-		return fmt.Sprintf("Asterisk was not yet seen to run revision %d", site.Current)
+		return pbx.NotSeen, fmt.Sprintf("Asterisk was not yet seen to run revision %d", site.Current)
 	}
-	contradiction, err := e.contradiction(ctx, site)
+	code, contradiction, err := e.contradiction(ctx, site)
 	if err != nil {
-		return "Asterisk cannot be asked: " + err.Error()
+		return pbx.NotAsked, "Asterisk cannot be asked: " + err.Error()
 	}
-	return contradiction
+	return code, contradiction
 }
 
 // contradiction compares all that Asterisk has loaded with the files in place, and says what differs, "" when nothing does.
-func (e *Engine) contradiction(ctx context.Context, site pbx.Site) (string, error) {
+func (e *Engine) contradiction(ctx context.Context, site pbx.Site) (pbx.BehindCode, string, error) {
 	inventory, err := render.Read(site.Files)
 	if err != nil {
-		return "the files in place are not the portal's: " + err.Error(), nil //nolint:nilerr // that is what there is to say
+		return pbx.NotOurs, "the files in place are not the portal's: " + err.Error(), nil //nolint:nilerr // that is what there is to say
 	}
 	question := pbx.Question{All: true}
 	live, err := e.target.Live(ctx, question)
 	if err != nil {
-		return "", err
+		return "", "", err
 	}
 	if diffs := differences(question, inventory.Live(), live); len(diffs) > 0 {
-		return "Asterisk runs something else: " + diffs[0], nil
+		return pbx.Differs, "Asterisk runs something else: " + diffs[0], nil
 	}
-	return "", nil
+	return "", "", nil
 }
 
 // same reports whether two sets of files are the same bytes in the same places.

@@ -94,18 +94,18 @@ func (r Request) clean() (Request, error) {
 	}
 	r.TriggeredBy, r.Comment = by, strings.TrimSpace(r.Comment)
 	if utf8.RuneCountInString(r.Comment) > maxComment || !utf8.ValidString(r.Comment) || strings.ContainsRune(r.Comment, 0) {
-		fields = append(fields, pbx.FieldError{Field: "comment", Message: fmt.Sprintf("must be text of at most %d characters", maxComment)})
+		fields = append(fields, pbx.FieldError{Field: "comment", Code: pbx.FieldTooLong, Most: maxComment, Message: fmt.Sprintf("must be text of at most %d characters", maxComment)})
 	}
 	if len(r.IdempotencyKey) > maxKey {
-		fields = append(fields, pbx.FieldError{Field: "idempotency_key", Message: fmt.Sprintf("must have at most %d characters", maxKey)})
+		fields = append(fields, pbx.FieldError{Field: "idempotency_key", Code: pbx.FieldTooLong, Most: maxKey, Message: fmt.Sprintf("must have at most %d characters", maxKey)})
 	}
 	switch r.OnFailure {
 	case Usual, Keep, RollBack:
 	default:
-		fields = append(fields, pbx.FieldError{Field: "on_failure", Message: "must be keep or rollback"})
+		fields = append(fields, pbx.FieldError{Field: "on_failure", Code: pbx.FieldChoice, Message: "must be keep or rollback"})
 	}
 	if r.Restore < 0 {
-		fields = append(fields, pbx.FieldError{Field: "revision", Message: "must be the number of a revision"})
+		fields = append(fields, pbx.FieldError{Field: "revision", Code: pbx.FieldMalformed, Message: "must be the number of a revision"})
 	}
 	return r, pbx.Invalid(fields...)
 }

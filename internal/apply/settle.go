@@ -37,7 +37,7 @@ func (e *Engine) settle(ctx context.Context, a *attempt) error {
 		return err
 	}
 	for _, what := range did {
-		a.note("recover", what)
+		a.note(pbx.Event{Stage: "recover", Code: pbx.EventMended, Detail: what}, what)
 	}
 	open, err := e.store.OpenRuns(ctx)
 	open = slices.DeleteFunc(open, func(run pbx.Run) bool { return run.Log.ID == a.id() })
@@ -52,7 +52,7 @@ func (e *Engine) settle(ctx context.Context, a *attempt) error {
 		if err := e.complete(ctx, run, site); err != nil {
 			return err
 		}
-		a.note("recover", fmt.Sprintf("completed the record of the apply of %s, which was interrupted", run.Log.TriggeredAt.Format(time.RFC3339)))
+		a.note(pbx.Event{Stage: "recover", Code: pbx.EventCompleted}, fmt.Sprintf("completed the record of the apply of %s, which was interrupted", run.Log.TriggeredAt.Format(time.RFC3339)))
 	}
 	return nil
 }
@@ -66,7 +66,7 @@ func (e *Engine) complete(ctx context.Context, run pbx.Run, site pbx.Site) error
 	switch {
 	case inPlace && site.Good == site.Current:
 		run.Result, run.Log.Outcome, run.Log.ErrorDetails = pbx.Applied, pbx.Success, ""
-		run.Events = append(run.Events, pbx.Event{Stage: "recover", Message: "the record was completed later; Asterisk had been seen to run this revision"})
+		run.Events = append(run.Events, pbx.Event{Stage: "recover", Code: pbx.EventLate, Message: "the record was completed later; Asterisk had been seen to run this revision"})
 	case inPlace:
 		run.Result = pbx.FilesAhead
 		run.Log.ErrorDetails = "interrupted after the files were switched: the new files are in place; the portal reloads Asterisk and records when it runs them"

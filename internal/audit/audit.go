@@ -53,7 +53,7 @@ func (t *Trail) List(ctx context.Context, q Query) (Page, error) {
 	if q.Cursor != "" {
 		n, err := strconv.ParseInt(q.Cursor, 10, 64)
 		if err != nil || n < 1 || strconv.FormatInt(n, 10) != q.Cursor {
-			return Page{}, pbx.Invalid(pbx.FieldError{Field: "cursor", Message: "is not a cursor: give the next_cursor of an earlier answer, or none"})
+			return Page{}, pbx.Invalid(pbx.FieldError{Field: "cursor", Code: pbx.FieldCursor, Message: "is not a cursor: give the next_cursor of an earlier answer, or none"})
 		}
 		before = n
 	}

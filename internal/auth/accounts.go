@@ -87,7 +87,7 @@ func (a *Auth) insertUnasked(ctx context.Context, tx *store.Tx, n pbx.NewAccount
 		if err == nil {
 			err = &pbx.Error{
 				Kind: pbx.KindConflict, Code: pbx.CodeAccountTaken, Msg: "the e-mail address " + n.Email + " is taken",
-				Fields: []pbx.FieldError{{Field: "email", Message: "another account has this address: use a different one, or delete that account first"}},
+				Fields: []pbx.FieldError{{Field: "email", Code: pbx.FieldTaken, Message: "another account has this address: use a different one, or delete that account first"}},
 			}
 		}
 		return pbx.Account{}, err

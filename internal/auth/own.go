@@ -108,7 +108,7 @@ func (a *Auth) ConfirmTOTP(ctx context.Context, otp string) (codes []pbx.Secret,
 		code, _ := cleanOTP(otp)
 		step, ok := totpStep(secret, code, a.now(), c.TOTPStep)
 		if !ok {
-			return pbx.Invalid(pbx.FieldError{Field: "otp", Message: "is not the code that the authenticator shows now: look at the clocks of both, and try the next one"})
+			return pbx.Invalid(pbx.FieldError{Field: "otp", Code: pbx.FieldOTP, Message: "is not the code that the authenticator shows now: look at the clocks of both, and try the next one"})
 		}
 		c.TOTP, c.TOTPStep = true, step
 		if err := tx.UpdateAccount(ctx, c); err != nil {
@@ -181,7 +181,7 @@ func (a *Auth) confirm(ctx context.Context, field string, password pbx.Secret) (
 		if err := a.deny(ctx, ActionConfirmFailed, accountObject(account)); err != nil {
 			return c, err
 		}
-		return c, pbx.Invalid(pbx.FieldError{Field: field, Message: "is not your password"})
+		return c, pbx.Invalid(pbx.FieldError{Field: field, Code: pbx.FieldPassword, Message: "is not your password"})
 	}
 	try.succeeded()
 	return c, nil

@@ -60,29 +60,36 @@ const (
 // cleanPassword gives an Error of KindInvalid when the password must not be used by this person. There are no rules about what sorts of
 // characters it has to have: they make passwords harder to remember, and not harder to guess.
 func cleanPassword(field string, password pbx.Secret, name, email string) error {
-	if msg := passwordFault(password.Reveal(), name, email); msg != "" {
-		return pbx.Invalid(pbx.FieldError{Field: field, Message: msg})
+	if fault := passwordFault(password.Reveal(), name, email); fault.Code != "" {
+		fault.Field = field
+		return pbx.Invalid(fault)
 	}
 	return nil
 }
 
-// passwordFault says what is wrong with a password; "" when nothing is.
-func passwordFault(text, name, email string) string {
+// passwordFault says what is wrong with a password; it has no code when nothing is.
+func passwordFault(text, name, email string) pbx.FieldError {
 	n := utf8.RuneCountInString(text)
 	switch {
 	case !utf8.ValidString(text):
-		return "must be valid UTF-8"
+		return pbx.FieldError{Code: pbx.FieldEncoding, Message: "must be valid UTF-8"}
 	case n < MinPassword:
-		return fmt.Sprintf("must have at least %d characters, has %d: a few words that do not belong together are easy to remember", MinPassword, n)
+		return pbx.FieldError{
+			Code: pbx.FieldTooShort, Least: MinPassword,
+			Message: fmt.Sprintf("must have at least %d characters, has %d: a few words that do not belong together are easy to remember", MinPassword, n),
+		}
 	case n > MaxPassword:
-		return fmt.Sprintf("must have at most %d characters, has %d", MaxPassword, n)
+		return pbx.FieldError{Code: pbx.FieldTooLong, Most: MaxPassword, Message: fmt.Sprintf("must have at most %d characters, has %d", MaxPassword, n)}
 	case different(text) < fewestDifferent:
-		return "is made of too few different characters: choose something else"
+		return pbx.FieldError{Code: pbx.FieldMonotonous, Message: "is made of too few different characters: choose something else"}
 	case weigh(text, ownWords(name, email)) < enoughWeight:
-		return "is too easy to guess: it is made of well-known words, of your name or address, or of keys that lie side by side; " +
-			"take four words that do not belong together, or let a password manager choose"
+		return pbx.FieldError{
+			Code: pbx.FieldGuessable,
+			Message: "is too easy to guess: it is made of well-known words, of your name or address, or of keys that lie side by side; " +
+				"take four words that do not belong together, or let a password manager choose",
+		}
 	}
-	return ""
+	return pbx.FieldError{}
 }
 
 // different counts the different characters of a text.

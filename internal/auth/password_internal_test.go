@@ -19,7 +19,7 @@ func TestAPasswordThatOthersWouldTryFirstIsRefused(t *testing.T) {
 		"Anna Example 1", "annaexample2026", "anna@example.com", "ANNA.EXAMPLE!!", "example-anna-7", "MyAnna12345678"[2:], "4nn4.ex4mple.c0m",
 		strings.Repeat("x", 129), "\xff\xfe\xfd valid no utf8", "december2025",
 	} {
-		if passwordFault(text, "Anna Example", "anna@example.com") == "" {
+		if passwordFault(text, "Anna Example", "anna@example.com").Code == "" {
 			t.Errorf("%q is accepted, with a weight of %d", text, weigh(text, ownWords("Anna Example", "anna@example.com")))
 		}
 	}
@@ -31,8 +31,8 @@ func TestAPasswordThatIsHardToGuessIsAcceptedWhateverItIsMadeOf(t *testing.T) {
 		"correct horse battery staple", "viele kleine Igel singen", "ocean-violin-carpet-12", "xK9#mQ2$vL7p", "kdjfhgbvnwoe", "849302751946",
 		"ünïcödé schöne Wörter", "密码很长而且不容易猜到的一句话", "        nine spaces are fine", "Tr0ub4dor&3 plus", strings.Repeat("langer Satz ", 10),
 	} {
-		if msg := passwordFault(text, "Anna Example", "anna@example.com"); msg != "" {
-			t.Errorf("%q is refused: %s", text, msg)
+		if fault := passwordFault(text, "Anna Example", "anna@example.com"); fault.Code != "" {
+			t.Errorf("%q is refused: %s", text, fault.Message)
 		}
 	}
 }
@@ -40,8 +40,8 @@ func TestAPasswordThatIsHardToGuessIsAcceptedWhateverItIsMadeOf(t *testing.T) {
 func TestAPasswordThatAProgramChoseIsAlwaysAccepted(t *testing.T) {
 	t.Parallel()
 	for range 500 {
-		if text := newSessionToken().Reveal()[:16]; passwordFault(text, "Anna Example", "anna@example.com") != "" {
-			t.Errorf("%q is refused: %s", text, passwordFault(text, "", ""))
+		if text := newSessionToken().Reveal()[:16]; passwordFault(text, "Anna Example", "anna@example.com").Code != "" {
+			t.Errorf("%q is refused: %s", text, passwordFault(text, "", "").Message)
 		}
 	}
 }
@@ -58,7 +58,7 @@ func TestEveryKnownWordIsRefusedWhateverIsPutBehindIt(t *testing.T) {
 			for len(text) < MinPassword {
 				text += text
 			}
-			if len(text) <= 2*len(word)+2*len(tail) && passwordFault(text, "", "") == "" {
+			if len(text) <= 2*len(word)+2*len(tail) && passwordFault(text, "", "").Code == "" {
 				t.Fatalf("%q is accepted", text)
 			}
 		}

@@ -134,7 +134,7 @@ func (c *auditSavedCommand) Run(ctx context.Context, a *app, p *portal) error {
 // checkLimit refuses a limit that no listing takes.
 func checkLimit(n int) error {
 	if n < 1 || n > 500 {
-		return pbx.Invalid(pbx.FieldError{Field: "--limit", Message: "must be from 1 to 500"})
+		return pbx.Invalid(pbx.FieldError{Field: "--limit", Code: pbx.FieldRange, Least: 1, Most: 500, Message: "must be from 1 to 500"})
 	}
 	return nil
 }

@@ -45,7 +45,7 @@ func moment(text, flag string, now time.Time) (time.Time, error) {
 	if ago, err := time.ParseDuration(text); err == nil && ago >= 0 {
 		return now.Add(-ago), nil
 	}
-	return time.Time{}, pbx.Invalid(pbx.FieldError{Field: flag, Message: "must be a day like 2026-11-26, a time like 2026-11-26T08:00:00Z, or how long ago, like 24h"})
+	return time.Time{}, pbx.Invalid(pbx.FieldError{Field: flag, Code: pbx.FieldMalformed, Message: "must be a day like 2026-11-26, a time like 2026-11-26T08:00:00Z, or how long ago, like 24h"})
 }
 
 type auditEventsCommand struct {

@@ -131,7 +131,7 @@ func emailTaken(email string) error {
 	const cure = "another user has this address: use a different one, or delete that user first"
 	return &pbx.Error{
 		Kind: pbx.KindConflict, Code: pbx.CodeEmailTaken, Msg: "the e-mail address " + email + " is taken",
-		Fields: []pbx.FieldError{{Field: "email", Message: cure}},
+		Fields: []pbx.FieldError{{Field: "email", Code: pbx.FieldTaken, Message: cure}},
 	}
 }
 

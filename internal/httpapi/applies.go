@@ -34,7 +34,7 @@ func (a *api) RestoreRevision(ctx context.Context, r openapi.RestoreRevisionRequ
 func (a *api) apply(ctx context.Context, body openapi.ApplyRequest, header openapi.ApplyConfigurationParams, restore int) (applyAnswer, error) {
 	reviewed := strings.Trim(value(header.IfMatch), `"`)
 	if plan := value(body.Plan); plan != "" && reviewed != "" && plan != reviewed {
-		return applyAnswer{}, pbx.Invalid(pbx.FieldError{Field: "plan", Message: "is not the hash in the header If-Match: give the same in both, or one of them"})
+		return applyAnswer{}, pbx.Invalid(pbx.FieldError{Field: "plan", Code: pbx.FieldDiffers, Message: "is not the hash in the header If-Match: give the same in both, or one of them"})
 	}
 	request := apply.Request{
 		TriggeredBy: body.TriggeredBy, Comment: value(body.Comment), IfMatch: cmp.Or(value(body.Plan), reviewed), Force: value(body.Force),

@@ -40,10 +40,15 @@ func toPlan(p pbx.Plan) openapi.Plan {
 	for i, c := range p.Changes {
 		changes[i] = openapi.Change{Kind: openapi.ChangeKind(c.Kind), Number: int(c.Number), Name: c.Name, What: list(c.What), Reregister: c.Reregister}
 	}
-	return openapi.Plan{
+	out := openapi.Plan{
 		Hash: p.Hash, Revision: p.Revision, Users: p.Users, Pending: p.Pending, Changes: changes, Diffs: toDiffs(p.Diffs), Drift: toDrift(p.Drift),
 		Behind: p.Behind,
 	}
+	if p.BehindCode != "" {
+		code := openapi.BehindCode(p.BehindCode)
+		out.BehindCode = &code
+	}
+	return out
 }
 
 func toPlanSummary(p pbx.Plan) openapi.PlanSummary {

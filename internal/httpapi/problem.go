@@ -125,11 +125,19 @@ func (a *api) problem(r *http.Request, err error) openapi.Problem {
 	if len(e.Fields) > 0 {
 		fields := make([]openapi.FieldError, len(e.Fields))
 		for i, f := range e.Fields {
-			fields[i] = openapi.FieldError(f)
+			fields[i] = openapi.FieldError{Field: f.Field, Code: openapi.FieldCode(f.Code), Message: f.Message, Least: unlessZero(f.Least), Most: unlessZero(f.Most)}
 		}
 		p.Errors = &fields
 	}
 	return p
+}
+
+// unlessZero gives a number that an answer has only where there is one.
+func unlessZero(n int) *int {
+	if n == 0 {
+		return nil
+	}
+	return &n
 }
 
 // internal is the answer to a fault of ours. It says nothing of the inside.

@@ -23,7 +23,7 @@ func (a *api) ListRevisions(ctx context.Context, r openapi.ListRevisionsRequestO
 	if r.Params.Cursor != nil {
 		var ok bool
 		if before, ok = revisionNumber(*r.Params.Cursor); !ok {
-			return nil, pbx.Invalid(pbx.FieldError{Field: "cursor", Message: "is not a cursor: give the next_cursor of an earlier answer, or none"})
+			return nil, pbx.Invalid(pbx.FieldError{Field: "cursor", Code: pbx.FieldCursor, Message: "is not a cursor: give the next_cursor of an earlier answer, or none"})
 		}
 	}
 	limit := defaultRevisions

@@ -74,7 +74,7 @@ func parseCursor(text *string) (pbx.Number, error) {
 	}
 	n, err := strconv.Atoi(*text)
 	if number := pbx.Number(n); err != nil || strconv.Itoa(n) != *text || number < pbx.FirstNumber || number > pbx.LastNumber {
-		return 0, pbx.Invalid(pbx.FieldError{Field: "cursor", Message: "is not a cursor: give the next_cursor of an earlier answer, or none"})
+		return 0, pbx.Invalid(pbx.FieldError{Field: "cursor", Code: pbx.FieldCursor, Message: "is not a cursor: give the next_cursor of an earlier answer, or none"})
 	}
 	return pbx.Number(n), nil
 }

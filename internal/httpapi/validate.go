@@ -94,7 +94,7 @@ func (c *checker) request(w http.ResponseWriter, r *http.Request) error {
 	}
 	slices.SortStableFunc(faults, func(a, b pbx.FieldError) int { return cmp.Compare(a.Field, b.Field) })
 	if more := len(faults) - mostFaults; more > 0 {
-		faults = append(faults[:mostFaults], pbx.FieldError{Field: "…", Message: fmt.Sprintf("and %d more", more)})
+		faults = append(faults[:mostFaults], pbx.FieldError{Field: "…", Code: pbx.FieldMore, Message: fmt.Sprintf("and %d more", more)})
 	}
 	return pbx.Invalid(faults...)
 }
@@ -103,23 +103,24 @@ func (c *checker) request(w http.ResponseWriter, r *http.Request) error {
 func (c *checker) queryFaults(raw string) (faults []pbx.FieldError) {
 	values, err := url.ParseQuery(raw)
 	if err != nil {
-		return []pbx.FieldError{{Field: "query", Message: "cannot be read: write special characters as %XX"}}
+		return []pbx.FieldError{{Field: "query", Code: pbx.FieldMalformed, Message: "cannot be read: write special characters as %XX"}}
 	}
 	for name, given := range values {
 		schema, known := c.query[name]
-		var msg string
+		var fault pbx.FieldError
 		switch {
 		case !known && len(c.query) == 0:
-			msg = "is not a parameter of this call, which takes none"
+			fault = pbx.FieldError{Code: pbx.FieldUnknown, Message: "is not a parameter of this call, which takes none"}
 		case !known:
-			msg = "is not a parameter of this call: remove it"
+			fault = pbx.FieldError{Code: pbx.FieldUnknown, Message: "is not a parameter of this call: remove it"}
 		case len(given) > 1:
-			msg = "is given more than once"
+			fault = pbx.FieldError{Code: pbx.FieldTwice, Message: "is given more than once"}
 		default:
-			msg = queryFault(schema, given[0])
+			fault = queryFault(schema, given[0])
 		}
-		if msg != "" {
-			faults = append(faults, pbx.FieldError{Field: shown(name), Message: msg})
+		if fault.Code != "" {
+			fault.Field = shown(name)
+			faults = append(faults, fault)
 		}
 	}
 	return faults
@@ -130,59 +131,77 @@ func (c *checker) headerFaults(header http.Header) (faults []pbx.FieldError) {
 	for name, schema := range c.header {
 		given := header.Values(name)
 		if len(given) > 1 {
-			faults = append(faults, pbx.FieldError{Field: name, Message: "is given more than once"})
+			faults = append(faults, pbx.FieldError{Field: name, Code: pbx.FieldTwice, Message: "is given more than once"})
 		} else if len(given) == 1 {
-			if msg := queryFault(schema, given[0]); msg != "" {
-				faults = append(faults, pbx.FieldError{Field: name, Message: msg})
+			if fault := queryFault(schema, given[0]); fault.Code != "" {
+				fault.Field = name
+				faults = append(faults, fault)
 			}
 		}
 	}
 	return faults
 }
 
-// queryFault says what is wrong with the value of one parameter; "" when nothing is.
-func queryFault(schema *openapi3.Schema, text string) string {
+// queryFault says what is wrong with the value of one parameter; it has no code when nothing is.
+func queryFault(schema *openapi3.Schema, text string) pbx.FieldError {
 	if !utf8.ValidString(text) || strings.ContainsRune(text, 0) {
-		return "must be valid UTF-8 without NUL"
+		return pbx.FieldError{Code: pbx.FieldEncoding, Message: "must be valid UTF-8 without NUL"}
 	}
 	if !schema.Type.Is(openapi3.TypeInteger) {
 		if err := schema.VisitJSONString(text); err != nil {
 			if e, ok := errors.AsType[*openapi3.SchemaError](err); ok {
 				return reason(e)
 			}
-			return "is not valid"
+			return pbx.FieldError{Code: pbx.FieldMalformed, Message: "is not valid"}
 		}
-		return ""
+		return pbx.FieldError{}
 	}
 	n, err := strconv.Atoi(text)
 	if err != nil || strconv.Itoa(n) != text || float64(n) < *schema.Min || float64(n) > *schema.Max {
-		return fmt.Sprintf("must be a whole number from %g to %g", *schema.Min, *schema.Max)
+		return pbx.FieldError{Code: pbx.FieldRange, Message: fmt.Sprintf("must be a whole number from %g to %g", *schema.Min, *schema.Max), Least: int(*schema.Min), Most: int(*schema.Max)}
 	}
-	return ""
+	return pbx.FieldError{}
 }
 
 // bodyFaults names what is wrong with a body: first its shape, by the contract; then, for fields whose shape is right, its content.
 func (c *checker) bodyFaults(value any) []pbx.FieldError {
 	object, ok := value.(map[string]any)
 	if !ok {
-		return []pbx.FieldError{{Field: "body", Message: "must be a JSON object"}}
+		return []pbx.FieldError{{Field: "body", Code: pbx.FieldType, Message: "must be a JSON object"}}
 	}
 	var found collector
 	found.schema(c.body.VisitJSON(value, openapi3.VisitAsRequest(), openapi3.MultiErrors()), c.rules.fields)
 	if e, ok := errors.AsType[*pbx.Error](c.rules.broken(object)); ok {
 		for _, f := range e.Fields {
-			found.add(f.Field, f.Message)
+			found.add(f)
 		}
 	}
 	return found.faults
 }
 
 // reason says what is wrong with a value, in the contract's own words where it has some.
-func reason(e *openapi3.SchemaError) string {
+func reason(e *openapi3.SchemaError) pbx.FieldError {
+	fault := pbx.FieldError{Code: pbx.FieldMalformed, Message: e.Reason}
 	if text, ok := e.Schema.Extensions["x-fault"].(string); ok {
-		return text
+		fault.Message = text
 	}
-	return e.Reason
+	switch e.SchemaField {
+	case "enum":
+		fault.Code = pbx.FieldChoice
+	case "minLength":
+		fault.Code, fault.Least = pbx.FieldTooShort, int(min(e.Schema.MinLength, maxBody)) //nolint:gosec // at most maxBody
+	case "maxLength":
+		fault.Code, fault.Most = pbx.FieldTooLong, int(min(*e.Schema.MaxLength, maxBody)) //nolint:gosec // at most maxBody
+	case "minimum", "maximum":
+		fault.Code = pbx.FieldRange
+		if e.Schema.Min != nil {
+			fault.Least = int(*e.Schema.Min)
+		}
+		if e.Schema.Max != nil {
+			fault.Most = int(*e.Schema.Max)
+		}
+	}
+	return fault
 }
 
 // collector keeps the first fault of every field.
@@ -191,15 +210,15 @@ type collector struct {
 	seen   map[string]bool
 }
 
-func (c *collector) add(field, msg string) {
-	if c.seen[field] {
+func (c *collector) add(fault pbx.FieldError) {
+	if c.seen[fault.Field] {
 		return
 	}
 	if c.seen == nil {
 		c.seen = map[string]bool{}
 	}
-	c.seen[field] = true
-	c.faults = append(c.faults, pbx.FieldError{Field: field, Message: msg})
+	c.seen[fault.Field] = true
+	c.faults = append(c.faults, fault)
 }
 
 // schema takes over what the validation by the contract found; of the fields that have rules only what is wrong with their shape, since
@@ -217,14 +236,16 @@ func (c *collector) schema(err error, ruled []string) {
 		case e.SchemaField == "properties":
 			c.unknown(e)
 		case e.SchemaField == "required":
-			c.add(field, "is missing")
+			c.add(pbx.FieldError{Field: field, Code: pbx.FieldMissing, Message: "is missing"})
 		case e.SchemaField == "type", e.SchemaField == "nullable":
-			c.add(field, "must be a "+strings.Join(e.Schema.Type.Slice(), " or "))
+			c.add(pbx.FieldError{Field: field, Code: pbx.FieldType, Message: "must be a " + strings.Join(e.Schema.Type.Slice(), " or ")})
 		case !slices.Contains(ruled, field):
-			c.add(field, reason(e))
+			fault := reason(e)
+			fault.Field = field
+			c.add(fault)
 		}
 	default:
-		c.add("body", "is not valid")
+		c.add(pbx.FieldError{Field: "body", Code: pbx.FieldMalformed, Message: "is not valid"})
 	}
 }
 
@@ -243,7 +264,7 @@ func (c *collector) unknown(e *openapi3.SchemaError) {
 	object, _ := e.Value.(map[string]any)
 	for key := range object {
 		if e.Schema.Properties[key] == nil {
-			c.add(shown(strings.Join(append(slices.Clone(at), key), ".")), "is not a field of this call: remove it")
+			c.add(pbx.FieldError{Field: shown(strings.Join(append(slices.Clone(at), key), ".")), Code: pbx.FieldUnknown, Message: "is not a field of this call: remove it"})
 		}
 	}
 }

@@ -38,8 +38,40 @@ type Error struct {
 // FieldError says what is wrong with one field of the input, and how to mend it.
 type FieldError struct {
 	Field   string
+	Code    FieldCode
 	Message string
+	Least   int // the bounds that Code speaks of; 0 where it speaks of none
+	Most    int
 }
+
+// FieldCode is what is wrong with a field, as a stable word: whoever speaks another language than Message says by it what Message says.
+type FieldCode string
+
+// What can be wrong with a field. The contract lists the same.
+const (
+	FieldMissing    FieldCode = "missing"
+	FieldTooShort   FieldCode = "too_short" // Least characters
+	FieldTooLong    FieldCode = "too_long"  // Most characters
+	FieldRange      FieldCode = "out_of_range"
+	FieldType       FieldCode = "wrong_type"
+	FieldChoice     FieldCode = "not_a_choice" // it is none of a few words
+	FieldMalformed  FieldCode = "malformed"    // it has another form than it must have
+	FieldEncoding   FieldCode = "not_utf8"
+	FieldInvisible  FieldCode = "invisible_characters"
+	FieldASCII      FieldCode = "not_ascii"
+	FieldEmail      FieldCode = "not_an_email"
+	FieldTaken      FieldCode = "taken"
+	FieldBeyondRole FieldCode = "beyond_role"
+	FieldMonotonous FieldCode = "monotonous" // a password of too few different characters
+	FieldGuessable  FieldCode = "guessable"  // a password that is easy to guess
+	FieldPassword   FieldCode = "wrong_password"
+	FieldOTP        FieldCode = "wrong_code"
+	FieldCursor     FieldCode = "not_a_cursor"
+	FieldDiffers    FieldCode = "differs" // from the same thing said elsewhere in the request
+	FieldTwice      FieldCode = "given_twice"
+	FieldUnknown    FieldCode = "unknown"     // the call has no such field or parameter
+	FieldMore       FieldCode = "more_faults" // more fields are wrong than are listed
+)
 
 // Error gives the message with its cause, for logs.
 func (e *Error) Error() string {

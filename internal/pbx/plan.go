@@ -88,7 +88,20 @@ type Plan struct {
 	Diffs    []FileDiff
 	Drift    []Drift
 	Behind   string // why Asterisk does not run what the files say, or cannot be asked; "" when it does
+
+	BehindCode BehindCode `json:",omitempty"` // the same as a word
 }
+
+// BehindCode is why Asterisk does not run what the files say, in a word.
+type BehindCode string
+
+// Why Asterisk does not run what the files say.
+const (
+	NotSeen  BehindCode = "not_seen"  // it was not yet seen to run the revision in place
+	NotAsked BehindCode = "not_asked" // it cannot be asked
+	NotOurs  BehindCode = "not_ours"  // the files in place are not the portal's
+	Differs  BehindCode = "differs"   // it runs something else
+)
 
 // Users says how many users there are.
 func Users(n int) string {
@@ -130,7 +143,40 @@ type Event struct {
 	Stage   string        // a word: plan, stage, flip, reload, verify, roll_back, …
 	After   time.Duration // since the apply began
 	Message string        // a sentence for people
+
+	// The same for whoever speaks another language: what happened as a word, what it was about, and what others said of it.
+	Code     EventCode `json:",omitempty"` // "" in records that are older than codes
+	Revision int       `json:",omitempty"`
+	Users    int       `json:",omitempty"`
+	Detail   string    `json:",omitempty"` // in the words of Asterisk or of the system
 }
+
+// EventCode is what happened during an apply, in a word.
+type EventCode string
+
+// What can happen during an apply.
+const (
+	EventPlanned      EventCode = "planned"   // Users, against Revision
+	EventStraying     EventCode = "straying"  // the files are right, but Asterisk does not run them: Detail
+	EventReclaimed    EventCode = "reclaimed" // what others changed was taken back
+	EventStaged       EventCode = "staged"    // Revision is written beside the files in place
+	EventFlipped      EventCode = "flipped"   // Revision is in place
+	EventDoubt        EventCode = "doubt"     // whether it stays there is not known: Detail
+	EventAsked        EventCode = "asked"     // Asterisk was asked to read the files
+	EventNotRead      EventCode = "not_read"  // and did not: Detail
+	EventConfirmed    EventCode = "confirmed" // Asterisk runs exactly these Users
+	EventContradicted EventCode = "contradicted"
+	EventInconclusive EventCode = "inconclusive"
+	EventNotNoted     EventCode = "not_noted" // that Asterisk runs the revision could not be written down: Detail
+	EventGoingBack    EventCode = "going_back"
+	EventForgot       EventCode = "forgot"     // phones that may no longer register: Detail names their numbers
+	EventNotForgot    EventCode = "not_forgot" // and Asterisk would not: Detail
+	EventMended       EventCode = "mended"     // what an earlier apply left: Detail
+	EventCompleted    EventCode = "completed"  // the record of an earlier apply
+	EventLate         EventCode = "late"       // this record was completed later
+	EventEnded        EventCode = "ended"      // well
+	EventFailed       EventCode = "failed"     // Run.Code says how
+)
 
 // Run is an apply with all that is known of it: its audit record, the revision it made, and the story of how it went.
 type Run struct {

@@ -22,14 +22,7 @@ type NewUser struct {
 // Clean gives the user with its texts trimmed, or an Error of KindInvalid that names every field that breaks a rule.
 func (n NewUser) Clean() (NewUser, error) {
 	n.Name, n.Email = strings.TrimSpace(n.Name), strings.TrimSpace(n.Email)
-	var fields []FieldError
-	if msg := textFault(n.Name, "give the person's name"); msg != "" {
-		fields = append(fields, FieldError{"name", msg})
-	}
-	if msg := emailFault(n.Email); msg != "" {
-		fields = append(fields, FieldError{"email", msg})
-	}
-	return n, Invalid(fields...)
+	return n, Invalid(faults(textFault("name", n.Name, "give the person's name"), emailFault("email", n.Email))...)
 }
 
 // NewAccount is what a caller says of an account to be created.
@@ -41,12 +34,8 @@ type NewAccount struct {
 
 // Clean gives the account with its texts trimmed, or an Error of KindInvalid that names every field that breaks a rule.
 func (n NewAccount) Clean() (NewAccount, error) {
-	var fields []FieldError
 	u, err := NewUser{Name: n.Name, Email: n.Email}.Clean() // a person is named and reached the same way at the phone and at the portal
-	fields = append(fields, FieldsOf(err)...)
-	if msg := roleFault(n.Role); msg != "" {
-		fields = append(fields, FieldError{"role", msg})
-	}
+	fields := append(FieldsOf(err), faults(roleFault("role", n.Role))...)
 	return NewAccount{u.Name, u.Email, n.Role}, Invalid(fields...)
 }
 
@@ -63,43 +52,45 @@ const MaxTokenLife = 10 * 365 * 24 * time.Hour
 
 // Clean gives the token with its name trimmed and its scopes in order, or an Error of KindInvalid that names every field that breaks a rule.
 func (n NewToken) Clean() (NewToken, error) {
-	var fields []FieldError
 	n.Name = strings.TrimSpace(n.Name)
-	if msg := textFault(n.Name, "say which program the token is for"); msg != "" {
-		fields = append(fields, FieldError{"name", msg})
-	}
-	if msg := roleFault(n.Role); msg != "" {
-		fields = append(fields, FieldError{"role", msg})
-	} else {
-		for _, s := range n.Scopes {
-			if !n.Role.May(s) {
-				fields = append(fields, FieldError{"scopes", fmt.Sprintf("%q is none of what the role %s may do: choose of %v", string(s), n.Role, n.Role.Permissions())})
-				break
-			}
+	fields := faults(textFault("name", n.Name, "say which program the token is for"), roleFault("role", n.Role))
+	for _, s := range n.Scopes {
+		if slices.Contains(Roles(), n.Role) && !n.Role.May(s) {
+			fields = append(fields, FieldError{
+				Field: "scopes", Code: FieldBeyondRole,
+				Message: fmt.Sprintf("%q is none of what the role %s may do: choose of %v", string(s), n.Role, n.Role.Permissions()),
+			})
+			break
 		}
 	}
 	if n.Scopes != nil {
 		n.Scopes = slices.DeleteFunc(n.Role.Permissions(), func(p Permission) bool { return !slices.Contains(n.Scopes, p) })
 	}
 	if n.Lives < 0 || n.Lives > MaxTokenLife {
-		fields = append(fields, FieldError{"expires", fmt.Sprintf("must be a time of at most %d days from now", int(MaxTokenLife.Hours())/24)})
+		days := int(MaxTokenLife.Hours()) / 24
+		fields = append(fields, FieldError{Field: "expires", Code: FieldRange, Message: fmt.Sprintf("must be a time of at most %d days from now", days), Most: days})
 	}
 	return n, Invalid(fields...)
 }
 
-// roleFault says what is wrong with a role; "" when nothing is.
-func roleFault(r Role) string {
+// faults leaves out the fields with which nothing is wrong.
+func faults(fields ...FieldError) []FieldError {
+	return slices.DeleteFunc(fields, func(f FieldError) bool { return f.Code == "" })
+}
+
+// roleFault says what is wrong with a role; it has no code when nothing is.
+func roleFault(field string, r Role) FieldError {
 	if slices.Contains(Roles(), r) {
-		return ""
+		return FieldError{}
 	}
-	return fmt.Sprintf("must be one of %v", Roles())
+	return FieldError{Field: field, Code: FieldChoice, Message: fmt.Sprintf("must be one of %v", Roles())}
 }
 
 // CleanTriggeredBy gives the text that says who asked for an apply, trimmed, or an Error of KindInvalid.
 func CleanTriggeredBy(text string) (string, error) {
 	text = strings.TrimSpace(text)
-	if msg := textFault(text, "say who or what asks for the apply"); msg != "" {
-		return "", Invalid(FieldError{"triggered_by", msg})
+	if wrong := faults(textFault("triggered_by", text, "say who or what asks for the apply")); len(wrong) > 0 {
+		return "", Invalid(wrong...)
 	}
 	return text, nil
 }
@@ -112,51 +103,55 @@ func Invalid(fields ...FieldError) error {
 	return &Error{Kind: KindInvalid, Code: CodeInvalid, Msg: "the input is not valid", Fields: fields}
 }
 
-// textFault says what is wrong with a trimmed one-line text of 1–255 characters; "" when nothing is.
-func textFault(text, whenEmpty string) string {
+// textFault says what is wrong with a trimmed one-line text of 1–255 characters; it has no code when nothing is.
+func textFault(field, text, whenEmpty string) FieldError {
 	switch n := utf8.RuneCountInString(text); {
 	case text == "":
-		return "must not be empty: " + whenEmpty
+		return FieldError{Field: field, Code: FieldMissing, Message: "must not be empty: " + whenEmpty}
 	case !utf8.ValidString(text):
-		return "must be valid UTF-8"
+		return FieldError{Field: field, Code: FieldEncoding, Message: "must be valid UTF-8"}
 	case n > MaxText:
-		return fmt.Sprintf("must have at most %d characters, has %d", MaxText, n)
+		return tooLong(field, n)
 	}
 	for _, r := range text {
 		if !unicode.IsPrint(r) && !joiner(r) {
-			return fmt.Sprintf("must not contain control characters, line breaks or invisible characters (%U)", r)
+			return FieldError{
+				Field: field, Code: FieldInvisible,
+				Message: fmt.Sprintf("must not contain control characters, line breaks or invisible characters (%U)", r),
+			}
 		}
 	}
-	return ""
+	return FieldError{}
+}
+
+func tooLong(field string, n int) FieldError {
+	return FieldError{Field: field, Code: FieldTooLong, Message: fmt.Sprintf("must have at most %d characters, has %d", MaxText, n), Most: MaxText}
 }
 
 // joiner reports the two invisible characters that ordinary names of some scripts, and emoji, need.
 func joiner(r rune) bool { return r == '\u200c' || r == '\u200d' }
 
-// emailFault says what is wrong with a trimmed e-mail address; "" when nothing is. The accepted form is what mail servers
+// emailFault says what is wrong with a trimmed e-mail address; it has no code when nothing is. The accepted form is what mail servers
 // deliver to: an unquoted local part and a domain name, in ASCII (RFC 5321 section 4.1.2, without quoted strings and literals).
-func emailFault(text string) string {
+func emailFault(field, text string) FieldError {
 	const example = "give an address like anna@example.com"
 	if text == "" {
-		return "must not be empty: " + example
+		return FieldError{Field: field, Code: FieldMissing, Message: "must not be empty: " + example}
 	}
 	if n := utf8.RuneCountInString(text); n > MaxText {
-		return fmt.Sprintf("must have at most %d characters, has %d", MaxText, n)
+		return tooLong(field, n)
 	}
 	for _, r := range text {
 		if r > unicode.MaxASCII {
-			return "must be written in ASCII: use the xn-- form of an international domain"
+			return FieldError{Field: field, Code: FieldASCII, Message: "must be written in ASCII: use the xn-- form of an international domain"}
 		}
 	}
 	parsed, err := mail.ParseAddress(text)
-	if err != nil || parsed.Address != text || parsed.Name != "" {
-		return "is not an e-mail address: " + example
-	}
 	local, domain, _ := strings.Cut(text, "@")
-	if len(local) > 64 || strings.ContainsAny(text, "\"\\()<>,;: \t") || !isDomain(domain) {
-		return "is not an e-mail address: " + example
+	if err != nil || parsed.Address != text || parsed.Name != "" || len(local) > 64 || strings.ContainsAny(text, "\"\\()<>,;: \t") || !isDomain(domain) {
+		return FieldError{Field: field, Code: FieldEmail, Message: "is not an e-mail address: " + example}
 	}
-	return ""
+	return FieldError{}
 }
 
 // isDomain reports whether the text is a domain name of letters, digits and hyphens (RFC 1035 section 2.3.1).

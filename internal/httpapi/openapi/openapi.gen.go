@@ -83,6 +83,30 @@ func (e AuditEventResult) Valid() bool {
 	}
 }
 
+// Defines values for BehindCode.
+const (
+	BehindCodeDiffers  BehindCode = "differs"
+	BehindCodeNotAsked BehindCode = "not_asked"
+	BehindCodeNotOurs  BehindCode = "not_ours"
+	BehindCodeNotSeen  BehindCode = "not_seen"
+)
+
+// Valid indicates whether the value is a known member of the BehindCode enum.
+func (e BehindCode) Valid() bool {
+	switch e {
+	case BehindCodeDiffers:
+		return true
+	case BehindCodeNotAsked:
+		return true
+	case BehindCodeNotOurs:
+		return true
+	case BehindCodeNotSeen:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for ChangeKind.
 const (
 	Added   ChangeKind = "added"
@@ -131,6 +155,78 @@ func (e DriftKind) Valid() bool {
 	}
 }
 
+// Defines values for EventCode.
+const (
+	EventCodeAsked        EventCode = "asked"
+	EventCodeCompleted    EventCode = "completed"
+	EventCodeConfirmed    EventCode = "confirmed"
+	EventCodeContradicted EventCode = "contradicted"
+	EventCodeDoubt        EventCode = "doubt"
+	EventCodeEnded        EventCode = "ended"
+	EventCodeFailed       EventCode = "failed"
+	EventCodeFlipped      EventCode = "flipped"
+	EventCodeForgot       EventCode = "forgot"
+	EventCodeGoingBack    EventCode = "going_back"
+	EventCodeInconclusive EventCode = "inconclusive"
+	EventCodeLate         EventCode = "late"
+	EventCodeMended       EventCode = "mended"
+	EventCodeNotForgot    EventCode = "not_forgot"
+	EventCodeNotNoted     EventCode = "not_noted"
+	EventCodeNotRead      EventCode = "not_read"
+	EventCodePlanned      EventCode = "planned"
+	EventCodeReclaimed    EventCode = "reclaimed"
+	EventCodeStaged       EventCode = "staged"
+	EventCodeStraying     EventCode = "straying"
+)
+
+// Valid indicates whether the value is a known member of the EventCode enum.
+func (e EventCode) Valid() bool {
+	switch e {
+	case EventCodeAsked:
+		return true
+	case EventCodeCompleted:
+		return true
+	case EventCodeConfirmed:
+		return true
+	case EventCodeContradicted:
+		return true
+	case EventCodeDoubt:
+		return true
+	case EventCodeEnded:
+		return true
+	case EventCodeFailed:
+		return true
+	case EventCodeFlipped:
+		return true
+	case EventCodeForgot:
+		return true
+	case EventCodeGoingBack:
+		return true
+	case EventCodeInconclusive:
+		return true
+	case EventCodeLate:
+		return true
+	case EventCodeMended:
+		return true
+	case EventCodeNotForgot:
+		return true
+	case EventCodeNotNoted:
+		return true
+	case EventCodeNotRead:
+		return true
+	case EventCodePlanned:
+		return true
+	case EventCodeReclaimed:
+		return true
+	case EventCodeStaged:
+		return true
+	case EventCodeStraying:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for ExtensionStatusState.
 const (
 	ExtensionStatusStateBusy    ExtensionStatusState = "busy"
@@ -152,6 +248,84 @@ func (e ExtensionStatusState) Valid() bool {
 	case ExtensionStatusStateRinging:
 		return true
 	case ExtensionStatusStateUnknown:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for FieldCode.
+const (
+	FieldCodeBeyondRole          FieldCode = "beyond_role"
+	FieldCodeDiffers             FieldCode = "differs"
+	FieldCodeGivenTwice          FieldCode = "given_twice"
+	FieldCodeGuessable           FieldCode = "guessable"
+	FieldCodeInvisibleCharacters FieldCode = "invisible_characters"
+	FieldCodeMalformed           FieldCode = "malformed"
+	FieldCodeMissing             FieldCode = "missing"
+	FieldCodeMonotonous          FieldCode = "monotonous"
+	FieldCodeMoreFaults          FieldCode = "more_faults"
+	FieldCodeNotAChoice          FieldCode = "not_a_choice"
+	FieldCodeNotACursor          FieldCode = "not_a_cursor"
+	FieldCodeNotASCII            FieldCode = "not_ascii"
+	FieldCodeNotAnEmail          FieldCode = "not_an_email"
+	FieldCodeNotUTF8             FieldCode = "not_utf8"
+	FieldCodeOutOfRange          FieldCode = "out_of_range"
+	FieldCodeTaken               FieldCode = "taken"
+	FieldCodeTooLong             FieldCode = "too_long"
+	FieldCodeTooShort            FieldCode = "too_short"
+	FieldCodeUnknown             FieldCode = "unknown"
+	FieldCodeWrongCode           FieldCode = "wrong_code"
+	FieldCodeWrongPassword       FieldCode = "wrong_password"
+	FieldCodeWrongType           FieldCode = "wrong_type"
+)
+
+// Valid indicates whether the value is a known member of the FieldCode enum.
+func (e FieldCode) Valid() bool {
+	switch e {
+	case FieldCodeBeyondRole:
+		return true
+	case FieldCodeDiffers:
+		return true
+	case FieldCodeGivenTwice:
+		return true
+	case FieldCodeGuessable:
+		return true
+	case FieldCodeInvisibleCharacters:
+		return true
+	case FieldCodeMalformed:
+		return true
+	case FieldCodeMissing:
+		return true
+	case FieldCodeMonotonous:
+		return true
+	case FieldCodeMoreFaults:
+		return true
+	case FieldCodeNotAChoice:
+		return true
+	case FieldCodeNotACursor:
+		return true
+	case FieldCodeNotASCII:
+		return true
+	case FieldCodeNotAnEmail:
+		return true
+	case FieldCodeNotUTF8:
+		return true
+	case FieldCodeOutOfRange:
+		return true
+	case FieldCodeTaken:
+		return true
+	case FieldCodeTooLong:
+		return true
+	case FieldCodeTooShort:
+		return true
+	case FieldCodeUnknown:
+		return true
+	case FieldCodeWrongCode:
+		return true
+	case FieldCodeWrongPassword:
+		return true
+	case FieldCodeWrongType:
 		return true
 	default:
 		return false
@@ -580,22 +754,22 @@ func (e SignInTrouble) Valid() bool {
 
 // Defines values for Verification.
 const (
-	Confirmed    Verification = "confirmed"
-	Contradicted Verification = "contradicted"
-	Inconclusive Verification = "inconclusive"
-	NotVerified  Verification = "not_verified"
+	VerificationConfirmed    Verification = "confirmed"
+	VerificationContradicted Verification = "contradicted"
+	VerificationInconclusive Verification = "inconclusive"
+	VerificationNotVerified  Verification = "not_verified"
 )
 
 // Valid indicates whether the value is a known member of the Verification enum.
 func (e Verification) Valid() bool {
 	switch e {
-	case Confirmed:
+	case VerificationConfirmed:
 		return true
-	case Contradicted:
+	case VerificationContradicted:
 		return true
-	case Inconclusive:
+	case VerificationInconclusive:
 		return true
-	case NotVerified:
+	case VerificationNotVerified:
 		return true
 	default:
 		return false
@@ -935,6 +1109,10 @@ type AuditEventList struct {
 // AuditFacts What was, or is now; null where there was or is nothing. Of a secret it holds the fingerprint.
 type AuditFacts map[string]string
 
+// BehindCode Why Asterisk does not run what the files say, in a word: it was not yet seen to run the revision in place, it cannot be asked, the
+// files in place are not the portal's, or it runs something else. Absent when it runs what they say.
+type BehindCode string
+
 // Change defines model for Change.
 type Change struct {
 	// Kind What happens to the user.
@@ -1022,12 +1200,27 @@ type Event struct {
 	// AfterMs When, in milliseconds since the apply began.
 	AfterMs int64 `json:"after_ms"`
 
+	// Code What happened, as a stable word. Absent in records that are older than these words; more of them may come.
+	Code *EventCode `json:"code,omitempty"`
+
+	// Detail What Asterisk or the system said, in its own words.
+	Detail *string `json:"detail,omitempty"`
+
 	// Message What happened, for people.
 	Message string `json:"message"`
 
+	// Revision The revision that the code speaks of, where it speaks of one.
+	Revision *int `json:"revision,omitempty"`
+
 	// Stage A word: `plan`, `stage`, `flip`, `reload`, `verify`, `roll_back`, `end`, …
 	Stage string `json:"stage"`
+
+	// Users How many users the code speaks of, where it speaks of any.
+	Users *int `json:"users,omitempty"`
 }
+
+// EventCode What happened, as a stable word. Absent in records that are older than these words; more of them may come.
+type EventCode string
 
 // Events What happened, in order.
 type Events = []Event
@@ -1062,13 +1255,25 @@ type ExtensionStatus struct {
 // that answers; `unknown` Asterisk does not say.
 type ExtensionStatusState string
 
+// FieldCode What is wrong with the field, as a stable word; more of them may come.
+type FieldCode string
+
 // FieldError defines model for FieldError.
 type FieldError struct {
+	// Code What is wrong with the field, as a stable word; more of them may come.
+	Code FieldCode `json:"code"`
+
 	// Field The field of the body, the query parameter or the header; inner fields are joined by dots.
 	Field string `json:"field"`
 
+	// Least The least number or length, where the code speaks of one.
+	Least *int `json:"least,omitempty"`
+
 	// Message What is wrong with it, and how to mend it.
 	Message string `json:"message"`
+
+	// Most The greatest number or length, where the code speaks of one.
+	Most *int `json:"most,omitempty"`
 }
 
 // FileDiff defines model for FileDiff.
@@ -1401,6 +1606,10 @@ type Permission string
 type Plan struct {
 	// Behind Why Asterisk does not run what the files say, or cannot be asked; empty when it does.
 	Behind string `json:"behind"`
+
+	// BehindCode Why Asterisk does not run what the files say, in a word: it was not yet seen to run the revision in place, it cannot be asked, the
+	// files in place are not the portal's, or it runs something else. Absent when it runs what they say.
+	BehindCode *BehindCode `json:"behind_code,omitempty"`
 
 	// Changes Whom the apply would bring to Asterisk, take from it, or alter there.
 	Changes []Change `json:"changes"`

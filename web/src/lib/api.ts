@@ -3,6 +3,7 @@ import createClient from 'openapi-fetch'
 import { connection } from './connection.svelte'
 import { session } from './session.svelte'
 import type { components, paths } from './api/schema.gen'
+import { t } from './i18n/index.svelte'
 
 type Schemas = components['schemas']
 export type User = Schemas['User']
@@ -26,6 +27,8 @@ export type AuditEvent = Schemas['AuditEvent']
 export type Live = Schemas['Live']
 export type Registration = Schemas['LiveRegistration']
 export type LiveCall = Schemas['LiveCall']
+// A portal that is older than codes of fields sends none.
+export type FieldFault = Omit<Schemas['FieldError'], 'code'> & { code?: string }
 
 export const api = createClient<paths>({ baseUrl: '', credentials: 'same-origin' })
 
@@ -35,22 +38,44 @@ export class Fault extends Error {
     readonly status: number,
     readonly code: string,
     readonly detail: string,
-    readonly fields: { field: string; message: string }[] = [],
+    readonly fields: FieldFault[] = [],
     readonly requestID = '',
     readonly retryAfter = 0,
   ) {
     super(detail)
   }
 
+  // field says what is wrong with one field, '' when nothing is.
   field(name: string): string {
-    return this.fields.find((f) => f.field === name)?.message ?? ''
+    const found = this.fields.find((f) => f.field === name)
+    return found ? said(found) : ''
+  }
+
+  // known is the reason in the language of the page; '' where only the portal has words for it.
+  get known(): string {
+    if (this.code === 'offline') return t.fault.offline
+    if (this.status === 429) return t.fault.busy(this.retryAfter || 60)
+    return t.fault.codes[this.code] ?? (this.status === 403 ? t.fault.forbidden : '')
+  }
+
+  get text(): string {
+    return this.known || this.detail
+  }
+
+  // more is what the portal's own words add to those of the page: a path, a line, what Asterisk answered.
+  get more(): string {
+    return this.known && telling.has(this.code) ? this.detail : ''
   }
 }
+
+const telling = new Set(['drift', 'apply_refused', 'write_failed', 'reload_failed', 'asterisk_disagrees', 'rolled_back', 'in_doubt', 'audit_failed', 'database_newer', 'host_not_allowed'])
+
+export const said = (f: FieldFault): string => t.fault.fields[f.code ?? '']?.(f.least ?? 0, f.most ?? 0) ?? f.message
 
 export const fault = (e: unknown): Fault => (e instanceof Fault ? e : new Fault(0, 'broken', String(e)))
 
 type Answer<T> = { data?: T; error?: unknown; response: Response }
-type Problem = { code?: string; detail?: string; request_id?: string; errors?: { field: string; message: string }[] }
+type Problem = { code?: string; detail?: string; request_id?: string; errors?: FieldFault[] }
 
 // Answers that say "not signed in" without a session having ended.
 const signingIn = ['sign_in_failed', 'otp_required', 'otp_invalid', 'password_wrong']

@@ -1101,6 +1101,12 @@ export interface components {
         AuditFacts: {
             [key: string]: string;
         } | null;
+        /**
+         * @description Why Asterisk does not run what the files say, in a word: it was not yet seen to run the revision in place, it cannot be asked, the
+         *     files in place are not the portal's, or it runs something else. Absent when it runs what they say.
+         * @enum {string}
+         */
+        BehindCode: "not_seen" | "not_asked" | "not_ours" | "differs";
         Change: {
             /**
              * @description What happens to the user.
@@ -1169,11 +1175,23 @@ export interface components {
              * @description When, in milliseconds since the apply began.
              */
             after_ms: number;
+            code?: components["schemas"]["EventCode"];
+            /** @description What Asterisk or the system said, in its own words. */
+            detail?: string;
             /** @description What happened, for people. */
             message: string;
+            /** @description The revision that the code speaks of, where it speaks of one. */
+            revision?: number;
             /** @description A word: `plan`, `stage`, `flip`, `reload`, `verify`, `roll_back`, `end`, … */
             stage: string;
+            /** @description How many users the code speaks of, where it speaks of any. */
+            users?: number;
         };
+        /**
+         * @description What happened, as a stable word. Absent in records that are older than these words; more of them may come.
+         * @enum {string}
+         */
+        EventCode: "planned" | "straying" | "reclaimed" | "staged" | "flipped" | "doubt" | "asked" | "not_read" | "confirmed" | "contradicted" | "inconclusive" | "not_noted" | "going_back" | "forgot" | "not_forgot" | "mended" | "completed" | "late" | "ended" | "failed";
         /** @description What happened, in order. */
         Events: components["schemas"]["Event"][];
         /** @description The number a user's phone registers as, with the secret it registers with. */
@@ -1205,11 +1223,21 @@ export interface components {
              */
             state: "idle" | "ringing" | "busy" | "offline" | "unknown";
         };
+        /**
+         * @description What is wrong with the field, as a stable word; more of them may come.
+         * @enum {string}
+         */
+        FieldCode: "missing" | "too_short" | "too_long" | "out_of_range" | "wrong_type" | "not_a_choice" | "malformed" | "not_utf8" | "invisible_characters" | "not_ascii" | "not_an_email" | "taken" | "beyond_role" | "monotonous" | "guessable" | "wrong_password" | "wrong_code" | "not_a_cursor" | "differs" | "given_twice" | "unknown" | "more_faults";
         FieldError: {
+            code: components["schemas"]["FieldCode"];
             /** @description The field of the body, the query parameter or the header; inner fields are joined by dots. */
             field: string;
+            /** @description The least number or length, where the code speaks of one. */
+            least?: number;
             /** @description What is wrong with it, and how to mend it. */
             message: string;
+            /** @description The greatest number or length, where the code speaks of one. */
+            most?: number;
         };
         FileDiff: {
             /** @description Where the file lies below Asterisk's configuration directory. */
@@ -1449,6 +1477,7 @@ export interface components {
         Plan: {
             /** @description Why Asterisk does not run what the files say, or cannot be asked; empty when it does. */
             behind: string;
+            behind_code?: components["schemas"]["BehindCode"];
             /** @description Whom the apply would bring to Asterisk, take from it, or alter there. */
             changes: components["schemas"]["Change"][];
             diffs: components["schemas"]["Diffs"];

@@ -1,0 +1,32 @@
+// Entries of the audit trail in the words of the page.
+import type { AuditEvent } from '$lib/api'
+import { moment } from '$lib/format'
+import { t } from '$lib/i18n/index.svelte'
+
+const facts = (of: unknown): Record<string, unknown> => (of ?? {}) as Record<string, unknown>
+
+// objectOf names what an entry is about. An apply has no name; the revision it made is one.
+export function objectOf(e: AuditEvent): string {
+  if (e.object.name) return e.object.name
+  const revision = facts(e.after).revision
+  return e.object.type === 'apply' && revision !== undefined ? t.activity.revision(String(revision)) : ''
+}
+
+// valueOf gives one fact as people read it.
+function valueOf(name: string, value: unknown): string {
+  if (value === undefined || value === null) return ''
+  const text = typeof value === 'object' ? JSON.stringify(value) : String(value)
+  const words: Record<string, Partial<Record<string, string>>> = { role: t.roles, result: t.apply.results, code: t.fault.codes, verification: { confirmed: t.apply.confirmed, contradicted: t.apply.contradicted, inconclusive: t.apply.inconclusive, not_verified: t.apply.not_verified } }
+  if (Object.hasOwn(words, name) && Object.hasOwn(words[name] ?? {}, text)) return words[name]?.[text] ?? text
+  if (text === 'true') return t.activity.yes
+  if (text === 'false') return t.activity.no
+  if (name === 'expires_at' && !Number.isNaN(Date.parse(text))) return moment(text)
+  return text
+}
+
+export type Fact = { name: string; label: string; before: string; after: string }
+
+export function factsOf(e: AuditEvent): Fact[] {
+  const [before, after] = [facts(e.before), facts(e.after)]
+  return [...new Set([...Object.keys(before), ...Object.keys(after)])].map((name) => ({ name, label: (Object.hasOwn(t.activity.facts, name) && t.activity.facts[name]) || name, before: valueOf(name, before[name]), after: valueOf(name, after[name]) }))
+}
