@@ -189,9 +189,9 @@ func reason(e *openapi3.SchemaError) pbx.FieldError {
 	case "enum":
 		fault.Code = pbx.FieldChoice
 	case "minLength":
-		fault.Code, fault.Least = pbx.FieldTooShort, int(min(e.Schema.MinLength, maxBody)) //nolint:gosec // at most maxBody
+		fault.Code, fault.Least = pbx.FieldTooShort, int(min(e.Schema.MinLength, maxBody))
 	case "maxLength":
-		fault.Code, fault.Most = pbx.FieldTooLong, int(min(*e.Schema.MaxLength, maxBody)) //nolint:gosec // at most maxBody
+		fault.Code, fault.Most = pbx.FieldTooLong, int(min(*e.Schema.MaxLength, maxBody))
 	case "minimum", "maximum":
 		fault.Code = pbx.FieldRange
 		if e.Schema.Min != nil {
