@@ -25,6 +25,7 @@ const (
 	ActionPassword      = "account.password" // a new one, by the person himself, signed in or with a link
 	ActionTOTPOn        = "account.totp_on"
 	ActionTOTPOff       = "account.totp_off"
+	ActionTOTPLost      = "account.totp_lost" // the key it was sealed with is lost: recovery codes are left
 	ActionTokenCreate   = "token.create"
 	ActionTokenRevoke   = "token.revoke"
 

@@ -8,6 +8,7 @@ import (
 	"github.com/synergycall/pbxportal/internal/auth"
 	"github.com/synergycall/pbxportal/internal/keyring"
 	"github.com/synergycall/pbxportal/internal/pbx"
+	"github.com/synergycall/pbxportal/internal/store/storetest"
 )
 
 // signInWith signs in with a password.
@@ -209,4 +210,44 @@ func TestProofsAreKeptAsHashes(t *testing.T) {
 	if byToken || sessionErr != nil {
 		t.Errorf("the session's token lies there as it is, error %v", sessionErr)
 	}
+}
+
+func TestWhoseSecondFactorWasLostWithItsKeySignsInWithARecoveryCodeAndNotWithoutOne(t *testing.T) {
+	t.Parallel()
+	d := newDoor(t)
+	anna, emil := d.account(t, "Anna", pbx.Owner), d.account(t, "Emil", pbx.Owner)
+	secret, codes := d.switchTOTPOn(t, d.signIn(t, anna))
+	if _, err := d.StartTOTP(as(t, d.signIn(t, emil).Principal), pbx.SecretFrom(password)); err != nil {
+		t.Fatal(err)
+	}
+	lost := storetest.Keys(t).Current()
+	fresh, err := keyring.Source{Value: keyring.NewKey()}.Load()
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.store.UseKeys(fresh, false)
+	accounts, err := d.ReplaceLostFactors(local(t), lost)
+	if err != nil || len(accounts) != 1 || accounts[0].Email != anna.Email {
+		t.Fatalf("%v, error %v", accounts, err)
+	}
+	if accounts, err = d.ReplaceLostFactors(local(t), lost); err != nil || len(accounts) != 0 {
+		t.Errorf("once more: %v, error %v", accounts, err)
+	}
+	d.move(time.Hour)
+	for otp, want := range map[string]string{
+		"": pbx.CodeOTPRequired, shown(t, secret, d.read()): pbx.CodeSignInFailed, codes[0].Reveal(): "",
+	} {
+		if got := d.try(t, home, anna.Email, password, otp); got != want {
+			t.Errorf("with the code %q: %q, want %q", otp, got, want)
+		}
+	}
+	session, err := d.SignIn(from(t, home), auth.SignIn{Email: anna.Email, Password: pbx.SecretFrom(password), OTP: codes[1].Reveal()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := d.StopTOTP(as(t, session.Principal), pbx.SecretFrom(password)); err != nil {
+		t.Fatal(err)
+	}
+	d.switchTOTPOn(t, d.signIn(t, anna))
+	d.switchTOTPOn(t, d.signIn(t, emil)) // his, which he had not confirmed, is gone, and nothing is in the way of a new one
 }

@@ -39,23 +39,24 @@ type commands struct {
 	Config config.Config `embed:""`
 	JSON   bool          `name:"json" help:"Print JSON for programs instead of text for people."`
 
-	Serve    serveCommand     `cmd:"" help:"Run the portal: HTTP API, API page, metrics."`
-	User     userCommands     `cmd:"" help:"Add, list, show and delete users."`
-	Plan     planCommand      `cmd:"" help:"Show what an apply would do: who comes, goes or changes, and whether anything is not as it should be."`
-	Apply    applyCommand     `cmd:"" help:"Bring the users to Asterisk, and check that they arrived."`
-	Rollback rollbackCommand  `cmd:"" help:"Put an earlier revision of the files live again; the database stays as it is."`
-	Revision revisionCommands `cmd:"" help:"List and compare the revisions of the generated files."`
-	Recover  recoverCommand   `cmd:"" help:"Put in order what an apply left that never ended (serve and apply do so too)."`
-	Audit    auditCommands    `cmd:"" help:"List and show the records of earlier applies."`
-	Admin    adminCommands    `cmd:"" help:"Make, list, reset, disable and enable the accounts of people who may sign in."`
-	Token    tokenCommands    `cmd:"" help:"Make, list and revoke the API tokens of programs."`
-	Status   statusCommand    `cmd:"" help:"Show what Asterisk does now: the phones that are registered, the calls that are up."`
-	Install  installCommand   `cmd:"" help:"Make both generated files, empty, so that Asterisk's own files can include them."`
-	Doctor   doctorCommand    `cmd:"" help:"Examine database, folders, includes, socket and Asterisk; name every fault with its cure."`
-	Migrate  migrateCommand   `cmd:"" help:"Bring the database's tables to the version this program needs (serve does so too)."`
-	Rotate   rotateKeyCommand `cmd:"" name:"rotate-key" help:"Make a new key for what is sealed in the database, and seal everything with it; servers may run."`
-	Demo     demoCommand      `cmd:"" help:"Show it all on a real Asterisk of its own: two phones, a call, a refusal."`
-	Version  versionCommand   `cmd:"" help:"Print the version."`
+	Serve    serveCommand          `cmd:"" help:"Run the portal: HTTP API, API page, metrics."`
+	User     userCommands          `cmd:"" help:"Add, list, show and delete users."`
+	Plan     planCommand           `cmd:"" help:"Show what an apply would do: who comes, goes or changes, and whether anything is not as it should be."`
+	Apply    applyCommand          `cmd:"" help:"Bring the users to Asterisk, and check that they arrived."`
+	Rollback rollbackCommand       `cmd:"" help:"Put an earlier revision of the files live again; the database stays as it is."`
+	Revision revisionCommands      `cmd:"" help:"List and compare the revisions of the generated files."`
+	Recover  recoverCommand        `cmd:"" help:"Put in order what an apply left that never ended (serve and apply do so too)."`
+	Audit    auditCommands         `cmd:"" help:"List and show the records of earlier applies."`
+	Admin    adminCommands         `cmd:"" help:"Make, list, reset, disable and enable the accounts of people who may sign in."`
+	Token    tokenCommands         `cmd:"" help:"Make, list and revoke the API tokens of programs."`
+	Status   statusCommand         `cmd:"" help:"Show what Asterisk does now: the phones that are registered, the calls that are up."`
+	Install  installCommand        `cmd:"" help:"Make both generated files, empty, so that Asterisk's own files can include them."`
+	Doctor   doctorCommand         `cmd:"" help:"Examine database, folders, includes, socket and Asterisk; name every fault with its cure."`
+	Migrate  migrateCommand        `cmd:"" help:"Bring the database's tables to the version this program needs (serve does so too)."`
+	Rotate   rotateKeyCommand      `cmd:"" name:"rotate-key" help:"Make a new key for what is sealed in the database, and seal everything with it; servers may run."`
+	Lost     replaceLostKeyCommand `cmd:"" name:"replace-lost-key" help:"Make new what is sealed with a key that is lost for good; without --give-up only say what that costs."`
+	Demo     demoCommand           `cmd:"" help:"Show it all on a real Asterisk of its own: two phones, a call, a refusal."`
+	Version  versionCommand        `cmd:"" help:"Print the version."`
 }
 
 // Run runs the command line args and returns the exit code. Results go to stdout, everything else to stderr.

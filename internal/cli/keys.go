@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -17,40 +18,102 @@ import (
 )
 
 // unlock reads the keys for what is sealed in the database. The first start on a machine makes one; it never does so when the database
-// holds what another key has sealed, for then that key is lost, or elsewhere.
+// holds what another key has sealed, or is in use with another: for then that key is lost, or elsewhere.
 func (p *portal) unlock(ctx context.Context) error {
 	at, err := p.store.AtRest(ctx)
 	if err != nil {
 		return err
 	}
 	keys, err := p.keySource.Load()
-	if errors.Is(err, keyring.ErrNoKey) && len(at.Sealed) == 0 {
+	if errors.Is(err, keyring.ErrNoKey) && len(needed(at)) == 0 {
 		keys, err = p.keySource.LoadOrMake()
 	}
-	if err != nil && len(at.Sealed) > 0 && errors.Is(err, keyring.ErrNoKey) {
-		return usage(fmt.Errorf("%w, and the database holds secrets that are sealed with %s: %s", err, keyList(at.Sealed), restoreKey))
+	if err == nil && missing(at, keys) != nil { // perhaps a key was replaced, and forgotten, since we looked
+		if at, err = p.store.AtRest(ctx); err != nil {
+			return err
+		}
+		err = missing(at, keys)
+	} else if errors.Is(err, keyring.ErrNoKey) {
+		err = fmt.Errorf("%w, and the database holds secrets that are sealed with %s: %s", err, keyList(needed(at)), restoreKey)
 	}
 	if err != nil {
 		return usage(err)
 	}
-	maps.DeleteFunc(at.Sealed, func(id string, _ int) bool { return keys.Has(id) })
-	if len(at.Sealed) > 0 {
-		return usage(fmt.Errorf("the database holds secrets that are sealed with %s, which is not in %s: %s", keyList(at.Sealed), keys.Where(), restoreKey))
+	p.useKeys(keys)
+	if at.Key == keys.Current() {
+		return nil
 	}
+	return p.noteKey(ctx)
+}
+
+func (p *portal) useKeys(keys *keyring.Ring) {
 	p.keys = keys
 	p.store.UseKeys(keys, p.config.SecretStorage == config.Plain)
 	p.directory = p.directory.WithFingerprints(func(s pbx.Secret) (string, error) { return keys.Fingerprint("sip secret", s.Reveal()) })
-	return nil
 }
 
-const restoreKey = "put it there again, as a line of its own, from the copy that is kept apart from the database; " +
-	"without it nobody can read these secrets, and the portal does not start with another"
+// noteKey notes in the database which key seals from now on, before it does. Where a process was killed between the key file and this, the
+// next one does it.
+func (p *portal) noteKey(ctx context.Context) error {
+	err := p.store.NoteKey(ctx, p.keys, func(was string) pbx.AuditEvent {
+		if was == "" {
+			return p.keyEvent(ctx, "key.use", nil, pbx.Facts{"key": p.keys.Current()})
+		}
+		return p.keyEvent(ctx, "key.rotate", pbx.Facts{"key": was}, pbx.Facts{"key": p.keys.Current()})
+	})
+	if other, ok := errors.AsType[*store.OtherKeyError](err); ok { // since we looked
+		return usage(missing(store.AtRest{Key: other.ID}, p.keys))
+	}
+	return err
+}
+
+func (p *portal) keyEvent(ctx context.Context, action string, before, after pbx.Facts) pbx.AuditEvent {
+	e := pbx.NewAuditEvent(ctx, time.Now(), action, pbx.AuditObject{Type: "key", ID: p.keys.Current()})
+	e.Before, e.After = before, after
+	return e
+}
+
+// needed gives the keys without which the database is of no use, and how many rows each has sealed.
+func needed(at store.AtRest) map[string]int {
+	all := maps.Clone(at.Sealed)
+	if all == nil {
+		all = map[string]int{}
+	}
+	if at.Key != "" {
+		all[at.Key] += 0
+	}
+	return all
+}
+
+// missing is the error for what the keys do not open, nil where they open all.
+func missing(at store.AtRest, keys *keyring.Ring) error {
+	lost := needed(at)
+	maps.DeleteFunc(lost, func(id string, _ int) bool { return keys.Has(id) })
+	switch {
+	case len(lost) == 0:
+		return nil
+	case len(lost) == len(needed(at)):
+		return fmt.Errorf("the database holds secrets that are sealed with %s, which is not in %s; key %s, which is there, has sealed nothing: %s",
+			keyList(lost), keys.Where(), keys.Current(), copyKey)
+	}
+	return fmt.Errorf("the database holds secrets that are sealed with %s, which is not in %s: %s", keyList(lost), keys.Where(), restoreKey)
+}
+
+const (
+	restoreKey = "put it there again, as a line of its own behind any other, from another host that has it or from the copy that is kept apart from the database; " + elsewhere
+	copyKey    = "put the key file of the host that has used this database before, or its copy that is kept apart from the database, in the place of this one; " + elsewhere
+	elsewhere  = "without it nobody can read these secrets, and the portal does not start with another. If no copy is left anywhere, pbxportal replace-lost-key says what that costs"
+)
 
 // keyList names keys with what they have sealed.
 func keyList(rows map[string]int) string {
 	var all []string
 	for _, id := range slices.Sorted(maps.Keys(rows)) {
-		all = append(all, fmt.Sprintf("key %s (%d)", id, rows[id]))
+		name := "key " + id
+		if rows[id] > 0 {
+			name += fmt.Sprintf(" (%d)", rows[id])
+		}
+		all = append(all, name)
 	}
 	return strings.Join(all, ", ")
 }
@@ -66,23 +129,20 @@ func (c *rotateKeyCommand) Run(ctx context.Context, a *app, p *portal) error {
 	if err != nil {
 		return err
 	}
-	old := p.keys.Current()
 	if !plain && !p.unfinished(before) {
-		if _, err := p.keys.Turn(); errors.Is(err, keyring.ErrForeign) {
+		if _, err = p.keys.Turn(); errors.Is(err, keyring.ErrForeign) {
 			return usage(fmt.Errorf("%w: put a new key before the present one there (openssl rand -base64 32), restart every portal that uses it, "+
 				"and run this again: it then seals everything with the new one", err))
-		} else if err != nil {
+		} else if err == nil {
+			err = p.noteKey(ctx)
+		}
+		if err != nil {
 			return err
 		}
 	}
-	did, err := p.store.Reseal(ctx)
+	did, err := p.reseal(ctx)
 	if err == nil && c.Forget {
 		err = p.forget(ctx)
-	}
-	if err == nil {
-		event := pbx.NewAuditEvent(ctx, time.Now(), "key.rotate", pbx.AuditObject{Type: "key", ID: p.keys.Current()})
-		event.Before, event.After = pbx.Facts{"key": old}, pbx.Facts{"key": p.keys.Current(), "keys": strings.Join(p.keys.IDs(), " "), "storage": p.config.SecretStorage}
-		err = p.store.AppendEvent(ctx, event)
 	}
 	if err != nil {
 		return err
@@ -130,15 +190,48 @@ func (p *portal) forget(ctx context.Context) error {
 	defer lock.Release()
 	at, err := p.store.AtRest(ctx)
 	if err == nil && p.unfinished(at) {
-		_, err = p.store.Reseal(ctx) // what an apply wrote meanwhile
+		_, err = p.reseal(ctx) // what an apply wrote meanwhile
 	}
 	if err != nil {
 		return err
 	}
-	if err = p.keys.Forget(); errors.Is(err, keyring.ErrForeign) {
-		return usage(fmt.Errorf("%w: take the older ones out there yourself, nothing needs them any more", err))
+	if p.keys.Foreign() {
+		return usage(fmt.Errorf("%w, they come from %s: take the older ones out there yourself, nothing needs them any more", keyring.ErrForeign, p.keys.Where()))
 	}
-	return err
+	if ids := p.keys.IDs(); len(ids) > 1 {
+		before, after := pbx.Facts{"keys": strings.Join(ids, " ")}, pbx.Facts{"keys": ids[0]}
+		if err = p.store.AppendEvent(ctx, p.keyEvent(ctx, "key.forget", before, after)); err != nil { // first, for what is forgotten stays so
+			return err
+		}
+	}
+	return p.keys.Forget()
+}
+
+// reseal gives all that is sealed the form it should have. The event of it is written before it begins.
+func (p *portal) reseal(ctx context.Context) (did store.Resealed, err error) {
+	at, err := p.store.AtRest(ctx)
+	if err != nil {
+		return did, err
+	}
+	rows := at.Open
+	for id, n := range at.Sealed {
+		if id != p.keys.Current() {
+			rows += n
+		}
+	}
+	if p.config.SecretStorage == config.Plain {
+		rows = 0
+		for _, n := range at.Sealed {
+			rows += n
+		}
+	}
+	if rows > 0 {
+		facts := pbx.Facts{"key": p.keys.Current(), "rows": strconv.Itoa(rows), "storage": p.config.SecretStorage}
+		if err = p.store.AppendEvent(ctx, p.keyEvent(ctx, "key.reseal", nil, facts)); err != nil {
+			return did, err
+		}
+	}
+	return p.store.Reseal(ctx)
 }
 
 // sealAll seals what still lies open: the rows of an adopted database, and those of versions that did not seal.
@@ -150,7 +243,7 @@ func (p *portal) sealAll(ctx context.Context) (did store.Resealed, err error) {
 	if err != nil || at.Open == 0 {
 		return did, err
 	}
-	return p.store.Reseal(ctx)
+	return p.reseal(ctx)
 }
 
 // leftOpen says which secrets could not be sealed; it is empty when there are none.
@@ -164,27 +257,24 @@ func leftOpen(did store.Resealed) string {
 // examineKeys asks whether what is sealed can be opened.
 func (p *portal) examineKeys(ctx context.Context) node.Finding {
 	f := node.Finding{Subject: "secrets at rest", Grade: node.Good}
-	at, err := p.store.AtRest(ctx)
-	if err != nil { // the database was examined before, and is away or has no tables yet
-		at = store.AtRest{}
-	}
+	at, _ := p.store.AtRest(ctx) // the database was examined before, and is away or has no tables yet
 	keys, err := p.keySource.Load()
 	switch {
-	case errors.Is(err, keyring.ErrNoKey) && len(at.Sealed) == 0:
+	case errors.Is(err, keyring.ErrNoKey) && len(needed(at)) == 0:
 		f.Detail = "no key yet; the first command makes one"
 		return f
 	case errors.Is(err, keyring.ErrNoKey):
-		f.Grade, f.Detail, f.Cure = node.Bad, fmt.Sprintf("sealed with %s; %v", keyList(at.Sealed), err), restoreKey
+		f.Grade, f.Detail, f.Cure = node.Bad, fmt.Sprintf("sealed with %s; %v", keyList(needed(at)), err), restoreKey
 		return f
 	case err != nil:
 		f.Grade, f.Detail, f.Cure = node.Bad, err.Error(), "mend the key file, or put it back from its copy"
 		return f
 	}
 	f.Detail = fmt.Sprintf("key %s from %s", keys.Current(), keys.Where())
-	maps.DeleteFunc(at.Sealed, func(id string, _ int) bool { return keys.Has(id) })
-	switch {
-	case len(at.Sealed) > 0:
-		f.Grade, f.Detail, f.Cure = node.Bad, f.Detail+"; the database is sealed with "+keyList(at.Sealed), restoreKey
+	switch lost := missing(at, keys); {
+	case lost != nil:
+		f.Grade = node.Bad
+		f.Detail, f.Cure, _ = strings.Cut(lost.Error(), ": ")
 	case p.config.SecretStorage == config.Plain:
 		f.Grade, f.Detail, f.Cure = node.Odd, "SIP secrets lie open in the database", "set SECRET_STORAGE=sealed when no other program reads them, and run pbxportal migrate"
 	case at.Open > 0:

@@ -86,6 +86,14 @@ func (s Source) LoadOrMake() (*Ring, error) {
 	}
 	// The file gets its name when it is whole and on the disk, and only if nobody else was first.
 	path := s.own()
+	dir, err := lockDir(s.StateDir)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = dir.Close() }() // gives the lock back
+	if err = sweep(path); err != nil {
+		return nil, fmt.Errorf("cannot make the key file: %w", err)
+	}
 	draft, err := writeDraft(path, NewKey()+"\n", nil)
 	if err != nil {
 		return nil, err
@@ -179,6 +187,34 @@ func decodeKey(text string) ([]byte, bool) {
 	return master, err == nil && len(master) == keyLength
 }
 
+// draftMark stands in the name of a key file that is being written, behind that of the key file.
+const draftMark = ".new-"
+
+// sweep removes what processes that were killed while they wrote a key file have left: it holds keys. The folder is locked.
+func sweep(path string) error {
+	files, err := os.ReadDir(filepath.Dir(path))
+	for _, f := range files {
+		if strings.HasPrefix(f.Name(), filepath.Base(path)+draftMark) {
+			err = errors.Join(err, os.Remove(filepath.Join(filepath.Dir(path), f.Name())))
+		}
+	}
+	return err
+}
+
+// lockDir locks the folder of a key file: who writes one is alone. Closing what it gives gives the lock back.
+func lockDir(path string) (*os.File, error) {
+	dir, err := os.Open(path) //nolint:gosec // the folder of the key file
+	if err == nil {
+		if err = unix.Flock(int(dir.Fd()), unix.LOCK_EX); err != nil {
+			err = errors.Join(err, dir.Close())
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("cannot lock the folder of the key file: %w", err)
+	}
+	return dir, nil
+}
+
 // writeDraft writes a file beside path, for its owner alone, and gives its name when it is on the disk. Owner is that of like, or of
 // the folder: an administrator who runs a command must not take the key from the service.
 func writeDraft(path, text string, like fs.FileInfo) (draft string, err error) {
@@ -188,7 +224,7 @@ func writeDraft(path, text string, like fs.FileInfo) (draft string, err error) {
 			return "", fmt.Errorf("cannot write the key file: %w", err)
 		}
 	}
-	draft = path + ".new-" + hex.EncodeToString(random(8))
+	draft = path + draftMark + hex.EncodeToString(random(8))
 	f, err := os.OpenFile(draft, os.O_WRONLY|os.O_CREATE|os.O_EXCL|syscall.O_NOFOLLOW, 0o600) //nolint:gosec // beside the key file
 	if err != nil {
 		return "", fmt.Errorf("cannot write the key file: %w", err)
@@ -225,6 +261,9 @@ func syncDir(dir string) error {
 // ErrForeign says that the keys are not in a file that the portal may change.
 var ErrForeign = errors.New("the keys are not the portal's to change")
 
+// Foreign reports whether the keys are not in a file that the portal may change.
+func (r *Ring) Foreign() bool { return r.path == "" || r.loose }
+
 // Turn puts a new key before all others, in the key file, and gives its id. From then on it seals, here and in every process that uses
 // the file; the others still open.
 func (r *Ring) Turn() (id string, err error) {
@@ -257,22 +296,19 @@ func keyLines(keys []*key) string {
 
 // rewrite replaces the key file as a whole, with nobody else doing so at the same time.
 func (r *Ring) rewrite(change func([]*key) (string, error)) error {
-	if r.path == "" || r.loose {
+	if r.Foreign() {
 		return fmt.Errorf("%w: they come from %s", ErrForeign, r.where)
 	}
 	path, err := filepath.EvalSymlinks(r.path)
 	if err != nil {
 		return fmt.Errorf("cannot find the key file: %w", err)
 	}
-	dir, err := os.Open(filepath.Dir(path))
+	dir, err := lockDir(filepath.Dir(path))
 	if err != nil {
-		return fmt.Errorf("cannot lock the folder of the key file: %w", err)
+		return err
 	}
 	defer func() { _ = dir.Close() }() // gives the lock back
-	if err = unix.Flock(int(dir.Fd()), unix.LOCK_EX); err != nil {
-		return fmt.Errorf("cannot lock the folder of the key file: %w", err)
-	}
-	if err = r.Refresh(); err != nil {
+	if err = errors.Join(sweep(path), r.Refresh()); err != nil {
 		return err
 	}
 	h := r.now.Load()

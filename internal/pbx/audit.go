@@ -42,6 +42,7 @@ const (
 const (
 	ActionUserCreate    = "user.create"
 	ActionUserDelete    = "user.delete"
+	ActionUserSecret    = "user.secret" // a new one, in the place of one that nobody can read any more
 	ActionApplyStarted  = "apply.started"
 	ActionApplyRun      = "apply.run"      // the database was brought to Asterisk, or was not
 	ActionApplyRestore  = "apply.restore"  // a revision was put live again, or was not

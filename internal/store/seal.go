@@ -176,6 +176,7 @@ func (s *Store) OpenFactor(account pbx.AccountID, sealed string) (pbx.Secret, er
 
 // AtRest tells how secrets lie in the database.
 type AtRest struct {
+	Key    string         // the one that seals, as the installation has noted it; "" where it has not yet
 	Sealed map[string]int // how many rows each key has sealed
 	Open   int            // rows that lie open
 }
@@ -207,7 +208,10 @@ FROM %[3]s WHERE %[1]s <> '' GROUP BY 1`, c.column, keyring.Mark, c.table)
 			at.Sealed[key] += n
 		}
 	}
-	return at, s.fault("see how secrets are kept", rows.Err())
+	if err = rows.Err(); err == nil {
+		at.Key, err = keyIn(s.read.QueryRowContext(ctx, selectKey))
+	}
+	return at, s.fault("see how secrets are kept", err)
 }
 
 // Resealed tells what Reseal did.
@@ -235,8 +239,9 @@ func (s *Store) Reseal(ctx context.Context) (did Resealed, err error) {
 	err = s.batches(ctx, &did, func(ctx context.Context, tx *Tx, after string) (Resealed, string, error) {
 		return tx.resealRuns(ctx, after)
 	})
-	if err == nil && did.Rows > 0 && s.dialect.path != "" {
-		// The pages as they were stand in the log until it is cut. Where a reader is in the way, that happens another time.
+	if err == nil && s.dialect.path != "" {
+		// The pages as they were stand in the log until it is cut, also those of a run that was cut off. Where a reader is in the way,
+		// that happens another time.
 		_, err = s.write.ExecContext(ctx, `PRAGMA wal_checkpoint(TRUNCATE)`)
 		err = s.fault("clear the log of the database", err)
 	}

@@ -1,0 +1,140 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/synergycall/pbxportal/internal/keyring"
+	"github.com/synergycall/pbxportal/internal/pbx"
+)
+
+type replaceLostKeyCommand struct {
+	GiveUp []string `name:"give-up" help:"The id of the lost key. What was sealed with it cannot be read any more, ever. Without this flag the command only says what it would do." placeholder:"ID"`
+}
+
+// Run makes new what a lost key has sealed. Without --give-up it changes nothing and says what is lost; it never gives up a key that is there.
+func (c *replaceLostKeyCommand) Run(ctx context.Context, a *app) error {
+	p, err := a.open()
+	if err != nil {
+		return err
+	}
+	defer p.close()
+	if _, err = p.store.Migrate(ctx); err != nil {
+		return err
+	}
+	at, err := p.store.AtRest(ctx)
+	if err != nil {
+		return err
+	}
+	keys, err := p.keySource.Load()
+	if err != nil && !errors.Is(err, keyring.ErrNoKey) {
+		return usage(fmt.Errorf("%w: if its keys are lost for good, put a new one there (openssl rand -base64 32), or move it away, and run this again", err))
+	}
+	lost := needed(at)
+	if keys != nil {
+		maps.DeleteFunc(lost, func(id string, _ int) bool { return keys.Has(id) })
+	}
+	if len(lost) == 0 {
+		return usage(errors.New("no key is lost: what is sealed in the database opens, and stays as it is"))
+	}
+	ids := slices.Sorted(maps.Keys(lost))
+	slices.Sort(c.GiveUp)
+	if !slices.Equal(ids, slices.Compact(c.GiveUp)) {
+		return usage(fmt.Errorf(`%s lost: %s. Nothing was changed. Look once more: a copy of the key file, another host's, the service manager's credential. If there is none, giving up means:
+  - every user whose secret was sealed with it gets a new one: their phones register until the next apply, and after it only with the new secret
+  - whoever has a second factor signs in with a recovery code and sets up a new one; without recovery codes he is reset (pbxportal admin reset)
+  - the files of earlier revisions, and hand edits that were saved, are dropped: there is no way back to these revisions
+  - older backups of the database cannot be read either, and fingerprints of secrets in the audit trail change
+That is done by: pbxportal replace-lost-key --give-up %s`, isAre(ids), keyList(lost), strings.Join(ids, " --give-up ")))
+	}
+	lock, err := p.store.TryApplyLock(ctx)
+	if err != nil {
+		return err
+	}
+	if lock == nil {
+		return &pbx.Error{Kind: pbx.KindConflict, Code: pbx.CodeApplyRunning, Msg: "an apply is running: run this again when it has ended"}
+	}
+	defer lock.Release()
+	if keys == nil {
+		if keys, err = p.keySource.LoadOrMake(); err != nil {
+			return usage(err)
+		}
+	}
+	p.useKeys(keys)
+	return p.replaceLost(ctx, a, ids)
+}
+
+func isAre(ids []string) string {
+	if len(ids) == 1 {
+		return "a key is"
+	}
+	return "keys are"
+}
+
+// replaceLost makes new what these keys have sealed. The event is written first: what is given up stays so. Cut off, it goes on when it is run
+// again, and until then the portal does not start.
+func (p *portal) replaceLost(ctx context.Context, a *app, ids []string) error {
+	event := p.keyEvent(ctx, "key.lost", pbx.Facts{"keys": strings.Join(ids, " ")}, pbx.Facts{"key": p.keys.Current()})
+	if err := p.store.SetKey(ctx, p.keys.Current(), event); err != nil {
+		return err
+	}
+	var users []pbx.User
+	var accounts []pbx.Account
+	revisions := 0
+	for _, id := range ids {
+		renewed, err := p.directory.RenewLost(ctx, id)
+		users = append(users, renewed...)
+		if err != nil {
+			return err
+		}
+		replaced, err := p.auth.ReplaceLostFactors(ctx, id)
+		accounts = append(accounts, replaced...)
+		if err != nil {
+			return err
+		}
+		dropped, err := p.store.DropRunsSealedBy(ctx, id)
+		revisions += dropped
+		if err != nil {
+			return err
+		}
+	}
+	numbers, emails := make([]pbx.Number, len(users)), make([]string, len(accounts))
+	for i, u := range users {
+		numbers[i] = u.Extension.Number
+	}
+	for i, account := range accounts {
+		emails[i] = account.Email
+	}
+	if a.json {
+		return a.printJSON(map[string]any{"key": p.keys.Current(), "given_up": ids, "new_secrets": numbers, "second_factors_lost": emails, "revisions_dropped": revisions})
+	}
+	fmt.Fprintf(a.stdout, "Key %s seals from now on; %s given up.\n", p.keys.Current(), strings.Join(ids, ", "))
+	if len(numbers) > 0 {
+		fmt.Fprintf(a.stdout, "New secrets: %d users (%s). Run pbxportal apply when their phones can be given the new ones: pbxportal user list --json shows them.\n", len(numbers), listed(numbers))
+	}
+	if len(emails) > 0 {
+		fmt.Fprintf(a.stdout, "These sign in with a recovery code, and then switch their second factor off and on again: %s.\n", strings.Join(emails, ", "))
+	}
+	if revisions > 0 {
+		fmt.Fprintf(a.stdout, "Dropped the files of %d earlier applies.\n", revisions)
+	}
+	fmt.Fprintf(a.stdout, "Keep a copy of %s, apart from the database's backups.\n", p.keys.Where())
+	return nil
+}
+
+// listed writes numbers, the first of many.
+func listed(numbers []pbx.Number) string {
+	slices.Sort(numbers)
+	var all []string
+	for i, n := range numbers {
+		if i == 20 {
+			return strings.Join(all, ", ") + ", …"
+		}
+		all = append(all, fmt.Sprint(n))
+	}
+	return strings.Join(all, ", ")
+}

@@ -1,0 +1,122 @@
+package store
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+
+	"github.com/synergycall/pbxportal/internal/keyring"
+	"github.com/synergycall/pbxportal/internal/pbx"
+)
+
+// SetKey notes that the installation seals with this key from now on, whichever it was before, with the event that tells of it.
+func (s *Store) SetKey(ctx context.Context, id string, event pbx.AuditEvent) error {
+	return s.InTx(ctx, func(ctx context.Context, tx *Tx) error { return tx.setKey(ctx, id, event) })
+}
+
+// sealedBy ends a query for rows whose column was sealed with the key in the first parameter; the second and third are sealedBy's too.
+func sealedBy(column string) string { return `substr(` + column + `, 1, $2) = $1 LIMIT $3` }
+
+func sealedByValues(key string) []any {
+	return []any{keyring.Mark + key + ":", keyring.HeaderLength, batch}
+}
+
+// UsersSealedBy gives a number of users, all when they are few, whose secret is sealed with a key, without the secret.
+func (t *Tx) UsersSealedBy(ctx context.Context, key string) ([]pbx.User, error) {
+	rows, err := t.tx.QueryContext(ctx, `SELECT u.id, u.tenant_id, u.name, u.email, e.id, e.number
+FROM users u JOIN extensions e ON e.user_id = u.id WHERE `+sealedBy("e.secret"), sealedByValues(key)...)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var users []pbx.User
+	for rows.Next() {
+		var u pbx.User
+		e := &u.Extension
+		if err := rows.Scan((*string)(&u.ID), (*string)(&u.TenantID), &u.Name, &u.Email, (*string)(&e.ID), (*int)(&e.Number)); err != nil {
+			return nil, err
+		}
+		users = append(users, u)
+	}
+	return users, rows.Err()
+}
+
+// SetSecret gives an extension another secret, with the event that tells of it.
+func (t *Tx) SetSecret(ctx context.Context, id pbx.ExtensionID, secret pbx.Secret, event pbx.AuditEvent) error {
+	sealed, err := t.secrets.in(id, secret)
+	if err != nil {
+		return err
+	}
+	if _, err = t.tx.ExecContext(ctx, `UPDATE extensions SET secret = $1 WHERE id = $2`, sealed, string(id)); err != nil {
+		return err
+	}
+	return t.AppendEvent(ctx, event)
+}
+
+// AccountsSealedBy gives a number of accounts, all when they are few, whose second factor is sealed with a key.
+func (t *Tx) AccountsSealedBy(ctx context.Context, key string) ([]Credentials, error) {
+	rows, err := t.tx.QueryContext(ctx, selectAccount+`WHERE `+sealedBy("a.totp_secret"), sealedByValues(key)...)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var all []Credentials
+	for rows.Next() {
+		c, err := scanAccount(rows)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, c)
+	}
+	return all, rows.Err()
+}
+
+// DropRunsSealedBy drops what cannot be read any more of the runs that a key has sealed: the bytes of their files, and hand edits that were
+// saved. Who, when and what stay. It gives how many runs there were.
+func (s *Store) DropRunsSealedBy(ctx context.Context, key string) (n int, err error) {
+	for {
+		dropped := 0
+		err = s.InTx(ctx, func(ctx context.Context, tx *Tx) (err error) {
+			dropped, err = tx.dropRunsSealedBy(ctx, key)
+			return err
+		})
+		if n += dropped; err != nil || dropped == 0 {
+			return n, err
+		}
+	}
+}
+
+func (t *Tx) dropRunsSealedBy(ctx context.Context, key string) (n int, err error) {
+	rows, err := t.tx.QueryContext(ctx, `SELECT id, `+t.dialect.jsonOut("story")+` FROM apply_runs WHERE sealed_with = $1 LIMIT $2`, key, batch)
+	if err != nil {
+		return 0, err
+	}
+	defer rows.Close()
+	stories := map[string]string{}
+	for rows.Next() {
+		var id, story string
+		if err := rows.Scan(&id, &story); err != nil {
+			return 0, err
+		}
+		stories[id] = story
+	}
+	if err := rows.Err(); err != nil {
+		return 0, err
+	}
+	for id, story := range stories {
+		var told storyJSON
+		if err := json.Unmarshal([]byte(story), &told); err != nil {
+			return 0, fmt.Errorf("story of %s: %w", id, err)
+		}
+		told.Sealed = nil
+		text, err := json.Marshal(told)
+		if err != nil {
+			return 0, err
+		}
+		if _, err := t.tx.ExecContext(ctx, `UPDATE apply_runs SET pjsip = NULL, dialplan = NULL, sealed_with = '', story = `+t.dialect.jsonIn("$1")+` WHERE id = $2`,
+			string(text), id); err != nil {
+			return 0, err
+		}
+	}
+	return len(stories), nil
+}
