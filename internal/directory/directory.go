@@ -148,7 +148,7 @@ func (d *Directory) Get(ctx context.Context, tenant pbx.TenantID, id pbx.UserID)
 	return u, err
 }
 
-// List gives the tenant's users that the query selects.
+// List gives the tenant's users that the query selects. Others get the same slice: whoever wants to change something in it takes a copy.
 func (d *Directory) List(ctx context.Context, tenant pbx.TenantID, q Query) (Page, error) {
 	users, err := d.store.Users(ctx, tenant)
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 
 	"github.com/synergycall/pbxportal/internal/auth"
@@ -54,8 +55,11 @@ func (a *api) ListUsers(ctx context.Context, r openapi.ListUsersRequestObject) (
 	if err != nil {
 		return nil, err
 	}
-	for i := range page.Users {
-		withoutSecrets(ctx, &page.Users[i])
+	if !auth.PrincipalOf(ctx).May(pbx.SecretsRead) {
+		page.Users = slices.Clone(page.Users) // others read the same list
+		for i := range page.Users {
+			withoutSecrets(ctx, &page.Users[i])
+		}
 	}
 	return userPage(page), nil
 }

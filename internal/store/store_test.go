@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -514,4 +515,61 @@ func execute(t *testing.T, url, statements string) string {
 		return string(rows[0][0])
 	}
 	return ""
+}
+
+func TestAListOfUsersIsNeverOlderThanTheLastChangeWhoeverMadeIt(t *testing.T) {
+	t.Parallel()
+	storetest.Each(t, func(t *testing.T, url string) {
+		s, other := storetest.Open(t, url), storetest.Open(t, url)
+		a, b := newUser(1000, "a@example.com"), newUser(1001, "b@example.com")
+		if err := insert(t.Context(), other, a); err != nil {
+			t.Fatal(err)
+		}
+		listed(t, s, []pbx.User{a})
+		if err := insert(t.Context(), other, b); err != nil {
+			t.Fatal(err)
+		}
+		listed(t, s, []pbx.User{a, b})
+		listed(t, s, []pbx.User{a, b}) // as it is remembered
+
+		// By another program, which knows nothing of us.
+		execute(t, url, `UPDATE users SET name = 'Anna' WHERE email = 'a@example.com'`)
+		a.Name = "Anna"
+		listed(t, s, []pbx.User{a, b})
+		execute(t, url, `UPDATE extensions SET secret = 'another' WHERE number = 1001`)
+		b.Extension.Secret = pbx.SecretFrom("another")
+		listed(t, s, []pbx.User{a, b})
+		execute(t, url, `UPDATE extensions SET number = 1999 WHERE number = 1000`)
+		a.Extension.Number = 1999
+		listed(t, s, []pbx.User{b, a})
+		execute(t, url, `DELETE FROM users WHERE email = 'b@example.com'`)
+		listed(t, s, []pbx.User{a})
+		execute(t, url, `DELETE FROM extensions`)
+		listed(t, s, []pbx.User{})
+	})
+}
+
+func TestAListThatManyChangeIsTheirsAsSoonAsTheyKnowIt(t *testing.T) {
+	t.Parallel()
+	storetest.Each(t, func(t *testing.T, url string) {
+		s, other := storetest.Open(t, url), storetest.Open(t, url)
+		var all sync.WaitGroup
+		for w := range 4 {
+			all.Go(func() {
+				writer := []*store.Store{s, other}[w%2]
+				for i := range 25 {
+					u := newUser(pbx.Number(1000+25*w+i), fmt.Sprintf("%d-%d@example.com", w, i))
+					if err := insert(t.Context(), writer, u); err != nil {
+						t.Error(err)
+						return
+					}
+					users, err := s.Users(t.Context(), pbx.DefaultTenant)
+					if err != nil || !slices.ContainsFunc(users, func(one pbx.User) bool { return one.ID == u.ID }) {
+						t.Errorf("the list lacks user %d, who was acknowledged; error %v", u.Extension.Number, err)
+					}
+				}
+			})
+		}
+		all.Wait()
+	})
 }

@@ -15,21 +15,38 @@ const selectUser = `
 SELECT u.id, u.name, u.email, u.created_at, e.id, e.number, e.secret, e.created_at
 FROM users u JOIN extensions e ON e.user_id = u.id `
 
-// Users gives the tenant's users, ordered by extension number. It is one statement, and so one consistent picture.
+// list is the users of a tenant as they were, or became, under a mark of the table users_version.
+type list struct {
+	tenant  pbx.TenantID
+	version string
+	users   []pbx.User
+}
+
+// Users gives the tenant's users, ordered by extension number, as one consistent picture. Others get the same slice: whoever wants
+// to change something in it takes a copy. The last list is remembered, and read again when the database says that something changed.
 func (s *Store) Users(ctx context.Context, tenant pbx.TenantID) ([]pbx.User, error) {
 	ctx, cancel := context.WithTimeout(ctx, Patience)
 	defer cancel()
-	users := []pbx.User{}
+	// The mark is read first. Should the users change before they are read, they are remembered under a mark that is never again that
+	// of the database, and so they are read once more.
+	now := list{tenant: tenant, users: []pbx.User{}}
+	if err := s.read.QueryRowContext(ctx, `SELECT version FROM users_version`).Scan(&now.version); err != nil {
+		return nil, s.fault("list users", err)
+	}
+	if last := s.listed.Load(); last != nil && last.tenant == tenant && last.version == now.version {
+		return last.users, nil
+	}
 	secrets := s.secrets.opener()
 	err := s.dialect.each(ctx, s.read, selectUser+`WHERE u.tenant_id = $1 ORDER BY e.number`, string(tenant), func(r row) error {
 		u, err := scanUser(r, tenant, secrets)
-		users = append(users, u)
+		now.users = append(now.users, u)
 		return err
 	})
 	if err != nil {
 		return nil, s.fault("list users", err)
 	}
-	return users, nil
+	s.listed.Store(&now)
+	return now.users, nil
 }
 
 // User gives one user; ok is false when the tenant has none of that id.
