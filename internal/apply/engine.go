@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/synergycall/pbxportal/internal/pbx"
@@ -42,6 +43,7 @@ type Engine struct {
 	running sync.Mutex // held by the one apply of this process; guards held
 	held    *store.ApplyLock
 	watch   watchers
+	draft   atomic.Pointer[render.Rendered] // the last that was made of the database; the next takes over what stays
 }
 
 // New makes an engine.

@@ -155,9 +155,14 @@ func (e *Engine) beginDraft(ctx context.Context) func() (draft, error) {
 		if err != nil {
 			return inside(err)
 		}
-		d.users = len(users)
-		d.files, d.inventory, err = e.style.Config(users)
-		return err
+		before := cmp.Or(e.draft.Load(), &render.Rendered{})
+		next, err := e.style.Next(*before, users)
+		if err != nil {
+			return err
+		}
+		e.draft.Store(&next)
+		d = draft{next.Files, next.Inventory, len(users)}
+		return nil
 	})
 	return sync.OnceValues(func() (draft, error) { err := wait(); return d, err })
 }
