@@ -145,6 +145,8 @@ func (e *Engine) Apply(ctx context.Context, r Request) (pbx.Run, error) {
 		return a.end(ctx, pbx.DryRun, "nothing was written: this was a rehearsal")
 	}
 	if !plan.Pending && len(plan.Drift) == 0 {
+		plan.name()
+		a.run.Plan.Hash = plan.Hash
 		if plan.BehindCode, plan.Behind = e.behind(ctx, plan.site); plan.Behind == "" {
 			a.run.Verification = pbx.Confirmed
 			return a.end(ctx, pbx.Unchanged, "Asterisk runs what the database says; nothing was done")
@@ -160,7 +162,7 @@ func (e *Engine) Apply(ctx context.Context, r Request) (pbx.Run, error) {
 
 	if plan.Pending || len(plan.Drift) > 0 {
 		number := max(plan.site.Next, plan.last+1)
-		recorded := a.staging(ctx, number) // the record knows the number before the files can have it
+		recorded := a.staging(ctx, number, plan) // the record knows the number before the files can have it
 		err := e.target.Stage(number, plan.site.Current, a.id(), plan.files)
 		gone := recorded() // why the database is
 		held := e.held.Still(ctx)
