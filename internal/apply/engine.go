@@ -208,8 +208,12 @@ func (e *Engine) Apply(ctx context.Context, r Request) (pbx.Run, error) {
 		return e.rollBack(ctx, a, plan, pbx.CodeRolledBack, why)
 	}
 
-	if err := e.target.Accept(a.current(plan)); err != nil {
-		a.note(pbx.Event{Stage: "accept", Code: pbx.EventNotNoted, Detail: err.Error()}, "it could not be noted on disk that Asterisk runs this revision: "+err.Error())
+	err = e.target.Accept(a.current(plan))
+	if a.run.Revision == 0 { // the revision is that of an earlier apply, which did not see it run
+		err = errors.Join(err, e.store.ConfirmRevision(ctx, a.current(plan)))
+	}
+	if err != nil {
+		a.note(pbx.Event{Stage: "accept", Code: pbx.EventNotNoted, Detail: err.Error()}, "it could not be noted that Asterisk runs this revision: "+err.Error())
 	}
 	e.forget(ctx, a, plan.Changes)
 	return a.end(ctx, pbx.Applied, "done")
