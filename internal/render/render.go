@@ -61,7 +61,7 @@ func (s Style) Next(before Rendered, users []pbx.User) (Rendered, error) {
 		for len(earlier) > 0 && earlier[0].number < p.number {
 			earlier = earlier[1:]
 		}
-		x := extension{}
+		var x extension
 		if len(earlier) > 0 && earlier[0].says(p) {
 			pjsip = append(pjsip, before.Files[0].Content[earlier[0].from:earlier[0].to]...)
 			x = before.Inventory.extensions[p.number]

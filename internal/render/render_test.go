@@ -197,6 +197,9 @@ func BenchmarkConfigOf1000Users(b *testing.B) {
 	})
 	b.Run("one changed", func(b *testing.B) {
 		before, err := render.Style{}.Next(render.Rendered{}, users)
+		if err != nil {
+			b.Fatal(err)
+		}
 		for i := 0; b.Loop(); i++ {
 			users[500].Name = fmt.Sprintf("User %d", i)
 			if before, err = (render.Style{}).Next(before, users); err != nil {
