@@ -10,7 +10,6 @@ import (
 	"log/slog"
 	"net/http"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/getkin/kin-openapi/openapi3"
@@ -73,8 +72,7 @@ type api struct {
 	auth      *auth.Auth
 	provider  *provider // nil: there is none
 
-	written    atomic.Pointer[written] // the last list of all users, as it was sent
-	background sync.WaitGroup          // applies whose callers did not wait
+	background sync.WaitGroup // applies whose callers did not wait
 }
 
 var _ openapi.StrictServerInterface = (*api)(nil)
