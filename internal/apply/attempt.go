@@ -67,12 +67,16 @@ func (a *attempt) planned(p *planned) {
 	a.note(pbx.Event{Stage: "plan", Code: pbx.EventPlanned, Users: p.Users, Revision: p.Revision}, fmt.Sprintf("%s, against revision %d", pbx.Users(p.Users), p.Revision))
 }
 
-// staging puts the number of the revision that is being written into the record, and meanwhile lets it be written: recovery tells by the
-// number which run the files in place belong to. The caller waits for the record with what it gets.
-func (a *attempt) staging(ctx context.Context, number int) (recorded func() error) {
+// staging puts the number of the revision that is being written, and the name of the plan, into the record, and meanwhile lets it be
+// written: recovery tells by the number which run the files in place belong to. The caller waits for the record with what it gets.
+func (a *attempt) staging(ctx context.Context, number int, p *planned) (recorded func() error) {
 	a.run.Revision = number
 	a.note(pbx.Event{Stage: "stage", Code: pbx.EventStaged, Revision: number}, fmt.Sprintf("revision %d is written beside the files in place", number))
-	return async(func() error { return a.save(ctx) })
+	return async(func() error {
+		p.name()
+		a.run.Plan.Hash = p.Hash
+		return a.save(ctx)
+	})
 }
 
 // async begins to do something, and gives what waits for its end. A panic comes to whoever waits, as if it had been done right there: so a

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/synergycall/pbxportal/internal/pbx"
@@ -42,6 +43,7 @@ type Engine struct {
 	running sync.Mutex // held by the one apply of this process; guards held
 	held    *store.ApplyLock
 	watch   watchers
+	draft   atomic.Pointer[render.Rendered] // the last that was made of the database; the next takes over what stays
 }
 
 // New makes an engine.
@@ -143,6 +145,8 @@ func (e *Engine) Apply(ctx context.Context, r Request) (pbx.Run, error) {
 		return a.end(ctx, pbx.DryRun, "nothing was written: this was a rehearsal")
 	}
 	if !plan.Pending && len(plan.Drift) == 0 {
+		plan.name()
+		a.run.Plan.Hash = plan.Hash
 		if plan.BehindCode, plan.Behind = e.behind(ctx, plan.site); plan.Behind == "" {
 			a.run.Verification = pbx.Confirmed
 			return a.end(ctx, pbx.Unchanged, "Asterisk runs what the database says; nothing was done")
@@ -158,7 +162,7 @@ func (e *Engine) Apply(ctx context.Context, r Request) (pbx.Run, error) {
 
 	if plan.Pending || len(plan.Drift) > 0 {
 		number := max(plan.site.Next, plan.last+1)
-		recorded := a.staging(ctx, number) // the record knows the number before the files can have it
+		recorded := a.staging(ctx, number, plan) // the record knows the number before the files can have it
 		err := e.target.Stage(number, plan.site.Current, a.id(), plan.files)
 		gone := recorded() // why the database is
 		held := e.held.Still(ctx)
@@ -204,8 +208,12 @@ func (e *Engine) Apply(ctx context.Context, r Request) (pbx.Run, error) {
 		return e.rollBack(ctx, a, plan, pbx.CodeRolledBack, why)
 	}
 
-	if err := e.target.Accept(a.current(plan)); err != nil {
-		a.note(pbx.Event{Stage: "accept", Code: pbx.EventNotNoted, Detail: err.Error()}, "it could not be noted on disk that Asterisk runs this revision: "+err.Error())
+	err = e.target.Accept(a.current(plan))
+	if a.run.Revision == 0 { // the revision is that of an earlier apply, which did not see it run
+		err = errors.Join(err, e.store.ConfirmRevision(ctx, a.current(plan)))
+	}
+	if err != nil {
+		a.note(pbx.Event{Stage: "accept", Code: pbx.EventNotNoted, Detail: err.Error()}, "it could not be noted that Asterisk runs this revision: "+err.Error())
 	}
 	e.forget(ctx, a, plan.Changes)
 	return a.end(ctx, pbx.Applied, "done")

@@ -393,6 +393,17 @@ func TestTheNextApplyAfterAFailureSucceeds(t *testing.T) {
 	if run := f.apply(t, apply.Request{TriggeredBy: "test"}); run.Result != pbx.Applied || f.site.Good != 3 {
 		t.Errorf("result %s, good revision %d", run.Result, f.site.Good)
 	}
+	f.isPreviousAfterAnother(t, 3)
+}
+
+// isPreviousAfterAnother applies another user, and checks which revision one would go back to then.
+func (f fixture) isPreviousAfterAnother(t *testing.T, revision int) {
+	t.Helper()
+	f.create(t)
+	f.apply(t, apply.Request{TriggeredBy: "test"})
+	if previous, err := f.engine.Previous(t.Context()); previous != revision || err != nil {
+		t.Errorf("one would go back to revision %d, error %v; want %d, which Asterisk was seen to run", previous, err, revision)
+	}
 }
 
 func TestThePortalCatchesUpByItselfAndRecordsIt(t *testing.T) {
@@ -413,6 +424,7 @@ func TestThePortalCatchesUpByItselfAndRecordsIt(t *testing.T) {
 	if done, err := f.engine.CatchUp(t.Context()); !done || err != nil || len(f.calls) > 0 {
 		t.Errorf("with nothing to catch up: done %v, error %v, calls %v", done, err, f.calls)
 	}
+	f.isPreviousAfterAnother(t, 3)
 }
 
 func TestRow01ASecondApplyIsRefusedWhileOneRuns(t *testing.T) {

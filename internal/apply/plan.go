@@ -84,7 +84,6 @@ func (e *Engine) plan(ctx context.Context, wanted func() (draft, error), id pbx.
 		p.Drift = append(p.Drift, pbx.Drift{Kind: pbx.Unknown, Path: fmt.Sprintf("revision %d", p.site.Current)})
 	}
 	p.Pending = virgin || !same(p.site.Files, p.files)
-	p.Hash = hash(p)
 	return p, nil
 }
 
@@ -143,6 +142,7 @@ func (p *planned) wholeQuestion() pbx.Question {
 
 // explain fills in all that people read of a plan before it is carried out.
 func (p *planned) explain() {
+	p.name()
 	p.compare()
 	p.Diffs = render.Diff("in place", p.site.Files, "planned", p.files)
 }
@@ -155,9 +155,14 @@ func (e *Engine) beginDraft(ctx context.Context) func() (draft, error) {
 		if err != nil {
 			return inside(err)
 		}
-		d.users = len(users)
-		d.files, d.inventory, err = e.style.Config(users)
-		return err
+		before := cmp.Or(e.draft.Load(), &render.Rendered{})
+		next, err := e.style.Next(*before, users)
+		if err != nil {
+			return err
+		}
+		e.draft.Store(&next)
+		d = draft{next.Files, next.Inventory, len(users)}
+		return nil
 	})
 	return sync.OnceValues(func() (draft, error) { err := wait(); return d, err })
 }
@@ -298,15 +303,15 @@ func same(a, b []pbx.File) bool {
 	return true
 }
 
-// hash names a plan: what is in place, what others changed, and what would be in place.
-func hash(p *planned) string {
+// name gives the plan its hash: of what is in place, what others changed, and what would be in place.
+func (p *planned) name() {
 	h := sha256.New()
 	for _, f := range append(append([]pbx.File{}, p.site.Files...), p.files...) {
 		fmt.Fprintf(h, "%s %d\n", f.Path, len(f.Content))
 		h.Write(f.Content)
 	}
 	fmt.Fprint(h, p.Drift)
-	return hex.EncodeToString(h.Sum(nil)[:16])
+	p.Hash = hex.EncodeToString(h.Sum(nil)[:16])
 }
 
 // inside makes a fault of the database that a caller must not see one that only the log tells of.

@@ -66,7 +66,7 @@ func (e *Engine) Previous(ctx context.Context) (int, error) {
 		return 0, err
 	}
 	for _, run := range runs {
-		if run.Result == pbx.Applied {
+		if run.Result == pbx.Applied || run.Verification == pbx.Confirmed { // at once, or later
 			return run.Revision, nil
 		}
 	}

@@ -119,6 +119,9 @@ func (e *Engine) CatchUp(ctx context.Context) (done bool, err error) {
 	if err := e.target.Accept(site.Current); err != nil {
 		return false, err
 	}
+	if err := e.store.ConfirmRevision(ctx, site.Current); err != nil {
+		return false, err
+	}
 	if seen, err := render.Read(site.Seen); err == nil {
 		e.forget(ctx, a, render.Changes(seen, inventory))
 	}

@@ -5,7 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
+
+	"golang.org/x/sync/errgroup"
 )
 
 // Endpoints returns the sorted ids of all PJSIP endpoints that are loaded.
@@ -141,13 +144,30 @@ func (c *Control) ask(ctx context.Context, command string) (string, error) {
 	return reply.Stdout, nil
 }
 
+// ids asks for a list in two halves at once, by how an id ends: for a thousand objects Asterisk takes less than half as long over them as over
+// the whole. A program for each half would take longer to start than that saves.
 func (c *Control) ids(ctx context.Context, command, label string) ([]string, error) {
-	answer, err := c.ask(ctx, command)
-	if err != nil {
+	halves := []string{" like [02468]$", " like [^02468]$"}
+	if c.argv != nil {
+		halves = []string{""}
+	}
+	found := make([][]string, len(halves))
+	g, ctx := errgroup.WithContext(ctx)
+	for i, half := range halves {
+		g.Go(func() error {
+			answer, err := c.ask(ctx, command+half)
+			if err == nil {
+				found[i], err = parseIDs(answer, label)
+			}
+			return about(strings.TrimPrefix(command, "pjsip list "), err)
+		})
+	}
+	if err := g.Wait(); err != nil {
 		return nil, err
 	}
-	ids, err := parseIDs(answer, label)
-	return ids, about(strings.TrimPrefix(command, "pjsip list "), err)
+	all := slices.Concat(found...)
+	slices.Sort(all)
+	return all, nil
 }
 
 // plainName is what may stand in a command without quoting.

@@ -117,9 +117,13 @@ func (c *Control) Run(ctx context.Context, command string) (Reply, error) {
 	defer cancel()
 	reply := c.once(limited, command)
 	// With dozens of consoles at once Asterisk now and then does not find a command it has (seen: 15 of 4,000 times for
-	// "core show version"). It did nothing then, so asking again can do no harm.
-	for again := 0; again < 3 && strings.HasPrefix(reply.Stdout, noSuchCommand); again++ {
-		reply = c.once(limited, command)
+	// "core show version"), several times in a row when it has much to do. It did nothing then, so asking again can do no harm.
+	for pause := time.Millisecond; pause < 50*time.Millisecond && strings.HasPrefix(reply.Stdout, noSuchCommand); pause *= 2 {
+		select {
+		case <-limited.Done():
+		case <-time.After(pause):
+			reply = c.once(limited, command)
+		}
 	}
 	if err := ctx.Err(); err != nil && reply.Fault == FaultTimeout {
 		return reply, fmt.Errorf("cannot finish asking Asterisk: %w", err)

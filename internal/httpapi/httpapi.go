@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/getkin/kin-openapi/openapi3"
@@ -72,7 +73,8 @@ type api struct {
 	auth      *auth.Auth
 	provider  *provider // nil: there is none
 
-	background sync.WaitGroup // applies whose callers did not wait
+	written    atomic.Pointer[written] // the last list of all users, as it was sent
+	background sync.WaitGroup          // applies whose callers did not wait
 }
 
 var _ openapi.StrictServerInterface = (*api)(nil)

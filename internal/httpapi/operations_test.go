@@ -257,3 +257,30 @@ func TestAPortalWithoutItsServicesIsRefused(t *testing.T) {
 		t.Error("no error")
 	}
 }
+
+func TestAListShowsSecretsToThoseWhoMaySeeThemWhoeverAskedBefore(t *testing.T) {
+	t.Parallel()
+	p := newPortal(t)
+	auditor := p.as(grant(t, p.auth, pbx.NewToken{Name: "reader", Role: pbx.Auditor}))
+	secrets := 0
+	for round, name := range []string{"Anna", "Ben", "Cleo"} {
+		p.create(name, name+"@example.com")
+		secrets++
+		for range 2 {
+			if text := p.do("GET", "/users", "").text; strings.Count(text, `"secret"`) != secrets || !strings.Contains(text, name) {
+				t.Errorf("an owner reads in round %d: %s", round, text)
+			}
+			if text := auditor.do("GET", "/users", "").text; strings.Contains(text, `"secret"`) || !strings.Contains(text, name) {
+				t.Errorf("an auditor reads in round %d: %s", round, text)
+			}
+			if text := p.do("GET", "/users?q=cleo", "").text; strings.Contains(text, "Anna") {
+				t.Errorf("a search finds everybody in round %d: %s", round, text)
+			}
+		}
+	}
+	user := p.do("GET", "/users", "").json["users"].([]any)[1].(map[string]any)["id"].(string)
+	p.do("DELETE", "/users/"+user, "")
+	if text := p.do("GET", "/users", "").text; strings.Count(text, `"secret"`) != 2 || strings.Contains(text, "Ben") {
+		t.Errorf("after Ben was deleted an owner reads: %s", text)
+	}
+}

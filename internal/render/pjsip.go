@@ -1,7 +1,6 @@
 package render
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -76,24 +75,19 @@ func aor() []setting {
 	})
 }
 
-// writePJSIP writes the objects in their order.
-func writePJSIP(objects []object) ([]byte, error) {
-	var b bytes.Buffer
-	b.Grow(len(header) + 256*len(objects)) // more than a usual object takes
-	b.WriteString(header)
-	for _, o := range objects {
-		b.WriteString("\n[" + strconv.Itoa(int(o.id)) + "]\n")
-		for _, s := range o.settings {
+// appendObjects appends the objects of an extension, in their order, as Asterisk's configuration files want them, and reads them back.
+func appendObjects(file []byte, n pbx.Number, x extension) ([]byte, error) {
+	from := len(file)
+	for _, settings := range [][]setting{x.endpoint, x.auth, x.aor} {
+		file = append(strconv.AppendInt(append(file, "\n["...), int64(n), 10), "]\n"...)
+		for _, s := range settings {
 			text, err := encode(s.value)
 			if err != nil {
 				return nil, refused(fmt.Sprintf("the %s of extension %d cannot be written for Asterisk: it %v. "+
-					"Delete the user and create it again", s.key, o.id, err))
+					"Delete the user and create it again", s.key, n, err))
 			}
-			b.WriteString(s.key)
-			b.WriteByte('=')
-			b.WriteString(text)
-			b.WriteByte('\n')
+			file = append(append(append(append(file, s.key...), '='), text...), '\n')
 		}
 	}
-	return b.Bytes(), nil
+	return file, readBack(file[from:], n, x)
 }

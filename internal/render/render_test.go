@@ -3,6 +3,7 @@ package render_test
 import (
 	"bytes"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/tools/txtar"
+	"pgregory.net/rapid"
 
 	"github.com/synergycall/pbxportal/internal/pbx"
 	"github.com/synergycall/pbxportal/internal/render"
@@ -116,6 +118,42 @@ func TestTheSameUsersGiveTheSameBytes(t *testing.T) {
 	}
 }
 
+func TestAPairMadeFromTheOneBeforeIsTheSameAsOneMadeAnew(t *testing.T) {
+	t.Parallel()
+	styles := []render.Style{{}, {DigestRealm: "asterisk"}, {DigestRealm: "example.com"}}
+	rapid.Check(t, func(t *rapid.T) {
+		var before render.Rendered
+		users := map[pbx.Number]pbx.User{}
+		for range rapid.IntRange(1, 8).Draw(t, "steps") {
+			for range rapid.IntRange(0, 4).Draw(t, "changes") { // of few numbers and names, so that much stays and comes back
+				n := pbx.Number(rapid.IntRange(1000, 1005).Draw(t, "number"))
+				u := user(n, rapid.SampledFrom([]string{"Anna", "Bob", "王小明", "\n[evil]"}).Draw(t, "name"), rapid.SampledFrom([]string{"one", "two;", "\\"}).Draw(t, "secret"))
+				if users[n] = u; rapid.Bool().Draw(t, "leaves") {
+					delete(users, n)
+				}
+			}
+			ordered := slices.SortedFunc(maps.Values(users), func(a, b pbx.User) int { return int(a.Extension.Number - b.Extension.Number) })
+			style := rapid.SampledFrom(styles).Draw(t, "style")
+			next, err := style.Next(before, ordered)
+			files, inventory, freshErr := style.Config(ordered)
+			if err != nil || freshErr != nil {
+				t.Fatalf("error %v, made anew %v", err, freshErr)
+			}
+			if diff := cmp.Diff(files, next.Files); diff != "" {
+				t.Fatal(diff)
+			}
+			read, err := render.Read(next.Files)
+			if diff := cmp.Diff(inventory.Live(), next.Inventory.Live()) + cmp.Diff(inventory.Live(), read.Live()); diff != "" || err != nil {
+				t.Fatalf("error %v\n%s", err, diff)
+			}
+			if changes := append(render.Changes(inventory, next.Inventory), render.Changes(read, inventory)...); len(changes) > 0 {
+				t.Fatalf("another inventory: %v", changes)
+			}
+			before = next
+		}
+	})
+}
+
 func TestTheDialplanDescendsSoThatAsteriskLoadsItInLinearTime(t *testing.T) {
 	t.Parallel()
 	_, inventory, err := render.Config(thousand())
@@ -150,11 +188,25 @@ func thousand() []pbx.User {
 
 func BenchmarkConfigOf1000Users(b *testing.B) {
 	users := thousand()
-	for b.Loop() {
-		if _, _, err := render.Config(users); err != nil {
+	b.Run("anew", func(b *testing.B) {
+		for b.Loop() {
+			if _, _, err := render.Config(users); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("one changed", func(b *testing.B) {
+		before, err := render.Style{}.Next(render.Rendered{}, users)
+		if err != nil {
 			b.Fatal(err)
 		}
-	}
+		for i := 0; b.Loop(); i++ {
+			users[500].Name = fmt.Sprintf("User %d", i)
+			if before, err = (render.Style{}).Next(before, users); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
 }
 
 func TestTheInventoryOfWrittenFilesIsWhatWasMeant(t *testing.T) {

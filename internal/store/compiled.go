@@ -14,20 +14,18 @@ type compiled struct {
 }
 
 // frequent lists the statements that are worth it.
-func (d *dialect) frequent() []string {
-	return []string{d.placesQuery(), insertEvent, insertUser, insertExtension}
-}
+func frequent() []string { return []string{placeQuery, insertEvent, insertUser, insertExtension} }
 
 // prepare compiles the statements, before the first transaction that uses them begins; a database without its tables
 // has to do without.
-func (c *compiled) prepare(ctx context.Context, db *sql.DB, queries []string) map[string]*sql.Stmt {
+func (c *compiled) prepare(ctx context.Context, db *sql.DB) map[string]*sql.Stmt {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.done != nil {
 		return c.done
 	}
 	done := map[string]*sql.Stmt{}
-	for _, query := range queries {
+	for _, query := range frequent() {
 		stmt, err := db.PrepareContext(ctx, query) //nolint:sqlclosecheck // closed with the database
 		if err != nil {
 			for _, s := range done {
@@ -55,10 +53,10 @@ func (s swift) ExecContext(ctx context.Context, query string, args ...any) (sql.
 	return s.Tx.ExecContext(ctx, query, args...)
 }
 
-// QueryContext asks for rows.
-func (s swift) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
+// QueryRowContext asks for one row.
+func (s swift) QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row {
 	if stmt := s.compiled[query]; stmt != nil {
-		return s.StmtContext(ctx, stmt).QueryContext(ctx, args...) //nolint:sqlclosecheck // closed with the transaction
+		return s.StmtContext(ctx, stmt).QueryRowContext(ctx, args...) //nolint:sqlclosecheck // closed with the transaction
 	}
-	return s.Tx.QueryContext(ctx, query, args...)
+	return s.Tx.QueryRowContext(ctx, query, args...)
 }

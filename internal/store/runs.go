@@ -143,6 +143,14 @@ func (s *Store) Revisions(ctx context.Context, before, limit int) ([]pbx.Run, er
 	return s.runs(ctx, false, `WHERE r.revision < $1 ORDER BY r.revision DESC LIMIT $2`, before, limit)
 }
 
+// ConfirmRevision notes in the record of a revision that Asterisk was seen to run it.
+func (s *Store) ConfirmRevision(ctx context.Context, revision int) error {
+	ctx, cancel := context.WithTimeout(ctx, Patience)
+	defer cancel()
+	_, err := s.write.ExecContext(ctx, `UPDATE apply_runs SET verification = $1 WHERE revision = $2`, string(pbx.Confirmed), revision)
+	return s.fault("note that a revision runs", err)
+}
+
 // ForgetRevisions drops the bytes of all revisions but the newest keep and the named ones; who, when and what stay.
 func (s *Store) ForgetRevisions(ctx context.Context, keep int, except ...int) error {
 	ctx, cancel := context.WithTimeout(ctx, Patience)

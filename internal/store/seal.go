@@ -31,7 +31,10 @@ const secretColumn = 255
 
 // UseKeys gives the store the keys with which it seals and opens, before it is used. Open means that new SIP secrets and revisions are
 // written as they are, for another program that reads the same tables; what is sealed is still opened.
-func (s *Store) UseKeys(keys *keyring.Ring, open bool) { s.secrets = secrets{keys, open} }
+func (s *Store) UseKeys(keys *keyring.Ring, open bool) {
+	s.secrets = secrets{keys, open}
+	s.listed.Store(nil) // was opened with others
+}
 
 var errNoKeys = errors.New("the store was given no keys")
 

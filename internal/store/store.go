@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"sync/atomic"
 	"time"
 
 	"github.com/synergycall/pbxportal/internal/chain"
@@ -31,6 +32,7 @@ type Store struct {
 	write   *sql.DB // the same as read on PostgreSQL; one connection on SQLite
 	dialect dialect
 	secrets secrets
+	listed  atomic.Pointer[list] // what Users gave last
 	// compiled are of SQLite alone.
 	compiled compiled
 	// turn lets one writer of this process at a time go to the database. The engines would queue them as well, but each on a
@@ -136,7 +138,7 @@ func (s *Store) begin(ctx context.Context) (*Tx, error) {
 	if s.dialect.lockWriters != "" {
 		return s.beginPostgres(ctx)
 	}
-	statements := s.compiled.prepare(ctx, s.write, s.dialect.frequent())
+	statements := s.compiled.prepare(ctx, s.write)
 	tx, err := s.beginBeside(ctx)
 	if err == nil {
 		tx.tx = swift{tx.tx.(*sql.Tx), statements} //nolint:errcheck // it was made so

@@ -2,9 +2,11 @@ package store_test
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -12,6 +14,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
 
 	"github.com/synergycall/pbxportal/internal/lab/labtest"
 	"github.com/synergycall/pbxportal/internal/pbx"
@@ -36,7 +39,7 @@ func event(ctx context.Context, action string) pbx.AuditEvent {
 func insert(ctx context.Context, s *store.Store, users ...pbx.User) error {
 	return s.InTx(ctx, func(ctx context.Context, tx *store.Tx) error {
 		for _, u := range users {
-			if err := tx.InsertUsers(ctx, store.Addition{User: u, Event: event(ctx, pbx.ActionUserCreate)}); err != nil {
+			if err := tx.InsertUser(ctx, u, event(ctx, pbx.ActionUserCreate)); err != nil {
 				return err
 			}
 		}
@@ -81,7 +84,7 @@ func TestATransactionThatFailsLeavesNothing(t *testing.T) {
 		s := storetest.Open(t, url)
 		boom := errors.New("boom")
 		err := s.InTx(t.Context(), func(ctx context.Context, tx *store.Tx) error {
-			return errors.Join(tx.InsertUsers(ctx, store.Addition{User: newUser(1000, "a@example.com"), Event: event(ctx, pbx.ActionUserCreate)}), boom)
+			return errors.Join(tx.InsertUser(ctx, newUser(1000, "a@example.com"), event(ctx, pbx.ActionUserCreate)), boom)
 		})
 		if users, listErr := s.Users(t.Context(), pbx.DefaultTenant); !errors.Is(err, boom) || len(users) > 0 || listErr != nil {
 			t.Errorf("error %v; %d users, %v", err, len(users), listErr)
@@ -96,9 +99,9 @@ func TestTheLowestFreeNumberIsFound(t *testing.T) {
 		lowest := func(first, last pbx.Number) string {
 			var text string
 			err := s.InTx(t.Context(), func(ctx context.Context, tx *store.Tx) error {
-				places, err := tx.Places(ctx, []string{"nobody@example.com"}, first, last, noon)
+				place, err := tx.Place(ctx, "nobody@example.com", first, last, noon)
 				used, countErr := tx.InUse(ctx, first, last)
-				text = fmt.Sprint(places.Free, used)
+				text = fmt.Sprint(place.Number, used)
 				return errors.Join(err, countErr)
 			})
 			if err != nil {
@@ -109,7 +112,7 @@ func TestTheLowestFreeNumberIsFound(t *testing.T) {
 		steps := []struct {
 			add  pbx.Number
 			want string // of 1000–1004
-		}{{0, "[1000] 0"}, {1001, "[1000] 1"}, {1000, "[1002] 2"}, {1003, "[1002] 3"}, {1004, "[1002] 4"}, {1002, "[] 5"}, {1005, "[] 5"}}
+		}{{0, "1000 0"}, {1001, "1000 1"}, {1000, "1002 2"}, {1003, "1002 3"}, {1004, "1002 4"}, {1002, "0 5"}, {1005, "0 5"}}
 		for _, step := range steps {
 			if step.add != 0 {
 				if err := insert(t.Context(), s, newUser(step.add, fmt.Sprintf("%d@example.com", step.add))); err != nil {
@@ -132,9 +135,9 @@ func TestAddressesAreComparedWithoutRegardToCase(t *testing.T) {
 		}
 		for email, want := range map[string]bool{"anna@example.COM": true, "Anna@Example.com": true, "ann@example.com": false} {
 			err := s.InTx(t.Context(), func(ctx context.Context, tx *store.Tx) error {
-				places, err := tx.Places(ctx, []string{email}, 1000, 1999, noon)
-				if places.Addresses[0].Taken != want {
-					t.Errorf("%s taken: %v", email, places.Addresses[0].Taken)
+				place, err := tx.Place(ctx, email, 1000, 1999, noon)
+				if place.EmailTaken != want {
+					t.Errorf("%s taken: %v", email, place.EmailTaken)
 				}
 				return err
 			})
@@ -194,7 +197,7 @@ func TestACollisionIsTriedAgainAndThenSaidClearly(t *testing.T) {
 		runs := 0
 		err := s.InTx(t.Context(), func(ctx context.Context, tx *store.Tx) error {
 			runs++
-			return tx.InsertUsers(ctx, store.Addition{User: newUser(1000, fmt.Sprintf("%d@example.com", runs)), Event: event(ctx, pbx.ActionUserCreate)})
+			return tx.InsertUser(ctx, newUser(1000, fmt.Sprintf("%d@example.com", runs)), event(ctx, pbx.ActionUserCreate))
 		})
 		if runs != 6 || pbx.CodeOf(err) != pbx.CodeRetryExhausted || pbx.KindOf(err) != pbx.KindUnavailable {
 			t.Errorf("%d runs, error %v", runs, err)
@@ -202,7 +205,7 @@ func TestACollisionIsTriedAgainAndThenSaidClearly(t *testing.T) {
 		runs = 0
 		err = s.InTx(t.Context(), func(ctx context.Context, tx *store.Tx) error {
 			runs++
-			return tx.InsertUsers(ctx, store.Addition{User: newUser(pbx.Number(999+runs), fmt.Sprintf("%d@example.com", runs)), Event: event(ctx, pbx.ActionUserCreate)})
+			return tx.InsertUser(ctx, newUser(pbx.Number(999+runs), fmt.Sprintf("%d@example.com", runs)), event(ctx, pbx.ActionUserCreate))
 		})
 		if runs != 2 || err != nil {
 			t.Errorf("%d runs, error %v; want success at the second", runs, err)
@@ -290,8 +293,8 @@ func TestAFreedNumberRestsAsLongAsAsked(t *testing.T) {
 		a, b := newUser(1000, "a@example.com"), newUser(1001, "b@example.com")
 		lowest := func(freed time.Time) (n pbx.Number) {
 			err := s.InTx(t.Context(), func(ctx context.Context, tx *store.Tx) error {
-				places, err := tx.Places(ctx, []string{""}, 1000, 1999, freed)
-				n = places.Free[0]
+				place, err := tx.Place(ctx, "", 1000, 1999, freed)
+				n = place.Number
 				return err
 			})
 			if err != nil {
@@ -488,5 +491,85 @@ func TestTheSQLiteFileIsForItsOwnerOnly(t *testing.T) {
 // execute runs statements behind the store's back and gives the first column of the first row, if there is one.
 func execute(t *testing.T, url, statements string) string {
 	t.Helper()
-	return storetest.Execute(t, url, statements)
+	if path, ok := strings.CutPrefix(url, "sqlite:///"); ok {
+		db, err := sql.Open("sqlite", path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer db.Close()
+		if _, err = db.ExecContext(t.Context(), statements); err != nil {
+			t.Fatal(err)
+		}
+		return ""
+	}
+	conn, err := pgx.Connect(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(context.WithoutCancel(t.Context()))
+	results, err := conn.PgConn().Exec(t.Context(), statements).ReadAll()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if rows := results[len(results)-1].Rows; len(rows) > 0 {
+		return string(rows[0][0])
+	}
+	return ""
+}
+
+func TestAListOfUsersIsNeverOlderThanTheLastChangeWhoeverMadeIt(t *testing.T) {
+	t.Parallel()
+	storetest.Each(t, func(t *testing.T, url string) {
+		s, other := storetest.Open(t, url), storetest.Open(t, url)
+		a, b := newUser(1000, "a@example.com"), newUser(1001, "b@example.com")
+		if err := insert(t.Context(), other, a); err != nil {
+			t.Fatal(err)
+		}
+		listed(t, s, []pbx.User{a})
+		if err := insert(t.Context(), other, b); err != nil {
+			t.Fatal(err)
+		}
+		listed(t, s, []pbx.User{a, b})
+		listed(t, s, []pbx.User{a, b}) // as it is remembered
+
+		// By another program, which knows nothing of us.
+		execute(t, url, `UPDATE users SET name = 'Anna' WHERE email = 'a@example.com'`)
+		a.Name = "Anna"
+		listed(t, s, []pbx.User{a, b})
+		execute(t, url, `UPDATE extensions SET secret = 'another' WHERE number = 1001`)
+		b.Extension.Secret = pbx.SecretFrom("another")
+		listed(t, s, []pbx.User{a, b})
+		execute(t, url, `UPDATE extensions SET number = 1999 WHERE number = 1000`)
+		a.Extension.Number = 1999
+		listed(t, s, []pbx.User{b, a})
+		execute(t, url, `DELETE FROM users WHERE email = 'b@example.com'`)
+		listed(t, s, []pbx.User{a})
+		execute(t, url, `DELETE FROM extensions`)
+		listed(t, s, []pbx.User{})
+	})
+}
+
+func TestAListThatManyChangeIsTheirsAsSoonAsTheyKnowIt(t *testing.T) {
+	t.Parallel()
+	storetest.Each(t, func(t *testing.T, url string) {
+		s, other := storetest.Open(t, url), storetest.Open(t, url)
+		var all sync.WaitGroup
+		for w := range 4 {
+			all.Go(func() {
+				writer := []*store.Store{s, other}[w%2]
+				for i := range 25 {
+					u := newUser(pbx.Number(1000+25*w+i), fmt.Sprintf("%d-%d@example.com", w, i))
+					if err := insert(t.Context(), writer, u); err != nil {
+						t.Error(err)
+						return
+					}
+					users, err := s.Users(t.Context(), pbx.DefaultTenant)
+					if err != nil || !slices.ContainsFunc(users, func(one pbx.User) bool { return one.ID == u.ID }) {
+						t.Errorf("the list lacks user %d, who was acknowledged; error %v", u.Extension.Number, err)
+					}
+				}
+			})
+		}
+		all.Wait()
+	})
 }

@@ -12,6 +12,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -195,6 +196,14 @@ func isReload(command string) bool {
 }
 
 func answer(o Objects, command string) string {
+	command, like, some := strings.Cut(command, " like ")
+	ids := func(all []string) []string { return all }
+	if some {
+		wanted := regexp.MustCompile(like)
+		ids = func(all []string) []string {
+			return slices.DeleteFunc(slices.Clone(all), func(id string) bool { return !wanted.MatchString(id) })
+		}
+	}
 	switch command {
 	case "module reload res_pjsip.so":
 		return "Module 'res_pjsip.so' reloaded successfully.\n"
@@ -205,11 +214,11 @@ func answer(o Objects, command string) string {
 	case "core waitfullybooted":
 		return "Asterisk has fully booted.\n"
 	case "pjsip list endpoints":
-		return list(" Endpoint:  ", o.Endpoints)
+		return list(" Endpoint:  ", ids(o.Endpoints))
 	case "pjsip list auths":
-		return list("     Auth:  ", o.Auths)
+		return list("     Auth:  ", ids(o.Auths))
 	case "pjsip list aors":
-		return list("      Aor:  ", o.AORs)
+		return list("      Aor:  ", ids(o.AORs))
 	case "pjsip list contacts":
 		return list("  Contact:  ", nil)
 	case "dialplan show " + o.Context:
