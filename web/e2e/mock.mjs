@@ -12,6 +12,8 @@ const policy =
 
 const first = ['Anna', 'Ben', 'Clara', 'David', 'Elif', 'Felix', 'Greta', 'Henry', 'Ida', 'Jonas', 'Klara', 'Leon', 'Mira', 'Noah', 'Olivia', 'Paul', 'Quirin', 'Rosa', 'Samuel', 'Tilda', 'Umut', 'Vera', 'Wanda', 'Yusuf', 'Zoë']
 const last = ['Amsel', 'Berger', 'Çelik', 'Dietrich', 'Ebert', 'Fontana', 'Großmann', 'Hoffmann', 'Ivanova', 'Jäger', 'Kowalski', 'Lindqvist', 'Möller', 'Novák', 'O’Brien', 'Petersen', 'Quast', 'Rossi', 'Schneider', 'Tanaka', 'Urban', 'Vogel', 'Weiß', 'Ximénez', 'Zimmermann']
+// People who come from everywhere, by their place in the list.
+const others = { 4: 'Elif Yıldız', 9: 'Nguyễn Thị Minh Khai', 11: 'Σοφία Παπαδοπούλου', 15: 'Misaki Tanaka', 18: 'Ольга Иванова', 22: 'مريم الحسن', 27: 'Siobhán Ní Bhriain', 33: 'João Pedro da Conceição Araújo de Albuquerque e Vasconcelos', 38: 'דניאל כהן', 44: 'Seo-yeon Kim', 52: 'Þórunn Sigurðardóttir', 61: 'Søren Ågård-Lindström', 70: 'Ananya Sharma', 83: 'Łukasz Wiśniewski' }
 const agents = ['Yealink SIP-T46U 108.86', 'Snom D785/10.1.184', 'Linphone-Desktop/5.2.4', 'Grandstream GXP2170', 'Zoiper rv2.10.20', 'Fanvil X4U 2.12.16']
 
 const iso = (ms) => new Date(ms).toISOString()
@@ -21,15 +23,16 @@ function dice(seed) {
   return () => ((s = (s * 1664525 + 1013904223) % 4294967296) / 4294967296)
 }
 
-export function world({ users = 48, now = Date.now(), setup = false, signedIn = true, role = 'owner', empty = false } = {}) {
+export function world({ users = 120, now = Date.now(), setup = false, signedIn = true, role = 'owner', empty = false } = {}) {
   const roll = dice(7)
   const person = (i) => {
-    const name = `${first[i % first.length]} ${last[(i * 7 + Math.floor(i / 25)) % last.length]}`
+    const latin = `${first[i % first.length]} ${last[(i * 7 + Math.floor(i / 25)) % last.length]}`
+    const name = others[i] ?? latin
     return {
       id: `2f9e5a1c-8d8e-4a53-9f5b-${String(i).padStart(12, '0')}`,
       tenant_id: 'a0000000-0000-0000-0000-000000000000',
       name,
-      email: name.normalize('NFD').replace(/[^a-zA-Z ]/g, '').toLowerCase().replace(' ', '.') + (i >= 25 ? i : '') + '@example.com',
+      email: latin.normalize('NFD').replace(/[^a-zA-Z ]/g, '').toLowerCase().replace(' ', '.') + (i >= 25 ? i : '') + '@example.com',
       extension: { id: randomUUID(), number: 1000 + i, secret: createHash('sha256').update(`s${i}`).digest('base64url').slice(0, 22), created_at: iso(now - (400 - i) * 3.1e6) },
       created_at: iso(now - (60 - (i % 60)) * 86.4e6 - i * 36e5),
     }
@@ -49,40 +52,42 @@ export function world({ users = 48, now = Date.now(), setup = false, signedIn = 
     level = Math.max(0, Math.min(registrations.length, level + (roll() < 0.25 ? (roll() < 0.62 ? 1 : -1) : 0)))
     return { at: iso(now - (59 - i) * 60e3), registrations: i === 59 ? registrations.length : level, calls: i === 59 ? calls.length : Math.max(0, Math.round(2 + 2.4 * Math.sin(i / 8) + (roll() - 0.5) * 2.6)) }
   })
-  const file = (text) => [{ path: 'pjsip.d/synergycall/generated_endpoints.conf', text }, { path: 'extensions.d/synergycall/generated_routing.conf', text: text && '@@ -12,6 +12,9 @@\n exten => 1044,1,Dial(PJSIP/1044,25)\n  same => n,Hangup()\n+exten => 1045,1,Dial(PJSIP/1045,25)\n+ same => n,Hangup()\n exten => 1043,1,Dial(PJSIP/1043,25)\n' }]
-  const diff = '@@ -310,8 +310,22 @@\n [1044]\n type=aor\n max_contacts=1\n+[1045]\n+type=endpoint\n+context=synergy-internal\n+disallow=all\n+allow=ulaw,alaw\n+auth=1045\n+aors=1045\n+\n+[1045]\n+type=auth\n+auth_type=userpass\n+username=1045\n+password=[hidden]\n-[1017]\n-type=aor\n'
+  const file = (text) => [{ path: 'pjsip.d/synergycall/generated_endpoints.conf', text }, { path: 'extensions.d/synergycall/generated_routing.conf', text: text && '@@ -12,6 +12,9 @@\n exten => 1116,1,Dial(PJSIP/1116,25)\n  same => n,Hangup()\n+exten => 1117,1,Dial(PJSIP/1117,25)\n+ same => n,Hangup()\n exten => 1118,1,Dial(PJSIP/1118,25)\n' }]
+  const diff = '@@ -310,8 +310,22 @@\n [1116]\n type=aor\n max_contacts=1\n+[1117]\n+type=endpoint\n+context=synergy-internal\n+disallow=all\n+allow=ulaw,alaw\n+auth=1117\n+aors=1117\n+\n+[1117]\n+type=auth\n+auth_type=userpass\n+username=1117\n+password=[hidden]\n-[1017]\n-type=aor\n'
   const pick = (i, kind, what = [], reregister = false) => ({ kind, number: all[i]?.extension.number ?? 1000 + i, name: all[i]?.name ?? '', what, reregister })
   const plan = empty
     ? { hash: 'e0', revision: 0, users: 0, pending: false, changes: [], diffs: file(''), drift: [], behind: '' }
-    : { hash: '0f4a6c2d9b8e7351a2c4e6f80b1d3957', revision: 12, users: all.length, pending: true, changes: [pick(45, 'added'), pick(46, 'added'), pick(47, 'added'), pick(8, 'changed', ['secret'], true), pick(19, 'changed', ['name']), { kind: 'removed', number: 1061, name: 'Nora Falk', what: [], reregister: true }], diffs: file(diff), drift: [], behind: '' }
+    : { hash: '0f4a6c2d9b8e7351a2c4e6f80b1d3957', revision: 12, users: all.length, pending: true, changes: [pick(users - 3, 'added'), pick(users - 2, 'added'), pick(users - 1, 'added'), pick(8, 'changed', ['secret'], true), pick(19, 'changed', ['name']), { kind: 'removed', number: 1121, name: 'Nora Falk', what: [], reregister: true }], diffs: file(diff), drift: [], behind: '' }
   const comments = ['Three new colleagues in support', '', 'Greta leaves', 'New secret for the front desk', 'Move to new names', '', 'Ben starts on Monday']
   const events = (n, users) => [
-    { stage: 'plan', after_ms: 3, message: `${users} users, 3 changes against revision ${n - 1}` },
-    { stage: 'stage', after_ms: 6, message: `revision ${n} is written beside the files in place` },
-    { stage: 'flip', after_ms: 7, message: `revision ${n} is in place, both files at one moment` },
-    { stage: 'reload', after_ms: 31, message: 'Asterisk was asked to read the files' },
-    { stage: 'verify', after_ms: 46, message: `the live Asterisk runs exactly these ${users} users` },
-    { stage: 'end', after_ms: 47, message: 'done' },
+    { stage: 'plan', after_ms: 3, code: 'planned', users, revision: n - 1, message: `${users} users, against revision ${n - 1}` },
+    { stage: 'stage', after_ms: 6, code: 'staged', revision: n, message: `revision ${n} is written beside the files in place` },
+    { stage: 'flip', after_ms: 7, code: 'flipped', revision: n, message: `revision ${n} is in place, both files at one moment` },
+    { stage: 'reload', after_ms: 31, code: 'asked', message: 'Asterisk was asked to read the files' },
+    { stage: 'verify', after_ms: 46, code: 'confirmed', users, message: `the live Asterisk runs exactly these ${users} users` },
+    { stage: 'end', after_ms: 47, code: 'ended', message: 'done' },
   ]
   const run = (n, i) => ({
     id: `6d0f5b0e-52c5-4f0c-9d55-${String(n).padStart(12, '0')}`, triggered_at: iso(now - (i * i * 5.2e6 + 24e5)), triggered_by: ['Anna Amsel', 'Jonas Jäger', 'Anna Amsel'][i % 3], comment: comments[i % comments.length],
-    outcome: i === 4 ? 'failure' : 'success', error_details: i === 4 ? 'Asterisk did not take the new files; revision 7 runs again' : null, code: i === 4 ? 'rolled_back' : null, result: i === 4 ? 'rolled_back' : 'applied', revision: n, restored: i === 3 ? n - 2 : null,
-    verification: i === 4 ? 'contradicted' : 'confirmed', differences: i === 4 ? ['1031: the endpoint is missing'] : [], users: all.length - 3 - i, files_written: [], reload_results: {}, plan: { ...plan, changes: [] }, events: events(n, all.length - 3 - i), duration_ms: 47, files: [{ path: 'a', size: 1, sha256: 'f'.repeat(64) }], saved: [],
+    outcome: i === 4 ? 'failure' : 'success', error_details: i === 4 ? 'Asterisk did not take the new files (endpoint 1031 is missing); revision 7 is in place and running again, as before' : null, code: i === 4 ? 'rolled_back' : null, result: i === 4 ? 'rolled_back' : 'applied', revision: n, restored: i === 3 ? n - 2 : null,
+    verification: i === 4 ? 'contradicted' : 'confirmed', differences: i === 4 ? ['endpoint 1031 is missing', 'dialplan step 1031,1,Dial(PJSIP/1031,25) is missing'] : [], users: all.length - 3 - i, files_written: [], reload_results: {}, plan: { ...plan, changes: [] }, events: events(n, all.length - 3 - i), duration_ms: 47, files: [{ path: 'a', size: 1, sha256: 'f'.repeat(64) }], saved: [],
   })
   const runs = empty ? [] : Array.from({ length: 12 }, (_, i) => run(12 - i, i))
   const actor = (name, kind = 'person') => ({ kind, id: kind === 'person' ? 'a1' : '', name, from: kind === 'local' ? '' : '192.0.2.17' })
   const audit = empty ? [] : [
-    ['user.create', actor('Anna Amsel'), { type: 'user', id: all[47]?.id, name: all[47]?.name }, null, { name: all[47]?.name, email: all[47]?.email, number: 1047 }, 6],
-    ['user.create', actor('Anna Amsel'), { type: 'user', id: all[46]?.id, name: all[46]?.name }, null, { name: all[46]?.name, email: all[46]?.email, number: 1046 }, 9],
-    ['user.delete', actor('Jonas Jäger'), { type: 'user', id: 'x', name: 'Nora Falk' }, { name: 'Nora Falk', email: 'nora.falk@example.com', number: 1061 }, null, 38],
-    ['apply.run', actor('Anna Amsel'), { type: 'revision', id: '12', name: 'revision 12' }, { revision: 11 }, { revision: 12, users: 45, verification: 'confirmed' }, 41],
+    ['user.create', actor('Anna Amsel'), { type: 'user', id: all.at(-1)?.id, name: all.at(-1)?.name }, null, { name: all.at(-1)?.name, email: all.at(-1)?.email, number: String(all.at(-1)?.extension.number) }, 6],
+    ['user.create', actor('Anna Amsel'), { type: 'user', id: all.at(-2)?.id, name: all.at(-2)?.name }, null, { name: all.at(-2)?.name, email: all.at(-2)?.email, number: String(all.at(-2)?.extension.number) }, 9],
+    ['user.delete', actor('Jonas Jäger'), { type: 'user', id: 'x', name: 'Nora Falk' }, { name: 'Nora Falk', email: 'nora.falk@example.com', number: '1121' }, null, 38],
+    ['apply.run', actor('Anna Amsel'), { type: 'apply', id: '0a4d2b8e-3f1a-4f2e-8f55-6e1d2c7a9b01', name: '' }, { revision: '11' }, { result: 'applied', verification: 'confirmed', users: '117', triggered_by: 'Anna Amsel', revision: '12' }, 41],
+    ['apply.started', actor('Anna Amsel'), { type: 'apply', id: '0a4d2b8e-3f1a-4f2e-8f55-6e1d2c7a9b01', name: '' }, null, { triggered_by: 'Anna Amsel', comment: 'Three new colleagues in support' }, 41],
     ['account.update', actor('Anna Amsel'), { type: 'account', id: 'a3', name: 'Mira Möller' }, { role: 'auditor' }, { role: 'operator' }, 190],
-    ['token.create', actor('Anna Amsel'), { type: 'token', id: 't1', name: 'Provisioning' }, null, { role: 'operator', expires_in_days: 90 }, 260],
+    ['token.create', actor('Anna Amsel'), { type: 'token', id: 't1', name: 'Provisioning' }, null, { name: 'Provisioning', role: 'operator', scopes: 'users:read users:write', expires_at: iso(now + 7.4e9) }, 260],
     ['session.sign_in_failed', actor('', 'anonymous'), { type: 'account', id: '', name: 'jonas@example.com' }, null, null, 305],
-    ['user.create', actor('Provisioning', 'token'), { type: 'user', id: all[44]?.id, name: all[44]?.name }, null, { name: all[44]?.name, number: 1044 }, 1400],
-    ['apply.restore', actor('root', 'local'), { type: 'revision', id: '9', name: 'revision 9' }, { revision: 8 }, { revision: 9, restored: 7 }, 1480],
+    ['user.create', actor('Provisioning', 'token'), { type: 'user', id: all.at(-4)?.id, name: all.at(-4)?.name }, null, { name: all.at(-4)?.name, email: all.at(-4)?.email, number: String(all.at(-4)?.extension.number) }, 1400],
+    ['apply.run', actor('Jonas Jäger'), { type: 'apply', id: '5c0d2b8e-3f1a-4f2e-8f55-6e1d2c7a9b01', name: '' }, { revision: '7' }, { result: 'rolled_back', verification: 'contradicted', users: '113', triggered_by: 'Jonas Jäger', revision: '8', code: 'rolled_back', error_details: 'Asterisk did not take the new files (endpoint 1031 is missing); revision 7 is in place and running again, as before' }, 1420],
+    ['apply.restore', actor('root', 'local'), { type: 'apply', id: '4b0d2b8e-3f1a-4f2e-8f55-6e1d2c7a9b01', name: '' }, { revision: '8' }, { result: 'applied', verification: 'confirmed', users: '113', triggered_by: 'cli:root', revision: '9', restored: '7' }, 1480],
     ['account.create', actor('Anna Amsel'), { type: 'account', id: 'a4', name: 'Paul Petersen' }, null, { role: 'applier' }, 2890],
-  ].map(([action, who, object, before, after, minutes], i) => ({ seq: 214 - i, at: iso(now - minutes * 60e3), actor: who, request_id: `7Q2K${i}XNBD4`, action, object, before, after, result: action === 'session.sign_in_failed' && !who.name ? 'failed' : 'ok' }))
+  ].map(([action, who, object, before, after, minutes], i) => ({ seq: 214 - i, at: iso(now - minutes * 60e3), actor: who, request_id: `7Q2K${i}XNBD4`, action, object, before, after, result: (action === 'session.sign_in_failed' && !who.name) || after?.code ? 'failed' : 'ok' }))
   const accounts = [
     { id: 'a1', name: 'Anna Amsel', email: 'anna@example.com', role: 'owner', totp_enabled: true, disabled: false, created_at: iso(now - 9e9), last_sign_in_at: iso(now - 12e5) },
     { id: 'a2', name: 'Jonas Jäger', email: 'jonas@example.com', role: 'admin', totp_enabled: true, disabled: false, created_at: iso(now - 8e9), last_sign_in_at: iso(now - 8e7) },
@@ -91,8 +96,10 @@ export function world({ users = 48, now = Date.now(), setup = false, signedIn = 
     { id: 'a5', name: 'Rosa Rossi', email: 'rosa@example.com', role: 'auditor', totp_enabled: false, disabled: true, created_at: iso(now - 7e9), last_sign_in_at: iso(now - 4e9) },
   ]
   const tokens = [
-    { id: 't1', name: 'Provisioning', role: 'operator', created_at: iso(now - 4e8), expires_at: iso(now + 7.4e9), last_used_at: iso(now - 9e4) },
-    { id: 't2', name: 'Monitoring', role: 'auditor', created_at: iso(now - 3e9), expires_at: null, last_used_at: iso(now - 3e4) },
+    { id: 't1', name: 'Provisioning', role: 'operator', scopes: ['users:read', 'users:write'], created_by: 'a1', created_at: iso(now - 4e8), expires_at: iso(now + 7.4e9), last_used_at: iso(now - 9e4) },
+    { id: 't2', name: 'Monitoring', role: 'auditor', scopes: null, created_by: 'a1', created_at: iso(now - 3e9), expires_at: null, last_used_at: iso(now - 3e4) },
+    { id: 't3', name: 'Nightly apply', role: 'applier', scopes: ['apply:read', 'apply:run'], created_by: 'a2', created_at: iso(now - 7.1e9), expires_at: iso(now + 5.2e8), last_used_at: iso(now - 3.4e7) },
+    { id: 't4', name: 'Address book of the old switchboard', role: 'auditor', scopes: ['users:read'], created_by: null, created_at: iso(now - 9e9), expires_at: iso(now - 1.9e8), last_used_at: null },
   ]
   const sessions = [
     { id: 's1', created_at: iso(now - 5e6), last_seen_at: iso(now - 2e4), from: '192.0.2.17', user_agent: 'Mozilla/5.0 (X11; Linux x86_64) Firefox/145.0', current: true },
@@ -117,7 +124,7 @@ const page = (items, url, n) => {
 // serve answers for a world until it is closed, and gives its address.
 export async function serve(w) {
   const session = () => ({ account: { id: 'a1', name: 'Anna Amsel', email: 'anna@example.com', role: w.role, totp_enabled: true }, token: null, permissions: permissions[w.role], expires_at: iso(Date.now() + 36e5), insecure: false })
-  const live = () => ({ asterisk: { state: 'connected', since: iso(w.now - 3.1e8), version: '22.10.1', message: 'ok' }, registrations: w.registrations, calls: w.calls, history: w.history })
+  const live = () => ({ asterisk: w.link ?? { state: 'connected', since: iso(w.now - 3.1e8), version: '22.10.1', message: 'ok' }, registrations: w.registrations, calls: w.calls, history: w.history })
   const server = createServer(async (req, res) => {
     const url = new URL(req.url, 'http://x')
     const send = (status, value, headers = {}) => {
@@ -144,7 +151,7 @@ export async function serve(w) {
     w.requests.push({ method: req.method, path: url.pathname, body, headers: req.headers })
     const call = `${req.method} ${url.pathname}`
     const id = url.pathname.split('/')[2]
-    if (call === 'GET /health') return send(200, { status: 'ok', database: 'ok', asterisk: 'ok', asterisk_version: '22.10.1', files: 'ok', version: '1.0.0' })
+    if (call === 'GET /health') return send(200, { status: 'ok', database: 'ok', asterisk: 'ok', asterisk_version: '22.10.1', files: 'ok', audit: 'ok', version: '1.0.0', ...w.health })
     if (call === 'GET /setup') return send(200, { needed: w.setup, oidc: false })
     if (call === 'POST /setup') {
       if (body.code !== 'CODE') return problem(403, 'setup_code_invalid', 'the set-up code is wrong, used or expired')
@@ -178,8 +185,9 @@ export async function serve(w) {
     if (call === 'GET /users') return send(200, { users: w.users })
     if (call === 'POST /users') {
       const errors = []
-      if (!body.name?.trim()) errors.push({ field: 'name', message: 'must have 1 to 255 characters' })
-      if (!body.email?.includes('@')) errors.push({ field: 'email', message: 'must be an e-mail address' })
+      if (!body.name?.trim()) errors.push({ field: 'name', code: 'missing', message: "must not be empty: give the person's name" })
+      if (!/^[\x00-\x7f]*$/.test(body.email)) errors.push({ field: 'email', code: 'not_ascii', message: 'must be written in ASCII: use the xn-- form of an international domain' })
+      else if (!body.email?.includes('@')) errors.push({ field: 'email', code: 'not_an_email', message: 'is not an e-mail address: give an address like anna@example.com' })
       if (errors.length) return problem(400, 'invalid_input', 'fields break a rule', errors)
       if (w.users.some((u) => u.email === body.email)) return problem(409, 'email_taken', 'another user has this e-mail address')
       const number = 1000 + w.users.length
@@ -190,8 +198,10 @@ export async function serve(w) {
     }
     if (req.method === 'DELETE' && url.pathname.startsWith('/users/')) {
       const user = w.users.find((u) => u.id === id)
+      if (w.keep) return problem(503, 'database_unavailable', 'the database does not answer; nothing was changed: try again in a moment')
       if (!user) return problem(404, 'user_not_found', 'there is no such user')
       w.users = w.users.filter((u) => u !== user)
+      w.plan = { ...w.plan, hash: randomUUID().slice(0, 8), pending: true, users: w.users.length, changes: [...w.plan.changes, { kind: 'removed', number: user.extension.number, name: user.name, what: [], reregister: true }] }
       return send(200, { message: 'deleted', deleted_user_id: id, freed_extension: user.extension.number })
     }
     if (call === 'GET /apply/plan') return send(200, w.plan)
@@ -204,6 +214,7 @@ export async function serve(w) {
       const found = w.runs.find((r) => r.revision === Number(url.pathname.split('/')[3]))
       return found ? send(200, found) : problem(404, 'revision_not_found', 'there is no such revision')
     }
+    if (w.refuse && call === 'POST /apply') return problem(w.refuse.status, w.refuse.code, w.refuse.detail)
     if (call === 'POST /apply' || /^POST \/apply\/revisions\/\d+\/restore$/.test(call)) {
       const n = w.plan.revision + 1
       const made = { ...(w.runs[0] ?? {}), id: randomUUID(), triggered_at: iso(Date.now()), triggered_by: body.triggered_by, comment: body.comment ?? '', outcome: 'success', error_details: null, code: null, result: 'interrupted', revision: n, restored: null, verification: 'confirmed', differences: [], users: w.users.length, files_written: [], reload_results: {}, plan: { ...w.plan }, duration_ms: 47, files: [{ path: 'a', size: 1, sha256: 'f'.repeat(64) }], saved: [], events: [] }
@@ -227,7 +238,7 @@ export async function serve(w) {
     if (/^\/apply\/runs\/[^/]+$/.test(url.pathname)) return send(200, w.runs.find((r) => url.pathname.endsWith(r.id)))
     if (call === 'GET /audit') {
       const q = (n) => (url.searchParams.get(n) ?? '').toLowerCase()
-      const hits = w.audit.filter((e) => (!q('actor') || e.actor.name.toLowerCase().includes(q('actor'))) && (!q('action') || e.action === q('action')) && (!q('object') || e.object.name?.toLowerCase().includes(q('object'))))
+      const hits = w.audit.filter((e) => (!q('actor') || e.actor.name.toLowerCase().includes(q('actor'))) && (!q('action') || e.action === q('action')) && (!q('object') || e.object.id === q('object') || e.object.name?.toLowerCase().includes(q('object'))))
       const [events, next_cursor] = page(hits, url, 50)
       return send(200, { events, next_cursor })
     }
@@ -242,7 +253,7 @@ export async function serve(w) {
     if (/^POST \/accounts\/[^/]+\/reset$/.test(call)) return send(200, { link: { code: 'res_8Hq2mX7pLw0ZrT5yNcA4kQ', expires_at: iso(Date.now() + 36e5) } })
     if (call === 'GET /tokens') return send(200, { tokens: w.tokens })
     if (call === 'POST /tokens') {
-      const token = { id: randomUUID(), name: body.name, role: body.role, created_at: iso(w.now), expires_at: null, last_used_at: null }
+      const token = { id: randomUUID(), name: body.name, role: body.role, scopes: body.scopes ?? null, created_by: 'a1', created_at: iso(w.now), expires_at: body.expires_in_days ? iso(w.now + body.expires_in_days * 864e5) : null, last_used_at: null }
       w.tokens.push(token)
       return send(201, { token, secret: 'pbx_k7_Xw0ZrT5yNcA4kQh3K9vQ2mX7pL8Hq2mX7pLw' })
     }

@@ -236,6 +236,219 @@ await step('everything can be done with keys alone', async () => {
   await close()
 })
 
+const clara = '2f9e5a1c-8d8e-4a53-9f5b-000000000002'
+const deletes = (w) => w.requests.filter((r) => r.method === 'DELETE').length
+
+// A world one can look into, with a clock that is moved by hand.
+async function visit(options, to, act) {
+  const w = world(options)
+  const portal = await serve(w)
+  const ctx = await browser.newContext({ viewport: { width: 1280, height: 800 }, reducedMotion: 'reduce', locale: options.locale ?? 'en-GB' })
+  const page = await ctx.newPage()
+  watch(page, noise)
+  if (options.clock) await page.clock.install()
+  await page.goto(`${portal.url}/app/${to}`)
+  await page.waitForSelector('h1', { state: 'attached' })
+  try {
+    return await act(page, w, portal)
+  } finally {
+    await ctx.close()
+    await portal.close()
+  }
+}
+async function deleteClara(page) {
+  await page.click('button:has-text("Delete user")')
+  await page.click('button:has-text("Delete 1002")')
+  await page.waitForSelector('button:has-text("Undo")')
+}
+
+await step('a deletion is held for eight seconds, and can be taken back with a key', () =>
+  visit({ clock: true }, `users/${clara}`, async (page, w) => {
+    await deleteClara(page)
+    await page.waitForSelector('[data-number="1002"]:has-text("will be deleted")')
+    await page.clock.pauseAt(Date.now() + 1000) // until here it went on by itself
+    const left = Number(await page.textContent('[data-left]'))
+    must(left > 2 && left <= 8, `${left} seconds are left`)
+    await page.clock.runFor((left - 1) * 1000)
+    same(await page.textContent('[data-left]'), '1', 'the seconds that are left')
+    same(deletes(w), 0, 'requests to delete in the last second')
+    await page.keyboard.press('z')
+    await page.waitForSelector('text=Clara O’Brien stays. Nothing was deleted.')
+    await page.clock.runFor(9000)
+    same(deletes(w), 0, 'requests to delete after it was taken back')
+    must(!(await page.locator('[data-number="1002"]:has-text("will be deleted")').count()), 'the row is still marked')
+    await page.clock.resume()
+    await page.click('[data-number="1002"]')
+    await deleteClara(page)
+    await page.focus('button:has-text("Undo")')
+    await page.clock.runFor(20_000)
+    same(deletes(w), 0, 'requests to delete while the button has the focus')
+    await page.keyboard.press('Tab')
+    await page.clock.runFor(9000)
+    await page.waitForSelector('text=Clara O’Brien was deleted. 1002 is free again.')
+    same(deletes(w), 1, 'requests to delete')
+    must(!(await page.locator('[data-number="1002"]').count()), 'the row is still there')
+  }),
+)
+
+await step('a deletion that waits is sent before anything else is changed', () =>
+  visit({}, `users/${clara}`, async (page, w) => {
+    await deleteClara(page)
+    await page.focus('button:has-text("Undo")') // it waits
+    await accessible(page, 'a deletion that waits')
+    await page.keyboard.press('n')
+    await page.fill('[name=name]', 'Next One')
+    await page.fill('[name=email]', 'next@example.com')
+    await page.click('form button[type=submit]')
+    await page.waitForSelector('text=Next One has a number')
+    same(w.requests.filter((r) => r.method !== 'GET').map((r) => `${r.method} ${r.path.split('/')[1]}`), ['DELETE users', 'POST users'], 'what was changed, in order')
+  }),
+)
+
+await step('an apply takes a deletion that waits into the plan, and shows that plan first', () =>
+  visit({}, `users/${clara}`, async (page, w) => {
+    await deleteClara(page)
+    await page.keyboard.press('g')
+    await page.keyboard.press('a')
+    await page.click('button:has-text("Apply 6 changes")')
+    await page.waitForSelector('text=The plan has changed since you looked.')
+    same(w.requests.filter((r) => r.method !== 'GET').map((r) => r.method), ['DELETE'], 'what was changed')
+    await page.click('button:has-text("Apply 7 changes")')
+    await page.waitForSelector('text=Applied. Asterisk runs it.')
+  }),
+)
+
+await step('a deletion that waits is sent when the page is left', () =>
+  visit({}, `users/${clara}`, async (page, w) => {
+    await deleteClara(page)
+    await page.goto('about:blank')
+    for (let i = 0; i < 250 && !deletes(w); i++) await page.waitForTimeout(20)
+    same(deletes(w), 1, 'requests to delete')
+  }),
+)
+
+await step('a deletion that fails puts the row back and says why, in German as well', () =>
+  visit({ clock: true, locale: 'de-DE' }, `users/${clara}`, async (page, w) => {
+    w.keep = true
+    await page.click('button:has-text("Benutzer löschen")')
+    await page.click('button:has-text("1002 löschen")')
+    await page.waitForSelector('button:has-text("Zurücknehmen")')
+    await page.clock.runFor(9000)
+    await page.waitForSelector('text=Clara O’Brien wurde nicht gelöscht. Die Datenbank antwortet nicht. Nichts wurde geändert.')
+    await page.waitForSelector('[data-number="1002"]:not(:has-text("wird gelöscht"))')
+    same(deletes(w), 1, 'requests to delete')
+  }),
+)
+
+await step('in German, what the portal says with a code is said in German', () =>
+  visit({ locale: 'de-DE' }, 'users?new', async (page, w) => {
+    await page.fill('[name=name]', 'Jörg Ärger')
+    await page.fill('[name=email]', 'jörg@example.com')
+    await page.click('form button[type=submit]')
+    await page.waitForSelector('text=Nur Buchstaben ohne Akzente und Umlaute.')
+    w.refuse = { status: 500, code: 'write_failed', detail: 'the files could not be written: permission denied' }
+    await page.goto(new URL('/app/apply', page.url()).href)
+    await page.click('button:has-text("6 Änderungen anwenden")')
+    await page.waitForSelector('text=Die Dateien konnten nicht geschrieben werden.')
+    same(await page.locator('[role=alert] [lang=en]').allTextContents(), ['the files could not be written: permission denied'], 'what stays in the portal’s own words')
+    w.refuse = undefined
+    await page.click('button:has-text("6 Änderungen anwenden")')
+    await page.waitForSelector('text=Angewendet. Asterisk läuft damit.')
+    await page.click('summary:has-text("Was geschah")')
+    await page.waitForSelector('text=Asterisk wurde gebeten, die Dateien zu lesen')
+    same(await page.locator('main [lang=en]').allTextContents(), [], 'English on the page')
+    Object.assign(w, { health: { asterisk: 'There is no such socket.', files: 'ahead of Asterisk' }, link: { state: 'refused', since: new Date().toISOString(), message: 'authentication failed' } })
+    await page.goto(new URL('/app/settings/asterisk', page.url()).href)
+    await page.waitForSelector('text=Asterisks Manager weist das Portal ab.')
+    await page.waitForSelector('text=Dass Asterisk mit diesen Dateien läuft, wurde noch nicht gesehen.')
+    same((await page.locator('main [lang=en]').allTextContents()).sort(), ['There is no such socket.', 'authentication failed'], 'what stays in others’ own words')
+    w.plan = { ...w.plan, pending: false, changes: [], behind: 'Asterisk was not yet seen to run revision 13', behind_code: 'not_seen', diffs: [], revision: 13 }
+    await page.goto(new URL('/app/apply', page.url()).href)
+    await page.waitForSelector('text=Dass Asterisk mit Revision 13 läuft, wurde noch nicht gesehen.')
+    await page.goto(new URL('/app/activity', page.url()).href)
+    await page.locator('summary:has-text("Angewendet")').first().click()
+    await page.waitForSelector('th:has-text("Veranlasst von")')
+  }),
+)
+
+await step('why a provider signed nobody in is said', () =>
+  visit({ signedIn: false, locale: 'de-DE' }, '?sign_in=no_account', async (page) => {
+    await page.waitForSelector('[role=alert]:has-text("Bitten Sie einen Eigentümer oder Verwalter um eine Einladung.")')
+    await accessible(page, 'a sign-in that a provider refused')
+  }),
+)
+
+await step('a token gets less than its role may, and its list says how much', () =>
+  visit({}, 'settings/tokens', async (page, w) => {
+    await page.click('button:has-text("New token")')
+    await page.fill('[role=dialog] form input >> nth=0', 'Address book')
+    await page.click('label:has-text("Only some of it")')
+    await page.click('button:has-text("Make token")')
+    await page.waitForSelector('text=Choose at least one.')
+    must(!(await page.locator('label:has-text("Apply and put back")').count()), 'an auditor’s token is offered to apply')
+    await page.check('label:has-text("See users") input')
+    await accessible(page, 'a token that is being made')
+    await page.click('button:has-text("Make token")')
+    await page.waitForSelector('[data-once]')
+    const { body } = w.requests.find((r) => r.method === 'POST')
+    same(body, { name: 'Address book', role: 'auditor', scopes: ['users:read'], expires_in_days: 90 }, 'what was asked for')
+    await page.keyboard.press('Escape')
+    await page.click('li:has-text("Address book"):not(:has-text("switchboard")) summary:has-text("1 of 6 permissions")')
+    await page.waitForSelector('li li:has-text("See users") >> visible=true')
+  }),
+)
+
+await step('what is shown of the users stands in the address', () =>
+  visit({}, 'users?q=an&show=on&sort=name', async (page) => {
+    await page.waitForSelector('[data-row]')
+    same(await page.inputValue('input[type=search]'), 'an', 'the search')
+    same(await page.getAttribute('button:has-text("Registered")', 'aria-pressed'), 'true', 'the state of the chip')
+    await page.locator('[data-row]').first().click()
+    await page.waitForSelector('[role=dialog]')
+    must(page.url().includes('q=an') && page.url().includes('show=on'), `the address forgot it: ${page.url()}`)
+    await page.keyboard.press('Escape')
+    await page.waitForSelector('[role=dialog]', { state: 'detached' })
+    await page.click('button[aria-pressed]:has-text("No phone")')
+    await page.fill('input[type=search]', '')
+    await page.waitForURL(/users\?show=off&sort=name$/)
+    await page.goto(new URL('/app/users', page.url()).href)
+    await page.waitForSelector('[data-row]')
+    await page.keyboard.press('j')
+    await page.keyboard.press('j')
+    await page.keyboard.press('k')
+    same(await page.evaluate(() => document.activeElement?.getAttribute('data-number')), '1000', 'the row that has the focus')
+    must((await page.title()).startsWith('(120) Users'), `the tab is called ${await page.title()}`)
+  }),
+)
+
+await step('a link to an entry of the activity opens it', () =>
+  visit({}, 'activity', async (page, w) => {
+    await page.locator('summary').nth(3).click()
+    const seq = w.audit[3].seq
+    await page.goto(new URL(`/app/activity/${seq}`, page.url()).href)
+    await page.waitForSelector(`details#entry-${seq}[open]`)
+    await page.keyboard.press('j')
+    same(await page.evaluate(() => document.activeElement?.tagName), 'SUMMARY', 'what has the focus')
+  }),
+)
+
+await step('the card for a phone is printed alone', () =>
+  visit({}, `users/${clara}`, async (page, w) => {
+    await page.evaluate(() => (window.print = () => {}))
+    await page.click('button:has-text("Print")')
+    await page.waitForSelector('.print-sheet article', { state: 'attached' })
+    await page.emulateMedia({ media: 'print', colorScheme: 'dark' })
+    must(await page.locator('.print-sheet article').isVisible(), 'the card is not there on paper')
+    must(!(await page.locator('#app').isVisible()), 'the page is on the paper as well')
+    const text = await page.locator('.print-sheet article').innerText()
+    for (const part of ['Clara O’Brien', '1002', w.users[2].extension.secret]) must(text.includes(part), `the card does not say ${part}`)
+    same(await page.evaluate(() => getComputedStyle(document.querySelector('.print-sheet article')).color), 'rgb(18, 25, 26)', 'the ink')
+    if (process.env.CARD) await page.screenshot({ path: process.env.CARD })
+    await page.evaluate(() => dispatchEvent(new Event('afterprint')))
+    must(!(await page.locator('.print-sheet').count()), 'the card stays in the page')
+  }),
+)
+
 await browser.close()
 await step('no script broke, and the policy had nothing to stop', async () => same([...new Set(noise)], [], 'what the browser complained of'))
 finish()

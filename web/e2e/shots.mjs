@@ -24,6 +24,15 @@ const pages = [
     await p.click('button:has-text("QR code")')
     await p.waitForSelector('[role=dialog] svg[role=img]')
   }],
+  ['deleting', 'users/2f9e5a1c-8d8e-4a53-9f5b-000000000005', {}, async (p) => {
+    await p.click('button:has-text("Delete user")')
+    await p.waitForSelector('text=For 8 seconds')
+  }],
+  ['undo', 'users/2f9e5a1c-8d8e-4a53-9f5b-000000000005', {}, async (p) => {
+    await p.click('button:has-text("Delete user")')
+    await p.click('button:has-text("Delete 1005")')
+    await p.waitForSelector('button:has-text("Undo")')
+  }],
   ['apply', 'apply'],
   ['apply-files', 'apply', {}, async (p) => p.click('button[aria-expanded]:has-text("File changes")')],
   ['apply-done', 'apply', {}, async (p) => {
@@ -32,12 +41,21 @@ const pages = [
     await p.click('summary')
   }],
   ['revision', 'apply/revisions/11'],
+  ['revision-failed', 'apply/revisions/8'],
   ['activity', 'activity'],
+  ['activity-entry', 'activity', {}, async (p) => p.click('summary:has-text("Changed the account")')],
   ['settings', 'settings/account'],
   ['people', 'settings/people'],
   ['tokens', 'settings/tokens'],
+  ['new-token', 'settings/tokens', {}, async (p) => {
+    await p.click('button:has-text("New token")')
+    await p.click('label:has-text("Only some of it")')
+    await p.fill('[role=dialog] form input >> nth=0', 'Address book')
+    await p.check('label:has-text("See users") input')
+  }],
   ['asterisk', 'settings/asterisk'],
   ['about', 'settings/about'],
+  ['keys', '', {}, async (p) => p.keyboard.press('?')],
   ['palette', 'users', {}, async (p) => {
     await p.keyboard.press('Control+k')
     await p.waitForSelector('[role=combobox]')

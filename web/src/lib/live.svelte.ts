@@ -40,10 +40,13 @@ class LiveState {
     this.history = []
   }
 
-  // talking tells whether a number is part of a call.
-  talking(number: string): boolean {
-    for (const c of this.calls.values()) if (c.from.number === number || c.to.number === number) return true
-    return false
+  // partner gives whom a number talks to, or is about to.
+  partner(number: string): LiveCall['from'] | undefined {
+    for (const c of this.calls.values()) {
+      if (c.from.number === number) return c.to
+      if (c.to.number === number) return c.from
+    }
+    return undefined
   }
 
   async #run(signal: AbortSignal): Promise<void> {

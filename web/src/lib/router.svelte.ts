@@ -5,6 +5,7 @@ const base = '/app/'
 class Router {
   path = $state('')
   query = $state.raw(new URLSearchParams())
+  #writing: ReturnType<typeof setTimeout> | undefined
 
   start(): void {
     this.#read()
@@ -19,11 +20,24 @@ class Router {
   }
 
   go(to: string, replace = false): void {
+    this.#write()
     const url = base + to
     if (replace) history.replaceState(null, '', url)
     else history.pushState(null, '', url)
     this.#read()
     if (!replace) scrollTo(0, 0)
+  }
+
+  // refine changes what the page shows of itself, such as a search: the page follows at once, the address when nobody types any more.
+  refine(changes: Record<string, string>): void {
+    const query = new URLSearchParams(this.query)
+    for (const [name, value] of Object.entries(changes)) {
+      if (value) query.set(name, value)
+      else query.delete(name)
+    }
+    this.query = query
+    clearTimeout(this.#writing)
+    this.#writing = setTimeout(() => this.#write(), 200)
   }
 
   // part gives one step of the path.
@@ -34,6 +48,13 @@ class Router {
     } catch {
       return text
     }
+  }
+
+  #write(): void {
+    if (this.#writing === undefined) return
+    clearTimeout(this.#writing)
+    this.#writing = undefined
+    history.replaceState(null, '', base + this.path + (this.query.size ? `?${this.query}` : ''))
   }
 
   #read(): void {

@@ -11,7 +11,8 @@ export const waiting = (plan: Plan | undefined): Set<number> => new Set(plan?.ch
 export function phoneState(user: User, agent: string, waits = false): PhoneState {
   const number = String(user.extension.number)
   const phone = live.registrations.get(number)
-  if (live.talking(number)) return { dot: 'call', text: t.users.onCall }
+  const partner = live.partner(number)
+  if (partner) return { dot: 'call', text: t.users.onCall(partner.name || partner.number) }
   if (phone?.state === 'unreachable') return { dot: 'warn', text: t.users.unreachable }
   if (phone) return { dot: 'ok', text: agent || (phone.state === 'reachable' ? t.users.reachable : t.users.registered) }
   if (waits) return { dot: 'wait', text: t.users.waits }

@@ -1,0 +1,1 @@
+export{t as default}from"./Qr-DC3NbWN2.js";

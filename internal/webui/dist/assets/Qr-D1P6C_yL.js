@@ -1,1 +1,0 @@
-export{t as default}from"./Qr--5gBBiEq.js";

@@ -1,1 +1,0 @@
-import{bt as e}from"./disclose-version-Mdak7tYI.js";e();

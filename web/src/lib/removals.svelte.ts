@@ -1,0 +1,93 @@
+// Users who are about to be deleted. The contract has no way back to a secret that is gone, so the request itself is held for some
+// seconds, in which it can be taken back. It is sent before anything else is changed, and when the page is left.
+import { api, ask, fault, type User } from './api'
+import { t } from './i18n/index.svelte'
+import { notices } from './notices.svelte'
+import { usersChanged } from './store.svelte'
+
+export const patience = 8 // seconds
+
+class Removal {
+  left = $state(patience)
+  sending = $state(false)
+  paused = $state(false) // somebody is about to press Undo
+  timer: ReturnType<typeof setInterval> | undefined
+  sent: Promise<void> | undefined
+
+  constructor(readonly user: User) {}
+}
+
+class Removals {
+  all = $state<Removal[]>([])
+
+  constructor() {
+    api.use({
+      onRequest: async ({ request }) => {
+        if (request.method !== 'GET') await this.flush()
+        return undefined
+      },
+    })
+    addEventListener('pagehide', () => {
+      for (const r of this.all) if (!r.sending) void this.#send(r)
+    })
+  }
+
+  of(id: string): Removal | undefined {
+    return this.all.find((r) => r.user.id === id)
+  }
+
+  hold(user: User): void {
+    if (this.of(user.id)) return
+    void this.flush()
+    this.all.push(new Removal(user))
+    const removal = this.of(user.id)
+    if (!removal) return
+    removal.timer = setInterval(() => {
+      if (removal.paused) return
+      removal.left--
+      if (removal.left <= 0) void this.#send(removal)
+    }, 1000)
+  }
+
+  undo(removal = this.all.findLast((r) => !r.sending)): void {
+    if (!removal || removal.sending) return
+    this.#drop(removal)
+    notices.say(t.users.kept(removal.user.name))
+  }
+
+  // flush sends what is held, and waits for the answers.
+  async flush(): Promise<void> {
+    await Promise.all(this.all.map((r) => this.#send(r)))
+  }
+
+  #drop(removal: Removal): void {
+    clearInterval(removal.timer)
+    this.all = this.all.filter((r) => r !== removal)
+  }
+
+  #send(removal: Removal): Promise<void> {
+    return (removal.sent ??= this.#ask(removal))
+  }
+
+  async #ask(removal: Removal): Promise<void> {
+    clearInterval(removal.timer)
+    removal.sending = true
+    const { id, name, extension } = removal.user
+    try {
+      // It goes on when the page is gone, and past the middleware above, which would wait for itself.
+      const response = await fetch(`/users/${encodeURIComponent(id)}`, { method: 'DELETE', credentials: 'same-origin', keepalive: true }).catch(() => Promise.reject(new Error('no answer')))
+      const answer: unknown = await response.json().catch(() => undefined)
+      await ask(Promise.resolve(response.ok ? { data: answer, response } : { error: answer, response }))
+      await usersChanged()
+      notices.say(t.users.deleted(name, extension.number))
+    } catch (e) {
+      const wrong = fault(e)
+      notices.say(t.users.notDeleted(name, wrong.known || (wrong.code === 'broken' ? t.fault.offline : wrong.detail)), true)
+      void usersChanged()
+    } finally {
+      this.#drop(removal)
+    }
+  }
+}
+
+export const removals = new Removals()
