@@ -85,7 +85,7 @@ var doors = map[string]struct {
 	inTests bool // also all tests and test kits may
 	why     string
 }{
-	"database/sql": {[]string{"store"}, false, "SQL lives in store; use its methods or add one"},
+	"database/sql": {[]string{"store", "store/storetest"}, false, "SQL lives in store; use its methods or add one"},
 	"os/exec":      {[]string{"proc"}, false, "use proc: no shell, a bounded output, a whole group that dies with its context"},
 	"net/http":     {[]string{"httpapi", "httpapi/openapi", "webui", "cli", "demo"}, true, "HTTP stops at httpapi; services speak Go"},
 	"testing":      {nil, true, "what tests need lies in a test kit and never in the program"},

@@ -21,6 +21,7 @@ type Directory struct {
 	now         func() time.Time
 	quarantine  time.Duration
 	fingerprint Fingerprint // may be nil
+	creates     *line[*creation]
 }
 
 // Fingerprint names a secret without telling it, so that the audit trail can say which it was.
@@ -28,20 +29,20 @@ type Fingerprint func(pbx.Secret) (string, error)
 
 // New makes the service over a store; now tells the time.
 func New(s *store.Store, now func() time.Time) *Directory {
-	return &Directory{store: s, now: now}
+	return &Directory{store: s, now: now, creates: newLine[*creation]()}
 }
 
 // WithQuarantine gives a Directory that lets a freed number rest that long before it is given out again. New's gives it out at once.
 func (d *Directory) WithQuarantine(rest time.Duration) *Directory {
 	with := *d
-	with.quarantine = rest
+	with.quarantine, with.creates = rest, newLine[*creation]()
 	return &with
 }
 
 // WithFingerprints gives a Directory whose audit events name secrets by their fingerprint. New's leave secrets out.
 func (d *Directory) WithFingerprints(of Fingerprint) *Directory {
 	with := *d
-	with.fingerprint = of
+	with.fingerprint, with.creates = of, newLine[*creation]()
 	return &with
 }
 
@@ -58,42 +59,6 @@ type Page struct {
 	Next  pbx.Number // the After of the next page; 0 when this is the last
 }
 
-// Create adds a user with the lowest free extension number and a new secret, in one transaction. Errors: KindInvalid for the input,
-// KindConflict for a taken address (which uses up no number) and for an exhausted pool, KindUnavailable for the database.
-func (d *Directory) Create(ctx context.Context, tenant pbx.TenantID, n pbx.NewUser) (pbx.User, error) {
-	n, err := n.Clean()
-	if err != nil {
-		return pbx.User{}, err
-	}
-	var created pbx.User
-	err = d.store.InTx(ctx, func(ctx context.Context, tx *store.Tx) error {
-		now := d.now().UTC().Truncate(time.Microsecond) // what both databases keep
-		place, err := tx.Place(ctx, n.Email, pbx.FirstNumber, pbx.LastNumber, now.Add(-d.quarantine))
-		switch {
-		case err != nil:
-			return err
-		case place.EmailTaken:
-			return emailTaken(n.Email)
-		case place.Number == 0:
-			return d.exhausted(ctx, tx)
-		}
-		created = pbx.User{
-			ID: pbx.UserID(uuid.NewString()), TenantID: tenant, Name: n.Name, Email: n.Email, CreatedAt: now,
-			Extension: pbx.Extension{ID: pbx.ExtensionID(uuid.NewString()), Number: place.Number, Secret: pbx.NewSecret(), CreatedAt: now},
-		}
-		event, facts, err := d.event(ctx, now, pbx.ActionUserCreate, created)
-		if err != nil {
-			return err
-		}
-		event.After = facts
-		return tx.InsertUser(ctx, created, event)
-	})
-	if err != nil {
-		return pbx.User{}, err
-	}
-	return created, nil
-}
-
 // event begins the event of a change of a user, and gives what the audit trail keeps of the user.
 func (d *Directory) event(ctx context.Context, now time.Time, action string, u pbx.User) (pbx.AuditEvent, pbx.Facts, error) {
 	facts := pbx.Facts{"tenant_id": string(u.TenantID), "name": u.Name, "email": u.Email, "number": strconv.Itoa(int(u.Extension.Number))}
@@ -105,34 +70,6 @@ func (d *Directory) event(ctx context.Context, now time.Time, action string, u p
 		facts["secret"] = name
 	}
 	return pbx.NewAuditEvent(ctx, now, action, pbx.AuditObject{Type: "user", ID: string(u.ID), Name: u.Name}), facts, nil
-}
-
-// exhausted says why no number can be given out.
-func (d *Directory) exhausted(ctx context.Context, tx *store.Tx) error {
-	used, err := tx.InUse(ctx, pbx.FirstNumber, pbx.LastNumber)
-	if err != nil {
-		return err
-	}
-	if used < pbx.PoolSize {
-		return &pbx.Error{
-			Kind: pbx.KindConflict, Code: pbx.CodePoolExhausted,
-			Msg: fmt.Sprintf("no extension number from %d to %d can be given out: %d of %d are in use, and the rest was freed less than %s ago and is kept "+
-				"back (NUMBER_QUARANTINE): wait, or shorten that time", pbx.FirstNumber, pbx.LastNumber, used, pbx.PoolSize, d.quarantine),
-		}
-	}
-	return &pbx.Error{
-		Kind: pbx.KindConflict, Code: pbx.CodePoolExhausted,
-		Msg: fmt.Sprintf("all extension numbers %d–%d are in use (%d of %d): delete a user who is no longer needed, and create this one again",
-			pbx.FirstNumber, pbx.LastNumber, used, pbx.PoolSize),
-	}
-}
-
-func emailTaken(email string) error {
-	const cure = "another user has this address: use a different one, or delete that user first"
-	return &pbx.Error{
-		Kind: pbx.KindConflict, Code: pbx.CodeEmailTaken, Msg: "the e-mail address " + email + " is taken",
-		Fields: []pbx.FieldError{{Field: "email", Code: pbx.FieldTaken, Message: cure}},
-	}
 }
 
 // Get gives one user; KindNotFound when the tenant has none of that id.

@@ -14,18 +14,20 @@ type compiled struct {
 }
 
 // frequent lists the statements that are worth it.
-func frequent() []string { return []string{placeQuery, insertEvent, insertUser, insertExtension} }
+func (d *dialect) frequent() []string {
+	return []string{d.placesQuery(), insertEvent, insertUser, insertExtension}
+}
 
 // prepare compiles the statements, before the first transaction that uses them begins; a database without its tables
 // has to do without.
-func (c *compiled) prepare(ctx context.Context, db *sql.DB) map[string]*sql.Stmt {
+func (c *compiled) prepare(ctx context.Context, db *sql.DB, queries []string) map[string]*sql.Stmt {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.done != nil {
 		return c.done
 	}
 	done := map[string]*sql.Stmt{}
-	for _, query := range frequent() {
+	for _, query := range queries {
 		stmt, err := db.PrepareContext(ctx, query) //nolint:sqlclosecheck // closed with the database
 		if err != nil {
 			for _, s := range done {
@@ -53,10 +55,10 @@ func (s swift) ExecContext(ctx context.Context, query string, args ...any) (sql.
 	return s.Tx.ExecContext(ctx, query, args...)
 }
 
-// QueryRowContext asks for one row.
-func (s swift) QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row {
+// QueryContext asks for rows.
+func (s swift) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
 	if stmt := s.compiled[query]; stmt != nil {
-		return s.StmtContext(ctx, stmt).QueryRowContext(ctx, args...) //nolint:sqlclosecheck // closed with the transaction
+		return s.StmtContext(ctx, stmt).QueryContext(ctx, args...) //nolint:sqlclosecheck // closed with the transaction
 	}
-	return s.Tx.QueryRowContext(ctx, query, args...)
+	return s.Tx.QueryContext(ctx, query, args...)
 }

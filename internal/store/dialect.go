@@ -34,6 +34,7 @@ type dialect struct {
 	// each runs a query of one parameter and hands over the rows of its answer, one after the other.
 	each func(ctx context.Context, db *sql.DB, query, param string, take func(row) error) error
 
+	listIn   func(param string) string // a parameter with a JSON array of texts, as rows with text and i, its place from 1
 	textsIn  func(param string) string // a parameter with a JSON array of texts, as the column files_written wants it
 	textsOut func(column string) string
 	jsonIn   func(param string) string // a parameter with JSON text, as the column reload_results wants it
@@ -87,13 +88,16 @@ func openPostgres(rawURL string) (read, write *sql.DB, d dialect, err error) {
 		lockWriters: fmt.Sprintf("SELECT pg_advisory_xact_lock(%d)", writersKey),
 		lockRows:    " FOR UPDATE",
 		each:        eachPostgres,
-		textsIn:     func(p string) string { return "ARRAY(SELECT jsonb_array_elements_text(CAST(" + p + " AS jsonb)))" },
-		textsOut:    func(c string) string { return "CAST(to_json(" + c + ") AS text)" },
-		jsonIn:      func(p string) string { return "CAST(" + p + " AS jsonb)" },
-		jsonOut:     func(c string) string { return "CAST(" + c + " AS text)" },
-		full:        postgresFull,
-		away:        postgresAway,
-		collision:   postgresCollision,
+		listIn: func(p string) string {
+			return "(SELECT text, i FROM jsonb_array_elements_text(CAST(" + p + " AS jsonb)) WITH ORDINALITY AS list (text, i))"
+		},
+		textsIn:   func(p string) string { return "ARRAY(SELECT jsonb_array_elements_text(CAST(" + p + " AS jsonb)))" },
+		textsOut:  func(c string) string { return "CAST(to_json(" + c + ") AS text)" },
+		jsonIn:    func(p string) string { return "CAST(" + p + " AS jsonb)" },
+		jsonOut:   func(c string) string { return "CAST(" + c + " AS text)" },
+		full:      postgresFull,
+		away:      postgresAway,
+		collision: postgresCollision,
 	}, nil
 }
 
@@ -127,6 +131,16 @@ func eachPostgres(ctx context.Context, db *sql.DB, query, param string, take fun
 			}
 		}
 		return rows.Err()
+	})
+}
+
+// send carries out on PostgreSQL what is in the batch, with one wait for the server.
+func (t *Tx) send(ctx context.Context, batch *pgx.Batch) error {
+	if batch.Len() == 0 {
+		return nil
+	}
+	return t.tx.(*sql.Conn).Raw(func(driverConn any) error { //nolint:errcheck // beginPostgres made it so
+		return driverConn.(*stdlib.Conn).Conn().SendBatch(ctx, batch).Close() //nolint:errcheck // it is the driver we opened
 	})
 }
 
@@ -234,6 +248,7 @@ func openSQLite(path string) (read, write *sql.DB, d dialect, err error) {
 		goose:      goose.DialectSQLite3,
 		migrations: "sqlite",
 		each:       eachSQLite,
+		listIn:     func(p string) string { return "(SELECT value AS text, key + 1 AS i FROM json_each(" + p + "))" },
 		textsIn:    same,
 		textsOut:   same,
 		jsonIn:     same,

@@ -138,7 +138,7 @@ func (s *Store) begin(ctx context.Context) (*Tx, error) {
 	if s.dialect.lockWriters != "" {
 		return s.beginPostgres(ctx)
 	}
-	statements := s.compiled.prepare(ctx, s.write)
+	statements := s.compiled.prepare(ctx, s.write, s.dialect.frequent())
 	tx, err := s.beginBeside(ctx)
 	if err == nil {
 		tx.tx = swift{tx.tx.(*sql.Tx), statements} //nolint:errcheck // it was made so

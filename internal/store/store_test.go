@@ -2,7 +2,6 @@ package store_test
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"os"
@@ -14,7 +13,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/uuid"
-	"github.com/jackc/pgx/v5"
 
 	"github.com/synergycall/pbxportal/internal/lab/labtest"
 	"github.com/synergycall/pbxportal/internal/pbx"
@@ -39,7 +37,7 @@ func event(ctx context.Context, action string) pbx.AuditEvent {
 func insert(ctx context.Context, s *store.Store, users ...pbx.User) error {
 	return s.InTx(ctx, func(ctx context.Context, tx *store.Tx) error {
 		for _, u := range users {
-			if err := tx.InsertUser(ctx, u, event(ctx, pbx.ActionUserCreate)); err != nil {
+			if err := tx.InsertUsers(ctx, store.Addition{User: u, Event: event(ctx, pbx.ActionUserCreate)}); err != nil {
 				return err
 			}
 		}
@@ -84,7 +82,7 @@ func TestATransactionThatFailsLeavesNothing(t *testing.T) {
 		s := storetest.Open(t, url)
 		boom := errors.New("boom")
 		err := s.InTx(t.Context(), func(ctx context.Context, tx *store.Tx) error {
-			return errors.Join(tx.InsertUser(ctx, newUser(1000, "a@example.com"), event(ctx, pbx.ActionUserCreate)), boom)
+			return errors.Join(tx.InsertUsers(ctx, store.Addition{User: newUser(1000, "a@example.com"), Event: event(ctx, pbx.ActionUserCreate)}), boom)
 		})
 		if users, listErr := s.Users(t.Context(), pbx.DefaultTenant); !errors.Is(err, boom) || len(users) > 0 || listErr != nil {
 			t.Errorf("error %v; %d users, %v", err, len(users), listErr)
@@ -99,9 +97,9 @@ func TestTheLowestFreeNumberIsFound(t *testing.T) {
 		lowest := func(first, last pbx.Number) string {
 			var text string
 			err := s.InTx(t.Context(), func(ctx context.Context, tx *store.Tx) error {
-				place, err := tx.Place(ctx, "nobody@example.com", first, last, noon)
+				places, err := tx.Places(ctx, []string{"nobody@example.com"}, first, last, noon)
 				used, countErr := tx.InUse(ctx, first, last)
-				text = fmt.Sprint(place.Number, used)
+				text = fmt.Sprint(places.Free, used)
 				return errors.Join(err, countErr)
 			})
 			if err != nil {
@@ -112,7 +110,7 @@ func TestTheLowestFreeNumberIsFound(t *testing.T) {
 		steps := []struct {
 			add  pbx.Number
 			want string // of 1000–1004
-		}{{0, "1000 0"}, {1001, "1000 1"}, {1000, "1002 2"}, {1003, "1002 3"}, {1004, "1002 4"}, {1002, "0 5"}, {1005, "0 5"}}
+		}{{0, "[1000] 0"}, {1001, "[1000] 1"}, {1000, "[1002] 2"}, {1003, "[1002] 3"}, {1004, "[1002] 4"}, {1002, "[] 5"}, {1005, "[] 5"}}
 		for _, step := range steps {
 			if step.add != 0 {
 				if err := insert(t.Context(), s, newUser(step.add, fmt.Sprintf("%d@example.com", step.add))); err != nil {
@@ -135,9 +133,9 @@ func TestAddressesAreComparedWithoutRegardToCase(t *testing.T) {
 		}
 		for email, want := range map[string]bool{"anna@example.COM": true, "Anna@Example.com": true, "ann@example.com": false} {
 			err := s.InTx(t.Context(), func(ctx context.Context, tx *store.Tx) error {
-				place, err := tx.Place(ctx, email, 1000, 1999, noon)
-				if place.EmailTaken != want {
-					t.Errorf("%s taken: %v", email, place.EmailTaken)
+				places, err := tx.Places(ctx, []string{email}, 1000, 1999, noon)
+				if places.Addresses[0].Taken != want {
+					t.Errorf("%s taken: %v", email, places.Addresses[0].Taken)
 				}
 				return err
 			})
@@ -197,7 +195,7 @@ func TestACollisionIsTriedAgainAndThenSaidClearly(t *testing.T) {
 		runs := 0
 		err := s.InTx(t.Context(), func(ctx context.Context, tx *store.Tx) error {
 			runs++
-			return tx.InsertUser(ctx, newUser(1000, fmt.Sprintf("%d@example.com", runs)), event(ctx, pbx.ActionUserCreate))
+			return tx.InsertUsers(ctx, store.Addition{User: newUser(1000, fmt.Sprintf("%d@example.com", runs)), Event: event(ctx, pbx.ActionUserCreate)})
 		})
 		if runs != 6 || pbx.CodeOf(err) != pbx.CodeRetryExhausted || pbx.KindOf(err) != pbx.KindUnavailable {
 			t.Errorf("%d runs, error %v", runs, err)
@@ -205,7 +203,7 @@ func TestACollisionIsTriedAgainAndThenSaidClearly(t *testing.T) {
 		runs = 0
 		err = s.InTx(t.Context(), func(ctx context.Context, tx *store.Tx) error {
 			runs++
-			return tx.InsertUser(ctx, newUser(pbx.Number(999+runs), fmt.Sprintf("%d@example.com", runs)), event(ctx, pbx.ActionUserCreate))
+			return tx.InsertUsers(ctx, store.Addition{User: newUser(pbx.Number(999+runs), fmt.Sprintf("%d@example.com", runs)), Event: event(ctx, pbx.ActionUserCreate)})
 		})
 		if runs != 2 || err != nil {
 			t.Errorf("%d runs, error %v; want success at the second", runs, err)
@@ -293,8 +291,8 @@ func TestAFreedNumberRestsAsLongAsAsked(t *testing.T) {
 		a, b := newUser(1000, "a@example.com"), newUser(1001, "b@example.com")
 		lowest := func(freed time.Time) (n pbx.Number) {
 			err := s.InTx(t.Context(), func(ctx context.Context, tx *store.Tx) error {
-				place, err := tx.Place(ctx, "", 1000, 1999, freed)
-				n = place.Number
+				places, err := tx.Places(ctx, []string{""}, 1000, 1999, freed)
+				n = places.Free[0]
 				return err
 			})
 			if err != nil {
@@ -491,30 +489,7 @@ func TestTheSQLiteFileIsForItsOwnerOnly(t *testing.T) {
 // execute runs statements behind the store's back and gives the first column of the first row, if there is one.
 func execute(t *testing.T, url, statements string) string {
 	t.Helper()
-	if path, ok := strings.CutPrefix(url, "sqlite:///"); ok {
-		db, err := sql.Open("sqlite", path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer db.Close()
-		if _, err = db.ExecContext(t.Context(), statements); err != nil {
-			t.Fatal(err)
-		}
-		return ""
-	}
-	conn, err := pgx.Connect(t.Context(), url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close(context.WithoutCancel(t.Context()))
-	results, err := conn.PgConn().Exec(t.Context(), statements).ReadAll()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if rows := results[len(results)-1].Rows; len(rows) > 0 {
-		return string(rows[0][0])
-	}
-	return ""
+	return storetest.Execute(t, url, statements)
 }
 
 func TestAListOfUsersIsNeverOlderThanTheLastChangeWhoeverMadeIt(t *testing.T) {

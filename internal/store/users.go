@@ -3,9 +3,14 @@ package store
 import (
 	"context"
 	"database/sql"
+	"encoding/json"
 	"errors"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
+
+	"github.com/jackc/pgx/v5"
 
 	"github.com/synergycall/pbxportal/internal/pbx"
 )
@@ -69,41 +74,65 @@ func (t *Tx) User(ctx context.Context, tenant pbx.TenantID, id pbx.UserID) (u pb
 	return u, err == nil, err
 }
 
-// Place is where a new user would go.
-type Place struct {
-	EmailTaken bool       // somebody has the address already, in whatever case
-	Number     pbx.Number // the lowest free one; 0 when there is none
+// Places is where new users would go.
+type Places struct {
+	Addresses []Address    // theirs, in the same order
+	Free      []pbx.Number // the lowest free ones in their order, as many as there are addresses if so many are free
 }
 
-// Up to the first gap each taken number is as far from the first one as its place in the order; behind it none is. There is no join,
-// for PostgreSQL might carry out one it planned while the tables were empty: a thousand numbers would be compared with each of a
-// thousand. The newest link of the audit trail comes along, so that writing the event needs no question of its own.
-const placeQuery = `
-SELECT head.seq, head.hash, EXISTS (SELECT 1 FROM users WHERE lower(email) = lower($4)), (
-    SELECT count(*) FROM (
-        SELECT number - row_number() OVER (ORDER BY number) AS ahead FROM (
-            SELECT number FROM extensions WHERE number BETWEEN $1 AND $2
-            UNION SELECT number FROM freed_numbers WHERE number BETWEEN $1 AND $2 AND freed_at > $3
-        ) AS taken
-    ) AS ranked WHERE ahead = $1 - 1)
-FROM (SELECT 1) AS one LEFT JOIN ` + head + ` AS head ON true`
+// Address is an e-mail address that somebody wants.
+type Address struct {
+	Key   string // the same for all addresses that count as one, in whatever case they are written
+	Taken bool   // somebody has it already
+}
 
-// Place looks, in one question, whether anybody has the address, and for the lowest number from first to last that nobody has and that
-// was not freed after the given time.
-func (t *Tx) Place(ctx context.Context, email string, first, last pbx.Number, freed time.Time) (p Place, err error) {
-	unbroken := 0
-	var h scannedHead
-	into := append(h.into(), &p.EmailTaken, &unbroken)
-	if err = t.tx.QueryRowContext(ctx, placeQuery, int(first), int(last), freed, email).Scan(into...); err != nil {
+// placesQuery gives a row for each address, and with the first of them the taken numbers, in no order. Databases find the gaps between
+// them as well, but take twice as long. Who has an address is counted, for PostgreSQL answers EXISTS by reading all users. The newest
+// link of the audit trail comes along, so that writing the events needs no question of its own.
+func (d *dialect) placesQuery() string {
+	return `
+SELECT head.seq, head.hash, lower(asked.text), (SELECT count(*) FROM users WHERE lower(email) = lower(asked.text)) > 0,
+    CASE WHEN asked.i = 1 THEN (SELECT string_agg(CAST(number AS text), ' ') FROM (
+        SELECT number FROM extensions WHERE number BETWEEN $1 AND $2
+        UNION ALL SELECT number FROM freed_numbers WHERE number BETWEEN $1 AND $2 AND freed_at > $3
+    ) AS taken) END
+FROM ` + d.listIn("$4") + ` AS asked LEFT JOIN ` + head + ` AS head ON true ORDER BY asked.i`
+}
+
+// Places looks, in one question, whether anybody has the addresses, and for the lowest numbers from first to last that nobody has and that
+// were not freed after the given time.
+func (t *Tx) Places(ctx context.Context, emails []string, first, last pbx.Number, freed time.Time) (p Places, err error) {
+	asked, err := json.Marshal(emails)
+	if err != nil {
 		return p, err
 	}
-	if t.head, err = h.head(); err != nil {
+	rows, err := t.tx.QueryContext(ctx, t.dialect.placesQuery(), int(first), int(last), freed, string(asked))
+	if err != nil {
 		return p, err
 	}
-	if n := first + pbx.Number(unbroken); n <= last {
-		p.Number = n
+	defer rows.Close()
+	taken := map[string]bool{}
+	for rows.Next() {
+		var h scannedHead
+		var a Address
+		var numbers sql.NullString
+		if err = rows.Scan(append(h.into(), &a.Key, &a.Taken, &numbers)...); err != nil {
+			return p, err
+		}
+		if t.head, err = h.head(); err != nil {
+			return p, err
+		}
+		p.Addresses = append(p.Addresses, a)
+		for number := range strings.FieldsSeq(numbers.String) {
+			taken[number] = true
+		}
 	}
-	return p, nil
+	for n := first; n <= last && len(p.Free) < len(emails); n++ {
+		if !taken[strconv.Itoa(int(n))] {
+			p.Free = append(p.Free, n)
+		}
+	}
+	return p, rows.Err()
 }
 
 // InUse counts the numbers from first to last that somebody has.
@@ -117,35 +146,47 @@ const (
 	insertExtension = `INSERT INTO extensions (user_id, id, number, secret, created_at) VALUES ($1, $2, $3, $4, $5)`
 )
 
-// InsertUser adds a user with the extension, and the event that tells of it.
-func (t *Tx) InsertUser(ctx context.Context, u pbx.User, event pbx.AuditEvent) error {
+// Addition is a new user with the extension, and the event that tells of it.
+type Addition struct {
+	User  pbx.User
+	Event pbx.AuditEvent
+}
+
+// InsertUsers adds users, with one wait for the server.
+func (t *Tx) InsertUsers(ctx context.Context, additions ...Addition) error {
 	const all = `WITH e AS (` + insertEvent + `),
 u AS (INSERT INTO users (id, tenant_id, name, email, created_at) VALUES ($17, $18, $19, $20, $21))
 INSERT INTO extensions (user_id, id, number, secret, created_at) VALUES ($17, $22, $23, $24, $25)`
-	entry, err := t.entry(ctx, event)
-	if err != nil {
-		return err
+	batch := &pgx.Batch{}
+	for _, a := range additions {
+		entry, err := t.entry(ctx, a.Event)
+		if err != nil {
+			return err
+		}
+		t.appended(entry) // where it is not, the transaction has failed
+		u, e := a.User, a.User.Extension
+		secret, err := t.secrets.in(e.ID, e.Secret)
+		if err != nil {
+			return err
+		}
+		ofEvent := eventValues(entry)
+		ofUser := []any{string(u.ID), string(u.TenantID), u.Name, u.Email, u.CreatedAt}
+		ofExtension := []any{string(e.ID), int(e.Number), secret, e.CreatedAt}
+		if t.dialect.path == "" {
+			batch.Queue(all, slices.Concat(ofEvent, ofUser, ofExtension)...)
+			continue
+		}
+		if _, err := t.tx.ExecContext(ctx, insertEvent, ofEvent...); err != nil {
+			return err
+		}
+		if _, err := t.tx.ExecContext(ctx, insertUser, ofUser...); err != nil {
+			return err
+		}
+		if _, err := t.tx.ExecContext(ctx, insertExtension, slices.Concat(ofUser[:1], ofExtension)...); err != nil {
+			return err
+		}
 	}
-	defer t.appended(entry) // where it was not, the transaction has failed
-	ofUser := []any{string(u.ID), string(u.TenantID), u.Name, u.Email, u.CreatedAt}
-	e := u.Extension
-	secret, err := t.secrets.in(e.ID, e.Secret)
-	if err != nil {
-		return err
-	}
-	ofExtension := []any{string(e.ID), int(e.Number), secret, e.CreatedAt}
-	if t.dialect.path == "" { // one statement is one wait for the server
-		_, err := t.tx.ExecContext(ctx, all, slices.Concat(eventValues(entry), ofUser, ofExtension)...)
-		return err
-	}
-	if _, err := t.tx.ExecContext(ctx, insertEvent, eventValues(entry)...); err != nil {
-		return err
-	}
-	if _, err := t.tx.ExecContext(ctx, insertUser, ofUser...); err != nil {
-		return err
-	}
-	_, err = t.tx.ExecContext(ctx, insertExtension, slices.Concat(ofUser[:1], ofExtension)...)
-	return err
+	return t.send(ctx, batch)
 }
 
 // DeleteUser removes a user, and the extension with it, notes when the number was freed, and adds the event that tells of it.

@@ -3,6 +3,8 @@
 package storetest
 
 import (
+	"context"
+	"database/sql"
 	"os"
 	"path/filepath"
 	"strings"
@@ -95,4 +97,33 @@ func Everything(t testing.TB, url string) string {
 		all.WriteString(text)
 	}
 	return all.String()
+}
+
+// Execute runs statements behind the store's back and gives the first column of the first row, if there is one.
+func Execute(t testing.TB, url, statements string) string {
+	t.Helper()
+	if path, ok := strings.CutPrefix(url, "sqlite:///"); ok {
+		db, err := sql.Open("sqlite", "file:"+path+"?_pragma=busy_timeout(5000)")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = db.Close() }()
+		if _, err = db.ExecContext(t.Context(), statements); err != nil {
+			t.Fatal(err)
+		}
+		return ""
+	}
+	conn, err := pgx.Connect(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close(context.WithoutCancel(t.Context())) }()
+	results, err := conn.PgConn().Exec(t.Context(), statements).ReadAll()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if rows := results[len(results)-1].Rows; len(rows) > 0 {
+		return string(rows[0][0])
+	}
+	return ""
 }
