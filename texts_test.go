@@ -25,7 +25,7 @@ func TestEveryCodeHasATextInEveryLanguageOfThePages(t *testing.T) {
 	codes := map[string][]string{
 		"failure, field or event": constants(t, `^(Code|Field|Event)[A-Z]`, "internal/pbx/*.go"),
 		"enum of the contract":    enums(t, "ProblemCode", "FieldCode", "EventCode", "BehindCode", "SignInTrouble"),
-		"action":                  append(constants(t, `^Action[A-Z]`, "internal/pbx/*.go", "internal/auth/*.go"), "key.rotate"),
+		"action":                  constants(t, `^Action[A-Z]`, "internal/pbx/*.go", "internal/auth/*.go"),
 		"reason to lag":           {string(pbx.NotSeen), string(pbx.NotAsked), string(pbx.NotOurs), string(pbx.Differs)},
 	}
 	for _, name := range catalogues {
@@ -56,6 +56,27 @@ func TestTheContractListsTheCodesOfFieldsAndEvents(t *testing.T) {
 		if !slices.Equal(known, listed) {
 			t.Errorf("%s in the contract has %q, the program %q", enum, listed, known)
 		}
+	}
+}
+
+// Whoever reads the audit trail finds in the contract what each action means.
+func TestTheContractNamesEveryActionOfTheAuditTrail(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("contracts/api.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, table, _ := strings.Cut(string(text), "operationId: listAuditEvents")
+	table, _, _ = strings.Cut(table, "operationId: exportAuditEvents")
+	var listed []string
+	for _, m := range regexp.MustCompile("(?m)^ +\\| `([a-z_.]+)` \\| ").FindAllStringSubmatch(table, -1) {
+		listed = append(listed, m[1])
+	}
+	known := constants(t, `^Action[A-Z]`, "internal/pbx/*.go", "internal/auth/*.go")
+	slices.Sort(known)
+	slices.Sort(listed)
+	if !slices.Equal(known, listed) {
+		t.Errorf("the contract lists the actions %q, the program has %q", listed, known)
 	}
 }
 

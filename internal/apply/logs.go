@@ -42,6 +42,15 @@ func (e *Engine) Logs(ctx context.Context, q LogQuery) (LogPage, error) {
 	return page, nil
 }
 
+// Results tells how the applies of these records ended, beyond success and failure: a rehearsal is a success, too.
+func (e *Engine) Results(ctx context.Context, logs []pbx.ApplyLog) (map[pbx.RunID]pbx.Result, error) {
+	ids := make([]pbx.RunID, len(logs))
+	for i, l := range logs {
+		ids[i] = l.ID
+	}
+	return e.store.Results(ctx, ids)
+}
+
 // Log gives one audit record; KindNotFound when there is none of that id.
 func (e *Engine) Log(ctx context.Context, id pbx.RunID) (pbx.ApplyLog, error) {
 	parsed, ok := runID(id)

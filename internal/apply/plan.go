@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"slices"
+	"strconv"
 	"sync"
 
 	"github.com/synergycall/pbxportal/internal/pbx"
@@ -222,7 +223,9 @@ func (e *Engine) adopt(ctx context.Context, site pbx.Site, last int, id pbx.RunI
 		a.run.Revision = number
 		a.run.Files = files
 		a.run.Result, a.run.Log.Outcome, a.run.Log.ErrorDetails = pbx.Applied, pbx.Success, ""
-		if err := a.save(ctx); err != nil {
+		event := pbx.NewAuditEvent(ctx, a.start, pbx.ActionApplyAdopt, a.object())
+		event.After = pbx.Facts{"revision": strconv.Itoa(number)}
+		if err := a.save(ctx, event); err != nil {
 			return site, err
 		}
 	}

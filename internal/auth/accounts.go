@@ -33,6 +33,9 @@ func (a *Auth) Invite(ctx context.Context, n pbx.NewAccount) (pbx.Account, pbx.L
 	var account pbx.Account
 	var link pbx.Link
 	err = a.store.InTx(ctx, func(ctx context.Context, tx *store.Tx) (err error) {
+		if err = a.stillProved(ctx, tx); err != nil {
+			return err
+		}
 		if account, err = a.insert(ctx, tx, n, ""); err != nil {
 			return err
 		}
@@ -172,9 +175,15 @@ func (a *Auth) Delete(ctx context.Context, id pbx.AccountID) error {
 	})
 }
 
-// Reset takes away an account's password, second factor, recovery codes and sessions, and gives a link to set a new password.
+// Reset takes away an account's password, second factor, recovery codes and sessions, and gives a link to set a new password. Nobody resets
+// his own, nor with a token of his own: a session that somebody left open would be as good as the password.
 func (a *Auth) Reset(ctx context.Context, id pbx.AccountID) (link pbx.Link, err error) {
 	err = a.change(ctx, id, func(ctx context.Context, tx *store.Tx, c store.Credentials) error {
+		own, _ := PrincipalOf(ctx).Account()
+		token, _ := PrincipalOf(ctx).Token()
+		if c.ID == own.ID || c.ID == token.CreatedBy {
+			return forbidden("you change your own password with the one you have: who does not know it is reset by somebody else, or by pbxportal admin reset on the machine")
+		}
 		purpose := pbx.LinkReset
 		if c.Invited {
 			purpose = pbx.LinkInvite
@@ -205,6 +214,9 @@ func (a *Auth) change(ctx context.Context, id pbx.AccountID, fn func(context.Con
 		return noAccount(string(id))
 	}
 	return a.store.InTx(ctx, func(ctx context.Context, tx *store.Tx) error {
+		if err := a.stillProved(ctx, tx); err != nil {
+			return err
+		}
 		c, ok, err := tx.Account(ctx, key)
 		switch {
 		case err != nil:

@@ -188,6 +188,37 @@ func TestAResetTakesAwayAllThatLetInBefore(t *testing.T) {
 	}
 }
 
+// Whoever found a session that somebody left open must not get a password of his own with it, and the second factor out of the way.
+func TestASessionAloneDoesNotResetItsOwnAccount(t *testing.T) {
+	t.Parallel()
+	d := newDoor(t)
+	anna, keeper := d.account(t, "Anna", pbx.Owner), d.account(t, "Keeper", pbx.Owner)
+	session := d.signIn(t, anna)
+	if link, err := d.Reset(as(t, session.Principal), anna.ID); code(err) != pbx.CodeForbidden || link.Code.Reveal() != "" {
+		t.Errorf("its own: %v", err)
+	}
+	if link, err := d.Reset(as(t, session.Principal), pbx.AccountID(strings.ToUpper(string(anna.ID)))); code(err) != pbx.CodeForbidden || link.Code.Reveal() != "" {
+		t.Errorf("its own in capitals: %v", err)
+	}
+	_, secret, err := d.CreateToken(as(t, session.Principal), pbx.NewToken{Name: "detour", Role: pbx.Owner})
+	if err != nil {
+		t.Fatal(err)
+	}
+	token, err := d.Authenticate(t.Context(), auth.Proof{Bearer: secret.Reveal()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.Reset(as(t, token), anna.ID); code(err) != pbx.CodeForbidden {
+		t.Errorf("with a token that it made: %v", err)
+	}
+	if !d.holds(t, session) || d.try(t, home, anna.Email, password, "") != "" {
+		t.Error("it was reset")
+	}
+	if _, err := d.Reset(as(t, session.Principal), keeper.ID); err != nil {
+		t.Errorf("another's: %v", err)
+	}
+}
+
 func TestADisabledAccountIsOutAtOnceAndComesBackOnlyByBeingEnabled(t *testing.T) {
 	t.Parallel()
 	d := newDoor(t)

@@ -4,6 +4,7 @@
 package auth
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
@@ -91,6 +92,23 @@ func (p powers) cover(role pbx.Role, scopes []pbx.Permission) bool {
 		return false
 	}
 	return !slices.ContainsFunc(granted(role, scopes), func(wanted pbx.Permission) bool { return !slices.Contains(p.permissions, wanted) })
+}
+
+// stillProved refuses a caller whose token was revoked, or whose account lost what it may, since he was let in: what somebody makes who may
+// manage accounts stays, so a request that was under way when he was stopped must not come to its end. The writers' lock is held.
+func (a *Auth) stillProved(ctx context.Context, tx *store.Tx) error {
+	p := PrincipalOf(ctx)
+	if token, ok := p.Token(); ok {
+		if now, ok, err := tx.Token(ctx, token.ID); err != nil || !ok || !now.RevokedAt.IsZero() {
+			return cmp.Or(err, notSignedIn())
+		}
+	}
+	if account, ok := p.Account(); ok {
+		if now, ok, err := tx.Account(ctx, account.ID); err != nil || !ok || now.Disabled || now.Invited || now.Role != account.Role {
+			return cmp.Or(err, notSignedIn())
+		}
+	}
+	return nil
 }
 
 func forbidden(msg string) error {

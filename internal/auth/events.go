@@ -29,6 +29,8 @@ const (
 	ActionTokenCreate   = "token.create"
 	ActionTokenRevoke   = "token.revoke"
 
+	ActionLinkSetup = "link.setup" // a link to make the first account, by the server that starts or at the command line
+
 	ActionRequestRefused = "request.refused" // somebody who is signed in asked for what he may not
 	ActionLinkRefused    = "link.refused"    // a code to make the first account, or to set a password, was no good
 )
@@ -97,6 +99,9 @@ func tokenFacts(t pbx.Token) pbx.Facts {
 	}
 	if t.CreatedBy != "" {
 		facts["created_by"] = string(t.CreatedBy)
+	}
+	if t.MadeWith != "" {
+		facts["made_with"] = string(t.MadeWith)
 	}
 	return facts
 }

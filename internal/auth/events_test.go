@@ -83,6 +83,7 @@ func TestEveryChangeLeavesItsEventAndNoEventHoldsASecret(t *testing.T) {
 		story = append(story, fmt.Sprintf("%s %s: %s %s %s", e.Actor.Kind, e.Actor.Name, e.Action, e.Object.Name, e.Result))
 	}
 	want := strings.TrimSpace(`
+anonymous : link.setup setup ok
 anonymous : account.create Anna ok
 person Anna: session.sign_in Anna ok
 person Anna: account.create Bert ok
@@ -106,7 +107,7 @@ person Anna: session.sign_out Anna ok`)
 	if diff := cmp.Diff(want, strings.Join(story, "\n")); diff != "" {
 		t.Fatal(diff)
 	}
-	e := entries[16].Event
+	e := entries[17].Event
 	if fmt.Sprint(e.Before, e.After) != "map[role:operator] map[role:auditor]" {
 		t.Errorf("a new role is told as %v and %v", e.Before, e.After)
 	}

@@ -33,8 +33,10 @@ func (a *Auth) SetupLink(ctx context.Context) (link pbx.Link, needed bool, err e
 		if needed = !has; err != nil || has {
 			return err
 		}
-		link, err = a.link(ctx, tx, pbx.LinkSetup, "")
-		return err
+		if link, err = a.link(ctx, tx, pbx.LinkSetup, ""); err != nil {
+			return err
+		}
+		return a.note(ctx, tx, ActionLinkSetup, pbx.AuditObject{Type: "link", Name: string(pbx.LinkSetup)}, nil, pbx.Facts{"expires_at": link.ExpiresAt.Format(time.RFC3339)})
 	})
 	return link, needed && err == nil, err
 }

@@ -60,13 +60,16 @@ func (a *Auth) CreateToken(ctx context.Context, n pbx.NewToken) (pbx.Token, pbx.
 		t.CreatedBy = account.ID
 	}
 	if parent, ok := by.Token(); ok { // it belongs to whom its maker belongs to, and ends no later
-		t.CreatedBy = parent.CreatedBy
+		t.CreatedBy, t.MadeWith = parent.CreatedBy, parent.ID
 		if end := parent.ExpiresAt; !end.IsZero() && (t.ExpiresAt.IsZero() || t.ExpiresAt.After(end)) {
 			return pbx.Token{}, pbx.Secret{}, forbidden(fmt.Sprintf("a token does not outlive the one it was made with, which ends at %s: give a shorter time", end.Format("2006-01-02 15:04 MST")))
 		}
 	}
 	secret := rand.Text() + rand.Text()
 	err = a.store.InTx(ctx, func(ctx context.Context, tx *store.Tx) error {
+		if err := a.stillProved(ctx, tx); err != nil {
+			return err
+		}
 		if err := tx.InsertToken(ctx, t, digest(secret)); err != nil {
 			return err
 		}
@@ -78,13 +81,17 @@ func (a *Auth) CreateToken(ctx context.Context, n pbx.NewToken) (pbx.Token, pbx.
 	return t, pbx.SecretFrom(tokenMark + "_" + string(t.ID) + "_" + secret), nil
 }
 
-// RevokeToken ends a token, from the next request on. KindNotFound when there is none of that id, or it was revoked before.
-func (a *Auth) RevokeToken(ctx context.Context, id pbx.TokenID) (revoked pbx.Token, err error) {
+// RevokeToken ends a token, from the next request on, and with it those that were made with it, and with these: whoever had it may have made
+// them. The first it gives is the one that was named. KindNotFound when there is none of that id, or it was revoked before.
+func (a *Auth) RevokeToken(ctx context.Context, id pbx.TokenID) (revoked []pbx.Token, err error) {
 	none := &pbx.Error{Kind: pbx.KindNotFound, Code: pbx.CodeTokenNotFound, Msg: "there is no such token, or it is revoked: list the tokens to see which there are"}
 	if !isCode(string(id), tokenID, 'a', 'z') {
-		return revoked, none
+		return nil, none
 	}
 	err = a.store.InTx(ctx, func(ctx context.Context, tx *store.Tx) error {
+		if err := a.stillProved(ctx, tx); err != nil {
+			return err
+		}
 		t, ok, err := tx.Token(ctx, id)
 		switch {
 		case err != nil:
@@ -94,19 +101,32 @@ func (a *Auth) RevokeToken(ctx context.Context, id pbx.TokenID) (revoked pbx.Tok
 		case !powersOf(ctx).over(t.Role, t.Scopes):
 			return forbidden("this token may do more than you may yourself: ask an owner to revoke it")
 		}
-		t.RevokedAt = a.time()
-		revoked = t
-		return a.revoke(ctx, tx, t)
+		revoked, err = a.revoke(ctx, tx, t)
+		return err
 	})
-	return revoked, err
+	if err != nil {
+		return nil, err
+	}
+	return revoked, nil
 }
 
-// revoke ends a token at the time it says.
-func (a *Auth) revoke(ctx context.Context, tx *store.Tx, t pbx.Token) error {
-	if err := tx.RevokeToken(ctx, t.ID, t.RevokedAt); err != nil {
-		return err
+// revoke ends a token and those that were made with it, and gives them all.
+func (a *Auth) revoke(ctx context.Context, tx *store.Tx, t pbx.Token) (all []pbx.Token, err error) {
+	made, err := tx.TokensMadeWith(ctx, t.ID)
+	if err != nil {
+		return nil, err
 	}
-	return a.note(ctx, tx, ActionTokenRevoke, tokenObject(t), tokenFacts(t), nil)
+	for _, t := range append([]pbx.Token{t}, made...) {
+		t.RevokedAt = a.time()
+		if err := tx.RevokeToken(ctx, t.ID, t.RevokedAt); err != nil {
+			return nil, err
+		}
+		if err := a.note(ctx, tx, ActionTokenRevoke, tokenObject(t), tokenFacts(t), nil); err != nil {
+			return nil, err
+		}
+		all = append(all, t)
+	}
+	return all, nil
 }
 
 // revokeBeyond revokes the tokens of an account that may do more than it may itself from now on: all of them where it may do nothing.
@@ -116,13 +136,17 @@ func (a *Auth) revokeBeyond(ctx context.Context, tx *store.Tx, id pbx.AccountID,
 		return err
 	}
 	left := powers{role: role, permissions: role.Permissions()}
+	gone := map[pbx.TokenID]bool{} // with one they were made with
 	for _, t := range tokens {
-		if role != "" && left.cover(t.Role, t.Scopes) {
+		if role != "" && left.cover(t.Role, t.Scopes) || gone[t.ID] {
 			continue
 		}
-		t.RevokedAt = a.time()
-		if err := a.revoke(ctx, tx, t); err != nil {
+		revoked, err := a.revoke(ctx, tx, t)
+		if err != nil {
 			return err
+		}
+		for _, t := range revoked {
+			gone[t.ID] = true
 		}
 	}
 	return nil

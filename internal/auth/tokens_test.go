@@ -10,6 +10,8 @@ import (
 
 	"github.com/synergycall/pbxportal/internal/auth"
 	"github.com/synergycall/pbxportal/internal/pbx"
+	"github.com/synergycall/pbxportal/internal/store"
+	"github.com/synergycall/pbxportal/internal/store/storetest"
 )
 
 func TestATokenIsProvedByItsSecretUntilItExpiresOrIsRevoked(t *testing.T) {
@@ -75,7 +77,7 @@ func TestARevokedTokenEndsAtOnce(t *testing.T) {
 	if !d.works(t, secret) {
 		t.Fatal("it does not work")
 	}
-	if revoked, err := d.RevokeToken(local(t), token.ID); err != nil || revoked.RevokedAt != noon || d.works(t, secret) {
+	if revoked, err := d.RevokeToken(local(t), token.ID); err != nil || len(revoked) != 1 || revoked[0].RevokedAt != noon || d.works(t, secret) {
 		t.Errorf("%+v, error %v, works %v", revoked, err, d.works(t, secret))
 	}
 }
@@ -196,6 +198,117 @@ func TestTheTokensOfAPersonLoseWhatThePersonLoses(t *testing.T) {
 		}
 		if tc.what != "a new name" && d.works(t, secrets[pbx.Owner]) {
 			t.Errorf("%s: the token of an owner lives on", tc.what)
+		}
+	}
+}
+
+func TestWithATokenEndAllThatWereMadeWithIt(t *testing.T) {
+	t.Parallel()
+	storetest.Each(t, func(t *testing.T, url string) {
+		d := doorOf(storetest.Open(t, url))
+		d.account(t, "Keeper", pbx.Owner)
+		anna := d.account(t, "Anna", pbx.Owner)
+		by := func(secret pbx.Secret) auth.Principal {
+			t.Helper()
+			p, err := d.Authenticate(t.Context(), auth.Proof{Bearer: secret.Reveal()})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return p
+		}
+		create := func(maker auth.Principal, role pbx.Role) (pbx.Token, pbx.Secret) {
+			t.Helper()
+			token, secret, err := d.CreateToken(as(t, maker), pbx.NewToken{Name: string(role), Role: role})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return token, secret
+		}
+		leaked, first := create(d.signIn(t, anna).Principal, pbx.Owner)
+		child, second := create(by(first), pbx.Admin)
+		grandchild, third := create(by(second), pbx.Auditor)
+		_, foreign := create(d.signIn(t, anna).Principal, pbx.Owner)
+		if child.MadeWith != leaked.ID || grandchild.MadeWith != child.ID || child.CreatedBy != anna.ID {
+			t.Errorf("%+v, %+v", child, grandchild)
+		}
+		revoked, err := d.RevokeToken(local(t), leaked.ID)
+		if err != nil || len(revoked) != 3 || revoked[0].ID != leaked.ID {
+			t.Fatalf("%v, error %v", revoked, err)
+		}
+		if d.works(t, first) || d.works(t, second) || d.works(t, third) || !d.works(t, foreign) {
+			t.Errorf("the token %v, its child %v, its grandchild %v, another of its maker %v", d.works(t, first), d.works(t, second), d.works(t, third), d.works(t, foreign))
+		}
+		events, err := d.store.EventsAfter(t.Context(), store.EventQuery{Action: auth.ActionTokenRevoke}, 0, 10)
+		if err != nil || len(events) != 3 {
+			t.Errorf("%d events, error %v", len(events), err)
+		}
+		// Who may less from now on loses a token that may more, and with it the lesser ones that were made with it.
+		_, mighty := create(d.signIn(t, anna).Principal, pbx.Owner)
+		_, lesser := create(by(mighty), pbx.Applier)
+		role := pbx.Operator
+		if _, err := d.Update(local(t), anna.ID, auth.AccountChange{Role: &role}); err != nil || d.works(t, mighty) || d.works(t, lesser) {
+			t.Errorf("error %v, the token %v, its child %v", err, d.works(t, mighty), d.works(t, lesser))
+		}
+	})
+}
+
+// A request that was let in just before its token was revoked, or its account disabled, makes nothing that would stay.
+func TestWhoWasStoppedWhileHisRequestWasUnderWayMakesNothingThatStays(t *testing.T) {
+	t.Parallel()
+	yes, admin := true, pbx.Admin
+	account := func(do func(*door, pbx.AccountID) error) func(*door, auth.Principal) error {
+		return func(d *door, p auth.Principal) error {
+			account, _ := p.Account()
+			return do(d, account.ID)
+		}
+	}
+	for name, stop := range map[string]func(*door, auth.Principal) error{
+		"revoked": func(d *door, p auth.Principal) error {
+			token, _ := p.Token()
+			_, err := d.RevokeToken(local(t), token.ID)
+			return err
+		},
+		"disabled": account(func(d *door, id pbx.AccountID) error {
+			_, err := d.Update(local(t), id, auth.AccountChange{Disabled: &yes})
+			return err
+		}),
+		"demoted": account(func(d *door, id pbx.AccountID) error {
+			_, err := d.Update(local(t), id, auth.AccountChange{Role: &admin})
+			return err
+		}),
+		"reset": account(func(d *door, id pbx.AccountID) error {
+			_, err := d.Reset(local(t), id)
+			return err
+		}),
+		"deleted": account(func(d *door, id pbx.AccountID) error { return d.Delete(local(t), id) }),
+	} {
+		d := newDoor(t)
+		d.account(t, "Keeper", pbx.Owner)
+		victim := d.account(t, "Victim", pbx.Auditor)
+		spare, _ := d.token(t, pbx.NewToken{Name: "spare", Role: pbx.Auditor})
+		p := d.signIn(t, d.account(t, "Anna", pbx.Owner)).Principal
+		if name == "revoked" {
+			_, secret := d.token(t, pbx.NewToken{Name: "leaked", Role: pbx.Owner})
+			var err error
+			if p, err = d.Authenticate(t.Context(), auth.Proof{Bearer: secret.Reveal()}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := stop(d, p); err != nil {
+			t.Fatal(err)
+		}
+		ctx := as(t, p)
+		_, _, createErr := d.CreateToken(ctx, pbx.NewToken{Name: "late", Role: pbx.Auditor})
+		_, _, inviteErr := d.Invite(ctx, pbx.NewAccount{Name: "Late", Email: "late@example.com", Role: pbx.Auditor})
+		_, updateErr := d.Update(ctx, victim.ID, auth.AccountChange{Role: &admin})
+		_, resetErr := d.Reset(ctx, victim.ID)
+		_, revokeErr := d.RevokeToken(ctx, spare.ID)
+		for what, err := range map[string]error{
+			"create": createErr, "invite": inviteErr, "update": updateErr, "reset": resetErr, "revoke": revokeErr, "delete": d.Delete(ctx, victim.ID),
+		} {
+			if code(err) != pbx.CodeNotSignedIn {
+				t.Errorf("%s: %s: %v", name, what, err)
+			}
 		}
 	}
 }

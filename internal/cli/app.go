@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"strings"
 	"time"
 
 	"github.com/synergycall/pbxportal/internal/apply"
@@ -17,6 +18,7 @@ import (
 	"github.com/synergycall/pbxportal/internal/directory"
 	"github.com/synergycall/pbxportal/internal/keyring"
 	"github.com/synergycall/pbxportal/internal/node"
+	"github.com/synergycall/pbxportal/internal/pbx"
 	"github.com/synergycall/pbxportal/internal/render"
 	"github.com/synergycall/pbxportal/internal/store"
 )
@@ -92,7 +94,7 @@ func (a *app) ready(ctx context.Context) (*portal, error) {
 	if err != nil {
 		return nil, err
 	}
-	_, err = p.store.Migrate(ctx)
+	_, err = p.migrate(ctx)
 	if err == nil {
 		err = p.unlock(ctx)
 	}
@@ -101,6 +103,16 @@ func (a *app) ready(ctx context.Context) (*portal, error) {
 		return nil, err
 	}
 	return p, nil
+}
+
+// migrate brings the tables up to date, and leaves an event where there was something to do.
+func (p *portal) migrate(ctx context.Context) (applied []int64, err error) {
+	if applied, err = p.store.Migrate(ctx); err != nil || len(applied) == 0 {
+		return applied, err
+	}
+	e := pbx.NewAuditEvent(ctx, time.Now(), pbx.ActionMigrate, pbx.AuditObject{Type: "database", Name: p.store.Describe()})
+	e.After = pbx.Facts{"versions": strings.Trim(fmt.Sprint(applied), "[]"), "program": version()}
+	return applied, p.store.AppendEvent(ctx, e)
 }
 
 // ami says how to reach Asterisk's Manager Interface; without a user there is no such setting.

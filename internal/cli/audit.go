@@ -34,10 +34,19 @@ func (c *auditListCommand) Run(ctx context.Context, a *app, p *portal) error {
 	if err != nil {
 		return err
 	}
+	results, err := p.engine.Results(ctx, page.Logs)
+	if err != nil {
+		return err
+	}
 	if a.json {
-		logs := make([]logJSON, len(page.Logs))
+		type listedJSON struct {
+			logJSON
+
+			Result pbx.Result `json:"result,omitempty"`
+		}
+		logs := make([]listedJSON, len(page.Logs))
 		for i, l := range page.Logs {
-			logs[i] = toLogJSON(l)
+			logs[i] = listedJSON{toLogJSON(l), results[l.ID]}
 		}
 		return a.printJSON(map[string]any{"logs": logs})
 	}
@@ -48,7 +57,11 @@ func (c *auditListCommand) Run(ctx context.Context, a *app, p *portal) error {
 	w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "WHEN\tWHO\tOUTCOME\tDETAILS\tID")
 	for _, l := range page.Logs {
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", l.TriggeredAt.Format(time.RFC3339), l.TriggeredBy, l.Outcome, shorten(oneLine(l.ErrorDetails), 60), l.ID)
+		outcome := string(l.Outcome)
+		if results[l.ID] == pbx.DryRun {
+			outcome = "rehearsal"
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", l.TriggeredAt.Format(time.RFC3339), l.TriggeredBy, outcome, shorten(oneLine(l.ErrorDetails), 60), l.ID)
 	}
 	fmt.Fprintln(w, "\nOne of them whole, with its story: pbxportal audit show ID")
 	return w.Flush()

@@ -46,6 +46,10 @@ func TestTheCommandsWorkWithoutAServer(t *testing.T) {
 	expect(s.must(t, "install"), "Both files are there now", "#include pjsip.d/synergycall/*.conf")
 	expect(s.must(t, "install"), "The files are there already")
 	expect(s.must(t, "apply", "--dry-run"), "rehearsed: nothing was written")
+	if out := s.must(t, "audit", "list"); !strings.Contains(out, "rehearsal  ") {
+		t.Errorf("a rehearsal is shown as what it is not:\n%s", out)
+	}
+	expect(s.must(t, "audit", "list", "--json"), `"result": "dry_run"`)
 	expect(s.must(t, "apply", "--by", "a test", "--comment", "the first"), "stage", "flip", "verify", "applied: Asterisk runs exactly these 2 users", "audit show")
 	expect(s.must(t, "plan"), "Nothing to do: database, files and the live Asterisk agree.")
 	expect(s.must(t, "apply"), "unchanged: Asterisk already runs exactly these 2 users; it was not reloaded")

@@ -53,6 +53,7 @@ type tokenJSON struct {
 	Scopes     []pbx.Permission `json:"scopes"`
 	CreatedAt  time.Time        `json:"created_at"`
 	CreatedBy  *pbx.AccountID   `json:"created_by"`
+	MadeWith   *pbx.TokenID     `json:"made_with"`
 	ExpiresAt  *time.Time       `json:"expires_at"`
 	LastUsedAt *time.Time       `json:"last_used_at"`
 	RevokedAt  *time.Time       `json:"revoked_at"`
@@ -65,6 +66,9 @@ func toTokenJSON(t pbx.Token) tokenJSON {
 	}
 	if t.CreatedBy != "" {
 		out.CreatedBy = &t.CreatedBy
+	}
+	if t.MadeWith != "" {
+		out.MadeWith = &t.MadeWith
 	}
 	return out
 }

@@ -57,9 +57,9 @@ func (p *portal) useKeys(keys *keyring.Ring) {
 func (p *portal) noteKey(ctx context.Context) error {
 	err := p.store.NoteKey(ctx, p.keys, func(was string) pbx.AuditEvent {
 		if was == "" {
-			return p.keyEvent(ctx, "key.use", nil, pbx.Facts{"key": p.keys.Current()})
+			return p.keyEvent(ctx, pbx.ActionKeyUse, nil, pbx.Facts{"key": p.keys.Current()})
 		}
-		return p.keyEvent(ctx, "key.rotate", pbx.Facts{"key": was}, pbx.Facts{"key": p.keys.Current()})
+		return p.keyEvent(ctx, pbx.ActionKeyRotate, pbx.Facts{"key": was}, pbx.Facts{"key": p.keys.Current()})
 	})
 	if other, ok := errors.AsType[*store.OtherKeyError](err); ok { // since we looked
 		return usage(missing(store.AtRest{Key: other.ID}, p.keys))
@@ -200,7 +200,7 @@ func (p *portal) forget(ctx context.Context) error {
 	}
 	if ids := p.keys.IDs(); len(ids) > 1 {
 		before, after := pbx.Facts{"keys": strings.Join(ids, " ")}, pbx.Facts{"keys": ids[0]}
-		if err = p.store.AppendEvent(ctx, p.keyEvent(ctx, "key.forget", before, after)); err != nil { // first, for what is forgotten stays so
+		if err = p.store.AppendEvent(ctx, p.keyEvent(ctx, pbx.ActionKeyForget, before, after)); err != nil { // first, for what is forgotten stays so
 			return err
 		}
 	}
@@ -227,7 +227,7 @@ func (p *portal) reseal(ctx context.Context) (did store.Resealed, err error) {
 	}
 	if rows > 0 {
 		facts := pbx.Facts{"key": p.keys.Current(), "rows": strconv.Itoa(rows), "storage": p.config.SecretStorage}
-		if err = p.store.AppendEvent(ctx, p.keyEvent(ctx, "key.reseal", nil, facts)); err != nil {
+		if err = p.store.AppendEvent(ctx, p.keyEvent(ctx, pbx.ActionKeyReseal, nil, facts)); err != nil {
 			return did, err
 		}
 	}

@@ -23,7 +23,7 @@ func (c *replaceLostKeyCommand) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	defer p.close()
-	if _, err = p.store.Migrate(ctx); err != nil {
+	if _, err = p.migrate(ctx); err != nil {
 		return err
 	}
 	at, err := p.store.AtRest(ctx)
@@ -78,7 +78,7 @@ func isAre(ids []string) string {
 // replaceLost makes new what these keys have sealed. The event is written first: what is given up stays so. Cut off, it goes on when it is run
 // again, and until then the portal does not start.
 func (p *portal) replaceLost(ctx context.Context, a *app, ids []string) error {
-	event := p.keyEvent(ctx, "key.lost", pbx.Facts{"keys": strings.Join(ids, " ")}, pbx.Facts{"key": p.keys.Current()})
+	event := p.keyEvent(ctx, pbx.ActionKeyLost, pbx.Facts{"keys": strings.Join(ids, " ")}, pbx.Facts{"key": p.keys.Current()})
 	if err := p.store.SetKey(ctx, p.keys.Current(), event); err != nil {
 		return err
 	}

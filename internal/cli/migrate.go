@@ -14,7 +14,7 @@ func (*migrateCommand) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	defer p.close()
-	applied, err := p.store.Migrate(ctx)
+	applied, err := p.migrate(ctx)
 	if err != nil {
 		return err
 	}

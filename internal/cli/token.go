@@ -14,7 +14,7 @@ import (
 type tokenCommands struct {
 	Create tokenCreateCommand `cmd:"" help:"Make an API token for a program; standard output holds the token alone, which is shown this once."`
 	List   tokenListCommand   `cmd:"" help:"List the API tokens, also those that hold no more."`
-	Revoke tokenRevokeCommand `cmd:"" help:"End an API token, from the next request on."`
+	Revoke tokenRevokeCommand `cmd:"" help:"End an API token, and those that were made with it, from the next request on."`
 }
 
 type tokenCreateCommand struct {
@@ -117,13 +117,25 @@ type tokenRevokeCommand struct {
 
 // Run revokes the token.
 func (c *tokenRevokeCommand) Run(ctx context.Context, a *app, p *portal) error {
-	t, err := p.auth.RevokeToken(ctx, pbx.TokenID(c.ID))
+	revoked, err := p.auth.RevokeToken(ctx, pbx.TokenID(c.ID))
 	if err != nil {
 		return err
 	}
+	t, made := revoked[0], revoked[1:]
 	if a.json {
-		return a.printJSON(toTokenJSON(t))
+		list := make([]tokenJSON, len(made))
+		for i, t := range made {
+			list[i] = toTokenJSON(t)
+		}
+		return a.printJSON(struct {
+			tokenJSON
+
+			With []tokenJSON `json:"revoked_with_it"`
+		}{toTokenJSON(t), list})
 	}
 	fmt.Fprintf(a.stdout, "Token %s for %s holds no more.\n", t.ID, t.Name)
+	for _, t := range made {
+		fmt.Fprintf(a.stdout, "Nor does token %s for %s, which was made with it.\n", t.ID, t.Name)
+	}
 	return nil
 }

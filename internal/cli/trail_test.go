@@ -22,7 +22,7 @@ func TestTheAuditTrailIsListedExportedSignedAndVerified(t *testing.T) {
 		}
 	}
 	expect(s.must(t, "audit", "events", "--action", "user.create"), "There is no such event")
-	expect(s.must(t, "audit", "verify"), "whole: 1 events") // the key that the first command made
+	expect(s.must(t, "audit", "verify"), "whole: 2 events") // the tables and the key that the first command made
 	for _, email := range []string{"a@example.com", "b@example.com"} {
 		s.must(t, "user", "add", "Anna Example", email)
 	}
@@ -37,11 +37,11 @@ func TestTheAuditTrailIsListedExportedSignedAndVerified(t *testing.T) {
 		t.Errorf("%v", events)
 	}
 	export := s.must(t, "audit", "export")
-	if strings.Count(export, "\n") != 4 || strings.Contains(export, secret) {
+	if strings.Count(export, "\n") != 5 || strings.Contains(export, secret) {
 		t.Errorf("the export:\n%s", export)
 	}
 	head := s.must(t, "audit", "head")
-	if h := decode(t, head); h["seq"] != 4.0 {
+	if h := decode(t, head); h["seq"] != 5.0 {
 		t.Errorf("the head: %s", head)
 	}
 	kept := filepath.Join(t.TempDir(), "heads")
@@ -52,13 +52,13 @@ func TestTheAuditTrailIsListedExportedSignedAndVerified(t *testing.T) {
 		}
 	}
 	write(head)
-	expect(s.must(t, "audit", "verify", "--heads", kept), "whole: 4 events, 1 signed heads agree")
+	expect(s.must(t, "audit", "verify", "--heads", kept), "whole: 5 events, 1 signed heads agree")
 
 	// The database of another day: its chain is whole, and is not this one.
 	other := newSettings(t)
 	other.must(t, "user", "add", "Anna Example", "a@example.com")
 	code, out, _ := other.run(t, "audit", "verify", "--heads", kept)
-	expect(out, "BROKEN at event 3", "cut off")
+	expect(out, "BROKEN at event 4", "cut off")
 	if code != 1 {
 		t.Errorf("exit code %d", code)
 	}
@@ -67,7 +67,7 @@ func TestTheAuditTrailIsListedExportedSignedAndVerified(t *testing.T) {
 		Whole  bool
 		Broken struct{ Seq int }
 	}
-	if err := json.Unmarshal([]byte(out), &report); err != nil || code != 1 || report.Whole || report.Broken.Seq != 3 {
+	if err := json.Unmarshal([]byte(out), &report); err != nil || code != 1 || report.Whole || report.Broken.Seq != 4 {
 		t.Errorf("exit code %d, %v: %s", code, err, out)
 	}
 
@@ -85,7 +85,7 @@ func TestTheAuditTrailIsListedExportedSignedAndVerified(t *testing.T) {
 			t.Errorf("%v: exit code %d, %s", tc.args, code, errs)
 		}
 	}
-	write(strings.Replace(head, `"seq":4`, `"seq":5`, 1))
+	write(strings.Replace(head, `"seq":5`, `"seq":6`, 1))
 	if code, _, errs := s.run(t, "audit", "verify", "--heads", kept); code != 1 || !strings.Contains(errs, "its signature does not fit") {
 		t.Errorf("a head that was changed: exit code %d, %s", code, errs)
 	}
@@ -113,7 +113,7 @@ func TestAServerSignsAHeadWhenItStartsAndWhenItStops(t *testing.T) {
 	if log := srv.logged(t); strings.Count(log, "head of the audit trail") != 2 {
 		t.Errorf("the log:\n%s", log)
 	}
-	if out := s.must(t, "audit", "verify"); !strings.Contains(out, "whole: 4 events, 2 signed heads agree") { // with the key, and the token of the server's client
+	if out := s.must(t, "audit", "verify"); !strings.Contains(out, "whole: 6 events, 2 signed heads agree") { // with tables, key, the token of the server's client, and the link for the first account
 		t.Error(out)
 	}
 }

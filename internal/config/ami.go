@@ -36,22 +36,27 @@ func (c Config) ReadAMISecret() (string, error) {
 	if c.AMISecretFile == "" {
 		return c.AMISecret, nil
 	}
-	info, err := os.Stat(c.AMISecretFile)
+	return readSecret("AMI_SECRET_FILE", c.AMISecretFile)
+}
+
+// readSecret gives what a setting's file holds: one line. A file that everybody can read, or write, is refused.
+func readSecret(setting, path string) (string, error) {
+	info, err := os.Stat(path)
 	switch {
 	case err != nil:
-		return "", fmt.Errorf("cannot read AMI_SECRET_FILE: %w", err)
+		return "", fmt.Errorf("cannot read %s: %w", setting, err)
 	case info.Mode().Perm()&0o007 != 0:
-		return "", fmt.Errorf("AMI_SECRET_FILE %s can be read by everybody: chmod 0640 it", c.AMISecretFile)
+		return "", fmt.Errorf("%s %s can be read by everybody: chmod 0640 it", setting, path)
 	case info.Size() > largestSecret:
-		return "", fmt.Errorf("AMI_SECRET_FILE %s is too long to be a secret", c.AMISecretFile)
+		return "", fmt.Errorf("%s %s is too long to be a secret", setting, path)
 	}
-	text, err := os.ReadFile(c.AMISecretFile)
+	text, err := os.ReadFile(path) //nolint:gosec // the path is the administrator's
 	if err != nil {
-		return "", fmt.Errorf("cannot read AMI_SECRET_FILE: %w", err)
+		return "", fmt.Errorf("cannot read %s: %w", setting, err)
 	}
 	secret := strings.TrimRight(string(text), "\r\n")
 	if secret == "" || strings.ContainsAny(secret, "\x00\r\n") {
-		return "", fmt.Errorf("AMI_SECRET_FILE %s must hold the secret, in one line", c.AMISecretFile)
+		return "", fmt.Errorf("%s %s must hold the secret, in one line", setting, path)
 	}
 	return secret, nil
 }

@@ -6,7 +6,6 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
-	"os"
 	"slices"
 	"strings"
 )
@@ -94,16 +93,13 @@ func (c Config) oidcFaults() (faults []error) {
 	return faults
 }
 
-// ClientSecret gives the secret of OIDC_CLIENT_SECRET, or what OIDC_CLIENT_SECRET_FILE holds; "" where neither is set.
+// ClientSecret gives the secret of OIDC_CLIENT_SECRET, or what OIDC_CLIENT_SECRET_FILE holds; "" where neither is set. A file must be readable
+// by nobody but its owner and group.
 func (c Config) ClientSecret() (string, error) {
 	if c.OIDCClientSecretFile == "" {
 		return c.OIDCClientSecret, nil
 	}
-	text, err := os.ReadFile(c.OIDCClientSecretFile)
-	if err != nil {
-		return "", fmt.Errorf("OIDC_CLIENT_SECRET_FILE: %w", err)
-	}
-	return strings.TrimSpace(string(text)), nil
+	return readSecret("OIDC_CLIENT_SECRET_FILE", c.OIDCClientSecretFile)
 }
 
 // hidden stands in the log for what must not be there.

@@ -87,6 +87,12 @@ func TestTheSecretOfTheProviderComesFromAFileOrASettingAndIsNotLogged(t *testing
 			t.Errorf("the log shows it: %s", text)
 		}
 	}
+	if err := os.Chmod(file, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := (config.Config{OIDCClientSecretFile: file}).ClientSecret(); got != "" || err == nil || !strings.Contains(err.Error(), "chmod 0640") {
+		t.Errorf("a file for all to read: %q, %v", got, err)
+	}
 	if _, err := (config.Config{OIDCClientSecretFile: file + "x"}).ClientSecret(); err == nil || !strings.Contains(err.Error(), "OIDC_CLIENT_SECRET_FILE") {
 		t.Error(err)
 	}

@@ -242,7 +242,7 @@ func setHeaders(h http.Header, x *exchange) {
 	h.Set("Cross-Origin-Embedder-Policy", "require-corp")
 	h.Set("Permissions-Policy", "camera=(), display-capture=(), geolocation=(), microphone=(), payment=(), usb=()")
 	h.Set("Cache-Control", "no-store")
-	if x.secure {
-		h.Set("Strict-Transport-Security", "max-age=63072000; includeSubDomains")
+	if x.secure { // without includeSubDomains: the portal speaks for its own name, and what lives below that may be somebody else's
+		h.Set("Strict-Transport-Security", "max-age=63072000")
 	}
 }

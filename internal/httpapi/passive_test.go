@@ -100,7 +100,7 @@ func passiveRules() []rule {
 			return ""
 		}},
 		{"Strict-Transport-Security Header Not Set", func(a answer, _ route, encrypted bool) string {
-			if got := a.header.Get("Strict-Transport-Security"); encrypted != strings.Contains(got, "max-age=63072000; includeSubDomains") {
+			if got := a.header.Get("Strict-Transport-Security"); got != map[bool]string{true: "max-age=63072000"}[encrypted] {
 				return fmt.Sprintf("it is %q, encrypted %v", got, encrypted)
 			}
 			return ""

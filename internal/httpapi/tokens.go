@@ -60,5 +60,9 @@ func toToken(t pbx.Token) openapi.Token {
 		by := string(t.CreatedBy)
 		out.CreatedBy = &by
 	}
+	if t.MadeWith != "" {
+		with := string(t.MadeWith)
+		out.MadeWith = &with
+	}
 	return out
 }

@@ -26,8 +26,19 @@ func openTree(dir string) (*filetx.Tree, error) {
 	return filetx.Open(filepath.Join(dir, treeDir), links, filetx.OS())
 }
 
+// there refuses a host without its configuration folder: what was written there nobody would ever read.
+func (l *Local) there() error {
+	if info, err := os.Stat(l.dir); err != nil || !info.IsDir() {
+		return fmt.Errorf("the configuration folder %s is not there, or may not be read: set ASTERISK_CONFIG_DIR to the folder with Asterisk's pjsip.conf, or install Asterisk", l.dir)
+	}
+	return nil
+}
+
 // Lock takes the host's files for this caller, across all processes, or says at once that somebody else has them.
 func (l *Local) Lock() (unlock func(), held bool, err error) {
+	if err := l.there(); err != nil {
+		return nil, false, err
+	}
 	unlock, busy, err := l.tree.TryLock()
 	if err != nil {
 		err = fmt.Errorf("%w: %s", err, writeCure)
@@ -55,6 +66,9 @@ func (l *Local) Recover() (did []string, err error) {
 
 // Inspect looks at the files, and changes nothing.
 func (l *Local) Inspect() (site pbx.Site, err error) {
+	if err := l.there(); err != nil {
+		return site, err
+	}
 	state, err := l.tree.State()
 	if err != nil {
 		return site, fmt.Errorf("cannot look at the files: %w", err)

@@ -250,6 +250,32 @@ func TestACommandThatIsNoAsteriskIsInconclusive(t *testing.T) {
 	}
 }
 
+func TestAFolderThatIsNotAsterisksIsNotMade(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "mistyped")
+	control, err := asterisk.NewControl(filepath.Join(t.TempDir(), "none.ctl"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	local, err := node.New(dir, control)
+	if err != nil {
+		t.Fatal(err)
+	}
+	engine := apply.New(apply.Config{Store: storetest.Open(t, storetest.SQLite(t)), Target: local, Now: time.Now})
+	_, applyErr := engine.Apply(t.Context(), apply.Request{TriggeredBy: "test"})
+	_, forceErr := engine.Apply(t.Context(), apply.Request{TriggeredBy: "test", Force: true})
+	_, planErr := engine.Plan(t.Context())
+	_, installErr := engine.Install(t.Context())
+	for what, err := range map[string]error{"apply": applyErr, "apply with force": forceErr, "plan": planErr, "install": installErr} {
+		if err == nil || !strings.Contains(err.Error(), dir+" is not there") || !strings.Contains(err.Error(), "set ASTERISK_CONFIG_DIR") {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	if _, err := os.Stat(dir); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("it was made: %v", err)
+	}
+}
+
 func TestWhenTheFilesCannotBeWrittenAsteriskIsNotReloaded(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)

@@ -43,6 +43,7 @@ type Token struct {
 	Scopes     []Permission // of those of the role; nil: all of them
 	CreatedAt  time.Time    // UTC, microseconds
 	CreatedBy  AccountID    // "": at the command line
+	MadeWith   TokenID      // the token it was made with, and is revoked with; "": none
 	ExpiresAt  time.Time    // UTC; zero: never
 	LastUsedAt time.Time    // UTC, to the minute; zero: never
 	RevokedAt  time.Time    // UTC; zero: it is not revoked

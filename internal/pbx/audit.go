@@ -43,11 +43,22 @@ const (
 	ActionUserCreate    = "user.create"
 	ActionUserDelete    = "user.delete"
 	ActionUserSecret    = "user.secret" // a new one, in the place of one that nobody can read any more
+	ActionApplyAdopt    = "apply.adopt" // a host was taken over on which the portal never was
 	ActionApplyStarted  = "apply.started"
 	ActionApplyRun      = "apply.run"      // the database was brought to Asterisk, or was not
 	ActionApplyRestore  = "apply.restore"  // a revision was put live again, or was not
 	ActionApplyCatchUp  = "apply.catch_up" // Asterisk took later what it had not taken at once
 	ActionApplyComplete = "apply.complete" // the record of an interrupted apply was completed by what was in place
+)
+
+// The actions of keys and the database. What is done with a key is told before it is done.
+const (
+	ActionKeyUse    = "key.use"    // the first key of the installation
+	ActionKeyRotate = "key.rotate" // another one seals from here on
+	ActionKeyReseal = "key.reseal" // what lay otherwise was sealed with it, or opened where secrets are to lie open
+	ActionKeyForget = "key.forget" // the older ones were taken out of the key file
+	ActionKeyLost   = "key.lost"   // given up, with what was sealed with it
+	ActionMigrate   = "database.migrate"
 )
 
 // NewAuditEvent begins an event of the actor ctx works for, with the result ok.

@@ -145,7 +145,7 @@ func scanCode(r row) (OneTimeCode, error) {
 	return c, err
 }
 
-const selectToken = `SELECT id, name, role, scopes, created_at, created_by, expires_at, last_used_at, revoked_at, hash FROM api_tokens ` //nolint:gosec // it holds no token
+const selectToken = `SELECT id, name, role, scopes, created_at, created_by, made_with, expires_at, last_used_at, revoked_at, hash FROM api_tokens ` //nolint:gosec // it holds no token
 
 // Token gives the token of an id, with the hash of its secret, in one query; ok is false when there is none. Whether it still holds is
 // for the caller to say.
@@ -175,15 +175,23 @@ func (t *Tx) TokensOf(ctx context.Context, account pbx.AccountID) ([]pbx.Token, 
 	return scanTokens(t.tx.QueryContext(ctx, selectToken+`WHERE created_by = $1 AND revoked_at IS NULL ORDER BY id`, string(account)))
 }
 
+// TokensMadeWith gives the tokens that were made with a token, or with one of these, and so on, and are not revoked.
+func (t *Tx) TokensMadeWith(ctx context.Context, id pbx.TokenID) ([]pbx.Token, error) {
+	return scanTokens(t.tx.QueryContext(ctx, `WITH RECURSIVE made (id) AS (
+    SELECT id FROM api_tokens WHERE made_with = $1 UNION SELECT api_tokens.id FROM api_tokens JOIN made ON api_tokens.made_with = made.id)
+`+selectToken+`WHERE id IN (SELECT id FROM made) AND revoked_at IS NULL ORDER BY id`, string(id)))
+}
+
 // InsertToken adds a token with the hash of its secret.
 func (t *Tx) InsertToken(ctx context.Context, token pbx.Token, hash []byte) error {
 	scopes := make([]string, len(token.Scopes))
 	for i, scope := range token.Scopes {
 		scopes[i] = string(scope)
 	}
-	_, err := t.tx.ExecContext(ctx, `INSERT INTO api_tokens (id, hash, name, role, scopes, created_at, created_by, expires_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`, string(token.ID), hash, token.Name, string(token.Role), strings.Join(scopes, " "), token.CreatedAt,
-		sql.NullString{String: string(token.CreatedBy), Valid: token.CreatedBy != ""}, orNull(token.ExpiresAt))
+	_, err := t.tx.ExecContext(ctx, `INSERT INTO api_tokens (id, hash, name, role, scopes, created_at, created_by, expires_at, made_with)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`, string(token.ID), hash, token.Name, string(token.Role), strings.Join(scopes, " "), token.CreatedAt,
+		sql.NullString{String: string(token.CreatedBy), Valid: token.CreatedBy != ""}, orNull(token.ExpiresAt),
+		sql.NullString{String: string(token.MadeWith), Valid: token.MadeWith != ""})
 	return err
 }
 
@@ -220,10 +228,11 @@ func scanTokens(rows *sql.Rows, err error) ([]pbx.Token, error) {
 func scanToken(r row, hash *[]byte) (pbx.Token, error) {
 	var t pbx.Token
 	var scopes string
-	var by sql.NullString
+	var by, with sql.NullString
 	var expires, used, revoked sql.NullTime
-	err := r.Scan((*string)(&t.ID), &t.Name, (*string)(&t.Role), &scopes, &t.CreatedAt, &by, &expires, &used, &revoked, hash)
-	t.CreatedAt, t.CreatedBy, t.ExpiresAt, t.LastUsedAt, t.RevokedAt = t.CreatedAt.UTC(), pbx.AccountID(by.String), orZero(expires), orZero(used), orZero(revoked)
+	err := r.Scan((*string)(&t.ID), &t.Name, (*string)(&t.Role), &scopes, &t.CreatedAt, &by, &with, &expires, &used, &revoked, hash)
+	t.CreatedBy, t.MadeWith = pbx.AccountID(by.String), pbx.TokenID(with.String)
+	t.CreatedAt, t.ExpiresAt, t.LastUsedAt, t.RevokedAt = t.CreatedAt.UTC(), orZero(expires), orZero(used), orZero(revoked)
 	if err != nil || scopes == "" {
 		return t, err
 	}

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/synergycall/pbxportal/internal/pbx"
 )
@@ -102,6 +103,35 @@ func (s *Store) selectRun(bytes bool) string {
 // Run gives one run with its files; ok is false when there is none of that id.
 func (s *Store) Run(ctx context.Context, id pbx.RunID) (pbx.Run, bool, error) {
 	return s.oneRun(ctx, `WHERE r.id = $1`, string(id))
+}
+
+// Results gives how runs ended, by their ids. A record of the Python portal has no run.
+func (s *Store) Results(ctx context.Context, ids []pbx.RunID) (map[pbx.RunID]pbx.Result, error) {
+	results := map[pbx.RunID]pbx.Result{}
+	if len(ids) == 0 {
+		return results, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, Patience)
+	defer cancel()
+	places, args := make([]string, len(ids)), make([]any, len(ids))
+	for i, id := range ids {
+		places[i], args[i] = fmt.Sprintf("$%d", i+1), string(id)
+	}
+	//nolint:gosec // the places are our own
+	rows, err := s.read.QueryContext(ctx, `SELECT id, result FROM apply_runs WHERE id IN (`+strings.Join(places, ", ")+`)`, args...)
+	if err != nil {
+		return nil, s.fault("list results", err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var id pbx.RunID
+		var result pbx.Result
+		if err := rows.Scan((*string)(&id), (*string)(&result)); err != nil {
+			return nil, s.fault("list results", err)
+		}
+		results[id] = result
+	}
+	return results, s.fault("list results", rows.Err())
 }
 
 // HasRun reports whether there is a run of that id.

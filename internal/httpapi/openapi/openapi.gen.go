@@ -1924,6 +1924,9 @@ type Token struct {
 	// LastUsedAt When it was last used, to the minute (UTC); null: never.
 	LastUsedAt *time.Time `json:"last_used_at"`
 
+	// MadeWith The id of the token that it was made with, and is revoked with; null: it was made by a person, or at the command line.
+	MadeWith *string `json:"made_with"`
+
 	// Name Which program it is for.
 	Name string `json:"name"`
 

@@ -171,7 +171,8 @@ export interface paths {
         put?: never;
         /**
          * Reset an account
-         * @description Takes away password, second factor, recovery codes and sessions, and gives a one-time link to set a new password.
+         * @description Takes away password, second factor, recovery codes and sessions, and gives a one-time link to set a new password. Nobody resets
+         *     his own account, nor with a token that he made (403): a session that was left open would be as good as the password.
          */
         post: operations["resetAccount"];
         delete?: never;
@@ -436,7 +437,44 @@ export interface paths {
         /**
          * List audit events
          * @description The events of the audit trail, newest first, in pages: every change, every start and end of an apply, every sign-in. An event is
-         *     written together with the change it tells of, or neither is. Events are never changed or removed.
+         *     written together with the change it tells of, or neither is. Events are never changed or removed. That something was looked at
+         *     is no event. Actions, by the first part of their name, which `action` takes with the dot:
+         *
+         *     | action | what happened |
+         *     |---|---|
+         *     | `user.create` | a user was created |
+         *     | `user.delete` | a user was deleted, and the number freed |
+         *     | `user.secret` | a user got a new SIP secret, because the key of the old one was given up as lost |
+         *     | `apply.adopt` | the portal took over a host on which it never was |
+         *     | `apply.started` | an apply, a restoring or a rehearsal began; written before anything is touched |
+         *     | `apply.run` | an apply or a rehearsal ended |
+         *     | `apply.restore` | the restoring of an earlier revision ended |
+         *     | `apply.catch_up` | Asterisk took later what it had not taken at once |
+         *     | `apply.complete` | the record of an apply that was cut off was completed, by what was in place |
+         *     | `session.sign_in` | somebody signed in |
+         *     | `session.sign_in_failed` | somebody did not know the password or the second factor; `denied` |
+         *     | `session.sign_out` | somebody signed out |
+         *     | `session.end` | somebody ended another one of his sessions |
+         *     | `session.confirm_failed` | somebody who is signed in did not know the password he had to confirm; `denied` |
+         *     | `account.create` | an account was made |
+         *     | `account.update` | an account got another name or role, was disabled or enabled |
+         *     | `account.delete` | an account was removed |
+         *     | `account.reset` | an account lost its password, second factor and sessions, and a link for a new password was made |
+         *     | `account.password` | a person set a new password, signed in or with a link |
+         *     | `account.totp_on` | a second factor was switched on |
+         *     | `account.totp_off` | a second factor was switched off |
+         *     | `account.totp_lost` | a second factor was replaced by one that nobody knows, because its key was given up as lost |
+         *     | `token.create` | an API token was made |
+         *     | `token.revoke` | an API token was revoked, by itself, with the one it was made with, or with what its maker lost |
+         *     | `link.setup` | a link to make the first account was made |
+         *     | `link.refused` | links were tried that are wrong, used or expired: one event a minute, with how many; `denied` |
+         *     | `request.refused` | somebody who is signed in asked for what he may not: one event a minute for each caller and operation, with how many; `denied` |
+         *     | `key.use` | the installation got its first key |
+         *     | `key.rotate` | another key seals from here on |
+         *     | `key.reseal` | what is sealed was sealed anew, or opened where secrets are to lie open; written before it begins |
+         *     | `key.forget` | older keys were taken out of the key file; written before |
+         *     | `key.lost` | a key was given up as lost, with what was sealed with it; written before |
+         *     | `database.migrate` | the tables were brought up to date |
          */
         get: operations["listAuditEvents"];
         put?: never;
@@ -789,8 +827,8 @@ export interface paths {
         /**
          * Make an API token
          * @description Makes a token, with which a program sends `Authorization: Bearer …`. Nobody makes one that may more than he may himself,
-         *     and a token makes none that outlives it. It ends when it is revoked, when its time is over, or when the person who made
-         *     it loses what it may.
+         *     and a token makes none that outlives it. It ends when it is revoked, or the token that it was made with; when its time is
+         *     over; or when the person who made it loses what it may.
          */
         post: operations["createToken"];
         delete?: never;
@@ -811,7 +849,8 @@ export interface paths {
         post?: never;
         /**
          * Revoke an API token
-         * @description The token does not hold any more, from the next request on.
+         * @description The token does not hold any more, from the next request on, and with it no token that was made with it, nor with one of
+         *     these. Each leaves its event `token.revoke`. Accounts that were made with it stay, and are found in the audit trail.
          */
         delete: operations["revokeToken"];
         options?: never;
@@ -1710,6 +1749,8 @@ export interface components {
              * @description When it was last used, to the minute (UTC); null: never.
              */
             last_used_at: string | null;
+            /** @description The id of the token that it was made with, and is revoked with; null: it was made by a person, or at the command line. */
+            made_with: string | null;
             /** @description Which program it is for. */
             name: string;
             role: components["schemas"]["Role"];
