@@ -432,6 +432,36 @@ await step('a link to an entry of the activity opens it', () =>
   }),
 )
 
+await step('what came of an apply is in sight, on a phone as well', () =>
+  visit({}, 'apply', async (page, w) => {
+    await page.setViewportSize({ width: 360, height: 640 })
+    w.refuse = { status: 500, code: 'write_failed', detail: 'the files could not be written: permission denied' }
+    const button = page.locator('button:has-text("Apply 6 changes")')
+    await button.click()
+    const inView = (what) => page.waitForFunction((text) => [...document.querySelectorAll('main [role=alert], main [role=status]')].some((el) => el.textContent.includes(text) && el.getBoundingClientRect().top >= 0 && el.getBoundingClientRect().bottom <= innerHeight), what)
+    await inView('The files could not be written.')
+    w.refuse = undefined
+    await button.click()
+    await inView('Applied. Asterisk runs it.')
+  }),
+)
+
+await step('a session that ends under a window asks over that window', () =>
+  visit({}, 'settings/tokens', async (page, w) => {
+    await page.click('button:has-text("New token")')
+    await page.fill('[role=dialog] form input >> nth=0', 'Address book')
+    w.signedIn = false
+    await page.click('button:has-text("Make token")')
+    const sign = page.locator('[role=dialog]', { hasText: 'Sign in again' })
+    await sign.locator('[name=password]').fill('correct horse battery')
+    await sign.locator('button[type=submit]').click()
+    await sign.waitFor({ state: 'detached' })
+    same(await page.inputValue('[role=dialog] form input >> nth=0'), 'Address book', 'what had been typed')
+    await page.click('button:has-text("Make token")')
+    await page.waitForSelector('[data-once]')
+  }),
+)
+
 await step('the card for a phone is printed alone', () =>
   visit({}, `users/${clara}`, async (page, w) => {
     await page.evaluate(() => (window.print = () => {}))
