@@ -37,13 +37,8 @@ test: ## every test, on real servers the tests fetch themselves, and in a real b
 test-race: ## the tests without the long ones, under the race detector (needs a C compiler)
 	CGO_ENABLED=1 $(GO) test -race -short -count=1 -shuffle=on -timeout=15m ./...
 
-fuzz: ## each fuzz test for FUZZTIME (30s)
-	@grep -rl --include='*_test.go' '^func Fuzz' . | while read -r file; do \
-		for name in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\).*/\1/p' "$$file"); do \
-			echo "$$name in $$file"; \
-			$(GO) test -run='^$$' -fuzz="^$$name\$$" -fuzztime=$(FUZZTIME) "$$(dirname "$$file")" || exit 1; \
-		done; \
-	done
+fuzz: ## the fuzz tests whose names match FUZZ, each for FUZZTIME (30s, or 100000x); EXECS is the least they must execute together
+	@GO=$(GO) FUZZ="$(FUZZ)" FUZZTIME=$(FUZZTIME) EXECS=$(EXECS) scripts/fuzz
 
 golden: ## rewrite the golden files; read their diff as the change that reaches Asterisk, and who may do what
 	UPDATE_GOLDEN=1 $(GO) test -count=1 ./internal/render/...

@@ -21,12 +21,21 @@ func Dotenv(path string, getenv func(string) (string, bool)) (map[string]string,
 	case err != nil:
 		return nil, fmt.Errorf("cannot read the settings: %w", err)
 	}
-	values := map[string]string{}
-	rest, line := strings.TrimPrefix(string(text), "\ufeff"), 1
+	values, line := parseDotenv(string(text), getenv)
+	if line != 0 {
+		return nil, fmt.Errorf("cannot read %s: line %d is not NAME=value", path, line)
+	}
+	return values, nil
+}
+
+// parseDotenv reads the text of a .env file. What it cannot read begins in the line that it gives, which is 0 where there is none.
+func parseDotenv(text string, getenv func(string) (string, bool)) (values map[string]string, wrong int) {
+	values = map[string]string{}
+	rest, line := strings.TrimPrefix(text, "\ufeff"), 1
 	for rest != "" {
 		found := entry.FindStringSubmatch(rest)
 		if found == nil {
-			return nil, fmt.Errorf("cannot read %s: line %d is not NAME=value", path, line)
+			return nil, line
 		}
 		if name := found[entry.SubexpIndex("name")]; name != "" && found[entry.SubexpIndex("assign")] != "" {
 			values[name] = expand(plain(found), values, getenv)
@@ -34,7 +43,7 @@ func Dotenv(path string, getenv func(string) (string, bool)) (map[string]string,
 		line += strings.Count(found[0], "\n")
 		rest = rest[len(found[0]):]
 	}
-	return values, nil
+	return values, 0
 }
 
 // entry matches one line of a .env file with its end: an assignment, a name alone, a comment, or nothing.

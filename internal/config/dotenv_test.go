@@ -60,14 +60,3 @@ func TestALineThatCannotBeReadIsNamedButNotShown(t *testing.T) {
 		t.Errorf("error %v", err)
 	}
 }
-
-func FuzzDotenv(f *testing.F) {
-	f.Add("A='b'\nexport C=\"d\" # e\n")
-	f.Fuzz(func(t *testing.T, text string) {
-		path := filepath.Join(t.TempDir(), ".env")
-		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		_, _ = config.Dotenv(path, func(string) (string, bool) { return "", false }) // must end, and not panic
-	})
-}

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/synergycall/pbxportal/internal/auth"
 	"github.com/synergycall/pbxportal/internal/httpapi"
 	"github.com/synergycall/pbxportal/internal/httpapi/apitest"
 	"github.com/synergycall/pbxportal/internal/live"
@@ -81,4 +82,83 @@ func FuzzRequest(f *testing.F) {
 		}
 		p.log.Reset()
 	})
+}
+
+// FuzzNoForgedProofOpensTheGate comes with headers that claim to be somebody's: TOKEN and SESSION in them stand for an API token and a session
+// that hold, so that it begins near to them. In it comes with exactly one of these where it belongs, and with nothing else.
+func FuzzNoForgedProofOpensTheGate(f *testing.F) {
+	for _, seed := range []struct{ authorization, cookie, site string }{
+		{"", "", ""},
+		{"Bearer TOKEN", "", ""},
+		{"bearer TOKEN", "pbxportal=x", "cross-site"},
+		{"", "pbxportal=SESSION", ""},
+		{"", "a=b; pbxportal=SESSION", "same-origin"},
+		{"Bearer TOKENA", "", ""},
+		{"Bearer TOKEN\nBearer TOKEN", "", ""},
+		{"Basic TOKEN", "", ""},
+		{"Bearer SESSION", "", ""},
+		{"Bearer pbx_IDENTITY_" + strings.Repeat("A", 52), "", ""},
+		{"Bearer  TOKEN", "pbxportal=SESSION", ""},
+		{"", "pbxportal=SESSION; pbxportal=SESSION", ""},
+		{"", "pbxportal=TOKEN", ""},
+		{"", "__Host-pbxportal=SESSION", ""},
+		{"", "pbxportal=\"SESSION\"", "none"},
+		{"", "pbxportal=SESSION=", ""},
+		{"", "pbxportal=" + strings.Repeat("A", 43), ""},
+		{"", "pbxportal =SESSION\npbxportal=SESSION", ""},
+	} {
+		f.Add(seed.authorization, seed.cookie, seed.site, false)
+		f.Add(seed.authorization, seed.cookie, seed.site, true)
+	}
+	p := newUnserved(f)
+	session := p.session().Token.Reveal()
+	now := time.Now().Add(time.Second) // and stands, so that the session does not end meanwhile
+	p = newUnserved(f, func(c *httpapi.Config) {
+		c.Auth = auth.New(auth.Config{Store: p.store, Now: func() time.Time { return now }})
+		c.Log = slog.New(slog.DiscardHandler)
+	}).as(p.token)
+	fill := strings.NewReplacer("TOKEN", p.token, "SESSION", session, "IDENTITY", strings.Split(p.token, "_")[1])
+	f.Fuzz(func(t *testing.T, authorization, cookie, site string, secure bool) {
+		name, url := "pbxportal", "http://localhost/session"
+		if secure {
+			name, url = "__Host-pbxportal", "https://localhost/session"
+		}
+		r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, url, http.NoBody)
+		r.RemoteAddr = here
+		authorizations, cookies := lines(fill.Replace(authorization)), lines(fill.Replace(cookie))
+		r.Header["Authorization"], r.Header["Cookie"], r.Header["Sec-Fetch-Site"] = authorizations, cookies, lines(site)
+		rec := httptest.NewRecorder()
+		p.handler.ServeHTTP(rec, r)
+		in := rec.Code == http.StatusOK
+		byToken := len(authorizations) == 1 && strings.EqualFold(authorizations[0], "Bearer "+p.token) && strings.HasSuffix(authorizations[0], p.token)
+		bySession := len(authorizations) == 0 && holdsCookie(cookies, name, session) && (site == "" || site == "same-origin" || site == "none")
+		switch {
+		case in && !byToken && !bySession:
+			t.Errorf("%q and %q from %q were let in: %s", authorizations, cookies, site, rec.Body)
+		case !in && (byToken || bySession && len(cookies) == 1 && cookies[0] == name+"="+session):
+			t.Errorf("%q and %q from %q were not let in: %d %s", authorizations, cookies, site, rec.Code, rec.Body)
+		case !in && rec.Code != http.StatusUnauthorized:
+			t.Errorf("%q and %q from %q: %d %s", authorizations, cookies, site, rec.Code, rec.Body)
+		}
+	})
+}
+
+// lines gives the lines of a text, none for the empty one.
+func lines(text string) []string {
+	if text == "" {
+		return nil
+	}
+	return strings.Split(text, "\n")
+}
+
+// holdsCookie reports whether headers have a cookie with this name and value, in quotes or not.
+func holdsCookie(headers []string, name, value string) bool {
+	for _, h := range headers {
+		for c := range strings.SplitSeq(h, ";") {
+			if n, v, _ := strings.Cut(strings.TrimSpace(c), "="); strings.TrimSpace(n) == name && strings.Trim(v, `"`) == value {
+				return true
+			}
+		}
+	}
+	return false
 }
