@@ -7,6 +7,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"runtime"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -31,6 +32,10 @@ const (
 	maxWaiting = 32
 )
 
+// sweepAfter is how many hashes are made until the memory they took is given back for the next ones. By itself that would happen when
+// garbage has grown to a multiple of what lives, which 19 MiB for each hash make a moving and large number.
+const sweepAfter = 2
+
 // decoy is the hash of a password nobody knows. It is compared where there is no account, so that the answer takes as long as for one.
 const decoy = "$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
 
@@ -38,6 +43,7 @@ const decoy = "$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAA
 type hasher struct {
 	slots   chan struct{}
 	waiting atomic.Int32
+	made    atomic.Int64
 }
 
 func newHasher() *hasher { return &hasher{slots: make(chan struct{}, hashers)} }
@@ -77,7 +83,11 @@ func (h *hasher) derive(ctx context.Context, password pbx.Secret, p argonParams)
 	case <-ctx.Done():
 		return nil, fmt.Errorf("cannot look at a password: %w", ctx.Err())
 	}
-	return argon2.IDKey([]byte(password.Reveal()), p.salt, p.passes, p.memory, p.lanes, uint32(len(p.key))), nil //nolint:gosec // parseHash bounds it
+	key := argon2.IDKey([]byte(password.Reveal()), p.salt, p.passes, p.memory, p.lanes, uint32(len(p.key))) //nolint:gosec // parseHash bounds it
+	if h.made.Add(1)%sweepAfter == 0 {
+		runtime.GC()
+	}
+	return key, nil
 }
 
 type argonParams struct {

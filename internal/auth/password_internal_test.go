@@ -2,6 +2,8 @@ package auth
 
 import (
 	"fmt"
+	"runtime"
+	"runtime/debug"
 	"strings"
 	"sync"
 	"testing"
@@ -112,6 +114,23 @@ func TestAHashThatWasTamperedWithIsAnErrorAndNeverASuccess(t *testing.T) {
 				t.Errorf("%q: %v, error %v", hash, right, err)
 			}
 		}
+	}
+}
+
+func TestHashingManyPasswordsTakesTheMemoryOfAFew(t *testing.T) { //nolint:paralleltest // it measures the memory of the process
+	defer debug.SetGCPercent(debug.SetGCPercent(-1)) // nobody else collects
+	h := newHasher()
+	runtime.GC()
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	for range 7 {
+		if _, err := h.hash(t.Context(), pbx.SecretFrom("correct horse battery staple")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	runtime.ReadMemStats(&after)
+	if grown := (after.HeapAlloc - before.HeapAlloc) >> 20; after.HeapAlloc > before.HeapAlloc && grown > 2*argonMemory/1024 {
+		t.Errorf("7 hashes left %d MiB behind", grown)
 	}
 }
 
