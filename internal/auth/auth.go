@@ -33,14 +33,16 @@ const (
 
 // Config is what the service needs.
 type Config struct {
-	Store *store.Store
-	Now   func() time.Time // tells the time
+	Store        *store.Store
+	Now          func() time.Time // tells the time
+	SecondFactor pbx.SecondFactor // who must have one
 }
 
 // Auth is the service. It is safe for concurrent use.
 type Auth struct {
 	store    *store.Store
 	now      func() time.Time
+	factor   pbx.SecondFactor
 	hasher   *hasher
 	pace     *pace
 	refusals *refusals
@@ -49,7 +51,7 @@ type Auth struct {
 
 // New makes the service.
 func New(c Config) *Auth {
-	return &Auth{store: c.Store, now: c.Now, hasher: newHasher(), pace: newPace(c.Now), refusals: newRefusals(c.Now)}
+	return &Auth{store: c.Store, now: c.Now, factor: c.SecondFactor, hasher: newHasher(), pace: newPace(c.Now), refusals: newRefusals(c.Now)}
 }
 
 // time tells the time as both databases keep it.

@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 
@@ -8,17 +9,20 @@ import (
 	"github.com/synergycall/pbxportal/internal/store"
 )
 
-// Outside is a person whom a provider outside has signed in. What it asks for beside, such as a second factor, is its own business.
+// Outside is a person whom a provider outside has signed in. A second factor is its own business, as long as it does not say that it asked for
+// none.
 type Outside struct {
 	Email     string   // which the provider has verified; an account is found by it
 	Name      string   // of an account that is made
 	Role      pbx.Role // of an account that is made where there is none; "": none is made
+	Alone     bool     // the provider says that a password alone was enough
 	UserAgent string
 	Replaces  string // the token of a session that ends with this sign-in, "" for none
 }
 
 // SignInOutside opens a session for a person whom a provider outside has signed in. Errors: KindNotSignedIn where no account has the address,
-// or it is disabled; KindInvalid where one is to be made and the provider's name or address is no good.
+// or it is disabled; KindForbidden where the portal demands a second factor, and the provider asked for none; KindInvalid where one is to be
+// made and the provider's name or address is no good.
 func (a *Auth) SignInOutside(ctx context.Context, o Outside) (opened Opened, err error) {
 	c, known, err := a.accountByEmail(ctx, o.Email)
 	if err != nil {
@@ -28,6 +32,11 @@ func (a *Auth) SignInOutside(ctx context.Context, o Outside) (opened Opened, err
 	switch {
 	case known && c.Disabled, !known && o.Role == "":
 		return opened, a.refuse(ctx, c.Account, known, o.Email)
+	case o.Alone && a.factor.DemandedOf(cmp.Or(c.Role, o.Role)):
+		if err := a.deny(ctx, ActionSignInFailed, accountObject(c.Account)); err != nil {
+			return opened, err
+		}
+		return opened, factorNeeded("this portal demands a second factor, and the provider says that a password alone was enough: sign in there with a second factor")
 	case !known:
 		if n, err = n.Clean(); err != nil {
 			return opened, err
@@ -55,7 +64,7 @@ func (a *Auth) SignInOutside(ctx context.Context, o Outside) (opened Opened, err
 				return err
 			}
 		}
-		opened, err = a.open(byPerson(ctx, account), tx, account, o.UserAgent)
+		opened, err = a.open(byPerson(ctx, account), tx, account, o.UserAgent, !o.Alone)
 		return err
 	})
 	if err != nil {

@@ -83,3 +83,24 @@ func TestAnInvitationIsFollowedBySigningInOutside(t *testing.T) {
 		t.Errorf("the link is still good: %v", err)
 	}
 }
+
+func TestAProviderAnswersForTheSecondFactorUnlessItSaysThatThereWasNone(t *testing.T) {
+	t.Parallel()
+	for policy, demanded := range map[pbx.SecondFactor]bool{pbx.FactorOffered: false, pbx.FactorOwners: true, pbx.FactorEveryone: true} {
+		d := newDoor(t)
+		d.Auth = auth.New(auth.Config{Store: d.store, Now: d.read, SecondFactor: policy})
+		anna := d.account(t, "Anna", pbx.Owner)
+		_, err := d.SignInOutside(from(t, home), auth.Outside{Email: anna.Email, Alone: true})
+		if got := code(err); (got == pbx.CodeSecondFactor) != demanded {
+			t.Errorf("%s, with a password alone: %v", policy, err)
+		}
+		opened, err := d.SignInOutside(from(t, home), auth.Outside{Email: anna.Email})
+		if err != nil || opened.Principal.LacksFactor() || opened.Principal.FactorDemanded() || !opened.Principal.May(pbx.AccountsWrite) {
+			t.Errorf("%s: %+v, %v", policy, opened.Principal, err)
+		}
+		renewed, err := d.ChangePassword(as(t, opened.Principal), pbx.SecretFrom(password), pbx.SecretFrom(other), "")
+		if err != nil || renewed.Principal.LacksFactor() {
+			t.Errorf("%s: with a new password in the same browser: %+v, %v", policy, renewed.Principal, err)
+		}
+	}
+}

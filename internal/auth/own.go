@@ -35,7 +35,7 @@ func (a *Auth) ChangePassword(ctx context.Context, current, password pbx.Secret,
 		if err := a.note(ctx, tx, ActionPassword, accountObject(c.Account), nil, nil); err != nil {
 			return err
 		}
-		opened, err = a.open(ctx, tx, c.Account, userAgent)
+		opened, err = a.open(ctx, tx, c.Account, userAgent, PrincipalOf(ctx).session.Vouched)
 		return err
 	})
 	if err != nil {
@@ -138,8 +138,11 @@ func (a *Auth) StopTOTP(ctx context.Context, password pbx.Secret) error {
 		return err
 	}
 	return a.changeOwn(ctx, c, func(ctx context.Context, tx *store.Tx, c store.Credentials) error {
-		if c.TOTPSecret == "" {
+		switch {
+		case c.TOTPSecret == "":
 			return totpOff()
+		case c.TOTP && a.factor.DemandedOf(c.Role):
+			return factorNeeded("this portal demands a second factor of the role " + string(c.Role) + ", so it stays: to move it to another device, have an owner reset the account, or run pbxportal admin reset")
 		}
 		c.TOTPSecret, c.TOTP, c.TOTPStep = "", false, 0
 		if err := tx.UpdateAccount(ctx, c); err != nil {
@@ -199,6 +202,15 @@ func (a *Auth) changeOwn(ctx context.Context, was store.Credentials, fn func(con
 		}
 		return fn(ctx, tx, c)
 	})
+}
+
+// FactorNeeded is the refusal of whoever lacks the second factor that is demanded of him.
+func FactorNeeded() error {
+	return factorNeeded("this portal demands a second factor of this account, which has none yet: set one up in the pages, or with POST /account/totp")
+}
+
+func factorNeeded(msg string) error {
+	return &pbx.Error{Kind: pbx.KindForbidden, Code: pbx.CodeSecondFactor, Msg: msg}
 }
 
 func totpOff() error {

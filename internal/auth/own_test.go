@@ -1,6 +1,7 @@
 package auth_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -250,4 +251,67 @@ func TestWhoseSecondFactorWasLostWithItsKeySignsInWithARecoveryCodeAndNotWithout
 	}
 	d.switchTOTPOn(t, d.signIn(t, anna))
 	d.switchTOTPOn(t, d.signIn(t, emil)) // his, which he had not confirmed, is gone, and nothing is in the way of a new one
+}
+
+func TestASecondFactorIsDemandedOfThoseItIsSetFor(t *testing.T) {
+	t.Parallel()
+	for policy, of := range map[pbx.SecondFactor][]pbx.Role{"": nil, pbx.FactorOffered: nil, pbx.FactorOwners: {pbx.Owner, pbx.Admin}, pbx.FactorEveryone: pbx.Roles()} {
+		for _, role := range pbx.Roles() {
+			if got := policy.DemandedOf(role); got != slices.Contains(of, role) {
+				t.Errorf("%q demands one of %s: %v", policy, role, got)
+			}
+		}
+	}
+}
+
+func TestWhoLacksTheSecondFactorThatIsDemandedMayDoNothingUntilHeHasOne(t *testing.T) {
+	t.Parallel()
+	d := newDoor(t)
+	d.Auth = auth.New(auth.Config{Store: d.store, Now: d.read, SecondFactor: pbx.FactorOwners})
+	anna, bert := d.account(t, "Anna", pbx.Owner), d.account(t, "Bert", pbx.Operator)
+	proved := func(o auth.Opened) auth.Principal {
+		p, err := d.Authenticate(t.Context(), auth.Proof{Session: o.Token.Reveal()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p
+	}
+	if p := proved(d.signIn(t, bert)); p.LacksFactor() || !p.May(pbx.UsersWrite) {
+		t.Errorf("an operator: %+v", p)
+	}
+	session := d.signIn(t, anna)
+	for name, p := range map[string]auth.Principal{"when it opens": session.Principal, "later": proved(session)} {
+		if !p.LacksFactor() || len(p.Permissions()) > 0 || p.May(pbx.UsersRead) {
+			t.Errorf("%s: %+v", name, p)
+		}
+	}
+	if _, _, err := d.CreateToken(as(t, session.Principal), pbx.NewToken{Name: "x", Role: pbx.Auditor}); code(err) != pbx.CodeForbidden {
+		t.Errorf("he makes a token: %v", err)
+	}
+	secret, _ := d.switchTOTPOn(t, session)
+	if p := proved(session); p.LacksFactor() || !p.FactorDemanded() || !p.May(pbx.AccountsWrite) {
+		t.Errorf("with a second factor: %+v", p)
+	}
+	if err := d.StopTOTP(as(t, proved(session)), pbx.SecretFrom(password)); code(err) != pbx.CodeSecondFactor || !strings.Contains(err.Error(), "admin reset") {
+		t.Errorf("he switches it off: %v", err)
+	}
+	if got := d.try(t, home, anna.Email, password, ""); got != pbx.CodeOTPRequired {
+		t.Errorf("afterwards signing in without it gives %q", got)
+	}
+	if got := d.try(t, home, anna.Email, password, shown(t, secret, d.read())); got != "" {
+		t.Errorf("afterwards signing in with it gives %q", got)
+	}
+	// Whoever lost it is not locked out: the command line resets the account, which begins anew.
+	link, err := d.Reset(local(t), anna.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	opened, err := d.Redeem(from(t, home), link.Code.Reveal(), pbx.SecretFrom(other), "")
+	if err != nil || !opened.Principal.LacksFactor() {
+		t.Errorf("after a reset: %+v, %v", opened.Principal, err)
+	}
+	d.switchTOTPOn(t, opened)
+	if p := proved(opened); p.LacksFactor() {
+		t.Errorf("after a reset, with a new second factor: %+v", p)
+	}
 }

@@ -17,6 +17,7 @@ type Principal struct {
 	permissions []pbx.Permission
 	until       time.Time
 	anyone      bool
+	demanded    bool // the portal demands a second factor of the account, and no provider answers for it
 }
 
 // Anyone gives the caller of a portal that asks nobody who he is. He may do everything, and has no account.
@@ -24,9 +25,14 @@ func Anyone() Principal {
 	return Principal{anyone: true, role: pbx.Owner, permissions: pbx.Permissions()}
 }
 
-// ofAccount gives the principal of an open session.
-func ofAccount(a pbx.Account, s pbx.Session) Principal {
-	return Principal{account: &a, session: s, role: a.Role, permissions: a.Role.Permissions(), until: s.ExpiresAt}
+// ofAccount gives the principal of an open session. Who lacks the second factor that is demanded of him may do nothing before he has one.
+func ofAccount(a pbx.Account, s pbx.Session, factor pbx.SecondFactor) Principal {
+	p := Principal{account: &a, session: s, role: a.Role, permissions: a.Role.Permissions(), until: s.ExpiresAt}
+	p.demanded = factor.DemandedOf(a.Role) && !s.Vouched
+	if p.LacksFactor() {
+		p.permissions = nil
+	}
+	return p
 }
 
 // ofToken gives the principal of a token that holds: its role's permissions, but for those outside its scopes.
@@ -71,6 +77,12 @@ func (p Principal) Token() (_ pbx.Token, ok bool) {
 	}
 	return *p.token, true
 }
+
+// FactorDemanded reports whether the portal demands a second factor of the caller's account.
+func (p Principal) FactorDemanded() bool { return p.demanded }
+
+// LacksFactor reports whether the portal demands a second factor of the caller's account that this does not have.
+func (p Principal) LacksFactor() bool { return p.demanded && !p.account.TOTP }
 
 // Session names the session of a person, "" where there is none.
 func (p Principal) Session() pbx.SessionID { return p.session.ID }

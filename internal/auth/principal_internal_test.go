@@ -14,7 +14,7 @@ func TestAPersonMayWhatTheRoleMay(t *testing.T) {
 	t.Parallel()
 	for _, role := range append(pbx.Roles(), "", "root") {
 		until := time.Date(2026, 11, 26, 12, 0, 0, 0, time.UTC)
-		p := ofAccount(pbx.Account{ID: "1", Name: "Anna", Role: role}, pbx.Session{ID: "2", ExpiresAt: until})
+		p := ofAccount(pbx.Account{ID: "1", Name: "Anna", Role: role}, pbx.Session{ID: "2", ExpiresAt: until}, pbx.FactorOffered)
 		for _, wanted := range pbx.Permissions() {
 			if p.May(wanted) != role.May(wanted) {
 				t.Errorf("%q, %s: may is %v", role, wanted, p.May(wanted))

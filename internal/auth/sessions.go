@@ -74,7 +74,7 @@ func (a *Auth) SignIn(ctx context.Context, s SignIn) (Opened, error) {
 		if err = tx.UpdateAccount(ctx, now); err != nil {
 			return err
 		}
-		opened, err = a.open(byPerson(ctx, now.Account), tx, now.Account, s.UserAgent)
+		opened, err = a.open(byPerson(ctx, now.Account), tx, now.Account, s.UserAgent, false)
 		return err
 	})
 	switch {
@@ -157,12 +157,12 @@ func (a *Auth) secondFactor(ctx context.Context, tx *store.Tx, c *store.Credenti
 	return nil
 }
 
-// open opens a session of an account, in a context whose work is that of the person.
-func (a *Auth) open(ctx context.Context, tx *store.Tx, account pbx.Account, userAgent string) (Opened, error) {
+// open opens a session of an account, in a context whose work is that of the person. Who it is vouched for by proved a second factor elsewhere.
+func (a *Auth) open(ctx context.Context, tx *store.Tx, account pbx.Account, userAgent string, vouched bool) (Opened, error) {
 	now := a.time()
 	s := pbx.Session{
 		ID: pbx.SessionID(uuid.NewString()), Account: account.ID, CreatedAt: now, LastSeenAt: now, ExpiresAt: now.Add(SessionLife),
-		From: oneLine(pbx.ActorOf(ctx).From), UserAgent: oneLine(userAgent),
+		From: oneLine(pbx.ActorOf(ctx).From), UserAgent: oneLine(userAgent), Vouched: vouched,
 	}
 	token := newSessionToken()
 	if err := tx.InsertSession(ctx, s, digest(token.Reveal())); err != nil {
@@ -171,7 +171,7 @@ func (a *Auth) open(ctx context.Context, tx *store.Tx, account pbx.Account, user
 	if err := a.note(ctx, tx, ActionSignIn, sessionObject(s.ID, account), nil, pbx.Facts{"account_id": string(account.ID), "user_agent": s.UserAgent}); err != nil {
 		return Opened{}, err
 	}
-	return Opened{ofAccount(account, s), token}, nil
+	return Opened{ofAccount(account, s, a.factor), token}, nil
 }
 
 func newSessionToken() pbx.Secret {
@@ -244,7 +244,7 @@ func (a *Auth) session(ctx context.Context, token string) (who Principal, used u
 	case now.Sub(s.LastSeenAt) >= seenEvery:
 		used = func(ctx context.Context, tx *store.Tx) error { return tx.SeeSession(ctx, s.ID, a.time()) }
 	}
-	return ofAccount(account, s), used, nil
+	return ofAccount(account, s, a.factor), used, nil
 }
 
 // isSessionToken reports whether a text could be the token of a session. The decoder skips line breaks, which no token has.

@@ -79,7 +79,7 @@ func (a *app) open() (*portal, error) {
 		getenv:    a.getenv,
 		stderr:    a.stderr,
 		directory: directory.New(s, time.Now).WithQuarantine(c.NumberQuarantine),
-		auth:      auth.New(auth.Config{Store: s, Now: time.Now}),
+		auth:      auth.New(auth.Config{Store: s, Now: time.Now, SecondFactor: pbx.SecondFactor(c.SecondFactor)}),
 		control:   control,
 		node:      local,
 		engine:    apply.New(apply.Config{Store: s, Target: local, Now: time.Now, Keep: c.KeepRevisions, Style: render.Style{DigestRealm: c.DigestRealm()}}),

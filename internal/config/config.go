@@ -46,6 +46,8 @@ type Config struct {
 	OIDCClientSecretFile string `name:"oidc-client-secret-file" env:"OIDC_CLIENT_SECRET_FILE" placeholder:"FILE" help:"File that holds the secret."`
 	OIDCDefaultRole      string `name:"oidc-default-role"       env:"OIDC_DEFAULT_ROLE"       placeholder:"ROLE" help:"Role of an account that is made for whom the provider knows and the portal does not, such as auditor. Default: none is made."`
 
+	SecondFactor string `name:"second-factor" env:"SECOND_FACTOR" placeholder:"WHO" help:"Who must have a second factor to use the portal: offered (nobody), owners (and admins), or everyone. Default: offered."`
+
 	AMIAddr       string `name:"ami-addr"        env:"AMI_ADDR"        placeholder:"ADDR" help:"Where Asterisk's Manager Interface (AMI) listens, host:port. Default: 127.0.0.1:5038."`
 	AMIUser       string `name:"ami-user"        env:"AMI_USER"        placeholder:"NAME" help:"Its user in manager.conf, to see registrations and calls. Default: none, and live state is off."`
 	AMISecret     string `name:"ami-secret"      env:"AMI_SECRET"      placeholder:"TEXT" help:"The secret of that user."`
@@ -66,6 +68,7 @@ const (
 	DefaultAsteriskConfigDir = "/etc/asterisk"
 	DefaultAsteriskControl   = "/var/run/asterisk/asterisk.ctl"
 	DefaultSecretStorage     = Sealed
+	DefaultSecondFactor      = Offered
 	DefaultAMIAddr           = "127.0.0.1:5038" // where AMI_USER is set
 	DefaultSecretMode        = Password
 	DefaultRealm             = "asterisk"
@@ -75,6 +78,13 @@ const (
 const (
 	Sealed = "sealed"
 	Plain  = "plain"
+)
+
+// The values of SecondFactor, as pbx.SecondFactor has them.
+const (
+	Offered  = "offered"
+	Owners   = "owners"
+	Everyone = "everyone"
 )
 
 // The two values of SecretMode.
@@ -129,6 +139,10 @@ func (c Config) Complete() (Config, error) {
 	if !isRealm.MatchString(c.Realm) {
 		faults = append(faults, fmt.Errorf("REALM %q is not 1 to 64 letters, digits, dots, underscores and hyphens: give something like %s", c.Realm, DefaultRealm))
 	}
+	c.SecondFactor = strings.ToLower(or(c.SecondFactor, DefaultSecondFactor))
+	if !slices.Contains([]string{Offered, Owners, Everyone}, c.SecondFactor) {
+		faults = append(faults, fmt.Errorf("SECOND_FACTOR %q is none of offered, owners and everyone", c.SecondFactor))
+	}
 	if c.SecretStorage != Sealed && c.SecretStorage != Plain {
 		faults = append(faults, fmt.Errorf("SECRET_STORAGE %q is neither sealed nor plain", c.SecretStorage))
 	}
@@ -181,6 +195,7 @@ func (c Config) LogValue() slog.Value {
 		slog.String("oidc_client_secret", hidden(c.OIDCClientSecret)),
 		slog.String("oidc_client_secret_file", c.OIDCClientSecretFile),
 		slog.String("oidc_default_role", c.OIDCDefaultRole),
+		slog.String("second_factor", c.SecondFactor),
 		slog.String("state_dir", c.StateDir),
 		slog.String("asterisk_config_dir", c.AsteriskConfigDir),
 		slog.String("asterisk_control", c.AsteriskControl),

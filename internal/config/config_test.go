@@ -19,7 +19,7 @@ func TestWhatIsNotSetGetsItsDefault(t *testing.T) {
 	want := config.Config{
 		DatabaseURL: "sqlite:////s/portal.db", LogLevel: "INFO", ListenAddr: "127.0.0.1:8000", StateDir: "/s",
 		AsteriskConfigDir: "/etc/asterisk", AsteriskControl: "/var/run/asterisk/asterisk.ctl",
-		SecretStorage: "sealed", SecretMode: "password", Realm: "asterisk",
+		SecretStorage: "sealed", SecondFactor: "offered", SecretMode: "password", Realm: "asterisk",
 	}
 	if c != want {
 		t.Errorf("got %+v", c)
@@ -31,8 +31,8 @@ func TestWhatIsNotSetGetsItsDefault(t *testing.T) {
 
 func TestEverySettingThatIsWrongIsNamedAtOnce(t *testing.T) {
 	t.Parallel()
-	_, err := config.Config{StateDir: "/s", LogLevel: "LOUD", ListenAddr: "8000", SecretStorage: "open", SecretMode: "clear", Realm: "a\nb"}.Complete()
-	if err == nil || !strings.Contains(err.Error(), "SECRET_STORAGE") || !strings.Contains(err.Error(), "SECRET_MODE") || !strings.Contains(err.Error(), "REALM") || !strings.Contains(err.Error(), "LOG_LEVEL") || !strings.Contains(err.Error(), "LISTEN_ADDR") {
+	_, err := config.Config{StateDir: "/s", LogLevel: "LOUD", ListenAddr: "8000", SecretStorage: "open", SecondFactor: "x", SecretMode: "clear", Realm: "a\nb"}.Complete()
+	if err == nil || !strings.Contains(err.Error(), "SECRET_STORAGE") || !strings.Contains(err.Error(), "SECOND_FACTOR") || !strings.Contains(err.Error(), "SECRET_MODE") || !strings.Contains(err.Error(), "REALM") || !strings.Contains(err.Error(), "LOG_LEVEL") || !strings.Contains(err.Error(), "LISTEN_ADDR") {
 		t.Errorf("error %v", err)
 	}
 }

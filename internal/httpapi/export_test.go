@@ -16,6 +16,9 @@ import (
 // AppendUserList is the encoder of lists, for its tests.
 var AppendUserList = appendUserList
 
+// PasswordAlone reads what a provider says of how somebody proved who he is.
+var PasswordAlone = passwordAlone
+
 // NewFrom makes an API of another contract.
 func NewFrom(c Config, contract *openapi3.T) (*API, error) { return newAPI(c, contract) }
 

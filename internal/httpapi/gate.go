@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net/http"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -18,6 +17,7 @@ type demand struct {
 	permission  pbx.Permission
 	beforeSetup bool // it is there before anybody has an account
 	door        bool // a request is a try to sign in
+	factorless  bool // it is there for who lacks the second factor that is demanded of him
 }
 
 // gate is what every request passes before its handler, whatever it asks for. What a route demands is not met until it is proved.
@@ -37,7 +37,7 @@ type admission struct {
 
 func newGate(a *auth.Auth, e *edge, insecure bool) *gate {
 	g := &gate{auth: a, edge: e, insecure: insecure}
-	g.checks = []admission{{"tries", g.notTooManyTries}, {"set-up", g.setUp}, {"sign-in", g.signedIn}, {"permission", g.permitted}}
+	g.checks = []admission{{"tries", g.notTooManyTries}, {"set-up", g.setUp}, {"sign-in", g.signedIn}, {"second factor", g.hasFactor}, {"permission", g.permitted}}
 	return g
 }
 
@@ -152,6 +152,14 @@ func (g *gate) signedIn(d demand, r *http.Request) (*http.Request, error) {
 	return r.WithContext(auth.WithPrincipal(r.Context(), p)), nil
 }
 
+// hasFactor refuses a caller who lacks the second factor that the portal demands of him.
+func (g *gate) hasFactor(d demand, r *http.Request) (*http.Request, error) {
+	if d.permission == pbx.Public || d.factorless || !auth.PrincipalOf(r.Context()).LacksFactor() {
+		return r, nil
+	}
+	return nil, auth.FactorNeeded()
+}
+
 // permitted refuses a caller who is known and may not.
 func (g *gate) permitted(d demand, r *http.Request) (*http.Request, error) {
 	p := auth.PrincipalOf(r.Context())
@@ -177,7 +185,7 @@ func missing(wanted pbx.Permission, p auth.Principal) string {
 }
 
 // proofOf gives what a request carries to prove who sent it. An Authorization header decides alone, also when it is of no use; a cookie is
-// not looked at where the browser says that a page of another site made it ask.
+// not looked at where the browser says that a page of another site made it ask, or more than one thing.
 func proofOf(r *http.Request) auth.Proof {
 	if given := r.Header.Values("Authorization"); len(given) > 0 {
 		scheme, token, _ := strings.Cut(given[0], " ")
@@ -186,8 +194,10 @@ func proofOf(r *http.Request) auth.Proof {
 		}
 		return auth.Proof{Bearer: token}
 	}
-	if site := r.Header.Get("Sec-Fetch-Site"); !slices.Contains([]string{"", "same-origin", "none"}, site) {
-		return auth.Proof{}
+	for i, site := range r.Header.Values("Sec-Fetch-Site") {
+		if i > 0 || site != "same-origin" && site != "none" {
+			return auth.Proof{}
+		}
 	}
 	return auth.Proof{Session: sessionToken(r)}
 }

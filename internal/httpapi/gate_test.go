@@ -3,6 +3,7 @@ package httpapi_test
 import (
 	"bytes"
 	"cmp"
+	"context"
 	"fmt"
 	"net/http"
 	"net/netip"
@@ -96,33 +97,54 @@ func (p *portal) strangers() []stranger {
 		withCookie("a cookie that another site made the browser send", cookie, "Sec-Fetch-Site", "cross-site"),
 		withCookie("a cookie that another port made the browser send", cookie, "Sec-Fetch-Site", "same-site"),
 		{name: "a change from another origin", header: []string{"Cookie", cookie, "Origin", "http://localhost:3000"}, code: "cross_origin", writes: true},
+		{name: "an owner without the second factor that is demanded of him", header: []string{"Cookie", "pbxportal=" + p.factorless().Token.Reveal()}, code: "second_factor_needed"},
 		{name: "the right token for another name", url: "http://rebind.example.net", header: []string{"Authorization", "Bearer " + good}, code: "host_not_allowed"},
 		{name: "the right cookie for another name", url: "http://rebind.example.net", header: []string{"Cookie", cookie}, code: "host_not_allowed"},
 	}
 }
 
-// session signs somebody in who may do everything.
-func (p *portal) session() auth.Opened {
+// otto is an owner, and how he signs in.
+func (p *portal) otto() (context.Context, auth.SignIn) {
 	p.t.Helper()
 	ctx := pbx.WithActor(asLocal(p.t), pbx.Actor{Kind: pbx.ActorLocal, From: "127.0.0.1"})
-	const email, password = "otto@example.com", "correct horse battery staple"
-	if _, err := p.auth.AccountByEmail(ctx, email); err != nil {
-		if _, err := p.auth.Create(ctx, pbx.NewAccount{Name: "Otto Owner", Email: email, Role: pbx.Owner}, pbx.SecretFrom(password)); err != nil {
+	s := auth.SignIn{Email: "otto@example.com", Password: pbx.SecretFrom("correct horse battery staple")}
+	if _, err := p.auth.AccountByEmail(ctx, s.Email); err != nil {
+		if _, err := p.auth.Create(ctx, pbx.NewAccount{Name: "Otto Owner", Email: s.Email, Role: pbx.Owner}, s.Password); err != nil {
 			p.t.Fatal(err)
 		}
 	}
-	opened, err := p.auth.SignIn(ctx, auth.SignIn{Email: email, Password: pbx.SecretFrom(password)})
+	return ctx, s
+}
+
+// session signs somebody in who may do everything, also where a second factor is demanded.
+func (p *portal) session() auth.Opened {
+	p.t.Helper()
+	ctx, s := p.otto()
+	opened, err := p.auth.SignInOutside(ctx, auth.Outside{Email: s.Email})
 	if err != nil {
 		p.t.Fatal(err)
 	}
 	return opened
 }
 
+// factorless signs somebody in who could do everything with the second factor that is demanded of him.
+func (p *portal) factorless() auth.Opened {
+	p.t.Helper()
+	opened, err := p.auth.SignIn(p.otto())
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return opened
+}
+
+// whatIsLeft is what somebody may do who lacks the second factor that is demanded of him.
+var whatIsLeft = []string{"GET /session", "DELETE /session", "POST /account/password", "POST /account/totp", "POST /account/totp/confirm"}
+
 // walk asks every route with everything that must not hold, and with what must, and tells where that went otherwise. A check is named
 // that is to be left out, "" for none.
 func walk(t *testing.T, without string) (wrong []string, asked int) {
 	t.Helper()
-	p := newUnserved(t, func(c *httpapi.Config) { c.Edge.Limits.Requests = httpapi.Pace{PerSecond: 1e-9, Burst: 1} })
+	p := newDemanding(t, pbx.FactorOwners, func(c *httpapi.Config) { c.Edge.Limits.Requests = httpapi.Pace{PerSecond: 1e-9, Burst: 1} })
 	p.handler.Disarm(without)
 	strangers, all := p.strangers(), routes(t)
 	nobody := p.as("")
@@ -137,12 +159,17 @@ func walk(t *testing.T, without string) (wrong []string, asked int) {
 		}
 		public := r.permission == string(pbx.Public)
 		for _, s := range strangers {
+			if s.code == "second_factor_needed" && r.operation == "DELETE /session" {
+				continue // he may sign out, and the rest is still to be asked
+			}
 			a := ask(r, s)
 			code, unsafe := s.code, r.method != http.MethodGet
 			switch crossing := slices.Contains(s.header, "Sec-Fetch-Site") || slices.Contains(s.header, "Origin"); {
 			case s.code == "host_not_allowed":
 			case crossing && unsafe:
 				code = "cross_origin"
+			case s.code == "second_factor_needed" && slices.Contains(whatIsLeft, r.operation):
+				code = ""
 			case public, s.writes:
 				code = "" // anybody may
 			}
@@ -239,7 +266,7 @@ func TestNoOtherSpellingOfARequestIsAWayIn(t *testing.T) {
 func TestTheWalkNoticesWhenACheckIsLeftOut(t *testing.T) {
 	t.Parallel()
 	checks := newUnserved(t).handler.Checks()
-	if len(checks) < 8 {
+	if len(checks) < 9 {
 		t.Errorf("there are %v only: are they still in the lists?", checks)
 	}
 	for _, name := range checks {
@@ -364,6 +391,8 @@ func TestASessionHoldsInItsCookieAlone(t *testing.T) {
 		{"http://localhost/users", []string{"Cookie", "pbxportal=" + token}, 200},
 		{"http://localhost/users", []string{"Cookie", "a=b; pbxportal=" + token, "Sec-Fetch-Site", "same-origin"}, 200},
 		{"http://localhost/users", []string{"Cookie", "pbxportal=" + token, "Sec-Fetch-Site", "none"}, 200},
+		{"http://localhost/users", []string{"Cookie", "pbxportal=" + token, "Sec-Fetch-Site", ""}, 401},
+		{"http://localhost/users", []string{"Cookie", "pbxportal=" + token, "Sec-Fetch-Site", "same-origin", "Sec-Fetch-Site", "same-origin"}, 401},
 		{"https://localhost/users", []string{"Cookie", "__Host-pbxportal=" + token}, 200},
 		{"https://localhost/users", []string{"Cookie", "pbxportal=" + token}, 401},
 		{"http://localhost/users", []string{"Cookie", "__Host-pbxportal=" + token}, 401},

@@ -64,6 +64,12 @@ func newPortal(t testing.TB, changes ...func(*httpapi.Config)) *portal {
 // newUnserved makes a portal without a server; changes are made to what it is made of.
 func newUnserved(t testing.TB, changes ...func(*httpapi.Config)) *portal {
 	t.Helper()
+	return newDemanding(t, pbx.FactorOffered, changes...)
+}
+
+// newDemanding is newUnserved for a portal that demands a second factor.
+func newDemanding(t testing.TB, of pbx.SecondFactor, changes ...func(*httpapi.Config)) *portal {
+	t.Helper()
 	s, err := store.Open("sqlite:///" + filepath.Join(t.TempDir(), "portal.db"))
 	if err != nil {
 		t.Fatal(err)
@@ -74,7 +80,7 @@ func newUnserved(t testing.TB, changes ...func(*httpapi.Config)) *portal {
 		t.Fatal(err)
 	}
 	p := &portal{t: t, store: s, directory: directory.New(s, time.Now), log: &logBuffer{}, ahead: &atomic.Int64{}}
-	p.auth, p.token = newAuth(t, s, func() time.Time { return time.Now().Add(time.Duration(p.ahead.Load())) })
+	p.auth, p.token = newAuth(t, s, of, func() time.Time { return time.Now().Add(time.Duration(p.ahead.Load())) })
 	p.client = &http.Client{Transport: &bearer{p, apitest.Client(t).Transport}, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	p.health = pbx.Health{Asterisk: "ok", Version: "22.10.1", Audit: "ok"}
 	p.asterisk = &asterisk{}
@@ -101,9 +107,9 @@ func newUnserved(t testing.TB, changes ...func(*httpapi.Config)) *portal {
 }
 
 // newAuth makes the service of sign-in, with an account, so that set-up is over, and a token of an owner.
-func newAuth(t testing.TB, s *store.Store, now func() time.Time) (a *auth.Auth, token string) {
+func newAuth(t testing.TB, s *store.Store, of pbx.SecondFactor, now func() time.Time) (a *auth.Auth, token string) {
 	t.Helper()
-	a = auth.New(auth.Config{Store: s, Now: now})
+	a = auth.New(auth.Config{Store: s, Now: now, SecondFactor: of})
 	if _, _, err := a.Invite(asLocal(t), pbx.NewAccount{Name: "Olga Owner", Email: "olga@example.com", Role: pbx.Owner}); err != nil {
 		t.Fatal(err)
 	}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -133,6 +134,9 @@ func (a *api) finishOIDC(w http.ResponseWriter, r *http.Request) {
 	opened, err := a.auth.SignInOutside(r.Context(), person)
 	switch kind := pbx.KindOf(err); {
 	case err == nil:
+	case pbx.CodeOf(err) == pbx.CodeSecondFactor:
+		a.backFromOIDC(w, r, openapi.PasswordAlone, err)
+		return
 	case kind == pbx.KindNotSignedIn, kind == pbx.KindInvalid:
 		a.backFromOIDC(w, r, openapi.NoAccount, err)
 		return
@@ -169,6 +173,7 @@ func (p *provider) identify(ctx context.Context, r *http.Request, code, nonce, v
 		Email    string `json:"email"`
 		Verified bool   `json:"email_verified"`
 		Name     string `json:"name"`
+		Methods  any    `json:"amr"`
 	}
 	if err := id.Claims(&claims); err != nil {
 		return none, openapi.ProviderRefused, fmt.Errorf("cannot read what the provider says: %w", err)
@@ -191,7 +196,19 @@ func (p *provider) identify(ctx context.Context, r *http.Request, code, nonce, v
 	if claims.Name == "" {
 		claims.Name, _, _ = strings.Cut(claims.Email, "@")
 	}
-	return auth.Outside{Email: claims.Email, Name: claims.Name, Role: p.DefaultRole}, "", nil
+	return auth.Outside{Email: claims.Email, Name: claims.Name, Role: p.DefaultRole, Alone: passwordAlone(claims.Methods)}, "", nil
+}
+
+// passwordAlone reports whether a provider says by which methods somebody proved who he is (RFC 8176), and names nothing but a password. One
+// that says nothing is trusted with the second factor, as with the rest.
+func passwordAlone(methods any) bool {
+	switch m := methods.(type) {
+	case string:
+		return m == "pwd"
+	case []any:
+		return len(m) > 0 && !slices.ContainsFunc(m, func(one any) bool { return one != "pwd" })
+	}
+	return false
 }
 
 // backToPages is where a browser goes from below /auth/oidc/, relative for proxies that add a prefix.

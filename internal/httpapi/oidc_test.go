@@ -57,6 +57,12 @@ type outsider struct {
 // the provider.
 func withProvider(t *testing.T, change func(*httpapi.OIDC), people ...outsider) *portal {
 	t.Helper()
+	return withProviderDemanding(t, pbx.FactorOffered, change, people...)
+}
+
+// withProviderDemanding is withProvider for a portal that demands a second factor.
+func withProviderDemanding(t *testing.T, of pbx.SecondFactor, change func(*httpapi.OIDC), people ...outsider) *portal {
+	t.Helper()
 	program, err := providerProgram()
 	if err != nil {
 		t.Fatal(err)
@@ -100,7 +106,7 @@ func withProvider(t *testing.T, change func(*httpapi.OIDC), people ...outsider) 
 	if change != nil {
 		change(&c)
 	}
-	portal := newUnserved(t, func(config *httpapi.Config) {
+	portal := newDemanding(t, of, func(config *httpapi.Config) {
 		config.OIDC = c
 		config.Web = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "the pages") })
 	})
@@ -226,6 +232,33 @@ func TestTheProvidersWordIsTakenForNothingItDoesNotSay(t *testing.T) {
 		}
 		if status := visit(t, b, p.url+"/users"); status != 401 {
 			t.Errorf("%s is signed in: %d", username, status)
+		}
+	}
+}
+
+// The provider of these tests says that it asked for a password (amr), and for nothing else.
+func TestWhereASecondFactorIsDemandedAProviderMustNotSayThatAPasswordAloneWasEnough(t *testing.T) {
+	t.Parallel()
+	p := withProviderDemanding(t, pbx.FactorOwners, nil,
+		outsider{Username: "olga", FirstName: "Olga", LastName: "Owner", Email: "olga@example.com", EmailVerified: true},
+		outsider{Username: "ida", FirstName: "Ida", LastName: "Example", Email: "ida@example.com", EmailVerified: true})
+	if _, _, err := p.auth.Invite(asLocal(t), pbx.NewAccount{Name: "Ida", Email: "ida@example.com", Role: pbx.Auditor}); err != nil {
+		t.Fatal(err)
+	}
+	for username, want := range map[string]string{"olga": "/app/?sign_in=password_alone", "ida": "/app/"} {
+		b := browser(t)
+		if at := arrive(t, b, p.signInAtProvider(b, username).String()); at != want {
+			t.Errorf("%s is at %s\n%s", username, at, p.log)
+		}
+	}
+	for _, c := range []struct {
+		methods any
+		alone   bool
+	}{
+		{nil, false}, {[]any{}, false}, {[]any{"pwd"}, true}, {"pwd", true}, {[]any{"pwd", "pwd"}, true}, {[]any{"pwd", "otp"}, false}, {[]any{"mfa"}, false}, {[]any{"hwk"}, false}, {7.0, false},
+	} {
+		if got := httpapi.PasswordAlone(c.methods); got != c.alone {
+			t.Errorf("%v: %v", c.methods, got)
 		}
 	}
 }

@@ -24,6 +24,11 @@ func unhurried() []string {
 	return []string{"applyConfiguration", "restoreRevision", "followRun", "followLive", "exportAuditEvents"}
 }
 
+// factorless are the operations that somebody may use who lacks the second factor that is demanded of him: what it takes to get one.
+func factorless() []string {
+	return []string{"getSession", "signOut", "changePassword", "startTOTP", "confirmTOTP"}
+}
+
 // permissions are the values x-permission may have in the contract.
 func permissions() []pbx.Permission {
 	return append(pbx.Permissions(), pbx.SignedIn, pbx.Public)
@@ -71,7 +76,10 @@ func (rt *router) HandleFunc(pattern string, handler func(http.ResponseWriter, *
 		return
 	}
 	check := newChecker(op)
-	d := demand{permission: permission, beforeSetup: route == "/health" || route == "/setup", door: permission == pbx.Public && (method == http.MethodPost || strings.HasPrefix(route, "/auth/"))}
+	d := demand{
+		permission: permission, beforeSetup: route == "/health" || route == "/setup", factorless: slices.Contains(factorless(), op.OperationID),
+		door: permission == pbx.Public && (method == http.MethodPost || strings.HasPrefix(route, "/auth/")),
+	}
 	rt.behindGate(pattern, route, d, slices.Contains(unhurried(), op.OperationID), func(w http.ResponseWriter, r *http.Request) {
 		if err := check.request(w, r); err != nil {
 			rt.api.fail(w, r, err)

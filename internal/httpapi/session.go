@@ -74,7 +74,7 @@ func (a *api) toSession(p auth.Principal) openapi.Session {
 	s := openapi.Session{Permissions: toPermissions(p.Permissions()), ExpiresAt: timeOrNull(p.ExpiresAt()), Insecure: a.gate.insecure}
 	if account, ok := p.Account(); ok {
 		s.Account = &openapi.SessionAccount{
-			ID: string(account.ID), Name: account.Name, Email: account.Email, Role: openapi.Role(account.Role), TotpEnabled: account.TOTP,
+			ID: string(account.ID), Name: account.Name, Email: account.Email, Role: openapi.Role(account.Role), TotpEnabled: account.TOTP, TotpDemanded: p.FactorDemanded(),
 		}
 	}
 	if token, ok := p.Token(); ok {

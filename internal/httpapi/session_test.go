@@ -268,6 +268,36 @@ func TestAPersonManagesPasswordSecondFactorAndSessions(t *testing.T) {
 	}
 }
 
+func TestWhereASecondFactorIsDemandedAnAccountWithoutOneCanDoNothingButGetOne(t *testing.T) {
+	t.Parallel()
+	p := newDemanding(t, pbx.FactorOwners)
+	anna := p.person(pbx.Owner)
+	if a := anna.want(200, "", "GET", "/session", ""); a.at("account.totp_demanded") != true || a.at("account.totp_enabled") != false || a.length("permissions") != 0 {
+		t.Error(a.text)
+	}
+	if a := anna.want(403, "second_factor_needed", "GET", "/users", ""); !strings.Contains(a.text, "set one up") {
+		t.Error(a.text)
+	}
+	anna.want(403, "second_factor_needed", "GET", "/account/sessions", "")
+	anna.want(204, "", "DELETE", "/session", "")
+	anna.want(200, "", "POST", "/session", `{"email":"anna@example.com","password":"`+password+`"}`)
+	right := `{"password":"` + password + `"}`
+	anna.want(204, "", "POST", "/account/password", `{"current":"`+password+`","new":"`+password+` laut"}`)
+	anna.want(204, "", "POST", "/account/password", `{"current":"`+password+` laut","new":"`+password+`"}`)
+	started := anna.want(200, "", "POST", "/account/totp", right)
+	secret, _ := started.json["secret"].(string)
+	otp, err := totp.GenerateCode(secret, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	anna.want(200, "", "POST", "/account/totp/confirm", `{"otp":"`+otp+`"}`)
+	anna.want(200, "", "GET", "/users", "")
+	anna.want(403, "second_factor_needed", "DELETE", "/account/totp", right)
+	if a := newDemanding(t, pbx.FactorOwners).person(pbx.Auditor).want(200, "", "GET", "/session", ""); a.at("account.totp_demanded") != false || a.length("permissions") == 0 {
+		t.Error(a.text)
+	}
+}
+
 func TestATokenIsMadeUsedAndRevoked(t *testing.T) {
 	t.Parallel()
 	p := newUnserved(t)

@@ -27,7 +27,7 @@ func BenchmarkGetting1000Users(b *testing.B) {
 				b.Fatal(err)
 			}
 		}
-		a, token := newAuth(b, s, time.Now)
+		a, token := newAuth(b, s, pbx.FactorOffered, time.Now)
 		handler, err := httpapi.New(httpapi.Config{
 			Auth: a, Directory: d, Apply: apply.New(apply.Config{Store: s, Now: time.Now}), // nobody applies here
 			Audit:  audit.New(s, time.Now, b.TempDir()),

@@ -64,6 +64,21 @@ func (r Role) Permissions() []Permission {
 // May reports whether the role holds the permission.
 func (r Role) May(p Permission) bool { return slices.Contains(r.Permissions(), p) }
 
+// SecondFactor says who must have a second factor. Everybody else may.
+type SecondFactor string
+
+// The values of SecondFactor; the empty one is as FactorOffered.
+const (
+	FactorOffered  SecondFactor = "offered"
+	FactorOwners   SecondFactor = "owners" // and admins: who can give rights to others
+	FactorEveryone SecondFactor = "everyone"
+)
+
+// DemandedOf reports whether an account with this role must have a second factor.
+func (f SecondFactor) DemandedOf(r Role) bool {
+	return f == FactorEveryone || f == FactorOwners && r.May(AccountsWrite)
+}
+
 // ActorKind says what sort of caller an Actor is.
 type ActorKind string
 

@@ -33,6 +33,7 @@ type Session struct {
 	ExpiresAt  time.Time // UTC; it may end earlier, for want of use
 	From       string    // the address it was opened from
 	UserAgent  string    // the browser it was opened with, as that named itself
+	Vouched    bool      // a provider outside opened it, and answers for the second factor
 }
 
 // Token is an API token, with which a program proves that it may ask. Its secret is not kept.

@@ -12,7 +12,7 @@ import (
 	"github.com/synergycall/pbxportal/internal/pbx"
 )
 
-const sessionColumns = `s.id, s.account_id, s.created_at, s.last_seen_at, s.expires_at, s.from_address, s.user_agent`
+const sessionColumns = `s.id, s.account_id, s.created_at, s.last_seen_at, s.expires_at, s.from_address, s.user_agent, s.vouched`
 
 // Session gives the session with a hash, and its account, in one query; ok is false when there is none. Whether it still holds is for
 // the caller to say.
@@ -51,9 +51,9 @@ func (t *Tx) InsertSession(ctx context.Context, s pbx.Session, hash []byte) erro
 	if _, err := t.tx.ExecContext(ctx, `DELETE FROM sessions WHERE expires_at <= $1`, s.CreatedAt); err != nil {
 		return err
 	}
-	_, err := t.tx.ExecContext(ctx, `INSERT INTO sessions (id, hash, account_id, created_at, last_seen_at, expires_at, from_address, user_agent)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
-		string(s.ID), hash, string(s.Account), s.CreatedAt, s.LastSeenAt, s.ExpiresAt, s.From, s.UserAgent)
+	_, err := t.tx.ExecContext(ctx, `INSERT INTO sessions (id, hash, account_id, created_at, last_seen_at, expires_at, from_address, user_agent, vouched)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
+		string(s.ID), hash, string(s.Account), s.CreatedAt, s.LastSeenAt, s.ExpiresAt, s.From, s.UserAgent, s.Vouched)
 	return err
 }
 
@@ -87,7 +87,7 @@ func (t *Tx) DeleteSessionByHash(ctx context.Context, hash []byte) error {
 }
 
 func sessionInto(s *pbx.Session) []any {
-	return []any{(*string)(&s.ID), (*string)(&s.Account), &s.CreatedAt, &s.LastSeenAt, &s.ExpiresAt, &s.From, &s.UserAgent}
+	return []any{(*string)(&s.ID), (*string)(&s.Account), &s.CreatedAt, &s.LastSeenAt, &s.ExpiresAt, &s.From, &s.UserAgent, &s.Vouched}
 }
 
 func inUTC(s *pbx.Session) {

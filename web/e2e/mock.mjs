@@ -123,7 +123,7 @@ const page = (items, url, n) => {
 
 // serve answers for a world until it is closed, and gives its address.
 export async function serve(w) {
-  const session = () => ({ account: { id: 'a1', name: 'Anna Amsel', email: 'anna@example.com', role: w.role, totp_enabled: true }, token: null, permissions: permissions[w.role], expires_at: iso(Date.now() + 36e5), insecure: false })
+  const session = () => ({ account: { id: 'a1', name: 'Anna Amsel', email: 'anna@example.com', role: w.role, totp_enabled: true, totp_demanded: false }, token: null, permissions: permissions[w.role], expires_at: iso(Date.now() + 36e5), insecure: false })
   const live = () => ({ asterisk: w.link ?? { state: 'connected', since: iso(w.now - 3.1e8), version: '22.10.1', message: 'ok' }, registrations: w.registrations, calls: w.calls, history: w.history })
   const server = createServer(async (req, res) => {
     const url = new URL(req.url, 'http://x')

@@ -1,7 +1,7 @@
 // The whole way, with the program as it is built, a real Asterisk and real telephones: from the set-up link to a call, a way back, other
 // roles, the end of a session, and a portal that goes away and comes again.
-import { createHmac } from 'node:crypto'
 import { accessible, finish, launch, must, same, step, watch } from './lib.mjs'
+import { otp } from './otp.mjs'
 
 const { PORTAL, CONTROL, SETUP } = process.env
 const app = `${PORTAL}/app/`
@@ -28,16 +28,6 @@ async function next(name, run) {
 }
 const secrets = {}
 
-// otp computes what an authenticator shows (RFC 6238), from the key as a person types it.
-function otp(key) {
-  const bits = [...key.replace(/[\s=]/g, '').toUpperCase()].map((c) => 'ABCDEFGHIJKLMNOPQRSTUVWXYZ234567'.indexOf(c).toString(2).padStart(5, '0')).join('')
-  const bytes = Buffer.from(bits.match(/.{8}/g).map((b) => parseInt(b, 2)))
-  const counter = Buffer.alloc(8)
-  counter.writeBigUInt64BE(BigInt(Math.floor(Date.now() / 30_000)))
-  const sum = createHmac('sha1', bytes).update(counter).digest()
-  const at = sum[19] & 15
-  return String((sum.readUInt32BE(at) & 0x7fffffff) % 1_000_000).padStart(6, '0')
-}
 const dot = (number, label) => page.waitForSelector(`[data-number="${number}"] [role=img][aria-label="${label}"]`)
 
 await next('set-up: the link makes the first account', async () => {

@@ -530,6 +530,7 @@ const (
 	ProblemCodeRevisionForgotten          ProblemCode = "revision_forgotten"
 	ProblemCodeRevisionNotFound           ProblemCode = "revision_not_found"
 	ProblemCodeRolledBack                 ProblemCode = "rolled_back"
+	ProblemCodeSecondFactorNeeded         ProblemCode = "second_factor_needed"
 	ProblemCodeSessionNotFound            ProblemCode = "session_not_found"
 	ProblemCodeSetupCodeInvalid           ProblemCode = "setup_code_invalid"
 	ProblemCodeSetupDone                  ProblemCode = "setup_done"
@@ -623,6 +624,8 @@ func (e ProblemCode) Valid() bool {
 	case ProblemCodeRevisionNotFound:
 		return true
 	case ProblemCodeRolledBack:
+		return true
+	case ProblemCodeSecondFactorNeeded:
 		return true
 	case ProblemCodeSessionNotFound:
 		return true
@@ -729,6 +732,7 @@ func (e Role) Valid() bool {
 const (
 	EmailUnverified SignInTrouble = "email_unverified"
 	NoAccount       SignInTrouble = "no_account"
+	PasswordAlone   SignInTrouble = "password_alone"
 	ProviderAway    SignInTrouble = "provider_away"
 	ProviderRefused SignInTrouble = "provider_refused"
 	SignInAgain     SignInTrouble = "sign_in_again"
@@ -740,6 +744,8 @@ func (e SignInTrouble) Valid() bool {
 	case EmailUnverified:
 		return true
 	case NoAccount:
+		return true
+	case PasswordAlone:
 		return true
 	case ProviderAway:
 		return true
@@ -1877,6 +1883,10 @@ type SessionAccount struct {
 	// secrets, no apply. `applier`: apply, no change of users, no secrets. `auditor`: reads, no secrets.
 	Role Role `json:"role"`
 
+	// TotpDemanded The portal demands a second factor of this account. Without one nothing works but this, signing out, the own password and setting
+	// one up, and `permissions` is empty. Never so where an OpenID provider signed the person in.
+	TotpDemanded bool `json:"totp_demanded"`
+
 	// TotpEnabled Signing in takes a second factor.
 	TotpEnabled bool `json:"totp_enabled"`
 }
@@ -1904,7 +1914,8 @@ type SetupState struct {
 }
 
 // SignInTrouble Why the OpenID provider signed nobody in: it cannot be reached, it refused, it does not vouch for an e-mail address, no account has
-// that address, or the browser waited too long and has to begin again.
+// that address, the portal demands a second factor of it and the provider says that a password alone was enough, or the browser waited
+// too long and has to begin again.
 type SignInTrouble string
 
 // Token What a program proves with that it may ask.

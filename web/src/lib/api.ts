@@ -96,6 +96,7 @@ export async function ask<T>(request: Promise<Answer<T>>): Promise<T> {
   const problem = (typeof answer.error === 'object' && answer.error !== null ? answer.error : {}) as Problem
   const code = problem.code ?? `http_${response.status}`
   if (response.status === 401 && !signingIn.includes(code)) session.ended()
+  if (code === 'second_factor_needed' && !session.lacksFactor) session.refresh().catch(() => undefined) // the portal was started with another rule
   throw new Fault(
     response.status,
     code,

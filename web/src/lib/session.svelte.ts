@@ -62,6 +62,12 @@ class SessionState {
     return this.current?.permissions.includes(permission) ?? false
   }
 
+  // lacksFactor says that nothing else works before a second factor is set up.
+  get lacksFactor(): boolean {
+    const account = this.current?.account
+    return account ? account.totp_demanded && !account.totp_enabled : false
+  }
+
   get name(): string {
     return this.current?.account?.name ?? this.current?.token?.name ?? ''
   }

@@ -81,7 +81,8 @@ export interface paths {
         post: operations["startTOTP"];
         /**
          * Switch the second factor off
-         * @description Switches the second factor off, or gives up one that waits to be confirmed. Other sessions of the account end.
+         * @description Switches the second factor off, or gives up one that waits to be confirmed. Other sessions of the account end. Where the portal demands
+         *     one it stays.
          */
         delete: operations["stopTOTP"];
         options?: never;
@@ -1568,7 +1569,7 @@ export interface components {
          * @description The kind of failure, for programs. See the table at the top.
          * @enum {string}
          */
-        ProblemCode: "invalid_input" | "invalid_json" | "body_unreadable" | "cross_origin" | "tls_needed" | "path_not_found" | "user_not_found" | "extension_not_found" | "apply_log_not_found" | "revision_not_found" | "revision_forgotten" | "not_signed_in" | "sign_in_failed" | "otp_required" | "forbidden" | "persons_only" | "setup_needed" | "setup_code_invalid" | "link_invalid" | "account_not_found" | "session_not_found" | "token_not_found" | "setup_done" | "account_email_taken" | "last_owner" | "totp_on" | "totp_off" | "too_many_attempts" | "method_not_allowed" | "email_taken" | "extension_pool_exhausted" | "apply_running" | "drift" | "idempotency_key_reused" | "plan_moved" | "body_too_large" | "unsupported_media_type" | "host_not_allowed" | "too_many_requests" | "apply_refused" | "write_failed" | "reload_failed" | "asterisk_disagrees" | "rolled_back" | "in_doubt" | "audit_failed" | "internal" | "database_unavailable" | "database_full" | "database_newer" | "allocation_retries_exhausted" | "timeout";
+        ProblemCode: "invalid_input" | "invalid_json" | "body_unreadable" | "cross_origin" | "tls_needed" | "path_not_found" | "user_not_found" | "extension_not_found" | "apply_log_not_found" | "revision_not_found" | "revision_forgotten" | "not_signed_in" | "sign_in_failed" | "otp_required" | "forbidden" | "persons_only" | "second_factor_needed" | "setup_needed" | "setup_code_invalid" | "link_invalid" | "account_not_found" | "session_not_found" | "token_not_found" | "setup_done" | "account_email_taken" | "last_owner" | "totp_on" | "totp_off" | "too_many_attempts" | "method_not_allowed" | "email_taken" | "extension_pool_exhausted" | "apply_running" | "drift" | "idempotency_key_reused" | "plan_moved" | "body_too_large" | "unsupported_media_type" | "host_not_allowed" | "too_many_requests" | "apply_refused" | "write_failed" | "reload_failed" | "asterisk_disagrees" | "rolled_back" | "in_doubt" | "audit_failed" | "internal" | "database_unavailable" | "database_full" | "database_newer" | "allocation_retries_exhausted" | "timeout";
         RecoveryCodes: {
             /** @description Codes that stand in for the second factor, each once. */
             recovery_codes: string[];
@@ -1702,6 +1703,11 @@ export interface components {
             /** @description The person's name. */
             name: string;
             role: components["schemas"]["Role"];
+            /**
+             * @description The portal demands a second factor of this account. Without one nothing works but this, signing out, the own password and setting
+             *     one up, and `permissions` is empty. Never so where an OpenID provider signed the person in.
+             */
+            totp_demanded: boolean;
             /** @description Signing in takes a second factor. */
             totp_enabled: boolean;
         } | null;
@@ -1721,10 +1727,11 @@ export interface components {
         };
         /**
          * @description Why the OpenID provider signed nobody in: it cannot be reached, it refused, it does not vouch for an e-mail address, no account has
-         *     that address, or the browser waited too long and has to begin again.
+         *     that address, the portal demands a second factor of it and the provider says that a password alone was enough, or the browser waited
+         *     too long and has to begin again.
          * @enum {string}
          */
-        SignInTrouble: "provider_away" | "provider_refused" | "email_unverified" | "no_account" | "sign_in_again";
+        SignInTrouble: "provider_away" | "provider_refused" | "email_unverified" | "no_account" | "password_alone" | "sign_in_again";
         /** @description What a program proves with that it may ask. */
         Token: {
             /**
@@ -1888,7 +1895,7 @@ export interface components {
             };
         };
         /**
-         * @description The account or token may not do this; or the portal is not set up yet; or the request came unencrypted from another machine, or
+         * @description The account or token may not do this, or lacks a second factor; or the portal is not set up yet; or the request came unencrypted from another machine, or
          *     from a browser that a page of another site made ask. Nothing was done.
          */
         Forbidden: {

@@ -1,0 +1,122 @@
+// Getting in, with the program as it is built: a portal that demands a second factor of owners, and an OpenID provider with a page of its own
+// that says that it asked for a password and nothing else.
+import { accessible, finish, launch, must, same, step, watch } from './lib.mjs'
+import { otp } from './otp.mjs'
+
+const { PORTAL, SETUP } = process.env
+const app = `${PORTAL}/app/`
+const password = 'one sentence nobody else knows'
+const browser = await launch()
+const noise = []
+
+async function visitor(locale = 'en-GB') {
+  const context = await browser.newContext({ viewport: { width: 1280, height: 860 }, reducedMotion: 'reduce', locale })
+  const page = await context.newPage()
+  page.setDefaultTimeout(45_000)
+  watch(page, noise, (text) => text.includes('/login/username')) // the provider's own page
+  return page
+}
+const page = await visitor()
+
+async function next(name, run) {
+  if (!(await step(name, run, page))) {
+    await browser.close()
+    finish()
+  }
+}
+
+// atTheProvider goes there with the button, and proves to be somebody.
+async function atTheProvider(his, username) {
+  await his.click('a[href="/auth/oidc/start"]')
+  await his.waitForURL((url) => !url.href.startsWith(PORTAL))
+  await his.fill('[name=username]', username)
+  await his.fill('[name=password]', 'verysecure')
+  await his.click('button[type=submit]')
+  await his.waitForURL(`${app}**`)
+}
+
+await next('set-up: the second factor is no step to leave out', async () => {
+  await page.goto(SETUP)
+  await page.fill('[name=name]', 'Olga Owner')
+  await page.fill('[name=email]', 'olga@example.com')
+  await page.waitForSelector('input[type=password]')
+  for (const field of await page.locator('input[type=password]').all()) await field.fill(password)
+  await page.click('button[type=submit]')
+  await page.waitForSelector('h2:has-text("Second factor")')
+  must(!(await page.locator('button:has-text("Later")').count()), 'it is offered to come later')
+})
+
+await next('whoever goes past it is led back: nothing else is shown, and nothing else answers', async () => {
+  for (const path of ['', 'users', 'settings/account']) {
+    await page.goto(app + path)
+    await page.waitForSelector('h1:has-text("Set up your second factor")')
+    must(!(await page.locator('nav').count()), `${path} is shown`)
+  }
+  const statuses = await page.evaluate(async () => {
+    const ask = async (method, path) => (await fetch(path, { method })).status
+    return [await ask('GET', '/users'), await ask('GET', '/audit'), await ask('GET', '/account/sessions'), await ask('GET', '/session')]
+  })
+  same(statuses, [403, 403, 403, 200], 'the answers')
+  await accessible(page, 'the second factor that is demanded')
+})
+
+await next('with it, one is in, and cannot turn it off', async () => {
+  await page.fill('input[type=password]', password)
+  await page.click('button[type=submit]')
+  await page.waitForSelector('svg[role=img]')
+  await page.fill('[name=otp]', otp(await page.locator('code').innerText()))
+  await page.click('button[type=submit]')
+  await page.click('button:has-text("I have kept them")')
+  await page.waitForSelector('section:has(#totp)')
+  await page.waitForSelector('text=This portal demands it of your role.')
+  must(!(await page.locator('button:has-text("Turn off")').count()), 'it is offered to be turned off')
+})
+
+let link = ''
+await next('somebody is invited', async () => {
+  await page.goto(`${app}settings/people`)
+  await page.click('button:has-text("Invite")')
+  const dialog = page.locator('[role=dialog]')
+  await dialog.locator('input').first().fill('Ida Example')
+  await dialog.locator('input[type=email]').fill('ida@example.com')
+  await dialog.locator('select').selectOption('auditor')
+  await dialog.locator('button[type=submit]').click()
+  await page.waitForSelector('text=A link for Ida Example')
+  link = (await page.locator('[data-once]').innerText()).trim()
+  must(link.startsWith(app), `the link is ${link}`)
+})
+
+await next('the provider signs her in, with the rights of her account', async () => {
+  const ida = await visitor()
+  await ida.goto(app)
+  await ida.waitForSelector('text=Sign in with your organisation')
+  await accessible(ida, 'signing in with the button of the provider')
+  await atTheProvider(ida, 'ida')
+  await ida.waitForSelector('aside nav')
+  same(new URL(ida.url()).pathname, '/app/', 'where she is')
+  const session = await ida.evaluate(() => fetch('/session').then((r) => r.json()))
+  same([session.account.email, session.account.role, session.account.totp_demanded], ['ida@example.com', 'auditor', false], 'who she is')
+  await ida.context().close()
+})
+
+for (const [username, locale, text] of [
+  ['nobody', 'en-GB', 'Nobody here has the e-mail address that your organisation gave.'],
+  ['nobody', 'de-DE', 'Die E-Mail-Adresse, die Ihre Organisation nennt, hat hier niemand.'],
+  ['olga', 'en-GB', 'your organisation asked for a password alone'],
+]) {
+  await next(`whom the portal refuses reads why: ${username}, ${locale}`, async () => {
+    const his = await visitor(locale)
+    await his.goto(app)
+    await his.waitForSelector('a[href="/auth/oidc/start"]')
+    await atTheProvider(his, username)
+    await his.waitForSelector(`main :text("${text}")`)
+    must(await his.locator('[name=email]').isVisible(), 'there is no other way in beside it')
+    same(await his.evaluate(() => fetch('/session').then((r) => r.status)), 401, 'the answer to who he is')
+    await accessible(his, 'a sign-in that was refused')
+    await his.context().close()
+  })
+}
+
+await next('no script broke, and the policy had nothing to stop', async () => same([...new Set(noise)], [], 'what the browser complained of'))
+await browser.close()
+finish()
