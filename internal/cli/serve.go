@@ -9,7 +9,6 @@ import (
 	"net"
 	"net/http"
 	"path/filepath"
-	"runtime/debug"
 	"slices"
 	"time"
 
@@ -110,15 +109,8 @@ func (p *portal) edge() httpapi.Edge {
 	return httpapi.Edge{Hosts: p.config.Hosts(), Origin: p.config.PublicURL, Proxies: proxies}
 }
 
-// heapGrowth lets the heap grow to three times what is alive before the garbage is collected: a list of a thousand users is a burst of
-// short-lived bytes, and the live heap is a few megabytes. The variable GOGC wins over it.
-const heapGrowth = 200
-
 // serve answers HTTP on the listener until ctx ends.
 func (p *portal) serve(ctx context.Context, listener net.Listener) error {
-	if v, _ := p.getenv("GOGC"); v == "" {
-		debug.SetGCPercent(heapGrowth)
-	}
 	provider, err := p.oidc()
 	if err != nil {
 		return errors.Join(err, listener.Close())
@@ -139,7 +131,7 @@ func (p *portal) serve(ctx context.Context, listener net.Listener) error {
 	if err != nil {
 		return errors.Join(err, listener.Close())
 	}
-	debug.FreeOSMemory() // reading the contract leaves more behind than serving ever needs
+	sweep() // reading the contract leaves more behind than serving ever needs
 	server := httpapi.Server(listener.Addr().String(), handler)
 	server.ErrorLog = slog.NewLogLogger(p.log.Handler(), slog.LevelWarn)
 	url, serve := "http://"+listener.Addr().String(), server.Serve
@@ -164,6 +156,7 @@ func (p *portal) serve(ctx context.Context, listener net.Listener) error {
 	g.Go(func() error { return p.engine.Run(ctx, p.logApply) })
 	g.Go(func() error { p.watch.Run(ctx, p.trail, p.reportTrail); return nil })
 	g.Go(func() error { return watcher.Run(ctx) })
+	g.Go(func() error { return giveBack(ctx) })
 	g.Go(func() error {
 		<-ctx.Done()
 		p.log.Info("stopping: finishing what runs")

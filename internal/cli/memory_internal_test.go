@@ -1,0 +1,35 @@
+package cli
+
+import (
+	"runtime/debug"
+	"runtime/metrics"
+	"testing"
+)
+
+func TestMemoryThatWasLeftBehindIsGivenBackOnce(t *testing.T) { //nolint:paralleltest // it measures the memory of the process
+	defer debug.SetGCPercent(debug.SetGCPercent(-1)) // nobody else collects
+	debug.FreeOSMemory()
+	if sweep() {
+		t.Error("there was nothing to give back")
+	}
+	for range 40 {
+		_ = append([]byte(nil), make([]byte, 1<<20)...)
+	}
+	before := inUse()
+	if !sweep() {
+		t.Fatal("40 MiB were left behind, and nothing was given back")
+	}
+	if after := inUse(); before-after < 30<<20 || before < after {
+		t.Errorf("before %d MiB, after %d MiB", before>>20, after>>20)
+	}
+	if sweep() {
+		t.Error("it was given back a second time")
+	}
+}
+
+// inUse is how much of the machine's memory the heap has.
+func inUse() uint64 {
+	heap := []metrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}, {Name: "/memory/classes/heap/free:bytes"}}
+	metrics.Read(heap)
+	return heap[0].Value.Uint64() + heap[1].Value.Uint64()
+}
