@@ -132,7 +132,7 @@ func TestTheInstallationTakesEveryFileToItsPlace(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, name := range files {
-		if filepath.Ext(name) != ".go" && !regexp.MustCompile(`install .*-m 644 deploy/`+regexp.QuoteMeta(name)+` +/`).MatchString(page) {
+		if filepath.Ext(name) != ".go" && name != "testdata" && !regexp.MustCompile(`install .*-m 644 deploy/`+regexp.QuoteMeta(name)+` +/`).MatchString(page) {
 			t.Errorf("docs/install.md does not install deploy/%s", name)
 		}
 	}

@@ -14,7 +14,8 @@ const systemdSuite = "trixie"
 
 const systemdCure = "run the tests on a machine that reaches a Debian archive"
 
-// Systemd is an unpacked systemd, whose tools look at units that are not installed. Nothing of it is ever the init of anything.
+// Systemd is an unpacked systemd, whose tools look at units that are not installed. It is the init of nothing but what a test boots in namespaces
+// of its own.
 type Systemd struct {
 	// Root is the folder that plays the part of /.
 	Root    string
