@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -21,6 +22,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/synergycall/pbxportal/internal/lab"
 	"github.com/synergycall/pbxportal/internal/lab/labtest"
 	"github.com/synergycall/pbxportal/internal/phone"
 	"github.com/synergycall/pbxportal/internal/proc"
@@ -75,17 +77,38 @@ func TestThePagesAreAsTheyMustBeInARealBrowser(t *testing.T) { //nolint:parallel
 
 func TestThePortalIsUsedInARealBrowserWithRealPhones(t *testing.T) { //nolint:paralleltest // see above
 	w := newWorkshop(t)
-	w.start(t)
-	control := httptest.NewServer(w.routes())
-	t.Cleanup(control.Close)
-	suite(t, "real", "PORTAL="+w.url(), "CONTROL="+control.URL, "SETUP="+w.setupLink(t), "SIP="+w.sip)
+	suite(t, "real", w.open(t)...)
 }
 
-// workshop is what the browser cannot do itself: telephones, and a portal that stops and starts.
+// The first portal is set up without a fault, the second meets every one that can be met on the way.
+func TestANewcomerGetsFromTheSetUpLinkToARegisteredPhone(t *testing.T) { //nolint:paralleltest // see above
+	smooth, rough := newWorkshop(t), newWorkshop(t)
+	env := smooth.open(t)
+	for _, e := range rough.open(t) {
+		env = append(env, "ROUGH_"+e)
+	}
+	suite(t, "newcomer", env...)
+}
+
+func TestThePageSaysWhatIsAwayAndHeals(t *testing.T) { //nolint:paralleltest // see above
+	database, url := labtest.PostgresServer(t)
+	w := newWorkshop(t, "DATABASE_URL="+url)
+	w.database = database
+	suite(t, "trouble", w.open(t)...)
+}
+
+func TestThePagesAreThereInASecondAndKeepUpWithTheHand(t *testing.T) { //nolint:paralleltest // see above
+	suite(t, "speed", newWorkshop(t).open(t)...)
+}
+
+// workshop is what the browser cannot do itself: telephones, and a portal, an Asterisk, a database and a link that go and come back.
 type workshop struct {
-	binary, addr, sip string
-	env               []string
-	dir               string
+	binary, addr string
+	env          []string
+	dir          string
+	asterisk     *lab.Asterisk
+	link         *relay        // between the portal and Asterisk's Manager Interface
+	database     *lab.Postgres // nil: the portal has SQLite
 
 	mu     sync.Mutex // guards what follows
 	portal *proc.Process
@@ -93,7 +116,8 @@ type workshop struct {
 	calls  []*phone.Call
 }
 
-func newWorkshop(t *testing.T) *workshop {
+// newWorkshop prepares a portal, with these settings beside the usual ones.
+func newWorkshop(t *testing.T, settings ...string) *workshop {
 	t.Helper()
 	w := &workshop{binary: filepath.Join(t.TempDir(), "pbxportal"), dir: t.TempDir(), phones: map[string]*phone.Phone{}}
 	built, err := proc.Run(t.Context(), proc.Command{
@@ -112,11 +136,11 @@ func newWorkshop(t *testing.T) *workshop {
 		t.Fatal(err)
 	}
 	a := labtest.Asterisk(t)
-	w.sip = a.SIPAddr
-	w.env = []string{
+	w.asterisk, w.link = a, newRelay(t, a.AMI.Addr)
+	w.env = append([]string{
 		"STATE_DIR=" + filepath.Join(w.dir, "state"), "LISTEN_ADDR=" + w.addr, "ASTERISK_CONFIG_DIR=" + a.ConfigDir, "ASTERISK_CONTROL=" + a.ControlSocket,
-		"AMI_ADDR=" + a.AMI.Addr, "AMI_USER=" + a.AMI.User, "AMI_SECRET=" + a.AMI.Secret,
-	}
+		"AMI_ADDR=" + w.link.addr, "AMI_USER=" + a.AMI.User, "AMI_SECRET=" + a.AMI.Secret,
+	}, settings...)
 	t.Cleanup(func() {
 		w.mu.Lock()
 		defer w.mu.Unlock()
@@ -132,12 +156,15 @@ func newWorkshop(t *testing.T) *workshop {
 
 func (w *workshop) url() string { return "http://" + w.addr }
 
-// start starts the portal and returns when it answers.
-func (w *workshop) start(t *testing.T) {
+// open starts the portal, and gives a suite what it has to know.
+func (w *workshop) open(t *testing.T) (env []string) {
 	t.Helper()
 	if err := w.run(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+	control := httptest.NewServer(w.routes())
+	t.Cleanup(control.Close)
+	return []string{"PORTAL=" + w.url(), "CONTROL=" + control.URL, "SETUP=" + w.setupLink(t)}
 }
 
 func (w *workshop) run(ctx context.Context) error {
@@ -180,6 +207,12 @@ func (w *workshop) stop(ctx context.Context) error {
 	return err
 }
 
+func (w *workshop) kill() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.portal.Kill()
+}
+
 // setupLink asks the program for the link with which the first account is made.
 func (w *workshop) setupLink(t *testing.T) string {
 	t.Helper()
@@ -194,21 +227,27 @@ func (w *workshop) setupLink(t *testing.T) string {
 	return w.url() + "/app/setup#" + found[1]
 }
 
-// routes are the calls of the suite, each a POST with a small JSON object.
+// routes are the calls of the suite, each a POST with a small JSON object. The answer says when the act began and when it was done, in
+// milliseconds since 1970.
 func (w *workshop) routes() http.Handler {
 	mux := http.NewServeMux()
 	route := func(name string, do func(context.Context, order) error) {
 		mux.HandleFunc("POST /"+name, func(rw http.ResponseWriter, r *http.Request) {
 			var o order
 			err := json.NewDecoder(r.Body).Decode(&o)
+			var began, done time.Time
 			if err == nil {
 				ctx, cancel := context.WithTimeout(r.Context(), 20*time.Second)
 				defer cancel()
+				began = time.Now()
 				err = do(ctx, o)
+				done = time.Now()
 			}
 			if err != nil {
 				http.Error(rw, err.Error(), http.StatusInternalServerError)
+				return
 			}
+			_ = json.NewEncoder(rw).Encode(map[string]float64{"began": milliseconds(began), "done": milliseconds(done)}) // the suite has gone
 		})
 	}
 	route("register", w.register)
@@ -216,8 +255,24 @@ func (w *workshop) routes() http.Handler {
 	route("call", w.call)
 	route("hang-up", w.hangUp)
 	route("stop", func(ctx context.Context, _ order) error { return w.stop(ctx) })
+	route("kill", func(context.Context, order) error { return w.kill() })
 	route("start", func(ctx context.Context, _ order) error { return w.run(ctx) })
+	route("asterisk/kill", func(context.Context, order) error { return w.asterisk.Kill() })
+	route("asterisk/start", func(ctx context.Context, _ order) error { return w.asterisk.Restart(ctx) })
+	route("database/kill", func(context.Context, order) error { return w.database.Kill() })
+	route("database/start", func(ctx context.Context, _ order) error { return w.database.Restart(ctx) })
+	route("link/cut", func(context.Context, order) error { return w.link.cut() })
+	route("link/mend", func(ctx context.Context, _ order) error { return w.link.mend(ctx) })
+	route("foreign/put", func(context.Context, order) error { return os.WriteFile(w.foreign(), []byte("; not ours\n"), 0o600) })
+	route("foreign/take", func(context.Context, order) error { return os.Remove(w.foreign()) })
 	return mux
+}
+
+func milliseconds(at time.Time) float64 { return float64(at.UnixMicro()) / 1000 }
+
+// foreign is a file that has no place beside the generated ones.
+func (w *workshop) foreign() string {
+	return filepath.Join(w.asterisk.ConfigDir, "pjsip.d", "synergycall", "by-hand.conf")
 }
 
 type order struct {
@@ -236,7 +291,7 @@ func (w *workshop) register(ctx context.Context, o order) error {
 	p := w.phone(o.Number)
 	if p == nil {
 		var err error
-		if p, err = phone.New(phone.Config{Server: w.sip, Number: strconv.Itoa(o.Number), Secret: o.Secret, Name: "Desk phone"}); err != nil {
+		if p, err = phone.New(phone.Config{Server: w.asterisk.SIPAddr, Number: strconv.Itoa(o.Number), Secret: o.Secret, Name: "Desk phone"}); err != nil {
 			return err
 		}
 		w.mu.Lock()
@@ -276,4 +331,79 @@ func (w *workshop) hangUp(ctx context.Context, _ order) error {
 		err = errors.Join(err, c.Hangup(ctx))
 	}
 	return err
+}
+
+// relay passes on what comes, until it is cut.
+type relay struct {
+	addr, to string
+
+	mu       sync.Mutex // guards what follows
+	listener net.Listener
+	open     map[net.Conn]bool
+	work     sync.WaitGroup
+}
+
+func newRelay(t *testing.T, to string) *relay {
+	t.Helper()
+	r := &relay{addr: "127.0.0.1:0", to: to, open: map[net.Conn]bool{}}
+	if err := r.mend(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	r.addr = r.listener.Addr().String() // the same after each cut
+	t.Cleanup(func() {
+		_ = r.cut() // it may be cut already
+		r.work.Wait()
+	})
+	return r
+}
+
+// mend lets connections through again.
+func (r *relay) mend(ctx context.Context) error {
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", r.addr)
+	if err != nil {
+		return err
+	}
+	r.mu.Lock()
+	r.listener = listener
+	r.mu.Unlock()
+	r.work.Go(func() {
+		for {
+			in, err := listener.Accept()
+			if err != nil {
+				return // cut
+			}
+			out, err := (&net.Dialer{}).Dial("tcp", r.to)
+			if err != nil {
+				_ = in.Close() // as if nobody had answered
+				continue
+			}
+			r.mu.Lock()
+			r.open[in], r.open[out] = true, true
+			r.mu.Unlock()
+			r.work.Go(func() { r.pass(in, out) })
+			r.work.Go(func() { r.pass(out, in) })
+		}
+	})
+	return nil
+}
+
+// pass copies one way, and ends both when either has ended.
+func (r *relay) pass(from, to net.Conn) {
+	_, _ = io.Copy(to, from) // its end is all there is to know
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, c := range []net.Conn{from, to} {
+		_ = c.Close()
+		delete(r.open, c)
+	}
+}
+
+// cut ends all connections, and refuses new ones.
+func (r *relay) cut() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for c := range r.open {
+		_ = c.Close()
+	}
+	return r.listener.Close()
 }

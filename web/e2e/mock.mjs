@@ -151,6 +151,7 @@ export async function serve(w) {
     w.requests.push({ method: req.method, path: url.pathname, body, headers: req.headers })
     const call = `${req.method} ${url.pathname}`
     const id = url.pathname.split('/')[2]
+    if (w.broken === url.pathname) return problem(500, 'internal', 'something went wrong inside the portal')
     if (call === 'GET /health') return send(200, { status: 'ok', database: 'ok', asterisk: 'ok', asterisk_version: '22.10.1', files: 'ok', audit: 'ok', version: '1.0.0', ...w.health })
     if (call === 'GET /setup') return send(200, { needed: w.setup, oidc: false })
     if (call === 'POST /setup') {

@@ -1,16 +1,13 @@
 // The whole way, with the program as it is built, a real Asterisk and real telephones: from the set-up link to a call, a way back, other
 // roles, the end of a session, and a portal that goes away and comes again.
-import { accessible, finish, launch, must, same, step, watch } from './lib.mjs'
+import { accessible, finish, launch, must, same, shownAt, step, watch, workbench } from './lib.mjs'
 import { otp } from './otp.mjs'
 
 const { PORTAL, CONTROL, SETUP } = process.env
 const app = `${PORTAL}/app/`
 const password = 'one sentence nobody else knows'
 
-async function control(what, order = {}) {
-  const answer = await fetch(`${CONTROL}/${what}`, { method: 'POST', body: JSON.stringify(order) })
-  if (!answer.ok) throw new Error(`${what}: ${await answer.text()}`)
-}
+const control = workbench(CONTROL)
 
 const browser = await launch()
 const noise = []
@@ -56,13 +53,13 @@ await next('set-up: check-list, first user, first apply', async () => {
   await page.waitForSelector('text=Generated files')
   await accessible(page, 'the check-list')
   await page.click('button:has-text("Continue")')
+  same([await page.inputValue('[name=name]'), await page.inputValue('[name=email]')], ['Olga Owner', 'olga@example.com'], 'who is proposed as the first user')
   await page.fill('[name=name]', 'Anna Example')
   await page.fill('[name=email]', 'anna@example.com')
   await page.click('button[type=submit]')
   await page.click('button:has-text("Apply 1 change")')
   await page.waitForSelector('text=Applied. Asterisk runs it.')
   await page.waitForSelector('text=Every object was compared with the live Asterisk')
-  await page.click('button:has-text("Continue")')
   secrets[1000] = (await page.locator('[data-secret]').innerText()).trim()
   same(secrets[1000].length, 22, 'the length of the secret')
 })
@@ -113,19 +110,42 @@ await next('users: the dot turns green when a phone registers, and back', async 
   await page.click('nav a:has-text("Users") >> visible=true')
   await dot(1001, 'no phone')
   await control('register', { number: 1001, secret: secrets[1001] })
-  await page.waitForFunction(() => /registered|reachable|phone/i.test(document.querySelector('[data-number="1001"] [role=img]')?.ariaLabel ?? '') && document.querySelector('[data-number="1001"] [role=img]')?.ariaLabel !== 'no phone')
+  await page.waitForSelector('[data-number="1001"] circle.fill-ok')
   await control('unregister', { number: 1001 })
   await dot(1001, 'no phone')
+})
+
+// soon holds what the page shows against the clock: from the moment at which it was true to the frame that showed it.
+async function soon(what, shown, since) {
+  const took = (await shown) - since
+  must(took <= 1000, `${what} was on the page after ${took} ms`)
+  return took
+}
+
+await next('users: a phone is green within a second of its 200 OK, and grey within a second of leaving', async () => {
+  const green = '[data-number="1001"] circle.fill-ok'
+  const came = []
+  const went = []
+  for (let round = 0; round < 5; round++) {
+    let shown = shownAt(page, green)
+    came.push(await soon('the registration', shown, (await control('register', { number: 1001, secret: secrets[1001] })).done))
+    shown = shownAt(page, green, true)
+    went.push(await soon('its end', shown, (await control('unregister', { number: 1001 })).done))
+  }
   await control('register', { number: 1001, secret: secrets[1001] })
-  await page.waitForFunction(() => document.querySelector('[data-number="1001"] [role=img]')?.ariaLabel !== 'no phone')
+  await page.waitForSelector(green)
+  return `registered ${Math.max(...came).toFixed(0)} ms, unregistered ${Math.max(...went).toFixed(0)} ms, the longest of 5`
 })
 
 await next('a call appears, and goes', async () => {
   await page.click('nav a:has-text("Overview") >> visible=true')
-  await control('call', { number: 1000, to: 1001 })
+  await page.waitForSelector('section[aria-labelledby=calls] >> text=Nobody is talking.')
+  let shown = shownAt(page, '[data-call]')
+  const came = await soon('the call', shown, (await control('call', { number: 1000, to: 1001 })).began) // with the ringing and the answer
   await page.waitForSelector('[data-call]:has-text("1000"):has-text("1001"):has-text("talking")')
-  await control('hang-up')
-  await page.waitForSelector('[data-call]', { state: 'detached' })
+  shown = shownAt(page, '[data-call]', true)
+  const went = await soon('its end', shown, (await control('hang-up')).done)
+  return `shown ${came.toFixed(0)} ms after it was dialled, gone ${went.toFixed(0)} ms after it ended`
 })
 
 await next('put back what was, and come back', async () => {
@@ -293,6 +313,95 @@ await next('sign out, and in again with the second factor', async () => {
   await page.keyboard.press('Enter')
   await page.waitForSelector('h1:has-text("Overview")')
   await accessible(page, 'overview')
+})
+
+// From here on nothing is clicked: keys alone.
+
+// reach goes on with Tab until what is called so has the focus, and sees that whoever looks can see where the focus is.
+async function reach(name) {
+  const here = () =>
+    page.evaluate(() => {
+      const el = document.activeElement
+      const { outlineStyle, outlineWidth } = getComputedStyle(el)
+      return { name: (el.ariaLabel || el.labels?.[0]?.innerText || el.innerText || '').trim().replace(/\s+/g, ' '), seen: el.checkVisibility() && outlineStyle !== 'none' && outlineWidth !== '0px' }
+    })
+  const passed = []
+  for (let i = 0; i < 60; i++) {
+    await page.keyboard.press('Tab')
+    const at = await here()
+    must(at.seen, `the focus cannot be seen on “${at.name}”`)
+    if (at.name === name || (name instanceof RegExp && name.test(at.name))) return
+    passed.push(at.name)
+  }
+  throw new Error(`“${name}” is not reached by Tab, only ${passed.join(', ')}`)
+}
+const keys = async (...all) => {
+  for (const k of all) await page.keyboard.press(k)
+}
+
+await next('keys alone: a user is created', async () => {
+  await page.waitForSelector('aside nav')
+  await keys('n')
+  await page.waitForSelector('[role=dialog] [name=name]:focus')
+  await page.keyboard.type('Kim Keys')
+  await keys('Tab')
+  await page.keyboard.type('kim@example.com')
+  await keys('Enter')
+  await page.waitForSelector('text=Kim Keys has a number')
+})
+
+let before = 0
+await next('keys alone: it is applied', async () => {
+  await reach('Go to apply')
+  await keys('Enter')
+  await page.waitForSelector('main li:has-text("Kim Keys")')
+  before = Number((await page.locator('a[href*="/apply/revisions/"]').first().getAttribute('href')).split('/').at(-1))
+  await reach(/^Apply \d+ changes?$/)
+  await keys('Enter')
+  await page.waitForSelector('text=Applied. Asterisk runs it.')
+})
+
+await next('keys alone: what ran before is put back, and what should run again', async () => {
+  await reach(new RegExp(`^Open revision ${before}\\b`))
+  await keys('Enter')
+  await page.waitForSelector(`[role=dialog]:has-text("Revision ${before}")`)
+  await page.waitForSelector('[role=dialog] button:has-text("Put back what was")')
+  await reach('Put back what was')
+  await keys('Enter')
+  await page.waitForSelector(`[role=dialog]:has-text("Put revision ${before} back?")`)
+  await reach(`Put ${before} back`)
+  await keys('Enter')
+  await page.waitForSelector(`text=puts back ${before}`)
+  await page.waitForSelector('button:has-text("Apply ")')
+  await reach(/^Apply \d+ changes?$/)
+  await keys('Enter')
+  await page.waitForSelector('text=Nothing to apply')
+})
+
+await next('keys alone: the user is deleted', async () => {
+  await keys('g', 'u')
+  await page.waitForSelector('[role=grid]')
+  await keys('/')
+  await page.keyboard.type('kim keys')
+  await page.waitForSelector('[role=grid][aria-rowcount="2"]')
+  await keys('ArrowDown', 'Enter')
+  await page.waitForSelector('[role=dialog]:has-text("kim@example.com")')
+  await reach('Delete user')
+  await keys('Enter')
+  await page.waitForSelector('text=becomes free')
+  await reach(/^Delete \d{4}$/)
+  await keys('Enter')
+  await page.waitForSelector('text=Kim Keys was deleted.')
+  await page.waitForSelector('[role=dialog]', { state: 'detached' })
+})
+
+await next('keys alone: sign out', async () => {
+  await reach(/^Account menu/)
+  await keys('Enter')
+  await page.waitForSelector('[role=menu]')
+  await keys('End', 'Enter')
+  await page.waitForSelector('h1:has-text("Sign in")')
+  await page.waitForSelector('[name=email]:focus')
 })
 
 await next('no script broke, and the policy had nothing to stop', async () => same([...new Set(noise)], [], 'what the browser complained of'))

@@ -97,6 +97,7 @@ export async function ask<T>(request: Promise<Answer<T>>): Promise<T> {
   const code = problem.code ?? `http_${response.status}`
   if (response.status === 401 && !signingIn.includes(code)) session.ended()
   if (code === 'second_factor_needed' && !session.lacksFactor) session.refresh().catch(() => undefined) // the portal was started with another rule
+  if (code === 'database_unavailable') connection.without()
   throw new Fault(
     response.status,
     code,

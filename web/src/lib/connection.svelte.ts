@@ -1,9 +1,10 @@
-// Whether the portal can be reached. Once it is lost, it is asked again and again, so that the page heals by itself.
+// Whether the portal can be reached, and whether it has its database. What is lost is asked for again and again, so that the page heals by
+// itself.
 
 class Connection {
   online = $state(true)
-  since = $state(0)
-  returns = $state(0) // how often it came back; effects that read it run again then
+  database = $state(true) // as far as the portal has said
+  returns = $state(0) // how often all came back; effects that read it run again then
 
   #timer: ReturnType<typeof setTimeout> | undefined
 
@@ -15,22 +16,28 @@ class Connection {
   lost(): void {
     if (!this.online) return
     this.online = false
-    this.since = Date.now()
     this.#wait(1000)
   }
 
+  // without is told when the portal answers that its database does not.
+  without(): void {
+    this.online = true
+    if (!this.database) return
+    this.database = false
+    this.#wait(1000)
+  }
+
+  // alive is told of every answer. Most say nothing of the database: whether that is back is asked for.
   alive(): void {
     if (this.online) return
-    clearTimeout(this.#timer)
-    this.online = true
-    this.returns++
+    this.#is(true, this.database)
   }
 
   // check finds out whether a line that broke was one line or all of them.
   async check(): Promise<void> {
     try {
-      await fetch('/health', { cache: 'no-store' })
-      this.alive()
+      const answer = await fetch('/health', { cache: 'no-store' })
+      this.#is(true, answer.status !== 503)
     } catch {
       this.lost()
     }
@@ -39,11 +46,24 @@ class Connection {
   async retry(pause = 1000): Promise<void> {
     clearTimeout(this.#timer)
     try {
-      await fetch('/health', { cache: 'no-store' })
-      this.alive()
+      const answer = await fetch('/health', { cache: 'no-store' })
+      this.#is(true, answer.status !== 503)
     } catch {
-      this.#wait(Math.min(pause * 1.5, 8000))
+      this.#is(false, this.database)
     }
+    if (!this.online || !this.database) this.#wait(Math.min(pause * 1.5, 3000))
+  }
+
+  #is(online: boolean, database: boolean): void {
+    const whole = this.online && this.database
+    this.online = online
+    this.database = database
+    if (!online || !database) {
+      this.#wait(1000)
+      return
+    }
+    clearTimeout(this.#timer)
+    if (!whole) this.returns++
   }
 
   #wait(pause: number): void {

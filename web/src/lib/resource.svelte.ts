@@ -40,7 +40,7 @@ export class Resource<T> {
     $effect(() => {
       if (!every) return
       const timer = setInterval(() => {
-        if (!document.hidden && connection.online && !session.lapsed) void this.load()
+        if (!document.hidden && connection.online && connection.database && !session.lapsed) void this.load()
       }, every)
       return () => clearInterval(timer)
     })

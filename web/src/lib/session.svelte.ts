@@ -35,7 +35,7 @@ class SessionState {
   }
 
   ended(): void {
-    if (this.gate === 'signed_in') this.lapsed = true
+    if (this.current) this.lapsed = true
   }
 
   // refresh asks who we are again, after a change of the own account.

@@ -11,6 +11,7 @@ export const waiting = (plan: Plan | undefined): Set<number> => new Set(plan?.ch
 export function phoneState(user: User, agent: string, waits = false): PhoneState {
   const number = String(user.extension.number)
   const phone = live.registrations.get(number)
+  if (!live.known) return { dot: waits ? 'wait' : 'off', text: waits ? t.users.waits : t.users.unknown }
   const partner = live.partner(number)
   if (partner) return { dot: 'call', text: t.users.onCall(partner.name || partner.number) }
   if (phone?.state === 'unreachable') return { dot: 'warn', text: t.users.unreachable }

@@ -1,1 +1,0 @@
-export{t as default}from"./Qr-DC3NbWN2.js";

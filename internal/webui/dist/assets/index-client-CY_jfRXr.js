@@ -1,1 +1,0 @@
-export{t as afterUpdate,n as beforeUpdate,Tt as createContext,r as createEventDispatcher,k as createRawSnippet,bt as flushSync,xt as fork,i as getAbortSignal,Et as getAllContexts,Dt as getContext,Ot as hasContext,s as hydratable,I as hydrate,L as mount,a as onDestroy,o as onMount,jt as setContext,$ as settled,et as tick,z as unmount,tt as untrack}from"./index-client-BJOnYGMP.js";

@@ -1,0 +1,165 @@
+// Somebody looks at the pages and types, while one part after the other goes away under them and comes back: the portal, the database,
+// Asterisk, the link to it. Nobody loads a page again.
+import { accessible, finish, fits, launch, must, same, step, watch, workbench } from './lib.mjs'
+
+const { PORTAL, CONTROL, SETUP } = process.env
+const control = workbench(CONTROL)
+const app = `${PORTAL}/app/`
+const password = 'one sentence nobody else knows'
+
+const browser = await launch()
+const noise = []
+const context = await browser.newContext({ viewport: { width: 1280, height: 860 }, reducedMotion: 'reduce', locale: 'en-GB' })
+
+async function open(path) {
+  const page = await context.newPage()
+  page.setDefaultTimeout(30_000)
+  watch(page, noise)
+  await page.goto(app + path)
+  return page
+}
+
+let last // the page to tell of when a step fails
+async function next(name, run) {
+  if (await step(name, run, last)) return
+  await browser.close()
+  finish()
+}
+
+// The portal has two users, whose phones are registered, and one who waits to be applied.
+let overview, users, apply, views
+const secrets = {}
+await next('three pages are open, and something is typed on two of them', async () => {
+  last = await open('')
+  const post = async (path, body) => {
+    const answer = await last.evaluate(([path, body]) => fetch(path, { method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify(body) }).then(async (r) => ({ status: r.status, body: await r.json() })), [path, body])
+    must(answer.status < 300, `${path}: ${answer.status} ${JSON.stringify(answer.body)}`)
+    return answer.body
+  }
+  await post('/setup', { code: SETUP.split('#')[1], name: 'Olga Owner', email: 'olga@example.com', password })
+  for (const name of ['Anna', 'Ben']) {
+    const { extension } = await post('/users', { name, email: `${name}@example.com` })
+    secrets[extension.number] = extension.secret
+  }
+  await post('/apply', { triggered_by: 'olga' })
+  for (const number of [1000, 1001]) await control('register', { number, secret: secrets[number] })
+  await post('/users', { name: 'Cem', email: 'cem@example.com' })
+  await last.close()
+  ;[overview, users, apply] = views = await Promise.all([open(''), open('users'), open('apply')])
+  last = users
+  await overview.waitForSelector('text=1 change waits')
+  await users.waitForSelector('[data-number="1001"] circle.fill-ok')
+  await users.keyboard.press('n')
+  await users.waitForSelector('[role=dialog] [name=name]')
+  await users.fill('[name=name]', 'Dana Draft')
+  await users.fill('[name=email]', 'dana@example.com')
+  await apply.waitForSelector('button:has-text("Apply 1 change")')
+  await apply.fill('input[maxlength="1000"]', 'a reason that must not be lost')
+  for (const page of views) await page.evaluate(() => (window.neverLoadedAgain = true))
+})
+
+// away takes a part away, waits until each page says so in these words, and gives how long that took.
+async function away(what, part, ...words) {
+  const since = Date.now()
+  await control(what)
+  await Promise.all(views.map((page) => page.waitForSelector(`[role=alert][data-trouble=${part}]:has-text("looks again by itself")`)))
+  const took = Date.now() - since
+  for (const page of views) for (const w of words) must((await page.innerText(`[data-trouble=${part}]`)).includes(w), `the page does not say “${w}” but ${await page.innerText('[data-trouble]')}`)
+  return took
+}
+
+// back waits until no page says that something is away, and nothing that was typed is lost.
+async function back(what) {
+  if (what) await control(what)
+  const since = Date.now()
+  await Promise.all(views.map((page) => page.waitForSelector('[data-trouble]', { state: 'detached' })))
+  const took = Date.now() - since
+  for (const page of views) must(await page.evaluate(() => window.neverLoadedAgain), `${page.url()} was loaded again`)
+  if (await users.locator('[role=dialog] [name=name]').count()) {
+    same([await users.inputValue('[role=dialog] [name=name]'), await users.inputValue('[role=dialog] [name=email]')], ['Dana Draft', 'dana@example.com'], 'the form of a new user')
+  }
+  return took
+}
+const says = (noticed, healed) => `said after ${noticed} ms, healed ${healed} ms after it was back`
+const kept = async () => same(await apply.inputValue('input[maxlength="1000"]'), 'a reason that must not be lost', 'the comment of the apply')
+
+await next('the link to Asterisk is cut: phones are not known, all else works', async () => {
+  const noticed = await away('link/cut', 'link', 'There are no live events from Asterisk.', 'Which phones are registered and who talks is not known.', 'Users, plan and apply work as always.')
+  await users.waitForSelector('[data-number="1000"] [role=img][aria-label="not known"]')
+  await overview.waitForSelector('text=Who talks is not known.')
+  await overview.waitForSelector('dl:has-text("Phones registered") :text("not known")')
+  await accessible(overview, 'the overview without the link')
+  await overview.setViewportSize({ width: 360, height: 740 })
+  await fits(overview, 'the overview without the link')
+  await accessible(overview, 'the overview without the link on a phone')
+  await overview.setViewportSize({ width: 1280, height: 860 })
+  const healed = await back('link/mend')
+  await users.waitForSelector('[data-number="1000"] circle.fill-ok')
+  await kept()
+  return says(noticed, healed)
+})
+
+await next('Asterisk is killed: the pages say what that means, users can be made, an apply waits for it', async () => {
+  last = apply
+  const noticed = await away('asterisk/kill', 'asterisk', 'Asterisk does not answer.', 'Phones cannot register or call.', 'what is applied now, Asterisk takes when it is back', 'Start Asterisk')
+  await overview.waitForSelector('main p:has-text("Asterisk does not answer.")')
+  await users.waitForSelector('[data-number="1000"] [role=img][aria-label="not known"]')
+  await accessible(overview, 'the overview without Asterisk')
+  await accessible(users, 'a form without Asterisk')
+  await kept()
+  await apply.click('button:has-text("Apply 1 change")')
+  await apply.waitForSelector('text=The files are in place. Asterisk has not taken them yet.')
+  await accessible(apply, 'an apply without Asterisk')
+  const healed = await back('asterisk/start')
+  await overview.waitForSelector('text=Everything is live.')
+  await apply.waitForSelector('text=Nothing to apply')
+  for (const number of [1000, 1001]) await control('register', { number, secret: secrets[number] })
+  await users.waitForSelector('[data-number="1000"] circle.fill-ok')
+  return says(noticed, healed)
+})
+
+await next('the database is killed: the pages say what goes on without it, and a form waits', async () => {
+  last = users
+  const noticed = await away('database/kill', 'database', 'The database does not answer.', 'Phones and calls go on without it.', 'Nothing can be changed or applied until it is back')
+  await users.click('button:has-text("Create user")')
+  await users.waitForSelector('[role=dialog] [role=alert]:has-text("The database does not answer. Nothing was changed.")')
+  await overview.waitForSelector('text=What is live cannot be told right now.')
+  await accessible(users, 'a form without a database')
+  await accessible(overview, 'the overview without a database')
+  // Who comes now is told the same, and let in by the same page later.
+  const late = await open('')
+  await late.waitForSelector('h1:has-text("The database does not answer.")')
+  await accessible(late, 'the door without a database')
+  // Live state goes on: it does not come from there.
+  await control('unregister', { number: 1001 })
+  await users.waitForSelector('[data-number="1001"] [role=img][aria-label="no phone"]')
+  const healed = await back('database/start')
+  await overview.waitForSelector('text=Everything is live.')
+  await late.waitForSelector('h1:has-text("Overview")')
+  await late.close()
+  await users.click('button:has-text("Create user")')
+  await users.waitForSelector('text=Dana Draft has a number')
+  await users.keyboard.press('Escape')
+  return says(noticed, healed)
+})
+
+await next('the portal is killed: a page that was never opened is shown once it is back', async () => {
+  await apply.click('button:has-text("Look again")')
+  await apply.waitForSelector('button:has-text("Apply 1 change")')
+  await apply.fill('input[maxlength="1000"]', 'a reason that must not be lost')
+  last = overview
+  const noticed = await away('kill', 'portal', 'The portal does not answer.', 'What you typed is kept.')
+  await overview.click('aside nav a:has-text("Activity")')
+  await overview.waitForSelector('main :text("The portal does not answer.")')
+  await accessible(overview, 'a page that could not be fetched')
+  const healed = await back('start')
+  await overview.waitForSelector('summary:has-text("Created user"):has-text("Dana Draft")')
+  await kept()
+  await apply.click('button:has-text("Apply 1 change")')
+  await apply.waitForSelector('text=Applied. Asterisk runs it.')
+  return says(noticed, healed)
+})
+
+await next('no script broke, and the policy had nothing to stop', async () => same([...new Set(noise)], [], 'what the browser complained of'))
+await browser.close()
+finish()
