@@ -13,7 +13,11 @@ const policy =
 const first = ['Anna', 'Ben', 'Clara', 'David', 'Elif', 'Felix', 'Greta', 'Henry', 'Ida', 'Jonas', 'Klara', 'Leon', 'Mira', 'Noah', 'Olivia', 'Paul', 'Quirin', 'Rosa', 'Samuel', 'Tilda', 'Umut', 'Vera', 'Wanda', 'Yusuf', 'Zoë']
 const last = ['Amsel', 'Berger', 'Çelik', 'Dietrich', 'Ebert', 'Fontana', 'Großmann', 'Hoffmann', 'Ivanova', 'Jäger', 'Kowalski', 'Lindqvist', 'Möller', 'Novák', 'O’Brien', 'Petersen', 'Quast', 'Rossi', 'Schneider', 'Tanaka', 'Urban', 'Vogel', 'Weiß', 'Ximénez', 'Zimmermann']
 // People who come from everywhere, by their place in the list.
-const others = { 4: 'Elif Yıldız', 9: 'Nguyễn Thị Minh Khai', 11: 'Σοφία Παπαδοπούλου', 15: 'Misaki Tanaka', 18: 'Ольга Иванова', 22: 'مريم الحسن', 27: 'Siobhán Ní Bhriain', 33: 'João Pedro da Conceição Araújo de Albuquerque e Vasconcelos', 38: 'דניאל כהן', 44: 'Seo-yeon Kim', 52: 'Þórunn Sigurðardóttir', 61: 'Søren Ågård-Lindström', 70: 'Ananya Sharma', 83: 'Łukasz Wiśniewski' }
+const others = {
+  4: ['Elif Yıldız', 'elif.yildiz'], 9: ['Nguyễn Thị Minh Khai', 'minh.khai'], 11: ['Σοφία Παπαδοπούλου', 'sofia.papadopoulou'], 15: ['Misaki Tanaka', 'misaki.tanaka'], 18: ['Ольга Иванова', 'olga.ivanova'],
+  22: ['مريم الحسن', 'maryam.alhassan'], 27: ['Siobhán Ní Bhriain', 'siobhan'], 33: ['João Pedro da Conceição Araújo de Albuquerque e Vasconcelos', 'joao.pedro'], 38: ['דניאל כהן', 'daniel.cohen'], 44: ['Seo-yeon Kim', 'seoyeon.kim'],
+  52: ['Þórunn Sigurðardóttir', 'thorunn'], 61: ['Søren Ågård-Lindström', 'soren'], 70: ['Ananya Sharma', 'ananya.sharma'], 83: ['Łukasz Wiśniewski', 'lukasz.wisniewski'],
+}
 const agents = ['Yealink SIP-T46U 108.86', 'Snom D785/10.1.184', 'Linphone-Desktop/5.2.4', 'Grandstream GXP2170', 'Zoiper rv2.10.20', 'Fanvil X4U 2.12.16']
 
 const iso = (ms) => new Date(ms).toISOString()
@@ -27,12 +31,12 @@ export function world({ users = 120, now = Date.now(), setup = false, signedIn =
   const roll = dice(7)
   const person = (i) => {
     const latin = `${first[i % first.length]} ${last[(i * 7 + Math.floor(i / 25)) % last.length]}`
-    const name = others[i] ?? latin
+    const [name, mail] = others[i] ?? [latin, '']
     return {
       id: `2f9e5a1c-8d8e-4a53-9f5b-${String(i).padStart(12, '0')}`,
       tenant_id: 'a0000000-0000-0000-0000-000000000000',
       name,
-      email: latin.normalize('NFD').replace(/[^a-zA-Z ]/g, '').toLowerCase().replace(' ', '.') + (i >= 25 ? i : '') + '@example.com',
+      email: `${mail || latin.replaceAll('ß', 'ss').normalize('NFD').replace(/[^a-zA-Z ]/g, '').toLowerCase().replace(' ', '.') + (i >= 25 ? i : '')}@example.com`,
       extension: { id: randomUUID(), number: 1000 + i, secret: createHash('sha256').update(`s${i}`).digest('base64url').slice(0, 22), created_at: iso(now - (400 - i) * 3.1e6) },
       created_at: iso(now - (60 - (i % 60)) * 86.4e6 - i * 36e5),
     }
@@ -96,10 +100,10 @@ export function world({ users = 120, now = Date.now(), setup = false, signedIn =
     { id: 'a5', name: 'Rosa Rossi', email: 'rosa@example.com', role: 'auditor', totp_enabled: false, disabled: true, created_at: iso(now - 7e9), last_sign_in_at: iso(now - 4e9) },
   ]
   const tokens = [
-    { id: 't1', name: 'Provisioning', role: 'operator', scopes: ['users:read', 'users:write'], created_by: 'a1', created_at: iso(now - 4e8), expires_at: iso(now + 7.4e9), last_used_at: iso(now - 9e4) },
-    { id: 't2', name: 'Monitoring', role: 'auditor', scopes: null, created_by: 'a1', created_at: iso(now - 3e9), expires_at: null, last_used_at: iso(now - 3e4) },
-    { id: 't3', name: 'Nightly apply', role: 'applier', scopes: ['apply:read', 'apply:run'], created_by: 'a2', created_at: iso(now - 7.1e9), expires_at: iso(now + 5.2e8), last_used_at: iso(now - 3.4e7) },
-    { id: 't4', name: 'Address book of the old switchboard', role: 'auditor', scopes: ['users:read'], created_by: null, created_at: iso(now - 9e9), expires_at: iso(now - 1.9e8), last_used_at: null },
+    { id: 't1', name: 'Provisioning', role: 'operator', scopes: ['users:read', 'users:write'], created_by: 'a1', made_with: null, created_at: iso(now - 4e8), expires_at: iso(now + 7.4e9), last_used_at: iso(now - 9e4) },
+    { id: 't2', name: 'Monitoring', role: 'auditor', scopes: null, created_by: 'a1', made_with: null, created_at: iso(now - 3e9), expires_at: null, last_used_at: iso(now - 3e4) },
+    { id: 't3', name: 'Nightly apply', role: 'applier', scopes: ['apply:read', 'apply:run'], created_by: 'a2', made_with: 't1', created_at: iso(now - 7.1e9), expires_at: iso(now + 5.2e8), last_used_at: iso(now - 3.4e7) },
+    { id: 't4', name: 'Address book of the old switchboard', role: 'auditor', scopes: ['users:read'], created_by: null, made_with: null, created_at: iso(now - 9e9), expires_at: iso(now - 1.9e8), last_used_at: null },
   ]
   const sessions = [
     { id: 's1', created_at: iso(now - 5e6), last_seen_at: iso(now - 2e4), from: '192.0.2.17', user_agent: 'Mozilla/5.0 (X11; Linux x86_64) Firefox/145.0', current: true },
@@ -254,7 +258,7 @@ export async function serve(w) {
     if (/^POST \/accounts\/[^/]+\/reset$/.test(call)) return send(200, { link: { code: 'res_8Hq2mX7pLw0ZrT5yNcA4kQ', expires_at: iso(Date.now() + 36e5) } })
     if (call === 'GET /tokens') return send(200, { tokens: w.tokens })
     if (call === 'POST /tokens') {
-      const token = { id: randomUUID(), name: body.name, role: body.role, scopes: body.scopes ?? null, created_by: 'a1', created_at: iso(w.now), expires_at: body.expires_in_days ? iso(w.now + body.expires_in_days * 864e5) : null, last_used_at: null }
+      const token = { id: randomUUID(), name: body.name, role: body.role, scopes: body.scopes ?? null, created_by: 'a1', made_with: null, created_at: iso(w.now), expires_at: body.expires_in_days ? iso(w.now + body.expires_in_days * 864e5) : null, last_used_at: null }
       w.tokens.push(token)
       return send(201, { token, secret: 'pbx_k7_Xw0ZrT5yNcA4kQh3K9vQ2mX7pL8Hq2mX7pLw' })
     }

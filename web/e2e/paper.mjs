@@ -477,6 +477,8 @@ await step('a token gets less than its role may, and its list says how much', ()
     await page.keyboard.press('Escape')
     await page.click('li:has-text("Address book"):not(:has-text("switchboard")) summary:has-text("1 of 6 permissions")')
     await page.waitForSelector('li li:has-text("See users") >> visible=true')
+    await page.click('button[aria-label="Revoke: Provisioning"]')
+    await page.waitForSelector('[role=dialog] li:has-text("Nightly apply")') // what ends with it
   }),
 )
 

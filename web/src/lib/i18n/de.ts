@@ -626,6 +626,7 @@ export const de: Messages = {
     revoke: 'Widerrufen',
     revokeTitle: (name) => `${name} widerrufen?`,
     revokeSays: 'Programme, die es benutzen, werden ab jetzt abgewiesen.',
+    revokeToo: (n) => `Mit ihm ${n === 1 ? 'endet ein Token, das' : `enden ${n} Tokens, die`} damit gemacht ${n === 1 ? 'wurde' : 'wurden'}:`,
     revoked: (name) => `${name} wurde widerrufen.`,
     empty: 'Keine Tokens',
     emptySays: 'Machen Sie eines für ein Programm, das die API benutzen soll.',

@@ -642,6 +642,7 @@ export const en = {
     revoke: 'Revoke',
     revokeTitle: (name: string) => `Revoke ${name}?`,
     revokeSays: 'Programs that use it are refused from now on.',
+    revokeToo: (n: number) => `With it ${n === 1 ? 'ends a token that was' : `end ${n} tokens that were`} made with it:`,
     revoked: (name: string) => `${name} was revoked.`,
     empty: 'No tokens',
     emptySays: 'Make one for a program that should use the API.',
