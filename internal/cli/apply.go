@@ -78,7 +78,7 @@ func (a *app) printChanges(changes []pbx.Change) {
 	w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w)
 	for _, ch := range changes[:min(len(changes), mostChanges)] {
-		fmt.Fprintf(w, "%s\t%d\t%s\t%s\n", map[pbx.ChangeKind]string{pbx.Added: "+", pbx.Removed: "-", pbx.Changed: "~"}[ch.Kind], ch.Number, ch.Name, changeText(ch))
+		fmt.Fprintf(w, "%s\t%d\t%s\t%s\n", map[pbx.ChangeKind]string{pbx.Added: "+", pbx.Removed: "-", pbx.Changed: "~"}[ch.Kind], ch.Number, oneLine(ch.Name), changeText(ch))
 	}
 	if more := len(changes) - mostChanges; more > 0 {
 		fmt.Fprintf(w, "…\tand %d more: pbxportal plan --json lists all\n", more)
@@ -166,7 +166,7 @@ func (a *app) printRun(r pbx.Run) {
 	w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(w, "\nResult\t%s\n", resultText(r))
 	for _, d := range r.Differences {
-		fmt.Fprintf(w, "Differs\t%s\n", d)
+		fmt.Fprintf(w, "Differs\t%s\n", oneLine(d))
 	}
 	fmt.Fprintf(w, "Record\tpbxportal audit show %s\n", r.Log.ID)
 	_ = w.Flush()
@@ -284,7 +284,7 @@ func (c *revisionListCommand) Run(ctx context.Context, a *app, p *portal) error 
 		if r.Restored != 0 {
 			why = strings.TrimSpace(fmt.Sprintf("revision %d again. %s", r.Restored, why))
 		}
-		fmt.Fprintf(w, "%s\t%d\t%s\t%s\t%d\t%s\t%s\n", mark, r.Revision, r.Log.TriggeredAt.Format(time.RFC3339), r.Log.TriggeredBy, r.Users, r.Result, shorten(oneLine(why), 60))
+		fmt.Fprintf(w, "%s\t%d\t%s\t%s\t%d\t%s\t%s\n", mark, r.Revision, r.Log.TriggeredAt.Format(time.RFC3339), oneLine(r.Log.TriggeredBy), r.Users, r.Result, shorten(oneLine(why), 60))
 	}
 	return w.Flush()
 }

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+	"unicode"
 
 	"github.com/synergycall/pbxportal/internal/apply"
 	"github.com/synergycall/pbxportal/internal/pbx"
@@ -61,7 +62,7 @@ func (c *auditListCommand) Run(ctx context.Context, a *app, p *portal) error {
 		if results[l.ID] == pbx.DryRun {
 			outcome = "rehearsal"
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", l.TriggeredAt.Format(time.RFC3339), l.TriggeredBy, outcome, shorten(oneLine(l.ErrorDetails), 60), l.ID)
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", l.TriggeredAt.Format(time.RFC3339), oneLine(l.TriggeredBy), outcome, shorten(oneLine(l.ErrorDetails), 60), l.ID)
 	}
 	fmt.Fprintln(w, "\nOne of them whole, with its story: pbxportal audit show ID")
 	return w.Flush()
@@ -91,7 +92,7 @@ func (c *auditShowCommand) Run(ctx context.Context, a *app, p *portal) error {
 func (a *app) printStory(r pbx.Run) {
 	l := r.Log
 	w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintf(w, "When\t%s\nWho\t%s\n", l.TriggeredAt.Format(time.RFC3339), l.TriggeredBy)
+	fmt.Fprintf(w, "When\t%s\nWho\t%s\n", l.TriggeredAt.Format(time.RFC3339), oneLine(l.TriggeredBy))
 	if r.Comment != "" {
 		fmt.Fprintf(w, "Why\t%s\n", oneLine(r.Comment))
 	}
@@ -103,10 +104,10 @@ func (a *app) printStory(r pbx.Run) {
 		fmt.Fprintf(w, "Revision\t%d\n", r.Revision)
 	}
 	if l.ErrorDetails != "" {
-		fmt.Fprintf(w, "Details\t%s\n", l.ErrorDetails)
+		fmt.Fprintf(w, "Details\t%s\n", oneLine(l.ErrorDetails))
 	}
 	for _, c := range r.Plan.Changes {
-		fmt.Fprintf(w, "Change\t%d %s: %s\n", c.Number, c.Name, changeText(c))
+		fmt.Fprintf(w, "Change\t%d %s: %s\n", c.Number, oneLine(c.Name), changeText(c))
 	}
 	for _, f := range l.FilesWritten {
 		fmt.Fprintf(w, "Wrote\t%s\n", f)
@@ -114,7 +115,7 @@ func (a *app) printStory(r pbx.Run) {
 	printCommand(w, "PJSIP reload", l.Reload.PJSIP)
 	printCommand(w, "Dialplan reload", l.Reload.Dialplan)
 	for _, d := range r.Differences {
-		fmt.Fprintf(w, "Differs\t%s\n", d)
+		fmt.Fprintf(w, "Differs\t%s\n", oneLine(d))
 	}
 	for _, f := range r.Saved {
 		fmt.Fprintf(w, "Saved\t%s as it was changed by hand, %d bytes (pbxportal audit saved %s)\n", f.Path, len(f.Content), l.ID)
@@ -159,8 +160,17 @@ func printCommand(w *tabwriter.Writer, name string, r *pbx.CommandResult) {
 	}
 }
 
-// oneLine joins the words of a text by single blanks.
-func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }
+// oneLine joins the words of a text by single blanks, and leaves out what is no sign to be read: what others wrote must not steer the
+// terminal of whoever reads it.
+func oneLine(s string) string {
+	readable := strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) && !unicode.IsSpace(r) {
+			return -1
+		}
+		return r
+	}, strings.ToValidUTF8(s, ""))
+	return strings.Join(strings.Fields(readable), " ")
+}
 
 // shorten cuts a text to n characters, with a mark where something was cut.
 func shorten(s string, n int) string {

@@ -59,18 +59,21 @@ type commands struct {
 	Version  versionCommand        `cmd:"" help:"Print the version."`
 }
 
+// dotenv is the file with settings, in the current folder.
+const dotenv = ".env"
+
 // Run runs the command line args and returns the exit code. Results go to stdout, everything else to stderr.
 func Run(ctx context.Context, args []string, getenv func(string) (string, bool), stdin io.Reader, stdout, stderr io.Writer) int {
 	exit := -1 // set when kong itself ends the program: help, for instance
 	var c commands
-	dotenv, err := config.Dotenv(".env", getenv)
+	fromFile, err := config.Dotenv(dotenv, getenv)
 	if err != nil {
 		return report(stderr, usage(err))
 	}
 	parser, err := kong.New(&c,
 		kong.Name("pbxportal"), kong.Description(description), kong.UsageOnError(), kong.Writers(stdout, stderr),
 		kong.Exit(func(code int) { exit = code }), kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 100}),
-		kong.Resolvers(environment(getenv, dotenv)),
+		kong.Resolvers(environment(getenv, fromFile)),
 	)
 	if err != nil {
 		return report(stderr, err)
@@ -115,13 +118,13 @@ func localActor(getenv func(string) (string, bool)) pbx.Actor {
 }
 
 // environment gives flags their value from the environment, or else from .env. An empty variable counts as unset.
-func environment(getenv func(string) (string, bool), dotenv map[string]string) kong.Resolver {
+func environment(getenv func(string) (string, bool), fromFile map[string]string) kong.Resolver {
 	return kong.ResolverFunc(func(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, error) {
 		for _, name := range flag.Envs {
 			if v, _ := getenv(name); v != "" {
 				return v, nil
 			}
-			if v := dotenv[name]; v != "" {
+			if v := fromFile[name]; v != "" {
 				return v, nil
 			}
 		}

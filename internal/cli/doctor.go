@@ -5,11 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/synergycall/pbxportal/internal/config"
 	"github.com/synergycall/pbxportal/internal/node"
 )
 
@@ -25,7 +28,7 @@ func (*doctorCommand) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	defer p.close()
-	findings := append([]node.Finding{p.examineDatabase(ctx), p.examineState(), p.examineKeys(ctx), p.examineFactors(ctx), p.examineAddress()}, p.node.Examine(ctx)...)
+	findings := append([]node.Finding{p.examineDatabase(ctx), p.examineState(), p.examineKeys(ctx), p.examineFactors(ctx), p.examineAddress(), a.examineSettings()}, p.node.Examine(ctx)...)
 	findings = append(findings, p.examineLive(ctx))
 	broken := 0
 	for _, f := range findings {
@@ -98,6 +101,35 @@ func (p *portal) examineState() node.Finding {
 		f.Grade, f.Detail, f.Cure = node.Bad, existing+" may not be written", "give it to the portal's user, or set STATE_DIR"
 	} else if existing != p.config.StateDir {
 		f.Detail += ", which the first command makes"
+	}
+	return f
+}
+
+// examineSettings tells of a settings file that everybody can read although it holds a secret.
+func (a *app) examineSettings() node.Finding {
+	f := node.Finding{Subject: "settings", Grade: node.Good, Detail: "from flags and the environment"}
+	info, err := os.Stat(dotenv)
+	if err != nil {
+		return f
+	}
+	f.Detail = "from " + dotenv + " in this folder as well"
+	values, err := config.Dotenv(dotenv, a.getenv)
+	if err != nil || info.Mode().Perm()&0o007 == 0 {
+		return f
+	}
+	var names []string
+	for _, name := range []string{"SECRET_KEY", "AMI_SECRET", "OIDC_CLIENT_SECRET"} {
+		if values[name] != "" {
+			names = append(names, name)
+		}
+	}
+	if u, err := url.Parse(values["DATABASE_URL"]); err == nil && u.User != nil {
+		if _, has := u.User.Password(); has {
+			names = append(names, "the password in DATABASE_URL")
+		}
+	}
+	if len(names) > 0 {
+		f.Grade, f.Detail, f.Cure = node.Odd, f.Detail+", which everybody on this machine can read, with "+strings.Join(names, ", "), "chmod 640 "+dotenv+", and give it to the portal's group"
 	}
 	return f
 }

@@ -80,12 +80,18 @@ func (s settings) must(t *testing.T, args ...string) string {
 // portal runs the portal in a process of its own, to its end, and gives the exit code and all it printed.
 func portal(t *testing.T, args []string, env ...string) (code int, output string) {
 	t.Helper()
+	return portalIn(t, t.TempDir(), args, env...)
+}
+
+// portalIn does so in a folder.
+func portalIn(t *testing.T, dir string, args []string, env ...string) (code int, output string) {
+	t.Helper()
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
 	result, err := proc.Run(t.Context(), proc.Command{
-		Argv: append([]string{self}, args...), Env: append([]string{"PBXPORTAL_BE_THE_PORTAL=1"}, env...), Dir: t.TempDir(),
+		Argv: append([]string{self}, args...), Env: append([]string{"PBXPORTAL_BE_THE_PORTAL=1"}, env...), Dir: dir,
 	})
 	if err != nil {
 		t.Fatal(err)

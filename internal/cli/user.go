@@ -55,7 +55,7 @@ func (c *userListCommand) Run(ctx context.Context, a *app, p *portal) error {
 	w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "NUMBER\tNAME\tE-MAIL\tSINCE\tID")
 	for _, u := range page.Users {
-		fmt.Fprintf(w, "%d\t%s\t%s\t%s\t%s\n", u.Extension.Number, u.Name, u.Email, u.CreatedAt.Format(time.DateOnly), u.ID)
+		fmt.Fprintf(w, "%d\t%s\t%s\t%s\t%s\n", u.Extension.Number, oneLine(u.Name), oneLine(u.Email), u.CreatedAt.Format(time.DateOnly), u.ID)
 	}
 	return w.Flush()
 }
@@ -121,7 +121,7 @@ func (a *app) printUser(u pbx.User, next string) error {
 	}
 	w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(w, "Name\t%s\nE-mail\t%s\nExtension\t%d\nSecret\t%s\nCreated\t%s\nId\t%s\n",
-		u.Name, u.Email, u.Extension.Number, u.Extension.Secret.Reveal(), u.CreatedAt.Format(time.RFC3339), u.ID)
+		oneLine(u.Name), oneLine(u.Email), u.Extension.Number, u.Extension.Secret.Reveal(), u.CreatedAt.Format(time.RFC3339), u.ID)
 	if next != "" {
 		fmt.Fprintln(w, next)
 	}
