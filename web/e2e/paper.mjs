@@ -305,6 +305,7 @@ await step('everything can be done with keys alone', async () => {
   await page.keyboard.press('Enter')
   await page.waitForSelector('text=Key Board has a number')
   await page.keyboard.press('Escape')
+  await page.waitForSelector('[role=dialog]', { state: 'detached' })
   await page.keyboard.press('g')
   await page.keyboard.press('a')
   await page.waitForSelector('text=Apply 7 changes')
