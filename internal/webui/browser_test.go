@@ -58,7 +58,7 @@ func suite(t *testing.T, name string, env ...string) {
 		chromium = found
 	}
 	result, err := proc.Run(ctx, proc.Command{
-		Argv: []string{"node", "e2e/" + name + ".mjs"}, Dir: filepath.Join(root(t), "web"),
+		Argv: []string{filepath.Join(root(t), "scripts/web"), "node", "e2e/" + name + ".mjs"}, Dir: filepath.Join(root(t), "web"),
 		Env:    append(env, "CHROMIUM="+chromium, "HOME="+t.TempDir(), "FAILURES="+os.Getenv("FAILURES"), "LC_ALL=C.UTF-8"),
 		OnLine: func(line string) { t.Log(line) },
 	})
