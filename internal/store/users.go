@@ -5,7 +5,6 @@ import (
 	"database/sql"
 	"encoding/json"
 	"errors"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -154,9 +153,6 @@ type Addition struct {
 
 // InsertUsers adds users, with one wait for the server.
 func (t *Tx) InsertUsers(ctx context.Context, additions ...Addition) error {
-	const all = `WITH e AS (` + insertEvent + `),
-u AS (INSERT INTO users (id, tenant_id, name, email, created_at) VALUES ($17, $18, $19, $20, $21))
-INSERT INTO extensions (user_id, id, number, secret, created_at) VALUES ($17, $22, $23, $24, $25)`
 	batch := &pgx.Batch{}
 	for _, a := range additions {
 		entry, err := t.entry(ctx, a.Event)
@@ -169,21 +165,19 @@ INSERT INTO extensions (user_id, id, number, secret, created_at) VALUES ($17, $2
 		if err != nil {
 			return err
 		}
-		ofEvent := eventValues(entry)
-		ofUser := []any{string(u.ID), string(u.TenantID), u.Name, u.Email, u.CreatedAt}
-		ofExtension := []any{string(e.ID), int(e.Number), secret, e.CreatedAt}
-		if t.dialect.path == "" {
-			batch.Queue(all, slices.Concat(ofEvent, ofUser, ofExtension)...)
-			continue
-		}
-		if _, err := t.tx.ExecContext(ctx, insertEvent, ofEvent...); err != nil {
-			return err
-		}
-		if _, err := t.tx.ExecContext(ctx, insertUser, ofUser...); err != nil {
-			return err
-		}
-		if _, err := t.tx.ExecContext(ctx, insertExtension, slices.Concat(ofUser[:1], ofExtension)...); err != nil {
-			return err
+		for _, row := range []struct {
+			insert string
+			values []any
+		}{
+			{insertEvent, eventValues(entry)},
+			{insertUser, []any{string(u.ID), string(u.TenantID), u.Name, u.Email, u.CreatedAt}},
+			{insertExtension, []any{string(u.ID), string(e.ID), int(e.Number), secret, e.CreatedAt}},
+		} {
+			if t.dialect.path == "" {
+				batch.Queue(row.insert, row.values...)
+			} else if _, err := t.tx.ExecContext(ctx, row.insert, row.values...); err != nil {
+				return err
+			}
 		}
 	}
 	return t.send(ctx, batch)
