@@ -26,6 +26,9 @@ type planned struct {
 	want pbx.Live         // what Asterisk would run then
 	good render.Inventory // what it was last seen to run
 	ask  pbx.Question     // what to ask it once it has reloaded
+
+	touched []string // the objects that differ between good and inventory
+	named   bool     // every object of both names its content
 }
 
 // draft is what would be in place after an apply.
@@ -97,6 +100,7 @@ func (p *planned) compare() {
 		good, _ = render.Read(p.site.Seen)
 	}
 	p.Changes, p.want, p.good = render.Changes(from, p.inventory), p.inventory.Live(), good
+	p.touched, p.named = render.Touched(p.good, p.inventory)
 	p.ask = p.question()
 }
 
@@ -109,35 +113,23 @@ const few = 60
 // same reason the last extension stands for a dialplan that stays as it is. After a larger change, where the files before were not ours, and
 // where Asterisk may have strayed from them, it lists everything; so it does for every plan, and once a minute.
 func (p *planned) question() pbx.Question {
-	touched, named := render.Touched(p.good, p.inventory)
 	strayed := p.Behind != "" || len(p.Drift) > 0 || p.site.Current != p.site.Good // it may run something else by now
-	if strayed || !named || len(touched) > few {
+	if strayed || !p.named || len(p.touched) > few {
 		return p.wholeQuestion()
 	}
-	contents := slices.Concat(touched, p.inventory.Last())
+	contents := slices.Concat(p.touched, p.inventory.Last())
 	slices.Sort(contents)
 	q := pbx.Question{Contents: slices.Compact(contents)}
-	if last := len(p.want.Steps) - 1; last >= 0 && bytes.Equal(dialplan(p.files), dialplan(p.site.Seen)) {
+	if last := len(p.want.Steps) - 1; last >= 0 && bytes.Equal(pbx.ContentOf(p.files, pbx.DialplanPath), pbx.ContentOf(p.site.Seen, pbx.DialplanPath)) {
 		q.Exten = p.want.Steps[last].Exten
 	}
 	return q
 }
 
-// dialplan gives the bytes of the dialplan, nil where there are none.
-func dialplan(files []pbx.File) []byte {
-	for _, f := range files {
-		if f.Path == pbx.DialplanPath {
-			return f.Content
-		}
-	}
-	return nil
-}
-
 // wholeQuestion asks for every object by its name, and for those that changed by their content.
 func (p *planned) wholeQuestion() pbx.Question {
-	touched, _ := render.Touched(p.good, p.inventory)
 	good := p.good.Live().Hashes
-	changed := slices.DeleteFunc(touched, func(name string) bool { return good[name] == "" || p.want.Hashes[name] == "" })
+	changed := slices.DeleteFunc(slices.Clone(p.touched), func(name string) bool { return good[name] == "" || p.want.Hashes[name] == "" })
 	return pbx.Question{All: true, Contents: changed}
 }
 

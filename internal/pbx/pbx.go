@@ -65,6 +65,16 @@ type File struct {
 	Content []byte
 }
 
+// ContentOf gives the bytes of the file at a path, nil when there is none.
+func ContentOf(files []File, path string) []byte {
+	for _, f := range files {
+		if f.Path == path {
+			return f.Content
+		}
+	}
+	return nil
+}
+
 // PJSIPPath and DialplanPath are the only two files the portal writes below Asterisk's configuration directory. The
 // administrator's own pjsip.conf and extensions.conf include them.
 const (

@@ -232,13 +232,7 @@ func Diff(fromName string, from []pbx.File, toName string, to []pbx.File) []pbx.
 	var diffs []pbx.FileDiff
 	secrets := map[string]string{}
 	for _, f := range to {
-		var before []byte
-		for _, old := range from {
-			if old.Path == f.Path {
-				before = old.Content
-			}
-		}
-		a, b := mask(before, secrets, false), mask(f.Content, secrets, true)
+		a, b := mask(pbx.ContentOf(from, f.Path), secrets, false), mask(f.Content, secrets, true)
 		text := ""
 		if !bytes.Equal(a, b) {
 			text = string(diff.Diff(fromName+": "+f.Path, a, toName+": "+f.Path, b))

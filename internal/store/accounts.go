@@ -26,20 +26,11 @@ const selectAccount = `SELECT ` + accountColumns + ` FROM accounts a `
 func (s *Store) Accounts(ctx context.Context) ([]pbx.Account, error) {
 	ctx, cancel := context.WithTimeout(ctx, Patience)
 	defer cancel()
-	accounts := []pbx.Account{}
-	rows, err := s.read.QueryContext(ctx, selectAccount+`ORDER BY lower(a.name), lower(a.email)`)
-	if err != nil {
-		return nil, s.fault("list accounts", err)
-	}
-	defer rows.Close()
-	for rows.Next() {
-		c, err := scanAccount(rows)
-		if err != nil {
-			return nil, s.fault("list accounts", err)
-		}
-		accounts = append(accounts, c.Account)
-	}
-	return accounts, s.fault("list accounts", rows.Err())
+	accounts, err := gather(ctx, s.read, func(r row) (pbx.Account, error) {
+		c, err := scanAccount(r)
+		return c.Account, err
+	}, selectAccount+`ORDER BY lower(a.name), lower(a.email)`)
+	return accounts, s.fault("list accounts", err)
 }
 
 // HasAccounts reports whether there is any account.

@@ -69,19 +69,9 @@ func (s *Store) Logs(ctx context.Context, before time.Time, id pbx.RunID, limit 
 		where = `WHERE triggered_at < $2 OR (triggered_at = $2 AND id < $3) `
 		args = append(args, before, string(id))
 	}
-	rows, err := s.read.QueryContext(ctx, s.selectLog()+where+`ORDER BY triggered_at DESC, id DESC LIMIT $1`, args...)
-	if err != nil {
-		return nil, s.fault("list audit records", err)
-	}
-	defer rows.Close()
-	for rows.Next() {
-		l, err := scanLog(rows)
-		if err != nil {
-			return nil, s.fault("list audit records", err)
-		}
-		logs = append(logs, l)
-	}
-	return logs, s.fault("list audit records", rows.Err())
+	logs, err = gather(ctx, s.read, func(r row) (pbx.ApplyLog, error) { return scanLog(r) },
+		s.selectLog()+where+`ORDER BY triggered_at DESC, id DESC LIMIT $1`, args...)
+	return logs, s.fault("list audit records", err)
 }
 
 // selectLog is the beginning of every query for audit records.

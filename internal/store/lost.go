@@ -23,22 +23,12 @@ func sealedByValues(key string) []any {
 
 // UsersSealedBy gives a number of users, all when they are few, whose secret is sealed with a key, without the secret.
 func (t *Tx) UsersSealedBy(ctx context.Context, key string) ([]pbx.User, error) {
-	rows, err := t.tx.QueryContext(ctx, `SELECT u.id, u.tenant_id, u.name, u.email, e.id, e.number
-FROM users u JOIN extensions e ON e.user_id = u.id WHERE `+sealedBy("e.secret"), sealedByValues(key)...)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	var users []pbx.User
-	for rows.Next() {
-		var u pbx.User
+	return gather(ctx, t.tx, func(r row) (u pbx.User, err error) {
 		e := &u.Extension
-		if err := rows.Scan((*string)(&u.ID), (*string)(&u.TenantID), &u.Name, &u.Email, (*string)(&e.ID), (*int)(&e.Number)); err != nil {
-			return nil, err
-		}
-		users = append(users, u)
-	}
-	return users, rows.Err()
+		err = r.Scan((*string)(&u.ID), (*string)(&u.TenantID), &u.Name, &u.Email, (*string)(&e.ID), (*int)(&e.Number))
+		return u, err
+	}, `SELECT u.id, u.tenant_id, u.name, u.email, e.id, e.number
+FROM users u JOIN extensions e ON e.user_id = u.id WHERE `+sealedBy("e.secret"), sealedByValues(key)...)
 }
 
 // SetSecret gives an extension another secret, with the event that tells of it.
@@ -55,20 +45,7 @@ func (t *Tx) SetSecret(ctx context.Context, id pbx.ExtensionID, secret pbx.Secre
 
 // AccountsSealedBy gives a number of accounts, all when they are few, whose second factor is sealed with a key.
 func (t *Tx) AccountsSealedBy(ctx context.Context, key string) ([]Credentials, error) {
-	rows, err := t.tx.QueryContext(ctx, selectAccount+`WHERE `+sealedBy("a.totp_secret"), sealedByValues(key)...)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	var all []Credentials
-	for rows.Next() {
-		c, err := scanAccount(rows)
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, c)
-	}
-	return all, rows.Err()
+	return gather(ctx, t.tx, func(r row) (Credentials, error) { return scanAccount(r) }, selectAccount+`WHERE `+sealedBy("a.totp_secret"), sealedByValues(key)...)
 }
 
 // DropRunsSealedBy drops what cannot be read any more of the runs that a key has sealed: the bytes of their files, and hand edits that were
@@ -87,26 +64,18 @@ func (s *Store) DropRunsSealedBy(ctx context.Context, key string) (n int, err er
 }
 
 func (t *Tx) dropRunsSealedBy(ctx context.Context, key string) (n int, err error) {
-	rows, err := t.tx.QueryContext(ctx, `SELECT id, `+t.dialect.jsonOut("story")+` FROM apply_runs WHERE sealed_with = $1 LIMIT $2`, key, batch)
+	type run struct{ id, story string }
+	runs, err := gather(ctx, t.tx, func(r row) (one run, err error) {
+		err = r.Scan(&one.id, &one.story)
+		return one, err
+	}, `SELECT id, `+t.dialect.jsonOut("story")+` FROM apply_runs WHERE sealed_with = $1 LIMIT $2`, key, batch)
 	if err != nil {
 		return 0, err
 	}
-	defer rows.Close()
-	stories := map[string]string{}
-	for rows.Next() {
-		var id, story string
-		if err := rows.Scan(&id, &story); err != nil {
-			return 0, err
-		}
-		stories[id] = story
-	}
-	if err := rows.Err(); err != nil {
-		return 0, err
-	}
-	for id, story := range stories {
+	for _, r := range runs {
 		var told storyJSON
-		if err := json.Unmarshal([]byte(story), &told); err != nil {
-			return 0, fmt.Errorf("story of %s: %w", id, err)
+		if err := json.Unmarshal([]byte(r.story), &told); err != nil {
+			return 0, fmt.Errorf("story of %s: %w", r.id, err)
 		}
 		told.Sealed = nil
 		text, err := json.Marshal(told)
@@ -114,9 +83,9 @@ func (t *Tx) dropRunsSealedBy(ctx context.Context, key string) (n int, err error
 			return 0, err
 		}
 		if _, err := t.tx.ExecContext(ctx, `UPDATE apply_runs SET pjsip = NULL, dialplan = NULL, sealed_with = '', story = `+t.dialect.jsonIn("$1")+` WHERE id = $2`,
-			string(text), id); err != nil {
+			string(text), r.id); err != nil {
 			return 0, err
 		}
 	}
-	return len(stories), nil
+	return len(runs), nil
 }

@@ -29,21 +29,12 @@ func (s *Store) Session(ctx context.Context, hash []byte) (session pbx.Session, 
 func (s *Store) Sessions(ctx context.Context, id pbx.AccountID) ([]pbx.Session, error) {
 	ctx, cancel := context.WithTimeout(ctx, Patience)
 	defer cancel()
-	sessions := []pbx.Session{}
-	rows, err := s.read.QueryContext(ctx, `SELECT `+sessionColumns+` FROM sessions s WHERE s.account_id = $1 ORDER BY s.created_at DESC, s.id`, string(id))
-	if err != nil {
-		return nil, s.fault("list sessions", err)
-	}
-	defer rows.Close()
-	for rows.Next() {
-		var session pbx.Session
-		if err := rows.Scan(sessionInto(&session)...); err != nil {
-			return nil, s.fault("list sessions", err)
-		}
+	sessions, err := gather(ctx, s.read, func(r row) (session pbx.Session, err error) {
+		err = r.Scan(sessionInto(&session)...)
 		inUTC(&session)
-		sessions = append(sessions, session)
-	}
-	return sessions, s.fault("list sessions", rows.Err())
+		return session, err
+	}, `SELECT `+sessionColumns+` FROM sessions s WHERE s.account_id = $1 ORDER BY s.created_at DESC, s.id`, string(id))
+	return sessions, s.fault("list sessions", err)
 }
 
 // InsertSession adds a session, and clears away those that are over.
@@ -158,28 +149,27 @@ func (s *Store) Token(ctx context.Context, id pbx.TokenID) (token pbx.Token, has
 
 // Token gives the token of an id; ok is false when there is none.
 func (t *Tx) Token(ctx context.Context, id pbx.TokenID) (token pbx.Token, ok bool, err error) {
-	var hash []byte
-	return found(scanToken(t.tx.QueryRowContext(ctx, selectToken+`WHERE id = $1`, string(id)), &hash))
+	return found(scanOneToken(t.tx.QueryRowContext(ctx, selectToken+`WHERE id = $1`, string(id))))
 }
 
 // Tokens gives all tokens, also those that are revoked, by name.
 func (s *Store) Tokens(ctx context.Context) ([]pbx.Token, error) {
 	ctx, cancel := context.WithTimeout(ctx, Patience)
 	defer cancel()
-	tokens, err := scanTokens(s.read.QueryContext(ctx, selectToken+`ORDER BY lower(name), created_at, id`))
+	tokens, err := gather(ctx, s.read, scanOneToken, selectToken+`ORDER BY lower(name), created_at, id`)
 	return tokens, s.fault("list tokens", err)
 }
 
 // TokensOf gives the tokens an account made that are not revoked.
 func (t *Tx) TokensOf(ctx context.Context, account pbx.AccountID) ([]pbx.Token, error) {
-	return scanTokens(t.tx.QueryContext(ctx, selectToken+`WHERE created_by = $1 AND revoked_at IS NULL ORDER BY id`, string(account)))
+	return gather(ctx, t.tx, scanOneToken, selectToken+`WHERE created_by = $1 AND revoked_at IS NULL ORDER BY id`, string(account))
 }
 
 // TokensMadeWith gives the tokens that were made with a token, or with one of these, and so on, and are not revoked.
 func (t *Tx) TokensMadeWith(ctx context.Context, id pbx.TokenID) ([]pbx.Token, error) {
-	return scanTokens(t.tx.QueryContext(ctx, `WITH RECURSIVE made (id) AS (
+	return gather(ctx, t.tx, scanOneToken, `WITH RECURSIVE made (id) AS (
     SELECT id FROM api_tokens WHERE made_with = $1 UNION SELECT api_tokens.id FROM api_tokens JOIN made ON api_tokens.made_with = made.id)
-`+selectToken+`WHERE id IN (SELECT id FROM made) AND revoked_at IS NULL ORDER BY id`, string(id)))
+`+selectToken+`WHERE id IN (SELECT id FROM made) AND revoked_at IS NULL ORDER BY id`, string(id))
 }
 
 // InsertToken adds a token with the hash of its secret.
@@ -207,21 +197,10 @@ func (t *Tx) SeeToken(ctx context.Context, id pbx.TokenID, now time.Time) error 
 	return err
 }
 
-func scanTokens(rows *sql.Rows, err error) ([]pbx.Token, error) {
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	tokens := []pbx.Token{}
-	for rows.Next() {
-		var hash []byte
-		token, err := scanToken(rows, &hash)
-		if err != nil {
-			return nil, err
-		}
-		tokens = append(tokens, token)
-	}
-	return tokens, rows.Err()
+// scanOneToken is scanToken for those who do not compare the hash.
+func scanOneToken(r row) (pbx.Token, error) {
+	var hash []byte
+	return scanToken(r, &hash)
 }
 
 // scanToken reads one row of selectToken. A scope that means nothing to this program is an error: to leave it out could widen the token.

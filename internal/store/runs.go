@@ -27,8 +27,8 @@ type storyJSON struct {
 func (s *Store) SaveRun(ctx context.Context, r pbx.Run, events ...pbx.AuditEvent) error {
 	ctx, cancel := context.WithTimeout(ctx, Patience)
 	defer cancel()
-	pjsip, err := packed(content(r.Files, pbx.PJSIPPath))
-	dialplan, dialplanErr := packed(content(r.Files, pbx.DialplanPath))
+	pjsip, err := packed(pbx.ContentOf(r.Files, pbx.PJSIPPath))
+	dialplan, dialplanErr := packed(pbx.ContentOf(r.Files, pbx.DialplanPath))
 	if err = errors.Join(err, dialplanErr); err != nil {
 		return fmt.Errorf("cannot write a run: %w", err)
 	}
@@ -76,16 +76,6 @@ ON CONFLICT (id) DO UPDATE SET revision = excluded.revision, result = excluded.r
 		return s.fault("write a run", err)
 	}
 	return s.fault("write a run", t.commit(ctx))
-}
-
-// content gives the bytes of one file, nil when it is not there.
-func content(files []pbx.File, path string) []byte {
-	for _, f := range files {
-		if f.Path == path {
-			return f.Content
-		}
-	}
-	return nil
 }
 
 const fromRuns = ` FROM apply_runs r JOIN apply_audit_logs l ON l.id = r.id `
@@ -211,19 +201,8 @@ func (s *Store) oneRun(ctx context.Context, where string, arg any) (pbx.Run, boo
 func (s *Store) runs(ctx context.Context, bytes bool, where string, args ...any) (runs []pbx.Run, err error) {
 	ctx, cancel := context.WithTimeout(ctx, Patience)
 	defer cancel()
-	rows, err := s.read.QueryContext(ctx, s.selectRun(bytes)+where, args...)
-	if err != nil {
-		return nil, s.fault("list runs", err)
-	}
-	defer rows.Close()
-	for rows.Next() {
-		r, err := s.scanRun(rows)
-		if err != nil {
-			return nil, s.fault("list runs", err)
-		}
-		runs = append(runs, r)
-	}
-	return runs, s.fault("list runs", rows.Err())
+	runs, err = gather(ctx, s.read, s.scanRun, s.selectRun(bytes)+where, args...)
+	return runs, s.fault("list runs", err)
 }
 
 // scanRun reads one row with selectRun's columns.

@@ -303,21 +303,12 @@ func (t *Tx) resealColumn(ctx context.Context, c sealedColumn, after string) (di
 	if after != "" {
 		where, args = where+` AND id > $4`, append(args, after)
 	}
-	rows, err := t.tx.QueryContext(ctx, fmt.Sprintf(`SELECT id, CAST(%s AS text), %s FROM %s WHERE %s ORDER BY id LIMIT $1`, c.name, c.column, c.table, where), args...)
-	if err != nil {
-		return did, "", err
-	}
-	defer rows.Close()
 	type one struct{ id, name, text string }
-	var all []one
-	for rows.Next() {
-		var r one
-		if err := rows.Scan(&r.id, &r.name, &r.text); err != nil {
-			return did, "", err
-		}
-		all = append(all, r)
-	}
-	if err := rows.Err(); err != nil {
+	all, err := gather(ctx, t.tx, func(from row) (r one, err error) {
+		err = from.Scan(&r.id, &r.name, &r.text)
+		return r, err
+	}, fmt.Sprintf(`SELECT id, CAST(%s AS text), %s FROM %s WHERE %s ORDER BY id LIMIT $1`, c.name, c.column, c.table, where), args...)
+	if err != nil {
 		return did, "", err
 	}
 	for _, r := range all {
@@ -366,25 +357,16 @@ func (t *Tx) resealRuns(ctx context.Context, after string) (did Resealed, last s
 		args = append(args, after)
 		where += fmt.Sprintf(` AND id > $%d`, len(args))
 	}
-	rows, err := t.tx.QueryContext(ctx, `SELECT id, pjsip, `+t.dialect.jsonOut("story")+` FROM apply_runs WHERE `+where+` ORDER BY id LIMIT $1`+t.dialect.lockRows, args...)
-	if err != nil {
-		return did, "", err
-	}
 	type one struct {
 		id    string
 		pjsip []byte
 		story string
 	}
-	var all []one
-	defer rows.Close()
-	for rows.Next() {
-		var r one
-		if err := rows.Scan(&r.id, &r.pjsip, &r.story); err != nil {
-			return did, "", err
-		}
-		all = append(all, r)
-	}
-	if err := rows.Err(); err != nil {
+	all, err := gather(ctx, t.tx, func(from row) (r one, err error) {
+		err = from.Scan(&r.id, &r.pjsip, &r.story)
+		return r, err
+	}, `SELECT id, pjsip, `+t.dialect.jsonOut("story")+` FROM apply_runs WHERE `+where+` ORDER BY id LIMIT $1`+t.dialect.lockRows, args...)
+	if err != nil {
 		return did, "", err
 	}
 	for _, r := range all {

@@ -93,6 +93,24 @@ type querier interface {
 	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
 }
 
+// gather reads all rows of an answer, each with scan. What comes with an error are those before it.
+func gather[T any](ctx context.Context, from querier, scan func(row) (T, error), query string, args ...any) ([]T, error) {
+	all := []T{}
+	rows, err := from.QueryContext(ctx, query, args...)
+	if err != nil {
+		return all, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		one, err := scan(rows)
+		if err != nil {
+			return all, err
+		}
+		all = append(all, one)
+	}
+	return all, rows.Err()
+}
+
 // InTx runs fn in a transaction that holds the writers' lock, and commits if fn returns nil. When writers that do not know the lock
 // get in the way (another program on the same tables), fn is run again, up to 5 times, and then the answer is a pbx.Error with
 // CodeRetryExhausted; fn must bear being run again.
