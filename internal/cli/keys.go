@@ -85,10 +85,18 @@ func needed(at store.AtRest) map[string]int {
 	return all
 }
 
+// notAmong gives those of the needed keys that are not among these, of which there may be none (nil).
+func notAmong(keys *keyring.Ring, at store.AtRest) map[string]int {
+	lost := needed(at)
+	if keys != nil {
+		maps.DeleteFunc(lost, func(id string, _ int) bool { return keys.Has(id) })
+	}
+	return lost
+}
+
 // missing is the error for what the keys do not open, nil where they open all.
 func missing(at store.AtRest, keys *keyring.Ring) error {
-	lost := needed(at)
-	maps.DeleteFunc(lost, func(id string, _ int) bool { return keys.Has(id) })
+	lost := notAmong(keys, at)
 	switch {
 	case len(lost) == 0:
 		return nil

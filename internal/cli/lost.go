@@ -34,10 +34,7 @@ func (c *replaceLostKeyCommand) Run(ctx context.Context, a *app) error {
 	if err != nil && !errors.Is(err, keyring.ErrNoKey) {
 		return usage(fmt.Errorf("%w: if its keys are lost for good, put a new one there (openssl rand -base64 32), or move it away, and run this again", err))
 	}
-	lost := needed(at)
-	if keys != nil {
-		maps.DeleteFunc(lost, func(id string, _ int) bool { return keys.Has(id) })
-	}
+	lost := notAmong(keys, at)
 	if len(lost) == 0 {
 		return usage(errors.New("no key is lost: what is sealed in the database opens, and stays as it is"))
 	}
