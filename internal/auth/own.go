@@ -111,16 +111,7 @@ func (a *Auth) ConfirmTOTP(ctx context.Context, otp string) (codes []pbx.Secret,
 			return pbx.Invalid(pbx.FieldError{Field: "otp", Code: pbx.FieldOTP, Message: "is not the code that the authenticator shows now: look at the clocks of both, and try the next one"})
 		}
 		c.TOTP, c.TOTPStep = true, step
-		if err := tx.UpdateAccount(ctx, c); err != nil {
-			return err
-		}
-		if err := tx.DeleteOtherSessions(ctx, c.ID, PrincipalOf(ctx).Session()); err != nil {
-			return err
-		}
-		if err := tx.ReplaceRecoveryCodes(ctx, c.ID, kept); err != nil {
-			return err
-		}
-		return a.note(ctx, tx, ActionTOTPOn, accountObject(c.Account), nil, nil)
+		return a.turnFactor(ctx, tx, c, kept, ActionTOTPOn)
 	})
 	if pbx.KindOf(err) != pbx.KindInvalid {
 		try.takeBack()
@@ -145,17 +136,23 @@ func (a *Auth) StopTOTP(ctx context.Context, password pbx.Secret) error {
 			return factorNeeded("this portal demands a second factor of the role " + string(c.Role) + ", so it stays: to move it to another device, have an owner reset the account, or run pbxportal admin reset")
 		}
 		c.TOTPSecret, c.TOTP, c.TOTPStep = "", false, 0
-		if err := tx.UpdateAccount(ctx, c); err != nil {
-			return err
-		}
-		if err := tx.DeleteOtherSessions(ctx, c.ID, PrincipalOf(ctx).Session()); err != nil {
-			return err
-		}
-		if err := tx.ReplaceRecoveryCodes(ctx, c.ID, nil); err != nil {
-			return err
-		}
-		return a.note(ctx, tx, ActionTOTPOff, accountObject(c.Account), nil, nil)
+		return a.turnFactor(ctx, tx, c, nil, ActionTOTPOff)
 	})
+}
+
+// turnFactor keeps the caller's own account, whose second factor was just switched on or off, with the recovery codes that go with it. His
+// other sessions end.
+func (a *Auth) turnFactor(ctx context.Context, tx *store.Tx, c store.Credentials, codes [][]byte, action string) error {
+	if err := tx.UpdateAccount(ctx, c); err != nil {
+		return err
+	}
+	if err := tx.DeleteOtherSessions(ctx, c.ID, PrincipalOf(ctx).Session()); err != nil {
+		return err
+	}
+	if err := tx.ReplaceRecoveryCodes(ctx, c.ID, codes); err != nil {
+		return err
+	}
+	return a.note(ctx, tx, action, accountObject(c.Account), nil, nil)
 }
 
 // confirm has the person who is calling prove once more who he is, before something is changed that a session alone must not change. The

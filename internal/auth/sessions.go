@@ -95,8 +95,8 @@ func (a *Auth) SignIn(ctx context.Context, s SignIn) (Opened, error) {
 // password in the wrong place.
 func (a *Auth) refuse(ctx context.Context, account pbx.Account, known bool, typed string) error {
 	object := accountObject(account)
-	if n, err := (pbx.NewUser{Name: "-", Email: typed}).Clean(); !known && err == nil {
-		object.Name = n.Email
+	if email, err := pbx.CleanEmail(typed); !known && err == nil {
+		object.Name = email
 	}
 	if err := a.deny(ctx, ActionSignInFailed, object); err != nil {
 		return err
@@ -106,11 +106,11 @@ func (a *Auth) refuse(ctx context.Context, account pbx.Account, known bool, type
 
 // accountByEmail looks for an account. A text that is no address is nobody's.
 func (a *Auth) accountByEmail(ctx context.Context, email string) (store.Credentials, bool, error) {
-	n, err := pbx.NewUser{Name: "-", Email: email}.Clean()
+	email, err := pbx.CleanEmail(email)
 	if err != nil {
 		return store.Credentials{}, false, nil //nolint:nilerr // it is the same as an address nobody has
 	}
-	return a.store.AccountByEmail(ctx, n.Email)
+	return a.store.AccountByEmail(ctx, email)
 }
 
 // passwordIs reports whether the account has this password. It takes as long where there is no account, or none with a password.

@@ -25,6 +25,12 @@ func (n NewUser) Clean() (NewUser, error) {
 	return n, Invalid(faults(textFault("name", n.Name, "give the person's name"), emailFault("email", n.Email))...)
 }
 
+// CleanEmail gives an e-mail address trimmed, or an Error of KindInvalid that says what is wrong with it.
+func CleanEmail(text string) (string, error) {
+	text = strings.TrimSpace(text)
+	return text, Invalid(faults(emailFault("email", text))...)
+}
+
 // NewAccount is what a caller says of an account to be created.
 type NewAccount struct {
 	Name  string
