@@ -177,9 +177,9 @@ func TestThePortalsOwnPagesMayChangeThings(t *testing.T) {
 
 func TestWhatAProxySaysIsBelievedOnlyOfATrustedOne(t *testing.T) {
 	t.Parallel()
-	trusting := func(c *httpapi.Config) {
+	p := newUnserved(t, func(c *httpapi.Config) {
 		c.Edge.Proxies = []netip.Prefix{netip.MustParsePrefix("198.51.100.0/24"), netip.MustParsePrefix("2001:db8::/32")}
-	}
+	})
 	for name, c := range map[string]struct {
 		peer   string
 		header []string
@@ -203,7 +203,7 @@ func TestWhatAProxySaysIsBelievedOnlyOfATrustedOne(t *testing.T) {
 		"IPv4 within IPv6":                       {"[::ffff:198.51.100.1]:1", []string{"X-Forwarded-For", "::ffff:203.0.113.5"}, "203.0.113.5", false},
 		"another header":                         {proxy, []string{"X-Real-Ip", "203.0.113.5", "Forwarded", "for=203.0.113.5;proto=https", "X-Remote-User", "admin"}, "198.51.100.1", false},
 	} {
-		p := newUnserved(t, trusting)
+		p.log.Reset()
 		a := p.request(c.peer, "GET", "http://localhost/users", "", c.header...)
 		if !strings.Contains(p.log.String(), `"from":"`+c.from+`"`) || (a.header.Get("Strict-Transport-Security") != "") != c.secure {
 			t.Errorf("%s: encrypted %q, log %s", name, a.header.Get("Strict-Transport-Security"), p.log)

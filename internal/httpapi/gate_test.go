@@ -262,23 +262,6 @@ func TestNoOtherSpellingOfARequestIsAWayIn(t *testing.T) {
 	}
 }
 
-// A walk that finds nothing may be blind. This one leaves out one check of the program at a time and must find out.
-func TestTheWalkNoticesWhenACheckIsLeftOut(t *testing.T) {
-	t.Parallel()
-	checks := newUnserved(t).handler.Checks()
-	if len(checks) < 9 {
-		t.Errorf("there are %v only: are they still in the lists?", checks)
-	}
-	for _, name := range checks {
-		wrong, _ := walk(t, name)
-		if len(wrong) == 0 {
-			t.Errorf("nobody would notice if the check %q were gone", name)
-			continue
-		}
-		t.Logf("without the check %q: %s", name, wrong[0])
-	}
-}
-
 // The table is what the portal does, found out by asking it.
 func TestTheTableOfWhoMayDoWhat(t *testing.T) {
 	t.Parallel()

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -103,13 +104,18 @@ func TestAFullPoolIsSaidClearly(t *testing.T) {
 	}
 }
 
+// fill creates n users, all at once: those who wait are written together, which is much faster.
 func fill(t testing.TB, p *portal, n int) {
 	t.Helper()
+	var all sync.WaitGroup
 	for i := range n {
-		if _, err := p.directory.Create(t.Context(), pbx.DefaultTenant, pbx.NewUser{Name: fmt.Sprintf("Bénédicte Müller %d", i), Email: fmt.Sprintf("user%d@example.com", i)}); err != nil {
-			t.Fatal(err)
-		}
+		all.Go(func() {
+			if _, err := p.directory.Create(t.Context(), pbx.DefaultTenant, pbx.NewUser{Name: fmt.Sprintf("Bénédicte Müller %d", i), Email: fmt.Sprintf("user%d@example.com", i)}); err != nil {
+				t.Error(err)
+			}
+		})
 	}
+	all.Wait()
 }
 
 func TestHealthNamesTheFailingPart(t *testing.T) {

@@ -57,7 +57,7 @@ func (s *site) create(t *testing.T, name string) pbx.User {
 	t.Helper()
 	u, err := s.directory.Create(t.Context(), pbx.DefaultTenant, pbx.NewUser{Name: name, Email: fmt.Sprintf("%x@example.com", rand.Uint64())})
 	if err != nil {
-		t.Fatal(err)
+		t.Error(err) // and not Fatal: tests create users at once
 	}
 	return u
 }
@@ -88,9 +88,12 @@ func TestARealAsteriskRunsExactlyTheUsersOfTheDatabase(t *testing.T) {
 	s := newSite(t)
 	created := 0
 	for _, count := range []int{0, 1, 3, 1000, 1000} {
-		for ; created < count; created++ {
-			s.create(t, fmt.Sprintf("User %d", created))
+		var all sync.WaitGroup
+		for ; created < count; created++ { // all at once: those who wait are written together, which is much faster
+			name := fmt.Sprintf("User %d", created)
+			all.Go(func() { s.create(t, name) })
 		}
+		all.Wait()
 		if report := s.mustApply(t); report.Users != count {
 			t.Errorf("%d users applied, want %d", report.Users, count)
 		}
