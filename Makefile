@@ -11,9 +11,8 @@ LINT      = $(GO) tool -modfile=tools/lint/go.mod golangci-lint
 export CGO_ENABLED = 0
 export GOFLAGS := $(filter-out -trimpath,$(shell $(GO) env GOFLAGS 2>/dev/null)) -trimpath
 
-# Tests are not vetted, which make lint does, and linked without what only a debugger reads. The packages that take longest come first, so
-# that none is left over in the end, alone.
-TEST = -count=1 -shuffle=on -timeout=15m -vet=off -ldflags=-w ./internal/webui ./internal/faults
+# Tests are not vetted, which make lint does, and linked without what only a debugger reads.
+TEST = -count=1 -shuffle=on -timeout=15m -vet=off -ldflags=-w
 
 .DEFAULT_GOAL := help
 .PHONY: help build web generate fmt lint test test-race fuzz golden bench demo verify check reproducible sbom vulncheck clean
