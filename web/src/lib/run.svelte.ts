@@ -6,7 +6,7 @@ import { stream } from './stream'
 
 export type Order = { restore?: number; hash?: string; comment?: string; force?: boolean }
 
-export class Applying {
+class Applying {
   id = $state('')
   starting = $state(false)
   broken = $state(false)
