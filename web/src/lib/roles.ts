@@ -1,5 +1,7 @@
 // What each role may do, as the portal has it: a test holds the two together.
 import type { Permission, Role } from './api'
+import { t } from './i18n/index.svelte'
+import { session } from './session.svelte'
 
 const every: Permission[] = ['users:read', 'users:write', 'secrets:read', 'apply:read', 'apply:run', 'live:read', 'audit:read', 'accounts:read', 'accounts:write', 'system:read']
 
@@ -10,3 +12,7 @@ export const permissions: Record<Role, Permission[]> = {
   applier: ['users:read', 'apply:read', 'apply:run', 'live:read'],
   auditor: ['users:read', 'apply:read', 'live:read', 'audit:read', 'accounts:read', 'system:read'],
 }
+
+// rolesToGive are those that may be chosen for others: nobody gives out more than he has, and owners are an owner's matter.
+export const rolesToGive = (): { value: Role; label: string }[] =>
+  (Object.keys(permissions) as Role[]).filter((r) => r !== 'owner' || session.current?.account?.role === 'owner').map((value) => ({ value, label: t.roles[value] }))

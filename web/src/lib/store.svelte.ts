@@ -1,5 +1,6 @@
 // What several pages show at once: loaded in one place, so that they never disagree.
 import { api, ask, type Health, type Plan, type User } from './api'
+import { live } from './live.svelte'
 import { Resource } from './resource.svelte'
 
 export const plan = new Resource<Plan>(() => ask(api.GET('/apply/plan')))
@@ -22,6 +23,7 @@ export async function usersChanged(): Promise<void> {
   await Promise.all([users.load(), plan.load()])
 }
 
+// What one person was shown is not there for the next who signs in.
 export function forgetAll(): void {
-  for (const r of [plan, users, health]) r.forget()
+  for (const r of [plan, users, health, live]) r.forget()
 }

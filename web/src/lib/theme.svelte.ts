@@ -1,5 +1,12 @@
 // Light, dark, or as the system has it.
+import type { IconName } from './ui/Icon.svelte'
+
 export type Theme = 'system' | 'light' | 'dark'
+export const themes: { id: Theme; icon: IconName }[] = [
+  { id: 'system', icon: 'system' },
+  { id: 'light', icon: 'sun' },
+  { id: 'dark', icon: 'moon' },
+]
 
 const key = 'pbx.theme'
 

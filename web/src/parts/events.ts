@@ -5,6 +5,10 @@ import { t } from '$lib/i18n/index.svelte'
 
 const facts = (of: unknown): Record<string, unknown> => (of ?? {}) as Record<string, unknown>
 
+export const actorOf = (e: AuditEvent): string => e.actor.name || t.activity.kinds[e.actor.kind] || e.actor.kind
+
+export const actionOf = (e: AuditEvent): string => t.activity.actions[e.action] ?? e.action
+
 // objectOf names what an entry is about. An apply has no name; the revision it made is one.
 export function objectOf(e: AuditEvent): string {
   if (e.object.name) return e.object.name
