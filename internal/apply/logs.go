@@ -7,8 +7,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/google/uuid"
-
 	"github.com/synergycall/pbxportal/internal/pbx"
 )
 
@@ -53,7 +51,7 @@ func (e *Engine) Results(ctx context.Context, logs []pbx.ApplyLog) (map[pbx.RunI
 
 // Log gives one audit record; KindNotFound when there is none of that id.
 func (e *Engine) Log(ctx context.Context, id pbx.RunID) (pbx.ApplyLog, error) {
-	parsed, ok := runID(id)
+	parsed, ok := pbx.CanonicalID(id)
 	if !ok {
 		return pbx.ApplyLog{}, noLog(id)
 	}
@@ -62,15 +60,6 @@ func (e *Engine) Log(ctx context.Context, id pbx.RunID) (pbx.ApplyLog, error) {
 		err = noLog(id)
 	}
 	return log, err
-}
-
-// runID gives the id in the form in which it is stored; ok is false for a text that is no UUID.
-func runID(id pbx.RunID) (_ pbx.RunID, ok bool) {
-	parsed, err := uuid.Parse(string(id))
-	if err != nil || len(id) != len(parsed.String()) {
-		return id, false
-	}
-	return pbx.RunID(parsed.String()), true
 }
 
 func noLog(id pbx.RunID) error {
@@ -89,7 +78,7 @@ func parseCursor(text string) (time.Time, pbx.RunID, error) {
 	}
 	micros, id, ok := strings.Cut(text, ".")
 	n, err := strconv.ParseInt(micros, 10, 64)
-	if parsed, isID := runID(pbx.RunID(id)); !ok || err != nil || !isID || string(parsed) != id {
+	if parsed, isID := pbx.CanonicalID(id); !ok || err != nil || !isID || parsed != id {
 		return time.Time{}, "", pbx.Invalid(pbx.FieldError{Field: "cursor", Code: pbx.FieldCursor, Message: "is not a cursor: give the next_cursor of an earlier answer, or none"})
 	}
 	return time.UnixMicro(n).UTC(), pbx.RunID(id), nil

@@ -25,7 +25,7 @@ func (e *Engine) Revision(ctx context.Context, number int) (pbx.Run, error) {
 
 // Story gives one run with all that is known of it. KindNotFound when there is none of that id.
 func (e *Engine) Story(ctx context.Context, id pbx.RunID) (pbx.Run, error) {
-	parsed, ok := runID(id)
+	parsed, ok := pbx.CanonicalID(id)
 	if !ok {
 		return pbx.Run{}, noLog(id)
 	}

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/synergycall/pbxportal/internal/pbx"
@@ -87,7 +86,7 @@ func compareIDs(kind string, want, live []string) (diffs []string) {
 		delete(seen, id)
 	}
 	for _, id := range slices.Sorted(maps.Keys(seen)) {
-		if inPool(id) {
+		if _, ours := pbx.ParseNumber(id); ours {
 			diffs = append(diffs, fmt.Sprintf("%s %s is loaded, but no user has it", kind, id))
 		}
 	}
@@ -101,7 +100,7 @@ func compareSteps(want, live []pbx.Step) (diffs []string) {
 	}
 	seen := make(map[place]pbx.Step, len(live))
 	for _, s := range live {
-		if inPool(s.Exten) && s.Priority > 0 { // a hint dials nobody, and may be the administrator's
+		if _, ours := pbx.ParseNumber(s.Exten); ours && s.Priority > 0 { // a hint dials nobody, and may be the administrator's
 			seen[place{s.Exten, s.Priority}] = s
 		}
 	}
@@ -124,9 +123,3 @@ func compareSteps(want, live []pbx.Step) (diffs []string) {
 }
 
 func text(s pbx.Step) string { return fmt.Sprintf("%s,%d,%s(%s)", s.Exten, s.Priority, s.App, s.Args) }
-
-// inPool reports whether the id is a number that the portal gives out.
-func inPool(id string) bool {
-	n, err := strconv.Atoi(id)
-	return err == nil && strconv.Itoa(n) == id && pbx.Number(n) >= pbx.FirstNumber && pbx.Number(n) <= pbx.LastNumber
-}

@@ -209,7 +209,7 @@ func (a *Auth) Reset(ctx context.Context, id pbx.AccountID) (link pbx.Link, err 
 
 // change runs fn on an account that the caller has power over, in a transaction.
 func (a *Auth) change(ctx context.Context, id pbx.AccountID, fn func(context.Context, *store.Tx, store.Credentials) error) error {
-	key, ok := canonical(id)
+	key, ok := pbx.CanonicalID(id)
 	if !ok {
 		return noAccount(string(id))
 	}

@@ -12,8 +12,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/google/uuid"
-
 	"github.com/synergycall/pbxportal/internal/pbx"
 	"github.com/synergycall/pbxportal/internal/store"
 )
@@ -135,13 +133,4 @@ func self(ctx context.Context) (pbx.Account, error) {
 		return account, personsOnly()
 	}
 	return account, notSignedIn()
-}
-
-// canonical gives an id in the form in which it is stored; ok is false for a text that is no UUID, which nothing has.
-func canonical[T ~string](id T) (_ T, ok bool) {
-	parsed, err := uuid.Parse(string(id))
-	if err != nil || len(id) != len(parsed.String()) { // Parse also takes braces and a urn: prefix
-		return id, false
-	}
-	return T(parsed.String()), true
 }

@@ -325,7 +325,7 @@ func (a *Auth) EndSession(ctx context.Context, id pbx.SessionID) error {
 		return err
 	}
 	none := &pbx.Error{Kind: pbx.KindNotFound, Code: pbx.CodeSessionNotFound, Msg: "this account has no such session: list the sessions to see which there are"}
-	id, ok := canonical(id)
+	id, ok := pbx.CanonicalID(id)
 	if !ok {
 		return none
 	}

@@ -9,8 +9,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/google/uuid"
-
 	"github.com/synergycall/pbxportal/internal/pbx"
 	"github.com/synergycall/pbxportal/internal/store"
 )
@@ -74,7 +72,7 @@ func (d *Directory) event(ctx context.Context, now time.Time, action string, u p
 
 // Get gives one user; KindNotFound when the tenant has none of that id.
 func (d *Directory) Get(ctx context.Context, tenant pbx.TenantID, id pbx.UserID) (pbx.User, error) {
-	id, ok := canonical(id)
+	id, ok := pbx.CanonicalID(id)
 	if !ok {
 		return pbx.User{}, noUser(id)
 	}
@@ -118,7 +116,7 @@ func matches(u pbx.User, text string) bool {
 
 // Delete removes a user and frees the number; it returns the user as it was. KindNotFound when the tenant has none of that id.
 func (d *Directory) Delete(ctx context.Context, tenant pbx.TenantID, id pbx.UserID) (deleted pbx.User, err error) {
-	id, ok := canonical(id)
+	id, ok := pbx.CanonicalID(id)
 	if !ok {
 		return pbx.User{}, noUser(id)
 	}
@@ -140,15 +138,6 @@ func (d *Directory) Delete(ctx context.Context, tenant pbx.TenantID, id pbx.User
 		return tx.DeleteUser(ctx, u, now, event)
 	})
 	return deleted, err
-}
-
-// canonical gives the id in the form in which it is stored; ok is false for a text that is no UUID, which nobody has.
-func canonical(id pbx.UserID) (_ pbx.UserID, ok bool) {
-	parsed, err := uuid.Parse(string(id))
-	if err != nil || len(id) != len(parsed.String()) { // Parse also takes braces and a urn: prefix
-		return id, false
-	}
-	return pbx.UserID(parsed.String()), true
 }
 
 func noUser(id pbx.UserID) error {

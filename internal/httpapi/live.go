@@ -22,9 +22,8 @@ func (a *api) GetLive(context.Context, openapi.GetLiveRequestObject) (openapi.Ge
 
 // GetExtensionStatus tells what one extension does now.
 func (a *api) GetExtensionStatus(_ context.Context, r openapi.GetExtensionStatusRequestObject) (openapi.GetExtensionStatusResponseObject, error) {
-	n, err := strconv.Atoi(r.Number)
-	number := pbx.Number(n)
-	if err != nil || len(r.Number) != 4 || number < pbx.FirstNumber || number > pbx.LastNumber {
+	number, ok := pbx.ParseNumber(r.Number)
+	if !ok {
 		return nil, &pbx.Error{
 			Kind: pbx.KindNotFound, Code: pbx.CodeNoExtension,
 			Msg: fmt.Sprintf("there is no extension %s: the pool has the numbers %d to %d", short(r.Number), pbx.FirstNumber, pbx.LastNumber),

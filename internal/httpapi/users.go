@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
-	"strconv"
 
 	"github.com/synergycall/pbxportal/internal/auth"
 	"github.com/synergycall/pbxportal/internal/directory"
@@ -96,11 +95,11 @@ func parseCursor(text *string) (pbx.Number, error) {
 	if text == nil {
 		return 0, nil
 	}
-	n, err := strconv.Atoi(*text)
-	if number := pbx.Number(n); err != nil || strconv.Itoa(n) != *text || number < pbx.FirstNumber || number > pbx.LastNumber {
+	n, ok := pbx.ParseNumber(*text)
+	if !ok {
 		return 0, pbx.Invalid(pbx.FieldError{Field: "cursor", Code: pbx.FieldCursor, Message: "is not a cursor: give the next_cursor of an earlier answer, or none"})
 	}
-	return pbx.Number(n), nil
+	return n, nil
 }
 
 // value gives what a pointer of the generated code points to, the zero value for nil.

@@ -316,7 +316,7 @@ func (w *Watcher) list(ctx context.Context, ami *asterisk.AMI, whole bool) (list
 		return all, err
 	}
 	for _, c := range contacts {
-		if _, ours := extension(c.AOR); ours && len(all.contacts) < mostPhones && len(c.URI) <= longestURI {
+		if _, ours := pbx.ParseNumber(c.AOR); ours && len(all.contacts) < mostPhones && len(c.URI) <= longestURI {
 			all.contacts = append(all.contacts, c)
 		}
 	}

@@ -69,7 +69,7 @@ func (m *model) take(e asterisk.Event, now time.Time) (relist time.Duration) {
 }
 
 func (m *model) takeContact(e asterisk.Event, now time.Time) (relist time.Duration) {
-	number, ours := extension(e.Contact.AOR)
+	number, ours := pbx.ParseNumber(e.Contact.AOR)
 	if !ours || len(e.Contact.URI) > longestURI {
 		return 0
 	}
@@ -172,7 +172,7 @@ func (m *model) ungroup(c *channel) {
 
 // knows reports whether it was told how that contact is.
 func (m *model) knows(r asterisk.Registered) bool {
-	number, _ := extension(r.AOR)
+	number, _ := pbx.ParseNumber(r.AOR)
 	return m.phones[number][r.URI] != nil
 }
 
@@ -180,7 +180,7 @@ func (m *model) knows(r asterisk.Registered) bool {
 func (m *model) replace(all listing, now time.Time) {
 	listed := map[pbx.Number]map[string]bool{}
 	for _, r := range all.contacts {
-		number, ours := extension(r.AOR)
+		number, ours := pbx.ParseNumber(r.AOR)
 		if !ours {
 			continue
 		}
@@ -311,7 +311,7 @@ func (m *model) view(id string) (call Call, ok bool) {
 		up = up && to.State == "Up"
 	} else {
 		call.To.Number = clean(from.dialled, longestName)
-		_, toOurs = extension(from.dialled)
+		_, toOurs = pbx.ParseNumber(from.dialled)
 		if told := m.toldCalls[id]; told.To.Number == call.To.Number { // its other leg has just ended, and it will, too
 			call.To.Name = told.To.Name
 		}

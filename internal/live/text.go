@@ -2,7 +2,6 @@ package live
 
 import (
 	"net"
-	"strconv"
 	"strings"
 	"unicode"
 
@@ -52,13 +51,6 @@ func clean(text string, most int) string {
 	return b.String()
 }
 
-// extension reads a number of the pool; only these are ours.
-func extension(text string) (pbx.Number, bool) {
-	n, err := strconv.Atoi(text)
-	number := pbx.Number(n)
-	return number, err == nil && len(text) == 4 && number >= pbx.FirstNumber && number <= pbx.LastNumber
-}
-
 // extensionOf reads the extension from the name of its channel, PJSIP/1000-00000001. Asterisk makes the name from the endpoint that
 // proved who it is; a caller id is what somebody says.
 func extensionOf(channel string) (pbx.Number, bool) {
@@ -67,7 +59,7 @@ func extensionOf(channel string) (pbx.Number, bool) {
 	if !ok || !dash || suffix == "" {
 		return 0, false
 	}
-	return extension(number)
+	return pbx.ParseNumber(number)
 }
 
 // place gives the host:port of a SIP address.

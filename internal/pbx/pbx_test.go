@@ -159,3 +159,40 @@ func TestTheKindOfAnErrorSurvivesWrapping(t *testing.T) {
 		t.Error("an error that is not ours must be internal")
 	}
 }
+
+func TestAnIDIsAUUIDInWhateverCase(t *testing.T) {
+	t.Parallel()
+	const stored pbx.UserID = "0b9f3d1e-5c1a-4f0e-9d7c-2a6b8c4d0e1f"
+	for _, tc := range []struct {
+		text pbx.UserID
+		ok   bool
+	}{
+		{stored, true},
+		{"0B9F3D1E-5C1A-4F0E-9D7C-2A6B8C4D0E1F", true},
+		{"{0b9f3d1e-5c1a-4f0e-9d7c-2a6b8c4d0e1f}", false},
+		{"urn:uuid:0b9f3d1e-5c1a-4f0e-9d7c-2a6b8c4d0e1f", false},
+		{"0b9f3d1e5c1a4f0e9d7c2a6b8c4d0e1f", false},
+		{"0b9f3d1e-5c1a-4f0e-9d7c-2a6b8c4d0e1g", false},
+		{stored + "\n", false},
+		{"", false},
+	} {
+		id, ok := pbx.CanonicalID(tc.text)
+		if ok != tc.ok || ok && id != stored || !ok && id != tc.text {
+			t.Errorf("%q: %q, %v", tc.text, id, ok)
+		}
+	}
+}
+
+func TestANumberOfThePoolIsReadInTheOneFormInWhichItIsWritten(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]pbx.Number{"1000": 1000, "1999": 1999} {
+		if n, ok := pbx.ParseNumber(text); !ok || n != want {
+			t.Errorf("%q: %d, %v", text, n, ok)
+		}
+	}
+	for _, text := range []string{"", "999", "2000", "01000", "+1000", "1_000", "1000 ", "١٠٠٠", "1000.0", "18446744073709552616"} {
+		if n, ok := pbx.ParseNumber(text); ok {
+			t.Errorf("%q is taken for %d", text, n)
+		}
+	}
+}

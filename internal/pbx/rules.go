@@ -3,7 +3,9 @@ package pbx
 import (
 	"fmt"
 	"net/mail"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 	"unicode"
@@ -173,4 +175,22 @@ func isDomain(text string) bool {
 		}
 	}
 	return true
+}
+
+// uuid matches a UUID in its text form, with letters of either case.
+var uuid = regexp.MustCompile(`^[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}$`)
+
+// CanonicalID gives an id in the form in which it is stored; ok is false for a text that is no UUID, which nothing has.
+func CanonicalID[T ~string](id T) (_ T, ok bool) {
+	if !uuid.MatchString(string(id)) {
+		return id, false
+	}
+	return T(strings.ToLower(string(id))), true
+}
+
+// ParseNumber reads a number of the pool, in the one form in which it is written; ok is false for any other text.
+func ParseNumber(text string) (n Number, ok bool) {
+	i, err := strconv.Atoi(text)
+	n = Number(i)
+	return n, err == nil && n >= FirstNumber && n <= LastNumber && strconv.Itoa(i) == text
 }
