@@ -149,7 +149,7 @@ func toResult(run pbx.Run) openapi.ApplyResult {
 	return openapi.ApplyResult{
 		Message: resultMessage(run), AuditLogID: l.ID, Outcome: l.Outcome, FilesWritten: l.FilesWritten, ReloadResults: l.ReloadResults,
 		UsersApplied: run.Users, ExtensionsGenerated: run.Users, // every user has exactly one extension
-		Result: openapi.Result(run.Result), Revision: orNull(run.Revision), Verification: openapi.Verification(run.Verification),
+		Result: openapi.Result(run.Result), Revision: unlessZero(run.Revision), Verification: openapi.Verification(run.Verification),
 		Differences: list(run.Differences), Events: toEvents(run.Events), Plan: toPlanSummary(run.Plan), DurationMs: duration(run).Milliseconds(),
 	}
 }

@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -12,29 +13,20 @@ import (
 	"github.com/synergycall/pbxportal/internal/pbx"
 )
 
-// defaultEvents is how many audit events a page holds when the caller does not say.
-const defaultEvents = 50
-
 // ListAuditEvents lists the events of the audit trail, newest first.
 func (a *api) ListAuditEvents(ctx context.Context, r openapi.ListAuditEventsRequestObject) (openapi.ListAuditEventsResponseObject, error) {
 	p := r.Params
 	q := audit.Query{
 		Actor: value(p.Actor), Action: value(p.Action), Object: value(p.Object), Since: value(p.Since), Until: value(p.Until),
-		Cursor: value(p.Cursor), Limit: defaultEvents,
-	}
-	if p.Limit != nil {
-		q.Limit = *p.Limit
+		Cursor: value(p.Cursor), Limit: cmp.Or(value(p.Limit), usualPage),
 	}
 	page, err := a.trail.List(ctx, q)
 	if err != nil {
 		return nil, err
 	}
-	answer := openapi.ListAuditEvents200JSONResponse{Events: make([]openapi.AuditEvent, len(page.Events))}
+	answer := openapi.ListAuditEvents200JSONResponse{Events: make([]openapi.AuditEvent, len(page.Events)), NextCursor: unlessZero(page.Next)}
 	for i, e := range page.Events {
 		answer.Events[i] = toAuditEvent(e.Event)
-	}
-	if page.Next != "" {
-		answer.NextCursor = &page.Next
 	}
 	return answer, nil
 }

@@ -149,15 +149,10 @@ func oneLine(v any) []byte {
 }
 
 func toEvent(e pbx.Event) openapi.Event {
-	out := openapi.Event{Stage: e.Stage, AfterMs: e.After.Milliseconds(), Message: e.Message, Revision: unlessZero(e.Revision), Users: unlessZero(e.Users)}
-	if e.Code != "" {
-		code := openapi.EventCode(e.Code)
-		out.Code = &code
+	return openapi.Event{
+		Stage: e.Stage, AfterMs: e.After.Milliseconds(), Message: e.Message, Revision: unlessZero(e.Revision), Users: unlessZero(e.Users),
+		Code: unlessZero(openapi.EventCode(e.Code)), Detail: unlessZero(e.Detail),
 	}
-	if e.Detail != "" {
-		out.Detail = &e.Detail
-	}
-	return out
 }
 
 func toEvents(events []pbx.Event) openapi.Events {

@@ -16,11 +16,10 @@ func (a *api) GetHealth(ctx context.Context, _ openapi.GetHealthRequestObject) (
 	if h.Database != nil {
 		return nil, &unhealthy{error: databaseAway(h.Database), health: h}
 	}
-	answer := openapi.GetHealth200JSONResponse{Status: openapi.HealthStatusOk, Database: openapi.HealthDatabaseOk, Asterisk: h.Asterisk, Files: a.filesState(ctx), Audit: h.Audit, Version: a.version}
-	if h.Version != "" {
-		answer.AsteriskVersion = &h.Version
-	}
-	return answer, nil
+	return openapi.GetHealth200JSONResponse{
+		Status: openapi.HealthStatusOk, Database: openapi.HealthDatabaseOk, Asterisk: h.Asterisk, AsteriskVersion: unlessZero(h.Version),
+		Files: a.filesState(ctx), Audit: h.Audit, Version: a.version,
+	}, nil
 }
 
 // databaseAway gives the error of a database that does not work. What a stranger may read of it is what its author meant for the

@@ -81,24 +81,17 @@ func toLive(s live.Snapshot) openapi.Live {
 }
 
 func toLink(l live.Link) openapi.LiveAsterisk {
-	out := openapi.LiveAsterisk{State: openapi.LiveAsteriskState(l.State), Since: l.Since.UTC(), Message: l.Message}
-	if l.Version != "" {
-		out.Version = &l.Version
-	}
-	return out
+	return openapi.LiveAsterisk{State: openapi.LiveAsteriskState(l.State), Since: l.Since.UTC(), Message: l.Message, Version: unlessZero(l.Version)}
 }
 
 func toRegistration(r live.Registration) openapi.LiveRegistration {
 	out := openapi.LiveRegistration{
 		Number: int(r.Number), State: openapi.LiveRegistrationState(r.State), Address: r.Address, UserAgent: r.UserAgent, Since: r.Since.UTC(),
+		ExpiresAt: timeOrNull(r.Expires.UTC()),
 	}
 	if r.RTT > 0 {
 		ms := float32(r.RTT.Microseconds()) / 1000
 		out.RttMs = &ms
-	}
-	if !r.Expires.IsZero() {
-		at := r.Expires.UTC()
-		out.ExpiresAt = &at
 	}
 	return out
 }

@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"cmp"
 	"context"
 
 	"github.com/synergycall/pbxportal/internal/apply"
@@ -8,25 +9,18 @@ import (
 	"github.com/synergycall/pbxportal/internal/pbx"
 )
 
-// defaultLogs is how many apply logs a page holds when the caller does not say.
-const defaultLogs = 50
+// usualPage is how many entries a page holds when the caller does not say.
+const usualPage = 50
 
 // ListApplyLogs lists the records of applies, newest first.
 func (a *api) ListApplyLogs(ctx context.Context, r openapi.ListApplyLogsRequestObject) (openapi.ListApplyLogsResponseObject, error) {
-	limit := defaultLogs
-	if r.Params.Limit != nil {
-		limit = *r.Params.Limit
-	}
-	page, err := a.engine.Logs(ctx, apply.LogQuery{Before: value(r.Params.Cursor), Limit: limit})
+	page, err := a.engine.Logs(ctx, apply.LogQuery{Before: value(r.Params.Cursor), Limit: cmp.Or(value(r.Params.Limit), usualPage)})
 	if err != nil {
 		return nil, err
 	}
-	answer := openapi.ListApplyLogs200JSONResponse{Logs: make([]openapi.ApplyLog, len(page.Logs))}
+	answer := openapi.ListApplyLogs200JSONResponse{Logs: make([]openapi.ApplyLog, len(page.Logs)), NextCursor: unlessZero(page.Next)}
 	for i, l := range page.Logs {
 		answer.Logs[i] = toLog(l)
-	}
-	if page.Next != "" {
-		answer.NextCursor = &page.Next
 	}
 	return answer, nil
 }
@@ -41,15 +35,12 @@ func (a *api) GetApplyLog(ctx context.Context, r openapi.GetApplyLogRequestObjec
 }
 
 func toLog(l pbx.ApplyLog) openapi.ApplyLog {
-	out := openapi.ApplyLog{
+	return openapi.ApplyLog{
 		ID: string(l.ID), TriggeredAt: l.TriggeredAt.UTC(), TriggeredBy: l.TriggeredBy, Outcome: openapi.Outcome(l.Outcome),
 		FilesWritten:  list(l.FilesWritten),
 		ReloadResults: openapi.ReloadResults{PjsipReload: toCommand(l.Reload.PJSIP), DialplanReload: toCommand(l.Reload.Dialplan)},
+		ErrorDetails:  unlessZero(l.ErrorDetails),
 	}
-	if l.ErrorDetails != "" {
-		out.ErrorDetails = &l.ErrorDetails
-	}
-	return out
 }
 
 func toCommand(c *pbx.CommandResult) *openapi.CommandResult {

@@ -40,15 +40,10 @@ func toPlan(p pbx.Plan) openapi.Plan {
 	for i, c := range p.Changes {
 		changes[i] = openapi.Change{Kind: openapi.ChangeKind(c.Kind), Number: int(c.Number), Name: c.Name, What: list(c.What), Reregister: c.Reregister}
 	}
-	out := openapi.Plan{
+	return openapi.Plan{
 		Hash: p.Hash, Revision: p.Revision, Users: p.Users, Pending: p.Pending, Changes: changes, Diffs: toDiffs(p.Diffs), Drift: toDrift(p.Drift),
-		Behind: p.Behind,
+		Behind: p.Behind, BehindCode: unlessZero(openapi.BehindCode(p.BehindCode)),
 	}
-	if p.BehindCode != "" {
-		code := openapi.BehindCode(p.BehindCode)
-		out.BehindCode = &code
-	}
-	return out
 }
 
 func toPlanSummary(p pbx.Plan) openapi.PlanSummary {

@@ -132,14 +132,6 @@ func (a *api) problem(r *http.Request, err error) openapi.Problem {
 	return p
 }
 
-// unlessZero gives a number that an answer has only where there is one.
-func unlessZero(n int) *int {
-	if n == 0 {
-		return nil
-	}
-	return &n
-}
-
 // internal is the answer to a fault of ours. It says nothing of the inside.
 func (a *api) internal(r *http.Request) openapi.Problem {
 	return a.newProblem(r, http.StatusInternalServerError, openapi.ProblemCodeInternal,
@@ -174,7 +166,7 @@ func applyProblem(p openapi.Problem, run pbx.Run) openapi.ApplyProblem {
 	return openapi.ApplyProblem{
 		Type: p.Type, Title: p.Title, Status: p.Status, Detail: p.Detail, Code: p.Code, RequestID: p.RequestID, Errors: p.Errors,
 		AuditLogID: &l.ID, Outcome: &l.Outcome, FilesWritten: &l.FilesWritten, ReloadResults: &l.ReloadResults,
-		UsersApplied: &run.Users, Result: &result, Revision: orNull(run.Revision), Verification: &verification, Differences: &differences,
+		UsersApplied: &run.Users, Result: &result, Revision: unlessZero(run.Revision), Verification: &verification, Differences: &differences,
 		Events: &events, Drift: &drift, DurationMs: &took,
 	}
 }

@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -10,9 +11,6 @@ import (
 	"github.com/synergycall/pbxportal/internal/httpapi/openapi"
 	"github.com/synergycall/pbxportal/internal/pbx"
 )
-
-// defaultRevisions is how many revisions a page holds when the caller does not say.
-const defaultRevisions = 50
 
 // lookBack is how many revisions are looked at for one whose files are still kept.
 const lookBack = 50
@@ -26,10 +24,7 @@ func (a *api) ListRevisions(ctx context.Context, r openapi.ListRevisionsRequestO
 			return nil, pbx.Invalid(pbx.FieldError{Field: "cursor", Code: pbx.FieldCursor, Message: "is not a cursor: give the next_cursor of an earlier answer, or none"})
 		}
 	}
-	limit := defaultRevisions
-	if r.Params.Limit != nil {
-		limit = *r.Params.Limit
-	}
+	limit := cmp.Or(value(r.Params.Limit), usualPage)
 	runs, err := a.engine.Revisions(ctx, before, limit+1)
 	if err != nil {
 		return nil, err
@@ -44,7 +39,7 @@ func (a *api) ListRevisions(ctx context.Context, r openapi.ListRevisionsRequestO
 	for i, run := range runs {
 		answer.Revisions[i] = openapi.RevisionSummary{
 			Revision: run.Revision, RunID: string(run.Log.ID), TriggeredAt: run.Log.TriggeredAt.UTC(), TriggeredBy: run.Log.TriggeredBy, Comment: run.Comment,
-			Outcome: openapi.Outcome(run.Log.Outcome), Result: openapi.Result(run.Result), Restored: orNull(run.Restored),
+			Outcome: openapi.Outcome(run.Log.Outcome), Result: openapi.Result(run.Result), Restored: unlessZero(run.Restored),
 			Verification: openapi.Verification(run.Verification), Users: run.Users, Plan: toPlanSummary(run.Plan),
 		}
 	}
@@ -135,17 +130,14 @@ func noRevision(msg string) error {
 // toRun gives a run without the bytes of its files, which hold secrets.
 func toRun(run pbx.Run) openapi.Run {
 	l := toLog(run.Log)
-	out := openapi.Run{
+	return openapi.Run{
 		ID: l.ID, TriggeredAt: l.TriggeredAt, TriggeredBy: l.TriggeredBy, Comment: run.Comment, Outcome: l.Outcome, ErrorDetails: l.ErrorDetails,
-		Result: openapi.Result(run.Result), Revision: orNull(run.Revision), Restored: orNull(run.Restored),
+		Result: openapi.Result(run.Result), Revision: unlessZero(run.Revision), Restored: unlessZero(run.Restored),
 		Verification: openapi.Verification(run.Verification), Differences: list(run.Differences), Users: run.Users,
 		FilesWritten: l.FilesWritten, ReloadResults: l.ReloadResults, Plan: toPlan(run.Plan), Events: toEvents(run.Events),
 		DurationMs: duration(run).Milliseconds(), Files: hashes(run.Files), Saved: hashes(run.Saved),
+		Code: unlessZero(run.Code),
 	}
-	if run.Code != "" {
-		out.Code = &run.Code
-	}
-	return out
 }
 
 func hashes(files []pbx.File) []openapi.FileHash {
@@ -155,12 +147,4 @@ func hashes(files []pbx.File) []openapi.FileHash {
 		out[i] = openapi.FileHash{Path: f.Path, Size: len(f.Content), Sha256: hex.EncodeToString(sum[:])}
 	}
 	return out
-}
-
-// orNull gives a number that the contract has as null where it is 0.
-func orNull(n int) *int {
-	if n == 0 {
-		return nil
-	}
-	return &n
 }

@@ -50,19 +50,11 @@ func (a *api) RevokeToken(ctx context.Context, r openapi.RevokeTokenRequestObjec
 func toToken(t pbx.Token) openapi.Token {
 	out := openapi.Token{
 		ID: string(t.ID), Name: t.Name, Role: openapi.Role(t.Role), CreatedAt: t.CreatedAt, ExpiresAt: timeOrNull(t.ExpiresAt),
-		LastUsedAt: timeOrNull(t.LastUsedAt),
+		LastUsedAt: timeOrNull(t.LastUsedAt), CreatedBy: unlessZero(string(t.CreatedBy)), MadeWith: unlessZero(string(t.MadeWith)),
 	}
 	if t.Scopes != nil {
 		scopes := toPermissions(t.Scopes)
 		out.Scopes = &scopes
-	}
-	if t.CreatedBy != "" {
-		by := string(t.CreatedBy)
-		out.CreatedBy = &by
-	}
-	if t.MadeWith != "" {
-		with := string(t.MadeWith)
-		out.MadeWith = &with
 	}
 	return out
 }

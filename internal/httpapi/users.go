@@ -111,6 +111,15 @@ func value[T any](p *T) T {
 	return *p
 }
 
+// unlessZero gives a pointer as the generated code wants it for what an answer leaves out, or has as null, where there is nothing.
+func unlessZero[T comparable](v T) *T {
+	var zero T
+	if v == zero {
+		return nil
+	}
+	return &v
+}
+
 // The answers that hold users are written by our own encoder, which is what makes a list of a thousand cheap.
 type (
 	createdUser pbx.User
