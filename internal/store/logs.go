@@ -4,7 +4,6 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"time"
 
@@ -52,11 +51,8 @@ func (t *Tx) saveLog(ctx context.Context, l pbx.ApplyLog) error {
 func (s *Store) Log(ctx context.Context, id pbx.RunID) (l pbx.ApplyLog, ok bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, Patience)
 	defer cancel()
-	l, err = scanLog(s.read.QueryRowContext(ctx, s.selectLog()+`WHERE id = $1`, string(id)))
-	if errors.Is(err, sql.ErrNoRows) {
-		return l, false, nil
-	}
-	return l, err == nil, s.fault("read an audit record", err)
+	l, ok, err = found(scanLog(s.read.QueryRowContext(ctx, s.selectLog()+`WHERE id = $1`, string(id))))
+	return l, ok, s.fault("read an audit record", err)
 }
 
 // Logs gives up to limit audit records, newest first, that come after the one with this time and id in that order. The zero time

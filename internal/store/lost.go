@@ -3,7 +3,6 @@ package store
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 
 	"github.com/synergycall/pbxportal/internal/keyring"
 	"github.com/synergycall/pbxportal/internal/pbx"
@@ -73,9 +72,9 @@ func (t *Tx) dropRunsSealedBy(ctx context.Context, key string) (n int, err error
 		return 0, err
 	}
 	for _, r := range runs {
-		var told storyJSON
-		if err := json.Unmarshal([]byte(r.story), &told); err != nil {
-			return 0, fmt.Errorf("story of %s: %w", r.id, err)
+		told, err := readStory(pbx.RunID(r.id), r.story)
+		if err != nil {
+			return 0, err
 		}
 		told.Sealed = nil
 		text, err := json.Marshal(told)

@@ -21,6 +21,14 @@ type storyJSON struct {
 	Restored    int         `json:"restored,omitempty"`
 }
 
+// readStory reads the column story of a run.
+func readStory(id pbx.RunID, text string) (told storyJSON, err error) {
+	if err = json.Unmarshal([]byte(text), &told); err != nil {
+		err = fmt.Errorf("story of %s: %w", id, err)
+	}
+	return told, err
+}
+
 // SaveRun writes a run, its audit record with it, in one transaction: new when neither is there yet, completed otherwise. Files that
 // were written before stay when there are none now; those of a run without a revision go. The events that tell of it stand in the
 // audit trail with it, or nothing does. What holds passwords is sealed.
@@ -171,17 +179,13 @@ func (s *Store) ConfirmRevision(ctx context.Context, revision int) error {
 	return s.fault("note that a revision runs", err)
 }
 
-// ForgetRevisions drops the bytes of all revisions but the newest keep and the named ones; who, when and what stay.
-func (s *Store) ForgetRevisions(ctx context.Context, keep int, except ...int) error {
+// ForgetRevisions drops the bytes of all revisions but the newest keep and the two that are named; who, when and what stay.
+func (s *Store) ForgetRevisions(ctx context.Context, keep, a, b int) error {
 	ctx, cancel := context.WithTimeout(ctx, Patience)
 	defer cancel()
 	last, err := s.LastRevision(ctx)
 	if err != nil {
 		return err
-	}
-	a, b := 0, 0
-	if len(except) > 0 {
-		a, b = except[0], except[len(except)-1]
 	}
 	_, err = s.write.ExecContext(ctx, `UPDATE apply_runs SET pjsip = NULL, dialplan = NULL
 WHERE revision <= $1 AND revision <> $2 AND revision <> $3 AND pjsip IS NOT NULL`, last-keep, a, b)
@@ -191,11 +195,8 @@ WHERE revision <= $1 AND revision <> $2 AND revision <> $3 AND pjsip IS NOT NULL
 func (s *Store) oneRun(ctx context.Context, where string, arg any) (pbx.Run, bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, Patience)
 	defer cancel()
-	r, err := s.scanRun(s.read.QueryRowContext(ctx, s.selectRun(true)+where, arg))
-	if errors.Is(err, sql.ErrNoRows) {
-		return r, false, nil
-	}
-	return r, err == nil, s.fault("read a run", err)
+	r, ok, err := found(s.scanRun(s.read.QueryRowContext(ctx, s.selectRun(true)+where, arg)))
+	return r, ok, s.fault("read a run", err)
 }
 
 func (s *Store) runs(ctx context.Context, bytes bool, where string, args ...any) (runs []pbx.Run, err error) {
@@ -215,9 +216,9 @@ func (s *Store) scanRun(from row) (pbx.Run, error) {
 		return r, err
 	}
 	r.Log = l
-	var told storyJSON
-	if err := json.Unmarshal([]byte(story), &told); err != nil {
-		return r, fmt.Errorf("story of %s: %w", r.Log.ID, err)
+	told, err := readStory(r.Log.ID, story)
+	if err != nil {
+		return r, err
 	}
 	pjsip, saved, err := s.secrets.runOut(r.Log.ID, pjsip, told.Sealed)
 	if err != nil {

@@ -328,15 +328,13 @@ func (t *Tx) resealColumn(ctx context.Context, c sealedColumn, after string) (di
 			}
 		}
 		// Another program on these tables may have changed the row meanwhile: then its word stands, and lies open until the next time.
-		result, err := t.tx.ExecContext(ctx, fmt.Sprintf(`UPDATE %[1]s SET %[2]s = $1 WHERE id = $2 AND %[2]s = $3`, c.table, c.column), text, r.id, r.text)
+		moved, err := changed(t.tx.ExecContext(ctx, fmt.Sprintf(`UPDATE %[1]s SET %[2]s = $1 WHERE id = $2 AND %[2]s = $3`, c.table, c.column), text, r.id, r.text))
 		if err != nil {
 			return did, "", err
 		}
-		changed, err := result.RowsAffected()
-		if err != nil {
-			return did, "", err
+		if moved {
+			did.Rows++
 		}
-		did.Rows += int(changed)
 	}
 	if len(all) == batch {
 		last = all[batch-1].id
@@ -371,9 +369,9 @@ func (t *Tx) resealRuns(ctx context.Context, after string) (did Resealed, last s
 	}
 	for _, r := range all {
 		id := pbx.RunID(r.id)
-		var told storyJSON
-		if err := json.Unmarshal([]byte(r.story), &told); err != nil {
-			return did, "", fmt.Errorf("story of %s: %w", id, err)
+		told, err := readStory(id, r.story)
+		if err != nil {
+			return did, "", err
 		}
 		pjsip, saved, err := t.secrets.runOut(id, r.pjsip, told.Sealed)
 		if err != nil {

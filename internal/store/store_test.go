@@ -269,7 +269,7 @@ func TestRunsAndTheirAuditRecordsComeBackAsTheyWereWritten(t *testing.T) {
 		if err := s.SaveRun(t.Context(), second); err != nil {
 			t.Fatal(err)
 		}
-		if err := s.ForgetRevisions(t.Context(), 1, 8); err != nil {
+		if err := s.ForgetRevisions(t.Context(), 1, 8, 0); err != nil {
 			t.Fatal(err)
 		}
 		if old, ok, err := s.Revision(t.Context(), 7); !ok || err != nil || old.Files != nil || old.Log.TriggeredBy != "test" {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
-	"errors"
 	"strconv"
 	"strings"
 	"time"
@@ -57,20 +56,13 @@ func (s *Store) Users(ctx context.Context, tenant pbx.TenantID) ([]pbx.User, err
 func (s *Store) User(ctx context.Context, tenant pbx.TenantID, id pbx.UserID) (u pbx.User, ok bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, Patience)
 	defer cancel()
-	u, err = scanUser(s.read.QueryRowContext(ctx, selectUser+`WHERE u.tenant_id = $1 AND u.id = $2`, string(tenant), string(id)), tenant, s.secrets.opener())
-	if errors.Is(err, sql.ErrNoRows) {
-		return u, false, nil
-	}
-	return u, err == nil, s.fault("read a user", err)
+	u, ok, err = found(scanUser(s.read.QueryRowContext(ctx, selectUser+`WHERE u.tenant_id = $1 AND u.id = $2`, string(tenant), string(id)), tenant, s.secrets.opener()))
+	return u, ok, s.fault("read a user", err)
 }
 
 // User gives one user; ok is false when the tenant has none of that id.
 func (t *Tx) User(ctx context.Context, tenant pbx.TenantID, id pbx.UserID) (u pbx.User, ok bool, err error) {
-	u, err = scanUser(t.tx.QueryRowContext(ctx, selectUser+`WHERE u.tenant_id = $1 AND u.id = $2`, string(tenant), string(id)), tenant, t.secrets.opener())
-	if errors.Is(err, sql.ErrNoRows) {
-		return u, false, nil
-	}
-	return u, err == nil, err
+	return found(scanUser(t.tx.QueryRowContext(ctx, selectUser+`WHERE u.tenant_id = $1 AND u.id = $2`, string(tenant), string(id)), tenant, t.secrets.opener()))
 }
 
 // Places is where new users would go.
