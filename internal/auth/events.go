@@ -54,9 +54,9 @@ func changes(before, after pbx.Facts) (pbx.Facts, pbx.Facts) {
 }
 
 // deny appends the event of something that was refused.
-func (a *Auth) deny(ctx context.Context, action string, object pbx.AuditObject) error {
+func (a *Auth) deny(ctx context.Context, action string, object pbx.AuditObject, facts pbx.Facts) error {
 	e := pbx.NewAuditEvent(ctx, a.now(), action, object)
-	e.Result = pbx.AuditDenied
+	e.Result, e.After = pbx.AuditDenied, facts
 	return a.store.AppendEvent(ctx, e)
 }
 

@@ -58,7 +58,7 @@ func (a *Auth) Refused(ctx context.Context, route string, lacks pbx.Permission) 
 	if n == 0 {
 		return nil
 	}
-	return a.tell(ctx, ActionRequestRefused, pbx.AuditObject{Type: "operation", ID: route, Name: route}, pbx.Facts{"permission": string(lacks), "times": strconv.Itoa(n)})
+	return a.deny(ctx, ActionRequestRefused, pbx.AuditObject{Type: "operation", ID: route, Name: route}, pbx.Facts{"permission": string(lacks), "times": strconv.Itoa(n)})
 }
 
 // linkRefused notes that a one-time code was no good, and gives noGood.
@@ -67,14 +67,8 @@ func (a *Auth) linkRefused(ctx context.Context, noGood *pbx.Error) error {
 	if n == 0 {
 		return noGood
 	}
-	if err := a.tell(ctx, ActionLinkRefused, pbx.AuditObject{Type: "link", Name: noGood.Code}, pbx.Facts{"times": strconv.Itoa(n)}); err != nil {
+	if err := a.deny(ctx, ActionLinkRefused, pbx.AuditObject{Type: "link", Name: noGood.Code}, pbx.Facts{"times": strconv.Itoa(n)}); err != nil {
 		return err
 	}
 	return noGood
-}
-
-func (a *Auth) tell(ctx context.Context, action string, object pbx.AuditObject, facts pbx.Facts) error {
-	e := pbx.NewAuditEvent(ctx, a.now(), action, object)
-	e.Result, e.After = pbx.AuditDenied, facts
-	return a.store.AppendEvent(ctx, e)
 }
