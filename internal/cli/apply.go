@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os/user"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -146,9 +145,7 @@ func (a *app) apply(ctx context.Context, p *portal, r apply.Request) error {
 		r.TriggeredBy = "cli:" + userName()
 	}
 	if !a.json {
-		r.Tell = func(e pbx.Event) {
-			fmt.Fprintf(a.stdout, "%6d ms  %-9s %s\n", e.After.Milliseconds(), e.Stage, oneLine(e.Message))
-		}
+		r.Tell = a.printEvent
 	}
 	run, err := p.engine.Apply(ctx, r)
 	if a.json {
@@ -158,6 +155,11 @@ func (a *app) apply(ctx context.Context, p *portal, r apply.Request) error {
 		a.printRun(run)
 	}
 	return err
+}
+
+// printEvent tells one thing that happened during an apply.
+func (a *app) printEvent(e pbx.Event) {
+	fmt.Fprintf(a.stdout, "%6d ms  %-9s %s\n", e.After.Milliseconds(), e.Stage, oneLine(e.Message))
 }
 
 // printRun tells how an apply ended, and whom it was about.
@@ -310,13 +312,4 @@ func (c *revisionDiffCommand) Run(ctx context.Context, a *app, p *portal) error 
 		fmt.Fprintln(a.stdout, d.Text)
 	}
 	return nil
-}
-
-// userName names the person at the terminal for the audit record.
-func userName() string {
-	u, err := user.Current()
-	if err != nil {
-		return "unknown"
-	}
-	return u.Username
 }

@@ -122,7 +122,7 @@ func (a *app) printStory(r pbx.Run) {
 	}
 	_ = w.Flush()
 	for _, e := range r.Events {
-		fmt.Fprintf(a.stdout, "%6d ms  %-9s %s\n", e.After.Milliseconds(), e.Stage, oneLine(e.Message))
+		a.printEvent(e)
 	}
 }
 

@@ -107,14 +107,20 @@ func Run(ctx context.Context, args []string, getenv func(string) (string, bool),
 
 // localActor is who works at the command line, for the audit trail: the user of the operating system, and who that was before sudo.
 func localActor(getenv func(string) (string, bool)) pbx.Actor {
-	name := fmt.Sprintf("user %d", os.Getuid())
-	if u, err := user.Current(); err == nil {
-		name = u.Username
-	}
+	name := userName()
 	if before, _ := getenv("SUDO_USER"); before != "" {
 		name += " (sudo by " + before + ")"
 	}
 	return pbx.Actor{Kind: pbx.ActorLocal, Name: name}
+}
+
+// userName gives the user of the operating system, by number where there is no name.
+func userName() string {
+	u, err := user.Current()
+	if err != nil {
+		return fmt.Sprintf("user %d", os.Getuid())
+	}
+	return u.Username
 }
 
 // environment gives flags their value from the environment, or else from .env. An empty variable counts as unset.

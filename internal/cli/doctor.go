@@ -137,10 +137,15 @@ func (a *app) examineSettings() node.Finding {
 // examineAddress tells of an address that others reach and that serve refuses.
 func (p *portal) examineAddress() node.Finding {
 	f := node.Finding{Subject: "listen address", Grade: node.Good, Detail: p.config.ListenAddr}
-	host, _, _ := net.SplitHostPort(p.config.ListenAddr) // Complete has checked it
-	if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) && !p.config.TLS() && p.config.TrustedProxies == "" {
+	if !onLoopback(p.config.ListenAddr) && !p.config.TLS() && p.config.TrustedProxies == "" {
 		f.Grade, f.Cure = node.Bad, "passwords would cross the network for all to read: set TLS_CERT and TLS_KEY, or ACME_HOSTS; or TRUSTED_PROXIES to the "+
 			"proxy that provides TLS; or LISTEN_ADDR=127.0.0.1:8000"
 	}
 	return f
+}
+
+// onLoopback reports whether an address as settings have it, host:port, is one that only this machine can reach.
+func onLoopback(setting string) bool {
+	host, _, _ := net.SplitHostPort(setting) // Complete has checked it
+	return host == "localhost" || net.ParseIP(host).IsLoopback()
 }

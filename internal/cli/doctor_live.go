@@ -3,7 +3,6 @@ package cli
 import (
 	"context"
 	"fmt"
-	"net"
 	"slices"
 	"strings"
 
@@ -47,7 +46,7 @@ func (p *portal) examineLive(ctx context.Context) node.Finding {
 		f.Grade, f.Detail, f.Cure = node.Odd, oneLine(err.Error()), fmt.Sprintf(managerUser, p.config.AMIUser, p.config.AMIUser)
 		return f
 	}
-	if host, _, _ := net.SplitHostPort(p.config.AMIAddr); host != "localhost" && !net.ParseIP(host).IsLoopback() {
+	if !onLoopback(p.config.AMIAddr) {
 		f.Grade, f.Cure = node.Odd, "what the Manager Interface sends can be read on the way: reach it on loopback, or through a tunnel"
 		return f
 	}
