@@ -17,9 +17,6 @@ import (
 	"time"
 )
 
-// DefaultAMI is where a packaged Asterisk offers its Manager Interface (AMI) once it is enabled.
-const DefaultAMI = "127.0.0.1:5038"
-
 // The bounds of what an AMI connection keeps.
 const (
 	maxAMIItems  = 20_000   // items of one answer

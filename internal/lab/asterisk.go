@@ -299,11 +299,7 @@ func (a *Asterisk) awaitBoot(ctx context.Context) error {
 	// Nothing tells a stranger when the socket appears.
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
-	for {
-		reply, err := control.Run(ctx, "core waitfullybooted")
-		if err == nil && strings.Contains(reply.Stdout, "fully booted") {
-			break
-		}
+	for control.WaitBooted(ctx) != nil {
 		select {
 		case <-ctx.Done():
 			return fmt.Errorf("it did not finish booting: %w", ctx.Err())
