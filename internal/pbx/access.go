@@ -21,7 +21,7 @@ const (
 	AuditRead     Permission = "audit:read"
 	AccountsRead  Permission = "accounts:read"
 	AccountsWrite Permission = "accounts:write" // people who may sign in, their roles, and API tokens
-	SystemRead    Permission = "system:read"    // settings and the findings of doctor
+	SystemRead    Permission = "system:read"    // settings and the findings of doctor; no operation asks for it today
 )
 
 // Permissions lists every permission that a role can hold, in the order of the documentation.

@@ -1142,7 +1142,8 @@ type ChangeKind string
 
 // CommandResult defines model for CommandResult.
 type CommandResult struct {
-	// ExitCode 0 when Asterisk answered (also with a refusal), 1 when it could not be reached, -1 when its answer did not come.
+	// ExitCode 0 when Asterisk answered (also with a refusal), 1 when it could not be reached, -1 when its answer did not come. With
+	// `ASTERISK_CONTROL=exec:…`: 127 when there is no such program, else the program's own.
 	ExitCode int `json:"exit_code"`
 
 	// Stderr What went wrong on the way.
@@ -1303,8 +1304,8 @@ type FileHash struct {
 	Size int `json:"size"`
 }
 
-// FilesState `ok`; `ahead of Asterisk`, when Asterisk was not yet seen to run the files in place; `drift: ` and what somebody else changed; or
-// why the files cannot be looked at. A portal with any of these is healthy.
+// FilesState `ok`; `ahead of Asterisk`, when Asterisk was not yet seen to run the files in place; `drift: ` and what somebody else changed, each
+// path with the kind of its drift; or both, with a semicolon between; or that the files cannot be looked at. A portal with any of these is healthy.
 type FilesState = string
 
 // FilesWritten The absolute paths of the files that were written.
@@ -1324,8 +1325,8 @@ type Health struct {
 	// Database The database answers.
 	Database HealthDatabase `json:"database"`
 
-	// Files `ok`; `ahead of Asterisk`, when Asterisk was not yet seen to run the files in place; `drift: ` and what somebody else changed; or
-	// why the files cannot be looked at. A portal with any of these is healthy.
+	// Files `ok`; `ahead of Asterisk`, when Asterisk was not yet seen to run the files in place; `drift: ` and what somebody else changed, each
+	// path with the kind of its drift; or both, with a semicolon between; or that the files cannot be looked at. A portal with any of these is healthy.
 	Files FilesState `json:"files"`
 
 	// Status The portal can work.
@@ -1358,8 +1359,8 @@ type HealthProblem struct {
 	// Errors Every field at fault.
 	Errors *[]FieldError `json:"errors,omitempty"`
 
-	// Files `ok`; `ahead of Asterisk`, when Asterisk was not yet seen to run the files in place; `drift: ` and what somebody else changed; or
-	// why the files cannot be looked at. A portal with any of these is healthy.
+	// Files `ok`; `ahead of Asterisk`, when Asterisk was not yet seen to run the files in place; `drift: ` and what somebody else changed, each
+	// path with the kind of its drift; or both, with a semicolon between; or that the files cannot be looked at. A portal with any of these is healthy.
 	Files FilesState `json:"files"`
 
 	// RequestID The id under which the server's log tells of this request.
@@ -1386,7 +1387,7 @@ type Invitation struct {
 
 // Live What Asterisk does at one moment.
 type Live struct {
-	// Asterisk How the portal stands with Asterisk.
+	// Asterisk Whether the portal is connected to Asterisk's Manager Interface.
 	Asterisk LiveAsterisk `json:"asterisk"`
 
 	// Calls The calls of which at least one end is an extension, the oldest first.
@@ -1399,7 +1400,7 @@ type Live struct {
 	Registrations []LiveRegistration `json:"registrations"`
 }
 
-// LiveAsterisk How the portal stands with Asterisk.
+// LiveAsterisk Whether the portal is connected to Asterisk's Manager Interface.
 type LiveAsterisk struct {
 	// Message A sentence for people, with the cure where one is needed.
 	Message string `json:"message"`
@@ -1407,16 +1408,16 @@ type LiveAsterisk struct {
 	// Since Since when this is the state.
 	Since time.Time `json:"since"`
 
-	// State `connected` all else is how it is; `connecting` Asterisk is away or still starting; `refused` Asterisk does not let the portal
-	// in; `off` nobody has set it up.
+	// State `connected` what is told of registrations and calls is how they are; `connecting` Asterisk is away or still starting; `refused`
+	// Asterisk does not let the portal in; `off` nobody has set it up.
 	State LiveAsteriskState `json:"state"`
 
 	// Version The version of Asterisk, while it is connected.
 	Version *string `json:"version,omitempty"`
 }
 
-// LiveAsteriskState `connected` all else is how it is; `connecting` Asterisk is away or still starting; `refused` Asterisk does not let the portal
-// in; `off` nobody has set it up.
+// LiveAsteriskState `connected` what is told of registrations and calls is how they are; `connecting` Asterisk is away or still starting; `refused`
+// Asterisk does not let the portal in; `off` nobody has set it up.
 type LiveAsteriskState string
 
 // LiveCall A call. Its id names it.
@@ -1605,7 +1606,7 @@ type PasswordProof struct {
 	Password Password `json:"password"`
 }
 
-// Permission One thing a caller may be allowed to do.
+// Permission One thing a caller may be allowed to do. No operation asks for `system:read` today.
 type Permission string
 
 // Plan What an apply would do now.

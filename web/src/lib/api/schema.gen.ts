@@ -81,8 +81,8 @@ export interface paths {
         post: operations["startTOTP"];
         /**
          * Switch the second factor off
-         * @description Switches the second factor off, or gives up one that waits to be confirmed. Other sessions of the account end. Where the portal demands
-         *     one it stays.
+         * @description Switches the second factor off, or gives up one that waits to be confirmed. Other sessions of the account end. Where the portal
+         *     demands a second factor of the account, this is refused with 403 `second_factor_needed`.
          */
         delete: operations["stopTOTP"];
         options?: never;
@@ -173,7 +173,8 @@ export interface paths {
         /**
          * Reset an account
          * @description Takes away password, second factor, recovery codes and sessions, and gives a one-time link to set a new password. Nobody resets
-         *     his own account, nor with a token that he made (403): a session that was left open would be as good as the password.
+         *     his own account, neither in a session nor with a token that he made (403): a session that was left open would be as good as the
+         *     password.
          */
         post: operations["resetAccount"];
         delete?: never;
@@ -389,7 +390,7 @@ export interface paths {
         };
         /**
          * Get the story of an apply
-         * @description Everything that is known of one apply. While it runs, its `result` is `interrupted`: so it stays if its end never comes on record.
+         * @description Everything that is known of one apply. While it runs, its `result` is `interrupted`; it stays so if its end is never recorded.
          */
         get: operations["getRun"];
         put?: never;
@@ -438,15 +439,15 @@ export interface paths {
         /**
          * List audit events
          * @description The events of the audit trail, newest first, in pages: every change, every start and end of an apply, every sign-in. An event is
-         *     written together with the change it tells of, or neither is. Events are never changed or removed. That something was looked at
-         *     is no event. Actions, by the first part of their name, which `action` takes with the dot:
+         *     written together with the change it tells of, or neither is. Events are never changed or removed. Reading leaves no event.
+         *     These are the actions; the parameter `action` also takes the first part of a name, with the dot, such as `user.`:
          *
          *     | action | what happened |
          *     |---|---|
          *     | `user.create` | a user was created |
          *     | `user.delete` | a user was deleted, and the number freed |
          *     | `user.secret` | a user got a new SIP secret, because the key of the old one was given up as lost |
-         *     | `apply.adopt` | the portal took over a host on which it never was |
+         *     | `apply.adopt` | the portal took over the files it found at its first apply, or at `install`, as a revision |
          *     | `apply.started` | an apply, a restoring or a rehearsal began; written before anything is touched |
          *     | `apply.run` | an apply or a rehearsal ended |
          *     | `apply.restore` | the restoring of an earlier revision ended |
@@ -665,9 +666,9 @@ export interface paths {
         };
         /**
          * See what Asterisk does now
-         * @description The phones that are registered, the calls that are up, how the portal stands with Asterisk, and the last hour, minute by minute. All
-         *     of it is what Asterisk says right now, kept in memory. While `asterisk.state` is not `connected` nothing is known, and both lists
-         *     are empty. Names and user agents come from the phones: they are cut and cleaned, and prove nothing.
+         * @description The phones that are registered, the calls that are up, whether the portal is connected to Asterisk, and the last hour, minute by
+         *     minute. All of it is what Asterisk says right now, kept in memory. While `asterisk.state` is not `connected` nothing is known, and
+         *     both lists are empty. Names and user agents come from the phones: they are cut and cleaned, and prove nothing.
          */
         get: operations["getLive"];
         put?: never;
@@ -691,8 +692,8 @@ export interface paths {
          *     (`LiveRegistration`; its number and address name it, the state `gone` ends it), `call` (`LiveCall`; its id names it, the state
          *     `ended` ends it), `asterisk` (`LiveAsterisk`). Another `snapshot` comes whenever all may be different, such as after a restart of
          *     Asterisk, and to a client that takes too long: forget what was before it. With `Last-Event-ID` the stream goes on where the client
-         *     left, if that is known, else it begins with a `snapshot`. A comment comes every fifteen seconds. The stream ends when
-         *     the portal stops; connect again then.
+         *     left, if that is known, else it begins with a `snapshot`. A comment comes every fifteen seconds. The stream ends when the portal
+         *     stops; connect again then. It also ends within fifteen seconds after its reader has lost the right to read it.
          */
         get: operations["followLive"];
         put?: never;
@@ -772,8 +773,8 @@ export interface paths {
         put?: never;
         /**
          * Sign in
-         * @description Opens a session. It ends after 30 minutes without use, after 12 hours in any case, and at once when the password or the
-         *     role changes or the account is disabled. A session the request comes with ends, too.
+         * @description Opens a session. It ends after 30 minutes without use, after 12 hours in any case, and at once when the password or the role
+         *     changes, or the account is disabled or reset. A session the request comes with ends, too.
          */
         post: operations["signIn"];
         /**
@@ -795,15 +796,15 @@ export interface paths {
         };
         /**
          * Ask whether the portal is set up
-         * @description Says whether nobody has an account yet, so that the first has to be made. Until then all but this, `GET /health` and the
-         *     web pages answers 403 `setup_needed`.
+         * @description Says whether nobody has an account yet, so that the first has to be made. Until then everything but this, `GET /health` and the
+         *     web pages answers 403 `setup_needed`, unless the caller has a token that the command line made.
          */
         get: operations["getSetup"];
         put?: never;
         /**
          * Make the first account
-         * @description Makes an owner and signs him in. The code is that of the link which the portal prints on its terminal when it starts and
-         *     nobody has an account; it works once, for 30 minutes.
+         * @description Makes an owner and signs him in. The code is that of the link which the portal prints on its terminal when it starts while nobody
+         *     has an account (`pbxportal admin setup-link` prints another); it works once, for 30 minutes.
          */
         post: operations["setUp"];
         delete?: never;
@@ -827,9 +828,9 @@ export interface paths {
         put?: never;
         /**
          * Make an API token
-         * @description Makes a token, with which a program sends `Authorization: Bearer …`. Nobody makes one that may more than he may himself,
-         *     and a token makes none that outlives it. It ends when it is revoked, or the token that it was made with; when its time is
-         *     over; or when the person who made it loses what it may.
+         * @description Makes a token, which a program sends as `Authorization: Bearer …`. Nobody makes one that may more than he may himself, and a
+         *     token makes none that outlives it. It ends when it is revoked, or the token that it was made with; when its time is over; or
+         *     when the person who made it may no longer do all that it may.
          */
         post: operations["createToken"];
         delete?: never;
@@ -850,8 +851,8 @@ export interface paths {
         post?: never;
         /**
          * Revoke an API token
-         * @description The token does not hold any more, from the next request on, and with it no token that was made with it, nor with one of
-         *     these. Each leaves its event `token.revoke`. Accounts that were made with it stay, and are found in the audit trail.
+         * @description From the next request on the token is refused, and so are the tokens that were made with it, and with these. Each leaves its
+         *     event `token.revoke`. Accounts that were made with it stay; the audit trail names them.
          */
         delete: operations["revokeToken"];
         options?: never;
@@ -874,8 +875,8 @@ export interface paths {
         put?: never;
         /**
          * Create a user
-         * @description Adds a user with the lowest free extension number (1000–1999; a freed number is given out again) and a new SIP secret, in
-         *     one transaction. Asterisk learns of it with the next apply.
+         * @description Adds a user with the lowest free extension number (1000–1999; a freed number is given out again, at once or after the time that
+         *     `NUMBER_QUARANTINE` names) and a new SIP secret, in one transaction. Asterisk learns of it with the next apply.
          */
         post: operations["createUser"];
         delete?: never;
@@ -1163,7 +1164,10 @@ export interface components {
             what: string[];
         };
         CommandResult: {
-            /** @description 0 when Asterisk answered (also with a refusal), 1 when it could not be reached, -1 when its answer did not come. */
+            /**
+             * @description 0 when Asterisk answered (also with a refusal), 1 when it could not be reached, -1 when its answer did not come. With
+             *     `ASTERISK_CONTROL=exec:…`: 127 when there is no such program, else the program's own.
+             */
             exit_code: number;
             /** @description What went wrong on the way. */
             stderr: string;
@@ -1295,8 +1299,8 @@ export interface components {
             size: number;
         };
         /**
-         * @description `ok`; `ahead of Asterisk`, when Asterisk was not yet seen to run the files in place; `drift: ` and what somebody else changed; or
-         *     why the files cannot be looked at. A portal with any of these is healthy.
+         * @description `ok`; `ahead of Asterisk`, when Asterisk was not yet seen to run the files in place; `drift: ` and what somebody else changed, each
+         *     path with the kind of its drift; or both, with a semicolon between; or that the files cannot be looked at. A portal with any of these is healthy.
          */
         FilesState: string;
         /** @description The absolute paths of the files that were written. */
@@ -1344,7 +1348,7 @@ export interface components {
             /** @description The phones that are registered, by number and address. */
             registrations: components["schemas"]["LiveRegistration"][];
         };
-        /** @description How the portal stands with Asterisk. */
+        /** @description Whether the portal is connected to Asterisk's Manager Interface. */
         LiveAsterisk: {
             /** @description A sentence for people, with the cure where one is needed. */
             message: string;
@@ -1354,8 +1358,8 @@ export interface components {
              */
             since: string;
             /**
-             * @description `connected` all else is how it is; `connecting` Asterisk is away or still starting; `refused` Asterisk does not let the portal
-             *     in; `off` nobody has set it up.
+             * @description `connected` what is told of registrations and calls is how they are; `connecting` Asterisk is away or still starting; `refused`
+             *     Asterisk does not let the portal in; `off` nobody has set it up.
              * @enum {string}
              */
             state: "connected" | "connecting" | "refused" | "off";
@@ -1509,7 +1513,7 @@ export interface components {
             password: components["schemas"]["Password"];
         };
         /**
-         * @description One thing a caller may be allowed to do.
+         * @description One thing a caller may be allowed to do. No operation asks for `system:read` today.
          * @enum {string}
          */
         Permission: "users:read" | "users:write" | "secrets:read" | "apply:read" | "apply:run" | "live:read" | "audit:read" | "accounts:read" | "accounts:write" | "system:read";
@@ -2968,7 +2972,7 @@ export interface operations {
                     /**
                      * @example id: 1
                      *     event: plan
-                     *     data: {"after_ms":3,"message":"1 users, 1 changes against revision 6","stage":"plan"}
+                     *     data: {"after_ms":3,"code":"planned","message":"1 user, against revision 6","revision":6,"stage":"plan","users":1}
                      *
                      *     event: done
                      *     data: {"outcome":"success","result":"applied"}

@@ -393,7 +393,7 @@ export const de: Messages = {
       confirmed: (_, users) => (users ? `Asterisk läuft mit genau ${users === 1 ? 'diesem einen Benutzer' : `diesen ${count(users, 'Benutzer', 'Benutzern')}`}` : 'Asterisk läuft ohne Benutzer, wie es soll'),
       contradicted: () => 'Asterisk läuft mit etwas anderem',
       inconclusive: () => 'Asterisk gab keine Antwort, die sich vergleichen lässt',
-      not_noted: () => 'Auf der Platte ließ sich nicht vermerken, dass Asterisk mit dieser Revision läuft',
+      not_noted: () => 'Es ließ sich nicht vermerken, dass Asterisk mit dieser Revision läuft',
       going_back: (revision) => `Zurück zu Revision ${revision}`,
       forgot: () => 'Asterisk hat die Telefone vergessen, die dort angemeldet waren',
       not_forgot: () => 'Asterisk hat die Telefone entfernter Benutzer nicht vergessen; sie laufen in wenigen Minuten ab',

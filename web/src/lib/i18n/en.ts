@@ -400,7 +400,7 @@ export const en = {
       confirmed: (_, users) => (users ? `Asterisk runs exactly ${users === 1 ? 'this 1 user' : `these ${count(users, 'user', 'users')}`}` : 'Asterisk runs no users at all, as it should'),
       contradicted: () => 'Asterisk runs something else',
       inconclusive: () => 'Asterisk gave no answer that can be compared',
-      not_noted: () => 'It could not be noted on disk that Asterisk runs this revision',
+      not_noted: () => 'It could not be noted that Asterisk runs this revision',
       going_back: (revision) => `Going back to revision ${revision}`,
       forgot: () => 'Asterisk forgot the phones that were registered there',
       not_forgot: () => 'Asterisk did not forget the phones of removed users; they expire within minutes',
