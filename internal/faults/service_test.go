@@ -26,7 +26,7 @@ func TestTheServiceNeedsNoMoreThanItsUnitAllows(t *testing.T) {
 		if err := os.MkdirAll(dir, 0o750); err != nil {
 			t.Fatal(err)
 		}
-		if err := os.Chmod(dir, os.ModeSetgid|0o750); err != nil { // as tmpfiles.d makes it
+		if err := os.Chmod(dir, os.ModeSetgid|0o750); err != nil { // as docs/install.md makes it
 			t.Fatal(err)
 		}
 	}
