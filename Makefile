@@ -7,7 +7,7 @@ REFERENCE ?= $(wildcard ../shared/tools/reference)
 LINT      = $(GO) tool -modfile=tools/lint/go.mod golangci-lint
 
 # One way to compile for all of it, the one the program is shipped with: no C, no paths. So the tests try what is shipped, and nothing is
-# compiled twice.
+# compiled twice, but for the race detector and for fuzzing.
 export CGO_ENABLED = 0
 export GOFLAGS := $(filter-out -trimpath,$(shell $(GO) env GOFLAGS 2>/dev/null)) -trimpath
 
@@ -23,7 +23,7 @@ help: ## list these targets
 build: ## the program, as bin/pbxportal
 	$(GO) build -o bin/pbxportal ./cmd/pbxportal
 
-web: ## the pages people look at, from web/ into internal/webui/dist (needs Node)
+web: ## the pages people look at, from web/ into internal/webui/dist (installs Node where it is missing)
 	scripts/web build
 
 generate: ## write the code that follows from contracts/api.yaml

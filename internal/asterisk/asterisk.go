@@ -1,9 +1,10 @@
-// Package asterisk talks to a running Asterisk through its control socket, or through a command such as
-// `sudo asterisk` that does so for us, and turns the text that comes back into plain values.
+// Package asterisk talks to a running Asterisk: through its control socket, or through a command such as
+// `sudo asterisk` that does so for us; and through its Manager Interface, which tells of events as they happen. It turns
+// what comes back into plain values.
 //
 // Asterisk answers every command with success, even the ones it refused (the exit status of `asterisk -rx` only tells
 // whether it was reached), so what an answer means is decided here, from its text. The package knows nothing of users,
-// files or plans, never asks for anything that prints a password, and starts nothing and stops nothing.
+// files or plans, never asks for anything that prints a password, and neither starts nor stops an Asterisk.
 package asterisk
 
 import (

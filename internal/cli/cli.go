@@ -39,14 +39,14 @@ type commands struct {
 	Config config.Config `embed:""`
 	JSON   bool          `name:"json" help:"Print JSON for programs instead of text for people."`
 
-	Serve    serveCommand          `cmd:"" help:"Run the portal: HTTP API, API page, metrics."`
+	Serve    serveCommand          `cmd:"" help:"Run the portal: pages for a browser, HTTP API, API page, metrics."`
 	User     userCommands          `cmd:"" help:"Add, list, show and delete users."`
 	Plan     planCommand           `cmd:"" help:"Show what an apply would do: who comes, goes or changes, and whether anything is not as it should be."`
 	Apply    applyCommand          `cmd:"" help:"Bring the users to Asterisk, and check that they arrived."`
 	Rollback rollbackCommand       `cmd:"" help:"Put an earlier revision of the files live again; the database stays as it is."`
 	Revision revisionCommands      `cmd:"" help:"List and compare the revisions of the generated files."`
 	Recover  recoverCommand        `cmd:"" help:"Put in order what an apply left that never ended (serve and apply do so too)."`
-	Audit    auditCommands         `cmd:"" help:"List and show the records of earlier applies."`
+	Audit    auditCommands         `cmd:"" help:"List and show the records of applies; list, export and check the events of the audit trail."`
 	Admin    adminCommands         `cmd:"" help:"Make, list, reset, disable and enable the accounts of people who may sign in."`
 	Token    tokenCommands         `cmd:"" help:"Make, list and revoke the API tokens of programs."`
 	Status   statusCommand         `cmd:"" help:"Show what Asterisk does now: the phones that are registered, the calls that are up."`

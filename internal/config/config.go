@@ -1,5 +1,5 @@
 // Package config is about the settings of the program: which there are, what they mean, what they default to, and where a value
-// came from. It reads the environment only through what it is handed, and decides nothing but defaults.
+// came from. It reads the environment only through what it is handed, and decides nothing but defaults and whether a value can be used.
 package config
 
 import (

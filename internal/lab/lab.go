@@ -1,5 +1,5 @@
-// Package lab puts real parts, Asterisk and PostgreSQL, into folders of their own, starts them there and stops them, for the
-// demonstration and for tests.
+// Package lab puts real parts, Asterisk, PostgreSQL and the tools of systemd, into folders of their own, starts them there and stops
+// them, for the demonstration and for tests.
 //
 // It needs neither root nor containers: packages come through the machine's own apt with a private state, so nothing
 // outside the given folder changes and signatures are checked as always. It kills only what it started and refuses to

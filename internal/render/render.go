@@ -1,5 +1,5 @@
-// Package render turns users into the exact bytes of the two files that Asterisk reads. It is pure: the same users give the same
-// bytes, and nothing else goes in. No text of a user reaches a file except through encode (encode.go), and what was written is
+// Package render turns users into the exact bytes of the two files that Asterisk reads. It is pure: the same users give, in the same
+// style, the same bytes, and nothing else goes in. No text of a user reaches a file except through encode (encode.go), and what was written is
 // read back by parse (parse.go), our own reading of Asterisk's line rules: bytes that do not give exactly the objects meant are
 // never handed out.
 //

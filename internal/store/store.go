@@ -1,6 +1,7 @@
-// Package store keeps users, extensions and audit records in SQLite or PostgreSQL, behind one concrete type. It is the only place
-// with SQL. Constraints live here, in the schema; rules live above, in the services. One SQL text serves both engines wherever it
-// can; what differs stands in dialect.go.
+// Package store keeps what the portal keeps in a database, SQLite or PostgreSQL, behind one concrete type: users and extensions, accounts
+// with what proves them, the records of applies with their revisions, and the audit trail. It is the only place with SQL. Constraints
+// live here, in the schema; rules live above, in the services. One SQL text serves both engines wherever it can; what differs stands in
+// dialect.go.
 //
 // Every failure that means "the database is away" comes back as a pbx.Error of KindUnavailable; what a caller can expect beyond
 // that is said at each method.
