@@ -84,7 +84,7 @@ func (s *Show) Run(ctx context.Context) error {
 			_, err := annasPhone.Call(ctx, fmt.Sprint(ben.Extension.Number))
 			return refused(err, "call")
 		}},
-		{"look at the audit trail", s.audit},
+		{"look at the apply logs", s.logs},
 	}
 	for i, step := range steps {
 		start := s.Now()
@@ -115,9 +115,17 @@ func (s *Show) apply(ctx context.Context) (string, error) {
 		return "", err
 	}
 	if report.Verification != "confirmed" {
-		return "", fmt.Errorf("the live Asterisk was not seen to run the %d users: verification %s", report.Users, report.Verification)
+		return "", fmt.Errorf("the live Asterisk was not seen to run %s: verification %s", users(report.Users), report.Verification)
 	}
-	return fmt.Sprintf("%d users, confirmed by the live Asterisk", report.Users), nil
+	return fmt.Sprintf("%s, confirmed by the live Asterisk", users(report.Users)), nil
+}
+
+// users says how many users there are.
+func users(n int) string {
+	if n == 1 {
+		return "1 user"
+	}
+	return fmt.Sprintf("%d users", n)
 }
 
 func (s *Show) delete(ctx context.Context, u user) (string, error) {
@@ -130,7 +138,7 @@ func (s *Show) delete(ctx context.Context, u user) (string, error) {
 	return fmt.Sprintf("extension %d is free", answer.Freed), nil
 }
 
-func (s *Show) audit(ctx context.Context) (string, error) {
+func (s *Show) logs(ctx context.Context) (string, error) {
 	var answer struct {
 		Logs []struct{ Outcome string }
 	}
