@@ -14,6 +14,7 @@ import (
 
 	"github.com/synergycall/pbxportal/internal/lab"
 	"github.com/synergycall/pbxportal/internal/lab/labtest"
+	"github.com/synergycall/pbxportal/internal/pbx"
 	"github.com/synergycall/pbxportal/internal/store/storetest"
 )
 
@@ -240,4 +241,22 @@ func TestRow19TheServerCatchesUpWithAnAsteriskThatWasAway(t *testing.T) {
 	eventually(t, "the portal has caught up", func() bool {
 		return strings.Contains(s.must(t, "audit", "list"), "portal") && strings.Contains(s.must(t, "plan"), "Nothing to do")
 	})
+}
+
+// The answer 201 for a user who is gone after the next start would be a lie.
+func TestAServerWhoseDatabaseFileIsRemovedAcknowledgesNothing(t *testing.T) {
+	t.Parallel()
+	s := newSettings(t)
+	srv := s.serve(t)
+	srv.want(t, 201, "POST", "/users", newUserJSON(1))
+	if err := os.Remove(strings.TrimPrefix(s["DATABASE_URL"], "sqlite:///")); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // also once the first has been refused
+		for _, problem := range []map[string]any{srv.want(t, 503, "POST", "/users", newUserJSON(2)), srv.want(t, 503, "GET", "/health", "")} {
+			if problem["code"] != pbx.CodeDatabaseAway || !strings.Contains(fmt.Sprint(problem["detail"]), "restart the portal") {
+				t.Errorf("%v; want a database that is away, with the cure", problem)
+			}
+		}
+	}
 }

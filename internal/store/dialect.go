@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/url"
 	"os"
@@ -20,6 +21,8 @@ import (
 	"github.com/pressly/goose/v3"
 	"modernc.org/sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
+
+	"github.com/synergycall/pbxportal/internal/pbx"
 )
 
 // dialect is what differs between the two engines.
@@ -229,7 +232,8 @@ func openSQLite(path string) (read, write *sql.DB, d dialect, err error) {
 	}
 	// The pragmas stand in the DSN, so that every connection of a pool gets them; busy_timeout first, as the others may wait.
 	// synchronous=FULL: what was acknowledged survives a power cut. secure_delete: what a secret leaves behind in the file is zeroed.
-	const dsn = "?_pragma=busy_timeout(5000)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_pragma=foreign_keys(ON)&_pragma=secure_delete(ON)" +
+	// mode=rw: a connection that finds no file must not make an empty one in the place of that which was lost.
+	const dsn = "?mode=rw&_pragma=busy_timeout(5000)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_pragma=foreign_keys(ON)&_pragma=secure_delete(ON)" +
 		"&_time_format=sqlite&_txlock=immediate"
 	file := "file:" + (&url.URL{Path: path}).EscapedPath() + dsn
 	if write, err = sql.Open("sqlite", file); err != nil {
@@ -259,8 +263,45 @@ func openSQLite(path string) (read, write *sql.DB, d dialect, err error) {
 	}, nil
 }
 
-// makeSQLite makes the file and its folder if they are missing. SQLite would make the file readable for all; its -wal and -shm files
-// take the mode of this one.
+// makeSQLite makes the file and its folder if they are missing, once, and remembers which file that is. SQLite would make the file
+// readable for all; its -wal and -shm files take the mode of this one.
+func (s *Store) makeSQLite() error {
+	if s.opened.Load() != nil {
+		return s.inPlace()
+	}
+	if err := makeSQLite(s.dialect.path); err != nil {
+		return err
+	}
+	info, err := os.Stat(s.dialect.path)
+	if err != nil {
+		return s.fault("reach the database", err)
+	}
+	s.opened.CompareAndSwap(nil, &info)
+	return nil
+}
+
+// inPlace gives an error where the SQLite file that was opened is gone, or another one has taken its place: the connections would go on
+// with the lost one, and what they write would be gone as soon as they end. It costs one look at the file's name, and none on PostgreSQL.
+func (s *Store) inPlace() error {
+	opened := s.opened.Load()
+	if opened == nil {
+		return nil
+	}
+	info, err := os.Stat(s.dialect.path)
+	switch {
+	case err == nil && os.SameFile(*opened, info):
+		return nil
+	case err == nil:
+		err = fmt.Errorf("%s is another file than the one that was opened", s.dialect.path)
+	case !errors.Is(err, fs.ErrNotExist):
+		return s.fault("reach the database", err)
+	}
+	return &pbx.Error{
+		Kind: pbx.KindUnavailable, Code: pbx.CodeDatabaseAway, Err: err,
+		Msg: "the file of the database was removed or replaced while the portal runs; nothing was changed: put it back, from the backup if need be, and restart the portal",
+	}
+}
+
 func makeSQLite(path string) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return fmt.Errorf("cannot make the folder of the database: %w", err)

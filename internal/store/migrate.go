@@ -27,7 +27,7 @@ const migrationPatience = time.Minute
 // database that a newer program has changed. A SQLite file that is missing is made (mode 0600), and its folder (mode 0700).
 func (s *Store) Migrate(ctx context.Context) (applied []int64, err error) {
 	if s.dialect.path != "" {
-		if err := makeSQLite(s.dialect.path); err != nil {
+		if err := s.makeSQLite(); err != nil {
 			return nil, err
 		}
 	}

@@ -175,7 +175,7 @@ func (s *Store) Revisions(ctx context.Context, before, limit int) ([]pbx.Run, er
 func (s *Store) ConfirmRevision(ctx context.Context, revision int) error {
 	ctx, cancel := context.WithTimeout(ctx, Patience)
 	defer cancel()
-	_, err := s.write.ExecContext(ctx, `UPDATE apply_runs SET verification = $1 WHERE revision = $2`, string(pbx.Confirmed), revision)
+	err := s.alter(ctx, `UPDATE apply_runs SET verification = $1 WHERE revision = $2`, string(pbx.Confirmed), revision)
 	return s.fault("note that a revision runs", err)
 }
 
@@ -187,7 +187,7 @@ func (s *Store) ForgetRevisions(ctx context.Context, keep, a, b int) error {
 	if err != nil {
 		return err
 	}
-	_, err = s.write.ExecContext(ctx, `UPDATE apply_runs SET pjsip = NULL, dialplan = NULL
+	err = s.alter(ctx, `UPDATE apply_runs SET pjsip = NULL, dialplan = NULL
 WHERE revision <= $1 AND revision <> $2 AND revision <> $3 AND pjsip IS NOT NULL`, last-keep, a, b)
 	return s.fault("forget old revisions", err)
 }

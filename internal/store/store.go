@@ -33,7 +33,8 @@ type Store struct {
 	write   *sql.DB // the same as read on PostgreSQL; one connection on SQLite
 	dialect dialect
 	secrets secrets
-	listed  atomic.Pointer[list] // what Users gave last
+	listed  atomic.Pointer[list]        // what Users gave last
+	opened  atomic.Pointer[os.FileInfo] // the SQLite file, once Migrate has made sure of it
 	// compiled are of SQLite alone.
 	compiled compiled
 	// turn lets one writer of this process at a time go to the database. The engines would queue them as well, but each on a
@@ -62,8 +63,12 @@ func (s *Store) Close() error {
 // Describe names the database for people: the engine and where it is, without a password.
 func (s *Store) Describe() string { return s.dialect.describe }
 
-// Ping asks the database for a sign of life. It makes nothing: a SQLite file that is not there yet is an error.
+// Ping asks the database for a sign of life. It makes nothing: a SQLite file that is not there yet is an error, and so is one that is no
+// longer the one that was opened.
 func (s *Store) Ping(ctx context.Context) error {
+	if err := s.inPlace(); err != nil {
+		return err
+	}
 	if s.dialect.path != "" {
 		if _, err := os.Stat(s.dialect.path); err != nil {
 			return s.fault("reach the database", err)
@@ -168,6 +173,9 @@ func (s *Store) begin(ctx context.Context) (*Tx, error) {
 // beginBeside begins a transaction that leaves users, extensions and the audit trail alone. On SQLite it is the only writer all the
 // same.
 func (s *Store) beginBeside(ctx context.Context) (*Tx, error) {
+	if err := s.inPlace(); err != nil {
+		return nil, err
+	}
 	tx, err := s.write.BeginTx(ctx, nil)
 	if err != nil {
 		return nil, err
@@ -177,6 +185,15 @@ func (s *Store) beginBeside(ctx context.Context) (*Tx, error) {
 		commit:   func(context.Context) error { return tx.Commit() },
 		rollback: func() { _ = tx.Rollback() }, // one that fails closes the connection, which rolls back too
 	}, nil
+}
+
+// alter carries out one statement that changes something, in a transaction of its own beside the writers' lock.
+func (s *Store) alter(ctx context.Context, query string, args ...any) error {
+	if err := s.inPlace(); err != nil {
+		return err
+	}
+	_, err := s.write.ExecContext(ctx, query, args...)
+	return err
 }
 
 // pause waits a random time that doubles with each attempt, from 2 ms; false when ctx ended first.
