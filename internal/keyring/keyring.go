@@ -47,6 +47,15 @@ func KeyOf(sealed string) (id string, ok bool) {
 	return sealed[len(Mark) : HeaderLength-1], true
 }
 
+// FileError says that the key file, which was there, is gone or broken.
+type FileError struct{ cause error }
+
+// Error names the file and the cure.
+func (e *FileError) Error() string { return e.cause.Error() }
+
+// Unwrap gives the cause.
+func (e *FileError) Unwrap() error { return e.cause }
+
 // UnknownKeyError says that something was sealed with a key that is not at hand.
 type UnknownKeyError struct {
 	ID    string // of the key that is missing
@@ -148,7 +157,7 @@ func (r *Ring) Has(id string) bool {
 }
 
 // Refresh looks whether the key file was changed, and reads it again if so. Sealing does so by itself. An error means that the file is
-// gone or broken: what is at hand still opens, but nothing must be sealed that perhaps nobody could open later.
+// gone or broken, and is a FileError: what is at hand still opens, but nothing must be sealed that perhaps nobody could open later.
 func (r *Ring) Refresh() error {
 	if r.path == "" {
 		return nil
@@ -157,14 +166,14 @@ func (r *Ring) Refresh() error {
 	defer r.turn.Unlock()
 	info, err := os.Stat(r.path)
 	if err != nil {
-		return fmt.Errorf("cannot read the keys: %w: put the file back from its copy", err)
+		return &FileError{fmt.Errorf("cannot read the keys: %w: put the file back from its copy", err)}
 	}
 	if old := r.now.Load().info; old != nil && os.SameFile(old, info) && old.ModTime().Equal(info.ModTime()) && old.Size() == info.Size() {
 		return nil
 	}
 	h, err := readKeys(r.path, r.loose)
 	if err != nil {
-		return err
+		return &FileError{err}
 	}
 	r.now.Store(h)
 	return nil

@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -274,7 +275,7 @@ func (s *Store) makeSQLite() error {
 	}
 	info, err := os.Stat(s.dialect.path)
 	if err != nil {
-		return s.fault("reach the database", err)
+		return away("reach the database", err)
 	}
 	s.opened.CompareAndSwap(nil, &info)
 	return nil
@@ -294,7 +295,7 @@ func (s *Store) inPlace() error {
 	case err == nil:
 		err = fmt.Errorf("%s is another file than the one that was opened", s.dialect.path)
 	case !errors.Is(err, fs.ErrNotExist):
-		return s.fault("reach the database", err)
+		return away("reach the database", err)
 	}
 	return &pbx.Error{
 		Kind: pbx.KindUnavailable, Code: pbx.CodeDatabaseAway, Err: err,
@@ -357,9 +358,13 @@ func sqliteCollision(err error) bool {
 	return false
 }
 
-// netAway reports the signs of an unreachable or silent database that both engines share.
+// netAway reports the signs of an unreachable or silent database that both engines share. A bare number of the system, which would pass for
+// an error of the network, comes from a file; what comes from the network stands in a net.OpError.
 func netAway(err error) bool {
-	_, network := errors.AsType[net.Error](err)
+	failed, network := errors.AsType[net.Error](err)
+	if _, number := failed.(syscall.Errno); number { //nolint:errorlint // AsType has looked through the chain
+		network = false
+	}
 	return network || errors.Is(err, driver.ErrBadConn) || errors.Is(err, sql.ErrConnDone) || errors.Is(err, io.ErrUnexpectedEOF) ||
 		errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)
 }

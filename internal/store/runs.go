@@ -42,7 +42,7 @@ func (s *Store) SaveRun(ctx context.Context, r pbx.Run, events ...pbx.AuditEvent
 	}
 	pjsip, sealed, with, err := s.secrets.runIn(r.Log.ID, pjsip, r.Saved)
 	if err != nil {
-		return fmt.Errorf("cannot write a run: %w", err)
+		return s.fault("write a run", err)
 	}
 	if sealed != nil {
 		r.Saved = nil

@@ -162,7 +162,8 @@ func (s *Store) SealFactor(account pbx.AccountID, secret pbx.Secret) (string, er
 	if s.secrets.keys == nil {
 		return "", errNoKeys
 	}
-	return s.secrets.keys.Seal(forFactor, string(account), secret.Reveal())
+	sealed, err := s.secrets.keys.Seal(forFactor, string(account), secret.Reveal())
+	return sealed, s.fault("seal a second factor", err)
 }
 
 // OpenFactor opens what SealFactor gave for the same account.

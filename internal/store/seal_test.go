@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -404,6 +405,53 @@ func TestASecondFactorIsSealedForItsAccountAndFollowsTheKeys(t *testing.T) {
 		_, sealErr := s.SealFactor(a.ID, pbx.SecretFrom("x"))
 		if _, openErr := s.OpenFactor(a.ID, c.TOTPSecret); sealErr == nil || openErr == nil {
 			t.Error("it is sealed or opened without a key")
+		}
+	})
+}
+
+func TestAKeyFileThatIsGoneIsNotTakenForADatabaseThatIsAway(t *testing.T) {
+	t.Parallel()
+	storetest.Each(t, func(t *testing.T, url string) {
+		s := storetest.Open(t, url)
+		source := keyring.Source{StateDir: t.TempDir()}
+		keys, err := source.LoadOrMake()
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.UseKeys(keys, false)
+		path := filepath.Join(source.StateDir, keyring.FileName)
+		for name, harm := range map[string]func() error{
+			"gone":   func() error { return os.Rename(path, path+".kept") },
+			"broken": func() error { return os.WriteFile(path, []byte("no key"), 0o600) },
+		} {
+			kept, err := os.ReadFile(path) //nolint:gosec // the key file of the test
+			if err == nil {
+				err = harm()
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, factorErr := s.SealFactor("a0000000-0000-0000-0000-000000000001", pbx.NewSecret())
+			for what, err := range map[string]error{
+				"user": insert(t.Context(), s, newUser(1000, "a@example.com")), "run": s.SaveRun(t.Context(), sealedRun()), "factor": factorErr,
+			} {
+				e, ok := errors.AsType[*pbx.Error](err)
+				if !ok || e.Kind != pbx.KindUnavailable || e.Code == pbx.CodeDatabaseAway || !strings.Contains(e.Msg, "key file") || !strings.Contains(e.Msg, "from its copy") {
+					t.Errorf("%s with a key file that is %s: %v", what, name, err)
+				}
+				if ok && strings.Contains(e.Msg, path) {
+					t.Errorf("%s: the caller is told where the key file is: %s", what, e.Msg)
+				}
+			}
+			if err := os.WriteFile(path, kept, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if err := s.Ping(t.Context()); err != nil {
+				t.Error(err)
+			}
+		}
+		if err := insert(t.Context(), s, newUser(1000, "a@example.com")); err != nil {
+			t.Errorf("with the key file back in its place: %v", err)
 		}
 	})
 }

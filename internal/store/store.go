@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/synergycall/pbxportal/internal/chain"
+	"github.com/synergycall/pbxportal/internal/keyring"
 	"github.com/synergycall/pbxportal/internal/pbx"
 )
 
@@ -71,7 +72,7 @@ func (s *Store) Ping(ctx context.Context) error {
 	}
 	if s.dialect.path != "" {
 		if _, err := os.Stat(s.dialect.path); err != nil {
-			return s.fault("reach the database", err)
+			return away("reach the database", err)
 		}
 	}
 	ctx, cancel := context.WithTimeout(ctx, Patience)
@@ -216,16 +217,31 @@ func (s *Store) fault(tried string, err error) error {
 		return nil
 	case pbx.KindOf(err) != pbx.KindInternal:
 		return err
+	case isKeyFile(err):
+		return &pbx.Error{
+			Kind: pbx.KindUnavailable, Code: pbx.CodeInternal, Err: fmt.Errorf("cannot %s: %w", tried, err),
+			Msg: "the key file, with which secrets are sealed, is gone or cannot be read; nothing was changed: put it back from its copy, then try again",
+		}
 	case s.dialect.full(err):
 		return &pbx.Error{
 			Kind: pbx.KindUnavailable, Code: pbx.CodeDatabaseFull, Err: fmt.Errorf("cannot %s: %w", tried, err),
 			Msg: "the database cannot be written, its disk is full or read-only; nothing was changed: make room, then try again",
 		}
 	case s.dialect.away(err):
-		return &pbx.Error{
-			Kind: pbx.KindUnavailable, Code: pbx.CodeDatabaseAway,
-			Msg: "the database does not answer; nothing was changed: try again in a moment", Err: fmt.Errorf("cannot %s: %w", tried, err),
-		}
+		return away(tried, err)
 	}
 	return fmt.Errorf("cannot %s: %w", tried, err)
+}
+
+// away gives the error of a database that cannot be reached.
+func away(tried string, err error) error {
+	return &pbx.Error{
+		Kind: pbx.KindUnavailable, Code: pbx.CodeDatabaseAway,
+		Msg: "the database does not answer; nothing was changed: try again in a moment", Err: fmt.Errorf("cannot %s: %w", tried, err),
+	}
+}
+
+func isKeyFile(err error) bool {
+	_, is := errors.AsType[*keyring.FileError](err)
+	return is
 }
