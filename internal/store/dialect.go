@@ -305,13 +305,16 @@ func (s *Store) inPlace() error {
 
 func makeSQLite(path string) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return fmt.Errorf("cannot make the folder of the database: %w", err)
+		return fileFault("the folder of the database", err)
 	}
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600) //nolint:gosec // the path is the administrator's
-	if err != nil {
-		return fmt.Errorf("cannot open the database: %w", err)
+	err := makeFor(filepath.Dir(path), path)
+	if err == nil {
+		var f *os.File
+		if f, err = os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600); err == nil { //nolint:gosec // the path is the administrator's
+			return f.Close()
+		}
 	}
-	return f.Close()
+	return fileFault("the file of the database", err)
 }
 
 func eachSQLite(ctx context.Context, db *sql.DB, query, param string, take func(row) error) error {

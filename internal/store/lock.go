@@ -6,7 +6,10 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
+	"path/filepath"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -22,7 +25,10 @@ type ApplyLock struct {
 // TryApplyLock takes the lock, or gives nil at once when somebody else has it.
 func (s *Store) TryApplyLock(ctx context.Context) (*ApplyLock, error) {
 	if s.dialect.path != "" {
-		release, held, err := tryFileLock(s.dialect.path + ".apply-lock")
+		if err := s.inPlace(); err != nil {
+			return nil, err
+		}
+		release, held, err := tryFileLock(s.dialect.path, ".apply-lock")
 		if !held || err != nil {
 			return nil, err
 		}
@@ -66,8 +72,8 @@ func releaseConn(ctx context.Context, conn *sql.Conn, key int64) {
 }
 
 // tryFileLock takes the flock of a file beside the database. SQLite itself has no lock that outlives a transaction.
-func tryFileLock(path string) (unlock func(), held bool, err error) {
-	f, err := openLockFile(path)
+func tryFileLock(database, suffix string) (unlock func(), held bool, err error) {
+	f, err := openLockFile(database, suffix)
 	if err != nil {
 		return nil, false, err
 	}
@@ -75,7 +81,7 @@ func tryFileLock(path string) (unlock func(), held bool, err error) {
 	case errors.Is(err, unix.EWOULDBLOCK):
 		return nil, false, f.Close()
 	case err != nil:
-		return nil, false, fmt.Errorf("cannot lock %s: %w", path, errors.Join(err, f.Close()))
+		return nil, false, fmt.Errorf("cannot lock %s: %w", f.Name(), errors.Join(err, f.Close()))
 	}
 	return func() { unlockFile(f) }, true, nil
 }
@@ -87,10 +93,48 @@ func unlockFile(f *os.File) {
 	_ = f.Close() // nothing was written that could be lost
 }
 
-func openLockFile(path string) (*os.File, error) {
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600) //nolint:gosec // beside the database
-	if err != nil {
-		return nil, fmt.Errorf("cannot open the lock file: %w", err)
+// openLockFile opens the file of a lock beside the database, and makes it where it is missing.
+func openLockFile(database, suffix string) (*os.File, error) {
+	path := database + suffix
+	err := makeFor(database, path)
+	if err == nil {
+		var f *os.File
+		if f, err = os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600); err == nil { //nolint:gosec // beside the database
+			return f, nil
+		}
 	}
-	return f, nil
+	return nil, fileFault("the lock file "+filepath.Base(path)+" beside the database", err)
+}
+
+// makeFor makes an empty file for its owner alone, where none is there. Root gives it to the owner of what it is like, or else of the
+// folder: an administrator who runs a command first must not take it from the service.
+func makeFor(like, path string) error {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600) //nolint:gosec // the administrator chose the folder
+	switch {
+	case errors.Is(err, fs.ErrExist):
+		return nil
+	case err != nil:
+		return err
+	}
+	if os.Geteuid() == 0 {
+		if err = giveTo(like, f); err != nil {
+			return errors.Join(err, f.Close(), os.Remove(path))
+		}
+	}
+	return f.Close()
+}
+
+func giveTo(like string, f *os.File) error {
+	info, err := os.Stat(like)
+	if err != nil {
+		info, err = os.Stat(filepath.Dir(f.Name()))
+	}
+	if err != nil {
+		return err
+	}
+	owner, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		return nil
+	}
+	return f.Chown(int(owner.Uid), int(owner.Gid))
 }

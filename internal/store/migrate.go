@@ -112,7 +112,7 @@ func (s *Store) checkColumns(ctx context.Context) error {
 // lockMigrations waits until no other process migrates this database.
 func (s *Store) lockMigrations(ctx context.Context) (unlock func(), err error) {
 	if s.dialect.path != "" {
-		return waitFileLock(ctx, s.dialect.path+".migrate-lock")
+		return waitFileLock(ctx, s.dialect.path, ".migrate-lock")
 	}
 	conn, err := s.write.Conn(ctx)
 	if err != nil {
@@ -125,8 +125,8 @@ func (s *Store) lockMigrations(ctx context.Context) (unlock func(), err error) {
 }
 
 // waitFileLock takes the flock of a file, asking every 20 ms while another process has it.
-func waitFileLock(ctx context.Context, path string) (unlock func(), err error) {
-	f, err := openLockFile(path)
+func waitFileLock(ctx context.Context, database, suffix string) (unlock func(), err error) {
+	f, err := openLockFile(database, suffix)
 	if err != nil {
 		return nil, err
 	}
@@ -138,7 +138,7 @@ func waitFileLock(ctx context.Context, path string) (unlock func(), err error) {
 		case err == nil:
 			return func() { unlockFile(f) }, nil
 		case !errors.Is(err, unix.EWOULDBLOCK):
-			return nil, fmt.Errorf("cannot lock %s: %w", path, errors.Join(err, f.Close()))
+			return nil, fmt.Errorf("cannot lock %s: %w", f.Name(), errors.Join(err, f.Close()))
 		}
 		select {
 		case <-tick.C:

@@ -12,10 +12,13 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"io/fs"
 	"math/rand/v2"
 	"os"
 	"sync/atomic"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/synergycall/pbxportal/internal/chain"
 	"github.com/synergycall/pbxportal/internal/keyring"
@@ -223,10 +226,7 @@ func (s *Store) fault(tried string, err error) error {
 			Msg: "the key file, with which secrets are sealed, is gone or cannot be read; nothing was changed: put it back from its copy, then try again",
 		}
 	case s.dialect.full(err):
-		return &pbx.Error{
-			Kind: pbx.KindUnavailable, Code: pbx.CodeDatabaseFull, Err: fmt.Errorf("cannot %s: %w", tried, err),
-			Msg: "the database cannot be written, its disk is full or read-only; nothing was changed: make room, then try again",
-		}
+		return full(tried, err)
 	case s.dialect.away(err):
 		return away(tried, err)
 	}
@@ -238,6 +238,31 @@ func away(tried string, err error) error {
 	return &pbx.Error{
 		Kind: pbx.KindUnavailable, Code: pbx.CodeDatabaseAway,
 		Msg: "the database does not answer; nothing was changed: try again in a moment", Err: fmt.Errorf("cannot %s: %w", tried, err),
+	}
+}
+
+// full gives the error of a database that cannot be written.
+func full(tried string, err error) error {
+	return &pbx.Error{
+		Kind: pbx.KindUnavailable, Code: pbx.CodeDatabaseFull, Err: fmt.Errorf("cannot %s: %w", tried, err),
+		Msg: "the database cannot be written, its disk is full or read-only; nothing was changed: make room, then try again",
+	}
+}
+
+// fileFault gives the error of a file, or a folder, that cannot be opened or made, with the cure.
+func fileFault(what string, err error) error {
+	switch {
+	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EDQUOT), errors.Is(err, unix.EROFS):
+		return full("open "+what, err)
+	case errors.Is(err, fs.ErrPermission):
+		return &pbx.Error{
+			Kind: pbx.KindUnavailable, Code: pbx.CodeDatabaseAway, Err: err,
+			Msg: fmt.Sprintf("the portal may not open %s; nothing was changed: give it, and the folder it is in, to the user the portal runs as (chown), then try again", what),
+		}
+	}
+	return &pbx.Error{
+		Kind: pbx.KindUnavailable, Code: pbx.CodeDatabaseAway, Err: err,
+		Msg: fmt.Sprintf("the portal cannot open %s; nothing was changed: see whether DATABASE_URL, or STATE_DIR without it, names the right place", what),
 	}
 }
 
