@@ -3,6 +3,7 @@ package cli_test
 import (
 	"bytes"
 	"errors"
+	"net"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -87,6 +88,22 @@ func TestTheExitCodeSaysWhatKindOfFailureItWas(t *testing.T) {
 	t.Parallel()
 	s := newSettings(t)
 	s.must(t, "user", "add", "Anna", "anna@example.com")
+	busy, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = busy.Close() }()
+	noise, torn := filepath.Join(t.TempDir(), "noise.db"), filepath.Join(t.TempDir(), "torn.db")
+	content, err := os.ReadFile(strings.TrimPrefix(s["DATABASE_URL"], "sqlite:///"))
+	if err != nil || len(content) < 64<<10 {
+		t.Fatalf("a database of %d bytes, error %v", len(content), err)
+	}
+	for i := range 20 << 12 { // the pages behind the first
+		content[1<<12+i] = byte(i*7 + i>>8)
+	}
+	if err := errors.Join(os.WriteFile(noise, content[1<<12:], 0o600), os.WriteFile(torn, content, 0o600)); err != nil {
+		t.Fatal(err)
+	}
 	for _, tc := range []struct {
 		args []string
 		set  string // NAME=value that is changed for this call
@@ -100,7 +117,9 @@ func TestTheExitCodeSaysWhatKindOfFailureItWas(t *testing.T) {
 		{[]string{"user", "list"}, "LOG_LEVEL=LOUD", 2, "LOG_LEVEL"},
 		{[]string{"user", "list"}, "DATABASE_URL=nonsense", 2, "DATABASE_URL"},
 		{[]string{"serve"}, "LISTEN_ADDR=nonsense", 2, "LISTEN_ADDR"},
-		{[]string{"serve"}, "LISTEN_ADDR=192.0.2.1:1", 1, "cannot listen"},
+		{[]string{"serve"}, "LISTEN_ADDR=192.0.2.1:1", 2, "set LISTEN_ADDR to an address of this machine"},
+		{[]string{"serve"}, "LISTEN_ADDR=127.0.0.1:99999", 2, "a port from 0 to 65535"},
+		{[]string{"serve"}, "LISTEN_ADDR=" + busy.Addr().String(), 1, "another program is there: stop it"},
 		{[]string{"serve"}, "LISTEN_ADDR=0.0.0.0:0", 2, "TRUSTED_PROXIES"},
 		{[]string{"serve"}, "OIDC_CLIENT_ID=portal", 2, "OIDC_ISSUER"},
 		{[]string{"user", "show", "1999"}, "", 3, "nobody has extension 1999"},
@@ -108,6 +127,11 @@ func TestTheExitCodeSaysWhatKindOfFailureItWas(t *testing.T) {
 		{[]string{"audit", "show", "x"}, "", 3, "there is no apply log"},
 		{[]string{"user", "add", "Other", "ANNA@example.com"}, "", 4, "taken"},
 		{[]string{"user", "list"}, "DATABASE_URL=postgres://x:topsecret@127.0.0.1:1/x", 5, "the database does not answer"},
+		{[]string{"user", "list"}, "DATABASE_URL=sqlite:////dev/null/portal.db", 5, "names the right place"},
+		{[]string{"user", "list"}, "DATABASE_URL=sqlite:///" + t.TempDir(), 5, "is a directory"},
+		{[]string{"user", "list"}, "DATABASE_URL=sqlite:///" + noise, 5, "put the backup in its place"},
+		{[]string{"user", "list"}, "DATABASE_URL=sqlite:///" + torn, 5, "put the backup in its place"},
+		{[]string{"user", "list"}, "STATE_DIR=/dev/null/state", 2, "whether STATE_DIR"},
 		{[]string{"apply"}, "", 6, "the new files are in place"},
 		{[]string{"apply", "--on-failure", "x"}, "", 2, "on-failure"},
 		{[]string{"rollback", "77"}, "", 3, "there is no revision 77"},

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/synergycall/pbxportal/internal/config"
@@ -35,6 +36,9 @@ func (p *portal) unlock(ctx context.Context) error {
 		err = missing(at, keys)
 	} else if errors.Is(err, keyring.ErrNoKey) {
 		err = fmt.Errorf("%w, and the database holds secrets that are sealed with %s: %s", err, keyList(needed(at)), restoreKey)
+	}
+	if _, system := errors.AsType[syscall.Errno](err); system {
+		err = fmt.Errorf("%w: the user the portal runs as must own the key file and its folder; see also whether STATE_DIR, or SECRET_KEY_FILE where that is set, names the right place", err)
 	}
 	if err != nil {
 		return usage(err)

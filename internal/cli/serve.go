@@ -5,15 +5,18 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
 	"path/filepath"
 	"slices"
+	"syscall"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/synergycall/pbxportal/internal/config"
 	"github.com/synergycall/pbxportal/internal/httpapi"
 	"github.com/synergycall/pbxportal/internal/live"
 	"github.com/synergycall/pbxportal/internal/pbx"
@@ -53,12 +56,24 @@ func (c *serveCommand) Run(ctx context.Context, a *app, p *portal) error {
 	}
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", p.config.ListenAddr)
 	if err != nil {
-		return fmt.Errorf("cannot listen on %s: %w: is another program there? LISTEN_ADDR chooses another address", p.config.ListenAddr, err)
+		return cannotListen(p.config.ListenAddr, err)
 	}
 	if err := p.mayListen(listener.Addr()); err != nil {
 		return errors.Join(err, listener.Close())
 	}
 	return p.serve(ctx, listener)
+}
+
+// cannotListen says why nobody can listen at an address, and what to do.
+func cannotListen(addr string, err error) error {
+	err = fmt.Errorf("cannot listen on %s: %w", addr, err)
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return fmt.Errorf("%w: another program is there: stop it, or set LISTEN_ADDR to another address", err)
+	case errors.Is(err, fs.ErrPermission):
+		return usage(fmt.Errorf("%w: a low port needs a right of its own (CAP_NET_BIND_SERVICE): grant it, or set LISTEN_ADDR to a port from 1024 on", err))
+	}
+	return usage(fmt.Errorf("%w: set LISTEN_ADDR to an address of this machine and a port from 0 to 65535, such as %s", err, config.DefaultListenAddr))
 }
 
 // mayListen refuses an address that other machines reach where what they send could be read by all between.

@@ -45,6 +45,8 @@ type dialect struct {
 	jsonOut  func(column string) string
 
 	full      func(error) bool // there is no room, or no right, to write
+	damaged   func(error) bool // what is stored cannot be made sense of
+	forbidden func(error) bool // the database refuses it to this role
 	away      func(error) bool // the database cannot be reached, is starting or stopping, or did not answer in time
 	collision func(error) bool // somebody else changed the same rows; trying again may succeed
 }
@@ -100,6 +102,8 @@ func openPostgres(rawURL string) (read, write *sql.DB, d dialect, err error) {
 		jsonIn:    func(p string) string { return "CAST(" + p + " AS jsonb)" },
 		jsonOut:   func(c string) string { return "CAST(" + c + " AS text)" },
 		full:      postgresFull,
+		damaged:   postgresDamaged,
+		forbidden: postgresForbidden,
 		away:      postgresAway,
 		collision: postgresCollision,
 	}, nil
@@ -212,6 +216,16 @@ func postgresFull(err error) bool {
 	return ok && (pg.Code == "53100" || pg.Code == "25006") // disk full; read-only, as a replica is
 }
 
+func postgresDamaged(err error) bool {
+	pg, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && (pg.Code == "XX001" || pg.Code == "XX002") // a page, an index
+}
+
+func postgresForbidden(err error) bool {
+	pg, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && pg.Code == "42501"
+}
+
 func postgresCollision(err error) bool {
 	pg, ok := errors.AsType[*pgconn.PgError](err)
 	if !ok {
@@ -259,6 +273,8 @@ func openSQLite(path string) (read, write *sql.DB, d dialect, err error) {
 		jsonIn:     same,
 		jsonOut:    same,
 		full:       sqliteFull,
+		damaged:    sqliteDamaged,
+		forbidden:  func(error) bool { return false },
 		away:       sqliteAway,
 		collision:  sqliteCollision,
 	}, nil
@@ -347,6 +363,13 @@ func sqliteAway(err error) bool {
 func sqliteFull(err error) bool {
 	if e, ok := errors.AsType[*sqlite.Error](err); ok {
 		return e.Code()&0xff == sqlite3.SQLITE_FULL || e.Code()&0xff == sqlite3.SQLITE_READONLY
+	}
+	return false
+}
+
+func sqliteDamaged(err error) bool {
+	if e, ok := errors.AsType[*sqlite.Error](err); ok {
+		return e.Code()&0xff == sqlite3.SQLITE_CORRUPT || e.Code()&0xff == sqlite3.SQLITE_NOTADB
 	}
 	return false
 }

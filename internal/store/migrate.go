@@ -44,8 +44,11 @@ func (s *Store) Migrate(ctx context.Context) (applied []int64, err error) {
 	sources := provider.ListSources()
 	target := sources[len(sources)-1].Version
 	// The usual start finds nothing to do, and finds it with one query and no lock.
-	if current, err := s.version(ctx); err == nil && current >= target {
+	switch current, err := s.version(ctx); {
+	case err == nil && current >= target:
 		return nil, refuseNewer(current, target)
+	case err != nil && s.dialect.damaged(err): // the tables are there, however they look
+		return nil, s.fault("read the version of the database", err)
 	}
 	if err = s.Ping(ctx); err != nil { // rather than waiting a minute for a database that is not there
 		return nil, err

@@ -229,6 +229,16 @@ func (s *Store) fault(tried string, err error) error {
 		return full(tried, err)
 	case s.dialect.away(err):
 		return away(tried, err)
+	case s.dialect.damaged(err):
+		return &pbx.Error{
+			Kind: pbx.KindUnavailable, Code: pbx.CodeDatabaseAway, Err: fmt.Errorf("cannot %s: %w", tried, err),
+			Msg: "the database is damaged, or is no database; nothing was changed: stop the portal, put the backup in its place, and start again",
+		}
+	case s.dialect.forbidden(err):
+		return &pbx.Error{
+			Kind: pbx.KindUnavailable, Code: pbx.CodeDatabaseAway, Err: fmt.Errorf("cannot %s: %w", tried, err),
+			Msg: "the database refuses this to the role of DATABASE_URL: make that role the owner of the database and of the portal's tables (ALTER … OWNER TO), or run pbxportal migrate once as their owner and grant it the rest",
+		}
 	}
 	return fmt.Errorf("cannot %s: %w", tried, err)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
 	"os"
 	"slices"
 	"strings"
@@ -436,6 +437,33 @@ func TestAForeignDatabaseIsRefusedBeforeAnythingIsServed(t *testing.T) {
 	defer s.Close()
 	if _, err := s.Migrate(t.Context()); err == nil {
 		t.Error("a table users of another program was taken for ours")
+	}
+}
+
+func TestARoleThatOwnsNothingIsToldWhatItLacks(t *testing.T) {
+	t.Parallel()
+	address := labtest.Postgres(t)
+	storetest.Open(t, address)
+	u, err := url.Parse(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	role := "stranger_to_" + strings.TrimPrefix(u.Path, "/")
+	execute(t, address, `CREATE ROLE `+role+` LOGIN PASSWORD 'topsecret'; GRANT ALL ON ALL TABLES IN SCHEMA public TO `+role+`;
+DELETE FROM goose_db_version WHERE version_id = (SELECT max(version_id) FROM goose_db_version)`)
+	defer execute(t, address, `DROP OWNED BY `+role+`; DROP ROLE `+role)
+	u.User = url.UserPassword(role, "topsecret")
+	s, err := store.Open(u.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if err := s.Ping(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	_, err = s.Migrate(t.Context())
+	if e, ok := errors.AsType[*pbx.Error](err); !ok || e.Kind != pbx.KindUnavailable || !strings.Contains(e.Msg, "owner") || !strings.Contains(e.Msg, "DATABASE_URL") {
+		t.Errorf("%v; want an error that says whose the tables must be", err)
 	}
 }
 
