@@ -272,6 +272,10 @@ func TestDoctorNamesEachFaultWithItsCure(t *testing.T) {
 			func(_ *lab.Asterisk, s settings) error { s["DATABASE_URL"] = "sqlite:////nosuch/x.db"; return nil },
 			0, `ok +database: .*which the first command makes`,
 		},
+		"the database is made": {
+			func(_ *lab.Asterisk, s settings) error { s.must(t, "migrate"); return nil },
+			0, `ok +database: SQLite file .*; a write, which was rolled back, succeeded`,
+		},
 		"the folder is not Asterisk's": {
 			func(_ *lab.Asterisk, s settings) error { s["ASTERISK_CONFIG_DIR"] = "/nowhere"; return nil },
 			1, `broken +configuration folder.*\n.*ASTERISK_CONFIG_DIR`,

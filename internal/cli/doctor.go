@@ -83,7 +83,14 @@ func (p *portal) examineDatabase(ctx context.Context) node.Finding {
 	if err != nil {
 		f.Grade, f.Detail = node.Bad, f.Detail+": "+oneLine(err.Error())
 		f.Cure = "start the database, or set DATABASE_URL; without it the portal keeps a SQLite file of its own"
+		return f
 	}
+	if err := p.store.Probe(ctx); err != nil {
+		f.Grade, f.Detail = node.Bad, f.Detail+": it answers, but a write that would have been rolled back failed: "+oneLine(err.Error())
+		f.Cure = "make room on its disk, or give the portal's user the right to write it; a PostgreSQL that is read-only (a replica, default_transaction_read_only) takes no changes"
+		return f
+	}
+	f.Detail += "; a write, which was rolled back, succeeded"
 	return f
 }
 

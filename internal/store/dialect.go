@@ -31,9 +31,10 @@ type dialect struct {
 	describe    string
 	path        string // of the SQLite file; "" on PostgreSQL
 	goose       goose.Dialect
-	migrations  string // the folder of migrations/ with this engine's files
-	lockWriters string // the statement that makes a transaction the only writer; "" where beginning it already does
-	lockRows    string // ends a query whose rows nobody else may change before the transaction ends; "" where nobody can
+	migrations  string   // the folder of migrations/ with this engine's files
+	probe       []string // statements that write and are rolled back
+	lockWriters string   // the statement that makes a transaction the only writer; "" where beginning it already does
+	lockRows    string   // ends a query whose rows nobody else may change before the transaction ends; "" where nobody can
 
 	// each runs a query of one parameter and hands over the rows of its answer, one after the other.
 	each func(ctx context.Context, db *sql.DB, query, param string, take func(row) error) error
@@ -90,6 +91,7 @@ func openPostgres(rawURL string) (read, write *sql.DB, d dialect, err error) {
 	return db, db, dialect{
 		describe:    fmt.Sprintf("PostgreSQL database %q on %s", config.Database, net.JoinHostPort(config.Host, fmt.Sprint(config.Port))),
 		goose:       goose.DialectPostgres,
+		probe:       []string{`UPDATE tenants SET name = name`},
 		migrations:  "postgres",
 		lockWriters: fmt.Sprintf("SELECT pg_advisory_xact_lock(%d)", writersKey),
 		lockRows:    " FOR UPDATE",
@@ -262,9 +264,11 @@ func openSQLite(path string) (read, write *sql.DB, d dialect, err error) {
 	read.SetMaxIdleConns(8)
 	same := func(s string) string { return s }
 	return read, write, dialect{
-		describe:   "SQLite file " + path,
-		path:       path,
-		goose:      goose.DialectSQLite3,
+		describe: "SQLite file " + path,
+		path:     path,
+		goose:    goose.DialectSQLite3,
+		// What does not fit into the cache goes to the disk at once, or else only the end of a transaction would ask for room.
+		probe:      []string{`PRAGMA cache_size = 8`, `CREATE TABLE probe (content BLOB)`, `INSERT INTO probe VALUES (zeroblob(262144))`},
 		migrations: "sqlite",
 		each:       eachSQLite,
 		listIn:     func(p string) string { return "(SELECT value AS text, key + 1 AS i FROM json_each(" + p + "))" },

@@ -84,6 +84,29 @@ func (s *Store) Ping(ctx context.Context) error {
 	return s.fault("reach the database", s.read.QueryRowContext(ctx, "SELECT 1").Scan(&one))
 }
 
+// errRolledBack ends a transaction that was only to be tried.
+var errRolledBack = errors.New("only tried")
+
+// Probe tries whether the database can be written, with a write that is rolled back; a database without its tables passes. Other writers wait
+// for it, and SQLite keeps less in memory from then on: it is for a command that looks once.
+func (s *Store) Probe(ctx context.Context) error {
+	if _, err := s.version(ctx); err != nil && !s.dialect.damaged(err) {
+		return nil //nolint:nilerr // no tables yet
+	}
+	err := s.InTx(ctx, func(ctx context.Context, tx *Tx) error {
+		for _, statement := range s.dialect.probe {
+			if _, err := tx.tx.ExecContext(ctx, statement); err != nil {
+				return err
+			}
+		}
+		return errRolledBack
+	})
+	if errors.Is(err, errRolledBack) {
+		return nil
+	}
+	return err
+}
+
 // Tx is a transaction that holds the writers' lock: until it ends nobody else, in this process or another, changes users or
 // extensions.
 type Tx struct {

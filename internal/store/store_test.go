@@ -440,6 +440,31 @@ func TestAForeignDatabaseIsRefusedBeforeAnythingIsServed(t *testing.T) {
 	}
 }
 
+func TestAProbeLeavesNothingAndKeepsNobodyFromWriting(t *testing.T) {
+	t.Parallel()
+	storetest.Each(t, func(t *testing.T, url string) {
+		s, other := storetest.Open(t, url), storetest.Open(t, url)
+		tables := `SELECT string_agg(table_name, ',' ORDER BY table_name) FROM information_schema.tables WHERE table_schema = 'public'`
+		if strings.HasPrefix(url, "sqlite") {
+			tables = `SELECT group_concat(name) FROM (SELECT name FROM sqlite_master ORDER BY name)`
+		}
+		before := ask(t, url, tables)
+		for i := range 3 {
+			if err := s.Probe(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			for j, each := range []*store.Store{s, other} {
+				if err := insert(t.Context(), each, newUser(pbx.Number(1000+2*i+j), fmt.Sprintf("%d.%d@example.com", i, j))); err != nil {
+					t.Error(err)
+				}
+			}
+		}
+		if after := ask(t, url, tables); after != before {
+			t.Errorf("the tables were %s, and are %s", before, after)
+		}
+	})
+}
+
 func TestARoleThatOwnsNothingIsToldWhatItLacks(t *testing.T) {
 	t.Parallel()
 	address := labtest.Postgres(t)
