@@ -6,8 +6,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/jackc/pgx/v5"
-
 	"github.com/synergycall/pbxportal/internal/lab/labtest"
 	"github.com/synergycall/pbxportal/internal/proc"
 	"github.com/synergycall/pbxportal/internal/store/storetest"
@@ -31,12 +29,8 @@ func TestTheDoctorSeesThatADatabaseThatAnswersCannotBeWritten(t *testing.T) {
 		},
 		"PostgreSQL is read-only": func(t *testing.T) (*site, string) {
 			url := labtest.Postgres(t)
-			config, err := pgx.ParseConfig(url)
-			if err != nil {
-				t.Fatal(err)
-			}
 			s := lookAt(t, labtest.Asterisk(t), url)
-			storetest.Execute(t, url, "ALTER DATABASE "+pgx.Identifier{config.Database}.Sanitize()+" SET default_transaction_read_only = on")
+			storetest.Execute(t, url, `DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET default_transaction_read_only = on', current_database()); END $$`)
 			return s, ""
 		},
 	} {

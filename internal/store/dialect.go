@@ -392,7 +392,7 @@ func sqliteCollision(err error) bool {
 // an error of the network, comes from a file; what comes from the network stands in a net.OpError.
 func netAway(err error) bool {
 	failed, network := errors.AsType[net.Error](err)
-	if _, number := failed.(syscall.Errno); number { //nolint:errorlint // AsType has looked through the chain
+	if _, number := failed.(syscall.Errno); number {
 		network = false
 	}
 	return network || errors.Is(err, driver.ErrBadConn) || errors.Is(err, sql.ErrConnDone) || errors.Is(err, io.ErrUnexpectedEOF) ||

@@ -424,7 +424,7 @@ func TestAKeyFileThatIsGoneIsNotTakenForADatabaseThatIsAway(t *testing.T) {
 			"gone":   func() error { return os.Rename(path, path+".kept") },
 			"broken": func() error { return os.WriteFile(path, []byte("no key"), 0o600) },
 		} {
-			kept, err := os.ReadFile(path) //nolint:gosec // the key file of the test
+			kept, err := os.ReadFile(path)
 			if err == nil {
 				err = harm()
 			}

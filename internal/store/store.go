@@ -91,7 +91,7 @@ var errRolledBack = errors.New("only tried")
 // for it, and SQLite keeps less in memory from then on: it is for a command that looks once.
 func (s *Store) Probe(ctx context.Context) error {
 	if _, err := s.version(ctx); err != nil && !s.dialect.damaged(err) {
-		return nil //nolint:nilerr // no tables yet
+		return nil // no tables yet
 	}
 	err := s.InTx(ctx, func(ctx context.Context, tx *Tx) error {
 		for _, statement := range s.dialect.probe {
