@@ -52,8 +52,17 @@ func toFacts(f pbx.Facts) *openapi.AuditFacts {
 // exportAuditEvents streams the events of the audit trail, oldest first, as lines of JSON.
 func (a *api) exportAuditEvents(w http.ResponseWriter, r *http.Request) {
 	q := audit.Query{Actor: r.FormValue("actor"), Action: r.FormValue("action"), Object: r.FormValue("object")}
-	q.Since, _ = time.Parse(time.RFC3339, r.FormValue("since")) // the checker has seen to its form; zero where it is not there
-	q.Until, _ = time.Parse(time.RFC3339, r.FormValue("until"))
+	for name, at := range map[string]*time.Time{"since": &q.Since, "until": &q.Until} {
+		text := r.FormValue(name)
+		if text == "" {
+			continue
+		}
+		var err error
+		if *at, err = parseTime(text); err != nil { // the checker lets none such pass: without its bound the answer would be the whole trail
+			a.fail(w, r, err)
+			return
+		}
+	}
 	w.Header().Set("Content-Type", "application/jsonl")
 	w.Header().Set("Content-Disposition", `attachment; filename="audit.jsonl"`)
 	if r.Method == http.MethodHead {

@@ -115,3 +115,35 @@ func TestTheAuditTrailIsExportedAsLines(t *testing.T) {
 		t.Errorf("without a database: %d %s", a.status, a.text)
 	}
 }
+
+func TestATimeThatDoesNotExistIsRefusedWithWordsAndSelectsNothing(t *testing.T) {
+	t.Parallel()
+	p := newPortal(t)
+	for _, text := range []string{
+		"2026-02-30T00:00:00Z", "2026-01-01T00:00:60Z", "2026-01-01T24:00:00Z", "2026-01-01T00:00:00%2B99:99", "2026-13-01T00:00:00Z",
+		"yesterday", "2026-01-01", "2026-01-01T00:00:00", "2026-01-01T00:00:00+01:00", "",
+	} {
+		for _, path := range []string{"/audit", "/audit/export"} {
+			for _, name := range []string{"since", "until"} {
+				a := p.do("GET", path+"?"+name+"="+text, "")
+				faults, _ := a.json["errors"].([]any)
+				if a.status != 400 || len(faults) != 1 {
+					t.Errorf("%s with %s=%s: %d %.300s", path, name, text, a.status, a.text)
+					continue
+				}
+				fault, _ := faults[0].(map[string]any)
+				message, _ := fault["message"].(string)
+				if fault["field"] != name || !strings.Contains(message, "such as 2026-01-15T00:00:00Z") || strings.Contains(message, "regular expression") {
+					t.Errorf("%s with %s=%s: %v", path, name, text, fault)
+				}
+			}
+		}
+	}
+	for _, text := range []string{"2026-02-28T23:59:59Z", "2028-02-29T00:00:00.123456Z", "2026-01-01T00:00:00%2B14:00", "2026-01-01T00:00:00-12:00"} {
+		for _, path := range []string{"/audit", "/audit/export"} {
+			if a := p.do("GET", path+"?since="+text, ""); a.status != 200 {
+				t.Errorf("%s since %s: %d %s", path, text, a.status, a.text)
+			}
+		}
+	}
+}

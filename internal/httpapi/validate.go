@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/getkin/kin-openapi/openapi3"
@@ -147,6 +148,12 @@ func queryFault(schema *openapi3.Schema, text string) pbx.FieldError {
 	if !utf8.ValidString(text) || strings.ContainsRune(text, 0) {
 		return pbx.FieldError{Code: pbx.FieldEncoding, Message: "must be valid UTF-8 without NUL"}
 	}
+	if schema.Format == "date-time" { // the form alone would let a day pass that no month has
+		if _, err := parseTime(text); err != nil || schema.VisitJSONString(text) != nil {
+			return pbx.FieldError{Code: pbx.FieldMalformed, Message: "must be a time that there is, such as 2026-01-15T00:00:00Z, with + written as %2B"}
+		}
+		return pbx.FieldError{}
+	}
 	if !schema.Type.Is(openapi3.TypeInteger) {
 		if err := schema.VisitJSONString(text); err != nil {
 			if e, ok := errors.AsType[*openapi3.SchemaError](err); ok {
@@ -162,6 +169,9 @@ func queryFault(schema *openapi3.Schema, text string) pbx.FieldError {
 	}
 	return pbx.FieldError{}
 }
+
+// parseTime reads the time of a parameter.
+func parseTime(text string) (time.Time, error) { return time.Parse(time.RFC3339, text) }
 
 // bodyFaults names what is wrong with a body: first its shape, by the contract; then, for fields whose shape is right, its content.
 func (c *checker) bodyFaults(value any) []pbx.FieldError {
