@@ -68,7 +68,7 @@ func (a *Auth) Create(ctx context.Context, n pbx.NewAccount, password pbx.Secret
 // cleanNew checks an account that is to be made with a password, naming every field at fault at once, and hashes that.
 func (a *Auth) cleanNew(ctx context.Context, n pbx.NewAccount, password pbx.Secret) (_ pbx.NewAccount, hash string, err error) {
 	clean, err := n.Clean()
-	fields := append(pbx.FieldsOf(err), pbx.FieldsOf(cleanPassword("password", password, n.Name, n.Email))...)
+	fields := append(pbx.FieldsOf(err), pbx.FieldsOf(CheckPassword("password", password, n.Name, n.Email))...)
 	if err := pbx.Invalid(fields...); err != nil {
 		return n, "", err
 	}

@@ -17,6 +17,7 @@ import (
 
 	"github.com/getkin/kin-openapi/openapi3"
 
+	"github.com/synergycall/pbxportal/internal/auth"
 	"github.com/synergycall/pbxportal/internal/httpapi/openapi"
 	"github.com/synergycall/pbxportal/internal/pbx"
 )
@@ -39,19 +40,55 @@ func rulesOf(operationID string) rules {
 	switch operationID {
 	case "createUser":
 		return rules{[]string{"name", "email"}, func(body map[string]any) error {
-			name, _ := body["name"].(string)
-			email, _ := body["email"].(string)
-			_, err := pbx.NewUser{Name: name, Email: email}.Clean()
+			_, err := pbx.NewUser{Name: textOf(body["name"]), Email: textOf(body["email"])}.Clean()
 			return err
 		}}
 	case "applyConfiguration", "restoreRevision":
 		return rules{[]string{"triggered_by"}, func(body map[string]any) error {
-			by, _ := body["triggered_by"].(string)
-			_, err := pbx.CleanTriggeredBy(by)
+			_, err := pbx.CleanTriggeredBy(textOf(body["triggered_by"]))
+			return err
+		}}
+	case "setUp":
+		return rules{[]string{"name", "email", "password"}, func(body map[string]any) error {
+			n := pbx.NewUser{Name: textOf(body["name"]), Email: textOf(body["email"])}
+			_, err := n.Clean()
+			password := auth.CheckPassword("password", pbx.SecretFrom(textOf(body["password"])), n.Name, n.Email)
+			return pbx.Invalid(append(pbx.FieldsOf(err), pbx.FieldsOf(password)...)...)
+		}}
+	case "createAccount":
+		return rules{[]string{"name", "email"}, func(body map[string]any) error {
+			_, err := pbx.NewAccount{Name: textOf(body["name"]), Email: textOf(body["email"]), Role: pbx.Role(textOf(body["role"]))}.Clean()
+			return err
+		}}
+	case "updateAccount":
+		return rules{[]string{"name"}, func(body map[string]any) error {
+			name, given := body["name"].(string)
+			if !given {
+				return nil
+			}
+			_, err := pbx.CleanName(name)
+			return err
+		}}
+	case "createToken":
+		return rules{[]string{"name"}, func(body map[string]any) error {
+			n := pbx.NewToken{Name: textOf(body["name"]), Role: pbx.Role(textOf(body["role"]))}
+			scopes, _ := body["scopes"].([]any)
+			for _, s := range scopes {
+				if p := pbx.Permission(textOf(s)); slices.Contains(pbx.Permissions(), p) { // the contract names the others
+					n.Scopes = append(n.Scopes, p)
+				}
+			}
+			_, err := n.Clean()
 			return err
 		}}
 	}
 	return rules{broken: func(map[string]any) error { return nil }}
+}
+
+// textOf gives a value of a body that is text, "" for any other: the contract says what is wrong with that.
+func textOf(value any) string {
+	text, _ := value.(string)
+	return text
 }
 
 // checker checks requests for one operation against the contract.

@@ -27,6 +27,12 @@ func (n NewUser) Clean() (NewUser, error) {
 	return n, Invalid(faults(textFault("name", n.Name, "give the person's name"), emailFault("email", n.Email))...)
 }
 
+// CleanName gives the name of a person trimmed, or an Error of KindInvalid that says what is wrong with it.
+func CleanName(text string) (string, error) {
+	text = strings.TrimSpace(text)
+	return text, Invalid(faults(textFault("name", text, "give the person's name"))...)
+}
+
 // CleanEmail gives an e-mail address trimmed, or an Error of KindInvalid that says what is wrong with it.
 func CleanEmail(text string) (string, error) {
 	text = strings.TrimSpace(text)
