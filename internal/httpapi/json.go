@@ -24,6 +24,9 @@ func parseJSON(body []byte) (any, error) {
 	if i := firstInvalid(body); i >= 0 {
 		return nil, invalidAt(body, i, "not valid UTF-8")
 	}
+	if bytes.HasPrefix(body, []byte("\ufeff")) {
+		return nil, invalidAt(body, 0, "a byte order mark (U+FEFF), which JSON does not have: send the body without it")
+	}
 	var raw json.RawMessage
 	if err := json.Unmarshal(body, &raw); err != nil {
 		if e, ok := errors.AsType[*json.SyntaxError](err); ok {
