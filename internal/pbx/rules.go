@@ -128,12 +128,15 @@ func textFault(field, text, whenEmpty string) FieldError {
 		return tooLong(field, n)
 	}
 	for _, r := range text {
-		if !unicode.IsPrint(r) && !joiner(r) {
+		if !unicode.IsPrint(r) && !joiner(r) && !unicode.Is(unicode.Zs, r) {
 			return FieldError{
 				Field: field, Code: FieldInvisible,
 				Message: fmt.Sprintf("must not contain control characters, line breaks or invisible characters (%U)", r),
 			}
 		}
+	}
+	if !strings.ContainsFunc(text, visible) {
+		return FieldError{Field: field, Code: FieldInvisible, Message: "must have at least one character that can be seen"}
 	}
 	return FieldError{}
 }
@@ -144,6 +147,12 @@ func tooLong(field string, n int) FieldError {
 
 // joiner reports the two invisible characters that ordinary names of some scripts, and emoji, need.
 func joiner(r rune) bool { return r == '\u200c' || r == '\u200d' }
+
+// visible reports whether a character of a name shows by itself. Blanks, joiners and marks on other characters do not, nor do the letters and
+// signs that are there to fill space (U+3164 HANGUL FILLER, U+2800 BRAILLE PATTERN BLANK).
+func visible(r rune) bool {
+	return unicode.IsPrint(r) && !unicode.IsSpace(r) && !unicode.IsMark(r) && !unicode.Is(unicode.Other_Default_Ignorable_Code_Point, r) && r != '\u2800'
+}
 
 // emailFault says what is wrong with a trimmed e-mail address; it has no code when nothing is. The accepted form is what mail servers
 // deliver to: an unquoted local part and a domain name, in ASCII (RFC 5321 section 4.1.2, without quoted strings and literals).

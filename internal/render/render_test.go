@@ -42,6 +42,8 @@ func TestGoldenFilesAreWhatReachesAsterisk(t *testing.T) {
 			user(1000, `Bob" <1999> ;-- x`, "secret"),
 			user(1001, "[evil](!) #exec rm $(id) ${SHELL}", "secret"),
 			user(1002, "🙂", "secret"),
+			user(1003, "山田\u3000太郎", "secret"),
+			user(1004, "Jean\u00a0Luc \u202f\u2009 P\u200dQ", "secret"),
 			user(1999, "Ünï çødé Łódź 王小明 "+"very long name that Asterisk would cut in the middle of a character é", "secret"),
 		},
 		"secrets_of_an_adopted_database": {
