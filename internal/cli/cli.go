@@ -66,10 +66,7 @@ const dotenv = ".env"
 func Run(ctx context.Context, args []string, getenv func(string) (string, bool), stdin io.Reader, stdout, stderr io.Writer) int {
 	exit := -1 // set when kong itself ends the program: help, for instance
 	var c commands
-	fromFile, err := config.Dotenv(dotenv, getenv)
-	if err != nil {
-		return report(stderr, usage(err))
-	}
+	fromFile, unread := config.Dotenv(dotenv, getenv)
 	parser, err := kong.New(&c,
 		kong.Name("pbxportal"), kong.Description(description), kong.UsageOnError(), kong.Writers(stdout, stderr),
 		kong.Exit(func(code int) { exit = code }), kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 100}),
@@ -87,6 +84,9 @@ func Run(ctx context.Context, args []string, getenv func(string) (string, bool),
 	}
 	if err != nil {
 		return report(stderr, usage(fmt.Errorf("%w: run pbxportal --help to see what there is", err)))
+	}
+	if _, needsNone := parsed.Selected().Target.Interface().(versionCommand); unread != nil && !needsNone {
+		return report(stderr, usage(unread))
 	}
 	a := &app{config: c.Config, json: c.JSON, stdin: stdin, stdout: stdout, stderr: stderr, getenv: getenv}
 	ctx = pbx.WithActor(ctx, localActor(getenv))

@@ -205,6 +205,11 @@ func TestFlagsWinOverTheEnvironmentAndTheEnvironmentOverTheFile(t *testing.T) {
 	if code, out, errs := (settings{}).run(t, "user", "list"); code != 2 || strings.Contains(out+errs, "topsecret") {
 		t.Errorf("a broken .env: exit code %d, said %s%s", code, out, errs)
 	}
+	for _, args := range [][]string{{"--help"}, {"user", "add", "--help"}, {"version"}, {"version", "--json"}, nil} {
+		if code, out, errs := (settings{}).run(t, args...); code != 0 || out == "" || errs != "" {
+			t.Errorf("%v beside a broken .env: exit code %d, said %s%s", args, code, out, errs)
+		}
+	}
 }
 
 func TestDoctorNamesEachFaultWithItsCure(t *testing.T) {

@@ -10,9 +10,10 @@ import (
 )
 
 // Dotenv reads a .env file by the rules of python-dotenv, as existing installations have it: NAME=value lines, with export before them or
-// not; single quotes (\\ and \' are escapes), double quotes (\n, \t, \", \\ … too, and line breaks), or none (blanks and a comment
-// behind " #" go); ${NAME} and ${NAME:-default} stand for the environment, or for an earlier line; a name without = is passed over. A
-// missing file is no error and gives nothing. An error names the line, and not what stands there: it may be a password.
+// not, the name in single quotes or not; the value in single quotes (\\ and \' are escapes), double quotes (\n, \t, \", \\ … too), either of
+// which may hold line breaks, or none (blanks and a comment behind " #" go); ${NAME} and ${NAME:-default} stand for the environment, or for
+// an earlier line; a name without = takes back an earlier line. A missing file is no error and gives nothing. An error names the line, and not
+// what stands there: it may be a password.
 func Dotenv(path string, getenv func(string) (string, bool)) (map[string]string, error) {
 	text, err := os.ReadFile(path) //nolint:gosec // .env in the current folder
 	switch {
@@ -37,8 +38,11 @@ func parseDotenv(text string, getenv func(string) (string, bool)) (values map[st
 		if found == nil {
 			return nil, line
 		}
-		if name := found[entry.SubexpIndex("name")]; name != "" && found[entry.SubexpIndex("assign")] != "" {
+		name := found[entry.SubexpIndex("name")] + found[entry.SubexpIndex("quoted")]
+		if found[entry.SubexpIndex("assign")] != "" {
 			values[name] = expand(plain(found), values, getenv)
+		} else {
+			delete(values, name)
 		}
 		line += strings.Count(found[0], "\n")
 		rest = rest[len(found[0]):]
@@ -46,9 +50,10 @@ func parseDotenv(text string, getenv func(string) (string, bool)) (values map[st
 	return values, 0
 }
 
-// entry matches one line of a .env file with its end: an assignment, a name alone, a comment, or nothing.
+// entry matches one line of a .env file with its end: an assignment, a name alone, a comment, or nothing. A backslash before a quote escapes
+// it, but where nothing else ends the value that quote does: 'C:\' is C:\.
 var entry = regexp.MustCompile(`\A[^\S\r\n]*(?:(?:export[^\S\r\n]+)?(?:'(?P<quoted>[^'\r\n]+)'|(?P<name>[^=#\s'"][^=#\s]*))[^\S\r\n]*` +
-	`(?:(?P<assign>=)[^\S\r\n]*(?:'(?P<single>(?:\\.|[^'\\])*)'|"(?P<double>(?:\\(?s:.)|[^"\\])*)"|(?P<bare>[^'"\r\n][^\r\n]*)?))?)?` +
+	`(?:(?P<assign>=)[^\S\r\n]*(?:'(?P<single>(?:\\'|[^'])*)'|"(?P<double>(?:\\"|[^"])*)"|(?P<bare>[^'"\r\n][^\r\n]*)?))?)?` +
 	`[^\S\r\n]*(?:#[^\r\n]*)?(?:\r\n|\n|\r|\z)`)
 
 // bareComment is what ends a value without quotes.

@@ -26,11 +26,19 @@ func TestAnEnvFileIsReadAsPythonDotenvReadsIt(t *testing.T) {
 		"A='b # c' # d\n":                   {"A": "b # c"},
 		`A='it\'s \n'`:                      {"A": `it's \n`},
 		`A="a\"b\nc\\d"`:                    {"A": "a\"b\nc\\d"},
+		"'NAME'=v\nexport 'A B' = c\n'A'\n": {"NAME": "v", "A B": "c"},
+		"'A#B='=c\n":                        {"A#B=": "c"},
+		"A='C:\\'":                          {"A": `C:\`},
+		"A='C:\\' # c\nB=1\n":               {"A": `C:\`, "B": "1"},
+		"A=\"C:\\\"\nB=1\n":                 {"A": `C:\`, "B": "1"},
+		"A='a\\\\'\nB=1":                    {"A": `a\`, "B": "1"},
+		"A='two\nlines'\nB=c\n":             {"A": "two\nlines", "B": "c"},
 		"A=\"two\nlines\"\nB=c\n":           {"A": "two\nlines", "B": "c"},
 		"A=pa$WORD$1x\n":                    {"A": "pa$WORD$1x"},
 		"A=${HOME}/x\nB=${A}/y\n":           {"A": "from-env/x", "B": "from-env/x/y"},
 		"A=${NONE}x${NONE:-default}\n":      {"A": "xdefault"},
 		"FOO\nA=b\n":                        {"A": "b"},
+		"A=b\nC=d\n'A'\n":                   {"C": "d"},
 		"my-key=1\nA.b=2\n":                 {"my-key": "1", "A.b": "2"},
 		"A=postgres://u:p%23@h:1/d?x=y&z\n": {"A": "postgres://u:p%23@h:1/d?x=y&z"},
 		"A=b\nA=c\n":                        {"A": "c"},
@@ -55,8 +63,17 @@ func TestALineThatCannotBeReadIsNamedButNotShown(t *testing.T) {
 	if err := os.WriteFile(path, []byte("A=b\nDATABASE_URL='topsecret\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	_, err := config.Dotenv(path, func(string) (string, bool) { return "", false })
+	nothing := func(string) (string, bool) { return "", false }
+	_, err := config.Dotenv(path, nothing)
 	if err == nil || !strings.Contains(err.Error(), "line 2") || strings.Contains(err.Error(), "topsecret") {
 		t.Errorf("error %v", err)
+	}
+	for _, text := range []string{"A='it\\'s\nB=1\n", "'A'x=b\n", "''=b\n", "A='b'c\n"} {
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := config.Dotenv(path, nothing); err == nil || !strings.Contains(err.Error(), "line 1") {
+			t.Errorf("%q: error %v", text, err)
+		}
 	}
 }

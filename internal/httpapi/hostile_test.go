@@ -262,7 +262,7 @@ func TestTheFaultOfABodyIsShownWithItsPlace(t *testing.T) {
 		"{\"name\":\"A\xff\"}":              "line 1, column 11: not valid UTF-8",
 		`{"name":"A\ud800"}`:                "line 1, column 11: half of a surrogate pair",
 		"{\"name\":\"A\",\n\"name\":\"B\"}": `line 2, column 6: the key "name" stands twice`,
-		"\ufeff{\"name\":\"A\"}":             "line 1, column 1: a byte order mark (U+FEFF)",
+		"\ufeff{\"name\":\"A\"}":            "line 1, column 1: a byte order mark (U+FEFF)",
 		`{"name":`:                          "unexpected end of JSON input",
 	} {
 		a := p.do("POST", "/users", body)
