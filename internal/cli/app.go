@@ -82,7 +82,7 @@ func (a *app) open() (*portal, error) {
 		auth:      auth.New(auth.Config{Store: s, Now: time.Now, SecondFactor: pbx.SecondFactor(c.SecondFactor)}),
 		control:   control,
 		node:      local,
-		engine:    apply.New(apply.Config{Store: s, Target: local, Now: time.Now, Keep: c.KeepRevisions, Style: render.Style{DigestRealm: c.DigestRealm()}}),
+		engine:    apply.New(apply.Config{Store: s, Target: local, Now: time.Now, Keep: int(c.KeepRevisions), Style: render.Style{DigestRealm: c.DigestRealm()}}),
 		trail:     audit.New(s, time.Now, c.StateDir),
 	}, nil
 }

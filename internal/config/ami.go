@@ -11,7 +11,7 @@ import (
 // amiFaults names what is wrong with the settings of Asterisk's Manager Interface.
 func (c Config) amiFaults() (faults []error) {
 	if c.AMIUser == "" {
-		if c.AMIAddr != "" || c.AMISecret != "" || c.AMISecretFile != "" {
+		if c.AMIAddr != "" && c.AMIAddr != DefaultAMIAddr || c.AMISecret != "" || c.AMISecretFile != "" {
 			faults = append(faults, errors.New("AMI_USER is missing: give the name of the portal's user in manager.conf, or take the other AMI settings out"))
 		}
 		return faults

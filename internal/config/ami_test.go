@@ -20,6 +20,7 @@ func TestTheManagerInterfaceNeedsAUserAndOneSecret(t *testing.T) {
 		{config.Config{}, ""},
 		{config.Config{AMIUser: "portal", AMISecret: "canary"}, ""},
 		{config.Config{AMIUser: "portal", AMISecretFile: "/x", AMIAddr: "[::1]:5039"}, ""},
+		{config.Config{AMIAddr: config.DefaultAMIAddr}, ""},
 		{config.Config{AMISecret: "canary"}, "AMI_USER"},
 		{config.Config{AMIAddr: "127.0.0.1:1"}, "AMI_USER"},
 		{config.Config{AMIUser: "portal"}, "AMI_SECRET_FILE"},

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -56,7 +57,20 @@ type Config struct {
 	Realm         string `name:"realm"           env:"REALM"           placeholder:"NAME" help:"Realm of the digests; a change gives all phones another digest. Default: asterisk."`
 
 	NumberQuarantine time.Duration `name:"number-quarantine" env:"NUMBER_QUARANTINE" placeholder:"TIME" help:"How long a freed extension number rests before it is given out again, such as 2h. Default: 0, at once."`
-	KeepRevisions    int           `name:"keep-revisions"    env:"KEEP_REVISIONS"    placeholder:"N"    help:"How many revisions of the generated files are kept to go back to. Default: 20."`
+	KeepRevisions    Revisions     `name:"keep-revisions"    env:"KEEP_REVISIONS"    placeholder:"N"    help:"How many revisions of the generated files are kept to go back to. Default: 20."`
+}
+
+// Revisions is a number of revisions, 0 where none is set.
+type Revisions int
+
+// UnmarshalText reads a number that was set.
+func (r *Revisions) UnmarshalText(text []byte) error {
+	n, err := strconv.Atoi(string(text))
+	if err != nil || n < 2 {
+		return errors.New("KEEP_REVISIONS must be a number of at least 2: the revision in place, and one to go back to")
+	}
+	*r = Revisions(n)
+	return nil
 }
 
 // The defaults, but for those that depend on the machine: see Complete.
@@ -128,9 +142,6 @@ func (c Config) Complete() (Config, error) {
 	}
 	if c.NumberQuarantine < 0 {
 		faults = append(faults, errors.New("NUMBER_QUARANTINE must not be negative: give a time such as 2h, or 0"))
-	}
-	if c.KeepRevisions < 0 || c.KeepRevisions == 1 {
-		faults = append(faults, errors.New("KEEP_REVISIONS must be at least 2: the revision in place, and one to go back to"))
 	}
 	c.SecretMode, c.Realm = strings.ToLower(or(c.SecretMode, DefaultSecretMode)), or(c.Realm, DefaultRealm)
 	if c.SecretMode != Password && c.SecretMode != Digest {
@@ -207,7 +218,7 @@ func (c Config) LogValue() slog.Value {
 		slog.String("secret_mode", c.SecretMode),
 		slog.String("realm", c.Realm),
 		slog.Duration("number_quarantine", c.NumberQuarantine),
-		slog.Int("keep_revisions", c.KeepRevisions),
+		slog.Int("keep_revisions", int(c.KeepRevisions)),
 	)
 }
 
