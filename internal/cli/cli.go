@@ -10,6 +10,8 @@ import (
 	"io"
 	"os"
 	"os/user"
+	"reflect"
+	"unicode/utf8"
 
 	"github.com/alecthomas/kong"
 
@@ -70,7 +72,7 @@ func Run(ctx context.Context, args []string, getenv func(string) (string, bool),
 	parser, err := kong.New(&c,
 		kong.Name("pbxportal"), kong.Description(description), kong.UsageOnError(), kong.Writers(stdout, stderr),
 		kong.Exit(func(code int) { exit = code }), kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 100}),
-		kong.Resolvers(environment(getenv, fromFile)),
+		kong.Resolvers(environment(getenv, fromFile)), kong.KindMapper(reflect.String, kong.MapperFunc(text)),
 	)
 	if err != nil {
 		return report(stderr, err)
@@ -136,6 +138,20 @@ func environment(getenv func(string) (string, bool), fromFile map[string]string)
 		}
 		return nil, nil //nolint:nilnil // kong's way to say "no value"
 	})
+}
+
+// text reads an argument, or the value of a flag. What is not UTF-8 is refused: kong would put other characters in its place.
+func text(from *kong.DecodeContext, into reflect.Value) error {
+	token, err := from.Scan.PopValue("string")
+	if err != nil {
+		return err
+	}
+	given := token.String()
+	if !utf8.ValidString(given) {
+		return errors.New("must be valid UTF-8")
+	}
+	into.SetString(given)
+	return nil
 }
 
 // usageError marks an error in what was typed or set.

@@ -113,6 +113,10 @@ func TestTheExitCodeSaysWhatKindOfFailureItWas(t *testing.T) {
 		{[]string{"nonsense"}, "", 2, "pbxportal --help"},
 		{[]string{"user", "add", "Anna"}, "", 2, "email"},
 		{[]string{"user", "add", "", "x"}, "", 2, "name must not be empty"},
+		{[]string{"user", "add", "A\xff", "a@example.com"}, "", 2, "<name>: must be valid UTF-8"},
+		{[]string{"user", "add", "A", "a\xff@example.com"}, "", 2, "<email>: must be valid UTF-8"},
+		{[]string{"user", "list", "--find", "\xff"}, "", 2, "--find: must be valid UTF-8"},
+		{[]string{"user", "list"}, "ASTERISK_CONFIG_DIR=/\xff", 2, "--asterisk-config-dir: must be valid UTF-8"},
 		{[]string{"audit", "list", "--limit", "0"}, "", 2, "from 1 to 500"},
 		{[]string{"user", "list"}, "LOG_LEVEL=LOUD", 2, "LOG_LEVEL"},
 		{[]string{"user", "list"}, "DATABASE_URL=nonsense", 2, "DATABASE_URL"},
@@ -137,6 +141,8 @@ func TestTheExitCodeSaysWhatKindOfFailureItWas(t *testing.T) {
 		{[]string{"rollback", "77"}, "", 3, "there is no revision 77"},
 		{[]string{"revision", "diff", "1", "77"}, "", 3, "there is no revision"},
 		{[]string{"user", "list"}, "KEEP_REVISIONS=1", 2, "KEEP_REVISIONS"},
+		{[]string{"user", "list"}, "KEEP_REVISIONS=0", 2, "KEEP_REVISIONS must be a number of at least 2"},
+		{[]string{"user", "list", "--keep-revisions=many"}, "", 2, "KEEP_REVISIONS must be a number of at least 2"},
 		{[]string{"user", "list"}, "NUMBER_QUARANTINE=-1h", 2, "NUMBER_QUARANTINE"},
 		{[]string{"status"}, "AMI_USER=portal", 2, "AMI_SECRET"},
 		{[]string{"doctor"}, "", 1, ""},
@@ -171,6 +177,21 @@ func TestTheHelpNamesEverySettingAndItsVariable(t *testing.T) {
 		if !bytes.Contains(template, []byte("\n#"+name+"=")) {
 			t.Errorf(".env.example does not name %s", name)
 		}
+	}
+}
+
+func TestTheDefaultsOfTheTemplateCanBeSet(t *testing.T) {
+	t.Parallel()
+	template, err := os.ReadFile("../../.env.example")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, ".env"), regexp.MustCompile(`(?m)^#([A-Z_]+=)`).ReplaceAll(template, []byte("$1")), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if code, said := portalIn(t, dir, []string{"user", "list"}, "STATE_DIR="+t.TempDir()); code != 0 {
+		t.Errorf("exit code %d: %s", code, said)
 	}
 }
 

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"unicode"
+
+	"github.com/synergycall/pbxportal/internal/store/storetest"
 )
 
 // Whoever may apply can write a comment, and an administrator reads it at his terminal.
@@ -24,6 +26,20 @@ func TestWhatOthersWroteDoesNotSteerTheTerminal(t *testing.T) {
 		}
 		if args[1] == "show" && !strings.Contains(out, "red [31m title ]0;owned backwards and 31m done") {
 			t.Errorf("what can be read of it is gone:\n%s", out)
+		}
+	}
+}
+
+// The rules for names keep such a name out; a database of the Python portal may hold one.
+func TestTheNameOfAnAdoptedUserDoesNotSteerTheTerminal(t *testing.T) {
+	t.Parallel()
+	s := newSettings(t)
+	s.must(t, "user", "add", "Anna", "anna@example.com")
+	storetest.Execute(t, s["DATABASE_URL"], "UPDATE users SET name = 'Anna' || char(27) || '[31m' || char(10) || 'red', email = 'a' || char(155) || '@example.com'")
+	for _, args := range [][]string{{"user", "list"}, {"user", "show", "1000"}, {"plan"}, {"user", "delete", "1000"}} {
+		_, out, errs := s.run(t, args...)
+		if i := strings.IndexFunc(out+errs, func(r rune) bool { return !unicode.IsPrint(r) && r != '\n' }); i >= 0 || !strings.Contains(out+errs, "31m red") {
+			t.Errorf("%v prints %q", args, out+errs)
 		}
 	}
 }

@@ -90,7 +90,7 @@ func (c *userDeleteCommand) Run(ctx context.Context, a *app, p *portal) error {
 		return a.printJSON(map[string]any{"deleted_user_id": u.ID, "freed_extension": u.Extension.Number})
 	}
 	fmt.Fprintf(a.stdout, "Deleted %s <%s>; extension %d is free.\nThe phone works until the next apply: run pbxportal apply.\n",
-		u.Name, u.Email, u.Extension.Number)
+		oneLine(u.Name), oneLine(u.Email), u.Extension.Number)
 	return nil
 }
 
