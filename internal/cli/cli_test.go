@@ -136,6 +136,7 @@ func TestTheExitCodeSaysWhatKindOfFailureItWas(t *testing.T) {
 		{[]string{"user", "list"}, "DATABASE_URL=sqlite:///" + noise, 5, "put the backup in its place"},
 		{[]string{"user", "list"}, "DATABASE_URL=sqlite:///" + torn, 5, "put the backup in its place"},
 		{[]string{"user", "list"}, "STATE_DIR=/dev/null/state", 2, "whether STATE_DIR"},
+		{[]string{"user", "list"}, "DATABASE_URL=postgresql://u:12/topsecret@h/db", 2, "percent-encode"},
 		{[]string{"apply"}, "", 6, "the new files are in place"},
 		{[]string{"apply", "--on-failure", "x"}, "", 2, "on-failure"},
 		{[]string{"rollback", "77"}, "", 3, "there is no revision 77"},

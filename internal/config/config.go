@@ -188,8 +188,11 @@ func (c Config) Level() (slog.Level, error) {
 func (c Config) LogValue() slog.Value {
 	database := "set, but not a URL"
 	if u, err := url.Parse(c.DatabaseURL); err == nil && u.Scheme != "" {
-		u.RawQuery = ""
-		database = u.Redacted()
+		database = "set, but cannot be shown"
+		if u.Scheme == "sqlite" || !strings.Contains(u.EscapedPath()+u.RawQuery+u.Fragment, "@") { // behind the host it may be of a password that was not encoded
+			u.RawQuery, u.Fragment = "", ""
+			database = u.Redacted()
+		}
 	}
 	return slog.GroupValue(
 		slog.String("database_url", database),

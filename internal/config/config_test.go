@@ -52,6 +52,7 @@ func TestTheLogShowsTheSettingsWithoutThePassword(t *testing.T) {
 	t.Parallel()
 	for _, url := range []string{
 		"postgres://user:topsecret@host/db", "postgres://host/db?password=topsecret", "postgres://user:topsecret%zz@host/db", "topsecret",
+		"postgres://u:12/topsecret@host/db", "postgres://topsecret:12?x@host/db", "postgres://u:12#topsecret@host/db", "postgres://u:a@b/topsecret@host/db", "postgres://host/db#topsecret",
 	} {
 		var out bytes.Buffer
 		slog.New(slog.NewTextHandler(&out, nil)).Info("settings", "settings", config.Config{DatabaseURL: url, LogLevel: "INFO", SecretKey: "topsecret"})

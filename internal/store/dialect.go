@@ -71,6 +71,10 @@ func openPostgres(rawURL string) (read, write *sql.DB, d dialect, err error) {
 	if err != nil {
 		return nil, nil, d, errors.New("DATABASE_URL is not a valid URL: percent-encode special characters in user and password")
 	}
+	if strings.Contains(behindHost(rawURL), "@") { // a password such as 12/secret would be taken for a port and the name of a database, which are shown
+		return nil, nil, d, errors.New("DATABASE_URL has an @ behind the first / ? or #: percent-encode special characters in user, password and parameters " +
+			"(%2F for /, %3F for ?, %23 for #, %40 for @)")
+	}
 	q := u.Query()
 	if ssl := q.Get("ssl"); ssl != "" { // asyncpg's name for sslmode
 		q.Del("ssl")
@@ -109,6 +113,15 @@ func openPostgres(rawURL string) (read, write *sql.DB, d dialect, err error) {
 		away:      postgresAway,
 		collision: postgresCollision,
 	}, nil
+}
+
+// behindHost gives what stands in an address behind the host, or what is taken for it.
+func behindHost(rawURL string) string {
+	_, rest, _ := strings.Cut(rawURL, "://")
+	if i := strings.IndexAny(rest, "/?#"); i >= 0 {
+		return rest[i:]
+	}
+	return ""
 }
 
 // The advisory locks of a PostgreSQL database that the portal uses. The numbers mean nothing; they must only never change.

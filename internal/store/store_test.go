@@ -516,10 +516,23 @@ func TestAnUnreachableDatabaseIsSaidToBeAway(t *testing.T) {
 
 func TestAWrongURLIsRefusedWithTheFormThatIsWantedAndWithoutThePassword(t *testing.T) {
 	t.Parallel()
-	for _, url := range []string{"", "x", "mysql://u:topsecret@h/d", "sqlite://relative", "postgres://u:topsecret%zz@h/d", "postgres://u:topsecret@h:port/d"} {
+	for _, url := range []string{
+		"", "x", "mysql://u:topsecret@h/d", "sqlite://relative", "postgres://u:topsecret%zz@h/d", "postgres://u:topsecret@h:port/d",
+		"postgresql://u:12/topsecret@h/db", "postgresql://u:12?topsecret@h/db", "postgresql://u:12#topsecret@h/db", "postgresql://u:12/topsecret?x=y@h/db", "postgresql://u:a@b/topsecret@h/db",
+	} {
 		_, err := store.Open(url)
 		if err == nil || strings.Contains(err.Error(), "topsecret") || !strings.Contains(err.Error(), "DATABASE_URL") {
 			t.Errorf("%q: error %v", url, err)
+		}
+	}
+	for _, url := range []string{"postgresql://u:12%2Ftopsecret@h/db", "postgresql://u:top@secret@h/db", "postgresql://h/db?user=a%40b&password=topsecret"} {
+		s, err := store.Open(url)
+		if err != nil || s.Describe() != `PostgreSQL database "db" on h:5432` {
+			t.Errorf("%q: error %v", url, err)
+			continue
+		}
+		if err := s.Close(); err != nil {
+			t.Error(err)
 		}
 	}
 }
