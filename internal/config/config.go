@@ -57,7 +57,7 @@ type Config struct {
 	Realm         string `name:"realm"           env:"REALM"           placeholder:"NAME" help:"Realm of the digests; a change gives all phones another digest. Default: asterisk."`
 
 	NumberQuarantine time.Duration `name:"number-quarantine" env:"NUMBER_QUARANTINE" placeholder:"TIME" help:"How long a freed extension number rests before it is given out again, such as 2h. Default: 0, at once."`
-	KeepRevisions    Revisions     `name:"keep-revisions"    env:"KEEP_REVISIONS"    placeholder:"N"    help:"How many revisions of the generated files are kept to go back to. Default: 20."`
+	KeepRevisions    Revisions     `name:"keep-revisions"    env:"KEEP_REVISIONS"    placeholder:"N"    help:"How many revisions of the generated files are kept to go back to, at least 2. Default: 20."`
 }
 
 // Revisions is a number of revisions, 0 where none is set.
