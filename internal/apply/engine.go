@@ -94,11 +94,19 @@ func (e *Engine) Apply(ctx context.Context, r Request) (pbx.Run, error) {
 	if earlier, err := e.earlier(ctx, r); earlier != nil || err != nil {
 		return replay(earlier, err)
 	}
-	unlock, err := e.lock(ctx)
+	unlock, err := e.reserve(ctx)
 	if err != nil {
 		return pbx.Run{}, err
 	}
 	defer unlock()
+	free, locked, unlockable := e.target.Lock()
+	switch {
+	case unlockable != nil: // is told of once there is a record
+	case !locked:
+		return pbx.Run{}, busy()
+	default:
+		defer free()
+	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), timeout)
 	defer cancel()
 
@@ -114,6 +122,9 @@ func (e *Engine) Apply(ctx context.Context, r Request) (pbx.Run, error) {
 	}
 	if r.Started != nil {
 		r.Started(a.id())
+	}
+	if unlockable != nil {
+		return a.fail(ctx, pbx.Refused, pbx.CodeWriteFailed, unlocked, unlockable)
 	}
 	if err := e.settle(ctx, a); err != nil { // what an earlier apply left unfinished
 		return a.fail(ctx, pbx.Refused, pbx.CodeWriteFailed, "what an earlier apply left could not be put in order; nothing was touched", err)
@@ -259,37 +270,52 @@ func (e *Engine) forget(ctx context.Context, a *attempt, changes []pbx.Change) {
 	}
 }
 
-// lock makes this apply the only one of the process, of the database and of the host.
-func (e *Engine) lock(ctx context.Context) (unlock func(), err error) {
-	busy := &pbx.Error{
+// unlocked says that the files of the host cannot be locked; why follows.
+const unlocked = "the files cannot be locked; nothing was touched"
+
+// busy says that somebody else applies.
+func busy() error {
+	return &pbx.Error{
 		Kind: pbx.KindConflict, Code: pbx.CodeApplyRunning,
 		Msg: "another apply is running; nothing was done: wait for it to end, and apply again if your changes came after it began",
 	}
-	if !e.running.TryLock() {
-		return nil, busy
-	}
-	lock, err := e.store.TryApplyLock(ctx)
-	if err == nil && lock == nil {
-		err = busy
-	}
+}
+
+// lock makes the caller the only one of this process, of this database and of this host who applies.
+func (e *Engine) lock(ctx context.Context) (unlock func(), err error) {
+	giveBack, err := e.reserve(ctx)
 	if err != nil {
-		e.running.Unlock()
 		return nil, err
 	}
 	free, held, err := e.target.Lock()
 	switch {
 	case err != nil:
-		err = &pbx.Error{Kind: pbx.KindApply, Code: pbx.CodeWriteFailed, Msg: "the files cannot be locked; nothing was touched: " + err.Error(), Err: err}
+		err = &pbx.Error{Kind: pbx.KindApply, Code: pbx.CodeWriteFailed, Msg: unlocked + ": " + err.Error(), Err: err}
 	case !held:
-		err = busy
+		err = busy()
 	}
 	if err != nil {
-		lock.Release()
+		giveBack()
+		return nil, err
+	}
+	return func() { free(); giveBack() }, nil
+}
+
+// reserve makes the caller the only one of this process and of this database who applies. That is enough to put an apply on record.
+func (e *Engine) reserve(ctx context.Context) (giveBack func(), err error) {
+	if !e.running.TryLock() {
+		return nil, busy()
+	}
+	lock, err := e.store.TryApplyLock(ctx)
+	if err == nil && lock == nil {
+		err = busy()
+	}
+	if err != nil {
 		e.running.Unlock()
 		return nil, err
 	}
 	e.held = lock
-	return func() { free(); lock.Release(); e.running.Unlock() }, nil
+	return func() { lock.Release(); e.running.Unlock() }, nil
 }
 
 // foreigners are the files that are not ours and lie beside ours: an object that stands in both makes Asterisk refuse all of PJSIP.

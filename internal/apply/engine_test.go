@@ -36,6 +36,7 @@ type script struct {
 	running   []pbx.File
 	drift     []pbx.Drift
 
+	lockErr                                           error
 	inspectErr, stageErr, flipErr, reloadErr, liveErr error
 	mumble                                            bool                    // the answer to the reload is neither yes nor no
 	live                                              func(pbx.Live) pbx.Live // what Asterisk makes of the files
@@ -44,7 +45,7 @@ type script struct {
 
 var results = pbx.ReloadResults{PJSIP: &pbx.CommandResult{Stdout: "reloaded"}, Dialplan: &pbx.CommandResult{Stdout: "reloaded"}}
 
-func (s *script) Lock() (func(), bool, error) { return func() {}, true, nil }
+func (s *script) Lock() (func(), bool, error) { return func() {}, s.lockErr == nil, s.lockErr }
 
 func (s *script) Recover() ([]string, error) { return nil, nil }
 
@@ -206,6 +207,10 @@ func TestAnApplyEndsAsItsWeakestStageAllows(t *testing.T) {
 		said         string // must stand in the audit record
 	}{
 		"all goes well": {script{}, apply.Request{}, "stage flip reload live accept", "", pbx.Applied, pbx.Confirmed, 3, ""},
+		"the files cannot be locked": {
+			script{lockErr: errors.New("permission denied")}, apply.Request{}, "", pbx.CodeWriteFailed, pbx.Refused, pbx.NotVerified, 2,
+			"the files cannot be locked; nothing was touched: permission denied",
+		},
 		"the files cannot be written": {
 			script{stageErr: errors.New("disk full")}, apply.Request{}, "stage", pbx.CodeWriteFailed, pbx.Refused, pbx.NotVerified, 2, "the old ones are in place",
 		},

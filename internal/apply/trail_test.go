@@ -63,6 +63,10 @@ func TestTheAuditTrailTellsOfTheStartAndTheEndOfAnApply(t *testing.T) {
 			started: pbx.Facts{"if_match": "other"},
 			before:  pbx.Facts{"revision": "2"}, after: pbx.Facts{"result": "refused", "verification": "not_verified", "users": "2", "code": pbx.CodePlanMoved},
 		},
+		"that could not even lock the files": {
+			script: script{lockErr: errors.New("no folder")}, action: pbx.ActionApplyRun, result: pbx.AuditFailed, details: "no folder",
+			started: pbx.Facts{}, after: pbx.Facts{"result": "refused", "verification": "not_verified", "users": "0", "code": pbx.CodeWriteFailed},
+		},
 		"that could not even be planned": {
 			script: script{inspectErr: errors.New("no disk")}, action: pbx.ActionApplyRun, result: pbx.AuditFailed, details: "no disk",
 			started: pbx.Facts{}, after: pbx.Facts{"result": "refused", "verification": "not_verified", "users": "0", "code": pbx.CodeWriteFailed},

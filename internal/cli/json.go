@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"time"
 
 	"github.com/synergycall/pbxportal/internal/live"
@@ -158,14 +159,14 @@ func toDiffsJSON(diffs []pbx.FileDiff) []diffJSON {
 
 type runJSON struct {
 	AuditLogID   pbx.RunID        `json:"audit_log_id,omitempty"`
-	TriggeredAt  time.Time        `json:"triggered_at"`
-	TriggeredBy  string           `json:"triggered_by"`
+	TriggeredAt  time.Time        `json:"triggered_at,omitzero"` // these are not there for an apply that never began
+	TriggeredBy  string           `json:"triggered_by,omitempty"`
 	Comment      string           `json:"comment,omitempty"`
 	Outcome      pbx.Outcome      `json:"outcome"`
-	Result       pbx.Result       `json:"result"`
+	Result       pbx.Result       `json:"result,omitempty"`
 	Revision     int              `json:"revision,omitempty"`
 	Restored     int              `json:"restored,omitempty"`
-	Verification pbx.Verification `json:"verification"`
+	Verification pbx.Verification `json:"verification,omitempty"`
 	Differences  []string         `json:"differences,omitempty"`
 	FilesWritten []string         `json:"files_written"`
 	Reload       reloadJSON       `json:"reload_results"`
@@ -194,9 +195,25 @@ func toRunJSON(r pbx.Run, err error) runJSON {
 		out.Events = append(out.Events, eventJSON{e.Stage, e.After.Milliseconds(), e.Message})
 	}
 	if err != nil {
-		out.Outcome, out.Code, out.Error = pbx.Failure, pbx.CodeOf(err), err.Error()
+		out.Outcome, out.Code, out.Error = pbx.Failure, pbx.CodeOf(err), errorText(err)
 	}
 	return out
+}
+
+// errorText says once what an error says: its message names the reason already, but not why a database is away.
+func errorText(err error) string {
+	e, ok := errors.AsType[*pbx.Error](err)
+	if !ok {
+		return err.Error()
+	}
+	said, cause := *e, e.Err
+	for inner, ok := errors.AsType[*pbx.Error](cause); ok; inner, ok = errors.AsType[*pbx.Error](cause) {
+		cause = inner.Err
+	}
+	if said.Err = nil; e.Kind == pbx.KindUnavailable {
+		said.Err = cause
+	}
+	return said.Error()
 }
 
 type liveJSON struct {

@@ -41,6 +41,7 @@ func TestAFailedApplySaysHowFarItCame(t *testing.T) {
 		verdict string
 		result  string
 	}{
+		"lock":   {func(a *asterisk) { a.lockFault = errors.New("no folder") }, "", pbx.CodeWriteFailed, 0, "not_verified", "refused"},
 		"write":  {func(a *asterisk) { a.writeFault = errors.New("disk full") }, "", pbx.CodeWriteFailed, 0, "not_verified", "refused"},
 		"reload": {func(a *asterisk) { a.reloadFault = errors.New("start it") }, "", pbx.CodeReloadFailed, 2, "not_verified", "files_ahead"},
 		"live":   {func(a *asterisk) { a.forgets = true }, "", pbx.CodeRolledBack, 2, "contradicted", "rolled_back"},

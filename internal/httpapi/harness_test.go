@@ -337,14 +337,14 @@ type asterisk struct {
 	running   []pbx.File
 
 	lookFault, writeFault, reloadFault, deaf error
-	flipFault                                error
+	lockFault, flipFault                     error
 	drift                                    []pbx.Drift
 	forgets                                  bool
 	hold                                     chan struct{} // when not nil, Stage waits for it
 	entered                                  chan struct{}
 }
 
-func (a *asterisk) Lock() (func(), bool, error) { return func() {}, true, nil }
+func (a *asterisk) Lock() (func(), bool, error) { return func() {}, a.lockFault == nil, a.lockFault }
 
 func (a *asterisk) Recover() ([]string, error) { return nil, nil }
 

@@ -265,7 +265,10 @@ func TestAFolderThatIsNotAsterisksIsNotMade(t *testing.T) {
 		t.Fatal(err)
 	}
 	engine := apply.New(apply.Config{Store: storetest.Open(t, storetest.SQLite(t)), Target: local, Now: time.Now})
-	_, applyErr := engine.Apply(t.Context(), apply.Request{TriggeredBy: "test"})
+	run, applyErr := engine.Apply(t.Context(), apply.Request{TriggeredBy: "test"})
+	if log, err := engine.Log(t.Context(), run.Log.ID); err != nil || !strings.Contains(log.ErrorDetails, dir+" is not there") {
+		t.Errorf("on record is %+v, error %v", log, err)
+	}
 	_, forceErr := engine.Apply(t.Context(), apply.Request{TriggeredBy: "test", Force: true})
 	_, planErr := engine.Plan(t.Context())
 	_, installErr := engine.Install(t.Context())
