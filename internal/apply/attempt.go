@@ -35,7 +35,8 @@ func (e *Engine) attempt(r Request) *attempt {
 			ID: pbx.RunID(uuid.NewString()), TriggeredAt: start.UTC().Truncate(time.Microsecond), TriggeredBy: r.TriggeredBy,
 			Outcome: pbx.Failure, ErrorDetails: interrupted,
 		},
-		Result: pbx.Interrupted, Verification: pbx.NotVerified, Comment: r.Comment, IdempotencyKey: r.IdempotencyKey, Restored: r.Restore,
+		Result: pbx.Interrupted, Verification: pbx.NotVerified, Comment: r.Comment, IdempotencyKey: r.IdempotencyKey, Asked: r.asked(),
+		Restored: r.Restore,
 	}}
 	a.action = pbx.ActionApplyRun
 	if r.Restore != 0 {

@@ -495,6 +495,79 @@ func TestRow06TheSameKeyGivesTheSameRun(t *testing.T) {
 	}
 }
 
+func TestAKeyStandsForAllThatWasAskedFor(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, &script{})
+	asked := apply.Request{TriggeredBy: "test", DryRun: true, IfMatch: "p", IdempotencyKey: "k"}
+	first, err := f.engine.Apply(t.Context(), asked)
+	if pbx.CodeOf(err) != pbx.CodePlanMoved {
+		t.Fatalf("error %v", err)
+	}
+	for name, change := range map[string]func(*apply.Request){
+		"no rehearsal":    func(r *apply.Request) { r.DryRun = false },
+		"with force":      func(r *apply.Request) { r.Force = true },
+		"another plan":    func(r *apply.Request) { r.IfMatch = "" },
+		"another failure": func(r *apply.Request) { r.OnFailure = apply.Keep },
+		"a revision":      func(r *apply.Request) { r.Restore = 2 },
+		"another comment": func(r *apply.Request) { r.Comment = "c" },
+	} {
+		other := asked
+		change(&other)
+		if run, err := f.engine.Apply(t.Context(), other); pbx.CodeOf(err) != pbx.CodeKeyReused || run.Log.ID != "" {
+			t.Errorf("%s: run %q, error %v", name, run.Log.ID, err)
+		}
+	}
+	if again, err := f.engine.Apply(t.Context(), asked); again.Log.ID != first.Log.ID || pbx.CodeOf(err) != pbx.CodePlanMoved {
+		t.Errorf("the same once more: run %q, error %v", again.Log.ID, err)
+	}
+}
+
+func TestAKeyThatAnotherPortalAppliesUnderIsWaitedFor(t *testing.T) {
+	t.Parallel()
+	started, finish := make(chan struct{}), make(chan struct{})
+	f := newFixture(t, &script{onStage: func() { close(started); <-finish }})
+	other := apply.New(apply.Config{Store: f.store, Target: &script{}, Now: time.Now}) // as if in another process: only the database is shared
+	request := apply.Request{TriggeredBy: "test", IdempotencyKey: "k"}
+	type end struct {
+		run pbx.Run
+		err error
+	}
+	ends := make(chan end, 2)
+	ask := func(engine *apply.Engine) {
+		run, err := engine.Apply(t.Context(), request)
+		ends <- end{run, err}
+	}
+	go ask(f.engine)
+	<-started
+	short, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	if _, err := other.Apply(short, request); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("while it goes on: error %v; want that of the caller's own time", err)
+	}
+	go ask(other)
+	close(finish)
+	a, b := <-ends, <-ends
+	if a.err != nil || b.err != nil || a.run.Log.ID != b.run.Log.ID || b.run.Result != pbx.Applied {
+		t.Errorf("runs %s (%v) and %s (%v)", a.run.Log.ID, a.err, b.run.Log.ID, b.err)
+	}
+}
+
+func TestAKeyWhoseApplyDiedIsAnsweredAtOnce(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, &script{})
+	open := pbx.Run{
+		Log:    pbx.ApplyLog{ID: pbx.RunID(uuid.NewString()), TriggeredAt: time.Now().UTC(), TriggeredBy: "test", Outcome: pbx.Failure, ErrorDetails: "interrupted"},
+		Result: pbx.Interrupted, Verification: pbx.NotVerified, IdempotencyKey: "k", // without a hash, as older records are
+	}
+	if err := f.store.SaveRun(t.Context(), open); err != nil {
+		t.Fatal(err)
+	}
+	run, err := f.engine.Apply(t.Context(), apply.Request{TriggeredBy: "test", Force: true, IdempotencyKey: "k"})
+	if err == nil || run.Log.ID != open.Log.ID || !strings.Contains(err.Error(), "interrupted") {
+		t.Errorf("run %q, error %v", run.Log.ID, err)
+	}
+}
+
 func TestAnApplyCanBeFollowedAsItHappensAndAfterwards(t *testing.T) {
 	t.Parallel()
 	s := &script{}

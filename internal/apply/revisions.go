@@ -2,6 +2,8 @@ package apply
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"strings"
 	"time"
@@ -110,33 +112,62 @@ func (r Request) clean() (Request, error) {
 	return r, pbx.Invalid(fields...)
 }
 
-// earlier gives the run that was asked for under the same key before, nil when there is none. A run that is still going on is waited
-// for.
+// asked names what is asked for, so that a key tells the same request from another; "" without a key.
+func (r Request) asked() string {
+	if r.IdempotencyKey == "" {
+		return ""
+	}
+	sum := sha256.Sum256(fmt.Appendf(nil, "%q %q %d %q %t %t %q", r.TriggeredBy, r.Comment, r.Restore, r.IfMatch, r.Force, r.DryRun, r.OnFailure))
+	return hex.EncodeToString(sum[:16])
+}
+
+// earlier gives the run that was asked for under the same key before, nil when there is none. A run that is still going on, here or in
+// another process, is waited for, as long as an apply can take.
 func (e *Engine) earlier(ctx context.Context, r Request) (*pbx.Run, error) {
 	if r.IdempotencyKey == "" {
 		return nil, nil
 	}
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
-	for {
+	for idle := false; ; {
 		run, ok, err := e.store.RunByKey(ctx, r.IdempotencyKey)
 		switch {
 		case err != nil || !ok:
 			return nil, err
-		case run.Log.TriggeredBy != r.TriggeredBy || run.Comment != r.Comment || run.Restored != r.Restore:
+		case run.Log.TriggeredBy != r.TriggeredBy || run.Comment != r.Comment || run.Restored != r.Restore ||
+			run.Asked != "" && run.Asked != r.asked(): // a record that is older than this has none
 			return nil, &pbx.Error{
 				Kind: pbx.KindConflict, Code: pbx.CodeKeyReused,
 				Msg: "this idempotency key was used for a different request: use a new key for a new apply",
 			}
-		case run.Result != pbx.Interrupted || !e.watch.follows(run.Log.ID):
+		case run.Result != pbx.Interrupted || idle:
 			return &run, nil
+		case !e.watch.follows(run.Log.ID):
+			if idle, err = e.idle(ctx); err != nil {
+				return nil, err
+			}
+			if idle { // it has ended, however: its record is read once more
+				continue
+			}
 		}
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			return &run, nil
+			return nil, ctx.Err()
 		}
 	}
+}
+
+// idle reports whether nobody applies on this database, in whatever process.
+func (e *Engine) idle(ctx context.Context) (bool, error) {
+	lock, err := e.store.TryApplyLock(ctx)
+	if lock == nil || err != nil {
+		return false, err
+	}
+	lock.Release()
+	return true, nil
 }
 
 // replay gives the answer of an earlier run once more.

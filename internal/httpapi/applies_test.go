@@ -236,6 +236,11 @@ func TestTheSameKeyGetsTheSameAnswerAndIsCountedOnce(t *testing.T) {
 	if a.status != 409 || a.code() != pbx.CodeKeyReused {
 		t.Errorf("another request: %d %s", a.status, a.text)
 	}
+	for _, more := range []string{`,"dry_run":true`, `,"force":true`, `,"plan":"x"`, `,"on_failure":"keep"`} {
+		if a := p.do("POST", "/apply", `{"triggered_by":"admin"`+more+`}`, "Idempotency-Key", "a key ~!"); a.status != 409 || a.code() != pbx.CodeKeyReused {
+			t.Errorf("the same with %s: %d %s", more, a.status, a.text)
+		}
+	}
 	if later := p.do("POST", "/apply", `{"triggered_by":"admin"}`, "Idempotency-Key", "a key ~!", "Prefer", "respond-async"); later.status != 202 || later.json["run_id"] != first.json["audit_log_id"] {
 		t.Errorf("without waiting: %d %s", later.status, later.text)
 	}

@@ -186,6 +186,7 @@ type Run struct {
 	Verification   Verification
 	Comment        string
 	IdempotencyKey string
+	Asked          string // a hash of all that was asked for, where there is a key
 	Code           string // of the error, "" for none
 	Users          int
 	Files          []File // the bytes of the revision; nil where none was made, or where only a list was asked for

@@ -19,6 +19,7 @@ type storyJSON struct {
 	Saved       []pbx.File  `json:"saved,omitempty"`
 	Sealed      []byte      `json:"sealed,omitempty"` // Saved, where that is sealed
 	Restored    int         `json:"restored,omitempty"`
+	Asked       string      `json:"asked,omitempty"`
 }
 
 // readStory reads the column story of a run.
@@ -47,7 +48,7 @@ func (s *Store) SaveRun(ctx context.Context, r pbx.Run, events ...pbx.AuditEvent
 	if sealed != nil {
 		r.Saved = nil
 	}
-	story, err := json.Marshal(storyJSON{r.Plan, r.Events, r.Differences, r.Saved, sealed, r.Restored})
+	story, err := json.Marshal(storyJSON{r.Plan, r.Events, r.Differences, r.Saved, sealed, r.Restored, r.Asked})
 	if err != nil {
 		return fmt.Errorf("cannot write a run: %w", err)
 	}
@@ -235,6 +236,7 @@ func (s *Store) scanRun(from row) (pbx.Run, error) {
 	if pjsip != nil {
 		r.Files = []pbx.File{{Path: pbx.PJSIPPath, Content: pjsip}, {Path: pbx.DialplanPath, Content: dialplan}}
 	}
-	r.Plan, r.Events, r.Differences, r.Saved, r.Restored = told.Plan, told.Events, told.Differences, told.Saved, told.Restored
+	r.Plan, r.Events, r.Differences, r.Saved = told.Plan, told.Events, told.Differences, told.Saved
+	r.Restored, r.Asked = told.Restored, told.Asked
 	return r, nil
 }

@@ -252,7 +252,7 @@ func TestRunsAndTheirAuditRecordsComeBackAsTheyWereWritten(t *testing.T) {
 		run.Files = []pbx.File{{Path: pbx.PJSIPPath, Content: []byte("a\x00\xff")}, {Path: pbx.DialplanPath, Content: []byte("b")}}
 		run.Plan = pbx.Plan{Hash: "h", Pending: true, Changes: []pbx.Change{{Kind: pbx.Added, Number: 1000, Name: "Anna", What: []string{"x"}}}}
 		run.Events = []pbx.Event{{Stage: "plan", After: time.Millisecond, Message: "planned"}}
-		run.Differences, run.Restored = []string{"d"}, 3
+		run.Differences, run.Restored, run.Asked = []string{"d"}, 3, "hash"
 		run.Saved = []pbx.File{{Path: "p", Content: []byte("hand edit")}}
 		check()
 		if open, err := s.OpenRuns(t.Context()); len(open) != 0 || err != nil {
