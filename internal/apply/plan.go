@@ -214,6 +214,9 @@ func (e *Engine) adopt(ctx context.Context, site pbx.Site, last int, id pbx.RunI
 	if recorded {
 		a.run.Revision = number
 		a.run.Files = files
+		if there, err := render.Read(files); err == nil { // else they are another's, and nobody knows whom they are about
+			a.run.Users = len(there.Numbers())
+		}
 		a.run.Result, a.run.Log.Outcome, a.run.Log.ErrorDetails = pbx.Applied, pbx.Success, ""
 		event := pbx.NewAuditEvent(ctx, a.start, pbx.ActionApplyAdopt, a.object())
 		event.After = pbx.Facts{"revision": strconv.Itoa(number)}

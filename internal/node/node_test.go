@@ -253,6 +253,29 @@ func TestACommandThatIsNoAsteriskIsInconclusive(t *testing.T) {
 	}
 }
 
+// What the Python portal left is taken over as a revision of its own, and the list of revisions says whom it is about.
+func TestARevisionThatWasTakenOverCountsItsUsers(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	for path, text := range map[string]string{
+		pbx.PJSIPPath: "[1000]\ntype=endpoint\ncontext=synergy-internal\ndisallow=all\nallow=ulaw,alaw\nauth=1000\naors=1000\n\n" +
+			"[1000]\ntype=auth\nauth_type=userpass\nusername=1000\npassword=x\n\n[1000]\ntype=aor\nmax_contacts=1\n",
+		pbx.DialplanPath: "[synergy-internal]\nexten => 1000,1,Dial(PJSIP/1000,25)\n same => n,Hangup()\n",
+	} {
+		if err := errors.Join(os.MkdirAll(filepath.Dir(filepath.Join(dir, path)), 0o700), os.WriteFile(filepath.Join(dir, path), []byte(text), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	engine := engineAt(t, dir, "exec:true")
+	if _, err := engine.Apply(t.Context(), apply.Request{TriggeredBy: "test"}); err != nil {
+		t.Fatal(err)
+	}
+	runs, err := engine.Revisions(t.Context(), 0, 10)
+	if err != nil || len(runs) != 2 || runs[1].Users != 1 || runs[0].Users != 0 {
+		t.Errorf("revisions %+v, error %v; want two, of one user and of none", runs, err)
+	}
+}
+
 func TestAFolderThatIsNotAsterisksIsNotMade(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "mistyped")
