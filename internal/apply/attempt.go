@@ -25,6 +25,7 @@ type attempt struct {
 	follow func(pbx.Event) // may be nil
 	saved  []pbx.File      // the files of the run that are in the database already
 	action string          // what the audit trail calls it
+	took   bool            // back what others changed
 }
 
 // attempt begins to write down an apply; close ends it.
@@ -124,6 +125,11 @@ func (a *attempt) meanwhile(ctx context.Context, p *planned) (wait func() error)
 	})
 }
 
+func (a *attempt) reclaimed() {
+	a.took = true
+	a.note(pbx.Event{Stage: "reclaim", Code: pbx.EventReclaimed}, "took back what others changed; it is saved with this record")
+}
+
 func (a *attempt) flipped(number int, paths []string) {
 	a.run.Log.FilesWritten = paths
 	a.note(pbx.Event{Stage: "flip", Code: pbx.EventFlipped, Revision: number}, fmt.Sprintf("revision %d is in place, both files at one moment", number))
@@ -197,6 +203,9 @@ const itsReason = "\x00"
 // fail ends an apply without success: it completes the audit record and gives the error for the caller. The message says what was
 // done and what was not.
 func (a *attempt) fail(ctx context.Context, result pbx.Result, code, message string, reason error) (pbx.Run, error) {
+	if result == pbx.Refused && a.took { // so it is not as if nothing had been done
+		message += "; what others had changed is taken back all the same, and saved with this record"
+	}
 	text := ""
 	if e, ok := errors.AsType[*pbx.Error](reason); ok {
 		text = e.Msg // what it wraps is for the log

@@ -127,7 +127,7 @@ func (e *Engine) Apply(ctx context.Context, r Request) (pbx.Run, error) {
 		return a.fail(ctx, pbx.Refused, pbx.CodeWriteFailed, unlocked, unlockable)
 	}
 	if err := e.settle(ctx, a); err != nil { // what an earlier apply left unfinished
-		return a.fail(ctx, pbx.Refused, pbx.CodeWriteFailed, "what an earlier apply left could not be put in order; nothing was touched", err)
+		return a.fail(ctx, pbx.Refused, codeOf(err), "what an earlier apply left could not be put in order; nothing was touched", err)
 	}
 
 	adopter := a.id()
@@ -149,6 +149,9 @@ func (e *Engine) Apply(ctx context.Context, r Request) (pbx.Run, error) {
 	case len(foreigners(plan.Drift)) > 0:
 		return a.refuse(ctx, pbx.CodeDrift, "a file that is not the portal's lies where Asterisk reads it together with the portal's ("+driftText(foreigners(plan.Drift))+
 			"); nothing was touched, and force does not help. Move it away, then apply again")
+	case len(plan.Drift) > 0 && !r.Force && !slices.ContainsFunc(plan.Drift, pbx.Drift.Edit):
+		return a.refuse(ctx, pbx.CodeDrift, driftText(plan.Drift)+
+			"; nothing was touched. Look at the plan, then apply with force: Asterisk then runs what this database says")
 	case len(plan.Drift) > 0 && !r.Force:
 		return a.refuse(ctx, pbx.CodeDrift, "somebody else changed what only the portal writes ("+driftText(plan.Drift)+
 			"); nothing was touched. Look at the plan, then apply with force: what stands there is saved first")
@@ -164,11 +167,11 @@ func (e *Engine) Apply(ctx context.Context, r Request) (pbx.Run, error) {
 		}
 		a.note(pbx.Event{Stage: "plan", Code: pbx.EventStraying, Detail: plan.Behind}, "the files are as they should be, but "+plan.Behind)
 	}
-	if len(plan.Drift) > 0 {
+	if slices.ContainsFunc(plan.Drift, pbx.Drift.Edit) {
 		if err := e.target.Reclaim(a.saveEdit(ctx)); err != nil {
-			return a.fail(ctx, pbx.Refused, pbx.CodeWriteFailed, "what others changed could not be saved and taken back; Asterisk was not reloaded", err)
+			return a.fail(ctx, pbx.Refused, codeOf(err), "what others changed could not be saved and taken back; Asterisk was not reloaded", err)
 		}
-		a.note(pbx.Event{Stage: "reclaim", Code: pbx.EventReclaimed}, "took back what others changed; it is saved with this record")
+		a.reclaimed()
 	}
 
 	if plan.Pending || len(plan.Drift) > 0 {
@@ -206,7 +209,7 @@ func (e *Engine) Apply(ctx context.Context, r Request) (pbx.Run, error) {
 		if r.OnFailure == RollBack && plan.site.Good != 0 {
 			return e.rollBack(ctx, a, plan, pbx.CodeReloadFailed, err)
 		}
-		return a.fail(ctx, pbx.FilesAhead, pbx.CodeReloadFailed, "the new files are in place, but Asterisk did not reload; the portal keeps trying", err)
+		return a.fail(ctx, pbx.FilesAhead, pbx.CodeReloadFailed, "the new files are in place, but Asterisk did not reload; a running portal keeps trying", err)
 	}
 	live, err := e.target.Live(ctx, plan.ask)
 	a.verified(verify(plan.ask, plan.want, live, reload.Understood, err))
@@ -316,6 +319,14 @@ func (e *Engine) reserve(ctx context.Context) (giveBack func(), err error) {
 	}
 	e.held = lock
 	return func() { lock.Release(); e.running.Unlock() }, nil
+}
+
+// codeOf gives the code of a failure on the way to the files: that of the database where it is the database's.
+func codeOf(err error) string {
+	if pbx.KindOf(err) == pbx.KindInternal {
+		return pbx.CodeWriteFailed
+	}
+	return pbx.CodeOf(err)
 }
 
 // foreigners are the files that are not ours and lie beside ours: an object that stands in both makes Asterisk refuse all of PJSIP.

@@ -36,7 +36,7 @@ type script struct {
 	running   []pbx.File
 	drift     []pbx.Drift
 
-	lockErr                                           error
+	lockErr, recoverErr                               error
 	inspectErr, stageErr, flipErr, reloadErr, liveErr error
 	mumble                                            bool                    // the answer to the reload is neither yes nor no
 	live                                              func(pbx.Live) pbx.Live // what Asterisk makes of the files
@@ -47,7 +47,7 @@ var results = pbx.ReloadResults{PJSIP: &pbx.CommandResult{Stdout: "reloaded"}, D
 
 func (s *script) Lock() (func(), bool, error) { return func() {}, s.lockErr == nil, s.lockErr }
 
-func (s *script) Recover() ([]string, error) { return nil, nil }
+func (s *script) Recover() ([]string, error) { return nil, s.recoverErr }
 
 func (s *script) Inspect() (pbx.Site, error) {
 	changed.Load()
@@ -210,6 +210,20 @@ func TestAnApplyEndsAsItsWeakestStageAllows(t *testing.T) {
 		"the files cannot be locked": {
 			script{lockErr: errors.New("permission denied")}, apply.Request{}, "", pbx.CodeWriteFailed, pbx.Refused, pbx.NotVerified, 2,
 			"the files cannot be locked; nothing was touched: permission denied",
+		},
+		"what an earlier apply left cannot be put in order": {
+			script{recoverErr: errors.New("read-only")}, apply.Request{}, "", pbx.CodeWriteFailed, pbx.Refused, pbx.NotVerified, 2, "nothing was touched: read-only",
+		},
+		"the database goes away while that is put in order": {
+			script{recoverErr: &pbx.Error{Kind: pbx.KindUnavailable, Code: pbx.CodeDatabaseAway, Msg: "away"}},
+			apply.Request{},
+			"", pbx.CodeDatabaseAway, pbx.Refused, pbx.NotVerified, 2, "nothing was touched: away",
+		},
+		"the files cannot be written after a hand edit was taken back": {
+			script{drift: []pbx.Drift{{Kind: pbx.Edited, Path: "/x"}}, stageErr: errors.New("disk full")},
+			apply.Request{Force: true},
+			"reclaim stage", pbx.CodeWriteFailed, pbx.Refused, pbx.NotVerified, 2,
+			"the old ones are in place, Asterisk was not reloaded; what others had changed is taken back all the same, and saved with this record: disk full",
 		},
 		"the files cannot be written": {
 			script{stageErr: errors.New("disk full")}, apply.Request{}, "stage", pbx.CodeWriteFailed, pbx.Refused, pbx.NotVerified, 2, "the old ones are in place",
@@ -680,12 +694,15 @@ func TestRow29FilesOfARevisionTheDatabaseDoesNotKnowAreNotOverwrittenSilently(t 
 	newFixture(t, s) // the database that is lost
 	db := storetest.Open(t, storetest.SQLite(t))
 	engine := apply.New(apply.Config{Store: db, Target: s, Now: time.Now})
-	if _, err := engine.Apply(t.Context(), apply.Request{TriggeredBy: "test"}); pbx.CodeOf(err) != pbx.CodeDrift {
-		t.Errorf("error %v, want drift", err)
+	if _, err := engine.Apply(t.Context(), apply.Request{TriggeredBy: "test"}); pbx.CodeOf(err) != pbx.CodeDrift || strings.Contains(err.Error(), "saved") {
+		t.Errorf("error %v, want drift, and no word of an edit to be saved", err)
 	}
 	run, err := engine.Apply(t.Context(), apply.Request{TriggeredBy: "test", Force: true})
 	if err != nil || run.Revision != 3 {
 		t.Errorf("with force: revision %d, error %v; want 3, above what is on disk", run.Revision, err)
+	}
+	if slices.ContainsFunc(run.Events, func(e pbx.Event) bool { return e.Code == pbx.EventReclaimed }) {
+		t.Errorf("it says that it took back what others changed, and nobody changed anything: %v", run.Events)
 	}
 }
 

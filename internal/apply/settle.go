@@ -42,7 +42,7 @@ func (e *Engine) settle(ctx context.Context, a *attempt) error {
 	open, err := e.store.OpenRuns(ctx)
 	open = slices.DeleteFunc(open, func(run pbx.Run) bool { return run.Log.ID == a.id() })
 	if err != nil || len(open) == 0 {
-		return err
+		return inside(err)
 	}
 	site, err := e.target.Inspect()
 	if err != nil {
@@ -50,7 +50,7 @@ func (e *Engine) settle(ctx context.Context, a *attempt) error {
 	}
 	for _, run := range open {
 		if err := e.complete(ctx, run, site); err != nil {
-			return err
+			return inside(err)
 		}
 		a.note(pbx.Event{Stage: "recover", Code: pbx.EventCompleted}, fmt.Sprintf("completed the record of the apply of %s, which was interrupted", run.Log.TriggeredAt.Format(time.RFC3339)))
 	}

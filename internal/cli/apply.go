@@ -55,6 +55,8 @@ func (a *app) printPlan(plan pbx.Plan, diff bool) {
 	switch foreign := slices.ContainsFunc(plan.Drift, func(d pbx.Drift) bool { return d.Kind == pbx.Foreign }); {
 	case foreign:
 		fmt.Fprintln(a.stdout, "Next: move the foreign file away; nothing is applied while Asterisk reads it together with the portal's.")
+	case len(plan.Drift) > 0 && !slices.ContainsFunc(plan.Drift, pbx.Drift.Edit):
+		fmt.Fprintln(a.stdout, "Next: pbxportal apply --force makes Asterisk run what this database says.")
 	case len(plan.Drift) > 0:
 		fmt.Fprintln(a.stdout, "Next: pbxportal apply --force takes the files back; what stands there now is saved with the record.")
 	case plan.Pending:
@@ -193,6 +195,9 @@ func resultText(r pbx.Run) string {
 	case pbx.FilesAhead:
 		return "not live yet: the files are in place, Asterisk has not taken them; see to Asterisk, then pbxportal apply (a running portal keeps trying by itself)"
 	case pbx.Refused:
+		if slices.ContainsFunc(r.Events, func(e pbx.Event) bool { return e.Code == pbx.EventReclaimed }) {
+			return "refused: what others had changed is taken back, and saved with the record; nothing else was touched"
+		}
 		return "refused: nothing was touched"
 	case pbx.InDoubt, pbx.Interrupted:
 	}

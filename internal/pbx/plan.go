@@ -59,6 +59,9 @@ func (d Drift) String() string {
 	return fmt.Sprintf("%s: %s", d.Path, string(d.Kind))
 }
 
+// Edit reports whether somebody put something in the place of our files, or took them away, so that they can be taken back.
+func (d Drift) Edit() bool { return d.Kind != Foreign && d.Kind != Unknown }
+
 // Cure says what to do about it.
 func (d Drift) Cure() string {
 	switch d.Kind {
