@@ -957,8 +957,8 @@ type ApplyProblem struct {
 
 	// Result How the apply ended: `applied`; `unchanged` nothing was to be done; `rolled_back` what ran before runs again; `rollback_failed`
 	// Asterisk took neither the new files nor the old; `files_ahead` the new files are in place, Asterisk has not taken them; `dry_run`
-	// nothing was written; `refused` nothing was touched; `in_doubt` it is not known which files are in place; `interrupted` its end
-	// is not on record, or not yet.
+	// nothing was written; `refused` nothing was touched, but that a hand edit may have been taken back, which the events tell; `in_doubt`
+	// it is not known which files are in place; `interrupted` its end is not on record, or not yet.
 	Result *Result `json:"result,omitempty"`
 
 	// Revision The number of the revision that was made; null where none was.
@@ -1041,8 +1041,8 @@ type ApplyResult struct {
 
 	// Result How the apply ended: `applied`; `unchanged` nothing was to be done; `rolled_back` what ran before runs again; `rollback_failed`
 	// Asterisk took neither the new files nor the old; `files_ahead` the new files are in place, Asterisk has not taken them; `dry_run`
-	// nothing was written; `refused` nothing was touched; `in_doubt` it is not known which files are in place; `interrupted` its end
-	// is not on record, or not yet.
+	// nothing was written; `refused` nothing was touched, but that a hand edit may have been taken back, which the events tell; `in_doubt`
+	// it is not known which files are in place; `interrupted` its end is not on record, or not yet.
 	Result Result `json:"result"`
 
 	// Revision The number of the revision that was made; null where none was.
@@ -1702,8 +1702,8 @@ type ReloadResults struct {
 
 // Result How the apply ended: `applied`; `unchanged` nothing was to be done; `rolled_back` what ran before runs again; `rollback_failed`
 // Asterisk took neither the new files nor the old; `files_ahead` the new files are in place, Asterisk has not taken them; `dry_run`
-// nothing was written; `refused` nothing was touched; `in_doubt` it is not known which files are in place; `interrupted` its end
-// is not on record, or not yet.
+// nothing was written; `refused` nothing was touched, but that a hand edit may have been taken back, which the events tell; `in_doubt`
+// it is not known which files are in place; `interrupted` its end is not on record, or not yet.
 type Result string
 
 // RevisionDiff defines model for RevisionDiff.
@@ -1744,8 +1744,8 @@ type RevisionSummary struct {
 
 	// Result How the apply ended: `applied`; `unchanged` nothing was to be done; `rolled_back` what ran before runs again; `rollback_failed`
 	// Asterisk took neither the new files nor the old; `files_ahead` the new files are in place, Asterisk has not taken them; `dry_run`
-	// nothing was written; `refused` nothing was touched; `in_doubt` it is not known which files are in place; `interrupted` its end
-	// is not on record, or not yet.
+	// nothing was written; `refused` nothing was touched, but that a hand edit may have been taken back, which the events tell; `in_doubt`
+	// it is not known which files are in place; `interrupted` its end is not on record, or not yet.
 	Result Result `json:"result"`
 
 	// Revision The number of the revision.
@@ -1815,8 +1815,8 @@ type Run struct {
 
 	// Result How the apply ended: `applied`; `unchanged` nothing was to be done; `rolled_back` what ran before runs again; `rollback_failed`
 	// Asterisk took neither the new files nor the old; `files_ahead` the new files are in place, Asterisk has not taken them; `dry_run`
-	// nothing was written; `refused` nothing was touched; `in_doubt` it is not known which files are in place; `interrupted` its end
-	// is not on record, or not yet.
+	// nothing was written; `refused` nothing was touched, but that a hand edit may have been taken back, which the events tell; `in_doubt`
+	// it is not known which files are in place; `interrupted` its end is not on record, or not yet.
 	Result Result `json:"result"`
 
 	// Revision The number of the revision that was made; null where none was.
@@ -1846,8 +1846,8 @@ type RunEnd struct {
 
 	// Result How the apply ended: `applied`; `unchanged` nothing was to be done; `rolled_back` what ran before runs again; `rollback_failed`
 	// Asterisk took neither the new files nor the old; `files_ahead` the new files are in place, Asterisk has not taken them; `dry_run`
-	// nothing was written; `refused` nothing was touched; `in_doubt` it is not known which files are in place; `interrupted` its end
-	// is not on record, or not yet.
+	// nothing was written; `refused` nothing was touched, but that a hand edit may have been taken back, which the events tell; `in_doubt`
+	// it is not known which files are in place; `interrupted` its end is not on record, or not yet.
 	Result Result `json:"result"`
 }
 
@@ -2146,7 +2146,8 @@ type ApplyConfigurationParams struct {
 	IfMatch *IfMatch `json:"If-Match,omitempty"`
 
 	// IdempotencyKey A text of the client's choice, such as a UUID, that names this request. Sent again with the same key, the request gets the
-	// answer of the first time, and nothing is done a second time.
+	// answer of the first time, and nothing is done a second time; while the first goes on, here or in another portal, that is waited
+	// for. With anything else in the body, or another plan, it is another request, which needs a key of its own.
 	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
 
 	// Prefer `respond-async`: answer with 202 as soon as the apply is on record (RFC 7240). Other preferences are ignored.
@@ -2189,7 +2190,8 @@ type RestoreRevisionParams struct {
 	IfMatch *IfMatch `json:"If-Match,omitempty"`
 
 	// IdempotencyKey A text of the client's choice, such as a UUID, that names this request. Sent again with the same key, the request gets the
-	// answer of the first time, and nothing is done a second time.
+	// answer of the first time, and nothing is done a second time; while the first goes on, here or in another portal, that is waited
+	// for. With anything else in the body, or another plan, it is another request, which needs a key of its own.
 	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
 
 	// Prefer `respond-async`: answer with 202 as soon as the apply is on record (RFC 7240). Other preferences are ignored.

@@ -1586,8 +1586,8 @@ export interface components {
         /**
          * @description How the apply ended: `applied`; `unchanged` nothing was to be done; `rolled_back` what ran before runs again; `rollback_failed`
          *     Asterisk took neither the new files nor the old; `files_ahead` the new files are in place, Asterisk has not taken them; `dry_run`
-         *     nothing was written; `refused` nothing was touched; `in_doubt` it is not known which files are in place; `interrupted` its end
-         *     is not on record, or not yet.
+         *     nothing was written; `refused` nothing was touched, but that a hand edit may have been taken back, which the events tell; `in_doubt`
+         *     it is not known which files are in place; `interrupted` its end is not on record, or not yet.
          * @enum {string}
          */
         Result: "applied" | "unchanged" | "rolled_back" | "rollback_failed" | "files_ahead" | "dry_run" | "refused" | "in_doubt" | "interrupted";
@@ -2137,7 +2137,8 @@ export interface components {
         ExtensionNumber: string;
         /**
          * @description A text of the client's choice, such as a UUID, that names this request. Sent again with the same key, the request gets the
-         *     answer of the first time, and nothing is done a second time.
+         *     answer of the first time, and nothing is done a second time; while the first goes on, here or in another portal, that is waited
+         *     for. With anything else in the body, or another plan, it is another request, which needs a key of its own.
          * @example 5f0c9d55-0b6b-4d2c-8a90-6d0f5b0e52c5
          */
         IdempotencyKey: string;
@@ -2589,7 +2590,8 @@ export interface operations {
             header?: {
                 /**
                  * @description A text of the client's choice, such as a UUID, that names this request. Sent again with the same key, the request gets the
-                 *     answer of the first time, and nothing is done a second time.
+                 *     answer of the first time, and nothing is done a second time; while the first goes on, here or in another portal, that is waited
+                 *     for. With anything else in the body, or another plan, it is another request, which needs a key of its own.
                  * @example 5f0c9d55-0b6b-4d2c-8a90-6d0f5b0e52c5
                  */
                 "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
@@ -2862,7 +2864,8 @@ export interface operations {
             header?: {
                 /**
                  * @description A text of the client's choice, such as a UUID, that names this request. Sent again with the same key, the request gets the
-                 *     answer of the first time, and nothing is done a second time.
+                 *     answer of the first time, and nothing is done a second time; while the first goes on, here or in another portal, that is waited
+                 *     for. With anything else in the body, or another plan, it is another request, which needs a key of its own.
                  * @example 5f0c9d55-0b6b-4d2c-8a90-6d0f5b0e52c5
                  */
                 "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
