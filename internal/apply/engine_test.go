@@ -208,7 +208,9 @@ func TestAnApplyEndsAsItsWeakestStageAllows(t *testing.T) {
 	}{
 		"all goes well": {script{}, apply.Request{}, "stage flip reload live accept", "", pbx.Applied, pbx.Confirmed, 3, ""},
 		"the files cannot be locked": {
-			script{lockErr: errors.New("permission denied")}, apply.Request{}, "", pbx.CodeWriteFailed, pbx.Refused, pbx.NotVerified, 2,
+			script{lockErr: errors.New("permission denied")},
+			apply.Request{},
+			"", pbx.CodeWriteFailed, pbx.Refused, pbx.NotVerified, 2,
 			"the files cannot be locked; nothing was touched: permission denied",
 		},
 		"what an earlier apply left cannot be put in order": {
