@@ -416,7 +416,7 @@ export const de: Messages = {
       rollback_failed: 'Asterisk hat weder die neuen noch die alten Dateien übernommen.',
       files_ahead: 'Die Dateien liegen bereit. Asterisk hat sie noch nicht übernommen.',
       dry_run: 'Geprobt. Nichts wurde geschrieben.',
-      refused: 'Abgelehnt. Nichts wurde angefasst.',
+      refused: 'Abgelehnt. Es kamen keine neuen Dateien an ihren Platz.',
       in_doubt: 'Es ließ sich nicht feststellen, welche Dateien da liegen.',
       interrupted: 'Sein Ende ist nicht verzeichnet.',
     },

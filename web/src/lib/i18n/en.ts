@@ -432,7 +432,7 @@ export const en = {
       rollback_failed: 'Asterisk took neither the new files nor the old ones.',
       files_ahead: 'The files are in place. Asterisk has not taken them yet.',
       dry_run: 'Rehearsed. Nothing was written.',
-      refused: 'Refused. Nothing was touched.',
+      refused: 'Refused. No new files were put in place.',
       in_doubt: 'It could not be found out which files are in place.',
       interrupted: 'Its end is not on record.',
     },
