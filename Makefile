@@ -43,7 +43,7 @@ test: ## every test, on real servers the tests fetch themselves, and in a real b
 	$(GO) -C tools test -count=1 ./...
 
 test-race: ## the tests without the long ones, under the race detector (needs a C compiler)
-	CGO_ENABLED=1 $(GO) test -race -short -p $$(($$(nproc) + 1)) $(TEST) ./... # one package more than usual: some wait for others to fail
+	CGO_ENABLED=1 $(GO) test -race -short $(TEST) ./...
 
 fuzz: ## the fuzz tests whose names match FUZZ, each for FUZZTIME (30s, or 100000x); EXECS is the least they must execute together
 	@GO=$(GO) FUZZ="$(FUZZ)" FUZZTIME=$(FUZZTIME) EXECS=$(EXECS) scripts/fuzz
