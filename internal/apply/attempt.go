@@ -25,7 +25,6 @@ type attempt struct {
 	follow func(pbx.Event) // may be nil
 	saved  []pbx.File      // the files of the run that are in the database already
 	action string          // what the audit trail calls it
-	took   bool            // back what others changed
 }
 
 // attempt begins to write down an apply; close ends it.
@@ -125,11 +124,6 @@ func (a *attempt) meanwhile(ctx context.Context, p *planned) (wait func() error)
 	})
 }
 
-func (a *attempt) reclaimed() {
-	a.took = true
-	a.note(pbx.Event{Stage: "reclaim", Code: pbx.EventReclaimed}, "took back what others changed; it is saved with this record")
-}
-
 func (a *attempt) flipped(number int, paths []string) {
 	a.run.Log.FilesWritten = paths
 	a.note(pbx.Event{Stage: "flip", Code: pbx.EventFlipped, Revision: number}, fmt.Sprintf("revision %d is in place, both files at one moment", number))
@@ -203,7 +197,7 @@ const itsReason = "\x00"
 // fail ends an apply without success: it completes the audit record and gives the error for the caller. The message says what was
 // done and what was not.
 func (a *attempt) fail(ctx context.Context, result pbx.Result, code, message string, reason error) (pbx.Run, error) {
-	if result == pbx.Refused && a.took { // so it is not as if nothing had been done
+	if result == pbx.Refused && a.run.Reclaimed() { // so it is not as if nothing had been done
 		message += "; what others had changed is taken back all the same, and saved with this record"
 	}
 	text := ""

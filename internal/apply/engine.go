@@ -171,7 +171,7 @@ func (e *Engine) Apply(ctx context.Context, r Request) (pbx.Run, error) {
 		if err := e.target.Reclaim(a.saveEdit(ctx)); err != nil {
 			return a.fail(ctx, pbx.Refused, codeOf(err), "what others changed could not be saved and taken back; Asterisk was not reloaded", err)
 		}
-		a.reclaimed()
+		a.note(pbx.Event{Stage: "reclaim", Code: pbx.EventReclaimed}, "took back what others changed; it is saved with this record")
 	}
 
 	if plan.Pending || len(plan.Drift) > 0 {

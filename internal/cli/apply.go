@@ -195,7 +195,7 @@ func resultText(r pbx.Run) string {
 	case pbx.FilesAhead:
 		return "not live yet: the files are in place, Asterisk has not taken them; see to Asterisk, then pbxportal apply (a running portal keeps trying by itself)"
 	case pbx.Refused:
-		if slices.ContainsFunc(r.Events, func(e pbx.Event) bool { return e.Code == pbx.EventReclaimed }) {
+		if r.Reclaimed() {
 			return "refused: what others had changed is taken back, and saved with the record; nothing else was touched"
 		}
 		return "refused: nothing was touched"

@@ -2,6 +2,7 @@ package pbx
 
 import (
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -198,6 +199,11 @@ type Run struct {
 	Differences    []string // what Asterisk ran otherwise than meant
 	Saved          []File   // hand edits as they were before a forced apply replaced them
 	Restored       int      // the revision that was put live again; 0 when the database was applied
+}
+
+// Reclaimed reports whether what others had changed was taken back, which stays so however the apply ended.
+func (r Run) Reclaimed() bool {
+	return slices.ContainsFunc(r.Events, func(e Event) bool { return e.Code == EventReclaimed })
 }
 
 // Site is how the files of an Asterisk host look.

@@ -336,6 +336,7 @@ func (s *Store) inPlace() error {
 	}
 }
 
+// makeSQLite makes what is missing of the two, and finds out whether the file can be written.
 func makeSQLite(path string) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return fileFault("the folder of the database", err)
