@@ -314,20 +314,20 @@ func (s *Store) makeSQLite() error {
 	return nil
 }
 
-// inPlace gives an error where the SQLite file that was opened is gone, or another one has taken its place: the connections would go on
+// inPlace gives an error where the SQLite file is not there yet, is gone, or another one has taken its place: the connections would go on
 // with the lost one, and what they write would be gone as soon as they end. It costs one look at the file's name, and none on PostgreSQL.
 func (s *Store) inPlace() error {
-	opened := s.opened.Load()
-	if opened == nil {
+	if s.dialect.path == "" {
 		return nil
 	}
 	info, err := os.Stat(s.dialect.path)
+	opened := s.opened.Load()
 	switch {
-	case err == nil && os.SameFile(*opened, info):
+	case err == nil && (opened == nil || os.SameFile(*opened, info)):
 		return nil
 	case err == nil:
 		err = fmt.Errorf("%s is another file than the one that was opened", s.dialect.path)
-	case !errors.Is(err, fs.ErrNotExist):
+	case opened == nil || !errors.Is(err, fs.ErrNotExist):
 		return away("reach the database", err)
 	}
 	return &pbx.Error{

@@ -73,11 +73,6 @@ func (s *Store) Ping(ctx context.Context) error {
 	if err := s.inPlace(); err != nil {
 		return err
 	}
-	if s.dialect.path != "" {
-		if _, err := os.Stat(s.dialect.path); err != nil {
-			return away("reach the database", err)
-		}
-	}
 	ctx, cancel := context.WithTimeout(ctx, Patience)
 	defer cancel()
 	var one int
