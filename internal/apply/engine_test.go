@@ -140,7 +140,7 @@ type fixture struct {
 // newFixture makes an engine over a new database with two users and a target that follows the script, with one apply done.
 func newFixture(t *testing.T, s *script) fixture {
 	t.Helper()
-	db := storetest.Open(t, storetest.SQLite(t))
+	db := storetest.New(t)
 	f := fixture{s, apply.New(apply.Config{Store: db, Target: s, Now: time.Now}), db, directory.New(db, time.Now)}
 	part := *s
 	*s = script{}
@@ -694,7 +694,7 @@ func TestRow29FilesOfARevisionTheDatabaseDoesNotKnowAreNotOverwrittenSilently(t 
 	t.Parallel()
 	s := &script{}
 	newFixture(t, s) // the database that is lost
-	db := storetest.Open(t, storetest.SQLite(t))
+	db := storetest.New(t)
 	engine := apply.New(apply.Config{Store: db, Target: s, Now: time.Now})
 	if _, err := engine.Apply(t.Context(), apply.Request{TriggeredBy: "test"}); pbx.CodeOf(err) != pbx.CodeDrift || strings.Contains(err.Error(), "saved") {
 		t.Errorf("error %v, want drift, and no word of an edit to be saved", err)

@@ -31,7 +31,7 @@ func clock() time.Time { return noon }
 // newTrail gives a trail with n events, and its state folder.
 func newTrail(t *testing.T, n int) (*audit.Trail, *store.Store, string) {
 	t.Helper()
-	s := storetest.Open(t, storetest.SQLite(t))
+	s := storetest.New(t)
 	dir := filepath.Join(t.TempDir(), "state")
 	add(t, s, n)
 	return audit.New(s, clock, dir), s, dir

@@ -51,12 +51,12 @@ type door struct {
 
 func newDoor(t *testing.T) *door {
 	t.Helper()
-	return doorOf(storetest.Open(t, storetest.SQLite(t)))
+	return doorOf(storetest.New(t))
 }
 
 func doorOf(s *store.Store) *door {
 	d := &door{clock: &clock{now: noon}, store: s}
-	d.Auth = auth.New(auth.Config{Store: s, Now: d.read})
+	d.Auth = auth.New(auth.Config{Store: s, Now: d.read, HashMemory: 64})
 	return d
 }
 

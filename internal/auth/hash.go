@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/subtle"
@@ -17,7 +18,7 @@ import (
 	"github.com/synergycall/pbxportal/internal/pbx"
 )
 
-// What a password costs to hash: OWASP's first choice for argon2id, 19 MiB, two passes, one lane.
+// What a password costs to hash, unless Config says otherwise: OWASP's first choice for argon2id, 19 MiB, two passes, one lane.
 const (
 	argonMemory = 19 * 1024 // KiB
 	argonPasses = 2
@@ -36,29 +37,35 @@ const (
 // garbage has grown to a multiple of what lives, which 19 MiB for each hash make a moving and large number.
 const sweepAfter = 2
 
-// decoy is the hash of a password nobody knows. It is compared where there is no account, so that the answer takes as long as for one.
-const decoy = "$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
-
 // hasher hashes passwords, few at a time.
 type hasher struct {
+	memory  uint32 // KiB of each
 	slots   chan struct{}
 	waiting atomic.Int32
 	made    atomic.Int64
 }
 
-func newHasher() *hasher { return &hasher{slots: make(chan struct{}, hashers)} }
+// newHasher makes a hasher that takes so many KiB for each password, or argonMemory for 0.
+func newHasher(memory uint32) *hasher {
+	return &hasher{memory: cmp.Or(memory, argonMemory), slots: make(chan struct{}, hashers)}
+}
 
 // hash gives the hash of a password, with a new salt, in the form that argon2's own tools write.
 func (h *hasher) hash(ctx context.Context, password pbx.Secret) (string, error) {
 	salt := make([]byte, saltLength)
 	_, _ = rand.Read(salt) // never fails: it ends the program where the system has no randomness (crypto/rand)
-	key, err := h.derive(ctx, password, argonParams{argonMemory, argonPasses, argonLanes, salt, make([]byte, keyLength)})
+	p := argonParams{h.memory, argonPasses, argonLanes, salt, make([]byte, keyLength)}
+	key, err := h.derive(ctx, password, p)
 	if err != nil {
 		return "", err
 	}
-	b64 := base64.RawStdEncoding
-	return fmt.Sprintf("$argon2id$v=%d$m=%d,t=%d,p=%d$%s$%s", argon2.Version, argonMemory, argonPasses, argonLanes,
-		b64.EncodeToString(salt), b64.EncodeToString(key)), nil
+	p.key = key
+	return p.text(), nil
+}
+
+// decoy gives the hash of a password nobody knows. It is compared where there is no account, so that the answer takes as long as for one.
+func (h *hasher) decoy() string {
+	return argonParams{h.memory, argonPasses, argonLanes, make([]byte, saltLength), make([]byte, keyLength)}.text()
 }
 
 // verify reports whether the password has the hash.
@@ -94,6 +101,12 @@ type argonParams struct {
 	memory, passes uint32
 	lanes          uint8
 	salt, key      []byte
+}
+
+// text is the form a hash is kept in.
+func (p argonParams) text() string {
+	b64 := base64.RawStdEncoding
+	return fmt.Sprintf("$argon2id$v=%d$m=%d,t=%d,p=%d$%s$%s", argon2.Version, p.memory, p.passes, p.lanes, b64.EncodeToString(p.salt), b64.EncodeToString(p.key))
 }
 
 var errHash = errors.New("cannot read the hash of a password: it is not argon2id as this program writes it")

@@ -88,7 +88,7 @@ func TestAProviderAnswersForTheSecondFactorUnlessItSaysThatThereWasNone(t *testi
 	t.Parallel()
 	for policy, demanded := range map[pbx.SecondFactor]bool{pbx.FactorOffered: false, pbx.FactorOwners: true, pbx.FactorEveryone: true} {
 		d := newDoor(t)
-		d.Auth = auth.New(auth.Config{Store: d.store, Now: d.read, SecondFactor: policy})
+		d.Auth = auth.New(auth.Config{Store: d.store, Now: d.read, SecondFactor: policy, HashMemory: 64})
 		anna := d.account(t, "Anna", pbx.Owner)
 		_, err := d.SignInOutside(from(t, home), auth.Outside{Email: anna.Email, Alone: true})
 		if got := code(err); (got == pbx.CodeSecondFactor) != demanded {

@@ -202,7 +202,7 @@ func TestProofsAreKeptAsHashes(t *testing.T) {
 	c, _, accountErr := d.store.Account(t.Context(), anna.ID)
 	_, hash, _, tokenErr := d.store.Token(t.Context(), token.ID)
 	_, _, byToken, sessionErr := d.store.Session(t.Context(), []byte(session.Token.Reveal()))
-	if !strings.HasPrefix(c.PasswordHash, "$argon2id$v=19$m=19456,t=2,p=1$") || strings.Contains(c.PasswordHash, password) || accountErr != nil {
+	if !strings.HasPrefix(c.PasswordHash, "$argon2id$v=19$m=64,t=2,p=1$") || strings.Contains(c.PasswordHash, password) || accountErr != nil {
 		t.Errorf("the password lies there as %q, error %v", c.PasswordHash, accountErr)
 	}
 	if len(hash) != 32 || strings.Contains(secret.Reveal(), string(hash)) || tokenErr != nil {
@@ -267,7 +267,7 @@ func TestASecondFactorIsDemandedOfThoseItIsSetFor(t *testing.T) {
 func TestWhoLacksTheSecondFactorThatIsDemandedMayDoNothingUntilHeHasOne(t *testing.T) {
 	t.Parallel()
 	d := newDoor(t)
-	d.Auth = auth.New(auth.Config{Store: d.store, Now: d.read, SecondFactor: pbx.FactorOwners})
+	d.Auth = auth.New(auth.Config{Store: d.store, Now: d.read, SecondFactor: pbx.FactorOwners, HashMemory: 64})
 	anna, bert := d.account(t, "Anna", pbx.Owner), d.account(t, "Bert", pbx.Operator)
 	proved := func(o auth.Opened) auth.Principal {
 		p, err := d.Authenticate(t.Context(), auth.Proof{Session: o.Token.Reveal()})

@@ -69,7 +69,7 @@ func TestEveryKnownWordIsRefusedWhateverIsPutBehindIt(t *testing.T) {
 
 func TestAHashFitsItsPasswordAndNoOther(t *testing.T) {
 	t.Parallel()
-	h := newHasher()
+	h := newHasher(0)
 	one, err := h.hash(t.Context(), pbx.SecretFrom("correct horse battery staple"))
 	if err != nil {
 		t.Fatal(err)
@@ -83,11 +83,14 @@ func TestAHashFitsItsPasswordAndNoOther(t *testing.T) {
 			t.Errorf("%q: %v, error %v", text, right, err)
 		}
 	}
-	if right, err := h.verify(t.Context(), pbx.SecretFrom(""), decoy); right || err != nil {
+	if right, err := h.verify(t.Context(), pbx.SecretFrom(""), h.decoy()); right || err != nil {
 		t.Errorf("the decoy has a password: %v, error %v", right, err)
 	}
-	if p, err := parseHash(decoy); err != nil || p.memory != argonMemory || p.passes != argonPasses || p.lanes != argonLanes || len(p.key) != keyLength || len(p.salt) != saltLength {
+	if p, err := parseHash(h.decoy()); err != nil || p.memory != argonMemory || p.passes != argonPasses || p.lanes != argonLanes || len(p.key) != keyLength || len(p.salt) != saltLength {
 		t.Errorf("the decoy is not as much work as a hash: %+v, error %v", p, err)
+	}
+	if p, err := parseHash(one); err != nil || p.memory != 19*1024 || p.passes != 2 {
+		t.Errorf("a hash costs %+v, error %v", p, err)
 	}
 }
 
@@ -95,7 +98,7 @@ func TestAHashFitsItsPasswordAndNoOther(t *testing.T) {
 func TestAHashOfArgonsOwnToolIsRead(t *testing.T) {
 	t.Parallel()
 	const hash = "$argon2id$v=19$m=65536,t=2,p=1$c29tZXNhbHQ$CTFhFdXPJO1aFaMaO6Mm5c8y7cJHAph8ArZWb2GRPPc"
-	if right, err := newHasher().verify(t.Context(), pbx.SecretFrom("password"), hash); !right || err != nil {
+	if right, err := newHasher(0).verify(t.Context(), pbx.SecretFrom("password"), hash); !right || err != nil {
 		t.Errorf("%v, error %v", right, err)
 	}
 }
@@ -110,7 +113,7 @@ func TestAHashThatWasTamperedWithIsAnErrorAndNeverASuccess(t *testing.T) {
 		"$argon2id$v=19$m=19456,t=99999,p=1$c29tZXNhbHQ$CTFhFdXPJO1aFaMaO6Mm5c8y7cJHAph8ArZWb2GRPPc", "$argon2id$v=19$m=+19456,t=2,p=1$c29tZXNhbHQ$CTFhFdXPJO1aFaMaO6Mm5c8y7cJHAph8ArZWb2GRPPc",
 	} {
 		for _, text := range []string{"", "password"} {
-			if right, err := newHasher().verify(t.Context(), pbx.SecretFrom(text), hash); right || err == nil {
+			if right, err := newHasher(0).verify(t.Context(), pbx.SecretFrom(text), hash); right || err == nil {
 				t.Errorf("%q: %v, error %v", hash, right, err)
 			}
 		}
@@ -119,7 +122,7 @@ func TestAHashThatWasTamperedWithIsAnErrorAndNeverASuccess(t *testing.T) {
 
 func TestHashingManyPasswordsTakesTheMemoryOfAFew(t *testing.T) { //nolint:paralleltest // it measures the memory of the process
 	defer debug.SetGCPercent(debug.SetGCPercent(-1)) // nobody else collects
-	h := newHasher()
+	h := newHasher(0)
 	runtime.GC()
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
@@ -136,7 +139,7 @@ func TestHashingManyPasswordsTakesTheMemoryOfAFew(t *testing.T) { //nolint:paral
 
 func TestFewPasswordsAreHashedAtOnceAndNotManyWait(t *testing.T) {
 	t.Parallel()
-	h := newHasher()
+	h := newHasher(64)
 	for range hashers { // somebody else hashes, and does not come to an end
 		h.slots <- struct{}{}
 	}

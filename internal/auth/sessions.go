@@ -120,7 +120,7 @@ func (a *Auth) passwordIs(ctx context.Context, c store.Credentials, password pbx
 	}
 	hash := c.PasswordHash
 	if hash == "" {
-		hash = decoy
+		hash = a.hasher.decoy()
 	}
 	right, err := a.hasher.verify(ctx, password, hash)
 	return right && c.PasswordHash != "", err

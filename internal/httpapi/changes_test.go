@@ -49,8 +49,8 @@ func TestEveryOperationThatChangesSomethingLeavesItsEvents(t *testing.T) {
 		return a
 	}
 
-	fresh := storetest.Open(t, storetest.SQLite(t))
-	service := auth.New(auth.Config{Store: fresh, Now: time.Now})
+	fresh := storetest.New(t)
+	service := auth.New(auth.Config{Store: fresh, Now: time.Now, HashMemory: 64})
 	empty := newUnserved(t, func(c *httpapi.Config) { c.Auth = service })
 	empty.store = fresh
 	link, _, err := service.SetupLink(asLocal(t))

@@ -114,7 +114,7 @@ func FuzzNoForgedProofOpensTheGate(f *testing.F) {
 	session := p.session().Token.Reveal()
 	now := time.Now().Add(time.Second) // and stands, so that the session does not end meanwhile
 	p = newUnserved(f, func(c *httpapi.Config) {
-		c.Auth = auth.New(auth.Config{Store: p.store, Now: func() time.Time { return now }})
+		c.Auth = auth.New(auth.Config{Store: p.store, Now: func() time.Time { return now }, HashMemory: 64})
 		c.Log = slog.New(slog.DiscardHandler)
 	}).as(p.token)
 	fill := strings.NewReplacer("TOKEN", p.token, "SESSION", session, "IDENTITY", strings.Split(p.token, "_")[1])

@@ -70,15 +70,7 @@ func newUnserved(t testing.TB, changes ...func(*httpapi.Config)) *portal {
 // newDemanding is newUnserved for a portal that demands a second factor.
 func newDemanding(t testing.TB, of pbx.SecondFactor, changes ...func(*httpapi.Config)) *portal {
 	t.Helper()
-	s, err := store.Open("sqlite:///" + filepath.Join(t.TempDir(), "portal.db"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = s.Close() })
-	s.UseKeys(storetest.Keys(t), false)
-	if _, err := s.Migrate(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	s := storetest.New(t)
 	p := &portal{t: t, store: s, directory: directory.New(s, time.Now), log: &logBuffer{}, ahead: &atomic.Int64{}}
 	p.auth, p.token = newAuth(t, s, of, func() time.Time { return time.Now().Add(time.Duration(p.ahead.Load())) })
 	p.client = &http.Client{Transport: &bearer{p, apitest.Client(t).Transport}, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
@@ -99,7 +91,11 @@ func newDemanding(t testing.TB, of pbx.SecondFactor, changes ...func(*httpapi.Co
 	for _, change := range changes {
 		change(&c)
 	}
-	if p.handler, err = httpapi.New(c); err != nil {
+	contract, err := apitest.Contract() // the same one for all: reading it takes longer than most tests
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p.handler, err = httpapi.NewFrom(c, contract); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(p.handler.Wait)
@@ -109,7 +105,7 @@ func newDemanding(t testing.TB, of pbx.SecondFactor, changes ...func(*httpapi.Co
 // newAuth makes the service of sign-in, with an account, so that set-up is over, and a token of an owner.
 func newAuth(t testing.TB, s *store.Store, of pbx.SecondFactor, now func() time.Time) (a *auth.Auth, token string) {
 	t.Helper()
-	a = auth.New(auth.Config{Store: s, Now: now, SecondFactor: of})
+	a = auth.New(auth.Config{Store: s, Now: now, SecondFactor: of, HashMemory: 64})
 	if _, _, err := a.Invite(asLocal(t), pbx.NewAccount{Name: "Olga Owner", Email: "olga@example.com", Role: pbx.Owner}); err != nil {
 		t.Fatal(err)
 	}
@@ -119,15 +115,7 @@ func newAuth(t testing.TB, s *store.Store, of pbx.SecondFactor, now func() time.
 // emptyAuth makes the service of sign-in over a database of its own, in which nobody has an account.
 func emptyAuth(t testing.TB) *auth.Auth {
 	t.Helper()
-	s, err := store.Open("sqlite:///" + filepath.Join(t.TempDir(), "portal.db"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = s.Close() })
-	if _, err := s.Migrate(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	return auth.New(auth.Config{Store: s, Now: time.Now})
+	return auth.New(auth.Config{Store: storetest.New(t), Now: time.Now, HashMemory: 64})
 }
 
 // grant makes a token.

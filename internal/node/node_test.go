@@ -45,7 +45,7 @@ type site struct {
 func newSite(t *testing.T) *site {
 	t.Helper()
 	a := labtest.Asterisk(t)
-	db := storetest.Open(t, storetest.SQLite(t))
+	db := storetest.New(t)
 	local, err := node.New(a.ConfigDir, a.Control())
 	if err != nil {
 		t.Fatal(err)
@@ -227,7 +227,7 @@ func engineAt(t *testing.T, dir, target string) *apply.Engine {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return apply.New(apply.Config{Store: storetest.Open(t, storetest.SQLite(t)), Target: local, Now: time.Now})
+	return apply.New(apply.Config{Store: storetest.New(t), Target: local, Now: time.Now})
 }
 
 func TestAnAsteriskThatIsNotThereIsSaidSo(t *testing.T) {
@@ -287,7 +287,7 @@ func TestAFolderThatIsNotAsterisksIsNotMade(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	engine := apply.New(apply.Config{Store: storetest.Open(t, storetest.SQLite(t)), Target: local, Now: time.Now})
+	engine := apply.New(apply.Config{Store: storetest.New(t), Target: local, Now: time.Now})
 	run, applyErr := engine.Apply(t.Context(), apply.Request{TriggeredBy: "test"})
 	if log, err := engine.Log(t.Context(), run.Log.ID); err != nil || !strings.Contains(log.ErrorDetails, dir+" is not there") {
 		t.Errorf("on record is %+v, error %v", log, err)

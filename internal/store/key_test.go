@@ -47,7 +47,7 @@ func TestOfManyKeysThatAreNotedAtOnceOneIsFirstAndTheOthersAreNamedIt(t *testing
 
 func TestAKeyInTheOldOnesPlaceIsNotedOnceWithItsEvent(t *testing.T) {
 	t.Parallel()
-	s := storetest.Open(t, storetest.SQLite(t))
+	s := storetest.New(t)
 	note := func(keys *keyring.Ring) (asked int, was string) {
 		t.Helper()
 		err := s.NoteKey(t.Context(), keys, func(before string) pbx.AuditEvent {

@@ -5,9 +5,11 @@ package storetest
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
@@ -61,6 +63,47 @@ func Open(t testing.TB, url string) *store.Store {
 	}
 	return s
 }
+
+// New opens a SQLite database of its own that has all its tables and no rows; it is closed when the test ends.
+func New(t testing.TB) *store.Store {
+	t.Helper()
+	return Open(t, Migrated(t))
+}
+
+// Migrated gives the url of a SQLite database with all its tables and no rows, for tests that are not about making them: it is a copy of
+// one that was made before. Under the race detector making it takes longer than most tests.
+func Migrated(t testing.TB) string {
+	t.Helper()
+	url := SQLite(t)
+	path := strings.TrimPrefix(url, "sqlite:///")
+	content, err := migrated()
+	if err == nil {
+		err = errors.Join(os.Mkdir(filepath.Dir(path), 0o700), os.WriteFile(path, content, 0o600))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return url
+}
+
+// migrated gives the bytes of such a database.
+var migrated = sync.OnceValues(func() (content []byte, err error) {
+	dir, err := os.MkdirTemp("", "pbxportal-migrated-")
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	path := filepath.Join(dir, "portal.db")
+	s, err := store.Open("sqlite:///" + path)
+	if err != nil {
+		return nil, err
+	}
+	_, err = s.Migrate(context.Background())
+	if err = errors.Join(err, s.Close()); err != nil {
+		return nil, err
+	}
+	return os.ReadFile(path) //nolint:gosec // written above; its log was folded into it by closing
+})
 
 // Everything gives all that a copy of the database would hold: the bytes of a file, or all rows as text.
 func Everything(t testing.TB, url string) string {
