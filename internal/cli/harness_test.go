@@ -34,6 +34,11 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
+// bePortal is the environment that asks it.
+func bePortal() []string {
+	return []string{"PBXPORTAL_BE_THE_PORTAL=1", "GORACE=" + os.Getenv("GORACE")}
+}
+
 // settings is the environment of a portal.
 type settings map[string]string
 
@@ -91,7 +96,7 @@ func portalIn(t *testing.T, dir string, args []string, env ...string) (code int,
 		t.Fatal(err)
 	}
 	result, err := proc.Run(t.Context(), proc.Command{
-		Argv: append([]string{self}, args...), Env: append([]string{"PBXPORTAL_BE_THE_PORTAL=1"}, env...), Dir: dir,
+		Argv: append([]string{self}, args...), Env: append(bePortal(), env...), Dir: dir,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -113,7 +118,7 @@ func (s settings) serve(t *testing.T, args ...string) *server {
 	if err != nil {
 		t.Fatal(err)
 	}
-	env := []string{"PBXPORTAL_BE_THE_PORTAL=1"}
+	env := bePortal()
 	for name, value := range s {
 		env = append(env, name+"="+value)
 	}

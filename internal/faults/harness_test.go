@@ -116,7 +116,7 @@ func now() time.Time { return time.Now() }
 
 // environ is the environment of a process of the portal.
 func (s *site) environ() []string {
-	env := []string{"PBXPORTAL_BE_THE_PORTAL=1", "PATH=" + os.Getenv("PATH"), "HOME=/"}
+	env := []string{"PBXPORTAL_BE_THE_PORTAL=1", "PATH=" + os.Getenv("PATH"), "HOME=/", "GORACE=" + os.Getenv("GORACE")}
 	for name, value := range s.env {
 		env = append(env, name+"="+value)
 	}

@@ -87,7 +87,7 @@ func runChild(t *testing.T, root string, tale, dies, limit int) proc.Result {
 	t.Helper()
 	r, err := proc.Run(t.Context(), proc.Command{Argv: []string{os.Args[0]}, Env: []string{
 		childTale + "=" + strconv.Itoa(tale), childRoot + "=" + root,
-		childDies + "=" + strconv.Itoa(dies), childLimit + "=" + strconv.Itoa(limit),
+		childDies + "=" + strconv.Itoa(dies), childLimit + "=" + strconv.Itoa(limit), "GORACE=" + os.Getenv("GORACE"),
 	}})
 	must(t, err)
 	return r
