@@ -162,31 +162,29 @@ const states = [
   }],
 ]
 
-// Two at a time: each page is a process of its own.
-const looks = [...pages, ...states]
-await Promise.all([0, 1].map(async () => {
-  for (let look = looks.shift(); look; look = looks.shift()) {
-    const [name, to, options = {}, act] = look
-    await step(`${name}: accessible in both themes, wide and on a phone`, async () => {
-      const w = world(options)
-      Object.assign(w, { broken: options.broken, hold: options.hold, held: new Promise(() => {}) })
-      if (options.plan) Object.assign(w.plan, options.plan)
-      const { page, close } = await open(w, to)
-      try {
-        await act?.(page, w)
-        await accessible(page, name)
-        await page.setViewportSize({ width: 360, height: 740 })
-        await page.waitForTimeout(100)
-        await fits(page, name)
-        await accessible(page, `${name} on a phone`)
-      } finally {
-        await close()
-      }
-    })
-  }
-}))
+const steps = []
+const later = (...aStep) => steps.push(aStep)
 
-await step('German everywhere, and remembered', async () => {
+for (const [name, to, options = {}, act] of [...pages, ...states]) {
+  later(`${name}: accessible in both themes, wide and on a phone`, async () => {
+    const w = world(options)
+    Object.assign(w, { broken: options.broken, hold: options.hold, held: new Promise(() => {}) })
+    if (options.plan) Object.assign(w.plan, options.plan)
+    const { page, close } = await open(w, to)
+    try {
+      await act?.(page, w)
+      await accessible(page, name)
+      await page.setViewportSize({ width: 360, height: 740 })
+      await page.waitForTimeout(100)
+      await fits(page, name)
+      await accessible(page, `${name} on a phone`)
+    } finally {
+      await close()
+    }
+  })
+}
+
+later('German everywhere, and remembered', async () => {
   const { page, close } = await open({}, 'apply', { locale: 'de-DE' })
   await page.waitForSelector('h1:has-text("Anwenden")')
   same(await page.evaluate(() => document.documentElement.lang), 'de', 'the language of the page')
@@ -199,7 +197,7 @@ await step('German everywhere, and remembered', async () => {
   await close()
 })
 
-await step('the theme is switched, and there before the first paint', async () => {
+later('the theme is switched, and there before the first paint', async () => {
   const { page, close } = await open({}, '', { colorScheme: 'light' })
   await page.locator('aside button[aria-haspopup=menu]').click()
   await page.locator('[role=menuitemradio]:has-text("Dark")').click()
@@ -211,7 +209,7 @@ await step('the theme is switched, and there before the first paint', async () =
   await close()
 })
 
-await step('the first page weighs at most 150 kB', async () => {
+later('the first page weighs at most 150 kB', async () => {
   const portal = await serve(world())
   const ctx = await browser.newContext({ viewport: { width: 1280, height: 800 }, locale: 'en-GB' })
   const page = await ctx.newPage()
@@ -238,7 +236,7 @@ const stems = [
   '<script>alert(1)</script>', '<img src=x onerror=alert(1)>', '<svg/onload=alert(1)>', '"><iframe src=javascript:alert(1)>', "'-alert(1)-'", '{{7*7}}', '${7*7}', '{@html "<b>x</b>"}', '<b>bold</b>', '</div></body>', '<style>*{display:none}</style>',
   'javascript:alert(1)', '&lt;script&gt;', '&amp;&#60;b&#62;', '\u202Eevil\u202C', 'a\u0300\u0301\u0302\u0303', '\u200B\u200D', '😀🏳️‍🌈', 'שלום עולם', 'مرحبا', '名前'.repeat(20), 'x'.repeat(255), '__proto__', 'constructor', 'undefined', 'null', '%00%0a', '../../etc/passwd', "Robert'); DROP TABLE users;--", '=cmd|calc!A1', '<a href=//evil.example>click</a>', '<math><mi//xlink:href="data:x,<script>alert(1)</script>">',
 ]
-await step('1,024 hostile names are shown as what they are', async () => {
+later('1,024 hostile names are shown as what they are', async () => {
   const w = world()
   w.users = Array.from({ length: 1024 }, (_, i) => ({ ...w.users[0], id: `id-${i}`, name: `${stems[i % stems.length]} ${i}`, email: `${i}@example.com`, extension: { ...w.users[0].extension, number: 1000 + i } }))
   const names = w.users.map((u) => u.name)
@@ -284,7 +282,7 @@ await step('1,024 hostile names are shown as what they are', async () => {
   await portal.close()
 })
 
-await step('everything can be done with keys alone', async () => {
+later('everything can be done with keys alone', async () => {
   const { page, portal, close } = await open({}, '')
   await page.waitForSelector('aside nav')
   await page.keyboard.press('g')
@@ -345,7 +343,7 @@ async function deleteClara(page) {
   await page.waitForSelector('button:has-text("Undo")')
 }
 
-await step('a deletion is held for eight seconds, and can be taken back with a key', () =>
+later('a deletion is held for eight seconds, and can be taken back with a key', () =>
   visit({ clock: true }, `users/${clara}`, async (page, w) => {
     await deleteClara(page)
     await page.waitForSelector('[data-number="1002"]:has-text("will be deleted")')
@@ -374,7 +372,7 @@ await step('a deletion is held for eight seconds, and can be taken back with a k
   }),
 )
 
-await step('a deletion that waits is sent before anything else is changed', () =>
+later('a deletion that waits is sent before anything else is changed', () =>
   visit({}, `users/${clara}`, async (page, w) => {
     await deleteClara(page)
     await page.focus('button:has-text("Undo")') // it waits
@@ -388,7 +386,7 @@ await step('a deletion that waits is sent before anything else is changed', () =
   }),
 )
 
-await step('an apply takes a deletion that waits into the plan, and shows that plan first', () =>
+later('an apply takes a deletion that waits into the plan, and shows that plan first', () =>
   visit({}, `users/${clara}`, async (page, w) => {
     await deleteClara(page)
     await page.keyboard.press('g')
@@ -401,7 +399,7 @@ await step('an apply takes a deletion that waits into the plan, and shows that p
   }),
 )
 
-await step('a deletion that waits is sent when the page is left', () =>
+later('a deletion that waits is sent when the page is left', () =>
   visit({}, `users/${clara}`, async (page, w) => {
     await deleteClara(page)
     await page.goto('about:blank')
@@ -410,7 +408,7 @@ await step('a deletion that waits is sent when the page is left', () =>
   }),
 )
 
-await step('a deletion that fails puts the row back and says why, in German as well', () =>
+later('a deletion that fails puts the row back and says why, in German as well', () =>
   visit({ clock: true, locale: 'de-DE' }, `users/${clara}`, async (page, w) => {
     w.keep = true
     await page.click('button:has-text("Benutzer löschen")')
@@ -423,7 +421,7 @@ await step('a deletion that fails puts the row back and says why, in German as w
   }),
 )
 
-await step('in German, what the portal says with a code is said in German', () =>
+later('in German, what the portal says with a code is said in German', () =>
   visit({ locale: 'de-DE' }, 'users?new', async (page, w) => {
     await page.fill('[name=name]', 'Jörg Ärger')
     await page.fill('[name=email]', 'jörg@example.com')
@@ -454,14 +452,14 @@ await step('in German, what the portal says with a code is said in German', () =
   }),
 )
 
-await step('why a provider signed nobody in is said', () =>
+later('why a provider signed nobody in is said', () =>
   visit({ signedIn: false, locale: 'de-DE' }, '?sign_in=no_account', async (page) => {
     await page.waitForSelector('[role=alert]:has-text("Bitten Sie einen Eigentümer oder Verwalter um eine Einladung.")')
     await accessible(page, 'a sign-in that a provider refused')
   }),
 )
 
-await step('a token gets less than its role may, and its list says how much', () =>
+later('a token gets less than its role may, and its list says how much', () =>
   visit({}, 'settings/tokens', async (page, w) => {
     await page.click('button:has-text("New token")')
     await page.fill('[role=dialog] form input >> nth=0', 'Address book')
@@ -483,7 +481,7 @@ await step('a token gets less than its role may, and its list says how much', ()
   }),
 )
 
-await step('what is shown of the users stands in the address', () =>
+later('what is shown of the users stands in the address', () =>
   visit({}, 'users?q=an&show=on&sort=name', async (page) => {
     await page.waitForSelector('[data-row]')
     same(await page.inputValue('input[type=search]'), 'an', 'the search')
@@ -506,7 +504,7 @@ await step('what is shown of the users stands in the address', () =>
   }),
 )
 
-await step('a link to an entry of the activity opens it', () =>
+later('a link to an entry of the activity opens it', () =>
   visit({}, 'activity', async (page, w) => {
     await page.locator('summary').nth(3).click()
     const seq = w.audit[3].seq
@@ -517,7 +515,7 @@ await step('a link to an entry of the activity opens it', () =>
   }),
 )
 
-await step('what came of an apply is in sight, on a phone as well', () =>
+later('what came of an apply is in sight, on a phone as well', () =>
   visit({}, 'apply', async (page, w) => {
     await page.setViewportSize({ width: 360, height: 640 })
     w.refuse = { status: 500, code: 'write_failed', detail: 'the files could not be written: permission denied' }
@@ -531,7 +529,7 @@ await step('what came of an apply is in sight, on a phone as well', () =>
   }),
 )
 
-await step('a session that ends under a window asks over that window', () =>
+later('a session that ends under a window asks over that window', () =>
   visit({}, 'settings/tokens', async (page, w) => {
     await page.click('button:has-text("New token")')
     await page.fill('[role=dialog] form input >> nth=0', 'Address book')
@@ -547,7 +545,7 @@ await step('a session that ends under a window asks over that window', () =>
   }),
 )
 
-await step('the card for a phone is printed alone', () =>
+later('the card for a phone is printed alone', () =>
   visit({}, `users/${clara}`, async (page, w) => {
     await page.evaluate(() => (window.print = () => {}))
     await page.click('button:has-text("Print")')
@@ -563,6 +561,11 @@ await step('the card for a phone is printed alone', () =>
     must(!(await page.locator('.print-sheet').count()), 'the card stays in the page')
   }),
 )
+
+// Two at a time: each page is a process of its own.
+await Promise.all([0, 1].map(async () => {
+  for (let next = steps.shift(); next; next = steps.shift()) await step(...next)
+}))
 
 await browser.close()
 await step('no script broke, and the policy had nothing to stop', async () => same([...new Set(noise)], [], 'what the browser complained of'))
