@@ -515,6 +515,43 @@ later('a link to an entry of the activity opens it', () =>
   }),
 )
 
+for (const [what, to, path, items] of [
+  ['entries', 'activity', '/audit', 'audit'],
+  ['revisions', 'apply', '/apply/revisions', 'runs'],
+]) {
+  later(`${what} that cannot be had are asked for again`, () =>
+    visit({}, to, async (page, w) => {
+      const item = page.locator('main [data-item]')
+      await item.first().waitFor()
+      w[items] = Array.from({ length: 70 }, (_, i) => ({ ...w[items][0], id: `x${i}`, seq: 1000 - i, revision: 1000 - i }))
+      await page.reload()
+      await page.waitForSelector('button:has-text("Show more")')
+      const first = await item.count()
+      w.broken = path
+      await page.click('button:has-text("Show more")')
+      await page.waitForSelector('main [role=alert] >> text=Request MOCK')
+      same(await item.count(), first, 'what stays on the page')
+      await accessible(page, `${what} that cannot be had`)
+      w.broken = undefined
+      await page.click('main [role=alert] button:has-text("Try again")')
+      await page.waitForFunction((n) => document.querySelectorAll('main [data-item]').length > n, first)
+      same(await page.locator('main [role=alert]').count(), 0, 'complaints that are left')
+    }),
+  )
+}
+
+later('a filter whose entries cannot be had says so above those of before', () =>
+  visit({}, 'activity', async (page, w) => {
+    await page.waitForSelector('main [data-item]')
+    w.broken = '/audit'
+    await page.locator('main [role=search] input').first().fill('anna')
+    await page.waitForSelector('main [role=alert] >> text=Request MOCK')
+    w.broken = undefined
+    await page.click('main [role=alert] button:has-text("Try again")')
+    await page.waitForSelector('main [role=alert]', { state: 'detached' })
+  }),
+)
+
 later('what came of an apply is in sight, on a phone as well', () =>
   visit({}, 'apply', async (page, w) => {
     await page.setViewportSize({ width: 360, height: 640 })
