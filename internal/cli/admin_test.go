@@ -174,6 +174,9 @@ func TestTheFirstStartPrintsALinkThatMakesTheFirstAccount(t *testing.T) {
 	if err := srv.Kill(); err != nil {
 		t.Fatal(err)
 	}
+	if !strings.Contains(storetest.Everything(t, s["DATABASE_URL"]), "$argon2id$v=19$m=19456,t=2,p=1$") {
+		t.Error("the password is hashed with less work than OWASP asks for")
+	}
 	if again := s.serve(t); strings.Contains(again.logged(t), "/app/setup#") || strings.Contains(srv.logged(t), longPassword) {
 		t.Error("the next start prints a link, or the log holds the password")
 	}

@@ -64,15 +64,9 @@ func Open(t testing.TB, url string) *store.Store {
 	return s
 }
 
-// New opens a SQLite database of its own that has all its tables and no rows; it is closed when the test ends.
+// New opens a SQLite database that has all its tables and no rows, for tests that are not about making them: it begins as a copy of one
+// that was made before. Under the race detector making it takes longer than most tests. It is closed when the test ends.
 func New(t testing.TB) *store.Store {
-	t.Helper()
-	return Open(t, Migrated(t))
-}
-
-// Migrated gives the url of a SQLite database with all its tables and no rows, for tests that are not about making them: it is a copy of
-// one that was made before. Under the race detector making it takes longer than most tests.
-func Migrated(t testing.TB) string {
 	t.Helper()
 	url := SQLite(t)
 	path := strings.TrimPrefix(url, "sqlite:///")
@@ -83,7 +77,7 @@ func Migrated(t testing.TB) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return url
+	return Open(t, url)
 }
 
 // migrated gives the bytes of such a database.
