@@ -153,6 +153,7 @@ func walk(t *testing.T, without string) (wrong []string, asked int) {
 		return nobody.request(here, r.method, cmp.Or(s.url, "http://localhost")+r.path+s.query, r.body, s.header...)
 	}
 	note := func(format string, args ...any) { wrong = append(wrong, fmt.Sprintf(format, args...)) }
+	turnedAway := func(a answer) bool { return a.status == 401 && a.code() != "sign_in_failed" } // the sign-in asks for a password as well
 	for _, r := range all {
 		if without != "" && len(wrong) > 0 {
 			return wrong, asked // that is all the caller wants to know
@@ -174,7 +175,7 @@ func walk(t *testing.T, without string) (wrong []string, asked int) {
 				code = "" // anybody may
 			}
 			if code == "" {
-				if a.status == 401 && a.code() != "sign_in_failed" || a.status == 403 && a.code() != "persons_only" && !strings.HasSuffix(a.code(), "_invalid") {
+				if turnedAway(a) || a.status == 403 && a.code() != "persons_only" && !strings.HasSuffix(a.code(), "_invalid") {
 					note("%s is closed to %s: %d %s", r.operation, s.name, a.status, a.code())
 				}
 				continue
@@ -190,7 +191,7 @@ func walk(t *testing.T, without string) (wrong []string, asked int) {
 			token := grant(t, p.auth, pbx.NewToken{Name: string(role), Role: role})
 			a := ask(r, stranger{header: []string{"Authorization", "Bearer " + token}})
 			may := public || r.permission == string(pbx.SignedIn) || role.May(pbx.Permission(r.permission))
-			if may == (a.code() == "forbidden") || a.status == 401 {
+			if may == (a.code() == "forbidden") || turnedAway(a) {
 				note("%s as %s: %d %s", r.operation, role, a.status, a.text)
 			}
 			if !may && (a.status != 403 || !strings.Contains(a.text, r.permission) || !strings.Contains(a.text, "owner")) {
