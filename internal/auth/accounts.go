@@ -65,15 +65,21 @@ func (a *Auth) Create(ctx context.Context, n pbx.NewAccount, password pbx.Secret
 	return account, nil
 }
 
-// cleanNew checks an account that is to be made with a password, naming every field at fault at once, and hashes that.
+// cleanNew is CheckNew, and hashes the password.
 func (a *Auth) cleanNew(ctx context.Context, n pbx.NewAccount, password pbx.Secret) (_ pbx.NewAccount, hash string, err error) {
-	clean, err := n.Clean()
-	fields := append(pbx.FieldsOf(err), pbx.FieldsOf(CheckPassword("password", password, n.Name, n.Email))...)
-	if err := pbx.Invalid(fields...); err != nil {
+	clean, err := CheckNew(n, password)
+	if err != nil {
 		return n, "", err
 	}
 	hash, err = a.hasher.hash(ctx, password)
 	return clean, hash, err
+}
+
+// CheckNew gives an account that is to be made with a password in the form it is kept in, or an Error of KindInvalid that names every field
+// at fault at once.
+func CheckNew(n pbx.NewAccount, password pbx.Secret) (pbx.NewAccount, error) {
+	clean, err := n.Clean()
+	return clean, pbx.Invalid(append(pbx.FieldsOf(err), pbx.FieldsOf(cleanPassword("password", password, n.Name, n.Email))...)...)
 }
 
 // insert adds an account.

@@ -125,7 +125,7 @@ func (a *Auth) Redeem(ctx context.Context, code string, password pbx.Secret, use
 	case !ok || c.Disabled:
 		return opened, a.linkRefused(ctx, noGood)
 	}
-	if err = CheckPassword("password", password, c.Name, c.Email); err != nil {
+	if err = cleanPassword("password", password, c.Name, c.Email); err != nil {
 		return opened, err
 	}
 	hash, err := a.hasher.hash(ctx, password)

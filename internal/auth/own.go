@@ -14,7 +14,7 @@ func (a *Auth) ChangePassword(ctx context.Context, current, password pbx.Secret,
 	if err != nil {
 		return opened, err
 	}
-	if err = CheckPassword("new", password, c.Name, c.Email); err != nil {
+	if err = cleanPassword("new", password, c.Name, c.Email); err != nil {
 		return opened, err
 	}
 	hash, err := a.hasher.hash(ctx, password)

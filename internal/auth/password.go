@@ -57,9 +57,9 @@ const (
 	longestWord     = 20
 )
 
-// CheckPassword gives an Error of KindInvalid when the password must not be used by this person. There are no rules about what sorts of
+// cleanPassword gives an Error of KindInvalid when the password must not be used by this person. There are no rules about what sorts of
 // characters it has to have: they make passwords harder to remember, and not harder to guess.
-func CheckPassword(field string, password pbx.Secret, name, email string) error {
+func cleanPassword(field string, password pbx.Secret, name, email string) error {
 	if fault := passwordFault(password.Reveal(), name, email); fault.Code != "" {
 		fault.Field = field
 		return pbx.Invalid(fault)

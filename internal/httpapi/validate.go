@@ -50,10 +50,9 @@ func rulesOf(operationID string) rules {
 		}}
 	case "setUp":
 		return rules{[]string{"name", "email", "password"}, func(body map[string]any) error {
-			n := pbx.NewUser{Name: textOf(body["name"]), Email: textOf(body["email"])}
-			_, err := n.Clean()
-			password := auth.CheckPassword("password", pbx.SecretFrom(textOf(body["password"])), n.Name, n.Email)
-			return pbx.Invalid(append(pbx.FieldsOf(err), pbx.FieldsOf(password)...)...)
+			first := pbx.NewAccount{Name: textOf(body["name"]), Email: textOf(body["email"]), Role: pbx.Owner}
+			_, err := auth.CheckNew(first, pbx.SecretFrom(textOf(body["password"])))
+			return err
 		}}
 	case "createAccount":
 		return rules{[]string{"name", "email"}, func(body map[string]any) error {

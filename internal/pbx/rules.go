@@ -24,14 +24,17 @@ type NewUser struct {
 // Clean gives the user with its texts trimmed, or an Error of KindInvalid that names every field that breaks a rule.
 func (n NewUser) Clean() (NewUser, error) {
 	n.Name, n.Email = strings.TrimSpace(n.Name), strings.TrimSpace(n.Email)
-	return n, Invalid(faults(textFault("name", n.Name, "give the person's name"), emailFault("email", n.Email))...)
+	return n, Invalid(faults(nameFault(n.Name), emailFault("email", n.Email))...)
 }
 
 // CleanName gives the name of a person trimmed, or an Error of KindInvalid that says what is wrong with it.
 func CleanName(text string) (string, error) {
 	text = strings.TrimSpace(text)
-	return text, Invalid(faults(textFault("name", text, "give the person's name"))...)
+	return text, Invalid(faults(nameFault(text))...)
 }
+
+// nameFault says what is wrong with the trimmed name of a person; it has no code when nothing is.
+func nameFault(text string) FieldError { return textFault("name", text, "give the person's name") }
 
 // CleanEmail gives an e-mail address trimmed, or an Error of KindInvalid that says what is wrong with it.
 func CleanEmail(text string) (string, error) {
