@@ -149,7 +149,7 @@ func (e *Engine) Apply(ctx context.Context, r Request) (pbx.Run, error) {
 	case len(foreigners(plan.Drift)) > 0:
 		return a.refuse(ctx, pbx.CodeDrift, "a file that is not the portal's lies where Asterisk reads it together with the portal's ("+driftText(foreigners(plan.Drift))+
 			"); nothing was touched, and force does not help. Move it away, then apply again")
-	case len(plan.Drift) > 0 && !r.Force && !slices.ContainsFunc(plan.Drift, pbx.Drift.Edit):
+	case len(plan.Drift) > 0 && !r.Force && !plan.Edited():
 		return a.refuse(ctx, pbx.CodeDrift, driftText(plan.Drift)+
 			"; nothing was touched. Look at the plan, then apply with force: Asterisk then runs what this database says")
 	case len(plan.Drift) > 0 && !r.Force:
@@ -167,7 +167,7 @@ func (e *Engine) Apply(ctx context.Context, r Request) (pbx.Run, error) {
 		}
 		a.note(pbx.Event{Stage: "plan", Code: pbx.EventStraying, Detail: plan.Behind}, "the files are as they should be, but "+plan.Behind)
 	}
-	if slices.ContainsFunc(plan.Drift, pbx.Drift.Edit) {
+	if plan.Edited() {
 		if err := e.target.Reclaim(a.saveEdit(ctx)); err != nil {
 			return a.fail(ctx, pbx.Refused, codeOf(err), "what others changed could not be saved and taken back; Asterisk was not reloaded", err)
 		}

@@ -55,7 +55,7 @@ func (a *app) printPlan(plan pbx.Plan, diff bool) {
 	switch foreign := slices.ContainsFunc(plan.Drift, func(d pbx.Drift) bool { return d.Kind == pbx.Foreign }); {
 	case foreign:
 		fmt.Fprintln(a.stdout, "Next: move the foreign file away; nothing is applied while Asterisk reads it together with the portal's.")
-	case len(plan.Drift) > 0 && !slices.ContainsFunc(plan.Drift, pbx.Drift.Edit):
+	case len(plan.Drift) > 0 && !plan.Edited():
 		fmt.Fprintln(a.stdout, "Next: pbxportal apply --force makes Asterisk run what this database says.")
 	case len(plan.Drift) > 0:
 		fmt.Fprintln(a.stdout, "Next: pbxportal apply --force takes the files back; what stands there now is saved with the record.")

@@ -60,9 +60,6 @@ func (d Drift) String() string {
 	return fmt.Sprintf("%s: %s", d.Path, string(d.Kind))
 }
 
-// Edit reports whether somebody put something in the place of our files, or took them away, so that they can be taken back.
-func (d Drift) Edit() bool { return d.Kind != Foreign && d.Kind != Unknown }
-
 // Cure says what to do about it.
 func (d Drift) Cure() string {
 	switch d.Kind {
@@ -94,6 +91,11 @@ type Plan struct {
 	Behind   string // why Asterisk does not run what the files say, or cannot be asked; "" when it does
 
 	BehindCode BehindCode `json:",omitempty"` // the same as a word
+}
+
+// Edited reports whether somebody put something in the place of our files, or took them away, so that they can be taken back.
+func (p Plan) Edited() bool {
+	return slices.ContainsFunc(p.Drift, func(d Drift) bool { return d.Kind != Foreign && d.Kind != Unknown })
 }
 
 // BehindCode is why Asterisk does not run what the files say, in a word.
