@@ -80,11 +80,8 @@ func TestALockFileOfSomebodyElseIsNamedWithTheCure(t *testing.T) {
 		done <- err
 	}()
 	err := <-done
-	e, ok := errors.AsType[*pbx.Error](err)
-	if !ok || e.Kind != pbx.KindUnavailable || e.Code != pbx.CodeDatabaseAway || !strings.Contains(e.Msg, "portal.db.apply-lock") || !strings.Contains(e.Msg, "chown") {
-		t.Errorf("%v; want an error that names the file and who must own it", err)
-	}
-	if ok && strings.Contains(e.Msg, filepath.Dir(path)) {
+	away(t, "a lock", err, "portal.db.apply-lock", "chown") // the file, and who must own it
+	if e, ok := errors.AsType[*pbx.Error](err); ok && strings.Contains(e.Msg, filepath.Dir(path)) {
 		t.Errorf("the caller is told where the file is: %s", e.Msg)
 	}
 }
