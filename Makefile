@@ -2,6 +2,8 @@
 
 GO       ?= go
 FUZZTIME ?= 30s
+# Names of the tests that have a long form.
+SOAK     ?= AtLength
 # The folder of a reference implementation to compare with (run.sh and bench/): see scripts/bench.
 REFERENCE ?= $(wildcard ../shared/tools/reference)
 LINT      = $(GO) tool -modfile=tools/lint/go.mod golangci-lint
@@ -15,7 +17,7 @@ export GOFLAGS := $(filter-out -trimpath,$(shell $(GO) env GOFLAGS 2>/dev/null))
 TEST = -count=1 -shuffle=on -timeout=15m -vet=off -ldflags=-w
 
 .DEFAULT_GOAL := help
-.PHONY: help build web generate fmt lint test test-race fuzz golden bench demo verify check reproducible sbom vulncheck clean
+.PHONY: help build web generate fmt lint test test-race soak fuzz golden bench demo verify check reproducible sbom vulncheck clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1\t\2/p' Makefile | awk -F '\t' '{ printf "  make %-12s %s\n", $$1, $$2 }'
@@ -44,6 +46,9 @@ test: ## every test, on real servers the tests fetch themselves, and in a real b
 
 test-race: ## the tests without the long ones, under the race detector (needs a C compiler)
 	CGO_ENABLED=1 GORACE=atexit_sleep_ms=50 $(GO) test -race -short $(TEST) ./...
+
+soak: ## the long form of every search (an hour or more): the tests that ask labtest.Soak, and those of SOAK by name
+	SOAK=1 $(GO) test $(TEST) -timeout=3h -v -run='$(SOAK)' ./...
 
 fuzz: ## the fuzz tests whose names match FUZZ, each for FUZZTIME (30s, or 100000x); EXECS is the least they must execute together
 	@GO=$(GO) FUZZ="$(FUZZ)" FUZZTIME=$(FUZZTIME) EXECS=$(EXECS) scripts/fuzz

@@ -21,6 +21,14 @@ import (
 // startTimeout covers the first fetch over a slow line.
 const startTimeout = 10 * time.Minute
 
+// Soak returns long where `make soak` runs the test, and short otherwise: the size of a search, in whatever unit the test counts.
+func Soak[T any](short, long T) T {
+	if os.Getenv("SOAK") != "" {
+		return long
+	}
+	return short
+}
+
 // Asterisk starts an Asterisk of this test's own. The fetched files are shared by all tests of this user.
 func Asterisk(t testing.TB, options ...lab.AsteriskOptions) *lab.Asterisk {
 	t.Helper()
