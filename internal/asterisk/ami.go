@@ -242,7 +242,11 @@ func (a *AMI) ask(ctx context.Context, actions ...[]field) ([]answer, error) {
 		select {
 		case <-q.done:
 		case <-a.ended:
-			return nil, a.why()
+			select {
+			case <-q.done: // the answer came just before the end, as that to a refused login does
+			default:
+				return nil, a.why()
+			}
 		}
 		answers[i] = q.answer
 		if answers[i].response.get("Response") != "Success" {
