@@ -36,28 +36,29 @@ var table = map[string]row{
 
 	// Words and tools: they know nothing of the rest.
 	"pbx":     {nil, "everybody speaks its words, so it can depend on nobody"},
-	"config":  {nil, "settings are read before anything else exists"},
+	"regular": {nil, "it opens and reads files, and does not know what for"},
+	"config":  {[]string{"regular"}, "settings are read before anything else exists"},
 	"chain":   {[]string{"pbx"}, "it is pure: an event in, a link out, so that anybody can check the trail without our database"},
-	"filetx":  {nil, "it switches several files at one moment, and does not know what is in them"},
+	"filetx":  {[]string{"regular"}, "it switches several files at one moment, and does not know what is in them"},
 	"proc":    {nil, "it starts programs, and does not know which"},
-	"keyring": {nil, "it seals and opens, and does not know what is sealed or where that is kept"},
+	"keyring": {[]string{"regular"}, "it seals and opens, and does not know what is sealed or where that is kept"},
 	"phone":   {nil, "it is a telephone like any other, and sees the portal only from outside, through SIP"},
 
 	// Out: databases, files, Asterisk.
-	"store":    {[]string{"pbx", "chain", "keyring"}, "it holds queries and transactions; rules live above it"},
+	"store":    {[]string{"pbx", "chain", "keyring", "regular"}, "it holds queries and transactions; rules live above it"},
 	"asterisk": {[]string{"proc"}, "it speaks to Asterisk in plain values and can be tested and fuzzed without our types"},
 	"live":     {[]string{"pbx", "asterisk"}, "it is what Asterisk says right now, kept in memory; it knows neither users nor files"},
-	"node":     {[]string{"pbx", "filetx", "asterisk"}, "it is one Asterisk host, and satisfies apply.Target without knowing who asks"},
+	"node":     {[]string{"pbx", "filetx", "asterisk", "regular"}, "it is one Asterisk host, and satisfies apply.Target without knowing who asks"},
 
 	// Does: what the portal is for.
 	"render":    {[]string{"pbx"}, "it is pure: words in, bytes out, so that a golden file tells all"},
 	"directory": {[]string{"pbx", "store"}, "it holds the rules for users and extensions, and knows neither HTTP nor Asterisk"},
 	"auth":      {[]string{"pbx", "store"}, "it says who is calling and what he may do; how a request carries the proof is HTTP's business"},
-	"audit":     {[]string{"pbx", "chain", "store"}, "it finds and proves; what happened is written by those who did it"},
+	"audit":     {[]string{"pbx", "chain", "store", "regular"}, "it finds and proves; what happened is written by those who did it"},
 	"apply":     {[]string{"pbx", "store", "render"}, "it tells the story of an apply; hosts reach it as a Target, callers as plain Go"},
 
 	// In: those who ask.
-	"httpapi":         {[]string{"pbx", "audit", "auth", "directory", "apply", "live", "httpapi/openapi", "contracts"}, "it translates the contract for the services; what it cannot get from them is missing there"},
+	"httpapi":         {[]string{"pbx", "audit", "auth", "directory", "apply", "live", "httpapi/openapi", "contracts", "regular"}, "it translates the contract for the services; what it cannot get from them is missing there"},
 	"webui":           {nil, "it is files for a browser, which asks the public API for all it shows"},
 	"httpapi/openapi": {nil, "it is generated from the contract alone"},
 	"demo":            {[]string{"phone"}, "it sees the portal as anybody does, over HTTP and SIP, and must not reach inside"},

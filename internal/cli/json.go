@@ -136,6 +136,7 @@ type diffJSON struct {
 type driftJSON struct {
 	Kind pbx.DriftKind `json:"kind"`
 	Path string        `json:"path"`
+	Is   string        `json:"is,omitempty"`
 }
 
 func toPlanJSON(p pbx.Plan) planJSON {

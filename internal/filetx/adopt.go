@@ -1,11 +1,14 @@
 package filetx
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
 	"path/filepath"
 	"slices"
+
+	"github.com/synergycall/pbxportal/internal/regular"
 )
 
 // Adopt begins a tree, or ends what an interrupted Adopt began: what lies at the fixed paths becomes generation g.Number byte for
@@ -95,16 +98,15 @@ func (t *Tree) makeDirs() error {
 func (t *Tree) found(s State, fallback map[string][]byte) (map[string][]byte, error) {
 	files := map[string][]byte{}
 	for _, p := range s.Paths {
-		content, err := t.fs.ReadFile(p.Path)
 		switch {
-		case err == nil:
-			files[p.Name] = content
-		case p.Kind == Missing:
+		case p.Err != nil:
+			return nil, fmt.Errorf("cannot adopt: %w", p.Err)
+		case p.Content != nil:
+			files[p.Name] = p.Content
+		default:
 			if content, ok := fallback[p.Name]; ok {
 				files[p.Name] = content
 			}
-		default:
-			return nil, fmt.Errorf("cannot adopt %s: %w", p.Path, err)
 		}
 	}
 	return files, nil
@@ -119,11 +121,11 @@ func (t *Tree) Reclaim(save func(path string, content []byte) error) error {
 		return err
 	}
 	for _, p := range s.Paths {
-		content, err := t.fs.ReadFile(p.Path)
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("cannot read %s: %w", p.Path, err)
+		content, err := keepable(p)
+		if err != nil {
+			return err
 		}
-		if err == nil && !p.Intact {
+		if content != nil && !p.Intact {
 			if err := save(p.Path, content); err != nil {
 				return fmt.Errorf("cannot keep what was found at %s: %w", p.Path, err)
 			}
@@ -138,6 +140,16 @@ func (t *Tree) Reclaim(save func(path string, content []byte) error) error {
 	return nil
 }
 
+// keepable gives what is to be kept of what lies at a fixed path: the content of a file, or what a link, a pipe or another thing without a
+// content of its own is, in words. A folder, and a file that is too large to be read, are for their owner to move away.
+func keepable(p PathState) ([]byte, error) {
+	other, ok := errors.AsType[*regular.Error](p.Err)
+	if ok && !other.Mode.IsDir() && !other.Mode.IsRegular() {
+		return []byte("this was " + other.What() + "\n"), nil
+	}
+	return p.Content, p.Err
+}
+
 // Detach ends a tree: the fixed paths become ordinary files with the bytes of the current generation, and no generation is current
 // any more. The folder of the tree stays and can be removed.
 func (t *Tree) Detach() error {
@@ -149,11 +161,10 @@ func (t *Tree) Detach() error {
 		if p.Kind != Linked {
 			continue
 		}
-		content, err := t.fs.ReadFile(p.Path)
-		if err != nil {
-			return fmt.Errorf("cannot read %s: %w", p.Path, err)
+		if p.Content == nil {
+			return fmt.Errorf("cannot end %s: nothing is read at %s: %w", t.dir, p.Path, cmp.Or(p.Err, fs.ErrNotExist))
 		}
-		if err := t.unlink(p.Link, content); err != nil {
+		if err := t.unlink(p.Link, p.Content); err != nil {
 			return fmt.Errorf("cannot make an ordinary file of %s: %w", p.Path, err)
 		}
 	}

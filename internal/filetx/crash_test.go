@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"math/rand/v2"
+	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -35,7 +36,11 @@ const missing = "-"
 func (p place) look(d filetx.FS) string {
 	var seen []string
 	for _, l := range p.links {
-		content, err := d.ReadFile(l.Path)
+		read := os.ReadFile // as Asterisk does, through all links
+		if simulated, ok := d.(*disk); ok {
+			read = func(name string) ([]byte, error) { return simulated.read(name, true) }
+		}
+		content, err := read(l.Path)
 		if err != nil {
 			content = []byte(err.Error())
 			if _, linkErr := d.Lstat(l.Path); errors.Is(linkErr, fs.ErrNotExist) {

@@ -145,8 +145,11 @@ func (d *disk) ReadDir(name string) ([]string, error) {
 	return slices.Sorted(maps.Keys(d.inodes[n].names)), err
 }
 
-func (d *disk) ReadFile(name string) ([]byte, error) {
-	n, err := d.find(name, true)
+func (d *disk) ReadFile(dir, name string) ([]byte, error) { return d.read(path.Join(dir, name), false) }
+
+// read is how anybody reads a file.
+func (d *disk) read(name string, follow bool) ([]byte, error) {
+	n, err := d.find(name, follow)
 	if err == nil && d.inodes[n].mode != 0 {
 		err = pathError("read", name, syscall.EISDIR)
 	}

@@ -2,12 +2,13 @@ package filetx
 
 import (
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"syscall"
+
+	"github.com/synergycall/pbxportal/internal/regular"
 )
 
 // FS is what a Tree asks of a file system. The program uses OS; tests put one in its place that fails, loses power or dies at every
@@ -17,8 +18,9 @@ type FS interface {
 	Lstat(path string) (fs.FileMode, error)
 	// ReadDir returns the names in a folder, sorted.
 	ReadDir(path string) ([]string, error)
-	// ReadFile returns the content of an ordinary file; links are followed.
-	ReadFile(path string) ([]byte, error)
+	// ReadFile returns the content of a regular file, a path below dir; no link below dir is followed, and what is no regular file is
+	// a *regular.Error.
+	ReadFile(dir, name string) ([]byte, error)
 	// Readlink returns what a link says.
 	Readlink(path string) (string, error)
 	// Resolve returns path without any links in it.
@@ -65,31 +67,12 @@ func (osFS) Lstat(path string) (fs.FileMode, error) {
 	return info.Mode(), nil
 }
 
-func (osFS) ReadDir(path string) ([]string, error) {
-	entries, err := os.ReadDir(path)
-	names := make([]string, 0, len(entries))
-	for _, e := range entries {
-		names = append(names, e.Name())
-	}
-	return names, err
-}
+func (osFS) ReadDir(path string) ([]string, error) { return regular.Names(path) }
 
-// ReadFile opens without blocking, or a pipe that somebody put in the place of a file would hold us for ever.
-func (osFS) ReadFile(path string) ([]byte, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) //nolint:gosec // the caller names the place
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = f.Close() }()
-	info, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s is not an ordinary file", path)
-	}
-	return io.ReadAll(f)
-}
+// largest is far more than any file of a tree has.
+const largest = 64 << 20
+
+func (osFS) ReadFile(dir, name string) ([]byte, error) { return regular.ReadIn(dir, name, largest) }
 
 func (osFS) Readlink(path string) (string, error) { return os.Readlink(path) }
 
@@ -155,7 +138,7 @@ func (osFS) Rename(from, to string) error { return os.Rename(from, to) }
 func (osFS) Remove(path string) error { return os.Remove(path) }
 
 func (osFS) SyncDir(path string) error {
-	d, err := os.Open(path) //nolint:gosec // the caller names the place
+	d, err := regular.Folder(path)
 	if err != nil {
 		return err
 	}
@@ -169,7 +152,7 @@ func (o osFS) Lock(path string) (unlock func(), busy bool, err error) {
 	} else if !errors.Is(err, fs.ErrExist) {
 		return nil, false, err
 	}
-	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NOFOLLOW, 0) //nolint:gosec // the caller names the place
+	f, _, err := regular.Open(path, os.O_RDONLY|syscall.O_NOFOLLOW)
 	if err != nil {
 		return nil, false, err
 	}

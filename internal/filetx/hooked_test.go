@@ -2,6 +2,7 @@ package filetx_test
 
 import (
 	"io/fs"
+	"path/filepath"
 
 	"github.com/synergycall/pbxportal/internal/filetx"
 )
@@ -38,8 +39,8 @@ func (h hooked) ReadDir(path string) (names []string, err error) {
 	return names, err
 }
 
-func (h hooked) ReadFile(path string) (content []byte, err error) {
-	err = h.at(operation{"ReadFile", path}, func() (err error) { content, err = h.fs.ReadFile(path); return err })
+func (h hooked) ReadFile(dir, name string) (content []byte, err error) {
+	err = h.at(operation{"ReadFile", filepath.Join(dir, name)}, func() (err error) { content, err = h.fs.ReadFile(dir, name); return err })
 	return content, err
 }
 

@@ -16,6 +16,8 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+
+	"github.com/synergycall/pbxportal/internal/regular"
 )
 
 // Tree keeps several files as one: in numbered generations below a folder of its own, of which exactly one is current. Each file is
@@ -114,6 +116,9 @@ type PathState struct {
 	Intact bool
 	// Content is what is read at the path, nil when nothing is.
 	Content []byte
+	// Err says why nothing is read, nil where something is or nothing lies there. What must not be read, such as a link that is not ours,
+	// is a *regular.Error.
+	Err error
 }
 
 // State is how the tree and its fixed paths look, all of it read from the disk.
@@ -178,16 +183,32 @@ func (t *Tree) look() (State, error) {
 		if err != nil {
 			return State{}, err
 		}
-		content, err := t.fs.ReadFile(l.Path)
-		if err != nil {
-			content = nil
-		}
-		s.Paths = append(s.Paths, PathState{l, kind, err == nil && m.Files[l.Name] == fingerprintOf(content), content})
+		p := PathState{Link: l, Kind: kind}
+		p.Content, p.Err = t.content(s.Current, p)
+		p.Intact = p.Content != nil && m.Files[l.Name] == fingerprintOf(p.Content)
+		s.Paths = append(s.Paths, p)
 	}
 	if s.Foreign, err = t.foreign(); err != nil {
 		return State{}, err
 	}
 	return s, nil
+}
+
+// content reads what a reader of a fixed path finds there. It follows no link but ours, which leads to a file of the current generation:
+// what another one leads to is perhaps not for everybody who sees a plan.
+func (t *Tree) content(n int, p PathState) (content []byte, err error) {
+	switch {
+	case p.Kind == Missing, p.Kind == Linked && n == 0:
+		return nil, nil
+	case p.Kind == Linked:
+		content, err = t.fs.ReadFile(t.dir, filepath.Join(generation(n), p.Name))
+	default:
+		content, err = t.fs.ReadFile(filepath.Split(p.Path))
+	}
+	if err == nil || errors.Is(err, fs.ErrNotExist) {
+		return content, nil
+	}
+	return nil, fmt.Errorf("cannot read %s: %w", p.Path, err)
 }
 
 // Read returns a generation, or ErrDamaged if a single bit of its files is not what it was.
@@ -198,16 +219,22 @@ func (t *Tree) Read(n int) (Generation, error) {
 	}
 	g := Generation{m.Number, m.RunID, m.Parent, map[string][]byte{}}
 	for _, l := range t.links {
-		content, err := t.fs.ReadFile(t.path(generation(n), l.Name))
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		content, err := t.fs.ReadFile(t.dir, filepath.Join(generation(n), l.Name))
+		if err != nil && !noFile(err) {
 			return Generation{}, fmt.Errorf("cannot read generation %d: %w", n, err)
 		}
 		if err != nil || m.Files[l.Name] != fingerprintOf(content) {
-			return Generation{}, fmt.Errorf("generation %d: %s %w", n, l.Name, ErrDamaged)
+			return Generation{}, errors.Join(fmt.Errorf("generation %d: %s %w", n, l.Name, ErrDamaged), err)
 		}
 		g.Files[l.Name] = content
 	}
 	return g, nil
+}
+
+// noFile reports that nothing lies where a file should, or something else.
+func noFile(err error) bool {
+	_, other := errors.AsType[*regular.Error](err)
+	return other || errors.Is(err, fs.ErrNotExist)
 }
 
 // record is a manifest.
@@ -232,7 +259,10 @@ func (t *Tree) manifest(n int) (record, error) {
 	if n == 0 {
 		return record{}, fmt.Errorf("cannot read generation 0: %w", fs.ErrNotExist)
 	}
-	content, err := t.fs.ReadFile(t.path(generation(n), manifest))
+	content, err := t.fs.ReadFile(t.dir, filepath.Join(generation(n), manifest))
+	if _, other := errors.AsType[*regular.Error](err); other {
+		return record{}, fmt.Errorf("generation %d: %s %w: %w", n, manifest, ErrDamaged, err)
+	}
 	if err != nil {
 		return record{}, fmt.Errorf("cannot read generation %d: %w", n, err)
 	}

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/synergycall/pbxportal/internal/pbx"
+	"github.com/synergycall/pbxportal/internal/regular"
 )
 
 // Grade says how bad a finding is.
@@ -159,14 +160,14 @@ func (l *Local) examineDrift() (all []Finding) {
 func (l *Local) examineInclude(parent, file string) Finding {
 	name := filepath.Join(l.dir, parent)
 	want := "#include " + path.Dir(file) + "/*.conf"
-	text, err := os.ReadFile(name) //nolint:gosec // a fixed name below the administrator's folder
+	text, _, err := regular.Read(name, largestConfig)
 	if errors.Is(err, fs.ErrNotExist) {
 		return Finding{"include in " + parent, Bad, name + " is not there", "create it, with the line " + want}
 	}
 	if err != nil {
 		return Finding{"include in " + parent, Odd, err.Error(), "let the portal's user read it, so that this can be checked"}
 	}
-	if line := l.include(string(text), file, 5); line != "" {
+	if line := l.include(string(text), file, &includes{seen: map[string]bool{}}); line != "" {
 		return Finding{Subject: "include in " + parent, Grade: Good, Detail: line}
 	}
 	if parent == "pjsip.conf" && l.sorceryNames(file) {
@@ -176,8 +177,8 @@ func (l *Local) examineInclude(parent, file string) Finding {
 }
 
 // include gives the line of a text that takes in the file, by its name or by a pattern, itself or through another included file; "" when
-// there is none. It looks depth files deep.
-func (l *Local) include(text, file string, depth int) string {
+// there is none.
+func (l *Local) include(text, file string, others *includes) string {
 	comment := false // of several lines
 	for line := range strings.Lines(text) {
 		line = strings.TrimSpace(line)
@@ -201,10 +202,8 @@ func (l *Local) include(text, file string, depth int) string {
 		if matched, err := filepath.Match(pattern, filepath.Join(l.dir, file)); err == nil && matched {
 			return strings.TrimSpace(line)
 		}
-		deeper, _ := filepath.Glob(pattern) // the only error is a bad pattern
-		for _, name := range deeper {
-			inner, err := os.ReadFile(name) //nolint:gosec // what the administrator's file includes
-			if err == nil && depth > 0 && l.include(string(inner), file, depth-1) != "" {
+		for _, name := range others.matching(pattern) {
+			if l.include(others.read(name), file, others) != "" {
 				return strings.TrimSpace(line)
 			}
 		}
@@ -212,16 +211,81 @@ func (l *Local) include(text, file string, depth int) string {
 	return ""
 }
 
+// largestConfig is more than a file of Asterisk's configuration has, and mostIncludes more than there are of them.
+const (
+	largestConfig = 8 << 20
+	mostIncludes  = 1000
+)
+
+// includes are the files that were looked into, each once: files may include each other in a circle.
+type includes struct {
+	seen    map[string]bool
+	folders int // that were listed
+}
+
+// matching gives the files that a pattern stands for.
+func (o *includes) matching(pattern string) []string {
+	if !strings.ContainsAny(pattern, `*?[\`) {
+		return []string{pattern}
+	}
+	names, _ := fs.Glob(o, strings.TrimPrefix(filepath.Clean(pattern), "/")) // the only error is a bad pattern
+	for i := range names {
+		names[i] = "/" + names[i]
+	}
+	return names
+}
+
+// Open, Stat and ReadDir let fs.Glob look at the disk, within bounds.
+func (o *includes) Open(name string) (fs.File, error) {
+	return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrPermission}
+}
+
+// Stat is for the parts of a pattern that are plain names.
+func (o *includes) Stat(name string) (fs.FileInfo, error) { return os.Stat("/" + name) }
+
+// ReadDir is for the parts that are not.
+func (o *includes) ReadDir(name string) (entries []fs.DirEntry, err error) {
+	if o.folders++; o.folders > mostIncludes {
+		return nil, fs.ErrPermission
+	}
+	names, err := regular.Names("/" + name)
+	for _, n := range names {
+		entries = append(entries, entryNamed(n))
+	}
+	return entries, err
+}
+
+// entryNamed is an entry of which only the name is asked.
+type entryNamed string
+
+func (e entryNamed) Name() string             { return string(e) }
+func (entryNamed) IsDir() bool                { return false }
+func (entryNamed) Type() fs.FileMode          { return 0 }
+func (entryNamed) Info() (fs.FileInfo, error) { return nil, fs.ErrPermission }
+
+// read gives the text of a file that was not read before, "" where there is none to read.
+func (o *includes) read(name string) string {
+	if o.seen[name] || len(o.seen) == mostIncludes {
+		return ""
+	}
+	o.seen[name] = true
+	text, _, _ := regular.Read(name, largestConfig) // what cannot be read includes nothing
+	return string(text)
+}
+
 // sorceryNames reports whether sorcery.conf maps PJSIP objects to the file itself.
 func (l *Local) sorceryNames(file string) bool {
-	text, err := os.ReadFile(filepath.Join(l.dir, "sorcery.conf"))
+	text, _, err := regular.Read(filepath.Join(l.dir, "sorcery.conf"), largestConfig)
 	return err == nil && strings.Contains(string(text), "config,"+file)
 }
 
 // examineOptions looks for options of asterisk.conf that let a text in a file, or a value of somebody else's, start a program. Nothing of
 // ours needs them, and each would make a small hole elsewhere a large one.
 func (l *Local) examineOptions() (all []Finding) {
-	text, err := os.ReadFile(filepath.Join(l.dir, "asterisk.conf"))
+	text, _, err := regular.Read(filepath.Join(l.dir, "asterisk.conf"), largestConfig)
+	if other, ok := errors.AsType[*regular.Error](err); ok {
+		return []Finding{{"options in asterisk.conf", Odd, other.Error(), "put Asterisk's own file back"}}
+	}
 	if err != nil {
 		return nil // it lies elsewhere, or is not for us to read
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/synergycall/pbxportal/internal/filetx"
 	"github.com/synergycall/pbxportal/internal/pbx"
+	"github.com/synergycall/pbxportal/internal/regular"
 )
 
 // treeDir is where the revisions lie: inside one of the two folders that are ours, hidden from Asterisk's pattern *.conf by the dot.
@@ -77,7 +78,7 @@ func (l *Local) Inspect() (site pbx.Site, err error) {
 	if state.Current != 0 {
 		for _, p := range state.Paths {
 			if kind, drifted := drift(p); drifted {
-				site.Drift = append(site.Drift, pbx.Drift{Kind: kind, Path: p.Path})
+				site.Drift = append(site.Drift, pbx.Drift{Kind: kind, Path: p.Path, Is: instead(p)})
 			}
 		}
 	}
@@ -86,15 +87,12 @@ func (l *Local) Inspect() (site pbx.Site, err error) {
 	}
 	intact := state.Current != 0
 	for i, p := range []string{pbx.PJSIPPath, pbx.DialplanPath} {
-		content := state.Paths[i].Content
-		if content == nil {
-			content, err = os.ReadFile(filepath.Join(l.dir, p)) //nolint:gosec // one of our two fixed paths
-			if err != nil && !errors.Is(err, os.ErrNotExist) {
-				return site, fmt.Errorf("cannot look at the files: %w", err)
-			}
+		found := state.Paths[i]
+		if found.Err != nil && (state.Current == 0 || instead(found) == "") { // what is no file is drift, once there is something to compare with
+			return site, fmt.Errorf("cannot look at the files: %w", found.Err)
 		}
-		intact = intact && state.Paths[i].Intact
-		site.Files = append(site.Files, pbx.File{Path: p, Content: content})
+		intact = intact && found.Intact
+		site.Files = append(site.Files, pbx.File{Path: p, Content: found.Content})
 	}
 	site.RunID = pbx.RunID(state.RunID)
 	if intact && state.Good == state.Current {
@@ -115,6 +113,14 @@ func drift(p filetx.PathState) (kind pbx.DriftKind, drifted bool) {
 		return pbx.Edited, true
 	}
 	return "", false
+}
+
+// instead says what lies at a fixed path, or where our link leads, that is no file to read; "" where it is none of these.
+func instead(p filetx.PathState) string {
+	if other, ok := errors.AsType[*regular.Error](p.Err); ok {
+		return other.What()
+	}
+	return ""
 }
 
 func filesOf(g filetx.Generation) []pbx.File {

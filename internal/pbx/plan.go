@@ -41,10 +41,17 @@ const (
 type Drift struct {
 	Kind DriftKind
 	Path string
+	Is   string `json:",omitempty"` // what lies there that is not read, such as "a link to /etc/passwd"; "" where it is a file
 }
 
 // String says in a sentence what was found.
 func (d Drift) String() string {
+	switch {
+	case d.Kind == Edited && d.Is != "":
+		return d.Path + " leads to " + d.Is + ", which is not read"
+	case d.Kind == Replaced && d.Is != "":
+		return d.Path + " was replaced by " + d.Is + ", which is not read"
+	}
 	switch d.Kind {
 	case Edited:
 		return d.Path + " was edited by hand"

@@ -1,0 +1,259 @@
+// Package regular opens and reads files at paths where others can put things. It takes regular files only, reads no more of one than
+// the caller allows, and never waits: a named pipe, a device, a socket, a folder, a link that is not expected or a file without end is
+// an Error that says what lies there. Nothing else in the program opens a file or a folder for reading.
+package regular
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// Error says what lies at a path in the place of what was expected.
+type Error struct {
+	Path   string
+	Mode   fs.FileMode
+	Target string // what a link says
+	Limit  int64  // of bytes, or of a folder's entries, where there are more; else 0
+	Folder bool   // a folder was expected
+}
+
+// What says what lies there, in a few words.
+func (e *Error) What() string {
+	switch mode := e.Mode; {
+	case e.Limit > 0 && mode.IsDir():
+		return fmt.Sprintf("a folder with more than %d entries", e.Limit)
+	case e.Limit > 0:
+		return fmt.Sprintf("a file of more than %d bytes", e.Limit)
+	case mode.IsRegular():
+		return "a file"
+	case mode.IsDir():
+		return "a folder"
+	case mode&fs.ModeSymlink != 0:
+		return "a link to " + e.Target
+	case mode&fs.ModeNamedPipe != 0:
+		return "a named pipe (FIFO)"
+	case mode&fs.ModeSocket != 0:
+		return "a socket"
+	case mode&fs.ModeDevice != 0:
+		return "a device"
+	}
+	return "not a file"
+}
+
+func (e *Error) Error() string {
+	switch {
+	case e.Limit > 0:
+		return fmt.Sprintf("%s is %s, more than is ever needed, and was not read: move it away", e.Path, e.What())
+	case e.Folder:
+		return fmt.Sprintf("%s is %s, not a folder: move it away", e.Path, e.What())
+	}
+	return fmt.Sprintf("%s is %s, not a regular file: move it away", e.Path, e.What())
+}
+
+// Open opens the regular file at path. A link is followed unless flags have O_NOFOLLOW; what O_CREATE makes is for its owner alone.
+func Open(path string, flags int) (*os.File, fs.FileInfo, error) {
+	// What is no file is not opened at all where that can be known before: opening a device alone can have an effect.
+	look := os.Stat
+	if flags&syscall.O_NOFOLLOW != 0 {
+		look = os.Lstat
+	}
+	info, err := look(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist) && flags&os.O_CREATE != 0:
+	case err != nil:
+		return nil, nil, err
+	case !info.Mode().IsRegular():
+		return nil, nil, found(path, info.Mode(), false)
+	}
+	f, err := os.OpenFile(path, flags|syscall.O_NONBLOCK|syscall.O_NOCTTY, 0o600) //nolint:gosec // the caller names the path
+	if err != nil {
+		return nil, nil, err
+	}
+	if info, err = f.Stat(); err == nil && !info.Mode().IsRegular() {
+		err = found(path, info.Mode(), false)
+	}
+	if err != nil {
+		return nil, nil, errors.Join(err, f.Close())
+	}
+	return f, info, nil
+}
+
+// Read returns the content of the regular file at path, of which it reads no more than limit bytes; links are followed.
+func Read(path string, limit int64) ([]byte, fs.FileInfo, error) {
+	f, info, err := Open(path, os.O_RDONLY)
+	if err != nil {
+		return nil, nil, err
+	}
+	content, err := whole(f, info, path, limit)
+	return content, info, err
+}
+
+// ReadIn returns the content of the regular file name, a path below dir, without following any link below dir.
+func ReadIn(dir, name string, limit int64) ([]byte, error) {
+	at, err := unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, noFolder(dir, &fs.PathError{Op: "open", Path: dir, Err: err})
+	}
+	here := dir
+	parts := strings.Split(filepath.Clean(name), "/")
+	for i, part := range parts {
+		here = filepath.Join(here, part)
+		last := i == len(parts)-1
+		next, err := step(at, part, here, last)
+		_ = unix.Close(at)
+		if err != nil {
+			return nil, err
+		}
+		at = next
+	}
+	f := os.NewFile(uintptr(at), here) //nolint:gosec // a descriptor is not negative
+	info, err := f.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = found(here, info.Mode(), false)
+	}
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return whole(f, info, here, limit)
+}
+
+// step opens one name in an open folder: the file where it is the last, or else a folder to go on in.
+func step(at int, name, path string, last bool) (int, error) {
+	var is unix.Stat_t
+	if err := unix.Fstatat(at, name, &is, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+		return -1, &fs.PathError{Op: "open", Path: path, Err: err}
+	}
+	flags, want := unix.O_PATH|unix.O_DIRECTORY, uint32(unix.S_IFDIR)
+	if last {
+		flags, want = unix.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY, unix.S_IFREG
+	}
+	if is.Mode&unix.S_IFMT != want {
+		return -1, found(path, typeOf(is.Mode), !last)
+	}
+	next, err := unix.Openat(at, name, flags|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return -1, &fs.PathError{Op: "open", Path: path, Err: err}
+	}
+	return next, nil
+}
+
+// typeOf gives the type that stands in a mode of the system.
+func typeOf(mode uint32) fs.FileMode {
+	switch mode & unix.S_IFMT {
+	case unix.S_IFREG:
+		return 0
+	case unix.S_IFDIR:
+		return fs.ModeDir
+	case unix.S_IFLNK:
+		return fs.ModeSymlink
+	case unix.S_IFIFO:
+		return fs.ModeNamedPipe
+	case unix.S_IFSOCK:
+		return fs.ModeSocket
+	case unix.S_IFCHR, unix.S_IFBLK:
+		return fs.ModeDevice
+	}
+	return fs.ModeIrregular
+}
+
+// whole reads an open file to its end, and closes it.
+func whole(f *os.File, info fs.FileInfo, path string, limit int64) ([]byte, error) {
+	defer func() { _ = f.Close() }() // it was only read
+	if info.Size() > limit {
+		return nil, &Error{Path: path, Limit: limit}
+	}
+	var b bytes.Buffer
+	b.Grow(int(info.Size()) + bytes.MinRead)
+	_, err := b.ReadFrom(io.LimitReader(f, limit+1))
+	if err == nil && int64(b.Len()) > limit { // it grew, or has no size of its own
+		err = &Error{Path: path, Limit: limit}
+	}
+	if err != nil {
+		return nil, err
+	}
+	return b.Bytes(), nil
+}
+
+// All reads a stream to its end, and gives an error where that does not come within limit bytes.
+func All(r io.Reader, limit int64) ([]byte, error) {
+	content, err := io.ReadAll(io.LimitReader(r, limit+1))
+	if err == nil && int64(len(content)) > limit {
+		return nil, fmt.Errorf("there is more than the %d bytes that are read", limit)
+	}
+	return content, err
+}
+
+// Check gives an error where something else than a regular file lies at path, for files that others open; a link is followed, and
+// nothing may lie there.
+func Check(path string) error {
+	info, err := os.Stat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return err
+	case !info.Mode().IsRegular():
+		return found(path, info.Mode(), false)
+	}
+	return nil
+}
+
+// MaxNames is how many entries of a folder are read: far more than any folder of the portal or of Asterisk's configuration has.
+const MaxNames = 100_000
+
+// Names returns the names in a folder, sorted.
+func Names(dir string) ([]string, error) {
+	f, err := Folder(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = f.Close() }() // it was only read
+	names, err := f.Readdirnames(MaxNames + 1)
+	if errors.Is(err, io.EOF) { // there are none
+		err = nil
+	}
+	if err == nil && len(names) > MaxNames {
+		err = &Error{Path: dir, Mode: fs.ModeDir, Limit: MaxNames}
+	}
+	slices.Sort(names)
+	return names, err
+}
+
+// Folder opens a folder: to list, lock or sync it.
+func Folder(path string) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_DIRECTORY|syscall.O_NONBLOCK, 0) //nolint:gosec // the caller names the path
+	if err != nil {
+		return nil, noFolder(path, err)
+	}
+	return f, nil
+}
+
+// noFolder tells of what lies in the place of a folder.
+func noFolder(path string, err error) error {
+	if !errors.Is(err, syscall.ENOTDIR) {
+		return err
+	}
+	info, lookErr := os.Stat(path)
+	if lookErr != nil || info.IsDir() {
+		return err
+	}
+	return found(path, info.Mode(), true)
+}
+
+func found(path string, mode fs.FileMode, folder bool) *Error {
+	e := &Error{Path: path, Mode: mode.Type(), Folder: folder}
+	if mode&fs.ModeSymlink != 0 {
+		e.Target, _ = os.Readlink(path)
+	}
+	return e
+}
