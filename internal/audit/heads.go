@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/synergycall/pbxportal/internal/chain"
+	"github.com/synergycall/pbxportal/internal/regular"
 )
 
 // Head is the newest link of the chain at some time, signed. Whoever can write to the database can write the whole chain anew; a head
@@ -69,7 +70,7 @@ func (h *Head) UnmarshalJSON(b []byte) error {
 // ReadHeads reads heads, one on a line, and checks their signatures: all must be of this key, or, where it is nil, of the key each
 // names.
 func ReadHeads(from io.Reader, key ed25519.PublicKey) (heads []Head, err error) {
-	lines := bufio.NewScanner(from)
+	lines := bufio.NewScanner(io.LimitReader(from, largestHeads))
 	for n := 1; lines.Scan(); n++ {
 		if len(lines.Bytes()) == 0 {
 			continue
@@ -110,9 +111,15 @@ const (
 	headsFile = "audit-heads.jsonl"
 )
 
+// largestKey is more than the file of the key has, and largestHeads more than all heads of a portal's life.
+const (
+	largestKey   = 4096
+	largestHeads = 1 << 30
+)
+
 // OwnHeads reads the heads that this portal has written down, none where it has not yet.
 func (t *Trail) OwnHeads() ([]Head, error) {
-	f, err := os.Open(filepath.Join(t.stateDir, headsFile))
+	f, _, err := regular.Open(filepath.Join(t.stateDir, headsFile), os.O_RDONLY)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -143,7 +150,7 @@ func (t *Trail) WriteHead(ctx context.Context) (h Head, written bool, err error)
 	if err != nil {
 		return h, false, fmt.Errorf("cannot write a head of the audit trail: %w", err)
 	}
-	f, err := os.OpenFile(filepath.Join(t.stateDir, headsFile), os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o600)
+	f, _, err := regular.Open(filepath.Join(t.stateDir, headsFile), os.O_WRONLY|os.O_APPEND|os.O_CREATE)
 	if err != nil {
 		return h, false, fmt.Errorf("cannot write a head of the audit trail: %w", err)
 	}
@@ -157,10 +164,10 @@ func (t *Trail) WriteHead(ctx context.Context) (h Head, written bool, err error)
 // key gives the signing key, and makes it when it is not there yet. Two processes that do so at once get the same one.
 func (t *Trail) key() (ed25519.PrivateKey, error) {
 	path := filepath.Join(t.stateDir, keyFile)
-	text, err := os.ReadFile(path) //nolint:gosec // the folder is the administrator's
+	text, _, err := regular.Read(path, largestKey)
 	if errors.Is(err, fs.ErrNotExist) {
 		if err = t.makeKey(path); err == nil {
-			text, err = os.ReadFile(path) //nolint:gosec // as above
+			text, _, err = regular.Read(path, largestKey)
 		}
 	}
 	if err != nil {

@@ -3,13 +3,13 @@ package cli
 import (
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"strings"
 
 	"golang.org/x/term"
 
 	"github.com/synergycall/pbxportal/internal/pbx"
+	"github.com/synergycall/pbxportal/internal/regular"
 )
 
 // mostTyped is how much of standard input can be a password.
@@ -18,7 +18,7 @@ const mostTyped = 4096
 // password asks for a new password, twice and without showing it; or takes standard input as it is, but for the end of its line.
 func (a *app) password(fromInput bool) (pbx.Secret, error) {
 	if fromInput {
-		text, err := io.ReadAll(io.LimitReader(a.stdin, mostTyped))
+		text, err := regular.All(a.stdin, mostTyped)
 		if err != nil {
 			return pbx.Secret{}, fmt.Errorf("cannot read the password from standard input: %w", err)
 		}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/synergycall/pbxportal/internal/audit"
 	"github.com/synergycall/pbxportal/internal/pbx"
+	"github.com/synergycall/pbxportal/internal/regular"
 )
 
 // selection is what events and export share.
@@ -180,7 +181,7 @@ func (c *auditVerifyCommand) Run(ctx context.Context, a *app) error {
 }
 
 func readHeads(file string) ([]audit.Head, error) {
-	f, err := os.Open(file) //nolint:gosec // the file is the caller's
+	f, _, err := regular.Open(file, os.O_RDONLY)
 	if err != nil {
 		return nil, usage(fmt.Errorf("cannot read the heads: %w", err))
 	}

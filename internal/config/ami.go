@@ -4,8 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"os"
 	"strings"
+
+	"github.com/synergycall/pbxportal/internal/regular"
 )
 
 // amiFaults names what is wrong with the settings of Asterisk's Manager Interface.
@@ -41,18 +42,14 @@ func (c Config) ReadAMISecret() (string, error) {
 
 // readSecret gives what a setting's file holds: one line. A file that everybody can read, or write, is refused.
 func readSecret(setting, path string) (string, error) {
-	info, err := os.Stat(path)
+	text, info, err := regular.Read(path, largestSecret)
 	switch {
 	case err != nil:
 		return "", fmt.Errorf("cannot read %s: %w", setting, err)
 	case info.Mode().Perm()&0o007 != 0:
 		return "", fmt.Errorf("%s %s can be read by everybody: chmod 0640 it", setting, path)
-	case info.Size() > largestSecret:
-		return "", fmt.Errorf("%s %s is too long to be a secret", setting, path)
-	}
-	text, err := os.ReadFile(path) //nolint:gosec // the path is the administrator's
-	if err != nil {
-		return "", fmt.Errorf("cannot read %s: %w", setting, err)
+	case info.Mode().Perm()&0o022 != 0:
+		return "", fmt.Errorf("%s %s can be written by others than its owner: chmod 0640 it", setting, path)
 	}
 	secret := strings.TrimRight(string(text), "\r\n")
 	if secret == "" || strings.ContainsAny(secret, "\x00\r\n") {

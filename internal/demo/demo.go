@@ -255,7 +255,7 @@ func (s *Show) ask(ctx context.Context, method, path string, in, out any) error 
 		return fmt.Errorf("cannot reach the portal: %w", err)
 	}
 	defer resp.Body.Close()
-	answer, err := io.ReadAll(resp.Body)
+	answer, err := io.ReadAll(http.MaxBytesReader(nil, resp.Body, 1<<20))
 	if err != nil {
 		return fmt.Errorf("cannot read the portal's answer: %w", err)
 	}

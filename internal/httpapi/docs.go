@@ -7,7 +7,6 @@ import (
 	_ "embed"
 	"encoding/hex"
 	"fmt"
-	"io"
 	"net/http"
 	"strings"
 	"sync"
@@ -16,6 +15,7 @@ import (
 	"github.com/swaggest/swgui/v5/static"
 
 	"github.com/synergycall/pbxportal/contracts"
+	"github.com/synergycall/pbxportal/internal/regular"
 )
 
 var (
@@ -85,7 +85,7 @@ func packed(contentType, name string) *document {
 		if err != nil {
 			return nil, fmt.Errorf("cannot unpack %s: %w", name, err)
 		}
-		return io.ReadAll(unpacked)
+		return regular.All(unpacked, 16<<20)
 	}, gzipped)
 }
 

@@ -46,7 +46,21 @@ type provider struct {
 }
 
 func newProvider(c OIDC, origin string) *provider {
-	return &provider{OIDC: c, origin: strings.TrimSuffix(origin, "/"), client: &http.Client{Timeout: providerPatience}, turn: make(chan struct{}, 1)}
+	return &provider{OIDC: c, origin: strings.TrimSuffix(origin, "/"), client: &http.Client{Timeout: providerPatience, Transport: brief{http.DefaultTransport}}, turn: make(chan struct{}, 1)}
+}
+
+// largestAnswer is more than a provider says: its description, its keys, or who somebody is.
+const largestAnswer = 1 << 20
+
+// brief reads no more of an answer than that.
+type brief struct{ http.RoundTripper }
+
+func (b brief) RoundTrip(r *http.Request) (*http.Response, error) {
+	resp, err := b.RoundTripper.RoundTrip(r)
+	if err == nil {
+		resp.Body = http.MaxBytesReader(nil, resp.Body, largestAnswer)
+	}
+	return resp, err
 }
 
 // ask gives what the provider says of itself. While it is silent only one request waits for it, and the others for that no longer than any

@@ -1,17 +1,22 @@
 package httpapi
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net/http"
 	"os"
+	"path/filepath"
 	"sync"
 	"time"
 
 	"golang.org/x/crypto/acme"
 	"golang.org/x/crypto/acme/autocert"
+
+	"github.com/synergycall/pbxportal/internal/regular"
 )
 
 // lookAtFiles is how often the files of a certificate are looked at, at most.
@@ -68,12 +73,43 @@ func (c *certificate) look() error {
 		return nil
 	}
 	c.read = found
-	holds, err := tls.LoadX509KeyPair(c.cert, c.key)
+	holds, err := keyPair(c.cert, c.key)
 	if err != nil {
 		return fmt.Errorf("cannot use the certificate %s with the key %s: %w", c.cert, c.key, err)
 	}
 	c.holds = &holds
 	return nil
+}
+
+// largestPEM is more than a chain of certificates, or a key, has.
+const largestPEM = 1 << 20
+
+// keyPair reads a certificate and its key, which nobody but its owner and group may read, and others may not write.
+func keyPair(cert, key string) (tls.Certificate, error) {
+	chain, _, err := regular.Read(cert, largestPEM)
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	secret, info, err := regular.Read(key, largestPEM)
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	if info.Mode().Perm()&0o027 != 0 {
+		return tls.Certificate{}, fmt.Errorf("the key can be read by everybody, or written by others than its owner (mode %04o): chmod 0640 it", info.Mode().Perm())
+	}
+	return tls.X509KeyPair(chain, secret)
+}
+
+// certificates is where autocert keeps what it got. Its own cache, which writes, would read whatever lies there.
+type certificates struct{ autocert.DirCache }
+
+// Get reads what Put wrote.
+func (c certificates) Get(_ context.Context, name string) ([]byte, error) {
+	content, _, err := regular.Read(filepath.Join(string(c.DirCache), filepath.Clean("/"+name)), largestPEM)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, autocert.ErrCacheMiss
+	}
+	return content, err
 }
 
 // ACME says where to get certificates from, by the protocol of Let's Encrypt.
@@ -92,7 +128,7 @@ func TLSFromACME(a ACME) (*tls.Config, error) {
 		return nil, errors.New("cannot get certificates: no names are given")
 	}
 	m := &autocert.Manager{
-		Prompt: autocert.AcceptTOS, Cache: autocert.DirCache(a.Folder), HostPolicy: autocert.HostWhitelist(a.Hosts...), Email: a.Email,
+		Prompt: autocert.AcceptTOS, Cache: certificates{autocert.DirCache(a.Folder)}, HostPolicy: autocert.HostWhitelist(a.Hosts...), Email: a.Email,
 		Client: &acme.Client{DirectoryURL: a.Directory, HTTPClient: a.Client},
 	}
 	config := m.TLSConfig()

@@ -7,7 +7,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -15,6 +14,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/synergycall/pbxportal/internal/regular"
 )
 
 // FileName is the name of the key file that the portal makes by itself, in its state folder.
@@ -121,23 +122,12 @@ func NewKey() string {
 
 // readKeys reads a key file: a key a line, blank lines and comments ("#") between them.
 func readKeys(path string, loose bool) (*held, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) //nolint:gosec // the path is the administrator's
-	if err != nil {
-		return nil, fmt.Errorf("cannot read the keys: %w", err)
-	}
-	defer func() { _ = f.Close() }() // it was only read
-	info, err := f.Stat()
+	text, info, err := regular.Read(path, maxFile)
 	switch {
 	case err != nil:
 		return nil, fmt.Errorf("cannot read the keys: %w", err)
-	case !info.Mode().IsRegular():
-		return nil, fmt.Errorf("the key file %s is not an ordinary file", path)
 	case !loose && info.Mode().Perm()&0o077 != 0:
 		return nil, fmt.Errorf("the key file %s may be used by others than its owner (mode %04o): chmod 600 %s", path, info.Mode().Perm(), path)
-	}
-	text, err := io.ReadAll(io.LimitReader(f, maxFile))
-	if err != nil {
-		return nil, fmt.Errorf("cannot read the key file %s: %w", path, err)
 	}
 	keys, err := parseKeys(strings.Split(string(text), "\n"))
 	if err != nil {
@@ -192,10 +182,10 @@ const draftMark = ".new-"
 
 // sweep removes what processes that were killed while they wrote a key file have left: it holds keys. The folder is locked.
 func sweep(path string) error {
-	files, err := os.ReadDir(filepath.Dir(path))
-	for _, f := range files {
-		if strings.HasPrefix(f.Name(), filepath.Base(path)+draftMark) {
-			err = errors.Join(err, os.Remove(filepath.Join(filepath.Dir(path), f.Name())))
+	names, err := regular.Names(filepath.Dir(path))
+	for _, name := range names {
+		if strings.HasPrefix(name, filepath.Base(path)+draftMark) {
+			err = errors.Join(err, os.Remove(filepath.Join(filepath.Dir(path), name)))
 		}
 	}
 	return err
@@ -203,7 +193,7 @@ func sweep(path string) error {
 
 // lockDir locks the folder of a key file: who writes one is alone. Closing what it gives gives the lock back.
 func lockDir(path string) (*os.File, error) {
-	dir, err := os.Open(path) //nolint:gosec // the folder of the key file
+	dir, err := regular.Folder(path)
 	if err == nil {
 		if err = unix.Flock(int(dir.Fd()), unix.LOCK_EX); err != nil {
 			err = errors.Join(err, dir.Close())
@@ -251,7 +241,7 @@ func random(n int) []byte {
 }
 
 func syncDir(dir string) error {
-	d, err := os.Open(dir) //nolint:gosec // the folder of the key file
+	d, err := regular.Folder(dir)
 	if err != nil {
 		return err
 	}

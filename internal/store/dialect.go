@@ -24,6 +24,7 @@ import (
 	sqlite3 "modernc.org/sqlite/lib"
 
 	"github.com/synergycall/pbxportal/internal/pbx"
+	"github.com/synergycall/pbxportal/internal/regular"
 )
 
 // dialect is what differs between the two engines.
@@ -344,9 +345,17 @@ func makeSQLite(path string) error {
 	err := makeFor(filepath.Dir(path), path)
 	if err == nil {
 		var f *os.File
-		if f, err = os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600); err == nil { //nolint:gosec // the path is the administrator's
-			return f.Close()
+		if f, _, err = regular.Open(path, os.O_RDWR|os.O_CREATE); err == nil {
+			err = f.Close()
 		}
+	}
+	for _, suffix := range []string{"-wal", "-shm", "-journal"} { // SQLite opens these itself, whatever they are
+		if err == nil {
+			err = regular.Check(path + suffix)
+		}
+	}
+	if err == nil {
+		return nil
 	}
 	return fileFault("the file of the database", err)
 }

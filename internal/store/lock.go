@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/synergycall/pbxportal/internal/regular"
 )
 
 // ApplyLock is the lock that lets one apply run at a time on a database, across all processes. It goes with the process, however that
@@ -99,7 +101,7 @@ func openLockFile(database, suffix string) (*os.File, error) {
 	err := makeFor(database, path)
 	if err == nil {
 		var f *os.File
-		if f, err = os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600); err == nil { //nolint:gosec // beside the database
+		if f, _, err = regular.Open(path, os.O_RDWR|os.O_CREATE); err == nil {
 			return f, nil
 		}
 	}

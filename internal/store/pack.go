@@ -3,9 +3,9 @@ package store
 import (
 	"bytes"
 	"compress/gzip"
-	"errors"
 	"fmt"
-	"io"
+
+	"github.com/synergycall/pbxportal/internal/regular"
 )
 
 // packed gives the bytes of a file as a revision keeps them: the objects of a thousand users are much alike, and take a tenth of their
@@ -38,10 +38,7 @@ func unpacked(kept []byte) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot unpack a file: %w", err)
 	}
-	content, err := io.ReadAll(io.LimitReader(r, largestFile+1))
-	if err == nil && len(content) > largestFile {
-		err = errors.New("it is too large")
-	}
+	content, err := regular.All(r, largestFile)
 	if err != nil {
 		return nil, fmt.Errorf("cannot unpack a file: %w", err)
 	}
