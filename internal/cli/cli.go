@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/user"
 	"reflect"
+	"sync"
 	"unicode/utf8"
 
 	"github.com/alecthomas/kong"
@@ -68,7 +69,14 @@ const dotenv = ".env"
 func Run(ctx context.Context, args []string, getenv func(string) (string, bool), stdin io.Reader, stdout, stderr io.Writer) int {
 	exit := -1 // set when kong itself ends the program: help, for instance
 	var c commands
-	fromFile, unread := config.Dotenv(dotenv, getenv)
+	var unread error
+	fromFile := sync.OnceValue(func() (values map[string]string) {
+		if exit >= 0 { // the help is shown
+			return nil
+		}
+		values, unread = config.Dotenv(dotenv, getenv)
+		return values
+	})
 	parser, err := kong.New(&c,
 		kong.Name("pbxportal"), kong.Description(description), kong.UsageOnError(), kong.Writers(stdout, stderr),
 		kong.Exit(func(code int) { exit = code }), kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 100}),
@@ -87,7 +95,7 @@ func Run(ctx context.Context, args []string, getenv func(string) (string, bool),
 	if err != nil {
 		return report(stderr, usage(fmt.Errorf("%w: run pbxportal --help to see what there is", err)))
 	}
-	if _, needsNone := parsed.Selected().Target.Interface().(versionCommand); unread != nil && !needsNone {
+	if unread != nil {
 		return report(stderr, usage(unread))
 	}
 	a := &app{config: c.Config, json: c.JSON, stdin: stdin, stdout: stdout, stderr: stderr, getenv: getenv}
@@ -125,14 +133,18 @@ func userName() string {
 	return u.Username
 }
 
-// environment gives flags their value from the environment, or else from .env. An empty variable counts as unset.
-func environment(getenv func(string) (string, bool), fromFile map[string]string) kong.Resolver {
-	return kong.ResolverFunc(func(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, error) {
+// environment gives flags their value from the environment, or else from .env, which is not even read for a command that needs no settings.
+// An empty variable counts as unset.
+func environment(getenv func(string) (string, bool), fromFile func() map[string]string) kong.Resolver {
+	return kong.ResolverFunc(func(parsing *kong.Context, _ *kong.Path, flag *kong.Flag) (any, error) {
+		if selected := parsing.Selected(); selected == nil || selected.Target.Type() == reflect.TypeFor[versionCommand]() {
+			return nil, nil //nolint:nilnil // kong's way to say "no value"
+		}
 		for _, name := range flag.Envs {
 			if v, _ := getenv(name); v != "" {
 				return v, nil
 			}
-			if v := fromFile[name]; v != "" {
+			if v := fromFile()[name]; v != "" {
 				return v, nil
 			}
 		}

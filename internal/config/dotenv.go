@@ -12,14 +12,14 @@ import (
 // Dotenv reads a .env file by the rules of python-dotenv, as existing installations have it: NAME=value lines, with export before them or
 // not, the name in single quotes or not; the value in single quotes (\\ and \' are escapes), double quotes (\n, \t, \", \\ … too), either of
 // which may hold line breaks, or none (blanks and a comment behind " #" go); ${NAME} and ${NAME:-default} stand for the environment, or for
-// an earlier line; a name without = takes back an earlier line. A missing file is no error and gives nothing. An error names the line, and not
-// what stands there: it may be a password.
+// an earlier line; a name without = takes back an earlier line. A missing file is no error and gives nothing; one that others than root and
+// the caller can have put there is refused. An error names the line, and not what stands there: it may be a password.
 func Dotenv(path string, getenv func(string) (string, bool)) (map[string]string, error) {
-	text, err := os.ReadFile(path) //nolint:gosec // .env in the current folder
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
+	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
-	case err != nil:
+	}
+	text, err := readOwn(path)
+	if err != nil {
 		return nil, fmt.Errorf("cannot read the settings: %w", err)
 	}
 	values, line := parseDotenv(string(text), getenv)
