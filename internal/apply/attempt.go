@@ -119,7 +119,7 @@ func (a *attempt) meanwhile(ctx context.Context, p *planned) (wait func() error)
 				a.saved, a.run.Files = p.files, nil
 			}
 		}
-		_ = a.engine.target.Prune(a.engine.keep)
+		_ = a.engine.target.Prune(a.engine.keep, a.saveEdit(ctx))
 		return a.engine.store.ForgetRevisions(ctx, a.engine.keep, a.run.Revision, p.site.Good)
 	})
 }
@@ -165,6 +165,12 @@ func (a *attempt) saveEdit(ctx context.Context) func(pbx.File) error {
 		a.run.Saved = append(a.run.Saved, f)
 		return a.save(ctx)
 	}
+}
+
+// edited ends an apply in whose middle others changed the files it was about to replace.
+func (a *attempt) edited(ctx context.Context) (pbx.Run, error) {
+	return a.refuse(ctx, pbx.CodeDrift, "the files were changed by hand while this apply was running; the change is in place, Asterisk was not reloaded. "+
+		"Look at the plan, then apply with force: what stands there is saved first")
 }
 
 // end completes the record of an apply that did what it should.

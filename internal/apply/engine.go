@@ -167,8 +167,9 @@ func (e *Engine) Apply(ctx context.Context, r Request) (pbx.Run, error) {
 		}
 		a.note(pbx.Event{Stage: "plan", Code: pbx.EventStraying, Detail: plan.Behind}, "the files are as they should be, but "+plan.Behind)
 	}
+	inPlace := plan.site.Files
 	if plan.Edited() {
-		if err := e.target.Reclaim(a.saveEdit(ctx)); err != nil {
+		if inPlace, err = e.target.Reclaim(a.saveEdit(ctx)); err != nil {
 			return a.fail(ctx, pbx.Refused, codeOf(err), "what others changed could not be saved and taken back; Asterisk was not reloaded", err)
 		}
 		a.note(pbx.Event{Stage: "reclaim", Code: pbx.EventReclaimed}, "took back what others changed; it is saved with this record")
@@ -191,8 +192,10 @@ func (e *Engine) Apply(ctx context.Context, r Request) (pbx.Run, error) {
 		case !held: // another portal may be applying by now
 			return a.fail(ctx, pbx.Refused, pbx.CodeApplyRunning, "the lock of the database was lost before the files were switched; the old ones are in place", errors.New("the connection that held it ended; see that the database is well, then apply again"))
 		}
-		paths, err := e.target.Flip(number) // the commit point: before it the old pair of files, after it the new
+		paths, err := e.target.Flip(number, inPlace) // the commit point: before it the old pair of files, after it the new
 		switch {
+		case errors.Is(err, pbx.ErrEdited):
+			return a.edited(ctx)
 		case errors.Is(err, pbx.ErrInDoubt):
 			return a.doubt(ctx, err)
 		case err != nil:
@@ -240,7 +243,11 @@ func (e *Engine) rollBack(ctx context.Context, a *attempt, plan *planned, code s
 		return a.fail(ctx, pbx.RollbackFailed, code, "Asterisk did not take the new files ("+why.Error()+"), and going back did not work either ("+itsReason+"): "+
 			"see in Asterisk's log what it refuses, and with pbxportal doctor whether it reads these files; mend that, then apply again", err)
 	}
-	if _, err := e.target.Flip(plan.site.Good); err != nil {
+	switch _, err := e.target.Flip(plan.site.Good, plan.files); {
+	case errors.Is(err, pbx.ErrEdited):
+		return a.fail(ctx, pbx.FilesAhead, code, "Asterisk did not take the new files ("+itsReason+"), and they were changed by hand since: the change is in place, "+
+			"nothing was put back. Look at the plan, correct what Asterisk refuses, then apply with force: what stands there is saved first", why)
+	case err != nil:
 		return broken(err)
 	}
 	if _, err := e.target.Reload(ctx); err != nil {

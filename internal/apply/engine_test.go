@@ -64,9 +64,9 @@ func (s *script) Adopt(number int, id pbx.RunID, missing []pbx.File) ([]pbx.File
 	return missing, nil
 }
 
-func (s *script) Reclaim(save func(pbx.File) error) error {
+func (s *script) Reclaim(save func(pbx.File) error) ([]pbx.File, error) {
 	s.calls = append(s.calls, "reclaim")
-	return save(pbx.File{Path: "edited", Content: []byte("by hand")})
+	return s.revisions[s.site.Current], save(pbx.File{Path: "edited", Content: []byte("by hand")})
 }
 
 func (s *script) Stage(number, _ int, id pbx.RunID, files []pbx.File) error {
@@ -81,7 +81,7 @@ func (s *script) Stage(number, _ int, id pbx.RunID, files []pbx.File) error {
 	return nil
 }
 
-func (s *script) Flip(number int) ([]string, error) {
+func (s *script) Flip(number int, _ []pbx.File) ([]string, error) {
 	s.calls = append(s.calls, "flip")
 	if s.flipErr != nil {
 		return nil, s.flipErr
@@ -96,7 +96,7 @@ func (s *script) Accept(number int) error {
 	return nil
 }
 
-func (s *script) Prune(int) error { return nil }
+func (s *script) Prune(int, func(pbx.File) error) error { return nil }
 
 func (s *script) Reload(ctx context.Context) (pbx.Reload, error) {
 	s.calls = append(s.calls, "reload")

@@ -71,7 +71,7 @@ func (e *Engine) plan(ctx context.Context, wanted func() (draft, error), id pbx.
 		return nil, err
 	}
 	p.Users = p.users
-	virgin := p.site.Current == 0
+	virgin := virgin(p.site)
 	switch {
 	case virgin && id != "":
 		if p.site, err = e.adopt(ctx, p.site, p.last, id); err != nil {
@@ -89,6 +89,12 @@ func (e *Engine) plan(ctx context.Context, wanted func() (draft, error), id pbx.
 	}
 	p.Pending = virgin || !same(p.site.Files, p.files)
 	return p, nil
+}
+
+// virgin reports that the portal never was on this host. Where it was, and somebody took away what says which revision is in place, that
+// shows as drift.
+func virgin(site pbx.Site) bool {
+	return site.Current == 0 && len(site.Drift) == len(foreigners(site.Drift))
 }
 
 // compare finds out, user by user, what would change, and what Asterisk must be seen to have loaded then.
@@ -242,7 +248,7 @@ func (e *Engine) Install(ctx context.Context) (bool, error) {
 	if err != nil {
 		return false, applyError(pbx.CodeWriteFailed, err)
 	}
-	if site.Current != 0 {
+	if !virgin(site) {
 		return false, nil
 	}
 	last, err := e.store.LastRevision(ctx)

@@ -11,7 +11,7 @@ import (
 )
 
 // Recover puts in order what an apply left that never ended, because its process, the machine or the database did: files first, then
-// the records. It says what it did. KindConflict while an apply runs.
+// the records. It says what it did, and what others changed in the files, which it leaves as it is. KindConflict while an apply runs.
 func (e *Engine) Recover(ctx context.Context) (did []string, err error) {
 	unlock, err := e.lock(ctx)
 	if err != nil {
@@ -26,10 +26,14 @@ func (e *Engine) Recover(ctx context.Context) (did []string, err error) {
 	for _, event := range a.run.Events {
 		did = append(did, event.Message)
 	}
-	return did, nil
+	site, err := e.target.Inspect()
+	for _, d := range site.Drift {
+		did = append(did, d.String()+": "+d.Cure())
+	}
+	return did, err
 }
 
-// settle puts the files in order, and completes the records of applies that never ended: one whose revision is in place went through,
+// settle removes what interrupted applies left in the files, which changes nothing that Asterisk reads and nothing that others edited, and completes the records of applies that never ended: one whose revision is in place went through,
 // any other came to nothing.
 func (e *Engine) settle(ctx context.Context, a *attempt) error {
 	did, err := e.target.Recover()
@@ -59,8 +63,9 @@ func (e *Engine) settle(ctx context.Context, a *attempt) error {
 
 // complete ends the record of an apply that was interrupted, by what is in place.
 func (e *Engine) complete(ctx context.Context, run pbx.Run, site pbx.Site) error {
-	inPlace := run.Revision != 0 && run.Revision == site.Current && run.Log.ID == site.RunID
-	if inPlace && run.Files == nil {
+	// A manifest that was damaged names no run; the number is the same only for this one.
+	inPlace := run.Revision != 0 && run.Revision == site.Current && (run.Log.ID == site.RunID || site.RunID == "")
+	if inPlace && run.Files == nil && len(site.Drift) == 0 { // else they may not be what the portal wrote
 		run.Files = site.Files
 	}
 	switch {

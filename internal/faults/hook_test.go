@@ -33,9 +33,9 @@ func (h hooked) Stage(number, parent int, id pbx.RunID, files []pbx.File) error 
 	return h.Target.Stage(number, parent, id, files)
 }
 
-func (h hooked) Flip(number int) ([]string, error) {
+func (h hooked) Flip(number int, over []pbx.File) ([]string, error) {
 	defer h.at("flip")()
-	return h.Target.Flip(number)
+	return h.Target.Flip(number, over)
 }
 
 func (h hooked) Reload(ctx context.Context) (pbx.Reload, error) {

@@ -550,7 +550,7 @@ func TestRow29AnOldCopyOfTheDatabaseDoesNotSilentlyUndoWhatIsLive(t *testing.T) 
 	}
 }
 
-func TestRow30ADamagedRevisionIsNoticedAndLeftBehind(t *testing.T) {
+func TestRow30ADamagedRevisionIsNoticedAndReplacedOnlyByForce(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, labtest.Asterisk(t), storetest.SQLite(t), 3)
 	state, err := s.engine.State()
@@ -585,8 +585,7 @@ func TestRow30ADamagedRevisionIsNoticedAndLeftBehind(t *testing.T) {
 	}
 	t.Logf("%d flipped bytes, %d unnoticed", flips, unseen)
 
-	// The newest revision is damaged before Asterisk has taken it: back to the one it runs.
-	before := s.mustPair(t)
+	// The newest revision is damaged before Asterisk has taken it. That may be a hand edit, so nothing is put back by itself.
 	s.replace(t)
 	if err := s.asterisk.Kill(); err != nil {
 		t.Fatal(err)
@@ -595,14 +594,19 @@ func TestRow30ADamagedRevisionIsNoticedAndLeftBehind(t *testing.T) {
 		t.Fatalf("exit code %d, %+v", code, r)
 	}
 	overwrite(t, filepath.Join(s.asterisk.ConfigDir, pbx.DialplanPath), []byte("rot"))
-	if said := s.must(t, "recover"); !strings.Contains(said, "damaged on disk") || !strings.Contains(said, "went back to revision") || s.mustPair(t) != before {
+	damaged := s.mustPair(t)
+	if said := s.must(t, "recover"); !strings.Contains(said, "damaged on disk") || s.mustPair(t) != damaged {
 		t.Errorf("recovery says:\n%s", said)
 	}
 	if err := s.asterisk.Restart(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if code, r := s.apply(t); code != 0 || r.Verification != "confirmed" {
-		t.Errorf("the next apply: %+v", r)
+	if code, r := s.apply(t); code != 4 || r.Code != pbx.CodeDrift || s.mustPair(t) != damaged {
+		t.Errorf("the next apply: exit code %d, %+v", code, r)
+	}
+	code, r := s.apply(t, "--force")
+	if said := s.must(t, "audit", "saved", r.ID); code != 0 || r.Verification != "confirmed" || !strings.Contains(said, "\nrot") {
+		t.Errorf("an apply with force: %+v; saved is\n%s", r, said)
 	}
 
 	// The only good one is damaged: an alarm, and with force a new one.
@@ -699,6 +703,48 @@ func TestRow37AFaultInOurOwnCodeHoldsNothingUp(t *testing.T) {
 			for _, fault := range s.examine(t, before, after, known) { // all locks are free again, or this fails
 				t.Errorf("a fault %s %s: %s", moment, method, fault)
 			}
+		}
+	}
+}
+
+func TestAnEditMadeWhileAsteriskWasAwayIsNotUndoneByWhatRepairsByItself(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, labtest.Asterisk(t), storetest.SQLite(t), 2)
+	path := filepath.Join(s.asterisk.ConfigDir, pbx.PJSIPPath)
+	for name, edit := range map[string]func(text []byte){
+		"through the link": func(text []byte) { overwrite(t, path, text) },
+		"over the link": func(text []byte) {
+			overwrite(t, path+".new", text)
+			if err := os.Rename(path+".new", path); err != nil {
+				t.Fatal(err)
+			}
+		},
+	} {
+		s.replace(t)
+		if err := s.asterisk.Kill(); err != nil {
+			t.Fatal(err)
+		}
+		if code, r := s.apply(t); code != 6 || r.Result != "files_ahead" {
+			t.Fatalf("%s: exit code %d, %+v", name, code, r)
+		}
+		ours, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		edit(append(ours, "; by hand\n"...))
+		edited := s.mustPair(t)
+		if err := s.asterisk.Restart(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if said := s.must(t, "recover"); !strings.Contains(said, path+" was ") || s.mustPair(t) != edited {
+			t.Errorf("%s: recovery undid the edit, or does not tell of it:\n%s", name, said)
+		}
+		if code, r := s.apply(t); code != 4 || r.Code != pbx.CodeDrift || s.mustPair(t) != edited {
+			t.Errorf("%s: the next apply: exit code %d, %+v", name, code, r)
+		}
+		code, r := s.apply(t, "--force")
+		if said := s.must(t, "audit", "saved", r.ID); code != 0 || r.Verification != "confirmed" || !strings.Contains(said, "; by hand\n") {
+			t.Errorf("%s: an apply with force: exit code %d, %+v; saved is\n%s", name, code, r, said)
 		}
 	}
 }

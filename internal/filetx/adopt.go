@@ -7,8 +7,6 @@ import (
 	"io/fs"
 	"path/filepath"
 	"slices"
-
-	"github.com/synergycall/pbxportal/internal/regular"
 )
 
 // Adopt begins a tree, or ends what an interrupted Adopt began: what lies at the fixed paths becomes generation g.Number byte for
@@ -110,44 +108,6 @@ func (t *Tree) found(s State, fallback map[string][]byte) (map[string][]byte, er
 		}
 	}
 	return files, nil
-}
-
-// Reclaim takes the fixed paths back from whoever changed them. Everything that is read there and is not of the current generation
-// goes to save first; when that fails the path stays as it is. A file that was edited through its link keeps the edit until the next
-// flip: by then the path shows another generation.
-func (t *Tree) Reclaim(save func(path string, content []byte) error) error {
-	s, err := t.State()
-	if err != nil {
-		return err
-	}
-	for _, p := range s.Paths {
-		content, err := keepable(p)
-		if err != nil {
-			return err
-		}
-		if content != nil && !p.Intact {
-			if err := save(p.Path, content); err != nil {
-				return fmt.Errorf("cannot keep what was found at %s: %w", p.Path, err)
-			}
-		}
-		if p.Kind == Linked {
-			continue
-		}
-		if err := t.link(p.Link); err != nil {
-			return fmt.Errorf("cannot put a link at %s: %w", p.Path, err)
-		}
-	}
-	return nil
-}
-
-// keepable gives what is to be kept of what lies at a fixed path: the content of a file, or what a link, a pipe or another thing without a
-// content of its own is, in words. A folder, and a file that is too large to be read, are for their owner to move away.
-func keepable(p PathState) ([]byte, error) {
-	other, ok := errors.AsType[*regular.Error](p.Err)
-	if ok && !other.Mode.IsDir() && !other.Mode.IsRegular() {
-		return []byte("this was " + other.What() + "\n"), nil
-	}
-	return p.Content, p.Err
 }
 
 // Detach ends a tree: the fixed paths become ordinary files with the bytes of the current generation, and no generation is current

@@ -61,6 +61,7 @@ func tellWithFault(t testing.TB, ta tale, d *disk, f fault) string {
 	var hit operation
 	p := placeIn("/etc")
 	st := tell(t, p, d, failing(d, f, &seen, &hit))
+	st.rotten = ta.rotten
 	err := ta.script(st)
 	story := fmt.Sprintf("%s: %s %s fails with %v (%v) %s; the program says %v", ta.name, hit.name, hit.path, error(f.errno), seen, f.how, err)
 	random := rand.New(rand.NewPCG(4, uint64(f.at)))
@@ -76,7 +77,7 @@ func tellWithFault(t testing.TB, ta tale, d *disk, f fault) string {
 		return wrong
 	}
 	st = tell(t, p, d, d)
-	st.drift = ta.drift
+	st.drift, st.rotten = ta.drift, ta.rotten
 	if err := st.recover(); err != nil {
 		return fmt.Sprintf("%s; recovery says %v", story, err)
 	}
@@ -104,7 +105,9 @@ func TestRow15AnOperationThatFailsLeavesTheOldPairOrTheErrorSaysOtherwise(t *tes
 		var operations, injections, violations int
 		var none operation
 		d := start.clone()
-		must(t, ta.script(tell(t, placeIn("/etc"), d, failing(d, fault{}, &operations, &none))))
+		st := tell(t, placeIn("/etc"), d, failing(d, fault{}, &operations, &none))
+		st.rotten = ta.rotten
+		must(t, ta.script(st))
 		for i := range operations * len(errnos) * 3 {
 			if (i+i/operations)%every != 0 { // another remainder each round: every operation has its turn
 				continue
@@ -141,7 +144,9 @@ func TestRow16AFlipThatCannotBeMadeCertainIsTakenBack(t *testing.T) {
 	must(t, err)
 	must(t, tree.Stage(filetx.Generation{Number: before.Next(), Files: contentOf("new")}))
 	faults = 1
-	if err := tree.Flip(before.Next()); errors.Is(err, filetx.ErrInDoubt) || !errors.Is(err, syscall.EIO) {
+	seen, err := inPlace(tree)
+	must(t, err)
+	if err := tree.Flip(before.Next(), seen); errors.Is(err, filetx.ErrInDoubt) || !errors.Is(err, syscall.EIO) {
 		t.Errorf("got %v, want the cause, and no doubt", err)
 	}
 	if after, err := tree.State(); err != nil || after.Current != before.Current || drifted(after) {
@@ -163,7 +168,9 @@ func TestRow17AFlipThatCannotBeMadeCertainNorTakenBackSaysSo(t *testing.T) {
 	must(t, err)
 	must(t, tree.Stage(filetx.Generation{Number: s.Next(), Files: contentOf("new")}))
 	broken = true
-	if err := tree.Flip(s.Next()); !errors.Is(err, filetx.ErrInDoubt) || !errors.Is(err, syscall.EIO) {
+	seen, err := inPlace(tree)
+	must(t, err)
+	if err := tree.Flip(s.Next(), seen); !errors.Is(err, filetx.ErrInDoubt) || !errors.Is(err, syscall.EIO) {
 		t.Errorf("got %v, want ErrInDoubt and the cause", err)
 	}
 }

@@ -9,7 +9,10 @@ import (
 
 // Flip makes generation n current, forwards or back: the one moment at which what is read through the fixed paths changes. When it
 // returns nil the change survives a power cut. When it returns an error nothing has changed, unless the error is ErrInDoubt.
-func (t *Tree) Flip(n int) error {
+//
+// The caller says what it has seen in the generation that is current; when something else lies there by now, the flip is taken back
+// with ErrDrift, and what was changed is read again.
+func (t *Tree) Flip(n int, seen map[string][]byte) error {
 	if _, err := t.Read(n); err != nil {
 		return fmt.Errorf("cannot flip to generation %d: %w", n, err)
 	}
@@ -24,6 +27,9 @@ func (t *Tree) Flip(n int) error {
 		return fmt.Errorf("cannot flip to generation %d: %w", n, err)
 	}
 	moved, err := t.point(current, n)
+	if err == nil && old > 0 { // looked at last: what was changed before this moment shows, and later nobody reaches it through the paths
+		err = t.unedited(old, seen)
+	}
 	if err == nil {
 		return nil
 	}

@@ -79,7 +79,7 @@ func child() error {
 	if err != nil {
 		return err
 	}
-	st = &story{place: p, raw: filetx.OS(), tree: tree, allowed: []string{p.look(filetx.OS())}}
+	st = &story{place: p, raw: filetx.OS(), tree: tree, allowed: []string{p.look(filetx.OS())}, rotten: tales[number(childTale)].rotten}
 	return tales[number(childTale)].script(st)
 }
 
@@ -119,13 +119,13 @@ func TestWhoeverIsKilledAtAnyMomentLeavesAWholePairAndTheNextApplyWorks(t *testi
 			must(t, err)
 			must(t, json.Unmarshal(content, &allowed))
 			st := tell(t, p, filetx.OS(), filetx.OS())
-			st.drift = ta.drift
+			st.drift, st.rotten = ta.drift, ta.rotten
 			where := fmt.Sprintf("%s: killed before operation %d", ta.name, dies)
 			if seen := p.look(filetx.OS()); !slices.Contains(allowed, seen) {
 				t.Fatalf("%s: %q is read, allowed is %q", where, seen, allowed)
 			}
 			must(t, st.recover())
-			if left := leftovers(p, filetx.OS(), 0); left != "" {
+			if left := leftovers(p, filetx.OS(), ta.rotten); left != "" {
 				t.Fatalf("%s: recovery leaves %s", where, left)
 			}
 			must(t, st.rest())
@@ -197,7 +197,9 @@ func TestOnAFullDiskTheOldPairStaysAndNothingOfTheNewIsKept(t *testing.T) {
 			must(t, err)
 			err = st.tree.Stage(filetx.Generation{Number: s.Next(), Files: large("big", 60<<10)})
 			if err == nil {
-				err = st.tree.Flip(s.Next())
+				seen, lookErr := inPlace(st.tree)
+				must(t, lookErr)
+				err = st.tree.Flip(s.Next(), seen)
 			}
 			seen := p.look(filetx.OS())
 			switch {
@@ -251,7 +253,7 @@ func TestOnADiskThatCannotBeWrittenTheOldPairStays(t *testing.T) {
 		if err := tree.Stage(filetx.Generation{Number: s.Next(), Files: contentOf("new")}); !errors.Is(err, want) {
 			t.Errorf("Stage says %v, want %v", err, want)
 		}
-		if err := tree.Flip(s.Current - 1); !errors.Is(err, want) {
+		if err := tree.Flip(s.Current-1, nil); !errors.Is(err, want) {
 			t.Errorf("Flip says %v, want %v", err, want)
 		}
 		if seen := p.look(filetx.OS()); seen != both("old") {
@@ -340,10 +342,12 @@ func TestRow18AReaderOfBothPathsNeverSeesTwoGenerations(t *testing.T) {
 		s, err := st.tree.State()
 		must(t, err)
 		must(t, st.tree.Stage(filetx.Generation{Number: s.Next(), Parent: s.Current, Files: generation(i)}))
-		must(t, st.tree.Flip(s.Next()))
+		seen, err := inPlace(st.tree)
+		must(t, err)
+		must(t, st.tree.Flip(s.Next(), seen))
 		must(t, st.tree.Accept(s.Next()))
 		if i%10 == 0 {
-			must(t, st.tree.Prune(3))
+			must(t, st.tree.Prune(3, nobody))
 		}
 	}
 	stop.Store(true)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -13,16 +14,15 @@ type Recovered struct {
 	// Abandoned lists the generations that were staged but never came to be current, or were flipped back from. The newest is
 	// kept in failed/.
 	Abandoned []int
-	// Damaged lists those of current and good that do not match their manifests.
+	// Damaged lists those of current, good and what would have been abandoned that do not match their manifests. They stay as they are.
 	Damaged []int
-	// BackTo is the good generation, when current was damaged and had to go back to it.
-	BackTo int
-	// Lost reports that neither current nor good is whole: only a new generation helps.
-	Lost bool
 }
 
-// Recover puts the tree in order after whatever happened to whoever worked on it before. Called again, or after being interrupted
-// itself, it comes to the same end. What is read through the fixed paths stays, unless it is damaged.
+// Recover removes what an interrupted run left in the tree. Called again, or after being interrupted itself, it comes to the same end.
+//
+// It never changes what is read through the fixed paths, and never removes a generation that does not match its manifest: a run of ours
+// cannot leave one, as a generation gets its name only once it is safely on disk. So it was edited by hand, or the disk failed, and these
+// two look the same; either way the bytes exist nowhere else, and only Reclaim and Prune, which save them first, set them aside.
 func (t *Tree) Recover() (Recovered, error) {
 	var r Recovered
 	if there, err := t.exists(t.dir); err != nil || !there {
@@ -36,7 +36,7 @@ func (t *Tree) Recover() (Recovered, error) {
 	if err != nil {
 		return r, fmt.Errorf("cannot recover: %w", err)
 	}
-	if err := t.mend(&s, &r); err != nil {
+	if err := t.inspect(s, &r); err != nil {
 		return r, fmt.Errorf("cannot recover: %w", err)
 	}
 	if err := t.tidy(s, &r); err != nil {
@@ -59,30 +59,18 @@ func (t *Tree) settle() error {
 	return nil
 }
 
-// mend looks whether current is whole, and flips to good if it is not.
-func (t *Tree) mend(s *State, r *Recovered) error {
-	broken := map[int]bool{}
-	for _, n := range []int{s.Current, s.Good} {
-		if n == 0 || broken[n] || n == s.Current && s.whole() {
+// inspect finds out whether current and good match their manifests.
+func (t *Tree) inspect(s State, r *Recovered) error {
+	for _, n := range slices.Compact([]int{s.Current, s.Good}) {
+		if n == 0 || n == s.Current && s.whole() {
 			continue
 		}
 		_, err := t.Read(n)
 		if errors.Is(err, ErrDamaged) || errors.Is(err, fs.ErrNotExist) {
-			broken[n] = true
 			r.Damaged = append(r.Damaged, n)
 		} else if err != nil {
 			return err
 		}
-	}
-	switch {
-	case s.Current > 0 && !broken[s.Current]:
-	case s.Good > 0 && !broken[s.Good]:
-		if _, err := t.point(current, s.Good); err != nil {
-			return fmt.Errorf("cannot go back to generation %d: %w", s.Good, err)
-		}
-		s.Current, r.BackTo = s.Good, s.Good
-	default:
-		r.Lost = s.linked() || len(r.Damaged) > 0
 	}
 	return nil
 }
@@ -112,7 +100,12 @@ func (t *Tree) tidy(s State, r *Recovered) error {
 			err = t.discard(path, nil)
 		case strings.HasPrefix(name, ".old-"), strings.HasPrefix(name, ".mkdir-"):
 			err = t.removeAll(path)
-		case n > s.Current && n != s.Good && !(r.Lost && s.Current == 0):
+		case n > max(s.Current, s.Good) && (s.Current > 0 || !s.Begun()): // else current was taken away, and nothing tells which it was
+			var edits map[string][]byte
+			if edits, err = t.edits(n); err != nil || len(edits) > 0 {
+				r.Damaged = append(r.Damaged, n)
+				continue
+			}
 			r.Abandoned = append(r.Abandoned, n)
 			err = t.discard(path, nil)
 		default:

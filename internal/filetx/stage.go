@@ -132,7 +132,11 @@ func (t *Tree) discard(path string, because error) error {
 		return err
 	}
 	if !errors.Is(because, syscall.ENOSPC) && !errors.Is(because, syscall.EDQUOT) {
-		err := t.removeAll(t.path(failed))
+		// Both folders, or a power cut gives the evidence before this one its name back, but not its files.
+		err := errors.Join(t.fs.SyncDir(t.path("gen")), t.fs.SyncDir(t.dir))
+		if err == nil {
+			err = t.removeAll(t.path(failed))
+		}
 		if err == nil {
 			err = t.fs.Rename(path, t.path(failed))
 		}
@@ -140,8 +144,18 @@ func (t *Tree) discard(path string, because error) error {
 			return nil
 		}
 	}
+	// Out of sight first: a generation is whole as long as it has its name.
+	if n := number("gen/" + filepath.Base(path)); n > 0 && t.fs.Rename(path, t.path(hidden(n))) == nil {
+		path = t.path(hidden(n))
+		if err := t.fs.SyncDir(t.path("gen")); err != nil {
+			return err
+		}
+	}
 	return t.removeAll(path)
 }
+
+// hidden is where generation n lies, seen from the tree, while it is removed.
+func hidden(n int) string { return fmt.Sprintf("gen/.old-%06d", n) }
 
 // removeAll removes what lies at path, and everything in it.
 func (t *Tree) removeAll(path string) error {
@@ -166,26 +180,35 @@ func (t *Tree) removeAll(path string) error {
 	return t.fs.Remove(path)
 }
 
-// Prune removes old generations, but for the newest keep and those that current and good point to.
-func (t *Tree) Prune(keep int) error {
+// Prune removes old generations, but for the newest keep and those that current and good point to. What others changed in one goes to save
+// first; when that fails it stays.
+func (t *Tree) Prune(keep int, save func(path string, content []byte) error) error {
 	s, err := t.count()
 	if err != nil {
 		return err
 	}
 	var old []string
+	var kept error
 	for _, n := range s.Generations[:max(0, len(s.Generations)-keep)] {
 		if n == s.Current || n == s.Good {
 			continue
 		}
+		edits, err := t.edits(n)
+		if err == nil {
+			err = saveAll(edits, save)
+		}
+		if err != nil {
+			kept = errors.Join(kept, fmt.Errorf("generation %d was changed by somebody else, which cannot be saved: it stays: %w", n, err))
+			continue
+		}
 		// Out of sight first: a generation is whole as long as it has its name.
-		hidden := t.path(fmt.Sprintf("gen/.old-%06d", n))
-		if err := t.fs.Rename(t.path(generation(n)), hidden); err != nil {
+		if err := t.fs.Rename(t.path(generation(n)), t.path(hidden(n))); err != nil {
 			return fmt.Errorf("cannot remove generation %d: %w", n, err)
 		}
-		old = append(old, hidden)
+		old = append(old, t.path(hidden(n)))
 	}
 	if len(old) == 0 {
-		return nil
+		return kept
 	}
 	if err := t.fs.SyncDir(t.path("gen")); err != nil {
 		return fmt.Errorf("cannot remove old generations: %w", err)
@@ -195,5 +218,5 @@ func (t *Tree) Prune(keep int) error {
 			return fmt.Errorf("cannot remove old generations: %w", err)
 		}
 	}
-	return nil
+	return kept
 }

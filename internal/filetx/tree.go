@@ -135,6 +135,9 @@ type State struct {
 // Next is the lowest number a new generation may have.
 func (s State) Next() int { return max(s.Current, s.Good, slices.Max(append(s.Generations, 0))) + 1 }
 
+// Begun reports that the tree was adopted, also if somebody has taken parts of it away since.
+func (s State) Begun() bool { return s.Current > 0 || s.Good > 0 || s.linked() }
+
 // whole reports that the current generation was read through the fixed paths, and is what its manifest says.
 func (s State) whole() bool {
 	return s.Current > 0 && !slices.ContainsFunc(s.Paths, func(p PathState) bool { return p.Kind != Linked || !p.Intact })

@@ -352,9 +352,9 @@ func (a *asterisk) Adopt(number int, id pbx.RunID, missing []pbx.File) ([]pbx.Fi
 	return missing, nil
 }
 
-func (a *asterisk) Reclaim(save func(pbx.File) error) error {
+func (a *asterisk) Reclaim(save func(pbx.File) error) ([]pbx.File, error) {
 	defer func() { a.drift = nil }()
-	return save(pbx.File{Path: pbx.PJSIPPath, Content: []byte("password=by-hand")})
+	return a.revisions[a.site.Current], save(pbx.File{Path: pbx.PJSIPPath, Content: []byte("password=by-hand")})
 }
 
 func (a *asterisk) Stage(number, _ int, id pbx.RunID, files []pbx.File) error {
@@ -370,7 +370,7 @@ func (a *asterisk) Stage(number, _ int, id pbx.RunID, files []pbx.File) error {
 	return a.writeFault
 }
 
-func (a *asterisk) Flip(number int) ([]string, error) {
+func (a *asterisk) Flip(number int, _ []pbx.File) ([]string, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.flipFault != nil {
@@ -387,7 +387,7 @@ func (a *asterisk) Accept(number int) error {
 	return nil
 }
 
-func (a *asterisk) Prune(int) error { return nil }
+func (a *asterisk) Prune(int, func(pbx.File) error) error { return nil }
 
 func (a *asterisk) Reload(context.Context) (pbx.Reload, error) {
 	if a.reloadFault != nil {

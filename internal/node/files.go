@@ -57,10 +57,7 @@ func (l *Local) Recover() (did []string, err error) {
 		did = append(did, fmt.Sprintf("revision %d, which never came to be, was put aside", n))
 	}
 	for _, n := range r.Damaged {
-		did = append(did, fmt.Sprintf("revision %d is damaged on disk, or was edited by hand: look at the plan", n))
-	}
-	if r.BackTo != 0 {
-		did = append(did, fmt.Sprintf("went back to revision %d, the last that Asterisk was seen to run", r.BackTo))
+		did = append(did, fmt.Sprintf("revision %d is damaged on disk, or was edited by hand, and stays as it is: look at the plan", n))
 	}
 	return did, nil
 }
@@ -75,12 +72,15 @@ func (l *Local) Inspect() (site pbx.Site, err error) {
 		return site, fmt.Errorf("cannot look at the files: %w", err)
 	}
 	site.Current, site.Good, site.Next = state.Current, state.Good, state.Next()
-	if state.Current != 0 {
+	if state.Begun() {
 		for _, p := range state.Paths {
 			if kind, drifted := drift(p); drifted {
 				site.Drift = append(site.Drift, pbx.Drift{Kind: kind, Path: p.Path, Is: instead(p)})
 			}
 		}
+	}
+	if state.Current != 0 && state.Current < state.Good { // the portal only goes forwards, or back to the good one
+		site.Drift = append(site.Drift, pbx.Drift{Kind: pbx.Replaced, Path: filepath.Join(l.dir, treeDir, "current")})
 	}
 	for _, p := range state.Foreign {
 		site.Drift = append(site.Drift, pbx.Drift{Kind: pbx.Foreign, Path: p})
@@ -88,7 +88,7 @@ func (l *Local) Inspect() (site pbx.Site, err error) {
 	intact := state.Current != 0
 	for i, p := range []string{pbx.PJSIPPath, pbx.DialplanPath} {
 		found := state.Paths[i]
-		if found.Err != nil && (state.Current == 0 || instead(found) == "") { // what is no file is drift, once there is something to compare with
+		if found.Err != nil && (!state.Begun() || instead(found) == "") { // what is no file is drift, once there is something to compare with
 			return site, fmt.Errorf("cannot look at the files: %w", found.Err)
 		}
 		intact = intact && found.Intact
@@ -105,7 +105,7 @@ func (l *Local) Inspect() (site pbx.Site, err error) {
 
 func drift(p filetx.PathState) (kind pbx.DriftKind, drifted bool) {
 	switch {
-	case p.Kind == filetx.Missing:
+	case p.Kind == filetx.Missing, p.Kind == filetx.Linked && p.Content == nil && p.Err == nil:
 		return pbx.Missing, true
 	case p.Kind != filetx.Linked:
 		return pbx.Replaced, true
@@ -151,13 +151,17 @@ func (l *Local) Adopt(number int, id pbx.RunID, missing []pbx.File) ([]pbx.File,
 	return filesOf(g), nil
 }
 
-// Reclaim takes the paths back from whoever changed them, once save has what stood there.
-func (l *Local) Reclaim(save func(pbx.File) error) error {
-	err := l.tree.Reclaim(func(path string, content []byte) error { return save(pbx.File{Path: path, Content: content}) })
+// Reclaim takes the paths back from whoever changed them, once save has what stood there, and gives what there is then.
+func (l *Local) Reclaim(save func(pbx.File) error) ([]pbx.File, error) {
+	seen, err := l.tree.Reclaim(saver(save))
 	if err != nil {
-		return fmt.Errorf("cannot take the files back: %w: %s", err, writeCure)
+		return nil, fmt.Errorf("cannot take the files back: %w: %s", err, writeCure)
 	}
-	return nil
+	return filesOf(filetx.Generation{Files: seen}), nil
+}
+
+func saver(save func(pbx.File) error) func(string, []byte) error {
+	return func(path string, content []byte) error { return save(pbx.File{Path: path, Content: content}) }
 }
 
 // Stage writes a revision where nobody reads it yet, safely on disk.
@@ -168,10 +172,18 @@ func (l *Local) Stage(number, parent int, id pbx.RunID, files []pbx.File) error 
 	return nil
 }
 
-// Flip makes a revision the one Asterisk reads, both files at one moment.
-func (l *Local) Flip(number int) (paths []string, err error) {
-	err = l.tree.Flip(number)
+// Flip makes a revision the one Asterisk reads, both files at one moment, unless something else than over lies there by now.
+func (l *Local) Flip(number int, over []pbx.File) (paths []string, err error) {
+	seen := map[string][]byte{}
+	for _, f := range over {
+		if f.Content != nil {
+			seen[path.Base(f.Path)] = f.Content
+		}
+	}
+	err = l.tree.Flip(number, seen)
 	switch {
+	case errors.Is(err, filetx.ErrDrift) && !errors.Is(err, filetx.ErrInDoubt):
+		return nil, fmt.Errorf("%w: %w", pbx.ErrEdited, err)
 	case errors.Is(err, filetx.ErrInDoubt):
 		return nil, fmt.Errorf("%w: %w", pbx.ErrInDoubt, err)
 	case err != nil:
@@ -186,5 +198,7 @@ func (l *Local) Flip(number int) (paths []string, err error) {
 // Accept notes that Asterisk was seen to run the current revision.
 func (l *Local) Accept(number int) error { return l.tree.Accept(number) }
 
-// Prune drops old revisions from the disk.
-func (l *Local) Prune(keep int) error { return l.tree.Prune(keep) }
+// Prune drops old revisions from the disk, once save has what others changed in them.
+func (l *Local) Prune(keep int, save func(pbx.File) error) error {
+	return l.tree.Prune(keep, saver(save))
+}

@@ -159,5 +159,8 @@ const (
 	CodePersonsOnly     = "persons_only" // it is about a person's own account, and a token has none
 )
 
+// ErrEdited says that the files were changed by others since they were looked at; they are as they were changed.
+var ErrEdited = errors.New("changed by others")
+
 // ErrInDoubt says that it could not be found out whether a change of the files will survive a power cut. What is read is whole.
 var ErrInDoubt = errors.New("in doubt")
