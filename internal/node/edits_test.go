@@ -492,7 +492,7 @@ func TestNoHandEditIsLostOrUndoneUnaskedAtLength(t *testing.T) {
 	if len(edits) < 200 {
 		t.Errorf("only %d edits", len(edits))
 	}
-	every := labtest.Soak(37, 1)
+	every := labtest.Soak(307, 1)
 	if testing.Short() {
 		every = 1009
 	}
