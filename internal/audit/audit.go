@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/synergycall/pbxportal/internal/chain"
@@ -23,6 +24,7 @@ type Trail struct {
 	store    *store.Store
 	now      func() time.Time
 	stateDir string
+	series   atomic.Pointer[string] // which series of heads was in the state folder at the last look; nil for none
 }
 
 // New makes the service over a store; now tells the time, and stateDir is the folder for the signing key and the list of heads.
@@ -167,15 +169,15 @@ func (t *Trail) Verify(ctx context.Context, heads []Head) (Report, error) {
 	return r, nil
 }
 
-// VerifyTail follows the chain through the newest n events only, as a start of the server does: what was changed before is found by
-// Verify alone.
-func (t *Trail) VerifyTail(ctx context.Context, n int64) (Report, error) {
+// VerifyTail follows the chain through the newest n events only, and through none before the one of number from: what was changed before
+// is found by Verify alone.
+func (t *Trail) VerifyTail(ctx context.Context, n, from int64) (Report, error) {
 	newest, err := t.store.EventHead(ctx)
 	if err != nil {
 		return Report{}, err
 	}
 	r := Report{}
-	first := max(newest.Seq-n, 0)
+	first := max(newest.Seq-n, from-1, 0)
 	known := first == 0
 	err = t.walk(ctx, store.EventQuery{}, first, func(e chain.Entry) error {
 		if !known { // where one begins in the middle, the event's own word for what stood before it has to do

@@ -168,20 +168,20 @@ func TestHeadsAreWrittenDownOnceEach(t *testing.T) {
 	if own, err := tr.OwnHeads(); len(own) != 0 || err != nil {
 		t.Errorf("before: %v, %v", own, err)
 	}
-	for _, want := range []bool{true, false} {
-		if _, written, err := tr.WriteHead(t.Context()); written != want || err != nil {
+	for _, want := range []bool{true, true, false} { // the second is that of the event that heads are signed
+		if _, written, err := tr.WriteHead(t.Context(), true); written != want || err != nil {
 			t.Errorf("written %v, error %v; want %v", written, err, want)
 		}
 	}
 	add(t, s, 1)
-	if _, written, err := tr.WriteHead(t.Context()); !written || err != nil {
+	if _, written, err := tr.WriteHead(t.Context(), true); !written || err != nil {
 		t.Errorf("after one more event: %v, %v", written, err)
 	}
 	own, err := tr.OwnHeads()
-	if err != nil || len(own) != 2 || own[0].Seq != 2 || own[1].Seq != 3 {
+	if err != nil || len(own) != 3 || own[0].Seq != 2 || own[2].Seq != 4 {
 		t.Fatalf("%+v, %v", own, err)
 	}
-	if r, err := tr.Verify(t.Context(), own); r.Broken != nil || r.Events != 3 || r.Heads != 2 || err != nil {
+	if r, err := tr.Verify(t.Context(), own); r.Broken != nil || r.Events != 4 || r.Heads != 3 || err != nil {
 		t.Errorf("%+v, %v", r, err)
 	}
 	own[1].Hash[3]++
@@ -244,20 +244,21 @@ func TestTheWatchWritesAHeadEachDayAndSignsNothingOnceTheTrailIsBroken(t *testin
 		heads = append(heads, h.Seq)
 	}
 	w.Look(t.Context(), tr, look)
+	w.Look(t.Context(), tr, look) // the event that heads are signed
 	w.Look(t.Context(), tr, look) // nothing happened since
 	add(t, s, 1)
 	w.Look(t.Context(), tr, look)
-	if diff := cmp.Diff([]int64{2, 3}, heads); diff != "" || len(wrong) != 0 || w.State() != "ok" {
+	if diff := cmp.Diff([]int64{2, 3, 4}, heads); diff != "" || len(wrong) != 0 || w.State() != "ok" {
 		t.Errorf("state %s, wrong %v\n%s", w.State(), wrong, diff)
 	}
 }
 
-func TestTheWatchLooksOnceADay(t *testing.T) {
+func TestTheWatchTellsOfWhatIsWrongAtOnceAndOnceADay(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		var w audit.Watch
-		// A trail whose database is away is told of, each day.
+		// A trail whose database is away is told of at the first look, and each day.
 		s, err := store.Open("sqlite:////nowhere/at/all.db")
 		if err != nil {
 			t.Fatal(err)
@@ -273,7 +274,7 @@ func TestTheWatchLooksOnceADay(t *testing.T) {
 		})
 		time.Sleep(49 * time.Hour) //nolint:forbidigo // no time passes
 		synctest.Wait()
-		if told != 2 {
+		if told != 3 {
 			t.Errorf("told %d times", told)
 		}
 		cancel()

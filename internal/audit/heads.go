@@ -2,6 +2,7 @@ package audit
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"crypto/ed25519"
 	"crypto/rand"
@@ -13,7 +14,10 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/synergycall/pbxportal/internal/chain"
 	"github.com/synergycall/pbxportal/internal/regular"
@@ -90,17 +94,23 @@ func ReadHeads(from io.Reader, key ed25519.PublicKey) (heads []Head, err error) 
 	return heads, lines.Err()
 }
 
-// Head signs the newest link of the chain as it is now. The signing key is made when it is not there yet.
+// Head signs the newest link of the chain as it is now, once it has held the trail against all that is known of it; an *Alarm says what
+// contradicts it. The signing key is made when there is nothing yet that it signed.
 func (t *Trail) Head(ctx context.Context) (Head, error) {
-	newest, err := t.store.EventHead(ctx)
+	newest, _, err := t.Compare(ctx)
 	if err != nil {
 		return Head{}, err
 	}
+	return t.sign(newest)
+}
+
+// sign signs a link. Nothing comes here that was not compared.
+func (t *Trail) sign(link chain.Head) (Head, error) {
 	key, err := t.key()
 	if err != nil {
 		return Head{}, err
 	}
-	h := Head{Head: newest, At: t.now().UTC().Truncate(time.Second), Key: key.Public().(ed25519.PublicKey)} //nolint:errcheck // its documentation says so
+	h := Head{Head: link, At: t.now().UTC().Truncate(time.Second), Key: key.Public().(ed25519.PublicKey)} //nolint:errcheck // its documentation says so
 	h.Signature = ed25519.Sign(key, h.signed())
 	return h, nil
 }
@@ -109,67 +119,140 @@ func (t *Trail) Head(ctx context.Context) (Head, error) {
 const (
 	keyFile   = "audit.key"
 	headsFile = "audit-heads.jsonl"
+	notedFile = "audit-newest.json" // one head, replaced every minute
 )
 
 // largestKey is more than the file of the key has, and largestHeads more than all heads of a portal's life.
 const (
 	largestKey   = 4096
-	largestHeads = 1 << 30
+	largestHeads = 64 << 20
 )
 
-// OwnHeads reads the heads that this portal has written down, none where it has not yet.
+// OwnHeads reads the heads that this portal has written down, none where it has not yet: those of its list in their order, and the one
+// it notes every minute last.
 func (t *Trail) OwnHeads() ([]Head, error) {
-	f, _, err := regular.Open(filepath.Join(t.stateDir, headsFile), os.O_RDONLY)
+	list, listErr := t.readKept(headsFile)
+	noted, notedErr := t.readKept(notedFile)
+	for _, h := range noted {
+		if !slices.ContainsFunc(list, func(one Head) bool { return one.Head == h.Head }) {
+			list = append(list, h)
+		}
+	}
+	return list, errors.Join(listErr, notedErr)
+}
+
+// readKept reads heads of one of the files. A last line that was not written to its end is none.
+func (t *Trail) readKept(name string) ([]Head, error) {
+	path := filepath.Join(t.stateDir, name)
+	text, _, err := regular.Read(path, largestHeads)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
 	if err != nil {
 		return nil, fmt.Errorf("cannot read the heads of the audit trail: %w", err)
 	}
-	defer f.Close() //nolint:errcheck // it was only read
-	key, err := t.key()
+	text = text[:bytes.LastIndexByte(text, '\n')+1]
+	if len(text) == 0 {
+		return nil, nil
+	}
+	key, err := t.readKey()
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%s holds signed heads, and the key that signed them, %s, is gone: put it back from its copy", path, keyFile)
+	}
 	if err != nil {
 		return nil, err
 	}
-	heads, err := ReadHeads(f, key.Public().(ed25519.PublicKey)) //nolint:errcheck // its documentation says so
+	heads, err := ReadHeads(bytes.NewReader(text), key.Public().(ed25519.PublicKey)) //nolint:errcheck // its documentation says so
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", f.Name(), err)
+		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	return heads, nil
 }
 
-// WriteHead signs the newest link and adds it to the list in the state folder, if the chain has grown since the last one there.
-func (t *Trail) WriteHead(ctx context.Context) (h Head, written bool, err error) {
-	if h, err = t.Head(ctx); err != nil {
+// WriteHead compares the trail with what is known of it and signs its newest link: into the list in the state folder where that is
+// asked for, and in any case into the place of the head that was noted last. written says whether the list has grown.
+func (t *Trail) WriteHead(ctx context.Context, list bool) (h Head, written bool, err error) {
+	newest, own, err := t.Compare(ctx)
+	if err != nil {
 		return h, false, err
 	}
-	if earlier, err := t.OwnHeads(); err == nil && len(earlier) > 0 && earlier[len(earlier)-1].Head == h.Head {
-		return h, false, nil
+	if h, err = t.sign(newest); err != nil {
+		return h, false, err
 	}
 	line, err := json.Marshal(h)
 	if err != nil {
 		return h, false, fmt.Errorf("cannot write a head of the audit trail: %w", err)
 	}
-	f, _, err := regular.Open(filepath.Join(t.stateDir, headsFile), os.O_WRONLY|os.O_APPEND|os.O_CREATE)
-	if err != nil {
-		return h, false, fmt.Errorf("cannot write a head of the audit trail: %w", err)
-	}
-	_, err = f.Write(append(line, '\n'))
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return h, false, fmt.Errorf("cannot write a head of the audit trail: %w", err)
-	}
-	return h, true, nil
-}
-
-// key gives the signing key, and makes it when it is not there yet. Two processes that do so at once get the same one.
-func (t *Trail) key() (ed25519.PrivateKey, error) {
-	path := filepath.Join(t.stateDir, keyFile)
-	text, _, err := regular.Read(path, largestKey)
-	if errors.Is(err, fs.ErrNotExist) {
-		if err = t.makeKey(path); err == nil {
-			text, _, err = regular.Read(path, largestKey)
+	line = append(line, '\n')
+	signed := func(one Head) bool { return one.Head == newest }
+	if list && !slices.ContainsFunc(own.list, signed) {
+		if err := t.appendHead(line); err != nil {
+			return h, false, err
+		}
+		if written = true; len(own.list) == 0 {
+			series := string(h.Signature) // begun by this process, which knows what it knew before
+			t.series.Store(&series)
 		}
 	}
+	if !slices.ContainsFunc(own.noted, signed) {
+		if err := t.replace(notedFile, line); err != nil {
+			return h, written, err
+		}
+	}
+	if list {
+		err = t.begun(ctx)
+	}
+	return h, written, err
+}
+
+// appendHead adds a line to the list, behind the last one that is whole.
+func (t *Trail) appendHead(line []byte) error {
+	f, _, err := regular.Open(filepath.Join(t.stateDir, headsFile), os.O_RDWR|os.O_APPEND|os.O_CREATE)
+	if err != nil {
+		return fmt.Errorf("cannot write a head of the audit trail: %w", err)
+	}
+	err = func() error {
+		if err := unix.Flock(int(f.Fd()), unix.LOCK_EX); err != nil { // another process of the portal writes its line
+			return err
+		}
+		text, err := io.ReadAll(io.LimitReader(f, largestHeads))
+		if err != nil {
+			return err
+		}
+		if whole := bytes.LastIndexByte(text, '\n') + 1; whole < len(text) {
+			if err := f.Truncate(int64(whole)); err != nil {
+				return err
+			}
+		}
+		_, err = f.Write(line)
+		return errors.Join(err, f.Sync())
+	}()
+	if err = errors.Join(err, f.Close()); err != nil {
+		return fmt.Errorf("cannot write a head of the audit trail: %w", err)
+	}
+	return nil
+}
+
+// replace puts a file in the state folder in the place of another, whole or not at all.
+func (t *Trail) replace(name string, content []byte) error {
+	f, err := os.CreateTemp(t.stateDir, "."+name+"-*") // mode 0600
+	if err != nil {
+		return fmt.Errorf("cannot note the newest audit event: %w", err)
+	}
+	_, err = f.Write(content)
+	if err = errors.Join(err, f.Sync(), f.Close()); err == nil {
+		err = os.Rename(f.Name(), filepath.Join(t.stateDir, name))
+	}
+	if err != nil {
+		return fmt.Errorf("cannot note the newest audit event: %w", errors.Join(err, os.Remove(f.Name())))
+	}
+	return nil
+}
+
+// readKey reads the signing key.
+func (t *Trail) readKey() (ed25519.PrivateKey, error) {
+	path := filepath.Join(t.stateDir, keyFile)
+	text, _, err := regular.Read(path, largestKey)
 	if err != nil {
 		return nil, fmt.Errorf("cannot read the key that signs heads of the audit trail: %w", err)
 	}
@@ -178,6 +261,18 @@ func (t *Trail) key() (ed25519.PrivateKey, error) {
 		return nil, fmt.Errorf("%s is not a key: put the right file back, or move this one away and a new key is made, which does not fit earlier heads", path)
 	}
 	return ed25519.NewKeyFromSeed(seed), nil
+}
+
+// key gives the signing key, and makes it when it is not there yet. Two processes that do so at once get the same one.
+func (t *Trail) key() (ed25519.PrivateKey, error) {
+	key, err := t.readKey()
+	if errors.Is(err, fs.ErrNotExist) {
+		if err = t.makeKey(filepath.Join(t.stateDir, keyFile)); err != nil {
+			return nil, fmt.Errorf("cannot make the key that signs heads of the audit trail: %w", err)
+		}
+		return t.readKey()
+	}
+	return key, err
 }
 
 // makeKey makes the key file, whole or not at all, and leaves one that is there.

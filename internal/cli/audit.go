@@ -19,6 +19,7 @@ type auditCommands struct {
 	Events auditEventsCommand `cmd:"" help:"List the events of the audit trail, newest first: who did what to what, and when."`
 	Export auditExportCommand `cmd:"" help:"Print the audit trail as lines of JSON, with all it takes to check it elsewhere."`
 	Verify auditVerifyCommand `cmd:"" help:"Check that nobody changed the audit trail, by its hashes and by the heads that were signed."`
+	Begin  auditBeginCommand  `cmd:"" help:"Begin a new series of signed heads, after an alarm about the audit trail was looked into."`
 	Head   auditHeadCommand   `cmd:"" help:"Print the newest link of the audit trail, signed; keep it somewhere else."`
 }
 

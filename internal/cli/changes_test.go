@@ -67,6 +67,7 @@ func TestEveryCommandThatChangesSomethingLeavesItsEvents(t *testing.T) {
 	change("token revoke", "", token[1:2], "token.revoke")
 	s.must(t, "rotate-key")
 	change("rotate-key", "", []string{"--forget"}, "key.rotate", "key.reseal", "key.forget")
+	change("audit begin", "", []string{"--reason", "a test"}, "audit.begin")
 
 	var all []string
 	for _, found := range regexp.MustCompile(`(?m)^  ([a-z-]+(?: [a-z-]+)?)(?: <| \[|  )`).FindAllStringSubmatch(s.must(t, "--help"), -1) {

@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/synergycall/pbxportal/internal/audit"
 	"github.com/synergycall/pbxportal/internal/config"
 	"github.com/synergycall/pbxportal/internal/node"
 )
@@ -28,7 +29,7 @@ func (*doctorCommand) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	defer p.close()
-	findings := append([]node.Finding{p.examineDatabase(ctx), p.examineState(), p.examineKeys(ctx), p.examineFactors(ctx), p.examineAddress(), a.examineSettings()}, p.node.Examine(ctx)...)
+	findings := append([]node.Finding{p.examineDatabase(ctx), p.examineState(), p.examineKeys(ctx), p.examineFactors(ctx), p.examineTrail(ctx), p.examineAddress(), a.examineSettings()}, p.node.Examine(ctx)...)
 	findings = append(findings, p.examineLive(ctx))
 	broken := 0
 	for _, f := range findings {
@@ -91,6 +92,24 @@ func (p *portal) examineDatabase(ctx context.Context) node.Finding {
 		return f
 	}
 	f.Detail += "; a write, which was rolled back, succeeded"
+	return f
+}
+
+// examineTrail compares the audit trail with the signed heads in the state folder. It signs nothing.
+func (p *portal) examineTrail(ctx context.Context) node.Finding {
+	f := node.Finding{Subject: "audit trail", Grade: node.Good}
+	newest, heads, err := p.trail.Compare(ctx)
+	alarm, is := errors.AsType[*audit.Alarm](err)
+	switch {
+	case is:
+		f.Grade, f.Detail, f.Cure = node.Bad, alarm.State+": "+oneLine(alarm.Why), alarm.Do()
+	case err != nil: // the database was examined before
+		f.Detail = "not compared with its signed heads: the database does not answer, or has no tables yet"
+	case heads.Len() == 0:
+		f.Detail = fmt.Sprintf("%d events; no head was signed yet, serve does that", newest.Seq)
+	default:
+		f.Detail = fmt.Sprintf("%d events; %d signed heads agree", newest.Seq, heads.Len())
+	}
 	return f
 }
 

@@ -139,6 +139,32 @@ func (*auditHeadCommand) Run(ctx context.Context, a *app, p *portal) error {
 	return nil
 }
 
+type auditBeginCommand struct {
+	Reason string `required:"" help:"What was found out; goes into the audit trail." placeholder:"TEXT"`
+}
+
+// Run begins a new series of signed heads, after a person looked into an alarm.
+func (c *auditBeginCommand) Run(ctx context.Context, a *app, p *portal) error {
+	if strings.TrimSpace(c.Reason) == "" {
+		return usage(errors.New("--reason must say what was found out: the audit trail keeps it"))
+	}
+	begun, err := p.trail.Begin(ctx, c.Reason)
+	if err != nil {
+		return err
+	}
+	if a.json {
+		return a.printJSON(map[string]any{"alarm": begun.Alarm, "kept": begun.Kept, "head": begun.Head})
+	}
+	if begun.Alarm != "" {
+		fmt.Fprintf(a.stdout, "Acknowledged: %s.\n", begun.Alarm)
+	}
+	fmt.Fprintf(a.stdout, "A new series of signed heads begins with event %d.\n", begun.Head.Seq)
+	for _, file := range begun.Kept {
+		fmt.Fprintf(a.stdout, "The heads so far are kept as evidence: %s\n", file)
+	}
+	return nil
+}
+
 type auditVerifyCommand struct {
 	Heads []string `help:"A file with heads that were kept elsewhere, as audit head prints them, one on a line. The portal's own list is always looked at." placeholder:"FILE"`
 }
@@ -170,7 +196,11 @@ func (c *auditVerifyCommand) Run(ctx context.Context, a *app) error {
 		}
 		err = a.printJSON(report)
 	} else if r.Broken == nil {
-		fmt.Fprintf(a.stdout, "The audit trail is whole: %d events, %d signed heads agree. The newest link is %s.\n", r.Events, r.Heads, r.Head.Hash)
+		agree := fmt.Sprintf("%d signed heads agree", r.Heads)
+		if r.Heads == 0 {
+			agree = "no signed head to compare with"
+		}
+		fmt.Fprintf(a.stdout, "The audit trail is whole: %d events, %s. The newest link is %s.\n", r.Events, agree, r.Head.Hash)
 	} else {
 		fmt.Fprintf(a.stdout, "The audit trail is BROKEN at event %d: %s.\n%d events in front of it are whole.\n", r.Broken.Seq, r.Broken.Why, r.Broken.Seq-1)
 	}

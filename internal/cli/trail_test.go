@@ -2,11 +2,14 @@ package cli_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/synergycall/pbxportal/internal/store/storetest"
 )
 
 func TestTheAuditTrailIsListedExportedSignedAndVerified(t *testing.T) {
@@ -107,13 +110,78 @@ func TestAServerSignsAHeadWhenItStartsAndWhenItStops(t *testing.T) {
 		t.Fatalf("exit code %d, error %v", result.ExitCode, err)
 	}
 	heads, err := os.ReadFile(filepath.Join(s["STATE_DIR"], "audit-heads.jsonl"))
-	if err != nil || strings.Count(string(heads), "\n") != 2 {
+	if err != nil || strings.Count(string(heads), "\n") != 2 { // at the start, and at the stop with what came since
 		t.Errorf("error %v; heads:\n%s", err, heads)
 	}
 	if log := srv.logged(t); strings.Count(log, "head of the audit trail") != 2 {
 		t.Errorf("the log:\n%s", log)
 	}
-	if out := s.must(t, "audit", "verify"); !strings.Contains(out, "whole: 6 events, 2 signed heads agree") { // with tables, key, the token of the server's client, and the link for the first account
+	if out := s.must(t, "audit", "verify"); !strings.Contains(out, "whole: 7 events, 2 signed heads agree") { // with tables, key, the token of the server's client, that heads are signed, and the link for the first account
+		t.Error(out)
+	}
+}
+
+// What stands against the trail is said by everything that speaks of it, with a way out that leaves its own event.
+func TestATrailThatContradictsItsHeadsIsToldByHealthDoctorAndVerifyUntilAPersonBeginsANewSeries(t *testing.T) {
+	t.Parallel()
+	s := newSettings(t)
+	for _, email := range []string{"a@example.com", "b@example.com"} {
+		s.must(t, "user", "add", "Anna Example", email)
+	}
+	stop := func(srv *server) {
+		t.Helper()
+		if err := srv.Signal(syscall.SIGTERM); err != nil {
+			t.Fatal(err)
+		}
+		if result, err := srv.Wait(t.Context()); result.ExitCode != 0 || err != nil {
+			t.Fatalf("exit code %d, error %v", result.ExitCode, err)
+		}
+	}
+	heads := func() string {
+		t.Helper()
+		text, err := os.ReadFile(filepath.Join(s["STATE_DIR"], "audit-heads.jsonl"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(text)
+	}
+	stop(s.serve(t))
+	before := heads()
+	storetest.UnlockEvents(t, s["DATABASE_URL"])
+	storetest.Execute(t, s["DATABASE_URL"], `DELETE FROM audit_events WHERE seq > 4`)
+	srv := s.serve(t)
+	if health := srv.want(t, 200, "GET", "/health", ""); !strings.Contains(fmt.Sprint(health["audit"]), "contradicted: event ") ||
+		!strings.Contains(fmt.Sprint(health["audit"]), "pbxportal audit begin --reason TEXT") {
+		t.Errorf("%v", health)
+	}
+	code, out, _ := s.run(t, "audit", "verify")
+	if code != 1 || !strings.Contains(out, "BROKEN at event 5") {
+		t.Errorf("exit code %d: %s", code, out)
+	}
+	if code, out, _ := s.run(t, "doctor"); code != 1 || !strings.Contains(out, "audit trail: contradicted: event ") {
+		t.Errorf("exit code %d: %s", code, out)
+	}
+	if code, out, errs := s.run(t, "audit", "head"); code == 0 || !strings.Contains(errs, "contradicted") || out != "" {
+		t.Errorf("exit code %d: %s%s", code, out, errs)
+	}
+	stop(srv)
+	if heads() != before {
+		t.Errorf("a head was signed over a contradiction:\n%s", heads())
+	}
+	if code, _, errs := s.run(t, "audit", "begin", "--reason", " "); code != 2 || !strings.Contains(errs, "--reason must say") {
+		t.Errorf("exit code %d: %s", code, errs)
+	}
+	if out := s.must(t, "audit", "begin", "--reason", "a backup was put back"); !strings.Contains(out, "Acknowledged: the audit trail is contradicted") || !strings.Contains(out, "audit-heads-") {
+		t.Error(out)
+	}
+	if out := s.must(t, "audit", "events", "--action", "audit.begin", "--json"); !strings.Contains(out, "a backup was put back") || !strings.Contains(out, "contradicted") {
+		t.Error(out)
+	}
+	srv = s.serve(t)
+	if health := srv.want(t, 200, "GET", "/health", ""); health["audit"] != "ok" {
+		t.Errorf("%v", health)
+	}
+	if out := s.must(t, "audit", "verify"); !strings.Contains(out, "The audit trail is whole") {
 		t.Error(out)
 	}
 }

@@ -175,7 +175,7 @@ func (s *Store) beginPostgres(ctx context.Context) (*Tx, error) {
 		return nil, err
 	}
 	ended := false
-	tx := &Tx{tx: conn, dialect: &s.dialect, secrets: &s.secrets}
+	tx := &Tx{tx: conn, dialect: &s.dialect, secrets: &s.secrets, witness: &s.witness}
 	tx.rollback = func() {
 		if !ended {
 			undo, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)

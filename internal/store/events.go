@@ -3,9 +3,12 @@ package store
 import (
 	"context"
 	"database/sql"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
+	"strconv"
+	"sync"
 	"time"
 
 	"github.com/synergycall/pbxportal/internal/chain"
@@ -59,7 +62,7 @@ func (t *Tx) entry(ctx context.Context, e pbx.AuditEvent) (chain.Entry, error) {
 		if err != nil && !errors.Is(err, sql.ErrNoRows) {
 			return chain.Entry{}, err
 		}
-		if t.head, err = h.head(); err != nil {
+		if err = t.stands(h); err != nil {
 			return chain.Entry{}, err
 		}
 	}
@@ -84,6 +87,86 @@ func (h *scannedHead) head() (*chain.Head, error) {
 		return nil, fmt.Errorf("the newest audit event, %d, was tampered with: its hash has %d bytes; run pbxportal audit verify", h.seq.Int64, len(h.hash))
 	}
 	return &chain.Head{Seq: h.seq.Int64, Hash: chain.Hash(h.hash)}, nil
+}
+
+// stands notes the newest link as the transaction found it: it holds the writers' lock, so nobody else adds one before it ends.
+func (t *Tx) stands(h scannedHead) (err error) {
+	if t.head, err = h.head(); err == nil {
+		t.witness.compare(*t.head)
+	}
+	return err
+}
+
+// witness remembers the newest link of the audit trail that this process saw stored. A database that later knows less went back: to a
+// backup, or to a replica that had not received everything.
+type witness struct {
+	mu    sync.Mutex
+	known chain.Head // guarded by mu
+	back  bool       // guarded by mu; the database went back behind known, which stays what it was
+}
+
+// compare holds the newest link, as a holder of the writers' lock reads it, against what is known.
+func (w *witness) compare(found chain.Head) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if found.Seq < w.known.Seq || found.Seq == w.known.Seq && found.Hash != w.known.Hash {
+		w.back = true
+	}
+}
+
+// stored notes a link that was committed.
+func (w *witness) stored(head chain.Head) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.back && head.Seq > w.known.Seq {
+		w.known = head
+	}
+}
+
+// Witnessed gives the newest link of the audit trail that this process saw stored, and whether a later transaction found the trail
+// shorter, or another.
+func (s *Store) Witnessed() (known chain.Head, wentBack bool) {
+	s.witness.mu.Lock()
+	defer s.witness.mu.Unlock()
+	return s.witness.known, s.witness.back
+}
+
+// ForgetWitnessed begins anew with the trail as it is.
+func (s *Store) ForgetWitnessed() {
+	s.witness.mu.Lock()
+	defer s.witness.mu.Unlock()
+	s.witness.known, s.witness.back = chain.Head{}, false
+}
+
+// EventHashes gives, in one look, the hashes of those of the events with these numbers that there are. One that is no hash is given as
+// zeros.
+func (s *Store) EventHashes(ctx context.Context, numbers []int64) (map[int64]chain.Hash, error) {
+	ctx, cancel := context.WithTimeout(ctx, Patience)
+	defer cancel()
+	texts := make([]string, len(numbers))
+	for i, n := range numbers {
+		texts[i] = strconv.FormatInt(n, 10)
+	}
+	list, err := json.Marshal(texts)
+	if err != nil {
+		return nil, fmt.Errorf("cannot look up audit events: %w", err)
+	}
+	hashes := make(map[int64]chain.Hash, len(numbers))
+	_, err = gather(ctx, s.read, func(r row) (struct{}, error) {
+		var seq int64
+		var hash []byte
+		err := r.Scan(&seq, &hash)
+		if hashes[seq] = (chain.Hash{}); len(hash) == len(chain.Hash{}) {
+			hashes[seq] = chain.Hash(hash)
+		}
+		return struct{}{}, err
+	}, s.dialect.hashesQuery(), string(list))
+	return hashes, s.fault("look up audit events", err)
+}
+
+// hashesQuery looks up events by their numbers, each of them by the primary key.
+func (d *dialect) hashesQuery() string {
+	return `SELECT seq, hash FROM audit_events WHERE seq IN (SELECT CAST(text AS bigint) FROM ` + d.listIn("$1") + ` AS asked)`
 }
 
 // EventQuery selects audit events. The zero EventQuery selects all.

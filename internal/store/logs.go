@@ -42,7 +42,7 @@ func (t *Tx) saveLog(ctx context.Context, l pbx.ApplyLog) error {
 		string(l.ID), l.TriggeredAt, l.TriggeredBy, string(l.Outcome),
 		sql.NullString{String: l.ErrorDetails, Valid: l.ErrorDetails != ""}, string(files), string(reload)).Scan(h.into()...)
 	if err == nil {
-		t.head, err = h.head()
+		err = t.stands(h)
 	}
 	return err
 }

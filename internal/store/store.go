@@ -44,6 +44,8 @@ type Store struct {
 	// turn lets one writer of this process at a time go to the database. The engines would queue them as well, but each on a
 	// connection of its own, and readers would find none free.
 	turn chan struct{}
+
+	witness witness
 }
 
 // Open names the database of a url: postgresql://…, postgres://…, postgresql+asyncpg://… or sqlite:///path. It checks the form of the
@@ -109,6 +111,7 @@ type Tx struct {
 	dialect *dialect
 	secrets *secrets
 	head    *chain.Head // the newest link of the audit trail, once it was asked for
+	witness *witness
 
 	commit   func(context.Context) error
 	rollback func() // does nothing once it is committed
@@ -176,7 +179,10 @@ func (s *Store) once(ctx context.Context, fn func(context.Context, *Tx) error) e
 	if err = fn(ctx, tx); err != nil {
 		return err
 	}
-	return tx.commit(ctx)
+	if err = tx.commit(ctx); err == nil && tx.head != nil {
+		s.witness.stored(*tx.head)
+	}
+	return err
 }
 
 // begin begins a transaction that holds the writers' lock. Whoever gets one calls rollback when done.
@@ -203,7 +209,7 @@ func (s *Store) beginBeside(ctx context.Context) (*Tx, error) {
 		return nil, err
 	}
 	return &Tx{
-		tx: tx, dialect: &s.dialect, secrets: &s.secrets,
+		tx: tx, dialect: &s.dialect, secrets: &s.secrets, witness: &s.witness,
 		commit:   func(context.Context) error { return tx.Commit() },
 		rollback: func() { _ = tx.Rollback() }, // one that fails closes the connection, which rolls back too
 	}, nil

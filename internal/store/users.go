@@ -110,7 +110,7 @@ func (t *Tx) Places(ctx context.Context, emails []string, first, last pbx.Number
 		if err = rows.Scan(append(h.into(), &a.Key, &a.Taken, &numbers)...); err != nil {
 			return p, err
 		}
-		if t.head, err = h.head(); err != nil {
+		if err = t.stands(h); err != nil {
 			return p, err
 		}
 		p.Addresses = append(p.Addresses, a)

@@ -1319,7 +1319,7 @@ type Health struct {
 	// AsteriskVersion The version of Asterisk, where it is known.
 	AsteriskVersion *string `json:"asterisk_version,omitempty"`
 
-	// Audit `ok`, or a sentence that says where the audit trail is broken and what to do. The newest events are looked at when the server starts, and once a day.
+	// Audit `ok`, or a sentence that begins with `broken`, `contradicted` or `not compared` and says what to do. Once a minute the newest 1000 events are followed, and the events that signed heads name are compared with them; `pbxportal audit verify` follows all.
 	Audit string `json:"audit"`
 
 	// Database The database answers.

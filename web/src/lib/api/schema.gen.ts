@@ -439,7 +439,8 @@ export interface paths {
         /**
          * List audit events
          * @description The events of the audit trail, newest first, in pages: every change, every start and end of an apply, every sign-in. An event is
-         *     written together with the change it tells of, or neither is. Events are never changed or removed. Reading leaves no event.
+         *     written together with the change it tells of, or neither is. Events are never changed; they are removed
+         *     by `pbxportal audit archive` alone, which keeps them in a file. Reading leaves no event.
          *     These are the actions; the parameter `action` also takes the first part of a name, with the dot, such as `user.`:
          *
          *     | action | what happened |
@@ -454,10 +455,10 @@ export interface paths {
          *     | `apply.catch_up` | Asterisk took later what it had not taken at once |
          *     | `apply.complete` | the record of an apply that was cut off was completed, by what was in place |
          *     | `session.sign_in` | somebody signed in |
-         *     | `session.sign_in_failed` | somebody did not know the password or the second factor; `denied` |
+         *     | `session.sign_in_failed` | sign-ins failed, for want of the password or the second factor: the first at once, further ones of the same account from the same network counted in one event a minute (`times`); `denied` |
          *     | `session.sign_out` | somebody signed out |
          *     | `session.end` | somebody ended another one of his sessions |
-         *     | `session.confirm_failed` | somebody who is signed in did not know the password he had to confirm; `denied` |
+         *     | `session.confirm_failed` | a person who is signed in did not know the password that was to be confirmed; counted as failed sign-ins are; `denied` |
          *     | `account.create` | an account was made |
          *     | `account.update` | an account got another name or role, was disabled or enabled |
          *     | `account.delete` | an account was removed |
@@ -469,14 +470,16 @@ export interface paths {
          *     | `token.create` | an API token was made |
          *     | `token.revoke` | an API token was revoked, by itself, with the one it was made with, or with what its maker lost |
          *     | `link.setup` | a link to make the first account was made |
-         *     | `link.refused` | links were tried that are wrong, used or expired: one event a minute, with how many; `denied` |
-         *     | `request.refused` | somebody who is signed in asked for what he may not: one event a minute for each caller and operation, with how many; `denied` |
+         *     | `link.refused` | links were tried that are wrong, used or expired: the first at once, further ones from the same network counted in one event a minute (`times`); `denied` |
+         *     | `request.refused` | a caller who is signed in asked for what is not allowed to the caller: the first at once, further ones of the same caller and operation counted in one event a minute (`times`); `denied` |
          *     | `key.use` | the installation got its first key |
          *     | `key.rotate` | another key seals from here on |
          *     | `key.reseal` | what is sealed was sealed anew, or opened where secrets are to lie open; written before it begins |
          *     | `key.forget` | older keys were taken out of the key file; written before |
          *     | `key.lost` | a key was given up as lost, with what was sealed with it; written before |
          *     | `database.migrate` | the tables were brought up to date |
+         *     | `audit.begin` | a series of signed heads of the audit trail began: the first by itself, each further one at the command line, with the reason and what stood against the trail |
+         *     | `audit.archive` | the oldest events were written to a file and removed, with the link they end with and the digest of the file; written before they are removed |
          */
         get: operations["listAuditEvents"];
         put?: never;
@@ -1310,7 +1313,7 @@ export interface components {
             asterisk: string;
             /** @description The version of Asterisk, where it is known. */
             asterisk_version?: string;
-            /** @description `ok`, or a sentence that says where the audit trail is broken and what to do. The newest events are looked at when the server starts, and once a day. */
+            /** @description `ok`, or a sentence that begins with `broken`, `contradicted` or `not compared` and says what to do. Once a minute the newest 1000 events are followed, and the events that signed heads name are compared with them; `pbxportal audit verify` follows all. */
             audit: string;
             /**
              * @description The database answers.

@@ -521,6 +521,8 @@ export const de: Messages = {
       'key.forget': 'Ältere Schlüssel entfernt',
       'key.lost': 'Verlorenen Schlüssel aufgegeben',
       'database.migrate': 'Tabellen auf den neuen Stand gebracht',
+      'audit.begin': 'Reihe signierter Prüfstände begonnen',
+      'audit.archive': 'Älteste Ereignisse archiviert',
     },
   },
   settings: {

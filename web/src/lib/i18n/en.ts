@@ -537,6 +537,8 @@ export const en = {
       'key.forget': 'Dropped older keys',
       'key.lost': 'Gave up a lost key',
       'database.migrate': 'Brought the tables up to date',
+      'audit.begin': 'Began a series of signed heads',
+      'audit.archive': 'Archived the oldest events',
     } as Partial<Record<string, string>>,
   },
   settings: {

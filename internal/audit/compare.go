@@ -1,0 +1,238 @@
+package audit
+
+import (
+	"cmp"
+	"context"
+	"crypto/ed25519"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/synergycall/pbxportal/internal/chain"
+	"github.com/synergycall/pbxportal/internal/pbx"
+	"github.com/synergycall/pbxportal/internal/store"
+)
+
+// ActionBegin is the action of the event a series of signed heads begins with. A trail that has one was signed before.
+const ActionBegin = "audit.begin"
+
+// Alarm says why the portal does not vouch for the trail. While there is one no head is signed.
+type Alarm struct {
+	State string // in a word or two: broken, contradicted, not compared
+	Seq   int64  // the event it is about; 0 where it is about none
+	Why   string
+}
+
+// Error says what is wrong.
+func (a *Alarm) Error() string { return "the audit trail is " + a.State + ": " + a.Why }
+
+// Say gives the alarm for /health and doctor: what is wrong, and what to do.
+func (a *Alarm) Say() string { return a.State + ": " + a.Why + ": " + a.Do() }
+
+// Do says what to do about it.
+func (a *Alarm) Do() string {
+	return "run pbxportal audit verify, find out who changed the database or the state folder, then begin a new series of heads: pbxportal audit begin --reason TEXT"
+}
+
+// Kept are the signed heads in the state folder: those of the list, and the one that was noted last.
+type Kept struct{ list, noted []Head }
+
+// Len gives how many there are.
+func (k Kept) Len() int { return len(k.list) + len(k.noted) }
+
+// all gives all heads, in the order of their events.
+func (k Kept) all() []Head {
+	return slices.SortedStableFunc(slices.Values(slices.Concat(k.list, k.noted)), func(a, b Head) int { return cmp.Compare(a.Seq, b.Seq) })
+}
+
+// series names the series of heads in the folder by its first signature, and gives the event it begins with.
+func (k Kept) series() (name string, from int64) {
+	if len(k.list) == 0 {
+		return "", 0
+	}
+	return string(k.list[0].Signature), k.list[0].Seq
+}
+
+// Compare holds the trail against all that this portal knows of it: the heads in its state folder, and the newest link that this process
+// saw stored. It gives the newest link, which it has followed the newest events to. An *Alarm says what contradicts the trail, or that
+// there is nothing to compare it with although there was. It costs one look at the rows that heads name, and at the newest events.
+func (t *Trail) Compare(ctx context.Context) (newest chain.Head, own Kept, err error) {
+	list, listErr := t.readKept(headsFile)
+	noted, notedErr := t.readKept(notedFile)
+	own = Kept{list, noted}
+	if err := errors.Join(listErr, notedErr); err != nil {
+		return newest, own, &Alarm{State: notCompared, Why: strings.ReplaceAll(err.Error(), "\n", "; ")}
+	}
+	series, from := own.series()
+	if was := t.series.Swap(&series); was != nil && *was != series && series != "" {
+		t.store.ForgetWitnessed() // a person began a new series: what this process knew was looked into
+	}
+	r, err := t.VerifyTail(ctx, tail, 0)
+	if err == nil && r.Broken != nil && r.Broken.Seq < from && t.acknowledged(ctx, from) {
+		r, err = t.VerifyTail(ctx, tail, from)
+	}
+	if err != nil {
+		return newest, own, err
+	}
+	if r.Broken != nil {
+		return newest, own, &Alarm{State: "broken", Seq: r.Broken.Seq, Why: fmt.Sprintf("event %d: %s", r.Broken.Seq, r.Broken.Why)}
+	}
+	newest = r.Head
+	if err := t.compare(ctx, newest, own.all()); err != nil {
+		return newest, own, err
+	}
+	if own.Len() == 0 {
+		began, err := t.beganBefore(ctx)
+		if err != nil {
+			return newest, own, err
+		}
+		if began != 0 {
+			return newest, own, &Alarm{State: notCompared, Seq: began, Why: fmt.Sprintf("signed heads began with event %d, and there are none in %s: "+
+				"put %s, %s and %s back from a copy", began, t.stateDir, keyFile, headsFile, notedFile)}
+		}
+	}
+	return newest, own, nil
+}
+
+// acknowledged reports whether the event that a series of heads begins with tells of a person who looked into what came before. The
+// signature of the series' first head vouches for it.
+func (t *Trail) acknowledged(ctx context.Context, seq int64) bool {
+	events, err := t.store.EventsAfter(ctx, store.EventQuery{}, seq-1, 1)
+	return err == nil && len(events) == 1 && events[0].Event.Seq == seq && events[0].Event.Action == ActionBegin && events[0].Event.After["reason"] != ""
+}
+
+const notCompared = "not compared"
+
+// compare holds heads against the rows they name, all in one look.
+func (t *Trail) compare(ctx context.Context, newest chain.Head, heads []Head) error {
+	known, wentBack := t.store.Witnessed()
+	numbers := []int64{newest.Seq, known.Seq}
+	for _, h := range heads {
+		numbers = append(numbers, h.Seq)
+	}
+	slices.Sort(numbers)
+	there, err := t.store.EventHashes(ctx, slices.Compact(numbers))
+	if err != nil {
+		return err
+	}
+	there[0] = chain.Hash{} // before the first event
+	agrees := func(h chain.Head) bool { hash, is := there[h.Seq]; return is && hash == h.Hash }
+	for _, h := range heads {
+		if !agrees(h.Head) {
+			return contradiction(there, h.Head, newest, fmt.Sprintf("the head signed at %s", h.At.Format(time.RFC3339)))
+		}
+	}
+	switch {
+	case !agrees(known):
+		return contradiction(there, known, newest, "what this portal itself stored")
+	case wentBack:
+		return &Alarm{State: contradicted, Seq: known.Seq, Why: fmt.Sprintf("for a time the database was behind event %d, which this portal had stored", known.Seq)}
+	}
+	if !agrees(newest) {
+		return &Alarm{State: contradicted, Seq: newest.Seq, Why: fmt.Sprintf("event %d changed while it was looked at", newest.Seq)}
+	}
+	return nil
+}
+
+const contradicted = "contradicted"
+
+// contradiction says how the trail differs from a link that is known.
+func contradiction(there map[int64]chain.Hash, known, newest chain.Head, by string) *Alarm {
+	a := &Alarm{State: contradicted, Seq: known.Seq}
+	if _, is := there[known.Seq]; is {
+		a.Why = fmt.Sprintf("event %d is not that of %s: the trail was rewritten, or the database is another one or went back", known.Seq, by)
+	} else {
+		a.Why = fmt.Sprintf("event %d is missing, which is in %s; the trail ends at event %d: events were cut off, or an older copy of the database came back",
+			known.Seq, by, newest.Seq)
+	}
+	return a
+}
+
+// beganBefore gives the event with which the newest series of heads began, 0 where none did.
+func (t *Trail) beganBefore(ctx context.Context) (int64, error) {
+	events, err := t.store.EventsBefore(ctx, store.EventQuery{Action: ActionBegin}, 0, 1)
+	if err != nil || len(events) == 0 {
+		return 0, err
+	}
+	return events[0].Event.Seq, nil
+}
+
+// begun sees to it that a trail with a head says itself that it is signed, so that a state folder that was emptied is noticed.
+func (t *Trail) begun(ctx context.Context) error {
+	if began, err := t.beganBefore(ctx); err != nil || began != 0 {
+		return err
+	}
+	return t.appendBegin(ctx, nil)
+}
+
+// appendBegin appends the event that a series of heads begins with.
+func (t *Trail) appendBegin(ctx context.Context, facts pbx.Facts) error {
+	key, err := t.key()
+	if err != nil {
+		return err
+	}
+	public := base64.StdEncoding.EncodeToString(key.Public().(ed25519.PublicKey)) //nolint:errcheck // its documentation says so
+	e := pbx.NewAuditEvent(ctx, t.now(), ActionBegin, pbx.AuditObject{Type: "audit", ID: public})
+	e.After = facts
+	return t.store.AppendEvent(ctx, e)
+}
+
+// Begun is a series of heads that was begun.
+type Begun struct {
+	Head  Head
+	Alarm string   // what stood against the trail; "" where nothing did
+	Kept  []string // the files with the heads of the series before
+}
+
+// Begin begins a new series of heads over the trail as it is, after a person has looked into what contradicted it. The heads so far are
+// kept beside the new ones, and the trail says who began, why, and what stood against it.
+func (t *Trail) Begin(ctx context.Context, reason string) (b Begun, err error) {
+	_, _, err = t.Compare(ctx)
+	alarm, isAlarm := errors.AsType[*Alarm](err)
+	if err != nil && !isAlarm {
+		return b, err
+	}
+	if isAlarm {
+		b.Alarm = alarm.Error()
+	}
+	stamp := t.now().UTC().Format("-20060102T150405.000000Z")
+	aside := map[string]string{headsFile: "audit-heads" + stamp + ".jsonl", notedFile: "audit-newest" + stamp + ".json"}
+	for name := range aside {
+		if _, err := os.Lstat(filepath.Join(t.stateDir, name)); errors.Is(err, fs.ErrNotExist) {
+			delete(aside, name)
+		}
+	}
+	t.store.ForgetWitnessed()
+	if err := t.appendBegin(ctx, pbx.Facts{"reason": reason, "alarm": b.Alarm, "earlier_heads": aside[headsFile]}); err != nil {
+		return b, err
+	}
+	for name, kept := range aside {
+		if err := os.Rename(filepath.Join(t.stateDir, name), filepath.Join(t.stateDir, kept)); err != nil {
+			return b, fmt.Errorf("cannot put the earlier heads of the audit trail aside: %w", err)
+		}
+		b.Kept = append(b.Kept, filepath.Join(t.stateDir, kept))
+	}
+	events, err := t.store.EventsBefore(ctx, store.EventQuery{Action: ActionBegin}, 0, 1)
+	if err != nil {
+		return b, err
+	}
+	if len(events) == 0 {
+		return b, errors.New("the event that was just appended to the audit trail is gone")
+	}
+	newest := chain.Head{Seq: events[0].Event.Seq, Hash: events[0].Hash}
+	if b.Head, err = t.sign(newest); err != nil {
+		return b, err
+	}
+	line, err := b.Head.MarshalJSON()
+	if err != nil {
+		return b, fmt.Errorf("cannot write a head of the audit trail: %w", err)
+	}
+	line = append(line, '\n')
+	return b, errors.Join(t.appendHead(line), t.replace(notedFile, line))
+}
