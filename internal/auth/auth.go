@@ -41,18 +41,18 @@ type Config struct {
 
 // Auth is the service. It is safe for concurrent use.
 type Auth struct {
-	store    *store.Store
-	now      func() time.Time
-	factor   pbx.SecondFactor
-	hasher   *hasher
-	pace     *pace
-	refusals *refusals
-	done     atomic.Bool // an account was seen: set-up is over for good
+	store   *store.Store
+	now     func() time.Time
+	factor  pbx.SecondFactor
+	hasher  *hasher
+	pace    *pace
+	refused *tally
+	done    atomic.Bool // an account was seen: set-up is over for good
 }
 
 // New makes the service.
 func New(c Config) *Auth {
-	return &Auth{store: c.Store, now: c.Now, factor: c.SecondFactor, hasher: newHasher(c.HashMemory), pace: newPace(c.Now), refusals: newRefusals(c.Now)}
+	return &Auth{store: c.Store, now: c.Now, factor: c.SecondFactor, hasher: newHasher(c.HashMemory), pace: newPace(c.Now), refused: newTally()}
 }
 
 // time tells the time as both databases keep it.

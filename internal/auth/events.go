@@ -53,13 +53,6 @@ func changes(before, after pbx.Facts) (pbx.Facts, pbx.Facts) {
 	return was, is
 }
 
-// deny appends the event of something that was refused.
-func (a *Auth) deny(ctx context.Context, action string, object pbx.AuditObject, facts pbx.Facts) error {
-	e := pbx.NewAuditEvent(ctx, a.now(), action, object)
-	e.Result, e.After = pbx.AuditDenied, facts
-	return a.store.AppendEvent(ctx, e)
-}
-
 // byPerson gives a context whose work is that of a person who has just proved who he is.
 func byPerson(ctx context.Context, account pbx.Account) context.Context {
 	was := pbx.ActorOf(ctx)

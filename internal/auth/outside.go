@@ -33,7 +33,7 @@ func (a *Auth) SignInOutside(ctx context.Context, o Outside) (opened Opened, err
 	case known && c.Disabled, !known && o.Role == "":
 		return opened, a.refuse(ctx, c.Account, known, o.Email)
 	case o.Alone && a.factor.DemandedOf(cmp.Or(c.Role, o.Role)):
-		if err := a.deny(ctx, ActionSignInFailed, accountObject(c.Account), nil); err != nil {
+		if err := a.refusal(ctx, ActionSignInFailed, string(c.ID), accountObject(c.Account), nil); err != nil {
 			return opened, err
 		}
 		return opened, factorNeeded("this portal demands a second factor, and the provider says that a password alone was enough: sign in there with a second factor")

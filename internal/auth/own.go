@@ -178,7 +178,7 @@ func (a *Auth) confirm(ctx context.Context, field string, password pbx.Secret) (
 	case !ok || c.Disabled:
 		return c, notSignedIn()
 	case !right:
-		if err := a.deny(ctx, ActionConfirmFailed, accountObject(account), nil); err != nil {
+		if err := a.refusal(ctx, ActionConfirmFailed, string(account.ID), accountObject(account), nil); err != nil {
 			return c, err
 		}
 		return c, pbx.Invalid(pbx.FieldError{Field: field, Code: pbx.FieldPassword, Message: "is not your password"})

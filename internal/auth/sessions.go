@@ -98,7 +98,7 @@ func (a *Auth) refuse(ctx context.Context, account pbx.Account, known bool, type
 	if email, err := pbx.CleanEmail(typed); !known && err == nil {
 		object.Name = email
 	}
-	if err := a.deny(ctx, ActionSignInFailed, object, nil); err != nil {
+	if err := a.refusal(ctx, ActionSignInFailed, strings.ToLower(object.ID+" "+object.Name), object, nil); err != nil {
 		return err
 	}
 	return signInFailed()

@@ -170,6 +170,7 @@ func (p *portal) serve(ctx context.Context, listener net.Listener) error {
 	})
 	g.Go(func() error { return p.engine.Run(ctx, p.logApply) })
 	g.Go(func() error { p.watch.Run(ctx, p.trail, p.reportTrail); return nil })
+	g.Go(func() error { p.auth.Run(ctx, p.logRefused); return nil })
 	g.Go(func() error { return watcher.Run(ctx) })
 	g.Go(func() error { return giveBack(ctx) })
 	g.Go(func() error {
@@ -181,6 +182,9 @@ func (p *portal) serve(ctx context.Context, listener net.Listener) error {
 			return fmt.Errorf("cannot finish what runs: %w", err)
 		}
 		handler.Wait() // applies whose callers did not wait; each has a bound of its own
+		if err := p.auth.TellRefused(drain); err != nil {
+			p.logRefused(err)
+		}
 		p.watch.Look(drain, p.trail, p.reportTrail)
 		return nil
 	})
@@ -194,6 +198,11 @@ func (p *portal) logApply(message string, err error) {
 		return
 	}
 	p.log.Info("watching Asterisk", "what", message)
+}
+
+// logRefused logs that what was refused could not be told.
+func (p *portal) logRefused(err error) {
+	p.log.Warn("cannot write to the audit trail what was refused", "err", err)
 }
 
 // health asks the database and Asterisk for a sign of life, both at once.

@@ -185,3 +185,34 @@ func TestATrailThatContradictsItsHeadsIsToldByHealthDoctorAndVerifyUntilAPersonB
 		t.Error(out)
 	}
 }
+
+// Guesses are counted in memory, and a server that stops has told of each.
+func TestFailedSignInsAreCountedAndNoneIsMissingAfterACleanStop(t *testing.T) {
+	t.Parallel()
+	s := newSettings(t)
+	if code, _, errs := s.runWith(t, "viele kleine Igel singen", "admin", "create", "Olga", "olga@example.com", "--password-stdin"); code != 0 {
+		t.Fatal(errs)
+	}
+	srv := s.serve(t)
+	for range 4 {
+		srv.want(t, 401, "POST", "/session", `{"email":"anna@example.com","password":"viele kleine Igel"}`)
+	}
+	if err := srv.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if result, err := srv.Wait(t.Context()); result.ExitCode != 0 || err != nil {
+		t.Fatalf("exit code %d, error %v", result.ExitCode, err)
+	}
+	var listed struct {
+		Events []struct{ After map[string]string }
+	}
+	if err := json.Unmarshal([]byte(s.must(t, "audit", "events", "--action", "session.sign_in_failed", "--json")), &listed); err != nil {
+		t.Fatal(err)
+	}
+	if e := listed.Events; len(e) != 2 || e[0].After["times"] != "3" || e[1].After["times"] != "1" {
+		t.Errorf("%+v", e)
+	}
+	if out := s.must(t, "audit", "verify"); !strings.Contains(out, "The audit trail is whole") {
+		t.Error(out)
+	}
+}
