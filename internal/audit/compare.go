@@ -19,9 +19,6 @@ import (
 	"github.com/synergycall/pbxportal/internal/store"
 )
 
-// ActionBegin is the action of the event a series of signed heads begins with. A trail that has one was signed before.
-const ActionBegin = "audit.begin"
-
 // Alarm says why the portal does not vouch for the trail. While there is one no head is signed.
 type Alarm struct {
 	State string // in a word or two: broken, contradicted, not compared
@@ -104,7 +101,7 @@ func (t *Trail) Compare(ctx context.Context) (newest chain.Head, own Kept, err e
 // signature of the series' first head vouches for it.
 func (t *Trail) acknowledged(ctx context.Context, seq int64) bool {
 	events, err := t.store.EventsAfter(ctx, store.EventQuery{}, seq-1, 1)
-	return err == nil && len(events) == 1 && events[0].Event.Seq == seq && events[0].Event.Action == ActionBegin && events[0].Event.After["reason"] != ""
+	return err == nil && len(events) == 1 && events[0].Event.Seq == seq && events[0].Event.Action == pbx.ActionAuditBegin && events[0].Event.After["reason"] != ""
 }
 
 const notCompared = "not compared"
@@ -156,7 +153,7 @@ func contradiction(there map[int64]chain.Hash, known, newest chain.Head, by stri
 
 // beganBefore gives the event with which the newest series of heads began, 0 where none did.
 func (t *Trail) beganBefore(ctx context.Context) (int64, error) {
-	events, err := t.store.EventsBefore(ctx, store.EventQuery{Action: ActionBegin}, 0, 1)
+	events, err := t.store.EventsBefore(ctx, store.EventQuery{Action: pbx.ActionAuditBegin}, 0, 1)
 	if err != nil || len(events) == 0 {
 		return 0, err
 	}
@@ -178,7 +175,7 @@ func (t *Trail) appendBegin(ctx context.Context, facts pbx.Facts) error {
 		return err
 	}
 	public := base64.StdEncoding.EncodeToString(key.Public().(ed25519.PublicKey)) //nolint:errcheck // its documentation says so
-	e := pbx.NewAuditEvent(ctx, t.now(), ActionBegin, pbx.AuditObject{Type: "audit", ID: public})
+	e := pbx.NewAuditEvent(ctx, t.now(), pbx.ActionAuditBegin, pbx.AuditObject{Type: "audit", ID: public})
 	e.After = facts
 	return t.store.AppendEvent(ctx, e)
 }
@@ -218,7 +215,7 @@ func (t *Trail) Begin(ctx context.Context, reason string) (b Begun, err error) {
 		}
 		b.Kept = append(b.Kept, filepath.Join(t.stateDir, kept))
 	}
-	events, err := t.store.EventsBefore(ctx, store.EventQuery{Action: ActionBegin}, 0, 1)
+	events, err := t.store.EventsBefore(ctx, store.EventQuery{Action: pbx.ActionAuditBegin}, 0, 1)
 	if err != nil {
 		return b, err
 	}
