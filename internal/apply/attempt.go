@@ -50,7 +50,7 @@ func (a *attempt) id() pbx.RunID { return a.run.Log.ID }
 
 // save writes the run as it is now to the database, and with it the events that tell of it.
 func (a *attempt) save(ctx context.Context, events ...pbx.AuditEvent) error {
-	return a.engine.store.SaveRun(ctx, a.run, events...)
+	return a.engine.held.SaveRun(ctx, a.run, events...)
 }
 
 // note writes down that something happened, and tells those who follow. The event has its stage, its code and what the code speaks of.
@@ -120,7 +120,7 @@ func (a *attempt) meanwhile(ctx context.Context, p *planned) (wait func() error)
 			}
 		}
 		_ = a.engine.target.Prune(a.engine.keep, a.saveEdit(ctx))
-		return a.engine.store.ForgetRevisions(ctx, a.engine.keep, a.run.Revision, p.site.Good)
+		return a.engine.held.ForgetRevisions(ctx, a.engine.keep, a.run.Revision, p.site.Good)
 	})
 }
 
@@ -179,10 +179,11 @@ func (a *attempt) end(ctx context.Context, result pbx.Result, message string) (p
 	a.run.Result, a.run.Log.Outcome, a.run.Log.ErrorDetails = result, pbx.Success, ""
 	if err := a.save(ctx, a.ended(ctx)); err != nil {
 		a.run.Result, a.run.Log.Outcome, a.run.Log.ErrorDetails = pbx.Interrupted, pbx.Failure, interrupted // as the record has it
-		return a.run, &pbx.Error{
-			Kind: pbx.KindApply, Code: pbx.CodeAuditFailed, Err: err,
-			Msg: "the apply ended well, but its record could not be completed: it is completed by itself once the database answers",
+		message = "the apply ended well, but its record could not be completed: it is completed by itself once the database answers"
+		if pbx.CodeOf(err) == pbx.CodeApplyRunning {
+			message = "the apply ended well, but had lost the lock of the database by then, and its record is left to the portal that applies next: look at the record, and apply again"
 		}
+		return a.run, &pbx.Error{Kind: pbx.KindApply, Code: pbx.CodeAuditFailed, Err: err, Msg: message}
 	}
 	return a.whole(), nil
 }
@@ -228,7 +229,7 @@ func (a *attempt) fail(ctx context.Context, result pbx.Result, code, message str
 		err.Kind = e.Kind
 	}
 	if saveErr := a.save(ctx, a.ended(ctx)); saveErr != nil {
-		err.Msg += "; the record of this could not be completed, and calls the apply interrupted until the database answers"
+		err.Msg += "; the record of this could not be completed, and calls the apply interrupted until the database answers and the next apply completes it"
 		err.Err = errors.Join(reason, saveErr)
 	}
 	return a.whole(), err

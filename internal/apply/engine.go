@@ -4,6 +4,7 @@
 package apply
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -180,17 +181,14 @@ func (e *Engine) Apply(ctx context.Context, r Request) (pbx.Run, error) {
 		recorded := a.staging(ctx, number, plan) // the record knows the number before the files can have it
 		err := e.target.Stage(number, plan.site.Current, a.id(), plan.files)
 		gone := recorded() // why the database is
-		held := e.held.Still(ctx)
-		if gone == nil && !held {
-			gone = e.store.Ping(ctx)
-		}
+		held := e.held.Check(ctx)
 		switch {
 		case err != nil:
 			return a.fail(ctx, pbx.Refused, pbx.CodeWriteFailed, "the files could not be written; the old ones are in place, Asterisk was not reloaded", err)
-		case gone != nil:
-			return a.fail(ctx, pbx.Refused, pbx.CodeDatabaseAway, "the database went away before the files were switched; the old ones are in place, Asterisk was not reloaded", gone)
-		case !held: // another portal may be applying by now
-			return a.fail(ctx, pbx.Refused, pbx.CodeApplyRunning, "the lock of the database was lost before the files were switched; the old ones are in place", errors.New("the connection that held it ended; see that the database is well, then apply again"))
+		case pbx.CodeOf(held) == pbx.CodeApplyRunning: // another portal may be applying by now
+			return a.fail(ctx, pbx.Refused, pbx.CodeApplyRunning, "the files were not switched; the old ones are in place, Asterisk was not reloaded", held)
+		case cmp.Or(gone, held) != nil:
+			return a.fail(ctx, pbx.Refused, pbx.CodeDatabaseAway, "the database went away before the files were switched; the old ones are in place, Asterisk was not reloaded", cmp.Or(gone, held))
 		}
 		paths, err := e.target.Flip(number, inPlace) // the commit point: before it the old pair of files, after it the new
 		switch {
@@ -225,9 +223,12 @@ func (e *Engine) Apply(ctx context.Context, r Request) (pbx.Run, error) {
 		return e.rollBack(ctx, a, plan, pbx.CodeRolledBack, why)
 	}
 
+	if lost := e.lost(ctx); lost != nil { // what another portal has put in place since is not this one's to vouch for
+		return a.fail(ctx, pbx.FilesAhead, pbx.CodeApplyRunning, "the new files were put in place and Asterisk runs them, but that is not noted", lost)
+	}
 	err = e.target.Accept(a.current(plan))
 	if a.run.Revision == 0 { // the revision is that of an earlier apply, which did not see it run
-		err = errors.Join(err, e.store.ConfirmRevision(ctx, a.current(plan)))
+		err = errors.Join(err, e.held.ConfirmRevision(ctx, a.current(plan)))
 	}
 	if err != nil {
 		a.note(pbx.Event{Stage: "accept", Code: pbx.EventNotNoted, Detail: err.Error()}, "it could not be noted that Asterisk runs this revision: "+err.Error())
@@ -242,6 +243,9 @@ func (e *Engine) rollBack(ctx context.Context, a *attempt, plan *planned, code s
 	broken := func(err error) (pbx.Run, error) {
 		return a.fail(ctx, pbx.RollbackFailed, code, "Asterisk did not take the new files ("+why.Error()+"), and going back did not work either ("+itsReason+"): "+
 			"see in Asterisk's log what it refuses, and with pbxportal doctor whether it reads these files; mend that, then apply again", err)
+	}
+	if lost := e.lost(ctx); lost != nil {
+		return a.fail(ctx, pbx.FilesAhead, pbx.CodeApplyRunning, "Asterisk did not take the new files ("+why.Error()+"), and they stay in place", lost)
 	}
 	switch _, err := e.target.Flip(plan.site.Good, plan.files); {
 	case errors.Is(err, pbx.ErrEdited):
@@ -326,6 +330,15 @@ func (e *Engine) reserve(ctx context.Context) (giveBack func(), err error) {
 	}
 	e.held = lock
 	return func() { lock.Release(); e.running.Unlock() }, nil
+}
+
+// lost returns the error of a lock that another portal may have by now. A database that does not answer is no such proof: what follows is
+// then decided by the files alone, as the host's own lock has it.
+func (e *Engine) lost(ctx context.Context) error {
+	if err := e.held.Check(ctx); pbx.CodeOf(err) == pbx.CodeApplyRunning {
+		return err
+	}
+	return nil
 }
 
 // codeOf gives the code of a failure on the way to the files: that of the database where it is the database's.

@@ -575,7 +575,7 @@ func TestAKeyWhoseApplyDiedIsAnsweredAtOnce(t *testing.T) {
 		Log:    pbx.ApplyLog{ID: pbx.RunID(uuid.NewString()), TriggeredAt: time.Now().UTC(), TriggeredBy: "test", Outcome: pbx.Failure, ErrorDetails: "interrupted"},
 		Result: pbx.Interrupted, Verification: pbx.NotVerified, IdempotencyKey: "k", // without a hash, as older records are
 	}
-	if err := f.store.SaveRun(t.Context(), open); err != nil {
+	if err := storetest.SaveRun(t.Context(), f.store, open); err != nil {
 		t.Fatal(err)
 	}
 	run, err := f.engine.Apply(t.Context(), apply.Request{TriggeredBy: "test", Force: true, IdempotencyKey: "k"})
@@ -639,7 +639,7 @@ func TestAnApplyWhoseProcessDiedIsCompletedByWhatIsInPlace(t *testing.T) {
 				Result: pbx.Interrupted, Verification: pbx.NotVerified,
 			}
 			tc.die(f, &open)
-			if err := f.store.SaveRun(t.Context(), open); err != nil {
+			if err := storetest.SaveRun(t.Context(), f.store, open); err != nil {
 				t.Fatal(err)
 			}
 			if did, err := f.engine.Recover(t.Context()); err != nil || len(did) != 1 {

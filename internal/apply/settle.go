@@ -79,7 +79,7 @@ func (e *Engine) complete(ctx context.Context, run pbx.Run, site pbx.Site) error
 		run.Result, run.Revision, run.Files = pbx.Refused, 0, nil
 		run.Log.ErrorDetails = "interrupted before the files were switched: the old files stayed in place, Asterisk was not reloaded. Apply again"
 	}
-	return e.store.SaveRun(ctx, run, completed(ctx, e.now(), run))
+	return e.held.SaveRun(ctx, run, completed(ctx, e.now(), run))
 }
 
 // CatchUp has Asterisk read the files in place when it was not yet seen to run them, and records it when it does. done is true when
@@ -121,10 +121,13 @@ func (e *Engine) CatchUp(ctx context.Context) (done bool, err error) {
 	if a.run.Verification != pbx.Confirmed {
 		return false, fmt.Errorf("verification %s: %v", a.run.Verification, a.run.Differences)
 	}
+	if err := e.held.Check(ctx); err != nil {
+		return false, err
+	}
 	if err := e.target.Accept(site.Current); err != nil {
 		return false, err
 	}
-	if err := e.store.ConfirmRevision(ctx, site.Current); err != nil {
+	if err := e.held.ConfirmRevision(ctx, site.Current); err != nil {
 		return false, err
 	}
 	if seen, err := render.Read(site.Seen); err == nil {

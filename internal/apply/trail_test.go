@@ -12,6 +12,7 @@ import (
 	"github.com/synergycall/pbxportal/internal/apply"
 	"github.com/synergycall/pbxportal/internal/pbx"
 	"github.com/synergycall/pbxportal/internal/store"
+	"github.com/synergycall/pbxportal/internal/store/storetest"
 )
 
 // events gives what the audit trail tells of a run, in order.
@@ -117,7 +118,7 @@ func TestTheAuditTrailTellsWhatThePortalDoesByItself(t *testing.T) {
 		Log:    pbx.ApplyLog{ID: pbx.RunID(uuid.NewString()), TriggeredAt: time.Now().UTC(), TriggeredBy: "dead", Outcome: pbx.Failure, ErrorDetails: "interrupted"},
 		Result: pbx.Interrupted, Verification: pbx.NotVerified,
 	}
-	if err := f.store.SaveRun(t.Context(), open); err != nil {
+	if err := storetest.SaveRun(t.Context(), f.store, open); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := f.engine.Recover(t.Context()); err != nil {

@@ -136,7 +136,7 @@ func newKeyed(t *testing.T, url string) *keyed {
 		Files: []pbx.File{{Path: pbx.PJSIPPath, Content: []byte("password=one")}, {Path: pbx.DialplanPath, Content: []byte("exten")}},
 		Saved: []pbx.File{{Path: pbx.PJSIPPath, Content: []byte("password=two")}},
 	}
-	if err := db.SaveRun(t.Context(), k.stored); err != nil {
+	if err := storetest.SaveRun(t.Context(), db, k.stored); err != nil {
 		t.Fatal(err)
 	}
 	k.ids[keys.Current()] = true

@@ -16,6 +16,7 @@ import (
 
 	"github.com/synergycall/pbxportal/internal/httpapi"
 	"github.com/synergycall/pbxportal/internal/pbx"
+	"github.com/synergycall/pbxportal/internal/store/storetest"
 )
 
 // events reads a stream of events, line by line.
@@ -131,7 +132,7 @@ func TestAnApplyOfAnotherProcessIsFollowedByItsRecord(t *testing.T) {
 		Result: pbx.Interrupted, Verification: pbx.NotVerified, Events: []pbx.Event{{Stage: "plan", Message: "1 users"}},
 	}
 	save := func() {
-		if err := p.store.SaveRun(t.Context(), run); err != nil {
+		if err := storetest.SaveRun(t.Context(), p.store, run); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -20,6 +21,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/pressly/goose/v3"
+	"golang.org/x/sys/unix"
 	"modernc.org/sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
 
@@ -48,6 +50,7 @@ type dialect struct {
 
 	full      func(error) bool // there is no room, or no right, to write
 	damaged   func(error) bool // what is stored cannot be made sense of
+	faulty    func(error) bool // the database itself failed
 	forbidden func(error) bool // the database refuses it to this role
 	away      func(error) bool // the database cannot be reached, is starting or stopping, or did not answer in time
 	collision func(error) bool // somebody else changed the same rows; trying again may succeed
@@ -90,7 +93,11 @@ func openPostgres(rawURL string) (read, write *sql.DB, d dialect, err error) {
 		config.RuntimeParams["application_name"] = "pbxportal"
 	}
 	config.RuntimeParams["timezone"] = "UTC"
-	db := stdlib.OpenDB(*config)
+	config.DialFunc = dialer(config.ConnectTimeout).DialContext
+	db := stdlib.OpenDB(*config, stdlib.OptionAfterConnect(func(ctx context.Context, conn *pgx.Conn) error {
+		_, err := conn.PgConn().Exec(ctx, sessionSettings()).ReadAll()
+		return err
+	}))
 	db.SetMaxOpenConns(10)
 	db.SetMaxIdleConns(10)
 	return db, db, dialect{
@@ -110,10 +117,45 @@ func openPostgres(rawURL string) (read, write *sql.DB, d dialect, err error) {
 		jsonOut:   func(c string) string { return "CAST(" + c + " AS text)" },
 		full:      postgresFull,
 		damaged:   postgresDamaged,
+		faulty:    postgresFaulty,
 		forbidden: postgresForbidden,
 		away:      postgresAway,
 		collision: postgresCollision,
 	}, nil
+}
+
+// Both ends of a connection notice within silence that the other is gone without a word (a host that lost its power, a link that was cut):
+// the portal stops waiting, and the server gives back the locks of a portal that vanished.
+const (
+	probeAfter   = 3 // seconds without a sign of life
+	probeEvery   = 1 // second
+	probes       = 3
+	silence      = (probeAfter + probes*probeEvery) * time.Second
+	silenceInMil = int(silence / time.Millisecond)
+)
+
+// sessionSettings are what a connection is given, by a statement: a pooler refuses them where a connection is opened. The isolation is that which the transactions
+// are written for, whatever the default of the database.
+func sessionSettings() string {
+	return fmt.Sprintf(`SET tcp_keepalives_idle = %d; SET tcp_keepalives_interval = %d; SET tcp_keepalives_count = %d; SET tcp_user_timeout = %d;
+SET default_transaction_isolation = 'read committed'`, probeAfter, probeEvery, probes, silenceInMil)
+}
+
+// dialer opens connections to PostgreSQL.
+func dialer(timeout time.Duration) *net.Dialer {
+	return &net.Dialer{
+		Timeout:         timeout,
+		KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: probeAfter * time.Second, Interval: probeEvery * time.Second, Count: probes},
+		Control: func(network, _ string, conn syscall.RawConn) (err error) {
+			if !strings.HasPrefix(network, "tcp") {
+				return nil
+			}
+			failed := conn.Control(func(fd uintptr) {
+				err = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, silenceInMil) // what was sent, and is not acknowledged
+			})
+			return errors.Join(failed, err)
+		},
+	}
 }
 
 // behindHost gives what stands in an address behind the host, or what is taken for it.
@@ -218,36 +260,44 @@ func postgresAway(err error) bool {
 	if _, connect := errors.AsType[*pgconn.ConnectError](err); connect { // also when the server refuses: no such database, wrong password
 		return true
 	}
-	if pg, ok := errors.AsType[*pgconn.PgError](err); ok {
-		switch pg.Code[:2] {
-		case "08", "53", "57": // connection, resources (too many connections, disk full), operator (shutting down, starting up)
+	switch code := sqlState(err); code {
+	case "25P02", "25P03", "25P04", // the transaction was ended: by an earlier error, idle for too long, open for too long
+		"40001", "40P01", "40002", "40003", // or given up for another one, also where it is not tried again
+		"55P03": // a lock was not free in time
+		return true
+	default:
+		switch code[:min(2, len(code))] {
+		case "08", "53", "57", "58": // connection; resources (too many connections, memory); operator (stopping, starting, cancelled, idle session); system
 			return true
 		}
 	}
 	return pgconn.SafeToRetry(err)
 }
 
+// sqlState returns the code of an error that the server reported; "" where it did not.
+func sqlState(err error) string {
+	if pg, ok := errors.AsType[*pgconn.PgError](err); ok {
+		return pg.Code
+	}
+	return ""
+}
+
 func postgresFull(err error) bool {
-	pg, ok := errors.AsType[*pgconn.PgError](err)
-	return ok && (pg.Code == "53100" || pg.Code == "25006") // disk full; read-only, as a replica is
+	code := sqlState(err)
+	return code == "53100" || code == "25006" // disk full; read-only, as a replica is
 }
 
 func postgresDamaged(err error) bool {
-	pg, ok := errors.AsType[*pgconn.PgError](err)
-	return ok && (pg.Code == "XX001" || pg.Code == "XX002") // a page, an index
+	code := sqlState(err)
+	return code == "XX001" || code == "XX002" // a page, an index
 }
 
-func postgresForbidden(err error) bool {
-	pg, ok := errors.AsType[*pgconn.PgError](err)
-	return ok && pg.Code == "42501"
-}
+func postgresFaulty(err error) bool { return strings.HasPrefix(sqlState(err), "XX") }
+
+func postgresForbidden(err error) bool { return sqlState(err) == "42501" }
 
 func postgresCollision(err error) bool {
-	pg, ok := errors.AsType[*pgconn.PgError](err)
-	if !ok {
-		return false
-	}
-	switch pg.Code {
+	switch sqlState(err) {
 	case "40001", "40P01": // serialization failure, deadlock
 		return true
 	case "23505": // unique violation: under the writers' lock only somebody who does not take it can have been first
@@ -292,6 +342,7 @@ func openSQLite(path string) (read, write *sql.DB, d dialect, err error) {
 		jsonOut:    same,
 		full:       sqliteFull,
 		damaged:    sqliteDamaged,
+		faulty:     sqliteFaulty,
 		forbidden:  func(error) bool { return false },
 		away:       sqliteAway,
 		collision:  sqliteCollision,
@@ -399,6 +450,11 @@ func sqliteDamaged(err error) bool {
 		return e.Code()&0xff == sqlite3.SQLITE_CORRUPT || e.Code()&0xff == sqlite3.SQLITE_NOTADB
 	}
 	return false
+}
+
+func sqliteFaulty(err error) bool {
+	e, ok := errors.AsType[*sqlite.Error](err)
+	return ok && slices.Contains([]int{sqlite3.SQLITE_INTERNAL, sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_PROTOCOL, sqlite3.SQLITE_NOLFS}, e.Code()&0xff)
 }
 
 func sqliteCollision(err error) bool {

@@ -367,7 +367,7 @@ func TestThereIsNoChangeWithoutItsEvent(t *testing.T) {
 		_, deleteErr := d.Delete(t.Context(), pbx.DefaultTenant, bob.ID)
 		run := pbx.Run{Log: pbx.ApplyLog{ID: pbx.RunID(uuid.NewString()), TriggeredAt: noon, TriggeredBy: "test", Outcome: pbx.Failure}}
 		for what, err := range map[string]error{
-			"creating": createErr, "deleting": deleteErr, "saving a run": s.SaveRun(t.Context(), run, event(t.Context(), "apply.started")),
+			"creating": createErr, "deleting": deleteErr, "saving a run": storetest.SaveRun(t.Context(), s, run, event(t.Context(), "apply.started")),
 			"an event alone": s.AppendEvent(t.Context(), event(t.Context(), "session.sign_in")),
 		} {
 			if err == nil {
@@ -415,6 +415,11 @@ func TestManyAtOnceOnTwoStoresMakeOneChain(t *testing.T) {
 	}
 	storetest.Each(t, func(t *testing.T, url string) {
 		stores := []*store.Store{storetest.Open(t, url), storetest.Open(t, url)}
+		lock, err := stores[1].TryApplyLock(t.Context())
+		if lock == nil || err != nil {
+			t.Fatalf("lock %v, error %v", lock, err)
+		}
+		defer lock.Release()
 		var all sync.WaitGroup
 		for c := range clients {
 			all.Go(func() {
@@ -426,7 +431,7 @@ func TestManyAtOnceOnTwoStoresMakeOneChain(t *testing.T) {
 					}
 					if err == nil && i == 1 {
 						log := pbx.ApplyLog{ID: pbx.RunID(uuid.NewString()), TriggeredAt: noon, TriggeredBy: "test", Outcome: pbx.Failure}
-						err = stores[c%2].SaveRun(t.Context(), pbx.Run{Log: log}, event(t.Context(), "apply.started"))
+						err = lock.SaveRun(t.Context(), pbx.Run{Log: log}, event(t.Context(), "apply.started"))
 					}
 					if err != nil {
 						t.Error(err)

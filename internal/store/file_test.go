@@ -41,6 +41,11 @@ func TestNothingIsAcknowledgedOnceTheSQLiteFileIsGone(t *testing.T) {
 			if err := insert(t.Context(), s, before...); before != nil && err != nil {
 				t.Fatal(err)
 			}
+			lock, err := s.TryApplyLock(t.Context())
+			if lock == nil || err != nil {
+				t.Fatalf("lock %v, error %v", lock, err)
+			}
+			defer lock.Release()
 			kept := filepath.Join(t.TempDir(), "kept.db")
 			if err := os.Rename(path, kept); err != nil {
 				t.Fatal(err)
@@ -48,7 +53,7 @@ func TestNothingIsAcknowledgedOnceTheSQLiteFileIsGone(t *testing.T) {
 			_, migrateErr := s.Migrate(t.Context())
 			for what, err := range map[string]error{
 				"ping": s.Ping(t.Context()), "write": insert(t.Context(), s, newUser(1001, "b@example.com")), "migrate": migrateErr,
-				"confirm": s.ConfirmRevision(t.Context(), 1), "forget": s.ForgetRevisions(t.Context(), 2, 0, 0),
+				"confirm": lock.ConfirmRevision(t.Context(), 1), "forget": lock.ForgetRevisions(t.Context(), 2, 0, 0), "check": lock.Check(t.Context()),
 			} {
 				away(t, what, err, "removed or replaced", "backup", "restart")
 			}

@@ -14,18 +14,44 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/synergycall/pbxportal/internal/pbx"
 	"github.com/synergycall/pbxportal/internal/regular"
 )
 
 // ApplyLock is the lock that lets one apply run at a time on a database, across all processes. It goes with the process, however that
-// ends.
+// ends, and with the connection to PostgreSQL, which may end unnoticed. So a number is taken with it, greater than all before: what an apply
+// writes goes through its lock, and is refused once another portal has taken a greater number.
 type ApplyLock struct {
+	store   *Store
 	conn    *sql.Conn // nil on SQLite
+	number  int64
+	backend int // the server process that holds the lock; 0 on SQLite
 	release func()
 }
 
 // TryApplyLock takes the lock, or gives nil at once when somebody else has it.
 func (s *Store) TryApplyLock(ctx context.Context) (*ApplyLock, error) {
+	ctx, cancel := context.WithTimeout(ctx, Patience)
+	defer cancel()
+	lock, err := s.tryLock(ctx)
+	if lock == nil || err != nil {
+		return nil, s.fault("take the apply lock", err)
+	}
+	// The row is written by whoever holds the lock, so two never get one number.
+	on := querier(s.write)
+	if lock.conn != nil {
+		on = lock.conn
+	}
+	if err := on.QueryRowContext(ctx, `INSERT INTO apply_fence (one, number) VALUES (1, 1)
+ON CONFLICT (one) DO UPDATE SET number = apply_fence.number + 1 RETURNING number`).Scan(&lock.number); err != nil {
+		lock.release()
+		return nil, s.fault("take the apply lock", err)
+	}
+	return lock, nil
+}
+
+// tryLock takes the lock of the engine; nil where another has it.
+func (s *Store) tryLock(ctx context.Context) (*ApplyLock, error) {
 	if s.dialect.path != "" {
 		if err := s.inPlace(); err != nil {
 			return nil, err
@@ -34,33 +60,75 @@ func (s *Store) TryApplyLock(ctx context.Context) (*ApplyLock, error) {
 		if !held || err != nil {
 			return nil, err
 		}
-		return &ApplyLock{release: release}, nil
+		return &ApplyLock{store: s, release: release}, nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, Patience)
-	defer cancel()
 	conn, err := s.write.Conn(ctx)
 	if err != nil {
-		return nil, s.fault("take the apply lock", err)
+		return nil, err
 	}
-	held := false
-	if err = conn.QueryRowContext(ctx, "SELECT pg_try_advisory_lock($1)", applyKey).Scan(&held); err != nil || !held {
-		return nil, s.fault("take the apply lock", errors.Join(err, conn.Close()))
+	lock, held := &ApplyLock{store: s, conn: conn, release: func() { releaseConn(ctx, conn, applyKey) }}, false
+	err = conn.QueryRowContext(ctx, "SELECT pg_try_advisory_lock($1), pg_backend_pid()", applyKey).Scan(&held, &lock.backend)
+	if err != nil || !held {
+		return nil, errors.Join(err, conn.Close())
 	}
-	return &ApplyLock{conn, func() { releaseConn(ctx, conn, applyKey) }}, nil
+	return lock, nil
 }
 
 // Release gives the lock back. It must be called once.
 func (l *ApplyLock) Release() { l.release() }
 
-// Still reports whether the lock is held: PostgreSQL drops it with the connection, and somebody else may have it then.
-func (l *ApplyLock) Still(ctx context.Context) bool {
-	if l.conn == nil {
-		return true
+// errLockLost says that the lock is no longer held, and that what was to be written was not.
+var errLockLost = &pbx.Error{
+	Kind: pbx.KindConflict, Code: pbx.CodeApplyRunning,
+	Msg: "this apply has lost the lock of the database, and another portal may have taken over; nothing more is written: see that the database is well, then apply again",
+}
+
+// Check returns nil while the lock is held, and else an error that says why not: PostgreSQL drops it with the connection, and another portal
+// may have it then.
+func (l *ApplyLock) Check(ctx context.Context) error {
+	if err := l.store.inPlace(); err != nil {
+		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, Patience)
 	defer cancel()
-	var one int
-	return l.conn.QueryRowContext(ctx, "SELECT 1").Scan(&one) == nil
+	on, query := querier(l.store.read), `SELECT number, 0 FROM apply_fence`
+	if l.conn != nil {
+		on, query = l.conn, `SELECT number, pg_backend_pid() FROM apply_fence`
+	}
+	number, backend := int64(0), 0
+	err := on.QueryRowContext(ctx, query).Scan(&number, &backend)
+	switch {
+	case err == nil && number == l.number && backend == l.backend:
+		return nil
+	case err != nil:
+		if away := l.store.Ping(ctx); away != nil {
+			return away
+		}
+	}
+	return errLockLost
+}
+
+// alter carries out one statement that changes something of a run, while the lock is held.
+func (l *ApplyLock) alter(ctx context.Context, tried, statement string, args ...any) error {
+	return l.store.again(ctx, tried, func() error {
+		t, err := l.store.beginBeside(ctx)
+		if err != nil {
+			return err
+		}
+		defer t.rollback() // does nothing once it is committed
+		held := 0
+		err = t.tx.QueryRowContext(ctx, `SELECT 1 FROM apply_fence WHERE number = $1`+t.dialect.lockRows, l.number).Scan(&held)
+		if errors.Is(err, sql.ErrNoRows) {
+			return errLockLost
+		}
+		if err == nil {
+			_, err = t.tx.ExecContext(ctx, statement, args...)
+		}
+		if err != nil {
+			return err
+		}
+		return t.commit(ctx)
+	})
 }
 
 // releaseConn gives an advisory lock back. Where that fails the connection is closed, and the lock goes with it.

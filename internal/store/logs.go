@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
@@ -22,8 +23,9 @@ type commandJSON struct {
 	Stderr   string `json:"stderr"`
 }
 
-// saveLog writes an audit record: new, or completed. It also finds out the newest link of the audit trail.
-func (t *Tx) saveLog(ctx context.Context, l pbx.ApplyLog) error {
+// saveLog writes an audit record, new or completed, if the number of the apply lock is still this one; it stays so until the transaction
+// ends. It also finds out the newest link of the audit trail.
+func (t *Tx) saveLog(ctx context.Context, l pbx.ApplyLog, number int64) error {
 	files, err := json.Marshal(append([]string{}, l.FilesWritten...))
 	if err != nil {
 		return err
@@ -35,13 +37,16 @@ func (t *Tx) saveLog(ctx context.Context, l pbx.ApplyLog) error {
 	var h scannedHead
 	err = t.tx.QueryRowContext(ctx,
 		`INSERT INTO apply_audit_logs (id, triggered_at, triggered_by, outcome, error_details, files_written, reload_results)
-		 VALUES ($1, $2, $3, $4, $5, `+t.dialect.textsIn("$6")+`, `+t.dialect.jsonIn("$7")+`)
+		 SELECT $1, $2, $3, $4, $5, `+t.dialect.textsIn("$6")+`, `+t.dialect.jsonIn("$7")+` FROM apply_fence WHERE number = $8`+t.dialect.lockRows+`
 		 ON CONFLICT (id) DO UPDATE SET outcome = excluded.outcome, error_details = excluded.error_details,
 		 files_written = excluded.files_written, reload_results = excluded.reload_results
 		 RETURNING (SELECT max(seq) FROM audit_events), (SELECT hash FROM audit_events ORDER BY seq DESC LIMIT 1)`,
 		string(l.ID), l.TriggeredAt, l.TriggeredBy, string(l.Outcome),
-		sql.NullString{String: l.ErrorDetails, Valid: l.ErrorDetails != ""}, string(files), string(reload)).Scan(h.into()...)
-	if err == nil {
+		sql.NullString{String: l.ErrorDetails, Valid: l.ErrorDetails != ""}, string(files), string(reload), number).Scan(h.into()...)
+	switch {
+	case errors.Is(err, sql.ErrNoRows):
+		return errLockLost
+	case err == nil:
 		err = t.stands(h)
 	}
 	return err

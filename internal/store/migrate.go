@@ -23,13 +23,16 @@ var migrations embed.FS
 const migrationPatience = time.Minute
 
 // Migrate brings the tables to the version this program needs and returns which versions it applied, none when they were there
-// already. Any number of processes may call it at once. It adopts the tables of the Python portal as they are, and refuses a
+// already. It refuses a database behind a pooler through which locks do not hold (Pooled). Any number of processes may call it at once. It adopts the tables of the Python portal as they are, and refuses a
 // database that a newer program has changed. A SQLite file that is missing is made (mode 0600), and its folder (mode 0700).
 func (s *Store) Migrate(ctx context.Context) (applied []int64, err error) {
 	if s.dialect.path != "" {
 		if err := s.makeSQLite(); err != nil {
 			return nil, err
 		}
+	}
+	if err := s.Pooled(ctx); err != nil {
+		return nil, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, migrationPatience)
 	defer cancel()

@@ -32,8 +32,9 @@ func readStory(id pbx.RunID, text string) (told storyJSON, err error) {
 
 // SaveRun writes a run, its audit record with it, in one transaction: new when neither is there yet, completed otherwise. Files that
 // were written before stay when there are none now; those of a run without a revision go. The events that tell of it stand in the
-// audit trail with it, or nothing does. What holds passwords is sealed.
-func (s *Store) SaveRun(ctx context.Context, r pbx.Run, events ...pbx.AuditEvent) error {
+// audit trail with it, or nothing does. What holds passwords is sealed. Nothing is written once the lock is lost.
+func (l *ApplyLock) SaveRun(ctx context.Context, r pbx.Run, events ...pbx.AuditEvent) error {
+	s := l.store
 	ctx, cancel := context.WithTimeout(ctx, Patience)
 	defer cancel()
 	pjsip, err := packed(pbx.ContentOf(r.Files, pbx.PJSIPPath))
@@ -52,26 +53,30 @@ func (s *Store) SaveRun(ctx context.Context, r pbx.Run, events ...pbx.AuditEvent
 	if err != nil {
 		return fmt.Errorf("cannot write a run: %w", err)
 	}
-	begin := s.begin
+	return s.again(ctx, "write a run", func() error { return l.saveRun(ctx, r, pjsip, dialplan, string(story), with, events) })
+}
+
+func (l *ApplyLock) saveRun(ctx context.Context, r pbx.Run, pjsip, dialplan []byte, story string, with sql.NullString, events []pbx.AuditEvent) error {
+	begin := l.store.begin
 	if len(events) == 0 {
-		begin = s.beginBeside
+		begin = l.store.beginBeside
 	}
 	t, err := begin(ctx)
 	if err != nil {
-		return s.fault("write a run", err)
+		return err
 	}
 	defer t.rollback() // does nothing once it is committed
-	if err := t.saveLog(ctx, r.Log); err != nil {
-		return s.fault("write an audit record", err)
+	if err := t.saveLog(ctx, r.Log, l.number); err != nil {
+		return err
 	}
 	for _, e := range events {
 		if err := t.AppendEvent(ctx, e); err != nil {
-			return s.fault("write an audit event", err)
+			return err
 		}
 	}
 	_, err = t.tx.ExecContext(ctx, `
 INSERT INTO apply_runs (id, revision, result, verification, comment, idempotency_key, code, users, pjsip, dialplan, story, sealed_with)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, `+s.dialect.jsonIn("$11")+`, $12)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, `+t.dialect.jsonIn("$11")+`, $12)
 ON CONFLICT (id) DO UPDATE SET revision = excluded.revision, result = excluded.result, verification = excluded.verification,
     code = excluded.code, users = excluded.users, story = excluded.story,
     pjsip = CASE WHEN excluded.revision IS NULL THEN NULL ELSE coalesce(excluded.pjsip, apply_runs.pjsip) END,
@@ -80,11 +85,11 @@ ON CONFLICT (id) DO UPDATE SET revision = excluded.revision, result = excluded.r
         THEN apply_runs.sealed_with ELSE excluded.sealed_with END`,
 		string(r.Log.ID), sql.NullInt64{Int64: int64(r.Revision), Valid: r.Revision > 0}, string(r.Result), string(r.Verification), r.Comment,
 		sql.NullString{String: r.IdempotencyKey, Valid: r.IdempotencyKey != ""}, r.Code, r.Users,
-		pjsip, dialplan, string(story), with)
+		pjsip, dialplan, story, with)
 	if err != nil {
-		return s.fault("write a run", err)
+		return err
 	}
-	return s.fault("write a run", t.commit(ctx))
+	return t.commit(ctx)
 }
 
 const fromRuns = ` FROM apply_runs r JOIN apply_audit_logs l ON l.id = r.id `
@@ -173,24 +178,22 @@ func (s *Store) Revisions(ctx context.Context, before, limit int) ([]pbx.Run, er
 }
 
 // ConfirmRevision notes in the record of a revision that Asterisk was seen to run it.
-func (s *Store) ConfirmRevision(ctx context.Context, revision int) error {
+func (l *ApplyLock) ConfirmRevision(ctx context.Context, revision int) error {
 	ctx, cancel := context.WithTimeout(ctx, Patience)
 	defer cancel()
-	err := s.alter(ctx, `UPDATE apply_runs SET verification = $1 WHERE revision = $2`, string(pbx.Confirmed), revision)
-	return s.fault("note that a revision runs", err)
+	return l.alter(ctx, "note that a revision runs", `UPDATE apply_runs SET verification = $1 WHERE revision = $2`, string(pbx.Confirmed), revision)
 }
 
 // ForgetRevisions drops the bytes of all revisions but the newest keep and the two that are named; who, when and what stay.
-func (s *Store) ForgetRevisions(ctx context.Context, keep, a, b int) error {
+func (l *ApplyLock) ForgetRevisions(ctx context.Context, keep, a, b int) error {
 	ctx, cancel := context.WithTimeout(ctx, Patience)
 	defer cancel()
-	last, err := s.LastRevision(ctx)
+	last, err := l.store.LastRevision(ctx)
 	if err != nil {
 		return err
 	}
-	err = s.alter(ctx, `UPDATE apply_runs SET pjsip = NULL, dialplan = NULL
+	return l.alter(ctx, "forget old revisions", `UPDATE apply_runs SET pjsip = NULL, dialplan = NULL
 WHERE revision <= $1 AND revision <> $2 AND revision <> $3 AND pjsip IS NOT NULL`, last-keep, a, b)
-	return s.fault("forget old revisions", err)
 }
 
 func (s *Store) oneRun(ctx context.Context, where string, arg any) (pbx.Run, bool, error) {

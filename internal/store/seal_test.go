@@ -139,7 +139,7 @@ func TestAKeyIsReplacedWhileOthersWriteAndNothingIsLost(t *testing.T) {
 		if err := insert(t.Context(), server, users[:150]...); err != nil {
 			t.Fatal(err)
 		}
-		if err := server.SaveRun(t.Context(), sealedRun()); err != nil {
+		if err := storetest.SaveRun(t.Context(), server, sealedRun()); err != nil {
 			t.Fatal(err)
 		}
 		s, keys := open()
@@ -184,7 +184,7 @@ func TestWhatWasForgottenWhileAKeyIsReplacedDoesNotComeBack(t *testing.T) {
 	url := labtest.Postgres(t) // SQLite has one writer at a time
 	s := storetest.Open(t, url)
 	r := sealedRun()
-	if err := s.SaveRun(t.Context(), r); err != nil {
+	if err := storetest.SaveRun(t.Context(), s, r); err != nil {
 		t.Fatal(err)
 	}
 	two, err := keyring.Source{Value: keyring.NewKey() + " AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="}.Load()
@@ -248,7 +248,7 @@ func TestTheFilesOfARunLieSealed(t *testing.T) {
 				t.Errorf("%s, in the table: %s", when, raw)
 			}
 		}
-		if err := s.SaveRun(t.Context(), r); err != nil {
+		if err := storetest.SaveRun(t.Context(), s, r); err != nil {
 			t.Fatal(err)
 		}
 		check("at first", true)
@@ -260,7 +260,7 @@ func TestTheFilesOfARunLieSealed(t *testing.T) {
 		s.UseKeys(two, false)
 		without := r
 		without.Files = nil // those of before stay, and with them the key they are sealed with
-		if err := s.SaveRun(t.Context(), without); err != nil {
+		if err := storetest.SaveRun(t.Context(), s, without); err != nil {
 			t.Fatal(err)
 		}
 		check("completed under another key", true)
@@ -279,7 +279,7 @@ func TestTheFilesOfARunLieSealed(t *testing.T) {
 			t.Fatal(err)
 		}
 		check("opened", false)
-		if err := s.SaveRun(t.Context(), r); err != nil {
+		if err := storetest.SaveRun(t.Context(), s, r); err != nil {
 			t.Fatal(err)
 		}
 		check("written open", false)
@@ -289,7 +289,7 @@ func TestTheFilesOfARunLieSealed(t *testing.T) {
 		}
 		check("sealed at last", true)
 		nothing := pbx.Run{Log: pbx.ApplyLog{ID: pbx.RunID(uuid.NewString()), TriggeredAt: noon, TriggeredBy: "test", Outcome: pbx.Failure}}
-		if err := s.SaveRun(t.Context(), nothing); err != nil {
+		if err := storetest.SaveRun(t.Context(), s, nothing); err != nil {
 			t.Fatal(err)
 		}
 		if at, err := s.AtRest(t.Context()); at.Sealed[older.Current()] != 1 || at.Open != 0 || err != nil {
@@ -433,7 +433,7 @@ func TestAKeyFileThatIsGoneIsNotTakenForADatabaseThatIsAway(t *testing.T) {
 			}
 			_, factorErr := s.SealFactor("a0000000-0000-0000-0000-000000000001", pbx.NewSecret())
 			for what, err := range map[string]error{
-				"user": insert(t.Context(), s, newUser(1000, "a@example.com")), "run": s.SaveRun(t.Context(), sealedRun()), "factor": factorErr,
+				"user": insert(t.Context(), s, newUser(1000, "a@example.com")), "run": storetest.SaveRun(t.Context(), s, sealedRun()), "factor": factorErr,
 			} {
 				e, ok := errors.AsType[*pbx.Error](err)
 				if !ok || e.Kind != pbx.KindUnavailable || e.Code == pbx.CodeDatabaseAway || !strings.Contains(e.Msg, "key file") || !strings.Contains(e.Msg, "from its copy") {

@@ -154,13 +154,17 @@ func (s *Store) InTx(ctx context.Context, fn func(context.Context, *Tx) error) e
 	case <-ctx.Done():
 		return s.fault("wait for other writers", ctx.Err())
 	}
-	var err error
+	return s.again(ctx, "change the database", func() error { return s.once(ctx, fn) })
+}
+
+// again carries out a transaction, and carries it out again when others got in its way.
+func (s *Store) again(ctx context.Context, tried string, transaction func() error) (err error) {
 	for attempt := range attempts {
 		if attempt > 0 && !pause(ctx, attempt) {
 			break
 		}
-		if err = s.once(ctx, fn); err == nil || !s.dialect.collision(err) {
-			return s.fault("change the database", err)
+		if err = transaction(); err == nil || !s.dialect.collision(err) {
+			return s.fault(tried, err)
 		}
 	}
 	return &pbx.Error{
@@ -215,15 +219,6 @@ func (s *Store) beginBeside(ctx context.Context) (*Tx, error) {
 	}, nil
 }
 
-// alter carries out one statement that changes something, in a transaction of its own beside the writers' lock.
-func (s *Store) alter(ctx context.Context, query string, args ...any) error {
-	if err := s.inPlace(); err != nil {
-		return err
-	}
-	_, err := s.write.ExecContext(ctx, query, args...)
-	return err
-}
-
 // pause waits a random time that doubles with each attempt, from 2 ms; false when ctx ended first.
 func pause(ctx context.Context, attempt int) bool {
 	t := time.NewTimer(time.Millisecond * time.Duration(1+rand.IntN(1<<attempt))) //nolint:gosec // spreads retries; nobody gains by guessing it
@@ -257,6 +252,11 @@ func (s *Store) fault(tried string, err error) error {
 		return &pbx.Error{
 			Kind: pbx.KindUnavailable, Code: pbx.CodeDatabaseAway, Err: fmt.Errorf("cannot %s: %w", tried, err),
 			Msg: "the database is damaged, or is no database; nothing was changed: stop the portal, put the backup in its place, and start again",
+		}
+	case s.dialect.faulty(err):
+		return &pbx.Error{
+			Kind: pbx.KindUnavailable, Code: pbx.CodeDatabaseAway, Err: fmt.Errorf("cannot %s: %w", tried, err),
+			Msg: "the database reports a fault of its own; nothing was changed: look into its log, then try again",
 		}
 	case s.dialect.forbidden(err):
 		return &pbx.Error{

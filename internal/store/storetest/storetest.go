@@ -16,6 +16,7 @@ import (
 
 	"github.com/synergycall/pbxportal/internal/keyring"
 	"github.com/synergycall/pbxportal/internal/lab/labtest"
+	"github.com/synergycall/pbxportal/internal/pbx"
 	"github.com/synergycall/pbxportal/internal/store"
 )
 
@@ -98,6 +99,19 @@ var migrated = sync.OnceValues(func() (content []byte, err error) {
 	}
 	return os.ReadFile(path) //nolint:gosec // written above; its log was folded into it by closing
 })
+
+// SaveRun writes a run as an apply does that takes the lock for it; another must not have it.
+func SaveRun(ctx context.Context, s *store.Store, run pbx.Run, events ...pbx.AuditEvent) error {
+	lock, err := s.TryApplyLock(ctx)
+	if err != nil {
+		return err
+	}
+	if lock == nil {
+		return errors.New("another has the apply lock")
+	}
+	defer lock.Release()
+	return lock.SaveRun(ctx, run, events...)
+}
 
 // Everything gives all that a copy of the database would hold: the bytes of a file, or all rows as text.
 func Everything(t testing.TB, url string) string {

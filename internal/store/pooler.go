@@ -1,0 +1,88 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+
+	"github.com/jackc/pgx/v5/stdlib"
+
+	"github.com/synergycall/pbxportal/internal/pbx"
+)
+
+// poolerRounds is how often connections are compared. A pooler gives a server that is free to whoever asks next; where others use the same
+// pooler, that may not be this portal in the first round.
+const poolerRounds = 5
+
+// Pooled returns an error where a pooler stands before PostgreSQL that hands out its servers by the transaction or by the statement (pgbouncer
+// with pool_mode=transaction or statement): locks, which belong to a connection, then hold nobody off. A pooler that keeps a server for as
+// long as a connection lasts (pool_mode=session) passes.
+//
+// Of two connections, one asks which server process it has, then the other does within a transaction, which keeps its server, then the first
+// again. The same process on both, or another one on the first than before, means pooling; asked alone, a connection may get the same server
+// each time and prove nothing.
+func (s *Store) Pooled(ctx context.Context) error {
+	if s.dialect.path != "" {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, Patience)
+	defer cancel()
+	a, err := s.write.Conn(ctx)
+	if err != nil {
+		return s.fault("reach the database", err)
+	}
+	defer func() { _ = a.Close() }() // gives it back to the pool
+	b, err := s.write.Conn(ctx)
+	if err != nil {
+		return s.fault("reach the database", err)
+	}
+	defer func() { _ = b.Close() }()
+	for range poolerRounds {
+		pooled, err := onePool(ctx, a, b)
+		if err != nil {
+			return s.fault("see whether a pooler stands before the database", err)
+		}
+		if pooled {
+			return &pbx.Error{
+				Kind: pbx.KindUnavailable, Code: pbx.CodeDatabaseAway,
+				Msg: "DATABASE_URL leads through a connection pooler that gives each transaction or statement another connection, and the portal's locks do not hold " +
+					"through it: connect to PostgreSQL directly, or set pool_mode=session for this database in the pooler, then start again",
+			}
+		}
+	}
+	return nil
+}
+
+// onePool compares two connections once.
+func onePool(ctx context.Context, a, b *sql.Conn) (pooled bool, err error) {
+	const own = `SELECT pg_backend_pid()`
+	before, err := simply(ctx, a, own)
+	if err != nil {
+		return false, err
+	}
+	within, err := simply(ctx, b, `BEGIN; `+own)
+	if sqlState(err) == "08P01" { // pgbouncer with pool_mode=statement takes no transactions
+		return true, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	after, err := simply(ctx, a, own)
+	if _, undo := simply(ctx, b, `ROLLBACK`); err == nil {
+		err = undo
+	}
+	return before == within || before != after, err
+}
+
+// simply carries out statements with the simple protocol, which a pooler cannot misunderstand, and returns the one value they give.
+func simply(ctx context.Context, conn *sql.Conn, statements string) (value string, err error) {
+	err = conn.Raw(func(driverConn any) error {
+		results, err := driverConn.(*stdlib.Conn).Conn().PgConn().Exec(ctx, statements).ReadAll() //nolint:errcheck // it is the driver we opened
+		for _, r := range results {
+			for _, row := range r.Rows {
+				value = string(row[0])
+			}
+		}
+		return err
+	})
+	return value, err
+}
