@@ -116,6 +116,39 @@ func Postgres(t testing.TB) string {
 	return url
 }
 
+// Pgbouncer starts a pgbouncer of this test's own before the database of a URL, with settings for its section [pgbouncer], and returns the URL
+// that leads through it.
+func Pgbouncer(t testing.TB, url string, settings ...string) string {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
+	defer cancel()
+	bouncer, err := lab.FetchPgbouncer(ctx, lab.FetchOptions{Progress: func(line string) { t.Log(line) }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	shared, err := tempDir()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir, err := os.MkdirTemp(shared, "bouncer")
+	if err == nil {
+		err = os.Chmod(dir, 0o755) //nolint:gosec // it runs as another user
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	through, stop, err := bouncer.Start(ctx, dir, url, settings...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := stop(); err != nil {
+			t.Errorf("cannot stop pgbouncer: %v", err)
+		}
+	})
+	return through
+}
+
 // tempDir is the folder of this test process in which all temporary folders lie.
 var tempDir = sync.OnceValues(makeTempDir)
 
