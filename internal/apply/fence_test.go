@@ -36,9 +36,9 @@ func (i *interposed) Stage(number, parent int, id pbx.RunID, files []pbx.File) e
 	return i.script.Stage(number, parent, id, files)
 }
 
-func (i *interposed) Flip(number int) ([]string, error) {
+func (i *interposed) Flip(number int, inPlace []pbx.File) ([]string, error) {
 	defer i.after("flip")
-	return i.script.Flip(number)
+	return i.script.Flip(number, inPlace)
 }
 
 func (i *interposed) Reload(ctx context.Context) (pbx.Reload, error) {
