@@ -317,12 +317,12 @@ func openSQLite(path string) (read, write *sql.DB, d dialect, err error) {
 	const dsn = "?mode=rw&_pragma=busy_timeout(5000)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_pragma=foreign_keys(ON)&_pragma=secure_delete(ON)" +
 		"&_time_format=sqlite&_txlock=immediate"
 	file := "file:" + (&url.URL{Path: path}).EscapedPath() + dsn
-	if write, err = sql.Open("sqlite", file); err != nil {
+	named, err := sql.Open("sqlite", file) // nothing is opened yet; it knows the driver
+	if err != nil {
 		return nil, nil, d, fmt.Errorf("cannot open the database: %w", err)
 	}
-	if read, err = sql.Open("sqlite", file+"&_pragma=query_only(ON)"); err != nil {
-		return nil, nil, d, errors.Join(fmt.Errorf("cannot open the database: %w", err), write.Close())
-	}
+	write = sql.OpenDB(regularFiles{named.Driver(), path, file})
+	read = sql.OpenDB(regularFiles{named.Driver(), path, file + "&_pragma=query_only(ON)"})
 	write.SetMaxOpenConns(1)
 	read.SetMaxOpenConns(8)
 	read.SetMaxIdleConns(8)
@@ -348,6 +348,26 @@ func openSQLite(path string) (read, write *sql.DB, d dialect, err error) {
 		collision:  sqliteCollision,
 	}, nil
 }
+
+// regularFiles opens connections to SQLite. SQLite opens the files beside the database itself, whatever they are, and would wait for ever
+// for a named pipe.
+type regularFiles struct {
+	driver    driver.Driver
+	path, dsn string
+}
+
+// Connect opens a connection.
+func (r regularFiles) Connect(context.Context) (driver.Conn, error) {
+	for _, suffix := range []string{"", "-wal", "-shm", "-journal"} {
+		if err := regular.Check(r.path + suffix); err != nil {
+			return nil, fileFault("the file of the database", err)
+		}
+	}
+	return r.driver.Open(r.dsn)
+}
+
+// Driver is what opens them.
+func (r regularFiles) Driver() driver.Driver { return r.driver }
 
 // makeSQLite makes the file and its folder if they are missing, once, and remembers which file that is. SQLite would make the file
 // readable for all; its -wal and -shm files take the mode of this one.
@@ -398,11 +418,6 @@ func makeSQLite(path string) error {
 		var f *os.File
 		if f, _, err = regular.Open(path, os.O_RDWR|os.O_CREATE); err == nil {
 			err = f.Close()
-		}
-	}
-	for _, suffix := range []string{"-wal", "-shm", "-journal"} { // SQLite opens these itself, whatever they are
-		if err == nil {
-			err = regular.Check(path + suffix)
 		}
 	}
 	if err == nil {
