@@ -97,8 +97,10 @@ func TestTheSettingsThatAnotherUserLeftInTheFolderAreNotObeyed(t *testing.T) {
 		open(dir, 0o755)
 		tc.leave(dir)
 		env := []string{"STATE_DIR=" + t.TempDir(), "ASTERISK_CONFIG_DIR=" + t.TempDir()}
-		if code, said := portalIn(t, dir, []string{"version"}, env...); code != 0 {
-			t.Errorf("%s: version ends with exit code %d: %s", name, code, said)
+		if strings.HasPrefix(name, "a ") || strings.Contains(name, "pipe") { // what could hang it
+			if code, said := portalIn(t, dir, []string{"version"}, env...); code != 0 {
+				t.Errorf("%s: version ends with exit code %d: %s", name, code, said)
+			}
 		}
 		code, said := portalIn(t, dir, []string{"doctor"}, env...)
 		_, err := os.Stat(filepath.Join(dir, "ran"))

@@ -1,6 +1,7 @@
 package cli_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -8,6 +9,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -136,6 +138,58 @@ func (w world) put(t *testing.T, name, kind string) (back func()) {
 	}
 }
 
+// answers sends a request, and fails where no answer comes; any answer will do.
+func (s *server) answers(t *testing.T, what, method, path, body string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute) // it takes a moment; a loaded machine takes longer
+	defer cancel()
+	got, err := s.ask(ctx, method, path, body)
+	if err != nil {
+		t.Errorf("%s: %s %s has no answer: %v", what, method, path, err)
+	}
+	if strings.Contains(got.body, inForeignFile) {
+		t.Errorf("%s: %s %s shows what the link leads to:\n%s", what, method, path, got.body)
+	}
+}
+
+// A running server answers everybody, and ends when it is told to, whatever takes the place of its files.
+func TestAServerAnswersAndEndsWhateverTakesThePlaceOfItsFilesAtLength(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	srv := w.settings().serve(t)
+	every := []string{"named pipe", "endless", "foreign link", "folder", "socket", "full", "loop", "dangling", "sparse", "large"}
+	done := 0
+	for i, name := range labtest.Soak(pathsRead[:14], pathsRead) {
+		for _, kind := range labtest.Soak([]string{every[i%3]}, every) {
+			what := fmt.Sprintf("%s at %s", kind, name)
+			back := w.put(t, name, kind)
+			srv.answers(t, what, "GET", "/health", "")
+			srv.answers(t, what, "GET", "/plan", "")
+			srv.answers(t, what, "POST", "/apply", `{"triggered_by":"anna"}`)
+			srv.answers(t, what, "GET", "/users", "")
+			back()
+			done++
+		}
+	}
+	t.Logf("%d things, and 4 requests at each", done)
+	srv.want(t, 200, "GET", "/users", "")
+
+	w.put(t, pathsRead[0], "named pipe")
+	for range 20 { // nobody waits for these any more
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+		_, _ = srv.ask(ctx, "GET", "/health", "")
+		cancel()
+	}
+	if err := srv.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	if _, err := srv.Wait(ctx); err != nil {
+		t.Errorf("the server does not end: %v\n%s", err, srv.logged(t))
+	}
+}
+
 // within runs a command in this process, and fails where it does not end.
 func (s settings) within(t *testing.T, what string, args ...string) (code int, output string) {
 	t.Helper()
@@ -166,12 +220,12 @@ func TestNoPathThatIsNoRegularFileHangsAnythingOrLosesAnythingAtLength(t *testin
 	every := []string{"named pipe", "socket", "endless", "full", "folder", "loop", "foreign link", "dangling", "sparse", "unreadable", "large"}
 	done := 0
 	for i, name := range pathsRead {
-		chosen := labtest.Soak([]string{every[0], every[1+i%9]}, every)
+		chosen := labtest.Soak([]string{every[0], every[1+i%9]}[:1+i%2], every)
 		for j, kind := range chosen {
 			w := template.copy(t)
 			s := w.settings()
 			back := w.put(t, name, kind)
-			for _, command := range labtest.Soak([][]string{commands[(i+j)%4], commands[4+i%2]}, commands) {
+			for _, command := range labtest.Soak(commands[(i+j)%6:][:1], commands) {
 				what := fmt.Sprintf("%s at %s", kind, name)
 				code, output := s.within(t, what, command...)
 				if code != 0 && strings.TrimSpace(output) == "" {
