@@ -157,3 +157,14 @@ func TestTheUserIsMadeAndJoinsAsterisksGroup(t *testing.T) {
 		t.Errorf("the portal's user is not in Asterisk's group:\n%s", group)
 	}
 }
+
+// What a host does to the service is held against a live systemd below; that these lines stay is held here.
+func TestTheUnitComesBackWhateverEndedItAndHasABoundOnItsMemory(t *testing.T) {
+	t.Parallel()
+	unit := read(t, "pbxportal.service")
+	for _, line := range []string{"Restart=always", "StartLimitIntervalSec=0", "MemoryMax=1G", "Environment=GOMEMLIMIT=768MiB"} {
+		if !strings.Contains(unit, "\n"+line+"\n") {
+			t.Errorf("the unit lacks %s", line)
+		}
+	}
+}

@@ -232,6 +232,10 @@ func TestUnderALiveSystemdTheServiceRunsWithLittleComesBackAndEndsClean(t *testi
 	}
 	h.must("/usr/bin/systemctl", "kill", "--signal=KILL", "pbxportal.service")
 	until(t, "it is started again", func() bool { return h.unit("NRestarts") != "0" && h.answers() })
+	h.must("/usr/bin/systemctl", "kill", "--signal=HUP", "pbxportal.service") // which it survives
+	restarts, _ := strconv.Atoi(h.unit("NRestarts"))
+	h.must("/usr/bin/systemctl", "kill", "--signal=TERM", "pbxportal.service")
+	until(t, "it is started again after a signal that ends it cleanly", func() bool { return h.unit("NRestarts") == strconv.Itoa(restarts+1) && h.answers() })
 	begun := time.Now()
 	h.must("/usr/bin/systemctl", "stop", "pbxportal.service")
 	if result := h.unit("ActiveState") + " " + h.unit("Result") + " " + h.unit("ExecMainStatus"); result != "inactive success 0" || h.answers() {
@@ -242,7 +246,7 @@ func TestUnderALiveSystemdTheServiceRunsWithLittleComesBackAndEndsClean(t *testi
 	until(t, "it is there once more", h.answers)
 
 	journal := h.must("/usr/bin/journalctl", "--unit=pbxportal.service", "--output=cat", "--no-pager")
-	if n := strings.Count(journal, "msg=serving"); n != 3 {
+	if n := strings.Count(journal, "msg=serving"); n != 4 || !strings.Contains(journal, "SIGHUP changes nothing") {
 		t.Errorf("the journal tells of %d starts:\n%s", n, journal)
 	}
 	if strings.Contains(journal, key) {

@@ -29,7 +29,7 @@ type adminCreateCommand struct {
 
 // Run makes the account.
 func (c *adminCreateCommand) Run(ctx context.Context, a *app, p *portal) error {
-	password, err := a.password(c.PasswordStdin)
+	password, err := a.password(ctx, c.PasswordStdin)
 	if err != nil {
 		return err
 	}

@@ -98,6 +98,9 @@ func Run(ctx context.Context, args []string, getenv func(string) (string, bool),
 	if unread != nil {
 		return report(stderr, usage(unread))
 	}
+	if _, serves := parsed.Selected().Target.Interface().(serveCommand); serves {
+		survivesHangup(ctx)
+	}
 	a := &app{config: c.Config, json: c.JSON, stdin: stdin, stdout: stdout, stderr: stderr, getenv: getenv}
 	ctx = pbx.WithActor(ctx, localActor(getenv))
 	parsed.BindTo(ctx, (*context.Context)(nil))

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -16,9 +17,9 @@ import (
 const mostTyped = 4096
 
 // password asks for a new password, twice and without showing it; or takes standard input as it is, but for the end of its line.
-func (a *app) password(fromInput bool) (pbx.Secret, error) {
+func (a *app) password(ctx context.Context, fromInput bool) (pbx.Secret, error) {
 	if fromInput {
-		text, err := regular.All(a.stdin, mostTyped)
+		text, err := until(ctx, func() ([]byte, error) { return regular.All(a.stdin, mostTyped) })
 		if err != nil {
 			return pbx.Secret{}, fmt.Errorf("cannot read the password from standard input: %w", err)
 		}
@@ -28,23 +29,50 @@ func (a *app) password(fromInput bool) (pbx.Secret, error) {
 	if !ok || !term.IsTerminal(int(terminal.Fd())) {
 		return pbx.Secret{}, usage(errors.New("there is no terminal to ask for the password on: give it on standard input, with --password-stdin"))
 	}
-	first, err := a.ask(terminal, "Password (at least 12 characters): ")
+	first, err := a.ask(ctx, terminal, "Password (at least 12 characters): ")
 	if err != nil {
 		return first, err
 	}
-	again, err := a.ask(terminal, "The same once more: ")
+	again, err := a.ask(ctx, terminal, "The same once more: ")
 	if err == nil && first != again {
 		err = usage(errors.New("these were two different passwords: nothing was changed"))
 	}
 	return first, err
 }
 
-func (a *app) ask(terminal *os.File, prompt string) (pbx.Secret, error) {
+// ask asks for one password. When ctx ends first, the terminal shows again what is typed.
+func (a *app) ask(ctx context.Context, terminal *os.File, prompt string) (pbx.Secret, error) {
+	fd := int(terminal.Fd())
+	before, err := term.GetState(fd)
+	if err != nil {
+		return pbx.Secret{}, fmt.Errorf("cannot read the state of the terminal: %w", err)
+	}
 	fmt.Fprint(a.stderr, prompt)
-	text, err := term.ReadPassword(int(terminal.Fd()))
+	text, err := until(ctx, func() ([]byte, error) { return term.ReadPassword(fd) })
 	fmt.Fprintln(a.stderr)
 	if err != nil {
-		return pbx.Secret{}, fmt.Errorf("cannot read the password: %w", err)
+		return pbx.Secret{}, errors.Join(fmt.Errorf("cannot read the password: %w", err), term.Restore(fd, before))
 	}
 	return pbx.SecretFrom(string(text)), nil
+}
+
+// until returns what read returns, or the error of ctx when that ends first. read then goes on, up to the end of the process: nothing
+// interrupts the reading of a terminal.
+func until[T any](ctx context.Context, read func() (T, error)) (T, error) {
+	type result struct {
+		value T
+		err   error
+	}
+	done := make(chan result, 1)
+	go func() {
+		v, err := read()
+		done <- result{v, err}
+	}()
+	select {
+	case r := <-done:
+		return r.value, r.err
+	case <-ctx.Done():
+		var zero T
+		return zero, context.Cause(ctx)
+	}
 }
