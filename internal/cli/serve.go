@@ -147,7 +147,7 @@ func (p *portal) serve(ctx context.Context, listener net.Listener) error {
 		return errors.Join(err, listener.Close())
 	}
 	sweep() // reading the contract leaves more behind than serving ever needs
-	server := httpapi.Server(listener.Addr().String(), handler)
+	server := handler.Server(listener.Addr().String())
 	server.ErrorLog = slog.NewLogLogger(p.log.Handler(), slog.LevelWarn)
 	url, serve := "http://"+listener.Addr().String(), server.Serve
 	if server.TLSConfig, err = p.tls(); err != nil {
@@ -178,7 +178,7 @@ func (p *portal) serve(ctx context.Context, listener net.Listener) error {
 		p.log.Info("stopping: finishing what runs")
 		drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTime)
 		defer cancel()
-		if err := server.Shutdown(drain); err != nil {
+		if err := handler.Shutdown(drain, server); err != nil {
 			return fmt.Errorf("cannot finish what runs: %w", err)
 		}
 		handler.Wait() // applies whose callers did not wait; each has a bound of its own

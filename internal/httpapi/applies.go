@@ -70,7 +70,9 @@ func (a *api) run(ctx context.Context, request apply.Request) (pbx.Run, error) {
 func (a *api) begin(ctx context.Context, request apply.Request) (applyAnswer, error) {
 	began, failed := make(chan pbx.RunID, 2), make(chan error, 1)
 	request.Started = func(id pbx.RunID) { began <- id }
+	a.running.Add(1)
 	a.background.Go(func() {
+		defer a.running.Add(-1)
 		run, err := a.runSafely(context.WithoutCancel(ctx), request)
 		if err != nil {
 			a.log.ErrorContext(ctx, "apply failed", slog.String("run", string(run.Log.ID)), slog.String("code", pbx.CodeOf(err)), slog.Any("err", err))

@@ -3,7 +3,6 @@ package httpapi
 import (
 	"cmp"
 	"context"
-	"errors"
 	"log/slog"
 	"net/http"
 	"time"
@@ -69,7 +68,7 @@ func (a *api) exportAuditEvents(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusOK)
 		return
 	}
-	out := &lines{w: w, control: http.NewResponseController(w), now: a.now}
+	out := &lines{w: w}
 	err := a.trail.Export(r.Context(), q, out)
 	if err == nil {
 		err = out.flush()
@@ -86,13 +85,11 @@ func (a *api) exportAuditEvents(w http.ResponseWriter, r *http.Request) {
 	panic(http.ErrAbortHandler) // the only way to tell the client that the answer is not whole
 }
 
-// lines passes an answer on in pieces of a good size, and gives the client time for each.
+// lines passes an answer on in pieces of a good size.
 type lines struct {
-	w       http.ResponseWriter
-	control *http.ResponseController
-	now     func() time.Time
-	buffer  []byte
-	begun   bool // something was sent
+	w      http.ResponseWriter
+	buffer []byte
+	begun  bool // something was sent
 }
 
 // piece is how much is sent at a time.
@@ -107,9 +104,6 @@ func (l *lines) Write(b []byte) (int, error) {
 }
 
 func (l *lines) flush() error {
-	if err := l.control.SetWriteDeadline(l.now().Add(writePatience)); err != nil && !errors.Is(err, http.ErrNotSupported) {
-		return err
-	}
 	if len(l.buffer) > 0 {
 		l.begun = true
 	}

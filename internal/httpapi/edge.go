@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"fmt"
+	"iter"
 	"math"
 	"net"
 	"net/http"
@@ -29,10 +30,15 @@ type edge struct {
 	hosts   []string
 	proxies []netip.Prefix
 	origin  *http.CrossOriginProtection
-	flying  *flying
+	places  [kinds]*flying
 	pace    *buckets // of all requests, but those from this machine
 	doors   *buckets // of tries to sign in
 	checks  []check
+
+	connections *crowd // all that are open
+	bodies      *crowd // requests of strangers whose bodies are on their way
+	uploads     *crowd // the same of admitted callers, whose bodies may be larger
+	readers     *crowd // requests whose answers are on their way
 }
 
 // check is one reason to refuse a request. The checks stand in a list so that a test can see what happens without one of them.
@@ -45,7 +51,11 @@ func newEdge(c Edge, now func() time.Time) (*edge, error) {
 	l := c.Limits.orDefault()
 	e := &edge{
 		hosts: []string{"localhost", "127.0.0.1", "::1"}, proxies: c.Proxies, origin: http.NewCrossOriginProtection(),
-		flying: newFlying(l.InFlight, l.InFlightEach), pace: newBuckets(l.Requests, now), doors: newBuckets(l.SignIns, now),
+		connections: newCrowd(4 * l.InFlight), bodies: newCrowd(2 * l.InFlight), uploads: newCrowd(max(1, l.InFlight/8)), readers: newCrowd(2 * l.InFlight),
+		pace: newBuckets(l.Requests, now), doors: newBuckets(l.SignIns, now),
+	}
+	for kind := range e.places {
+		e.places[kind] = newFlying(l.InFlight, l.InFlightEach)
 	}
 	for _, host := range c.Hosts {
 		e.hosts = append(e.hosts, plainHost(host))
@@ -77,12 +87,6 @@ func (e *edge) refuse(r *http.Request) error {
 // guard puts the edge before a handler.
 func (a *api) guard(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		from := exchangeOf(r).from
-		if !a.edge.flying.enter(from) {
-			a.fail(w, r, slowDown("too many requests at the same time", time.Second))
-			return
-		}
-		defer a.edge.flying.leave(from)
 		if err := a.edge.refuse(r); err != nil {
 			a.fail(w, r, err)
 			return
@@ -170,9 +174,11 @@ func (e *edge) originOf(r *http.Request) (from netip.Addr, secure bool) {
 	if !ok || !e.trusts(from) {
 		return from, secure
 	}
-	secure = secure || strings.EqualFold(lastWord(r.Header.Values("X-Forwarded-Proto")), "https")
-	chain := words(r.Header.Values("X-Forwarded-For"))
-	for _, text := range slices.Backward(chain) {
+	for proto := range lastToFirst(r.Header.Values("X-Forwarded-Proto")) {
+		secure = secure || strings.EqualFold(proto, "https")
+		break
+	}
+	for text := range lastToFirst(r.Header.Values("X-Forwarded-For")) {
 		next, ok := address(text)
 		if !ok {
 			return from, secure
@@ -198,18 +204,22 @@ func (e *edge) trusts(addr netip.Addr) bool {
 	return slices.ContainsFunc(e.proxies, func(p netip.Prefix) bool { return p.Contains(addr) })
 }
 
-// words gives the parts of a header that is a list.
-func words(values []string) []string {
-	list := strings.Split(strings.Join(values, ","), ",")
-	for i, word := range list {
-		list[i] = strings.TrimSpace(word)
+// lastToFirst goes through the parts of a header that is a list, beginning with its last. A proxy passes on what its client wrote before its
+// own part, so nothing is done with the rest before it is asked for.
+func lastToFirst(values []string) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for _, value := range slices.Backward(values) {
+			for more := true; more; {
+				i := strings.LastIndexByte(value, ',')
+				if !yield(strings.TrimSpace(value[i+1:])) {
+					return
+				}
+				if more = i >= 0; more {
+					value = value[:i]
+				}
+			}
+		}
 	}
-	return list
-}
-
-func lastWord(values []string) string {
-	list := words(values)
-	return list[len(list)-1]
 }
 
 // plainHost gives a host without port, brackets, final dot and capitals.

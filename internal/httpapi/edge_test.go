@@ -291,26 +291,56 @@ func TestTheMemoryOfLimitsHasABound(t *testing.T) {
 	}
 }
 
-func TestOnlySoManyRequestsAreAnsweredAtTheSameTime(t *testing.T) {
+func TestOnlySoManyRequestsOfAKindAreWorkedOnAtTheSameTime(t *testing.T) {
+	t.Parallel()
+	entered, leave := make(chan struct{}), make(chan struct{})
+	p := newPortal(t, func(c *httpapi.Config) {
+		c.Edge.Limits.InFlight = 2
+		c.Health = holding(c.Health, entered, leave)
+	})
+	var all sync.WaitGroup
+	for range 2 {
+		all.Go(func() { p.do("GET", "/health", "") })
+		<-entered
+	}
+	if a := p.do("GET", "/health", ""); a.status != 429 || a.code() != "too_many_requests" || a.header.Get("Retry-After") != "1" {
+		t.Errorf("%d %s", a.status, a.text)
+	}
+	for _, path := range []string{"/users", "/docs", "/setup"} { // which have places of their own
+		if a := p.do("GET", path, ""); a.status != 200 {
+			t.Errorf("%s: %d %s", path, a.status, a.text)
+		}
+	}
+	close(leave)
+	all.Wait()
+	go func() { <-entered }()
+	if a := p.do("GET", "/health", ""); a.status != 200 {
+		t.Errorf("afterwards: %d %s", a.status, a.text)
+	}
+}
+
+func TestOnlySoManyStreamsGoOnAtTheSameTime(t *testing.T) {
 	t.Parallel()
 	p := newPortal(t, func(c *httpapi.Config) { c.Edge.Limits.InFlight = 2 })
 	p.create("Anna", "anna@example.com")
 	release, first := p.holdApply()
-	ctx := t.Context()
-	stream := p.follow(ctx, p.lastRun())
-	stream.until("plan")
-	a := p.do("GET", "/health", "")
-	if a.status != 429 || a.code() != "too_many_requests" || a.header.Get("Retry-After") != "1" {
+	streams := []*events{p.follow(t.Context(), p.lastRun()), p.follow(t.Context(), p.lastRun())}
+	for _, s := range streams {
+		s.until("plan")
+	}
+	if a := p.do("GET", "/live/events", ""); a.status != 429 || a.code() != "too_many_requests" {
+		t.Errorf("a third stream: %d %s", a.status, a.text)
+	}
+	if a := p.do("GET", "/users", ""); a.status != 200 {
 		t.Errorf("%d %s", a.status, a.text)
 	}
 	release()
 	if a := <-first; a.status != 200 {
 		t.Errorf("%d %s", a.status, a.text)
 	}
-	stream.until("done")
-	_ = stream.resp.Body.Close()
-	if a := p.do("GET", "/health", ""); a.status != 200 {
-		t.Errorf("afterwards: %d %s", a.status, a.text)
+	for _, s := range streams {
+		s.until("done")
+		_ = s.resp.Body.Close()
 	}
 }
 
@@ -319,25 +349,26 @@ func TestOneAddressCannotTakeAllThePlaces(t *testing.T) {
 	entered, leave := make(chan struct{}), make(chan struct{})
 	p := newUnserved(t, func(c *httpapi.Config) {
 		c.Edge.Limits.InFlight = 8
-		health := c.Health
-		c.Health = holding(health, entered, leave)
+		c.Health = holding(c.Health, entered, leave)
 	})
 	var all sync.WaitGroup
-	for range 2 {
-		all.Go(func() { p.request(there, "GET", "https://localhost/health", "") })
+	ask := func(from string) {
+		all.Go(func() {
+			if a := p.request(from, "GET", "https://localhost/health", ""); a.status != 200 {
+				t.Errorf("%s: %d %s", from, a.status, a.text)
+			}
+		})
 		<-entered
 	}
-	if a := p.request(there, "GET", "https://localhost/docs", ""); a.status != 429 {
+	ask(there)
+	ask(there)
+	if a := p.request(there, "GET", "https://localhost/health", ""); a.status != 429 {
 		t.Errorf("a third: %d %s", a.status, a.text)
 	}
-	for _, other := range []string{here, "192.0.2.67:1"} {
-		if a := p.request(other, "GET", "https://localhost/docs", ""); a.status != 200 {
-			t.Errorf("%s: %d %s", other, a.status, a.text)
-		}
-	}
+	ask(here)
+	ask("192.0.2.67:1")
 	close(leave)
 	all.Wait()
-	if a := p.request(there, "GET", "https://localhost/docs", ""); a.status != 200 {
-		t.Errorf("afterwards: %d %s", a.status, a.text)
-	}
+	ask(there)
+	all.Wait()
 }

@@ -15,10 +15,9 @@ import (
 )
 
 const (
-	heartbeat     = 10 * time.Second       // between two signs of life in a stream
-	writePatience = 30 * time.Second       // for a client to take what a stream has for it
-	lookAgain     = 250 * time.Millisecond // between two looks at a run of another process
-	longestApply  = 100 * time.Second      // a run that is open for longer has no process any more
+	heartbeat    = 10 * time.Second       // between two signs of life in a stream
+	lookAgain    = 250 * time.Millisecond // between two looks at a run of another process
+	longestApply = 100 * time.Second      // a run that is open for longer has no process any more
 )
 
 // followRun streams the events of a run, from its first to its end.
@@ -40,7 +39,7 @@ func (a *api) stream(w http.ResponseWriter, r *http.Request, every time.Duration
 		return
 	}
 	ctx, stop := context.WithCancel(r.Context())
-	s := &stream{w: w, control: http.NewResponseController(w), now: a.now, stop: stop}
+	s := &stream{w: w, control: http.NewResponseController(w), stop: stop}
 	var beating sync.WaitGroup
 	beating.Go(func() { s.beat(ctx, every, comment) })
 	defer beating.Wait()
@@ -107,15 +106,13 @@ type stream struct {
 	mu      sync.Mutex // guards w
 	w       http.ResponseWriter
 	control *http.ResponseController
-	now     func() time.Time
 	stop    context.CancelFunc // called when the client takes no more
 }
 
-// write sends a piece at once. Each has its own time-out, in place of the server's for whole answers.
+// write sends a piece at once.
 func (s *stream) write(text string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	_ = s.control.SetWriteDeadline(s.now().Add(writePatience)) // what has no deadlines needs none moved
 	_, err := s.w.Write([]byte(text))
 	if err == nil {
 		err = s.control.Flush()

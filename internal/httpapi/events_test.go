@@ -14,7 +14,6 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/synergycall/pbxportal/internal/httpapi"
 	"github.com/synergycall/pbxportal/internal/pbx"
 	"github.com/synergycall/pbxportal/internal/store/storetest"
 )
@@ -160,7 +159,7 @@ func TestAStreamOutlivesTheTimeOutsOfTheServer(t *testing.T) {
 	const limit = 100 * time.Millisecond
 	p := newPortal(t)
 	server := httptest.NewUnstartedServer(p.handler)
-	server.Config = httpapi.Server("", p.handler)
+	server.Config = p.handler.Server("")
 	server.Config.ReadTimeout, server.Config.WriteTimeout = limit, limit
 	server.Start()
 	t.Cleanup(server.Close)

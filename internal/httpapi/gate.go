@@ -18,6 +18,7 @@ type demand struct {
 	beforeSetup bool // it is there before anybody has an account
 	door        bool // a request is a try to sign in
 	factorless  bool // it is there for who lacks the second factor that is demanded of him
+	place       kind // where it is worked on
 }
 
 // gate is what every request passes before its handler, whatever it asks for. What a route demands is not met until it is proved.
@@ -218,8 +219,26 @@ func cookieName(secure bool) string {
 
 // sessionToken gives the token of the session a browser holds, "" for none. Two cookies of the name are none: somebody put one beside ours.
 func sessionToken(r *http.Request) string {
-	cookies := r.CookiesNamed(cookieName(exchangeOf(r).secure))
-	if len(cookies) != 1 {
+	return onlyCookie(r.Header, cookieName(exchangeOf(r).secure))
+}
+
+// onlyCookie returns the value of the cookie with a name, "" where there is none or more than one. Whatever else stands in the header is
+// passed over: a stranger can put a thousand cookies into it.
+func onlyCookie(header http.Header, name string) string {
+	found := ""
+	for _, line := range header.Values("Cookie") {
+		for part := range strings.SplitSeq(line, ";") {
+			if n, _, _ := strings.Cut(part, "="); strings.TrimSpace(n) != name {
+				continue
+			}
+			if found != "" {
+				return ""
+			}
+			found = part
+		}
+	}
+	cookies, err := http.ParseCookie(found)
+	if err != nil {
 		return ""
 	}
 	return cookies[0].Value

@@ -54,7 +54,7 @@ func newPortal(t testing.TB, changes ...func(*httpapi.Config)) *portal {
 	t.Helper()
 	p := newUnserved(t, changes...)
 	server := httptest.NewUnstartedServer(p.handler)
-	server.Config = httpapi.Server("", p.handler)
+	server.Config = p.handler.Server("")
 	server.Start()
 	t.Cleanup(server.Close)
 	p.url = server.URL

@@ -75,6 +75,7 @@ type api struct {
 
 	written    atomic.Pointer[written] // the last list of all users, as it was sent
 	background sync.WaitGroup          // applies whose callers did not wait
+	running    atomic.Int32            // how many these are
 }
 
 var _ openapi.StrictServerInterface = (*api)(nil)
@@ -129,17 +130,30 @@ func newAPI(c Config, contract *openapi3.T) (_ *API, err error) {
 	return &API{a, a.observe(a.guard(rt))}, nil
 }
 
-// Server makes a server for the handler whose time-outs and limits keep slow or greedy clients from holding it up. An apply may
-// take a minute and a half, so the answer has two; a stream of events moves the limit on as it goes; everything else ends after
-// requestPatience.
-func Server(addr string, handler http.Handler) *http.Server {
-	return &http.Server{
-		Addr:              addr,
-		Handler:           handler,
-		ReadHeaderTimeout: 5 * time.Second,
-		ReadTimeout:       30 * time.Second,
-		WriteTimeout:      2 * time.Minute,
-		IdleTimeout:       2 * time.Minute,
-		MaxHeaderBytes:    64 << 10,
+// farewell is how long a client has, once the portal is stopping and nothing is worked on for it, to take its answer.
+const farewell = 2 * time.Second
+
+// Shutdown stops a server of the API. What is worked on, an apply above all, is finished and answered, until ctx ends; streams end with the
+// last of it. Nobody else is waited for: bodies that are on their way are given up at once, and answers after farewell.
+func (a *API) Shutdown(ctx context.Context, server *http.Server) error {
+	a.api.edge.bodies.close()
+	a.api.edge.uploads.close()
+	begun := a.api.now()
+	worked := begun // when the last work was seen, which streams may tell of
+	stopped := make(chan error, 1)
+	go func() { stopped <- server.Shutdown(ctx) }()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		select {
+		case err := <-stopped:
+			return err
+		case <-tick.C:
+			now := a.api.now()
+			if a.api.edge.places[forCallers].used() > 0 || a.api.running.Load() > 0 {
+				worked = now
+			}
+			a.api.edge.connections.endAll(func(m *member) bool { return m.quiet(begun, worked, now) })
+		}
 	}
 }

@@ -12,6 +12,13 @@ import (
 	"github.com/synergycall/pbxportal/internal/httpapi/openapi"
 )
 
+// maxValues is how many values a body may hold, objects and arrays among them, an empty one counted twice. The contract has a use for some
+// thirty.
+const maxValues = 64
+
+// maxDigits is how long a number may be; the contract has none of more than ten digits.
+const maxDigits = 64
+
 // maxDepth is how deep arrays and objects may be nested in a body; the contract needs one level.
 const maxDepth = 32
 
@@ -23,6 +30,9 @@ func parseJSON(body []byte) (any, error) {
 	}
 	if i := firstInvalid(body); i >= 0 {
 		return nil, invalidAt(body, i, "not valid UTF-8")
+	}
+	if err := withinBounds(body); err != nil {
+		return nil, err
 	}
 	if bytes.HasPrefix(body, []byte("\ufeff")) {
 		return nil, invalidAt(body, 0, "a byte order mark (U+FEFF), which JSON does not have: send the body without it")
@@ -39,7 +49,35 @@ func parseJSON(body []byte) (any, error) {
 	}
 	p := jsonParser{body: body, dec: json.NewDecoder(bytes.NewReader(body))}
 	p.dec.UseNumber()
-	return p.value(0)
+	return p.value()
+}
+
+// withinBounds refuses a body that is nested too deep or holds too many values, before anything is made of it: it counts brackets and commas
+// outside of texts. What it passes costs no more than its bytes do.
+func withinBounds(body []byte) error {
+	depth, values, text := 0, 1, false
+	for i := 0; i < len(body); i++ {
+		switch c := body[i]; {
+		case c == '"':
+			text = !text
+		case text && c == '\\':
+			i++ // the character behind it is none of syntax
+		case text:
+		case c == '[', c == '{':
+			if depth++; depth > maxDepth {
+				return invalidAt(body, i, fmt.Sprintf("nested deeper than %d levels", maxDepth))
+			}
+			values++
+		case c == ']', c == '}':
+			depth--
+		case c == ',':
+			values++
+		}
+		if values > maxValues {
+			return invalidAt(body, i, fmt.Sprintf("more than %d values", maxValues))
+		}
+	}
+	return nil
 }
 
 type jsonParser struct {
@@ -47,18 +85,18 @@ type jsonParser struct {
 	dec  *json.Decoder
 }
 
-// value reads the next value. The syntax has been checked: only depth and doubled keys are left to find.
-func (p *jsonParser) value(depth int) (any, error) {
+// value reads the next value. The syntax has been checked: only long numbers and doubled keys are left to find.
+func (p *jsonParser) value() (any, error) {
 	token, err := p.dec.Token()
 	if err != nil {
 		return nil, invalidJSON(err.Error())
 	}
+	if n, ok := token.(json.Number); ok && len(n) > maxDigits {
+		return nil, p.fault(fmt.Sprintf("a number of more than %d characters", maxDigits))
+	}
 	open, ok := token.(json.Delim)
 	if !ok {
 		return token, nil
-	}
-	if depth == maxDepth {
-		return nil, p.fault(fmt.Sprintf("nested deeper than %d levels", maxDepth))
 	}
 	object, array := map[string]any{}, []any{}
 	for p.dec.More() {
@@ -73,7 +111,7 @@ func (p *jsonParser) value(depth int) (any, error) {
 				return nil, p.fault("the key " + strconv.Quote(short(key)) + " stands twice in one object")
 			}
 		}
-		v, err := p.value(depth + 1)
+		v, err := p.value()
 		if err != nil {
 			return nil, err
 		}

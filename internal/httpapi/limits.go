@@ -11,7 +11,7 @@ import (
 
 // Limits say how much one address, and all together, may ask for. What is zero has its default.
 type Limits struct {
-	InFlight     int  // requests at the same time, streams of events among them
+	InFlight     int  // requests worked on at the same time, of each kind, and streams
 	InFlightEach int  // … from one address that is not this machine
 	Requests     Pace // of an address, without those from this machine
 	SignIns      Pace // tries of an address to sign in, with a password or a code
@@ -86,7 +86,22 @@ func network(addr netip.Addr) netip.Addr {
 	return p.Addr()
 }
 
-// flying counts the requests that are being answered.
+// kind is what a place is for. Each has places of its own, so that none waits for another: guessing passwords keeps both cores busy, and
+// neither those who are signed in nor health notice.
+type kind int
+
+const (
+	forPages   kind = iota // what is open to anyone and quick
+	forHealth              // how the portal is
+	forDoors               // tries to sign in
+	forGate                // finding out who is calling
+	forCallers             // what admitted callers ask for
+	forStreams             // answers that go on, which keep their place while they do
+	kinds
+)
+
+// flying counts the requests that are being worked on. None of them waits for its client: a place is taken when all that is needed has
+// arrived, and given back before the answer is sent.
 type flying struct {
 	most, each int
 
@@ -112,6 +127,13 @@ func (f *flying) enter(from netip.Addr) bool {
 		f.of[from]++
 	}
 	return true
+}
+
+// used returns how many requests are worked on.
+func (f *flying) used() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.total
 }
 
 func (f *flying) leave(from netip.Addr) {

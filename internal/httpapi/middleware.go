@@ -24,6 +24,11 @@ type exchange struct {
 	status int
 	bytes  int64
 
+	place  func()      // gives back the place it has; nil: it has none
+	kept   bool        // the place is kept while the answer is sent
+	unread bool        // a body may still be on its way
+	conn   *connection // it came by
+
 	userAgent string     // the browser or program it came from, as that named itself
 	session   pbx.Secret // the token of the session a browser holds
 }
@@ -46,12 +51,12 @@ func exchangeIn(ctx context.Context) *exchange {
 func (a *api) observe(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		start := a.now()
-		x := &exchange{id: requestID(r)}
+		x := &exchange{id: requestID(r), conn: connectionOf(r.Context()), unread: r.ContentLength != 0}
 		x.from, x.secure = a.edge.originOf(r)
 		x.userAgent = r.UserAgent()
 		r = r.WithContext(context.WithValue(r.Context(), exchangeKey{}, x))
 		x.session = pbx.SecretFrom(sessionToken(r))
-		rec := &recorder{ResponseWriter: w, exchange: x}
+		rec := &recorder{ResponseWriter: w, exchange: x, api: a, control: http.NewResponseController(w)}
 		setHeaders(w.Header(), x)
 		if a.gate.insecure {
 			w.Header().Set("Insecure", "nobody is asked who he is")
@@ -60,6 +65,10 @@ func (a *api) observe(next http.Handler) http.Handler {
 			v := recover()
 			if v != nil {
 				a.panicked(rec, r, v)
+			}
+			x.giveBack()
+			if rec.sent != nil {
+				rec.sent()
 			}
 			a.record(r, x, a.now().Sub(start))
 			if v != nil && (isAbort(v) || rec.cut) {
@@ -131,27 +140,90 @@ func requestID(r *http.Request) string {
 	return id
 }
 
-// recorder notes the status and the size of an answer on its way out.
+// recorder notes the status and the size of an answer on its way out. From its first word on, the answer goes at the client's pace: the
+// request gives back its place, and joins those who wait for their clients.
 type recorder struct {
 	http.ResponseWriter
+	api      *api
+	control  *http.ResponseController
 	exchange *exchange
-	cut      bool // the answer had begun when its handler panicked
+	sent     func() // leaves those who wait; nil before the first word
+	cut      bool   // the answer had begun when its handler panicked
 }
+
+const (
+	writePatience = 30 * time.Second       // for a client to take each part of an answer
+	part          = 64 << 10               // of an answer, in bytes
+	restPatience  = 500 * time.Millisecond // for the rest of a body that nobody reads, so that the connection can be used again
+)
 
 func (rec *recorder) WriteHeader(status int) {
 	if rec.exchange.status == 0 && status >= 200 {
 		rec.exchange.status = status
 	}
+	rec.begin()
 	rec.ResponseWriter.WriteHeader(status)
 }
 
-func (rec *recorder) Write(b []byte) (int, error) {
+func (rec *recorder) Write(b []byte) (n int, err error) {
 	if rec.exchange.status == 0 {
 		rec.exchange.status = http.StatusOK
 	}
-	n, err := rec.ResponseWriter.Write(b)
+	rec.begin()
+	for first := true; first || len(b) > 0 && err == nil; first = false {
+		piece := b[:min(len(b), part)]
+		b = b[len(piece):]
+		var wrote int
+		_ = rec.control.SetWriteDeadline(rec.api.now().Add(writePatience)) // what has no deadlines needs none
+		wrote, err = rec.ResponseWriter.Write(piece)
+		n += wrote
+	}
 	rec.exchange.bytes += int64(n)
 	return n, err
+}
+
+// begin is called before each part of an answer.
+func (rec *recorder) begin() {
+	if rec.sent != nil {
+		return
+	}
+	x := rec.exchange
+	if x.unread {
+		_ = rec.control.SetReadDeadline(rec.api.now().Add(restPatience))
+	}
+	if x.kept {
+		rec.sent = func() {}
+		return
+	}
+	x.giveBack()
+	rec.sent = rec.api.edge.readers.enter(x.from, func() { _ = rec.control.SetWriteDeadline(time.Unix(1, 0)) }, nil)
+}
+
+// take takes a place for a request. It is given back when the answer begins, or with it if it is kept.
+func (a *api) take(x *exchange, k kind) error {
+	places := a.edge.places[k]
+	if !places.enter(x.from) {
+		return slowDown("too many requests at the same time", time.Second)
+	}
+	count := &x.conn.working
+	if x.kept = k == forStreams; x.kept {
+		count = &x.conn.streaming
+	}
+	count.Add(1)
+	x.place = func() {
+		places.leave(x.from)
+		count.Add(-1)
+		x.conn.idle.Store(a.now().UnixNano())
+	}
+	return nil
+}
+
+// giveBack gives back the place of a request, if it has one.
+func (x *exchange) giveBack() {
+	if x.place != nil {
+		x.place()
+		x.place = nil
+	}
 }
 
 // Unwrap is for http.ResponseController.

@@ -119,13 +119,10 @@ func (a *api) finishOIDC(w http.ResponseWriter, r *http.Request) {
 		a.fail(w, r, errNoPath)
 		return
 	}
-	cookies := r.CookiesNamed(oidcCookieName(r))
+	cookie := onlyCookie(r.Header, oidcCookieName(r))
 	a.setOIDCCookie(w, r, "", -1) // it is good once
 	query := r.URL.Query()
-	kept := []string{}
-	if len(cookies) == 1 {
-		kept = strings.Split(cookies[0].Value, ".")
-	}
+	kept := strings.SplitN(cookie, ".", 4)
 	switch {
 	case len(kept) != 3 || subtle.ConstantTimeCompare([]byte(kept[0]), []byte(query.Get("state"))) != 1:
 		a.backFromOIDC(w, r, openapi.SignInAgain, errors.New("the browser did not begin here, or waited too long"))

@@ -110,7 +110,7 @@ func withProviderDemanding(t *testing.T, of pbx.SecondFactor, change func(*httpa
 		config.OIDC = c
 		config.Web = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "the pages") })
 	})
-	server.Config = httpapi.Server("", portal.handler)
+	server.Config = portal.handler.Server("")
 	server.Start()
 	portal.url = server.URL
 	return portal

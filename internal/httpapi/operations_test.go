@@ -3,7 +3,6 @@ package httpapi_test
 import (
 	"errors"
 	"fmt"
-	"net/http"
 	"slices"
 	"strings"
 	"sync"
@@ -251,8 +250,8 @@ func TestMetricsCountByRouteAndOutcome(t *testing.T) {
 
 func TestTheServerBoundsEverythingAClientCouldStretch(t *testing.T) {
 	t.Parallel()
-	s := httpapi.Server("127.0.0.1:0", http.NotFoundHandler())
-	if s.ReadHeaderTimeout == 0 || s.ReadTimeout == 0 || s.WriteTimeout <= 90*time.Second || s.IdleTimeout == 0 || s.MaxHeaderBytes != 64<<10 {
+	s := newUnserved(t).handler.Server("127.0.0.1:0")
+	if s.ReadHeaderTimeout == 0 || s.ReadTimeout == 0 || s.WriteTimeout <= 90*time.Second || s.IdleTimeout == 0 || s.MaxHeaderBytes > 32<<10 || s.HTTP2.MaxReceiveBufferPerConnection > 64<<10 || s.HTTP2.MaxConcurrentStreams > 100 {
 		t.Errorf("%+v", s)
 	}
 }

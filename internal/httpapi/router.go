@@ -16,7 +16,7 @@ import (
 	"github.com/synergycall/pbxportal/internal/pbx"
 )
 
-// requestPatience is how long a request may take, but for those that take as long as an apply, whose engine has its own bounds.
+// requestPatience is how long a request may take once its body is there, but for those that take as long as an apply, whose engine has its own bounds.
 const requestPatience = 15 * time.Second
 
 // unhurried are the operations without requestPatience.
@@ -76,12 +76,30 @@ func (rt *router) HandleFunc(pattern string, handler func(http.ResponseWriter, *
 		return
 	}
 	check := newChecker(op)
+	long := slices.Contains(unhurried(), op.OperationID)
 	d := demand{
 		permission: permission, beforeSetup: route == "/health" || route == "/setup", factorless: slices.Contains(factorless(), op.OperationID),
 		door: permission == pbx.Public && (method == http.MethodPost || strings.HasPrefix(route, "/auth/")),
 	}
-	rt.behindGate(pattern, route, d, slices.Contains(unhurried(), op.OperationID), func(w http.ResponseWriter, r *http.Request) {
-		if err := check.request(w, r); err != nil {
+	switch {
+	case route == "/health":
+		d.place = forHealth
+	case d.door:
+		d.place = forDoors
+	case long && method == http.MethodGet:
+		d.place = forStreams
+	case permission != pbx.Public:
+		d.place = forCallers
+	}
+	var most int64
+	if check.body != nil {
+		most = maxBody
+		if permission == pbx.Public {
+			most = maxPublicBody
+		}
+	}
+	rt.behindGate(pattern, route, d, long, most, func(w http.ResponseWriter, r *http.Request) {
+		if err := check.request(r); err != nil {
 			rt.api.fail(w, r, err)
 			return
 		}
@@ -93,27 +111,40 @@ func (rt *router) HandleFunc(pattern string, handler func(http.ResponseWriter, *
 func (rt *router) web(pages http.Handler) {
 	d := demand{permission: pbx.Public, beforeSetup: true}
 	for pattern, route := range map[string]string{"GET /{$}": "/", "GET /app": "/app"} {
-		rt.behindGate(pattern, route, d, false, func(w http.ResponseWriter, _ *http.Request) {
+		rt.behindGate(pattern, route, d, false, 0, func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Location", "app/") // relative, for proxies that add a prefix
 			w.WriteHeader(http.StatusTemporaryRedirect)
 		})
 	}
-	rt.behindGate("GET "+webRoot, webRoot, d, false, func(w http.ResponseWriter, r *http.Request) {
+	rt.behindGate("GET "+webRoot, webRoot, d, false, 0, func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Security-Policy", webPolicy)
 		pages.ServeHTTP(w, r)
 	})
 }
 
-// behindGate registers a handler, with the gate before it. It is the only way to the mux.
-func (rt *router) behindGate(pattern, route string, d demand, unhurried bool, handler http.HandlerFunc) {
+// behindGate registers a handler, with the gate before it; most is the size of the body that it reads, 0 for none. It is the only way to the
+// mux. Who is calling is found out first; then the body is awaited, without a place, because that goes at the client's pace; then the
+// handler works.
+func (rt *router) behindGate(pattern, route string, d demand, unhurried bool, most int64, handler http.HandlerFunc) {
 	rt.mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
-		exchangeOf(r).route = route
+		x := exchangeOf(r)
+		x.route = route
 		if !unhurried {
-			ctx, cancel := context.WithTimeout(r.Context(), requestPatience)
+			patience := requestPatience
+			if most > 0 {
+				patience += bodyPatience
+			}
+			ctx, cancel := context.WithTimeout(r.Context(), patience)
 			defer cancel()
 			r = r.WithContext(ctx)
 		}
-		admitted, err := rt.api.gate.admit(d, r)
+		admitted, err := rt.admit(d, r)
+		if err == nil && most > 0 {
+			err = rt.api.receive(w, admitted, d, most)
+		}
+		if err == nil {
+			err = rt.api.take(x, d.place)
+		}
 		if err != nil {
 			rt.api.fail(w, r, err)
 			return
@@ -125,6 +156,20 @@ func (rt *router) behindGate(pattern, route string, d demand, unhurried bool, ha
 		}
 		handler(w, admitted)
 	})
+}
+
+// admit asks the gate.
+func (rt *router) admit(d demand, r *http.Request) (*http.Request, error) {
+	place := forGate
+	if d.permission == pbx.Public {
+		place = d.place
+	}
+	x := exchangeOf(r)
+	if err := rt.api.take(x, place); err != nil {
+		return nil, err
+	}
+	defer x.giveBack()
+	return rt.api.gate.admit(d, r)
 }
 
 // webRoot is where the pages of a browser lie.

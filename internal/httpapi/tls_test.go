@@ -118,7 +118,7 @@ func secureServer(t *testing.T, p *portal, c *tls.Config) net.Addr {
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := httpapi.Server("", p.handler)
+	server := p.handler.Server("")
 	server.TLSConfig, server.ErrorLog = c, slog.NewLogLogger(slog.DiscardHandler, 0)
 	ended := make(chan error)
 	go func() { ended <- server.ServeTLS(listener, "", "") }()
@@ -204,7 +204,7 @@ func TestThePortalGetsItsCertificateFromAnAuthority(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := httpapi.Server("", p.handler)
+	server := p.handler.Server("")
 	server.TLSConfig, server.ErrorLog = c, quiet
 	ended := make(chan error)
 	go func() { ended <- server.ServeTLS(listener, "", "") }()

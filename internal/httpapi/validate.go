@@ -22,8 +22,17 @@ import (
 	"github.com/synergycall/pbxportal/internal/pbx"
 )
 
-// maxBody is the largest body a request may have.
-const maxBody = 1 << 20
+// The largest body a request may have, of an admitted caller and of anyone.
+const (
+	maxBody       = 1 << 20
+	maxPublicBody = 16 << 10
+)
+
+// bodyPatience is how long a body may take to arrive.
+const bodyPatience = 10 * time.Second
+
+// mostParameters is how many parameters a query may have; the contract has calls with ten.
+const mostParameters = 100
 
 // mostFaults is how many faults one answer lists.
 const mostFaults = 50
@@ -114,20 +123,15 @@ func newChecker(op *openapi3.Operation) *checker {
 	return c
 }
 
-// request checks the query, the headers and the body, and leaves the body to be read again. The error names every fault at once.
-func (c *checker) request(w http.ResponseWriter, r *http.Request) error {
+// request checks the query, the headers and the body, which was received. The error names every fault at once.
+func (c *checker) request(r *http.Request) error {
 	faults := append(c.queryFaults(r.URL.RawQuery), c.headerFaults(r.Header)...)
 	if c.body != nil {
-		body, err := readJSON(w, r)
-		if err != nil {
-			return err
-		}
-		value, err := parseJSON(body)
+		value, err := parseJSON(bodyOf(r))
 		if err != nil {
 			return err
 		}
 		faults = append(faults, c.bodyFaults(value)...)
-		r.Body = io.NopCloser(bytes.NewReader(body))
 	}
 	slices.SortStableFunc(faults, func(a, b pbx.FieldError) int { return cmp.Compare(a.Field, b.Field) })
 	if more := len(faults) - mostFaults; more > 0 {
@@ -138,6 +142,9 @@ func (c *checker) request(w http.ResponseWriter, r *http.Request) error {
 
 // queryFaults names what is wrong with the parameters of a query.
 func (c *checker) queryFaults(raw string) (faults []pbx.FieldError) {
+	if strings.Count(raw, "&") >= mostParameters {
+		return []pbx.FieldError{{Field: "query", Code: pbx.FieldMalformed, Message: fmt.Sprintf("has more than %d parameters", mostParameters)}}
+	}
 	values, err := url.ParseQuery(raw)
 	if err != nil {
 		return []pbx.FieldError{{Field: "query", Code: pbx.FieldMalformed, Message: "cannot be read: write special characters as %XX"}}
@@ -323,23 +330,53 @@ func shown(name string) string {
 	return strings.ToValidUTF8(short(name), "\ufffd")
 }
 
-// readJSON gives the body of a request that says it is JSON.
-func readJSON(w http.ResponseWriter, r *http.Request) ([]byte, error) {
+// received is a body that is there as a whole.
+type received struct {
+	bytes.Reader
+	body []byte
+}
+
+// Close does nothing.
+func (*received) Close() error { return nil }
+
+// bodyOf returns the body of a request that was received.
+func bodyOf(r *http.Request) []byte {
+	if b, ok := r.Body.(*received); ok {
+		return b.body
+	}
+	return nil
+}
+
+// receive waits for the body of a request that says it is JSON, and leaves it to be read. This goes at the client's pace: the request has no
+// place meanwhile, only so much time, and makes room when too many wait for theirs.
+func (a *api) receive(w http.ResponseWriter, r *http.Request, d demand, most int64) error {
 	if err := mediaFault(r.Header); err != nil {
-		return nil, err
+		return err
 	}
-	tooLarge := &refusal{http.StatusRequestEntityTooLarge, openapi.ProblemCodeBodyTooLarge, fmt.Sprintf("the body is larger than %d bytes", maxBody)}
-	if r.ContentLength > maxBody {
-		return nil, tooLarge
+	tooLarge := &refusal{http.StatusRequestEntityTooLarge, openapi.ProblemCodeBodyTooLarge, fmt.Sprintf("the body is larger than %d bytes", most)}
+	if r.ContentLength > most {
+		return tooLarge
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	x, control, waiting := exchangeOf(r), http.NewResponseController(w), a.edge.uploads
+	if d.permission == pbx.Public {
+		waiting = a.edge.bodies
+	}
+	_ = control.SetReadDeadline(a.now().Add(bodyPatience)) // what has no deadlines has its body already
+	leave := waiting.enter(x.from, func() { _ = control.SetReadDeadline(time.Unix(1, 0)) }, nil)
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, most))
+	leave()
 	if err != nil {
 		if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
-			return nil, tooLarge
+			return tooLarge
 		}
-		return nil, &refusal{http.StatusBadRequest, openapi.ProblemCodeBodyUnreadable, "the body did not arrive whole: send it again"}
+		return &refusal{http.StatusBadRequest, openapi.ProblemCodeBodyUnreadable, "the body did not arrive whole: send it again"}
 	}
-	return body, nil
+	_ = control.SetReadDeadline(time.Time{})
+	x.unread = false
+	whole := &received{body: body}
+	whole.Reset(body)
+	r.Body = whole
+	return nil
 }
 
 // mediaFault refuses a body that is declared as anything but plain JSON in UTF-8.
