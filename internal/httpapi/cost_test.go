@@ -38,7 +38,7 @@ func TestNoRequestCostsMoreThanItsLengthAllowsAtLength(t *testing.T) { //nolint:
 		c.Edge.Limits.SignIns = httpapi.Pace{PerSecond: 1e9, Burst: 1e9} // the pace of tries is not what is measured
 	})
 	defer debug.SetGCPercent(debug.SetGCPercent(400)) // the collector is not what is measured
-	runtime.LockOSThread() // whose time is measured
+	runtime.LockOSThread()                            // whose time is measured
 	defer runtime.UnlockOSThread()
 	random := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // a search that can be repeated
 	var targets, public []target
