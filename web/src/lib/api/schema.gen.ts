@@ -1883,7 +1883,7 @@ export interface components {
                 "application/problem+json": components["schemas"]["Problem"];
             };
         };
-        /** @description The body is larger than 1 MiB. */
+        /** @description The body is larger than 1 MiB, or than 16 KiB where anyone may make the call. */
         BodyTooLarge: {
             headers: {
                 [name: string]: unknown;
