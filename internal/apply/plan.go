@@ -282,6 +282,9 @@ func (e *Engine) behind(ctx context.Context, site pbx.Site) (pbx.BehindCode, str
 
 // contradiction compares all that Asterisk has loaded with the files in place, and says what differs, "" when nothing does.
 func (e *Engine) contradiction(ctx context.Context, site pbx.Site) (pbx.BehindCode, string, error) {
+	if slices.ContainsFunc(site.Drift, func(d pbx.Drift) bool { return d.Kind == pbx.Edited || d.Kind == pbx.Replaced }) {
+		return pbx.NotOurs, "the files in place are not the portal's: they were changed by hand", nil
+	}
 	inventory, err := render.Read(site.Files)
 	if err != nil {
 		return pbx.NotOurs, "the files in place are not the portal's: " + err.Error(), nil //nolint:nilerr // that is what there is to say

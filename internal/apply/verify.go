@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/synergycall/pbxportal/internal/pbx"
+	"github.com/synergycall/pbxportal/internal/render"
 )
 
 // mostDifferences is how many differences a report lists; one cause often has a thousand effects.
@@ -108,18 +109,16 @@ func compareSteps(want, live []pbx.Step) (diffs []string) {
 		at := place{s.Exten, s.Priority}
 		switch got, ok := seen[at]; {
 		case !ok:
-			diffs = append(diffs, fmt.Sprintf("dialplan step %s is missing", text(s)))
+			diffs = append(diffs, fmt.Sprintf("dialplan step %s is missing", render.OurStep(s)))
 		case got != s:
-			diffs = append(diffs, fmt.Sprintf("dialplan step %s is loaded as %s", text(s), text(got)))
+			diffs = append(diffs, fmt.Sprintf("dialplan step %s is loaded as %s", render.OurStep(s), render.OurStep(got)))
 		}
 		delete(seen, at)
 	}
 	for _, at := range slices.SortedFunc(maps.Keys(seen), func(a, b place) int {
 		return cmp.Or(cmp.Compare(a.exten, b.exten), cmp.Compare(a.priority, b.priority))
 	}) {
-		diffs = append(diffs, fmt.Sprintf("dialplan step %s is loaded, but belongs to no user", text(seen[at])))
+		diffs = append(diffs, fmt.Sprintf("dialplan step %s is loaded, but belongs to no user", render.OurStep(seen[at])))
 	}
 	return diffs
 }
-
-func text(s pbx.Step) string { return fmt.Sprintf("%s,%d,%s(%s)", s.Exten, s.Priority, s.App, s.Args) }

@@ -3,7 +3,11 @@ package pbx
 import (
 	"fmt"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 )
 
 // ChangeKind is what an apply would do to a user.
@@ -46,6 +50,7 @@ type Drift struct {
 
 // String says in a sentence what was found.
 func (d Drift) String() string {
+	d.Path, d.Is = printable(d.Path), printable(d.Is) // others choose the names of files
 	switch {
 	case d.Kind == Edited && d.Is != "":
 		return d.Path + " leads to " + d.Is + ", which is not read"
@@ -65,6 +70,14 @@ func (d Drift) String() string {
 		return d.Path + " is in place, but this database knows nothing of it: it was restored from a backup, or is another one"
 	}
 	return fmt.Sprintf("%s: %s", d.Path, string(d.Kind))
+}
+
+// printable gives a text as it is, or quoted with its control characters escaped when it has any.
+func printable(text string) string {
+	if strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsPrint(r) || r == utf8.RuneError }) {
+		return strconv.Quote(text)
+	}
+	return text
 }
 
 // Cure says what to do about it.

@@ -1,14 +1,12 @@
 package render
 
 import (
-	"bytes"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
 	"strconv"
 	"strings"
-
-	"github.com/rogpeppe/go-internal/diff"
 
 	"github.com/synergycall/pbxportal/internal/pbx"
 )
@@ -69,12 +67,12 @@ func Read(files []pbx.File) (Inventory, error) {
 func (inv Inventory) add(s section) error {
 	n, err := strconv.Atoi(s.name)
 	if err != nil {
-		return fmt.Errorf("section %q is not an extension", s.name)
+		return errors.New("a section is not of an extension")
 	}
 	x := inv.extensions[pbx.Number(n)]
 	object := x.of(value(s.settings, "type"))
 	if object == nil {
-		return fmt.Errorf("section %q is no endpoint, auth or AOR", s.name)
+		return errors.New("a section is no endpoint, auth or AOR")
 	}
 	*object = s.settings
 	inv.extensions[pbx.Number(n)] = x
@@ -209,8 +207,11 @@ func alterations(from, to extension) (what []string) {
 	return what
 }
 
-// name gives the name phones show for an extension.
+// name gives the name phones show for an extension, "" where the portal did not write it: what stands there may be anything.
 func (inv Inventory) name(n pbx.Number) string {
+	if !sealed(inv.extensions[n].endpoint) {
+		return ""
+	}
 	name, _, _ := strings.Cut(value(inv.extensions[n].endpoint, "callerid"), " <")
 	return strings.Trim(name, `"`)
 }
@@ -223,56 +224,4 @@ func value(settings []setting, key string) string {
 		}
 	}
 	return ""
-}
-
-// Diff shows how each file changes from one pair to the other, as a unified diff in which no secret and no hash stands: a secret that
-// stays is "[hidden]" on both sides, one that changes is "[hidden]" before and "[hidden, new]" after. The two pairs are called by their
-// names.
-func Diff(fromName string, from []pbx.File, toName string, to []pbx.File) []pbx.FileDiff {
-	var diffs []pbx.FileDiff
-	secrets := map[string]string{}
-	for _, f := range to {
-		a, b := mask(pbx.ContentOf(from, f.Path), secrets, false), mask(f.Content, secrets, true)
-		text := ""
-		if !bytes.Equal(a, b) {
-			text = string(diff.Diff(fromName+": "+f.Path, a, toName+": "+f.Path, b))
-		}
-		diffs = append(diffs, pbx.FileDiff{Path: f.Path, Text: text})
-	}
-	return diffs
-}
-
-// mask hides what must not be seen in a file. The first call, for what is in place, notes the secrets; the second tells from them
-// which are new.
-func mask(file []byte, secrets map[string]string, compare bool) []byte {
-	var b bytes.Buffer
-	section := ""
-	for line := range strings.Lines(string(file)) {
-		key, secret, _ := strings.Cut(line, "=")
-		switch key = strings.TrimSpace(key); {
-		case strings.HasPrefix(key, "["):
-			section = strings.TrimSpace(line)
-			b.WriteString(line)
-		case key == pbx.HashAttribute:
-		case key == "password", key == "password_digest":
-			algorithm := "" // shown: it tells which of the two lines this is
-			if name, _, _ := strings.Cut(strings.TrimSpace(secret), ":"); key == "password_digest" && (name == "MD5" || name == "SHA-256") {
-				algorithm = name + ":"
-			}
-			of := section + key + algorithm
-			b.WriteString(key + "=" + algorithm + "[hidden")
-			if old, known := secrets[of]; compare && known && old != secret {
-				b.WriteString(", new")
-			}
-			b.WriteString("]\n")
-			if !compare {
-				secrets[of] = secret
-			}
-		case strings.Contains(strings.ToLower(key), "password"):
-			b.WriteString(key + "=[hidden]\n") // a hand edit, perhaps
-		default:
-			b.WriteString(line)
-		}
-	}
-	return b.Bytes()
 }

@@ -157,20 +157,20 @@ func parseDialplan(file []byte) ([]pbx.Step, error) {
 		case s.key == "exten":
 			step.Exten, rest, ok = strings.Cut(rest, ",")
 		default:
-			return nil, fmt.Errorf("%q is not a step", s.key)
+			return nil, errors.New("a line is not a step")
 		}
 		priority, call, more := strings.Cut(rest, ",")
 		if !ok || !more {
-			return nil, fmt.Errorf("%q is not a step", s.value)
+			return nil, errors.New("a line is not a step")
 		}
 		if priority == "n" && len(steps) > 0 && steps[len(steps)-1].Exten == step.Exten {
 			step.Priority = steps[len(steps)-1].Priority + 1
 		} else if step.Priority, err = strconv.Atoi(priority); err != nil {
-			return nil, fmt.Errorf("%q is not a priority", priority)
+			return nil, errors.New("a line has no priority")
 		}
 		app, args, ok := strings.Cut(call, "(")
 		if !ok || !strings.HasSuffix(args, ")") {
-			return nil, fmt.Errorf("%q is not an application", call)
+			return nil, errors.New("a line calls no application")
 		}
 		step.App, step.Args = app, strings.TrimSuffix(args, ")")
 		steps = append(steps, step)

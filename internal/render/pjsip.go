@@ -9,6 +9,9 @@ import (
 	"github.com/synergycall/pbxportal/internal/pbx"
 )
 
+// hashBytes is how much of a hash names the content of an object.
+const hashBytes = 6
+
 // seal fills in the hash of all settings of an object, which is the last of them.
 func seal(settings []setting) []setting {
 	text := make([]byte, 0, 1024) // more than the settings of a usual object take
@@ -17,7 +20,7 @@ func seal(settings []setting) []setting {
 		text = append(append(append(append(text, s.key...), '='), s.value...), '\n')
 	}
 	sum := sha256.Sum256(text)
-	settings[last].value = hex.EncodeToString(sum[:6])
+	settings[last].value = hex.EncodeToString(sum[:hashBytes])
 	return settings
 }
 

@@ -1,0 +1,226 @@
+package render
+
+import (
+	"bytes"
+	"encoding/hex"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/rogpeppe/go-internal/diff"
+
+	"github.com/synergycall/pbxportal/internal/pbx"
+)
+
+// Diff shows how each file changes from one pair to the other, as a unified diff in which no secret and no hash stands: a secret that
+// stays is "[hidden]" on both sides, one that changes is "[hidden]" before and "[hidden, new]" after. Only lines that the portal writes
+// are shown, and these exactly in the form in which it writes them; of all others it says how many there are. The two pairs are called by
+// their names.
+func Diff(fromName string, from []pbx.File, toName string, to []pbx.File) []pbx.FileDiff {
+	var diffs []pbx.FileDiff
+	for _, f := range to {
+		before, text := pbx.ContentOf(from, f.Path), ""
+		if !bytes.Equal(before, f.Content) {
+			earlier := map[string]string{}
+			a := (&shower{noted: earlier}).show(f.Path, before)
+			b := (&shower{noted: map[string]string{}, earlier: earlier}).show(f.Path, f.Content)
+			if !bytes.Equal(a, b) {
+				text = string(diff.Diff(fromName+": "+f.Path, a, toName+": "+f.Path, b))
+			}
+		}
+		diffs = append(diffs, pbx.FileDiff{Path: f.Path, Text: text})
+	}
+	return diffs
+}
+
+// shower makes of a file what may be seen of it.
+type shower struct {
+	out     bytes.Buffer
+	hidden  []string          // lines since the last that was shown
+	blocks  int               // of hidden lines
+	noted   map[string]string // what was hidden in this file, by its place
+	earlier map[string]string // what was hidden in the file before; nil when this is the file before
+}
+
+// show gives what may be seen of the file that lies at path.
+func (s *shower) show(path string, file []byte) []byte {
+	lines := strings.Split(string(file), "\n")
+	if last := len(lines) - 1; lines[last] == "" {
+		lines = lines[:last]
+	}
+	for len(lines) > 0 {
+		end := 1 // a section ends where the next begins
+		for end < len(lines) && !strings.HasPrefix(lines[end], "[") {
+			end++
+		}
+		if path == pbx.DialplanPath {
+			s.context(lines[:end])
+		} else {
+			s.object(lines[:end])
+		}
+		lines = lines[end:]
+	}
+	s.flush()
+	return s.out.Bytes()
+}
+
+// line shows a line as it is.
+func (s *shower) line(text string) {
+	s.flush()
+	s.out.WriteString(text + "\n")
+}
+
+// hide counts a line that the portal did not write.
+func (s *shower) hide(text string) { s.hidden = append(s.hidden, text) }
+
+// flush says how many lines were hidden.
+func (s *shower) flush() {
+	if len(s.hidden) == 0 {
+		return
+	}
+	lines := "lines"
+	if len(s.hidden) == 1 {
+		lines = "line"
+	}
+	place := fmt.Sprintf("lines %d", s.blocks)
+	fmt.Fprintf(&s.out, "… %d %s not written by the portal, hidden%s\n", len(s.hidden), lines, s.news(place, strings.Join(s.hidden, "\n")))
+	s.blocks++
+	s.hidden = nil
+}
+
+// news notes what is hidden at a place, and says whether something else was hidden there in the file before.
+func (s *shower) news(place, secret string) string {
+	s.noted[place] = secret
+	if old, known := s.earlier[place]; known && old != secret {
+		return ", new"
+	}
+	return ""
+}
+
+// isComment reports whether a line is one of the header, or empty.
+func isComment(line string) bool { return line == "" || line+"\n" == header }
+
+// context shows a section of the dialplan: the line that begins it, or what stands before the first, and what follows.
+func (s *shower) context(lines []string) {
+	ours := lines[0] == "["+pbx.Context+"]"
+	var steps []string // of the extension that began last, as we write them
+	for i, text := range lines {
+		switch number, _, _ := strings.Cut(strings.TrimPrefix(text, "exten => "), ","); {
+		case isComment(text), i == 0 && ours:
+			s.line(text)
+			continue
+		case ours && strings.HasPrefix(text, "exten => "):
+			steps = stepLines(number)
+		}
+		if slices.Contains(steps, text) {
+			s.line(text)
+		} else {
+			s.hide(text)
+		}
+	}
+}
+
+// stepLines gives the lines that we write for an extension, none for what is no number of the pool.
+func stepLines(number string) []string {
+	n, ok := pbx.ParseNumber(number)
+	if !ok {
+		return nil
+	}
+	text := string(writeDialplan(steps([]pbx.User{{Extension: pbx.Extension{Number: n}}})))
+	return strings.Split(strings.TrimPrefix(text, header+"\n["+pbx.Context+"]\n"), "\n")
+}
+
+// object shows a section of the PJSIP file: the line that begins it, or what stands before the first, and its settings. Where its hash is
+// that of its settings, they are as the portal wrote them; else only those are shown that it writes for everybody.
+func (s *shower) object(lines []string) {
+	id := strings.TrimSuffix(strings.TrimPrefix(lines[0], "["), "]")
+	n, ours := pbx.ParseNumber(id)
+	ours = ours && lines[0] == "["+id+"]"
+	whole := ours && isWhole(lines[1:])
+	var usual []setting
+	if ours && !whole {
+		usual = usualSettings(n)
+	}
+	for i, text := range lines {
+		key, value, _ := strings.Cut(text, "=")
+		switch {
+		case isComment(text), i == 0 && ours:
+			s.line(text)
+		case !ours:
+			s.hide(text)
+		case key == "password", key == "password_digest":
+			algorithm := "" // shown: it tells which of the two lines this is
+			if name, _, _ := strings.Cut(value, ":"); key == "password_digest" && (name == "MD5" || name == "SHA-256") {
+				algorithm = name + ":"
+			}
+			s.line(key + "=" + algorithm + "[hidden" + s.news(id+key+algorithm, value) + "]")
+		case key == pbx.HashAttribute && isHash(value):
+		case whole, slices.Contains(usual, setting{key, value}):
+			s.line(text)
+		default:
+			s.hide(text)
+		}
+	}
+}
+
+// usualSettings are those the portal writes for an extension, but for what differs from one user or host to the other.
+func usualSettings(n pbx.Number) []setting {
+	u := pbx.User{Extension: pbx.Extension{Number: n}}
+	all := slices.Concat(endpoint(u), auth(u), Style{DigestRealm: "-"}.auth(u), aor())
+	return slices.DeleteFunc(all, func(s setting) bool {
+		return s.key == "callerid" || s.key == "realm" || s.key == "password" || s.key == "password_digest" || s.key == pbx.HashAttribute
+	})
+}
+
+// isHash reports whether a value has the form of the hash of an object.
+func isHash(value string) bool {
+	raw, err := hex.DecodeString(value)
+	return err == nil && len(raw) == hashBytes && value == strings.ToLower(value)
+}
+
+// isWhole reports whether the lines of a section, up to the blank one at its end, are settings exactly as the portal writes them, with
+// their hash as the last.
+func isWhole(lines []string) bool {
+	var settings []setting
+	for len(lines) > 0 && lines[len(lines)-1] == "" {
+		lines = lines[:len(lines)-1]
+	}
+	for _, text := range lines {
+		e, err := readLine(text)
+		written, encodeErr := encode(e.value)
+		if err != nil || encodeErr != nil || e.key+"="+written != text {
+			return false
+		}
+		settings = append(settings, e.setting)
+	}
+	return sealed(settings)
+}
+
+// sealed reports whether the last setting is the hash of the others.
+func sealed(settings []setting) bool {
+	last := len(settings) - 1
+	if last < 0 || settings[last].key != pbx.HashAttribute {
+		return false
+	}
+	return seal(slices.Clone(settings))[last] == settings[last]
+}
+
+// OurStep gives a step of the dialplan as text for people. Of one that the portal does not write, the application is not told: it may be
+// somebody's own, with a secret in it.
+func OurStep(s pbx.Step) string {
+	own, ok := pbx.ParseNumber(s.Exten)
+	if !ok {
+		return "of an extension that is not the portal's"
+	}
+	dialled, _, _ := strings.Cut(strings.TrimPrefix(s.Args, "PJSIP/"), ",")
+	if n, ok := pbx.ParseNumber(dialled); ok { // perhaps not its own
+		own = n
+	}
+	for _, written := range steps([]pbx.User{{Extension: pbx.Extension{Number: own}}}) {
+		if written.App == s.App && written.Args == s.Args {
+			return fmt.Sprintf("%s,%d,%s(%s)", s.Exten, s.Priority, s.App, s.Args)
+		}
+	}
+	return s.Exten + "," + strconv.Itoa(s.Priority) + ",(not as the portal writes it)"
+}
