@@ -67,7 +67,7 @@ func (osFS) Lstat(path string) (fs.FileMode, error) {
 	return info.Mode(), nil
 }
 
-func (osFS) ReadDir(path string) ([]string, error) { return regular.Names(path) }
+func (osFS) ReadDir(path string) ([]string, error) { return regular.Names(path, regular.MaxNames) }
 
 // largest is far more than any file of a tree has.
 const largest = 64 << 20

@@ -182,7 +182,7 @@ const draftMark = ".new-"
 
 // sweep removes what processes that were killed while they wrote a key file have left: it holds keys. The folder is locked.
 func sweep(path string) error {
-	names, err := regular.Names(filepath.Dir(path))
+	names, err := regular.Names(filepath.Dir(path), regular.MaxNames)
 	for _, name := range names {
 		if strings.HasPrefix(name, filepath.Base(path)+draftMark) {
 			err = errors.Join(err, os.Remove(filepath.Join(filepath.Dir(path), name)))

@@ -248,7 +248,7 @@ func (o *includes) ReadDir(name string) (entries []fs.DirEntry, err error) {
 	if o.folders++; o.folders > mostIncludes {
 		return nil, fs.ErrPermission
 	}
-	names, err := regular.Names("/" + name)
+	names, err := regular.Names("/"+name, regular.MaxNames)
 	for _, n := range names {
 		entries = append(entries, entryNamed(n))
 	}

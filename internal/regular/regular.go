@@ -208,22 +208,22 @@ func Check(path string) error {
 	return nil
 }
 
-// MaxNames is how many entries of a folder are read: far more than any folder of the portal or of Asterisk's configuration has.
+// MaxNames is far more than the entries of any folder of the portal, or of Asterisk's configuration.
 const MaxNames = 100_000
 
-// Names returns the names in a folder, sorted.
-func Names(dir string) ([]string, error) {
+// Names returns the names in a folder, sorted; a folder with more than most of them is an Error.
+func Names(dir string, most int) ([]string, error) {
 	f, err := Folder(dir)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = f.Close() }() // it was only read
-	names, err := f.Readdirnames(MaxNames + 1)
+	names, err := f.Readdirnames(most + 1)
 	if errors.Is(err, io.EOF) { // there are none
 		err = nil
 	}
-	if err == nil && len(names) > MaxNames {
-		err = &Error{Path: dir, Mode: fs.ModeDir, Limit: MaxNames}
+	if err == nil && len(names) > most {
+		err = &Error{Path: dir, Mode: fs.ModeDir, Limit: int64(most)}
 	}
 	slices.Sort(names)
 	return names, err

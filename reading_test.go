@@ -1,0 +1,90 @@
+package arch_test
+
+import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// readers are calls that open what lies at a path, or read a stream, without a bound and without a look at what it is. Outside
+// internal/regular they are for the files below alone.
+var readers = []string{
+	"os.ReadFile", "os.Open", "os.OpenFile", "os.OpenInRoot", "os.OpenRoot", "os.ReadDir", "os.DirFS", "filepath.Glob", "filepath.Walk", "filepath.WalkDir",
+	"io.ReadAll", "tls.LoadX509KeyPair", "syscall.Open", "unix.Open", "unix.Openat",
+}
+
+// mayRead names the files that may all the same, and why.
+var mayRead = map[string]string{
+	"internal/regular/regular.go": "it is the careful way itself",
+	"internal/proc/attr_linux.go": "/proc is the system's",
+	"internal/proc/proc.go":       "the log of a server of the laboratory lies in a folder of its own",
+	"internal/cli/demo.go":        "the demo's log lies in a new folder of its own",
+	"internal/filetx/fs.go":       "what it makes does not exist yet (O_EXCL), and the folder it opens it has just made (O_DIRECTORY, O_NOFOLLOW)",
+	"internal/keyring/source.go":  "the draft of a key file does not exist yet (O_EXCL)",
+	"internal/store/lock.go":      "the file that it makes does not exist yet (O_EXCL)",
+}
+
+// TestNobodyReadsAFileButCarefully keeps a named pipe, a device or a file without end in the place of one of ours from hanging the program.
+func TestNobodyReadsAFileButCarefully(t *testing.T) {
+	t.Parallel()
+	needed := map[string]bool{}
+	for _, f := range sources(t) {
+		if f.test || isKit(f.pkg) || f.pkg == "lab" {
+			continue
+		}
+		for _, call := range careless(t, f.name, nil) {
+			needed[f.name] = true
+			if mayRead[f.name] == "" {
+				t.Errorf("%s calls %s: use internal/regular, which takes regular files only, within a bound, and never waits (regular.Read, Open, Names, All)", f.name, call)
+			}
+		}
+	}
+	for name := range mayRead {
+		if !needed[name] {
+			t.Errorf("%s reads nothing by itself: take it out of the list", name)
+		}
+	}
+	const code = `package x
+func f() { os.ReadFile("x"); g := os.Open; io.ReadAll(io.LimitReader(r, 5)); io.ReadAll(http.MaxBytesReader(w, r, 5)); io.ReadAll(r); os.Stat("x") }`
+	if got := careless(t, "x.go", code); !slices.Equal(got, []string{"os.ReadFile", "os.Open", "io.ReadAll"}) {
+		t.Errorf("the search is not what it should be: it found %q", got)
+	}
+}
+
+// careless finds the readers that a file uses, but for streams whose bound stands in the call; code is what stands in the file, nil to read it.
+func careless(t *testing.T, name string, code any) (found []string) {
+	t.Helper()
+	syntax, err := parser.ParseFile(token.NewFileSet(), name, code, parser.SkipObjectResolution)
+	if err != nil {
+		t.Fatal(err)
+	}
+	bounded := map[ast.Node]bool{}
+	ast.Inspect(syntax, func(n ast.Node) bool {
+		if call, ok := n.(*ast.CallExpr); ok && selector(call.Fun) == "io.ReadAll" && len(call.Args) == 1 {
+			if inner, ok := call.Args[0].(*ast.CallExpr); ok && slices.Contains([]string{"io.LimitReader", "http.MaxBytesReader"}, selector(inner.Fun)) {
+				bounded[call.Fun] = true
+			}
+		}
+		if e, ok := n.(ast.Expr); ok && !bounded[n] && slices.Contains(readers, selector(e)) {
+			found = append(found, selector(e))
+		}
+		return true
+	})
+	return found
+}
+
+// selector gives pkg.Name of such an expression.
+func selector(e ast.Expr) string {
+	s, ok := e.(*ast.SelectorExpr)
+	if !ok {
+		return ""
+	}
+	pkg, ok := s.X.(*ast.Ident)
+	if !ok {
+		return ""
+	}
+	return strings.Join([]string{pkg.Name, s.Sel.Name}, ".")
+}
