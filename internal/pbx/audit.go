@@ -61,11 +61,8 @@ const (
 	ActionMigrate   = "database.migrate"
 )
 
-// The actions of the audit trail itself.
-const (
-	ActionAuditBegin   = "audit.begin"   // a series of signed heads begins; a trail that has one was signed before
-	ActionAuditArchive = "audit.archive" // the oldest events were written to a file, and are removed
-)
+// ActionAuditBegin is the action of the audit trail itself: a series of signed heads begins. A trail that has one was signed before.
+const ActionAuditBegin = "audit.begin"
 
 // NewAuditEvent begins an event of the actor ctx works for, with the result ok.
 func NewAuditEvent(ctx context.Context, at time.Time, action string, object AuditObject) AuditEvent {

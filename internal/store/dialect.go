@@ -48,6 +48,9 @@ type dialect struct {
 	jsonIn   func(param string) string // a parameter with JSON text, as the column reload_results wants it
 	jsonOut  func(column string) string
 
+	plain      func(expression string) string // the expression, so that the planner takes no index for it where it cannot know which one is short
+	actionKind string                         // the first part of an event's action with its dot, as its index has it
+
 	full      func(error) bool // there is no room, or no right, to write
 	damaged   func(error) bool // what is stored cannot be made sense of
 	faulty    func(error) bool // the database itself failed
@@ -108,6 +111,8 @@ func openPostgres(rawURL string) (read, write *sql.DB, d dialect, err error) {
 		lockWriters: fmt.Sprintf("SELECT pg_advisory_xact_lock(%d)", writersKey),
 		lockRows:    " FOR UPDATE",
 		each:        eachPostgres,
+		actionKind:  `substr(action, 1, strpos(action, '.'))`,
+		plain:       func(expression string) string { return expression }, // it keeps statistics
 		listIn: func(p string) string {
 			return "(SELECT text, i FROM jsonb_array_elements_text(CAST(" + p + " AS jsonb)) WITH ORDINALITY AS list (text, i))"
 		},
@@ -335,6 +340,8 @@ func openSQLite(path string) (read, write *sql.DB, d dialect, err error) {
 		probe:      []string{`PRAGMA cache_size = 8`, `CREATE TABLE probe (content BLOB)`, `INSERT INTO probe VALUES (zeroblob(262144))`},
 		migrations: "sqlite",
 		each:       eachSQLite,
+		actionKind: `substr(action, 1, instr(action, '.'))`,
+		plain:      func(expression string) string { return "+" + expression },
 		listIn:     func(p string) string { return "(SELECT value AS text, key + 1 AS i FROM json_each(" + p + "))" },
 		textsIn:    same,
 		textsOut:   same,

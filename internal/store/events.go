@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"math"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -192,53 +193,88 @@ func (e *UnreadableEventError) Error() string {
 // Unwrap gives the cause.
 func (e *UnreadableEventError) Unwrap() error { return e.Err }
 
-// EventsAfter gives up to limit audit events that the query selects, behind the one of this number, the oldest first. Events in front
-// of one that cannot be read come with an UnreadableEventError.
+// EventsAfter gives up to limit audit events that the query selects, behind the one of this number, the oldest first: in the order of the
+// chain, or, where the query selects some, in that of their times. Events in front of one that cannot be read come with an
+// UnreadableEventError.
 func (s *Store) EventsAfter(ctx context.Context, q EventQuery, seq int64, limit int) ([]chain.Entry, error) {
-	where, args := q.where(limit, seq)
-	return s.events(ctx, where+` AND seq > $2 ORDER BY seq LIMIT $1`, args...)
+	query, args := s.dialect.search(q, seq, limit, true)
+	return s.events(ctx, query, args...)
 }
 
 // EventsBefore gives up to limit audit events that the query selects, before the one of this number (0: from the newest), the newest
-// first.
+// first, in the order that EventsAfter has.
 func (s *Store) EventsBefore(ctx context.Context, q EventQuery, seq int64, limit int) ([]chain.Entry, error) {
-	if seq == 0 {
-		seq = math.MaxInt64
-	}
-	where, args := q.where(limit, seq)
-	return s.events(ctx, where+` AND seq < $2 ORDER BY seq DESC LIMIT $1`, args...)
+	query, args := s.dialect.search(q, seq, limit, false)
+	return s.events(ctx, query, args...)
 }
 
-// where gives the conditions of the query, with its values behind those that are given.
-func (q EventQuery) where(given ...any) (where string, args []any) {
-	where, args = `WHERE seq IS NOT NULL`, given
-	add := func(condition string, arg any) {
+// search gives the statement that selects events. An id and a name are looked up apart, so that each branch reads one index in its order, and
+// no more of it than it is asked for.
+func (d *dialect) search(q EventQuery, seq int64, limit int, oldestFirst bool) (query string, args []any) {
+	args = []any{limit}
+	param := func(arg any) string {
 		args = append(args, arg)
-		where += fmt.Sprintf(" AND "+condition, len(args))
+		return "$" + strconv.Itoa(len(args))
 	}
-	if q.Actor != "" {
-		add(`$%d IN (actor_id, actor_name)`, q.Actor)
+	beyond, direction := "<", " DESC"
+	if oldestFirst {
+		beyond, direction = ">", ""
 	}
-	switch kind, all := cutDot(q.Action); {
-	case all:
-		add(`substr(action, 1, `+fmt.Sprint(len([]rune(kind)))+`) = $%d`, kind)
-	case q.Action != "":
-		add(`action = $%d`, q.Action)
+	if q == (EventQuery{}) {
+		if seq == 0 && !oldestFirst {
+			seq = math.MaxInt64
+		}
+		return `SELECT ` + eventColumns + ` FROM audit_events WHERE seq ` + beyond + ` ` + param(seq) + ` ORDER BY seq` + direction + ` LIMIT $1`, args
 	}
+	branches := []string{`WHERE true`}
+	both := func(id, name, value string) { // what has the value as its id, and what has it as its name alone
+		p := param(value)
+		var split []string
+		for _, b := range branches {
+			split = append(split, b+` AND `+id+` = `+p, b+` AND `+name+` = `+p+` AND `+id+` <> `+p)
+		}
+		branches = split
+	}
+	all := func(condition string) {
+		for i := range branches {
+			branches[i] += ` AND ` + condition
+		}
+	}
+	if q.Actor != "" && q.Object != "" {
+		both(d.plain(`actor_id`), d.plain(`actor_name`), q.Actor)
+	} else if q.Actor != "" {
+		both(`actor_id`, `actor_name`, q.Actor)
+	}
+	action, kind := `action`, d.actionKind
 	if q.Object != "" {
-		add(`$%d IN (object_id, object_name)`, q.Object)
+		both(`object_id`, `object_name`, q.Object)
+		action, kind = d.plain(action), d.plain(kind)
+	}
+	switch first, several := cutDot(q.Action); {
+	case several:
+		all(kind + ` = ` + param(first))
+	case q.Action != "":
+		all(action + ` = ` + param(q.Action))
 	}
 	if !q.Since.IsZero() {
-		add(`at >= $%d`, q.Since.UTC())
+		all(`at >= ` + param(q.Since.UTC()))
 	}
 	if !q.Until.IsZero() {
-		add(`at < $%d`, q.Until.UTC())
+		all(`at < ` + param(q.Until.UTC()))
 	}
-	return where, args
+	if seq != 0 {
+		p := param(seq)
+		all(`(at, seq) ` + beyond + ` ((SELECT at FROM audit_events WHERE seq = ` + p + `), ` + p + `)`)
+	}
+	order := ` ORDER BY at` + direction + `, seq` + direction + ` LIMIT $1`
+	for i, b := range branches {
+		branches[i] = `SELECT * FROM (SELECT ` + eventColumns + ` FROM audit_events ` + b + order + `) AS branch` + strconv.Itoa(i)
+	}
+	return strings.Join(branches, ` UNION ALL `) + order, args
 }
 
 // cutDot reports whether the action is the beginning of several, and gives it.
-func cutDot(action string) (kind string, all bool) {
+func cutDot(action string) (kind string, several bool) {
 	return action, action != "" && action[len(action)-1] == '.'
 }
 
@@ -261,11 +297,10 @@ func (s *Store) EventHead(ctx context.Context) (chain.Head, error) {
 	return *newest, nil
 }
 
-func (s *Store) events(ctx context.Context, where string, args ...any) (entries []chain.Entry, err error) {
+func (s *Store) events(ctx context.Context, query string, args ...any) (entries []chain.Entry, err error) {
 	ctx, cancel := context.WithTimeout(ctx, Patience)
 	defer cancel()
-	//nolint:gosec // the conditions are EventsBefore's own
-	rows, err := s.read.QueryContext(ctx, `SELECT `+eventColumns+` FROM audit_events `+where, args...)
+	rows, err := s.read.QueryContext(ctx, query, args...)
 	if err != nil {
 		return nil, s.fault("list audit events", err)
 	}

@@ -19,8 +19,12 @@ import (
 //go:embed migrations
 var migrations embed.FS
 
-// migrationPatience is how long a start waits for another process that is migrating.
-const migrationPatience = time.Minute
+// migrationPatience is how long a start waits for another process that is migrating, and migrationTime how long it may take itself: an index
+// over millions of audit events takes minutes.
+const (
+	migrationPatience = time.Minute
+	migrationTime     = time.Hour
+)
 
 // Migrate brings the tables to the version this program needs and returns which versions it applied, none when they were there
 // already. It refuses a database behind a pooler through which locks do not hold (Pooled). Any number of processes may call it at once. It adopts the tables of the Python portal as they are, and refuses a
@@ -34,7 +38,7 @@ func (s *Store) Migrate(ctx context.Context) (applied []int64, err error) {
 	if err := s.Pooled(ctx); err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, migrationPatience)
+	ctx, cancel := context.WithTimeout(ctx, migrationTime)
 	defer cancel()
 	files, err := fs.Sub(migrations, "migrations/"+s.dialect.migrations)
 	if err != nil {
@@ -56,7 +60,9 @@ func (s *Store) Migrate(ctx context.Context) (applied []int64, err error) {
 	if err = s.Ping(ctx); err != nil { // rather than waiting a minute for a database that is not there
 		return nil, err
 	}
-	unlock, err := s.lockMigrations(ctx)
+	waiting, stop := context.WithTimeout(ctx, migrationPatience)
+	defer stop()
+	unlock, err := s.lockMigrations(waiting)
 	if err != nil {
 		return nil, err
 	}
