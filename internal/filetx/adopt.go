@@ -102,6 +102,10 @@ func (t *Tree) found(s State, fallback map[string][]byte) (map[string][]byte, er
 		case p.Content != nil:
 			files[p.Name] = p.Content
 		default:
+			// What comes back between two looks must not be taken for drift from what was adopted in its place.
+			if there, err := t.exists(p.Path); err != nil || there {
+				return nil, fmt.Errorf("cannot adopt %s: %w", p.Path, cmp.Or(err, ErrDrift))
+			}
 			if content, ok := fallback[p.Name]; ok {
 				files[p.Name] = content
 			}

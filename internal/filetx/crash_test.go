@@ -272,6 +272,14 @@ var tales = []tale{
 	}, func(s *story) error {
 		return s.converge("three")
 	}, 3, false},
+	{"apply over what an interrupted one left", func(s *story) {
+		s.bring("one")
+		for _, word := range []string{"bad", "worse"} { // the first is evidence by then
+			must(s.t, s.recover())
+			_, err := s.stage(word)
+			must(s.t, err)
+		}
+	}, one, 0, false},
 	{"take a path back", func(s *story) {
 		s.bring("one")
 		s.put(s.links[0].Path, "by hand")
