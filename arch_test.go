@@ -40,6 +40,7 @@ var table = map[string]row{
 	"config":  {[]string{"regular"}, "settings are read before anything else exists"},
 	"chain":   {[]string{"pbx"}, "it is pure: an event in, a link out, so that anybody can check the trail without our database"},
 	"filetx":  {[]string{"regular"}, "it switches several files at one moment, and does not know what is in them"},
+	"glance":  {nil, "it lets many share one look, and does not know what is looked at"},
 	"proc":    {nil, "it starts programs, and does not know which"},
 	"keyring": {[]string{"regular"}, "it seals and opens, and does not know what is sealed or where that is kept"},
 	"phone":   {nil, "it is a telephone like any other, and sees the portal only from outside, through SIP"},
@@ -55,10 +56,10 @@ var table = map[string]row{
 	"directory": {[]string{"pbx", "store"}, "it holds the rules for users and extensions, and knows neither HTTP nor Asterisk"},
 	"auth":      {[]string{"pbx", "store"}, "it says who is calling and what he may do; how a request carries the proof is HTTP's business"},
 	"audit":     {[]string{"pbx", "chain", "store", "regular"}, "it finds and proves; what happened is written by those who did it"},
-	"apply":     {[]string{"pbx", "store", "render"}, "it tells the story of an apply; hosts reach it as a Target, callers as plain Go"},
+	"apply":     {[]string{"pbx", "store", "render", "glance"}, "it tells the story of an apply; hosts reach it as a Target, callers as plain Go"},
 
 	// In: those who ask.
-	"httpapi":         {[]string{"pbx", "audit", "auth", "directory", "apply", "live", "httpapi/openapi", "contracts", "regular"}, "it translates the contract for the services; what it cannot get from them is missing there"},
+	"httpapi":         {[]string{"pbx", "audit", "auth", "directory", "apply", "live", "glance", "httpapi/openapi", "contracts", "regular"}, "it translates the contract for the services; what it cannot get from them is missing there"},
 	"webui":           {nil, "it is files for a browser, which asks the public API for all it shows"},
 	"httpapi/openapi": {nil, "it is generated from the contract alone"},
 	"demo":            {[]string{"phone"}, "it sees the portal as anybody does, over HTTP and SIP, and must not reach inside"},

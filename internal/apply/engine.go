@@ -14,6 +14,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/synergycall/pbxportal/internal/glance"
 	"github.com/synergycall/pbxportal/internal/pbx"
 	"github.com/synergycall/pbxportal/internal/render"
 	"github.com/synergycall/pbxportal/internal/store"
@@ -45,6 +46,9 @@ type Engine struct {
 	held    *store.ApplyLock
 	watch   watchers
 	draft   atomic.Pointer[render.Rendered] // the last that was made of the database; the next takes over what stays
+
+	standing *glance.Shared[pbx.Standing]
+	other    atomic.Pointer[string] // what Run saw Asterisk run instead of the files; nil: nothing
 }
 
 // New makes an engine.
@@ -52,7 +56,9 @@ func New(c Config) *Engine {
 	if c.Keep < 1 {
 		c.Keep = DefaultKeep
 	}
-	return &Engine{store: c.Store, target: c.Target, now: c.Now, keep: c.Keep, style: c.Style}
+	e := &Engine{store: c.Store, target: c.Target, now: c.Now, keep: c.Keep, style: c.Style}
+	e.standing = glance.New(c.Now, timeout, standingPatience, e.look)
+	return e
 }
 
 // OnFailure says what to leave behind when Asterisk does not take the new files.
@@ -162,7 +168,7 @@ func (e *Engine) Apply(ctx context.Context, r Request) (pbx.Run, error) {
 	if !plan.Pending && len(plan.Drift) == 0 {
 		plan.name()
 		a.run.Plan.Hash = plan.Hash
-		if plan.BehindCode, plan.Behind = e.behind(ctx, plan.site); plan.Behind == "" {
+		if plan.BehindCode, plan.Behind = e.behind(ctx, plan.site, pbx.Question{All: true}); plan.Behind == "" {
 			a.run.Verification = pbx.Confirmed
 			return a.end(ctx, pbx.Unchanged, "Asterisk runs what the database says; nothing was done")
 		}
@@ -329,7 +335,11 @@ func (e *Engine) reserve(ctx context.Context) (giveBack func(), err error) {
 		return nil, err
 	}
 	e.held = lock
-	return func() { lock.Release(); e.running.Unlock() }, nil
+	return func() {
+		e.standing.Stale() // whatever was done, it may stand otherwise now
+		lock.Release()
+		e.running.Unlock()
+	}, nil
 }
 
 // lost returns the error of a lock that another portal may have by now. A database that does not answer is no such proof: what follows is

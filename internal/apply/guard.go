@@ -16,7 +16,7 @@ const (
 	firstPause   = time.Second
 	longestPause = time.Minute
 	mostCatchUps = 200
-	looksToAsk   = 6 // Asterisk is asked whether it runs the files once in so many looks
+	looksToAsk   = 6 // Asterisk is asked whether it runs the files once in so many looks; at each while it does not
 )
 
 // Run watches the files until ctx ends. What somebody else changes in them it only reports, once when it appears and once when it is over;
@@ -102,11 +102,11 @@ func (g *guard) compare(drift []pbx.Drift) {
 
 // ask finds out now and then whether Asterisk still runs the files in place, all of them: an apply asks only for what it changed.
 func (g *guard) ask(ctx context.Context, site pbx.Site) {
-	if g.looks++; g.looks < looksToAsk || site.Current == 0 || site.Current != site.Good || len(site.Drift) > 0 {
+	if g.looks++; g.looks < looksToAsk && g.other == "" || site.Current == 0 || site.Current != site.Good || len(site.Drift) > 0 {
 		return
 	}
 	g.looks = 0
-	_, other, err := g.engine.contradiction(ctx, site)
+	_, other, err := g.engine.contradiction(ctx, site, pbx.Question{All: true, Patient: true})
 	if err != nil { // Asterisk cannot be asked, which is told by whoever watches it
 		return
 	}
@@ -121,4 +121,8 @@ func (g *guard) ask(ctx context.Context, site pbx.Site) {
 		g.report("settled: Asterisk runs what the files say", nil)
 	}
 	g.other = other
+	g.engine.other.Store(nil)
+	if other != "" {
+		g.engine.other.Store(&other)
+	}
 }

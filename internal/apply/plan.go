@@ -44,7 +44,7 @@ func (e *Engine) Plan(ctx context.Context) (pbx.Plan, error) {
 	if err != nil {
 		return pbx.Plan{}, err
 	}
-	p.BehindCode, p.Behind = e.behind(ctx, p.site)
+	p.BehindCode, p.Behind = e.behind(ctx, p.site, pbx.Question{All: true, Patient: true})
 	p.explain()
 	return p.Plan, nil
 }
@@ -269,11 +269,11 @@ func (e *Engine) knownRevision(ctx context.Context, site pbx.Site) (bool, error)
 }
 
 // behind says why Asterisk does not run what the files in place say, "" when it does.
-func (e *Engine) behind(ctx context.Context, site pbx.Site) (pbx.BehindCode, string) {
+func (e *Engine) behind(ctx context.Context, site pbx.Site, all pbx.Question) (pbx.BehindCode, string) {
 	if site.Current != site.Good {
 		return pbx.NotSeen, fmt.Sprintf("Asterisk was not yet seen to run revision %d", site.Current)
 	}
-	code, contradiction, err := e.contradiction(ctx, site)
+	code, contradiction, err := e.contradiction(ctx, site, all)
 	if err != nil {
 		return pbx.NotAsked, "Asterisk cannot be asked: " + err.Error()
 	}
@@ -281,7 +281,7 @@ func (e *Engine) behind(ctx context.Context, site pbx.Site) (pbx.BehindCode, str
 }
 
 // contradiction compares all that Asterisk has loaded with the files in place, and says what differs, "" when nothing does.
-func (e *Engine) contradiction(ctx context.Context, site pbx.Site) (pbx.BehindCode, string, error) {
+func (e *Engine) contradiction(ctx context.Context, site pbx.Site, all pbx.Question) (pbx.BehindCode, string, error) {
 	if slices.ContainsFunc(site.Drift, func(d pbx.Drift) bool { return d.Kind == pbx.Edited || d.Kind == pbx.Replaced }) {
 		return pbx.NotOurs, "the files in place are not the portal's: they were changed by hand", nil
 	}
@@ -289,12 +289,11 @@ func (e *Engine) contradiction(ctx context.Context, site pbx.Site) (pbx.BehindCo
 	if err != nil {
 		return pbx.NotOurs, "the files in place are not the portal's: " + err.Error(), nil //nolint:nilerr // that is what there is to say
 	}
-	question := pbx.Question{All: true}
-	live, err := e.target.Live(ctx, question)
+	live, err := e.target.Live(ctx, all)
 	if err != nil {
 		return "", "", err
 	}
-	if diffs := differences(question, inventory.Live(), live); len(diffs) > 0 {
+	if diffs := differences(all, inventory.Live(), live); len(diffs) > 0 {
 		return pbx.Differs, "Asterisk runs something else: " + diffs[0], nil
 	}
 	return "", "", nil

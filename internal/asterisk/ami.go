@@ -19,9 +19,10 @@ import (
 
 // The bounds of what an AMI connection keeps.
 const (
-	maxAMIItems  = 20_000   // items of one answer
-	maxAMIAnswer = 32 << 20 // bytes of one answer
-	maxAMIQueue  = 20_000   // events that nobody has taken yet
+	maxAMIItems   = 20_000   // items of one answer; further ones are counted
+	mostAMIPassed = 200_000  // items that are only counted; more of them end the connection
+	maxAMIAnswer  = 32 << 20 // bytes of one answer; further items are counted
+	maxAMIQueue   = 20_000   // events that nobody has taken yet; further ones are lost, and it is told that they are
 )
 
 // ErrAMIRefused says that Asterisk did not let us in, or not do what was asked: the name or the secret is wrong, or rights are missing.
@@ -53,6 +54,7 @@ type AMI struct {
 	asked   int
 	waiting map[string]*question
 	events  []Event
+	lost    bool          // there were more of them
 	fault   error         // why the connection has ended; nil while it has not
 	ended   chan struct{} // closed when fault is set
 	more    chan struct{} // holds a token when there are events
@@ -71,6 +73,7 @@ type question struct {
 type answer struct {
 	response packet
 	items    []packet
+	more     int // items there was no room for
 }
 
 // DialAMI connects and signs in. From then on events are kept until they are taken.
@@ -142,7 +145,10 @@ func (a *AMI) Events(ctx context.Context) ([]Event, error) {
 	for {
 		a.mu.Lock()
 		events, fault := a.events, a.fault
-		a.events = nil
+		if a.lost {
+			events = append(events, Event{Kind: EventLost})
+		}
+		a.events, a.lost = nil, false
 		a.mu.Unlock()
 		switch {
 		case len(events) > 0:
@@ -193,8 +199,9 @@ func (a *AMI) take(p packet) error {
 	if !ok {
 		return nil
 	}
-	if len(a.events) >= maxAMIQueue {
-		return fmt.Errorf("%w: %d events that nobody has taken", errTooLong, len(a.events))
+	if len(a.events) >= maxAMIQueue { // ending the connection would only have all of it told once more
+		a.lost = true
+		return nil
 	}
 	a.events = append(a.events, e)
 	select {
@@ -206,20 +213,25 @@ func (a *AMI) take(p packet) error {
 
 // take adds a packet to the answer, and reports whether that was the last.
 func (q *question) take(p packet) (over bool, err error) {
-	if q.bytes += p.size(); q.bytes > maxAMIAnswer || len(q.answer.items) > maxAMIItems {
-		return false, fmt.Errorf("%w: an answer of %d items", errTooLong, len(q.answer.items))
-	}
 	switch {
 	case q.answer.response == nil:
 		q.answer.response = p
 		q.list = p.get("EventList") == "start"
 		return !q.list, nil
 	case p.get("EventList") == "Complete":
-		if n, err := strconv.Atoi(p.get("ListItems")); err != nil || n != len(q.answer.items) {
-			return false, fmt.Errorf("%w: %d items came, %q were announced", ErrUnparsable, len(q.answer.items), p.get("ListItems"))
+		if n, err := strconv.Atoi(p.get("ListItems")); err != nil || n != len(q.answer.items)+q.answer.more {
+			return false, fmt.Errorf("%w: %d items came, %q were announced", ErrUnparsable, len(q.answer.items)+q.answer.more, p.get("ListItems"))
 		}
 		return true, nil
 	}
+	p = p.only(itemFields())
+	if q.bytes+p.size() > maxAMIAnswer || len(q.answer.items) >= maxAMIItems {
+		if q.answer.more++; q.answer.more > mostAMIPassed {
+			return false, fmt.Errorf("%w: a list of more than %d items", errTooLong, mostAMIPassed)
+		}
+		return false, nil
+	}
+	q.bytes += p.size()
 	q.answer.items = append(q.answer.items, p)
 	return false, nil
 }

@@ -51,6 +51,7 @@ const (
 	EventChannelGone                  // Channel has ended
 	EventBooted                       // Asterisk has started completely
 	EventReloaded                     // Asterisk has read its configuration again
+	EventLost                         // there were more events than anybody took: what they told is not known
 )
 
 // Event is one thing Asterisk tells by itself.
@@ -62,11 +63,12 @@ type Event struct {
 }
 
 // Registrations lists the phones that are registered with a registrar that keeps them where it does unless told otherwise, in
-// Asterisk's own database. It is the way to list them that takes no right to change anything.
-func (a *AMI) Registrations(ctx context.Context) ([]Registered, error) {
+// Asterisk's own database. It is the way to list them that takes no right to change anything. more is how many there are beyond those that
+// are given.
+func (a *AMI) Registrations(ctx context.Context) (all []Registered, more int, err error) {
 	got, err := a.ask(ctx, []field{{"Action", "DBGetTree"}, {"Family", "registrar"}, {"Key", "contact"}})
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	registered := make([]Registered, 0, len(got[0].items))
 	for _, item := range got[0].items {
@@ -74,7 +76,7 @@ func (a *AMI) Registrations(ctx context.Context) ([]Registered, error) {
 			registered = append(registered, r)
 		}
 	}
-	return registered, nil
+	return registered, got[0].more, nil
 }
 
 // contactID matches Asterisk's name for a place where a phone registered: its AOR, and what tells the places apart.
@@ -95,7 +97,7 @@ func parseRegistered(item packet) (Registered, bool) {
 	if err := json.Unmarshal([]byte(item.get("Val")), &inside); err != nil || inside.URI == "" {
 		return Registered{}, false
 	}
-	r := Registered{ID: id, AOR: found[1], URI: inside.URI, UserAgent: inside.UserAgent}
+	r := Registered{ID: strings.Clone(id), AOR: strings.Clone(found[1]), URI: cut(inside.URI, maxURI), UserAgent: cut(inside.UserAgent, maxText)}
 	if at, err := strconv.ParseInt(inside.Expires, 10, 64); err == nil && at > 0 {
 		r.Expires = time.Unix(at, 0)
 	}
@@ -133,11 +135,11 @@ func (a *AMI) States(ctx context.Context, places []Registered) (map[string]Conta
 	return states, nil
 }
 
-// Channels lists the legs of all calls.
-func (a *AMI) Channels(ctx context.Context) ([]Channel, error) {
+// Channels lists the legs of all calls. more is how many there are beyond those that are given.
+func (a *AMI) Channels(ctx context.Context) (all []Channel, more int, err error) {
 	got, err := a.ask(ctx, []field{{"Action", "CoreShowChannels"}})
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	channels := make([]Channel, 0, len(got[0].items))
 	for _, item := range got[0].items {
@@ -145,7 +147,7 @@ func (a *AMI) Channels(ctx context.Context) ([]Channel, error) {
 			channels = append(channels, c)
 		}
 	}
-	return channels, nil
+	return channels, got[0].more, nil
 }
 
 // Version returns the number of the running Asterisk, for example 22.10.1.
@@ -161,8 +163,8 @@ func (a *AMI) Version(ctx context.Context) (string, error) {
 func toEvent(p packet) (e Event, ok bool) {
 	switch p.get("Event") {
 	case "ContactStatus":
-		e.Contact = Registered{AOR: p.get("AOR"), URI: p.get("URI")}
-		e.State = ContactState{p.get("ContactStatus"), microseconds(p.get("RoundtripUsec"))}
+		e.Contact = Registered{AOR: cut(p.get("AOR"), maxName), URI: cut(p.get("URI"), maxURI)}
+		e.State = ContactState{cut(p.get("ContactStatus"), maxName), microseconds(p.get("RoundtripUsec"))}
 		e.Kind = EventContact
 		if e.State.Status == "Removed" {
 			e.Kind = EventContactGone
@@ -185,11 +187,32 @@ func toEvent(p packet) (e Event, ok bool) {
 	return e, e.Channel.ID != ""
 }
 
+// The longest texts that are kept of what Asterisk tells, in bytes. Names of its own are shorter by far, so a longer one is none of its; of
+// the words of telephones the beginning is enough for whoever shows them.
+const (
+	maxName = 256
+	maxText = 512
+	maxURI  = 1025 // of which 1024 are too many for others
+)
+
+// cut gives a text of its own, with no more than so many bytes, so that a long packet is not kept for a short text in it.
+func cut(text string, most int) string {
+	if len(text) > most {
+		text = strings.ToValidUTF8(text[:most], "")
+	}
+	return strings.Clone(text)
+}
+
+// toChannel reads a channel; one without an ID is none.
 func toChannel(p packet) Channel {
 	id := p.get("Uniqueid")
+	linked := cmp.Or(p.get("Linkedid"), id)
+	if len(id) > maxName || len(linked) > maxName {
+		return Channel{}
+	}
 	return Channel{
-		ID: id, Linked: cmp.Or(p.get("Linkedid"), id), Name: p.get("Channel"), State: p.get("ChannelStateDesc"),
-		Number: p.get("CallerIDNum"), CallerName: p.get("CallerIDName"), Exten: p.get("Exten"), Age: clock(p.get("Duration")),
+		ID: strings.Clone(id), Linked: strings.Clone(linked), Name: cut(p.get("Channel"), maxName), State: cut(p.get("ChannelStateDesc"), maxName),
+		Number: cut(p.get("CallerIDNum"), maxText), CallerName: cut(p.get("CallerIDName"), maxText), Exten: cut(p.get("Exten"), maxText), Age: clock(p.get("Duration")),
 	}
 }
 

@@ -93,7 +93,7 @@ func TestAManagerThatDoesNotAnswerIsNotWaitedFor(t *testing.T) {
 	target := scriptedAMI(t, func(in *bufio.Reader, out net.Conn) { letIn(in, out); hang(in) })
 	target.Timeout = 10 * soon
 	a := dial(t, target)
-	if _, err := a.Channels(t.Context()); !errors.Is(err, context.DeadlineExceeded) {
+	if _, _, err := a.Channels(t.Context()); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("no answer: %v", err)
 	}
 	if _, err := a.Events(t.Context()); !errors.Is(err, context.DeadlineExceeded) {
@@ -120,30 +120,40 @@ func TestWhatIsNoManagerIsNotSpokenTo(t *testing.T) {
 	}
 }
 
-func TestWhatNobodyTakesEndsTheConnectionInsteadOfFillingTheMemory(t *testing.T) {
+// Ending the connection would have all of it told once more, and again.
+func TestOfEventsThatNobodyTakesThoseThatFitAreKeptAndItIsToldThatOthersAreLost(t *testing.T) {
 	t.Parallel()
 	a := dial(t, scriptedAMI(t, func(in *bufio.Reader, out net.Conn) {
 		letIn(in, out)
-		for {
-			if _, err := fmt.Fprint(out, strings.Repeat("Event: FullyBooted\r\n\r\n", 1000)); err != nil {
-				return
-			}
-		}
+		id := action(in)["ActionID"]
+		fmt.Fprint(out, strings.Repeat("Event: Reload\r\n\r\n", 50_000))
+		fmt.Fprintf(out, "Response: Success\r\nActionID: %s\r\nEventList: start\r\n\r\nEvent: CoreShowChannelsComplete\r\nActionID: %s\r\nEventList: Complete\r\nListItems: 0\r\n\r\n", id, id)
+		_, _ = in.ReadByte() // until the other end has gone
 	}))
-	n := 0
-	// Nobody takes an event until the connection has ended, which the answer to a question tells.
-	if _, err := a.Channels(t.Context()); err == nil || !strings.Contains(err.Error(), "too long") {
-		t.Errorf("the question ended with %v", err)
+	if _, _, err := a.Channels(t.Context()); err != nil {
+		t.Fatal(err)
 	}
-	for {
-		events, err := a.Events(t.Context())
-		if err != nil {
-			break
+	events, err := a.Events(t.Context())
+	if err != nil || len(events) != 20_001 || events[19_999].Kind != asterisk.EventReloaded || events[20_000].Kind != asterisk.EventLost {
+		t.Errorf("%d events, %v", len(events), err)
+	}
+}
+
+func TestAListThatIsTooLongIsGivenInPartWithTheNumberOfTheRest(t *testing.T) {
+	t.Parallel()
+	a := dial(t, scriptedAMI(t, func(in *bufio.Reader, out net.Conn) {
+		letIn(in, out)
+		id := action(in)["ActionID"]
+		fmt.Fprintf(out, "Response: Success\r\nActionID: %s\r\nEventList: start\r\n\r\n", id)
+		item := fmt.Sprintf("Event: CoreShowChannel\r\nActionID: %s\r\nUniqueid: 1\r\nApplicationData: %s\r\n\r\n", id, strings.Repeat("x", 2000))
+		for range 23 {
+			fmt.Fprint(out, strings.Repeat(item, 1000))
 		}
-		n += len(events)
-	}
-	if n != 20_000 {
-		t.Errorf("%d events were kept", n)
+		fmt.Fprintf(out, "Event: CoreShowChannelsComplete\r\nActionID: %s\r\nEventList: Complete\r\nListItems: 23000\r\n\r\n", id)
+		_, _ = in.ReadByte() // until the other end has gone
+	}))
+	if channels, more, err := a.Channels(t.Context()); err != nil || len(channels) != 20_000 || more != 3000 {
+		t.Errorf("%d channels and %d more, %v", len(channels), more, err)
 	}
 }
 
@@ -160,7 +170,7 @@ func TestAnAnswerWithoutEndIsNotKept(t *testing.T) {
 			}
 		}
 	}))
-	if _, err := a.Channels(t.Context()); err == nil || !strings.Contains(err.Error(), "too long") {
+	if _, _, err := a.Channels(t.Context()); err == nil || !strings.Contains(err.Error(), "too long") {
 		t.Errorf("it ended with %v", err)
 	}
 }
@@ -231,8 +241,8 @@ func TestTheRightsAreTheLeastThatSuffice(t *testing.T) {
 		return err == nil && slices.Contains(events, asterisk.Event{Kind: asterisk.EventBooted})
 	}
 	all := func(m *asterisk.AMI) (err error) {
-		_, one := m.Registrations(t.Context())
-		_, two := m.Channels(t.Context())
+		_, _, one := m.Registrations(t.Context())
+		_, _, two := m.Channels(t.Context())
 		_, three := m.Version(t.Context())
 		_, four := m.States(t.Context(), []asterisk.Registered{{ID: "1000;@9e276a1fa02b232060229eec71e2a728"}})
 		return errors.Join(one, two, three, four)
@@ -328,7 +338,7 @@ func TestManyMayAskOneManagerConnectionAtOnce(t *testing.T) {
 	for range 40 {
 		asking.Go(func() {
 			version, err := a.Version(t.Context())
-			channels, chErr := a.Channels(t.Context())
+			channels, _, chErr := a.Channels(t.Context())
 			if err != nil || chErr != nil || !strings.HasPrefix(version, "22.") || len(channels) != 0 {
 				t.Errorf("%s, %v, %v", version, err, chErr)
 			}

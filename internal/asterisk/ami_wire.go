@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 )
 
@@ -46,6 +47,21 @@ func (p packet) size() int {
 		n += len(f.name) + len(f.value) + 32
 	}
 	return n
+}
+
+// itemFields are the fields of list items that anybody reads.
+func itemFields() []string {
+	return []string{"Key", "Val", "Uniqueid", "Linkedid", "Channel", "ChannelStateDesc", "CallerIDNum", "CallerIDName", "Exten", "Duration"}
+}
+
+// only gives the packet with these fields alone, also those that come twice.
+func (p packet) only(names []string) (kept packet) {
+	for _, f := range p {
+		if slices.Contains(names, f.name) {
+			kept = append(kept, f)
+		}
+	}
+	return kept
 }
 
 // wire reads AMI packet by packet.

@@ -37,13 +37,17 @@ const maxCommand = 480
 // ErrCommand refuses a command that could not be sent as one line.
 var ErrCommand = errors.New("not a single-line Asterisk command")
 
-// Control sends commands to one Asterisk. It holds no connection, so it may be used by many goroutines at once and
+// ErrNoConsole says that a command was not sent because the portal's consoles were in use all the time.
+var ErrNoConsole = errors.New("both of the portal's consoles are in use")
+
+// Control sends commands to one Asterisk, two at a time. It holds no connection, so it may be used by many goroutines at once and
 // survives restarts of Asterisk.
 type Control struct {
 	socket  string
 	argv    []string // used instead of socket when set
 	timeout time.Duration
-	running chan struct{} // one slot per process that may run at a time
+	places  *places
+	patient bool // others come first
 }
 
 // Fault says why a Reply is not a complete answer.
@@ -75,7 +79,7 @@ func NewControl(target string) (*Control, error) {
 	if strings.ContainsAny(target, "\x00\r\n") {
 		return nil, fmt.Errorf("cannot use %q as Asterisk control: it contains a line break", target)
 	}
-	c := &Control{socket: target, timeout: DefaultTimeout, running: make(chan struct{}, 2)}
+	c := &Control{socket: target, timeout: DefaultTimeout, places: newPlaces()}
 	if target == "" {
 		c.socket = DefaultSocket
 	}
@@ -97,6 +101,14 @@ func (c *Control) WithTimeout(d time.Duration) *Control {
 	return &other
 }
 
+// Patient returns a Control like c, with the same consoles, whose commands wait while those of c want one: it is for looks, which can wait
+// while an apply cannot.
+func (c *Control) Patient() *Control {
+	other := *c
+	other.patient = true
+	return &other
+}
+
 // Target names what c talks to, for people: the socket's path or the command.
 func (c *Control) Target() string {
 	if c.argv != nil {
@@ -114,6 +126,10 @@ func (c *Control) Run(ctx context.Context, command string) (Reply, error) {
 	if err := ctx.Err(); err != nil {
 		return Reply{ExitCode: -1, Fault: FaultTimeout}, fmt.Errorf("cannot ask Asterisk: %w", err)
 	}
+	if err := c.places.take(ctx, c.patient); err != nil { // its time-out begins when it is asked
+		return Reply{ExitCode: -1, Fault: FaultTimeout}, fmt.Errorf("cannot ask Asterisk: %w: %w", ErrNoConsole, err)
+	}
+	defer c.places.leave()
 	limited, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
 	reply := c.once(limited, command)
@@ -257,12 +273,6 @@ func tooLong(answer string) Reply {
 }
 
 func (c *Control) runProcess(ctx context.Context, command string) Reply {
-	select {
-	case c.running <- struct{}{}:
-		defer func() { <-c.running }()
-	case <-ctx.Done():
-		return c.timedOut("")
-	}
 	argv := append(append([]string(nil), c.argv...), "-rx", command)
 	result, err := proc.Run(ctx, proc.Command{Argv: argv})
 	reply := Reply{ExitCode: result.ExitCode, Stdout: result.Stdout, Stderr: result.Stderr}

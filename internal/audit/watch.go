@@ -19,9 +19,10 @@ const (
 // Watch keeps an eye on the trail while a server runs. The zero Watch has not looked yet.
 type Watch struct {
 	mu     sync.Mutex
-	trail  *Trail // guarded by mu; nil before the first look
-	state  string // guarded by mu; "" before the first look
-	listed bool   // guarded by mu; the last head that was due was written down
+	trail  *Trail    // guarded by mu; nil before the first look
+	state  string    // guarded by mu; "" before the first look
+	at     time.Time // guarded by mu; when the last look began
+	listed bool      // guarded by mu; the last head that was due was written down
 }
 
 // State is "ok", or a sentence that says what is wrong, or why nothing was compared, and what to do. It asks nobody: it is what the last look found, and
@@ -40,6 +41,13 @@ func (w *Watch) State() string {
 	return w.state
 }
 
+// At tells when the look began that State tells of; zero: there was none.
+func (w *Watch) At() time.Time {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.at
+}
+
 // Look compares the trail with what is known of it, follows the newest events, and writes a signed head down. report is told each head,
 // which is worth keeping elsewhere, and what is wrong.
 func (w *Watch) Look(ctx context.Context, t *Trail, report func(h Head, wrong error)) {
@@ -51,6 +59,7 @@ func (w *Watch) look(ctx context.Context, t *Trail, list bool, report func(h Hea
 	w.mu.Lock()
 	due := list || !w.listed
 	w.mu.Unlock()
+	at := t.now()
 	h, written, err := t.WriteHead(ctx, due)
 	state := "ok"
 	if alarm, is := errors.AsType[*Alarm](err); is {
@@ -60,7 +69,7 @@ func (w *Watch) look(ctx context.Context, t *Trail, list bool, report func(h Hea
 	}
 	w.mu.Lock()
 	was := w.state
-	w.trail, w.state, w.listed = t, state, w.listed && !due || err == nil
+	w.trail, w.state, w.at, w.listed = t, state, at, w.listed && !due || err == nil
 	w.mu.Unlock()
 	switch {
 	case err != nil && (list || was != state):

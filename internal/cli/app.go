@@ -46,6 +46,7 @@ type portal struct {
 	keys      *keyring.Ring // once the database is ready
 	trail     *audit.Trail
 	watch     audit.Watch // over the trail, while a server runs
+	looks     healthLooks // likewise
 	getenv    func(string) (string, bool)
 	insecure  bool // serve asks nobody who he is
 	stderr    io.Writer

@@ -50,7 +50,7 @@ func (p *portal) examineLive(ctx context.Context) node.Finding {
 		f.Grade, f.Cure = node.Odd, "what the Manager Interface sends can be read on the way: reach it on loopback, or through a tunnel"
 		return f
 	}
-	rights, err := p.control.ManagerRights(ctx, p.config.AMIUser)
+	rights, err := p.control.Patient().ManagerRights(ctx, p.config.AMIUser)
 	switch {
 	case err != nil:
 		f.Grade, f.Detail, f.Cure = node.Odd, f.Detail+"; its rights cannot be seen: "+oneLine(err.Error()), "run in Asterisk's console: manager show user "+p.config.AMIUser
@@ -74,10 +74,10 @@ func tryAMI(ctx context.Context, target asterisk.AMITarget) error {
 		return err
 	}
 	defer a.Close()
-	if _, err := a.Registrations(ctx); err != nil {
+	if _, _, err := a.Registrations(ctx); err != nil {
 		return err
 	}
-	_, err = a.Channels(ctx)
+	_, _, err = a.Channels(ctx)
 	return err
 }
 

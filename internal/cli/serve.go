@@ -135,6 +135,7 @@ func (p *portal) serve(ctx context.Context, listener net.Listener) error {
 		return errors.Join(err, listener.Close())
 	}
 	watcher := live.New(live.Config{AMI: target, Now: time.Now, Log: p.log})
+	p.looks = p.newHealthLooks()
 	pages, err := webui.New()
 	if err != nil {
 		return errors.Join(err, listener.Close())
@@ -203,16 +204,6 @@ func (p *portal) logApply(message string, err error) {
 // logRefused logs that what was refused could not be told.
 func (p *portal) logRefused(err error) {
 	p.log.Warn("cannot write to the audit trail what was refused", "err", err)
-}
-
-// health asks the database and Asterisk for a sign of life, both at once.
-func (p *portal) health(ctx context.Context) (h pbx.Health) {
-	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { h.Database = p.store.Ping(ctx); return nil })
-	h.Audit = p.watch.State()
-	g.Go(func() error { h.Version, h.Asterisk = p.node.State(ctx); return nil })
-	_ = g.Wait() // neither returns an error: what they found is in h
-	return h
 }
 
 // loopback reports whether only this machine can reach the address.

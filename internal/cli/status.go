@@ -87,6 +87,9 @@ func (a *app) printLive(s live.Snapshot) {
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", partyText(c.From), partyText(c.To), c.State, c.Since.Format(time.TimeOnly))
 	}
 	_ = w.Flush()
+	if s.LeftOut != "" {
+		fmt.Fprintln(a.stdout, "\n"+s.LeftOut+", which are too many to show")
+	}
 }
 
 func partyText(p live.Party) string {

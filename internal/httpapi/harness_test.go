@@ -74,7 +74,7 @@ func newDemanding(t testing.TB, of pbx.SecondFactor, changes ...func(*httpapi.Co
 	p := &portal{t: t, store: s, directory: directory.New(s, time.Now), log: &logBuffer{}, ahead: &atomic.Int64{}}
 	p.auth, p.token = newAuth(t, s, of, func() time.Time { return time.Now().Add(time.Duration(p.ahead.Load())) })
 	p.client = &http.Client{Transport: &bearer{p, apitest.Client(t).Transport}, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
-	p.health = pbx.Health{Asterisk: "ok", Version: "22.10.1", Audit: "ok"}
+	p.health = pbx.Health{Asterisk: "ok", Version: "22.10.1", Audit: "ok", Key: "ok"}
 	p.asterisk = &asterisk{}
 	p.engine = apply.New(apply.Config{Store: s, Target: p.asterisk, Now: time.Now, Keep: keep})
 	p.trail = audit.New(s, time.Now, t.TempDir())
@@ -85,6 +85,10 @@ func newDemanding(t testing.TB, of pbx.SecondFactor, changes ...func(*httpapi.Co
 				panic("the secret inside")
 			}
 			return p.health
+		},
+		Files: func(context.Context) pbx.Standing { // looked at anew for each who asks: what a test changes shows at once
+			site, err := p.asterisk.Inspect()
+			return pbx.Standing{Site: site, Err: err, At: time.Now()}
 		},
 		Log: slog.New(slog.NewJSONHandler(p.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"time"
 
 	"github.com/synergycall/pbxportal/internal/httpapi/openapi"
 	"github.com/synergycall/pbxportal/internal/pbx"
@@ -13,13 +14,33 @@ import (
 // GetHealth says whether the portal can work.
 func (a *api) GetHealth(ctx context.Context, _ openapi.GetHealthRequestObject) (openapi.GetHealthResponseObject, error) {
 	h := a.health(ctx)
+	files, at := a.filesState(ctx)
+	looked := a.toLooked(h.Looked, at)
 	if h.Database != nil {
-		return nil, &unhealthy{error: databaseAway(h.Database), health: h}
+		return nil, &unhealthy{error: databaseAway(h.Database), asterisk: h.Asterisk, files: files, looked: looked}
 	}
 	return openapi.GetHealth200JSONResponse{
 		Status: openapi.HealthStatusOk, Database: openapi.HealthDatabaseOk, Asterisk: h.Asterisk, AsteriskVersion: unlessZero(h.Version),
-		Files: a.filesState(ctx), Audit: h.Audit, Version: a.version,
+		Files: files, Audit: h.Audit, Key: h.Key, Looked: looked, Version: a.version,
 	}, nil
+}
+
+// toLooked says when each part was looked at, and what the look was.
+func (a *api) toLooked(at pbx.Looked, files time.Time) openapi.HealthLooked {
+	now := a.now()
+	dated := func(at time.Time, look string) *openapi.HealthLook {
+		if at.IsZero() {
+			return nil
+		}
+		return &openapi.HealthLook{At: at.UTC(), AgeMs: max(now.Sub(at), 0).Milliseconds(), Look: look}
+	}
+	return openapi.HealthLooked{
+		Database: dated(at.Database, "a query to the database"),
+		Asterisk: dated(at.Asterisk, "core show version, on a console of Asterisk"),
+		Files:    dated(files, "the files in place, held against what was written and what Asterisk was seen to run"),
+		Audit:    dated(at.Audit, "the newest events of the trail, and those that signed heads name"),
+		Key:      dated(at.Key, "the key file"),
+	}
 }
 
 // databaseAway gives the error of a database that does not work. What a stranger may read of it is what its author meant for the
@@ -34,20 +55,20 @@ func databaseAway(err error) error {
 // mostDrift is how many places the state of the files names.
 const mostDrift = 5
 
-// filesState says how the files stand: "ok", or what is not as it should be.
-func (a *api) filesState(ctx context.Context) string {
-	site, err := a.files()
-	if err != nil {
-		a.log.WarnContext(ctx, "cannot look at the files", slog.Any("err", err))
-		return "cannot be looked at: the portal's log says why"
+// filesState says how the files stand, "ok" or what is not as it should be, and when they were looked at.
+func (a *api) filesState(ctx context.Context) (string, time.Time) {
+	s := a.files(ctx)
+	if s.Err != nil {
+		a.log.WarnContext(ctx, "cannot look at the files", slog.Any("err", s.Err))
+		return "cannot be looked at: the portal's log says why", s.At
 	}
 	var states []string
-	if ahead(site) {
+	if ahead(s.Site) {
 		states = append(states, "ahead of Asterisk")
 	}
-	if len(site.Drift) > 0 {
+	if len(s.Site.Drift) > 0 {
 		var places []string
-		for _, d := range site.Drift {
+		for _, d := range s.Site.Drift {
 			places = append(places, d.Path+" "+string(d.Kind))
 		}
 		if more := len(places) - mostDrift; more > 0 {
@@ -55,10 +76,13 @@ func (a *api) filesState(ctx context.Context) string {
 		}
 		states = append(states, "drift: "+strings.Join(places, ", "))
 	}
-	if len(states) == 0 {
-		return "ok"
+	if s.Other != "" {
+		states = append(states, s.Other)
 	}
-	return strings.Join(states, "; ")
+	if len(states) == 0 {
+		return "ok", s.At
+	}
+	return strings.Join(states, "; "), s.At
 }
 
 // ahead reports whether Asterisk was not yet seen to run the files in place.

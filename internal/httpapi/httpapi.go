@@ -20,6 +20,7 @@ import (
 	"github.com/synergycall/pbxportal/internal/audit"
 	"github.com/synergycall/pbxportal/internal/auth"
 	"github.com/synergycall/pbxportal/internal/directory"
+	"github.com/synergycall/pbxportal/internal/glance"
 	"github.com/synergycall/pbxportal/internal/httpapi/openapi"
 	"github.com/synergycall/pbxportal/internal/live"
 	"github.com/synergycall/pbxportal/internal/pbx"
@@ -32,8 +33,8 @@ type Config struct {
 	Apply     *apply.Engine
 	Audit     *audit.Trail
 	Health    func(context.Context) pbx.Health
-	Files     func() (pbx.Site, error) // how the files stand, for /health and /metrics; nil: as the engine sees them
-	Live      *live.Watcher            // nil: live state is off
+	Files     func(context.Context) pbx.Standing // how the files stand, for /health and /metrics; nil: as the engine sees them
+	Live      *live.Watcher                      // nil: live state is off
 	Log       *slog.Logger
 	Now       func() time.Time // tells the time
 	Web       http.Handler     // the pages of a browser, asked for by /app/…; nil: there are none
@@ -62,7 +63,8 @@ type api struct {
 	engine    *apply.Engine
 	trail     *audit.Trail
 	health    func(context.Context) pbx.Health
-	files     func() (pbx.Site, error)
+	files     func(context.Context) pbx.Standing
+	plans     *glance.Shared[planned] // what an apply would do: one at a time, for all who ask
 	live      *live.Watcher
 	log       *slog.Logger
 	now       func() time.Time
@@ -94,14 +96,17 @@ func newAPI(c Config, contract *openapi3.T) (_ *API, err error) {
 		return nil, errors.New("cannot make the HTTP API: Auth, Directory, Apply, Audit, Health, Log and Now are required")
 	}
 	if c.Files == nil {
-		c.Files = c.Apply.State
+		c.Files = c.Apply.Standing
 	}
 	if c.Live == nil {
 		c.Live = live.New(live.Config{Now: c.Now, Log: c.Log})
 	}
 	a := &api{
 		auth: c.Auth, directory: c.Directory, engine: c.Apply, trail: c.Audit, health: c.Health, files: c.Files, live: c.Live, log: c.Log, now: c.Now, version: c.Version,
-		metrics: newMetrics(c.Version),
+		metrics: newMetrics(c.Version), plans: glance.New(c.Now, requestPatience, requestPatience, func(ctx context.Context) (p planned) {
+			p.plan, p.err = c.Apply.Plan(ctx)
+			return p
+		}),
 	}
 	if a.edge, err = newEdge(c.Edge, c.Now); err != nil {
 		return nil, err

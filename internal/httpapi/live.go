@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/synergycall/pbxportal/internal/httpapi/openapi"
@@ -44,15 +45,19 @@ func (a *api) followLive(w http.ResponseWriter, r *http.Request) {
 			if update.Snapshot != nil {
 				s.write(liveEvent(update.ID, "snapshot", toLive(*update.Snapshot)))
 			}
+			var all strings.Builder // one write for what came together, however much that is
 			for _, e := range update.Events {
 				switch {
 				case e.Registration != nil:
-					s.write(liveEvent(e.ID, "registration", toRegistration(*e.Registration)))
+					all.WriteString(liveEvent(e.ID, "registration", toRegistration(*e.Registration)))
 				case e.Call != nil:
-					s.write(liveEvent(e.ID, "call", toCall(*e.Call)))
+					all.WriteString(liveEvent(e.ID, "call", toCall(*e.Call)))
 				case e.Link != nil:
-					s.write(liveEvent(e.ID, "asterisk", toLink(*e.Link)))
+					all.WriteString(liveEvent(e.ID, "asterisk", toLink(*e.Link)))
 				}
+			}
+			if all.Len() > 0 {
+				s.write(all.String())
 			}
 			seen = update.ID
 		}
@@ -66,7 +71,7 @@ func liveEvent(id uint64, name string, data any) string {
 func toLive(s live.Snapshot) openapi.Live {
 	out := openapi.Live{
 		Asterisk: toLink(s.Link), Registrations: make([]openapi.LiveRegistration, len(s.Registrations)), Calls: make([]openapi.LiveCall, len(s.Calls)),
-		History: make([]openapi.LiveMinute, len(s.History)),
+		History: make([]openapi.LiveMinute, len(s.History)), LeftOut: unlessZero(s.LeftOut),
 	}
 	for i, r := range s.Registrations {
 		out.Registrations[i] = toRegistration(r)

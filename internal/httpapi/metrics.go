@@ -136,27 +136,27 @@ func (m *metrics) applied(run pbx.Run) {
 }
 
 // looked sets the figures of the files.
-func (m *metrics) looked(site pbx.Site, err error) {
-	if err != nil {
+func (m *metrics) looked(s pbx.Standing) {
+	if s.Err != nil {
 		m.filesAhead.Set(math.NaN())
 		m.drift.Set(math.NaN())
 		m.revision.Set(math.NaN())
 		return
 	}
 	m.filesAhead.Set(0)
-	if ahead(site) {
+	if ahead(s.Site) {
 		m.filesAhead.Set(1)
 	}
-	m.drift.Set(float64(len(site.Drift)))
-	m.revision.Set(float64(site.Current))
+	m.drift.Set(float64(len(s.Site.Drift)))
+	m.revision.Set(float64(s.Site.Current))
 }
 
 // lives sets the figures of the live state.
-func (m *metrics) lives(s live.Snapshot) {
-	m.registered.Set(float64(len(s.Registrations)))
-	m.calls.Set(float64(len(s.Calls)))
+func (m *metrics) lives(registrations, calls int, link live.LinkState) {
+	m.registered.Set(float64(registrations))
+	m.calls.Set(float64(calls))
 	m.connected.Set(1)
-	if s.Link.State != live.Connected {
+	if link != live.Connected {
 		m.registered.Set(math.NaN())
 		m.calls.Set(math.NaN())
 		m.connected.Set(0)
@@ -173,7 +173,7 @@ func (a *api) serveMetrics(w http.ResponseWriter, r *http.Request) {
 	} else {
 		a.metrics.extensions.Set(float64(len(page.Users)))
 	}
-	a.metrics.looked(a.files())
-	a.metrics.lives(a.live.Snapshot())
+	a.metrics.looked(a.files(ctx))
+	a.metrics.lives(a.live.Counts())
 	a.metrics.handler.ServeHTTP(w, r)
 }

@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"cmp"
 	"context"
 	"net/http"
 	"strings"
@@ -9,9 +10,20 @@ import (
 	"github.com/synergycall/pbxportal/internal/pbx"
 )
 
-// GetPlan says what an apply would do now. The plan is found out anew also for a client that has it: only so it is known to be the same.
+// planned is a plan, or why there is none.
+type planned struct {
+	plan pbx.Plan
+	err  error
+}
+
+// GetPlan says what an apply would do now. The plan is found out anew also for a client that has it: only so it is known to be the same. A plan
+// asks Asterisk for all it has loaded, so callers who come while one is being made share the next.
 func (a *api) GetPlan(ctx context.Context, r openapi.GetPlanRequestObject) (openapi.GetPlanResponseObject, error) {
-	plan, err := a.engine.Plan(ctx)
+	seen, ok := a.plans.Fresh(ctx)
+	if !ok {
+		return nil, cmp.Or(ctx.Err(), context.DeadlineExceeded)
+	}
+	plan, err := seen.What.plan, seen.What.err
 	if err != nil {
 		return nil, err
 	}

@@ -42,7 +42,8 @@ func (e *applyError) Unwrap() error { return e.error }
 // unhealthy is a portal that cannot work, with the state of its parts.
 type unhealthy struct {
 	error
-	health pbx.Health
+	asterisk, files string
+	looked          openapi.HealthLooked
 }
 
 func (e *unhealthy) Unwrap() error { return e.error }
@@ -93,7 +94,7 @@ func (a *api) fail(w http.ResponseWriter, r *http.Request, err error) {
 	if e, ok := errors.AsType[*unhealthy](err); ok {
 		a.write(w, openapi.HealthProblem{
 			Type: p.Type, Title: p.Title, Status: p.Status, Detail: p.Detail, Code: p.Code, RequestID: p.RequestID, Errors: p.Errors,
-			Database: p.Detail, Asterisk: e.health.Asterisk, Files: a.filesState(r.Context()),
+			Database: p.Detail, Asterisk: e.asterisk, Files: e.files, Looked: e.looked,
 		})
 		return
 	}

@@ -12,12 +12,17 @@ import (
 // The bounds of what is kept.
 const (
 	mostPhones   = 4000
-	mostChannels = 4000
+	mostPlaces   = 32 // of one extension
+	mostChannels = 20_000
 	longestURI   = 1024
-	mostEvents   = 4096        // that can be heard late
+	mostEvents   = 4096        // that can be heard late; up to twice as many are kept
 	mostAtOnce   = 512         // events of one update
 	minutes      = 60          // of history
 	oneMinute    = time.Minute // of history
+
+	// A snapshot of more calls and registrations than large may be this old when events keep coming, so that many who ask do not cost many times.
+	large    = 1000
+	largeAge = 250 * time.Millisecond
 )
 
 // board is what all listeners look at. A listener keeps no queue here, only the id of what it heard last: so a slow one costs nothing.
@@ -33,6 +38,15 @@ type board struct {
 	closed  bool
 	history []Minute
 	counted counts // when something was counted last
+	lists   lists
+}
+
+// lists are the calls and registrations of a snapshot, with the id of the last event they hold, and when they were made.
+type lists struct {
+	id            uint64
+	at            time.Time
+	registrations []Registration
+	calls         []Call
 }
 
 type counts struct{ registrations, calls int }
@@ -85,9 +99,9 @@ func (b *board) take(events []asterisk.Event) (relist time.Duration) {
 		if wait > 0 && (relist == 0 || wait < relist) {
 			relist = wait
 		}
-		b.tellLocked(b.model.news()...)
+		b.countLocked(false)
 	}
-	b.countLocked(false)
+	b.tellLocked(b.model.news()...)
 	return relist
 }
 
@@ -139,8 +153,8 @@ func (b *board) tellLocked(news ...Event) {
 		e.ID = b.last
 		b.events = append(b.events, e)
 	}
-	if more := len(b.events) - mostEvents; more > 0 {
-		b.events = slices.Delete(b.events, 0, more)
+	if len(b.events) > 2*mostEvents { // so that each is moved once
+		b.events = slices.Clone(b.events[len(b.events)-mostEvents:])
 	}
 	b.wakeLocked()
 }
@@ -177,16 +191,33 @@ func (b *board) countLocked(fresh bool) {
 func (b *board) snapshot() Snapshot {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.snapshotLocked()
+	s, _ := b.snapshotLocked()
+	return s
 }
 
-func (b *board) snapshotLocked() Snapshot {
+// snapshotLocked gives how all stands, and the id of the last event that is contained in it. Its lists are shared, and must not be changed.
+func (b *board) snapshotLocked() (Snapshot, uint64) {
 	b.countLocked(false)
 	s := Snapshot{Link: b.link, History: b.historyLocked()}
-	if b.link.State == Connected {
-		s.Registrations, s.Calls = b.model.registrations(), b.model.calls()
+	if b.link.State != Connected {
+		b.lists = lists{}
+		return s, b.last
 	}
-	return s
+	if l := b.lists; l.id != b.last && (len(l.calls)+len(l.registrations) < large || b.now().Sub(l.at) > largeAge || b.last-l.id > b.heardLocked()) {
+		b.lists = lists{b.last, b.now(), b.model.registrations(), b.model.calls()}
+	}
+	s.Registrations, s.Calls, s.LeftOut = b.lists.registrations, b.lists.calls, b.model.leftOut()
+	return s, b.lists.id
+}
+
+// heardLocked is how many of the newest events can be heard late.
+func (b *board) heardLocked() uint64 { return uint64(min(len(b.events), mostEvents)) }
+
+// counts gives how many registrations and calls there are, and how the link is.
+func (b *board) counts() (counts, LinkState) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.model.counts(), b.link.State
 }
 
 // historyLocked gives the minutes of the last hour.
@@ -219,9 +250,9 @@ func (b *board) look(after uint64) (Update, <-chan struct{}, error) {
 		return Update{}, nil, ErrClosed
 	case after == b.last:
 		return Update{}, b.changed, nil
-	case after > b.last || missed > uint64(len(b.events)):
-		s := b.snapshotLocked()
-		return Update{ID: b.last, Snapshot: &s}, nil, nil
+	case after > b.last || missed > b.heardLocked():
+		s, id := b.snapshotLocked()
+		return Update{ID: id, Snapshot: &s}, nil, nil
 	default:
 		fresh := b.events[len(b.events)-int(missed):] //nolint:gosec // no more than there are
 		fresh = slices.Clone(fresh[:min(len(fresh), mostAtOnce)])

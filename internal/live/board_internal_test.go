@@ -51,7 +51,7 @@ func TestAListenerThatIsTooSlowGetsASnapshotAndCostsNothing(t *testing.T) {
 	if err != nil || u.Snapshot == nil || len(u.Events) != 0 || len(u.Snapshot.Registrations) != len(b.model.registrations()) {
 		t.Errorf("one who is too late hears %d events, %v", len(u.Events), err)
 	}
-	if len(b.events) != mostEvents {
+	if len(b.events) > 2*mostEvents {
 		t.Errorf("%d events are kept", len(b.events))
 	}
 	for _, id := range []uint64{1, u.ID + 1, ^uint64(0)} {

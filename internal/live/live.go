@@ -9,6 +9,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/synergycall/pbxportal/internal/asterisk"
@@ -88,12 +89,13 @@ type Minute struct {
 	Calls         int
 }
 
-// Snapshot is all that is known at one moment.
+// Snapshot is all that is known at one moment. Its lists are shared by all who have it, and must not be changed.
 type Snapshot struct {
 	Link          Link
 	Registrations []Registration // by number and address
 	Calls         []Call         // the oldest first
 	History       []Minute       // of the last hour, the oldest first; minutes in which nothing was known are missing
+	LeftOut       string         // what there is no room for, in words; "" where that is nothing
 }
 
 // Event is one change. One of the three is set.
@@ -152,6 +154,12 @@ func New(c Config) *Watcher {
 
 // Snapshot tells how all stands now.
 func (w *Watcher) Snapshot() Snapshot { return w.board.snapshot() }
+
+// Counts tells how many registrations and calls there are; of a link that is not connected they say nothing.
+func (w *Watcher) Counts() (registrations, calls int, link LinkState) {
+	n, link := w.board.counts()
+	return n.registrations, n.calls, link
+}
 
 // Next gives what has happened after the event with that id, and waits where that is nothing. A listener begins with 0 and goes on with the ID
 // of the update before. It may take its time: what it misses is not kept for it, it gets a snapshot instead. Ids of an
@@ -239,7 +247,11 @@ func (w *Watcher) follow(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if wait := w.board.take(events); wait > 0 {
+		wait := w.board.take(events)
+		if slices.ContainsFunc(events, func(e asterisk.Event) bool { return e.Kind == asterisk.EventLost }) {
+			whole, wait = w.now(), afterPhone
+		}
+		if wait > 0 {
 			if next := later(w.now().Add(wait), listed.Add(atMost)); next.Before(due) {
 				due = next
 			}
@@ -307,16 +319,25 @@ type listing struct {
 	contacts []asterisk.Registered
 	states   map[string]asterisk.ContactState // by the ID of the contact
 	channels []asterisk.Channel
+	more     more // what is not among them
 }
 
 func (w *Watcher) list(ctx context.Context, ami *asterisk.AMI, whole bool) (listing, error) {
 	all := listing{whole: whole}
-	contacts, err := ami.Registrations(ctx)
+	contacts, beyond, err := ami.Registrations(ctx)
 	if err != nil {
 		return all, err
 	}
+	all.more.contacts = beyond
+	places := map[string]int{} // of each extension
 	for _, c := range contacts {
-		if _, ours := pbx.ParseNumber(c.AOR); ours && len(all.contacts) < mostPhones && len(c.URI) <= longestURI {
+		_, ours := pbx.ParseNumber(c.AOR)
+		switch {
+		case !ours || len(c.URI) > longestURI:
+		case len(all.contacts) >= mostPhones || places[c.AOR] >= mostPlaces:
+			all.more.contacts++
+		default:
+			places[c.AOR]++
 			all.contacts = append(all.contacts, c)
 		}
 	}
@@ -327,6 +348,6 @@ func (w *Watcher) list(ctx context.Context, ami *asterisk.AMI, whole bool) (list
 	if all.states, err = ami.States(ctx, asked); err != nil || !whole {
 		return all, err
 	}
-	all.channels, err = ami.Channels(ctx)
+	all.channels, all.more.channels, err = ami.Channels(ctx)
 	return all, err
 }

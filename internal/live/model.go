@@ -2,6 +2,7 @@ package live
 
 import (
 	"cmp"
+	"fmt"
 	"maps"
 	"slices"
 	"strconv"
@@ -12,17 +13,23 @@ import (
 	"github.com/synergycall/pbxportal/internal/pbx"
 )
 
-// model is what Asterisk said, and what of it was told on. It knows no clock and no lock.
+// model is what Asterisk said, and what of it was told on. It knows no clock and no lock. All that grows with what the phone network sends has a
+// bound, and an event costs what its own phone or channel costs, not what the others do.
 type model struct {
-	phones   map[pbx.Number]map[string]*contact // by the URI
+	phones   map[pbx.Number]map[string]*contact // by the URI; of each number at most mostPlaces
 	contacts int
 	channels map[string]*channel
-	groups   map[string]map[string]*channel // the channels of a call, by the channel it began with
+	groups   map[string]*legs // the channels of a call, by the channel it began with
+	more     more
 
 	toldPhones map[pbx.Number]map[string]Registration // by the address
+	toldCount  int                                    // of registrations
 	toldCalls  map[string]Call
 	untold     []Event
 }
+
+// more counts what there is no room for.
+type more struct{ contacts, channels int }
 
 // contact is where a phone registered.
 type contact struct {
@@ -30,19 +37,27 @@ type contact struct {
 
 	state asterisk.ContactState
 	since time.Time
+	shown Registration // what the others see of it
 }
 
-// channel is one leg of a call.
+// channel is one leg of a call, as far as it matters here.
 type channel struct {
-	asterisk.Channel
-
-	dialled string
-	since   time.Time
+	id, linked string
+	serial     uint64 // of the id
+	local      bool   // it is Asterisk's own way round
+	up         bool
+	progress   int
+	at         int    // its place in the heap of its call
+	party      Party  // who is at it
+	ours       bool   // that is an extension
+	dialled    string // as others see it
+	dialledOur bool   // that is an extension
+	since      time.Time
 }
 
 func newModel() *model {
 	return &model{
-		phones: map[pbx.Number]map[string]*contact{}, channels: map[string]*channel{}, groups: map[string]map[string]*channel{},
+		phones: map[pbx.Number]map[string]*contact{}, channels: map[string]*channel{}, groups: map[string]*legs{},
 		toldPhones: map[pbx.Number]map[string]Registration{}, toldCalls: map[string]Call{},
 	}
 }
@@ -63,7 +78,7 @@ func (m *model) take(e asterisk.Event, now time.Time) (relist time.Duration) {
 		m.takeChannel(e, now)
 	case asterisk.EventReloaded:
 		return afterReload
-	case asterisk.EventBooted:
+	case asterisk.EventBooted, asterisk.EventLost:
 	}
 	return 0
 }
@@ -79,18 +94,20 @@ func (m *model) takeContact(e asterisk.Event, now time.Time) (relist time.Durati
 		if m.phones[number][e.Contact.URI] == nil {
 			relist = afterPhone
 		}
-		m.putContact(number, e.Contact, &e.State, now)
+		if !m.putContact(number, e.Contact, &e.State, now) {
+			return relist // the list counts it
+		}
 	}
 	m.tellPhone(number)
 	return relist
 }
 
-// putContact adds a contact, or what is new of it. A state that is not given stays as it is.
-func (m *model) putContact(number pbx.Number, r asterisk.Registered, state *asterisk.ContactState, now time.Time) {
+// putContact adds a contact, or what is new of it, and reports whether there was room. A state that is not given stays as it is.
+func (m *model) putContact(number pbx.Number, r asterisk.Registered, state *asterisk.ContactState, now time.Time) bool {
 	c := m.phones[number][r.URI]
 	if c == nil {
-		if m.contacts >= mostPhones {
-			return
+		if m.contacts >= mostPhones || len(m.phones[number]) >= mostPlaces {
+			return false
 		}
 		c = &contact{Registered: asterisk.Registered{AOR: r.AOR, URI: r.URI}, since: now}
 		if m.phones[number] == nil {
@@ -105,6 +122,8 @@ func (m *model) putContact(number pbx.Number, r asterisk.Registered, state *aste
 	if state != nil {
 		c.state = *state
 	}
+	c.shown = c.view(number)
+	return true
 }
 
 func (m *model) dropContact(number pbx.Number, uri string) {
@@ -120,39 +139,49 @@ func (m *model) dropContact(number pbx.Number, uri string) {
 
 func (m *model) takeChannel(e asterisk.Event, now time.Time) {
 	known := m.channels[e.Channel.ID]
-	switch {
-	case e.Kind == asterisk.EventChannelGone:
-		m.dropChannel(e.Channel.ID)
-	case known == nil && e.Kind != asterisk.EventChannelNew: // the last word of one that has ended
+	if known == nil && e.Kind != asterisk.EventChannelNew { // the last word of one that has ended, or one there was no room for
+		if e.Kind == asterisk.EventChannelGone {
+			m.more.channels = max(m.more.channels-1, 0)
+		}
 		return
-	default:
+	}
+	before := e.Channel.Linked
+	if known != nil {
+		before = known.linked
+	}
+	if e.Kind == asterisk.EventChannelGone {
+		m.dropChannel(e.Channel.ID)
+	} else {
 		m.putChannel(e.Channel, now)
 	}
-	if known != nil {
-		m.tellCall(known.Linked)
+	m.tellCall(before)
+	if e.Channel.Linked != before {
+		m.tellCall(e.Channel.Linked)
 	}
-	m.tellCall(e.Channel.Linked)
 }
 
 func (m *model) putChannel(c asterisk.Channel, now time.Time) {
 	known := m.channels[c.ID]
 	if known == nil {
 		if len(m.channels) >= mostChannels {
+			m.more.channels++
 			return
 		}
-		known = &channel{since: now.Add(-c.Age)}
+		known = &channel{id: c.ID, serial: serial(c.ID), since: now.Add(-c.Age)}
 		m.channels[c.ID] = known
 	} else {
 		m.ungroup(known)
 	}
-	known.Channel = c
+	known.linked, known.local, known.up, known.progress = c.Linked, strings.HasPrefix(c.Name, "Local/"), c.State == "Up", progress(c.State)
+	known.party, known.ours = party(c)
 	if known.dialled == "" && !slices.Contains([]string{"s", "h", "i", "t", "o", "T", "e"}, c.Exten) { // these are places in a dialplan
-		known.dialled = c.Exten
+		known.dialled = clean(c.Exten, longestName)
+		_, known.dialledOur = pbx.ParseNumber(c.Exten)
 	}
 	if m.groups[c.Linked] == nil {
-		m.groups[c.Linked] = map[string]*channel{}
+		m.groups[c.Linked] = &legs{}
 	}
-	m.groups[c.Linked][c.ID] = known
+	m.groups[c.Linked].add(known)
 }
 
 func (m *model) dropChannel(id string) {
@@ -163,10 +192,10 @@ func (m *model) dropChannel(id string) {
 }
 
 func (m *model) ungroup(c *channel) {
-	group := m.groups[c.Linked]
-	delete(group, c.ID)
-	if len(group) == 0 {
-		delete(m.groups, c.Linked)
+	group := m.groups[c.linked]
+	group.remove(c)
+	if group.size == 0 {
+		delete(m.groups, c.linked)
 	}
 }
 
@@ -180,6 +209,22 @@ func (m *model) knows(r asterisk.Registered) bool {
 func (m *model) replace(all listing, now time.Time) {
 	listed := map[pbx.Number]map[string]bool{}
 	for _, r := range all.contacts {
+		if number, ours := pbx.ParseNumber(r.AOR); ours {
+			if listed[number] == nil {
+				listed[number] = map[string]bool{}
+			}
+			listed[number][r.URI] = true
+		}
+	}
+	for number, contacts := range m.phones { // first, to make room
+		for uri := range contacts {
+			if !listed[number][uri] {
+				m.dropContact(number, uri)
+			}
+		}
+	}
+	m.more.contacts = all.more.contacts
+	for _, r := range all.contacts {
 		number, ours := pbx.ParseNumber(r.AOR)
 		if !ours {
 			continue
@@ -188,29 +233,23 @@ func (m *model) replace(all listing, now time.Time) {
 		if s, found := all.states[r.ID]; found {
 			state = &s
 		}
-		m.putContact(number, r, state, now)
-		if listed[number] == nil {
-			listed[number] = map[string]bool{}
-		}
-		listed[number][r.URI] = true
-	}
-	for number, contacts := range m.phones {
-		for uri := range contacts {
-			if !listed[number][uri] {
-				m.dropContact(number, uri)
-			}
+		if !m.putContact(number, r, state, now) {
+			m.more.contacts++
 		}
 	}
 	if all.whole {
-		ids := map[string]bool{}
+		ids := make(map[string]bool, len(all.channels))
 		for _, c := range all.channels {
-			m.putChannel(c, now)
 			ids[c.ID] = true
 		}
-		for id := range m.channels {
+		for id := range m.channels { // first, to make room
 			if !ids[id] {
 				m.dropChannel(id)
 			}
+		}
+		m.more.channels = all.more.channels
+		for _, c := range all.channels {
+			m.putChannel(c, now)
 		}
 	}
 	for _, number := range union(m.phones, m.toldPhones) {
@@ -232,7 +271,7 @@ func union[K cmp.Ordered, A, B any](a map[K]A, b map[K]B) []K {
 func (m *model) tellPhone(number pbx.Number) {
 	now := map[string]Registration{}
 	for _, c := range m.phones[number] {
-		r := c.view(number)
+		r := c.shown
 		if other, twice := now[r.Address]; !twice || other.Since.Before(r.Since) {
 			now[r.Address] = r
 		}
@@ -248,6 +287,7 @@ func (m *model) tellPhone(number pbx.Number) {
 		}
 		m.untold = append(m.untold, Event{Registration: &r})
 	}
+	m.toldCount += len(now) - len(told)
 	if len(now) == 0 {
 		delete(m.toldPhones, number)
 	} else {
@@ -285,52 +325,33 @@ func (m *model) tellCall(id string) {
 
 // view makes one call of the channels that belong together; ok is false when none of its ends is an extension.
 func (m *model) view(id string) (call Call, ok bool) {
-	var legs []*channel
-	for _, c := range m.groups[id] {
-		if !strings.HasPrefix(c.Name, "Local/") { // Asterisk's own way round
-			legs = append(legs, c)
-		}
-	}
-	if len(legs) == 0 {
+	group := m.groups[id]
+	if group == nil {
 		return Call{}, false
 	}
-	slices.SortFunc(legs, func(a, b *channel) int {
-		return cmp.Or(cmp.Compare(serial(a.ID), serial(b.ID)), cmp.Compare(a.ID, b.ID))
-	})
-	from := legs[0]
-	if told, was := m.toldCalls[id]; was && len(legs) == 1 && from.ID != id { // the leg it began with has just ended, and this one will, too
+	from := group.first()
+	if from == nil {
+		return Call{}, false
+	}
+	told, was := m.toldCalls[id]
+	if was && group.count() == 1 && from.id != id { // the leg it began with has just ended, and this one will, too
 		return told, true
 	}
-	call = Call{ID: clean(id, longestName), State: Ringing, Since: from.since}
-	up := from.State == "Up"
-	var fromOurs, toOurs bool
-	call.From, fromOurs = from.party()
-	if len(legs) > 1 {
-		to := slices.MinFunc(legs[1:], func(a, b *channel) int { return cmp.Compare(progress(a.State), progress(b.State)) })
-		call.To, toOurs = to.party()
-		up = up && to.State == "Up"
+	call = Call{ID: clean(id, longestName), State: Ringing, From: from.party, Since: from.since}
+	up, toOurs := from.up, false
+	if to := group.other(from); to != nil {
+		call.To, toOurs = to.party, to.ours
+		up = up && to.up
 	} else {
-		call.To.Number = clean(from.dialled, longestName)
-		_, toOurs = pbx.ParseNumber(from.dialled)
-		if told := m.toldCalls[id]; told.To.Number == call.To.Number { // its other leg has just ended, and it will, too
+		call.To.Number, toOurs = from.dialled, from.dialledOur
+		if told.To.Number == call.To.Number { // its other leg has just ended, and it will, too
 			call.To.Name = told.To.Name
 		}
 	}
 	if up {
 		call.State = Up
 	}
-	return call, fromOurs || toOurs
-}
-
-// progress orders the legs that were called: who has answered is who the call is with.
-func progress(state string) int {
-	switch state {
-	case "Up":
-		return 0
-	case "Ringing":
-		return 1
-	}
-	return 2
+	return call, from.ours || toOurs
 }
 
 // serial is the number that counts Asterisk's channels, at the end of their ids.
@@ -339,8 +360,8 @@ func serial(id string) uint64 {
 	return n
 }
 
-// party tells who is at this leg, and whether it is an extension.
-func (c *channel) party() (p Party, ours bool) {
+// party tells who is at a leg, and whether it is an extension.
+func party(c asterisk.Channel) (p Party, ours bool) {
 	p.Name = clean(known(c.CallerName), longestName)
 	if number, ours := extensionOf(c.Name); ours {
 		p.Number = strconv.Itoa(int(number))
@@ -369,10 +390,19 @@ func (m *model) calls() []Call {
 	return all
 }
 
-func (m *model) counts() (n counts) {
-	n.calls = len(m.toldCalls)
-	for _, at := range m.toldPhones {
-		n.registrations += len(at)
+func (m *model) counts() counts { return counts{m.toldCount, len(m.toldCalls)} }
+
+// leftOut says in words what there is no room for; "" where that is nothing.
+func (m *model) leftOut() string {
+	var parts []string
+	if m.more.channels > 0 {
+		parts = append(parts, fmt.Sprintf("%d more channels", m.more.channels))
 	}
-	return n
+	if m.more.contacts > 0 {
+		parts = append(parts, fmt.Sprintf("%d more registrations", m.more.contacts))
+	}
+	if len(parts) == 0 {
+		return ""
+	}
+	return "and " + strings.Join(parts, " and ")
 }

@@ -66,12 +66,12 @@ func patiently(ctx context.Context, reload func(context.Context) (asterisk.Reply
 }
 
 // steps asks Asterisk for the steps of our dialplan context, or of one extension in it.
-func (l *Local) steps(ctx context.Context, exten string) (steps []pbx.Step, err error) {
+func steps(ctx context.Context, control *asterisk.Control, exten string) (steps []pbx.Step, err error) {
 	var all []asterisk.Extension
 	if exten == "" {
-		all, err = l.control.Extensions(ctx, pbx.Context)
+		all, err = control.Extensions(ctx, pbx.Context)
 	} else {
-		all, err = l.control.Extension(ctx, pbx.Context, exten)
+		all, err = control.Extension(ctx, pbx.Context, exten)
 	}
 	for _, s := range all {
 		steps = append(steps, pbx.Step{Exten: s.Exten, Priority: s.Priority, App: s.App, Args: s.AppData})
@@ -79,16 +79,20 @@ func (l *Local) steps(ctx context.Context, exten string) (steps []pbx.Step, err 
 	return steps, err
 }
 
-// Live asks Asterisk what it has loaded, all at once.
+// Live asks Asterisk what it has loaded, as much at once as there are consoles.
 func (l *Local) Live(ctx context.Context, q pbx.Question) (live pbx.Live, err error) {
+	control := l.control
+	if q.Patient {
+		control = l.looks
+	}
 	live.Hashes = map[string]string{}
 	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() (err error) { live.Endpoints, err = l.control.Endpoints(ctx); return err })
+	g.Go(func() (err error) { live.Endpoints, err = control.Endpoints(ctx); return err })
 	if q.All {
-		g.Go(func() (err error) { live.Auths, err = l.control.Auths(ctx); return err })
-		g.Go(func() (err error) { live.AORs, err = l.control.AORs(ctx); return err })
+		g.Go(func() (err error) { live.Auths, err = control.Auths(ctx); return err })
+		g.Go(func() (err error) { live.AORs, err = control.AORs(ctx); return err })
 	}
-	g.Go(func() (err error) { live.Steps, err = l.steps(ctx, q.Exten); return err })
+	g.Go(func() (err error) { live.Steps, err = steps(ctx, control, q.Exten); return err })
 	ids := map[asterisk.Kind][]string{}
 	for _, h := range q.Contents {
 		kind, id, _ := strings.Cut(h, "/")
@@ -97,7 +101,7 @@ func (l *Local) Live(ctx context.Context, q pbx.Question) (live pbx.Live, err er
 	var mu sync.Mutex // guards live.Hashes
 	for kind, all := range ids {
 		g.Go(func() error {
-			values, err := l.control.Attributes(ctx, kind, all, pbx.HashAttribute)
+			values, err := control.Attributes(ctx, kind, all, pbx.HashAttribute)
 			mu.Lock()
 			defer mu.Unlock()
 			for id, hash := range values {

@@ -326,7 +326,7 @@ func (l *Local) real() string {
 
 // examineAsterisk asks the running Asterisk.
 func (l *Local) examineAsterisk(ctx context.Context) []Finding {
-	version, err := l.control.Version(ctx)
+	version, err := l.looks.Version(ctx)
 	if err != nil {
 		return []Finding{{
 			"Asterisk at " + l.control.Target(), Bad, err.Error(),
@@ -338,7 +338,7 @@ func (l *Local) examineAsterisk(ctx context.Context) []Finding {
 	if !strings.HasPrefix(version, "22.") {
 		all[0].Grade, all[0].Cure = Odd, "the portal is tested with Asterisk 22; older ones lack options it writes"
 	}
-	if dir, err := l.control.ConfigDir(ctx); err != nil {
+	if dir, err := l.looks.ConfigDir(ctx); err != nil {
 		all = append(all, Finding{"folder Asterisk reads", Odd, err.Error(), "run in Asterisk's console: core show settings"})
 	} else if there, err := filepath.EvalSymlinks(dir); err == nil && there != l.real() {
 		all = append(all, Finding{
@@ -346,13 +346,13 @@ func (l *Local) examineAsterisk(ctx context.Context) []Finding {
 			"set ASTERISK_CONFIG_DIR=" + dir + ", or ASTERISK_CONTROL to the socket of the Asterisk that reads " + l.dir,
 		})
 	}
-	if transports, err := l.control.Transports(ctx); err == nil && len(transports) == 0 {
+	if transports, err := l.looks.Transports(ctx); err == nil && len(transports) == 0 {
 		all = append(all, Finding{
 			"transport", Bad, "Asterisk has no PJSIP transport: no phone can reach it",
 			"add one to pjsip.conf and restart Asterisk: [transport-udp], type=transport, protocol=udp, bind=0.0.0.0",
 		})
 	}
-	loaded, err := l.control.Modules(ctx)
+	loaded, err := l.looks.Modules(ctx)
 	if err != nil {
 		return append(all, Finding{"modules", Odd, err.Error(), "run in Asterisk's console: module show"})
 	}

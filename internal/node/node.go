@@ -12,14 +12,15 @@ import (
 	"github.com/synergycall/pbxportal/internal/filetx"
 )
 
-// stateTimeout bounds State, which a health check asks often and must not wait for.
-const stateTimeout = time.Second
+// stateTimeout bounds the question of State, which a health check asks and must not wait for.
+const stateTimeout = 800 * time.Millisecond
 
 // Local is the Asterisk of this host. It is safe for concurrent use.
 type Local struct {
 	dir     string // Asterisk's configuration directory
 	tree    *filetx.Tree
-	control *asterisk.Control
+	control *asterisk.Control // for applies
+	looks   *asterisk.Control // the same consoles, for all that can wait while an apply needs one
 }
 
 // New makes a Local for the Asterisk whose configuration lies in dir and that control speaks to. It touches nothing.
@@ -28,12 +29,13 @@ func New(dir string, control *asterisk.Control) (*Local, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Local{dir, tree, control}, nil
+	return &Local{dir, tree, control, control.Patient()}, nil
 }
 
-// State tells how Asterisk is: its version, "" when it gave none, and "ok" or a sentence that says what is wrong. It answers within a second.
+// State tells how Asterisk is: its version, "" when it gave none, and "ok" or a sentence that says what is wrong. It answers within a
+// second of having a console, for which it waits while an apply uses both.
 func (l *Local) State(ctx context.Context) (version, state string) {
-	version, err := l.control.WithTimeout(stateTimeout).Version(ctx)
+	version, err := l.looks.WithTimeout(stateTimeout).Version(ctx)
 	if err != nil {
 		return "", err.Error()
 	}

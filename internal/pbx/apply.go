@@ -68,6 +68,7 @@ type Question struct {
 	All      bool     // list auths and AORs as well
 	Contents []string // the objects ("auth/1000") that shall name their content
 	Exten    string   // list the steps of this extension alone; "": of the whole dialplan context
+	Patient  bool     // nobody applies: whoever does comes first
 }
 
 // Step is one line of a dialplan context: what happens at one priority of one extension.
@@ -78,11 +79,24 @@ type Step struct {
 	Args     string // as written between the parentheses
 }
 
+// Standing is how the files stand to Asterisk, as somebody saw it.
+type Standing struct {
+	Site  Site      // without contents
+	Other string    // what Asterisk was seen to run instead of them when it was asked last; "" for nothing
+	Err   error     // why they could not be looked at
+	At    time.Time // when they were looked at; zero: never
+}
+
 // Health is the state of the parts the portal needs. Asterisk's state is told, but a portal without Asterisk is healthy: it can
-// still manage users.
+// still manage users. What is "ok" was looked at, at the time that stands beside it; what is not known is not "ok".
 type Health struct {
 	Database error  // nil: it answers
 	Asterisk string // "ok", or a sentence that says what is wrong and what to do
 	Version  string // of Asterisk, "" when unknown
 	Audit    string // "ok", or a sentence that says what is wrong with the audit trail and what to do
+	Key      string // "ok", or a sentence that says what is wrong with the key of the secrets and what to do
+	Looked   Looked
 }
+
+// Looked tells when each part was looked at; zero: never.
+type Looked struct{ Database, Asterisk, Audit, Key time.Time }

@@ -1304,8 +1304,9 @@ type FileHash struct {
 	Size int `json:"size"`
 }
 
-// FilesState `ok`; `ahead of Asterisk`, when Asterisk was not yet seen to run the files in place; `drift: ` and what somebody else changed, each
-// path with the kind of its drift; or both, with a semicolon between; or that the files cannot be looked at. A portal with any of these is healthy.
+// FilesState `ok` when the files are as the portal wrote them, and Asterisk was seen to run them; `ahead of Asterisk`, when Asterisk was not yet seen to
+// run the files in place; what Asterisk was seen to run instead, when it was asked last, which is once a minute; `drift: ` and what others
+// changed, each path with the kind of its drift; or several of these, with semicolons between; or that the files cannot be looked at. A portal with any of these is healthy.
 type FilesState = string
 
 // FilesWritten The absolute paths of the files that were written.
@@ -1325,9 +1326,16 @@ type Health struct {
 	// Database The database answers.
 	Database HealthDatabase `json:"database"`
 
-	// Files `ok`; `ahead of Asterisk`, when Asterisk was not yet seen to run the files in place; `drift: ` and what somebody else changed, each
-	// path with the kind of its drift; or both, with a semicolon between; or that the files cannot be looked at. A portal with any of these is healthy.
+	// Files `ok` when the files are as the portal wrote them, and Asterisk was seen to run them; `ahead of Asterisk`, when Asterisk was not yet seen to
+	// run the files in place; what Asterisk was seen to run instead, when it was asked last, which is once a minute; `drift: ` and what others
+	// changed, each path with the kind of its drift; or several of these, with semicolons between; or that the files cannot be looked at. A portal with any of these is healthy.
 	Files FilesState `json:"files"`
+
+	// Key `ok` when the key of the secrets can be read where it is kept, or a sentence that says what is wrong and what to do.
+	Key string `json:"key"`
+
+	// Looked When each part was looked at, and what the look was. A part is missing when it was never looked at; it is not `ok` then.
+	Looked HealthLooked `json:"looked"`
 
 	// Status The portal can work.
 	Status HealthStatus `json:"status"`
@@ -1341,6 +1349,27 @@ type HealthDatabase string
 
 // HealthStatus The portal can work.
 type HealthStatus string
+
+// HealthLook defines model for HealthLook.
+type HealthLook struct {
+	// AgeMs How long ago that was.
+	AgeMs int64 `json:"age_ms"`
+
+	// At When the look began.
+	At time.Time `json:"at"`
+
+	// Look What was looked at.
+	Look string `json:"look"`
+}
+
+// HealthLooked When each part was looked at, and what the look was. A part is missing when it was never looked at; it is not `ok` then.
+type HealthLooked struct {
+	Asterisk *HealthLook `json:"asterisk,omitempty"`
+	Audit    *HealthLook `json:"audit,omitempty"`
+	Database *HealthLook `json:"database,omitempty"`
+	Files    *HealthLook `json:"files,omitempty"`
+	Key      *HealthLook `json:"key,omitempty"`
+}
 
 // HealthProblem A portal that cannot work. The failing part is named.
 type HealthProblem struct {
@@ -1359,9 +1388,13 @@ type HealthProblem struct {
 	// Errors Every field at fault.
 	Errors *[]FieldError `json:"errors,omitempty"`
 
-	// Files `ok`; `ahead of Asterisk`, when Asterisk was not yet seen to run the files in place; `drift: ` and what somebody else changed, each
-	// path with the kind of its drift; or both, with a semicolon between; or that the files cannot be looked at. A portal with any of these is healthy.
+	// Files `ok` when the files are as the portal wrote them, and Asterisk was seen to run them; `ahead of Asterisk`, when Asterisk was not yet seen to
+	// run the files in place; what Asterisk was seen to run instead, when it was asked last, which is once a minute; `drift: ` and what others
+	// changed, each path with the kind of its drift; or several of these, with semicolons between; or that the files cannot be looked at. A portal with any of these is healthy.
 	Files FilesState `json:"files"`
+
+	// Looked When each part was looked at, and what the look was. A part is missing when it was never looked at; it is not `ok` then.
+	Looked HealthLooked `json:"looked"`
 
 	// RequestID The id under which the server's log tells of this request.
 	RequestID string `json:"request_id"`
@@ -1395,6 +1428,10 @@ type Live struct {
 
 	// History The last sixty minutes, the oldest first. Minutes in which nothing was known are missing.
 	History []LiveMinute `json:"history"`
+
+	// LeftOut What is not shown because there is too much of it, such as `and 3000 more channels`; absent where all is shown. At most 4000 registrations,
+	// 32 of one extension, and the calls of 20000 channels are.
+	LeftOut *string `json:"left_out,omitempty"`
 
 	// Registrations The phones that are registered, by number and address.
 	Registrations []LiveRegistration `json:"registrations"`
