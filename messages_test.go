@@ -27,7 +27,7 @@ var speaking = []struct {
 	{"The database", "internal/store/dialect.go internal/store/store.go internal/store/migrate.go", true},
 	{"The command line", "internal/cli/apply.go internal/cli/audit.go", false},
 	{"The doctor", "internal/node/examine.go", false},
-	{"The state of the files in /health", "internal/httpapi/health.go", false},
+	{"The state of the parts in /health", "internal/httpapi/health.go internal/cli/health.go", false},
 }
 
 // machinery matches what looks like a sentence and is none: what is said to, or by, Asterisk, and the heads of tables.

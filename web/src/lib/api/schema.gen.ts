@@ -630,6 +630,10 @@ export interface paths {
          * Is the portal able to work?
          * @description 200 when the portal can do its work, 503 with the failing part named when it cannot. A portal whose Asterisk is away is
          *     healthy, since users can be managed; `asterisk` says so.
+         *
+         *     Each `ok` stands for a look that `looked` dates; what is not known is not `ok`. Anyone may ask, so the looks are few: however many
+         *     ask, Asterisk is asked once a second and the files are looked at once a second, by one at a time, and an apply comes before both. While
+         *     a look takes long, what was seen before is given, for up to 5 seconds.
          */
         get: operations["getHealth"];
         put?: never;
@@ -1302,8 +1306,9 @@ export interface components {
             size: number;
         };
         /**
-         * @description `ok`; `ahead of Asterisk`, when Asterisk was not yet seen to run the files in place; `drift: ` and what somebody else changed, each
-         *     path with the kind of its drift; or both, with a semicolon between; or that the files cannot be looked at. A portal with any of these is healthy.
+         * @description `ok` when the files are as the portal wrote them, and Asterisk was seen to run them; `ahead of Asterisk`, when Asterisk was not yet seen to
+         *     run the files in place; what Asterisk was seen to run instead, when it was asked last, which is once a minute; `drift: ` and what others
+         *     changed, each path with the kind of its drift; or several of these, with semicolons between; or that the files cannot be looked at. A portal with any of these is healthy.
          */
         FilesState: string;
         /** @description The absolute paths of the files that were written. */
@@ -1321,6 +1326,9 @@ export interface components {
              */
             database: "ok";
             files: components["schemas"]["FilesState"];
+            /** @description `ok` when the key of the secrets can be read where it is kept, or a sentence that says what is wrong and what to do. */
+            key: string;
+            looked: components["schemas"]["HealthLooked"];
             /**
              * @description The portal can work.
              * @enum {string}
@@ -1329,6 +1337,28 @@ export interface components {
             /** @description The version of the portal. */
             version: string;
         };
+        HealthLook: {
+            /**
+             * Format: int64
+             * @description How long ago that was.
+             */
+            age_ms: number;
+            /**
+             * Format: date-time
+             * @description When the look began.
+             */
+            at: string;
+            /** @description What was looked at. */
+            look: string;
+        };
+        /** @description When each part was looked at, and what the look was. A part is missing when it was never looked at; it is not `ok` then. */
+        HealthLooked: {
+            asterisk?: components["schemas"]["HealthLook"];
+            audit?: components["schemas"]["HealthLook"];
+            database?: components["schemas"]["HealthLook"];
+            files?: components["schemas"]["HealthLook"];
+            key?: components["schemas"]["HealthLook"];
+        };
         /** @description A portal that cannot work. The failing part is named. */
         HealthProblem: components["schemas"]["Problem"] & {
             /** @description `ok`, or a sentence that says what is wrong and what to do. */
@@ -1336,6 +1366,7 @@ export interface components {
             /** @description `ok`, or a sentence that says what is wrong. */
             database: string;
             files: components["schemas"]["FilesState"];
+            looked: components["schemas"]["HealthLooked"];
         };
         Invitation: {
             account: components["schemas"]["Account"];
@@ -1348,6 +1379,11 @@ export interface components {
             calls: components["schemas"]["LiveCall"][];
             /** @description The last sixty minutes, the oldest first. Minutes in which nothing was known are missing. */
             history: components["schemas"]["LiveMinute"][];
+            /**
+             * @description What is not shown because there is too much of it, such as `and 3000 more channels`; absent where all is shown. At most 4000 registrations,
+             *     32 of one extension, and the calls of 20000 channels are.
+             */
+            left_out?: string;
             /** @description The phones that are registered, by number and address. */
             registrations: components["schemas"]["LiveRegistration"][];
         };
