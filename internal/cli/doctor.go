@@ -92,6 +92,20 @@ func (p *portal) examineDatabase(ctx context.Context) node.Finding {
 		return f
 	}
 	f.Detail += "; a write, which was rolled back, succeeded"
+	if err := p.store.Pooled(ctx); err != nil {
+		f.Grade, f.Detail = node.Bad, f.Detail+"; but "+oneLine(err.Error())
+		f.Cure = "connect to PostgreSQL directly, or set pool_mode=session for this database in the pooler"
+		return f
+	}
+	without, err := p.store.Intact(ctx)
+	switch {
+	case err != nil:
+		f.Grade, f.Detail = node.Bad, f.Detail+"; but "+oneLine(err.Error())
+		f.Cure = "stop the portal, put the backup of the database in its place, and start again; look at the disk as well"
+	case without:
+		f.Grade, f.Detail = node.Odd, f.Detail+"; this PostgreSQL keeps no checksums of its pages, so it would not notice a disk that changes them"
+		f.Cure = "stop PostgreSQL, and run pg_checksums --enable on its data folder"
+	}
 	return f
 }
 

@@ -28,6 +28,8 @@ type PostgresOptions struct {
 	Port int
 	// NoSync lets the server forget what it promised when the machine loses power: faster, and enough for tests.
 	NoSync bool
+	// Trust is a network whose hosts are served as well, and trusted; empty means this machine alone.
+	Trust string
 }
 
 // Postgres is a running PostgreSQL server of our own, which trusts everybody on this machine.
@@ -231,7 +233,26 @@ func (p *Postgres) makeData(ctx context.Context) error {
 	if result.ExitCode != 0 {
 		return fmt.Errorf("cannot make a database: initdb says:\n%s", tail(result.Stdout+result.Stderr, 8))
 	}
+	if p.options.Trust == "" {
+		return nil
+	}
+	rules, err := os.OpenFile(filepath.Join(p.data(), "pg_hba.conf"), os.O_WRONLY|os.O_APPEND, 0)
+	if err == nil {
+		_, err = fmt.Fprintf(rules, "host all all %s trust\n", p.options.Trust)
+		err = errors.Join(err, rules.Close())
+	}
+	if err != nil {
+		return fmt.Errorf("cannot let other hosts in: %w", err)
+	}
 	return nil
+}
+
+// listen says where the server is to listen.
+func (p *Postgres) listen() string {
+	if p.options.Trust != "" {
+		return "*"
+	}
+	return "127.0.0.1"
 }
 
 func (p *Postgres) command(argv ...string) proc.Command {
@@ -269,7 +290,7 @@ func (p *Postgres) startLocked(ctx context.Context) error {
 	}
 	process, err := proc.Start(p.command(
 		filepath.Join(p.programs.Bin, "postgres"), "-D", p.data(),
-		"-c", "listen_addresses=127.0.0.1", "-c", "port="+strconv.Itoa(p.port), "-c", "unix_socket_directories=",
+		"-c", "listen_addresses="+p.listen(), "-c", "port="+strconv.Itoa(p.port), "-c", "unix_socket_directories=",
 		"-c", "fsync="+sync, "-c", "synchronous_commit="+sync, "-c", "full_page_writes="+sync,
 		"-c", "max_connections=200", "-c", "log_timezone=UTC", "-c", "timezone=UTC",
 	), p.logFile())

@@ -64,11 +64,15 @@ func Asterisk(t testing.TB, options ...lab.AsteriskOptions) *lab.Asterisk {
 
 // PostgresServer starts a PostgreSQL server of this test's own, to be killed or suspended as it likes, and gives the URL of an empty
 // database on it. It keeps what it promised also when it is killed.
-func PostgresServer(t testing.TB) (server *lab.Postgres, url string) {
+func PostgresServer(t testing.TB, options ...lab.PostgresOptions) (server *lab.Postgres, url string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
 	defer cancel()
-	server, err := startPostgres(ctx, lab.PostgresOptions{})
+	var o lab.PostgresOptions
+	if len(options) > 0 {
+		o = options[0]
+	}
+	server, err := startPostgres(ctx, o)
 	if err != nil {
 		t.Fatal(err)
 	}
