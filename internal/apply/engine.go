@@ -239,6 +239,9 @@ func (e *Engine) Apply(ctx context.Context, r Request) (pbx.Run, error) {
 	if err != nil {
 		a.note(pbx.Event{Stage: "accept", Code: pbx.EventNotNoted, Detail: err.Error()}, "it could not be noted that Asterisk runs this revision: "+err.Error())
 	}
+	if err == nil && e.style.DigestRealm != "" && render.HoldsPasswords(plan.site.Seen) && !render.HoldsPasswords(plan.files) {
+		_ = e.dropOlder(ctx, a.current(plan), a.saveEdit(ctx)) // what fails doctor tells of, and migrate does
+	}
 	e.forget(ctx, a, plan.Changes)
 	return a.end(ctx, pbx.Applied, "done")
 }

@@ -87,3 +87,68 @@ func TestWithDigestsPhonesCallEachOtherAndAsteriskCannotTellAPassword(t *testing
 		}
 	}
 }
+
+// A password that is read from a kept revision is as good as one that is read from the file in place.
+func TestAfterTheSwitchToDigestsNoKeptRevisionHoldsAPassword(t *testing.T) {
+	t.Parallel()
+	a := labtest.Asterisk(t)
+	s := newSettings(t).beside(a)
+	var secrets []string
+	for _, number := range []string{"1000", "1001", "1002"} {
+		secrets = append(secrets, secretOf(t, s.must(t, "user", "add", "User "+number, number+"@example.com", "--json")))
+		s.must(t, "apply") // with passwords: three revisions
+	}
+	lying := func() (files []string) {
+		t.Helper()
+		for _, root := range []string{a.ConfigDir, s["STATE_DIR"]} {
+			err := filepath.WalkDir(root, func(path string, d os.DirEntry, err error) error {
+				if err != nil || !d.Type().IsRegular() {
+					return err
+				}
+				content, err := os.ReadFile(path)
+				for _, secret := range secrets {
+					if strings.Contains(string(content), secret) {
+						files = append(files, path)
+					}
+				}
+				return err
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		return files
+	}
+	if len(lying()) < 6 {
+		t.Fatalf("passwords lie in %v; the search finds too little", lying())
+	}
+	s["SECRET_MODE"] = "digest"
+	if _, out, _ := s.run(t, "doctor"); !strings.Contains(out, "still hold passwords") || !strings.Contains(out, "pbxportal migrate") {
+		t.Errorf("doctor does not tell of the passwords:\n%s", out)
+	}
+	if code, _, errs := s.run(t, "migrate"); code == 0 || !strings.Contains(errs, "apply") {
+		t.Errorf("before Asterisk runs digests they were forgotten: %d, %s", code, errs)
+	}
+	s.must(t, "apply")
+	if files := lying(); len(files) > 0 {
+		t.Errorf("passwords still lie in %v", files)
+	}
+	if _, out, _ := s.run(t, "doctor"); strings.Contains(out, "still hold passwords") {
+		t.Errorf("doctor:\n%s", out)
+	}
+	if code, _, errs := s.run(t, "rollback", "2"); code == 0 || !strings.Contains(errs, "no longer kept") {
+		t.Errorf("back to a revision with passwords: %d, %s", code, errs)
+	}
+
+	// And after a way back to passwords, and to digests again.
+	s["SECRET_MODE"] = "password"
+	s.must(t, "apply")
+	s.must(t, "user", "add", "One more", "more@example.com")
+	s.must(t, "apply")
+	s["SECRET_MODE"] = "digest"
+	s.must(t, "apply")
+	s.must(t, "migrate")
+	if files := lying(); len(files) > 0 {
+		t.Errorf("passwords lie in %v", files)
+	}
+}

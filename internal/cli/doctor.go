@@ -29,7 +29,7 @@ func (*doctorCommand) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	defer p.close()
-	findings := append([]node.Finding{p.examineDatabase(ctx), p.examineState(), p.examineKeys(ctx), p.examineFactors(ctx), p.examineTrail(ctx), p.examineAddress(), a.examineSettings()}, p.node.Examine(ctx)...)
+	findings := append([]node.Finding{p.examineDatabase(ctx), p.examineState(), p.examineKeys(ctx), p.examinePasswords(ctx), p.examineFactors(ctx), p.examineTrail(ctx), p.examineAddress(), a.examineSettings()}, p.node.Examine(ctx)...)
 	findings = append(findings, p.examineLive(ctx))
 	broken := 0
 	for _, f := range findings {

@@ -266,6 +266,25 @@ func leftOpen(did store.Resealed) string {
 	return fmt.Sprintf("the secrets of extensions %v are too long to be sealed and stay as they are: delete these users and create them again", did.Left)
 }
 
+// examinePasswords tells of revisions that are kept with passwords although the files hold digests now.
+func (p *portal) examinePasswords(ctx context.Context) node.Finding {
+	f := node.Finding{Subject: "kept revisions", Grade: node.Good, Detail: "none holds a password that SECRET_MODE=" + p.config.SecretMode + " would not write"}
+	keys, err := p.keySource.Load()
+	if err != nil {
+		f.Detail = "without the key it cannot be seen whether they hold passwords"
+		return f
+	}
+	p.useKeys(keys)
+	switch numbers, err := p.engine.WithPasswords(ctx); {
+	case err != nil:
+		f.Grade, f.Detail = node.Odd, "it cannot be seen whether they hold passwords: "+oneLine(err.Error())
+	case len(numbers) > 0:
+		f.Grade, f.Detail = node.Odd, fmt.Sprintf("revisions %v still hold passwords, on the disk and in the database, although SECRET_MODE is digest", numbers)
+		f.Cure = "apply, so that Asterisk runs digests, then run pbxportal migrate, which forgets them; one cannot go back to them afterwards"
+	}
+	return f
+}
+
 // examineKeys asks whether what is sealed can be opened.
 func (p *portal) examineKeys(ctx context.Context) node.Finding {
 	f := node.Finding{Subject: "secrets at rest", Grade: node.Good}

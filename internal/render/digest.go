@@ -1,6 +1,7 @@
 package render
 
 import (
+	"bytes"
 	"crypto/md5" //nolint:gosec // SIP phones know no better digest, most of them
 	"crypto/sha256"
 	"encoding/hex"
@@ -64,4 +65,15 @@ func sameSecret(a, b []setting) bool {
 		return false
 	}
 	return slices.Equal(proof(a, b), proof(b, a))
+}
+
+// HoldsPasswords reports whether a password stands in the files, readable as it is.
+func HoldsPasswords(files []pbx.File) bool {
+	for line := range bytes.Lines(pbx.ContentOf(files, pbx.PJSIPPath)) {
+		key, value, _ := bytes.Cut(line, []byte("="))
+		if string(bytes.TrimSpace(key)) == "password" && len(bytes.Trim(value, "> \t\r\n")) > 0 {
+			return true
+		}
+	}
+	return false
 }

@@ -243,13 +243,20 @@ func (s *Store) Reseal(ctx context.Context) (did Resealed, err error) {
 	err = s.batches(ctx, &did, func(ctx context.Context, tx *Tx, after string) (Resealed, string, error) {
 		return tx.resealRuns(ctx, after)
 	})
-	if err == nil && s.dialect.path != "" {
-		// The pages as they were stand in the log until it is cut, also those of a run that was cut off. Where a reader is in the way,
-		// that happens another time.
-		_, err = s.write.ExecContext(ctx, `PRAGMA wal_checkpoint(TRUNCATE)`)
-		err = s.fault("clear the log of the database", err)
+	if err == nil {
+		err = s.Clear(ctx)
 	}
 	return did, err
+}
+
+// Clear takes what was overwritten out of the log of a SQLite database: the pages as they were stand in it until it is cut, also those of a run
+// that was cut off. Where a reader is in the way, that happens another time.
+func (s *Store) Clear(ctx context.Context) error {
+	if s.dialect.path == "" {
+		return nil
+	}
+	_, err := s.write.ExecContext(ctx, `PRAGMA wal_checkpoint(TRUNCATE)`)
+	return s.fault("clear the log of the database", err)
 }
 
 // batches runs step in one transaction after the other, and adds up what was done; each begins behind the row where the one before

@@ -1,0 +1,69 @@
+package apply
+
+import (
+	"context"
+	"errors"
+
+	"github.com/synergycall/pbxportal/internal/pbx"
+	"github.com/synergycall/pbxportal/internal/render"
+)
+
+// WithPasswords returns the numbers of the kept revisions whose files hold passwords although digests are to be written now: none where
+// passwords are.
+func (e *Engine) WithPasswords(ctx context.Context) (numbers []int, err error) {
+	if e.style.DigestRealm == "" {
+		return nil, nil
+	}
+	last, err := e.store.LastRevision(ctx)
+	if err != nil {
+		return nil, err
+	}
+	runs, err := e.store.Revisions(ctx, last+1, 1000)
+	for _, run := range runs {
+		if err != nil {
+			break
+		}
+		if run, _, err = e.store.Revision(ctx, run.Revision); render.HoldsPasswords(run.Files) {
+			numbers = append(numbers, run.Revision)
+		}
+	}
+	return numbers, err
+}
+
+// ForgetPasswords drops the kept revisions that hold passwords, on the disk and in the database, once Asterisk runs one that holds none. It
+// returns how many there were. KindConflict while an apply runs, and where the revision in place is not such a one yet.
+func (e *Engine) ForgetPasswords(ctx context.Context) (int, error) {
+	numbers, err := e.WithPasswords(ctx)
+	if err != nil || len(numbers) == 0 {
+		return 0, err
+	}
+	unlock, err := e.lock(ctx)
+	if err != nil {
+		return 0, err
+	}
+	defer unlock()
+	site, err := e.target.Inspect()
+	if err != nil {
+		return 0, applyError(pbx.CodeWriteFailed, err)
+	}
+	if site.Current != site.Good || render.HoldsPasswords(site.Files) {
+		return 0, &pbx.Error{
+			Kind: pbx.KindConflict, Code: pbx.CodeRefused,
+			Msg: "the files in place still hold passwords, and the revisions kept stay as well: apply, so that Asterisk runs digests, then try again",
+		}
+	}
+	return len(numbers), e.dropOlder(ctx, site.Current, func(pbx.File) error {
+		return errors.New("it was changed by hand: look at it, and remove its folder")
+	})
+}
+
+// dropOlder drops every revision but the one that runs: first from the disk, so that the database tells of them until all are gone.
+func (e *Engine) dropOlder(ctx context.Context, running int, save func(pbx.File) error) error {
+	if err := e.target.Prune(1, save); err != nil {
+		return applyError(pbx.CodeWriteFailed, err)
+	}
+	if err := e.held.ForgetRevisions(ctx, 0, running, 0); err != nil {
+		return err
+	}
+	return e.store.Clear(ctx)
+}
