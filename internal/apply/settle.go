@@ -33,8 +33,8 @@ func (e *Engine) Recover(ctx context.Context) (did []string, err error) {
 	return did, err
 }
 
-// settle removes what interrupted applies left in the files, which changes nothing that Asterisk reads and nothing that others edited, and completes the records of applies that never ended: one whose revision is in place went through,
-// any other came to nothing.
+// settle removes what interrupted applies left in the files, which changes nothing that Asterisk reads and nothing that others edited, and
+// completes their records: an apply whose revision is in place went through, any other came to nothing.
 func (e *Engine) settle(ctx context.Context, a *attempt) error {
 	did, err := e.target.Recover()
 	if err != nil {
