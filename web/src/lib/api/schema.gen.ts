@@ -438,9 +438,8 @@ export interface paths {
         };
         /**
          * List audit events
-         * @description The events of the audit trail, newest first, in pages: every change, every start and end of an apply, every sign-in. An event is
-         *     written together with the change it tells of, or neither is. Events are never changed; they are removed
-         *     by `pbxportal audit archive` alone, which keeps them in a file. Reading leaves no event.
+         * @description The events of the audit trail, newest first (a search orders them by their times), in pages: every change, every start and end of an apply, every sign-in. An event is
+         *     written together with the change it tells of, or neither is. Events are never changed or removed. Reading leaves no event.
          *     These are the actions; the parameter `action` also takes the first part of a name, with the dot, such as `user.`:
          *
          *     | action | what happened |
@@ -479,7 +478,6 @@ export interface paths {
          *     | `key.lost` | a key was given up as lost, with what was sealed with it; written before |
          *     | `database.migrate` | the tables were brought up to date |
          *     | `audit.begin` | a series of signed heads of the audit trail began: the first by itself, each further one at the command line, with the reason and what stood against the trail |
-         *     | `audit.archive` | the oldest events were written to a file and removed, with the link they end with and the digest of the file; written before they are removed |
          */
         get: operations["listAuditEvents"];
         put?: never;
