@@ -326,6 +326,9 @@ func openSQLite(path string) (read, write *sql.DB, d dialect, err error) {
 	if err != nil {
 		return nil, nil, d, fmt.Errorf("cannot open the database: %w", err)
 	}
+	if err = named.Close(); err != nil { // it would leave a goroutine behind
+		return nil, nil, d, fmt.Errorf("cannot open the database: %w", err)
+	}
 	write = sql.OpenDB(regularFiles{named.Driver(), path, file})
 	read = sql.OpenDB(regularFiles{named.Driver(), path, file + "&_pragma=query_only(ON)"})
 	write.SetMaxOpenConns(1)
