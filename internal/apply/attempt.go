@@ -151,6 +151,18 @@ func (a *attempt) verified(v pbx.Verification, differences []string) {
 	}
 }
 
+// doubted notes that it is no longer known whether Asterisk runs a revision, so that a running portal goes on until it is seen to.
+func (a *attempt) doubted(number int) {
+	if err := a.engine.target.Doubt(number); err != nil {
+		a.note(pbx.Event{Stage: "accept", Code: pbx.EventNotNoted, Detail: err.Error()}, "it could not be noted that Asterisk may not run this revision: "+err.Error())
+	}
+}
+
+// unnoted tells that it could not be noted what Asterisk was seen to run.
+func (a *attempt) unnoted(err error) {
+	a.note(pbx.Event{Stage: "accept", Code: pbx.EventNotNoted, Detail: err.Error()}, "it could not be noted that Asterisk runs this revision: "+err.Error())
+}
+
 // current is the revision in place after a flip, if there was one.
 func (a *attempt) current(p *planned) int {
 	if a.run.Revision != 0 {
@@ -231,6 +243,9 @@ func (a *attempt) fail(ctx context.Context, result pbx.Result, code, message str
 	if saveErr := a.save(ctx, a.ended(ctx)); saveErr != nil {
 		err.Msg += "; the record of this could not be completed, and calls the apply interrupted until the database answers and the next apply completes it"
 		err.Err = errors.Join(reason, saveErr)
+		if result == pbx.NotConfirmed { // which is told only with its record
+			err.Code = pbx.CodeAuditFailed
+		}
 	}
 	return a.whole(), err
 }

@@ -92,7 +92,8 @@ type Request struct {
 // Errors: KindInvalid for the request; KindNotFound for a revision that is not there; KindConflict while another apply runs, here or
 // anywhere on the same database or host, when the plan has moved (CodePlanMoved), or when others changed the files (CodeDrift);
 // KindUnavailable when the database is away before anything was touched; KindApply for all that goes wrong from then on, with a
-// message that says what was done and what was not. The run is filled as far as it came; its Log.ID is "" when none was recorded.
+// message that says what was done and what was not. One of these, CodeNotConfirmed, says that everything was done and no command failed, but
+// that Asterisk could not be seen to run it yet. The run is filled as far as it came; its Log.ID is "" when none was recorded.
 func (e *Engine) Apply(ctx context.Context, r Request) (pbx.Run, error) {
 	r, err := r.clean()
 	if err != nil {
@@ -173,6 +174,7 @@ func (e *Engine) Apply(ctx context.Context, r Request) (pbx.Run, error) {
 			return a.end(ctx, pbx.Unchanged, "Asterisk runs what the database says; nothing was done")
 		}
 		a.note(pbx.Event{Stage: "plan", Code: pbx.EventStraying, Detail: plan.Behind}, "the files are as they should be, but "+plan.Behind)
+		a.doubted(plan.site.Current)
 	}
 	inPlace := plan.site.Files
 	if plan.Edited() {
@@ -220,13 +222,19 @@ func (e *Engine) Apply(ctx context.Context, r Request) (pbx.Run, error) {
 	}
 	live, err := e.target.Live(ctx, plan.ask)
 	a.verified(verify(plan.ask, plan.want, live, reload.Understood, err))
-	if a.run.Verification == pbx.Contradicted {
+	switch a.run.Verification {
+	case pbx.Confirmed: // and nothing else, is seen to run
+	case pbx.Contradicted:
 		why := errors.New(brief(a.run.Differences))
 		if r.OnFailure == Keep || plan.site.Good == 0 {
 			return a.fail(ctx, pbx.FilesAhead, pbx.CodeContradicted, "the new files are in place and Asterisk was reloaded, but it runs something else ("+itsReason+"): "+
 				"look into Asterisk's log for the file and line it refused, mend the cause, and apply again", why)
 		}
 		return e.rollBack(ctx, a, plan, pbx.CodeRolledBack, why)
+	case pbx.Inconclusive, pbx.NotVerified:
+		return a.fail(ctx, pbx.NotConfirmed, pbx.CodeNotConfirmed, "the files are in place and no command failed, but Asterisk could not be seen to run them ("+itsReason+"): "+
+			"what was removed or changed may still work as before. See with pbxportal doctor whether Asterisk can be asked, then apply again; a running portal keeps "+
+			"reloading and asking, and records when Asterisk runs them", errors.New(brief(a.run.Differences)))
 	}
 
 	if lost := e.lost(ctx); lost != nil { // what another portal has put in place since is not this one's to vouch for
@@ -237,12 +245,12 @@ func (e *Engine) Apply(ctx context.Context, r Request) (pbx.Run, error) {
 		err = errors.Join(err, e.held.ConfirmRevision(ctx, a.current(plan)))
 	}
 	if err != nil {
-		a.note(pbx.Event{Stage: "accept", Code: pbx.EventNotNoted, Detail: err.Error()}, "it could not be noted that Asterisk runs this revision: "+err.Error())
+		a.unnoted(err)
 	}
 	if err == nil && e.style.DigestRealm != "" && render.HoldsPasswords(plan.site.Seen) && !render.HoldsPasswords(plan.files) {
 		_ = e.dropOlder(ctx, a.current(plan), a.saveEdit(ctx)) // what fails doctor tells of, and migrate does
 	}
-	e.forget(ctx, a, plan.Changes)
+	e.forget(ctx, a, e.unforgotten(ctx, plan.site, plan.inventory, plan.Changes))
 	return a.end(ctx, pbx.Applied, "done")
 }
 
@@ -256,6 +264,7 @@ func (e *Engine) rollBack(ctx context.Context, a *attempt, plan *planned, code s
 	if lost := e.lost(ctx); lost != nil {
 		return a.fail(ctx, pbx.FilesAhead, pbx.CodeApplyRunning, "Asterisk did not take the new files ("+why.Error()+"), and they stay in place", lost)
 	}
+	a.doubted(plan.site.Good) // before anything can make the files look as if Asterisk ran them
 	switch _, err := e.target.Flip(plan.site.Good, plan.files); {
 	case errors.Is(err, pbx.ErrEdited):
 		return a.fail(ctx, pbx.FilesAhead, code, "Asterisk did not take the new files ("+itsReason+"), and they were changed by hand since: the change is in place, "+
@@ -263,16 +272,49 @@ func (e *Engine) rollBack(ctx context.Context, a *attempt, plan *planned, code s
 	case err != nil:
 		return broken(err)
 	}
-	if _, err := e.target.Reload(ctx); err != nil {
+	reload, err := e.target.Reload(ctx)
+	if err != nil {
 		return broken(err)
 	}
-	question := plan.wholeQuestion()
+	want := plan.good.Live()
+	question := plan.wholeQuestion(want)
 	live, err := e.target.Live(ctx, question)
-	if verdict, differences := verify(question, plan.good.Live(), live, true, err); verdict == pbx.Contradicted {
+	switch verdict, differences := verify(question, want, live, reload.Understood, err); verdict {
+	case pbx.Confirmed:
+	case pbx.Contradicted:
 		return broken(errors.New(brief(differences)))
+	case pbx.Inconclusive, pbx.NotVerified:
+		return a.fail(ctx, pbx.RollbackFailed, code, fmt.Sprintf("Asterisk did not take the new files (%s); revision %d is in place again, but Asterisk could not be seen to run it ("+itsReason+"): "+
+			"see with pbxportal doctor whether Asterisk can be asked, mend the cause, and apply again; a running portal keeps reloading and asking", why.Error(), plan.site.Good), errors.New(brief(differences)))
+	}
+	err = e.lost(ctx)
+	if err == nil {
+		err = e.target.Accept(plan.site.Good)
+	}
+	if err != nil {
+		a.unnoted(err)
 	}
 	return a.fail(ctx, pbx.RolledBack, code, fmt.Sprintf("Asterisk did not take the new files ("+itsReason+"); revision %d is in place and running again, as before: "+
 		"look into Asterisk's log for the file and line it refused, mend the cause, and apply again", plan.site.Good), why)
+}
+
+// unforgotten gives the changes whose phones Asterisk must forget now that it was seen to run the inventory: those of this apply, and those of
+// every revision that it may have run since it was last seen to run one.
+func (e *Engine) unforgotten(ctx context.Context, site pbx.Site, inventory render.Inventory, changes []pbx.Change) []pbx.Change {
+	if !site.Ahead() {
+		return changes
+	}
+	for _, files := range [][]pbx.File{site.Seen, site.Files} {
+		if there, err := render.Read(files); err == nil { // else they are not the portal's, and name no phone
+			changes = append(changes, render.Changes(there, inventory)...)
+		}
+	}
+	for number := max(site.Good+1, site.Current-e.keep); number < site.Current; number++ {
+		if between, err := e.oldDraft(ctx, number); err == nil { // else it never was in place, or is no longer kept
+			changes = append(changes, render.Changes(between.inventory, inventory)...)
+		}
+	}
+	return changes
 }
 
 // forget makes Asterisk forget where the phones of removed users, and of those with a new secret, registered: else calls would go on
@@ -284,6 +326,8 @@ func (e *Engine) forget(ctx context.Context, a *attempt, changes []pbx.Change) {
 			numbers = append(numbers, c.Number)
 		}
 	}
+	slices.Sort(numbers)
+	numbers = slices.Compact(numbers)
 	forgotten, err := e.target.Forget(ctx, numbers)
 	switch {
 	case err != nil:

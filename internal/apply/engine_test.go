@@ -35,6 +35,9 @@ type script struct {
 	revisions map[int][]pbx.File
 	running   []pbx.File
 	drift     []pbx.Drift
+	doubted   int
+	asked     int // how often Live was
+	deafFrom  int // the number of the question from which on it gives no answer; 0: never
 
 	lockErr, recoverErr                               error
 	inspectErr, stageErr, flipErr, reloadErr, liveErr error
@@ -54,6 +57,7 @@ func (s *script) Inspect() (pbx.Site, error) {
 	site := s.site
 	site.Files, site.Seen, site.Drift = s.revisions[site.Current], s.revisions[site.Good], s.drift
 	site.Next = len(s.revisions) + 1
+	site.Doubted = s.doubted != 0 && s.doubted == site.Current
 	return site, s.inspectErr
 }
 
@@ -92,7 +96,12 @@ func (s *script) Flip(number int, _ []pbx.File) ([]string, error) {
 
 func (s *script) Accept(number int) error {
 	s.calls = append(s.calls, "accept")
-	s.site.Good = number
+	s.site.Good, s.doubted = number, 0
+	return nil
+}
+
+func (s *script) Doubt(number int) error {
+	s.doubted = number
 	return nil
 }
 
@@ -110,6 +119,9 @@ func (s *script) Reload(ctx context.Context) (pbx.Reload, error) {
 func (s *script) Live(ctx context.Context, q pbx.Question) (pbx.Live, error) {
 	changed.Load()
 	s.calls = append(s.calls, "live")
+	if s.asked++; s.deafFrom > 0 && s.asked >= s.deafFrom {
+		return pbx.Live{}, errors.New("garbage")
+	}
 	inventory, err := render.Read(s.running)
 	live := inventory.Live()
 	if s.live != nil {
@@ -195,7 +207,7 @@ func TestAnApplyEndsAsItsWeakestStageAllows(t *testing.T) {
 			return l
 		}
 	}
-	const back = "stage flip reload live flip reload live"
+	const failed, back = "stage flip reload live flip reload live", "stage flip reload live flip reload live accept"
 	for name, tc := range map[string]struct {
 		script       script
 		request      apply.Request
@@ -249,10 +261,28 @@ func TestAnApplyEndsAsItsWeakestStageAllows(t *testing.T) {
 			pbx.RollbackFailed, pbx.NotVerified, 2, "going back did not work either",
 		},
 		"Asterisk gives no answer to compare": {
-			script{liveErr: errors.New("garbage")}, apply.Request{}, "stage flip reload live accept", "", pbx.Applied, pbx.Inconclusive, 3, "",
+			script{liveErr: errors.New("garbage")},
+			apply.Request{},
+			"stage flip reload live", pbx.CodeNotConfirmed, pbx.NotConfirmed, pbx.Inconclusive, 3,
+			"the files are in place and no command failed, but Asterisk could not be seen to run them (garbage)",
 		},
 		"the answer to the reload is neither yes nor no": {
-			script{mumble: true}, apply.Request{}, "stage flip reload live accept", "", pbx.Applied, pbx.Inconclusive, 3, "",
+			script{mumble: true},
+			apply.Request{},
+			"stage flip reload live", pbx.CodeNotConfirmed, pbx.NotConfirmed, pbx.Inconclusive, 3,
+			"the answer to the reload is not one Asterisk is known to give",
+		},
+		"Asterisk names the content of nothing": {
+			script{live: func(l pbx.Live) pbx.Live { l.Hashes = nil; return l }},
+			apply.Request{},
+			"stage flip reload live", pbx.CodeNotConfirmed, pbx.NotConfirmed, pbx.Inconclusive, 3,
+			"func_sorcery.so",
+		},
+		"Asterisk contradicts, and then says nothing of the old files": {
+			script{live: lose(func(l *pbx.Live) { l.Endpoints = nil }), deafFrom: 2},
+			apply.Request{},
+			"stage flip reload live flip reload live", pbx.CodeRolledBack, pbx.RollbackFailed, pbx.Contradicted, 2,
+			"revision 2 is in place again, but Asterisk could not be seen to run it",
 		},
 		"Asterisk lacks an endpoint": {
 			script{live: lose(func(l *pbx.Live) { l.Endpoints = l.Endpoints[1:] })},
@@ -269,7 +299,7 @@ func TestAnApplyEndsAsItsWeakestStageAllows(t *testing.T) {
 		"Asterisk takes neither the new files nor the old": {
 			script{live: func(l pbx.Live) pbx.Live { l.Endpoints = nil; return l }},
 			apply.Request{},
-			back, pbx.CodeRolledBack, pbx.RollbackFailed, pbx.Contradicted, 2,
+			failed, pbx.CodeRolledBack, pbx.RollbackFailed, pbx.Contradicted, 2,
 			"going back did not work either",
 		},
 		"Asterisk has an endpoint too many": {
@@ -806,5 +836,113 @@ func TestAnAsteriskThatStillLacksWhatItHadLostIsNotCalledInOrder(t *testing.T) {
 	run, err := f.engine.Apply(t.Context(), apply.Request{TriggeredBy: "test"})
 	if err == nil || run.Verification != pbx.Contradicted {
 		t.Errorf("%s, %s, error %v", run.Result, run.Verification, err)
+	}
+}
+
+// ahead reports whether the files are ahead of Asterisk.
+func (f fixture) ahead() bool {
+	site, err := f.script.Inspect()
+	return err != nil || site.Ahead()
+}
+
+func TestARollbackNeverChoosesARevisionThatWasNotConfirmed(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, &script{}) // revision 2 is confirmed
+	f.liveErr = errors.New("garbage")
+	for range 3 {
+		if run, err := f.engine.Apply(t.Context(), apply.Request{TriggeredBy: "test"}); pbx.CodeOf(err) != pbx.CodeNotConfirmed {
+			t.Fatalf("%s, error %v", run.Result, err)
+		}
+		f.create(t)
+	}
+	if previous, err := f.engine.Previous(t.Context()); previous != 2 || err != nil {
+		t.Errorf("one would go back to revision %d, error %v; want 2, the only one Asterisk was seen to run", previous, err)
+	}
+	f.liveErr, f.live = nil, func(l pbx.Live) pbx.Live {
+		if len(l.Endpoints) > 1 {
+			l.Endpoints = nil
+		}
+		return l
+	}
+	if run, err := f.engine.Apply(t.Context(), apply.Request{TriggeredBy: "test"}); run.Result != pbx.RolledBack || f.site.Current != 2 || f.ahead() {
+		t.Errorf("going back by itself: %s to revision %d, error %v", run.Result, f.site.Current, err)
+	}
+}
+
+func TestAsteriskIsCalledUnchangedOnlyWhenItWasSeen(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, &script{})
+	f.apply(t, apply.Request{TriggeredBy: "test"})
+	f.liveErr = errors.New("garbage")
+	run, err := f.engine.Apply(t.Context(), apply.Request{TriggeredBy: "test"})
+	if pbx.CodeOf(err) != pbx.CodeNotConfirmed || run.Result != pbx.NotConfirmed || !f.ahead() {
+		t.Errorf("nothing to do, and no answer: %s, error %v", run.Result, err)
+	}
+	f.liveErr = nil
+	if done, err := f.engine.CatchUp(t.Context()); !done || err != nil || f.ahead() {
+		t.Errorf("done %t, error %v", done, err)
+	}
+}
+
+// The old files are in place again, and nobody saw Asterisk run them: the next look at them must not say that all is well.
+func TestGoingBackUnseenLeavesTheFilesAheadUntilAsteriskIsSeen(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, &script{deafFrom: 2, live: func(l pbx.Live) pbx.Live {
+		if len(l.Endpoints) == 2 {
+			l.Endpoints = nil
+		}
+		return l
+	}})
+	run, err := f.engine.Apply(t.Context(), apply.Request{TriggeredBy: "test"})
+	if run.Result != pbx.RollbackFailed || !strings.Contains(err.Error(), "could not be seen to run it") || f.site.Current != 2 || !f.ahead() {
+		t.Errorf("%s, revision %d in place, error %v", run.Result, f.site.Current, err)
+	}
+	if plan, err := f.engine.Plan(t.Context()); err != nil || plan.BehindCode != pbx.NotSeen {
+		t.Errorf("the plan says %q, error %v", plan.Behind, err)
+	}
+	f.deafFrom = 0
+	if done, err := f.engine.CatchUp(t.Context()); !done || err != nil || f.ahead() {
+		t.Errorf("done %t, error %v", done, err)
+	}
+}
+
+// An Asterisk that was not seen to run the last revisions may run any of them: an old secret in one of them is found, and every phone that
+// could register since is forgotten once it is confirmed, whichever revision let it in.
+func TestAfterRevisionsThatWereNotConfirmedEverythingIsAskedAndEveryFormerPhoneForgotten(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, &script{})
+	users, err := f.store.Users(t.Context(), pbx.DefaultTenant) // 1000 and 1001; the second was not applied yet
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.liveErr = errors.New("garbage")
+	notConfirmed := func() {
+		t.Helper()
+		if run, err := f.engine.Apply(t.Context(), apply.Request{TriggeredBy: "test"}); pbx.CodeOf(err) != pbx.CodeNotConfirmed {
+			t.Fatalf("%s, error %v", run.Result, err)
+		}
+	}
+	notConfirmed() // brings 1001
+	if _, err := f.directory.Delete(t.Context(), pbx.DefaultTenant, users[1].ID); err != nil {
+		t.Fatal(err)
+	}
+	notConfirmed() // takes it away
+	f.create(t)    // has its number
+	f.liveErr = nil
+	f.live = func(l pbx.Live) pbx.Live {
+		inventory, err := render.Read(f.revisions[3])
+		if err != nil {
+			t.Error(err)
+		}
+		l.Hashes["auth/1001"] = inventory.Live().Hashes["auth/1001"]
+		return l
+	}
+	if run, err := f.engine.Apply(t.Context(), apply.Request{TriggeredBy: "test", OnFailure: apply.Keep}); err == nil || run.Verification != pbx.Contradicted {
+		t.Errorf("a former secret was not noticed: %s, %s", run.Result, run.Verification)
+	}
+	f.live = nil
+	run := f.apply(t, apply.Request{TriggeredBy: "test"})
+	if !slices.ContainsFunc(run.Events, func(e pbx.Event) bool { return e.Code == pbx.EventForgot && strings.Contains(e.Detail, "1001") }) {
+		t.Errorf("the phone of 1001 was not forgotten: %+v", run.Events)
 	}
 }

@@ -9,13 +9,12 @@ import (
 	"github.com/synergycall/pbxportal/internal/pbx"
 )
 
-// The distance between two looks at the files, the distances between two attempts to catch up, and how many there are in a row before
-// the portal waits for the next apply.
+// The distance between two looks at the files, and the distances between two attempts to catch up; after the longest of them, attempts that
+// came to nothing are put on record, once in a row.
 const (
 	look         = 10 * time.Second
 	firstPause   = time.Second
 	longestPause = time.Minute
-	mostCatchUps = 200
 	looksToAsk   = 6 // Asterisk is asked whether it runs the files once in so many looks; at each while it does not
 )
 
@@ -41,7 +40,9 @@ type guard struct {
 	drift  []pbx.Drift   // what was reported, and is still so
 	blind  bool          // it was reported that the files cannot be looked at
 	behind int           // the revision Asterisk has not taken
+	since  time.Time     // when it was first found not to have taken it
 	tries  int           // how often it was asked to take it
+	noted  bool          // that it does not take it is on record
 	rest   time.Duration // until it is asked again
 	looks  int           // since it was asked whether it runs the files
 	other  string        // what it was reported to run instead
@@ -62,21 +63,26 @@ func (g *guard) look(ctx context.Context) (pause time.Duration) {
 		return look
 	}
 	g.compare(site.Drift)
-	if site.Current == site.Good || site.Current != g.behind {
-		g.behind, g.tries, g.rest = site.Current, 0, 0
+	if !site.Ahead() || site.Current != g.behind {
+		g.behind, g.since, g.tries, g.noted, g.rest = site.Current, g.engine.now(), 0, false, 0
 	}
-	if site.Current == site.Good || len(site.Drift) > 0 || g.tries == mostCatchUps {
+	if !site.Ahead() || len(site.Drift) > 0 {
 		g.ask(ctx, site)
 		return look
 	}
 	if g.rest <= 0 {
 		g.tries++
 		g.rest = min(firstPause<<min(g.tries, 6), longestPause)
-		switch done, err := g.engine.CatchUp(ctx); {
+		vain := 0
+		if !g.noted && g.engine.now().Sub(g.since) >= longestPause {
+			vain = g.tries
+		}
+		switch done, err := g.engine.catchUp(ctx, vain); {
 		case done:
 			g.report("Asterisk has caught up with the files", nil)
 			return look
 		case pbx.KindOf(err) != pbx.KindConflict:
+			g.noted = g.noted || vain > 0
 			g.report("Asterisk has not taken the files yet", err)
 		}
 	}
@@ -102,7 +108,7 @@ func (g *guard) compare(drift []pbx.Drift) {
 
 // ask finds out now and then whether Asterisk still runs the files in place, all of them: an apply asks only for what it changed.
 func (g *guard) ask(ctx context.Context, site pbx.Site) {
-	if g.looks++; g.looks < looksToAsk && g.other == "" || site.Current == 0 || site.Current != site.Good || len(site.Drift) > 0 {
+	if g.looks++; g.looks < looksToAsk && g.other == "" || site.Current == 0 || site.Ahead() || len(site.Drift) > 0 {
 		return
 	}
 	g.looks = 0

@@ -131,3 +131,55 @@ func TestAnAsteriskThatLosesSomethingBetweenAppliesIsReportedOnce(t *testing.T) 
 		}
 	})
 }
+
+// One whom Asterisk does not answer is no success; the portal goes on by itself, and what comes of that is on record: once that it comes to
+// nothing, however often it is tried, and once that it came through.
+func TestAnApplyThatWasNotConfirmedIsTriedAgainAndPutOnRecordOnce(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixture(t, &script{liveErr: errors.New("garbage")})
+		run, err := f.engine.Apply(t.Context(), apply.Request{TriggeredBy: "test"})
+		if pbx.CodeOf(err) != pbx.CodeNotConfirmed || run.Log.Outcome != pbx.Failure || !f.ahead() {
+			t.Fatalf("%s, %s, error %v", run.Result, run.Log.Outcome, err)
+		}
+		reports := watched(t, f)
+		records := func() (all []pbx.Run) {
+			page, err := f.engine.Logs(t.Context(), apply.LogQuery{Limit: 100})
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, l := range page.Logs {
+				if l.TriggeredBy == "portal" {
+					story, err := f.engine.Story(t.Context(), l.ID)
+					if err != nil {
+						t.Fatal(err)
+					}
+					all = append(all, story)
+				}
+			}
+			return all
+		}
+		if said := reports(); strings.Count(said, "has not taken the files yet: Asterisk could not be seen to run them: garbage") != 5 || len(records()) != 0 {
+			t.Errorf("in the first minute: %d records, %s", len(records()), said)
+		}
+		for range 400 { // minutes
+			reports()
+		}
+		vain := records()
+		if len(vain) != 1 || vain[0].Result != pbx.NotConfirmed || vain[0].Log.Outcome != pbx.Failure || !strings.Contains(vain[0].Log.ErrorDetails, "garbage") || !f.ahead() {
+			t.Fatalf("on record after hours are %+v", vain)
+		}
+		changed.Add(1)
+		f.liveErr, f.calls = nil, nil
+		if said := reports(); !strings.Contains(said, "caught up") || f.ahead() {
+			t.Errorf("when Asterisk answers again: %s, %v", said, f.calls)
+		}
+		all := records()
+		if len(all) != 2 || all[0].Result != pbx.Applied || all[0].Log.Outcome != pbx.Success || all[0].Verification != pbx.Confirmed {
+			t.Errorf("on record are %+v", all)
+		}
+		if story, err := f.engine.Story(t.Context(), run.Log.ID); err != nil || story.Result != pbx.NotConfirmed || story.Log.Outcome != pbx.Failure || story.Verification != pbx.Confirmed {
+			t.Errorf("the record of the apply itself: %+v, error %v", story, err)
+		}
+	})
+}

@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"sync"
@@ -119,9 +120,12 @@ const few = 60
 // same reason the last extension stands for a dialplan that stays as it is. After a larger change, where the files before were not ours, and
 // where Asterisk may have strayed from them, it lists everything; so it does for every plan, and once a minute.
 func (p *planned) question() pbx.Question {
-	strayed := p.Behind != "" || len(p.Drift) > 0 || p.site.Current != p.site.Good // it may run something else by now
-	if strayed || !p.named || len(p.touched) > few {
-		return p.wholeQuestion()
+	strayed := p.Behind != "" || len(p.Drift) > 0 || p.site.Ahead() // it may run something else by now
+	switch {
+	case strayed:
+		return everything(p.want)
+	case !p.named, len(p.touched) > few, len(p.want.Endpoints) == 0: // that something is gone, and nothing is left, lists say; silence does not
+		return p.wholeQuestion(p.want)
 	}
 	contents := slices.Concat(p.touched, p.inventory.Last())
 	slices.Sort(contents)
@@ -133,10 +137,18 @@ func (p *planned) question() pbx.Question {
 }
 
 // wholeQuestion asks for every object by its name, and for those that changed by their content.
-func (p *planned) wholeQuestion() pbx.Question {
+func (p *planned) wholeQuestion(want pbx.Live) pbx.Question {
+	if p.site.Ahead() {
+		return everything(want)
+	}
 	good := p.good.Live().Hashes
 	changed := slices.DeleteFunc(slices.Clone(p.touched), func(name string) bool { return good[name] == "" || p.want.Hashes[name] == "" })
 	return pbx.Question{All: true, Contents: changed}
+}
+
+// everything asks for every object by its name and its content: of an Asterisk that may run any of several revisions.
+func everything(want pbx.Live) pbx.Question {
+	return pbx.Question{All: true, Contents: slices.Sorted(maps.Keys(want.Hashes))}
 }
 
 // explain fills in all that people read of a plan before it is carried out.
@@ -270,7 +282,7 @@ func (e *Engine) knownRevision(ctx context.Context, site pbx.Site) (bool, error)
 
 // behind says why Asterisk does not run what the files in place say, "" when it does.
 func (e *Engine) behind(ctx context.Context, site pbx.Site, all pbx.Question) (pbx.BehindCode, string) {
-	if site.Current != site.Good {
+	if site.Ahead() {
 		return pbx.NotSeen, fmt.Sprintf("Asterisk was not yet seen to run revision %d", site.Current)
 	}
 	code, contradiction, err := e.contradiction(ctx, site, all)

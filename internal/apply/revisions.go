@@ -56,7 +56,8 @@ func (e *Engine) Diff(ctx context.Context, from, to int) ([]pbx.FileDiff, error)
 	return render.Diff(fmt.Sprintf("revision %d", from), files[0], fmt.Sprintf("revision %d", to), files[1]), nil
 }
 
-// Previous gives the number of the revision that ran before the one in place: where a rollback goes when no number is named.
+// Previous gives the number of the newest revision before the one in place that Asterisk was seen to run: where a rollback goes when no
+// number is named.
 // KindNotFound when there is none.
 func (e *Engine) Previous(ctx context.Context) (int, error) {
 	site, err := e.target.Inspect()
@@ -68,13 +69,13 @@ func (e *Engine) Previous(ctx context.Context) (int, error) {
 		return 0, err
 	}
 	for _, run := range runs {
-		if run.Result == pbx.Applied || run.Verification == pbx.Confirmed { // at once, or later
+		if run.Verification == pbx.Confirmed { // at once, or later
 			return run.Revision, nil
 		}
 	}
 	return 0, &pbx.Error{
 		Kind: pbx.KindNotFound, Code: pbx.CodeNoRevision,
-		Msg: "there is no earlier revision to go back to: list the revisions to see which there are",
+		Msg: "there is no earlier revision that Asterisk was seen to run: list the revisions, and name the one to go back to",
 	}
 }
 

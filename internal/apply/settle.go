@@ -2,6 +2,7 @@ package apply
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -69,8 +70,8 @@ func (e *Engine) complete(ctx context.Context, run pbx.Run, site pbx.Site) error
 		run.Files = site.Files
 	}
 	switch {
-	case inPlace && site.Good == site.Current:
-		run.Result, run.Log.Outcome, run.Log.ErrorDetails = pbx.Applied, pbx.Success, ""
+	case inPlace && !site.Ahead():
+		run.Result, run.Verification, run.Log.Outcome, run.Log.ErrorDetails = pbx.Applied, pbx.Confirmed, pbx.Success, ""
 		run.Events = append(run.Events, pbx.Event{Stage: "recover", Code: pbx.EventLate, Message: "the record was completed later; Asterisk had been seen to run this revision"})
 	case inPlace:
 		run.Result = pbx.FilesAhead
@@ -85,14 +86,17 @@ func (e *Engine) complete(ctx context.Context, run pbx.Run, site pbx.Site) error
 // CatchUp has Asterisk read the files in place when it was not yet seen to run them, and records it when it does. done is true when
 // there is nothing to catch up with any more; an error says why it must be tried again. KindConflict while an apply runs, or when others
 // changed the files.
-func (e *Engine) CatchUp(ctx context.Context) (done bool, err error) {
+func (e *Engine) CatchUp(ctx context.Context) (done bool, err error) { return e.catchUp(ctx, 0) }
+
+// catchUp is CatchUp; one that comes to nothing is put on record as well where it is one of that many vain attempts.
+func (e *Engine) catchUp(ctx context.Context, vain int) (done bool, err error) {
 	unlock, err := e.lock(ctx)
 	if err != nil {
 		return false, err
 	}
 	defer unlock()
 	site, err := e.target.Inspect()
-	if err != nil || site.Current == site.Good {
+	if err != nil || !site.Ahead() {
 		return err == nil, err
 	}
 	if len(site.Drift) > 0 { // somebody else's work is not put live unasked
@@ -112,14 +116,18 @@ func (e *Engine) CatchUp(ctx context.Context) (done bool, err error) {
 	reload, err := e.target.Reload(ctx)
 	a.reloaded(reload.Results, err)
 	if err != nil {
-		return false, err
+		return false, a.vain(ctx, vain, pbx.FilesAhead, pbx.CodeReloadFailed, err)
 	}
 	want := inventory.Live()
-	question := pbx.Question{All: true}
+	question := everything(want)
 	live, err := e.target.Live(ctx, question)
 	a.verified(verify(question, want, live, reload.Understood, err))
-	if a.run.Verification != pbx.Confirmed {
-		return false, fmt.Errorf("verification %s: %v", a.run.Verification, a.run.Differences)
+	switch a.run.Verification {
+	case pbx.Confirmed: // and nothing else, is seen to run
+	case pbx.Contradicted:
+		return false, a.vain(ctx, vain, pbx.FilesAhead, pbx.CodeContradicted, errors.New("Asterisk runs something else: "+brief(a.run.Differences)))
+	case pbx.Inconclusive, pbx.NotVerified:
+		return false, a.vain(ctx, vain, pbx.NotConfirmed, pbx.CodeNotConfirmed, errors.New("Asterisk could not be seen to run them: "+brief(a.run.Differences)))
 	}
 	if err := e.held.Check(ctx); err != nil {
 		return false, err
@@ -130,9 +138,19 @@ func (e *Engine) CatchUp(ctx context.Context) (done bool, err error) {
 	if err := e.held.ConfirmRevision(ctx, site.Current); err != nil {
 		return false, err
 	}
-	if seen, err := render.Read(site.Seen); err == nil {
-		e.forget(ctx, a, render.Changes(seen, inventory))
-	}
+	e.forget(ctx, a, e.unforgotten(ctx, site, inventory, nil))
 	_, err = a.end(ctx, pbx.Applied, fmt.Sprintf("Asterisk runs revision %d now", site.Current))
 	return err == nil, err
+}
+
+// vain ends an attempt to catch up that came to nothing, and gives its reason. It is on record where it is one of several.
+func (a *attempt) vain(ctx context.Context, attempts int, result pbx.Result, code string, reason error) error {
+	if attempts > 0 {
+		_, err := a.fail(ctx, result, code, fmt.Sprintf("Asterisk was told to read the files in place %d times and was not seen to run them ("+itsReason+
+			"); the portal keeps trying, and records when Asterisk runs them: see with pbxportal doctor whether Asterisk can be asked", attempts), reason)
+		if pbx.CodeOf(err) != code {
+			return err // the record could not be written
+		}
+	}
+	return reason
 }

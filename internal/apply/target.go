@@ -27,8 +27,10 @@ type Target interface {
 	// believes to lie there now: ErrEdited means that others changed it meanwhile. ErrInDoubt means that a power cut may undo the flip;
 	// any other error that nothing changed.
 	Flip(number int, over []pbx.File) (paths []string, err error)
-	// Accept notes that Asterisk was seen to run the current revision.
+	// Accept notes that Asterisk was seen to run the current revision. Nothing else makes a revision the good one.
 	Accept(number int) error
+	// Doubt notes that it is no longer known whether Asterisk runs a revision, until it is accepted again.
+	Doubt(number int) error
 	// Prune drops old revisions from the disk, once save has what others changed in them.
 	Prune(keep int, save func(pbx.File) error) error
 

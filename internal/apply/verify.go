@@ -20,11 +20,18 @@ func verify(q pbx.Question, want, live pbx.Live, understood bool, err error) (pb
 	if err != nil {
 		return pbx.Inconclusive, []string{err.Error()}
 	}
+	blind := len(q.Contents) > 0 && len(live.Hashes) == 0 // so it answers for objects of any content, and for none at all
+	if blind {
+		q.Contents = nil
+	}
 	if diffs := differences(q, want, live); len(diffs) > 0 {
 		return pbx.Contradicted, diffs
 	}
 	if !understood {
 		return pbx.Inconclusive, []string{"everything is there, but the answer to the reload is not one Asterisk is known to give"}
+	}
+	if blind {
+		return pbx.Inconclusive, []string{"everything is there by its name, but Asterisk names the content of no object: it needs func_sorcery.so and func_strings.so"}
 	}
 	return pbx.Confirmed, nil
 }
@@ -43,6 +50,9 @@ func differences(q pbx.Question, want, live pbx.Live) []string {
 		steps = slices.DeleteFunc(slices.Clone(steps), func(s pbx.Step) bool { return s.Exten != q.Exten })
 	}
 	diffs = append(diffs, compareSteps(steps, live.Steps)...)
+	if q.Exten == "" && want.Context && !live.Context {
+		diffs = append(diffs, "the dialplan context "+pbx.Context+" is missing") // else an Asterisk that reads no file of ours would do for no users
+	}
 	for _, name := range q.Contents {
 		var fault string
 		switch meant, loaded := want.Hashes[name], live.Hashes[name]; {

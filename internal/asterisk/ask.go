@@ -26,18 +26,17 @@ func (c *Control) AORs(ctx context.Context) ([]string, error) {
 	return c.ids(ctx, "pjsip list aors", "Aor")
 }
 
-// Extensions returns all steps of a dialplan context, in the order Asterisk searches them; a context that
-// does not exist has none.
-func (c *Control) Extensions(ctx context.Context, dialplanContext string) ([]Extension, error) {
+// Extensions returns all steps of a dialplan context, in the order Asterisk searches them, and whether the context exists.
+func (c *Control) Extensions(ctx context.Context, dialplanContext string) (steps []Extension, exists bool, err error) {
 	if !plainName.MatchString(dialplanContext) {
-		return nil, fmt.Errorf("%w: %q is no name of a context", ErrCommand, clip(dialplanContext))
+		return nil, false, fmt.Errorf("%w: %q is no name of a context", ErrCommand, clip(dialplanContext))
 	}
 	answer, err := c.ask(ctx, "dialplan show "+dialplanContext)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
-	steps, err := parseExtensions(answer, dialplanContext)
-	return steps, about("the dialplan", err)
+	steps, exists, err = parseExtensions(answer, dialplanContext)
+	return steps, exists, about("the dialplan", err)
 }
 
 // Extension returns the steps of one extension of a dialplan context, none when it is not there.
@@ -49,10 +48,11 @@ func (c *Control) Extension(ctx context.Context, dialplanContext, exten string) 
 	if err != nil {
 		return nil, err
 	}
-	if strings.HasPrefix(strings.TrimSpace(answer), "There is no existence of ") {
+	first, rest, _ := strings.Cut(strings.TrimSpace(answer), "\n")
+	if first == "There is no existence of "+exten+"@"+dialplanContext+" extension" && (rest == "" || commandFailed(rest)) {
 		return nil, nil
 	}
-	steps, err := parseExtensions(answer, dialplanContext)
+	steps, _, err := parseExtensions(answer, dialplanContext)
 	return steps, about("the dialplan", err)
 }
 
@@ -113,7 +113,7 @@ func (c *Control) WaitBooted(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if !strings.Contains(answer, "fully booted") {
+	if strings.TrimSpace(answer) != "Asterisk has fully booted." {
 		return about("whether Asterisk has started", fmt.Errorf("%w: %q", ErrUnparsable, clip(answer)))
 	}
 	return nil
@@ -159,6 +159,9 @@ func (c *Control) ids(ctx context.Context, command, label string) ([]string, err
 			if err == nil {
 				found[i], err = parseIDs(answer, label)
 			}
+			if err == nil && half != "" && slices.ContainsFunc(found[i], func(id string) bool { return len(id) < wholeID && isEven(id) != (i == 0) }) {
+				err = fmt.Errorf("%w: it lists what was not asked for", ErrUnparsable)
+			}
 			return about(strings.TrimPrefix(command, "pjsip list "), err)
 		})
 	}
@@ -169,6 +172,12 @@ func (c *Control) ids(ctx context.Context, command, label string) ([]string, err
 	slices.Sort(all)
 	return all, nil
 }
+
+// wholeID is a length below which a list shows an id whole.
+const wholeID = 40
+
+// isEven reports whether an id ends with an even digit.
+func isEven(id string) bool { return strings.ContainsRune("02468", rune(id[len(id)-1])) }
 
 // plainName is what may stand in a command without quoting.
 var plainName = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]{0,78}$`)

@@ -52,7 +52,7 @@ func TestScriptedAnswersReadLikeRealOnes(t *testing.T) {
 		func() error { got.Endpoints, err = c.Endpoints(ctx); return err },
 		func() error { got.Auths, err = c.Auths(ctx); return err },
 		func() error { got.AORs, err = c.AORs(ctx); return err },
-		func() error { got.Steps, err = c.Extensions(ctx, "synergy-internal"); return err },
+		func() error { got.Steps, _, err = c.Extensions(ctx, "synergy-internal"); return err },
 	} {
 		if err := ask(); err != nil {
 			t.Fatal(err)
@@ -75,7 +75,7 @@ func TestACommandIsOneLine(t *testing.T) {
 			}
 		}
 		for _, name := range []string{"", "a b", "a;b", "-x", "${X}", "a@b"} {
-			if _, err := c.Extensions(t.Context(), name); !errors.Is(err, asterisk.ErrCommand) {
+			if _, _, err := c.Extensions(t.Context(), name); !errors.Is(err, asterisk.ErrCommand) {
 				t.Errorf("context %q: got %v, want ErrCommand", name, err)
 			}
 			if _, err := c.Attributes(t.Context(), asterisk.KindAuth, []string{"1000", name}, "@x"); !errors.Is(err, asterisk.ErrCommand) {
@@ -205,7 +205,7 @@ func TestHalfAnAnswerIsNotBelieved(t *testing.T) {
 	if _, err := c.Endpoints(t.Context()); !errors.Is(err, asterisk.ErrUnparsable) {
 		t.Errorf("endpoints: got %v", err)
 	}
-	if _, err := c.Extensions(t.Context(), "synergy-internal"); !errors.Is(err, asterisk.ErrUnparsable) {
+	if _, _, err := c.Extensions(t.Context(), "synergy-internal"); !errors.Is(err, asterisk.ErrUnparsable) {
 		t.Errorf("extensions: got %v", err)
 	}
 	if _, state := c.ReloadPJSIP(t.Context()); state != asterisk.ReloadUnclear {

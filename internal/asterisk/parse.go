@@ -3,6 +3,7 @@ package asterisk
 import (
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -35,8 +36,9 @@ type Contact struct {
 	Status string
 }
 
-// parseObjects reads what `pjsip list …` prints and returns the text behind the label of each object, in order.
-// The count in the last line must match: it is what tells a whole list from one whose end is missing.
+// parseObjects reads what `pjsip list …` prints and returns the text behind the label of each object, in order: a title, a rule, a line
+// for each object, and their count. The count must match: it is what tells a whole list from one whose end is missing. Any other
+// line makes it another answer than the one that was asked for.
 func parseObjects(answer, label string) ([]string, error) {
 	if err := refused(answer); err != nil {
 		return nil, err
@@ -45,22 +47,29 @@ func parseObjects(answer, label string) ([]string, error) {
 		return nil, nil
 	}
 	var objects []string
-	total := -1
+	title, rule, total := false, false, -1
 	for line := range strings.Lines(answer) {
 		line = strings.TrimSpace(line)
-		if count, ok := strings.CutPrefix(line, "Objects found: "); ok {
+		object, isObject := strings.CutPrefix(line, label+":  ")
+		count, isCount := strings.CutPrefix(line, "Objects found: ")
+		name, _, isTitle := strings.Cut(line, ":  <")
+		switch {
+		case line == "":
+		case !title && isTitle && strings.HasSuffix(name, label): // Auth is titled I/OAuth
+			title = true
+		case title && !rule && strings.Trim(line, "=") == "":
+			rule = true
+		case rule && total < 0 && isObject:
+			objects = append(objects, object)
+		case rule && total < 0 && isCount:
 			n, err := strconv.Atoi(count)
-			if err != nil || total >= 0 {
+			if err != nil || n < 0 {
 				return nil, fmt.Errorf("%w: unexpected line %q", ErrUnparsable, clip(line))
 			}
 			total = n
-			continue
+		default:
+			return nil, fmt.Errorf("%w: unexpected line %q", ErrUnparsable, clip(line))
 		}
-		object, ok := strings.CutPrefix(line, label+":  ")
-		if !ok || strings.HasPrefix(object, "<") {
-			continue
-		}
-		objects = append(objects, object)
 	}
 	if total != len(objects) {
 		return nil, fmt.Errorf("%w: %d objects are listed, %d are announced", ErrUnparsable, len(objects), max(0, total))
@@ -111,33 +120,38 @@ func parseContacts(answer string) ([]Contact, error) {
 	return contacts, nil
 }
 
-// parseExtensions reads what `dialplan show CONTEXT` prints. A context that does not exist is an answer: it has no extensions.
-// The last line counts extensions and steps; both must match.
-func parseExtensions(answer, context string) ([]Extension, error) {
+// parseExtensions reads what `dialplan show CONTEXT` prints, or `dialplan show EXTEN@CONTEXT`, which shows included contexts as well. That the
+// context does not exist is an answer, too. The last line counts extensions, steps and contexts; all must match, and a line that is none
+// of Asterisk's makes it another answer than the one that was asked for.
+func parseExtensions(answer, context string) (steps []Extension, exists bool, err error) {
 	if err := refused(answer); err != nil {
-		return nil, err
+		return nil, false, err
 	}
-	if strings.HasPrefix(strings.TrimSpace(answer), fmt.Sprintf("There is no existence of '%s' context", context)) {
-		return nil, nil
+	missing := fmt.Sprintf("There is no existence of '%s' context", context)
+	if first, rest, _ := strings.Cut(strings.TrimSpace(answer), "\n"); first == missing && (rest == "" || commandFailed(rest)) {
+		return nil, false, nil
 	}
-	var steps []Extension
-	extens, complete := 0, false
+	extens, contexts, complete := 0, 0, false
 	current := ""
 	for line := range strings.Lines(answer) {
 		line = strings.TrimRight(line, "\r\n")
 		switch {
-		case strings.TrimSpace(line) == "" || strings.HasPrefix(line, "[ Context '"):
+		case strings.TrimSpace(line) == "":
+		case complete:
+			return nil, false, fmt.Errorf("%w: it goes on behind its last line with %q", ErrUnparsable, clip(line))
+		case strings.HasPrefix(line, "[ Context '"+context+"' created by '") && contexts == 0, strings.HasPrefix(line, "[ Included context '"):
+			contexts++
 		case strings.HasPrefix(line, "-= "):
-			wantExtens, wantSteps, ok := parseTotals(line)
-			if !ok || wantExtens != extens || wantSteps != len(steps) {
-				return nil, fmt.Errorf("%w: it lists %d extensions with %d priorities and ends with %q",
-					ErrUnparsable, extens, len(steps), clip(line))
+			wantExtens, wantSteps, wantContexts, ok := parseTotals(line)
+			if !ok || wantExtens != extens || wantSteps != len(steps) || wantContexts != contexts {
+				return nil, false, fmt.Errorf("%w: it lists %d extensions with %d priorities in %d contexts and ends with %q",
+					ErrUnparsable, extens, len(steps), contexts, clip(line))
 			}
 			complete = true
-		case isStep(line):
+		case contexts > 0 && isStep(line):
 			left, step, ok := splitStep(line)
 			if !ok {
-				return nil, fmt.Errorf("%w: unexpected line %q", ErrUnparsable, clip(line))
+				return nil, false, fmt.Errorf("%w: unexpected line %q", ErrUnparsable, clip(line))
 			}
 			if name, isNew := extensionName(left); isNew {
 				current = name
@@ -145,18 +159,30 @@ func parseExtensions(answer, context string) ([]Extension, error) {
 			}
 			step.Exten = current
 			steps = append(steps, step)
+		case contexts > 0 && strings.HasSuffix(line, "]") && isNoStep(line):
+		default:
+			return nil, false, fmt.Errorf("%w: unexpected line %q", ErrUnparsable, clip(line))
 		}
 	}
 	if !complete {
-		return nil, fmt.Errorf("%w: its last line is missing", ErrUnparsable)
+		return nil, false, fmt.Errorf("%w: its last line is missing", ErrUnparsable)
 	}
-	return steps, nil
+	return steps, true, nil
 }
 
-// isStep recognises steps by what they are not: includes, switches and ignore patterns start with their name, and so does
-// whatever a future Asterisk may add there.
+// commandFailed recognises the line with which Asterisk ends an answer that is no success.
+func commandFailed(line string) bool {
+	return strings.HasPrefix(line, "Command '") && strings.HasSuffix(line, "' failed.") && !strings.Contains(line, "\n")
+}
+
+// isStep recognises steps by their place; includes, switches and ignore patterns start with their name.
 func isStep(line string) bool {
 	return strings.HasPrefix(line, "  '") || strings.HasPrefix(line, "     ")
+}
+
+// isNoStep recognises the lines of a context that are no steps, by the names Asterisk gives them (main/pbx.c, show_dialplan_helper).
+func isNoStep(line string) bool {
+	return strings.HasPrefix(line, "  Include => ") || strings.HasPrefix(line, "  Ignore pattern => ") || strings.HasPrefix(line, "  Alt. Switch => ")
 }
 
 // splitStep takes `  '1000' =>         1. Dial(PJSIP/1000)                           [file.conf:7]` apart. The name may be longer than its
@@ -216,27 +242,29 @@ func extensionName(left string) (string, bool) {
 }
 
 // parseTotals reads `-= 1000 extensions (2000 priorities) in 1 context. =-`.
-func parseTotals(line string) (extens, steps int, ok bool) {
-	fields := strings.Fields(strings.ReplaceAll(line, "(", ""))
-	if len(fields) != 9 || fields[0] != "-=" || fields[8] != "=-" || !strings.HasPrefix(fields[2], "extension") {
-		return 0, 0, false
+func parseTotals(line string) (extens, steps, contexts int, ok bool) {
+	found := totals.FindStringSubmatch(line)
+	if found == nil {
+		return 0, 0, 0, false
 	}
-	extens, err := strconv.Atoi(fields[1])
-	if err != nil {
-		return 0, 0, false
-	}
-	steps, err = strconv.Atoi(fields[3])
-	return extens, steps, err == nil
+	extens, err := strconv.Atoi(found[1])
+	steps, err2 := strconv.Atoi(found[2])
+	contexts, err3 := strconv.Atoi(found[3])
+	return extens, steps, contexts, errors.Join(err, err2, err3) == nil
 }
+
+var (
+	totals  = regexp.MustCompile(`^-= (\d+) extensions? \((\d+) priorit(?:y|ies)\) in (\d+) contexts?\. =-$`)
+	version = regexp.MustCompile(`^Asterisk (\S+) built by .+ on .+$`)
+)
 
 // parseVersion reads `Asterisk 22.10.1 built by …` and returns the number.
 func parseVersion(answer string) (string, error) {
 	if err := refused(answer); err != nil {
 		return "", err
 	}
-	rest, ok := strings.CutPrefix(strings.TrimSpace(answer), "Asterisk ")
-	if version, _, _ := strings.Cut(rest, " "); ok && version != "" {
-		return version, nil
+	if found := version.FindStringSubmatch(strings.TrimSpace(answer)); found != nil {
+		return found[1], nil
 	}
 	return "", fmt.Errorf("%w: it is no version: %q", ErrUnparsable, clip(answer))
 }
@@ -274,11 +302,15 @@ func parseModules(answer string) ([]string, error) {
 	return running, nil
 }
 
-// parseReload decides what the answer to a reload command means; done is the line that stands for success.
+// parseReload decides what the answer to a reload command means; done is the line that stands for success, alone. What comes beside it shows
+// that this is not, or not only, the answer that was asked for.
 func parseReload(answer, done string) ReloadState {
-	state := ReloadUnclear
+	state, lines := ReloadUnclear, 0
 	for line := range strings.Lines(answer) {
 		line = strings.TrimSpace(line)
+		if line != "" {
+			lines++
+		}
 		found := ReloadUnclear
 		switch {
 		case line == done:
@@ -297,6 +329,9 @@ func parseReload(answer, done string) ReloadState {
 		if found != ReloadUnclear && (state == ReloadUnclear || state == Reloaded) {
 			state = found
 		}
+	}
+	if state == Reloaded && lines > 1 {
+		return ReloadUnclear
 	}
 	return state
 }

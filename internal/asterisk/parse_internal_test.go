@@ -61,7 +61,7 @@ func TestADialplanCutAnywhereIsNotBelieved(t *testing.T) {
 	t.Parallel()
 	whole := recorded(t, "dialplan")
 	for end := range len(strings.TrimRight(whole, "\n")) {
-		if steps, err := parseExtensions(whole[:end], "synergy-internal"); err == nil {
+		if steps, _, err := parseExtensions(whole[:end], "synergy-internal"); err == nil {
 			t.Errorf("the first %d bytes were taken for a whole dialplan of %d steps", end, len(steps))
 		}
 	}
@@ -73,7 +73,7 @@ func TestAnswersThatProveNothingAreErrUnparsable(t *testing.T) {
 		if _, err := parseIDs(answer, "Endpoint"); !errors.Is(err, ErrUnparsable) {
 			t.Errorf("list %q: got %v, want ErrUnparsable", answer, err)
 		}
-		if _, err := parseExtensions(answer, "synergy-internal"); !errors.Is(err, ErrUnparsable) {
+		if _, _, err := parseExtensions(answer, "synergy-internal"); !errors.Is(err, ErrUnparsable) {
 			t.Errorf("dialplan %q: got %v, want ErrUnparsable", answer, err)
 		}
 		if _, err := parseVersion(answer); !errors.Is(err, ErrUnparsable) {
@@ -94,7 +94,7 @@ func TestAnUnknownCommandIsToldApart(t *testing.T) {
 
 func TestADialplanGivesEveryStep(t *testing.T) {
 	t.Parallel()
-	got, err := parseExtensions(recorded(t, "dialplan"), "synergy-internal")
+	got, _, err := parseExtensions(recorded(t, "dialplan"), "synergy-internal")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -117,12 +117,12 @@ func TestADialplanGivesEveryStep(t *testing.T) {
 func TestAContextWithoutExtensionsIsAnAnswer(t *testing.T) {
 	t.Parallel()
 	for name, dialplanContext := range map[string]string{"dialplan_empty": "empty", "dialplan_no_context": "synergy-internal"} {
-		steps, err := parseExtensions(recorded(t, name), dialplanContext)
+		steps, _, err := parseExtensions(recorded(t, name), dialplanContext)
 		if err != nil || len(steps) != 0 {
 			t.Errorf("%s: got %v, %v; want no steps and no error", name, steps, err)
 		}
 	}
-	if steps, err := parseExtensions(recorded(t, "dialplan_one"), "other"); err != nil || len(steps) != 1 {
+	if steps, _, err := parseExtensions(recorded(t, "dialplan_one"), "other"); err != nil || len(steps) != 1 {
 		t.Errorf("one extension in the singular: got %v, %v", steps, err)
 	}
 }
@@ -226,7 +226,7 @@ func FuzzParsersNeitherPanicNorInvent(f *testing.F) {
 				}
 			}
 		}
-		steps, err := parseExtensions(answer, "synergy-internal")
+		steps, _, err := parseExtensions(answer, "synergy-internal")
 		for _, s := range steps {
 			if err != nil || s.Priority == 0 || !strings.Contains(answer, s.AppData) {
 				t.Errorf("step %v with error %v", s, err)

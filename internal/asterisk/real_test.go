@@ -68,7 +68,7 @@ func lists(t testing.TB, c *asterisk.Control) (ids [3][]string, steps []asterisk
 	asking.Go(func() { ids[0], errs[0] = c.Endpoints(t.Context()) })
 	asking.Go(func() { ids[1], errs[1] = c.Auths(t.Context()) })
 	asking.Go(func() { ids[2], errs[2] = c.AORs(t.Context()) })
-	asking.Go(func() { steps, errs[3] = c.Extensions(t.Context(), "synergy-internal") })
+	asking.Go(func() { steps, _, errs[3] = c.Extensions(t.Context(), "synergy-internal") })
 	asking.Wait()
 	for _, err := range errs {
 		if err != nil {

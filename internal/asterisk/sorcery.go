@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"regexp"
+	"strconv"
 	"strings"
 )
 
@@ -69,6 +70,9 @@ func parseEval(answer string, n int) ([]string, error) {
 // registration matches the key of a registered contact in Asterisk's database: the AOR, and what tells its contacts apart.
 var registration = regexp.MustCompile(`(?m)^/registrar/contact/([A-Za-z0-9_.-]+);@([0-9a-f]+)\s*:`)
 
+// counted matches the end of what Asterisk prints of its database.
+var counted = regexp.MustCompile(`(?:^|\n)(\d+) results found\.\s*$`)
+
 // ForgetRegistrations makes Asterisk forget where the phones of these AORs registered, and gives the AORs of which it forgot one. A
 // phone that still may will register again by itself.
 func (c *Control) ForgetRegistrations(ctx context.Context, aors []string) (forgotten []string, err error) {
@@ -79,11 +83,15 @@ func (c *Control) ForgetRegistrations(ctx context.Context, aors []string) (forgo
 	if err != nil {
 		return nil, err
 	}
+	all := registration.FindAllStringSubmatch(answer, -1)
+	if count := counted.FindStringSubmatch(answer); count == nil || count[1] != strconv.Itoa(strings.Count("\n"+answer, "\n/registrar/contact/")) {
+		return nil, about("which phones are registered", fmt.Errorf("%w: %q", ErrUnparsable, clip(answer)))
+	}
 	wanted := make(map[string]bool, len(aors))
 	for _, a := range aors {
 		wanted[a] = true
 	}
-	for _, found := range registration.FindAllStringSubmatch(answer, -1) {
+	for _, found := range all {
 		if !wanted[found[1]] {
 			continue
 		}

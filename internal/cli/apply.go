@@ -183,7 +183,10 @@ func resultText(r pbx.Run) string {
 		if r.Verification == pbx.Confirmed {
 			return "applied: Asterisk runs exactly " + pbx.TheseUsers(r.Users)
 		}
-		return "applied, but not verified: Asterisk gave no answer that could be compared; pbxportal doctor says whether it can be asked"
+		return "in place: Asterisk was not asked whether it runs it" // taken over, or of an older portal
+	case pbx.NotConfirmed:
+		return "not confirmed: the files are in place and no command failed, but Asterisk could not be seen to run them; pbxportal doctor says whether it can be asked " +
+			"(a running portal keeps asking by itself)"
 	case pbx.Unchanged:
 		return fmt.Sprintf("unchanged: Asterisk already runs exactly %s; it was not reloaded", pbx.TheseUsers(r.Users))
 	case pbx.DryRun:

@@ -29,13 +29,14 @@ const (
 	exitConflict    = 4 // it collides with what is there: address taken, no number free, another apply runs
 	exitUnavailable = 5 // the database does not answer
 	exitApply       = 6 // an apply ended without success; its audit record tells the story
+	exitUnconfirmed = 7 // an apply put the files in place, and Asterisk could not be seen to run them
 )
 
 const description = `Control plane for Asterisk: users get SIP extensions, an apply brings them to a live Asterisk and checks that they arrived.
 
 Settings come from flags, from the environment, or from a file .env in the current folder, in this order.
 
-Exit codes: 0 done; 1 failed, or doctor found something broken; 2 wrong command line, setting or input; 3 not found; 4 conflict (address taken, no number free, another apply runs); 5 database away; 6 apply without success.`
+Exit codes: 0 done; 1 failed, or doctor found something broken; 2 wrong command line, setting or input; 3 not found; 4 conflict (address taken, no number free, another apply runs); 5 database away; 6 apply without success; 7 applied, but not confirmed: the files are in place, no command failed, Asterisk could not be seen to run them.`
 
 // commands is the command line: a field for each command, in the order of the help text.
 type commands struct {
@@ -210,6 +211,9 @@ func report(stderr io.Writer, err error) int {
 	case pbx.KindUnavailable:
 		return exitUnavailable
 	case pbx.KindApply:
+		if e.Code == pbx.CodeNotConfirmed {
+			return exitUnconfirmed
+		}
 		return exitApply
 	case pbx.KindInternal, pbx.KindNotSignedIn, pbx.KindForbidden, pbx.KindTooMany:
 	}

@@ -651,7 +651,7 @@ func TestRow33ACommandThatPrintsForEverIsCut(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct{ endless, result, verification string }{
 		"at the reload":       {"*reload*", "files_ahead", "not_verified"},
-		"at the verification": {"*list*", "applied", "inconclusive"},
+		"at the verification": {"*list*", "not_confirmed", "inconclusive"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -139,7 +139,7 @@ func (t *Tree) Detach() error {
 	if s.linked() {
 		return fmt.Errorf("cannot end %s: a fixed path is still a link", t.dir)
 	}
-	for _, name := range []string{good, current} {
+	for _, name := range []string{doubted, good, current} {
 		if _, err := t.point(name, 0); err != nil {
 			return fmt.Errorf("cannot end %s: %w", t.dir, err)
 		}

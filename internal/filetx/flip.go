@@ -44,6 +44,15 @@ func (t *Tree) Flip(n int, seen map[string][]byte) error {
 	return err
 }
 
+// Doubt notes that it is no longer known whether generation n, which may be the good one, is good. It stays so, whatever is flipped
+// meanwhile, until one is accepted.
+func (t *Tree) Doubt(n int) error {
+	if _, err := t.point(doubted, n); err != nil {
+		return fmt.Errorf("cannot doubt generation %d: %w", n, err)
+	}
+	return nil
+}
+
 // Accept makes generation n, which must be current, the good one: where Recover goes back to.
 func (t *Tree) Accept(n int) error {
 	now, err := t.pointer(current)
@@ -53,13 +62,16 @@ func (t *Tree) Accept(n int) error {
 	if err == nil {
 		_, err = t.point(good, n)
 	}
+	if err == nil {
+		err = t.remove(t.path(doubted)) // should it come back after a power cut, then only to be looked at once more
+	}
 	if err != nil {
 		return fmt.Errorf("cannot accept generation %d: %w", n, err)
 	}
 	return nil
 }
 
-// point lets current or good lead to generation n; 0 takes the link away. After an error, moved tells whether it may lead there already.
+// point lets current, good or doubted lead to generation n; 0 takes the link away. After an error, moved tells whether it may lead there already.
 func (t *Tree) point(name string, n int) (moved bool, err error) {
 	if n == 0 {
 		err = t.fs.Remove(t.path(name))

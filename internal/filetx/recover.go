@@ -77,7 +77,7 @@ func (t *Tree) inspect(s State, r *Recovered) error {
 
 // tidy removes what was left lying about.
 func (t *Tree) tidy(s State, r *Recovered) error {
-	for _, name := range []string{current, good} {
+	for _, name := range []string{current, good, doubted} {
 		if err := t.remove(t.path("." + name + "-next")); err != nil {
 			return err
 		}

@@ -27,6 +27,7 @@ import (
 //	gen/000042/manifest.json    its number, run, parent and hashes
 //	current -> gen/000042       what is read through the fixed paths
 //	good -> gen/000042          the last generation that was accepted
+//	doubted -> gen/000042       a generation of which it is no longer known whether it is good
 //	failed/                     the newest generation that came to nothing, as evidence
 //	lock                        who holds it may change the tree
 //
@@ -64,6 +65,7 @@ var ErrInDoubt = errors.New("may or may not have happened")
 const (
 	current  = "current"
 	good     = "good"
+	doubted  = "doubted"
 	failed   = "failed"
 	manifest = "manifest.json"
 )
@@ -124,6 +126,7 @@ type PathState struct {
 // State is how the tree and its fixed paths look, all of it read from the disk.
 type State struct {
 	Current, Good int // 0: none
+	Doubted       int // the generation that was doubted and not accepted since; 0: none
 	Generations   []int
 	RunID         string // of the current generation, "" when its manifest is damaged
 	Paths         []PathState
@@ -163,6 +166,9 @@ func (t *Tree) count() (s State, err error) {
 		return State{}, err
 	}
 	if s.Good, err = t.pointer(good); err != nil {
+		return State{}, err
+	}
+	if s.Doubted, err = t.pointer(doubted); err != nil {
 		return State{}, err
 	}
 	if s.Generations, err = t.generations(); err != nil {
@@ -300,7 +306,7 @@ func number(place string) int {
 	return n
 }
 
-// pointer reads current or good; something that cannot be one of ours counts as none.
+// pointer reads current, good or doubted; something that cannot be one of ours counts as none.
 func (t *Tree) pointer(name string) (int, error) {
 	target, err := t.fs.Readlink(t.path(name))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.EINVAL) {

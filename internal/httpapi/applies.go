@@ -44,10 +44,14 @@ func (a *api) apply(ctx context.Context, body openapi.ApplyRequest, header opena
 		return a.begin(ctx, request)
 	}
 	run, err := a.run(ctx, request)
-	if err != nil {
-		return applyAnswer{}, &applyError{err, run}
+	switch {
+	case err == nil:
+		return applyAnswer{run.Log.ID, http.StatusOK, toResult(run)}, nil
+	case pbx.CodeOf(err) == pbx.CodeNotConfirmed: // everything was done, and it is not known what came of it
+		a.log.WarnContext(ctx, "apply not confirmed", slog.String("run", string(run.Log.ID)), slog.Any("err", err))
+		return applyAnswer{run.Log.ID, http.StatusAccepted, toResult(run)}, nil
 	}
-	return applyAnswer{run.Log.ID, http.StatusOK, toResult(run)}, nil
+	return applyAnswer{}, &applyError{err, run}
 }
 
 // run applies, and counts it, unless it was counted when it was asked for the first time.
@@ -121,7 +125,7 @@ func prefersAsync(prefer string) bool {
 type applyAnswer struct {
 	id     pbx.RunID
 	status int
-	body   any // an ApplyResult or ApplyAccepted of the contract
+	body   any // an ApplyResult or, with 202, ApplyAccepted of the contract
 }
 
 // VisitApplyConfigurationResponse sends the answer.
@@ -136,7 +140,7 @@ func (r applyAnswer) send(w http.ResponseWriter) error {
 		return err
 	}
 	w.Header().Set("Location", runPath(r.id))
-	if r.status == http.StatusAccepted {
+	if _, began := r.body.(openapi.ApplyAccepted); began {
 		w.Header().Set("Preference-Applied", "respond-async")
 	}
 	send(w, r.status, "application/json", append(body, '\n'))
@@ -156,7 +160,7 @@ func toResult(run pbx.Run) openapi.ApplyResult {
 	}
 }
 
-// resultMessage says for people how an apply went well.
+// resultMessage says for people how an apply ended that did not fail.
 func resultMessage(run pbx.Run) string {
 	what := "the configuration was applied"
 	if run.Restored != 0 {
@@ -167,8 +171,10 @@ func resultMessage(run pbx.Run) string {
 		return "nothing was written: this was a rehearsal"
 	case run.Result == pbx.Unchanged:
 		return "there was nothing to do: Asterisk runs all of it already"
-	case run.Verification == pbx.Inconclusive:
-		return what + " and Asterisk was reloaded; whether it runs it could not be seen, differences says why"
+	case run.Result == pbx.NotConfirmed && run.Verification == pbx.Confirmed: // the answer to the same key, asked again later
+		return run.Log.ErrorDetails + ". Since then Asterisk was seen to run it"
+	case run.Result == pbx.NotConfirmed:
+		return run.Log.ErrorDetails
 	default:
 		return what + ", and Asterisk runs it"
 	}

@@ -26,8 +26,50 @@ func TestAnApplySaysWhatWasDone(t *testing.T) {
 	}
 	p.asterisk.deaf = errors.New("Asterisk does not answer")
 	a = p.do("POST", "/apply", `{"triggered_by":"admin"}`)
-	if a.status != 200 || a.json["verification"] != "inconclusive" || len(a.json["differences"].([]any)) != 1 {
+	if a.status != 202 || a.json["verification"] != "inconclusive" || len(a.json["differences"].([]any)) != 1 {
 		t.Errorf("%d %s", a.status, a.text)
+	}
+}
+
+func TestAnApplyThatWasNotConfirmedIsA202WithItsWholeStoryAlsoWhenAskedAgain(t *testing.T) {
+	t.Parallel()
+	p := newPortal(t)
+	p.create("Anna", "anna@example.com")
+	p.do("POST", "/apply", `{"triggered_by":"admin"}`)
+	p.create("Ben", "ben@example.com")
+	p.asterisk.deaf = errors.New("Asterisk does not answer")
+	first := p.do("POST", "/apply", `{"triggered_by":"admin"}`, "Idempotency-Key", "once")
+	id, _ := first.json["audit_log_id"].(string)
+	if first.status != 202 || first.json["result"] != "not_confirmed" || first.json["verification"] != "inconclusive" || first.json["outcome"] != "failure" ||
+		first.header.Get("Location") != "/apply/runs/"+id || first.header.Get("Preference-Applied") != "" || len(first.json["files_written"].([]any)) != 2 ||
+		first.json["users_applied"] != 2.0 || !strings.Contains(first.json["message"].(string), "could not be seen to run them (Asterisk does not answer)") ||
+		!strings.Contains(first.json["message"].(string), "pbxportal doctor") {
+		t.Fatalf("%d %v %s", first.status, first.header, first.text)
+	}
+	if l := p.do("GET", "/apply/logs/"+id, ""); l.json["outcome"] != "failure" || l.json["error_details"] != first.json["message"] {
+		t.Errorf("on record is %s", l.text)
+	}
+	if r := p.do("GET", "/apply/runs/"+id, ""); r.json["code"] != pbx.CodeNotConfirmed || r.json["result"] != "not_confirmed" {
+		t.Errorf("its story is %s", r.text)
+	}
+	if again := p.do("POST", "/apply", `{"triggered_by":"admin"}`, "Idempotency-Key", "once"); again.status != 202 || again.text != first.text || again.header.Get("Location") != first.header.Get("Location") {
+		t.Errorf("asked again: %d %s\nwant %s", again.status, again.text, first.text)
+	}
+	if h := p.do("GET", "/health", ""); h.json["files"] != "ahead of Asterisk" {
+		t.Errorf("health says %s", h.text)
+	}
+	if m := p.do("GET", "/metrics", ""); !strings.Contains(m.text, `pbxportal_apply_results_total{result="not_confirmed"} 1`) || !strings.Contains(m.text, "pbxportal_files_ahead 1") {
+		t.Error("the metrics do not tell of it")
+	}
+	if back := p.do("POST", "/apply/revisions/2/restore", `{"triggered_by":"admin"}`); back.status != 202 || back.json["result"] != "not_confirmed" {
+		t.Errorf("going back: %d %s", back.status, back.text)
+	}
+	p.asterisk.deaf = nil
+	if done, err := p.engine.CatchUp(t.Context()); !done || err != nil {
+		t.Errorf("catching up: %v, error %v", done, err)
+	}
+	if h := p.do("GET", "/health", ""); h.json["files"] != "ok" {
+		t.Errorf("afterwards health says %s", h.text)
 	}
 }
 

@@ -327,6 +327,7 @@ type asterisk struct {
 	revisions map[int][]pbx.File
 	site      pbx.Site
 	running   []pbx.File
+	doubted   int
 
 	lookFault, writeFault, reloadFault, deaf error
 	lockFault, flipFault                     error
@@ -345,6 +346,7 @@ func (a *asterisk) Inspect() (pbx.Site, error) {
 	defer a.mu.Unlock()
 	site := a.site
 	site.Files, site.Seen, site.Drift, site.Next = a.revisions[site.Current], a.revisions[site.Good], a.drift, len(a.revisions)+1
+	site.Doubted = a.doubted != 0 && a.doubted == site.Current
 	return site, a.lookFault
 }
 
@@ -387,7 +389,14 @@ func (a *asterisk) Flip(number int, _ []pbx.File) ([]string, error) {
 func (a *asterisk) Accept(number int) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.site.Good = number
+	a.site.Good, a.doubted = number, 0
+	return nil
+}
+
+func (a *asterisk) Doubt(number int) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.doubted = number
 	return nil
 }
 
@@ -409,7 +418,7 @@ func (a *asterisk) Reload(context.Context) (pbx.Reload, error) {
 
 func (a *asterisk) Live(context.Context, pbx.Question) (pbx.Live, error) {
 	if a.deaf != nil || a.forgets {
-		return pbx.Live{}, a.deaf
+		return pbx.Live{Context: true}, a.deaf
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()

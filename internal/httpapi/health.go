@@ -45,7 +45,7 @@ func (a *api) filesState(ctx context.Context) (string, time.Time) {
 		return "cannot be looked at: the portal's log says why", s.At
 	}
 	var states []string
-	if ahead(s.Site) {
+	if s.Site.Ahead() {
 		states = append(states, "ahead of Asterisk")
 	}
 	if len(s.Site.Drift) > 0 {
@@ -66,6 +66,3 @@ func (a *api) filesState(ctx context.Context) (string, time.Time) {
 	}
 	return strings.Join(states, "; "), s.At
 }
-
-// ahead reports whether Asterisk was not yet seen to run the files in place.
-func ahead(site pbx.Site) bool { return site.Current != site.Good }

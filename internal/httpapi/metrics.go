@@ -90,7 +90,7 @@ func newMetrics(version string) *metrics {
 	m.applies.WithLabelValues(string(pbx.Success))
 	m.applies.WithLabelValues(string(pbx.Failure))
 	for _, result := range []pbx.Result{
-		pbx.Applied, pbx.Unchanged, pbx.RolledBack, pbx.RollbackFailed, pbx.FilesAhead, pbx.DryRun, pbx.Refused, pbx.InDoubt, pbx.Interrupted,
+		pbx.Applied, pbx.Unchanged, pbx.NotConfirmed, pbx.RolledBack, pbx.RollbackFailed, pbx.FilesAhead, pbx.DryRun, pbx.Refused, pbx.InDoubt, pbx.Interrupted,
 	} {
 		m.results.WithLabelValues(string(result))
 	}
@@ -144,7 +144,7 @@ func (m *metrics) looked(s pbx.Standing) {
 		return
 	}
 	m.filesAhead.Set(0)
-	if ahead(s.Site) {
+	if s.Site.Ahead() {
 		m.filesAhead.Set(1)
 	}
 	m.drift.Set(float64(len(s.Site.Drift)))

@@ -90,7 +90,7 @@ func TestAnAsteriskWithAFolderOfItsOwnKeepsItAcrossRestarts(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, name := range []string{"synergy-internal", "hand-made"} {
-			if steps, err := a.Control().Extensions(t.Context(), name); err != nil || len(steps) != 1 {
+			if steps, _, err := a.Control().Extensions(t.Context(), name); err != nil || len(steps) != 1 {
 				t.Errorf("%s: got %v, %v", name, steps, err)
 			}
 		}

@@ -50,7 +50,7 @@ func patiently(ctx context.Context, reload func(context.Context) (asterisk.Reply
 	pause := 10 * time.Millisecond
 	for {
 		reply, state := reload(ctx)
-		result := &pbx.CommandResult{ExitCode: reply.ExitCode, Stdout: reply.Stdout, Stderr: reply.Stderr}
+		result := &pbx.CommandResult{ExitCode: reply.ExitCode, Stdout: brief(reply.Stdout), Stderr: brief(reply.Stderr)}
 		if state != asterisk.ReloadInProgress && state != asterisk.ReloadQueued {
 			return result, state
 		}
@@ -65,18 +65,27 @@ func patiently(ctx context.Context, reload func(context.Context) (asterisk.Reply
 	}
 }
 
-// steps asks Asterisk for the steps of our dialplan context, or of one extension in it.
-func steps(ctx context.Context, control *asterisk.Control, exten string) (steps []pbx.Step, err error) {
+// brief is as much of an answer as a record keeps: what Asterisk says to a reload is one line.
+func brief(answer string) string {
+	const most = 16 << 10
+	if len(answer) <= most {
+		return answer
+	}
+	return strings.ToValidUTF8(answer[:most], "?") + "…"
+}
+
+// steps asks Asterisk for the steps of our dialplan context, and whether that is there at all, or for those of one extension in it.
+func steps(ctx context.Context, control *asterisk.Control, exten string) (steps []pbx.Step, exists bool, err error) {
 	var all []asterisk.Extension
 	if exten == "" {
-		all, err = control.Extensions(ctx, pbx.Context)
+		all, exists, err = control.Extensions(ctx, pbx.Context)
 	} else {
 		all, err = control.Extension(ctx, pbx.Context, exten)
 	}
 	for _, s := range all {
 		steps = append(steps, pbx.Step{Exten: s.Exten, Priority: s.Priority, App: s.App, Args: s.AppData})
 	}
-	return steps, err
+	return steps, exists, err
 }
 
 // Live asks Asterisk what it has loaded, as much at once as there are consoles.
@@ -92,7 +101,7 @@ func (l *Local) Live(ctx context.Context, q pbx.Question) (live pbx.Live, err er
 		g.Go(func() (err error) { live.Auths, err = control.Auths(ctx); return err })
 		g.Go(func() (err error) { live.AORs, err = control.AORs(ctx); return err })
 	}
-	g.Go(func() (err error) { live.Steps, err = steps(ctx, control, q.Exten); return err })
+	g.Go(func() (err error) { live.Steps, live.Context, err = steps(ctx, control, q.Exten); return err })
 	ids := map[asterisk.Kind][]string{}
 	for _, h := range q.Contents {
 		kind, id, _ := strings.Cut(h, "/")

@@ -96,7 +96,11 @@ func (l *Local) examineReader(file string) Finding {
 	}
 	asterisk, ok := socket.Sys().(*syscall.Stat_t)
 	there, err := filepath.EvalSymlinks(name)
-	if err != nil || !ok || asterisk.Uid == 0 {
+	if err != nil || !ok { // so nobody has looked whether it may be read
+		f.Detail = "may be written"
+		return f
+	}
+	if asterisk.Uid == 0 {
 		return f
 	}
 	for path := there; ; path = filepath.Dir(path) {
@@ -346,7 +350,10 @@ func (l *Local) examineAsterisk(ctx context.Context) []Finding {
 			"set ASTERISK_CONFIG_DIR=" + dir + ", or ASTERISK_CONTROL to the socket of the Asterisk that reads " + l.dir,
 		})
 	}
-	if transports, err := l.looks.Transports(ctx); err == nil && len(transports) == 0 {
+	switch transports, err := l.looks.Transports(ctx); {
+	case err != nil:
+		all = append(all, Finding{"transport", Odd, err.Error(), "run in Asterisk's console: pjsip list transports"})
+	case len(transports) == 0:
 		all = append(all, Finding{
 			"transport", Bad, "Asterisk has no PJSIP transport: no phone can reach it",
 			"add one to pjsip.conf and restart Asterisk: [transport-udp], type=transport, protocol=udp, bind=0.0.0.0",

@@ -72,6 +72,7 @@ func (l *Local) Inspect() (site pbx.Site, err error) {
 		return site, fmt.Errorf("cannot look at the files: %w", err)
 	}
 	site.Current, site.Good, site.Next = state.Current, state.Good, state.Next()
+	site.Doubted = state.Doubted != 0 && state.Doubted == state.Current
 	if state.Begun() {
 		for _, p := range state.Paths {
 			if kind, drifted := drift(p); drifted {
@@ -197,6 +198,9 @@ func (l *Local) Flip(number int, over []pbx.File) (paths []string, err error) {
 
 // Accept notes that Asterisk was seen to run the current revision.
 func (l *Local) Accept(number int) error { return l.tree.Accept(number) }
+
+// Doubt notes that it is no longer known whether Asterisk runs a revision.
+func (l *Local) Doubt(number int) error { return l.tree.Doubt(number) }
 
 // Prune drops old revisions from the disk, once save has what others changed in them.
 func (l *Local) Prune(keep int, save func(pbx.File) error) error {

@@ -22,6 +22,7 @@ import (
 
 	"github.com/synergycall/pbxportal/internal/apply"
 	"github.com/synergycall/pbxportal/internal/asterisk"
+	"github.com/synergycall/pbxportal/internal/asterisk/asterisktest"
 	"github.com/synergycall/pbxportal/internal/directory"
 	"github.com/synergycall/pbxportal/internal/lab"
 	"github.com/synergycall/pbxportal/internal/lab/labtest"
@@ -245,12 +246,40 @@ func TestAnAsteriskThatIsNotThereIsSaidSo(t *testing.T) {
 
 // A stand-in for asterisk that answers anything with nothing, as test environments have it: the commands were sent and did not
 // fail, and more cannot be said.
-func TestACommandThatIsNoAsteriskIsInconclusive(t *testing.T) {
+func TestACommandThatIsNoAsteriskConfirmsNothing(t *testing.T) {
 	t.Parallel()
 	run, err := engineAt(t, t.TempDir(), "exec:true").Apply(t.Context(), apply.Request{TriggeredBy: "test"})
-	if err != nil || run.Verification != pbx.Inconclusive || len(run.Differences) == 0 {
-		t.Errorf("verification %s %v, error %v", run.Verification, run.Differences, err)
+	if pbx.CodeOf(err) != pbx.CodeNotConfirmed || run.Result != pbx.NotConfirmed || run.Log.Outcome != pbx.Failure || run.Verification != pbx.Inconclusive || len(run.Differences) == 0 {
+		t.Errorf("result %s, verification %s %v, error %v", run.Result, run.Verification, run.Differences, err)
 	}
+}
+
+// honest serves a stand-in for Asterisk that reads the generated files of a folder when it is told to reload, and says what stood in them.
+func honest(t *testing.T, dir string) *asterisktest.Server {
+	t.Helper()
+	return asterisktest.New(t, asterisktest.Reading(func() asterisktest.Objects { return loaded(dir) }))
+}
+
+// loaded is what an Asterisk has loaded that reads the generated files of a folder now.
+func loaded(dir string) asterisktest.Objects {
+	var files []pbx.File
+	for _, path := range []string{pbx.PJSIPPath, pbx.DialplanPath} {
+		text, err := os.ReadFile(filepath.Join(dir, path))
+		if err != nil {
+			return asterisktest.Objects{}
+		}
+		files = append(files, pbx.File{Path: path, Content: text})
+	}
+	inventory, err := render.Read(files)
+	if err != nil {
+		return asterisktest.Objects{}
+	}
+	live := inventory.Live()
+	o := asterisktest.Objects{Endpoints: live.Endpoints, Auths: live.Auths, AORs: live.AORs, Context: pbx.Context, Hashes: live.Hashes}
+	for _, s := range live.Steps {
+		o.Steps = append(o.Steps, asterisk.Extension{Exten: s.Exten, Priority: s.Priority, App: s.App, AppData: s.Args})
+	}
+	return o
 }
 
 // What the Python portal left is taken over as a revision of its own, and the list of revisions says whom it is about.
@@ -266,7 +295,7 @@ func TestARevisionThatWasTakenOverCountsItsUsers(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	engine := engineAt(t, dir, "exec:true")
+	engine := engineAt(t, dir, honest(t, dir).Socket)
 	if _, err := engine.Apply(t.Context(), apply.Request{TriggeredBy: "test"}); err != nil {
 		t.Fatal(err)
 	}
@@ -543,7 +572,7 @@ func neverOverwritten(t *testing.T, edits map[string]handEdit) {
 func TestWhatOthersDoToTheFilesIsNoticedBySomebodyWhoOnlyLooks(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	engine := engineAt(t, dir, "exec:true")
+	engine := engineAt(t, dir, honest(t, dir).Socket)
 	if _, err := engine.Apply(t.Context(), apply.Request{TriggeredBy: "test"}); err != nil {
 		t.Fatal(err)
 	}

@@ -28,7 +28,7 @@ type ReloadResults struct {
 // Reload is what came of asking Asterisk to take the files.
 type Reload struct {
 	Results    ReloadResults // the answer of every command that was sent
-	Understood bool          // false when an answer is neither Asterisk's yes nor its no, as those of a stand-in for its command are
+	Understood bool          // false when an answer is not Asterisk's yes: an empty one, or that of a stand-in for its command, proves nothing
 }
 
 // ApplyLog is the audit record of one attempt to apply. It is written when the attempt starts, as a failure whose ErrorDetails say
@@ -60,6 +60,7 @@ type Live struct {
 	Auths     []string
 	AORs      []string
 	Steps     []Step
+	Context   bool              // our dialplan context is there, with or without steps; asked where all its steps are
 	Hashes    map[string]string // by type and id, "auth/1000": the name of the content of an object
 }
 

@@ -137,6 +137,7 @@ const (
 	CodeWriteFailed    = "write_failed"       // the files could not be written; the old ones are in place
 	CodeReloadFailed   = "reload_failed"      // the new files are in place, Asterisk did not take them
 	CodeContradicted   = "asterisk_disagrees" // Asterisk reloaded, but runs something else than the files say
+	CodeNotConfirmed   = "not_confirmed"      // the files are in place, no command failed, but Asterisk was not seen to run them
 	CodeAuditFailed    = "audit_failed"       // the apply was carried out, its record could not be completed
 
 	CodeNotSignedIn     = "not_signed_in"

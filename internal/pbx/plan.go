@@ -158,6 +158,7 @@ const (
 	RolledBack     Result = "rolled_back"     // Asterisk did not take it; what ran before runs again
 	RollbackFailed Result = "rollback_failed" // Asterisk did not take it, nor the way back
 	FilesAhead     Result = "files_ahead"     // the new files are in place, Asterisk has not taken them yet
+	NotConfirmed   Result = "not_confirmed"   // the files are in place, no command failed, but Asterisk was not seen to run them
 	DryRun         Result = "dry_run"         // everything but the writing was done
 	Refused        Result = "refused"         // nothing was touched
 	InDoubt        Result = "in_doubt"        // it could not be found out which files are in place
@@ -232,9 +233,13 @@ func (r Run) Reclaimed() bool {
 type Site struct {
 	Current int    // the revision in place; 0 before the first
 	Good    int    // the last revision that Asterisk was seen to run
+	Doubted bool   // since then Asterisk was told to read the revision in place again, and was not seen to run it
 	Next    int    // the lowest number a new revision may have
 	RunID   RunID  // of the apply that made the current revision
 	Files   []File // what Asterisk reads now
 	Seen    []File // the files of the good revision
 	Drift   []Drift
 }
+
+// Ahead reports whether the files are ahead of Asterisk: it was not seen to run the revision in place.
+func (s Site) Ahead() bool { return s.Current != s.Good || s.Doubted }

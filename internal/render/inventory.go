@@ -103,7 +103,7 @@ func (inv Inventory) Numbers() []pbx.Number {
 
 // Live gives what a live Asterisk has loaded once it has taken these files.
 func (inv Inventory) Live() pbx.Live {
-	live := pbx.Live{Steps: inv.steps, Hashes: make(map[string]string, 3*len(inv.extensions))}
+	live := pbx.Live{Steps: inv.steps, Context: inv.extensions != nil, Hashes: make(map[string]string, 3*len(inv.extensions))}
 	for _, n := range slices.Sorted(maps.Keys(inv.extensions)) {
 		id := strconv.Itoa(int(n))
 		x := inv.extensions[n]

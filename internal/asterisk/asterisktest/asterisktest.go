@@ -29,6 +29,7 @@ type Objects struct {
 	Endpoints, Auths, AORs []string
 	Context                string
 	Steps                  []asterisk.Extension
+	Hashes                 map[string]string // by kind and id, "auth/1000": the one attribute whose name begins with @
 }
 
 // Server is a scripted Asterisk.
@@ -121,6 +122,20 @@ func (s *Server) serve(ctx context.Context, conn net.Conn) {
 func Loaded(o Objects) Behaviour {
 	return func(command string, out io.Writer, _ <-chan struct{}) {
 		_, _ = io.WriteString(out, answer(o, command))
+	}
+}
+
+// Reading answers every question from what it has read, which a reload has it do again: a stand-in that says of itself what is true.
+func Reading(read func() Objects) Behaviour {
+	var mu sync.Mutex
+	var loaded Objects
+	return func(command string, out io.Writer, _ <-chan struct{}) {
+		mu.Lock()
+		defer mu.Unlock()
+		if isReload(command) {
+			loaded = read()
+		}
+		_, _ = io.WriteString(out, answer(loaded, command))
 	}
 }
 
@@ -223,12 +238,32 @@ func answer(o Objects, command string) string {
 		return list("  Contact:  ", nil)
 	case "dialplan show " + o.Context:
 		return dialplan(o)
+	case "database show registrar contact":
+		return "0 results found.\n"
+	}
+	if strings.HasPrefix(command, "dialplan eval function EVAL(") {
+		values := ""
+		for _, asked := range attribute.FindAllStringSubmatch(command, -1) {
+			values += o.Hashes[asked[1]+"/"+asked[2]] + "|"
+		}
+		return "Return Value: Success (0)\nResult: " + values + "\n"
+	}
+	if exten, ok := strings.CutSuffix(command, "@"+o.Context); ok {
+		exten = strings.TrimPrefix(exten, "dialplan show ")
+		o.Steps = slices.DeleteFunc(slices.Clone(o.Steps), func(s asterisk.Extension) bool { return s.Exten != exten })
+		if len(o.Steps) == 0 {
+			return fmt.Sprintf("There is no existence of %s@%s extension\nCommand '%s' failed.\n", exten, o.Context, command)
+		}
+		return dialplan(o)
 	}
 	if name, ok := strings.CutPrefix(command, "dialplan show "); ok {
 		return fmt.Sprintf("There is no existence of '%s' context\nCommand '%s' failed.\n", name, command)
 	}
 	return fmt.Sprintf("No such command '%s' (type 'core show help %s' for other possible commands)\n", command, command)
 }
+
+// attribute matches one attribute of one object in a question for several.
+var attribute = regexp.MustCompile(`AST_SORCERY\(res_pjsip,(\w+),([^,]+),@`)
 
 func list(label string, ids []string) string {
 	if len(ids) == 0 {

@@ -521,6 +521,7 @@ const (
 	ProblemCodeLastOwner                  ProblemCode = "last_owner"
 	ProblemCodeLinkInvalid                ProblemCode = "link_invalid"
 	ProblemCodeMethodNotAllowed           ProblemCode = "method_not_allowed"
+	ProblemCodeNotConfirmed               ProblemCode = "not_confirmed"
 	ProblemCodeNotSignedIn                ProblemCode = "not_signed_in"
 	ProblemCodeOtpRequired                ProblemCode = "otp_required"
 	ProblemCodePathNotFound               ProblemCode = "path_not_found"
@@ -607,6 +608,8 @@ func (e ProblemCode) Valid() bool {
 		return true
 	case ProblemCodeMethodNotAllowed:
 		return true
+	case ProblemCodeNotConfirmed:
+		return true
 	case ProblemCodeNotSignedIn:
 		return true
 	case ProblemCodeOtpRequired:
@@ -669,6 +672,7 @@ const (
 	ResultFilesAhead     Result = "files_ahead"
 	ResultInDoubt        Result = "in_doubt"
 	ResultInterrupted    Result = "interrupted"
+	ResultNotConfirmed   Result = "not_confirmed"
 	ResultRefused        Result = "refused"
 	ResultRollbackFailed Result = "rollback_failed"
 	ResultRolledBack     Result = "rolled_back"
@@ -687,6 +691,8 @@ func (e Result) Valid() bool {
 	case ResultInDoubt:
 		return true
 	case ResultInterrupted:
+		return true
+	case ResultNotConfirmed:
 		return true
 	case ResultRefused:
 		return true
@@ -955,8 +961,10 @@ type ApplyProblem struct {
 	// RequestID The id under which the server's log tells of this request.
 	RequestID string `json:"request_id"`
 
-	// Result How the apply ended: `applied`; `unchanged` nothing was to be done; `rolled_back` what ran before runs again; `rollback_failed`
-	// Asterisk took neither the new files nor the old; `files_ahead` the new files are in place, Asterisk has not taken them; `dry_run`
+	// Result How the apply ended: `applied` Asterisk was seen to run it; `unchanged` nothing was to be done, and Asterisk was seen to run all of
+	// it; `not_confirmed` the files are in place and no command failed, but Asterisk could not be seen to run them; `rolled_back` what
+	// ran before was seen to run again; `rollback_failed` Asterisk did not take the new files, and was not seen to run the old ones
+	// again; `files_ahead` the new files are in place, Asterisk has not taken them; `dry_run`
 	// nothing was written; `refused` nothing was touched, but that a hand edit may have been taken back, which the events tell; `in_doubt`
 	// it is not known which files are in place; `interrupted` its end is not on record, or not yet.
 	Result *Result `json:"result,omitempty"`
@@ -1039,8 +1047,10 @@ type ApplyResult struct {
 	// ReloadResults What Asterisk answered to the reload commands; a command that was not sent is absent.
 	ReloadResults ReloadResults `json:"reload_results"`
 
-	// Result How the apply ended: `applied`; `unchanged` nothing was to be done; `rolled_back` what ran before runs again; `rollback_failed`
-	// Asterisk took neither the new files nor the old; `files_ahead` the new files are in place, Asterisk has not taken them; `dry_run`
+	// Result How the apply ended: `applied` Asterisk was seen to run it; `unchanged` nothing was to be done, and Asterisk was seen to run all of
+	// it; `not_confirmed` the files are in place and no command failed, but Asterisk could not be seen to run them; `rolled_back` what
+	// ran before was seen to run again; `rollback_failed` Asterisk did not take the new files, and was not seen to run the old ones
+	// again; `files_ahead` the new files are in place, Asterisk has not taken them; `dry_run`
 	// nothing was written; `refused` nothing was touched, but that a hand edit may have been taken back, which the events tell; `in_doubt`
 	// it is not known which files are in place; `interrupted` its end is not on record, or not yet.
 	Result Result `json:"result"`
@@ -1054,6 +1064,11 @@ type ApplyResult struct {
 	// Verification Whether Asterisk was seen to run what the files say: `confirmed` every object was compared and is there; `contradicted` Asterisk
 	// runs something else; `inconclusive` Asterisk gave no answer that can be compared; `not_verified` it did not come to that.
 	Verification Verification `json:"verification"`
+}
+
+// ApplyUnfinished An apply that is not confirmed, or one that goes on.
+type ApplyUnfinished struct {
+	union json.RawMessage
 }
 
 // AuditEvent One entry of the audit trail.
@@ -1737,8 +1752,10 @@ type ReloadResults struct {
 	PjsipReload    *CommandResult `json:"pjsip_reload,omitempty"`
 }
 
-// Result How the apply ended: `applied`; `unchanged` nothing was to be done; `rolled_back` what ran before runs again; `rollback_failed`
-// Asterisk took neither the new files nor the old; `files_ahead` the new files are in place, Asterisk has not taken them; `dry_run`
+// Result How the apply ended: `applied` Asterisk was seen to run it; `unchanged` nothing was to be done, and Asterisk was seen to run all of
+// it; `not_confirmed` the files are in place and no command failed, but Asterisk could not be seen to run them; `rolled_back` what
+// ran before was seen to run again; `rollback_failed` Asterisk did not take the new files, and was not seen to run the old ones
+// again; `files_ahead` the new files are in place, Asterisk has not taken them; `dry_run`
 // nothing was written; `refused` nothing was touched, but that a hand edit may have been taken back, which the events tell; `in_doubt`
 // it is not known which files are in place; `interrupted` its end is not on record, or not yet.
 type Result string
@@ -1779,8 +1796,10 @@ type RevisionSummary struct {
 	// Restored The revision that was put live again; null where the database was applied.
 	Restored *int `json:"restored"`
 
-	// Result How the apply ended: `applied`; `unchanged` nothing was to be done; `rolled_back` what ran before runs again; `rollback_failed`
-	// Asterisk took neither the new files nor the old; `files_ahead` the new files are in place, Asterisk has not taken them; `dry_run`
+	// Result How the apply ended: `applied` Asterisk was seen to run it; `unchanged` nothing was to be done, and Asterisk was seen to run all of
+	// it; `not_confirmed` the files are in place and no command failed, but Asterisk could not be seen to run them; `rolled_back` what
+	// ran before was seen to run again; `rollback_failed` Asterisk did not take the new files, and was not seen to run the old ones
+	// again; `files_ahead` the new files are in place, Asterisk has not taken them; `dry_run`
 	// nothing was written; `refused` nothing was touched, but that a hand edit may have been taken back, which the events tell; `in_doubt`
 	// it is not known which files are in place; `interrupted` its end is not on record, or not yet.
 	Result Result `json:"result"`
@@ -1850,8 +1869,10 @@ type Run struct {
 	// Restored The revision that was put live again; null where the database was applied.
 	Restored *int `json:"restored"`
 
-	// Result How the apply ended: `applied`; `unchanged` nothing was to be done; `rolled_back` what ran before runs again; `rollback_failed`
-	// Asterisk took neither the new files nor the old; `files_ahead` the new files are in place, Asterisk has not taken them; `dry_run`
+	// Result How the apply ended: `applied` Asterisk was seen to run it; `unchanged` nothing was to be done, and Asterisk was seen to run all of
+	// it; `not_confirmed` the files are in place and no command failed, but Asterisk could not be seen to run them; `rolled_back` what
+	// ran before was seen to run again; `rollback_failed` Asterisk did not take the new files, and was not seen to run the old ones
+	// again; `files_ahead` the new files are in place, Asterisk has not taken them; `dry_run`
 	// nothing was written; `refused` nothing was touched, but that a hand edit may have been taken back, which the events tell; `in_doubt`
 	// it is not known which files are in place; `interrupted` its end is not on record, or not yet.
 	Result Result `json:"result"`
@@ -1881,8 +1902,10 @@ type RunEnd struct {
 	// Outcome How the apply ended. An apply whose portal died midway counts as a failure.
 	Outcome Outcome `json:"outcome"`
 
-	// Result How the apply ended: `applied`; `unchanged` nothing was to be done; `rolled_back` what ran before runs again; `rollback_failed`
-	// Asterisk took neither the new files nor the old; `files_ahead` the new files are in place, Asterisk has not taken them; `dry_run`
+	// Result How the apply ended: `applied` Asterisk was seen to run it; `unchanged` nothing was to be done, and Asterisk was seen to run all of
+	// it; `not_confirmed` the files are in place and no command failed, but Asterisk could not be seen to run them; `rolled_back` what
+	// ran before was seen to run again; `rollback_failed` Asterisk did not take the new files, and was not seen to run the old ones
+	// again; `files_ahead` the new files are in place, Asterisk has not taken them; `dry_run`
 	// nothing was written; `refused` nothing was touched, but that a hand edit may have been taken back, which the events tell; `in_doubt`
 	// it is not known which files are in place; `interrupted` its end is not on record, or not yet.
 	Result Result `json:"result"`
@@ -2309,6 +2332,68 @@ type CreateTokenJSONRequestBody = NewToken
 
 // CreateUserJSONRequestBody defines body for CreateUser for application/json ContentType.
 type CreateUserJSONRequestBody = NewUser
+
+// AsApplyResult returns the union data inside the ApplyUnfinished as a ApplyResult
+func (t ApplyUnfinished) AsApplyResult() (ApplyResult, error) {
+	var body ApplyResult
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromApplyResult overwrites any union data inside the ApplyUnfinished as the provided ApplyResult
+func (t *ApplyUnfinished) FromApplyResult(v ApplyResult) error {
+	b, err := json.Marshal(v)
+	t.union = b
+	return err
+}
+
+// MergeApplyResult performs a merge with any union data inside the ApplyUnfinished, using the provided ApplyResult
+func (t *ApplyUnfinished) MergeApplyResult(v ApplyResult) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+// AsApplyAccepted returns the union data inside the ApplyUnfinished as a ApplyAccepted
+func (t ApplyUnfinished) AsApplyAccepted() (ApplyAccepted, error) {
+	var body ApplyAccepted
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromApplyAccepted overwrites any union data inside the ApplyUnfinished as the provided ApplyAccepted
+func (t *ApplyUnfinished) FromApplyAccepted(v ApplyAccepted) error {
+	b, err := json.Marshal(v)
+	t.union = b
+	return err
+}
+
+// MergeApplyAccepted performs a merge with any union data inside the ApplyUnfinished, using the provided ApplyAccepted
+func (t *ApplyUnfinished) MergeApplyAccepted(v ApplyAccepted) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+func (t ApplyUnfinished) MarshalJSON() ([]byte, error) {
+	b, err := t.union.MarshalJSON()
+	return b, err
+}
+
+func (t *ApplyUnfinished) UnmarshalJSON(b []byte) error {
+	err := t.union.UnmarshalJSON(b)
+	return err
+}
 
 // ServerInterface represents all server handlers.
 type ServerInterface interface {
@@ -3658,19 +3743,19 @@ type AppliedJSONResponse struct {
 	Headers AppliedResponseHeaders
 }
 
-type ApplyAcceptedResponseHeaders struct {
-	Location          string
-	PreferenceApplied string
-}
-type ApplyAcceptedJSONResponse struct {
-	Body ApplyAccepted
-
-	Headers ApplyAcceptedResponseHeaders
-}
-
 type ApplyConflictApplicationProblemPlusJSONResponse ApplyProblem
 
 type ApplyFailedApplicationProblemPlusJSONResponse ApplyProblem
+
+type ApplyUnfinishedResponseHeaders struct {
+	Location          string
+	PreferenceApplied *string
+}
+type ApplyUnfinishedJSONResponse struct {
+	Body ApplyUnfinished
+
+	Headers ApplyUnfinishedResponseHeaders
+}
 
 type ApplyUnreadableApplicationProblemPlusJSONResponse Problem
 
@@ -5622,7 +5707,7 @@ func (response ApplyConfiguration200JSONResponse) VisitApplyConfigurationRespons
 	return err
 }
 
-type ApplyConfiguration202JSONResponse struct{ ApplyAcceptedJSONResponse }
+type ApplyConfiguration202JSONResponse struct{ ApplyUnfinishedJSONResponse }
 
 func (response ApplyConfiguration202JSONResponse) VisitApplyConfigurationResponse(w http.ResponseWriter) error {
 
@@ -5632,7 +5717,9 @@ func (response ApplyConfiguration202JSONResponse) VisitApplyConfigurationRespons
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Location", fmt.Sprint(response.Headers.Location))
-	w.Header().Set("Preference-Applied", fmt.Sprint(response.Headers.PreferenceApplied))
+	if response.Headers.PreferenceApplied != nil {
+		w.Header().Set("Preference-Applied", fmt.Sprint(*response.Headers.PreferenceApplied))
+	}
 	w.WriteHeader(202)
 	_, err := buf.WriteTo(w)
 	return err
@@ -6733,7 +6820,7 @@ func (response RestoreRevision200JSONResponse) VisitRestoreRevisionResponse(w ht
 	return err
 }
 
-type RestoreRevision202JSONResponse struct{ ApplyAcceptedJSONResponse }
+type RestoreRevision202JSONResponse struct{ ApplyUnfinishedJSONResponse }
 
 func (response RestoreRevision202JSONResponse) VisitRestoreRevisionResponse(w http.ResponseWriter) error {
 
@@ -6743,7 +6830,9 @@ func (response RestoreRevision202JSONResponse) VisitRestoreRevisionResponse(w ht
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Location", fmt.Sprint(response.Headers.Location))
-	w.Header().Set("Preference-Applied", fmt.Sprint(response.Headers.PreferenceApplied))
+	if response.Headers.PreferenceApplied != nil {
+		w.Header().Set("Preference-Applied", fmt.Sprint(*response.Headers.PreferenceApplied))
+	}
 	w.WriteHeader(202)
 	_, err := buf.WriteTo(w)
 	return err

@@ -199,8 +199,13 @@ export interface paths {
          *     is done (`unchanged`). An apply that has begun is finished even if the caller hangs up. One runs at a time; every attempt
          *     leaves an apply log.
          *
-         *     The answer comes when all that is done. With `Prefer: respond-async` it comes as soon as the apply is on record: 202, with the
-         *     path of the run, whose events can be followed.
+         *     The answer comes when all that is done: 200 when Asterisk was seen to run the configuration. 202 with the same body says that the
+         *     files are in place and no command failed, but that Asterisk could not be seen to run them (`result` is `not_confirmed`). The
+         *     apply log counts that as a failure, the files count as ahead of Asterisk, and a running portal goes on reloading and asking until
+         *     Asterisk runs them, which it records as an apply of its own.
+         *
+         *     With `Prefer: respond-async` the answer comes as soon as the apply is on record: 202, with the path of the run, whose events can
+         *     be followed. `Preference-Applied` tells the two answers with 202 apart.
          */
         post: operations["applyConfiguration"];
         delete?: never;
@@ -1100,6 +1105,8 @@ export interface components {
             users_applied: number;
             verification: components["schemas"]["Verification"];
         };
+        /** @description An apply that is not confirmed, or one that goes on. */
+        ApplyUnfinished: components["schemas"]["ApplyResult"] | components["schemas"]["ApplyAccepted"];
         /** @description One entry of the audit trail. */
         AuditEvent: {
             /** @description What was done, such as `user.create`, `apply.run` or `session.sign_in`. */
@@ -1610,7 +1617,7 @@ export interface components {
          * @description The kind of failure, for programs. See the table at the top.
          * @enum {string}
          */
-        ProblemCode: "invalid_input" | "invalid_json" | "body_unreadable" | "cross_origin" | "tls_needed" | "path_not_found" | "user_not_found" | "extension_not_found" | "apply_log_not_found" | "revision_not_found" | "revision_forgotten" | "not_signed_in" | "sign_in_failed" | "otp_required" | "forbidden" | "persons_only" | "second_factor_needed" | "setup_needed" | "setup_code_invalid" | "link_invalid" | "account_not_found" | "session_not_found" | "token_not_found" | "setup_done" | "account_email_taken" | "last_owner" | "totp_on" | "totp_off" | "too_many_attempts" | "method_not_allowed" | "email_taken" | "extension_pool_exhausted" | "apply_running" | "drift" | "idempotency_key_reused" | "plan_moved" | "body_too_large" | "unsupported_media_type" | "host_not_allowed" | "too_many_requests" | "apply_refused" | "write_failed" | "reload_failed" | "asterisk_disagrees" | "rolled_back" | "in_doubt" | "audit_failed" | "internal" | "database_unavailable" | "database_full" | "database_newer" | "allocation_retries_exhausted" | "timeout";
+        ProblemCode: "invalid_input" | "invalid_json" | "body_unreadable" | "cross_origin" | "tls_needed" | "path_not_found" | "user_not_found" | "extension_not_found" | "apply_log_not_found" | "revision_not_found" | "revision_forgotten" | "not_signed_in" | "sign_in_failed" | "otp_required" | "forbidden" | "persons_only" | "second_factor_needed" | "setup_needed" | "setup_code_invalid" | "link_invalid" | "account_not_found" | "session_not_found" | "token_not_found" | "setup_done" | "account_email_taken" | "last_owner" | "totp_on" | "totp_off" | "too_many_attempts" | "method_not_allowed" | "email_taken" | "extension_pool_exhausted" | "apply_running" | "drift" | "idempotency_key_reused" | "plan_moved" | "body_too_large" | "unsupported_media_type" | "host_not_allowed" | "too_many_requests" | "apply_refused" | "write_failed" | "reload_failed" | "asterisk_disagrees" | "rolled_back" | "not_confirmed" | "in_doubt" | "audit_failed" | "internal" | "database_unavailable" | "database_full" | "database_newer" | "allocation_retries_exhausted" | "timeout";
         RecoveryCodes: {
             /** @description Codes that stand in for the second factor, each once. */
             recovery_codes: string[];
@@ -1621,13 +1628,15 @@ export interface components {
             pjsip_reload?: components["schemas"]["CommandResult"];
         };
         /**
-         * @description How the apply ended: `applied`; `unchanged` nothing was to be done; `rolled_back` what ran before runs again; `rollback_failed`
-         *     Asterisk took neither the new files nor the old; `files_ahead` the new files are in place, Asterisk has not taken them; `dry_run`
+         * @description How the apply ended: `applied` Asterisk was seen to run it; `unchanged` nothing was to be done, and Asterisk was seen to run all of
+         *     it; `not_confirmed` the files are in place and no command failed, but Asterisk could not be seen to run them; `rolled_back` what
+         *     ran before was seen to run again; `rollback_failed` Asterisk did not take the new files, and was not seen to run the old ones
+         *     again; `files_ahead` the new files are in place, Asterisk has not taken them; `dry_run`
          *     nothing was written; `refused` nothing was touched, but that a hand edit may have been taken back, which the events tell; `in_doubt`
          *     it is not known which files are in place; `interrupted` its end is not on record, or not yet.
          * @enum {string}
          */
-        Result: "applied" | "unchanged" | "rolled_back" | "rollback_failed" | "files_ahead" | "dry_run" | "refused" | "in_doubt" | "interrupted";
+        Result: "applied" | "unchanged" | "not_confirmed" | "rolled_back" | "rollback_failed" | "files_ahead" | "dry_run" | "refused" | "in_doubt" | "interrupted";
         RevisionDiff: {
             /** @description The revision it is compared with. */
             against: number;
@@ -1875,18 +1884,6 @@ export interface components {
                 "application/json": components["schemas"]["ApplyResult"];
             };
         };
-        /** @description The apply is on record and goes on, as `Prefer` asked; how it ends, the run tells. */
-        ApplyAccepted: {
-            headers: {
-                Location: components["headers"]["RunLocation"];
-                /** @description `respond-async` */
-                "Preference-Applied": string;
-                [name: string]: unknown;
-            };
-            content: {
-                "application/json": components["schemas"]["ApplyAccepted"];
-            };
-        };
         /**
          * @description Another apply is running, here or in another process on the same database; or somebody else changed the files; or the idempotency
          *     key stands for another request. Nothing was done.
@@ -1906,6 +1903,21 @@ export interface components {
             };
             content: {
                 "application/problem+json": components["schemas"]["ApplyProblem"];
+            };
+        };
+        /**
+         * @description Either everything was done, and Asterisk could not be seen to run it yet: `not_confirmed`. Or the apply is on record and goes on, as
+         *     `Prefer` asked. How it ends, the run tells.
+         */
+        ApplyUnfinished: {
+            headers: {
+                Location: components["headers"]["RunLocation"];
+                /** @description `respond-async`, where the apply goes on. */
+                "Preference-Applied"?: string;
+                [name: string]: unknown;
+            };
+            content: {
+                "application/json": components["schemas"]["ApplyUnfinished"];
             };
         };
         /** @description The files cannot be looked at or understood, or a fault of the portal. */
@@ -2653,7 +2665,7 @@ export interface operations {
         };
         responses: {
             200: components["responses"]["Applied"];
-            202: components["responses"]["ApplyAccepted"];
+            202: components["responses"]["ApplyUnfinished"];
             400: components["responses"]["InvalidBody"];
             401: components["responses"]["NotSignedIn"];
             403: components["responses"]["Forbidden"];
@@ -2933,7 +2945,7 @@ export interface operations {
         };
         responses: {
             200: components["responses"]["Applied"];
-            202: components["responses"]["ApplyAccepted"];
+            202: components["responses"]["ApplyUnfinished"];
             400: components["responses"]["InvalidBody"];
             401: components["responses"]["NotSignedIn"];
             403: components["responses"]["Forbidden"];
