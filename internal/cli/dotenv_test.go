@@ -132,8 +132,12 @@ func TestSettingsAreObeyedForTheirOwnerAndRootsForAll(t *testing.T) {
 		sudo          string
 		obeyed        bool
 	}{
-		{os.Geteuid(), os.Geteuid(), "", true}, {0, stranger, "", true}, {stranger, stranger, "", true}, {stranger, 0, "", false},
-		{stranger, 0, fmt.Sprint(stranger), false}, {stranger, stranger - 1, "", false},
+		{os.Geteuid(), os.Geteuid(), "", true},
+		{0, stranger, "", true},
+		{stranger, stranger, "", true},
+		{stranger, 0, "", false},
+		{stranger, 0, fmt.Sprint(stranger), false},
+		{stranger, stranger - 1, "", false},
 	} {
 		if os.Geteuid() != 0 && (tc.owner != os.Geteuid() || tc.caller != os.Geteuid()) {
 			continue

@@ -79,17 +79,19 @@ func garbles() map[string]garble {
 	cut := func(parts, of int) garble { return func(s said) string { return s.honest[:len(s.honest)*parts/of] } }
 	digits := regexp.MustCompile(`\d+`)
 	return map[string]garble{
-		"nothing":                        constant(""),
-		"an empty line":                  constant("\n"),
-		"blanks":                         constant("   \t \n\n"),
-		"ok":                             constant("ok\n"),
-		"a page of HTML":                 constant("<!DOCTYPE html>\n<html><body>Objects found: 0</body></html>\n"),
-		"JSON":                           constant("{\"result\": [], \"Objects found\": 0}\n"),
-		"a prompt for a password":        constant("[sudo] password for portal: "),
-		"a refusal of the system":        constant("Permission denied\n"),
-		"a client that found nobody":     constant("Unable to connect to remote asterisk (does /var/run/asterisk.ctl exist?)\n"),
-		"a client that was cut off":      constant("Disconnected from Asterisk server\n"),
-		"no such command":                func(s said) string { return "No such command '" + s.command + "' (type 'core show help' for other possible commands)\n" },
+		"nothing":                    constant(""),
+		"an empty line":              constant("\n"),
+		"blanks":                     constant("   \t \n\n"),
+		"ok":                         constant("ok\n"),
+		"a page of HTML":             constant("<!DOCTYPE html>\n<html><body>Objects found: 0</body></html>\n"),
+		"JSON":                       constant("{\"result\": [], \"Objects found\": 0}\n"),
+		"a prompt for a password":    constant("[sudo] password for portal: "),
+		"a refusal of the system":    constant("Permission denied\n"),
+		"a client that found nobody": constant("Unable to connect to remote asterisk (does /var/run/asterisk.ctl exist?)\n"),
+		"a client that was cut off":  constant("Disconnected from Asterisk server\n"),
+		"no such command": func(s said) string {
+			return "No such command '" + s.command + "' (type 'core show help' for other possible commands)\n"
+		},
 		"a failed command":               func(s said) string { return "Command '" + s.command + "' failed.\n" },
 		"the version":                    constant("Asterisk 22.0.0 built by test @ test on a x86_64 running Linux on 2026-01-01\n"),
 		"only the answer to a reload":    constant("Module 'res_pjsip.so' reloaded successfully.\nDialplan reloaded.\n"),
@@ -103,12 +105,16 @@ func garbles() map[string]garble {
 		"the first half":                 cut(1, 2),
 		"three quarters":                 cut(3, 4),
 		"all but the last words":         func(s said) string { return s.honest[:max(0, len(strings.TrimSpace(s.honest))-4)] },
-		"all but the last line":          func(s said) string { return s.honest[:max(0, strings.LastIndexByte(strings.TrimSpace(s.honest), '\n'))] },
-		"the second half":                func(s said) string { return s.honest[len(s.honest)/2:] },
-		"all but the first words":        func(s said) string { return strings.TrimSpace(s.honest)[4:] },
-		"everything twice":               func(s said) string { return s.honest + s.honest },
-		"every line twice":               func(s said) string { return lines(s.honest, func(_ int, l string) string { return l + l }) },
-		"every line in halves":           func(s said) string { return lines(s.honest, func(_ int, l string) string { return l[:len(l)/2] + "\n" + l[len(l)/2:] }) },
+		"all but the last line": func(s said) string {
+			return s.honest[:max(0, strings.LastIndexByte(strings.TrimSpace(s.honest), '\n'))]
+		},
+		"the second half":         func(s said) string { return s.honest[len(s.honest)/2:] },
+		"all but the first words": func(s said) string { return strings.TrimSpace(s.honest)[4:] },
+		"everything twice":        func(s said) string { return s.honest + s.honest },
+		"every line twice":        func(s said) string { return lines(s.honest, func(_ int, l string) string { return l + l }) },
+		"every line in halves": func(s said) string {
+			return lines(s.honest, func(_ int, l string) string { return l[:len(l)/2] + "\n" + l[len(l)/2:] })
+		},
 		"the lines from the last to the first": func(s said) string {
 			all := strings.Split(strings.TrimSpace(s.honest), "\n")
 			slices.Reverse(all)
@@ -117,24 +123,30 @@ func garbles() map[string]garble {
 		"without every second line": func(s said) string {
 			return lines(s.honest, func(i int, l string) string { return strings.Repeat(l, i%2) })
 		},
-		"with a wrong total":     func(s said) string { return digits.ReplaceAllString(s.honest, "77") },
-		"without digits":         func(s said) string { return digits.ReplaceAllString(s.honest, "#") },
-		"in capitals":            func(s said) string { return strings.ToUpper(s.honest) },
-		"in colours":             func(s said) string { return lines(s.honest, func(_ int, l string) string { return "\x1b[1;32m" + strings.TrimSuffix(l, "\n") + "\x1b[0m\n" }) },
-		"behind a prompt":        func(s said) string { return lines(s.honest, func(_ int, l string) string { return "pbx*CLI> " + l }) },
-		"quoted":                 func(s said) string { return lines(s.honest, func(_ int, l string) string { return "> " + l }) },
-		"below a banner":         func(s said) string { return "Welcome to pbx. All sessions are recorded.\n" + s.honest },
-		"above a notice":         func(s said) string { return s.honest + "You have new mail in /var/mail/root\n" },
-		"among lines of a log":   func(s said) string { return lines(s.honest, func(_ int, l string) string { return l + "[Jan  1 00:00:00] WARNING[1]: x.c:1 f: text\n" }) },
-		"in UTF-16":              func(s said) string { return wide(s.honest) },
-		"with zero bytes":        func(s said) string { return strings.ReplaceAll(s.honest, "o", "\x00") },
-		"with invalid bytes":     func(s said) string { return strings.ReplaceAll(s.honest, "e", "\xe9") },
-		"in base64":              func(s said) string { return base64.StdEncoding.EncodeToString([]byte(s.honest)) },
-		"in another language":    func(s said) string { return strings.NewReplacer("o", "ö", "a", "ä", "u", "ü").Replace(s.honest) },
-		"on one line":            func(s said) string { return strings.ReplaceAll(strings.TrimSpace(s.honest), "\n", " ") + " |" },
-		"of other objects":       func(s said) string { return strings.NewReplacer("Endpoint", "Mailbox", "Auth", "Mailbox", "Aor", "Mailbox", "synergy-internal", "default", "objects", "mailboxes", "Result", "Rest", "eloaded", "ead").Replace(s.honest) },
-		"without an end":         nil, // it hangs
-		"longer than is read":    func(s said) string { return s.honest + strings.Repeat("and so on\n", 1<<19) },
+		"with a wrong total": func(s said) string { return digits.ReplaceAllString(s.honest, "77") },
+		"without digits":     func(s said) string { return digits.ReplaceAllString(s.honest, "#") },
+		"in capitals":        func(s said) string { return strings.ToUpper(s.honest) },
+		"in colours": func(s said) string {
+			return lines(s.honest, func(_ int, l string) string { return "\x1b[1;32m" + strings.TrimSuffix(l, "\n") + "\x1b[0m\n" })
+		},
+		"behind a prompt": func(s said) string { return lines(s.honest, func(_ int, l string) string { return "pbx*CLI> " + l }) },
+		"quoted":          func(s said) string { return lines(s.honest, func(_ int, l string) string { return "> " + l }) },
+		"below a banner":  func(s said) string { return "Welcome to pbx. All sessions are recorded.\n" + s.honest },
+		"above a notice":  func(s said) string { return s.honest + "You have new mail in /var/mail/root\n" },
+		"among lines of a log": func(s said) string {
+			return lines(s.honest, func(_ int, l string) string { return l + "[Jan  1 00:00:00] WARNING[1]: x.c:1 f: text\n" })
+		},
+		"in UTF-16":           func(s said) string { return wide(s.honest) },
+		"with zero bytes":     func(s said) string { return strings.ReplaceAll(s.honest, "o", "\x00") },
+		"with invalid bytes":  func(s said) string { return strings.ReplaceAll(s.honest, "e", "\xe9") },
+		"in base64":           func(s said) string { return base64.StdEncoding.EncodeToString([]byte(s.honest)) },
+		"in another language": func(s said) string { return strings.NewReplacer("o", "ö", "a", "ä", "u", "ü").Replace(s.honest) },
+		"on one line":         func(s said) string { return strings.ReplaceAll(strings.TrimSpace(s.honest), "\n", " ") + " |" },
+		"of other objects": func(s said) string {
+			return strings.NewReplacer("Endpoint", "Mailbox", "Auth", "Mailbox", "Aor", "Mailbox", "synergy-internal", "default", "objects", "mailboxes", "Result", "Rest", "eloaded", "ead").Replace(s.honest)
+		},
+		"without an end":      nil, // it hangs
+		"longer than is read": func(s said) string { return s.honest + strings.Repeat("and so on\n", 1<<19) },
 	}
 }
 
