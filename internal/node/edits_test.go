@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/synergycall/pbxportal/internal/apply"
+	"github.com/synergycall/pbxportal/internal/asterisk"
 	"github.com/synergycall/pbxportal/internal/directory"
 	"github.com/synergycall/pbxportal/internal/lab/labtest"
 	"github.com/synergycall/pbxportal/internal/node"
@@ -120,7 +121,11 @@ type bench struct {
 func newBench(t *testing.T) *bench {
 	t.Helper()
 	dir := t.TempDir()
-	local, err := node.New(dir, nil)
+	control, err := asterisk.NewControl(filepath.Join(dir, "none.ctl"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	local, err := node.New(dir, control)
 	if err != nil {
 		t.Fatal(err)
 	}
