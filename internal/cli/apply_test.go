@@ -49,3 +49,32 @@ func TestAnApplyThatNeverBeganHasNoTimeAndNoResult(t *testing.T) {
 		t.Errorf("exit code %d\n%s", code, out)
 	}
 }
+
+// A console that says nothing: no command failed, and nothing is proved.
+func TestAnApplyThatWasNotConfirmedEndsWithACodeOfItsOwnAndIsNoSuccessAnywhere(t *testing.T) {
+	t.Parallel()
+	s := newSettings(t)
+	s["ASTERISK_CONTROL"] = "exec:true"
+	code, out, errs := s.run(t, "--json", "apply", "--by", "me")
+	var run map[string]any
+	if err := json.Unmarshal([]byte(out), &run); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	id, _ := run["audit_log_id"].(string)
+	if code != 7 || run["result"] != "not_confirmed" || run["outcome"] != "failure" || run["verification"] != "inconclusive" || run["code"] != "not_confirmed" ||
+		!strings.Contains(errs, "could not be seen to run them") {
+		t.Errorf("exit code %d, said %q\n%s", code, errs, out)
+	}
+	if log := s.must(t, "audit", "show", id); !strings.Contains(log, "failure") || !strings.Contains(log, "could not be seen to run them") {
+		t.Errorf("on record is\n%s", log)
+	}
+	if code, out, _ := s.run(t, "apply"); code != 7 || !strings.Contains(out, "not confirmed: ") {
+		t.Errorf("a second time: exit code %d\n%s", code, out)
+	}
+	if plan := s.must(t, "plan"); !strings.Contains(plan, "BEHIND Asterisk was not yet seen to run revision") {
+		t.Errorf("the plan says\n%s", plan)
+	}
+	if code, _, errs := s.run(t, "rollback"); code != 3 || !strings.Contains(errs, "no earlier revision that Asterisk was seen to run") {
+		t.Errorf("rollback: exit code %d, %s", code, errs)
+	}
+}
