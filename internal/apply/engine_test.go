@@ -841,7 +841,7 @@ func TestAnAsteriskThatStillLacksWhatItHadLostIsNotCalledInOrder(t *testing.T) {
 
 // ahead reports whether the files are ahead of Asterisk.
 func (f fixture) ahead() bool {
-	site, err := f.script.Inspect()
+	site, err := f.Inspect()
 	return err != nil || site.Ahead()
 }
 

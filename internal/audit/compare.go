@@ -19,21 +19,21 @@ import (
 	"github.com/synergycall/pbxportal/internal/store"
 )
 
-// Alarm says why the portal does not vouch for the trail. While there is one no head is signed.
-type Alarm struct {
+// AlarmError says why the portal does not vouch for the trail. While there is one no head is signed.
+type AlarmError struct {
 	State string // in a word or two: broken, contradicted, not compared
 	Seq   int64  // the event it is about; 0 where it is about none
 	Why   string
 }
 
 // Error says what is wrong.
-func (a *Alarm) Error() string { return "the audit trail is " + a.State + ": " + a.Why }
+func (a *AlarmError) Error() string { return "the audit trail is " + a.State + ": " + a.Why }
 
 // Say gives the alarm for /health and doctor: what is wrong, and what to do.
-func (a *Alarm) Say() string { return a.State + ": " + a.Why + ": " + a.Do() }
+func (a *AlarmError) Say() string { return a.State + ": " + a.Why + ": " + a.Do() }
 
 // Do says what to do about it.
-func (a *Alarm) Do() string {
+func (a *AlarmError) Do() string {
 	return "run pbxportal audit verify, find out who changed the database or the state folder, then begin a new series of heads: pbxportal audit begin --reason TEXT"
 }
 
@@ -57,14 +57,14 @@ func (k Kept) series() (name string, from int64) {
 }
 
 // Compare holds the trail against all that this portal knows of it: the heads in its state folder, and the newest link that this process
-// saw stored. It gives the newest link, which it has followed the newest events to. An *Alarm says what contradicts the trail, or that
+// saw stored. It gives the newest link, which it has followed the newest events to. An *AlarmError says what contradicts the trail, or that
 // there is nothing to compare it with although there was. It costs one look at the rows that heads name, and at the newest events.
 func (t *Trail) Compare(ctx context.Context) (newest chain.Head, own Kept, err error) {
 	list, listErr := t.readKept(headsFile)
 	noted, notedErr := t.readKept(notedFile)
 	own = Kept{list, noted}
 	if err := errors.Join(listErr, notedErr); err != nil {
-		return newest, own, &Alarm{State: notCompared, Why: strings.ReplaceAll(err.Error(), "\n", "; ")}
+		return newest, own, &AlarmError{State: notCompared, Why: strings.ReplaceAll(err.Error(), "\n", "; ")}
 	}
 	series, from := own.series()
 	if was := t.series.Swap(&series); was != nil && *was != series && series != "" {
@@ -78,7 +78,7 @@ func (t *Trail) Compare(ctx context.Context) (newest chain.Head, own Kept, err e
 		return newest, own, err
 	}
 	if r.Broken != nil {
-		return newest, own, &Alarm{State: "broken", Seq: r.Broken.Seq, Why: fmt.Sprintf("event %d: %s", r.Broken.Seq, r.Broken.Why)}
+		return newest, own, &AlarmError{State: "broken", Seq: r.Broken.Seq, Why: fmt.Sprintf("event %d: %s", r.Broken.Seq, r.Broken.Why)}
 	}
 	newest = r.Head
 	if err := t.compare(ctx, newest, own.all()); err != nil {
@@ -90,7 +90,7 @@ func (t *Trail) Compare(ctx context.Context) (newest chain.Head, own Kept, err e
 			return newest, own, err
 		}
 		if began != 0 {
-			return newest, own, &Alarm{State: notCompared, Seq: began, Why: fmt.Sprintf("signed heads began with event %d, and there are none in %s: "+
+			return newest, own, &AlarmError{State: notCompared, Seq: began, Why: fmt.Sprintf("signed heads began with event %d, and there are none in %s: "+
 				"put %s, %s and %s back from a copy", began, t.stateDir, keyFile, headsFile, notedFile)}
 		}
 	}
@@ -129,10 +129,10 @@ func (t *Trail) compare(ctx context.Context, newest chain.Head, heads []Head) er
 	case !agrees(known):
 		return contradiction(there, known, newest, "what this portal itself stored")
 	case wentBack:
-		return &Alarm{State: contradicted, Seq: known.Seq, Why: fmt.Sprintf("for a time the database was behind event %d, which this portal had stored", known.Seq)}
+		return &AlarmError{State: contradicted, Seq: known.Seq, Why: fmt.Sprintf("for a time the database was behind event %d, which this portal had stored", known.Seq)}
 	}
 	if !agrees(newest) {
-		return &Alarm{State: contradicted, Seq: newest.Seq, Why: fmt.Sprintf("event %d changed while it was looked at", newest.Seq)}
+		return &AlarmError{State: contradicted, Seq: newest.Seq, Why: fmt.Sprintf("event %d changed while it was looked at", newest.Seq)}
 	}
 	return nil
 }
@@ -140,8 +140,8 @@ func (t *Trail) compare(ctx context.Context, newest chain.Head, heads []Head) er
 const contradicted = "contradicted"
 
 // contradiction says how the trail differs from a link that is known.
-func contradiction(there map[int64]chain.Hash, known, newest chain.Head, by string) *Alarm {
-	a := &Alarm{State: contradicted, Seq: known.Seq}
+func contradiction(there map[int64]chain.Hash, known, newest chain.Head, by string) *AlarmError {
+	a := &AlarmError{State: contradicted, Seq: known.Seq}
 	if _, is := there[known.Seq]; is {
 		a.Why = fmt.Sprintf("event %d is not that of %s: the trail was rewritten, or the database is another one or went back", known.Seq, by)
 	} else {
@@ -191,7 +191,7 @@ type Begun struct {
 // kept beside the new ones, and the trail says who began, why, and what stood against it.
 func (t *Trail) Begin(ctx context.Context, reason string) (b Begun, err error) {
 	_, _, err = t.Compare(ctx)
-	alarm, isAlarm := errors.AsType[*Alarm](err)
+	alarm, isAlarm := errors.AsType[*AlarmError](err)
 	if err != nil && !isAlarm {
 		return b, err
 	}

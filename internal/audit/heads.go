@@ -94,7 +94,7 @@ func ReadHeads(from io.Reader, key ed25519.PublicKey) (heads []Head, err error) 
 	return heads, lines.Err()
 }
 
-// Head signs the newest link of the chain as it is now, once it has held the trail against all that is known of it; an *Alarm says what
+// Head signs the newest link of the chain as it is now, once it has held the trail against all that is known of it; an *AlarmError says what
 // contradicts it. The signing key is made when there is nothing yet that it signed.
 func (t *Trail) Head(ctx context.Context) (Head, error) {
 	newest, _, err := t.Compare(ctx)

@@ -30,12 +30,12 @@ type Watch struct {
 func (w *Watch) State() string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	switch {
-	case w.state == "":
+	switch w.state {
+	case "":
 		return notCompared + ": the portal has not looked yet: ask again in a moment"
-	case w.state == "ok":
+	case "ok":
 		if known, wentBack := w.trail.store.Witnessed(); wentBack {
-			return (&Alarm{State: contradicted, Seq: known.Seq, Why: "the database went back behind what this portal itself stored"}).Say()
+			return (&AlarmError{State: contradicted, Seq: known.Seq, Why: "the database went back behind what this portal itself stored"}).Say()
 		}
 	}
 	return w.state
@@ -62,7 +62,7 @@ func (w *Watch) look(ctx context.Context, t *Trail, list bool, report func(h Hea
 	at := t.now()
 	h, written, err := t.WriteHead(ctx, due)
 	state := "ok"
-	if alarm, is := errors.AsType[*Alarm](err); is {
+	if alarm, is := errors.AsType[*AlarmError](err); is {
 		state = alarm.Say()
 	} else if err != nil {
 		state = notCompared + ": the database or the state folder could not be read or written: the portal's log says why"

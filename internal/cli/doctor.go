@@ -113,7 +113,7 @@ func (p *portal) examineDatabase(ctx context.Context) node.Finding {
 func (p *portal) examineTrail(ctx context.Context) node.Finding {
 	f := node.Finding{Subject: "audit trail", Grade: node.Good}
 	newest, heads, err := p.trail.Compare(ctx)
-	alarm, is := errors.AsType[*audit.Alarm](err)
+	alarm, is := errors.AsType[*audit.AlarmError](err)
 	switch {
 	case is:
 		f.Grade, f.Detail, f.Cure = node.Bad, alarm.State+": "+oneLine(alarm.Why), alarm.Do()

@@ -55,7 +55,7 @@ func (p *portal) health(ctx context.Context) (h pbx.Health) {
 	return h
 }
 
-func (l healthLooks) databaseState(ctx context.Context) (error, time.Time) { //nolint:revive,staticcheck // the error is what was seen
+func (l healthLooks) databaseState(ctx context.Context) (error, time.Time) { //nolint:staticcheck // the error is what was seen
 	seen, ok := l.database.Recent(ctx, 0)
 	if !ok {
 		return &pbx.Error{

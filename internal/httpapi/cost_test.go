@@ -40,7 +40,7 @@ func TestNoRequestCostsMoreThanItsLengthAllowsAtLength(t *testing.T) { //nolint:
 	defer debug.SetGCPercent(debug.SetGCPercent(400)) // the collector is not what is measured
 	runtime.LockOSThread()                            // whose time is measured
 	defer runtime.UnlockOSThread()
-	random := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // a search that can be repeated
+	random := rand.New(rand.NewPCG(1, 2))
 	var targets, public []target
 	for _, r := range routes(t) {
 		if r.body != "" && r.method == "POST" && !strings.HasPrefix(r.path, "/apply") { // of the others an empty object is taken, and acted upon

@@ -185,7 +185,7 @@ func (a *API) Server(addr string) *http.Server {
 				return
 			}
 			if c, ok := open.LoadAndDelete(conn); ok {
-				c.(*connection).leave()
+				c.(*connection).leave() //nolint:errcheck,forcetypeassert // nothing else is stored
 			}
 		},
 	}

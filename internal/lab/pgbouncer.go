@@ -91,7 +91,7 @@ func (p Pgbouncer) Start(ctx context.Context, dir, address string, settings ...s
 		text += line + "\n"
 	}
 	config, log := filepath.Join(dir, "pgbouncer.ini"), filepath.Join(dir, "pgbouncer.log")
-	if err := os.WriteFile(config, []byte(text), 0o644); err != nil { //nolint:gosec // another user reads it
+	if err := os.WriteFile(config, []byte(text), 0o644); err != nil {
 		return "", nil, fmt.Errorf("cannot configure pgbouncer: %w", err)
 	}
 	command := proc.Command{Argv: p.argv(config), Dir: "/"}
@@ -106,7 +106,7 @@ func (p Pgbouncer) Start(ctx context.Context, dir, address string, settings ...s
 	}
 	u.Host = net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
 	if err := awaitConnection(ctx, process, u.String()); err != nil {
-		said, _ := os.ReadFile(log) //nolint:gosec // written above
+		said, _ := os.ReadFile(log)
 		return "", nil, fmt.Errorf("cannot start pgbouncer: %w\n%s", errors.Join(err, process.KillWithChildren()), tail(string(said), 10))
 	}
 	return u.String(), process.KillWithChildren, nil

@@ -182,7 +182,7 @@ func TestWhatThePhoneNetworkSendsTakesBoundedMemoryAndWhatIsLeftOutIsSaid(t *tes
 	s := b.snapshot()
 	runtime.GC()
 	runtime.ReadMemStats(&after)
-	grown := int64(after.HeapAlloc) - int64(before.HeapAlloc) //nolint:gosec // far below
+	grown := int64(after.HeapAlloc) - int64(before.HeapAlloc)
 	t.Logf("%d calls, %d registrations, %q: %d MiB", len(s.Calls), len(s.Registrations), s.LeftOut, grown>>20)
 	if len(s.Calls) != mostChannels || len(s.Registrations) != mostPhones {
 		t.Errorf("%d calls and %d registrations", len(s.Calls), len(s.Registrations))
@@ -333,11 +333,11 @@ func agree(t *testing.T, choices []byte) {
 
 func TestWhatTheBoardSaysOfCallsIsWhatLookingAtAllChannelsSaysAtLength(t *testing.T) {
 	t.Parallel()
-	random := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // a test wants the same again
+	random := rand.New(rand.NewPCG(1, 2))
 	for range labtest.Soak(300, 30_000) {
 		choices := make([]byte, 4*(1+random.IntN(200)))
 		for i := range choices {
-			choices[i] = byte(random.Uint32()) //nolint:gosec // any byte
+			choices[i] = byte(random.Uint32())
 		}
 		agree(t, choices)
 	}

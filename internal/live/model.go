@@ -338,7 +338,8 @@ func (m *model) view(id string) (call Call, ok bool) {
 		return told, true
 	}
 	call = Call{ID: clean(id, longestName), State: Ringing, From: from.party, Since: from.since}
-	up, toOurs := from.up, false
+	up := from.up
+	var toOurs bool
 	if to := group.other(from); to != nil {
 		call.To, toOurs = to.party, to.ours
 		up = up && to.up

@@ -43,7 +43,7 @@ func TestMain(m *testing.M) {
 		os.Exit(1)
 	}
 	_, err = io.WriteString(conn, "cli quit after "+os.Args[len(os.Args)-1]+"\x00")
-	said, readErr := io.ReadAll(conn) //nolint:forbidigo // what our own stand-in says
+	said, readErr := io.ReadAll(conn)
 	if err != nil || readErr != nil {
 		os.Exit(1)
 	}

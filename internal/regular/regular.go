@@ -116,7 +116,7 @@ func ReadIn(dir, name string, limit int64) ([]byte, error) {
 		}
 		at = next
 	}
-	f := os.NewFile(uintptr(at), here) //nolint:gosec // a descriptor is not negative
+	f := os.NewFile(uintptr(at), here)
 	info, err := f.Stat()
 	if err == nil && !info.Mode().IsRegular() {
 		err = found(here, info.Mode(), false)

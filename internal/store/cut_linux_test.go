@@ -29,7 +29,7 @@ func must(t *testing.T, argv ...string) {
 
 // TestHelperHoldsTheLock is the portal of the test below: in a network namespace it takes the apply lock, says so, and once its link is cut says
 // how long it took to notice.
-func TestHelperHoldsTheLock(t *testing.T) {
+func TestHelperHoldsTheLock(t *testing.T) { //nolint:paralleltest // it is a process of its own
 	address, said := os.Getenv("PORTAL_HELPER_URL"), os.Getenv("PORTAL_HELPER_SAID")
 	if address == "" {
 		return // it is no test of its own

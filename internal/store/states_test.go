@@ -78,13 +78,13 @@ func TestWhatAServerDoesToItsSessionsIsNoFaultOfThePortals(t *testing.T) {
 		}
 	}
 	add := func(s *store.Store, meanwhile func(backend string)) error {
-		return s.InTx(t.Context(), func(ctx context.Context, tx *store.Tx) error {
+		return s.InTx(t.Context(), func(ctx context.Context, tx *store.Tx) error { //nolint:contextcheck // the other connection has a context of its own
 			meanwhile(execute(t, address, `SELECT pid FROM pg_stat_activity WHERE state = 'idle in transaction' AND datname = current_database()`))
 			return tx.InsertUsers(ctx, store.Addition{User: newUser(1000, "a@example.com"), Event: event(ctx, pbx.ActionUserCreate)})
 		})
 	}
 	gone := func(backend string) {
-		for backend != "" && execute(t, address, `SELECT count(*) FROM pg_stat_activity WHERE pid = `+backend) != "0" { //nolint:revive // the server ends it
+		for backend != "" && execute(t, address, `SELECT count(*) FROM pg_stat_activity WHERE pid = `+backend) != "0" {
 		}
 	}
 	unavailable("idle in a transaction for too long", add(withSettings(t, address, "-c idle_in_transaction_session_timeout=50"), gone))

@@ -134,9 +134,9 @@ func Pgbouncer(t testing.TB, url string, settings ...string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir, err := os.MkdirTemp(shared, "bouncer")
+	dir, err := os.MkdirTemp(shared, "bouncer") //nolint:usetesting // another user must reach it
 	if err == nil {
-		err = os.Chmod(dir, 0o755) //nolint:gosec // it runs as another user
+		err = os.Chmod(dir, 0o755)
 	}
 	if err != nil {
 		t.Fatal(err)
