@@ -28,11 +28,12 @@ type attempt struct {
 }
 
 // attempt begins to write down an apply; close ends it.
-func (e *Engine) attempt(r Request) *attempt {
-	start := e.now()
+func (e *Engine) attempt(ctx context.Context, r Request) *attempt {
+	start, actor := e.now(), pbx.ActorOf(ctx)
 	a := &attempt{engine: e, start: start, follow: r.Tell, run: pbx.Run{
 		Log: pbx.ApplyLog{
 			ID: pbx.RunID(uuid.NewString()), TriggeredAt: start.UTC().Truncate(time.Microsecond), TriggeredBy: r.TriggeredBy,
+			Actor:   pbx.Actor{Kind: actor.Kind, ID: actor.ID, Name: actor.Name},
 			Outcome: pbx.Failure, ErrorDetails: interrupted,
 		},
 		Result: pbx.Interrupted, Verification: pbx.NotVerified, Comment: r.Comment, IdempotencyKey: r.IdempotencyKey, Asked: r.asked(),

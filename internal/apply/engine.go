@@ -123,7 +123,7 @@ func (e *Engine) Apply(ctx context.Context, r Request) (pbx.Run, error) {
 		wanted = e.beginDraft(ctx)         // is read and rendered while the record is written and the disk is looked at
 		defer func() { _, _ = wanted() }() // also where nobody asks for it any more
 	}
-	a := e.attempt(r)
+	a := e.attempt(ctx, r)
 	defer a.close()
 	if err := a.save(ctx, a.started(ctx, r)); err != nil { // no audit record, no apply
 		return pbx.Run{}, err

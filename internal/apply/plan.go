@@ -218,7 +218,7 @@ func (e *Engine) adopt(ctx context.Context, site pbx.Site, last int, id pbx.RunI
 	if err != nil {
 		return site, err
 	}
-	a := e.attempt(Request{TriggeredBy: "portal", Comment: "what was in place before the first apply"})
+	a := e.attempt(ctx, Request{TriggeredBy: "portal", Comment: "what was in place before the first apply"})
 	defer a.close()
 	number := max(site.Next, last+1)
 	recorded := id == "" || slices.ContainsFunc(site.Files, func(f pbx.File) bool { return !render.Blank(f.Content) })

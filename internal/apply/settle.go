@@ -19,7 +19,7 @@ func (e *Engine) Recover(ctx context.Context) (did []string, err error) {
 		return nil, err
 	}
 	defer unlock()
-	a := e.attempt(Request{TriggeredBy: "portal"}) // for its notes alone
+	a := e.attempt(ctx, Request{TriggeredBy: "portal"}) // for its notes alone
 	defer a.close()
 	if err := e.settle(ctx, a); err != nil {
 		return nil, applyError(pbx.CodeWriteFailed, err)
@@ -109,7 +109,7 @@ func (e *Engine) catchUp(ctx context.Context, vain int) (done bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	a := e.attempt(Request{TriggeredBy: "portal", Comment: fmt.Sprintf("catching up: Asterisk had not taken revision %d", site.Current)})
+	a := e.attempt(ctx, Request{TriggeredBy: "portal", Comment: fmt.Sprintf("catching up: Asterisk had not taken revision %d", site.Current)})
 	defer a.close()
 	a.action = pbx.ActionApplyCatchUp
 	a.run.Users = len(inventory.Numbers())

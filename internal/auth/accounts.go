@@ -14,6 +14,30 @@ import (
 // Accounts gives all accounts, by name.
 func (a *Auth) Accounts(ctx context.Context) ([]pbx.Account, error) { return a.store.Accounts(ctx) }
 
+// AccountPage gives up to limit accounts by name, and the id behind which the next page begins, "" where this is the last. KindInvalid when after
+// names no account.
+func (a *Auth) AccountPage(ctx context.Context, after pbx.AccountID, limit int) (page []pbx.Account, next pbx.AccountID, err error) {
+	id, ok := pbx.CanonicalID(after)
+	if after != "" && !ok {
+		return nil, "", noCursor()
+	}
+	page, ok, err = a.store.AccountsAfter(ctx, id, limit+1)
+	switch {
+	case err != nil:
+		return nil, "", err
+	case !ok:
+		return nil, "", noCursor()
+	case len(page) > limit:
+		page = page[:limit]
+		next = page[limit-1].ID
+	}
+	return page, next, nil
+}
+
+func noCursor() error {
+	return pbx.Invalid(pbx.FieldError{Field: "cursor", Code: pbx.FieldCursor, Message: "is not a cursor: give the next_cursor of an earlier answer, or none"})
+}
+
 // AccountByEmail gives the account with an e-mail address, in any spelling of case; KindNotFound when there is none.
 func (a *Auth) AccountByEmail(ctx context.Context, email string) (pbx.Account, error) {
 	c, ok, err := a.accountByEmail(ctx, email)
@@ -181,7 +205,7 @@ func (a *Auth) Delete(ctx context.Context, id pbx.AccountID) error {
 	})
 }
 
-// Reset takes away an account's password, second factor, recovery codes and sessions, and gives a link to set a new password. Nobody resets
+// Reset takes away an account's password, second factor, recovery codes, person at the provider and sessions, and gives a link to set a new password. Nobody resets
 // his own, nor with a token of his own: a session that somebody left open would be as good as the password.
 func (a *Auth) Reset(ctx context.Context, id pbx.AccountID) (link pbx.Link, err error) {
 	err = a.change(ctx, id, func(ctx context.Context, tx *store.Tx, c store.Credentials) error {
@@ -195,7 +219,7 @@ func (a *Auth) Reset(ctx context.Context, id pbx.AccountID) (link pbx.Link, err 
 			purpose = pbx.LinkInvite
 		}
 		was := c.Account
-		c.PasswordHash, c.Invited, c.TOTPSecret, c.TOTP, c.TOTPStep = "", true, "", false, 0
+		c.PasswordHash, c.Invited, c.TOTPSecret, c.TOTP, c.TOTPStep, c.Identity = "", true, "", false, 0, pbx.Identity{}
 		if err := tx.UpdateAccount(ctx, c); err != nil {
 			return err
 		}
@@ -211,6 +235,26 @@ func (a *Auth) Reset(ctx context.Context, id pbx.AccountID) (link pbx.Link, err 
 		return a.note(ctx, tx, ActionAccountReset, accountObject(c.Account), accountFacts(was), accountFacts(c.Account))
 	})
 	return link, err
+}
+
+// Unlink takes an account away from the person of an OpenID provider whom it belongs to, so that the next one who comes with its address has it,
+// and ends its sessions. had is false where it belonged to none. Errors as those of Update.
+func (a *Auth) Unlink(ctx context.Context, id pbx.AccountID) (had bool, err error) {
+	err = a.change(ctx, id, func(ctx context.Context, tx *store.Tx, c store.Credentials) error {
+		was := c.Identity
+		if had = was != (pbx.Identity{}); !had {
+			return nil
+		}
+		c.Identity = pbx.Identity{}
+		if err := tx.UpdateAccount(ctx, c); err != nil {
+			return err
+		}
+		if err := tx.DeleteSessions(ctx, c.ID); err != nil {
+			return err
+		}
+		return a.note(ctx, tx, ActionUnlink, accountObject(c.Account), identityFacts(was), nil)
+	})
+	return had, err
 }
 
 // change runs fn on an account that the caller has power over, in a transaction.

@@ -22,6 +22,7 @@ const (
 	SessionLife = 12 * time.Hour   // at the most
 	SetupLife   = 30 * time.Minute // of the link that makes the first account
 	LinkLife    = 24 * time.Hour   // of an invitation or a reset
+	FactorLife  = 10 * time.Minute // of a session that still waits for the account's second factor
 
 	// seenEvery is how often the use of a session or a token is noted, and so how exactly it is known.
 	seenEvery = time.Minute
@@ -125,11 +126,13 @@ func personsOnly() error {
 	}
 }
 
-// self gives the account of the person who is calling.
+// self gives the account of the person who is calling, whose second factor is not outstanding.
 func self(ctx context.Context) (pbx.Account, error) {
 	p := PrincipalOf(ctx)
 	account, ok := p.Account()
 	switch {
+	case p.OwesFactor():
+		return account, OTPRequired()
 	case ok:
 		return account, nil
 	case p.Known():

@@ -25,11 +25,16 @@ const (
 	ActionPassword      = "account.password" // a new one, by the person himself, signed in or with a link
 	ActionTOTPOn        = "account.totp_on"
 	ActionTOTPOff       = "account.totp_off"
-	ActionTOTPLost      = "account.totp_lost" // the key it was sealed with is lost: recovery codes are left
+	ActionTOTPClock     = "account.totp_clock"   // the last code on record lay in the future: it is not heeded
+	ActionTOTPLost      = "account.totp_lost"    // the key it was sealed with is lost: recovery codes are left
+	ActionLink          = "account.link"         // a person of an OpenID provider signed in first, and has the account from then on
+	ActionUnlink        = "account.unlink"       // the account belongs to no person of a provider any more
+	ActionLinkOther     = "account.link_refused" // another person of the provider came with the address of the account
 	ActionTokenCreate   = "token.create"
 	ActionTokenRevoke   = "token.revoke"
 
-	ActionLinkSetup = "link.setup" // a link to make the first account, by the server that starts or at the command line
+	ActionRevokeAll = "access.revoke_all" // all sessions, links and tokens, as after restoring a backup
+	ActionLinkSetup = "link.setup"        // a link to make the first account, by the server that starts or at the command line
 
 	ActionRequestRefused = "request.refused" // somebody who is signed in asked for what he may not
 	ActionLinkRefused    = "link.refused"    // a code to make the first account, or to set a password, was no good
@@ -68,6 +73,10 @@ func accountFacts(a pbx.Account) pbx.Facts {
 		"name": a.Name, "email": a.Email, "role": string(a.Role), "disabled": strconv.FormatBool(a.Disabled),
 		"invited": strconv.FormatBool(a.Invited), "totp_enabled": strconv.FormatBool(a.TOTP),
 	}
+}
+
+func identityFacts(i pbx.Identity) pbx.Facts {
+	return pbx.Facts{"issuer": i.Issuer, "subject": i.Subject}
 }
 
 func sessionObject(s pbx.SessionID, a pbx.Account) pbx.AuditObject {

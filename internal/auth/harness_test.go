@@ -135,6 +135,19 @@ func (d *door) token(t *testing.T, n pbx.NewToken) (pbx.Token, pbx.Secret) {
 	return token, secret
 }
 
+// told gives the events of an action in the audit trail, the oldest first.
+func (d *door) told(t *testing.T, action string) (events []pbx.AuditEvent) {
+	t.Helper()
+	entries, err := d.store.EventsAfter(t.Context(), store.EventQuery{Action: action}, 0, 1000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		events = append(events, e.Event)
+	}
+	return events
+}
+
 // code gives the code of an error, "" where there is none.
 func code(err error) string {
 	if err == nil {

@@ -92,7 +92,7 @@ func (a *Auth) Setup(ctx context.Context, s Setup) (opened Opened, err error) {
 		if err != nil {
 			return err
 		}
-		opened, err = a.open(byPerson(ctx, account), tx, account, s.UserAgent, false)
+		opened, err = a.open(byPerson(ctx, account), tx, account, s.UserAgent, proved{})
 		return err
 	})
 	if err != nil {
@@ -158,7 +158,7 @@ func (a *Auth) Redeem(ctx context.Context, code string, password pbx.Secret, use
 		if err = a.note(ctx, tx, ActionPassword, accountObject(c.Account), nil, pbx.Facts{"link": string(kept.Purpose)}); err != nil {
 			return err
 		}
-		opened, err = a.open(ctx, tx, c.Account, userAgent, false)
+		opened, err = a.open(ctx, tx, c.Account, userAgent, proved{})
 		return err
 	})
 	if err != nil {

@@ -1,17 +1,24 @@
 package auth_test
 
 import (
+	"errors"
+	"strings"
 	"testing"
 
 	"github.com/synergycall/pbxportal/internal/auth"
 	"github.com/synergycall/pbxportal/internal/pbx"
 )
 
+// at is a person of the provider of these tests.
+func at(subject string) pbx.Identity {
+	return pbx.Identity{Issuer: "https://id.example.com", Subject: subject}
+}
+
 func TestWhomAProviderSignedInGetsTheAccountOfHisAddress(t *testing.T) {
 	t.Parallel()
 	d := newDoor(t)
 	anna := d.account(t, "Anna", pbx.Operator)
-	opened, err := d.SignInOutside(from(t, home), auth.Outside{Email: "ANNA@example.com", Name: "Somebody Else", Role: pbx.Admin})
+	opened, err := d.SignInOutside(from(t, home), auth.Outside{Identity: at("x"), Email: "ANNA@example.com", Name: "Somebody Else", Role: pbx.Admin})
 	got, _ := opened.Principal.Account()
 	if err != nil || got.ID != anna.ID || got.Name != "Anna" || opened.Principal.Role() != pbx.Operator {
 		t.Fatalf("%+v, %v", got, err)
@@ -20,7 +27,7 @@ func TestWhomAProviderSignedInGetsTheAccountOfHisAddress(t *testing.T) {
 	if err != nil || p.Role() != pbx.Operator {
 		t.Errorf("%+v, %v", p, err)
 	}
-	again, err := d.SignInOutside(from(t, home), auth.Outside{Email: "anna@example.com", Replaces: opened.Token.Reveal()})
+	again, err := d.SignInOutside(from(t, home), auth.Outside{Identity: at("x"), Email: "anna@example.com", Replaces: opened.Token.Reveal()})
 	if err != nil || again.Token.Reveal() == opened.Token.Reveal() {
 		t.Fatal(err)
 	}
@@ -35,14 +42,16 @@ func TestWhoHasNoAccountGetsNoneUnlessARoleIsSetForThat(t *testing.T) {
 	d := newDoor(t)
 	d.account(t, "Olga", pbx.Owner)
 	for name, o := range map[string]auth.Outside{
-		"nobody knows him": {Email: "ben@example.com", Name: "Ben"}, "no address": {Email: "", Name: "Ben", Role: pbx.Auditor}, "no name": {Email: "ben@example.com", Role: pbx.Auditor},
-		"an unknown role": {Email: "ben@example.com", Name: "Ben", Role: "root"}, "half an address": {Email: "ben@", Name: "Ben", Role: pbx.Auditor},
+		"nobody knows him": {Identity: at("x"), Email: "ben@example.com", Name: "Ben"}, "no address": {Identity: at("x"), Email: "", Name: "Ben", Role: pbx.Auditor}, "no name": {Identity: at("x"), Email: "ben@example.com", Role: pbx.Auditor},
+		"an unknown role": {Identity: at("x"), Email: "ben@example.com", Name: "Ben", Role: "root"}, "half an address": {Identity: at("x"), Email: "ben@", Name: "Ben", Role: pbx.Auditor},
+		"no subject": {Identity: pbx.Identity{Issuer: "https://id.example.com"}, Email: "ben@example.com", Name: "Ben", Role: pbx.Auditor},
+		"no issuer":  {Identity: pbx.Identity{Subject: "x"}, Email: "ben@example.com", Name: "Ben", Role: pbx.Auditor},
 	} {
 		if opened, err := d.SignInOutside(from(t, home), o); err == nil || opened.Principal.Known() {
 			t.Errorf("%s: %+v", name, opened)
 		}
 	}
-	opened, err := d.SignInOutside(from(t, home), auth.Outside{Email: "ben@example.com", Name: "Ben", Role: pbx.Auditor})
+	opened, err := d.SignInOutside(from(t, home), auth.Outside{Identity: at("x"), Email: "ben@example.com", Name: "Ben", Role: pbx.Auditor})
 	if err != nil || opened.Principal.Role() != pbx.Auditor {
 		t.Fatal(err)
 	}
@@ -59,7 +68,7 @@ func TestADisabledAccountIsClosedToProvidersAsWell(t *testing.T) {
 	if _, err := d.Update(as(t, d.signIn(t, olga).Principal), anna.ID, auth.AccountChange{Disabled: &yes}); err != nil {
 		t.Fatal(err)
 	}
-	if opened, err := d.SignInOutside(from(t, home), auth.Outside{Email: anna.Email, Name: "Anna", Role: pbx.Auditor}); pbx.KindOf(err) != pbx.KindNotSignedIn || opened.Principal.Known() {
+	if opened, err := d.SignInOutside(from(t, home), auth.Outside{Identity: at("x"), Email: anna.Email, Name: "Anna", Role: pbx.Auditor}); pbx.KindOf(err) != pbx.KindNotSignedIn || opened.Principal.Known() {
 		t.Errorf("%+v, %v", opened, err)
 	}
 }
@@ -72,7 +81,7 @@ func TestAnInvitationIsFollowedBySigningInOutside(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	opened, err := d.SignInOutside(from(t, home), auth.Outside{Email: "ida@example.com"})
+	opened, err := d.SignInOutside(from(t, home), auth.Outside{Identity: at("x"), Email: "ida@example.com"})
 	if got, _ := opened.Principal.Account(); err != nil || got.ID != invited.ID || got.Invited {
 		t.Fatalf("%+v, %v", got, err)
 	}
@@ -90,11 +99,11 @@ func TestAProviderAnswersForTheSecondFactorUnlessItSaysThatThereWasNone(t *testi
 		d := newDoor(t)
 		d.Auth = auth.New(auth.Config{Store: d.store, Now: d.read, SecondFactor: policy, HashMemory: 64})
 		anna := d.account(t, "Anna", pbx.Owner)
-		_, err := d.SignInOutside(from(t, home), auth.Outside{Email: anna.Email, Alone: true})
+		_, err := d.SignInOutside(from(t, home), auth.Outside{Identity: at("x"), Email: anna.Email, Factor: auth.FactorNone})
 		if got := code(err); (got == pbx.CodeSecondFactor) != demanded {
 			t.Errorf("%s, with a password alone: %v", policy, err)
 		}
-		opened, err := d.SignInOutside(from(t, home), auth.Outside{Email: anna.Email})
+		opened, err := d.SignInOutside(from(t, home), auth.Outside{Identity: at("x"), Email: anna.Email})
 		if err != nil || opened.Principal.LacksFactor() || opened.Principal.FactorDemanded() || !opened.Principal.May(pbx.AccountsWrite) {
 			t.Errorf("%s: %+v, %v", policy, opened.Principal, err)
 		}
@@ -102,5 +111,95 @@ func TestAProviderAnswersForTheSecondFactorUnlessItSaysThatThereWasNone(t *testi
 		if err != nil || renewed.Principal.LacksFactor() {
 			t.Errorf("%s: with a new password in the same browser: %+v, %v", policy, renewed.Principal, err)
 		}
+	}
+}
+
+func TestAnAccountBelongsToThePersonOfTheProviderWhoSignedInFirst(t *testing.T) {
+	t.Parallel()
+	d := newDoor(t)
+	olga := d.account(t, "Olga", pbx.Owner)
+	anna := d.account(t, "Kate", pbx.Operator)
+	sign := func(who pbx.Identity, email string) (pbx.AccountID, error) {
+		opened, err := d.SignInOutside(from(t, home), auth.Outside{Identity: who, Email: email, Name: "Somebody", Role: pbx.Auditor})
+		got, _ := opened.Principal.Account()
+		return got.ID, err
+	}
+	if got, err := sign(at("kate"), "Kate@Example.com"); err != nil || got != anna.ID {
+		t.Fatalf("the first: %v %v", got, err)
+	}
+	if told := d.told(t, auth.ActionLink); len(told) != 1 || told[0].After["subject"] != "kate" || told[0].Object.ID != string(anna.ID) {
+		t.Errorf("the trail: %+v", told)
+	}
+	elsewhere := pbx.Identity{Issuer: "https://evil.example", Subject: "kate"}
+	for name, c := range map[string]struct {
+		who   pbx.Identity
+		email string
+		want  pbx.AccountID // "": refused
+	}{
+		"the same person":                             {at("kate"), "kate@example.com", anna.ID},
+		"the same person, with another address":       {at("kate"), "kate.new@example.com", anna.ID},
+		"the same person, with the owner's address":   {at("kate"), olga.Email, anna.ID},
+		"another person with her address":             {at("mallory"), "kate@example.com", ""},
+		"another person, spelled otherwise":           {at("mallory"), "KATE@EXAMPLE.COM", ""},
+		"her name at another provider":                {elsewhere, "kate@example.com", ""},
+		"her name in capitals":                        {at("KATE"), "kate@example.com", ""},
+		"her name with a space":                       {at("kate "), "kate@example.com", ""},
+		"an address that looks like it (Kelvin sign)": {at("mallory"), "\u212aate@example.com", ""},
+	} {
+		got, err := sign(c.who, c.email)
+		if c.want != "" && (err != nil || got != c.want) || c.want == "" && got == anna.ID || c.want == "" && !errors.Is(err, auth.ErrOtherIdentity) && pbx.KindOf(err) != pbx.KindInvalid {
+			t.Errorf("%s: %q, %v", name, got, err)
+		}
+	}
+	if told := d.told(t, auth.ActionLinkOther); len(told) != 1 || told[0].Result != pbx.AuditDenied || told[0].After["issuer"] == "" || told[0].After["subject"] == "" {
+		t.Errorf("the trail tells once a minute of whoever came instead: %+v", told)
+	}
+	session := d.signIn(t, anna)
+	if had, err := d.Unlink(as(t, d.signIn(t, olga).Principal), anna.ID); err != nil || !had || d.holds(t, session) {
+		t.Errorf("unlinking: %v %v, the session holds: %v", had, err, d.holds(t, session))
+	}
+	if had, err := d.Unlink(local(t), anna.ID); err != nil || had {
+		t.Errorf("unlinking once more: %v %v", had, err)
+	}
+	if told := d.told(t, auth.ActionUnlink); len(told) != 1 || told[0].Before["subject"] != "kate" {
+		t.Errorf("the trail: %+v", told)
+	}
+	if got, err := sign(at("kate2"), "kate@example.com"); err != nil || got != anna.ID {
+		t.Errorf("the next: %v %v", got, err)
+	}
+	if _, err := sign(at("kate"), "kate@example.com"); !errors.Is(err, auth.ErrOtherIdentity) {
+		t.Errorf("the one before: %v", err)
+	}
+	if _, err := d.Reset(local(t), anna.ID); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := sign(at("kate3"), "kate@example.com"); err != nil || got != anna.ID {
+		t.Errorf("after a reset: %v %v", got, err)
+	}
+	if _, err := d.Unlink(as(t, d.signIn(t, d.account(t, "Ben", pbx.Auditor)).Principal), anna.ID); pbx.KindOf(err) != pbx.KindForbidden {
+		t.Errorf("an auditor unlinks: %v", err)
+	}
+}
+
+func TestOfTwoPersonsWhoSignInFirstAtOnceOneHasTheAccount(t *testing.T) {
+	t.Parallel()
+	d := newDoor(t)
+	anna := d.account(t, "Anna", pbx.Owner)
+	const many = 8
+	won := make(chan bool, many)
+	for i := range many {
+		go func() {
+			opened, err := d.SignInOutside(from(t, home), auth.Outside{Identity: at(strings.Repeat("x", i+1)), Email: anna.Email})
+			won <- err == nil && opened.Principal.Known()
+		}()
+	}
+	winners := 0
+	for range many {
+		if <-won {
+			winners++
+		}
+	}
+	if winners != 1 || len(d.told(t, auth.ActionLink)) != 1 {
+		t.Errorf("%d have the account", winners)
 	}
 }

@@ -35,7 +35,9 @@ func (a *Auth) ChangePassword(ctx context.Context, current, password pbx.Secret,
 		if err := a.note(ctx, tx, ActionPassword, accountObject(c.Account), nil, nil); err != nil {
 			return err
 		}
-		opened, err = a.open(ctx, tx, c.Account, userAgent, PrincipalOf(ctx).session.Vouched)
+		// The session of the call has proved the second factor if there was one when it was looked up: one that came meanwhile is owed.
+		p := PrincipalOf(ctx)
+		opened, err = a.open(ctx, tx, c.Account, userAgent, proved{factor: p.account.TOTP, vouched: p.session.Vouched})
 		return err
 	})
 	if err != nil {
@@ -69,6 +71,9 @@ func (a *Auth) StartTOTP(ctx context.Context, password pbx.Secret) (NewTOTP, err
 			return err
 		}
 		c.TOTPStep = 0
+		if err = tx.ForgetTOTPSteps(ctx, c.ID); err != nil {
+			return err
+		}
 		return tx.UpdateAccount(ctx, c)
 	})
 	if err != nil {
@@ -106,11 +111,12 @@ func (a *Auth) ConfirmTOTP(ctx context.Context, otp string) (codes []pbx.Secret,
 			return err
 		}
 		code, _ := cleanOTP(otp)
-		step, ok := totpStep(secret, code, a.now(), c.TOTPStep)
-		if !ok {
+		if ok, err = a.useCode(ctx, tx, &c, secret, code); err != nil {
+			return err
+		} else if !ok {
 			return pbx.Invalid(pbx.FieldError{Field: "otp", Code: pbx.FieldOTP, Message: "is not the code that the authenticator shows now: look at the clocks of both, and try the next one"})
 		}
-		c.TOTP, c.TOTPStep = true, step
+		c.TOTP = true
 		return a.turnFactor(ctx, tx, c, kept, ActionTOTPOn)
 	})
 	if pbx.KindOf(err) != pbx.KindInvalid {

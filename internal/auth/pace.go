@@ -113,7 +113,12 @@ func (p *pace) waitLocked(key string, free int, longest time.Duration, now time.
 	if over := failures - free; over < 20 {
 		wait = min(longest, time.Second<<over)
 	}
-	return min(longest, wait-now.Sub(p.counts[key].last)) // also when the clock was put back
+	c := p.counts[key]
+	if c.last.After(now) { // the clock was put back: the wait begins now, else it would begin anew until then
+		c.last = now
+		p.counts[key] = c
+	}
+	return min(longest, wait-now.Sub(c.last))
 }
 
 // makeRoomLocked keeps the table from growing without end: it drops what is forgotten and then what slows nobody down yet.

@@ -25,11 +25,12 @@ func Anyone() Principal {
 	return Principal{anyone: true, role: pbx.Owner, permissions: pbx.Permissions()}
 }
 
-// ofAccount gives the principal of an open session. Who lacks the second factor that is demanded of him may do nothing before he has one.
+// ofAccount gives the principal of an open session. It holds no permission while the account lacks a second factor that is demanded of it, or
+// the session waits for the one that it has.
 func ofAccount(a pbx.Account, s pbx.Session, factor pbx.SecondFactor) Principal {
 	p := Principal{account: &a, session: s, role: a.Role, permissions: a.Role.Permissions(), until: s.ExpiresAt}
 	p.demanded = factor.DemandedOf(a.Role) && !s.Vouched
-	if p.LacksFactor() {
+	if p.LacksFactor() || p.OwesFactor() {
 		p.permissions = nil
 	}
 	return p
@@ -83,6 +84,9 @@ func (p Principal) FactorDemanded() bool { return p.demanded }
 
 // LacksFactor reports whether the portal demands a second factor of the caller's account that this does not have.
 func (p Principal) LacksFactor() bool { return p.demanded && !p.account.TOTP }
+
+// OwesFactor reports whether the caller's session still waits for the account's second factor.
+func (p Principal) OwesFactor() bool { return p.session.OwesFactor }
 
 // Session names the session of a person, "" where there is none.
 func (p Principal) Session() pbx.SessionID { return p.session.ID }

@@ -1,10 +1,12 @@
 package auth
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/subtle"
 	"encoding/base64"
+	"strconv"
 	"strings"
 	"time"
 	"unicode"
@@ -74,7 +76,7 @@ func (a *Auth) SignIn(ctx context.Context, s SignIn) (Opened, error) {
 		if err = tx.UpdateAccount(ctx, now); err != nil {
 			return err
 		}
-		opened, err = a.open(byPerson(ctx, now.Account), tx, now.Account, s.UserAgent, false)
+		opened, err = a.open(byPerson(ctx, now.Account), tx, now.Account, s.UserAgent, proved{factor: true})
 		return err
 	})
 	switch {
@@ -134,10 +136,7 @@ func (a *Auth) secondFactor(ctx context.Context, tx *store.Tx, c *store.Credenti
 	code, recovery := cleanOTP(given)
 	switch {
 	case code == "":
-		return &pbx.Error{
-			Kind: pbx.KindNotSignedIn, Code: pbx.CodeOTPRequired,
-			Msg: "this account needs its second factor as well: give the code that the authenticator shows, or a recovery code",
-		}
+		return OTPRequired()
 	case recovery:
 		had, err := tx.UseRecoveryCode(ctx, c.ID, digest(code))
 		if err == nil && !had {
@@ -149,26 +148,118 @@ func (a *Auth) secondFactor(ctx context.Context, tx *store.Tx, c *store.Credenti
 	if err != nil {
 		return err
 	}
-	step, ok := totpStep(secret, code, a.now(), c.TOTPStep)
-	if !ok {
-		return signInFailed()
+	ok, err := a.useCode(ctx, tx, c, secret, code)
+	if err == nil && !ok {
+		err = signInFailed()
 	}
-	c.TOTPStep = step
-	return nil
+	return err
 }
 
-// open opens a session of an account, in a context whose work is that of the person. Who it is vouched for by proved a second factor elsewhere.
-func (a *Auth) open(ctx context.Context, tx *store.Tx, account pbx.Account, userAgent string, vouched bool) (Opened, error) {
+// useCode uses up a code of a second factor, and reports whether it was one that holds. A code before the last that was used does not; a last
+// one that lies in the future was written by a clock that was wrong, so it is not heeded (it would lock its owner out until then), and the
+// trail tells of it. What was used once is never used again, whatever the clock said meanwhile: each step is on record.
+func (a *Auth) useCode(ctx context.Context, tx *store.Tx, c *store.Credentials, secret pbx.Secret, code string) (ok bool, err error) {
+	now, last, facts := a.now(), c.TOTPStep, pbx.Facts(nil)
+	if current := totpNow(now); last > current+totpSkew {
+		facts = pbx.Facts{"remembered_step": strconv.FormatInt(last, 10), "current_step": strconv.FormatInt(current, 10)}
+		last = 0
+	}
+	step, ok := totpStep(secret, code, now, last)
+	if !ok {
+		return false, nil
+	}
+	if ok, err = tx.UseTOTPStep(ctx, c.ID, step); err != nil || !ok {
+		return false, err
+	}
+	c.TOTPStep = step
+	if facts != nil {
+		err = a.note(ctx, tx, ActionTOTPClock, accountObject(c.Account), nil, facts)
+	}
+	return err == nil, err
+}
+
+// OTPRequired is the refusal of a caller of whom all is right but for the account's second factor, which was not given yet.
+func OTPRequired() error {
+	return &pbx.Error{
+		Kind: pbx.KindNotSignedIn, Code: pbx.CodeOTPRequired,
+		Msg: "this account needs its second factor as well: give the code that the authenticator shows, or a recovery code",
+	}
+}
+
+// ProveFactor gives the second factor that the caller's session still waits for, and opens a session in its place that lacks nothing. Errors:
+// KindNotSignedIn for a wrong code, or none; KindConflict for a session that waits for none; KindTooMany.
+func (a *Auth) ProveFactor(ctx context.Context, otp, userAgent string) (opened Opened, err error) {
+	p := PrincipalOf(ctx)
+	account, ok := p.Account()
+	switch {
+	case !ok && p.Known():
+		return opened, personsOnly()
+	case !ok:
+		return opened, notSignedIn()
+	case !p.OwesFactor():
+		return opened, &pbx.Error{Kind: pbx.KindConflict, Code: pbx.CodeTOTPOff, Msg: "this session waits for no second factor: go on with it"}
+	}
+	try, err := a.pace.begin(pbx.ActorOf(ctx).From, account.Email)
+	if err != nil {
+		return opened, err
+	}
+	err = a.store.InTx(ctx, func(ctx context.Context, tx *store.Tx) error {
+		c, ok, err := tx.Account(ctx, account.ID)
+		switch {
+		case err != nil:
+			return err
+		case !ok || c.Disabled || c.Invited:
+			return notSignedIn()
+		}
+		if had, err := tx.DeleteSession(ctx, c.ID, p.Session()); err != nil || !had {
+			return cmp.Or(err, notSignedIn())
+		}
+		if err = a.secondFactor(ctx, tx, &c, otp); err != nil {
+			return err
+		}
+		if err = tx.UpdateAccount(ctx, c); err != nil {
+			return err
+		}
+		opened, err = a.open(ctx, tx, c.Account, userAgent, proved{factor: true, vouched: p.session.Vouched})
+		return err
+	})
+	switch {
+	case err == nil:
+		try.succeeded()
+	case pbx.CodeOf(err) != pbx.CodeSignInFailed: // no guess
+		try.takeBack()
+	default:
+		err = a.refuse(ctx, account, true, account.Email)
+	}
+	if err != nil {
+		return Opened{}, err
+	}
+	return opened, nil
+}
+
+// proved says what was proved beside who it is that signs in.
+type proved struct {
+	factor  bool // a second factor, here or at the provider
+	vouched bool // a provider answers for the second factor that the portal demands
+}
+
+// open opens a session of an account, in a context whose work is that of the person. It is the only way to one, and so the place where no
+// session comes past a second factor that was switched on: without it, the session waits for it.
+func (a *Auth) open(ctx context.Context, tx *store.Tx, account pbx.Account, userAgent string, by proved) (Opened, error) {
 	now := a.time()
 	s := pbx.Session{
 		ID: pbx.SessionID(uuid.NewString()), Account: account.ID, CreatedAt: now, LastSeenAt: now, ExpiresAt: now.Add(SessionLife),
-		From: oneLine(pbx.ActorOf(ctx).From), UserAgent: oneLine(userAgent), Vouched: vouched,
+		From: oneLine(pbx.ActorOf(ctx).From), UserAgent: oneLine(userAgent), Vouched: by.vouched, OwesFactor: account.TOTP && !by.factor,
+	}
+	facts := pbx.Facts{"account_id": string(account.ID), "user_agent": s.UserAgent}
+	if s.OwesFactor {
+		s.ExpiresAt, facts["owes_factor"] = now.Add(FactorLife), "true"
 	}
 	token := newSessionToken()
 	if err := tx.InsertSession(ctx, s, digest(token.Reveal())); err != nil {
 		return Opened{}, err
 	}
-	if err := a.note(ctx, tx, ActionSignIn, sessionObject(s.ID, account), nil, pbx.Facts{"account_id": string(account.ID), "user_agent": s.UserAgent}); err != nil {
+	if err := a.note(ctx, tx, ActionSignIn, sessionObject(s.ID, account), nil, facts); err != nil {
 		return Opened{}, err
 	}
 	return Opened{ofAccount(account, s, a.factor), token}, nil
@@ -289,8 +380,9 @@ func (a *Auth) seen(ctx context.Context, used use) {
 
 // SignOut ends the session the caller came with.
 func (a *Auth) SignOut(ctx context.Context) error {
-	account, err := self(ctx)
-	if err != nil {
+	account, ok := PrincipalOf(ctx).Account()
+	if !ok {
+		_, err := self(ctx)
 		return err
 	}
 	return a.store.InTx(ctx, func(ctx context.Context, tx *store.Tx) error {

@@ -158,7 +158,7 @@ func TestTheUseOfASessionAndOfATokenIsNotedOnceAMinute(t *testing.T) {
 			t.Fatal("they do not hold")
 		}
 		sessions, sessionErr := d.store.Sessions(t.Context(), anna.ID)
-		tokens, tokenErr := d.Tokens(t.Context())
+		tokens, _, tokenErr := d.Tokens(t.Context(), auth.TokenQuery{Limit: 10})
 		if sessionErr != nil || tokenErr != nil || len(sessions) != 1 || len(tokens) != 1 {
 			t.Fatal(sessions, sessionErr, tokens, tokenErr)
 		}

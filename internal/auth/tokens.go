@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
+	"strconv"
 	"strings"
 
 	"github.com/synergycall/pbxportal/internal/pbx"
@@ -37,8 +38,46 @@ func isCode(text string, length int, first, last byte) bool {
 	return len(text) == length
 }
 
-// Tokens gives all API tokens, by name, also those that hold no more.
-func (a *Auth) Tokens(ctx context.Context) ([]pbx.Token, error) { return a.store.Tokens(ctx) }
+// MaxTokens is how many tokens that hold one account may have, with those that were made with them.
+const MaxTokens = 200
+
+// TokenQuery selects a page of the API tokens, by name.
+type TokenQuery struct {
+	After   pbx.TokenID // the page begins behind this one; "": at the first
+	Limit   int
+	Revoked bool // also those that are revoked
+}
+
+// Tokens gives a page of the API tokens, and the id behind which the next begins, "" where this is the last. KindInvalid when After names none.
+func (a *Auth) Tokens(ctx context.Context, q TokenQuery) (page []pbx.Token, next pbx.TokenID, err error) {
+	page, ok, err := a.store.Tokens(ctx, q.After, q.Limit+1, q.Revoked)
+	switch {
+	case err != nil:
+		return nil, "", err
+	case !ok:
+		return nil, "", noCursor()
+	case len(page) > q.Limit:
+		page = page[:q.Limit]
+		next = page[q.Limit-1].ID
+	}
+	return page, next, nil
+}
+
+// notTooManyTokens refuses one more token of a maker who has as many as one may have. The command line is not bounded, but what is made with
+// its tokens is.
+func (a *Auth) notTooManyTokens(ctx context.Context, tx *store.Tx, by pbx.AccountID) error {
+	if powersOf(ctx).local {
+		return nil
+	}
+	n, err := tx.CountTokens(ctx, by, a.time())
+	if err != nil || n < MaxTokens {
+		return err
+	}
+	return &pbx.Error{
+		Kind: pbx.KindConflict, Code: pbx.CodeTooManyTokens,
+		Msg: fmt.Sprintf("this caller has %d tokens that hold, which is as many as one may have: revoke those that are no longer used", n),
+	}
+}
 
 // CreateToken makes an API token, which is shown this once. Errors: KindInvalid for the input, KindForbidden for a token that could do
 // what its maker cannot.
@@ -68,6 +107,9 @@ func (a *Auth) CreateToken(ctx context.Context, n pbx.NewToken) (pbx.Token, pbx.
 	secret := rand.Text() + rand.Text()
 	err = a.store.InTx(ctx, func(ctx context.Context, tx *store.Tx) error {
 		if err := a.stillProved(ctx, tx); err != nil {
+			return err
+		}
+		if err := a.notTooManyTokens(ctx, tx, t.CreatedBy); err != nil {
 			return err
 		}
 		if err := tx.InsertToken(ctx, t, digest(secret)); err != nil {
@@ -127,6 +169,22 @@ func (a *Auth) revoke(ctx context.Context, tx *store.Tx, t pbx.Token) (all []pbx
 		all = append(all, t)
 	}
 	return all, nil
+}
+
+// RevokeAll ends all sessions, takes back all links and revokes all tokens, as after restoring a backup, in which what ended since holds again.
+func (a *Auth) RevokeAll(ctx context.Context) (ended store.Ended, err error) {
+	if !powersOf(ctx).local {
+		return ended, forbidden("only the command line revokes all at once: pbxportal admin after-restore")
+	}
+	err = a.store.InTx(ctx, func(ctx context.Context, tx *store.Tx) error {
+		if ended, err = tx.RevokeAll(ctx, a.time()); err != nil {
+			return err
+		}
+		return a.note(ctx, tx, ActionRevokeAll, pbx.AuditObject{Type: "installation"}, nil, pbx.Facts{
+			"sessions": strconv.FormatInt(ended.Sessions, 10), "links": strconv.FormatInt(ended.Links, 10), "tokens": strconv.FormatInt(ended.Tokens, 10),
+		})
+	})
+	return ended, err
 }
 
 // revokeBeyond revokes the tokens of an account that may do more than it may itself from now on: all of them where it may do nothing.

@@ -1,6 +1,7 @@
 package auth_test
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"testing"
@@ -311,4 +312,154 @@ func TestWhoWasStoppedWhileHisRequestWasUnderWayMakesNothingThatStays(t *testing
 			}
 		}
 	}
+}
+
+func TestTokensAreListedAPageAtATimeEachOnce(t *testing.T) {
+	t.Parallel()
+	d := newDoor(t)
+	want := map[pbx.TokenID]bool{}
+	for i := range 25 { // also of one name
+		token, _ := d.token(t, pbx.NewToken{Name: fmt.Sprint("Name ", i%3), Role: pbx.Auditor})
+		want[token.ID] = true
+		if i%5 == 0 {
+			if _, err := d.RevokeToken(local(t), token.ID); err != nil {
+				t.Fatal(err)
+			}
+			delete(want, token.ID)
+		}
+	}
+	q, pages := auth.TokenQuery{Limit: 7}, 0
+	for {
+		page, next, err := d.Tokens(t.Context(), q)
+		if err != nil || len(page) > 7 {
+			t.Fatal(len(page), err)
+		}
+		pages++
+		for _, token := range page {
+			if !want[token.ID] {
+				t.Errorf("%s is listed twice, or is revoked", token.ID)
+			}
+			delete(want, token.ID)
+		}
+		if next == "" {
+			break
+		}
+		q.After = next
+	}
+	if len(want) > 0 || pages != 3 {
+		t.Errorf("%d pages, not listed: %v", pages, want)
+	}
+	if _, _, err := d.Tokens(t.Context(), auth.TokenQuery{After: "nothing", Limit: 7}); pbx.KindOf(err) != pbx.KindInvalid {
+		t.Errorf("behind one that there is not: %v", err)
+	}
+}
+
+func TestAccountsAreListedAPageAtATimeEachOnce(t *testing.T) {
+	t.Parallel()
+	d := newDoor(t)
+	for _, name := range []string{"Bo", "bo b", "Ann", "Zoe", "Eve", "Dan", "Cleo"} {
+		if _, _, err := d.Invite(local(t), pbx.NewAccount{Name: name, Email: strings.ReplaceAll(name, " ", "") + "@example.com", Role: pbx.Auditor}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var names []string
+	for after := pbx.AccountID(""); ; {
+		page, next, err := d.AccountPage(t.Context(), after, 3)
+		if err != nil || len(page) > 3 {
+			t.Fatal(len(page), err)
+		}
+		for _, a := range page {
+			names = append(names, a.Name)
+		}
+		if after = next; next == "" {
+			break
+		}
+	}
+	if got := strings.Join(names, ","); got != "Ann,Bo,bo b,Cleo,Dan,Eve,Zoe" {
+		t.Error(got)
+	}
+	for _, wrong := range []pbx.AccountID{"x", "7d0c1f1e-4a0b-4a55-9c53-1c7e0f2b9a10"} {
+		if _, _, err := d.AccountPage(t.Context(), wrong, 3); pbx.KindOf(err) != pbx.KindInvalid {
+			t.Errorf("behind %q: %v", wrong, err)
+		}
+	}
+}
+
+func TestAnAccountHasABoundedNumberOfTokensAndOfSessions(t *testing.T) {
+	t.Parallel()
+	d := newDoor(t)
+	olga := d.account(t, "Olga", pbx.Owner)
+	first := d.signIn(t, olga)
+	ctx := as(t, first.Principal)
+	parent, secret, err := d.CreateToken(ctx, pbx.NewToken{Name: "parent", Role: pbx.Owner})
+	if err != nil {
+		t.Fatal(err)
+	}
+	program, err := d.Authenticate(t.Context(), auth.Proof{Bearer: secret.Reveal()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := 1; i < auth.MaxTokens; i++ { // some by hand, some by a program of hers
+		by := ctx
+		if i%2 == 0 {
+			by = as(t, program)
+		}
+		if _, _, err = d.CreateToken(by, pbx.NewToken{Name: "x", Role: pbx.Auditor, Lives: time.Hour}); err != nil {
+			t.Fatal(i, err)
+		}
+	}
+	for name, by := range map[string]context.Context{"she": ctx, "her program": as(t, program)} {
+		if _, _, err := d.CreateToken(by, pbx.NewToken{Name: "x", Role: pbx.Auditor}); code(err) != pbx.CodeTooManyTokens || pbx.KindOf(err) != pbx.KindConflict {
+			t.Errorf("%s makes one more: %v", name, err)
+		}
+	}
+	if _, _, err := d.CreateToken(as(t, d.signIn(t, d.account(t, "Anna", pbx.Owner)).Principal), pbx.NewToken{Name: "x", Role: pbx.Auditor}); err != nil {
+		t.Errorf("another has none for that: %v", err)
+	}
+	d.token(t, pbx.NewToken{Name: "at the command line", Role: pbx.Auditor})
+	d.move(2 * time.Hour) // those that are over do not count
+	if _, _, err := d.CreateToken(as(t, d.signIn(t, olga).Principal), pbx.NewToken{Name: "x", Role: pbx.Auditor}); err != nil {
+		t.Errorf("when they are over: %v", err)
+	}
+	if revoked, err := d.RevokeToken(local(t), parent.ID); err != nil || len(revoked) != 100 {
+		t.Errorf("%d revoked, %v", len(revoked), err)
+	}
+
+	var last auth.Opened
+	for range 60 {
+		d.move(time.Second)
+		last = d.signIn(t, olga)
+	}
+	if open, err := d.Sessions(as(t, last.Principal)); err != nil || len(open) != 50 || !d.holds(t, last) {
+		t.Errorf("%d sessions, %v", len(open), err)
+	}
+}
+
+func TestAfterRestoringABackupOneCommandEndsWhatItBroughtBack(t *testing.T) {
+	t.Parallel()
+	d := newDoor(t)
+	olga := d.account(t, "Olga", pbx.Owner)
+	session := d.signIn(t, olga)
+	_, secret := d.token(t, pbx.NewToken{Name: "ci", Role: pbx.Auditor})
+	_, link, err := d.Invite(local(t), pbx.NewAccount{Name: "Ida", Email: "ida@example.com", Role: pbx.Auditor})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.RevokeAll(as(t, session.Principal)); pbx.KindOf(err) != pbx.KindForbidden {
+		t.Errorf("a session may: %v", err)
+	}
+	ended, err := d.RevokeAll(local(t))
+	if err != nil || ended != (store.Ended{Sessions: 1, Links: 1, Tokens: 1}) {
+		t.Fatalf("%+v, %v", ended, err)
+	}
+	if d.holds(t, session) || d.works(t, secret) {
+		t.Error("a session or a token still holds")
+	}
+	if _, err := d.Redeem(from(t, home), link.Code.Reveal(), pbx.SecretFrom(password), ""); code(err) != pbx.CodeLinkInvalid {
+		t.Errorf("the link is still good: %v", err)
+	}
+	if told := d.told(t, auth.ActionRevokeAll); len(told) != 1 || told[0].After["tokens"] != "1" || told[0].Actor.Kind != pbx.ActorLocal {
+		t.Errorf("the trail: %+v", told)
+	}
+	d.signIn(t, olga)
 }

@@ -40,10 +40,13 @@ func newTOTP(email string) (secret pbx.Secret, uri pbx.Secret, err error) {
 	return pbx.SecretFrom(key.Secret()), pbx.SecretFrom(key.URL()), nil
 }
 
+// totpNow gives the step of a time.
+func totpNow(now time.Time) int64 { return now.Unix() / totpPeriod }
+
 // totpStep gives the step whose code this is, if it is one that holds now and comes after the last that was used: nobody who sees a
 // code typed can use it again.
 func totpStep(secret pbx.Secret, code string, now time.Time, last int64) (step int64, ok bool) {
-	current := now.Unix() / totpPeriod
+	current := totpNow(now)
 	for s := current - totpSkew; s <= current+totpSkew; s++ {
 		want, err := hotp.GenerateCodeCustom(secret.Reveal(), uint64(max(s, 0)), hotp.ValidateOpts{Digits: otp.DigitsSix, Algorithm: otp.AlgorithmSHA1})
 		if err == nil && s > last && subtle.ConstantTimeCompare([]byte(want), []byte(code)) == 1 {

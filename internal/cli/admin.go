@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strings"
@@ -12,12 +13,14 @@ import (
 )
 
 type adminCommands struct {
-	Create    adminCreateCommand    `cmd:"" help:"Make an account with a password."`
-	List      adminListCommand      `cmd:"" help:"List the accounts."`
-	Reset     adminResetCommand     `cmd:"" help:"Take away an account's password, second factor and sessions, and print a one-time link to set a new password."`
-	Disable   adminDisableCommand   `cmd:"" help:"Let nobody sign in with an account, from this moment on; revokes the tokens it made."`
-	Enable    adminEnableCommand    `cmd:"" help:"Let an account sign in again."`
-	SetupLink adminSetupLinkCommand `cmd:"" name:"setup-link" help:"Print a new one-time link to make the first account (serve does so too)."`
+	Create       adminCreateCommand       `cmd:"" help:"Make an account with a password."`
+	List         adminListCommand         `cmd:"" help:"List the accounts."`
+	Reset        adminResetCommand        `cmd:"" help:"Take away an account's password, second factor and sessions, and print a one-time link to set a new password."`
+	Disable      adminDisableCommand      `cmd:"" help:"Let nobody sign in with an account, from this moment on; revokes the tokens it made."`
+	Enable       adminEnableCommand       `cmd:"" help:"Let an account sign in again."`
+	Unlink       adminUnlinkCommand       `cmd:"" help:"Take an account away from the person of the OpenID provider whom it belongs to: the next one who comes with its address has it."`
+	AfterRestore adminAfterRestoreCommand `cmd:"" name:"after-restore" help:"After restoring a backup: end all sessions, take back all links and revoke all tokens, because what ended since the backup holds again."`
+	SetupLink    adminSetupLinkCommand    `cmd:"" name:"setup-link" help:"Print a new one-time link to make the first account (serve does so too)."`
 }
 
 type adminCreateCommand struct {
@@ -44,11 +47,17 @@ func (c *adminCreateCommand) Run(ctx context.Context, a *app, p *portal) error {
 	return nil
 }
 
-type adminListCommand struct{}
+type adminListCommand struct {
+	Limit int           `help:"How many accounts at the most, from 1 to 500." default:"200"`
+	After pbx.AccountID `help:"Begin behind the account with this id, the last of the list before." placeholder:"ID"`
+}
 
 // Run lists the accounts.
-func (*adminListCommand) Run(ctx context.Context, a *app, p *portal) error {
-	accounts, err := p.auth.Accounts(ctx)
+func (c *adminListCommand) Run(ctx context.Context, a *app, p *portal) error {
+	if err := checkLimit(c.Limit); err != nil {
+		return err
+	}
+	accounts, next, err := p.auth.AccountPage(ctx, c.After, c.Limit)
 	if err != nil {
 		return err
 	}
@@ -57,16 +66,20 @@ func (*adminListCommand) Run(ctx context.Context, a *app, p *portal) error {
 		for i, account := range accounts {
 			list[i] = toAccountJSON(account)
 		}
-		return a.printJSON(map[string]any{"accounts": list})
+		return a.printJSON(listJSON("accounts", list, string(next)))
 	}
 	if len(accounts) == 0 {
 		fmt.Fprintln(a.stdout, "Nobody has an account. Make one: pbxportal admin create NAME EMAIL")
 		return nil
 	}
 	w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "NAME\tE-MAIL\tROLE\tSTATE\tLAST SIGN-IN\tID")
+	fmt.Fprintln(w, "NAME\tE-MAIL\tROLE\tSTATE\tLAST SIGN-IN\tPROVIDER\tID")
 	for _, account := range accounts {
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", account.Name, account.Email, account.Role, accountState(account), orNever(account.LastSignIn), account.ID)
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", account.Name, account.Email, account.Role, accountState(account),
+			orNever(account.LastSignIn), cmp.Or(account.Identity.Issuer, "-"), account.ID)
+	}
+	if next != "" {
+		fmt.Fprintf(w, "\nThere are more: pbxportal admin list --limit %d --after %s\n", c.Limit, next)
 	}
 	return w.Flush()
 }
@@ -143,6 +156,48 @@ func (a *app) setDisabled(ctx context.Context, p *portal, email string, disabled
 		verb = "cannot sign in any more; all sessions have ended, and the tokens this account made are revoked"
 	}
 	fmt.Fprintf(a.stdout, "%s <%s> %s.\n", account.Name, account.Email, verb)
+	return nil
+}
+
+type adminUnlinkCommand struct {
+	Email string `arg:"" help:"The account's e-mail address."`
+}
+
+// Run unlinks the account.
+func (c *adminUnlinkCommand) Run(ctx context.Context, a *app, p *portal) error {
+	account, err := p.auth.AccountByEmail(ctx, c.Email)
+	if err != nil {
+		return err
+	}
+	had, err := p.auth.Unlink(ctx, account.ID)
+	if err != nil {
+		return err
+	}
+	if a.json {
+		return a.printJSON(map[string]any{"id": account.ID, "email": account.Email, "unlinked": had})
+	}
+	if !had {
+		fmt.Fprintf(a.stdout, "%s <%s> belongs to no person of a provider.\n", account.Name, account.Email)
+		return nil
+	}
+	fmt.Fprintf(a.stdout, "%s <%s> belongs to no person of the provider any more; all sessions have ended. The next one who signs in there with this address has the account.\n",
+		account.Name, account.Email)
+	return nil
+}
+
+type adminAfterRestoreCommand struct{}
+
+// Run ends what a restored backup has brought back.
+func (*adminAfterRestoreCommand) Run(ctx context.Context, a *app, p *portal) error {
+	ended, err := p.auth.RevokeAll(ctx)
+	if err != nil {
+		return err
+	}
+	if a.json {
+		return a.printJSON(map[string]any{"sessions": ended.Sessions, "links": ended.Links, "tokens": ended.Tokens})
+	}
+	fmt.Fprintf(a.stdout, "Ended: %d sessions, %d links, %d tokens. Make new tokens for the programs that need one.\n", ended.Sessions, ended.Links, ended.Tokens)
+	fmt.Fprintln(a.stdout, "Accounts, roles, passwords and recovery codes are those of the backup: see pbxportal admin list for what was disabled, deleted, reset or changed since.")
 	return nil
 }
 

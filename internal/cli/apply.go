@@ -284,7 +284,7 @@ func (c *revisionListCommand) Run(ctx context.Context, a *app, p *portal) error 
 		return nil
 	}
 	w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "\tREVISION\tWHEN\tWHO\tUSERS\tRESULT\tWHY")
+	fmt.Fprintln(w, "\tREVISION\tWHEN\tWHO\tGIVEN AS\tUSERS\tRESULT\tWHY")
 	for _, r := range runs {
 		mark := ""
 		if r.Revision == site.Current {
@@ -294,7 +294,7 @@ func (c *revisionListCommand) Run(ctx context.Context, a *app, p *portal) error 
 		if r.Restored != 0 {
 			why = strings.TrimSpace(fmt.Sprintf("revision %d again. %s", r.Restored, why))
 		}
-		fmt.Fprintf(w, "%s\t%d\t%s\t%s\t%d\t%s\t%s\n", mark, r.Revision, r.Log.TriggeredAt.Format(time.RFC3339), oneLine(r.Log.TriggeredBy), r.Users, r.Result, shorten(oneLine(why), 60))
+		fmt.Fprintf(w, "%s\t%d\t%s\t%s\t%s\t%d\t%s\t%s\n", mark, r.Revision, r.Log.TriggeredAt.Format(time.RFC3339), proved(r.Log.Actor), oneLine(r.Log.TriggeredBy), r.Users, r.Result, shorten(oneLine(why), 60))
 	}
 	return w.Flush()
 }

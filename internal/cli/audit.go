@@ -57,13 +57,13 @@ func (c *auditListCommand) Run(ctx context.Context, a *app, p *portal) error {
 		return nil
 	}
 	w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "WHEN\tWHO\tOUTCOME\tDETAILS\tID")
+	fmt.Fprintln(w, "WHEN\tWHO\tGIVEN AS\tOUTCOME\tDETAILS\tID")
 	for _, l := range page.Logs {
 		outcome := string(l.Outcome)
 		if results[l.ID] == pbx.DryRun {
 			outcome = "rehearsal"
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", l.TriggeredAt.Format(time.RFC3339), oneLine(l.TriggeredBy), outcome, shorten(oneLine(l.ErrorDetails), 60), l.ID)
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", l.TriggeredAt.Format(time.RFC3339), proved(l.Actor), oneLine(l.TriggeredBy), outcome, shorten(oneLine(l.ErrorDetails), 60), l.ID)
 	}
 	fmt.Fprintln(w, "\nOne of them whole, with its story: pbxportal audit show ID")
 	return w.Flush()
@@ -89,11 +89,29 @@ func (c *auditShowCommand) Run(ctx context.Context, a *app, p *portal) error {
 	return nil
 }
 
+// proved names who was proved to ask for an apply. What the request said of itself stands elsewhere.
+func proved(a pbx.Actor) string {
+	name := oneLine(a.Name)
+	switch a.Kind {
+	case "":
+		return "not on record"
+	case pbx.ActorPortal:
+		return "the portal"
+	case pbx.ActorAnonymous:
+		return "nobody was asked who"
+	case pbx.ActorToken:
+		return "token " + name
+	case pbx.ActorLocal:
+		return "local " + name
+	}
+	return name
+}
+
 // printStory tells all that is known of an apply, in order.
 func (a *app) printStory(r pbx.Run) {
 	l := r.Log
 	w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintf(w, "When\t%s\nWho\t%s\n", l.TriggeredAt.Format(time.RFC3339), oneLine(l.TriggeredBy))
+	fmt.Fprintf(w, "When\t%s\nWho\t%s\nGiven as\t%s\n", l.TriggeredAt.Format(time.RFC3339), proved(l.Actor), oneLine(l.TriggeredBy))
 	if r.Comment != "" {
 		fmt.Fprintf(w, "Why\t%s\n", oneLine(r.Comment))
 	}

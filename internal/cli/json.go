@@ -39,12 +39,17 @@ type accountJSON struct {
 	Disabled   bool          `json:"disabled"`
 	Invited    bool          `json:"invited"`
 	TOTP       bool          `json:"totp_enabled"`
+	Provider   *string       `json:"provider"`
 	CreatedAt  time.Time     `json:"created_at"`
 	LastSignIn *time.Time    `json:"last_sign_in_at"`
 }
 
 func toAccountJSON(a pbx.Account) accountJSON {
-	return accountJSON{a.ID, a.Name, a.Email, a.Role, a.Disabled, a.Invited, a.TOTP, a.CreatedAt, timeOrNull(a.LastSignIn)}
+	var provider *string
+	if a.Identity.Issuer != "" {
+		provider = &a.Identity.Issuer
+	}
+	return accountJSON{a.ID, a.Name, a.Email, a.Role, a.Disabled, a.Invited, a.TOTP, provider, a.CreatedAt, timeOrNull(a.LastSignIn)}
 }
 
 type tokenJSON struct {
@@ -74,6 +79,15 @@ func toTokenJSON(t pbx.Token) tokenJSON {
 	return out
 }
 
+// listJSON is a page of a list, with where the next begins if there is one.
+func listJSON[T any](name string, page []T, next string) map[string]any {
+	list := map[string]any{name: page}
+	if next != "" {
+		list["next_cursor"] = next
+	}
+	return list
+}
+
 func timeOrNull(t time.Time) *time.Time {
 	if t.IsZero() {
 		return nil
@@ -85,10 +99,25 @@ type logJSON struct {
 	ID            pbx.RunID   `json:"id"`
 	TriggeredAt   time.Time   `json:"triggered_at"`
 	TriggeredBy   string      `json:"triggered_by"`
+	Actor         *actorJSON  `json:"actor"`
 	Outcome       pbx.Outcome `json:"outcome"`
 	ErrorDetails  string      `json:"error_details,omitempty"`
 	FilesWritten  []string    `json:"files_written"`
 	ReloadResults reloadJSON  `json:"reload_results"`
+}
+
+// actorJSON is who was proved to ask for an apply.
+type actorJSON struct {
+	Kind pbx.ActorKind `json:"kind"`
+	ID   string        `json:"id"`
+	Name string        `json:"name"`
+}
+
+func toActorJSON(a pbx.Actor) *actorJSON {
+	if a.Kind == "" {
+		return nil
+	}
+	return &actorJSON{a.Kind, a.ID, a.Name}
 }
 
 type reloadJSON struct {
@@ -104,7 +133,7 @@ type commandJSON struct {
 
 func toLogJSON(l pbx.ApplyLog) logJSON {
 	return logJSON{
-		l.ID, l.TriggeredAt, l.TriggeredBy, l.Outcome, l.ErrorDetails, append([]string{}, l.FilesWritten...),
+		l.ID, l.TriggeredAt, l.TriggeredBy, toActorJSON(l.Actor), l.Outcome, l.ErrorDetails, append([]string{}, l.FilesWritten...),
 		reloadJSON{(*commandJSON)(l.Reload.PJSIP), (*commandJSON)(l.Reload.Dialplan)},
 	}
 }
@@ -162,6 +191,7 @@ type runJSON struct {
 	AuditLogID   pbx.RunID        `json:"audit_log_id,omitempty"`
 	TriggeredAt  time.Time        `json:"triggered_at,omitzero"` // these are not there for an apply that never began
 	TriggeredBy  string           `json:"triggered_by,omitempty"`
+	Actor        *actorJSON       `json:"actor,omitempty"`
 	Comment      string           `json:"comment,omitempty"`
 	Outcome      pbx.Outcome      `json:"outcome"`
 	Result       pbx.Result       `json:"result,omitempty"`
@@ -187,7 +217,7 @@ type eventJSON struct {
 func toRunJSON(r pbx.Run, err error) runJSON {
 	l := toLogJSON(r.Log)
 	out := runJSON{
-		r.Log.ID, r.Log.TriggeredAt, r.Log.TriggeredBy, r.Comment, l.Outcome, r.Result, r.Revision, r.Restored, r.Verification, r.Differences,
+		r.Log.ID, r.Log.TriggeredAt, r.Log.TriggeredBy, l.Actor, r.Comment, l.Outcome, r.Result, r.Revision, r.Restored, r.Verification, r.Differences,
 		l.FilesWritten, l.ReloadResults, r.Users, toPlanJSON(r.Plan),
 		[]eventJSON{},
 		r.Code, l.ErrorDetails,

@@ -115,7 +115,7 @@ func (p *portal) oidc() (httpapi.OIDC, error) {
 	if roles := pbx.Roles()[1:]; role != "" && !slices.Contains(roles, role) { // an owner is made by an owner
 		return httpapi.OIDC{}, usage(fmt.Errorf("OIDC_DEFAULT_ROLE %q is none of %v: give one of them, or none", role, roles))
 	}
-	return httpapi.OIDC{Issuer: c.OIDCIssuer, ClientID: c.OIDCClientID, ClientSecret: pbx.SecretFrom(secret), DefaultRole: role}, nil
+	return httpapi.OIDC{Issuer: c.OIDCIssuer, ClientID: c.OIDCClientID, ClientSecret: pbx.SecretFrom(secret), DefaultRole: role, ACR: c.OIDCClasses()}, nil
 }
 
 // edge gives who may reach the portal, by its settings.

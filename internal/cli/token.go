@@ -8,6 +8,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/synergycall/pbxportal/internal/auth"
 	"github.com/synergycall/pbxportal/internal/pbx"
 )
 
@@ -71,11 +72,17 @@ func tokenRights(t pbx.Token) string {
 	return string(t.Role) + " (" + strings.Join(scopes, " ") + ")"
 }
 
-type tokenListCommand struct{}
+type tokenListCommand struct {
+	Limit int         `help:"How many tokens at the most, from 1 to 500." default:"200"`
+	After pbx.TokenID `help:"Begin behind the token with this id, the last of the list before." placeholder:"ID"`
+}
 
 // Run lists the tokens.
-func (*tokenListCommand) Run(ctx context.Context, a *app, p *portal) error {
-	tokens, err := p.auth.Tokens(ctx)
+func (c *tokenListCommand) Run(ctx context.Context, a *app, p *portal) error {
+	if err := checkLimit(c.Limit); err != nil {
+		return err
+	}
+	tokens, next, err := p.auth.Tokens(ctx, auth.TokenQuery{After: c.After, Limit: c.Limit, Revoked: true})
 	if err != nil {
 		return err
 	}
@@ -84,7 +91,7 @@ func (*tokenListCommand) Run(ctx context.Context, a *app, p *portal) error {
 		for i, t := range tokens {
 			list[i] = toTokenJSON(t)
 		}
-		return a.printJSON(map[string]any{"tokens": list})
+		return a.printJSON(listJSON("tokens", list, string(next)))
 	}
 	if len(tokens) == 0 {
 		fmt.Fprintln(a.stdout, "No tokens. Make one: pbxportal token create NAME --role ROLE")
@@ -94,6 +101,9 @@ func (*tokenListCommand) Run(ctx context.Context, a *app, p *portal) error {
 	fmt.Fprintln(w, "ID\tFOR\tMAY\tSTATE\tLAST USED")
 	for _, t := range tokens {
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", t.ID, t.Name, tokenRights(t), tokenState(t), orNever(t.LastUsedAt))
+	}
+	if next != "" {
+		fmt.Fprintf(w, "\nThere are more: pbxportal token list --limit %d --after %s\n", c.Limit, next)
 	}
 	return w.Flush()
 }

@@ -46,6 +46,7 @@ type Config struct {
 	OIDCClientSecret     string `name:"oidc-client-secret"      env:"OIDC_CLIENT_SECRET"      placeholder:"TEXT" help:"What the portal proves that with. Better in a file: OIDC_CLIENT_SECRET_FILE."`
 	OIDCClientSecretFile string `name:"oidc-client-secret-file" env:"OIDC_CLIENT_SECRET_FILE" placeholder:"FILE" help:"File that holds the secret."`
 	OIDCDefaultRole      string `name:"oidc-default-role"       env:"OIDC_DEFAULT_ROLE"       placeholder:"ROLE" help:"Role of an account that is made for whom the provider knows and the portal does not, such as auditor. Default: none is made."`
+	OIDCACR              string `name:"oidc-acr"                env:"OIDC_ACR"                placeholder:"LIST" help:"Values of the claim acr, with commas between, with which the provider says that there was a second factor. Where it is set, a provider that says nothing of one had none."`
 
 	SecondFactor string `name:"second-factor" env:"SECOND_FACTOR" placeholder:"WHO" help:"Who must have a second factor to use the portal: offered (nobody), owners (and admins), or everyone. Default: offered."`
 
@@ -209,6 +210,7 @@ func (c Config) LogValue() slog.Value {
 		slog.String("oidc_client_secret", hidden(c.OIDCClientSecret)),
 		slog.String("oidc_client_secret_file", c.OIDCClientSecretFile),
 		slog.String("oidc_default_role", c.OIDCDefaultRole),
+		slog.String("oidc_acr", c.OIDCACR),
 		slog.String("second_factor", c.SecondFactor),
 		slog.String("state_dir", c.StateDir),
 		slog.String("asterisk_config_dir", c.AsteriskConfigDir),

@@ -71,7 +71,7 @@ func (c Config) edgeFaults() (faults []error) {
 // oidcFaults names what is wrong with the settings of the OpenID provider.
 func (c Config) oidcFaults() (faults []error) {
 	if c.OIDCIssuer == "" {
-		if c.OIDCClientID+c.OIDCClientSecret+c.OIDCClientSecretFile+c.OIDCDefaultRole != "" {
+		if c.OIDCClientID+c.OIDCClientSecret+c.OIDCClientSecretFile+c.OIDCDefaultRole+c.OIDCACR != "" {
 			faults = append(faults, errors.New("OIDC_ISSUER is missing, though other settings of the OpenID provider are there: set it to the provider's address, or remove them"))
 		}
 		return faults
@@ -92,6 +92,9 @@ func (c Config) oidcFaults() (faults []error) {
 	}
 	return faults
 }
+
+// OIDCClasses gives the classes of a sign-in at the provider that had a second factor.
+func (c Config) OIDCClasses() []string { return list(c.OIDCACR) }
 
 // ClientSecret gives the secret of OIDC_CLIENT_SECRET, or what OIDC_CLIENT_SECRET_FILE holds; "" where neither is set. A file must be readable
 // by nobody but its owner and group.

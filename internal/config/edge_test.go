@@ -56,6 +56,7 @@ func TestSettingsOfTheEdgeThatCannotBeMeantAreNamed(t *testing.T) {
 		{"PUBLIC_URL", config.Config{PublicURL: "https://user:topsecret@pbx.example.com"}},
 		{"OIDC_ISSUER is missing", config.Config{OIDCClientID: "portal"}},
 		{"OIDC_ISSUER is missing", config.Config{OIDCDefaultRole: "auditor"}},
+		{"OIDC_ISSUER is missing", config.Config{OIDCACR: "gold"}},
 		{"OIDC_ISSUER is not", config.Config{OIDCIssuer: "http://id.example.com", OIDCClientID: "portal"}},
 		{"OIDC_ISSUER is not", config.Config{OIDCIssuer: "id.example.com", OIDCClientID: "portal"}},
 		{"OIDC_ISSUER is not", config.Config{OIDCIssuer: "https://user:topsecret@id.example.com", OIDCClientID: "portal"}},

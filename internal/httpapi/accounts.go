@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"cmp"
 	"context"
 
 	"github.com/synergycall/pbxportal/internal/auth"
@@ -9,8 +10,8 @@ import (
 )
 
 // ListAccounts lists the people who may sign in.
-func (a *api) ListAccounts(ctx context.Context, _ openapi.ListAccountsRequestObject) (openapi.ListAccountsResponseObject, error) {
-	accounts, err := a.auth.Accounts(ctx)
+func (a *api) ListAccounts(ctx context.Context, r openapi.ListAccountsRequestObject) (openapi.ListAccountsResponseObject, error) {
+	accounts, next, err := a.auth.AccountPage(ctx, pbx.AccountID(value(r.Params.Cursor)), cmp.Or(value(r.Params.Limit), listed))
 	if err != nil {
 		return nil, err
 	}
@@ -18,7 +19,7 @@ func (a *api) ListAccounts(ctx context.Context, _ openapi.ListAccountsRequestObj
 	for i, account := range accounts {
 		out[i] = toAccount(account)
 	}
-	return openapi.ListAccounts200JSONResponse{Accounts: out}, nil
+	return openapi.ListAccounts200JSONResponse{Accounts: out, NextCursor: (*string)(unlessZero(next))}, nil
 }
 
 // CreateAccount invites somebody.
@@ -59,9 +60,18 @@ func (a *api) ResetAccount(ctx context.Context, r openapi.ResetAccountRequestObj
 	return openapi.ResetAccount200JSONResponse{Link: toOneTimeLink(link)}, nil
 }
 
+// UnlinkAccount takes an account away from the person of the OpenID provider whom it belongs to.
+func (a *api) UnlinkAccount(ctx context.Context, r openapi.UnlinkAccountRequestObject) (openapi.UnlinkAccountResponseObject, error) {
+	if _, err := a.auth.Unlink(ctx, pbx.AccountID(r.ID)); err != nil {
+		return nil, err
+	}
+	return openapi.UnlinkAccount204Response{}, nil
+}
+
 func toAccount(a pbx.Account) openapi.Account {
 	return openapi.Account{
 		ID: string(a.ID), Name: a.Name, Email: a.Email, Role: openapi.Role(a.Role), Disabled: a.Disabled, Invited: a.Invited, TotpEnabled: a.TOTP,
+		Provider:  unlessZero(a.Identity.Issuer),
 		CreatedAt: a.CreatedAt, LastSignInAt: timeOrNull(a.LastSignIn),
 	}
 }

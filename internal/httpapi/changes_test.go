@@ -76,6 +76,11 @@ func TestEveryOperationThatChangesSomethingLeavesItsEvents(t *testing.T) {
 	reset := change(anna, 200, "POST /accounts/{id}/reset", "/accounts/"+id+"/reset", "", auth.ActionAccountReset)
 	code, _ := reset.at("link.code").(string)
 	change(p.visitor(), 201, "POST /invitations", "", `{"code":"`+code+`","password":"`+password+`"}`, auth.ActionPassword, auth.ActionSignIn)
+	emilThere := auth.Outside{Identity: pbx.Identity{Issuer: "https://id.example.com", Subject: "emil"}, Email: "emil@example.com"}
+	if _, err := p.auth.SignInOutside(asLocal(t), emilThere); err != nil {
+		t.Fatal(err)
+	}
+	change(anna, 204, "DELETE /accounts/{id}/identity", "/accounts/"+id+"/identity", "", auth.ActionUnlink)
 	change(anna, 204, "DELETE /accounts/{id}", "/accounts/"+id, "", auth.ActionAccountDelete)
 
 	token := change(anna, 201, "POST /tokens", "", `{"name":"ci","role":"auditor"}`, auth.ActionTokenCreate)
@@ -89,7 +94,15 @@ func TestEveryOperationThatChangesSomethingLeavesItsEvents(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	change(anna, 200, "POST /account/totp/confirm", "", `{"otp":"`+otp+`"}`, auth.ActionTOTPOn)
+	codes := change(anna, 200, "POST /account/totp/confirm", "", `{"otp":"`+otp+`"}`, auth.ActionTOTPOn)
+	recovery, _ := codes.json["recovery_codes"].([]any)[0].(string)
+	outside, err := p.auth.SignInOutside(asLocal(t), auth.Outside{Identity: pbx.Identity{Issuer: "https://id.example.com", Subject: "anna"}, Email: "anna@example.com"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	owing := p.visitor()
+	owing.cookie = "pbxportal=" + outside.Token.Reveal()
+	change(owing, 200, "POST /session/otp", "", `{"otp":"`+recovery+`"}`, auth.ActionSignIn)
 	change(anna, 204, "DELETE /account/totp", "", right, auth.ActionTOTPOff)
 	p.visitor().want(200, "", "POST", "/session", `{"email":"anna@example.com","password":"`+password+`"}`)
 	sessions, _ := anna.want(200, "", "GET", "/account/sessions", "").json["sessions"].([]any)

@@ -197,7 +197,7 @@ func TestAStreamShowsSignsOfLifeWhileNothingHappens(t *testing.T) {
 		<-p.asterisk.entered
 		logs, done := serve("GET", "/apply/logs", "")
 		<-done
-		_, id, _ := strings.Cut(logs.Body.String(), `"id":"`)
+		_, id, _ := strings.Cut(logs.Body.String(), `],"id":"`)
 		stream, followed := serve("GET", "/apply/runs/"+id[:36]+"/events", "")
 		<-time.After(25 * time.Second)
 		close(p.asterisk.hold)

@@ -16,8 +16,10 @@ import (
 // AppendUserList is the encoder of lists, for its tests.
 var AppendUserList = appendUserList
 
-// PasswordAlone reads what a provider says of how somebody proved who he is.
-var PasswordAlone = passwordAlone
+// FactorOf reads what a provider says of the second factor.
+func FactorOf(acr []string, said map[string]any) auth.Factor {
+	return (&provider{OIDC: OIDC{ACR: acr}}).factor(said)
+}
 
 // NewFrom makes an API of another contract.
 func NewFrom(c Config, contract *openapi3.T) (*API, error) { return newAPI(c, contract) }

@@ -19,6 +19,7 @@ type demand struct {
 	door        bool // a request is a try to sign in
 	factorless  bool // it is there for who lacks the second factor that is demanded of him
 	place       kind // where it is worked on
+	owing       bool // it is there for a session that still waits for the account's second factor
 }
 
 // gate is what every request passes before its handler, whatever it asks for. What a route demands is not met until it is proved.
@@ -38,7 +39,7 @@ type admission struct {
 
 func newGate(a *auth.Auth, e *edge, insecure bool) *gate {
 	g := &gate{auth: a, edge: e, insecure: insecure}
-	g.checks = []admission{{"tries", g.notTooManyTries}, {"set-up", g.setUp}, {"sign-in", g.signedIn}, {"second factor", g.hasFactor}, {"permission", g.permitted}}
+	g.checks = []admission{{"tries", g.notTooManyTries}, {"set-up", g.setUp}, {"sign-in", g.signedIn}, {"owed factor", g.owesNothing}, {"second factor", g.hasFactor}, {"permission", g.permitted}}
 	return g
 }
 
@@ -151,6 +152,14 @@ func (g *gate) signedIn(d demand, r *http.Request) (*http.Request, error) {
 		return nil, err
 	}
 	return r.WithContext(auth.WithPrincipal(r.Context(), p)), nil
+}
+
+// owesNothing refuses a session that still waits for the account's second factor.
+func (g *gate) owesNothing(d demand, r *http.Request) (*http.Request, error) {
+	if d.permission == pbx.Public || d.owing || !auth.PrincipalOf(r.Context()).OwesFactor() {
+		return r, nil
+	}
+	return nil, auth.OTPRequired()
 }
 
 // hasFactor refuses a caller who lacks the second factor that the portal demands of him.

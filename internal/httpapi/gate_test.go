@@ -98,6 +98,7 @@ func (p *portal) strangers() []stranger {
 		withCookie("a cookie that another port made the browser send", cookie, "Sec-Fetch-Site", "same-site"),
 		{name: "a change from another origin", header: []string{"Cookie", cookie, "Origin", "http://localhost:3000"}, code: "cross_origin", writes: true},
 		{name: "an owner without the second factor that is demanded of him", header: []string{"Cookie", "pbxportal=" + p.factorless().Token.Reveal()}, code: "second_factor_needed"},
+		{name: "an owner whose session still waits for his second factor", header: []string{"Cookie", "pbxportal=" + p.owing().Token.Reveal()}, code: "otp_required"},
 		{name: "the right token for another name", url: "http://rebind.example.net", header: []string{"Authorization", "Bearer " + good}, code: "host_not_allowed"},
 		{name: "the right cookie for another name", url: "http://rebind.example.net", header: []string{"Cookie", cookie}, code: "host_not_allowed"},
 	}
@@ -120,7 +121,7 @@ func (p *portal) otto() (context.Context, auth.SignIn) {
 func (p *portal) session() auth.Opened {
 	p.t.Helper()
 	ctx, s := p.otto()
-	opened, err := p.auth.SignInOutside(ctx, auth.Outside{Email: s.Email})
+	opened, err := p.auth.SignInOutside(ctx, auth.Outside{Identity: pbx.Identity{Issuer: "https://id.example.com", Subject: "otto"}, Email: s.Email})
 	if err != nil {
 		p.t.Fatal(err)
 	}
@@ -132,6 +133,18 @@ func (p *portal) factorless() auth.Opened {
 	p.t.Helper()
 	opened, err := p.auth.SignIn(p.otto())
 	if err != nil {
+		p.t.Fatal(err)
+	}
+	return opened
+}
+
+// owing signs somebody in with a provider who could do everything with the second factor that he switched on.
+func (p *portal) owing() auth.Opened {
+	p.t.Helper()
+	const email = "eva@example.com"
+	p.withFactor(email, pbx.Owner)
+	opened, err := p.auth.SignInOutside(asLocal(p.t), auth.Outside{Identity: pbx.Identity{Issuer: "https://id.example.com", Subject: "eva"}, Email: email})
+	if err != nil || !opened.Principal.OwesFactor() {
 		p.t.Fatal(err)
 	}
 	return opened
@@ -160,7 +173,7 @@ func walk(t *testing.T, without string) (wrong []string, asked int) {
 		}
 		public := r.permission == string(pbx.Public)
 		for _, s := range strangers {
-			if s.code == "second_factor_needed" && r.operation == "DELETE /session" {
+			if (s.code == "second_factor_needed" || s.code == "otp_required") && r.operation == "DELETE /session" {
 				continue // he may sign out, and the rest is still to be asked
 			}
 			a := ask(r, s)
@@ -170,6 +183,8 @@ func walk(t *testing.T, without string) (wrong []string, asked int) {
 			case crossing && unsafe:
 				code = "cross_origin"
 			case s.code == "second_factor_needed" && slices.Contains(whatIsLeft, r.operation):
+				code = ""
+			case s.code == "otp_required" && r.operation == "POST /session/otp":
 				code = ""
 			case public, s.writes:
 				code = "" // anybody may

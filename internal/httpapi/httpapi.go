@@ -113,7 +113,7 @@ func newAPI(c Config, contract *openapi3.T) (_ *API, err error) {
 	}
 	a.gate = newGate(c.Auth, a.edge, c.Insecure)
 	if c.OIDC.Issuer != "" {
-		a.provider = newProvider(c.OIDC, c.Edge.Origin)
+		a.provider = newProvider(c.OIDC, c.Edge.Origin, c.Now)
 	}
 	rt := newRouter(a, contract)
 	openapi.HandlerWithOptions(

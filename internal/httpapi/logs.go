@@ -36,11 +36,19 @@ func (a *api) GetApplyLog(ctx context.Context, r openapi.GetApplyLogRequestObjec
 
 func toLog(l pbx.ApplyLog) openapi.ApplyLog {
 	return openapi.ApplyLog{
-		ID: string(l.ID), TriggeredAt: l.TriggeredAt.UTC(), TriggeredBy: l.TriggeredBy, Outcome: openapi.Outcome(l.Outcome),
+		ID: string(l.ID), TriggeredAt: l.TriggeredAt.UTC(), TriggeredBy: l.TriggeredBy, Actor: toApplyActor(l.Actor), Outcome: openapi.Outcome(l.Outcome),
 		FilesWritten:  list(l.FilesWritten),
 		ReloadResults: openapi.ReloadResults{PjsipReload: toCommand(l.Reload.PJSIP), DialplanReload: toCommand(l.Reload.Dialplan)},
 		ErrorDetails:  unlessZero(l.ErrorDetails),
 	}
+}
+
+// toApplyActor gives who was proved to ask for an apply, nil where that is not on record.
+func toApplyActor(a pbx.Actor) *openapi.ApplyActor {
+	if a.Kind == "" {
+		return nil
+	}
+	return &openapi.ApplyActor{Kind: openapi.ApplyActorKind(a.Kind), ID: a.ID, Name: a.Name}
 }
 
 func toCommand(c *pbx.CommandResult) *openapi.CommandResult {

@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/subtle"
@@ -26,6 +27,7 @@ type OIDC struct {
 	ClientID     string
 	ClientSecret pbx.Secret
 	DefaultRole  pbx.Role // of an account that is made for whom only the provider knows; "": none is made
+	ACR          []string // classes of a sign-in (acr) that had a second factor; nil: only the methods (amr) say so
 }
 
 const (
@@ -40,13 +42,14 @@ type provider struct {
 	OIDC
 	origin string // of the portal, as the provider knows it; "": that of the request
 	client *http.Client
+	now    func() time.Time
 
 	turn  chan struct{} // whoever is in it may look at known
 	known *oidc.Provider
 }
 
-func newProvider(c OIDC, origin string) *provider {
-	return &provider{OIDC: c, origin: strings.TrimSuffix(origin, "/"), client: &http.Client{Timeout: providerPatience, Transport: brief{http.DefaultTransport}}, turn: make(chan struct{}, 1)}
+func newProvider(c OIDC, origin string, now func() time.Time) *provider {
+	return &provider{OIDC: c, origin: strings.TrimSuffix(origin, "/"), now: now, client: &http.Client{Timeout: providerPatience, Transport: brief{http.DefaultTransport}}, turn: make(chan struct{}, 1)}
 }
 
 // largestAnswer is more than a provider says: its description, its keys, or who somebody is.
@@ -127,7 +130,7 @@ func (a *api) finishOIDC(w http.ResponseWriter, r *http.Request) {
 	case len(kept) != 3 || subtle.ConstantTimeCompare([]byte(kept[0]), []byte(query.Get("state"))) != 1:
 		a.backFromOIDC(w, r, openapi.SignInAgain, errors.New("the browser did not begin here, or waited too long"))
 		return
-	case query.Has("iss") && query.Get("iss") != a.provider.Issuer:
+	case query.Has("iss") && (len(query["iss"]) > 1 || query.Get("iss") != a.provider.Issuer):
 		a.backFromOIDC(w, r, openapi.ProviderRefused, errors.New("the answer is another provider's"))
 		return
 	case query.Get("code") == "":
@@ -145,6 +148,9 @@ func (a *api) finishOIDC(w http.ResponseWriter, r *http.Request) {
 	opened, err := a.auth.SignInOutside(r.Context(), person)
 	switch kind := pbx.KindOf(err); {
 	case err == nil:
+	case errors.Is(err, auth.ErrOtherIdentity):
+		a.backFromOIDC(w, r, openapi.OtherIdentity, err)
+		return
 	case pbx.CodeOf(err) == pbx.CodeSecondFactor:
 		a.backFromOIDC(w, r, openapi.PasswordAlone, err)
 		return
@@ -173,53 +179,103 @@ func (p *provider) identify(ctx context.Context, r *http.Request, code, nonce, v
 		return none, openapi.ProviderRefused, fmt.Errorf("cannot exchange the code: %w", err)
 	}
 	text, _ := tokens.Extra("id_token").(string)
-	id, err := known.Verifier(&oidc.Config{ClientID: p.ClientID}).Verify(ctx, text)
+	id, err := known.Verifier(&oidc.Config{ClientID: p.ClientID, Now: p.now}).Verify(ctx, text)
 	if err != nil {
 		return none, openapi.ProviderRefused, fmt.Errorf("the provider's word does not hold: %w", err)
 	}
-	if subtle.ConstantTimeCompare([]byte(id.Nonce), []byte(nonce)) != 1 {
-		return none, openapi.ProviderRefused, errors.New("the provider's word is about another sign-in")
+	said, err := p.claims(id, nonce, tokens.AccessToken)
+	if err != nil {
+		return none, openapi.ProviderRefused, fmt.Errorf("the provider's word does not hold: %w", err)
 	}
-	var claims struct {
-		Email    string `json:"email"`
-		Verified bool   `json:"email_verified"`
-		Name     string `json:"name"`
-		Methods  any    `json:"amr"`
-	}
-	if err := id.Claims(&claims); err != nil {
-		return none, openapi.ProviderRefused, fmt.Errorf("cannot read what the provider says: %w", err)
-	}
-	if claims.Email == "" { // some say it only when asked
+	person := said                // who has which address; both from one source
+	if said.text("email") == "" { // some say it only when asked
 		info, err := known.UserInfo(ctx, config.TokenSource(ctx, tokens))
 		if err == nil && info.Subject != id.Subject {
 			err = errors.New("it speaks of somebody else")
 		}
 		if err == nil {
-			err = info.Claims(&claims)
+			person = claims{}
+			err = info.Claims(&person)
 		}
 		if err != nil {
 			return none, openapi.ProviderRefused, fmt.Errorf("cannot ask the provider who it was: %w", err)
 		}
 	}
-	if claims.Email == "" || !claims.Verified {
+	email := person.text("email")
+	if email == "" || person["email_verified"] != true {
 		return none, openapi.EmailUnverified, errors.New("the provider does not vouch for an e-mail address")
 	}
-	if claims.Name == "" {
-		claims.Name, _, _ = strings.Cut(claims.Email, "@")
-	}
-	return auth.Outside{Email: claims.Email, Name: claims.Name, Role: p.DefaultRole, Alone: passwordAlone(claims.Methods)}, "", nil
+	name, _, _ := strings.Cut(email, "@")
+	return auth.Outside{
+		Identity: pbx.Identity{Issuer: id.Issuer, Subject: id.Subject}, Email: email, Role: p.DefaultRole,
+		Name: cmp.Or(person.text("name"), said.text("name"), name), Factor: p.factor(said),
+	}, "", nil
 }
 
-// passwordAlone reports whether a provider says by which methods somebody proved who he is (RFC 8176), and names nothing but a password. One
-// that says nothing is trusted with the second factor, as with the rest.
-func passwordAlone(methods any) bool {
-	switch m := methods.(type) {
-	case string:
-		return m == "pwd"
-	case []any:
-		return len(m) > 0 && !slices.ContainsFunc(m, func(one any) bool { return one != "pwd" })
+// claims is what a provider says of a person, by the exact names of the claims: to a struct, Email_Verified would say the same as email_verified.
+type claims map[string]any
+
+// text gives a claim that is a text, "" where there is none.
+func (c claims) text(name string) string {
+	text, _ := c[name].(string)
+	return text
+}
+
+// clockSkew is how far the provider's clock may be ahead of ours.
+const clockSkew = 5 * time.Minute
+
+// claims gives what a token says whose signature, issuer, audience and end hold, once the rest holds as well (OpenID Connect Core 3.1.3.7): it
+// was made for us, for this sign-in, for the access token that came with it, and it names a person.
+func (p *provider) claims(id *oidc.IDToken, nonce, accessToken string) (claims, error) {
+	said := claims{}
+	if err := id.Claims(&said); err != nil {
+		return nil, fmt.Errorf("cannot read it: %w", err)
 	}
-	return false
+	azp, named := said["azp"]
+	switch {
+	case subtle.ConstantTimeCompare([]byte(id.Nonce), []byte(nonce)) != 1:
+		return nil, errors.New("it is about another sign-in")
+	case named && azp != p.ClientID:
+		return nil, errors.New("it was made for another client (azp)")
+	case !named && len(id.Audience) != 1:
+		return nil, errors.New("it is for several, and does not say for whom it was made (azp)")
+	case said["iat"] == nil || id.IssuedAt.Sub(p.now()) > clockSkew:
+		return nil, errors.New("it does not say when it was made, or that lies in the future: look at the clocks of both")
+	case id.Subject == "" || said.text("sub") != id.Subject || len(id.Subject) > maxSubject || strings.ContainsFunc(id.Subject, func(r rune) bool { return r < ' ' || r > '~' }):
+		return nil, fmt.Errorf("it names no person: sub must have 1 to %d characters of printable ASCII", maxSubject)
+	}
+	if id.AccessTokenHash == "" {
+		return said, nil
+	}
+	return said, id.VerifyAccessToken(accessToken)
+}
+
+// maxSubject is how long the name of a person may be at a provider.
+const maxSubject = 255
+
+// factors are the methods that prove more than that somebody knows something (RFC 8176, and the names that large providers use).
+func factors() []string {
+	return []string{"mfa", "mca", "otp", "hwk", "swk", "pop", "sc", "sms", "tel", "fpt", "face", "iris", "retina", "vbm", "rsa", "fido", "ngcmfa"}
+}
+
+// factor says what a provider says of the second factor, by the methods that it names (amr) or the class (acr) where one is configured. One
+// that names methods which are none of a second factor had none; where a class is configured, so had one that says nothing.
+func (p *provider) factor(said claims) auth.Factor {
+	var methods []any
+	switch m := said["amr"].(type) {
+	case string:
+		methods = []any{m}
+	case []any:
+		methods = m
+	}
+	acr := said.text("acr")
+	switch {
+	case acr != "" && slices.Contains(p.ACR, acr), slices.ContainsFunc(methods, func(m any) bool { return slices.Contains(factors(), fmt.Sprint(m)) }):
+		return auth.FactorProved
+	case len(methods) > 0, len(p.ACR) > 0:
+		return auth.FactorNone
+	}
+	return auth.FactorUnsaid
 }
 
 // backToPages is where a browser goes from below /auth/oidc/, relative for proxies that add a prefix.

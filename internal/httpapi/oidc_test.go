@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/synergycall/pbxportal/internal/auth"
 	"github.com/synergycall/pbxportal/internal/httpapi"
 	"github.com/synergycall/pbxportal/internal/pbx"
 	"github.com/synergycall/pbxportal/internal/proc"
@@ -253,12 +254,28 @@ func TestWhereASecondFactorIsDemandedAProviderMustNotSayThatAPasswordAloneWasEno
 	}
 	for _, c := range []struct {
 		methods any
-		alone   bool
+		acr     string
+		want    auth.Factor // where no class is configured
+		strict  auth.Factor // where gold is
 	}{
-		{nil, false}, {[]any{}, false}, {[]any{"pwd"}, true}, {"pwd", true}, {[]any{"pwd", "pwd"}, true}, {[]any{"pwd", "otp"}, false}, {[]any{"mfa"}, false}, {[]any{"hwk"}, false}, {7.0, false},
+		{nil, "", auth.FactorUnsaid, auth.FactorNone},
+		{[]any{}, "", auth.FactorUnsaid, auth.FactorNone},
+		{7.0, "", auth.FactorUnsaid, auth.FactorNone},
+		{nil, "gold", auth.FactorUnsaid, auth.FactorProved},
+		{nil, "silver", auth.FactorUnsaid, auth.FactorNone},
+		{[]any{"pwd"}, "", auth.FactorNone, auth.FactorNone},
+		{[]any{"pwd"}, "gold", auth.FactorNone, auth.FactorProved},
+		{"pwd", "", auth.FactorNone, auth.FactorNone},
+		{[]any{"pwd", "pwd"}, "", auth.FactorNone, auth.FactorNone},
+		{[]any{"pwd", "pin", "geo"}, "", auth.FactorNone, auth.FactorNone},
+		{[]any{7.0, nil}, "", auth.FactorNone, auth.FactorNone},
+		{[]any{"pwd", "otp"}, "", auth.FactorProved, auth.FactorProved},
+		{[]any{"mfa"}, "", auth.FactorProved, auth.FactorProved},
+		{"hwk", "", auth.FactorProved, auth.FactorProved},
 	} {
-		if got := httpapi.PasswordAlone(c.methods); got != c.alone {
-			t.Errorf("%v: %v", c.methods, got)
+		said := map[string]any{"amr": c.methods, "acr": c.acr}
+		if got, strict := httpapi.FactorOf(nil, said), httpapi.FactorOf([]string{"gold"}, said); got != c.want || strict != c.strict {
+			t.Errorf("%v: %q and %q", said, got, strict)
 		}
 	}
 }

@@ -38,7 +38,8 @@ func (a *api) ListRevisions(ctx context.Context, r openapi.ListRevisionsRequestO
 	answer.Revisions = make([]openapi.RevisionSummary, len(runs))
 	for i, run := range runs {
 		answer.Revisions[i] = openapi.RevisionSummary{
-			Revision: run.Revision, RunID: string(run.Log.ID), TriggeredAt: run.Log.TriggeredAt.UTC(), TriggeredBy: run.Log.TriggeredBy, Comment: run.Comment,
+			Revision: run.Revision, RunID: string(run.Log.ID), TriggeredAt: run.Log.TriggeredAt.UTC(), TriggeredBy: run.Log.TriggeredBy,
+			Actor: toApplyActor(run.Log.Actor), Comment: run.Comment,
 			Outcome: openapi.Outcome(run.Log.Outcome), Result: openapi.Result(run.Result), Restored: unlessZero(run.Restored),
 			Verification: openapi.Verification(run.Verification), Users: run.Users, Plan: toPlanSummary(run.Plan),
 		}
@@ -131,7 +132,7 @@ func noRevision(msg string) error {
 func toRun(run pbx.Run) openapi.Run {
 	l := toLog(run.Log)
 	return openapi.Run{
-		ID: l.ID, TriggeredAt: l.TriggeredAt, TriggeredBy: l.TriggeredBy, Comment: run.Comment, Outcome: l.Outcome, ErrorDetails: l.ErrorDetails,
+		ID: l.ID, TriggeredAt: l.TriggeredAt, TriggeredBy: l.TriggeredBy, Actor: l.Actor, Comment: run.Comment, Outcome: l.Outcome, ErrorDetails: l.ErrorDetails,
 		Result: openapi.Result(run.Result), Revision: unlessZero(run.Revision), Restored: unlessZero(run.Restored),
 		Verification: openapi.Verification(run.Verification), Differences: list(run.Differences), Users: run.Users,
 		FilesWritten: l.FilesWritten, ReloadResults: l.ReloadResults, Plan: toPlan(run.Plan), Events: toEvents(run.Events),

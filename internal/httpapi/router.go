@@ -29,6 +29,9 @@ func factorless() []string {
 	return []string{"getSession", "signOut", "changePassword", "startTOTP", "confirmTOTP"}
 }
 
+// owing are the operations that a session may use which still waits for the account's second factor.
+func owing() []string { return []string{"proveFactor", "signOut"} }
+
 // permissions are the values x-permission may have in the contract.
 func permissions() []pbx.Permission {
 	return append(pbx.Permissions(), pbx.SignedIn, pbx.Public)
@@ -78,7 +81,7 @@ func (rt *router) HandleFunc(pattern string, handler func(http.ResponseWriter, *
 	check := newChecker(op)
 	long := slices.Contains(unhurried(), op.OperationID)
 	d := demand{
-		permission: permission, beforeSetup: route == "/health" || route == "/setup", factorless: slices.Contains(factorless(), op.OperationID),
+		permission: permission, beforeSetup: route == "/health" || route == "/setup", factorless: slices.Contains(factorless(), op.OperationID), owing: slices.Contains(owing(), op.OperationID),
 		door: permission == pbx.Public && (method == http.MethodPost || strings.HasPrefix(route, "/auth/")),
 	}
 	switch {

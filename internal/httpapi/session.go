@@ -41,6 +41,15 @@ func (a *api) SignIn(ctx context.Context, r openapi.SignInRequestObject) (openap
 	return openapi.SignIn200JSONResponse{Body: a.toSession(opened.Principal), Headers: openapi.SignIn200ResponseHeaders{SetCookie: cookieOf(ctx, opened)}}, nil
 }
 
+// ProveFactor takes the second factor that the session of the call still waits for.
+func (a *api) ProveFactor(ctx context.Context, r openapi.ProveFactorRequestObject) (openapi.ProveFactorResponseObject, error) {
+	opened, err := a.auth.ProveFactor(ctx, r.Body.Otp, exchangeIn(ctx).userAgent)
+	if err != nil {
+		return nil, err
+	}
+	return openapi.ProveFactor200JSONResponse{Body: a.toSession(opened.Principal), Headers: openapi.ProveFactor200ResponseHeaders{SetCookie: cookieOf(ctx, opened)}}, nil
+}
+
 // GetSession says who is calling.
 func (a *api) GetSession(ctx context.Context, _ openapi.GetSessionRequestObject) (openapi.GetSessionResponseObject, error) {
 	return openapi.GetSession200JSONResponse(a.toSession(auth.PrincipalOf(ctx))), nil
@@ -75,6 +84,7 @@ func (a *api) toSession(p auth.Principal) openapi.Session {
 	if account, ok := p.Account(); ok {
 		s.Account = &openapi.SessionAccount{
 			ID: string(account.ID), Name: account.Name, Email: account.Email, Role: openapi.Role(account.Role), TotpEnabled: account.TOTP, TotpDemanded: p.FactorDemanded(),
+			Provider: unlessZero(account.Identity.Issuer),
 		}
 	}
 	if token, ok := p.Token(); ok {

@@ -1,26 +1,29 @@
 package httpapi
 
 import (
+	"cmp"
 	"context"
 	"time"
 
+	"github.com/synergycall/pbxportal/internal/auth"
 	"github.com/synergycall/pbxportal/internal/httpapi/openapi"
 	"github.com/synergycall/pbxportal/internal/pbx"
 )
 
+// listed is how many tokens or accounts a page holds when the caller does not say.
+const listed = 200
+
 // ListTokens lists the API tokens that are not revoked.
-func (a *api) ListTokens(ctx context.Context, _ openapi.ListTokensRequestObject) (openapi.ListTokensResponseObject, error) {
-	tokens, err := a.auth.Tokens(ctx)
+func (a *api) ListTokens(ctx context.Context, r openapi.ListTokensRequestObject) (openapi.ListTokensResponseObject, error) {
+	tokens, next, err := a.auth.Tokens(ctx, auth.TokenQuery{After: pbx.TokenID(value(r.Params.Cursor)), Limit: cmp.Or(value(r.Params.Limit), listed)})
 	if err != nil {
 		return nil, err
 	}
-	out := []openapi.Token{}
-	for _, t := range tokens {
-		if t.RevokedAt.IsZero() {
-			out = append(out, toToken(t))
-		}
+	out := make([]openapi.Token, len(tokens))
+	for i, t := range tokens {
+		out[i] = toToken(t)
 	}
-	return openapi.ListTokens200JSONResponse{Tokens: out}, nil
+	return openapi.ListTokens200JSONResponse{Tokens: out, NextCursor: (*string)(unlessZero(next))}, nil
 }
 
 // CreateToken makes an API token.

@@ -22,6 +22,13 @@ type Account struct {
 	TOTP       bool      // signing in takes a second factor
 	CreatedAt  time.Time // UTC, microseconds
 	LastSignIn time.Time // UTC, microseconds; zero: never
+	Identity   Identity  // the person of an OpenID provider it belongs to, from the first sign-in there on; zero: none
+}
+
+// Identity names a person at an OpenID provider. A subject is unique there and is never given to another person, which an e-mail address is.
+type Identity struct {
+	Issuer  string
+	Subject string // 1–255 characters of printable ASCII
 }
 
 // Session is one sign-in of an account that has not ended.
@@ -33,7 +40,8 @@ type Session struct {
 	ExpiresAt  time.Time // UTC; it may end earlier, for want of use
 	From       string    // the address it was opened from
 	UserAgent  string    // the browser it was opened with, as that named itself
-	Vouched    bool      // a provider outside opened it, and answers for the second factor
+	Vouched    bool      // a provider outside opened it, and answers for the second factor that the portal demands
+	OwesFactor bool      // the account's own second factor has not been given yet: nothing else works
 }
 
 // Token is an API token, with which a program proves that it may ask. Its secret is not kept.

@@ -36,7 +36,8 @@ type Reload struct {
 type ApplyLog struct {
 	ID           RunID
 	TriggeredAt  time.Time // UTC, microseconds
-	TriggeredBy  string
+	TriggeredBy  string    // as the request says: a claim
+	Actor        Actor     // who was proved to ask, without address and request; zero: it is not on record
 	Outcome      Outcome
 	ErrorDetails string // "" for a success
 	FilesWritten []string

@@ -154,8 +154,9 @@ const (
 	CodeLastOwner       = "last_owner"
 	CodeSessionNotFound = "session_not_found"
 	CodeTokenNotFound   = "token_not_found"
-	CodeTOTPOn          = "totp_on"  // there is a second factor already
-	CodeTOTPOff         = "totp_off" // there is none, or none that waits to be confirmed
+	CodeTOTPOn          = "totp_on"         // there is a second factor already
+	CodeTOTPOff         = "totp_off"        // there is none, or none that waits to be confirmed
+	CodeTooManyTokens   = "too_many_tokens" // as many as one maker may have
 	CodeSecondFactor    = "second_factor_needed"
 	CodePersonsOnly     = "persons_only" // it is about a person's own account, and a token has none
 )

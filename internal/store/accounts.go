@@ -15,10 +15,10 @@ type Credentials struct {
 
 	PasswordHash string // argon2id; "" for an account that nobody can sign in with yet
 	TOTPSecret   string // sealed; "" where there is none, set while TOTP is false where one waits to be confirmed
-	TOTPStep     int64  // of the last code that was used
+	TOTPStep     int64  // of the last code that was used; all that were used stand in totp_steps
 }
 
-const accountColumns = `a.id, a.name, a.email, a.role, a.disabled, a.password_hash, a.totp_secret, a.totp_on, a.totp_step, a.created_at, a.last_sign_in`
+const accountColumns = `a.id, a.name, a.email, a.role, a.disabled, a.password_hash, a.totp_secret, a.totp_on, a.totp_step, a.created_at, a.last_sign_in, a.oidc_issuer, a.oidc_subject`
 
 const selectAccount = `SELECT ` + accountColumns + ` FROM accounts a `
 
@@ -31,6 +31,26 @@ func (s *Store) Accounts(ctx context.Context) ([]pbx.Account, error) {
 		return c.Account, err
 	}, selectAccount+`ORDER BY lower(a.name), lower(a.email)`)
 	return accounts, s.fault("list accounts", err)
+}
+
+// AccountsAfter gives up to limit accounts by name, from behind the one that is named on ("": from the first). ok is false where that does not
+// exist.
+func (s *Store) AccountsAfter(ctx context.Context, after pbx.AccountID, limit int) (page []pbx.Account, ok bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, Patience)
+	defer cancel()
+	where, args := ``, []any{limit}
+	if after != "" {
+		if _, ok, err = s.Account(ctx, after); err != nil || !ok {
+			return nil, false, err
+		}
+		where = `WHERE (lower(a.name), lower(a.email)) > (SELECT lower(name), lower(email) FROM accounts WHERE id = $2) `
+		args = append(args, string(after))
+	}
+	page, err = gather(ctx, s.read, func(r row) (pbx.Account, error) {
+		c, err := scanAccount(r)
+		return c.Account, err
+	}, selectAccount+where+`ORDER BY lower(a.name), lower(a.email) LIMIT $1`, args...)
+	return page, true, s.fault("list accounts", err)
 }
 
 // HasAccounts reports whether there is any account.
@@ -73,20 +93,38 @@ func (t *Tx) Account(ctx context.Context, id pbx.AccountID) (c Credentials, ok b
 	return found(scanAccount(t.tx.QueryRowContext(ctx, selectAccount+`WHERE a.id = $1`, string(id))))
 }
 
+// AccountByIdentity gives the account that belongs to a person of an OpenID provider; ok is false when there is none.
+func (s *Store) AccountByIdentity(ctx context.Context, i pbx.Identity) (c Credentials, ok bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, Patience)
+	defer cancel()
+	c, ok, err = found(scanAccount(s.read.QueryRowContext(ctx, selectAccount+byIdentity, i.Issuer, i.Subject)))
+	return c, ok, s.fault("read an account", err)
+}
+
+// AccountByIdentity gives the account that belongs to a person of an OpenID provider; ok is false when there is none.
+func (t *Tx) AccountByIdentity(ctx context.Context, i pbx.Identity) (c Credentials, ok bool, err error) {
+	return found(scanAccount(t.tx.QueryRowContext(ctx, selectAccount+byIdentity, i.Issuer, i.Subject)))
+}
+
+const byIdentity = `WHERE a.oidc_issuer = $1 AND a.oidc_subject = $2 AND a.oidc_subject <> ''`
+
 // InsertAccount adds an account.
 func (t *Tx) InsertAccount(ctx context.Context, c Credentials) error {
 	_, err := t.tx.ExecContext(ctx, `INSERT INTO accounts
-(id, name, email, role, disabled, password_hash, totp_secret, totp_on, totp_step, created_at, last_sign_in)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)`,
-		string(c.ID), c.Name, c.Email, string(c.Role), c.Disabled, c.PasswordHash, c.TOTPSecret, c.TOTP, c.TOTPStep, c.CreatedAt, orNull(c.LastSignIn))
+(id, name, email, role, disabled, password_hash, totp_secret, totp_on, totp_step, created_at, last_sign_in, oidc_issuer, oidc_subject)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)`,
+		string(c.ID), c.Name, c.Email, string(c.Role), c.Disabled, c.PasswordHash, c.TOTPSecret, c.TOTP, c.TOTPStep, c.CreatedAt, orNull(c.LastSignIn),
+		c.Identity.Issuer, c.Identity.Subject)
 	return err
 }
 
 // UpdateAccount writes all of an account but its id, its address and when it was made.
 func (t *Tx) UpdateAccount(ctx context.Context, c Credentials) error {
 	_, err := t.tx.ExecContext(ctx, `UPDATE accounts
-SET name = $2, role = $3, disabled = $4, password_hash = $5, totp_secret = $6, totp_on = $7, totp_step = $8, last_sign_in = $9 WHERE id = $1`,
-		string(c.ID), c.Name, string(c.Role), c.Disabled, c.PasswordHash, c.TOTPSecret, c.TOTP, c.TOTPStep, orNull(c.LastSignIn))
+SET name = $2, role = $3, disabled = $4, password_hash = $5, totp_secret = $6, totp_on = $7, totp_step = $8, last_sign_in = $9,
+    oidc_issuer = $10, oidc_subject = $11 WHERE id = $1`,
+		string(c.ID), c.Name, string(c.Role), c.Disabled, c.PasswordHash, c.TOTPSecret, c.TOTP, c.TOTPStep, orNull(c.LastSignIn),
+		c.Identity.Issuer, c.Identity.Subject)
 	return err
 }
 
@@ -121,13 +159,24 @@ func (t *Tx) UseRecoveryCode(ctx context.Context, id pbx.AccountID, hash []byte)
 	return changed(t.tx.ExecContext(ctx, `DELETE FROM recovery_codes WHERE account_id = $1 AND hash = $2`, string(id), hash))
 }
 
+// UseTOTPStep uses up the step of a code of an account's second factor; fresh is false where it was used before, whatever the clock said since.
+func (t *Tx) UseTOTPStep(ctx context.Context, id pbx.AccountID, step int64) (fresh bool, err error) {
+	return changed(t.tx.ExecContext(ctx, `INSERT INTO totp_steps (account_id, step) VALUES ($1, $2) ON CONFLICT DO NOTHING`, string(id), step))
+}
+
+// ForgetTOTPSteps forgets the steps that were used of an account's second factor: those of a new one show other codes.
+func (t *Tx) ForgetTOTPSteps(ctx context.Context, id pbx.AccountID) error {
+	_, err := t.tx.ExecContext(ctx, `DELETE FROM totp_steps WHERE account_id = $1`, string(id))
+	return err
+}
+
 // scanAccount reads one row that begins with accountColumns; the rest goes into more.
 func scanAccount(r row, more ...any) (Credentials, error) {
 	var c Credentials
 	var seen sql.NullTime
 	columns := append([]any{
 		(*string)(&c.ID), &c.Name, &c.Email, (*string)(&c.Role), &c.Disabled, &c.PasswordHash, &c.TOTPSecret, &c.TOTP, &c.TOTPStep,
-		&c.CreatedAt, &seen,
+		&c.CreatedAt, &seen, &c.Identity.Issuer, &c.Identity.Subject,
 	}, more...)
 	err := r.Scan(columns...)
 	c.CreatedAt, c.LastSignIn, c.Invited = c.CreatedAt.UTC(), orZero(seen), c.PasswordHash == ""

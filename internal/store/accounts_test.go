@@ -326,7 +326,7 @@ func TestTokensComeBackAsTheyWereStored(t *testing.T) {
 					t.Errorf("%s: ok %v, error %v\n%s", want.ID, ok, err, diff)
 				}
 			}
-			all, err := s.Tokens(t.Context())
+			all, _, err := s.Tokens(t.Context(), "", 500, true)
 			if diff := cmp.Diff([]pbx.Token{full, plain}, all); diff != "" || err != nil {
 				t.Errorf("error %v\n%s", err, diff)
 			}

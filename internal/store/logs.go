@@ -56,7 +56,7 @@ func (t *Tx) saveLog(ctx context.Context, l pbx.ApplyLog, number int64) error {
 func (s *Store) Log(ctx context.Context, id pbx.RunID) (l pbx.ApplyLog, ok bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, Patience)
 	defer cancel()
-	l, ok, err = found(scanLog(s.read.QueryRowContext(ctx, s.selectLog()+`WHERE id = $1`, string(id))))
+	l, ok, err = found(scanLog(s.read.QueryRowContext(ctx, s.selectLog()+`WHERE l.id = $1`, string(id))))
 	return l, ok, s.fault("read an audit record", err)
 }
 
@@ -67,21 +67,24 @@ func (s *Store) Logs(ctx context.Context, before time.Time, id pbx.RunID, limit 
 	defer cancel()
 	where, args := "", []any{limit}
 	if !before.IsZero() {
-		where = `WHERE triggered_at < $2 OR (triggered_at = $2 AND id < $3) `
+		where = `WHERE l.triggered_at < $2 OR (l.triggered_at = $2 AND l.id < $3) `
 		args = append(args, before, string(id))
 	}
 	logs, err = gather(ctx, s.read, func(r row) (pbx.ApplyLog, error) { return scanLog(r) },
-		s.selectLog()+where+`ORDER BY triggered_at DESC, id DESC LIMIT $1`, args...)
+		s.selectLog()+where+`ORDER BY l.triggered_at DESC, l.id DESC LIMIT $1`, args...)
 	return logs, s.fault("list audit records", err)
 }
 
-// selectLog is the beginning of every query for audit records.
-func (s *Store) selectLog() string { return `SELECT ` + s.logColumns("") + ` FROM apply_audit_logs ` }
+// selectLog is the beginning of every query for audit records. A record of the Python portal has no run, and says of nobody that he was proved.
+func (s *Store) selectLog() string {
+	return `SELECT ` + s.logColumns() + ` FROM apply_audit_logs l LEFT JOIN apply_runs r ON r.id = l.id `
+}
 
-// logColumns lists the columns of an audit record; prefix is "" or the table's name with a dot.
-func (s *Store) logColumns(prefix string) string {
-	return prefix + `id, ` + prefix + `triggered_at, ` + prefix + `triggered_by, ` + prefix + `outcome, coalesce(` + prefix + `error_details, ''), ` +
-		s.dialect.textsOut(prefix+"files_written") + `, ` + s.dialect.jsonOut(prefix+"reload_results")
+// logColumns lists the columns of an audit record, which is l, and its run, which is r.
+func (s *Store) logColumns() string {
+	return `l.id, l.triggered_at, l.triggered_by, l.outcome, coalesce(l.error_details, ''), ` +
+		s.dialect.textsOut("l.files_written") + `, ` + s.dialect.jsonOut("l.reload_results") +
+		`, coalesce(r.actor_kind, ''), coalesce(r.actor_id, ''), coalesce(r.actor_name, '')`
 }
 
 // scanLog reads one row that begins with logColumns; the rest goes into more. A reload_results of another shape (an earlier
@@ -89,7 +92,8 @@ func (s *Store) logColumns(prefix string) string {
 func scanLog(r row, more ...any) (pbx.ApplyLog, error) {
 	var l pbx.ApplyLog
 	var files, reload sql.NullString
-	columns := append([]any{&l.ID, &l.TriggeredAt, &l.TriggeredBy, &l.Outcome, &l.ErrorDetails, &files, &reload}, more...)
+	columns := append([]any{&l.ID, &l.TriggeredAt, &l.TriggeredBy, &l.Outcome, &l.ErrorDetails, &files, &reload,
+		(*string)(&l.Actor.Kind), &l.Actor.ID, &l.Actor.Name}, more...)
 	if err := r.Scan(columns...); err != nil {
 		return l, err
 	}

@@ -12,7 +12,7 @@ import (
 	"github.com/synergycall/pbxportal/internal/pbx"
 )
 
-const sessionColumns = `s.id, s.account_id, s.created_at, s.last_seen_at, s.expires_at, s.from_address, s.user_agent, s.vouched`
+const sessionColumns = `s.id, s.account_id, s.created_at, s.last_seen_at, s.expires_at, s.from_address, s.user_agent, s.vouched, s.owes_factor`
 
 // Session gives the session with a hash, and its account, in one query; ok is false when there is none. Whether it still holds is for
 // the caller to say.
@@ -37,14 +37,23 @@ func (s *Store) Sessions(ctx context.Context, id pbx.AccountID) ([]pbx.Session, 
 	return sessions, s.fault("list sessions", err)
 }
 
-// InsertSession adds a session, and clears away those that are over.
+// mostSessions is how many sessions an account has at once: with one more, the oldest ends. Those that still owe the second factor are counted
+// apart, so that nobody without it ends one that has it.
+const mostSessions = 50
+
+// InsertSession adds a session, and clears away those that are over and those that are too many.
 func (t *Tx) InsertSession(ctx context.Context, s pbx.Session, hash []byte) error {
 	if _, err := t.tx.ExecContext(ctx, `DELETE FROM sessions WHERE expires_at <= $1`, s.CreatedAt); err != nil {
 		return err
 	}
-	_, err := t.tx.ExecContext(ctx, `INSERT INTO sessions (id, hash, account_id, created_at, last_seen_at, expires_at, from_address, user_agent, vouched)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
-		string(s.ID), hash, string(s.Account), s.CreatedAt, s.LastSeenAt, s.ExpiresAt, s.From, s.UserAgent, s.Vouched)
+	if _, err := t.tx.ExecContext(ctx, `DELETE FROM sessions WHERE account_id = $1 AND owes_factor = $2 AND id NOT IN
+(SELECT id FROM sessions WHERE account_id = $1 AND owes_factor = $2 ORDER BY created_at DESC, id LIMIT $3)`,
+		string(s.Account), s.OwesFactor, mostSessions-1); err != nil {
+		return err
+	}
+	_, err := t.tx.ExecContext(ctx, `INSERT INTO sessions (id, hash, account_id, created_at, last_seen_at, expires_at, from_address, user_agent, vouched, owes_factor)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`,
+		string(s.ID), hash, string(s.Account), s.CreatedAt, s.LastSeenAt, s.ExpiresAt, s.From, s.UserAgent, s.Vouched, s.OwesFactor)
 	return err
 }
 
@@ -78,7 +87,7 @@ func (t *Tx) DeleteSessionByHash(ctx context.Context, hash []byte) error {
 }
 
 func sessionInto(s *pbx.Session) []any {
-	return []any{(*string)(&s.ID), (*string)(&s.Account), &s.CreatedAt, &s.LastSeenAt, &s.ExpiresAt, &s.From, &s.UserAgent, &s.Vouched}
+	return []any{(*string)(&s.ID), (*string)(&s.Account), &s.CreatedAt, &s.LastSeenAt, &s.ExpiresAt, &s.From, &s.UserAgent, &s.Vouched, &s.OwesFactor}
 }
 
 func inUTC(s *pbx.Session) {
@@ -152,12 +161,56 @@ func (t *Tx) Token(ctx context.Context, id pbx.TokenID) (token pbx.Token, ok boo
 	return found(scanOneToken(t.tx.QueryRowContext(ctx, selectToken+`WHERE id = $1`, string(id))))
 }
 
-// Tokens gives all tokens, also those that are revoked, by name.
-func (s *Store) Tokens(ctx context.Context) ([]pbx.Token, error) {
+// Tokens gives up to limit tokens by name, from behind the one that is named on ("": from the first); those that are revoked only where they are
+// asked for. ok is false where the one that is named does not exist.
+func (s *Store) Tokens(ctx context.Context, after pbx.TokenID, limit int, revoked bool) (tokens []pbx.Token, ok bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, Patience)
 	defer cancel()
-	tokens, err := gather(ctx, s.read, scanOneToken, selectToken+`ORDER BY lower(name), created_at, id`)
-	return tokens, s.fault("list tokens", err)
+	if after != "" {
+		if _, _, ok, err = s.Token(ctx, after); err != nil || !ok {
+			return nil, false, err
+		}
+	}
+	tokens, err = gather(ctx, s.read, scanOneToken, selectToken+`WHERE (revoked_at IS NULL OR $1)
+AND ($2 = '' OR (lower(name), created_at, id) > (SELECT lower(name), created_at, id FROM api_tokens WHERE id = $2))
+ORDER BY lower(name), created_at, id LIMIT $3`, revoked, string(after), limit)
+	return tokens, true, s.fault("list tokens", err)
+}
+
+// CountTokens counts the tokens of one maker ("": the command line) that hold at a time.
+func (t *Tx) CountTokens(ctx context.Context, by pbx.AccountID, now time.Time) (n int, err error) {
+	where, args := `created_by IS NULL`, []any{now}
+	if by != "" {
+		where, args = `created_by = $2`, append(args, string(by))
+	}
+	//nolint:gosec // the condition is one of the two above
+	err = t.tx.QueryRowContext(ctx, `SELECT count(*) FROM api_tokens WHERE revoked_at IS NULL AND (expires_at IS NULL OR expires_at > $1) AND `+where, args...).Scan(&n)
+	return n, err
+}
+
+// Ended counts what RevokeAll ended.
+type Ended struct{ Sessions, Links, Tokens int64 }
+
+// RevokeAll ends every session, takes back every one-time code, and revokes every token that is not revoked.
+func (t *Tx) RevokeAll(ctx context.Context, now time.Time) (e Ended, err error) {
+	for _, c := range []struct {
+		ended *int64
+		query string
+		args  []any
+	}{
+		{&e.Sessions, `DELETE FROM sessions`, nil},
+		{&e.Links, `DELETE FROM one_time_codes`, nil},
+		{&e.Tokens, `UPDATE api_tokens SET revoked_at = $1 WHERE revoked_at IS NULL`, []any{now}},
+	} {
+		result, err := t.tx.ExecContext(ctx, c.query, c.args...)
+		if err != nil {
+			return e, err
+		}
+		if *c.ended, err = result.RowsAffected(); err != nil {
+			return e, err
+		}
+	}
+	return e, nil
 }
 
 // TokensOf gives the tokens an account made that are not revoked.

@@ -75,8 +75,9 @@ func (l *ApplyLock) saveRun(ctx context.Context, r pbx.Run, pjsip, dialplan []by
 		}
 	}
 	_, err = t.tx.ExecContext(ctx, `
-INSERT INTO apply_runs (id, revision, result, verification, comment, idempotency_key, code, users, pjsip, dialplan, story, sealed_with)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, `+t.dialect.jsonIn("$11")+`, $12)
+INSERT INTO apply_runs (id, revision, result, verification, comment, idempotency_key, code, users, pjsip, dialplan, story, sealed_with,
+    actor_kind, actor_id, actor_name)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, `+t.dialect.jsonIn("$11")+`, $12, $13, $14, $15)
 ON CONFLICT (id) DO UPDATE SET revision = excluded.revision, result = excluded.result, verification = excluded.verification,
     code = excluded.code, users = excluded.users, story = excluded.story,
     pjsip = CASE WHEN excluded.revision IS NULL THEN NULL ELSE coalesce(excluded.pjsip, apply_runs.pjsip) END,
@@ -85,7 +86,7 @@ ON CONFLICT (id) DO UPDATE SET revision = excluded.revision, result = excluded.r
         THEN apply_runs.sealed_with ELSE excluded.sealed_with END`,
 		string(r.Log.ID), sql.NullInt64{Int64: int64(r.Revision), Valid: r.Revision > 0}, string(r.Result), string(r.Verification), r.Comment,
 		sql.NullString{String: r.IdempotencyKey, Valid: r.IdempotencyKey != ""}, r.Code, r.Users,
-		pjsip, dialplan, story, with)
+		pjsip, dialplan, story, with, string(r.Log.Actor.Kind), r.Log.Actor.ID, r.Log.Actor.Name)
 	if err != nil {
 		return err
 	}
@@ -100,7 +101,7 @@ func (s *Store) selectRun(bytes bool) string {
 	if bytes {
 		files = `r.pjsip, r.dialplan`
 	}
-	return `SELECT ` + s.logColumns("l.") + `, coalesce(r.revision, 0), r.result, r.verification, r.comment, coalesce(r.idempotency_key, ''),
+	return `SELECT ` + s.logColumns() + `, coalesce(r.revision, 0), r.result, r.verification, r.comment, coalesce(r.idempotency_key, ''),
     r.code, r.users, ` + s.dialect.jsonOut("r.story") + `, ` + files + fromRuns
 }
 

@@ -17,6 +17,33 @@ import (
 	"github.com/oapi-codegen/runtime"
 )
 
+// Defines values for ApplyActorKind.
+const (
+	ApplyActorKindAnonymous ApplyActorKind = "anonymous"
+	ApplyActorKindLocal     ApplyActorKind = "local"
+	ApplyActorKindPerson    ApplyActorKind = "person"
+	ApplyActorKindPortal    ApplyActorKind = "portal"
+	ApplyActorKindToken     ApplyActorKind = "token"
+)
+
+// Valid indicates whether the value is a known member of the ApplyActorKind enum.
+func (e ApplyActorKind) Valid() bool {
+	switch e {
+	case ApplyActorKindAnonymous:
+		return true
+	case ApplyActorKindLocal:
+		return true
+	case ApplyActorKindPerson:
+		return true
+	case ApplyActorKindPortal:
+		return true
+	case ApplyActorKindToken:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for ApplyRequestOnFailure.
 const (
 	Keep     ApplyRequestOnFailure = "keep"
@@ -542,6 +569,7 @@ const (
 	ProblemCodeTokenNotFound              ProblemCode = "token_not_found"
 	ProblemCodeTooManyAttempts            ProblemCode = "too_many_attempts"
 	ProblemCodeTooManyRequests            ProblemCode = "too_many_requests"
+	ProblemCodeTooManyTokens              ProblemCode = "too_many_tokens"
 	ProblemCodeTotpOff                    ProblemCode = "totp_off"
 	ProblemCodeTotpOn                     ProblemCode = "totp_on"
 	ProblemCodeUnsupportedMediaType       ProblemCode = "unsupported_media_type"
@@ -650,6 +678,8 @@ func (e ProblemCode) Valid() bool {
 		return true
 	case ProblemCodeTooManyRequests:
 		return true
+	case ProblemCodeTooManyTokens:
+		return true
 	case ProblemCodeTotpOff:
 		return true
 	case ProblemCodeTotpOn:
@@ -738,6 +768,7 @@ func (e Role) Valid() bool {
 const (
 	EmailUnverified SignInTrouble = "email_unverified"
 	NoAccount       SignInTrouble = "no_account"
+	OtherIdentity   SignInTrouble = "other_identity"
 	PasswordAlone   SignInTrouble = "password_alone"
 	ProviderAway    SignInTrouble = "provider_away"
 	ProviderRefused SignInTrouble = "provider_refused"
@@ -750,6 +781,8 @@ func (e SignInTrouble) Valid() bool {
 	case EmailUnverified:
 		return true
 	case NoAccount:
+		return true
+	case OtherIdentity:
 		return true
 	case PasswordAlone:
 		return true
@@ -821,6 +854,9 @@ type Account struct {
 	// Name The person's name.
 	Name string `json:"name"`
 
+	// Provider The OpenID provider whose person the account belongs to, by its address; null: nobody signed in to it with a provider yet.
+	Provider *Provider `json:"provider"`
+
 	// Role What an account or a token may do. `owner`: everything. `admin`: everything, but no change of owners. `operator`: users and their
 	// secrets, no apply. `applier`: apply, no change of users, no secrets. `auditor`: reads, no secrets.
 	Role Role `json:"role"`
@@ -845,6 +881,9 @@ type AccountChange struct {
 // AccountList defines model for AccountList.
 type AccountList struct {
 	Accounts []Account `json:"accounts"`
+
+	// NextCursor The `cursor` of the next page; absent when this is the last.
+	NextCursor *string `json:"next_cursor,omitempty"`
 }
 
 // AccountReset defines model for AccountReset.
@@ -891,8 +930,26 @@ type ApplyAccepted struct {
 	RunID string `json:"run_id"`
 }
 
+// ApplyActor Who asked for it, as far as that was proved; null: it is not on record.
+type ApplyActor struct {
+	// ID Of the account or token; empty for others.
+	ID string `json:"id"`
+
+	// Kind `local` is somebody at the command line, `portal` the program by itself, `anonymous` a caller of whom no proof was asked.
+	Kind ApplyActorKind `json:"kind"`
+
+	// Name Of the account or token, or of the user of the operating system, at that time.
+	Name string `json:"name"`
+}
+
+// ApplyActorKind `local` is somebody at the command line, `portal` the program by itself, `anonymous` a caller of whom no proof was asked.
+type ApplyActorKind string
+
 // ApplyLog The record of one attempt to apply.
 type ApplyLog struct {
+	// Actor Who asked for it, as far as that was proved; null: it is not on record.
+	Actor *ApplyActor `json:"actor"`
+
 	// ErrorDetails What went wrong, for people; null for a success.
 	ErrorDetails *string `json:"error_details"`
 
@@ -911,7 +968,7 @@ type ApplyLog struct {
 	// TriggeredAt When the apply began (UTC).
 	TriggeredAt time.Time `json:"triggered_at"`
 
-	// TriggeredBy Who or what asked for it.
+	// TriggeredBy Who or what asked for it, as the request said: a claim. `actor` is who was proved.
 	TriggeredBy string `json:"triggered_by"`
 }
 
@@ -1007,7 +1064,8 @@ type ApplyRequest struct {
 	// Plan The hash of the plan that was reviewed; once the plan is another, the apply is refused with 412.
 	Plan *string `json:"plan,omitempty"`
 
-	// TriggeredBy Who or what asks for the apply: 1–255 printable characters on one line; it goes into the apply log.
+	// TriggeredBy Who or what asks for the apply: 1–255 printable characters on one line; it goes into the apply log. It proves nothing: who was
+	// proved to ask stands beside it, in `actor`.
 	TriggeredBy string `json:"triggered_by"`
 }
 
@@ -1740,6 +1798,9 @@ type Problem struct {
 // ProblemCode The kind of failure, for programs. See the table at the top.
 type ProblemCode string
 
+// Provider The OpenID provider whose person the account belongs to, by its address; null: nobody signed in to it with a provider yet.
+type Provider = string
+
 // RecoveryCodes defines model for RecoveryCodes.
 type RecoveryCodes struct {
 	// RecoveryCodes Codes that stand in for the second factor, each once.
@@ -1784,6 +1845,9 @@ type RevisionMade = int
 
 // RevisionSummary defines model for RevisionSummary.
 type RevisionSummary struct {
+	// Actor Who asked for it, as far as that was proved; null: it is not on record.
+	Actor *ApplyActor `json:"actor"`
+
 	// Comment Why; empty where nobody said.
 	Comment string `json:"comment"`
 
@@ -1813,7 +1877,7 @@ type RevisionSummary struct {
 	// TriggeredAt When that apply began (UTC).
 	TriggeredAt time.Time `json:"triggered_at"`
 
-	// TriggeredBy Who or what asked for it.
+	// TriggeredBy Who or what asked for it, as the request said: a claim. `actor` is who was proved.
 	TriggeredBy string `json:"triggered_by"`
 
 	// Users How many users the revision holds.
@@ -1830,6 +1894,9 @@ type Role string
 
 // Run One apply with all that is known of it.
 type Run struct {
+	// Actor Who asked for it, as far as that was proved; null: it is not on record.
+	Actor *ApplyActor `json:"actor"`
+
 	// Code The code of the failure; null for a success, or where none is on record.
 	Code *string `json:"code"`
 
@@ -1886,7 +1953,7 @@ type Run struct {
 	// TriggeredAt When the apply began (UTC).
 	TriggeredAt time.Time `json:"triggered_at"`
 
-	// TriggeredBy Who or what asked for it.
+	// TriggeredBy Who or what asked for it, as the request said: a claim. `actor` is who was proved.
 	TriggeredBy string `json:"triggered_by"`
 
 	// Users How many users the configuration holds.
@@ -1940,6 +2007,9 @@ type SessionAccount struct {
 	// Name The person's name.
 	Name string `json:"name"`
 
+	// Provider The OpenID provider whose person the account belongs to, by its address; null: nobody signed in to it with a provider yet.
+	Provider *Provider `json:"provider"`
+
 	// Role What an account or a token may do. `owner`: everything. `admin`: everything, but no change of owners. `operator`: users and their
 	// secrets, no apply. `applier`: apply, no change of users, no secrets. `auditor`: reads, no secrets.
 	Role Role `json:"role"`
@@ -1975,8 +2045,8 @@ type SetupState struct {
 }
 
 // SignInTrouble Why the OpenID provider signed nobody in: it cannot be reached, it refused, it does not vouch for an e-mail address, no account has
-// that address, the portal demands a second factor of it and the provider says that a password alone was enough, or the browser waited
-// too long and has to begin again.
+// that address, the account with that address belongs to another person of the provider, the portal demands a second factor of it and
+// the provider says that a password alone was enough, or the browser waited too long and has to begin again.
 type SignInTrouble string
 
 // Token What a program proves with that it may ask.
@@ -2012,7 +2082,9 @@ type Token struct {
 
 // TokenList defines model for TokenList.
 type TokenList struct {
-	Tokens []Token `json:"tokens"`
+	// NextCursor The `cursor` of the next page; absent when this is the last.
+	NextCursor *string `json:"next_cursor,omitempty"`
+	Tokens     []Token `json:"tokens"`
 }
 
 // User A person with exactly one extension.
@@ -2046,6 +2118,9 @@ type UserList struct {
 // Verification Whether Asterisk was seen to run what the files say: `confirmed` every object was compared and is there; `contradicted` Asterisk
 // runs something else; `inconclusive` Asterisk gave no answer that can be compared; `not_verified` it did not come to that.
 type Verification string
+
+// AccountLimit defines model for AccountLimit.
+type AccountLimit = int
 
 // Cursor defines model for Cursor.
 type Cursor = string
@@ -2103,6 +2178,9 @@ type RevisionNumber = string
 
 // RunID defines model for RunID.
 type RunID = string
+
+// TokenLimit defines model for TokenLimit.
+type TokenLimit = int
 
 // UserID defines model for UserID.
 type UserID = string
@@ -2188,6 +2266,9 @@ type TokenNotFound = Problem
 // TooManyRequests A failure (RFC 9457).
 type TooManyRequests = Problem
 
+// TooManyTokens A failure (RFC 9457).
+type TooManyTokens = Problem
+
 // Unavailable A failure (RFC 9457).
 type Unavailable = Problem
 
@@ -2199,6 +2280,15 @@ type UserNotFound = Problem
 
 // WrongHost A failure (RFC 9457).
 type WrongHost = Problem
+
+// ListAccountsParams defines parameters for ListAccounts.
+type ListAccountsParams struct {
+	// Limit How many accounts an answer holds at the most.
+	Limit *AccountLimit `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// Cursor Where the page begins, the `next_cursor` of the page before. Without it, at the beginning.
+	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
+}
 
 // ApplyConfigurationParams defines parameters for ApplyConfiguration.
 type ApplyConfigurationParams struct {
@@ -2282,6 +2372,15 @@ type ListAuditEventsParams struct {
 	Until *EventUntil `form:"until,omitempty" json:"until,omitempty"`
 }
 
+// ListTokensParams defines parameters for ListTokens.
+type ListTokensParams struct {
+	// Limit How many tokens an answer holds at the most.
+	Limit *TokenLimit `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// Cursor Where the page begins, the `next_cursor` of the page before. Without it, at the beginning.
+	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
+}
+
 // ListUsersParams defines parameters for ListUsers.
 type ListUsersParams struct {
 	// Limit How many users an answer holds at the most. Without it, all.
@@ -2323,6 +2422,9 @@ type AcceptInvitationJSONRequestBody = Acceptance
 
 // SignInJSONRequestBody defines body for SignIn for application/json ContentType.
 type SignInJSONRequestBody = NewSession
+
+// ProveFactorJSONRequestBody defines body for ProveFactor for application/json ContentType.
+type ProveFactorJSONRequestBody = OTPProof
 
 // SetUpJSONRequestBody defines body for SetUp for application/json ContentType.
 type SetUpJSONRequestBody = NewSetup
@@ -2417,7 +2519,7 @@ type ServerInterface interface {
 	ConfirmTOTP(w http.ResponseWriter, r *http.Request)
 	// ListAccounts List accounts
 	// (GET /accounts)
-	ListAccounts(w http.ResponseWriter, r *http.Request)
+	ListAccounts(w http.ResponseWriter, r *http.Request, params ListAccountsParams)
 	// CreateAccount Invite somebody
 	// (POST /accounts)
 	CreateAccount(w http.ResponseWriter, r *http.Request)
@@ -2427,6 +2529,9 @@ type ServerInterface interface {
 	// UpdateAccount Change an account
 	// (PATCH /accounts/{id})
 	UpdateAccount(w http.ResponseWriter, r *http.Request, id string)
+	// UnlinkAccount Unlink an account from its person at the OpenID provider
+	// (DELETE /accounts/{id}/identity)
+	UnlinkAccount(w http.ResponseWriter, r *http.Request, id string)
 	// ResetAccount Reset an account
 	// (POST /accounts/{id}/reset)
 	ResetAccount(w http.ResponseWriter, r *http.Request, id string)
@@ -2481,6 +2586,9 @@ type ServerInterface interface {
 	// SignIn Sign in
 	// (POST /session)
 	SignIn(w http.ResponseWriter, r *http.Request)
+	// ProveFactor Give the second factor after signing in with the OpenID provider
+	// (POST /session/otp)
+	ProveFactor(w http.ResponseWriter, r *http.Request)
 	// GetSetup Ask whether the portal is set up
 	// (GET /setup)
 	GetSetup(w http.ResponseWriter, r *http.Request)
@@ -2489,7 +2597,7 @@ type ServerInterface interface {
 	SetUp(w http.ResponseWriter, r *http.Request)
 	// ListTokens List API tokens
 	// (GET /tokens)
-	ListTokens(w http.ResponseWriter, r *http.Request)
+	ListTokens(w http.ResponseWriter, r *http.Request, params ListTokensParams)
 	// CreateToken Make an API token
 	// (POST /tokens)
 	CreateToken(w http.ResponseWriter, r *http.Request)
@@ -2618,8 +2726,40 @@ func (siw *ServerInterfaceWrapper) ConfirmTOTP(w http.ResponseWriter, r *http.Re
 // ListAccounts operation middleware
 func (siw *ServerInterfaceWrapper) ListAccounts(w http.ResponseWriter, r *http.Request) {
 
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListAccountsParams
+
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", r.URL.Query(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "limit"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "limit", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "cursor" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cursor", r.URL.Query(), &params.Cursor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "cursor"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "cursor", Err: err})
+		}
+		return
+	}
+
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		siw.Handler.ListAccounts(w, r)
+		siw.Handler.ListAccounts(w, r, params)
 	}))
 
 	for _, middleware := range siw.HandlerMiddlewares {
@@ -2686,6 +2826,32 @@ func (siw *ServerInterfaceWrapper) UpdateAccount(w http.ResponseWriter, r *http.
 
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		siw.Handler.UpdateAccount(w, r, id)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// UnlinkAccount operation middleware
+func (siw *ServerInterfaceWrapper) UnlinkAccount(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", r.PathValue("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "id", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.UnlinkAccount(w, r, id)
 	}))
 
 	for _, middleware := range siw.HandlerMiddlewares {
@@ -3362,6 +3528,20 @@ func (siw *ServerInterfaceWrapper) SignIn(w http.ResponseWriter, r *http.Request
 	handler.ServeHTTP(w, r)
 }
 
+// ProveFactor operation middleware
+func (siw *ServerInterfaceWrapper) ProveFactor(w http.ResponseWriter, r *http.Request) {
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.ProveFactor(w, r)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
 // GetSetup operation middleware
 func (siw *ServerInterfaceWrapper) GetSetup(w http.ResponseWriter, r *http.Request) {
 
@@ -3393,8 +3573,40 @@ func (siw *ServerInterfaceWrapper) SetUp(w http.ResponseWriter, r *http.Request)
 // ListTokens operation middleware
 func (siw *ServerInterfaceWrapper) ListTokens(w http.ResponseWriter, r *http.Request) {
 
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListTokensParams
+
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", r.URL.Query(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "limit"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "limit", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "cursor" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cursor", r.URL.Query(), &params.Cursor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "cursor"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "cursor", Err: err})
+		}
+		return
+	}
+
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		siw.Handler.ListTokens(w, r)
+		siw.Handler.ListTokens(w, r, params)
 	}))
 
 	for _, middleware := range siw.HandlerMiddlewares {
@@ -3711,6 +3923,7 @@ func HandlerWithOptions(si ServerInterface, options StdHTTPServerOptions) http.H
 	m.HandleFunc(http.MethodDelete+" "+options.BaseURL+"/session", wrapper.SignOut)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/session", wrapper.GetSession)
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/session", wrapper.SignIn)
+	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/session/otp", wrapper.ProveFactor)
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/invitations", wrapper.AcceptInvitation)
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/account/password", wrapper.ChangePassword)
 	m.HandleFunc(http.MethodDelete+" "+options.BaseURL+"/account/totp", wrapper.StopTOTP)
@@ -3723,6 +3936,7 @@ func HandlerWithOptions(si ServerInterface, options StdHTTPServerOptions) http.H
 	m.HandleFunc(http.MethodDelete+" "+options.BaseURL+"/accounts/{id}", wrapper.DeleteAccount)
 	m.HandleFunc(http.MethodPatch+" "+options.BaseURL+"/accounts/{id}", wrapper.UpdateAccount)
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/accounts/{id}/reset", wrapper.ResetAccount)
+	m.HandleFunc(http.MethodDelete+" "+options.BaseURL+"/accounts/{id}/identity", wrapper.UnlinkAccount)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/tokens", wrapper.ListTokens)
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/tokens", wrapper.CreateToken)
 	m.HandleFunc(http.MethodDelete+" "+options.BaseURL+"/tokens/{id}", wrapper.RevokeToken)
@@ -3819,6 +4033,8 @@ type TooManyRequestsApplicationProblemPlusJSONResponse struct {
 
 	Headers TooManyRequestsResponseHeaders
 }
+
+type TooManyTokensApplicationProblemPlusJSONResponse Problem
 
 type UnavailableResponseHeaders struct {
 	RetryAfter int
@@ -4837,6 +5053,7 @@ func (response ConfirmTOTP503ApplicationProblemPlusJSONResponse) VisitConfirmTOT
 }
 
 type ListAccountsRequestObject struct {
+	Params ListAccountsParams
 }
 
 type ListAccountsResponseObject interface {
@@ -5518,6 +5735,153 @@ type UpdateAccount503ApplicationProblemPlusJSONResponse struct {
 }
 
 func (response UpdateAccount503ApplicationProblemPlusJSONResponse) VisitUpdateAccountResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("Retry-After", fmt.Sprint(response.Headers.RetryAfter))
+	w.WriteHeader(503)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type UnlinkAccountRequestObject struct {
+	ID string `json:"id"`
+}
+
+type UnlinkAccountResponseObject interface {
+	VisitUnlinkAccountResponse(w http.ResponseWriter) error
+}
+
+type UnlinkAccount204Response struct {
+}
+
+func (response UnlinkAccount204Response) VisitUnlinkAccountResponse(w http.ResponseWriter) error {
+	w.WriteHeader(204)
+	return nil
+}
+
+type UnlinkAccount400ApplicationProblemPlusJSONResponse struct {
+	InvalidQueryApplicationProblemPlusJSONResponse
+}
+
+func (response UnlinkAccount400ApplicationProblemPlusJSONResponse) VisitUnlinkAccountResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(400)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type UnlinkAccount401ApplicationProblemPlusJSONResponse struct {
+	NotSignedInApplicationProblemPlusJSONResponse
+}
+
+func (response UnlinkAccount401ApplicationProblemPlusJSONResponse) VisitUnlinkAccountResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("WWW-Authenticate", fmt.Sprint(response.Headers.WWWAuthenticate))
+	w.WriteHeader(401)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type UnlinkAccount403ApplicationProblemPlusJSONResponse struct {
+	ForbiddenApplicationProblemPlusJSONResponse
+}
+
+func (response UnlinkAccount403ApplicationProblemPlusJSONResponse) VisitUnlinkAccountResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(403)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type UnlinkAccount404ApplicationProblemPlusJSONResponse struct {
+	AccountNotFoundApplicationProblemPlusJSONResponse
+}
+
+func (response UnlinkAccount404ApplicationProblemPlusJSONResponse) VisitUnlinkAccountResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(404)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type UnlinkAccount421ApplicationProblemPlusJSONResponse struct {
+	WrongHostApplicationProblemPlusJSONResponse
+}
+
+func (response UnlinkAccount421ApplicationProblemPlusJSONResponse) VisitUnlinkAccountResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(421)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type UnlinkAccount429ApplicationProblemPlusJSONResponse struct {
+	TooManyRequestsApplicationProblemPlusJSONResponse
+}
+
+func (response UnlinkAccount429ApplicationProblemPlusJSONResponse) VisitUnlinkAccountResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("Retry-After", fmt.Sprint(response.Headers.RetryAfter))
+	w.WriteHeader(429)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type UnlinkAccount500ApplicationProblemPlusJSONResponse struct {
+	InternalApplicationProblemPlusJSONResponse
+}
+
+func (response UnlinkAccount500ApplicationProblemPlusJSONResponse) VisitUnlinkAccountResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(500)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type UnlinkAccount503ApplicationProblemPlusJSONResponse struct {
+	UnavailableApplicationProblemPlusJSONResponse
+}
+
+func (response UnlinkAccount503ApplicationProblemPlusJSONResponse) VisitUnlinkAccountResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -8345,6 +8709,199 @@ func (response SignIn503ApplicationProblemPlusJSONResponse) VisitSignInResponse(
 	return err
 }
 
+type ProveFactorRequestObject struct {
+	Body *ProveFactorJSONRequestBody
+}
+
+type ProveFactorResponseObject interface {
+	VisitProveFactorResponse(w http.ResponseWriter) error
+}
+
+type ProveFactor200ResponseHeaders struct {
+	SetCookie string
+}
+
+type ProveFactor200JSONResponse struct {
+	Body    Session
+	Headers ProveFactor200ResponseHeaders
+}
+
+func (response ProveFactor200JSONResponse) VisitProveFactorResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Set-Cookie", fmt.Sprint(response.Headers.SetCookie))
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ProveFactor400ApplicationProblemPlusJSONResponse struct {
+	InvalidBodyApplicationProblemPlusJSONResponse
+}
+
+func (response ProveFactor400ApplicationProblemPlusJSONResponse) VisitProveFactorResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(400)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ProveFactor401ApplicationProblemPlusJSONResponse struct {
+	SignInFailedApplicationProblemPlusJSONResponse
+}
+
+func (response ProveFactor401ApplicationProblemPlusJSONResponse) VisitProveFactorResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("WWW-Authenticate", fmt.Sprint(response.Headers.WWWAuthenticate))
+	w.WriteHeader(401)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ProveFactor403ApplicationProblemPlusJSONResponse struct {
+	ForbiddenApplicationProblemPlusJSONResponse
+}
+
+func (response ProveFactor403ApplicationProblemPlusJSONResponse) VisitProveFactorResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(403)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ProveFactor409ApplicationProblemPlusJSONResponse struct {
+	TOTPConflictApplicationProblemPlusJSONResponse
+}
+
+func (response ProveFactor409ApplicationProblemPlusJSONResponse) VisitProveFactorResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(409)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ProveFactor413ApplicationProblemPlusJSONResponse struct {
+	BodyTooLargeApplicationProblemPlusJSONResponse
+}
+
+func (response ProveFactor413ApplicationProblemPlusJSONResponse) VisitProveFactorResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(413)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ProveFactor415ApplicationProblemPlusJSONResponse struct {
+	UnsupportedMediaTypeApplicationProblemPlusJSONResponse
+}
+
+func (response ProveFactor415ApplicationProblemPlusJSONResponse) VisitProveFactorResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(415)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ProveFactor421ApplicationProblemPlusJSONResponse struct {
+	WrongHostApplicationProblemPlusJSONResponse
+}
+
+func (response ProveFactor421ApplicationProblemPlusJSONResponse) VisitProveFactorResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(421)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ProveFactor429ApplicationProblemPlusJSONResponse struct {
+	TooManyRequestsApplicationProblemPlusJSONResponse
+}
+
+func (response ProveFactor429ApplicationProblemPlusJSONResponse) VisitProveFactorResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("Retry-After", fmt.Sprint(response.Headers.RetryAfter))
+	w.WriteHeader(429)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ProveFactor500ApplicationProblemPlusJSONResponse struct {
+	InternalApplicationProblemPlusJSONResponse
+}
+
+func (response ProveFactor500ApplicationProblemPlusJSONResponse) VisitProveFactorResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(500)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ProveFactor503ApplicationProblemPlusJSONResponse struct {
+	UnavailableApplicationProblemPlusJSONResponse
+}
+
+func (response ProveFactor503ApplicationProblemPlusJSONResponse) VisitProveFactorResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("Retry-After", fmt.Sprint(response.Headers.RetryAfter))
+	w.WriteHeader(503)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type GetSetupRequestObject struct {
 }
 
@@ -8641,6 +9198,7 @@ func (response SetUp503ApplicationProblemPlusJSONResponse) VisitSetUpResponse(w 
 }
 
 type ListTokensRequestObject struct {
+	Params ListTokensParams
 }
 
 type ListTokensResponseObject interface {
@@ -8843,6 +9401,22 @@ func (response CreateToken403ApplicationProblemPlusJSONResponse) VisitCreateToke
 	}
 	w.Header().Set("Content-Type", "application/problem+json")
 	w.WriteHeader(403)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateToken409ApplicationProblemPlusJSONResponse struct {
+	TooManyTokensApplicationProblemPlusJSONResponse
+}
+
+func (response CreateToken409ApplicationProblemPlusJSONResponse) VisitCreateTokenResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(409)
 	_, err := buf.WriteTo(w)
 	return err
 }
@@ -9758,6 +10332,9 @@ type StrictServerInterface interface {
 	// UpdateAccount Change an account
 	// (PATCH /accounts/{id})
 	UpdateAccount(ctx context.Context, request UpdateAccountRequestObject) (UpdateAccountResponseObject, error)
+	// UnlinkAccount Unlink an account from its person at the OpenID provider
+	// (DELETE /accounts/{id}/identity)
+	UnlinkAccount(ctx context.Context, request UnlinkAccountRequestObject) (UnlinkAccountResponseObject, error)
 	// ResetAccount Reset an account
 	// (POST /accounts/{id}/reset)
 	ResetAccount(ctx context.Context, request ResetAccountRequestObject) (ResetAccountResponseObject, error)
@@ -9812,6 +10389,9 @@ type StrictServerInterface interface {
 	// SignIn Sign in
 	// (POST /session)
 	SignIn(ctx context.Context, request SignInRequestObject) (SignInResponseObject, error)
+	// ProveFactor Give the second factor after signing in with the OpenID provider
+	// (POST /session/otp)
+	ProveFactor(ctx context.Context, request ProveFactorRequestObject) (ProveFactorResponseObject, error)
 	// GetSetup Ask whether the portal is set up
 	// (GET /setup)
 	GetSetup(ctx context.Context, request GetSetupRequestObject) (GetSetupResponseObject, error)
@@ -10055,8 +10635,10 @@ func (sh *strictHandler) ConfirmTOTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // ListAccounts operation middleware
-func (sh *strictHandler) ListAccounts(w http.ResponseWriter, r *http.Request) {
+func (sh *strictHandler) ListAccounts(w http.ResponseWriter, r *http.Request, params ListAccountsParams) {
 	var request ListAccountsRequestObject
+
+	request.Params = params
 
 	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
 		return sh.ssi.ListAccounts(ctx, request.(ListAccountsRequestObject))
@@ -10161,6 +10743,32 @@ func (sh *strictHandler) UpdateAccount(w http.ResponseWriter, r *http.Request, i
 		sh.options.ResponseErrorHandlerFunc(w, r, err)
 	} else if validResponse, ok := response.(UpdateAccountResponseObject); ok {
 		if err := validResponse.VisitUpdateAccountResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// UnlinkAccount operation middleware
+func (sh *strictHandler) UnlinkAccount(w http.ResponseWriter, r *http.Request, id string) {
+	var request UnlinkAccountRequestObject
+
+	request.ID = id
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.UnlinkAccount(ctx, request.(UnlinkAccountRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "UnlinkAccount")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(UnlinkAccountResponseObject); ok {
+		if err := validResponse.VisitUnlinkAccountResponse(w); err != nil {
 			sh.options.ResponseErrorHandlerFunc(w, r, err)
 		}
 	} else if response != nil {
@@ -10654,6 +11262,37 @@ func (sh *strictHandler) SignIn(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// ProveFactor operation middleware
+func (sh *strictHandler) ProveFactor(w http.ResponseWriter, r *http.Request) {
+	var request ProveFactorRequestObject
+
+	var body ProveFactorJSONRequestBody
+	if err := runtime.BindJSONBody(r, &body); err != nil {
+		sh.options.RequestErrorHandlerFunc(w, r, fmt.Errorf("can't decode JSON body: %w", err))
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.ProveFactor(ctx, request.(ProveFactorRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ProveFactor")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(ProveFactorResponseObject); ok {
+		if err := validResponse.VisitProveFactorResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
 // GetSetup operation middleware
 func (sh *strictHandler) GetSetup(w http.ResponseWriter, r *http.Request) {
 	var request GetSetupRequestObject
@@ -10710,8 +11349,10 @@ func (sh *strictHandler) SetUp(w http.ResponseWriter, r *http.Request) {
 }
 
 // ListTokens operation middleware
-func (sh *strictHandler) ListTokens(w http.ResponseWriter, r *http.Request) {
+func (sh *strictHandler) ListTokens(w http.ResponseWriter, r *http.Request, params ListTokensParams) {
 	var request ListTokensRequestObject
+
+	request.Params = params
 
 	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
 		return sh.ssi.ListTokens(ctx, request.(ListTokensRequestObject))

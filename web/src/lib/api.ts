@@ -21,6 +21,7 @@ export type Role = Schemas['Role']
 export type Permission = Schemas['Permission']
 export type OneTimeLink = Schemas['OneTimeLink']
 export type AuditEvent = Schemas['AuditEvent']
+export type ApplyActor = NonNullable<Schemas['ApplyActor']>
 export type Live = Schemas['Live']
 export type Registration = Schemas['LiveRegistration']
 export type LiveCall = Schemas['LiveCall']

@@ -69,3 +69,8 @@ export const initials = (name: string): string =>
     .filter((_, i, all) => i === 0 || i === all.length - 1)
     .join('')
     .toUpperCase()
+
+// hostOf names a sign-in service by the host of its address.
+export function hostOf(url: string): string {
+  return URL.canParse(url) ? new URL(url).host : url
+}

@@ -9,6 +9,7 @@ class SessionState {
   current = $state.raw<Session | null>(null)
   lapsed = $state(false) // signed in here, but the server no longer agrees
   oidc = $state(false)
+  owes = $state(false) // the sign-in service let them in, and the account's own second factor is still to be given
   renewals = $state(0)
 
   async start(): Promise<void> {
@@ -22,6 +23,7 @@ class SessionState {
       this.enter(await ask(api.GET('/session')))
     } catch (e) {
       const f = fault(e)
+      this.owes = f.code === 'otp_required'
       if (f.status === 401) this.gate = 'signed_out'
       else this.gate = 'unreachable'
     }
@@ -31,6 +33,7 @@ class SessionState {
     this.current = session
     this.gate = 'signed_in'
     this.lapsed = false
+    this.owes = false
     this.renewals++
   }
 
@@ -55,6 +58,7 @@ class SessionState {
   forget(): void {
     this.current = null
     this.lapsed = false
+    this.owes = false
     this.gate = 'signed_out'
   }
 

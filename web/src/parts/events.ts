@@ -1,11 +1,19 @@
 // Entries of the audit trail in the words of the page.
-import type { AuditEvent } from '$lib/api'
+import type { ApplyActor, AuditEvent } from '$lib/api'
 import { moment } from '$lib/format'
 import { t } from '$lib/i18n/index.svelte'
 
 const facts = (of: unknown): Record<string, unknown> => (of ?? {}) as Record<string, unknown>
 
 export const actorOf = (e: AuditEvent): string => e.actor.name || t.activity.kinds[e.actor.kind] || e.actor.kind
+
+// askedBy names who asked for an apply: who was proved first, and what the request said of itself apart from that.
+export function askedBy(run: { actor: ApplyActor | null; triggered_by: string }): string {
+  const a = run.actor
+  if (!a) return t.apply.asked('', run.triggered_by)
+  const who = a.kind === 'portal' ? t.apply.portal : a.kind === 'anonymous' ? t.apply.unasked : a.kind === 'local' ? t.apply.local(a.name) : a.kind === 'token' ? t.apply.token(a.name) : a.name
+  return t.apply.asked(who, run.triggered_by)
+}
 
 export const actionOf = (e: AuditEvent): string => t.activity.actions[e.action] ?? e.action
 

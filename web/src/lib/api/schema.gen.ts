@@ -161,6 +161,27 @@ export interface paths {
         patch: operations["updateAccount"];
         trace?: never;
     };
+    "/accounts/{id}/identity": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * Unlink an account from its person at the OpenID provider
+         * @description The account belongs to no person of the provider any more, and its sessions end. The next person whom the provider signs in with the
+         *     verified e-mail address of the account has it from then on. Nothing happens where it belonged to none.
+         */
+        delete: operations["unlinkAccount"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/accounts/{id}/reset": {
         parameters: {
             query?: never;
@@ -172,7 +193,7 @@ export interface paths {
         put?: never;
         /**
          * Reset an account
-         * @description Takes away password, second factor, recovery codes and sessions, and gives a one-time link to set a new password. Nobody resets
+         * @description Takes away password, second factor, recovery codes, the person at the OpenID provider and sessions, and gives a one-time link to set a new password. Nobody resets
          *     his own account, neither in a session nor with a token that he made (403): a session that was left open would be as good as the
          *     password.
          */
@@ -470,9 +491,14 @@ export interface paths {
          *     | `account.password` | a person set a new password, signed in or with a link |
          *     | `account.totp_on` | a second factor was switched on |
          *     | `account.totp_off` | a second factor was switched off |
+         *     | `account.totp_clock` | the last code on record lay in the future, because a clock was wrong then; it is not heeded |
+         *     | `account.link` | a person of the OpenID provider signed in to the account first, and has it from then on |
+         *     | `account.unlink` | the account belongs to no person of the provider any more |
+         *     | `account.link_refused` | another person of the provider came with the address of the account: one event a minute, with how many; `denied` |
          *     | `account.totp_lost` | a second factor was replaced by one that nobody knows, because its key was given up as lost |
          *     | `token.create` | an API token was made |
          *     | `token.revoke` | an API token was revoked, by itself, with the one it was made with, or with what its maker lost |
+         *     | `access.revoke_all` | all sessions ended, all links were taken back and all tokens revoked, as after restoring a backup |
          *     | `link.setup` | a link to make the first account was made |
          *     | `link.refused` | links were tried that are wrong, used or expired: the first at once, further ones from the same network counted in one event a minute (`times`); `denied` |
          *     | `request.refused` | a caller who is signed in asked for what is not allowed to the caller: the first at once, further ones of the same caller and operation counted in one event a minute (`times`); `denied` |
@@ -524,8 +550,10 @@ export interface paths {
         };
         /**
          * Come back from the OpenID provider
-         * @description For browsers, which the provider sends here. The account is the one with the e-mail address that the provider has verified; none is
-         *     made unless a role is configured for that. The browser goes on to the pages, signed in, or with `sign_in` saying why not.
+         * @description For browsers, which the provider sends here. The account is the one that belongs to this person of the provider (issuer and subject);
+         *     at the first sign-in, the one with the e-mail address that the provider has verified, which belongs to this person from then on. None
+         *     is made unless a role is configured for that. The browser goes on to the pages, signed in, or with `sign_in` saying why not; an
+         *     account with a second factor of its own may still owe it (`POST /session/otp`).
          */
         get: operations["finishOIDC"];
         put?: never;
@@ -797,6 +825,28 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/session/otp": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Give the second factor after signing in with the OpenID provider
+         * @description An account that has a second factor of its own is asked for it also when an OpenID provider signed the person in, unless the
+         *     provider says that there was a second factor. Until then the session can do nothing but this and sign out; everything else answers
+         *     401 `otp_required`. It ends after 10 minutes; the answer brings a new one in its place.
+         */
+        post: operations["proveFactor"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/setup": {
         parameters: {
             query?: never;
@@ -832,7 +882,7 @@ export interface paths {
         };
         /**
          * List API tokens
-         * @description The tokens of programs that are not revoked, by name. Their secrets are not kept.
+         * @description The tokens of programs that are not revoked, by name, a page at a time. Their secrets are not kept.
          */
         get: operations["listTokens"];
         put?: never;
@@ -840,7 +890,8 @@ export interface paths {
          * Make an API token
          * @description Makes a token, which a program sends as `Authorization: Bearer …`. Nobody makes one that may more than he may himself, and a
          *     token makes none that outlives it. It ends when it is revoked, or the token that it was made with; when its time is over; or
-         *     when the person who made it may no longer do all that it may.
+         *     when the person who made it may no longer do all that it may. A person has at most 200 tokens that hold, with those that were made
+         *     with them.
          */
         post: operations["createToken"];
         delete?: never;
@@ -957,6 +1008,7 @@ export interface components {
             last_sign_in_at: string | null;
             /** @description The person's name. */
             name: string;
+            provider: components["schemas"]["Provider"];
             role: components["schemas"]["Role"];
             /** @description Signing in takes a second factor. */
             totp_enabled: boolean;
@@ -971,6 +1023,8 @@ export interface components {
         };
         AccountList: {
             accounts: components["schemas"]["Account"][];
+            /** @description The `cursor` of the next page; absent when this is the last. */
+            next_cursor?: string;
         };
         AccountReset: {
             link: components["schemas"]["OneTimeLink"];
@@ -1013,8 +1067,21 @@ export interface components {
              */
             run_id: string;
         };
+        /** @description Who asked for it, as far as that was proved; null: it is not on record. */
+        ApplyActor: {
+            /** @description Of the account or token; empty for others. */
+            id: string;
+            /**
+             * @description `local` is somebody at the command line, `portal` the program by itself, `anonymous` a caller of whom no proof was asked.
+             * @enum {string}
+             */
+            kind: "portal" | "local" | "person" | "token" | "anonymous";
+            /** @description Of the account or token, or of the user of the operating system, at that time. */
+            name: string;
+        } | null;
         /** @description The record of one attempt to apply. */
         ApplyLog: {
+            actor: components["schemas"]["ApplyActor"];
             /** @description What went wrong, for people; null for a success. */
             error_details: string | null;
             files_written: components["schemas"]["FilesWritten"];
@@ -1030,7 +1097,7 @@ export interface components {
              * @description When the apply began (UTC).
              */
             triggered_at: string;
-            /** @description Who or what asked for it. */
+            /** @description Who or what asked for it, as the request said: a claim. `actor` is who was proved. */
             triggered_by: string;
         };
         ApplyLogList: {
@@ -1079,7 +1146,10 @@ export interface components {
             on_failure?: "keep" | "rollback";
             /** @description The hash of the plan that was reviewed; once the plan is another, the apply is refused with 412. */
             plan?: string;
-            /** @description Who or what asks for the apply: 1–255 printable characters on one line; it goes into the apply log. */
+            /**
+             * @description Who or what asks for the apply: 1–255 printable characters on one line; it goes into the apply log. It proves nothing: who was
+             *     proved to ask stands beside it, in `actor`.
+             */
             triggered_by: string;
         };
         ApplyResult: {
@@ -1617,7 +1687,9 @@ export interface components {
          * @description The kind of failure, for programs. See the table at the top.
          * @enum {string}
          */
-        ProblemCode: "invalid_input" | "invalid_json" | "body_unreadable" | "cross_origin" | "tls_needed" | "path_not_found" | "user_not_found" | "extension_not_found" | "apply_log_not_found" | "revision_not_found" | "revision_forgotten" | "not_signed_in" | "sign_in_failed" | "otp_required" | "forbidden" | "persons_only" | "second_factor_needed" | "setup_needed" | "setup_code_invalid" | "link_invalid" | "account_not_found" | "session_not_found" | "token_not_found" | "setup_done" | "account_email_taken" | "last_owner" | "totp_on" | "totp_off" | "too_many_attempts" | "method_not_allowed" | "email_taken" | "extension_pool_exhausted" | "apply_running" | "drift" | "idempotency_key_reused" | "plan_moved" | "body_too_large" | "unsupported_media_type" | "host_not_allowed" | "too_many_requests" | "apply_refused" | "write_failed" | "reload_failed" | "asterisk_disagrees" | "rolled_back" | "not_confirmed" | "in_doubt" | "audit_failed" | "internal" | "database_unavailable" | "database_full" | "database_newer" | "allocation_retries_exhausted" | "timeout";
+        ProblemCode: "invalid_input" | "invalid_json" | "body_unreadable" | "cross_origin" | "tls_needed" | "path_not_found" | "user_not_found" | "extension_not_found" | "apply_log_not_found" | "revision_not_found" | "revision_forgotten" | "not_signed_in" | "sign_in_failed" | "otp_required" | "forbidden" | "persons_only" | "second_factor_needed" | "setup_needed" | "setup_code_invalid" | "link_invalid" | "account_not_found" | "session_not_found" | "token_not_found" | "setup_done" | "account_email_taken" | "last_owner" | "totp_on" | "totp_off" | "too_many_tokens" | "too_many_attempts" | "method_not_allowed" | "email_taken" | "extension_pool_exhausted" | "apply_running" | "drift" | "idempotency_key_reused" | "plan_moved" | "body_too_large" | "unsupported_media_type" | "host_not_allowed" | "too_many_requests" | "apply_refused" | "write_failed" | "reload_failed" | "asterisk_disagrees" | "rolled_back" | "not_confirmed" | "in_doubt" | "audit_failed" | "internal" | "database_unavailable" | "database_full" | "database_newer" | "allocation_retries_exhausted" | "timeout";
+        /** @description The OpenID provider whose person the account belongs to, by its address; null: nobody signed in to it with a provider yet. */
+        Provider: string | null;
         RecoveryCodes: {
             /** @description Codes that stand in for the second factor, each once. */
             recovery_codes: string[];
@@ -1652,6 +1724,7 @@ export interface components {
         /** @description The number of the revision that was made; null where none was. */
         RevisionMade: number | null;
         RevisionSummary: {
+            actor: components["schemas"]["ApplyActor"];
             /** @description Why; empty where nobody said. */
             comment: string;
             outcome: components["schemas"]["Outcome"];
@@ -1671,7 +1744,7 @@ export interface components {
              * @description When that apply began (UTC).
              */
             triggered_at: string;
-            /** @description Who or what asked for it. */
+            /** @description Who or what asked for it, as the request said: a claim. `actor` is who was proved. */
             triggered_by: string;
             /** @description How many users the revision holds. */
             users: number;
@@ -1685,6 +1758,7 @@ export interface components {
         Role: "owner" | "admin" | "operator" | "applier" | "auditor";
         /** @description One apply with all that is known of it. */
         Run: {
+            actor: components["schemas"]["ApplyActor"];
             /** @description The code of the failure; null for a success, or where none is on record. */
             code: string | null;
             /** @description Why; empty where nobody said. */
@@ -1716,7 +1790,7 @@ export interface components {
              * @description When the apply began (UTC).
              */
             triggered_at: string;
-            /** @description Who or what asked for it. */
+            /** @description Who or what asked for it, as the request said: a claim. `actor` is who was proved. */
             triggered_by: string;
             /** @description How many users the configuration holds. */
             users: number;
@@ -1752,6 +1826,7 @@ export interface components {
             id: string;
             /** @description The person's name. */
             name: string;
+            provider: components["schemas"]["Provider"];
             role: components["schemas"]["Role"];
             /**
              * @description The portal demands a second factor of this account. Without one nothing works but this, signing out, the own password and setting
@@ -1777,11 +1852,11 @@ export interface components {
         };
         /**
          * @description Why the OpenID provider signed nobody in: it cannot be reached, it refused, it does not vouch for an e-mail address, no account has
-         *     that address, the portal demands a second factor of it and the provider says that a password alone was enough, or the browser waited
-         *     too long and has to begin again.
+         *     that address, the account with that address belongs to another person of the provider, the portal demands a second factor of it and
+         *     the provider says that a password alone was enough, or the browser waited too long and has to begin again.
          * @enum {string}
          */
-        SignInTrouble: "provider_away" | "provider_refused" | "email_unverified" | "no_account" | "password_alone" | "sign_in_again";
+        SignInTrouble: "provider_away" | "provider_refused" | "email_unverified" | "no_account" | "other_identity" | "password_alone" | "sign_in_again";
         /** @description What a program proves with that it may ask. */
         Token: {
             /**
@@ -1815,6 +1890,8 @@ export interface components {
             scopes: components["schemas"]["Permission"][] | null;
         };
         TokenList: {
+            /** @description The `cursor` of the next page; absent when this is the last. */
+            next_cursor?: string;
             tokens: components["schemas"]["Token"][];
         };
         /** @description A person with exactly one extension. */
@@ -2108,6 +2185,15 @@ export interface components {
                 "application/problem+json": components["schemas"]["Problem"];
             };
         };
+        /** @description This caller has as many tokens as one may have. */
+        TooManyTokens: {
+            headers: {
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
         /** @description There is a second factor already, or none that this could be about. */
         TOTPConflict: {
             headers: {
@@ -2156,6 +2242,11 @@ export interface components {
         };
     };
     parameters: {
+        /**
+         * @description How many accounts an answer holds at the most.
+         * @example 50
+         */
+        AccountLimit: number;
         /** @description Where the page begins, the `next_cursor` of the page before. Without it, at the beginning. */
         Cursor: string;
         /** @description Only this action, such as `user.create`; `user.` with the dot for all that begin so. */
@@ -2241,6 +2332,11 @@ export interface components {
          * @example 6d0f5b0e-52c5-4f0c-9d55-0b6b1d2c7a90
          */
         RunID: string;
+        /**
+         * @description How many tokens an answer holds at the most.
+         * @example 50
+         */
+        TokenLimit: number;
         /**
          * @description The id of a user, a UUID. A malformed one is answered like one nobody has, with 404.
          * @example 2f9e5a1c-8d8e-4a53-9f5b-8a3b6f0f4c11
@@ -2464,7 +2560,15 @@ export interface operations {
     };
     listAccounts: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Where the page begins, the `next_cursor` of the page before. Without it, at the beginning. */
+                cursor?: components["parameters"]["Cursor"];
+                /**
+                 * @description How many accounts an answer holds at the most.
+                 * @example 50
+                 */
+                limit?: components["parameters"]["AccountLimit"];
+            };
             header?: never;
             path?: never;
             cookie?: never;
@@ -2593,6 +2697,38 @@ export interface operations {
             409: components["responses"]["LastOwner"];
             413: components["responses"]["BodyTooLarge"];
             415: components["responses"]["UnsupportedMediaType"];
+            421: components["responses"]["WrongHost"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    unlinkAccount: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description The id of the account; a malformed one counts as one that is not there.
+                 * @example 2f9e5a1c-8d8e-4a53-9f5b-8a3b6f0f4c11
+                 */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Unlinked. */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            400: components["responses"]["InvalidQuery"];
+            401: components["responses"]["NotSignedIn"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["AccountNotFound"];
             421: components["responses"]["WrongHost"];
             429: components["responses"]["TooManyRequests"];
             500: components["responses"]["Internal"];
@@ -3665,6 +3801,41 @@ export interface operations {
             503: components["responses"]["Unavailable"];
         };
     };
+    proveFactor: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["OTPProof"];
+            };
+        };
+        responses: {
+            /** @description Signed in. */
+            200: {
+                headers: {
+                    "Set-Cookie": components["headers"]["SessionCookie"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Session"];
+                };
+            };
+            400: components["responses"]["InvalidBody"];
+            401: components["responses"]["SignInFailed"];
+            403: components["responses"]["Forbidden"];
+            409: components["responses"]["TOTPConflict"];
+            413: components["responses"]["BodyTooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
+            421: components["responses"]["WrongHost"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
     getSetup: {
         parameters: {
             query?: never;
@@ -3727,7 +3898,15 @@ export interface operations {
     };
     listTokens: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Where the page begins, the `next_cursor` of the page before. Without it, at the beginning. */
+                cursor?: components["parameters"]["Cursor"];
+                /**
+                 * @description How many tokens an answer holds at the most.
+                 * @example 50
+                 */
+                limit?: components["parameters"]["TokenLimit"];
+            };
             header?: never;
             path?: never;
             cookie?: never;
@@ -3777,6 +3956,7 @@ export interface operations {
             400: components["responses"]["InvalidBody"];
             401: components["responses"]["NotSignedIn"];
             403: components["responses"]["Forbidden"];
+            409: components["responses"]["TooManyTokens"];
             413: components["responses"]["BodyTooLarge"];
             415: components["responses"]["UnsupportedMediaType"];
             421: components["responses"]["WrongHost"];

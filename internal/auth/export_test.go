@@ -1,0 +1,4 @@
+package auth
+
+// Digest is how a proof of random bits is kept.
+var Digest = digest
