@@ -56,45 +56,64 @@ func (k Kept) series() (name string, from int64) {
 	return string(k.list[0].Signature), k.list[0].Seq
 }
 
-// Compare holds the trail against all that this portal knows of it: the heads in its state folder, and the newest link that this process
-// saw stored. It gives the newest link, which it has followed the newest events to. An *AlarmError says what contradicts the trail, or that
+// Compare holds the trail against all that this portal knows of it: the heads in its state folder, the records of what was archived, and the newest
+// link that this process saw stored. It gives the newest link, which it has followed the newest events to. An *AlarmError says what contradicts the trail, or that
 // there is nothing to compare it with although there was. It costs one look at the rows that heads name, and at the newest events.
 func (t *Trail) Compare(ctx context.Context) (newest chain.Head, own Kept, err error) {
+	for {
+		newest, own, p, err := t.look(ctx)
+		if _, alarm := errors.AsType[*AlarmError](err); alarm && t.moved(ctx, p) { // events were archived meanwhile
+			continue
+		}
+		return newest, own, err
+	}
+}
+
+func (t *Trail) look(ctx context.Context) (newest chain.Head, own Kept, p *past, err error) {
 	list, listErr := t.readKept(headsFile)
 	noted, notedErr := t.readKept(notedFile)
 	own = Kept{list, noted}
 	if err := errors.Join(listErr, notedErr); err != nil {
-		return newest, own, &AlarmError{State: notCompared, Why: strings.ReplaceAll(err.Error(), "\n", "; ")}
+		return newest, own, nil, &AlarmError{State: notCompared, Why: strings.ReplaceAll(err.Error(), "\n", "; ")}
 	}
 	series, from := own.series()
 	if was := t.series.Swap(&series); was != nil && *was != series && series != "" {
 		t.store.ForgetWitnessed() // a person began a new series: what this process knew was looked into
 	}
-	r, err := t.VerifyTail(ctx, tail, 0)
+	if p, err = t.past(ctx, from); err != nil {
+		return newest, own, nil, err
+	}
+	if p.wrong != nil {
+		if p.until >= from || !t.acknowledged(ctx, from) {
+			return newest, own, p, &AlarmError{State: contradicted, Seq: p.wrong.Seq, Why: p.wrong.Why}
+		}
+		p.segments = nil
+	}
+	r, err := t.verifyTail(ctx, p.end(), tail, 0)
 	if err == nil && r.Broken != nil && r.Broken.Seq < from && t.acknowledged(ctx, from) {
-		r, err = t.VerifyTail(ctx, tail, from)
+		r, err = t.verifyTail(ctx, p.end(), tail, from)
 	}
 	if err != nil {
-		return newest, own, err
+		return newest, own, p, err
 	}
 	if r.Broken != nil {
-		return newest, own, &AlarmError{State: "broken", Seq: r.Broken.Seq, Why: fmt.Sprintf("event %d: %s", r.Broken.Seq, r.Broken.Why)}
+		return newest, own, p, &AlarmError{State: "broken", Seq: r.Broken.Seq, Why: fmt.Sprintf("event %d: %s", r.Broken.Seq, r.Broken.Why)}
 	}
 	newest = r.Head
-	if err := t.compare(ctx, newest, own.all()); err != nil {
-		return newest, own, err
+	if err := t.compare(ctx, newest, own.all(), p); err != nil {
+		return newest, own, p, err
 	}
 	if own.Len() == 0 {
 		began, err := t.beganBefore(ctx)
 		if err != nil {
-			return newest, own, err
+			return newest, own, p, err
 		}
-		if began != 0 {
-			return newest, own, &AlarmError{State: notCompared, Seq: began, Why: fmt.Sprintf("signed heads began with event %d, and there are none in %s: "+
+		if began = max(began, p.end().Seq); began != 0 { // a segment is signed, too
+			return newest, own, p, &AlarmError{State: notCompared, Seq: began, Why: fmt.Sprintf("signed heads began with event %d, and there are none in %s: "+
 				"put %s, %s and %s back from a copy", began, t.stateDir, keyFile, headsFile, notedFile)}
 		}
 	}
-	return newest, own, nil
+	return newest, own, p, nil
 }
 
 // acknowledged reports whether the event that a series of heads begins with tells of a person who looked into what came before. The
@@ -106,8 +125,9 @@ func (t *Trail) acknowledged(ctx context.Context, seq int64) bool {
 
 const notCompared = "not compared"
 
-// compare holds heads against the rows they name, all in one look.
-func (t *Trail) compare(ctx context.Context, newest chain.Head, heads []Head) error {
+// compare holds heads against the rows they name, all in one look. An event that was archived answers for itself no more: where it is the last of
+// its segment the record does, and else the archive, which audit verify reads; the portal compared both before it signed the record.
+func (t *Trail) compare(ctx context.Context, newest chain.Head, heads []Head, p *past) error {
 	known, wentBack := t.store.Witnessed()
 	numbers := []int64{newest.Seq, known.Seq}
 	for _, h := range heads {
@@ -119,7 +139,15 @@ func (t *Trail) compare(ctx context.Context, newest chain.Head, heads []Head) er
 		return err
 	}
 	there[0] = chain.Hash{} // before the first event
-	agrees := func(h chain.Head) bool { hash, is := there[h.Seq]; return is && hash == h.Hash }
+	agrees := func(h chain.Head) bool {
+		hash, is := there[h.Seq]
+		if !is && h.Seq <= p.end().Seq {
+			if hash, is = p.ends(h.Seq); !is {
+				return true
+			}
+		}
+		return is && hash == h.Hash
+	}
 	for _, h := range heads {
 		if !agrees(h.Head) {
 			return contradiction(there, h.Head, newest, fmt.Sprintf("the head signed at %s", h.At.Format(time.RFC3339)))
@@ -163,6 +191,9 @@ func (t *Trail) beganBefore(ctx context.Context) (int64, error) {
 // begun sees to it that a trail with a head says itself that it is signed, so that a state folder that was emptied is noticed.
 func (t *Trail) begun(ctx context.Context) error {
 	if began, err := t.beganBefore(ctx); err != nil || began != 0 {
+		return err
+	}
+	if segments, _, err := t.store.Segments(ctx); err != nil || len(segments) > 0 { // it says so as well
 		return err
 	}
 	return t.appendBegin(ctx, nil)

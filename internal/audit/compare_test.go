@@ -47,7 +47,7 @@ func eachInstallation(t *testing.T, names iter.Seq[string], test func(t *testing
 			for _, restarted := range []bool{false, true} {
 				cases++
 				t.Run(fmt.Sprintf("%s, restarted %v", name, restarted), func(t *testing.T) {
-					storetest.Execute(t, url, `DELETE FROM audit_events`)
+					storetest.Execute(t, url, `DELETE FROM audit_events; DELETE FROM audit_segments`)
 					test(t, install(t, url), name, restarted)
 				})
 			}

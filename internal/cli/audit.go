@@ -13,14 +13,15 @@ import (
 )
 
 type auditCommands struct {
-	List   auditListCommand   `cmd:"" help:"List the records of applies, newest first."`
-	Show   auditShowCommand   `cmd:"" help:"Show one record whole, with the story of how it went."`
-	Saved  auditSavedCommand  `cmd:"" help:"Print the hand edits that a forced apply replaced; they may hold secrets."`
-	Events auditEventsCommand `cmd:"" help:"List the events of the audit trail, newest first: who did what to what, and when."`
-	Export auditExportCommand `cmd:"" help:"Print the audit trail as lines of JSON, with all it takes to check it elsewhere."`
-	Verify auditVerifyCommand `cmd:"" help:"Check that nobody changed the audit trail, by its hashes and by the heads that were signed."`
-	Begin  auditBeginCommand  `cmd:"" help:"Begin a new series of signed heads, after an alarm about the audit trail was looked into."`
-	Head   auditHeadCommand   `cmd:"" help:"Print the newest link of the audit trail, signed; keep it somewhere else."`
+	List    auditListCommand    `cmd:"" help:"List the records of applies, newest first."`
+	Show    auditShowCommand    `cmd:"" help:"Show one record whole, with the story of how it went."`
+	Saved   auditSavedCommand   `cmd:"" help:"Print the hand edits that a forced apply replaced; they may hold secrets."`
+	Events  auditEventsCommand  `cmd:"" help:"List the events of the audit trail, newest first: who did what to what, and when."`
+	Export  auditExportCommand  `cmd:"" help:"Print the audit trail as lines of JSON, with all it takes to check it elsewhere."`
+	Archive auditArchiveCommand `cmd:"" help:"Export the oldest events to a file, check it, and remove them from the database."`
+	Verify  auditVerifyCommand  `cmd:"" help:"Check that nobody changed the audit trail, by its hashes and by the heads that were signed."`
+	Begin   auditBeginCommand   `cmd:"" help:"Begin a new series of signed heads, after an alarm about the audit trail was looked into."`
+	Head    auditHeadCommand    `cmd:"" help:"Print the newest link of the audit trail, signed; keep it somewhere else."`
 }
 
 type auditListCommand struct {

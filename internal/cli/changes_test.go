@@ -1,6 +1,7 @@
 package cli_test
 
 import (
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -68,6 +69,11 @@ func TestEveryCommandThatChangesSomethingLeavesItsEvents(t *testing.T) {
 	s.must(t, "rotate-key")
 	change("rotate-key", "", []string{"--forget"}, "key.rotate", "key.reseal", "key.forget")
 	change("audit begin", "", []string{"--reason", "a test"}, "audit.begin")
+	s.must(t, "audit", "archive", "--before", "0s", "--to", filepath.Join(t.TempDir(), "archive")) // all but the newest
+	if got := events(); !slices.Equal(got, []string{"audit.begin", "audit.archive"}) {
+		t.Errorf("audit archive left the events %v", got)
+	}
+	known = append(known, "audit archive")
 
 	var all []string
 	for _, found := range regexp.MustCompile(`(?m)^  ([a-z-]+(?: [a-z-]+)?)(?: <| \[|  )`).FindAllStringSubmatch(s.must(t, "--help"), -1) {

@@ -15,6 +15,7 @@ import (
 	"github.com/synergycall/pbxportal/internal/audit"
 	"github.com/synergycall/pbxportal/internal/pbx"
 	"github.com/synergycall/pbxportal/internal/regular"
+	"github.com/synergycall/pbxportal/internal/store"
 )
 
 // selection is what events and export share.
@@ -165,47 +166,151 @@ func (c *auditBeginCommand) Run(ctx context.Context, a *app, p *portal) error {
 	return nil
 }
 
+type auditArchiveCommand struct {
+	Before string `required:"" help:"The events before this day or time (2026-11-26, 2026-11-26T08:00:00Z), or older than this (8760h)." placeholder:"WHEN"`
+	To     string `required:"" help:"The file; it must not be there yet. It can be read by its owner alone." placeholder:"FILE"`
+}
+
+// Run archives the oldest events.
+func (c *auditArchiveCommand) Run(ctx context.Context, a *app, p *portal) error {
+	before, err := moment(c.Before, "--before", time.Now())
+	if err != nil {
+		return err
+	}
+	done, err := p.trail.Archive(ctx, before, c.To)
+	if err != nil {
+		return err
+	}
+	g := done.Segment
+	if a.json {
+		report := map[string]any{"archived": g != nil}
+		if g != nil {
+			report["segment"] = toSegmentJSON(*g)
+			report["resumed"] = done.Resumed
+		}
+		return a.printJSON(report)
+	}
+	if g == nil {
+		fmt.Fprintf(a.stdout, "There is no event before %s to archive.\n", before.UTC().Format(time.RFC3339))
+		return nil
+	}
+	switch done.Resumed {
+	case audit.ResumedExported:
+		fmt.Fprintf(a.stdout, "%s was there already, and holds these events.\n", c.To)
+	case audit.ResumedNoted:
+		fmt.Fprintf(a.stdout, "%s was archived before; what was left of its events is removed.\n", c.To)
+	}
+	fmt.Fprintf(a.stdout, "Archived events %d–%d in %s, hash %s, SHA-256 of the file %x.\nKeep the file, and a copy of it elsewhere: the database has these events no more.\n",
+		g.First, g.Last.Seq, c.To, g.Last.Hash, g.File)
+	return nil
+}
+
+type segmentJSON struct {
+	First      int64     `json:"first"`
+	Last       int64     `json:"last"`
+	Hash       string    `json:"hash"`
+	FileSHA256 string    `json:"file_sha256"`
+	At         time.Time `json:"at"`
+}
+
+func toSegmentJSON(g store.Segment) segmentJSON {
+	return segmentJSON{g.First, g.Last.Seq, g.Last.Hash.String(), fmt.Sprintf("%x", g.File), g.At}
+}
+
 type auditVerifyCommand struct {
-	Heads []string `help:"A file with heads that were kept elsewhere, as audit head prints them, one on a line. The portal's own list is always looked at." placeholder:"FILE"`
+	File    string   `arg:"" optional:"" help:"Check this archive, or whole export, by itself, and not the database."`
+	Heads   []string `help:"A file with heads that were kept elsewhere, as audit head prints them, one on a line. The portal's own list is always looked at." placeholder:"FILE"`
+	Archive []string `help:"A file that audit archive wrote, to be checked together with the database." placeholder:"FILE"`
 }
 
 // Run checks the trail. What is wrong with it is printed, and makes the exit code 1. It changes nothing and needs no key, so that a copy
 // of the database can be checked anywhere.
 func (c *auditVerifyCommand) Run(ctx context.Context, a *app) error {
-	p, err := a.open()
-	if err != nil {
-		return err
-	}
-	defer p.close()
-	heads, err := p.trail.OwnHeads()
+	var heads []audit.Head
+	var err error
 	for _, file := range c.Heads {
 		more, readErr := readHeads(file)
 		heads, err = append(heads, more...), errors.Join(err, readErr)
 	}
-	if err != nil {
+	if c.File != "" {
+		if len(c.Archive) > 0 {
+			err = errors.Join(err, usage(errors.New("give either FILE, to check it by itself, or --archive FILE, to check it together with the database")))
+		}
+		if err != nil {
+			return err
+		}
+		return a.verifyFile(ctx, c.File, heads)
+	}
+	p, openErr := a.open()
+	if openErr != nil {
+		return openErr
+	}
+	defer p.close()
+	own, ownErr := p.trail.OwnHeads()
+	if err = errors.Join(ownErr, err); err != nil {
 		return err
 	}
-	r, err := p.trail.Verify(ctx, heads)
+	r, err := p.trail.Verify(ctx, slices.Concat(own, heads), c.Archive...)
 	if err != nil {
 		return err
 	}
 	if a.json {
-		report := map[string]any{"whole": r.Broken == nil, "events": r.Events, "hash": r.Head.Hash.String(), "heads": r.Heads}
+		archived := make([]segmentJSON, len(r.Archived))
+		for i, g := range r.Archived {
+			archived[i] = toSegmentJSON(g)
+		}
+		report := map[string]any{"whole": r.Broken == nil, "events": r.Events, "hash": r.Head.Hash.String(), "heads": r.Heads, "archived": archived, "heads_of_archives": r.Elsewhere}
 		if r.Broken != nil {
 			report["broken"] = map[string]any{"seq": r.Broken.Seq, "why": r.Broken.Why}
 		}
 		err = a.printJSON(report)
-	} else if r.Broken == nil {
-		agree := fmt.Sprintf("%d signed heads agree", r.Heads)
-		if r.Heads == 0 {
-			agree = "no signed head to compare with"
-		}
-		fmt.Fprintf(a.stdout, "The audit trail is whole: %d events, %s. The newest link is %s.\n", r.Events, agree, r.Head.Hash)
 	} else {
-		fmt.Fprintf(a.stdout, "The audit trail is BROKEN at event %d: %s.\n%d events in front of it are whole.\n", r.Broken.Seq, r.Broken.Why, r.Broken.Seq-1)
+		for _, g := range r.Archived {
+			fmt.Fprintf(a.stdout, "Events %d–%d were archived on %s in a file with the SHA-256 %x, hash %s.\n", g.First, g.Last.Seq, g.At.Format(time.RFC3339), g.File, g.Last.Hash)
+		}
+		if r.Broken != nil {
+			fmt.Fprintf(a.stdout, "The audit trail is BROKEN at event %d: %s.\n%d events in front of it are whole.\n", r.Broken.Seq, r.Broken.Why, r.Events)
+		} else {
+			fmt.Fprintf(a.stdout, "The audit trail is whole: %d events, %s. The newest link is %s.\n", r.Events, agreeing(r.Heads), r.Head.Hash)
+		}
+		if r.Elsewhere > 0 && r.Broken == nil {
+			fmt.Fprintf(a.stdout, "%d signed heads are of archived events: compare them with --archive FILE.\n", r.Elsewhere)
+		}
 	}
 	if r.Broken != nil {
 		return found{errors.Join(err, errors.New("the audit trail is broken"))}
+	}
+	return err
+}
+
+// agreeing says how many heads agree.
+func agreeing(heads int) string {
+	if heads == 0 {
+		return "no signed head to compare with"
+	}
+	return fmt.Sprintf("%d signed heads agree", heads)
+}
+
+// verifyFile checks exported events by themselves.
+func (a *app) verifyFile(ctx context.Context, file string, heads []audit.Head) error {
+	f, err := audit.CheckFile(ctx, file, heads)
+	if err != nil {
+		return err
+	}
+	if a.json {
+		report := map[string]any{"whole": f.Broken == nil, "first": f.First, "last": f.Last.Seq, "prev": f.Prev.String(), "hash": f.Last.Hash.String(), "file_sha256": fmt.Sprintf("%x", f.Hash), "heads": f.Heads}
+		if f.Broken != nil {
+			report["broken"] = map[string]any{"seq": f.Broken.Seq, "why": f.Broken.Why}
+		}
+		err = a.printJSON(report)
+	} else if f.Broken == nil {
+		fmt.Fprintf(a.stdout, "The file is whole: events %d–%d, %s. The hash before is %s, the last one %s, the SHA-256 of the file %x.\n",
+			f.First, f.Last.Seq, agreeing(f.Heads), f.Prev, f.Last.Hash, f.Hash)
+	} else {
+		fmt.Fprintf(a.stdout, "The file is BROKEN at event %d: %s.\n", f.Broken.Seq, f.Broken.Why)
+	}
+	if f.Broken != nil {
+		return found{errors.Join(err, errors.New("the exported events are not what was written"))}
 	}
 	return err
 }

@@ -216,3 +216,71 @@ func TestFailedSignInsAreCountedAndNoneIsMissingAfterACleanStop(t *testing.T) {
 		t.Error(out)
 	}
 }
+
+func TestAnArchiveIsMadeCheckedWithTheDatabaseAndCheckedByItself(t *testing.T) {
+	t.Parallel()
+	s, dir := newSettings(t), t.TempDir()
+	file, other := filepath.Join(dir, "archive.jsonl"), filepath.Join(dir, "other")
+	expect := func(out string, parts ...string) {
+		t.Helper()
+		for _, part := range parts {
+			if !strings.Contains(out, part) {
+				t.Errorf("%q is missing in:\n%s", part, out)
+			}
+		}
+	}
+	s.must(t, "user", "add", "Anna Example", "a@example.com")
+	head := s.must(t, "audit", "head") // of event 3: tables, key, user
+	kept := filepath.Join(dir, "heads")
+	if err := os.WriteFile(kept, []byte(head), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, email := range []string{"b@example.com", "c@example.com", "d@example.com"} {
+		s.must(t, "user", "add", "Ben Example", email)
+	}
+	expect(s.must(t, "audit", "archive", "--before", "2020-01-01", "--to", file), "There is no event before 2020-01-01T00:00:00Z")
+	if _, err := os.Lstat(file); !os.IsNotExist(err) {
+		t.Errorf("there is a file: %v", err)
+	}
+	expect(s.must(t, "audit", "archive", "--before", "0s", "--to", file), "Archived events 1–6 in "+file)
+	expect(s.must(t, "audit", "archive", "--before", "0s", "--to", file), "was archived before; what was left of its events is removed", "events 1–6")
+	expect(s.must(t, "audit", "verify"), "Events 1–6 were archived on ", "The audit trail is whole: 2 events")
+	expect(s.must(t, "audit", "verify", "--heads", kept), "1 signed heads are of archived events: compare them with --archive FILE")
+	expect(s.must(t, "audit", "verify", "--heads", kept, "--archive", file), "The audit trail is whole: 2 events, 4 signed heads agree")
+	expect(s.must(t, "audit", "verify", file, "--heads", kept), "The file is whole: events 1–6, 1 signed heads agree")
+	if report := decode(t, s.must(t, "audit", "verify", file, "--json")); report["whole"] != true || report["last"] != 6.0 {
+		t.Errorf("%v", report)
+	}
+	if report := decode(t, s.must(t, "audit", "verify", "--json")); report["whole"] != true || len(report["archived"].([]any)) != 1 {
+		t.Errorf("%v", report)
+	}
+	expect(s.must(t, "audit", "events", "--action", "audit.archive"), "audit 1–6", "file: archive.jsonl")
+
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(other, []byte(strings.Replace(string(text), "Ben", "Bea", 1)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, tc := range []struct {
+		args []string
+		code int
+		said string
+	}{
+		{[]string{"audit", "verify", other}, 1, "The file is BROKEN at event 4"},
+		{[]string{"audit", "verify", "--archive", other}, 1, "BROKEN at event 4"},
+		{[]string{"audit", "verify", file, "--archive", file}, 2, "give either FILE"},
+		{[]string{"audit", "verify", filepath.Join(dir, "none")}, 1, "cannot read the exported events"},
+		{[]string{"audit", "archive", "--before", "0s", "--to", other}, 1, "exists, and does not hold the oldest events"},
+		{[]string{"audit", "archive", "--before", "yesterday", "--to", file}, 2, "--before must be a day"},
+		{[]string{"audit", "archive", "--to", file}, 2, "--before"},
+	} {
+		if code, out, errs := s.run(t, tc.args...); code != tc.code || !strings.Contains(out+errs, tc.said) {
+			t.Errorf("%v: exit code %d, %s%s", tc.args, code, out, errs)
+		}
+	}
+	if health := s.serve(t).want(t, 200, "GET", "/health", ""); health["audit"] != "ok" {
+		t.Errorf("%v", health)
+	}
+}

@@ -64,6 +64,9 @@ const (
 // ActionAuditBegin is the action of the audit trail itself: a series of signed heads begins. A trail that has one was signed before.
 const ActionAuditBegin = "audit.begin"
 
+// ActionAuditArchive tells that the oldest events were exported to a file, to be removed.
+const ActionAuditArchive = "audit.archive"
+
 // NewAuditEvent begins an event of the actor ctx works for, with the result ok.
 func NewAuditEvent(ctx context.Context, at time.Time, action string, object AuditObject) AuditEvent {
 	return AuditEvent{At: at.UTC().Truncate(time.Microsecond), Actor: ActorOf(ctx), Action: action, Object: object, Result: AuditOK}

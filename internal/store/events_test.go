@@ -2,7 +2,6 @@ package store_test
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"strings"
@@ -12,7 +11,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/uuid"
-	"github.com/jackc/pgx/v5"
 
 	"github.com/synergycall/pbxportal/internal/audit"
 	"github.com/synergycall/pbxportal/internal/chain"
@@ -42,24 +40,6 @@ func fill(t *testing.T, s *store.Store, n int) {
 			t.Fatal(err)
 		}
 	}
-}
-
-// try runs SQL past the program, as somebody with access to the database would.
-func try(ctx context.Context, url, statements string) (err error) {
-	if path, ok := strings.CutPrefix(url, "sqlite:///"); ok {
-		db, err := sql.Open("sqlite", "file:"+path+"?_pragma=busy_timeout(5000)")
-		if err != nil {
-			return err
-		}
-		_, err = db.ExecContext(ctx, statements)
-		return errors.Join(err, db.Close())
-	}
-	conn, err := pgx.Connect(ctx, url)
-	if err != nil {
-		return err
-	}
-	_, err = conn.Exec(ctx, statements)
-	return errors.Join(err, conn.Close(context.WithoutCancel(ctx)))
 }
 
 // allow takes the guards off the table.
@@ -164,7 +144,7 @@ func TestTheDatabaseRefusesToChangeOrRemoveAnEvent(t *testing.T) {
 				`INSERT INTO audit_events SELECT * FROM audit_events ON CONFLICT (seq) DO UPDATE SET actor_name = 'nobody'`)
 		}
 		for _, statement := range statements {
-			if err := try(t.Context(), url, statement); err == nil {
+			if err := storetest.Try(t, url, statement); err == nil {
 				t.Errorf("%s: not refused", statement)
 			}
 		}
@@ -183,7 +163,7 @@ func TestTamperingWithAnyColumnOfAnyEventIsDetected(t *testing.T) {
 		allow(t, url)
 		run := func(statements string) {
 			t.Helper()
-			if err := try(t.Context(), url, statements); err != nil {
+			if err := storetest.Try(t, url, statements); err != nil {
 				t.Fatalf("%s: %v", statements, err)
 			}
 		}
@@ -255,7 +235,7 @@ func TestTakingEventsOutAndMovingThemIsDetected(t *testing.T) {
 					}
 					statements = check + "; " + statements
 				}
-				if err := try(t.Context(), url, statements); err != nil {
+				if err := storetest.Try(t, url, statements); err != nil {
 					t.Fatal(err)
 				}
 				r, err := tr.Verify(t.Context(), []audit.Head{head})
@@ -287,7 +267,7 @@ func TestAChainThatWasWrittenAnewIsCaughtByAnExportedHead(t *testing.T) {
 			t.Fatalf("before: %+v, %v", r, err)
 		}
 		allow(t, url)
-		if err := try(t.Context(), url, `DELETE FROM audit_events`); err != nil {
+		if err := storetest.Try(t, url, `DELETE FROM audit_events`); err != nil {
 			t.Fatal(err)
 		}
 		fill(t, s, 2)
@@ -317,7 +297,7 @@ func TestTheNewestEventsCanBeCheckedAlone(t *testing.T) {
 		allow(t, url)
 		check := func(statement string, events, broken int64) {
 			t.Helper()
-			if err := try(t.Context(), url, statement); err != nil {
+			if err := storetest.Try(t, url, statement); err != nil {
 				t.Fatal(err)
 			}
 			r, err := tr.VerifyTail(t.Context(), 3, 0)
@@ -348,7 +328,7 @@ func withoutEvents(t *testing.T, url string) {
 	if strings.HasPrefix(url, "sqlite:") {
 		refuse = `CREATE TRIGGER refuse BEFORE INSERT ON audit_events BEGIN SELECT RAISE(ABORT, 'full'); END`
 	}
-	if err := try(t.Context(), url, refuse); err != nil {
+	if err := storetest.Try(t, url, refuse); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -118,7 +118,7 @@ func TestSearchesOfALongAuditTrailStayFastAtLength(t *testing.T) {
 		begin := time.Now()
 		lengthen(t, url, func(sqlite bool, run func(string, ...any)) { run(longEvents(sqlite, events)) })
 		t.Logf("%d events in %v", events, time.Since(begin).Round(time.Millisecond))
-		if err := try(t.Context(), url, `DELETE FROM audit_events WHERE seq = 1`); err == nil {
+		if err := storetest.Try(t, url, `DELETE FROM audit_events WHERE seq = 1`); err == nil {
 			t.Error("the database lets go of events after it was filled")
 		}
 		for n := events/2 - 3; n < events/2+3; n++ {

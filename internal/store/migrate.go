@@ -108,6 +108,7 @@ func (s *Store) checkColumns(ctx context.Context) error {
 		"tenants":                    `SELECT id, name, created_at FROM tenants LIMIT 0`,
 		"users and extensions":       selectUser + `LIMIT 0`,
 		"audit_events":               `SELECT ` + eventColumns + ` FROM audit_events LIMIT 0`,
+		"audit_segments":             selectSegments + `LIMIT 0`,
 		"apply_audit_logs (reading)": s.selectLog() + `LIMIT 0`,
 	} {
 		rows, err := s.read.QueryContext(ctx, query)

@@ -154,10 +154,11 @@ func Everything(t testing.TB, url string) string {
 func UnlockEvents(t testing.TB, url string) {
 	t.Helper()
 	if strings.HasPrefix(url, "sqlite:") {
-		Execute(t, url, `DROP TRIGGER audit_events_no_update; DROP TRIGGER audit_events_no_delete; DROP TRIGGER audit_events_no_replace`)
+		Execute(t, url, `DROP TRIGGER audit_events_no_update; DROP TRIGGER audit_events_no_delete; DROP TRIGGER audit_events_no_replace;
+DROP TRIGGER audit_segments_fit; DROP TRIGGER audit_segments_no_update; DROP TRIGGER audit_segments_no_delete`)
 		return
 	}
-	Execute(t, url, `ALTER TABLE audit_events DISABLE TRIGGER USER`)
+	Execute(t, url, `ALTER TABLE audit_events DISABLE TRIGGER USER; ALTER TABLE audit_segments DISABLE TRIGGER USER`)
 }
 
 // Execute runs statements behind the store's back and gives the first column of the first row, if there is one.
@@ -187,4 +188,24 @@ func Execute(t testing.TB, url, statements string) string {
 		return string(rows[0][0])
 	}
 	return ""
+}
+
+// Try runs statements behind the store's back and gives the error.
+func Try(t testing.TB, url, statements string) error {
+	t.Helper()
+	ctx := t.Context()
+	if path, ok := strings.CutPrefix(url, "sqlite:///"); ok {
+		db, err := sql.Open("sqlite", "file:"+path+"?_pragma=busy_timeout(5000)")
+		if err != nil {
+			return err
+		}
+		_, err = db.ExecContext(ctx, statements)
+		return errors.Join(err, db.Close())
+	}
+	conn, err := pgx.Connect(ctx, url)
+	if err != nil {
+		return err
+	}
+	_, err = conn.Exec(ctx, statements)
+	return errors.Join(err, conn.Close(context.WithoutCancel(ctx)))
 }

@@ -1,0 +1,355 @@
+package audit
+
+import (
+	"bufio"
+	"context"
+	"crypto/ed25519"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/synergycall/pbxportal/internal/chain"
+	"github.com/synergycall/pbxportal/internal/pbx"
+	"github.com/synergycall/pbxportal/internal/regular"
+	"github.com/synergycall/pbxportal/internal/store"
+)
+
+// removed is how many archived events one transaction removes: other writers wait for it.
+const removed = 500
+
+// longestLine is more than any event has in an export.
+const longestLine = 16 << 20
+
+// past is what the records of archived segments say.
+type past struct {
+	segments []store.Segment
+	oldest   int64  // the number of the oldest event in the table
+	wrong    *Break // what is wrong with the records, or missing in them
+	until    int64  // the newest event that wrong is about
+}
+
+// end returns the link behind which the table has to go on.
+func (p *past) end() chain.Head {
+	if len(p.segments) == 0 {
+		return chain.Head{}
+	}
+	return p.segments[len(p.segments)-1].Last
+}
+
+// ends returns the hash of the event with which an archived segment ends.
+func (p *past) ends(seq int64) (hash chain.Hash, is bool) {
+	i := slices.IndexFunc(p.segments, func(g store.Segment) bool { return g.Last.Seq == seq })
+	if i < 0 {
+		return hash, false
+	}
+	return p.segments[i].Last.Hash, true
+}
+
+// past reads the records of archived segments and checks them. The newest must be signed with this portal's own key, where it has one, or lie
+// before the event with which its series of heads begins, where a person looked into what came before: a database can be given any other.
+func (t *Trail) past(ctx context.Context, series int64) (*past, error) {
+	p, err := &past{}, error(nil)
+	if p.segments, p.oldest, err = t.store.Segments(ctx); err != nil {
+		return nil, err
+	}
+	head := chain.Head{}
+	for _, g := range p.segments {
+		name := fmt.Sprintf("event %d is the last of an archived segment whose record ", g.Last.Seq)
+		switch {
+		case g.First != head.Seq+1 || g.Prev != head.Hash:
+			p.wrong, p.until = &Break{g.Last.Seq, name + "does not continue the one before it"}, g.Last.Seq
+		case len(g.Key) != ed25519.PublicKeySize || !ed25519.Verify(g.Key, segmentText(g), g.Signature):
+			p.wrong, p.until = &Break{g.Last.Seq, name + "was changed: its signature does not fit"}, g.Last.Seq
+		}
+		head = g.Last
+	}
+	if n := len(p.segments); n > 0 && p.wrong == nil {
+		key, err := t.readKey()
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
+		own := err != nil || key.Public().(ed25519.PublicKey).Equal(ed25519.PublicKey(p.segments[n-1].Key)) //nolint:errcheck // its documentation says so
+		if !own && (head.Seq >= series || !t.acknowledged(ctx, series)) {
+			p.wrong, p.until = &Break{head.Seq, fmt.Sprintf("event %d is the last of an archived segment that was signed with a key that is not this portal's", head.Seq)}, head.Seq
+		}
+	}
+	if p.wrong == nil && p.oldest > head.Seq+1 {
+		p.wrong, p.until = &Break{head.Seq + 1, fmt.Sprintf("event %d is missing: the oldest one there is has the number %d, and no archive of those before it is recorded", head.Seq+1, p.oldest)}, p.oldest-1
+	}
+	return p, nil
+}
+
+// moved reports whether events were archived, or removed, since p was read. p may be nil: nothing was read.
+func (t *Trail) moved(ctx context.Context, p *past) bool {
+	if p == nil {
+		return false
+	}
+	segments, oldest, err := t.store.Segments(ctx)
+	return err == nil && (len(segments) != len(p.segments) || oldest != p.oldest)
+}
+
+// segmentText is the text that the signature of a segment is for.
+func segmentText(g store.Segment) []byte {
+	return fmt.Appendf(nil, "pbxportal audit segment\n%d\n%s\n%d\n%s\n%x\n%s\n", g.First, g.Prev, g.Last.Seq, g.Last.Hash, g.File, g.At.UTC().Format(time.RFC3339))
+}
+
+// FileReport is what the check of an exported file found.
+type FileReport struct {
+	First  int64 // the number of its first event
+	Prev   chain.Hash
+	Last   chain.Head
+	Newest time.Time         // of all its events
+	Heads  int               // how many signed heads were checked against it
+	Hash   [sha256.Size]byte // SHA-256 of the file
+	Broken *Break            // nil: it is whole
+}
+
+// CheckFile follows the chain through an exported file, from its first event to its last, and holds the heads against it that are of its events. An
+// error says that the file could not be read.
+func CheckFile(ctx context.Context, path string, heads []Head) (r FileReport, err error) {
+	f, _, err := regular.Open(path, os.O_RDONLY)
+	if err != nil {
+		return r, fmt.Errorf("cannot read the exported events: %w", err)
+	}
+	defer func() { _ = f.Close() }() // it was only read
+	bySeq := map[int64][]Head{}
+	for _, h := range heads {
+		bySeq[h.Seq] = append(bySeq[h.Seq], h)
+	}
+	sum := sha256.New()
+	lines := bufio.NewScanner(io.TeeReader(f, sum))
+	lines.Buffer(nil, longestLine)
+	for n := 1; r.Broken == nil && lines.Scan(); n++ {
+		e, fault := parseLine(lines.Bytes())
+		if n == 1 && fault == nil {
+			r.First, r.Prev = e.Event.Seq, e.Prev
+			r.Last = chain.Head{Seq: e.Event.Seq - 1, Hash: e.Prev}
+			if r.First == 1 {
+				r.Last = chain.Head{}
+			}
+		}
+		next := r.Last
+		if fault == nil {
+			next, fault = chain.Follow(r.Last, e)
+		}
+		if fault != nil {
+			r.Broken = &Break{r.Last.Seq + 1, fmt.Sprintf("line %d of the file: %s", n, fault)}
+			break
+		}
+		if r.Last = next; e.Event.At.After(r.Newest) {
+			r.Newest = e.Event.At
+		}
+		for _, h := range bySeq[next.Seq] {
+			if r.Heads++; h.Hash != next.Hash {
+				r.Broken = &Break{h.Seq, otherHash(h)}
+			}
+		}
+		if err := ctx.Err(); err != nil {
+			return r, err
+		}
+	}
+	if err := lines.Err(); err != nil {
+		return r, fmt.Errorf("cannot read the exported events of %s: %w", path, err)
+	}
+	if r.First == 0 && r.Broken == nil {
+		r.Broken = &Break{1, "the file holds no event"}
+	}
+	r.Hash = [sha256.Size]byte(sum.Sum(nil))
+	return r, nil
+}
+
+// parseLine reads a line of Export.
+func parseLine(line []byte) (e chain.Entry, err error) {
+	var j struct {
+		Event json.RawMessage `json:"event"`
+		Prev  string          `json:"prev"`
+		Hash  string          `json:"hash"`
+	}
+	if err := json.Unmarshal(line, &j); err != nil {
+		return e, fmt.Errorf("it is no exported event: %w", err)
+	}
+	var prevErr, hashErr error
+	e.Prev, prevErr = chain.ParseHash(j.Prev)
+	e.Hash, hashErr = chain.ParseHash(j.Hash)
+	e.Event, err = chain.Parse(j.Event)
+	return e, errors.Join(err, prevErr, hashErr)
+}
+
+// Archived says what an archive did.
+type Archived struct {
+	Segment *store.Segment // nil: there was nothing to archive
+	Resumed string         // what an earlier run had done of it: ResumedExported, ResumedNoted; "" for nothing
+}
+
+// What an earlier run had done.
+const (
+	ResumedExported = "exported" // the file was there
+	ResumedNoted    = "noted"    // the segment was noted, and some of its events removed
+)
+
+// Archive exports the oldest events, all before a time, to a new file, checks the file by reading it, notes the segment, which it signs, together
+// with an event, and then removes the events. A head is signed before, and the event it names stays in any case. Where an earlier run with this file was interrupted, it goes on from there. It
+// refuses a trail that is not whole.
+func (t *Trail) Archive(ctx context.Context, before time.Time, path string) (a Archived, err error) {
+	h, _, err := t.WriteHead(ctx, true) // vouches for what is archived, and for the trail that goes on
+	if alarm, is := errors.AsType[*AlarmError](err); is {
+		return a, fmt.Errorf("nothing was archived: %w: %s", alarm, alarm.Do())
+	} else if err != nil {
+		return a, err
+	}
+	newest := h.Head
+	own, err := t.OwnHeads()
+	if err != nil {
+		return a, err
+	}
+	whole, err := t.Verify(ctx, own)
+	if err != nil {
+		return a, err
+	}
+	if b := whole.Broken; b != nil {
+		return a, fmt.Errorf("nothing was archived: the audit trail is broken at event %d: %s: a trail that is not whole stays where it is, as evidence", b.Seq, b.Why)
+	}
+	_, series := Kept{list: own}.series()
+	p, err := t.past(ctx, series)
+	if err != nil {
+		return a, err
+	}
+	_, lookErr := os.Lstat(path)
+	there := !errors.Is(lookErr, fs.ErrNotExist)
+	var f FileReport
+	if there {
+		if f, err = CheckFile(ctx, path, nil); err != nil {
+			return a, err
+		}
+		a.Resumed = ResumedExported
+	}
+	if n := len(p.segments); n > 0 {
+		last := p.segments[n-1]
+		switch mine := there && f.Broken == nil && f.Hash == last.File; {
+		case mine:
+			return Archived{&last, ResumedNoted}, t.remove(ctx, p.oldest, last)
+		case p.oldest <= last.Last.Seq:
+			return a, fmt.Errorf("the archive of events %d–%d was noted, and not all of them are removed yet: run it again with --to and the file whose SHA-256 is %x",
+				last.First, last.Last.Seq, last.File)
+		}
+	}
+	if there {
+		err = t.resumes(ctx, path, f, p, newest, before)
+	} else {
+		f, err = t.export(ctx, p, newest.Seq, before, path)
+	}
+	if err != nil || f.First == 0 {
+		return a, err
+	}
+	g, err := t.note(ctx, f, filepath.Base(path))
+	if err != nil {
+		return a, err
+	}
+	a.Segment = &g
+	return a, t.remove(ctx, p.oldest, g)
+}
+
+// resumes returns an error unless a file that is there holds the oldest events of the trail, all of which may be archived.
+func (t *Trail) resumes(ctx context.Context, path string, f FileReport, p *past, newest chain.Head, before time.Time) error {
+	hashes, err := t.store.EventHashes(ctx, []int64{f.Last.Seq})
+	if err != nil {
+		return err
+	}
+	if f.Broken != nil || f.First != p.oldest || f.Prev != p.end().Hash || hashes[f.Last.Seq] != f.Last.Hash || f.Last.Seq >= newest.Seq || !f.Newest.Before(before) {
+		return fmt.Errorf("%s exists, and does not hold the oldest events of this audit trail, all before %s; it was left as it is: give the name of a new file",
+			path, before.UTC().Format(time.RFC3339))
+	}
+	return nil
+}
+
+// export writes the oldest events to a new file, and reads it again. A report without events: there are none that old, and no file.
+func (t *Trail) export(ctx context.Context, p *past, newest int64, before time.Time, path string) (f FileReport, err error) {
+	temporary, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".part-*") // mode 0600
+	if err != nil {
+		return f, fmt.Errorf("cannot write the archive of the audit trail: %w", err)
+	}
+	defer os.Remove(temporary.Name()) //nolint:errcheck // what matters has a name of its own by then
+	sum, last := sha256.New(), int64(0)
+	to := bufio.NewWriter(io.MultiWriter(temporary, sum))
+	err = t.walk(ctx, store.EventQuery{}, p.end().Seq, func(e chain.Entry) error {
+		if !e.Event.At.Before(before) || e.Event.Seq >= newest {
+			return errEnough
+		}
+		last = e.Event.Seq
+		_, err := to.Write(exported(nil, e))
+		return err
+	})
+	if errors.Is(err, errEnough) {
+		err = nil
+	}
+	if err = errors.Join(err, to.Flush(), temporary.Sync(), temporary.Close()); err == nil && last == 0 {
+		return f, nil
+	}
+	if err == nil {
+		err = os.Link(temporary.Name(), path) // replaces nothing
+	}
+	if err == nil {
+		err = syncFolder(filepath.Dir(path))
+	}
+	if err != nil {
+		return f, fmt.Errorf("cannot write the archive of the audit trail; nothing was archived: %w", err)
+	}
+	f, err = CheckFile(ctx, path, nil)
+	if err == nil && (f.Broken != nil || f.Last.Seq != last || f.Hash != [sha256.Size]byte(sum.Sum(nil))) {
+		err = fmt.Errorf("%s does not hold what was written to it; nothing was archived: look at the disk, and give the name of another file", path)
+	}
+	return f, err
+}
+
+// errEnough ends a walk.
+var errEnough = errors.New("no further events are asked for")
+
+// syncFolder makes the names in a folder outlast a loss of power.
+func syncFolder(dir string) error {
+	f, err := regular.Folder(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
+}
+
+// note signs and notes the segment that a file holds, together with the event that tells of it.
+func (t *Trail) note(ctx context.Context, f FileReport, file string) (g store.Segment, err error) {
+	key, err := t.key()
+	if err != nil {
+		return g, err
+	}
+	public := key.Public().(ed25519.PublicKey) //nolint:errcheck // its documentation says so
+	g = store.Segment{First: f.First, Prev: f.Prev, Last: f.Last, File: f.Hash, At: t.now().UTC().Truncate(time.Second), Key: public}
+	g.Signature = ed25519.Sign(key, segmentText(g))
+	first, last := strconv.FormatInt(g.First, 10), strconv.FormatInt(g.Last.Seq, 10)
+	e := pbx.NewAuditEvent(ctx, t.now(), pbx.ActionAuditArchive, pbx.AuditObject{Type: "audit", ID: g.Last.Hash.String(), Name: first + "–" + last})
+	e.After = pbx.Facts{"first": first, "last": last, "hash": g.Last.Hash.String(), "file": file, "file_sha256": fmt.Sprintf("%x", g.File)}
+	return g, t.store.InTx(ctx, func(ctx context.Context, tx *store.Tx) error {
+		if err := tx.AppendEvent(ctx, e); err != nil {
+			return err
+		}
+		return tx.InsertSegment(ctx, g)
+	})
+}
+
+// remove removes the events of a segment, the oldest first, some at a time.
+func (t *Trail) remove(ctx context.Context, oldest int64, g store.Segment) error {
+	for ; oldest <= g.Last.Seq; oldest += removed {
+		err := t.store.InTx(ctx, func(ctx context.Context, tx *store.Tx) error {
+			return tx.DeleteArchived(ctx, min(oldest+removed-1, g.Last.Seq))
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
