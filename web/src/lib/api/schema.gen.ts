@@ -509,6 +509,7 @@ export interface paths {
          *     | `key.lost` | a key was given up as lost, with what was sealed with it; written before |
          *     | `database.migrate` | the tables were brought up to date |
          *     | `audit.begin` | a series of signed heads of the audit trail began: the first by itself, each further one at the command line, with the reason and what stood against the trail |
+         *     | `audit.archive` | the oldest events were exported to a file at the command line, and removed: the first and the last of them, the hash of the last, the name and the SHA-256 of the file |
          */
         get: operations["listAuditEvents"];
         put?: never;
