@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/synergycall/pbxportal/internal/cli"
 	"github.com/synergycall/pbxportal/internal/lab"
 	"github.com/synergycall/pbxportal/internal/lab/labtest"
@@ -256,6 +258,12 @@ func TestDoctorNamesEachFaultWithItsCure(t *testing.T) {
 			1, `broken +include in extensions.conf.*\n.*#include extensions.d/synergycall/\*.conf`,
 		},
 		"extensions.conf is missing": {func(a *lab.Asterisk, _ settings) error { return os.Remove(in(a, "extensions.conf")) }, 1, `broken +include in extensions.conf: .*is not there`},
+		"pjsip.conf is a named pipe": {
+			func(a *lab.Asterisk, _ settings) error {
+				return errors.Join(os.Remove(in(a, "pjsip.conf")), unix.Mkfifo(in(a, "pjsip.conf"), 0o600))
+			},
+			1, `broken +include in pjsip.conf: .*is a named pipe.*\n.*put a file there .*#include pjsip.d/synergycall/\*.conf`,
+		},
 		"the include names the file exactly": {
 			func(a *lab.Asterisk, _ settings) error {
 				return os.WriteFile(in(a, "pjsip.conf"), []byte("#include \""+in(a, "pjsip.d/synergycall/generated_endpoints.conf")+"\" ; ours\n"), 0o600)

@@ -168,8 +168,11 @@ func (l *Local) examineInclude(parent, file string) Finding {
 	if errors.Is(err, fs.ErrNotExist) {
 		return Finding{"include in " + parent, Bad, name + " is not there", "create it, with the line " + want}
 	}
-	if err != nil {
+	if errors.Is(err, fs.ErrPermission) {
 		return Finding{"include in " + parent, Odd, err.Error(), "let the portal's user read it, so that this can be checked"}
+	}
+	if err != nil { // Asterisk does not get further with it either
+		return Finding{"include in " + parent, Bad, err.Error(), "put a file there that can be read, with the line " + want}
 	}
 	if line := l.include(string(text), file, &includes{seen: map[string]bool{}}); line != "" {
 		return Finding{Subject: "include in " + parent, Grade: Good, Detail: line}
