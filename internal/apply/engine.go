@@ -285,7 +285,7 @@ func (e *Engine) rollBack(ctx context.Context, a *attempt, plan *planned, code s
 		return broken(errors.New(brief(differences)))
 	case pbx.Inconclusive, pbx.NotVerified:
 		return a.fail(ctx, pbx.RollbackFailed, code, fmt.Sprintf("Asterisk did not take the new files (%s); revision %d is in place again, but Asterisk could not be seen to run it ("+itsReason+"): "+
-			"see with pbxportal doctor whether Asterisk can be asked, mend the cause, and apply again; a running portal keeps reloading and asking", why.Error(), plan.site.Good), errors.New(brief(differences)))
+			"see with pbxportal doctor whether Asterisk can be asked, fix the cause, and apply again; a running portal keeps reloading and asking", why.Error(), plan.site.Good), errors.New(brief(differences)))
 	}
 	err = e.lost(ctx)
 	if err == nil {

@@ -196,6 +196,9 @@ func resultText(r pbx.Run) string {
 	case pbx.RollbackFailed:
 		return "failed, and so did the way back: see to Asterisk now (pbxportal doctor), then pbxportal apply"
 	case pbx.FilesAhead:
+		if r.Verification == pbx.Confirmed {
+			return "live, but not on record: Asterisk was seen to run the files in place, and that could not be noted; pbxportal apply does so"
+		}
 		return "not live yet: the files are in place, Asterisk has not taken them; see to Asterisk, then pbxportal apply (a running portal keeps trying by itself)"
 	case pbx.Refused:
 		if r.Reclaimed() {
