@@ -134,7 +134,7 @@ func TestTheExitCodeSaysWhatKindOfFailureItWas(t *testing.T) {
 		{[]string{"user", "add", "Other", "ANNA@example.com"}, "", 4, "taken"},
 		{[]string{"user", "list"}, "DATABASE_URL=postgres://x:topsecret@127.0.0.1:1/x", 5, "the database does not answer"},
 		{[]string{"user", "list"}, "DATABASE_URL=sqlite:////dev/null/portal.db", 5, "names the right place"},
-		{[]string{"user", "list"}, "DATABASE_URL=sqlite:///" + t.TempDir(), 5, "is a directory"},
+		{[]string{"user", "list"}, "DATABASE_URL=sqlite:///" + t.TempDir(), 5, "is a folder, not a regular file"},
 		{[]string{"user", "list"}, "DATABASE_URL=sqlite:///" + noise, 5, "put the backup in its place"},
 		{[]string{"user", "list"}, "DATABASE_URL=sqlite:///" + torn, 5, "put the backup in its place"},
 		{[]string{"user", "list"}, "STATE_DIR=/dev/null/state", 2, "whether STATE_DIR"},
