@@ -27,6 +27,7 @@ type story struct {
 	tree     *filetx.Tree
 	allowed  []string // what may be read at the fixed paths from now on, whatever happens
 	accepted int      // the generation that has to be good from now on; 0: any
+	doubted  int      // the generation that has to be doubted from now on; 0: any
 	drift    bool     // a path may have to be taken back from somebody else
 	rotten   int      // the generation that was damaged before the story, and stays so; 0: none
 }
@@ -117,7 +118,7 @@ func (s *story) converge(word string) error {
 	if err := s.flip(n, word); err != nil {
 		return err
 	}
-	s.accepted = 0
+	s.accepted, s.doubted = 0, 0
 	if err := s.tree.Accept(n); err != nil {
 		return err
 	}
@@ -258,6 +259,10 @@ var tales = []tale{
 		if err := s.flip(n, "bad"); err != nil {
 			return err
 		}
+		if err := s.tree.Doubt(n - 1); err != nil {
+			return err
+		}
+		s.doubted = n - 1
 		if err := s.flip(n-1, "two"); err != nil {
 			return err
 		}
@@ -375,7 +380,7 @@ func (s *search) check(image *disk, before *story, at string, deeper bool) {
 	}
 	allowed := before.allowed
 	if len(image.log) == 0 {
-		key := fmt.Sprint(deeper, before.accepted, allowed, image.fingerprint())
+		key := fmt.Sprint(deeper, before.accepted, before.doubted, allowed, image.fingerprint())
 		if s.judged[key] {
 			return
 		}
@@ -395,7 +400,7 @@ func (s *search) check(image *disk, before *story, at string, deeper bool) {
 		}
 	}
 	st = tell(s.t, before.place, image, s.hook(image, look))
-	st.allowed, st.accepted, st.drift, st.rotten = allowed, before.accepted, before.drift, before.rotten
+	st.allowed, st.accepted, st.doubted, st.drift, st.rotten = allowed, before.accepted, before.doubted, before.drift, before.rotten
 	seen := st.look(image)
 	if !slices.Contains(allowed, seen) {
 		s.fault("%s: %q is read; allowed is %q", at, seen, allowed)
@@ -409,8 +414,9 @@ func (s *search) check(image *disk, before *story, at string, deeper bool) {
 		s.fault("%s: after recovery %q is read; allowed is %q", at, after, allowed)
 		return
 	}
-	if state, err := st.tree.State(); err != nil || before.accepted > 0 && state.Good != before.accepted {
-		s.fault("%s: generation %d was accepted, but %d is good, error %v", at, before.accepted, state.Good, err)
+	if state, err := st.tree.State(); err != nil || before.accepted > 0 && state.Good != before.accepted ||
+		before.doubted > 0 && state.Doubted != before.doubted {
+		s.fault("%s: generation %d was accepted and %d doubted, but %d is good and %d doubted, error %v", at, before.accepted, before.doubted, state.Good, state.Doubted, err)
 		return
 	}
 	if left := leftovers(st.place, image, st.rotten); left != "" {
@@ -441,7 +447,7 @@ func (s *story) rest() error {
 	return s.converge("next")
 }
 
-var orderly = regexp.MustCompile(`^(lock|current|good|gen|failed)$`)
+var orderly = regexp.MustCompile(`^(lock|current|good|doubted|gen|failed)$`)
 
 // leftovers names what lies in the tree or beside the fixed paths and should not; evidence may, once. An old generation that is rotten from
 // the beginning of the tale on is not looked at: nobody reads it.
