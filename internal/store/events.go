@@ -256,15 +256,32 @@ func (d *dialect) search(q EventQuery, seq int64, limit int, oldestFirst bool) (
 	case q.Action != "":
 		all(action + ` = ` + param(q.Action))
 	}
-	if !q.Since.IsZero() {
-		all(`at >= ` + param(q.Since.UTC()))
-	}
-	if !q.Until.IsZero() {
-		all(`at < ` + param(q.Until.UTC()))
-	}
+	since, until := `at >= `, `at < `
 	if seq != 0 {
 		p := param(seq)
-		all(`(at, seq) ` + beyond + ` ((SELECT at FROM audit_events WHERE seq = ` + p + `), ` + p + `)`)
+		at := `(SELECT at FROM audit_events WHERE seq = ` + p + `)`
+		// Of two bounds on one side the engine would read from either, and leave out one by one what the other excludes: it gets the nearer one.
+		nearer := func(bound time.Time, comparison string) {
+			limit := param(bound.UTC())
+			is := `CASE WHEN ` + limit + comparison + at + ` THEN `
+			all(`(at, seq) ` + beyond + ` (` + is + limit + ` ELSE ` + at + ` END, ` + is + `0 ELSE ` + p + ` END)`)
+		}
+		switch {
+		case oldestFirst && !q.Since.IsZero():
+			nearer(q.Since, ` > `)
+			since = ""
+		case !oldestFirst && !q.Until.IsZero():
+			nearer(q.Until, ` <= `)
+			until = ""
+		default:
+			all(`(at, seq) ` + beyond + ` (` + at + `, ` + p + `)`)
+		}
+	}
+	if !q.Since.IsZero() && since != "" {
+		all(since + param(q.Since.UTC()))
+	}
+	if !q.Until.IsZero() && until != "" {
+		all(until + param(q.Until.UTC()))
 	}
 	order := ` ORDER BY at` + direction + `, seq` + direction + ` LIMIT $1`
 	for i, b := range branches {

@@ -112,6 +112,11 @@ func TestEventsAreFoundByWhoWhatAndWhen(t *testing.T) {
 			{store.EventQuery{Actor: "portal", Object: "3"}, 0, "4"},
 			{store.EventQuery{Object: "Zoë"}, 0, "4 3 2 1"},
 			{store.EventQuery{Since: noon.Add(time.Hour), Until: noon.Add(3 * time.Hour)}, 0, "3 2"},
+			{store.EventQuery{Since: noon.Add(time.Hour), Until: noon.Add(3 * time.Hour)}, 3, "2"},
+			{store.EventQuery{Until: noon.Add(2 * time.Hour)}, 4, "2 1"},
+			{store.EventQuery{Until: noon.Add(2 * time.Hour)}, 3, "2 1"},
+			{store.EventQuery{Until: noon.Add(3 * time.Hour)}, 2, "1"},
+			{store.EventQuery{Until: noon.Add(time.Hour), Action: "user."}, 4, "1"},
 		} {
 			entries, err := s.EventsBefore(t.Context(), tc.query, tc.before, 10)
 			var seqs []string
@@ -120,6 +125,20 @@ func TestEventsAreFoundByWhoWhatAndWhen(t *testing.T) {
 			}
 			if got := strings.Join(seqs, " "); got != tc.want || err != nil {
 				t.Errorf("%+v before %d: %q, error %v; want %q", tc.query, tc.before, got, err, tc.want)
+			}
+		}
+		for _, tc := range []struct {
+			query store.EventQuery
+			after int64
+			want  int64
+		}{
+			{store.EventQuery{Since: noon.Add(2 * time.Hour)}, 1, 3},
+			{store.EventQuery{Since: noon.Add(2 * time.Hour)}, 3, 4},
+			{store.EventQuery{Since: noon.Add(time.Hour)}, 3, 4},
+			{store.EventQuery{Since: noon, Until: noon.Add(3 * time.Hour)}, 2, 3},
+		} {
+			if entries, err := s.EventsAfter(t.Context(), tc.query, tc.after, 10); err != nil || len(entries) == 0 || entries[0].Event.Seq != tc.want {
+				t.Errorf("%+v after %d: %d, error %v; want %d first", tc.query, tc.after, len(entries), err, tc.want)
 			}
 		}
 	})

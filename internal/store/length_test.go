@@ -3,6 +3,8 @@ package store_test
 import (
 	"database/sql"
 	"fmt"
+	"runtime"
+	"runtime/metrics"
 	"slices"
 	"strconv"
 	"strings"
@@ -12,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/jackc/pgx/v5"
 
+	"github.com/synergycall/pbxportal/internal/chain"
 	"github.com/synergycall/pbxportal/internal/lab/labtest"
 	"github.com/synergycall/pbxportal/internal/pbx"
 	"github.com/synergycall/pbxportal/internal/store"
@@ -84,13 +87,13 @@ func lengthen(t *testing.T, url string, fill func(sqlite bool, run func(statemen
 	if err != nil {
 		t.Fatal(err)
 	}
-	var drop, make []string
+	var drop, restore []string
 	for rows.Next() {
 		var without, with string
 		if err := rows.Scan(&without, &with); err != nil {
 			t.Fatal(err)
 		}
-		drop, make = append(drop, without), append(make, with)
+		drop, restore = append(drop, without), append(restore, with)
 	}
 	if err := rows.Err(); err != nil || len(drop) < 11 {
 		t.Fatal(drop, err)
@@ -100,7 +103,7 @@ func lengthen(t *testing.T, url string, fill func(sqlite bool, run func(statemen
 		run(statement)
 	}
 	fill(sqlite, run)
-	for _, statement := range make {
+	for _, statement := range restore {
 		run(statement)
 	}
 	run(`COMMIT`)
@@ -134,7 +137,7 @@ func TestSearchesOfALongAuditTrailStayFastAtLength(t *testing.T) {
 			"all": {}, "an actor's id": {Actor: "id-7"}, "an actor's name": {Actor: "Person 7"}, "an actor of a third of all": {Actor: "portal"}, "nobody": {Actor: "nobody"},
 			"an action": {Action: "user.delete"}, "actions of a kind": {Action: "apply."}, "no action": {Action: "user.fly"}, "no kind": {Action: "x."},
 			"an object's id": {Object: rare.Object.ID}, "an object's name": {Object: "User 7"}, "an object of a third of all": {Object: "apply"}, "no object": {Object: "nothing"},
-			"since": {Since: middle}, "until": {Until: middle}, "an hour": {Since: middle, Until: middle.Add(time.Hour)}, "long before": {Until: noon.Add(-time.Hour)},
+			"since": {Since: middle}, "until": {Until: middle}, "an hour": {Since: middle, Until: middle.Add(time.Hour)}, "long before": {Until: noon.Add(-time.Hour)}, "long after": {Since: noon.AddDate(10, 0, 0)},
 			"an actor's action": {Actor: "id-7", Action: "session.sign_in"}, "an actor's action that never was": {Actor: "portal", Action: "session.sign_in"},
 			"an actor's kind": {Actor: "portal", Action: "apply."}, "an actor until": {Actor: "portal", Until: middle}, "an action since": {Action: "apply.run", Since: middle},
 			"a kind an actor never did": {Actor: "portal", Action: "user."}, "an object's action": {Object: "User 7", Action: "user.create"}, "an actor's object": {Actor: "id-7", Object: "User 7"}, "a kind for an hour": {Action: "user.", Since: middle, Until: middle.Add(time.Hour)},
@@ -171,6 +174,76 @@ func TestSearchesOfALongAuditTrailStayFastAtLength(t *testing.T) {
 			}
 		}
 	})
+}
+
+// A verification holds some events at a time, however many there are. It is not parallel to other tests, whose memory would be counted.
+func TestVerifyTakesNoMoreMemoryForALongerTrailAtLength(t *testing.T) {
+	for name, url := range map[string]string{"sqlite": storetest.SQLite(t), "postgres": labtest.Postgres(t)} {
+		t.Run(name, func(t *testing.T) {
+			events := labtest.Soak(14_000, 1_000_000)
+			s := storetest.Open(t, url)
+			lengthen(t, url, func(sqlite bool, run func(string, ...any)) {
+				const together = 100
+				row, insert := make([]string, 16), make([]string, together)
+				for i := range insert {
+					for k := range row {
+						row[k] = "$" + strconv.Itoa(i*len(row)+k+1)
+					}
+					insert[i] = "(" + strings.Join(row, ",") + ")"
+				}
+				head, values := chain.Head{}, []any{}
+				for i := range events {
+					e := longEvent(i)
+					e.After = pbx.Facts{"name": strings.Repeat("x", 1000), "email": strings.Repeat("y", 1000)}
+					entry := chain.Append(head, e)
+					head = chain.Head{Seq: entry.Event.Seq, Hash: entry.Hash}
+					if values = append(values, store.EventValues(entry)...); len(values) == together*len(row) {
+						run(`INSERT INTO audit_events VALUES `+strings.Join(insert, ","), values...)
+						values = values[:0]
+					}
+				}
+			})
+			most := heapWhile(func() {
+				r, err := trail(t, s).Verify(t.Context(), nil)
+				if err != nil || r.Broken != nil || r.Events != int64(events) {
+					t.Errorf("%+v, %v, %v", r, r.Broken, err)
+				}
+			})
+			t.Logf("%d events, their texts alone %d MiB: %d MiB", events, events*2000>>20, most>>20)
+			if most > 20<<20 {
+				t.Errorf("verifying %d events took %d MiB", events, most>>20)
+			}
+		})
+	}
+}
+
+// heapWhile gives by how many bytes the objects on the heap grew at the most while work ran.
+func heapWhile(work func()) (most int64) {
+	heap := []metrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}}
+	size := func() int64 {
+		metrics.Read(heap)
+		return int64(heap[0].Value.Uint64()) //nolint:gosec // no heap is that large
+	}
+	runtime.GC()
+	before := size()
+	done, sampled := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(sampled)
+		tick := time.NewTicker(time.Millisecond)
+		defer tick.Stop()
+		for {
+			select {
+			case <-tick.C:
+				most = max(most, size()-before)
+			case <-done:
+				return
+			}
+		}
+	}()
+	work()
+	close(done)
+	<-sampled
+	return most
 }
 
 // planOf asks the database how it would answer.
