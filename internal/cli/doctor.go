@@ -15,6 +15,7 @@ import (
 	"github.com/synergycall/pbxportal/internal/audit"
 	"github.com/synergycall/pbxportal/internal/config"
 	"github.com/synergycall/pbxportal/internal/node"
+	"github.com/synergycall/pbxportal/internal/pbx"
 )
 
 type doctorCommand struct{}
@@ -98,10 +99,20 @@ func (p *portal) examineDatabase(ctx context.Context) node.Finding {
 		return f
 	}
 	without, err := p.store.Intact(ctx)
+	uncovered := 0
+	if err == nil {
+		uncovered, err = p.store.Uncovered(ctx)
+	}
+	if uncovered > 0 {
+		f.Detail += fmt.Sprintf("; %d users were written by another program and have no hash, so a disk that changes them is not noticed: a start of serve, or pbxportal migrate, gives them one", uncovered)
+	}
 	switch {
 	case err != nil:
 		f.Grade, f.Detail = node.Bad, f.Detail+"; but "+oneLine(err.Error())
 		f.Cure = "stop the portal, put the backup of the database in its place, and start again; look at the disk as well"
+		if pbx.CodeOf(err) == pbx.CodeDatabaseDamaged {
+			f.Cure += "; without a backup examine the rows, put them right, and run pbxportal migrate --accept-users"
+		}
 	case without:
 		f.Grade, f.Detail = node.Odd, f.Detail+"; this PostgreSQL keeps no checksums of its pages, so it would not notice a disk that changes them"
 		f.Cure = "stop PostgreSQL, and run pg_checksums --enable on its data folder"

@@ -3,12 +3,17 @@ package cli
 import (
 	"context"
 	"fmt"
+	"time"
+
+	"github.com/synergycall/pbxportal/internal/pbx"
 )
 
-type migrateCommand struct{}
+type migrateCommand struct {
+	AcceptUsers bool `name:"accept-users" help:"Take all users as they stand in a database that was found damaged, once you have examined them and put them right. Leaves an event in the audit trail."`
+}
 
 // Run migrates.
-func (*migrateCommand) Run(ctx context.Context, a *app) error {
+func (c *migrateCommand) Run(ctx context.Context, a *app) error {
 	p, err := a.open()
 	if err != nil {
 		return err
@@ -21,6 +26,10 @@ func (*migrateCommand) Run(ctx context.Context, a *app) error {
 	if err := p.unlock(ctx); err != nil {
 		return err
 	}
+	covered, err := p.cover(ctx, c.AcceptUsers)
+	if err != nil {
+		return err
+	}
 	did, err := p.sealAll(ctx)
 	if err != nil {
 		return err
@@ -31,15 +40,18 @@ func (*migrateCommand) Run(ctx context.Context, a *app) error {
 	}
 	if a.json {
 		return a.printJSON(map[string]any{
-			"database": p.store.Describe(), "applied": append([]int64{}, applied...), "sealed": did.Rows, "left_open": append([]string{}, did.Left...),
+			"database": p.store.Describe(), "applied": append([]int64{}, applied...), "sealed": did.Rows, "hashed": covered, "left_open": append([]string{}, did.Left...),
 			"forgotten_revisions": forgotten,
 		})
 	}
-	if len(applied) == 0 && did.Rows == 0 && forgotten == 0 {
+	if len(applied) == 0 && did.Rows == 0 && forgotten == 0 && covered == 0 {
 		fmt.Fprintf(a.stdout, "%s is up to date.\n", p.store.Describe())
 	}
 	if len(applied) > 0 {
 		fmt.Fprintf(a.stdout, "%s: applied migrations %v.\n", p.store.Describe(), applied)
+	}
+	if covered > 0 {
+		fmt.Fprintf(a.stdout, "Gave %d users a hash, with which damage to their rows is noticed.\n", covered)
 	}
 	if did.Rows > 0 {
 		fmt.Fprintf(a.stdout, "Sealed what lay open in %d rows.\n", did.Rows)
@@ -51,4 +63,13 @@ func (*migrateCommand) Run(ctx context.Context, a *app) error {
 		fmt.Fprintln(a.stdout, "But "+left+".")
 	}
 	return nil
+}
+
+// cover gives the users a hash who have none; all of them, damaged or not, where that was asked for.
+func (p *portal) cover(ctx context.Context, accept bool) (int, error) {
+	if !accept {
+		return p.store.CoverUsers(ctx, nil)
+	}
+	e := pbx.NewAuditEvent(ctx, time.Now(), pbx.ActionUsersAccept, pbx.AuditObject{Type: "database", Name: p.store.Describe()})
+	return p.store.CoverUsers(ctx, &e)
 }

@@ -45,6 +45,9 @@ func (c *serveCommand) Run(ctx context.Context, a *app, p *portal) error {
 	if left := leftOpen(did); left != "" {
 		p.log.Warn("not everything is sealed", "what", left)
 	}
+	if _, err := p.store.CoverUsers(ctx, nil); err != nil { // lists and applies are refused, the rest of the portal works
+		p.log.Error("cannot give the users their hashes", "error", err)
+	}
 	ctx = pbx.WithActor(ctx, pbx.Actor{Kind: pbx.ActorPortal, Name: "portal"}) // whoever started it
 	p.watch.Look(ctx, p.trail, p.reportTrail)
 	if did, err := p.engine.Recover(ctx); err != nil { // before anybody can ask for an apply

@@ -59,6 +59,8 @@ const (
 	ActionKeyForget = "key.forget" // the older ones were taken out of the key file
 	ActionKeyLost   = "key.lost"   // given up, with what was sealed with it
 	ActionMigrate   = "database.migrate"
+
+	ActionUsersAccept = "database.accept" // the users of a damaged database were taken as they stood
 )
 
 // ActionAuditBegin is the action of the audit trail itself: a series of signed heads begins. A trail that has one was signed before.

@@ -114,31 +114,32 @@ func FieldsOf(err error) []FieldError {
 
 // The codes of failures, stable names for programs. The contract lists them.
 const (
-	CodeInternal       = "internal"
-	CodeInvalid        = "invalid_input"
-	CodeUserNotFound   = "user_not_found"
-	CodeEmailTaken     = "email_taken"
-	CodePoolExhausted  = "extension_pool_exhausted"
-	CodeRetryExhausted = "allocation_retries_exhausted"
-	CodeDatabaseAway   = "database_unavailable"
-	CodeDatabaseFull   = "database_full"  // its disk is full, or it may not be written
-	CodeDatabaseNewer  = "database_newer" // a newer program has changed the database
-	CodeNoExtension    = "extension_not_found"
-	CodeLogNotFound    = "apply_log_not_found"
-	CodeApplyRunning   = "apply_running"
-	CodePlanMoved      = "plan_moved" // the plan is not the one that was reviewed
-	CodeDrift          = "drift"      // somebody else changed the files; nothing was touched
-	CodeKeyReused      = "idempotency_key_reused"
-	CodeNoRevision     = "revision_not_found"
-	CodeForgotten      = "revision_forgotten" // the bytes of the revision are no longer kept
-	CodeRolledBack     = "rolled_back"        // Asterisk did not take the new files; the old ones run again
-	CodeInDoubt        = "in_doubt"           // it could not be found out which files are in place
-	CodeRefused        = "apply_refused"      // the rendered files were not what was meant; nothing was touched
-	CodeWriteFailed    = "write_failed"       // the files could not be written; the old ones are in place
-	CodeReloadFailed   = "reload_failed"      // the new files are in place, Asterisk did not take them
-	CodeContradicted   = "asterisk_disagrees" // Asterisk reloaded, but runs something else than the files say
-	CodeNotConfirmed   = "not_confirmed"      // the files are in place, no command failed, but Asterisk was not seen to run them
-	CodeAuditFailed    = "audit_failed"       // the apply was carried out, its record could not be completed
+	CodeInternal        = "internal"
+	CodeInvalid         = "invalid_input"
+	CodeUserNotFound    = "user_not_found"
+	CodeEmailTaken      = "email_taken"
+	CodePoolExhausted   = "extension_pool_exhausted"
+	CodeRetryExhausted  = "allocation_retries_exhausted"
+	CodeDatabaseAway    = "database_unavailable"
+	CodeDatabaseFull    = "database_full"    // its disk is full, or it may not be written
+	CodeDatabaseDamaged = "database_damaged" // rows are not as the portal wrote them
+	CodeDatabaseNewer   = "database_newer"   // a newer program has changed the database
+	CodeNoExtension     = "extension_not_found"
+	CodeLogNotFound     = "apply_log_not_found"
+	CodeApplyRunning    = "apply_running"
+	CodePlanMoved       = "plan_moved" // the plan is not the one that was reviewed
+	CodeDrift           = "drift"      // somebody else changed the files; nothing was touched
+	CodeKeyReused       = "idempotency_key_reused"
+	CodeNoRevision      = "revision_not_found"
+	CodeForgotten       = "revision_forgotten" // the bytes of the revision are no longer kept
+	CodeRolledBack      = "rolled_back"        // Asterisk did not take the new files; the old ones run again
+	CodeInDoubt         = "in_doubt"           // it could not be found out which files are in place
+	CodeRefused         = "apply_refused"      // the rendered files were not what was meant; nothing was touched
+	CodeWriteFailed     = "write_failed"       // the files could not be written; the old ones are in place
+	CodeReloadFailed    = "reload_failed"      // the new files are in place, Asterisk did not take them
+	CodeContradicted    = "asterisk_disagrees" // Asterisk reloaded, but runs something else than the files say
+	CodeNotConfirmed    = "not_confirmed"      // the files are in place, no command failed, but Asterisk was not seen to run them
+	CodeAuditFailed     = "audit_failed"       // the apply was carried out, its record could not be completed
 
 	CodeNotSignedIn     = "not_signed_in"
 	CodeForbidden       = "forbidden"

@@ -39,8 +39,8 @@ type dialect struct {
 	lockWriters string   // the statement that makes a transaction the only writer; "" where beginning it already does
 	lockRows    string   // ends a query whose rows nobody else may change before the transaction ends; "" where nobody can
 
-	// each runs a query of one parameter and hands over the rows of its answer, one after the other.
-	each func(ctx context.Context, db *sql.DB, query, param string, take func(row) error) error
+	// each runs a query without parameters and hands over the rows of its answer, one after the other.
+	each func(ctx context.Context, db *sql.DB, query string, take func(row) error) error
 
 	listIn   func(param string) string // a parameter with a JSON array of texts, as rows with text and i, its place from 1
 	textsIn  func(param string) string // a parameter with a JSON array of texts, as the column files_written wants it
@@ -184,14 +184,14 @@ type row interface{ Scan(into ...any) error }
 
 // eachPostgres asks pgx itself: on its way through database/sql a long answer takes half as much time again. The statement is planned
 // each time: a plan kept since the tables were empty would join a thousand users row by row.
-func eachPostgres(ctx context.Context, db *sql.DB, query, param string, take func(row) error) error {
+func eachPostgres(ctx context.Context, db *sql.DB, query string, take func(row) error) error {
 	conn, err := db.Conn(ctx)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = conn.Close() }() // gives it back to the pool
 	return conn.Raw(func(driverConn any) error {
-		rows, err := driverConn.(*stdlib.Conn).Conn().Query(ctx, query, pgx.QueryExecModeCacheDescribe, param) //nolint:errcheck // it is the driver we opened
+		rows, err := driverConn.(*stdlib.Conn).Conn().Query(ctx, query, pgx.QueryExecModeCacheDescribe) //nolint:errcheck // it is the driver we opened
 		if err != nil {
 			return err
 		}
@@ -436,8 +436,8 @@ func makeSQLite(path string) error {
 	return fileFault("the file of the database", err)
 }
 
-func eachSQLite(ctx context.Context, db *sql.DB, query, param string, take func(row) error) error {
-	rows, err := db.QueryContext(ctx, query, param)
+func eachSQLite(ctx context.Context, db *sql.DB, query string, take func(row) error) error {
+	rows, err := db.QueryContext(ctx, query)
 	if err != nil {
 		return err
 	}

@@ -36,7 +36,7 @@ func (t *Tx) SetSecret(ctx context.Context, id pbx.ExtensionID, secret pbx.Secre
 	if err != nil {
 		return err
 	}
-	if _, err = t.tx.ExecContext(ctx, `UPDATE extensions SET secret = $1 WHERE id = $2`, sealed, string(id)); err != nil {
+	if _, err = t.secretIn(ctx, string(id), "", sealed); err != nil {
 		return err
 	}
 	return t.AppendEvent(ctx, event)

@@ -336,7 +336,12 @@ func (t *Tx) resealColumn(ctx context.Context, c sealedColumn, after string) (di
 			}
 		}
 		// Another program on these tables may have changed the row meanwhile: then its word stands, and lies open until the next time.
-		moved, err := changed(t.tx.ExecContext(ctx, fmt.Sprintf(`UPDATE %[1]s SET %[2]s = $1 WHERE id = $2 AND %[2]s = $3`, c.table, c.column), text, r.id, r.text))
+		var moved bool
+		if c.purpose == forSecret {
+			moved, err = t.secretIn(ctx, r.id, r.text, text)
+		} else {
+			moved, err = changed(t.tx.ExecContext(ctx, fmt.Sprintf(`UPDATE %[1]s SET %[2]s = $1 WHERE id = $2 AND %[2]s = $3`, c.table, c.column), text, r.id, r.text))
+		}
 		if err != nil {
 			return did, "", err
 		}

@@ -13,10 +13,14 @@ import (
 	"github.com/synergycall/pbxportal/internal/pbx"
 )
 
-// selectUser leaves the tenant out: every query is for one, which its caller knows.
-const selectUser = `
-SELECT u.id, u.name, u.email, u.created_at, e.id, e.number, e.secret, e.created_at
+// selectUser is the beginning of every query for users. Each row also says how many have a hash, counted in the same moment.
+const (
+	selectUser = `
+SELECT u.id, u.tenant_id, u.name, u.email, u.created_at, e.id, e.number, e.secret, e.created_at, coalesce(e.row_hash, 0),
+    (SELECT covered FROM users_version)
 FROM users u JOIN extensions e ON e.user_id = u.id `
+	allUsers = selectUser + `ORDER BY e.number`
+)
 
 // list is the users of a tenant as they were, or became, under a mark of the table users_version.
 type list struct {
@@ -26,25 +30,30 @@ type list struct {
 }
 
 // Users gives the tenant's users, ordered by extension number, as one consistent picture. Others get the same slice: whoever wants
-// to change something in it takes a copy. The last list is remembered, and read again when the database says that something changed.
+// to change something in it takes a copy. The last list is remembered, and read again when the database says that something changed. Users
+// who are not as they were written are an error with CodeDatabaseDamaged; they are looked for among those of all tenants, as damage can give a row another.
 func (s *Store) Users(ctx context.Context, tenant pbx.TenantID) ([]pbx.User, error) {
 	ctx, cancel := context.WithTimeout(ctx, Patience)
 	defer cancel()
-	// The mark is read first. Should the users change before they are read, they are remembered under a mark that is never again that
-	// of the database, and so they are read once more.
 	now := list{tenant: tenant, users: []pbx.User{}}
-	if err := s.read.QueryRowContext(ctx, `SELECT version FROM users_version`).Scan(&now.version); err != nil {
-		return nil, s.fault("list users", err)
-	}
-	if last := s.listed.Load(); last != nil && last.tenant == tenant && last.version == now.version {
-		return last.users, nil
-	}
-	secrets := s.secrets.opener()
-	err := s.dialect.each(ctx, s.read, selectUser+`WHERE u.tenant_id = $1 ORDER BY e.number`, string(tenant), func(r row) error {
-		u, err := scanUser(r, tenant, secrets)
-		now.users = append(now.users, u)
+	var known *list
+	version, _, err := s.readUsers(ctx, func(version string) bool {
+		if last := s.listed.Load(); last != nil && last.tenant == tenant && last.version == version {
+			known = last
+		}
+		return known != nil
+	}, func(u *storedUser) (err error) {
+		if u.TenantID != tenant {
+			return nil
+		}
+		u.Extension.Secret, err = u.opener.out(u.Extension.ID, u.Extension.Number)
+		now.users = append(now.users, u.User)
 		return err
 	})
+	if err == nil && known != nil {
+		return known.users, nil
+	}
+	now.version = version
 	if err != nil {
 		return nil, s.fault("list users", err)
 	}
@@ -52,17 +61,49 @@ func (s *Store) Users(ctx context.Context, tenant pbx.TenantID) ([]pbx.User, err
 	return now.users, nil
 }
 
+// readUsers hands over all users in the order of their numbers, compared with their hashes, and returns the mark under which they may be
+// remembered; none where those under this mark are known. The mark is read first. Should the users change before they are read, they are remembered under a mark that is never again that
+// of the database, and so they are read once more.
+func (s *Store) readUsers(ctx context.Context, known func(version string) bool, take func(*storedUser) error) (version string, seen tally, err error) {
+	secrets := s.secrets.opener()
+	for range attempts {
+		before := version
+		seen = tally{}
+		if err = s.read.QueryRowContext(ctx, `SELECT version, covered FROM users_version`).Scan(&version, &seen.covered); err != nil || known(version) {
+			return version, seen, err
+		}
+		err = s.dialect.each(ctx, s.read, allUsers, func(r row) error {
+			u, err := scanStored(r, secrets)
+			if err == nil {
+				err = seen.take(&u)
+			}
+			if err == nil {
+				err = take(&u)
+			}
+			return err
+		})
+		if err != nil {
+			return version, seen, err
+		}
+		// Where no row came along, the count is that of a moment before: perhaps the last user was deleted meanwhile.
+		if err = seen.check(); err == nil || seen.rows > 0 || version == before {
+			break
+		}
+	}
+	return version, seen, err
+}
+
 // User gives one user; ok is false when the tenant has none of that id.
 func (s *Store) User(ctx context.Context, tenant pbx.TenantID, id pbx.UserID) (u pbx.User, ok bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, Patience)
 	defer cancel()
-	u, ok, err = found(scanUser(s.read.QueryRowContext(ctx, selectUser+`WHERE u.tenant_id = $1 AND u.id = $2`, string(tenant), string(id)), tenant, s.secrets.opener()))
+	u, ok, err = found(scanUser(s.read.QueryRowContext(ctx, selectUser+`WHERE u.tenant_id = $1 AND u.id = $2`, string(tenant), string(id)), s.secrets.opener()))
 	return u, ok, s.fault("read a user", err)
 }
 
 // User gives one user; ok is false when the tenant has none of that id.
 func (t *Tx) User(ctx context.Context, tenant pbx.TenantID, id pbx.UserID) (u pbx.User, ok bool, err error) {
-	return found(scanUser(t.tx.QueryRowContext(ctx, selectUser+`WHERE u.tenant_id = $1 AND u.id = $2`, string(tenant), string(id)), tenant, t.secrets.opener()))
+	return found(scanUser(t.tx.QueryRowContext(ctx, selectUser+`WHERE u.tenant_id = $1 AND u.id = $2`, string(tenant), string(id)), t.secrets.opener()))
 }
 
 // Places is where new users would go.
@@ -134,7 +175,8 @@ func (t *Tx) InUse(ctx context.Context, first, last pbx.Number) (n int, err erro
 
 const (
 	insertUser      = `INSERT INTO users (id, tenant_id, name, email, created_at) VALUES ($1, $2, $3, $4, $5)`
-	insertExtension = `INSERT INTO extensions (user_id, id, number, secret, created_at) VALUES ($1, $2, $3, $4, $5)`
+	insertExtension = `INSERT INTO extensions (user_id, id, number, secret, created_at, row_hash) VALUES ($1, $2, $3, $4, $5, $6)`
+	addCovered      = `UPDATE users_version SET covered = covered + $1`
 )
 
 // Addition is a new user with the extension, and the event that tells of it.
@@ -153,6 +195,8 @@ func (t *Tx) InsertUsers(ctx context.Context, additions ...Addition) error {
 		}
 		t.appended(entry) // where it is not, the transaction has failed
 		u, e := a.User, a.User.Extension
+		u.CreatedAt, e.CreatedAt = u.CreatedAt.Truncate(time.Microsecond), e.CreatedAt.Truncate(time.Microsecond) // as PostgreSQL does
+		u.Extension = e
 		secret, err := t.secrets.in(e.ID, e.Secret)
 		if err != nil {
 			return err
@@ -163,16 +207,27 @@ func (t *Tx) InsertUsers(ctx context.Context, additions ...Addition) error {
 		}{
 			{insertEvent, eventValues(entry)},
 			{insertUser, []any{string(u.ID), string(u.TenantID), u.Name, u.Email, u.CreatedAt}},
-			{insertExtension, []any{string(u.ID), string(e.ID), int(e.Number), secret, e.CreatedAt}},
+			{insertExtension, []any{string(u.ID), string(e.ID), int(e.Number), secret, e.CreatedAt, rowHash(u, []byte(secret))}},
 		} {
-			if t.dialect.path == "" {
-				batch.Queue(row.insert, row.values...)
-			} else if _, err := t.tx.ExecContext(ctx, row.insert, row.values...); err != nil {
+			if err := t.queue(ctx, batch, row.insert, row.values...); err != nil {
 				return err
 			}
 		}
 	}
+	if err := t.queue(ctx, batch, addCovered, len(additions)); err != nil {
+		return err
+	}
 	return t.send(ctx, batch)
+}
+
+// queue puts a statement into the batch that is sent to PostgreSQL; SQLite carries it out at once.
+func (t *Tx) queue(ctx context.Context, batch *pgx.Batch, statement string, values ...any) error {
+	if t.dialect.path == "" {
+		batch.Queue(statement, values...)
+		return nil
+	}
+	_, err := t.tx.ExecContext(ctx, statement, values...)
+	return err
 }
 
 // DeleteUser removes a user, and the extension with it, notes when the number was freed, and adds the event that tells of it.
@@ -188,15 +243,14 @@ ON CONFLICT (number) DO UPDATE SET freed_at = excluded.freed_at`, int(u.Extensio
 	return err
 }
 
-// scanUser reads one row with selectUser's columns. Plain types spare both drivers the way through reflection.
-func scanUser(r row, tenant pbx.TenantID, secrets *opener) (pbx.User, error) {
-	u := pbx.User{TenantID: tenant}
-	e := &u.Extension
-	if err := r.Scan((*string)(&u.ID), &u.Name, &u.Email, &u.CreatedAt, (*string)(&e.ID), (*int)(&e.Number), secrets, &e.CreatedAt); err != nil {
-		return u, err
+// scanUser reads one row with selectUser's columns, compares it with its hash and opens the secret.
+func scanUser(r row, secrets *opener) (pbx.User, error) {
+	u, err := scanStored(r, secrets)
+	if err == nil {
+		err = u.check()
 	}
-	u.CreatedAt, e.CreatedAt = u.CreatedAt.UTC(), e.CreatedAt.UTC()
-	var err error
-	e.Secret, err = secrets.out(e.ID, e.Number)
-	return u, err
+	if err == nil {
+		u.Extension.Secret, err = secrets.out(u.Extension.ID, u.Extension.Number)
+	}
+	return u.User, err
 }

@@ -531,6 +531,7 @@ const (
 	ProblemCodeBodyTooLarge               ProblemCode = "body_too_large"
 	ProblemCodeBodyUnreadable             ProblemCode = "body_unreadable"
 	ProblemCodeCrossOrigin                ProblemCode = "cross_origin"
+	ProblemCodeDatabaseDamaged            ProblemCode = "database_damaged"
 	ProblemCodeDatabaseFull               ProblemCode = "database_full"
 	ProblemCodeDatabaseNewer              ProblemCode = "database_newer"
 	ProblemCodeDatabaseUnavailable        ProblemCode = "database_unavailable"
@@ -601,6 +602,8 @@ func (e ProblemCode) Valid() bool {
 	case ProblemCodeBodyUnreadable:
 		return true
 	case ProblemCodeCrossOrigin:
+		return true
+	case ProblemCodeDatabaseDamaged:
 		return true
 	case ProblemCodeDatabaseFull:
 		return true

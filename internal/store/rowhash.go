@@ -1,0 +1,200 @@
+package store
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/synergycall/pbxportal/internal/pbx"
+)
+
+// hashedSince is the migration since which users have hashes.
+const hashedSince = 15
+
+// damaged returns the error of users who are not in the database as the portal wrote them. What says which; no value of a row but its number
+// and its id may stand in it.
+func damaged(what string) *pbx.Error {
+	return &pbx.Error{
+		Kind: pbx.KindUnavailable, Code: pbx.CodeDatabaseDamaged,
+		Msg: "the database is damaged: " + what + "; nothing was changed: stop the portal, put the backup in its place, and start again; or examine the rows " +
+			"in the database, put them right, and run pbxportal migrate --accept-users, which takes them as they then are",
+	}
+}
+
+// rowHash returns the hash of a user and the extension with the secret as its column has it, never 0. It shows what a disk changed, not what a
+// person did who can compute it as well.
+func rowHash(u pbx.User, secret []byte) int64 {
+	e := &u.Extension
+	framed := make([]byte, 0, 512)
+	field := func(name, value string) {
+		framed = append(framed, name...)
+		framed = binary.AppendUvarint(append(framed, 0), uint64(len(value)))
+		framed = append(framed, value...)
+	}
+	instant := func(name string, t time.Time) {
+		var value [12]byte
+		binary.BigEndian.PutUint64(value[:8], uint64(t.Unix()))       //nolint:gosec // the same bits
+		binary.BigEndian.PutUint32(value[8:], uint32(t.Nanosecond())) //nolint:gosec // less than a second
+		field(name, string(value[:]))
+	}
+	field("id", string(u.ID))
+	field("tenant", string(u.TenantID))
+	field("name", u.Name)
+	field("email", u.Email)
+	instant("created", u.CreatedAt)
+	field("extension", string(e.ID))
+	field("number", string(binary.BigEndian.AppendUint64(nil, uint64(e.Number)))) //nolint:gosec // the same bits
+	field("secret", string(secret))
+	instant("extended", e.CreatedAt)
+	sum := sha256.Sum256(framed)
+	return max(1, int64(binary.BigEndian.Uint64(sum[:8])>>1)) //nolint:gosec // the highest bit is gone
+}
+
+// storedUser is a user as read, with the secret as its column has it.
+type storedUser struct {
+	pbx.User
+
+	opener  *opener
+	hash    int64 // as stored; 0 where another program wrote the row
+	covered int   // how many rows have a hash, as counted when they were written
+}
+
+// scanStored reads one row with selectUser's columns. Plain types spare both drivers the way through reflection.
+func scanStored(r row, secrets *opener) (u storedUser, err error) {
+	e := &u.Extension
+	u.opener = secrets
+	err = r.Scan((*string)(&u.ID), (*string)(&u.TenantID), &u.Name, &u.Email, &u.CreatedAt, (*string)(&e.ID), (*int)(&e.Number), secrets, &e.CreatedAt, &u.hash, &u.covered)
+	u.CreatedAt, e.CreatedAt = u.CreatedAt.UTC(), e.CreatedAt.UTC()
+	if _, pgx := errors.AsType[pgx.ScanArgError](err); pgx || err != nil && strings.HasPrefix(err.Error(), "sql: Scan error") {
+		return u, damaged(fmt.Sprintf("a value in the row of extension %d has a form that is never written", e.Number)) // err may quote a secret
+	}
+	return u, err
+}
+
+// check returns an error where the row is not as the portal wrote it.
+func (u *storedUser) check() error {
+	if u.hash == 0 || u.hash == rowHash(u.User, u.opener.column) {
+		return nil
+	}
+	return damaged(fmt.Sprintf("the row of extension %d (user %q) is not as the portal wrote it", u.Extension.Number, u.ID))
+}
+
+// tally compares the rows of a list, taken one after the other in the order of their numbers, with what is known of all of them.
+type tally struct {
+	rows, hashed, covered int
+	last                  pbx.Number
+}
+
+func (t *tally) take(u *storedUser) error {
+	if t.rows > 0 && u.Extension.Number <= t.last {
+		return damaged(fmt.Sprintf("extension %d comes after %d: an index is not as the portal wrote it", u.Extension.Number, t.last))
+	}
+	t.rows++
+	t.last, t.covered = u.Extension.Number, u.covered
+	if u.hash != 0 {
+		t.hashed++
+	}
+	return u.check()
+}
+
+func (t *tally) check() error {
+	if t.hashed == t.covered {
+		return nil
+	}
+	return damaged(fmt.Sprintf("%d users are found as the portal wrote them, and it wrote %d", t.hashed, t.covered))
+}
+
+// secretIn gives an extension another secret, in the form of its column, and the row its hash. It does nothing, and says so, where the column
+// does not have the form it had before; "" takes any. A row that is damaged stays as it is.
+func (t *Tx) secretIn(ctx context.Context, id, was, now string) (moved bool, err error) {
+	u, ok, err := found(scanStored(t.tx.QueryRowContext(ctx, selectUser+`WHERE e.id = $1`+t.dialect.lockRows, id), &opener{}))
+	if err == nil && ok {
+		err = u.check()
+	}
+	if err != nil || !ok || was != "" && was != string(u.opener.column) {
+		return false, err
+	}
+	if u.hash != 0 {
+		u.hash = rowHash(u.User, []byte(now))
+	}
+	return changed(t.tx.ExecContext(ctx, `UPDATE extensions SET secret = $1, row_hash = nullif(CAST($2 AS bigint), 0) WHERE id = $3`, now, u.hash, id))
+}
+
+// Uncovered returns how many users have no hash: another program wrote or changed them. An error says that others are damaged.
+func (s *Store) Uncovered(ctx context.Context) (n int, err error) {
+	ctx, cancel := context.WithTimeout(ctx, Patience)
+	defer cancel()
+	if version, err := s.version(ctx); err != nil || version < hashedSince {
+		return 0, nil //nolint:nilerr // no tables yet
+	}
+	_, seen, err := s.readUsers(ctx, func(string) bool { return false }, func(*storedUser) error { return nil })
+	return seen.rows - seen.hashed, s.fault("examine the users", err)
+}
+
+// CoverUsers gives a hash to the users who have none, and returns how many that were. Where others are damaged it does nothing, unless accept says
+// that all are as they should be: the event tells of it.
+func (s *Store) CoverUsers(ctx context.Context, accept *pbx.AuditEvent) (n int, err error) {
+	err = s.InTx(ctx, func(ctx context.Context, tx *Tx) (err error) {
+		n, err = tx.coverUsers(ctx, accept != nil)
+		if err == nil && accept != nil {
+			err = tx.AppendEvent(ctx, *accept)
+		}
+		return err
+	})
+	return n, err
+}
+
+func (t *Tx) coverUsers(ctx context.Context, accept bool) (n int, err error) {
+	seen, hashes := tally{}, map[pbx.ExtensionID]int64{}
+	read := func() error {
+		seen = tally{}
+		_, err := gather(ctx, t.tx, func(r row) (none struct{}, err error) {
+			u, err := scanStored(r, &opener{})
+			if err != nil {
+				return none, err
+			}
+			if hash := rowHash(u.User, u.opener.column); hash != u.hash {
+				hashes[u.Extension.ID] = hash
+			}
+			if err = seen.take(&u); accept {
+				err = nil
+			}
+			return none, err
+		}, allUsers)
+		return err
+	}
+	if err = read(); err == nil && seen.rows > 0 && !accept {
+		err = seen.check()
+	}
+	if err != nil {
+		return 0, err
+	}
+	for id, hash := range hashes {
+		if _, err = t.tx.ExecContext(ctx, `UPDATE extensions SET row_hash = $1 WHERE id = $2`, hash, string(id)); err != nil {
+			return 0, err
+		}
+	}
+	if !accept {
+		return len(hashes), nil
+	}
+	// One without a user is in no list, and must not be counted.
+	for _, statement := range []string{
+		`UPDATE extensions SET row_hash = NULL WHERE row_hash IS NOT NULL AND user_id NOT IN (SELECT id FROM users)`,
+		`UPDATE users_version SET covered = (SELECT count(*) FROM extensions WHERE row_hash IS NOT NULL)`,
+	} {
+		if _, err = t.tx.ExecContext(ctx, statement); err != nil {
+			return 0, err
+		}
+	}
+	n, accept = len(hashes), false
+	if err = read(); err == nil && seen.rows > 0 {
+		err = seen.check()
+	}
+	return n, err
+}
