@@ -200,6 +200,9 @@ func (p *portal) forget(ctx context.Context) error {
 		}
 	}
 	defer lock.Release()
+	if err = lock.Fence(ctx); err != nil {
+		return err
+	}
 	at, err := p.store.AtRest(ctx)
 	if err == nil && p.unfinished(at) {
 		_, err = p.reseal(ctx) // what an apply wrote meanwhile

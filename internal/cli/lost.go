@@ -56,6 +56,9 @@ That is done by: pbxportal replace-lost-key --give-up %s`, isAre(ids), keyList(l
 		return &pbx.Error{Kind: pbx.KindConflict, Code: pbx.CodeApplyRunning, Msg: "an apply is running: run this again when it has ended"}
 	}
 	defer lock.Release()
+	if err = lock.Fence(ctx); err != nil {
+		return err
+	}
 	if keys == nil {
 		if keys, err = p.keySource.LoadOrMake(); err != nil {
 			return usage(err)

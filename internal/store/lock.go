@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -19,12 +20,14 @@ import (
 )
 
 // ApplyLock is the lock that lets one apply run at a time on a database, across all processes. It goes with the process, however that
-// ends, and with the connection to PostgreSQL, which may end unnoticed. So a number is taken with it, greater than all before: what an apply
-// writes goes through its lock, and is refused once another portal has taken a greater number.
+// ends, and with the connection to PostgreSQL, which may end unnoticed. So its holder has a number, greater than all before: what an apply
+// writes goes through its lock, and is refused once another portal has taken a number. It is taken with the first write, in the same
+// transaction: one of its own would cost a disk a write more for each apply.
 type ApplyLock struct {
 	store   *Store
 	conn    *sql.Conn // nil on SQLite
 	number  int64
+	taken   atomic.Bool
 	backend int // the server process that holds the lock; 0 on SQLite
 	release func()
 }
@@ -37,17 +40,38 @@ func (s *Store) TryApplyLock(ctx context.Context) (*ApplyLock, error) {
 	if lock == nil || err != nil {
 		return nil, s.fault("take the apply lock", err)
 	}
-	// The row is written by whoever holds the lock, so two never get one number.
-	on := querier(s.write)
+	// A number that another takes meanwhile, because this lock is lost again, is not taken a second time.
+	on := querier(s.read)
 	if lock.conn != nil {
 		on = lock.conn
 	}
-	if err := on.QueryRowContext(ctx, `INSERT INTO apply_fence (one, number) VALUES (1, 1)
-ON CONFLICT (one) DO UPDATE SET number = apply_fence.number + 1 RETURNING number`).Scan(&lock.number); err != nil {
+	if err := on.QueryRowContext(ctx, `SELECT number + 1 FROM apply_fence`).Scan(&lock.number); err != nil {
 		lock.release()
 		return nil, s.fault("take the apply lock", err)
 	}
 	return lock, nil
+}
+
+// Fence takes the number of the lock at once, for a caller who writes nothing through it: what an apply that has lost the lock would still write
+// is refused from then on.
+func (l *ApplyLock) Fence(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, Patience)
+	defer cancel()
+	return l.alter(ctx, "take the apply lock", "")
+}
+
+// own makes sure, within a transaction, that the number is this lock's until it ends. The caller calls l.taken.Store(true) once it is committed.
+func (l *ApplyLock) own(ctx context.Context, t *Tx) error {
+	query, was := `SELECT number FROM apply_fence WHERE number = $1`+t.dialect.lockRows, l.number
+	if !l.taken.Load() {
+		query, was = `UPDATE apply_fence SET number = number + 1 WHERE number = $1 RETURNING number`, l.number-1
+	}
+	number := int64(0)
+	err := t.tx.QueryRowContext(ctx, query, was).Scan(&number)
+	if errors.Is(err, sql.ErrNoRows) {
+		return errLockLost
+	}
+	return err
 }
 
 // tryLock takes the lock of the engine; nil where another has it.
@@ -95,10 +119,13 @@ func (l *ApplyLock) Check(ctx context.Context) error {
 	if l.conn != nil {
 		on, query = l.conn, `SELECT number, pg_backend_pid() FROM apply_fence`
 	}
-	number, backend := int64(0), 0
+	number, want, backend := int64(0), l.number, 0
+	if !l.taken.Load() {
+		want--
+	}
 	err := on.QueryRowContext(ctx, query).Scan(&number, &backend)
 	switch {
-	case err == nil && number == l.number && backend == l.backend:
+	case err == nil && number == want && backend == l.backend:
 		return nil
 	case err != nil:
 		if away := l.store.Ping(ctx); away != nil {
@@ -108,7 +135,7 @@ func (l *ApplyLock) Check(ctx context.Context) error {
 	return errLockLost
 }
 
-// alter carries out one statement that changes something of a run, while the lock is held.
+// alter carries out one statement that changes something of a run, or none, while the lock is held.
 func (l *ApplyLock) alter(ctx context.Context, tried, statement string, args ...any) error {
 	return l.store.again(ctx, tried, func() error {
 		t, err := l.store.beginBeside(ctx)
@@ -116,18 +143,17 @@ func (l *ApplyLock) alter(ctx context.Context, tried, statement string, args ...
 			return err
 		}
 		defer t.rollback() // does nothing once it is committed
-		held := 0
-		err = t.tx.QueryRowContext(ctx, `SELECT 1 FROM apply_fence WHERE number = $1`+t.dialect.lockRows, l.number).Scan(&held)
-		if errors.Is(err, sql.ErrNoRows) {
-			return errLockLost
-		}
-		if err == nil {
+		err = l.own(ctx, t)
+		if err == nil && statement != "" {
 			_, err = t.tx.ExecContext(ctx, statement, args...)
 		}
-		if err != nil {
-			return err
+		if err == nil {
+			err = t.commit(ctx)
 		}
-		return t.commit(ctx)
+		if err == nil {
+			l.taken.Store(true)
+		}
+		return err
 	})
 }
 

@@ -65,7 +65,12 @@ func (l *ApplyLock) saveRun(ctx context.Context, r pbx.Run, pjsip, dialplan []by
 	if err != nil {
 		return err
 	}
-	defer t.rollback() // does nothing once it is committed
+	defer t.rollback()   // does nothing once it is committed
+	if !l.taken.Load() { // else the record is written only where the number is still this one
+		if err := l.own(ctx, t); err != nil {
+			return err
+		}
+	}
 	if err := t.saveLog(ctx, r.Log, l.number); err != nil {
 		return err
 	}
@@ -87,10 +92,13 @@ ON CONFLICT (id) DO UPDATE SET revision = excluded.revision, result = excluded.r
 		string(r.Log.ID), sql.NullInt64{Int64: int64(r.Revision), Valid: r.Revision > 0}, string(r.Result), string(r.Verification), r.Comment,
 		sql.NullString{String: r.IdempotencyKey, Valid: r.IdempotencyKey != ""}, r.Code, r.Users,
 		pjsip, dialplan, story, with, string(r.Log.Actor.Kind), r.Log.Actor.ID, r.Log.Actor.Name)
-	if err != nil {
-		return err
+	if err == nil {
+		err = t.commit(ctx)
 	}
-	return t.commit(ctx)
+	if err == nil {
+		l.taken.Store(true)
+	}
+	return err
 }
 
 const fromRuns = ` FROM apply_runs r JOIN apply_audit_logs l ON l.id = r.id `

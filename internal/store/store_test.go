@@ -343,6 +343,44 @@ func TestTheApplyLockIsOneForAllProcessesOfADatabase(t *testing.T) {
 	})
 }
 
+func TestALockThatWasLostBeforeItsFirstWriteWritesNothingOverTheNextOnes(t *testing.T) {
+	t.Parallel()
+	url := storetest.SQLite(t)
+	run := func() pbx.Run {
+		return pbx.Run{Log: pbx.ApplyLog{ID: pbx.RunID(uuid.NewString()), TriggeredAt: noon, TriggeredBy: "t", Outcome: pbx.Failure}}
+	}
+	for name, write := range map[string]func(*store.ApplyLock) error{
+		"a run":         func(l *store.ApplyLock) error { return l.SaveRun(t.Context(), run()) },
+		"a fence alone": func(l *store.ApplyLock) error { return l.Fence(t.Context()) },
+		"another write": func(l *store.ApplyLock) error { return l.ConfirmRevision(t.Context(), 1) },
+	} {
+		a, b := storetest.Open(t, url), storetest.Open(t, url)
+		lost, err := a.TryApplyLock(t.Context())
+		if lost == nil || err != nil {
+			t.Fatalf("lock %v, error %v", lost, err)
+		}
+		if err := os.Remove(strings.TrimPrefix(url, "sqlite:///") + ".apply-lock"); err != nil {
+			t.Fatal(err)
+		}
+		next, err := b.TryApplyLock(t.Context())
+		if next == nil || err != nil {
+			t.Fatalf("lock %v, error %v", next, err)
+		}
+		for range 2 { // with the first write the number is taken, and with the second held
+			if err := errors.Join(next.Check(t.Context()), write(next)); err != nil {
+				t.Errorf("%s of the next: %v", name, err)
+			}
+		}
+		for _, err := range []error{lost.Check(t.Context()), write(lost), lost.SaveRun(t.Context(), run())} {
+			if pbx.CodeOf(err) != pbx.CodeApplyRunning {
+				t.Errorf("%s of the next, and the lost one is told %v", name, err)
+			}
+		}
+		next.Release()
+		lost.Release()
+	}
+}
+
 func TestRow03ALockWhoseConnectionEndedIsNotHeldAnyMore(t *testing.T) {
 	t.Parallel()
 	url := labtest.Postgres(t)
