@@ -22,8 +22,8 @@ const hashedSince = 15
 func damaged(what string) *pbx.Error {
 	return &pbx.Error{
 		Kind: pbx.KindUnavailable, Code: pbx.CodeDatabaseDamaged,
-		Msg: "the database is damaged: " + what + "; nothing was changed: stop the portal, put the backup in its place, and start again; or examine the rows " +
-			"in the database, put them right, and run pbxportal migrate --accept-users, which takes them as they then are",
+		Msg: fmt.Sprintf("the database is damaged: %s; nothing was changed: stop the portal, put the backup in its place, and start again; or examine the rows "+
+			"in the database, put them right, and run pbxportal migrate --accept-users, which takes them as they then are", what),
 	}
 }
 
