@@ -56,10 +56,11 @@ func (p *past) ends(seq int64) (hash chain.Hash, is bool) {
 // past reads the records of archived segments and checks them. The newest must be signed with this portal's own key, where it has one, or lie
 // before the event with which its series of heads begins, where a person looked into what came before: a database can be given any other.
 func (t *Trail) past(ctx context.Context, series int64) (*past, error) {
-	p, err := &past{}, error(nil)
-	if p.segments, p.oldest, err = t.store.Segments(ctx); err != nil {
+	segments, oldest, err := t.store.Segments(ctx)
+	if err != nil {
 		return nil, err
 	}
+	p := &past{segments: segments, oldest: oldest}
 	head := chain.Head{}
 	for _, g := range p.segments {
 		name := fmt.Sprintf("event %d is the last of an archived segment whose record ", g.Last.Seq)

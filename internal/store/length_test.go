@@ -87,6 +87,7 @@ func lengthen(t *testing.T, url string, fill func(sqlite bool, run func(statemen
 	if err != nil {
 		t.Fatal(err)
 	}
+	defer func() { _ = rows.Close() }()
 	var drop, restore []string
 	for rows.Next() {
 		var without, with string
@@ -116,7 +117,7 @@ func lengthen(t *testing.T, url string, fill func(sqlite bool, run func(statemen
 func TestSearchesOfALongAuditTrailStayFastAtLength(t *testing.T) {
 	t.Parallel()
 	storetest.Each(t, func(t *testing.T, url string) {
-		events, tries := labtest.Soak(300_000, 5_000_000), labtest.Soak(5, 200)
+		events, tries := labtest.Soak(300_000, 5_000_000), labtest.Soak(20, 200)
 		s := storetest.Open(t, url)
 		begin := time.Now()
 		lengthen(t, url, func(sqlite bool, run func(string, ...any)) { run(longEvents(sqlite, events)) })
@@ -177,7 +178,7 @@ func TestSearchesOfALongAuditTrailStayFastAtLength(t *testing.T) {
 }
 
 // A verification holds some events at a time, however many there are. It is not parallel to other tests, whose memory would be counted.
-func TestVerifyTakesNoMoreMemoryForALongerTrailAtLength(t *testing.T) {
+func TestVerifyTakesNoMoreMemoryForALongerTrailAtLength(t *testing.T) { //nolint:paralleltest // it measures the memory of the process
 	for name, url := range map[string]string{"sqlite": storetest.SQLite(t), "postgres": labtest.Postgres(t)} {
 		t.Run(name, func(t *testing.T) {
 			events := labtest.Soak(14_000, 1_000_000)
@@ -222,7 +223,7 @@ func heapWhile(work func()) (most int64) {
 	heap := []metrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}}
 	size := func() int64 {
 		metrics.Read(heap)
-		return int64(heap[0].Value.Uint64()) //nolint:gosec // no heap is that large
+		return int64(heap[0].Value.Uint64())
 	}
 	runtime.GC()
 	before := size()
