@@ -125,7 +125,7 @@ func TestWhatIsArchivedLeavesTheDatabaseAndTheTrailStaysWhole(t *testing.T) {
 }
 
 // Who owns the database can remove rows and write records. None of it looks like an archive that the portal made.
-func TestEventsThatAreMissingWithoutAnArchiveThePortalSignedAreAnAlarm(t *testing.T) {
+func TestEventsThatAreMissingWithoutAnArchiveThePortalSignedAreAnAlarmAtLength(t *testing.T) {
 	t.Parallel()
 	const record = `INSERT INTO audit_segments SELECT 9, 6, (SELECT prev FROM audit_events WHERE seq = 6), (SELECT hash FROM audit_events WHERE seq = 9), file_hash, at, key, signature FROM audit_segments`
 	ways := map[string]string{

@@ -25,7 +25,7 @@ type subject struct {
 func newSubject(t *testing.T, policy pbx.SecondFactor, totp bool) *subject {
 	t.Helper()
 	s := &subject{door: newDoor(t)}
-	s.Auth = auth.New(auth.Config{Store: s.door.store, Now: s.read, SecondFactor: policy, HashMemory: 64})
+	s.Auth = auth.New(auth.Config{Store: s.store, Now: s.read, SecondFactor: policy, HashMemory: 64})
 	s.owner = s.signIn(t, s.door.account(t, "Olga", pbx.Owner))
 	s.account = s.door.account(t, "Anna", pbx.Admin)
 	if _, err := s.outside(t, auth.FactorUnsaid); err != nil {
@@ -49,7 +49,7 @@ func TestNoWayToASessionLeadsPastASecondFactorThatIsSwitchedOn(t *testing.T) {
 	t.Parallel()
 	link := func(t *testing.T, s *subject, purpose pbx.LinkPurpose) (auth.Opened, error) {
 		t.Helper() // one that is still there although the second factor is on, as in a database that was restored
-		if err := s.door.store.InTx(t.Context(), func(ctx context.Context, tx *store.Tx) error {
+		if err := s.store.InTx(t.Context(), func(ctx context.Context, tx *store.Tx) error {
 			return tx.ReplaceOneTimeCode(ctx, store.OneTimeCode{Purpose: purpose, Account: s.account.ID, CreatedAt: s.read(), ExpiresAt: s.read().Add(time.Hour)}, auth.Digest("CODE"))
 		}); err != nil {
 			t.Fatal(err)

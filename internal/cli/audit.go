@@ -104,6 +104,7 @@ func proved(a pbx.Actor) string {
 		return "token " + name
 	case pbx.ActorLocal:
 		return "local " + name
+	case pbx.ActorPerson:
 	}
 	return name
 }

@@ -92,8 +92,10 @@ func (s *Store) logColumns() string {
 func scanLog(r row, more ...any) (pbx.ApplyLog, error) {
 	var l pbx.ApplyLog
 	var files, reload sql.NullString
-	columns := append([]any{&l.ID, &l.TriggeredAt, &l.TriggeredBy, &l.Outcome, &l.ErrorDetails, &files, &reload,
-		(*string)(&l.Actor.Kind), &l.Actor.ID, &l.Actor.Name}, more...)
+	columns := append([]any{
+		&l.ID, &l.TriggeredAt, &l.TriggeredBy, &l.Outcome, &l.ErrorDetails, &files, &reload,
+		(*string)(&l.Actor.Kind), &l.Actor.ID, &l.Actor.Name,
+	}, more...)
 	if err := r.Scan(columns...); err != nil {
 		return l, err
 	}
