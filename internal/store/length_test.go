@@ -1,3 +1,7 @@
+//go:build !race
+
+// Nothing happens at once here, and it makes long trails.
+
 package store_test
 
 import (
