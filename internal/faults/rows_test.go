@@ -276,7 +276,7 @@ func TestRow10AFullDiskForTheDatabaseAloneLosesNothing(t *testing.T) {
 		return
 	}
 	s := newSite(t, a, url, 5)
-	s.scarce(t, 240, 6, func(t *testing.T, n int) (string, func()) { return "", fill(t, dir, n) })
+	s.scarce(t, 600, 15, func(t *testing.T, n int) (string, func()) { return "", fill(t, dir, n) })
 }
 
 func TestRow11AFolderThatMayNotBeWrittenIsNamedWithItsCure(t *testing.T) {
