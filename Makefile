@@ -14,7 +14,7 @@ export CGO_ENABLED = 0
 export GOFLAGS := $(filter-out -trimpath,$(shell $(GO) env GOFLAGS 2>/dev/null)) -trimpath
 
 # Tests are not vetted, which make lint does, and linked without what only a debugger reads.
-TEST = -count=1 -shuffle=on -timeout=15m -vet=off -ldflags=-w
+TEST = -count=1 -shuffle=on -timeout=25m -vet=off -ldflags=-w
 
 .DEFAULT_GOAL := help
 .PHONY: help build web generate fmt lint test test-race soak fuzz golden bench demo verify check reproducible sbom vulncheck clean
