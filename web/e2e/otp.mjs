@@ -1,12 +1,12 @@
 // The code that an authenticator shows.
 import { createHmac } from 'node:crypto'
 
-// otp computes what an authenticator shows (RFC 6238), from the key as a person types it.
-export function otp(key) {
+// otp computes what an authenticator shows (RFC 6238), from the key as a person types it, now or so many half minutes ahead.
+export function otp(key, ahead = 0) {
   const bits = [...key.replace(/[\s=]/g, '').toUpperCase()].map((c) => 'ABCDEFGHIJKLMNOPQRSTUVWXYZ234567'.indexOf(c).toString(2).padStart(5, '0')).join('')
   const bytes = Buffer.from(bits.match(/.{8}/g).map((b) => parseInt(b, 2)))
   const counter = Buffer.alloc(8)
-  counter.writeBigUInt64BE(BigInt(Math.floor(Date.now() / 30_000)))
+  counter.writeBigUInt64BE(BigInt(Math.floor(Date.now() / 30_000) + ahead))
   const sum = createHmac('sha1', bytes).update(counter).digest()
   const at = sum[19] & 15
   return String((sum.readUInt32BE(at) & 0x7fffffff) % 1_000_000).padStart(6, '0')

@@ -448,7 +448,7 @@ later('in German, what the portal says with a code is said in German', () =>
     await page.waitForSelector('text=Dass Asterisk mit Revision 13 läuft, wurde noch nicht gesehen.')
     await page.goto(new URL('/app/activity', page.url()).href)
     await page.locator('summary:has-text("Angewendet")').first().click()
-    await page.waitForSelector('th:has-text("Veranlasst von")')
+    await page.waitForSelector('th:has-text("Angegeben als")')
   }),
 )
 
