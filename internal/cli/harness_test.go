@@ -109,19 +109,27 @@ type server struct {
 	token    string // which its requests carry
 }
 
-// serve starts a server and waits until it says where it is.
-func (s settings) serve(t *testing.T, args ...string) *server {
+// process returns what starts a portal with these settings in a process of its own.
+func (s settings) process(t *testing.T, args []string) (argv, env []string) {
 	t.Helper()
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
-	env := bePortal()
+	env = bePortal()
 	for name, value := range s {
 		env = append(env, name+"="+value)
 	}
+	return append([]string{self}, args...), env
+}
+
+// serve starts a server and waits until it says where it is.
+func (s settings) serve(t *testing.T, args ...string) *server {
+	t.Helper()
+	argv, env := s.process(t, append([]string{"serve"}, args...))
+	var err error
 	srv := &server{log: filepath.Join(t.TempDir(), "portal.log"), token: strings.TrimSpace(s.must(t, "token", "create", "test", "--role", "admin"))}
-	if srv.Process, err = proc.Start(proc.Command{Argv: append([]string{self, "serve"}, args...), Env: env, Dir: t.TempDir()}, srv.log); err != nil {
+	if srv.Process, err = proc.Start(proc.Command{Argv: argv, Env: env, Dir: t.TempDir()}, srv.log); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = srv.Kill() })

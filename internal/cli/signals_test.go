@@ -58,16 +58,10 @@ func applied(t *testing.T, s settings, what string) {
 // begin starts one command in a process of its own.
 func (s settings) begin(t *testing.T, args ...string) (p *proc.Process, log string) {
 	t.Helper()
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	env := bePortal()
-	for name, value := range s {
-		env = append(env, name+"="+value)
-	}
+	argv, env := s.process(t, args)
+	var err error
 	log = filepath.Join(t.TempDir(), "command.log")
-	if p, err = proc.Start(proc.Command{Argv: append([]string{self}, args...), Env: env, Dir: t.TempDir()}, log); err != nil {
+	if p, err = proc.Start(proc.Command{Argv: argv, Env: env, Dir: t.TempDir()}, log); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = p.Kill() })
@@ -114,22 +108,28 @@ func eachAlone() (lists [][]syscall.Signal) {
 	return lists
 }
 
-func TestASignalThatAsksForNoEndLeavesTheServerRunning(t *testing.T) {
-	t.Parallel()
-	a := labtest.Asterisk(t)
-	s := newSettings(t).beside(a)
-	srv := s.serve(t)
-	s.must(t, "user", "add", "Anna", "anna@example.com")
+// signalled sends signals to a server in the middle of an apply, which is answered all the same.
+func (s settings) signalled(t *testing.T, a *lab.Asterisk, srv *server, signals ...syscall.Signal) {
+	t.Helper()
 	answers := make(chan answer, 1)
 	s.held(t, a, func() {
 		go func() {
 			got, _ := srv.ask(t.Context(), "POST", "/apply", `{"triggered_by":"test"}`)
 			answers <- got
 		}()
-	}, func() { send(t, srv.Process, otherSignals()...) })
+	}, func() { send(t, srv.Process, signals...) })
 	if got := <-answers; got.status != 200 {
 		t.Errorf("the apply was answered with %v", got)
 	}
+}
+
+func TestASignalThatAsksForNoEndLeavesTheServerRunning(t *testing.T) {
+	t.Parallel()
+	a := labtest.Asterisk(t)
+	s := newSettings(t).beside(a)
+	srv := s.serve(t)
+	s.must(t, "user", "add", "Anna", "anna@example.com")
+	s.signalled(t, a, srv, otherSignals()...)
 	applied(t, s, "all that ask for no end")
 	srv.want(t, 200, "GET", "/health", "")
 	if log := srv.logged(t); !strings.Contains(log, "SIGHUP changes nothing") {
@@ -146,16 +146,7 @@ func TestWhateverSignalEndsAServerAnApplyIsFinishedFirstAtLength(t *testing.T) {
 			s := newSettings(t).beside(a)
 			srv := s.serve(t)
 			s.must(t, "user", "add", "Anna", "anna@example.com")
-			answers := make(chan answer, 1)
-			s.held(t, a, func() {
-				go func() {
-					got, _ := srv.ask(t.Context(), "POST", "/apply", `{"triggered_by":"test"}`)
-					answers <- got
-				}()
-			}, func() { send(t, srv.Process, signals...) })
-			if got := <-answers; got.status != 200 {
-				t.Errorf("the apply was answered with %v", got)
-			}
+			s.signalled(t, a, srv, signals...)
 			result, err := srv.Wait(t.Context())
 			if err != nil || result.ExitCode != 0 {
 				t.Errorf("the server ended with %d, %v\n%s", result.ExitCode, err, srv.logged(t))
