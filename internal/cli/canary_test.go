@@ -70,6 +70,9 @@ func searchForSecrets(t *testing.T, url, mode, storage string) (found []string) 
 	do := func(code int, args ...string) {
 		t.Helper()
 		got, out, errs := s.run(t, args...)
+		for strings.Contains(out+errs, "another apply is running") { // the server may be catching up just then: what the message says to do
+			got, out, errs = s.run(t, args...)
+		}
 		if got != code {
 			t.Errorf("%v: exit code %d, want %d\n%s%s", args, got, code, out, errs)
 		}
