@@ -196,7 +196,7 @@ func networkOf(from string) string {
 	return network.String()
 }
 
-// Refused notes that the caller of ctx asked for what he may not. Route is the operation, as the contract has it.
+// Refused notes that the caller of ctx asked for something it has no permission for. Route is the operation, as the contract has it.
 func (a *Auth) Refused(ctx context.Context, route string, lacks pbx.Permission) error {
 	return a.refusal(ctx, ActionRequestRefused, route, pbx.AuditObject{Type: "operation", ID: route, Name: route}, pbx.Facts{"permission": string(lacks)})
 }

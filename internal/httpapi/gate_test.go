@@ -98,7 +98,7 @@ func (p *portal) strangers() []stranger {
 		withCookie("a cookie that another port made the browser send", cookie, "Sec-Fetch-Site", "same-site"),
 		{name: "a change from another origin", header: []string{"Cookie", cookie, "Origin", "http://localhost:3000"}, code: "cross_origin", writes: true},
 		{name: "an owner without the second factor that is demanded of him", header: []string{"Cookie", "pbxportal=" + p.factorless().Token.Reveal()}, code: "second_factor_needed"},
-		{name: "an owner whose session still waits for his second factor", header: []string{"Cookie", "pbxportal=" + p.owing().Token.Reveal()}, code: "otp_required"},
+		{name: "an owner whose session still owes its second factor", header: []string{"Cookie", "pbxportal=" + p.owing().Token.Reveal()}, code: "otp_required"},
 		{name: "the right token for another name", url: "http://rebind.example.net", header: []string{"Authorization", "Bearer " + good}, code: "host_not_allowed"},
 		{name: "the right cookie for another name", url: "http://rebind.example.net", header: []string{"Cookie", cookie}, code: "host_not_allowed"},
 	}
@@ -138,7 +138,7 @@ func (p *portal) factorless() auth.Opened {
 	return opened
 }
 
-// owing signs somebody in with a provider who could do everything with the second factor that he switched on.
+// owing signs somebody in with a provider who could do everything with a second factor that is switched on.
 func (p *portal) owing() auth.Opened {
 	p.t.Helper()
 	const email = "eva@example.com"

@@ -75,7 +75,7 @@ func (s *Store) Logs(ctx context.Context, before time.Time, id pbx.RunID, limit 
 	return logs, s.fault("list audit records", err)
 }
 
-// selectLog is the beginning of every query for audit records. A record of the Python portal has no run, and says of nobody that he was proved.
+// selectLog is the beginning of every query for audit records. A record of the Python portal has no run, and names no proved actor.
 func (s *Store) selectLog() string {
 	return `SELECT ` + s.logColumns() + ` FROM apply_audit_logs l LEFT JOIN apply_runs r ON r.id = l.id `
 }
