@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/synergycall/pbxportal/internal/filetx"
+	"github.com/synergycall/pbxportal/internal/lab/labtest"
 )
 
 var errnos = []syscall.Errno{
@@ -93,10 +94,10 @@ func tellWithFault(t testing.TB, ta tale, d *disk, f fault) string {
 	return ""
 }
 
-func TestRow15AnOperationThatFailsLeavesTheOldPairOrTheErrorSaysOtherwise(t *testing.T) {
+func TestRow15AnOperationThatFailsLeavesTheOldPairOrTheErrorSaysOtherwiseAtLength(t *testing.T) {
 	t.Parallel()
-	total, floor := 0, 20_000
-	every := 2
+	total, floor := 0, labtest.Soak(6_000, 45_000)
+	every := labtest.Soak(8, 1)
 	if testing.Short() {
 		every, floor = 20, 1_500
 	}

@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/synergycall/pbxportal/internal/lab/labtest"
 )
 
 // site names the place in the program that an operation comes from: the call, and the call of the function around it.
@@ -31,9 +33,9 @@ func site() string {
 
 // A search that finds nothing may be blind. This one leaves out one sync of the program at a time and must find out. Under the race
 // detector it would take a minute, in which nothing happens at once.
-func TestTheSearchNoticesWhenASyncIsLeftOut(t *testing.T) {
+func TestTheSearchNoticesWhenASyncIsLeftOutAtLength(t *testing.T) {
 	t.Parallel()
-	const broad, narrow, kills, floor = 8, 2, 6, 14
+	broad, narrow, kills, floor := labtest.Soak(6, 8), labtest.Soak(1, 2), labtest.Soak(15, 6), labtest.Soak(15, 17)
 	sites := map[string]map[int]bool{} // in which tales each sync occurs
 	for i, tale := range tales {
 		s := &search{t: t, random: rand.New(rand.NewPCG(2, uint64(i))), broad: 2, kills: 4, narrow: 1, mutant: func(o operation) bool {

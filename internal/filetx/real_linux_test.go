@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
@@ -19,6 +20,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/synergycall/pbxportal/internal/filetx"
+	"github.com/synergycall/pbxportal/internal/lab/labtest"
 	"github.com/synergycall/pbxportal/internal/proc"
 )
 
@@ -40,6 +42,7 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
+	debug.SetGCPercent(800) // what the searches hold is small, and what they throw away much
 	os.Exit(m.Run())
 }
 
@@ -93,9 +96,9 @@ func runChild(t *testing.T, root string, tale, dies, limit int) proc.Result {
 	return r
 }
 
-func TestWhoeverIsKilledAtAnyMomentLeavesAWholePairAndTheNextApplyWorks(t *testing.T) {
+func TestWhoeverIsKilledAtAnyMomentLeavesAWholePairAndTheNextApplyWorksAtLength(t *testing.T) {
 	t.Parallel()
-	step, floor := 1, 300
+	step, floor := labtest.Soak(4, 1), labtest.Soak(110, 450)
 	if testing.Short() {
 		step, floor = 10, 30
 	}
