@@ -36,7 +36,7 @@ func sparse() int {
 
 // Rows 4 to 6 of the fault table: one user is replaced, and an apply is killed before its first, second, third … system call that changes
 // something, until it comes to its end unharmed.
-func TestRow04AnApplyKilledBeforeAnySystemCallLeavesNothingHalfDone(t *testing.T) {
+func TestRow04AnApplyKilledBeforeAnySystemCallLeavesNothingHalfDoneAtLength(t *testing.T) {
 	t.Parallel()
 	storetest.Each(t, func(t *testing.T, url string) {
 		s := newSite(t, labtest.Asterisk(t), url, 5)
@@ -45,7 +45,7 @@ func TestRow04AnApplyKilledBeforeAnySystemCallLeavesNothingHalfDone(t *testing.T
 }
 
 // Row 7: the same for the recovery after an apply that died just before, and just after, the files were switched.
-func TestRow07ARecoveryKilledBeforeAnySystemCallIsMadeGoodByTheNext(t *testing.T) {
+func TestRow07ARecoveryKilledBeforeAnySystemCallIsMadeGoodByTheNextAtLength(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
 		moment func(c call) bool

@@ -18,7 +18,6 @@ import (
 	"github.com/synergycall/pbxportal/internal/directory"
 	"github.com/synergycall/pbxportal/internal/keyring"
 	"github.com/synergycall/pbxportal/internal/lab"
-	"github.com/synergycall/pbxportal/internal/lab/labtest"
 	"github.com/synergycall/pbxportal/internal/pbx"
 	"github.com/synergycall/pbxportal/internal/store"
 	"github.com/synergycall/pbxportal/internal/store/storetest"
@@ -72,11 +71,7 @@ func (k *keyed) killAtNext(t *testing.T, seen map[string]bool, args ...string) (
 			return true
 		}
 		seen[point] = true
-		every := sparse()
-		if calls[name] > 40 && strings.HasPrefix(name, "pwrite64") { // pages of the database, one after the other
-			every *= labtest.Soak(16, 1)
-		}
-		if len(seen)%every == 0 || strings.HasPrefix(point, "rename") {
+		if len(seen)%sparse() == 0 || strings.HasPrefix(point, "rename") {
 			where = point
 		}
 		return where == ""
