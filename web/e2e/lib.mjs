@@ -106,14 +106,30 @@ export const waysOn = (page) =>
   })
 
 // The best of three rounds counts, because other programs run on the machine as well. Where these disturb all three there are more, each
-// when the machine has come to rest, or after ten seconds.
+// when the machine has come to rest, or after ten seconds. The limit is for a machine that has its cores for itself. Where the host gives
+// them less, it grows as the time of a fixed computation does, taken just before and just after the round: the smaller of the two.
 export async function best(measure, limit) {
-  const all = []
-  while (all.length < 3 || (Math.min(...all) > limit && all.length < 12)) {
-    if (all.length >= 3) await rest()
-    all.push(await measure())
+  const rounds = []
+  const within = () => rounds.some((r) => r.measured <= limit * r.pace)
+  while (rounds.length < 3 || (!within() && rounds.length < 12)) {
+    if (rounds.length >= 3) await rest()
+    const before = pace()
+    const measured = await measure()
+    rounds.push({ measured, pace: Math.max(1, Math.min(before, pace())) })
   }
-  return { all, least: Math.min(...all) }
+  return { within: within(), told: `${rounds.map((r) => r.measured.toFixed(0)).join(', ')} ms (pace ${rounds.map((r) => r.pace.toFixed(2)).join(', ')})` }
+}
+
+// pace returns how many times longer a computation takes than on a machine of two cores whose host is idle: 25 ms there, which one median of
+// five in ten reaches on a busy host as well.
+function pace() {
+  const compute = () => {
+    const begin = performance.now()
+    let rows = Array.from({ length: 10_000 }, (_, i) => ({ name: `Person ${(i * 7919) % 20_011}`, number: i }))
+    for (let k = 0; k < 3; k++) rows = JSON.parse(JSON.stringify(rows)).sort((a, b) => (a.name < b.name ? -1 : 1)).reverse()
+    return performance.now() - begin
+  }
+  return Array.from({ length: 5 }, compute).sort((a, b) => a - b)[2] / 25
 }
 
 async function rest() {
