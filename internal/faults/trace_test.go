@@ -195,14 +195,15 @@ func (v *traced) watch(at func(n int, c call) bool) (code int, err error) {
 		case status.TrapCause() == unix.PTRACE_EVENT_SECCOMP:
 			if !killed {
 				c, ok := v.look(tid)
-				if ok && c == last {
+				again := ok && c == last
+				if again {
 					pages++
 				} else if ok {
 					pages = 0
 				}
 				switch {
 				case !ok:
-				case c == last && c == connecting: // Asterisk lets callers queue, and they try again: the same point
+				case again && c == connecting: // Asterisk lets callers queue, and they try again: the same point
 				case c.name == "pwrite64" && pages%labtest.Soak(8, 1) != 0: // one page of a transaction of SQLite's after the other
 				default:
 					n++
