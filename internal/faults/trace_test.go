@@ -11,11 +11,12 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
-	"unsafe"
 
+	"github.com/elastic/go-seccomp-bpf"
 	"golang.org/x/sys/unix"
 
 	"github.com/synergycall/pbxportal/internal/lab/labtest"
@@ -37,7 +38,7 @@ type traced struct {
 	mem     *os.File
 	control string           // the path of Asterisk's control socket
 	peers   map[int64]string // who is at the other end of its sockets, by number
-	calls   map[uint64]how   // what changing returns
+	calls   map[int]how      // what changing returns
 }
 
 // traceMe is set in the environment of a portal that calls beTraced.
@@ -48,34 +49,21 @@ const cannotBeTraced = 97
 
 // beTraced has the kernel stop this process before each call that changes something, and before close, for its tracer.
 func beTraced() {
-	runtime.LockOSThread()
-	load := func(offset uint32) unix.SockFilter {
-		return unix.SockFilter{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: offset}
-	}
-	filter := []unix.SockFilter{load(0)} // seccomp_data.nr
-	stop := unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_TRACE}
-	for number := range changing() {
-		if number == unix.SYS_OPENAT {
-			continue
+	names := []string{"close"}
+	for _, how := range changing() {
+		if how.about != aCreation {
+			names = append(names, how.name)
 		}
-		filter = append(filter, unix.SockFilter{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: uint32(number), Jf: 1}, stop)
 	}
-	filter = append(filter,
-		unix.SockFilter{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: unix.SYS_CLOSE, Jf: 1}, stop,
-		unix.SockFilter{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: unix.SYS_OPENAT, Jf: 3},
-		load(32), // the lower half of seccomp_data.args[2], on a machine that stores it first
-		unix.SockFilter{Code: unix.BPF_JMP | unix.BPF_JSET | unix.BPF_K, K: unix.O_CREAT, Jf: 1}, stop,
-		unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ALLOW},
-	)
-	program := unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]}
-	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
+	creation := seccomp.NameWithConditions{Name: "openat", Conditions: seccomp.ArgumentConditions{{Argument: 2, Operation: seccomp.BitsSet, Value: unix.O_CREAT}}}
+	filter := seccomp.Filter{NoNewPrivs: true, Flag: seccomp.FilterFlagTSync, Policy: seccomp.Policy{
+		DefaultAction: seccomp.ActionAllow,
+		Syscalls:      []seccomp.SyscallGroup{{Action: seccomp.ActionTrace, Names: names, NamesWithCondtions: []seccomp.NameWithConditions{creation}}},
+	}}
+	if err := seccomp.LoadFilter(filter); err != nil {
+		fmt.Fprintln(os.Stderr, err)
 		os.Exit(cannotBeTraced)
 	}
-	_, _, err := unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, unix.SECCOMP_FILTER_FLAG_TSYNC, uintptr(unsafe.Pointer(&program)))
-	if err != 0 {
-		os.Exit(cannotBeTraced)
-	}
-	runtime.UnlockOSThread()
 }
 
 // trace runs the portal to its end. Before each call that changes something at is asked what to do, with the number of the call, from 1;
@@ -226,28 +214,34 @@ func (v *traced) watch(at func(n int, c call) bool) (code int, err error) {
 	}
 }
 
-// syscallInfo is ptrace_syscall_info of the kernel at a stop by the filter.
-type syscallInfo struct {
-	_      [24]byte // the kind of stop, the architecture, two pointers
-	number uint64
-	args   [6]int64
-	_      [8]byte
-}
-
 // look tells which call a thread is about to make, and whether it changes something.
 func (v *traced) look(tid int) (call, bool) {
-	var info syscallInfo
-	_, _, err := unix.Syscall6(unix.SYS_PTRACE, unix.PTRACE_GET_SYSCALL_INFO, uintptr(tid), unsafe.Sizeof(info), uintptr(unsafe.Pointer(&info)), 0, 0)
-	if err != 0 {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/syscall", v.pid, tid))
+	if err != nil {
 		return call{}, false
 	}
-	args := info.args
-	if info.number == unix.SYS_CLOSE {
+	fields := strings.Fields(string(text))
+	if len(fields) < 7 {
+		return call{}, false
+	}
+	number, err := strconv.Atoi(fields[0])
+	if err != nil {
+		return call{}, false
+	}
+	how, ok := v.calls[number]
+	if !ok && number != unix.SYS_CLOSE {
+		return call{}, false
+	}
+	var args [6]int64
+	for i := range args {
+		a, err := strconv.ParseUint(strings.TrimPrefix(fields[i+1], "0x"), 16, 64)
+		if err != nil {
+			return call{}, false
+		}
+		args[i] = int64(a)
+	}
+	if number == unix.SYS_CLOSE {
 		delete(v.peers, args[0])
-		return call{}, false
-	}
-	how, ok := v.calls[info.number]
-	if !ok {
 		return call{}, false
 	}
 	c := call{name: how.name}
@@ -319,8 +313,8 @@ type how struct {
 }
 
 // changing lists the calls that change something outside of the process.
-func changing() map[uint64]how {
-	all := map[uint64]how{
+func changing() map[int]how {
+	all := map[int]how{
 		unix.SYS_RENAMEAT2: {"renameat2", aPath, 3},
 		unix.SYS_RENAMEAT:  {"renameat", aPath, 3},
 		unix.SYS_SYMLINKAT: {"symlinkat", aPath, 2},
