@@ -83,7 +83,7 @@ func (a *app) open() (*portal, error) {
 		auth:      auth.New(auth.Config{Store: s, Now: time.Now, SecondFactor: pbx.SecondFactor(c.SecondFactor)}),
 		control:   control,
 		node:      local,
-		engine:    apply.New(apply.Config{Store: s, Target: local, Now: time.Now, Keep: int(c.KeepRevisions), Style: render.Style{DigestRealm: c.DigestRealm()}}),
+		engine:    apply.New(apply.Config{Store: s, Target: local, Now: time.Now, Keep: int(c.KeepRevisions), Style: style(c)}),
 		trail:     audit.New(s, time.Now, c.StateDir),
 	}, nil
 }
@@ -139,4 +139,12 @@ func (a *app) printJSON(v any) error {
 		return fmt.Errorf("cannot print: %w", err)
 	}
 	return nil
+}
+
+// style returns how these settings have the files for Asterisk written.
+func style(c config.Config) render.Style {
+	return render.Style{
+		DigestRealm: c.DigestRealm(), DigestAlgorithms: c.Algorithms,
+		RingTimeout: int(c.RingTimeout), RTPTimeout: int(c.RTPTimeout), RTPTimeoutHold: int(c.RTPTimeoutHold),
+	}
 }

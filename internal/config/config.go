@@ -55,7 +55,12 @@ type Config struct {
 	AMISecret     string `name:"ami-secret"      env:"AMI_SECRET"      placeholder:"TEXT" help:"The secret of that user."`
 	AMISecretFile string `name:"ami-secret-file" env:"AMI_SECRET_FILE" placeholder:"FILE" help:"Or a file with the secret of that user."`
 	SecretMode    string `name:"secret-mode"     env:"SECRET_MODE"     placeholder:"MODE" help:"What the files for Asterisk hold of a secret: password, or digest, from which nobody reads it. Default: password."`
+	Algorithms    string `name:"digest-algorithms" env:"DIGEST_ALGORITHMS" placeholder:"LIST" help:"Digests that phones can answer with where SECRET_MODE is digest, in the order in which Asterisk offers them: MD5 and SHA-256, or one of them. Default: MD5,SHA-256, because many older phones answer the first only."`
 	Realm         string `name:"realm"           env:"REALM"           placeholder:"NAME" help:"Realm of the digests; a change gives all phones another digest. Default: asterisk."`
+
+	RingTimeout    Seconds `name:"ring-timeout"     env:"RING_TIMEOUT"     placeholder:"SECONDS" help:"How long a phone rings before the call ends as not answered, 5 to 600. Default: 25."`
+	RTPTimeout     Seconds `name:"rtp-timeout"      env:"RTP_TIMEOUT"      placeholder:"SECONDS" help:"A call ends when one of its phones has sent no sound for this long, 5 to 86400; 0: never. Some phones send nothing while they are muted. Default: 120."`
+	RTPTimeoutHold Seconds `name:"rtp-timeout-hold" env:"RTP_TIMEOUT_HOLD" placeholder:"SECONDS" help:"The same for a call on hold. Default: 600."`
 
 	NumberQuarantine time.Duration `name:"number-quarantine" env:"NUMBER_QUARANTINE" placeholder:"TIME" help:"How long a freed extension number rests before it is given out again, such as 2h. Default: 0, at once."`
 	KeepRevisions    Revisions     `name:"keep-revisions"    env:"KEEP_REVISIONS"    placeholder:"N"    help:"How many revisions of the generated files are kept to go back to, at least 2. Default: 20."`
@@ -74,6 +79,34 @@ func (r *Revisions) UnmarshalText(text []byte) error {
 	return nil
 }
 
+// Seconds is a time in whole seconds, 0 where none is set, and Never for a setting of 0.
+type Seconds int
+
+// Never is the time after which something does not happen.
+const Never Seconds = -1
+
+// UnmarshalText reads a number of seconds, or a duration such as 2m.
+func (s *Seconds) UnmarshalText(text []byte) error {
+	n, err := strconv.Atoi(string(text))
+	if err != nil {
+		var d time.Duration
+		d, err = time.ParseDuration(string(text))
+		n = int(d / time.Second)
+		if d%time.Second != 0 {
+			err = errors.New("a part of a second")
+		}
+	}
+	switch {
+	case err != nil || n < 0 || n > 86400:
+		return errors.New("must be a number of seconds of at most 86400, such as 120, or a time such as 2m")
+	case n == 0:
+		*s = Never
+	default:
+		*s = Seconds(n)
+	}
+	return nil
+}
+
 // The defaults, but for those that depend on the machine: see Complete.
 const (
 	DefaultLogLevel          = "INFO"
@@ -87,6 +120,11 @@ const (
 	DefaultAMIAddr           = "127.0.0.1:5038" // where AMI_USER is set
 	DefaultSecretMode        = Password
 	DefaultRealm             = "asterisk"
+	DefaultAlgorithms        = "MD5,SHA-256"
+
+	DefaultRingTimeout    Seconds = 25
+	DefaultRTPTimeout     Seconds = 120
+	DefaultRTPTimeoutHold Seconds = 600
 )
 
 // The two values of SecretStorage.
@@ -151,6 +189,7 @@ func (c Config) Complete() (Config, error) {
 	if !isRealm.MatchString(c.Realm) {
 		faults = append(faults, fmt.Errorf("REALM %q is not 1 to 64 letters, digits, dots, underscores and hyphens: give something like %s", c.Realm, DefaultRealm))
 	}
+	faults = append(faults, c.phoneFaults()...)
 	c.SecondFactor = strings.ToLower(or(c.SecondFactor, DefaultSecondFactor))
 	if !slices.Contains([]string{Offered, Owners, Everyone}, c.SecondFactor) {
 		faults = append(faults, fmt.Errorf("SECOND_FACTOR %q is none of offered, owners and everyone", c.SecondFactor))
@@ -168,6 +207,36 @@ func (c Config) Complete() (Config, error) {
 		c.AMIAddr = or(c.AMIAddr, DefaultAMIAddr)
 	}
 	return c, errors.Join(slices.Concat(faults, c.edgeFaults(), c.amiFaults())...)
+}
+
+// phoneFaults gives the settings of phones their defaults, and says what is wrong with them.
+func (c *Config) phoneFaults() (faults []error) {
+	c.Algorithms = strings.ToUpper(strings.ReplaceAll(or(c.Algorithms, DefaultAlgorithms), " ", ""))
+	if !slices.Contains([]string{"MD5,SHA-256", "SHA-256,MD5", "MD5", "SHA-256"}, c.Algorithms) {
+		faults = append(faults, fmt.Errorf("DIGEST_ALGORITHMS %q is none of MD5,SHA-256 and SHA-256,MD5 and MD5 and SHA-256", c.Algorithms))
+	}
+	for _, s := range []struct {
+		name        string
+		value       *Seconds
+		usual, most Seconds
+		never       bool
+	}{
+		{"RING_TIMEOUT", &c.RingTimeout, DefaultRingTimeout, 600, false},
+		{"RTP_TIMEOUT", &c.RTPTimeout, DefaultRTPTimeout, 86400, true},
+		{"RTP_TIMEOUT_HOLD", &c.RTPTimeoutHold, DefaultRTPTimeoutHold, 86400, true},
+	} {
+		if *s.value == 0 {
+			*s.value = s.usual
+		}
+		if (*s.value != Never || !s.never) && (*s.value < 5 || *s.value > s.most) {
+			orNever := ""
+			if s.never {
+				orNever = ", or 0 for never"
+			}
+			faults = append(faults, fmt.Errorf("%s must be a number of seconds from 5 to %d%s", s.name, s.most, orNever))
+		}
+	}
+	return faults
 }
 
 // Level gives LogLevel as log/slog knows it.
@@ -221,7 +290,11 @@ func (c Config) LogValue() slog.Value {
 		slog.String("ami_addr", c.AMIAddr),
 		slog.String("ami_user", c.AMIUser),
 		slog.String("secret_mode", c.SecretMode),
+		slog.String("digest_algorithms", c.Algorithms),
 		slog.String("realm", c.Realm),
+		slog.Int("ring_timeout", int(c.RingTimeout)),
+		slog.Int("rtp_timeout", int(c.RTPTimeout)),
+		slog.Int("rtp_timeout_hold", int(c.RTPTimeoutHold)),
 		slog.Duration("number_quarantine", c.NumberQuarantine),
 		slog.Int("keep_revisions", int(c.KeepRevisions)),
 	)

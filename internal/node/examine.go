@@ -40,7 +40,7 @@ type Finding struct {
 func wantedModules() []string {
 	return []string{
 		"res_pjsip.so", "chan_pjsip.so", "res_pjsip_session.so", "res_pjsip_registrar.so", "res_pjsip_authenticator_digest.so",
-		"res_pjsip_endpoint_identifier_user.so", "res_pjsip_sdp_rtp.so", "res_rtp_asterisk.so", "pbx_config.so", "app_dial.so",
+		"res_pjsip_endpoint_identifier_user.so", "res_pjsip_sdp_rtp.so", "res_rtp_asterisk.so", "pbx_config.so", "app_dial.so", "app_exec.so",
 	}
 }
 

@@ -111,8 +111,8 @@ func TestARealAsteriskRunsExactlyTheUsersOfTheDatabase(t *testing.T) {
 				t.Errorf("%d users, %s:\n%s", count, kind, diff)
 			}
 		}
-		if len(live.Steps) != 2*count {
-			t.Errorf("%d users have %d dialplan steps, want two each", count, len(live.Steps))
+		if len(live.Steps) != 4*count {
+			t.Errorf("%d users have %d dialplan steps, want four each", count, len(live.Steps))
 		}
 	}
 	page, err := s.directory.List(t.Context(), pbx.DefaultTenant, directory.Query{})

@@ -88,6 +88,7 @@ func (p *Phone) newCall(d dialog, from Party) (*Call, error) {
 	if err != nil {
 		return nil, err
 	}
+	m.muted = p.muted
 	c := &Call{
 		phone:    p,
 		key:      dialogKey{d.callID, tagOf(&d.local)},

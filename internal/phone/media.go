@@ -55,6 +55,7 @@ type media struct {
 	local netip.AddrPort
 	quit  chan struct{}
 	work  sync.WaitGroup
+	muted bool // sends nothing; set before the first use
 
 	mu      sync.Mutex // guards everything below
 	text    description
@@ -156,7 +157,7 @@ func (m *media) agree(body []byte) error {
 func (m *media) start() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if !m.sending {
+	if !m.sending && !m.muted {
 		m.sending = true
 		m.work.Go(m.send)
 	}

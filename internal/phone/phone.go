@@ -64,6 +64,8 @@ type Config struct {
 	Algorithm string
 	// Name is the display name sent with calls; it may be empty.
 	Name string
+	// Muted makes the phone send no sound at all, as some do while they are muted.
+	Muted bool
 	// UserAgent is what the phone calls itself; empty means a neutral default.
 	UserAgent string
 	// Log receives what happens; nil means nothing is logged.
@@ -76,6 +78,7 @@ type Phone struct {
 	secret string
 	// only is the one digest algorithm it knows; empty for all.
 	only   string
+	muted  bool
 	name   string
 	agent  string
 	server netip.AddrPort
@@ -128,6 +131,7 @@ func New(cfg Config) (*Phone, error) {
 		number:   cfg.Number,
 		secret:   cfg.Secret,
 		only:     cfg.Algorithm,
+		muted:    cfg.Muted,
 		name:     cfg.Name,
 		agent:    cfg.UserAgent,
 		server:   server,

@@ -2,21 +2,47 @@ package render
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/md5" //nolint:gosec // SIP phones know no better digest, most of them
 	"crypto/sha256"
 	"encoding/hex"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/synergycall/pbxportal/internal/pbx"
 )
 
-// Style says how the files are written where there is a choice.
+// Style says how the files are written where there is a choice. Its zero value is what the settings default to.
 type Style struct {
-	// DigestRealm, when it is not "", has digests of the secrets for this realm written in place of the secrets. Whoever reads them can
+	// DigestRealm, when it is not "", has digests of the secrets for this realm written in place of the secrets. With a digest one can
 	// register as the phone, for that realm, but does not learn the secret.
 	DigestRealm string
+	// DigestAlgorithms lists the algorithms of the digests in the order in which Asterisk offers them, separated by commas; "" stands for
+	// DefaultDigestAlgorithms.
+	DigestAlgorithms string
+	// Seconds; 0 stands for the default. Of the last two a negative number stands for "never".
+	RingTimeout    int // how long a phone rings before the call counts as not answered
+	RTPTimeout     int // how long one of the phones of a call may send no sound before the call is ended
+	RTPTimeoutHold int // likewise while the call is on hold
 }
+
+// What the zero Style stands for.
+const (
+	DefaultDigestAlgorithms = "MD5,SHA-256" // MD5 first: older phones answer the first challenge or none
+	DefaultRingTimeout      = 25
+	DefaultRTPTimeout       = 120
+	DefaultRTPTimeoutHold   = 600
+)
+
+// seconds returns a time of the style as Asterisk takes it.
+func seconds(n, unset int) string { return strconv.Itoa(max(cmp.Or(n, unset), 0)) }
+
+// ring returns for how many seconds a phone rings.
+func (s Style) ring() int { return cmp.Or(s.RingTimeout, DefaultRingTimeout) }
+
+// algorithms returns what DigestAlgorithms stands for.
+func (s Style) algorithms() string { return cmp.Or(s.DigestAlgorithms, DefaultDigestAlgorithms) }
 
 // auth is what the phone proves itself with.
 func (s Style) auth(u pbx.User) []setting {
@@ -26,10 +52,13 @@ func (s Style) auth(u pbx.User) []setting {
 	id := strconv.Itoa(int(u.Extension.Number))
 	settings := []setting{{"type", "auth"}, {"auth_type", "digest"}, {"username", id}, {"realm", s.DigestRealm}}
 	for _, d := range digests(id, s.DigestRealm, u.Extension.Secret.Reveal()) {
-		settings = append(settings, setting{"password_digest", d})
+		if algorithm, _, _ := strings.Cut(d, ":"); d == "" || slices.Contains(strings.Split(s.algorithms(), ","), algorithm) {
+			settings = append(settings, setting{"password_digest", d})
+		}
 	}
-	// What Asterisk asks for, the better first: a phone takes the first it knows. As a caller it must offer no other than it has.
-	return seal(append(settings, setting{"supported_algorithms_uas", "SHA-256,MD5"}, setting{"supported_algorithms_uac", "SHA-256,MD5"},
+	// Asterisk sends its challenges in this order, and a phone answers the first that it knows. Where Asterisk itself is challenged it must
+	// use no other than it has a digest for.
+	return seal(append(settings, setting{"supported_algorithms_uas", s.algorithms()}, setting{"supported_algorithms_uac", s.algorithms()},
 		setting{pbx.HashAttribute, ""}))
 }
 
@@ -44,7 +73,7 @@ func digests(user, realm, secret string) []string {
 }
 
 // sameSecret reports whether two auth objects take the same secret, in whatever form it stands there. Where that cannot be told, because
-// the digests are of different realms, they count as different.
+// the digests are of different realms or have no algorithm in common, they count as different.
 func sameSecret(a, b []setting) bool {
 	proof := func(settings []setting, like []setting) []string {
 		var all []string
@@ -64,7 +93,21 @@ func sameSecret(a, b []setting) bool {
 	if a, b := value(a, "realm"), value(b, "realm"); a != "" && b != "" && a != b {
 		return false
 	}
-	return slices.Equal(proof(a, b), proof(b, a))
+	one, other := proof(a, b), proof(b, a)
+	if value(a, "realm") == "" && value(b, "realm") == "" { // passwords
+		return slices.Equal(one, other)
+	}
+	shared := false
+	for _, d := range one {
+		algorithm, _, _ := strings.Cut(d, ":")
+		switch {
+		case slices.Contains(other, d):
+			shared = true
+		case slices.ContainsFunc(other, func(o string) bool { return strings.HasPrefix(o, algorithm+":") }):
+			return false
+		}
+	}
+	return shared
 }
 
 // HoldsPasswords reports whether a password stands in the files, readable as it is.

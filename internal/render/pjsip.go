@@ -25,7 +25,7 @@ func seal(settings []setting) []setting {
 }
 
 // endpoint is what the phone of a user may do, and how Asterisk talks to it.
-func endpoint(u pbx.User) []setting {
+func (s Style) endpoint(u pbx.User) []setting {
 	id := strconv.Itoa(int(u.Extension.Number))
 	return seal([]setting{
 		{"type", "endpoint"},
@@ -37,14 +37,16 @@ func endpoint(u pbx.User) []setting {
 		{"callerid", callerID(u.Name, id)},
 		// A request is taken for this endpoint's by whom it authenticates as, never by the address it comes from.
 		{"identify_by", "auth_username,username"},
+		// A dialled prefix of a number is an unknown number (404). Asterisk's default answers 484, and a phone then waits for more digits.
+		{"allow_overlap", "no"},
 		// Phones behind NAT: sound stays with Asterisk, and goes where the phone's packets came from.
 		{"direct_media", "no"},
 		{"rtp_symmetric", "yes"},
 		{"force_rport", "yes"},
 		{"rewrite_contact", "yes"},
-		// A call whose phone died ends; Asterisk's default is to keep it until somebody hangs up by hand.
-		{"rtp_timeout", "120"},
-		{"rtp_timeout_hold", "600"},
+		// A call whose phone died ends; Asterisk's default is to keep it until it is hung up by hand.
+		{"rtp_timeout", seconds(s.RTPTimeout, DefaultRTPTimeout)},
+		{"rtp_timeout_hold", seconds(s.RTPTimeoutHold, DefaultRTPTimeoutHold)},
 		{pbx.HashAttribute, ""},
 	})
 }

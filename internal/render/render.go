@@ -67,7 +67,7 @@ func (s Style) Next(before Rendered, users []pbx.User) (Rendered, error) {
 			x = before.Inventory.extensions[p.number]
 		} else {
 			var err error
-			x = extension{endpoint(u), s.auth(u), same}
+			x = extension{s.endpoint(u), s.auth(u), same}
 			if pjsip, err = appendObjects(pjsip, p.number, x); err != nil {
 				return Rendered{}, err
 			}
@@ -80,7 +80,7 @@ func (s Style) Next(before Rendered, users []pbx.User) (Rendered, error) {
 	if before.sameNumbers(now) {
 		dialplan, now.Inventory.steps = before.Files[1].Content, before.Inventory.steps
 	} else {
-		now.Inventory.steps = steps(users)
+		now.Inventory.steps = steps(users, s.ring())
 		dialplan = writeDialplan(now.Inventory.steps)
 		if err := readBackDialplan(dialplan, now.Inventory.steps); err != nil {
 			return Rendered{}, err

@@ -99,7 +99,9 @@ func TestEachExtensionHasTheLinesThatCallersRelyOn(t *testing.T) {
 			t.Errorf("%s lacks:\n%s", files[0].Path, block)
 		}
 	}
-	if block := "[synergy-internal]\nexten => 1000,1,Dial(PJSIP/1000,25)\n same => n,Hangup()\n"; !bytes.Contains(files[1].Content, []byte(block)) {
+	if block := "[synergy-internal]\nexten => 1000,1,Dial(PJSIP/1000,25)\n" +
+		` same => n,ExecIf($["${DIALSTATUS}"="NOANSWER"]?Hangup(19))` + "\n" +
+		` same => n,ExecIf($["${DIALSTATUS}"="CHANUNAVAIL"]?Hangup(20))` + "\n same => n,Hangup()\n"; !bytes.Contains(files[1].Content, []byte(block)) {
 		t.Errorf("%s lacks:\n%s", files[1].Path, block)
 	}
 }
@@ -163,8 +165,8 @@ func TestTheDialplanDescendsSoThatAsteriskLoadsItInLinearTime(t *testing.T) {
 		t.Fatal(err)
 	}
 	live := inventory.Live()
-	for i := 2; i < len(live.Steps); i += 2 {
-		if live.Steps[i].Exten >= live.Steps[i-2].Exten {
+	for i := 4; i < len(live.Steps); i += 4 {
+		if live.Steps[i].Exten >= live.Steps[i-4].Exten {
 			t.Fatalf("%s stands behind %s", live.Steps[i].Exten, live.Steps[i-2].Exten)
 		}
 	}
@@ -289,7 +291,7 @@ func TestAChangeOfTheModeIsOneOfSettingsAndANewSecretIsSeenThroughIt(t *testing.
 	}
 }
 
-// A dialplan is where calls cost money and where Asterisk starts programs. Whatever users are called, ours has two applications, dials
+// A dialplan is where calls cost money and where Asterisk starts programs. Whatever users are called, ours has three applications, dials
 // extensions of the pool by their whole number, and no pattern matches anything else.
 func TestTheDialplanDialsNothingButOurOwnExtensions(t *testing.T) {
 	t.Parallel()
@@ -301,7 +303,8 @@ func TestTheDialplanDialsNothingButOurOwnExtensions(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	allowed := regexp.MustCompile(`^(;.*|\[synergy-internal\]|exten => (1\d{3}),1,Dial\(PJSIP/(1\d{3}),25\)| same => n,Hangup\(\)|)$`)
+	allowed := regexp.MustCompile(`^(;.*|\[synergy-internal\]|exten => (1\d{3}),1,Dial\(PJSIP/(1\d{3}),25\)|` +
+		` same => n,ExecIf\(\$\["\$\{DIALSTATUS\}"="(?:NOANSWER|CHANUNAVAIL)"\]\?Hangup\((?:19|20)\)\)| same => n,Hangup\(\)|)$`)
 	context := 0
 	for _, f := range files {
 		for line := range strings.Lines(string(f.Content)) {
@@ -320,5 +323,100 @@ func TestTheDialplanDialsNothingButOurOwnExtensions(t *testing.T) {
 	}
 	if context != len(users) {
 		t.Errorf("%d endpoints have a context, of %d", context, len(users))
+	}
+}
+
+func TestTheTimesThatAreSetAreWrittenAndShownInADiff(t *testing.T) {
+	t.Parallel()
+	users := []pbx.User{user(1000, "Anna", "s3cret")}
+	before, _, err := render.Config(users)
+	if err != nil {
+		t.Fatal(err)
+	}
+	after, inventory, err := render.Style{RingTimeout: 40, RTPTimeout: -1, RTPTimeoutHold: 90}.Config(users)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, line := range []string{"\nrtp_timeout=0\n", "\nrtp_timeout_hold=90\n", "exten => 1000,1,Dial(PJSIP/1000,40)\n"} {
+		if !strings.Contains(string(after[0].Content)+string(after[1].Content), line) {
+			t.Errorf("the files lack %q", line)
+		}
+	}
+	text := ""
+	for _, d := range render.Diff("a", before, "b", after) {
+		text += d.Text
+	}
+	for _, line := range []string{"-exten => 1000,1,Dial(PJSIP/1000,25)\n", "+exten => 1000,1,Dial(PJSIP/1000,40)\n", "-rtp_timeout=120\n", "+rtp_timeout=0\n"} {
+		if !strings.Contains(text, line) || strings.Contains(text, "not written by the portal") {
+			t.Errorf("the diff lacks %q, or hides a line of ours:\n%s", line, text)
+		}
+	}
+	for _, step := range inventory.Live().Steps {
+		if shown := render.OurStep(step); strings.Contains(shown, "not as the portal writes it") {
+			t.Errorf("%v is shown as %s", step, shown)
+		}
+	}
+}
+
+// The golden files of the version before the dialplan told callers what became of their call.
+func TestFilesOfAnOlderPortalAreReadAndBroughtUpToDate(t *testing.T) {
+	t.Parallel()
+	for name, style := range map[string]render.Style{"two_users": {}, "digests": {DigestRealm: "asterisk"}} {
+		old, err := txtar.ParseFile(filepath.Join("testdata", "older", name+".txtar"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var before []pbx.File
+		for _, f := range old.Files {
+			before = append(before, pbx.File{Path: f.Name, Content: f.Data})
+		}
+		from, err := render.Read(before)
+		if err != nil {
+			t.Fatal(err)
+		}
+		users := []pbx.User{user(1000, "Anna Example", "AAAAAAAAAAAAAAAAAAAAAA"), user(1001, "José O'Brien (Sales)", "-_bbbbbbbbbbbbbbbbbbbb")}
+		if name == "digests" {
+			users[1] = user(1001, "Semicolons", `;a;;b\;c;--d`)
+		}
+		after, to, err := style.Config(users)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range render.Changes(from, to) {
+			if fmt.Sprint(c.What) != "[settings]" || c.Reregister {
+				t.Errorf("%s: %d changes in %v, register again is %v; want its settings alone", name, c.Number, c.What, c.Reregister)
+			}
+		}
+		for _, d := range render.Diff("a", before, "b", after) {
+			if d.Text == "" || strings.Contains(d.Text, "not written by the portal") {
+				t.Errorf("%s: the diff of %s is\n%s", name, d.Path, d.Text)
+			}
+		}
+	}
+}
+
+func TestASecretThatStaysIsSeenThroughOtherAlgorithms(t *testing.T) {
+	t.Parallel()
+	style := func(algorithms string) render.Style { return render.Style{DigestRealm: "asterisk", DigestAlgorithms: algorithms} }
+	for _, tc := range []struct {
+		from, to, secret, want string
+	}{
+		{"SHA-256,MD5", "MD5,SHA-256", "old", "[settings]"},
+		{"MD5,SHA-256", "MD5", "old", "[settings]"},
+		{"MD5", "SHA-256,MD5", "old", "[settings]"},
+		{"MD5,SHA-256", "MD5", "new", "[secret settings]"},
+		{"MD5", "SHA-256", "old", "[secret settings]"}, // nothing tells
+	} {
+		_, from, err := style(tc.from).Config([]pbx.User{user(1000, "Anna", "old")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, to, err := style(tc.to).Config([]pbx.User{user(1000, "Anna", tc.secret)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if changes := render.Changes(from, to); len(changes) != 1 || fmt.Sprint(changes[0].What) != tc.want {
+			t.Errorf("%+v: %+v", tc, changes)
+		}
 	}
 }

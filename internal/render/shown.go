@@ -111,7 +111,8 @@ func (s *shower) context(lines []string) {
 			s.line(text)
 			continue
 		case ours && strings.HasPrefix(text, "exten => "):
-			steps = stepLines(number)
+			_, ring, _ := strings.Cut(strings.TrimSuffix(text, ")"), ",1,Dial(PJSIP/"+number+",")
+			steps = stepLines(number, ring)
 		}
 		if slices.Contains(steps, text) {
 			s.line(text)
@@ -121,14 +122,28 @@ func (s *shower) context(lines []string) {
 	}
 }
 
-// stepLines gives the lines that we write for an extension, none for what is no number of the pool.
-func stepLines(number string) []string {
+// stepLines returns the lines that we write for an extension whose phone rings that long, none for what is no number of the pool.
+func stepLines(number, ring string) []string {
 	n, ok := pbx.ParseNumber(number)
 	if !ok {
 		return nil
 	}
-	text := string(writeDialplan(steps([]pbx.User{{Extension: pbx.Extension{Number: n}}})))
+	text := string(writeDialplan(steps([]pbx.User{{Extension: pbx.Extension{Number: n}}}, ringOf(ring))))
 	return strings.Split(strings.TrimPrefix(text, header+"\n["+pbx.Context+"]\n"), "\n")
+}
+
+// ringOf returns the seconds in the second argument of Dial, the default for a text that is none of ours.
+func ringOf(text string) int {
+	if n, _ := strconv.Atoi(text); n > 0 && isCount(text) {
+		return n
+	}
+	return DefaultRingTimeout
+}
+
+// isCount reports whether a text is a whole number of seconds as we write it.
+func isCount(text string) bool {
+	n, err := strconv.Atoi(text)
+	return err == nil && n >= 0 && strconv.Itoa(n) == text
 }
 
 // object shows a section of the PJSIP file: the line that begins it, or what stands before the first, and its settings. Where its hash is
@@ -156,7 +171,7 @@ func (s *shower) object(lines []string) {
 			}
 			s.line(key + "=" + algorithm + "[hidden" + s.news(id+key+algorithm, value) + "]")
 		case key == pbx.HashAttribute && isHash(value):
-		case whole, slices.Contains(usual, setting{key, value}):
+		case whole, slices.Contains(usual, setting{key, value}), ours && (key == "rtp_timeout" || key == "rtp_timeout_hold") && isCount(value):
 			s.line(text)
 		default:
 			s.hide(text)
@@ -167,7 +182,7 @@ func (s *shower) object(lines []string) {
 // usualSettings are those the portal writes for an extension, but for what differs from one user or host to the other.
 func usualSettings(n pbx.Number) []setting {
 	u := pbx.User{Extension: pbx.Extension{Number: n}}
-	all := slices.Concat(endpoint(u), auth(u), Style{DigestRealm: "-"}.auth(u), aor())
+	all := slices.Concat(Style{}.endpoint(u), auth(u), Style{DigestRealm: "-"}.auth(u), aor())
 	return slices.DeleteFunc(all, func(s setting) bool {
 		return s.key == "callerid" || s.key == "realm" || s.key == "password" || s.key == "password_digest" || s.key == pbx.HashAttribute
 	})
@@ -213,11 +228,11 @@ func OurStep(s pbx.Step) string {
 	if !ok {
 		return "of an extension that is not the portal's"
 	}
-	dialled, _, _ := strings.Cut(strings.TrimPrefix(s.Args, "PJSIP/"), ",")
+	dialled, ring, _ := strings.Cut(strings.TrimPrefix(s.Args, "PJSIP/"), ",")
 	if n, ok := pbx.ParseNumber(dialled); ok { // perhaps not its own
 		own = n
 	}
-	for _, written := range steps([]pbx.User{{Extension: pbx.Extension{Number: own}}}) {
+	for _, written := range steps([]pbx.User{{Extension: pbx.Extension{Number: own}}}, ringOf(ring)) {
 		if written.App == s.App && written.Args == s.Args {
 			return fmt.Sprintf("%s,%d,%s(%s)", s.Exten, s.Priority, s.App, s.Args)
 		}

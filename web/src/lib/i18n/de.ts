@@ -307,6 +307,7 @@ export const de: Messages = {
     serverHint: 'Wo Telefone Asterisk erreichen',
     serverEdit: 'Ändern',
     secret: 'Geheimnis',
+    oneDevice: 'Ein Telefon je Nummer: Meldet sich ein zweites an, verdrängt es das erste.',
     secretHidden: 'Ihre Rolle zeigt keine Geheimnisse.',
     reveal: 'Geheimnis zeigen',
     conceal: 'Geheimnis verbergen',

@@ -314,6 +314,7 @@ export const en = {
     serverHint: 'Where phones reach Asterisk',
     serverEdit: 'Change',
     secret: 'Secret',
+    oneDevice: 'One phone for each number: a second one that registers takes the place of the first.',
     secretHidden: 'Your role does not show secrets.',
     reveal: 'Reveal secret',
     conceal: 'Hide secret',
