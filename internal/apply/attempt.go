@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"runtime/debug"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/google/uuid"
@@ -25,6 +26,7 @@ type attempt struct {
 	follow func(pbx.Event) // may be nil
 	saved  []pbx.File      // the files of the run that are in the database already
 	action string          // what the audit trail calls it
+	work   sync.WaitGroup  // what runs beside it and writes under its lock
 }
 
 // attempt begins to write down an apply; close ends it.
@@ -74,7 +76,7 @@ func (a *attempt) planned(p *planned) {
 func (a *attempt) staging(ctx context.Context, number int, p *planned) (recorded func() error) {
 	a.run.Revision = number
 	a.note(pbx.Event{Stage: "stage", Code: pbx.EventStaged, Revision: number}, fmt.Sprintf("revision %d is written beside the files in place", number))
-	return async(func() error {
+	return a.async(func() error {
 		p.name()
 		a.run.Plan.Hash = p.Hash
 		return a.save(ctx)
@@ -108,10 +110,19 @@ func async(do func() error) (wait func() error) {
 	}
 }
 
+// async is the function of that name, for work that close waits for.
+func (a *attempt) async(do func() error) (wait func() error) {
+	a.work.Add(1)
+	return async(func() error {
+		defer a.work.Done()
+		return do()
+	})
+}
+
 // meanwhile does, while Asterisk reloads, what nobody waits for: comparing user by user, the bytes for the database, and dropping old
 // revisions, which hold secrets. What fails is tried again at the end, or by the next apply.
 func (a *attempt) meanwhile(ctx context.Context, p *planned) (wait func() error) {
-	return async(func() error {
+	return a.async(func() error {
 		p.compare() // the text of the differences follows from the revisions, for whoever asks
 		a.run.Plan = p.Plan
 		if a.run.Revision != 0 {
@@ -274,5 +285,8 @@ func (a *attempt) doubt(ctx context.Context, cause error) (pbx.Run, error) {
 	}
 }
 
-// close tells those who follow that there is no more.
-func (a *attempt) close() { a.engine.watch.end(a.id()) }
+// close waits for what still runs beside the apply, as it does after a panic, and tells those who follow that there is no more.
+func (a *attempt) close() {
+	a.work.Wait()
+	a.engine.watch.end(a.id())
+}

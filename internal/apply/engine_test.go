@@ -43,7 +43,7 @@ type script struct {
 	inspectErr, stageErr, flipErr, reloadErr, liveErr error
 	mumble                                            bool                    // the answer to the reload is neither yes nor no
 	live                                              func(pbx.Live) pbx.Live // what Asterisk makes of the files
-	onStage                                           func()
+	onStage, onReload, onPrune                        func()
 }
 
 var results = pbx.ReloadResults{PJSIP: &pbx.CommandResult{Stdout: "reloaded"}, Dialplan: &pbx.CommandResult{Stdout: "reloaded"}}
@@ -105,10 +105,18 @@ func (s *script) Doubt(number int) error {
 	return nil
 }
 
-func (s *script) Prune(int, func(pbx.File) error) error { return nil }
+func (s *script) Prune(int, func(pbx.File) error) error {
+	if s.onPrune != nil {
+		s.onPrune()
+	}
+	return nil
+}
 
 func (s *script) Reload(ctx context.Context) (pbx.Reload, error) {
 	s.calls = append(s.calls, "reload")
+	if s.onReload != nil {
+		s.onReload()
+	}
 	if s.reloadErr != nil {
 		return pbx.Reload{Results: pbx.ReloadResults{PJSIP: &pbx.CommandResult{ExitCode: 1}}, Understood: true}, s.reloadErr
 	}
@@ -500,6 +508,29 @@ func TestRow01ASecondApplyIsRefusedWhileOneRuns(t *testing.T) {
 	}
 	if log := f.last(t); log.TriggeredBy != "first" {
 		t.Errorf("audit record of %q", log.TriggeredBy)
+	}
+}
+
+func TestAnApplyThatPanicsKeepsItsLockUntilWhatRunsBesideItHasEnded(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, &script{})
+	begun, ended := make(chan struct{}), atomic.Bool{}
+	f.onPrune = func() {
+		close(begun)
+		time.Sleep(50 * time.Millisecond) // the apply must wait for this
+		ended.Store(true)
+	}
+	f.onReload = func() {
+		<-begun
+		panic("a fault")
+	}
+	func() {
+		defer func() { _ = recover() }()
+		_, _ = f.engine.Apply(t.Context(), apply.Request{TriggeredBy: "test"})
+		t.Error("there was no fault")
+	}()
+	if !ended.Load() {
+		t.Error("the lock was given back while revisions were still being removed")
 	}
 }
 

@@ -108,7 +108,7 @@ func fill(t testing.TB, p *portal, n int) {
 	t.Helper()
 	var all sync.WaitGroup
 	for i := range n {
-		if i%250 == 249 { // more at once would wait too long for each other under the race detector
+		if i%100 == 99 { // more at once would wait too long for each other under the race detector
 			all.Wait()
 		}
 		all.Go(func() {

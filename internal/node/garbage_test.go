@@ -242,6 +242,17 @@ type beside struct {
 	console *console
 }
 
+// applyHonestly applies with an honest console until Asterisk is seen to run it: on a busy machine it may not answer in time at first.
+func (b *beside) applyHonestly(t *testing.T) {
+	t.Helper()
+	for range 5 {
+		if run, err := b.apply(t, apply.Request{}); err == nil && run.Verification == pbx.Confirmed {
+			return
+		}
+	}
+	b.mustApply(t)
+}
+
 // newBeside makes a portal beside an Asterisk, a scripted one or a real one, whose console is reached through a socket or a command.
 func newBeside(t *testing.T, really, command bool) *beside {
 	t.Helper()
@@ -332,7 +343,9 @@ func TestNoGarbageOnTheConsoleCountsAsProofAtLength(t *testing.T) {
 		}
 		b.console.spoil(garbles()[r.garble], scopes()[r.scope])
 		run, applyErr := b.engine.Apply(t.Context(), apply.Request{TriggeredBy: "test"})
+		b.console.mu.Lock()
 		spoiled := b.console.spoiled
+		b.console.mu.Unlock()
 		after, err := b.node.Inspect()
 		if err != nil {
 			t.Fatal(err)
@@ -368,7 +381,7 @@ func TestNoGarbageOnTheConsoleCountsAsProofAtLength(t *testing.T) {
 				t.Errorf("%s: with an honest console: %t, %v, record %+v", at, done, err, page.Logs)
 			}
 		}
-		b.mustApply(t)
+		b.applyHonestly(t)
 		if site, err := b.node.Inspect(); err != nil || site.Ahead() || !b.truth(t, site.Current) {
 			t.Errorf("%s: in the end %d is in place and %d good, %v", at, site.Current, site.Good, err)
 		}
@@ -407,7 +420,7 @@ func TestNoGarbageOnTheConsoleCountsAsProofAtLength(t *testing.T) {
 						for b.count(t) < 3 {
 							b.create(t, "Stays")
 						}
-						b.mustApply(t)
+						b.applyHonestly(t)
 						states[state](t, b)
 						try(t, b, r)
 					}

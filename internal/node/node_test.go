@@ -90,7 +90,10 @@ func TestARealAsteriskRunsExactlyTheUsersOfTheDatabase(t *testing.T) {
 	created := 0
 	for _, count := range []int{0, 1, 3, 1000, 1000} {
 		var all sync.WaitGroup
-		for ; created < count; created++ { // all at once: those who wait are written together, which is much faster
+		for ; created < count; created++ { // many at once: those that wait are written together, which is much faster
+			if created%100 == 99 { // more would wait too long for each other under the race detector
+				all.Wait()
+			}
 			name := fmt.Sprintf("User %d", created)
 			all.Go(func() { s.create(t, name) })
 		}
@@ -398,6 +401,9 @@ func TestRow35HostileNamesDoNotChangeWhatARealAsteriskLoads(t *testing.T) {
 			t.Fatal(err)
 		}
 		live, err := s.node.Live(t.Context(), pbx.Question{All: true, Contents: slices.Collect(maps.Keys(want.Hashes))})
+		for tries := 0; err != nil && tries < 5; tries++ { // Asterisk drops a part of its answer when nothing reads it for 100 ms, as on a busy machine
+			live, err = s.node.Live(t.Context(), pbx.Question{All: true, Contents: slices.Collect(maps.Keys(want.Hashes))})
+		}
 		if err != nil {
 			t.Fatal(err)
 		}
