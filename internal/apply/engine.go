@@ -49,6 +49,9 @@ type Engine struct {
 
 	standing *glance.Shared[pbx.Standing]
 	other    atomic.Pointer[string] // what Run saw Asterisk run instead of the files; nil: nothing
+
+	hostFiles, hostRunning *glance.Shared[struct{}] // what they find is in the database
+	hostAsked              atomic.Bool              // this process has noted what the running Asterisk has
 }
 
 // New makes an engine.
@@ -58,6 +61,8 @@ func New(c Config) *Engine {
 	}
 	e := &Engine{store: c.Store, target: c.Target, now: c.Now, keep: c.Keep, style: c.Style}
 	e.standing = glance.New(c.Now, timeout, standingPatience, e.look)
+	e.hostFiles = glance.New(c.Now, timeout, hostPatience, e.readHostFiles)
+	e.hostRunning = glance.New(c.Now, timeout, hostPatience, e.askRunningHost)
 	return e
 }
 
@@ -90,7 +95,8 @@ type Request struct {
 // was meant; if it contradicts, it goes back to the revision Asterisk was last seen to run. It is not cut short by the end of ctx.
 //
 // Errors: KindInvalid for the request; KindNotFound for a revision that is not there; KindConflict while another apply runs, here or
-// anywhere on the same database or host, when the plan has moved (CodePlanMoved), or when others changed the files (CodeDrift);
+// anywhere on the same database or host, when the plan has moved (CodePlanMoved), when the host has an object with the number of a user
+// (CodeNumberClash), or when others changed the files (CodeDrift);
 // KindUnavailable when the database is away before anything was touched; KindApply for all that goes wrong from then on, with a
 // message that says what was done and what was not. One of these, CodeNotConfirmed, says that everything was done and no command failed, but
 // that Asterisk could not be seen to run it yet. The run is filled as far as it came; its Log.ID is "" when none was recorded.
@@ -147,13 +153,15 @@ func (e *Engine) Apply(ctx context.Context, r Request) (pbx.Run, error) {
 		return a.fail(ctx, pbx.Refused, pbx.CodeOf(err), "nothing was touched", err)
 	}
 	a.planned(plan)
-	if r.DryRun || r.IfMatch != "" || len(plan.Drift) > 0 { // it may end here, and somebody will want to know why
+	if r.DryRun || r.IfMatch != "" || len(plan.Drift) > 0 || len(plan.Clashes) > 0 { // it may end here, and somebody will want to know why
 		plan.explain()
 		a.run.Plan = plan.Plan
 	}
 	switch {
 	case r.IfMatch != "" && r.IfMatch != plan.Hash:
 		return a.refuse(ctx, pbx.CodePlanMoved, "the plan is not the one that was reviewed: somebody changed users or files since; nothing was touched. Look at the plan again")
+	case len(plan.Clashes) > 0:
+		return a.refuse(ctx, pbx.CodeNumberClash, clashText(plan.Clashes))
 	case len(foreigners(plan.Drift)) > 0:
 		return a.refuse(ctx, pbx.CodeDrift, "a file that is not the portal's lies where Asterisk reads it together with the portal's ("+driftText(foreigners(plan.Drift))+
 			"); nothing was touched, and force does not help. Move it away, then apply again")
@@ -220,7 +228,7 @@ func (e *Engine) Apply(ctx context.Context, r Request) (pbx.Run, error) {
 		}
 		return a.fail(ctx, pbx.FilesAhead, pbx.CodeReloadFailed, "the new files are in place, but Asterisk did not reload; a running portal keeps trying", err)
 	}
-	live, err := e.target.Live(ctx, plan.ask)
+	live, err := e.ask(ctx, plan.ask, plan.declared, plan.inventory, plan.good)
 	a.verified(verify(plan.ask, plan.want, live, reload.Understood, err))
 	switch a.run.Verification {
 	case pbx.Confirmed: // and nothing else, is seen to run
@@ -278,7 +286,7 @@ func (e *Engine) rollBack(ctx context.Context, a *attempt, plan *planned, code s
 	}
 	want := plan.good.Live()
 	question := plan.wholeQuestion(want)
-	live, err := e.target.Live(ctx, question)
+	live, err := e.ask(ctx, question, nil, plan.good)
 	switch verdict, differences := verify(question, want, live, reload.Understood, err); verdict {
 	case pbx.Confirmed:
 	case pbx.Contradicted:

@@ -35,6 +35,7 @@ type script struct {
 	revisions map[int][]pbx.File
 	running   []pbx.File
 	drift     []pbx.Drift
+	declared  []pbx.HostObject // what files of the administrator define
 	doubted   int
 	asked     int // how often Live was
 	deafFrom  int // the number of the question from which on it gives no answer; 0: never
@@ -60,6 +61,8 @@ func (s *script) Inspect() (pbx.Site, error) {
 	site.Doubted = s.doubted != 0 && s.doubted == site.Current
 	return site, s.inspectErr
 }
+
+func (s *script) Declared() ([]pbx.HostObject, error) { return s.declared, nil }
 
 func (s *script) Adopt(number int, id pbx.RunID, missing []pbx.File) ([]pbx.File, error) {
 	s.revisions = map[int][]pbx.File{number: missing}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/synergycall/pbxportal/internal/pbx"
 	"github.com/synergycall/pbxportal/internal/render"
+	"github.com/synergycall/pbxportal/internal/store"
 )
 
 // planned is a plan with what the engine needs to carry it out.
@@ -21,6 +22,8 @@ type planned struct {
 	pbx.Plan
 	site pbx.Site
 	last int // the newest revision the database knows
+
+	declared []pbx.HostObject // what files define beside the portal's
 	draft
 
 	// What compare finds out.
@@ -46,6 +49,11 @@ func (e *Engine) Plan(ctx context.Context) (pbx.Plan, error) {
 		return pbx.Plan{}, err
 	}
 	p.BehindCode, p.Behind = e.behind(ctx, p.site, pbx.Question{All: true, Patient: true})
+	running, err := e.store.Host(ctx, store.HostRunning) // which Asterisk was just asked for, if it could be
+	if err != nil {
+		return pbx.Plan{}, inside(err)
+	}
+	p.findHost(ctx, e, p.declared, running)
 	p.explain()
 	return p.Plan, nil
 }
@@ -54,12 +62,17 @@ func (e *Engine) Plan(ctx context.Context) (pbx.Plan, error) {
 // what there is as the first revision, but only for an apply, whose id is given.
 func (e *Engine) plan(ctx context.Context, wanted func() (draft, error), id pbx.RunID) (*planned, error) {
 	p := &planned{}
+	var declared, running []pbx.HostObject
 	counted := async(func() (err error) { // the database and the disk, at once
 		p.last, err = e.store.LastRevision(ctx)
+		if err == nil {
+			running, err = e.store.Host(ctx, store.HostRunning)
+		}
 		return inside(err)
 	})
 	known := true // the run that made the revision in place
 	looked := async(func() (err error) {
+		declared = e.noteDeclared(ctx)
 		if p.site, err = e.target.Inspect(); err != nil {
 			return applyError(pbx.CodeWriteFailed, err)
 		}
@@ -72,9 +85,10 @@ func (e *Engine) plan(ctx context.Context, wanted func() (draft, error), id pbx.
 		return nil, err
 	}
 	p.Users = p.users
+	p.findHost(ctx, e, declared, running)
 	virgin := virgin(p.site)
 	switch {
-	case virgin && id != "":
+	case virgin && id != "" && len(p.Clashes) == 0: // else the apply is refused
 		if p.site, err = e.adopt(ctx, p.site, p.last, id); err != nil {
 			return nil, err
 		}
@@ -301,7 +315,7 @@ func (e *Engine) contradiction(ctx context.Context, site pbx.Site, all pbx.Quest
 	if err != nil {
 		return pbx.NotOurs, "the files in place are not the portal's: " + err.Error(), nil //nolint:nilerr // that is what there is to say
 	}
-	live, err := e.target.Live(ctx, all)
+	live, err := e.ask(ctx, all, nil, inventory, seenBeside(site))
 	if err != nil {
 		return "", "", err
 	}

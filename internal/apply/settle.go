@@ -120,7 +120,7 @@ func (e *Engine) catchUp(ctx context.Context, vain int) (done bool, err error) {
 	}
 	want := inventory.Live()
 	question := everything(want)
-	live, err := e.target.Live(ctx, question)
+	live, err := e.ask(ctx, question, nil, inventory, seenBeside(site))
 	a.verified(verify(question, want, live, reload.Understood, err))
 	switch a.run.Verification {
 	case pbx.Confirmed: // and nothing else, is seen to run

@@ -16,6 +16,9 @@ type Target interface {
 	Recover() (did []string, err error)
 	// Inspect looks at the files, and changes nothing.
 	Inspect() (pbx.Site, error)
+	// Declared returns what Asterisk's configuration files define under numbers of the pool beside the portal's files. What comes with an error
+	// is what the readable files define.
+	Declared() ([]pbx.HostObject, error)
 	// Adopt takes over a host on which the portal never was: what lies at the two paths becomes revision number, byte for byte; missing
 	// is what a path gets where nothing lies. It gives the files that are in place then.
 	Adopt(number int, id pbx.RunID, missing []pbx.File) ([]pbx.File, error)
@@ -37,7 +40,7 @@ type Target interface {
 	// Reload asks Asterisk to take the files, and waits within a limit while it is busy or still starting. What came of it is filled also
 	// beside an error, whose text is a sentence for people: why Asterisk did not reload, and what to do.
 	Reload(ctx context.Context) (pbx.Reload, error)
-	// Live asks Asterisk what it has loaded. An error means that there was no answer that can be compared.
+	// Live asks Asterisk what it has loaded, and sorts out what is not the portal's. An error means that there was no answer that can be compared.
 	Live(ctx context.Context, q pbx.Question) (pbx.Live, error)
 	// Forget makes Asterisk forget the phones registered at these numbers, and gives the numbers of which it forgot one.
 	Forget(ctx context.Context, numbers []pbx.Number) ([]pbx.Number, error)

@@ -34,9 +34,9 @@ func twoUsers() asterisktest.Objects {
 		Endpoints: []string{"1000", "1001"}, Auths: []string{"1000", "1001"}, AORs: []string{"1000", "1001"},
 		Context: "synergy-internal",
 		Steps: []asterisk.Extension{
-			{Exten: "1000", Priority: 1, App: "Dial", AppData: "PJSIP/1000"},
-			{Exten: "1000", Priority: 2, App: "Hangup"},
-			{Exten: "1001", Priority: 1, App: "Dial", AppData: "PJSIP/1001"},
+			{Exten: "1000", Priority: 1, App: "Dial", AppData: "PJSIP/1000", File: "generated_routing.conf"},
+			{Exten: "1000", Priority: 2, App: "Hangup", File: "generated_routing.conf"},
+			{Exten: "1001", Priority: 1, App: "Dial", AppData: "PJSIP/1001", File: "generated_routing.conf"},
 		},
 	}
 }

@@ -22,6 +22,7 @@ type Extension struct {
 	Priority int
 	App      string
 	AppData  string
+	File     string // the file that made it, without its folder; "" where it came from none
 }
 
 // HintPriority is the priority of hints, as Asterisk numbers it.
@@ -193,6 +194,10 @@ func splitStep(line string) (left string, step Extension, ok bool) {
 		return "", Extension{}, false
 	}
 	body := line[:end]
+	file, _, ok := strings.Cut(line[end+2:len(line)-1], ":") // else the module that made it
+	if !ok {
+		file = ""
+	}
 	var right string
 	if strings.HasPrefix(body, "  '") {
 		at := strings.Index(body, "' => ")
@@ -214,7 +219,7 @@ func splitStep(line string) (left string, step Extension, ok bool) {
 	}
 	right = strings.TrimSpace(right)
 	if watched, isHint := strings.CutPrefix(right, "hint: "); isHint {
-		return left, Extension{Priority: HintPriority, App: "hint", AppData: watched}, true
+		return left, Extension{Priority: HintPriority, App: "hint", AppData: watched, File: file}, true
 	}
 	number, call, ok := strings.Cut(right, ". ")
 	if !ok {
@@ -225,7 +230,7 @@ func splitStep(line string) (left string, step Extension, ok bool) {
 	if err != nil || priority < 1 || !hasData || !strings.HasSuffix(data, ")") {
 		return "", Extension{}, false
 	}
-	return left, Extension{Priority: priority, App: app, AppData: strings.TrimSuffix(data, ")")}, true
+	return left, Extension{Priority: priority, App: app, AppData: strings.TrimSuffix(data, ")"), File: file}, true
 }
 
 // extensionName reads the left column: `  '1000` begins an extension, `  '1000' (CID match '5')` one for some callers.

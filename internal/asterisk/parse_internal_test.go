@@ -99,15 +99,15 @@ func TestADialplanGivesEveryStep(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []Extension{
-		{"1000", HintPriority, "hint", "PJSIP/1000"},
-		{"1000", 1, "Dial", "PJSIP/1000,30"},
-		{"1000", 2, "Set", `X=a [b] (c) "d", e. f`},
-		{"1000", 3, "NoOp", ""},
-		{"1000", 4, "Hangup", ""},
-		{"1001", 1, "Dial", "PJSIP/1001,30"},
-		{"1001", 2, "Hangup", ""},
-		{"7/555", 1, "Answer", ""},
-		{"_[2-9]XXX.", 1, "NoOp", "a => b"},
+		{"1000", HintPriority, "hint", "PJSIP/1000", "generated_routing.conf"},
+		{"1000", 1, "Dial", "PJSIP/1000,30", "generated_routing.conf"},
+		{"1000", 2, "Set", `X=a [b] (c) "d", e. f`, "generated_routing.conf"},
+		{"1000", 3, "NoOp", "", "generated_routing.conf"},
+		{"1000", 4, "Hangup", "", "generated_routing.conf"},
+		{"1001", 1, "Dial", "PJSIP/1001,30", "generated_routing.conf"},
+		{"1001", 2, "Hangup", "", "generated_routing.conf"},
+		{"7/555", 1, "Answer", "", "generated_routing.conf"},
+		{"_[2-9]XXX.", 1, "NoOp", "a => b", "generated_routing.conf"},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("steps differ (-want +got):\n%s", diff)

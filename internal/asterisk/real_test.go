@@ -92,7 +92,7 @@ func TestARealAsteriskListsWhatItHasLoaded(t *testing.T) {
 			t.Errorf("list %d has %d ids, not the %d that were loaded", i, len(got), len(want))
 		}
 	}
-	if len(steps) != 2*len(want) || steps[0] != (asterisk.Extension{Exten: "1000", Priority: 1, App: "Dial", AppData: "PJSIP/1000,30"}) {
+	if len(steps) != 2*len(want) || steps[0] != (asterisk.Extension{Exten: "1000", Priority: 1, App: "Dial", AppData: "PJSIP/1000,30", File: "generated_routing.conf"}) {
 		t.Errorf("got %d steps, the first is %+v", len(steps), steps[0])
 	}
 	if transports, err := c.Transports(t.Context()); err != nil || !slices.Equal(transports, []string{"transport-udp"}) {
@@ -204,8 +204,8 @@ func TestOneExtensionIsListedAlone(t *testing.T) {
 	fill(t, a, 3)
 	steps, err := c.Extension(t.Context(), "synergy-internal", "1001")
 	want := []asterisk.Extension{
-		{Exten: "1001", Priority: 1, App: "Dial", AppData: "PJSIP/1001,30"},
-		{Exten: "1001", Priority: 2, App: "Hangup"},
+		{Exten: "1001", Priority: 1, App: "Dial", AppData: "PJSIP/1001,30", File: "generated_routing.conf"},
+		{Exten: "1001", Priority: 2, App: "Hangup", File: "generated_routing.conf"},
 	}
 	if diff := cmp.Diff(want, steps); diff != "" || err != nil {
 		t.Errorf("error %v\n%s", err, diff)

@@ -72,6 +72,7 @@ func (a *app) open() (*portal, error) {
 		return nil, errors.Join(usage(err), s.Close())
 	}
 	credentials, _ := a.getenv("CREDENTIALS_DIRECTORY")
+	engine := apply.New(apply.Config{Store: s, Target: local, Now: time.Now, Keep: int(c.KeepRevisions), Style: style(c)})
 	return &portal{
 		config:    c,
 		keySource: keyring.Source{Value: c.SecretKey, File: c.SecretKeyFile, Credentials: credentials, StateDir: c.StateDir},
@@ -79,11 +80,11 @@ func (a *app) open() (*portal, error) {
 		store:     s,
 		getenv:    a.getenv,
 		stderr:    a.stderr,
-		directory: directory.New(s, time.Now).WithQuarantine(c.NumberQuarantine),
+		directory: directory.New(s, time.Now).WithQuarantine(c.NumberQuarantine).WithHost(engine.LookAtHost),
 		auth:      auth.New(auth.Config{Store: s, Now: time.Now, SecondFactor: pbx.SecondFactor(c.SecondFactor)}),
 		control:   control,
 		node:      local,
-		engine:    apply.New(apply.Config{Store: s, Target: local, Now: time.Now, Keep: int(c.KeepRevisions), Style: style(c)}),
+		engine:    engine,
 		trail:     audit.New(s, time.Now, c.StateDir),
 	}, nil
 }

@@ -43,6 +43,7 @@ func (a *app) printPlan(plan pbx.Plan, diff bool) {
 	if plan.Behind != "" && plan.Revision != 0 && len(plan.Drift) == 0 { // it would say the same once more
 		fmt.Fprintf(a.stdout, "\nBEHIND %s\n", plan.Behind)
 	}
+	a.printHost(plan)
 	a.printChanges(plan.Changes)
 	if diff {
 		for _, d := range plan.Diffs {
@@ -52,7 +53,10 @@ func (a *app) printPlan(plan pbx.Plan, diff bool) {
 		}
 	}
 	fmt.Fprintln(a.stdout)
-	switch foreign := slices.ContainsFunc(plan.Drift, func(d pbx.Drift) bool { return d.Kind == pbx.Foreign }); {
+	foreign := slices.ContainsFunc(plan.Drift, func(d pbx.Drift) bool { return d.Kind == pbx.Foreign })
+	switch {
+	case len(plan.Clashes) > 0:
+		fmt.Fprintln(a.stdout, "Next: rename or remove in Asterisk's own configuration what has the number of a user, or delete these users; until then nothing is applied.")
 	case foreign:
 		fmt.Fprintln(a.stdout, "Next: move the foreign file away; nothing is applied while Asterisk reads it together with the portal's.")
 	case len(plan.Drift) > 0 && !plan.Edited():
@@ -65,6 +69,28 @@ func (a *app) printPlan(plan pbx.Plan, diff bool) {
 		fmt.Fprintln(a.stdout, "Next: the files are as they should be. See that Asterisk runs; pbxportal apply has it read them again.")
 	default:
 		fmt.Fprintln(a.stdout, "Nothing to do: database, files and the live Asterisk agree.")
+	}
+}
+
+// printHost names what the host has under numbers of the pool beside the portal's objects; what clashes with users comes first.
+func (a *app) printHost(plan pbx.Plan) {
+	const most = 20
+	if len(plan.Host) > 0 {
+		fmt.Fprintln(a.stdout)
+	}
+	for _, o := range plan.Clashes[:min(len(plan.Clashes), most)] {
+		fmt.Fprintf(a.stdout, "CLASH  %s: a user has this number\n", o)
+	}
+	notes := slices.DeleteFunc(slices.Clone(plan.Host), func(o pbx.HostObject) bool { return slices.Contains(plan.Clashes, o) })
+	for _, o := range notes[:min(len(notes), most)] {
+		said := "is not the portal's, and no new user gets the number"
+		if !o.Taken() {
+			said = "is not the portal's, and does not affect it"
+		}
+		fmt.Fprintf(a.stdout, "NOTE   %s %s\n", o, said)
+	}
+	if more := max(len(plan.Clashes)-most, 0) + max(len(notes)-most, 0); more > 0 {
+		fmt.Fprintf(a.stdout, "…      and %d more: pbxportal plan --json lists all\n", more)
 	}
 }
 

@@ -31,7 +31,7 @@ func (*doctorCommand) Run(ctx context.Context, a *app) error {
 	}
 	defer p.close()
 	findings := append([]node.Finding{p.examineDatabase(ctx), p.examineState(), p.examineKeys(ctx), p.examinePasswords(ctx), p.examineFactors(ctx), p.examineTrail(ctx), p.examineAddress(), a.examineSettings()}, p.node.Examine(ctx)...)
-	findings = append(findings, p.examineLive(ctx))
+	findings = append(findings, p.examineHost(ctx), p.examineLive(ctx))
 	broken := 0
 	for _, f := range findings {
 		if f.Grade == node.Bad {

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/synergycall/pbxportal/internal/live"
@@ -147,6 +148,18 @@ type planJSON struct {
 	Diffs    []diffJSON   `json:"diffs"`
 	Drift    []driftJSON  `json:"drift"`
 	Behind   string       `json:"behind,omitempty"`
+	Host     []hostJSON   `json:"host,omitempty"`
+}
+
+// hostJSON is something that the host has beside what the portal wrote.
+type hostJSON struct {
+	Kind    string     `json:"kind"`
+	Number  pbx.Number `json:"number"`
+	Context string     `json:"context,omitempty"`
+	File    string     `json:"file,omitempty"`
+	Line    int        `json:"line,omitempty"`
+	Clash   bool       `json:"clash"`
+	Text    string     `json:"text"`
 }
 
 type changeJSON struct {
@@ -169,7 +182,10 @@ type driftJSON struct {
 }
 
 func toPlanJSON(p pbx.Plan) planJSON {
-	out := planJSON{p.Hash, p.Revision, p.Users, p.Pending, []changeJSON{}, toDiffsJSON(p.Diffs), []driftJSON{}, p.Behind}
+	out := planJSON{p.Hash, p.Revision, p.Users, p.Pending, []changeJSON{}, toDiffsJSON(p.Diffs), []driftJSON{}, p.Behind, nil}
+	for _, o := range p.Host {
+		out.Host = append(out.Host, hostJSON{o.Kind, o.Number, o.Context, o.File, o.Line, slices.Contains(p.Clashes, o), o.String()})
+	}
 	for _, c := range p.Changes {
 		out.Changes = append(out.Changes, changeJSON(c))
 	}

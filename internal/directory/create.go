@@ -34,6 +34,9 @@ func (d *Directory) Create(ctx context.Context, tenant pbx.TenantID, n pbx.NewUs
 	if err != nil {
 		return pbx.User{}, err
 	}
+	if d.look != nil {
+		d.look(ctx)
+	}
 	waiting, cancel := context.WithTimeout(ctx, store.Patience)
 	defer cancel()
 	c := &creation{actor: pbx.ActorOf(ctx), tenant: tenant, wanted: n, result: result{err: errBrokenOff}}
@@ -102,9 +105,9 @@ func (d *Directory) createIn(ctx context.Context, all []*creation) error {
 		if err := tx.InsertUsers(ctx, added...); err != nil || left == nil {
 			return err
 		}
-		used, err := tx.InUse(ctx, pbx.FirstNumber, pbx.LastNumber)
+		used, host, err := tx.InUse(ctx, pbx.FirstNumber, pbx.LastNumber)
 		for _, i := range left {
-			results[i].err = d.exhausted(used)
+			results[i].err = d.exhausted(used, host)
 		}
 		return err
 	})
@@ -129,7 +132,15 @@ func (d *Directory) addition(ctx context.Context, now time.Time, c *creation, n 
 }
 
 // exhausted says why no number can be given out.
-func (d *Directory) exhausted(used int) error {
+func (d *Directory) exhausted(used, host int) error {
+	if host > 0 {
+		return &pbx.Error{
+			Kind: pbx.KindConflict, Code: pbx.CodePoolExhausted,
+			Msg: fmt.Sprintf("no extension number from %d to %d can be given out: %d of %d are in use by users, and Asterisk's own configuration has %d of the rest: "+
+				"see with pbxportal plan which they are and rename or remove some of them there, or delete a user who is no longer needed",
+				pbx.FirstNumber, pbx.LastNumber, used, pbx.PoolSize, host),
+		}
+	}
 	if used < pbx.PoolSize {
 		return &pbx.Error{
 			Kind: pbx.KindConflict, Code: pbx.CodePoolExhausted,

@@ -18,7 +18,8 @@ type Directory struct {
 	store       *store.Store
 	now         func() time.Time
 	quarantine  time.Duration
-	fingerprint Fingerprint // may be nil
+	fingerprint Fingerprint           // may be nil
+	look        func(context.Context) // may be nil
 	creates     *line[*creation]
 }
 
@@ -34,6 +35,14 @@ func New(s *store.Store, now func() time.Time) *Directory {
 func (d *Directory) WithQuarantine(rest time.Duration) *Directory {
 	with := *d
 	with.quarantine, with.creates = rest, newLine[*creation]()
+	return &with
+}
+
+// WithHost returns a Directory that calls look before it gives out a number. look makes sure that the store knows which numbers the Asterisk
+// host uses itself; it is called often, and must return soon.
+func (d *Directory) WithHost(look func(context.Context)) *Directory {
+	with := *d
+	with.look, with.creates = look, newLine[*creation]()
 	return &with
 }
 

@@ -332,6 +332,7 @@ type asterisk struct {
 	lookFault, writeFault, reloadFault, deaf error
 	lockFault, flipFault                     error
 	drift                                    []pbx.Drift
+	declared                                 []pbx.HostObject
 	forgets                                  bool
 	hold                                     chan struct{} // when not nil, Stage waits for it
 	entered                                  chan struct{}
@@ -415,6 +416,8 @@ func (a *asterisk) Reload(context.Context) (pbx.Reload, error) {
 		Dialplan: &pbx.CommandResult{Stdout: "Dialplan reloaded."},
 	}}, nil
 }
+
+func (a *asterisk) Declared() ([]pbx.HostObject, error) { return a.declared, nil }
 
 func (a *asterisk) Live(context.Context, pbx.Question) (pbx.Live, error) {
 	if a.deaf != nil || a.forgets {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/synergycall/pbxportal/internal/httpapi/openapi"
@@ -54,8 +55,22 @@ func toPlan(p pbx.Plan) openapi.Plan {
 	}
 	return openapi.Plan{
 		Hash: p.Hash, Revision: p.Revision, Users: p.Users, Pending: p.Pending, Changes: changes, Diffs: toDiffs(p.Diffs), Drift: toDrift(p.Drift),
-		Behind: p.Behind, BehindCode: unlessZero(openapi.BehindCode(p.BehindCode)),
+		Behind: p.Behind, BehindCode: unlessZero(openapi.BehindCode(p.BehindCode)), Host: toHost(p),
 	}
+}
+
+func toHost(p pbx.Plan) *[]openapi.HostObject {
+	if len(p.Host) == 0 {
+		return nil
+	}
+	all := make([]openapi.HostObject, len(p.Host))
+	for i, o := range p.Host {
+		all[i] = openapi.HostObject{
+			Kind: o.Kind, Number: int(o.Number), Context: unlessZero(o.Context), File: unlessZero(o.File), Line: unlessZero(o.Line),
+			Clash: slices.Contains(p.Clashes, o), Text: o.String(),
+		}
+	}
+	return &all
 }
 
 func toPlanSummary(p pbx.Plan) openapi.PlanSummary {

@@ -3,6 +3,8 @@ package node
 import (
 	"context"
 	"errors"
+	"path"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -74,8 +76,9 @@ func brief(answer string) string {
 	return strings.ToValidUTF8(answer[:most], "?") + "…"
 }
 
-// steps asks Asterisk for the steps of our dialplan context, and whether that is there at all, or for those of one extension in it.
-func steps(ctx context.Context, control *asterisk.Control, exten string) (steps []pbx.Step, exists bool, err error) {
+// steps asks Asterisk for the steps of our dialplan context that our file made, and whether the context is there at all, or for those of one
+// extension in it. theirs are the numbers of the pool that something else gave an extension in it.
+func steps(ctx context.Context, control *asterisk.Control, exten string) (steps []pbx.Step, theirs []pbx.HostObject, exists bool, err error) {
 	var all []asterisk.Extension
 	if exten == "" {
 		all, exists, err = control.Extensions(ctx, pbx.Context)
@@ -83,9 +86,15 @@ func steps(ctx context.Context, control *asterisk.Control, exten string) (steps 
 		all, err = control.Extension(ctx, pbx.Context, exten)
 	}
 	for _, s := range all {
-		steps = append(steps, pbx.Step{Exten: s.Exten, Priority: s.Priority, App: s.App, Args: s.AppData})
+		number, numbered := pbx.ParseNumber(s.Exten)
+		switch {
+		case s.File == path.Base(pbx.DialplanPath):
+			steps = append(steps, pbx.Step{Exten: s.Exten, Priority: s.Priority, App: s.App, Args: s.AppData})
+		case exten == "" && numbered && s.Priority > 0 && (len(theirs) == 0 || theirs[len(theirs)-1].Number != number): // a hint dials nobody
+			theirs = append(theirs, pbx.HostObject{Kind: pbx.KindExtension, Number: number, Context: pbx.Context, File: s.File})
+		}
 	}
-	return steps, exists, err
+	return steps, theirs, exists, err
 }
 
 // Live asks Asterisk what it has loaded, as much at once as there are consoles.
@@ -95,13 +104,16 @@ func (l *Local) Live(ctx context.Context, q pbx.Question) (live pbx.Live, err er
 		control = l.looks
 	}
 	live.Hashes = map[string]string{}
-	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() (err error) { live.Endpoints, err = control.Endpoints(ctx); return err })
+	g, asking := errgroup.WithContext(ctx)
+	g.Go(func() (err error) { live.Endpoints, err = control.Endpoints(asking); return err })
 	if q.All {
-		g.Go(func() (err error) { live.Auths, err = control.Auths(ctx); return err })
-		g.Go(func() (err error) { live.AORs, err = control.AORs(ctx); return err })
+		g.Go(func() (err error) { live.Auths, err = control.Auths(asking); return err })
+		g.Go(func() (err error) { live.AORs, err = control.AORs(asking); return err })
 	}
-	g.Go(func() (err error) { live.Steps, live.Context, err = steps(ctx, control, q.Exten); return err })
+	g.Go(func() (err error) {
+		live.Steps, live.Host, live.Context, err = steps(asking, control, q.Exten)
+		return err
+	})
 	ids := map[asterisk.Kind][]string{}
 	for _, h := range q.Contents {
 		kind, id, _ := strings.Cut(h, "/")
@@ -110,7 +122,7 @@ func (l *Local) Live(ctx context.Context, q pbx.Question) (live pbx.Live, err er
 	var mu sync.Mutex // guards live.Hashes
 	for kind, all := range ids {
 		g.Go(func() error {
-			values, err := control.Attributes(ctx, kind, all, pbx.HashAttribute)
+			values, err := control.Attributes(asking, kind, all, pbx.HashAttribute)
 			mu.Lock()
 			defer mu.Unlock()
 			for id, hash := range values {
@@ -122,7 +134,35 @@ func (l *Local) Live(ctx context.Context, q pbx.Question) (live pbx.Live, err er
 	if err := g.Wait(); err != nil {
 		return pbx.Live{}, err
 	}
+	if q.Ours == nil {
+		return live, nil
+	}
+	for kind, ids := range map[asterisk.Kind]*[]string{asterisk.KindEndpoint: &live.Endpoints, asterisk.KindAuth: &live.Auths, asterisk.KindAOR: &live.AORs} {
+		theirs, err := unmarked(ctx, control, kind, *ids, q.Ours)
+		if err != nil {
+			return pbx.Live{}, err
+		}
+		*ids = slices.DeleteFunc(*ids, func(id string) bool { return slices.Contains(theirs, id) })
+		for _, id := range theirs {
+			number, _ := pbx.ParseNumber(id) // unmarked returns no other
+			live.Host = append(live.Host, pbx.HostObject{Kind: string(kind), Number: number})
+		}
+	}
 	return live, nil
+}
+
+// unmarked returns the ids that are numbers of the pool, are not among ours, and whose objects do not have the portal's mark.
+func unmarked(ctx context.Context, control *asterisk.Control, kind asterisk.Kind, ids []string, ours map[pbx.Number]bool) (theirs []string, err error) {
+	for _, id := range ids {
+		if number, ok := pbx.ParseNumber(id); ok && !ours[number] {
+			theirs = append(theirs, id)
+		}
+	}
+	if len(theirs) == 0 {
+		return nil, nil
+	}
+	marks, err := control.Attributes(ctx, kind, theirs, pbx.HashAttribute)
+	return slices.DeleteFunc(theirs, func(id string) bool { return marks[id] != "" }), err
 }
 
 // Forget makes Asterisk forget the phones registered at these numbers, and gives the numbers of which it forgot one.

@@ -63,6 +63,7 @@ type Live struct {
 	Steps     []Step
 	Context   bool              // our dialplan context is there, with or without steps; asked where all its steps are
 	Hashes    map[string]string // by type and id, "auth/1000": the name of the content of an object
+	Host      []HostObject      // what is not the portal's and has a number of the pool; it is in none of the lists above
 }
 
 // Question is what a live Asterisk is asked about what it has loaded. Endpoints it always lists by their ids.
@@ -71,6 +72,8 @@ type Question struct {
 	Contents []string // the objects ("auth/1000") that shall name their content
 	Exten    string   // list the steps of this extension alone; "": of the whole dialplan context
 	Patient  bool     // nobody applies: whoever does comes first
+
+	Ours map[Number]bool // numbers whose objects count as the portal's without its mark; those of all others are asked for it
 }
 
 // Step is one line of a dialplan context: what happens at one priority of one extension.

@@ -127,8 +127,9 @@ const (
 	CodeNoExtension     = "extension_not_found"
 	CodeLogNotFound     = "apply_log_not_found"
 	CodeApplyRunning    = "apply_running"
-	CodePlanMoved       = "plan_moved" // the plan is not the one that was reviewed
-	CodeDrift           = "drift"      // somebody else changed the files; nothing was touched
+	CodePlanMoved       = "plan_moved"   // the plan is not the one that was reviewed
+	CodeNumberClash     = "number_clash" // the host has an object with the number of a user; nothing was touched
+	CodeDrift           = "drift"        // somebody else changed the files; nothing was touched
 	CodeKeyReused       = "idempotency_key_reused"
 	CodeNoRevision      = "revision_not_found"
 	CodeForgotten       = "revision_forgotten" // the bytes of the revision are no longer kept

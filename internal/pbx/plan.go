@@ -111,6 +111,9 @@ type Plan struct {
 	Behind   string // why Asterisk does not run what the files say, or cannot be asked; "" when it does
 
 	BehindCode BehindCode `json:",omitempty"` // the same as a word
+
+	Host    []HostObject `json:",omitempty"` // what the host has under numbers of the pool beside the portal's objects
+	Clashes []HostObject `json:",omitempty"` // those of Host that keep an apply from succeeding: a user has the number
 }
 
 // Edited reports whether somebody put something in the place of our files, or took them away, so that they can be taken back.

@@ -101,6 +101,13 @@ func (inv Inventory) Numbers() []pbx.Number {
 	return all
 }
 
+// AddNumbers adds the number of every object to all.
+func (inv Inventory) AddNumbers(all map[pbx.Number]bool) {
+	for n := range inv.extensions {
+		all[n] = true
+	}
+}
+
 // Live gives what a live Asterisk has loaded once it has taken these files.
 func (inv Inventory) Live() pbx.Live {
 	live := pbx.Live{Steps: inv.steps, Context: inv.extensions != nil, Hashes: make(map[string]string, 3*len(inv.extensions))}

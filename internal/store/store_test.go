@@ -99,7 +99,7 @@ func TestTheLowestFreeNumberIsFound(t *testing.T) {
 			var text string
 			err := s.InTx(t.Context(), func(ctx context.Context, tx *store.Tx) error {
 				places, err := tx.Places(ctx, []string{"nobody@example.com"}, first, last, noon)
-				used, countErr := tx.InUse(ctx, first, last)
+				used, _, countErr := tx.InUse(ctx, first, last)
 				text = fmt.Sprint(places.Free, used)
 				return errors.Join(err, countErr)
 			})

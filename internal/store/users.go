@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -120,19 +121,20 @@ type Address struct {
 
 // placesQuery gives a row for each address, and with the first of them the taken numbers, in no order. Databases find the gaps between
 // them as well, but take twice as long. Who has an address is counted, for PostgreSQL answers EXISTS by reading all users. The newest
-// link of the audit trail comes along, so that writing the events needs no question of its own.
+// link of the audit trail and what the host has come along, so that writing the events needs no question of its own.
 func (d *dialect) placesQuery() string {
 	return `
 SELECT head.seq, head.hash, lower(asked.text), (SELECT count(*) FROM users WHERE lower(email) = lower(asked.text)) > 0,
     CASE WHEN asked.i = 1 THEN (SELECT string_agg(CAST(number AS text), ' ') FROM (
         SELECT number FROM extensions WHERE number BETWEEN $1 AND $2
         UNION ALL SELECT number FROM freed_numbers WHERE number BETWEEN $1 AND $2 AND freed_at > $3
-    ) AS taken) END
+    ) AS taken) END,
+    CASE WHEN asked.i = 1 THEN (SELECT string_agg(objects, ' ') FROM host_objects) END
 FROM ` + d.listIn("$4") + ` AS asked LEFT JOIN ` + head + ` AS head ON true ORDER BY asked.i`
 }
 
-// Places looks, in one question, whether anybody has the addresses, and for the lowest numbers from first to last that nobody has and that
-// were not freed after the given time.
+// Places looks, in one question, whether anybody has the addresses, and for the lowest numbers from first to last that nobody has, neither a user
+// nor the host, and that were not freed after the given time.
 func (t *Tx) Places(ctx context.Context, emails []string, first, last pbx.Number, freed time.Time) (p Places, err error) {
 	asked, err := json.Marshal(emails)
 	if err != nil {
@@ -147,8 +149,8 @@ func (t *Tx) Places(ctx context.Context, emails []string, first, last pbx.Number
 	for rows.Next() {
 		var h scannedHead
 		var a Address
-		var numbers sql.NullString
-		if err = rows.Scan(append(h.into(), &a.Key, &a.Taken, &numbers)...); err != nil {
+		var numbers, host sql.NullString
+		if err = rows.Scan(append(h.into(), &a.Key, &a.Taken, &numbers, &host)...); err != nil {
 			return p, err
 		}
 		if err = t.stands(h); err != nil {
@@ -157,6 +159,15 @@ func (t *Tx) Places(ctx context.Context, emails []string, first, last pbx.Number
 		p.Addresses = append(p.Addresses, a)
 		for number := range strings.FieldsSeq(numbers.String) {
 			taken[number] = true
+		}
+		objects, err := hostObjects(host.String)
+		if err != nil {
+			return p, err
+		}
+		for _, o := range objects {
+			if o.Taken() {
+				taken[strconv.Itoa(int(o.Number))] = true
+			}
 		}
 	}
 	for n := first; n <= last && len(p.Free) < len(emails); n++ {
@@ -167,10 +178,25 @@ func (t *Tx) Places(ctx context.Context, emails []string, first, last pbx.Number
 	return p, rows.Err()
 }
 
-// InUse counts the numbers from first to last that somebody has.
-func (t *Tx) InUse(ctx context.Context, first, last pbx.Number) (n int, err error) {
-	err = t.tx.QueryRowContext(ctx, `SELECT count(*) FROM extensions WHERE number BETWEEN $1 AND $2`, int(first), int(last)).Scan(&n)
-	return n, err
+// InUse counts the numbers from first to last that users have, and those that only the host has.
+func (t *Tx) InUse(ctx context.Context, first, last pbx.Number) (users, host int, err error) {
+	numbers, err := gather(ctx, t.tx, func(r row) (n pbx.Number, err error) { err = r.Scan(&n); return n, err },
+		`SELECT number FROM extensions WHERE number BETWEEN $1 AND $2`, int(first), int(last))
+	if err != nil {
+		return 0, 0, err
+	}
+	arrays, err := gather(ctx, t.tx, scanText, `SELECT objects FROM host_objects`)
+	if err != nil {
+		return 0, 0, err
+	}
+	objects, err := hostObjects(strings.Join(arrays, " "))
+	taken := map[pbx.Number]bool{}
+	for _, o := range objects {
+		if o.Taken() && o.Number >= first && o.Number <= last && !slices.Contains(numbers, o.Number) {
+			taken[o.Number] = true
+		}
+	}
+	return len(numbers), len(taken), err
 }
 
 const (

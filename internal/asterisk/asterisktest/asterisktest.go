@@ -6,6 +6,7 @@ package asterisktest
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -292,7 +293,7 @@ func dialplan(o Objects) string {
 		if step.Priority == asterisk.HintPriority {
 			right = "hint: " + step.AppData
 		}
-		fmt.Fprintf(&text, "  %-17s %-45s [test.conf:%d]\n", left, right, i+1)
+		fmt.Fprintf(&text, "  %-17s %-45s [%s:%d]\n", left, right, cmp.Or(step.File, "generated_routing.conf"), i+1)
 	}
 	fmt.Fprintf(&text, "\n-= %d extensions (%d priorities) in 1 context. =-\n", extens, len(o.Steps))
 	return text.String()

@@ -551,6 +551,7 @@ const (
 	ProblemCodeMethodNotAllowed           ProblemCode = "method_not_allowed"
 	ProblemCodeNotConfirmed               ProblemCode = "not_confirmed"
 	ProblemCodeNotSignedIn                ProblemCode = "not_signed_in"
+	ProblemCodeNumberClash                ProblemCode = "number_clash"
 	ProblemCodeOtpRequired                ProblemCode = "otp_required"
 	ProblemCodePathNotFound               ProblemCode = "path_not_found"
 	ProblemCodePersonsOnly                ProblemCode = "persons_only"
@@ -642,6 +643,8 @@ func (e ProblemCode) Valid() bool {
 	case ProblemCodeNotConfirmed:
 		return true
 	case ProblemCodeNotSignedIn:
+		return true
+	case ProblemCodeNumberClash:
 		return true
 	case ProblemCodeOtpRequired:
 		return true
@@ -1485,6 +1488,30 @@ type HealthProblem struct {
 	Type string `json:"type"`
 }
 
+// HostObject An object of the Asterisk host that the portal did not write.
+type HostObject struct {
+	// Clash A user has the number, so that an apply is refused with `number_clash`.
+	Clash bool `json:"clash"`
+
+	// Context The dialplan context of an extension.
+	Context *string `json:"context,omitempty"`
+
+	// File The file that defines it. Absent where no file that the portal can read does.
+	File *string `json:"file,omitempty"`
+
+	// Kind `extension`, or the type of a PJSIP object, such as `endpoint`.
+	Kind string `json:"kind"`
+
+	// Line The line in that file, where it is known.
+	Line *int `json:"line,omitempty"`
+
+	// Number The extension number that is its name.
+	Number int `json:"number"`
+
+	// Text The object, for people.
+	Text string `json:"text"`
+}
+
 // Invitation defines model for Invitation.
 type Invitation struct {
 	// Account A person who may sign in.
@@ -1742,6 +1769,10 @@ type Plan struct {
 
 	// Hash Names exactly this plan.
 	Hash string `json:"hash"`
+
+	// Host What the Asterisk host has under extension numbers beside what the portal wrote. Users do not get the numbers of its PJSIP objects,
+	// nor those it has in the portal's dialplan context. Absent where there is nothing.
+	Host *[]HostObject `json:"host,omitempty"`
 
 	// Pending The files would become others than they are.
 	Pending bool `json:"pending"`

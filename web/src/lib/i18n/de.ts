@@ -84,6 +84,7 @@ export const de: Messages = {
       extension_pool_exhausted: 'Alle Nummern von 1000 bis 1999 sind vergeben. Löschen Sie erst einen Benutzer.',
       apply_running: 'Es wird gerade schon angewendet. Nichts wurde getan; sehen Sie gleich noch einmal nach.',
       drift: 'Jemand anders hat die Dateien geändert. Nichts wurde getan: Sehen Sie den Plan an und entscheiden Sie, ob sie ersetzt werden.',
+      number_clash: 'Asterisks eigene Konfiguration hat etwas unter der Nummer eines Benutzers. Nichts wurde getan: Der Plan nennt es. Benennen Sie es dort um, nehmen Sie es dort weg, oder löschen Sie den Benutzer.',
       idempotency_key_reused: 'Dieses Anwenden wurde schon einmal geschickt, mit anderem Inhalt. Nichts wurde getan: Versuchen Sie es noch einmal.',
       plan_moved: 'Seit Sie nachgesehen haben, hat sich etwas geändert. Nichts wurde getan: Prüfen Sie den Plan unten und wenden Sie ihn an.',
       body_too_large: 'Das ist mehr, als das Portal auf einmal annimmt.',
@@ -373,6 +374,10 @@ export const de: Messages = {
     drift: 'Von jemand anderem geändert',
     driftSays: 'Das wurde nicht über das Portal geändert. Wenn Sie es ersetzen, wird es vorher mit dem Lauf gesichert.',
     foreignSays: 'Eine fremde Datei liegt da, wo Asterisk sie zusammen mit denen des Portals liest. Nehmen Sie sie auf dem Rechner dort weg; bis dahin kann nichts angewendet werden.',
+    clash: 'Diese Nummern sind doppelt vergeben',
+    clashSays: 'Asterisks eigene Konfiguration hat etwas unter den Nummern von Benutzern. Benennen Sie es dort um, nehmen Sie es dort weg, oder löschen Sie diese Benutzer; bis dahin kann nichts angewendet werden.',
+    host: (n: number) => `${count(n, 'Nummer', 'Nummern')} in Asterisks eigener Konfiguration`,
+    hostSays: 'Sie gehören nicht dem Portal. Neue Benutzer bekommen keine Nummer, die im Weg wäre.',
     driftForce: 'Ersetzen, was andere geändert haben',
     driftKinds: {
       edited: 'wurde bearbeitet',

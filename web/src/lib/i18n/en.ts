@@ -90,6 +90,7 @@ export const en = {
       extension_pool_exhausted: 'All numbers from 1000 to 1999 are in use. Delete a user first.',
       apply_running: 'Another apply is running. Nothing was done; look again in a moment.',
       drift: 'Somebody else changed the files. Nothing was done: look at the plan, then decide whether to replace them.',
+      number_clash: 'Asterisk’s own configuration has an object with the number of a user. Nothing was done: the plan names it. Rename or remove it there, or delete the user.',
       idempotency_key_reused: 'This apply was sent once before, with something else in it. Nothing was done: try again.',
       plan_moved: 'Something changed since you looked. Nothing was done: review the plan below and apply again.',
       body_too_large: 'That is more than the portal takes at once.',
@@ -380,6 +381,10 @@ export const en = {
     drift: 'Changed by somebody else',
     driftSays: 'These were not changed through the portal. If you replace them, they are saved with the run first.',
     foreignSays: 'A file that is not the portal’s lies where Asterisk reads it together with the portal’s. Move it away on the machine; until then nothing can be applied.',
+    clash: 'These numbers are in use twice',
+    clashSays: 'Asterisk’s own configuration has objects with the numbers of users. Rename or remove them there, or delete these users; until then nothing can be applied.',
+    host: (n: number) => `${count(n, 'number', 'numbers')} in Asterisk’s own configuration`,
+    hostSays: 'They are not the portal’s. New users do not get numbers that would be in the way.',
     driftForce: 'Replace what others changed',
     driftKinds: {
       edited: 'content was edited',

@@ -1,0 +1,150 @@
+package apply
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/synergycall/pbxportal/internal/pbx"
+	"github.com/synergycall/pbxportal/internal/render"
+	"github.com/synergycall/pbxportal/internal/store"
+)
+
+// What bounds LookAtHost: how old what was read may be, and how long a caller waits for it.
+const (
+	hostAge      = time.Second
+	hostPatience = 900 * time.Millisecond
+)
+
+// LookAtHost makes sure that the database knows which numbers the host uses beside the portal. The files are read at most once a second. The
+// running Asterisk is asked once by each process, since it may have objects that no readable file defines; after that plans and Run keep
+// what is known of it up to date. While Asterisk cannot be asked, what was known last stays. LookAtHost returns within a second or two.
+func (e *Engine) LookAtHost(ctx context.Context) {
+	e.hostFiles.Recent(ctx, hostAge)
+	if !e.hostAsked.Load() {
+		e.hostRunning.Recent(ctx, hostAge)
+	}
+}
+
+// readHostFiles reads what the files define, for LookAtHost.
+func (e *Engine) readHostFiles(ctx context.Context) struct{} {
+	e.noteDeclared(ctx)
+	return struct{}{}
+}
+
+// noteDeclared returns what the files define, and notes it in the database. An error of the database is left to those who need it next.
+func (e *Engine) noteDeclared(ctx context.Context) []pbx.HostObject {
+	objects, err := e.target.Declared()
+	if err == nil || len(objects) > 0 { // of several files one may not be readable
+		_ = e.store.NoteHost(ctx, store.HostFiles, objects)
+	}
+	return objects
+}
+
+// askRunningHost asks Asterisk, for LookAtHost.
+func (e *Engine) askRunningHost(ctx context.Context) struct{} {
+	_, _ = e.runningHost(ctx, true) // an Asterisk that cannot be asked is reported elsewhere
+	return struct{}{}
+}
+
+// runningHost asks Asterisk for all it has, notes what the host has, and returns it.
+func (e *Engine) runningHost(ctx context.Context, patient bool) ([]pbx.HostObject, error) {
+	site, err := e.target.Inspect()
+	if err != nil {
+		return nil, err
+	}
+	written := slices.DeleteFunc(slices.Clone(site.Files), func(f pbx.File) bool { return render.Blank(f.Content) })
+	files, err := render.Read(written)
+	if err != nil { // so it cannot be told whose the objects are that Asterisk has from them
+		return nil, err
+	}
+	live, err := e.ask(ctx, pbx.Question{All: true, Patient: patient}, nil, files, seenBeside(site))
+	return live.Host, err
+}
+
+// seenBeside returns the inventory of the files that Asterisk was last seen to run; an empty one if those are the files in place, or not the
+// portal's.
+func seenBeside(site pbx.Site) render.Inventory {
+	if same(site.Files, site.Seen) {
+		return render.Inventory{}
+	}
+	seen, _ := render.Read(site.Seen)
+	return seen
+}
+
+// ask asks Asterisk what it has loaded. What is in one of the inventories counts as the portal's also without its mark, unless theirs names
+// an object that takes its place. What the host has is noted if the question was for all, but for what the files say already.
+func (e *Engine) ask(ctx context.Context, q pbx.Question, theirs []pbx.HostObject, ours ...render.Inventory) (pbx.Live, error) {
+	q.Ours = map[pbx.Number]bool{}
+	for _, inventory := range ours {
+		inventory.AddNumbers(q.Ours)
+	}
+	for _, o := range theirs {
+		if o.Clashes() {
+			delete(q.Ours, o.Number)
+		}
+	}
+	live, err := e.target.Live(ctx, q)
+	if err != nil || !q.All || q.Exten != "" {
+		return live, err
+	}
+	declared := e.noteDeclared(ctx)
+	live.Host = slices.DeleteFunc(live.Host, func(o pbx.HostObject) bool { return len(pbx.JoinHostObjects(declared, []pbx.HostObject{o})) == len(declared) })
+	if e.store.NoteHost(ctx, store.HostRunning, live.Host) == nil {
+		e.hostAsked.Store(true)
+	}
+	return live, nil
+}
+
+// findHost fills in what the host has beside the portal's objects, and which of it clashes with the users of the plan. What the running Asterisk
+// had when it was last asked counts against a plan only if it still has it.
+func (p *planned) findHost(ctx context.Context, e *Engine, declared, running []pbx.HostObject) {
+	users := map[pbx.Number]bool{}
+	p.inventory.AddNumbers(users)
+	clashes := func(all []pbx.HostObject) []pbx.HostObject {
+		return slices.DeleteFunc(slices.Clone(all), func(o pbx.HostObject) bool { return !o.Clashes() || !users[o.Number] })
+	}
+	p.declared = declared
+	p.Host = pbx.JoinHostObjects(declared, running)
+	if p.Clashes = clashes(p.Host); len(p.Clashes) > len(clashes(declared)) {
+		running, err := e.runningHost(ctx, false)
+		if err != nil {
+			running = nil
+		}
+		p.Host = pbx.JoinHostObjects(declared, running)
+		p.Clashes = clashes(p.Host)
+	}
+}
+
+// Host returns what the host has under numbers of the pool beside the portal's objects, as of now if Asterisk can be asked, and those that
+// clash with users. It needs no more of the database than to read it.
+func (e *Engine) Host(ctx context.Context) (host, clashes []pbx.HostObject, err error) {
+	p := &planned{}
+	if p.draft, err = e.beginDraft(ctx)(); err != nil {
+		return nil, nil, err
+	}
+	running, err := e.runningHost(ctx, true)
+	if err != nil { // it is not running, or has files that are not the portal's
+		if running, err = e.store.Host(ctx, store.HostRunning); err != nil {
+			return nil, nil, err
+		}
+	}
+	p.findHost(ctx, e, e.noteDeclared(ctx), running)
+	return p.Host, p.Clashes, nil
+}
+
+// clashText says which numbers users and the host both have, and what to do.
+func clashText(clashes []pbx.HostObject) string {
+	const most = 5
+	var texts []string
+	for _, o := range clashes[:min(len(clashes), most)] {
+		texts = append(texts, o.String())
+	}
+	if more := len(clashes) - most; more > 0 {
+		texts = append(texts, fmt.Sprintf("%d more", more))
+	}
+	return "Asterisk's own configuration has objects with the numbers of users: " + strings.Join(texts, ", ") +
+		"; nothing was touched, and force does not help. Rename or remove them there, or delete these users and create them again, which gives them free numbers; then apply again"
+}

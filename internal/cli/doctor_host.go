@@ -1,0 +1,46 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/synergycall/pbxportal/internal/node"
+	"github.com/synergycall/pbxportal/internal/pbx"
+)
+
+// examineHost names what the host has under extension numbers beside the portal's objects. A clash with a user keeps every apply from
+// succeeding.
+func (p *portal) examineHost(ctx context.Context) node.Finding {
+	f := node.Finding{Subject: "numbers of the host", Grade: node.Good, Detail: "Asterisk's own configuration has no extension number of the portal"}
+	if places, _ := p.node.Additions(); len(places) > 0 { // what cannot be read the includes are examined for
+		f.Grade = node.Bad
+		f.Detail = fmt.Sprintf("[%s](+) adds to the portal's context before it is defined (%s): Asterisk then reads nothing of extensions.conf", pbx.Context, strings.Join(places, ", "))
+		f.Cure = "remove the (+), or move these lines below the #include of the portal's file"
+		return f
+	}
+	host, clashes, err := p.engine.Host(ctx)
+	switch {
+	case err != nil: // the database was examined before
+		f.Detail = "not compared with the users: the database does not answer, or has no tables yet"
+	case len(clashes) > 0:
+		f.Grade, f.Detail = node.Bad, "users have these numbers as well: "+names(clashes)
+		f.Cure = "rename or remove them in Asterisk's own configuration, or delete these users and create them again, which gives them free numbers"
+	case len(host) > 0:
+		f.Detail = "not the portal's, and in the way of no user: " + names(host)
+	}
+	return f
+}
+
+// names names the first of many objects.
+func names(all []pbx.HostObject) string {
+	const most = 10
+	texts := make([]string, 0, most)
+	for _, o := range all[:min(len(all), most)] {
+		texts = append(texts, o.String())
+	}
+	if more := len(all) - most; more > 0 {
+		texts = append(texts, fmt.Sprintf("and %d more: pbxportal plan --json lists all", more))
+	}
+	return oneLine(strings.Join(texts, ", "))
+}

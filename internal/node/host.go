@@ -1,0 +1,280 @@
+package node
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/synergycall/pbxportal/internal/pbx"
+	"github.com/synergycall/pbxportal/internal/regular"
+)
+
+// hostFiles are the administrator's files from which Asterisk reads PJSIP objects and the dialplan, together with all that they include.
+func hostFiles() (pjsip, dialplan []string) {
+	return []string{"pjsip.conf", "pjsip_wizard.conf"}, []string{"extensions.conf"}
+}
+
+// Declared returns the objects with a number of the pool that Asterisk's configuration files define beside the portal's own. A file that is not
+// there defines none; one that cannot be read is an error, together with what the others define.
+func (l *Local) Declared() (all []pbx.HostObject, err error) {
+	if err := l.there(); err != nil {
+		return nil, err
+	}
+	pjsip, dialplan := hostFiles()
+	for _, name := range pjsip {
+		h, readErr := l.readHost(name)
+		err = errors.Join(err, readErr)
+		all = append(all, h.objects()...)
+	}
+	for _, name := range dialplan {
+		h, readErr := l.readHost(name)
+		err = errors.Join(err, readErr)
+		all = append(all, h.extensions()...)
+	}
+	return pbx.JoinHostObjects(all, nil), err
+}
+
+// Additions returns the places where a file adds to the portal's dialplan context before the context is defined, as "[synergy-internal](+)" does
+// above the #include of the portal's file. Asterisk then reads nothing of extensions.conf.
+func (l *Local) Additions() (places []string, err error) {
+	h, err := l.readHost("extensions.conf")
+	for _, s := range h.orphans {
+		if s.name == pbx.Context {
+			places = append(places, s.place())
+		}
+	}
+	return places, err
+}
+
+// hostSection is one section of the administrator's files.
+type hostSection struct {
+	name   string
+	file   string
+	line   int
+	shape  bool // a template, of which Asterisk makes no object by itself
+	types  []string
+	extens []hostExten
+}
+
+func (s hostSection) place() string { return fmt.Sprintf("%s, line %d", s.file, s.line) }
+
+// hostExten is one step of a dialplan section.
+type hostExten struct {
+	name string
+	file string
+	line int
+}
+
+// hostReader reads a file of Asterisk and all it includes as Asterisk's main/config.c does, as far as names matter: sections, what they take
+// over from templates, types of PJSIP objects, and extensions.
+type hostReader struct {
+	local    *Local
+	others   includes
+	own      []string // the folders of the portal's files
+	sections []*hostSection
+	orphans  []hostSection // additions to sections that are not there yet
+	ours     map[string]bool
+	err      error
+}
+
+// readHost reads one of the administrator's files. What comes with an error is what could be read.
+func (l *Local) readHost(name string) (*hostReader, error) {
+	h := &hostReader{local: l, others: includes{seen: map[string]bool{}}, ours: map[string]bool{}}
+	for _, file := range []string{pbx.PJSIPPath, pbx.DialplanPath} {
+		if dir, err := filepath.EvalSymlinks(filepath.Join(l.dir, path.Dir(file))); err == nil {
+			h.own = append(h.own, dir+"/")
+		}
+	}
+	h.file(filepath.Join(l.dir, name))
+	return h, h.err
+}
+
+// isOwn reports whether a file is in the portal's folders: what is there beside the portal's files is drift, and refused as such.
+func (h *hostReader) isOwn(name string) bool {
+	there, err := filepath.EvalSymlinks(name)
+	return err == nil && slices.ContainsFunc(h.own, func(dir string) bool { return strings.HasPrefix(there, dir) })
+}
+
+// file reads a file, each only once.
+func (h *hostReader) file(name string) {
+	if h.others.seen[name] || len(h.others.seen) == mostIncludes {
+		return
+	}
+	h.others.seen[name] = true
+	if h.isOwn(name) {
+		if strings.HasSuffix(name, path.Base(pbx.DialplanPath)) {
+			h.ours[pbx.Context] = true
+		}
+		return
+	}
+	text, _, err := regular.Read(name, largestConfig)
+	if err != nil {
+		if !errors.Is(err, fs.ErrNotExist) {
+			h.err = errors.Join(h.err, err)
+		}
+		return
+	}
+	var current *hostSection
+	exten, inComment, number := "", false, 0
+	for raw := range strings.Lines(string(text)) {
+		number++
+		line := ""
+		if line, inComment = uncommented(raw, inComment); line == "" {
+			continue
+		}
+		switch line[0] {
+		case '#':
+			h.include(line)
+		case '[':
+			current, exten = h.section(line, name, number), ""
+		default:
+			if key, value, ok := strings.Cut(line, "="); ok && current != nil {
+				h.setting(current, strings.ToLower(strings.TrimSpace(key)), strings.TrimSpace(strings.TrimPrefix(value, ">")), hostExten{exten, name, number}, &exten)
+			}
+		}
+	}
+}
+
+// uncommented returns what a line says without comments and blanks around it, and whether a comment of several lines goes on behind it.
+func uncommented(line string, inComment bool) (text string, goesOn bool) {
+	var b strings.Builder
+	for line != "" {
+		if inComment {
+			_, rest, ended := strings.Cut(line, "--;")
+			if !ended {
+				break
+			}
+			line, inComment = rest, false
+			continue
+		}
+		i := strings.IndexByte(line, ';')
+		switch {
+		case i < 0:
+			b.WriteString(line)
+			line = ""
+		case i > 0 && line[i-1] == '\\':
+			b.WriteString(line[:i-1] + ";")
+			line = line[i+1:]
+		case strings.HasPrefix(line[i:], ";--") && !strings.HasPrefix(line[i:], ";---"):
+			b.WriteString(line[:i])
+			line, inComment = line[i+3:], true
+		default:
+			b.WriteString(line[:i])
+			line = ""
+		}
+	}
+	return strings.TrimSpace(b.String()), inComment
+}
+
+// include reads the files that an #include or #tryinclude names.
+func (h *hostReader) include(line string) {
+	directive, pattern, _ := strings.Cut(strings.TrimSpace(line), " ")
+	if tabbed, rest, ok := strings.Cut(directive, "\t"); ok {
+		directive, pattern = tabbed, rest
+	}
+	if directive != "#include" && directive != "#tryinclude" {
+		return
+	}
+	pattern = strings.Trim(strings.TrimSpace(pattern), `"<>`)
+	if !filepath.IsAbs(pattern) {
+		pattern = filepath.Join(h.local.dir, pattern)
+	}
+	for _, name := range h.others.matching(pattern) {
+		h.file(name)
+	}
+}
+
+// section begins the section that a line "[name](options)" names, or goes on with an earlier one.
+func (h *hostReader) section(line, file string, number int) *hostSection {
+	name, rest, _ := strings.Cut(line[1:], "]")
+	s := &hostSection{name: name, file: file, line: number}
+	options, _, _ := strings.Cut(strings.TrimPrefix(strings.TrimSpace(rest), "("), ")")
+	for option := range strings.SplitSeq(options, ",") {
+		switch option = strings.TrimSpace(option); option {
+		case "":
+		case "!":
+			s.shape = true
+		case "+":
+			if earlier := h.named(name); earlier != nil {
+				return earlier
+			}
+			if !h.ours[name] {
+				h.orphans = append(h.orphans, *s)
+			}
+		default:
+			if base := h.named(option); base != nil {
+				s.types, s.extens = append(s.types, base.types...), append(s.extens, base.extens...)
+			}
+		}
+	}
+	h.sections = append(h.sections, s)
+	return s
+}
+
+// named returns the first section of a name, nil if there is none.
+func (h *hostReader) named(name string) *hostSection {
+	for _, s := range h.sections {
+		if s.name == name {
+			return s
+		}
+	}
+	return nil
+}
+
+// setting takes in one line of a section; at is its place, with the extension to which "same" adds, and exten keeps that for the next line.
+func (h *hostReader) setting(s *hostSection, key, value string, at hostExten, exten *string) {
+	switch key {
+	case "type":
+		s.types = append(s.types, strings.ToLower(value))
+		return
+	case "exten":
+		name, rest, _ := strings.Cut(value, ",")
+		*exten, value = strings.TrimSpace(name), rest
+		at.name = *exten
+	case "same":
+	default:
+		return
+	}
+	if priority, _, _ := strings.Cut(value, ","); !strings.EqualFold(strings.TrimSpace(priority), "hint") { // a hint is no step
+		s.extens = append(s.extens, at)
+	}
+}
+
+// objects returns the PJSIP objects with a number of the pool.
+func (h *hostReader) objects() (all []pbx.HostObject) {
+	for _, s := range h.sections {
+		number, ok := pbx.ParseNumber(s.name)
+		if !ok || s.shape {
+			continue
+		}
+		types := slices.Clone(s.types)
+		if i := slices.Index(types, "wizard"); i >= 0 { // the wizard makes these two under the name itself
+			types = slices.Replace(types, i, i+1, "endpoint", "aor")
+		}
+		for _, kind := range types {
+			all = append(all, pbx.HostObject{Kind: kind, Number: number, File: s.file, Line: s.line})
+		}
+	}
+	return all
+}
+
+// extensions returns the extensions with a number of the pool, each with its first step.
+func (h *hostReader) extensions() (all []pbx.HostObject) {
+	type name struct{ context, exten string }
+	seen := map[name]bool{}
+	for _, s := range h.sections {
+		for _, e := range s.extens {
+			number, ok := pbx.ParseNumber(e.name)
+			if !ok || s.shape || seen[name{s.name, e.name}] {
+				continue
+			}
+			seen[name{s.name, e.name}] = true
+			all = append(all, pbx.HostObject{Kind: pbx.KindExtension, Number: number, Context: s.name, File: e.file, Line: e.line})
+		}
+	}
+	return all
+}

@@ -1,0 +1,256 @@
+package node_test
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/synergycall/pbxportal/internal/apply"
+	"github.com/synergycall/pbxportal/internal/asterisk"
+	"github.com/synergycall/pbxportal/internal/node"
+	"github.com/synergycall/pbxportal/internal/pbx"
+)
+
+// newHostSite returns a site whose directory asks the host which numbers it uses, as the program puts them together.
+func newHostSite(t *testing.T) *site {
+	t.Helper()
+	s := newSite(t)
+	s.directory = s.directory.WithHost(s.engine.LookAtHost)
+	return s
+}
+
+// above puts text into a file of Asterisk's configuration, above its last line, the #include of the portal's files.
+func (s *site) above(t *testing.T, name, text string) {
+	t.Helper()
+	s.rewrite(t, name, func(old string) string {
+		at := strings.LastIndex(strings.TrimSpace(old), "\n") + 1
+		return old[:at] + text + old[at:]
+	})
+}
+
+// without takes text out of a file of Asterisk's configuration again.
+func (s *site) without(t *testing.T, name, text string) {
+	t.Helper()
+	s.rewrite(t, name, func(old string) string { return strings.Replace(old, text, "", 1) })
+}
+
+func (s *site) rewrite(t *testing.T, name string, change func(string) string) {
+	t.Helper()
+	name = filepath.Join(s.asterisk.ConfigDir, name)
+	old, err := os.ReadFile(name)
+	if err == nil {
+		err = os.WriteFile(name, []byte(change(string(old))), 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// console runs a command in Asterisk's console, as an administrator does.
+func (s *site) console(t *testing.T, command string) {
+	t.Helper()
+	if reply, err := s.asterisk.Control().Run(t.Context(), command); err != nil || reply.Fault != asterisk.FaultNone || strings.Contains(reply.Stdout, "No such") {
+		t.Fatalf("%s: %+v, %v", command, reply, err)
+	}
+}
+
+// generated returns both generated files as they are read now.
+func (s *site) generated(t *testing.T) (text string) {
+	t.Helper()
+	for _, path := range []string{pbx.PJSIPPath, pbx.DialplanPath} {
+		content, err := os.ReadFile(filepath.Join(s.asterisk.ConfigDir, path))
+		if err != nil {
+			t.Fatal(err)
+		}
+		text += string(content)
+	}
+	return text
+}
+
+// refused applies, and checks that the apply is refused for a clash that the message describes with all of the texts, and that nothing of the
+// files has changed.
+func (s *site) refused(t *testing.T, what string, texts ...string) {
+	t.Helper()
+	before := s.generated(t)
+	for _, force := range []bool{false, true} {
+		run, err := s.engine.Apply(t.Context(), apply.Request{TriggeredBy: "test", Force: force})
+		if pbx.CodeOf(err) != pbx.CodeNumberClash || pbx.KindOf(err) != pbx.KindConflict || run.Result != pbx.Refused || run.Log.ID == "" {
+			t.Fatalf("%s, force %t: result %q, error %v", what, force, run.Result, err)
+		}
+		for _, text := range append(texts, "nothing was touched", "Rename or remove") {
+			if !strings.Contains(err.Error(), text) {
+				t.Errorf("%s: the message does not say %q: %v", what, text, err)
+			}
+		}
+	}
+	if s.generated(t) != before {
+		t.Errorf("%s: the files were changed by an apply that was refused", what)
+	}
+	if plan, err := s.engine.Plan(t.Context()); err != nil || len(plan.Clashes) == 0 || !strings.Contains(plan.Clashes[0].String(), texts[0]) {
+		t.Errorf("%s: the plan has the clashes %v, error %v", what, plan.Clashes, err)
+	}
+}
+
+const ownEndpoint = "[1500]\ntype = endpoint\ncontext = office\ndisallow = all\nallow = alaw\n"
+
+func TestWhatTheHostHasBesideThePortalsObjectsIsNeitherComparedNorGivenOut(t *testing.T) {
+	t.Parallel()
+	s := newHostSite(t)
+	// The first user's number is the host's, in one way or another: a section of its own, one from a template in another file, an object of
+	// another type, an extension in the portal's context. A number in a context of the administrator's own stays free.
+	s.above(t, "pjsip.conf", "; by hand\n[1000]\ntype=endpoint\ncontext=office\n#include own/*.conf\n")
+	if err := os.MkdirAll(filepath.Join(s.asterisk.ConfigDir, "own"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range map[string]string{
+		"own/a.conf": "[phone](!)\ntype = aor\nmax_contacts = 1\n;-- [1003]\ntype=aor --;\n[1001](phone)\n\n[1002]\ntype=auth\nauth_type=userpass\npassword=\\;x ; [1004]\nusername=a\n",
+	} {
+		if err := os.WriteFile(filepath.Join(s.asterisk.ConfigDir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.above(t, "extensions.conf", "[synergy-internal]\nexten => 1003,1,NoOp(by hand)\n same => n,Hangup()\nexten => 1004,hint,PJSIP/1004\n[office]\nexten => 1004,1,NoOp()\n")
+	u := s.create(t, "Anna")
+	if u.Extension.Number != 1004 {
+		t.Fatalf("the first user gets %d, want 1004: the four below are the host's", u.Extension.Number)
+	}
+	s.mustApply(t)
+	plan, err := s.engine.Plan(t.Context())
+	if err != nil || plan.Behind != "" || plan.Pending || len(plan.Clashes) > 0 {
+		t.Fatalf("behind %q, pending %t, clashes %v, error %v", plan.Behind, plan.Pending, plan.Clashes, err)
+	}
+	var got []string
+	for _, o := range plan.Host {
+		got = append(got, strings.ReplaceAll(o.String(), s.asterisk.ConfigDir+"/", ""))
+	}
+	want := []string{
+		"endpoint 1000 (pjsip.conf, line 11)", "AOR 1001 (own/a.conf, line 6)", "auth 1002 (own/a.conf, line 8)",
+		"extension 1003 in context synergy-internal (extensions.conf, line 8)", "extension 1004 in context office (extensions.conf, line 12)",
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("the plan names\n%q, want\n%q", got, want)
+	}
+
+	// While Asterisk is away, and the files cannot be read either, what was known last keeps the numbers.
+	dir := s.asterisk.ConfigDir
+	if err := os.Rename(dir, dir+".away"); err != nil {
+		t.Fatal(err)
+	}
+	away, err := node.New(dir, mustControl(t, filepath.Join(dir, "nowhere")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	engine := apply.New(apply.Config{Store: s.store, Target: away, Now: time.Now})
+	s.directory = s.directory.WithHost(engine.LookAtHost)
+	if u := s.create(t, "Berta"); u.Extension.Number != 1005 {
+		t.Errorf("with Asterisk away the next user gets %d, want 1005", u.Extension.Number)
+	}
+	if err := os.Rename(dir+".away", dir); err != nil {
+		t.Fatal(err)
+	}
+	s.mustApply(t)
+
+	// What the administrator takes away, and Asterisk has read so, is free again.
+	s.rewrite(t, "own/a.conf", func(string) string { return "; empty\n" })
+	s.console(t, "module reload res_pjsip.so")
+	s.directory = s.directory.WithHost(s.freshLook(t))
+	if u := s.create(t, "Claus"); u.Extension.Number != 1001 {
+		t.Errorf("after 1001 was taken out of the files the next user gets %d", u.Extension.Number)
+	}
+	s.mustApply(t)
+}
+
+// freshLook returns the look of another process.
+func (s *site) freshLook(t *testing.T) func(context.Context) {
+	t.Helper()
+	return apply.New(apply.Config{Store: s.store, Target: s.node, Now: time.Now}).LookAtHost
+}
+
+func mustControl(t *testing.T, target string) *asterisk.Control {
+	t.Helper()
+	c, err := asterisk.NewControl(target)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func TestANumberThatBothAUserAndTheHostHaveIsRefusedBeforeAnythingIsWritten(t *testing.T) {
+	t.Parallel()
+	s := newSite(t) // its users are created without a look at the host, as with Asterisk on another machine
+	anna := s.create(t, "Anna")
+	s.mustApply(t)
+	s.create(t, "Berta")
+	for _, c := range []struct{ file, text, says string }{
+		{"pjsip.conf", "[1000]\ntype=endpoint\ncontext=office\n", "endpoint 1000 (" + s.asterisk.ConfigDir + "/pjsip.conf, line 10)"},
+		{"pjsip.conf", "[1001]\ntype=aor\n", "AOR 1001"},
+		{"pjsip.conf", "[1001]\ntype=auth\nauth_type=userpass\nusername=x\npassword=y\n", "auth 1001"},
+		{"extensions.conf", "[synergy-internal]\nexten => 1001,1,Answer()\n", "extension 1001 in context synergy-internal (" + s.asterisk.ConfigDir + "/extensions.conf, line 8)"},
+	} {
+		s.above(t, c.file, c.text)
+		s.refused(t, c.text, c.says)
+		s.without(t, c.file, c.text)
+	}
+	s.mustApply(t)
+
+	// A clash with what runs already is refused as well: at its next start Asterisk would load no phone at all.
+	own := "[1000]\ntype=endpoint\ncontext=office\n[1000]\ntype=aor\n"
+	s.above(t, "pjsip.conf", own)
+	s.refused(t, "with nothing to do", "AOR 1000")
+	// The remedy that the message names works: the user goes, and the object of the administrator takes the number.
+	if _, err := s.directory.Delete(t.Context(), pbx.DefaultTenant, anna.ID); err != nil {
+		t.Fatal(err)
+	}
+	s.mustApply(t)
+	if u := s.createAfter(t, s.freshLook(t)); u.Extension.Number != 1002 {
+		t.Errorf("the next user gets %d, want 1002", u.Extension.Number)
+	}
+	s.mustApply(t)
+
+	// So does the other: the object goes, and its number can be given out.
+	s.without(t, "pjsip.conf", own)
+	s.console(t, "module reload res_pjsip.so")
+	if u := s.createAfter(t, s.freshLook(t)); u.Extension.Number != 1000 {
+		t.Errorf("the next user gets %d, want 1000", u.Extension.Number)
+	}
+	s.mustApply(t)
+	if log := s.asterisk.Log(); strings.Contains(log, "duplicate") || strings.Contains(log, "Unable to register extension") {
+		t.Errorf("Asterisk was made to read a clash:\n%s", log)
+	}
+}
+
+func (s *site) createAfter(t *testing.T, look func(context.Context)) pbx.User {
+	t.Helper()
+	with := *s
+	with.directory = s.directory.WithHost(look)
+	return with.create(t, "After")
+}
+
+// What no file defines that the portal can read: here because pjsip.conf belongs to Asterisk alone.
+func TestWhatOnlyTheRunningAsteriskKnowsOfIsFoundAsWell(t *testing.T) {
+	t.Parallel()
+	s := newHostSite(t)
+	s.above(t, "pjsip.conf", "[1000]\ntype=endpoint\ncontext=office\n"+ownEndpoint)
+	s.console(t, "module reload res_pjsip.so")
+	s.console(t, "dialplan add extension 1001,1,NoOp into synergy-internal")
+	blind := blindTarget{s.node}
+	s.engine = apply.New(apply.Config{Store: s.store, Target: blind, Now: time.Now})
+	s.directory = s.directory.WithHost(s.engine.LookAtHost)
+	if u := s.create(t, "Anna"); u.Extension.Number != 1002 {
+		t.Errorf("the first user gets %d, want 1002", u.Extension.Number)
+	}
+	s.mustApply(t)
+	plan, err := s.engine.Plan(t.Context())
+	if err != nil || plan.Behind != "" || len(plan.Host) == 0 || len(plan.Clashes) > 0 {
+		t.Errorf("plan %+v, error %v", plan, err)
+	}
+}
+
+// blindTarget is a host whose configuration files the portal may not read.
+type blindTarget struct{ *node.Local }
+
+func (blindTarget) Declared() ([]pbx.HostObject, error) { return nil, os.ErrPermission }

@@ -1,0 +1,76 @@
+package pbx
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strconv"
+)
+
+// KindExtension is the kind of a HostObject that is an extension of the dialplan. The others are types of PJSIP objects, such as endpoint.
+const KindExtension = "extension"
+
+// HostObject is an object of the Asterisk host that the portal did not write and that has a number of the pool as its name: a PJSIP object,
+// or an extension of the dialplan.
+type HostObject struct {
+	Kind    string // KindExtension, or the type of a PJSIP object
+	Number  Number
+	Context string `json:",omitempty"` // the dialplan context of an extension
+	File    string `json:",omitempty"` // where it is defined; "" if no file the portal can read defines it
+	Line    int    `json:",omitempty"` // in File; 0 if unknown
+}
+
+// Taken reports whether new users must not get the number: any PJSIP object has it, or an extension of the portal's own context.
+func (o HostObject) Taken() bool { return o.Kind != KindExtension || o.Context == Context }
+
+// Clashes reports whether Asterisk cannot load the object together with those of a user who has the same number.
+func (o HostObject) Clashes() bool {
+	switch o.Kind {
+	case "endpoint", "auth", "aor":
+		return true
+	}
+	return o.Kind == KindExtension && o.Context == Context
+}
+
+// String names the object, and says where it is defined.
+func (o HostObject) String() string {
+	kind, name := o.Kind, strconv.Itoa(int(o.Number))
+	switch kind {
+	case "aor":
+		kind = "AOR"
+	case KindExtension:
+		name += " in context " + printable(o.Context)
+	}
+	switch text := printable(kind) + " " + name; {
+	case o.File == "":
+		return text + " (in the running Asterisk; no file that the portal can read defines it)"
+	case o.Line == 0:
+		return text + " (" + printable(o.File) + ")"
+	default:
+		return fmt.Sprintf("%s (%s, line %d)", text, printable(o.File), o.Line)
+	}
+}
+
+// JoinHostObjects returns what the files define and what the running Asterisk has, sorted by number. An object that is in both is returned as
+// the files have it, which say where it is.
+func JoinHostObjects(files, running []HostObject) []HostObject {
+	type name struct {
+		kind, context string
+		number        Number
+	}
+	nameOf := func(o HostObject) name { return name{o.Kind, o.Context, o.Number} }
+	all := slices.Clone(files)
+	known := make(map[name]bool, len(files))
+	for _, o := range files {
+		known[nameOf(o)] = true
+	}
+	for _, o := range running {
+		if !known[nameOf(o)] {
+			all = append(all, o)
+		}
+	}
+	slices.SortFunc(all, func(a, b HostObject) int {
+		return cmp.Or(cmp.Compare(a.Number, b.Number), cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Context, b.Context), cmp.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line))
+	})
+	return slices.Compact(all)
+}
