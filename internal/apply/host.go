@@ -91,7 +91,9 @@ func (e *Engine) ask(ctx context.Context, q pbx.Question, theirs []pbx.HostObjec
 		return live, err
 	}
 	declared := e.noteDeclared(ctx)
-	live.Host = slices.DeleteFunc(live.Host, func(o pbx.HostObject) bool { return len(pbx.JoinHostObjects(declared, []pbx.HostObject{o})) == len(declared) })
+	live.Host = slices.DeleteFunc(live.Host, func(o pbx.HostObject) bool {
+		return len(pbx.JoinHostObjects(declared, []pbx.HostObject{o})) == len(declared)
+	})
 	if e.store.NoteHost(ctx, store.HostRunning, live.Host) == nil {
 		e.hostAsked.Store(true)
 	}

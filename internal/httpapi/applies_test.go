@@ -265,6 +265,30 @@ func TestWhatOthersChangedIsReplacedOnlyByForceAndSaved(t *testing.T) {
 	}
 }
 
+func TestANumberThatTheHostHasIsNamedByThePlanAndRefusedWhereAUserHasIt(t *testing.T) {
+	t.Parallel()
+	p := newPortal(t)
+	p.create("Anna", "anna@example.com")
+	p.asterisk.declared = []pbx.HostObject{
+		{Kind: "aor", Number: 1000, File: "/etc/asterisk/pjsip.conf", Line: 7},
+		{Kind: pbx.KindExtension, Number: 1000, Context: "office", File: "/etc/asterisk/extensions.conf", Line: 3},
+	}
+	plan := p.do("GET", "/apply/plan", "")
+	if plan.at("host.0.kind") != "aor" || plan.at("host.0.clash") != true || plan.at("host.0.line") != 7.0 || plan.at("host.1.context") != "office" || plan.at("host.1.clash") != false {
+		t.Errorf("the plan has %v", plan.json["host"])
+	}
+	for _, body := range []string{`{"triggered_by":"test"}`, `{"triggered_by":"test","force":true}`} {
+		a := p.do("POST", "/apply", body)
+		if a.status != 409 || a.code() != pbx.CodeNumberClash || a.json["audit_log_id"] == nil || !strings.Contains(a.at("detail").(string), "AOR 1000 (/etc/asterisk/pjsip.conf, line 7)") {
+			t.Errorf("%s gave %d %v", body, a.status, a.json)
+		}
+	}
+	p.asterisk.declared = p.asterisk.declared[1:]
+	if a := p.do("POST", "/apply", `{"triggered_by":"test"}`); a.status != 200 {
+		t.Errorf("without the clash: %d %v", a.status, a.json)
+	}
+}
+
 func TestTheSameKeyGetsTheSameAnswerAndIsCountedOnce(t *testing.T) {
 	t.Parallel()
 	p := newPortal(t)

@@ -1445,6 +1445,23 @@ export interface components {
             files: components["schemas"]["FilesState"];
             looked: components["schemas"]["HealthLooked"];
         };
+        /** @description An object of the Asterisk host that the portal did not write. */
+        HostObject: {
+            /** @description A user has the number, so that an apply is refused with `number_clash`. */
+            clash: boolean;
+            /** @description The dialplan context of an extension. */
+            context?: string;
+            /** @description The file that defines it. Absent where no file that the portal can read does. */
+            file?: string;
+            /** @description `extension`, or the type of a PJSIP object, such as `endpoint`. */
+            kind: string;
+            /** @description The line in that file, where it is known. */
+            line?: number;
+            /** @description The extension number that is its name. */
+            number: number;
+            /** @description The object, for people. */
+            text: string;
+        };
         Invitation: {
             account: components["schemas"]["Account"];
             link: components["schemas"]["OneTimeLink"];
@@ -1644,6 +1661,11 @@ export interface components {
             drift: components["schemas"]["DriftList"];
             /** @description Names exactly this plan. */
             hash: string;
+            /**
+             * @description What the Asterisk host has under extension numbers beside what the portal wrote. Users do not get the numbers of its PJSIP objects,
+             *     nor those it has in the portal's dialplan context. Absent where there is nothing.
+             */
+            host?: components["schemas"]["HostObject"][];
             /** @description The files would become others than they are. */
             pending: boolean;
             /** @description The revision in place; 0 before the first. */
@@ -1689,7 +1711,7 @@ export interface components {
          * @description The kind of failure, for programs. See the table at the top.
          * @enum {string}
          */
-        ProblemCode: "invalid_input" | "invalid_json" | "body_unreadable" | "cross_origin" | "tls_needed" | "path_not_found" | "user_not_found" | "extension_not_found" | "apply_log_not_found" | "revision_not_found" | "revision_forgotten" | "not_signed_in" | "sign_in_failed" | "otp_required" | "forbidden" | "persons_only" | "second_factor_needed" | "setup_needed" | "setup_code_invalid" | "link_invalid" | "account_not_found" | "session_not_found" | "token_not_found" | "setup_done" | "account_email_taken" | "last_owner" | "totp_on" | "totp_off" | "too_many_tokens" | "too_many_attempts" | "method_not_allowed" | "email_taken" | "extension_pool_exhausted" | "apply_running" | "drift" | "idempotency_key_reused" | "plan_moved" | "body_too_large" | "unsupported_media_type" | "host_not_allowed" | "too_many_requests" | "apply_refused" | "write_failed" | "reload_failed" | "asterisk_disagrees" | "rolled_back" | "not_confirmed" | "in_doubt" | "audit_failed" | "internal" | "database_unavailable" | "database_full" | "database_damaged" | "database_newer" | "allocation_retries_exhausted" | "timeout";
+        ProblemCode: "invalid_input" | "invalid_json" | "body_unreadable" | "cross_origin" | "tls_needed" | "path_not_found" | "user_not_found" | "extension_not_found" | "apply_log_not_found" | "revision_not_found" | "revision_forgotten" | "not_signed_in" | "sign_in_failed" | "otp_required" | "forbidden" | "persons_only" | "second_factor_needed" | "setup_needed" | "setup_code_invalid" | "link_invalid" | "account_not_found" | "session_not_found" | "token_not_found" | "setup_done" | "account_email_taken" | "last_owner" | "totp_on" | "totp_off" | "too_many_tokens" | "too_many_attempts" | "method_not_allowed" | "email_taken" | "extension_pool_exhausted" | "apply_running" | "drift" | "number_clash" | "idempotency_key_reused" | "plan_moved" | "body_too_large" | "unsupported_media_type" | "host_not_allowed" | "too_many_requests" | "apply_refused" | "write_failed" | "reload_failed" | "asterisk_disagrees" | "rolled_back" | "not_confirmed" | "in_doubt" | "audit_failed" | "internal" | "database_unavailable" | "database_full" | "database_damaged" | "database_newer" | "allocation_retries_exhausted" | "timeout";
         /** @description The OpenID provider whose person the account belongs to, by its address; null: nobody signed in to it with a provider yet. */
         Provider: string | null;
         RecoveryCodes: {
