@@ -45,8 +45,8 @@ type portal struct {
 	keySource keyring.Source
 	keys      *keyring.Ring // once the database is ready
 	trail     *audit.Trail
-	watch     audit.Watch // over the trail, while a server runs
-	looks     healthLooks // likewise
+	watch     audit.Watch  // over the trail, while a server runs
+	looks     *healthLooks // likewise
 	getenv    func(string) (string, bool)
 	insecure  bool // serve asks nobody who he is
 	stderr    io.Writer

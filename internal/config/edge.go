@@ -63,7 +63,7 @@ func (c Config) edgeFaults() (faults []error) {
 		}
 	}
 	if u, err := url.Parse(c.PublicURL); c.PublicURL != "" && (err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil || strings.Trim(u.Path, "/") != "") {
-		faults = append(faults, errors.New("PUBLIC_URL is not the address of a server: give something like https://pbx.example.com"))
+		faults = append(faults, errors.New("PUBLIC_URL is not the address of a server: give something like https://pbx.example.com, without a path: the portal needs a host name, or a port, of its own"))
 	}
 	return append(faults, c.oidcFaults()...)
 }

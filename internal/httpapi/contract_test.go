@@ -38,7 +38,7 @@ func openContract(t testing.TB) *openapi3.T {
 // open lists, literally, what is open to anyone.
 func open() []string {
 	return []string{
-		"GET /health", "GET /docs", "GET /docs/{file}", "GET /openapi.yaml", "GET /openapi.json",
+		"GET /health", "GET /livez", "GET /readyz", "GET /docs", "GET /docs/{file}", "GET /openapi.yaml", "GET /openapi.json",
 		"GET /setup", "POST /setup", "POST /session", "POST /invitations", "GET /auth/oidc/start", "GET /auth/oidc/callback",
 	}
 }
@@ -48,6 +48,26 @@ func TestTheContractIsValidOpenAPI(t *testing.T) {
 	c := contract(t)
 	if err := c.Validate(t.Context(), openapi3.EnableExamplesValidation(), openapi3.EnableSchemaDefaultsValidation()); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestTheContractSaysHowRequestsAreAuthenticated(t *testing.T) {
+	t.Parallel()
+	c := contract(t)
+	var schemes []string
+	for name := range c.Components.SecuritySchemes {
+		schemes = append(schemes, name)
+	}
+	slices.Sort(schemes)
+	if !slices.Equal(schemes, []string{"session", "token"}) || len(c.Security) != 2 {
+		t.Fatalf("the schemes are %v, demanded are %v", schemes, c.Security)
+	}
+	for route, item := range c.Paths.Map() {
+		for method, op := range item.Operations() {
+			if public := slices.Contains(open(), method+" "+route); public != (op.Security != nil && len(*op.Security) == 0) || !public && op.Security != nil {
+				t.Errorf("%s %s: open to anyone: %t, security: %v", method, route, public, op.Security)
+			}
+		}
 	}
 }
 

@@ -28,6 +28,7 @@ type Edge struct {
 // edge is what every request passes before anything is looked up for it.
 type edge struct {
 	hosts   []string
+	public  string // host[:port] of the address people know, "" where it is that of the request
 	proxies []netip.Prefix
 	origin  *http.CrossOriginProtection
 	places  [kinds]*flying
@@ -65,7 +66,7 @@ func newEdge(c Edge, now func() time.Time) (*edge, error) {
 		if err != nil {
 			return nil, fmt.Errorf("cannot read the portal's own address: %w", err)
 		}
-		e.hosts = append(e.hosts, plainHost(u.Host))
+		e.hosts, e.public = append(e.hosts, plainHost(u.Host)), u.Host
 		if err := e.origin.AddTrustedOrigin(u.Scheme + "://" + u.Host); err != nil {
 			return nil, fmt.Errorf("cannot use the portal's own address: %w", err)
 		}
@@ -128,7 +129,7 @@ func (e *edge) crossOrigin(r *http.Request) error {
 	}
 	return &refusal{
 		http.StatusForbidden, openapi.ProblemCodeCrossOrigin,
-		"a page of another site made the browser ask for this: nothing was done. Open the portal itself",
+		"a page of another site made the browser ask for this: nothing was done. Open the portal itself; behind a proxy, have it pass the header Host on, or set PUBLIC_URL",
 	}
 }
 

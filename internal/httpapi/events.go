@@ -34,6 +34,7 @@ func (a *api) followRun(w http.ResponseWriter, r *http.Request) {
 // stream answers with a stream of events that tell writes, with a comment in between from time to time.
 func (a *api) stream(w http.ResponseWriter, r *http.Request, every time.Duration, comment string, tell func(context.Context, *stream)) {
 	w.Header().Set("Content-Type", "text/event-stream")
+	w.Header().Set("X-Accel-Buffering", "no") // nginx keeps back what an upstream sends until some KB have come together
 	w.WriteHeader(http.StatusOK)
 	if r.Method == http.MethodHead {
 		return

@@ -39,7 +39,7 @@ func (p *portal) follow(ctx context.Context, id string, header ...string) *event
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	if resp.StatusCode != 200 || resp.Header.Get("Content-Type") != "text/event-stream" {
+	if resp.StatusCode != 200 || resp.Header.Get("Content-Type") != "text/event-stream" || resp.Header.Get("X-Accel-Buffering") != "no" {
 		p.t.Fatalf("%s %v", resp.Status, resp.Header)
 	}
 	p.t.Cleanup(func() { _ = resp.Body.Close() })

@@ -74,7 +74,8 @@ func (a *API) TryDoor(ctx context.Context, from netip.Addr) error {
 	return err
 }
 
-// SessionCookie is the cookie of a session, over an encrypted connection or not.
-func SessionCookie(ctx context.Context, secure bool, token string, until time.Time) string {
-	return sessionCookie(context.WithValue(ctx, exchangeKey{}, &exchange{secure: secure}), pbx.SecretFrom(token), until)
+// SessionCookie is the cookie of a session at a host, over an encrypted connection or not, for a portal that people know by a public address, or "".
+func SessionCookie(ctx context.Context, public, host string, secure bool, token string, until time.Time) string {
+	cookie := (&edge{public: public}).cookieName(host, secure)
+	return sessionCookie(context.WithValue(ctx, exchangeKey{}, &exchange{secure: secure, cookie: cookie}), pbx.SecretFrom(token), until)
 }

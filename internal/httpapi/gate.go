@@ -1,9 +1,12 @@
 package httpapi
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"net"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -212,24 +215,38 @@ func proofOf(r *http.Request) auth.Proof {
 	return auth.Proof{Session: sessionToken(r)}
 }
 
-// The names of the cookie that holds a session's token. A browser takes the first only over an encrypted connection, and from nobody but
+// The names of the cookie that holds a session's token, before the port. A browser takes the first only over an encrypted connection, and from nobody but
 // the very host; the second is for loopback.
 const (
 	secureCookie = "__Host-pbxportal"
 	plainCookie  = "pbxportal"
 )
 
-func cookieName(secure bool) string {
+// cookieName returns the name of the cookie with a session's token. Browsers send the cookies of a host name to all its ports, so the name holds the port:
+// several portals on one host do not end each other's sessions.
+func (e *edge) cookieName(host string, secure bool) string {
+	name := plainCookie
 	if secure {
-		return secureCookie
+		name = secureCookie
 	}
-	return plainCookie
+	port := portOf(cmp.Or(e.public, host))
+	if port == "" || port == "80" || port == "443" {
+		return name
+	}
+	return name + "-" + port
+}
+
+// portOf returns the port of host:port, "" where there is none.
+func portOf(host string) string {
+	_, port, err := net.SplitHostPort(host)
+	if _, bad := strconv.ParseUint(port, 10, 16); err != nil || bad != nil {
+		return ""
+	}
+	return port
 }
 
 // sessionToken gives the token of the session a browser holds, "" for none. Two cookies of the name are none: somebody put one beside ours.
-func sessionToken(r *http.Request) string {
-	return onlyCookie(r.Header, cookieName(exchangeOf(r).secure))
-}
+func sessionToken(r *http.Request) string { return onlyCookie(r.Header, exchangeOf(r).cookie) }
 
 // onlyCookie returns the value of the cookie with a name, "" where there is none or more than one. Whatever else stands in the header is
 // passed over: a stranger can put a thousand cookies into it.
@@ -255,9 +272,9 @@ func onlyCookie(header http.Header, name string) string {
 
 // sessionCookie is the cookie that hands a browser the token of its session, until then. Without a token it takes the cookie away.
 func sessionCookie(ctx context.Context, token pbx.Secret, until time.Time) string {
-	secure := exchangeIn(ctx).secure
+	x := exchangeIn(ctx)
 	c := http.Cookie{ //nolint:gosec // on loopback there is no encryption to insist on
-		Name: cookieName(secure), Value: token.Reveal(), Path: "/", Expires: until, HttpOnly: true, Secure: secure, SameSite: http.SameSiteStrictMode,
+		Name: x.cookie, Value: token.Reveal(), Path: "/", Expires: until, HttpOnly: true, Secure: x.secure, SameSite: http.SameSiteStrictMode,
 	}
 	if c.Value == "" {
 		c.MaxAge = -1

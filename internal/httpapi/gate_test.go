@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"net/http/cookiejar"
 	"net/netip"
 	"os"
 	"slices"
@@ -235,7 +236,9 @@ func fresh(t *testing.T, without string) (wrong []string) {
 	p := newUnserved(t, func(c *httpapi.Config) { c.Auth = emptyAuth(t) })
 	p.handler.Disarm(without)
 	for _, r := range routes(t) {
-		open := slices.Contains([]string{"GET /health", "GET /setup", "POST /setup"}, r.operation)
+		open := slices.Contains([]string{
+			"GET /health", "GET /livez", "GET /readyz", "GET /setup", "POST /setup", "GET /docs", "GET /docs/{file}", "GET /openapi.yaml", "GET /openapi.json",
+		}, r.operation)
 		for _, header := range [][]string{nil, {"Authorization", "Bearer " + p.token}} { // the token is another portal's
 			a := p.as("").request(here, r.method, "http://localhost"+r.path, r.body, header...)
 			if open == (a.status == 403 && a.code() == "setup_needed") || open && a.status == 401 {
@@ -409,17 +412,49 @@ func TestASessionHoldsInItsCookieAlone(t *testing.T) {
 func TestTheCookieOfASessionCannotBeReadOrSentElsewhere(t *testing.T) {
 	t.Parallel()
 	until := time.Date(2026, 11, 26, 12, 0, 0, 0, time.UTC)
+	const rest = "; Path=/; Expires=Thu, 26 Nov 2026 12:00:00 GMT; "
 	for _, c := range []struct {
-		secure      bool
-		token, want string
+		public, host string
+		secure       bool
+		token, want  string
 	}{
-		{true, "t0ken", "__Host-pbxportal=t0ken; Path=/; Expires=Thu, 26 Nov 2026 12:00:00 GMT; HttpOnly; Secure; SameSite=Strict"},
-		{false, "t0ken", "pbxportal=t0ken; Path=/; Expires=Thu, 26 Nov 2026 12:00:00 GMT; HttpOnly; SameSite=Strict"},
-		{true, "", "__Host-pbxportal=; Path=/; Expires=Thu, 26 Nov 2026 12:00:00 GMT; Max-Age=0; HttpOnly; Secure; SameSite=Strict"},
+		{"", "pbx.example.com", true, "t0ken", "__Host-pbxportal=t0ken" + rest + "HttpOnly; Secure; SameSite=Strict"},
+		{"", "localhost", false, "t0ken", "pbxportal=t0ken" + rest + "HttpOnly; SameSite=Strict"},
+		{"", "pbx.example.com:443", true, "", "__Host-pbxportal=" + rest + "Max-Age=0; HttpOnly; Secure; SameSite=Strict"},
+		{"", "[::1]:8001", false, "t0ken", "pbxportal-8001=t0ken" + rest + "HttpOnly; SameSite=Strict"},
+		{"", "localhost:8;1", false, "t0ken", "pbxportal=t0ken" + rest + "HttpOnly; SameSite=Strict"},
+		{"pbx.example.com:8443", "127.0.0.1:8000", true, "t0ken", "__Host-pbxportal-8443=t0ken" + rest + "HttpOnly; Secure; SameSite=Strict"},
 	} {
-		if got := httpapi.SessionCookie(t.Context(), c.secure, c.token, until); got != c.want {
+		if got := httpapi.SessionCookie(t.Context(), c.public, c.host, c.secure, c.token, until); got != c.want {
 			t.Errorf("got  %s\nwant %s", got, c.want)
 		}
+	}
+}
+
+func TestTwoPortalsOnOneHostNameDoNotEndEachOthersSessions(t *testing.T) {
+	t.Parallel()
+	jar, err := cookiejar.New(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var portals []*portal
+	for range 2 {
+		p := newPortal(t)
+		p.otto()
+		p = p.as("")
+		p.client.Jar = jar
+		portals = append(portals, p)
+	}
+	for _, p := range portals {
+		if a := p.do("POST", "/session", `{"email":"otto@example.com","password":"correct horse battery staple"}`); a.status != 200 {
+			t.Fatalf("%d %s", a.status, a.text)
+		}
+	}
+	if a := portals[1].do("DELETE", "/session", ""); a.status != 204 {
+		t.Errorf("%d %s", a.status, a.text)
+	}
+	if a := portals[0].do("GET", "/session", ""); a.status != 200 {
+		t.Errorf("after a sign-in and a sign-out at the other portal: %d %s", a.status, a.text)
 	}
 }
 

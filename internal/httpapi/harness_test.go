@@ -75,6 +75,7 @@ func newDemanding(t testing.TB, of pbx.SecondFactor, changes ...func(*httpapi.Co
 	p.auth, p.token = newAuth(t, s, of, func() time.Time { return time.Now().Add(time.Duration(p.ahead.Load())) })
 	p.client = &http.Client{Transport: &bearer{p, apitest.Client(t).Transport}, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	p.health = pbx.Health{Asterisk: "ok", Version: "22.10.1", Audit: "ok", Key: "ok"}
+	p.health.Looked = pbx.Looked{Database: time.Now(), Asterisk: time.Now(), Audit: time.Now(), Key: time.Now()}
 	p.asterisk = &asterisk{}
 	p.engine = apply.New(apply.Config{Store: s, Target: p.asterisk, Now: time.Now, Keep: keep})
 	p.trail = audit.New(s, time.Now, t.TempDir())
@@ -86,6 +87,7 @@ func newDemanding(t testing.TB, of pbx.SecondFactor, changes ...func(*httpapi.Co
 			}
 			return p.health
 		},
+		Ready: func(context.Context) (time.Time, error) { return time.Now(), p.health.Database },
 		Files: func(context.Context) pbx.Standing { // looked at anew for each who asks: what a test changes shows at once
 			site, err := p.asterisk.Inspect()
 			return pbx.Standing{Site: site, Err: err, At: time.Now()}
@@ -171,6 +173,7 @@ func newConfig(t testing.TB) httpapi.Config {
 	return httpapi.Config{
 		Auth: emptyAuth(t), Directory: directory.New(s, time.Now), Apply: apply.New(apply.Config{Store: s, Target: &asterisk{}, Now: time.Now}), Audit: audit.New(s, time.Now, t.TempDir()), Log: slog.New(slog.DiscardHandler), Now: time.Now,
 		Health: func(context.Context) pbx.Health { return pbx.Health{} },
+		Ready:  func(context.Context) (time.Time, error) { return time.Now(), nil },
 	}
 }
 

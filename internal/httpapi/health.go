@@ -16,6 +16,8 @@ func (a *api) GetHealth(ctx context.Context, _ openapi.GetHealthRequestObject) (
 	h := a.health(ctx)
 	files, at := a.filesState(ctx)
 	looked := a.toLooked(h.Looked, at)
+	h.Asterisk, files = unlooked(h.Asterisk, looked.Asterisk), unlooked(files, looked.Files)
+	h.Audit, h.Key = unlooked(h.Audit, looked.Audit), unlooked(h.Key, looked.Key)
 	if h.Database != nil {
 		return nil, &unhealthy{error: databaseAway(h.Database), asterisk: h.Asterisk, files: files, looked: looked}
 	}
@@ -23,6 +25,28 @@ func (a *api) GetHealth(ctx context.Context, _ openapi.GetHealthRequestObject) (
 		Status: openapi.HealthStatusOk, Database: openapi.HealthDatabaseOk, Asterisk: h.Asterisk, AsteriskVersion: unlessZero(h.Version),
 		Files: files, Audit: h.Audit, Key: h.Key, Looked: looked, Version: a.version,
 	}, nil
+}
+
+// unlooked returns the state of a part, unless that is "ok" without a look behind it.
+func unlooked(state string, look *openapi.HealthLook) string {
+	if state == "ok" && look == nil {
+		return "not known: the portal has not looked yet: ask again in a moment"
+	}
+	return state
+}
+
+// GetLivez answers that the process runs; it looks at nothing else.
+func (a *api) GetLivez(context.Context, openapi.GetLivezRequestObject) (openapi.GetLivezResponseObject, error) {
+	return openapi.GetLivez200JSONResponse{Status: openapi.AliveStatusOk}, nil
+}
+
+// GetReadyz answers whether the portal can take requests: the database answers, and has the tables that this program needs.
+func (a *api) GetReadyz(ctx context.Context, _ openapi.GetReadyzRequestObject) (openapi.GetReadyzResponseObject, error) {
+	at, err := a.ready(ctx)
+	if err != nil {
+		return nil, databaseAway(err)
+	}
+	return openapi.GetReadyz200JSONResponse{Status: openapi.ReadyStatusOk, Database: *dated(a.now(), at, lookReady)}, nil
 }
 
 // databaseAway gives the error of a database that does not work. What a stranger may read of it is what its author meant for the

@@ -33,6 +33,7 @@ type Config struct {
 	Apply     *apply.Engine
 	Audit     *audit.Trail
 	Health    func(context.Context) pbx.Health
+	Ready     func(context.Context) (time.Time, error) // looks at the database, for /readyz: when, and why it cannot be used
 	Files     func(context.Context) pbx.Standing // how the files stand, for /health and /metrics; nil: as the engine sees them
 	Live      *live.Watcher                      // nil: live state is off
 	Log       *slog.Logger
@@ -63,6 +64,7 @@ type api struct {
 	engine    *apply.Engine
 	trail     *audit.Trail
 	health    func(context.Context) pbx.Health
+	ready     func(context.Context) (time.Time, error)
 	files     func(context.Context) pbx.Standing
 	plans     *glance.Shared[planned] // what an apply would do: one at a time, for all who ask
 	live      *live.Watcher
@@ -92,8 +94,8 @@ func New(c Config) (*API, error) {
 }
 
 func newAPI(c Config, contract *openapi3.T) (_ *API, err error) {
-	if c.Auth == nil || c.Directory == nil || c.Apply == nil || c.Audit == nil || c.Health == nil || c.Log == nil || c.Now == nil {
-		return nil, errors.New("cannot make the HTTP API: Auth, Directory, Apply, Audit, Health, Log and Now are required")
+	if c.Auth == nil || c.Directory == nil || c.Apply == nil || c.Audit == nil || c.Health == nil || c.Ready == nil || c.Log == nil || c.Now == nil {
+		return nil, errors.New("cannot make the HTTP API: Auth, Directory, Apply, Audit, Health, Ready, Log and Now are required")
 	}
 	if c.Files == nil {
 		c.Files = c.Apply.Standing
@@ -102,7 +104,7 @@ func newAPI(c Config, contract *openapi3.T) (_ *API, err error) {
 		c.Live = live.New(live.Config{Now: c.Now, Log: c.Log})
 	}
 	a := &api{
-		auth: c.Auth, directory: c.Directory, engine: c.Apply, trail: c.Audit, health: c.Health, files: c.Files, live: c.Live, log: c.Log, now: c.Now, version: c.Version,
+		auth: c.Auth, directory: c.Directory, engine: c.Apply, trail: c.Audit, health: c.Health, ready: c.Ready, files: c.Files, live: c.Live, log: c.Log, now: c.Now, version: c.Version,
 		metrics: newMetrics(c.Version), plans: glance.New(c.Now, requestPatience, requestPatience, func(ctx context.Context) (p planned) {
 			p.plan, p.err = c.Apply.Plan(ctx)
 			return p

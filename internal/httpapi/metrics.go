@@ -94,7 +94,7 @@ func newMetrics(version string) *metrics {
 	} {
 		m.results.WithLabelValues(string(result))
 	}
-	pool := prometheus.NewGauge(prometheus.GaugeOpts{Name: "pbxportal_extensions_total", Help: "Extension numbers of the pool."})
+	pool := prometheus.NewGauge(prometheus.GaugeOpts{Name: "pbxportal_extensions_capacity", Help: "Extension numbers of the pool."})
 	pool.Set(float64(pbx.PoolSize))
 	build := prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "pbxportal_build_info", Help: "Always 1; the version is in the label.", ConstLabels: prometheus.Labels{"version": version},

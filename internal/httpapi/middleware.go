@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/netip"
 	"runtime/debug"
+	"slices"
 	"time"
 
 	"github.com/synergycall/pbxportal/internal/pbx"
@@ -19,6 +20,7 @@ type exchange struct {
 	id     string
 	from   netip.Addr // where it came from, as far as that can be believed
 	secure bool       // it came encrypted
+	cookie string     // the name of the cookie with the token of a session
 	actor  string     // whom it is done for, in the log; "" while that is not known
 	route  string     // the path as the contract has it; "" for one it has not
 	status int
@@ -53,6 +55,7 @@ func (a *api) observe(next http.Handler) http.Handler {
 		start := a.now()
 		x := &exchange{id: requestID(r), conn: connectionOf(r.Context()), unread: r.ContentLength != 0}
 		x.from, x.secure = a.edge.originOf(r)
+		x.cookie = a.edge.cookieName(r.Host, x.secure)
 		x.userAgent = r.UserAgent()
 		r = r.WithContext(context.WithValue(r.Context(), exchangeKey{}, x))
 		x.session = pbx.SecretFrom(sessionToken(r))
@@ -108,7 +111,7 @@ func (a *api) record(r *http.Request, x *exchange, took time.Duration) {
 	}
 	a.metrics.served(x.route, r.Method, x.status, took)
 	level := slog.LevelInfo
-	if x.route == "/health" || x.route == "/metrics" { // asked every few seconds, by machines
+	if slices.Contains(probes(), x.route) || x.route == "/metrics" { // requested every few seconds, by machines
 		level = slog.LevelDebug
 	}
 	a.log.LogAttrs(r.Context(), level, "request",

@@ -292,7 +292,7 @@ func redirect(w http.ResponseWriter, to string) {
 	w.WriteHeader(http.StatusSeeOther)
 }
 
-func oidcCookieName(r *http.Request) string { return cookieName(exchangeOf(r).secure) + "-oidc" }
+func oidcCookieName(r *http.Request) string { return exchangeOf(r).cookie + "-oidc" }
 
 // setOIDCCookie sets or takes away the cookie that waits for a browser's return. It has to come along from the provider's site.
 func (a *api) setOIDCCookie(w http.ResponseWriter, r *http.Request, value string, seconds int) {

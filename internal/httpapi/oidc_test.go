@@ -303,7 +303,7 @@ func TestASignInThatDidNotBeginInThisBrowserOrWasChangedEndsNowhere(t *testing.T
 	change := func(part int) func(*http.Client, *url.URL) *http.Client {
 		return func(b *http.Client, _ *url.URL) *http.Client {
 			for _, c := range b.Jar.Cookies(portal) {
-				if c.Name == "pbxportal-oidc" {
+				if c.Name == "pbxportal-"+portal.Port()+"-oidc" {
 					parts := strings.Split(c.Value, ".")
 					parts[part] = strings.Repeat("A", 43)
 					b.Jar.SetCookies(portal, []*http.Cookie{{Name: c.Name, Value: strings.Join(parts, "."), Path: "/"}})

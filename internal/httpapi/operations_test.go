@@ -137,6 +137,53 @@ func TestHealthNamesTheFailingPart(t *testing.T) {
 	}
 }
 
+func TestEachOKOfHealthNamesTheLookBehindItAndItsAge(t *testing.T) {
+	t.Parallel()
+	p := newPortal(t)
+	parts := func() (ok []string) {
+		a := p.do("GET", "/health", "")
+		looked, _ := a.json["looked"].(map[string]any)
+		for part, state := range a.json {
+			look, _ := looked[part].(map[string]any)
+			if state != "ok" || part == "status" {
+				continue
+			}
+			ok = append(ok, part)
+			if look["look"] == "" || look["at"] == nil || look["age_ms"] == nil {
+				t.Errorf("%s is ok without a look: %s", part, a.text)
+			}
+		}
+		slices.Sort(ok)
+		return ok
+	}
+	if got := parts(); !slices.Equal(got, []string{"asterisk", "audit", "database", "files", "key"}) {
+		t.Errorf("ok are %v", got)
+	}
+	p.health.Looked = pbx.Looked{Database: time.Now()}
+	if got := parts(); !slices.Equal(got, []string{"database", "files"}) {
+		t.Errorf("without a look at Asterisk, the trail and the key, ok are %v", got)
+	}
+}
+
+func TestLivenessAsksNothingAndReadinessTheDatabaseAlone(t *testing.T) {
+	t.Parallel()
+	p := newPortal(t)
+	p.health.Asterisk = "Asterisk does not answer: start it"
+	if a := p.do("GET", "/readyz", ""); a.status != 200 || a.json["status"] != "ok" || a.at("database.look") == nil || a.at("database.age_ms") == nil {
+		t.Errorf("readiness without Asterisk: %d %s", a.status, a.text)
+	}
+	p.health.Database = errInside
+	if err := p.store.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if a := p.do("GET", "/readyz", ""); a.status != 503 || a.code() != pbx.CodeDatabaseAway || a.header.Get("Retry-After") == "" || strings.Contains(a.text, "secret") {
+		t.Errorf("readiness without the database: %d %s", a.status, a.text)
+	}
+	if a := p.as("").do("GET", "/livez", ""); a.status != 200 || a.json["status"] != "ok" {
+		t.Errorf("liveness without the database: %d %s", a.status, a.text)
+	}
+}
+
 func TestHealthAndMetricsSayHowTheFilesStand(t *testing.T) {
 	t.Parallel()
 	p := newPortal(t)
@@ -243,10 +290,20 @@ func TestMetricsCountByRouteAndOutcome(t *testing.T) {
 		`pbxportal_http_requests_total{method="other",route="none",status="404"} 1`,
 		`pbxportal_http_request_duration_seconds_count{method="POST",route="/apply",status="200"} 1`,
 		`pbxportal_applies_total{outcome="success"} 1`, `pbxportal_applies_total{outcome="failure"} 0`,
-		"pbxportal_extensions_in_use 1", "pbxportal_extensions_total 1000", `pbxportal_build_info{version="1.2.3"} 1`,
+		"pbxportal_extensions_in_use 1", "pbxportal_extensions_capacity 1000", `pbxportal_build_info{version="1.2.3"} 1`,
 	} {
 		if !strings.Contains(text, must+"\n") {
 			t.Errorf("the metrics lack %s", must)
+		}
+	}
+}
+
+func TestOnlyCountersAreNamedTotal(t *testing.T) {
+	t.Parallel()
+	text := newPortal(t).do("GET", "/metrics", "").text
+	for line := range strings.Lines(text) {
+		if f := strings.Fields(line); len(f) == 4 && f[1] == "TYPE" && strings.HasSuffix(f[2], "_total") != (f[3] == "counter") {
+			t.Errorf("%s is a %s", f[2], f[3])
 		}
 	}
 }

@@ -29,7 +29,7 @@ type refusal struct {
 
 func (e *refusal) Error() string { return e.detail }
 
-var errNoPath = &refusal{http.StatusNotFound, openapi.ProblemCodePathNotFound, "there is nothing at this path: see /docs for what there is"}
+var errNoPath = &refusal{http.StatusNotFound, openapi.ProblemCodePathNotFound, "there is nothing at this path: see /docs for what there is. A proxy has to give the portal a host name of its own: it cannot be below a path"}
 
 // applyError is an apply that ended with an error, and how far it came.
 type applyError struct {

@@ -32,6 +32,7 @@ func BenchmarkGetting1000Users(b *testing.B) {
 			Auth: a, Directory: d, Apply: apply.New(apply.Config{Store: s, Now: time.Now}), // nobody applies here
 			Audit:  audit.New(s, time.Now, b.TempDir()),
 			Health: func(context.Context) pbx.Health { return pbx.Health{} },
+			Ready:  func(context.Context) (time.Time, error) { return time.Now(), nil },
 			Log:    slog.New(slog.DiscardHandler), Now: time.Now,
 		})
 		if err != nil {

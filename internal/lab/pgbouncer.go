@@ -16,23 +16,11 @@ import (
 	"github.com/synergycall/pbxportal/internal/proc"
 )
 
-// pgbouncerSuite is the Debian suite of the pooler; its own libraries come along.
-const pgbouncerSuite = "trixie"
-
-const pgbouncerCure = "run the tests on a machine that reaches a Debian archive"
-
 // Pgbouncer is an unpacked pgbouncer, the connection pooler.
-type Pgbouncer struct {
-	root    string
-	machine machine
-}
+type Pgbouncer struct{ program }
 
 // FetchPgbouncer returns pgbouncer in a folder of its own, fetching it from Debian unless that was done before.
 func FetchPgbouncer(ctx context.Context, o FetchOptions) (Pgbouncer, error) {
-	m, err := thisMachine()
-	if err != nil {
-		return Pgbouncer{}, withCure(err, pgbouncerCure)
-	}
 	cache, err := o.cacheDir()
 	if err != nil {
 		return Pgbouncer{}, err
@@ -40,38 +28,8 @@ func FetchPgbouncer(ctx context.Context, o FetchOptions) (Pgbouncer, error) {
 	if o.Cache == "" && isRoot() {
 		cache = sharedCache // it runs as another user
 	}
-	root, err := fetchOnce(ctx, o, cache, "pgbouncer-"+pgbouncerSuite+"-"+m.arch, func(partial string) error {
-		o.progress("fetching pgbouncer from Debian %s into %s (once, about 15 MB)", pgbouncerSuite, cache)
-		source, err := suiteApt(ctx, partial, m, pgbouncerSuite, o)
-		if err != nil {
-			return err
-		}
-		debs, err := source.download(ctx, "pgbouncer")
-		if err != nil {
-			return err
-		}
-		unpacked := filepath.Join(partial, "tree")
-		if err := extract(ctx, debs, unpacked); err != nil {
-			return err
-		}
-		result, err := proc.Run(ctx, proc.Command{Argv: Pgbouncer{unpacked, m}.argv("--version")})
-		if err == nil && result.ExitCode != 0 {
-			err = errors.New(tail(result.Stderr, 3))
-		}
-		if err != nil {
-			return fmt.Errorf("cannot run the fetched pgbouncer: %w", err)
-		}
-		return nil
-	})
-	if err != nil {
-		return Pgbouncer{}, withCure(fmt.Errorf("cannot fetch pgbouncer: %w", err), pgbouncerCure)
-	}
-	return Pgbouncer{root, m}, nil
-}
-
-func (p Pgbouncer) argv(args ...string) []string {
-	libraries := filepath.Join(p.root, "usr/lib", p.machine.triplet)
-	return append([]string{filepath.Join(libraries, p.machine.loader), "--library-path", libraries, filepath.Join(p.root, "usr/sbin/pgbouncer")}, args...)
+	p, err := fetchProgram(ctx, o, cache, "pgbouncer", "usr/sbin/pgbouncer", "--version")
+	return Pgbouncer{p}, err
 }
 
 // Start starts it before the PostgreSQL that an address leads to, with its files in dir, and returns the address that leads through it. The

@@ -95,7 +95,7 @@ type Standing struct {
 // Health is the state of the parts the portal needs. Asterisk's state is told, but a portal without Asterisk is healthy: it can
 // still manage users. What is "ok" was looked at, at the time that stands beside it; what is not known is not "ok".
 type Health struct {
-	Database error  // nil: it answers
+	Database error  // nil: it answers, and no write has failed since the last that succeeded
 	Asterisk string // "ok", or a sentence that says what is wrong and what to do
 	Version  string // of Asterisk, "" when unknown
 	Audit    string // "ok", or a sentence that says what is wrong with the audit trail and what to do

@@ -104,9 +104,12 @@ func openPostgres(rawURL string) (read, write *sql.DB, d dialect, err error) {
 	db.SetMaxOpenConns(10)
 	db.SetMaxIdleConns(10)
 	return db, db, dialect{
-		describe:    fmt.Sprintf("PostgreSQL database %q on %s", config.Database, net.JoinHostPort(config.Host, fmt.Sprint(config.Port))),
-		goose:       goose.DialectPostgres,
-		probe:       []string{`UPDATE tenants SET name = name`},
+		describe: fmt.Sprintf("PostgreSQL database %q on %s", config.Database, net.JoinHostPort(config.Host, fmt.Sprint(config.Port))),
+		goose:    goose.DialectPostgres,
+		// The rows take new pages: those in place may have room on a disk that has none.
+		probe: []string{`UPDATE tenants SET name = name`, `
+INSERT INTO apply_audit_logs (id, triggered_at, triggered_by, outcome, error_details)
+SELECT gen_random_uuid(), now(), 'probe', 'failure', repeat('x', 1500) FROM generate_series(1, 130)`},
 		migrations:  "postgres",
 		lockWriters: fmt.Sprintf("SELECT pg_advisory_xact_lock(%d)", writersKey),
 		lockRows:    " FOR UPDATE",

@@ -46,6 +46,7 @@ type Store struct {
 	turn chan struct{}
 
 	witness witness
+	writes  writes
 }
 
 // Open names the database of a url: postgresql://…, postgres://…, postgresql+asyncpg://… or sqlite:///path. It checks the form of the
@@ -84,8 +85,8 @@ func (s *Store) Ping(ctx context.Context) error {
 // errRolledBack ends a transaction that was only to be tried.
 var errRolledBack = errors.New("only tried")
 
-// Probe tries whether the database can be written, with a write that is rolled back; a database without its tables passes. Other writers wait
-// for it, and SQLite keeps less in memory from then on: it is for a command that looks once.
+// Probe tries whether the database can be written, with a write of some 200 KB that is rolled back; a database without its tables passes. Other writers
+// wait for it, and SQLite keeps less in memory from then on: it is for a command that looks once, and for after a write that failed.
 func (s *Store) Probe(ctx context.Context) error {
 	if _, err := s.version(ctx); err != nil && !s.dialect.damaged(err) {
 		return nil // no tables yet
@@ -99,6 +100,7 @@ func (s *Store) Probe(ctx context.Context) error {
 		return errRolledBack
 	})
 	if errors.Is(err, errRolledBack) {
+		s.writes.ended(ctx, nil)
 		return nil
 	}
 	return err
@@ -159,6 +161,7 @@ func (s *Store) InTx(ctx context.Context, fn func(context.Context, *Tx) error) e
 
 // again carries out a transaction, and carries it out again when others got in its way.
 func (s *Store) again(ctx context.Context, tried string, transaction func() error) (err error) {
+	defer func() { s.writes.ended(ctx, err) }()
 	for attempt := range attempts {
 		if attempt > 0 && !pause(ctx, attempt) {
 			break

@@ -509,6 +509,62 @@ func TestAProbeLeavesNothingAndKeepsNobodyFromWriting(t *testing.T) {
 	})
 }
 
+func TestAWriteThatFailedIsRememberedUntilOneSucceeds(t *testing.T) {
+	t.Parallel()
+	url := labtest.Postgres(t)
+	s := storetest.Open(t, url)
+	good := func(when string, failures int) {
+		t.Helper()
+		if err := errors.Join(s.Ready(t.Context()), s.Writable(t.Context())); err != nil || s.WriteFailures() != failures {
+			t.Errorf("%s: %v, %d failures", when, err, s.WriteFailures())
+		}
+	}
+	good("at first", 0)
+	// A disk that has room for what is in place already, and for nothing new.
+	execute(t, url, `CREATE FUNCTION no_room() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'could not extend file' USING ERRCODE = '53100'; END $$;
+CREATE TRIGGER no_room BEFORE INSERT ON users EXECUTE FUNCTION no_room(); CREATE TRIGGER no_room BEFORE INSERT ON apply_audit_logs EXECUTE FUNCTION no_room()`)
+	good("before anything was written", 0)
+	if err := insert(t.Context(), s, newUser(1000, "a@example.com")); pbx.CodeOf(err) != pbx.CodeDatabaseFull {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if err := s.Writable(t.Context()); pbx.CodeOf(err) != pbx.CodeDatabaseFull {
+			t.Errorf("after a write that failed: %v", err)
+		}
+	}
+	if err := s.Ready(t.Context()); err != nil {
+		t.Errorf("the database answers: %v", err)
+	}
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	failures := s.WriteFailures()
+	if err := insert(gone, s, newUser(1000, "a@example.com")); err == nil || s.WriteFailures() != failures {
+		t.Errorf("%v: a caller who has gone is no fault of the database", err)
+	}
+	execute(t, url, `DROP FUNCTION no_room CASCADE`)
+	good("with room again", failures)
+}
+
+func TestADatabaseWithOtherTablesIsNotReady(t *testing.T) {
+	t.Parallel()
+	storetest.Each(t, func(t *testing.T, url string) {
+		s := storetest.Open(t, url)
+		if err := s.Ready(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range []struct{ statement, code, says string }{
+			{`INSERT INTO goose_db_version (version_id, is_applied) VALUES (9999, true)`, pbx.CodeDatabaseNewer, "newer program"},
+			{`DELETE FROM goose_db_version WHERE version_id > 3`, pbx.CodeDatabaseAway, "pbxportal migrate"},
+			{`DROP TABLE goose_db_version`, pbx.CodeDatabaseAway, "pbxportal migrate"},
+		} {
+			execute(t, url, c.statement)
+			if err := s.Ready(t.Context()); pbx.KindOf(err) != pbx.KindUnavailable || pbx.CodeOf(err) != c.code || !strings.Contains(err.Error(), c.says) {
+				t.Errorf("after %s: %v", c.statement, err)
+			}
+		}
+	})
+}
+
 func TestARoleThatOwnsNothingIsToldWhatItLacks(t *testing.T) {
 	t.Parallel()
 	address := labtest.Postgres(t)

@@ -153,6 +153,37 @@ func Pgbouncer(t testing.TB, url string, settings ...string) string {
 	return through
 }
 
+// Nginx starts an nginx of this test's own with a configuration of its sites, which listens at address.
+func Nginx(t testing.TB, config, address string) {
+	t.Helper()
+	proxy(t, lab.FetchNginx, config, address)
+}
+
+// Caddy starts a Caddy of this test's own with a configuration of its sites, which listens at address.
+func Caddy(t testing.TB, config, address string) {
+	t.Helper()
+	proxy(t, lab.FetchCaddy, config, address)
+}
+
+func proxy(t testing.TB, fetch func(context.Context, lab.FetchOptions) (lab.Proxy, error), config, address string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
+	defer cancel()
+	p, err := fetch(ctx, lab.FetchOptions{Progress: func(line string) { t.Log(line) }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	stop, err := p.Start(ctx, t.TempDir(), config, address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := stop(); err != nil {
+			t.Errorf("cannot stop the proxy: %v", err)
+		}
+	})
+}
+
 // tempDir is the folder of this test process in which all temporary folders lie.
 var tempDir = sync.OnceValues(makeTempDir)
 

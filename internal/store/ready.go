@@ -1,0 +1,98 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/synergycall/pbxportal/internal/pbx"
+)
+
+// writes remembers how the writes of this process to the database ended.
+type writes struct {
+	mu       sync.Mutex
+	failed   error // guarded by mu; of the newest write, nil when it succeeded
+	failures int   // guarded by mu; how many writes have failed
+}
+
+// ended notes the end of a write. Errors that say nothing about the database (the caller has gone, a rule was broken, another program changed the same rows)
+// leave what is known as it is.
+func (w *writes) ended(ctx context.Context, err error) {
+	failed := pbx.CodeOf(err) == pbx.CodeDatabaseAway || pbx.CodeOf(err) == pbx.CodeDatabaseFull
+	if err != nil && (!failed || errors.Is(ctx.Err(), context.Canceled)) {
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.failed = err
+	if failed {
+		w.failures++
+	}
+}
+
+// WriteFailures returns how many writes of this process have failed because of the database.
+func (s *Store) WriteFailures() int {
+	s.writes.mu.Lock()
+	defer s.writes.mu.Unlock()
+	return s.writes.failures
+}
+
+// Writable returns nil unless the newest write of this process failed because of the database. It then tries a write that is rolled back, and
+// returns why that failed as well: on a full disk small writes still succeed, so the answer "SELECT 1" proves nothing.
+func (s *Store) Writable(ctx context.Context) error {
+	s.writes.mu.Lock()
+	failed := s.writes.failed
+	s.writes.mu.Unlock()
+	if failed == nil {
+		return nil
+	}
+	return s.Probe(ctx)
+}
+
+// Ready asks the database for the version of its tables, and returns nil when it is the one that this program needs. Like Ping it makes nothing.
+func (s *Store) Ready(ctx context.Context) error {
+	if err := s.inPlace(); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, Patience)
+	defer cancel()
+	needed, err := s.dialect.newest()
+	if err != nil {
+		return err
+	}
+	current, err := s.version(ctx)
+	switch err = s.fault("read the version of the database", err); {
+	case pbx.KindOf(err) == pbx.KindUnavailable:
+		return err
+	case err != nil: // it answers, but has no such table
+		return &pbx.Error{
+			Kind: pbx.KindUnavailable, Code: pbx.CodeDatabaseAway, Err: err,
+			Msg: "the database does not have the portal's tables: was it replaced? Restart the portal, or run pbxportal migrate",
+		}
+	case current > needed:
+		return &pbx.Error{Kind: pbx.KindUnavailable, Code: pbx.CodeDatabaseNewer, Msg: refuseNewer(current, needed).Error()}
+	case current < needed:
+		return &pbx.Error{
+			Kind: pbx.KindUnavailable, Code: pbx.CodeDatabaseAway,
+			Msg: fmt.Sprintf("the database is at version %d, this program needs %d: was an older backup restored? Restart the portal, or run pbxportal migrate", current, needed),
+		}
+	}
+	return nil
+}
+
+// newest returns the version of the newest migration of an engine.
+func (d *dialect) newest() (version int64, err error) {
+	files, err := fs.ReadDir(migrations, "migrations/"+d.migrations)
+	if err != nil || len(files) == 0 {
+		return 0, fmt.Errorf("cannot read the embedded migrations: %w", err)
+	}
+	number, _, _ := strings.Cut(files[len(files)-1].Name(), "_") // they are sorted, and all numbers have the same length
+	if version, err = strconv.ParseInt(number, 10, 64); err != nil {
+		return 0, fmt.Errorf("cannot read the embedded migrations: %w", err)
+	}
+	return version, nil
+}
