@@ -185,7 +185,11 @@ export async function serve(w) {
       res.writeHead(200, { 'Content-Type': 'text/event-stream', 'Cache-Control': 'no-store' })
       res.write(`id: 1\nevent: snapshot\ndata: ${JSON.stringify(live())}\n\n`)
       w.streams.add(res)
-      return res.on('close', () => w.streams.delete(res))
+      const beat = setInterval(() => res.write(': nothing new\n\n'), 10_000)
+      return res.on('close', () => {
+        clearInterval(beat)
+        w.streams.delete(res)
+      })
     }
     if (call === 'GET /users') return send(200, { users: w.users })
     if (call === 'POST /users') {

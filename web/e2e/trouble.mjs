@@ -58,6 +58,40 @@ await next('three pages are open, and something is typed on two of them', async 
   for (const page of views) await page.evaluate(() => (window.neverLoadedAgain = true))
 })
 
+await next('a proxy holds back the stream: the page says so and polls, until live data gets through', async () => {
+  last = await context.newPage()
+  watch(last, noise)
+  const held = []
+  await last.route('**/live/events', (route) => void held.push(route))
+  await last.goto(`${app}users`)
+  await last.waitForSelector('[role=alert][data-trouble=held]:has-text("Live data does not get through.")')
+  await last.waitForSelector('[data-number="1001"] circle.fill-ok')
+  await accessible(last, 'the users while a proxy holds back live data')
+  await control('unregister', { number: 1001 })
+  await last.waitForSelector('[data-number="1001"] circle:not(.fill-ok)')
+  await control('register', { number: 1001, secret: secrets[1001] })
+  await last.unroute('**/live/events')
+  for (const route of held) await route.continue()
+  await last.waitForSelector('[data-trouble]', { state: 'detached' })
+  await last.waitForSelector('[data-number="1001"] circle.fill-ok')
+  await last.close()
+  last = users
+})
+
+await next('below a path the page says that it cannot be there', async () => {
+  last = await context.newPage()
+  await last.route('**/pbx/app/', async (route) => route.fulfill({ response: await route.fetch({ url: app }) }))
+  await last.goto(`${PORTAL}/pbx/app/`)
+  await last.waitForSelector('h1:has-text("The portal cannot be used at this address")')
+  must((await last.innerText('#app')) === '', 'the portal at the root is shown below a path')
+  await last.unroute('**/pbx/app/')
+  await last.route('**/app/**', async (route) => (route.request().url().endsWith('/pbx/app/') ? route.fulfill({ response: await route.fetch({ url: app }) }) : route.fulfill({ status: 404 })))
+  await last.reload()
+  await last.waitForSelector('h1:has-text("The portal cannot be used at this address")')
+  await last.close()
+  last = users
+})
+
 // away takes a part away, waits until each page says so in these words, and gives how long that took.
 async function away(what, part, ...words) {
   const since = Date.now()

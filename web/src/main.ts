@@ -3,15 +3,20 @@ import { mount } from 'svelte'
 import App from './App.svelte'
 import { connection } from '$lib/connection.svelte'
 import { i18n } from '$lib/i18n/index.svelte'
-import { router } from '$lib/router.svelte'
+import { router, to } from '$lib/router.svelte'
 import { session } from '$lib/session.svelte'
 import { theme } from '$lib/theme.svelte'
 
-theme.start()
-router.start()
-connection.start()
-await i18n.start()
-void session.start()
+async function start(): Promise<void> {
+  theme.start()
+  router.start()
+  connection.start()
+  await i18n.start()
+  void session.start()
+  const target = document.getElementById('app')
+  if (target) mount(App, { target })
+}
 
-const target = document.getElementById('app')
-if (target) mount(App, { target })
+// Below a path these scripts are those of another portal, at the root: what they showed would not be the portal of this address.
+if (location.pathname.startsWith(to(''))) await start()
+else document.documentElement.classList.add('misplaced')

@@ -33,11 +33,18 @@ class Connection {
     this.#is(true, this.database)
   }
 
+  // ask returns whether the portal has its database. One that is full still answers; its trouble is that of the health.
+  async #ask(): Promise<boolean> {
+    const answer = await fetch('/health', { cache: 'no-store' })
+    if (answer.status !== 503) return true
+    const problem = (await answer.json().catch(() => ({}))) as { code?: string }
+    return problem.code === 'database_full'
+  }
+
   // check finds out whether a line that broke was one line or all of them.
   async check(): Promise<void> {
     try {
-      const answer = await fetch('/health', { cache: 'no-store' })
-      this.#is(true, answer.status !== 503)
+      this.#is(true, await this.#ask())
     } catch {
       this.lost()
     }
@@ -46,8 +53,7 @@ class Connection {
   async retry(pause = 1000): Promise<void> {
     clearTimeout(this.#timer)
     try {
-      const answer = await fetch('/health', { cache: 'no-store' })
-      this.#is(true, answer.status !== 503)
+      this.#is(true, await this.#ask())
     } catch {
       this.#is(false, this.database)
     }

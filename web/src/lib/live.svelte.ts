@@ -5,7 +5,13 @@ import { connection } from './connection.svelte'
 import { session } from './session.svelte'
 import { stream } from './stream'
 
+// The portal sends the first event at once, and a comment every 15 seconds. What does not arrive in these times is held back on its way.
+const firstEvent = 5_000
+const silence = 20_000
+const pollEvery = 5_000
+
 class LiveState {
+  held = $state(false) // nothing comes through the stream, though the portal answers: it is polled
   known = $state(false) // Asterisk tells us, and a picture has come
   asterisk = $state.raw<Live['asterisk'] | undefined>(undefined)
   registrations = new SvelteMap<string, Registration>() // by number
@@ -23,16 +29,18 @@ class LiveState {
     })
   }
 
-  // poll asks once: for the hour, which no event tells, and for a page that waits for one thing.
-  async poll(): Promise<void> {
+  // poll asks once: for the hour, which no event tells, and for a page that waits for one thing. It returns whether there was an answer.
+  async poll(): Promise<boolean> {
     try {
       this.#take(await ask(api.GET('/live')))
+      return true
     } catch {
-      // the next time, perhaps
+      return false // the next time, perhaps
     }
   }
 
   forget(): void {
+    this.held = false
     this.known = false
     this.asterisk = undefined
     this.registrations.clear()
@@ -52,13 +60,46 @@ class LiveState {
   async #run(signal: AbortSignal): Promise<void> {
     let pause = 500
     let last = ''
+    let waiting: ReturnType<typeof setTimeout> | undefined
+    let polling: ReturnType<typeof setInterval> | undefined
+    const poll = async () => {
+      if (!document.hidden && (await this.poll()) && polling !== undefined) this.held = true
+    }
+    const wait = (patience: number) => {
+      clearTimeout(waiting)
+      waiting = setTimeout(() => {
+        if (polling !== undefined) return
+        polling = setInterval(() => void poll(), pollEvery)
+        void poll()
+      }, patience)
+    }
+    const through = () => {
+      clearInterval(polling)
+      polling = undefined
+      this.held = false
+    }
+    signal.addEventListener('abort', () => {
+      clearTimeout(waiting)
+      through()
+    })
     while (!signal.aborted) {
-      const ending = await stream('/live/events', signal, last, (event) => {
-        pause = 500
-        last = event.id || last
-        connection.alive()
-        this.#hear(event.name, event.data)
-      })
+      wait(firstEvent)
+      const ending = await stream(
+        '/live/events',
+        signal,
+        last,
+        (event) => {
+          pause = 500
+          last = event.id || last
+          connection.alive()
+          this.#hear(event.name, event.data)
+        },
+        () => {
+          through()
+          wait(silence)
+        },
+      )
+      clearTimeout(waiting)
       if (signal.aborted) return
       if (ending.kind === 'refused' && ending.status < 500 && ending.status !== 429) {
         if (ending.status === 401) session.ended()

@@ -3,7 +3,8 @@
 export type StreamEvent = { id: string; name: string; data: string }
 export type Ending = { kind: 'closed' | 'broken' | 'refused'; status: number }
 
-export async function stream(url: string, signal: AbortSignal, lastID: string, tell: (e: StreamEvent) => void): Promise<Ending> {
+// heard is called whenever anything arrives, comments too.
+export async function stream(url: string, signal: AbortSignal, lastID: string, tell: (e: StreamEvent) => void, heard?: () => void): Promise<Ending> {
   let response: Response
   try {
     const headers: Record<string, string> = { Accept: 'text/event-stream' }
@@ -19,6 +20,7 @@ export async function stream(url: string, signal: AbortSignal, lastID: string, t
     for (;;) {
       const { done, value } = await reader.read()
       if (done) return { kind: 'closed', status: 200 }
+      heard?.()
       text += value.replaceAll('\r\n', '\n')
       for (let end = text.indexOf('\n\n'); end >= 0; end = text.indexOf('\n\n')) {
         const event = parse(text.slice(0, end))

@@ -4,7 +4,7 @@ import { live } from './live.svelte'
 import { session } from './session.svelte'
 import { health, plan } from './store.svelte'
 
-export type Trouble = { part: 'portal' | 'database' | 'asterisk' | 'link'; detail: string } // detail is what the server says of it
+export type Trouble = { part: 'portal' | 'database' | 'full' | 'asterisk' | 'link' | 'held'; detail: string } // detail is what the server says of it
 
 class Watch {
   #asked = $state('') // the state of the link for which it was asked how Asterisk is
@@ -12,10 +12,12 @@ class Watch {
   get trouble(): Trouble | undefined {
     if (!connection.online) return { part: 'portal', detail: '' }
     if (!connection.database) return { part: 'database', detail: '' }
+    if (health.fault?.code === 'database_full') return { part: 'full', detail: health.fault.detail }
     if (health.data && health.data.asterisk !== 'ok') return { part: 'asterisk', detail: health.data.asterisk }
     const link = live.asterisk
     // Whether the link alone is cut, or Asterisk itself is away, the health says.
     if (link && (link.state === 'connecting' || link.state === 'refused') && link.state === this.#asked) return { part: 'link', detail: link.message }
+    if (live.held) return { part: 'held', detail: '' }
     return undefined
   }
 

@@ -662,10 +662,11 @@ export interface paths {
         /**
          * Is the portal able to work?
          * @description 200 when the portal can do its work, 503 with the failing part named when it cannot. A portal whose Asterisk is away is
-         *     healthy, since users can be managed; `asterisk` says so.
+         *     healthy, since users can be managed; `asterisk` says so. After a write to the database has failed, on a full disk for instance, the answer is
+         *     503 until a write succeeds again; while it is requested, a write is tried once a second and rolled back.
          *
-         *     Each `ok` stands for a look that `looked` dates; what is not known is not `ok`. Anyone may ask, so the looks are few: however many
-         *     ask, Asterisk is asked once a second and the files are looked at once a second, by one at a time, and an apply comes before both. While
+         *     Each `ok` stands for a look that `looked` describes and dates; what is not known is not `ok`. Anyone may ask, so the looks are few: however many
+         *     ask, the database, Asterisk and the files are looked at once a second, by one at a time, and an apply comes before Asterisk and the files. While
          *     a look takes long, what was seen before is given, for up to 5 seconds.
          */
         get: operations["getHealth"];
@@ -744,6 +745,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/livez": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Does the process run?
+         * @description 200 while the portal's process answers requests. Nothing else is looked at; restart the process when this fails.
+         */
+        get: operations["getLivez"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/metrics": {
         parameters: {
             query?: never;
@@ -790,6 +811,27 @@ export interface paths {
         };
         /** This contract as YAML */
         get: operations["getOpenAPIYAML"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/readyz": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Can the portal take requests?
+         * @description 200 when the database answers and has the tables that this version of the portal needs, as seen within the last second; 503 otherwise.
+         *     Asterisk and the files are not looked at: requests can be answered without them. Direct requests to another portal while this fails.
+         */
+        get: operations["getReadyz"];
         put?: never;
         post?: never;
         delete?: never;
@@ -858,8 +900,8 @@ export interface paths {
         };
         /**
          * Ask whether the portal is set up
-         * @description Says whether nobody has an account yet, so that the first has to be made. Until then everything but this, `GET /health` and the
-         *     web pages answers 403 `setup_needed`, unless the caller has a token that the command line made.
+         * @description Says whether nobody has an account yet, so that the first has to be made. Until then everything but this, `GET /health`, `GET /livez`,
+         *     `GET /readyz`, this contract and the web pages answers 403 `setup_needed`, unless the caller has a token that the command line made.
          */
         get: operations["getSetup"];
         put?: never;
@@ -1057,6 +1099,13 @@ export interface components {
         };
         AccountSessionList: {
             sessions: components["schemas"]["AccountSession"][];
+        };
+        Alive: {
+            /**
+             * @description The process runs.
+             * @enum {string}
+             */
+            status: "ok";
         };
         ApplyAccepted: {
             /** @description The path at which the events of the run can be followed. */
@@ -1398,7 +1447,7 @@ export interface components {
             /** @description `ok`, or a sentence that begins with `broken`, `contradicted` or `not compared` and says what to do. Once a minute the newest 1000 events are followed, and the events that signed heads name are compared with them; `pbxportal audit verify` follows all. */
             audit: string;
             /**
-             * @description The database answers.
+             * @description The database answers, and no write has failed since the last that succeeded.
              * @enum {string}
              */
             database: "ok";
@@ -1714,6 +1763,14 @@ export interface components {
         ProblemCode: "invalid_input" | "invalid_json" | "body_unreadable" | "cross_origin" | "tls_needed" | "path_not_found" | "user_not_found" | "extension_not_found" | "apply_log_not_found" | "revision_not_found" | "revision_forgotten" | "not_signed_in" | "sign_in_failed" | "otp_required" | "forbidden" | "persons_only" | "second_factor_needed" | "setup_needed" | "setup_code_invalid" | "link_invalid" | "account_not_found" | "session_not_found" | "token_not_found" | "setup_done" | "account_email_taken" | "last_owner" | "totp_on" | "totp_off" | "too_many_tokens" | "too_many_attempts" | "method_not_allowed" | "email_taken" | "extension_pool_exhausted" | "apply_running" | "drift" | "number_clash" | "idempotency_key_reused" | "plan_moved" | "body_too_large" | "unsupported_media_type" | "host_not_allowed" | "too_many_requests" | "apply_refused" | "write_failed" | "reload_failed" | "asterisk_disagrees" | "rolled_back" | "not_confirmed" | "in_doubt" | "audit_failed" | "internal" | "database_unavailable" | "database_full" | "database_damaged" | "database_newer" | "allocation_retries_exhausted" | "timeout";
         /** @description The OpenID provider whose person the account belongs to, by its address; null: nobody signed in to it with a provider yet. */
         Provider: string | null;
+        Ready: {
+            database: components["schemas"]["HealthLook"];
+            /**
+             * @description The portal can take requests.
+             * @enum {string}
+             */
+            status: "ok";
+        };
         RecoveryCodes: {
             /** @description Codes that stand in for the second factor, each once. */
             recovery_codes: string[];
@@ -2382,7 +2439,7 @@ export interface components {
         RetryAfter: number;
         /** @description The path of the run. */
         RunLocation: string;
-        /** @description The session for a browser: `__Host-pbxportal` over an encrypted connection, `pbxportal` on loopback; no script can read it. */
+        /** @description The session for a browser: `__Host-pbxportal` over an encrypted connection, `pbxportal` on loopback, with the port where that is neither 80 nor 443; no script can read it. */
         SessionCookie: string;
         /** @description Where the browser goes on. */
         SignInLocation: string;
@@ -3646,6 +3703,31 @@ export interface operations {
             503: components["responses"]["Unavailable"];
         };
     };
+    getLivez: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The process runs. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Alive"];
+                };
+            };
+            400: components["responses"]["InvalidQuery"];
+            403: components["responses"]["Forbidden"];
+            421: components["responses"]["WrongHost"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["Internal"];
+        };
+    };
     getMetrics: {
         parameters: {
             query?: never;
@@ -3736,6 +3818,32 @@ export interface operations {
             421: components["responses"]["WrongHost"];
             429: components["responses"]["TooManyRequests"];
             500: components["responses"]["Internal"];
+        };
+    };
+    getReadyz: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The portal can take requests. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Ready"];
+                };
+            };
+            400: components["responses"]["InvalidQuery"];
+            403: components["responses"]["Forbidden"];
+            421: components["responses"]["WrongHost"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
         };
     };
     getSession: {

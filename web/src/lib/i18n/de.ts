@@ -37,8 +37,10 @@ export const de: Messages = {
   trouble: {
     portal: { title: 'Das Portal antwortet nicht.', says: 'Was hier steht, kann veraltet sein. Was Sie eingegeben haben, bleibt.' },
     database: { title: 'Die Datenbank antwortet nicht.', says: 'Telefone und Gespräche brauchen sie nicht. Bis sie wieder da ist, kann nichts geändert oder angewendet werden; was hier steht, kann veraltet sein. Was Sie eingegeben haben, bleibt.' },
+    full: { title: 'In die Datenbank kann nicht geschrieben werden.', says: 'Telefone und Gespräche brauchen sie nicht. Bis wieder Platz ist, kann nichts geändert oder angewendet werden.' },
     asterisk: { title: 'Asterisk antwortet nicht.', says: 'Telefone können sich nicht anmelden und nicht anrufen. Benutzer lassen sich ändern; was jetzt angewendet wird, übernimmt Asterisk, wenn es wieder da ist.' },
     link: { title: 'Von Asterisk kommen keine Ereignisse.', says: 'Welche Telefone angemeldet sind und wer telefoniert, ist nicht bekannt. Benutzer, Plan und Anwenden gehen wie immer.' },
+    held: { title: 'Live-Daten kommen nicht durch.', says: 'Ein Proxy zwischen dieser Seite und dem Portal hält sie zurück. Die Seite fragt stattdessen alle fünf Sekunden nach Anmeldungen und Gesprächen. Schalten Sie die Pufferung des Proxys für das Portal ab, wie docs/proxy.md zeigt.' },
     trying: 'Diese Seite sieht von selbst wieder nach.',
     again: 'Jetzt nachsehen',
   },

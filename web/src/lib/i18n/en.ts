@@ -43,8 +43,10 @@ export const en = {
   trouble: {
     portal: { title: 'The portal does not answer.', says: 'What is shown may be old. What you typed is kept.' },
     database: { title: 'The database does not answer.', says: 'Phones and calls go on without it. Nothing can be changed or applied until it is back; what is shown may be old. What you typed is kept.' },
+    full: { title: 'The database cannot be written.', says: 'Phones and calls go on without it. Nothing can be changed or applied until there is room again.' },
     asterisk: { title: 'Asterisk does not answer.', says: 'Phones cannot register or call. Users can be changed; what is applied now, Asterisk takes when it is back.' },
     link: { title: 'There are no live events from Asterisk.', says: 'Which phones are registered and who talks is not known. Users, plan and apply work as always.' },
+    held: { title: 'Live data does not get through.', says: 'A proxy between this page and the portal holds it back. The page asks for registrations and calls every five seconds instead. Switch off the proxy’s buffering for the portal, as docs/proxy.md shows.' },
     trying: 'This page looks again by itself.',
     again: 'Look now',
   },
