@@ -61,7 +61,7 @@ var rows = []row{
 	{title: "GET /users (1000), 8 clients, req/s", figure: "list_8clients_rate", targets: []target{{"plain", 8}, {"tuned2", 1.5}}},
 	{title: "… ms", figure: "list_8clients"},
 	{title: "GET /users (1000), 1 client, ms", figure: "list_1clients"},
-	{title: "GET /health, 8 clients, req/s", figure: "health_8clients_rate"},
+	{title: "GET /health, 8 clients, req/s", figure: "health_8clients_rate", targets: []target{{"plain", 2}}},
 	{title: "DELETE /users/{id}, one after the other, ms", figure: "delete_sequential"},
 	{title: "POST /apply (1000), one user replaced, ms", figure: "apply_changed"},
 	{title: "POST /apply (1000), nothing changed, ms", figure: "apply_unchanged"},
