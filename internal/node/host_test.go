@@ -11,6 +11,7 @@ import (
 
 	"github.com/synergycall/pbxportal/internal/apply"
 	"github.com/synergycall/pbxportal/internal/asterisk"
+	"github.com/synergycall/pbxportal/internal/directory"
 	"github.com/synergycall/pbxportal/internal/node"
 	"github.com/synergycall/pbxportal/internal/pbx"
 )
@@ -236,9 +237,20 @@ func TestWhatOnlyTheRunningAsteriskKnowsOfIsFoundAsWell(t *testing.T) {
 	s := newHostSite(t)
 	s.above(t, "pjsip.conf", "[1000]\ntype=endpoint\ncontext=office\n"+ownEndpoint)
 	s.console(t, "module reload res_pjsip.so")
-	s.console(t, "dialplan add extension 1001,1,NoOp into synergy-internal")
 	blind := blindTarget{s.node}
 	s.engine = apply.New(apply.Config{Store: s.store, Target: blind, Now: time.Now})
+	// A user who was created without any look at the host: Asterisk refuses the files, what ran before runs again, and from then on it is known.
+	s.directory = directory.New(s.store, time.Now)
+	early := s.create(t, "Early")
+	if run, err := s.apply(t, apply.Request{}); run.Result != pbx.RolledBack || pbx.CodeOf(err) != pbx.CodeRolledBack {
+		t.Errorf("result %q, error %v", run.Result, err)
+	}
+	s.refused(t, "known from the running Asterisk", "endpoint 1000 (in the running Asterisk; no file that the portal can read defines it)")
+	if _, err := s.directory.Delete(t.Context(), pbx.DefaultTenant, early.ID); err != nil {
+		t.Fatal(err)
+	}
+	s.console(t, "dialplan add extension 1001,1,NoOp into synergy-internal")
+	s.engine = apply.New(apply.Config{Store: s.store, Target: blind, Now: time.Now}) // another process
 	s.directory = s.directory.WithHost(s.engine.LookAtHost)
 	if u := s.create(t, "Anna"); u.Extension.Number != 1002 {
 		t.Errorf("the first user gets %d, want 1002", u.Extension.Number)
