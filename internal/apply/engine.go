@@ -51,7 +51,6 @@ type Engine struct {
 	other    atomic.Pointer[string] // what Run saw Asterisk run instead of the files; nil: nothing
 
 	hostFiles, hostRunning *glance.Shared[struct{}] // what they find is in the database
-	hostAsked              atomic.Bool              // this process has noted what the running Asterisk has
 }
 
 // New makes an engine.

@@ -3,6 +3,7 @@ package apply
 import (
 	"context"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -23,9 +24,7 @@ const (
 // what is known of it up to date. While Asterisk cannot be asked, what was known last stays. LookAtHost returns within a second or two.
 func (e *Engine) LookAtHost(ctx context.Context) {
 	e.hostFiles.Recent(ctx, hostAge)
-	if !e.hostAsked.Load() {
-		e.hostRunning.Recent(ctx, hostAge)
-	}
+	e.hostRunning.Recent(ctx, math.MaxInt64)
 }
 
 // readHostFiles reads what the files define, for LookAtHost.
@@ -94,9 +93,7 @@ func (e *Engine) ask(ctx context.Context, q pbx.Question, theirs []pbx.HostObjec
 	live.Host = slices.DeleteFunc(live.Host, func(o pbx.HostObject) bool {
 		return len(pbx.JoinHostObjects(declared, []pbx.HostObject{o})) == len(declared)
 	})
-	if e.store.NoteHost(ctx, store.HostRunning, live.Host) == nil {
-		e.hostAsked.Store(true)
-	}
+	_ = e.store.NoteHost(ctx, store.HostRunning, live.Host) // the next question for all notes it again
 	return live, nil
 }
 

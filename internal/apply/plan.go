@@ -70,9 +70,12 @@ func (e *Engine) plan(ctx context.Context, wanted func() (draft, error), id pbx.
 		}
 		return inside(err)
 	})
+	read := async(func() error {
+		declared = e.noteDeclared(ctx)
+		return nil
+	})
 	known := true // the run that made the revision in place
 	looked := async(func() (err error) {
-		declared = e.noteDeclared(ctx)
 		if p.site, err = e.target.Inspect(); err != nil {
 			return applyError(pbx.CodeWriteFailed, err)
 		}
@@ -81,7 +84,7 @@ func (e *Engine) plan(ctx context.Context, wanted func() (draft, error), id pbx.
 	})
 	var err error
 	p.draft, err = wanted()
-	if err = cmp.Or(err, looked(), counted()); err != nil {
+	if err = cmp.Or(err, looked(), counted(), read()); err != nil {
 		return nil, err
 	}
 	p.Users = p.users

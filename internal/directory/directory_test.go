@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/synergycall/pbxportal/internal/directory"
 	"github.com/synergycall/pbxportal/internal/pbx"
+	"github.com/synergycall/pbxportal/internal/store"
 	"github.com/synergycall/pbxportal/internal/store/storetest"
 )
 
@@ -192,6 +194,36 @@ func TestACallerWhoIsGoneCreatesNobody(t *testing.T) {
 		}
 		if page, err := d.List(t.Context(), pbx.DefaultTenant, directory.Query{}); err != nil || len(page.Users) > 0 {
 			t.Errorf("%d users, error %v", len(page.Users), err)
+		}
+	})
+}
+
+func TestWhereTheHostHasTheRestOfThePoolTheRefusalSaysSo(t *testing.T) {
+	t.Parallel()
+	storetest.Each(t, func(t *testing.T, url string) {
+		s := storetest.Open(t, url)
+		looks := 0
+		d := directory.New(s, time.Now).WithHost(func(ctx context.Context) {
+			looks++
+			var all []pbx.HostObject
+			for n := pbx.FirstNumber; n <= pbx.LastNumber; n++ {
+				if n != 1500 {
+					all = append(all, pbx.HostObject{Kind: "endpoint", Number: n})
+				}
+			}
+			if err := s.NoteHost(ctx, store.HostFiles, all); err != nil {
+				t.Error(err)
+			}
+		})
+		if u, err := d.Create(t.Context(), pbx.DefaultTenant, newUser(1)); err != nil || u.Extension.Number != 1500 {
+			t.Errorf("the first user gets %d, error %v", u.Extension.Number, err)
+		}
+		_, err := d.Create(t.Context(), pbx.DefaultTenant, newUser(2))
+		if pbx.CodeOf(err) != pbx.CodePoolExhausted || !strings.Contains(err.Error(), "1 of 1000 are in use by users, and Asterisk's own configuration has 999 of the rest") || !strings.Contains(err.Error(), "pbxportal plan") {
+			t.Errorf("the second: %v", err)
+		}
+		if looks != 2 {
+			t.Errorf("%d looks for two users", looks)
 		}
 	})
 }
