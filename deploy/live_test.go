@@ -50,7 +50,7 @@ func boot(t *testing.T) (h host, ok bool) {
 	put(t, seed, "etc/passwd", "root:x:0:0:root:/root:/bin/bash\n", 0o644)
 	put(t, seed, "etc/group", "root:x:0:\nasterisk:x:150:\n", 0o644)
 	put(t, seed, "etc/machine-id", strings.Repeat("7", 32)+"\n", 0o644)
-	put(t, seed, "etc/pbxportal/.env", "LISTEN_ADDR="+h.addr+"\n", 0o640)
+	put(t, seed, "etc/pbxportal/pbxportal.env", "LISTEN_ADDR="+h.addr+"\n", 0o640)
 	put(t, seed, "usr/lib/systemd/system/pbxportal.service", read(t, "pbxportal.service"), 0o644)
 	put(t, seed, "usr/lib/sysusers.d/pbxportal.conf", read(t, "pbxportal.sysusers"), 0o644)
 	for unit, to := range map[string]string{

@@ -1,5 +1,5 @@
 // Package asterisk talks to a running Asterisk: through its control socket, or through a command such as
-// `sudo asterisk` that does so for us; and through its Manager Interface, which tells of events as they happen. It turns
+// `docker exec pbx asterisk` that does so for us; and through its Manager Interface, which tells of events as they happen. It turns
 // what comes back into plain values.
 //
 // Asterisk answers every command with success, even the ones it refused (the exit status of `asterisk -rx` only tells
@@ -116,6 +116,9 @@ func (c *Control) Target() string {
 	}
 	return c.socket
 }
+
+// ThroughCommand reports whether c runs a command in place of using the socket itself.
+func (c *Control) ThroughCommand() bool { return c.argv != nil }
 
 // Run sends one command and returns what came back. The error is for a command that cannot be sent (ErrCommand)
 // and for a ctx that ended; everything Asterisk did or failed to do is in the Reply.
@@ -274,7 +277,8 @@ func tooLong(answer string) Reply {
 
 func (c *Control) runProcess(ctx context.Context, command string) Reply {
 	argv := append(append([]string(nil), c.argv...), "-rx", command)
-	result, err := proc.Run(ctx, proc.Command{Argv: argv})
+	result, err := proc.Run(ctx, proc.Command{Argv: argv, Env: append(proc.Inherited(), "LC_ALL=C")})
+	result.Stdout = unwrap(result.Stdout)
 	reply := Reply{ExitCode: result.ExitCode, Stdout: result.Stdout, Stderr: result.Stderr}
 	switch {
 	case err != nil && ctx.Err() != nil:

@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -285,6 +286,74 @@ func TestACommandGetsTheQuestionAsOneArgument(t *testing.T) {
 	reply, err := c.Run(t.Context(), "module reload res_pjsip.so; rm -rf $HOME")
 	if err != nil || reply.Stdout != "-C|/some/file.conf|-rx|module reload res_pjsip.so; rm -rf $HOME|" {
 		t.Errorf("got %+v, %v", reply, err)
+	}
+}
+
+// docker exec, ssh and kubectl find what they talk to by their environment. The portal's own settings are not theirs.
+func TestACommandGetsWhatItNeedsToFindAsteriskAndNoSecretOfThePortals(t *testing.T) {
+	given := []string{
+		"HOME", "USER", "LOGNAME", "LANG", "TMPDIR", "SSH_AUTH_SOCK", "KUBECONFIG", "HTTPS_PROXY", "no_proxy", "DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_TLS_VERIFY",
+		"DOCKER_CERT_PATH", "DOCKER_CONFIG", "CONTAINER_HOST", "PODMAN_USERNS", "XDG_RUNTIME_DIR",
+	}
+	kept := []string{
+		"DATABASE_URL", "SECRET_KEY", "SECRET_KEY_FILE", "AMI_SECRET", "AMI_SECRET_FILE", "OIDC_CLIENT_SECRET", "CREDENTIALS_DIRECTORY", "PGPASSWORD", "NOTIFY_SOCKET", "LD_PRELOAD_OF_ANOTHER",
+		"AWS_SECRET_ACCESS_KEY", "GOMEMLIMIT", "STATE_DIR", "TERM",
+	}
+	c := control(t, script(t, `env`))
+	for _, name := range slices.Concat(given, kept) {
+		t.Setenv(name, "value-of-"+name)
+	}
+	t.Setenv("LC_ALL", "de_DE.UTF-8")
+	reply, err := c.Run(t.Context(), "core show version")
+	if err != nil || reply.Fault != asterisk.FaultNone {
+		t.Fatalf("%+v, %v", reply, err)
+	}
+	for _, name := range given {
+		if !strings.Contains(reply.Stdout, name+"=value-of-"+name+"\n") {
+			t.Errorf("%s is not passed on", name)
+		}
+	}
+	for _, name := range kept {
+		if strings.Contains(reply.Stdout, "value-of-"+name+"\n") {
+			t.Errorf("%s is passed on", name)
+		}
+	}
+	if !strings.Contains(reply.Stdout, "LC_ALL=C\n") || !strings.Contains(reply.Stdout, "PATH="+os.Getenv("PATH")+"\n") {
+		t.Errorf("the environment is\n%s", reply.Stdout)
+	}
+}
+
+// What a terminal, a console and a cautious program add to an answer is taken away; what they put in its place is no answer.
+func TestWhatAWrapperAddsToAnAnswerIsTakenAwayAndNothingElse(t *testing.T) {
+	t.Parallel()
+	const answer = "Asterisk 22.10.1 built by test @ test on a x86_64 running Linux on 2026-01-01"
+	for name, tc := range map[string]struct {
+		said string
+		ok   bool
+	}{
+		"as it is":                    {answer + `\n`, true},
+		"without its line end":        {answer, true},
+		"line ends of a terminal":     {answer + `\r\n`, true},
+		"in colours":                  {`\033[1;32mAsterisk\033[0m` + strings.TrimPrefix(answer, "Asterisk") + `\033[K\n`, true},
+		"with a title":                {`\033]0;pbx\007` + answer + `\n`, true},
+		"behind a prompt":             {"pbx-1.example*CLI> " + answer + `\n`, true},
+		"before a prompt":             {answer + `\npbx*CLI> `, true},
+		"below a warning":             {`WARNING: Error loading config file: permission denied\n` + answer + `\n`, true},
+		"below two, of a terminal":    {`\033[33mWARN\033[0m[0000] no such variable\r\ntime="2026-01-01T00:00:00Z" level=warning msg="x"\r\n` + answer + `\r\n`, true},
+		"below a banner":              {`Welcome to pbx.\n` + answer + `\n`, false},
+		"above a warning":             {answer + `\nWARNING: it ends here\n`, false},
+		"a warning alone":             {`WARNING: Error loading config file\n`, false},
+		"a prompt alone":              {`pbx*CLI> `, false},
+		"a warning and a prompt":      {`Warning: x\npbx*CLI> \n`, false},
+		"within a warning":            {"WARNING: " + answer + `\n`, false},
+		"a log in front":              {`[Jan  1 00:00:00] WARNING[1]: x.c:1 f: text\n` + answer + `\n`, false},
+		"a prompt of another program": {"root@pbx:~# " + answer + `\n`, false},
+		"cut in colours":              {`\033[1;32mAsterisk 22\033[0m\n`, false},
+	} {
+		version, err := control(t, script(t, `printf '`+strings.ReplaceAll(tc.said, "%", "%%")+`'`)).Version(t.Context())
+		if (err == nil && version == "22.10.1") != tc.ok {
+			t.Errorf("%s: %q, %v", name, version, err)
+		}
 	}
 }
 

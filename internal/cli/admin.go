@@ -13,14 +13,14 @@ import (
 )
 
 type adminCommands struct {
-	Create       adminCreateCommand       `cmd:"" help:"Make an account with a password."`
+	Create       adminCreateCommand       `cmd:"" creates:"" help:"Make an account with a password."`
 	List         adminListCommand         `cmd:"" help:"List the accounts."`
 	Reset        adminResetCommand        `cmd:"" help:"Take away an account's password, second factor and sessions, and print a one-time link to set a new password."`
 	Disable      adminDisableCommand      `cmd:"" help:"Let nobody sign in with an account, from this moment on; revokes the tokens it made."`
 	Enable       adminEnableCommand       `cmd:"" help:"Let an account sign in again."`
 	Unlink       adminUnlinkCommand       `cmd:"" help:"Take an account away from the person of the OpenID provider whom it belongs to: the next one who comes with its address has it."`
 	AfterRestore adminAfterRestoreCommand `cmd:"" name:"after-restore" help:"After restoring a backup: end all sessions, take back all links and revoke all tokens, because what ended since the backup holds again."`
-	SetupLink    adminSetupLinkCommand    `cmd:"" name:"setup-link" help:"Print a new one-time link to make the first account (serve does so too)."`
+	SetupLink    adminSetupLinkCommand    `cmd:"" creates:"" name:"setup-link" help:"Print a new one-time link to make the first account (serve does so too)."`
 }
 
 type adminCreateCommand struct {

@@ -26,7 +26,11 @@ import (
 // app is what the commands run with.
 type app struct {
 	config         config.Config
+	stateDir       string // the default
 	json           bool
+	creates        bool // a database where there is none yet
+	from           *origins
+	waits          bool // for a database that does not answer yet, as serve does
 	stdin          io.Reader
 	stdout, stderr io.Writer
 	getenv         func(string) (string, bool)
@@ -54,7 +58,7 @@ type portal struct {
 
 // open puts the program together. Nothing is asked of the database or Asterisk yet.
 func (a *app) open() (*portal, error) {
-	c, err := a.config.Complete()
+	c, err := a.config.CompleteWith(a.stateDir)
 	if err != nil {
 		return nil, usage(err)
 	}
@@ -96,15 +100,39 @@ func (a *app) ready(ctx context.Context) (*portal, error) {
 	if err != nil {
 		return nil, err
 	}
-	_, err = p.migrate(ctx)
-	if err == nil {
-		err = p.unlock(ctx)
+	if err = a.mayCreate(p); err == nil {
+		err = p.prepare(ctx)
+	}
+	for pause := time.Second; a.waits && p.store.MayAnswerLater(err); pause = min(2*pause, longestPause) {
+		p.log.Warn("waiting for the database", "database", p.store.Describe(), "again_in", pause, "error", err)
+		again := time.NewTimer(pause)
+		select {
+		case <-again.C:
+			err = p.prepare(ctx)
+		case <-ctx.Done():
+			again.Stop()
+			err = errStopped
+		}
 	}
 	if err != nil {
 		_ = p.store.Close()
 		return nil, err
 	}
 	return p, nil
+}
+
+// longestPause is how long a server that waits for its database pauses between two attempts.
+const longestPause = 10 * time.Second
+
+// errStopped says that a server was asked to end while it waited for its database.
+var errStopped = errors.New("stopped while waiting for the database")
+
+// prepare brings the database's tables up to date and reads the keys.
+func (p *portal) prepare(ctx context.Context) error {
+	if _, err := p.migrate(ctx); err != nil {
+		return err
+	}
+	return p.unlock(ctx)
 }
 
 // migrate brings the tables up to date, and leaves an event where there was something to do.

@@ -11,7 +11,6 @@ import (
 	"os"
 	"os/user"
 	"reflect"
-	"sync"
 	"unicode/utf8"
 
 	"github.com/alecthomas/kong"
@@ -34,16 +33,17 @@ const (
 
 const description = `Control plane for Asterisk: users get SIP extensions, an apply brings them to a live Asterisk and checks that they arrived.
 
-Settings come from flags, from the environment, or from a file .env in the current folder, in this order.
+Settings come from flags, from the environment, from the file .env of the current folder, or from /etc/pbxportal/pbxportal.env, in this order: pbxportal help settings lists them, pbxportal config show says what holds here and why.
 
 Exit codes: 0 done; 1 failed, or doctor found something broken; 2 wrong command line, setting or input; 3 not found; 4 conflict (address taken, no number free, another apply runs); 5 database away; 6 apply without success; 7 applied, but not confirmed: the files are in place, no command failed, Asterisk could not be seen to run them.`
 
 // commands is the command line: a field for each command, in the order of the help text.
 type commands struct {
-	Config config.Config `embed:""`
-	JSON   bool          `name:"json" help:"Print JSON for programs instead of text for people."`
+	Config   config.Config `embed:""`
+	FromFile string        `name:"config" placeholder:"FILE" help:"Take the settings from this file instead of .env and /etc/pbxportal/pbxportal.env."`
+	JSON     bool          `name:"json" help:"Print JSON for programs instead of text for people."`
 
-	Serve    serveCommand          `cmd:"" help:"Run the portal: pages for a browser, HTTP API, API page, metrics."`
+	Serve    serveCommand          `cmd:"" creates:"" help:"Run the portal: pages for a browser, HTTP API, API page, metrics."`
 	User     userCommands          `cmd:"" help:"Add, list, show and delete users."`
 	Plan     planCommand           `cmd:"" help:"Show what an apply would do: who comes, goes or changes, and whether anything is not as it should be."`
 	Apply    applyCommand          `cmd:"" help:"Bring the users to Asterisk, and check that they arrived."`
@@ -54,34 +54,35 @@ type commands struct {
 	Admin    adminCommands         `cmd:"" help:"Make, list, reset, disable and enable the accounts of people who may sign in."`
 	Token    tokenCommands         `cmd:"" help:"Make, list and revoke the API tokens of programs."`
 	Status   statusCommand         `cmd:"" help:"Show what Asterisk does now: the phones that are registered, the calls that are up."`
-	Install  installCommand        `cmd:"" help:"Make both generated files, empty, so that Asterisk's own files can include them."`
+	Install  installCommand        `cmd:"" creates:"" help:"Make both generated files, empty, so that Asterisk's own files can include them."`
 	Doctor   doctorCommand         `cmd:"" help:"Examine database, folders, includes, socket and Asterisk; name every fault with its cure."`
-	Migrate  migrateCommand        `cmd:"" help:"Bring the database's tables to the version this program needs (serve does so too)."`
+	Migrate  migrateCommand        `cmd:"" creates:"" help:"Bring the database's tables to the version this program needs (serve does so too)."`
 	Rotate   rotateKeyCommand      `cmd:"" name:"rotate-key" help:"Make a new key for what is sealed in the database, and seal everything with it; servers may run."`
 	Lost     replaceLostKeyCommand `cmd:"" name:"replace-lost-key" help:"Make new what is sealed with a key that is lost for good; without --give-up only say what that costs."`
+	Settings configCommands        `cmd:"" name:"config" help:"Show the settings that hold here, and where each comes from."`
 	Demo     demoCommand           `cmd:"" help:"Show it all on a real Asterisk of its own: two phones, a call, a refusal."`
 	Version  versionCommand        `cmd:"" help:"Print the version."`
 }
 
-// dotenv is the file with settings, in the current folder.
-const dotenv = ".env"
-
 // Run runs the command line args and returns the exit code. Results go to stdout, everything else to stderr.
 func Run(ctx context.Context, args []string, getenv func(string) (string, bool), stdin io.Reader, stdout, stderr io.Writer) int {
+	return run(ctx, args, getenv, machine{config.SystemFiles(), config.DefaultStateDir}, stdin, stdout, stderr)
+}
+
+// machine is what the program expects of its machine.
+type machine struct {
+	settings []string // files with the settings of the service
+	stateDir string   // the default
+}
+
+func run(ctx context.Context, args []string, getenv func(string) (string, bool), on machine, stdin io.Reader, stdout, stderr io.Writer) int {
 	exit := -1 // set when kong itself ends the program: help, for instance
 	var c commands
-	var unread error
-	fromFile := sync.OnceValue(func() (values map[string]string) {
-		if exit >= 0 { // the help is shown
-			return nil
-		}
-		values, unread = config.Dotenv(dotenv, getenv)
-		return values
-	})
+	from := &origins{getenv: getenv, system: on.settings, helping: func() bool { return exit >= 0 }, from: map[string]string{}}
 	parser, err := kong.New(&c,
 		kong.Name("pbxportal"), kong.Description(description), kong.UsageOnError(), kong.Writers(stdout, stderr),
 		kong.Exit(func(code int) { exit = code }), kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 100}),
-		kong.Resolvers(environment(getenv, fromFile)), kong.KindMapper(reflect.String, kong.MapperFunc(text)),
+		kong.Resolvers(from), kong.KindMapper(reflect.String, kong.MapperFunc(text)),
 	)
 	if err != nil {
 		return report(stderr, err)
@@ -96,13 +97,14 @@ func Run(ctx context.Context, args []string, getenv func(string) (string, bool),
 	if err != nil {
 		return report(stderr, usage(fmt.Errorf("%w: run pbxportal --help to see what there is", err)))
 	}
-	if unread != nil {
-		return report(stderr, usage(unread))
+	if err := from.settle(parsed); err != nil {
+		return report(stderr, usage(err))
 	}
-	if _, serves := parsed.Selected().Target.Interface().(serveCommand); serves {
+	_, serves := parsed.Selected().Target.Interface().(serveCommand)
+	if serves {
 		survivesHangup(ctx)
 	}
-	a := &app{config: c.Config, json: c.JSON, stdin: stdin, stdout: stdout, stderr: stderr, getenv: getenv}
+	a := &app{stateDir: on.stateDir, config: c.Config, json: c.JSON, waits: serves, creates: parsed.Selected().Tag.Has("creates"), from: from, stdin: stdin, stdout: stdout, stderr: stderr, getenv: getenv}
 	ctx = pbx.WithActor(ctx, localActor(getenv))
 	parsed.BindTo(ctx, (*context.Context)(nil))
 	var p *portal
@@ -115,6 +117,9 @@ func Run(ctx context.Context, args []string, getenv func(string) (string, bool),
 	}
 	if p != nil {
 		p.close()
+	}
+	if errors.Is(err, errStopped) {
+		err = nil
 	}
 	return report(stderr, err)
 }
@@ -135,25 +140,6 @@ func userName() string {
 		return fmt.Sprintf("user %d", os.Getuid())
 	}
 	return u.Username
-}
-
-// environment gives flags their value from the environment, or else from .env, which is not even read for a command that needs no settings.
-// An empty variable counts as unset.
-func environment(getenv func(string) (string, bool), fromFile func() map[string]string) kong.Resolver {
-	return kong.ResolverFunc(func(parsing *kong.Context, _ *kong.Path, flag *kong.Flag) (any, error) {
-		if selected := parsing.Selected(); selected == nil || selected.Target.Type() == reflect.TypeFor[versionCommand]() {
-			return nil, nil //nolint:nilnil // kong's way to say "no value"
-		}
-		for _, name := range flag.Envs {
-			if v, _ := getenv(name); v != "" {
-				return v, nil
-			}
-			if v := fromFile()[name]; v != "" {
-				return v, nil
-			}
-		}
-		return nil, nil //nolint:nilnil // kong's way to say "no value"
-	})
 }
 
 // text reads an argument, or the value of a flag. What is not UTF-8 is refused: kong would put other characters in its place.

@@ -50,7 +50,7 @@ func (c *demoCommand) Run(ctx context.Context, a *app) error {
 		return fmt.Errorf("cannot make the log of the demo: %w", err)
 	}
 	defer func() { _ = logFile.Close() }() // a log that is removed right after
-	inner := &app{stdout: a.stdout, stderr: logFile, getenv: a.getenv, config: config.Config{
+	inner := &app{stdout: a.stdout, stderr: logFile, getenv: a.getenv, creates: true, from: &origins{}, config: config.Config{
 		StateDir: filepath.Join(dir, "state"), AsteriskConfigDir: ast.ConfigDir, AsteriskControl: ast.ControlSocket,
 		AMIAddr: ast.AMI.Addr, AMIUser: ast.AMI.User, AMISecret: ast.AMI.Secret,
 	}}

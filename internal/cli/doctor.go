@@ -84,18 +84,22 @@ func (p *portal) examineDatabase(ctx context.Context) node.Finding {
 	}
 	if err != nil {
 		f.Grade, f.Detail = node.Bad, f.Detail+": "+oneLine(err.Error())
-		f.Cure = "start the database, or set DATABASE_URL; without it the portal keeps a SQLite file of its own"
+		f.Cure = remedy(err, "start the database, or set DATABASE_URL; without it the portal keeps a SQLite file of its own")
 		return f
 	}
 	if err := p.store.Probe(ctx); err != nil {
 		f.Grade, f.Detail = node.Bad, f.Detail+": it answers, but a write that would have been rolled back failed: "+oneLine(err.Error())
-		f.Cure = "make room on its disk, or give the portal's user the right to write it; a PostgreSQL that is read-only (a replica, default_transaction_read_only) takes no changes"
+		f.Cure = remedy(err, "make room on its disk, or give the portal's user the right to write it")
 		return f
 	}
 	f.Detail += "; a write, which was rolled back, succeeded"
-	if err := p.store.Pooled(ctx); err != nil {
+	err = p.store.Pooled(ctx)
+	if err == nil {
+		err = p.store.Placed(ctx)
+	}
+	if err != nil {
 		f.Grade, f.Detail = node.Bad, f.Detail+"; but "+oneLine(err.Error())
-		f.Cure = "connect to PostgreSQL directly, or set pool_mode=session for this database in the pooler"
+		f.Cure = remedy(err, "connect to PostgreSQL directly")
 		return f
 	}
 	without, err := p.store.Intact(ctx)
@@ -118,6 +122,16 @@ func (p *portal) examineDatabase(ctx context.Context) node.Finding {
 		f.Cure = "stop PostgreSQL, and run pg_checksums --enable on its data folder"
 	}
 	return f
+}
+
+// remedy returns what the message of an error of the database tells people to do, or else something general.
+func remedy(err error, general string) string {
+	if e, ok := errors.AsType[*pbx.Error](err); ok {
+		if _, what, ok := strings.Cut(e.Msg, "nothing was changed: "); ok && !strings.HasPrefix(what, "try again") {
+			return what
+		}
+	}
+	return general
 }
 
 // examineTrail compares the audit trail with the signed heads in the state folder. It signs nothing.
@@ -159,30 +173,43 @@ func (p *portal) examineState() node.Finding {
 // examineSettings tells of a settings file that everybody can read although it holds a secret.
 func (a *app) examineSettings() node.Finding {
 	f := node.Finding{Subject: "settings", Grade: node.Good, Detail: "from flags and the environment"}
-	info, err := os.Stat(dotenv)
-	if err != nil {
-		return f
+	if a.from.files.Closed != nil {
+		f.Grade, f.Detail, f.Cure = node.Odd, "not all of them are known: "+a.from.files.Closed.Error(), "run doctor as the service's user: runuser -u pbxportal -- pbxportal doctor"
 	}
-	f.Detail = "from " + dotenv + " in this folder as well"
-	values, err := config.Dotenv(dotenv, a.getenv)
-	if err != nil || info.Mode().Perm()&0o007 == 0 {
-		return f
+	var from, open, names []string
+	for _, file := range a.from.files.Read {
+		named := file.Path
+		if abs, err := filepath.Abs(config.FolderFile); err == nil && abs == named {
+			named = config.FolderFile + " in this folder"
+		}
+		from = append(from, named)
+		if info, err := os.Stat(file.Path); err == nil && info.Mode().Perm()&0o007 != 0 && len(secretsIn(file)) > 0 {
+			open, names = append(open, file.Path), append(names, secretsIn(file)...)
+		}
 	}
-	var names []string
+	if len(from) > 0 {
+		f.Detail = "from " + strings.Join(from, " and ") + " as well"
+	}
+	if len(open) > 0 {
+		f.Grade, f.Detail = node.Odd, f.Detail+", which everybody on this machine can read, with "+strings.Join(names, ", ")
+		f.Cure = "chmod 640 " + strings.Join(open, " ") + ", and give it to the portal's group"
+	}
+	return f
+}
+
+// secretsIn names the secrets in a file with settings.
+func secretsIn(file config.File) (names []string) {
 	for _, name := range []string{"SECRET_KEY", "AMI_SECRET", "OIDC_CLIENT_SECRET"} {
-		if values[name] != "" {
+		if file.Values[name] != "" {
 			names = append(names, name)
 		}
 	}
-	if u, err := url.Parse(values["DATABASE_URL"]); err == nil && u.User != nil {
+	if u, err := url.Parse(file.Values["DATABASE_URL"]); err == nil && u.User != nil {
 		if _, has := u.User.Password(); has {
 			names = append(names, "the password in DATABASE_URL")
 		}
 	}
-	if len(names) > 0 {
-		f.Grade, f.Detail, f.Cure = node.Odd, f.Detail+", which everybody on this machine can read, with "+strings.Join(names, ", "), "chmod 640 "+dotenv+", and give it to the portal's group"
-	}
-	return f
+	return names
 }
 
 // examineAddress tells of an address that others reach and that serve refuses.

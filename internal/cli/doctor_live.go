@@ -11,7 +11,7 @@ import (
 )
 
 // managerUser is how to make a user of the Manager Interface that may see what live state needs and change nothing.
-const managerUser = `see registrations and calls through Asterisk's Manager Interface. In manager.conf, with a secret of your own (openssl rand -hex 24):
+const managerUser = `see registrations and calls through Asterisk's Manager Interface. In manager.conf, with a secret of your own (openssl rand -hex 24); put the lines for [general] into the section [general] that is there, a second one is not read:
              [general]
              enabled = yes
              bindaddr = 127.0.0.1

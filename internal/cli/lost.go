@@ -23,6 +23,9 @@ func (c *replaceLostKeyCommand) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	defer p.close()
+	if err = a.mayCreate(p); err != nil {
+		return err
+	}
 	if _, err = p.migrate(ctx); err != nil {
 		return err
 	}

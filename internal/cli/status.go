@@ -19,7 +19,7 @@ type statusCommand struct{}
 
 // Run looks once, through a connection of its own, and prints what it sees.
 func (*statusCommand) Run(ctx context.Context, a *app) error {
-	c, err := a.config.Complete()
+	c, err := a.config.CompleteWith(a.stateDir)
 	if err != nil {
 		return usage(err)
 	}

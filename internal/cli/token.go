@@ -13,7 +13,7 @@ import (
 )
 
 type tokenCommands struct {
-	Create tokenCreateCommand `cmd:"" help:"Make an API token for a program; standard output holds the token alone, which is shown this once."`
+	Create tokenCreateCommand `cmd:"" creates:"" help:"Make an API token for a program; standard output holds the token alone, which is shown this once."`
 	List   tokenListCommand   `cmd:"" help:"List the API tokens, also those that hold no more."`
 	Revoke tokenRevokeCommand `cmd:"" help:"End an API token, and those that were made with it, from the next request on."`
 }

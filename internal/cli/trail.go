@@ -246,6 +246,9 @@ func (c *auditVerifyCommand) Run(ctx context.Context, a *app) error {
 		return openErr
 	}
 	defer p.close()
+	if err := a.mayCreate(p); err != nil {
+		return err
+	}
 	own, ownErr := p.trail.OwnHeads()
 	if err = errors.Join(ownErr, err); err != nil {
 		return err

@@ -11,7 +11,7 @@ import (
 )
 
 type userCommands struct {
-	Add    userAddCommand    `cmd:"" help:"Create a user; prints the extension number and the secret for the phone."`
+	Add    userAddCommand    `cmd:"" creates:"" help:"Create a user; prints the extension number and the secret for the phone."`
 	List   userListCommand   `cmd:"" help:"List users by extension number."`
 	Show   userShowCommand   `cmd:"" help:"Show one user with the secret for the phone."`
 	Delete userDeleteCommand `cmd:"" help:"Delete a user and free the number."`

@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"slices"
 	"strconv"
@@ -125,6 +126,7 @@ const (
 	DefaultRingTimeout    Seconds = 25
 	DefaultRTPTimeout     Seconds = 120
 	DefaultRTPTimeoutHold Seconds = 600
+	DefaultKeepRevisions          = 20
 )
 
 // The two values of SecretStorage.
@@ -159,7 +161,10 @@ var isRealm = regexp.MustCompile(`^[A-Za-z0-9](?:[A-Za-z0-9._-]{0,62}[A-Za-z0-9]
 
 // Complete gives the settings with defaults for all that is empty, and checks the form of each. The error names every setting that
 // is wrong, with the cure.
-func (c Config) Complete() (Config, error) {
+func (c Config) Complete() (Config, error) { return c.CompleteWith(DefaultStateDir) }
+
+// CompleteWith is Complete on a machine with another default for the state folder.
+func (c Config) CompleteWith(stateDir string) (Config, error) {
 	c.LogLevel = strings.ToUpper(or(c.LogLevel, DefaultLogLevel))
 	c.ListenAddr = or(c.ListenAddr, DefaultListenAddr)
 	c.AsteriskConfigDir = or(c.AsteriskConfigDir, DefaultAsteriskConfigDir)
@@ -168,7 +173,7 @@ func (c Config) Complete() (Config, error) {
 	var faults []error
 	if c.StateDir == "" {
 		var err error
-		c.StateDir, err = defaultStateDir(DefaultStateDir)
+		c.StateDir, err = defaultStateDir(stateDir)
 		faults = append(faults, err)
 	}
 	for _, dir := range []*string{&c.StateDir, &c.AsteriskConfigDir} {
@@ -177,7 +182,7 @@ func (c Config) Complete() (Config, error) {
 		*dir = abs
 	}
 	if c.DatabaseURL == "" {
-		c.DatabaseURL = "sqlite:///" + filepath.Join(c.StateDir, "portal.db")
+		c.DatabaseURL = inStateDir(c.StateDir)
 	}
 	if c.NumberQuarantine < 0 {
 		faults = append(faults, errors.New("NUMBER_QUARANTINE must not be negative: give a time such as 2h, or 0"))
@@ -202,6 +207,9 @@ func (c Config) Complete() (Config, error) {
 	}
 	if _, _, err := net.SplitHostPort(c.ListenAddr); err != nil {
 		faults = append(faults, fmt.Errorf("LISTEN_ADDR %q is not host:port: give something like %s", c.ListenAddr, DefaultListenAddr))
+	}
+	if c.KeepRevisions == 0 {
+		c.KeepRevisions = DefaultKeepRevisions
 	}
 	if c.AMIUser != "" {
 		c.AMIAddr = or(c.AMIAddr, DefaultAMIAddr)
@@ -254,50 +262,51 @@ func (c Config) Level() (slog.Level, error) {
 	return 0, fmt.Errorf("LOG_LEVEL %q is not one of DEBUG, INFO, WARNING, ERROR", c.LogLevel)
 }
 
-// LogValue shows the settings without the database's password, keys and the secret of the Manager Interface.
-func (c Config) LogValue() slog.Value {
-	database := "set, but not a URL"
-	if u, err := url.Parse(c.DatabaseURL); err == nil && u.Scheme != "" {
-		database = "set, but cannot be shown"
-		if u.Scheme == "sqlite" || !strings.Contains(u.EscapedPath()+u.RawQuery+u.Fragment, "@") { // behind the host it may be of a password that was not encoded
-			u.RawQuery, u.Fragment = "", ""
-			database = u.Redacted()
+// Value is a setting as people are shown it.
+type Value struct {
+	Name string // of the variable
+	Text string // without passwords and keys
+}
+
+// Values returns the settings in the order of their fields, without the database's password, keys and the secrets of other programs.
+func (c Config) Values() []Value {
+	fields := reflect.ValueOf(c)
+	values := make([]Value, 0, fields.NumField())
+	for i := range fields.NumField() {
+		v := Value{Name: fields.Type().Field(i).Tag.Get("env"), Text: fmt.Sprint(fields.Field(i).Interface())}
+		switch v.Name {
+		case "DATABASE_URL":
+			v.Text = shownURL(c.DatabaseURL)
+		case "SECRET_KEY", "OIDC_CLIENT_SECRET", "AMI_SECRET":
+			v.Text = hidden(v.Text)
 		}
+		values = append(values, v)
 	}
-	return slog.GroupValue(
-		slog.String("database_url", database),
-		slog.String("log_level", c.LogLevel),
-		slog.String("listen_addr", c.ListenAddr),
-		slog.String("public_url", c.PublicURL),
-		slog.String("allowed_hosts", c.AllowedHosts),
-		slog.String("trusted_proxies", c.TrustedProxies),
-		slog.String("tls_cert", c.TLSCert),
-		slog.String("tls_key", c.TLSKey),
-		slog.String("acme_hosts", c.ACMEHosts),
-		slog.String("oidc_issuer", c.OIDCIssuer),
-		slog.String("oidc_client_id", c.OIDCClientID),
-		slog.String("oidc_client_secret", hidden(c.OIDCClientSecret)),
-		slog.String("oidc_client_secret_file", c.OIDCClientSecretFile),
-		slog.String("oidc_default_role", c.OIDCDefaultRole),
-		slog.String("oidc_acr", c.OIDCACR),
-		slog.String("second_factor", c.SecondFactor),
-		slog.String("state_dir", c.StateDir),
-		slog.String("asterisk_config_dir", c.AsteriskConfigDir),
-		slog.String("asterisk_control", c.AsteriskControl),
-		slog.Bool("secret_key", c.SecretKey != ""),
-		slog.String("secret_key_file", c.SecretKeyFile),
-		slog.String("secret_storage", c.SecretStorage),
-		slog.String("ami_addr", c.AMIAddr),
-		slog.String("ami_user", c.AMIUser),
-		slog.String("secret_mode", c.SecretMode),
-		slog.String("digest_algorithms", c.Algorithms),
-		slog.String("realm", c.Realm),
-		slog.Int("ring_timeout", int(c.RingTimeout)),
-		slog.Int("rtp_timeout", int(c.RTPTimeout)),
-		slog.Int("rtp_timeout_hold", int(c.RTPTimeoutHold)),
-		slog.Duration("number_quarantine", c.NumberQuarantine),
-		slog.Int("keep_revisions", int(c.KeepRevisions)),
-	)
+	return values
+}
+
+// shownURL returns the address of the database without its password.
+func shownURL(address string) string {
+	u, err := url.Parse(address)
+	switch {
+	case address == "":
+		return ""
+	case err != nil || u.Scheme == "":
+		return "set, but not a URL"
+	case u.Scheme != "sqlite" && strings.Contains(u.EscapedPath()+u.RawQuery+u.Fragment, "@"): // behind the host it may be of a password that was not encoded
+		return "set, but cannot be shown"
+	}
+	u.RawQuery, u.Fragment = "", ""
+	return u.Redacted()
+}
+
+// LogValue shows the settings as Values returns them.
+func (c Config) LogValue() slog.Value {
+	var attrs []slog.Attr
+	for _, v := range c.Values() {
+		attrs = append(attrs, slog.String(strings.ToLower(v.Name), v.Text))
+	}
+	return slog.GroupValue(attrs...)
 }
 
 func or(value, fallback string) string {

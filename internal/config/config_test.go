@@ -20,7 +20,7 @@ func TestWhatIsNotSetGetsItsDefault(t *testing.T) {
 		DatabaseURL: "sqlite:////s/portal.db", LogLevel: "INFO", ListenAddr: "127.0.0.1:8000", StateDir: "/s",
 		AsteriskConfigDir: "/etc/asterisk", AsteriskControl: "/var/run/asterisk/asterisk.ctl",
 		SecretStorage: "sealed", SecondFactor: "offered", SecretMode: "password", Realm: "asterisk", Algorithms: "MD5,SHA-256",
-		RingTimeout: 25, RTPTimeout: 120, RTPTimeoutHold: 600,
+		RingTimeout: 25, RTPTimeout: 120, RTPTimeoutHold: 600, KeepRevisions: 20,
 	}
 	if c != want {
 		t.Errorf("got %+v", c)

@@ -334,6 +334,13 @@ func (l *Local) real() string {
 // examineAsterisk asks the running Asterisk.
 func (l *Local) examineAsterisk(ctx context.Context) []Finding {
 	version, err := l.looks.Version(ctx)
+	if err != nil && l.control.ThroughCommand() {
+		return []Finding{{
+			"Asterisk at " + l.control.Target(), Bad, err.Error(),
+			"run the command of ASTERISK_CONTROL by hand, as the portal's user: " + l.control.Target() + " -rx 'core show version'. It must print what Asterisk answers and nothing else; " +
+				"of the portal's environment it gets PATH, HOME, DOCKER_… and the like (docs/install.md lists them), which a service is given with systemctl edit pbxportal",
+		}}
+	}
 	if err != nil {
 		return []Finding{{
 			"Asterisk at " + l.control.Target(), Bad, err.Error(),

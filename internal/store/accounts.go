@@ -71,7 +71,7 @@ func (t *Tx) HasAccounts(ctx context.Context) (has bool, err error) {
 func (s *Store) AccountByEmail(ctx context.Context, email string) (c Credentials, ok bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, Patience)
 	defer cancel()
-	c, ok, err = found(scanAccount(s.read.QueryRowContext(ctx, selectAccount+`WHERE lower(a.email) = lower($1)`, email)))
+	c, ok, err = found(scanAccount(s.read.QueryRowContext(ctx, selectAccount+`WHERE lower(a.email) = `+s.dialect.lower("$1"), email)))
 	return c, ok, s.fault("read an account", err)
 }
 
@@ -85,7 +85,7 @@ func (s *Store) Account(ctx context.Context, id pbx.AccountID) (c Credentials, o
 
 // AccountByEmail gives the account with an e-mail address, without regard to case; ok is false when there is none.
 func (t *Tx) AccountByEmail(ctx context.Context, email string) (c Credentials, ok bool, err error) {
-	return found(scanAccount(t.tx.QueryRowContext(ctx, selectAccount+`WHERE lower(a.email) = lower($1)`, email)))
+	return found(scanAccount(t.tx.QueryRowContext(ctx, selectAccount+`WHERE lower(a.email) = `+t.dialect.lower("$1"), email)))
 }
 
 // Account gives an account; ok is false when there is none of that id.

@@ -51,12 +51,15 @@ type dialect struct {
 	plain      func(expression string) string // the expression, so that the planner takes no index for it where it cannot know which one is short
 	actionKind string                         // the first part of an event's action with its dot, as its index has it
 
-	full      func(error) bool // there is no room, or no right, to write
-	damaged   func(error) bool // what is stored cannot be made sense of
-	faulty    func(error) bool // the database itself failed
-	forbidden func(error) bool // the database refuses it to this role
-	away      func(error) bool // the database cannot be reached, is starting or stopping, or did not answer in time
-	collision func(error) bool // somebody else changed the same rows; trying again may succeed
+	lower       func(expression string) string // the expression without its ASCII capitals, whatever the locale of the database
+	schemaGiven bool                           // DATABASE_URL names the schema of the tables
+
+	remedy    func(error) string // what to say where the words for the kinds below would mislead; "" where they fit
+	full      func(error) bool   // there is no room, or no right, to write
+	damaged   func(error) bool   // what is stored cannot be made sense of
+	faulty    func(error) bool   // the database itself failed
+	away      func(error) bool   // the database cannot be reached, is starting or stopping, or did not answer in time
+	collision func(error) bool   // somebody else changed the same rows; trying again may succeed
 }
 
 // open opens both pools, for readers and for writers, of the database that rawURL names.
@@ -95,15 +98,10 @@ func openPostgres(rawURL string) (read, write *sql.DB, d dialect, err error) {
 	if config.RuntimeParams["application_name"] == "" {
 		config.RuntimeParams["application_name"] = "pbxportal"
 	}
-	config.RuntimeParams["timezone"] = "UTC"
 	config.DialFunc = dialer(config.ConnectTimeout).DialContext
-	db := stdlib.OpenDB(*config, stdlib.OptionAfterConnect(func(ctx context.Context, conn *pgx.Conn) error {
-		_, err := conn.PgConn().Exec(ctx, sessionSettings()).ReadAll()
-		return err
-	}))
-	db.SetMaxOpenConns(10)
-	db.SetMaxIdleConns(10)
-	return db, db, dialect{
+	_, schemaGiven := config.RuntimeParams["search_path"]
+	pool := openPool(*config)
+	return pool.db, pool.db, dialect{
 		describe: fmt.Sprintf("PostgreSQL database %q on %s", config.Database, net.JoinHostPort(config.Host, fmt.Sprint(config.Port))),
 		goose:    goose.DialectPostgres,
 		// The rows take new pages: those in place may have room on a disk that has none.
@@ -119,16 +117,18 @@ SELECT gen_random_uuid(), now(), 'probe', 'failure', repeat('x', 1500) FROM gene
 		listIn: func(p string) string {
 			return "(SELECT text, i FROM jsonb_array_elements_text(CAST(" + p + " AS jsonb)) WITH ORDINALITY AS list (text, i))"
 		},
-		textsIn:   func(p string) string { return "ARRAY(SELECT jsonb_array_elements_text(CAST(" + p + " AS jsonb)))" },
-		textsOut:  func(c string) string { return "CAST(to_json(" + c + ") AS text)" },
-		jsonIn:    func(p string) string { return "CAST(" + p + " AS jsonb)" },
-		jsonOut:   func(c string) string { return "CAST(" + c + " AS text)" },
-		full:      postgresFull,
-		damaged:   postgresDamaged,
-		faulty:    postgresFaulty,
-		forbidden: postgresForbidden,
-		away:      postgresAway,
-		collision: postgresCollision,
+		textsIn:     func(p string) string { return "ARRAY(SELECT jsonb_array_elements_text(CAST(" + p + " AS jsonb)))" },
+		textsOut:    func(c string) string { return "CAST(to_json(" + c + ") AS text)" },
+		jsonIn:      func(p string) string { return "CAST(" + p + " AS jsonb)" },
+		jsonOut:     func(c string) string { return "CAST(" + c + " AS text)" },
+		lower:       func(e string) string { return `lower(` + e + ` COLLATE "C")` },
+		schemaGiven: schemaGiven,
+		remedy:      pool.remedy,
+		full:        postgresFull,
+		damaged:     postgresDamaged,
+		faulty:      postgresFaulty,
+		away:        postgresAway,
+		collision:   postgresCollision,
 	}, nil
 }
 
@@ -141,13 +141,6 @@ const (
 	silence      = (probeAfter + probes*probeEvery) * time.Second
 	silenceInMil = int(silence / time.Millisecond)
 )
-
-// sessionSettings are what a connection is given, by a statement: a pooler refuses them where a connection is opened. The isolation is that which the transactions
-// are written for, whatever the default of the database.
-func sessionSettings() string {
-	return fmt.Sprintf(`SET tcp_keepalives_idle = %d; SET tcp_keepalives_interval = %d; SET tcp_keepalives_count = %d; SET tcp_user_timeout = %d;
-SET default_transaction_isolation = 'read committed'`, probeAfter, probeEvery, probes, silenceInMil)
-}
 
 // dialer opens connections to PostgreSQL.
 func dialer(timeout time.Duration) *net.Dialer {
@@ -302,8 +295,6 @@ func postgresDamaged(err error) bool {
 
 func postgresFaulty(err error) bool { return strings.HasPrefix(sqlState(err), "XX") }
 
-func postgresForbidden(err error) bool { return sqlState(err) == "42501" }
-
 func postgresCollision(err error) bool {
 	switch sqlState(err) {
 	case "40001", "40P01": // serialization failure, deadlock
@@ -356,7 +347,8 @@ func openSQLite(path string) (read, write *sql.DB, d dialect, err error) {
 		full:       sqliteFull,
 		damaged:    sqliteDamaged,
 		faulty:     sqliteFaulty,
-		forbidden:  func(error) bool { return false },
+		lower:      func(e string) string { return "lower(" + e + ")" },
+		remedy:     func(error) string { return "" },
 		away:       sqliteAway,
 		collision:  sqliteCollision,
 	}, nil

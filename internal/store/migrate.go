@@ -27,7 +27,7 @@ const (
 )
 
 // Migrate brings the tables to the version this program needs and returns which versions it applied, none when they were there
-// already. It refuses a database behind a pooler through which locks do not hold (Pooled). Any number of processes may call it at once. It adopts the tables of the Python portal as they are, and refuses a
+// already. It refuses a database behind a pooler through which locks do not hold (Pooled), and one whose tables are in another schema (Placed). Any number of processes may call it at once. It adopts the tables of the Python portal as they are, and refuses a
 // database that a newer program has changed. A SQLite file that is missing is made (mode 0600), and its folder (mode 0700).
 func (s *Store) Migrate(ctx context.Context) (applied []int64, err error) {
 	if s.dialect.path != "" {
@@ -36,6 +36,9 @@ func (s *Store) Migrate(ctx context.Context) (applied []int64, err error) {
 		}
 	}
 	if err := s.Pooled(ctx); err != nil {
+		return nil, err
+	}
+	if err := s.Placed(ctx); err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, migrationTime)

@@ -9,6 +9,10 @@ import (
 	"github.com/synergycall/pbxportal/internal/pbx"
 )
 
+const poolerRefused = "DATABASE_URL leads through a connection pooler that gives its connections from one client to the next with what is left on them, " +
+	"and the portal's locks do not hold through it; nothing was changed: connect to PostgreSQL directly, or set pool_mode=session and server_reset_query=DISCARD ALL " +
+	"for this database in the pooler, then start again"
+
 // poolerRounds is how often connections are compared. A pooler gives a server that is free to whoever asks next; where others use the same
 // pooler, that may not be this portal in the first round.
 const poolerRounds = 5
@@ -42,11 +46,7 @@ func (s *Store) Pooled(ctx context.Context) error {
 			return s.fault("see whether a pooler stands before the database", err)
 		}
 		if pooled {
-			return &pbx.Error{
-				Kind: pbx.KindUnavailable, Code: pbx.CodeDatabaseAway,
-				Msg: "DATABASE_URL leads through a connection pooler that gives each transaction or statement another connection, and the portal's locks do not hold " +
-					"through it: connect to PostgreSQL directly, or set pool_mode=session for this database in the pooler, then start again",
-			}
+			return &pbx.Error{Kind: pbx.KindUnavailable, Code: pbx.CodeDatabaseAway, Msg: poolerRefused}
 		}
 	}
 	return nil

@@ -70,6 +70,15 @@ func (s *Store) Close() error {
 // Describe names the database for people: the engine and where it is, without a password.
 func (s *Store) Describe() string { return s.dialect.describe }
 
+// Missing reports whether the database is a SQLite file that is not there.
+func (s *Store) Missing() bool {
+	if s.dialect.path == "" {
+		return false
+	}
+	_, err := os.Lstat(s.dialect.path)
+	return errors.Is(err, fs.ErrNotExist)
+}
+
 // Ping asks the database for a sign of life. It makes nothing: a SQLite file that is not there yet is an error, and so is one that is no
 // longer the one that was opened.
 func (s *Store) Ping(ctx context.Context) error {
@@ -247,6 +256,12 @@ func (s *Store) fault(tried string, err error) error {
 			Kind: pbx.KindUnavailable, Code: pbx.CodeInternal, Err: fmt.Errorf("cannot %s: %w", tried, err),
 			Msg: "the key file, with which secrets are sealed, is gone or cannot be read; nothing was changed: put it back from its copy, then try again",
 		}
+	case s.dialect.remedy(err) != "":
+		e := &pbx.Error{Kind: pbx.KindUnavailable, Code: pbx.CodeDatabaseAway, Msg: s.dialect.remedy(err), Err: fmt.Errorf("cannot %s: %w", tried, err)}
+		if s.dialect.full(err) {
+			e.Code = pbx.CodeDatabaseFull
+		}
+		return e
 	case s.dialect.full(err):
 		return full(tried, err)
 	case s.dialect.away(err):
@@ -260,11 +275,6 @@ func (s *Store) fault(tried string, err error) error {
 		return &pbx.Error{
 			Kind: pbx.KindUnavailable, Code: pbx.CodeDatabaseAway, Err: fmt.Errorf("cannot %s: %w", tried, err),
 			Msg: "the database reports a fault of its own; nothing was changed: look into its log, then try again",
-		}
-	case s.dialect.forbidden(err):
-		return &pbx.Error{
-			Kind: pbx.KindUnavailable, Code: pbx.CodeDatabaseAway, Err: fmt.Errorf("cannot %s: %w", tried, err),
-			Msg: "the database refuses this to the role of DATABASE_URL: make that role the owner of the database and of the portal's tables (ALTER … OWNER TO), or run pbxportal migrate once as their owner and grant it the rest",
 		}
 	}
 	return fmt.Errorf("cannot %s: %w", tried, err)

@@ -124,7 +124,7 @@ type Address struct {
 // link of the audit trail and what the host has come along, so that writing the events needs no question of its own.
 func (d *dialect) placesQuery() string {
 	return `
-SELECT head.seq, head.hash, lower(asked.text), (SELECT count(*) FROM users WHERE lower(email) = lower(asked.text)) > 0,
+SELECT head.seq, head.hash, ` + d.lower("asked.text") + `, (SELECT count(*) FROM users WHERE lower(email) = ` + d.lower("asked.text") + `) > 0,
     CASE WHEN asked.i = 1 THEN (SELECT string_agg(CAST(number AS text), ' ') FROM (
         SELECT number FROM extensions WHERE number BETWEEN $1 AND $2
         UNION ALL SELECT number FROM freed_numbers WHERE number BETWEEN $1 AND $2 AND freed_at > $3

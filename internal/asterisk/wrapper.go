@@ -1,0 +1,30 @@
+package asterisk
+
+import (
+	"regexp"
+	"strings"
+)
+
+// What wrappers of Asterisk's console, such as docker exec -t, ssh -t or a script, add to its answers.
+var (
+	// terminalCodes are the sequences with which a terminal is told of colours, titles and the like.
+	terminalCodes = regexp.MustCompile(`\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b[()][0-9A-Za-z]`)
+	// prompt is the prompt of Asterisk's console at the beginning of a line.
+	prompt = regexp.MustCompile(`(?m)^[A-Za-z0-9._-]+\*CLI>(?: |$)`)
+	// warning is a line with which a program warns of itself before it does what it was asked to.
+	warning = regexp.MustCompile(`(?i)^(?:warn(?:ing)?\b|time="[^"]*" level=warn)[^\n]*\n`)
+)
+
+// unwrap returns what Asterisk said without what a wrapper may add to it: line ends of a terminal, its codes, the console's prompt, and
+// warnings in front. What is left must be the answer, whole: everything else a wrapper might say is read as strictly as from the socket.
+func unwrap(said string) string {
+	said = terminalCodes.ReplaceAllString(strings.ReplaceAll(said, "\r\n", "\n"), "")
+	for {
+		line := warning.FindString(said)
+		if line == "" {
+			break
+		}
+		said = said[len(line):]
+	}
+	return prompt.ReplaceAllString(said, "")
+}

@@ -1,0 +1,33 @@
+package proc
+
+import (
+	"os"
+	"strings"
+)
+
+// Inherited returns the variables of our environment that lead a program to what it talks to, as KEY=value: a home folder, an agent, a Docker host, a proxy. It
+// is for programs an administrator chose. The portal's own settings, which hold passwords and keys, are not among them, nor is anything unknown.
+func Inherited() []string {
+	var kept []string
+	for _, entry := range os.Environ() {
+		if name, _, ok := strings.Cut(entry, "="); ok && leads(name) {
+			kept = append(kept, entry)
+		}
+	}
+	return kept
+}
+
+// leads reports whether a variable is passed on. LC_ALL=C outweighs LANG, so that programs answer in English.
+func leads(name string) bool {
+	switch name {
+	case "HOME", "USER", "LOGNAME", "SHELL", "TMPDIR", "TZ", "LANG", "SSH_AUTH_SOCK", "KUBECONFIG",
+		"HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy":
+		return true
+	}
+	for _, prefix := range []string{"DOCKER_", "CONTAINER_", "CONTAINERS_", "PODMAN_", "LXC_", "LXD_", "INCUS_", "KUBERNETES_", "XDG_"} {
+		if strings.HasPrefix(name, prefix) {
+			return true
+		}
+	}
+	return false
+}
