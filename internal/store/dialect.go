@@ -54,12 +54,12 @@ type dialect struct {
 	lower       func(expression string) string // the expression without its ASCII capitals, whatever the locale of the database
 	schemaGiven bool                           // DATABASE_URL names the schema of the tables
 
-	remedy    func(error) string // what to say where the words for the kinds below would mislead; "" where they fit
-	full      func(error) bool   // there is no room, or no right, to write
-	damaged   func(error) bool   // what is stored cannot be made sense of
-	faulty    func(error) bool   // the database itself failed
-	away      func(error) bool   // the database cannot be reached, is starting or stopping, or did not answer in time
-	collision func(error) bool   // somebody else changed the same rows; trying again may succeed
+	remedy    func(error) *pbx.Error // what to say where the words for the kinds below would mislead; nil where they fit
+	full      func(error) bool       // there is no room, or no right, to write
+	damaged   func(error) bool       // what is stored cannot be made sense of
+	faulty    func(error) bool       // the database itself failed
+	away      func(error) bool       // the database cannot be reached, is starting or stopping, or did not answer in time
+	collision func(error) bool       // somebody else changed the same rows; trying again may succeed
 }
 
 // open opens both pools, for readers and for writers, of the database that rawURL names.
@@ -348,7 +348,7 @@ func openSQLite(path string) (read, write *sql.DB, d dialect, err error) {
 		damaged:    sqliteDamaged,
 		faulty:     sqliteFaulty,
 		lower:      func(e string) string { return "lower(" + e + ")" },
-		remedy:     func(error) string { return "" },
+		remedy:     func(error) *pbx.Error { return nil },
 		away:       sqliteAway,
 		collision:  sqliteCollision,
 	}, nil

@@ -9,9 +9,12 @@ import (
 	"github.com/synergycall/pbxportal/internal/pbx"
 )
 
-const poolerRefused = "DATABASE_URL leads through a connection pooler that gives its connections from one client to the next with what is left on them, " +
-	"and the portal's locks do not hold through it; nothing was changed: connect to PostgreSQL directly, or set pool_mode=session and server_reset_query=DISCARD ALL " +
-	"for this database in the pooler, then start again"
+// poolerRefused returns the error of an address that leads through a pooler which does not keep or reset sessions.
+func poolerRefused() *pbx.Error {
+	return unavailable(pbx.Error{Msg: "DATABASE_URL leads through a connection pooler that gives its connections from one client to the next with what is left on them, " +
+		"and the portal's locks do not hold through it; nothing was changed: connect to PostgreSQL directly, or set pool_mode=session and server_reset_query=DISCARD ALL " +
+		"for this database in the pooler, then start again"})
+}
 
 // poolerRounds is how often connections are compared. A pooler gives a server that is free to whoever asks next; where others use the same
 // pooler, that may not be this portal in the first round.
@@ -46,7 +49,7 @@ func (s *Store) Pooled(ctx context.Context) error {
 			return s.fault("see whether a pooler stands before the database", err)
 		}
 		if pooled {
-			return &pbx.Error{Kind: pbx.KindUnavailable, Code: pbx.CodeDatabaseAway, Msg: poolerRefused}
+			return poolerRefused()
 		}
 	}
 	return nil

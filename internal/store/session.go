@@ -78,7 +78,7 @@ func beginSession(ctx context.Context, conn *pgconn.PgConn, settings string) err
 		return err
 	}
 	if rows := results[0].Rows; len(rows) > 0 && len(rows[0][0]) > 0 {
-		return &pbx.Error{Kind: pbx.KindUnavailable, Code: pbx.CodeDatabaseAway, Msg: poolerRefused}
+		return poolerRefused()
 	}
 	return nil
 }
@@ -227,37 +227,45 @@ func noConnectionLeft(err error) bool {
 		(strings.Contains(pg.Message, "no more connections allowed") || strings.Contains(pg.Message, "query_wait_timeout") || strings.Contains(pg.Message, "too many")))
 }
 
-// remedy returns what to say about an error for which the general words would mislead; "" where they fit.
-func (p *postgresPool) remedy(err error) string {
+// unavailable returns the error of a database that cannot be used.
+func unavailable(e pbx.Error) *pbx.Error {
+	e.Kind, e.Code = pbx.KindUnavailable, pbx.CodeDatabaseAway
+	return &e
+}
+
+// remedy returns what to say about an error for which the general words would mislead; nil where they fit.
+func (p *postgresPool) remedy(err error) *pbx.Error {
 	pg, _ := errors.AsType[*pgconn.PgError](err)
 	switch code := sqlState(err); {
 	case noConnectionLeft(err), errors.Is(err, context.DeadlineExceeded) && p.few():
-		return "the database has no connection left for the portal; nothing was changed: end other clients, or allow more connections (max_connections of PostgreSQL, " +
-			"CONNECTION LIMIT of the role or database, max_client_conn and default_pool_size of pgbouncer); the portal uses up to 10"
+		return unavailable(pbx.Error{Msg: "the database has no connection left for the portal; nothing was changed: end other clients, or allow more connections (max_connections of PostgreSQL, " +
+			"CONNECTION LIMIT of the role or database, max_client_conn and default_pool_size of pgbouncer); the portal uses up to 10"})
 	case code == "28P01", code == "28000":
-		return "the database refuses the user or the password of DATABASE_URL; nothing was changed: correct them, or allow this user and host in pg_hba.conf"
+		return unavailable(pbx.Error{Msg: "the database refuses the user or the password of DATABASE_URL; nothing was changed: correct them, or allow this user and host in pg_hba.conf"})
 	case code == "3D000":
-		return "the database server has no database of the name in DATABASE_URL; nothing was changed: create it with " +
-			"CREATE DATABASE name OWNER role ENCODING 'UTF8' TEMPLATE template0, or correct DATABASE_URL"
+		return unavailable(pbx.Error{Msg: "the database server has no database of the name in DATABASE_URL; nothing was changed: create it with " +
+			"CREATE DATABASE name OWNER role ENCODING 'UTF8' TEMPLATE template0, or correct DATABASE_URL"})
 	case code == "25006":
-		return "the database is read-only: it is a replica, or default_transaction_read_only is set; nothing was changed: set DATABASE_URL to the primary server, " +
-			"or reset that setting (ALTER ROLE or ALTER DATABASE … RESET default_transaction_read_only)"
+		return unavailable(pbx.Error{Msg: "the database is read-only: it is a replica, or default_transaction_read_only is set; nothing was changed: set DATABASE_URL to the primary server, " +
+			"or reset that setting (ALTER ROLE or ALTER DATABASE … RESET default_transaction_read_only)"})
 	case code == "42P05", code == "26000":
-		return poolerRefused
+		return poolerRefused()
 	case code == "08P01" && strings.Contains(pg.Message, "startup parameter"):
-		return "a connection pooler refuses a parameter of DATABASE_URL; nothing was changed: remove the parameter, or add its name to ignore_startup_parameters of pgbouncer " +
-			"(settings such as search_path can be given by name, as in ?search_path=portal)"
+		return unavailable(pbx.Error{Msg: "a connection pooler refuses a parameter of DATABASE_URL; nothing was changed: remove the parameter, or add its name to ignore_startup_parameters of pgbouncer " +
+			"(settings such as search_path can be given by name, as in ?search_path=portal)"})
 	case code == "3F000":
-		return noSchema
+		return noSchema()
 	case code == "42501":
-		return "the database refuses this to the role of DATABASE_URL; nothing was changed: make that role the owner of the database and of the portal's tables (ALTER … OWNER TO; " +
-			"in PostgreSQL 15 and newer another role also needs GRANT CREATE ON SCHEMA public), or run pbxportal migrate once as their owner and grant it the rest"
+		return unavailable(pbx.Error{Msg: "the database refuses this to the role of DATABASE_URL; nothing was changed: make that role the owner of the database and of the portal's tables (ALTER … OWNER TO; " +
+			"in PostgreSQL 15 and newer another role also needs GRANT CREATE ON SCHEMA public), or run pbxportal migrate once as their owner and grant it the rest"})
 	}
-	return ""
+	return nil
 }
 
-const noSchema = "no schema of the search_path exists, or the role of DATABASE_URL may use none; nothing was changed: create the schema " +
-	"(CREATE SCHEMA name AUTHORIZATION role), or add search_path=public to DATABASE_URL"
+func noSchema() *pbx.Error {
+	return unavailable(pbx.Error{Msg: "no schema of the search_path exists, or the role of DATABASE_URL may use none; nothing was changed: create the schema " +
+		"(CREATE SCHEMA name AUTHORIZATION role), or add search_path=public to DATABASE_URL"})
+}
 
 // MayAnswerLater reports whether an error means that PostgreSQL cannot be reached, is starting or has no connection left, and so whether waiting can
 // help.
@@ -266,7 +274,7 @@ func (s *Store) MayAnswerLater(err error) bool {
 		return false
 	}
 	state := sqlState(err)
-	return netAway(err) || noConnectionLeft(err) || s.dialect.remedy(err) == "" && (strings.HasPrefix(state, "08") || strings.HasPrefix(state, "53") || strings.HasPrefix(state, "57"))
+	return netAway(err) || noConnectionLeft(err) || s.dialect.remedy(err) == nil && (strings.HasPrefix(state, "08") || strings.HasPrefix(state, "53") || strings.HasPrefix(state, "57"))
 }
 
 // Placed returns an error where the portal's tables are in another schema than the one in which this session would create tables: a migration would
@@ -286,7 +294,7 @@ AND NOT EXISTS (SELECT 1 FROM places WHERE schema = current_schema())), '')`, s.
 	case err != nil:
 		return s.fault("see where the tables of the database are", err)
 	case own == "":
-		return &pbx.Error{Kind: pbx.KindUnavailable, Code: pbx.CodeDatabaseAway, Msg: noSchema}
+		return noSchema()
 	case found != "":
 		return &pbx.Error{
 			Kind: pbx.KindUnavailable, Code: pbx.CodeDatabaseAway,

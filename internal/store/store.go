@@ -251,17 +251,18 @@ func (s *Store) fault(tried string, err error) error {
 		return nil
 	case pbx.KindOf(err) != pbx.KindInternal:
 		return err
+	case s.dialect.remedy(err) != nil:
+		e := s.dialect.remedy(err)
+		e.Err = fmt.Errorf("cannot %s: %w", tried, err)
+		if s.dialect.full(err) {
+			e.Code = pbx.CodeDatabaseFull
+		}
+		return e
 	case isKeyFile(err):
 		return &pbx.Error{
 			Kind: pbx.KindUnavailable, Code: pbx.CodeInternal, Err: fmt.Errorf("cannot %s: %w", tried, err),
 			Msg: "the key file, with which secrets are sealed, is gone or cannot be read; nothing was changed: put it back from its copy, then try again",
 		}
-	case s.dialect.remedy(err) != "":
-		e := &pbx.Error{Kind: pbx.KindUnavailable, Code: pbx.CodeDatabaseAway, Msg: s.dialect.remedy(err), Err: fmt.Errorf("cannot %s: %w", tried, err)}
-		if s.dialect.full(err) {
-			e.Code = pbx.CodeDatabaseFull
-		}
-		return e
 	case s.dialect.full(err):
 		return full(tried, err)
 	case s.dialect.away(err):
