@@ -40,6 +40,7 @@ Exit codes: 0 done; 1 failed, or doctor found something broken; 2 wrong command 
 // commands is the command line: a field for each command, in the order of the help text.
 type commands struct {
 	Config   config.Config `embed:""`
+	Version  bool          `name:"version" help:"Print the version."`
 	FromFile string        `name:"config" placeholder:"FILE" help:"Take the settings from this file instead of .env and /etc/pbxportal/pbxportal.env."`
 	JSON     bool          `name:"json" help:"Print JSON for programs instead of text for people."`
 
@@ -61,7 +62,7 @@ type commands struct {
 	Lost     replaceLostKeyCommand `cmd:"" name:"replace-lost-key" help:"Make new what is sealed with a key that is lost for good; without --give-up only say what that costs."`
 	Settings configCommands        `cmd:"" name:"config" help:"Show the settings that hold here, and where each comes from."`
 	Demo     demoCommand           `cmd:"" help:"Show it all on a real Asterisk of its own: two phones, a call, a refusal."`
-	Version  versionCommand        `cmd:"" help:"Print the version."`
+	Printed  versionCommand        `cmd:"" name:"version" help:"Print the version."`
 }
 
 // Run runs the command line args and returns the exit code. Results go to stdout, everything else to stderr.
@@ -79,16 +80,19 @@ func run(ctx context.Context, args []string, getenv func(string) (string, bool),
 	exit := -1 // set when kong itself ends the program: help, for instance
 	var c commands
 	from := &origins{getenv: getenv, system: on.settings, helping: func() bool { return exit >= 0 }, from: map[string]string{}}
+	var settings []*kong.Flag
 	parser, err := kong.New(&c,
 		kong.Name("pbxportal"), kong.Description(description), kong.UsageOnError(), kong.Writers(stdout, stderr),
-		kong.Exit(func(code int) { exit = code }), kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 100}),
+		kong.Exit(func(code int) { exit = code }), kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 100}), kong.Help(helpOf(func() []*kong.Flag { return settings })),
 		kong.Resolvers(from), kong.KindMapper(reflect.String, kong.MapperFunc(text)),
 	)
 	if err != nil {
 		return report(stderr, err)
 	}
-	if len(args) == 0 {
-		args = []string{"--help"}
+	settings = settingsOf(parser.Model.Node)
+	if args = helped(args); len(args) == 1 && args[0] == helpSettings {
+		printSettings(stdout, settings)
+		return exitOK
 	}
 	parsed, err := parser.Parse(args)
 	if exit >= 0 {
