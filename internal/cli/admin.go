@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/synergycall/pbxportal/internal/auth"
@@ -72,7 +71,7 @@ func (c *adminListCommand) Run(ctx context.Context, a *app, p *portal) error {
 		fmt.Fprintln(a.stdout, "Nobody has an account. Make one: pbxportal admin create NAME EMAIL")
 		return nil
 	}
-	w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
+	w := newTable(a.stdout)
 	fmt.Fprintln(w, "NAME\tE-MAIL\tROLE\tSTATE\tLAST SIGN-IN\tPROVIDER\tID")
 	for _, account := range accounts {
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", account.Name, account.Email, account.Role, accountState(account),

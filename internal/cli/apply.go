@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/synergycall/pbxportal/internal/apply"
@@ -102,7 +101,7 @@ func (a *app) printChanges(changes []pbx.Change) {
 	if len(changes) == 0 {
 		return
 	}
-	w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
+	w := newTable(a.stdout)
 	fmt.Fprintln(w)
 	for _, ch := range changes[:min(len(changes), mostChanges)] {
 		fmt.Fprintf(w, "%s\t%d\t%s\t%s\n", map[pbx.ChangeKind]string{pbx.Added: "+", pbx.Removed: "-", pbx.Changed: "~"}[ch.Kind], ch.Number, oneLine(ch.Name), changeText(ch))
@@ -193,7 +192,7 @@ func (a *app) printEvent(e pbx.Event) {
 // printRun tells how an apply ended, and whom it was about.
 func (a *app) printRun(r pbx.Run) {
 	a.printChanges(r.Plan.Changes)
-	w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
+	w := newTable(a.stdout)
 	fmt.Fprintf(w, "\nResult\t%s\n", resultText(r))
 	for _, d := range r.Differences {
 		fmt.Fprintf(w, "Differs\t%s\n", oneLine(d))
@@ -312,7 +311,7 @@ func (c *revisionListCommand) Run(ctx context.Context, a *app, p *portal) error 
 		fmt.Fprintln(a.stdout, "Nothing has been applied yet. Apply: pbxportal apply")
 		return nil
 	}
-	w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
+	w := newTable(a.stdout)
 	fmt.Fprintln(w, "\tREVISION\tWHEN\tWHO\tGIVEN AS\tUSERS\tRESULT\tWHY")
 	for _, r := range runs {
 		mark := ""

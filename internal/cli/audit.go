@@ -3,8 +3,8 @@ package cli
 import (
 	"context"
 	"fmt"
+	"io"
 	"strings"
-	"text/tabwriter"
 	"time"
 	"unicode"
 
@@ -57,7 +57,7 @@ func (c *auditListCommand) Run(ctx context.Context, a *app, p *portal) error {
 		fmt.Fprintln(a.stdout, "Nothing has been applied yet. Apply: pbxportal apply")
 		return nil
 	}
-	w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
+	w := newTable(a.stdout)
 	fmt.Fprintln(w, "WHEN\tWHO\tGIVEN AS\tOUTCOME\tDETAILS\tID")
 	for _, l := range page.Logs {
 		outcome := string(l.Outcome)
@@ -112,7 +112,7 @@ func proved(a pbx.Actor) string {
 // printStory tells all that is known of an apply, in order.
 func (a *app) printStory(r pbx.Run) {
 	l := r.Log
-	w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
+	w := newTable(a.stdout)
 	fmt.Fprintf(w, "When\t%s\nWho\t%s\nGiven as\t%s\n", l.TriggeredAt.Format(time.RFC3339), proved(l.Actor), oneLine(l.TriggeredBy))
 	if r.Comment != "" {
 		fmt.Fprintf(w, "Why\t%s\n", oneLine(r.Comment))
@@ -175,7 +175,7 @@ func checkLimit(n int) error {
 }
 
 // printCommand prints what Asterisk answered to a command, if it was sent.
-func printCommand(w *tabwriter.Writer, name string, r *pbx.CommandResult) {
+func printCommand(w io.Writer, name string, r *pbx.CommandResult) {
 	if r != nil {
 		fmt.Fprintf(w, "%s\texit code %d: %s\n", name, r.ExitCode, oneLine(r.Stdout+" "+r.Stderr))
 	}

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
-	"text/tabwriter"
 	"time"
 
 	"github.com/synergycall/pbxportal/internal/live"
@@ -65,7 +64,7 @@ func look(ctx context.Context, w *live.Watcher) live.Snapshot {
 
 func (a *app) printLive(s live.Snapshot) {
 	fmt.Fprintf(a.stdout, "Asterisk %s: %d phones registered, %d calls\n", s.Link.Version, len(s.Registrations), len(s.Calls))
-	w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
+	w := newTable(a.stdout)
 	if len(s.Registrations) > 0 {
 		fmt.Fprintln(w, "\nNUMBER\tSTATE\tADDRESS\tANSWERS IN\tEXPIRES\tPHONE")
 	}

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/synergycall/pbxportal/internal/auth"
@@ -97,7 +96,7 @@ func (c *tokenListCommand) Run(ctx context.Context, a *app, p *portal) error {
 		fmt.Fprintln(a.stdout, "No tokens. Make one: pbxportal token create NAME --role ROLE")
 		return nil
 	}
-	w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
+	w := newTable(a.stdout)
 	fmt.Fprintln(w, "ID\tFOR\tMAY\tSTATE\tLAST USED")
 	for _, t := range tokens {
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", t.ID, t.Name, tokenRights(t), tokenState(t), orNever(t.LastUsedAt))

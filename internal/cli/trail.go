@@ -9,7 +9,6 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/synergycall/pbxportal/internal/audit"
@@ -77,7 +76,7 @@ func (c *auditEventsCommand) Run(ctx context.Context, a *app, p *portal) error {
 		fmt.Fprintln(a.stdout, "There is no such event.")
 		return nil
 	}
-	w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
+	w := newTable(a.stdout)
 	fmt.Fprintln(w, "NO\tWHEN\tWHO\tFROM\tWHAT\tWHICH\tRESULT\tCHANGE")
 	for _, e := range page.Events {
 		v := e.Event

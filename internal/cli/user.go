@@ -3,7 +3,6 @@ package cli
 import (
 	"context"
 	"fmt"
-	"text/tabwriter"
 	"time"
 
 	"github.com/synergycall/pbxportal/internal/directory"
@@ -52,7 +51,7 @@ func (c *userListCommand) Run(ctx context.Context, a *app, p *portal) error {
 		fmt.Fprintln(a.stdout, "No users. Create one: pbxportal user add NAME EMAIL")
 		return nil
 	}
-	w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
+	w := newTable(a.stdout)
 	fmt.Fprintln(w, "NUMBER\tNAME\tE-MAIL\tSINCE\tID")
 	for _, u := range page.Users {
 		fmt.Fprintf(w, "%d\t%s\t%s\t%s\t%s\n", u.Extension.Number, oneLine(u.Name), oneLine(u.Email), u.CreatedAt.Format(time.DateOnly), u.ID)
@@ -119,7 +118,7 @@ func (a *app) printUser(u pbx.User, next string) error {
 	if a.json {
 		return a.printJSON(toJSON(u))
 	}
-	w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
+	w := newTable(a.stdout)
 	fmt.Fprintf(w, "Name\t%s\nE-mail\t%s\nExtension\t%d\nSecret\t%s\nCreated\t%s\nId\t%s\n",
 		oneLine(u.Name), oneLine(u.Email), u.Extension.Number, u.Extension.Secret.Reveal(), u.CreatedAt.Format(time.RFC3339), u.ID)
 	if next != "" {
