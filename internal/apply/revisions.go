@@ -95,7 +95,7 @@ func (r Request) clean() (Request, error) {
 	if err != nil {
 		fields = pbx.FieldsOf(err)
 	}
-	r.TriggeredBy, r.Comment = by, strings.TrimSpace(r.Comment)
+	r.TriggeredBy, r.Comment = by, pbx.Normalize(r.Comment)
 	if utf8.RuneCountInString(r.Comment) > maxComment || !utf8.ValidString(r.Comment) || strings.ContainsRune(r.Comment, 0) {
 		fields = append(fields, pbx.FieldError{Field: "comment", Code: pbx.FieldTooLong, Most: maxComment, Message: fmt.Sprintf("must be text of at most %d characters", maxComment)})
 	}

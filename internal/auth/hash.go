@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -55,7 +56,7 @@ func (h *hasher) hash(ctx context.Context, password pbx.Secret) (string, error) 
 	salt := make([]byte, saltLength)
 	_, _ = rand.Read(salt) // never fails: it ends the program where the system has no randomness (crypto/rand)
 	p := argonParams{h.memory, argonPasses, argonLanes, salt, make([]byte, keyLength)}
-	key, err := h.derive(ctx, password, p)
+	key, err := h.derive(ctx, pbx.Password(password.Reveal()), p)
 	if err != nil {
 		return "", err
 	}
@@ -68,17 +69,23 @@ func (h *hasher) decoy() string {
 	return argonParams{h.memory, argonPasses, argonLanes, make([]byte, saltLength), make([]byte, keyLength)}.text()
 }
 
-// verify reports whether the password has the hash.
+// verify reports whether the password has the hash. One that was set by an earlier version was hashed as it was typed.
 func (h *hasher) verify(ctx context.Context, password pbx.Secret, hash string) (bool, error) {
 	p, err := parseHash(hash)
 	if err != nil {
 		return false, err
 	}
-	key, err := h.derive(ctx, password, p)
-	return err == nil && subtle.ConstantTimeCompare(key, p.key) == 1, err
+	typed := password.Reveal()
+	for _, text := range slices.Compact([]string{pbx.Password(typed), typed}) {
+		key, err := h.derive(ctx, text, p)
+		if err != nil || subtle.ConstantTimeCompare(key, p.key) == 1 {
+			return err == nil, err
+		}
+	}
+	return false, nil
 }
 
-func (h *hasher) derive(ctx context.Context, password pbx.Secret, p argonParams) ([]byte, error) {
+func (h *hasher) derive(ctx context.Context, password string, p argonParams) ([]byte, error) {
 	if h.waiting.Add(1) > hashers+maxWaiting {
 		h.waiting.Add(-1)
 		return nil, tooMany(2*time.Second, "too many people sign in at this moment")
@@ -90,7 +97,7 @@ func (h *hasher) derive(ctx context.Context, password pbx.Secret, p argonParams)
 	case <-ctx.Done():
 		return nil, fmt.Errorf("cannot look at a password: %w", ctx.Err())
 	}
-	key := argon2.IDKey([]byte(password.Reveal()), p.salt, p.passes, p.memory, p.lanes, uint32(len(p.key))) //nolint:gosec // parseHash bounds it
+	key := argon2.IDKey([]byte(password), p.salt, p.passes, p.memory, p.lanes, uint32(len(p.key))) //nolint:gosec // parseHash bounds it
 	if h.made.Add(1)%sweepAfter == 0 {
 		runtime.GC()
 	}

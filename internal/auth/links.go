@@ -3,7 +3,6 @@ package auth
 import (
 	"context"
 	"errors"
-	"strings"
 	"time"
 
 	"github.com/synergycall/pbxportal/internal/pbx"
@@ -185,7 +184,7 @@ type codes interface {
 
 // code gives what is kept of a one-time code that holds and is good for one of these purposes, and the error noGood otherwise.
 func (a *Auth) code(ctx context.Context, in codes, text string, noGood error, good ...pbx.LinkPurpose) (store.OneTimeCode, error) {
-	c, ok, err := in.OneTimeCode(ctx, digest(strings.ToUpper(strings.TrimSpace(text))))
+	c, ok, err := in.OneTimeCode(ctx, digest(pbx.Code(text)))
 	if err != nil {
 		return c, err
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"strings"
 
 	"github.com/synergycall/pbxportal/internal/pbx"
 	"github.com/synergycall/pbxportal/internal/store"
@@ -59,7 +60,10 @@ func (a *Auth) SignInOutside(ctx context.Context, o Outside) (opened Opened, err
 		}
 		return opened, factorNeeded("this portal demands a second factor, and the provider says that a password alone was enough: sign in there with a second factor")
 	case !known:
-		if n, err = n.Clean(); err != nil {
+		if n, err = n.Clean(); err == nil && n.Email != strings.TrimSpace(o.Email) {
+			err = pbx.Invalid(pbx.FieldError{Field: "email", Code: pbx.FieldASCII, Message: "must be written in ASCII"})
+		}
+		if err != nil {
 			return opened, err
 		}
 	}
@@ -112,8 +116,8 @@ func (a *Auth) accountOutside(ctx context.Context, in accounts, o Outside) (c st
 	if c, known, err = in.AccountByIdentity(ctx, o.Identity); err != nil || known {
 		return c, known, err
 	}
-	email, err := pbx.CleanEmail(o.Email) // of ASCII alone, so that no letter only looks like another
-	if err != nil {
+	email, err := pbx.CleanEmail(o.Email)
+	if err != nil || email != strings.TrimSpace(o.Email) { // a provider does not mistype: letters that only look like ASCII are another address
 		return c, false, nil //nolint:nilerr // it is the same as an address nobody has
 	}
 	c, known, err = in.AccountByEmail(ctx, email)

@@ -5,7 +5,6 @@ import (
 	"maps"
 	"math"
 	"net/netip"
-	"strings"
 	"sync"
 	"time"
 
@@ -50,7 +49,7 @@ type attempt struct {
 // begin counts an attempt from an address at an account. The error says how long to wait where it comes too early.
 func (p *pace) begin(from, account string) (*attempt, error) {
 	source, local := sourceOf(from)
-	account = strings.ToLower(strings.TrimSpace(account)) // as accounts are looked up: one account is not several, spelled otherwise
+	account = pbx.FoldEmail(account) // as accounts are looked up: one account is not several, spelled otherwise
 	try := &attempt{p, "pair " + source + " " + account, "address " + source, "account " + account}
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -60,7 +60,7 @@ const (
 // cleanPassword gives an Error of KindInvalid when the password must not be used by this person. There are no rules about what sorts of
 // characters it has to have: they make passwords harder to remember, and not harder to guess.
 func cleanPassword(field string, password pbx.Secret, name, email string) error {
-	if fault := passwordFault(password.Reveal(), name, email); fault.Code != "" {
+	if fault := passwordFault(pbx.Password(password.Reveal()), name, email); fault.Code != "" {
 		fault.Field = field
 		return pbx.Invalid(fault)
 	}

@@ -196,3 +196,23 @@ func TestTheTableOfAttemptsDoesNotGrowWithoutEnd(t *testing.T) {
 		t.Errorf("a flood of others washed it away: %v", err)
 	}
 }
+
+// Earlier versions hashed a password as it was typed.
+func TestAPasswordThatAnEarlierVersionHashedStillOpens(t *testing.T) {
+	t.Parallel()
+	h := newHasher(64)
+	for _, typed := range []string{"fünf grüne Bäume", "fu\u0308nf gru\u0308ne Ba\u0308ume", "four\u00a0words", "\u200efour words", "👩\u200d💻 four words", "four words"} {
+		p := argonParams{64, argonPasses, argonLanes, make([]byte, saltLength), make([]byte, keyLength)}
+		key, err := h.derive(t.Context(), typed, p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.key = key
+		if right, err := h.verify(t.Context(), pbx.SecretFrom(typed), p.text()); !right || err != nil {
+			t.Errorf("%+q opens no more, error %v", typed, err)
+		}
+		if right, err := h.verify(t.Context(), pbx.SecretFrom(typed+"x"), p.text()); right || err != nil {
+			t.Errorf("%+q opens with a letter more, error %v", typed, err)
+		}
+	}
+}

@@ -56,9 +56,9 @@ func totpStep(secret pbx.Secret, code string, now time.Time, last int64) (step i
 	return step, ok
 }
 
-// cleanOTP gives a code as it is compared: people type spaces and hyphens where they see them.
+// cleanOTP returns a code as it is compared, and whether it is a recovery code.
 func cleanOTP(text string) (code string, recovery bool) {
-	code = strings.ToUpper(strings.NewReplacer(" ", "", "-", "", "\u00a0", "").Replace(text))
+	code = pbx.Code(text)
 	return code, len(code) == recoveryLength
 }
 

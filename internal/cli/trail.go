@@ -145,7 +145,7 @@ type auditBeginCommand struct {
 
 // Run begins a new series of signed heads, after a person looked into an alarm.
 func (c *auditBeginCommand) Run(ctx context.Context, a *app, p *portal) error {
-	if strings.TrimSpace(c.Reason) == "" {
+	if c.Reason = pbx.Normalize(c.Reason); c.Reason == "" {
 		return usage(errors.New("--reason must say what was found out: the audit trail keeps it"))
 	}
 	begun, err := p.trail.Begin(ctx, c.Reason)

@@ -55,7 +55,7 @@ func (d *Directory) WithFingerprints(of Fingerprint) *Directory {
 
 // Query selects users. The zero Query selects all.
 type Query struct {
-	Text  string     // part of the name, the e-mail address or the number, without regard to case
+	Text  string     // part of the name, the e-mail address or the number, without regard to case and accents
 	After pbx.Number // only numbers above it
 	Limit int        // how many at the most; 0: all
 }
@@ -103,7 +103,7 @@ func (d *Directory) List(ctx context.Context, tenant pbx.TenantID, q Query) (Pag
 	}
 	// Selecting here and not in SQL: the pool is small, and both engines fold the case of ASCII letters only.
 	page := Page{Users: []pbx.User{}}
-	text := strings.ToLower(strings.TrimSpace(q.Text))
+	text := pbx.Fold(q.Text)
 	for _, u := range users {
 		switch {
 		case u.Extension.Number <= q.After || !matches(u, text):
@@ -117,9 +117,9 @@ func (d *Directory) List(ctx context.Context, tenant pbx.TenantID, q Query) (Pag
 	return page, nil
 }
 
-// matches reports whether the lower-case text is part of what a person would look for.
+// matches reports whether the folded text is part of what a person would look for.
 func matches(u pbx.User, text string) bool {
-	return text == "" || strings.Contains(strings.ToLower(u.Name), text) || strings.Contains(strings.ToLower(u.Email), text) ||
+	return text == "" || strings.Contains(pbx.Fold(u.Name), text) || strings.Contains(pbx.Fold(u.Email), text) ||
 		strings.Contains(fmt.Sprint(u.Extension.Number), text)
 }
 

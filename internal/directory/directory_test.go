@@ -142,6 +142,9 @@ func TestUsersAreFoundListedAndDeleted(t *testing.T) {
 		}{
 			{directory.Query{}, []string{"Anna", "Émile", "Carl"}, 0},
 			{directory.Query{Text: "éMI"}, []string{"Émile"}, 0},
+			{directory.Query{Text: " emi\u200e "}, []string{"Émile"}, 0},
+			{directory.Query{Text: "E\u0301mi"}, []string{"Émile"}, 0},
+			{directory.Query{Text: "１００２"}, []string{"Carl"}, 0},
 			{directory.Query{Text: "EXAMPLE"}, []string{"Anna", "Émile"}, 0},
 			{directory.Query{Text: "1002"}, []string{"Carl"}, 0},
 			{directory.Query{Text: "%"}, nil, 0},

@@ -26,7 +26,7 @@ func generated(t testing.TB, p directory.Page) []byte {
 		list.Users = append(list.Users, openapi.User{
 			ID: string(u.ID), TenantID: string(u.TenantID), Name: u.Name, Email: u.Email, CreatedAt: u.CreatedAt.UTC(),
 			Extension: openapi.Extension{
-				ID: string(u.Extension.ID), Number: int(u.Extension.Number), Secret: secret, CreatedAt: u.Extension.CreatedAt.UTC(),
+				ID: string(u.Extension.ID), Number: int(u.Extension.Number), CallerName: pbx.CallerName(u.Name), Secret: secret, CreatedAt: u.Extension.CreatedAt.UTC(),
 			},
 		})
 	}

@@ -198,3 +198,41 @@ func challengeOf(t *testing.T, server string) string {
 	}
 	return string(answer[:n])
 }
+
+func TestTheCalledPhoneShowsTheNameAsItIsWritten(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	callee := s.create(t, "Callee")
+	names := map[string]string{
+		"Seán O’Neill": "Seán O’Neill", "Müller–Lüdenscheid": "Müller–Lüdenscheid", "Gal·la": "Gal·la", "20°": "20°", "Каб. № 5": "Каб. № 5",
+		"\u200eפתח\u200f": "פתח", "Sea\u0301n  O'Neill": "Seán O'Neill", "R & D … ½ «Bar» €3": "R & D … ½ «Bar» €3",
+		`Bob "Bobby" Smith; x`: "Bob Bobby Smith x", strings.Repeat("é", 40): strings.Repeat("é", 36),
+	}
+	callers := map[string]pbx.User{}
+	for name := range names {
+		callers[name] = s.create(t, name)
+	}
+	s.mustApply(t)
+	to := s.registered(t, callee)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	for name, want := range names {
+		out, err := s.registered(t, callers[name]).Dial(ctx, "1000")
+		if err != nil {
+			t.Fatal(err)
+		}
+		in, err := to.Incoming(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := in.From().Name; got != want || got != pbx.CallerName(callers[name].Name) {
+			t.Errorf("%+q calls as %q, want %q", name, got, want)
+		}
+		if err := in.Reject(486); err != nil {
+			t.Fatal(err)
+		}
+		if got := statusOf(t, out.Answered(ctx)); got != 486 {
+			t.Errorf("%q: status %d", name, got)
+		}
+	}
+}

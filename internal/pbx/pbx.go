@@ -1,5 +1,5 @@
 // Package pbx holds the words of the program: users, extensions, accounts, roles and permissions, audit records, the state of a live
-// Asterisk, errors, and the rules that need nothing but their input. It imports the standard library only and does no I/O: what a word
+// Asterisk, errors, and the rules that need nothing but their input. It imports the standard library and the rules of Unicode only, and does no I/O: what a word
 // looks like in JSON, SQL or an Asterisk file is the business of the package that speaks that language.
 package pbx
 

@@ -21,24 +21,24 @@ type NewUser struct {
 	Email string
 }
 
-// Clean gives the user with its texts trimmed, or an Error of KindInvalid that names every field that breaks a rule.
+// Clean returns the user with its texts normalized, or an Error of KindInvalid that names every field that breaks a rule.
 func (n NewUser) Clean() (NewUser, error) {
-	n.Name, n.Email = strings.TrimSpace(n.Name), strings.TrimSpace(n.Email)
+	n.Name, n.Email = Normalize(n.Name), normalizeEmail(n.Email)
 	return n, Invalid(faults(nameFault(n.Name), emailFault("email", n.Email))...)
 }
 
-// CleanName gives the name of a person trimmed, or an Error of KindInvalid that says what is wrong with it.
+// CleanName returns the name of a person normalized, or an Error of KindInvalid that says what is wrong with it.
 func CleanName(text string) (string, error) {
-	text = strings.TrimSpace(text)
+	text = Normalize(text)
 	return text, Invalid(faults(nameFault(text))...)
 }
 
-// nameFault says what is wrong with the trimmed name of a person; it has no code when nothing is.
+// nameFault says what is wrong with the normalized name of a person; it has no code when nothing is.
 func nameFault(text string) FieldError { return textFault("name", text, "give the person's name") }
 
-// CleanEmail gives an e-mail address trimmed, or an Error of KindInvalid that says what is wrong with it.
+// CleanEmail returns an e-mail address normalized, or an Error of KindInvalid that says what is wrong with it.
 func CleanEmail(text string) (string, error) {
-	text = strings.TrimSpace(text)
+	text = normalizeEmail(text)
 	return text, Invalid(faults(emailFault("email", text))...)
 }
 
@@ -49,7 +49,7 @@ type NewAccount struct {
 	Role  Role
 }
 
-// Clean gives the account with its texts trimmed, or an Error of KindInvalid that names every field that breaks a rule.
+// Clean returns the account with its texts normalized, or an Error of KindInvalid that names every field that breaks a rule.
 func (n NewAccount) Clean() (NewAccount, error) {
 	u, err := NewUser{Name: n.Name, Email: n.Email}.Clean() // a person is named and reached the same way at the phone and at the portal
 	fields := append(FieldsOf(err), faults(roleFault("role", n.Role))...)
@@ -67,9 +67,9 @@ type NewToken struct {
 // MaxTokenLife is the longest time a token can be given, beside living until it is revoked.
 const MaxTokenLife = 10 * 365 * 24 * time.Hour
 
-// Clean gives the token with its name trimmed and its scopes in order, or an Error of KindInvalid that names every field that breaks a rule.
+// Clean returns the token with its name normalized and its scopes in order, or an Error of KindInvalid that names every field that breaks a rule.
 func (n NewToken) Clean() (NewToken, error) {
-	n.Name = strings.TrimSpace(n.Name)
+	n.Name = Normalize(n.Name)
 	fields := faults(textFault("name", n.Name, "say which program the token is for"), roleFault("role", n.Role))
 	for _, s := range n.Scopes {
 		if slices.Contains(Roles(), n.Role) && !n.Role.May(s) {
@@ -103,9 +103,9 @@ func roleFault(field string, r Role) FieldError {
 	return FieldError{Field: field, Code: FieldChoice, Message: fmt.Sprintf("must be one of %v", Roles())}
 }
 
-// CleanTriggeredBy gives the text that says who asked for an apply, trimmed, or an Error of KindInvalid.
+// CleanTriggeredBy returns the text that says who asked for an apply, normalized, or an Error of KindInvalid.
 func CleanTriggeredBy(text string) (string, error) {
-	text = strings.TrimSpace(text)
+	text = Normalize(text)
 	if wrong := faults(textFault("triggered_by", text, "say who or what asks for the apply")); len(wrong) > 0 {
 		return "", Invalid(wrong...)
 	}
@@ -120,7 +120,7 @@ func Invalid(fields ...FieldError) error {
 	return &Error{Kind: KindInvalid, Code: CodeInvalid, Msg: "the input is not valid", Fields: fields}
 }
 
-// textFault says what is wrong with a trimmed one-line text of 1–255 characters; it has no code when nothing is.
+// textFault says what is wrong with a normalized one-line text of 1–255 characters; it has no code when nothing is.
 func textFault(field, text, whenEmpty string) FieldError {
 	switch n := utf8.RuneCountInString(text); {
 	case text == "":
@@ -131,10 +131,10 @@ func textFault(field, text, whenEmpty string) FieldError {
 		return tooLong(field, n)
 	}
 	for _, r := range text {
-		if !unicode.IsPrint(r) && !joiner(r) && !unicode.Is(unicode.Zs, r) {
+		if !unicode.IsPrint(r) && !unicode.Is(unicode.Cf, r) { // what Normalize has left of these shows
 			return FieldError{
 				Field: field, Code: FieldInvisible,
-				Message: fmt.Sprintf("must not contain control characters, line breaks or invisible characters (%U)", r),
+				Message: fmt.Sprintf("must not contain control characters or line breaks (%U)", r),
 			}
 		}
 	}
@@ -148,16 +148,12 @@ func tooLong(field string, n int) FieldError {
 	return FieldError{Field: field, Code: FieldTooLong, Message: fmt.Sprintf("must have at most %d characters, has %d", MaxText, n), Most: MaxText}
 }
 
-// joiner reports the two invisible characters that ordinary names of some scripts, and emoji, need.
-func joiner(r rune) bool { return r == '\u200c' || r == '\u200d' }
-
-// visible reports whether a character of a name shows by itself. Blanks, joiners and marks on other characters do not, nor do the letters and
-// signs that are there to fill space (U+3164 HANGUL FILLER, U+2800 BRAILLE PATTERN BLANK).
+// visible reports whether a character of a name shows by itself. Blanks do not, nor marks on other characters.
 func visible(r rune) bool {
-	return unicode.IsPrint(r) && !unicode.IsSpace(r) && !unicode.IsMark(r) && !unicode.Is(unicode.Other_Default_Ignorable_Code_Point, r) && r != '\u2800'
+	return unicode.IsPrint(r) && !isBlank(r) && !unicode.IsMark(r) && !isInvisible(r)
 }
 
-// emailFault says what is wrong with a trimmed e-mail address; it has no code when nothing is. The accepted form is what mail servers
+// emailFault says what is wrong with a normalized e-mail address; it has no code when nothing is. The accepted form is what mail servers
 // deliver to: an unquoted local part and a domain name, in ASCII (RFC 5321 section 4.1.2, without quoted strings and literals).
 func emailFault(field, text string) FieldError {
 	const example = "give an address like anna@example.com"

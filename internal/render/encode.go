@@ -3,8 +3,9 @@ package render
 import (
 	"errors"
 	"strings"
-	"unicode"
 	"unicode/utf8"
+
+	"github.com/synergycall/pbxportal/internal/pbx"
 )
 
 // maxValue is the longest value, in bytes, that goes into a file. Asterisk skips a line of 8191 bytes or more as a whole
@@ -38,40 +39,10 @@ func encode(value string) (string, error) {
 	return text, nil
 }
 
-// callerNameBytes is how much of a caller's name Asterisk keeps: it cuts behind 79 bytes, also amid a character. The rest is reserve
-// for what it puts around.
-const callerNameBytes = 72
-
 // callerID gives the value of the callerid option: what a phone shows of a call from this user.
 func callerID(name, number string) string {
-	if safe := callerName(name); safe != "" {
+	if safe := pbx.CallerName(name); safe != "" {
 		return `"` + safe + `" <` + number + `>`
 	}
 	return "<" + number + ">"
-}
-
-// callerName gives the part of a name that is safe wherever Asterisk, a dialplan or a phone puts it: letters, marks, digits and a
-// few signs that mean nothing to any of them. Everything else becomes a blank, and blanks are joined.
-func callerName(name string) string {
-	var b strings.Builder
-	blank := false
-	for _, r := range name {
-		if !(unicode.IsLetter(r) || unicode.IsMark(r) || unicode.IsDigit(r) || strings.ContainsRune(`.-_',()/@+:!?&#*`, r)) || r == utf8.RuneError {
-			blank = true
-			continue
-		}
-		need := utf8.RuneLen(r)
-		if blank && b.Len() > 0 {
-			need++
-		}
-		if b.Len()+need > callerNameBytes {
-			break
-		}
-		if blank && b.Len() > 0 {
-			b.WriteByte(' ')
-		}
-		blank = false
-		b.WriteRune(r)
-	}
-	return b.String()
 }

@@ -80,8 +80,8 @@ func checkStyle(t failer, style Style, users []pbx.User, name, secret string) {
 	if want := "[1000 endpoint 1000 auth 1000 aor 1001 endpoint 1001 auth 1001 aor]"; fmt.Sprint(got) != want {
 		t.Fatalf("name %q: objects %v, want %s", name, got, want)
 	}
-	safe := callerName(name)
-	if len(safe) > callerNameBytes || !utf8.ValidString(safe) || strings.ContainsAny(safe, "\"\\;<>[]{}$=%|^`~\n\r\t") || strings.TrimSpace(safe) != safe {
+	safe := pbx.CallerName(name)
+	if len(safe) > 72 || !utf8.ValidString(safe) || strings.ContainsAny(safe, "\"\\;<>[]{}$=%|^`~\n\r\t") || strings.TrimSpace(safe) != safe {
 		t.Fatalf("name %q became the caller name %q", name, safe)
 	}
 }
@@ -119,8 +119,8 @@ func TestOrdinaryNamesReachThePhoneAsTheyAre(t *testing.T) {
 		"🙂 Smile":               "Smile",
 		"🙂":                     "",
 	} {
-		if got := callerName(name); got != want {
-			t.Errorf("callerName(%q) = %q, want %q", name, got, want)
+		if got := pbx.CallerName(name); got != want {
+			t.Errorf("pbx.CallerName(%q) = %q, want %q", name, got, want)
 		}
 	}
 }

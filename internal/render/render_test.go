@@ -397,7 +397,9 @@ func TestFilesOfAnOlderPortalAreReadAndBroughtUpToDate(t *testing.T) {
 
 func TestASecretThatStaysIsSeenThroughOtherAlgorithms(t *testing.T) {
 	t.Parallel()
-	style := func(algorithms string) render.Style { return render.Style{DigestRealm: "asterisk", DigestAlgorithms: algorithms} }
+	style := func(algorithms string) render.Style {
+		return render.Style{DigestRealm: "asterisk", DigestAlgorithms: algorithms}
+	}
 	for _, tc := range []struct {
 		from, to, secret, want string
 	}{

@@ -37,7 +37,7 @@ export function world({ users = 120, now = Date.now(), setup = false, signedIn =
       tenant_id: 'a0000000-0000-0000-0000-000000000000',
       name,
       email: `${mail || latin.replaceAll('ß', 'ss').normalize('NFD').replace(/[^a-zA-Z ]/g, '').toLowerCase().replace(' ', '.') + (i >= 25 ? i : '')}@example.com`,
-      extension: { id: randomUUID(), number: 1000 + i, secret: createHash('sha256').update(`s${i}`).digest('base64url').slice(0, 22), created_at: iso(now - (400 - i) * 3.1e6) },
+      extension: { id: randomUUID(), number: 1000 + i, caller_name: name, secret: createHash('sha256').update(`s${i}`).digest('base64url').slice(0, 22), created_at: iso(now - (400 - i) * 3.1e6) },
       created_at: iso(now - (60 - (i % 60)) * 86.4e6 - i * 36e5),
     }
   }
@@ -200,7 +200,7 @@ export async function serve(w) {
       if (errors.length) return problem(400, 'invalid_input', 'fields break a rule', errors)
       if (w.users.some((u) => u.email === body.email)) return problem(409, 'email_taken', 'another user has this e-mail address')
       const number = 1000 + w.users.length
-      const user = { id: randomUUID(), tenant_id: 'a0000000-0000-0000-0000-000000000000', name: body.name.trim(), email: body.email.trim(), created_at: iso(w.now), extension: { id: randomUUID(), number, secret: 'h3K9vQ2mX7pLw0ZrT5yNcA', created_at: iso(w.now) } }
+      const user = { id: randomUUID(), tenant_id: 'a0000000-0000-0000-0000-000000000000', name: body.name.trim(), email: body.email.trim(), created_at: iso(w.now), extension: { id: randomUUID(), number, caller_name: body.name.trim(), secret: 'h3K9vQ2mX7pLw0ZrT5yNcA', created_at: iso(w.now) } }
       w.users.push(user)
       w.plan = { ...w.plan, hash: randomUUID().slice(0, 8), pending: true, users: w.users.length, changes: [...w.plan.changes, { kind: 'added', number, name: user.name, what: [], reregister: false }] }
       return send(201, user)

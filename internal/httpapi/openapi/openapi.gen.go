@@ -1352,6 +1352,10 @@ type Events = []Event
 
 // Extension The number a user's phone registers as, with the secret it registers with.
 type Extension struct {
+	// CallerName What phones show of the user's name in a call; "" where they show the number alone. Of the name it leaves out signs that SIP or Asterisk
+	// take for their own (such as double quotes and semicolons) and emoji, and it is cut between two characters at 72 bytes in UTF-8.
+	CallerName string `json:"caller_name"`
+
 	// CreatedAt When the number was given out (UTC).
 	CreatedAt time.Time `json:"created_at"`
 
@@ -1735,10 +1739,12 @@ type NewToken struct {
 
 // NewUser A user to be created.
 type NewUser struct {
-	// Email The person's e-mail address, in ASCII; no two users have the same, whatever the case. Space around it is removed.
+	// Email The person's e-mail address, in ASCII; no two users have the same, whatever the case. Space around it and invisible characters are
+	// removed; letters of full width are taken for ASCII.
 	Email string `json:"email"`
 
-	// Name The person's name: 1–255 printable characters of any script, on one line. Space around it is removed before it is counted.
+	// Name The person's name: 1–255 printable characters of any script, on one line. It is stored as it reads (NFC): space around it, further space
+	// within it and invisible characters, such as marks of direction pasted from a mail, are removed before it is counted.
 	Name string `json:"name"`
 }
 

@@ -59,7 +59,7 @@ export function span(ms: number): string {
 }
 
 // fold makes texts comparable for a search: without case and accents.
-export const fold = (text: string): string => text.normalize('NFD').replace(/\p{M}/gu, '').toLowerCase()
+export const fold = (text: string): string => text.normalize('NFKD').replace(/[\p{M}\p{Cf}]/gu, '').replace(/[‘’‚‛′ʼʻ`´]/g, "'").replace(/\p{Pd}/gu, '-').replace(/\s+/g, ' ').toLowerCase()
 
 export const initials = (name: string): string =>
   name

@@ -1374,6 +1374,11 @@ export interface components {
         /** @description The number a user's phone registers as, with the secret it registers with. */
         Extension: {
             /**
+             * @description What phones show of the user's name in a call; "" where they show the number alone. Of the name it leaves out signs that SIP or Asterisk
+             *     take for their own (such as double quotes and semicolons) and emoji, and it is cut between two characters at 72 bytes in UTF-8.
+             */
+            caller_name: string;
+            /**
              * Format: date-time
              * @description When the number was given out (UTC).
              */
@@ -1657,10 +1662,14 @@ export interface components {
         NewUser: {
             /**
              * Format: email
-             * @description The person's e-mail address, in ASCII; no two users have the same, whatever the case. Space around it is removed.
+             * @description The person's e-mail address, in ASCII; no two users have the same, whatever the case. Space around it and invisible characters are
+             *     removed; letters of full width are taken for ASCII.
              */
             email: string;
-            /** @description The person's name: 1–255 printable characters of any script, on one line. Space around it is removed before it is counted. */
+            /**
+             * @description The person's name: 1–255 printable characters of any script, on one line. It is stored as it reads (NFC): space around it, further space
+             *     within it and invisible characters, such as marks of direction pasted from a mail, are removed before it is counted.
+             */
             name: string;
         };
         /** @description The code of a one-time link, in any case. */
