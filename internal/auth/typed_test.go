@@ -58,7 +58,9 @@ func TestWhatIsTypedToSignInDoesNotDependOnTheKeyboard(t *testing.T) {
 			d.move(time.Hour)
 			return wide(shown(t, started.Secret, d.read()))
 		},
-		"a recovery code in lower case with blanks": func() string { return " " + strings.ToLower(strings.ReplaceAll(codes[0].Reveal(), "-", "\u00a0– ")) + "\n" },
+		"a recovery code in lower case with blanks": func() string {
+			return " " + strings.ToLower(strings.ReplaceAll(codes[0].Reveal(), "-", "\u00a0– ")) + "\n"
+		},
 	} {
 		if _, err := d.SignIn(from(t, home), auth.SignIn{Email: "anna@example.com", Password: pbx.SecretFrom("fünf grüne Bäume rauschen"), OTP: typed()}); err != nil {
 			t.Errorf("%s: %v", what, err)
