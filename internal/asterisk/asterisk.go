@@ -238,7 +238,7 @@ func (c *Control) notConnected(ctx context.Context, err error) Reply {
 		cause = "The socket is a left-over that nobody listens on: Asterisk is not running. Start Asterisk."
 	case errors.Is(err, os.ErrPermission):
 		cause = "This user may not use the socket. Add it to the group that owns the socket (astctlgroup and " +
-			"astctlpermissions in asterisk.conf), or set ASTERISK_CONTROL=exec:sudo asterisk."
+			"astctlpermissions in asterisk.conf)."
 	default:
 		cause = fmt.Sprintf("The system says: %v. Check ASTERISK_CONTROL.", err)
 	}

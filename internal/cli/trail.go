@@ -337,7 +337,11 @@ func (p *portal) reportTrail(h audit.Head, wrong error) {
 		return
 	}
 	line, err := json.Marshal(h)
-	p.log.Info("head of the audit trail", "seq", h.Seq, "hash", h.Hash.String(), "signed", string(line), "err", err)
+	if err != nil {
+		p.log.Error("cannot write the head of the audit trail to the log", "seq", h.Seq, "err", err)
+		return
+	}
+	p.log.Info("head of the audit trail", "seq", h.Seq, "hash", h.Hash.String(), "signed", string(line))
 }
 
 type auditEventJSON struct {
