@@ -120,7 +120,7 @@ func (h *hostReader) file(name string) {
 	}
 	var current *hostSection
 	exten, inComment, number := "", false, 0
-	for raw := range strings.Lines(string(text)) {
+	for raw := range strings.Lines(strings.TrimPrefix(string(text), "\ufeff")) { // Asterisk skips this mark of editors as well
 		number++
 		line := ""
 		if line, inComment = uncommented(raw, inComment); line == "" {
@@ -176,7 +176,7 @@ func (h *hostReader) include(line string) {
 	if tabbed, rest, ok := strings.Cut(directive, "\t"); ok {
 		directive, pattern = tabbed, rest
 	}
-	if directive != "#include" && directive != "#tryinclude" {
+	if directive = strings.ToLower(directive); directive != "#include" && directive != "#tryinclude" {
 		return
 	}
 	pattern = strings.Trim(strings.TrimSpace(pattern), `"<>`)
@@ -233,7 +233,7 @@ func (h *hostReader) setting(s *hostSection, key, value string, at hostExten, ex
 		return
 	case "exten":
 		name, rest, _ := strings.Cut(value, ",")
-		*exten, value = strings.TrimSpace(name), rest
+		*exten, value = strings.NewReplacer(" ", "", "-", "").Replace(name), rest // Asterisk means the same extension by 10-03 and 1003
 		at.name = *exten
 	case "same":
 	default:

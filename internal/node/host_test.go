@@ -103,18 +103,19 @@ func TestWhatTheHostHasBesideThePortalsObjectsIsNeitherComparedNorGivenOut(t *te
 	s := newHostSite(t)
 	// The first user's number is the host's, in one way or another: a section of its own, one from a template in another file, an object of
 	// another type, an extension in the portal's context. A number in a context of the administrator's own stays free.
-	s.above(t, "pjsip.conf", "; by hand\n[1000]\ntype=endpoint\ncontext=office\n#include own/*.conf\n")
+	s.above(t, "pjsip.conf", "; by hand\n[1000]\ntype=endpoint\ncontext=office\n#Include own/*.conf ; ours\n")
 	if err := os.MkdirAll(filepath.Join(s.asterisk.ConfigDir, "own"), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	for name, text := range map[string]string{
 		"own/a.conf": "[phone](!)\ntype = aor\nmax_contacts = 1\n;-- [1003]\ntype=aor --;\n[1001](phone)\n\n[1002]\ntype=auth\nauth_type=userpass\npassword=\\;x ; [1004]\nusername=a\n",
 	} {
+		text = "\ufeff" + text // as some editors save it
 		if err := os.WriteFile(filepath.Join(s.asterisk.ConfigDir, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
-	s.above(t, "extensions.conf", "[synergy-internal]\nexten => 1003,1,NoOp(by hand)\n same => n,Hangup()\nexten => 1004,hint,PJSIP/1004\n[office]\nexten => 1004,1,NoOp()\n")
+	s.above(t, "extensions.conf", "[synergy-internal]\nexten => 10-03,1,NoOp(by hand)\n same => n,Hangup()\nexten => 1004,hint,PJSIP/1004\n[office]\nexten => 1004,1,NoOp()\n")
 	u := s.create(t, "Anna")
 	if u.Extension.Number != 1004 {
 		t.Fatalf("the first user gets %d, want 1004: the four below are the host's", u.Extension.Number)
