@@ -34,8 +34,8 @@ type Config struct {
 	Audit     *audit.Trail
 	Health    func(context.Context) pbx.Health
 	Ready     func(context.Context) (time.Time, error) // looks at the database, for /readyz: when, and why it cannot be used
-	Files     func(context.Context) pbx.Standing // how the files stand, for /health and /metrics; nil: as the engine sees them
-	Live      *live.Watcher                      // nil: live state is off
+	Files     func(context.Context) pbx.Standing       // how the files stand, for /health and /metrics; nil: as the engine sees them
+	Live      *live.Watcher                            // nil: live state is off
 	Log       *slog.Logger
 	Now       func() time.Time // tells the time
 	Web       http.Handler     // the pages of a browser, asked for by /app/…; nil: there are none
