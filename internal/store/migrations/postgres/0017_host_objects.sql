@@ -2,6 +2,6 @@
 -- 'running'), as a JSON array. New users do not get the numbers of these objects, also while Asterisk is not running.
 -- +goose Up
 CREATE TABLE host_objects (
-    source  text PRIMARY KEY,
-    objects text NOT NULL
+    source  text COLLATE "C" PRIMARY KEY,
+    objects text COLLATE "C" NOT NULL
 );
