@@ -56,7 +56,8 @@ func TestATextIsStoredAsItReads(t *testing.T) {
 func checkText(t interface {
 	Helper()
 	Fatalf(format string, args ...any)
-}, text string) {
+}, text string,
+) {
 	t.Helper()
 	once := pbx.Normalize(text)
 	if again := pbx.Normalize(once); again != once {
@@ -132,8 +133,10 @@ func TestSearchFindsWhatReadsAlike(t *testing.T) {
 func TestAPasswordAndACodeDoNotDependOnTheKeyboard(t *testing.T) {
 	t.Parallel()
 	for _, same := range [][2]string{
-		{"fünf grüne Bäume", "fu\u0308nf gru\u0308ne Ba\u0308ume"}, {"fünf grüne Bäume", "fünf\u00a0grüne\u3000Bäume"},
-		{"four words", "four words\u200b"}, {"four words", "\u200efour words"},
+		{"fünf grüne Bäume", "fu\u0308nf gru\u0308ne Ba\u0308ume"},
+		{"fünf grüne Bäume", "fünf\u00a0grüne\u3000Bäume"},
+		{"four words", "four words\u200b"},
+		{"four words", "\u200efour words"},
 	} {
 		if a, b := pbx.Password(same[0]), pbx.Password(same[1]); a != b {
 			t.Errorf("the passwords %q and %q are hashed as %q and %q", same[0], same[1], a, b)
