@@ -265,8 +265,8 @@ func (e *Engine) adopt(ctx context.Context, site pbx.Site, last int, id pbx.RunI
 	return site, nil
 }
 
-// Install makes both files, empty where there are none, so that Asterisk can include them. It gives false when that was done before.
-// KindConflict while an apply runs.
+// Install makes both files, empty where there are none, so that Asterisk can include them. It returns false when that was done before.
+// KindConflict while an apply runs, and where files that were made before are not as the portal left them (CodeDrift).
 func (e *Engine) Install(ctx context.Context) (bool, error) {
 	unlock, err := e.lock(ctx)
 	if err != nil {
@@ -278,7 +278,7 @@ func (e *Engine) Install(ctx context.Context) (bool, error) {
 		return false, applyError(pbx.CodeWriteFailed, err)
 	}
 	if !virgin(site) {
-		return false, nil
+		return false, drifted(site.Drift)
 	}
 	last, err := e.store.LastRevision(ctx)
 	if err != nil {

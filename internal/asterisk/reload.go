@@ -75,3 +75,9 @@ func (c *Control) reload(ctx context.Context, command, done string) (Reply, Relo
 	}
 	return reply, parseReload(reply.Stdout, done)
 }
+
+// Ready asks for the reload of a module that no Asterisk has: nothing is read again, and the answer says whether a reload would be carried out
+// now. Reloaded means that it would.
+func (c *Control) Ready(ctx context.Context) (Reply, ReloadState) {
+	return c.reload(ctx, "module reload pbxportal_rehearsal.so", "No such module 'pbxportal_rehearsal.so'")
+}

@@ -57,6 +57,30 @@ func (c *Control) Attributes(ctx context.Context, kind Kind, ids []string, attri
 	return values, nil
 }
 
+// plainPath is what may be named as a file in an argument of a function.
+var plainPath = regexp.MustCompile(`^[A-Za-z0-9_./-]{1,300}$`)
+
+// Setting returns the first value that Asterisk itself finds for a key in a category of a configuration file, with everything the file includes:
+// what it would read at a reload, with its own rights. Relative paths are relative to its configuration folder. ok is false when it cannot load the file as a whole,
+// and when there is no such key. It needs func_config.so. The value must not be a secret: it goes through Asterisk's console.
+func (c *Control) Setting(ctx context.Context, file, category, key string) (value string, ok bool, err error) {
+	if !plainPath.MatchString(file) || !plainName.MatchString(category) || !plainName.MatchString(key) {
+		return "", false, fmt.Errorf("%w: %q is no plain name", ErrCommand, clip(file+" "+category+" "+key))
+	}
+	answer, err := c.ask(ctx, "dialplan eval function AST_CONFIG("+file+","+category+","+key+")")
+	if err != nil {
+		return "", false, err
+	}
+	status, result, found := strings.Cut(answer, "\nResult: ")
+	switch {
+	case found && status == "Return Value: Success (0)":
+		return strings.TrimSuffix(result, "\n"), true, nil
+	case found && status == "Return Value: Failure (-1)":
+		return "", false, nil
+	}
+	return "", false, about(file, fmt.Errorf("%w: %q", ErrUnparsable, clip(answer)))
+}
+
 // parseEval reads the n values, each followed by a bar, that EVAL gave.
 func parseEval(answer string, n int) ([]string, error) {
 	status, result, ok := strings.Cut(answer, "\nResult: ")

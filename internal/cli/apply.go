@@ -13,7 +13,8 @@ import (
 )
 
 type planCommand struct {
-	Diff bool `help:"Show how the two files would change, line by line; secrets are hidden."`
+	Diff     bool `help:"Show how the two files would change, line by line; secrets are hidden."`
+	ExitCode bool `name:"exit-code" help:"End with exit code 8 unless database, files and the live Asterisk agree."`
 }
 
 // Run shows what an apply would do.
@@ -23,10 +24,14 @@ func (c *planCommand) Run(ctx context.Context, a *app, p *portal) error {
 		return err
 	}
 	if a.json {
-		return a.printJSON(toPlanJSON(plan))
+		err = a.printJSON(toPlanJSON(plan))
+	} else {
+		a.printPlan(plan, c.Diff)
 	}
-	a.printPlan(plan, c.Diff)
-	return nil
+	if err == nil && c.ExitCode && (plan.Pending || len(plan.Drift) > 0 || plan.Behind != "") {
+		return quiet(exitPending)
+	}
+	return err
 }
 
 // printPlan tells what an apply would do, and what to do next.

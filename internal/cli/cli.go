@@ -29,13 +29,14 @@ const (
 	exitUnavailable = 5 // the database does not answer
 	exitApply       = 6 // an apply ended without success; its audit record tells the story
 	exitUnconfirmed = 7 // an apply put the files in place, and Asterisk could not be seen to run them
+	exitPending     = 8 // plan --exit-code: an apply would do something, or would be refused
 )
 
 const description = `Control plane for Asterisk: users get SIP extensions, an apply brings them to a live Asterisk and checks that they arrived.
 
 Settings come from flags, from the environment, from the file .env of the current folder, or from /etc/pbxportal/pbxportal.env, in this order: pbxportal help settings lists them, pbxportal config show says what holds here and why.
 
-Exit codes: 0 done; 1 failed, or doctor found something broken; 2 wrong command line, setting or input; 3 not found; 4 conflict (address taken, no number free, another apply runs); 5 database away; 6 apply without success; 7 applied, but not confirmed: the files are in place, no command failed, Asterisk could not be seen to run them.`
+Exit codes: 0 done; 1 failed, or doctor found something broken; 2 wrong command line, setting or input; 3 not found; 4 conflict (address taken, no number free, another apply runs); 5 database away; 6 apply without success; 7 applied, but not confirmed: the files are in place, no command failed, Asterisk could not be seen to run them; 8 plan --exit-code: an apply has something to do.`
 
 // commands is the command line: a field for each command, in the order of the help text.
 type commands struct {
@@ -160,6 +161,11 @@ func text(from *kong.DecodeContext, into reflect.Value) error {
 	return nil
 }
 
+// quiet is the error of a command that has printed everything there is to say, and ends with an exit code.
+type quiet int
+
+func (q quiet) Error() string { return fmt.Sprintf("exit code %d", int(q)) }
+
 // usageError marks an error in what was typed or set.
 type usageError struct{ error }
 
@@ -170,8 +176,8 @@ func report(stderr io.Writer, err error) int {
 	if err == nil {
 		return exitOK
 	}
-	if _, ok := errors.AsType[found](err); ok { // the findings were printed; there is nothing to add
-		return exitFailed
+	if code, ok := errors.AsType[quiet](err); ok {
+		return int(code)
 	}
 	said := err.Error()
 	e, ok := errors.AsType[*pbx.Error](err)

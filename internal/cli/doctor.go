@@ -8,10 +8,12 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/synergycall/pbxportal/internal/apply"
 	"github.com/synergycall/pbxportal/internal/audit"
 	"github.com/synergycall/pbxportal/internal/config"
 	"github.com/synergycall/pbxportal/internal/node"
@@ -20,9 +22,6 @@ import (
 
 type doctorCommand struct{}
 
-// found is the error of a doctor that found something broken; the findings have been printed.
-type found struct{ error }
-
 // Run examines everything and prints what it finds.
 func (*doctorCommand) Run(ctx context.Context, a *app) error {
 	p, err := a.open()
@@ -30,12 +29,23 @@ func (*doctorCommand) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	defer p.close()
-	findings := append([]node.Finding{p.examineDatabase(ctx), p.examineState(), p.examineKeys(ctx), p.examinePasswords(ctx), p.examineFactors(ctx), p.examineTrail(ctx), p.examineAddress(), a.examineSettings()}, p.node.Examine(ctx)...)
-	findings = append(findings, p.examineHost(ctx), p.examineLive(ctx))
-	broken := 0
+	database, ready := p.examineDatabase(ctx)
+	findings := append([]node.Finding{database, p.examineKeys(ctx)}, p.node.Examine(ctx)...)
+	findings = append(findings, p.examineHost(ctx))
+	findings = append(findings, p.rehearse(ctx, ready, findings)...)
+	for _, f := range []node.Finding{
+		p.examineState(), p.examinePasswords(ctx), p.examineFactors(ctx), p.examineTrail(ctx), p.examineAddress(), a.examineSettings(), p.examineLive(ctx),
+	} {
+		f.Beside = true
+		findings = append(findings, f)
+	}
+	broken, beside := 0, 0
 	for _, f := range findings {
 		if f.Grade == node.Bad {
 			broken++
+			if f.Beside {
+				beside++
+			}
 		}
 	}
 	if a.json {
@@ -44,64 +54,127 @@ func (*doctorCommand) Run(ctx context.Context, a *app) error {
 			Grade   node.Grade `json:"grade"`
 			Detail  string     `json:"detail"`
 			Cure    string     `json:"cure,omitempty"`
+			Beside  bool       `json:"beside_apply"`
 		}
 		out := make([]findingJSON, len(findings))
 		for i, f := range findings {
 			out[i] = findingJSON(f)
 		}
-		if err := a.printJSON(map[string]any{"findings": out, "broken": broken}); err != nil {
+		if err := a.printJSON(map[string]any{"findings": out, "broken": broken, "apply_can_succeed": broken == beside}); err != nil {
 			return err
 		}
 	} else {
-		a.printFindings(findings, broken)
+		a.printFindings(findings, broken, beside)
 	}
 	if broken > 0 {
-		return found{errors.New("something is broken")}
+		return quiet(exitFailed)
 	}
 	return nil
 }
 
-func (a *app) printFindings(findings []node.Finding, broken int) {
+func (a *app) printFindings(findings []node.Finding, broken, beside int) {
 	for _, f := range findings {
 		fmt.Fprintf(a.stdout, "%-8s %s: %s\n", f.Grade, f.Subject, f.Detail)
 		if f.Cure != "" {
 			fmt.Fprintf(a.stdout, "         → %s\n", f.Cure)
 		}
 	}
-	if broken == 0 {
+	switch {
+	case broken == 0:
 		fmt.Fprintln(a.stdout, "\nAn apply can succeed.")
-		return
+	case broken == beside:
+		fmt.Fprintf(a.stdout, "\nAn apply can succeed. Beside it, %d broken: repair them, and run doctor again.\n", broken)
+	default:
+		fmt.Fprintf(a.stdout, "\nAn apply fails. %d broken: repair them in this order, and run doctor again.\n", broken)
 	}
-	fmt.Fprintf(a.stdout, "\n%d broken: mend them in this order, and run doctor again.\n", broken)
 }
 
-func (p *portal) examineDatabase(ctx context.Context) node.Finding {
-	f := node.Finding{Subject: "database", Grade: node.Good, Detail: p.store.Describe()}
-	err := p.store.Ping(ctx)
-	if errors.Is(err, os.ErrNotExist) {
-		f.Detail += ", which the first command makes"
-		return f
+// rehearse is the last thing that doctor does about an apply: it does all that an apply does, through the same code, and takes it back. Where
+// something is broken that was found before it does not begin.
+func (p *portal) rehearse(ctx context.Context, ready bool, before []node.Finding) []node.Finding {
+	f := node.Finding{Subject: "rehearsal of an apply", Grade: node.Good, Detail: "both locks, the record, the files and the questions to Asterisk: all of it was done, and taken back"}
+	if !ready {
+		f.Detail = "the files and the questions to Asterisk: all of it was done, and taken back; the database has no tables to try yet"
+	}
+	if slices.ContainsFunc(before, func(f node.Finding) bool { return f.Grade == node.Bad && !f.Beside }) {
+		f.Grade, f.Detail, f.Cure = node.Odd, "not begun, since it would fail", "repair what is broken above, and run doctor again"
+		return []node.Finding{f}
+	}
+	if keys, err := p.keySource.Load(); err == nil { // without any there is nothing that needs one
+		p.useKeys(keys)
+	}
+	behind, err := p.engine.Rehearse(ctx, apply.Rehearsal{Host: p.node.Rehearse, Unready: !ready})
+	if host, ok := errors.AsType[*node.RehearsalError](err); ok {
+		f.Grade, f.Detail, f.Cure = node.Bad, host.Detail, host.Cure
+		return []node.Finding{f}
 	}
 	if err != nil {
+		f.Grade, f.Detail = node.Bad, oneLine(err.Error())
+		if e, ok := errors.AsType[*pbx.Error](err); ok {
+			f.Detail = oneLine(e.Msg)
+		}
+		f.Cure = "an apply fails with this; once its cause is gone, run doctor again"
+		return []node.Finding{f}
+	}
+	all := []node.Finding{f}
+	if behind != "" {
+		all = append(all, node.Finding{Subject: "what Asterisk runs", Grade: node.Odd, Detail: behind, Cure: "pbxportal apply has it read the files again"})
+	}
+	return all
+}
+
+// examineDatabase asks whether the database answers, can be written, and is or can be brought up to date. ready says that it has all tables.
+func (p *portal) examineDatabase(ctx context.Context) (f node.Finding, ready bool) {
+	f = node.Finding{Subject: "database", Grade: node.Good, Detail: p.store.Describe()}
+	err := p.store.Ping(ctx)
+	missing := errors.Is(err, os.ErrNotExist)
+	if err != nil && !missing {
 		f.Grade, f.Detail = node.Bad, f.Detail+": "+oneLine(err.Error())
 		f.Cure = remedy(err, "start the database, or set DATABASE_URL; without it the portal keeps a SQLite file of its own")
-		return f
+		return f, false
 	}
-	if err := p.store.Probe(ctx); err != nil {
-		f.Grade, f.Detail = node.Bad, f.Detail+": it answers, but a write that would have been rolled back failed: "+oneLine(err.Error())
-		f.Cure = remedy(err, "make room on its disk, or give the portal's user the right to write it")
-		return f
+	has, known := int64(0), int64(1)
+	if !missing {
+		if has, known, err = p.store.Versions(ctx); err != nil {
+			f.Grade, f.Detail, f.Cure = node.Bad, f.Detail+"; but "+oneLine(err.Error()), "no command works with this database as it is: start the newer program, or set DATABASE_URL to another one"
+			if pbx.CodeOf(err) != pbx.CodeDatabaseNewer {
+				f.Cure = damagedCure
+			}
+			return f, false
+		}
+		if err = p.store.Pooled(ctx); err == nil {
+			err = p.store.Placed(ctx)
+		}
+		if err != nil {
+			f.Grade, f.Detail = node.Bad, f.Detail+"; but "+oneLine(err.Error())
+			f.Cure = remedy(err, "connect to PostgreSQL directly")
+			return f, false
+		}
+		if err := p.store.Probe(ctx); err != nil {
+			f.Grade, f.Detail = node.Bad, f.Detail+": it answers, but a write that would have been rolled back failed: "+oneLine(err.Error())
+			f.Cure = remedy(err, "make room on its disk, or give the portal's user the right to write it")
+			return f, false
+		}
+	}
+	if has < known {
+		if err := p.store.TryMigrate(ctx); err != nil {
+			f.Grade, f.Detail = node.Bad, f.Detail+": its tables cannot be made: "+oneLine(err.Error())
+			f.Cure = "give the portal's user, or its role in PostgreSQL, the right to make them (GRANT CREATE ON SCHEMA public), and room on the disk; or set DATABASE_URL"
+			return f, false
+		}
+	}
+	switch {
+	case missing:
+		f.Detail += ", which the first command makes"
+		return f, false
+	case has == 0:
+		f.Detail += "; the first command makes its tables"
+		return f, false
+	case has < known:
+		f.Detail += fmt.Sprintf("; its tables are at version %d, and the next command brings them to %d", has, known)
+		return f, false
 	}
 	f.Detail += "; a write, which was rolled back, succeeded"
-	err = p.store.Pooled(ctx)
-	if err == nil {
-		err = p.store.Placed(ctx)
-	}
-	if err != nil {
-		f.Grade, f.Detail = node.Bad, f.Detail+"; but "+oneLine(err.Error())
-		f.Cure = remedy(err, "connect to PostgreSQL directly")
-		return f
-	}
 	without, err := p.store.Intact(ctx)
 	uncovered := 0
 	if err == nil {
@@ -111,9 +184,9 @@ func (p *portal) examineDatabase(ctx context.Context) node.Finding {
 		f.Detail += fmt.Sprintf("; %d users were written by another program and have no hash, so a disk that changes them is not noticed: a start of serve, or pbxportal migrate, gives them one", uncovered)
 	}
 	switch {
-	case err != nil:
-		f.Grade, f.Detail = node.Bad, f.Detail+"; but "+oneLine(err.Error())
-		f.Cure = "stop the portal, put the backup of the database in its place, and start again; look at the disk as well"
+	case err != nil: // whether an apply meets the damage the rehearsal shows
+		f.Grade, f.Detail, f.Beside = node.Bad, f.Detail+"; but "+oneLine(err.Error()), true
+		f.Cure = damagedCure
 		if pbx.CodeOf(err) == pbx.CodeDatabaseDamaged {
 			f.Cure += "; without a backup examine the rows, put them right, and run pbxportal migrate --accept-users"
 		}
@@ -121,7 +194,7 @@ func (p *portal) examineDatabase(ctx context.Context) node.Finding {
 		f.Grade, f.Detail = node.Odd, f.Detail+"; this PostgreSQL keeps no checksums of its pages, so it would not notice a disk that changes them"
 		f.Cure = "stop PostgreSQL, and run pg_checksums --enable on its data folder"
 	}
-	return f
+	return f, true
 }
 
 // remedy returns what the message of an error of the database tells people to do, or else something general.
@@ -133,6 +206,7 @@ func remedy(err error, general string) string {
 	}
 	return general
 }
+const damagedCure = "stop the portal, put the backup of the database in its place, and start again; look at the disk as well"
 
 // examineTrail compares the audit trail with the signed heads in the state folder. It signs nothing.
 func (p *portal) examineTrail(ctx context.Context) node.Finding {
@@ -152,22 +226,27 @@ func (p *portal) examineTrail(ctx context.Context) node.Finding {
 	return f
 }
 
-// examineState asks whether the state folder can be written, or made.
+// examineState asks whether the state folder can be written, or made. An apply needs it for the key alone, which examineKeys looks at.
 func (p *portal) examineState() node.Finding {
 	f := node.Finding{Subject: "state folder", Grade: node.Good, Detail: p.config.StateDir}
-	existing := p.config.StateDir
-	for {
-		if _, err := os.Stat(existing); err == nil || existing == filepath.Dir(existing) {
-			break
-		}
-		existing = filepath.Dir(existing)
-	}
-	if err := unix.Access(existing, unix.W_OK|unix.X_OK); err != nil {
-		f.Grade, f.Detail, f.Cure = node.Bad, existing+" may not be written", "give it to the portal's user, or set STATE_DIR"
+	existing, err := writable(p.config.StateDir)
+	if err != nil {
+		f.Grade, f.Detail, f.Cure = node.Bad, existing+" may not be written: "+err.Error(), "give it to the portal's user, or set STATE_DIR"
 	} else if existing != p.config.StateDir {
 		f.Detail += ", which the first command makes"
 	}
 	return f
+}
+
+// writable returns the folder itself, or the nearest one above it that exists, and why nothing can be made in it.
+func writable(dir string) (existing string, err error) {
+	for existing = dir; ; existing = filepath.Dir(existing) {
+		if info, err := os.Stat(existing); err == nil && !info.IsDir() {
+			return existing, unix.ENOTDIR
+		} else if err == nil || existing == filepath.Dir(existing) {
+			return existing, unix.Access(existing, unix.W_OK|unix.X_OK)
+		}
+	}
 }
 
 // examineSettings tells of a settings file that everybody can read although it holds a secret.

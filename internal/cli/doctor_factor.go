@@ -23,6 +23,9 @@ func (p *portal) examineFactors(ctx context.Context) node.Finding {
 		}
 	}
 	switch {
+	case len(accounts) == 0:
+		f.Detail = "there are no accounts yet, so nobody can sign in to the pages"
+		f.Cure = "pbxportal admin setup-link prints a link to create the first account"
 	case len(alone) == 0:
 		f.Detail += "; every owner and admin has one"
 	case pbx.SecondFactor(p.config.SecondFactor).DemandedOf(pbx.Owner):

@@ -296,6 +296,10 @@ func (p *portal) examineKeys(ctx context.Context) node.Finding {
 	switch {
 	case errors.Is(err, keyring.ErrNoKey) && len(needed(at)) == 0:
 		f.Detail = "no key yet; the first command makes one"
+		if existing, err := writable(p.config.StateDir); err != nil {
+			f.Grade, f.Detail = node.Bad, "no key yet, and the first command cannot make one: "+existing+" may not be written: "+err.Error()
+			f.Cure = "give that folder to the portal's user, or set STATE_DIR, or SECRET_KEY_FILE"
+		}
 		return f
 	case errors.Is(err, keyring.ErrNoKey):
 		f.Grade, f.Detail, f.Cure = node.Bad, fmt.Sprintf("sealed with %s; %v", keyList(needed(at)), err), restoreKey

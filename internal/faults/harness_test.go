@@ -64,6 +64,7 @@ type site struct {
 	modules   string // modules.conf as it was
 	gate      string // see busy
 	others    *sync.WaitGroup
+	undo      []func() // see later
 }
 
 // newSite puts a portal with the database of the url beside an Asterisk, with a few users who are applied.

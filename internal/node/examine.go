@@ -1,19 +1,22 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
+	"iter"
+	"maps"
 	"os"
 	"path"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 
-	"golang.org/x/sys/unix"
-
+	"github.com/synergycall/pbxportal/internal/asterisk"
 	"github.com/synergycall/pbxportal/internal/pbx"
 	"github.com/synergycall/pbxportal/internal/regular"
 )
@@ -25,7 +28,7 @@ type Grade string
 const (
 	Good Grade = "ok"
 	Odd  Grade = "warning" // works, but look at it
-	Bad  Grade = "broken"  // an apply will not succeed, or not take effect
+	Bad  Grade = "broken"  // an apply does not succeed or, where the finding says Beside, something else does not work
 )
 
 // Finding is one thing that was examined.
@@ -34,13 +37,19 @@ type Finding struct {
 	Grade   Grade
 	Detail  string // what was seen
 	Cure    string // what to do, "" when nothing
+	Beside  bool   // an apply succeeds all the same
 }
 
-// wantedModules are the modules of Asterisk without which no generated phone registers or calls.
-func wantedModules() []string {
+// applyModules are the modules of Asterisk without which no apply is confirmed: they read the files, and report what was loaded.
+func applyModules() []string {
+	return []string{"res_pjsip.so", "res_sorcery_config.so", "pbx_config.so", "func_sorcery.so", "func_strings.so"}
+}
+
+// phoneModules are those without which no generated phone registers or calls.
+func phoneModules() []string {
 	return []string{
-		"res_pjsip.so", "chan_pjsip.so", "res_pjsip_session.so", "res_pjsip_registrar.so", "res_pjsip_authenticator_digest.so",
-		"res_pjsip_endpoint_identifier_user.so", "res_pjsip_sdp_rtp.so", "res_rtp_asterisk.so", "pbx_config.so", "app_dial.so", "app_exec.so",
+		"chan_pjsip.so", "res_pjsip_session.so", "res_pjsip_registrar.so", "res_pjsip_authenticator_digest.so",
+		"res_pjsip_endpoint_identifier_user.so", "res_pjsip_sdp_rtp.so", "res_rtp_asterisk.so", "app_dial.so", "app_exec.so",
 	}
 }
 
@@ -50,109 +59,99 @@ func (l *Local) Examine(ctx context.Context) []Finding {
 	var all []Finding
 	if info, err := os.Stat(l.dir); err != nil || !info.IsDir() {
 		return append(all, Finding{
-			"configuration folder", Bad, l.dir + " is not there, or may not be read",
-			"install Asterisk, or set ASTERISK_CONFIG_DIR to the folder with its pjsip.conf",
+			Subject: "configuration folder", Grade: Bad, Detail: l.dir + " is not there, or may not be read",
+			Cure: "install Asterisk, or set ASTERISK_CONFIG_DIR to the folder with its pjsip.conf",
 		})
 	}
 	all = append(all, Finding{Subject: "configuration folder", Grade: Good, Detail: l.dir})
-	for _, part := range []struct{ parent, file string }{{"pjsip.conf", pbx.PJSIPPath}, {"extensions.conf", pbx.DialplanPath}} {
-		all = append(all, l.examineFolder(part.file), l.examineInclude(part.parent, part.file))
+	theirs, err := l.looks.ConfigDir(ctx) // in a container it may have another name
+	if err != nil {
+		theirs = l.dir
 	}
+	for _, part := range []struct{ parent, file string }{{"pjsip.conf", pbx.PJSIPPath}, {"extensions.conf", pbx.DialplanPath}} {
+		all = append(all, l.examineFolder(ctx, part.file), l.examineInclude(part.parent, part.file, theirs))
+	}
+	all = append(all, l.examineSorcery()...)
 	all = append(all, l.examineOptions()...)
-	all = append(all, l.examineDrift()...)
+	all = append(all, l.examineDrift(ctx)...)
 	return append(all, l.examineAsterisk(ctx)...)
 }
 
-// examineFolder asks whether the generated file can be written.
-func (l *Local) examineFolder(file string) Finding {
-	dir := filepath.Join(l.dir, filepath.Dir(file))
-	existing := dir
-	for {
-		if _, err := os.Stat(existing); err == nil || existing == l.dir {
-			break
-		}
-		existing = filepath.Dir(existing)
-	}
-	if err := unix.Access(existing, unix.W_OK|unix.X_OK); err != nil {
-		return Finding{
-			"folder " + dir, Bad, existing + " may not be written: " + err.Error(),
-			fmt.Sprintf("as root: install -d -o %d -g GROUP -m 2750 %s, where GROUP is the one Asterisk runs as", os.Geteuid(), dir),
-		}
-	}
-	if state, err := l.tree.State(); err == nil && state.Current == 0 && !exists(filepath.Join(l.dir, file)) {
-		return Finding{"file " + filepath.Join(l.dir, file), Odd, "is not there yet", "pbxportal install makes it, empty; do that before Asterisk includes it"}
-	}
-	return l.examineReader(file)
-}
-
-// examineReader asks whether Asterisk, which runs as whoever owns its control socket, may read the generated file.
-func (l *Local) examineReader(file string) Finding {
+// examineFolder reports whether the generated file is there, and whether Asterisk may read it.
+func (l *Local) examineFolder(ctx context.Context, file string) Finding {
 	name := filepath.Join(l.dir, file)
-	f := Finding{Subject: "file " + name, Grade: Good, Detail: "may be written, and read by Asterisk"}
-	socket, err := os.Stat(l.control.Target())
-	if err != nil {
-		f.Detail = "may be written"
+	f := Finding{Subject: "file " + name, Grade: Good, Detail: "is there"}
+	if _, err := os.Lstat(name); err != nil {
+		f.Grade, f.Detail, f.Cure = Odd, "is not there yet", "pbxportal install makes it, empty; do that before Asterisk includes it"
 		return f
 	}
-	asterisk, ok := socket.Sys().(*syscall.Stat_t)
-	there, err := filepath.EvalSymlinks(name)
-	if err != nil || !ok { // so nobody has looked whether it may be read
-		f.Detail = "may be written"
-		return f
-	}
-	if asterisk.Uid == 0 {
-		return f
-	}
-	for path := there; ; path = filepath.Dir(path) {
-		info, err := os.Stat(path)
-		if err != nil {
-			return Finding{f.Subject, Odd, err.Error(), ""}
-		}
-		right := os.FileMode(0o4) // read a file
-		if info.IsDir() {
-			right = 0o1 // pass through a folder
-		}
-		if !allows(info, asterisk.Uid, asterisk.Gid, right) {
-			return Finding{
-				f.Subject, Bad, fmt.Sprintf("%s may not be read by Asterisk, which runs as user %d, group %d", path, asterisk.Uid, asterisk.Gid),
-				fmt.Sprintf("as root: chgrp %d %s, and chmod g+rX %s", asterisk.Gid, path, path),
+	if owner, ok := l.looks.Owner(ctx); ok {
+		f.Detail = "may be read by Asterisk"
+		if there, err := filepath.EvalSymlinks(name); err == nil {
+			if why := unreadable(owner, there); why != "" { // an apply replaces it
+				f.Grade, f.Detail, f.Cure, f.Beside = Bad, why, l.rightsCure(ctx), true
 			}
 		}
+	}
+	return f
+}
+
+// unreadable says which file or folder on the way to a file keeps Asterisk from reading it; "" when none does.
+func unreadable(owner asterisk.Owner, name string) string {
+	if owner.ReadsAll {
+		return ""
+	}
+	right := os.FileMode(0o4) // read the file
+	for path := name; ; path = filepath.Dir(path) {
+		info, err := os.Stat(path)
+		if err != nil {
+			return ""
+		}
+		if !allows(info, owner, right) {
+			return fmt.Sprintf("%s may not be read by Asterisk, which runs as user %d, group %d", path, owner.UID, owner.GID)
+		}
+		right = 0o1 // pass through a folder
 		if path == filepath.Dir(path) {
-			return f
+			return ""
 		}
 	}
 }
 
-// allows reports whether a user of a group has a right (of the last three bits of a mode) to something.
-func allows(info os.FileInfo, uid, gid uint32, right os.FileMode) bool {
+// rightsCure is the command that gives both folders, and everything in them, the owner, group and modes that the portal makes itself.
+func (l *Local) rightsCure(ctx context.Context) string {
+	group, hint := "GROUP", ", where GROUP is the one Asterisk runs as"
+	if owner, ok := l.looks.Owner(ctx); ok {
+		group, hint = strconv.FormatUint(uint64(owner.GID), 10), ""
+	}
+	both := filepath.Join(l.dir, path.Dir(pbx.PJSIPPath)) + " " + filepath.Join(l.dir, path.Dir(pbx.DialplanPath))
+	return fmt.Sprintf("as root: mkdir -p %[1]s && chown -R %[2]d:%[3]s %[1]s && find %[1]s -type d -exec chmod 2750 {} + && find %[1]s -type f -exec chmod 640 {} +%[4]s",
+		both, os.Geteuid(), group, hint)
+}
+
+// allows reports whether a user has a right (of the last three bits of a mode) to something.
+func allows(info os.FileInfo, owner asterisk.Owner, right os.FileMode) bool {
 	stat, ok := info.Sys().(*syscall.Stat_t)
 	switch {
 	case !ok:
 		return true
-	case stat.Uid == uid:
+	case stat.Uid == owner.UID:
 		return info.Mode()>>6&right == right
-	case stat.Gid == gid:
+	case stat.Gid == owner.GID || slices.Contains(owner.Groups, stat.Gid):
 		return info.Mode()>>3&right == right
 	}
 	return info.Mode()&right == right
 }
 
-func exists(name string) bool {
-	_, err := os.Stat(name)
-	return err == nil
-}
-
 // examineDrift looks for what others changed: hand edits, links that are gone, and files beside ours, such as an editor's copy, which
 // defines every object twice; Asterisk then refuses all of PJSIP.
-func (l *Local) examineDrift() (all []Finding) {
+func (l *Local) examineDrift(ctx context.Context) (all []Finding) {
 	const subject = "changes by others"
 	site, err := l.Inspect()
 	if err != nil {
-		return []Finding{{subject, Odd, err.Error(), "let the portal's user read the folders of the generated files"}}
+		return []Finding{{Subject: subject, Grade: Bad, Detail: err.Error(), Cure: l.rightsCure(ctx)}} // no apply gets further
 	}
 	for _, d := range site.Drift {
-		all = append(all, Finding{subject, Bad, d.String(), d.Cure()})
+		all = append(all, Finding{Subject: subject, Grade: Bad, Detail: d.String(), Cure: d.Cure()})
 	}
 	if len(all) == 0 {
 		all = append(all, Finding{Subject: subject, Grade: Good, Detail: "none"})
@@ -160,58 +159,83 @@ func (l *Local) examineDrift() (all []Finding) {
 	return all
 }
 
-// examineInclude asks whether the administrator's file includes ours.
-func (l *Local) examineInclude(parent, file string) Finding {
-	name := filepath.Join(l.dir, parent)
+// examineInclude reports whether the administrator's file includes ours; theirs is what Asterisk calls the configuration folder.
+func (l *Local) examineInclude(parent, file, theirs string) Finding {
+	name, subject := filepath.Join(l.dir, parent), "include in "+parent
 	want := "#include " + path.Dir(file) + "/*.conf"
 	text, _, err := regular.Read(name, largestConfig)
-	if errors.Is(err, fs.ErrNotExist) {
-		return Finding{"include in " + parent, Bad, name + " is not there", "create it, with the line " + want}
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return Finding{Subject: subject, Grade: Bad, Detail: name + " is not there", Cure: "create it, with the line " + want}
+	case errors.Is(err, fs.ErrPermission):
+		return Finding{Subject: subject, Grade: Odd, Detail: err.Error(), Cure: "let the portal's user read it, so that this can be checked"}
+	case err != nil: // Asterisk does not get further with it either
+		return Finding{Subject: subject, Grade: Bad, Detail: err.Error(), Cure: "put a file there that can be read, with the line " + want}
 	}
-	if errors.Is(err, fs.ErrPermission) {
-		return Finding{"include in " + parent, Odd, err.Error(), "let the portal's user read it, so that this can be checked"}
+	seen := &includes{seen: map[string]bool{}, categories: map[string]bool{}, theirs: theirs}
+	line := l.include(parent, string(text), file, seen)
+	switch {
+	case seen.undefined != "":
+		return Finding{
+			Subject: subject, Grade: Bad, Detail: seen.undefined + ": Asterisk refuses the whole file",
+			Cure: "correct it: a section that refers to one of the portal's belongs below the line " + want,
+		}
+	case line != "":
+		return Finding{Subject: subject, Grade: Good, Detail: line}
+	case parent == "pjsip.conf" && l.sorceryNames(file):
+		return Finding{Subject: subject, Grade: Good, Detail: "sorcery.conf names the file"}
 	}
-	if err != nil { // Asterisk does not get further with it either
-		return Finding{"include in " + parent, Bad, err.Error(), "put a file there that can be read, with the line " + want}
-	}
-	if line := l.include(string(text), file, &includes{seen: map[string]bool{}}); line != "" {
-		return Finding{Subject: "include in " + parent, Grade: Good, Detail: line}
-	}
-	if parent == "pjsip.conf" && l.sorceryNames(file) {
-		return Finding{Subject: "include in " + parent, Grade: Good, Detail: "sorcery.conf names the file"}
-	}
-	return Finding{"include in " + parent, Bad, name + " does not include " + file, "first make the files with pbxportal install, then add this line at its end and reload: " + want}
+	return Finding{Subject: subject, Grade: Bad, Detail: name + " does not include " + file, Cure: "first make the files with pbxportal install, then add this line at its end and reload: " + want}
 }
 
-// include gives the line of a text that takes in the file, by its name or by a pattern, itself or through another included file; "" when
+// plainLines returns the numbered lines of a configuration file without comments and blanks around them.
+func plainLines(text string) iter.Seq2[int, string] {
+	return func(yield func(int, string) bool) {
+		comment, number := false, 0 // of several lines
+		for line := range strings.Lines(text) {
+			number++
+			line = strings.TrimSpace(line)
+			switch {
+			case comment:
+				comment = !strings.Contains(line, "--;")
+				continue
+			case strings.HasPrefix(line, ";--") && !strings.HasPrefix(line, ";---"):
+				comment = !strings.Contains(line[3:], "--;")
+				continue
+			}
+			line, _, _ = strings.Cut(line, ";")
+			if line = strings.TrimSpace(line); line != "" && !yield(number, line) {
+				return
+			}
+		}
+	}
+}
+
+// include returns the line of a text that includes the file, by its name or by a pattern, itself or through another included file; "" when
 // there is none.
-func (l *Local) include(text, file string, others *includes) string {
-	comment := false // of several lines
-	for line := range strings.Lines(text) {
-		line = strings.TrimSpace(line)
-		switch {
-		case comment:
-			comment = !strings.Contains(line, "--;")
-			continue
-		case strings.HasPrefix(line, ";--") && !strings.HasPrefix(line, ";---"):
-			comment = !strings.Contains(line[3:], "--;")
+func (l *Local) include(from, text, file string, others *includes) string {
+	for number, line := range plainLines(text) {
+		if strings.HasPrefix(line, "[") {
+			others.category(fmt.Sprintf("%s, line %d", from, number), line)
 			continue
 		}
-		line, _, _ = strings.Cut(line, ";")
 		words := strings.Fields(line)
-		if len(words) != 2 || words[0] != "#include" && words[0] != "#tryinclude" {
+		if len(words) != 2 || !strings.EqualFold(words[0], "#include") && !strings.EqualFold(words[0], "#tryinclude") {
 			continue
 		}
 		pattern := strings.Trim(words[1], `"<>`)
-		if !filepath.IsAbs(pattern) {
-			pattern = filepath.Join(l.dir, pattern)
+		if rest, inside := strings.CutPrefix(pattern, others.theirs+"/"); inside || !filepath.IsAbs(pattern) {
+			pattern = filepath.Join(l.dir, cmp.Or(rest, pattern))
 		}
 		if matched, err := filepath.Match(pattern, filepath.Join(l.dir, file)); err == nil && matched {
-			return strings.TrimSpace(line)
+			return line
+		}
+		if _, err := os.Stat(pattern); errors.Is(err, fs.ErrNotExist) && strings.EqualFold(words[0], "#include") && !isPattern(pattern) && strings.HasPrefix(pattern, l.dir+"/") {
+			others.fault(fmt.Sprintf("%s, line %d: %s leads to no file", from, number, line))
 		}
 		for _, name := range others.matching(pattern) {
-			if l.include(others.read(name), file, others) != "" {
-				return strings.TrimSpace(line)
+			if l.include(name, others.read(name), file, others) != "" {
+				return line
 			}
 		}
 	}
@@ -226,13 +250,40 @@ const (
 
 // includes are the files that were looked into, each once: files may include each other in a circle.
 type includes struct {
-	seen    map[string]bool
-	folders int // that were listed
+	seen       map[string]bool
+	folders    int             // that were listed
+	theirs     string          // what Asterisk calls the configuration folder
+	categories map[string]bool // that were defined so far
+	undefined  string          // the first line that Asterisk does not take: it refers to a section that was not, for instance
 }
+
+// category notes a section, and what it refers to: [name](+) adds to a section that must stand above, [name](other) takes over from one.
+func (o *includes) category(at, line string) {
+	name, rest, closed := strings.Cut(line[1:], "]")
+	if !closed {
+		o.fault(at + ": " + line + " has no ]")
+	}
+	options, _, _ := strings.Cut(strings.TrimPrefix(strings.TrimSpace(rest), "("), ")")
+	for option := range strings.SplitSeq(options, ",") {
+		needs := strings.TrimSpace(option)
+		if strings.HasPrefix(needs, "+") {
+			needs = name
+		}
+		if needs != "" && needs != "!" && !o.categories[needs] {
+			o.fault(fmt.Sprintf("%s: %s refers to [%s], which does not stand above it", at, line, needs))
+		}
+	}
+	o.categories[name] = true
+}
+
+// fault notes a line that Asterisk does not take.
+func (o *includes) fault(what string) { o.undefined = cmp.Or(o.undefined, what) }
+
+func isPattern(name string) bool { return strings.ContainsAny(name, `*?[\`) }
 
 // matching gives the files that a pattern stands for.
 func (o *includes) matching(pattern string) []string {
-	if !strings.ContainsAny(pattern, `*?[\`) {
+	if !isPattern(pattern) {
 		return []string{pattern}
 	}
 	names, _ := fs.Glob(o, strings.TrimPrefix(filepath.Clean(pattern), "/")) // the only error is a bad pattern
@@ -280,10 +331,53 @@ func (o *includes) read(name string) string {
 	return string(text)
 }
 
-// sorceryNames reports whether sorcery.conf maps PJSIP objects to the file itself.
+// sorceryFiles returns where sorcery.conf has Asterisk look for each type of object that the portal writes: the wizards with their arguments,
+// none for a type that is left to pjsip.conf.
+func (l *Local) sorceryFiles() map[string][]string {
+	text, _, _ := regular.Read(filepath.Join(l.dir, "sorcery.conf"), largestConfig) // without one the defaults hold
+	found, inside := map[string][]string{}, false
+	for _, line := range plainLines(string(text)) {
+		if strings.HasPrefix(line, "[") {
+			inside = strings.HasPrefix(line, "[res_pjsip]")
+			continue
+		}
+		key, value, _ := strings.Cut(line, "=")
+		if key = strings.TrimSpace(key); inside && slices.Contains([]string{"endpoint", "auth", "aor"}, key) { // not endpoint/cache, which keeps copies
+			found[key] = append(found[key], strings.ReplaceAll(strings.TrimSpace(strings.TrimPrefix(strings.TrimSpace(value), ">")), " ", ""))
+		}
+	}
+	return found
+}
+
+// reads reports whether a wizard reads a file of the configuration folder, and of it the objects of a type.
+func (l *Local) reads(wizard, kind, file string) bool {
+	parts := strings.Split(wizard, ",")
+	if len(parts) < 2 || parts[0] != "config" || parts[1] != file && parts[1] != filepath.Join(l.dir, file) {
+		return false
+	}
+	return !slices.ContainsFunc(parts[2:], func(p string) bool { return strings.HasPrefix(p, "criteria=") && p != "criteria=type="+kind })
+}
+
+// sorceryNames reports whether sorcery.conf takes all objects of ours from the file itself.
 func (l *Local) sorceryNames(file string) bool {
-	text, _, err := regular.Read(filepath.Join(l.dir, "sorcery.conf"), largestConfig)
-	return err == nil && strings.Contains(string(text), "config,"+file)
+	wizards := l.sorceryFiles()
+	return !slices.ContainsFunc([]string{"endpoint", "auth", "aor"}, func(kind string) bool {
+		return !slices.ContainsFunc(wizards[kind], func(w string) bool { return l.reads(w, kind, file) })
+	})
+}
+
+// examineSorcery looks for types of objects that Asterisk is told to look for elsewhere than in pjsip.conf or our file.
+func (l *Local) examineSorcery() (all []Finding) {
+	wizards := l.sorceryFiles()
+	for _, kind := range slices.Sorted(maps.Keys(wizards)) {
+		if !slices.ContainsFunc(wizards[kind], func(w string) bool { return l.reads(w, kind, "pjsip.conf") || l.reads(w, kind, pbx.PJSIPPath) }) {
+			all = append(all, Finding{
+				Subject: "sorcery.conf", Grade: Bad, Detail: fmt.Sprintf("Asterisk looks for each %s in %s, and not in pjsip.conf, which includes the portal's file", kind, strings.Join(wizards[kind], " and ")),
+				Cure: "add the line " + kind + " = config,pjsip.conf,criteria=type=" + kind + " to its section [res_pjsip], above the others, and restart Asterisk",
+			})
+		}
+	}
+	return all
 }
 
 // examineOptions looks for options of asterisk.conf that let a text in a file, or a value of somebody else's, start a program. Nothing of
@@ -291,7 +385,7 @@ func (l *Local) sorceryNames(file string) bool {
 func (l *Local) examineOptions() (all []Finding) {
 	text, _, err := regular.Read(filepath.Join(l.dir, "asterisk.conf"), largestConfig)
 	if other, ok := errors.AsType[*regular.Error](err); ok {
-		return []Finding{{"options in asterisk.conf", Odd, other.Error(), "put Asterisk's own file back"}}
+		return []Finding{{Subject: "options in asterisk.conf", Grade: Odd, Detail: other.Error(), Cure: "put Asterisk's own file back"}}
 	}
 	if err != nil {
 		return nil // it lies elsewhere, or is not for us to read
@@ -310,13 +404,13 @@ func (l *Local) examineOptions() (all []Finding) {
 		switch strings.ToLower(strings.TrimSpace(key)) {
 		case "execincludes":
 			all = append(all, Finding{
-				"options in asterisk.conf", Odd, "execincludes is on: a line #exec in any of Asterisk's files starts a program",
-				"set execincludes = no, and restart Asterisk, unless files of your own need it",
+				Subject: "options in asterisk.conf", Grade: Odd, Detail: "execincludes is on: a line #exec in any of Asterisk's files starts a program",
+				Cure: "set execincludes = no, and restart Asterisk, unless files of your own need it",
 			})
 		case "live_dangerously":
 			all = append(all, Finding{
-				"options in asterisk.conf", Odd, "live_dangerously is on: whoever may set a variable, over AMI for instance, can start programs",
-				"set live_dangerously = no, and restart Asterisk, unless something of your own needs it",
+				Subject: "options in asterisk.conf", Grade: Odd, Detail: "live_dangerously is on: whoever may set a variable, over AMI for instance, can start programs",
+				Cure: "set live_dangerously = no, and restart Asterisk, unless something of your own needs it",
 			})
 		}
 	}
@@ -333,49 +427,66 @@ func (l *Local) real() string {
 
 // examineAsterisk asks the running Asterisk.
 func (l *Local) examineAsterisk(ctx context.Context) []Finding {
+	subject := "Asterisk at " + l.control.Target()
 	version, err := l.looks.Version(ctx)
 	if err != nil && l.control.ThroughCommand() {
 		return []Finding{{
-			"Asterisk at " + l.control.Target(), Bad, err.Error(),
-			"run the command of ASTERISK_CONTROL by hand, as the portal's user: " + l.control.Target() + " -rx 'core show version'. It must print what Asterisk answers and nothing else; " +
+			Subject: subject, Grade: Bad, Detail: err.Error(),
+			Cure: "run the command of ASTERISK_CONTROL by hand, as the portal's user: " + l.control.Target() + " -rx 'core show version'. It must print what Asterisk answers and nothing else; " +
 				"of the portal's environment it gets PATH, HOME, DOCKER_… and the like (docs/install.md lists them), which a service is given with systemctl edit pbxportal",
 		}}
 	}
 	if err != nil {
 		return []Finding{{
-			"Asterisk at " + l.control.Target(), Bad, err.Error(),
-			"start Asterisk; if it runs, let the portal's user at the socket: in asterisk.conf, section [files], set astctlpermissions=0660 " +
+			Subject: subject, Grade: Bad, Detail: err.Error(),
+			Cure: "start Asterisk; if it runs, let the portal's user at the socket: in asterisk.conf, section [files], set astctlpermissions=0660 " +
 				"and astctlgroup=asterisk, restart Asterisk, and put the user into the group asterisk",
 		}}
 	}
-	all := []Finding{{Subject: "Asterisk at " + l.control.Target(), Grade: Good, Detail: "version " + version}}
+	all := []Finding{{Subject: subject, Grade: Good, Detail: "version " + version}}
 	if !strings.HasPrefix(version, "22.") {
-		all[0].Grade, all[0].Cure = Odd, "the portal is tested with Asterisk 22; older ones lack options it writes"
+		all[0].Grade, all[0].Cure = Odd, "the portal is tested with Asterisk 22; an option that this one lacks is named at the end"
 	}
+	loaded, err := l.looks.Modules(ctx)
+	if err != nil { // an apply learns nothing from it either
+		return append(all, Finding{Subject: "modules", Grade: Bad, Detail: err.Error(), Cure: "run in Asterisk's console: module show"})
+	}
+	lacks := func(wanted []string) []string {
+		return slices.DeleteFunc(wanted, func(m string) bool { return slices.Contains(loaded, m) })
+	}
+	// Where it can be seen which file Asterisk reads, the rehearsal says whether it is ours; a container has names of its own.
 	if dir, err := l.looks.ConfigDir(ctx); err != nil {
-		all = append(all, Finding{"folder Asterisk reads", Odd, err.Error(), "run in Asterisk's console: core show settings"})
-	} else if there, err := filepath.EvalSymlinks(dir); err == nil && there != l.real() {
-		all = append(all, Finding{
-			"folder Asterisk reads", Bad, "this Asterisk reads " + dir + ", not " + l.dir,
-			"set ASTERISK_CONFIG_DIR=" + dir + ", or ASTERISK_CONTROL to the socket of the Asterisk that reads " + l.dir,
-		})
+		all = append(all, Finding{Subject: "folder Asterisk reads", Grade: Odd, Detail: err.Error(), Cure: "run in Asterisk's console: core show settings"})
+	} else if there, err := filepath.EvalSymlinks(dir); err == nil && there != l.real() && !slices.Contains(loaded, configModule) {
+		all = append(all, l.otherFolder(dir))
 	}
 	switch transports, err := l.looks.Transports(ctx); {
 	case err != nil:
-		all = append(all, Finding{"transport", Odd, err.Error(), "run in Asterisk's console: pjsip list transports"})
+		all = append(all, Finding{Subject: "transport", Grade: Odd, Detail: err.Error(), Cure: "run in Asterisk's console: pjsip list transports"})
 	case len(transports) == 0:
 		all = append(all, Finding{
-			"transport", Bad, "Asterisk has no PJSIP transport: no phone can reach it",
-			"add one to pjsip.conf and restart Asterisk: [transport-udp], type=transport, protocol=udp, bind=0.0.0.0",
+			Subject: "transport", Grade: Bad, Detail: "Asterisk has no PJSIP transport: no phone can reach it", Beside: true,
+			Cure: "add one to pjsip.conf and restart Asterisk: [transport-udp], type=transport, protocol=udp, bind=0.0.0.0",
 		})
 	}
-	loaded, err := l.looks.Modules(ctx)
-	if err != nil {
-		return append(all, Finding{"modules", Odd, err.Error(), "run in Asterisk's console: module show"})
-	}
-	missing := slices.DeleteFunc(wantedModules(), func(m string) bool { return slices.Contains(loaded, m) })
+	const cure = "load them in modules.conf, and restart Asterisk"
+	missing, phones := lacks(applyModules()), lacks(phoneModules())
 	if len(missing) > 0 {
-		return append(all, Finding{"modules", Bad, "not loaded: " + strings.Join(missing, ", "), "load them in modules.conf, and restart Asterisk"})
+		all = append(all, Finding{Subject: "modules", Grade: Bad, Detail: "not loaded: " + strings.Join(missing, ", ") + "; no apply is confirmed without", Cure: cure})
 	}
-	return append(all, Finding{Subject: "modules", Grade: Good, Detail: fmt.Sprintf("all %d that phones need are loaded", len(wantedModules()))})
+	if len(phones) > 0 {
+		all = append(all, Finding{Subject: "modules", Grade: Bad, Detail: "not loaded: " + strings.Join(phones, ", ") + "; phones need what these do", Cure: cure, Beside: true})
+	}
+	if len(missing)+len(phones) == 0 {
+		all = append(all, Finding{Subject: "modules", Grade: Good, Detail: fmt.Sprintf("all %d that an apply and phones need are loaded", len(applyModules())+len(phoneModules()))})
+	}
+	return all
+}
+
+// otherFolder is the finding of an Asterisk that reads another configuration folder.
+func (l *Local) otherFolder(dir string) Finding {
+	return Finding{
+		Subject: "folder Asterisk reads", Grade: Bad, Detail: "this Asterisk reads " + dir + ", not " + l.dir,
+		Cure: "set ASTERISK_CONFIG_DIR=" + dir + ", or ASTERISK_CONTROL to the socket of the Asterisk that reads " + l.dir,
+	}
 }

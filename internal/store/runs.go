@@ -34,6 +34,15 @@ func readStory(id pbx.RunID, text string) (told storyJSON, err error) {
 // were written before stay when there are none now; those of a run without a revision go. The events that tell of it stand in the
 // audit trail with it, or nothing does. What holds passwords is sealed. Nothing is written once the lock is lost.
 func (l *ApplyLock) SaveRun(ctx context.Context, r pbx.Run, events ...pbx.AuditEvent) error {
+	return l.writeRun(ctx, r, events, true)
+}
+
+// TryRun writes what SaveRun writes and rolls it back. Its error is the one SaveRun would return.
+func (l *ApplyLock) TryRun(ctx context.Context, r pbx.Run, events ...pbx.AuditEvent) error {
+	return l.writeRun(ctx, r, events, false)
+}
+
+func (l *ApplyLock) writeRun(ctx context.Context, r pbx.Run, events []pbx.AuditEvent, keep bool) error {
 	s := l.store
 	ctx, cancel := context.WithTimeout(ctx, Patience)
 	defer cancel()
@@ -53,10 +62,10 @@ func (l *ApplyLock) SaveRun(ctx context.Context, r pbx.Run, events ...pbx.AuditE
 	if err != nil {
 		return fmt.Errorf("cannot write a run: %w", err)
 	}
-	return s.again(ctx, "write a run", func() error { return l.saveRun(ctx, r, pjsip, dialplan, string(story), with, events) })
+	return s.again(ctx, "write a run", func() error { return l.saveRun(ctx, r, pjsip, dialplan, string(story), with, events, keep) })
 }
 
-func (l *ApplyLock) saveRun(ctx context.Context, r pbx.Run, pjsip, dialplan []byte, story string, with sql.NullString, events []pbx.AuditEvent) error {
+func (l *ApplyLock) saveRun(ctx context.Context, r pbx.Run, pjsip, dialplan []byte, story string, with sql.NullString, events []pbx.AuditEvent, keep bool) error {
 	begin := l.store.begin
 	if len(events) == 0 {
 		begin = l.store.beginBeside
@@ -92,10 +101,10 @@ ON CONFLICT (id) DO UPDATE SET revision = excluded.revision, result = excluded.r
 		string(r.Log.ID), sql.NullInt64{Int64: int64(r.Revision), Valid: r.Revision > 0}, string(r.Result), string(r.Verification), r.Comment,
 		sql.NullString{String: r.IdempotencyKey, Valid: r.IdempotencyKey != ""}, r.Code, r.Users,
 		pjsip, dialplan, story, with, string(r.Log.Actor.Kind), r.Log.Actor.ID, r.Log.Actor.Name)
-	if err == nil {
-		err = t.commit(ctx)
+	if err != nil || !keep {
+		return err
 	}
-	if err == nil {
+	if err = t.commit(ctx); err == nil {
 		l.taken.Store(true)
 	}
 	return err

@@ -98,7 +98,7 @@ var errRolledBack = errors.New("only tried")
 // wait for it, and SQLite keeps less in memory from then on: it is for a command that looks once, and for after a write that failed.
 func (s *Store) Probe(ctx context.Context) error {
 	if _, err := s.version(ctx); err != nil && !s.dialect.damaged(err) {
-		return nil // no tables yet
+		return nil // no tables yet: see TryMigrate
 	}
 	err := s.InTx(ctx, func(ctx context.Context, tx *Tx) error {
 		for _, statement := range s.dialect.probe {

@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/pressly/goose/v3"
 
 	"github.com/synergycall/pbxportal/internal/keyring"
 	"github.com/synergycall/pbxportal/internal/lab/labtest"
@@ -188,6 +189,30 @@ func Execute(t testing.TB, url, statements string) string {
 		return string(rows[0][0])
 	}
 	return ""
+}
+
+// Older brings an empty database to an older version, with the migrations in a folder: those of internal/store, for its engine.
+func Older(t testing.TB, url, folder string, version int64) {
+	t.Helper()
+	driver, dsn, dialect := "pgx", url, goose.DialectPostgres
+	if path, ok := strings.CutPrefix(url, "sqlite:///"); ok {
+		driver, dsn, dialect = "sqlite", "file:"+path, goose.DialectSQLite3
+		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	db, err := sql.Open(driver, dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = db.Close() }()
+	provider, err := goose.NewProvider(dialect, db, os.DirFS(folder), goose.WithDisableGlobalRegistry(true))
+	if err == nil {
+		_, err = provider.UpTo(t.Context(), version)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
 }
 
 // Try runs statements behind the store's back and gives the error.

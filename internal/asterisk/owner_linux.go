@@ -1,0 +1,69 @@
+package asterisk
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// Owner is the identity under which an Asterisk opens files.
+type Owner struct {
+	UID, GID uint32
+	Groups   []uint32 // supplementary ones, as far as they can be seen
+	ReadsAll bool     // it has a capability that lets it read any file
+}
+
+// Owner returns the identity of the Asterisk behind the control socket; ok is false where a command stands in for the socket, and where nothing
+// listens on it.
+func (c *Control) Owner(ctx context.Context) (o Owner, ok bool) {
+	if c.argv != nil || c.places.take(ctx, true) != nil {
+		return o, false
+	}
+	defer c.places.leave()
+	ctx, cancel := context.WithTimeout(ctx, c.timeout)
+	defer cancel()
+	conn, err := dial(ctx, c.socket)
+	if err != nil {
+		return o, false
+	}
+	defer func() { _ = conn.Close() }()
+	unixConn, is := conn.(*net.UnixConn)
+	if !is {
+		return o, false
+	}
+	raw, err := unixConn.SyscallConn()
+	if err != nil {
+		return o, false
+	}
+	var peer *unix.Ucred
+	err = raw.Control(func(fd uintptr) { peer, err = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED) })
+	if err != nil || peer == nil {
+		return o, false
+	}
+	o = Owner{UID: peer.Uid, GID: peer.Gid, ReadsAll: peer.Uid == 0}
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", peer.Pid)) // in another PID namespace there is none
+	if err != nil {
+		return o, true
+	}
+	for line := range strings.Lines(string(status)) {
+		name, value, _ := strings.Cut(line, ":")
+		switch name {
+		case "Groups":
+			for field := range strings.FieldsSeq(value) {
+				if gid, err := strconv.ParseUint(field, 10, 32); err == nil {
+					o.Groups = append(o.Groups, uint32(gid))
+				}
+			}
+		case "CapEff":
+			if caps, err := strconv.ParseUint(strings.TrimSpace(value), 16, 64); err == nil {
+				o.ReadsAll = caps&(1<<unix.CAP_DAC_OVERRIDE|1<<unix.CAP_DAC_READ_SEARCH) != 0
+			}
+		}
+	}
+	return o, true
+}

@@ -1,0 +1,101 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/synergycall/pbxportal/internal/pbx"
+)
+
+// Versions returns the newest migration that the database has seen, 0 for none, and the newest that this program knows. Like Migrate it refuses a
+// database that a newer program has changed.
+func (s *Store) Versions(ctx context.Context) (has, known int64, err error) {
+	ctx, cancel := context.WithTimeout(ctx, Patience)
+	defer cancel()
+	provider, err := s.provider()
+	if err != nil {
+		return 0, 0, err
+	}
+	known = newest(provider)
+	has, err = s.version(ctx)
+	switch {
+	case err == nil:
+		return has, known, refuseNewer(has, known)
+	case s.dialect.damaged(err):
+		return 0, known, s.fault("read the version of the database", err)
+	}
+	return 0, known, s.Ping(ctx) // no tables yet, or no database
+}
+
+// TryMigrate tries whether Migrate can make what is missing, and leaves everything as it was. Of a SQLite file that is not there yet it makes a
+// copy under another name, where its folder exists. In PostgreSQL it asks for the rights: to create tables, and to alter those that exist, which
+// their owner alone has.
+func (s *Store) TryMigrate(ctx context.Context) error {
+	if s.dialect.path != "" {
+		if _, err := os.Stat(s.dialect.path); err == nil {
+			return nil // Probe creates a table in it
+		}
+		return tryFile(ctx, filepath.Dir(s.dialect.path))
+	}
+	err := s.InTx(ctx, func(ctx context.Context, tx *Tx) error {
+		if _, err := tx.tx.ExecContext(ctx, `CREATE TABLE pbxportal_rehearsal (content integer)`); err != nil {
+			return err
+		}
+		owner := ""
+		err := tx.tx.QueryRowContext(ctx, `
+SELECT coalesce(min(format('%s belongs to %s', c.relname, pg_get_userbyid(c.relowner))), '') FROM pg_class c
+WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind = 'r' AND NOT pg_has_role(c.relowner, 'USAGE')`).Scan(&owner)
+		if err == nil && owner != "" {
+			return &pbx.Error{
+				Kind: pbx.KindUnavailable, Code: pbx.CodeDatabaseAway,
+				Msg: "the tables of the database are older than this program and cannot be brought up to date: the table " + owner +
+					", and the role in DATABASE_URL is not a member of that role: run pbxportal migrate once as the owner, or give the tables to the portal's role (ALTER TABLE … OWNER TO)",
+			}
+		}
+		return errors.Join(err, errRolledBack)
+	})
+	if errors.Is(err, errRolledBack) {
+		return nil
+	}
+	return err
+}
+
+// tryFile makes a SQLite file with all tables in a folder, under a name of its own, and removes it. Where the folder does not exist either it asks
+// whether it may be made.
+func tryFile(ctx context.Context, dir string) (err error) {
+	for there := dir; ; there = filepath.Dir(there) {
+		info, statErr := os.Stat(there)
+		switch {
+		case statErr != nil && there != filepath.Dir(there):
+			continue
+		case statErr == nil && !info.IsDir():
+			return fileFault("the folder of the database", fmt.Errorf("%s is not a folder", there))
+		}
+		if err := unix.Access(there, unix.W_OK|unix.X_OK); err != nil {
+			return fileFault("the folder of the database", &os.PathError{Op: "write in", Path: there, Err: err})
+		}
+		if there != dir {
+			return nil
+		}
+		break
+	}
+	path := filepath.Join(dir, fmt.Sprintf(".rehearsal-%d.db", os.Getpid()))
+	defer func() {
+		for _, suffix := range []string{"", "-wal", "-shm", "-journal", ".migrate-lock"} {
+			if gone := os.Remove(path + suffix); gone != nil && !errors.Is(gone, os.ErrNotExist) {
+				err = errors.Join(err, gone)
+			}
+		}
+	}()
+	s, err := Open("sqlite:///" + path)
+	if err != nil {
+		return err
+	}
+	_, err = s.Migrate(ctx)
+	return errors.Join(err, s.Close())
+}
