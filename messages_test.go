@@ -26,7 +26,7 @@ var speaking = []struct {
 	{"Asterisk", "internal/asterisk/asterisk.go internal/asterisk/reload.go internal/node/node.go internal/node/asterisk.go", false},
 	{"The database", "internal/store/dialect.go internal/store/store.go internal/store/ready.go internal/store/rowhash.go internal/store/migrate.go internal/store/session.go internal/store/pooler.go", true},
 	{"The command line", "internal/cli/apply.go internal/cli/audit.go", false},
-	{"The doctor", "internal/node/examine.go", false},
+	{"The doctor", "internal/node/examine.go internal/node/rehearse.go", false},
 	{"The state of the parts in /health", "internal/httpapi/health.go internal/cli/health.go", false},
 }
 

@@ -407,3 +407,67 @@ func TestAPipeInThePlaceOfAFileHoldsNobody(t *testing.T) {
 		t.Errorf("kept is %q, error %v", kept, err)
 	}
 }
+
+// A rehearsal, which may fail at each operation, changes neither what is read nor which generation is current, and the next one works.
+func TestARehearsalChangesNothingThatIsReadWhereverItFails(t *testing.T) {
+	t.Parallel()
+	for _, begun := range []bool{false, true} {
+		for failing := 1; ; failing++ {
+			p := placeIn(t.TempDir())
+			for _, l := range p.links {
+				must(t, os.MkdirAll(filepath.Dir(l.Path), 0o750))
+				must(t, os.WriteFile(l.Path, []byte("as found"), 0o600))
+			}
+			whole := p.open(t, filetx.OS())
+			number := 1
+			if begun {
+				must(t, whole.Adopt(filetx.Generation{Number: 1}))
+				number = 2
+			}
+			before, err := whole.State()
+			must(t, err)
+			done := 0
+			tree := p.open(t, hooked{filetx.OS(), func(o operation, do func() error) error {
+				if o.changes() {
+					done++
+				}
+				if done == failing && o.changes() {
+					return errors.New("failed on purpose")
+				}
+				return do()
+			}})
+			looked := 0
+			g := filetx.Generation{Number: number, Files: pair("new", "new")}
+			look := func(path string) error {
+				looked++
+				if content, err := os.ReadFile(path); err != nil || string(content) != "probe" {
+					t.Errorf("the probe: %q, %v", content, err)
+				}
+				return nil
+			}
+			failed := tree.Rehearse(g, []byte("probe"), look)
+			if _, err := whole.Recover(); err != nil {
+				t.Fatal(err)
+			}
+			after, err := whole.State()
+			must(t, err)
+			for i := range before.Paths {
+				if got, want := after.Paths[i], before.Paths[i]; got.Kind != want.Kind || string(got.Content) != string(want.Content) {
+					t.Errorf("operation %d: %s is %v %q, was %v %q", failing, got.Path, got.Kind, got.Content, want.Kind, want.Content)
+				}
+			}
+			if after.Current != before.Current || after.Good != before.Good || len(after.Generations) != len(before.Generations) {
+				t.Errorf("operation %d: %+v, was %+v", failing, after, before)
+			}
+			if err := whole.Rehearse(g, []byte("probe"), look); err != nil {
+				t.Errorf("operation %d: the next rehearsal: %v", failing, err)
+			}
+			if done < failing {
+				if failed != nil || looked != 2 || failing < 15 {
+					t.Errorf("%d operations, looked %d times, %v", done, looked, failed)
+				}
+				break
+			}
+		}
+	}
+}
