@@ -47,7 +47,7 @@ var table = map[string]row{
 
 	// Out: databases, files, Asterisk.
 	"store":    {[]string{"pbx", "chain", "keyring", "regular"}, "it holds queries and transactions; rules live above it"},
-	"asterisk": {[]string{"proc"}, "it speaks to Asterisk in plain values and can be tested and fuzzed without our types"},
+	"asterisk": {[]string{"proc", "regular"}, "it speaks to Asterisk in plain values and can be tested and fuzzed without our types"},
 	"live":     {[]string{"pbx", "asterisk"}, "it is what Asterisk says right now, kept in memory; it knows neither users nor files"},
 	"node":     {[]string{"pbx", "filetx", "asterisk", "regular"}, "it is one Asterisk host, and satisfies apply.Target without knowing who asks"},
 

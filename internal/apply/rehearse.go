@@ -52,6 +52,9 @@ func (e *Engine) Rehearse(ctx context.Context, r Rehearsal) (behind string, err 
 	if err := drifted(plan.Drift); err != nil {
 		return "", err
 	}
+	if len(plan.Clashes) > 0 {
+		return "", &pbx.Error{Kind: pbx.KindConflict, Code: pbx.CodeNumberClash, Msg: clashText(plan.Clashes)}
+	}
 	if err := r.Host(ctx, max(plan.site.Next, plan.last+1), plan.site.Current, plan.files); err != nil {
 		return "", err
 	}

@@ -4,11 +4,12 @@ import (
 	"context"
 	"fmt"
 	"net"
-	"os"
 	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/synergycall/pbxportal/internal/regular"
 )
 
 // Owner is the identity under which an Asterisk opens files.
@@ -46,7 +47,7 @@ func (c *Control) Owner(ctx context.Context) (o Owner, ok bool) {
 		return o, false
 	}
 	o = Owner{UID: peer.Uid, GID: peer.Gid, ReadsAll: peer.Uid == 0}
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", peer.Pid)) // in another PID namespace there is none
+	status, _, err := regular.Read(fmt.Sprintf("/proc/%d/status", peer.Pid), 1<<16) // in another PID namespace there is none
 	if err != nil {
 		return o, true
 	}

@@ -28,7 +28,7 @@ func (c *planCommand) Run(ctx context.Context, a *app, p *portal) error {
 	} else {
 		a.printPlan(plan, c.Diff)
 	}
-	if err == nil && c.ExitCode && (plan.Pending || len(plan.Drift) > 0 || plan.Behind != "") {
+	if err == nil && c.ExitCode && (plan.Pending || len(plan.Drift) > 0 || len(plan.Clashes) > 0 || plan.Behind != "") {
 		return quiet(exitPending)
 	}
 	return err

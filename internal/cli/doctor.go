@@ -206,6 +206,7 @@ func remedy(err error, general string) string {
 	}
 	return general
 }
+
 const damagedCure = "stop the portal, put the backup of the database in its place, and start again; look at the disk as well"
 
 // examineTrail compares the audit trail with the signed heads in the state folder. It signs nothing.

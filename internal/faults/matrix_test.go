@@ -227,6 +227,8 @@ func (m *matrix) configuration(t *testing.T, s *site) {
 		{"a section takes over from a template that is not there", false, edited("pjsip.conf", above("[trunk](no-such)\ntype=endpoint\n"))},
 		{"a section takes over from a template", true, edited("pjsip.conf", above("[tpl](!)\ntype=aor\n[trunk](tpl)\nmax_contacts=1\n"))},
 		{"a dial plan of the administrator's stands beside ours", true, edited("extensions.conf", behind("[office]\nexten => 100,1,Answer()\n"))},
+		{"an endpoint of the administrator's has a number that no user has", true, edited("pjsip.conf", behind("[1900]\ntype=endpoint\n"))},
+		{"an endpoint of the administrator's has the number of a user", false, edited("pjsip.conf", behind("[1000]\ntype=endpoint\n"))},
 		{"the configuration folder is not there", false, set("ASTERISK_CONFIG_DIR", "/nowhere")},
 		{"the configuration folder is another", false, func(t *testing.T, s *site) {
 			s.env["ASTERISK_CONFIG_DIR"] = t.TempDir()
