@@ -29,6 +29,9 @@ func (*doctorCommand) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	defer p.close()
+	if keys, err := p.keySource.Load(); err == nil { // examineKeys says what is wrong with them
+		p.useKeys(keys)
+	}
 	database, ready := p.examineDatabase(ctx)
 	findings := append([]node.Finding{database, p.examineKeys(ctx)}, p.node.Examine(ctx)...)
 	findings = append(findings, p.examineHost(ctx))
@@ -99,9 +102,6 @@ func (p *portal) rehearse(ctx context.Context, ready bool, before []node.Finding
 	if slices.ContainsFunc(before, func(f node.Finding) bool { return f.Grade == node.Bad && !f.Beside }) {
 		f.Grade, f.Detail, f.Cure = node.Odd, "not begun, since it would fail", "repair what is broken above, and run doctor again"
 		return []node.Finding{f}
-	}
-	if keys, err := p.keySource.Load(); err == nil { // without any there is nothing that needs one
-		p.useKeys(keys)
 	}
 	behind, err := p.engine.Rehearse(ctx, apply.Rehearsal{Host: p.node.Rehearse, Unready: !ready})
 	if host, ok := errors.AsType[*node.RehearsalError](err); ok {
