@@ -520,7 +520,9 @@ func TestAnApplyThatPanicsKeepsItsLockUntilWhatRunsBesideItHasEnded(t *testing.T
 	begun, ended := make(chan struct{}), atomic.Bool{}
 	f.onPrune = func() {
 		close(begun)
-		time.Sleep(50 * time.Millisecond) // the apply must wait for this
+		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		defer cancel()
+		<-ctx.Done() // the apply must wait for this
 		ended.Store(true)
 	}
 	f.onReload = func() {

@@ -82,10 +82,10 @@ func (a *app) printFindings(findings []node.Finding, broken, beside int) {
 			fmt.Fprintf(a.stdout, "         → %s\n", f.Cure)
 		}
 	}
-	switch {
-	case broken == 0:
+	switch broken {
+	case 0:
 		fmt.Fprintln(a.stdout, "\nAn apply can succeed.")
-	case broken == beside:
+	case beside:
 		fmt.Fprintf(a.stdout, "\nAn apply can succeed. Beside it, %d broken: repair them, and run doctor again.\n", broken)
 	default:
 		fmt.Fprintf(a.stdout, "\nAn apply fails. %d broken: repair them in this order, and run doctor again.\n", broken)

@@ -62,7 +62,7 @@ func (h *host) source(t *testing.T, name string, args ...string) (value, source 
 	return "", ""
 }
 
-func TestAFlagOutweighsTheEnvironmentTheEnvironmentTheFolderAndTheFolderTheService(t *testing.T) {
+func TestAFlagOutweighsTheEnvironmentTheEnvironmentTheFolderAndTheFolderTheService(t *testing.T) { //nolint:paralleltest // it changes the current folder
 	h := newHost(t, "REALM=folder\nLOG_LEVEL=ERROR\n", "REALM=service\nLOG_LEVEL=DEBUG\nSECOND_FACTOR=owners\nSECRET_KEY=topsecret\nAMI_USER=portal\nAMI_SECRET=topsecret\nDATABASE_URL=postgres://u:topsecret@h/db\n")
 	is := func(what, name, value, source string, args ...string) {
 		t.Helper()
@@ -116,7 +116,7 @@ func TestTheSettingsOfTheServiceAreFoundFromEveryFolder(t *testing.T) {
 	}
 }
 
-func TestTwoFilesWithDifferentInstallationsAreRefusedAndOneCanBeChosen(t *testing.T) {
+func TestTwoFilesWithDifferentInstallationsAreRefusedAndOneCanBeChosen(t *testing.T) { //nolint:paralleltest // it changes the current folder
 	for _, tc := range []struct { // STATE is a folder
 		folder, system string
 		ok             bool
@@ -150,7 +150,7 @@ func TestTwoFilesWithDifferentInstallationsAreRefusedAndOneCanBeChosen(t *testin
 }
 
 // Elsewhere than where its settings are found, a command must not make another installation and say that there are no users.
-func TestNoDatabaseIsMadeWhereAnotherWasMeant(t *testing.T) {
+func TestNoDatabaseIsMadeWhereAnotherWasMeant(t *testing.T) { //nolint:paralleltest // it changes the current folder
 	looks := [][]string{{"user", "list"}, {"plan"}, {"apply"}, {"rollback"}, {"audit", "verify"}, {"token", "list"}, {"admin", "list"}, {"rotate-key"}, {"revision", "list"}, {"user", "delete", "1000"}}
 	creates := [][]string{{"user", "add", "A", "a@example.com"}, {"admin", "setup-link"}, {"token", "create", "t", "--role", "admin"}}
 	for _, tc := range []struct {
@@ -209,7 +209,7 @@ func TestNoDatabaseIsMadeWhereAnotherWasMeant(t *testing.T) {
 }
 
 // A person who may not read the service's settings must not get an installation of their own.
-func TestSettingsThatMayNotBeReadAreNotTakenForNone(t *testing.T) {
+func TestSettingsThatMayNotBeReadAreNotTakenForNone(t *testing.T) { //nolint:paralleltest // it changes the current folder
 	h := newHost(t, "", "REALM=x\n")
 	err := errors.Join(os.Chmod(".", 0o755), os.Chmod(filepath.Dir(h.system), 0))
 	if err != nil {

@@ -34,7 +34,7 @@ func (s *site) edit(t *testing.T, name string, change func(text string) string) 
 }
 
 // before and behind put lines at the beginning and at the end of pjsip.conf, which includes our file in its last line.
-func before(lines string) func(string) string {
+func before(lines string) func(string) string { //nolint:unparam // as behind has it
 	return func(text string) string { return lines + text }
 }
 

@@ -86,7 +86,7 @@ func behind(t *testing.T, start func(testing.TB, string, string), config, scheme
 		t.Fatal(err)
 	}
 	transport := &http.Transport{
-		TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, //nolint:gosec // the certificate of this test
+		TLSClientConfig: &tls.Config{InsecureSkipVerify: true},
 		DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
 			return (&net.Dialer{}).DialContext(ctx, network, address)
 		},
@@ -124,7 +124,15 @@ func newCertificate(t *testing.T) (certificate, key string) {
 }
 
 // open sends a request as a page of the portal does.
-func (p proxied) open(method, path, body string) *http.Response {
+// proxyAnswer is an answer that came through a proxy, read to its end.
+type proxyAnswer struct {
+	status, text string
+	code         int
+	header       http.Header
+	url          *url.URL
+}
+
+func (p proxied) open(method, path, body string) proxyAnswer {
 	p.t.Helper()
 	r, err := http.NewRequestWithContext(p.t.Context(), method, p.base+path, strings.NewReader(body))
 	if err != nil {
@@ -139,8 +147,12 @@ func (p proxied) open(method, path, body string) *http.Response {
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	p.t.Cleanup(func() { _ = resp.Body.Close() })
-	return resp
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return proxyAnswer{resp.Status, string(text), resp.StatusCode, resp.Header, resp.Request.URL}
 }
 
 // firstLine returns what a stream begins with; a proxy that holds it back may hold back the header as well.
@@ -161,14 +173,13 @@ func (p proxied) firstLine(path string, within time.Duration) (string, error) {
 	return bufio.NewReader(resp.Body).ReadString('\n')
 }
 
-func (p proxied) want(status int, method, path, body string) *http.Response {
+func (p proxied) want(status int, method, path, body string) proxyAnswer {
 	p.t.Helper()
-	resp := p.open(method, path, body)
-	if resp.StatusCode != status {
-		text, _ := io.ReadAll(resp.Body)
-		p.t.Fatalf("%s %s: %s %s", method, path, resp.Status, text)
+	a := p.open(method, path, body)
+	if a.code != status {
+		p.t.Fatalf("%s %s: %s %s", method, path, a.status, a.text)
 	}
-	return resp
+	return a
 }
 
 const ottosPassword = `{"email":"otto@example.com","password":"correct horse battery staple"}`
@@ -190,11 +201,11 @@ func TestBehindARealProxyPeopleSignInAndLiveDataArrivesAtOnce(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			p := behind(t, c.start, c.config, c.scheme, c.trusted)
-			if to := p.want(307, "GET", "/", "").Header.Get("Location"); to != "app/" {
+			if to := p.want(307, "GET", "/", "").header.Get("Location"); to != "app/" {
 				t.Errorf("the root leads to %q", to)
 			}
 			p.want(200, "GET", "/app/users", "")
-			cookie := p.want(200, "POST", "/session", ottosPassword).Header.Get("Set-Cookie")
+			cookie := p.want(200, "POST", "/session", ottosPassword).header.Get("Set-Cookie")
 			if secure := strings.HasPrefix(cookie, "__Host-pbxportal") && strings.Contains(cookie, "; Secure"); secure != (c.scheme == "https") {
 				t.Errorf("through %s the cookie is %s", c.scheme, cookie)
 			}
@@ -217,20 +228,16 @@ func TestBelowAPathThePortalSaysWhyItCannotBeThere(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			p := behind(t, labtest.Nginx, "server { listen 443; "+location+" }", "http", false)
-			resp := p.open("GET", "/pbx/", "")
-			if to := resp.Header.Get("Location"); to != "" {
+			a := p.open("GET", "/pbx/", "")
+			if to := a.header.Get("Location"); to != "" {
 				next, err := url.Parse(to)
 				if err != nil {
 					t.Fatal(err)
 				}
-				resp = p.open("GET", resp.Request.URL.ResolveReference(next).Path, "")
+				a = p.open("GET", a.url.ResolveReference(next).Path, "")
 			}
-			text, err := io.ReadAll(resp.Body)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if !strings.Contains(string(text), "host name") {
-				t.Errorf("%s %s", resp.Status, text)
+			if !strings.Contains(a.text, "host name") {
+				t.Errorf("%s %s", a.status, a.text)
 			}
 		})
 	}

@@ -122,7 +122,7 @@ func (h *hostReader) file(name string) {
 	exten, inComment, number := "", false, 0
 	for raw := range strings.Lines(strings.TrimPrefix(string(text), "\ufeff")) { // Asterisk skips this mark of editors as well
 		number++
-		line := ""
+		var line string
 		if line, inComment = uncommented(raw, inComment); line == "" {
 			continue
 		}

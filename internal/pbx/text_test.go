@@ -41,7 +41,9 @@ func TestATextIsStoredAsItReads(t *testing.T) {
 		"\u3164":                            "",
 		"\u2800 x \u2800":                   "x",
 		"e" + strings.Repeat("\u0301", 100): "é" + strings.Repeat("\u0301", 15),
-		"Müller–Lüdenscheid · 20° № 5 …":    "Müller–Lüdenscheid · 20° № 5 …",
+
+		"Müller–Lüdenscheid · 20° № 5 …": "Müller–Lüdenscheid · 20° № 5 …",
+
 		"a\nb":   "a\nb", // a name may not have it, a comment may
 		"\u212b": "\u00c5",
 		" \xff ": "\xff",

@@ -9,7 +9,7 @@ import (
 // is for programs an administrator chose. The portal's own settings, which hold passwords and keys, are not among them, nor is anything unknown.
 func Inherited() []string {
 	var kept []string
-	for _, entry := range os.Environ() {
+	for _, entry := range os.Environ() { //nolint:forbidigo // no settings of the portal are taken from it
 		if name, _, ok := strings.Cut(entry, "="); ok && leads(name) {
 			kept = append(kept, entry)
 		}

@@ -198,7 +198,7 @@ func TestRequestsWaitForAConnectionOfTheirOwnPoolWhereTheServerHasNoneLeft(t *te
 	server := labtest.Postgres(t)
 	_, three := newRole(t, server, `LOGIN SUPERUSER`)
 	few := unusual(t, server, ``)
-	role := strings.TrimPrefix(three[:strings.Index(three, "@")], "postgres://")
+	role, _, _ := strings.Cut(strings.TrimPrefix(three, "postgres://"), "@")
 	execute(t, server, `ALTER ROLE `+role+` NOSUPERUSER CONNECTION LIMIT 3`)
 	name := few[strings.LastIndex(few, "/")+1 : strings.Index(few, "?")]
 	execute(t, server, `ALTER DATABASE `+name+` OWNER TO `+role)

@@ -151,7 +151,7 @@ func (p *postgresPool) Connect(ctx context.Context) (driver.Conn, error) {
 		case !noConnectionLeft(err):
 			return nil, err
 		}
-		p.refused.Store(time.Now().UnixNano())
+		p.refused.Store(time.Now().UnixNano()) //nolint:forbidigo // how long ago it was, which no test sets
 		if working := p.working(); working > 0 {
 			p.keepTo(working)
 			return nil, driver.ErrBadConn // the pool waits for one of its own
