@@ -30,7 +30,7 @@ type hangup struct{}
 func WithSignals(ctx context.Context, stderr io.Writer) (_ context.Context, stop func()) {
 	var serves atomic.Bool
 	ctx, cancel := context.WithCancel(context.WithValue(ctx, hangup{}, &serves))
-	signals := make(chan os.Signal, 16)
+	signals := make(chan os.Signal, 256) // the runtime drops a signal that finds no place: a burst of others must not take the one that ends us
 	for _, s := range append(ending(), syscall.SIGHUP, syscall.SIGPIPE) {
 		if !signal.Ignored(s) {
 			signal.Notify(signals, s)
