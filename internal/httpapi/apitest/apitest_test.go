@@ -16,7 +16,7 @@ func TestAnAnswerThatBreaksTheContractIsNoticed(t *testing.T) {
 	}
 	const (
 		problem   = `{"type":"urn:pbxportal:problem:internal","title":"x","status":500,"detail":"x","code":"internal","request_id":"1"}`
-		extension = `"extension":{"id":"51b4c1c5-6f44-4d0f-9d38-5a2b1f0c9e77","number":1000,"secret":"s","created_at":"2026-01-15T09:30:00Z"}`
+		extension = `"extension":{"id":"51b4c1c5-6f44-4d0f-9d38-5a2b1f0c9e77","number":1000,"caller_name":"A","secret":"s","created_at":"2026-01-15T09:30:00Z"}`
 		user      = `{"id":"2f9e5a1c-8d8e-4a53-9f5b-8a3b6f0f4c11","tenant_id":"a0000000-0000-0000-0000-000000000000","name":"A","email":"a@example.com",` + extension + `,"created_at":"2026-01-15T09:30:00Z"}`
 	)
 	for name, c := range map[string]struct {
