@@ -237,7 +237,7 @@ await next('roles: an auditor sees no secrets and no buttons', async () => {
   await dialog.locator('button[type=submit]').click()
   await page.waitForSelector('text=A link for Axel Auditor')
   const link = (await page.locator('[data-once]').innerText()).trim()
-  await page.keyboard.press('Escape')
+  await page.click('button:has-text("I have copied it")')
   await accessible(page, 'people')
 
   const other = await browser.newContext({ viewport: { width: 1280, height: 860 }, reducedMotion: 'reduce', locale: 'en-GB' })
@@ -271,7 +271,7 @@ await next('tokens: shown once, and revoked', async () => {
   must(token.startsWith('pbx_'), `a token is ${token}`)
   const answer = await fetch(`${PORTAL}/users`, { headers: { Authorization: `Bearer ${token}` } })
   same(answer.status, 200, 'the status with the token')
-  await page.keyboard.press('Escape')
+  await page.click('button:has-text("I have copied it")')
   await page.click('button[aria-label="Revoke: Monitoring"]')
   await page.locator('[role=dialog] button:has-text("Revoke")').click()
   await page.waitForSelector('text=Monitoring was revoked.')
