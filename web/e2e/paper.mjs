@@ -663,6 +663,7 @@ later('with colours of the system, what can be pressed has an edge, and what is 
 later('an earlier revision that was put back is not undone without a word', () =>
   visit({}, 'users', async (page, w) => {
     w.plan = { ...w.plan, revision: 9 } // which put revision 7 back
+    w.runs = w.runs.filter((r) => r.revision <= 9)
     await page.goto(new URL('/app/', page.url()).href)
     await page.waitForSelector('main :text("Revision 7 was put back, and the database still says otherwise.")')
     await page.goto(new URL('/app/apply', page.url()).href)
@@ -677,7 +678,7 @@ later('an earlier revision that was put back is not undone without a word', () =
     await page.click('button:has-text("Apply 6 changes")')
     await page.waitForSelector('text=Applied. Asterisk runs it.')
     await page.goto(new URL('/app/apply/revisions/9', page.url()).href)
-    await page.waitForSelector('[role=dialog] :text("Applied. Asterisk ran it then.")')
+    await page.locator('[role=dialog]', { hasText: 'Applied. Asterisk ran it then.' }).waitFor()
   }),
 )
 
@@ -698,7 +699,7 @@ later('an apply that did not succeed is not called applied', () =>
   visit({}, '', async (page, w) => {
     w.audit.unshift({ ...w.audit[3], seq: 999, result: 'failed', after: { result: 'refused', code: 'drift' } })
     await page.reload()
-    const line = page.locator('section:has(#recent) a').first()
+    const line = page.locator('section:has(#recent) [data-item]').first()
     await line.waitFor()
     const text = (await line.innerText()).replace(/\s+/g, ' ')
     must(/^Tried to apply refused/.test(text), `it reads: ${text}`)
