@@ -177,27 +177,28 @@ async function between(page, what) {
 const overlaps = (page) =>
   page.evaluate(() => {
     const top = [...document.querySelectorAll('[role=dialog]')].at(-1) ?? document.querySelector('main')
-    const whole = (el) => {
-      let box = el.getBoundingClientRect()
-      for (let up = el.parentElement; up && box.width > 0 && box.height > 0; up = up.parentElement) {
-        if (getComputedStyle(up).overflow === 'visible') continue
-        const frame = up.getBoundingClientRect()
-        const [x, y] = [Math.max(box.left, frame.left), Math.max(box.top, frame.top)]
-        box = new DOMRect(x, y, Math.min(box.right, frame.right) - x, Math.min(box.bottom, frame.bottom) - y)
-      }
-      return box
-    }
+    // The parts of a link that goes on in the next line are looked at each for itself; what a box cuts off is not there.
+    const parts = (el) =>
+      [...el.getClientRects()].map((part) => {
+        let box = part
+        for (let up = el.parentElement; up && box.width > 0 && box.height > 0; up = up.parentElement) {
+          if (getComputedStyle(up).overflow === 'visible') continue
+          const frame = up.getBoundingClientRect()
+          const [x, y] = [Math.max(box.left, frame.left), Math.max(box.top, frame.top)]
+          box = new DOMRect(x, y, Math.min(box.right, frame.right) - x, Math.min(box.bottom, frame.bottom) - y)
+        }
+        return box
+      }).filter((box) => box.width > 0 && box.height > 0)
     const all = [...(top?.querySelectorAll('button, a[href], input:not(.sr-only), select, summary, [role=row]') ?? [])]
       .filter((el) => el.checkVisibility({ opacityProperty: true, visibilityProperty: true }) && !el.closest('.fixed:not([role=dialog])'))
-      .map((el) => ({ el, box: whole(el) }))
-      .filter(({ box }) => box.width > 0 && box.height > 0)
+      .map((el) => ({ el, boxes: parts(el) }))
+    const over = (a, b) => Math.min(a.right, b.right) - Math.max(a.left, b.left) > 2 && Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top) > 2
     const name = (el) => (el.ariaLabel || el.innerText || el.name || el.tagName).trim().slice(0, 30)
     const found = []
     for (const [i, a] of all.entries()) {
       for (const b of all.slice(i + 1)) {
         if (a.el.contains(b.el) || b.el.contains(a.el) || a.el.parentElement === b.el.parentElement && a.el.type !== b.el.type && a.el.tagName === 'INPUT') continue
-        const [w, h] = [Math.min(a.box.right, b.box.right) - Math.max(a.box.left, b.box.left), Math.min(a.box.bottom, b.box.bottom) - Math.max(a.box.top, b.box.top)]
-        if (w > 2 && h > 2) found.push(`${name(a.el)} / ${name(b.el)}`)
+        if (a.boxes.some((x) => b.boxes.some((y) => over(x, y)))) found.push(`${name(a.el)} / ${name(b.el)}`)
       }
     }
     return found.slice(0, 5)
