@@ -158,7 +158,7 @@ await next('put back what was, and come back', async () => {
   await page.click(`button:has-text("Put ${number} back")`)
   await page.waitForSelector('text=Applied. Asterisk runs it.')
   await page.waitForSelector(`text=puts back ${number}`)
-  await page.waitForSelector('button:has-text("Apply 1 change")')
+  await page.check(`label:has-text("Undo the return to revision ${number}") input`)
   await page.click('button:has-text("Apply 1 change")')
   await page.waitForSelector('text=Nothing to apply')
 })
