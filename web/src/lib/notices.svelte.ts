@@ -1,7 +1,5 @@
 // Short words about what was just done. They go by themselves; whatever needs an answer is said on the page instead.
 
-import { session } from './session.svelte'
-
 export type Notice = { id: number; text: string; bad: boolean }
 
 class Notices {
@@ -20,4 +18,3 @@ class Notices {
 }
 
 export const notices = new Notices()
-session.onDrop(() => (notices.all = []))

@@ -86,4 +86,3 @@ class Applying {
 }
 
 export const applying = new Applying()
-session.onDrop(() => applying.forget())

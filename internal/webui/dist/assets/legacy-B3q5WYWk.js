@@ -1,0 +1,1 @@
+import{It as e}from"./index-client-RiiSkGXo.js";e();
