@@ -13,12 +13,6 @@ import (
 // succeeding.
 func (p *portal) examineHost(ctx context.Context) node.Finding {
 	f := node.Finding{Subject: "numbers of the host", Grade: node.Good, Detail: "Asterisk's own configuration has no extension number of the portal"}
-	if places, _ := p.node.Additions(); len(places) > 0 { // what cannot be read the includes are examined for
-		f.Grade = node.Bad
-		f.Detail = fmt.Sprintf("[%s](+) adds to the portal's context before it is defined (%s): Asterisk then reads nothing of extensions.conf", pbx.Context, strings.Join(places, ", "))
-		f.Cure = "remove the (+), or move these lines below the #include of the portal's file"
-		return f
-	}
 	host, clashes, err := p.engine.Host(ctx)
 	switch {
 	case err != nil: // the database was examined before

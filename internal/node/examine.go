@@ -173,7 +173,7 @@ func (l *Local) examineInclude(parent, file, theirs string) Finding {
 		return Finding{Subject: subject, Grade: Bad, Detail: err.Error(), Cure: "put a file there that can be read, with the line " + want}
 	}
 	seen := &includes{seen: map[string]bool{}, categories: map[string]bool{}, theirs: theirs}
-	line := l.include(parent, string(text), file, seen)
+	line := l.include(name, string(text), file, seen)
 	switch {
 	case seen.undefined != "":
 		return Finding{
@@ -188,23 +188,15 @@ func (l *Local) examineInclude(parent, file, theirs string) Finding {
 	return Finding{Subject: subject, Grade: Bad, Detail: name + " does not include " + file, Cure: "first make the files with pbxportal install, then add this line at its end and reload: " + want}
 }
 
-// plainLines returns the numbered lines of a configuration file without comments and blanks around them.
+// plainLines returns the numbered lines of a configuration file as Asterisk reads them: without comments, blanks around them and the mark of
+// editors in front.
 func plainLines(text string) iter.Seq2[int, string] {
 	return func(yield func(int, string) bool) {
-		comment, number := false, 0 // of several lines
-		for line := range strings.Lines(text) {
+		inComment, number := false, 0
+		for raw := range strings.Lines(strings.TrimPrefix(text, "\ufeff")) {
 			number++
-			line = strings.TrimSpace(line)
-			switch {
-			case comment:
-				comment = !strings.Contains(line, "--;")
-				continue
-			case strings.HasPrefix(line, ";--") && !strings.HasPrefix(line, ";---"):
-				comment = !strings.Contains(line[3:], "--;")
-				continue
-			}
-			line, _, _ = strings.Cut(line, ";")
-			if line = strings.TrimSpace(line); line != "" && !yield(number, line) {
+			var line string
+			if line, inComment = uncommented(raw, inComment); line != "" && !yield(number, line) {
 				return
 			}
 		}
@@ -219,18 +211,17 @@ func (l *Local) include(from, text, file string, others *includes) string {
 			others.category(fmt.Sprintf("%s, line %d", from, number), line)
 			continue
 		}
-		words := strings.Fields(line)
-		if len(words) != 2 || !strings.EqualFold(words[0], "#include") && !strings.EqualFold(words[0], "#tryinclude") {
+		pattern, must, ok := included(line)
+		if !ok {
 			continue
 		}
-		pattern := strings.Trim(words[1], `"<>`)
 		if rest, inside := strings.CutPrefix(pattern, others.theirs+"/"); inside || !filepath.IsAbs(pattern) {
 			pattern = filepath.Join(l.dir, cmp.Or(rest, pattern))
 		}
 		if matched, err := filepath.Match(pattern, filepath.Join(l.dir, file)); err == nil && matched {
 			return line
 		}
-		if _, err := os.Stat(pattern); errors.Is(err, fs.ErrNotExist) && strings.EqualFold(words[0], "#include") && !isPattern(pattern) && strings.HasPrefix(pattern, l.dir+"/") {
+		if _, err := os.Stat(pattern); must && errors.Is(err, fs.ErrNotExist) && !isPattern(pattern) && strings.HasPrefix(pattern, l.dir+"/") {
 			others.fault(fmt.Sprintf("%s, line %d: %s leads to no file", from, number, line))
 		}
 		for _, name := range others.matching(pattern) {
@@ -259,17 +250,20 @@ type includes struct {
 
 // category notes a section, and what it refers to: [name](+) adds to a section that must stand above, [name](other) takes over from one.
 func (o *includes) category(at, line string) {
-	name, rest, closed := strings.Cut(line[1:], "]")
+	name, options, closed := sectionHead(line)
 	if !closed {
 		o.fault(at + ": " + line + " has no ]")
 	}
-	options, _, _ := strings.Cut(strings.TrimPrefix(strings.TrimSpace(rest), "("), ")")
-	for option := range strings.SplitSeq(options, ",") {
-		needs := strings.TrimSpace(option)
-		if strings.HasPrefix(needs, "+") {
+	for _, option := range options {
+		needs := option
+		if strings.HasPrefix(option, "+") {
 			needs = name
 		}
-		if needs != "" && needs != "!" && !o.categories[needs] {
+		switch {
+		case needs == "!" || o.categories[needs]:
+		case needs == name && name == pbx.Context:
+			o.fault(fmt.Sprintf("[%s](+) adds to the portal's context before it is defined (%s)", name, at))
+		default:
 			o.fault(fmt.Sprintf("%s: %s refers to [%s], which does not stand above it", at, line, needs))
 		}
 	}

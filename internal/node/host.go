@@ -2,7 +2,6 @@ package node
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 	"path"
 	"path/filepath"
@@ -38,18 +37,6 @@ func (l *Local) Declared() (all []pbx.HostObject, err error) {
 	return pbx.JoinHostObjects(all, nil), err
 }
 
-// Additions returns the places where a file adds to the portal's dialplan context before the context is defined, as "[synergy-internal](+)" does
-// above the #include of the portal's file. Asterisk then reads nothing of extensions.conf.
-func (l *Local) Additions() (places []string, err error) {
-	h, err := l.readHost("extensions.conf")
-	for _, s := range h.orphans {
-		if s.name == pbx.Context {
-			places = append(places, s.place())
-		}
-	}
-	return places, err
-}
-
 // hostSection is one section of the administrator's files.
 type hostSection struct {
 	name   string
@@ -59,8 +46,6 @@ type hostSection struct {
 	types  []string
 	extens []hostExten
 }
-
-func (s hostSection) place() string { return fmt.Sprintf("%s, line %d", s.file, s.line) }
 
 // hostExten is one step of a dialplan section.
 type hostExten struct {
@@ -76,14 +61,12 @@ type hostReader struct {
 	others   includes
 	own      []string // the folders of the portal's files
 	sections []*hostSection
-	orphans  []hostSection // additions to sections that are not there yet
-	ours     map[string]bool
 	err      error
 }
 
 // readHost reads one of the administrator's files. What comes with an error is what could be read.
 func (l *Local) readHost(name string) (*hostReader, error) {
-	h := &hostReader{local: l, others: includes{seen: map[string]bool{}}, ours: map[string]bool{}}
+	h := &hostReader{local: l, others: includes{seen: map[string]bool{}}}
 	for _, file := range []string{pbx.PJSIPPath, pbx.DialplanPath} {
 		if dir, err := filepath.EvalSymlinks(filepath.Join(l.dir, path.Dir(file))); err == nil {
 			h.own = append(h.own, dir+"/")
@@ -106,9 +89,6 @@ func (h *hostReader) file(name string) {
 	}
 	h.others.seen[name] = true
 	if h.isOwn(name) {
-		if strings.HasSuffix(name, path.Base(pbx.DialplanPath)) {
-			h.ours[pbx.Context] = true
-		}
 		return
 	}
 	text, _, err := regular.Read(name, largestConfig)
@@ -119,13 +99,8 @@ func (h *hostReader) file(name string) {
 		return
 	}
 	var current *hostSection
-	exten, inComment, number := "", false, 0
-	for raw := range strings.Lines(strings.TrimPrefix(string(text), "\ufeff")) { // Asterisk skips this mark of editors as well
-		number++
-		var line string
-		if line, inComment = uncommented(raw, inComment); line == "" {
-			continue
-		}
+	exten := ""
+	for number, line := range plainLines(string(text)) {
 		switch line[0] {
 		case '#':
 			h.include(line)
@@ -170,16 +145,23 @@ func uncommented(line string, inComment bool) (text string, goesOn bool) {
 	return strings.TrimSpace(b.String()), inComment
 }
 
+// included returns the file, or the pattern of files, that a line #include or #tryinclude names, and whether the file must be there; ok is false
+// for any other line.
+func included(line string) (pattern string, must, ok bool) {
+	directive, rest := line, ""
+	if i := strings.IndexAny(line, " \t"); i >= 0 {
+		directive, rest = line[:i], line[i:]
+	}
+	must = strings.EqualFold(directive, "#include")
+	return strings.Trim(strings.TrimSpace(rest), `"<>`), must, must || strings.EqualFold(directive, "#tryinclude")
+}
+
 // include reads the files that an #include or #tryinclude names.
 func (h *hostReader) include(line string) {
-	directive, pattern, _ := strings.Cut(strings.TrimSpace(line), " ")
-	if tabbed, rest, ok := strings.Cut(directive, "\t"); ok {
-		directive, pattern = tabbed, rest
-	}
-	if directive = strings.ToLower(directive); directive != "#include" && directive != "#tryinclude" {
+	pattern, _, ok := included(line)
+	if !ok {
 		return
 	}
-	pattern = strings.Trim(strings.TrimSpace(pattern), `"<>`)
 	if !filepath.IsAbs(pattern) {
 		pattern = filepath.Join(h.local.dir, pattern)
 	}
@@ -188,22 +170,29 @@ func (h *hostReader) include(line string) {
 	}
 }
 
+// sectionHead reads a line "[name](option,option)"; closed is false where the ] is missing.
+func sectionHead(line string) (name string, options []string, closed bool) {
+	name, rest, closed := strings.Cut(line[1:], "]")
+	text, _, _ := strings.Cut(strings.TrimPrefix(strings.TrimSpace(rest), "("), ")")
+	for option := range strings.SplitSeq(text, ",") {
+		if option = strings.TrimSpace(option); option != "" {
+			options = append(options, option)
+		}
+	}
+	return name, options, closed
+}
+
 // section begins the section that a line "[name](options)" names, or goes on with an earlier one.
 func (h *hostReader) section(line, file string, number int) *hostSection {
-	name, rest, _ := strings.Cut(line[1:], "]")
+	name, options, _ := sectionHead(line)
 	s := &hostSection{name: name, file: file, line: number}
-	options, _, _ := strings.Cut(strings.TrimPrefix(strings.TrimSpace(rest), "("), ")")
-	for option := range strings.SplitSeq(options, ",") {
-		switch option = strings.TrimSpace(option); option {
-		case "":
+	for _, option := range options {
+		switch option {
 		case "!":
 			s.shape = true
 		case "+":
 			if earlier := h.named(name); earlier != nil {
 				return earlier
-			}
-			if !h.ours[name] {
-				h.orphans = append(h.orphans, *s)
 			}
 		default:
 			if base := h.named(option); base != nil {
