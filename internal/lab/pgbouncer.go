@@ -9,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -63,30 +62,16 @@ func (p Pgbouncer) Start(ctx context.Context, dir, address string, settings ...s
 		return "", nil, fmt.Errorf("cannot start pgbouncer: %w", err)
 	}
 	u.Host = net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
-	if err := awaitConnection(ctx, process, u.String()); err != nil {
+	connect := func(ctx context.Context) error {
+		conn, err := pgx.Connect(ctx, u.String())
+		if err != nil {
+			return err
+		}
+		return conn.Close(ctx)
+	}
+	if err := awaitConnection(ctx, process, connect); err != nil {
 		said, _ := os.ReadFile(log)
 		return "", nil, fmt.Errorf("cannot start pgbouncer: %w\n%s", errors.Join(err, process.KillWithChildren()), tail(string(said), 10))
 	}
 	return u.String(), process.KillWithChildren, nil
-}
-
-// awaitConnection waits until an address accepts connections.
-func awaitConnection(ctx context.Context, process *proc.Process, address string) error {
-	ctx, cancel := context.WithTimeout(ctx, bootTimeout)
-	defer cancel()
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		conn, err := pgx.Connect(ctx, address)
-		if err == nil {
-			return conn.Close(ctx)
-		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("it does not accept connections: %w", err)
-		case <-process.Done():
-			return errRefused
-		case <-tick.C:
-		}
-	}
 }

@@ -113,23 +113,30 @@ func (p Proxy) Start(ctx context.Context, dir, config, address string) (stop fun
 	if err != nil {
 		return nil, fmt.Errorf("cannot start the proxy: %w", err)
 	}
-	if err := awaitListener(ctx, process, address); err != nil {
+	connect := func(ctx context.Context) error {
+		conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", address)
+		if err != nil {
+			return err
+		}
+		return conn.Close()
+	}
+	if err := awaitConnection(ctx, process, connect); err != nil {
 		said, _ := os.ReadFile(log)
 		return nil, fmt.Errorf("cannot start the proxy: %w\n%s", errors.Join(err, process.KillWithChildren()), tail(string(said), 10))
 	}
 	return process.KillWithChildren, nil
 }
 
-// awaitListener waits until an address accepts connections.
-func awaitListener(ctx context.Context, process *proc.Process, address string) error {
+// awaitConnection waits until connect, which opens and closes a connection, succeeds.
+func awaitConnection(ctx context.Context, process *proc.Process, connect func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, bootTimeout)
 	defer cancel()
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", address)
+		err := connect(ctx)
 		if err == nil {
-			return conn.Close()
+			return nil
 		}
 		select {
 		case <-ctx.Done():
