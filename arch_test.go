@@ -36,8 +36,8 @@ var table = map[string]row{
 
 	// Words and tools: they know nothing of the rest.
 	"pbx":     {nil, "everybody speaks its words, so it can depend on nobody"},
-	"regular": {nil, "it opens and reads files, and does not know what for"},
-	"config":  {[]string{"regular"}, "settings are read before anything else exists"},
+	"regular": {nil, "it looks at files and folders, and does not know what for"},
+	"config":  {[]string{"pbx", "regular"}, "settings are read before anything else exists"},
 	"chain":   {[]string{"pbx"}, "it is pure: an event in, a link out, so that anybody can check the trail without our database"},
 	"filetx":  {[]string{"regular"}, "it switches several files at one moment, and does not know what is in them"},
 	"glance":  {nil, "it lets many share one look, and does not know what is looked at"},

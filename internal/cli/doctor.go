@@ -11,13 +11,12 @@ import (
 	"slices"
 	"strings"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/synergycall/pbxportal/internal/apply"
 	"github.com/synergycall/pbxportal/internal/audit"
 	"github.com/synergycall/pbxportal/internal/config"
 	"github.com/synergycall/pbxportal/internal/node"
 	"github.com/synergycall/pbxportal/internal/pbx"
+	"github.com/synergycall/pbxportal/internal/regular"
 )
 
 type doctorCommand struct{}
@@ -230,24 +229,13 @@ func (p *portal) examineTrail(ctx context.Context) node.Finding {
 // examineState asks whether the state folder can be written, or made. An apply needs it for the key alone, which examineKeys looks at.
 func (p *portal) examineState() node.Finding {
 	f := node.Finding{Subject: "state folder", Grade: node.Good, Detail: p.config.StateDir}
-	existing, err := writable(p.config.StateDir)
+	existing, err := regular.Writable(p.config.StateDir)
 	if err != nil {
 		f.Grade, f.Detail, f.Cure = node.Bad, existing+" may not be written: "+err.Error(), "give it to the portal's user, or set STATE_DIR"
 	} else if existing != p.config.StateDir {
 		f.Detail += ", which the first command makes"
 	}
 	return f
-}
-
-// writable returns the folder itself, or the nearest one above it that exists, and why nothing can be made in it.
-func writable(dir string) (existing string, err error) {
-	for existing = dir; ; existing = filepath.Dir(existing) {
-		if info, err := os.Stat(existing); err == nil && !info.IsDir() {
-			return existing, unix.ENOTDIR
-		} else if err == nil || existing == filepath.Dir(existing) {
-			return existing, unix.Access(existing, unix.W_OK|unix.X_OK)
-		}
-	}
 }
 
 // examineSettings tells of a settings file that everybody can read although it holds a secret.

@@ -15,6 +15,7 @@ import (
 	"github.com/synergycall/pbxportal/internal/keyring"
 	"github.com/synergycall/pbxportal/internal/node"
 	"github.com/synergycall/pbxportal/internal/pbx"
+	"github.com/synergycall/pbxportal/internal/regular"
 	"github.com/synergycall/pbxportal/internal/store"
 )
 
@@ -296,7 +297,7 @@ func (p *portal) examineKeys(ctx context.Context) node.Finding {
 	switch {
 	case errors.Is(err, keyring.ErrNoKey) && len(needed(at)) == 0:
 		f.Detail = "no key yet; the first command makes one"
-		if existing, err := writable(p.config.StateDir); err != nil {
+		if existing, err := regular.Writable(p.config.StateDir); err != nil {
 			f.Grade, f.Detail = node.Bad, "no key yet, and the first command cannot make one: "+existing+" may not be written: "+err.Error()
 			f.Cure = "give that folder to the portal's user, or set STATE_DIR, or SECRET_KEY_FILE"
 		}

@@ -257,3 +257,14 @@ func found(path string, mode fs.FileMode, folder bool) *Error {
 	}
 	return e
 }
+
+// Writable returns the folder itself, or the nearest one above it that exists, and why nothing can be made in it.
+func Writable(dir string) (existing string, err error) {
+	for existing = dir; ; existing = filepath.Dir(existing) {
+		if info, err := os.Stat(existing); err == nil && !info.IsDir() {
+			return existing, unix.ENOTDIR
+		} else if err == nil || existing == filepath.Dir(existing) {
+			return existing, unix.Access(existing, unix.W_OK|unix.X_OK)
+		}
+	}
+}

@@ -43,11 +43,10 @@ func (s *Store) Migrate(ctx context.Context) (applied []int64, err error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, migrationTime)
 	defer cancel()
-	provider, err := s.provider()
+	target, err := s.dialect.newest()
 	if err != nil {
 		return nil, err
 	}
-	target := newest(provider)
 	// The usual start finds nothing to do, and finds it with one query and no lock.
 	switch current, err := s.version(ctx); {
 	case err == nil && current >= target:
@@ -65,6 +64,14 @@ func (s *Store) Migrate(ctx context.Context) (applied []int64, err error) {
 		return nil, err
 	}
 	defer unlock()
+	files, err := fs.Sub(migrations, "migrations/"+s.dialect.migrations)
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the embedded migrations: %w", err)
+	}
+	provider, err := goose.NewProvider(s.dialect.goose, s.write, files, goose.WithDisableGlobalRegistry(true))
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the embedded migrations: %w", err)
+	}
 	current, err := provider.GetDBVersion(ctx)
 	if err != nil {
 		return nil, s.fault("read the version of the database", err)
@@ -80,25 +87,6 @@ func (s *Store) Migrate(ctx context.Context) (applied []int64, err error) {
 		return applied, s.fault("migrate the database", err)
 	}
 	return applied, s.checkColumns(ctx)
-}
-
-// provider returns what runs the migrations of the engine.
-func (s *Store) provider() (*goose.Provider, error) {
-	files, err := fs.Sub(migrations, "migrations/"+s.dialect.migrations)
-	if err != nil {
-		return nil, fmt.Errorf("cannot read the embedded migrations: %w", err)
-	}
-	provider, err := goose.NewProvider(s.dialect.goose, s.write, files, goose.WithDisableGlobalRegistry(true))
-	if err != nil {
-		return nil, fmt.Errorf("cannot read the embedded migrations: %w", err)
-	}
-	return provider, nil
-}
-
-// newest returns the version of the last migration.
-func newest(provider *goose.Provider) int64 {
-	sources := provider.ListSources()
-	return sources[len(sources)-1].Version
 }
 
 // version gives the newest migration the database has seen; an error also means that it has seen none.

@@ -7,9 +7,8 @@ import (
 	"os"
 	"path/filepath"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/synergycall/pbxportal/internal/pbx"
+	"github.com/synergycall/pbxportal/internal/regular"
 )
 
 // Versions returns the newest migration that the database has seen, 0 for none, and the newest that this program knows. Like Migrate it refuses a
@@ -17,11 +16,9 @@ import (
 func (s *Store) Versions(ctx context.Context) (has, known int64, err error) {
 	ctx, cancel := context.WithTimeout(ctx, Patience)
 	defer cancel()
-	provider, err := s.provider()
-	if err != nil {
+	if known, err = s.dialect.newest(); err != nil {
 		return 0, 0, err
 	}
-	known = newest(provider)
 	has, err = s.version(ctx)
 	switch {
 	case err == nil:
@@ -68,21 +65,11 @@ WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind = 'r' AND NO
 // tryFile makes a SQLite file with all tables in a folder, under a name of its own, and removes it. Where the folder does not exist either it asks
 // whether it may be made.
 func tryFile(ctx context.Context, dir string) (err error) {
-	for there := dir; ; there = filepath.Dir(there) {
-		info, statErr := os.Stat(there)
-		switch {
-		case statErr != nil && there != filepath.Dir(there):
-			continue
-		case statErr == nil && !info.IsDir():
-			return fileFault("the folder of the database", fmt.Errorf("%s is not a folder", there))
-		}
-		if err := unix.Access(there, unix.W_OK|unix.X_OK); err != nil {
-			return fileFault("the folder of the database", &os.PathError{Op: "write in", Path: there, Err: err})
-		}
-		if there != dir {
-			return nil
-		}
-		break
+	switch there, err := regular.Writable(dir); {
+	case err != nil:
+		return fileFault("the folder of the database", &os.PathError{Op: "write in", Path: there, Err: err})
+	case there != dir:
+		return nil
 	}
 	path := filepath.Join(dir, fmt.Sprintf(".rehearsal-%d.db", os.Getpid()))
 	defer func() {
