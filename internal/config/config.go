@@ -18,6 +18,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/synergycall/pbxportal/internal/pbx"
 )
 
 // Config holds every setting. The struct tags are for the command line (kong): a flag, and the variable that stands in for it.
@@ -121,12 +123,8 @@ const (
 	DefaultAMIAddr           = "127.0.0.1:5038" // where AMI_USER is set
 	DefaultSecretMode        = Password
 	DefaultRealm             = "asterisk"
-	DefaultAlgorithms        = "MD5,SHA-256"
 
-	DefaultRingTimeout    Seconds = 25
-	DefaultRTPTimeout     Seconds = 120
-	DefaultRTPTimeoutHold Seconds = 600
-	DefaultKeepRevisions          = 20
+	DefaultKeepRevisions = 20
 )
 
 // The two values of SecretStorage.
@@ -219,7 +217,7 @@ func (c Config) CompleteWith(stateDir string) (Config, error) {
 
 // phoneFaults gives the settings of phones their defaults, and says what is wrong with them.
 func (c *Config) phoneFaults() (faults []error) {
-	c.Algorithms = strings.ToUpper(strings.ReplaceAll(or(c.Algorithms, DefaultAlgorithms), " ", ""))
+	c.Algorithms = strings.ToUpper(strings.ReplaceAll(or(c.Algorithms, pbx.DefaultDigestAlgorithms), " ", ""))
 	if !slices.Contains([]string{"MD5,SHA-256", "SHA-256,MD5", "MD5", "SHA-256"}, c.Algorithms) {
 		faults = append(faults, fmt.Errorf("DIGEST_ALGORITHMS %q is none of MD5,SHA-256 and SHA-256,MD5 and MD5 and SHA-256", c.Algorithms))
 	}
@@ -229,9 +227,9 @@ func (c *Config) phoneFaults() (faults []error) {
 		usual, most Seconds
 		never       bool
 	}{
-		{"RING_TIMEOUT", &c.RingTimeout, DefaultRingTimeout, 600, false},
-		{"RTP_TIMEOUT", &c.RTPTimeout, DefaultRTPTimeout, 86400, true},
-		{"RTP_TIMEOUT_HOLD", &c.RTPTimeoutHold, DefaultRTPTimeoutHold, 86400, true},
+		{"RING_TIMEOUT", &c.RingTimeout, pbx.DefaultRingTimeout, 600, false},
+		{"RTP_TIMEOUT", &c.RTPTimeout, pbx.DefaultRTPTimeout, 86400, true},
+		{"RTP_TIMEOUT_HOLD", &c.RTPTimeoutHold, pbx.DefaultRTPTimeoutHold, 86400, true},
 	} {
 		if *s.value == 0 {
 			*s.value = s.usual

@@ -12,6 +12,14 @@ import (
 	"unicode/utf8"
 )
 
+// What the settings of phones and calls default to, in seconds but for the digests.
+const (
+	DefaultDigestAlgorithms = "MD5,SHA-256" // MD5 first: older phones answer the first challenge or none
+	DefaultRingTimeout      = 25
+	DefaultRTPTimeout       = 120
+	DefaultRTPTimeoutHold   = 600
+)
+
 // MaxText is the longest name, e-mail address or trigger, in characters.
 const MaxText = 255
 

@@ -19,7 +19,7 @@ type Style struct {
 	// register as the phone, for that realm, but does not learn the secret.
 	DigestRealm string
 	// DigestAlgorithms lists the algorithms of the digests in the order in which Asterisk offers them, separated by commas; "" stands for
-	// DefaultDigestAlgorithms.
+	// the default.
 	DigestAlgorithms string
 	// Seconds; 0 stands for the default. Of the last two a negative number stands for "never".
 	RingTimeout    int // how long a phone rings before the call counts as not answered
@@ -27,22 +27,14 @@ type Style struct {
 	RTPTimeoutHold int // likewise while the call is on hold
 }
 
-// What the zero Style stands for.
-const (
-	DefaultDigestAlgorithms = "MD5,SHA-256" // MD5 first: older phones answer the first challenge or none
-	DefaultRingTimeout      = 25
-	DefaultRTPTimeout       = 120
-	DefaultRTPTimeoutHold   = 600
-)
-
 // seconds returns a time of the style as Asterisk takes it.
 func seconds(n, unset int) string { return strconv.Itoa(max(cmp.Or(n, unset), 0)) }
 
 // ring returns for how many seconds a phone rings.
-func (s Style) ring() int { return cmp.Or(s.RingTimeout, DefaultRingTimeout) }
+func (s Style) ring() int { return cmp.Or(s.RingTimeout, pbx.DefaultRingTimeout) }
 
 // algorithms returns what DigestAlgorithms stands for.
-func (s Style) algorithms() string { return cmp.Or(s.DigestAlgorithms, DefaultDigestAlgorithms) }
+func (s Style) algorithms() string { return cmp.Or(s.DigestAlgorithms, pbx.DefaultDigestAlgorithms) }
 
 // auth is what the phone proves itself with.
 func (s Style) auth(u pbx.User) []setting {

@@ -45,8 +45,8 @@ func (s Style) endpoint(u pbx.User) []setting {
 		{"force_rport", "yes"},
 		{"rewrite_contact", "yes"},
 		// A call whose phone died ends; Asterisk's default is to keep it until it is hung up by hand.
-		{"rtp_timeout", seconds(s.RTPTimeout, DefaultRTPTimeout)},
-		{"rtp_timeout_hold", seconds(s.RTPTimeoutHold, DefaultRTPTimeoutHold)},
+		{"rtp_timeout", seconds(s.RTPTimeout, pbx.DefaultRTPTimeout)},
+		{"rtp_timeout_hold", seconds(s.RTPTimeoutHold, pbx.DefaultRTPTimeoutHold)},
 		{pbx.HashAttribute, ""},
 	})
 }

@@ -137,7 +137,7 @@ func ringOf(text string) int {
 	if n, _ := strconv.Atoi(text); n > 0 && isCount(text) {
 		return n
 	}
-	return DefaultRingTimeout
+	return pbx.DefaultRingTimeout
 }
 
 // isCount reports whether a text is a whole number of seconds as we write it.
