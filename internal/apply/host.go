@@ -73,18 +73,25 @@ func seenBeside(site pbx.Site) render.Inventory {
 	return seen
 }
 
-// ask asks Asterisk what it has loaded. What is in one of the inventories counts as the portal's also without its mark, unless theirs names
-// an object that takes its place. What the host has is noted if the question was for all, but for what the files say already.
-func (e *Engine) ask(ctx context.Context, q pbx.Question, theirs []pbx.HostObject, ours ...render.Inventory) (pbx.Live, error) {
-	q.Ours = map[pbx.Number]bool{}
-	for _, inventory := range ours {
-		inventory.AddNumbers(q.Ours)
+// oursIn returns the numbers whose objects count as the portal's also without its mark: those in one of the inventories, unless theirs names
+// an object that takes the place of one.
+func oursIn(theirs []pbx.HostObject, inventories ...render.Inventory) map[pbx.Number]bool {
+	numbers := map[pbx.Number]bool{}
+	for _, inventory := range inventories {
+		inventory.AddNumbers(numbers)
 	}
 	for _, o := range theirs {
 		if o.Clashes() {
-			delete(q.Ours, o.Number)
+			delete(numbers, o.Number)
 		}
 	}
+	return numbers
+}
+
+// ask asks Asterisk what it has loaded, and sorts out what is not the portal's (oursIn). What the host has is noted if the question was for all, but
+// for what the files say already.
+func (e *Engine) ask(ctx context.Context, q pbx.Question, theirs []pbx.HostObject, inventories ...render.Inventory) (pbx.Live, error) {
+	q.Ours = oursIn(theirs, inventories...)
 	live, err := e.target.Live(ctx, q)
 	if err != nil || !q.All || q.Exten != "" {
 		return live, err

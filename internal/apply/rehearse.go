@@ -99,7 +99,7 @@ func (e *Engine) rehearseLook(ctx context.Context, site pbx.Site) (behind string
 	inventory, err := render.Read(site.Files)
 	ours := err == nil
 	if ours {
-		want, question.Contents = inventory.Live(), inventory.Last()
+		want, question.Contents, question.Ours = inventory.Live(), inventory.Last(), oursIn(nil, inventory, seenBeside(site))
 	}
 	live, err := e.target.Live(ctx, question)
 	verdict, differences := verify(question, want, live, true, err)

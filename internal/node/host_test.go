@@ -125,6 +125,9 @@ func TestWhatTheHostHasBesideThePortalsObjectsIsNeitherComparedNorGivenOut(t *te
 	if err != nil || plan.Behind != "" || plan.Pending || len(plan.Clashes) > 0 {
 		t.Fatalf("behind %q, pending %t, clashes %v, error %v", plan.Behind, plan.Pending, plan.Clashes, err)
 	}
+	if behind, err := s.engine.Rehearse(t.Context(), apply.Rehearsal{Host: s.node.Rehearse}); err != nil || behind != "" {
+		t.Errorf("a rehearsal finds that %q, error %v", behind, err)
+	}
 	var got []string
 	for _, o := range plan.Host {
 		got = append(got, strings.ReplaceAll(o.String(), s.asterisk.ConfigDir+"/", ""))
