@@ -9,6 +9,7 @@ import (
 )
 
 func main() {
+	cli.AdmitGroup()
 	ctx, stop := cli.WithSignals(context.Background(), os.Stderr)
 	code := cli.Run(ctx, os.Args[1:], os.LookupEnv, os.Stdin, os.Stdout, os.Stderr)
 	stop()

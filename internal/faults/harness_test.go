@@ -45,6 +45,7 @@ func TestMain(m *testing.M) {
 	if os.Getenv(traceMe) != "" {
 		beTraced()
 	}
+	cli.AdmitGroup()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	code := cli.Run(ctx, os.Args[1:], os.LookupEnv, os.Stdin, os.Stdout, os.Stderr)
 	stop()

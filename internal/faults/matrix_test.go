@@ -459,8 +459,9 @@ func (m *matrix) rights(t *testing.T) {
 	}{
 		{"rights as install.md has them", true, "true", 0, "022", false},
 		{"the portal is not of Asterisk's group", true, "true", user, "022", false},
+		{"umask 077 of a portal that is not of Asterisk's group", true, "true", user, "077", false},
 		{"umask 077", true, "true", 0, "077", false},
-		{"umask 077 of a portal that is not of Asterisk's group", false, "true", user, "077", false},
+		{"umask 0777 of a portal that is not of Asterisk's group", true, "true", user, "0777", false},
 		{"chown -R of both folders to root", false, "chown -R 0:0 " + strings.Join(both, " "), 0, "022", true},
 		{"chown -R of both folders to somebody else", false, "chown -R 12345:12345 " + strings.Join(both, " "), 0, "022", true},
 		{"chown -R of both folders to the portal and its own group", false, fmt.Sprintf("chown -R %[1]d:%[1]d %s", user, strings.Join(both, " ")), user, "022", true},
