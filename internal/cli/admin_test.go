@@ -17,6 +17,7 @@ const longPassword = "viele kleine Igel singen"
 func TestAnAccountIsMadeListedAndLocked(t *testing.T) {
 	t.Parallel()
 	s := newSettings(t)
+	s.must(t, "migrate")
 	if out := s.must(t, "admin", "list"); !strings.Contains(out, "admin create") {
 		t.Errorf("without accounts it says %q", out)
 	}
@@ -106,6 +107,7 @@ func TestASetUpLinkIsPrintedWhileNobodyHasAnAccount(t *testing.T) {
 func TestATokenStandsAloneOnStandardOutputAndHoldsUntilItIsRevoked(t *testing.T) {
 	t.Parallel()
 	s := newSettings(t)
+	s.must(t, "migrate")
 	if out := s.must(t, "token", "list"); !strings.Contains(out, "token create") {
 		t.Errorf("without tokens it says %q", out)
 	}

@@ -23,6 +23,7 @@ func TestEveryCommandThatChangesSomethingLeavesItsEvents(t *testing.T) {
 		"admin unlink",     // leaves an event where the account belongs to a person of a provider, as the tests of auth see
 	}
 	s := newSettings(t).beside(labtest.Asterisk(t))
+	s.must(t, "migrate")
 	events := func() (actions []string) {
 		for line := range strings.SplitSeq(strings.TrimSpace(s.must(t, "audit", "export")), "\n") {
 			if line != "" {

@@ -48,7 +48,7 @@ type commands struct {
 	Serve    serveCommand          `cmd:"" creates:"" help:"Run the portal: pages for a browser, HTTP API, API page, metrics."`
 	User     userCommands          `cmd:"" help:"Add, list, show and delete users."`
 	Plan     planCommand           `cmd:"" help:"Show what an apply would do: who comes, goes or changes, and whether anything is not as it should be."`
-	Apply    applyCommand          `cmd:"" help:"Bring the users to Asterisk, and check that they arrived."`
+	Apply    applyCommand          `cmd:"" creates:"named" help:"Bring the users to Asterisk, and check that they arrived."`
 	Rollback rollbackCommand       `cmd:"" help:"Put an earlier revision of the files live again; the database stays as it is."`
 	Revision revisionCommands      `cmd:"" help:"List and compare the revisions of the generated files."`
 	Recover  recoverCommand        `cmd:"" help:"Put in order what an apply left that never ended (serve and apply do so too)."`
@@ -57,7 +57,7 @@ type commands struct {
 	Token    tokenCommands         `cmd:"" help:"Make, list and revoke the API tokens of programs."`
 	Status   statusCommand         `cmd:"" help:"Show what Asterisk does now: the phones that are registered, the calls that are up."`
 	Install  installCommand        `cmd:"" creates:"" help:"Make both generated files, empty, so that Asterisk's own files can include them."`
-	Doctor   doctorCommand         `cmd:"" help:"Examine database, folders, includes, socket and Asterisk; name every fault with its cure."`
+	Doctor   doctorCommand         `cmd:"" creates:"named" help:"Examine database, folders, includes, socket and Asterisk; name every fault with its cure."`
 	Migrate  migrateCommand        `cmd:"" creates:"" help:"Bring the database's tables to the version this program needs (serve does so too)."`
 	Rotate   rotateKeyCommand      `cmd:"" name:"rotate-key" help:"Make a new key for what is sealed in the database, and seal everything with it; servers may run."`
 	Lost     replaceLostKeyCommand `cmd:"" name:"replace-lost-key" help:"Make new what is sealed with a key that is lost for good; without --give-up only say what that costs."`
@@ -109,7 +109,7 @@ func run(ctx context.Context, args []string, getenv func(string) (string, bool),
 	if serves {
 		survivesHangup(ctx)
 	}
-	a := &app{stateDir: on.stateDir, config: c.Config, json: c.JSON, waits: serves, creates: parsed.Selected().Tag.Has("creates"), from: from, stdin: stdin, stdout: stdout, stderr: stderr, getenv: getenv}
+	a := &app{stateDir: on.stateDir, config: c.Config, json: c.JSON, waits: serves, creates: from.creates(parsed.Selected().Tag), from: from, stdin: stdin, stdout: stdout, stderr: stderr, getenv: getenv}
 	ctx = pbx.WithActor(ctx, localActor(getenv))
 	parsed.BindTo(ctx, (*context.Context)(nil))
 	var p *portal

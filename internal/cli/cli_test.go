@@ -20,6 +20,7 @@ import (
 func TestTheCommandsWorkWithoutAServer(t *testing.T) {
 	t.Parallel()
 	s := newSettings(t).beside(labtest.Asterisk(t))
+	s.must(t, "migrate")
 	expect := func(out string, want ...string) {
 		t.Helper()
 		for _, w := range want {
@@ -197,7 +198,7 @@ func TestTheDefaultsOfTheTemplateCanBeSet(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, ".env"), regexp.MustCompile(`(?m)^#([A-Z_]+=)`).ReplaceAll(template, []byte("$1")), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if code, said := portalIn(t, dir, []string{"user", "list"}, "STATE_DIR="+t.TempDir()); code != 0 {
+	if code, said := portalIn(t, dir, []string{"migrate"}, "STATE_DIR="+t.TempDir()); code != 0 {
 		t.Errorf("exit code %d: %s", code, said)
 	}
 }

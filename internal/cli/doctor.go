@@ -31,7 +31,7 @@ func (*doctorCommand) Run(ctx context.Context, a *app) error {
 	if keys, err := p.keySource.Load(); err == nil { // examineKeys says what is wrong with them
 		p.useKeys(keys)
 	}
-	database, ready := p.examineDatabase(ctx)
+	database, ready := a.examineDatabase(ctx, p)
 	findings := append([]node.Finding{database, p.examineKeys(ctx)}, p.node.Examine(ctx)...)
 	findings = append(findings, p.examineHost(ctx))
 	findings = append(findings, p.rehearse(ctx, ready, findings)...)
@@ -123,13 +123,17 @@ func (p *portal) rehearse(ctx context.Context, ready bool, before []node.Finding
 }
 
 // examineDatabase asks whether the database answers, can be written, and is or can be brought up to date. ready says that it has all tables.
-func (p *portal) examineDatabase(ctx context.Context) (f node.Finding, ready bool) {
+func (a *app) examineDatabase(ctx context.Context, p *portal) (f node.Finding, ready bool) {
 	f = node.Finding{Subject: "database", Grade: node.Good, Detail: p.store.Describe()}
 	err := p.store.Ping(ctx)
 	missing := errors.Is(err, os.ErrNotExist)
 	if err != nil && !missing {
 		f.Grade, f.Detail = node.Bad, f.Detail+": "+oneLine(err.Error())
 		f.Cure = remedy(err, "start the database, or set DATABASE_URL; without it the portal keeps a SQLite file of its own")
+		return f, false
+	}
+	if err := a.mayCreate(p); err != nil {
+		f.Grade, f.Detail, f.Cure = node.Bad, oneLine(err.Error()), "name the database that was meant; or create this one: pbxportal migrate"
 		return f, false
 	}
 	has, known := int64(0), int64(1)

@@ -78,6 +78,7 @@ func TestThePlanEndsWithACodeOfItsOwnWhereAnApplyHasSomethingToDo(t *testing.T) 
 	t.Parallel()
 	a := labtest.Asterisk(t)
 	s := newSettings(t).beside(a)
+	s.must(t, "migrate")
 	plan := func(want int, when string) {
 		t.Helper()
 		for _, args := range [][]string{{"plan", "--exit-code"}, {"plan", "--exit-code", "--json"}} {

@@ -88,9 +88,14 @@ func (o *origins) explicit(name string) bool {
 	return from == "environment" || strings.HasPrefix(from, "flag ")
 }
 
+// creates reports whether a command creates a database where there is none yet: one with the tag creates does, and one with creates:"named" where the
+// settings name the place. That is apply, and doctor, which creates none and judges as apply would.
+func (o *origins) creates(tag *kong.Tag) bool {
+	return tag.Has("creates") && (tag.Get("creates") != "named" || o.from["DATABASE_URL"] != "" || o.from["STATE_DIR"] != "")
+}
+
 // mayCreate returns an error where the command would create a database that was hardly meant: one beside another that the settings name, one beside the
-// state of an installation that has its database elsewhere, or one in the default place by a command that only looks. Only migrate creates it all
-// the same.
+// state of an installation that has its database elsewhere, or one by a command that only looks. Only migrate creates it all the same.
 func (a *app) mayCreate(p *portal) error {
 	if !p.store.Missing() {
 		return nil
@@ -106,7 +111,7 @@ func (a *app) mayCreate(p *portal) error {
 				"set DATABASE_URL to it, run the command where its settings are found (pbxportal config show lists them), or put back the backup%s", where, p.config.StateDir, name, or))
 		}
 	}
-	if !a.creates && a.from.from["DATABASE_URL"] == "" && a.from.from["STATE_DIR"] == "" {
+	if !a.creates {
 		return usage(fmt.Errorf("%s does not exist: run the command where the settings of the installation are found (pbxportal config show lists what holds here), "+
 			"or create a database with pbxportal migrate", where))
 	}

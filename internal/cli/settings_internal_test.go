@@ -151,7 +151,8 @@ func TestTwoFilesWithDifferentInstallationsAreRefusedAndOneCanBeChosen(t *testin
 
 // Elsewhere than where its settings are found, a command must not make another installation and say that there are no users.
 func TestNoDatabaseIsMadeWhereAnotherWasMeant(t *testing.T) { //nolint:paralleltest // it changes the current folder
-	looks := [][]string{{"user", "list"}, {"plan"}, {"apply"}, {"rollback"}, {"audit", "verify"}, {"token", "list"}, {"admin", "list"}, {"rotate-key"}, {"revision", "list"}, {"user", "delete", "1000"}}
+	looks := [][]string{{"user", "list"}, {"plan"}, {"rollback"}, {"recover"}, {"audit", "verify"}, {"audit", "list"}, {"audit", "head"}, {"token", "list"},
+		{"admin", "list"}, {"rotate-key"}, {"revision", "list"}, {"user", "delete", "1000"}}
 	creates := [][]string{{"user", "add", "A", "a@example.com"}, {"admin", "setup-link"}, {"token", "create", "t", "--role", "admin"}}
 	for _, tc := range []struct {
 		what    string
@@ -159,19 +160,27 @@ func TestNoDatabaseIsMadeWhereAnotherWasMeant(t *testing.T) { //nolint:parallelt
 		refused [][]string
 		allowed [][]string
 	}{
-		{"nothing is set, and nothing is there", func(*host) error { return nil }, looks, append(creates, []string{"migrate"})},
+		{"nothing is set, and nothing is there", func(*host) error { return nil }, slices.Concat(looks, [][]string{{"apply"}}), slices.Concat(creates, [][]string{{"migrate"}})},
+		{"a database is named that is not there", func(h *host) error {
+			h.env["DATABASE_URL"] = "sqlite:///" + h.state + "/typo.db"
+			return nil
+		}, looks[:6], creates[:1]},
+		{"a state folder is named that is empty", func(h *host) error {
+			h.env["STATE_DIR"] = h.state
+			return nil
+		}, looks[6:], creates[1:2]},
 		{"the state of an installation whose database is elsewhere", func(h *host) error {
 			h.env["STATE_DIR"] = h.state
 			return os.WriteFile(filepath.Join(h.state, "secret.key"), nil, 0o600)
-		}, slices.Concat(looks, creates), [][]string{{"migrate"}}},
+		}, slices.Concat(looks, creates, [][]string{{"apply"}}), [][]string{{"migrate"}}},
 		{"settings that name another database", func(h *host) error {
 			h.env["STATE_DIR"], h.env["DATABASE_URL"] = h.state, "sqlite:///"+h.state+"/typo.db"
 			return os.WriteFile(h.system, []byte("DATABASE_URL=sqlite:///"+h.state+"/portal.db\n"), 0o600)
-		}, slices.Concat(looks, creates), [][]string{{"migrate"}}},
+		}, slices.Concat(looks, creates, [][]string{{"apply"}}), [][]string{{"migrate"}}},
 		{"settings that name another state folder", func(h *host) error {
 			h.env["STATE_DIR"] = h.state
 			return os.WriteFile(".env", []byte("STATE_DIR=elsewhere\n"), 0o600)
-		}, slices.Concat(looks, creates), [][]string{{"migrate"}}},
+		}, slices.Concat(looks, creates, [][]string{{"apply"}}), [][]string{{"migrate"}}},
 	} {
 		for _, args := range tc.refused {
 			h := newHost(t, "", "")
@@ -179,6 +188,11 @@ func TestNoDatabaseIsMadeWhereAnotherWasMeant(t *testing.T) { //nolint:parallelt
 				t.Fatal(err)
 			}
 			before, _ := filepath.Glob(h.state + "/*")
+			if args[0] == "apply" {
+				if _, said := h.run(t, "doctor"); !strings.Contains(said, "broken   database: ") {
+					t.Errorf("%s: doctor finds nothing wrong with the database:\n%s", tc.what, said)
+				}
+			}
 			code, said := h.run(t, args...)
 			after, _ := filepath.Glob(h.state + "/*")
 			if code != 2 || !strings.Contains(said, "does not exist") || !strings.Contains(said, "pbxportal migrate") || len(after) != len(before) {

@@ -16,6 +16,7 @@ func TestTheAuditTrailIsListedExportedSignedAndVerified(t *testing.T) {
 	t.Parallel()
 	s := newSettings(t)
 	s["SUDO_USER"] = "anna"
+	s.must(t, "migrate")
 	expect := func(out string, parts ...string) {
 		t.Helper()
 		for _, part := range parts {
