@@ -236,7 +236,14 @@ func (t *Trail) Archive(ctx context.Context, before time.Time, path string) (a A
 		last := p.segments[n-1]
 		switch mine := there && f.Broken == nil && f.Hash == last.File; {
 		case mine:
-			return Archived{&last, ResumedNoted}, t.remove(ctx, p.oldest, last)
+			if err := t.remove(ctx, p.oldest, last); err != nil {
+				return a, err
+			}
+			newer, err := t.old(ctx, last.Last.Seq, newest.Seq, before)
+			if err == nil && newer && p.oldest > last.Last.Seq {
+				err = fmt.Errorf("nothing was archived: %s is the complete archive of events %d–%d, and takes no more: give the name of a new file for those after them", path, last.First, last.Last.Seq)
+			}
+			return Archived{&last, ResumedNoted}, err
 		case p.oldest <= last.Last.Seq:
 			return a, fmt.Errorf("the archive of events %d–%d was noted, and not all of them are removed yet: run it again with --to and the file whose SHA-256 is %x",
 				last.First, last.Last.Seq, last.File)
@@ -256,6 +263,18 @@ func (t *Trail) Archive(ctx context.Context, before time.Time, path string) (a A
 	}
 	a.Segment = &g
 	return a, t.remove(ctx, p.oldest, g)
+}
+
+// old reports whether there is an event to archive behind an archived one.
+func (t *Trail) old(ctx context.Context, archived, newest int64, before time.Time) (is bool, err error) {
+	err = t.walk(ctx, store.EventQuery{}, archived, func(e chain.Entry) error {
+		is = e.Event.At.Before(before) && e.Event.Seq < newest
+		return errEnough
+	})
+	if errors.Is(err, errEnough) {
+		err = nil
+	}
+	return is, err
 }
 
 // resumes returns an error unless a file that is there holds the oldest events of the trail, all of which may be archived.

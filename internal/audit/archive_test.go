@@ -316,6 +316,32 @@ func TestAnArchiveThatWasInterruptedLosesNothingAndIsCompletedByTheNextRun(t *te
 	}
 }
 
+// A complete archive takes no more events: a second run with its file, in a script for instance, must not look like an archive of the newer ones.
+func TestASecondArchiveToTheSameFileIsRefusedWhileThereAreNewerEventsToArchive(t *testing.T) {
+	t.Parallel()
+	storetest.Each(t, func(t *testing.T, url string) {
+		in, path := install(t, url), filepath.Join(t.TempDir(), "file")
+		grow(t, in.store, noon, 20)
+		in.archive(t, 5, path)
+		in.archive(t, 5, path) // nothing more is that old
+		before, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = in.trail.Archive(t.Context(), noon.Add(10*time.Hour), path)
+		if err == nil || !strings.Contains(err.Error(), "nothing was archived: "+path+" is the complete archive of events 1–5") || !strings.Contains(err.Error(), "new file") {
+			t.Errorf("it says %v", err)
+		}
+		if after, err := os.ReadFile(path); err != nil || !bytes.Equal(after, before) {
+			t.Errorf("the file changed: %v", err)
+		}
+		if a := in.archive(t, 10, path+"-2"); a.Segment == nil || a.Segment.First != 6 || a.Segment.Last.Seq != 10 {
+			t.Errorf("a new file: %+v", a)
+		}
+		in.whole(t, 20+2+1-10, -1, 0, path, path+"-2")
+	})
+}
+
 func TestAnArchiveOverwritesNothing(t *testing.T) {
 	t.Parallel()
 	in, dir := install(t, storetest.SQLite(t)), t.TempDir()

@@ -244,7 +244,7 @@ func TestAnArchiveIsMadeCheckedWithTheDatabaseAndCheckedByItself(t *testing.T) {
 		t.Errorf("there is a file: %v", err)
 	}
 	expect(s.must(t, "audit", "archive", "--before", "0s", "--to", file), "Archived events 1–6 in "+file)
-	expect(s.must(t, "audit", "archive", "--before", "0s", "--to", file), "was archived before; what was left of its events is removed", "events 1–6")
+	expect(s.must(t, "audit", "archive", "--before", "2020-01-01", "--to", file), "was archived before; what was left of its events is removed", "events 1–6")
 	expect(s.must(t, "audit", "verify"), "Events 1–6 were archived on ", "The audit trail is whole: 2 events")
 	expect(s.must(t, "audit", "verify", "--heads", kept), "1 signed heads are of archived events: compare them with --archive FILE")
 	expect(s.must(t, "audit", "verify", "--heads", kept, "--archive", file), "The audit trail is whole: 2 events, 4 signed heads agree")
@@ -274,6 +274,7 @@ func TestAnArchiveIsMadeCheckedWithTheDatabaseAndCheckedByItself(t *testing.T) {
 		{[]string{"audit", "verify", file, "--archive", file}, 2, "give either FILE"},
 		{[]string{"audit", "verify", filepath.Join(dir, "none")}, 1, "cannot read the exported events"},
 		{[]string{"audit", "archive", "--before", "0s", "--to", other}, 1, "exists, and does not hold the oldest events"},
+		{[]string{"audit", "archive", "--before", "0s", "--to", file}, 1, "nothing was archived: " + file + " is the complete archive of events 1–6"},
 		{[]string{"audit", "archive", "--before", "yesterday", "--to", file}, 2, "--before must be a day"},
 		{[]string{"audit", "archive", "--to", file}, 2, "--before"},
 	} {
