@@ -62,7 +62,7 @@ func (s *script) Inspect() (pbx.Site, error) {
 	return site, s.inspectErr
 }
 
-func (s *script) Declared() ([]pbx.HostObject, error) { return s.declared, nil }
+func (s *script) Declared(context.Context) ([]pbx.HostObject, error) { return s.declared, nil }
 
 func (s *script) Adopt(number int, id pbx.RunID, missing []pbx.File) ([]pbx.File, error) {
 	s.revisions = map[int][]pbx.File{number: missing}

@@ -35,7 +35,7 @@ func (e *Engine) readHostFiles(ctx context.Context) struct{} {
 
 // noteDeclared returns what the files define, and notes it in the database. An error of the database is left to those who need it next.
 func (e *Engine) noteDeclared(ctx context.Context) []pbx.HostObject {
-	objects, err := e.target.Declared()
+	objects, err := e.target.Declared(ctx)
 	if err == nil || len(objects) > 0 { // of several files one may not be readable
 		_ = e.store.NoteHost(ctx, store.HostFiles, objects)
 	}

@@ -1,6 +1,7 @@
 package apply_test
 
 import (
+	"context"
 	"errors"
 	"sync"
 	"sync/atomic"
@@ -21,9 +22,9 @@ type counted struct {
 	reads atomic.Int64
 }
 
-func (c *counted) Declared() ([]pbx.HostObject, error) {
+func (c *counted) Declared(ctx context.Context) ([]pbx.HostObject, error) {
 	c.reads.Add(1)
-	return c.script.Declared()
+	return c.script.Declared(ctx)
 }
 
 func TestHoweverManyUsersAreCreatedTheHostIsReadOnceASecondAndAsteriskAskedOnce(t *testing.T) {

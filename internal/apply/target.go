@@ -18,7 +18,7 @@ type Target interface {
 	Inspect() (pbx.Site, error)
 	// Declared returns what Asterisk's configuration files define under numbers of the pool beside the portal's files. What comes with an error
 	// is what the readable files define.
-	Declared() ([]pbx.HostObject, error)
+	Declared(ctx context.Context) ([]pbx.HostObject, error)
 	// Adopt takes over a host on which the portal never was: what lies at the two paths becomes revision number, byte for byte; missing
 	// is what a path gets where nothing lies. It gives the files that are in place then.
 	Adopt(number int, id pbx.RunID, missing []pbx.File) ([]pbx.File, error)

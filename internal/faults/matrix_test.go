@@ -229,6 +229,12 @@ func (m *matrix) configuration(t *testing.T, s *site) {
 		{"a dial plan of the administrator's stands beside ours", true, edited("extensions.conf", behind("[office]\nexten => 100,1,Answer()\n"))},
 		{"an endpoint of the administrator's has a number that no user has", true, edited("pjsip.conf", behind("[1900]\ntype=endpoint\n"))},
 		{"an endpoint of the administrator's has the number of a user", false, edited("pjsip.conf", behind("[1000]\ntype=endpoint\n"))},
+		{"an endpoint of the administrator's has the number of a user, and its type from a file that is included in it", false, withFile("common.conf", "type=endpoint\n", edited("pjsip.conf",
+			behind("[1900]\n#include common.conf\n[1000]\n#include common.conf\n")))},
+		{"our context has patterns, includes, a switch and steps for some callers alone", true, edited("extensions.conf", behind("["+pbx.Context+"](+)\nexten => _1XXX,1,NoOp()\n same => n,NoOp()\n"+
+			"exten => 1000/1001,1,NoOp()\nexten => _[1-2]X.,1,NoOp()\ninclude => office\nswitch => Loopback/x@office\nignorepat => 9\n[office]\nexten => _X.,1,NoOp()\nexten => 1000,1,NoOp()\n"))},
+		{"our context has the number of a user from a file that is included in it", false, withFile("numbers.conf", "exten => 1000,1,NoOp()\n", edited("extensions.conf",
+			behind("["+pbx.Context+"](+)\n#include numbers.conf\n")))},
 		{"the configuration folder is not there", false, set("ASTERISK_CONFIG_DIR", "/nowhere")},
 		{"the configuration folder is another", false, func(t *testing.T, s *site) {
 			s.env["ASTERISK_CONFIG_DIR"] = t.TempDir()

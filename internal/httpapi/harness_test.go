@@ -420,7 +420,7 @@ func (a *asterisk) Reload(context.Context) (pbx.Reload, error) {
 	}}, nil
 }
 
-func (a *asterisk) Declared() ([]pbx.HostObject, error) { return a.declared, nil }
+func (a *asterisk) Declared(context.Context) ([]pbx.HostObject, error) { return a.declared, nil }
 
 func (a *asterisk) Live(context.Context, pbx.Question) (pbx.Live, error) {
 	if a.deaf != nil || a.forgets {

@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 
 	"github.com/synergycall/pbxportal/internal/asterisk"
@@ -64,14 +65,11 @@ func (l *Local) Examine(ctx context.Context) []Finding {
 		})
 	}
 	all = append(all, Finding{Subject: "configuration folder", Grade: Good, Detail: l.dir})
-	theirs, err := l.looks.ConfigDir(ctx) // in a container it may have another name
-	if err != nil {
-		theirs = l.dir
-	}
+	theirs := sync.OnceValue(func() string { return l.theirs(ctx) })
 	for _, part := range []struct{ parent, file string }{{"pjsip.conf", pbx.PJSIPPath}, {"extensions.conf", pbx.DialplanPath}} {
 		all = append(all, l.examineFolder(ctx, part.file), l.examineInclude(part.parent, part.file, theirs))
 	}
-	all = append(all, l.examineSorcery()...)
+	all = append(all, l.examineSorcery(theirs)...)
 	all = append(all, l.examineOptions()...)
 	all = append(all, l.examineDrift(ctx)...)
 	return append(all, l.examineAsterisk(ctx)...)
@@ -159,8 +157,8 @@ func (l *Local) examineDrift(ctx context.Context) (all []Finding) {
 	return all
 }
 
-// examineInclude reports whether the administrator's file includes ours; theirs is what Asterisk calls the configuration folder.
-func (l *Local) examineInclude(parent, file, theirs string) Finding {
+// examineInclude reports whether the administrator's file includes ours; theirs returns what Asterisk calls the configuration folder.
+func (l *Local) examineInclude(parent, file string, theirs func() string) Finding {
 	name, subject := filepath.Join(l.dir, parent), "include in "+parent
 	want := "#include " + path.Dir(file) + "/*.conf"
 	text, _, err := regular.Read(name, largestConfig)
@@ -182,7 +180,7 @@ func (l *Local) examineInclude(parent, file, theirs string) Finding {
 		}
 	case line != "":
 		return Finding{Subject: subject, Grade: Good, Detail: line}
-	case parent == "pjsip.conf" && l.sorceryNames(file):
+	case parent == "pjsip.conf" && l.sorceryNames(file, theirs):
 		return Finding{Subject: subject, Grade: Good, Detail: "sorcery.conf names the file"}
 	}
 	return Finding{Subject: subject, Grade: Bad, Detail: name + " does not include " + file, Cure: "first make the files with pbxportal install, then add this line at its end and reload: " + want}
@@ -215,9 +213,7 @@ func (l *Local) include(from, text, file string, others *includes) string {
 		if !ok {
 			continue
 		}
-		if rest, inside := strings.CutPrefix(pattern, others.theirs+"/"); inside || !filepath.IsAbs(pattern) {
-			pattern = filepath.Join(l.dir, cmp.Or(rest, pattern))
-		}
+		pattern = l.here(pattern, others.theirs)
 		if matched, err := filepath.Match(pattern, filepath.Join(l.dir, file)); err == nil && matched {
 			return line
 		}
@@ -243,7 +239,7 @@ const (
 type includes struct {
 	seen       map[string]bool
 	folders    int             // that were listed
-	theirs     string          // what Asterisk calls the configuration folder
+	theirs     func() string   // returns what Asterisk calls the configuration folder
 	categories map[string]bool // that were defined so far
 	undefined  string          // the first line that Asterisk does not take: it refers to a section that was not, for instance
 }
@@ -272,6 +268,27 @@ func (o *includes) category(at, line string) {
 
 // fault notes a line that Asterisk does not take.
 func (o *includes) fault(what string) { o.undefined = cmp.Or(o.undefined, what) }
+
+// theirs returns what Asterisk calls the configuration folder: in a container it may have another name than here. Where Asterisk cannot be asked, both are
+// taken to be the same.
+func (l *Local) theirs(ctx context.Context) string {
+	dir, err := l.looks.WithTimeout(stateTimeout).ConfigDir(ctx)
+	if err != nil {
+		return l.dir
+	}
+	return dir
+}
+
+// here returns the path on this host of a file, or a pattern of files, that Asterisk's configuration names. theirs is asked for an absolute path alone.
+func (l *Local) here(name string, theirs func() string) string {
+	if !filepath.IsAbs(name) {
+		return filepath.Join(l.dir, name)
+	}
+	if inside, is := strings.CutPrefix(filepath.Clean(name), filepath.Clean(theirs())+"/"); is {
+		return filepath.Join(l.dir, inside)
+	}
+	return name
+}
 
 func isPattern(name string) bool { return strings.ContainsAny(name, `*?[\`) }
 
@@ -344,27 +361,29 @@ func (l *Local) sorceryFiles() map[string][]string {
 }
 
 // reads reports whether a wizard reads a file of the configuration folder, and of it the objects of a type.
-func (l *Local) reads(wizard, kind, file string) bool {
+func (l *Local) reads(wizard, kind, file string, theirs func() string) bool {
 	parts := strings.Split(wizard, ",")
-	if len(parts) < 2 || parts[0] != "config" || parts[1] != file && parts[1] != filepath.Join(l.dir, file) {
+	if len(parts) < 2 || parts[0] != "config" || l.here(parts[1], theirs) != filepath.Join(l.dir, file) {
 		return false
 	}
 	return !slices.ContainsFunc(parts[2:], func(p string) bool { return strings.HasPrefix(p, "criteria=") && p != "criteria=type="+kind })
 }
 
 // sorceryNames reports whether sorcery.conf takes all objects of ours from the file itself.
-func (l *Local) sorceryNames(file string) bool {
+func (l *Local) sorceryNames(file string, theirs func() string) bool {
 	wizards := l.sorceryFiles()
 	return !slices.ContainsFunc([]string{"endpoint", "auth", "aor"}, func(kind string) bool {
-		return !slices.ContainsFunc(wizards[kind], func(w string) bool { return l.reads(w, kind, file) })
+		return !slices.ContainsFunc(wizards[kind], func(w string) bool { return l.reads(w, kind, file, theirs) })
 	})
 }
 
 // examineSorcery looks for types of objects that Asterisk is told to look for elsewhere than in pjsip.conf or our file.
-func (l *Local) examineSorcery() (all []Finding) {
+func (l *Local) examineSorcery(theirs func() string) (all []Finding) {
 	wizards := l.sorceryFiles()
 	for _, kind := range slices.Sorted(maps.Keys(wizards)) {
-		if !slices.ContainsFunc(wizards[kind], func(w string) bool { return l.reads(w, kind, "pjsip.conf") || l.reads(w, kind, pbx.PJSIPPath) }) {
+		if !slices.ContainsFunc(wizards[kind], func(w string) bool {
+			return l.reads(w, kind, "pjsip.conf", theirs) || l.reads(w, kind, pbx.PJSIPPath, theirs)
+		}) {
 			all = append(all, Finding{
 				Subject: "sorcery.conf", Grade: Bad, Detail: fmt.Sprintf("Asterisk looks for each %s in %s, and not in pjsip.conf, which includes the portal's file", kind, strings.Join(wizards[kind], " and ")),
 				Cure: "add the line " + kind + " = config,pjsip.conf,criteria=type=" + kind + " to its section [res_pjsip], above the others, and restart Asterisk",

@@ -1,12 +1,14 @@
 package node
 
 import (
+	"context"
 	"errors"
 	"io/fs"
 	"path"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/synergycall/pbxportal/internal/pbx"
 	"github.com/synergycall/pbxportal/internal/regular"
@@ -19,18 +21,19 @@ func hostFiles() (pjsip, dialplan []string) {
 
 // Declared returns the objects with a number of the pool that Asterisk's configuration files define beside the portal's own. A file that is not
 // there defines none; one that cannot be read is an error, together with what the others define.
-func (l *Local) Declared() (all []pbx.HostObject, err error) {
+func (l *Local) Declared(ctx context.Context) (all []pbx.HostObject, err error) {
 	if err := l.there(); err != nil {
 		return nil, err
 	}
+	theirs := sync.OnceValue(func() string { return l.theirs(ctx) })
 	pjsip, dialplan := hostFiles()
 	for _, name := range pjsip {
-		h, readErr := l.readHost(name)
+		h, readErr := l.readHost(name, theirs)
 		err = errors.Join(err, readErr)
 		all = append(all, h.objects()...)
 	}
 	for _, name := range dialplan {
-		h, readErr := l.readHost(name)
+		h, readErr := l.readHost(name, theirs)
 		err = errors.Join(err, readErr)
 		all = append(all, h.extensions()...)
 	}
@@ -45,6 +48,7 @@ type hostSection struct {
 	shape  bool // a template, of which Asterisk makes no object by itself
 	types  []string
 	extens []hostExten
+	exten  string // the extension to which "same" adds
 }
 
 // hostExten is one step of a dialplan section.
@@ -59,20 +63,22 @@ type hostExten struct {
 type hostReader struct {
 	local    *Local
 	others   includes
+	theirs   func() string // returns what Asterisk calls the configuration folder
+	read     int           // how many files, of which some may have been read more than once
 	own      []string // the folders of the portal's files
 	sections []*hostSection
 	err      error
 }
 
 // readHost reads one of the administrator's files. What comes with an error is what could be read.
-func (l *Local) readHost(name string) (*hostReader, error) {
-	h := &hostReader{local: l, others: includes{seen: map[string]bool{}}}
+func (l *Local) readHost(name string, theirs func() string) (*hostReader, error) {
+	h := &hostReader{local: l, theirs: theirs}
 	for _, file := range []string{pbx.PJSIPPath, pbx.DialplanPath} {
 		if dir, err := filepath.EvalSymlinks(filepath.Join(l.dir, path.Dir(file))); err == nil {
 			h.own = append(h.own, dir+"/")
 		}
 	}
-	h.file(filepath.Join(l.dir, name))
+	h.file(filepath.Join(l.dir, name), nil, 0)
 	return h, h.err
 }
 
@@ -82,13 +88,13 @@ func (h *hostReader) isOwn(name string) bool {
 	return err == nil && slices.ContainsFunc(h.own, func(dir string) bool { return strings.HasPrefix(there, dir) })
 }
 
-// file reads a file, each only once.
-func (h *hostReader) file(name string) {
-	if h.others.seen[name] || len(h.others.seen) == mostIncludes {
-		return
-	}
-	h.others.seen[name] = true
-	if h.isOwn(name) {
+// deepest is how deep files can include each other: Asterisk's MAX_INCLUDE_LEVEL.
+const deepest = 10
+
+// file reads a file that is included in a section, nil for none, at a depth. As in Asterisk its first lines belong to that section, to which the including
+// file returns afterwards.
+func (h *hostReader) file(name string, current *hostSection, depth int) {
+	if h.read++; h.read > mostIncludes || depth > deepest || h.isOwn(name) {
 		return
 	}
 	text, _, err := regular.Read(name, largestConfig)
@@ -98,17 +104,15 @@ func (h *hostReader) file(name string) {
 		}
 		return
 	}
-	var current *hostSection
-	exten := ""
 	for number, line := range plainLines(string(text)) {
 		switch line[0] {
 		case '#':
-			h.include(line)
+			h.include(line, current, depth)
 		case '[':
-			current, exten = h.section(line, name, number), ""
+			current = h.section(line, name, number)
 		default:
 			if key, value, ok := strings.Cut(line, "="); ok && current != nil {
-				h.setting(current, strings.ToLower(strings.TrimSpace(key)), strings.TrimSpace(strings.TrimPrefix(value, ">")), hostExten{exten, name, number}, &exten)
+				h.setting(current, strings.ToLower(strings.TrimSpace(key)), strings.TrimSpace(strings.TrimPrefix(value, ">")), hostExten{current.exten, name, number})
 			}
 		}
 	}
@@ -156,17 +160,14 @@ func included(line string) (pattern string, must, ok bool) {
 	return strings.Trim(strings.TrimSpace(rest), `"<>`), must, must || strings.EqualFold(directive, "#tryinclude")
 }
 
-// include reads the files that an #include or #tryinclude names.
-func (h *hostReader) include(line string) {
+// include reads the files that an #include or #tryinclude in a section names.
+func (h *hostReader) include(line string, current *hostSection, depth int) {
 	pattern, _, ok := included(line)
 	if !ok {
 		return
 	}
-	if !filepath.IsAbs(pattern) {
-		pattern = filepath.Join(h.local.dir, pattern)
-	}
-	for _, name := range h.others.matching(pattern) {
-		h.file(name)
+	for _, name := range h.others.matching(h.local.here(pattern, h.theirs)) {
+		h.file(name, current, depth+1)
 	}
 }
 
@@ -214,16 +215,16 @@ func (h *hostReader) named(name string) *hostSection {
 	return nil
 }
 
-// setting takes in one line of a section; at is its place, with the extension to which "same" adds, and exten keeps that for the next line.
-func (h *hostReader) setting(s *hostSection, key, value string, at hostExten, exten *string) {
+// setting takes in one line of a section; at is its place, with the extension to which "same" adds.
+func (h *hostReader) setting(s *hostSection, key, value string, at hostExten) {
 	switch key {
 	case "type":
 		s.types = append(s.types, strings.ToLower(value))
 		return
 	case "exten":
 		name, rest, _ := strings.Cut(value, ",")
-		*exten, value = strings.NewReplacer(" ", "", "-", "").Replace(name), rest // Asterisk means the same extension by 10-03 and 1003
-		at.name = *exten
+		s.exten, value = strings.NewReplacer(" ", "", "-", "").Replace(name), rest // Asterisk means the same extension by 10-03 and 1003
+		at.name = s.exten
 	case "same":
 	default:
 		return

@@ -2,6 +2,8 @@ package node_test
 
 import (
 	"context"
+	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -11,6 +13,7 @@ import (
 
 	"github.com/synergycall/pbxportal/internal/apply"
 	"github.com/synergycall/pbxportal/internal/asterisk"
+	"github.com/synergycall/pbxportal/internal/asterisk/asterisktest"
 	"github.com/synergycall/pbxportal/internal/directory"
 	"github.com/synergycall/pbxportal/internal/node"
 	"github.com/synergycall/pbxportal/internal/pbx"
@@ -266,7 +269,50 @@ func TestWhatOnlyTheRunningAsteriskKnowsOfIsFoundAsWell(t *testing.T) {
 	}
 }
 
+// In a container Asterisk calls its folder otherwise than the host does, and files include each other by the names of the container.
+func TestWhatIsIncludedByAsterisksNameOfTheFolderIsFound(t *testing.T) {
+	t.Parallel()
+	const inside = "/etc/asterisk-in-a-container"
+	console := asterisktest.New(t, func(_ string, out io.Writer, _ <-chan struct{}) {
+		_, _ = io.WriteString(out, "  Configuration directory:     "+inside+"\n")
+	})
+	dir := t.TempDir()
+	local, err := node.New(dir, mustControl(t, console.Socket))
+	if err != nil {
+		t.Fatal(err)
+	}
+	declared := func(want ...string) {
+		t.Helper()
+		var got []string
+		all, err := local.Declared(t.Context())
+		for _, o := range all {
+			got = append(got, strings.ReplaceAll(o.String(), dir+"/", ""))
+		}
+		if err != nil || !slices.Equal(got, want) {
+			t.Errorf("found %q, want %q, error %v", got, want, err)
+		}
+	}
+	write := func(name, text string) {
+		t.Helper()
+		name = filepath.Join(dir, name)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(name), 0o700), os.WriteFile(name, []byte(text), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("pjsip.conf", "#include office.conf\n")
+	write("office.conf", "[1500]\ntype=endpoint\n")
+	declared("endpoint 1500 (office.conf, line 1)")
+	if asked := console.Commands(); len(asked) > 0 {
+		t.Errorf("Asterisk was asked %q, although no file is included by an absolute name", asked)
+	}
+	write("pjsip.conf", "#include "+inside+"/office.conf\n#include \"/etc/hosts\"\n")
+	write("extensions.conf", "#tryinclude "+inside+"//plan/*.conf\n")
+	write("plan/a.conf", "[synergy-internal]\nexten => 1501,1,NoOp()\n#include <"+inside+"/./more.conf>\n")
+	write("more.conf", "exten => 1502,1,NoOp()\n")
+	declared("endpoint 1500 (office.conf, line 1)", "extension 1501 in context synergy-internal (plan/a.conf, line 2)", "extension 1502 in context synergy-internal (more.conf, line 1)")
+}
+
 // blindTarget is a host whose configuration files the portal may not read.
 type blindTarget struct{ *node.Local }
 
-func (blindTarget) Declared() ([]pbx.HostObject, error) { return nil, os.ErrPermission }
+func (blindTarget) Declared(context.Context) ([]pbx.HostObject, error) { return nil, os.ErrPermission }
