@@ -47,7 +47,7 @@ func (t *Tree) Adopt(g Generation) error {
 		return err
 	}
 	for _, p := range s.Paths {
-		if p.Kind == Linked {
+		if p.Kind == Linked || p.InOrder() {
 			continue
 		}
 		if p.Kind != Missing && !p.Intact {
@@ -60,13 +60,13 @@ func (t *Tree) Adopt(g Generation) error {
 	return nil
 }
 
-// linked and unlinked report whether any path is, or is not, our link.
+// linked reports whether any path is our link, unlinked whether one lacks it.
 func (s State) linked() bool {
 	return slices.ContainsFunc(s.Paths, func(p PathState) bool { return p.Kind == Linked })
 }
 
 func (s State) unlinked() bool {
-	return slices.ContainsFunc(s.Paths, func(p PathState) bool { return p.Kind != Linked })
+	return slices.ContainsFunc(s.Paths, func(p PathState) bool { return p.Kind != Linked && !p.InOrder() })
 }
 
 // makeDirs makes the folders of the tree and of the fixed paths.
@@ -125,10 +125,15 @@ func (t *Tree) Detach() error {
 		if p.Kind != Linked {
 			continue
 		}
-		if p.Content == nil {
+		switch {
+		case p.Content != nil:
+			err = t.unlink(p.Link, p.Content)
+		case p.Intact: // the generation lacks the file
+			err = errors.Join(t.fs.Remove(p.Path), t.fs.SyncDir(filepath.Dir(p.Path)))
+		default:
 			return fmt.Errorf("cannot end %s: nothing is read at %s: %w", t.dir, p.Path, cmp.Or(p.Err, fs.ErrNotExist))
 		}
-		if err := t.unlink(p.Link, p.Content); err != nil {
+		if err != nil {
 			return fmt.Errorf("cannot make an ordinary file of %s: %w", p.Path, err)
 		}
 	}

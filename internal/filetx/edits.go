@@ -22,7 +22,7 @@ func (t *Tree) Reclaim(save func(path string, content []byte) error) (seen map[s
 	}
 	seen = map[string][]byte{}
 	for _, p := range s.Paths {
-		if p.Kind != Linked {
+		if p.Kind != Linked && !p.InOrder() {
 			if err := t.reclaim(p, save); err != nil {
 				return nil, err
 			}
@@ -136,12 +136,12 @@ func (t *Tree) unedited(n int, seen map[string][]byte) error {
 		if err != nil {
 			return err
 		}
-		if kind != Linked {
-			return fmt.Errorf("%s %w", l.Path, ErrDrift)
-		}
 		content, err := t.own(n, l.Name)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return errors.Join(ErrDrift, err)
+		}
+		if kind != Linked && (kind != Missing || !l.Optional || err == nil) {
+			return fmt.Errorf("%s %w", l.Path, ErrDrift)
 		}
 		if was, there := seen[l.Name]; there != (err == nil) || !bytes.Equal(was, content) {
 			return fmt.Errorf("%s %w", filepath.Clean(l.Path), ErrDrift)

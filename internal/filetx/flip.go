@@ -13,16 +13,14 @@ import (
 // The caller says what it has seen in the generation that is current; when something else lies there by now, the flip is taken back
 // with ErrDrift, and what was changed is read again.
 func (t *Tree) Flip(n int, seen map[string][]byte) error {
-	if _, err := t.Read(n); err != nil {
+	g, err := t.Read(n)
+	if err != nil {
 		return fmt.Errorf("cannot flip to generation %d: %w", n, err)
 	}
-	for _, l := range t.links {
-		// With one path in other hands the two would show different generations.
-		if kind, err := t.kind(l); err != nil || kind != Linked {
-			return fmt.Errorf("cannot flip to generation %d: %s: %w", n, l.Path, errors.Join(err, ErrDrift))
-		}
-	}
 	old, err := t.pointer(current)
+	if err == nil {
+		err = t.linkAll(old, g)
+	}
 	if err != nil {
 		return fmt.Errorf("cannot flip to generation %d: %w", n, err)
 	}
@@ -42,6 +40,27 @@ func (t *Tree) Flip(n int, seen map[string][]byte) error {
 		return errors.Join(fmt.Errorf("flip to generation %d %w", n, ErrInDoubt), err, back)
 	}
 	return err
+}
+
+// linkAll sees to it that every fixed path of a generation's files is our link. It makes only those of optional files that generation old,
+// which is current, lacks: they lead nowhere until g is current.
+func (t *Tree) linkAll(old int, g Generation) error {
+	for _, l := range t.links {
+		kind, err := t.kind(l)
+		had := false
+		if err == nil && kind == Missing && l.Optional {
+			had, err = t.exists(t.path(generation(old), l.Name))
+		}
+		if err != nil || kind != Linked && (kind != Missing || !l.Optional || had) { // with one path in other hands the others would show another generation
+			return fmt.Errorf("%s: %w", l.Path, errors.Join(err, ErrDrift))
+		}
+		if _, has := g.Files[l.Name]; kind == Missing && has {
+			if err := t.link(l); err != nil {
+				return fmt.Errorf("cannot put a link at %s: %w", l.Path, err)
+			}
+		}
+	}
+	return nil
 }
 
 // Doubt notes that it is no longer known whether generation n, which may be the good one, is good. It stays so, whatever is flipped

@@ -54,7 +54,7 @@ func (t *Tree) Stage(g Generation) (err error) {
 
 // acceptable refuses a generation that would not serve all fixed paths, or that would hide another.
 func (t *Tree) acceptable(g Generation) error {
-	if !slices.Equal(slices.Sorted(maps.Keys(g.Files)), slices.Sorted(maps.Values(t.names()))) {
+	if !serves(t, g.Files) {
 		return errors.New("its files are not those the fixed paths lead to")
 	}
 	s, err := t.count()
@@ -76,9 +76,9 @@ func (t *Tree) write(dir string, g Generation) error {
 	if err := t.fs.Mkdir(dir); err != nil {
 		return err
 	}
-	for _, l := range t.links {
-		m.Files[l.Name] = fingerprintOf(g.Files[l.Name])
-		if err := t.writeFile(filepath.Join(dir, l.Name), g.Files[l.Name]); err != nil {
+	for _, name := range slices.Sorted(maps.Keys(g.Files)) {
+		m.Files[name] = fingerprintOf(g.Files[name])
+		if err := t.writeFile(filepath.Join(dir, name), g.Files[name]); err != nil {
 			return err
 		}
 	}

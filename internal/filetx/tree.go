@@ -31,6 +31,9 @@ import (
 //	failed/                     the newest generation that came to nothing, as evidence
 //	lock                        who holds it may change the tree
 //
+// A generation may lack the file of an optional link. The link is then missing, or stays and leads nowhere: reading the path fails either way.
+// It is made before the first generation with the file becomes current, so that all paths still change at one moment.
+//
 // Everything that is ever renamed across folders lies inside the tree, so the folders of the fixed paths may be mounts of their own.
 // A Tree has no memory: all it knows it reads from the disk. Whoever calls a method that changes something holds the lock, and called
 // Recover after taking it.
@@ -43,6 +46,7 @@ type Tree struct {
 // Link is a fixed path and the name of the file, in each generation, that is read there.
 type Link struct {
 	Path, Name string
+	Optional   bool // a generation may lack the file
 }
 
 // Generation is one consistent set of files.
@@ -114,13 +118,18 @@ const (
 type PathState struct {
 	Link
 	Kind Kind
-	// Intact reports that what is read at the path is what the current generation has for it.
+	// Intact reports that what is read at the path is what the current generation has for it: of an optional file that it lacks, nothing.
 	Intact bool
 	// Content is what is read at the path, nil when nothing is.
 	Content []byte
 	// Err says why nothing is read, nil where something is or nothing lies there. What must not be read, such as a link that is not ours,
 	// is a *regular.Error.
 	Err error
+}
+
+// InOrder reports that a reader of the path finds what the current generation has for it, through our link where it has something.
+func (p PathState) InOrder() bool {
+	return p.Intact && (p.Kind == Linked || p.Kind == Missing && p.Optional)
 }
 
 // State is how the tree and its fixed paths look, all of it read from the disk.
@@ -143,7 +152,7 @@ func (s State) Begun() bool { return s.Current > 0 || s.Good > 0 || s.linked() }
 
 // whole reports that the current generation was read through the fixed paths, and is what its manifest says.
 func (s State) whole() bool {
-	return s.Current > 0 && !slices.ContainsFunc(s.Paths, func(p PathState) bool { return p.Kind != Linked || !p.Intact })
+	return s.Current > 0 && !slices.ContainsFunc(s.Paths, func(p PathState) bool { return !p.InOrder() })
 }
 
 // State looks at everything. It needs no lock: it looks again when somebody flipped meanwhile.
@@ -194,7 +203,7 @@ func (t *Tree) look() (State, error) {
 		}
 		p := PathState{Link: l, Kind: kind}
 		p.Content, p.Err = t.content(s.Current, p)
-		p.Intact = p.Content != nil && m.Files[l.Name] == fingerprintOf(p.Content)
+		p.Intact = m.has(l, p.Content, p.Err)
 		s.Paths = append(s.Paths, p)
 	}
 	if s.Foreign, err = t.foreign(); err != nil {
@@ -214,10 +223,13 @@ func (t *Tree) content(n int, p PathState) (content []byte, err error) {
 	default:
 		content, err = t.fs.ReadFile(filepath.Split(p.Path))
 	}
-	if err == nil || errors.Is(err, fs.ErrNotExist) {
-		return content, nil
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
 	}
-	return nil, fmt.Errorf("cannot read %s: %w", p.Path, err)
+	if err != nil {
+		return nil, fmt.Errorf("cannot read %s: %w", p.Path, err)
+	}
+	return content, nil
 }
 
 // Read returns a generation, or ErrDamaged if a single bit of its files is not what it was.
@@ -232,10 +244,12 @@ func (t *Tree) Read(n int) (Generation, error) {
 		if err != nil && !noFile(err) {
 			return Generation{}, fmt.Errorf("cannot read generation %d: %w", n, err)
 		}
-		if err != nil || m.Files[l.Name] != fingerprintOf(content) {
+		if !m.has(l, content, err) {
 			return Generation{}, errors.Join(fmt.Errorf("generation %d: %s %w", n, l.Name, ErrDamaged), err)
 		}
-		g.Files[l.Name] = content
+		if err == nil {
+			g.Files[l.Name] = content
+		}
 	}
 	return g, nil
 }
@@ -252,6 +266,16 @@ type record struct {
 	RunID  string                 `json:"run_id"`
 	Parent int                    `json:"parent"`
 	Files  map[string]fingerprint `json:"files"`
+}
+
+// has reports whether what was read of a link's file, which may be nothing, is what the manifest names. err is that of reading; one that says
+// that nothing is there fits a file which the generation lacks.
+func (m record) has(l Link, content []byte, err error) bool {
+	want, named := m.Files[l.Name]
+	if !named {
+		return l.Optional && m.Number > 0 && (errors.Is(err, fs.ErrNotExist) || err == nil && content == nil)
+	}
+	return err == nil && content != nil && want == fingerprintOf(content)
 }
 
 type fingerprint struct {
@@ -276,11 +300,24 @@ func (t *Tree) manifest(n int) (record, error) {
 		return record{}, fmt.Errorf("cannot read generation %d: %w", n, err)
 	}
 	var m record
-	names := slices.Sorted(maps.Values(t.names()))
-	if err := json.Unmarshal(content, &m); err != nil || m.Number != n || !slices.Equal(slices.Sorted(maps.Keys(m.Files)), names) {
+	if err := json.Unmarshal(content, &m); err != nil || m.Number != n || !serves(t, m.Files) {
 		return record{}, fmt.Errorf("generation %d: %s %w", n, manifest, ErrDamaged)
 	}
 	return m, nil
+}
+
+// serves reports whether these files, by their names, are those of a generation: all that must be there, and none that no link leads to.
+func serves[T any](t *Tree, files map[string]T) bool {
+	known := 0
+	for _, l := range t.links {
+		_, there := files[l.Name]
+		if there {
+			known++
+		} else if !l.Optional {
+			return false
+		}
+	}
+	return known == len(files)
 }
 
 func (t *Tree) names() map[string]string {

@@ -26,6 +26,7 @@ func placeIn(root string) place {
 	return place{root, filepath.Join(one, ".tree"), []filetx.Link{
 		{Path: filepath.Join(one, "a.conf"), Name: "a.conf"},
 		{Path: filepath.Join(two, "b.conf"), Name: "b.conf"},
+		{Path: filepath.Join(two, "c.conf"), Name: "c.conf", Optional: true},
 	}}
 }
 
@@ -36,6 +37,11 @@ func (p place) open(t testing.TB, fsys filetx.FS) *filetx.Tree {
 		t.Fatal(err)
 	}
 	return tree
+}
+
+// pathOf returns the fixed path at which the file of that name is read.
+func (p place) pathOf(name string) string {
+	return p.links[slices.IndexFunc(p.links, func(l filetx.Link) bool { return l.Name == name })].Path
 }
 
 func pair(a, b string) map[string][]byte {
@@ -64,6 +70,7 @@ func TestGenerationsFollowEachOtherThroughTheFixedPaths(t *testing.T) {
 	want := filetx.State{Current: 5, Good: 5, Generations: []int{4, 5}, RunID: "fourth", Paths: []filetx.PathState{
 		{Link: s.links[0], Kind: filetx.Linked, Intact: true, Content: content[s.links[0].Name]},
 		{Link: s.links[1], Kind: filetx.Linked, Intact: true, Content: content[s.links[1].Name]},
+		{Link: s.links[2], Kind: filetx.Missing, Intact: true},
 	}}
 	if diff := cmp.Diff(want, state); diff != "" || drifted(state) {
 		t.Error(diff)
@@ -130,7 +137,7 @@ func TestStageRefusesAnIncompleteGenerationAndATakenNumber(t *testing.T) {
 	before := everything(t, s.root)
 	for name, g := range map[string]filetx.Generation{
 		"a file too few":        {Number: 9, Files: map[string][]byte{"a.conf": nil}},
-		"a file too many":       {Number: 9, Files: map[string][]byte{"a.conf": nil, "b.conf": nil, "c.conf": nil}},
+		"a file too many":       {Number: 9, Files: map[string][]byte{"a.conf": nil, "b.conf": nil, "d.conf": nil}},
 		"the number of current": {Number: 2, Files: pair("x", "y")},
 		"no number":             {Files: pair("x", "y")},
 	} {
@@ -374,9 +381,45 @@ func TestDetachLeavesOrdinaryFilesWithTheSameContent(t *testing.T) {
 	if seen := s.look(s.raw); seen != both("one") {
 		t.Errorf("%q is read", seen)
 	}
-	for _, l := range s.links {
-		if info, err := os.Lstat(l.Path); err != nil || info.Mode() != 0o640 {
-			t.Errorf("%s: %v, %v", l.Path, info.Mode(), err)
+	for name := range contentOf("one") {
+		info, err := os.Lstat(s.pathOf(name))
+		must(t, err)
+		if info.Mode() != 0o640 {
+			t.Errorf("%s: %v", name, info.Mode())
+		}
+	}
+}
+
+func TestAPathWhoseFileTheGenerationLacksIsInOrderUntilSomethingIsReadThere(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		words   []string
+		change  func(path string) error
+		inOrder bool
+	}{
+		"never had it":                     {[]string{"one"}, func(string) error { return nil }, true},
+		"had it before":                    {[]string{"one+", "two"}, func(string) error { return nil }, true},
+		"the link that leads nowhere gone": {[]string{"one+", "two"}, os.Remove, true},
+		"written by hand":                  {[]string{"one"}, func(path string) error { return os.WriteFile(path, []byte("mine"), 0o600) }, false},
+		"written through the link":         {[]string{"one+", "two"}, func(path string) error { return os.WriteFile(path, []byte("mine"), 0o600) }, false},
+		"another link":                     {[]string{"one"}, func(path string) error { return os.Symlink("nowhere", path) }, false},
+		"the file is there":                {[]string{"one+"}, func(string) error { return nil }, true},
+		"the file's link is gone":          {[]string{"one+"}, os.Remove, false},
+		"the file's link leads elsewhere":  {[]string{"one+"}, func(path string) error { return errors.Join(os.Remove(path), os.Symlink("nowhere", path)) }, false},
+	} {
+		s := tell(t, placeIn(t.TempDir()), filetx.OS(), filetx.OS())
+		s.bring(c.words...)
+		must(t, c.change(s.pathOf("c.conf")))
+		state, err := s.tree.State()
+		must(t, err)
+		if got := state.Paths[2].InOrder(); got != c.inOrder {
+			t.Errorf("%s: in order is %v, want %v: %+v", name, got, c.inOrder, state.Paths[2])
+		}
+		n, err := s.stage("next+")
+		must(t, err)
+		seen := contentOf(c.words[len(c.words)-1])
+		if err := s.tree.Flip(n, seen); (err == nil) != c.inOrder || err != nil && !errors.Is(err, filetx.ErrDrift) {
+			t.Errorf("%s: a flip over it: %v", name, err)
 		}
 	}
 }
