@@ -220,12 +220,13 @@ func asAdopted(there []pbx.File) ([]pbx.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	for i, f := range there {
-		if f.Content != nil {
-			empty[i] = f
+	adopted := slices.Clone(there)
+	for i, f := range adopted {
+		if f.Content == nil {
+			adopted[i].Content = pbx.ContentOf(empty, f.Path)
 		}
 	}
-	return empty, nil
+	return adopted, nil
 }
 
 // adopt takes over a host on which the portal never was: what is there becomes a revision of its own, with a record, so that one can go

@@ -254,6 +254,17 @@ func (t *Tree) Read(n int) (Generation, error) {
 	return g, nil
 }
 
+// PathsOf returns the fixed paths at which the files of a generation are read while it is current.
+func (t *Tree) PathsOf(n int) (paths []string, err error) {
+	m, err := t.manifest(n)
+	for _, l := range t.links {
+		if _, has := m.Files[l.Name]; has {
+			paths = append(paths, l.Path)
+		}
+	}
+	return paths, err
+}
+
 // noFile reports that nothing lies where a file should, or something else.
 func noFile(err error) bool {
 	_, other := errors.AsType[*regular.Error](err)

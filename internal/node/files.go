@@ -21,8 +21,8 @@ const writeCure = "give the portal's user the right to write in the folders of t
 // openTree names the tree of revisions. It touches nothing.
 func openTree(dir string) (*filetx.Tree, error) {
 	var links []filetx.Link
-	for _, p := range []string{pbx.PJSIPPath, pbx.DialplanPath} {
-		links = append(links, filetx.Link{Path: filepath.Join(dir, p), Name: path.Base(p)})
+	for _, f := range pbx.GeneratedFiles() {
+		links = append(links, filetx.Link{Path: filepath.Join(dir, f.Path), Name: path.Base(f.Path), Optional: f.Optional})
 	}
 	return filetx.Open(filepath.Join(dir, treeDir), links, filetx.OS())
 }
@@ -87,13 +87,15 @@ func (l *Local) Inspect() (site pbx.Site, err error) {
 		site.Drift = append(site.Drift, pbx.Drift{Kind: pbx.Foreign, Path: p})
 	}
 	intact := state.Current != 0
-	for i, p := range []string{pbx.PJSIPPath, pbx.DialplanPath} {
+	for i, f := range pbx.GeneratedFiles() {
 		found := state.Paths[i]
 		if found.Err != nil && (!state.Begun() || instead(found) == "") { // what is no file is drift, once there is something to compare with
 			return site, fmt.Errorf("cannot look at the files: %w", found.Err)
 		}
 		intact = intact && found.Intact
-		site.Files = append(site.Files, pbx.File{Path: p, Content: found.Content})
+		if found.Content != nil || !f.Optional {
+			site.Files = append(site.Files, pbx.File{Path: f.Path, Content: found.Content})
+		}
 	}
 	site.RunID = pbx.RunID(state.RunID)
 	if intact && state.Good == state.Current {
@@ -106,14 +108,14 @@ func (l *Local) Inspect() (site pbx.Site, err error) {
 
 func drift(p filetx.PathState) (kind pbx.DriftKind, drifted bool) {
 	switch {
+	case p.InOrder():
+		return "", false
 	case p.Kind == filetx.Missing, p.Kind == filetx.Linked && p.Content == nil && p.Err == nil:
 		return pbx.Missing, true
 	case p.Kind != filetx.Linked:
 		return pbx.Replaced, true
-	case !p.Intact:
-		return pbx.Edited, true
 	}
-	return "", false
+	return pbx.Edited, true
 }
 
 // instead says what lies at a fixed path, or where our link leads, that is no file to read; "" where it is none of these.
@@ -126,8 +128,10 @@ func instead(p filetx.PathState) string {
 
 func filesOf(g filetx.Generation) []pbx.File {
 	var files []pbx.File
-	for _, p := range []string{pbx.PJSIPPath, pbx.DialplanPath} {
-		files = append(files, pbx.File{Path: p, Content: g.Files[path.Base(p)]})
+	for _, f := range pbx.GeneratedFiles() {
+		if content, there := g.Files[path.Base(f.Path)]; there || !f.Optional {
+			files = append(files, pbx.File{Path: f.Path, Content: content})
+		}
 	}
 	return files
 }
@@ -173,7 +177,7 @@ func (l *Local) Stage(number, parent int, id pbx.RunID, files []pbx.File) error 
 	return nil
 }
 
-// Flip makes a revision the one Asterisk reads, both files at one moment, unless something else than over lies there by now.
+// Flip makes a revision the one Asterisk reads, all files at one moment, and returns their paths, unless something else than over lies there by now.
 func (l *Local) Flip(number int, over []pbx.File) (paths []string, err error) {
 	seen := map[string][]byte{}
 	for _, f := range over {
@@ -190,10 +194,7 @@ func (l *Local) Flip(number int, over []pbx.File) (paths []string, err error) {
 	case err != nil:
 		return nil, fmt.Errorf("%w: %s", err, writeCure)
 	}
-	for _, p := range []string{pbx.PJSIPPath, pbx.DialplanPath} {
-		paths = append(paths, filepath.Join(l.dir, p))
-	}
-	return paths, nil
+	return l.tree.PathsOf(number)
 }
 
 // Accept notes that Asterisk was seen to run the current revision.

@@ -75,9 +75,30 @@ func ContentOf(files []File, path string) []byte {
 	return nil
 }
 
-// PJSIPPath and DialplanPath are the only two files the portal writes below Asterisk's configuration directory. The
-// administrator's own pjsip.conf and extensions.conf include them.
+// Module is a part of Asterisk that reads configuration files of its own, and is reloaded by itself.
+type Module string
+
+// The modules whose files the portal writes.
+const (
+	PJSIP    Module = "pjsip"
+	Dialplan Module = "dialplan"
+)
+
+// GeneratedFile is a file that the portal writes below Asterisk's configuration directory, and the module that reads it.
+type GeneratedFile struct {
+	Path     string
+	Module   Module
+	Optional bool // a revision may lack it
+}
+
+// The files that every revision has. The administrator's own pjsip.conf and extensions.conf include them.
 const (
 	PJSIPPath    = "pjsip.d/synergycall/generated_endpoints.conf"
 	DialplanPath = "extensions.d/synergycall/generated_routing.conf"
 )
+
+// GeneratedFiles returns all files that the portal writes, in the order in which a revision has them. It writes no other below Asterisk's
+// configuration directory but for the revisions themselves.
+func GeneratedFiles() []GeneratedFile {
+	return []GeneratedFile{{Path: PJSIPPath, Module: PJSIP}, {Path: DialplanPath, Module: Dialplan}}
+}
