@@ -43,6 +43,25 @@ func (h *host) run(t *testing.T, args ...string) (code int, said string) {
 	return code, out.String()
 }
 
+// runAsAnother runs a command that files which are closed to others are closed to, also where root runs the tests.
+func (h *host) runAsAnother(t *testing.T, args ...string) (code int, said string) {
+	t.Helper()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		// Root reads everything. The thread that stops being root for the file system ends with this goroutine.
+		runtime.LockOSThread()
+		if os.Geteuid() == 0 {
+			if err := syscall.Setfsuid(65534); err != nil {
+				t.Error(err)
+			}
+		}
+		code, said = h.run(t, args...)
+	}()
+	<-done
+	return code, said
+}
+
 // source returns the value of a setting and where config show says it is from.
 func (h *host) source(t *testing.T, name string, args ...string) (value, source string) {
 	t.Helper()
@@ -230,23 +249,33 @@ func TestSettingsThatMayNotBeReadAreNotTakenForNone(t *testing.T) { //nolint:par
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.Chmod(filepath.Dir(h.system), 0o700) })
-	said := make(chan string)
-	go func() {
-		// Root reads everything. The thread that stops being root for the file system ends with this goroutine.
-		runtime.LockOSThread()
-		if os.Geteuid() == 0 {
-			if err := syscall.Setfsuid(65534); err != nil {
-				t.Error(err)
-			}
-		}
-		_, text := h.run(t, "user", "list")
-		said <- text
-	}()
-	if text := <-said; !strings.Contains(text, "runuser -u pbxportal") || !strings.Contains(text, "--config FILE") {
+	_, text := h.runAsAnother(t, "user", "list")
+	if !strings.Contains(text, "runuser -u pbxportal") || !strings.Contains(text, "--config FILE") {
 		t.Error(text)
 	}
 	h.env["STATE_DIR"] = h.state
 	if code, said := h.run(t, "user", "add", "A", "a@example.com"); code != 0 {
 		t.Errorf("an installation that is named: exit code %d\n%s", code, said)
+	}
+}
+
+// runuser stays in the folder in which root called it, such as root's home.
+func TestAFolderThatMayNotBeEnteredHidesNoSettingsAndAFileThatMayNotBeReadSaysWhatToDo(t *testing.T) { //nolint:paralleltest // it changes the current folder
+	h := newHost(t, "REALM=folder\n", "REALM=service\n")
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	folder := filepath.Dir(h.system)
+	must(errors.Join(os.Chmod(filepath.Dir(folder), 0o755), os.Chmod(folder, 0o755), os.Chmod(h.system, 0o644), os.Chmod(".", 0o755), os.Chmod(".env", 0)))
+	if code, said := h.runAsAnother(t, "config", "show"); code != 2 || !strings.Contains(said, ".env: permission denied") || !strings.Contains(said, "in another folder") {
+		t.Errorf("a file that may not be read: exit code %d\n%s", code, said)
+	}
+	must(os.Chmod(".", 0))
+	t.Cleanup(func() { _ = os.Chmod(".", 0o700) }) //nolint:gosec // a folder
+	if code, said := h.runAsAnother(t, "config", "show"); code != 0 || !strings.Contains(said, "service") {
+		t.Errorf("a folder that may not be entered: exit code %d\n%s", code, said)
 	}
 }

@@ -38,8 +38,15 @@ func ReadFiles(chosen string, system []string, getenv func(string) (string, bool
 		}
 		return files, files.read(chosen, getenv)
 	}
-	if err := files.read(FolderFile, getenv); err != nil {
-		return files, err
+	// A folder that the caller may not enter, such as root's home under runuser, holds no settings for the caller.
+	if _, err := os.Lstat(FolderFile); !errors.Is(err, fs.ErrPermission) {
+		err := files.read(FolderFile, getenv)
+		if errors.Is(err, fs.ErrPermission) {
+			err = fmt.Errorf("%w: run the command in another folder, or name other settings with --config FILE", err)
+		}
+		if err != nil {
+			return files, err
+		}
 	}
 	for _, path := range system {
 		if len(files.Read) > 0 && same(path, FolderFile) {
