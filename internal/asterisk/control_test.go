@@ -326,7 +326,13 @@ func TestACommandGetsWhatItNeedsToFindAsteriskAndNoSecretOfThePortals(t *testing
 // What a terminal, a console and a cautious program add to an answer is taken away; what they put in its place is no answer.
 func TestWhatAWrapperAddsToAnAnswerIsTakenAwayAndNothingElse(t *testing.T) {
 	t.Parallel()
-	const answer = "Asterisk 22.10.1 built by test @ test on a x86_64 running Linux on 2026-01-01"
+	const (
+		answer = "Asterisk 22.10.1 built by test @ test on a x86_64 running Linux on 2026-01-01"
+		// asterisk -rx prints these on its standard output: the first without an Ethernet interface, the others because of asterisk.conf.
+		noEthernet  = `No ethernet interface found for seeding global EID. You will have to set it manually.\n`
+		invalidID   = `Invalid Entity ID '\''zz'\'' provided\n`
+		invalidLock = `'\''x'\'' is not a valid setting for the lockmode option, defaulting to '\''lockfile'\''\n`
+	)
 	for name, tc := range map[string]struct {
 		said string
 		ok   bool
@@ -340,6 +346,10 @@ func TestWhatAWrapperAddsToAnAnswerIsTakenAwayAndNothingElse(t *testing.T) {
 		"before a prompt":             {answer + `\npbx*CLI> `, true},
 		"below a warning":             {`WARNING: Error loading config file: permission denied\n` + answer + `\n`, true},
 		"below two, of a terminal":    {`\033[33mWARN\033[0m[0000] no such variable\r\ntime="2026-01-01T00:00:00Z" level=warning msg="x"\r\n` + answer + `\r\n`, true},
+		"below Asterisk's own line":   {noEthernet + answer + `\n`, true},
+		"below its line and another":  {noEthernet + `Invalid Entity ID "x" provided\n` + answer + `\n`, false},
+		"below three of its own":      {noEthernet + invalidID + invalidLock + answer + `\n`, true},
+		"its own line alone":          {noEthernet, false},
 		"below a banner":              {`Welcome to pbx.\n` + answer + `\n`, false},
 		"above a warning":             {answer + `\nWARNING: it ends here\n`, false},
 		"a warning alone":             {`WARNING: Error loading config file\n`, false},

@@ -11,8 +11,12 @@ var (
 	terminalCodes = regexp.MustCompile(`\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b[()][0-9A-Za-z]`)
 	// prompt is the prompt of Asterisk's console at the beginning of a line.
 	prompt = regexp.MustCompile(`(?m)^[A-Za-z0-9._-]+\*CLI>(?: |$)`)
-	// warning is a line with which a program warns of itself before it does what it was asked to.
-	warning = regexp.MustCompile(`(?i)^(?:warn(?:ing)?\b|time="[^"]*" level=warn)[^\n]*\n`)
+	// warning is a line with which a program warns of itself before it does what it was asked to. The others are Asterisk's own: its client
+	// prints them on its standard output, the first where there is no Ethernet interface, as in a container without a network of its own.
+	warning = regexp.MustCompile(`(?i)^(?:(?:warn(?:ing)?\b|time="[^"]*" level=warn)[^\n]*` +
+		`|(?:No ethernet interface found|Unable to retrieve ethernet interfaces) for seeding global EID\. You will have to set it manually\.` +
+		`|Invalid Entity ID '[^'\n]*' provided` +
+		`|'[^'\n]*' is not a valid setting for the \w+ option, defaulting to '[^'\n]*')\n`)
 )
 
 // unwrap returns what Asterisk said without what a wrapper may add to it: line ends of a terminal, its codes, the console's prompt, and
