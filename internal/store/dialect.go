@@ -312,9 +312,10 @@ func openSQLite(path string) (read, write *sql.DB, d dialect, err error) {
 	}
 	// The pragmas stand in the DSN, so that every connection of a pool gets them; busy_timeout first, as the others may wait.
 	// synchronous=FULL: what was acknowledged survives a power cut. secure_delete: what a secret leaves behind in the file is zeroed.
+	// temp_store: where no folder for temporary files can be written, as on a read-only root, a statement that needs one works all the same.
 	// mode=rw: a connection that finds no file must not make an empty one in the place of that which was lost.
 	const dsn = "?mode=rw&_pragma=busy_timeout(5000)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_pragma=foreign_keys(ON)&_pragma=secure_delete(ON)" +
-		"&_time_format=sqlite&_txlock=immediate"
+		"&_pragma=temp_store(MEMORY)&_time_format=sqlite&_txlock=immediate"
 	file := "file:" + (&url.URL{Path: path}).EscapedPath() + dsn
 	named, err := sql.Open("sqlite", file) // nothing is opened yet; it knows the driver
 	if err != nil {
