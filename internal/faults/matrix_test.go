@@ -311,6 +311,27 @@ func (m *matrix) files(t *testing.T, s *site) {
 			t.Fatal(err)
 		}
 	}
+	// onDisk moves the endpoints and the revisions to a disk of their own with so many KiB left.
+	onDisk := func(free int) func(*testing.T, *site) {
+		return func(t *testing.T, s *site) {
+			t.Helper()
+			dir, aside := s.path(filepath.Dir(pbx.PJSIPPath)), filepath.Join(t.TempDir(), "aside")
+			if err := os.CopyFS(aside, os.DirFS(dir)); err != nil {
+				t.Fatal(err)
+			}
+			if !mount(t, dir, 4096) {
+				if free == 0 {
+					s.env["ASTERISK_CONFIG_DIR"] = "/nowhere"
+				}
+				return
+			}
+			s.later(func() { _ = unix.Unmount(dir, unix.MNT_DETACH) })
+			if err := os.CopyFS(dir, os.DirFS(aside)); err != nil {
+				t.Fatal(err)
+			}
+			fill(t, dir, free)
+		}
+	}
 	held := func(path func(*site) string) func(*testing.T, *site) {
 		return func(t *testing.T, s *site) {
 			t.Helper()
@@ -372,6 +393,8 @@ func (m *matrix) files(t *testing.T, s *site) {
 			s.later(func() { _ = unix.Unmount(dir, unix.MNT_DETACH) })
 			readOnly(t, dir)
 		}},
+		{"the disk of the generated files is full", false, onDisk(0)},
+		{"the disk of the generated files is nearly full", true, onDisk(200)},
 		{"another process applies on this host", false, held(func(s *site) string { return s.path(tree + "lock") })},
 		{"another process applies on this database", false, held(func(s *site) string {
 			return strings.TrimPrefix(s.env["DATABASE_URL"], "sqlite:///") + ".apply-lock"
@@ -538,6 +561,21 @@ func (m *matrix) asterisk(t *testing.T, s *site) {
 		}
 	}
 	client := "exec:" + strings.Join(s.asterisk.Client(), " ")
+	// answering has Asterisk give an answer of our choice to commands that match a pattern of the shell.
+	answering := func(pattern, answer string) func(*testing.T, *site) {
+		return func(t *testing.T, s *site) {
+			t.Helper()
+			script := filepath.Join(t.TempDir(), "asterisk")
+			text := "#!/bin/sh\ncase \"$*\" in " + pattern + ") echo '" + answer + "';; *) exec " + strings.Join(s.asterisk.Client(), " ") + ` "$@";; esac` + "\n"
+			if err := os.WriteFile(script, []byte(text), 0o700); err != nil {
+				t.Fatal(err)
+			}
+			s.env["ASTERISK_CONTROL"] = "exec:" + script
+		}
+	}
+	if labtest.Soak(false, true) { // it is waited for as long as an apply waits
+		m.try(t, s, []state{{"Asterisk is busy with another reload", false, answering(`*reload*`, "A module reload request is already in progress; please be patient")}})
+	}
 	m.try(t, s, []state{
 		{"Asterisk cannot name the content of objects: func_sorcery is not loaded", false, without("func_sorcery.so")},
 		{"Asterisk cannot name the content of objects: func_strings is not loaded", false, without("func_strings.so")},
@@ -545,6 +583,7 @@ func (m *matrix) asterisk(t *testing.T, s *site) {
 		{"nothing is dialled: app_dial is not loaded", true, without("app_dial.so")},
 		{"no dialplan is read: pbx_config is not loaded", false, without("pbx_config.so")},
 		{"Asterisk is asked through its own client", true, set("ASTERISK_CONTROL", client)},
+		{"Asterisk has no PJSIP transport", true, answering(`*pjsip\ list\ transports*`, "No objects found.")},
 		{"the control command is not there", false, set("ASTERISK_CONTROL", "exec:/nowhere/asterisk")},
 		{"the control command says nothing", false, set("ASTERISK_CONTROL", "exec:true")},
 		{"the control command fails", false, set("ASTERISK_CONTROL", "exec:false")},
@@ -682,6 +721,15 @@ func (m *matrix) sqlite(t *testing.T, s *site) {
 				t.Fatal(err)
 			}
 		})},
+		{"the disk of the database is full", false, copied(func(t *testing.T, s *site, path string) { onFullDisk(t, s, path, 0) })},
+		{"the disk of the database has little room", true, copied(func(t *testing.T, s *site, path string) { onFullDisk(t, s, path, 2000) })},
+		{"the disk of the state folder is full, and the key stands in the settings", true, copied(func(t *testing.T, s *site, _ string) {
+			dir := t.TempDir()
+			if mount(t, dir, 64) {
+				fill(t, dir, 0)
+			}
+			s.env["STATE_DIR"] = dir
+		})},
 		{"the key is another", false, copied(func(_ *testing.T, s *site, _ string) {
 			s.env["SECRET_KEY"] = "BBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBA="
 		})},
@@ -736,6 +784,27 @@ func (m *matrix) sqlite(t *testing.T, s *site) {
 	m.try(t, s, states)
 }
 
+// onFullDisk moves a SQLite database to a disk of its own with so many KiB left.
+func onFullDisk(t *testing.T, s *site, path string, free int) {
+	t.Helper()
+	content, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	if !mount(t, dir, len(content)>>10+4096) {
+		if free == 0 {
+			s.env["DATABASE_URL"] = "sqlite:////dev/null/portal.db"
+		}
+		return
+	}
+	if err := os.WriteFile(filepath.Join(dir, "portal.db"), content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	fill(t, dir, free)
+	s.env["DATABASE_URL"] = "sqlite:///" + filepath.Join(dir, "portal.db")
+}
+
 func (m *matrix) postgres(t *testing.T, a *lab.Asterisk) {
 	url := labtest.Postgres(t)
 	s := lookAt(t, a, url)
@@ -762,6 +831,12 @@ func (m *matrix) postgres(t *testing.T, a *lab.Asterisk) {
 			})
 		}
 	}
+	if labtest.Soak(false, true) { // each waits for a connection that is never free
+		m.try(t, s, []state{
+			{"the role may open no connection more", false, role("crowd", all+" ALTER USER ROLE CONNECTION LIMIT 0;")},
+			{"the role may open one connection", false, role("single", all+" ALTER USER ROLE CONNECTION LIMIT 1;")},
+		})
+	}
 	m.try(t, s, []state{
 		{"everything is in order on PostgreSQL", true, func(*testing.T, *site) {}},
 		{"PostgreSQL is read-only", false, altered("default_transaction_read_only = on", "default_transaction_read_only")},
@@ -773,6 +848,15 @@ func (m *matrix) postgres(t *testing.T, a *lab.Asterisk) {
 		{"the role may write all but the audit trail", false, role("silent", all+" REVOKE INSERT ON audit_events FROM ROLE;")},
 		{"the role may not read the users", false, role("blind", all+" REVOKE SELECT ON users FROM ROLE;")},
 		{"the role may do nothing", false, role("nobody", "")},
+		{"the role may open two connections", true, role("couple", all+" ALTER USER ROLE CONNECTION LIMIT 2;")},
+		{"the role may open three connections", true, role("few", all+" ALTER USER ROLE CONNECTION LIMIT 3;")},
+		{"idle transactions are ended after a second", true, role("idle", all+" ALTER USER ROLE SET idle_in_transaction_session_timeout = '1s';")},
+		{"transactions are serializable", true, role("serial", all+" ALTER USER ROLE SET default_transaction_isolation = 'serializable';")},
+		{"the session speaks another language, time zone and encoding", true, role("foreign", all+" ALTER USER ROLE SET DateStyle = 'German'; ALTER USER ROLE SET TimeZone = 'Asia/Kathmandu'; "+
+			"ALTER USER ROLE SET client_encoding = 'LATIN1'; ALTER USER ROLE SET IntervalStyle = 'sql_standard'; ALTER USER ROLE SET bytea_output = 'escape'; "+
+			"ALTER USER ROLE SET standard_conforming_strings = off; ALTER USER ROLE SET extra_float_digits = 0;")},
+		{"the role looks in another schema first", false, role("elsewhere", all+" CREATE SCHEMA ROLE AUTHORIZATION ROLE;")},
+		{"the role looks in another schema alone", false, role("lost", all+" CREATE SCHEMA ROLE AUTHORIZATION ROLE; ALTER USER ROLE SET search_path = ROLE;")},
 		{"a pooler of transactions stands between", false, func(t *testing.T, s *site) {
 			s.env["DATABASE_URL"] = labtest.Pgbouncer(t, url, "pool_mode = transaction")
 		}},
