@@ -218,7 +218,7 @@ func (e *Engine) Apply(ctx context.Context, r Request) (pbx.Run, error) {
 	}
 
 	paperwork := a.meanwhile(ctx, plan) // Asterisk takes its time; ours is free
-	reload, err := e.target.Reload(ctx)
+	reload, err := e.target.Reload(ctx, plan.modules())
 	_ = paperwork() // what failed is tried again
 	a.reloaded(reload.Results, err)
 	if err != nil {
@@ -279,7 +279,7 @@ func (e *Engine) rollBack(ctx context.Context, a *attempt, plan *planned, code s
 	case err != nil:
 		return broken(err)
 	}
-	reload, err := e.target.Reload(ctx)
+	reload, err := e.target.Reload(ctx, pbx.AllModules())
 	if err != nil {
 		return broken(err)
 	}

@@ -168,7 +168,7 @@ func (f *race) put(b *testing.B) {
 // deaf is a host whose Asterisk does not reload.
 type deaf struct{ *node.Local }
 
-func (deaf) Reload(context.Context) (pbx.Reload, error) {
+func (deaf) Reload(context.Context, []pbx.Module) (pbx.Reload, error) {
 	return pbx.Reload{}, errors.New("it does not listen")
 }
 

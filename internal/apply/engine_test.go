@@ -34,6 +34,7 @@ type script struct {
 	site      pbx.Site
 	revisions map[int][]pbx.File
 	running   []pbx.File
+	reloaded  []pbx.Module // what the last reload was asked for
 	drift     []pbx.Drift
 	declared  []pbx.HostObject // what files of the administrator define
 	doubted   int
@@ -115,15 +116,23 @@ func (s *script) Prune(int, func(pbx.File) error) error {
 	return nil
 }
 
-func (s *script) Reload(ctx context.Context) (pbx.Reload, error) {
-	s.calls = append(s.calls, "reload")
+func (s *script) Reload(ctx context.Context, modules []pbx.Module) (pbx.Reload, error) {
+	s.calls, s.reloaded = append(s.calls, "reload"), modules
 	if s.onReload != nil {
 		s.onReload()
 	}
 	if s.reloadErr != nil {
 		return pbx.Reload{Results: pbx.ReloadResults{PJSIP: &pbx.CommandResult{ExitCode: 1}}, Understood: true}, s.reloadErr
 	}
-	s.running = s.revisions[s.site.Current]
+	var running []pbx.File
+	for _, f := range pbx.GeneratedFiles() {
+		from := s.running
+		if slices.Contains(modules, f.Module) {
+			from = s.revisions[s.site.Current]
+		}
+		running = append(running, pbx.File{Path: f.Path, Content: pbx.ContentOf(from, f.Path)})
+	}
+	s.running = running
 	return pbx.Reload{Results: results, Understood: !s.mumble}, ctx.Err()
 }
 
@@ -440,6 +449,63 @@ func TestThePlanSaysWhoComesWhoGoesAndWhoChanges(t *testing.T) {
 	if run := f.apply(t, apply.Request{TriggeredBy: "test", IfMatch: plan.Hash}); run.Result != pbx.Applied || !cmp.Equal(run.Plan.Changes, want) {
 		t.Errorf("what was reviewed was not what was applied: %+v", run)
 	}
+}
+
+func TestOnlyModulesWithChangedFilesReloadUnlessAsteriskMayRunSomethingElse(t *testing.T) {
+	t.Parallel()
+	all, pjsip, dialplan := pbx.AllModules(), []pbx.Module{pbx.PJSIP}, []pbx.Module{pbx.Dialplan}
+	for name, c := range map[string]struct {
+		before func(t *testing.T, f fixture)
+		style  render.Style
+		want   []pbx.Module
+	}{
+		"a new user":                        {func(*testing.T, fixture) {}, render.Style{}, all},
+		"another time of ringing":           {sameUsers, render.Style{RingTimeout: 40}, dialplan},
+		"another limit of silence":          {sameUsers, render.Style{RTPTimeout: 40}, pjsip},
+		"a file that was edited":            {func(t *testing.T, f fixture) { sameUsers(t, f); f.drift = []pbx.Drift{{Kind: pbx.Edited, Path: "x"}} }, render.Style{RingTimeout: 40}, all},
+		"an apply that was not confirmed":   {func(t *testing.T, f fixture) { sameUsers(t, f); unconfirmed(t, f) }, render.Style{RingTimeout: 41}, all},
+		"nothing, but Asterisk lost a user": {func(t *testing.T, f fixture) { sameUsers(t, f); f.running = empty(t) }, render.Style{}, all},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := newFixture(t, &script{})
+			c.before(t, f)
+			f.engine = apply.New(apply.Config{Store: f.store, Target: f.script, Now: time.Now, Style: c.style})
+			if run := f.apply(t, apply.Request{TriggeredBy: "test", Force: true}); run.Verification != pbx.Confirmed {
+				t.Errorf("the apply is %s: %v", run.Verification, run.Differences)
+			}
+			if !slices.Equal(f.reloaded, c.want) {
+				t.Errorf("%v were reloaded, want %v", f.reloaded, c.want)
+			}
+		})
+	}
+}
+
+// sameUsers brings the users of the database to Asterisk.
+func sameUsers(t *testing.T, f fixture) {
+	t.Helper()
+	f.apply(t, apply.Request{TriggeredBy: "before"})
+}
+
+// unconfirmed makes an apply that Asterisk was not seen to take.
+func unconfirmed(t *testing.T, f fixture) {
+	t.Helper()
+	f.create(t)
+	f.liveErr = errors.New("garbage")
+	if _, err := f.engine.Apply(t.Context(), apply.Request{TriggeredBy: "before"}); pbx.CodeOf(err) != pbx.CodeNotConfirmed {
+		t.Fatal(err)
+	}
+	f.liveErr = nil
+}
+
+// empty returns the files of no users.
+func empty(t *testing.T) []pbx.File {
+	t.Helper()
+	files, _, err := render.Config(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return files
 }
 
 func TestTheNextApplyAfterAFailureSucceeds(t *testing.T) {

@@ -41,9 +41,9 @@ func (i *interposed) Flip(number int, inPlace []pbx.File) ([]string, error) {
 	return i.script.Flip(number, inPlace)
 }
 
-func (i *interposed) Reload(ctx context.Context) (pbx.Reload, error) {
+func (i *interposed) Reload(ctx context.Context, modules []pbx.Module) (pbx.Reload, error) {
 	defer i.after("reload")
-	return i.script.Reload(ctx)
+	return i.script.Reload(ctx, modules)
 }
 
 func (i *interposed) Live(ctx context.Context, q pbx.Question) (pbx.Live, error) {

@@ -20,8 +20,9 @@ import (
 // planned is a plan with what the engine needs to carry it out.
 type planned struct {
 	pbx.Plan
-	site pbx.Site
-	last int // the newest revision the database knows
+	site    pbx.Site
+	last    int  // the newest revision the database knows
+	adopted bool // what is in place was not there by an apply
 
 	declared []pbx.HostObject // what files define beside the portal's
 	draft
@@ -90,6 +91,7 @@ func (e *Engine) plan(ctx context.Context, wanted func() (draft, error), id pbx.
 	p.Users = p.users
 	p.findHost(ctx, e, declared, running)
 	virgin := virgin(p.site)
+	p.adopted = virgin
 	switch {
 	case virgin && id != "" && len(p.Clashes) == 0: // else the apply is refused
 		if p.site, err = e.adopt(ctx, p.site, p.last, id); err != nil {
@@ -137,9 +139,8 @@ const few = 60
 // same reason the last extension stands for a dialplan that stays as it is. After a larger change, where the files before were not ours, and
 // where Asterisk may have strayed from them, it lists everything; so it does for every plan, and once a minute.
 func (p *planned) question() pbx.Question {
-	strayed := p.Behind != "" || len(p.Drift) > 0 || p.site.Ahead() // it may run something else by now
 	switch {
-	case strayed:
+	case p.mayStray():
 		return everything(p.want)
 	case !p.named, len(p.touched) > few, len(p.want.Endpoints) == 0: // that something is gone, and nothing is left, lists say; silence does not
 		return p.wholeQuestion(p.want)
@@ -151,6 +152,27 @@ func (p *planned) question() pbx.Question {
 		q.Exten = p.want.Steps[last].Exten
 	}
 	return q
+}
+
+// mayStray reports that Asterisk may run something else by now than it was last seen to run.
+func (p *planned) mayStray() bool { return p.Behind != "" || len(p.Drift) > 0 || p.site.Ahead() }
+
+// modules returns those that have to read their files again: each with a file that is not as Asterisk was last seen to run it. Where it may run
+// something else these are all, and where the portal takes over what was there, which it never saw Asterisk run.
+func (p *planned) modules() []pbx.Module {
+	if p.adopted || p.mayStray() {
+		return pbx.AllModules()
+	}
+	var changed []pbx.Module
+	for _, f := range pbx.GeneratedFiles() {
+		if !slices.Contains(changed, f.Module) && !bytes.Equal(pbx.ContentOf(p.files, f.Path), pbx.ContentOf(p.site.Seen, f.Path)) {
+			changed = append(changed, f.Module)
+		}
+	}
+	if len(changed) == 0 { // an apply that asks for nothing must not find that nothing is wrong
+		return pbx.AllModules()
+	}
+	return changed
 }
 
 // wholeQuestion asks for every object by its name, and for those that changed by their content.

@@ -113,7 +113,7 @@ func (e *Engine) catchUp(ctx context.Context, vain int) (done bool, err error) {
 	defer a.close()
 	a.action = pbx.ActionApplyCatchUp
 	a.run.Users = len(inventory.Numbers())
-	reload, err := e.target.Reload(ctx)
+	reload, err := e.target.Reload(ctx, pbx.AllModules())
 	a.reloaded(reload.Results, err)
 	if err != nil {
 		return false, a.vain(ctx, vain, pbx.FilesAhead, pbx.CodeReloadFailed, err)

@@ -37,9 +37,9 @@ type Target interface {
 	// Prune drops old revisions from the disk, once save has what others changed in them.
 	Prune(keep int, save func(pbx.File) error) error
 
-	// Reload asks Asterisk to take the files, and waits within a limit while it is busy or still starting. What came of it is filled also
-	// beside an error, whose text is a sentence for people: why Asterisk did not reload, and what to do.
-	Reload(ctx context.Context) (pbx.Reload, error)
+	// Reload asks these modules of Asterisk to read their files again, and waits within a limit while it is busy or still starting. What came of
+	// it is filled also beside an error, whose text is a sentence for people: why Asterisk did not reload, and what to do.
+	Reload(ctx context.Context, modules []pbx.Module) (pbx.Reload, error)
 	// Live asks Asterisk what it has loaded, and sorts out what is not the portal's. An error means that there was no answer that can be compared.
 	Live(ctx context.Context, q pbx.Question) (pbx.Live, error)
 	// Forget makes Asterisk forget the phones registered at these numbers, and gives the numbers of which it forgot one.

@@ -38,9 +38,9 @@ func (h hooked) Flip(number int, over []pbx.File) ([]string, error) {
 	return h.Target.Flip(number, over)
 }
 
-func (h hooked) Reload(ctx context.Context) (pbx.Reload, error) {
+func (h hooked) Reload(ctx context.Context, modules []pbx.Module) (pbx.Reload, error) {
 	defer h.at("reload")()
-	return h.Target.Reload(ctx)
+	return h.Target.Reload(ctx, modules)
 }
 
 func (h hooked) Live(ctx context.Context, q pbx.Question) (pbx.Live, error) {

@@ -3,10 +3,14 @@
 package faults_test
 
 import (
+	"bufio"
 	"context"
+	"fmt"
 	"maps"
+	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -368,5 +372,69 @@ func comesToNothing(t *testing.T, row int) {
 				t.Errorf("Asterisk runs something else:\n%s", diff)
 			}
 		})
+	}
+}
+
+// reloadsOf returns the names of modules, as Asterisk tells every client of its Manager Interface that it reloads one. "dialplan reload" is a
+// command of a module, and not told of.
+func reloadsOf(t *testing.T, a *lab.Asterisk) <-chan string {
+	t.Helper()
+	conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", a.AMI.Addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	if _, err := fmt.Fprintf(conn, "Action: Login\r\nUsername: %s\r\nSecret: %s\r\n\r\n", a.AMI.User, a.AMI.Secret); err != nil {
+		t.Fatal(err)
+	}
+	modules, in, signedIn := make(chan string, 100), bufio.NewScanner(conn), make(chan struct{})
+	go func() {
+		defer close(modules)
+		for in.Scan() {
+			if in.Text() == "Message: Authentication accepted" {
+				close(signedIn)
+			}
+			if name, ok := strings.CutPrefix(in.Text(), "Module: "); ok {
+				modules <- name
+			}
+		}
+	}()
+	<-signedIn
+	return modules
+}
+
+func TestOnlyTheModulesWhoseFilesChangedAreReloaded(t *testing.T) {
+	t.Parallel()
+	a := labtest.Asterisk(t)
+	s := newSite(t, a, storetest.SQLite(t), 2)
+	reloads := reloadsOf(t, a)
+
+	s.env["RING_TIMEOUT"] = "31"
+	code, r := s.apply(t)
+	if code != 0 || r.Verification != "confirmed" || r.Reload.PJSIP != nil || r.Reload.Dialplan == nil {
+		t.Errorf("another time of ringing stands in the dialplan alone: exit code %d, %+v", code, r)
+	}
+	s.env["RTP_TIMEOUT"] = "61"
+	code, r = s.apply(t)
+	if code != 0 || r.Verification != "confirmed" || r.Reload.PJSIP == nil || r.Reload.Dialplan != nil {
+		t.Errorf("another limit of silence stands in PJSIP's file alone: exit code %d, %+v", code, r)
+	}
+	// Only the second apply may have reloaded PJSIP: the next event after it is that of this command.
+	if reply, err := s.control.Run(t.Context(), "module reload cdr"); err != nil {
+		t.Fatal(reply, err)
+	}
+	var told []string
+	for name := range reloads {
+		if told = append(told, name); name == "cdr" {
+			break
+		}
+	}
+	if want := []string{"res_pjsip.so", "cdr"}; !slices.Equal(told, want) {
+		t.Errorf("Asterisk reloaded %q, want %q", told, want)
+	}
+	s.create(t)
+	code, r = s.apply(t)
+	if code != 0 || r.Verification != "confirmed" || r.Reload.PJSIP == nil || r.Reload.Dialplan == nil {
+		t.Errorf("a new user stands in both files: exit code %d, %+v", code, r)
 	}
 }

@@ -406,7 +406,7 @@ func (a *asterisk) Doubt(number int) error {
 
 func (a *asterisk) Prune(int, func(pbx.File) error) error { return nil }
 
-func (a *asterisk) Reload(context.Context) (pbx.Reload, error) {
+func (a *asterisk) Reload(context.Context, []pbx.Module) (pbx.Reload, error) {
 	if a.reloadFault != nil {
 		refused := &pbx.CommandResult{ExitCode: 1, Stderr: "Unable to connect to remote asterisk"}
 		return pbx.Reload{Results: pbx.ReloadResults{PJSIP: refused}, Understood: true}, a.reloadFault

@@ -19,30 +19,39 @@ import (
 // busyPatience is how long Reload waits for an Asterisk that is reloading already or still starting.
 const busyPatience = 15 * time.Second
 
-// Reload asks Asterisk to take the files, and waits while it is busy. PJSIP and the dialplan do not know of each other: both are reloaded
-// at once. Until both are done a new number is not reachable and a removed one not found, and both are safe.
-func (l *Local) Reload(ctx context.Context) (r pbx.Reload, err error) {
-	var pjsip, dialplan asterisk.ReloadState
-	var both errgroup.Group
-	both.Go(func() error {
-		r.Results.PJSIP, pjsip = patiently(ctx, l.control.ReloadPJSIP)
-		return nil
-	})
-	both.Go(func() error {
-		r.Results.Dialplan, dialplan = patiently(ctx, l.control.ReloadDialplan)
-		return nil
-	})
-	_ = both.Wait() // neither gives one: what came of it is in r
-	r.Understood = pjsip != asterisk.ReloadUnclear && dialplan != asterisk.ReloadUnclear
-	for _, part := range []struct {
-		name  string
-		state asterisk.ReloadState
-	}{{"PJSIP", pjsip}, {"dialplan", dialplan}} { // where both failed it is for one reason
-		if part.state != asterisk.Reloaded && part.state != asterisk.ReloadUnclear {
-			return r, errors.New(part.name + ": " + part.state.Sentence())
+// Reload asks these modules of Asterisk to read their files again, and waits while it is busy. PJSIP and the dialplan do not know of each
+// other: both are reloaded at once. Until both are done a new number is not reachable and a removed one not found, and both are safe.
+func (l *Local) Reload(ctx context.Context, modules []pbx.Module) (r pbx.Reload, err error) {
+	parts := []struct {
+		module pbx.Module
+		name   string
+		reload func(context.Context) (asterisk.Reply, asterisk.ReloadState)
+		result **pbx.CommandResult
+		state  asterisk.ReloadState
+	}{
+		{pbx.PJSIP, "PJSIP", l.control.ReloadPJSIP, &r.Results.PJSIP, asterisk.Reloaded},
+		{pbx.Dialplan, "dialplan", l.control.ReloadDialplan, &r.Results.Dialplan, asterisk.Reloaded},
+	}
+	var all sync.WaitGroup
+	for i := range parts {
+		if p := &parts[i]; slices.Contains(modules, p.module) {
+			all.Go(func() { *p.result, p.state = patiently(ctx, p.reload) })
 		}
 	}
-	return r, nil
+	all.Wait()
+	r.Understood = true
+	for _, p := range parts {
+		switch p.state {
+		case asterisk.Reloaded:
+		case asterisk.ReloadUnclear:
+			r.Understood = false
+		default:
+			if err == nil { // where both failed it is for one reason
+				err = errors.New(p.name + ": " + p.state.Sentence())
+			}
+		}
+	}
+	return r, err
 }
 
 // patiently repeats a reload while Asterisk says that it is busy or still starting, at growing distances.

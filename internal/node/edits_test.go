@@ -70,7 +70,7 @@ func (h *host) Accept(number int) error {
 	return h.Local.Accept(number)
 }
 
-func (h *host) Reload(context.Context) (pbx.Reload, error) {
+func (h *host) Reload(context.Context, []pbx.Module) (pbx.Reload, error) {
 	defer h.at("reload")()
 	if h.away {
 		return pbx.Reload{}, errors.New("Asterisk cannot be reached")

@@ -396,7 +396,7 @@ func TestRow35HostileNamesDoNotChangeWhatARealAsteriskLoads(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		reload, err := s.node.Reload(t.Context())
+		reload, err := s.node.Reload(t.Context(), pbx.AllModules())
 		if err != nil || !reload.Understood {
 			t.Fatal(err)
 		}

@@ -97,6 +97,9 @@ const (
 	DialplanPath = "extensions.d/synergycall/generated_routing.conf"
 )
 
+// AllModules returns the modules whose files the portal writes.
+func AllModules() []Module { return []Module{PJSIP, Dialplan} }
+
 // GeneratedFiles returns all files that the portal writes, in the order in which a revision has them. It writes no other below Asterisk's
 // configuration directory but for the revisions themselves.
 func GeneratedFiles() []GeneratedFile {
