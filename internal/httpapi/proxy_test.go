@@ -73,7 +73,7 @@ func behind(t *testing.T, start func(testing.TB, string, string), config, scheme
 	certify(t, "pbx.example.com", certificate, key)
 	config = strings.NewReplacer(
 		"127.0.0.1:8000", strings.TrimPrefix(p.url, "http://"),
-		"listen 443", "listen "+address, "pbx.example.com {\n", base+" {\n\ttls "+certificate+" "+key+"\n",
+		"listen 443", "listen "+address, "<VirtualHost *:443>", "Listen "+address+"\n<VirtualHost *:"+port+">", "pbx.example.com {\n", base+" {\n\ttls "+certificate+" "+key+"\n",
 		"/etc/ssl/certs/pbx.example.com.pem", certificate, "/etc/ssl/private/pbx.example.com.key", key,
 	).Replace(config)
 	start(t, config, address)
@@ -158,6 +158,8 @@ func TestBehindARealProxyPeopleSignInAndLiveDataArrivesAtOnce(t *testing.T) {
 		"nginx, bare proxy_pass, HTTP 1.1": {labtest.Nginx, strings.Replace(bare, "proxy_pass", "proxy_http_version 1.1; proxy_pass", 1), "http", false},
 		"nginx, gzip for everything":       {labtest.Nginx, "gzip on; gzip_types *; " + bare, "http", false},
 		"nginx, as documented":             {labtest.Nginx, documented(t, "nginx"), "https", true},
+		"Apache, as documented":            {labtest.Apache, documented(t, "apache"), "https", true},
+		"Apache, compressing everything":   {labtest.Apache, strings.Replace(documented(t, "apache"), "SSLEngine on", "SSLEngine on\nSetOutputFilter DEFLATE", 1), "https", true},
 		"Caddy, as documented":             {labtest.Caddy, documented(t, "caddyfile"), "https", true},
 	} {
 		t.Run(name, func(t *testing.T) {

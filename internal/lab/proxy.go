@@ -93,6 +93,19 @@ func FetchCaddy(ctx context.Context, o FetchOptions) (Proxy, error) {
 		})
 }
 
+// FetchApache returns Apache in a folder of its own, fetching it from Debian unless that was done before.
+func FetchApache(ctx context.Context, o FetchOptions) (Proxy, error) {
+	p, err := fetchProxy(ctx, o, "apache2-bin", "usr/sbin/apache2", "-v", nil, func(config, dir string) string {
+		text := "ServerName localhost\nDefaultRuntimeDir " + dir + "\nPidFile " + dir + "/apache.pid\nErrorLog /dev/stderr\nUser nobody\nGroup nogroup\n"
+		for _, module := range []string{"mpm_event", "authz_core", "socache_shmcb", "ssl", "proxy", "proxy_http", "headers", "filter", "deflate"} {
+			text += fmt.Sprintf("LoadModule %[1]s_module usr/lib/apache2/modules/mod_%[1]s.so\n", module)
+		}
+		return text + config + "\n"
+	})
+	p.run = func(config string) []string { return []string{"-X", "-d", p.program.root, "-f", config} }
+	return p, err
+}
+
 func fetchProxy(ctx context.Context, o FetchOptions, name, path, tryWith string, run func(string) []string, frame func(config, dir string) string) (Proxy, error) {
 	cache, err := o.cacheDir()
 	if err != nil {

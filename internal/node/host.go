@@ -65,7 +65,7 @@ type hostReader struct {
 	others   includes
 	theirs   func() string // returns what Asterisk calls the configuration folder
 	read     int           // how many files, of which some may have been read more than once
-	own      []string // the folders of the portal's files
+	own      []string      // the folders of the portal's files
 	sections []*hostSection
 	err      error
 }

@@ -165,6 +165,12 @@ func Caddy(t testing.TB, config, address string) {
 	proxy(t, lab.FetchCaddy, config, address)
 }
 
+// Apache starts an Apache of this test's own with a configuration of its sites, which listens at address.
+func Apache(t testing.TB, config, address string) {
+	t.Helper()
+	proxy(t, lab.FetchApache, config, address)
+}
+
 func proxy(t testing.TB, fetch func(context.Context, lab.FetchOptions) (lab.Proxy, error), config, address string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
