@@ -149,6 +149,14 @@ func TestAHangingAsteriskIsGivenUpInTime(t *testing.T) {
 	}
 }
 
+func TestAReloadThatTakesLongIsWaitedForWhileAsteriskAnswers(t *testing.T) {
+	t.Parallel()
+	c := control(t, asterisktest.New(t, asterisktest.Slow(20*soon, asterisktest.Loaded(asterisktest.Objects{}))).Socket)
+	if reply, state := c.WithTimeout(5 * soon).ReloadPJSIP(t.Context()); state != asterisk.Reloaded {
+		t.Errorf("got %s, %+v", state, reply)
+	}
+}
+
 func TestTheCallersContextEndsACommand(t *testing.T) {
 	t.Parallel()
 	c := control(t, asterisktest.New(t, asterisktest.Hang()).Socket)

@@ -18,6 +18,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/synergycall/pbxportal/internal/asterisk"
 )
@@ -164,6 +165,19 @@ func Queued(next Behaviour) Behaviour {
 		if isReload(command) {
 			_, _ = io.WriteString(out, "Asterisk cannot reload a module yet; request queued\n")
 			return
+		}
+		next(command, out, done)
+	}
+}
+
+// Slow takes that long for a reload, and goes on answering everything else like next.
+func Slow(reload time.Duration, next Behaviour) Behaviour {
+	return func(command string, out io.Writer, done <-chan struct{}) {
+		if isReload(command) {
+			select {
+			case <-done:
+			case <-time.After(reload):
+			}
 		}
 		next(command, out, done)
 	}
