@@ -44,6 +44,7 @@ func TestTheCommandsWorkWithoutAServer(t *testing.T) {
 	}
 	expect(s.must(t, "user", "list", "--find", "ANNA"), "Anna Example")
 	expect(s.must(t, "user", "show", "1000"), secret[1])
+	expect(s.must(t, "user", "show", "\u00a0１０００\u200e"), secret[1])
 	id, _ := decode(t, s.must(t, "user", "show", "1001", "--json"))["id"].(string)
 	expect(s.must(t, "user", "show", id), "Ben")
 	expect(s.must(t, "plan"), "2 users. Nothing was ever applied here.", "1000", "Anna Example", "added", "Next: pbxportal apply")

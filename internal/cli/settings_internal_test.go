@@ -170,8 +170,12 @@ func TestTwoFilesWithDifferentInstallationsAreRefusedAndOneCanBeChosen(t *testin
 
 // Elsewhere than where its settings are found, a command must not make another installation and say that there are no users.
 func TestNoDatabaseIsMadeWhereAnotherWasMeant(t *testing.T) { //nolint:paralleltest // it changes the current folder
-	looks := [][]string{{"user", "list"}, {"plan"}, {"rollback"}, {"recover"}, {"audit", "verify"}, {"audit", "list"}, {"audit", "head"}, {"token", "list"},
-		{"admin", "list"}, {"rotate-key"}, {"revision", "list"}, {"user", "delete", "1000"}}
+	var looks [][]string
+	for _, command := range []string{
+		"user list", "plan", "rollback", "recover", "audit verify", "audit list", "audit head", "token list", "admin list", "rotate-key", "revision list", "user delete 1000",
+	} {
+		looks = append(looks, strings.Fields(command))
+	}
 	creates := [][]string{{"user", "add", "A", "a@example.com"}, {"admin", "setup-link"}, {"token", "create", "t", "--role", "admin"}}
 	for _, tc := range []struct {
 		what    string

@@ -93,8 +93,9 @@ func (c *userDeleteCommand) Run(ctx context.Context, a *app, p *portal) error {
 	return nil
 }
 
-// user finds a user by id or by extension number.
+// user finds a user by id or by extension number, as people type them: also with digits of full width.
 func (p *portal) user(ctx context.Context, key string) (pbx.User, error) {
+	key = pbx.Fold(key)
 	if len(key) != len("1000") {
 		return p.directory.Get(ctx, pbx.DefaultTenant, pbx.UserID(key))
 	}

@@ -148,6 +148,8 @@ func plainLetter(r rune) string {
 		return "'"
 	case '“', '”', '„', '‟', '″', '«', '»':
 		return `"`
+	case '⁄', '∕':
+		return "/"
 	case 'ß':
 		return "ss"
 	case 'æ':

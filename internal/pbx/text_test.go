@@ -117,6 +117,7 @@ func TestSearchFindsWhatReadsAlike(t *testing.T) {
 		{"Ёлкина", "елкина"},
 		{"ΣΟΦΟΣ", "σοφος", "σοφοσ"},
 		{"\u05d3\u05b8\u05d5\u05b4\u05d3", "\u05d3\u05d5\u05d3"},
+		{"Zimmer ½", "zimmer 1/2", "Zimmer 1\u22152"},
 		{"", "\u200e"},
 	} {
 		for _, text := range same[1:] {
