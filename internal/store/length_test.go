@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -120,7 +121,10 @@ func lengthen(t *testing.T, url string, fill func(sqlite bool, run func(statemen
 // A page of the newest, and of what is somewhere in the middle, comes quickly for whatever is searched for, and no search reads the table.
 func TestSearchesOfALongAuditTrailStayFastAtLength(t *testing.T) {
 	t.Parallel()
+	var one sync.Mutex // what fills one engine for minutes would be measured by the searches of the other
 	storetest.Each(t, func(t *testing.T, url string) {
+		one.Lock()
+		defer one.Unlock()
 		events, tries := labtest.Soak(300_000, 5_000_000), labtest.Soak(20, 200)
 		s := storetest.Open(t, url)
 		begin := time.Now()
