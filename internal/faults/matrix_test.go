@@ -574,7 +574,44 @@ func (m *matrix) asterisk(t *testing.T, s *site) {
 		}
 	}
 	if labtest.Soak(false, true) { // it is waited for as long as an apply waits
-		m.try(t, s, []state{{"Asterisk is busy with another reload", false, answering(`*reload*`, "A module reload request is already in progress; please be patient")}})
+		// written has a module of Asterisk's take up a file of its own; undone are the commands after which nothing of it is left.
+		written := func(name, text, undone string, commands ...string) func(*testing.T, *site) {
+			return func(t *testing.T, s *site) {
+				t.Helper()
+				s.keep(t, name)
+				if err := os.WriteFile(s.path(name), []byte(text), 0o644); err != nil {
+					t.Fatal(err)
+				}
+				for _, command := range commands {
+					if _, err := s.control.Run(t.Context(), command); err != nil {
+						t.Fatal(err)
+					}
+				}
+				s.later(func() {
+					if err := os.WriteFile(s.path(name), nil, 0o644); err != nil {
+						t.Error(err)
+					}
+					if _, err := s.control.Run(context.Background(), undone); err != nil {
+						t.Error(err)
+					}
+				})
+			}
+		}
+		ael := func(text string) func(*testing.T, *site) {
+			return written("extensions.ael", text, "module unload pbx_ael.so", "module load res_ael_share.so", "module load pbx_ael.so")
+		}
+		wizard := func(name string) func(*testing.T, *site) {
+			text := "[phone](!)\ntype=wizard\naccepts_registrations=yes\nhas_hint=yes\nhint_exten=1950\nhint_context=" + pbx.Context + "\nhint_application=Dial(PJSIP/x)\n[" + name + "](phone)\n"
+			return written("pjsip_wizard.conf", text, "module reload res_pjsip.so", "module load res_pjsip_config_wizard.so", "module reload res_pjsip.so")
+		}
+		m.try(t, s, []state{
+			{"Asterisk is busy with another reload", false, answering(`*reload*`, "A module reload request is already in progress; please be patient")},
+			{"AEL has a number that no user has in our context", true, ael("context " + pbx.Context + " { 1900 => NoOp(); includes { office; } } context office { _X. => NoOp(); }\n")},
+			{"AEL has the number of a user in our context", false, ael("context " + pbx.Context + " { 1000 => NoOp(); }\n")},
+			{"Lua has our context", true, written("extensions.lua", "extensions = { ['"+pbx.Context+"'] = { ['1000'] = function() app.noop() end } }\n", "module unload pbx_lua.so", "module load pbx_lua.so")},
+			{"a wizard has the number of a user", false, wizard("1000")},
+			{"a wizard has a number that no user has", true, wizard("1900")},
+		})
 	}
 	m.try(t, s, []state{
 		{"Asterisk cannot name the content of objects: func_sorcery is not loaded", false, without("func_sorcery.so")},
