@@ -278,7 +278,7 @@ func TestAFolderThatMayNotBeEnteredHidesNoSettingsAndAFileThatMayNotBeReadSaysWh
 		t.Errorf("a file that may not be read: exit code %d\n%s", code, said)
 	}
 	must(os.Chmod(".", 0))
-	t.Cleanup(func() { _ = os.Chmod(".", 0o700) }) //nolint:gosec // a folder
+	t.Cleanup(func() { _ = os.Chmod(".", 0o700) })
 	if code, said := h.runAsAnother(t, "config", "show"); code != 0 || !strings.Contains(said, "service") {
 		t.Errorf("a folder that may not be entered: exit code %d\n%s", code, said)
 	}

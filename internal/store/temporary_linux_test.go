@@ -19,7 +19,7 @@ import (
 func TestARecordIsBegunWhereNoFolderForTemporaryFilesCanBeWritten(t *testing.T) {
 	url := storetest.SQLite(t)
 	dir := filepath.Dir(filepath.Dir(strings.TrimPrefix(url, "sqlite:///"))) // the database makes its own below it
-	t.Chdir("/proc") // SQLite would take the current folder, too
+	t.Chdir("/proc")                                                         // SQLite would take the current folder, too
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
