@@ -89,7 +89,7 @@ func (p *portal) replaceLost(ctx context.Context, a *app, ids []string) error {
 	var accounts []pbx.Account
 	revisions := 0
 	for _, id := range ids {
-		renewed, err := p.directory.RenewLost(ctx, id)
+		renewed, err := p.directory.ReissueLostSecrets(ctx, id)
 		users = append(users, renewed...)
 		if err != nil {
 			return err

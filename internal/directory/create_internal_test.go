@@ -18,11 +18,11 @@ import (
 )
 
 // wanted gives the creations of those who wait together, each asked for by somebody else.
-func wanted(emails ...string) []*creation {
-	all := make([]*creation, len(emails))
+func wanted(emails ...string) []*createRequest {
+	all := make([]*createRequest, len(emails))
 	for i, email := range emails {
 		actor := pbx.Actor{Kind: pbx.ActorToken, ID: email, Name: "of " + email, From: "127.0.0.1", RequestID: fmt.Sprint(i)}
-		all[i] = &creation{actor: actor, tenant: pbx.DefaultTenant, wanted: pbx.NewUser{Name: "User", Email: email}}
+		all[i] = &createRequest{actor: actor, tenant: pbx.DefaultTenant, wanted: pbx.NewUser{Name: "User", Email: email}}
 	}
 	return all
 }
@@ -37,7 +37,7 @@ func crowd(n int) []string {
 }
 
 // outcomes says what came of each: the number, or the code of the error.
-func outcomes(all []*creation) string {
+func outcomes(all []*createRequest) string {
 	said := make([]string, len(all))
 	for i, c := range all {
 		said[i] = fmt.Sprint(c.user.Extension.Number)
@@ -84,14 +84,14 @@ func TestThoseWrittenTogetherGetTheLowestNumbersInTheirOrder(t *testing.T) {
 		s := storetest.Open(t, url)
 		d := New(s, time.Now)
 		first := wanted("a@example.com", "b@example.com", "c@example.com", "d@example.com")
-		d.createAll(t.Context(), first)
+		d.createBatch(t.Context(), first)
 		for _, i := range []int{0, 2} {
 			if _, err := d.Delete(t.Context(), pbx.DefaultTenant, first[i].user.ID); err != nil {
 				t.Fatal(err)
 			}
 		}
 		all := wanted("e@example.com", "F@example.com", "f@Example.com", "B@example.com", "g@example.com", "e@example.com")
-		d.createAll(t.Context(), all)
+		d.createBatch(t.Context(), all)
 		if got, want := outcomes(all), "1000 1002 "+pbx.CodeEmailTaken+" "+pbx.CodeEmailTaken+" 1004 "+pbx.CodeEmailTaken; got != want {
 			t.Errorf("got %s; want %s", got, want)
 		}
@@ -119,7 +119,7 @@ func TestEachOfThoseWrittenTogetherHasItsOwnEventInOneChain(t *testing.T) {
 	t.Parallel()
 	storetest.Each(t, func(t *testing.T, url string) {
 		s := storetest.Open(t, url)
-		New(s, time.Now).createAll(t.Context(), wanted(crowd(70)...))
+		New(s, time.Now).createBatch(t.Context(), wanted(crowd(70)...))
 		if got := stored(t, s); strings.Count(got, ",") != 69 || !strings.HasPrefix(got, "1000 crowd0@example.com, 1001 crowd1@example.com") {
 			t.Error(got)
 		}
@@ -132,10 +132,10 @@ func TestThePoolThatEndsAmongThoseWrittenTogetherIsGivenOutToTheLastNumber(t *te
 		s := storetest.Open(t, url)
 		d := New(s, time.Now)
 		for some := range slices.Chunk(crowd(pbx.PoolSize-2), 250) {
-			d.createAll(t.Context(), wanted(some...))
+			d.createBatch(t.Context(), wanted(some...))
 		}
 		all := wanted("a@example.com", "b@example.com", "c@example.com", "B@example.com", "C@example.com")
-		d.createAll(t.Context(), all)
+		d.createBatch(t.Context(), all)
 		none := pbx.CodePoolExhausted
 		if got, want := outcomes(all), strings.Join([]string{"1998", "1999", none, pbx.CodeEmailTaken, none}, " "); got != want {
 			t.Errorf("got %s; want %s", got, want)
@@ -149,7 +149,7 @@ func TestThePoolThatEndsAmongThoseWrittenTogetherIsGivenOutToTheLastNumber(t *te
 			t.Fatal(err)
 		}
 		resting := wanted("d@example.com", "e@example.com")
-		d.WithQuarantine(time.Hour).createAll(t.Context(), resting)
+		d.WithQuarantine(time.Hour).createBatch(t.Context(), resting)
 		if err := resting[1].err; outcomes(resting) != none+" "+none || !strings.Contains(err.Error(), "999 of 1000 are in use") {
 			t.Errorf("%s: %v", outcomes(resting), err)
 		}
@@ -162,7 +162,7 @@ func TestWhatOneCannotHaveIsRefusedToThatOneAlone(t *testing.T) {
 		s := storetest.Open(t, url)
 		all := wanted("a@example.com", "b@example.com", "c@example.com")
 		all[1].tenant = "11111111-1111-4111-8111-111111111111" // which the schema does not know
-		New(s, time.Now).createAll(t.Context(), all)
+		New(s, time.Now).createBatch(t.Context(), all)
 		if got := outcomes(all); got != "1000 internal 1001" || all[1].user != (pbx.User{}) {
 			t.Error(got)
 		}
@@ -190,10 +190,10 @@ func TestATransactionThatFailsFailsAllItWasForAndLeavesNobody(t *testing.T) {
 		d := New(s, time.Now)
 		refusing(t, url)
 		all := wanted("bad1@example.com", "bad2@example.com", "bad3@example.com")
-		if err := d.createIn(t.Context(), all); err == nil {
+		if err := d.createTogether(t.Context(), all); err == nil {
 			t.Error("no error")
 		}
-		d.createAll(t.Context(), all)
+		d.createBatch(t.Context(), all)
 		if got := outcomes(all); got != "internal internal internal" {
 			t.Error(got)
 		}
@@ -201,7 +201,7 @@ func TestATransactionThatFailsFailsAllItWasForAndLeavesNobody(t *testing.T) {
 			t.Error(got)
 		}
 		all = wanted("a@example.com", "bad@example.com", "b@example.com")
-		d.createAll(t.Context(), all)
+		d.createBatch(t.Context(), all)
 		if got := outcomes(all); got != "1000 internal 1001" {
 			t.Errorf("one of three is at fault: %s", got)
 		}
@@ -219,7 +219,7 @@ func TestWhileTheDatabaseIsAwayNobodyOfManyIsTriedAgain(t *testing.T) {
 	}
 	defer s.Close()
 	all := wanted("a@example.com", "b@example.com", "c@example.com")
-	New(s, time.Now).createAll(t.Context(), all)
+	New(s, time.Now).createBatch(t.Context(), all)
 	for _, c := range all {
 		if pbx.CodeOf(c.err) != pbx.CodeDatabaseAway || c.err != all[0].err { //nolint:errorlint // the very same
 			t.Errorf("%s was told %v", c.wanted.Email, c.err)
@@ -242,7 +242,7 @@ INSERT INTO extensions (id, user_id, number, secret) VALUES ('33333333-3333-4333
 		return "", nil
 	})
 	all := wanted("a@example.com", "b@example.com", "c@example.com")
-	d.createAll(t.Context(), all)
+	d.createBatch(t.Context(), all)
 	if got, want := outcomes(all), "1000 "+pbx.CodeEmailTaken+" 1002"; got != want {
 		t.Errorf("got %s; want %s", got, want)
 	}
@@ -272,7 +272,7 @@ func TestAPanicAmongThoseWrittenTogetherCreatesNobodyAndIsSaidToAll(t *testing.T
 		})
 		all := wanted("a@example.com", "b@example.com", "c@example.com")
 		for _, c := range all {
-			c.err = errBrokenOff
+			c.err = errAborted
 		}
 		func() {
 			defer func() {
@@ -280,7 +280,7 @@ func TestAPanicAmongThoseWrittenTogetherCreatesNobodyAndIsSaidToAll(t *testing.T
 					t.Errorf("the panic became %v", v)
 				}
 			}()
-			d.createAll(t.Context(), all)
+			d.createBatch(t.Context(), all)
 		}()
 		if got := outcomes(all); got != "internal internal internal" {
 			t.Error(got)

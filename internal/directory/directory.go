@@ -1,5 +1,5 @@
-// Package directory is about users and their extensions: who there is, and which number everyone has. It holds the rules of
-// allocation; it knows nothing of HTTP, of SQL, or of Asterisk, and never applies anything.
+// Package directory manages users and allocates their extension numbers. It does not deal with HTTP, SQL or Asterisk, and never applies
+// anything.
 package directory
 
 import (
@@ -20,44 +20,44 @@ type Directory struct {
 	quarantine  time.Duration
 	fingerprint Fingerprint           // may be nil
 	look        func(context.Context) // may be nil
-	creates     *line[*creation]
+	creates     *batcher[*createRequest]
 }
 
-// Fingerprint names a secret without telling it, so that the audit trail can say which it was.
+// Fingerprint returns an identifier of a secret that does not reveal it, for the audit trail.
 type Fingerprint func(pbx.Secret) (string, error)
 
-// New makes the service over a store; now tells the time.
+// New returns a Directory over a store; now returns the current time.
 func New(s *store.Store, now func() time.Time) *Directory {
-	return &Directory{store: s, now: now, creates: newLine[*creation]()}
+	return &Directory{store: s, now: now, creates: newBatcher[*createRequest]()}
 }
 
-// WithQuarantine gives a Directory that lets a freed number rest that long before it is given out again. New's gives it out at once.
-func (d *Directory) WithQuarantine(rest time.Duration) *Directory {
+// WithQuarantine returns a copy of d that reuses a released number only after the given cool-down. The default is zero.
+func (d *Directory) WithQuarantine(coolDown time.Duration) *Directory {
 	with := *d
-	with.quarantine, with.creates = rest, newLine[*creation]()
+	with.quarantine, with.creates = coolDown, newBatcher[*createRequest]()
 	return &with
 }
 
-// WithHost returns a Directory that calls look before it gives out a number. look makes sure that the store knows which numbers the Asterisk
-// host uses itself; it is called often, and must return soon.
+// WithHost returns a copy of d that calls look before it allocates a number. look makes sure that the store knows the numbers that the Asterisk
+// host uses itself; it is called often and must return soon.
 func (d *Directory) WithHost(look func(context.Context)) *Directory {
 	with := *d
-	with.look, with.creates = look, newLine[*creation]()
+	with.look, with.creates = look, newBatcher[*createRequest]()
 	return &with
 }
 
-// WithFingerprints gives a Directory whose audit events name secrets by their fingerprint. New's leave secrets out.
+// WithFingerprints returns a copy of d whose audit events identify secrets by their fingerprint. By default they omit secrets.
 func (d *Directory) WithFingerprints(of Fingerprint) *Directory {
 	with := *d
-	with.fingerprint, with.creates = of, newLine[*creation]()
+	with.fingerprint, with.creates = of, newBatcher[*createRequest]()
 	return &with
 }
 
 // Query selects users. The zero Query selects all.
 type Query struct {
-	Text  string     // part of the name, the e-mail address or the number, without regard to case and accents
-	After pbx.Number // only numbers above it
-	Limit int        // how many at the most; 0: all
+	Text  string     // part of the name, the e-mail address or the number, ignoring case and accents
+	After pbx.Number // only numbers above
+	Limit int        // maximum number of users; 0: all
 }
 
 // Page is one page of a listing, ordered by extension number.
@@ -66,7 +66,7 @@ type Page struct {
 	Next  pbx.Number // the After of the next page; 0 when this is the last
 }
 
-// event begins the event of a change of a user, and gives what the audit trail keeps of the user.
+// event returns the audit event of a change to a user, without Before and After, and the facts of the user for these.
 func (d *Directory) event(ctx context.Context, now time.Time, action string, u pbx.User) (pbx.AuditEvent, pbx.Facts, error) {
 	facts := pbx.Facts{"tenant_id": string(u.TenantID), "name": u.Name, "email": u.Email, "number": strconv.Itoa(int(u.Extension.Number))}
 	if d.fingerprint != nil {
@@ -79,7 +79,7 @@ func (d *Directory) event(ctx context.Context, now time.Time, action string, u p
 	return pbx.NewAuditEvent(ctx, now, action, pbx.AuditObject{Type: "user", ID: string(u.ID), Name: u.Name}), facts, nil
 }
 
-// Get gives one user; KindNotFound when the tenant has none of that id.
+// Get returns a user; KindNotFound if the tenant has none with that id.
 func (d *Directory) Get(ctx context.Context, tenant pbx.TenantID, id pbx.UserID) (pbx.User, error) {
 	id, ok := pbx.CanonicalID(id)
 	if !ok {
@@ -92,7 +92,7 @@ func (d *Directory) Get(ctx context.Context, tenant pbx.TenantID, id pbx.UserID)
 	return u, err
 }
 
-// List gives the tenant's users that the query selects. Others get the same slice: whoever wants to change something in it takes a copy.
+// List returns the tenant's users that match the query. The slice is shared; callers must not modify it.
 func (d *Directory) List(ctx context.Context, tenant pbx.TenantID, q Query) (Page, error) {
 	users, err := d.store.Users(ctx, tenant)
 	if err != nil {
@@ -101,7 +101,7 @@ func (d *Directory) List(ctx context.Context, tenant pbx.TenantID, q Query) (Pag
 	if q == (Query{}) {
 		return Page{Users: users}, nil
 	}
-	// Selecting here and not in SQL: the pool is small, and both engines fold the case of ASCII letters only.
+	// Filtered here and not in SQL: the pool is small, and both engines fold only ASCII letters.
 	page := Page{Users: []pbx.User{}}
 	text := pbx.Fold(q.Text)
 	for _, u := range users {
@@ -117,13 +117,13 @@ func (d *Directory) List(ctx context.Context, tenant pbx.TenantID, q Query) (Pag
 	return page, nil
 }
 
-// matches reports whether the folded text is part of what a person would look for.
+// matches reports whether the name, address or number contains the folded text.
 func matches(u pbx.User, text string) bool {
 	return text == "" || strings.Contains(pbx.Fold(u.Name), text) || strings.Contains(pbx.Fold(u.Email), text) ||
 		strings.Contains(fmt.Sprint(u.Extension.Number), text)
 }
 
-// Delete removes a user and frees the number; it returns the user as it was. KindNotFound when the tenant has none of that id.
+// Delete deletes a user, releases the number, and returns the user as it was. KindNotFound if the tenant has none with that id.
 func (d *Directory) Delete(ctx context.Context, tenant pbx.TenantID, id pbx.UserID) (deleted pbx.User, err error) {
 	id, ok := pbx.CanonicalID(id)
 	if !ok {

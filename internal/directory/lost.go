@@ -8,10 +8,10 @@ import (
 	"github.com/synergycall/pbxportal/internal/store"
 )
 
-// RenewLost gives a new secret to each user whose secret is sealed with this key, which is lost, and gives them with it. Their phones register
-// with the old one until the next apply, and with the new one after it. Where it is cut off, those it came to have theirs; it can be called
-// again for the others.
-func (d *Directory) RenewLost(ctx context.Context, key string) (renewed []pbx.User, err error) {
+// ReissueLostSecrets gives a new secret to each user whose secret is encrypted with this key, which is lost, and returns these users with their
+// new secrets. Their phones register with the old secret until the next apply, and need the new one after it. If it is interrupted, some users
+// have new secrets; calling it again continues with the others.
+func (d *Directory) ReissueLostSecrets(ctx context.Context, key string) (renewed []pbx.User, err error) {
 	for {
 		var some []pbx.User
 		err = d.store.InTx(ctx, func(ctx context.Context, tx *store.Tx) (err error) {

@@ -15,7 +15,7 @@ type compiled struct {
 
 // frequent lists the statements that are worth it.
 func (d *dialect) frequent() []string {
-	return []string{d.placesQuery(), insertEvent, insertUser, insertExtension, addCovered}
+	return []string{d.allocationQuery(), insertEvent, insertUser, insertExtension, addCovered}
 }
 
 // prepare compiles the statements, before the first transaction that uses them begins; a database without its tables

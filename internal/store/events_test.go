@@ -398,7 +398,7 @@ func TestThereIsNoEventWithoutItsChange(t *testing.T) {
 			t.Errorf("error %v; head %+v, %v", err, head, headErr)
 		}
 		err = s.InTx(t.Context(), func(ctx context.Context, tx *store.Tx) error { // several in one transaction
-			return errors.Join(tx.InsertUsers(ctx, store.Addition{User: newUser(1000, "a@example.com"), Event: event(ctx, "a")}), tx.AppendEvent(ctx, event(ctx, "b")))
+			return errors.Join(tx.InsertUsers(ctx, store.NewUser{User: newUser(1000, "a@example.com"), Event: event(ctx, "a")}), tx.AppendEvent(ctx, event(ctx, "b")))
 		})
 		if r, verifyErr := trail(t, s).Verify(t.Context(), nil); err != nil || r.Events != 2 || r.Broken != nil || verifyErr != nil {
 			t.Errorf("error %v; %+v, %v", err, r, verifyErr)

@@ -25,7 +25,7 @@ func TestWhatTheHostHasIsKeptBySourceAndItsNumbersAreNotFree(t *testing.T) {
 		free := func() (free []pbx.Number, host int) {
 			t.Helper()
 			if err := s.InTx(t.Context(), func(ctx context.Context, tx *store.Tx) error {
-				places, err := tx.Places(ctx, []string{"a@example.com", "b@example.com", "c@example.com"}, 1000, 1005, noon)
+				places, err := tx.Allocate(ctx, []string{"a@example.com", "b@example.com", "c@example.com"}, 1000, 1005, noon)
 				if err == nil {
 					_, host, err = tx.InUse(ctx, 1000, 1005)
 				}

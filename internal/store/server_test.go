@@ -151,7 +151,7 @@ AND c.relname <> 'goose_db_version' AND a.attnum > 0 AND a.attcollation = 'pg_ca
 			t.Fatal(err)
 		}
 		err := s.InTx(t.Context(), func(ctx context.Context, tx *store.Tx) error {
-			places, err := tx.Places(ctx, []string{"info@example.com", "new@example.com"}, 1000, 1999, noon)
+			places, err := tx.Allocate(ctx, []string{"info@example.com", "new@example.com"}, 1000, 1999, noon)
 			if err == nil && (!places.Addresses[0].Taken || places.Addresses[0].Key != "info@example.com" || places.Addresses[1].Taken) {
 				t.Errorf("%q: %+v", locale, places.Addresses)
 			}

@@ -81,7 +81,7 @@ func TestWhatAServerDoesToItsSessionsIsNoFaultOfThePortals(t *testing.T) {
 		return s.InTx(t.Context(), func(ctx context.Context, tx *store.Tx) error {
 			//nolint:contextcheck // it looks from a connection of its own
 			meanwhile(execute(t, address, `SELECT pid FROM pg_stat_activity WHERE state = 'idle in transaction' AND datname = current_database()`))
-			return tx.InsertUsers(ctx, store.Addition{User: newUser(1000, "a@example.com"), Event: event(ctx, pbx.ActionUserCreate)})
+			return tx.InsertUsers(ctx, store.NewUser{User: newUser(1000, "a@example.com"), Event: event(ctx, pbx.ActionUserCreate)})
 		})
 	}
 	gone := func(backend string) {

@@ -38,7 +38,7 @@ func event(ctx context.Context, action string) pbx.AuditEvent {
 func insert(ctx context.Context, s *store.Store, users ...pbx.User) error {
 	return s.InTx(ctx, func(ctx context.Context, tx *store.Tx) error {
 		for _, u := range users {
-			if err := tx.InsertUsers(ctx, store.Addition{User: u, Event: event(ctx, pbx.ActionUserCreate)}); err != nil {
+			if err := tx.InsertUsers(ctx, store.NewUser{User: u, Event: event(ctx, pbx.ActionUserCreate)}); err != nil {
 				return err
 			}
 		}
@@ -83,7 +83,7 @@ func TestATransactionThatFailsLeavesNothing(t *testing.T) {
 		s := storetest.Open(t, url)
 		boom := errors.New("boom")
 		err := s.InTx(t.Context(), func(ctx context.Context, tx *store.Tx) error {
-			return errors.Join(tx.InsertUsers(ctx, store.Addition{User: newUser(1000, "a@example.com"), Event: event(ctx, pbx.ActionUserCreate)}), boom)
+			return errors.Join(tx.InsertUsers(ctx, store.NewUser{User: newUser(1000, "a@example.com"), Event: event(ctx, pbx.ActionUserCreate)}), boom)
 		})
 		if users, listErr := s.Users(t.Context(), pbx.DefaultTenant); !errors.Is(err, boom) || len(users) > 0 || listErr != nil {
 			t.Errorf("error %v; %d users, %v", err, len(users), listErr)
@@ -98,7 +98,7 @@ func TestTheLowestFreeNumberIsFound(t *testing.T) {
 		lowest := func(first, last pbx.Number) string {
 			var text string
 			err := s.InTx(t.Context(), func(ctx context.Context, tx *store.Tx) error {
-				places, err := tx.Places(ctx, []string{"nobody@example.com"}, first, last, noon)
+				places, err := tx.Allocate(ctx, []string{"nobody@example.com"}, first, last, noon)
 				used, _, countErr := tx.InUse(ctx, first, last)
 				text = fmt.Sprint(places.Free, used)
 				return errors.Join(err, countErr)
@@ -134,7 +134,7 @@ func TestAddressesAreComparedWithoutRegardToCase(t *testing.T) {
 		}
 		for email, want := range map[string]bool{"anna@example.COM": true, "Anna@Example.com": true, "ann@example.com": false} {
 			err := s.InTx(t.Context(), func(ctx context.Context, tx *store.Tx) error {
-				places, err := tx.Places(ctx, []string{email}, 1000, 1999, noon)
+				places, err := tx.Allocate(ctx, []string{email}, 1000, 1999, noon)
 				if places.Addresses[0].Taken != want {
 					t.Errorf("%s taken: %v", email, places.Addresses[0].Taken)
 				}
@@ -196,7 +196,7 @@ func TestACollisionIsTriedAgainAndThenSaidClearly(t *testing.T) {
 		runs := 0
 		err := s.InTx(t.Context(), func(ctx context.Context, tx *store.Tx) error {
 			runs++
-			return tx.InsertUsers(ctx, store.Addition{User: newUser(1000, fmt.Sprintf("%d@example.com", runs)), Event: event(ctx, pbx.ActionUserCreate)})
+			return tx.InsertUsers(ctx, store.NewUser{User: newUser(1000, fmt.Sprintf("%d@example.com", runs)), Event: event(ctx, pbx.ActionUserCreate)})
 		})
 		if runs != 6 || pbx.CodeOf(err) != pbx.CodeRetryExhausted || pbx.KindOf(err) != pbx.KindUnavailable {
 			t.Errorf("%d runs, error %v", runs, err)
@@ -204,7 +204,7 @@ func TestACollisionIsTriedAgainAndThenSaidClearly(t *testing.T) {
 		runs = 0
 		err = s.InTx(t.Context(), func(ctx context.Context, tx *store.Tx) error {
 			runs++
-			return tx.InsertUsers(ctx, store.Addition{User: newUser(pbx.Number(999+runs), fmt.Sprintf("%d@example.com", runs)), Event: event(ctx, pbx.ActionUserCreate)})
+			return tx.InsertUsers(ctx, store.NewUser{User: newUser(pbx.Number(999+runs), fmt.Sprintf("%d@example.com", runs)), Event: event(ctx, pbx.ActionUserCreate)})
 		})
 		if runs != 2 || err != nil {
 			t.Errorf("%d runs, error %v; want success at the second", runs, err)
@@ -297,7 +297,7 @@ func TestAFreedNumberRestsAsLongAsAsked(t *testing.T) {
 		a, b := newUser(1000, "a@example.com"), newUser(1001, "b@example.com")
 		lowest := func(freed time.Time) (n pbx.Number) {
 			err := s.InTx(t.Context(), func(ctx context.Context, tx *store.Tx) error {
-				places, err := tx.Places(ctx, []string{""}, 1000, 1999, freed)
+				places, err := tx.Allocate(ctx, []string{""}, 1000, 1999, freed)
 				n = places.Free[0]
 				return err
 			})

@@ -107,22 +107,22 @@ func (t *Tx) User(ctx context.Context, tenant pbx.TenantID, id pbx.UserID) (u pb
 	return found(scanUser(t.tx.QueryRowContext(ctx, selectUser+`WHERE u.tenant_id = $1 AND u.id = $2`, string(tenant), string(id)), t.secrets.opener()))
 }
 
-// Places is where new users would go.
-type Places struct {
-	Addresses []Address    // theirs, in the same order
-	Free      []pbx.Number // the lowest free ones in their order, as many as there are addresses if so many are free
+// Allocation holds the lookup results for a batch of new users: which addresses are taken, and the lowest free numbers.
+type Allocation struct {
+	Addresses []Address    // of the requested addresses, in the same order
+	Free      []pbx.Number // ascending; as many as there are addresses, or fewer if the pool has fewer
 }
 
-// Address is an e-mail address that somebody wants.
+// Address is the lookup result for an e-mail address.
 type Address struct {
-	Key   string // the same for all addresses that count as one, in whatever case they are written
-	Taken bool   // somebody has it already
+	Key   string // equal for addresses that count as the same, ignoring case
+	Taken bool   // a user has it
 }
 
-// placesQuery gives a row for each address, and with the first of them the taken numbers, in no order. Databases find the gaps between
+// allocationQuery returns a row for each address, and with the first of them the taken numbers, in no order. Databases find the gaps between
 // them as well, but take twice as long. Who has an address is counted, for PostgreSQL answers EXISTS by reading all users. The newest
 // link of the audit trail and what the host has come along, so that writing the events needs no question of its own.
-func (d *dialect) placesQuery() string {
+func (d *dialect) allocationQuery() string {
 	return `
 SELECT head.seq, head.hash, ` + d.lower("asked.text") + `, (SELECT count(*) FROM users WHERE lower(email) = ` + d.lower("asked.text") + `) > 0,
     CASE WHEN asked.i = 1 THEN (SELECT string_agg(CAST(number AS text), ' ') FROM (
@@ -133,14 +133,14 @@ SELECT head.seq, head.hash, ` + d.lower("asked.text") + `, (SELECT count(*) FROM
 FROM ` + d.listIn("$4") + ` AS asked LEFT JOIN ` + head + ` AS head ON true ORDER BY asked.i`
 }
 
-// Places looks, in one question, whether anybody has the addresses, and for the lowest numbers from first to last that nobody has, neither a user
-// nor the host, and that were not freed after the given time.
-func (t *Tx) Places(ctx context.Context, emails []string, first, last pbx.Number, freed time.Time) (p Places, err error) {
+// Allocate looks up, in one query, which addresses are taken, and the lowest numbers from first to last that neither a user nor the host has and
+// that were not released after the given time. It reserves nothing: the caller holds the writers' lock.
+func (t *Tx) Allocate(ctx context.Context, emails []string, first, last pbx.Number, freed time.Time) (p Allocation, err error) {
 	asked, err := json.Marshal(emails)
 	if err != nil {
 		return p, err
 	}
-	rows, err := t.tx.QueryContext(ctx, t.dialect.placesQuery(), int(first), int(last), freed, string(asked))
+	rows, err := t.tx.QueryContext(ctx, t.dialect.allocationQuery(), int(first), int(last), freed, string(asked))
 	if err != nil {
 		return p, err
 	}
@@ -205,14 +205,14 @@ const (
 	addCovered      = `UPDATE users_version SET covered = covered + $1`
 )
 
-// Addition is a new user with the extension, and the event that tells of it.
-type Addition struct {
+// NewUser is a user to insert, with the extension, and the audit event of the creation.
+type NewUser struct {
 	User  pbx.User
 	Event pbx.AuditEvent
 }
 
 // InsertUsers adds users, with one wait for the server.
-func (t *Tx) InsertUsers(ctx context.Context, additions ...Addition) error {
+func (t *Tx) InsertUsers(ctx context.Context, additions ...NewUser) error {
 	batch := &pgx.Batch{}
 	for _, a := range additions {
 		entry, err := t.entry(ctx, a.Event)

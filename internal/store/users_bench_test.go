@@ -48,7 +48,7 @@ func insertThousand(b *testing.B, s *store.Store) {
 	err := s.InTx(b.Context(), func(ctx context.Context, tx *store.Tx) error {
 		now := time.Now().UTC().Truncate(time.Microsecond)
 		for n := pbx.FirstNumber; n <= pbx.LastNumber; n++ {
-			if err := tx.InsertUsers(ctx, store.Addition{User: pbx.User{
+			if err := tx.InsertUsers(ctx, store.NewUser{User: pbx.User{
 				ID: pbx.UserID(uuid.NewString()), TenantID: pbx.DefaultTenant, CreatedAt: now,
 				Name: fmt.Sprintf("User %d", n), Email: fmt.Sprintf("user%d@example.com", n),
 				Extension: pbx.Extension{ID: pbx.ExtensionID(uuid.NewString()), Number: n, Secret: pbx.NewSecret(), CreatedAt: now},
