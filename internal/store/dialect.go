@@ -79,7 +79,8 @@ func open(rawURL string) (read, write *sql.DB, d dialect, err error) {
 func openPostgres(rawURL string) (read, write *sql.DB, d dialect, err error) {
 	u, err := url.Parse(rawURL)
 	if err != nil {
-		return nil, nil, d, errors.New("DATABASE_URL is not a valid URL: percent-encode special characters in user and password")
+		return nil, nil, d, errors.New("DATABASE_URL is not a valid URL: percent-encode special characters in user and password, and give the folder of a Unix socket as a " +
+			"parameter (postgresql:///name?host=/var/run/postgresql)")
 	}
 	if strings.Contains(behindHost(rawURL), "@") { // a password such as 12/secret would be taken for a port and the name of a database, which are shown
 		return nil, nil, d, errors.New("DATABASE_URL has an @ behind the first / ? or #: percent-encode special characters in user, password and parameters " +
@@ -93,7 +94,11 @@ func openPostgres(rawURL string) (read, write *sql.DB, d dialect, err error) {
 	}
 	config, err := pgx.ParseConfig(u.String())
 	if err != nil {
-		return nil, nil, d, errors.New("DATABASE_URL is not a usable PostgreSQL address: give postgresql://user:password@host:port/name")
+		return nil, nil, d, errors.New("DATABASE_URL is not a usable PostgreSQL address: give postgresql://user:password@host:port/name. " +
+			"sslmode is disable, allow, prefer, require, verify-ca or verify-full, and the files that sslrootcert, sslcert and sslkey name must be readable")
+	}
+	if config.Database == "" { // the server would take the one with the name of the user
+		return nil, nil, d, errors.New("DATABASE_URL names no database: give postgresql://user:password@host:port/name")
 	}
 	if config.RuntimeParams["application_name"] == "" {
 		config.RuntimeParams["application_name"] = "pbxportal"

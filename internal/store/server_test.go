@@ -2,6 +2,10 @@ package store_test
 
 import (
 	"context"
+	"crypto/tls"
+	"io"
+	"net"
+	"net/http/httptest"
 	"net/url"
 	"slices"
 	"strings"
@@ -307,6 +311,55 @@ func TestWhatARoleLacksAndWhatIsMissingIsSaidWithItsRemedy(t *testing.T) {
 	}
 	defer readOnly.Close()
 	refused(t, "a read-only role", readOnly.Probe(t.Context()), "replica", "default_transaction_read_only")
+}
+
+func TestAnAddressThatCannotWorkIsRefusedWithItsRemedy(t *testing.T) {
+	t.Parallel()
+	server := labtest.Postgres(t)
+	refused(t, "encryption that the server does not offer", migrate(t, with(t, server, "sslmode", "require")), "sslmode=disable", "ssl_cert_file")
+	refused(t, "a parameter that PostgreSQL does not know", migrate(t, with(t, server, "colour", "blue")), "correct or remove it")
+	refused(t, "a certificate of an unknown authority", migrate(t, with(t, "postgres://portal@"+unknownAuthority(t)+"/portal", "sslmode", "verify-full")), "sslrootcert")
+	for name, address := range map[string]string{
+		"names no database": changed(t, server, func(u *url.URL) { u.Path = "" }), "sslmode is disable": with(t, server, "sslmode", "on"),
+		"host=/var/run/postgresql": "postgresql://portal@%2Fvar%2Frun%2Fpostgresql/portal", "readable": with(t, server, "sslrootcert", "/nowhere.pem"),
+	} {
+		s, err := store.Open(address)
+		if err == nil {
+			_ = s.Close()
+		}
+		if err == nil || !strings.Contains(err.Error(), name) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// unknownAuthority returns the address of a server that answers a request for encryption as PostgreSQL does, with a certificate that nothing vouches for.
+func unknownAuthority(t *testing.T) (address string) {
+	t.Helper()
+	web := httptest.NewUnstartedServer(nil)
+	web.StartTLS() // for its certificate
+	certificates := web.TLS.Certificates
+	web.Close()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = listener.Close() })
+	go func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			request := make([]byte, 8)
+			if _, err := io.ReadFull(conn, request); err == nil {
+				_, _ = conn.Write([]byte("S"))
+				_ = tls.Server(conn, &tls.Config{Certificates: certificates}).Handshake()
+			}
+			_ = conn.Close()
+		}
+	}()
+	return listener.Addr().String()
 }
 
 // By default the tables are in the schema that search_path names first. A role with a schema of its own would begin another installation there.

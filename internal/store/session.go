@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"crypto/tls"
 	"database/sql"
 	"database/sql/driver"
 	"errors"
@@ -240,6 +241,11 @@ func (p *postgresPool) remedy(err error) *pbx.Error {
 	case noConnectionLeft(err), errors.Is(err, context.DeadlineExceeded) && p.few():
 		return unavailable(pbx.Error{Msg: "the database has no connection left for the portal; nothing was changed: end other clients, or allow more connections (max_connections of PostgreSQL, " +
 			"CONNECTION LIMIT of the role or database, max_client_conn and default_pool_size of pgbouncer); the portal uses up to 10"})
+	case tlsFault(err):
+		return unavailable(pbx.Error{Msg: "no encrypted connection to the database could be made; nothing was changed: set up TLS in PostgreSQL (ssl, ssl_cert_file, ssl_key_file), name the " +
+			"authority of its certificate with sslrootcert in DATABASE_URL, or, on a network that is trusted, set sslmode=disable"})
+	case code == "42704" && strings.Contains(pg.Message, "configuration parameter"):
+		return unavailable(pbx.Error{Msg: "DATABASE_URL has a parameter that PostgreSQL does not know; nothing was changed: correct or remove it"})
 	case code == "28P01", code == "28000":
 		return unavailable(pbx.Error{Msg: "the database refuses the user or the password of DATABASE_URL; nothing was changed: correct them, or allow this user and host in pg_hba.conf"})
 	case code == "3D000":
@@ -260,6 +266,12 @@ func (p *postgresPool) remedy(err error) *pbx.Error {
 			"in PostgreSQL 15 and newer another role also needs GRANT CREATE ON SCHEMA public), or run pbxportal migrate once as their owner and grant it the rest"})
 	}
 	return nil
+}
+
+// tlsFault reports whether a connection failed because both ends did not agree on encryption, or the server's certificate is not trusted.
+func tlsFault(err error) bool {
+	_, unverified := errors.AsType[*tls.CertificateVerificationError](err)
+	return unverified || err != nil && strings.Contains(err.Error(), "server refused TLS connection")
 }
 
 func noSchema() *pbx.Error {
