@@ -100,7 +100,7 @@ func (c *Control) runWhileItAnswers(ctx context.Context, command string) (Reply,
 			reply, err := c.Run(asking, "core show version")
 			cancel()
 			if err != nil || reply.Fault != FaultNone {
-				giveUp(fmt.Errorf("Asterisk did not answer within %v, nor the question for its version then", c.timeout)) //nolint:staticcheck // a name
+				giveUp(fmt.Errorf("Asterisk did not answer within %v, nor the question for its version then", c.timeout))
 				return
 			}
 		}
