@@ -41,7 +41,7 @@ func TestTheSecurityPageNamesTestsThatExist(t *testing.T) {
 			t.Errorf("%s names %s, which is not there", securityPage, found[1])
 		}
 	}
-	for heading, rows := range map[string]int{"## Who gets in: ": 14, "## The rest of the requirements": 8, "## What went wrong elsewhere": 19} {
+	for heading, rows := range map[string]int{"## Access control: ": 14, "## Other requirements": 8, "## Known attack classes": 19} {
 		_, part, found := strings.Cut(page, "\n"+heading)
 		part, _, _ = strings.Cut(part, "\n## ")
 		count := 0
