@@ -862,55 +862,55 @@ type Acceptance struct {
 	// Code The code of a one-time link, in any case.
 	Code OneTimeCode `json:"code"`
 
-	// Password 12–128 characters of any sort. What is easy to guess is refused: well-known words and passwords, keys that lie side by side, the
+	// Password 12–128 characters of any kind. Passwords that are easy to guess are rejected: well-known words and passwords, adjacent keys, the
 	// person's own name and address.
 	Password NewPassword `json:"password"`
 }
 
-// Account A person who may sign in.
+// Account A person who can sign in.
 type Account struct {
-	// CreatedAt When it was made (UTC).
+	// CreatedAt When it was created (UTC).
 	CreatedAt time.Time `json:"created_at"`
 
-	// Disabled Nobody can sign in with it.
+	// Disabled The account cannot sign in.
 	Disabled bool `json:"disabled"`
 
-	// Email The e-mail address, as it was written.
+	// Email The e-mail address, as entered.
 	Email string `json:"email"`
 
 	// ID The id of the account.
 	ID string `json:"id"`
 
-	// Invited It has no password: its link was not followed yet.
+	// Invited The account has no password yet: its link was not used.
 	Invited bool `json:"invited"`
 
-	// LastSignInAt When its person last signed in (UTC); null: never.
+	// LastSignInAt When the account last signed in (UTC); null: never.
 	LastSignInAt *time.Time `json:"last_sign_in_at"`
 
 	// Name The person's name.
 	Name string `json:"name"`
 
-	// Provider The OpenID provider whose person the account belongs to, by its address; null: nobody signed in to it with a provider yet.
+	// Provider The address of the OpenID provider whose identity the account is bound to; null if it is not bound.
 	Provider *Provider `json:"provider"`
 
-	// Role What an account or a token may do. `owner`: everything. `admin`: everything, but no change of owners. `operator`: users and their
-	// secrets, no apply. `applier`: apply, no change of users, no secrets. `auditor`: reads, no secrets.
+	// Role The permissions of an account or a token. `owner`: everything. `admin`: everything except changing owners. `operator`: users and their
+	// secrets, no apply. `applier`: apply, no changes to users, no secrets. `auditor`: reads, no secrets.
 	Role Role `json:"role"`
 
-	// TotpEnabled Signing in takes a second factor.
+	// TotpEnabled Signing in requires a second factor.
 	TotpEnabled bool `json:"totp_enabled"`
 }
 
-// AccountChange What to change; what is not given stays.
+// AccountChange The fields to change; omitted ones stay.
 type AccountChange struct {
-	// Disabled Whether nobody can sign in with it.
+	// Disabled The account cannot sign in.
 	Disabled *bool `json:"disabled,omitempty"`
 
 	// Name The person's name: 1–255 printable characters.
 	Name *string `json:"name,omitempty"`
 
-	// Role What an account or a token may do. `owner`: everything. `admin`: everything, but no change of owners. `operator`: users and their
-	// secrets, no apply. `applier`: apply, no change of users, no secrets. `auditor`: reads, no secrets.
+	// Role The permissions of an account or a token. `owner`: everything. `admin`: everything except changing owners. `operator`: users and their
+	// secrets, no apply. `applier`: apply, no changes to users, no secrets. `auditor`: reads, no secrets.
 	Role *Role `json:"role,omitempty"`
 }
 
@@ -918,13 +918,13 @@ type AccountChange struct {
 type AccountList struct {
 	Accounts []Account `json:"accounts"`
 
-	// NextCursor The `cursor` of the next page; absent when this is the last.
+	// NextCursor The `cursor` of the next page; absent on the last page.
 	NextCursor *string `json:"next_cursor,omitempty"`
 }
 
 // AccountReset defines model for AccountReset.
 type AccountReset struct {
-	// Link What a person sets his password with, once. The web page for it is `/app/invite#` and the code.
+	// Link A one-time link to set a password. The web page for it is `/app/invite#` and the code.
 	Link OneTimeLink `json:"link"`
 }
 
@@ -933,7 +933,7 @@ type AccountSession struct {
 	// CreatedAt When it was opened (UTC).
 	CreatedAt time.Time `json:"created_at"`
 
-	// Current It is the session of this call.
+	// Current It is the session of this request.
 	Current bool `json:"current"`
 
 	// From The address it was opened from.
@@ -945,7 +945,7 @@ type AccountSession struct {
 	// LastSeenAt When it was last used, to the minute (UTC).
 	LastSeenAt time.Time `json:"last_seen_at"`
 
-	// UserAgent The browser it was opened with, as that named itself.
+	// UserAgent The browser it was opened with, as it identified itself.
 	UserAgent string `json:"user_agent"`
 }
 
@@ -965,34 +965,34 @@ type AliveStatus string
 
 // ApplyAccepted defines model for ApplyAccepted.
 type ApplyAccepted struct {
-	// Events The path at which the events of the run can be followed.
+	// Events The path to follow the events of the run.
 	Events string `json:"events"`
 
-	// Message What goes on, for people.
+	// Message What continues, for people.
 	Message string `json:"message"`
 
 	// RunID The id of the run, and of its apply log.
 	RunID string `json:"run_id"`
 }
 
-// ApplyActor Who asked for it, as far as that was proved; null: it is not on record.
+// ApplyActor The authenticated requester; null if not recorded.
 type ApplyActor struct {
 	// ID Of the account or token; empty for others.
 	ID string `json:"id"`
 
-	// Kind `local` is somebody at the command line, `portal` the program by itself, `anonymous` a caller of whom no proof was asked.
+	// Kind `local` is a user at the command line, `portal` the program itself, `anonymous` an unauthenticated caller.
 	Kind ApplyActorKind `json:"kind"`
 
 	// Name Of the account or token, or of the user of the operating system, at that time.
 	Name string `json:"name"`
 }
 
-// ApplyActorKind `local` is somebody at the command line, `portal` the program by itself, `anonymous` a caller of whom no proof was asked.
+// ApplyActorKind `local` is a user at the command line, `portal` the program itself, `anonymous` an unauthenticated caller.
 type ApplyActorKind string
 
 // ApplyLog The record of one attempt to apply.
 type ApplyLog struct {
-	// Actor Who asked for it, as far as that was proved; null: it is not on record.
+	// Actor The authenticated requester; null if not recorded.
 	Actor *ApplyActor `json:"actor"`
 
 	// ErrorDetails What went wrong, for people; null for a success.
@@ -1004,16 +1004,16 @@ type ApplyLog struct {
 	// ID The id of the apply log.
 	ID string `json:"id"`
 
-	// Outcome How the apply ended. An apply whose portal died midway counts as a failure.
+	// Outcome How the apply ended. An apply whose portal was killed counts as a failure.
 	Outcome Outcome `json:"outcome"`
 
-	// ReloadResults What Asterisk answered to the reload commands; a command that was not sent is absent.
+	// ReloadResults Asterisk's answers to the reload commands; a command that was not sent is absent.
 	ReloadResults ReloadResults `json:"reload_results"`
 
 	// TriggeredAt When the apply began (UTC).
 	TriggeredAt time.Time `json:"triggered_at"`
 
-	// TriggeredBy Who or what asked for it, as the request said: a claim. `actor` is who was proved.
+	// TriggeredBy The claimed requester, from the request. The authenticated one is in `actor`.
 	TriggeredBy string `json:"triggered_by"`
 }
 
@@ -1021,11 +1021,11 @@ type ApplyLog struct {
 type ApplyLogList struct {
 	Logs []ApplyLog `json:"logs"`
 
-	// NextCursor The `cursor` of the next page; absent when this is the last.
+	// NextCursor The `cursor` of the next page; absent on the last page.
 	NextCursor *string `json:"next_cursor,omitempty"`
 }
 
-// ApplyProblem An apply that failed. Where it had begun, the members beyond those of a Problem say how far it came.
+// ApplyProblem An apply that failed. If it had begun, the members beyond those of a Problem say how far it came.
 type ApplyProblem struct {
 	// AuditLogID The id of the apply log; absent when there is none.
 	AuditLogID *string `json:"audit_log_id,omitempty"`
@@ -1036,16 +1036,16 @@ type ApplyProblem struct {
 	// Detail What went wrong this time and what to do next, for people.
 	Detail string `json:"detail"`
 
-	// Differences What Asterisk runs otherwise than meant, or why it could not be asked; empty when it runs what was meant.
+	// Differences Where the running configuration differs from the intended one, or why Asterisk could not be queried; empty if it is as intended.
 	Differences *Differences `json:"differences,omitempty"`
 
-	// Drift What somebody else changed where only the portal writes.
+	// Drift External changes to what only the portal writes.
 	Drift *DriftList `json:"drift,omitempty"`
 
 	// DurationMs How long the apply took, in milliseconds.
 	DurationMs *Duration `json:"duration_ms,omitempty"`
 
-	// Errors Every field at fault.
+	// Errors Every invalid field.
 	Errors *[]FieldError `json:"errors,omitempty"`
 
 	// Events What happened, in order.
@@ -1054,24 +1054,24 @@ type ApplyProblem struct {
 	// FilesWritten The absolute paths of the files that were written.
 	FilesWritten *FilesWritten `json:"files_written,omitempty"`
 
-	// Outcome How the apply ended. An apply whose portal died midway counts as a failure.
+	// Outcome How the apply ended. An apply whose portal was killed counts as a failure.
 	Outcome *Outcome `json:"outcome,omitempty"`
 
-	// ReloadResults What Asterisk answered to the reload commands; a command that was not sent is absent.
+	// ReloadResults Asterisk's answers to the reload commands; a command that was not sent is absent.
 	ReloadResults *ReloadResults `json:"reload_results,omitempty"`
 
-	// RequestID The id under which the server's log tells of this request.
+	// RequestID The id of this request in the server's log.
 	RequestID string `json:"request_id"`
 
-	// Result How the apply ended: `applied` Asterisk was seen to run it; `unchanged` nothing was to be done, and Asterisk was seen to run all of
-	// it; `not_confirmed` the files are in place and no command failed, but Asterisk could not be seen to run them; `rolled_back` what
-	// ran before was seen to run again; `rollback_failed` Asterisk did not take the new files, and was not seen to run the old ones
-	// again; `files_ahead` the new files are in place, Asterisk has not taken them; `dry_run`
-	// nothing was written; `refused` nothing was touched, but that a hand edit may have been taken back, which the events tell; `in_doubt`
-	// it is not known which files are in place; `interrupted` its end is not on record, or not yet.
+	// Result How the apply ended: `applied` Asterisk was seen to run it; `unchanged` there was nothing to do, and Asterisk was seen to run all of
+	// it; `not_confirmed` the files are in place and no command failed, but Asterisk was not seen to run them; `rolled_back` the previous
+	// configuration was seen to run again; `rollback_failed` Asterisk did not accept the new files, and was not seen to run the old ones
+	// again; `files_ahead` the new files are in place, Asterisk has not accepted them; `dry_run`
+	// nothing was written; `refused` nothing was changed, except that a manual edit can have been reverted, which the events report; `in_doubt`
+	// it is not known which files are in place; `interrupted` its end is not recorded, or not yet.
 	Result *Result `json:"result,omitempty"`
 
-	// Revision The number of the revision that was made; null where none was.
+	// Revision The number of the created revision; null if there is none.
 	Revision *RevisionMade `json:"revision,omitempty"`
 
 	// Status The HTTP status.
@@ -1080,42 +1080,42 @@ type ApplyProblem struct {
 	// Title The kind of failure, for people.
 	Title string `json:"title"`
 
-	// Type Names the kind of failure: `urn:pbxportal:problem:` and the code.
+	// Type Identifies the kind of failure: `urn:pbxportal:problem:` and the code.
 	Type string `json:"type"`
 
-	// UsersApplied How many users the configuration holds.
+	// UsersApplied The number of users in the configuration.
 	UsersApplied *int `json:"users_applied,omitempty"`
 
-	// Verification Whether Asterisk was seen to run what the files say: `confirmed` every object was compared and is there; `contradicted` Asterisk
-	// runs something else; `inconclusive` Asterisk gave no answer that can be compared; `not_verified` it did not come to that.
+	// Verification Whether Asterisk was seen to run the files: `confirmed` every object was compared and is as intended; `contradicted` Asterisk
+	// runs something else; `inconclusive` Asterisk's answer cannot be compared; `not_verified` the verification was not reached.
 	Verification *Verification `json:"verification,omitempty"`
 }
 
 // ApplyRequest defines model for ApplyRequest.
 type ApplyRequest struct {
-	// Comment Why; it is kept with the run.
+	// Comment The reason; stored with the run.
 	Comment *string `json:"comment,omitempty"`
 
-	// DryRun Do everything but writing, and say what would be done.
+	// DryRun Do everything except writing, and report what would be done.
 	DryRun *bool `json:"dry_run,omitempty"`
 
-	// Force Apply over what others changed in the files; it is saved with the run first.
+	// Force Apply over external changes to managed files; they are saved with the run first.
 	Force *bool `json:"force,omitempty"`
 
-	// OnFailure What to leave behind when Asterisk does not take the new files: `keep` them, or put back with `rollback` what it ran before.
-	// Without it, they are kept when Asterisk cannot be reached or does not answer, and rolled back when it runs something else.
+	// OnFailure What to leave behind if Asterisk does not accept the new files: `keep` them, or `rollback` to the previous ones.
+	// Without it, they are kept if Asterisk cannot be reached or does not answer, and rolled back if it runs something else.
 	OnFailure *ApplyRequestOnFailure `json:"on_failure,omitempty"`
 
-	// Plan The hash of the plan that was reviewed; once the plan is another, the apply is refused with 412.
+	// Plan The hash of the reviewed plan; if the plan has changed, the apply is rejected with 412.
 	Plan *string `json:"plan,omitempty"`
 
-	// TriggeredBy Who or what asks for the apply: 1–255 printable characters on one line; it goes into the apply log. It proves nothing: who was
-	// proved to ask stands beside it, in `actor`.
+	// TriggeredBy The claimed requester of the apply: 1–255 printable characters on one line; recorded in the apply log. It proves nothing: the authenticated
+	// requester is in `actor`.
 	TriggeredBy string `json:"triggered_by"`
 }
 
-// ApplyRequestOnFailure What to leave behind when Asterisk does not take the new files: `keep` them, or put back with `rollback` what it ran before.
-// Without it, they are kept when Asterisk cannot be reached or does not answer, and rolled back when it runs something else.
+// ApplyRequestOnFailure What to leave behind if Asterisk does not accept the new files: `keep` them, or `rollback` to the previous ones.
+// Without it, they are kept if Asterisk cannot be reached or does not answer, and rolled back if it runs something else.
 type ApplyRequestOnFailure string
 
 // ApplyResult defines model for ApplyResult.
@@ -1123,7 +1123,7 @@ type ApplyResult struct {
 	// AuditLogID The id of the apply log, and of the run.
 	AuditLogID string `json:"audit_log_id"`
 
-	// Differences What Asterisk runs otherwise than meant, or why it could not be asked; empty when it runs what was meant.
+	// Differences Where the running configuration differs from the intended one, or why Asterisk could not be queried; empty if it is as intended.
 	Differences Differences `json:"differences"`
 
 	// DurationMs How long the apply took, in milliseconds.
@@ -1132,7 +1132,7 @@ type ApplyResult struct {
 	// Events What happened, in order.
 	Events Events `json:"events"`
 
-	// ExtensionsGenerated How many extensions the configuration holds: one for each user.
+	// ExtensionsGenerated The number of extensions in the configuration: one per user.
 	ExtensionsGenerated int `json:"extensions_generated"`
 
 	// FilesWritten The absolute paths of the files that were written.
@@ -1141,35 +1141,35 @@ type ApplyResult struct {
 	// Message What was done, for people.
 	Message string `json:"message"`
 
-	// Outcome How the apply ended. An apply whose portal died midway counts as a failure.
+	// Outcome How the apply ended. An apply whose portal was killed counts as a failure.
 	Outcome Outcome `json:"outcome"`
 
-	// Plan The plan that was carried out, in figures.
+	// Plan A summary of the executed plan.
 	Plan PlanSummary `json:"plan"`
 
-	// ReloadResults What Asterisk answered to the reload commands; a command that was not sent is absent.
+	// ReloadResults Asterisk's answers to the reload commands; a command that was not sent is absent.
 	ReloadResults ReloadResults `json:"reload_results"`
 
-	// Result How the apply ended: `applied` Asterisk was seen to run it; `unchanged` nothing was to be done, and Asterisk was seen to run all of
-	// it; `not_confirmed` the files are in place and no command failed, but Asterisk could not be seen to run them; `rolled_back` what
-	// ran before was seen to run again; `rollback_failed` Asterisk did not take the new files, and was not seen to run the old ones
-	// again; `files_ahead` the new files are in place, Asterisk has not taken them; `dry_run`
-	// nothing was written; `refused` nothing was touched, but that a hand edit may have been taken back, which the events tell; `in_doubt`
-	// it is not known which files are in place; `interrupted` its end is not on record, or not yet.
+	// Result How the apply ended: `applied` Asterisk was seen to run it; `unchanged` there was nothing to do, and Asterisk was seen to run all of
+	// it; `not_confirmed` the files are in place and no command failed, but Asterisk was not seen to run them; `rolled_back` the previous
+	// configuration was seen to run again; `rollback_failed` Asterisk did not accept the new files, and was not seen to run the old ones
+	// again; `files_ahead` the new files are in place, Asterisk has not accepted them; `dry_run`
+	// nothing was written; `refused` nothing was changed, except that a manual edit can have been reverted, which the events report; `in_doubt`
+	// it is not known which files are in place; `interrupted` its end is not recorded, or not yet.
 	Result Result `json:"result"`
 
-	// Revision The number of the revision that was made; null where none was.
+	// Revision The number of the created revision; null if there is none.
 	Revision *RevisionMade `json:"revision"`
 
-	// UsersApplied How many users the configuration holds.
+	// UsersApplied The number of users in the configuration.
 	UsersApplied int `json:"users_applied"`
 
-	// Verification Whether Asterisk was seen to run what the files say: `confirmed` every object was compared and is there; `contradicted` Asterisk
-	// runs something else; `inconclusive` Asterisk gave no answer that can be compared; `not_verified` it did not come to that.
+	// Verification Whether Asterisk was seen to run the files: `confirmed` every object was compared and is as intended; `contradicted` Asterisk
+	// runs something else; `inconclusive` Asterisk's answer cannot be compared; `not_verified` the verification was not reached.
 	Verification Verification `json:"verification"`
 }
 
-// ApplyUnfinished An apply that is not confirmed, or one that goes on.
+// ApplyUnfinished An apply that is not confirmed, or one that continues.
 type ApplyUnfinished struct {
 	union json.RawMessage
 }
@@ -1179,44 +1179,44 @@ type AuditEvent struct {
 	// Action What was done, such as `user.create`, `apply.run` or `session.sign_in`.
 	Action string `json:"action"`
 	Actor  struct {
-		// From The address the request came from; empty where there was none.
+		// From The address the request came from; empty if there was none.
 		From string `json:"from"`
 
 		// ID Of the account or token; empty for others.
 		ID string `json:"id"`
 
-		// Kind `local` is somebody at the command line, `portal` the program by itself.
+		// Kind `local` is a user at the command line, `portal` the program itself.
 		Kind AuditEventActorKind `json:"kind"`
 
 		// Name Of the account or token, or of the user of the operating system.
 		Name string `json:"name"`
 	} `json:"actor"`
 
-	// After What was, or is now; null where there was or is nothing. Of a secret it holds the fingerprint.
+	// After The state before, or now; null if there was or is nothing. Secrets are represented by their fingerprint.
 	After *AuditFacts `json:"after"`
 	At    time.Time   `json:"at"`
 
-	// Before What was, or is now; null where there was or is nothing. Of a secret it holds the fingerprint.
+	// Before The state before, or now; null if there was or is nothing. Secrets are represented by their fingerprint.
 	Before *AuditFacts `json:"before"`
 	Object struct {
 		ID string `json:"id"`
 
-		// Name As it was called at that time.
+		// Name Its name at that time.
 		Name string `json:"name"`
 
-		// Type What it was done to: `user`, `apply`, `account`, ….
+		// Type The type of the object: `user`, `apply`, `account`, ….
 		Type string `json:"type"`
 	} `json:"object"`
 
-	// RequestID The request's `X-Request-Id`; empty where there was none.
+	// RequestID The request's `X-Request-Id`; empty if there was none.
 	RequestID string           `json:"request_id"`
 	Result    AuditEventResult `json:"result"`
 
-	// Seq Its place in the trail, without a gap.
+	// Seq Its position in the trail, without gaps.
 	Seq int64 `json:"seq"`
 }
 
-// AuditEventActorKind `local` is somebody at the command line, `portal` the program by itself.
+// AuditEventActorKind `local` is a user at the command line, `portal` the program itself.
 type AuditEventActorKind string
 
 // AuditEventResult defines model for AuditEvent.Result.
@@ -1226,15 +1226,15 @@ type AuditEventResult string
 type AuditEventList struct {
 	Events []AuditEvent `json:"events"`
 
-	// NextCursor The `cursor` of the next page; absent when this is the last.
+	// NextCursor The `cursor` of the next page; absent on the last page.
 	NextCursor *string `json:"next_cursor,omitempty"`
 }
 
-// AuditFacts What was, or is now; null where there was or is nothing. Of a secret it holds the fingerprint.
+// AuditFacts The state before, or now; null if there was or is nothing. Secrets are represented by their fingerprint.
 type AuditFacts map[string]string
 
-// BehindCode Why Asterisk does not run what the files say, in a word: it was not yet seen to run the revision in place, it cannot be asked, the
-// files in place are not the portal's, or it runs something else. Absent when it runs what they say.
+// BehindCode Why Asterisk does not run the files in place, in a word: it was not yet seen to run the revision, it cannot be queried, the
+// files in place are not the portal's, or it runs something else. Absent if it runs them.
 type BehindCode string
 
 // Change defines model for Change.
@@ -1242,16 +1242,16 @@ type Change struct {
 	// Kind What happens to the user.
 	Kind ChangeKind `json:"kind"`
 
-	// Name The name that phones show; empty where the files do not say.
+	// Name The name that phones show; empty if the files do not contain it.
 	Name string `json:"name"`
 
 	// Number The extension number.
 	Number int `json:"number"`
 
-	// Reregister The phone that is registered now must register again, or can no longer.
+	// Reregister The registered phone must register again, or no longer can.
 	Reregister bool `json:"reregister"`
 
-	// What What is altered: `name`, `secret` or `settings`.
+	// What What changes: `name`, `secret` or `settings`.
 	What []string `json:"what"`
 }
 
@@ -1260,11 +1260,11 @@ type ChangeKind string
 
 // CommandResult defines model for CommandResult.
 type CommandResult struct {
-	// ExitCode 0 when Asterisk answered (also with a refusal), 1 when it could not be reached, -1 when its answer did not come. With
-	// `ASTERISK_CONTROL=exec:…`: 127 when there is no such program, else the program's own.
+	// ExitCode 0 if Asterisk answered (also with an error), 1 if it could not be reached, -1 if its answer did not arrive. With
+	// `ASTERISK_CONTROL=exec:…`: 127 if there is no such program, otherwise the program's own.
 	ExitCode int `json:"exit_code"`
 
-	// Stderr What went wrong on the way.
+	// Stderr Error output.
 	Stderr string `json:"stderr"`
 
 	// Stdout The answer.
@@ -1276,7 +1276,7 @@ type CreatedToken struct {
 	// Secret The token itself, shown this once.
 	Secret string `json:"secret"`
 
-	// Token What a program proves with that it may ask.
+	// Token An API token of a program.
 	Token Token `json:"token"`
 }
 
@@ -1285,14 +1285,14 @@ type DeletedUser struct {
 	// DeletedUserID The id the user had.
 	DeletedUserID string `json:"deleted_user_id"`
 
-	// FreedExtension The number that is free again.
+	// FreedExtension The released number.
 	FreedExtension int `json:"freed_extension"`
 
 	// Message What was done, for people.
 	Message string `json:"message"`
 }
 
-// Differences What Asterisk runs otherwise than meant, or why it could not be asked; empty when it runs what was meant.
+// Differences Where the running configuration differs from the intended one, or why Asterisk could not be queried; empty if it is as intended.
 type Differences = []string
 
 // Diffs How each file changes.
@@ -1300,21 +1300,21 @@ type Diffs = []FileDiff
 
 // Drift defines model for Drift.
 type Drift struct {
-	// Kind `edited` the content was changed; `replaced` a file or another link stands where the portal's link was; `missing` nothing
-	// stands there; `foreign` a file that is not the portal's lies where Asterisk reads it; `unknown` the files are of a revision
-	// the database does not know.
+	// Kind `edited` the content was changed; `replaced` a file or another link is in the place of the portal's link; `missing` nothing
+	// is there; `foreign` a file that is not the portal's is where Asterisk reads it; `unknown` the files are of a revision
+	// that the database does not know.
 	Kind DriftKind `json:"kind"`
 
-	// Path Where, or which revision.
+	// Path The path, or the revision.
 	Path string `json:"path"`
 }
 
-// DriftKind `edited` the content was changed; `replaced` a file or another link stands where the portal's link was; `missing` nothing
-// stands there; `foreign` a file that is not the portal's lies where Asterisk reads it; `unknown` the files are of a revision
-// the database does not know.
+// DriftKind `edited` the content was changed; `replaced` a file or another link is in the place of the portal's link; `missing` nothing
+// is there; `foreign` a file that is not the portal's is where Asterisk reads it; `unknown` the files are of a revision
+// that the database does not know.
 type DriftKind string
 
-// DriftList What somebody else changed where only the portal writes.
+// DriftList External changes to what only the portal writes.
 type DriftList = []Drift
 
 // Duration How long the apply took, in milliseconds.
@@ -1325,26 +1325,26 @@ type Event struct {
 	// AfterMs When, in milliseconds since the apply began.
 	AfterMs int64 `json:"after_ms"`
 
-	// Code What happened, as a stable word. Absent in records that are older than these words; more of them may come.
+	// Code What happened, as a stable word. Absent in records older than these words; more can be added.
 	Code *EventCode `json:"code,omitempty"`
 
-	// Detail What Asterisk or the system said, in its own words.
+	// Detail The original message of Asterisk or the system.
 	Detail *string `json:"detail,omitempty"`
 
 	// Message What happened, for people.
 	Message string `json:"message"`
 
-	// Revision The revision that the code speaks of, where it speaks of one.
+	// Revision The revision that the code refers to, if any.
 	Revision *int `json:"revision,omitempty"`
 
 	// Stage A word: `plan`, `stage`, `flip`, `reload`, `verify`, `roll_back`, `end`, …
 	Stage string `json:"stage"`
 
-	// Users How many users the code speaks of, where it speaks of any.
+	// Users The number of users that the code refers to, if any.
 	Users *int `json:"users,omitempty"`
 }
 
-// EventCode What happened, as a stable word. Absent in records that are older than these words; more of them may come.
+// EventCode What happened, as a stable word. Absent in records older than these words; more can be added.
 type EventCode string
 
 // Events What happened, in order.
@@ -1352,11 +1352,11 @@ type Events = []Event
 
 // Extension The number a user's phone registers as, with the secret it registers with.
 type Extension struct {
-	// CallerName What phones show of the user's name in a call; "" where they show the number alone. Of the name it leaves out signs that SIP or Asterisk
-	// take for their own (such as double quotes and semicolons) and emoji, and it is cut between two characters at 72 bytes in UTF-8.
+	// CallerName What phones show of the user's name in a call; "" if they show only the number. Characters with a meaning in SIP or Asterisk
+	// (such as double quotes and semicolons) and emoji are omitted, and it is cut between two characters at 72 bytes in UTF-8.
 	CallerName string `json:"caller_name"`
 
-	// CreatedAt When the number was given out (UTC).
+	// CreatedAt When the number was allocated (UTC).
 	CreatedAt time.Time `json:"created_at"`
 
 	// ID The id of the extension record.
@@ -1365,58 +1365,58 @@ type Extension struct {
 	// Number The number that is dialled; also the SIP user name.
 	Number int `json:"number"`
 
-	// Secret The SIP password. Treat it like one. Left out for callers without the permission `secrets:read`.
+	// Secret The SIP password. Omitted for callers without the permission `secrets:read`.
 	Secret *string `json:"secret,omitempty"`
 }
 
-// ExtensionStatus What one extension does at one moment.
+// ExtensionStatus The current state of one extension.
 type ExtensionStatus struct {
 	Calls         []LiveCall         `json:"calls"`
 	Number        int                `json:"number"`
 	Registrations []LiveRegistration `json:"registrations"`
 
 	// State `busy` it has a call that is up; `ringing` it is called, or calls; `idle` its phone is registered; `offline` no phone is, or none
-	// that answers; `unknown` Asterisk does not say.
+	// that answers; `unknown` Asterisk does not report it.
 	State ExtensionStatusState `json:"state"`
 }
 
 // ExtensionStatusState `busy` it has a call that is up; `ringing` it is called, or calls; `idle` its phone is registered; `offline` no phone is, or none
-// that answers; `unknown` Asterisk does not say.
+// that answers; `unknown` Asterisk does not report it.
 type ExtensionStatusState string
 
-// FieldCode What is wrong with the field, as a stable word; more of them may come.
+// FieldCode What is wrong with the field, as a stable word; more can be added.
 type FieldCode string
 
 // FieldError defines model for FieldError.
 type FieldError struct {
-	// Code What is wrong with the field, as a stable word; more of them may come.
+	// Code What is wrong with the field, as a stable word; more can be added.
 	Code FieldCode `json:"code"`
 
-	// Field The field of the body, the query parameter or the header; inner fields are joined by dots.
+	// Field The field of the body, the query parameter or the header; nested fields are joined by dots.
 	Field string `json:"field"`
 
-	// Least The least number or length, where the code speaks of one.
+	// Least The minimum number or length, if the code refers to one.
 	Least *int `json:"least,omitempty"`
 
-	// Message What is wrong with it, and how to mend it.
+	// Message What is wrong with it, and how to fix it.
 	Message string `json:"message"`
 
-	// Most The greatest number or length, where the code speaks of one.
+	// Most The maximum number or length, if the code refers to one.
 	Most *int `json:"most,omitempty"`
 }
 
 // FileDiff defines model for FileDiff.
 type FileDiff struct {
-	// Path Where the file lies below Asterisk's configuration directory.
+	// Path The path of the file below Asterisk's configuration directory.
 	Path string `json:"path"`
 
-	// Text A unified diff in which no secret stands; empty where the file stays as it is.
+	// Text A unified diff without secrets; empty if the file does not change.
 	Text string `json:"text"`
 }
 
-// FileHash A file by its hash; its bytes hold secrets.
+// FileHash A file by its hash; its content has secrets.
 type FileHash struct {
-	// Path Where the file lies, or lay.
+	// Path The path of the file.
 	Path string `json:"path"`
 
 	// Sha256 The SHA-256 of its bytes.
@@ -1426,9 +1426,9 @@ type FileHash struct {
 	Size int `json:"size"`
 }
 
-// FilesState `ok` when the files are as the portal wrote them, and Asterisk was seen to run them; `ahead of Asterisk`, when Asterisk was not yet seen to
-// run the files in place; what Asterisk was seen to run instead, when it was asked last, which is once a minute; `drift: ` and what others
-// changed, each path with the kind of its drift; or several of these, with semicolons between; or that the files cannot be looked at. A portal with any of these is healthy.
+// FilesState `ok` if the files are as the portal wrote them, and Asterisk was seen to run them; `ahead of Asterisk` if Asterisk was not yet seen to
+// run the files in place; what Asterisk was seen to run instead at the last check, once a minute; `drift: ` and the
+// external changes, each path with the kind of its drift; or several of these, separated by semicolons; or that the files cannot be read. A portal with any of these is healthy.
 type FilesState = string
 
 // FilesWritten The absolute paths of the files that were written.
@@ -1436,27 +1436,27 @@ type FilesWritten = []string
 
 // Health defines model for Health.
 type Health struct {
-	// Asterisk `ok`, or a sentence that says what is wrong and what to do.
+	// Asterisk `ok`, or a sentence with the problem and the fix.
 	Asterisk string `json:"asterisk"`
 
-	// AsteriskVersion The version of Asterisk, where it is known.
+	// AsteriskVersion The version of Asterisk, if known.
 	AsteriskVersion *string `json:"asterisk_version,omitempty"`
 
-	// Audit `ok`, or a sentence that begins with `broken`, `contradicted` or `not compared` and says what to do. Once a minute the newest 1000 events are followed, and the events that signed heads name are compared with them; `pbxportal audit verify` follows all.
+	// Audit `ok`, or a sentence that begins with `broken`, `contradicted` or `not compared` and says what to do. Once a minute the newest 1000 events are verified, and the events named by signed heads are compared with them; `pbxportal audit verify` verifies all.
 	Audit string `json:"audit"`
 
 	// Database The database answers, and no write has failed since the last that succeeded.
 	Database HealthDatabase `json:"database"`
 
-	// Files `ok` when the files are as the portal wrote them, and Asterisk was seen to run them; `ahead of Asterisk`, when Asterisk was not yet seen to
-	// run the files in place; what Asterisk was seen to run instead, when it was asked last, which is once a minute; `drift: ` and what others
-	// changed, each path with the kind of its drift; or several of these, with semicolons between; or that the files cannot be looked at. A portal with any of these is healthy.
+	// Files `ok` if the files are as the portal wrote them, and Asterisk was seen to run them; `ahead of Asterisk` if Asterisk was not yet seen to
+	// run the files in place; what Asterisk was seen to run instead at the last check, once a minute; `drift: ` and the
+	// external changes, each path with the kind of its drift; or several of these, separated by semicolons; or that the files cannot be read. A portal with any of these is healthy.
 	Files FilesState `json:"files"`
 
-	// Key `ok` when the key of the secrets can be read where it is kept, or a sentence that says what is wrong and what to do.
+	// Key `ok` if the key of the secrets can be read from its source, or a sentence with the problem and the fix.
 	Key string `json:"key"`
 
-	// Looked When each part was looked at, and what the look was. A part is missing when it was never looked at; it is not `ok` then.
+	// Looked When each part was checked, and how. A part that was never checked is missing, and not `ok`.
 	Looked HealthLooked `json:"looked"`
 
 	// Status The portal can work.
@@ -1477,14 +1477,14 @@ type HealthLook struct {
 	// AgeMs How long ago that was.
 	AgeMs int64 `json:"age_ms"`
 
-	// At When the look began.
+	// At When the check began.
 	At time.Time `json:"at"`
 
-	// Look What was looked at.
+	// Look What was checked.
 	Look string `json:"look"`
 }
 
-// HealthLooked When each part was looked at, and what the look was. A part is missing when it was never looked at; it is not `ok` then.
+// HealthLooked When each part was checked, and how. A part that was never checked is missing, and not `ok`.
 type HealthLooked struct {
 	Asterisk *HealthLook `json:"asterisk,omitempty"`
 	Audit    *HealthLook `json:"audit,omitempty"`
@@ -1495,7 +1495,7 @@ type HealthLooked struct {
 
 // HealthProblem A portal that cannot work. The failing part is named.
 type HealthProblem struct {
-	// Asterisk `ok`, or a sentence that says what is wrong and what to do.
+	// Asterisk `ok`, or a sentence with the problem and the fix.
 	Asterisk string `json:"asterisk"`
 
 	// Code The kind of failure, for programs. See the table at the top.
@@ -1507,18 +1507,18 @@ type HealthProblem struct {
 	// Detail What went wrong this time and what to do next, for people.
 	Detail string `json:"detail"`
 
-	// Errors Every field at fault.
+	// Errors Every invalid field.
 	Errors *[]FieldError `json:"errors,omitempty"`
 
-	// Files `ok` when the files are as the portal wrote them, and Asterisk was seen to run them; `ahead of Asterisk`, when Asterisk was not yet seen to
-	// run the files in place; what Asterisk was seen to run instead, when it was asked last, which is once a minute; `drift: ` and what others
-	// changed, each path with the kind of its drift; or several of these, with semicolons between; or that the files cannot be looked at. A portal with any of these is healthy.
+	// Files `ok` if the files are as the portal wrote them, and Asterisk was seen to run them; `ahead of Asterisk` if Asterisk was not yet seen to
+	// run the files in place; what Asterisk was seen to run instead at the last check, once a minute; `drift: ` and the
+	// external changes, each path with the kind of its drift; or several of these, separated by semicolons; or that the files cannot be read. A portal with any of these is healthy.
 	Files FilesState `json:"files"`
 
-	// Looked When each part was looked at, and what the look was. A part is missing when it was never looked at; it is not `ok` then.
+	// Looked When each part was checked, and how. A part that was never checked is missing, and not `ok`.
 	Looked HealthLooked `json:"looked"`
 
-	// RequestID The id under which the server's log tells of this request.
+	// RequestID The id of this request in the server's log.
 	RequestID string `json:"request_id"`
 
 	// Status The HTTP status.
@@ -1527,25 +1527,25 @@ type HealthProblem struct {
 	// Title The kind of failure, for people.
 	Title string `json:"title"`
 
-	// Type Names the kind of failure: `urn:pbxportal:problem:` and the code.
+	// Type Identifies the kind of failure: `urn:pbxportal:problem:` and the code.
 	Type string `json:"type"`
 }
 
 // HostObject An object of the Asterisk host that the portal did not write.
 type HostObject struct {
-	// Clash A user has the number, so that an apply is refused with `number_clash`.
+	// Clash A user has the number, so that an apply is rejected with `number_clash`.
 	Clash bool `json:"clash"`
 
 	// Context The dialplan context of an extension.
 	Context *string `json:"context,omitempty"`
 
-	// File The file that defines it. Absent where no file that the portal can read does.
+	// File The file that defines it. Absent if no file readable by the portal does.
 	File *string `json:"file,omitempty"`
 
 	// Kind `extension`, or the type of a PJSIP object, such as `endpoint`.
 	Kind string `json:"kind"`
 
-	// Line The line in that file, where it is known.
+	// Line The line in that file, if known.
 	Line *int `json:"line,omitempty"`
 
 	// Number The extension number that is its name.
@@ -1557,26 +1557,26 @@ type HostObject struct {
 
 // Invitation defines model for Invitation.
 type Invitation struct {
-	// Account A person who may sign in.
+	// Account A person who can sign in.
 	Account Account `json:"account"`
 
-	// Link What a person sets his password with, once. The web page for it is `/app/invite#` and the code.
+	// Link A one-time link to set a password. The web page for it is `/app/invite#` and the code.
 	Link OneTimeLink `json:"link"`
 }
 
-// Live What Asterisk does at one moment.
+// Live The current state of Asterisk.
 type Live struct {
 	// Asterisk Whether the portal is connected to Asterisk's Manager Interface.
 	Asterisk LiveAsterisk `json:"asterisk"`
 
-	// Calls The calls of which at least one end is an extension, the oldest first.
+	// Calls The calls with at least one extension, oldest first.
 	Calls []LiveCall `json:"calls"`
 
-	// History The last sixty minutes, the oldest first. Minutes in which nothing was known are missing.
+	// History The last sixty minutes, oldest first. Minutes without information are missing.
 	History []LiveMinute `json:"history"`
 
-	// LeftOut What is not shown because there is too much of it, such as `and 3000 more channels`; absent where all is shown. At most 4000 registrations,
-	// 32 of one extension, and the calls of 20000 channels are.
+	// LeftOut What is omitted because there is too much of it, such as `and 3000 more channels`; absent if everything is shown. At most 4000 registrations,
+	// 32 per extension, and the calls of 20000 channels are shown.
 	LeftOut *string `json:"left_out,omitempty"`
 
 	// Registrations The phones that are registered, by number and address.
@@ -1585,25 +1585,25 @@ type Live struct {
 
 // LiveAsterisk Whether the portal is connected to Asterisk's Manager Interface.
 type LiveAsterisk struct {
-	// Message A sentence for people, with the cure where one is needed.
+	// Message A sentence for people, with the fix if one is needed.
 	Message string `json:"message"`
 
-	// Since Since when this is the state.
+	// Since When this state began.
 	Since time.Time `json:"since"`
 
-	// State `connected` what is told of registrations and calls is how they are; `connecting` Asterisk is away or still starting; `refused`
-	// Asterisk does not let the portal in; `off` nobody has set it up.
+	// State `connected` registrations and calls are current; `connecting` Asterisk is unavailable or still starting; `refused`
+	// Asterisk rejects the portal's credentials; `off` live state is not set up.
 	State LiveAsteriskState `json:"state"`
 
 	// Version The version of Asterisk, while it is connected.
 	Version *string `json:"version,omitempty"`
 }
 
-// LiveAsteriskState `connected` what is told of registrations and calls is how they are; `connecting` Asterisk is away or still starting; `refused`
-// Asterisk does not let the portal in; `off` nobody has set it up.
+// LiveAsteriskState `connected` registrations and calls are current; `connecting` Asterisk is unavailable or still starting; `refused`
+// Asterisk rejects the portal's credentials; `off` live state is not set up.
 type LiveAsteriskState string
 
-// LiveCall A call. Its id names it.
+// LiveCall A call, identified by its id.
 type LiveCall struct {
 	// From One end of a call.
 	From LiveParty `json:"from"`
@@ -1612,17 +1612,17 @@ type LiveCall struct {
 	// Since When the call began.
 	Since time.Time `json:"since"`
 
-	// State `ringing` nobody has answered yet; `up` they talk; `ended` it is over, which only events say.
+	// State `ringing` not answered yet; `up` the parties talk; `ended` it is over, only in events.
 	State LiveCallState `json:"state"`
 
 	// To One end of a call.
 	To LiveParty `json:"to"`
 }
 
-// LiveCallState `ringing` nobody has answered yet; `up` they talk; `ended` it is over, which only events say.
+// LiveCallState `ringing` not answered yet; `up` the parties talk; `ended` it is over, only in events.
 type LiveCallState string
 
-// LiveMinute The most there were at once within one minute.
+// LiveMinute The maxima within one minute.
 type LiveMinute struct {
 	// At The beginning of the minute.
 	At            time.Time `json:"at"`
@@ -1634,16 +1634,16 @@ type LiveMinute struct {
 type LiveParty struct {
 	Name string `json:"name"`
 
-	// Number An extension, what was dialled, or what another network says.
+	// Number An extension, what was dialled, or the number another network sent.
 	Number string `json:"number"`
 }
 
-// LiveRegistration A phone that has registered as an extension. Number and address name it.
+// LiveRegistration A phone registered as an extension. Number and address identify it.
 type LiveRegistration struct {
 	// Address Where the phone is reached, host:port.
 	Address string `json:"address"`
 
-	// ExpiresAt When it ends unless the phone registers again, as of the last list.
+	// ExpiresAt When it expires unless the phone registers again, as of the last list.
 	ExpiresAt *time.Time `json:"expires_at,omitempty"`
 
 	// Number The extension.
@@ -1655,19 +1655,19 @@ type LiveRegistration struct {
 	// Since When the portal first saw it.
 	Since time.Time `json:"since"`
 
-	// State `reachable` the phone answered when Asterisk asked it last; `unreachable` it did not; `registered` nobody has asked yet; `gone`
-	// it is registered no more, which only events say.
+	// State `reachable` the phone answered Asterisk's last query; `unreachable` it did not; `registered` it has not been queried yet; `gone`
+	// it is no longer registered, only in events.
 	State LiveRegistrationState `json:"state"`
 
-	// UserAgent What the phone calls itself; empty while unknown.
+	// UserAgent The user agent of the phone; empty if unknown.
 	UserAgent string `json:"user_agent"`
 }
 
-// LiveRegistrationState `reachable` the phone answered when Asterisk asked it last; `unreachable` it did not; `registered` nobody has asked yet; `gone`
-// it is registered no more, which only events say.
+// LiveRegistrationState `reachable` the phone answered Asterisk's last query; `unreachable` it did not; `registered` it has not been queried yet; `gone`
+// it is no longer registered, only in events.
 type LiveRegistrationState string
 
-// NewAccount An account to be made.
+// NewAccount An account to be created.
 type NewAccount struct {
 	// Email The e-mail address to sign in with.
 	Email string `json:"email"`
@@ -1675,12 +1675,12 @@ type NewAccount struct {
 	// Name The person's name: 1–255 printable characters.
 	Name string `json:"name"`
 
-	// Role What an account or a token may do. `owner`: everything. `admin`: everything, but no change of owners. `operator`: users and their
-	// secrets, no apply. `applier`: apply, no change of users, no secrets. `auditor`: reads, no secrets.
+	// Role The permissions of an account or a token. `owner`: everything. `admin`: everything except changing owners. `operator`: users and their
+	// secrets, no apply. `applier`: apply, no changes to users, no secrets. `auditor`: reads, no secrets.
 	Role Role `json:"role"`
 }
 
-// NewPassword 12–128 characters of any sort. What is easy to guess is refused: well-known words and passwords, keys that lie side by side, the
+// NewPassword 12–128 characters of any kind. Passwords that are easy to guess are rejected: well-known words and passwords, adjacent keys, the
 // person's own name and address.
 type NewPassword = string
 
@@ -1689,7 +1689,7 @@ type NewSession struct {
 	// Email The e-mail address of the account, in any case.
 	Email string `json:"email"`
 
-	// Otp A code of the second factor, six digits, or a recovery code. Spaces and hyphens do not count.
+	// Otp A code of the second factor, six digits, or a recovery code. Spaces and hyphens are ignored.
 	Otp *OTP `json:"otp,omitempty"`
 
 	// Password The password of the account.
@@ -1707,69 +1707,69 @@ type NewSetup struct {
 	// Name The person's name: 1–255 printable characters.
 	Name string `json:"name"`
 
-	// Password 12–128 characters of any sort. What is easy to guess is refused: well-known words and passwords, keys that lie side by side, the
+	// Password 12–128 characters of any kind. Passwords that are easy to guess are rejected: well-known words and passwords, adjacent keys, the
 	// person's own name and address.
 	Password NewPassword `json:"password"`
 }
 
-// NewTOTP A second factor that waits to be confirmed.
+// NewTOTP A second factor to be confirmed.
 type NewTOTP struct {
-	// Secret The secret, for an authenticator that it is typed into.
+	// Secret The secret, to type into an authenticator.
 	Secret string `json:"secret"`
 
-	// URI The same as an `otpauth:` address, for an authenticator that reads a picture of it.
+	// URI The same as an `otpauth:` URI, for an authenticator that scans a QR code.
 	URI string `json:"uri"`
 }
 
-// NewToken A token to be made.
+// NewToken A token to be created.
 type NewToken struct {
-	// ExpiresInDays How long it holds; without it, until it is revoked.
+	// ExpiresInDays The number of days until it expires; without it, it does not.
 	ExpiresInDays *int `json:"expires_in_days,omitempty"`
 
-	// Name Which program it is for: 1–255 printable characters.
+	// Name The program it is for: 1–255 printable characters.
 	Name string `json:"name"`
 
-	// Role What an account or a token may do. `owner`: everything. `admin`: everything, but no change of owners. `operator`: users and their
-	// secrets, no apply. `applier`: apply, no change of users, no secrets. `auditor`: reads, no secrets.
+	// Role The permissions of an account or a token. `owner`: everything. `admin`: everything except changing owners. `operator`: users and their
+	// secrets, no apply. `applier`: apply, no changes to users, no secrets. `auditor`: reads, no secrets.
 	Role Role `json:"role"`
 
-	// Scopes What it may of the role's permissions; without it, all of them.
+	// Scopes The permissions of the role that it gets; without it, all of them.
 	Scopes *[]Permission `json:"scopes,omitempty"`
 }
 
 // NewUser A user to be created.
 type NewUser struct {
-	// Email The person's e-mail address, in ASCII; no two users have the same, whatever the case. Space around it and invisible characters are
-	// removed; letters of full width are taken for ASCII.
+	// Email The person's e-mail address, in ASCII; unique without regard to case. Surrounding spaces and invisible characters are
+	// removed; full-width letters are converted to ASCII.
 	Email string `json:"email"`
 
-	// Name The person's name: 1–255 printable characters of any script, on one line. It is stored as it reads (NFC): space around it, further space
-	// within it and invisible characters, such as marks of direction pasted from a mail, are removed before it is counted.
+	// Name The person's name: 1–255 printable characters of any script, on one line. It is normalized before it is counted (NFC): surrounding and repeated
+	// spaces and invisible characters, such as directional marks pasted from a mail, are removed.
 	Name string `json:"name"`
 }
 
-// OTP A code of the second factor, six digits, or a recovery code. Spaces and hyphens do not count.
+// OTP A code of the second factor, six digits, or a recovery code. Spaces and hyphens are ignored.
 type OTP = string
 
 // OTPProof defines model for OTPProof.
 type OTPProof struct {
-	// Otp A code of the second factor, six digits, or a recovery code. Spaces and hyphens do not count.
+	// Otp A code of the second factor, six digits, or a recovery code. Spaces and hyphens are ignored.
 	Otp OTP `json:"otp"`
 }
 
 // OneTimeCode The code of a one-time link, in any case.
 type OneTimeCode = string
 
-// OneTimeLink What a person sets his password with, once. The web page for it is `/app/invite#` and the code.
+// OneTimeLink A one-time link to set a password. The web page for it is `/app/invite#` and the code.
 type OneTimeLink struct {
 	// Code The code, shown this once.
 	Code string `json:"code"`
 
-	// ExpiresAt When it ends (UTC).
+	// ExpiresAt When it expires (UTC).
 	ExpiresAt time.Time `json:"expires_at"`
 }
 
-// Outcome How the apply ended. An apply whose portal died midway counts as a failure.
+// Outcome How the apply ended. An apply whose portal was killed counts as a failure.
 type Outcome string
 
 // Password The password of the account.
@@ -1780,7 +1780,7 @@ type PasswordChange struct {
 	// Current The password of the account.
 	Current Password `json:"current"`
 
-	// New 12–128 characters of any sort. What is easy to guess is refused: well-known words and passwords, keys that lie side by side, the
+	// New 12–128 characters of any kind. Passwords that are easy to guess are rejected: well-known words and passwords, adjacent keys, the
 	// person's own name and address.
 	New NewPassword `json:"new"`
 }
@@ -1791,59 +1791,59 @@ type PasswordProof struct {
 	Password Password `json:"password"`
 }
 
-// Permission One thing a caller may be allowed to do. No operation asks for `system:read` today.
+// Permission One permission of a caller. No operation requires `system:read` today.
 type Permission string
 
 // Plan What an apply would do now.
 type Plan struct {
-	// Behind Why Asterisk does not run what the files say, or cannot be asked; empty when it does.
+	// Behind Why Asterisk does not run the files in place, or cannot be queried; empty if it does.
 	Behind string `json:"behind"`
 
-	// BehindCode Why Asterisk does not run what the files say, in a word: it was not yet seen to run the revision in place, it cannot be asked, the
-	// files in place are not the portal's, or it runs something else. Absent when it runs what they say.
+	// BehindCode Why Asterisk does not run the files in place, in a word: it was not yet seen to run the revision, it cannot be queried, the
+	// files in place are not the portal's, or it runs something else. Absent if it runs them.
 	BehindCode *BehindCode `json:"behind_code,omitempty"`
 
-	// Changes Whom the apply would bring to Asterisk, take from it, or alter there.
+	// Changes The users the apply would add to Asterisk, remove from it, or change there.
 	Changes []Change `json:"changes"`
 
 	// Diffs How each file changes.
 	Diffs Diffs `json:"diffs"`
 
-	// Drift What somebody else changed where only the portal writes.
+	// Drift External changes to what only the portal writes.
 	Drift DriftList `json:"drift"`
 
-	// Hash Names exactly this plan.
+	// Hash Identifies exactly this plan.
 	Hash string `json:"hash"`
 
-	// Host What the Asterisk host has under extension numbers beside what the portal wrote. Users do not get the numbers of its PJSIP objects,
-	// nor those it has in the portal's dialplan context. Absent where there is nothing.
+	// Host What the Asterisk host has under extension numbers besides what the portal wrote. Users do not get the numbers of its PJSIP objects,
+	// nor those in the portal's dialplan context. Absent if there is nothing.
 	Host *[]HostObject `json:"host,omitempty"`
 
-	// Pending The files would become others than they are.
+	// Pending The files would change.
 	Pending bool `json:"pending"`
 
 	// Revision The revision in place; 0 before the first.
 	Revision int `json:"revision"`
 
-	// Users How many users the configuration would hold.
+	// Users The number of users the configuration would contain.
 	Users int `json:"users"`
 }
 
-// PlanSummary The plan that was carried out, in figures.
+// PlanSummary A summary of the executed plan.
 type PlanSummary struct {
-	// Added How many users were new to Asterisk.
+	// Added The number of users added to Asterisk.
 	Added int `json:"added"`
 
-	// Changed How many users were altered.
+	// Changed The number of users changed there.
 	Changed int `json:"changed"`
 
-	// Hash Names the plan; empty where it did not come to one.
+	// Hash Identifies the plan; empty if there was none.
 	Hash string `json:"hash"`
 
-	// Pending The files were to become others than they were.
+	// Pending The files were to change.
 	Pending bool `json:"pending"`
 
-	// Removed How many users were taken from it.
+	// Removed The number of users removed from it.
 	Removed int `json:"removed"`
 
 	// Revision The revision that was in place before.
@@ -1858,10 +1858,10 @@ type Problem struct {
 	// Detail What went wrong this time and what to do next, for people.
 	Detail string `json:"detail"`
 
-	// Errors Every field at fault.
+	// Errors Every invalid field.
 	Errors *[]FieldError `json:"errors,omitempty"`
 
-	// RequestID The id under which the server's log tells of this request.
+	// RequestID The id of this request in the server's log.
 	RequestID string `json:"request_id"`
 
 	// Status The HTTP status.
@@ -1870,14 +1870,14 @@ type Problem struct {
 	// Title The kind of failure, for people.
 	Title string `json:"title"`
 
-	// Type Names the kind of failure: `urn:pbxportal:problem:` and the code.
+	// Type Identifies the kind of failure: `urn:pbxportal:problem:` and the code.
 	Type string `json:"type"`
 }
 
 // ProblemCode The kind of failure, for programs. See the table at the top.
 type ProblemCode string
 
-// Provider The OpenID provider whose person the account belongs to, by its address; null: nobody signed in to it with a provider yet.
+// Provider The address of the OpenID provider whose identity the account is bound to; null if it is not bound.
 type Provider = string
 
 // Ready defines model for Ready.
@@ -1893,22 +1893,22 @@ type ReadyStatus string
 
 // RecoveryCodes defines model for RecoveryCodes.
 type RecoveryCodes struct {
-	// RecoveryCodes Codes that stand in for the second factor, each once.
+	// RecoveryCodes Codes that replace the second factor, each once.
 	RecoveryCodes []string `json:"recovery_codes"`
 }
 
-// ReloadResults What Asterisk answered to the reload commands; a command that was not sent is absent.
+// ReloadResults Asterisk's answers to the reload commands; a command that was not sent is absent.
 type ReloadResults struct {
 	DialplanReload *CommandResult `json:"dialplan_reload,omitempty"`
 	PjsipReload    *CommandResult `json:"pjsip_reload,omitempty"`
 }
 
-// Result How the apply ended: `applied` Asterisk was seen to run it; `unchanged` nothing was to be done, and Asterisk was seen to run all of
-// it; `not_confirmed` the files are in place and no command failed, but Asterisk could not be seen to run them; `rolled_back` what
-// ran before was seen to run again; `rollback_failed` Asterisk did not take the new files, and was not seen to run the old ones
-// again; `files_ahead` the new files are in place, Asterisk has not taken them; `dry_run`
-// nothing was written; `refused` nothing was touched, but that a hand edit may have been taken back, which the events tell; `in_doubt`
-// it is not known which files are in place; `interrupted` its end is not on record, or not yet.
+// Result How the apply ended: `applied` Asterisk was seen to run it; `unchanged` there was nothing to do, and Asterisk was seen to run all of
+// it; `not_confirmed` the files are in place and no command failed, but Asterisk was not seen to run them; `rolled_back` the previous
+// configuration was seen to run again; `rollback_failed` Asterisk did not accept the new files, and was not seen to run the old ones
+// again; `files_ahead` the new files are in place, Asterisk has not accepted them; `dry_run`
+// nothing was written; `refused` nothing was changed, except that a manual edit can have been reverted, which the events report; `in_doubt`
+// it is not known which files are in place; `interrupted` its end is not recorded, or not yet.
 type Result string
 
 // RevisionDiff defines model for RevisionDiff.
@@ -1919,43 +1919,43 @@ type RevisionDiff struct {
 	// Diffs How each file changes.
 	Diffs Diffs `json:"diffs"`
 
-	// Revision The revision that was asked about.
+	// Revision The requested revision.
 	Revision int `json:"revision"`
 }
 
 // RevisionList defines model for RevisionList.
 type RevisionList struct {
-	// NextCursor The `cursor` of the next page; absent when this is the last.
+	// NextCursor The `cursor` of the next page; absent on the last page.
 	NextCursor *string           `json:"next_cursor,omitempty"`
 	Revisions  []RevisionSummary `json:"revisions"`
 }
 
-// RevisionMade The number of the revision that was made; null where none was.
+// RevisionMade The number of the created revision; null if there is none.
 type RevisionMade = int
 
 // RevisionSummary defines model for RevisionSummary.
 type RevisionSummary struct {
-	// Actor Who asked for it, as far as that was proved; null: it is not on record.
+	// Actor The authenticated requester; null if not recorded.
 	Actor *ApplyActor `json:"actor"`
 
-	// Comment Why; empty where nobody said.
+	// Comment The reason; empty if none was given.
 	Comment string `json:"comment"`
 
-	// Outcome How the apply ended. An apply whose portal died midway counts as a failure.
+	// Outcome How the apply ended. An apply whose portal was killed counts as a failure.
 	Outcome Outcome `json:"outcome"`
 
-	// Plan The plan that was carried out, in figures.
+	// Plan A summary of the executed plan.
 	Plan PlanSummary `json:"plan"`
 
-	// Restored The revision that was put live again; null where the database was applied.
+	// Restored The restored revision; null if the database was applied.
 	Restored *int `json:"restored"`
 
-	// Result How the apply ended: `applied` Asterisk was seen to run it; `unchanged` nothing was to be done, and Asterisk was seen to run all of
-	// it; `not_confirmed` the files are in place and no command failed, but Asterisk could not be seen to run them; `rolled_back` what
-	// ran before was seen to run again; `rollback_failed` Asterisk did not take the new files, and was not seen to run the old ones
-	// again; `files_ahead` the new files are in place, Asterisk has not taken them; `dry_run`
-	// nothing was written; `refused` nothing was touched, but that a hand edit may have been taken back, which the events tell; `in_doubt`
-	// it is not known which files are in place; `interrupted` its end is not on record, or not yet.
+	// Result How the apply ended: `applied` Asterisk was seen to run it; `unchanged` there was nothing to do, and Asterisk was seen to run all of
+	// it; `not_confirmed` the files are in place and no command failed, but Asterisk was not seen to run them; `rolled_back` the previous
+	// configuration was seen to run again; `rollback_failed` Asterisk did not accept the new files, and was not seen to run the old ones
+	// again; `files_ahead` the new files are in place, Asterisk has not accepted them; `dry_run`
+	// nothing was written; `refused` nothing was changed, except that a manual edit can have been reverted, which the events report; `in_doubt`
+	// it is not known which files are in place; `interrupted` its end is not recorded, or not yet.
 	Result Result `json:"result"`
 
 	// Revision The number of the revision.
@@ -1967,33 +1967,33 @@ type RevisionSummary struct {
 	// TriggeredAt When that apply began (UTC).
 	TriggeredAt time.Time `json:"triggered_at"`
 
-	// TriggeredBy Who or what asked for it, as the request said: a claim. `actor` is who was proved.
+	// TriggeredBy The claimed requester, from the request. The authenticated one is in `actor`.
 	TriggeredBy string `json:"triggered_by"`
 
-	// Users How many users the revision holds.
+	// Users The number of users in the revision.
 	Users int `json:"users"`
 
-	// Verification Whether Asterisk was seen to run what the files say: `confirmed` every object was compared and is there; `contradicted` Asterisk
-	// runs something else; `inconclusive` Asterisk gave no answer that can be compared; `not_verified` it did not come to that.
+	// Verification Whether Asterisk was seen to run the files: `confirmed` every object was compared and is as intended; `contradicted` Asterisk
+	// runs something else; `inconclusive` Asterisk's answer cannot be compared; `not_verified` the verification was not reached.
 	Verification Verification `json:"verification"`
 }
 
-// Role What an account or a token may do. `owner`: everything. `admin`: everything, but no change of owners. `operator`: users and their
-// secrets, no apply. `applier`: apply, no change of users, no secrets. `auditor`: reads, no secrets.
+// Role The permissions of an account or a token. `owner`: everything. `admin`: everything except changing owners. `operator`: users and their
+// secrets, no apply. `applier`: apply, no changes to users, no secrets. `auditor`: reads, no secrets.
 type Role string
 
-// Run One apply with all that is known of it.
+// Run Everything recorded about one apply.
 type Run struct {
-	// Actor Who asked for it, as far as that was proved; null: it is not on record.
+	// Actor The authenticated requester; null if not recorded.
 	Actor *ApplyActor `json:"actor"`
 
-	// Code The code of the failure; null for a success, or where none is on record.
+	// Code The code of the failure; null for a success, or if none is recorded.
 	Code *string `json:"code"`
 
-	// Comment Why; empty where nobody said.
+	// Comment The reason; empty if none was given.
 	Comment string `json:"comment"`
 
-	// Differences What Asterisk runs otherwise than meant, or why it could not be asked; empty when it runs what was meant.
+	// Differences Where the running configuration differs from the intended one, or why Asterisk could not be queried; empty if it is as intended.
 	Differences Differences `json:"differences"`
 
 	// DurationMs How long the apply took, in milliseconds.
@@ -2005,7 +2005,7 @@ type Run struct {
 	// Events What happened, in order.
 	Events Events `json:"events"`
 
-	// Files The files of the revision; empty where none was made, or they are no longer kept.
+	// Files The files of the revision; empty if there is none, or they are no longer kept.
 	Files []FileHash `json:"files"`
 
 	// FilesWritten The absolute paths of the files that were written.
@@ -2014,75 +2014,75 @@ type Run struct {
 	// ID The id of the run, and of its apply log.
 	ID string `json:"id"`
 
-	// Outcome How the apply ended. An apply whose portal died midway counts as a failure.
+	// Outcome How the apply ended. An apply whose portal was killed counts as a failure.
 	Outcome Outcome `json:"outcome"`
 
 	// Plan What an apply would do now.
 	Plan Plan `json:"plan"`
 
-	// ReloadResults What Asterisk answered to the reload commands; a command that was not sent is absent.
+	// ReloadResults Asterisk's answers to the reload commands; a command that was not sent is absent.
 	ReloadResults ReloadResults `json:"reload_results"`
 
-	// Restored The revision that was put live again; null where the database was applied.
+	// Restored The restored revision; null if the database was applied.
 	Restored *int `json:"restored"`
 
-	// Result How the apply ended: `applied` Asterisk was seen to run it; `unchanged` nothing was to be done, and Asterisk was seen to run all of
-	// it; `not_confirmed` the files are in place and no command failed, but Asterisk could not be seen to run them; `rolled_back` what
-	// ran before was seen to run again; `rollback_failed` Asterisk did not take the new files, and was not seen to run the old ones
-	// again; `files_ahead` the new files are in place, Asterisk has not taken them; `dry_run`
-	// nothing was written; `refused` nothing was touched, but that a hand edit may have been taken back, which the events tell; `in_doubt`
-	// it is not known which files are in place; `interrupted` its end is not on record, or not yet.
+	// Result How the apply ended: `applied` Asterisk was seen to run it; `unchanged` there was nothing to do, and Asterisk was seen to run all of
+	// it; `not_confirmed` the files are in place and no command failed, but Asterisk was not seen to run them; `rolled_back` the previous
+	// configuration was seen to run again; `rollback_failed` Asterisk did not accept the new files, and was not seen to run the old ones
+	// again; `files_ahead` the new files are in place, Asterisk has not accepted them; `dry_run`
+	// nothing was written; `refused` nothing was changed, except that a manual edit can have been reverted, which the events report; `in_doubt`
+	// it is not known which files are in place; `interrupted` its end is not recorded, or not yet.
 	Result Result `json:"result"`
 
-	// Revision The number of the revision that was made; null where none was.
+	// Revision The number of the created revision; null if there is none.
 	Revision *RevisionMade `json:"revision"`
 
-	// Saved What others had changed, as it was before a forced apply replaced it.
+	// Saved External changes, as they were before a forced apply replaced them.
 	Saved []FileHash `json:"saved"`
 
 	// TriggeredAt When the apply began (UTC).
 	TriggeredAt time.Time `json:"triggered_at"`
 
-	// TriggeredBy Who or what asked for it, as the request said: a claim. `actor` is who was proved.
+	// TriggeredBy The claimed requester, from the request. The authenticated one is in `actor`.
 	TriggeredBy string `json:"triggered_by"`
 
-	// Users How many users the configuration holds.
+	// Users The number of users in the configuration.
 	Users int `json:"users"`
 
-	// Verification Whether Asterisk was seen to run what the files say: `confirmed` every object was compared and is there; `contradicted` Asterisk
-	// runs something else; `inconclusive` Asterisk gave no answer that can be compared; `not_verified` it did not come to that.
+	// Verification Whether Asterisk was seen to run the files: `confirmed` every object was compared and is as intended; `contradicted` Asterisk
+	// runs something else; `inconclusive` Asterisk's answer cannot be compared; `not_verified` the verification was not reached.
 	Verification Verification `json:"verification"`
 }
 
 // RunEnd How an apply ended, the data of the event `done`.
 type RunEnd struct {
-	// Outcome How the apply ended. An apply whose portal died midway counts as a failure.
+	// Outcome How the apply ended. An apply whose portal was killed counts as a failure.
 	Outcome Outcome `json:"outcome"`
 
-	// Result How the apply ended: `applied` Asterisk was seen to run it; `unchanged` nothing was to be done, and Asterisk was seen to run all of
-	// it; `not_confirmed` the files are in place and no command failed, but Asterisk could not be seen to run them; `rolled_back` what
-	// ran before was seen to run again; `rollback_failed` Asterisk did not take the new files, and was not seen to run the old ones
-	// again; `files_ahead` the new files are in place, Asterisk has not taken them; `dry_run`
-	// nothing was written; `refused` nothing was touched, but that a hand edit may have been taken back, which the events tell; `in_doubt`
-	// it is not known which files are in place; `interrupted` its end is not on record, or not yet.
+	// Result How the apply ended: `applied` Asterisk was seen to run it; `unchanged` there was nothing to do, and Asterisk was seen to run all of
+	// it; `not_confirmed` the files are in place and no command failed, but Asterisk was not seen to run them; `rolled_back` the previous
+	// configuration was seen to run again; `rollback_failed` Asterisk did not accept the new files, and was not seen to run the old ones
+	// again; `files_ahead` the new files are in place, Asterisk has not accepted them; `dry_run`
+	// nothing was written; `refused` nothing was changed, except that a manual edit can have been reverted, which the events report; `in_doubt`
+	// it is not known which files are in place; `interrupted` its end is not recorded, or not yet.
 	Result Result `json:"result"`
 }
 
-// Session Who is calling.
+// Session The caller.
 type Session struct {
 	// Account The person who is signed in; null for a program.
 	Account *SessionAccount `json:"account"`
 
-	// ExpiresAt When the session or the token ends at the latest; null for a token without an end.
+	// ExpiresAt When the session or the token expires at the latest; null for a token without expiry.
 	ExpiresAt *time.Time `json:"expires_at"`
 
-	// Insecure The portal asks nobody who he is.
+	// Insecure Authentication is disabled.
 	Insecure bool `json:"insecure"`
 
-	// Permissions What the caller may do.
+	// Permissions The permissions of the caller.
 	Permissions []Permission `json:"permissions"`
 
-	// Token The token a program called with; null for a person.
+	// Token The token of the caller; null for a person.
 	Token *SessionToken `json:"token"`
 }
 
@@ -2097,57 +2097,57 @@ type SessionAccount struct {
 	// Name The person's name.
 	Name string `json:"name"`
 
-	// Provider The OpenID provider whose person the account belongs to, by its address; null: nobody signed in to it with a provider yet.
+	// Provider The address of the OpenID provider whose identity the account is bound to; null if it is not bound.
 	Provider *Provider `json:"provider"`
 
-	// Role What an account or a token may do. `owner`: everything. `admin`: everything, but no change of owners. `operator`: users and their
-	// secrets, no apply. `applier`: apply, no change of users, no secrets. `auditor`: reads, no secrets.
+	// Role The permissions of an account or a token. `owner`: everything. `admin`: everything except changing owners. `operator`: users and their
+	// secrets, no apply. `applier`: apply, no changes to users, no secrets. `auditor`: reads, no secrets.
 	Role Role `json:"role"`
 
-	// TotpDemanded The portal demands a second factor of this account. Without one nothing works but this, signing out, the own password and setting
-	// one up, and `permissions` is empty. Never so where an OpenID provider signed the person in.
+	// TotpDemanded The portal requires a second factor of this account. Without one only this operation, signing out, changing the password and setting
+	// one up are allowed, and `permissions` is empty. Always false after signing in with an OpenID provider.
 	TotpDemanded bool `json:"totp_demanded"`
 
-	// TotpEnabled Signing in takes a second factor.
+	// TotpEnabled Signing in requires a second factor.
 	TotpEnabled bool `json:"totp_enabled"`
 }
 
-// SessionToken The token a program called with; null for a person.
+// SessionToken The token of the caller; null for a person.
 type SessionToken struct {
 	// ID The id of the token.
 	ID string `json:"id"`
 
-	// Name Which program it is for.
+	// Name The program it is for.
 	Name string `json:"name"`
 
-	// Role What an account or a token may do. `owner`: everything. `admin`: everything, but no change of owners. `operator`: users and their
-	// secrets, no apply. `applier`: apply, no change of users, no secrets. `auditor`: reads, no secrets.
+	// Role The permissions of an account or a token. `owner`: everything. `admin`: everything except changing owners. `operator`: users and their
+	// secrets, no apply. `applier`: apply, no changes to users, no secrets. `auditor`: reads, no secrets.
 	Role Role `json:"role"`
 }
 
 // SetupState defines model for SetupState.
 type SetupState struct {
-	// Needed Nobody has an account yet.
+	// Needed There is no account yet.
 	Needed bool `json:"needed"`
 
-	// Oidc Signing in through an identity provider is offered.
+	// Oidc Signing in with an OpenID provider is available.
 	Oidc bool `json:"oidc"`
 }
 
-// SignInTrouble Why the OpenID provider signed nobody in: it cannot be reached, it refused, it does not vouch for an e-mail address, no account has
-// that address, the account with that address belongs to another person of the provider, the portal demands a second factor of it and
-// the provider says that a password alone was enough, or the browser waited too long and has to begin again.
+// SignInTrouble Why the sign-in with the OpenID provider failed: it cannot be reached, it refused, it did not verify an e-mail address, no account has
+// that address, the account with that address is bound to another identity, the portal requires a second factor and
+// the provider reported a password alone, or the browser took too long and has to begin again.
 type SignInTrouble string
 
-// Token What a program proves with that it may ask.
+// Token An API token of a program.
 type Token struct {
-	// CreatedAt When it was made (UTC).
+	// CreatedAt When it was created (UTC).
 	CreatedAt time.Time `json:"created_at"`
 
-	// CreatedBy The account that made it; null: it was made at the command line.
+	// CreatedBy The account that created it; null if it was created at the command line.
 	CreatedBy *string `json:"created_by"`
 
-	// ExpiresAt When it ends (UTC); null: when it is revoked.
+	// ExpiresAt When it expires (UTC); null: never.
 	ExpiresAt *time.Time `json:"expires_at"`
 
 	// ID The id: the middle part of the token.
@@ -2156,23 +2156,23 @@ type Token struct {
 	// LastUsedAt When it was last used, to the minute (UTC); null: never.
 	LastUsedAt *time.Time `json:"last_used_at"`
 
-	// MadeWith The id of the token that it was made with, and is revoked with; null: it was made by a person, or at the command line.
+	// MadeWith The id of the token that created it, and with which it is revoked; null if it was created by a person, or at the command line.
 	MadeWith *string `json:"made_with"`
 
-	// Name Which program it is for.
+	// Name The program it is for.
 	Name string `json:"name"`
 
-	// Role What an account or a token may do. `owner`: everything. `admin`: everything, but no change of owners. `operator`: users and their
-	// secrets, no apply. `applier`: apply, no change of users, no secrets. `auditor`: reads, no secrets.
+	// Role The permissions of an account or a token. `owner`: everything. `admin`: everything except changing owners. `operator`: users and their
+	// secrets, no apply. `applier`: apply, no changes to users, no secrets. `auditor`: reads, no secrets.
 	Role Role `json:"role"`
 
-	// Scopes What it may of the role's permissions; null for all of them.
+	// Scopes The permissions of the role that it has; null for all of them.
 	Scopes *[]Permission `json:"scopes"`
 }
 
 // TokenList defines model for TokenList.
 type TokenList struct {
-	// NextCursor The `cursor` of the next page; absent when this is the last.
+	// NextCursor The `cursor` of the next page; absent on the last page.
 	NextCursor *string `json:"next_cursor,omitempty"`
 	Tokens     []Token `json:"tokens"`
 }
@@ -2182,7 +2182,7 @@ type User struct {
 	// CreatedAt When the user was created (UTC).
 	CreatedAt time.Time `json:"created_at"`
 
-	// Email The e-mail address, in the case in which it was given.
+	// Email The e-mail address, in the case as entered.
 	Email string `json:"email"`
 
 	// Extension The number a user's phone registers as, with the secret it registers with.
@@ -2200,13 +2200,13 @@ type User struct {
 
 // UserList defines model for UserList.
 type UserList struct {
-	// NextCursor The `cursor` of the next page; absent when this is the last.
+	// NextCursor The `cursor` of the next page; absent on the last page.
 	NextCursor *string `json:"next_cursor,omitempty"`
 	Users      []User  `json:"users"`
 }
 
-// Verification Whether Asterisk was seen to run what the files say: `confirmed` every object was compared and is there; `contradicted` Asterisk
-// runs something else; `inconclusive` Asterisk gave no answer that can be compared; `not_verified` it did not come to that.
+// Verification Whether Asterisk was seen to run the files: `confirmed` every object was compared and is as intended; `contradicted` Asterisk
+// runs something else; `inconclusive` Asterisk's answer cannot be compared; `not_verified` the verification was not reached.
 type Verification string
 
 // AccountLimit defines model for AccountLimit.
@@ -2287,10 +2287,10 @@ type AccountTaken = Problem
 // Applied defines model for Applied.
 type Applied = ApplyResult
 
-// ApplyConflict An apply that failed. Where it had begun, the members beyond those of a Problem say how far it came.
+// ApplyConflict An apply that failed. If it had begun, the members beyond those of a Problem say how far it came.
 type ApplyConflict = ApplyProblem
 
-// ApplyFailed An apply that failed. Where it had begun, the members beyond those of a Problem say how far it came.
+// ApplyFailed An apply that failed. If it had begun, the members beyond those of a Problem say how far it came.
 type ApplyFailed = ApplyProblem
 
 // ApplyUnreadable A failure (RFC 9457).
@@ -2326,10 +2326,10 @@ type NoProvider = Problem
 // NotSignedIn A failure (RFC 9457).
 type NotSignedIn = Problem
 
-// PlanMoved An apply that failed. Where it had begun, the members beyond those of a Problem say how far it came.
+// PlanMoved An apply that failed. If it had begun, the members beyond those of a Problem say how far it came.
 type PlanMoved = ApplyProblem
 
-// RevisionNotFound An apply that failed. Where it had begun, the members beyond those of a Problem say how far it came.
+// RevisionNotFound An apply that failed. If it had begun, the members beyond those of a Problem say how far it came.
 type RevisionNotFound = ApplyProblem
 
 // RunNotFound A failure (RFC 9457).
@@ -2373,48 +2373,48 @@ type WrongHost = Problem
 
 // ListAccountsParams defines parameters for ListAccounts.
 type ListAccountsParams struct {
-	// Limit How many accounts an answer holds at the most.
+	// Limit The maximum number of accounts in a page.
 	Limit *AccountLimit `form:"limit,omitempty" json:"limit,omitempty"`
 
-	// Cursor Where the page begins, the `next_cursor` of the page before. Without it, at the beginning.
+	// Cursor The `next_cursor` of the previous page. Without it, the first page.
 	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
 }
 
 // ApplyConfigurationParams defines parameters for ApplyConfiguration.
 type ApplyConfigurationParams struct {
-	// IfMatch The hash of the plan that was reviewed, in double quotes as the `ETag` of the plan has it; the same as `plan` in the body.
+	// IfMatch The hash of the reviewed plan, in double quotes as in the plan's `ETag`; the same as `plan` in the body.
 	IfMatch *IfMatch `json:"If-Match,omitempty"`
 
-	// IdempotencyKey A text of the client's choice, such as a UUID, that names this request. Sent again with the same key, the request gets the
-	// answer of the first time, and nothing is done a second time; while the first goes on, here or in another portal, that is waited
-	// for. With anything else in the body, or another plan, it is another request, which needs a key of its own.
+	// IdempotencyKey A unique text chosen by the client for this request, such as a UUID. A repeated request with the same key returns the first
+	// response and is not executed again; while the first is in progress, here or in another portal, the second one
+	// waits. A request with another body or plan needs a key of its own.
 	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
 
-	// Prefer `respond-async`: answer with 202 as soon as the apply is on record (RFC 7240). Other preferences are ignored.
+	// Prefer `respond-async`: return 202 as soon as the apply is recorded (RFC 7240). Other preferences are ignored.
 	Prefer *Prefer `json:"Prefer,omitempty"`
 }
 
 // ListApplyLogsParams defines parameters for ListApplyLogs.
 type ListApplyLogsParams struct {
-	// Limit How many apply logs an answer holds at the most.
+	// Limit The maximum number of apply logs in a page.
 	Limit *LogLimit `form:"limit,omitempty" json:"limit,omitempty"`
 
-	// Cursor Where the page begins, the `next_cursor` of the page before. Without it, at the beginning.
+	// Cursor The `next_cursor` of the previous page. Without it, the first page.
 	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
 }
 
 // GetPlanParams defines parameters for GetPlan.
 type GetPlanParams struct {
-	// IfNoneMatch The `ETag` of a plan the client has; if it is still the plan, the answer is 304 without a body.
+	// IfNoneMatch The `ETag` of a plan that the client has; if it is still current, the response is 304 without a body.
 	IfNoneMatch *IfNoneMatch `json:"If-None-Match,omitempty"`
 }
 
 // ListRevisionsParams defines parameters for ListRevisions.
 type ListRevisionsParams struct {
-	// Limit How many revisions an answer holds at the most.
+	// Limit The maximum number of revisions in a page.
 	Limit *RevisionLimit `form:"limit,omitempty" json:"limit,omitempty"`
 
-	// Cursor Where the page begins, the `next_cursor` of the page before. Without it, at the beginning.
+	// Cursor The `next_cursor` of the previous page. Without it, the first page.
 	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
 }
 
@@ -2426,33 +2426,33 @@ type GetRevisionDiffParams struct {
 
 // RestoreRevisionParams defines parameters for RestoreRevision.
 type RestoreRevisionParams struct {
-	// IfMatch The hash of the plan that was reviewed, in double quotes as the `ETag` of the plan has it; the same as `plan` in the body.
+	// IfMatch The hash of the reviewed plan, in double quotes as in the plan's `ETag`; the same as `plan` in the body.
 	IfMatch *IfMatch `json:"If-Match,omitempty"`
 
-	// IdempotencyKey A text of the client's choice, such as a UUID, that names this request. Sent again with the same key, the request gets the
-	// answer of the first time, and nothing is done a second time; while the first goes on, here or in another portal, that is waited
-	// for. With anything else in the body, or another plan, it is another request, which needs a key of its own.
+	// IdempotencyKey A unique text chosen by the client for this request, such as a UUID. A repeated request with the same key returns the first
+	// response and is not executed again; while the first is in progress, here or in another portal, the second one
+	// waits. A request with another body or plan needs a key of its own.
 	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
 
-	// Prefer `respond-async`: answer with 202 as soon as the apply is on record (RFC 7240). Other preferences are ignored.
+	// Prefer `respond-async`: return 202 as soon as the apply is recorded (RFC 7240). Other preferences are ignored.
 	Prefer *Prefer `json:"Prefer,omitempty"`
 }
 
 // ListAuditEventsParams defines parameters for ListAuditEvents.
 type ListAuditEventsParams struct {
-	// Limit How many audit events an answer holds at the most.
+	// Limit The maximum number of audit events in a page.
 	Limit *EventLimit `form:"limit,omitempty" json:"limit,omitempty"`
 
-	// Cursor Where the page begins, the `next_cursor` of the page before. Without it, at the beginning.
+	// Cursor The `next_cursor` of the previous page. Without it, the first page.
 	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
 
-	// Actor Only what this one did; the id or the name of an account or token, or of the user of the operating system.
+	// Actor Only events of this actor; the id or the name of an account or token, or of the user of the operating system.
 	Actor *EventActor `form:"actor,omitempty" json:"actor,omitempty"`
 
-	// Action Only this action, such as `user.create`; `user.` with the dot for all that begin so.
+	// Action Only this action, such as `user.create`; `user.` with the dot for all that begin with it.
 	Action *EventAction `form:"action,omitempty" json:"action,omitempty"`
 
-	// Object Only what was done to this; the id or the name of a user, an account, an apply, ….
+	// Object Only events about this object; the id or the name of a user, an account, an apply, ….
 	Object *EventObject `form:"object,omitempty" json:"object,omitempty"`
 
 	// Since Only events from this time on.
@@ -2464,19 +2464,19 @@ type ListAuditEventsParams struct {
 
 // ListTokensParams defines parameters for ListTokens.
 type ListTokensParams struct {
-	// Limit How many tokens an answer holds at the most.
+	// Limit The maximum number of tokens in a page.
 	Limit *TokenLimit `form:"limit,omitempty" json:"limit,omitempty"`
 
-	// Cursor Where the page begins, the `next_cursor` of the page before. Without it, at the beginning.
+	// Cursor The `next_cursor` of the previous page. Without it, the first page.
 	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
 }
 
 // ListUsersParams defines parameters for ListUsers.
 type ListUsersParams struct {
-	// Limit How many users an answer holds at the most. Without it, all.
+	// Limit The maximum number of users in a page. Without it, all.
 	Limit *UserLimit `form:"limit,omitempty" json:"limit,omitempty"`
 
-	// Cursor Where the page begins, the `next_cursor` of the page before. Without it, at the beginning.
+	// Cursor The `next_cursor` of the previous page. Without it, the first page.
 	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
 
 	// Q Only users whose name, e-mail address or extension number contains this text, in any case.
@@ -2589,19 +2589,19 @@ func (t *ApplyUnfinished) UnmarshalJSON(b []byte) error {
 
 // ServerInterface represents all server handlers.
 type ServerInterface interface {
-	// ChangePassword Change one's own password
+	// ChangePassword Change your password
 	// (POST /account/password)
 	ChangePassword(w http.ResponseWriter, r *http.Request)
-	// ListSessions List one's own sessions
+	// ListSessions List your sessions
 	// (GET /account/sessions)
 	ListSessions(w http.ResponseWriter, r *http.Request)
-	// EndSession End one of one's own sessions
+	// EndSession End one of your sessions
 	// (DELETE /account/sessions/{id})
 	EndSession(w http.ResponseWriter, r *http.Request, id string)
 	// StopTOTP Switch the second factor off
 	// (DELETE /account/totp)
 	StopTOTP(w http.ResponseWriter, r *http.Request)
-	// StartTOTP Start a second factor
+	// StartTOTP Start setting up a second factor
 	// (POST /account/totp)
 	StartTOTP(w http.ResponseWriter, r *http.Request)
 	// ConfirmTOTP Switch the second factor on
@@ -2610,7 +2610,7 @@ type ServerInterface interface {
 	// ListAccounts List accounts
 	// (GET /accounts)
 	ListAccounts(w http.ResponseWriter, r *http.Request, params ListAccountsParams)
-	// CreateAccount Invite somebody
+	// CreateAccount Create an account
 	// (POST /accounts)
 	CreateAccount(w http.ResponseWriter, r *http.Request)
 	// DeleteAccount Delete an account
@@ -2619,7 +2619,7 @@ type ServerInterface interface {
 	// UpdateAccount Change an account
 	// (PATCH /accounts/{id})
 	UpdateAccount(w http.ResponseWriter, r *http.Request, id string)
-	// UnlinkAccount Unlink an account from its person at the OpenID provider
+	// UnlinkAccount Unlink an account from its identity at the OpenID provider
 	// (DELETE /accounts/{id}/identity)
 	UnlinkAccount(w http.ResponseWriter, r *http.Request, id string)
 	// ResetAccount Reset an account
@@ -2634,7 +2634,7 @@ type ServerInterface interface {
 	// GetApplyLog Get an apply log
 	// (GET /apply/logs/{id})
 	GetApplyLog(w http.ResponseWriter, r *http.Request, id LogID)
-	// GetPlan What would an apply do now?
+	// GetPlan Get the plan
 	// (GET /apply/plan)
 	GetPlan(w http.ResponseWriter, r *http.Request, params GetPlanParams)
 	// ListRevisions List revisions
@@ -2643,58 +2643,58 @@ type ServerInterface interface {
 	// GetRevision Get a revision
 	// (GET /apply/revisions/{number})
 	GetRevision(w http.ResponseWriter, r *http.Request, number RevisionNumber)
-	// GetRevisionDiff How does a revision differ from another?
+	// GetRevisionDiff Compare two revisions
 	// (GET /apply/revisions/{number}/diff)
 	GetRevisionDiff(w http.ResponseWriter, r *http.Request, number RevisionNumber, params GetRevisionDiffParams)
-	// RestoreRevision Put a revision live again
+	// RestoreRevision Restore a revision
 	// (POST /apply/revisions/{number}/restore)
 	RestoreRevision(w http.ResponseWriter, r *http.Request, number RevisionNumber, params RestoreRevisionParams)
-	// GetRun Get the story of an apply
+	// GetRun Get the details of an apply
 	// (GET /apply/runs/{id})
 	GetRun(w http.ResponseWriter, r *http.Request, id RunID)
 	// ListAuditEvents List audit events
 	// (GET /audit)
 	ListAuditEvents(w http.ResponseWriter, r *http.Request, params ListAuditEventsParams)
-	// GetExtensionStatus See what one extension does now
+	// GetExtensionStatus Get the live state of an extension
 	// (GET /extensions/{number}/status)
 	GetExtensionStatus(w http.ResponseWriter, r *http.Request, number ExtensionNumber)
-	// GetHealth Is the portal able to work?
+	// GetHealth State of the portal
 	// (GET /health)
 	GetHealth(w http.ResponseWriter, r *http.Request)
 	// AcceptInvitation Set the password of an invited or reset account
 	// (POST /invitations)
 	AcceptInvitation(w http.ResponseWriter, r *http.Request)
-	// GetLive See what Asterisk does now
+	// GetLive Get the live state
 	// (GET /live)
 	GetLive(w http.ResponseWriter, r *http.Request)
-	// GetLivez Does the process run?
+	// GetLivez Liveness probe
 	// (GET /livez)
 	GetLivez(w http.ResponseWriter, r *http.Request)
-	// GetReadyz Can the portal take requests?
+	// GetReadyz Readiness probe
 	// (GET /readyz)
 	GetReadyz(w http.ResponseWriter, r *http.Request)
 	// SignOut Sign out
 	// (DELETE /session)
 	SignOut(w http.ResponseWriter, r *http.Request)
-	// GetSession See who is calling
+	// GetSession Get the caller
 	// (GET /session)
 	GetSession(w http.ResponseWriter, r *http.Request)
 	// SignIn Sign in
 	// (POST /session)
 	SignIn(w http.ResponseWriter, r *http.Request)
-	// ProveFactor Give the second factor after signing in with the OpenID provider
+	// ProveFactor Submit the second factor after signing in with the OpenID provider
 	// (POST /session/otp)
 	ProveFactor(w http.ResponseWriter, r *http.Request)
-	// GetSetup Ask whether the portal is set up
+	// GetSetup Get the set-up state
 	// (GET /setup)
 	GetSetup(w http.ResponseWriter, r *http.Request)
-	// SetUp Make the first account
+	// SetUp Create the first account
 	// (POST /setup)
 	SetUp(w http.ResponseWriter, r *http.Request)
 	// ListTokens List API tokens
 	// (GET /tokens)
 	ListTokens(w http.ResponseWriter, r *http.Request, params ListTokensParams)
-	// CreateToken Make an API token
+	// CreateToken Create an API token
 	// (POST /tokens)
 	CreateToken(w http.ResponseWriter, r *http.Request)
 	// RevokeToken Revoke an API token
@@ -10649,19 +10649,19 @@ func (response GetUser503ApplicationProblemPlusJSONResponse) VisitGetUserRespons
 
 // StrictServerInterface represents all server handlers.
 type StrictServerInterface interface {
-	// ChangePassword Change one's own password
+	// ChangePassword Change your password
 	// (POST /account/password)
 	ChangePassword(ctx context.Context, request ChangePasswordRequestObject) (ChangePasswordResponseObject, error)
-	// ListSessions List one's own sessions
+	// ListSessions List your sessions
 	// (GET /account/sessions)
 	ListSessions(ctx context.Context, request ListSessionsRequestObject) (ListSessionsResponseObject, error)
-	// EndSession End one of one's own sessions
+	// EndSession End one of your sessions
 	// (DELETE /account/sessions/{id})
 	EndSession(ctx context.Context, request EndSessionRequestObject) (EndSessionResponseObject, error)
 	// StopTOTP Switch the second factor off
 	// (DELETE /account/totp)
 	StopTOTP(ctx context.Context, request StopTOTPRequestObject) (StopTOTPResponseObject, error)
-	// StartTOTP Start a second factor
+	// StartTOTP Start setting up a second factor
 	// (POST /account/totp)
 	StartTOTP(ctx context.Context, request StartTOTPRequestObject) (StartTOTPResponseObject, error)
 	// ConfirmTOTP Switch the second factor on
@@ -10670,7 +10670,7 @@ type StrictServerInterface interface {
 	// ListAccounts List accounts
 	// (GET /accounts)
 	ListAccounts(ctx context.Context, request ListAccountsRequestObject) (ListAccountsResponseObject, error)
-	// CreateAccount Invite somebody
+	// CreateAccount Create an account
 	// (POST /accounts)
 	CreateAccount(ctx context.Context, request CreateAccountRequestObject) (CreateAccountResponseObject, error)
 	// DeleteAccount Delete an account
@@ -10679,7 +10679,7 @@ type StrictServerInterface interface {
 	// UpdateAccount Change an account
 	// (PATCH /accounts/{id})
 	UpdateAccount(ctx context.Context, request UpdateAccountRequestObject) (UpdateAccountResponseObject, error)
-	// UnlinkAccount Unlink an account from its person at the OpenID provider
+	// UnlinkAccount Unlink an account from its identity at the OpenID provider
 	// (DELETE /accounts/{id}/identity)
 	UnlinkAccount(ctx context.Context, request UnlinkAccountRequestObject) (UnlinkAccountResponseObject, error)
 	// ResetAccount Reset an account
@@ -10694,7 +10694,7 @@ type StrictServerInterface interface {
 	// GetApplyLog Get an apply log
 	// (GET /apply/logs/{id})
 	GetApplyLog(ctx context.Context, request GetApplyLogRequestObject) (GetApplyLogResponseObject, error)
-	// GetPlan What would an apply do now?
+	// GetPlan Get the plan
 	// (GET /apply/plan)
 	GetPlan(ctx context.Context, request GetPlanRequestObject) (GetPlanResponseObject, error)
 	// ListRevisions List revisions
@@ -10703,58 +10703,58 @@ type StrictServerInterface interface {
 	// GetRevision Get a revision
 	// (GET /apply/revisions/{number})
 	GetRevision(ctx context.Context, request GetRevisionRequestObject) (GetRevisionResponseObject, error)
-	// GetRevisionDiff How does a revision differ from another?
+	// GetRevisionDiff Compare two revisions
 	// (GET /apply/revisions/{number}/diff)
 	GetRevisionDiff(ctx context.Context, request GetRevisionDiffRequestObject) (GetRevisionDiffResponseObject, error)
-	// RestoreRevision Put a revision live again
+	// RestoreRevision Restore a revision
 	// (POST /apply/revisions/{number}/restore)
 	RestoreRevision(ctx context.Context, request RestoreRevisionRequestObject) (RestoreRevisionResponseObject, error)
-	// GetRun Get the story of an apply
+	// GetRun Get the details of an apply
 	// (GET /apply/runs/{id})
 	GetRun(ctx context.Context, request GetRunRequestObject) (GetRunResponseObject, error)
 	// ListAuditEvents List audit events
 	// (GET /audit)
 	ListAuditEvents(ctx context.Context, request ListAuditEventsRequestObject) (ListAuditEventsResponseObject, error)
-	// GetExtensionStatus See what one extension does now
+	// GetExtensionStatus Get the live state of an extension
 	// (GET /extensions/{number}/status)
 	GetExtensionStatus(ctx context.Context, request GetExtensionStatusRequestObject) (GetExtensionStatusResponseObject, error)
-	// GetHealth Is the portal able to work?
+	// GetHealth State of the portal
 	// (GET /health)
 	GetHealth(ctx context.Context, request GetHealthRequestObject) (GetHealthResponseObject, error)
 	// AcceptInvitation Set the password of an invited or reset account
 	// (POST /invitations)
 	AcceptInvitation(ctx context.Context, request AcceptInvitationRequestObject) (AcceptInvitationResponseObject, error)
-	// GetLive See what Asterisk does now
+	// GetLive Get the live state
 	// (GET /live)
 	GetLive(ctx context.Context, request GetLiveRequestObject) (GetLiveResponseObject, error)
-	// GetLivez Does the process run?
+	// GetLivez Liveness probe
 	// (GET /livez)
 	GetLivez(ctx context.Context, request GetLivezRequestObject) (GetLivezResponseObject, error)
-	// GetReadyz Can the portal take requests?
+	// GetReadyz Readiness probe
 	// (GET /readyz)
 	GetReadyz(ctx context.Context, request GetReadyzRequestObject) (GetReadyzResponseObject, error)
 	// SignOut Sign out
 	// (DELETE /session)
 	SignOut(ctx context.Context, request SignOutRequestObject) (SignOutResponseObject, error)
-	// GetSession See who is calling
+	// GetSession Get the caller
 	// (GET /session)
 	GetSession(ctx context.Context, request GetSessionRequestObject) (GetSessionResponseObject, error)
 	// SignIn Sign in
 	// (POST /session)
 	SignIn(ctx context.Context, request SignInRequestObject) (SignInResponseObject, error)
-	// ProveFactor Give the second factor after signing in with the OpenID provider
+	// ProveFactor Submit the second factor after signing in with the OpenID provider
 	// (POST /session/otp)
 	ProveFactor(ctx context.Context, request ProveFactorRequestObject) (ProveFactorResponseObject, error)
-	// GetSetup Ask whether the portal is set up
+	// GetSetup Get the set-up state
 	// (GET /setup)
 	GetSetup(ctx context.Context, request GetSetupRequestObject) (GetSetupResponseObject, error)
-	// SetUp Make the first account
+	// SetUp Create the first account
 	// (POST /setup)
 	SetUp(ctx context.Context, request SetUpRequestObject) (SetUpResponseObject, error)
 	// ListTokens List API tokens
 	// (GET /tokens)
 	ListTokens(ctx context.Context, request ListTokensRequestObject) (ListTokensResponseObject, error)
-	// CreateToken Make an API token
+	// CreateToken Create an API token
 	// (POST /tokens)
 	CreateToken(ctx context.Context, request CreateTokenRequestObject) (CreateTokenResponseObject, error)
 	// RevokeToken Revoke an API token
