@@ -100,7 +100,7 @@ func (a *app) ready(ctx context.Context) (*portal, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err = a.mayCreate(p); err == nil {
+	if err = a.mayCreate(ctx, p); err == nil {
 		err = p.prepare(ctx)
 	}
 	for pause := time.Second; a.waits && p.store.MayAnswerLater(err); pause = min(2*pause, longestPause) {

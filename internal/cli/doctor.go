@@ -132,7 +132,7 @@ func (a *app) examineDatabase(ctx context.Context, p *portal) (f node.Finding, r
 		f.Cure = remedy(err, "start the database, or set DATABASE_URL; without it the portal keeps a SQLite file of its own")
 		return f, false
 	}
-	if err := a.mayCreate(p); err != nil {
+	if err := a.mayCreate(ctx, p); err != nil {
 		f.Grade, f.Detail, f.Cure = node.Bad, oneLine(err.Error()), "name the database that was meant; or create this one: pbxportal migrate"
 		return f, false
 	}

@@ -23,7 +23,7 @@ func (c *replaceLostKeyCommand) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	defer p.close()
-	if err = a.mayCreate(p); err != nil {
+	if err = a.mayCreate(ctx, p); err != nil {
 		return err
 	}
 	if _, err = p.migrate(ctx); err != nil {

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -96,24 +97,24 @@ func (o *origins) creates(tag *kong.Tag) bool {
 
 // mayCreate returns an error where the command would create a database that was hardly meant: one beside another that the settings name, one beside the
 // state of an installation that has its database elsewhere, or one by a command that only looks. Only migrate creates it all the same.
-func (a *app) mayCreate(p *portal) error {
-	if !p.store.Missing() {
+func (a *app) mayCreate(ctx context.Context, p *portal) error {
+	missing := p.store.Missing(ctx)
+	if missing == "" {
 		return nil
 	}
 	const or = "; to create a database there all the same run pbxportal migrate"
-	where := p.store.Describe()
 	if file := a.from.files.Other(p.config.DatabaseURL); file != "" {
-		return usage(fmt.Errorf("%s does not exist, and %s names another database: correct DATABASE_URL or STATE_DIR%s", where, file, or))
+		return usage(fmt.Errorf("%s, and %s names another database: correct DATABASE_URL or STATE_DIR%s", missing, file, or))
 	}
 	for _, name := range []string{"secret.key", "audit.key", "audit-heads.jsonl", "audit-newest.json"} {
 		if _, err := os.Stat(filepath.Join(p.config.StateDir, name)); err == nil {
-			return usage(fmt.Errorf("%s does not exist, and the state folder %s is that of an installation (it has %s), whose database is another one or was lost: "+
-				"set DATABASE_URL to it, run the command where its settings are found (pbxportal config show lists them), or put back the backup%s", where, p.config.StateDir, name, or))
+			return usage(fmt.Errorf("%s, and the state folder %s is that of an installation (it has %s), whose database is another one or was lost: "+
+				"set DATABASE_URL to it, run the command where its settings are found (pbxportal config show lists them), or put back the backup%s", missing, p.config.StateDir, name, or))
 		}
 	}
 	if !a.creates {
-		return usage(fmt.Errorf("%s does not exist: run the command where the settings of the installation are found (pbxportal config show lists what holds here), "+
-			"or create a database with pbxportal migrate", where))
+		return usage(fmt.Errorf("%s: run the command where the settings of the installation are found (pbxportal config show lists what holds here), "+
+			"or create a database with pbxportal migrate", missing))
 	}
 	return nil
 }

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/synergycall/pbxportal/internal/lab/labtest"
 )
 
 // host is a machine with a file for the service's settings, and a folder in which commands are run.
@@ -281,5 +283,26 @@ func TestAFolderThatMayNotBeEnteredHidesNoSettingsAndAFileThatMayNotBeReadSaysWh
 	t.Cleanup(func() { _ = os.Chmod(".", 0o700) })
 	if code, said := h.runAsAnother(t, "config", "show"); code != 0 || !strings.Contains(said, "service") {
 		t.Errorf("a folder that may not be entered: exit code %d\n%s", code, said)
+	}
+}
+
+// An empty PostgreSQL database is one that was meant only where a command creates one, and the state folder is not that of another installation.
+func TestNoTablesAreMadeInADatabaseThatIsEmptyByACommandThatOnlyLooks(t *testing.T) { //nolint:paralleltest // it changes the current folder
+	h := newHost(t, "", "")
+	h.env["STATE_DIR"], h.env["DATABASE_URL"] = h.state, labtest.Postgres(t)
+	for _, args := range [][]string{{"user", "list"}, {"plan"}, {"audit", "list"}, {"token", "list"}} {
+		if code, said := h.run(t, args...); code != 2 || !strings.Contains(said, "has no tables of the portal") || !strings.Contains(said, "pbxportal migrate") {
+			t.Errorf("%v: exit code %d\n%s", args, code, said)
+		}
+	}
+	if code, said := h.run(t, "user", "add", "Anna", "anna@example.com"); code != 0 {
+		t.Errorf("exit code %d\n%s", code, said)
+	}
+	if code, said := h.run(t, "user", "list"); code != 0 {
+		t.Errorf("exit code %d\n%s", code, said)
+	}
+	h.env["DATABASE_URL"] = labtest.Postgres(t)
+	if code, said := h.run(t, "user", "add", "Anna", "anna@example.com"); code != 2 || !strings.Contains(said, "is that of an installation") {
+		t.Errorf("beside the state of another database: exit code %d\n%s", code, said)
 	}
 }

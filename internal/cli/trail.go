@@ -245,7 +245,7 @@ func (c *auditVerifyCommand) Run(ctx context.Context, a *app) error {
 		return openErr
 	}
 	defer p.close()
-	if err := a.mayCreate(p); err != nil {
+	if err := a.mayCreate(ctx, p); err != nil {
 		return err
 	}
 	own, ownErr := p.trail.OwnHeads()

@@ -70,13 +70,23 @@ func (s *Store) Close() error {
 // Describe names the database for people: the engine and where it is, without a password.
 func (s *Store) Describe() string { return s.dialect.describe }
 
-// Missing reports whether the database is a SQLite file that is not there.
-func (s *Store) Missing() bool {
-	if s.dialect.path == "" {
-		return false
+// Missing returns what is missing if a migration would begin a new installation: the SQLite file, or any table of the portal or its predecessor in
+// the PostgreSQL database. It returns "" otherwise, and if the server cannot be asked.
+func (s *Store) Missing(ctx context.Context) string {
+	if s.dialect.path != "" {
+		if _, err := os.Lstat(s.dialect.path); errors.Is(err, fs.ErrNotExist) {
+			return s.Describe() + " does not exist"
+		}
+		return ""
 	}
-	_, err := os.Lstat(s.dialect.path)
-	return errors.Is(err, fs.ErrNotExist)
+	ctx, cancel := context.WithTimeout(ctx, Patience)
+	defer cancel()
+	empty := false
+	err := s.read.QueryRowContext(ctx, `SELECT to_regclass('goose_db_version') IS NULL AND to_regclass('users') IS NULL`).Scan(&empty)
+	if err != nil || !empty {
+		return ""
+	}
+	return s.Describe() + " has no tables of the portal"
 }
 
 // Ping asks the database for a sign of life. It makes nothing: a SQLite file that is not there yet is an error, and so is one that is no
