@@ -92,6 +92,38 @@ func (d *Directory) Get(ctx context.Context, tenant pbx.TenantID, id pbx.UserID)
 	return u, err
 }
 
+// Reveal returns the SIP secret of one user, and records in the same transaction that it was shown; KindNotFound when the tenant has no
+// user of that id.
+func (d *Directory) Reveal(ctx context.Context, tenant pbx.TenantID, id pbx.UserID) (secret pbx.Secret, err error) {
+	id, ok := pbx.CanonicalID(id)
+	if !ok {
+		return pbx.Secret{}, noUser(id)
+	}
+	err = d.store.InTx(ctx, func(ctx context.Context, tx *store.Tx) error {
+		u, ok, err := tx.User(ctx, tenant, id)
+		if err != nil {
+			return err
+		}
+		if !ok {
+			return noUser(id)
+		}
+		event, facts, err := d.event(ctx, d.now().UTC().Truncate(time.Microsecond), pbx.ActionUserReveal, u)
+		if err != nil {
+			return err
+		}
+		event.After = pbx.Facts{"number": facts["number"]}
+		if name, ok := facts["secret"]; ok {
+			event.After["secret"] = name
+		}
+		secret = u.Extension.Secret
+		return tx.AppendEvent(ctx, event)
+	})
+	if err != nil {
+		return pbx.Secret{}, err
+	}
+	return secret, nil
+}
+
 // List returns the tenant's users that match the query. The slice is shared; callers must not modify it.
 func (d *Directory) List(ctx context.Context, tenant pbx.TenantID, q Query) (Page, error) {
 	users, err := d.store.Users(ctx, tenant)

@@ -42,7 +42,7 @@ type admission struct {
 
 func newGate(a *auth.Auth, e *edge, insecure bool) *gate {
 	g := &gate{auth: a, edge: e, insecure: insecure}
-	g.checks = []admission{{"tries", g.notTooManyTries}, {"set-up", g.setUp}, {"sign-in", g.signedIn}, {"owed factor", g.owesNothing}, {"second factor", g.hasFactor}, {"permission", g.permitted}}
+	g.checks = []admission{{"tries", g.notTooManyTries}, {"set-up", g.setUp}, {"sign-in", g.signedIn}, {"account", g.sameAccount}, {"owed factor", g.owesNothing}, {"second factor", g.hasFactor}, {"permission", g.permitted}}
 	return g
 }
 
@@ -155,6 +155,26 @@ func (g *gate) signedIn(d demand, r *http.Request) (*http.Request, error) {
 		return nil, err
 	}
 	return r.WithContext(auth.WithPrincipal(r.Context(), p)), nil
+}
+
+// accountHeader names the account that a page shows as signed in. A cookie belongs to the whole browser: a sign-in in another tab changes
+// it under a page that goes on showing the person before.
+const accountHeader = "Expected-Account"
+
+// sameAccount refuses a request that names another account than the one it is made with. A request that names none passes.
+func (g *gate) sameAccount(d demand, r *http.Request) (*http.Request, error) {
+	expected := r.Header.Values(accountHeader)
+	if d.permission == pbx.Public || len(expected) == 0 {
+		return r, nil
+	}
+	account, ok := auth.PrincipalOf(r.Context()).Account()
+	if ok && len(expected) == 1 && expected[0] == string(account.ID) {
+		return r, nil
+	}
+	return nil, &pbx.Error{
+		Kind: pbx.KindNotSignedIn, Code: pbx.CodeOtherAccount,
+		Msg: "another account than the one in the header " + accountHeader + " is signed in; nothing was done: load the page again to go on as that account",
+	}
 }
 
 // owesNothing refuses a session that still waits for the account's second factor.

@@ -100,6 +100,8 @@ func (p *portal) strangers() []stranger {
 		{name: "a change from another origin", header: []string{"Cookie", cookie, "Origin", "http://localhost:3000"}, code: "cross_origin", writes: true},
 		{name: "an owner without the second factor that is demanded of him", header: []string{"Cookie", "pbxportal=" + p.factorless().Token.Reveal()}, code: "second_factor_needed"},
 		{name: "an owner whose session still owes its second factor", header: []string{"Cookie", "pbxportal=" + p.owing().Token.Reveal()}, code: "otp_required"},
+		{name: "a page that shows another account", header: []string{"Cookie", cookie, "Expected-Account", "2f9e5a1c-8d8e-4a53-9f5b-8a3b6f0f4c11"}, code: "other_account"},
+		{name: "a token where a page shows an account", header: []string{"Authorization", "Bearer " + good, "Expected-Account", "2f9e5a1c-8d8e-4a53-9f5b-8a3b6f0f4c11"}, code: "other_account"},
 		{name: "the right token for another name", url: "http://rebind.example.net", header: []string{"Authorization", "Bearer " + good}, code: "host_not_allowed"},
 		{name: "the right cookie for another name", url: "http://rebind.example.net", header: []string{"Cookie", cookie}, code: "host_not_allowed"},
 	}

@@ -76,6 +76,8 @@ type api struct {
 	gate      *gate
 	auth      *auth.Auth
 	provider  *provider // nil: there is none
+	gzip      func(http.Handler) http.HandlerFunc
+	changes   *glance.Shared[marks] // what moved since the streams last told: one look a second, for all of them
 
 	written    atomic.Pointer[written] // the last list of all users, as it was sent
 	background sync.WaitGroup          // applies whose callers did not wait
@@ -114,6 +116,10 @@ func newAPI(c Config, contract *openapi3.T) (_ *API, err error) {
 		return nil, err
 	}
 	a.gate = newGate(c.Auth, a.edge, c.Insecure)
+	if a.gzip, err = newCompressor(); err != nil {
+		return nil, err
+	}
+	a.changes = glance.New(c.Now, requestPatience, requestPatience, a.newMarker())
 	if c.OIDC.Issuer != "" {
 		a.provider = newProvider(c.OIDC, c.Edge.Origin, c.Now)
 	}

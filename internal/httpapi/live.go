@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/synergycall/pbxportal/internal/httpapi/openapi"
@@ -37,6 +38,10 @@ func (a *api) GetExtensionStatus(_ context.Context, r openapi.GetExtensionStatus
 func (a *api) followLive(w http.ResponseWriter, r *http.Request) {
 	seen, _ := strconv.ParseUint(r.Header.Get("Last-Event-ID"), 10, 64) // 0 where there is none, or none that can be: a snapshot
 	a.stream(w, r, liveHeartbeat, "nothing new", func(ctx context.Context, s *stream) {
+		var changes sync.WaitGroup
+		changes.Go(func() { a.tellChanges(ctx, s) })
+		defer changes.Wait()
+		defer s.stop()
 		for {
 			update, err := a.live.Next(ctx, seen)
 			if err != nil {

@@ -104,13 +104,13 @@ func (rt *router) HandleFunc(pattern string, handler func(http.ResponseWriter, *
 			most = maxPublicBody
 		}
 	}
-	rt.behindGate(pattern, route, d, long, most, func(w http.ResponseWriter, r *http.Request) {
+	rt.behindGate(pattern, route, d, long, most, rt.api.compressed(op.OperationID, func(w http.ResponseWriter, r *http.Request) {
 		if err := check.request(r); err != nil {
 			rt.api.fail(w, r, err)
 			return
 		}
 		handler(w, r)
-	})
+	}))
 }
 
 // web registers the pages of a browser. They are open to anyone, also before set-up: what they show they ask of the API.

@@ -32,6 +32,15 @@ func (a *api) GetUser(ctx context.Context, r openapi.GetUserRequestObject) (open
 	return foundUser(u), nil
 }
 
+// GetUserSecret returns the secret of one user, which is recorded in the audit trail.
+func (a *api) GetUserSecret(ctx context.Context, r openapi.GetUserSecretRequestObject) (openapi.GetUserSecretResponseObject, error) {
+	secret, err := a.directory.Reveal(ctx, pbx.DefaultTenant, pbx.UserID(r.UserID))
+	if err != nil {
+		return nil, err
+	}
+	return openapi.GetUserSecret200JSONResponse{Secret: secret.Reveal()}, nil
+}
+
 // DeleteUser removes a user.
 func (a *api) DeleteUser(ctx context.Context, r openapi.DeleteUserRequestObject) (openapi.DeleteUserResponseObject, error) {
 	u, err := a.directory.Delete(ctx, pbx.DefaultTenant, pbx.UserID(r.UserID))
@@ -55,7 +64,7 @@ func (a *api) ListUsers(ctx context.Context, r openapi.ListUsersRequestObject) (
 	switch {
 	case err != nil:
 		return nil, err
-	case !auth.PrincipalOf(ctx).May(pbx.SecretsRead):
+	case !auth.PrincipalOf(ctx).May(pbx.SecretsRead) || r.Params.Secrets != nil && !*r.Params.Secrets:
 		page.Users = slices.Clone(page.Users) // others read the same list
 		for i := range page.Users {
 			page.Users[i].Extension.Secret = pbx.Secret{}

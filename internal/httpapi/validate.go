@@ -197,6 +197,12 @@ func queryFault(schema *openapi3.Schema, text string) pbx.FieldError {
 		}
 		return pbx.FieldError{}
 	}
+	if schema.Type.Is(openapi3.TypeBoolean) {
+		if text != "true" && text != "false" {
+			return pbx.FieldError{Code: pbx.FieldChoice, Message: "must be true or false"}
+		}
+		return pbx.FieldError{}
+	}
 	if !schema.Type.Is(openapi3.TypeInteger) {
 		if err := schema.VisitJSONString(text); err != nil {
 			if e, ok := errors.AsType[*openapi3.SchemaError](err); ok {

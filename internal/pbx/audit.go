@@ -43,6 +43,7 @@ const (
 	ActionUserCreate    = "user.create"
 	ActionUserDelete    = "user.delete"
 	ActionUserSecret    = "user.secret" // a new one, in the place of one that nobody can read any more
+	ActionUserReveal    = "user.reveal" // the secret was shown to the actor
 	ActionApplyAdopt    = "apply.adopt" // a host was taken over on which the portal never was
 	ActionApplyStarted  = "apply.started"
 	ActionApplyRun      = "apply.run"      // the database was brought to Asterisk, or was not

@@ -160,7 +160,8 @@ const (
 	CodeTOTPOff         = "totp_off"        // there is none, or none that waits to be confirmed
 	CodeTooManyTokens   = "too_many_tokens" // as many as one maker may have
 	CodeSecondFactor    = "second_factor_needed"
-	CodePersonsOnly     = "persons_only" // it is about a person's own account, and a token has none
+	CodeOtherAccount    = "other_account" // the session is not of the account that the request names
+	CodePersonsOnly     = "persons_only"  // it is about a person's own account, and a token has none
 )
 
 // ErrEdited says that the files were changed by others since they were looked at; they are as they were changed.

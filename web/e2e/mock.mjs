@@ -127,7 +127,7 @@ const page = (items, url, n) => {
 
 // serve answers for a world until it is closed, and gives its address.
 export async function serve(w) {
-  const session = () => ({ account: { id: 'a1', name: 'Anna Amsel', email: 'anna@example.com', role: w.role, totp_enabled: true, totp_demanded: false }, token: null, permissions: permissions[w.role], expires_at: iso(Date.now() + 36e5), insecure: false })
+  const session = () => ({ account: { id: w.account ?? 'a1', name: w.account ? 'Berta Blum' : 'Anna Amsel', email: 'anna@example.com', role: w.role, totp_enabled: true, totp_demanded: false }, token: null, permissions: permissions[w.role], expires_at: iso(Date.now() + 36e5), insecure: false })
   const live = () => ({ asterisk: w.link ?? { state: 'connected', since: iso(w.now - 3.1e8), version: '22.10.1', message: 'ok' }, registrations: w.registrations, calls: w.calls, history: w.history })
   const server = createServer(async (req, res) => {
     const url = new URL(req.url, 'http://x')
@@ -175,6 +175,8 @@ export async function serve(w) {
       return send(201, session())
     }
     if (!w.signedIn) return problem(401, 'not_signed_in', 'sign in first')
+    const expected = req.headers['expected-account']
+    if (expected !== undefined && expected !== (w.account ?? 'a1')) return problem(401, 'other_account', 'another account is signed in; nothing was done')
     if (call === 'GET /session') return send(200, session())
     if (call === 'DELETE /session') {
       w.signedIn = false
@@ -191,7 +193,11 @@ export async function serve(w) {
         w.streams.delete(res)
       })
     }
-    if (call === 'GET /users') return send(200, { users: w.users })
+    if (call === 'GET /users') {
+      if (url.searchParams.get('secrets') !== 'false') return send(200, { users: w.users })
+      return send(200, { users: w.users.map((u) => ({ ...u, extension: { ...u.extension, secret: undefined } })) })
+    }
+    if (/^GET \/users\/[^/]+\/secret$/.test(call)) return send(200, { secret: w.users.find((u) => u.id === id).extension.secret })
     if (call === 'POST /users') {
       const errors = []
       if (!body.name?.trim()) errors.push({ field: 'name', code: 'missing', message: "must not be empty: give the person's name" })

@@ -162,11 +162,53 @@ const states = [
   }],
 ]
 
+// between looks at the widths between a phone and a desk: a tablet upright, half a screen, and a laptop at 200 %, which a browser lays out as
+// a window of half the size.
+async function between(page, what) {
+  for (const [width, height] of [[640, 800], [768, 1024], [950, 800], [720, 450]]) {
+    await page.setViewportSize({ width, height })
+    await page.evaluate(() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done))))
+    await fits(page, what)
+    same(await overlaps(page), [], `${what} at ${width}×${height}: what lies over each other`)
+  }
+}
+
+// overlaps names the pairs of things to press or to fill in that lie over each other, in the window on top.
+const overlaps = (page) =>
+  page.evaluate(() => {
+    const top = [...document.querySelectorAll('[role=dialog]')].at(-1) ?? document.querySelector('main')
+    // The parts of a link that goes on in the next line are looked at each for itself; what a box cuts off is not there.
+    const parts = (el) =>
+      [...el.getClientRects()].map((part) => {
+        let box = part
+        for (let up = el.parentElement; up && box.width > 0 && box.height > 0; up = up.parentElement) {
+          if (getComputedStyle(up).overflow === 'visible') continue
+          const frame = up.getBoundingClientRect()
+          const [x, y] = [Math.max(box.left, frame.left), Math.max(box.top, frame.top)]
+          box = new DOMRect(x, y, Math.min(box.right, frame.right) - x, Math.min(box.bottom, frame.bottom) - y)
+        }
+        return box
+      }).filter((box) => box.width > 0 && box.height > 0)
+    const all = [...(top?.querySelectorAll('button, a[href], input:not(.sr-only), select, summary, [role=row]') ?? [])]
+      .filter((el) => el.checkVisibility({ opacityProperty: true, visibilityProperty: true }) && !el.closest('.fixed:not([role=dialog])'))
+      .map((el) => ({ el, boxes: parts(el) }))
+    const over = (a, b) => Math.min(a.right, b.right) - Math.max(a.left, b.left) > 2 && Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top) > 2
+    const name = (el) => (el.ariaLabel || el.innerText || el.name || el.tagName).trim().slice(0, 30)
+    const found = []
+    for (const [i, a] of all.entries()) {
+      for (const b of all.slice(i + 1)) {
+        if (a.el.contains(b.el) || b.el.contains(a.el) || a.el.parentElement === b.el.parentElement && a.el.type !== b.el.type && a.el.tagName === 'INPUT') continue
+        if (a.boxes.some((x) => b.boxes.some((y) => over(x, y)))) found.push(`${name(a.el)} / ${name(b.el)}`)
+      }
+    }
+    return found.slice(0, 5)
+  })
+
 const steps = []
 const later = (...aStep) => steps.push(aStep)
 
 for (const [name, to, options = {}, act] of [...pages, ...states]) {
-  later(`${name}: accessible in both themes, wide and on a phone`, async () => {
+  later(`${name}: accessible in both themes, wide and on a phone, and nothing overlaps between`, async () => {
     const w = world(options)
     Object.assign(w, { broken: options.broken, hold: options.hold, held: new Promise(() => {}) })
     if (options.plan) Object.assign(w.plan, options.plan)
@@ -174,6 +216,7 @@ for (const [name, to, options = {}, act] of [...pages, ...states]) {
     try {
       await act?.(page, w)
       await accessible(page, name)
+      await between(page, name)
       await page.setViewportSize({ width: 360, height: 740 })
       await page.waitForTimeout(100)
       await fits(page, name)
@@ -474,6 +517,10 @@ later('a token gets less than its role may, and its list says how much', () =>
     const { body } = w.requests.find((r) => r.method === 'POST')
     same(body, { name: 'Address book', role: 'auditor', scopes: ['users:read'], expires_in_days: 90 }, 'what was asked for')
     await page.keyboard.press('Escape')
+    await page.mouse.click(5, 5)
+    must(await page.locator('[data-once]').isVisible(), 'a token that is shown once went with Esc')
+    await page.click('button:has-text("I have copied it")')
+    await page.waitForSelector('[data-once]', { state: 'detached' })
     await page.click('li:has-text("Address book"):not(:has-text("switchboard")) summary:has-text("1 of 6 permissions")')
     await page.waitForSelector('li li:has-text("See users") >> visible=true')
     await page.click('button[aria-label="Revoke: Provisioning"]')
@@ -596,6 +643,225 @@ later('the card for a phone is printed alone', () =>
     if (process.env.CARD) await page.screenshot({ path: process.env.CARD })
     await page.evaluate(() => dispatchEvent(new Event('afterprint')))
     must(!(await page.locator('.print-sheet').count()), 'the card stays in the page')
+  }),
+)
+
+later('with colours of the system, what can be pressed has an edge, and what is chosen looks chosen', async () => {
+  for (const to of ['users', 'apply', 'settings/account', 'settings/tokens']) {
+    const { page, close } = await open({}, to, { forcedColors: 'active' })
+    const bare = await page.evaluate(() => [...document.querySelectorAll('button:not([role]), a.inline-flex')].filter((el) => el.checkVisibility() && getComputedStyle(el).borderTopStyle === 'none').map((el) => el.ariaLabel || el.innerText))
+    same(bare, [], `${to}: buttons without an edge`)
+    const alike = await page.evaluate(() => {
+      const look = (el) => el && getComputedStyle(el).backgroundColor
+      const pairs = [['aside nav a[aria-current=page]', 'aside nav a:not([aria-current])'], ['[aria-pressed=true]', '[aria-pressed=false]'], ['label:has(> input:checked)', 'label:has(> input[type=radio]:not(:checked))']]
+      return pairs.filter(([chosen, other]) => document.querySelector(`:is(${other})`) && look(document.querySelector(chosen)) === look(document.querySelector(other))).map(([chosen]) => chosen)
+    })
+    same(alike, [], `${to}: what is chosen and looks as the rest`)
+    await close()
+  }
+})
+
+later('an earlier revision that was put back is not undone without a word', () =>
+  visit({}, 'users', async (page, w) => {
+    w.plan = { ...w.plan, revision: 9 } // which put revision 7 back
+    w.runs = w.runs.filter((r) => r.revision <= 9)
+    await page.goto(new URL('/app/', page.url()).href)
+    await page.waitForSelector('main :text("Revision 7 was put back, and the database still says otherwise.")')
+    await page.goto(new URL('/app/apply', page.url()).href)
+    await page.waitForSelector('[role=status]:has-text("Revision 7 was put back by")')
+    await page.waitForSelector('main li:has-text("Delete the 3 users under Added")')
+    must(await page.locator('button:has-text("Apply 6 changes")').isDisabled(), 'it is undone with one click')
+    await accessible(page, 'a plan after an earlier revision was put back')
+    await page.fill('input[maxlength="1000"]', 'a slip')
+    await page.keyboard.press('Control+Enter')
+    await page.check('label:has-text("Undo the return to revision 7") input')
+    same(w.requests.filter((r) => r.method === 'POST').length, 0, 'applies before it was said')
+    await page.click('button:has-text("Apply 6 changes")')
+    await page.waitForSelector('text=Applied. Asterisk runs it.')
+    await page.goto(new URL('/app/apply/revisions/9', page.url()).href)
+    await page.locator('[role=dialog]', { hasText: 'Applied. Asterisk ran it then.' }).waitFor()
+  }),
+)
+
+later('Enter in the comment goes to the button, and Ctrl Enter applies', () =>
+  visit({}, 'apply', async (page, w) => {
+    await page.fill('input[maxlength="1000"]', 'three of support')
+    await page.locator('button:has-text("Apply 6 changes"):enabled').waitFor()
+    await page.keyboard.press('Enter')
+    same(await page.evaluate(() => document.activeElement?.textContent?.trim()), 'Apply 6 changes', 'what has the focus')
+    same(w.requests.filter((r) => r.method === 'POST').length, 0, 'applies')
+    await page.focus('input[maxlength="1000"]')
+    await page.keyboard.press('Control+Enter')
+    await page.waitForSelector('text=Applied. Asterisk runs it.')
+  }),
+)
+
+later('an apply that did not succeed is not called applied', () =>
+  visit({}, '', async (page, w) => {
+    w.audit.unshift({ ...w.audit[3], seq: 999, result: 'failed', after: { result: 'refused', code: 'drift' } })
+    await page.reload()
+    const line = page.locator('section:has(#recent) [data-item]').first()
+    await line.waitFor()
+    const text = (await line.innerText()).replace(/\s+/g, ' ')
+    must(/^Tried to apply refused/.test(text), `it reads: ${text}`)
+    await page.goto(new URL('/app/activity', page.url()).href)
+    await page.waitForSelector('summary:has-text("Tried to put back") , summary:has-text("Tried to apply")')
+    await page.waitForSelector('summary:has-text("Put back revision 7, as 9")')
+  }),
+)
+
+later('what lies below the files of a plan is the end of the page', () =>
+  visit({}, 'apply', async (page, w) => {
+    w.plan.diffs[0].text = `@@ -1,2 +1,400 @@\n${'+a line\n'.repeat(390)}`
+    await page.reload()
+    await page.locator('button:has-text("File changes")').click()
+    await page.waitForSelector('[role=region] pre')
+    const below = await page.evaluate(() => document.documentElement.scrollHeight - document.querySelector('main').getBoundingClientRect().bottom - scrollY)
+    must(below < 100, `there are ${below} px of nothing below the page`)
+  }),
+)
+
+later('while Asterisk is not running, nothing is offered that it would have to do', () =>
+  visit({}, 'apply', async (page, w) => {
+    w.plan = { ...w.plan, pending: false, changes: [], diffs: [], behind: 'Asterisk cannot be asked', behind_code: 'not_asked' }
+    w.health = { asterisk: 'There is no such socket.' }
+    await page.reload()
+    await page.waitForSelector('h2:has-text("Asterisk is not running")')
+    must(await page.locator('button:has-text("Have Asterisk read them again")').isDisabled(), 'the button can be pressed')
+    await page.goto(new URL('/app/', page.url()).href)
+    await page.waitForSelector('main p:has-text("Asterisk does not answer.")')
+  }),
+)
+
+later('addresses of nothing, and of what the role does not show, say so', () =>
+  visit({ role: 'operator' }, '', async (page) => {
+    const at = async (to, title) => {
+      await page.goto(new URL(`/app/${to}`, page.url()).href)
+      await page.waitForSelector(`h1:has-text("${title}")`)
+      must(await page.locator('main a:has-text("Go to the overview")').isVisible(), `${to} leads nowhere`)
+    }
+    for (const to of ['nowhere', 'apply/revisions/x', 'apply/frob', 'users/1/2', 'settings/frob', 'activity', 'settings/people']) await at(to, ['activity', 'settings/people'].includes(to) ? 'Your role does not show this page' : 'There is nothing here')
+    await accessible(page, 'a page that the role does not show')
+    await page.click('main a:has-text("Go to the overview")')
+    await page.waitForSelector('h1:has-text("Overview")')
+  }),
+)
+
+for (const [to, signedIn, setup] of [['invite#100%', false, false], ['invite#%E0%A4%A', true, false], ['setup#100%', false, true]]) {
+  later(`a damaged address says so: ${to}`, () =>
+    visit({ signedIn, setup }, to, async (page) => {
+      await page.waitForSelector('[role=alert]:has-text("is damaged")')
+      await accessible(page, to)
+    }),
+  )
+}
+
+later('where somebody else signed in in this browser, the page says so and keeps nothing of the person before', () =>
+  visit({}, 'users?new', async (page, w) => {
+    await page.fill('[name=name]', 'A draft of Anna')
+    await page.fill('[name=email]', 'draft@example.com')
+    w.account = 'b2' // in another tab
+    await page.click('form button[type=submit]')
+    await page.waitForSelector('h1:has-text("Someone else has signed in in this browser")')
+    must(!w.users.some((u) => u.name === 'A draft of Anna'), 'the user was made in the name of the other person')
+    must(!(await page.innerText('body')).includes('Anna'), 'something of the person before is still shown')
+    await accessible(page, 'a page whose browser has another session')
+    await page.click('button:has-text("Reload")')
+    await page.waitForSelector('[role=dialog] [name=name]')
+    same(await page.inputValue('[name=name]'), '', 'the draft in the form of the other person')
+    await page.waitForSelector('aside :text("Berta Blum")')
+  }),
+)
+
+later('a deletion that waits is never sent in the name of another person', () =>
+  visit({}, `users/${clara}`, async (page, w) => {
+    await deleteClara(page)
+    w.account = 'b2'
+    await page.goto('about:blank') // which sends what waits
+    for (let i = 0; i < 250 && !deletes(w); i++) await page.waitForTimeout(20)
+    same(w.requests.filter((r) => r.method === 'DELETE').map((r) => r.headers['expected-account']), ['a1'], 'whom the deletion names')
+    must(w.users.some((u) => u.id === clara), 'the user is gone')
+  }),
+)
+
+later('drafts go with the person who signs out', () =>
+  visit({}, 'users?new', async (page) => {
+    await page.fill('[name=name]', 'A draft of Anna')
+    await page.reload()
+    await page.waitForFunction(() => document.querySelector('[name=name]')?.value === 'A draft of Anna')
+    await page.keyboard.press('Escape')
+    await page.locator('aside button[aria-haspopup=menu]').click()
+    await page.locator('[role=menuitem]:has-text("Sign out")').click()
+    await page.waitForSelector('[name=password]')
+    same(await page.evaluate(() => JSON.stringify(sessionStorage)), '{}', 'what is kept')
+  }),
+)
+
+later('a secret is fetched when it is asked for, and nothing secret is read behind the question to sign in again', () =>
+  visit({}, `users/${clara}`, async (page, w) => {
+    const secret = w.users[2].extension.secret
+    await page.waitForSelector('[data-secret]')
+    must(w.requests.every((r) => !r.path.endsWith('/secret')), 'a secret was fetched before it was asked for')
+    await named(page, 'Reveal secret')
+    await page.waitForSelector(`[data-secret]:has-text("${secret}")`)
+    await named(page, 'QR code')
+    await page.waitForSelector('[role=dialog] svg[role=img]')
+    w.signedIn = false
+    await page.evaluate(() => dispatchEvent(new Event('offline')))
+    await page.waitForSelector('[role=dialog]:has-text("Sign in again")')
+    must(!(await page.locator('body').innerHTML()).includes(secret), 'the secret is still on the page')
+    same(await page.locator('[role=dialog] svg[role=img]').count(), 0, 'QR codes on the page')
+  }),
+)
+
+later('a token that is shown once is not read behind the question to sign in again, and is there afterwards', () =>
+  visit({}, 'settings/tokens', async (page, w) => {
+    await named(page, 'New token')
+    await page.locator('[role=dialog] input').first().fill('Monitoring')
+    await named(page, 'Make token')
+    const token = await page.locator('[data-once]').innerText()
+    w.signedIn = false
+    await page.evaluate(() => dispatchEvent(new Event('offline')))
+    const sign = page.locator('[role=dialog]', { hasText: 'Sign in again' })
+    await sign.waitFor()
+    must(!(await page.locator('body').innerHTML()).includes(token), 'the token is still on the page')
+    await sign.locator('[name=password]').fill('correct horse battery')
+    await sign.locator('button[type=submit]').click()
+    await sign.waitFor({ state: 'detached' })
+    same(await page.locator('[data-once]').innerText(), token, 'the token afterwards')
+  }),
+)
+
+later('keys of one letter can be switched off, and stay so for this person', () =>
+  visit({}, 'settings/account', async (page) => {
+    await page.click('label:has-text("Off"):right-of(:text("Keys of one letter"))')
+    await page.reload()
+    await page.waitForSelector('section:has(#look)')
+    for (const key of ['?', 'n', 'g', 'u', '/', 'j']) await page.keyboard.press(key)
+    await page.waitForTimeout(100)
+    must(page.url().endsWith('/settings/account') && !(await page.locator('[role=dialog]').count()), 'a letter did something')
+    await page.keyboard.press('Control+k')
+    await page.waitForSelector('[role=combobox]')
+    await page.keyboard.press('Escape')
+    await page.goto(new URL('/app/users', page.url()).href)
+    await page.waitForSelector('[data-row]')
+    for (const key of ['j', '/']) await page.keyboard.press(key)
+    same(await page.evaluate(() => document.activeElement?.tagName), 'BODY', 'what has the focus')
+  }),
+)
+
+later('what the portal tells of is not asked for again and again', () =>
+  visit({ clock: true }, 'users', async (page, w) => {
+    await page.waitForSelector('[data-row]')
+    const asked = (path) => w.requests.filter((r) => r.path === path).length
+    for (const stream of w.streams) stream.write('event: changed\ndata: {"plan":true,"users":true}\n\n')
+    await page.clock.runFor(1000)
+    const before = asked('/users')
+    await page.clock.runFor(100_000)
+    same(asked('/users'), before, 'how often the users were asked for')
+    w.users = w.users.slice(1)
+    for (const stream of w.streams) stream.write('event: changed\ndata: {"plan":true,"users":true}\n\n')
+    await page.waitForSelector('[role=grid][aria-rowcount="120"]')
   }),
 )
 

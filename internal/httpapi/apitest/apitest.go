@@ -104,7 +104,9 @@ func CheckEvents(contract *openapi3.T, text string) error {
 			return fmt.Errorf("something follows the end: %s", block)
 		}
 		schema := "Event"
-		if live := liveSchemas[fields["event"]]; live != "" {
+		if fields["event"] == "changed" {
+			schema = "LiveChanged" // it has no id: a stream that is taken up again begins with one
+		} else if live := liveSchemas[fields["event"]]; live != "" {
 			schema = live
 			if id, err := strconv.Atoi(fields["id"]); err != nil || id <= last {
 				return fmt.Errorf("after the event %d comes the event %q", last, fields["id"])

@@ -567,6 +567,7 @@ const (
 	ProblemCodeNotConfirmed               ProblemCode = "not_confirmed"
 	ProblemCodeNotSignedIn                ProblemCode = "not_signed_in"
 	ProblemCodeNumberClash                ProblemCode = "number_clash"
+	ProblemCodeOtherAccount               ProblemCode = "other_account"
 	ProblemCodeOtpRequired                ProblemCode = "otp_required"
 	ProblemCodePathNotFound               ProblemCode = "path_not_found"
 	ProblemCodePersonsOnly                ProblemCode = "persons_only"
@@ -660,6 +661,8 @@ func (e ProblemCode) Valid() bool {
 	case ProblemCodeNotSignedIn:
 		return true
 	case ProblemCodeNumberClash:
+		return true
+	case ProblemCodeOtherAccount:
 		return true
 	case ProblemCodeOtpRequired:
 		return true
@@ -1622,6 +1625,15 @@ type LiveCall struct {
 // LiveCallState `ringing` not answered yet; `up` the parties talk; `ended` it is over, only in events.
 type LiveCallState string
 
+// LiveChanged What may have changed.
+type LiveChanged struct {
+	// Plan The plan, as `GET /apply/plan` returns it.
+	Plan bool `json:"plan"`
+
+	// Users The list of users, as `GET /users` returns it.
+	Users bool `json:"users"`
+}
+
 // LiveMinute The maxima within one minute.
 type LiveMinute struct {
 	// At The beginning of the minute.
@@ -2205,6 +2217,12 @@ type UserList struct {
 	Users      []User  `json:"users"`
 }
 
+// UserSecret defines model for UserSecret.
+type UserSecret struct {
+	// Secret The SIP password.
+	Secret string `json:"secret"`
+}
+
 // Verification Whether Asterisk was seen to run the files: `confirmed` every object was compared and is as intended; `contradicted` Asterisk
 // runs something else; `inconclusive` Asterisk's answer cannot be compared; `not_verified` the verification was not reached.
 type Verification string
@@ -2481,6 +2499,9 @@ type ListUsersParams struct {
 
 	// Q Only users whose name, e-mail address or extension number contains this text, in any case.
 	Q *string `form:"q,omitempty" json:"q,omitempty"`
+
+	// Secrets `false` omits the SIP secrets, as for callers without the permission `secrets:read`. `GET /users/{userId}/secret` returns one.
+	Secrets *bool `form:"secrets,omitempty" json:"secrets,omitempty"`
 }
 
 // ChangePasswordJSONRequestBody defines body for ChangePassword for application/json ContentType.
@@ -2712,6 +2733,9 @@ type ServerInterface interface {
 	// GetUser Get a user
 	// (GET /users/{userId})
 	GetUser(w http.ResponseWriter, r *http.Request, userID UserID)
+	// GetUserSecret Get the SIP secret of a user
+	// (GET /users/{userId}/secret)
+	GetUserSecret(w http.ResponseWriter, r *http.Request, userID UserID)
 }
 
 // ServerInterfaceWrapper converts contexts to parameters.
@@ -3828,6 +3852,19 @@ func (siw *ServerInterfaceWrapper) ListUsers(w http.ResponseWriter, r *http.Requ
 		return
 	}
 
+	// ------------- Optional query parameter "secrets" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "secrets", r.URL.Query(), &params.Secrets, runtime.BindQueryParameterOptions{Type: "boolean", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "secrets"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "secrets", Err: err})
+		}
+		return
+	}
+
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		siw.Handler.ListUsers(w, r, params)
 	}))
@@ -3896,6 +3933,32 @@ func (siw *ServerInterfaceWrapper) GetUser(w http.ResponseWriter, r *http.Reques
 
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		siw.Handler.GetUser(w, r, userID)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// GetUserSecret operation middleware
+func (siw *ServerInterfaceWrapper) GetUserSecret(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "userId" -------------
+	var userID UserID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "userId", r.PathValue("userId"), &userID, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "userId", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.GetUserSecret(w, r, userID)
 	}))
 
 	for _, middleware := range siw.HandlerMiddlewares {
@@ -4029,6 +4092,7 @@ func HandlerWithOptions(si ServerInterface, options StdHTTPServerOptions) http.H
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/users", wrapper.CreateUser)
 	m.HandleFunc(http.MethodDelete+" "+options.BaseURL+"/users/{userId}", wrapper.DeleteUser)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/users/{userId}", wrapper.GetUser)
+	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/users/{userId}/secret", wrapper.GetUserSecret)
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/apply", wrapper.ApplyConfiguration)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/apply/plan", wrapper.GetPlan)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/apply/revisions", wrapper.ListRevisions)
@@ -10647,6 +10711,159 @@ func (response GetUser503ApplicationProblemPlusJSONResponse) VisitGetUserRespons
 	return err
 }
 
+type GetUserSecretRequestObject struct {
+	UserID UserID `json:"userId"`
+}
+
+type GetUserSecretResponseObject interface {
+	VisitGetUserSecretResponse(w http.ResponseWriter) error
+}
+
+type GetUserSecret200JSONResponse UserSecret
+
+func (response GetUserSecret200JSONResponse) VisitGetUserSecretResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetUserSecret400ApplicationProblemPlusJSONResponse struct {
+	InvalidQueryApplicationProblemPlusJSONResponse
+}
+
+func (response GetUserSecret400ApplicationProblemPlusJSONResponse) VisitGetUserSecretResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(400)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetUserSecret401ApplicationProblemPlusJSONResponse struct {
+	NotSignedInApplicationProblemPlusJSONResponse
+}
+
+func (response GetUserSecret401ApplicationProblemPlusJSONResponse) VisitGetUserSecretResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("WWW-Authenticate", fmt.Sprint(response.Headers.WWWAuthenticate))
+	w.WriteHeader(401)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetUserSecret403ApplicationProblemPlusJSONResponse struct {
+	ForbiddenApplicationProblemPlusJSONResponse
+}
+
+func (response GetUserSecret403ApplicationProblemPlusJSONResponse) VisitGetUserSecretResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(403)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetUserSecret404ApplicationProblemPlusJSONResponse struct {
+	UserNotFoundApplicationProblemPlusJSONResponse
+}
+
+func (response GetUserSecret404ApplicationProblemPlusJSONResponse) VisitGetUserSecretResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(404)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetUserSecret421ApplicationProblemPlusJSONResponse struct {
+	WrongHostApplicationProblemPlusJSONResponse
+}
+
+func (response GetUserSecret421ApplicationProblemPlusJSONResponse) VisitGetUserSecretResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(421)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetUserSecret429ApplicationProblemPlusJSONResponse struct {
+	TooManyRequestsApplicationProblemPlusJSONResponse
+}
+
+func (response GetUserSecret429ApplicationProblemPlusJSONResponse) VisitGetUserSecretResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("Retry-After", fmt.Sprint(response.Headers.RetryAfter))
+	w.WriteHeader(429)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetUserSecret500ApplicationProblemPlusJSONResponse struct {
+	InternalApplicationProblemPlusJSONResponse
+}
+
+func (response GetUserSecret500ApplicationProblemPlusJSONResponse) VisitGetUserSecretResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(500)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetUserSecret503ApplicationProblemPlusJSONResponse struct {
+	UnavailableApplicationProblemPlusJSONResponse
+}
+
+func (response GetUserSecret503ApplicationProblemPlusJSONResponse) VisitGetUserSecretResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("Retry-After", fmt.Sprint(response.Headers.RetryAfter))
+	w.WriteHeader(503)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 // StrictServerInterface represents all server handlers.
 type StrictServerInterface interface {
 	// ChangePassword Change your password
@@ -10772,6 +10989,9 @@ type StrictServerInterface interface {
 	// GetUser Get a user
 	// (GET /users/{userId})
 	GetUser(ctx context.Context, request GetUserRequestObject) (GetUserResponseObject, error)
+	// GetUserSecret Get the SIP secret of a user
+	// (GET /users/{userId}/secret)
+	GetUserSecret(ctx context.Context, request GetUserSecretRequestObject) (GetUserSecretResponseObject, error)
 }
 
 type StrictHandlerFunc func(ctx context.Context, w http.ResponseWriter, r *http.Request, request any) (any, error)
@@ -11934,6 +12154,32 @@ func (sh *strictHandler) GetUser(w http.ResponseWriter, r *http.Request, userID 
 		sh.options.ResponseErrorHandlerFunc(w, r, err)
 	} else if validResponse, ok := response.(GetUserResponseObject); ok {
 		if err := validResponse.VisitGetUserResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// GetUserSecret operation middleware
+func (sh *strictHandler) GetUserSecret(w http.ResponseWriter, r *http.Request, userID UserID) {
+	var request GetUserSecretRequestObject
+
+	request.UserID = userID
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.GetUserSecret(ctx, request.(GetUserSecretRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetUserSecret")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(GetUserSecretResponseObject); ok {
+		if err := validResponse.VisitGetUserSecretResponse(w); err != nil {
 			sh.options.ResponseErrorHandlerFunc(w, r, err)
 		}
 	} else if response != nil {

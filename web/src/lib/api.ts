@@ -23,12 +23,24 @@ export type OneTimeLink = Schemas['OneTimeLink']
 export type AuditEvent = Schemas['AuditEvent']
 export type ApplyActor = NonNullable<Schemas['ApplyActor']>
 export type Live = Schemas['Live']
+export type Changed = Schemas['LiveChanged']
 export type Registration = Schemas['LiveRegistration']
 export type LiveCall = Schemas['LiveCall']
 // A portal that is older than codes of fields sends none.
 export type FieldFault = Omit<Schemas['FieldError'], 'code'> & { code?: string }
 
 export const api = createClient<paths>({ baseUrl: '', credentials: 'same-origin' })
+
+// asPerson returns the header that names whom this page shows as signed in. The browser has one session for all its tabs, and another person
+// may have signed in in one of them: the portal refuses what is not meant for the account that is signed in.
+export const asPerson = (id = session.person): Record<string, string> => (id ? { 'Expected-Account': id } : {})
+
+api.use({
+  onRequest: ({ request }) => {
+    for (const [name, value] of Object.entries(asPerson())) request.headers.set(name, value)
+    return undefined
+  },
+})
 
 // Fault is any reason why a request did not do what it should; `code` is one of the contract's, or `offline`.
 export class Fault extends Error {
@@ -93,7 +105,8 @@ export async function ask<T>(request: Promise<Answer<T>>): Promise<T> {
   if (response.ok) return answer.data as T
   const problem = (typeof answer.error === 'object' && answer.error !== null ? answer.error : {}) as Problem
   const code = problem.code ?? `http_${response.status}`
-  if (response.status === 401 && !signingIn.includes(code)) session.ended()
+  if (code === 'other_account') session.replaced()
+  else if (response.status === 401 && !signingIn.includes(code)) session.ended()
   if (code === 'second_factor_needed' && !session.lacksFactor) session.refresh().catch(() => undefined) // the portal was started with another rule
   if (code === 'database_unavailable') connection.without()
   throw new Fault(

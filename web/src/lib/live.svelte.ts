@@ -1,6 +1,6 @@
 // What Asterisk says right now: a picture, and then every change to it as it happens.
 import { SvelteMap } from 'svelte/reactivity'
-import { api, ask, type Live, type LiveCall, type Registration } from './api'
+import { api, ask, type Changed, type Live, type LiveCall, type Registration } from './api'
 import { connection } from './connection.svelte'
 import { session } from './session.svelte'
 import { stream } from './stream'
@@ -17,6 +17,9 @@ class LiveState {
   registrations = new SvelteMap<string, Registration>() // by number
   calls = new SvelteMap<string, LiveCall>()
   history = $state.raw<Live['history']>([])
+  tells = $state(false) // the portal tells of changes of users and plan: nobody has to ask again and again
+  users = $state(0) // how often it told of changed users
+  plan = $state(0)
 
   // follow keeps the picture current for as long as the calling component lives.
   follow(): void {
@@ -42,6 +45,7 @@ class LiveState {
   forget(): void {
     this.held = false
     this.known = false
+    this.tells = false
     this.asterisk = undefined
     this.registrations.clear()
     this.calls.clear()
@@ -101,8 +105,10 @@ class LiveState {
       )
       clearTimeout(waiting)
       if (signal.aborted) return
+      this.tells = false
       if (ending.kind === 'refused' && ending.status < 500 && ending.status !== 429) {
-        if (ending.status === 401) session.ended()
+        if (ending.code === 'other_account') session.replaced()
+        else if (ending.status === 401) session.ended()
         return // signing in again, or the return of the portal, starts us anew
       }
       await new Promise((done) => setTimeout(done, pause))
@@ -131,7 +137,12 @@ class LiveState {
     const value: unknown = JSON.parse(data)
     if (name === 'snapshot') this.#take(value as Live)
     else if (name === 'asterisk') this.#link(value as Live['asterisk'])
-    else if (name === 'registration') {
+    else if (name === 'changed') {
+      const changed = value as Changed
+      this.tells = true
+      if (changed.users) this.users++
+      if (changed.plan) this.plan++
+    } else if (name === 'registration') {
       const r = value as Registration
       const number = String(r.number)
       if (r.state !== 'gone') this.registrations.set(number, r)

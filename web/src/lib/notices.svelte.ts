@@ -1,5 +1,7 @@
 // Short words about what was just done. They go by themselves; whatever needs an answer is said on the page instead.
 
+import { session } from './session.svelte'
+
 export type Notice = { id: number; text: string; bad: boolean }
 
 class Notices {
@@ -18,3 +20,4 @@ class Notices {
 }
 
 export const notices = new Notices()
+session.onDrop(() => (notices.all = []))

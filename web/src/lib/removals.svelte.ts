@@ -1,8 +1,9 @@
 // Users who are about to be deleted. The contract has no way back to a secret that is gone, so the request itself is held for some
 // seconds, in which it can be taken back. It is sent before anything else is changed, and when the page is left.
-import { api, ask, fault, type User } from './api'
+import { api, ask, asPerson, fault, type User } from './api'
 import { t } from './i18n/index.svelte'
 import { notices } from './notices.svelte'
+import { session } from './session.svelte'
 import { usersChanged } from './store.svelte'
 
 export const patience = 8 // seconds
@@ -13,6 +14,8 @@ class Removal {
   paused = $state(false) // somebody is about to press Undo
   timer: ReturnType<typeof setInterval> | undefined
   sent: Promise<void> | undefined
+
+  readonly person = session.person // who deleted it: nobody else does
 
   constructor(readonly user: User) {}
 }
@@ -26,6 +29,9 @@ class Removals {
         if (request.method !== 'GET') await this.flush()
         return undefined
       },
+    })
+    session.onDrop(() => {
+      for (const r of this.all) if (!r.sending) this.#drop(r)
     })
     addEventListener('pagehide', () => {
       for (const r of this.all) if (!r.sending) void this.#send(r)
@@ -75,7 +81,7 @@ class Removals {
     const { id, name, extension } = removal.user
     try {
       // It goes on when the page is gone, and past the middleware above, which would wait for itself.
-      const response = await fetch(`/users/${encodeURIComponent(id)}`, { method: 'DELETE', credentials: 'same-origin', keepalive: true }).catch(() => Promise.reject(new Error('no answer')))
+      const response = await fetch(`/users/${encodeURIComponent(id)}`, { method: 'DELETE', credentials: 'same-origin', keepalive: true, headers: asPerson(removal.person) }).catch(() => Promise.reject(new Error('no answer')))
       const answer: unknown = await response.json().catch(() => undefined)
       await ask(Promise.resolve(response.ok ? { data: answer, response } : { error: answer, response }))
       await usersChanged()

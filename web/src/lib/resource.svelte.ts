@@ -30,18 +30,20 @@ export class Resource<T> {
     }
   }
 
-  // follow loads now, again whenever the portal is back or somebody signs in again, and every so often while the page is looked at.
-  follow(every = 0): void {
+  // follow loads now, again whenever the portal is back or somebody signs in again, and every so often while the page is looked at; `every`
+  // may change.
+  follow(every: number | (() => number) = 0): void {
     $effect(() => {
       void connection.returns
       void session.renewals
       void this.load()
     })
     $effect(() => {
-      if (!every) return
+      const pause = typeof every === 'function' ? every() : every
+      if (!pause) return
       const timer = setInterval(() => {
         if (!document.hidden && connection.online && connection.database && !session.lapsed) void this.load()
-      }, every)
+      }, pause)
       return () => clearInterval(timer)
     })
   }

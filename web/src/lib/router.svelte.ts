@@ -64,4 +64,13 @@ class Router {
 }
 
 export const router = new Router()
+// secretInAddress returns what stands behind the # of the address, '' for nothing, undefined where that cannot be read.
+export function secretInAddress(): string | undefined {
+  try {
+    return decodeURIComponent(location.hash.slice(1))
+  } catch {
+    return undefined
+  }
+}
+
 export const to = (path: string): string => base + path

@@ -86,3 +86,4 @@ class Applying {
 }
 
 export const applying = new Applying()
+session.onDrop(() => applying.forget())

@@ -2,7 +2,7 @@
 // again over it: nothing that was typed is lost.
 import { api, ask, fault, type Permission, type Session } from './api'
 
-export type Gate = 'starting' | 'setup' | 'signed_out' | 'signed_in' | 'unreachable'
+export type Gate = 'starting' | 'setup' | 'signed_out' | 'signed_in' | 'unreachable' | 'replaced'
 
 class SessionState {
   gate = $state<Gate>('starting')
@@ -11,6 +11,25 @@ class SessionState {
   oidc = $state(false)
   owes = $state(false) // the sign-in service let them in, and the account's own second factor is still to be given
   renewals = $state(0)
+  persons = $state(0) // how often what the page knows of a person was dropped
+  #known = '' // the account that the page holds something of
+  #drops: ((person: string) => void)[] = []
+
+  // person is the id of the account that this page shows as signed in, '' for none.
+  get person(): string {
+    return this.current?.account?.id ?? ''
+  }
+
+  // onDrop registers what drops all that is held of anybody but one person, '' for all.
+  onDrop(drop: (person: string) => void): void {
+    this.#drops.push(drop)
+  }
+
+  #drop(person: string): void {
+    this.#known = person
+    this.persons++
+    for (const drop of this.#drops) drop(person)
+  }
 
   async start(): Promise<void> {
     try {
@@ -30,6 +49,8 @@ class SessionState {
   }
 
   enter(session: Session): void {
+    const person = session.account?.id ?? ''
+    if (person !== this.#known) this.#drop(person)
     this.current = session
     this.gate = 'signed_in'
     this.lapsed = false
@@ -39,6 +60,12 @@ class SessionState {
 
   ended(): void {
     if (this.current) this.lapsed = true
+  }
+
+  // replaced is told that another person has signed in in this browser. Nothing of the person before stays on the page.
+  replaced(): void {
+    this.forget()
+    this.gate = 'replaced'
   }
 
   // refresh asks who we are again, after a change of the own account.
@@ -60,6 +87,7 @@ class SessionState {
     this.lapsed = false
     this.owes = false
     this.gate = 'signed_out'
+    this.#drop('')
   }
 
   may(permission: Permission): boolean {

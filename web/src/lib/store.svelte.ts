@@ -2,9 +2,10 @@
 import { api, ask, type Health, type Plan, type User } from './api'
 import { live } from './live.svelte'
 import { Resource } from './resource.svelte'
+import { session } from './session.svelte'
 
 export const plan = new Resource<Plan>(() => ask(api.GET('/apply/plan')))
-export const users = new Resource<User[]>(async () => (await ask(api.GET('/users'))).users)
+export const users = new Resource<User[]>(async () => (await ask(api.GET('/users', { params: { query: { secrets: false } } }))).users)
 export const health = new Resource<Health>(() => ask(api.GET('/health')))
 
 // What an apply would do, in one word.
@@ -24,6 +25,6 @@ export async function usersChanged(): Promise<void> {
 }
 
 // What one person was shown is not there for the next who signs in.
-export function forgetAll(): void {
+session.onDrop(() => {
   for (const r of [plan, users, health, live]) r.forget()
-}
+})

@@ -1,19 +1,21 @@
 // Server-sent events over fetch: unlike EventSource it tells a refusal from a broken line, and takes events of any name.
 
+import { asPerson } from './api'
+
 export type StreamEvent = { id: string; name: string; data: string }
-export type Ending = { kind: 'closed' | 'broken' | 'refused'; status: number }
+export type Ending = { kind: 'closed' | 'broken' | 'refused'; status: number; code?: string }
 
 // heard is called whenever anything arrives, comments too.
 export async function stream(url: string, signal: AbortSignal, lastID: string, tell: (e: StreamEvent) => void, heard?: () => void): Promise<Ending> {
   let response: Response
   try {
-    const headers: Record<string, string> = { Accept: 'text/event-stream' }
+    const headers: Record<string, string> = { Accept: 'text/event-stream', ...asPerson() }
     if (lastID) headers['Last-Event-ID'] = lastID
     response = await fetch(url, { headers, signal, cache: 'no-store', credentials: 'same-origin' })
   } catch {
     return { kind: 'broken', status: 0 }
   }
-  if (!response.ok || !response.body) return { kind: 'refused', status: response.status }
+  if (!response.ok || !response.body) return { kind: 'refused', status: response.status, code: ((await response.json().catch(() => ({}))) as { code?: string }).code ?? '' }
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader()
   let text = ''
   try {

@@ -15,12 +15,22 @@ export function askedBy(run: { actor: ApplyActor | null; triggered_by: string })
   return t.apply.asked(who, run.triggered_by)
 }
 
-export const actionOf = (e: AuditEvent): string => t.activity.actions[e.action] ?? e.action
+// actionOf says what was done, or, of an apply that did not succeed, what was tried.
+export const actionOf = (e: AuditEvent): string => (e.result !== 'ok' && t.activity.tried[e.action]) || (t.activity.actions[e.action] ?? e.action)
+
+// outcomeOf says how what was tried ended, '' where it succeeded.
+export function outcomeOf(e: AuditEvent): string {
+  if (e.result === 'ok') return ''
+  const result = String(facts(e.after).result ?? '')
+  return (Object.hasOwn(t.activity.outcomes, result) && t.activity.outcomes[result]) || (t.activity.results[e.result] ?? e.result)
+}
 
 // objectOf names what an entry is about. An apply has no name; the revision it made is one.
 export function objectOf(e: AuditEvent): string {
   if (e.object.name) return e.object.name
-  const revision = facts(e.after).revision
+  const { revision, restored, restore } = facts(e.after)
+  const back = restored ?? restore
+  if (e.action === 'apply.restore' && back !== undefined) return t.activity.restoredAs(String(back), e.result === 'ok' && revision !== undefined ? String(revision) : '')
   return e.object.type === 'apply' && revision !== undefined ? t.activity.revision(String(revision)) : ''
 }
 

@@ -465,7 +465,7 @@ export interface paths {
         /**
          * List audit events
          * @description The events of the audit trail, newest first (a search orders them by their times), in pages: every change, every start and end of an apply, every sign-in. An event is
-         *     written together with the change it tells of, or neither is. Events are never changed or removed. Reading leaves no event.
+         *     written together with the change it tells of, or neither is. Events are never changed or removed. Reading leaves no event, but for `user.reveal`.
          *     These are the actions; the parameter `action` also takes the first part of a name, with the dot, such as `user.`:
          *
          *     | action | what happened |
@@ -473,6 +473,7 @@ export interface paths {
          *     | `user.create` | a user was created |
          *     | `user.delete` | a user was deleted, and the number freed |
          *     | `user.secret` | a user got a new SIP secret, because the key of the old one was given up as lost |
+         *     | `user.reveal` | the SIP secret of a user was shown to the actor, by `GET /users/{userId}/secret` |
          *     | `apply.adopt` | the portal took over the files it found at its first apply, or at `install`, as a revision |
          *     | `apply.started` | an apply, a restoring or a rehearsal began; written before anything is touched |
          *     | `apply.run` | an apply or a rehearsal ended |
@@ -735,6 +736,9 @@ export interface paths {
          *     Asterisk, and to a client that takes too long: forget what was before it. With `Last-Event-ID` the stream goes on where the client
          *     left, if that is known, else it begins with a `snapshot`. A comment comes every fifteen seconds. The stream ends when the portal
          *     stops; connect again then. It also ends within fifteen seconds after its reader has lost the right to read it.
+         *
+         *     `changed` (`LiveChanged`, without an id) says that users or the plan may be other than before, whoever changed them: ask for them
+         *     again. The first comes with the beginning of the stream, further ones within two seconds after a change.
          */
         get: operations["followLive"];
         put?: never;
@@ -1013,6 +1017,32 @@ export interface paths {
          *     the next apply.
          */
         delete: operations["deleteUser"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/users/{userId}/secret": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description The id of a user, a UUID. A malformed one is answered like one nobody has, with 404.
+                 * @example 2f9e5a1c-8d8e-4a53-9f5b-8a3b6f0f4c11
+                 */
+                userId: components["parameters"]["UserID"];
+            };
+            cookie?: never;
+        };
+        /**
+         * Get the SIP secret of a user
+         * @description The secret, to be entered in a telephone. Each call leaves an audit event, `user.reveal`; where that cannot be written there is no answer.
+         */
+        get: operations["getUserSecret"];
+        put?: never;
+        post?: never;
+        delete?: never;
         options?: never;
         head?: never;
         patch?: never;
@@ -1569,6 +1599,13 @@ export interface components {
             state: "ringing" | "up" | "ended";
             to: components["schemas"]["LiveParty"];
         };
+        /** @description What may be other than before. */
+        LiveChanged: {
+            /** @description The plan, as `GET /apply/plan` returns it. */
+            plan: boolean;
+            /** @description The list of users, as `GET /users` returns it. */
+            users: boolean;
+        };
         /** @description The most there were at once within one minute. */
         LiveMinute: {
             /**
@@ -1769,7 +1806,7 @@ export interface components {
          * @description The kind of failure, for programs. See the table at the top.
          * @enum {string}
          */
-        ProblemCode: "invalid_input" | "invalid_json" | "body_unreadable" | "cross_origin" | "tls_needed" | "path_not_found" | "user_not_found" | "extension_not_found" | "apply_log_not_found" | "revision_not_found" | "revision_forgotten" | "not_signed_in" | "sign_in_failed" | "otp_required" | "forbidden" | "persons_only" | "second_factor_needed" | "setup_needed" | "setup_code_invalid" | "link_invalid" | "account_not_found" | "session_not_found" | "token_not_found" | "setup_done" | "account_email_taken" | "last_owner" | "totp_on" | "totp_off" | "too_many_tokens" | "too_many_attempts" | "method_not_allowed" | "email_taken" | "extension_pool_exhausted" | "apply_running" | "drift" | "number_clash" | "idempotency_key_reused" | "plan_moved" | "body_too_large" | "unsupported_media_type" | "host_not_allowed" | "too_many_requests" | "apply_refused" | "write_failed" | "reload_failed" | "asterisk_disagrees" | "rolled_back" | "not_confirmed" | "in_doubt" | "audit_failed" | "internal" | "database_unavailable" | "database_full" | "database_damaged" | "database_newer" | "allocation_retries_exhausted" | "timeout";
+        ProblemCode: "invalid_input" | "invalid_json" | "body_unreadable" | "cross_origin" | "tls_needed" | "path_not_found" | "user_not_found" | "extension_not_found" | "apply_log_not_found" | "revision_not_found" | "revision_forgotten" | "not_signed_in" | "sign_in_failed" | "otp_required" | "other_account" | "forbidden" | "persons_only" | "second_factor_needed" | "setup_needed" | "setup_code_invalid" | "link_invalid" | "account_not_found" | "session_not_found" | "token_not_found" | "setup_done" | "account_email_taken" | "last_owner" | "totp_on" | "totp_off" | "too_many_tokens" | "too_many_attempts" | "method_not_allowed" | "email_taken" | "extension_pool_exhausted" | "apply_running" | "drift" | "number_clash" | "idempotency_key_reused" | "plan_moved" | "body_too_large" | "unsupported_media_type" | "host_not_allowed" | "too_many_requests" | "apply_refused" | "write_failed" | "reload_failed" | "asterisk_disagrees" | "rolled_back" | "not_confirmed" | "in_doubt" | "audit_failed" | "internal" | "database_unavailable" | "database_full" | "database_damaged" | "database_newer" | "allocation_retries_exhausted" | "timeout";
         /** @description The OpenID provider whose person the account belongs to, by its address; null: nobody signed in to it with a provider yet. */
         Provider: string | null;
         Ready: {
@@ -2014,6 +2051,10 @@ export interface components {
             /** @description The `cursor` of the next page; absent when this is the last. */
             next_cursor?: string;
             users: components["schemas"]["User"][];
+        };
+        UserSecret: {
+            /** @description The SIP password. Treat it like one. */
+            secret: string;
         };
         /**
          * @description Whether Asterisk was seen to run what the files say: `confirmed` every object was compared and is there; `contradicted` Asterisk
@@ -3699,6 +3740,9 @@ export interface operations {
                      *     id: 1795663823120002
                      *     event: registration
                      *     data: {"address":"192.0.2.7:5060","number":1000,"since":"2026-11-26T03:31:02Z","state":"registered","user_agent":""}
+                     *
+                     *     event: changed
+                     *     data: {"plan":true,"users":true}
                      */
                     "text/event-stream": string;
                 };
@@ -4157,6 +4201,11 @@ export interface operations {
                  * @example anna
                  */
                 q?: string;
+                /**
+                 * @description `false` leaves the SIP secrets out, as for callers without the permission `secrets:read`. `GET /users/{userId}/secret` returns one.
+                 * @example false
+                 */
+                secrets?: boolean;
             };
             header?: never;
             path?: never;
@@ -4282,6 +4331,40 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["DeletedUser"];
+                };
+            };
+            400: components["responses"]["InvalidQuery"];
+            401: components["responses"]["NotSignedIn"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["UserNotFound"];
+            421: components["responses"]["WrongHost"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    getUserSecret: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description The id of a user, a UUID. A malformed one is answered like one nobody has, with 404.
+                 * @example 2f9e5a1c-8d8e-4a53-9f5b-8a3b6f0f4c11
+                 */
+                userId: components["parameters"]["UserID"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The secret. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["UserSecret"];
                 };
             };
             400: components["responses"]["InvalidQuery"];

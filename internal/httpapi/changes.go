@@ -1,0 +1,64 @@
+package httpapi
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/synergycall/pbxportal/internal/directory"
+	"github.com/synergycall/pbxportal/internal/httpapi/openapi"
+	"github.com/synergycall/pbxportal/internal/pbx"
+)
+
+// lookForChanges is the time between two looks for changes while a stream is open. One look serves all streams; where nothing changed it
+// reads one row of the database.
+const lookForChanges = time.Second
+
+// marks count the changes of what pages show that were seen: of users, and of what a plan follows from. Changes by other processes are seen
+// as well.
+type marks struct{ users, plan int }
+
+// newMarker returns the look for changes. It is called by one goroutine at a time.
+func (a *api) newMarker() func(context.Context) marks {
+	var (
+		now    marks
+		users  []pbx.User
+		before string
+	)
+	return func(ctx context.Context) marks {
+		if page, err := a.directory.List(ctx, pbx.DefaultTenant, directory.Query{}); err == nil && !sameList(page.Users, users) {
+			users = page.Users
+			now.users++
+			now.plan++
+		}
+		s := a.files(ctx)
+		if files := fmt.Sprint(s.Site.Current, s.Site.Good, s.Site.Doubted, s.Site.RunID, s.Site.Drift, s.Other, s.Err != nil); files != before {
+			before = files
+			now.plan++
+		}
+		return now
+	}
+}
+
+// sameList reports whether two lists of users are one: the directory returns the same slice until something changes.
+func sameList(a, b []pbx.User) bool {
+	return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0])
+}
+
+// tellChanges writes an event to a stream when it begins, and for each change from then on, until ctx ends.
+func (a *api) tellChanges(ctx context.Context, s *stream) {
+	tick := time.NewTicker(lookForChanges)
+	defer tick.Stop()
+	told := marks{-1, -1}
+	for {
+		if seen, ok := a.changes.Recent(ctx, lookForChanges); ok && seen.What != told {
+			s.write(fmt.Sprintf("event: changed\ndata: %s\n\n", oneLine(openapi.LiveChanged{Users: seen.What.users != told.users, Plan: seen.What.plan != told.plan})))
+			told = seen.What
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}

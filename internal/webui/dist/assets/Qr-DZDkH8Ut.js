@@ -1,1 +1,0 @@
-export{t as default}from"./Qr-BXiutI9K.js";

@@ -1,1 +1,0 @@
-import{It as e}from"./index-client-RiiSkGXo.js";e();

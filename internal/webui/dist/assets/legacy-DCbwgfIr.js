@@ -1,0 +1,1 @@
+import{Lt as e}from"./index-client-U4wMLLOl.js";e();

@@ -1,1 +1,0 @@
-import{bt as e,et as t,gt as n,vt as r}from"./index-client-RiiSkGXo.js";var i=new class{#e=e(n([]));get all(){return t(this.#e)}set all(e){r(this.#e,e,!0)}#t=1;say(e,t=!1){let n=this.#t++;this.all.push({id:n,text:e,bad:t}),setTimeout(()=>this.drop(n),t?1e4:5e3)}drop(e){this.all=this.all.filter(t=>t.id!==e)}};export{i as t};
