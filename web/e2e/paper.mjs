@@ -721,7 +721,7 @@ later('what lies below the files of a plan is the end of the page', () =>
   }),
 )
 
-later('while Asterisk is not running, nothing is offered that it would have to do', () =>
+later('while Asterisk is not running, nothing is offered that it would have to do, and again once it runs', () =>
   visit({}, 'apply', async (page, w) => {
     w.plan = { ...w.plan, pending: false, changes: [], diffs: [], behind: 'Asterisk cannot be asked', behind_code: 'not_asked' }
     w.health = { asterisk: 'There is no such socket.' }
@@ -730,6 +730,25 @@ later('while Asterisk is not running, nothing is offered that it would have to d
     must(await page.locator('button:has-text("Have Asterisk read them again")').isDisabled(), 'the button can be pressed')
     await page.goto(new URL('/app/', page.url()).href)
     await page.waitForSelector('main p:has-text("Asterisk does not answer.")')
+    await page.goto(new URL('/app/apply', page.url()).href)
+    await page.waitForSelector('h2:has-text("Asterisk is not running")')
+    w.health = {} // it is back; the plan is older than that
+    await page.waitForSelector('h2:has-text("Asterisk is behind")')
+    await page.click('button:has-text("Have Asterisk read them again")')
+    await page.waitForSelector('text=Applied. Asterisk runs it.')
+  }),
+)
+
+later('the end of an apply leaves the focus where the keyboard moved it meanwhile', () =>
+  visit({}, 'apply', async (page, w) => {
+    let goOn
+    Object.assign(w, { hold: 'reload', held: new Promise((go) => (goOn = go)) })
+    await named(page, 'Apply 6 changes')
+    await page.waitForSelector('ol li:has-text("Switch")')
+    await page.focus('aside nav a:has-text("Users")')
+    goOn()
+    await page.waitForSelector('text=Applied. Asterisk runs it.')
+    same(await page.evaluate(() => document.activeElement.innerText.trim()), 'Users', 'what has the focus')
   }),
 )
 
