@@ -39,9 +39,12 @@ func (a *api) followLive(w http.ResponseWriter, r *http.Request) {
 	seen, _ := strconv.ParseUint(r.Header.Get("Last-Event-ID"), 10, 64) // 0 where there is none, or none that can be: a snapshot
 	a.stream(w, r, liveHeartbeat, "nothing new", func(ctx context.Context, s *stream) {
 		var changes sync.WaitGroup
-		changes.Go(func() { a.tellChanges(ctx, s) })
 		defer changes.Wait()
 		defer s.stop()
+		tell := sync.OnceFunc(func() { changes.Go(func() { a.tellChanges(ctx, s) }) })
+		if seen > 0 {
+			tell() // the first update may take long to come
+		}
 		for {
 			update, err := a.live.Next(ctx, seen)
 			if err != nil {
@@ -64,6 +67,7 @@ func (a *api) followLive(w http.ResponseWriter, r *http.Request) {
 			if all.Len() > 0 {
 				s.write(all.String())
 			}
+			tell() // after the snapshot, with which a new stream begins
 			seen = update.ID
 		}
 	})

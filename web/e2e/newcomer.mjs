@@ -239,7 +239,7 @@ const registered = 'section:has(h2:has-text("Your phone")) p[role=status]:has-te
     await page.waitForSelector('text=The files are in place. Asterisk has not taken them yet.')
     await page.waitForSelector('h2:has-text("Asterisk is not running")')
     must(await page.locator('button:has-text("Have Asterisk read them again")').isDisabled(), 'Asterisk is to read files while it is not running')
-    await offers(page, 'Comment', 'Skip the rest')
+    await offers(page, 'Comment optional', 'Skip the rest')
     await accessible(page, 'an apply without Asterisk')
     await control('asterisk/start')
     await at(page, 'Your phone', 'Go to the overview')
