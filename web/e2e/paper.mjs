@@ -14,7 +14,7 @@ async function open(options, to = '', context = {}) {
   const page = await ctx.newPage()
   watch(page, noise)
   await page.goto(`${portal.url}/app/${to}`)
-  await page.waitForSelector('h1', { state: 'attached' })
+  await page.waitForSelector('#app h1', { state: 'attached' })
   await page.waitForTimeout(250)
   return { page, portal, close: async () => (await ctx.close(), portal.close()) }
 }
@@ -372,7 +372,7 @@ async function visit(options, to, act) {
   watch(page, noise)
   if (options.clock) await page.clock.install()
   await page.goto(`${portal.url}/app/${to}`)
-  await page.waitForSelector('h1', { state: 'attached' })
+  await page.waitForSelector('#app h1', { state: 'attached' })
   try {
     return await act(page, w, portal)
   } finally {
@@ -551,6 +551,21 @@ later('what is shown of the users stands in the address', () =>
   }),
 )
 
+later('an address of the activity that names no entry says so at once, and one that names no day is read without it', () =>
+  visit({}, '', async (page, w) => {
+    w.audit = Array.from({ length: 400 }, (_, i) => ({ ...w.audit[0], seq: 1000 - i }))
+    const asked = () => w.requests.filter((r) => r.path === '/audit').length
+    const before = asked()
+    await page.goto(new URL('/app/activity/5000', page.url()).href)
+    await page.waitForSelector('main [role=status]:has-text("There is no entry 5000")')
+    await accessible(page, 'an entry that is not there')
+    same(asked() - before, 1, 'pages that were asked for')
+    await page.goto(new URL('/app/activity?since=yesterday&until=2026-99-99', page.url()).href)
+    await page.waitForSelector('main [data-item]')
+    same(await page.locator('main [role=alert]').count(), 0, 'complaints')
+  }),
+)
+
 later('a link to an entry of the activity opens it', () =>
   visit({}, 'activity', async (page, w) => {
     await page.locator('summary').nth(3).click()
@@ -670,6 +685,7 @@ later('an earlier revision that was put back is not undone without a word', () =
     await page.goto(new URL('/app/apply', page.url()).href)
     await page.waitForSelector('[role=status]:has-text("Revision 7 was put back by")')
     await page.waitForSelector('main li:has-text("Delete the 3 users under Added")')
+    must(await page.locator('main li a[href*="/app/users/"]').count(), 'the users to be deleted cannot be reached')
     must(await page.locator('button:has-text("Apply 6 changes")').isDisabled(), 'it is undone with one click')
     await accessible(page, 'a plan after an earlier revision was put back')
     await page.fill('input[maxlength="1000"]', 'a slip')

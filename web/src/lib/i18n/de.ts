@@ -521,6 +521,7 @@ export const de: Messages = {
     empty: 'Noch nichts',
     emptySays: 'Hier wird jede Änderung stehen, die über das Portal gemacht wird.',
     nothing: 'Zu diesen Filtern passt nichts.',
+    missing: (seq: number) => `Es gibt keinen Eintrag ${seq}, oder diese Filter lassen ihn aus.`,
     before: 'Vorher',
     after: 'Nachher',
     from: 'von',

@@ -537,6 +537,7 @@ export const en = {
     empty: 'Nothing yet',
     emptySays: 'Every change made through the portal will stand here.',
     nothing: 'Nothing matches these filters.',
+    missing: (seq: number) => `There is no entry ${seq}, or these filters leave it out.`,
     before: 'Before',
     after: 'After',
     from: 'from',
