@@ -635,6 +635,8 @@ later('a session that ends under a window asks over that window', () =>
     w.signedIn = false
     await page.click('button:has-text("Make token")')
     const sign = page.locator('[role=dialog]', { hasText: 'Sign in again' })
+    await sign.waitFor()
+    await page.keyboard.press('Escape')
     await sign.locator('[name=password]').fill('correct horse battery')
     await sign.locator('button[type=submit]').click()
     await sign.waitFor({ state: 'detached' })

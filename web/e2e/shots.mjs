@@ -76,7 +76,7 @@ for (const [name, to, options = {}, act] of pages) {
       page.on('console', (m) => m.type() === 'error' && !/401|403/.test(m.text()) && noise.push(`${name}: ${m.text()}`))
       page.on('pageerror', (e) => noise.push(`${name}: ${e.message}`))
       await page.goto(`${portal.url}/app/${to}`)
-      await page.waitForSelector('h1')
+      await page.waitForSelector('#app h1')
       await page.waitForTimeout(350)
       if (act) await act(page)
       await page.waitForTimeout(250)
