@@ -14,8 +14,8 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Change one's own password
-         * @description Changes the password of the person who is calling. All sessions of the account end; the answer brings a new one for the
+         * Change your password
+         * @description Changes the caller's password. All sessions of the account end; the response opens a new one for the
          *     caller.
          */
         post: operations["changePassword"];
@@ -33,8 +33,8 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * List one's own sessions
-         * @description The sessions of the person who is calling that have not ended, the newest first.
+         * List your sessions
+         * @description The active sessions of the caller, newest first.
          */
         get: operations["listSessions"];
         put?: never;
@@ -56,8 +56,8 @@ export interface paths {
         put?: never;
         post?: never;
         /**
-         * End one of one's own sessions
-         * @description Ends a session of the person who is calling, from the next request on.
+         * End one of your sessions
+         * @description Ends a session of the caller; it is rejected from the next request on.
          */
         delete: operations["endSession"];
         options?: never;
@@ -75,14 +75,14 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Start a second factor
-         * @description Makes the secret of a second factor (TOTP, RFC 6238). It is asked for at sign-in once it was confirmed.
+         * Start setting up a second factor
+         * @description Creates the secret of a second factor (TOTP, RFC 6238). It is required at sign-in once it has been confirmed.
          */
         post: operations["startTOTP"];
         /**
          * Switch the second factor off
-         * @description Switches the second factor off, or gives up one that waits to be confirmed. Other sessions of the account end. Where the portal
-         *     demands a second factor of the account, this is refused with 403 `second_factor_needed`.
+         * @description Switches the second factor off, or cancels an unconfirmed one. Other sessions of the account end. If the portal
+         *     requires a second factor of the account, the answer is 403 `second_factor_needed`.
          */
         delete: operations["stopTOTP"];
         options?: never;
@@ -101,8 +101,8 @@ export interface paths {
         put?: never;
         /**
          * Switch the second factor on
-         * @description Switches the second factor on, with a code that proves that it can be used. Other sessions of the account end. Each
-         *     recovery code can stand in for a code of the second factor, once.
+         * @description Switches the second factor on, with a code as proof that it works. Other sessions of the account end. Each
+         *     recovery code replaces a code of the second factor once.
          */
         post: operations["confirmTOTP"];
         delete?: never;
@@ -120,14 +120,14 @@ export interface paths {
         };
         /**
          * List accounts
-         * @description All people who may sign in, by name.
+         * @description All people who can sign in, by name.
          */
         get: operations["listAccounts"];
         put?: never;
         /**
-         * Invite somebody
-         * @description Makes an account, and a one-time link with which its person sets the password. Nobody gives a role that may more than he
-         *     may himself.
+         * Create an account
+         * @description Creates an account, and a one-time link to set its password. The role cannot have more permissions than
+         *     the caller.
          */
         post: operations["createAccount"];
         delete?: never;
@@ -148,15 +148,15 @@ export interface paths {
         post?: never;
         /**
          * Delete an account
-         * @description Removes the account with its sessions, and revokes the tokens it made.
+         * @description Deletes the account with its sessions, and revokes the tokens it created.
          */
         delete: operations["deleteAccount"];
         options?: never;
         head?: never;
         /**
          * Change an account
-         * @description Changes name, role, or whether it is disabled; what is not given stays. A new role and disabling end its sessions, and
-         *     revoke the tokens it made that may more than it may from then on.
+         * @description Changes name, role, or whether it is disabled; omitted fields stay. A new role and disabling end its sessions, and
+         *     revoke the tokens it created that have more permissions than the account then has.
          */
         patch: operations["updateAccount"];
         trace?: never;
@@ -172,9 +172,9 @@ export interface paths {
         put?: never;
         post?: never;
         /**
-         * Unlink an account from its person at the OpenID provider
-         * @description The account belongs to no person of the provider any more, and its sessions end. The next person whom the provider signs in with the
-         *     verified e-mail address of the account has it from then on. Nothing happens where it belonged to none.
+         * Unlink an account from its identity at the OpenID provider
+         * @description The account is no longer bound to an identity of the provider, and its sessions end. It is bound to the next identity that signs in with the
+         *     account's verified e-mail address. No effect if the account was not bound.
          */
         delete: operations["unlinkAccount"];
         options?: never;
@@ -193,8 +193,8 @@ export interface paths {
         put?: never;
         /**
          * Reset an account
-         * @description Takes away password, second factor, recovery codes, the person at the OpenID provider and sessions, and gives a one-time link to set a new password. Nobody resets
-         *     his own account, neither in a session nor with a token that he made (403): a session that was left open would be as good as the
+         * @description Removes password, second factor, recovery codes, the identity at the OpenID provider and sessions, and returns a one-time link to set a new password. Resetting
+         *     the caller's own account is rejected, in a session and with a token that it created (403): an unattended session would otherwise be equivalent to the
          *     password.
          */
         post: operations["resetAccount"];
@@ -215,18 +215,18 @@ export interface paths {
         put?: never;
         /**
          * Apply the configuration
-         * @description Takes one consistent picture of all users, writes both configuration files as one new revision (all or none), has Asterisk
-         *     reload PJSIP and the dialplan, and compares what Asterisk then runs with what was meant. Where nothing is to be done, nothing
-         *     is done (`unchanged`). An apply that has begun is finished even if the caller hangs up. One runs at a time; every attempt
+         * @description Reads one consistent snapshot of all users, writes the configuration files as one new revision (all or none), reloads the modules
+         *     of Asterisk that read them, and compares the running configuration with the intended one. If nothing has changed, nothing
+         *     is done (`unchanged`). Processing is not cancelled if the caller disconnects. One apply runs at a time; every attempt
          *     leaves an apply log.
          *
-         *     The answer comes when all that is done: 200 when Asterisk was seen to run the configuration. 202 with the same body says that the
-         *     files are in place and no command failed, but that Asterisk could not be seen to run them (`result` is `not_confirmed`). The
-         *     apply log counts that as a failure, the files count as ahead of Asterisk, and a running portal goes on reloading and asking until
-         *     Asterisk runs them, which it records as an apply of its own.
+         *     The response is sent at the end: 200 if Asterisk was seen to run the configuration. 202 with the same body means that the
+         *     files are in place and no command failed, but that Asterisk was not seen to run them (`result` is `not_confirmed`). The
+         *     apply log counts that as a failure, the files count as ahead of Asterisk, and a running portal keeps reloading and checking until
+         *     Asterisk runs them, which it records as a separate apply.
          *
-         *     With `Prefer: respond-async` the answer comes as soon as the apply is on record: 202, with the path of the run, whose events can
-         *     be followed. `Preference-Applied` tells the two answers with 202 apart.
+         *     With `Prefer: respond-async` the response is sent as soon as the apply is recorded: 202, with the path of the run, whose events can
+         *     be followed. `Preference-Applied` distinguishes the two kinds of 202.
          */
         post: operations["applyConfiguration"];
         delete?: never;
@@ -261,7 +261,7 @@ export interface paths {
             header?: never;
             path: {
                 /**
-                 * @description The id of an apply log, a UUID. A malformed one is answered like one that does not exist, with 404.
+                 * @description The id of an apply log, a UUID. A malformed one is treated as unknown: 404.
                  * @example 6d0f5b0e-52c5-4f0c-9d55-0b6b1d2c7a90
                  */
                 id: components["parameters"]["LogID"];
@@ -286,10 +286,10 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * What would an apply do now?
-         * @description The difference between the database, the files in place and the live Asterisk, found out anew by every call; nothing is changed.
-         *     `hash` names the plan: an apply that is given it is refused once the plan has moved. The hash, and so the `ETag`, is of what is
-         *     in place and what would be; `behind` may change without it.
+         * Get the plan
+         * @description The difference between the database, the files in place and the live Asterisk, computed for every request; nothing is changed.
+         *     `hash` identifies the plan: an apply with this hash is rejected if the plan has changed. The hash, and thus the `ETag`, covers what is
+         *     in place and what would be; `behind` can change without it.
          */
         get: operations["getPlan"];
         put?: never;
@@ -326,7 +326,7 @@ export interface paths {
             header?: never;
             path: {
                 /**
-                 * @description The number of a revision, from 1. A malformed one is answered like one that is not there, with 404.
+                 * @description The number of a revision, from 1. A malformed one is treated as unknown: 404.
                  * @example 7
                  */
                 number: components["parameters"]["RevisionNumber"];
@@ -335,7 +335,7 @@ export interface paths {
         };
         /**
          * Get a revision
-         * @description The apply that made the revision, with size and hash of its files while they are kept. Their bytes are not shown: they hold
+         * @description The apply that made the revision, with size and hash of its files while they are kept. Their content is not returned: it contains
          *     secrets.
          */
         get: operations["getRevision"];
@@ -353,7 +353,7 @@ export interface paths {
             header?: never;
             path: {
                 /**
-                 * @description The number of a revision, from 1. A malformed one is answered like one that is not there, with 404.
+                 * @description The number of a revision, from 1. A malformed one is treated as unknown: 404.
                  * @example 7
                  */
                 number: components["parameters"]["RevisionNumber"];
@@ -361,8 +361,8 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * How does a revision differ from another?
-         * @description How the files changed from one revision to this one, as unified diffs in which no secret stands.
+         * Compare two revisions
+         * @description How the files changed from one revision to this one, as unified diffs without secrets.
          */
         get: operations["getRevisionDiff"];
         put?: never;
@@ -379,7 +379,7 @@ export interface paths {
             header?: never;
             path: {
                 /**
-                 * @description The number of a revision, from 1. A malformed one is answered like one that is not there, with 404.
+                 * @description The number of a revision, from 1. A malformed one is treated as unknown: 404.
                  * @example 7
                  */
                 number: components["parameters"]["RevisionNumber"];
@@ -389,10 +389,10 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Put a revision live again
-         * @description As `POST /apply`, but with the files of an earlier revision instead of what the database says; they become a new revision. The
-         *     users of the database stay as they are: the plan then says that the database is ahead, and the next apply brings it live again.
-         *     The plan this call compares its hash with is that of the restoring, which a `dry_run` tells.
+         * Restore a revision
+         * @description Like `POST /apply`, but with the files of an earlier revision instead of the state of the database; they become a new revision. The
+         *     users in the database do not change: the next plan reports that the database is ahead, and the next apply deploys it again.
+         *     The plan hash refers to the plan of the restore, which a `dry_run` returns.
          */
         post: operations["restoreRevision"];
         delete?: never;
@@ -407,7 +407,7 @@ export interface paths {
             header?: never;
             path: {
                 /**
-                 * @description The id of a run, which is also that of its apply log, a UUID. A malformed one is answered with 404.
+                 * @description The id of a run, which is also that of its apply log, a UUID. A malformed one is treated as unknown: 404.
                  * @example 6d0f5b0e-52c5-4f0c-9d55-0b6b1d2c7a90
                  */
                 id: components["parameters"]["RunID"];
@@ -415,8 +415,8 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Get the story of an apply
-         * @description Everything that is known of one apply. While it runs, its `result` is `interrupted`; it stays so if its end is never recorded.
+         * Get the details of an apply
+         * @description Everything recorded about one apply. While it runs, its `result` is `interrupted`, and remains so if its end is never recorded.
          */
         get: operations["getRun"];
         put?: never;
@@ -433,7 +433,7 @@ export interface paths {
             header?: never;
             path: {
                 /**
-                 * @description The id of a run, which is also that of its apply log, a UUID. A malformed one is answered with 404.
+                 * @description The id of a run, which is also that of its apply log, a UUID. A malformed one is treated as unknown: 404.
                  * @example 6d0f5b0e-52c5-4f0c-9d55-0b6b1d2c7a90
                  */
                 id: components["parameters"]["RunID"];
@@ -442,9 +442,9 @@ export interface paths {
         };
         /**
          * Follow an apply
-         * @description The events of an apply as server-sent events, from its first, and live until it ends: `event` is the stage, `id` counts from 1,
-         *     `data` is an `Event` as JSON. The last one is `event: done`, whose `data` is a `RunEnd`; close the stream then. A comment
-         *     comes every ten seconds, so that nobody takes the stream for dead.
+         * @description The events of an apply as server-sent events, from the first, and live until it ends: `event` is the stage, `id` counts from 1,
+         *     `data` is an `Event` as JSON. The last one is `event: done`, whose `data` is a `RunEnd`; then close the stream. A comment
+         *     every ten seconds keeps the connection alive.
          */
         get: operations["followRun"];
         put?: never;
@@ -464,53 +464,53 @@ export interface paths {
         };
         /**
          * List audit events
-         * @description The events of the audit trail, newest first (a search orders them by their times), in pages: every change, every start and end of an apply, every sign-in. An event is
-         *     written together with the change it tells of, or neither is. Events are never changed or removed. Reading leaves no event, but for `user.reveal`.
-         *     These are the actions; the parameter `action` also takes the first part of a name, with the dot, such as `user.`:
+         * @description The events of the audit trail, newest first (a search orders them by time), in pages: every change, every start and end of an apply, every sign-in. An event is
+         *     written in the same transaction as the change it describes. Events are never changed, and removed only after an archive. Reading leaves no event, except `user.reveal`.
+         *     The parameter `action` also accepts the first part of a name, with the dot, such as `user.`. These are the actions:
          *
          *     | action | what happened |
          *     |---|---|
          *     | `user.create` | a user was created |
          *     | `user.delete` | a user was deleted, and the number freed |
-         *     | `user.secret` | a user got a new SIP secret, because the key of the old one was given up as lost |
+         *     | `user.secret` | a user got a new SIP secret, because the key of the old one was declared lost |
          *     | `user.reveal` | the SIP secret of a user was shown to the actor, by `GET /users/{userId}/secret` |
-         *     | `apply.adopt` | the portal took over the files it found at its first apply, or at `install`, as a revision |
-         *     | `apply.started` | an apply, a restoring or a rehearsal began; written before anything is touched |
-         *     | `apply.run` | an apply or a rehearsal ended |
-         *     | `apply.restore` | the restoring of an earlier revision ended |
-         *     | `apply.catch_up` | Asterisk took later what it had not taken at once |
-         *     | `apply.complete` | the record of an apply that was cut off was completed, by what was in place |
-         *     | `session.sign_in` | somebody signed in |
-         *     | `session.sign_in_failed` | sign-ins failed, for want of the password or the second factor: the first at once, further ones of the same account from the same network counted in one event a minute (`times`); `denied` |
-         *     | `session.sign_out` | somebody signed out |
-         *     | `session.end` | somebody ended another one of his sessions |
-         *     | `session.confirm_failed` | a person who is signed in did not know the password that was to be confirmed; counted as failed sign-ins are; `denied` |
-         *     | `account.create` | an account was made |
+         *     | `apply.adopt` | the portal adopted the files it found at its first apply, or at `install`, as a revision |
+         *     | `apply.started` | an apply, restore or dry run began; written before any file is changed |
+         *     | `apply.run` | an apply or dry run ended |
+         *     | `apply.restore` | the restore of an earlier revision ended |
+         *     | `apply.catch_up` | Asterisk now runs what it had not loaded at first |
+         *     | `apply.complete` | the record of an interrupted apply was completed, from the files in place |
+         *     | `session.sign_in` | an account signed in |
+         *     | `session.sign_in_failed` | sign-ins failed because of a wrong password or second factor: the first at once, further ones of the same account from the same network counted in one event a minute (`times`); `denied` |
+         *     | `session.sign_out` | an account signed out |
+         *     | `session.end` | an account ended another of its sessions |
+         *     | `session.confirm_failed` | the current password, required for confirmation, was wrong; counted like failed sign-ins; `denied` |
+         *     | `account.create` | an account was created |
          *     | `account.update` | an account got another name or role, was disabled or enabled |
-         *     | `account.delete` | an account was removed |
-         *     | `account.reset` | an account lost its password, second factor and sessions, and a link for a new password was made |
-         *     | `account.password` | a person set a new password, signed in or with a link |
+         *     | `account.delete` | an account was deleted |
+         *     | `account.reset` | password, second factor and sessions of an account were removed, and a link for a new password was created |
+         *     | `account.password` | an account's password was changed, in a session or with a link |
          *     | `account.totp_on` | a second factor was switched on |
          *     | `account.totp_off` | a second factor was switched off |
-         *     | `account.totp_clock` | the last code on record lay in the future, because a clock was wrong then; it is not heeded |
-         *     | `account.link` | a person of the OpenID provider signed in to the account first, and has it from then on |
-         *     | `account.unlink` | the account belongs to no person of the provider any more |
-         *     | `account.link_refused` | another person of the provider came with the address of the account: one event a minute, with how many; `denied` |
-         *     | `account.totp_lost` | a second factor was replaced by one that nobody knows, because its key was given up as lost |
-         *     | `token.create` | an API token was made |
-         *     | `token.revoke` | an API token was revoked, by itself, with the one it was made with, or with what its maker lost |
-         *     | `access.revoke_all` | all sessions ended, all links were taken back and all tokens revoked, as after restoring a backup |
-         *     | `link.setup` | a link to make the first account was made |
-         *     | `link.refused` | links were tried that are wrong, used or expired: the first at once, further ones from the same network counted in one event a minute (`times`); `denied` |
-         *     | `request.refused` | a caller who is signed in asked for what is not allowed to the caller: the first at once, further ones of the same caller and operation counted in one event a minute (`times`); `denied` |
+         *     | `account.totp_clock` | the last recorded code was from the future, because a clock was wrong; it is ignored |
+         *     | `account.link` | an identity of the OpenID provider signed in to the account for the first time; the account is bound to it |
+         *     | `account.unlink` | the account is no longer bound to an identity of the provider |
+         *     | `account.link_refused` | another identity of the provider with the account's address was rejected: one event a minute, with the number; `denied` |
+         *     | `account.totp_lost` | a second factor was replaced by an unknown one, because its key was declared lost |
+         *     | `token.create` | an API token was created |
+         *     | `token.revoke` | an API token was revoked, by itself, with the token that created it, or because its creator lost permissions |
+         *     | `access.revoke_all` | all sessions ended, all links were withdrawn and all tokens revoked, as after restoring a backup |
+         *     | `link.setup` | a link to create the first account was made |
+         *     | `link.refused` | wrong, used or expired links were tried: the first at once, further ones from the same network counted in one event a minute (`times`); `denied` |
+         *     | `request.refused` | an authenticated caller lacked the permission for a request: the first at once, further ones of the same caller and operation counted in one event a minute (`times`); `denied` |
          *     | `key.use` | the installation got its first key |
-         *     | `key.rotate` | another key seals from here on |
-         *     | `key.reseal` | what is sealed was sealed anew, or opened where secrets are to lie open; written before it begins |
-         *     | `key.forget` | older keys were taken out of the key file; written before |
-         *     | `key.lost` | a key was given up as lost, with what was sealed with it; written before |
-         *     | `database.migrate` | the tables were brought up to date |
-         *     | `database.accept` | the users were taken as they stood in a database that was found damaged |
-         *     | `audit.begin` | a series of signed heads of the audit trail began: the first by itself, each further one at the command line, with the reason and what stood against the trail |
+         *     | `key.rotate` | another key is used for encryption from now on |
+         *     | `key.reseal` | secrets were encrypted again, or decrypted if they are to be stored as plaintext; written before it begins |
+         *     | `key.forget` | older keys were removed from the key file; written before |
+         *     | `key.lost` | a key was declared lost, with what was encrypted with it; written before |
+         *     | `database.migrate` | the database was migrated |
+         *     | `database.accept` | users were accepted as found in a damaged database |
+         *     | `audit.begin` | a series of signed heads of the audit trail began: the first automatically, each further one at the command line, with the reason and the contradictions found |
          *     | `audit.archive` | the oldest events were exported to a file at the command line, and removed: the first and the last of them, the hash of the last, the name and the SHA-256 of the file |
          */
         get: operations["listAuditEvents"];
@@ -531,9 +531,9 @@ export interface paths {
         };
         /**
          * Export audit events
-         * @description The events, oldest first, each as a line of JSON with all it takes to check it elsewhere: `hash` is the SHA-256 of the 32 bytes that
-         *     `prev` tells, followed by `event` in its canonical form (RFC 8785), which is how it stands here. An answer that is cut off has no
-         *     proper end.
+         * @description The events, oldest first, one JSON object per line with everything needed to verify it elsewhere: `hash` is the SHA-256 of the 32 bytes that
+         *     `prev` encodes, followed by `event` in its canonical form (RFC 8785), as printed here. A truncated response has no proper
+         *     end.
          */
         get: operations["exportAuditEvents"];
         put?: never;
@@ -552,11 +552,11 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Come back from the OpenID provider
-         * @description For browsers, which the provider sends here. The account is the one that belongs to this person of the provider (issuer and subject);
-         *     at the first sign-in, the one with the e-mail address that the provider has verified, which belongs to this person from then on. None
-         *     is made unless a role is configured for that. The browser goes on to the pages, signed in, or with `sign_in` saying why not; an
-         *     account with a second factor of its own may still owe it (`POST /session/otp`).
+         * Return from the OpenID provider
+         * @description For browsers, redirected here by the provider. The account is the one bound to this identity (issuer and subject);
+         *     at the first sign-in, the one with the e-mail address that the provider has verified, which is then bound to the identity. None
+         *     is created unless a role is configured for that. The browser is redirected to the pages, signed in, or with the reason in `sign_in`; an
+         *     account with its own second factor may still have to submit it (`POST /session/otp`).
          */
         get: operations["finishOIDC"];
         put?: never;
@@ -576,7 +576,7 @@ export interface paths {
         };
         /**
          * Sign in with the OpenID provider
-         * @description For browsers: sends them to the provider that the portal is configured with, by the code flow with PKCE. 404 where none is.
+         * @description For browsers: redirects to the configured provider (code flow with PKCE). 404 if there is none.
          */
         get: operations["startOIDC"];
         put?: never;
@@ -615,7 +615,7 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * A part of the page
+         * Assets of the page
          * @description Scripts and styles of the page.
          */
         get: operations["getDocsFile"];
@@ -641,8 +641,8 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * See what one extension does now
-         * @description Its registrations and its calls, and what both mean in a word. A number that no user has is `offline`.
+         * Get the live state of an extension
+         * @description Its registrations and calls, and a one-word summary. A number without a user is `offline`.
          */
         get: operations["getExtensionStatus"];
         put?: never;
@@ -661,14 +661,14 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Is the portal able to work?
-         * @description 200 when the portal can do its work, 503 with the failing part named when it cannot. A portal whose Asterisk is away is
-         *     healthy, since users can be managed; `asterisk` says so. After a write to the database has failed, on a full disk for instance, the answer is
+         * State of the portal
+         * @description 200 if the portal can work; 503 with the failing part if it cannot. A portal whose Asterisk is unavailable is
+         *     healthy, since users can be managed; `asterisk` reports it. After a failed write to the database, for instance on a full disk, the answer is
          *     503 until a write succeeds again; while it is requested, a write is tried once a second and rolled back.
          *
-         *     Each `ok` stands for a look that `looked` describes and dates; what is not known is not `ok`. Anyone may ask, so the looks are few: however many
-         *     ask, the database, Asterisk and the files are looked at once a second, by one at a time, and an apply comes before Asterisk and the files. While
-         *     a look takes long, what was seen before is given, for up to 5 seconds.
+         *     Each `ok` is the result of a check that `looked` describes and dates; unknown is not `ok`. The endpoint is public, so checks are shared: regardless of the number
+         *     of requests, the database, Asterisk and the files are checked once a second, one check at a time, and an apply has priority. While
+         *     a check is slow, the previous result is returned, for up to 5 seconds.
          */
         get: operations["getHealth"];
         put?: never;
@@ -707,10 +707,10 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * See what Asterisk does now
-         * @description The phones that are registered, the calls that are up, whether the portal is connected to Asterisk, and the last hour, minute by
-         *     minute. All of it is what Asterisk says right now, kept in memory. While `asterisk.state` is not `connected` nothing is known, and
-         *     both lists are empty. Names and user agents come from the phones: they are cut and cleaned, and prove nothing.
+         * Get the live state
+         * @description The registered phones, the current calls, the state of the connection to Asterisk, and the last hour, minute by
+         *     minute. All of it is Asterisk's current state, kept in memory. Unless `asterisk.state` is `connected`, nothing is known, and
+         *     both lists are empty. Names and user agents come from the phones: they are truncated and sanitized, and prove nothing.
          */
         get: operations["getLive"];
         put?: never;
@@ -729,16 +729,16 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Follow what Asterisk does
+         * Follow the live state
          * @description Server-sent events. The first is a `snapshot`, whose `data` is a `Live`. Then comes one event for each change: `registration`
          *     (`LiveRegistration`; its number and address name it, the state `gone` ends it), `call` (`LiveCall`; its id names it, the state
-         *     `ended` ends it), `asterisk` (`LiveAsterisk`). Another `snapshot` comes whenever all may be different, such as after a restart of
-         *     Asterisk, and to a client that takes too long: forget what was before it. With `Last-Event-ID` the stream goes on where the client
-         *     left, if that is known, else it begins with a `snapshot`. A comment comes every fifteen seconds. The stream ends when the portal
-         *     stops; connect again then. It also ends within fifteen seconds after its reader has lost the right to read it.
+         *     `ended` ends it), `asterisk` (`LiveAsterisk`). Another `snapshot` follows whenever everything can have changed, such as after a restart of
+         *     Asterisk, and for a client that is too slow: discard what came before it. With `Last-Event-ID` the stream resumes after that
+         *     event if possible, and otherwise begins with a `snapshot`. A comment follows every fifteen seconds. The stream ends when the portal
+         *     stops; then connect again. It also ends within fifteen seconds after its reader has lost the permission to read it.
          *
-         *     `changed` (`LiveChanged`, without an id) says that users or the plan may be other than before, whoever changed them: ask for them
-         *     again. The first comes with the beginning of the stream, further ones within two seconds after a change.
+         *     `changed` (`LiveChanged`, without an id) means that users or the plan may have changed: request them again. The first one follows the
+         *     beginning of the stream, further ones within two seconds of a change, also of changes by other processes.
          */
         get: operations["followLive"];
         put?: never;
@@ -757,8 +757,8 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Does the process run?
-         * @description 200 while the portal's process answers requests. Nothing else is looked at; restart the process when this fails.
+         * Liveness probe
+         * @description 200 while the portal's process answers requests. Nothing else is checked; restart the process if this fails.
          */
         get: operations["getLivez"];
         put?: never;
@@ -777,8 +777,8 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Figures for Prometheus
-         * @description Counters and timings of requests and applies, in the text format of Prometheus.
+         * Metrics for Prometheus
+         * @description Counters and durations of requests and applies, in the Prometheus text format.
          */
         get: operations["getMetrics"];
         put?: never;
@@ -831,9 +831,9 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Can the portal take requests?
-         * @description 200 when the database answers and has the tables that this version of the portal needs, as seen within the last second; 503 otherwise.
-         *     Asterisk and the files are not looked at: requests can be answered without them. Direct requests to another portal while this fails.
+         * Readiness probe
+         * @description 200 if the database answers and has the tables that this version of the portal needs, as checked within the last second; 503 otherwise.
+         *     Asterisk and the files are not checked: requests can be answered without them. Direct requests to another portal while this fails.
          */
         get: operations["getReadyz"];
         put?: never;
@@ -852,20 +852,20 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * See who is calling
-         * @description Who the portal takes the caller for, a person or a program, and what he may do.
+         * Get the caller
+         * @description The authenticated caller, a person or a program, and its permissions.
          */
         get: operations["getSession"];
         put?: never;
         /**
          * Sign in
-         * @description Opens a session. It ends after 30 minutes without use, after 12 hours in any case, and at once when the password or the role
-         *     changes, or the account is disabled or reset. A session the request comes with ends, too.
+         * @description Opens a session. It ends after 30 minutes idle, after 12 hours, and at once when the password or the role
+         *     changes, or the account is disabled or reset. A session sent with the request ends, too.
          */
         post: operations["signIn"];
         /**
          * Sign out
-         * @description Ends the session of the call. For persons only.
+         * @description Ends the session of the request. For persons only.
          */
         delete: operations["signOut"];
         options?: never;
@@ -883,10 +883,10 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Give the second factor after signing in with the OpenID provider
-         * @description An account that has a second factor of its own is asked for it also when an OpenID provider signed the person in, unless the
-         *     provider says that there was a second factor. Until then the session can do nothing but this and sign out; everything else answers
-         *     401 `otp_required`. It ends after 10 minutes; the answer brings a new one in its place.
+         * Submit the second factor after signing in with the OpenID provider
+         * @description Accounts with their own second factor must submit it even after signing in with an OpenID provider, unless the
+         *     provider confirms that it used one. Until then the session allows only this and signing out; everything else answers
+         *     401 `otp_required`. It ends after 10 minutes; a new session replaces it.
          */
         post: operations["proveFactor"];
         delete?: never;
@@ -903,16 +903,16 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Ask whether the portal is set up
-         * @description Says whether nobody has an account yet, so that the first has to be made. Until then everything but this, `GET /health`, `GET /livez`,
-         *     `GET /readyz`, this contract and the web pages answers 403 `setup_needed`, unless the caller has a token that the command line made.
+         * Get the set-up state
+         * @description Whether the first account is still to be created. Until it exists, everything except this operation, `GET /health`, `GET /livez`,
+         *     `GET /readyz`, this contract and the web pages answers 403 `setup_needed`, unless the caller has a token created at the command line.
          */
         get: operations["getSetup"];
         put?: never;
         /**
-         * Make the first account
-         * @description Makes an owner and signs him in. The code is that of the link which the portal prints on its terminal when it starts while nobody
-         *     has an account (`pbxportal admin setup-link` prints another); it works once, for 30 minutes.
+         * Create the first account
+         * @description Creates an owner and signs in. The code is that of the link which the portal prints when it starts without any account
+         *     (`pbxportal admin setup-link` prints another); it works once, for 30 minutes.
          */
         post: operations["setUp"];
         delete?: never;
@@ -930,15 +930,15 @@ export interface paths {
         };
         /**
          * List API tokens
-         * @description The tokens of programs that are not revoked, by name, a page at a time. Their secrets are not kept.
+         * @description The active tokens of programs, by name, in pages. Their secrets are not stored.
          */
         get: operations["listTokens"];
         put?: never;
         /**
-         * Make an API token
-         * @description Makes a token, which a program sends as `Authorization: Bearer …`. Nobody makes one that may more than he may himself, and a
-         *     token makes none that outlives it. It ends when it is revoked, or the token that it was made with; when its time is over; or
-         *     when the person who made it may no longer do all that it may. A person has at most 200 tokens that hold, with those that were made
+         * Create an API token
+         * @description Creates a token, which a program sends as `Authorization: Bearer …`. It cannot have more permissions than the caller, and a token
+         *     created by a token cannot outlive it. It ends when it or the token that created it is revoked; when it expires; or
+         *     when its creator no longer has all its permissions. A person has at most 200 active tokens, including those created
          *     with them.
          */
         post: operations["createToken"];
@@ -960,8 +960,8 @@ export interface paths {
         post?: never;
         /**
          * Revoke an API token
-         * @description From the next request on the token is refused, and so are the tokens that were made with it, and with these. Each leaves its
-         *     event `token.revoke`. Accounts that were made with it stay; the audit trail names them.
+         * @description From the next request on the token is rejected, and so are the tokens created with it, recursively. Each leaves its
+         *     event `token.revoke`. Accounts created with it remain; the audit trail names them.
          */
         delete: operations["revokeToken"];
         options?: never;
@@ -978,14 +978,14 @@ export interface paths {
         };
         /**
          * List users
-         * @description All users, ordered by extension number. Without parameters the answer holds all of them; `limit` makes pages, `q` selects.
+         * @description All users, ordered by extension number. Without parameters the response contains all of them; `limit` enables paging, `q` filters.
          */
         get: operations["listUsers"];
         put?: never;
         /**
          * Create a user
-         * @description Adds a user with the lowest free extension number (1000–1999; a freed number is given out again, at once or after the time that
-         *     `NUMBER_QUARANTINE` names) and a new SIP secret, in one transaction. Asterisk learns of it with the next apply.
+         * @description Adds a user with the lowest free extension number (1000–1999; a released number is reused, at once or after the time set
+         *     by `NUMBER_QUARANTINE`) and a new SIP secret, in one transaction. The next apply brings it to Asterisk.
          */
         post: operations["createUser"];
         delete?: never;
@@ -1000,7 +1000,7 @@ export interface paths {
             header?: never;
             path: {
                 /**
-                 * @description The id of a user, a UUID. A malformed one is answered like one nobody has, with 404.
+                 * @description The id of a user, a UUID. A malformed one is treated as unknown: 404.
                  * @example 2f9e5a1c-8d8e-4a53-9f5b-8a3b6f0f4c11
                  */
                 userId: components["parameters"]["UserID"];
@@ -1013,7 +1013,7 @@ export interface paths {
         post?: never;
         /**
          * Delete a user
-         * @description Removes the user and frees the extension number, which the next new user may get. Asterisk goes on serving the phone until
+         * @description Deletes the user and releases the extension number, which the next new user can get. The phone keeps working until
          *     the next apply.
          */
         delete: operations["deleteUser"];
@@ -1028,7 +1028,7 @@ export interface paths {
             header?: never;
             path: {
                 /**
-                 * @description The id of a user, a UUID. A malformed one is answered like one nobody has, with 404.
+                 * @description The id of a user, a UUID. A malformed one is treated as unknown: 404.
                  * @example 2f9e5a1c-8d8e-4a53-9f5b-8a3b6f0f4c11
                  */
                 userId: components["parameters"]["UserID"];
@@ -1037,7 +1037,7 @@ export interface paths {
         };
         /**
          * Get the SIP secret of a user
-         * @description The secret, to be entered in a telephone. Each call leaves an audit event, `user.reveal`; where that cannot be written there is no answer.
+         * @description The secret to enter in a telephone. Each call writes the audit event `user.reveal`; if that fails, no secret is returned.
          */
         get: operations["getUserSecret"];
         put?: never;
@@ -1057,39 +1057,39 @@ export interface components {
             code: components["schemas"]["OneTimeCode"];
             password: components["schemas"]["NewPassword"];
         };
-        /** @description A person who may sign in. */
+        /** @description A person who can sign in. */
         Account: {
             /**
              * Format: date-time
-             * @description When it was made (UTC).
+             * @description When it was created (UTC).
              */
             created_at: string;
-            /** @description Nobody can sign in with it. */
+            /** @description The account cannot sign in. */
             disabled: boolean;
-            /** @description The e-mail address, as it was written. */
+            /** @description The e-mail address, as entered. */
             email: string;
             /**
              * Format: uuid
              * @description The id of the account.
              */
             id: string;
-            /** @description It has no password: its link was not followed yet. */
+            /** @description The account has no password yet: its link was not used. */
             invited: boolean;
             /**
              * Format: date-time
-             * @description When its person last signed in (UTC); null: never.
+             * @description When the account last signed in (UTC); null: never.
              */
             last_sign_in_at: string | null;
             /** @description The person's name. */
             name: string;
             provider: components["schemas"]["Provider"];
             role: components["schemas"]["Role"];
-            /** @description Signing in takes a second factor. */
+            /** @description Signing in requires a second factor. */
             totp_enabled: boolean;
         };
-        /** @description What to change; what is not given stays. */
+        /** @description The fields to change; omitted ones stay. */
         AccountChange: {
-            /** @description Whether nobody can sign in with it. */
+            /** @description The account cannot sign in. */
             disabled?: boolean;
             /** @description The person's name: 1–255 printable characters. */
             name?: string;
@@ -1097,7 +1097,7 @@ export interface components {
         };
         AccountList: {
             accounts: components["schemas"]["Account"][];
-            /** @description The `cursor` of the next page; absent when this is the last. */
+            /** @description The `cursor` of the next page; absent on the last page. */
             next_cursor?: string;
         };
         AccountReset: {
@@ -1110,7 +1110,7 @@ export interface components {
              * @description When it was opened (UTC).
              */
             created_at: string;
-            /** @description It is the session of this call. */
+            /** @description It is the session of this request. */
             current: boolean;
             /** @description The address it was opened from. */
             from: string;
@@ -1124,7 +1124,7 @@ export interface components {
              * @description When it was last used, to the minute (UTC).
              */
             last_seen_at: string;
-            /** @description The browser it was opened with, as that named itself. */
+            /** @description The browser it was opened with, as it identified itself. */
             user_agent: string;
         };
         AccountSessionList: {
@@ -1138,9 +1138,9 @@ export interface components {
             status: "ok";
         };
         ApplyAccepted: {
-            /** @description The path at which the events of the run can be followed. */
+            /** @description The path to follow the events of the run. */
             events: string;
-            /** @description What goes on, for people. */
+            /** @description What continues, for people. */
             message: string;
             /**
              * Format: uuid
@@ -1148,12 +1148,12 @@ export interface components {
              */
             run_id: string;
         };
-        /** @description Who asked for it, as far as that was proved; null: it is not on record. */
+        /** @description The authenticated requester; null if not recorded. */
         ApplyActor: {
             /** @description Of the account or token; empty for others. */
             id: string;
             /**
-             * @description `local` is somebody at the command line, `portal` the program by itself, `anonymous` a caller of whom no proof was asked.
+             * @description `local` is a user at the command line, `portal` the program itself, `anonymous` an unauthenticated caller.
              * @enum {string}
              */
             kind: "portal" | "local" | "person" | "token" | "anonymous";
@@ -1178,15 +1178,15 @@ export interface components {
              * @description When the apply began (UTC).
              */
             triggered_at: string;
-            /** @description Who or what asked for it, as the request said: a claim. `actor` is who was proved. */
+            /** @description The claimed requester, from the request. The authenticated one is in `actor`. */
             triggered_by: string;
         };
         ApplyLogList: {
             logs: components["schemas"]["ApplyLog"][];
-            /** @description The `cursor` of the next page; absent when this is the last. */
+            /** @description The `cursor` of the next page; absent on the last page. */
             next_cursor?: string;
         };
-        /** @description An apply that failed. Where it had begun, the members beyond those of a Problem say how far it came. */
+        /** @description An apply that failed. If it had begun, the members beyond those of a Problem say how far it came. */
         ApplyProblem: components["schemas"]["Problem"] & {
             /**
              * Format: uuid
@@ -1202,34 +1202,34 @@ export interface components {
             reload_results?: components["schemas"]["ReloadResults"];
             result?: components["schemas"]["Result"];
             revision?: components["schemas"]["RevisionMade"];
-            /** @description How many users the configuration holds. */
+            /** @description The number of users in the configuration. */
             users_applied?: number;
             verification?: components["schemas"]["Verification"];
         };
         ApplyRequest: {
-            /** @description Why; it is kept with the run. */
+            /** @description The reason; stored with the run. */
             comment?: string;
             /**
-             * @description Do everything but writing, and say what would be done.
+             * @description Do everything except writing, and report what would be done.
              * @default false
              */
             dry_run: boolean;
             /**
-             * @description Apply over what others changed in the files; it is saved with the run first.
+             * @description Apply over external changes to managed files; they are saved with the run first.
              * @default false
              */
             force: boolean;
             /**
-             * @description What to leave behind when Asterisk does not take the new files: `keep` them, or put back with `rollback` what it ran before.
-             *     Without it, they are kept when Asterisk cannot be reached or does not answer, and rolled back when it runs something else.
+             * @description What to leave behind if Asterisk does not accept the new files: `keep` them, or `rollback` to the previous ones.
+             *     Without it, they are kept if Asterisk cannot be reached or does not answer, and rolled back if it runs something else.
              * @enum {string}
              */
             on_failure?: "keep" | "rollback";
-            /** @description The hash of the plan that was reviewed; once the plan is another, the apply is refused with 412. */
+            /** @description The hash of the reviewed plan; if the plan has changed, the apply is rejected with 412. */
             plan?: string;
             /**
-             * @description Who or what asks for the apply: 1–255 printable characters on one line; it goes into the apply log. It proves nothing: who was
-             *     proved to ask stands beside it, in `actor`.
+             * @description The claimed requester of the apply: 1–255 printable characters on one line; recorded in the apply log. It proves nothing: the authenticated
+             *     requester is in `actor`.
              */
             triggered_by: string;
         };
@@ -1242,7 +1242,7 @@ export interface components {
             differences: components["schemas"]["Differences"];
             duration_ms: components["schemas"]["Duration"];
             events: components["schemas"]["Events"];
-            /** @description How many extensions the configuration holds: one for each user. */
+            /** @description The number of extensions in the configuration: one per user. */
             extensions_generated: number;
             files_written: components["schemas"]["FilesWritten"];
             /** @description What was done, for people. */
@@ -1252,23 +1252,23 @@ export interface components {
             reload_results: components["schemas"]["ReloadResults"];
             result: components["schemas"]["Result"];
             revision: components["schemas"]["RevisionMade"];
-            /** @description How many users the configuration holds. */
+            /** @description The number of users in the configuration. */
             users_applied: number;
             verification: components["schemas"]["Verification"];
         };
-        /** @description An apply that is not confirmed, or one that goes on. */
+        /** @description An apply that is not confirmed, or one that continues. */
         ApplyUnfinished: components["schemas"]["ApplyResult"] | components["schemas"]["ApplyAccepted"];
         /** @description One entry of the audit trail. */
         AuditEvent: {
             /** @description What was done, such as `user.create`, `apply.run` or `session.sign_in`. */
             action: string;
             actor: {
-                /** @description The address the request came from; empty where there was none. */
+                /** @description The address the request came from; empty if there was none. */
                 from: string;
                 /** @description Of the account or token; empty for others. */
                 id: string;
                 /**
-                 * @description `local` is somebody at the command line, `portal` the program by itself.
+                 * @description `local` is a user at the command line, `portal` the program itself.
                  * @enum {string}
                  */
                 kind: "portal" | "local" | "person" | "token" | "anonymous";
@@ -1281,33 +1281,33 @@ export interface components {
             before: components["schemas"]["AuditFacts"];
             object: {
                 id: string;
-                /** @description As it was called at that time. */
+                /** @description Its name at that time. */
                 name: string;
-                /** @description What it was done to: `user`, `apply`, `account`, …. */
+                /** @description The type of the object: `user`, `apply`, `account`, …. */
                 type: string;
             };
-            /** @description The request's `X-Request-Id`; empty where there was none. */
+            /** @description The request's `X-Request-Id`; empty if there was none. */
             request_id: string;
             /** @enum {string} */
             result: "ok" | "failed" | "denied";
             /**
              * Format: int64
-             * @description Its place in the trail, without a gap.
+             * @description Its position in the trail, without gaps.
              */
             seq: number;
         };
         AuditEventList: {
             events: components["schemas"]["AuditEvent"][];
-            /** @description The `cursor` of the next page; absent when this is the last. */
+            /** @description The `cursor` of the next page; absent on the last page. */
             next_cursor?: string;
         };
-        /** @description What was, or is now; null where there was or is nothing. Of a secret it holds the fingerprint. */
+        /** @description The state before, or now; null if there was or is nothing. Secrets are represented by their fingerprint. */
         AuditFacts: {
             [key: string]: string;
         } | null;
         /**
-         * @description Why Asterisk does not run what the files say, in a word: it was not yet seen to run the revision in place, it cannot be asked, the
-         *     files in place are not the portal's, or it runs something else. Absent when it runs what they say.
+         * @description Why Asterisk does not run the files in place, in a word: it was not yet seen to run the revision, it cannot be queried, the
+         *     files in place are not the portal's, or it runs something else. Absent if it runs them.
          * @enum {string}
          */
         BehindCode: "not_seen" | "not_asked" | "not_ours" | "differs";
@@ -1317,22 +1317,22 @@ export interface components {
              * @enum {string}
              */
             kind: "added" | "removed" | "changed";
-            /** @description The name that phones show; empty where the files do not say. */
+            /** @description The name that phones show; empty if the files do not contain it. */
             name: string;
             /** @description The extension number. */
             number: number;
-            /** @description The phone that is registered now must register again, or can no longer. */
+            /** @description The registered phone must register again, or no longer can. */
             reregister: boolean;
-            /** @description What is altered: `name`, `secret` or `settings`. */
+            /** @description What changes: `name`, `secret` or `settings`. */
             what: string[];
         };
         CommandResult: {
             /**
-             * @description 0 when Asterisk answered (also with a refusal), 1 when it could not be reached, -1 when its answer did not come. With
-             *     `ASTERISK_CONTROL=exec:…`: 127 when there is no such program, else the program's own.
+             * @description 0 if Asterisk answered (also with an error), 1 if it could not be reached, -1 if its answer did not arrive. With
+             *     `ASTERISK_CONTROL=exec:…`: 127 if there is no such program, otherwise the program's own.
              */
             exit_code: number;
-            /** @description What went wrong on the way. */
+            /** @description Error output. */
             stderr: string;
             /** @description The answer. */
             stdout: string;
@@ -1348,27 +1348,27 @@ export interface components {
              * @description The id the user had.
              */
             deleted_user_id: string;
-            /** @description The number that is free again. */
+            /** @description The released number. */
             freed_extension: number;
             /** @description What was done, for people. */
             message: string;
         };
-        /** @description What Asterisk runs otherwise than meant, or why it could not be asked; empty when it runs what was meant. */
+        /** @description Where the running configuration differs from the intended one, or why Asterisk could not be queried; empty if it is as intended. */
         Differences: string[];
         /** @description How each file changes. */
         Diffs: components["schemas"]["FileDiff"][];
         Drift: {
             /**
-             * @description `edited` the content was changed; `replaced` a file or another link stands where the portal's link was; `missing` nothing
-             *     stands there; `foreign` a file that is not the portal's lies where Asterisk reads it; `unknown` the files are of a revision
-             *     the database does not know.
+             * @description `edited` the content was changed; `replaced` a file or another link is in the place of the portal's link; `missing` nothing
+             *     is there; `foreign` a file that is not the portal's is where Asterisk reads it; `unknown` the files are of a revision
+             *     that the database does not know.
              * @enum {string}
              */
             kind: "edited" | "replaced" | "missing" | "foreign" | "unknown";
-            /** @description Where, or which revision. */
+            /** @description The path, or the revision. */
             path: string;
         };
-        /** @description What somebody else changed where only the portal writes. */
+        /** @description External changes to what only the portal writes. */
         DriftList: components["schemas"]["Drift"][];
         /**
          * Format: int64
@@ -1383,19 +1383,19 @@ export interface components {
              */
             after_ms: number;
             code?: components["schemas"]["EventCode"];
-            /** @description What Asterisk or the system said, in its own words. */
+            /** @description The original message of Asterisk or the system. */
             detail?: string;
             /** @description What happened, for people. */
             message: string;
-            /** @description The revision that the code speaks of, where it speaks of one. */
+            /** @description The revision that the code refers to, if any. */
             revision?: number;
             /** @description A word: `plan`, `stage`, `flip`, `reload`, `verify`, `roll_back`, `end`, … */
             stage: string;
-            /** @description How many users the code speaks of, where it speaks of any. */
+            /** @description The number of users that the code refers to, if any. */
             users?: number;
         };
         /**
-         * @description What happened, as a stable word. Absent in records that are older than these words; more of them may come.
+         * @description What happened, as a stable word. Absent in records older than these words; more can be added.
          * @enum {string}
          */
         EventCode: "planned" | "straying" | "reclaimed" | "staged" | "flipped" | "doubt" | "asked" | "not_read" | "confirmed" | "contradicted" | "inconclusive" | "not_noted" | "going_back" | "forgot" | "not_forgot" | "mended" | "completed" | "late" | "ended" | "failed";
@@ -1404,13 +1404,13 @@ export interface components {
         /** @description The number a user's phone registers as, with the secret it registers with. */
         Extension: {
             /**
-             * @description What phones show of the user's name in a call; "" where they show the number alone. Of the name it leaves out signs that SIP or Asterisk
-             *     take for their own (such as double quotes and semicolons) and emoji, and it is cut between two characters at 72 bytes in UTF-8.
+             * @description What phones show of the user's name in a call; "" if they show only the number. Characters with a meaning in SIP or Asterisk
+             *     (such as double quotes and semicolons) and emoji are omitted, and it is cut between two characters at 72 bytes in UTF-8.
              */
             caller_name: string;
             /**
              * Format: date-time
-             * @description When the number was given out (UTC).
+             * @description When the number was allocated (UTC).
              */
             created_at: string;
             /**
@@ -1420,46 +1420,46 @@ export interface components {
             id: string;
             /** @description The number that is dialled; also the SIP user name. */
             number: number;
-            /** @description The SIP password. Treat it like one. Left out for callers without the permission `secrets:read`. */
+            /** @description The SIP password. Omitted for callers without the permission `secrets:read`. */
             secret?: string;
         };
-        /** @description What one extension does at one moment. */
+        /** @description The current state of one extension. */
         ExtensionStatus: {
             calls: components["schemas"]["LiveCall"][];
             number: number;
             registrations: components["schemas"]["LiveRegistration"][];
             /**
              * @description `busy` it has a call that is up; `ringing` it is called, or calls; `idle` its phone is registered; `offline` no phone is, or none
-             *     that answers; `unknown` Asterisk does not say.
+             *     that answers; `unknown` Asterisk does not report it.
              * @enum {string}
              */
             state: "idle" | "ringing" | "busy" | "offline" | "unknown";
         };
         /**
-         * @description What is wrong with the field, as a stable word; more of them may come.
+         * @description What is wrong with the field, as a stable word; more can be added.
          * @enum {string}
          */
         FieldCode: "missing" | "too_short" | "too_long" | "out_of_range" | "wrong_type" | "not_a_choice" | "malformed" | "not_utf8" | "invisible_characters" | "not_ascii" | "not_an_email" | "taken" | "beyond_role" | "monotonous" | "guessable" | "wrong_password" | "wrong_code" | "not_a_cursor" | "differs" | "given_twice" | "unknown" | "more_faults";
         FieldError: {
             code: components["schemas"]["FieldCode"];
-            /** @description The field of the body, the query parameter or the header; inner fields are joined by dots. */
+            /** @description The field of the body, the query parameter or the header; nested fields are joined by dots. */
             field: string;
-            /** @description The least number or length, where the code speaks of one. */
+            /** @description The minimum number or length, if the code refers to one. */
             least?: number;
-            /** @description What is wrong with it, and how to mend it. */
+            /** @description What is wrong with it, and how to fix it. */
             message: string;
-            /** @description The greatest number or length, where the code speaks of one. */
+            /** @description The maximum number or length, if the code refers to one. */
             most?: number;
         };
         FileDiff: {
-            /** @description Where the file lies below Asterisk's configuration directory. */
+            /** @description The path of the file below Asterisk's configuration directory. */
             path: string;
-            /** @description A unified diff in which no secret stands; empty where the file stays as it is. */
+            /** @description A unified diff without secrets; empty if the file does not change. */
             text: string;
         };
-        /** @description A file by its hash; its bytes hold secrets. */
+        /** @description A file by its hash; its content has secrets. */
         FileHash: {
-            /** @description Where the file lies, or lay. */
+            /** @description The path of the file. */
             path: string;
             /** @description The SHA-256 of its bytes. */
             sha256: string;
@@ -1467,19 +1467,19 @@ export interface components {
             size: number;
         };
         /**
-         * @description `ok` when the files are as the portal wrote them, and Asterisk was seen to run them; `ahead of Asterisk`, when Asterisk was not yet seen to
-         *     run the files in place; what Asterisk was seen to run instead, when it was asked last, which is once a minute; `drift: ` and what others
-         *     changed, each path with the kind of its drift; or several of these, with semicolons between; or that the files cannot be looked at. A portal with any of these is healthy.
+         * @description `ok` if the files are as the portal wrote them, and Asterisk was seen to run them; `ahead of Asterisk` if Asterisk was not yet seen to
+         *     run the files in place; what Asterisk was seen to run instead at the last check, once a minute; `drift: ` and the
+         *     external changes, each path with the kind of its drift; or several of these, separated by semicolons; or that the files cannot be read. A portal with any of these is healthy.
          */
         FilesState: string;
         /** @description The absolute paths of the files that were written. */
         FilesWritten: string[];
         Health: {
-            /** @description `ok`, or a sentence that says what is wrong and what to do. */
+            /** @description `ok`, or a sentence with the problem and the fix. */
             asterisk: string;
-            /** @description The version of Asterisk, where it is known. */
+            /** @description The version of Asterisk, if known. */
             asterisk_version?: string;
-            /** @description `ok`, or a sentence that begins with `broken`, `contradicted` or `not compared` and says what to do. Once a minute the newest 1000 events are followed, and the events that signed heads name are compared with them; `pbxportal audit verify` follows all. */
+            /** @description `ok`, or a sentence that begins with `broken`, `contradicted` or `not compared` and says what to do. Once a minute the newest 1000 events are verified, and the events named by signed heads are compared with them; `pbxportal audit verify` verifies all. */
             audit: string;
             /**
              * @description The database answers, and no write has failed since the last that succeeded.
@@ -1487,7 +1487,7 @@ export interface components {
              */
             database: "ok";
             files: components["schemas"]["FilesState"];
-            /** @description `ok` when the key of the secrets can be read where it is kept, or a sentence that says what is wrong and what to do. */
+            /** @description `ok` if the key of the secrets can be read from its source, or a sentence with the problem and the fix. */
             key: string;
             looked: components["schemas"]["HealthLooked"];
             /**
@@ -1506,13 +1506,13 @@ export interface components {
             age_ms: number;
             /**
              * Format: date-time
-             * @description When the look began.
+             * @description When the check began.
              */
             at: string;
-            /** @description What was looked at. */
+            /** @description What was checked. */
             look: string;
         };
-        /** @description When each part was looked at, and what the look was. A part is missing when it was never looked at; it is not `ok` then. */
+        /** @description When each part was checked, and how. A part that was never checked is missing, and not `ok`. */
         HealthLooked: {
             asterisk?: components["schemas"]["HealthLook"];
             audit?: components["schemas"]["HealthLook"];
@@ -1522,7 +1522,7 @@ export interface components {
         };
         /** @description A portal that cannot work. The failing part is named. */
         HealthProblem: components["schemas"]["Problem"] & {
-            /** @description `ok`, or a sentence that says what is wrong and what to do. */
+            /** @description `ok`, or a sentence with the problem and the fix. */
             asterisk: string;
             /** @description `ok`, or a sentence that says what is wrong. */
             database: string;
@@ -1531,15 +1531,15 @@ export interface components {
         };
         /** @description An object of the Asterisk host that the portal did not write. */
         HostObject: {
-            /** @description A user has the number, so that an apply is refused with `number_clash`. */
+            /** @description A user has the number, so that an apply is rejected with `number_clash`. */
             clash: boolean;
             /** @description The dialplan context of an extension. */
             context?: string;
-            /** @description The file that defines it. Absent where no file that the portal can read does. */
+            /** @description The file that defines it. Absent if no file readable by the portal does. */
             file?: string;
             /** @description `extension`, or the type of a PJSIP object, such as `endpoint`. */
             kind: string;
-            /** @description The line in that file, where it is known. */
+            /** @description The line in that file, if known. */
             line?: number;
             /** @description The extension number that is its name. */
             number: number;
@@ -1550,16 +1550,16 @@ export interface components {
             account: components["schemas"]["Account"];
             link: components["schemas"]["OneTimeLink"];
         };
-        /** @description What Asterisk does at one moment. */
+        /** @description The current state of Asterisk. */
         Live: {
             asterisk: components["schemas"]["LiveAsterisk"];
-            /** @description The calls of which at least one end is an extension, the oldest first. */
+            /** @description The calls with at least one extension, oldest first. */
             calls: components["schemas"]["LiveCall"][];
-            /** @description The last sixty minutes, the oldest first. Minutes in which nothing was known are missing. */
+            /** @description The last sixty minutes, oldest first. Minutes without information are missing. */
             history: components["schemas"]["LiveMinute"][];
             /**
-             * @description What is not shown because there is too much of it, such as `and 3000 more channels`; absent where all is shown. At most 4000 registrations,
-             *     32 of one extension, and the calls of 20000 channels are.
+             * @description What is omitted because there is too much of it, such as `and 3000 more channels`; absent if everything is shown. At most 4000 registrations,
+             *     32 per extension, and the calls of 20000 channels are shown.
              */
             left_out?: string;
             /** @description The phones that are registered, by number and address. */
@@ -1567,23 +1567,23 @@ export interface components {
         };
         /** @description Whether the portal is connected to Asterisk's Manager Interface. */
         LiveAsterisk: {
-            /** @description A sentence for people, with the cure where one is needed. */
+            /** @description A sentence for people, with the fix if one is needed. */
             message: string;
             /**
              * Format: date-time
-             * @description Since when this is the state.
+             * @description When this state began.
              */
             since: string;
             /**
-             * @description `connected` what is told of registrations and calls is how they are; `connecting` Asterisk is away or still starting; `refused`
-             *     Asterisk does not let the portal in; `off` nobody has set it up.
+             * @description `connected` registrations and calls are current; `connecting` Asterisk is unavailable or still starting; `refused`
+             *     Asterisk rejects the portal's credentials; `off` live state is not set up.
              * @enum {string}
              */
             state: "connected" | "connecting" | "refused" | "off";
             /** @description The version of Asterisk, while it is connected. */
             version?: string;
         };
-        /** @description A call. Its id names it. */
+        /** @description A call, identified by its id. */
         LiveCall: {
             from: components["schemas"]["LiveParty"];
             id: string;
@@ -1593,20 +1593,20 @@ export interface components {
              */
             since: string;
             /**
-             * @description `ringing` nobody has answered yet; `up` they talk; `ended` it is over, which only events say.
+             * @description `ringing` not answered yet; `up` the parties talk; `ended` it is over, only in events.
              * @enum {string}
              */
             state: "ringing" | "up" | "ended";
             to: components["schemas"]["LiveParty"];
         };
-        /** @description What may be other than before. */
+        /** @description What may have changed. */
         LiveChanged: {
             /** @description The plan, as `GET /apply/plan` returns it. */
             plan: boolean;
             /** @description The list of users, as `GET /users` returns it. */
             users: boolean;
         };
-        /** @description The most there were at once within one minute. */
+        /** @description The maxima within one minute. */
         LiveMinute: {
             /**
              * Format: date-time
@@ -1619,16 +1619,16 @@ export interface components {
         /** @description One end of a call. */
         LiveParty: {
             name: string;
-            /** @description An extension, what was dialled, or what another network says. */
+            /** @description An extension, what was dialled, or the number another network sent. */
             number: string;
         };
-        /** @description A phone that has registered as an extension. Number and address name it. */
+        /** @description A phone registered as an extension. Number and address identify it. */
         LiveRegistration: {
             /** @description Where the phone is reached, host:port. */
             address: string;
             /**
              * Format: date-time
-             * @description When it ends unless the phone registers again, as of the last list.
+             * @description When it expires unless the phone registers again, as of the last list.
              */
             expires_at?: string;
             /** @description The extension. */
@@ -1641,15 +1641,15 @@ export interface components {
              */
             since: string;
             /**
-             * @description `reachable` the phone answered when Asterisk asked it last; `unreachable` it did not; `registered` nobody has asked yet; `gone`
-             *     it is registered no more, which only events say.
+             * @description `reachable` the phone answered Asterisk's last query; `unreachable` it did not; `registered` it has not been queried yet; `gone`
+             *     it is no longer registered, only in events.
              * @enum {string}
              */
             state: "reachable" | "unreachable" | "registered" | "gone";
-            /** @description What the phone calls itself; empty while unknown. */
+            /** @description The user agent of the phone; empty if unknown. */
             user_agent: string;
         };
-        /** @description An account to be made. */
+        /** @description An account to be created. */
         NewAccount: {
             /** @description The e-mail address to sign in with. */
             email: string;
@@ -1658,7 +1658,7 @@ export interface components {
             role: components["schemas"]["Role"];
         };
         /**
-         * @description 12–128 characters of any sort. What is easy to guess is refused: well-known words and passwords, keys that lie side by side, the
+         * @description 12–128 characters of any kind. Passwords that are easy to guess are rejected: well-known words and passwords, adjacent keys, the
          *     person's own name and address.
          */
         NewPassword: string;
@@ -1678,56 +1678,56 @@ export interface components {
             name: string;
             password: components["schemas"]["NewPassword"];
         };
-        /** @description A token to be made. */
+        /** @description A token to be created. */
         NewToken: {
-            /** @description How long it holds; without it, until it is revoked. */
+            /** @description The number of days until it expires; without it, it does not. */
             expires_in_days?: number;
-            /** @description Which program it is for: 1–255 printable characters. */
+            /** @description The program it is for: 1–255 printable characters. */
             name: string;
             role: components["schemas"]["Role"];
-            /** @description What it may of the role's permissions; without it, all of them. */
+            /** @description The permissions of the role that it gets; without it, all of them. */
             scopes?: components["schemas"]["Permission"][];
         };
-        /** @description A second factor that waits to be confirmed. */
+        /** @description A second factor to be confirmed. */
         NewTOTP: {
-            /** @description The secret, for an authenticator that it is typed into. */
+            /** @description The secret, to type into an authenticator. */
             secret: string;
-            /** @description The same as an `otpauth:` address, for an authenticator that reads a picture of it. */
+            /** @description The same as an `otpauth:` URI, for an authenticator that scans a QR code. */
             uri: string;
         };
         /** @description A user to be created. */
         NewUser: {
             /**
              * Format: email
-             * @description The person's e-mail address, in ASCII; no two users have the same, whatever the case. Space around it and invisible characters are
-             *     removed; letters of full width are taken for ASCII.
+             * @description The person's e-mail address, in ASCII; unique without regard to case. Surrounding spaces and invisible characters are
+             *     removed; full-width letters are converted to ASCII.
              */
             email: string;
             /**
-             * @description The person's name: 1–255 printable characters of any script, on one line. It is stored as it reads (NFC): space around it, further space
-             *     within it and invisible characters, such as marks of direction pasted from a mail, are removed before it is counted.
+             * @description The person's name: 1–255 printable characters of any script, on one line. It is normalized before it is counted (NFC): surrounding and repeated
+             *     spaces and invisible characters, such as directional marks pasted from a mail, are removed.
              */
             name: string;
         };
         /** @description The code of a one-time link, in any case. */
         OneTimeCode: string;
-        /** @description What a person sets his password with, once. The web page for it is `/app/invite#` and the code. */
+        /** @description A one-time link to set a password. The web page for it is `/app/invite#` and the code. */
         OneTimeLink: {
             /** @description The code, shown this once. */
             code: string;
             /**
              * Format: date-time
-             * @description When it ends (UTC).
+             * @description When it expires (UTC).
              */
             expires_at: string;
         };
-        /** @description A code of the second factor, six digits, or a recovery code. Spaces and hyphens do not count. */
+        /** @description A code of the second factor, six digits, or a recovery code. Spaces and hyphens are ignored. */
         OTP: string;
         OTPProof: {
             otp: components["schemas"]["OTP"];
         };
         /**
-         * @description How the apply ended. An apply whose portal died midway counts as a failure.
+         * @description How the apply ended. An apply whose portal was killed counts as a failure.
          * @enum {string}
          */
         Outcome: "success" | "failure";
@@ -1741,44 +1741,44 @@ export interface components {
             password: components["schemas"]["Password"];
         };
         /**
-         * @description One thing a caller may be allowed to do. No operation asks for `system:read` today.
+         * @description One permission of a caller. No operation requires `system:read` today.
          * @enum {string}
          */
         Permission: "users:read" | "users:write" | "secrets:read" | "apply:read" | "apply:run" | "live:read" | "audit:read" | "accounts:read" | "accounts:write" | "system:read";
         /** @description What an apply would do now. */
         Plan: {
-            /** @description Why Asterisk does not run what the files say, or cannot be asked; empty when it does. */
+            /** @description Why Asterisk does not run the files in place, or cannot be queried; empty if it does. */
             behind: string;
             behind_code?: components["schemas"]["BehindCode"];
-            /** @description Whom the apply would bring to Asterisk, take from it, or alter there. */
+            /** @description The users the apply would add to Asterisk, remove from it, or change there. */
             changes: components["schemas"]["Change"][];
             diffs: components["schemas"]["Diffs"];
             drift: components["schemas"]["DriftList"];
-            /** @description Names exactly this plan. */
+            /** @description Identifies exactly this plan. */
             hash: string;
             /**
-             * @description What the Asterisk host has under extension numbers beside what the portal wrote. Users do not get the numbers of its PJSIP objects,
-             *     nor those it has in the portal's dialplan context. Absent where there is nothing.
+             * @description What the Asterisk host has under extension numbers besides what the portal wrote. Users do not get the numbers of its PJSIP objects,
+             *     nor those in the portal's dialplan context. Absent if there is nothing.
              */
             host?: components["schemas"]["HostObject"][];
-            /** @description The files would become others than they are. */
+            /** @description The files would change. */
             pending: boolean;
             /** @description The revision in place; 0 before the first. */
             revision: number;
-            /** @description How many users the configuration would hold. */
+            /** @description The number of users the configuration would contain. */
             users: number;
         };
-        /** @description The plan that was carried out, in figures. */
+        /** @description A summary of the executed plan. */
         PlanSummary: {
-            /** @description How many users were new to Asterisk. */
+            /** @description The number of users added to Asterisk. */
             added: number;
-            /** @description How many users were altered. */
+            /** @description The number of users changed there. */
             changed: number;
-            /** @description Names the plan; empty where it did not come to one. */
+            /** @description Identifies the plan; empty if there was none. */
             hash: string;
-            /** @description The files were to become others than they were. */
+            /** @description The files were to change. */
             pending: boolean;
-            /** @description How many users were taken from it. */
+            /** @description The number of users removed from it. */
             removed: number;
             /** @description The revision that was in place before. */
             revision: number;
@@ -1788,9 +1788,9 @@ export interface components {
             code: components["schemas"]["ProblemCode"];
             /** @description What went wrong this time and what to do next, for people. */
             detail: string;
-            /** @description Every field at fault. */
+            /** @description Every invalid field. */
             errors?: components["schemas"]["FieldError"][];
-            /** @description The id under which the server's log tells of this request. */
+            /** @description The id of this request in the server's log. */
             request_id: string;
             /** @description The HTTP status. */
             status: number;
@@ -1798,7 +1798,7 @@ export interface components {
             title: string;
             /**
              * Format: uri
-             * @description Names the kind of failure: `urn:pbxportal:problem:` and the code.
+             * @description Identifies the kind of failure: `urn:pbxportal:problem:` and the code.
              */
             type: string;
         };
@@ -1807,7 +1807,7 @@ export interface components {
          * @enum {string}
          */
         ProblemCode: "invalid_input" | "invalid_json" | "body_unreadable" | "cross_origin" | "tls_needed" | "path_not_found" | "user_not_found" | "extension_not_found" | "apply_log_not_found" | "revision_not_found" | "revision_forgotten" | "not_signed_in" | "sign_in_failed" | "otp_required" | "other_account" | "forbidden" | "persons_only" | "second_factor_needed" | "setup_needed" | "setup_code_invalid" | "link_invalid" | "account_not_found" | "session_not_found" | "token_not_found" | "setup_done" | "account_email_taken" | "last_owner" | "totp_on" | "totp_off" | "too_many_tokens" | "too_many_attempts" | "method_not_allowed" | "email_taken" | "extension_pool_exhausted" | "apply_running" | "drift" | "number_clash" | "idempotency_key_reused" | "plan_moved" | "body_too_large" | "unsupported_media_type" | "host_not_allowed" | "too_many_requests" | "apply_refused" | "write_failed" | "reload_failed" | "asterisk_disagrees" | "rolled_back" | "not_confirmed" | "in_doubt" | "audit_failed" | "internal" | "database_unavailable" | "database_full" | "database_damaged" | "database_newer" | "allocation_retries_exhausted" | "timeout";
-        /** @description The OpenID provider whose person the account belongs to, by its address; null: nobody signed in to it with a provider yet. */
+        /** @description The address of the OpenID provider whose identity the account is bound to; null if it is not bound. */
         Provider: string | null;
         Ready: {
             database: components["schemas"]["HealthLook"];
@@ -1818,21 +1818,21 @@ export interface components {
             status: "ok";
         };
         RecoveryCodes: {
-            /** @description Codes that stand in for the second factor, each once. */
+            /** @description Codes that replace the second factor, each once. */
             recovery_codes: string[];
         };
-        /** @description What Asterisk answered to the reload commands; a command that was not sent is absent. */
+        /** @description Asterisk's answers to the reload commands; a command that was not sent is absent. */
         ReloadResults: {
             dialplan_reload?: components["schemas"]["CommandResult"];
             pjsip_reload?: components["schemas"]["CommandResult"];
         };
         /**
-         * @description How the apply ended: `applied` Asterisk was seen to run it; `unchanged` nothing was to be done, and Asterisk was seen to run all of
-         *     it; `not_confirmed` the files are in place and no command failed, but Asterisk could not be seen to run them; `rolled_back` what
-         *     ran before was seen to run again; `rollback_failed` Asterisk did not take the new files, and was not seen to run the old ones
-         *     again; `files_ahead` the new files are in place, Asterisk has not taken them; `dry_run`
-         *     nothing was written; `refused` nothing was touched, but that a hand edit may have been taken back, which the events tell; `in_doubt`
-         *     it is not known which files are in place; `interrupted` its end is not on record, or not yet.
+         * @description How the apply ended: `applied` Asterisk was seen to run it; `unchanged` there was nothing to do, and Asterisk was seen to run all of
+         *     it; `not_confirmed` the files are in place and no command failed, but Asterisk was not seen to run them; `rolled_back` the previous
+         *     configuration was seen to run again; `rollback_failed` Asterisk did not accept the new files, and was not seen to run the old ones
+         *     again; `files_ahead` the new files are in place, Asterisk has not accepted them; `dry_run`
+         *     nothing was written; `refused` nothing was changed, except that a manual edit can have been reverted, which the events report; `in_doubt`
+         *     it is not known which files are in place; `interrupted` its end is not recorded, or not yet.
          * @enum {string}
          */
         Result: "applied" | "unchanged" | "not_confirmed" | "rolled_back" | "rollback_failed" | "files_ahead" | "dry_run" | "refused" | "in_doubt" | "interrupted";
@@ -1840,23 +1840,23 @@ export interface components {
             /** @description The revision it is compared with. */
             against: number;
             diffs: components["schemas"]["Diffs"];
-            /** @description The revision that was asked about. */
+            /** @description The requested revision. */
             revision: number;
         };
         RevisionList: {
-            /** @description The `cursor` of the next page; absent when this is the last. */
+            /** @description The `cursor` of the next page; absent on the last page. */
             next_cursor?: string;
             revisions: components["schemas"]["RevisionSummary"][];
         };
-        /** @description The number of the revision that was made; null where none was. */
+        /** @description The number of the created revision; null if there is none. */
         RevisionMade: number | null;
         RevisionSummary: {
             actor: components["schemas"]["ApplyActor"];
-            /** @description Why; empty where nobody said. */
+            /** @description The reason; empty if none was given. */
             comment: string;
             outcome: components["schemas"]["Outcome"];
             plan: components["schemas"]["PlanSummary"];
-            /** @description The revision that was put live again; null where the database was applied. */
+            /** @description The restored revision; null if the database was applied. */
             restored: number | null;
             result: components["schemas"]["Result"];
             /** @description The number of the revision. */
@@ -1871,31 +1871,31 @@ export interface components {
              * @description When that apply began (UTC).
              */
             triggered_at: string;
-            /** @description Who or what asked for it, as the request said: a claim. `actor` is who was proved. */
+            /** @description The claimed requester, from the request. The authenticated one is in `actor`. */
             triggered_by: string;
-            /** @description How many users the revision holds. */
+            /** @description The number of users in the revision. */
             users: number;
             verification: components["schemas"]["Verification"];
         };
         /**
-         * @description What an account or a token may do. `owner`: everything. `admin`: everything, but no change of owners. `operator`: users and their
-         *     secrets, no apply. `applier`: apply, no change of users, no secrets. `auditor`: reads, no secrets.
+         * @description The permissions of an account or a token. `owner`: everything. `admin`: everything except changing owners. `operator`: users and their
+         *     secrets, no apply. `applier`: apply, no changes to users, no secrets. `auditor`: reads, no secrets.
          * @enum {string}
          */
         Role: "owner" | "admin" | "operator" | "applier" | "auditor";
-        /** @description One apply with all that is known of it. */
+        /** @description Everything recorded about one apply. */
         Run: {
             actor: components["schemas"]["ApplyActor"];
-            /** @description The code of the failure; null for a success, or where none is on record. */
+            /** @description The code of the failure; null for a success, or if none is recorded. */
             code: string | null;
-            /** @description Why; empty where nobody said. */
+            /** @description The reason; empty if none was given. */
             comment: string;
             differences: components["schemas"]["Differences"];
             duration_ms: components["schemas"]["Duration"];
             /** @description What went wrong, for people; null for a success. */
             error_details: string | null;
             events: components["schemas"]["Events"];
-            /** @description The files of the revision; empty where none was made, or they are no longer kept. */
+            /** @description The files of the revision; empty if there is none, or they are no longer kept. */
             files: components["schemas"]["FileHash"][];
             files_written: components["schemas"]["FilesWritten"];
             /**
@@ -1906,20 +1906,20 @@ export interface components {
             outcome: components["schemas"]["Outcome"];
             plan: components["schemas"]["Plan"];
             reload_results: components["schemas"]["ReloadResults"];
-            /** @description The revision that was put live again; null where the database was applied. */
+            /** @description The restored revision; null if the database was applied. */
             restored: number | null;
             result: components["schemas"]["Result"];
             revision: components["schemas"]["RevisionMade"];
-            /** @description What others had changed, as it was before a forced apply replaced it. */
+            /** @description External changes, as they were before a forced apply replaced them. */
             saved: components["schemas"]["FileHash"][];
             /**
              * Format: date-time
              * @description When the apply began (UTC).
              */
             triggered_at: string;
-            /** @description Who or what asked for it, as the request said: a claim. `actor` is who was proved. */
+            /** @description The claimed requester, from the request. The authenticated one is in `actor`. */
             triggered_by: string;
-            /** @description How many users the configuration holds. */
+            /** @description The number of users in the configuration. */
             users: number;
             verification: components["schemas"]["Verification"];
         };
@@ -1928,17 +1928,17 @@ export interface components {
             outcome: components["schemas"]["Outcome"];
             result: components["schemas"]["Result"];
         };
-        /** @description Who is calling. */
+        /** @description The caller. */
         Session: {
             account: components["schemas"]["SessionAccount"];
             /**
              * Format: date-time
-             * @description When the session or the token ends at the latest; null for a token without an end.
+             * @description When the session or the token expires at the latest; null for a token without expiry.
              */
             expires_at: string | null;
-            /** @description The portal asks nobody who he is. */
+            /** @description Authentication is disabled. */
             insecure: boolean;
-            /** @description What the caller may do. */
+            /** @description The permissions of the caller. */
             permissions: components["schemas"]["Permission"][];
             token: components["schemas"]["SessionToken"];
         };
@@ -1956,49 +1956,49 @@ export interface components {
             provider: components["schemas"]["Provider"];
             role: components["schemas"]["Role"];
             /**
-             * @description The portal demands a second factor of this account. Without one nothing works but this, signing out, the own password and setting
-             *     one up, and `permissions` is empty. Never so where an OpenID provider signed the person in.
+             * @description The portal requires a second factor of this account. Without one only this operation, signing out, changing the password and setting
+             *     one up are allowed, and `permissions` is empty. Always false after signing in with an OpenID provider.
              */
             totp_demanded: boolean;
-            /** @description Signing in takes a second factor. */
+            /** @description Signing in requires a second factor. */
             totp_enabled: boolean;
         } | null;
-        /** @description The token a program called with; null for a person. */
+        /** @description The token of the caller; null for a person. */
         SessionToken: {
             /** @description The id of the token. */
             id: string;
-            /** @description Which program it is for. */
+            /** @description The program it is for. */
             name: string;
             role: components["schemas"]["Role"];
         } | null;
         SetupState: {
-            /** @description Nobody has an account yet. */
+            /** @description There is no account yet. */
             needed: boolean;
-            /** @description Signing in through an identity provider is offered. */
+            /** @description Signing in with an OpenID provider is available. */
             oidc: boolean;
         };
         /**
-         * @description Why the OpenID provider signed nobody in: it cannot be reached, it refused, it does not vouch for an e-mail address, no account has
-         *     that address, the account with that address belongs to another person of the provider, the portal demands a second factor of it and
-         *     the provider says that a password alone was enough, or the browser waited too long and has to begin again.
+         * @description Why the sign-in with the OpenID provider failed: it cannot be reached, it refused, it did not verify an e-mail address, no account has
+         *     that address, the account with that address is bound to another identity, the portal requires a second factor and
+         *     the provider reported a password alone, or the browser took too long and has to begin again.
          * @enum {string}
          */
         SignInTrouble: "provider_away" | "provider_refused" | "email_unverified" | "no_account" | "other_identity" | "password_alone" | "sign_in_again";
-        /** @description What a program proves with that it may ask. */
+        /** @description An API token of a program. */
         Token: {
             /**
              * Format: date-time
-             * @description When it was made (UTC).
+             * @description When it was created (UTC).
              */
             created_at: string;
             /**
              * Format: uuid
-             * @description The account that made it; null: it was made at the command line.
+             * @description The account that created it; null if it was created at the command line.
              */
             created_by: string | null;
             /**
              * Format: date-time
-             * @description When it ends (UTC); null: when it is revoked.
+             * @description When it expires (UTC); null: never.
              */
             expires_at: string | null;
             /** @description The id: the middle part of the token. */
@@ -2008,16 +2008,16 @@ export interface components {
              * @description When it was last used, to the minute (UTC); null: never.
              */
             last_used_at: string | null;
-            /** @description The id of the token that it was made with, and is revoked with; null: it was made by a person, or at the command line. */
+            /** @description The id of the token that created it, and with which it is revoked; null if it was created by a person, or at the command line. */
             made_with: string | null;
-            /** @description Which program it is for. */
+            /** @description The program it is for. */
             name: string;
             role: components["schemas"]["Role"];
-            /** @description What it may of the role's permissions; null for all of them. */
+            /** @description The permissions of the role that it has; null for all of them. */
             scopes: components["schemas"]["Permission"][] | null;
         };
         TokenList: {
-            /** @description The `cursor` of the next page; absent when this is the last. */
+            /** @description The `cursor` of the next page; absent on the last page. */
             next_cursor?: string;
             tokens: components["schemas"]["Token"][];
         };
@@ -2030,7 +2030,7 @@ export interface components {
             created_at: string;
             /**
              * Format: email
-             * @description The e-mail address, in the case in which it was given.
+             * @description The e-mail address, in the case as entered.
              */
             email: string;
             extension: components["schemas"]["Extension"];
@@ -2048,17 +2048,17 @@ export interface components {
             tenant_id: string;
         };
         UserList: {
-            /** @description The `cursor` of the next page; absent when this is the last. */
+            /** @description The `cursor` of the next page; absent on the last page. */
             next_cursor?: string;
             users: components["schemas"]["User"][];
         };
         UserSecret: {
-            /** @description The SIP password. Treat it like one. */
+            /** @description The SIP password. */
             secret: string;
         };
         /**
-         * @description Whether Asterisk was seen to run what the files say: `confirmed` every object was compared and is there; `contradicted` Asterisk
-         *     runs something else; `inconclusive` Asterisk gave no answer that can be compared; `not_verified` it did not come to that.
+         * @description Whether Asterisk was seen to run the files: `confirmed` every object was compared and is as intended; `contradicted` Asterisk
+         *     runs something else; `inconclusive` Asterisk's answer cannot be compared; `not_verified` the verification was not reached.
          * @enum {string}
          */
         Verification: "confirmed" | "contradicted" | "inconclusive" | "not_verified";
@@ -2082,7 +2082,7 @@ export interface components {
                 "application/problem+json": components["schemas"]["Problem"];
             };
         };
-        /** @description The configuration was applied, there was nothing to do, or the rehearsal ended well; `result` says which. */
+        /** @description The configuration was applied, there was nothing to do, or the dry run succeeded; `result` says which. */
         Applied: {
             headers: {
                 Location: components["headers"]["RunLocation"];
@@ -2093,8 +2093,8 @@ export interface components {
             };
         };
         /**
-         * @description Another apply is running, here or in another process on the same database; or somebody else changed the files; or the idempotency
-         *     key stands for another request. Nothing was done.
+         * @description Another apply is running, here or in another process on the same database; or managed files were changed outside the portal; or the idempotency
+         *     key was used for another request. Nothing was done.
          */
         ApplyConflict: {
             headers: {
@@ -2104,7 +2104,7 @@ export interface components {
                 "application/problem+json": components["schemas"]["ApplyProblem"];
             };
         };
-        /** @description The apply failed. Where it had begun, the answer says what was done and what was not, and names its apply log. */
+        /** @description The apply failed. If it had begun, the response says what was done and what was not, and names its apply log. */
         ApplyFailed: {
             headers: {
                 [name: string]: unknown;
@@ -2114,13 +2114,13 @@ export interface components {
             };
         };
         /**
-         * @description Either everything was done, and Asterisk could not be seen to run it yet: `not_confirmed`. Or the apply is on record and goes on, as
-         *     `Prefer` asked. How it ends, the run tells.
+         * @description Either everything was done, but Asterisk was not yet seen to run it: `not_confirmed`. Or the apply is recorded and continues, as
+         *     requested by `Prefer`. The run has the result.
          */
         ApplyUnfinished: {
             headers: {
                 Location: components["headers"]["RunLocation"];
-                /** @description `respond-async`, where the apply goes on. */
+                /** @description `respond-async`, if the apply continues. */
                 "Preference-Applied"?: string;
                 [name: string]: unknown;
             };
@@ -2128,7 +2128,7 @@ export interface components {
                 "application/json": components["schemas"]["ApplyUnfinished"];
             };
         };
-        /** @description The files cannot be looked at or understood, or a fault of the portal. */
+        /** @description The files cannot be read or understood, or an error in the portal. */
         ApplyUnreadable: {
             headers: {
                 [name: string]: unknown;
@@ -2137,7 +2137,7 @@ export interface components {
                 "application/problem+json": components["schemas"]["Problem"];
             };
         };
-        /** @description The body is larger than 1 MiB, or than 16 KiB where anyone may make the call. */
+        /** @description The body is larger than 1 MiB, or than 16 KiB on operations without authentication. */
         BodyTooLarge: {
             headers: {
                 [name: string]: unknown;
@@ -2146,7 +2146,7 @@ export interface components {
                 "application/problem+json": components["schemas"]["Problem"];
             };
         };
-        /** @description The number is none of the pool, or malformed. */
+        /** @description The number is not in the pool, or malformed. */
         ExtensionNotFound: {
             headers: {
                 [name: string]: unknown;
@@ -2156,8 +2156,8 @@ export interface components {
             };
         };
         /**
-         * @description The account or token may not do this, or lacks a second factor; or the portal is not set up yet; or the request came unencrypted from another machine, or
-         *     from a browser that a page of another site made ask. Nothing was done.
+         * @description The account or token lacks a permission, or a second factor; or the portal is not set up yet; or the request came unencrypted from another machine, or
+         *     from a page of another site. Nothing was done.
          */
         Forbidden: {
             headers: {
@@ -2167,7 +2167,7 @@ export interface components {
                 "application/problem+json": components["schemas"]["Problem"];
             };
         };
-        /** @description A fault of the portal. The server's log tells the story under the same request id. */
+        /** @description An error in the portal. The server's log has the details under the same request id. */
         Internal: {
             headers: {
                 [name: string]: unknown;
@@ -2176,7 +2176,7 @@ export interface components {
                 "application/problem+json": components["schemas"]["Problem"];
             };
         };
-        /** @description The body is not well-formed JSON, or fields, query parameters or headers break a rule; `errors` names every one. */
+        /** @description The body is not well-formed JSON, or fields, query parameters or headers violate a rule; `errors` lists all of them. */
         InvalidBody: {
             headers: {
                 [name: string]: unknown;
@@ -2185,7 +2185,7 @@ export interface components {
                 "application/problem+json": components["schemas"]["Problem"];
             };
         };
-        /** @description A query parameter is unknown, or one or a header breaks a rule; `errors` names every one. */
+        /** @description A query parameter is unknown, or a parameter or header violates a rule; `errors` lists all of them. */
         InvalidQuery: {
             headers: {
                 [name: string]: unknown;
@@ -2194,7 +2194,7 @@ export interface components {
                 "application/problem+json": components["schemas"]["Problem"];
             };
         };
-        /** @description This would leave nobody who may do everything. */
+        /** @description This would remove the last owner. */
         LastOwner: {
             headers: {
                 [name: string]: unknown;
@@ -2212,7 +2212,7 @@ export interface components {
                 "application/problem+json": components["schemas"]["Problem"];
             };
         };
-        /** @description The portal is configured with no OpenID provider. */
+        /** @description No OpenID provider is configured. */
         NoProvider: {
             headers: {
                 [name: string]: unknown;
@@ -2221,10 +2221,10 @@ export interface components {
                 "application/problem+json": components["schemas"]["Problem"];
             };
         };
-        /** @description Nobody is signed in. Send a token, or sign in. */
+        /** @description The request is not authenticated. Send a token, or sign in. */
         NotSignedIn: {
             headers: {
-                /** @description `Bearer`: how a program proves who it is. */
+                /** @description `Bearer`: how programs authenticate. */
                 "WWW-Authenticate": string;
                 [name: string]: unknown;
             };
@@ -2232,7 +2232,7 @@ export interface components {
                 "application/problem+json": components["schemas"]["Problem"];
             };
         };
-        /** @description The plan is no longer the one that was reviewed. Nothing was touched. */
+        /** @description The plan has changed since it was reviewed. Nothing was changed. */
         PlanMoved: {
             headers: {
                 [name: string]: unknown;
@@ -2286,10 +2286,10 @@ export interface components {
                 "application/problem+json": components["schemas"]["Problem"];
             };
         };
-        /** @description Address, password or second factor are not right, which one is not said; or the second factor is missing. */
+        /** @description Address, password or second factor are wrong, without saying which; or the second factor is missing. */
         SignInFailed: {
             headers: {
-                /** @description `Bearer`: how a program proves who it is. */
+                /** @description `Bearer`: how programs authenticate. */
                 "WWW-Authenticate": string;
                 [name: string]: unknown;
             };
@@ -2316,7 +2316,7 @@ export interface components {
                 "application/problem+json": components["schemas"]["Problem"];
             };
         };
-        /** @description This caller has as many tokens as one may have. */
+        /** @description This caller has reached the maximum number of tokens. */
         TooManyTokens: {
             headers: {
                 [name: string]: unknown;
@@ -2325,7 +2325,7 @@ export interface components {
                 "application/problem+json": components["schemas"]["Problem"];
             };
         };
-        /** @description There is a second factor already, or none that this could be about. */
+        /** @description There is a second factor already, or none that this applies to. */
         TOTPConflict: {
             headers: {
                 [name: string]: unknown;
@@ -2334,7 +2334,7 @@ export interface components {
                 "application/problem+json": components["schemas"]["Problem"];
             };
         };
-        /** @description Something the portal needs is away for the moment; nothing was changed. */
+        /** @description Something the portal needs is unavailable at the moment; nothing was changed. */
         Unavailable: {
             headers: {
                 "Retry-After": components["headers"]["RetryAfter"];
@@ -2362,7 +2362,7 @@ export interface components {
                 "application/problem+json": components["schemas"]["Problem"];
             };
         };
-        /** @description The portal was asked for by a name that is not its own. Nothing was done. */
+        /** @description The host name is not one of the portal's. Nothing was done. */
         WrongHost: {
             headers: {
                 [name: string]: unknown;
@@ -2374,22 +2374,22 @@ export interface components {
     };
     parameters: {
         /**
-         * @description How many accounts an answer holds at the most.
+         * @description The maximum number of accounts in a page.
          * @example 50
          */
         AccountLimit: number;
-        /** @description Where the page begins, the `next_cursor` of the page before. Without it, at the beginning. */
+        /** @description The `next_cursor` of the previous page. Without it, the first page. */
         Cursor: string;
-        /** @description Only this action, such as `user.create`; `user.` with the dot for all that begin so. */
+        /** @description Only this action, such as `user.create`; `user.` with the dot for all that begin with it. */
         EventAction: string;
-        /** @description Only what this one did; the id or the name of an account or token, or of the user of the operating system. */
+        /** @description Only events of this actor; the id or the name of an account or token, or of the user of the operating system. */
         EventActor: string;
         /**
-         * @description How many audit events an answer holds at the most.
+         * @description The maximum number of audit events in a page.
          * @example 20
          */
         EventLimit: number;
-        /** @description Only what was done to this; the id or the name of a user, an account, an apply, …. */
+        /** @description Only events about this object; the id or the name of a user, an account, an apply, …. */
         EventObject: string;
         /**
          * @description Only events from this time on.
@@ -2407,91 +2407,91 @@ export interface components {
          */
         ExtensionNumber: string;
         /**
-         * @description A text of the client's choice, such as a UUID, that names this request. Sent again with the same key, the request gets the
-         *     answer of the first time, and nothing is done a second time; while the first goes on, here or in another portal, that is waited
-         *     for. With anything else in the body, or another plan, it is another request, which needs a key of its own.
+         * @description A unique text chosen by the client for this request, such as a UUID. A repeated request with the same key returns the first
+         *     response and is not executed again; while the first is in progress, here or in another portal, the second one
+         *     waits. A request with another body or plan needs a key of its own.
          * @example 5f0c9d55-0b6b-4d2c-8a90-6d0f5b0e52c5
          */
         IdempotencyKey: string;
         /**
-         * @description The hash of the plan that was reviewed, in double quotes as the `ETag` of the plan has it; the same as `plan` in the body.
+         * @description The hash of the reviewed plan, in double quotes as in the plan's `ETag`; the same as `plan` in the body.
          * @example "0f4a6c2d9b8e7351a2c4e6f80b1d3957"
          */
         IfMatch: string;
         /**
-         * @description The `ETag` of a plan the client has; if it is still the plan, the answer is 304 without a body.
+         * @description The `ETag` of a plan that the client has; if it is still current, the response is 304 without a body.
          * @example "0f4a6c2d9b8e7351a2c4e6f80b1d3957"
          */
         IfNoneMatch: string;
         /**
-         * @description The `id` of the last event the client has; the stream begins behind it.
+         * @description The `id` of the last event received; the stream begins after it.
          * @example 2
          */
         LastEventID: string;
         /**
-         * @description The `id` of the last event the client has; the stream goes on behind it where that is known.
+         * @description The `id` of the last event received; the stream resumes after it if possible.
          * @example 1795663823120001
          */
         LastLiveEventID: string;
         /**
-         * @description The id of an apply log, a UUID. A malformed one is answered like one that does not exist, with 404.
+         * @description The id of an apply log, a UUID. A malformed one is treated as unknown: 404.
          * @example 6d0f5b0e-52c5-4f0c-9d55-0b6b1d2c7a90
          */
         LogID: string;
         /**
-         * @description How many apply logs an answer holds at the most.
+         * @description The maximum number of apply logs in a page.
          * @example 20
          */
         LogLimit: number;
         /**
-         * @description `respond-async`: answer with 202 as soon as the apply is on record (RFC 7240). Other preferences are ignored.
+         * @description `respond-async`: return 202 as soon as the apply is recorded (RFC 7240). Other preferences are ignored.
          * @example respond-async
          */
         Prefer: string;
         /**
-         * @description How many revisions an answer holds at the most.
+         * @description The maximum number of revisions in a page.
          * @example 20
          */
         RevisionLimit: number;
         /**
-         * @description The number of a revision, from 1. A malformed one is answered like one that is not there, with 404.
+         * @description The number of a revision, from 1. A malformed one is treated as unknown: 404.
          * @example 7
          */
         RevisionNumber: string;
         /**
-         * @description The id of a run, which is also that of its apply log, a UUID. A malformed one is answered with 404.
+         * @description The id of a run, which is also that of its apply log, a UUID. A malformed one is treated as unknown: 404.
          * @example 6d0f5b0e-52c5-4f0c-9d55-0b6b1d2c7a90
          */
         RunID: string;
         /**
-         * @description How many tokens an answer holds at the most.
+         * @description The maximum number of tokens in a page.
          * @example 50
          */
         TokenLimit: number;
         /**
-         * @description The id of a user, a UUID. A malformed one is answered like one nobody has, with 404.
+         * @description The id of a user, a UUID. A malformed one is treated as unknown: 404.
          * @example 2f9e5a1c-8d8e-4a53-9f5b-8a3b6f0f4c11
          */
         UserID: string;
         /**
-         * @description How many users an answer holds at the most. Without it, all.
+         * @description The maximum number of users in a page. Without it, all.
          * @example 100
          */
         UserLimit: number;
     };
     requestBodies: never;
     headers: {
-        /** @description Takes the session's cookie away. */
+        /** @description Deletes the session's cookie. */
         NoCookie: string;
         /** @description The hash of the plan in double quotes. */
         PlanETag: string;
-        /** @description After how many seconds another try makes sense. */
+        /** @description The number of seconds to wait before another attempt. */
         RetryAfter: number;
         /** @description The path of the run. */
         RunLocation: string;
         /** @description The session for a browser: `__Host-pbxportal` over an encrypted connection, `pbxportal` on loopback, with the port where that is neither 80 nor 443; no script can read it. */
         SessionCookie: string;
-        /** @description Where the browser goes on. */
+        /** @description Where the browser is redirected. */
         SignInLocation: string;
     };
     pathItems: never;
@@ -2563,7 +2563,7 @@ export interface operations {
             header?: never;
             path: {
                 /**
-                 * @description The id of the session; a malformed one counts as one that is not there.
+                 * @description The id of the session; a malformed one is treated as unknown.
                  * @example 2f9e5a1c-8d8e-4a53-9f5b-8a3b6f0f4c11
                  */
                 id: string;
@@ -2692,10 +2692,10 @@ export interface operations {
     listAccounts: {
         parameters: {
             query?: {
-                /** @description Where the page begins, the `next_cursor` of the page before. Without it, at the beginning. */
+                /** @description The `next_cursor` of the previous page. Without it, the first page. */
                 cursor?: components["parameters"]["Cursor"];
                 /**
-                 * @description How many accounts an answer holds at the most.
+                 * @description The maximum number of accounts in a page.
                  * @example 50
                  */
                 limit?: components["parameters"]["AccountLimit"];
@@ -2737,7 +2737,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description The account was made. */
+            /** @description The account was created. */
             201: {
                 headers: {
                     /** @description The path of the new account. */
@@ -2766,7 +2766,7 @@ export interface operations {
             header?: never;
             path: {
                 /**
-                 * @description The id of the account; a malformed one counts as one that is not there.
+                 * @description The id of the account; a malformed one is treated as unknown.
                  * @example 2f9e5a1c-8d8e-4a53-9f5b-8a3b6f0f4c11
                  */
                 id: string;
@@ -2799,7 +2799,7 @@ export interface operations {
             header?: never;
             path: {
                 /**
-                 * @description The id of the account; a malformed one counts as one that is not there.
+                 * @description The id of the account; a malformed one is treated as unknown.
                  * @example 2f9e5a1c-8d8e-4a53-9f5b-8a3b6f0f4c11
                  */
                 id: string;
@@ -2812,7 +2812,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description The account as it is now. */
+            /** @description The updated account. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -2840,7 +2840,7 @@ export interface operations {
             header?: never;
             path: {
                 /**
-                 * @description The id of the account; a malformed one counts as one that is not there.
+                 * @description The id of the account; a malformed one is treated as unknown.
                  * @example 2f9e5a1c-8d8e-4a53-9f5b-8a3b6f0f4c11
                  */
                 id: string;
@@ -2872,7 +2872,7 @@ export interface operations {
             header?: never;
             path: {
                 /**
-                 * @description The id of the account; a malformed one counts as one that is not there.
+                 * @description The id of the account; a malformed one is treated as unknown.
                  * @example 2f9e5a1c-8d8e-4a53-9f5b-8a3b6f0f4c11
                  */
                 id: string;
@@ -2905,19 +2905,19 @@ export interface operations {
             query?: never;
             header?: {
                 /**
-                 * @description A text of the client's choice, such as a UUID, that names this request. Sent again with the same key, the request gets the
-                 *     answer of the first time, and nothing is done a second time; while the first goes on, here or in another portal, that is waited
-                 *     for. With anything else in the body, or another plan, it is another request, which needs a key of its own.
+                 * @description A unique text chosen by the client for this request, such as a UUID. A repeated request with the same key returns the first
+                 *     response and is not executed again; while the first is in progress, here or in another portal, the second one
+                 *     waits. A request with another body or plan needs a key of its own.
                  * @example 5f0c9d55-0b6b-4d2c-8a90-6d0f5b0e52c5
                  */
                 "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
                 /**
-                 * @description The hash of the plan that was reviewed, in double quotes as the `ETag` of the plan has it; the same as `plan` in the body.
+                 * @description The hash of the reviewed plan, in double quotes as in the plan's `ETag`; the same as `plan` in the body.
                  * @example "0f4a6c2d9b8e7351a2c4e6f80b1d3957"
                  */
                 "If-Match"?: components["parameters"]["IfMatch"];
                 /**
-                 * @description `respond-async`: answer with 202 as soon as the apply is on record (RFC 7240). Other preferences are ignored.
+                 * @description `respond-async`: return 202 as soon as the apply is recorded (RFC 7240). Other preferences are ignored.
                  * @example respond-async
                  */
                 Prefer?: components["parameters"]["Prefer"];
@@ -2949,10 +2949,10 @@ export interface operations {
     listApplyLogs: {
         parameters: {
             query?: {
-                /** @description Where the page begins, the `next_cursor` of the page before. Without it, at the beginning. */
+                /** @description The `next_cursor` of the previous page. Without it, the first page. */
                 cursor?: components["parameters"]["Cursor"];
                 /**
-                 * @description How many apply logs an answer holds at the most.
+                 * @description The maximum number of apply logs in a page.
                  * @example 20
                  */
                 limit?: components["parameters"]["LogLimit"];
@@ -2987,7 +2987,7 @@ export interface operations {
             header?: never;
             path: {
                 /**
-                 * @description The id of an apply log, a UUID. A malformed one is answered like one that does not exist, with 404.
+                 * @description The id of an apply log, a UUID. A malformed one is treated as unknown: 404.
                  * @example 6d0f5b0e-52c5-4f0c-9d55-0b6b1d2c7a90
                  */
                 id: components["parameters"]["LogID"];
@@ -3028,7 +3028,7 @@ export interface operations {
             query?: never;
             header?: {
                 /**
-                 * @description The `ETag` of a plan the client has; if it is still the plan, the answer is 304 without a body.
+                 * @description The `ETag` of a plan that the client has; if it is still current, the response is 304 without a body.
                  * @example "0f4a6c2d9b8e7351a2c4e6f80b1d3957"
                  */
                 "If-None-Match"?: components["parameters"]["IfNoneMatch"];
@@ -3068,10 +3068,10 @@ export interface operations {
     listRevisions: {
         parameters: {
             query?: {
-                /** @description Where the page begins, the `next_cursor` of the page before. Without it, at the beginning. */
+                /** @description The `next_cursor` of the previous page. Without it, the first page. */
                 cursor?: components["parameters"]["Cursor"];
                 /**
-                 * @description How many revisions an answer holds at the most.
+                 * @description The maximum number of revisions in a page.
                  * @example 20
                  */
                 limit?: components["parameters"]["RevisionLimit"];
@@ -3106,7 +3106,7 @@ export interface operations {
             header?: never;
             path: {
                 /**
-                 * @description The number of a revision, from 1. A malformed one is answered like one that is not there, with 404.
+                 * @description The number of a revision, from 1. A malformed one is treated as unknown: 404.
                  * @example 7
                  */
                 number: components["parameters"]["RevisionNumber"];
@@ -3146,7 +3146,7 @@ export interface operations {
             header?: never;
             path: {
                 /**
-                 * @description The number of a revision, from 1. A malformed one is answered like one that is not there, with 404.
+                 * @description The number of a revision, from 1. A malformed one is treated as unknown: 404.
                  * @example 7
                  */
                 number: components["parameters"]["RevisionNumber"];
@@ -3179,26 +3179,26 @@ export interface operations {
             query?: never;
             header?: {
                 /**
-                 * @description A text of the client's choice, such as a UUID, that names this request. Sent again with the same key, the request gets the
-                 *     answer of the first time, and nothing is done a second time; while the first goes on, here or in another portal, that is waited
-                 *     for. With anything else in the body, or another plan, it is another request, which needs a key of its own.
+                 * @description A unique text chosen by the client for this request, such as a UUID. A repeated request with the same key returns the first
+                 *     response and is not executed again; while the first is in progress, here or in another portal, the second one
+                 *     waits. A request with another body or plan needs a key of its own.
                  * @example 5f0c9d55-0b6b-4d2c-8a90-6d0f5b0e52c5
                  */
                 "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
                 /**
-                 * @description The hash of the plan that was reviewed, in double quotes as the `ETag` of the plan has it; the same as `plan` in the body.
+                 * @description The hash of the reviewed plan, in double quotes as in the plan's `ETag`; the same as `plan` in the body.
                  * @example "0f4a6c2d9b8e7351a2c4e6f80b1d3957"
                  */
                 "If-Match"?: components["parameters"]["IfMatch"];
                 /**
-                 * @description `respond-async`: answer with 202 as soon as the apply is on record (RFC 7240). Other preferences are ignored.
+                 * @description `respond-async`: return 202 as soon as the apply is recorded (RFC 7240). Other preferences are ignored.
                  * @example respond-async
                  */
                 Prefer?: components["parameters"]["Prefer"];
             };
             path: {
                 /**
-                 * @description The number of a revision, from 1. A malformed one is answered like one that is not there, with 404.
+                 * @description The number of a revision, from 1. A malformed one is treated as unknown: 404.
                  * @example 7
                  */
                 number: components["parameters"]["RevisionNumber"];
@@ -3233,7 +3233,7 @@ export interface operations {
             header?: never;
             path: {
                 /**
-                 * @description The id of a run, which is also that of its apply log, a UUID. A malformed one is answered with 404.
+                 * @description The id of a run, which is also that of its apply log, a UUID. A malformed one is treated as unknown: 404.
                  * @example 6d0f5b0e-52c5-4f0c-9d55-0b6b1d2c7a90
                  */
                 id: components["parameters"]["RunID"];
@@ -3266,14 +3266,14 @@ export interface operations {
             query?: never;
             header?: {
                 /**
-                 * @description The `id` of the last event the client has; the stream begins behind it.
+                 * @description The `id` of the last event received; the stream begins after it.
                  * @example 2
                  */
                 "Last-Event-ID"?: components["parameters"]["LastEventID"];
             };
             path: {
                 /**
-                 * @description The id of a run, which is also that of its apply log, a UUID. A malformed one is answered with 404.
+                 * @description The id of a run, which is also that of its apply log, a UUID. A malformed one is treated as unknown: 404.
                  * @example 6d0f5b0e-52c5-4f0c-9d55-0b6b1d2c7a90
                  */
                 id: components["parameters"]["RunID"];
@@ -3312,18 +3312,18 @@ export interface operations {
     listAuditEvents: {
         parameters: {
             query?: {
-                /** @description Only this action, such as `user.create`; `user.` with the dot for all that begin so. */
+                /** @description Only this action, such as `user.create`; `user.` with the dot for all that begin with it. */
                 action?: components["parameters"]["EventAction"];
-                /** @description Only what this one did; the id or the name of an account or token, or of the user of the operating system. */
+                /** @description Only events of this actor; the id or the name of an account or token, or of the user of the operating system. */
                 actor?: components["parameters"]["EventActor"];
-                /** @description Where the page begins, the `next_cursor` of the page before. Without it, at the beginning. */
+                /** @description The `next_cursor` of the previous page. Without it, the first page. */
                 cursor?: components["parameters"]["Cursor"];
                 /**
-                 * @description How many audit events an answer holds at the most.
+                 * @description The maximum number of audit events in a page.
                  * @example 20
                  */
                 limit?: components["parameters"]["EventLimit"];
-                /** @description Only what was done to this; the id or the name of a user, an account, an apply, …. */
+                /** @description Only events about this object; the id or the name of a user, an account, an apply, …. */
                 object?: components["parameters"]["EventObject"];
                 /**
                  * @description Only events from this time on.
@@ -3363,11 +3363,11 @@ export interface operations {
     exportAuditEvents: {
         parameters: {
             query?: {
-                /** @description Only this action, such as `user.create`; `user.` with the dot for all that begin so. */
+                /** @description Only this action, such as `user.create`; `user.` with the dot for all that begin with it. */
                 action?: components["parameters"]["EventAction"];
-                /** @description Only what this one did; the id or the name of an account or token, or of the user of the operating system. */
+                /** @description Only events of this actor; the id or the name of an account or token, or of the user of the operating system. */
                 actor?: components["parameters"]["EventActor"];
-                /** @description Only what was done to this; the id or the name of a user, an account, an apply, …. */
+                /** @description Only events about this object; the id or the name of a user, an account, an apply, …. */
                 object?: components["parameters"]["EventObject"];
                 /**
                  * @description Only events from this time on.
@@ -3414,12 +3414,12 @@ export interface operations {
                  */
                 authuser?: string;
                 /**
-                 * @description What the portal gets the provider's word for.
+                 * @description The authorization code.
                  * @example SplxlOBeZQQYbYS6WxSbIA
                  */
                 code?: string;
                 /**
-                 * @description Why the provider did not sign anybody in.
+                 * @description Why the provider did not sign the user in.
                  * @example access_denied
                  */
                 error?: string;
@@ -3439,7 +3439,7 @@ export interface operations {
                  */
                 hd?: string;
                 /**
-                 * @description Who the provider is.
+                 * @description The issuer.
                  * @example https://id.example.com
                  */
                 iss?: string;
@@ -3459,7 +3459,7 @@ export interface operations {
                  */
                 session_state?: string;
                 /**
-                 * @description What the browser was sent with.
+                 * @description The state sent with the authorization request.
                  * @example BHOFJK5MPCCRQ2LNLYS6LJ6K5E
                  */
                 state?: string;
@@ -3470,7 +3470,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description On to the pages; where nobody was signed in, the query parameter `sign_in` says why (`SignInTrouble`). */
+            /** @description Redirect to the pages; if the sign-in failed, the query parameter `sign_in` gives the reason (`SignInTrouble`). */
             303: {
                 headers: {
                     Location: components["headers"]["SignInLocation"];
@@ -3496,7 +3496,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description On to the provider; or back to the pages, whose query parameter `sign_in` then says why (`SignInTrouble`). */
+            /** @description Redirect to the provider; or back to the pages, whose query parameter `sign_in` then gives the reason (`SignInTrouble`). */
             303: {
                 headers: {
                     Location: components["headers"]["SignInLocation"];
@@ -3597,7 +3597,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description What is known of the extension at this moment. */
+            /** @description The current state of the extension. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -3639,7 +3639,7 @@ export interface operations {
             421: components["responses"]["WrongHost"];
             429: components["responses"]["TooManyRequests"];
             500: components["responses"]["Internal"];
-            /** @description A part the portal cannot do without is away. */
+            /** @description An essential part is unavailable. */
             503: {
                 headers: {
                     "Retry-After": components["headers"]["RetryAfter"];
@@ -3693,7 +3693,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description What is known at this moment. */
+            /** @description The current state. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -3716,7 +3716,7 @@ export interface operations {
             query?: never;
             header?: {
                 /**
-                 * @description The `id` of the last event the client has; the stream goes on behind it where that is known.
+                 * @description The `id` of the last event received; the stream resumes after it if possible.
                  * @example 1795663823120001
                  */
                 "Last-Event-ID"?: components["parameters"]["LastLiveEventID"];
@@ -3790,7 +3790,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description The figures. */
+            /** @description The metrics. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -3860,7 +3860,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description The contract, as it was written. */
+            /** @description The contract, as in the source. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -4034,7 +4034,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description How far it is. */
+            /** @description The set-up state. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -4064,7 +4064,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description The account was made, and is signed in. */
+            /** @description The account was created, and is signed in. */
             201: {
                 headers: {
                     "Set-Cookie": components["headers"]["SessionCookie"];
@@ -4088,10 +4088,10 @@ export interface operations {
     listTokens: {
         parameters: {
             query?: {
-                /** @description Where the page begins, the `next_cursor` of the page before. Without it, at the beginning. */
+                /** @description The `next_cursor` of the previous page. Without it, the first page. */
                 cursor?: components["parameters"]["Cursor"];
                 /**
-                 * @description How many tokens an answer holds at the most.
+                 * @description The maximum number of tokens in a page.
                  * @example 50
                  */
                 limit?: components["parameters"]["TokenLimit"];
@@ -4160,7 +4160,7 @@ export interface operations {
             header?: never;
             path: {
                 /**
-                 * @description The id of the token; a malformed one counts as one that is not there.
+                 * @description The id of the token; a malformed one is treated as unknown.
                  * @example k3w7rbq2m5xa4tzc
                  */
                 id: string;
@@ -4189,10 +4189,10 @@ export interface operations {
     listUsers: {
         parameters: {
             query?: {
-                /** @description Where the page begins, the `next_cursor` of the page before. Without it, at the beginning. */
+                /** @description The `next_cursor` of the previous page. Without it, the first page. */
                 cursor?: components["parameters"]["Cursor"];
                 /**
-                 * @description How many users an answer holds at the most. Without it, all.
+                 * @description The maximum number of users in a page. Without it, all.
                  * @example 100
                  */
                 limit?: components["parameters"]["UserLimit"];
@@ -4202,7 +4202,7 @@ export interface operations {
                  */
                 q?: string;
                 /**
-                 * @description `false` leaves the SIP secrets out, as for callers without the permission `secrets:read`. `GET /users/{userId}/secret` returns one.
+                 * @description `false` omits the SIP secrets, as for callers without the permission `secrets:read`. `GET /users/{userId}/secret` returns one.
                  * @example false
                  */
                 secrets?: boolean;
@@ -4281,7 +4281,7 @@ export interface operations {
             header?: never;
             path: {
                 /**
-                 * @description The id of a user, a UUID. A malformed one is answered like one nobody has, with 404.
+                 * @description The id of a user, a UUID. A malformed one is treated as unknown: 404.
                  * @example 2f9e5a1c-8d8e-4a53-9f5b-8a3b6f0f4c11
                  */
                 userId: components["parameters"]["UserID"];
@@ -4315,7 +4315,7 @@ export interface operations {
             header?: never;
             path: {
                 /**
-                 * @description The id of a user, a UUID. A malformed one is answered like one nobody has, with 404.
+                 * @description The id of a user, a UUID. A malformed one is treated as unknown: 404.
                  * @example 2f9e5a1c-8d8e-4a53-9f5b-8a3b6f0f4c11
                  */
                 userId: components["parameters"]["UserID"];
@@ -4349,7 +4349,7 @@ export interface operations {
             header?: never;
             path: {
                 /**
-                 * @description The id of a user, a UUID. A malformed one is answered like one nobody has, with 404.
+                 * @description The id of a user, a UUID. A malformed one is treated as unknown: 404.
                  * @example 2f9e5a1c-8d8e-4a53-9f5b-8a3b6f0f4c11
                  */
                 userId: components["parameters"]["UserID"];
