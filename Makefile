@@ -25,10 +25,10 @@ help: ## list these targets
 build: ## the program, as bin/pbxportal
 	$(GO) build -o bin/pbxportal ./cmd/pbxportal
 
-web: ## the pages people look at, from web/ into internal/webui/dist (installs Node where it is missing)
+web: ## the web pages, from web/ into internal/webui/dist (installs Node if it is missing)
 	scripts/web build
 
-generate: ## write the code that follows from contracts/api.yaml
+generate: ## generate code from contracts/api.yaml
 	$(GO) generate ./...
 
 fmt: ## format all Go code
@@ -47,24 +47,24 @@ test: ## every test, on real servers the tests fetch themselves, and in a real b
 test-race: ## the tests without the long ones, under the race detector (needs a C compiler)
 	CGO_ENABLED=1 GORACE=atexit_sleep_ms=50 $(GO) test -race -short $(TEST) ./...
 
-soak: ## the long form of every search (an hour or more): the tests that ask labtest.Soak, and those of SOAK by name
+soak: ## the long form of every search (an hour or more): the tests that use labtest.Soak, and those named in SOAK
 	SOAK=1 $(GO) test $(TEST) -timeout=3h -v -run='$(SOAK)' ./...
 
-fuzz: ## the fuzz tests whose names match FUZZ, each for FUZZTIME (30s, or 100000x); EXECS is the least they must execute together
+fuzz: ## the fuzz tests whose names match FUZZ, each for FUZZTIME (30s, or 100000x); EXECS is the minimum of executions in total
 	@GO=$(GO) FUZZ="$(FUZZ)" FUZZTIME=$(FUZZTIME) EXECS=$(EXECS) scripts/fuzz
 
-golden: ## rewrite the golden files; read their diff as the change that reaches Asterisk, and who may do what
+golden: ## rewrite the golden files; review their diff: it shows changes of Asterisk's files and of permissions
 	UPDATE_GOLDEN=1 $(GO) test -count=1 ./internal/render/...
 	UPDATE_GOLDEN=1 $(GO) test -count=1 -run=EveryMessage . # docs/messages.md
 	UPDATE_GOLDEN=1 $(GO) test -count=1 -run=TheTableOfWhoMayDoWhat ./internal/httpapi
 
-bench: ## all benchmarks, and the figures beside those of a REFERENCE implementation
+bench: ## all benchmarks, compared with a REFERENCE implementation
 	REFERENCE="$(REFERENCE)" scripts/bench
 
-demo: build ## build, then show it all on a real Asterisk of its own
+demo: build ## build, then run the demonstration on its own real Asterisk
 	bin/pbxportal demo
 
-verify: ## prove that generated code, the built pages and go.mod are current
+verify: ## check that generated code, the built pages and go.mod are current
 	$(GO) mod tidy -diff
 	@before="$$(find . -name '*.gen.go' -exec sha256sum {} + | sort)" && \
 	$(MAKE) --no-print-directory generate && \
@@ -77,15 +77,15 @@ verify: ## prove that generated code, the built pages and go.mod are current
 reproducible: ## build twice, in two folders with two caches, and compare; leaves dist/
 	GO=$(GO) scripts/reproducible -o dist
 
-sbom: build ## what the program is made of, with licences, as dist/pbxportal.cdx.json (CycloneDX)
+sbom: build ## the modules of the program, with licences, as dist/pbxportal.cdx.json (CycloneDX)
 	@mkdir -p dist
 	$(GO) -C tools run ./sbom ../bin/pbxportal $(addprefix ../,$(wildcard web/package-lock.json)) >dist/pbxportal.cdx.json.new
 	@mv dist/pbxportal.cdx.json.new dist/pbxportal.cdx.json
 
-vulncheck: ## known weaknesses of what is linked in; asks https://vuln.go.dev, so no part of check and .ci/run
+vulncheck: ## known vulnerabilities of linked modules; queries https://vuln.go.dev, so not part of check and .ci/run
 	$(GO) tool -modfile=tools/vuln/go.mod govulncheck ./...
 
-check: verify lint test test-race ## all that must be green before a change is proposed
+check: verify lint test test-race ## everything that must pass before a change is proposed
 
-clean: ## remove what was built
+clean: ## remove build results
 	rm -rf bin dist .demo coverage.out coverage.html

@@ -84,7 +84,7 @@ func textFiles(t *testing.T) (files []string) {
 		case d.IsDir() && (name == "node_modules" || name == "dist" || name == "testdata" || strings.HasPrefix(name, ".") && name != "."):
 			return filepath.SkipDir
 		case strings.HasSuffix(name, "_test.go"), strings.Contains(name, ".gen."):
-		case slices.Contains([]string{".md", ".yaml", ".go"}, filepath.Ext(name)), strings.HasPrefix(path, "web/src/") && slices.Contains([]string{".ts", ".svelte"}, filepath.Ext(name)):
+		case slices.Contains([]string{".md", ".yaml", ".go", ".example", ".service", ".conf"}, filepath.Ext(name)), strings.HasPrefix(path, "web/src/") && slices.Contains([]string{".ts", ".svelte"}, filepath.Ext(name)):
 			files = append(files, path)
 		}
 		return nil
