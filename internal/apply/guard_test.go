@@ -64,7 +64,7 @@ func TestWhatOthersChangeIsReportedOnceWhenItAppearsAndOnceWhenItIsOver(t *testi
 		edited, foreign := pbx.Drift{Kind: pbx.Edited, Path: "/x"}, pbx.Drift{Kind: pbx.Foreign, Path: "/backup.conf"}
 		expect("with all in order")
 		f.drift = []pbx.Drift{edited}
-		expect("after a hand edit", "/x was edited by hand: look at the plan")
+		expect("after a hand edit", "/x was edited by hand: review the plan")
 		expect("a minute later")
 		f.drift = []pbx.Drift{edited, foreign}
 		expect("with a foreign file as well", "/backup.conf is not the portal's, but Asterisk reads it together with the portal's files: move it away")

@@ -22,21 +22,21 @@ import (
 	"github.com/synergycall/pbxportal/internal/store"
 )
 
-// removed is how many archived events one transaction removes: other writers wait for it.
+// removed is the number of archived events that one transaction removes: other writers wait for it.
 const removed = 500
 
-// longestLine is more than any event has in an export.
+// longestLine is longer than any exported event.
 const longestLine = 16 << 20
 
-// past is what the records of archived segments say.
+// past holds the records of archived segments.
 type past struct {
 	segments []store.Segment
 	oldest   int64  // the number of the oldest event in the table
-	wrong    *Break // what is wrong with the records, or missing in them
-	until    int64  // the newest event that wrong is about
+	wrong    *Break // the fault in the records, or a missing record
+	until    int64  // the newest event that wrong concerns
 }
 
-// end returns the link behind which the table has to go on.
+// end returns the link that the table has to continue.
 func (p *past) end() chain.Head {
 	if len(p.segments) == 0 {
 		return chain.Head{}
@@ -44,7 +44,7 @@ func (p *past) end() chain.Head {
 	return p.segments[len(p.segments)-1].Last
 }
 
-// ends returns the hash of the event with which an archived segment ends.
+// ends returns the hash of an event that ends an archived segment.
 func (p *past) ends(seq int64) (hash chain.Hash, is bool) {
 	i := slices.IndexFunc(p.segments, func(g store.Segment) bool { return g.Last.Seq == seq })
 	if i < 0 {
@@ -53,8 +53,8 @@ func (p *past) ends(seq int64) (hash chain.Hash, is bool) {
 	return p.segments[i].Last.Hash, true
 }
 
-// past reads the records of archived segments and checks them. The newest must be signed with this portal's own key, where it has one, or lie
-// before the event with which its series of heads begins, where a person looked into what came before: a database can be given any other.
+// past reads and checks the records of archived segments. The newest must be signed with this portal's key, if there is one, or precede the event
+// with which its series of heads begins, as a person then reviewed what came before: anyone can write other records to the database.
 func (t *Trail) past(ctx context.Context, series int64) (*past, error) {
 	segments, oldest, err := t.store.Segments(ctx)
 	if err != nil {
@@ -68,7 +68,7 @@ func (t *Trail) past(ctx context.Context, series int64) (*past, error) {
 		case g.First != head.Seq+1 || g.Prev != head.Hash:
 			p.wrong, p.until = &Break{g.Last.Seq, name + "does not continue the one before it"}, g.Last.Seq
 		case len(g.Key) != ed25519.PublicKeySize || !ed25519.Verify(g.Key, segmentText(g), g.Signature):
-			p.wrong, p.until = &Break{g.Last.Seq, name + "was changed: its signature does not fit"}, g.Last.Seq
+			p.wrong, p.until = &Break{g.Last.Seq, name + "was changed: its signature does not match"}, g.Last.Seq
 		}
 		head = g.Last
 	}
@@ -77,18 +77,18 @@ func (t *Trail) past(ctx context.Context, series int64) (*past, error) {
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return nil, err
 		}
-		own := err != nil || key.Public().(ed25519.PublicKey).Equal(ed25519.PublicKey(p.segments[n-1].Key)) //nolint:errcheck // its documentation says so
+		own := err != nil || key.Public().(ed25519.PublicKey).Equal(ed25519.PublicKey(p.segments[n-1].Key)) //nolint:errcheck // as documented
 		if !own && (head.Seq >= series || !t.acknowledged(ctx, series)) {
-			p.wrong, p.until = &Break{head.Seq, fmt.Sprintf("event %d is the last of an archived segment that was signed with a key that is not this portal's", head.Seq)}, head.Seq
+			p.wrong, p.until = &Break{head.Seq, fmt.Sprintf("event %d is the last of an archived segment that was not signed with this portal's key", head.Seq)}, head.Seq
 		}
 	}
 	if p.wrong == nil && p.oldest > head.Seq+1 {
-		p.wrong, p.until = &Break{head.Seq + 1, fmt.Sprintf("event %d is missing: the oldest one there is has the number %d, and no archive of those before it is recorded", head.Seq+1, p.oldest)}, p.oldest-1
+		p.wrong, p.until = &Break{head.Seq + 1, fmt.Sprintf("event %d is missing: the oldest event is %d, and no archive of earlier ones is recorded", head.Seq+1, p.oldest)}, p.oldest-1
 	}
 	return p, nil
 }
 
-// moved reports whether events were archived, or removed, since p was read. p may be nil: nothing was read.
+// moved reports whether events were archived or removed since p was read. p may be nil.
 func (t *Trail) moved(ctx context.Context, p *past) bool {
 	if p == nil {
 		return false
@@ -97,30 +97,29 @@ func (t *Trail) moved(ctx context.Context, p *past) bool {
 	return err == nil && (len(segments) != len(p.segments) || oldest != p.oldest)
 }
 
-// segmentText is the text that the signature of a segment is for.
+// segmentText returns the signed text of a segment.
 func segmentText(g store.Segment) []byte {
 	return fmt.Appendf(nil, "pbxportal audit segment\n%d\n%s\n%d\n%s\n%x\n%s\n", g.First, g.Prev, g.Last.Seq, g.Last.Hash, g.File, g.At.UTC().Format(time.RFC3339))
 }
 
-// FileReport is what the check of an exported file found.
+// FileReport is the result of checking an exported file.
 type FileReport struct {
 	First  int64 // the number of its first event
 	Prev   chain.Hash
 	Last   chain.Head
 	Newest time.Time         // of all its events
-	Heads  int               // how many signed heads were checked against it
+	Heads  int               // the number of signed heads checked against it
 	Hash   [sha256.Size]byte // SHA-256 of the file
-	Broken *Break            // nil: it is whole
+	Broken *Break            // nil: the file is intact
 }
 
-// CheckFile follows the chain through an exported file, from its first event to its last, and holds the heads against it that are of its events. An
-// error says that the file could not be read.
+// CheckFile verifies the chain in an exported file, and compares its events with the heads. An error means that the file could not be read.
 func CheckFile(ctx context.Context, path string, heads []Head) (r FileReport, err error) {
 	f, _, err := regular.Open(path, os.O_RDONLY)
 	if err != nil {
 		return r, fmt.Errorf("cannot read the exported events: %w", err)
 	}
-	defer func() { _ = f.Close() }() // it was only read
+	defer func() { _ = f.Close() }() // read only
 	bySeq := map[int64][]Head{}
 	for _, h := range heads {
 		bySeq[h.Seq] = append(bySeq[h.Seq], h)
@@ -161,13 +160,13 @@ func CheckFile(ctx context.Context, path string, heads []Head) (r FileReport, er
 		return r, fmt.Errorf("cannot read the exported events of %s: %w", path, err)
 	}
 	if r.First == 0 && r.Broken == nil {
-		r.Broken = &Break{1, "the file holds no event"}
+		r.Broken = &Break{1, "the file contains no event"}
 	}
 	r.Hash = [sha256.Size]byte(sum.Sum(nil))
 	return r, nil
 }
 
-// parseLine reads a line of Export.
+// parseLine parses a line of Export.
 func parseLine(line []byte) (e chain.Entry, err error) {
 	var j struct {
 		Event json.RawMessage `json:"event"`
@@ -184,23 +183,23 @@ func parseLine(line []byte) (e chain.Entry, err error) {
 	return e, errors.Join(err, prevErr, hashErr)
 }
 
-// Archived says what an archive did.
+// Archived is the result of Archive.
 type Archived struct {
 	Segment *store.Segment // nil: there was nothing to archive
-	Resumed string         // what an earlier run had done of it: ResumedExported, ResumedNoted; "" for nothing
+	Resumed string         // the steps that an earlier run had completed: ResumedExported, ResumedNoted; "" for none
 }
 
-// What an earlier run had done.
+// The steps of an earlier run.
 const (
-	ResumedExported = "exported" // the file was there
-	ResumedNoted    = "noted"    // the segment was noted, and some of its events removed
+	ResumedExported = "exported" // the file was complete
+	ResumedNoted    = "noted"    // the segment was recorded, and some of its events removed
 )
 
-// Archive exports the oldest events, all before a time, to a new file, checks the file by reading it, notes the segment, which it signs, together
-// with an event, and then removes the events. A head is signed before, and the event it names stays in any case. Where an earlier run with this file was interrupted, it goes on from there. It
-// refuses a trail that is not whole.
+// Archive exports all events before a time to a new file, verifies the file, records and signs the segment together with an audit event, and then
+// removes the events. A head is signed first, and its event is kept. An interrupted run with the same file is continued. Archive refuses a trail
+// that is not intact.
 func (t *Trail) Archive(ctx context.Context, before time.Time, path string) (a Archived, err error) {
-	h, _, err := t.WriteHead(ctx, true) // vouches for what is archived, and for the trail that goes on
+	h, _, err := t.WriteHead(ctx, true) // covers what is archived and the trail that continues
 	if alarm, is := errors.AsType[*AlarmError](err); is {
 		return a, fmt.Errorf("nothing was archived: %w: %s", alarm, alarm.Do())
 	} else if err != nil {
@@ -216,7 +215,7 @@ func (t *Trail) Archive(ctx context.Context, before time.Time, path string) (a A
 		return a, err
 	}
 	if b := whole.Broken; b != nil {
-		return a, fmt.Errorf("nothing was archived: the audit trail is broken at event %d: %s: a trail that is not whole stays where it is, as evidence", b.Seq, b.Why)
+		return a, fmt.Errorf("nothing was archived: the audit trail is broken at event %d: %s: a broken trail is not archived, as it is evidence", b.Seq, b.Why)
 	}
 	_, series := Kept{list: own}.series()
 	p, err := t.past(ctx, series)
@@ -241,11 +240,11 @@ func (t *Trail) Archive(ctx context.Context, before time.Time, path string) (a A
 			}
 			newer, err := t.old(ctx, last.Last.Seq, newest.Seq, before)
 			if err == nil && newer && p.oldest > last.Last.Seq {
-				err = fmt.Errorf("nothing was archived: %s is the complete archive of events %d–%d, and takes no more: give the name of a new file for those after them", path, last.First, last.Last.Seq)
+				err = fmt.Errorf("nothing was archived: %s is the complete archive of events %d–%d, and cannot be extended: specify a new file for later events", path, last.First, last.Last.Seq)
 			}
 			return Archived{&last, ResumedNoted}, err
 		case p.oldest <= last.Last.Seq:
-			return a, fmt.Errorf("the archive of events %d–%d was noted, and not all of them are removed yet: run it again with --to and the file whose SHA-256 is %x",
+			return a, fmt.Errorf("the archive of events %d–%d was recorded, but not all of them were removed: run it again with --to and the file whose SHA-256 is %x",
 				last.First, last.Last.Seq, last.File)
 		}
 	}
@@ -265,7 +264,7 @@ func (t *Trail) Archive(ctx context.Context, before time.Time, path string) (a A
 	return a, t.remove(ctx, p.oldest, g)
 }
 
-// old reports whether there is an event to archive behind an archived one.
+// old reports whether there is an event to archive after an archived one.
 func (t *Trail) old(ctx context.Context, archived, newest int64, before time.Time) (is bool, err error) {
 	err = t.walk(ctx, store.EventQuery{}, archived, func(e chain.Entry) error {
 		is = e.Event.At.Before(before) && e.Event.Seq < newest
@@ -277,26 +276,26 @@ func (t *Trail) old(ctx context.Context, archived, newest int64, before time.Tim
 	return is, err
 }
 
-// resumes returns an error unless a file that is there holds the oldest events of the trail, all of which may be archived.
+// resumes returns an error unless an existing file contains the oldest events of the trail, all of which may be archived.
 func (t *Trail) resumes(ctx context.Context, path string, f FileReport, p *past, newest chain.Head, before time.Time) error {
 	hashes, err := t.store.EventHashes(ctx, []int64{f.Last.Seq})
 	if err != nil {
 		return err
 	}
 	if f.Broken != nil || f.First != p.oldest || f.Prev != p.end().Hash || hashes[f.Last.Seq] != f.Last.Hash || f.Last.Seq >= newest.Seq || !f.Newest.Before(before) {
-		return fmt.Errorf("%s exists, and does not hold the oldest events of this audit trail, all before %s; it was left as it is: give the name of a new file",
+		return fmt.Errorf("%s exists, and does not contain the oldest events of this audit trail, all before %s; it was not changed: specify a new file",
 			path, before.UTC().Format(time.RFC3339))
 	}
 	return nil
 }
 
-// export writes the oldest events to a new file, and reads it again. A report without events: there are none that old, and no file.
+// export writes the oldest events to a new file, and verifies it. A report without events means that no events are that old; then there is no file.
 func (t *Trail) export(ctx context.Context, p *past, newest int64, before time.Time, path string) (f FileReport, err error) {
 	temporary, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".part-*") // mode 0600
 	if err != nil {
 		return f, fmt.Errorf("cannot write the archive of the audit trail: %w", err)
 	}
-	defer os.Remove(temporary.Name()) //nolint:errcheck // what matters has a name of its own by then
+	defer os.Remove(temporary.Name()) //nolint:errcheck // the result has its own name by then
 	sum, last := sha256.New(), int64(0)
 	to := bufio.NewWriter(io.MultiWriter(temporary, sum))
 	err = t.walk(ctx, store.EventQuery{}, p.end().Seq, func(e chain.Entry) error {
@@ -314,7 +313,7 @@ func (t *Trail) export(ctx context.Context, p *past, newest int64, before time.T
 		return f, nil
 	}
 	if err == nil {
-		err = os.Link(temporary.Name(), path) // replaces nothing
+		err = os.Link(temporary.Name(), path) // never replaces an existing file
 	}
 	if err == nil {
 		err = syncFolder(filepath.Dir(path))
@@ -324,15 +323,15 @@ func (t *Trail) export(ctx context.Context, p *past, newest int64, before time.T
 	}
 	f, err = CheckFile(ctx, path, nil)
 	if err == nil && (f.Broken != nil || f.Last.Seq != last || f.Hash != [sha256.Size]byte(sum.Sum(nil))) {
-		err = fmt.Errorf("%s does not hold what was written to it; nothing was archived: look at the disk, and give the name of another file", path)
+		err = fmt.Errorf("%s does not contain what was written to it; nothing was archived: check the disk, and specify another file", path)
 	}
 	return f, err
 }
 
-// errEnough ends a walk.
-var errEnough = errors.New("no further events are asked for")
+// errEnough ends a walk early.
+var errEnough = errors.New("no further events are needed")
 
-// syncFolder makes the names in a folder outlast a loss of power.
+// syncFolder makes the names in a folder survive a power cut.
 func syncFolder(dir string) error {
 	f, err := regular.Folder(dir)
 	if err != nil {
@@ -341,13 +340,13 @@ func syncFolder(dir string) error {
 	return errors.Join(f.Sync(), f.Close())
 }
 
-// note signs and notes the segment that a file holds, together with the event that tells of it.
+// note signs and records the segment of a file, together with its audit event.
 func (t *Trail) note(ctx context.Context, f FileReport, file string) (g store.Segment, err error) {
 	key, err := t.key()
 	if err != nil {
 		return g, err
 	}
-	public := key.Public().(ed25519.PublicKey) //nolint:errcheck // its documentation says so
+	public := key.Public().(ed25519.PublicKey) //nolint:errcheck // as documented
 	g = store.Segment{First: f.First, Prev: f.Prev, Last: f.Last, File: f.Hash, At: t.now().UTC().Truncate(time.Second), Key: public}
 	g.Signature = ed25519.Sign(key, segmentText(g))
 	first, last := strconv.FormatInt(g.First, 10), strconv.FormatInt(g.Last.Seq, 10)
@@ -361,7 +360,7 @@ func (t *Trail) note(ctx context.Context, f FileReport, file string) (g store.Se
 	})
 }
 
-// remove removes the events of a segment, the oldest first, some at a time.
+// remove removes the events of a segment, oldest first, in batches.
 func (t *Trail) remove(ctx context.Context, oldest int64, g store.Segment) error {
 	for ; oldest <= g.Last.Seq; oldest += removed {
 		err := t.store.InTx(ctx, func(ctx context.Context, tx *store.Tx) error {

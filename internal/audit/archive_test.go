@@ -193,7 +193,7 @@ func TestAnArchiveOfAnotherKeyIsTakenOnceAPersonBeganANewSeries(t *testing.T) {
 		}
 		other.archive(t, 5, filepath.Join(t.TempDir(), "file"))
 		in.look(t)
-		if state := in.watch.State(); !strings.Contains(state, "signed with a key that is not this portal's") {
+		if state := in.watch.State(); !strings.Contains(state, "not signed with this portal's key") {
 			t.Errorf("the state is %q", state)
 		}
 		if _, err := in.trail.Begin(t.Context(), "the other host archives"); err != nil {

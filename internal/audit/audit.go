@@ -1,5 +1,5 @@
-// Package audit is about the audit trail: finding events in it, giving it away, and proving that nobody changed it. The events
-// themselves are written by those who change something, in the transaction of the change (store.Tx.AppendEvent).
+// Package audit searches, exports and verifies the audit trail. The events are appended by the services, in the transaction of the change
+// (store.Tx.AppendEvent).
 package audit
 
 import (
@@ -17,40 +17,40 @@ import (
 	"github.com/synergycall/pbxportal/internal/store"
 )
 
-// batch is how many events are read at a time, so that no question to the database takes long.
+// batch is how many events are read at a time, so that no query takes long.
 const batch = 1000
 
-// Trail is the service. It is safe for concurrent use.
+// Trail is the audit trail service. It is safe for concurrent use.
 type Trail struct {
 	store    *store.Store
 	now      func() time.Time
 	stateDir string
-	series   atomic.Pointer[string] // which series of heads was in the state folder at the last look; nil for none
+	series   atomic.Pointer[string] // the series of heads in the state folder at the last check; nil for none
 }
 
-// New makes the service over a store; now tells the time, and stateDir is the folder for the signing key and the list of heads.
+// New returns the service over a store; now returns the current time, and stateDir is the folder of the signing key and the heads.
 func New(s *store.Store, now func() time.Time, stateDir string) *Trail {
 	return &Trail{store: s, now: now, stateDir: stateDir}
 }
 
 // Query selects a page of events. The zero Query selects the newest.
 type Query struct {
-	Actor  string    // the id or the name of who did it
-	Action string    // such as user.create; "user." selects all that begin so
-	Object string    // the id or the name of what it was done to
-	Since  time.Time // not before; zero: from the first
-	Until  time.Time // before; zero: to the last
+	Actor  string    // id or name of the actor
+	Action string    // such as user.create; "user." selects all actions with this prefix
+	Object string    // id or name of the object
+	Since  time.Time // inclusive; zero: from the first
+	Until  time.Time // exclusive; zero: to the last
 	Cursor string    // a Page's Next; "" for the newest
-	Limit  int       // how many at the most
+	Limit  int       // maximum number of events
 }
 
-// Page is one page of events, the newest first.
+// Page is one page of events, newest first.
 type Page struct {
 	Events []chain.Entry
-	Next   string // the Cursor of the next page; "" when this is the last
+	Next   string // the Cursor of the next page; "" on the last page
 }
 
-// List gives the events that the query selects. KindInvalid when Cursor is not a cursor.
+// List returns the events that the query selects. KindInvalid if Cursor is not a cursor.
 func (t *Trail) List(ctx context.Context, q Query) (Page, error) {
 	before := int64(0)
 	if q.Cursor != "" {
@@ -76,24 +76,24 @@ func (q Query) selection() store.EventQuery {
 	return store.EventQuery{Actor: q.Actor, Action: q.Action, Object: q.Object, Since: q.Since, Until: q.Until}
 }
 
-// Walk calls tell with every event the query selects, the oldest first, to the newest there is when it ends. It stops at the first
-// error. Cursor and Limit mean nothing to it.
-func (t *Trail) Walk(ctx context.Context, q Query, tell func(chain.Entry) error) error {
-	return t.walk(ctx, q.selection(), 0, tell)
+// Walk calls visit with every event the query selects, oldest first, up to the newest when it ends. It stops at the first error. Cursor and Limit
+// are ignored.
+func (t *Trail) Walk(ctx context.Context, q Query, visit func(chain.Entry) error) error {
+	return t.walk(ctx, q.selection(), 0, visit)
 }
 
-func (t *Trail) walk(ctx context.Context, q store.EventQuery, after int64, tell func(chain.Entry) error) error {
+func (t *Trail) walk(ctx context.Context, q store.EventQuery, after int64, visit func(chain.Entry) error) error {
 	for {
 		events, err := t.store.EventsAfter(ctx, q, after, batch)
 		for _, e := range events {
-			if err := tell(e); err != nil {
+			if err := visit(e); err != nil {
 				return err
 			}
 			after = e.Event.Seq
 		}
 		if err == nil && len(events) == 0 && after > 0 && q != (store.EventQuery{}) {
-			if there, err := t.store.EventHashes(ctx, []int64{after}); err != nil || len(there) == 0 { // the list goes on behind an event that is there
-				return errors.Join(err, errors.New("events were archived while they were listed: list again"))
+			if there, err := t.store.EventHashes(ctx, []int64{after}); err != nil || len(there) == 0 { // the walk continues after an existing event
+				return errors.Join(err, errors.New("events were archived during the listing: list again"))
 			}
 		}
 		if err != nil || len(events) < batch {
@@ -102,8 +102,8 @@ func (t *Trail) walk(ctx context.Context, q store.EventQuery, after int64, tell 
 	}
 }
 
-// Export writes the events the query selects, the oldest first, each as a line of JSON: the event in its canonical form, its hash, and
-// the hash before it. That is all it takes to check them elsewhere.
+// Export writes the events the query selects, oldest first, each as a line of JSON: the event in canonical form, its hash, and the hash before it,
+// which is all that is needed to verify them elsewhere.
 func (t *Trail) Export(ctx context.Context, q Query, to io.Writer) error {
 	var line []byte
 	return t.Walk(ctx, q, func(e chain.Entry) error {
@@ -120,14 +120,14 @@ func exported(line []byte, e chain.Entry) []byte {
 	return fmt.Appendf(line, `,"prev":"%s","hash":"%s"}`+"\n", e.Prev, e.Hash)
 }
 
-// Report is what a verification found.
+// Report is the result of a verification.
 type Report struct {
-	Events    int64           // how many were checked and found whole, from the first on that is in the database
+	Events    int64           // the number of verified events, from the first one in the database
 	Head      chain.Head      // of those
-	Heads     int             // how many signed heads were checked against them
-	Archived  []store.Segment // what was archived before them
-	Elsewhere int             // how many heads are of archived events, which only the archives can answer
-	Broken    *Break          // nil: the trail is whole
+	Heads     int             // the number of signed heads checked against them
+	Archived  []store.Segment // the segments archived before them
+	Elsewhere int             // the number of heads of archived events, which only the archives can verify
+	Broken    *Break          // nil: the trail is intact
 }
 
 // Break is the first place where the trail is not what was written.
@@ -136,9 +136,9 @@ type Break struct {
 	Why string
 }
 
-// Verify follows the chain from the first event to the last, or from the record of what was archived before, and holds signed heads against
-// it; of archived events it asks the records, and the files where they are given. An error says that it could not be checked; what is wrong with
-// the trail stands in the report.
+// Verify verifies the chain from the first event, or from the record of archived segments, to the last, and compares it with signed heads; archived
+// events are compared with their records, and with the given archive files. An error means that verification was not possible; faults of the trail
+// are in the report.
 func (t *Trail) Verify(ctx context.Context, heads []Head, archives ...string) (Report, error) {
 	for {
 		r, p, err := t.verify(ctx, heads, archives)
@@ -150,7 +150,7 @@ func (t *Trail) Verify(ctx context.Context, heads []Head, archives ...string) (R
 }
 
 func (t *Trail) verify(ctx context.Context, heads []Head, archives []string) (r Report, p *past, err error) {
-	list, _ := t.readKept(headsFile) // where it cannot be read, the caller is told when it asks for the heads
+	list, _ := t.readKept(headsFile) // on an error the caller gets it when it requests the heads
 	_, series := Kept{list: list}.series()
 	if p, err = t.past(ctx, series); err != nil {
 		return r, nil, err
@@ -177,7 +177,7 @@ func (t *Trail) verify(ctx context.Context, heads []Head, archives []string) (r 
 	told, first := len(p.segments) == 0, true
 	err = t.walk(ctx, store.EventQuery{}, 0, func(e chain.Entry) error {
 		if n := len(p.segments); first && n > 0 && e.Event.Seq >= p.segments[n-1].First && e.Event.Seq <= end.Seq {
-			r.Head = chain.Head{Seq: e.Event.Seq - 1, Hash: e.Prev} // its removal was interrupted, or goes on; its end says whether this is right
+			r.Head = chain.Head{Seq: e.Event.Seq - 1, Hash: e.Prev} // its removal was interrupted or is in progress; its end is checked below
 		}
 		first = false
 		next, fault := chain.Follow(r.Head, e)
@@ -203,18 +203,18 @@ func (t *Trail) verify(ctx context.Context, heads []Head, archives []string) (r 
 		return r, p, err
 	}
 	if !told {
-		r.Broken = &Break{r.Head.Seq + 1, fmt.Sprintf("no event tells that events up to %d were archived", end.Seq)}
+		r.Broken = &Break{r.Head.Seq + 1, fmt.Sprintf("no event records that events up to %d were archived", end.Seq)}
 	}
 	for _, h := range heads {
 		if h.Seq > r.Head.Seq && (r.Broken == nil || h.Seq < r.Broken.Seq) {
 			r.Broken = &Break{r.Head.Seq + 1, fmt.Sprintf("the trail ends at event %d, but there is a head of event %d, signed at %s: "+
-				"events were cut off, or an older copy of the database was put back", r.Head.Seq, h.Seq, h.At.Format(time.RFC3339))}
+				"events were removed, or an older copy of the database was restored", r.Head.Seq, h.Seq, h.At.Format(time.RFC3339))}
 		}
 	}
 	return r, p, nil
 }
 
-// files checks archives: each has to be that of a segment that is noted, and to agree with the heads of archived events.
+// files checks archives: each has to be that of a recorded segment, and to agree with the heads of archived events.
 func (r *Report) files(ctx context.Context, heads []Head, archives []string) error {
 	answered := 0
 	for _, path := range archives {
@@ -229,7 +229,7 @@ func (r *Report) files(ctx context.Context, heads []Head, archives []string) err
 			r.Broken = &Break{f.Broken.Seq, path + ": " + f.Broken.Why}
 			return nil
 		} else if !slices.ContainsFunc(r.Archived, noted) {
-			r.Broken = &Break{f.First, path + " is not what was archived: no such segment is noted in the database"}
+			r.Broken = &Break{f.First, path + " is not an archive of this trail: the database has no record of this segment"}
 			return nil
 		}
 		answered += f.Heads
@@ -239,7 +239,7 @@ func (r *Report) files(ctx context.Context, heads []Head, archives []string) err
 	return nil
 }
 
-// check holds a head against the hash of its event.
+// check compares a head with the hash of its event.
 func (r *Report) check(h Head, hash chain.Hash) {
 	if r.Heads++; h.Hash != hash && r.Broken == nil {
 		r.Broken = &Break{h.Seq, otherHash(h)}
@@ -247,11 +247,10 @@ func (r *Report) check(h Head, hash chain.Hash) {
 }
 
 func otherHash(h Head) string {
-	return fmt.Sprintf("the head signed at %s has another hash: the chain up to this event was written anew", h.At.Format(time.RFC3339))
+	return fmt.Sprintf("the head signed at %s has another hash: the chain up to this event was rewritten", h.At.Format(time.RFC3339))
 }
 
-// VerifyTail follows the chain through the newest n events only, and through none before the one of number from: what was changed before
-// is found by Verify alone.
+// VerifyTail verifies only the newest n events, and none before event from: earlier changes are found by Verify alone.
 func (t *Trail) VerifyTail(ctx context.Context, n, from int64) (Report, error) {
 	p, err := t.past(ctx, from)
 	if err != nil {
@@ -260,7 +259,7 @@ func (t *Trail) VerifyTail(ctx context.Context, n, from int64) (Report, error) {
 	return t.verifyTail(ctx, p.end(), n, from)
 }
 
-// verifyTail is VerifyTail behind the end of what was archived.
+// verifyTail is VerifyTail after the end of what was archived.
 func (t *Trail) verifyTail(ctx context.Context, archived chain.Head, n, from int64) (Report, error) {
 	newest, err := t.store.EventHead(ctx)
 	if err != nil {
@@ -273,7 +272,7 @@ func (t *Trail) verifyTail(ctx context.Context, archived chain.Head, n, from int
 		first, r.Head = archived.Seq, archived
 	}
 	err = t.walk(ctx, store.EventQuery{}, first, func(e chain.Entry) error {
-		if !known { // where one begins in the middle, the event's own word for what stood before it has to do
+		if !known { // starting in the middle, the link before the first event must be taken from that event
 			r.Head, known = chain.Head{Seq: first, Hash: e.Prev}, true
 		}
 		next, fault := chain.Follow(r.Head, e)
@@ -288,10 +287,10 @@ func (t *Trail) verifyTail(ctx context.Context, archived chain.Head, n, from int
 	return r, broken(&r, err)
 }
 
-// errBroken ends a walk whose report says why.
+// errBroken ends a walk whose report has the fault.
 var errBroken = errors.New("the audit trail is broken")
 
-// broken notes an event that cannot be read as a break; other errors it gives back.
+// broken records an unreadable event as a break, and returns other errors.
 func broken(r *Report, err error) error {
 	unreadable, ok := errors.AsType[*store.UnreadableEventError](err)
 	switch {

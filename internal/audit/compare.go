@@ -19,36 +19,36 @@ import (
 	"github.com/synergycall/pbxportal/internal/store"
 )
 
-// AlarmError says why the portal does not vouch for the trail. While there is one no head is signed.
+// AlarmError means that the portal cannot confirm the integrity of the trail. No heads are signed until it is resolved.
 type AlarmError struct {
-	State string // in a word or two: broken, contradicted, not compared
-	Seq   int64  // the event it is about; 0 where it is about none
+	State string // broken, contradicted, or not compared
+	Seq   int64  // the event concerned; 0 for none
 	Why   string
 }
 
-// Error says what is wrong.
+// Error describes the fault.
 func (a *AlarmError) Error() string { return "the audit trail is " + a.State + ": " + a.Why }
 
-// Say gives the alarm for /health and doctor: what is wrong, and what to do.
+// Say returns the alarm for /health and doctor: the fault and the remedy.
 func (a *AlarmError) Say() string { return a.State + ": " + a.Why + ": " + a.Do() }
 
-// Do says what to do about it.
+// Do returns the remedy.
 func (a *AlarmError) Do() string {
 	return "run pbxportal audit verify, find out who changed the database or the state folder, then begin a new series of heads: pbxportal audit begin --reason TEXT"
 }
 
-// Kept are the signed heads in the state folder: those of the list, and the one that was noted last.
+// Kept holds the signed heads in the state folder: the list, and the newest one.
 type Kept struct{ list, noted []Head }
 
-// Len gives how many there are.
+// Len returns the number of heads.
 func (k Kept) Len() int { return len(k.list) + len(k.noted) }
 
-// all gives all heads, in the order of their events.
+// all returns all heads, in the order of their events.
 func (k Kept) all() []Head {
 	return slices.SortedStableFunc(slices.Values(slices.Concat(k.list, k.noted)), func(a, b Head) int { return cmp.Compare(a.Seq, b.Seq) })
 }
 
-// series names the series of heads in the folder by its first signature, and gives the event it begins with.
+// series returns the name of the series of heads in the folder, its first signature, and the event it begins with.
 func (k Kept) series() (name string, from int64) {
 	if len(k.list) == 0 {
 		return "", 0
@@ -56,9 +56,10 @@ func (k Kept) series() (name string, from int64) {
 	return string(k.list[0].Signature), k.list[0].Seq
 }
 
-// Compare holds the trail against all that this portal knows of it: the heads in its state folder, the records of what was archived, and the newest
-// link that this process saw stored. It gives the newest link, which it has followed the newest events to. An *AlarmError says what contradicts the trail, or that
-// there is nothing to compare it with although there was. It costs one look at the rows that heads name, and at the newest events.
+// Compare compares the trail with all that this portal knows of it: the heads in its state folder, the records of archived segments, and the newest
+// entry that this process saw stored. It returns the newest entry, up to which it has verified the newest events. An *AlarmError describes a
+// contradiction, or means that the heads to compare with are missing. It costs one query for the rows that heads name, and one for the newest
+// events.
 func (t *Trail) Compare(ctx context.Context) (newest chain.Head, own Kept, err error) {
 	for {
 		newest, own, p, err := t.look(ctx)
@@ -78,7 +79,7 @@ func (t *Trail) look(ctx context.Context) (newest chain.Head, own Kept, p *past,
 	}
 	series, from := own.series()
 	if was := t.series.Swap(&series); was != nil && *was != series && series != "" {
-		t.store.ForgetWitnessed() // a person began a new series: what this process knew was looked into
+		t.store.ForgetWitnessed() // a new series was begun by a person: what this process knew was reviewed
 	}
 	if p, err = t.past(ctx, from); err != nil {
 		return newest, own, nil, err
@@ -110,14 +111,14 @@ func (t *Trail) look(ctx context.Context) (newest chain.Head, own Kept, p *past,
 		}
 		if began = max(began, p.end().Seq); began != 0 { // a segment is signed, too
 			return newest, own, p, &AlarmError{State: notCompared, Seq: began, Why: fmt.Sprintf("signed heads began with event %d, and there are none in %s: "+
-				"put %s, %s and %s back from a copy", began, t.stateDir, keyFile, headsFile, notedFile)}
+				"restore %s, %s and %s from a copy", began, t.stateDir, keyFile, headsFile, notedFile)}
 		}
 	}
 	return newest, own, p, nil
 }
 
-// acknowledged reports whether the event that a series of heads begins with tells of a person who looked into what came before. The
-// signature of the series' first head vouches for it.
+// acknowledged reports whether the first event of a series of heads records that a person reviewed what came before. The signature of the first
+// head covers it.
 func (t *Trail) acknowledged(ctx context.Context, seq int64) bool {
 	events, err := t.store.EventsAfter(ctx, store.EventQuery{}, seq-1, 1)
 	return err == nil && len(events) == 1 && events[0].Event.Seq == seq && events[0].Event.Action == pbx.ActionAuditBegin && events[0].Event.After["reason"] != ""
@@ -125,8 +126,8 @@ func (t *Trail) acknowledged(ctx context.Context, seq int64) bool {
 
 const notCompared = "not compared"
 
-// compare holds heads against the rows they name, all in one look. An event that was archived answers for itself no more: where it is the last of
-// its segment the record does, and else the archive, which audit verify reads; the portal compared both before it signed the record.
+// compare compares heads with the rows they name, in one query. Archived events are no longer in the table: the last one of a segment is in its
+// record, the others are in the archive, which audit verify reads; the portal compared both before it signed the record.
 func (t *Trail) compare(ctx context.Context, newest chain.Head, heads []Head, p *past) error {
 	known, wentBack := t.store.Witnessed()
 	numbers := []int64{newest.Seq, known.Seq}
@@ -160,26 +161,26 @@ func (t *Trail) compare(ctx context.Context, newest chain.Head, heads []Head, p 
 		return &AlarmError{State: contradicted, Seq: known.Seq, Why: fmt.Sprintf("for a time the database was behind event %d, which this portal had stored", known.Seq)}
 	}
 	if !agrees(newest) {
-		return &AlarmError{State: contradicted, Seq: newest.Seq, Why: fmt.Sprintf("event %d changed while it was looked at", newest.Seq)}
+		return &AlarmError{State: contradicted, Seq: newest.Seq, Why: fmt.Sprintf("event %d changed while it was being checked", newest.Seq)}
 	}
 	return nil
 }
 
 const contradicted = "contradicted"
 
-// contradiction says how the trail differs from a link that is known.
+// contradiction describes how the trail differs from a known entry.
 func contradiction(there map[int64]chain.Hash, known, newest chain.Head, by string) *AlarmError {
 	a := &AlarmError{State: contradicted, Seq: known.Seq}
 	if _, is := there[known.Seq]; is {
-		a.Why = fmt.Sprintf("event %d is not that of %s: the trail was rewritten, or the database is another one or went back", known.Seq, by)
+		a.Why = fmt.Sprintf("event %d is not that of %s: the trail was rewritten, or the database was replaced or restored", known.Seq, by)
 	} else {
-		a.Why = fmt.Sprintf("event %d is missing, which is in %s; the trail ends at event %d: events were cut off, or an older copy of the database came back",
+		a.Why = fmt.Sprintf("event %d is missing, which is in %s; the trail ends at event %d: events were removed, or an older copy of the database was restored",
 			known.Seq, by, newest.Seq)
 	}
 	return a
 }
 
-// beganBefore gives the event with which the newest series of heads began, 0 where none did.
+// beganBefore returns the event with which the newest series of heads began, 0 for none.
 func (t *Trail) beganBefore(ctx context.Context) (int64, error) {
 	events, err := t.store.EventsBefore(ctx, store.EventQuery{Action: pbx.ActionAuditBegin}, 0, 1)
 	if err != nil || len(events) == 0 {
@@ -188,38 +189,38 @@ func (t *Trail) beganBefore(ctx context.Context) (int64, error) {
 	return events[0].Event.Seq, nil
 }
 
-// begun sees to it that a trail with a head says itself that it is signed, so that a state folder that was emptied is noticed.
+// begun records in a trail with a head that it is signed, so that an emptied state folder is noticed.
 func (t *Trail) begun(ctx context.Context) error {
 	if began, err := t.beganBefore(ctx); err != nil || began != 0 {
 		return err
 	}
-	if segments, _, err := t.store.Segments(ctx); err != nil || len(segments) > 0 { // it says so as well
+	if segments, _, err := t.store.Segments(ctx); err != nil || len(segments) > 0 { // a segment records it as well
 		return err
 	}
 	return t.appendBegin(ctx, nil)
 }
 
-// appendBegin appends the event that a series of heads begins with.
+// appendBegin appends the event with which a series of heads begins.
 func (t *Trail) appendBegin(ctx context.Context, facts pbx.Facts) error {
 	key, err := t.key()
 	if err != nil {
 		return err
 	}
-	public := base64.StdEncoding.EncodeToString(key.Public().(ed25519.PublicKey)) //nolint:errcheck // its documentation says so
+	public := base64.StdEncoding.EncodeToString(key.Public().(ed25519.PublicKey)) //nolint:errcheck // as documented
 	e := pbx.NewAuditEvent(ctx, t.now(), pbx.ActionAuditBegin, pbx.AuditObject{Type: "audit", ID: public})
 	e.After = facts
 	return t.store.AppendEvent(ctx, e)
 }
 
-// Begun is a series of heads that was begun.
+// Begun is the result of Begin.
 type Begun struct {
 	Head  Head
-	Alarm string   // what stood against the trail; "" where nothing did
+	Alarm string   // the alarm at that time; "" for none
 	Kept  []string // the files with the heads of the series before
 }
 
-// Begin begins a new series of heads over the trail as it is, after a person has looked into what contradicted it. The heads so far are
-// kept beside the new ones, and the trail says who began, why, and what stood against it.
+// Begin begins a new series of heads over the trail as it is, after a person has reviewed what contradicted it. The earlier heads are kept beside
+// the new ones, and the trail records who began it, why, and the alarm at that time.
 func (t *Trail) Begin(ctx context.Context, reason string) (b Begun, err error) {
 	_, _, err = t.Compare(ctx)
 	alarm, isAlarm := errors.AsType[*AlarmError](err)
@@ -242,7 +243,7 @@ func (t *Trail) Begin(ctx context.Context, reason string) (b Begun, err error) {
 	}
 	for name, kept := range aside {
 		if err := os.Rename(filepath.Join(t.stateDir, name), filepath.Join(t.stateDir, kept)); err != nil {
-			return b, fmt.Errorf("cannot put the earlier heads of the audit trail aside: %w", err)
+			return b, fmt.Errorf("cannot move the earlier heads of the audit trail aside: %w", err)
 		}
 		b.Kept = append(b.Kept, filepath.Join(t.stateDir, kept))
 	}
@@ -251,7 +252,7 @@ func (t *Trail) Begin(ctx context.Context, reason string) (b Begun, err error) {
 		return b, err
 	}
 	if len(events) == 0 {
-		return b, errors.New("the event that was just appended to the audit trail is gone")
+		return b, errors.New("the event just appended to the audit trail is missing")
 	}
 	newest := chain.Head{Seq: events[0].Event.Seq, Hash: events[0].Hash}
 	if b.Head, err = t.sign(newest); err != nil {

@@ -265,7 +265,7 @@ func TestADatabaseThatWentBackBehindWhatThePortalStoredIsNoticedAtTheNextChange(
 		add(t, in.store, 10) // none of them is noted in the folder yet
 		in.rewrite(t, cut(4, 0))
 		add(t, in.store, 1)
-		if state := in.watch.State(); !strings.HasPrefix(state, "contradicted: the database went back behind what this portal itself stored") {
+		if state := in.watch.State(); !strings.HasPrefix(state, "contradicted: the database is older than what this portal itself stored") {
 			t.Errorf("the state is %q", state)
 		}
 		add(t, in.store, 20) // grown beyond

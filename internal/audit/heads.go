@@ -23,8 +23,8 @@ import (
 	"github.com/synergycall/pbxportal/internal/regular"
 )
 
-// Head is the newest link of the chain at some time, signed. Whoever can write to the database can write the whole chain anew; a head
-// that was brought elsewhere before gives that away.
+// Head is the newest link of the chain at some time, signed. An attacker with write access to the database can rewrite the whole chain; a head that
+// was stored elsewhere before reveals that.
 type Head struct {
 	chain.Head
 	At        time.Time
@@ -41,7 +41,7 @@ type headJSON struct {
 	Signature string `json:"signature"`
 }
 
-// signed is the text a signature is for.
+// signed returns the signed text.
 func (h Head) signed() []byte {
 	return fmt.Appendf(nil, "pbxportal audit head\n%d\n%s\n%s\n", h.Seq, h.Hash, h.At.UTC().Format(time.RFC3339))
 }
@@ -51,13 +51,13 @@ func (h Head) Valid() bool {
 	return len(h.Key) == ed25519.PublicKeySize && ed25519.Verify(h.Key, h.signed(), h.Signature)
 }
 
-// MarshalJSON gives the head as one line.
+// MarshalJSON returns the head as one line.
 func (h Head) MarshalJSON() ([]byte, error) {
 	text := base64.StdEncoding.EncodeToString
 	return json.Marshal(headJSON{h.Seq, h.Hash.String(), h.At.UTC().Format(time.RFC3339), text(h.Key), text(h.Signature)})
 }
 
-// UnmarshalJSON reads what MarshalJSON gives. It does not check the signature.
+// UnmarshalJSON parses the result of MarshalJSON. It does not check the signature.
 func (h *Head) UnmarshalJSON(b []byte) error {
 	var j headJSON
 	if err := json.Unmarshal(b, &j); err != nil {
@@ -71,8 +71,7 @@ func (h *Head) UnmarshalJSON(b []byte) error {
 	return errors.Join(hashErr, atErr, keyErr, signatureErr)
 }
 
-// ReadHeads reads heads, one on a line, and checks their signatures: all must be of this key, or, where it is nil, of the key each
-// names.
+// ReadHeads reads heads, one a line, and checks their signatures: all by key, or, if it is nil, each by the key it names.
 func ReadHeads(from io.Reader, key ed25519.PublicKey) (heads []Head, err error) {
 	lines := bufio.NewScanner(io.LimitReader(from, largestHeads))
 	for n := 1; lines.Scan(); n++ {
@@ -84,18 +83,18 @@ func ReadHeads(from io.Reader, key ed25519.PublicKey) (heads []Head, err error) 
 			return nil, fmt.Errorf("line %d is no head: %w", n, err)
 		}
 		if key != nil && !key.Equal(h.Key) {
-			return nil, fmt.Errorf("the head of line %d, event %d, is signed with a key that is not this portal's", n, h.Seq)
+			return nil, fmt.Errorf("the head of line %d, event %d, is not signed with this portal's key", n, h.Seq)
 		}
 		if !h.Valid() {
-			return nil, fmt.Errorf("the head of line %d, event %d, was changed: its signature does not fit", n, h.Seq)
+			return nil, fmt.Errorf("the head of line %d, event %d, was changed: its signature does not match", n, h.Seq)
 		}
 		heads = append(heads, h)
 	}
 	return heads, lines.Err()
 }
 
-// Head signs the newest link of the chain as it is now, once it has held the trail against all that is known of it; an *AlarmError says what
-// contradicts it. The signing key is made when there is nothing yet that it signed.
+// Head signs the newest link of the chain, after comparing the trail with all that is known of it; an *AlarmError describes a contradiction. The
+// signing key is created if there are no signatures yet.
 func (t *Trail) Head(ctx context.Context) (Head, error) {
 	newest, _, err := t.Compare(ctx)
 	if err != nil {
@@ -104,13 +103,13 @@ func (t *Trail) Head(ctx context.Context) (Head, error) {
 	return t.sign(newest)
 }
 
-// sign signs a link. Nothing comes here that was not compared.
+// sign signs a link. The caller has compared the trail.
 func (t *Trail) sign(link chain.Head) (Head, error) {
 	key, err := t.key()
 	if err != nil {
 		return Head{}, err
 	}
-	h := Head{Head: link, At: t.now().UTC().Truncate(time.Second), Key: key.Public().(ed25519.PublicKey)} //nolint:errcheck // its documentation says so
+	h := Head{Head: link, At: t.now().UTC().Truncate(time.Second), Key: key.Public().(ed25519.PublicKey)} //nolint:errcheck // as documented
 	h.Signature = ed25519.Sign(key, h.signed())
 	return h, nil
 }
@@ -122,14 +121,13 @@ const (
 	notedFile = "audit-newest.json" // one head, replaced every minute
 )
 
-// largestKey is more than the file of the key has, and largestHeads more than all heads of a portal's life.
+// largestKey is larger than the key file, and largestHeads larger than all heads of a portal's life.
 const (
 	largestKey   = 4096
 	largestHeads = 64 << 20
 )
 
-// OwnHeads reads the heads that this portal has written down, none where it has not yet: those of its list in their order, and the one
-// it notes every minute last.
+// OwnHeads returns the heads that this portal has stored: those of its list in order, and last the one it replaces every minute.
 func (t *Trail) OwnHeads() ([]Head, error) {
 	list, listErr := t.readKept(headsFile)
 	noted, notedErr := t.readKept(notedFile)
@@ -141,7 +139,7 @@ func (t *Trail) OwnHeads() ([]Head, error) {
 	return list, errors.Join(listErr, notedErr)
 }
 
-// readKept reads heads of one of the files. A last line that was not written to its end is none.
+// readKept reads the heads of one of the files. An incomplete last line is ignored.
 func (t *Trail) readKept(name string) ([]Head, error) {
 	path := filepath.Join(t.stateDir, name)
 	text, _, err := regular.Read(path, largestHeads)
@@ -157,20 +155,20 @@ func (t *Trail) readKept(name string) ([]Head, error) {
 	}
 	key, err := t.readKey()
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("%s holds signed heads, and the key that signed them, %s, is gone: put it back from its copy", path, keyFile)
+		return nil, fmt.Errorf("%s holds signed heads, and the key that signed them, %s, is missing: restore it from its copy", path, keyFile)
 	}
 	if err != nil {
 		return nil, err
 	}
-	heads, err := ReadHeads(bytes.NewReader(text), key.Public().(ed25519.PublicKey)) //nolint:errcheck // its documentation says so
+	heads, err := ReadHeads(bytes.NewReader(text), key.Public().(ed25519.PublicKey)) //nolint:errcheck // as documented
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	return heads, nil
 }
 
-// WriteHead compares the trail with what is known of it and signs its newest link: into the list in the state folder where that is
-// asked for, and in any case into the place of the head that was noted last. written says whether the list has grown.
+// WriteHead compares the trail with what is known of it and signs its newest link: it replaces the newest stored head, and, if list is set, extends
+// the list in the state folder. written reports whether the list has grown.
 func (t *Trail) WriteHead(ctx context.Context, list bool) (h Head, written bool, err error) {
 	newest, own, err := t.Compare(ctx)
 	if err != nil {
@@ -190,7 +188,7 @@ func (t *Trail) WriteHead(ctx context.Context, list bool) (h Head, written bool,
 			return h, false, err
 		}
 		if written = true; len(own.list) == 0 {
-			series := string(h.Signature) // begun by this process, which knows what it knew before
+			series := string(h.Signature) // begun by this process, whose knowledge is still valid
 			t.series.Store(&series)
 		}
 	}
@@ -205,14 +203,14 @@ func (t *Trail) WriteHead(ctx context.Context, list bool) (h Head, written bool,
 	return h, written, err
 }
 
-// appendHead adds a line to the list, behind the last one that is whole.
+// appendHead appends a line to the list, after the last complete one.
 func (t *Trail) appendHead(line []byte) error {
 	f, _, err := regular.Open(filepath.Join(t.stateDir, headsFile), os.O_RDWR|os.O_APPEND|os.O_CREATE)
 	if err != nil {
 		return fmt.Errorf("cannot write a head of the audit trail: %w", err)
 	}
 	err = func() error {
-		if err := unix.Flock(int(f.Fd()), unix.LOCK_EX); err != nil { // another process of the portal writes its line
+		if err := unix.Flock(int(f.Fd()), unix.LOCK_EX); err != nil { // another process of the portal may be writing
 			return err
 		}
 		text, err := io.ReadAll(io.LimitReader(f, largestHeads))
@@ -233,18 +231,18 @@ func (t *Trail) appendHead(line []byte) error {
 	return nil
 }
 
-// replace puts a file in the state folder in the place of another, whole or not at all.
+// replace atomically replaces a file in the state folder.
 func (t *Trail) replace(name string, content []byte) error {
 	f, err := os.CreateTemp(t.stateDir, "."+name+"-*") // mode 0600
 	if err != nil {
-		return fmt.Errorf("cannot note the newest audit event: %w", err)
+		return fmt.Errorf("cannot store the newest head of the audit trail: %w", err)
 	}
 	_, err = f.Write(content)
 	if err = errors.Join(err, f.Sync(), f.Close()); err == nil {
 		err = os.Rename(f.Name(), filepath.Join(t.stateDir, name))
 	}
 	if err != nil {
-		return fmt.Errorf("cannot note the newest audit event: %w", errors.Join(err, os.Remove(f.Name())))
+		return fmt.Errorf("cannot store the newest head of the audit trail: %w", errors.Join(err, os.Remove(f.Name())))
 	}
 	return nil
 }
@@ -258,24 +256,24 @@ func (t *Trail) readKey() (ed25519.PrivateKey, error) {
 	}
 	seed, err := base64.StdEncoding.DecodeString(string(text))
 	if err != nil || len(seed) != ed25519.SeedSize {
-		return nil, fmt.Errorf("%s is not a key: put the right file back, or move this one away and a new key is made, which does not fit earlier heads", path)
+		return nil, fmt.Errorf("%s is not a key: restore the right file, or move this one away: the portal then creates a new key, which does not match earlier heads", path)
 	}
 	return ed25519.NewKeyFromSeed(seed), nil
 }
 
-// key gives the signing key, and makes it when it is not there yet. Two processes that do so at once get the same one.
+// key returns the signing key, and creates it if it does not exist. Concurrent processes get the same one.
 func (t *Trail) key() (ed25519.PrivateKey, error) {
 	key, err := t.readKey()
 	if errors.Is(err, fs.ErrNotExist) {
 		if err = t.makeKey(filepath.Join(t.stateDir, keyFile)); err != nil {
-			return nil, fmt.Errorf("cannot make the key that signs heads of the audit trail: %w", err)
+			return nil, fmt.Errorf("cannot create the key that signs heads of the audit trail: %w", err)
 		}
 		return t.readKey()
 	}
 	return key, err
 }
 
-// makeKey makes the key file, whole or not at all, and leaves one that is there.
+// makeKey creates the key file atomically, unless it exists.
 func (t *Trail) makeKey(path string) error {
 	if err := os.MkdirAll(t.stateDir, 0o700); err != nil {
 		return err
@@ -286,7 +284,7 @@ func (t *Trail) makeKey(path string) error {
 	if err != nil {
 		return err
 	}
-	defer os.Remove(f.Name()) //nolint:errcheck // what matters has a name of its own by then
+	defer os.Remove(f.Name()) //nolint:errcheck // the result has its own name by then
 	_, err = f.WriteString(base64.StdEncoding.EncodeToString(seed))
 	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
 		return err

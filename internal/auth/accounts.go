@@ -11,11 +11,11 @@ import (
 	"github.com/synergycall/pbxportal/internal/store"
 )
 
-// Accounts gives all accounts, by name.
+// Accounts returns all accounts, ordered by name.
 func (a *Auth) Accounts(ctx context.Context) ([]pbx.Account, error) { return a.store.Accounts(ctx) }
 
-// AccountPage gives up to limit accounts by name, and the id behind which the next page begins, "" where this is the last. KindInvalid when after
-// names no account.
+// AccountPage returns up to limit accounts, ordered by name, that follow the account after, and the cursor of the next page, "" on the last page.
+// KindInvalid if after does not exist.
 func (a *Auth) AccountPage(ctx context.Context, after pbx.AccountID, limit int) (page []pbx.Account, next pbx.AccountID, err error) {
 	id, ok := pbx.CanonicalID(after)
 	if after != "" && !ok {
@@ -38,7 +38,7 @@ func noCursor() error {
 	return pbx.Invalid(pbx.FieldError{Field: "cursor", Code: pbx.FieldCursor, Message: "is not a cursor: give the next_cursor of an earlier answer, or none"})
 }
 
-// AccountByEmail gives the account with an e-mail address, in any spelling of case; KindNotFound when there is none.
+// AccountByEmail returns the account with an e-mail address, ignoring case; KindNotFound if there is none.
 func (a *Auth) AccountByEmail(ctx context.Context, email string) (pbx.Account, error) {
 	c, ok, err := a.accountByEmail(ctx, email)
 	if err == nil && !ok {
@@ -47,8 +47,8 @@ func (a *Auth) AccountByEmail(ctx context.Context, email string) (pbx.Account, e
 	return c.Account, err
 }
 
-// Invite makes an account without a password, and a link to set one. Errors: KindInvalid for the input, KindConflict for a taken address,
-// KindForbidden for a role that the caller has no power over.
+// Invite creates an account without a password and a link for setting one. Errors: KindInvalid for the input, KindConflict for a taken address,
+// KindForbidden for a role that the caller may not manage.
 func (a *Auth) Invite(ctx context.Context, n pbx.NewAccount) (pbx.Account, pbx.Link, error) {
 	n, err := n.Clean()
 	if err != nil {
@@ -72,7 +72,7 @@ func (a *Auth) Invite(ctx context.Context, n pbx.NewAccount) (pbx.Account, pbx.L
 	return account, link, nil
 }
 
-// Create makes an account with a password. Errors as those of Invite.
+// Create creates an account with a password. It returns the errors of Invite.
 func (a *Auth) Create(ctx context.Context, n pbx.NewAccount, password pbx.Secret) (pbx.Account, error) {
 	n, hash, err := a.cleanNew(ctx, n, password)
 	if err != nil {
@@ -89,7 +89,7 @@ func (a *Auth) Create(ctx context.Context, n pbx.NewAccount, password pbx.Secret
 	return account, nil
 }
 
-// cleanNew is CheckNew, and hashes the password.
+// cleanNew is CheckNew, and also hashes the password.
 func (a *Auth) cleanNew(ctx context.Context, n pbx.NewAccount, password pbx.Secret) (_ pbx.NewAccount, hash string, err error) {
 	clean, err := CheckNew(n, password)
 	if err != nil {
@@ -99,8 +99,7 @@ func (a *Auth) cleanNew(ctx context.Context, n pbx.NewAccount, password pbx.Secr
 	return clean, hash, err
 }
 
-// CheckNew gives an account that is to be made with a password in the form it is kept in, or an Error of KindInvalid that names every field
-// at fault at once.
+// CheckNew returns the normalised form of a new account with a password, or an Error of KindInvalid that names every invalid field.
 func CheckNew(n pbx.NewAccount, password pbx.Secret) (pbx.NewAccount, error) {
 	clean, err := n.Clean()
 	return clean, pbx.Invalid(append(pbx.FieldsOf(err), pbx.FieldsOf(cleanPassword("password", password, n.Name, n.Email))...)...)
@@ -114,7 +113,7 @@ func (a *Auth) insert(ctx context.Context, tx *store.Tx, n pbx.NewAccount, hash 
 	return a.insertUnasked(ctx, tx, n, hash, time.Time{})
 }
 
-// insertUnasked adds an account without asking whether the caller may: for the first one, whose maker has proved it with a link.
+// insertUnasked adds an account without checking the caller's permissions: for the first account, which is authorised by its set-up link.
 func (a *Auth) insertUnasked(ctx context.Context, tx *store.Tx, n pbx.NewAccount, hash string, signedIn time.Time) (pbx.Account, error) {
 	if _, taken, err := tx.AccountByEmail(ctx, n.Email); err != nil || taken {
 		if err == nil {
@@ -134,15 +133,15 @@ func (a *Auth) insertUnasked(ctx context.Context, tx *store.Tx, n pbx.NewAccount
 	return c.Account, a.note(ctx, tx, ActionAccountCreate, accountObject(c.Account), nil, accountFacts(c.Account))
 }
 
-// AccountChange says what to change of an account; what is nil stays.
+// AccountChange lists the fields to change; nil fields are unchanged.
 type AccountChange struct {
 	Name     *string
 	Role     *pbx.Role
 	Disabled *bool
 }
 
-// Update changes an account. A new role, and disabling it, end its sessions, and revoke the tokens it made that may do more than it may
-// from then on. Errors: KindInvalid, KindNotFound, KindForbidden, and KindConflict where nobody would be left who may do everything.
+// Update changes an account. A new role, or disabling the account, ends its sessions and revokes those of its tokens that exceed its new
+// permissions. Errors: KindInvalid, KindNotFound, KindForbidden, and KindConflict if no owner would be left.
 func (a *Auth) Update(ctx context.Context, id pbx.AccountID, change AccountChange) (updated pbx.Account, err error) {
 	err = a.change(ctx, id, func(ctx context.Context, tx *store.Tx, c store.Credentials) error {
 		was := c
@@ -174,7 +173,7 @@ func (a *Auth) Update(ctx context.Context, id pbx.AccountID, change AccountChang
 	return updated, err
 }
 
-// cutDown ends the sessions of an account whose rights have changed, and what else it could still do with the old ones.
+// cutDown ends the sessions of an account whose permissions have changed, and revokes what exceeds the new ones.
 func (a *Auth) cutDown(ctx context.Context, tx *store.Tx, account pbx.Account) error {
 	role := account.Role
 	if account.Disabled {
@@ -189,7 +188,7 @@ func (a *Auth) cutDown(ctx context.Context, tx *store.Tx, account pbx.Account) e
 	return a.revokeBeyond(ctx, tx, account.ID, role)
 }
 
-// Delete removes an account with its sessions and links, and revokes the tokens it made. Errors as those of Update.
+// Delete removes an account with its sessions and links, and revokes its tokens. It returns the errors of Update.
 func (a *Auth) Delete(ctx context.Context, id pbx.AccountID) error {
 	return a.change(ctx, id, func(ctx context.Context, tx *store.Tx, c store.Credentials) error {
 		if err := a.keepAnOwner(ctx, tx, c.Account); err != nil {
@@ -205,14 +204,14 @@ func (a *Auth) Delete(ctx context.Context, id pbx.AccountID) error {
 	})
 }
 
-// Reset takes away an account's password, second factor, recovery codes, person at the provider and sessions, and gives a link to set a new password. Nobody resets
-// his own, nor with a token of his own: a session that somebody left open would be as good as the password.
+// Reset removes an account's password, second factor, recovery codes, provider identity and sessions, and returns a link for setting a new
+// password. Callers cannot reset their own account, nor with their own token: an unattended session would be as good as the password.
 func (a *Auth) Reset(ctx context.Context, id pbx.AccountID) (link pbx.Link, err error) {
 	err = a.change(ctx, id, func(ctx context.Context, tx *store.Tx, c store.Credentials) error {
 		own, _ := PrincipalOf(ctx).Account()
 		token, _ := PrincipalOf(ctx).Token()
 		if c.ID == own.ID || c.ID == token.CreatedBy {
-			return forbidden("you change your own password with the one you have: who does not know it is reset by somebody else, or by pbxportal admin reset on the machine")
+			return forbidden("you cannot reset your own account: change its password, or, if you do not know it, ask another administrator, or run pbxportal admin reset on the host")
 		}
 		purpose := pbx.LinkReset
 		if c.Invited {
@@ -237,8 +236,8 @@ func (a *Auth) Reset(ctx context.Context, id pbx.AccountID) (link pbx.Link, err 
 	return link, err
 }
 
-// Unlink takes an account away from the person of an OpenID provider whom it belongs to, so that the next one who comes with its address has it,
-// and ends its sessions. had is false where it belonged to none. Errors as those of Update.
+// Unlink removes the provider identity of an account and ends its sessions, so that the next sign-in with the account's address links it again. had
+// is false if the account had no identity. It returns the errors of Update.
 func (a *Auth) Unlink(ctx context.Context, id pbx.AccountID) (had bool, err error) {
 	err = a.change(ctx, id, func(ctx context.Context, tx *store.Tx, c store.Credentials) error {
 		was := c.Identity
@@ -257,7 +256,7 @@ func (a *Auth) Unlink(ctx context.Context, id pbx.AccountID) (had bool, err erro
 	return had, err
 }
 
-// change runs fn on an account that the caller has power over, in a transaction.
+// change runs fn in a transaction on an account that the caller may manage.
 func (a *Auth) change(ctx context.Context, id pbx.AccountID, fn func(context.Context, *store.Tx, store.Credentials) error) error {
 	key, ok := pbx.CanonicalID(id)
 	if !ok {
@@ -280,7 +279,7 @@ func (a *Auth) change(ctx context.Context, id pbx.AccountID, fn func(context.Con
 	})
 }
 
-// keepAnOwner refuses what would leave the installation without an owner who can sign in.
+// keepAnOwner returns an error if no owner who can sign in would be left.
 func (a *Auth) keepAnOwner(ctx context.Context, tx *store.Tx, leaving pbx.Account) error {
 	if leaving.Role != pbx.Owner || leaving.Disabled {
 		return nil
@@ -289,7 +288,7 @@ func (a *Auth) keepAnOwner(ctx context.Context, tx *store.Tx, leaving pbx.Accoun
 	if err == nil && !other {
 		err = &pbx.Error{
 			Kind: pbx.KindConflict, Code: pbx.CodeLastOwner,
-			Msg: "this is the last owner who can sign in: make somebody else an owner first, and let him set his password",
+			Msg: "this is the last owner who can sign in: give another account the role owner first, and have its user set a password",
 		}
 	}
 	return err
@@ -298,12 +297,12 @@ func (a *Auth) keepAnOwner(ctx context.Context, tx *store.Tx, leaving pbx.Accoun
 func noAccount(key string) error {
 	return &pbx.Error{
 		Kind: pbx.KindNotFound, Code: pbx.CodeAccountNotFound,
-		Msg: fmt.Sprintf("there is no account %q: list the accounts to see who has one", key),
+		Msg: fmt.Sprintf("there is no account %q: list the accounts to see them", key),
 	}
 }
 
 func beyond(role pbx.Role) error {
-	return forbidden(fmt.Sprintf("you have no power over the role %s: ask somebody who may do all that it may", role))
+	return forbidden(fmt.Sprintf("you may not manage the role %s: ask a user who has all its permissions", role))
 }
 
 func or[T any](p *T, fallback T) T {

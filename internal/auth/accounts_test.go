@@ -204,7 +204,7 @@ func TestASessionAloneDoesNotResetItsOwnAccount(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	token, err := d.Authenticate(t.Context(), auth.Proof{Bearer: secret.Reveal()})
+	token, err := d.Authenticate(t.Context(), auth.Credentials{Bearer: secret.Reveal()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -327,7 +327,7 @@ func TestOnlyWhoMayDoAllThatAnAccountMayHasPowerOverIt(t *testing.T) {
 		"a token of an owner that may not do accounts": {Name: "5", Role: pbx.Owner, Scopes: []pbx.Permission{pbx.UsersRead}},
 	} {
 		_, secret := d.token(t, n)
-		p, err := d.Authenticate(t.Context(), auth.Proof{Bearer: secret.Reveal()})
+		p, err := d.Authenticate(t.Context(), auth.Credentials{Bearer: secret.Reveal()})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -1,6 +1,6 @@
-// Package auth is about who is calling and what he may do: accounts with passwords and a second factor, their sessions, API tokens of
-// programs, and the one-time links that begin it all. It holds the rules of who may change whom; it knows nothing of HTTP, cookies or
-// SQL. All that cannot be proved is refused.
+// Package auth authenticates and authorises callers: accounts with passwords and second factors, their sessions, API tokens, and one-time links for
+// invitations and resets. It holds the rules of who may manage whom. It knows nothing of HTTP, cookies or SQL. Unauthenticated callers are refused
+// by default.
 package auth
 
 import (
@@ -16,31 +16,31 @@ import (
 	"github.com/synergycall/pbxportal/internal/store"
 )
 
-// How long things hold.
+// Lifetimes.
 const (
-	SessionIdle = 30 * time.Minute // without use
-	SessionLife = 12 * time.Hour   // at the most
-	SetupLife   = 30 * time.Minute // of the link that makes the first account
+	SessionIdle = 30 * time.Minute // idle timeout
+	SessionLife = 12 * time.Hour   // absolute limit
+	SetupLife   = 30 * time.Minute // of the link that creates the first account
 	LinkLife    = 24 * time.Hour   // of an invitation or a reset
-	FactorLife  = 10 * time.Minute // of a session that still waits for the account's second factor
+	FactorLife  = 10 * time.Minute // of a session that still waits for the second factor
 
-	// seenEvery is how often the use of a session or a token is noted, and so how exactly it is known.
+	// seenEvery is how often the last use of a session or token is recorded, and so its resolution.
 	seenEvery = time.Minute
-	// seenPatience is how long a request waits for that note, which it does not need.
-	seenPatience = time.Second
+	// seenTimeout bounds the recording of the last use, which no request depends on.
+	seenTimeout = time.Second
 )
 
-// Config is what the service needs.
+// Config holds the dependencies and settings of Auth.
 type Config struct {
 	Store        *store.Store
-	Now          func() time.Time // tells the time
-	SecondFactor pbx.SecondFactor // who must have one
+	Now          func() time.Time // returns the current time
+	SecondFactor pbx.SecondFactor // who must have a second factor
 
-	// HashMemory is how many KiB the hash of a password takes: 0 for what OWASP asks for, 19 MiB. Less is for tests of what comes after.
+	// HashMemory is the memory of a password hash in KiB; 0 means OWASP's recommendation, 19 MiB. Tests use less.
 	HashMemory uint32
 }
 
-// Auth is the service. It is safe for concurrent use.
+// Auth is the authentication service. It is safe for concurrent use.
 type Auth struct {
 	store   *store.Store
 	now     func() time.Time
@@ -48,35 +48,34 @@ type Auth struct {
 	hasher  *hasher
 	pace    *pace
 	refused *tally
-	done    atomic.Bool // an account was seen: set-up is over for good
+	done    atomic.Bool // an account exists: set-up is complete for good
 }
 
-// New makes the service.
+// New returns an Auth.
 func New(c Config) *Auth {
 	return &Auth{store: c.Store, now: c.Now, factor: c.SecondFactor, hasher: newHasher(c.HashMemory), pace: newPace(c.Now), refused: newTally()}
 }
 
-// time tells the time as both databases keep it.
+// time returns the current time in the precision of both databases.
 func (a *Auth) time() time.Time { return a.now().UTC().Truncate(time.Microsecond) }
 
-// digest is how a proof of random bits is kept. A slow hash would add nothing: there is nothing to guess.
+// digest returns the hash under which a random credential is stored. A slow hash would add nothing: the credentials cannot be guessed.
 func digest(proof string) []byte {
 	sum := sha256.Sum256([]byte(proof))
 	return sum[:]
 }
 
-// newCode makes a code that a person may have to type: 130 random bits as 26 capitals and digits.
+// newCode returns a random code that a person can type: 130 random bits as 26 capitals and digits.
 func newCode() pbx.Secret { return pbx.SecretFrom(rand.Text()) }
 
-// powers is what the caller of a context may change accounts and tokens with.
+// powers describes which accounts and tokens a caller may manage.
 type powers struct {
-	local       bool // somebody at the command line of the machine, who could change the database as well
+	local       bool // the command line on this host, which can change the database as well
 	role        pbx.Role
 	permissions []pbx.Permission
 }
 
-// powersOf gives the powers of whoever a context works for. That is nobody, unless it is somebody at the command line, or a caller who
-// has proved who he is.
+// powersOf returns the powers of the caller in ctx. Without an authenticated caller or the command line there are none.
 func powersOf(ctx context.Context) powers {
 	if p := PrincipalOf(ctx); p.Known() {
 		return powers{role: p.role, permissions: p.permissions}
@@ -84,13 +83,13 @@ func powersOf(ctx context.Context) powers {
 	return powers{local: pbx.ActorOf(ctx).Kind == pbx.ActorLocal}
 }
 
-// over reports whether these powers reach over an account or a token with that role and these scopes: nobody gives, changes or takes
-// what he does not have himself, and owners are changed by owners only.
+// over reports whether the powers extend to an account or token with this role and these scopes. Callers cannot grant, change or revoke permissions
+// that they do not have, and only owners manage owners.
 func (p powers) over(role pbx.Role, scopes []pbx.Permission) bool {
 	return p.local || slices.Contains(p.permissions, pbx.AccountsWrite) && p.cover(role, scopes)
 }
 
-// cover reports whether whoever has these powers may himself do all that this role with these scopes may.
+// cover reports whether the caller has every permission that this role with these scopes grants.
 func (p powers) cover(role pbx.Role, scopes []pbx.Permission) bool {
 	if role == pbx.Owner && p.role != pbx.Owner {
 		return false
@@ -98,8 +97,8 @@ func (p powers) cover(role pbx.Role, scopes []pbx.Permission) bool {
 	return !slices.ContainsFunc(granted(role, scopes), func(wanted pbx.Permission) bool { return !slices.Contains(p.permissions, wanted) })
 }
 
-// stillProved refuses a caller whose token was revoked, or whose account lost what it may, since he was let in: what somebody makes who may
-// manage accounts stays, so a request that was under way when he was stopped must not come to its end. The writers' lock is held.
+// stillProved returns an error if the caller's token was revoked, or the account lost permissions, since the request was authenticated: accounts
+// and tokens that a revoked caller creates would remain. The caller holds the writers' lock.
 func (a *Auth) stillProved(ctx context.Context, tx *store.Tx) error {
 	p := PrincipalOf(ctx)
 	if token, ok := p.Token(); ok {
@@ -122,11 +121,11 @@ func forbidden(msg string) error {
 func personsOnly() error {
 	return &pbx.Error{
 		Kind: pbx.KindForbidden, Code: pbx.CodePersonsOnly,
-		Msg: "this is about the account of a person, and a token has none: sign in with an e-mail address and a password",
+		Msg: "this request requires a user session, not a token: sign in with an e-mail address and a password",
 	}
 }
 
-// self gives the account of the person who is calling, whose second factor is not outstanding.
+// self returns the account of the calling user, whose second factor is not outstanding.
 func self(ctx context.Context) (pbx.Account, error) {
 	p := PrincipalOf(ctx)
 	account, ok := p.Account()

@@ -11,43 +11,43 @@ import (
 	"github.com/synergycall/pbxportal/internal/store"
 )
 
-// What the audit trail tells of accounts, sessions and tokens. That a session or a token was used is no event.
+// Actions of accounts, sessions and tokens in the audit trail. Using a session or token is not recorded.
 const (
 	ActionSignIn        = "session.sign_in"
 	ActionSignInFailed  = "session.sign_in_failed"
 	ActionSignOut       = "session.sign_out"
 	ActionSessionEnd    = "session.end"
-	ActionConfirmFailed = "session.confirm_failed" // somebody who is signed in did not know the password
+	ActionConfirmFailed = "session.confirm_failed" // a signed-in user gave a wrong password
 	ActionAccountCreate = "account.create"
 	ActionAccountUpdate = "account.update"
 	ActionAccountDelete = "account.delete"
 	ActionAccountReset  = "account.reset"
-	ActionPassword      = "account.password" // a new one, by the person himself, signed in or with a link
+	ActionPassword      = "account.password" // set by the user, signed in or with a link
 	ActionTOTPOn        = "account.totp_on"
 	ActionTOTPOff       = "account.totp_off"
-	ActionTOTPClock     = "account.totp_clock"   // the last code on record lay in the future: it is not heeded
-	ActionTOTPLost      = "account.totp_lost"    // the key it was sealed with is lost: recovery codes are left
-	ActionLink          = "account.link"         // a person of an OpenID provider signed in first, and has the account from then on
-	ActionUnlink        = "account.unlink"       // the account belongs to no person of a provider any more
-	ActionLinkOther     = "account.link_refused" // another person of the provider came with the address of the account
+	ActionTOTPClock     = "account.totp_clock"   // the last code on record lies in the future: it is ignored
+	ActionTOTPLost      = "account.totp_lost"    // its key is lost: recovery codes remain
+	ActionLink          = "account.link"         // the first sign-in with a provider identity links it to the account
+	ActionUnlink        = "account.unlink"       // the account has no provider identity any more
+	ActionLinkOther     = "account.link_refused" // another provider identity came with the address of the account
 	ActionTokenCreate   = "token.create"
 	ActionTokenRevoke   = "token.revoke"
 
 	ActionRevokeAll = "access.revoke_all" // all sessions, links and tokens, as after restoring a backup
-	ActionLinkSetup = "link.setup"        // a link to make the first account, by the server that starts or at the command line
+	ActionLinkSetup = "link.setup"        // a link that creates the first account, issued at server start or at the command line
 
-	ActionRequestRefused = "request.refused" // somebody who is signed in asked for what he may not
-	ActionLinkRefused    = "link.refused"    // a code to make the first account, or to set a password, was no good
+	ActionRequestRefused = "request.refused" // a signed-in caller lacks the permission for a request
+	ActionLinkRefused    = "link.refused"    // an invalid set-up or password code
 )
 
-// note appends an event of the actor ctx works for to the audit trail, in the transaction that makes the change.
+// note appends an audit event of the actor in ctx, in the transaction of the change.
 func (a *Auth) note(ctx context.Context, tx *store.Tx, action string, object pbx.AuditObject, before, after pbx.Facts) error {
 	e := pbx.NewAuditEvent(ctx, a.now(), action, object)
 	e.Before, e.After = changes(before, after)
 	return tx.AppendEvent(ctx, e)
 }
 
-// changes leaves of two sets of facts what differs, where there are two.
+// changes reduces two sets of facts to their differences.
 func changes(before, after pbx.Facts) (pbx.Facts, pbx.Facts) {
 	if before == nil || after == nil {
 		return before, after
@@ -58,7 +58,7 @@ func changes(before, after pbx.Facts) (pbx.Facts, pbx.Facts) {
 	return was, is
 }
 
-// byPerson gives a context whose work is that of a person who has just proved who he is.
+// byPerson returns a context whose actor is the newly authenticated user.
 func byPerson(ctx context.Context, account pbx.Account) context.Context {
 	was := pbx.ActorOf(ctx)
 	return pbx.WithActor(ctx, pbx.Actor{Kind: pbx.ActorPerson, ID: string(account.ID), Name: account.Name, From: was.From, RequestID: was.RequestID})

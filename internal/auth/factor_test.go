@@ -15,7 +15,7 @@ import (
 type subject struct {
 	*door
 
-	owner   auth.Opened
+	owner   auth.SessionGrant
 	account pbx.Account
 	secret  pbx.Secret   // of its second factor
 	codes   []pbx.Secret // its recovery codes
@@ -38,16 +38,16 @@ func newSubject(t *testing.T, policy pbx.SecondFactor, totp bool) *subject {
 	return s
 }
 
-func (s *subject) outside(t *testing.T, f auth.Factor) (auth.Opened, error) {
+func (s *subject) outside(t *testing.T, f auth.Factor) (auth.SessionGrant, error) {
 	t.Helper()
-	return s.SignInOutside(from(t, home), auth.Outside{Identity: at("anna"), Email: s.account.Email, Factor: f})
+	return s.SignInOutside(from(t, home), auth.FederatedLogin{Identity: at("anna"), Email: s.account.Email, Factor: f})
 }
 
 // Every way to a session, with and without a second factor of the account, under every policy: none leads past one that is switched on, and
 // none without proof to a permission where one is demanded.
 func TestNoWayToASessionLeadsPastASecondFactorThatIsSwitchedOn(t *testing.T) {
 	t.Parallel()
-	link := func(t *testing.T, s *subject, purpose pbx.LinkPurpose) (auth.Opened, error) {
+	link := func(t *testing.T, s *subject, purpose pbx.LinkPurpose) (auth.SessionGrant, error) {
 		t.Helper() // one that is still there although the second factor is on, as in a database that was restored
 		if err := s.store.InTx(t.Context(), func(ctx context.Context, tx *store.Tx) error {
 			return tx.ReplaceOneTimeCode(ctx, store.OneTimeCode{Purpose: purpose, Account: s.account.ID, CreatedAt: s.read(), ExpiresAt: s.read().Add(time.Hour)}, auth.Digest("CODE"))
@@ -56,17 +56,17 @@ func TestNoWayToASessionLeadsPastASecondFactorThatIsSwitchedOn(t *testing.T) {
 		}
 		return s.Redeem(from(t, home), "CODE", pbx.SecretFrom(other), "")
 	}
-	withPassword := func(otp func(*testing.T, *subject) string) func(*testing.T, *subject) (auth.Opened, error) {
-		return func(t *testing.T, s *subject) (auth.Opened, error) {
+	withPassword := func(otp func(*testing.T, *subject) string) func(*testing.T, *subject) (auth.SessionGrant, error) {
+		return func(t *testing.T, s *subject) (auth.SessionGrant, error) {
 			t.Helper()
 			return s.SignIn(from(t, home), auth.SignIn{Email: s.account.Email, Password: pbx.SecretFrom(password), OTP: otp(t, s)})
 		}
 	}
-	provider := func(f auth.Factor) func(*testing.T, *subject) (auth.Opened, error) {
-		return func(t *testing.T, s *subject) (auth.Opened, error) { t.Helper(); return s.outside(t, f) }
+	provider := func(f auth.Factor) func(*testing.T, *subject) (auth.SessionGrant, error) {
+		return func(t *testing.T, s *subject) (auth.SessionGrant, error) { t.Helper(); return s.outside(t, f) }
 	}
-	proof := func(f auth.Factor, otp func(*testing.T, *subject) string) func(*testing.T, *subject) (auth.Opened, error) {
-		return func(t *testing.T, s *subject) (auth.Opened, error) {
+	proof := func(f auth.Factor, otp func(*testing.T, *subject) string) func(*testing.T, *subject) (auth.SessionGrant, error) {
+		return func(t *testing.T, s *subject) (auth.SessionGrant, error) {
 			t.Helper()
 			opened, err := s.outside(t, f)
 			if err != nil || !opened.Principal.OwesFactor() {
@@ -92,7 +92,7 @@ func TestNoWayToASessionLeadsPastASecondFactorThatIsSwitchedOn(t *testing.T) {
 	}
 	ways := []struct {
 		name   string
-		open   func(*testing.T, *subject) (auth.Opened, error)
+		open   func(*testing.T, *subject) (auth.SessionGrant, error)
 		proves bool // a second factor, where the account has one
 		speaks bool // for the second factor that the portal demands
 	}{
@@ -108,9 +108,15 @@ func TestNoWayToASessionLeadsPastASecondFactorThatIsSwitchedOn(t *testing.T) {
 		{"provider that says nothing, then the code", proof(auth.FactorUnsaid, code), true, true},
 		{"provider that says there was none, then the code", proof(auth.FactorNone, code), true, false},
 		{"provider that says there was none, then a recovery code", proof(auth.FactorNone, recovery), true, false},
-		{"invitation", func(t *testing.T, s *subject) (auth.Opened, error) { t.Helper(); return link(t, s, pbx.LinkInvite) }, false, false},
-		{"link of a reset", func(t *testing.T, s *subject) (auth.Opened, error) { t.Helper(); return link(t, s, pbx.LinkReset) }, false, false},
-		{"new password in a session that owes", func(t *testing.T, s *subject) (auth.Opened, error) {
+		{"invitation", func(t *testing.T, s *subject) (auth.SessionGrant, error) {
+			t.Helper()
+			return link(t, s, pbx.LinkInvite)
+		}, false, false},
+		{"link of a reset", func(t *testing.T, s *subject) (auth.SessionGrant, error) {
+			t.Helper()
+			return link(t, s, pbx.LinkReset)
+		}, false, false},
+		{"new password in a session that owes", func(t *testing.T, s *subject) (auth.SessionGrant, error) {
 			t.Helper()
 			opened, err := s.outside(t, auth.FactorUnsaid)
 			if err != nil || !opened.Principal.OwesFactor() {
@@ -118,7 +124,7 @@ func TestNoWayToASessionLeadsPastASecondFactorThatIsSwitchedOn(t *testing.T) {
 			}
 			return s.ChangePassword(as(t, opened.Principal), pbx.SecretFrom(password), pbx.SecretFrom(other), "")
 		}, false, true},
-		{"provider, after another role", func(t *testing.T, s *subject) (auth.Opened, error) {
+		{"provider, after another role", func(t *testing.T, s *subject) (auth.SessionGrant, error) {
 			t.Helper()
 			role := pbx.Owner
 			if _, err := s.Update(local(t), s.account.ID, auth.AccountChange{Role: &role}); err != nil {
@@ -126,7 +132,7 @@ func TestNoWayToASessionLeadsPastASecondFactorThatIsSwitchedOn(t *testing.T) {
 			}
 			return s.outside(t, auth.FactorUnsaid)
 		}, false, true},
-		{"provider, after disabling and enabling", func(t *testing.T, s *subject) (auth.Opened, error) {
+		{"provider, after disabling and enabling", func(t *testing.T, s *subject) (auth.SessionGrant, error) {
 			t.Helper()
 			for _, disabled := range []bool{true, false} {
 				if _, err := s.Update(local(t), s.account.ID, auth.AccountChange{Disabled: &disabled}); err != nil {
@@ -135,14 +141,14 @@ func TestNoWayToASessionLeadsPastASecondFactorThatIsSwitchedOn(t *testing.T) {
 			}
 			return s.outside(t, auth.FactorUnsaid)
 		}, false, true},
-		{"provider, after unlinking", func(t *testing.T, s *subject) (auth.Opened, error) {
+		{"provider, after unlinking", func(t *testing.T, s *subject) (auth.SessionGrant, error) {
 			t.Helper()
 			if had, err := s.Unlink(local(t), s.account.ID); err != nil || !had {
 				t.Fatal(had, err)
 			}
 			return s.outside(t, auth.FactorUnsaid)
 		}, false, true},
-		{"provider, after the key of the second factor was lost", func(t *testing.T, s *subject) (auth.Opened, error) {
+		{"provider, after the key of the second factor was lost", func(t *testing.T, s *subject) (auth.SessionGrant, error) {
 			t.Helper()
 			if _, err := s.ReplaceLostFactors(local(t), ""); err != nil {
 				t.Fatal(err)
@@ -158,7 +164,7 @@ func TestNoWayToASessionLeadsPastASecondFactorThatIsSwitchedOn(t *testing.T) {
 				s := newSubject(t, policy, totp)
 				opened, err := way.open(t, s)
 				tried++
-				p, refused := s.Authenticate(t.Context(), auth.Proof{Session: opened.Token.Reveal()})
+				p, refused := s.Authenticate(t.Context(), auth.Credentials{Session: opened.Token.Reveal()})
 				may := err == nil && refused == nil && p.May(pbx.UsersRead)
 				want := totp && way.proves || !totp && (policy == pbx.FactorOffered || way.speaks)
 				if may != want || opened.Principal.May(pbx.UsersRead) != want {

@@ -89,7 +89,7 @@ func (d *door) account(t *testing.T, name string, role pbx.Role) pbx.Account {
 }
 
 // signIn signs in with the password all accounts have.
-func (d *door) signIn(t *testing.T, a pbx.Account) auth.Opened {
+func (d *door) signIn(t *testing.T, a pbx.Account) auth.SessionGrant {
 	t.Helper()
 	opened, err := d.SignIn(from(t, home), auth.SignIn{Email: a.Email, Password: pbx.SecretFrom(password)})
 	if err != nil {
@@ -106,9 +106,9 @@ func (d *door) try(t *testing.T, address, email, password, otp string) string {
 }
 
 // holds reports whether a session's token still proves anything.
-func (d *door) holds(t *testing.T, o auth.Opened) bool {
+func (d *door) holds(t *testing.T, o auth.SessionGrant) bool {
 	t.Helper()
-	p, err := d.Authenticate(t.Context(), auth.Proof{Session: o.Token.Reveal()})
+	p, err := d.Authenticate(t.Context(), auth.Credentials{Session: o.Token.Reveal()})
 	if err != nil && pbx.KindOf(err) != pbx.KindNotSignedIn {
 		t.Fatal(err)
 	}
@@ -118,7 +118,7 @@ func (d *door) holds(t *testing.T, o auth.Opened) bool {
 // works reports whether an API token still proves anything.
 func (d *door) works(t *testing.T, token pbx.Secret) bool {
 	t.Helper()
-	p, err := d.Authenticate(t.Context(), auth.Proof{Bearer: token.Reveal()})
+	p, err := d.Authenticate(t.Context(), auth.Credentials{Bearer: token.Reveal()})
 	if err != nil && pbx.KindOf(err) != pbx.KindNotSignedIn {
 		t.Fatal(err)
 	}

@@ -19,7 +19,7 @@ import (
 	"github.com/synergycall/pbxportal/internal/pbx"
 )
 
-// What a password costs to hash, unless Config says otherwise: OWASP's first choice for argon2id, 19 MiB, two passes, one lane.
+// Parameters of a password hash, unless Config overrides them: OWASP's first choice for argon2id, 19 MiB, two passes, one lane.
 const (
 	argonMemory = 19 * 1024 // KiB
 	argonPasses = 2
@@ -28,33 +28,33 @@ const (
 	keyLength   = 32
 )
 
-// hashers is how many passwords are hashed at once, so that memory stays flat whatever is asked; maxWaiting how many more may wait.
+// hashers is the number of concurrent hashes, which bounds memory; maxWaiting is how many more may wait.
 const (
 	hashers    = 2
 	maxWaiting = 32
 )
 
-// sweepAfter is how many hashes are made until the memory they took is given back for the next ones. By itself that would happen when
-// garbage has grown to a multiple of what lives, which 19 MiB for each hash make a moving and large number.
-const sweepAfter = 2
+// freeAfter is the number of hashes after which their memory is freed for the next ones. The garbage collector alone would wait until garbage has
+// grown to a multiple of the live heap, which is large and variable at 19 MiB a hash.
+const freeAfter = 2
 
-// hasher hashes passwords, few at a time.
+// hasher hashes passwords, with bounded concurrency.
 type hasher struct {
-	memory  uint32 // KiB of each
+	memory  uint32 // of each hash, in KiB
 	slots   chan struct{}
 	waiting atomic.Int32
 	made    atomic.Int64
 }
 
-// newHasher makes a hasher that takes so many KiB for each password, or argonMemory for 0.
+// newHasher returns a hasher that uses this much memory (KiB) for each hash; 0 means argonMemory.
 func newHasher(memory uint32) *hasher {
 	return &hasher{memory: cmp.Or(memory, argonMemory), slots: make(chan struct{}, hashers)}
 }
 
-// hash gives the hash of a password, with a new salt, in the form that argon2's own tools write.
+// hash returns the hash of a password, with a new salt, in the format of the argon2 tools.
 func (h *hasher) hash(ctx context.Context, password pbx.Secret) (string, error) {
 	salt := make([]byte, saltLength)
-	_, _ = rand.Read(salt) // never fails: it ends the program where the system has no randomness (crypto/rand)
+	_, _ = rand.Read(salt) // never fails: crypto/rand ends the program if the system has no randomness
 	p := argonParams{h.memory, argonPasses, argonLanes, salt, make([]byte, keyLength)}
 	key, err := h.derive(ctx, pbx.Password(password.Reveal()), p)
 	if err != nil {
@@ -64,12 +64,12 @@ func (h *hasher) hash(ctx context.Context, password pbx.Secret) (string, error) 
 	return p.text(), nil
 }
 
-// decoy gives the hash of a password nobody knows. It is compared where there is no account, so that the answer takes as long as for one.
+// decoy returns the hash of a random password. It is verified when there is no account, so that the response takes the same time.
 func (h *hasher) decoy() string {
 	return argonParams{h.memory, argonPasses, argonLanes, make([]byte, saltLength), make([]byte, keyLength)}.text()
 }
 
-// verify reports whether the password has the hash. One that was set by an earlier version was hashed as it was typed.
+// verify reports whether the password matches the hash. Passwords set by earlier versions were hashed as typed.
 func (h *hasher) verify(ctx context.Context, password pbx.Secret, hash string) (bool, error) {
 	p, err := parseHash(hash)
 	if err != nil {
@@ -88,17 +88,17 @@ func (h *hasher) verify(ctx context.Context, password pbx.Secret, hash string) (
 func (h *hasher) derive(ctx context.Context, password string, p argonParams) ([]byte, error) {
 	if h.waiting.Add(1) > hashers+maxWaiting {
 		h.waiting.Add(-1)
-		return nil, tooMany(2*time.Second, "too many people sign in at this moment")
+		return nil, tooMany(2*time.Second, "too many users are signing in")
 	}
 	defer h.waiting.Add(-1)
 	select {
 	case h.slots <- struct{}{}:
 		defer func() { <-h.slots }()
 	case <-ctx.Done():
-		return nil, fmt.Errorf("cannot look at a password: %w", ctx.Err())
+		return nil, fmt.Errorf("cannot hash a password: %w", ctx.Err())
 	}
 	key := argon2.IDKey([]byte(password), p.salt, p.passes, p.memory, p.lanes, uint32(len(p.key))) //nolint:gosec // parseHash bounds it
-	if h.made.Add(1)%sweepAfter == 0 {
+	if h.made.Add(1)%freeAfter == 0 {
 		runtime.GC()
 	}
 	return key, nil
@@ -110,16 +110,15 @@ type argonParams struct {
 	salt, key      []byte
 }
 
-// text is the form a hash is kept in.
+// text returns the stored form of a hash.
 func (p argonParams) text() string {
 	b64 := base64.RawStdEncoding
 	return fmt.Sprintf("$argon2id$v=%d$m=%d,t=%d,p=%d$%s$%s", argon2.Version, p.memory, p.passes, p.lanes, b64.EncodeToString(p.salt), b64.EncodeToString(p.key))
 }
 
-var errHash = errors.New("cannot read the hash of a password: it is not argon2id as this program writes it")
+var errHash = errors.New("cannot parse a password hash: it is not argon2id in the format of this program")
 
-// parseHash reads a hash. What is in the database could have been changed there, so it is not let to ask for more memory or time than
-// a hash of ours ever would.
+// parseHash parses a stored hash. The database may have been tampered with, so a hash cannot demand more memory or time than the program's own.
 func parseHash(text string) (p argonParams, err error) {
 	parts := strings.Split(text, "$")
 	if len(parts) != 6 || parts[0] != "" || parts[1] != "argon2id" || parts[2] != fmt.Sprintf("v=%d", argon2.Version) {

@@ -9,20 +9,19 @@ import (
 	"github.com/synergycall/pbxportal/internal/store"
 )
 
-// SetupNeeded reports whether nobody has an account yet.
+// SetupNeeded reports whether there are no accounts yet.
 func (a *Auth) SetupNeeded(ctx context.Context) (bool, error) {
 	if a.done.Load() {
 		return false, nil
 	}
 	has, err := a.store.HasAccounts(ctx)
 	if err == nil && has {
-		a.done.Store(true) // there is no way back: the last owner stays
+		a.done.Store(true) // permanent: the last owner cannot be removed
 	}
 	return !has, err
 }
 
-// SetupLink makes the link with which the first account is made; the one before is no longer good. needed is false, and there is no link,
-// where there are accounts.
+// SetupLink creates the link for the first account and invalidates the one before. needed is false, without a link, if accounts exist.
 func (a *Auth) SetupLink(ctx context.Context) (link pbx.Link, needed bool, err error) {
 	if needed, err = a.SetupNeeded(ctx); err != nil || !needed {
 		return link, false, err
@@ -40,18 +39,18 @@ func (a *Auth) SetupLink(ctx context.Context) (link pbx.Link, needed bool, err e
 	return link, needed && err == nil, err
 }
 
-// Setup is what the first person says of himself.
+// Setup is the input for the first account.
 type Setup struct {
-	Code      string // of the link that SetupLink gave
+	Code      string // of the link that SetupLink returned
 	Name      string
 	Email     string
 	Password  pbx.Secret
 	UserAgent string
 }
 
-// Setup makes the first account, an owner, and signs it in. Errors: KindForbidden for a code that is no good, KindConflict where there
-// are accounts already, KindInvalid.
-func (a *Auth) Setup(ctx context.Context, s Setup) (opened Opened, err error) {
+// Setup creates the first account, an owner, and signs it in. Errors: KindForbidden for an invalid code, KindConflict if accounts exist,
+// KindInvalid.
+func (a *Auth) Setup(ctx context.Context, s Setup) (opened SessionGrant, err error) {
 	noGood := &pbx.Error{
 		Kind: pbx.KindForbidden, Code: pbx.CodeSetupCode,
 		Msg: "this set-up code is wrong, used or expired: start pbxportal serve again for a new one, or run pbxportal admin create",
@@ -63,7 +62,7 @@ func (a *Auth) Setup(ctx context.Context, s Setup) (opened Opened, err error) {
 	if !needed {
 		return opened, setupDone()
 	}
-	// First the code: who has none makes us hash nothing.
+	// Check the code first: an unauthenticated caller must not cause hashing.
 	if _, err = a.code(ctx, a.store, s.Code, noGood, pbx.LinkSetup); errors.Is(err, noGood) {
 		return opened, a.linkRefused(ctx, noGood)
 	} else if err != nil {
@@ -95,7 +94,7 @@ func (a *Auth) Setup(ctx context.Context, s Setup) (opened Opened, err error) {
 		return err
 	})
 	if err != nil {
-		return Opened{}, err
+		return SessionGrant{}, err
 	}
 	return opened, nil
 }
@@ -104,9 +103,9 @@ func setupDone() error {
 	return &pbx.Error{Kind: pbx.KindConflict, Code: pbx.CodeSetupDone, Msg: "there are accounts already: sign in, or ask an owner for an invitation"}
 }
 
-// Redeem sets the password of an invited or reset account, and signs it in. Errors: KindForbidden for a code that is no good, KindInvalid
-// for the password.
-func (a *Auth) Redeem(ctx context.Context, code string, password pbx.Secret, userAgent string) (opened Opened, err error) {
+// Redeem sets the password of an invited or reset account, and signs it in. Errors: KindForbidden for an invalid code, KindInvalid for the
+// password.
+func (a *Auth) Redeem(ctx context.Context, code string, password pbx.Secret, userAgent string) (opened SessionGrant, err error) {
 	noGood := &pbx.Error{
 		Kind: pbx.KindForbidden, Code: pbx.CodeLinkInvalid,
 		Msg: "this link is wrong, used or expired: ask for a new one",
@@ -161,12 +160,12 @@ func (a *Auth) Redeem(ctx context.Context, code string, password pbx.Secret, use
 		return err
 	})
 	if err != nil {
-		return Opened{}, err
+		return SessionGrant{}, err
 	}
 	return opened, nil
 }
 
-// link makes a one-time link for an account, or for the first one; any earlier one is no longer good.
+// link creates a one-time link for an account, or for the first one, and invalidates earlier ones.
 func (a *Auth) link(ctx context.Context, tx *store.Tx, purpose pbx.LinkPurpose, account pbx.AccountID) (pbx.Link, error) {
 	life := LinkLife
 	if purpose == pbx.LinkSetup {
@@ -177,12 +176,12 @@ func (a *Auth) link(ctx context.Context, tx *store.Tx, purpose pbx.LinkPurpose, 
 	return link, tx.ReplaceOneTimeCode(ctx, store.OneTimeCode{Purpose: purpose, Account: account, CreatedAt: now, ExpiresAt: link.ExpiresAt}, digest(link.Code.Reveal()))
 }
 
-// codes is where one-time codes are looked up: in a transaction, or outside of one.
+// codes looks up one-time codes, in a transaction or outside of one.
 type codes interface {
 	OneTimeCode(ctx context.Context, hash []byte) (store.OneTimeCode, bool, error)
 }
 
-// code gives what is kept of a one-time code that holds and is good for one of these purposes, and the error noGood otherwise.
+// code returns the stored one-time code if it is valid for one of these purposes, and the error noGood otherwise.
 func (a *Auth) code(ctx context.Context, in codes, text string, noGood error, good ...pbx.LinkPurpose) (store.OneTimeCode, error) {
 	c, ok, err := in.OneTimeCode(ctx, digest(pbx.Code(text)))
 	if err != nil {
@@ -196,5 +195,5 @@ func (a *Auth) code(ctx context.Context, in codes, text string, noGood error, go
 	return store.OneTimeCode{}, noGood
 }
 
-// between reports whether a time is not before the first and before the last.
+// between reports whether first ≤ now < last.
 func between(first, now, last time.Time) bool { return !now.Before(first) && now.Before(last) }

@@ -7,9 +7,9 @@ import (
 	"github.com/synergycall/pbxportal/internal/store"
 )
 
-// ReplaceLostFactors puts a secret that nobody knows in the place of each second factor that is sealed with this key, which is lost, and gives
-// the accounts. Whoever has one is still asked for it, so that a password alone opens nothing that it did not open before: he signs in with
-// a recovery code and makes himself a new one, or is reset. One that was not confirmed yet is dropped.
+// ReplaceLostFactors replaces each second factor that is sealed with the given, lost key by a random secret, and returns the accounts. They still
+// need a second factor, so that a password alone grants no more than before: their users sign in with a recovery code and set up a new factor, or
+// have the account reset. An unconfirmed factor is removed.
 func (a *Auth) ReplaceLostFactors(ctx context.Context, key string) (accounts []pbx.Account, err error) {
 	for {
 		var some []store.Credentials

@@ -11,36 +11,36 @@ import (
 	"github.com/synergycall/pbxportal/internal/store"
 )
 
-// Factor is what a provider says of the second factor of a sign-in.
+// Factor is what an OpenID provider states about the second factor of a sign-in.
 type Factor string
 
-// What a provider can say of it.
+// The values of Factor.
 const (
-	FactorUnsaid Factor = ""       // nothing: it answers for what the portal demands, and for nothing that the account asks for itself
-	FactorProved Factor = "proved" // there was one
-	FactorNone   Factor = "none"   // there was none
+	FactorUnsaid Factor = ""       // nothing: sufficient for the portal's policy, but not for the account's own second factor
+	FactorProved Factor = "proved" // a second factor was used
+	FactorNone   Factor = "none"   // no second factor was used
 )
 
-// Outside is a person whom a provider outside has signed in.
-type Outside struct {
-	Identity  pbx.Identity // the person, by whom an account is found from the second sign-in on
-	Email     string       // which the provider has verified; an account is found by it the first time
-	Name      string       // of an account that is made
-	Role      pbx.Role     // of an account that is made where there is none; "": none is made
+// FederatedLogin is a sign-in with an OpenID provider.
+type FederatedLogin struct {
+	Identity  pbx.Identity // identifies the account from the second sign-in on
+	Email     string       // verified by the provider; identifies the account at the first sign-in
+	Name      string       // of a new account
+	Role      pbx.Role     // of a new account; "": no account is created
 	Factor    Factor
 	UserAgent string
-	Replaces  string // the token of a session that ends with this sign-in, "" for none
+	Replaces  string // the token of a session that ends with this sign-in; "" for none
 }
 
-// ErrOtherIdentity is the reason why nobody is signed in whose address is that of an account which belongs to another person of the provider.
-var ErrOtherIdentity = errors.New("the account with this address belongs to another person of the OpenID provider: " +
-	"if that person left, or the provider was changed, unlink the account (pbxportal admin unlink, or Settings, People)")
+// ErrOtherIdentity means that the account with the user's address is linked to another identity of the provider.
+var ErrOtherIdentity = errors.New("the account with this address is linked to another user of the OpenID provider: " +
+	"if that user has left, or the provider was changed, unlink the account (pbxportal admin unlink, or Settings, People)")
 
-// SignInOutside opens a session for a person whom a provider outside has signed in. An account that has a second factor of its own is asked for
-// it afterwards (ProveFactor), unless the provider says that there was one. Errors: KindNotSignedIn where the person has no account, or it is
-// disabled; ErrOtherIdentity; KindForbidden where the portal demands a second factor, and the provider asked for none; KindInvalid where an
-// account is to be made and the provider's name or address is no good.
-func (a *Auth) SignInOutside(ctx context.Context, o Outside) (opened Opened, err error) {
+// SignInOutside opens a session for a user whom an OpenID provider has authenticated. An account with a second factor of its own is asked for it
+// next (ProveFactor), unless the provider states that one was used. Errors: KindNotSignedIn if there is no account or it is disabled;
+// ErrOtherIdentity; KindForbidden if policy requires a second factor and the provider used none; KindInvalid if a new account's name or address is
+// invalid.
+func (a *Auth) SignInOutside(ctx context.Context, o FederatedLogin) (opened SessionGrant, err error) {
 	if o.Identity.Issuer == "" || o.Identity.Subject == "" {
 		return opened, signInFailed()
 	}
@@ -58,7 +58,7 @@ func (a *Auth) SignInOutside(ctx context.Context, o Outside) (opened Opened, err
 		if err := a.refusal(ctx, ActionSignInFailed, string(c.ID), accountObject(c.Account), nil); err != nil {
 			return opened, err
 		}
-		return opened, factorNeeded("this portal demands a second factor, and the provider says that a password alone was enough: sign in there with a second factor")
+		return opened, factorNeeded("this portal requires a second factor, and the provider reports a sign-in by password alone: sign in there with a second factor")
 	case !known:
 		if n, err = n.Clean(); err == nil && n.Email != strings.TrimSpace(o.Email) {
 			err = pbx.Invalid(pbx.FieldError{Field: "email", Code: pbx.FieldASCII, Message: "must be written in ASCII"})
@@ -67,7 +67,7 @@ func (a *Auth) SignInOutside(ctx context.Context, o Outside) (opened Opened, err
 			return opened, err
 		}
 	}
-	// An account without a password is only invited. This one has been followed; the password is one that nobody knows.
+	// An account without a password counts as invited only. This invitation has been accepted: the account gets a random password.
 	hash := c.PasswordHash
 	if hash == "" {
 		if hash, err = a.hasher.hash(ctx, pbx.SecretFrom(rand.Text()+rand.Text())); err != nil {
@@ -76,7 +76,7 @@ func (a *Auth) SignInOutside(ctx context.Context, o Outside) (opened Opened, err
 	}
 	err = a.store.InTx(ctx, func(ctx context.Context, tx *store.Tx) error {
 		now, still, err := a.accountOutside(ctx, tx, o)
-		if errors.Is(err, ErrOtherIdentity) || err == nil && (still != known || now.ID != c.ID) { // since we looked
+		if errors.Is(err, ErrOtherIdentity) || err == nil && (still != known || now.ID != c.ID) { // changed since it was read
 			return signInFailed()
 		} else if err != nil {
 			return err
@@ -99,26 +99,26 @@ func (a *Auth) SignInOutside(ctx context.Context, o Outside) (opened Opened, err
 		return err
 	})
 	if err != nil {
-		return Opened{}, err
+		return SessionGrant{}, err
 	}
 	return opened, nil
 }
 
-// accounts is where accounts are looked up: in a transaction, or outside of one.
+// accounts looks up accounts, in a transaction or outside of one.
 type accounts interface {
 	AccountByIdentity(ctx context.Context, i pbx.Identity) (store.Credentials, bool, error)
 	AccountByEmail(ctx context.Context, email string) (store.Credentials, bool, error)
 }
 
-// accountOutside finds the account of a person whom a provider has signed in: the one that belongs to that person, whatever the address is by
-// now, or one with the address that belongs to nobody yet. ErrOtherIdentity comes with the account that was found instead.
-func (a *Auth) accountOutside(ctx context.Context, in accounts, o Outside) (c store.Credentials, known bool, err error) {
+// accountOutside finds the account of a federated login: the one linked to the identity, whatever its address is now, or an unlinked one with the
+// address. ErrOtherIdentity comes with the account that was found instead.
+func (a *Auth) accountOutside(ctx context.Context, in accounts, o FederatedLogin) (c store.Credentials, known bool, err error) {
 	if c, known, err = in.AccountByIdentity(ctx, o.Identity); err != nil || known {
 		return c, known, err
 	}
 	email, err := pbx.CleanEmail(o.Email)
-	if err != nil || email != strings.TrimSpace(o.Email) { // a provider does not mistype: letters that only look like ASCII are another address
-		return c, false, nil //nolint:nilerr // it is the same as an address nobody has
+	if err != nil || email != strings.TrimSpace(o.Email) { // a provider makes no typing mistakes: look-alikes of ASCII letters are another address
+		return c, false, nil //nolint:nilerr // treated like an unknown address
 	}
 	c, known, err = in.AccountByEmail(ctx, email)
 	if known && c.Identity != (pbx.Identity{}) {
@@ -127,7 +127,7 @@ func (a *Auth) accountOutside(ctx context.Context, in accounts, o Outside) (c st
 	return c, known, err
 }
 
-// otherIdentity notes that a person came with the address of an account that belongs to another, and gives ErrOtherIdentity.
+// otherIdentity records a login with the address of an account that is linked to another identity, and returns ErrOtherIdentity.
 func (a *Auth) otherIdentity(ctx context.Context, account pbx.Account, came pbx.Identity) error {
 	if err := a.refusal(ctx, ActionLinkOther, string(account.ID), accountObject(account), identityFacts(came)); err != nil {
 		return err
@@ -135,7 +135,7 @@ func (a *Auth) otherIdentity(ctx context.Context, account pbx.Account, came pbx.
 	return ErrOtherIdentity
 }
 
-// insertOutside adds an account of a person whom only the provider knew.
+// insertOutside adds an account for a user known only to the provider.
 func (a *Auth) insertOutside(ctx context.Context, tx *store.Tx, n pbx.NewAccount, hash string, i pbx.Identity) (pbx.Account, error) {
 	account, err := a.insertUnasked(ctx, tx, n, hash, a.time())
 	if err != nil {
@@ -148,10 +148,10 @@ func (a *Auth) insertOutside(ctx context.Context, tx *store.Tx, n pbx.NewAccount
 	return a.follow(ctx, tx, c, hash, hash, i)
 }
 
-// follow notes the sign-in of an account that there is, as it is now. One that was invited has answered; one that belonged to no person of
-// the provider belongs to this one.
+// follow records the sign-in of an existing account, re-read in the transaction. It completes a pending invitation, and links an unlinked account
+// to the identity.
 func (a *Auth) follow(ctx context.Context, tx *store.Tx, c store.Credentials, seen, hash string, i pbx.Identity) (pbx.Account, error) {
-	if c.Disabled || c.PasswordHash != seen { // since we looked
+	if c.Disabled || c.PasswordHash != seen { // changed since it was read
 		return c.Account, signInFailed()
 	}
 	if c.Invited {

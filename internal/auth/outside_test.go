@@ -18,20 +18,20 @@ func TestWhomAProviderSignedInGetsTheAccountOfHisAddress(t *testing.T) {
 	t.Parallel()
 	d := newDoor(t)
 	anna := d.account(t, "Anna", pbx.Operator)
-	opened, err := d.SignInOutside(from(t, home), auth.Outside{Identity: at("x"), Email: "ANNA@example.com", Name: "Somebody Else", Role: pbx.Admin})
+	opened, err := d.SignInOutside(from(t, home), auth.FederatedLogin{Identity: at("x"), Email: "ANNA@example.com", Name: "Somebody Else", Role: pbx.Admin})
 	got, _ := opened.Principal.Account()
 	if err != nil || got.ID != anna.ID || got.Name != "Anna" || opened.Principal.Role() != pbx.Operator {
 		t.Fatalf("%+v, %v", got, err)
 	}
-	p, err := d.Authenticate(t.Context(), auth.Proof{Session: opened.Token.Reveal()})
+	p, err := d.Authenticate(t.Context(), auth.Credentials{Session: opened.Token.Reveal()})
 	if err != nil || p.Role() != pbx.Operator {
 		t.Errorf("%+v, %v", p, err)
 	}
-	again, err := d.SignInOutside(from(t, home), auth.Outside{Identity: at("x"), Email: "anna@example.com", Replaces: opened.Token.Reveal()})
+	again, err := d.SignInOutside(from(t, home), auth.FederatedLogin{Identity: at("x"), Email: "anna@example.com", Replaces: opened.Token.Reveal()})
 	if err != nil || again.Token.Reveal() == opened.Token.Reveal() {
 		t.Fatal(err)
 	}
-	if _, err := d.Authenticate(t.Context(), auth.Proof{Session: opened.Token.Reveal()}); pbx.KindOf(err) != pbx.KindNotSignedIn {
+	if _, err := d.Authenticate(t.Context(), auth.Credentials{Session: opened.Token.Reveal()}); pbx.KindOf(err) != pbx.KindNotSignedIn {
 		t.Errorf("the session before still holds: %v", err)
 	}
 	d.signIn(t, anna) // her password is still hers
@@ -41,7 +41,7 @@ func TestWhoHasNoAccountGetsNoneUnlessARoleIsSetForThat(t *testing.T) {
 	t.Parallel()
 	d := newDoor(t)
 	d.account(t, "Olga", pbx.Owner)
-	for name, o := range map[string]auth.Outside{
+	for name, o := range map[string]auth.FederatedLogin{
 		"nobody knows him": {Identity: at("x"), Email: "ben@example.com", Name: "Ben"}, "no address": {Identity: at("x"), Email: "", Name: "Ben", Role: pbx.Auditor}, "no name": {Identity: at("x"), Email: "ben@example.com", Role: pbx.Auditor},
 		"an unknown role": {Identity: at("x"), Email: "ben@example.com", Name: "Ben", Role: "root"}, "half an address": {Identity: at("x"), Email: "ben@", Name: "Ben", Role: pbx.Auditor},
 		"no subject": {Identity: pbx.Identity{Issuer: "https://id.example.com"}, Email: "ben@example.com", Name: "Ben", Role: pbx.Auditor},
@@ -51,7 +51,7 @@ func TestWhoHasNoAccountGetsNoneUnlessARoleIsSetForThat(t *testing.T) {
 			t.Errorf("%s: %+v", name, opened)
 		}
 	}
-	opened, err := d.SignInOutside(from(t, home), auth.Outside{Identity: at("x"), Email: "ben@example.com", Name: "Ben", Role: pbx.Auditor})
+	opened, err := d.SignInOutside(from(t, home), auth.FederatedLogin{Identity: at("x"), Email: "ben@example.com", Name: "Ben", Role: pbx.Auditor})
 	if err != nil || opened.Principal.Role() != pbx.Auditor {
 		t.Fatal(err)
 	}
@@ -68,7 +68,7 @@ func TestADisabledAccountIsClosedToProvidersAsWell(t *testing.T) {
 	if _, err := d.Update(as(t, d.signIn(t, olga).Principal), anna.ID, auth.AccountChange{Disabled: &yes}); err != nil {
 		t.Fatal(err)
 	}
-	if opened, err := d.SignInOutside(from(t, home), auth.Outside{Identity: at("x"), Email: anna.Email, Name: "Anna", Role: pbx.Auditor}); pbx.KindOf(err) != pbx.KindNotSignedIn || opened.Principal.Known() {
+	if opened, err := d.SignInOutside(from(t, home), auth.FederatedLogin{Identity: at("x"), Email: anna.Email, Name: "Anna", Role: pbx.Auditor}); pbx.KindOf(err) != pbx.KindNotSignedIn || opened.Principal.Known() {
 		t.Errorf("%+v, %v", opened, err)
 	}
 }
@@ -81,11 +81,11 @@ func TestAnInvitationIsFollowedBySigningInOutside(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	opened, err := d.SignInOutside(from(t, home), auth.Outside{Identity: at("x"), Email: "ida@example.com"})
+	opened, err := d.SignInOutside(from(t, home), auth.FederatedLogin{Identity: at("x"), Email: "ida@example.com"})
 	if got, _ := opened.Principal.Account(); err != nil || got.ID != invited.ID || got.Invited {
 		t.Fatalf("%+v, %v", got, err)
 	}
-	if _, err := d.Authenticate(t.Context(), auth.Proof{Session: opened.Token.Reveal()}); err != nil {
+	if _, err := d.Authenticate(t.Context(), auth.Credentials{Session: opened.Token.Reveal()}); err != nil {
 		t.Error(err)
 	}
 	if _, err := d.Redeem(from(t, home), link.Code.Reveal(), pbx.SecretFrom(password), ""); pbx.CodeOf(err) != pbx.CodeLinkInvalid {
@@ -99,16 +99,16 @@ func TestAProviderAnswersForTheSecondFactorUnlessItSaysThatThereWasNone(t *testi
 		d := newDoor(t)
 		d.Auth = auth.New(auth.Config{Store: d.store, Now: d.read, SecondFactor: policy, HashMemory: 64})
 		anna := d.account(t, "Anna", pbx.Owner)
-		_, err := d.SignInOutside(from(t, home), auth.Outside{Identity: at("x"), Email: anna.Email, Factor: auth.FactorNone})
+		_, err := d.SignInOutside(from(t, home), auth.FederatedLogin{Identity: at("x"), Email: anna.Email, Factor: auth.FactorNone})
 		if got := code(err); (got == pbx.CodeSecondFactor) != demanded {
 			t.Errorf("%s, with a password alone: %v", policy, err)
 		}
-		opened, err := d.SignInOutside(from(t, home), auth.Outside{Identity: at("x"), Email: anna.Email})
-		if err != nil || opened.Principal.LacksFactor() || opened.Principal.FactorDemanded() || !opened.Principal.May(pbx.AccountsWrite) {
+		opened, err := d.SignInOutside(from(t, home), auth.FederatedLogin{Identity: at("x"), Email: anna.Email})
+		if err != nil || opened.Principal.MissingSecondFactor() || opened.Principal.FactorDemanded() || !opened.Principal.May(pbx.AccountsWrite) {
 			t.Errorf("%s: %+v, %v", policy, opened.Principal, err)
 		}
 		renewed, err := d.ChangePassword(as(t, opened.Principal), pbx.SecretFrom(password), pbx.SecretFrom(other), "")
-		if err != nil || renewed.Principal.LacksFactor() {
+		if err != nil || renewed.Principal.MissingSecondFactor() {
 			t.Errorf("%s: with a new password in the same browser: %+v, %v", policy, renewed.Principal, err)
 		}
 	}
@@ -120,7 +120,7 @@ func TestAnAccountBelongsToThePersonOfTheProviderWhoSignedInFirst(t *testing.T) 
 	olga := d.account(t, "Olga", pbx.Owner)
 	anna := d.account(t, "Kate", pbx.Operator)
 	sign := func(who pbx.Identity, email string) (pbx.AccountID, error) {
-		opened, err := d.SignInOutside(from(t, home), auth.Outside{Identity: who, Email: email, Name: "Somebody", Role: pbx.Auditor})
+		opened, err := d.SignInOutside(from(t, home), auth.FederatedLogin{Identity: who, Email: email, Name: "Somebody", Role: pbx.Auditor})
 		got, _ := opened.Principal.Account()
 		return got.ID, err
 	}
@@ -189,7 +189,7 @@ func TestOfTwoPersonsWhoSignInFirstAtOnceOneHasTheAccount(t *testing.T) {
 	won := make(chan bool, many)
 	for i := range many {
 		go func() {
-			opened, err := d.SignInOutside(from(t, home), auth.Outside{Identity: at(strings.Repeat("x", i+1)), Email: anna.Email})
+			opened, err := d.SignInOutside(from(t, home), auth.FederatedLogin{Identity: at(strings.Repeat("x", i+1)), Email: anna.Email})
 			won <- err == nil && opened.Principal.Known()
 		}()
 	}

@@ -7,9 +7,9 @@ import (
 	"github.com/synergycall/pbxportal/internal/store"
 )
 
-// ChangePassword gives the caller's own account a new password. All its sessions end; the answer is a new one in place of that of the
-// call. Errors: KindInvalid when the present password is not right, or the new one no good; KindTooMany.
-func (a *Auth) ChangePassword(ctx context.Context, current, password pbx.Secret, userAgent string) (opened Opened, err error) {
+// ChangePassword changes the password of the caller's account. All its sessions end; a new one replaces the session of the call. Errors:
+// KindInvalid if the current password is wrong or the new one is invalid; KindTooMany.
+func (a *Auth) ChangePassword(ctx context.Context, current, password pbx.Secret, userAgent string) (opened SessionGrant, err error) {
 	c, err := a.confirm(ctx, "current", current)
 	if err != nil {
 		return opened, err
@@ -35,24 +35,24 @@ func (a *Auth) ChangePassword(ctx context.Context, current, password pbx.Secret,
 		if err := a.note(ctx, tx, ActionPassword, accountObject(c.Account), nil, nil); err != nil {
 			return err
 		}
-		// The session of the call has proved the second factor if there was one when it was looked up: one that came meanwhile is owed.
+		// The session of the call had passed the second factor if one was set when it was authenticated; one set up since is still owed.
 		p := PrincipalOf(ctx)
 		opened, err = a.open(ctx, tx, c.Account, userAgent, proved{factor: p.account.TOTP, vouched: p.session.Vouched})
 		return err
 	})
 	if err != nil {
-		return Opened{}, err
+		return SessionGrant{}, err
 	}
 	return opened, nil
 }
 
-// NewTOTP is a second factor that waits to be confirmed.
+// NewTOTP is a second factor that is not confirmed yet.
 type NewTOTP struct {
-	Secret pbx.Secret // as a person types it
-	URI    pbx.Secret // as an authenticator reads it from a picture
+	Secret pbx.Secret // for typing
+	URI    pbx.Secret // for a QR code
 }
 
-// StartTOTP makes a second factor for the caller's own account. It is asked for from the first ConfirmTOTP on.
+// StartTOTP creates a second factor for the caller's account. It takes effect with ConfirmTOTP.
 func (a *Auth) StartTOTP(ctx context.Context, password pbx.Secret) (NewTOTP, error) {
 	c, err := a.confirm(ctx, "password", password)
 	if err != nil {
@@ -66,7 +66,7 @@ func (a *Auth) StartTOTP(ctx context.Context, password pbx.Secret) (NewTOTP, err
 		if c.TOTP {
 			return &pbx.Error{Kind: pbx.KindConflict, Code: pbx.CodeTOTPOn, Msg: "this account has a second factor already: switch it off first"}
 		}
-		// Under the writers' lock, like all that is sealed: a key that is being replaced must not be needed again afterwards.
+		// Under the writers' lock, like everything that is sealed: a key that is being replaced must not be needed afterwards.
 		if c.TOTPSecret, err = a.store.SealFactor(c.ID, secret); err != nil {
 			return err
 		}
@@ -82,8 +82,8 @@ func (a *Auth) StartTOTP(ctx context.Context, password pbx.Secret) (NewTOTP, err
 	return NewTOTP{secret, uri}, nil
 }
 
-// ConfirmTOTP switches a second factor on, once the caller has shown that he can use it, and gives the recovery codes, which are shown this
-// once. His other sessions end: they were opened without it.
+// ConfirmTOTP enables a second factor once the caller has given a valid code, and returns the recovery codes, which are shown only once. The
+// account's other sessions end, as they were opened without it.
 func (a *Auth) ConfirmTOTP(ctx context.Context, otp string) (codes []pbx.Secret, err error) {
 	account, err := self(ctx)
 	if err != nil {
@@ -114,7 +114,7 @@ func (a *Auth) ConfirmTOTP(ctx context.Context, otp string) (codes []pbx.Secret,
 		if ok, err = a.useCode(ctx, tx, &c, secret, code); err != nil {
 			return err
 		} else if !ok {
-			return pbx.Invalid(pbx.FieldError{Field: "otp", Code: pbx.FieldOTP, Message: "is not the code that the authenticator shows now: look at the clocks of both, and try the next one"})
+			return pbx.Invalid(pbx.FieldError{Field: "otp", Code: pbx.FieldOTP, Message: "is not the current code: check the clocks of the authenticator and the server, and try the next code"})
 		}
 		c.TOTP = true
 		return a.turnFactor(ctx, tx, c, kept, ActionTOTPOn)
@@ -128,7 +128,7 @@ func (a *Auth) ConfirmTOTP(ctx context.Context, otp string) (codes []pbx.Secret,
 	return shown, nil
 }
 
-// StopTOTP switches off the second factor of the caller's own account.
+// StopTOTP disables the second factor of the caller's account.
 func (a *Auth) StopTOTP(ctx context.Context, password pbx.Secret) error {
 	c, err := a.confirm(ctx, "password", password)
 	if err != nil {
@@ -139,15 +139,15 @@ func (a *Auth) StopTOTP(ctx context.Context, password pbx.Secret) error {
 		case c.TOTPSecret == "":
 			return totpOff()
 		case c.TOTP && a.factor.DemandedOf(c.Role):
-			return factorNeeded("this portal demands a second factor of the role " + string(c.Role) + ", so it stays: to move it to another device, have an owner reset the account, or run pbxportal admin reset")
+			return factorNeeded("this portal requires a second factor for the role " + string(c.Role) + ": to move it to another device, have an owner reset the account, or run pbxportal admin reset")
 		}
 		c.TOTPSecret, c.TOTP, c.TOTPStep = "", false, 0
 		return a.turnFactor(ctx, tx, c, nil, ActionTOTPOff)
 	})
 }
 
-// turnFactor keeps the caller's own account, whose second factor was just switched on or off, with the recovery codes that go with it. His
-// other sessions end.
+// turnFactor saves the caller's account, whose second factor was just enabled or disabled, with its recovery codes. The account's other sessions
+// end.
 func (a *Auth) turnFactor(ctx context.Context, tx *store.Tx, c store.Credentials, codes [][]byte, action string) error {
 	if err := tx.UpdateAccount(ctx, c); err != nil {
 		return err
@@ -161,8 +161,8 @@ func (a *Auth) turnFactor(ctx context.Context, tx *store.Tx, c store.Credentials
 	return a.note(ctx, tx, action, accountObject(c.Account), nil, nil)
 }
 
-// confirm has the person who is calling prove once more who he is, before something is changed that a session alone must not change. The
-// wrong password counts like a failed sign-in.
+// confirm verifies the caller's password again before a change that a session alone must not authorise. A wrong password counts as a failed
+// sign-in.
 func (a *Auth) confirm(ctx context.Context, field string, password pbx.Secret) (c store.Credentials, err error) {
 	account, err := self(ctx)
 	if err != nil {
@@ -193,7 +193,7 @@ func (a *Auth) confirm(ctx context.Context, field string, password pbx.Secret) (
 	return c, nil
 }
 
-// changeOwn runs fn on the account as it is now, in a transaction, if what was proved of it still holds.
+// changeOwn runs fn on the account as re-read in a transaction, if its credentials have not changed.
 func (a *Auth) changeOwn(ctx context.Context, was store.Credentials, fn func(context.Context, *store.Tx, store.Credentials) error) error {
 	return a.store.InTx(ctx, func(ctx context.Context, tx *store.Tx) error {
 		c, ok, err := tx.Account(ctx, was.ID)
@@ -207,9 +207,9 @@ func (a *Auth) changeOwn(ctx context.Context, was store.Credentials, fn func(con
 	})
 }
 
-// FactorNeeded is the refusal of whoever lacks the second factor that is demanded of him.
+// FactorNeeded returns the error for a caller who lacks a required second factor.
 func FactorNeeded() error {
-	return factorNeeded("this portal demands a second factor of this account, which has none yet: set one up in the pages, or with POST /account/totp")
+	return factorNeeded("this portal requires a second factor for this account, which has none yet: set one up in the pages, or with POST /account/totp")
 }
 
 func factorNeeded(msg string) error {
@@ -217,5 +217,5 @@ func factorNeeded(msg string) error {
 }
 
 func totpOff() error {
-	return &pbx.Error{Kind: pbx.KindConflict, Code: pbx.CodeTOTPOff, Msg: "this account has no second factor that waits for this: start one first"}
+	return &pbx.Error{Kind: pbx.KindConflict, Code: pbx.CodeTOTPOff, Msg: "this account has no second factor to confirm or remove: start one first"}
 }

@@ -13,7 +13,7 @@ import (
 )
 
 // signInWith signs in with a password.
-func (d *door) signInWith(t *testing.T, a pbx.Account, password string) auth.Opened {
+func (d *door) signInWith(t *testing.T, a pbx.Account, password string) auth.SessionGrant {
 	t.Helper()
 	opened, err := d.SignIn(from(t, home), auth.SignIn{Email: a.Email, Password: pbx.SecretFrom(password)})
 	if err != nil {
@@ -23,7 +23,7 @@ func (d *door) signInWith(t *testing.T, a pbx.Account, password string) auth.Ope
 }
 
 // switchTOTPOn gives the account of a session a second factor. Afterwards a new code is shown.
-func (d *door) switchTOTPOn(t *testing.T, session auth.Opened) (secret pbx.Secret, codes []pbx.Secret) {
+func (d *door) switchTOTPOn(t *testing.T, session auth.SessionGrant) (secret pbx.Secret, codes []pbx.Secret) {
 	t.Helper()
 	ctx := as(t, session.Principal)
 	for _, text := range []string{password, other} {
@@ -269,19 +269,19 @@ func TestWhoLacksTheSecondFactorThatIsDemandedMayDoNothingUntilHeHasOne(t *testi
 	d := newDoor(t)
 	d.Auth = auth.New(auth.Config{Store: d.store, Now: d.read, SecondFactor: pbx.FactorOwners, HashMemory: 64})
 	anna, bert := d.account(t, "Anna", pbx.Owner), d.account(t, "Bert", pbx.Operator)
-	proved := func(o auth.Opened) auth.Principal {
-		p, err := d.Authenticate(t.Context(), auth.Proof{Session: o.Token.Reveal()})
+	proved := func(o auth.SessionGrant) auth.Principal {
+		p, err := d.Authenticate(t.Context(), auth.Credentials{Session: o.Token.Reveal()})
 		if err != nil {
 			t.Fatal(err)
 		}
 		return p
 	}
-	if p := proved(d.signIn(t, bert)); p.LacksFactor() || !p.May(pbx.UsersWrite) {
+	if p := proved(d.signIn(t, bert)); p.MissingSecondFactor() || !p.May(pbx.UsersWrite) {
 		t.Errorf("an operator: %+v", p)
 	}
 	session := d.signIn(t, anna)
 	for name, p := range map[string]auth.Principal{"when it opens": session.Principal, "later": proved(session)} {
-		if !p.LacksFactor() || len(p.Permissions()) > 0 || p.May(pbx.UsersRead) {
+		if !p.MissingSecondFactor() || len(p.Permissions()) > 0 || p.May(pbx.UsersRead) {
 			t.Errorf("%s: %+v", name, p)
 		}
 	}
@@ -289,7 +289,7 @@ func TestWhoLacksTheSecondFactorThatIsDemandedMayDoNothingUntilHeHasOne(t *testi
 		t.Errorf("he makes a token: %v", err)
 	}
 	secret, _ := d.switchTOTPOn(t, session)
-	if p := proved(session); p.LacksFactor() || !p.FactorDemanded() || !p.May(pbx.AccountsWrite) {
+	if p := proved(session); p.MissingSecondFactor() || !p.FactorDemanded() || !p.May(pbx.AccountsWrite) {
 		t.Errorf("with a second factor: %+v", p)
 	}
 	if err := d.StopTOTP(as(t, proved(session)), pbx.SecretFrom(password)); code(err) != pbx.CodeSecondFactor || !strings.Contains(err.Error(), "admin reset") {
@@ -307,11 +307,11 @@ func TestWhoLacksTheSecondFactorThatIsDemandedMayDoNothingUntilHeHasOne(t *testi
 		t.Fatal(err)
 	}
 	opened, err := d.Redeem(from(t, home), link.Code.Reveal(), pbx.SecretFrom(other), "")
-	if err != nil || !opened.Principal.LacksFactor() {
+	if err != nil || !opened.Principal.MissingSecondFactor() {
 		t.Errorf("after a reset: %+v, %v", opened.Principal, err)
 	}
 	d.switchTOTPOn(t, opened)
-	if p := proved(opened); p.LacksFactor() {
+	if p := proved(opened); p.MissingSecondFactor() {
 		t.Errorf("after a reset, with a new second factor: %+v", p)
 	}
 }

@@ -11,22 +11,22 @@ import (
 	"github.com/synergycall/pbxportal/internal/pbx"
 )
 
-// How guessing is slowed down. Each failure beyond the free ones doubles the wait for the next try, from a second on.
+// Limits on guessing. Each failure beyond the free ones doubles the delay before the next attempt, starting at one second.
 const (
 	freePerPair    = 5  // failures of one address at one account
 	freePerAddress = 20 // failures of one address at all accounts
-	hotAccount     = 50 // failures at an account from which on an address has one free failure there: many addresses guess together
+	hotAccount     = 50 // failures at an account that indicate guessing from many addresses: each then has one free failure there
 	longestWait    = 15 * time.Minute
-	longestLocal   = 10 * time.Second // for whoever sits at the machine itself, and must not be locked out of it
+	longestLocal   = 10 * time.Second // for the host itself, which must not be locked out
 	forgetAfter    = time.Hour        // without a failure
 	mostCounted    = 50_000
 )
 
-// pace counts failed attempts, and says how long the next one has to wait. It is kept in memory: a wait is short, and whoever could end
-// it by restarting the program has no need to guess.
+// pace rate-limits failed attempts. Its state is kept in memory: delays are short, and an attacker who can restart the program has no need to
+// guess.
 //
-// An attempt counts as failed when it begins, and is taken back when it succeeds: so a thousand at once are not a thousand free ones.
-// An address waits for what it did itself. Others who fail at an account take away the free failures there, but not the right password.
+// An attempt counts as failed when it begins, and is taken back when it succeeds, so that a thousand concurrent attempts are not free. An address
+// waits only for its own attempts. Failures of other addresses at an account remove the free failures there, but never block the right password.
 type pace struct {
 	now    func() time.Time
 	mu     sync.Mutex
@@ -40,16 +40,16 @@ type count struct {
 
 func newPace(now func() time.Time) *pace { return &pace{now: now, counts: map[string]count{}} }
 
-// attempt is one try to prove something.
+// attempt is one attempt to authenticate.
 type attempt struct {
 	pace                   *pace
 	pair, address, account string
 }
 
-// begin counts an attempt from an address at an account. The error says how long to wait where it comes too early.
+// begin counts an attempt from an address at an account. If it comes too early, the error contains the delay.
 func (p *pace) begin(from, account string) (*attempt, error) {
 	source, local := sourceOf(from)
-	account = pbx.FoldEmail(account) // as accounts are looked up: one account is not several, spelled otherwise
+	account = pbx.FoldEmail(account) // as in account lookups, so that different spellings are one account
 	try := &attempt{p, "pair " + source + " " + account, "address " + source, "account " + account}
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -62,7 +62,7 @@ func (p *pace) begin(from, account string) (*attempt, error) {
 	}
 	wait := max(p.waitLocked(try.pair, free, longest, now), p.waitLocked(try.address, freePerAddress, longest, now))
 	if wait > 0 {
-		return nil, tooMany(wait, "too many attempts failed")
+		return nil, tooMany(wait, "too many failed attempts")
 	}
 	p.makeRoomLocked(now)
 	for _, key := range []string{try.pair, try.address, try.account} {
@@ -71,7 +71,7 @@ func (p *pace) begin(from, account string) (*attempt, error) {
 	return try, nil
 }
 
-// takeBack forgets the attempt: it was no guess.
+// takeBack uncounts the attempt: it was not a guess.
 func (t *attempt) takeBack() {
 	t.pace.mu.Lock()
 	defer t.pace.mu.Unlock()
@@ -86,7 +86,7 @@ func (t *attempt) takeBack() {
 	}
 }
 
-// succeeded forgets the attempt, and what failed before it from the same address at the same account.
+// succeeded uncounts the attempt and earlier failures of the same address at the same account.
 func (t *attempt) succeeded() {
 	t.takeBack()
 	t.pace.mu.Lock()
@@ -94,7 +94,7 @@ func (t *attempt) succeeded() {
 	delete(t.pace.counts, t.pair)
 }
 
-// failuresLocked gives the failures that are not forgotten.
+// failuresLocked returns the number of failures that have not expired.
 func (p *pace) failuresLocked(key string, now time.Time) int {
 	if c := p.counts[key]; now.Sub(c.last) < forgetAfter {
 		return c.failures
@@ -102,7 +102,7 @@ func (p *pace) failuresLocked(key string, now time.Time) int {
 	return 0
 }
 
-// waitLocked says how long the next attempt has to wait, 0 for not at all.
+// waitLocked returns the delay before the next attempt; 0 for none.
 func (p *pace) waitLocked(key string, free int, longest time.Duration, now time.Time) time.Duration {
 	failures := p.failuresLocked(key, now)
 	if failures < free {
@@ -113,14 +113,14 @@ func (p *pace) waitLocked(key string, free int, longest time.Duration, now time.
 		wait = min(longest, time.Second<<over)
 	}
 	c := p.counts[key]
-	if c.last.After(now) { // the clock was put back: the wait begins now, else it would begin anew until then
+	if c.last.After(now) { // the clock was set back: restart the delay now, otherwise it would restart until then
 		c.last = now
 		p.counts[key] = c
 	}
 	return min(longest, wait-now.Sub(c.last))
 }
 
-// makeRoomLocked keeps the table from growing without end: it drops what is forgotten and then what slows nobody down yet.
+// makeRoomLocked bounds the table: it drops expired entries, then those that cause no delay yet.
 func (p *pace) makeRoomLocked(now time.Time) {
 	for _, least := range []int{1, freePerPair, math.MaxInt} {
 		if len(p.counts)+3 <= mostCounted {
@@ -130,8 +130,8 @@ func (p *pace) makeRoomLocked(now time.Time) {
 	}
 }
 
-// sourceOf gives the source that an address counts as, and whether it is this machine. A network of IPv6 is one source: everybody has
-// as many addresses in it as he wants.
+// sourceOf returns the source that an address counts as, and whether it is this host. An IPv6 /64 is one source, as a client can use any address in
+// it.
 func sourceOf(from string) (source string, local bool) {
 	addr, err := netip.ParseAddr(from)
 	if err != nil {
@@ -146,11 +146,11 @@ func sourceOf(from string) (source string, local bool) {
 	return addr.String(), addr.IsLoopback()
 }
 
-// tooMany is the answer to what comes too early.
+// tooMany returns the error for an early attempt.
 func tooMany(wait time.Duration, why string) error {
 	wait = time.Duration(math.Ceil(wait.Seconds())) * time.Second
 	return &pbx.Error{
 		Kind: pbx.KindTooMany, Code: pbx.CodeTooMany, RetryAfter: wait,
-		Msg: fmt.Sprintf("%s: wait %s before the next one, which then counts; whoever runs the machine can help with pbxportal admin reset", why, wait),
+		Msg: fmt.Sprintf("%s: wait %s before the next attempt; the host's administrator can help with pbxportal admin reset", why, wait),
 	}
 }

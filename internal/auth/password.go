@@ -12,14 +12,14 @@ import (
 	"github.com/synergycall/pbxportal/internal/pbx"
 )
 
-// How long a password may be, in characters.
+// Length of a password, in characters.
 const (
 	MinPassword = 12
 	MaxPassword = 128
 )
 
-// The words that make a password easy to guess. common.txt is our own: what people choose all over the world, and what this program is
-// about. Where english.txt comes from stands in words/COPYING.
+// Words that make a password easy to guess. common.txt is this project's own list of common and product-related words. The source of english.txt is
+// named in words/COPYING.
 var (
 	//go:embed words/common.txt
 	commonText string
@@ -27,7 +27,7 @@ var (
 	englishText string
 )
 
-// words gives what each known word weighs. The lists are read when the first password is chosen, which most runs of the program never see.
+// words returns the weight of each known word. The lists are parsed when the first password is chosen.
 //
 //nolint:gochecknoglobals // a table that is made once and never changed
 var words = sync.OnceValue(func() map[string]int {
@@ -42,8 +42,8 @@ var words = sync.OnceValue(func() map[string]int {
 	return table
 })
 
-// What the parts of a password weigh, roughly half the bits it takes to guess them; and the least that all of it must weigh. A password
-// is as light as the lightest way to put it together.
+// Weights of the parts of a password, roughly half the bits needed to guess them, and the minimum for a whole password. The weight of a password is
+// the smallest over all its decompositions.
 const (
 	runWeight     = 1 // 1234, aaaa, qwert
 	digitWeight   = 2 // also a sign
@@ -57,8 +57,8 @@ const (
 	longestWord     = 20
 )
 
-// cleanPassword gives an Error of KindInvalid when the password must not be used by this person. There are no rules about what sorts of
-// characters it has to have: they make passwords harder to remember, and not harder to guess.
+// cleanPassword returns an Error of KindInvalid if this user may not use the password. There are no rules on character classes: they make passwords
+// harder to remember, not harder to guess.
 func cleanPassword(field string, password pbx.Secret, name, email string) error {
 	if fault := passwordFault(pbx.Password(password.Reveal()), name, email); fault.Code != "" {
 		fault.Field = field
@@ -67,7 +67,7 @@ func cleanPassword(field string, password pbx.Secret, name, email string) error 
 	return nil
 }
 
-// passwordFault says what is wrong with a password; it has no code when nothing is.
+// passwordFault describes what is wrong with a password; its code is empty if nothing is.
 func passwordFault(text, name, email string) pbx.FieldError {
 	n := utf8.RuneCountInString(text)
 	switch {
@@ -76,23 +76,23 @@ func passwordFault(text, name, email string) pbx.FieldError {
 	case n < MinPassword:
 		return pbx.FieldError{
 			Code: pbx.FieldTooShort, Least: MinPassword,
-			Message: fmt.Sprintf("must have at least %d characters, has %d: a few words that do not belong together are easy to remember", MinPassword, n),
+			Message: fmt.Sprintf("must have at least %d characters, has %d: a few unrelated words are easy to remember", MinPassword, n),
 		}
 	case n > MaxPassword:
 		return pbx.FieldError{Code: pbx.FieldTooLong, Most: MaxPassword, Message: fmt.Sprintf("must have at most %d characters, has %d", MaxPassword, n)}
 	case different(text) < fewestDifferent:
-		return pbx.FieldError{Code: pbx.FieldMonotonous, Message: "is made of too few different characters: choose something else"}
+		return pbx.FieldError{Code: pbx.FieldMonotonous, Message: "has too few different characters: choose another"}
 	case weigh(text, ownWords(name, email)) < enoughWeight:
 		return pbx.FieldError{
 			Code: pbx.FieldGuessable,
-			Message: "is too easy to guess: it is made of well-known words, of your name or address, or of keys that lie side by side; " +
-				"take four words that do not belong together, or let a password manager choose",
+			Message: "is too easy to guess: it consists of common words, your name or address, or adjacent keys; " +
+				"use four unrelated words, or a password manager",
 		}
 	}
 	return pbx.FieldError{}
 }
 
-// different counts the different characters of a text.
+// different counts the distinct characters of a text.
 func different(text string) int {
 	seen := map[rune]bool{}
 	for _, r := range strings.ToLower(text) {
@@ -101,7 +101,7 @@ func different(text string) int {
 	return len(seen)
 }
 
-// ownWords gives the words that somebody who knows a person would try first.
+// ownWords returns the words that someone acquainted with the user would try first.
 func ownWords(name, email string) map[string]bool {
 	own := map[string]bool{}
 	letters := func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsDigit(r) }
@@ -120,11 +120,11 @@ func ownWords(name, email string) map[string]bool {
 	return own
 }
 
-// weigh gives the weight of a password: that of the lightest way to put it together from words, runs and single characters. Words of the
-// person's own weigh nothing.
+// weigh returns the weight of a password: that of its lightest decomposition into words, runs and single characters. The user's own words weigh
+// nothing.
 func weigh(text string, own map[string]bool) int {
 	plain := []rune(strings.ToLower(text))
-	read := []rune(strings.Map(unleet, string(plain))) // as people mean it who write p4ssw0rd
+	read := []rune(strings.Map(unleet, string(plain))) // as meant by users who write p4ssw0rd
 	best := make([]int, len(plain)+1)
 	for end := 1; end <= len(plain); end++ {
 		best[end] = best[end-1] + letterWeight
@@ -139,7 +139,7 @@ func weigh(text string, own map[string]bool) int {
 		for start := end - 3; start >= 0 && isRun(plain[start:end]); start-- {
 			best[end] = min(best[end], best[start]+runWeight)
 		}
-		for n := 3; 2*n <= end; n++ { // the same once more
+		for n := 3; 2*n <= end; n++ { // repetitions
 			if slices.Equal(plain[end-2*n:end-n], plain[end-n:end]) {
 				best[end] = min(best[end], best[end-n]+runWeight)
 			}
@@ -148,7 +148,7 @@ func weigh(text string, own map[string]bool) int {
 	return best[len(plain)]
 }
 
-// partWeight gives the weight of a part of a password, as it stands there and as it is meant, if it is a word that is known.
+// partWeight returns the weight of a part of a password, as typed or with substitutions undone, if it is a known word.
 func partWeight(plain, read string, own map[string]bool) (weight int, known bool) {
 	if own[plain] || own[read] {
 		return 0, true
@@ -164,7 +164,7 @@ func partWeight(plain, read string, own map[string]bool) (weight int, known bool
 	return weight, known
 }
 
-// unleet gives the letter for which a digit or a sign stands.
+// unleet returns the letter that a digit or sign substitutes.
 func unleet(r rune) rune {
 	switch r {
 	case '0':
@@ -185,10 +185,10 @@ func unleet(r rune) rune {
 	return r
 }
 
-// keyRows are the rows of keyboards, and what follows each other otherwise.
+// keyRows are keyboard rows and other common sequences.
 const keyRows = "abcdefghijklmnopqrstuvwxyz 01234567890 qwertyuiop qwertzuiop azertyuiop asdfghjkl qsdfghjklm zxcvbnm yxcvbnm wxcvbn !@#$%^&*() 1qaz2wsx3edc4rfv5tgb6yhn7ujm 1q2w3e4r5t6y7u8i9o0p"
 
-// isRun reports whether the characters follow each other: all the same, or side by side in a row of keys, forwards or backwards.
+// isRun reports whether the characters are all the same, or adjacent in a row of keys, in either direction.
 func isRun(part []rune) bool {
 	text := string(part)
 	if strings.Count(text, string(part[0])) == len(part) {

@@ -8,7 +8,7 @@ import (
 	"github.com/synergycall/pbxportal/internal/pbx"
 )
 
-// Principal is who is calling, as far as that was proved, and what he may do. The zero Principal is nobody and may do nothing.
+// Principal is an authenticated caller with its permissions. The zero Principal is anonymous and has none.
 type Principal struct {
 	account     *pbx.Account
 	session     pbx.Session
@@ -17,31 +17,31 @@ type Principal struct {
 	permissions []pbx.Permission
 	until       time.Time
 	anyone      bool
-	demanded    bool // the portal demands a second factor of the account, and no provider answers for it
+	demanded    bool // policy requires a second factor for the account, and no provider answers for it
 }
 
-// Anyone gives the caller of a portal that asks nobody who he is. He may do everything, and has no account.
+// Anyone returns the caller of a portal without authentication. It has every permission and no account.
 func Anyone() Principal {
 	return Principal{anyone: true, role: pbx.Owner, permissions: pbx.Permissions()}
 }
 
-// ofAccount gives the principal of an open session. It holds no permission while the account lacks a second factor that is demanded of it, or
-// the session waits for the one that it has.
+// ofAccount returns the principal of a session. It has no permissions while the account lacks a required second factor, or the session still owes
+// the account's second factor.
 func ofAccount(a pbx.Account, s pbx.Session, factor pbx.SecondFactor) Principal {
 	p := Principal{account: &a, session: s, role: a.Role, permissions: a.Role.Permissions(), until: s.ExpiresAt}
 	p.demanded = factor.DemandedOf(a.Role) && !s.Vouched
-	if p.LacksFactor() || p.OwesFactor() {
+	if p.MissingSecondFactor() || p.OwesFactor() {
 		p.permissions = nil
 	}
 	return p
 }
 
-// ofToken gives the principal of a token that holds: its role's permissions, but for those outside its scopes.
+// ofToken returns the principal of a valid token: the permissions of its role that are in its scopes.
 func ofToken(t pbx.Token) Principal {
 	return Principal{token: &t, role: t.Role, permissions: granted(t.Role, t.Scopes), until: t.ExpiresAt}
 }
 
-// granted gives what a role with scopes may do; nil scopes leave the role as it is.
+// granted returns the permissions of a role limited to scopes; nil scopes do not limit it.
 func granted(role pbx.Role, scopes []pbx.Permission) []pbx.Permission {
 	if scopes == nil {
 		return role.Permissions()
@@ -49,10 +49,10 @@ func granted(role pbx.Role, scopes []pbx.Permission) []pbx.Permission {
 	return slices.DeleteFunc(role.Permissions(), func(p pbx.Permission) bool { return !slices.Contains(scopes, p) })
 }
 
-// Known reports whether it was proved who calls, or nobody wants to know.
+// Known reports whether the caller is authenticated, or authentication is off.
 func (p Principal) Known() bool { return p.account != nil || p.token != nil || p.anyone }
 
-// May reports whether the caller holds the permission. Nobody holds none, not even Public: what is public is not asked here.
+// May reports whether the caller holds the permission. An anonymous caller holds none, not even Public, which is not checked here.
 func (p Principal) May(wanted pbx.Permission) bool {
 	switch {
 	case !p.Known():
@@ -63,7 +63,7 @@ func (p Principal) May(wanted pbx.Permission) bool {
 	return slices.Contains(p.permissions, wanted)
 }
 
-// Account gives the account of a person who is signed in; ok is false for a token and for nobody.
+// Account returns the account of a signed-in user; ok is false for tokens and anonymous callers.
 func (p Principal) Account() (_ pbx.Account, ok bool) {
 	if p.account == nil {
 		return pbx.Account{}, false
@@ -71,7 +71,7 @@ func (p Principal) Account() (_ pbx.Account, ok bool) {
 	return *p.account, true
 }
 
-// Token gives the token a program called with; ok is false for a person and for nobody.
+// Token returns the API token of the caller; ok is false for users and anonymous callers.
 func (p Principal) Token() (_ pbx.Token, ok bool) {
 	if p.token == nil {
 		return pbx.Token{}, false
@@ -79,28 +79,28 @@ func (p Principal) Token() (_ pbx.Token, ok bool) {
 	return *p.token, true
 }
 
-// FactorDemanded reports whether the portal demands a second factor of the caller's account.
+// FactorDemanded reports whether policy requires a second factor for the caller's account.
 func (p Principal) FactorDemanded() bool { return p.demanded }
 
-// LacksFactor reports whether the portal demands a second factor of the caller's account that this does not have.
-func (p Principal) LacksFactor() bool { return p.demanded && !p.account.TOTP }
+// MissingSecondFactor reports whether policy requires a second factor that the caller's account does not have.
+func (p Principal) MissingSecondFactor() bool { return p.demanded && !p.account.TOTP }
 
 // OwesFactor reports whether the caller's session still waits for the account's second factor.
 func (p Principal) OwesFactor() bool { return p.session.OwesFactor }
 
-// Session names the session of a person, "" where there is none.
+// Session returns the id of the user's session, "" if there is none.
 func (p Principal) Session() pbx.SessionID { return p.session.ID }
 
-// Role gives the role of the account or token, "" for nobody.
+// Role returns the role of the account or token, "" for an anonymous caller.
 func (p Principal) Role() pbx.Role { return p.role }
 
-// Permissions lists what the caller may do.
+// Permissions returns the caller's permissions.
 func (p Principal) Permissions() []pbx.Permission { return slices.Clone(p.permissions) }
 
-// ExpiresAt gives when the session or the token ends at the latest; zero: never.
+// ExpiresAt returns when the session or token expires at the latest; zero means never.
 func (p Principal) ExpiresAt() time.Time { return p.until }
 
-// Actor gives the caller as the audit trail names him.
+// Actor returns the caller in the form of the audit trail.
 func (p Principal) Actor(from, requestID string) pbx.Actor {
 	a := pbx.Actor{Kind: pbx.ActorAnonymous, From: from, RequestID: requestID}
 	switch {
@@ -114,12 +114,12 @@ func (p Principal) Actor(from, requestID string) pbx.Actor {
 
 type principalKey struct{}
 
-// WithPrincipal gives a context whose work is asked for by this caller.
+// WithPrincipal returns a context that carries the caller.
 func WithPrincipal(ctx context.Context, p Principal) context.Context {
 	return context.WithValue(ctx, principalKey{}, p)
 }
 
-// PrincipalOf gives the caller of a context, nobody where none is named.
+// PrincipalOf returns the caller in ctx, the zero Principal if there is none.
 func PrincipalOf(ctx context.Context) Principal {
 	p, _ := ctx.Value(principalKey{}).(Principal)
 	return p

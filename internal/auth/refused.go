@@ -12,38 +12,38 @@ import (
 	"github.com/synergycall/pbxportal/internal/store"
 )
 
-// What is refused is counted, so that neither a stranger nor a caller who is signed in can fill the audit trail: for each account and network
-// and minute there is one event with the number of times, beside the first refusal, which is told at once. What is told apart has a bound:
-// beyond it one event a minute tells of all others of an action together.
+// Refused requests are counted, so that neither anonymous nor signed-in callers can fill the audit trail: for each account and network there is at
+// most one event a minute with the number of refusals, beside the first one, which is recorded at once. The number of separate entries is bounded:
+// beyond it, one event a minute covers the rest of an action.
 const (
 	tellEvery      = time.Minute
-	mostApart      = 32 // of all networks and callers
-	mostPerNetwork = 4  // of one network or caller; the fifth account and all further ones are counted together
+	mostApart      = 32 // over all networks and callers
+	mostPerNetwork = 4  // per network or caller; the fifth account and all further ones are counted together
 )
 
-// tally counts what was refused since it was last told.
+// tally counts refusals since they were last recorded.
 type tally struct {
 	mu      sync.Mutex
 	entries map[entryKey]*entry // guarded by mu
-	apart   map[string]int      // guarded by mu: how many entries a network or caller has
+	apart   map[string]int      // guarded by mu: the number of entries of a network or caller
 }
 
-// entryKey is what is told apart. The rest of a network is in an entry of its own, and so is, without a network, the rest of an action.
+// entryKey identifies an entry. The rest of a network has an entry of its own, and so, without a network, has the rest of an action.
 type entryKey struct {
 	action, network, what string
 	rest                  bool
 }
 
-// entry is what was counted of a kind.
+// entry is the count of one kind of refusal.
 type entry struct {
-	event       pbx.AuditEvent // the newest, to be told with its number
-	times       int            // since the last event that told of it
+	event       pbx.AuditEvent // the newest, to be recorded with its count
+	times       int            // since the last event that was recorded
 	first, last time.Time
 }
 
 func newTally() *tally { return &tally{entries: map[entryKey]*entry{}, apart: map[string]int{}} }
 
-// count counts one refusal from a network or a caller. It reports whether the event is to be told at once, as the first of its kind.
+// count counts one refusal of a network or caller. first reports whether the event is the first of its kind, to be recorded at once.
 func (t *tally) count(network, what string, e pbx.AuditEvent) (key entryKey, first bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -77,7 +77,7 @@ func (n *entry) add(e pbx.AuditEvent, times int, first, last time.Time) {
 	n.times += times
 }
 
-// take gives what is to be told, and forgets of what nothing came since it was last taken.
+// take returns the entries to record, and drops those without refusals since they were last taken.
 func (t *tally) take() map[entryKey]entry {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -96,7 +96,7 @@ func (t *tally) take() map[entryKey]entry {
 	return due
 }
 
-// giveBack takes in again what could not be told.
+// giveBack returns entries that could not be recorded.
 func (t *tally) giveBack(due map[entryKey]entry) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -109,7 +109,7 @@ func (t *tally) giveBack(due map[entryKey]entry) {
 	}
 }
 
-// TellRefused writes down what was refused since the last time: one event for each kind. What cannot be written is kept for the next time.
+// TellRefused records the refusals since the last call: one event for each kind. Those that cannot be written are kept for the next call.
 func (a *Auth) TellRefused(ctx context.Context) error {
 	due := a.refused.take()
 	if len(due) == 0 {
@@ -133,14 +133,14 @@ func (a *Auth) TellRefused(ctx context.Context) error {
 	return err
 }
 
-// counted gives facts with how often it happened.
+// counted adds a count to facts.
 func counted(facts pbx.Facts, times int) pbx.Facts {
 	all := pbx.Facts{"times": strconv.Itoa(times)}
 	maps.Copy(all, facts)
 	return all
 }
 
-// Run tells once a minute what was refused, until ctx ends, and reports what went wrong. What is left then the caller has told.
+// Run calls TellRefused once a minute until ctx ends, and reports errors. The caller records the remainder.
 func (a *Auth) Run(ctx context.Context, report func(error)) {
 	tick := time.NewTicker(tellEvery)
 	defer tick.Stop()
@@ -156,8 +156,8 @@ func (a *Auth) Run(ctx context.Context, report func(error)) {
 	}
 }
 
-// refusal notes that something was refused: at once where it is the first of its kind, with the others of its minute otherwise. The kind is
-// the action, the network or the signed-in caller, and what tells further apart.
+// refusal records a refusal: at once if it is the first of its kind, with the others of its minute otherwise. The kind is the action, the network
+// or the signed-in caller, and what.
 func (a *Auth) refusal(ctx context.Context, action, what string, object pbx.AuditObject, facts pbx.Facts) error {
 	e := pbx.NewAuditEvent(ctx, a.now(), action, object)
 	e.Result, e.After = pbx.AuditDenied, facts
@@ -178,7 +178,7 @@ func (a *Auth) refusal(ctx context.Context, action, what string, object pbx.Audi
 	return err
 }
 
-// networkOf gives the network an address counts to: /24 of IPv4, /64 of IPv6.
+// networkOf returns the network of an address: /24 of IPv4, /64 of IPv6.
 func networkOf(from string) string {
 	addr, err := netip.ParseAddr(from)
 	if err != nil {
@@ -196,12 +196,12 @@ func networkOf(from string) string {
 	return network.String()
 }
 
-// Refused notes that the caller of ctx asked for something it has no permission for. Route is the operation, as the contract has it.
+// Refused records that the caller of ctx lacked the permission for an operation. Route is the operation as in the contract.
 func (a *Auth) Refused(ctx context.Context, route string, lacks pbx.Permission) error {
 	return a.refusal(ctx, ActionRequestRefused, route, pbx.AuditObject{Type: "operation", ID: route, Name: route}, pbx.Facts{"permission": string(lacks)})
 }
 
-// linkRefused notes that a one-time code was no good, and gives noGood.
+// linkRefused records an invalid one-time code, and returns noGood.
 func (a *Auth) linkRefused(ctx context.Context, noGood *pbx.Error) error {
 	if err := a.refusal(ctx, ActionLinkRefused, noGood.Code, pbx.AuditObject{Type: "link", Name: noGood.Code}, nil); err != nil {
 		return err

@@ -17,51 +17,51 @@ import (
 	"github.com/synergycall/pbxportal/internal/store"
 )
 
-// sessionLength is the length of a session's token: 256 random bits in unpadded base64url.
+// sessionLength is the length of a session token: 256 random bits in unpadded base64url.
 const sessionLength = 43
 
-// SignIn is what somebody says who wants to sign in. The address he comes from stands in the context, with the actor.
+// SignIn is the input of a sign-in. The client's address is in the context, with the actor.
 type SignIn struct {
 	Email     string
 	Password  pbx.Secret
-	OTP       string // of the second factor, or a recovery code; "" where none was given
+	OTP       string // of the second factor, or a recovery code; "" for none
 	UserAgent string
-	Replaces  string // the token of a session that ends with this sign-in, "" for none
+	Replaces  string // the token of a session that ends with this sign-in; "" for none
 }
 
-// Opened is a session that was just opened, with the token that proves it.
-type Opened struct {
+// SessionGrant is a new session with its token.
+type SessionGrant struct {
 	Principal Principal
 	Token     pbx.Secret
 }
 
-// SignIn opens a session. Errors: KindNotSignedIn, which says nothing of what was wrong but that a second factor is missing where all else
-// was right; KindTooMany after too many failures.
-func (a *Auth) SignIn(ctx context.Context, s SignIn) (Opened, error) {
+// SignIn opens a session. Errors: KindNotSignedIn, which reveals only that a second factor is missing if everything else was right; KindTooMany
+// after too many failures.
+func (a *Auth) SignIn(ctx context.Context, s SignIn) (SessionGrant, error) {
 	try, err := a.pace.begin(pbx.ActorOf(ctx).From, s.Email)
 	if err != nil {
-		return Opened{}, err
+		return SessionGrant{}, err
 	}
 	c, known, err := a.accountByEmail(ctx, s.Email)
 	if err != nil {
 		try.takeBack()
-		return Opened{}, err
+		return SessionGrant{}, err
 	}
 	right, err := a.passwordIs(ctx, c, s.Password)
 	if err != nil {
 		try.takeBack()
-		return Opened{}, err
+		return SessionGrant{}, err
 	}
 	if !known || !right || c.Disabled {
-		return Opened{}, a.refuse(ctx, c.Account, known, s.Email)
+		return SessionGrant{}, a.refuse(ctx, c.Account, known, s.Email)
 	}
-	var opened Opened
+	var opened SessionGrant
 	err = a.store.InTx(ctx, func(ctx context.Context, tx *store.Tx) error {
 		now, ok, err := tx.Account(ctx, c.ID)
 		switch {
 		case err != nil:
 			return err
-		case !ok || now.Disabled || now.PasswordHash != c.PasswordHash: // since we looked
+		case !ok || now.Disabled || now.PasswordHash != c.PasswordHash: // changed since it was read
 			return signInFailed()
 		}
 		if err = a.secondFactor(ctx, tx, &now, s.OTP); err != nil {
@@ -82,19 +82,19 @@ func (a *Auth) SignIn(ctx context.Context, s SignIn) (Opened, error) {
 	switch {
 	case err == nil:
 		try.succeeded()
-	case pbx.CodeOf(err) != pbx.CodeSignInFailed: // no guess: a second factor is missing, or the database is away
+	case pbx.CodeOf(err) != pbx.CodeSignInFailed: // not a guess: a second factor is missing, or the database is unavailable
 		try.takeBack()
 	default:
 		err = a.refuse(ctx, c.Account, true, s.Email)
 	}
 	if err != nil {
-		return Opened{}, err
+		return SessionGrant{}, err
 	}
 	return opened, nil
 }
 
-// refuse notes a failed sign-in, and gives the error for it. What was typed as an address is kept only where it is one: people type their
-// password in the wrong place.
+// refuse records a failed sign-in, and returns its error. The typed address is recorded only if it is valid: users type passwords into the wrong
+// field.
 func (a *Auth) refuse(ctx context.Context, account pbx.Account, known bool, typed string) error {
 	object := accountObject(account)
 	if email, err := pbx.CleanEmail(typed); !known && err == nil {
@@ -106,19 +106,19 @@ func (a *Auth) refuse(ctx context.Context, account pbx.Account, known bool, type
 	return signInFailed()
 }
 
-// accountByEmail looks for an account. A text that is no address is nobody's.
+// accountByEmail looks up an account. An invalid address matches none.
 func (a *Auth) accountByEmail(ctx context.Context, email string) (store.Credentials, bool, error) {
 	email, err := pbx.CleanEmail(email)
 	if err != nil {
-		return store.Credentials{}, false, nil //nolint:nilerr // it is the same as an address nobody has
+		return store.Credentials{}, false, nil //nolint:nilerr // treated like an unknown address
 	}
 	return a.store.AccountByEmail(ctx, email)
 }
 
-// passwordIs reports whether the account has this password. It takes as long where there is no account, or none with a password.
+// passwordIs reports whether the account has this password. It takes the same time if there is no account or no password.
 func (a *Auth) passwordIs(ctx context.Context, c store.Credentials, password pbx.Secret) (bool, error) {
 	if len(password.Reveal()) > 4*MaxPassword {
-		password = pbx.SecretFrom("") // nobody has one that long, or an empty one
+		password = pbx.SecretFrom("") // no password is that long or empty
 	}
 	hash := c.PasswordHash
 	if hash == "" {
@@ -128,7 +128,7 @@ func (a *Auth) passwordIs(ctx context.Context, c store.Credentials, password pbx
 	return right && c.PasswordHash != "", err
 }
 
-// secondFactor checks the second factor of an account that has one, and uses the code up in c.
+// secondFactor checks the second factor of an account that has one, and marks the code as used in c.
 func (a *Auth) secondFactor(ctx context.Context, tx *store.Tx, c *store.Credentials, given string) error {
 	if !c.TOTP {
 		return nil
@@ -155,9 +155,9 @@ func (a *Auth) secondFactor(ctx context.Context, tx *store.Tx, c *store.Credenti
 	return err
 }
 
-// useCode uses up a code of a second factor, and reports whether it was one that holds. A code before the last that was used does not; a last
-// one that lies in the future was written by a clock that was wrong, so it is not heeded (it would lock its owner out until then), and the
-// trail tells of it. What was used once is never used again, whatever the clock said meanwhile: each step is on record.
+// useCode uses up a code of a second factor, and reports whether it was valid. A code at or before the last used one is not. A last one in the
+// future was written by a wrong clock: it is ignored, as it would lock the user out until then, and recorded in the audit trail. No code is ever
+// accepted twice, whatever the clock said: each used step is stored.
 func (a *Auth) useCode(ctx context.Context, tx *store.Tx, c *store.Credentials, secret pbx.Secret, code string) (ok bool, err error) {
 	now, last, facts := a.now(), c.TOTPStep, pbx.Facts(nil)
 	if current := totpNow(now); last > current+totpSkew {
@@ -178,17 +178,17 @@ func (a *Auth) useCode(ctx context.Context, tx *store.Tx, c *store.Credentials, 
 	return err == nil, err
 }
 
-// OTPRequired is the refusal of a caller of whom all is right but for the account's second factor, which was not given yet.
+// OTPRequired returns the error for a caller whose sign-in lacks only the second factor.
 func OTPRequired() error {
 	return &pbx.Error{
 		Kind: pbx.KindNotSignedIn, Code: pbx.CodeOTPRequired,
-		Msg: "this account needs its second factor as well: give the code that the authenticator shows, or a recovery code",
+		Msg: "this account requires its second factor as well: give the authenticator's current code or a recovery code",
 	}
 }
 
-// ProveFactor gives the second factor that the caller's session still waits for, and opens a session in its place that lacks nothing. Errors:
-// KindNotSignedIn for a wrong code, or none; KindConflict for a session that waits for none; KindTooMany.
-func (a *Auth) ProveFactor(ctx context.Context, otp, userAgent string) (opened Opened, err error) {
+// ProveFactor verifies the second factor that the caller's session still owes, and replaces the session by a complete one. Errors: KindNotSignedIn
+// for a wrong or missing code; KindConflict if no factor is owed; KindTooMany.
+func (a *Auth) ProveFactor(ctx context.Context, otp, userAgent string) (opened SessionGrant, err error) {
 	p := PrincipalOf(ctx)
 	account, ok := p.Account()
 	switch {
@@ -197,7 +197,7 @@ func (a *Auth) ProveFactor(ctx context.Context, otp, userAgent string) (opened O
 	case !ok:
 		return opened, notSignedIn()
 	case !p.OwesFactor():
-		return opened, &pbx.Error{Kind: pbx.KindConflict, Code: pbx.CodeTOTPOff, Msg: "this session waits for no second factor: go on with it"}
+		return opened, &pbx.Error{Kind: pbx.KindConflict, Code: pbx.CodeTOTPOff, Msg: "this session has already passed the second factor: continue with it"}
 	}
 	try, err := a.pace.begin(pbx.ActorOf(ctx).From, account.Email)
 	if err != nil {
@@ -226,26 +226,26 @@ func (a *Auth) ProveFactor(ctx context.Context, otp, userAgent string) (opened O
 	switch {
 	case err == nil:
 		try.succeeded()
-	case pbx.CodeOf(err) != pbx.CodeSignInFailed: // no guess
+	case pbx.CodeOf(err) != pbx.CodeSignInFailed: // not a guess
 		try.takeBack()
 	default:
 		err = a.refuse(ctx, account, true, account.Email)
 	}
 	if err != nil {
-		return Opened{}, err
+		return SessionGrant{}, err
 	}
 	return opened, nil
 }
 
-// proved says what was proved beside who it is that signs in.
+// proved states which factors the sign-in has passed.
 type proved struct {
-	factor  bool // a second factor, here or at the provider
-	vouched bool // a provider answers for the second factor that the portal demands
+	factor  bool // a second factor, at the portal or the provider
+	vouched bool // a provider answers for the required second factor
 }
 
-// open opens a session of an account, in a context whose work is that of the person. It is the only way to one, and so the place where no
-// session comes past a second factor that was switched on: without it, the session waits for it.
-func (a *Auth) open(ctx context.Context, tx *store.Tx, account pbx.Account, userAgent string, by proved) (Opened, error) {
+// open opens a session in a context of the user. All sessions are opened here, so none bypasses an enabled second factor: without it, the session
+// owes it.
+func (a *Auth) open(ctx context.Context, tx *store.Tx, account pbx.Account, userAgent string, by proved) (SessionGrant, error) {
 	now := a.time()
 	s := pbx.Session{
 		ID: pbx.SessionID(uuid.NewString()), Account: account.ID, CreatedAt: now, LastSeenAt: now, ExpiresAt: now.Add(SessionLife),
@@ -257,21 +257,21 @@ func (a *Auth) open(ctx context.Context, tx *store.Tx, account pbx.Account, user
 	}
 	token := newSessionToken()
 	if err := tx.InsertSession(ctx, s, digest(token.Reveal())); err != nil {
-		return Opened{}, err
+		return SessionGrant{}, err
 	}
 	if err := a.note(ctx, tx, ActionSignIn, sessionObject(s.ID, account), nil, facts); err != nil {
-		return Opened{}, err
+		return SessionGrant{}, err
 	}
-	return Opened{ofAccount(account, s, a.factor), token}, nil
+	return SessionGrant{ofAccount(account, s, a.factor), token}, nil
 }
 
 func newSessionToken() pbx.Secret {
 	var b [32]byte
-	_, _ = rand.Read(b[:]) // never fails: it ends the program where the system has no randomness (crypto/rand)
+	_, _ = rand.Read(b[:]) // never fails: crypto/rand ends the program if the system has no randomness
 	return pbx.SecretFrom(base64.RawURLEncoding.EncodeToString(b[:]))
 }
 
-// oneLine makes of a text that somebody sent one that can be kept and shown.
+// oneLine reduces a client's text to one line that can be stored and displayed.
 func oneLine(text string) string {
 	text = strings.Map(func(r rune) rune {
 		if !unicode.IsPrint(r) {
@@ -285,15 +285,15 @@ func oneLine(text string) string {
 	return text
 }
 
-// Proof is what a request carries to prove who sent it.
-type Proof struct {
-	Session string // the token of a session, from a cookie
-	Bearer  string // an API token; where there is one, it decides alone
+// Credentials are the credentials of a request.
+type Credentials struct {
+	Session string // a session token, from a cookie
+	Bearer  string // an API token; takes precedence
 }
 
-// Authenticate says who is calling. The error is of KindNotSignedIn when the proof does not hold, or there is none; it does not say
-// why. It costs one query, and once a minute a note that the session or token was used.
-func (a *Auth) Authenticate(ctx context.Context, p Proof) (Principal, error) {
+// Authenticate returns the caller. The error is of KindNotSignedIn, without a reason, if the credentials are missing or invalid. It costs one
+// query, and once a minute a write that records the last use.
+func (a *Auth) Authenticate(ctx context.Context, p Credentials) (Principal, error) {
 	who, used, err := a.prove(ctx, p)
 	if used != nil {
 		a.seen(ctx, used)
@@ -301,18 +301,18 @@ func (a *Auth) Authenticate(ctx context.Context, p Proof) (Principal, error) {
 	return who, err
 }
 
-// Holds says who is calling, as Authenticate does, for an answer that goes on and on. To look again is no use of a session: nobody stays
-// signed in for having left a page open.
-func (a *Auth) Holds(ctx context.Context, p Proof) (Principal, error) {
+// Revalidate returns the caller like Authenticate, for a response that continues (a stream). It does not count as use of a session: an open page
+// does not keep its user signed in.
+func (a *Auth) Revalidate(ctx context.Context, p Credentials) (Principal, error) {
 	who, _, err := a.prove(ctx, p)
 	return who, err
 }
 
-// use notes that a session or a token was used.
+// use records the use of a session or token.
 type use func(context.Context, *store.Tx) error
 
-// prove says who is calling, and gives the note of it that is due, nil where none is.
-func (a *Auth) prove(ctx context.Context, p Proof) (Principal, use, error) {
+// prove returns the caller and the pending record of its use, nil if none is due.
+func (a *Auth) prove(ctx context.Context, p Credentials) (Principal, use, error) {
 	switch {
 	case p.Bearer != "":
 		return a.bearer(ctx, p.Bearer)
@@ -338,7 +338,7 @@ func (a *Auth) session(ctx context.Context, token string) (who Principal, used u
 	return ofAccount(account, s, a.factor), used, nil
 }
 
-// isSessionToken reports whether a text could be the token of a session. The decoder skips line breaks, which no token has.
+// isSessionToken reports whether a text has the form of a session token. The decoder would skip line breaks, which no token has.
 func isSessionToken(text string) bool {
 	if len(text) != sessionLength || strings.ContainsAny(text, "\r\n") {
 		return false
@@ -347,7 +347,7 @@ func isSessionToken(text string) bool {
 	return err == nil
 }
 
-// holds reports whether a session has neither ended nor, by a clock that was put back, not yet begun.
+// holds reports whether a session has neither expired nor, by a clock that was set back, not yet begun.
 func holds(s pbx.Session, now time.Time) bool {
 	return !s.CreatedAt.After(now) && now.Before(s.ExpiresAt) &&
 		now.Sub(s.LastSeenAt) < SessionIdle && s.LastSeenAt.Sub(now) <= seenEvery
@@ -371,14 +371,14 @@ func (a *Auth) bearer(ctx context.Context, text string) (who Principal, used use
 	return ofToken(t), used, nil
 }
 
-// seen notes the use of a session or a token. That it fails harms nobody: a session whose use is not noted ends early.
+// seen records the use of a session or token. A failure is harmless: the session ends early.
 func (a *Auth) seen(ctx context.Context, used use) {
-	ctx, cancel := context.WithTimeout(ctx, seenPatience)
+	ctx, cancel := context.WithTimeout(ctx, seenTimeout)
 	defer cancel()
 	_ = a.store.InTx(ctx, used)
 }
 
-// SignOut ends the session the caller came with.
+// SignOut ends the caller's session.
 func (a *Auth) SignOut(ctx context.Context) error {
 	account, ok := PrincipalOf(ctx).Account()
 	if !ok {
@@ -394,7 +394,7 @@ func (a *Auth) SignOut(ctx context.Context) error {
 	})
 }
 
-// Sessions gives the caller's own sessions that have not ended, the newest first.
+// Sessions returns the caller's active sessions, newest first.
 func (a *Auth) Sessions(ctx context.Context) ([]pbx.Session, error) {
 	account, err := self(ctx)
 	if err != nil {
@@ -410,7 +410,7 @@ func (a *Auth) Sessions(ctx context.Context) ([]pbx.Session, error) {
 	return open, err
 }
 
-// EndSession ends one of the caller's own sessions; KindNotFound when he has none of that id.
+// EndSession ends one of the caller's own sessions; KindNotFound if there is none with this id.
 func (a *Auth) EndSession(ctx context.Context, id pbx.SessionID) error {
 	account, err := self(ctx)
 	if err != nil {
@@ -436,13 +436,13 @@ func (a *Auth) EndSession(ctx context.Context, id pbx.SessionID) error {
 func notSignedIn() error {
 	return &pbx.Error{
 		Kind: pbx.KindNotSignedIn, Code: pbx.CodeNotSignedIn,
-		Msg: "sign in, or send a token that holds in the header Authorization: Bearer …; pbxportal token create makes one",
+		Msg: "sign in, or send a valid token in the header Authorization: Bearer …; create one with pbxportal token create",
 	}
 }
 
 func signInFailed() error {
 	return &pbx.Error{
 		Kind: pbx.KindNotSignedIn, Code: pbx.CodeSignInFailed,
-		Msg: "e-mail address, password or second factor are not right: try again, or ask for a reset",
+		Msg: "the e-mail address, password or second factor is wrong: try again, or ask for a reset",
 	}
 }

@@ -67,7 +67,7 @@ func TestASessionIsProvedByItsTokenAndByNothingElse(t *testing.T) {
 	anna := d.account(t, "Anna", pbx.Operator)
 	opened := d.signIn(t, anna)
 	token := opened.Token.Reveal()
-	for name, proof := range map[string]auth.Proof{
+	for name, proof := range map[string]auth.Credentials{
 		"nothing":                 {},
 		"a token cut short":       {Session: token[:len(token)-1]},
 		"a token with more":       {Session: token + "A"},
@@ -81,7 +81,7 @@ func TestASessionIsProvedByItsTokenAndByNothingElse(t *testing.T) {
 			t.Errorf("%s: %+v, error %v", name, p, err)
 		}
 	}
-	p, err := d.Authenticate(t.Context(), auth.Proof{Session: token})
+	p, err := d.Authenticate(t.Context(), auth.Credentials{Session: token})
 	account, ok := p.Account()
 	if err != nil || !ok || account.ID != anna.ID || account.LastSignIn != noon || p.Session() != opened.Principal.Session() || p.Role() != pbx.Operator ||
 		!p.May(pbx.UsersWrite) || p.May(pbx.ApplyRun) || p.ExpiresAt() != noon.Add(auth.SessionLife) {
@@ -181,12 +181,12 @@ func TestLookingWhetherAProofHoldsIsNoUseOfIt(t *testing.T) {
 	session := d.signIn(t, d.account(t, "Anna", pbx.Owner))
 	for range 29 {
 		d.move(time.Minute)
-		if p, err := d.Holds(t.Context(), auth.Proof{Session: session.Token.Reveal()}); err != nil || !p.May(pbx.AccountsWrite) {
+		if p, err := d.Revalidate(t.Context(), auth.Credentials{Session: session.Token.Reveal()}); err != nil || !p.May(pbx.AccountsWrite) {
 			t.Fatal(p, err)
 		}
 	}
 	d.move(time.Minute)
-	if p, err := d.Holds(t.Context(), auth.Proof{Session: session.Token.Reveal()}); code(err) != pbx.CodeNotSignedIn || p.Known() {
+	if p, err := d.Revalidate(t.Context(), auth.Credentials{Session: session.Token.Reveal()}); code(err) != pbx.CodeNotSignedIn || p.Known() {
 		t.Errorf("half an hour after its last use: %+v, %v", p, err)
 	}
 }
@@ -241,7 +241,7 @@ func TestWhatIsAPersonsOwnIsNoBusinessOfATokenOrOfNobody(t *testing.T) {
 	t.Parallel()
 	d := newDoor(t)
 	_, secret := d.token(t, pbx.NewToken{Name: "ci", Role: pbx.Owner})
-	token, err := d.Authenticate(t.Context(), auth.Proof{Bearer: secret.Reveal()})
+	token, err := d.Authenticate(t.Context(), auth.Credentials{Bearer: secret.Reveal()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -291,7 +291,7 @@ func TestNoForgedProofIsAccepted(t *testing.T) {
 			if text == real {
 				continue
 			}
-			for _, proof := range []auth.Proof{{Session: text}, {Bearer: text}} {
+			for _, proof := range []auth.Credentials{{Session: text}, {Bearer: text}} {
 				if p, err := d.Authenticate(context.Background(), proof); err == nil || p.Known() || len(p.Permissions()) > 0 {
 					t.Fatalf("%q was accepted as %+v", text, p)
 				}
@@ -312,7 +312,7 @@ func TestADatabaseThatIsAwayLetsNobodyIn(t *testing.T) {
 	}
 	t.Cleanup(func() { _ = s.Close() })
 	away := doorOf(s)
-	for name, proof := range map[string]auth.Proof{"session": {Session: session.Token.Reveal()}, "token": {Bearer: token.Reveal()}} {
+	for name, proof := range map[string]auth.Credentials{"session": {Session: session.Token.Reveal()}, "token": {Bearer: token.Reveal()}} {
 		if p, err := away.Authenticate(t.Context(), proof); pbx.KindOf(err) != pbx.KindUnavailable || p.Known() {
 			t.Errorf("%s: %+v, error %v", name, p, err)
 		}

@@ -11,7 +11,7 @@ import (
 	"github.com/synergycall/pbxportal/internal/store"
 )
 
-// An API token is pbx_ID_SECRET: the mark by which scanners find one that was published, what it is looked up by, and 260 random bits.
+// An API token is pbx_ID_SECRET: a prefix for secret scanners, the id it is looked up by, and 260 random bits.
 const (
 	tokenMark    = "pbx"
 	tokenID      = 16 // a–z and 2–7
@@ -19,7 +19,7 @@ const (
 	base32Digits = "234567"
 )
 
-// parseToken takes an API token apart; ok is false for a text that is none.
+// parseToken splits an API token; ok is false if the text is none.
 func parseToken(text string) (id pbx.TokenID, secret string, ok bool) {
 	parts := strings.Split(text, "_")
 	if len(parts) != 3 || parts[0] != tokenMark || !isCode(parts[1], tokenID, 'a', 'z') || !isCode(parts[2], tokenSecret, 'A', 'Z') {
@@ -28,7 +28,7 @@ func parseToken(text string) (id pbx.TokenID, secret string, ok bool) {
 	return pbx.TokenID(parts[1]), parts[2], true
 }
 
-// isCode reports whether a text has this length, and nothing but letters from first to last and the digits of base32.
+// isCode reports whether a text has this length and consists of the letters first to last and the digits of base32.
 func isCode(text string, length int, first, last byte) bool {
 	for _, c := range []byte(text) {
 		if (c < first || c > last) && !strings.ContainsRune(base32Digits, rune(c)) {
@@ -38,17 +38,17 @@ func isCode(text string, length int, first, last byte) bool {
 	return len(text) == length
 }
 
-// MaxTokens is how many tokens that hold one account may have, with those that were made with them.
+// MaxTokens is the maximum number of active tokens of an account, including tokens created with them.
 const MaxTokens = 200
 
-// TokenQuery selects a page of the API tokens, by name.
+// TokenQuery selects a page of API tokens, ordered by name.
 type TokenQuery struct {
 	After   pbx.TokenID // the page begins behind this one; "": at the first
 	Limit   int
-	Revoked bool // also those that are revoked
+	Revoked bool // include revoked tokens
 }
 
-// Tokens gives a page of the API tokens, and the id behind which the next begins, "" where this is the last. KindInvalid when After names none.
+// Tokens returns a page of API tokens, and the cursor of the next one, "" on the last page. KindInvalid if After does not exist.
 func (a *Auth) Tokens(ctx context.Context, q TokenQuery) (page []pbx.Token, next pbx.TokenID, err error) {
 	page, ok, err := a.store.Tokens(ctx, q.After, q.Limit+1, q.Revoked)
 	switch {
@@ -63,8 +63,8 @@ func (a *Auth) Tokens(ctx context.Context, q TokenQuery) (page []pbx.Token, next
 	return page, next, nil
 }
 
-// notTooManyTokens refuses one more token of a maker who has as many as one may have. The command line is not bounded, but what is made with
-// its tokens is.
+// notTooManyTokens returns an error if the creator has MaxTokens active tokens. The command line is not bounded, but tokens created with its tokens
+// are.
 func (a *Auth) notTooManyTokens(ctx context.Context, tx *store.Tx, by pbx.AccountID) error {
 	if powersOf(ctx).local {
 		return nil
@@ -75,12 +75,12 @@ func (a *Auth) notTooManyTokens(ctx context.Context, tx *store.Tx, by pbx.Accoun
 	}
 	return &pbx.Error{
 		Kind: pbx.KindConflict, Code: pbx.CodeTooManyTokens,
-		Msg: fmt.Sprintf("this caller has %d tokens that hold, which is as many as one may have: revoke those that are no longer used", n),
+		Msg: fmt.Sprintf("this caller has %d active tokens, the maximum: revoke those that are no longer used", n),
 	}
 }
 
-// CreateToken makes an API token, which is shown this once. Errors: KindInvalid for the input, KindForbidden for a token that could do
-// what its maker cannot.
+// CreateToken creates an API token, which is shown only once. Errors: KindInvalid for the input, KindForbidden for a token with permissions that
+// its creator lacks.
 func (a *Auth) CreateToken(ctx context.Context, n pbx.NewToken) (pbx.Token, pbx.Secret, error) {
 	n, err := n.Clean()
 	if err != nil {
@@ -88,7 +88,7 @@ func (a *Auth) CreateToken(ctx context.Context, n pbx.NewToken) (pbx.Token, pbx.
 	}
 	by := PrincipalOf(ctx)
 	if !powersOf(ctx).over(n.Role, n.Scopes) {
-		return pbx.Token{}, pbx.Secret{}, forbidden("nobody makes a token that may do more than he may himself: choose a lesser role, or fewer scopes")
+		return pbx.Token{}, pbx.Secret{}, forbidden("a token cannot have permissions that you do not have: choose a lesser role, or fewer scopes")
 	}
 	now := a.time()
 	t := pbx.Token{ID: pbx.TokenID(strings.ToLower(rand.Text()[:tokenID])), Name: n.Name, Role: n.Role, Scopes: n.Scopes, CreatedAt: now}
@@ -98,10 +98,10 @@ func (a *Auth) CreateToken(ctx context.Context, n pbx.NewToken) (pbx.Token, pbx.
 	if account, ok := by.Account(); ok {
 		t.CreatedBy = account.ID
 	}
-	if parent, ok := by.Token(); ok { // it belongs to whom its maker belongs to, and ends no later
+	if parent, ok := by.Token(); ok { // it has the owner of the token it was created with, and expires no later
 		t.CreatedBy, t.MadeWith = parent.CreatedBy, parent.ID
 		if end := parent.ExpiresAt; !end.IsZero() && (t.ExpiresAt.IsZero() || t.ExpiresAt.After(end)) {
-			return pbx.Token{}, pbx.Secret{}, forbidden(fmt.Sprintf("a token does not outlive the one it was made with, which ends at %s: give a shorter time", end.Format("2006-01-02 15:04 MST")))
+			return pbx.Token{}, pbx.Secret{}, forbidden(fmt.Sprintf("a token cannot outlive the token it is created with, which expires at %s: give a shorter time", end.Format("2006-01-02 15:04 MST")))
 		}
 	}
 	secret := rand.Text() + rand.Text()
@@ -123,8 +123,8 @@ func (a *Auth) CreateToken(ctx context.Context, n pbx.NewToken) (pbx.Token, pbx.
 	return t, pbx.SecretFrom(tokenMark + "_" + string(t.ID) + "_" + secret), nil
 }
 
-// RevokeToken ends a token, from the next request on, and with it those that were made with it, and with these: whoever had it may have made
-// them. The first it gives is the one that was named. KindNotFound when there is none of that id, or it was revoked before.
+// RevokeToken revokes a token at once, together with the tokens created with it, directly or indirectly: an attacker who had it may have created
+// them. The first token returned is the named one. KindNotFound if there is none with this id, or it is revoked already.
 func (a *Auth) RevokeToken(ctx context.Context, id pbx.TokenID) (revoked []pbx.Token, err error) {
 	none := &pbx.Error{Kind: pbx.KindNotFound, Code: pbx.CodeTokenNotFound, Msg: "there is no such token, or it is revoked: list the tokens to see which there are"}
 	if !isCode(string(id), tokenID, 'a', 'z') {
@@ -141,7 +141,7 @@ func (a *Auth) RevokeToken(ctx context.Context, id pbx.TokenID) (revoked []pbx.T
 		case !ok || !t.RevokedAt.IsZero():
 			return none
 		case !powersOf(ctx).over(t.Role, t.Scopes):
-			return forbidden("this token may do more than you may yourself: ask an owner to revoke it")
+			return forbidden("this token has permissions that you do not have: ask an owner to revoke it")
 		}
 		revoked, err = a.revoke(ctx, tx, t)
 		return err
@@ -152,7 +152,7 @@ func (a *Auth) RevokeToken(ctx context.Context, id pbx.TokenID) (revoked []pbx.T
 	return revoked, nil
 }
 
-// revoke ends a token and those that were made with it, and gives them all.
+// revoke revokes a token and those created with it, and returns them all.
 func (a *Auth) revoke(ctx context.Context, tx *store.Tx, t pbx.Token) (all []pbx.Token, err error) {
 	made, err := tx.TokensMadeWith(ctx, t.ID)
 	if err != nil {
@@ -171,10 +171,10 @@ func (a *Auth) revoke(ctx context.Context, tx *store.Tx, t pbx.Token) (all []pbx
 	return all, nil
 }
 
-// RevokeAll ends all sessions, takes back all links and revokes all tokens, as after restoring a backup, in which what ended since holds again.
+// RevokeAll ends all sessions, invalidates all links and revokes all tokens, as after restoring a backup, which would revive what has ended since.
 func (a *Auth) RevokeAll(ctx context.Context) (ended store.Ended, err error) {
 	if !powersOf(ctx).local {
-		return ended, forbidden("only the command line revokes all at once: pbxportal admin after-restore")
+		return ended, forbidden("only the command line can revoke everything at once: run pbxportal admin after-restore")
 	}
 	err = a.store.InTx(ctx, func(ctx context.Context, tx *store.Tx) error {
 		if ended, err = tx.RevokeAll(ctx, a.time()); err != nil {
@@ -187,14 +187,14 @@ func (a *Auth) RevokeAll(ctx context.Context) (ended store.Ended, err error) {
 	return ended, err
 }
 
-// revokeBeyond revokes the tokens of an account that may do more than it may itself from now on: all of them where it may do nothing.
+// revokeBeyond revokes the tokens of an account that exceed its new permissions: all of them if it has none left.
 func (a *Auth) revokeBeyond(ctx context.Context, tx *store.Tx, id pbx.AccountID, role pbx.Role) error {
 	tokens, err := tx.TokensOf(ctx, id)
 	if err != nil {
 		return err
 	}
 	left := powers{role: role, permissions: role.Permissions()}
-	gone := map[pbx.TokenID]bool{} // with one they were made with
+	gone := map[pbx.TokenID]bool{} // revoked together with the token that created it
 	for _, t := range tokens {
 		if role != "" && left.cover(t.Role, t.Scopes) || gone[t.ID] {
 			continue

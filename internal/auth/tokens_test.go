@@ -48,7 +48,7 @@ func TestATokenIsProvedByItsSecretUntilItExpiresOrIsRevoked(t *testing.T) {
 			t.Errorf("%s it is accepted", name)
 		}
 	}
-	p, err := d.Authenticate(t.Context(), auth.Proof{Bearer: text})
+	p, err := d.Authenticate(t.Context(), auth.Credentials{Bearer: text})
 	got, ok := p.Token()
 	if err != nil || !ok || got.ID != token.ID || fmt.Sprint(p.Permissions()) != "[apply:run]" || p.May(pbx.ApplyRead) || p.ExpiresAt() != noon.Add(time.Hour) {
 		t.Errorf("%+v, error %v", p, err)
@@ -94,7 +94,7 @@ func TestNobodyMakesATokenMightierThanHimself(t *testing.T) {
 	for _, scopes := range [][]pbx.Permission{nil, {pbx.AccountsWrite}, {pbx.AccountsWrite, pbx.UsersRead}, {pbx.UsersRead}} {
 		for _, role := range []pbx.Role{pbx.Owner, pbx.Admin} {
 			_, secret := d.token(t, pbx.NewToken{Name: "maker", Role: role, Scopes: scopes})
-			p, err := d.Authenticate(t.Context(), auth.Proof{Bearer: secret.Reveal()})
+			p, err := d.Authenticate(t.Context(), auth.Credentials{Bearer: secret.Reveal()})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -122,7 +122,7 @@ func TestNobodyMakesATokenMightierThanHimself(t *testing.T) {
 			}
 			return
 		}
-		made, err := d.Authenticate(ctx.Context(), auth.Proof{Bearer: secret.Reveal()})
+		made, err := d.Authenticate(ctx.Context(), auth.Credentials{Bearer: secret.Reveal()})
 		if err != nil || !maker.May(pbx.AccountsWrite) || made.Role() == pbx.Owner && maker.Role() != pbx.Owner {
 			t.Fatalf("%+v made %+v, error %v", maker, made, err)
 		}
@@ -138,7 +138,7 @@ func TestATokenDoesNotOutliveTheOneItWasMadeWith(t *testing.T) {
 	t.Parallel()
 	d := newDoor(t)
 	_, secret := d.token(t, pbx.NewToken{Name: "parent", Role: pbx.Owner, Lives: time.Hour})
-	parent, err := d.Authenticate(t.Context(), auth.Proof{Bearer: secret.Reveal()})
+	parent, err := d.Authenticate(t.Context(), auth.Credentials{Bearer: secret.Reveal()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -211,7 +211,7 @@ func TestWithATokenEndAllThatWereMadeWithIt(t *testing.T) {
 		anna := d.account(t, "Anna", pbx.Owner)
 		by := func(secret pbx.Secret) auth.Principal {
 			t.Helper()
-			p, err := d.Authenticate(t.Context(), auth.Proof{Bearer: secret.Reveal()})
+			p, err := d.Authenticate(t.Context(), auth.Credentials{Bearer: secret.Reveal()})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -291,7 +291,7 @@ func TestWhoWasStoppedWhileHisRequestWasUnderWayMakesNothingThatStays(t *testing
 		if name == "revoked" {
 			_, secret := d.token(t, pbx.NewToken{Name: "leaked", Role: pbx.Owner})
 			var err error
-			if p, err = d.Authenticate(t.Context(), auth.Proof{Bearer: secret.Reveal()}); err != nil {
+			if p, err = d.Authenticate(t.Context(), auth.Credentials{Bearer: secret.Reveal()}); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -395,7 +395,7 @@ func TestAnAccountHasABoundedNumberOfTokensAndOfSessions(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	program, err := d.Authenticate(t.Context(), auth.Proof{Bearer: secret.Reveal()})
+	program, err := d.Authenticate(t.Context(), auth.Credentials{Bearer: secret.Reveal()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -425,7 +425,7 @@ func TestAnAccountHasABoundedNumberOfTokensAndOfSessions(t *testing.T) {
 		t.Errorf("%d revoked, %v", len(revoked), err)
 	}
 
-	var last auth.Opened
+	var last auth.SessionGrant
 	for range 60 {
 		d.move(time.Second)
 		last = d.signIn(t, olga)

@@ -14,24 +14,24 @@ import (
 	"github.com/synergycall/pbxportal/internal/pbx"
 )
 
-// issuer is what an authenticator shows above the code.
+// issuer is the name that authenticators display above the code.
 const issuer = "PBX Control Portal"
 
-// A second factor is a code of six digits that changes every 30 seconds (RFC 6238), and holds from one step before to one after: clocks
-// differ, and people take a moment to type.
+// A second factor is a six-digit code that changes every 30 seconds (RFC 6238) and is accepted from one step before to one after, for clock
+// differences and typing time.
 const (
 	totpPeriod = 30 // seconds
 	totpSkew   = 1  // steps
 )
 
-// Recovery codes stand in for a lost second factor, once each. They hold 120 random bits, enough for a fast hash.
+// Recovery codes replace a lost second factor, once each. They hold 120 random bits, enough for a fast hash.
 const (
 	recoveryCodes  = 10
 	recoveryLength = 24
 	recoveryGroup  = 6
 )
 
-// newTOTP makes the secret of a second factor, and the address that an authenticator reads it from.
+// newTOTP returns a new TOTP secret and its URI for authenticators.
 func newTOTP(email string) (secret pbx.Secret, uri pbx.Secret, err error) {
 	key, err := totp.Generate(totp.GenerateOpts{Issuer: issuer, AccountName: email, SecretSize: 20, Rand: rand.Reader})
 	if err != nil {
@@ -40,11 +40,10 @@ func newTOTP(email string) (secret pbx.Secret, uri pbx.Secret, err error) {
 	return pbx.SecretFrom(key.Secret()), pbx.SecretFrom(key.URL()), nil
 }
 
-// totpNow gives the step of a time.
+// totpNow returns the step of a time.
 func totpNow(now time.Time) int64 { return now.Unix() / totpPeriod }
 
-// totpStep gives the step whose code this is, if it is one that holds now and comes after the last that was used: nobody who sees a
-// code typed can use it again.
+// totpStep returns the step of a code if it is valid now and later than the last used one: an observed code cannot be replayed.
 func totpStep(secret pbx.Secret, code string, now time.Time, last int64) (step int64, ok bool) {
 	current := totpNow(now)
 	for s := current - totpSkew; s <= current+totpSkew; s++ {
@@ -56,13 +55,13 @@ func totpStep(secret pbx.Secret, code string, now time.Time, last int64) (step i
 	return step, ok
 }
 
-// cleanOTP returns a code as it is compared, and whether it is a recovery code.
+// cleanOTP returns the normalised code, and whether it is a recovery code.
 func cleanOTP(text string) (code string, recovery bool) {
 	code = pbx.Code(text)
 	return code, len(code) == recoveryLength
 }
 
-// newRecoveryCodes makes a set of codes, as people read them and as they are kept.
+// newRecoveryCodes returns a set of codes in readable form, and their stored hashes.
 func newRecoveryCodes() (shown []pbx.Secret, kept [][]byte) {
 	for range recoveryCodes {
 		code := rand.Text()[:recoveryLength]

@@ -16,15 +16,13 @@ import (
 	"github.com/synergycall/pbxportal/internal/pbx"
 )
 
-// longest is how many characters a text of an event has at the most; a caller who can make events must not be able to fill the disk
-// with one.
+// longest is the maximum length of a text of an event in characters; a caller who can cause events must not be able to fill the disk with one.
 const longest = 1000
 
-// timeForm is how a time stands in the canonical form: in UTC, always with nine digits behind the point.
+// timeForm is the canonical form of a time: in UTC, always with nine decimals.
 const timeForm = "2006-01-02T15:04:05.000000000Z"
 
-// Clean gives the event as it can be stored: valid UTF-8 without NUL, which PostgreSQL does not take, and no text of more than 1000
-// characters.
+// Clean returns the event in storable form: valid UTF-8 without NUL, which PostgreSQL does not accept, and no text of more than 1000 characters.
 func Clean(e pbx.AuditEvent) pbx.AuditEvent {
 	for _, text := range []*string{
 		(*string)(&e.Actor.Kind), &e.Actor.ID, &e.Actor.Name, &e.Actor.From, &e.Actor.RequestID, &e.Action,
@@ -59,8 +57,7 @@ func cleanFacts(facts pbx.Facts) pbx.Facts {
 	return out
 }
 
-// Canonical gives the one form of the event that is hashed: JSON as RFC 8785 has it, so that anybody can compute it who has the event
-// in whatever JSON.
+// Canonical returns the form of the event that is hashed: JSON as in RFC 8785, so that it can be computed from any JSON form of the event.
 func Canonical(e pbx.AuditEvent) []byte {
 	b := make([]byte, 0, 640)
 	b = appendText(append(b, `{"action":`...), e.Action)
@@ -80,7 +77,7 @@ func Canonical(e pbx.AuditEvent) []byte {
 	return append(b, '}')
 }
 
-// FactsText is how facts stand in the canonical form and in the database.
+// FactsText returns facts in canonical form, which is also their form in the database.
 func FactsText(facts pbx.Facts) string { return string(appendFacts(nil, facts)) }
 
 func appendFacts(b []byte, facts pbx.Facts) []byte {
@@ -98,12 +95,12 @@ func appendFacts(b []byte, facts pbx.Facts) []byte {
 	return append(b, '}')
 }
 
-// byUTF16 orders names as RFC 8785 wants it, which differs from the order of their bytes beyond the basic plane.
+// byUTF16 compares names in the order of RFC 8785, which differs from the order of their bytes beyond the basic plane.
 func byUTF16(a, b string) int {
 	return slices.Compare(utf16.Encode([]rune(a)), utf16.Encode([]rune(b)))
 }
 
-// appendText appends a JSON string with no escape that is not needed (RFC 8785, section 3.2.2.2).
+// appendText appends a JSON string without unnecessary escapes (RFC 8785, section 3.2.2.2).
 func appendText(b []byte, text string) []byte {
 	const digits = "0123456789abcdef"
 	b = append(b, '"')
@@ -153,7 +150,7 @@ type canonicalJSON struct {
 	Seq       int64           `json:"seq"`
 }
 
-// Parse reads the canonical form of an event, and refuses any other form of the same event.
+// Parse parses the canonical form of an event, and refuses any other form of the same event.
 func Parse(canonical []byte) (pbx.AuditEvent, error) {
 	var j canonicalJSON
 	if err := json.Unmarshal(canonical, &j); err != nil {
@@ -174,7 +171,7 @@ func Parse(canonical []byte) (pbx.AuditEvent, error) {
 	return e, nil
 }
 
-// ParseFacts reads what FactsText gives, and refuses any other form of the same facts.
+// ParseFacts parses the result of FactsText, and refuses any other form of the same facts.
 func ParseFacts(text string) (facts pbx.Facts, err error) {
 	if err := json.Unmarshal([]byte(text), &facts); err != nil {
 		return nil, fmt.Errorf("cannot read the facts of an audit event: %w", err)

@@ -1,6 +1,5 @@
-// Package chain makes audit events a chain: each link is the SHA-256 hash of the link before it and of the event's canonical form, so
-// that no event can be changed, taken out or moved without all later links changing too. It is pure: it knows neither the database
-// nor who asks.
+// Package chain links audit events to a hash chain: each link is the SHA-256 hash of the link before and the event's canonical form, so that no
+// event can be changed, removed or moved without changing all later links. It is pure: it knows neither the database nor callers.
 package chain
 
 import (
@@ -15,10 +14,10 @@ import (
 // Hash is one link of the chain.
 type Hash [sha256.Size]byte
 
-// String gives the hash in hexadecimal digits.
+// String returns the hash in hexadecimal digits.
 func (h Hash) String() string { return hex.EncodeToString(h[:]) }
 
-// ParseHash reads what String gives.
+// ParseHash parses the result of String.
 func ParseHash(text string) (h Hash, err error) {
 	b, err := hex.DecodeString(text)
 	if err != nil || len(b) != len(h) || hex.EncodeToString(b) != text {
@@ -27,45 +26,44 @@ func ParseHash(text string) (h Hash, err error) {
 	return Hash(b), nil
 }
 
-// Head is the newest link of a chain. The zero Head is that of a chain without events.
+// Head is the newest link of a chain. The zero Head is that of an empty chain.
 type Head struct {
 	Seq  int64
 	Hash Hash
 }
 
-// Entry is an event with its link, and the link before it as it was noted with the event.
+// Entry is an event with its link, and the link before it as recorded with the event.
 type Entry struct {
 	Event pbx.AuditEvent
 	Prev  Hash
 	Hash  Hash
 }
 
-// Append gives the event its place behind the head, with its texts cleaned.
+// Append returns the event as the entry after the head, with its texts cleaned.
 func Append(head Head, e pbx.AuditEvent) Entry {
 	e = Clean(e)
 	e.Seq = head.Seq + 1
 	return Entry{Event: e, Prev: head.Hash, Hash: Link(head.Hash, e)}
 }
 
-// Link is the hash that follows prev when the event comes next.
+// Link returns the link of an event that follows prev.
 func Link(prev Hash, e pbx.AuditEvent) Hash {
 	canonical := Canonical(e)
 	text := make([]byte, 0, len(prev)+len(canonical))
 	return sha256.Sum256(append(append(text, prev[:]...), canonical...))
 }
 
-// Follow checks that the entry is the next one behind the head, as it was written, and gives the new head. An error says what is wrong
-// with it.
+// Follow verifies that the entry is the next one after the head, unchanged, and returns the new head. Otherwise the error describes the fault.
 func Follow(head Head, next Entry) (Head, error) {
 	switch seq := next.Event.Seq; {
 	case seq > head.Seq+1:
 		return head, fmt.Errorf("event %d is missing: the next one is %d", head.Seq+1, seq)
 	case seq < head.Seq+1:
-		return head, fmt.Errorf("event %d stands where %d should be", seq, head.Seq+1)
+		return head, fmt.Errorf("event %d is in the place of event %d", seq, head.Seq+1)
 	case next.Prev != head.Hash:
-		return head, errors.New("it does not continue the event before it: one of the two was changed, or what stood between them was taken out")
+		return head, errors.New("it does not continue the event before it: one of the two was changed, or events between them were removed")
 	case Link(head.Hash, next.Event) != next.Hash:
-		return head, errors.New("its content is not what was written: its hash does not fit")
+		return head, errors.New("its content was changed: its hash does not match")
 	}
 	return Head{Seq: next.Event.Seq, Hash: next.Hash}, nil
 }

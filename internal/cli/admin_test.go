@@ -131,7 +131,7 @@ func TestATokenStandsAloneOnStandardOutputAndHoldsUntilItIsRevoked(t *testing.T)
 		}
 	}
 	a := auth.New(auth.Config{Store: storetest.Open(t, s["DATABASE_URL"]), Now: time.Now})
-	proof := auth.Proof{Bearer: strings.TrimSpace(out)}
+	proof := auth.Credentials{Bearer: strings.TrimSpace(out)}
 	if p, err := a.Authenticate(t.Context(), proof); err != nil || !p.May(pbx.ApplyRun) || p.May(pbx.ApplyRead) {
 		t.Errorf("%+v, error %v", p, err)
 	}

@@ -44,7 +44,7 @@ type healthLooks struct {
 
 func (p *portal) newHealthLooks() *healthLooks {
 	l := &healthLooks{failures: p.store.WriteFailures}
-	l.database = glance.New(time.Now, store.Patience, 2*time.Second, func(ctx context.Context) (d seenDatabase) {
+	l.database = glance.New(time.Now, store.QueryTimeout, 2*time.Second, func(ctx context.Context) (d seenDatabase) {
 		if d.ready = p.store.Ready(ctx); d.ready != nil {
 			return d
 		}
@@ -57,7 +57,7 @@ func (p *portal) newHealthLooks() *healthLooks {
 		v.version, v.state = p.node.State(ctx)
 		return v
 	})
-	l.key = glance.New(time.Now, store.Patience, healthPatience, func(context.Context) error { return p.keys.Refresh() })
+	l.key = glance.New(time.Now, store.QueryTimeout, healthPatience, func(context.Context) error { return p.keys.Refresh() })
 	return l
 }
 

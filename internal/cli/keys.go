@@ -143,7 +143,7 @@ func (c *rotateKeyCommand) Run(ctx context.Context, a *app, p *portal) error {
 		return err
 	}
 	if !plain && !p.unfinished(before) {
-		if _, err = p.keys.Turn(); errors.Is(err, keyring.ErrForeign) {
+		if _, err = p.keys.Rotate(); errors.Is(err, keyring.ErrExternal) {
 			return usage(fmt.Errorf("%w: put a new key before the present one there (openssl rand -base64 32), restart every portal that uses it, "+
 				"and run this again: it then seals everything with the new one", err))
 		} else if err == nil {
@@ -211,8 +211,8 @@ func (p *portal) forget(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if p.keys.Foreign() {
-		return usage(fmt.Errorf("%w, they come from %s: take the older ones out there yourself, nothing needs them any more", keyring.ErrForeign, p.keys.Where()))
+	if p.keys.External() {
+		return usage(fmt.Errorf("%w, they come from %s: take the older ones out there yourself, nothing needs them any more", keyring.ErrExternal, p.keys.Where()))
 	}
 	if ids := p.keys.IDs(); len(ids) > 1 {
 		before, after := pbx.Facts{"keys": strings.Join(ids, " ")}, pbx.Facts{"keys": ids[0]}

@@ -90,7 +90,7 @@ func TestTheAuditTrailIsListedExportedSignedAndVerified(t *testing.T) {
 		}
 	}
 	write(strings.Replace(head, `"seq":5`, `"seq":6`, 1))
-	if code, _, errs := s.run(t, "audit", "verify", "--heads", kept); code != 1 || !strings.Contains(errs, "its signature does not fit") {
+	if code, _, errs := s.run(t, "audit", "verify", "--heads", kept); code != 1 || !strings.Contains(errs, "its signature does not match") {
 		t.Errorf("a head that was changed: exit code %d, %s", code, errs)
 	}
 }

@@ -37,7 +37,7 @@ func (d *Directory) Create(ctx context.Context, tenant pbx.TenantID, n pbx.NewUs
 	if d.look != nil {
 		d.look(ctx)
 	}
-	waiting, cancel := context.WithTimeout(ctx, store.Patience)
+	waiting, cancel := context.WithTimeout(ctx, store.QueryTimeout)
 	defer cancel()
 	c := &createRequest{actor: pbx.ActorOf(ctx), tenant: tenant, wanted: n, result: result{err: errAborted}}
 	if err = d.creates.do(waiting, c, func(batch []*createRequest) { d.createBatch(ctx, batch) }); err != nil {
@@ -52,7 +52,7 @@ var errAborted = errors.New("the transaction of this batch of users was aborted"
 // createBatch creates the users of a batch, or sets the error of each. It continues if the leader's caller is gone, because the other callers
 // are not.
 func (d *Directory) createBatch(ctx context.Context, batch []*createRequest) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), store.Patience)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), store.QueryTimeout)
 	defer cancel()
 	batchErr := d.createTogether(ctx, batch)
 	if batchErr == nil {

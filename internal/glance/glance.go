@@ -1,5 +1,5 @@
-// Package glance lets one look at something serve all who ask for it: how Asterisk is, how the files stand, what an apply would do. However
-// many ask, at most one look is under way, and one that hangs holds up neither its callers nor more than one goroutine.
+// Package glance shares an expensive check between concurrent callers: the state of Asterisk, the state of the files, the plan of an apply. At most
+// one check runs at a time, and one that hangs blocks neither its callers nor more than one goroutine.
 package glance
 
 import (
@@ -10,42 +10,42 @@ import (
 	"time"
 )
 
-// Shared is a look that many callers share. It is safe for concurrent use.
+// Shared is a check shared by many callers. It is safe for concurrent use.
 type Shared[T any] struct {
 	look     func(context.Context) T
 	now      func() time.Time
 	limit    time.Duration
 	patience time.Duration
 
-	mu    sync.Mutex // guards what follows
+	mu    sync.Mutex // guards the fields below
 	last  Seen[T]
-	begun int // the number of the newest look that has begun
-	ended int // the number of the look that saw last
-	least int // looks with a smaller number saw what may not be so any more
+	begun int // the number of the newest check that has begun
+	ended int // the number of the check with the latest result
+	least int // checks with a smaller number are outdated
 	way   *underway
 }
 
-// Seen is what a look saw.
+// Seen is the result of a check.
 type Seen[T any] struct {
 	What T
-	At   time.Time // when the look began; zero: nothing has been seen yet
+	At   time.Time // when the check began; zero: there is no result yet
 }
 
-// underway is a look that has begun and not ended.
+// underway is a check in progress.
 type underway struct {
 	began time.Time
 	over  chan struct{}
-	fault any // the panic it ended with; to be read once over is closed
+	fault any // the panic it ended with; read only after over is closed
 }
 
-// New makes a Shared around a look, whose context ends after limit. Callers of Recent wait for a look until it has been under way for as
-// long as patience, and from then on not at all.
+// New returns a Shared for a check, whose context ends after limit. Callers of Recent wait for a check until it has run for patience, and then no
+// longer.
 func New[T any](now func() time.Time, limit, patience time.Duration, look func(context.Context) T) *Shared[T] {
 	return &Shared[T]{look: look, now: now, limit: limit, patience: patience}
 }
 
-// Recent gives what was seen no longer than age ago, and looks where that is needed. Where ok is false no look has ended in time: what is
-// given was seen earlier, or never.
+// Recent returns a result no older than age, running a check if necessary. If ok is false, no check has ended in time: the result is older, or
+// there is none.
 func (s *Shared[T]) Recent(ctx context.Context, age time.Duration) (seen Seen[T], ok bool) {
 	asked := s.now()
 	return s.get(ctx, s.patience, func() bool {
@@ -53,8 +53,7 @@ func (s *Shared[T]) Recent(ctx context.Context, age time.Duration) (seen Seen[T]
 	})
 }
 
-// Fresh gives what was seen by a look that began after the caller asked; those who ask while one is under way share the next. ok is false
-// when ctx ended before.
+// Fresh returns the result of a check that began after the call; callers that arrive during a check share the next. ok is false if ctx ended first.
 func (s *Shared[T]) Fresh(ctx context.Context) (seen Seen[T], ok bool) {
 	s.mu.Lock()
 	before := s.begun
@@ -62,14 +61,14 @@ func (s *Shared[T]) Fresh(ctx context.Context) (seen Seen[T], ok bool) {
 	return s.get(ctx, 2*s.limit, func() bool { return s.ended > before })
 }
 
-// Stale says that something has changed: what was seen until now is not recent any more.
+// Stale marks the results so far as outdated.
 func (s *Shared[T]) Stale() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.least = s.begun + 1
 }
 
-// Underway tells how long the look that is under way has been; 0 where there is none.
+// Underway returns how long the current check has been running; 0 if there is none.
 func (s *Shared[T]) Underway() time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -79,7 +78,7 @@ func (s *Shared[T]) Underway() time.Duration {
 	return s.now().Sub(s.way.began)
 }
 
-// get looks until what was seen last is enough.
+// get runs checks until the last result is sufficient.
 func (s *Shared[T]) get(ctx context.Context, patience time.Duration, enough func() bool) (Seen[T], bool) {
 	for {
 		s.mu.Lock()
@@ -108,7 +107,7 @@ func (s *Shared[T]) get(ctx context.Context, patience time.Duration, enough func
 	}
 }
 
-// beginLocked begins a look where none is under way. It outlives the caller that needed it first: others wait for it, too.
+// beginLocked begins a check if none is running. It outlives the caller that started it: others wait for it, too.
 func (s *Shared[T]) beginLocked(ctx context.Context) *underway {
 	if s.way != nil {
 		return s.way
@@ -121,7 +120,7 @@ func (s *Shared[T]) beginLocked(ctx context.Context) *underway {
 		defer close(g.over)
 		defer cancel()
 		defer func() {
-			if v := recover(); v != nil { // as if each of the callers had looked
+			if v := recover(); v != nil { // as if each caller had run the check
 				g.fault = fmt.Sprintf("%v\n\n%s", v, debug.Stack())
 			}
 			s.mu.Lock()

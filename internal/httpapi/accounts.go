@@ -9,7 +9,7 @@ import (
 	"github.com/synergycall/pbxportal/internal/pbx"
 )
 
-// ListAccounts lists the people who may sign in.
+// ListAccounts lists the accounts.
 func (a *api) ListAccounts(ctx context.Context, r openapi.ListAccountsRequestObject) (openapi.ListAccountsResponseObject, error) {
 	accounts, next, err := a.auth.AccountPage(ctx, pbx.AccountID(value(r.Params.Cursor)), cmp.Or(value(r.Params.Limit), listed))
 	if err != nil {
@@ -22,7 +22,7 @@ func (a *api) ListAccounts(ctx context.Context, r openapi.ListAccountsRequestObj
 	return openapi.ListAccounts200JSONResponse{Accounts: out, NextCursor: (*string)(unlessZero(next))}, nil
 }
 
-// CreateAccount invites somebody.
+// CreateAccount invites a user.
 func (a *api) CreateAccount(ctx context.Context, r openapi.CreateAccountRequestObject) (openapi.CreateAccountResponseObject, error) {
 	account, link, err := a.auth.Invite(ctx, pbx.NewAccount{Name: r.Body.Name, Email: r.Body.Email, Role: pbx.Role(r.Body.Role)})
 	if err != nil {
@@ -51,7 +51,7 @@ func (a *api) DeleteAccount(ctx context.Context, r openapi.DeleteAccountRequestO
 	return openapi.DeleteAccount204Response{}, nil
 }
 
-// ResetAccount takes away what an account signs in with, and gives a link for a new password.
+// ResetAccount removes an account's credentials, and returns a link for a new password.
 func (a *api) ResetAccount(ctx context.Context, r openapi.ResetAccountRequestObject) (openapi.ResetAccountResponseObject, error) {
 	link, err := a.auth.Reset(ctx, pbx.AccountID(r.ID))
 	if err != nil {
@@ -60,7 +60,7 @@ func (a *api) ResetAccount(ctx context.Context, r openapi.ResetAccountRequestObj
 	return openapi.ResetAccount200JSONResponse{Link: toOneTimeLink(link)}, nil
 }
 
-// UnlinkAccount takes an account away from the person of the OpenID provider whom it belongs to.
+// UnlinkAccount removes the provider identity of an account.
 func (a *api) UnlinkAccount(ctx context.Context, r openapi.UnlinkAccountRequestObject) (openapi.UnlinkAccountResponseObject, error) {
 	if _, err := a.auth.Unlink(ctx, pbx.AccountID(r.ID)); err != nil {
 		return nil, err

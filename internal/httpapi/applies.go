@@ -16,12 +16,12 @@ import (
 	"github.com/synergycall/pbxportal/internal/pbx"
 )
 
-// ApplyConfiguration brings the users to Asterisk. The engine sees it through, whether or not the caller waits.
+// ApplyConfiguration deploys the configuration to Asterisk. An apply continues even if the caller disconnects.
 func (a *api) ApplyConfiguration(ctx context.Context, r openapi.ApplyConfigurationRequestObject) (openapi.ApplyConfigurationResponseObject, error) {
 	return a.apply(ctx, *r.Body, r.Params, 0)
 }
 
-// RestoreRevision puts an earlier revision live again.
+// RestoreRevision restores an earlier revision.
 func (a *api) RestoreRevision(ctx context.Context, r openapi.RestoreRevisionRequestObject) (openapi.RestoreRevisionResponseObject, error) {
 	number, err := parseRevision(r.Number)
 	if err != nil {
@@ -30,11 +30,11 @@ func (a *api) RestoreRevision(ctx context.Context, r openapi.RestoreRevisionRequ
 	return a.apply(ctx, *r.Body, openapi.ApplyConfigurationParams(r.Params), number)
 }
 
-// apply applies the database, or puts back the revision restore. The caller waits for the end of it, or only for its beginning.
+// apply applies the database, or restores the revision restore. The caller waits for its end, or only for its beginning.
 func (a *api) apply(ctx context.Context, body openapi.ApplyRequest, header openapi.ApplyConfigurationParams, restore int) (applyAnswer, error) {
 	reviewed := strings.Trim(value(header.IfMatch), `"`)
 	if plan := value(body.Plan); plan != "" && reviewed != "" && plan != reviewed {
-		return applyAnswer{}, pbx.Invalid(pbx.FieldError{Field: "plan", Code: pbx.FieldDiffers, Message: "is not the hash in the header If-Match: give the same in both, or one of them"})
+		return applyAnswer{}, pbx.Invalid(pbx.FieldError{Field: "plan", Code: pbx.FieldDiffers, Message: "is not the hash in the header If-Match: send the same hash in both, or in one of them"})
 	}
 	request := apply.Request{
 		TriggeredBy: body.TriggeredBy, Comment: value(body.Comment), IfMatch: cmp.Or(value(body.Plan), reviewed), Force: value(body.Force),
@@ -47,14 +47,14 @@ func (a *api) apply(ctx context.Context, body openapi.ApplyRequest, header opena
 	switch {
 	case err == nil:
 		return applyAnswer{run.Log.ID, http.StatusOK, toResult(run)}, nil
-	case pbx.CodeOf(err) == pbx.CodeNotConfirmed: // everything was done, and it is not known what came of it
+	case pbx.CodeOf(err) == pbx.CodeNotConfirmed: // the files were applied, and the result is unknown
 		a.log.WarnContext(ctx, "apply not confirmed", slog.String("run", string(run.Log.ID)), slog.Any("err", err))
 		return applyAnswer{run.Log.ID, http.StatusAccepted, toResult(run)}, nil
 	}
 	return applyAnswer{}, &applyError{err, run}
 }
 
-// run applies, and counts it, unless it was counted when it was asked for the first time.
+// run applies and counts the result, unless a repeated request found it recorded already.
 func (a *api) run(ctx context.Context, request apply.Request) (pbx.Run, error) {
 	began, fresh := request.Started, false
 	request.Started = func(id pbx.RunID) {
@@ -70,7 +70,7 @@ func (a *api) run(ctx context.Context, request apply.Request) (pbx.Run, error) {
 	return run, err
 }
 
-// begin applies in the background, and answers as soon as the run is on record. What never comes so far is an error at once.
+// begin applies in the background, and returns once the run is recorded. An earlier failure is returned as an error.
 func (a *api) begin(ctx context.Context, request apply.Request) (applyAnswer, error) {
 	began, failed := make(chan pbx.RunID, 2), make(chan error, 1)
 	request.Started = func(id pbx.RunID) { began <- id }
@@ -85,12 +85,12 @@ func (a *api) begin(ctx context.Context, request apply.Request) (applyAnswer, er
 			failed <- err
 			return
 		}
-		began <- run.Log.ID // of a request that was sent before there was no beginning
+		began <- run.Log.ID // of a repeated request, which reported no beginning
 	})
 	select {
 	case id := <-began:
 		return applyAnswer{id, http.StatusAccepted, openapi.ApplyAccepted{
-			Message: "the apply is on record and goes on", RunID: string(id), Events: runPath(id) + "/events",
+			Message: "the apply was recorded and is in progress", RunID: string(id), Events: runPath(id) + "/events",
 		}}, nil
 	case err := <-failed:
 		return applyAnswer{}, err
@@ -99,7 +99,7 @@ func (a *api) begin(ctx context.Context, request apply.Request) (applyAnswer, er
 	}
 }
 
-// runSafely is run where no server stands behind to catch a panic.
+// runSafely is run outside of the server's panic recovery.
 func (a *api) runSafely(ctx context.Context, request apply.Request) (run pbx.Run, err error) {
 	defer func() {
 		if v := recover(); v != nil {
@@ -121,17 +121,17 @@ func prefersAsync(prefer string) bool {
 	return false
 }
 
-// applyAnswer is the answer to every call that applies.
+// applyAnswer is the response of all operations that apply.
 type applyAnswer struct {
 	id     pbx.RunID
 	status int
 	body   any // an ApplyResult or, with 202, ApplyAccepted of the contract
 }
 
-// VisitApplyConfigurationResponse sends the answer.
+// VisitApplyConfigurationResponse writes the response.
 func (r applyAnswer) VisitApplyConfigurationResponse(w http.ResponseWriter) error { return r.send(w) }
 
-// VisitRestoreRevisionResponse sends the answer.
+// VisitRestoreRevisionResponse writes the response.
 func (r applyAnswer) VisitRestoreRevisionResponse(w http.ResponseWriter) error { return r.send(w) }
 
 func (r applyAnswer) send(w http.ResponseWriter) error {
@@ -147,7 +147,7 @@ func (r applyAnswer) send(w http.ResponseWriter) error {
 	return nil
 }
 
-// runPath is where a run can be read.
+// runPath returns the path of a run.
 func runPath(id pbx.RunID) string { return "/apply/runs/" + string(id) }
 
 func toResult(run pbx.Run) openapi.ApplyResult {
@@ -160,19 +160,19 @@ func toResult(run pbx.Run) openapi.ApplyResult {
 	}
 }
 
-// resultMessage says for people how an apply ended that did not fail.
+// resultMessage describes the result of an apply that did not fail.
 func resultMessage(run pbx.Run) string {
 	what := "the configuration was applied"
 	if run.Restored != 0 {
-		what = fmt.Sprintf("revision %d was put back", run.Restored)
+		what = fmt.Sprintf("revision %d was restored", run.Restored)
 	}
 	switch {
 	case run.Result == pbx.DryRun:
-		return "nothing was written: this was a rehearsal"
+		return "dry run: nothing was written"
 	case run.Result == pbx.Unchanged:
-		return "there was nothing to do: Asterisk runs all of it already"
-	case run.Result == pbx.NotConfirmed && run.Verification == pbx.Confirmed: // the answer to the same key, asked again later
-		return run.Log.ErrorDetails + ". Since then Asterisk was seen to run it"
+		return "nothing to do: Asterisk already runs this configuration"
+	case run.Result == pbx.NotConfirmed && run.Verification == pbx.Confirmed: // a repeated request with the same key
+		return run.Log.ErrorDetails + ". Asterisk has since been confirmed to run it"
 	case run.Result == pbx.NotConfirmed:
 		return run.Log.ErrorDetails
 	default:

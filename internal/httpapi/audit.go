@@ -57,7 +57,7 @@ func (a *api) exportAuditEvents(w http.ResponseWriter, r *http.Request) {
 			continue
 		}
 		var err error
-		if *at, err = parseTime(text); err != nil { // the checker lets none such pass: without its bound the answer would be the whole trail
+		if *at, err = parseTime(text); err != nil { // the checker refuses invalid ones: without its bound the response would be the whole trail
 			a.fail(w, r, err)
 			return
 		}
@@ -76,23 +76,23 @@ func (a *api) exportAuditEvents(w http.ResponseWriter, r *http.Request) {
 	if err == nil {
 		return
 	}
-	if !out.begun { // the last chance for a status
+	if !out.begun { // the last chance to send a status
 		w.Header().Del("Content-Disposition")
 		a.fail(w, r, err)
 		return
 	}
 	a.log.ErrorContext(r.Context(), "cannot export the audit trail to its end", slog.String("request_id", exchangeOf(r).id), slog.Any("err", err))
-	panic(http.ErrAbortHandler) // the only way to tell the client that the answer is not whole
+	panic(http.ErrAbortHandler) // the only signal to the client that the response is incomplete
 }
 
-// lines passes an answer on in pieces of a good size.
+// lines sends a response in pieces of a suitable size.
 type lines struct {
 	w      http.ResponseWriter
 	buffer []byte
 	begun  bool // something was sent
 }
 
-// piece is how much is sent at a time.
+// piece is the size of a piece.
 const piece = 32 << 10
 
 func (l *lines) Write(b []byte) (int, error) {

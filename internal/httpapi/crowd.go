@@ -12,13 +12,13 @@ import (
 	"time"
 )
 
-// crowd bounds how many connections, or requests, wait for their clients at the same time. Nobody can tell a slow client from a hostile one,
-// so a newcomer is never refused for those who wait: when the crowd is full, the network with the most members loses its oldest. A few
-// networks that take everything lose to everybody else, and of many networks those lose that have waited longest.
+// crowd bounds how many connections, or requests, wait for their clients at the same time. Slow and malicious clients look alike, so
+// newcomers are always admitted: when the crowd is full, the network with the most members loses its oldest one. A few networks that take
+// everything lose to all others; among many networks the longest waiting lose.
 type crowd struct {
 	most int
 
-	mu      sync.Mutex // guards what follows
+	mu      sync.Mutex // guards the fields below
 	members map[netip.Addr][]*member
 	total   int
 	closed  bool
@@ -27,16 +27,16 @@ type crowd struct {
 // member is a connection or a request that waits for its client.
 type member struct {
 	from netip.Addr
-	end  func()      // ends the waiting, without waiting itself
-	conn *connection // a connection, which does not wait for its client while something is worked on; nil for a request
+	end  func()      // ends the wait; does not block
+	conn *connection // a connection, which does not wait for its client while it has work in progress; nil for a request
 }
 
-// busy reports that nothing waits for the client at the moment, or that an admitted caller follows a stream.
+// busy reports whether the connection has work in progress, or an admitted caller follows a stream.
 func (m *member) busy() bool {
 	return m.conn != nil && m.conn.working.Load()+m.conn.streaming.Load() > 0
 }
 
-// quiet reports that a stopping portal, which works on nothing for this client, has waited for it long enough.
+// quiet reports whether a stopping portal, without work in progress for this client, has waited for it long enough.
 func (m *member) quiet(begun, worked, now time.Time) bool {
 	if m.conn.working.Load() > 0 {
 		return false
@@ -52,8 +52,8 @@ func newCrowd(most int) *crowd {
 	return &crowd{most: most, members: map[netip.Addr][]*member{}}
 }
 
-// enter adds a member; leave must follow when it waits no longer, and end is never called after that. Where there is no room, and after
-// close, the new member itself is ended at once.
+// enter adds a member. The caller calls leave when the wait is over; end is never called after that. If no room can be made, and after close, the
+// new member itself is ended at once.
 func (c *crowd) enter(from netip.Addr, end func(), conn *connection) (leave func()) {
 	m := &member{network(from), end, conn}
 	c.mu.Lock()
@@ -71,7 +71,7 @@ func (c *crowd) enter(from netip.Addr, end func(), conn *connection) (leave func
 	}
 }
 
-// evict ends the oldest member of the network that has the most, those that are busy not counted. It returns false where all are busy.
+// evict ends the oldest member of the network with the most members, not counting busy ones. It returns false if all are busy.
 func (c *crowd) evict() bool {
 	var victim *member
 	most := 0
@@ -98,7 +98,7 @@ func (c *crowd) evict() bool {
 	return true
 }
 
-// remove takes a member out, once.
+// remove removes a member, once.
 func (c *crowd) remove(m *member) {
 	i := slices.Index(c.members[m.from], m)
 	if i < 0 {
@@ -110,7 +110,7 @@ func (c *crowd) remove(m *member) {
 	}
 }
 
-// endAll ends the members for which the condition holds; nil: all.
+// endAll ends the members that satisfy the condition; nil: all.
 func (c *crowd) endAll(condition func(*member) bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -124,7 +124,7 @@ func (c *crowd) endAll(condition func(*member) bool) {
 	}
 }
 
-// close ends all members, and every one that comes later.
+// close ends all members, present and future.
 func (c *crowd) close() {
 	c.mu.Lock()
 	c.closed = true
@@ -132,17 +132,17 @@ func (c *crowd) close() {
 	c.endAll(nil)
 }
 
-// connection is what is known of a connection while it is open.
+// connection is the state of an open connection.
 type connection struct {
-	working   atomic.Int32 // requests that are worked on
-	streaming atomic.Int32 // answers that go on
-	idle      atomic.Int64 // when something was worked on last, as UnixNano
+	working   atomic.Int32 // requests in progress
+	streaming atomic.Int32 // responses that are streams
+	idle      atomic.Int64 // end of the last work, as UnixNano
 	leave     func()
 }
 
 type connectionKey struct{}
 
-// connectionOf returns the connection of a request, a new one where there is none, as in some tests.
+// connectionOf returns the connection of a request, a new one if there is none, as in some tests.
 func connectionOf(ctx context.Context) *connection {
 	if c, ok := ctx.Value(connectionKey{}).(*connection); ok {
 		return c
@@ -150,14 +150,14 @@ func connectionOf(ctx context.Context) *connection {
 	return &connection{}
 }
 
-// The limits of HTTP/2. A client that opens a connection may make the portal hold this much for it.
+// HTTP/2 limits: the resources that a single connection can claim.
 const (
-	mostStreams   = 100      // at the same time; RFC 9113 wants no less
-	receiveWindow = 64 << 10 // bytes of bodies that were sent and not read yet
+	mostStreams   = 100      // concurrently; RFC 9113 recommends no less
+	receiveWindow = 64 << 10 // bytes of bodies sent and not read yet
 )
 
-// Server returns a server for the API whose time-outs and limits keep slow or greedy clients from holding it up. An apply may take a minute
-// and a half, so the answer may begin after two; from then on the client has writePatience for each part of it.
+// Server returns a server for the API with time-outs and limits against slow or greedy clients. An apply may take a minute and a half, so the
+// response may begin after two minutes; from then on the client has writePatience for each part of it.
 func (a *API) Server(addr string) *http.Server {
 	var open sync.Map // net.Conn → *connection
 	return &http.Server{
@@ -185,13 +185,13 @@ func (a *API) Server(addr string) *http.Server {
 				return
 			}
 			if c, ok := open.LoadAndDelete(conn); ok {
-				c.(*connection).leave() //nolint:errcheck,forcetypeassert // nothing else is stored
+				c.(*connection).leave() //nolint:errcheck,forcetypeassert // no other type is stored
 			}
 		},
 	}
 }
 
-// hangUp closes a connection without saying goodbye, which a client that reads nothing would have us wait for.
+// hangUp resets a connection; an orderly close would wait for a client that reads nothing.
 func hangUp(conn net.Conn) {
 	if t, ok := conn.(*tls.Conn); ok {
 		conn = t.NetConn()

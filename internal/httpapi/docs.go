@@ -25,11 +25,11 @@ var (
 	docsInit []byte
 )
 
-// document is a file that is served as it stands.
+// document is a file that is served unchanged.
 type document struct {
 	contentType string
 	plain       func() ([]byte, error)
-	gzipped     []byte // the same, compressed; nil when it is not kept so
+	gzipped     []byte // compressed; nil if it is not stored so
 	etag        func() string
 }
 
@@ -38,7 +38,7 @@ func newDocument(contentType string, plain func() ([]byte, error), gzipped []byt
 	d.etag = sync.OnceValue(func() string {
 		body := d.gzipped
 		if body == nil {
-			body, _ = d.plain() // a failure is answered by serve
+			body, _ = d.plain() // serve reports a failure
 		}
 		sum := sha256.Sum256(body)
 		return hex.EncodeToString(sum[:8])
@@ -46,7 +46,7 @@ func newDocument(contentType string, plain func() ([]byte, error), gzipped []byt
 	return d
 }
 
-// registerDocuments registers the contract and the page that shows it. Nothing is read, converted or unpacked before it is asked for.
+// registerDocuments registers the contract and the page that shows it. Nothing is read, converted or unpacked before the first request.
 func (a *api) registerDocuments(rt *router, contract *openapi3.T) {
 	constant := func(b []byte) func() ([]byte, error) { return func() ([]byte, error) { return b, nil } }
 	page := newDocument("text/html; charset=utf-8", constant(docsIndex), nil)
@@ -74,7 +74,7 @@ func (a *api) registerDocuments(rt *router, contract *openapi3.T) {
 	})
 }
 
-// packed is a file of Swagger UI, which its module holds compressed.
+// packed returns a file of Swagger UI, which its module stores compressed.
 func packed(contentType, name string) *document {
 	gzipped, err := static.FS.ReadFile(name)
 	return newDocument(contentType, func() ([]byte, error) {
@@ -89,8 +89,8 @@ func packed(contentType, name string) *document {
 	}, gzipped)
 }
 
-// serve sends a document, compressed where it is kept so and the client can read it, or 304 where the client has it. It is sent
-// whole: ranges of a contract are of no use to anybody.
+// serve sends a document, compressed if it is stored so and the client accepts it, or 304 if the client has it. Ranges are not supported: they have
+// no use here.
 func (a *api) serve(w http.ResponseWriter, r *http.Request, d *document) {
 	body := d.gzipped
 	var etag string
@@ -109,7 +109,7 @@ func (a *api) serve(w http.ResponseWriter, r *http.Request, d *document) {
 		}
 		etag = `"` + d.etag() + `"`
 	}
-	h.Set("Cache-Control", "no-cache") // may be kept, must be asked about
+	h.Set("Cache-Control", "no-cache") // cache, but revalidate
 	h.Set("Etag", etag)
 	if strings.Contains(r.Header.Get("If-None-Match"), etag) {
 		h.Del("Content-Encoding")

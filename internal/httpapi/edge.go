@@ -17,32 +17,32 @@ import (
 	"github.com/synergycall/pbxportal/internal/pbx"
 )
 
-// Edge says who may reach the portal, by which names, and how often. The zero Edge is that of a portal on loopback.
+// Edge configures access to the portal: its names, proxies and rate limits. The zero Edge is that of a portal on loopback.
 type Edge struct {
-	Hosts   []string       // the names and addresses, without port, the portal is asked for, beside those of loopback
-	Origin  string         // scheme://host[:port] of the address people know, where a proxy asks us by another name; "" where none does
-	Proxies []netip.Prefix // whose X-Forwarded-For and X-Forwarded-Proto are believed
+	Hosts   []string       // host names and addresses of the portal, without port, in addition to those of loopback
+	Origin  string         // scheme://host[:port] of the public address, if a proxy uses another name; "" otherwise
+	Proxies []netip.Prefix // whose X-Forwarded-For and X-Forwarded-Proto are trusted
 	Limits  Limits
 }
 
-// edge is what every request passes before anything is looked up for it.
+// edge checks every request before anything is looked up for it.
 type edge struct {
 	hosts   []string
-	public  string // host[:port] of the address people know, "" where it is that of the request
+	public  string // host[:port] of the public address; "" if it is that of the request
 	proxies []netip.Prefix
 	origin  *http.CrossOriginProtection
 	places  [kinds]*flying
-	pace    *buckets // of all requests, but those from this machine
-	doors   *buckets // of tries to sign in
+	pace    *buckets // of all requests except those from this host
+	doors   *buckets // of sign-in attempts
 	checks  []check
 
-	connections *crowd // all that are open
-	bodies      *crowd // requests of strangers whose bodies are on their way
+	connections *crowd // all open connections
+	bodies      *crowd // unauthenticated requests whose bodies are being received
 	uploads     *crowd // the same of admitted callers, whose bodies may be larger
-	readers     *crowd // requests whose answers are on their way
+	readers     *crowd // requests whose responses are being sent
 }
 
-// check is one reason to refuse a request. The checks stand in a list so that a test can see what happens without one of them.
+// check is one reason to refuse a request. The checks are a list so that a test can omit each of them.
 type check struct {
 	name   string
 	refuse func(*http.Request) error
@@ -64,7 +64,7 @@ func newEdge(c Edge, now func() time.Time) (*edge, error) {
 	if c.Origin != "" {
 		u, err := url.Parse(c.Origin)
 		if err != nil {
-			return nil, fmt.Errorf("cannot read the portal's own address: %w", err)
+			return nil, fmt.Errorf("cannot parse the portal's own address: %w", err)
 		}
 		e.hosts, e.public = append(e.hosts, plainHost(u.Host)), u.Host
 		if err := e.origin.AddTrustedOrigin(u.Scheme + "://" + u.Host); err != nil {
@@ -75,7 +75,7 @@ func newEdge(c Edge, now func() time.Time) (*edge, error) {
 	return e, nil
 }
 
-// refuse gives the first reason to refuse a request, nil where there is none.
+// refuse returns the first reason to refuse a request, nil if there is none.
 func (e *edge) refuse(r *http.Request) error {
 	for _, c := range e.checks {
 		if err := c.refuse(r); err != nil {
@@ -85,7 +85,7 @@ func (e *edge) refuse(r *http.Request) error {
 	return nil
 }
 
-// guard puts the edge before a handler.
+// guard adds the edge in front of a handler.
 func (a *api) guard(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if err := a.edge.refuse(r); err != nil {
@@ -96,20 +96,20 @@ func (a *api) guard(next http.Handler) http.Handler {
 	})
 }
 
-// host refuses a request for a name that is not ours. A page whose name was made to point to this machine (DNS rebinding) would
-// otherwise speak to the portal as if it were its own server.
+// host refuses a request for an unknown host name. Otherwise a web page whose name resolves to this host (DNS rebinding) could use the portal as
+// its own server.
 func (e *edge) host(r *http.Request) error {
 	if slices.Contains(e.hosts, plainHost(r.Host)) {
 		return nil
 	}
 	return &refusal{
 		http.StatusMisdirectedRequest, openapi.ProblemCodeHostNotAllowed,
-		"the portal does not answer to this name: use the address it listens on, or add the name to ALLOWED_HOSTS",
+		"this host name is not allowed: use the address the portal listens on, or add the name to ALLOWED_HOSTS",
 	}
 }
 
-// unencrypted refuses a request that crossed a network for all to read. It came to an address beyond loopback, past the proxy that is
-// meant to stand there, or through one that says it got it so.
+// unencrypted refuses a request that crossed a network unencrypted: to an address beyond loopback directly, or through a proxy that received it
+// unencrypted.
 func (e *edge) unencrypted(r *http.Request) error {
 	x := exchangeOf(r)
 	if x.secure || x.from.IsLoopback() || e.trusts(x.from) {
@@ -117,24 +117,23 @@ func (e *edge) unencrypted(r *http.Request) error {
 	}
 	return &refusal{
 		http.StatusForbidden, openapi.ProblemCodeTLSNeeded,
-		"this came unencrypted from another machine: use https; a proxy has to be in TRUSTED_PROXIES and say X-Forwarded-Proto: https",
+		"this request came unencrypted from another host: use https; a proxy must be listed in TRUSTED_PROXIES and send X-Forwarded-Proto: https",
 	}
 }
 
-// crossOrigin refuses a change that a page of another site made the browser ask for. Programs that are no browser say nothing of an
-// origin, and pass.
+// crossOrigin refuses a state-changing request that a page of another site caused. Clients other than browsers send no origin, and pass.
 func (e *edge) crossOrigin(r *http.Request) error {
 	if e.origin.Check(r) == nil {
 		return nil
 	}
 	return &refusal{
 		http.StatusForbidden, openapi.ProblemCodeCrossOrigin,
-		"a page of another site made the browser ask for this: nothing was done. Open the portal itself; behind a proxy, have it pass the header Host on, or set PUBLIC_URL",
+		"cross-origin request refused: nothing was done. Open the portal itself; behind a proxy, have it pass on the header Host, or set PUBLIC_URL",
 	}
 }
 
-// tooFast refuses more requests than one address may send. Requests from this machine pass: whoever is here needs no network to keep the
-// machine busy, and a proxy that is not trusted would make all its clients one.
+// tooFast rate-limits requests by address. Requests from this host pass: local users need no network to load the host, and the clients of an
+// untrusted proxy would share one limit.
 func (e *edge) tooFast(r *http.Request) error {
 	from := exchangeOf(r).from
 	if from.IsLoopback() {
@@ -146,15 +145,15 @@ func (e *edge) tooFast(r *http.Request) error {
 	return nil
 }
 
-// tooManyTries refuses more tries to sign in than one address may make, from wherever it is.
+// tooManyTries rate-limits sign-in attempts by address, this host included.
 func (e *edge) tooManyTries(r *http.Request) error {
 	if wait := e.doors.take(exchangeOf(r).from); wait > 0 {
-		return slowDown("too many tries to sign in from this address", wait)
+		return slowDown("too many sign-in attempts from this address", wait)
 	}
 	return nil
 }
 
-// slowDown refuses a request that would be taken later.
+// slowDown refuses a request that can be repeated later.
 func slowDown(detail string, wait time.Duration) error {
 	return &pbx.Error{
 		Kind: pbx.KindTooMany, Code: string(openapi.ProblemCodeTooManyRequests), RetryAfter: wait,
@@ -162,13 +161,13 @@ func slowDown(detail string, wait time.Duration) error {
 	}
 }
 
-// seconds gives a time as Retry-After says it.
+// seconds returns a duration in the form of Retry-After.
 func seconds(wait time.Duration) string {
 	return strconv.Itoa(max(1, int(math.Ceil(wait.Seconds()))))
 }
 
-// originOf finds out where a request came from and whether it came encrypted. What a proxy says of that is believed only where the proxy
-// is trusted; of several addresses the last one counts that no trusted proxy has.
+// originOf returns the client address of a request and whether it came encrypted. Headers of a proxy are used only if the proxy is trusted; the
+// client is the last address that is not a trusted proxy.
 func (e *edge) originOf(r *http.Request) (from netip.Addr, secure bool) {
 	from, ok := address(r.RemoteAddr)
 	secure = r.TLS != nil
@@ -192,7 +191,7 @@ func (e *edge) originOf(r *http.Request) (from netip.Addr, secure bool) {
 	return from, secure
 }
 
-// address reads an address as proxies write it, with a port or without.
+// address parses an address as proxies write it, with or without a port.
 func address(text string) (netip.Addr, bool) {
 	if with, err := netip.ParseAddrPort(text); err == nil {
 		return with.Addr().Unmap().WithZone(""), true
@@ -205,8 +204,8 @@ func (e *edge) trusts(addr netip.Addr) bool {
 	return slices.ContainsFunc(e.proxies, func(p netip.Prefix) bool { return p.Contains(addr) })
 }
 
-// lastToFirst goes through the parts of a header that is a list, beginning with its last. A proxy passes on what its client wrote before its
-// own part, so nothing is done with the rest before it is asked for.
+// lastToFirst iterates over the elements of a list header, last first. A proxy appends to what its client sent, so earlier elements are parsed only
+// on demand.
 func lastToFirst(values []string) iter.Seq[string] {
 	return func(yield func(string) bool) {
 		for _, value := range slices.Backward(values) {
@@ -223,7 +222,7 @@ func lastToFirst(values []string) iter.Seq[string] {
 	}
 }
 
-// plainHost gives a host without port, brackets, final dot and capitals.
+// plainHost returns a host in lower case without port, brackets and final dot.
 func plainHost(host string) string {
 	if h, _, err := net.SplitHostPort(host); err == nil {
 		host = h
@@ -232,17 +231,17 @@ func plainHost(host string) string {
 	return strings.ToLower(strings.TrimSuffix(host, "."))
 }
 
-// The policies say what a browser may load for an answer: nothing for those of the API, the portal's own files for its pages.
+// Content security policies: API responses may load nothing, pages only the portal's own files.
 const (
 	apiPolicy = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
 	webPolicy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; connect-src 'self'; " +
 		"form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
-	// The page that shows the contract is a page of ours, and sends no forms.
+	// The API documentation is a page of the portal, and submits no forms.
 	docsPolicy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; " +
 		"form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
 )
 
-// setHeaders sets what every answer carries unless its handler says otherwise. An API needs nothing a browser could load.
+// setHeaders sets the headers that every response has unless its handler overrides them. API responses need nothing a browser could load.
 func setHeaders(h http.Header, x *exchange) {
 	h.Set("X-Request-Id", x.id)
 	h.Set("X-Content-Type-Options", "nosniff")
@@ -253,7 +252,7 @@ func setHeaders(h http.Header, x *exchange) {
 	h.Set("Cross-Origin-Embedder-Policy", "require-corp")
 	h.Set("Permissions-Policy", "camera=(), display-capture=(), geolocation=(), microphone=(), payment=(), usb=()")
 	h.Set("Cache-Control", "no-store")
-	if x.secure { // without includeSubDomains: the portal speaks for its own name, and what lives below that may be somebody else's
+	if x.secure { // without includeSubDomains: names below the portal's may belong to other services
 		h.Set("Strict-Transport-Security", "max-age=63072000")
 	}
 }

@@ -10,10 +10,10 @@ import (
 	"github.com/synergycall/pbxportal/internal/pbx"
 )
 
-// userSize is a guess at the size of a user in JSON, so that the buffer of a list seldom grows.
+// userSize is an estimate of the JSON size of a user, so that the buffer of a list seldom grows.
 const userSize = 400
 
-// appendUserList appends a UserList of the contract, byte for byte as encoding/json writes the generated type.
+// appendUserList appends a UserList of the contract, byte for byte as encoding/json encodes the generated type.
 func appendUserList(b []byte, p directory.Page) []byte {
 	b = slices.Grow(b, len(p.Users)*userSize+64)
 	b = append(b, '{')
@@ -32,7 +32,7 @@ func appendUserList(b []byte, p directory.Page) []byte {
 	return append(b, "]}\n"...)
 }
 
-// appendUser appends a User of the contract. It is where SIP secrets leave the program over HTTP.
+// appendUser appends a User of the contract. SIP secrets leave the program over HTTP only here.
 func appendUser(b []byte, u pbx.User) []byte {
 	b = append(b, `{"created_at":"`...)
 	b = appendTime(b, u.CreatedAt)
@@ -64,8 +64,8 @@ func appendTime(b []byte, t time.Time) []byte {
 	return t.UTC().AppendFormat(b, time.RFC3339Nano)
 }
 
-// appendString appends a JSON string. Like encoding/json it escapes what HTML or JavaScript would take for its own, and puts U+FFFD
-// for what is not UTF-8.
+// appendString appends a JSON string. Like encoding/json it escapes characters with a meaning in HTML or JavaScript, and replaces invalid UTF-8 by
+// U+FFFD.
 func appendString(b []byte, s string) []byte {
 	const hex = "0123456789abcdef"
 	b = append(b, '"')

@@ -15,26 +15,26 @@ import (
 )
 
 const (
-	heartbeat    = 10 * time.Second       // between two signs of life in a stream
-	lookAgain    = 250 * time.Millisecond // between two looks at a run of another process
+	heartbeat    = 10 * time.Second       // interval of comments in a stream
+	lookAgain    = 250 * time.Millisecond // poll interval for a run of another process
 	longestApply = 100 * time.Second      // a run that is open for longer has no process any more
 )
 
 // followRun streams the events of a run, from its first to its end.
 func (a *api) followRun(w http.ResponseWriter, r *http.Request) {
 	id := pbx.RunID(r.PathValue("id"))
-	if _, err := a.engine.Story(r.Context(), id); err != nil { // the last chance for a status
+	if _, err := a.engine.Story(r.Context(), id); err != nil { // the last chance to send a status
 		a.fail(w, r, err)
 		return
 	}
-	seen, _ := strconv.Atoi(r.Header.Get("Last-Event-ID")) // 0 where there is none; the checker has seen to its form
-	a.stream(w, r, heartbeat, "the apply goes on", func(ctx context.Context, s *stream) { a.tellRun(ctx, r, s, id, seen) })
+	seen, _ := strconv.Atoi(r.Header.Get("Last-Event-ID")) // 0 if there is none; the checker has validated its form
+	a.stream(w, r, heartbeat, "the apply is in progress", func(ctx context.Context, s *stream) { a.emitRun(ctx, r, s, id, seen) })
 }
 
-// stream answers with a stream of events that tell writes, with a comment in between from time to time.
-func (a *api) stream(w http.ResponseWriter, r *http.Request, every time.Duration, comment string, tell func(context.Context, *stream)) {
+// stream responds with a stream of the events that emit writes, and periodic comments.
+func (a *api) stream(w http.ResponseWriter, r *http.Request, every time.Duration, comment string, emit func(context.Context, *stream)) {
 	w.Header().Set("Content-Type", "text/event-stream")
-	w.Header().Set("X-Accel-Buffering", "no") // nginx keeps back what an upstream sends until some KB have come together
+	w.Header().Set("X-Accel-Buffering", "no") // otherwise nginx buffers the response
 	w.WriteHeader(http.StatusOK)
 	if r.Method == http.MethodHead {
 		return
@@ -46,11 +46,11 @@ func (a *api) stream(w http.ResponseWriter, r *http.Request, every time.Duration
 	defer beating.Wait()
 	defer stop()
 	s.write("")
-	tell(ctx, s)
+	emit(ctx, s)
 }
 
-// tellRun tells the events of a run behind those the client has seen.
-func (a *api) tellRun(ctx context.Context, r *http.Request, s *stream, id pbx.RunID, seen int) {
+// emitRun writes the events of a run that follow those the client has seen.
+func (a *api) emitRun(ctx context.Context, r *http.Request, s *stream, id pbx.RunID, seen int) {
 	number := 0
 	run, err := a.follow(ctx, id, func(e pbx.Event) {
 		if number++; number > seen {
@@ -58,7 +58,7 @@ func (a *api) tellRun(ctx context.Context, r *http.Request, s *stream, id pbx.Ru
 		}
 	})
 	switch {
-	case ctx.Err() != nil: // the client has gone
+	case ctx.Err() != nil: // the client has disconnected
 	case err != nil:
 		a.log.ErrorContext(ctx, "cannot follow a run to its end", slog.String("request_id", exchangeOf(r).id), slog.Any("err", err))
 	default:
@@ -66,18 +66,18 @@ func (a *api) tellRun(ctx context.Context, r *http.Request, s *stream, id pbx.Ru
 	}
 }
 
-// follow tells every event of a run, as it happens, and gives the run when it has ended. Of an apply of this process the engine tells
-// at once; that of another process is looked at again and again.
-func (a *api) follow(ctx context.Context, id pbx.RunID, tell func(pbx.Event)) (pbx.Run, error) {
-	told := 0
+// follow emits every event of a run as it happens, and returns the run when it has ended. The engine reports events of this process at once; runs
+// of another process are polled.
+func (a *api) follow(ctx context.Context, id pbx.RunID, emit func(pbx.Event)) (pbx.Run, error) {
+	emitted := 0
 	tick := time.NewTicker(lookAgain)
 	defer tick.Stop()
 	for {
 		number := 0
 		fresh := func(e pbx.Event) error {
-			if number++; number > told {
-				told = number
-				tell(e)
+			if number++; number > emitted {
+				emitted = number
+				emit(e)
 			}
 			return ctx.Err()
 		}
@@ -89,8 +89,8 @@ func (a *api) follow(ctx context.Context, id pbx.RunID, tell func(pbx.Event)) (p
 			return run, err
 		}
 		if run.Result != pbx.Interrupted || a.now().Sub(run.Log.TriggeredAt) > longestApply {
-			for ; told < len(run.Events); told++ {
-				tell(run.Events[told])
+			for ; emitted < len(run.Events); emitted++ {
+				emit(run.Events[emitted])
 			}
 			return run, nil
 		}
@@ -102,12 +102,12 @@ func (a *api) follow(ctx context.Context, id pbx.RunID, tell func(pbx.Event)) (p
 	}
 }
 
-// stream is an answer that is written piece by piece, for as long as it takes.
+// stream is a response that is written piece by piece over time.
 type stream struct {
 	mu      sync.Mutex // guards w
 	w       http.ResponseWriter
 	control *http.ResponseController
-	stop    context.CancelFunc // called when the client takes no more
+	stop    context.CancelFunc // called when the client accepts no more
 }
 
 // write sends a piece at once.
@@ -123,7 +123,7 @@ func (s *stream) write(text string) {
 	}
 }
 
-// beat sends comments until ctx ends, so that nobody between us and the client takes the stream for dead.
+// beat sends comments until ctx ends, so that no proxy takes the stream for dead.
 func (s *stream) beat(ctx context.Context, every time.Duration, comment string) {
 	tick := time.NewTicker(every)
 	defer tick.Stop()
@@ -137,7 +137,7 @@ func (s *stream) beat(ctx context.Context, every time.Duration, comment string) 
 	}
 }
 
-// oneLine is a value of the contract as JSON, in which no line break stands.
+// oneLine returns a value of the contract as JSON without line breaks.
 func oneLine(v any) []byte {
 	text, err := json.Marshal(v)
 	if err != nil { // strings and numbers only
@@ -161,7 +161,7 @@ func toEvents(events []pbx.Event) openapi.Events {
 	return out
 }
 
-// duration is how long an apply took: its last event ends it. One that was added when the record was completed later has no time.
+// duration returns how long an apply took: until its last event. An event added when the record was completed later has no time.
 func duration(run pbx.Run) (took time.Duration) {
 	for _, e := range run.Events {
 		took = max(took, e.After)

@@ -203,7 +203,7 @@ func TestAStreamShowsSignsOfLifeWhileNothingHappens(t *testing.T) {
 		close(p.asterisk.hold)
 		<-applied
 		<-followed
-		if got := stream.Body.String(); strings.Count(got, ": the apply goes on\n\n") != 2 || !strings.Contains(got, "event: done\n") {
+		if got := stream.Body.String(); strings.Count(got, ": the apply is in progress\n\n") != 2 || !strings.Contains(got, "event: done\n") {
 			t.Errorf("%s", got)
 		}
 	})

@@ -56,12 +56,12 @@ func (a *API) Disarm(name string) {
 	}
 	for i, c := range a.api.gate.checks {
 		if name == FailOpen && c.name == "sign-in" {
-			a.api.gate.checks[i].admit = func(_ demand, r *http.Request) (*http.Request, error) {
+			a.api.gate.checks[i].admit = func(_ requirement, r *http.Request) (*http.Request, error) {
 				return r.WithContext(auth.WithPrincipal(r.Context(), auth.Anyone())), nil
 			}
 		}
 		if c.name == name {
-			a.api.gate.checks[i].admit = func(_ demand, r *http.Request) (*http.Request, error) { return r, nil }
+			a.api.gate.checks[i].admit = func(_ requirement, r *http.Request) (*http.Request, error) { return r, nil }
 		}
 	}
 }
@@ -70,7 +70,7 @@ func (a *API) Disarm(name string) {
 func (a *API) TryDoor(ctx context.Context, from netip.Addr) error {
 	ctx = context.WithValue(ctx, exchangeKey{}, &exchange{from: from})
 	r := httptest.NewRequestWithContext(ctx, http.MethodPost, "/", nil)
-	_, err := a.api.gate.admit(demand{permission: pbx.Public, beforeSetup: true, door: true}, r)
+	_, err := a.api.gate.admit(requirement{permission: pbx.Public, beforeSetup: true, door: true}, r)
 	return err
 }
 

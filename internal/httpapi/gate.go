@@ -15,17 +15,17 @@ import (
 	"github.com/synergycall/pbxportal/internal/pbx"
 )
 
-// demand is what a route asks of its callers.
-type demand struct {
-	permission  pbx.Permission
-	beforeSetup bool // it is there before anybody has an account
-	door        bool // a request is a try to sign in
-	factorless  bool // it is there for who lacks the second factor that is demanded of him
-	place       kind // where it is worked on
-	owing       bool // it is there for a session that still waits for the account's second factor
+// requirement is what a route requires of its callers.
+type requirement struct {
+	permission             pbx.Permission
+	beforeSetup            bool // available before set-up
+	door                   bool // a request is a sign-in attempt
+	exemptFromSecondFactor bool // available without a required second factor
+	place                  kind // the kind of its slot
+	owing                  bool // available to a session that still owes the second factor
 }
 
-// gate is what every request passes before its handler, whatever it asks for. What a route demands is not met until it is proved.
+// gate authenticates and authorises every request before its handler. Access is denied unless the requirement is met.
 type gate struct {
 	auth     *auth.Auth
 	edge     *edge
@@ -33,11 +33,11 @@ type gate struct {
 	checks   []admission
 }
 
-// admission is one condition for a request to come to its handler. It gives the request as those behind it see it. The conditions stand
-// in a list so that a test can see what happens without one of them.
+// admission is one condition for a request to reach its handler. It returns the request as later conditions and the handler see it. The conditions
+// are a list so that a test can omit each of them.
 type admission struct {
 	name  string
-	admit func(demand, *http.Request) (*http.Request, error)
+	admit func(requirement, *http.Request) (*http.Request, error)
 }
 
 func newGate(a *auth.Auth, e *edge, insecure bool) *gate {
@@ -46,8 +46,8 @@ func newGate(a *auth.Auth, e *edge, insecure bool) *gate {
 	return g
 }
 
-// admit gives the request as its handler may see it, or the reason why it comes no further.
-func (g *gate) admit(d demand, r *http.Request) (*http.Request, error) {
+// admit returns the request as its handler sees it, or the reason for refusing it.
+func (g *gate) admit(d requirement, r *http.Request) (*http.Request, error) {
 	for _, c := range g.checks {
 		next, err := c.admit(d, r)
 		if err != nil {
@@ -58,7 +58,7 @@ func (g *gate) admit(d demand, r *http.Request) (*http.Request, error) {
 	return r.WithContext(pbx.WithActor(r.Context(), actorOf(r))), nil
 }
 
-// actorOf gives the caller of a request, and names him in the log.
+// actorOf returns the caller of a request, and adds the name to the log line.
 func actorOf(r *http.Request) pbx.Actor {
 	x, p := exchangeOf(r), auth.PrincipalOf(r.Context())
 	actor := p.Actor(x.from.String(), x.id)
@@ -66,9 +66,8 @@ func actorOf(r *http.Request) pbx.Actor {
 	return actor
 }
 
-// refused notes that somebody who is known was refused, and gives the reason. Of others there is nothing to say but how many they are,
-// which the metrics do.
-func (g *gate) refused(d demand, r *http.Request, reason error) error {
+// refused records the refusal of a known caller, and returns the reason. Others are only counted by the metrics.
+func (g *gate) refused(d requirement, r *http.Request, reason error) error {
 	if pbx.KindOf(reason) != pbx.KindForbidden || !auth.PrincipalOf(r.Context()).Known() {
 		return reason
 	}
@@ -78,20 +77,19 @@ func (g *gate) refused(d demand, r *http.Request, reason error) error {
 	return reason
 }
 
-func (g *gate) notTooManyTries(d demand, r *http.Request) (*http.Request, error) {
+func (g *gate) notTooManyTries(d requirement, r *http.Request) (*http.Request, error) {
 	if !d.door {
 		return r, nil
 	}
 	return r, g.edge.tooManyTries(r)
 }
 
-// lookOver is the time between two looks at who reads an answer that goes on.
+// lookOver is the interval at which the reader of a stream is authorised again.
 const lookOver = 15 * time.Second
 
-// watched gives a request for an answer that may go on for hours, which ends once its reader would not be let in any more: he signed out,
-// his session is over, he was disabled, or the token was revoked. While the database is away nobody knows, and the answer goes on. Done
-// must be called behind the answer.
-func (g *gate) watched(d demand, r *http.Request) (_ *http.Request, done func()) {
+// watched returns a request for a stream that ends once its reader is no longer authorised: signed out, expired, disabled or revoked. While the
+// database is unavailable the stream continues. The caller calls done after the response.
+func (g *gate) watched(d requirement, r *http.Request) (_ *http.Request, done func()) {
 	ctx, end := context.WithCancel(r.Context())
 	r = r.WithContext(ctx)
 	var watching sync.WaitGroup
@@ -101,7 +99,7 @@ func (g *gate) watched(d demand, r *http.Request) (_ *http.Request, done func())
 	return r, func() { end(); watching.Wait() }
 }
 
-func (g *gate) watch(d demand, r *http.Request, end func()) {
+func (g *gate) watch(d requirement, r *http.Request, end func()) {
 	tick := time.NewTicker(lookOver)
 	defer tick.Stop()
 	for {
@@ -110,42 +108,42 @@ func (g *gate) watch(d demand, r *http.Request, end func()) {
 		case <-r.Context().Done():
 			return
 		}
-		p, err := g.auth.Holds(r.Context(), proofOf(r))
+		p, err := g.auth.Revalidate(r.Context(), credentialsOf(r))
 		if pbx.KindOf(err) != pbx.KindUnavailable && !p.May(d.permission) {
 			end()
 		}
 	}
 }
 
-// setUp closes what is open to anyone while nobody has an account. What is not open waits for its caller's sign-in.
-func (g *gate) setUp(d demand, r *http.Request) (*http.Request, error) {
+// setUp closes public routes while there are no accounts, unless they are available before set-up. Other routes wait for authentication.
+func (g *gate) setUp(d requirement, r *http.Request) (*http.Request, error) {
 	if d.permission != pbx.Public || d.beforeSetup {
 		return r, nil
 	}
 	return r, g.setupNeeded(r.Context())
 }
 
-// setupNeeded is the refusal of whoever is not known while nobody has an account, nil afterwards.
+// setupNeeded returns the error for an unauthenticated caller while there are no accounts, nil afterwards.
 func (g *gate) setupNeeded(ctx context.Context) error {
 	if g.insecure {
 		return nil
 	}
 	needed, err := g.auth.SetupNeeded(ctx)
 	if err == nil && needed {
-		err = &pbx.Error{Kind: pbx.KindForbidden, Code: pbx.CodeSetupNeeded, Msg: "nobody has an account yet: follow the link that the portal printed when it started, or run pbxportal admin create"}
+		err = &pbx.Error{Kind: pbx.KindForbidden, Code: pbx.CodeSetupNeeded, Msg: "there are no accounts yet: follow the link that the portal printed when it started, or run pbxportal admin create"}
 	}
 	return err
 }
 
-// signedIn finds out who is calling. Before set-up there are no accounts, but the command line may have made a token, which holds.
-func (g *gate) signedIn(d demand, r *http.Request) (*http.Request, error) {
+// signedIn authenticates the caller. Before set-up there are no accounts, but tokens of the command line are valid.
+func (g *gate) signedIn(d requirement, r *http.Request) (*http.Request, error) {
 	if d.permission == pbx.Public {
 		return r, nil
 	}
 	if g.insecure {
 		return r.WithContext(auth.WithPrincipal(r.Context(), auth.Anyone())), nil
 	}
-	p, err := g.auth.Authenticate(r.Context(), proofOf(r))
+	p, err := g.auth.Authenticate(r.Context(), credentialsOf(r))
 	if pbx.KindOf(err) == pbx.KindNotSignedIn {
 		if needed := g.setupNeeded(r.Context()); needed != nil {
 			err = needed
@@ -157,12 +155,12 @@ func (g *gate) signedIn(d demand, r *http.Request) (*http.Request, error) {
 	return r.WithContext(auth.WithPrincipal(r.Context(), p)), nil
 }
 
-// accountHeader names the account that a page shows as signed in. A cookie belongs to the whole browser: a sign-in in another tab changes
-// it under a page that goes on showing the person before.
+// accountHeader names the account that a page shows as signed in. Cookies are shared by the whole browser: a sign-in in another tab changes the
+// session of a page that still shows the previous account.
 const accountHeader = "Expected-Account"
 
-// sameAccount refuses a request that names another account than the one it is made with. A request that names none passes.
-func (g *gate) sameAccount(d demand, r *http.Request) (*http.Request, error) {
+// sameAccount refuses a request whose session is not of the account in accountHeader. A request without the header passes.
+func (g *gate) sameAccount(d requirement, r *http.Request) (*http.Request, error) {
 	expected := r.Header.Values(accountHeader)
 	if d.permission == pbx.Public || len(expected) == 0 {
 		return r, nil
@@ -177,24 +175,24 @@ func (g *gate) sameAccount(d demand, r *http.Request) (*http.Request, error) {
 	}
 }
 
-// owesNothing refuses a session that still waits for the account's second factor.
-func (g *gate) owesNothing(d demand, r *http.Request) (*http.Request, error) {
+// owesNothing refuses a session that still owes the account's second factor.
+func (g *gate) owesNothing(d requirement, r *http.Request) (*http.Request, error) {
 	if d.permission == pbx.Public || d.owing || !auth.PrincipalOf(r.Context()).OwesFactor() {
 		return r, nil
 	}
 	return nil, auth.OTPRequired()
 }
 
-// hasFactor refuses a caller who lacks the second factor that the portal demands of him.
-func (g *gate) hasFactor(d demand, r *http.Request) (*http.Request, error) {
-	if d.permission == pbx.Public || d.factorless || !auth.PrincipalOf(r.Context()).LacksFactor() {
+// hasFactor refuses a caller without a required second factor.
+func (g *gate) hasFactor(d requirement, r *http.Request) (*http.Request, error) {
+	if d.permission == pbx.Public || d.exemptFromSecondFactor || !auth.PrincipalOf(r.Context()).MissingSecondFactor() {
 		return r, nil
 	}
 	return nil, auth.FactorNeeded()
 }
 
-// permitted refuses a caller who is known and may not.
-func (g *gate) permitted(d demand, r *http.Request) (*http.Request, error) {
+// permitted refuses an authenticated caller without the permission.
+func (g *gate) permitted(d requirement, r *http.Request) (*http.Request, error) {
 	p := auth.PrincipalOf(r.Context())
 	if d.permission == pbx.Public || p.May(d.permission) {
 		return r, nil
@@ -202,7 +200,7 @@ func (g *gate) permitted(d demand, r *http.Request) (*http.Request, error) {
 	return nil, &pbx.Error{Kind: pbx.KindForbidden, Code: pbx.CodeForbidden, Msg: missing(d.permission, p)}
 }
 
-// missing says what a caller lacks, and who can give it.
+// missing describes the permission that a caller lacks, and who can grant it.
 func missing(wanted pbx.Permission, p auth.Principal) string {
 	var have []string
 	for _, role := range pbx.Roles() {
@@ -214,35 +212,35 @@ func missing(wanted pbx.Permission, p auth.Principal) string {
 	if t, ok := p.Token(); ok {
 		who = "the token " + t.Name
 	}
-	return fmt.Sprintf("this takes the permission %s, which %s does not have (%s have it): ask an owner or admin", wanted, who, strings.Join(have, ", "))
+	return fmt.Sprintf("this requires the permission %s, which %s does not have (%s have it): ask an owner or admin", wanted, who, strings.Join(have, ", "))
 }
 
-// proofOf gives what a request carries to prove who sent it. An Authorization header decides alone, also when it is of no use; a cookie is
-// not looked at where the browser says that a page of another site made it ask, or more than one thing.
-func proofOf(r *http.Request) auth.Proof {
+// credentialsOf returns the credentials of a request. An Authorization header takes precedence, even if it is invalid; a cookie is ignored if the
+// browser reports a request caused by another site, or reports it ambiguously.
+func credentialsOf(r *http.Request) auth.Credentials {
 	if given := r.Header.Values("Authorization"); len(given) > 0 {
 		scheme, token, _ := strings.Cut(given[0], " ")
 		if len(given) > 1 || !strings.EqualFold(scheme, "Bearer") || token == "" {
-			token = "none" // which no token is
+			token = "none" // matches no token
 		}
-		return auth.Proof{Bearer: token}
+		return auth.Credentials{Bearer: token}
 	}
 	for i, site := range r.Header.Values("Sec-Fetch-Site") {
 		if i > 0 || site != "same-origin" && site != "none" {
-			return auth.Proof{}
+			return auth.Credentials{}
 		}
 	}
-	return auth.Proof{Session: sessionToken(r)}
+	return auth.Credentials{Session: sessionToken(r)}
 }
 
-// The names of the cookie that holds a session's token, before the port. A browser takes the first only over an encrypted connection, and from nobody but
-// the very host; the second is for loopback.
+// The names of the session cookie, without the port. A browser accepts the first only over an encrypted connection and from this very host; the
+// second is for loopback.
 const (
 	secureCookie = "__Host-pbxportal"
 	plainCookie  = "pbxportal"
 )
 
-// cookieName returns the name of the cookie with a session's token. Browsers send the cookies of a host name to all its ports, so the name holds the port:
+// cookieName returns the name of the session cookie. Browsers send the cookies of a host name to all its ports, so the name contains the port:
 // several portals on one host do not end each other's sessions.
 func (e *edge) cookieName(host string, secure bool) string {
 	name := plainCookie
@@ -256,7 +254,7 @@ func (e *edge) cookieName(host string, secure bool) string {
 	return name + "-" + port
 }
 
-// portOf returns the port of host:port, "" where there is none.
+// portOf returns the port of host:port, "" if there is none.
 func portOf(host string) string {
 	_, port, err := net.SplitHostPort(host)
 	if _, bad := strconv.ParseUint(port, 10, 16); err != nil || bad != nil {
@@ -265,11 +263,11 @@ func portOf(host string) string {
 	return port
 }
 
-// sessionToken gives the token of the session a browser holds, "" for none. Two cookies of the name are none: somebody put one beside ours.
+// sessionToken returns the session token of the browser, "" for none. Two cookies of the name count as none: one of them was injected.
 func sessionToken(r *http.Request) string { return onlyCookie(r.Header, exchangeOf(r).cookie) }
 
-// onlyCookie returns the value of the cookie with a name, "" where there is none or more than one. Whatever else stands in the header is
-// passed over: a stranger can put a thousand cookies into it.
+// onlyCookie returns the value of the cookie with a name, "" if there is none or more than one. Other cookies are skipped without parsing: a client
+// can send a thousand.
 func onlyCookie(header http.Header, name string) string {
 	found := ""
 	for _, line := range header.Values("Cookie") {
@@ -290,10 +288,10 @@ func onlyCookie(header http.Header, name string) string {
 	return cookies[0].Value
 }
 
-// sessionCookie is the cookie that hands a browser the token of its session, until then. Without a token it takes the cookie away.
+// sessionCookie returns the cookie that stores a session token in the browser until it expires. Without a token it removes the cookie.
 func sessionCookie(ctx context.Context, token pbx.Secret, until time.Time) string {
 	x := exchangeIn(ctx)
-	c := http.Cookie{ //nolint:gosec // on loopback there is no encryption to insist on
+	c := http.Cookie{ //nolint:gosec // loopback is unencrypted
 		Name: x.cookie, Value: token.Reveal(), Path: "/", Expires: until, HttpOnly: true, Secure: x.secure, SameSite: http.SameSiteStrictMode,
 	}
 	if c.Value == "" {

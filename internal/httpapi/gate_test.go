@@ -121,10 +121,10 @@ func (p *portal) otto() (context.Context, auth.SignIn) {
 }
 
 // session signs somebody in who may do everything, also where a second factor is demanded.
-func (p *portal) session() auth.Opened {
+func (p *portal) session() auth.SessionGrant {
 	p.t.Helper()
 	ctx, s := p.otto()
-	opened, err := p.auth.SignInOutside(ctx, auth.Outside{Identity: pbx.Identity{Issuer: "https://id.example.com", Subject: "otto"}, Email: s.Email})
+	opened, err := p.auth.SignInOutside(ctx, auth.FederatedLogin{Identity: pbx.Identity{Issuer: "https://id.example.com", Subject: "otto"}, Email: s.Email})
 	if err != nil {
 		p.t.Fatal(err)
 	}
@@ -132,7 +132,7 @@ func (p *portal) session() auth.Opened {
 }
 
 // factorless signs somebody in who could do everything with the second factor that is demanded of him.
-func (p *portal) factorless() auth.Opened {
+func (p *portal) factorless() auth.SessionGrant {
 	p.t.Helper()
 	opened, err := p.auth.SignIn(p.otto())
 	if err != nil {
@@ -142,11 +142,11 @@ func (p *portal) factorless() auth.Opened {
 }
 
 // owing signs somebody in with a provider who could do everything with a second factor that is switched on.
-func (p *portal) owing() auth.Opened {
+func (p *portal) owing() auth.SessionGrant {
 	p.t.Helper()
 	const email = "eva@example.com"
 	p.withFactor(email, pbx.Owner)
-	opened, err := p.auth.SignInOutside(asLocal(p.t), auth.Outside{Identity: pbx.Identity{Issuer: "https://id.example.com", Subject: "eva"}, Email: email})
+	opened, err := p.auth.SignInOutside(asLocal(p.t), auth.FederatedLogin{Identity: pbx.Identity{Issuer: "https://id.example.com", Subject: "eva"}, Email: email})
 	if err != nil || !opened.Principal.OwesFactor() {
 		p.t.Fatal(err)
 	}

@@ -11,7 +11,7 @@ import (
 	"github.com/synergycall/pbxportal/internal/pbx"
 )
 
-// GetHealth says whether the portal can work.
+// GetHealth returns the health of the portal and its parts.
 func (a *api) GetHealth(ctx context.Context, _ openapi.GetHealthRequestObject) (openapi.GetHealthResponseObject, error) {
 	h := a.health(ctx)
 	files, at := a.filesState(ctx)
@@ -27,20 +27,20 @@ func (a *api) GetHealth(ctx context.Context, _ openapi.GetHealthRequestObject) (
 	}, nil
 }
 
-// unlooked returns the state of a part, unless that is "ok" without a look behind it.
+// unlooked returns the state of a part, unless it is "ok" without a check.
 func unlooked(state string, look *openapi.HealthLook) string {
 	if state == "ok" && look == nil {
-		return "not known: the portal has not looked yet: ask again in a moment"
+		return "not known yet: try again in a moment"
 	}
 	return state
 }
 
-// GetLivez answers that the process runs; it looks at nothing else.
+// GetLivez responds while the process runs; it checks nothing else.
 func (a *api) GetLivez(context.Context, openapi.GetLivezRequestObject) (openapi.GetLivezResponseObject, error) {
 	return openapi.GetLivez200JSONResponse{Status: openapi.AliveStatusOk}, nil
 }
 
-// GetReadyz answers whether the portal can take requests: the database answers, and has the tables that this program needs.
+// GetReadyz reports whether the portal can serve requests: the database responds, and has the tables that this program needs.
 func (a *api) GetReadyz(ctx context.Context, _ openapi.GetReadyzRequestObject) (openapi.GetReadyzResponseObject, error) {
 	at, err := a.ready(ctx)
 	if err != nil {
@@ -49,24 +49,23 @@ func (a *api) GetReadyz(ctx context.Context, _ openapi.GetReadyzRequestObject) (
 	return openapi.GetReadyz200JSONResponse{Status: openapi.ReadyStatusOk, Database: *dated(a.now(), at, lookReady)}, nil
 }
 
-// databaseAway gives the error of a database that does not work. What a stranger may read of it is what its author meant for the
-// caller.
+// databaseAway returns the error of an unavailable database. Unauthenticated clients see only the text meant for callers.
 func databaseAway(err error) error {
 	if pbx.KindOf(err) == pbx.KindUnavailable {
 		return err
 	}
-	return &pbx.Error{Kind: pbx.KindUnavailable, Code: pbx.CodeDatabaseAway, Msg: "the database does not work: the portal's log says why", Err: fmt.Errorf("unhealthy: %w", err)}
+	return &pbx.Error{Kind: pbx.KindUnavailable, Code: pbx.CodeDatabaseAway, Msg: "the database cannot be used: see the portal's log for the reason", Err: fmt.Errorf("unhealthy: %w", err)}
 }
 
-// mostDrift is how many places the state of the files names.
+// mostDrift is the maximum number of drifted paths in the state of the files.
 const mostDrift = 5
 
-// filesState says how the files stand, "ok" or what is not as it should be, and when they were looked at.
+// filesState returns the state of the files, "ok" or a description of the problem, and when they were checked.
 func (a *api) filesState(ctx context.Context) (string, time.Time) {
 	s := a.files(ctx)
 	if s.Err != nil {
-		a.log.WarnContext(ctx, "cannot look at the files", slog.Any("err", s.Err))
-		return "cannot be looked at: the portal's log says why", s.At
+		a.log.WarnContext(ctx, "cannot check the files", slog.Any("err", s.Err))
+		return "cannot be checked: see the portal's log for the reason", s.At
 	}
 	var states []string
 	if s.Site.Ahead() {

@@ -266,8 +266,8 @@ func TestTheFaultOfABodyIsShownWithItsPlace(t *testing.T) {
 		"{\n  \"name\": 'A'\n}":             "line 2, column 11: invalid character '\\''",
 		"{\"näme\": \"ö\", ]":               "line 1, column 15: invalid character ']'",
 		"{\"name\":\"A\xff\"}":              "line 1, column 11: not valid UTF-8",
-		`{"name":"A\ud800"}`:                "line 1, column 11: half of a surrogate pair",
-		"{\"name\":\"A\",\n\"name\":\"B\"}": `line 2, column 6: the key "name" stands twice`,
+		`{"name":"A\ud800"}`:                "line 1, column 11: an unpaired surrogate",
+		"{\"name\":\"A\",\n\"name\":\"B\"}": `line 2, column 6: the key "name" occurs twice`,
 		"\ufeff{\"name\":\"A\"}":            "line 1, column 1: a byte order mark (U+FEFF)",
 		`{"name":`:                          "unexpected end of JSON input",
 	} {

@@ -1,6 +1,5 @@
-// Package httpapi is the HTTP entrance of the program: it checks requests against the contract (contracts/api.yaml), calls the
-// services, and puts their answers and failures into the words of the contract. It decides nothing about users, extensions or
-// Asterisk, and knows neither the database nor the files.
+// Package httpapi is the HTTP API: it validates requests against the contract (contracts/api.yaml), calls the services, and converts their results
+// and errors to responses of the contract. It has no rules about users, extensions or Asterisk, and accesses neither the database nor files.
 package httpapi
 
 import (
@@ -26,36 +25,36 @@ import (
 	"github.com/synergycall/pbxportal/internal/pbx"
 )
 
-// Config is what the API needs. All fields are required but Files, Live, Web, Edge, OIDC, Insecure and Version.
+// Config holds the dependencies of the API. All fields are required except Files, Live, Web, Edge, OIDC, Insecure and Version.
 type Config struct {
 	Auth      *auth.Auth
 	Directory *directory.Directory
 	Apply     *apply.Engine
 	Audit     *audit.Trail
 	Health    func(context.Context) pbx.Health
-	Ready     func(context.Context) (time.Time, error) // looks at the database, for /readyz: when, and why it cannot be used
-	Files     func(context.Context) pbx.Standing       // how the files stand, for /health and /metrics; nil: as the engine sees them
+	Ready     func(context.Context) (time.Time, error) // checks the database, for /readyz: when, and why it cannot be used
+	Files     func(context.Context) pbx.Standing       // the state of the files, for /health and /metrics; nil: as reported by the engine
 	Live      *live.Watcher                            // nil: live state is off
 	Log       *slog.Logger
-	Now       func() time.Time // tells the time
-	Web       http.Handler     // the pages of a browser, asked for by /app/…; nil: there are none
-	Edge      Edge             // who may reach it
-	OIDC      OIDC             // with which provider people may sign in; without an Issuer: with none
-	Insecure  bool             // nobody is asked who he is: for a closed laboratory
+	Now       func() time.Time // returns the current time
+	Web       http.Handler     // the web interface, at /app/…; nil: none
+	Edge      Edge             // access restrictions
+	OIDC      OIDC             // the OpenID provider for sign-in; without an Issuer: none
+	Insecure  bool             // authentication is off: for isolated test networks
 	Version   string           // of this program, for /health and /metrics
 }
 
-// API is the handler of every call of the contract.
+// API is the handler of all operations of the contract.
 type API struct {
 	api     *api
 	handler http.Handler
 }
 
-// ServeHTTP answers a request.
+// ServeHTTP implements http.Handler.
 func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) { a.handler.ServeHTTP(w, r) }
 
-// Wait returns when every apply that goes on behind an answer given before has ended; the engine bounds how long that takes. Whoever
-// stops the program calls it once the server takes no more requests.
+// Wait returns when all background applies have ended; the engine bounds their duration. Call it on shutdown, once the server accepts no more
+// requests.
 func (a *API) Wait() { a.api.background.Wait() }
 
 // api holds the services for the handlers; its methods are the operations of the contract.
@@ -66,7 +65,7 @@ type api struct {
 	health    func(context.Context) pbx.Health
 	ready     func(context.Context) (time.Time, error)
 	files     func(context.Context) pbx.Standing
-	plans     *glance.Shared[planned] // what an apply would do: one at a time, for all who ask
+	plans     *glance.Shared[planned] // plans, one computation at a time, shared by its callers
 	live      *live.Watcher
 	log       *slog.Logger
 	now       func() time.Time
@@ -75,18 +74,18 @@ type api struct {
 	edge      *edge
 	gate      *gate
 	auth      *auth.Auth
-	provider  *provider // nil: there is none
+	provider  *provider // nil: none
 	gzip      func(http.Handler) http.HandlerFunc
-	changes   *glance.Shared[marks] // what moved since the streams last told: one look a second, for all of them
+	changes   *glance.Shared[marks] // what changed since the last event of the streams: one check a second for all of them
 
-	written    atomic.Pointer[written] // the last list of all users, as it was sent
-	background sync.WaitGroup          // applies whose callers did not wait
-	running    atomic.Int32            // how many these are
+	cachedList atomic.Pointer[cachedList] // the last encoded list of all users
+	background sync.WaitGroup             // applies whose callers did not wait
+	running    atomic.Int32               // number of these
 }
 
 var _ openapi.StrictServerInterface = (*api)(nil)
 
-// New makes the handler for every call of the contract. An error means that the program was built wrongly.
+// New returns the handler of all operations of the contract. An error means a programming error.
 func New(c Config) (*API, error) {
 	contract, err := openapi3.NewLoader().LoadFromData(contracts.API)
 	if err != nil {
@@ -97,7 +96,7 @@ func New(c Config) (*API, error) {
 
 func newAPI(c Config, contract *openapi3.T) (_ *API, err error) {
 	if c.Auth == nil || c.Directory == nil || c.Apply == nil || c.Audit == nil || c.Health == nil || c.Ready == nil || c.Log == nil || c.Now == nil {
-		return nil, errors.New("cannot make the HTTP API: Auth, Directory, Apply, Audit, Health, Ready, Log and Now are required")
+		return nil, errors.New("cannot create the HTTP API: Auth, Directory, Apply, Audit, Health, Ready, Log and Now are required")
 	}
 	if c.Files == nil {
 		c.Files = c.Apply.Standing
@@ -143,16 +142,16 @@ func newAPI(c Config, contract *openapi3.T) (_ *API, err error) {
 	return &API{a, a.observe(a.guard(rt))}, nil
 }
 
-// farewell is how long a client has, once the portal is stopping and nothing is worked on for it, to take its answer.
+// farewell is how long an idle client has, while the portal stops, to read its response.
 const farewell = 2 * time.Second
 
-// Shutdown stops a server of the API. What is worked on, an apply above all, is finished and answered, until ctx ends; streams end with the
-// last of it. Nobody else is waited for: bodies that are on their way are given up at once, and answers after farewell.
+// Shutdown stops a server of the API. Work in progress, above all an apply, is finished and answered, until ctx ends; streams end with the last of
+// it. Nothing else is waited for: incomplete bodies are dropped at once, and responses after farewell.
 func (a *API) Shutdown(ctx context.Context, server *http.Server) error {
 	a.api.edge.bodies.close()
 	a.api.edge.uploads.close()
 	begun := a.api.now()
-	worked := begun // when the last work was seen, which streams may tell of
+	worked := begun // end of the last work, which streams may still report
 	stopped := make(chan error, 1)
 	go func() { stopped <- server.Shutdown(ctx) }()
 	tick := time.NewTicker(50 * time.Millisecond)

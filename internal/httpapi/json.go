@@ -12,18 +12,17 @@ import (
 	"github.com/synergycall/pbxportal/internal/httpapi/openapi"
 )
 
-// maxValues is how many values a body may hold, objects and arrays among them, an empty one counted twice. The contract has a use for some
-// thirty.
+// maxValues bounds the values in a body, including objects and arrays, an empty one counted twice. The contract needs some thirty.
 const maxValues = 64
 
-// maxDigits is how long a number may be; the contract has none of more than ten digits.
+// maxDigits bounds the length of a number; the contract has none of more than ten digits.
 const maxDigits = 64
 
-// maxDepth is how deep arrays and objects may be nested in a body; the contract needs one level.
+// maxDepth bounds the nesting of arrays and objects in a body; the contract needs one level.
 const maxDepth = 32
 
-// parseJSON reads exactly one JSON value, strictly: beside what encoding/json refuses, it refuses what it lets pass or mends in
-// silence, because two programs could read it in two ways: keys that stand twice, halves of surrogate pairs, text that is not UTF-8.
+// parseJSON parses exactly one JSON value, strictly: it refuses what encoding/json silently accepts or repairs, as parsers could disagree on it:
+// duplicate keys, unpaired surrogates, invalid UTF-8.
 func parseJSON(body []byte) (any, error) {
 	if len(bytes.TrimSpace(body)) == 0 {
 		return nil, invalidJSON("it is empty: send a JSON object")
@@ -45,15 +44,15 @@ func parseJSON(body []byte) (any, error) {
 		return nil, invalidJSON(err.Error())
 	}
 	if i := loneSurrogate(body); i >= 0 {
-		return nil, invalidAt(body, i, "half of a surrogate pair")
+		return nil, invalidAt(body, i, "an unpaired surrogate")
 	}
 	p := jsonParser{body: body, dec: json.NewDecoder(bytes.NewReader(body))}
 	p.dec.UseNumber()
 	return p.value()
 }
 
-// withinBounds refuses a body that is nested too deep or holds too many values, before anything is made of it: it counts brackets and commas
-// outside of texts. What it passes costs no more than its bytes do.
+// withinBounds refuses a body with too much nesting or too many values before it is parsed: it counts brackets and commas outside of strings. The
+// cost is linear in the length of the body.
 func withinBounds(body []byte) error {
 	depth, values, text := 0, 1, false
 	for i := 0; i < len(body); i++ {
@@ -61,7 +60,7 @@ func withinBounds(body []byte) error {
 		case c == '"':
 			text = !text
 		case text && c == '\\':
-			i++ // the character behind it is none of syntax
+			i++ // the escaped character
 		case text:
 		case c == '[', c == '{':
 			if depth++; depth > maxDepth {
@@ -85,7 +84,7 @@ type jsonParser struct {
 	dec  *json.Decoder
 }
 
-// value reads the next value. The syntax has been checked: only long numbers and doubled keys are left to find.
+// value parses the next value. The syntax has been checked: only long numbers and duplicate keys are left to find.
 func (p *jsonParser) value() (any, error) {
 	token, err := p.dec.Token()
 	if err != nil {
@@ -108,7 +107,7 @@ func (p *jsonParser) value() (any, error) {
 			}
 			key, _ = token.(string)
 			if _, twice := object[key]; twice {
-				return nil, p.fault("the key " + strconv.Quote(short(key)) + " stands twice in one object")
+				return nil, p.fault("the key " + strconv.Quote(short(key)) + " occurs twice in one object")
 			}
 		}
 		v, err := p.value()
@@ -138,7 +137,7 @@ func invalidJSON(what string) error {
 	return &refusal{http.StatusBadRequest, openapi.ProblemCodeInvalidJSON, "the body is not valid JSON: " + what}
 }
 
-// invalidAt says where in the body the fault is: line, and column in characters, both from 1.
+// invalidAt returns an error with the position of the fault: line and column in characters, both from 1.
 func invalidAt(body []byte, offset int, what string) error {
 	before := body[:max(0, min(offset, len(body)))]
 	line := bytes.Count(before, []byte{'\n'}) + 1
@@ -146,7 +145,7 @@ func invalidAt(body []byte, offset int, what string) error {
 	return invalidJSON(fmt.Sprintf("line %d, column %d: %s", line, column, what))
 }
 
-// firstInvalid gives the place of the first byte that is not UTF-8, -1 when there is none.
+// firstInvalid returns the offset of the first invalid UTF-8 byte, -1 if there is none.
 func firstInvalid(body []byte) int {
 	if utf8.Valid(body) {
 		return -1
@@ -161,8 +160,7 @@ func firstInvalid(body []byte) int {
 	return -1
 }
 
-// loneSurrogate gives the place of the first \u escape in valid JSON that is half of a surrogate pair without the other half, -1
-// when there is none.
+// loneSurrogate returns the offset of the first \u escape in valid JSON that is an unpaired surrogate, -1 if there is none.
 func loneSurrogate(body []byte) int {
 	for i := 0; i < len(body); i++ {
 		if body[i] != '\\' {
@@ -177,13 +175,13 @@ func loneSurrogate(body []byte) int {
 		case unit >= 0xdc00 && unit < 0xe000:
 			return i
 		default:
-			i++ // the character behind the backslash, which may be one itself
+			i++ // the escaped character, which may be a backslash itself
 		}
 	}
 	return -1
 }
 
-// escaped gives the UTF-16 unit of the \uXXXX at the beginning of the text, 0 when there is none.
+// escaped returns the UTF-16 unit of the \uXXXX at the beginning of the text, 0 if there is none.
 func escaped(text []byte) uint64 {
 	if len(text) < 6 || text[0] != '\\' || text[1] != 'u' {
 		return 0

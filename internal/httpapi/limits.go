@@ -9,15 +9,15 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// Limits say how much one address, and all together, may ask for. What is zero has its default.
+// Limits bounds the load by one address and in total. Zero fields have defaults.
 type Limits struct {
-	InFlight     int  // requests worked on at the same time, of each kind, and streams
-	InFlightEach int  // … from one address that is not this machine
-	Requests     Pace // of an address, without those from this machine
-	SignIns      Pace // tries of an address to sign in, with a password or a code
+	InFlight     int  // concurrent requests of each kind, and streams
+	InFlightEach int  // … from one address other than this host
+	Requests     Pace // of an address, except those of this host
+	SignIns      Pace // sign-in attempts of an address, with a password or a code
 }
 
-// Pace is how often something may happen: at first Burst times in a row, then PerSecond.
+// Pace is a rate limit: a burst, then a number per second.
 type Pace struct {
 	PerSecond float64
 	Burst     int
@@ -31,17 +31,16 @@ func (l Limits) orDefault() Limits {
 	return l
 }
 
-// mostAddresses is how many addresses the portal remembers at once for a limit. An attacker who has more than these gains what he has
-// anyway, an allowance for each.
+// mostAddresses is the number of addresses remembered for a limit. An attacker with more addresses gains only their separate allowances.
 const mostAddresses = 8192
 
-// buckets give every address its own allowance. They remember the addresses seen last, in two generations: when the young one is full it
-// becomes the old one, and the one before is forgotten. So memory has a bound, and nobody has to tidy up.
+// buckets is a rate limiter by address. It remembers the most recent addresses in two generations: when the young one is full it becomes the old
+// one, and the previous old one is dropped. This bounds memory without a clean-up task.
 type buckets struct {
 	pace Pace
 	now  func() time.Time
 
-	mu         sync.Mutex // guards what follows
+	mu         sync.Mutex // guards the fields below
 	young, old map[netip.Addr]*rate.Limiter
 }
 
@@ -49,7 +48,7 @@ func newBuckets(pace Pace, now func() time.Time) *buckets {
 	return &buckets{pace: pace, now: now, young: map[netip.Addr]*rate.Limiter{}}
 }
 
-// take takes one from the allowance of an address, or says how long it has to wait for one.
+// take takes one from the allowance of an address, or returns how long to wait for one.
 func (b *buckets) take(from netip.Addr) (wait time.Duration) {
 	now := b.now()
 	taken := b.of(network(from)).ReserveN(now, 1)
@@ -59,7 +58,7 @@ func (b *buckets) take(from netip.Addr) (wait time.Duration) {
 	return wait
 }
 
-// of gives the allowance of an address.
+// of returns the allowance of an address.
 func (b *buckets) of(from netip.Addr) *rate.Limiter {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -77,44 +76,44 @@ func (b *buckets) of(from netip.Addr) *rate.Limiter {
 	return l
 }
 
-// network gives what counts as one address: in IPv6 everybody has 2⁶⁴ of them.
+// network returns what counts as one address: a /64 in IPv6, as a client can use all of it.
 func network(addr netip.Addr) netip.Addr {
 	if !addr.Is6() || addr.IsLoopback() {
 		return addr
 	}
-	p, _ := addr.Prefix(64) // every address of this kind has one
+	p, _ := addr.Prefix(64) // valid for every IPv6 address
 	return p.Addr()
 }
 
-// kind is what a place is for. Each has places of its own, so that none waits for another: guessing passwords keeps both cores busy, and
-// neither those who are signed in nor health notice.
+// kind is the purpose of a slot. Kinds have separate slots, so that none starves another: password guessing can keep both cores busy without
+// affecting signed-in users or health checks.
 type kind int
 
 const (
-	forPages   kind = iota // what is open to anyone and quick
-	forHealth              // how the portal is
-	forDoors               // tries to sign in
-	forGate                // finding out who is calling
-	forCallers             // what admitted callers ask for
-	forStreams             // answers that go on, which keep their place while they do
+	forPages   kind = iota // public and quick
+	forHealth              // health checks
+	forDoors               // sign-in attempts
+	forGate                // authentication of the caller
+	forCallers             // requests of admitted callers
+	forStreams             // streams, which keep their slot
 	kinds
 )
 
-// flying counts the requests that are being worked on. None of them waits for its client: a place is taken when all that is needed has
-// arrived, and given back before the answer is sent.
+// flying counts requests in progress. None of them waits for its client: a slot is taken when the request has arrived completely, and released
+// before the response is sent.
 type flying struct {
 	most, each int
 
-	mu    sync.Mutex // guards what follows
+	mu    sync.Mutex // guards the fields below
 	total int
-	of    map[netip.Addr]int // those of addresses that are not this machine
+	of    map[netip.Addr]int // of addresses other than this host
 }
 
 func newFlying(most, each int) *flying {
 	return &flying{most: most, each: each, of: map[netip.Addr]int{}}
 }
 
-// enter reports whether one more request may be answered; leave must follow if so.
+// enter reports whether another request may proceed; if so, the caller calls leave later.
 func (f *flying) enter(from netip.Addr) bool {
 	from = network(from)
 	f.mu.Lock()
@@ -129,7 +128,7 @@ func (f *flying) enter(from netip.Addr) bool {
 	return true
 }
 
-// used returns how many requests are worked on.
+// used returns the number of requests in progress.
 func (f *flying) used() int {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -14,15 +14,15 @@ import (
 	"github.com/synergycall/pbxportal/internal/pbx"
 )
 
-// liveHeartbeat is the time between two signs of life in a stream of live events.
+// liveHeartbeat is the interval of comments in a stream of live events.
 const liveHeartbeat = 15 * time.Second
 
-// GetLive tells what Asterisk does now.
+// GetLive returns the live state of Asterisk.
 func (a *api) GetLive(context.Context, openapi.GetLiveRequestObject) (openapi.GetLiveResponseObject, error) {
 	return openapi.GetLive200JSONResponse(toLive(a.live.Snapshot())), nil
 }
 
-// GetExtensionStatus tells what one extension does now.
+// GetExtensionStatus returns the live state of one extension.
 func (a *api) GetExtensionStatus(_ context.Context, r openapi.GetExtensionStatusRequestObject) (openapi.GetExtensionStatusResponseObject, error) {
 	number, ok := pbx.ParseNumber(r.Number)
 	if !ok {
@@ -34,9 +34,9 @@ func (a *api) GetExtensionStatus(_ context.Context, r openapi.GetExtensionStatus
 	return openapi.GetExtensionStatus200JSONResponse(toStatus(number, a.live.Snapshot())), nil
 }
 
-// followLive streams what Asterisk does, until the client goes or the portal stops.
+// followLive streams live state until the client disconnects or the portal stops.
 func (a *api) followLive(w http.ResponseWriter, r *http.Request) {
-	seen, _ := strconv.ParseUint(r.Header.Get("Last-Event-ID"), 10, 64) // 0 where there is none, or none that can be: a snapshot
+	seen, _ := strconv.ParseUint(r.Header.Get("Last-Event-ID"), 10, 64) // 0 if missing or invalid: a snapshot
 	a.stream(w, r, liveHeartbeat, "nothing new", func(ctx context.Context, s *stream) {
 		var changes sync.WaitGroup
 		defer changes.Wait()
@@ -53,7 +53,7 @@ func (a *api) followLive(w http.ResponseWriter, r *http.Request) {
 			if update.Snapshot != nil {
 				s.write(liveEvent(update.ID, "snapshot", toLive(*update.Snapshot)))
 			}
-			var all strings.Builder // one write for what came together, however much that is
+			var all strings.Builder // one write for all pending events
 			for _, e := range update.Events {
 				switch {
 				case e.Registration != nil:
@@ -117,7 +117,7 @@ func toCall(c live.Call) openapi.LiveCall {
 	}
 }
 
-// toStatus says what is known of one extension, and what that means in a word.
+// toStatus returns the live state of one extension, with its summary.
 func toStatus(number pbx.Number, s live.Snapshot) openapi.ExtensionStatus {
 	out := openapi.ExtensionStatus{
 		Number: int(number), State: openapi.ExtensionStatusStateOffline, Registrations: []openapi.LiveRegistration{}, Calls: []openapi.LiveCall{},

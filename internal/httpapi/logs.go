@@ -9,7 +9,7 @@ import (
 	"github.com/synergycall/pbxportal/internal/pbx"
 )
 
-// usualPage is how many entries a page holds when the caller does not say.
+// usualPage is the default page size.
 const usualPage = 50
 
 // ListApplyLogs lists the records of applies, newest first.
@@ -25,7 +25,7 @@ func (a *api) ListApplyLogs(ctx context.Context, r openapi.ListApplyLogsRequestO
 	return answer, nil
 }
 
-// GetApplyLog gives the record of one apply.
+// GetApplyLog returns the record of one apply.
 func (a *api) GetApplyLog(ctx context.Context, r openapi.GetApplyLogRequestObject) (openapi.GetApplyLogResponseObject, error) {
 	l, err := a.engine.Log(ctx, pbx.RunID(r.ID))
 	if err != nil {
@@ -43,7 +43,7 @@ func toLog(l pbx.ApplyLog) openapi.ApplyLog {
 	}
 }
 
-// toApplyActor gives who was proved to ask for an apply, nil where that is not on record.
+// toApplyActor returns the authenticated actor of an apply, nil if none is recorded.
 func toApplyActor(a pbx.Actor) *openapi.ApplyActor {
 	if a.Kind == "" {
 		return nil
@@ -58,7 +58,7 @@ func toCommand(c *pbx.CommandResult) *openapi.CommandResult {
 	return &openapi.CommandResult{ExitCode: c.ExitCode, Stdout: c.Stdout, Stderr: c.Stderr}
 }
 
-// list gives the slice, as [] in JSON where it is nil.
+// list returns the slice, encoded as [] if it is nil.
 func list(texts []string) []string {
 	if texts == nil {
 		return []string{}

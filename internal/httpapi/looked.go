@@ -7,22 +7,22 @@ import (
 	"github.com/synergycall/pbxportal/internal/pbx"
 )
 
-// lookReady is the look behind /readyz.
+// lookReady describes the check behind /readyz.
 const lookReady = "a query for the version of the tables"
 
-// toLooked says when each part was looked at, and what the look was.
+// toLooked returns when each part was checked, and how.
 func (a *api) toLooked(at pbx.Looked, files time.Time) openapi.HealthLooked {
 	now := a.now()
 	return openapi.HealthLooked{
-		Database: dated(now, at.Database, lookReady+", and how the newest write ended"),
+		Database: dated(now, at.Database, lookReady+", and the result of the newest write"),
 		Asterisk: dated(now, at.Asterisk, "core show version, on a console of Asterisk"),
-		Files:    dated(now, files, "the files in place, held against what was written and what Asterisk was seen to run"),
-		Audit:    dated(now, at.Audit, "the newest events of the trail, and those that signed heads name"),
+		Files:    dated(now, files, "the current files, compared with the last write and the verified configuration"),
+		Audit:    dated(now, at.Audit, "the newest events of the trail, and those named by signed heads"),
 		Key:      dated(now, at.Key, "the key file"),
 	}
 }
 
-// dated returns a look with its time and age; nil when there was none.
+// dated returns a check with its time and age; nil if there was none.
 func dated(now, at time.Time, look string) *openapi.HealthLook {
 	if at.IsZero() {
 		return nil

@@ -17,10 +17,10 @@ import (
 	"github.com/synergycall/pbxportal/internal/pbx"
 )
 
-// scrapePatience is how long a scrape waits for the database.
+// scrapePatience bounds a scrape's wait for the database.
 const scrapePatience = 2 * time.Second
 
-// metrics are the figures of one API. They have their own registry: two APIs in one process do not mix.
+// metrics are the metrics of one API, in their own registry, so that two APIs in one process do not mix.
 type metrics struct {
 	handler     http.Handler
 	requests    *prometheus.CounterVec
@@ -42,45 +42,45 @@ type metrics struct {
 func newMetrics(version string) *metrics {
 	m := &metrics{
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "pbxportal_http_requests_total", Help: "Requests, by path of the contract, method and status.",
+			Name: "pbxportal_http_requests_total", Help: "HTTP requests by route, method and status.",
 		}, []string{"route", "method", "status"}),
 		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name: "pbxportal_http_request_duration_seconds", Help: "Time from request to answer, by path of the contract, method and status.",
+			Name: "pbxportal_http_request_duration_seconds", Help: "Duration of HTTP requests by route, method and status.",
 			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 15},
 		}, []string{"route", "method", "status"}),
 		refused: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "pbxportal_refused_total", Help: "Requests that were refused because of who sent them, or how often or from where, by code of the answer.",
+			Name: "pbxportal_refused_total", Help: "Requests refused for authentication, authorization, origin or rate, by problem code.",
 		}, []string{"reason"}),
 		applies: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "pbxportal_applies_total", Help: "Applies that left a record, by outcome.",
+			Name: "pbxportal_applies_total", Help: "Recorded applies by outcome.",
 		}, []string{"outcome"}),
 		results: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "pbxportal_apply_results_total", Help: "Applies that left a record, by result.",
+			Name: "pbxportal_apply_results_total", Help: "Recorded applies by result.",
 		}, []string{"result"}),
 		applyTime: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Name: "pbxportal_apply_duration_seconds", Help: "Time from the start of an apply to its end.",
+			Name: "pbxportal_apply_duration_seconds", Help: "Duration of applies.",
 			Buckets: []float64{.01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 90},
 		}),
 		extensions: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "pbxportal_extensions_in_use", Help: "Extension numbers that users have; NaN while the database does not answer.",
+			Name: "pbxportal_extensions_in_use", Help: "Extension numbers in use; NaN while the database is unavailable.",
 		}),
 		filesAhead: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "pbxportal_files_ahead", Help: "1 while Asterisk was not yet seen to run the files in place, else 0; NaN while they cannot be looked at.",
+			Name: "pbxportal_files_ahead", Help: "1 while Asterisk is not known to run the current files, otherwise 0; NaN while they cannot be read.",
 		}),
 		drift: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "pbxportal_drift", Help: "Places where somebody else changed what only the portal writes; NaN while the files cannot be looked at.",
+			Name: "pbxportal_drift", Help: "Managed paths that were modified outside the portal; NaN while the files cannot be read.",
 		}),
 		revision: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "pbxportal_revision", Help: "The revision in place, 0 before the first; NaN while the files cannot be looked at.",
+			Name: "pbxportal_revision", Help: "The current revision, 0 before the first; NaN while the files cannot be read.",
 		}),
 		registered: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "pbxportal_registrations", Help: "Phones that are registered as extensions; NaN while Asterisk does not say.",
+			Name: "pbxportal_registrations", Help: "Registered phones of extensions; NaN while live state is unavailable.",
 		}),
 		calls: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "pbxportal_calls", Help: "Calls of extensions that ring or are up; NaN while Asterisk does not say.",
+			Name: "pbxportal_calls", Help: "Ringing and established calls of extensions; NaN while live state is unavailable.",
 		}),
 		connected: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "pbxportal_ami_connected", Help: "1 while the portal follows Asterisk through its Manager Interface, else 0.",
+			Name: "pbxportal_ami_connected", Help: "1 while the portal is connected to the Asterisk Manager Interface, otherwise 0.",
 		}),
 		methodNames: map[string]bool{
 			http.MethodGet: true, http.MethodHead: true, http.MethodPost: true, http.MethodPut: true, http.MethodPatch: true,
@@ -94,7 +94,7 @@ func newMetrics(version string) *metrics {
 	} {
 		m.results.WithLabelValues(string(result))
 	}
-	pool := prometheus.NewGauge(prometheus.GaugeOpts{Name: "pbxportal_extensions_capacity", Help: "Extension numbers of the pool."})
+	pool := prometheus.NewGauge(prometheus.GaugeOpts{Name: "pbxportal_extensions_capacity", Help: "Extension numbers in the pool."})
 	pool.Set(float64(pbx.PoolSize))
 	build := prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "pbxportal_build_info", Help: "Always 1; the version is in the label.", ConstLabels: prometheus.Labels{"version": version},
@@ -107,7 +107,7 @@ func newMetrics(version string) *metrics {
 	return m
 }
 
-// served counts one exchange. Labels are never the client's own words.
+// served counts one exchange. Labels never contain text of the client.
 func (m *metrics) served(route, method string, status int, took time.Duration) {
 	if route == "" {
 		route = "none"
@@ -120,7 +120,7 @@ func (m *metrics) served(route, method string, status int, took time.Duration) {
 	m.duration.WithLabelValues(route, method, code).Observe(took.Seconds())
 }
 
-// refuse counts a refusal. Its reason is one of the contract's codes.
+// refuse counts a refusal by its problem code.
 func (m *metrics) refuse(p openapi.Problem) {
 	switch p.Status {
 	case http.StatusUnauthorized, http.StatusForbidden, http.StatusMisdirectedRequest, http.StatusTooManyRequests:
@@ -128,14 +128,14 @@ func (m *metrics) refuse(p openapi.Problem) {
 	}
 }
 
-// applied counts one apply that left a record.
+// applied counts one recorded apply.
 func (m *metrics) applied(run pbx.Run) {
 	m.applies.WithLabelValues(string(run.Log.Outcome)).Inc()
 	m.results.WithLabelValues(string(run.Result)).Inc()
 	m.applyTime.Observe(duration(run).Seconds())
 }
 
-// looked sets the figures of the files.
+// looked sets the metrics of the files.
 func (m *metrics) looked(s pbx.Standing) {
 	if s.Err != nil {
 		m.filesAhead.Set(math.NaN())
@@ -151,7 +151,7 @@ func (m *metrics) looked(s pbx.Standing) {
 	m.revision.Set(float64(s.Site.Current))
 }
 
-// lives sets the figures of the live state.
+// lives sets the metrics of the live state.
 func (m *metrics) lives(registrations, calls int, link live.LinkState) {
 	m.registered.Set(float64(registrations))
 	m.calls.Set(float64(calls))
@@ -163,7 +163,7 @@ func (m *metrics) lives(registrations, calls int, link live.LinkState) {
 	}
 }
 
-// serveMetrics answers Prometheus. The users are counted and the files looked at when it asks: other processes change them too.
+// serveMetrics serves Prometheus. Users are counted and files checked on each scrape: other processes change them too.
 func (a *api) serveMetrics(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(r.Context(), scrapePatience)
 	defer cancel()

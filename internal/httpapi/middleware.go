@@ -15,32 +15,32 @@ import (
 	"github.com/synergycall/pbxportal/internal/pbx"
 )
 
-// exchange is what is known of one request on its way, from the outermost layer to the log line.
+// exchange holds the state of one request, from the outermost layer to the log line.
 type exchange struct {
 	id     string
-	from   netip.Addr // where it came from, as far as that can be believed
-	secure bool       // it came encrypted
-	cookie string     // the name of the cookie with the token of a session
-	actor  string     // whom it is done for, in the log; "" while that is not known
-	route  string     // the path as the contract has it; "" for one it has not
+	from   netip.Addr // the client's address, as far as it can be trusted
+	secure bool       // the request came encrypted
+	cookie string     // the name of the session cookie
+	actor  string     // the caller in the log; "" while unknown
+	route  string     // the path as in the contract; "" if it is not in it
 	status int
 	bytes  int64
 
-	place  func()      // gives back the place it has; nil: it has none
-	kept   bool        // the place is kept while the answer is sent
-	unread bool        // a body may still be on its way
-	conn   *connection // it came by
+	place  func()      // releases the slot of the request; nil: it has none
+	kept   bool        // the slot is kept while the response is sent
+	unread bool        // the body may not have been read to its end
+	conn   *connection // that the request came on
 
-	userAgent string     // the browser or program it came from, as that named itself
-	session   pbx.Secret // the token of the session a browser holds
+	userAgent string     // the User-Agent header
+	session   pbx.Secret // the session token of the browser
 }
 
 type exchangeKey struct{}
 
-// exchangeOf gives the exchange of a request that came through observe.
+// exchangeOf returns the exchange of a request that has passed observe.
 func exchangeOf(r *http.Request) *exchange { return exchangeIn(r.Context()) }
 
-// exchangeIn gives the exchange of the request that a context is for.
+// exchangeIn returns the exchange of a request's context.
 func exchangeIn(ctx context.Context) *exchange {
 	if x, ok := ctx.Value(exchangeKey{}).(*exchange); ok {
 		return x
@@ -48,8 +48,7 @@ func exchangeIn(ctx context.Context) *exchange {
 	return &exchange{}
 }
 
-// observe is the outermost layer: it gives every request an id, every answer its security headers, and every exchange a log line
-// and its place in the metrics; and it turns a panic into a plain 500.
+// observe is the outermost middleware: it adds request ids, security headers, log lines and metrics, and turns a panic into a plain 500.
 func (a *api) observe(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		start := a.now()
@@ -62,7 +61,7 @@ func (a *api) observe(next http.Handler) http.Handler {
 		rec := &recorder{ResponseWriter: w, exchange: x, api: a, control: http.NewResponseController(w)}
 		setHeaders(w.Header(), x)
 		if a.gate.insecure {
-			w.Header().Set("Insecure", "nobody is asked who he is")
+			w.Header().Set("Insecure", "authentication is off")
 		}
 		defer func() {
 			v := recover()
@@ -75,14 +74,14 @@ func (a *api) observe(next http.Handler) http.Handler {
 			}
 			a.record(r, x, a.now().Sub(start))
 			if v != nil && (isAbort(v) || rec.cut) {
-				panic(http.ErrAbortHandler) // the only way to tell the client that the answer is not whole
+				panic(http.ErrAbortHandler) // the only signal to the client that the response is incomplete
 			}
 		}()
 		next.ServeHTTP(rec, r)
 	})
 }
 
-// panicked answers for a handler that did not come to its end.
+// panicked responds for a handler that panicked.
 func (a *api) panicked(rec *recorder, r *http.Request, v any) {
 	if isAbort(v) {
 		return
@@ -98,20 +97,20 @@ func (a *api) panicked(rec *recorder, r *http.Request, v any) {
 	a.write(rec, a.internal(r))
 }
 
-// isAbort reports the panic that means "drop the connection", and is no fault.
+// isAbort reports the panic that means "drop the connection", which is not a fault.
 func isAbort(v any) bool {
 	err, ok := v.(error)
 	return ok && errors.Is(err, http.ErrAbortHandler)
 }
 
-// record writes the log line and the metrics of an exchange. The query is not logged: it holds what people look for.
+// record writes the log line and the metrics of an exchange. The query is not logged: it contains search terms.
 func (a *api) record(r *http.Request, x *exchange, took time.Duration) {
 	if x.status == 0 {
-		x.status = http.StatusOK // what net/http sends when a handler writes nothing
+		x.status = http.StatusOK // the default of net/http when a handler writes nothing
 	}
 	a.metrics.served(x.route, r.Method, x.status, took)
 	level := slog.LevelInfo
-	if slices.Contains(probes(), x.route) || x.route == "/metrics" { // requested every few seconds, by machines
+	if slices.Contains(probes(), x.route) || x.route == "/metrics" { // requested every few seconds by monitoring
 		level = slog.LevelDebug
 	}
 	a.log.LogAttrs(r.Context(), level, "request",
@@ -120,7 +119,7 @@ func (a *api) record(r *http.Request, x *exchange, took time.Duration) {
 		slog.Float64("duration_ms", float64(took.Microseconds())/1000), slog.Int64("bytes", x.bytes))
 }
 
-// short cuts a text the client made to what a log line should hold.
+// short limits a client's text to the length for a log line.
 func short(text string) string {
 	const most = 200
 	if len(text) > most {
@@ -129,7 +128,7 @@ func short(text string) string {
 	return text
 }
 
-// requestID gives the id the request brought, if it can do no harm in a log, or a new one.
+// requestID returns the request's own id if it is safe to log, or a new one.
 func requestID(r *http.Request) string {
 	id := r.Header.Get("X-Request-Id")
 	if id == "" || len(id) > 64 {
@@ -143,21 +142,21 @@ func requestID(r *http.Request) string {
 	return id
 }
 
-// recorder notes the status and the size of an answer on its way out. From its first word on, the answer goes at the client's pace: the
-// request gives back its place, and joins those who wait for their clients.
+// recorder records the status and size of a response. From its first write on, the response proceeds at the client's pace: the request releases its
+// slot and joins the crowd of waiting requests.
 type recorder struct {
 	http.ResponseWriter
 	api      *api
 	control  *http.ResponseController
 	exchange *exchange
-	sent     func() // leaves those who wait; nil before the first word
-	cut      bool   // the answer had begun when its handler panicked
+	sent     func() // leaves the crowd; nil before the first write
+	cut      bool   // the response had begun when its handler panicked
 }
 
 const (
-	writePatience = 30 * time.Second       // for a client to take each part of an answer
-	part          = 64 << 10               // of an answer, in bytes
-	restPatience  = 500 * time.Millisecond // for the rest of a body that nobody reads, so that the connection can be used again
+	writePatience = 30 * time.Second       // for the client to accept each part of a response
+	part          = 64 << 10               // of a response, in bytes
+	restPatience  = 500 * time.Millisecond // for the rest of an unread body, so that the connection can be reused
 )
 
 func (rec *recorder) WriteHeader(status int) {
@@ -177,7 +176,7 @@ func (rec *recorder) Write(b []byte) (n int, err error) {
 		piece := b[:min(len(b), part)]
 		b = b[len(piece):]
 		var wrote int
-		_ = rec.control.SetWriteDeadline(rec.api.now().Add(writePatience)) // what has no deadlines needs none
+		_ = rec.control.SetWriteDeadline(rec.api.now().Add(writePatience)) // a writer without deadlines needs none
 		wrote, err = rec.ResponseWriter.Write(piece)
 		n += wrote
 	}
@@ -185,7 +184,7 @@ func (rec *recorder) Write(b []byte) (n int, err error) {
 	return n, err
 }
 
-// begin is called before each part of an answer.
+// begin is called before each part of a response.
 func (rec *recorder) begin() {
 	if rec.sent != nil {
 		return
@@ -202,7 +201,7 @@ func (rec *recorder) begin() {
 	rec.sent = rec.api.edge.readers.enter(x.from, func() { _ = rec.control.SetWriteDeadline(time.Unix(1, 0)) }, nil)
 }
 
-// take takes a place for a request. It is given back when the answer begins, or with it if it is kept.
+// take acquires a slot for a request. It is released when the response begins, or, if kept, when it ends.
 func (a *api) take(x *exchange, k kind) error {
 	places := a.edge.places[k]
 	if !places.enter(x.from) {
@@ -221,7 +220,7 @@ func (a *api) take(x *exchange, k kind) error {
 	return nil
 }
 
-// giveBack gives back the place of a request, if it has one.
+// giveBack releases the slot of a request, if it has one.
 func (x *exchange) giveBack() {
 	if x.place != nil {
 		x.place()

@@ -8,7 +8,7 @@ import (
 	"github.com/synergycall/pbxportal/internal/pbx"
 )
 
-// ChangePassword gives the caller's own account a new password, and the caller a new session.
+// ChangePassword changes the password of the caller's account, and returns a new session.
 func (a *api) ChangePassword(ctx context.Context, r openapi.ChangePasswordRequestObject) (openapi.ChangePasswordResponseObject, error) {
 	opened, err := a.auth.ChangePassword(ctx, pbx.SecretFrom(r.Body.Current), pbx.SecretFrom(r.Body.New), exchangeIn(ctx).userAgent)
 	if err != nil {
@@ -17,7 +17,7 @@ func (a *api) ChangePassword(ctx context.Context, r openapi.ChangePasswordReques
 	return openapi.ChangePassword204Response{Headers: openapi.ChangePassword204ResponseHeaders{SetCookie: cookieOf(ctx, opened)}}, nil
 }
 
-// StartTOTP makes a second factor for the caller's own account.
+// StartTOTP creates a second factor for the caller's account.
 func (a *api) StartTOTP(ctx context.Context, r openapi.StartTOTPRequestObject) (openapi.StartTOTPResponseObject, error) {
 	started, err := a.auth.StartTOTP(ctx, pbx.SecretFrom(r.Body.Password))
 	if err != nil {
@@ -26,7 +26,7 @@ func (a *api) StartTOTP(ctx context.Context, r openapi.StartTOTPRequestObject) (
 	return openapi.StartTOTP200JSONResponse{Secret: started.Secret.Reveal(), URI: started.URI.Reveal()}, nil
 }
 
-// ConfirmTOTP switches the second factor on.
+// ConfirmTOTP enables the second factor.
 func (a *api) ConfirmTOTP(ctx context.Context, r openapi.ConfirmTOTPRequestObject) (openapi.ConfirmTOTPResponseObject, error) {
 	codes, err := a.auth.ConfirmTOTP(ctx, r.Body.Otp)
 	if err != nil {
@@ -39,7 +39,7 @@ func (a *api) ConfirmTOTP(ctx context.Context, r openapi.ConfirmTOTPRequestObjec
 	return openapi.ConfirmTOTP200JSONResponse{RecoveryCodes: shown}, nil
 }
 
-// StopTOTP switches the second factor off.
+// StopTOTP disables the second factor.
 func (a *api) StopTOTP(ctx context.Context, r openapi.StopTOTPRequestObject) (openapi.StopTOTPResponseObject, error) {
 	if err := a.auth.StopTOTP(ctx, pbx.SecretFrom(r.Body.Password)); err != nil {
 		return nil, err

@@ -11,14 +11,14 @@ import (
 	"github.com/synergycall/pbxportal/internal/pbx"
 )
 
-// planned is a plan, or why there is none.
+// planned is a plan or its error.
 type planned struct {
 	plan pbx.Plan
 	err  error
 }
 
-// GetPlan says what an apply would do now. The plan is found out anew also for a client that has it: only so it is known to be the same. A plan
-// asks Asterisk for all it has loaded, so callers who come while one is being made share the next.
+// GetPlan returns what an apply would do now. The plan is computed even if the client has it, to find out whether it is still the same. A plan
+// queries everything that Asterisk has loaded, so callers that arrive during a computation share the next.
 func (a *api) GetPlan(ctx context.Context, r openapi.GetPlanRequestObject) (openapi.GetPlanResponseObject, error) {
 	seen, ok := a.plans.Fresh(ctx)
 	if !ok {
@@ -37,7 +37,7 @@ type planAnswer struct {
 	known bool
 }
 
-// VisitGetPlanResponse sends the answer.
+// VisitGetPlanResponse writes the response.
 func (p planAnswer) VisitGetPlanResponse(w http.ResponseWriter) error {
 	if p.known {
 		return openapi.GetPlan304Response{Headers: openapi.GetPlan304ResponseHeaders{ETag: quoted(p.plan.Hash)}}.VisitGetPlanResponse(w)
@@ -45,7 +45,7 @@ func (p planAnswer) VisitGetPlanResponse(w http.ResponseWriter) error {
 	return openapi.GetPlan200JSONResponse{Body: toPlan(p.plan), Headers: openapi.GetPlan200ResponseHeaders{ETag: quoted(p.plan.Hash)}}.VisitGetPlanResponse(w)
 }
 
-// quoted is a hash as an entity tag.
+// quoted returns a hash as an entity tag.
 func quoted(hash string) string { return `"` + hash + `"` }
 
 func toPlan(p pbx.Plan) openapi.Plan {

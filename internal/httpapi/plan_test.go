@@ -52,7 +52,7 @@ func TestAPlanThatCannotBeMadeIsAFailure(t *testing.T) {
 	if a := p.do("GET", "/apply/plan", ""); a.status != 500 || a.code() != "write_failed" {
 		t.Errorf("%d %s", a.status, a.text)
 	}
-	if a := p.do("GET", "/health", ""); a.status != 200 || a.json["files"] != "cannot be looked at: the portal's log says why" {
+	if a := p.do("GET", "/health", ""); a.status != 200 || a.json["files"] != "cannot be checked: see the portal's log for the reason" {
 		t.Errorf("%d %s", a.status, a.text)
 	}
 	if a := p.do("GET", "/metrics", ""); !strings.Contains(a.text, "pbxportal_files_ahead NaN\n") || !strings.Contains(a.text, "pbxportal_revision NaN\n") {

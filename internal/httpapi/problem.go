@@ -14,13 +14,13 @@ import (
 	"github.com/synergycall/pbxportal/internal/pbx"
 )
 
-// retryAfter is how many seconds a client should wait before it tries again what was unavailable.
+// retryAfter is the Retry-After, in seconds, of an unavailable service.
 const retryAfter = "2"
 
-// statusClientGone stands in the log and the metrics for a request whose client did not wait.
+// statusClientGone is the status in the log and the metrics of a request whose client disconnected.
 const statusClientGone = 499
 
-// refusal is a failure that only HTTP knows: the request never came to a service.
+// refusal is a failure at the HTTP level: the request never reached a service.
 type refusal struct {
 	status int
 	code   openapi.ProblemCode
@@ -29,9 +29,9 @@ type refusal struct {
 
 func (e *refusal) Error() string { return e.detail }
 
-var errNoPath = &refusal{http.StatusNotFound, openapi.ProblemCodePathNotFound, "there is nothing at this path: see /docs for what there is. A proxy has to give the portal a host name of its own: it cannot be below a path"}
+var errNoPath = &refusal{http.StatusNotFound, openapi.ProblemCodePathNotFound, "this path does not exist: see /docs for the API. Behind a proxy the portal needs a host name of its own: it cannot be served below a path"}
 
-// applyError is an apply that ended with an error, and how far it came.
+// applyError is the error of an apply, with its progress.
 type applyError struct {
 	error
 	run pbx.Run
@@ -39,7 +39,7 @@ type applyError struct {
 
 func (e *applyError) Unwrap() error { return e.error }
 
-// unhealthy is a portal that cannot work, with the state of its parts.
+// unhealthy is the error of a portal that cannot work, with the state of its parts.
 type unhealthy struct {
 	error
 	asterisk, files string
@@ -48,8 +48,7 @@ type unhealthy struct {
 
 func (e *unhealthy) Unwrap() error { return e.error }
 
-// statusOf is the one place that says which HTTP status a kind of failure has. One code has a status of its own, the one HTTP has for
-// an If-Match that no longer holds.
+// statusOf maps a kind of failure to its HTTP status. One code has a status of its own, that of a failed If-Match.
 func statusOf(kind pbx.Kind, code string) int {
 	switch kind {
 	case pbx.KindInvalid:
@@ -75,11 +74,11 @@ func statusOf(kind pbx.Kind, code string) int {
 	return http.StatusInternalServerError
 }
 
-// fail answers a request with the problem that the error is, and logs what the answer does not say.
+// fail responds with the problem for an error, and logs what the response omits.
 func (a *api) fail(w http.ResponseWriter, r *http.Request, err error) {
 	if errors.Is(err, context.Canceled) && errors.Is(r.Context().Err(), context.Canceled) {
-		exchangeOf(r).status = statusClientGone // in the log; the answer is for a caller who is there after all
-		err = &refusal{http.StatusServiceUnavailable, openapi.ProblemCodeTimeout, "the request was broken off: try again"}
+		exchangeOf(r).status = statusClientGone // for the log; the response is for a client that is connected after all
+		err = &refusal{http.StatusServiceUnavailable, openapi.ProblemCodeTimeout, "the request was interrupted: try again"}
 	}
 	if e, ok := errors.AsType[*pbx.Error](err); ok && e.RetryAfter > 0 {
 		w.Header().Set("Retry-After", seconds(e.RetryAfter))
@@ -101,20 +100,20 @@ func (a *api) fail(w http.ResponseWriter, r *http.Request, err error) {
 	a.write(w, p)
 }
 
-// problem puts an error into the words of the contract. What is not meant for the caller goes into the log.
+// problem converts an error to a Problem of the contract. Internal details go to the log.
 func (a *api) problem(r *http.Request, err error) openapi.Problem {
 	if e, ok := errors.AsType[*refusal](err); ok {
 		return a.newProblem(r, e.status, e.code, e.detail)
 	}
 	e, ok := errors.AsType[*pbx.Error](err)
 	if !ok && errors.Is(err, context.DeadlineExceeded) {
-		e, ok = &pbx.Error{Kind: pbx.KindUnavailable, Code: string(openapi.ProblemCodeTimeout), Msg: "the answer was not ready in time: try again in a moment", Err: err}, true
+		e, ok = &pbx.Error{Kind: pbx.KindUnavailable, Code: string(openapi.ProblemCodeTimeout), Msg: "the request timed out: try again in a moment", Err: err}, true
 	}
 	if !ok || e.Kind == pbx.KindInternal {
 		a.log.ErrorContext(r.Context(), "request failed", slog.String("request_id", exchangeOf(r).id), slog.Any("err", err))
 		return a.internal(r)
 	}
-	status, code := statusOf(e.Kind, e.Code), cmp.Or(e.Code, pbx.CodeInDoubt) // none: an earlier apply, whose end is not on record
+	status, code := statusOf(e.Kind, e.Code), cmp.Or(e.Code, pbx.CodeInDoubt) // none: an earlier apply without a recorded end
 	if status >= http.StatusInternalServerError {
 		level := slog.LevelError
 		if e.Kind == pbx.KindUnavailable {
@@ -133,10 +132,10 @@ func (a *api) problem(r *http.Request, err error) openapi.Problem {
 	return p
 }
 
-// internal is the answer to a fault of ours. It says nothing of the inside.
+// internal returns the problem for an internal fault, without details.
 func (a *api) internal(r *http.Request) openapi.Problem {
 	return a.newProblem(r, http.StatusInternalServerError, openapi.ProblemCodeInternal,
-		"something went wrong inside the portal: its log says what, under this request id")
+		"internal error: see the portal's log for this request id")
 }
 
 func (a *api) newProblem(r *http.Request, status int, code openapi.ProblemCode, detail string) openapi.Problem {
@@ -146,7 +145,7 @@ func (a *api) newProblem(r *http.Request, status int, code openapi.ProblemCode, 
 	}
 }
 
-// title is the code as people write it.
+// title returns a code as text.
 func title(code openapi.ProblemCode) string {
 	switch code {
 	case openapi.ProblemCodeInternal:
@@ -159,7 +158,7 @@ func title(code openapi.ProblemCode) string {
 	}
 }
 
-// applyProblem adds to a problem how far the apply came.
+// applyProblem extends a problem with the progress of the apply.
 func applyProblem(p openapi.Problem, run pbx.Run) openapi.ApplyProblem {
 	l := toLog(run.Log)
 	result, verification, differences := openapi.Result(run.Result), openapi.Verification(run.Verification), list(run.Differences)
@@ -172,7 +171,7 @@ func applyProblem(p openapi.Problem, run pbx.Run) openapi.ApplyProblem {
 	}
 }
 
-// write sends a problem of any shape.
+// write sends a problem of any type.
 func (a *api) write(w http.ResponseWriter, problem any) {
 	var status int
 	switch p := problem.(type) {
@@ -196,10 +195,10 @@ func (a *api) write(w http.ResponseWriter, problem any) {
 	send(w, status, "application/problem+json", append(body, '\n'))
 }
 
-// send sends an answer whose body is ready.
+// send sends a response with a complete body.
 func send(w http.ResponseWriter, status int, contentType string, body []byte) {
 	w.Header().Set("Content-Type", contentType)
 	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
 	w.WriteHeader(status)
-	_, _ = w.Write(body) // an error means that the client has gone
+	_, _ = w.Write(body) // an error means that the client has disconnected
 }

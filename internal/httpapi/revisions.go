@@ -12,7 +12,7 @@ import (
 	"github.com/synergycall/pbxportal/internal/pbx"
 )
 
-// lookBack is how many revisions are looked at for one whose files are still kept.
+// lookBack is how many revisions are searched for one whose files are still kept.
 const lookBack = 50
 
 // ListRevisions lists revisions, newest first.
@@ -47,7 +47,7 @@ func (a *api) ListRevisions(ctx context.Context, r openapi.ListRevisionsRequestO
 	return answer, nil
 }
 
-// GetRevision gives the apply that made a revision.
+// GetRevision returns the apply that created a revision.
 func (a *api) GetRevision(ctx context.Context, r openapi.GetRevisionRequestObject) (openapi.GetRevisionResponseObject, error) {
 	number, err := parseRevision(r.Number)
 	if err != nil {
@@ -79,7 +79,7 @@ func (a *api) GetRevisionDiff(ctx context.Context, r openapi.GetRevisionDiffRequ
 	return openapi.GetRevisionDiff200JSONResponse{Revision: number, Against: against, Diffs: toDiffs(diffs)}, nil
 }
 
-// kept gives the newest revision before a number whose files are still kept.
+// kept returns the newest revision before a number whose files are still kept.
 func (a *api) kept(ctx context.Context, number int) (int, error) {
 	if _, err := a.engine.Revision(ctx, number); err != nil {
 		return 0, err
@@ -89,18 +89,18 @@ func (a *api) kept(ctx context.Context, number int) (int, error) {
 		return 0, err
 	}
 	for _, run := range runs {
-		whole, err := a.engine.Revision(ctx, run.Revision)
+		revision, err := a.engine.Revision(ctx, run.Revision)
 		if err != nil {
 			return 0, err
 		}
-		if whole.Files != nil {
-			return whole.Revision, nil
+		if revision.Files != nil {
+			return revision.Revision, nil
 		}
 	}
 	return 0, noRevision(fmt.Sprintf("no revision before %d is kept: name one with against", number))
 }
 
-// GetRun gives the whole story of an apply.
+// GetRun returns the details of an apply run.
 func (a *api) GetRun(ctx context.Context, r openapi.GetRunRequestObject) (openapi.GetRunResponseObject, error) {
 	run, err := a.engine.Story(ctx, pbx.RunID(r.ID))
 	if err != nil {
@@ -109,16 +109,16 @@ func (a *api) GetRun(ctx context.Context, r openapi.GetRunRequestObject) (openap
 	return openapi.GetRun200JSONResponse(toRun(run)), nil
 }
 
-// parseRevision reads the number of a revision from a path.
+// parseRevision parses a revision number in a path.
 func parseRevision(text string) (int, error) {
 	number, ok := revisionNumber(text)
 	if !ok {
-		return 0, noRevision(fmt.Sprintf("there is no revision %q: list the revisions to see which there are", short(text)))
+		return 0, noRevision(fmt.Sprintf("there is no revision %q: list the revisions to see them", short(text)))
 	}
 	return number, nil
 }
 
-// revisionNumber reads the number of a revision in the one form in which it is written.
+// revisionNumber parses a revision number in canonical form.
 func revisionNumber(text string) (number int, ok bool) {
 	n, err := strconv.ParseInt(text, 10, 32)
 	return int(n), err == nil && n > 0 && strconv.FormatInt(n, 10) == text
@@ -128,7 +128,7 @@ func noRevision(msg string) error {
 	return &pbx.Error{Kind: pbx.KindNotFound, Code: pbx.CodeNoRevision, Msg: msg}
 }
 
-// toRun gives a run without the bytes of its files, which hold secrets.
+// toRun returns a run without the contents of its files, which contain secrets.
 func toRun(run pbx.Run) openapi.Run {
 	l := toLog(run.Log)
 	return openapi.Run{

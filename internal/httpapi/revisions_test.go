@@ -114,7 +114,7 @@ func TestARevisionThatIsPutBackLeavesTheDatabaseAhead(t *testing.T) {
 	}
 	hash := rehearsal.at("plan.hash").(string)
 	a := p.do("POST", "/apply/revisions/2/restore", `{"triggered_by":"admin","comment":"User 1 cannot call"}`, "If-Match", `"`+hash+`"`, "Idempotency-Key", "back")
-	if a.status != 200 || a.json["revision"] != 4.0 || a.json["users_applied"] != 1.0 || !strings.Contains(a.json["message"].(string), "revision 2 was put back") {
+	if a.status != 200 || a.json["revision"] != 4.0 || a.json["users_applied"] != 1.0 || !strings.Contains(a.json["message"].(string), "revision 2 was restored") {
 		t.Errorf("%d %s", a.status, a.text)
 	}
 	if run := p.do("GET", a.header.Get("Location"), ""); run.json["restored"] != 2.0 || run.json["revision"] != 4.0 {

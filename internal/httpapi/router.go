@@ -16,31 +16,31 @@ import (
 	"github.com/synergycall/pbxportal/internal/pbx"
 )
 
-// requestPatience is how long a request may take once its body is there, but for those that take as long as an apply, whose engine has its own bounds.
+// requestPatience bounds a request once its body has arrived, except for operations that take as long as an apply, which the engine bounds.
 const requestPatience = 15 * time.Second
 
-// unhurried are the operations without requestPatience.
-func unhurried() []string {
+// longRunning are the operations without requestPatience.
+func longRunning() []string {
 	return []string{"applyConfiguration", "restoreRevision", "followRun", "followLive", "exportAuditEvents"}
 }
 
-// probes are the routes by which machines find out how the portal is, every few seconds.
+// probes are the routes that monitoring polls every few seconds.
 func probes() []string { return []string{"/health", "/livez", "/readyz"} }
 
-// factorless are the operations that somebody may use who lacks the second factor that is demanded of him: what it takes to get one.
-func factorless() []string {
+// exemptFromSecondFactor are the operations available without a required second factor: those needed to set one up.
+func exemptFromSecondFactor() []string {
 	return []string{"getSession", "signOut", "changePassword", "startTOTP", "confirmTOTP"}
 }
 
-// owing are the operations that a session may use which still waits for the account's second factor.
+// owing are the operations available to a session that still owes the account's second factor.
 func owing() []string { return []string{"proveFactor", "signOut"} }
 
-// permissions are the values x-permission may have in the contract.
+// permissions are the values of x-permission in the contract.
 func permissions() []pbx.Permission {
 	return append(pbx.Permissions(), pbx.SignedIn, pbx.Public)
 }
 
-// permissionOf gives what an operation demands of its callers: exactly one permission of those there are.
+// permissionOf returns the permission that an operation requires: exactly one.
 func permissionOf(op *openapi3.Operation) (pbx.Permission, error) {
 	text, _ := op.Extensions["x-permission"].(string)
 	if p := pbx.Permission(text); slices.Contains(permissions(), p) {
@@ -49,13 +49,13 @@ func permissionOf(op *openapi3.Operation) (pbx.Permission, error) {
 	return "", fmt.Errorf("x-permission %q is none of %v", text, permissions())
 }
 
-// router serves the operations of the contract, and the pages of a browser. What is registered without being in the contract, or
-// without a permission there, is an error. The generated code registers its handlers here.
+// router routes to the operations of the contract and to the pages. Registering an operation that is not in the contract, or has no permission
+// there, is an error. The generated code registers its handlers here.
 type router struct {
 	api      *api
 	contract *openapi3.T
 	mux      *http.ServeMux
-	err      error // all that was wrong with what was registered
+	err      error // all registration errors
 }
 
 var _ openapi.ServeMux = (*router)(nil)
@@ -64,7 +64,7 @@ func newRouter(a *api, contract *openapi3.T) *router {
 	return &router{api: a, contract: contract, mux: http.NewServeMux()}
 }
 
-// HandleFunc registers the handler of one operation under "METHOD /path", both as the contract has them.
+// HandleFunc registers the handler of one operation under "METHOD /path", both as in the contract.
 func (rt *router) HandleFunc(pattern string, handler func(http.ResponseWriter, *http.Request)) {
 	method, route, _ := strings.Cut(pattern, " ")
 	var op *openapi3.Operation
@@ -82,9 +82,9 @@ func (rt *router) HandleFunc(pattern string, handler func(http.ResponseWriter, *
 		return
 	}
 	check := newChecker(op)
-	long := slices.Contains(unhurried(), op.OperationID)
-	d := demand{
-		permission: permission, beforeSetup: slices.Contains(item.GetOperation(method).Tags, "Documents") || slices.Contains(probes(), route) || route == "/setup", factorless: slices.Contains(factorless(), op.OperationID), owing: slices.Contains(owing(), op.OperationID),
+	long := slices.Contains(longRunning(), op.OperationID)
+	d := requirement{
+		permission: permission, beforeSetup: slices.Contains(item.GetOperation(method).Tags, "Documents") || slices.Contains(probes(), route) || route == "/setup", exemptFromSecondFactor: slices.Contains(exemptFromSecondFactor(), op.OperationID), owing: slices.Contains(owing(), op.OperationID),
 		door: permission == pbx.Public && (method == http.MethodPost || strings.HasPrefix(route, "/auth/")),
 	}
 	switch {
@@ -113,9 +113,9 @@ func (rt *router) HandleFunc(pattern string, handler func(http.ResponseWriter, *
 	}))
 }
 
-// web registers the pages of a browser. They are open to anyone, also before set-up: what they show they ask of the API.
+// web registers the pages. They are public, also before set-up: they get their data from the API.
 func (rt *router) web(pages http.Handler) {
-	d := demand{permission: pbx.Public, beforeSetup: true}
+	d := requirement{permission: pbx.Public, beforeSetup: true}
 	for pattern, route := range map[string]string{"GET /{$}": "/", "GET /app": "/app"} {
 		rt.behindGate(pattern, route, d, false, 0, func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Location", "app/") // relative, for proxies that add a prefix
@@ -128,14 +128,13 @@ func (rt *router) web(pages http.Handler) {
 	})
 }
 
-// behindGate registers a handler, with the gate before it; most is the size of the body that it reads, 0 for none. It is the only way to the
-// mux. Who is calling is found out first; then the body is awaited, without a place, because that goes at the client's pace; then the
-// handler works.
-func (rt *router) behindGate(pattern, route string, d demand, unhurried bool, most int64, handler http.HandlerFunc) {
+// behindGate registers a handler behind the gate; most is the maximum size of its body, 0 for none. It is the only way to the mux. First the caller
+// is authenticated; then the body is received, without a slot, as that proceeds at the client's pace; then the handler runs.
+func (rt *router) behindGate(pattern, route string, d requirement, longRunning bool, most int64, handler http.HandlerFunc) {
 	rt.mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
 		x := exchangeOf(r)
 		x.route = route
-		if !unhurried {
+		if !longRunning {
 			patience := requestPatience
 			if most > 0 {
 				patience += bodyPatience
@@ -155,7 +154,7 @@ func (rt *router) behindGate(pattern, route string, d demand, unhurried bool, mo
 			rt.api.fail(w, r, err)
 			return
 		}
-		if unhurried && r.Method == http.MethodGet {
+		if longRunning && r.Method == http.MethodGet {
 			watched, done := rt.api.gate.watched(d, admitted)
 			defer done()
 			admitted = watched
@@ -164,8 +163,8 @@ func (rt *router) behindGate(pattern, route string, d demand, unhurried bool, mo
 	})
 }
 
-// admit asks the gate.
-func (rt *router) admit(d demand, r *http.Request) (*http.Request, error) {
+// admit calls the gate.
+func (rt *router) admit(d requirement, r *http.Request) (*http.Request, error) {
 	place := forGate
 	if d.permission == pbx.Public {
 		place = d.place
@@ -178,10 +177,10 @@ func (rt *router) admit(d demand, r *http.Request) (*http.Request, error) {
 	return rt.api.gate.admit(d, r)
 }
 
-// webRoot is where the pages of a browser lie.
+// webRoot is the path of the pages.
 const webRoot = "/app/"
 
-// ServeHTTP serves one request. Paths are taken as they stand: nothing is redirected to a tidier one.
+// ServeHTTP serves one request. Paths are taken literally, without redirects to a cleaned form.
 func (rt *router) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	none, pattern := rt.mux.Handler(r)
 	tidy := r.URL.Path
@@ -198,8 +197,8 @@ func (rt *router) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// refuse answers a request no operation takes. The mux knows which methods the path has: it has put them into the Allow header of
-// the answer it would give.
+// refuse responds to a request without an operation. The mux knows the methods of a path: it has put them into the Allow header of the response it
+// would send.
 func (rt *router) refuse(w http.ResponseWriter, r *http.Request, would http.Handler) {
 	answer := answerHeader{}
 	would.ServeHTTP(answer, r)
@@ -216,7 +215,7 @@ func (rt *router) refuse(w http.ResponseWriter, r *http.Request, would http.Hand
 	}
 }
 
-// answerHeader is a ResponseWriter that keeps nothing but the header.
+// answerHeader is a ResponseWriter that keeps only the header.
 type answerHeader http.Header
 
 func (h answerHeader) Header() http.Header         { return http.Header(h) }

@@ -9,7 +9,7 @@ import (
 	"github.com/synergycall/pbxportal/internal/pbx"
 )
 
-// GetSetup says whether the first account has to be made.
+// GetSetup reports whether the first account must be created.
 func (a *api) GetSetup(ctx context.Context, _ openapi.GetSetupRequestObject) (openapi.GetSetupResponseObject, error) {
 	needed, err := a.auth.SetupNeeded(ctx)
 	if err != nil {
@@ -18,7 +18,7 @@ func (a *api) GetSetup(ctx context.Context, _ openapi.GetSetupRequestObject) (op
 	return openapi.GetSetup200JSONResponse{Needed: needed && !a.gate.insecure, Oidc: a.provider != nil}, nil
 }
 
-// SetUp makes the first account, and signs it in.
+// SetUp creates the first account, and signs it in.
 func (a *api) SetUp(ctx context.Context, r openapi.SetUpRequestObject) (openapi.SetUpResponseObject, error) {
 	opened, err := a.auth.Setup(ctx, auth.Setup{
 		Code: r.Body.Code, Name: r.Body.Name, Email: r.Body.Email, Password: pbx.SecretFrom(r.Body.Password), UserAgent: exchangeIn(ctx).userAgent,
@@ -29,7 +29,7 @@ func (a *api) SetUp(ctx context.Context, r openapi.SetUpRequestObject) (openapi.
 	return openapi.SetUp201JSONResponse{Body: a.toSession(opened.Principal), Headers: openapi.SetUp201ResponseHeaders{SetCookie: cookieOf(ctx, opened)}}, nil
 }
 
-// SignIn opens a session, in place of the one the request came with.
+// SignIn opens a session, which replaces that of the request.
 func (a *api) SignIn(ctx context.Context, r openapi.SignInRequestObject) (openapi.SignInResponseObject, error) {
 	x := exchangeIn(ctx)
 	opened, err := a.auth.SignIn(ctx, auth.SignIn{
@@ -41,7 +41,7 @@ func (a *api) SignIn(ctx context.Context, r openapi.SignInRequestObject) (openap
 	return openapi.SignIn200JSONResponse{Body: a.toSession(opened.Principal), Headers: openapi.SignIn200ResponseHeaders{SetCookie: cookieOf(ctx, opened)}}, nil
 }
 
-// ProveFactor takes the second factor that the session of the call still waits for.
+// ProveFactor verifies the second factor that the caller's session still owes.
 func (a *api) ProveFactor(ctx context.Context, r openapi.ProveFactorRequestObject) (openapi.ProveFactorResponseObject, error) {
 	opened, err := a.auth.ProveFactor(ctx, r.Body.Otp, exchangeIn(ctx).userAgent)
 	if err != nil {
@@ -50,12 +50,12 @@ func (a *api) ProveFactor(ctx context.Context, r openapi.ProveFactorRequestObjec
 	return openapi.ProveFactor200JSONResponse{Body: a.toSession(opened.Principal), Headers: openapi.ProveFactor200ResponseHeaders{SetCookie: cookieOf(ctx, opened)}}, nil
 }
 
-// GetSession says who is calling.
+// GetSession returns the caller.
 func (a *api) GetSession(ctx context.Context, _ openapi.GetSessionRequestObject) (openapi.GetSessionResponseObject, error) {
 	return openapi.GetSession200JSONResponse(a.toSession(auth.PrincipalOf(ctx))), nil
 }
 
-// SignOut ends the session of the call.
+// SignOut ends the caller's session.
 func (a *api) SignOut(ctx context.Context, _ openapi.SignOutRequestObject) (openapi.SignOutResponseObject, error) {
 	if err := a.auth.SignOut(ctx); err != nil {
 		return nil, err
@@ -74,8 +74,8 @@ func (a *api) AcceptInvitation(ctx context.Context, r openapi.AcceptInvitationRe
 	}, nil
 }
 
-// cookieOf gives the cookie of a session that was just opened.
-func cookieOf(ctx context.Context, o auth.Opened) string {
+// cookieOf returns the cookie of a new session.
+func cookieOf(ctx context.Context, o auth.SessionGrant) string {
 	return sessionCookie(ctx, o.Token, o.Principal.ExpiresAt())
 }
 
@@ -101,7 +101,7 @@ func toPermissions(permissions []pbx.Permission) []openapi.Permission {
 	return out
 }
 
-// timeOrNull gives null for the zero time.
+// timeOrNull returns null for the zero time.
 func timeOrNull(t time.Time) *time.Time {
 	if t.IsZero() {
 		return nil

@@ -19,22 +19,22 @@ import (
 	"github.com/synergycall/pbxportal/internal/regular"
 )
 
-// lookAtFiles is how often the files of a certificate are looked at, at most.
+// lookAtFiles is the minimum interval between checks of the certificate files.
 const lookAtFiles = time.Second
 
-// certificate is what two files hold. It is read again when they have changed: certificates are renewed while the portal runs.
+// certificate is a certificate in two files. It is reloaded when they change: certificates are renewed while the portal runs.
 type certificate struct {
 	cert, key string // the files
 	log       *slog.Logger
 	now       func() time.Time
 
-	mu     sync.Mutex // guards what follows
+	mu     sync.Mutex // guards the fields below
 	holds  *tls.Certificate
-	read   [2]os.FileInfo // the files as they were when they were last read, well or not
+	read   [2]os.FileInfo // the files as last read, successfully or not
 	looked time.Time
 }
 
-// TLSFromFiles serves with the certificate of two files, and with the next one once it lies there.
+// TLSFromFiles returns a TLS configuration with the certificate in two files, reloaded when it is replaced.
 func TLSFromFiles(cert, key string, log *slog.Logger, now func() time.Time) (*tls.Config, error) {
 	c := &certificate{cert: cert, key: key, log: log, now: now}
 	if err := c.look(); err != nil {
@@ -43,20 +43,19 @@ func TLSFromFiles(cert, key string, log *slog.Logger, now func() time.Time) (*tl
 	return &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: c.get}, nil
 }
 
-// get gives the certificate for a connection. While the files are being replaced, or do not belong together, the last one that was
-// good is used.
+// get returns the certificate for a connection. While the files are being replaced, or do not match, the last valid one is used.
 func (c *certificate) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.now().Sub(c.looked) >= lookAtFiles {
 		if err := c.look(); err != nil {
-			c.log.Warn("the certificate cannot be renewed; the one before is used", slog.Any("err", err))
+			c.log.Warn("cannot reload the certificate; the previous one is used", slog.Any("err", err))
 		}
 	}
 	return c.holds, nil
 }
 
-// look reads the files if they are others than before.
+// look reloads the files if they have changed.
 func (c *certificate) look() error {
 	c.looked = c.now()
 	var found [2]os.FileInfo
@@ -81,10 +80,10 @@ func (c *certificate) look() error {
 	return nil
 }
 
-// largestPEM is more than a chain of certificates, or a key, has.
+// largestPEM is larger than a certificate chain or a key.
 const largestPEM = 1 << 20
 
-// keyPair reads a certificate and its key, which nobody but its owner and group may read, and others may not write.
+// keyPair reads a certificate and its key, which must be readable by its owner and group only, and writable by its owner only.
 func keyPair(cert, key string) (tls.Certificate, error) {
 	chain, _, err := regular.Read(cert, largestPEM)
 	if err != nil {
@@ -95,12 +94,12 @@ func keyPair(cert, key string) (tls.Certificate, error) {
 		return tls.Certificate{}, err
 	}
 	if info.Mode().Perm()&0o027 != 0 {
-		return tls.Certificate{}, fmt.Errorf("the key can be read by everybody, or written by others than its owner (mode %04o): chmod 0640 it", info.Mode().Perm())
+		return tls.Certificate{}, fmt.Errorf("the key is readable by all users, or writable by others than its owner (mode %04o): chmod 0640 it", info.Mode().Perm())
 	}
 	return tls.X509KeyPair(chain, secret)
 }
 
-// certificates is where autocert keeps what it got. Its own cache, which writes, would read whatever lies there.
+// certificates is autocert's cache. autocert's own DirCache reads files without a size limit.
 type certificates struct{ autocert.DirCache }
 
 // Get reads what Put wrote.
@@ -112,20 +111,20 @@ func (c certificates) Get(_ context.Context, name string) ([]byte, error) {
 	return content, err
 }
 
-// ACME says where to get certificates from, by the protocol of Let's Encrypt.
+// ACME configures certificates by the protocol of Let's Encrypt.
 type ACME struct {
-	Hosts     []string     // what for
-	Email     string       // whom the authority tells of trouble; may be ""
-	Directory string       // of the authority; "": Let's Encrypt
-	Folder    string       // where keys and certificates are kept
-	Client    *http.Client // that speaks to the authority; nil: the usual one
+	Hosts     []string     // host names
+	Email     string       // contact of the ACME account; may be ""
+	Directory string       // directory URL of the authority; "": Let's Encrypt
+	Folder    string       // storage for keys and certificates
+	Client    *http.Client // HTTP client for the authority; nil: the default
 }
 
-// TLSFromACME serves with certificates that the portal gets and renews by itself. The authority looks whether the portal really has the
-// names by asking for them on port 443 (TLS-ALPN-01). Using it means agreeing to the authority's terms.
+// TLSFromACME returns a TLS configuration with certificates that are obtained and renewed automatically. The authority verifies the names on port
+// 443 (TLS-ALPN-01). Using it means agreeing to the authority's terms.
 func TLSFromACME(a ACME) (*tls.Config, error) {
 	if len(a.Hosts) == 0 {
-		return nil, errors.New("cannot get certificates: no names are given")
+		return nil, errors.New("cannot get certificates: no host names are given")
 	}
 	m := &autocert.Manager{
 		Prompt: autocert.AcceptTOS, Cache: certificates{autocert.DirCache(a.Folder)}, HostPolicy: autocert.HostWhitelist(a.Hosts...), Email: a.Email,

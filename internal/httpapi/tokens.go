@@ -10,7 +10,7 @@ import (
 	"github.com/synergycall/pbxportal/internal/pbx"
 )
 
-// listed is how many tokens or accounts a page holds when the caller does not say.
+// listed is the default page size of tokens and accounts.
 const listed = 200
 
 // ListTokens lists the API tokens that are not revoked.
@@ -26,7 +26,7 @@ func (a *api) ListTokens(ctx context.Context, r openapi.ListTokensRequestObject)
 	return openapi.ListTokens200JSONResponse{Tokens: out, NextCursor: (*string)(unlessZero(next))}, nil
 }
 
-// CreateToken makes an API token.
+// CreateToken creates an API token.
 func (a *api) CreateToken(ctx context.Context, r openapi.CreateTokenRequestObject) (openapi.CreateTokenResponseObject, error) {
 	n := pbx.NewToken{Name: r.Body.Name, Role: pbx.Role(r.Body.Role), Lives: time.Duration(value(r.Body.ExpiresInDays)) * 24 * time.Hour}
 	if r.Body.Scopes != nil {
@@ -42,7 +42,7 @@ func (a *api) CreateToken(ctx context.Context, r openapi.CreateTokenRequestObjec
 	return openapi.CreateToken201JSONResponse{Token: toToken(t), Secret: secret.Reveal()}, nil
 }
 
-// RevokeToken ends an API token.
+// RevokeToken revokes an API token.
 func (a *api) RevokeToken(ctx context.Context, r openapi.RevokeTokenRequestObject) (openapi.RevokeTokenResponseObject, error) {
 	if _, err := a.auth.RevokeToken(ctx, pbx.TokenID(r.ID)); err != nil {
 		return nil, err

@@ -22,7 +22,7 @@ func (a *api) CreateUser(ctx context.Context, r openapi.CreateUserRequestObject)
 	return createdUser(u), nil
 }
 
-// GetUser gives one user.
+// GetUser returns one user.
 func (a *api) GetUser(ctx context.Context, r openapi.GetUserRequestObject) (openapi.GetUserResponseObject, error) {
 	u, err := a.directory.Get(ctx, pbx.DefaultTenant, pbx.UserID(r.UserID))
 	if err != nil {
@@ -48,7 +48,7 @@ func (a *api) DeleteUser(ctx context.Context, r openapi.DeleteUserRequestObject)
 		return nil, err
 	}
 	return openapi.DeleteUser200JSONResponse{
-		Message:       fmt.Sprintf("user deleted; extension %d is free again, and Asterisk forgets it with the next apply", u.Extension.Number),
+		Message:       fmt.Sprintf("user deleted; extension %d is free again, and the next apply removes it from Asterisk", u.Extension.Number),
 		DeletedUserID: string(u.ID), FreedExtension: int(u.Extension.Number),
 	}, nil
 }
@@ -65,41 +65,41 @@ func (a *api) ListUsers(ctx context.Context, r openapi.ListUsersRequestObject) (
 	case err != nil:
 		return nil, err
 	case !auth.PrincipalOf(ctx).May(pbx.SecretsRead) || r.Params.Secrets != nil && !*r.Params.Secrets:
-		page.Users = slices.Clone(page.Users) // others read the same list
+		page.Users = slices.Clone(page.Users) // the slice is shared
 		for i := range page.Users {
 			page.Users[i].Extension.Secret = pbx.Secret{}
 		}
 	case query == directory.Query{}:
-		return userList(a.whole(page)), nil
+		return userList(a.encodeAll(page)), nil
 	}
 	return userList(appendUserList(nil, page)), nil
 }
 
-// written is a list of all users, and its JSON.
-type written struct {
+// cachedList is a list of all users with its JSON.
+type cachedList struct {
 	users []pbx.User
 	json  []byte
 }
 
-// whole gives the JSON of a list of all users. It is the last one again while the directory gives the same list.
-func (a *api) whole(p directory.Page) []byte {
-	last := a.written.Load()
+// encodeAll returns the JSON of a list of all users, from the cache while the directory returns the same list.
+func (a *api) encodeAll(p directory.Page) []byte {
+	last := a.cachedList.Load()
 	if last != nil && len(p.Users) > 0 && len(last.users) == len(p.Users) && &last.users[0] == &p.Users[0] {
 		return last.json
 	}
-	now := written{p.Users, appendUserList(nil, p)}
-	a.written.Store(&now)
+	now := cachedList{p.Users, appendUserList(nil, p)}
+	a.cachedList.Store(&now)
 	return now.json
 }
 
-// withoutSecrets takes the secret of a user away from a caller who must not see it.
+// withoutSecrets removes the user's secret unless the caller may see it.
 func withoutSecrets(ctx context.Context, u *pbx.User) {
 	if !auth.PrincipalOf(ctx).May(pbx.SecretsRead) {
 		u.Extension.Secret = pbx.Secret{}
 	}
 }
 
-// parseCursor reads the cursor of a list of users, which is the number behind which the page begins.
+// parseCursor parses the cursor of a list of users, the number after which the page begins.
 func parseCursor(text *string) (pbx.Number, error) {
 	if text == nil {
 		return 0, nil
@@ -111,7 +111,7 @@ func parseCursor(text *string) (pbx.Number, error) {
 	return n, nil
 }
 
-// value gives what a pointer of the generated code points to, the zero value for nil.
+// value returns the value of an optional field, the zero value for nil.
 func value[T any](p *T) T {
 	if p == nil {
 		var zero T
@@ -120,7 +120,7 @@ func value[T any](p *T) T {
 	return *p
 }
 
-// unlessZero gives a pointer as the generated code wants it for what an answer leaves out, or has as null, where there is nothing.
+// unlessZero returns nil for the zero value, which the response omits or has as null.
 func unlessZero[T comparable](v T) *T {
 	var zero T
 	if v == zero {
@@ -129,27 +129,27 @@ func unlessZero[T comparable](v T) *T {
 	return &v
 }
 
-// The answers that hold users are written by our own encoder, which is what makes a list of a thousand cheap.
+// Responses with users use our own encoder, which makes a list of a thousand cheap.
 type (
 	createdUser pbx.User
 	foundUser   pbx.User
 	userList    []byte // JSON
 )
 
-// VisitCreateUserResponse sends the answer.
+// VisitCreateUserResponse writes the response.
 func (u createdUser) VisitCreateUserResponse(w http.ResponseWriter) error {
 	w.Header().Set("Location", "/users/"+string(u.ID))
 	send(w, http.StatusCreated, "application/json", append(appendUser(nil, pbx.User(u)), '\n'))
 	return nil
 }
 
-// VisitGetUserResponse sends the answer.
+// VisitGetUserResponse writes the response.
 func (u foundUser) VisitGetUserResponse(w http.ResponseWriter) error {
 	send(w, http.StatusOK, "application/json", append(appendUser(nil, pbx.User(u)), '\n'))
 	return nil
 }
 
-// VisitListUsersResponse sends the answer.
+// VisitListUsersResponse writes the response.
 func (l userList) VisitListUsersResponse(w http.ResponseWriter) error {
 	send(w, http.StatusOK, "application/json", l)
 	return nil

@@ -22,29 +22,29 @@ import (
 	"github.com/synergycall/pbxportal/internal/pbx"
 )
 
-// The largest body a request may have, of an admitted caller and of anyone.
+// The maximum body size of a request, of an admitted caller and of anyone.
 const (
 	maxBody       = 1 << 20
 	maxPublicBody = 16 << 10
 )
 
-// bodyPatience is how long a body may take to arrive.
+// bodyPatience bounds the time for receiving a body.
 const bodyPatience = 10 * time.Second
 
-// mostParameters is how many parameters a query may have; the contract has calls with ten.
+// mostParameters bounds the parameters of a query; the contract has operations with ten.
 const mostParameters = 100
 
-// mostFaults is how many faults one answer lists.
+// mostFaults bounds the faults in one response.
 const mostFaults = 50
 
-// rules are what holds for the content of some fields of a body. They are pbx's own, asked here so that one answer names every field at
-// fault, those of the wrong type and those of the wrong content. All other fields go by the contract.
+// rules validate the content of some fields of a body. They are pbx's own, called here so that one response names every invalid field, by type and
+// by content. All other fields are validated by the contract.
 type rules struct {
 	fields []string
 	broken func(body map[string]any) error
 }
 
-// rulesOf gives the rules for the body of an operation.
+// rulesOf returns the rules for the body of an operation.
 func rulesOf(operationID string) rules {
 	switch operationID {
 	case "createUser":
@@ -82,7 +82,7 @@ func rulesOf(operationID string) rules {
 			n := pbx.NewToken{Name: textOf(body["name"]), Role: pbx.Role(textOf(body["role"]))}
 			scopes, _ := body["scopes"].([]any)
 			for _, s := range scopes {
-				if p := pbx.Permission(textOf(s)); slices.Contains(pbx.Permissions(), p) { // the contract names the others
+				if p := pbx.Permission(textOf(s)); slices.Contains(pbx.Permissions(), p) { // the contract reports the others
 					n.Scopes = append(n.Scopes, p)
 				}
 			}
@@ -93,17 +93,17 @@ func rulesOf(operationID string) rules {
 	return rules{broken: func(map[string]any) error { return nil }}
 }
 
-// textOf gives a value of a body that is text, "" for any other: the contract says what is wrong with that.
+// textOf returns a value that is text, "" for any other: the contract reports those.
 func textOf(value any) string {
 	text, _ := value.(string)
 	return text
 }
 
-// checker checks requests for one operation against the contract.
+// checker validates the requests of one operation against the contract.
 type checker struct {
-	query  map[string]*openapi3.Schema // by the name of the parameter
-	header map[string]*openapi3.Schema // by the name of the header
-	body   *openapi3.Schema            // nil when the operation takes none
+	query  map[string]*openapi3.Schema // by parameter name
+	header map[string]*openapi3.Schema // by header name
+	body   *openapi3.Schema            // nil if the operation takes none
 	rules  rules
 }
 
@@ -123,7 +123,7 @@ func newChecker(op *openapi3.Operation) *checker {
 	return c
 }
 
-// request checks the query, the headers and the body, which was received. The error names every fault at once.
+// request validates the query, the headers and the received body. The error names all faults.
 func (c *checker) request(r *http.Request) error {
 	faults := append(c.queryFaults(r.URL.RawQuery), c.headerFaults(r.Header)...)
 	if c.body != nil {
@@ -140,14 +140,14 @@ func (c *checker) request(r *http.Request) error {
 	return pbx.Invalid(faults...)
 }
 
-// queryFaults names what is wrong with the parameters of a query.
+// queryFaults returns the faults of the query parameters.
 func (c *checker) queryFaults(raw string) (faults []pbx.FieldError) {
 	if strings.Count(raw, "&") >= mostParameters {
 		return []pbx.FieldError{{Field: "query", Code: pbx.FieldMalformed, Message: fmt.Sprintf("has more than %d parameters", mostParameters)}}
 	}
 	values, err := url.ParseQuery(raw)
 	if err != nil {
-		return []pbx.FieldError{{Field: "query", Code: pbx.FieldMalformed, Message: "cannot be read: write special characters as %XX"}}
+		return []pbx.FieldError{{Field: "query", Code: pbx.FieldMalformed, Message: "is malformed: write special characters as %XX"}}
 	}
 	for name, given := range values {
 		schema, known := c.query[name]
@@ -170,7 +170,7 @@ func (c *checker) queryFaults(raw string) (faults []pbx.FieldError) {
 	return faults
 }
 
-// headerFaults names what is wrong with the headers the contract has for this call. All others pass.
+// headerFaults returns the faults of the headers that the contract has for this operation. Other headers are ignored.
 func (c *checker) headerFaults(header http.Header) (faults []pbx.FieldError) {
 	for name, schema := range c.header {
 		given := header.Values(name)
@@ -186,14 +186,14 @@ func (c *checker) headerFaults(header http.Header) (faults []pbx.FieldError) {
 	return faults
 }
 
-// queryFault says what is wrong with the value of one parameter; it has no code when nothing is.
+// queryFault returns what is wrong with the value of a parameter; its code is empty if nothing is.
 func queryFault(schema *openapi3.Schema, text string) pbx.FieldError {
 	if !utf8.ValidString(text) || strings.ContainsRune(text, 0) {
 		return pbx.FieldError{Code: pbx.FieldEncoding, Message: "must be valid UTF-8 without NUL"}
 	}
-	if schema.Format == "date-time" { // the form alone would let a day pass that no month has
+	if schema.Format == "date-time" { // the pattern alone would accept days such as February 30
 		if _, err := parseTime(text); err != nil || schema.VisitJSONString(text) != nil {
-			return pbx.FieldError{Code: pbx.FieldMalformed, Message: "must be a time that there is, such as 2026-01-15T00:00:00Z, with + written as %2B"}
+			return pbx.FieldError{Code: pbx.FieldMalformed, Message: "must be an existing time, such as 2026-01-15T00:00:00Z, with + written as %2B"}
 		}
 		return pbx.FieldError{}
 	}
@@ -219,10 +219,10 @@ func queryFault(schema *openapi3.Schema, text string) pbx.FieldError {
 	return pbx.FieldError{}
 }
 
-// parseTime reads the time of a parameter.
+// parseTime parses the time of a parameter.
 func parseTime(text string) (time.Time, error) { return time.Parse(time.RFC3339, text) }
 
-// bodyFaults names what is wrong with a body: first its shape, by the contract; then, for fields whose shape is right, its content.
+// bodyFaults returns the faults of a body: first its shape, by the contract; then the content of fields with the right shape.
 func (c *checker) bodyFaults(value any) []pbx.FieldError {
 	object, ok := value.(map[string]any)
 	if !ok {
@@ -238,7 +238,7 @@ func (c *checker) bodyFaults(value any) []pbx.FieldError {
 	return found.faults
 }
 
-// reason says what is wrong with a value, in the contract's own words where it has some.
+// reason returns what is wrong with a value, in the contract's own text if it has one.
 func reason(e *openapi3.SchemaError) pbx.FieldError {
 	fault := pbx.FieldError{Code: pbx.FieldMalformed, Message: e.Reason}
 	if text, ok := e.Schema.Extensions["x-fault"].(string); ok {
@@ -280,10 +280,9 @@ func (c *collector) add(fault pbx.FieldError) {
 	c.faults = append(c.faults, fault)
 }
 
-// schema takes over what the validation by the contract found; of the fields that have rules only what is wrong with their shape, since
-// the rules say the rest better.
+// schema adds the faults found by the contract; for fields with rules only those of their shape, as the rules describe the rest better.
 func (c *collector) schema(err error, ruled []string) {
-	switch e := err.(type) { //nolint:errorlint // the tree of errors is walked, not searched
+	switch e := err.(type) { //nolint:errorlint // walks the whole tree of errors
 	case nil:
 	case openapi3.MultiError:
 		for _, err := range e {
@@ -308,8 +307,8 @@ func (c *collector) schema(err error, ruled []string) {
 	}
 }
 
-// unknown names the fields of an object that the contract does not have. The validation reports them one by one, without a path;
-// the first report is enough for all.
+// unknown adds the fields of an object that the contract does not have. The validator reports them one by one, without a path; one report suffices
+// for all.
 func (c *collector) unknown(e *openapi3.SchemaError) {
 	at := e.JSONPointer()
 	mark := "\x00" + strings.Join(at, "\x00")
@@ -328,7 +327,7 @@ func (c *collector) unknown(e *openapi3.SchemaError) {
 	}
 }
 
-// shown cuts a name the client made to what an answer should hold.
+// shown limits a client's name to the length for a response.
 func shown(name string) string {
 	if name == "" {
 		return "(empty)"
@@ -336,7 +335,7 @@ func shown(name string) string {
 	return strings.ToValidUTF8(short(name), "\ufffd")
 }
 
-// received is a body that is there as a whole.
+// received is a completely received body.
 type received struct {
 	bytes.Reader
 	body []byte
@@ -345,7 +344,7 @@ type received struct {
 // Close does nothing.
 func (*received) Close() error { return nil }
 
-// bodyOf returns the body of a request that was received.
+// bodyOf returns the received body of a request.
 func bodyOf(r *http.Request) []byte {
 	if b, ok := r.Body.(*received); ok {
 		return b.body
@@ -353,9 +352,8 @@ func bodyOf(r *http.Request) []byte {
 	return nil
 }
 
-// receive waits for the body of a request that says it is JSON, and leaves it to be read. This goes at the client's pace: the request has no
-// place meanwhile, only so much time, and makes room when too many wait for theirs.
-func (a *api) receive(w http.ResponseWriter, r *http.Request, d demand, most int64) error {
+// receive reads a JSON body, at the client's pace: the request has no slot meanwhile, a time limit, and is dropped when too many wait.
+func (a *api) receive(w http.ResponseWriter, r *http.Request, d requirement, most int64) error {
 	if err := mediaFault(r.Header); err != nil {
 		return err
 	}
@@ -367,7 +365,7 @@ func (a *api) receive(w http.ResponseWriter, r *http.Request, d demand, most int
 	if d.permission == pbx.Public {
 		waiting = a.edge.bodies
 	}
-	_ = control.SetReadDeadline(a.now().Add(bodyPatience)) // what has no deadlines has its body already
+	_ = control.SetReadDeadline(a.now().Add(bodyPatience)) // a request without deadlines has its body already
 	leave := waiting.enter(x.from, func() { _ = control.SetReadDeadline(time.Unix(1, 0)) }, nil)
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, most))
 	leave()
@@ -375,7 +373,7 @@ func (a *api) receive(w http.ResponseWriter, r *http.Request, d demand, most int
 		if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
 			return tooLarge
 		}
-		return &refusal{http.StatusBadRequest, openapi.ProblemCodeBodyUnreadable, "the body did not arrive whole: send it again"}
+		return &refusal{http.StatusBadRequest, openapi.ProblemCodeBodyUnreadable, "the body is incomplete: send it again"}
 	}
 	_ = control.SetReadDeadline(time.Time{})
 	x.unread = false

@@ -1,8 +1,8 @@
-// Package keyring seals texts that must not lie open at rest, such as SIP secrets in a database, and opens them again. It knows where
-// keys come from and how they are kept, and does not know what is sealed with them.
+// Package keyring encrypts ("seals") texts at rest, such as SIP secrets in a database, and decrypts ("opens") them. It loads and stores the keys,
+// and knows nothing of what is sealed with them.
 //
-// A sealed text names its key and is bound to its purpose and its owner: copied into another row, it does not open. A key file may
-// hold several keys. The first seals, all open; so a key is replaced without a moment in which anything cannot be read.
+// A sealed text names its key and is bound to its purpose and its owner: copied into another row, it cannot be opened. A key file may contain
+// several keys. The first one seals, all of them open; so a key is replaced without interruption.
 package keyring
 
 import (
@@ -22,11 +22,11 @@ import (
 	"sync/atomic"
 )
 
-// Mark begins everything that is sealed: what it is, and the version of its form. Behind it come the id of the key, a colon, and
-// nonce and ciphertext, in a text as unpadded base64url.
+// Mark begins all sealed content: its type, and the version of its form. It is followed by the id of the key, a colon, and nonce and ciphertext, in
+// a text as unpadded base64url.
 const Mark = "sealed:1:"
 
-// HeaderLength is how long the part before nonce and ciphertext is: the mark, the id of the key and a colon.
+// HeaderLength is the length of the part before nonce and ciphertext: the mark, the id of the key and a colon.
 const HeaderLength = len(Mark) + idLength + 1
 
 const (
@@ -36,10 +36,10 @@ const (
 	fingerprint = 8 // bytes of a fingerprint
 )
 
-// MaxText gives the length of the longest text that fits, sealed, into a column of this many characters.
+// MaxText returns the maximum length of a text that fits, sealed, into a column of this many characters.
 func MaxText(column int) int { return (column-HeaderLength)*3/4 - overhead }
 
-// KeyOf gives the id of the key that something was sealed with; ok is false when it is not sealed.
+// KeyOf returns the id of the key that sealed content; ok is false if it is not sealed.
 func KeyOf(sealed string) (id string, ok bool) {
 	if len(sealed) < HeaderLength || sealed[:len(Mark)] != Mark || sealed[HeaderLength-1] != ':' {
 		return "", false
@@ -47,28 +47,28 @@ func KeyOf(sealed string) (id string, ok bool) {
 	return sealed[len(Mark) : HeaderLength-1], true
 }
 
-// FileError says that the key file, which was there, is gone or broken.
+// FileError means that the key file is missing or broken.
 type FileError struct{ cause error }
 
-// Error names the file and the cure.
+// Error names the file and the remedy.
 func (e *FileError) Error() string { return e.cause.Error() }
 
-// Unwrap gives the cause.
+// Unwrap returns the cause.
 func (e *FileError) Unwrap() error { return e.cause }
 
-// UnknownKeyError says that something was sealed with a key that is not at hand.
+// UnknownKeyError means that content was sealed with a key that is not available.
 type UnknownKeyError struct {
-	ID    string // of the key that is missing
+	ID    string // of the missing key
 	Where string // where it was looked for
 }
 
-// Error names the key and the cure.
+// Error names the key and the remedy.
 func (e *UnknownKeyError) Error() string {
-	return fmt.Sprintf("this was sealed with key %s, which is not there: looked in %s; put that key back there, as a further line behind the first",
+	return fmt.Sprintf("sealed with key %s, which is not in %s: add that key there, as a further line after the first",
 		e.ID, e.Where)
 }
 
-// key is one key with what is derived from it. Nothing is ever sealed with the key itself: each purpose has one of its own.
+// key is a key with the keys derived from it. The key itself never seals: each purpose has a derived key.
 type key struct {
 	id     string
 	master []byte
@@ -90,10 +90,10 @@ func (k *key) derive(label string, length int) ([]byte, error) {
 	return derived, nil
 }
 
-// box gives the cipher of a purpose.
+// box returns the cipher of a purpose.
 func (k *key) box(purpose string) (cipher.AEAD, error) {
 	if box, ok := k.boxes.Load(purpose); ok {
-		return box.(cipher.AEAD), nil //nolint:errcheck,forcetypeassert // nothing else is stored there
+		return box.(cipher.AEAD), nil //nolint:errcheck,forcetypeassert // no other type is stored
 	}
 	derived, err := k.derive("seal "+purpose, keyLength)
 	if err != nil {
@@ -111,7 +111,7 @@ func (k *key) box(purpose string) (cipher.AEAD, error) {
 	return box, nil
 }
 
-// held is a state of the key file.
+// held is the content of the key file.
 type held struct {
 	keys []*key      // the first seals
 	info fs.FileInfo // of the file they were read from; nil without one
@@ -126,22 +126,22 @@ func (h *held) find(id string) *key {
 	return nil
 }
 
-// Ring holds the keys. It is safe for concurrent use, and notices by itself when another process has changed the file they come from.
+// Ring holds the keys. It is safe for concurrent use, and reloads the key file when another process has changed it.
 type Ring struct {
-	where string // for people
-	path  string // of the key file; "" when the keys are in no file
-	loose bool   // the permissions of the file are somebody else's business
+	where string // for display
+	path  string // of the key file; "" if the keys are in no file
+	loose bool   // do not check the permissions of the file
 	now   atomic.Pointer[held]
-	turn  sync.Mutex // one reading at a time
+	turn  sync.Mutex // one reload at a time
 }
 
-// Where says where the keys come from.
+// Where returns where the keys come from.
 func (r *Ring) Where() string { return r.where }
 
-// Current gives the id of the key that seals.
+// Current returns the id of the key that seals.
 func (r *Ring) Current() string { return r.now.Load().keys[0].id }
 
-// IDs gives the ids of all keys, that of the sealing one first.
+// IDs returns the ids of all keys, that of the sealing key first.
 func (r *Ring) IDs() []string {
 	var ids []string
 	for _, k := range r.now.Load().keys {
@@ -150,14 +150,14 @@ func (r *Ring) IDs() []string {
 	return ids
 }
 
-// Has reports whether the key of this id is at hand, perhaps since a moment ago.
+// Has reports whether the key is available, reloading the key file if necessary.
 func (r *Ring) Has(id string) bool {
 	k, err := r.key(id)
 	return k != nil && err == nil
 }
 
-// Refresh looks whether the key file was changed, and reads it again if so. Sealing does so by itself. An error means that the file is
-// gone or broken, and is a FileError: what is at hand still opens, but nothing must be sealed that perhaps nobody could open later.
+// Refresh reloads the key file if it has changed. Sealing does so itself. An error means that the file is missing or broken, and is a FileError:
+// the loaded keys still open, but sealing would risk content that cannot be opened later.
 func (r *Ring) Refresh() error {
 	if r.path == "" {
 		return nil
@@ -166,7 +166,7 @@ func (r *Ring) Refresh() error {
 	defer r.turn.Unlock()
 	info, err := os.Stat(r.path)
 	if err != nil {
-		return &FileError{fmt.Errorf("cannot read the keys: %w: put the file back from its copy", err)}
+		return &FileError{fmt.Errorf("cannot read the keys: %w: restore the file from its copy", err)}
 	}
 	if old := r.now.Load().info; old != nil && os.SameFile(old, info) && old.ModTime().Equal(info.ModTime()) && old.Size() == info.Size() {
 		return nil
@@ -179,7 +179,7 @@ func (r *Ring) Refresh() error {
 	return nil
 }
 
-// key gives the key of this id, looking once more into the file when it is not at hand.
+// key returns the key of this id, reloading the file if it is not known.
 func (r *Ring) key(id string) (*key, error) {
 	if k := r.now.Load().find(id); k != nil {
 		return k, nil
@@ -191,7 +191,7 @@ func (r *Ring) key(id string) (*key, error) {
 	return nil, errors.Join(&UnknownKeyError{id, r.where}, err)
 }
 
-// Seal seals a text for a purpose, bound to its owner. The purpose is a word of the caller's, the owner what names the row.
+// Seal seals a text for a purpose, bound to its owner. The purpose is a constant of the caller, the owner identifies the row.
 func (r *Ring) Seal(purpose, owner, text string) (string, error) {
 	sealed, err := r.SealBytes(purpose, owner, []byte(text))
 	if err != nil {
@@ -200,7 +200,7 @@ func (r *Ring) Seal(purpose, owner, text string) (string, error) {
 	return string(sealed[:HeaderLength]) + base64.RawURLEncoding.EncodeToString(sealed[HeaderLength:]), nil
 }
 
-// SealBytes does as Seal, for bytes.
+// SealBytes is Seal for bytes.
 func (r *Ring) SealBytes(purpose, owner string, content []byte) ([]byte, error) {
 	if err := r.Refresh(); err != nil {
 		return nil, err
@@ -212,7 +212,7 @@ func (r *Ring) SealBytes(purpose, owner string, content []byte) ([]byte, error) 
 	}
 	sealed := make([]byte, 0, HeaderLength+overhead+len(content))
 	sealed = append(append(append(sealed, Mark...), k.id...), ':')
-	return box.Seal(sealed, nil, content, []byte(owner)), nil //nolint:gosec // the cipher makes a random nonce for each
+	return box.Seal(sealed, nil, content, []byte(owner)), nil //nolint:gosec // the cipher generates a random nonce
 }
 
 // Open opens a text that was sealed for this purpose and owner.
@@ -220,7 +220,7 @@ func (r *Ring) Open(purpose, owner, sealed string) (string, error) {
 	return r.Opener(purpose).Open(owner, []byte(sealed))
 }
 
-// OpenBytes opens what SealBytes gave.
+// OpenBytes opens the result of SealBytes.
 func (r *Ring) OpenBytes(purpose, owner string, sealed []byte) ([]byte, error) {
 	o := r.Opener(purpose)
 	if err := o.use(sealed); err != nil {
@@ -233,7 +233,7 @@ func (r *Ring) OpenBytes(purpose, owner string, sealed []byte) ([]byte, error) {
 	return content, nil
 }
 
-// Opener opens many texts of one purpose, one after the other, with as little effort as can be. It is for one goroutine.
+// Opener opens many texts of one purpose at minimal cost. It is for one goroutine.
 type Opener struct {
 	ring    *Ring
 	purpose string
@@ -241,11 +241,11 @@ type Opener struct {
 	box     cipher.AEAD
 	raw     []byte
 	owner   []byte
-	texts   strings.Builder // opened texts, one behind the other: a block of memory for many
+	texts   strings.Builder // opened texts, concatenated: one block of memory for many
 	opened  int
 }
 
-// Opener gives one for a purpose.
+// Opener returns an Opener for a purpose.
 func (r *Ring) Opener(purpose string) *Opener { return &Opener{ring: r, purpose: purpose} }
 
 // Open opens a text that was sealed for the opener's purpose and this owner.
@@ -268,19 +268,19 @@ func (o *Opener) Open(owner string, sealed []byte) (string, error) {
 // block is the size of a block of opened texts; the first ones are smaller.
 const block = 4096
 
-// keep makes a text of bytes that will be overwritten.
+// keep copies bytes that will be overwritten into a text.
 func (o *Opener) keep(plain []byte) string {
 	o.opened++
 	if o.texts.Cap()-o.texts.Len() < len(plain) {
-		o.texts.Reset() // the texts in the old block keep that alive
+		o.texts.Reset() // texts in the old block keep it alive
 		o.texts.Grow(max(len(plain), min(block, 2*o.opened*len(plain))))
 	}
 	from := o.texts.Len()
-	_, _ = o.texts.Write(plain) // it fits, and never fails
+	_, _ = o.texts.Write(plain) // within capacity; never fails
 	return o.texts.String()[from:]
 }
 
-// use takes the key that something was sealed with.
+// use selects the key that sealed the content.
 func (o *Opener) use(sealed []byte) error {
 	if len(sealed) >= HeaderLength && o.box != nil && string(sealed[len(Mark):HeaderLength-1]) == o.id && string(sealed[:len(Mark)]) == Mark {
 		return nil
@@ -300,13 +300,13 @@ func (o *Opener) use(sealed []byte) error {
 	return nil
 }
 
-// broken is why something does not open although its key is there.
+// broken returns the error of content that cannot be opened although its key is available.
 func (o *Opener) broken() error {
-	return fmt.Errorf("this does not open with key %s: it was changed, or belongs to somebody else", o.id)
+	return fmt.Errorf("cannot open this with key %s: it was changed, or belongs to another owner", o.id)
 }
 
-// Fingerprint names a text without telling it: the same text has the same fingerprint as long as the key is the same, whose id stands
-// before the colon. Fingerprints of two purposes have nothing to do with each other.
+// Fingerprint identifies a text without revealing it: equal texts have equal fingerprints as long as the key, whose id precedes the colon, is the
+// same. Fingerprints of different purposes are unrelated.
 func (r *Ring) Fingerprint(purpose, text string) (string, error) {
 	k := r.now.Load().keys[0]
 	derived, err := k.derive("fingerprint "+purpose, keyLength)
@@ -314,6 +314,6 @@ func (r *Ring) Fingerprint(purpose, text string) (string, error) {
 		return "", err
 	}
 	mac := hmac.New(sha256.New, derived)
-	_, _ = mac.Write([]byte(text)) // a hash takes everything
+	_, _ = mac.Write([]byte(text)) // a hash never fails
 	return k.id + ":" + hex.EncodeToString(mac.Sum(nil)[:fingerprint]), nil
 }

@@ -249,7 +249,7 @@ func TestATurnedKeySealsAtOnceInEveryProcessAndTheOldOneStillOpens(t *testing.T)
 	if err != nil {
 		t.Fatal(err)
 	}
-	id, err := ring.Turn()
+	id, err := ring.Rotate()
 	if err != nil || ring.Current() != id || len(ring.IDs()) != 2 {
 		t.Fatalf("current %s of %v, made %s, error %v", ring.Current(), ring.IDs(), id, err)
 	}
@@ -263,7 +263,7 @@ func TestATurnedKeySealsAtOnceInEveryProcessAndTheOldOneStillOpens(t *testing.T)
 		}
 	}
 	other := load(t, source)
-	if _, err = ring.Turn(); err != nil {
+	if _, err = ring.Rotate(); err != nil {
 		t.Fatal(err)
 	}
 	sealed, err := other.Seal("p", "o", "text")
@@ -295,7 +295,7 @@ func TestNothingIsSealedWhenTheKeyFileIsGone(t *testing.T) {
 	if err := os.Remove(filepath.Join(source.StateDir, keyring.FileName)); err != nil {
 		t.Fatal(err)
 	}
-	if _, err = ring.Seal("p", "o", "text"); err == nil || !strings.Contains(err.Error(), "put the file back") {
+	if _, err = ring.Seal("p", "o", "text"); err == nil || !strings.Contains(err.Error(), "restore the file") {
 		t.Errorf("error %v", err)
 	}
 	if got, err := ring.Open("p", "o", sealed); got != "text" || err != nil {
@@ -310,10 +310,10 @@ func TestKeysThatSomebodyElseProvidesAreNotChanged(t *testing.T) {
 	for _, source := range []keyring.Source{{Value: keyring.NewKey()}, {Credentials: credentials}} {
 		ring := load(t, source)
 		before := fmt.Sprint(ring.IDs())
-		if _, err := ring.Turn(); !errors.Is(err, keyring.ErrForeign) {
+		if _, err := ring.Rotate(); !errors.Is(err, keyring.ErrExternal) {
 			t.Errorf("turning: %v", err)
 		}
-		if err := ring.Forget(); !errors.Is(err, keyring.ErrForeign) {
+		if err := ring.Forget(); !errors.Is(err, keyring.ErrExternal) {
 			t.Errorf("forgetting: %v", err)
 		}
 		if after := fmt.Sprint(load(t, source).IDs()); after != before {

@@ -18,25 +18,25 @@ import (
 	"github.com/synergycall/pbxportal/internal/regular"
 )
 
-// FileName is the name of the key file that the portal makes by itself, in its state folder.
+// FileName is the name of the key file that the portal creates in its state folder.
 const FileName = "secret.key"
 
-// CredentialName is the name of the credential that a unit of systemd hands over with LoadCredential=.
+// CredentialName is the name of the systemd credential (LoadCredential=).
 const CredentialName = "secret-key"
 
-// Source says where keys may come from, the first that is there wins: Value, File, the credential, the state folder.
+// Source lists where keys may come from, in order of precedence: Value, File, the credential, the state folder.
 type Source struct {
 	Value       string // the keys themselves; the setting SECRET_KEY
-	File        string // a file that somebody provides; the setting SECRET_KEY_FILE
-	Credentials string // systemd's folder of credentials; CREDENTIALS_DIRECTORY
-	StateDir    string // where the portal keeps a key file of its own
+	File        string // a provided file; the setting SECRET_KEY_FILE
+	Credentials string // systemd's credentials folder; CREDENTIALS_DIRECTORY
+	StateDir    string // the folder of the portal's own key file
 }
 
-// ErrNoKey says that there is no key yet. It is wrapped with where one was looked for.
+// ErrNoKey means that there is no key yet. It is wrapped with the places that were searched.
 var ErrNoKey = errors.New("there is no key")
 
-// Load reads the keys. The error is ErrNoKey where none was ever provided or made; a file that was named and is not there, or that
-// others may read, is an error of its own.
+// Load reads the keys. The error is ErrNoKey if no key was ever provided or created; a named file that is missing, or accessible to other users, is
+// another error.
 func (s Source) Load() (*Ring, error) {
 	if strings.TrimSpace(s.Value) != "" {
 		keys, err := parseKeys(strings.FieldsFunc(s.Value, func(r rune) bool { return r == ',' || r == ' ' || r == '\n' || r == '\r' || r == '\t' }))
@@ -75,25 +75,25 @@ func (s Source) load(where, path string, loose bool) (*Ring, error) {
 	return r, nil
 }
 
-// LoadOrMake reads the keys, and makes the key file in the state folder where there is no key at all. Processes that do so at the same
-// moment get the same key. The caller must know that nothing is sealed yet: a new key opens nothing that was.
+// LoadOrMake reads the keys, and creates the key file in the state folder if there is no key. Concurrent processes get the same key. The caller
+// must know that nothing is sealed yet: a new key cannot open what an earlier one sealed.
 func (s Source) LoadOrMake() (*Ring, error) {
 	r, err := s.Load()
 	if !errors.Is(err, ErrNoKey) {
 		return r, err
 	}
 	if err := os.MkdirAll(s.StateDir, 0o700); err != nil {
-		return nil, fmt.Errorf("cannot make the folder of the key file: %w", err)
+		return nil, fmt.Errorf("cannot create the folder of the key file: %w", err)
 	}
-	// The file gets its name when it is whole and on the disk, and only if nobody else was first.
+	// The file gets its name when it is complete and on disk, and only if no other process was first.
 	path := s.own()
 	dir, err := lockDir(s.StateDir)
 	if err != nil {
 		return nil, err
 	}
-	defer func() { _ = dir.Close() }() // gives the lock back
+	defer func() { _ = dir.Close() }() // releases the lock
 	if err = sweep(path); err != nil {
-		return nil, fmt.Errorf("cannot make the key file: %w", err)
+		return nil, fmt.Errorf("cannot create the key file: %w", err)
 	}
 	draft, err := writeDraft(path, NewKey()+"\n", nil)
 	if err != nil {
@@ -108,26 +108,26 @@ func (s Source) LoadOrMake() (*Ring, error) {
 		err = syncDir(s.StateDir)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("cannot make the key file: %w", err)
+		return nil, fmt.Errorf("cannot create the key file: %w", err)
 	}
 	return s.Load()
 }
 
-// NewKey makes a key, in the form that a key file holds.
+// NewKey returns a new key, in the form of the key file.
 func NewKey() string {
 	var b [keyLength]byte
-	_, _ = rand.Read(b[:]) // never fails: it ends the program where the system has no randomness (crypto/rand)
+	_, _ = rand.Read(b[:]) // never fails: crypto/rand ends the program if the system has no randomness
 	return base64.StdEncoding.EncodeToString(b[:])
 }
 
-// readKeys reads a key file: a key a line, blank lines and comments ("#") between them.
+// readKeys parses a key file: one key a line, with blank lines and comments ("#").
 func readKeys(path string, loose bool) (*held, error) {
 	text, info, err := regular.Read(path, maxFile)
 	switch {
 	case err != nil:
 		return nil, fmt.Errorf("cannot read the keys: %w", err)
 	case !loose && info.Mode().Perm()&0o077 != 0:
-		return nil, fmt.Errorf("the key file %s may be used by others than its owner (mode %04o): chmod 600 %s", path, info.Mode().Perm(), path)
+		return nil, fmt.Errorf("the key file %s is accessible to others than its owner (mode %04o): chmod 600 %s", path, info.Mode().Perm(), path)
 	}
 	keys, err := parseKeys(strings.Split(string(text), "\n"))
 	if err != nil {
@@ -136,10 +136,10 @@ func readKeys(path string, loose bool) (*held, error) {
 	return &held{keys, info}, nil
 }
 
-// maxFile is far more than a key file holds.
+// maxFile is far larger than a key file.
 const maxFile = 64 << 10
 
-// parseKeys reads keys, one an item. The text of a key must not reach an error.
+// parseKeys parses keys, one an item. The text of a key must not appear in an error.
 func parseKeys(lines []string) ([]*key, error) {
 	var keys []*key
 	for i, line := range lines {
@@ -148,7 +148,7 @@ func parseKeys(lines []string) ([]*key, error) {
 		}
 		master, ok := decodeKey(line)
 		if !ok {
-			return nil, fmt.Errorf("key %d is not %d bytes in base64: make one with openssl rand -base64 %d", i+1, keyLength, keyLength)
+			return nil, fmt.Errorf("key %d is not %d bytes in base64: create one with openssl rand -base64 %d", i+1, keyLength, keyLength)
 		}
 		k, err := newKey(master)
 		if err != nil {
@@ -162,12 +162,12 @@ func parseKeys(lines []string) ([]*key, error) {
 		keys = append(keys, k)
 	}
 	if len(keys) == 0 {
-		return nil, fmt.Errorf("there is no key in it: give %d bytes in base64, such as from openssl rand -base64 %d", keyLength, keyLength)
+		return nil, fmt.Errorf("it contains no key: add one of %d bytes in base64, such as from openssl rand -base64 %d", keyLength, keyLength)
 	}
 	return keys, nil
 }
 
-// decodeKey reads a key in base64, either alphabet, or in hexadecimal digits.
+// decodeKey decodes a key in base64, either alphabet, or in hexadecimal digits.
 func decodeKey(text string) ([]byte, bool) {
 	if master, err := hex.DecodeString(text); err == nil && len(master) == keyLength {
 		return master, true
@@ -177,10 +177,10 @@ func decodeKey(text string) ([]byte, bool) {
 	return master, err == nil && len(master) == keyLength
 }
 
-// draftMark stands in the name of a key file that is being written, behind that of the key file.
+// draftMark is in the name of a key file that is being written, after that of the key file.
 const draftMark = ".new-"
 
-// sweep removes what processes that were killed while they wrote a key file have left: it holds keys. The folder is locked.
+// sweep removes unfinished key files of killed processes: they contain keys. The folder is locked.
 func sweep(path string) error {
 	names, err := regular.Names(filepath.Dir(path), regular.MaxNames)
 	for _, name := range names {
@@ -191,7 +191,7 @@ func sweep(path string) error {
 	return err
 }
 
-// lockDir locks the folder of a key file: who writes one is alone. Closing what it gives gives the lock back.
+// lockDir locks the folder of a key file for writing. Closing the returned file releases the lock.
 func lockDir(path string) (*os.File, error) {
 	dir, err := regular.Folder(path)
 	if err == nil {
@@ -205,8 +205,8 @@ func lockDir(path string) (*os.File, error) {
 	return dir, nil
 }
 
-// writeDraft writes a file beside path, for its owner alone, and gives its name when it is on the disk. Owner is that of like, or of
-// the folder: an administrator who runs a command must not take the key from the service.
+// writeDraft writes a file beside path, for its owner only, and returns its name when it is on disk. Its owner is that of like, or of the folder:
+// an administrator's command must not lock out the service.
 func writeDraft(path, text string, like fs.FileInfo) (draft string, err error) {
 	dir := filepath.Dir(path)
 	if like == nil {
@@ -248,15 +248,15 @@ func syncDir(dir string) error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
-// ErrForeign says that the keys are not in a file that the portal may change.
-var ErrForeign = errors.New("the keys are not the portal's to change")
+// ErrExternal means that the portal does not manage the key file.
+var ErrExternal = errors.New("the keys are not managed by the portal")
 
-// Foreign reports whether the keys are not in a file that the portal may change.
-func (r *Ring) Foreign() bool { return r.path == "" || r.loose }
+// External reports whether the keys are not in a file that the portal manages.
+func (r *Ring) External() bool { return r.path == "" || r.loose }
 
-// Turn puts a new key before all others, in the key file, and gives its id. From then on it seals, here and in every process that uses
-// the file; the others still open.
-func (r *Ring) Turn() (id string, err error) {
+// Rotate adds a new key at the beginning of the key file, and returns its id. From then on it seals, in every process that uses the file; the
+// others still open.
+func (r *Ring) Rotate() (id string, err error) {
 	fresh := NewKey()
 	err = r.rewrite(func(keys []*key) (string, error) {
 		master, _ := decodeKey(fresh)
@@ -270,7 +270,7 @@ func (r *Ring) Turn() (id string, err error) {
 	return id, err
 }
 
-// Forget takes all keys but the first out of the key file. What was sealed with them can never be opened again.
+// Forget removes all keys but the first from the key file. What they sealed can never be opened again.
 func (r *Ring) Forget() error {
 	return r.rewrite(func(keys []*key) (string, error) { return keyLines(keys[:1]), nil })
 }
@@ -284,10 +284,10 @@ func keyLines(keys []*key) string {
 	return b.String()
 }
 
-// rewrite replaces the key file as a whole, with nobody else doing so at the same time.
+// rewrite replaces the key file atomically, under a lock.
 func (r *Ring) rewrite(change func([]*key) (string, error)) error {
-	if r.Foreign() {
-		return fmt.Errorf("%w: they come from %s", ErrForeign, r.where)
+	if r.External() {
+		return fmt.Errorf("%w: they come from %s", ErrExternal, r.where)
 	}
 	path, err := filepath.EvalSymlinks(r.path)
 	if err != nil {
@@ -297,7 +297,7 @@ func (r *Ring) rewrite(change func([]*key) (string, error)) error {
 	if err != nil {
 		return err
 	}
-	defer func() { _ = dir.Close() }() // gives the lock back
+	defer func() { _ = dir.Close() }() // releases the lock
 	if err = errors.Join(sweep(path), r.Refresh()); err != nil {
 		return err
 	}
@@ -314,7 +314,7 @@ func (r *Ring) rewrite(change func([]*key) (string, error)) error {
 		return errors.Join(fmt.Errorf("cannot replace the key file: %w", err), os.Remove(draft))
 	}
 	if err = syncDir(filepath.Dir(path)); err != nil {
-		return fmt.Errorf("cannot be sure of the key file: %w", err)
+		return fmt.Errorf("cannot sync the key file: %w", err)
 	}
 	return r.Refresh()
 }

@@ -5,23 +5,23 @@ import (
 	"slices"
 )
 
-// Permission is one thing a caller may be allowed to do. Every operation of the contract names exactly one as its x-permission.
+// Permission is one thing a caller may be allowed to do. Each operation of the contract names exactly one as its x-permission.
 type Permission string
 
-// The permissions. Public needs no sign-in at all, SignedIn any sign-in: it is for what belongs to the caller itself.
+// The permissions. Public requires no authentication, SignedIn any: it is for what belongs to the caller itself.
 const (
 	Public        Permission = "public"
 	SignedIn      Permission = "signed_in"
 	UsersRead     Permission = "users:read"
 	UsersWrite    Permission = "users:write"
-	SecretsRead   Permission = "secrets:read" // see SIP secrets; without it they are hidden in every answer
+	SecretsRead   Permission = "secrets:read" // see SIP secrets; without it they are omitted from every response
 	ApplyRead     Permission = "apply:read"
 	ApplyRun      Permission = "apply:run"
 	LiveRead      Permission = "live:read" // registrations, calls and metrics
 	AuditRead     Permission = "audit:read"
 	AccountsRead  Permission = "accounts:read"
-	AccountsWrite Permission = "accounts:write" // people who may sign in, their roles, and API tokens
-	SystemRead    Permission = "system:read"    // settings and the findings of doctor; no operation asks for it today
+	AccountsWrite Permission = "accounts:write" // accounts, their roles, and API tokens
+	SystemRead    Permission = "system:read"    // settings and the findings of doctor; not used by any operation yet
 )
 
 // Permissions lists every permission that a role can hold, in the order of the documentation.
@@ -31,22 +31,22 @@ func Permissions() []Permission {
 	}
 }
 
-// Role is what an account or a token may do. The empty Role may do nothing.
+// Role is a set of permissions of an account or token. The empty Role has none.
 type Role string
 
 // The roles.
 const (
-	Owner    Role = "owner"    // everything; an installation always keeps one
-	Admin    Role = "admin"    // everything, but no change of owners
+	Owner    Role = "owner"    // everything; at least one always remains
+	Admin    Role = "admin"    // everything except changing owners
 	Operator Role = "operator" // users and their secrets, no apply
 	Applier  Role = "applier"  // apply, no change of users, no secrets
 	Auditor  Role = "auditor"  // reads, no secrets
 )
 
-// Roles lists the roles, the most powerful first.
+// Roles returns the roles, most powerful first.
 func Roles() []Role { return []Role{Owner, Admin, Operator, Applier, Auditor} }
 
-// Permissions gives what the role may do beside Public and SignedIn, nil for a text that is no role.
+// Permissions returns the permissions of the role beside Public and SignedIn, nil for an unknown role.
 func (r Role) Permissions() []Permission {
 	switch r {
 	case Owner, Admin:
@@ -64,13 +64,13 @@ func (r Role) Permissions() []Permission {
 // May reports whether the role holds the permission.
 func (r Role) May(p Permission) bool { return slices.Contains(r.Permissions(), p) }
 
-// SecondFactor says who must have a second factor. Everybody else may.
+// SecondFactor is the policy on who must have a second factor. All other accounts can have one.
 type SecondFactor string
 
-// The values of SecondFactor; the empty one is as FactorOffered.
+// The values of SecondFactor; the empty one means FactorOffered.
 const (
 	FactorOffered  SecondFactor = "offered"
-	FactorOwners   SecondFactor = "owners" // and admins: who can give rights to others
+	FactorOwners   SecondFactor = "owners" // and admins: the roles that can grant permissions
 	FactorEveryone SecondFactor = "everyone"
 )
 
@@ -79,35 +79,35 @@ func (f SecondFactor) DemandedOf(r Role) bool {
 	return f == FactorEveryone || f == FactorOwners && r.May(AccountsWrite)
 }
 
-// ActorKind says what sort of caller an Actor is.
+// ActorKind is the kind of caller of an Actor.
 type ActorKind string
 
 // The kinds of callers.
 const (
-	ActorPortal    ActorKind = "portal"    // the program by itself
-	ActorLocal     ActorKind = "local"     // somebody at the command line of the machine
-	ActorPerson    ActorKind = "person"    // an account, signed in
+	ActorPortal    ActorKind = "portal"    // the program itself
+	ActorLocal     ActorKind = "local"     // the command line on the host
+	ActorPerson    ActorKind = "person"    // a signed-in account
 	ActorToken     ActorKind = "token"     // a program with an API token
-	ActorAnonymous ActorKind = "anonymous" // nobody was asked who it is
+	ActorAnonymous ActorKind = "anonymous" // an unauthenticated caller
 )
 
-// Actor is who does something, as the audit trail names it.
+// Actor is a caller as recorded in the audit trail.
 type Actor struct {
 	Kind      ActorKind
-	ID        string // of the account or token; "" for the others
-	Name      string // of the account or token, or of the user of the operating system
-	From      string // the address a request came from; "" where there was none
-	RequestID string // of the request; "" where there was none
+	ID        string // of the account or token; "" otherwise
+	Name      string // of the account or token, or of the operating system's user
+	From      string // the address of the request; "" for none
+	RequestID string // of the request; "" for none
 }
 
 type actorKey struct{}
 
-// WithActor gives a context whose work is done for this actor.
+// WithActor returns a context with this actor.
 func WithActor(ctx context.Context, a Actor) context.Context {
 	return context.WithValue(ctx, actorKey{}, a)
 }
 
-// ActorOf gives the actor a context works for: the portal itself where nobody else is named.
+// ActorOf returns the actor of a context: the portal itself if there is none.
 func ActorOf(ctx context.Context) Actor {
 	if a, ok := ctx.Value(actorKey{}).(Actor); ok {
 		return a

@@ -5,72 +5,71 @@ import (
 	"time"
 )
 
-// AuditEvent is one entry of the audit trail: who did what to what, when and from where, and how it ended. It is not an Event, which
-// is a step on the way of an apply.
+// AuditEvent is one entry of the audit trail: actor, action, object, time, origin and result. It is not an Event, which is a step of an apply.
 type AuditEvent struct {
-	Seq    int64     // its place in the chain, from 1 without a gap; 0 until it is stored
+	Seq    int64     // its position in the chain, from 1 without a gap; 0 until it is stored
 	At     time.Time // UTC, microseconds
 	Actor  Actor
 	Action string // object and verb, "user.create"; the constants below are those of the portal's core
 	Object AuditObject
-	Before Facts // what was; nil where there was nothing
-	After  Facts // what is now; nil where nothing is
+	Before Facts // before the change; nil if the object did not exist
+	After  Facts // after the change; nil if the object does not exist
 	Result AuditResult
 }
 
-// AuditObject is what an event is about, by the name it had at that time.
+// AuditObject is the object of an event, by its name at that time.
 type AuditObject struct {
 	Type string // user, apply, account, token, session, …
 	ID   string
 	Name string
 }
 
-// Facts are the properties of an object, by their names in the contract. No secret stands in them: of one there is a fingerprint.
+// Facts are the properties of an object, by their names in the contract. They never contain a secret, only its fingerprint.
 type Facts map[string]string
 
-// AuditResult is how what an event tells of ended.
+// AuditResult is the result of the action of an event.
 type AuditResult string
 
 // The results of an event.
 const (
 	AuditOK     AuditResult = "ok"
-	AuditFailed AuditResult = "failed" // it was tried and did not work
-	AuditDenied AuditResult = "denied" // it was not allowed
+	AuditFailed AuditResult = "failed" // it was tried and failed
+	AuditDenied AuditResult = "denied" // it was not permitted
 )
 
-// The actions of users and applies. An apply has two events: one before anything is touched, one when it has ended.
+// The actions of users and applies. An apply has two events: one before anything is changed, one when it has ended.
 const (
 	ActionUserCreate    = "user.create"
 	ActionUserDelete    = "user.delete"
-	ActionUserSecret    = "user.secret" // a new one, in the place of one that nobody can read any more
+	ActionUserSecret    = "user.secret" // a new one replaced one that cannot be decrypted any more
 	ActionUserReveal    = "user.reveal" // the secret was shown to the actor
-	ActionApplyAdopt    = "apply.adopt" // a host was taken over on which the portal never was
+	ActionApplyAdopt    = "apply.adopt" // the portal took over an existing host
 	ActionApplyStarted  = "apply.started"
-	ActionApplyRun      = "apply.run"      // the database was brought to Asterisk, or was not
-	ActionApplyRestore  = "apply.restore"  // a revision was put live again, or was not
-	ActionApplyCatchUp  = "apply.catch_up" // Asterisk took later what it had not taken at once
-	ActionApplyComplete = "apply.complete" // the record of an interrupted apply was completed by what was in place
+	ActionApplyRun      = "apply.run"      // the database was applied, or failed to be
+	ActionApplyRestore  = "apply.restore"  // a revision was restored, or failed to be
+	ActionApplyCatchUp  = "apply.catch_up" // Asterisk later loaded what it had not loaded at once
+	ActionApplyComplete = "apply.complete" // the record of an interrupted apply was completed from the current files
 )
 
-// The actions of keys and the database. What is done with a key is told before it is done.
+// The actions of keys and the database. An action on a key is recorded before it is carried out.
 const (
 	ActionKeyUse    = "key.use"    // the first key of the installation
-	ActionKeyRotate = "key.rotate" // another one seals from here on
-	ActionKeyReseal = "key.reseal" // what lay otherwise was sealed with it, or opened where secrets are to lie open
-	ActionKeyForget = "key.forget" // the older ones were taken out of the key file
-	ActionKeyLost   = "key.lost"   // given up, with what was sealed with it
+	ActionKeyRotate = "key.rotate" // a new key seals from here on
+	ActionKeyReseal = "key.reseal" // everything was sealed with it, or decrypted if secrets are to be plaintext
+	ActionKeyForget = "key.forget" // older keys were removed from the key file
+	ActionKeyLost   = "key.lost"   // given up, with everything that it sealed
 	ActionMigrate   = "database.migrate"
 
-	ActionUsersAccept = "database.accept" // the users of a damaged database were taken as they stood
+	ActionUsersAccept = "database.accept" // the users of a damaged database were accepted as they are
 )
 
 // ActionAuditBegin is the action of the audit trail itself: a series of signed heads begins. A trail that has one was signed before.
 const ActionAuditBegin = "audit.begin"
 
-// ActionAuditArchive tells that the oldest events were exported to a file, to be removed.
+// ActionAuditArchive records that the oldest events were exported to a file, to be removed.
 const ActionAuditArchive = "audit.archive"
 
-// NewAuditEvent begins an event of the actor ctx works for, with the result ok.
+// NewAuditEvent returns an event of the actor in ctx, with the result ok.
 func NewAuditEvent(ctx context.Context, at time.Time, action string, object AuditObject) AuditEvent {
 	return AuditEvent{At: at.UTC().Truncate(time.Microsecond), Actor: ActorOf(ctx), Action: action, Object: object, Result: AuditOK}
 }

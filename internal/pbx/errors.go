@@ -6,74 +6,73 @@ import (
 	"time"
 )
 
-// Kind says what sort of failure an Error is, and so what a caller may do about it. The zero Kind is an internal fault whose
-// text never leaves the process.
+// Kind is the kind of failure of an Error, which determines how a caller can react. The zero Kind is an internal fault whose text never leaves the
+// process.
 type Kind int
 
-// The kinds of failure. Each entrance to the program turns them into its own language once: HTTP status codes, exit codes.
+// The kinds of failure. Each interface of the program maps them once: to HTTP status codes or exit codes.
 const (
-	KindInternal    Kind = iota // a fault of ours: nothing the caller can mend
-	KindInvalid                 // the input breaks a rule; Fields says which
-	KindNotFound                // what was named does not exist
-	KindConflict                // what is asked collides with what is there
-	KindUnavailable             // something we need is away; trying again later may help
-	KindApply                   // an apply ended without success; its audit record tells the story
-	KindNotSignedIn             // it is not known who asks: no proof of it, or one that does not hold
-	KindForbidden               // it is known who asks, and he may not
-	KindTooMany                 // too much was asked in too short a time; RetryAfter says when to try again
+	KindInternal    Kind = iota // an internal fault that the caller cannot fix
+	KindInvalid                 // the input breaks a rule; Fields has the details
+	KindNotFound                // the named object does not exist
+	KindConflict                // the request conflicts with the current state
+	KindUnavailable             // a dependency is unavailable; a retry may help
+	KindApply                   // an apply failed; its audit record has the details
+	KindNotSignedIn             // the caller is not authenticated
+	KindForbidden               // the caller is authenticated but not permitted
+	KindTooMany                 // rate limit exceeded; RetryAfter is the delay
 )
 
-// Error is a failure meant for the caller. Its message and fields may be shown to anyone who made the request; the wrapped cause
-// may not.
+// Error is a failure meant for the caller. Its message and fields may be shown to the caller; the wrapped cause may not.
 type Error struct {
 	Kind   Kind
 	Code   string // stable, snake_case, listed in the contract
-	Msg    string // a sentence that says what is wrong and what to do next
+	Msg    string // a sentence with the problem and the remedy
 	Fields []FieldError
 	Err    error // the cause, for the log; may be nil
 
-	RetryAfter time.Duration // how long to wait before trying again; 0 where that cannot be said
+	RetryAfter time.Duration // delay before a retry; 0 if unknown
 }
 
-// FieldError says what is wrong with one field of the input, and how to mend it.
+// FieldError describes what is wrong with one field of the input, and how to fix it.
 type FieldError struct {
 	Field   string
 	Code    FieldCode
 	Message string
-	Least   int // the bounds that Code speaks of; 0 where it speaks of none
+	Least   int // the bounds that Code refers to; 0 for none
 	Most    int
 }
 
-// FieldCode is what is wrong with a field, as a stable word: whoever speaks another language than Message says by it what Message says.
+// FieldCode is a stable code for what is wrong with a field, for clients that translate Message.
 type FieldCode string
 
-// What can be wrong with a field. The contract lists the same.
+// The field codes, as listed in the contract.
 const (
 	FieldMissing    FieldCode = "missing"
 	FieldTooShort   FieldCode = "too_short" // Least characters
 	FieldTooLong    FieldCode = "too_long"  // Most characters
 	FieldRange      FieldCode = "out_of_range"
 	FieldType       FieldCode = "wrong_type"
-	FieldChoice     FieldCode = "not_a_choice" // it is none of a few words
-	FieldMalformed  FieldCode = "malformed"    // it has another form than it must have
+	FieldChoice     FieldCode = "not_a_choice" // not one of the permitted values
+	FieldMalformed  FieldCode = "malformed"    // wrong syntax
 	FieldEncoding   FieldCode = "not_utf8"
 	FieldInvisible  FieldCode = "invisible_characters"
 	FieldASCII      FieldCode = "not_ascii"
 	FieldEmail      FieldCode = "not_an_email"
 	FieldTaken      FieldCode = "taken"
 	FieldBeyondRole FieldCode = "beyond_role"
-	FieldMonotonous FieldCode = "monotonous" // a password of too few different characters
+	FieldMonotonous FieldCode = "monotonous" // a password with too few different characters
 	FieldGuessable  FieldCode = "guessable"  // a password that is easy to guess
 	FieldPassword   FieldCode = "wrong_password"
 	FieldOTP        FieldCode = "wrong_code"
 	FieldCursor     FieldCode = "not_a_cursor"
-	FieldDiffers    FieldCode = "differs" // from the same thing said elsewhere in the request
+	FieldDiffers    FieldCode = "differs" // from the same value elsewhere in the request
 	FieldTwice      FieldCode = "given_twice"
-	FieldUnknown    FieldCode = "unknown"     // the call has no such field or parameter
-	FieldMore       FieldCode = "more_faults" // more fields are wrong than are listed
+	FieldUnknown    FieldCode = "unknown"     // the operation has no such field or parameter
+	FieldMore       FieldCode = "more_faults" // more fields are invalid than are listed
 )
 
-// Error gives the message with its cause, for logs.
+// Error returns the message with its cause, for logs.
 func (e *Error) Error() string {
 	msg := e.Msg
 	for _, f := range e.Fields {
@@ -85,10 +84,10 @@ func (e *Error) Error() string {
 	return msg
 }
 
-// Unwrap gives the cause.
+// Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }
 
-// KindOf gives the kind of the first Error in the chain of err, and KindInternal where there is none.
+// KindOf returns the kind of the first Error in the chain of err, KindInternal if there is none.
 func KindOf(err error) Kind {
 	if e, ok := errors.AsType[*Error](err); ok {
 		return e.Kind
@@ -96,7 +95,7 @@ func KindOf(err error) Kind {
 	return KindInternal
 }
 
-// CodeOf gives the code of the first Error in the chain of err, and "internal" where there is none.
+// CodeOf returns the code of the first Error in the chain of err, "internal" if there is none.
 func CodeOf(err error) string {
 	if e, ok := errors.AsType[*Error](err); ok {
 		return e.Code
@@ -104,7 +103,7 @@ func CodeOf(err error) string {
 	return CodeInternal
 }
 
-// FieldsOf gives the fields of the first Error in the chain of err, nil where there is none.
+// FieldsOf returns the fields of the first Error in the chain of err, nil if there is none.
 func FieldsOf(err error) []FieldError {
 	if e, ok := errors.AsType[*Error](err); ok {
 		return e.Fields
@@ -112,7 +111,7 @@ func FieldsOf(err error) []FieldError {
 	return nil
 }
 
-// The codes of failures, stable names for programs. The contract lists them.
+// The error codes, stable names for programs. The contract lists them.
 const (
 	CodeInternal        = "internal"
 	CodeInvalid         = "invalid_input"
@@ -121,30 +120,30 @@ const (
 	CodePoolExhausted   = "extension_pool_exhausted"
 	CodeRetryExhausted  = "allocation_retries_exhausted"
 	CodeDatabaseAway    = "database_unavailable"
-	CodeDatabaseFull    = "database_full"    // its disk is full, or it may not be written
+	CodeDatabaseFull    = "database_full"    // its disk is full, or it is read-only
 	CodeDatabaseDamaged = "database_damaged" // rows are not as the portal wrote them
 	CodeDatabaseNewer   = "database_newer"   // a newer program has changed the database
 	CodeNoExtension     = "extension_not_found"
 	CodeLogNotFound     = "apply_log_not_found"
 	CodeApplyRunning    = "apply_running"
-	CodePlanMoved       = "plan_moved"   // the plan is not the one that was reviewed
-	CodeNumberClash     = "number_clash" // the host has an object with the number of a user; nothing was touched
-	CodeDrift           = "drift"        // somebody else changed the files; nothing was touched
+	CodePlanMoved       = "plan_moved"   // the plan is not the reviewed one
+	CodeNumberClash     = "number_clash" // the host has an object with the number of a user; nothing was changed
+	CodeDrift           = "drift"        // the files were modified outside the portal; nothing was changed
 	CodeKeyReused       = "idempotency_key_reused"
 	CodeNoRevision      = "revision_not_found"
-	CodeForgotten       = "revision_forgotten" // the bytes of the revision are no longer kept
-	CodeRolledBack      = "rolled_back"        // Asterisk did not take the new files; the old ones run again
-	CodeInDoubt         = "in_doubt"           // it could not be found out which files are in place
-	CodeRefused         = "apply_refused"      // the rendered files were not what was meant; nothing was touched
+	CodeForgotten       = "revision_forgotten" // the contents of the revision are no longer kept
+	CodeRolledBack      = "rolled_back"        // Asterisk did not accept the new files; the old ones run again
+	CodeInDoubt         = "in_doubt"           // it is unknown which files are in place
+	CodeRefused         = "apply_refused"      // the rendered files are invalid; nothing was changed
 	CodeWriteFailed     = "write_failed"       // the files could not be written; the old ones are in place
-	CodeReloadFailed    = "reload_failed"      // the new files are in place, Asterisk did not take them
-	CodeContradicted    = "asterisk_disagrees" // Asterisk reloaded, but runs something else than the files say
+	CodeReloadFailed    = "reload_failed"      // the new files are in place, Asterisk did not load them
+	CodeContradicted    = "asterisk_disagrees" // Asterisk reloaded, but does not run the configuration in the files
 	CodeNotConfirmed    = "not_confirmed"      // the files are in place, no command failed, but Asterisk was not seen to run them
 	CodeAuditFailed     = "audit_failed"       // the apply was carried out, its record could not be completed
 
 	CodeNotSignedIn     = "not_signed_in"
 	CodeForbidden       = "forbidden"
-	CodeSignInFailed    = "sign_in_failed" // never says which part was wrong
+	CodeSignInFailed    = "sign_in_failed" // never reveals which part was wrong
 	CodeOTPRequired     = "otp_required"   // the password is right, the second factor is missing
 	CodeTooMany         = "too_many_attempts"
 	CodeSetupNeeded     = "setup_needed"
@@ -156,16 +155,16 @@ const (
 	CodeLastOwner       = "last_owner"
 	CodeSessionNotFound = "session_not_found"
 	CodeTokenNotFound   = "token_not_found"
-	CodeTOTPOn          = "totp_on"         // there is a second factor already
-	CodeTOTPOff         = "totp_off"        // there is none, or none that waits to be confirmed
-	CodeTooManyTokens   = "too_many_tokens" // as many as one maker may have
+	CodeTOTPOn          = "totp_on"         // a second factor exists already
+	CodeTOTPOff         = "totp_off"        // there is none, or none to confirm
+	CodeTooManyTokens   = "too_many_tokens" // the account has the maximum number
 	CodeSecondFactor    = "second_factor_needed"
 	CodeOtherAccount    = "other_account" // the session is not of the account that the request names
-	CodePersonsOnly     = "persons_only"  // it is about a person's own account, and a token has none
+	CodePersonsOnly     = "persons_only"  // the request requires a user session, not a token
 )
 
-// ErrEdited says that the files were changed by others since they were looked at; they are as they were changed.
-var ErrEdited = errors.New("changed by others")
+// ErrEdited means that the files were modified externally since they were checked; the modifications were kept.
+var ErrEdited = errors.New("changed outside the portal")
 
-// ErrInDoubt says that it could not be found out whether a change of the files will survive a power cut. What is read is whole.
+// ErrInDoubt means that it is unknown whether a change of the files survives a power cut. What is read is consistent.
 var ErrInDoubt = errors.New("in doubt")

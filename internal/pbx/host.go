@@ -7,11 +7,11 @@ import (
 	"strconv"
 )
 
-// KindExtension is the kind of a HostObject that is an extension of the dialplan. The others are types of PJSIP objects, such as endpoint.
+// KindExtension is the kind of a HostObject that is an extension of the dialplan. The other kinds are types of PJSIP objects, such as endpoint.
 const KindExtension = "extension"
 
-// HostObject is an object of the Asterisk host that the portal did not write and that has a number of the pool as its name: a PJSIP object,
-// or an extension of the dialplan.
+// HostObject is an object of the Asterisk host that the portal did not write and whose name is a number of the pool: a PJSIP object, or an
+// extension of the dialplan.
 type HostObject struct {
 	Kind    string // KindExtension, or the type of a PJSIP object
 	Number  Number
@@ -23,7 +23,7 @@ type HostObject struct {
 // Taken reports whether new users must not get the number: any PJSIP object has it, or an extension of the portal's own context.
 func (o HostObject) Taken() bool { return o.Kind != KindExtension || o.Context == Context }
 
-// Clashes reports whether Asterisk cannot load the object together with those of a user who has the same number.
+// Clashes reports whether Asterisk cannot load the object together with those of a user with the same number.
 func (o HostObject) Clashes() bool {
 	switch o.Kind {
 	case "endpoint", "auth", "aor":
@@ -32,7 +32,7 @@ func (o HostObject) Clashes() bool {
 	return o.Kind == KindExtension && o.Context == Context
 }
 
-// String names the object, and says where it is defined.
+// String returns the object with the place of its definition.
 func (o HostObject) String() string {
 	kind, name := o.Kind, strconv.Itoa(int(o.Number))
 	switch kind {
@@ -51,8 +51,8 @@ func (o HostObject) String() string {
 	}
 }
 
-// JoinHostObjects returns what the files define and what the running Asterisk has, sorted by number. An object that is in both is returned as
-// the files have it, which say where it is.
+// JoinHostObjects returns the objects in the files and in the running Asterisk, sorted by number. For an object in both it returns that of the
+// files, which has a place.
 func JoinHostObjects(files, running []HostObject) []HostObject {
 	type name struct {
 		kind, context string

@@ -12,7 +12,7 @@ import (
 	"unicode/utf8"
 )
 
-// What the settings of phones and calls default to, in seconds but for the digests.
+// Defaults of the settings of phones and calls, in seconds except for the digests.
 const (
 	DefaultDigestAlgorithms = "MD5,SHA-256" // MD5 first: older phones answer the first challenge or none
 	DefaultRingTimeout      = 25
@@ -20,62 +20,62 @@ const (
 	DefaultRTPTimeoutHold   = 600
 )
 
-// MaxText is the longest name, e-mail address or trigger, in characters.
+// MaxText is the maximum length of a name, e-mail address or trigger, in characters.
 const MaxText = 255
 
-// NewUser is what a caller says of a user to be created.
+// NewUser is the input for creating a user.
 type NewUser struct {
 	Name  string
 	Email string
 }
 
-// Clean returns the user with its texts normalized, or an Error of KindInvalid that names every field that breaks a rule.
+// Clean returns the user with normalized texts, or an Error of KindInvalid that names every invalid field.
 func (n NewUser) Clean() (NewUser, error) {
 	n.Name, n.Email = Normalize(n.Name), normalizeEmail(n.Email)
 	return n, Invalid(faults(nameFault(n.Name), emailFault("email", n.Email))...)
 }
 
-// CleanName returns the name of a person normalized, or an Error of KindInvalid that says what is wrong with it.
+// CleanName returns a name in normalized form, or an Error of KindInvalid.
 func CleanName(text string) (string, error) {
 	text = Normalize(text)
 	return text, Invalid(faults(nameFault(text))...)
 }
 
-// nameFault says what is wrong with the normalized name of a person; it has no code when nothing is.
+// nameFault returns what is wrong with a normalized name; its code is empty if nothing is.
 func nameFault(text string) FieldError { return textFault("name", text, "give the person's name") }
 
-// CleanEmail returns an e-mail address normalized, or an Error of KindInvalid that says what is wrong with it.
+// CleanEmail returns an e-mail address in normalized form, or an Error of KindInvalid.
 func CleanEmail(text string) (string, error) {
 	text = normalizeEmail(text)
 	return text, Invalid(faults(emailFault("email", text))...)
 }
 
-// NewAccount is what a caller says of an account to be created.
+// NewAccount is the input for creating an account.
 type NewAccount struct {
 	Name  string
 	Email string
 	Role  Role
 }
 
-// Clean returns the account with its texts normalized, or an Error of KindInvalid that names every field that breaks a rule.
+// Clean returns the account with normalized texts, or an Error of KindInvalid that names every invalid field.
 func (n NewAccount) Clean() (NewAccount, error) {
-	u, err := NewUser{Name: n.Name, Email: n.Email}.Clean() // a person is named and reached the same way at the phone and at the portal
+	u, err := NewUser{Name: n.Name, Email: n.Email}.Clean() // the same rules for names and addresses as for users
 	fields := append(FieldsOf(err), faults(roleFault("role", n.Role))...)
 	return NewAccount{u.Name, u.Email, n.Role}, Invalid(fields...)
 }
 
-// NewToken is what a caller says of an API token to be created.
+// NewToken is the input for creating an API token.
 type NewToken struct {
 	Name   string
 	Role   Role
-	Scopes []Permission  // of the role's permissions; nil: all of them
+	Scopes []Permission  // a subset of the role's permissions; nil: all of them
 	Lives  time.Duration // 0: until it is revoked
 }
 
-// MaxTokenLife is the longest time a token can be given, beside living until it is revoked.
+// MaxTokenLife is the maximum lifetime of a token that expires.
 const MaxTokenLife = 10 * 365 * 24 * time.Hour
 
-// Clean returns the token with its name normalized and its scopes in order, or an Error of KindInvalid that names every field that breaks a rule.
+// Clean returns the token with a normalized name and sorted scopes, or an Error of KindInvalid that names every invalid field.
 func (n NewToken) Clean() (NewToken, error) {
 	n.Name = Normalize(n.Name)
 	fields := faults(textFault("name", n.Name, "say which program the token is for"), roleFault("role", n.Role))
@@ -83,7 +83,7 @@ func (n NewToken) Clean() (NewToken, error) {
 		if slices.Contains(Roles(), n.Role) && !n.Role.May(s) {
 			fields = append(fields, FieldError{
 				Field: "scopes", Code: FieldBeyondRole,
-				Message: fmt.Sprintf("%q is none of what the role %s may do: choose of %v", string(s), n.Role, n.Role.Permissions()),
+				Message: fmt.Sprintf("%q is not a permission of the role %s: choose from %v", string(s), n.Role, n.Role.Permissions()),
 			})
 			break
 		}
@@ -98,12 +98,12 @@ func (n NewToken) Clean() (NewToken, error) {
 	return n, Invalid(fields...)
 }
 
-// faults leaves out the fields with which nothing is wrong.
+// faults returns the fields with a fault.
 func faults(fields ...FieldError) []FieldError {
 	return slices.DeleteFunc(fields, func(f FieldError) bool { return f.Code == "" })
 }
 
-// roleFault says what is wrong with a role; it has no code when nothing is.
+// roleFault returns what is wrong with a role; its code is empty if nothing is.
 func roleFault(field string, r Role) FieldError {
 	if slices.Contains(Roles(), r) {
 		return FieldError{}
@@ -111,7 +111,7 @@ func roleFault(field string, r Role) FieldError {
 	return FieldError{Field: field, Code: FieldChoice, Message: fmt.Sprintf("must be one of %v", Roles())}
 }
 
-// CleanTriggeredBy returns the text that says who asked for an apply, normalized, or an Error of KindInvalid.
+// CleanTriggeredBy returns the text that names the source of an apply in normalized form, or an Error of KindInvalid.
 func CleanTriggeredBy(text string) (string, error) {
 	text = Normalize(text)
 	if wrong := faults(textFault("triggered_by", text, "say who or what asks for the apply")); len(wrong) > 0 {
@@ -120,7 +120,7 @@ func CleanTriggeredBy(text string) (string, error) {
 	return text, nil
 }
 
-// Invalid makes the Error for these fields, nil when there are none.
+// Invalid returns the Error for these fields, nil if there are none.
 func Invalid(fields ...FieldError) error {
 	if len(fields) == 0 {
 		return nil
@@ -128,7 +128,7 @@ func Invalid(fields ...FieldError) error {
 	return &Error{Kind: KindInvalid, Code: CodeInvalid, Msg: "the input is not valid", Fields: fields}
 }
 
-// textFault says what is wrong with a normalized one-line text of 1–255 characters; it has no code when nothing is.
+// textFault returns what is wrong with a normalized one-line text of 1–255 characters; its code is empty if nothing is.
 func textFault(field, text, whenEmpty string) FieldError {
 	switch n := utf8.RuneCountInString(text); {
 	case text == "":
@@ -139,7 +139,7 @@ func textFault(field, text, whenEmpty string) FieldError {
 		return tooLong(field, n)
 	}
 	for _, r := range text {
-		if !unicode.IsPrint(r) && !unicode.Is(unicode.Cf, r) { // what Normalize has left of these shows
+		if !unicode.IsPrint(r) && !unicode.Is(unicode.Cf, r) { // Normalize keeps only visible ones of these
 			return FieldError{
 				Field: field, Code: FieldInvisible,
 				Message: fmt.Sprintf("must not contain control characters or line breaks (%U)", r),
@@ -147,7 +147,7 @@ func textFault(field, text, whenEmpty string) FieldError {
 		}
 	}
 	if !strings.ContainsFunc(text, visible) {
-		return FieldError{Field: field, Code: FieldInvisible, Message: "must have at least one character that can be seen"}
+		return FieldError{Field: field, Code: FieldInvisible, Message: "must have at least one visible character"}
 	}
 	return FieldError{}
 }
@@ -156,12 +156,12 @@ func tooLong(field string, n int) FieldError {
 	return FieldError{Field: field, Code: FieldTooLong, Message: fmt.Sprintf("must have at most %d characters, has %d", MaxText, n), Most: MaxText}
 }
 
-// visible reports whether a character of a name shows by itself. Blanks do not, nor marks on other characters.
+// visible reports whether a character of a name is visible by itself. Blanks and combining marks are not.
 func visible(r rune) bool {
 	return unicode.IsPrint(r) && !isBlank(r) && !unicode.IsMark(r) && !isInvisible(r)
 }
 
-// emailFault says what is wrong with a normalized e-mail address; it has no code when nothing is. The accepted form is what mail servers
+// emailFault returns what is wrong with a normalized e-mail address; its code is empty if nothing is. The accepted form is what mail servers
 // deliver to: an unquoted local part and a domain name, in ASCII (RFC 5321 section 4.1.2, without quoted strings and literals).
 func emailFault(field, text string) FieldError {
 	const example = "give an address like anna@example.com"
@@ -202,7 +202,7 @@ func isDomain(text string) bool {
 // uuid matches a UUID in its text form, with letters of either case.
 var uuid = regexp.MustCompile(`^[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}$`)
 
-// CanonicalID gives an id in the form in which it is stored; ok is false for a text that is no UUID, which nothing has.
+// CanonicalID returns an id in its stored form; ok is false if the text is not a UUID.
 func CanonicalID[T ~string](id T) (_ T, ok bool) {
 	if !uuid.MatchString(string(id)) {
 		return id, false
@@ -210,7 +210,7 @@ func CanonicalID[T ~string](id T) (_ T, ok bool) {
 	return T(strings.ToLower(string(id))), true
 }
 
-// ParseNumber reads a number of the pool, in the one form in which it is written; ok is false for any other text.
+// ParseNumber parses a number of the pool in canonical form; ok is false for any other text.
 func ParseNumber(text string) (n Number, ok bool) {
 	i, err := strconv.Atoi(text)
 	n = Number(i)

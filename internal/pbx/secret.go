@@ -7,22 +7,23 @@ import (
 	"log/slog"
 )
 
-// Secret is a SIP password. It cannot be printed, logged or marshalled by accident: everything but Reveal shows "[hidden]".
+// Secret is a secret text, such as a SIP password. It cannot be printed, logged or marshalled by accident: everything except Reveal shows
+// "[hidden]".
 type Secret struct{ text string }
 
 const hidden = "[hidden]"
 
-// NewSecret makes a secret of 16 random bytes in unpadded base64url: 22 characters.
+// NewSecret returns a secret of 16 random bytes in unpadded base64url: 22 characters.
 func NewSecret() Secret {
 	var b [16]byte
-	_, _ = rand.Read(b[:]) // never fails: it ends the program where the system has no randomness (crypto/rand)
+	_, _ = rand.Read(b[:]) // never fails: crypto/rand ends the program if the system has no randomness
 	return Secret{base64.RawURLEncoding.EncodeToString(b[:])}
 }
 
 // SecretFrom wraps a secret that came from the database.
 func SecretFrom(text string) Secret { return Secret{text} }
 
-// Reveal gives the secret itself. Each call is a place where it leaves the program: grep for it.
+// Reveal returns the secret itself. Each call is a place where it can leave the program: grep for it.
 func (s Secret) Reveal() string { return s.text }
 
 // String hides the secret.

@@ -9,22 +9,22 @@ import (
 	"golang.org/x/text/unicode/norm"
 )
 
-// Text of people is compared, searched and shown as it reads, not by its code points: the same name can be written with composed or
-// decomposed letters, with a blank of any width, and with marks of direction that a mail program added.
+// Text is compared, searched and displayed as it reads, not by its code points: a name can be written with composed or decomposed letters, with
+// blanks of any width, and with direction marks added by a mail program.
 
-// mostMarks is how many marks may stand on one letter. Scripts need up to four; norm itself splits sequences of more than thirty.
+// mostMarks is the maximum number of marks on one letter. Scripts need up to four; norm itself splits sequences of more than thirty.
 const mostMarks = 16
 
-// Normalize returns the form in which the portal stores a text that a person typed: composed (NFC), without characters that cannot be seen,
-// with one blank where there were blanks of any kind, and none at either end. Joiners and variation selectors stay where they change what is
-// seen, such as in Persian names, ideographs and emoji. Control characters and line breaks inside the text stay as well; the rules of each
-// field say whether it may have them. Normalize(Normalize(text)) is Normalize(text), and text that is not valid UTF-8 is only trimmed.
+// Normalize returns the stored form of text that a person typed: composed (NFC), without invisible characters, with one blank for blanks of any
+// kind, and none at either end. Joiners and variation selectors stay if they change what is seen, as in Persian names, ideographs and emoji.
+// Control characters and line breaks inside the text stay as well; the rules of each field state whether they are permitted.
+// Normalize(Normalize(text)) is Normalize(text), and text that is not valid UTF-8 is only trimmed.
 func Normalize(text string) string {
 	text = strings.TrimSpace(text)
 	if !utf8.ValidString(text) || isPlain(text) {
 		return text
 	}
-	for range 8 { // what is removed can bring together what composes; twice is the most that was seen
+	for range 8 { // removals can bring together what composes; at most two rounds were observed
 		next := normalizeOnce(text)
 		if next == text {
 			break
@@ -34,7 +34,7 @@ func Normalize(text string) string {
 	return text
 }
 
-// isPlain reports whether a trimmed text is normal already because it is ASCII with single blanks.
+// isPlain reports whether a trimmed text is normalized already because it is ASCII with single blanks.
 func isPlain(text string) bool {
 	for i := range len(text) {
 		if text[i] >= utf8.RuneSelf || text[i] == ' ' && text[i-1] == ' ' {
@@ -46,7 +46,7 @@ func isPlain(text string) bool {
 
 func normalizeOnce(text string) string {
 	kept := make([]rune, 0, len(text))
-	marks, blank, before := 0, false, rune(0) // before: the last character, but for accents on it
+	marks, blank, before := 0, false, rune(0) // before: the last character, not counting accents on it
 	runes := []rune(norm.NFD.String(text))
 	for i, r := range runes {
 		switch {
@@ -74,18 +74,18 @@ func normalizeOnce(text string) string {
 	return strings.TrimSpace(norm.NFC.String(string(kept)))
 }
 
-// isBlank reports whether a character shows as empty space within a line.
+// isBlank reports whether a character is displayed as empty space within a line.
 func isBlank(r rune) bool {
 	return unicode.Is(unicode.Zs, r) || r == '\u2800' // BRAILLE PATTERN BLANK
 }
 
-// isInvisible reports whether a character does not show by itself (Default_Ignorable_Code_Point of Unicode): joiners, marks of direction,
-// soft hyphens, fillers, variation selectors, tags.
+// isInvisible reports whether a character is not displayed by itself (Default_Ignorable_Code_Point of Unicode): joiners, direction marks, soft
+// hyphens, fillers, variation selectors, tags.
 func isInvisible(r rune) bool {
 	switch {
 	case unicode.In(r, unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector):
 		return true
-	case unicode.Is(unicode.Cf, r): // but for signs that enclose digits, and the layout of hieroglyphs
+	case unicode.Is(unicode.Cf, r): // except signs that enclose digits, and the layout of hieroglyphs
 		return !unicode.Is(unicode.Prepended_Concatenation_Mark, r) && (r < 0x13430 || r > 0x1345F)
 	}
 	return false
@@ -94,7 +94,7 @@ func isInvisible(r rune) bool {
 // isJoiner reports the two invisible characters that ordinary names of some scripts, and emoji, need.
 func isJoiner(r rune) bool { return r == '\u200c' || r == '\u200d' }
 
-// visibleAfter returns the first character that can be seen.
+// visibleAfter returns the first visible character.
 func visibleAfter(runes []rune) rune {
 	for _, r := range runes {
 		if !isInvisible(r) {
@@ -104,7 +104,7 @@ func visibleAfter(runes []rune) rune {
 	return 0
 }
 
-// matters reports whether an invisible character changes how the two characters around it show.
+// matters reports whether an invisible character changes the display of the characters around it.
 func matters(r, before, after rune) bool {
 	pictured := unicode.In(before, unicode.S, unicode.Po, unicode.Nd)
 	switch {
@@ -121,8 +121,8 @@ func matters(r, before, after rune) bool {
 	return false
 }
 
-// Fold returns the form in which texts are searched: two texts that read alike but for case, accents, widths and the kind of quotation mark
-// or hyphen have the same one.
+// Fold returns the form in which texts are searched: the same for texts that differ only in case, accents, widths and the kind of quotation mark or
+// hyphen.
 func Fold(text string) string {
 	text = Normalize(text)
 	if isPlain(text) {
@@ -141,7 +141,7 @@ func Fold(text string) string {
 	return norm.NFKD.String(strings.Join(strings.Fields(b.String()), " "))
 }
 
-// plainLetter returns what people type for a letter or sign that has no decomposition in Unicode.
+// plainLetter returns the ASCII replacement of a letter or sign that has no decomposition in Unicode.
 func plainLetter(r rune) string {
 	switch r {
 	case '‘', '’', '‚', '‛', '′', 'ʼ', 'ʻ', '`', '´':
@@ -177,12 +177,12 @@ func plainLetter(r rune) string {
 // FoldEmail returns the form in which e-mail addresses are compared.
 func FoldEmail(text string) string { return strings.ToLower(normalizeEmail(text)) }
 
-// normalizeEmail returns an address as it is stored: normal, with letters and signs of full width as the ASCII that they stand for.
+// normalizeEmail returns the stored form of an address: normalized, with full-width letters and signs replaced by ASCII.
 func normalizeEmail(text string) string { return Normalize(norm.NFKC.String(Normalize(text))) }
 
-// Password returns a password as it is hashed, after RFC 8265 (OpaqueString): blanks of all kinds are U+0020, and letters are composed, so that
-// it does not depend on the keyboard or program it was typed with. Blanks at its ends count. Characters that cannot be seen are left out,
-// where that standard refuses the password.
+// Password returns a password in the form that is hashed, after RFC 8265 (OpaqueString): blanks of all kinds are U+0020, and letters are composed,
+// so that it does not depend on the keyboard or program it was typed with. Blanks at its ends count. Invisible characters are removed, where that
+// standard refuses the password.
 func Password(text string) string {
 	if !utf8.ValidString(text) {
 		return text
@@ -198,8 +198,8 @@ func Password(text string) string {
 	}, norm.NFC.String(text)))
 }
 
-// Code returns a one-time code as it is compared: its letters, in upper case, and its digits, as ASCII. People type blanks and hyphens where
-// they see them, and keyboards have digits of full width and of other scripts.
+// Code returns a one-time code in the form that is compared: its letters, in upper case, and its digits, as ASCII. People type displayed blanks and
+// hyphens, and keyboards have full-width digits and those of other scripts.
 func Code(text string) string {
 	return norm.NFKC.String(strings.Map(func(r rune) rune {
 		switch {
@@ -227,18 +227,17 @@ func digitValue(r rune) rune {
 	return 0
 }
 
-// callerNameBytes is how much of a caller's name Asterisk keeps: it cuts behind 79 bytes, also amid a character. The rest is reserve
-// for what it puts around.
+// callerNameBytes is how much of a caller's name Asterisk keeps: it truncates after 79 bytes, even within a character. The rest is reserved for
+// what it adds.
 const callerNameBytes = 72
 
-// CallerName returns what phones show of a user's name: all of it but the signs that mean something to Asterisk, a dialplan or SIP, which
-// become blanks, cut between two characters as people read them where it is too long for Asterisk. It can be empty: the phones then show the
-// number alone.
+// CallerName returns a user's name as shown on phones: characters with a meaning in Asterisk, a dialplan or SIP become blanks, and it is truncated
+// between two graphemes if it is too long for Asterisk. If it is empty, phones show the number alone.
 func CallerName(name string) string {
 	var b strings.Builder
 	blank, state, rest := false, -1, Normalize(name)
 	if len(rest) <= callerNameBytes && isPlain(rest) && !strings.ContainsFunc(rest, func(r rune) bool { return !isHarmless(r) }) {
-		return rest // as most names are
+		return rest // the usual case
 	}
 	for rest != "" {
 		var cluster string
@@ -254,7 +253,7 @@ func CallerName(name string) string {
 		if first, size := utf8.DecodeRuneInString(cluster); first == ' ' || size == 0 || isInvisible(first) {
 			blank = b.Len() > 0
 			continue
-		} else if len(cluster) > callerNameBytes { // a pile of marks
+		} else if len(cluster) > callerNameBytes { // a stack of marks
 			cluster = cluster[:size]
 		}
 		need := len(cluster)
@@ -270,14 +269,14 @@ func CallerName(name string) string {
 		blank = false
 		b.WriteString(cluster)
 	}
-	return strings.TrimSpace(b.String()) // a sign that encloses digits makes one character with a blank behind it
+	return strings.TrimSpace(b.String()) // a sign that encloses digits makes one grapheme with a blank after it
 }
 
-// isHarmless reports whether a character of a name can go into a caller id: it is printed or belongs to one that is, and no parser on the way
-// to a phone takes it for its own. Emoji (U+1F000 and up) are left out, because desk phones have no pictures of them.
+// isHarmless reports whether a character of a name can be used in a caller id: it is printed or part of a printed one, and has no meaning to any
+// parser on the way to a phone. Emoji (U+1F000 and up) are omitted, because desk phones cannot display them.
 func isHarmless(r rune) bool {
 	if strings.ContainsRune("\"\\;<>[]{}$=%|^`~", r) || r == utf8.RuneError || r >= 0x1f000 && r <= 0x1faff {
 		return false
 	}
-	return unicode.IsPrint(r) || unicode.Is(unicode.Cf, r) // what Normalize has left
+	return unicode.IsPrint(r) || unicode.Is(unicode.Cf, r) // kept by Normalize
 }

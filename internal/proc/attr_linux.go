@@ -11,8 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// attributes gives the child its own process group and lets the kernel kill it when we die, even by SIGKILL. The kernel
-// forgets the second wish when the child executes a set-user-ID program such as sudo, and it does not reach grandchildren.
+// attributes gives the child its own process group and lets the kernel kill it when the portal dies, even by SIGKILL. The kernel drops the latter
+// when the child executes a set-user-ID program such as sudo, and it does not reach grandchildren.
 func attributes(outlive bool) *syscall.SysProcAttr {
 	if outlive {
 		return &syscall.SysProcAttr{Setpgid: true}
@@ -20,7 +20,7 @@ func attributes(outlive bool) *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 }
 
-// awaitExit blocks until the child has ended and leaves it to be waited for, so its number stays ours.
+// awaitExit blocks until the child has ended, without reaping it, so that its process number is not reused.
 func awaitExit(pid int) bool {
 	for {
 		err := unix.Waitid(unix.P_PID, pid, nil, unix.WEXITED|unix.WNOWAIT, nil)
@@ -30,8 +30,8 @@ func awaitExit(pid int) bool {
 	}
 }
 
-// killAndAwait returns when the processes have ended, or after some seconds: being killed takes its time, and until then they hold
-// what they held. They are not ours to wait for, so their ends are seen through descriptors.
+// killAndAwait kills the processes and returns when they have ended, or after some seconds: until then they keep their resources. As they are not
+// children, their ends are observed through pidfds.
 func killAndAwait(pids []int) {
 	const patience = 5000 // milliseconds
 	var ends []int
@@ -52,7 +52,7 @@ func killAndAwait(pids []int) {
 	}
 }
 
-// childrenOf asks every process for its parent, because the list of children is not compiled into every kernel.
+// childrenOf reads the parent of every process, because not every kernel provides a list of children.
 func childrenOf(parent int) []int {
 	stats, err := filepath.Glob("/proc/[0-9]*/stat")
 	if err != nil {

@@ -4,7 +4,7 @@ package proc
 
 import "syscall"
 
-// attributes gives the child its own process group; only Linux can tie its life to ours.
+// attributes gives the child its own process group; only Linux can tie its life to the portal's.
 func attributes(bool) *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Setpgid: true}
 }

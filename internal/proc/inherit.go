@@ -5,11 +5,11 @@ import (
 	"strings"
 )
 
-// Inherited returns the variables of our environment that lead a program to what it talks to, as KEY=value: a home folder, an agent, a Docker host, a proxy. It
-// is for programs an administrator chose. The portal's own settings, which hold passwords and keys, are not among them, nor is anything unknown.
+// Inherited returns the environment variables, as KEY=value, that programs chosen by an administrator need to reach their services: a home folder,
+// an agent, a Docker host, a proxy. Unknown variables and the portal's own settings, which include passwords and keys, are not among them.
 func Inherited() []string {
 	var kept []string
-	for _, entry := range os.Environ() { //nolint:forbidigo // no settings of the portal are taken from it
+	for _, entry := range os.Environ() { //nolint:forbidigo // no setting of the portal is read
 		if name, _, ok := strings.Cut(entry, "="); ok && leads(name) {
 			kept = append(kept, entry)
 		}
@@ -17,7 +17,7 @@ func Inherited() []string {
 	return kept
 }
 
-// leads reports whether a variable is passed on. LC_ALL=C outweighs LANG, so that programs answer in English.
+// leads reports whether a variable is passed on. LC_ALL=C outweighs LANG, so that programs respond in English.
 func leads(name string) bool {
 	switch name {
 	case "HOME", "USER", "LOGNAME", "SHELL", "TMPDIR", "TZ", "LANG", "SSH_AUTH_SOCK", "KUBECONFIG",

@@ -1,9 +1,9 @@
-// Package proc is the one door through which the program starts other programs.
+// Package proc starts other programs; nothing else in the program does.
 //
-// It knows no shell: a command is a list of arguments. Standard input is closed, the environment is PATH, LC_ALL=C
-// and what the caller adds, the child leads a process group of its own, and that whole group is killed when the context
-// ends. What a child prints is kept up to a limit and drained beyond it, so no child can fill our memory or hang on a full
-// pipe. The package refuses to interpret output, to retry and to search for programs anywhere but in PATH.
+// It uses no shell: a command is a list of arguments. Standard input is closed, the environment is PATH, LC_ALL=C and what the caller adds, the
+// child leads a process group of its own, and that whole group is killed when the context ends. The output of a child is kept up to a limit and
+// drained beyond it, so that no child can exhaust memory or hang on a full pipe. Interpreting output, retries and searching for programs outside of
+// PATH are out of scope.
 package proc
 
 import (
@@ -20,17 +20,17 @@ import (
 	"time"
 )
 
-// MaxOutput is how many bytes of each of the two output streams Run keeps.
+// MaxOutput is the maximum number of bytes that Run keeps of each of the two output streams.
 const MaxOutput = 4 << 20
 
-// fallbackPath serves a process that was itself started without PATH.
+// fallbackPath is used if the portal itself was started without PATH.
 const fallbackPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-// waitDelay bounds how long output pipes may stay open after the child has ended or was killed: a grandchild that left
-// the group could otherwise hold them for ever.
+// waitDelay bounds how long output pipes may stay open after the child has ended or was killed: a grandchild that left the group could otherwise
+// hold them forever.
 const waitDelay = time.Second
 
-// ErrNotFound says that the program to start is not in PATH.
+// ErrNotFound means that the program is not in PATH.
 var ErrNotFound = exec.ErrNotFound
 
 // Find returns the path of a program in PATH, or ErrNotFound.
@@ -42,41 +42,40 @@ func Find(name string) (string, error) {
 	return path, nil
 }
 
-// Command says what to start and how.
+// Command describes what to start and how.
 type Command struct {
 	// Argv is the program, as a path or as a name to find in PATH, followed by its arguments.
 	Argv []string
-	// Dir is the working directory; empty means ours.
+	// Dir is the working directory; empty means the portal's.
 	Dir string
 	// Env is added to PATH and LC_ALL=C, as KEY=value; a later entry wins.
 	Env []string
-	// Credential runs the child as another user; nil means as ourselves. Only root can.
+	// Credential runs the child as another user, which requires root; nil means the portal's user.
 	Credential *Credential
-	// Outlive lets a daemon go on when we die; without it the kernel ends the daemon with us, where it can.
+	// Outlive lets a daemon continue when the portal dies; otherwise the kernel ends the daemon with the portal, where supported.
 	Outlive bool
-	// OnLine receives each line of standard output and error as it comes, without its line end, never two at once.
-	// Only Run honours it.
+	// OnLine receives each line of standard output and error as it arrives, without its line end, never concurrently. Only Run uses it.
 	OnLine func(line string)
 }
 
-// Credential names the user and group a child runs as; it gets no supplementary groups.
+// Credential is the user and group of a child; it gets no supplementary groups.
 type Credential struct {
 	UID, GID uint32
 }
 
-// Result is what a command that ran to its end had to say.
+// Result is the result of a command that ran to its end.
 type Result struct {
-	// ExitCode is the exit status, or 128 plus the signal's number for a child that a signal ended, as shells count.
+	// ExitCode is the exit status, or 128 plus the signal's number for a child that a signal ended, as in shells.
 	ExitCode int
 	Stdout   string
 	Stderr   string
-	// Truncated reports that Stdout or Stderr is not all of it: more than MaxOutput was printed, or a
-	// grandchild still held the pipe when the child had ended.
+	// Truncated reports that Stdout or Stderr is incomplete: more than MaxOutput was printed, or a grandchild still held the pipe when the child
+	// had ended.
 	Truncated bool
 }
 
-// Run starts the command and waits for its end. A non-zero exit is a Result, not an error; the error says that the
-// command could not be started or that ctx ended first, and then Result holds what was printed until that moment.
+// Run starts the command and waits for its end. A non-zero exit is a Result, not an error; an error means that the command could not be started or
+// that ctx ended first, and then Result contains the output up to that moment.
 func Run(ctx context.Context, c Command) (Result, error) {
 	if err := ctx.Err(); err != nil {
 		return Result{}, fmt.Errorf("cannot run %s: %w", c.name(), err)
@@ -103,7 +102,7 @@ func Run(ctx context.Context, c Command) (Result, error) {
 	}
 	err := cmd.Wait()
 	if errors.Is(err, exec.ErrWaitDelay) {
-		// The child has ended, something it left behind holds its pipes.
+		// The child has ended, but a process it left behind holds its pipes.
 		_ = signalGroup(cmd.Process.Pid, syscall.SIGKILL)
 		stdout.cut()
 	}
@@ -126,19 +125,19 @@ func Run(ctx context.Context, c Command) (Result, error) {
 	return result, fmt.Errorf("cannot finish %s: %w", c.name(), err)
 }
 
-// Process is a program that was started to keep running.
+// Process is a running program.
 type Process struct {
 	pid  int
 	done chan struct{}
 
-	mu     sync.Mutex // guards ended, so that no signal goes to a number that is no longer ours
+	mu     sync.Mutex // guards ended, so that no signal goes to a reused process number
 	ended  bool
 	result Result
 	err    error
 }
 
-// Start starts a daemon whose output, both streams, is appended to the file logPath, and returns while it runs. It lives until it
-// ends by itself, is killed, or we die. Result of a daemon has no output; read the log.
+// Start starts a daemon whose output, both streams, is appended to the file logPath, and returns while it runs. It runs until it ends by itself, is
+// killed, or the portal dies. Result of a daemon has no output; read the log.
 func Start(c Command, logPath string) (*Process, error) {
 	log, err := os.OpenFile(logPath, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
@@ -146,7 +145,7 @@ func Start(c Command, logPath string) (*Process, error) {
 	}
 	defer func() { _ = log.Close() }()
 
-	cmd := c.build(context.Background()) //nolint:forbidigo // a daemon outlives the call that starts it, on purpose
+	cmd := c.build(context.Background()) //nolint:forbidigo // a daemon intentionally outlives the call that starts it
 	cmd.Stdout, cmd.Stderr = log, log
 	p := &Process{done: make(chan struct{})}
 	started := make(chan error, 1)
@@ -168,13 +167,13 @@ func Start(c Command, logPath string) (*Process, error) {
 	return p, nil
 }
 
-// PID is the process number, which is also the number of its group.
+// PID returns the process number, which is also the number of its group.
 func (p *Process) PID() int { return p.pid }
 
-// Done is closed when the process has ended and was waited for.
+// Done returns a channel that is closed when the process has ended and was reaped.
 func (p *Process) Done() <-chan struct{} { return p.done }
 
-// Wait blocks until the process has ended or ctx has.
+// Wait blocks until the process or ctx has ended.
 func (p *Process) Wait(ctx context.Context) (Result, error) {
 	select {
 	case <-p.done:
@@ -184,7 +183,7 @@ func (p *Process) Wait(ctx context.Context) (Result, error) {
 	}
 }
 
-// Signal sends a signal to the whole group; a process that has ended already is no error.
+// Signal sends a signal to the whole group; it is not an error if the process has ended already.
 func (p *Process) Signal(sig syscall.Signal) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -197,8 +196,8 @@ func (p *Process) Signal(sig syscall.Signal) error {
 	return nil
 }
 
-// SignalChildren sends a signal to the direct children, which may have left the group as those of PostgreSQL do. Only
-// Linux tells who they are; elsewhere nothing happens.
+// SignalChildren sends a signal to the direct children, which may have left the group, as those of PostgreSQL do. It does nothing on systems other
+// than Linux.
 func (p *Process) SignalChildren(sig syscall.Signal) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -213,7 +212,7 @@ func (p *Process) SignalChildren(sig syscall.Signal) error {
 	return nil
 }
 
-// Kill ends the whole group at once and waits until it is gone.
+// Kill kills the whole group and waits until it has ended.
 func (p *Process) Kill() error {
 	if err := p.Signal(syscall.SIGKILL); err != nil {
 		return err
@@ -222,9 +221,9 @@ func (p *Process) Kill() error {
 	return nil
 }
 
-// KillWithChildren is Kill for daemons whose direct children leave the group; those are gone as well when it returns.
+// KillWithChildren is Kill for daemons whose direct children leave the group; those have ended as well when it returns.
 func (p *Process) KillWithChildren() error {
-	// A stopped daemon neither makes new children nor mourns the dead ones.
+	// A stopped daemon neither starts new children nor reaps dead ones.
 	if err := p.Signal(syscall.SIGSTOP); err != nil {
 		return err
 	}
@@ -239,7 +238,7 @@ func (p *Process) KillWithChildren() error {
 func (p *Process) wait(cmd *exec.Cmd) {
 	var err error
 	if awaitExit(p.pid) {
-		// Children that outlive the daemon would escape everybody. Its number cannot be given away before it is waited for.
+		// Children that outlive the daemon would be lost. Its number is not reused before it is reaped.
 		_ = signalGroup(p.pid, syscall.SIGKILL)
 		p.mu.Lock()
 		err = cmd.Wait()
@@ -279,7 +278,7 @@ func (c Command) build(ctx context.Context) *exec.Cmd {
 	return cmd
 }
 
-// signalGroup treats a group that is gone as reached: there is nothing left to signal.
+// signalGroup treats a group that no longer exists as success: there is nothing left to signal.
 func signalGroup(pid int, sig syscall.Signal) error {
 	err := syscall.Kill(-pid, sig)
 	if errors.Is(err, syscall.ESRCH) {
@@ -298,12 +297,12 @@ func exitCode(state *os.ProcessState) int {
 	return state.ExitCode()
 }
 
-// cappedBuffer keeps the first limit bytes and swallows the rest, so that the writer never blocks.
+// cappedBuffer keeps the first limit bytes and discards the rest, so that the writer never blocks.
 type cappedBuffer struct {
 	limit int
 	lines *lineStream
 
-	mu        sync.Mutex // guards what follows: after WaitDelay a copying goroutine may still be writing
+	mu        sync.Mutex // guards the fields below: after WaitDelay a copying goroutine may still be writing
 	kept      bytes.Buffer
 	truncated bool
 }

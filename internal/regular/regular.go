@@ -1,6 +1,6 @@
-// Package regular opens and reads files at paths where others can put things. It takes regular files only, reads no more of one than
-// the caller allows, and never waits: a named pipe, a device, a socket, a folder, a link that is not expected or a file without end is
-// an Error that says what lies there. Nothing else in the program opens a file or a folder for reading.
+// Package regular opens and reads files at paths where other users can create files. It accepts regular files only, reads no more than the caller
+// allows, and never blocks: a named pipe, a device, a socket, a folder, an unexpected link or an endless file is an Error that describes it.
+// Nothing else in the program opens a file or folder for reading.
 package regular
 
 import (
@@ -18,16 +18,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Error says what lies at a path in the place of what was expected.
+// Error describes what was found at a path instead of what was expected.
 type Error struct {
 	Path   string
 	Mode   fs.FileMode
-	Target string // what a link says
-	Limit  int64  // of bytes, or of a folder's entries, where there are more; else 0
+	Target string // target of a link
+	Limit  int64  // the exceeded limit, of bytes or of a folder's entries; otherwise 0
 	Folder bool   // a folder was expected
 }
 
-// What says what lies there, in a few words.
+// What describes what was found.
 func (e *Error) What() string {
 	switch mode := e.Mode; {
 	case e.Limit > 0 && mode.IsDir():
@@ -53,16 +53,17 @@ func (e *Error) What() string {
 func (e *Error) Error() string {
 	switch {
 	case e.Limit > 0:
-		return fmt.Sprintf("%s is %s, more than is ever needed, and was not read: move it away", e.Path, e.What())
+		return fmt.Sprintf("%s is %s, larger than expected, and was not read: move it away", e.Path, e.What())
 	case e.Folder:
 		return fmt.Sprintf("%s is %s, not a folder: move it away", e.Path, e.What())
 	}
 	return fmt.Sprintf("%s is %s, not a regular file: move it away", e.Path, e.What())
 }
 
-// Open opens the regular file at path. A link is followed unless flags have O_NOFOLLOW; what O_CREATE makes is for its owner alone.
+// Open opens the regular file at path. A link is followed unless flags have O_NOFOLLOW; files created by O_CREATE are accessible to their owner
+// only.
 func Open(path string, flags int) (*os.File, fs.FileInfo, error) {
-	// What is no file is not opened at all where that can be known before: opening a device alone can have an effect.
+	// Other file types are not opened at all if stat detects them: merely opening a device can have an effect.
 	look := os.Stat
 	if flags&syscall.O_NOFOLLOW != 0 {
 		look = os.Lstat
@@ -88,7 +89,7 @@ func Open(path string, flags int) (*os.File, fs.FileInfo, error) {
 	return f, info, nil
 }
 
-// Read returns the content of the regular file at path, of which it reads no more than limit bytes; links are followed.
+// Read returns the content of the regular file at path, at most limit bytes; links are followed.
 func Read(path string, limit int64) ([]byte, fs.FileInfo, error) {
 	f, info, err := Open(path, os.O_RDONLY)
 	if err != nil {
@@ -127,7 +128,7 @@ func ReadIn(dir, name string, limit int64) ([]byte, error) {
 	return whole(f, info, here, limit)
 }
 
-// step opens one name in an open folder: the file where it is the last, or else a folder to go on in.
+// step opens one name in an open folder: the file if it is the last, otherwise the next folder.
 func step(at int, name, path string, last bool) (int, error) {
 	var is unix.Stat_t
 	if err := unix.Fstatat(at, name, &is, unix.AT_SYMLINK_NOFOLLOW); err != nil {
@@ -147,7 +148,7 @@ func step(at int, name, path string, last bool) (int, error) {
 	return next, nil
 }
 
-// typeOf gives the type that stands in a mode of the system.
+// typeOf returns the file type in a system mode.
 func typeOf(mode uint32) fs.FileMode {
 	switch mode & unix.S_IFMT {
 	case unix.S_IFREG:
@@ -168,14 +169,14 @@ func typeOf(mode uint32) fs.FileMode {
 
 // whole reads an open file to its end, and closes it.
 func whole(f *os.File, info fs.FileInfo, path string, limit int64) ([]byte, error) {
-	defer func() { _ = f.Close() }() // it was only read
+	defer func() { _ = f.Close() }() // read only
 	if info.Size() > limit {
 		return nil, &Error{Path: path, Limit: limit}
 	}
 	var b bytes.Buffer
 	b.Grow(int(info.Size()) + bytes.MinRead)
 	_, err := b.ReadFrom(io.LimitReader(f, limit+1))
-	if err == nil && int64(b.Len()) > limit { // it grew, or has no size of its own
+	if err == nil && int64(b.Len()) > limit { // it grew, or reports no size
 		err = &Error{Path: path, Limit: limit}
 	}
 	if err != nil {
@@ -184,17 +185,16 @@ func whole(f *os.File, info fs.FileInfo, path string, limit int64) ([]byte, erro
 	return b.Bytes(), nil
 }
 
-// All reads a stream to its end, and gives an error where that does not come within limit bytes.
+// All reads a stream to its end; more than limit bytes are an error.
 func All(r io.Reader, limit int64) ([]byte, error) {
 	content, err := io.ReadAll(io.LimitReader(r, limit+1))
 	if err == nil && int64(len(content)) > limit {
-		return nil, fmt.Errorf("there is more than the %d bytes that are read", limit)
+		return nil, fmt.Errorf("exceeds the limit of %d bytes", limit)
 	}
 	return content, err
 }
 
-// Check gives an error where something else than a regular file lies at path, for files that others open; a link is followed, and
-// nothing may lie there.
+// Check returns an error if path exists and is not a regular file, for files that other code opens; a link is followed.
 func Check(path string) error {
 	info, err := os.Stat(path)
 	switch {
@@ -208,7 +208,7 @@ func Check(path string) error {
 	return nil
 }
 
-// MaxNames is far more than the entries of any folder of the portal, or of Asterisk's configuration.
+// MaxNames is far larger than any folder of the portal, or of Asterisk's configuration.
 const MaxNames = 100_000
 
 // Names returns the names in a folder, sorted; a folder with more than most of them is an Error.
@@ -217,9 +217,9 @@ func Names(dir string, most int) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer func() { _ = f.Close() }() // it was only read
+	defer func() { _ = f.Close() }() // read only
 	names, err := f.Readdirnames(most + 1)
-	if errors.Is(err, io.EOF) { // there are none
+	if errors.Is(err, io.EOF) { // the folder is empty
 		err = nil
 	}
 	if err == nil && len(names) > most {
@@ -238,7 +238,7 @@ func Folder(path string) (*os.File, error) {
 	return f, nil
 }
 
-// noFolder tells of what lies in the place of a folder.
+// noFolder returns the Error for a path that is not a folder.
 func noFolder(path string, err error) error {
 	if !errors.Is(err, syscall.ENOTDIR) {
 		return err
@@ -258,7 +258,7 @@ func found(path string, mode fs.FileMode, folder bool) *Error {
 	return e
 }
 
-// Writable returns the folder itself, or the nearest one above it that exists, and why nothing can be made in it.
+// Writable returns the folder itself, or its nearest existing parent, and the reason why nothing can be created in it.
 func Writable(dir string) (existing string, err error) {
 	for existing = dir; ; existing = filepath.Dir(existing) {
 		if info, err := os.Stat(existing); err == nil && !info.IsDir() {

@@ -9,22 +9,22 @@ import (
 	"github.com/synergycall/pbxportal/internal/pbx"
 )
 
-// Credentials is an account with what it proves itself with. None of it lets anybody in by itself.
+// Credentials is an account with its stored credentials. None of them is sufficient to sign in.
 type Credentials struct {
 	pbx.Account
 
-	PasswordHash string // argon2id; "" for an account that nobody can sign in with yet
-	TOTPSecret   string // sealed; "" where there is none, set while TOTP is false where one waits to be confirmed
-	TOTPStep     int64  // of the last code that was used; all that were used stand in totp_steps
+	PasswordHash string // argon2id; "" for an account without a password
+	TOTPSecret   string // sealed; "" for none; set while TOTP is false if a factor waits for confirmation
+	TOTPStep     int64  // of the last used code; all used steps are in totp_steps
 }
 
 const accountColumns = `a.id, a.name, a.email, a.role, a.disabled, a.password_hash, a.totp_secret, a.totp_on, a.totp_step, a.created_at, a.last_sign_in, a.oidc_issuer, a.oidc_subject`
 
 const selectAccount = `SELECT ` + accountColumns + ` FROM accounts a `
 
-// Accounts gives all accounts, by name.
+// Accounts returns all accounts, ordered by name.
 func (s *Store) Accounts(ctx context.Context) ([]pbx.Account, error) {
-	ctx, cancel := context.WithTimeout(ctx, Patience)
+	ctx, cancel := context.WithTimeout(ctx, QueryTimeout)
 	defer cancel()
 	accounts, err := gather(ctx, s.read, func(r row) (pbx.Account, error) {
 		c, err := scanAccount(r)
@@ -33,10 +33,9 @@ func (s *Store) Accounts(ctx context.Context) ([]pbx.Account, error) {
 	return accounts, s.fault("list accounts", err)
 }
 
-// AccountsAfter gives up to limit accounts by name, from behind the one that is named on ("": from the first). ok is false where that does not
-// exist.
+// AccountsAfter returns up to limit accounts, ordered by name, that follow the named one ("": from the first). ok is false if that does not exist.
 func (s *Store) AccountsAfter(ctx context.Context, after pbx.AccountID, limit int) (page []pbx.Account, ok bool, err error) {
-	ctx, cancel := context.WithTimeout(ctx, Patience)
+	ctx, cancel := context.WithTimeout(ctx, QueryTimeout)
 	defer cancel()
 	where, args := ``, []any{limit}
 	if after != "" {
@@ -55,7 +54,7 @@ func (s *Store) AccountsAfter(ctx context.Context, after pbx.AccountID, limit in
 
 // HasAccounts reports whether there is any account.
 func (s *Store) HasAccounts(ctx context.Context) (has bool, err error) {
-	ctx, cancel := context.WithTimeout(ctx, Patience)
+	ctx, cancel := context.WithTimeout(ctx, QueryTimeout)
 	defer cancel()
 	err = s.read.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM accounts)`).Scan(&has)
 	return has, s.fault("look for accounts", err)
@@ -67,41 +66,41 @@ func (t *Tx) HasAccounts(ctx context.Context) (has bool, err error) {
 	return has, err
 }
 
-// AccountByEmail gives the account with an e-mail address, without regard to case; ok is false when there is none.
+// AccountByEmail returns the account with an e-mail address, ignoring case; ok is false if there is none.
 func (s *Store) AccountByEmail(ctx context.Context, email string) (c Credentials, ok bool, err error) {
-	ctx, cancel := context.WithTimeout(ctx, Patience)
+	ctx, cancel := context.WithTimeout(ctx, QueryTimeout)
 	defer cancel()
 	c, ok, err = found(scanAccount(s.read.QueryRowContext(ctx, selectAccount+`WHERE lower(a.email) = `+s.dialect.lower("$1"), email)))
 	return c, ok, s.fault("read an account", err)
 }
 
-// Account gives an account; ok is false when there is none of that id.
+// Account returns an account; ok is false if there is none with this id.
 func (s *Store) Account(ctx context.Context, id pbx.AccountID) (c Credentials, ok bool, err error) {
-	ctx, cancel := context.WithTimeout(ctx, Patience)
+	ctx, cancel := context.WithTimeout(ctx, QueryTimeout)
 	defer cancel()
 	c, ok, err = found(scanAccount(s.read.QueryRowContext(ctx, selectAccount+`WHERE a.id = $1`, string(id))))
 	return c, ok, s.fault("read an account", err)
 }
 
-// AccountByEmail gives the account with an e-mail address, without regard to case; ok is false when there is none.
+// AccountByEmail returns the account with an e-mail address, ignoring case; ok is false if there is none.
 func (t *Tx) AccountByEmail(ctx context.Context, email string) (c Credentials, ok bool, err error) {
 	return found(scanAccount(t.tx.QueryRowContext(ctx, selectAccount+`WHERE lower(a.email) = `+t.dialect.lower("$1"), email)))
 }
 
-// Account gives an account; ok is false when there is none of that id.
+// Account returns an account; ok is false if there is none with this id.
 func (t *Tx) Account(ctx context.Context, id pbx.AccountID) (c Credentials, ok bool, err error) {
 	return found(scanAccount(t.tx.QueryRowContext(ctx, selectAccount+`WHERE a.id = $1`, string(id))))
 }
 
-// AccountByIdentity gives the account that belongs to a person of an OpenID provider; ok is false when there is none.
+// AccountByIdentity returns the account that is linked to an OpenID identity; ok is false if there is none.
 func (s *Store) AccountByIdentity(ctx context.Context, i pbx.Identity) (c Credentials, ok bool, err error) {
-	ctx, cancel := context.WithTimeout(ctx, Patience)
+	ctx, cancel := context.WithTimeout(ctx, QueryTimeout)
 	defer cancel()
 	c, ok, err = found(scanAccount(s.read.QueryRowContext(ctx, selectAccount+byIdentity, i.Issuer, i.Subject)))
 	return c, ok, s.fault("read an account", err)
 }
 
-// AccountByIdentity gives the account that belongs to a person of an OpenID provider; ok is false when there is none.
+// AccountByIdentity returns the account that is linked to an OpenID identity; ok is false if there is none.
 func (t *Tx) AccountByIdentity(ctx context.Context, i pbx.Identity) (c Credentials, ok bool, err error) {
 	return found(scanAccount(t.tx.QueryRowContext(ctx, selectAccount+byIdentity, i.Issuer, i.Subject)))
 }
@@ -118,7 +117,7 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)`,
 	return err
 }
 
-// UpdateAccount writes all of an account but its id, its address and when it was made.
+// UpdateAccount writes all fields of an account except its id, address and creation time.
 func (t *Tx) UpdateAccount(ctx context.Context, c Credentials) error {
 	_, err := t.tx.ExecContext(ctx, `UPDATE accounts
 SET name = $2, role = $3, disabled = $4, password_hash = $5, totp_secret = $6, totp_on = $7, totp_step = $8, last_sign_in = $9,
@@ -134,14 +133,14 @@ func (t *Tx) DeleteAccount(ctx context.Context, id pbx.AccountID) error {
 	return err
 }
 
-// HasOtherOwner reports whether anybody but this account is an owner who can sign in.
+// HasOtherOwner reports whether another account is an owner who can sign in.
 func (t *Tx) HasOtherOwner(ctx context.Context, but pbx.AccountID) (has bool, err error) {
 	err = t.tx.QueryRowContext(ctx, `SELECT EXISTS
 (SELECT 1 FROM accounts WHERE id <> $1 AND role = $2 AND NOT disabled AND password_hash <> '')`, string(but), string(pbx.Owner)).Scan(&has)
 	return has, err
 }
 
-// ReplaceRecoveryCodes keeps these hashes of recovery codes for an account, and no others.
+// ReplaceRecoveryCodes replaces the stored recovery code hashes of an account.
 func (t *Tx) ReplaceRecoveryCodes(ctx context.Context, id pbx.AccountID, hashes [][]byte) error {
 	if _, err := t.tx.ExecContext(ctx, `DELETE FROM recovery_codes WHERE account_id = $1`, string(id)); err != nil {
 		return err
@@ -154,23 +153,23 @@ func (t *Tx) ReplaceRecoveryCodes(ctx context.Context, id pbx.AccountID, hashes 
 	return nil
 }
 
-// UseRecoveryCode takes a recovery code away from an account, and reports whether the account had it.
+// UseRecoveryCode removes a recovery code of an account, and reports whether it existed.
 func (t *Tx) UseRecoveryCode(ctx context.Context, id pbx.AccountID, hash []byte) (had bool, err error) {
 	return changed(t.tx.ExecContext(ctx, `DELETE FROM recovery_codes WHERE account_id = $1 AND hash = $2`, string(id), hash))
 }
 
-// UseTOTPStep uses up the step of a code of an account's second factor; fresh is false where it was used before, whatever the clock said since.
+// UseTOTPStep marks a step of an account's second factor as used; fresh is false if it was used before.
 func (t *Tx) UseTOTPStep(ctx context.Context, id pbx.AccountID, step int64) (fresh bool, err error) {
 	return changed(t.tx.ExecContext(ctx, `INSERT INTO totp_steps (account_id, step) VALUES ($1, $2) ON CONFLICT DO NOTHING`, string(id), step))
 }
 
-// ForgetTOTPSteps forgets the steps that were used of an account's second factor: those of a new one show other codes.
+// ForgetTOTPSteps removes the used steps of an account's second factor: a new secret has other codes.
 func (t *Tx) ForgetTOTPSteps(ctx context.Context, id pbx.AccountID) error {
 	_, err := t.tx.ExecContext(ctx, `DELETE FROM totp_steps WHERE account_id = $1`, string(id))
 	return err
 }
 
-// scanAccount reads one row that begins with accountColumns; the rest goes into more.
+// scanAccount scans a row that begins with accountColumns; further columns go into more.
 func scanAccount(r row, more ...any) (Credentials, error) {
 	var c Credentials
 	var seen sql.NullTime
@@ -183,7 +182,7 @@ func scanAccount(r row, more ...any) (Credentials, error) {
 	return c, err
 }
 
-// found turns the answer to a question for one row into whether there is one.
+// found reports a missing row as ok = false instead of an error.
 func found[T any](v T, err error) (_ T, ok bool, _ error) {
 	if errors.Is(err, sql.ErrNoRows) {
 		var none T
@@ -201,10 +200,10 @@ func changed(result sql.Result, err error) (bool, error) {
 	return n > 0, err
 }
 
-// orNull gives NULL for the zero time.
+// orNull returns NULL for the zero time.
 func orNull(t time.Time) sql.NullTime { return sql.NullTime{Time: t, Valid: !t.IsZero()} }
 
-// orZero gives the zero time for NULL.
+// orZero returns the zero time for NULL.
 func orZero(t sql.NullTime) time.Time {
 	if !t.Valid {
 		return time.Time{}

@@ -6,20 +6,19 @@ import (
 	"sync"
 )
 
-// compiled are the statements of creating a user, compiled once for the one connection that writes to SQLite: compiling them costs a
-// fifth of a create. pgx does the same for PostgreSQL by itself.
+// compiled holds the prepared statements of user creation, prepared once for SQLite's single write connection: preparing them costs a fifth of a
+// create. On PostgreSQL, pgx caches prepared statements itself.
 type compiled struct {
 	mu   sync.Mutex
 	done map[string]*sql.Stmt
 }
 
-// frequent lists the statements that are worth it.
+// frequent lists the statements to prepare.
 func (d *dialect) frequent() []string {
 	return []string{d.allocationQuery(), insertEvent, insertUser, insertExtension, addCovered}
 }
 
-// prepare compiles the statements, before the first transaction that uses them begins; a database without its tables
-// has to do without.
+// prepare prepares the statements before the first transaction that uses them. It returns none while the tables do not exist.
 func (c *compiled) prepare(ctx context.Context, db *sql.DB, queries []string) map[string]*sql.Stmt {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -31,7 +30,7 @@ func (c *compiled) prepare(ctx context.Context, db *sql.DB, queries []string) ma
 		stmt, err := db.PrepareContext(ctx, query) //nolint:sqlclosecheck // closed with the database
 		if err != nil {
 			for _, s := range done {
-				_ = s.Close() // nothing is lost with it
+				_ = s.Close() // never executed, so nothing is lost
 			}
 			return nil
 		}
@@ -41,13 +40,13 @@ func (c *compiled) prepare(ctx context.Context, db *sql.DB, queries []string) ma
 	return done
 }
 
-// swift is a transaction that uses compiled statements where there are any.
+// swift is a transaction that uses prepared statements where they exist.
 type swift struct {
 	*sql.Tx
 	compiled map[string]*sql.Stmt
 }
 
-// ExecContext carries out a statement.
+// ExecContext implements querier.
 func (s swift) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
 	if stmt := s.compiled[query]; stmt != nil {
 		return s.StmtContext(ctx, stmt).ExecContext(ctx, args...) //nolint:sqlclosecheck // closed with the transaction
@@ -55,7 +54,7 @@ func (s swift) ExecContext(ctx context.Context, query string, args ...any) (sql.
 	return s.Tx.ExecContext(ctx, query, args...)
 }
 
-// QueryContext asks for rows.
+// QueryContext implements querier.
 func (s swift) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
 	if stmt := s.compiled[query]; stmt != nil {
 		return s.StmtContext(ctx, stmt).QueryContext(ctx, args...) //nolint:sqlclosecheck // closed with the transaction

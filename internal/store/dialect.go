@@ -29,40 +29,40 @@ import (
 	"github.com/synergycall/pbxportal/internal/regular"
 )
 
-// dialect is what differs between the two engines.
+// dialect holds the differences between the two engines.
 type dialect struct {
 	describe    string
 	path        string // of the SQLite file; "" on PostgreSQL
 	goose       goose.Dialect
-	migrations  string   // the folder of migrations/ with this engine's files
+	migrations  string   // the folder in migrations/ with this engine's files
 	probe       []string // statements that write and are rolled back
-	lockWriters string   // the statement that makes a transaction the only writer; "" where beginning it already does
-	lockRows    string   // ends a query whose rows nobody else may change before the transaction ends; "" where nobody can
+	lockWriters string   // the statement that makes a transaction the only writer; "" if beginning one does
+	lockRows    string   // ends a query whose rows stay locked until the transaction ends; "" if not needed
 
-	// each runs a query without parameters and hands over the rows of its answer, one after the other.
+	// each runs a query without parameters and passes its rows to take, one at a time.
 	each func(ctx context.Context, db *sql.DB, query string, take func(row) error) error
 
-	listIn   func(param string) string // a parameter with a JSON array of texts, as rows with text and i, its place from 1
-	textsIn  func(param string) string // a parameter with a JSON array of texts, as the column files_written wants it
+	listIn   func(param string) string // a parameter with a JSON array of texts, as rows of text and i, its index from 1
+	textsIn  func(param string) string // a parameter with a JSON array of texts, in the form of the column files_written
 	textsOut func(column string) string
-	jsonIn   func(param string) string // a parameter with JSON text, as the column reload_results wants it
+	jsonIn   func(param string) string // a parameter with JSON text, in the form of the column reload_results
 	jsonOut  func(column string) string
 
-	plain      func(expression string) string // the expression, so that the planner takes no index for it where it cannot know which one is short
-	actionKind string                         // the first part of an event's action with its dot, as its index has it
+	plain      func(expression string) string // the expression, hidden from the choice of an index where the planner cannot know which is selective
+	actionKind string                         // the first part of an event's action with its dot, as in its index
 
-	lower       func(expression string) string // the expression without its ASCII capitals, whatever the locale of the database
+	lower       func(expression string) string // the expression with ASCII letters in lower case, whatever the locale of the database
 	schemaGiven bool                           // DATABASE_URL names the schema of the tables
 
-	remedy    func(error) *pbx.Error // what to say where the words for the kinds below would mislead; nil where they fit
-	full      func(error) bool       // there is no room, or no right, to write
-	damaged   func(error) bool       // what is stored cannot be made sense of
-	faulty    func(error) bool       // the database itself failed
-	away      func(error) bool       // the database cannot be reached, is starting or stopping, or did not answer in time
-	collision func(error) bool       // somebody else changed the same rows; trying again may succeed
+	remedy    func(error) *pbx.Error // the error for cases that the general messages below would misrepresent; nil if they fit
+	full      func(error) bool       // no space, or no permission, to write
+	damaged   func(error) bool       // the stored data cannot be read
+	faulty    func(error) bool       // an internal fault of the database
+	away      func(error) bool       // the database is unreachable, starting, stopping, or did not respond in time
+	collision func(error) bool       // a concurrent transaction changed the same rows; a retry may succeed
 }
 
-// open opens both pools, for readers and for writers, of the database that rawURL names.
+// open opens the read and write pools of the database that rawURL names.
 func open(rawURL string) (read, write *sql.DB, d dialect, err error) {
 	scheme, rest, ok := strings.Cut(rawURL, "://")
 	switch {
@@ -75,14 +75,14 @@ func open(rawURL string) (read, write *sql.DB, d dialect, err error) {
 		"(four slashes begin an absolute path)")
 }
 
-// openPostgres opens a PostgreSQL database. The text of rawURL must not reach an error: it may hold a password.
+// openPostgres opens a PostgreSQL database. rawURL must not appear in an error: it may contain a password.
 func openPostgres(rawURL string) (read, write *sql.DB, d dialect, err error) {
 	u, err := url.Parse(rawURL)
 	if err != nil {
 		return nil, nil, d, errors.New("DATABASE_URL is not a valid URL: percent-encode special characters in user and password, and give the folder of a Unix socket as a " +
 			"parameter (postgresql:///name?host=/var/run/postgresql)")
 	}
-	if strings.Contains(behindHost(rawURL), "@") { // a password such as 12/secret would be taken for a port and the name of a database, which are shown
+	if strings.Contains(behindHost(rawURL), "@") { // a password such as 12/secret would be parsed as a port and a database name, which are shown
 		return nil, nil, d, errors.New("DATABASE_URL has an @ behind the first / ? or #: percent-encode special characters in user, password and parameters " +
 			"(%2F for /, %3F for ?, %23 for #, %40 for @)")
 	}
@@ -109,7 +109,7 @@ func openPostgres(rawURL string) (read, write *sql.DB, d dialect, err error) {
 	return pool.db, pool.db, dialect{
 		describe: fmt.Sprintf("PostgreSQL database %q on %s", config.Database, net.JoinHostPort(config.Host, fmt.Sprint(config.Port))),
 		goose:    goose.DialectPostgres,
-		// The rows take new pages: those in place may have room on a disk that has none.
+		// The rows need new pages: existing ones may have space on a full disk.
 		probe: []string{`UPDATE tenants SET name = name`, `
 INSERT INTO apply_audit_logs (id, triggered_at, triggered_by, outcome, error_details)
 SELECT gen_random_uuid(), now(), 'probe', 'failure', repeat('x', 1500) FROM generate_series(1, 130)`},
@@ -118,7 +118,7 @@ SELECT gen_random_uuid(), now(), 'probe', 'failure', repeat('x', 1500) FROM gene
 		lockRows:    " FOR UPDATE",
 		each:        eachPostgres,
 		actionKind:  `substr(action, 1, strpos(action, '.'))`,
-		plain:       func(expression string) string { return expression }, // it keeps statistics
+		plain:       func(expression string) string { return expression }, // it has statistics
 		listIn: func(p string) string {
 			return "(SELECT text, i FROM jsonb_array_elements_text(CAST(" + p + " AS jsonb)) WITH ORDINALITY AS list (text, i))"
 		},
@@ -137,10 +137,10 @@ SELECT gen_random_uuid(), now(), 'probe', 'failure', repeat('x', 1500) FROM gene
 	}, nil
 }
 
-// Both ends of a connection notice within silence that the other is gone without a word (a host that lost its power, a link that was cut):
-// the portal stops waiting, and the server gives back the locks of a portal that vanished.
+// Both ends of a connection detect within silence that the other has vanished (power loss, cut link): the portal stops waiting, and the server
+// releases the portal's locks.
 const (
-	probeAfter   = 3 // seconds without a sign of life
+	probeAfter   = 3 // seconds without traffic
 	probeEvery   = 1 // second
 	probes       = 3
 	silence      = (probeAfter + probes*probeEvery) * time.Second
@@ -157,14 +157,14 @@ func dialer(timeout time.Duration) *net.Dialer {
 				return nil
 			}
 			failed := conn.Control(func(fd uintptr) {
-				err = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, silenceInMil) // what was sent, and is not acknowledged
+				err = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, silenceInMil) // sent data that is not acknowledged
 			})
 			return errors.Join(failed, err)
 		},
 	}
 }
 
-// behindHost gives what stands in an address behind the host, or what is taken for it.
+// behindHost returns the part of a URL behind the host, or what would be parsed as such.
 func behindHost(rawURL string) string {
 	_, rest, _ := strings.Cut(rawURL, "://")
 	if i := strings.IndexAny(rest, "/?#"); i >= 0 {
@@ -173,24 +173,24 @@ func behindHost(rawURL string) string {
 	return ""
 }
 
-// The advisory locks of a PostgreSQL database that the portal uses. The numbers mean nothing; they must only never change.
+// The advisory locks that the portal uses in a PostgreSQL database. The numbers are arbitrary and must never change.
 const (
 	writersKey   = 0x70_62_78_01
 	applyKey     = 0x70_62_78_02
 	migrationKey = 0x70_62_78_03
 )
 
-// row is one row of an answer, as database/sql and pgx give it.
+// row is a result row of database/sql or pgx.
 type row interface{ Scan(into ...any) error }
 
-// eachPostgres asks pgx itself: on its way through database/sql a long answer takes half as much time again. The statement is planned
-// each time: a plan kept since the tables were empty would join a thousand users row by row.
+// eachPostgres queries through pgx directly: through database/sql a long result takes half as long again. The statement is planned each time: a
+// plan cached while the tables were empty would join a thousand users row by row.
 func eachPostgres(ctx context.Context, db *sql.DB, query string, take func(row) error) error {
 	conn, err := db.Conn(ctx)
 	if err != nil {
 		return err
 	}
-	defer func() { _ = conn.Close() }() // gives it back to the pool
+	defer func() { _ = conn.Close() }() // returns it to the pool
 	return conn.Raw(func(driverConn any) error {
 		rows, err := driverConn.(*stdlib.Conn).Conn().Query(ctx, query, pgx.QueryExecModeCacheDescribe) //nolint:errcheck // it is the driver we opened
 		if err != nil {
@@ -206,7 +206,7 @@ func eachPostgres(ctx context.Context, db *sql.DB, query string, take func(row) 
 	})
 }
 
-// send carries out on PostgreSQL what is in the batch, with one wait for the server.
+// send executes a batch on PostgreSQL in one round trip.
 func (t *Tx) send(ctx context.Context, batch *pgx.Batch) error {
 	if batch.Len() == 0 {
 		return nil
@@ -216,7 +216,7 @@ func (t *Tx) send(ctx context.Context, batch *pgx.Batch) error {
 	})
 }
 
-// beginPostgres begins a transaction and takes the writers' lock with one wait for the server, where database/sql would need two.
+// beginPostgres begins a transaction and takes the writers' lock in one round trip, where database/sql would need two.
 func (s *Store) beginPostgres(ctx context.Context) (*Tx, error) {
 	conn, err := s.write.Conn(ctx)
 	if err != nil {
@@ -232,7 +232,7 @@ func (s *Store) beginPostgres(ctx context.Context) (*Tx, error) {
 				_ = conn.Raw(func(any) error { return driver.ErrBadConn }) // the pool drops the connection, and the server the transaction
 			}
 		}
-		_ = conn.Close() // gives it back to the pool
+		_ = conn.Close() // returns it to the pool
 	}
 	tx.commit = func(ctx context.Context) error {
 		if err := whole(conn); err != nil {
@@ -249,7 +249,7 @@ func (s *Store) beginPostgres(ctx context.Context) (*Tx, error) {
 	return tx, nil
 }
 
-// whole gives an error where a statement of the transaction has failed: COMMIT would roll back, and say nothing.
+// whole returns an error if a statement of the transaction has failed: COMMIT would silently roll back.
 func whole(conn *sql.Conn) error {
 	return conn.Raw(func(driverConn any) error {
 		if driverConn.(*stdlib.Conn).Conn().PgConn().TxStatus() != 'T' { //nolint:errcheck // it is the driver we opened
@@ -267,9 +267,9 @@ func postgresAway(err error) bool {
 		return true
 	}
 	switch code := sqlState(err); code {
-	case "25P02", "25P03", "25P04", // the transaction was ended: by an earlier error, idle for too long, open for too long
-		"40001", "40P01", "40002", "40003", // or given up for another one, also where it is not tried again
-		"55P03": // a lock was not free in time
+	case "25P02", "25P03", "25P04", // the transaction was ended: after an earlier error, idle or open for too long
+		"40001", "40P01", "40002", "40003", // or aborted because of another one, also where it is not retried
+		"55P03": // lock timeout
 		return true
 	default:
 		switch code[:min(2, len(code))] {
@@ -280,7 +280,7 @@ func postgresAway(err error) bool {
 	return pgconn.SafeToRetry(err)
 }
 
-// sqlState returns the code of an error that the server reported; "" where it did not.
+// sqlState returns the SQLSTATE of an error that the server reported; "" for other errors.
 func sqlState(err error) string {
 	if pg, ok := errors.AsType[*pgconn.PgError](err); ok {
 		return pg.Code
@@ -304,29 +304,28 @@ func postgresCollision(err error) bool {
 	switch sqlState(err) {
 	case "40001", "40P01": // serialization failure, deadlock
 		return true
-	case "23505": // unique violation: under the writers' lock only somebody who does not take it can have been first
+	case "23505": // unique violation: only a writer that bypasses the writers' lock can cause it
 		return true
 	}
 	return false
 }
 
-// openSQLite opens the file at path; it is made by Migrate.
+// openSQLite opens the file at path; Migrate creates it.
 func openSQLite(path string) (read, write *sql.DB, d dialect, err error) {
 	if path, err = filepath.Abs(path); err != nil {
 		return nil, nil, d, fmt.Errorf("cannot find the current folder: %w", err)
 	}
-	// The pragmas stand in the DSN, so that every connection of a pool gets them; busy_timeout first, as the others may wait.
-	// synchronous=FULL: what was acknowledged survives a power cut. secure_delete: what a secret leaves behind in the file is zeroed.
-	// temp_store: where no folder for temporary files can be written, as on a read-only root, a statement that needs one works all the same.
-	// mode=rw: a connection that finds no file must not make an empty one in the place of that which was lost.
+	// The pragmas are in the DSN, so that every connection of a pool gets them; busy_timeout first, as the others may wait. synchronous=FULL:
+	// acknowledged transactions survive a power cut. secure_delete: deleted secrets are zeroed in the file. temp_store: statements that need
+	// temporary files also work on a read-only root. mode=rw: a connection must not create an empty file in the place of a lost one.
 	const dsn = "?mode=rw&_pragma=busy_timeout(5000)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_pragma=foreign_keys(ON)&_pragma=secure_delete(ON)" +
 		"&_pragma=temp_store(MEMORY)&_time_format=sqlite&_txlock=immediate"
 	file := "file:" + (&url.URL{Path: path}).EscapedPath() + dsn
-	named, err := sql.Open("sqlite", file) // nothing is opened yet; it knows the driver
+	named, err := sql.Open("sqlite", file) // opens nothing yet; it knows the driver
 	if err != nil {
 		return nil, nil, d, fmt.Errorf("cannot open the database: %w", err)
 	}
-	if err = named.Close(); err != nil { // it would leave a goroutine behind
+	if err = named.Close(); err != nil { // it would leak a goroutine
 		return nil, nil, d, fmt.Errorf("cannot open the database: %w", err)
 	}
 	write = sql.OpenDB(regularFiles{named.Driver(), path, file})
@@ -339,7 +338,7 @@ func openSQLite(path string) (read, write *sql.DB, d dialect, err error) {
 		describe: "SQLite file " + path,
 		path:     path,
 		goose:    goose.DialectSQLite3,
-		// What does not fit into the cache goes to the disk at once, or else only the end of a transaction would ask for room.
+		// What does not fit into the cache is written at once; otherwise space would be needed only at the end of a transaction.
 		probe:      []string{`PRAGMA cache_size = 8`, `CREATE TABLE probe (content BLOB)`, `INSERT INTO probe VALUES (zeroblob(262144))`},
 		migrations: "sqlite",
 		each:       eachSQLite,
@@ -360,8 +359,7 @@ func openSQLite(path string) (read, write *sql.DB, d dialect, err error) {
 	}, nil
 }
 
-// regularFiles opens connections to SQLite. SQLite opens the files beside the database itself, whatever they are, and would wait for ever
-// for a named pipe.
+// regularFiles opens connections to SQLite on regular files only. SQLite itself opens any kind of file, and would block forever on a named pipe.
 type regularFiles struct {
 	driver    driver.Driver
 	path, dsn string
@@ -377,11 +375,11 @@ func (r regularFiles) Connect(context.Context) (driver.Conn, error) {
 	return r.driver.Open(r.dsn)
 }
 
-// Driver is what opens them.
+// Driver returns the driver.
 func (r regularFiles) Driver() driver.Driver { return r.driver }
 
-// makeSQLite makes the file and its folder if they are missing, once, and remembers which file that is. SQLite would make the file
-// readable for all; its -wal and -shm files take the mode of this one.
+// makeSQLite creates the file and its folder if they are missing, once, and remembers the file's identity. SQLite would create the file readable
+// for all; its -wal and -shm files take the mode of this one.
 func (s *Store) makeSQLite() error {
 	if s.opened.Load() != nil {
 		return s.inPlace()
@@ -397,8 +395,8 @@ func (s *Store) makeSQLite() error {
 	return nil
 }
 
-// inPlace gives an error where the SQLite file is not there yet, is gone, or another one has taken its place: the connections would go on
-// with the lost one, and what they write would be gone as soon as they end. It costs one look at the file's name, and none on PostgreSQL.
+// inPlace returns an error if the SQLite file does not exist yet, or was removed or replaced: the connections would continue on the removed file,
+// and their writes would be lost. It costs one stat, and nothing on PostgreSQL.
 func (s *Store) inPlace() error {
 	if s.dialect.path == "" {
 		return nil
@@ -409,17 +407,17 @@ func (s *Store) inPlace() error {
 	case err == nil && (opened == nil || os.SameFile(*opened, info)):
 		return nil
 	case err == nil:
-		err = fmt.Errorf("%s is another file than the one that was opened", s.dialect.path)
+		err = fmt.Errorf("%s is not the file that was opened", s.dialect.path)
 	case opened == nil || !errors.Is(err, fs.ErrNotExist):
 		return away("reach the database", err)
 	}
 	return &pbx.Error{
 		Kind: pbx.KindUnavailable, Code: pbx.CodeDatabaseAway, Err: err,
-		Msg: "the file of the database was removed or replaced while the portal runs; nothing was changed: put it back, from the backup if need be, and restart the portal",
+		Msg: "the database file was removed or replaced while the portal was running; nothing was changed: restore it, from a backup if necessary, and restart the portal",
 	}
 }
 
-// makeSQLite makes what is missing of the two, and finds out whether the file can be written.
+// makeSQLite creates the file and its folder if they are missing, and checks that the file can be written.
 func makeSQLite(path string) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return fileFault("the folder of the database", err)
@@ -493,8 +491,7 @@ func sqliteCollision(err error) bool {
 	return false
 }
 
-// netAway reports the signs of an unreachable or silent database that both engines share. A bare number of the system, which would pass for
-// an error of the network, comes from a file; what comes from the network stands in a net.OpError.
+// netAway reports the network errors that both engines share. A bare errno could come from a file; network errors are wrapped in a net.OpError.
 func netAway(err error) bool {
 	failed, network := errors.AsType[net.Error](err)
 	if _, number := failed.(syscall.Errno); number {

@@ -20,14 +20,14 @@ const (
 	eventColumns = `seq, at, actor_kind, actor_id, actor_name, source, request_id, action, object_type, object_id, object_name,
     before, after, result, prev, hash`
 
-	// insertEvent takes what eventValues gives.
+	// insertEvent takes the values of eventValues.
 	insertEvent = `INSERT INTO audit_events (` + eventColumns + `) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)`
 
-	// head selects the newest link of the chain. Nobody who does not hold the writers' lock may build on it.
+	// head selects the newest entry of the chain. Only a holder of the writers' lock may append to it.
 	head = `(SELECT seq, hash FROM audit_events ORDER BY seq DESC LIMIT 1)`
 )
 
-// eventValues gives the values of insertEvent.
+// eventValues returns the values of insertEvent.
 func eventValues(e chain.Entry) []any {
 	v := e.Event
 	return []any{
@@ -36,13 +36,13 @@ func eventValues(e chain.Entry) []any {
 	}
 }
 
-// AppendEvent adds an event to the audit trail, in a transaction of its own: for what changes nothing else. What changes something
-// appends in its own transaction (Tx.AppendEvent), so that there is no change without its event.
+// AppendEvent adds an event to the audit trail in a transaction of its own, for events without another change. A change appends its event in its
+// own transaction (Tx.AppendEvent), so that there is no change without an event.
 func (s *Store) AppendEvent(ctx context.Context, e pbx.AuditEvent) error {
 	return s.InTx(ctx, func(ctx context.Context, tx *Tx) error { return tx.AppendEvent(ctx, e) })
 }
 
-// AppendEvent adds an event to the audit trail. It stands there if, and only if, the transaction is committed.
+// AppendEvent adds an event to the audit trail as part of the transaction.
 func (t *Tx) AppendEvent(ctx context.Context, e pbx.AuditEvent) error {
 	entry, err := t.entry(ctx, e)
 	if err != nil {
@@ -55,7 +55,7 @@ func (t *Tx) AppendEvent(ctx context.Context, e pbx.AuditEvent) error {
 	return nil
 }
 
-// entry gives an event its place in the chain. Whoever writes it calls appended.
+// entry returns an event as the next entry of the chain. After inserting it the caller calls appended.
 func (t *Tx) entry(ctx context.Context, e pbx.AuditEvent) (chain.Entry, error) {
 	if t.head == nil {
 		var h scannedHead
@@ -72,7 +72,7 @@ func (t *Tx) entry(ctx context.Context, e pbx.AuditEvent) (chain.Entry, error) {
 
 func (t *Tx) appended(e chain.Entry) { t.head = &chain.Head{Seq: e.Event.Seq, Hash: e.Hash} }
 
-// scannedHead reads the columns of head, which are null where there is no event yet.
+// scannedHead holds the columns of head, which are null if there is no event.
 type scannedHead struct {
 	seq  sql.NullInt64
 	hash []byte
@@ -90,7 +90,7 @@ func (h *scannedHead) head() (*chain.Head, error) {
 	return &chain.Head{Seq: h.seq.Int64, Hash: chain.Hash(h.hash)}, nil
 }
 
-// stands notes the newest link as the transaction found it: it holds the writers' lock, so nobody else adds one before it ends.
+// stands notes the newest entry that the transaction read: under the writers' lock it stays the newest until the transaction appends.
 func (t *Tx) stands(h scannedHead) (err error) {
 	if t.head, err = h.head(); err == nil {
 		t.witness.compare(*t.head)
@@ -98,15 +98,15 @@ func (t *Tx) stands(h scannedHead) (err error) {
 	return err
 }
 
-// witness remembers the newest link of the audit trail that this process saw stored. A database that later knows less went back: to a
-// backup, or to a replica that had not received everything.
+// witness remembers the newest stored audit entry that this process has seen. A database with fewer entries was restored from a backup, or replaced
+// by a replica that had not received everything.
 type witness struct {
 	mu    sync.Mutex
 	known chain.Head // guarded by mu
-	back  bool       // guarded by mu; the database went back behind known, which stays what it was
+	back  bool       // guarded by mu; the database is behind known, which stays unchanged
 }
 
-// compare holds the newest link, as a holder of the writers' lock reads it, against what is known.
+// compare compares the newest entry, read under the writers' lock, with the known one.
 func (w *witness) compare(found chain.Head) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -115,7 +115,7 @@ func (w *witness) compare(found chain.Head) {
 	}
 }
 
-// stored notes a link that was committed.
+// stored notes a committed entry.
 func (w *witness) stored(head chain.Head) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -124,25 +124,23 @@ func (w *witness) stored(head chain.Head) {
 	}
 }
 
-// Witnessed gives the newest link of the audit trail that this process saw stored, and whether a later transaction found the trail
-// shorter, or another.
+// Witnessed returns the newest stored audit entry that this process has seen, and whether a later transaction found the trail shorter or different.
 func (s *Store) Witnessed() (known chain.Head, wentBack bool) {
 	s.witness.mu.Lock()
 	defer s.witness.mu.Unlock()
 	return s.witness.known, s.witness.back
 }
 
-// ForgetWitnessed begins anew with the trail as it is.
+// ForgetWitnessed accepts the trail as it is.
 func (s *Store) ForgetWitnessed() {
 	s.witness.mu.Lock()
 	defer s.witness.mu.Unlock()
 	s.witness.known, s.witness.back = chain.Head{}, false
 }
 
-// EventHashes gives, in one look, the hashes of those of the events with these numbers that there are. One that is no hash is given as
-// zeros.
+// EventHashes returns, in one query, the hashes of the existing events among these numbers. A malformed hash is returned as zeros.
 func (s *Store) EventHashes(ctx context.Context, numbers []int64) (map[int64]chain.Hash, error) {
-	ctx, cancel := context.WithTimeout(ctx, Patience)
+	ctx, cancel := context.WithTimeout(ctx, QueryTimeout)
 	defer cancel()
 	texts := make([]string, len(numbers))
 	for i, n := range numbers {
@@ -165,51 +163,50 @@ func (s *Store) EventHashes(ctx context.Context, numbers []int64) (map[int64]cha
 	return hashes, s.fault("look up audit events", err)
 }
 
-// hashesQuery looks up events by their numbers, each of them by the primary key.
+// hashesQuery looks up events by number, each by the primary key.
 func (d *dialect) hashesQuery() string {
 	return `SELECT seq, hash FROM audit_events WHERE seq IN (SELECT CAST(text AS bigint) FROM ` + d.listIn("$1") + ` AS asked)`
 }
 
 // EventQuery selects audit events. The zero EventQuery selects all.
 type EventQuery struct {
-	Actor  string    // the id or the name of the actor
-	Action string    // the action; "user." selects all that begin so
-	Object string    // the id or the name of the object
-	Since  time.Time // not before; zero: from the first
-	Until  time.Time // before; zero: to the last
+	Actor  string    // id or name of the actor
+	Action string    // the action; "user." selects all actions with this prefix
+	Object string    // id or name of the object
+	Since  time.Time // inclusive; zero: from the first
+	Until  time.Time // exclusive; zero: to the last
 }
 
-// UnreadableEventError says that an event stands in the table in a form that is never written.
+// UnreadableEventError reports a stored event in a form that the portal never writes.
 type UnreadableEventError struct {
 	Seq int64
 	Err error
 }
 
-// Error tells which event, and why.
+// Error names the event and the reason.
 func (e *UnreadableEventError) Error() string {
 	return fmt.Sprintf("audit event %d cannot be read: %v", e.Seq, e.Err)
 }
 
-// Unwrap gives the cause.
+// Unwrap returns the cause.
 func (e *UnreadableEventError) Unwrap() error { return e.Err }
 
-// EventsAfter gives up to limit audit events that the query selects, behind the one of this number, the oldest first: in the order of the
-// chain, or, where the query selects some, in that of their times. Events in front of one that cannot be read come with an
-// UnreadableEventError.
+// EventsAfter returns up to limit audit events that match the query and follow the event seq, oldest first: in the order of the chain, or, for a
+// query that selects some, of their times. If an event cannot be read, the events before it are returned with an UnreadableEventError.
 func (s *Store) EventsAfter(ctx context.Context, q EventQuery, seq int64, limit int) ([]chain.Entry, error) {
 	query, args := s.dialect.search(q, seq, limit, true)
 	return s.events(ctx, query, args...)
 }
 
-// EventsBefore gives up to limit audit events that the query selects, before the one of this number (0: from the newest), the newest
-// first, in the order that EventsAfter has.
+// EventsBefore returns up to limit audit events that match the query and precede the event seq (0: from the newest), newest first, in the order of
+// EventsAfter.
 func (s *Store) EventsBefore(ctx context.Context, q EventQuery, seq int64, limit int) ([]chain.Entry, error) {
 	query, args := s.dialect.search(q, seq, limit, false)
 	return s.events(ctx, query, args...)
 }
 
-// search gives the statement that selects events. An id and a name are looked up apart, so that each branch reads one index in its order, and
-// no more of it than it is asked for.
+// search returns the statement that selects events. Ids and names are looked up separately, so that each branch reads one index in its order, and
+// no further than needed.
 func (d *dialect) search(q EventQuery, seq int64, limit int, oldestFirst bool) (query string, args []any) {
 	args = []any{limit}
 	param := func(arg any) string {
@@ -227,7 +224,7 @@ func (d *dialect) search(q EventQuery, seq int64, limit int, oldestFirst bool) (
 		return `SELECT ` + eventColumns + ` FROM audit_events WHERE seq ` + beyond + ` ` + param(seq) + ` ORDER BY seq` + direction + ` LIMIT $1`, args
 	}
 	branches := []string{`WHERE true`}
-	both := func(id, name, value string) { // what has the value as its id, and what has it as its name alone
+	both := func(id, name, value string) { // matches by id, and matches by name alone
 		p := param(value)
 		var split []string
 		for _, b := range branches {
@@ -260,7 +257,7 @@ func (d *dialect) search(q EventQuery, seq int64, limit int, oldestFirst bool) (
 	if seq != 0 {
 		p := param(seq)
 		at := `(SELECT at FROM audit_events WHERE seq = ` + p + `)`
-		// Of two bounds on one side the engine would read from either, and leave out one by one what the other excludes: it gets the nearer one.
+		// Given two bounds on one side, the engine could scan from either and filter row by row: it gets the nearer one only.
 		nearer := func(bound time.Time, comparison string) {
 			limit := param(bound.UTC())
 			is := `CASE WHEN ` + limit + comparison + at + ` THEN `
@@ -290,14 +287,14 @@ func (d *dialect) search(q EventQuery, seq int64, limit int, oldestFirst bool) (
 	return strings.Join(branches, ` UNION ALL `) + order, args
 }
 
-// cutDot reports whether the action is the beginning of several, and gives it.
+// cutDot reports whether the action is a prefix, and returns it.
 func cutDot(action string) (kind string, several bool) {
 	return action, action != "" && action[len(action)-1] == '.'
 }
 
-// EventHead gives the newest link of the chain; the zero Head where there is no event.
+// EventHead returns the newest entry of the chain; the zero Head if there is no event.
 func (s *Store) EventHead(ctx context.Context) (chain.Head, error) {
-	ctx, cancel := context.WithTimeout(ctx, Patience)
+	ctx, cancel := context.WithTimeout(ctx, QueryTimeout)
 	defer cancel()
 	var h scannedHead
 	err := s.read.QueryRowContext(ctx, `SELECT seq, hash FROM `+head+` AS head`).Scan(h.into()...)
@@ -315,7 +312,7 @@ func (s *Store) EventHead(ctx context.Context) (chain.Head, error) {
 }
 
 func (s *Store) events(ctx context.Context, query string, args ...any) (entries []chain.Entry, err error) {
-	ctx, cancel := context.WithTimeout(ctx, Patience)
+	ctx, cancel := context.WithTimeout(ctx, QueryTimeout)
 	defer cancel()
 	rows, err := s.read.QueryContext(ctx, query, args...)
 	if err != nil {
@@ -332,7 +329,7 @@ func (s *Store) events(ctx context.Context, query string, args ...any) (entries 
 	return entries, s.fault("list audit events", rows.Err())
 }
 
-// scanEvent reads one row with eventColumns.
+// scanEvent scans a row of eventColumns.
 func scanEvent(r row) (e chain.Entry, err error) {
 	v := &e.Event
 	var before, after string

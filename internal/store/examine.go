@@ -9,18 +9,18 @@ import (
 	"github.com/synergycall/pbxportal/internal/pbx"
 )
 
-// checkPatience is how long a check of the whole database may take.
+// checkPatience bounds a check of the whole database.
 const checkPatience = time.Minute
 
-// Intact returns an error that names what is damaged in a SQLite file: pages, indexes, values of a form that is never written, rows whose
-// counterpart is missing. PostgreSQL looks at its pages itself, as it reads them, where it keeps checksums; without says that it keeps none.
+// Intact returns an error that names what is damaged in a SQLite file: pages, indexes, malformed values, or rows with a missing counterpart.
+// PostgreSQL checks its pages on reading if checksums are on; without reports that they are off.
 func (s *Store) Intact(ctx context.Context) (without bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, checkPatience)
 	defer cancel()
 	if s.dialect.path == "" {
 		sums := ""
 		err = s.read.QueryRowContext(ctx, `SHOW data_checksums`).Scan(&sums)
-		return sums == "off", s.fault("see whether the database keeps checksums", err)
+		return sums == "off", s.fault("check whether the database has checksums", err)
 	}
 	var damage []string
 	for _, check := range []string{
@@ -38,6 +38,6 @@ func (s *Store) Intact(ctx context.Context) (without bool, err error) {
 	}
 	return false, &pbx.Error{
 		Kind: pbx.KindUnavailable, Code: pbx.CodeDatabaseAway, Err: fmt.Errorf("damage: %s", strings.Join(damage, "; ")),
-		Msg: fmt.Sprintf("the database is damaged (%s): stop the portal, put the backup in its place, and start again", damage[0]),
+		Msg: fmt.Sprintf("the database is damaged (%s): stop the portal, restore a backup, and start the portal", damage[0]),
 	}
 }

@@ -10,7 +10,7 @@ import (
 	"github.com/synergycall/pbxportal/internal/pbx"
 )
 
-// HostSource says how objects of the host were found.
+// HostSource states how objects of the host were found.
 type HostSource string
 
 // The sources of objects of the host.
@@ -21,9 +21,9 @@ const (
 
 const selectHost = `SELECT objects FROM host_objects WHERE source = $1`
 
-// NoteHost replaces what is known of the host from one source. It writes only if that has changed.
+// NoteHost replaces the objects known from one source. It writes only if they have changed.
 func (s *Store) NoteHost(ctx context.Context, source HostSource, objects []pbx.HostObject) error {
-	ctx, cancel := context.WithTimeout(ctx, Patience)
+	ctx, cancel := context.WithTimeout(ctx, QueryTimeout)
 	defer cancel()
 	text, err := json.Marshal(append([]pbx.HostObject{}, objects...))
 	if err != nil {
@@ -31,9 +31,9 @@ func (s *Store) NoteHost(ctx context.Context, source HostSource, objects []pbx.H
 	}
 	was, ok, err := found(scanText(s.read.QueryRowContext(ctx, selectHost, string(source))))
 	if err != nil || was == string(text) || !ok && len(objects) == 0 {
-		return s.fault("read what the host has", err)
+		return s.fault("read the objects of the host", err)
 	}
-	return s.again(ctx, "note what the host has", func() error {
+	return s.again(ctx, "record the objects of the host", func() error {
 		tx, err := s.beginBeside(ctx)
 		if err != nil {
 			return err
@@ -47,24 +47,24 @@ ON CONFLICT (source) DO UPDATE SET objects = excluded.objects`, string(source), 
 	})
 }
 
-// Host returns what is known of the host from one source.
+// Host returns the objects known from one source.
 func (s *Store) Host(ctx context.Context, source HostSource) ([]pbx.HostObject, error) {
-	ctx, cancel := context.WithTimeout(ctx, Patience)
+	ctx, cancel := context.WithTimeout(ctx, QueryTimeout)
 	defer cancel()
 	text, ok, err := found(scanText(s.read.QueryRowContext(ctx, selectHost, string(source))))
 	if err != nil || !ok {
-		return nil, s.fault("read what the host has", err)
+		return nil, s.fault("read the objects of the host", err)
 	}
 	return hostObjects(text)
 }
 
-// scanText reads a row of one text.
+// scanText scans a row of one text.
 func scanText(r row) (text string, err error) {
 	err = r.Scan(&text)
 	return text, err
 }
 
-// hostObjects reads JSON arrays of objects, one behind the other.
+// hostObjects parses concatenated JSON arrays of objects.
 func hostObjects(text string) (all []pbx.HostObject, err error) {
 	for arrays := json.NewDecoder(strings.NewReader(text)); ; {
 		var some []pbx.HostObject

@@ -10,7 +10,7 @@ import (
 	"github.com/synergycall/pbxportal/internal/pbx"
 )
 
-// OtherKeyError says that the installation seals with a key that is not at hand: another host has made it, or it is lost.
+// OtherKeyError means that the database is sealed with a key that is not available: it belongs to another host, or is lost.
 type OtherKeyError struct{ ID string }
 
 // Error names the key.
@@ -20,19 +20,19 @@ func (e *OtherKeyError) Error() string {
 
 const selectKey = `SELECT key_id FROM sealing_key`
 
-// NoteKey notes that the installation seals with the first of these keys, with the event that tell gives for it; was is the id of the one
-// before, "" where none was noted yet. It changes nothing where that is noted already, and the error is an OtherKeyError where the noted key is
-// not among them: of several hosts that make a key at the same moment, one is first. Whoever has noted his keys may seal.
-func (s *Store) NoteKey(ctx context.Context, keys *keyring.Ring, tell func(was string) pbx.AuditEvent) error {
+// NoteKey records the first of these keys as the installation's sealing key, with the event that newEvent returns; was is the id of the key before,
+// "" for the first. It does nothing if that key is recorded already. The error is an OtherKeyError if the recorded key is not among these: of
+// several hosts that create a key at once, the first wins. Sealing is allowed once NoteKey has succeeded.
+func (s *Store) NoteKey(ctx context.Context, keys *keyring.Ring, newEvent func(was string) pbx.AuditEvent) error {
 	return s.InTx(ctx, func(ctx context.Context, tx *Tx) error {
 		if err := keys.Refresh(); err != nil {
 			return err
 		}
-		return tx.noteKey(ctx, keys, tell)
+		return tx.noteKey(ctx, keys, newEvent)
 	})
 }
 
-func (t *Tx) noteKey(ctx context.Context, keys *keyring.Ring, tell func(was string) pbx.AuditEvent) error {
+func (t *Tx) noteKey(ctx context.Context, keys *keyring.Ring, newEvent func(was string) pbx.AuditEvent) error {
 	was, err := keyIn(t.tx.QueryRowContext(ctx, selectKey))
 	switch {
 	case err != nil:
@@ -42,10 +42,10 @@ func (t *Tx) noteKey(ctx context.Context, keys *keyring.Ring, tell func(was stri
 	case was != "" && !keys.Has(was):
 		return &OtherKeyError{was}
 	}
-	return t.setKey(ctx, keys.Current(), tell(was))
+	return t.setKey(ctx, keys.Current(), newEvent(was))
 }
 
-// setKey notes a key, whichever was noted before.
+// setKey records a key, whichever was recorded before.
 func (t *Tx) setKey(ctx context.Context, id string, event pbx.AuditEvent) error {
 	if _, err := t.tx.ExecContext(ctx, `INSERT INTO sealing_key (one, key_id, since) VALUES (1, $1, $2)
 ON CONFLICT (one) DO UPDATE SET key_id = excluded.key_id, since = excluded.since`, id, event.At); err != nil {
@@ -54,7 +54,7 @@ ON CONFLICT (one) DO UPDATE SET key_id = excluded.key_id, since = excluded.since
 	return t.AppendEvent(ctx, event)
 }
 
-// keyIn reads the noted key; "" where there is none.
+// keyIn reads the recorded key; "" if there is none.
 func keyIn(r row) (id string, err error) {
 	if err = r.Scan(&id); errors.Is(err, sql.ErrNoRows) {
 		err = nil

@@ -68,7 +68,7 @@ func TestAKeyInTheOldOnesPlaceIsNotedOnceWithItsEvent(t *testing.T) {
 	if asked, was := note(keys); asked != 1 || was != "" {
 		t.Errorf("the first: asked %d times, was %q", asked, was)
 	}
-	if _, err := keys.Turn(); err != nil {
+	if _, err := keys.Rotate(); err != nil {
 		t.Fatal(err)
 	}
 	if asked, was := note(keys); asked != 1 || was != old {

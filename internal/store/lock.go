@@ -19,10 +19,10 @@ import (
 	"github.com/synergycall/pbxportal/internal/regular"
 )
 
-// ApplyLock is the lock that lets one apply run at a time on a database, across all processes. It goes with the process, however that
-// ends, and with the connection to PostgreSQL, which may end unnoticed. So its holder has a number, greater than all before: what an apply
-// writes goes through its lock, and is refused once another portal has taken a number. It is taken with the first write, in the same
-// transaction: one of its own would cost a disk a write more for each apply.
+// ApplyLock lets one apply at a time run on a database, across all processes. It is released when the process ends, and when the connection to
+// PostgreSQL ends, which may go unnoticed. So each holder has a number, greater than all before: what an apply writes goes through its lock, and is
+// refused once another portal has taken a number. The number is taken in the transaction of the first write: a transaction of its own would cost
+// each apply another disk write.
 type ApplyLock struct {
 	store   *Store
 	conn    *sql.Conn // nil on SQLite
@@ -32,15 +32,15 @@ type ApplyLock struct {
 	release func()
 }
 
-// TryApplyLock takes the lock, or gives nil at once when somebody else has it.
+// TryApplyLock takes the lock, or returns nil at once if another process holds it.
 func (s *Store) TryApplyLock(ctx context.Context) (*ApplyLock, error) {
-	ctx, cancel := context.WithTimeout(ctx, Patience)
+	ctx, cancel := context.WithTimeout(ctx, QueryTimeout)
 	defer cancel()
 	lock, err := s.tryLock(ctx)
 	if lock == nil || err != nil {
 		return nil, s.fault("take the apply lock", err)
 	}
-	// A number that another takes meanwhile, because this lock is lost again, is not taken a second time.
+	// If this lock is lost and another holder takes this number meanwhile, it is not taken a second time.
 	on := querier(s.read)
 	if lock.conn != nil {
 		on = lock.conn
@@ -52,15 +52,15 @@ func (s *Store) TryApplyLock(ctx context.Context) (*ApplyLock, error) {
 	return lock, nil
 }
 
-// Fence takes the number of the lock at once, for a caller who writes nothing through it: what an apply that has lost the lock would still write
-// is refused from then on.
+// Fence takes the number of the lock at once, for a caller that writes nothing through it: pending writes of an apply that has lost the lock are
+// refused from then on.
 func (l *ApplyLock) Fence(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, Patience)
+	ctx, cancel := context.WithTimeout(ctx, QueryTimeout)
 	defer cancel()
 	return l.alter(ctx, "take the apply lock", "")
 }
 
-// own makes sure, within a transaction, that the number is this lock's until it ends. The caller calls l.taken.Store(true) once it is committed.
+// own takes the lock's number within a transaction. The caller calls l.taken.Store(true) after the commit.
 func (l *ApplyLock) own(ctx context.Context, t *Tx) error {
 	query, was := `SELECT number FROM apply_fence WHERE number = $1`+t.dialect.lockRows, l.number
 	if !l.taken.Load() {
@@ -74,7 +74,7 @@ func (l *ApplyLock) own(ctx context.Context, t *Tx) error {
 	return err
 }
 
-// tryLock takes the lock of the engine; nil where another has it.
+// tryLock takes the lock of the engine; it returns nil if it is held.
 func (s *Store) tryLock(ctx context.Context) (*ApplyLock, error) {
 	if s.dialect.path != "" {
 		if err := s.inPlace(); err != nil {
@@ -98,22 +98,22 @@ func (s *Store) tryLock(ctx context.Context) (*ApplyLock, error) {
 	return lock, nil
 }
 
-// Release gives the lock back. It must be called once.
+// Release releases the lock. It must be called once.
 func (l *ApplyLock) Release() { l.release() }
 
-// errLockLost says that the lock is no longer held, and that what was to be written was not.
+// errLockLost means that the lock was lost, and the write refused.
 var errLockLost = &pbx.Error{
 	Kind: pbx.KindConflict, Code: pbx.CodeApplyRunning,
-	Msg: "this apply has lost the lock of the database, and another portal may have taken over; nothing more is written: see that the database is well, then apply again",
+	Msg: "this apply has lost its lock in the database, and another portal may have taken it; nothing more was written: check the database, then apply again",
 }
 
-// Check returns nil while the lock is held, and else an error that says why not: PostgreSQL drops it with the connection, and another portal
-// may have it then.
+// Check returns nil while the lock is held, and otherwise an error with the reason: PostgreSQL releases it with the connection, and another portal
+// may have taken it since.
 func (l *ApplyLock) Check(ctx context.Context) error {
 	if err := l.store.inPlace(); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, Patience)
+	ctx, cancel := context.WithTimeout(ctx, QueryTimeout)
 	defer cancel()
 	on, query := querier(l.store.read), `SELECT number, 0 FROM apply_fence`
 	if l.conn != nil {
@@ -135,14 +135,14 @@ func (l *ApplyLock) Check(ctx context.Context) error {
 	return errLockLost
 }
 
-// alter carries out one statement that changes something of a run, or none, while the lock is held.
+// alter executes one statement that changes a run, or none, while the lock is held.
 func (l *ApplyLock) alter(ctx context.Context, tried, statement string, args ...any) error {
 	return l.store.again(ctx, tried, func() error {
 		t, err := l.store.beginBeside(ctx)
 		if err != nil {
 			return err
 		}
-		defer t.rollback() // does nothing once it is committed
+		defer t.rollback() // no effect after a commit
 		err = l.own(ctx, t)
 		if err == nil && statement != "" {
 			_, err = t.tx.ExecContext(ctx, statement, args...)
@@ -157,14 +157,14 @@ func (l *ApplyLock) alter(ctx context.Context, tried, statement string, args ...
 	})
 }
 
-// releaseConn gives an advisory lock back. Where that fails the connection is closed, and the lock goes with it.
+// releaseConn releases an advisory lock. If that fails, it closes the connection, which releases the lock.
 func releaseConn(ctx context.Context, conn *sql.Conn, key int64) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 	defer cancel()
 	if _, err := conn.ExecContext(ctx, "SELECT pg_advisory_unlock($1)", key); err != nil {
 		_ = conn.Raw(func(any) error { return driver.ErrBadConn }) // the pool drops the connection
 	}
-	_ = conn.Close() // gives it back to the pool; an error means that it is closed already
+	_ = conn.Close() // returns it to the pool; an error means that it is closed already
 }
 
 // tryFileLock takes the flock of a file beside the database. SQLite itself has no lock that outlives a transaction.
@@ -182,14 +182,13 @@ func tryFileLock(database, suffix string) (unlock func(), held bool, err error) 
 	return func() { unlockFile(f) }, true, nil
 }
 
-// unlockFile gives a lock back. Closing alone would not do so at once: a process that is being started elsewhere holds a copy of the
-// open file until it is what it shall be.
+// unlockFile releases a lock. Closing alone would not do so at once: a child process between fork and exec holds a copy of the descriptor.
 func unlockFile(f *os.File) {
 	_ = unix.Flock(int(f.Fd()), unix.LOCK_UN)
-	_ = f.Close() // nothing was written that could be lost
+	_ = f.Close() // nothing was written
 }
 
-// openLockFile opens the file of a lock beside the database, and makes it where it is missing.
+// openLockFile opens a lock file beside the database, and creates it if it is missing.
 func openLockFile(database, suffix string) (*os.File, error) {
 	path := database + suffix
 	err := makeFor(database, path)
@@ -202,8 +201,8 @@ func openLockFile(database, suffix string) (*os.File, error) {
 	return nil, fileFault("the lock file "+filepath.Base(path)+" beside the database", err)
 }
 
-// makeFor makes an empty file for its owner alone, where none is there. Root gives it to the owner of what it is like, or else of the
-// folder: an administrator who runs a command first must not take it from the service.
+// makeFor creates an empty file, accessible to its owner only, if it does not exist. When run as root it takes the owner of like, or of the folder:
+// an administrator's first command must not lock out the service.
 func makeFor(like, path string) error {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600) //nolint:gosec // the administrator chose the folder
 	switch {

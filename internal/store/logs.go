@@ -11,7 +11,7 @@ import (
 	"github.com/synergycall/pbxportal/internal/pbx"
 )
 
-// reloadJSON is how reload results stand in the column reload_results.
+// reloadJSON is the form of the column reload_results.
 type reloadJSON struct {
 	PJSIP    *commandJSON `json:"pjsip_reload,omitempty"`
 	Dialplan *commandJSON `json:"dialplan_reload,omitempty"`
@@ -23,8 +23,8 @@ type commandJSON struct {
 	Stderr   string `json:"stderr"`
 }
 
-// saveLog writes an audit record, new or completed, if the number of the apply lock is still this one; it stays so until the transaction
-// ends. It also finds out the newest link of the audit trail.
+// saveLog writes an audit record, new or completed, if the number of the apply lock is still this one, and keeps it so until the transaction ends.
+// It also reads the newest entry of the audit trail.
 func (t *Tx) saveLog(ctx context.Context, l pbx.ApplyLog, number int64) error {
 	files, err := json.Marshal(append([]string{}, l.FilesWritten...))
 	if err != nil {
@@ -52,18 +52,17 @@ func (t *Tx) saveLog(ctx context.Context, l pbx.ApplyLog, number int64) error {
 	return err
 }
 
-// Log gives one audit record; ok is false when there is none of that id.
+// Log returns one audit record; ok is false if there is none with this id.
 func (s *Store) Log(ctx context.Context, id pbx.RunID) (l pbx.ApplyLog, ok bool, err error) {
-	ctx, cancel := context.WithTimeout(ctx, Patience)
+	ctx, cancel := context.WithTimeout(ctx, QueryTimeout)
 	defer cancel()
 	l, ok, err = found(scanLog(s.read.QueryRowContext(ctx, s.selectLog()+`WHERE l.id = $1`, string(id))))
 	return l, ok, s.fault("read an audit record", err)
 }
 
-// Logs gives up to limit audit records, newest first, that come after the one with this time and id in that order. The zero time
-// means from the newest.
+// Logs returns up to limit audit records, newest first, that follow the given time and id in that order. The zero time starts at the newest.
 func (s *Store) Logs(ctx context.Context, before time.Time, id pbx.RunID, limit int) (logs []pbx.ApplyLog, err error) {
-	ctx, cancel := context.WithTimeout(ctx, Patience)
+	ctx, cancel := context.WithTimeout(ctx, QueryTimeout)
 	defer cancel()
 	where, args := "", []any{limit}
 	if !before.IsZero() {
@@ -75,20 +74,20 @@ func (s *Store) Logs(ctx context.Context, before time.Time, id pbx.RunID, limit 
 	return logs, s.fault("list audit records", err)
 }
 
-// selectLog is the beginning of every query for audit records. A record of the Python portal has no run, and names no proved actor.
+// selectLog is the beginning of every query for audit records. A record of the Python portal has no run and no authenticated actor.
 func (s *Store) selectLog() string {
 	return `SELECT ` + s.logColumns() + ` FROM apply_audit_logs l LEFT JOIN apply_runs r ON r.id = l.id `
 }
 
-// logColumns lists the columns of an audit record, which is l, and its run, which is r.
+// logColumns lists the columns of an audit record l and its run r.
 func (s *Store) logColumns() string {
 	return `l.id, l.triggered_at, l.triggered_by, l.outcome, coalesce(l.error_details, ''), ` +
 		s.dialect.textsOut("l.files_written") + `, ` + s.dialect.jsonOut("l.reload_results") +
 		`, coalesce(r.actor_kind, ''), coalesce(r.actor_id, ''), coalesce(r.actor_name, '')`
 }
 
-// scanLog reads one row that begins with logColumns; the rest goes into more. A reload_results of another shape (an earlier
-// program's) reads as none: what it says is of use to people only, and stays in the table.
+// scanLog scans a row that begins with logColumns; further columns go into more. A reload_results of another form (an earlier program's) reads as
+// none: it is informational, and stays in the table.
 func scanLog(r row, more ...any) (pbx.ApplyLog, error) {
 	var l pbx.ApplyLog
 	var files, reload sql.NullString
@@ -109,7 +108,7 @@ func scanLog(r row, more ...any) (pbx.ApplyLog, error) {
 	return l, nil
 }
 
-// readCommand reads one of the results of a reload, nil when it is not there in the form we know.
+// readCommand reads one of the results of a reload, nil if it is missing or malformed.
 func readCommand(text, key string) *pbx.CommandResult {
 	var results map[string]json.RawMessage
 	var r *commandJSON

@@ -8,19 +8,20 @@ import (
 	"github.com/synergycall/pbxportal/internal/pbx"
 )
 
-// SetKey notes that the installation seals with this key from now on, whichever it was before, with the event that tells of it.
+// SetKey records the sealing key of the installation, whichever it was before, with its audit event.
 func (s *Store) SetKey(ctx context.Context, id string, event pbx.AuditEvent) error {
 	return s.InTx(ctx, func(ctx context.Context, tx *Tx) error { return tx.setKey(ctx, id, event) })
 }
 
-// sealedBy ends a query for rows whose column was sealed with the key in the first parameter; the second and third are sealedBy's too.
+// sealedBy ends a query for rows whose column was sealed with the key in the first parameter; it uses the second and third as well.
 func sealedBy(column string) string { return `substr(` + column + `, 1, $2) = $1 LIMIT $3` }
 
 func sealedByValues(key string) []any {
 	return []any{keyring.Mark + key + ":", keyring.HeaderLength, batch}
 }
 
-// UsersSealedBy gives a number of users, all when they are few, whose secret is sealed with a key, without the secret.
+// UsersSealedBy returns users whose secret is sealed with a key, without the secret: a limited number at a time, fewer than the limit when these
+// are all.
 func (t *Tx) UsersSealedBy(ctx context.Context, key string) ([]pbx.User, error) {
 	return gather(ctx, t.tx, func(r row) (u pbx.User, err error) {
 		e := &u.Extension
@@ -30,7 +31,7 @@ func (t *Tx) UsersSealedBy(ctx context.Context, key string) ([]pbx.User, error) 
 FROM users u JOIN extensions e ON e.user_id = u.id WHERE `+sealedBy("e.secret"), sealedByValues(key)...)
 }
 
-// SetSecret gives an extension another secret, with the event that tells of it.
+// SetSecret replaces the secret of an extension, with its audit event.
 func (t *Tx) SetSecret(ctx context.Context, id pbx.ExtensionID, secret pbx.Secret, event pbx.AuditEvent) error {
 	sealed, err := t.secrets.in(id, secret)
 	if err != nil {
@@ -42,13 +43,13 @@ func (t *Tx) SetSecret(ctx context.Context, id pbx.ExtensionID, secret pbx.Secre
 	return t.AppendEvent(ctx, event)
 }
 
-// AccountsSealedBy gives a number of accounts, all when they are few, whose second factor is sealed with a key.
+// AccountsSealedBy returns accounts whose second factor is sealed with a key: a limited number at a time.
 func (t *Tx) AccountsSealedBy(ctx context.Context, key string) ([]Credentials, error) {
 	return gather(ctx, t.tx, func(r row) (Credentials, error) { return scanAccount(r) }, selectAccount+`WHERE `+sealedBy("a.totp_secret"), sealedByValues(key)...)
 }
 
-// DropRunsSealedBy drops what cannot be read any more of the runs that a key has sealed: the bytes of their files, and hand edits that were
-// saved. Who, when and what stay. It gives how many runs there were.
+// DropRunsSealedBy drops the unreadable parts of runs that a key has sealed: the bytes of their files, and saved hand edits. The records themselves
+// stay. It returns the number of runs.
 func (s *Store) DropRunsSealedBy(ctx context.Context, key string) (n int, err error) {
 	for {
 		dropped := 0

@@ -14,21 +14,22 @@ import (
 	"github.com/synergycall/pbxportal/internal/pbx"
 )
 
-// A file that was released is never edited: databases out there ran it as it is.
+// Released files are never edited: existing databases have applied them as they are.
 //
 //go:embed migrations
 var migrations embed.FS
 
-// migrationPatience is how long a start waits for another process that is migrating, and migrationTime how long it may take itself: an index
-// over millions of audit events takes minutes.
+// migrationPatience is how long a start waits for another process that migrates; migrationTime is how long a migration may take: an index over
+// millions of audit events takes minutes.
 const (
 	migrationPatience = time.Minute
 	migrationTime     = time.Hour
 )
 
-// Migrate brings the tables to the version this program needs and returns which versions it applied, none when they were there
-// already. It refuses a database behind a pooler through which locks do not hold (Pooled), and one whose tables are in another schema (Placed). Any number of processes may call it at once. It adopts the tables of the Python portal as they are, and refuses a
-// database that a newer program has changed. A SQLite file that is missing is made (mode 0600), and its folder (mode 0700).
+// Migrate brings the schema to this program's version and returns the versions it applied, none if it was current. It refuses a database behind a
+// pooler through which locks do not work (Pooled), one whose tables are in another schema (Placed), and one that a newer program has changed.
+// Concurrent calls of any number of processes are safe. It adopts the tables of the Python portal as they are. It creates a missing SQLite file
+// (mode 0600) and its folder (mode 0700).
 func (s *Store) Migrate(ctx context.Context) (applied []int64, err error) {
 	if s.dialect.path != "" {
 		if err := s.makeSQLite(); err != nil {
@@ -47,14 +48,14 @@ func (s *Store) Migrate(ctx context.Context) (applied []int64, err error) {
 	if err != nil {
 		return nil, err
 	}
-	// The usual start finds nothing to do, and finds it with one query and no lock.
+	// Usually there is nothing to do, which costs one query and no lock.
 	switch current, err := s.version(ctx); {
 	case err == nil && current >= target:
 		return nil, refuseNewer(current, target)
-	case err != nil && s.dialect.damaged(err): // the tables are there, however they look
+	case err != nil && s.dialect.damaged(err): // the tables exist, in whatever state
 		return nil, s.fault("read the version of the database", err)
 	}
-	if err = s.Ping(ctx); err != nil { // rather than waiting a minute for a database that is not there
+	if err = s.Ping(ctx); err != nil { // rather than wait a minute for an unreachable database
 		return nil, err
 	}
 	waiting, stop := context.WithTimeout(ctx, migrationPatience)
@@ -89,7 +90,7 @@ func (s *Store) Migrate(ctx context.Context) (applied []int64, err error) {
 	return applied, s.checkColumns(ctx)
 }
 
-// version gives the newest migration the database has seen; an error also means that it has seen none.
+// version returns the newest applied migration; an error also means that there is none.
 func (s *Store) version(ctx context.Context) (v int64, err error) {
 	err = s.read.QueryRowContext(ctx, `SELECT max(version_id) FROM goose_db_version`).Scan(&v)
 	return v, err
@@ -106,8 +107,8 @@ func refuseNewer(current, target int64) error {
 	}
 }
 
-// checkColumns asks for every column the program uses, so that a foreign table of the same name is found at the start and not by
-// the first request.
+// checkColumns selects every column that the program uses, so that an unrelated table of the same name is found at the start and not by the first
+// request.
 func (s *Store) checkColumns(ctx context.Context) error {
 	for table, query := range map[string]string{
 		"tenants":                    `SELECT id, name, created_at FROM tenants LIMIT 0`,
@@ -142,7 +143,7 @@ func (s *Store) lockMigrations(ctx context.Context) (unlock func(), err error) {
 	return func() { releaseConn(ctx, conn, migrationKey) }, nil
 }
 
-// waitFileLock takes the flock of a file, asking every 20 ms while another process has it.
+// waitFileLock takes the flock of a file, polling every 20 ms while another process holds it.
 func waitFileLock(ctx context.Context, database, suffix string) (unlock func(), err error) {
 	f, err := openLockFile(database, suffix)
 	if err != nil {

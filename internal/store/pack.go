@@ -8,8 +8,8 @@ import (
 	"github.com/synergycall/pbxportal/internal/regular"
 )
 
-// packed gives the bytes of a file as a revision keeps them: the objects of a thousand users are much alike, and take a tenth of their
-// size. What a database writes less it also logs, checks and forgets less. No bytes stay none.
+// packed returns the compressed form in which a revision keeps a file: the objects of a thousand users are similar and shrink to a tenth, which the
+// database also saves in its log, checks and deletes. Empty stays empty.
 func packed(content []byte) ([]byte, error) {
 	if content == nil {
 		return nil, nil
@@ -26,10 +26,11 @@ func packed(content []byte) ([]byte, error) {
 	return b.Bytes(), err
 }
 
-// largestFile is far more than a generated file can be; what unpacks to more is not ours.
+// largestFile is far larger than a generated file can be; larger content was not written by the portal.
 const largestFile = 256 << 20
 
-// unpacked is the inverse of packed. What an earlier program kept unpacked comes back as it is: no file for Asterisk begins like that.
+// unpacked is the inverse of packed. Uncompressed content of an earlier program is returned as it is: no Asterisk file begins with the magic
+// number.
 func unpacked(kept []byte) ([]byte, error) {
 	if !bytes.HasPrefix(kept, []byte{0x1f, 0x8b}) {
 		return kept, nil

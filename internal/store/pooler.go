@@ -11,33 +11,32 @@ import (
 
 // poolerRefused returns the error of an address that leads through a pooler which does not keep or reset sessions.
 func poolerRefused() *pbx.Error {
-	return unavailable(pbx.Error{Msg: "DATABASE_URL leads through a connection pooler that gives its connections from one client to the next with what is left on them, " +
-		"and the portal's locks do not hold through it; nothing was changed: connect to PostgreSQL directly, or set pool_mode=session and server_reset_query=DISCARD ALL " +
+	return unavailable(pbx.Error{Msg: "DATABASE_URL leads through a connection pooler that passes connections on to other clients without resetting them, " +
+		"and the portal's locks do not work through it; nothing was changed: connect to PostgreSQL directly, or set pool_mode=session and server_reset_query=DISCARD ALL " +
 		"for this database in the pooler, then start again"})
 }
 
-// poolerRounds is how often connections are compared. A pooler gives a server that is free to whoever asks next; where others use the same
-// pooler, that may not be this portal in the first round.
+// poolerRounds is how often connections are compared. A pooler hands a free server to the next client, which may not be this portal in the first
+// round.
 const poolerRounds = 5
 
-// Pooled returns an error where a pooler stands before PostgreSQL that hands out its servers by the transaction or by the statement (pgbouncer
-// with pool_mode=transaction or statement): locks, which belong to a connection, then hold nobody off. A pooler that keeps a server for as
-// long as a connection lasts (pool_mode=session) passes.
+// Pooled returns an error if a pooler assigns servers per transaction or per statement (pgbouncer with pool_mode=transaction or statement): locks,
+// which belong to a connection, then exclude no one. A pooler that keeps a server for the whole connection (pool_mode=session) is accepted.
 //
-// Of two connections, one asks which server process it has, then the other does within a transaction, which keeps its server, then the first
-// again. The same process on both, or another one on the first than before, means pooling; asked alone, a connection may get the same server
-// each time and prove nothing.
+// One of two connections queries its server process; then the other does, within a transaction, which keeps its server; then the first again. The
+// same process on both, or a changed process on the first, means pooling; a single connection could get the same server each time and prove
+// nothing.
 func (s *Store) Pooled(ctx context.Context) error {
 	if s.dialect.path != "" {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, Patience)
+	ctx, cancel := context.WithTimeout(ctx, QueryTimeout)
 	defer cancel()
 	a, err := s.write.Conn(ctx)
 	if err != nil {
 		return s.fault("reach the database", err)
 	}
-	defer func() { _ = a.Close() }() // gives it back to the pool
+	defer func() { _ = a.Close() }() // returns it to the pool
 	b, err := s.write.Conn(ctx)
 	if err != nil {
 		return s.fault("reach the database", err)
@@ -46,7 +45,7 @@ func (s *Store) Pooled(ctx context.Context) error {
 	for range poolerRounds {
 		pooled, err := onePool(ctx, a, b)
 		if err != nil {
-			return s.fault("see whether a pooler stands before the database", err)
+			return s.fault("check whether the database is behind a pooler", err)
 		}
 		if pooled {
 			return poolerRefused()
@@ -63,7 +62,7 @@ func onePool(ctx context.Context, a, b *sql.Conn) (pooled bool, err error) {
 		return false, err
 	}
 	within, err := simply(ctx, b, `BEGIN; `+own)
-	if sqlState(err) == "08P01" { // pgbouncer with pool_mode=statement takes no transactions
+	if sqlState(err) == "08P01" { // pgbouncer with pool_mode=statement refuses transactions
 		return true, nil
 	}
 	if err != nil {
@@ -76,7 +75,7 @@ func onePool(ctx context.Context, a, b *sql.Conn) (pooled bool, err error) {
 	return before == within || before != after, err
 }
 
-// simply carries out statements with the simple protocol, which a pooler cannot misunderstand, and returns the one value they give.
+// simply executes statements with the simple protocol, which every pooler supports, and returns their single value.
 func simply(ctx context.Context, conn *sql.Conn, statements string) (value string, err error) {
 	err = conn.Raw(func(driverConn any) error {
 		results, err := driverConn.(*stdlib.Conn).Conn().PgConn().Exec(ctx, statements).ReadAll() //nolint:errcheck // it is the driver we opened

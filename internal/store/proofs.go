@@ -14,10 +14,10 @@ import (
 
 const sessionColumns = `s.id, s.account_id, s.created_at, s.last_seen_at, s.expires_at, s.from_address, s.user_agent, s.vouched, s.owes_factor`
 
-// Session gives the session with a hash, and its account, in one query; ok is false when there is none. Whether it still holds is for
-// the caller to say.
+// Session returns the session with a hash, and its account, in one query; ok is false if there is none. The caller checks whether it is still
+// valid.
 func (s *Store) Session(ctx context.Context, hash []byte) (session pbx.Session, account pbx.Account, ok bool, err error) {
-	ctx, cancel := context.WithTimeout(ctx, Patience)
+	ctx, cancel := context.WithTimeout(ctx, QueryTimeout)
 	defer cancel()
 	const query = `SELECT ` + accountColumns + `, ` + sessionColumns + ` FROM sessions s JOIN accounts a ON a.id = s.account_id WHERE s.hash = $1`
 	c, ok, err := found(scanAccount(s.read.QueryRowContext(ctx, query, hash), sessionInto(&session)...))
@@ -25,9 +25,9 @@ func (s *Store) Session(ctx context.Context, hash []byte) (session pbx.Session, 
 	return session, c.Account, ok, s.fault("look up a session", err)
 }
 
-// Sessions gives the sessions of an account, the newest first.
+// Sessions returns the sessions of an account, newest first.
 func (s *Store) Sessions(ctx context.Context, id pbx.AccountID) ([]pbx.Session, error) {
-	ctx, cancel := context.WithTimeout(ctx, Patience)
+	ctx, cancel := context.WithTimeout(ctx, QueryTimeout)
 	defer cancel()
 	sessions, err := gather(ctx, s.read, func(r row) (session pbx.Session, err error) {
 		err = r.Scan(sessionInto(&session)...)
@@ -37,11 +37,11 @@ func (s *Store) Sessions(ctx context.Context, id pbx.AccountID) ([]pbx.Session, 
 	return sessions, s.fault("list sessions", err)
 }
 
-// mostSessions is how many sessions an account has at once: with one more, the oldest ends. Those that still owe the second factor are counted
-// apart, so that nobody without it ends one that has it.
+// mostSessions is the maximum number of sessions of an account: one more ends the oldest. Sessions that owe the second factor are counted
+// separately, so that they cannot end complete ones.
 const mostSessions = 50
 
-// InsertSession adds a session, and clears away those that are over and those that are too many.
+// InsertSession adds a session, and removes expired and surplus ones.
 func (t *Tx) InsertSession(ctx context.Context, s pbx.Session, hash []byte) error {
 	if _, err := t.tx.ExecContext(ctx, `DELETE FROM sessions WHERE expires_at <= $1`, s.CreatedAt); err != nil {
 		return err
@@ -57,13 +57,13 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`,
 	return err
 }
 
-// SeeSession notes that a session was used.
+// SeeSession records the use of a session.
 func (t *Tx) SeeSession(ctx context.Context, id pbx.SessionID, now time.Time) error {
 	_, err := t.tx.ExecContext(ctx, `UPDATE sessions SET last_seen_at = $2 WHERE id = $1 AND last_seen_at < $2`, string(id), now)
 	return err
 }
 
-// DeleteSession ends a session of an account, and reports whether the account had it.
+// DeleteSession ends a session of an account, and reports whether it existed.
 func (t *Tx) DeleteSession(ctx context.Context, account pbx.AccountID, id pbx.SessionID) (had bool, err error) {
 	return changed(t.tx.ExecContext(ctx, `DELETE FROM sessions WHERE account_id = $1 AND id = $2`, string(account), string(id)))
 }
@@ -74,7 +74,7 @@ func (t *Tx) DeleteSessions(ctx context.Context, account pbx.AccountID) error {
 	return err
 }
 
-// DeleteOtherSessions ends all sessions of an account but one.
+// DeleteOtherSessions ends all sessions of an account except one.
 func (t *Tx) DeleteOtherSessions(ctx context.Context, account pbx.AccountID, but pbx.SessionID) error {
 	_, err := t.tx.ExecContext(ctx, `DELETE FROM sessions WHERE account_id = $1 AND id <> $2`, string(account), string(but))
 	return err
@@ -94,30 +94,30 @@ func inUTC(s *pbx.Session) {
 	s.CreatedAt, s.LastSeenAt, s.ExpiresAt = s.CreatedAt.UTC(), s.LastSeenAt.UTC(), s.ExpiresAt.UTC()
 }
 
-// OneTimeCode is what is kept of a one-time link.
+// OneTimeCode is the stored form of a one-time link.
 type OneTimeCode struct {
 	Purpose   pbx.LinkPurpose
-	Account   pbx.AccountID // "" for one that makes the first
+	Account   pbx.AccountID // "" for one that creates the first account
 	CreatedAt time.Time
 	ExpiresAt time.Time
 }
 
 const selectCode = `SELECT purpose, account_id, created_at, expires_at FROM one_time_codes WHERE hash = $1`
 
-// OneTimeCode gives the one-time code with a hash; ok is false when there is none.
+// OneTimeCode returns the one-time code with a hash; ok is false if there is none.
 func (s *Store) OneTimeCode(ctx context.Context, hash []byte) (c OneTimeCode, ok bool, err error) {
-	ctx, cancel := context.WithTimeout(ctx, Patience)
+	ctx, cancel := context.WithTimeout(ctx, QueryTimeout)
 	defer cancel()
 	c, ok, err = found(scanCode(s.read.QueryRowContext(ctx, selectCode, hash)))
 	return c, ok, s.fault("look up a one-time code", err)
 }
 
-// OneTimeCode gives the one-time code with a hash; ok is false when there is none.
+// OneTimeCode returns the one-time code with a hash; ok is false if there is none.
 func (t *Tx) OneTimeCode(ctx context.Context, hash []byte) (c OneTimeCode, ok bool, err error) {
 	return found(scanCode(t.tx.QueryRowContext(ctx, selectCode, hash)))
 }
 
-// ReplaceOneTimeCode adds a one-time code; any other of its account, or for making the first one, is no longer good.
+// ReplaceOneTimeCode adds a one-time code, and removes any other of its account, or for the first account.
 func (t *Tx) ReplaceOneTimeCode(ctx context.Context, c OneTimeCode, hash []byte) error {
 	if err := t.DeleteOneTimeCodes(ctx, c.Account); err != nil {
 		return err
@@ -127,7 +127,7 @@ func (t *Tx) ReplaceOneTimeCode(ctx context.Context, c OneTimeCode, hash []byte)
 	return err
 }
 
-// DeleteOneTimeCodes takes back the one-time codes of an account, those for making the first one for "".
+// DeleteOneTimeCodes removes the one-time codes of an account, or, for "", those for the first account.
 func (t *Tx) DeleteOneTimeCodes(ctx context.Context, account pbx.AccountID) error {
 	if account == "" {
 		_, err := t.tx.ExecContext(ctx, `DELETE FROM one_time_codes WHERE account_id IS NULL`)
@@ -147,24 +147,24 @@ func scanCode(r row) (OneTimeCode, error) {
 
 const selectToken = `SELECT id, name, role, scopes, created_at, created_by, made_with, expires_at, last_used_at, revoked_at, hash FROM api_tokens ` //nolint:gosec // it holds no token
 
-// Token gives the token of an id, with the hash of its secret, in one query; ok is false when there is none. Whether it still holds is
-// for the caller to say.
+// Token returns the token of an id, with the hash of its secret, in one query; ok is false if there is none. The caller checks whether it is still
+// valid.
 func (s *Store) Token(ctx context.Context, id pbx.TokenID) (token pbx.Token, hash []byte, ok bool, err error) {
-	ctx, cancel := context.WithTimeout(ctx, Patience)
+	ctx, cancel := context.WithTimeout(ctx, QueryTimeout)
 	defer cancel()
 	token, ok, err = found(scanToken(s.read.QueryRowContext(ctx, selectToken+`WHERE id = $1`, string(id)), &hash))
 	return token, hash, ok, s.fault("look up a token", err)
 }
 
-// Token gives the token of an id; ok is false when there is none.
+// Token returns the token of an id; ok is false if there is none.
 func (t *Tx) Token(ctx context.Context, id pbx.TokenID) (token pbx.Token, ok bool, err error) {
 	return found(scanOneToken(t.tx.QueryRowContext(ctx, selectToken+`WHERE id = $1`, string(id))))
 }
 
-// Tokens gives up to limit tokens by name, from behind the one that is named on ("": from the first); those that are revoked only where they are
-// asked for. ok is false where the one that is named does not exist.
+// Tokens returns up to limit tokens, ordered by name, that follow the named one ("": from the first), with revoked ones only on request. ok is
+// false if the named one does not exist.
 func (s *Store) Tokens(ctx context.Context, after pbx.TokenID, limit int, revoked bool) (tokens []pbx.Token, ok bool, err error) {
-	ctx, cancel := context.WithTimeout(ctx, Patience)
+	ctx, cancel := context.WithTimeout(ctx, QueryTimeout)
 	defer cancel()
 	if after != "" {
 		if _, _, ok, err = s.Token(ctx, after); err != nil || !ok {
@@ -177,7 +177,7 @@ ORDER BY lower(name), created_at, id LIMIT $3`, revoked, string(after), limit)
 	return tokens, true, s.fault("list tokens", err)
 }
 
-// CountTokens counts the tokens of one maker ("": the command line) that hold at a time.
+// CountTokens counts the active tokens of a creator ("": the command line).
 func (t *Tx) CountTokens(ctx context.Context, by pbx.AccountID, now time.Time) (n int, err error) {
 	where, args := `created_by IS NULL`, []any{now}
 	if by != "" {
@@ -190,7 +190,7 @@ func (t *Tx) CountTokens(ctx context.Context, by pbx.AccountID, now time.Time) (
 // Ended counts what RevokeAll ended.
 type Ended struct{ Sessions, Links, Tokens int64 }
 
-// RevokeAll ends every session, takes back every one-time code, and revokes every token that is not revoked.
+// RevokeAll ends every session, removes every one-time code, and revokes every active token.
 func (t *Tx) RevokeAll(ctx context.Context, now time.Time) (e Ended, err error) {
 	for _, c := range []struct {
 		ended *int64
@@ -212,12 +212,12 @@ func (t *Tx) RevokeAll(ctx context.Context, now time.Time) (e Ended, err error) 
 	return e, nil
 }
 
-// TokensOf gives the tokens an account made that are not revoked.
+// TokensOf returns the tokens created by an account that are not revoked.
 func (t *Tx) TokensOf(ctx context.Context, account pbx.AccountID) ([]pbx.Token, error) {
 	return gather(ctx, t.tx, scanOneToken, selectToken+`WHERE created_by = $1 AND revoked_at IS NULL ORDER BY id`, string(account))
 }
 
-// TokensMadeWith gives the tokens that were made with a token, or with one of these, and so on, and are not revoked.
+// TokensMadeWith returns the tokens created with a token, directly or indirectly, that are not revoked.
 func (t *Tx) TokensMadeWith(ctx context.Context, id pbx.TokenID) ([]pbx.Token, error) {
 	return gather(ctx, t.tx, scanOneToken, `WITH RECURSIVE made (id) AS (
     SELECT id FROM api_tokens WHERE made_with = $1 UNION SELECT api_tokens.id FROM api_tokens JOIN made ON api_tokens.made_with = made.id)
@@ -237,25 +237,25 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`, string(token.ID), hash, token.Name
 	return err
 }
 
-// RevokeToken notes that a token does not hold any more.
+// RevokeToken records the revocation of a token.
 func (t *Tx) RevokeToken(ctx context.Context, id pbx.TokenID, now time.Time) error {
 	_, err := t.tx.ExecContext(ctx, `UPDATE api_tokens SET revoked_at = $2 WHERE id = $1 AND revoked_at IS NULL`, string(id), now)
 	return err
 }
 
-// SeeToken notes that a token was used.
+// SeeToken records the use of a token.
 func (t *Tx) SeeToken(ctx context.Context, id pbx.TokenID, now time.Time) error {
 	_, err := t.tx.ExecContext(ctx, `UPDATE api_tokens SET last_used_at = $2 WHERE id = $1 AND (last_used_at IS NULL OR last_used_at < $2)`, string(id), now)
 	return err
 }
 
-// scanOneToken is scanToken for those who do not compare the hash.
+// scanOneToken is scanToken for callers that do not compare the hash.
 func scanOneToken(r row) (pbx.Token, error) {
 	var hash []byte
 	return scanToken(r, &hash)
 }
 
-// scanToken reads one row of selectToken. A scope that means nothing to this program is an error: to leave it out could widen the token.
+// scanToken scans a row of selectToken. An unknown scope is an error: ignoring it could widen the token's permissions.
 func scanToken(r row, hash *[]byte) (pbx.Token, error) {
 	var t pbx.Token
 	var scopes string

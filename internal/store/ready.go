@@ -12,15 +12,14 @@ import (
 	"github.com/synergycall/pbxportal/internal/pbx"
 )
 
-// writes remembers how the writes of this process to the database ended.
+// writes records the results of this process's writes to the database.
 type writes struct {
 	mu       sync.Mutex
-	failed   error // guarded by mu; of the newest write, nil when it succeeded
-	failures int   // guarded by mu; how many writes have failed
+	failed   error // guarded by mu; of the newest write, nil if it succeeded
+	failures int   // guarded by mu; number of failed writes
 }
 
-// ended notes the end of a write. Errors that say nothing about the database (the caller has gone, a rule was broken, another program changed the same rows)
-// leave what is known as it is.
+// ended records the result of a write. Errors that say nothing about the database (a cancelled request, a violated rule, a conflict) are ignored.
 func (w *writes) ended(ctx context.Context, err error) {
 	failed := pbx.CodeOf(err) == pbx.CodeDatabaseAway || pbx.CodeOf(err) == pbx.CodeDatabaseFull
 	if err != nil && (!failed || errors.Is(ctx.Err(), context.Canceled)) {
@@ -34,7 +33,7 @@ func (w *writes) ended(ctx context.Context, err error) {
 	}
 }
 
-// WriteFailures returns how many writes of this process have failed because of the database.
+// WriteFailures returns the number of writes of this process that failed because of the database.
 func (s *Store) WriteFailures() int {
 	s.writes.mu.Lock()
 	defer s.writes.mu.Unlock()
@@ -42,7 +41,7 @@ func (s *Store) WriteFailures() int {
 }
 
 // Writable returns nil unless the newest write of this process failed because of the database. It then tries a write that is rolled back, and
-// returns why that failed as well: on a full disk small writes still succeed, so the answer "SELECT 1" proves nothing.
+// returns the error of that: on a full disk small writes still succeed, so "SELECT 1" proves nothing.
 func (s *Store) Writable(ctx context.Context) error {
 	s.writes.mu.Lock()
 	failed := s.writes.failed
@@ -53,12 +52,12 @@ func (s *Store) Writable(ctx context.Context) error {
 	return s.Probe(ctx)
 }
 
-// Ready asks the database for the version of its tables, and returns nil when it is the one that this program needs. Like Ping it makes nothing.
+// Ready returns nil if the database has the schema version that this program needs. Like Ping it creates nothing.
 func (s *Store) Ready(ctx context.Context) error {
 	if err := s.inPlace(); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, Patience)
+	ctx, cancel := context.WithTimeout(ctx, QueryTimeout)
 	defer cancel()
 	needed, err := s.dialect.newest()
 	if err != nil {
@@ -68,7 +67,7 @@ func (s *Store) Ready(ctx context.Context) error {
 	switch err = s.fault("read the version of the database", err); {
 	case pbx.KindOf(err) == pbx.KindUnavailable:
 		return err
-	case err != nil: // it answers, but has no such table
+	case err != nil: // reachable, but without this table
 		return &pbx.Error{
 			Kind: pbx.KindUnavailable, Code: pbx.CodeDatabaseAway, Err: err,
 			Msg: "the database does not have the portal's tables: was it replaced? Restart the portal, or run pbxportal migrate",
@@ -90,7 +89,7 @@ func (d *dialect) newest() (version int64, err error) {
 	if err != nil || len(files) == 0 {
 		return 0, fmt.Errorf("cannot read the embedded migrations: %w", err)
 	}
-	number, _, _ := strings.Cut(files[len(files)-1].Name(), "_") // they are sorted, and all numbers have the same length
+	number, _, _ := strings.Cut(files[len(files)-1].Name(), "_") // sorted, and all numbers have the same length
 	if version, err = strconv.ParseInt(number, 10, 64); err != nil {
 		return 0, fmt.Errorf("cannot read the embedded migrations: %w", err)
 	}

@@ -11,10 +11,10 @@ import (
 	"github.com/synergycall/pbxportal/internal/regular"
 )
 
-// Versions returns the newest migration that the database has seen, 0 for none, and the newest that this program knows. Like Migrate it refuses a
+// Versions returns the newest migration applied to the database, 0 for none, and the newest that this program knows. Like Migrate it refuses a
 // database that a newer program has changed.
 func (s *Store) Versions(ctx context.Context) (has, known int64, err error) {
-	ctx, cancel := context.WithTimeout(ctx, Patience)
+	ctx, cancel := context.WithTimeout(ctx, QueryTimeout)
 	defer cancel()
 	if known, err = s.dialect.newest(); err != nil {
 		return 0, 0, err
@@ -29,9 +29,8 @@ func (s *Store) Versions(ctx context.Context) (has, known int64, err error) {
 	return 0, known, s.Ping(ctx) // no tables yet, or no database
 }
 
-// TryMigrate tries whether Migrate can make what is missing, and leaves everything as it was. Of a SQLite file that is not there yet it makes a
-// copy under another name, where its folder exists. In PostgreSQL it asks for the rights: to create tables, and to alter those that exist, which
-// their owner alone has.
+// TryMigrate checks whether Migrate could succeed, and changes nothing. For a missing SQLite file it creates a copy under another name, if its
+// folder exists. In PostgreSQL it checks the privileges to create tables, and to alter existing ones, which only their owner has.
 func (s *Store) TryMigrate(ctx context.Context) error {
 	if s.dialect.path != "" {
 		if _, err := os.Stat(s.dialect.path); err == nil {
@@ -62,8 +61,8 @@ WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind = 'r' AND NO
 	return err
 }
 
-// tryFile makes a SQLite file with all tables in a folder, under a name of its own, and removes it. Where the folder does not exist either it asks
-// whether it may be made.
+// tryFile creates a SQLite file with all tables in a folder, under a temporary name, and removes it. If the folder is missing too, it checks
+// whether it could be created.
 func tryFile(ctx context.Context, dir string) (err error) {
 	switch there, err := regular.Writable(dir); {
 	case err != nil:

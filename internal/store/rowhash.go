@@ -17,18 +17,18 @@ import (
 // hashedSince is the migration since which users have hashes.
 const hashedSince = 15
 
-// damaged returns the error of users who are not in the database as the portal wrote them. What says which; no value of a row but its number
-// and its id may stand in it.
+// damaged returns the error of users that are not stored as the portal wrote them. what names them; apart from number and id it must not contain
+// any value of a row.
 func damaged(what string) *pbx.Error {
 	return &pbx.Error{
 		Kind: pbx.KindUnavailable, Code: pbx.CodeDatabaseDamaged,
-		Msg: fmt.Sprintf("the database is damaged: %s; nothing was changed: stop the portal, put the backup in its place, and start again; or examine the rows "+
-			"in the database, put them right, and run pbxportal migrate --accept-users, which takes them as they then are", what),
+		Msg: fmt.Sprintf("the database is damaged: %s; nothing was changed: stop the portal, restore a backup, and start the portal; or examine the rows "+
+			"in the database, correct them, and run pbxportal migrate --accept-users, which accepts them as they are", what),
 	}
 }
 
-// rowHash returns the hash of a user and the extension with the secret as its column has it, never 0. It shows what a disk changed, not what a
-// person did who can compute it as well.
+// rowHash returns the hash of a user and extension, with the secret as stored, never 0. It detects disk corruption, not tampering by someone who
+// can compute it.
 func rowHash(u pbx.User, secret []byte) int64 {
 	e := &u.Extension
 	framed := make([]byte, 0, 512)
@@ -56,16 +56,16 @@ func rowHash(u pbx.User, secret []byte) int64 {
 	return max(1, int64(binary.BigEndian.Uint64(sum[:8])>>1))
 }
 
-// storedUser is a user as read, with the secret as its column has it.
+// storedUser is a user as read, with the secret as stored.
 type storedUser struct {
 	pbx.User
 
 	opener  *opener
-	hash    int64 // as stored; 0 where another program wrote the row
-	covered int   // how many rows have a hash, as counted when they were written
+	hash    int64 // as stored; 0 if another program wrote the row
+	covered int   // the number of rows with a hash, as counted in the same query
 }
 
-// scanStored reads one row with selectUser's columns. Plain types spare both drivers the way through reflection.
+// scanStored scans a row of selectUser's columns. Plain types avoid reflection in both drivers.
 func scanStored(r row, secrets *opener) (u storedUser, err error) {
 	e := &u.Extension
 	u.opener = secrets
@@ -77,7 +77,7 @@ func scanStored(r row, secrets *opener) (u storedUser, err error) {
 	return u, err
 }
 
-// check returns an error where the row is not as the portal wrote it.
+// check returns an error if the row is not as the portal wrote it.
 func (u *storedUser) check() error {
 	if u.hash == 0 || u.hash == rowHash(u.User, u.opener.column) {
 		return nil
@@ -85,7 +85,7 @@ func (u *storedUser) check() error {
 	return damaged(fmt.Sprintf("the row of extension %d (user %q) is not as the portal wrote it", u.Extension.Number, u.ID))
 }
 
-// tally compares the rows of a list, taken one after the other in the order of their numbers, with what is known of all of them.
+// tally compares the rows of a list, in ascending order of number, with the stored totals.
 type tally struct {
 	rows, hashed, covered int
 	last                  pbx.Number
@@ -93,7 +93,7 @@ type tally struct {
 
 func (t *tally) take(u *storedUser) error {
 	if t.rows > 0 && u.Extension.Number <= t.last {
-		return damaged(fmt.Sprintf("extension %d comes after %d: an index is not as the portal wrote it", u.Extension.Number, t.last))
+		return damaged(fmt.Sprintf("extension %d comes after %d: an index is damaged", u.Extension.Number, t.last))
 	}
 	t.rows++
 	t.last, t.covered = u.Extension.Number, u.covered
@@ -110,8 +110,8 @@ func (t *tally) check() error {
 	return damaged(fmt.Sprintf("%d users are found as the portal wrote them, and it wrote %d", t.hashed, t.covered))
 }
 
-// secretIn gives an extension another secret, in the form of its column, and the row its hash. It does nothing, and says so, where the column
-// does not have the form it had before; "" takes any. A row that is damaged stays as it is.
+// secretIn replaces the stored secret of an extension, and the hash of the row. It does nothing, and returns false, if the stored secret is not
+// was; "" matches any. A damaged row is left unchanged.
 func (t *Tx) secretIn(ctx context.Context, id, was, now string) (moved bool, err error) {
 	u, ok, err := found(scanStored(t.tx.QueryRowContext(ctx, selectUser+`WHERE e.id = $1`+t.dialect.lockRows, id), &opener{}))
 	if err == nil && ok {
@@ -126,9 +126,9 @@ func (t *Tx) secretIn(ctx context.Context, id, was, now string) (moved bool, err
 	return changed(t.tx.ExecContext(ctx, `UPDATE extensions SET secret = $1, row_hash = nullif(CAST($2 AS bigint), 0) WHERE id = $3`, now, u.hash, id))
 }
 
-// Uncovered returns how many users have no hash: another program wrote or changed them. An error says that others are damaged.
+// Uncovered returns the number of users without a hash: another program wrote or changed them. An error means that other rows are damaged.
 func (s *Store) Uncovered(ctx context.Context) (n int, err error) {
-	ctx, cancel := context.WithTimeout(ctx, Patience)
+	ctx, cancel := context.WithTimeout(ctx, QueryTimeout)
 	defer cancel()
 	if version, err := s.version(ctx); err != nil || version < hashedSince {
 		return 0, nil
@@ -137,8 +137,8 @@ func (s *Store) Uncovered(ctx context.Context) (n int, err error) {
 	return seen.rows - seen.hashed, s.fault("examine the users", err)
 }
 
-// CoverUsers gives a hash to the users who have none, and returns how many that were. Where others are damaged it does nothing, unless accept says
-// that all are as they should be: the event tells of it.
+// CoverUsers adds a hash to users without one, and returns their number. If other rows are damaged it does nothing, unless accept, the audit event
+// of accepting them, is given.
 func (s *Store) CoverUsers(ctx context.Context, accept *pbx.AuditEvent) (n int, err error) {
 	err = s.InTx(ctx, func(ctx context.Context, tx *Tx) (err error) {
 		n, err = tx.coverUsers(ctx, accept != nil)
@@ -183,7 +183,7 @@ func (t *Tx) coverUsers(ctx context.Context, accept bool) (n int, err error) {
 	if !accept {
 		return len(hashes), nil
 	}
-	// One without a user is in no list, and must not be counted.
+	// A row without a user is in no list, and must not be counted.
 	for _, statement := range []string{
 		`UPDATE extensions SET row_hash = NULL WHERE row_hash IS NOT NULL AND user_id NOT IN (SELECT id FROM users)`,
 		`UPDATE users_version SET covered = (SELECT count(*) FROM extensions WHERE row_hash IS NOT NULL)`,

@@ -11,40 +11,40 @@ import (
 	"github.com/synergycall/pbxportal/internal/pbx"
 )
 
-// storyJSON is how the parts of a run that nobody searches for stand in the column story.
+// storyJSON holds the parts of a run that are not searched for, in the form of the column story.
 type storyJSON struct {
 	Plan        pbx.Plan    `json:"plan"`
 	Events      []pbx.Event `json:"events"`
 	Differences []string    `json:"differences,omitempty"`
 	Saved       []pbx.File  `json:"saved,omitempty"`
-	Sealed      []byte      `json:"sealed,omitempty"` // Saved, where that is sealed
+	Sealed      []byte      `json:"sealed,omitempty"` // Saved, if sealed
 	Restored    int         `json:"restored,omitempty"`
 	Asked       string      `json:"asked,omitempty"`
 }
 
-// readStory reads the column story of a run.
+// readStory parses the column story.
 func readStory(id pbx.RunID, text string) (told storyJSON, err error) {
 	if err = json.Unmarshal([]byte(text), &told); err != nil {
-		err = fmt.Errorf("story of %s: %w", id, err)
+		err = fmt.Errorf("run %s: cannot parse the column story: %w", id, err)
 	}
 	return told, err
 }
 
-// SaveRun writes a run, its audit record with it, in one transaction: new when neither is there yet, completed otherwise. Files that
-// were written before stay when there are none now; those of a run without a revision go. The events that tell of it stand in the
-// audit trail with it, or nothing does. What holds passwords is sealed. Nothing is written once the lock is lost.
+// SaveRun writes a run with its audit record in one transaction, new or completed. Files written before stay if there are none now; those of a run
+// without a revision are removed. Its audit events are appended in the same transaction. What contains passwords is sealed. Nothing is written once
+// the lock is lost.
 func (l *ApplyLock) SaveRun(ctx context.Context, r pbx.Run, events ...pbx.AuditEvent) error {
 	return l.writeRun(ctx, r, events, true)
 }
 
-// TryRun writes what SaveRun writes and rolls it back. Its error is the one SaveRun would return.
+// TryRun writes what SaveRun writes and rolls it back. It returns the error that SaveRun would return.
 func (l *ApplyLock) TryRun(ctx context.Context, r pbx.Run, events ...pbx.AuditEvent) error {
 	return l.writeRun(ctx, r, events, false)
 }
 
 func (l *ApplyLock) writeRun(ctx context.Context, r pbx.Run, events []pbx.AuditEvent, keep bool) error {
 	s := l.store
-	ctx, cancel := context.WithTimeout(ctx, Patience)
+	ctx, cancel := context.WithTimeout(ctx, QueryTimeout)
 	defer cancel()
 	pjsip, err := packed(pbx.ContentOf(r.Files, pbx.PJSIPPath))
 	dialplan, dialplanErr := packed(pbx.ContentOf(r.Files, pbx.DialplanPath))
@@ -74,8 +74,8 @@ func (l *ApplyLock) saveRun(ctx context.Context, r pbx.Run, pjsip, dialplan []by
 	if err != nil {
 		return err
 	}
-	defer t.rollback()   // does nothing once it is committed
-	if !l.taken.Load() { // else the record is written only where the number is still this one
+	defer t.rollback()   // no effect after a commit
+	if !l.taken.Load() { // otherwise the record is written only if the number is still this one
 		if err := l.own(ctx, t); err != nil {
 			return err
 		}
@@ -112,7 +112,7 @@ ON CONFLICT (id) DO UPDATE SET revision = excluded.revision, result = excluded.r
 
 const fromRuns = ` FROM apply_runs r JOIN apply_audit_logs l ON l.id = r.id `
 
-// selectRun is the beginning of every query for runs; bytes says whether those of the files are wanted.
+// selectRun is the beginning of every query for runs; bytes selects the contents of the files.
 func (s *Store) selectRun(bytes bool) string {
 	files := `NULL, NULL`
 	if bytes {
@@ -122,24 +122,24 @@ func (s *Store) selectRun(bytes bool) string {
     r.code, r.users, ` + s.dialect.jsonOut("r.story") + `, ` + files + fromRuns
 }
 
-// Run gives one run with its files; ok is false when there is none of that id.
+// Run returns a run with its files; ok is false if there is none with this id.
 func (s *Store) Run(ctx context.Context, id pbx.RunID) (pbx.Run, bool, error) {
 	return s.oneRun(ctx, `WHERE r.id = $1`, string(id))
 }
 
-// Results gives how runs ended, by their ids. A record of the Python portal has no run.
+// Results returns the results of runs by id. A record of the Python portal has no run.
 func (s *Store) Results(ctx context.Context, ids []pbx.RunID) (map[pbx.RunID]pbx.Result, error) {
 	results := map[pbx.RunID]pbx.Result{}
 	if len(ids) == 0 {
 		return results, nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, Patience)
+	ctx, cancel := context.WithTimeout(ctx, QueryTimeout)
 	defer cancel()
 	places, args := make([]string, len(ids)), make([]any, len(ids))
 	for i, id := range ids {
 		places[i], args[i] = fmt.Sprintf("$%d", i+1), string(id)
 	}
-	//nolint:gosec // the places are our own
+	//nolint:gosec // the placeholders are constants
 	rows, err := s.read.QueryContext(ctx, `SELECT id, result FROM apply_runs WHERE id IN (`+strings.Join(places, ", ")+`)`, args...)
 	if err != nil {
 		return nil, s.fault("list results", err)
@@ -156,38 +156,38 @@ func (s *Store) Results(ctx context.Context, ids []pbx.RunID) (map[pbx.RunID]pbx
 	return results, s.fault("list results", rows.Err())
 }
 
-// HasRun reports whether there is a run of that id.
+// HasRun reports whether there is a run with this id.
 func (s *Store) HasRun(ctx context.Context, id pbx.RunID) (has bool, err error) {
-	ctx, cancel := context.WithTimeout(ctx, Patience)
+	ctx, cancel := context.WithTimeout(ctx, QueryTimeout)
 	defer cancel()
 	err = s.read.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM apply_runs WHERE id = $1)`, string(id)).Scan(&has)
 	return has, s.fault("look for a run", err)
 }
 
-// RunByKey gives the run that was asked for under this idempotency key.
+// RunByKey returns the run that was requested with this idempotency key.
 func (s *Store) RunByKey(ctx context.Context, key string) (pbx.Run, bool, error) {
 	return s.oneRun(ctx, `WHERE r.idempotency_key = $1`, key)
 }
 
-// Revision gives the run that made the revision of this number, with its files.
+// Revision returns the run that created the revision of this number, with its files.
 func (s *Store) Revision(ctx context.Context, number int) (pbx.Run, bool, error) {
 	return s.oneRun(ctx, `WHERE r.revision = $1`, number)
 }
 
-// LastRevision gives the number of the newest revision, 0 when there is none.
+// LastRevision returns the number of the newest revision, 0 if there is none.
 func (s *Store) LastRevision(ctx context.Context) (n int, err error) {
-	ctx, cancel := context.WithTimeout(ctx, Patience)
+	ctx, cancel := context.WithTimeout(ctx, QueryTimeout)
 	defer cancel()
 	err = s.read.QueryRowContext(ctx, `SELECT coalesce(max(revision), 0) FROM apply_runs`).Scan(&n)
 	return n, s.fault("read the newest revision", err)
 }
 
-// OpenRuns gives the runs whose end was never recorded, the oldest first, with their files.
+// OpenRuns returns the runs without a recorded end, oldest first, with their files.
 func (s *Store) OpenRuns(ctx context.Context) ([]pbx.Run, error) {
 	return s.runs(ctx, true, `WHERE r.result = $1 ORDER BY l.triggered_at`, string(pbx.Interrupted))
 }
 
-// Revisions gives up to limit revisions below before (0: from the newest), the newest first, without their files.
+// Revisions returns up to limit revisions below before (0: from the newest), newest first, without their files.
 func (s *Store) Revisions(ctx context.Context, before, limit int) ([]pbx.Run, error) {
 	if before <= 0 {
 		before = 1 << 30
@@ -195,16 +195,16 @@ func (s *Store) Revisions(ctx context.Context, before, limit int) ([]pbx.Run, er
 	return s.runs(ctx, false, `WHERE r.revision < $1 ORDER BY r.revision DESC LIMIT $2`, before, limit)
 }
 
-// ConfirmRevision notes in the record of a revision that Asterisk was seen to run it.
+// ConfirmRevision records that Asterisk was seen to run a revision.
 func (l *ApplyLock) ConfirmRevision(ctx context.Context, revision int) error {
-	ctx, cancel := context.WithTimeout(ctx, Patience)
+	ctx, cancel := context.WithTimeout(ctx, QueryTimeout)
 	defer cancel()
 	return l.alter(ctx, "note that a revision runs", `UPDATE apply_runs SET verification = $1 WHERE revision = $2`, string(pbx.Confirmed), revision)
 }
 
-// ForgetRevisions drops the bytes of all revisions but the newest keep and the two that are named; who, when and what stay.
+// ForgetRevisions drops the file contents of all revisions except the newest keep and the two named ones; their records stay.
 func (l *ApplyLock) ForgetRevisions(ctx context.Context, keep, a, b int) error {
-	ctx, cancel := context.WithTimeout(ctx, Patience)
+	ctx, cancel := context.WithTimeout(ctx, QueryTimeout)
 	defer cancel()
 	last, err := l.store.LastRevision(ctx)
 	if err != nil {
@@ -215,20 +215,20 @@ WHERE revision <= $1 AND revision <> $2 AND revision <> $3 AND pjsip IS NOT NULL
 }
 
 func (s *Store) oneRun(ctx context.Context, where string, arg any) (pbx.Run, bool, error) {
-	ctx, cancel := context.WithTimeout(ctx, Patience)
+	ctx, cancel := context.WithTimeout(ctx, QueryTimeout)
 	defer cancel()
 	r, ok, err := found(s.scanRun(s.read.QueryRowContext(ctx, s.selectRun(true)+where, arg)))
 	return r, ok, s.fault("read a run", err)
 }
 
 func (s *Store) runs(ctx context.Context, bytes bool, where string, args ...any) (runs []pbx.Run, err error) {
-	ctx, cancel := context.WithTimeout(ctx, Patience)
+	ctx, cancel := context.WithTimeout(ctx, QueryTimeout)
 	defer cancel()
 	runs, err = gather(ctx, s.read, s.scanRun, s.selectRun(bytes)+where, args...)
 	return runs, s.fault("list runs", err)
 }
 
-// scanRun reads one row with selectRun's columns.
+// scanRun scans a row of selectRun's columns.
 func (s *Store) scanRun(from row) (pbx.Run, error) {
 	var r pbx.Run
 	var story string

@@ -12,13 +12,13 @@ import (
 	"github.com/synergycall/pbxportal/internal/pbx"
 )
 
-// secrets is how texts that must not lie open are kept.
+// secrets converts secrets between plaintext and their stored form.
 type secrets struct {
 	keys *keyring.Ring
-	open bool // new secrets are written as they are
+	open bool // store new secrets as plaintext
 }
 
-// What things are sealed for; each with the id of its row as the owner.
+// What is sealed; each with the id of its row as the owner.
 const (
 	forSecret   = "sip secret"
 	forRevision = "revision"
@@ -26,19 +26,19 @@ const (
 	forFactor   = "second factor"
 )
 
-// secretColumn is how many characters fit into the column secret.
+// secretColumn is the length of the column secret in characters.
 const secretColumn = 255
 
-// UseKeys gives the store the keys with which it seals and opens, before it is used. Open means that new SIP secrets and revisions are
-// written as they are, for another program that reads the same tables; what is sealed is still opened.
+// UseKeys sets the keys that seal and open, before the store is used. open stores new SIP secrets and revisions as plaintext, for another program
+// that reads the same tables; sealed ones can still be read.
 func (s *Store) UseKeys(keys *keyring.Ring, open bool) {
 	s.secrets = secrets{keys, open}
-	s.listed.Store(nil) // was opened with others
+	s.listed.Store(nil) // it was opened with other keys
 }
 
 var errNoKeys = errors.New("the store was given no keys")
 
-// in gives a SIP secret the form in which it goes into its column.
+// in returns the stored form of a SIP secret.
 func (s *secrets) in(id pbx.ExtensionID, secret pbx.Secret) (string, error) {
 	text := secret.Reveal()
 	switch {
@@ -50,15 +50,15 @@ func (s *secrets) in(id pbx.ExtensionID, secret pbx.Secret) (string, error) {
 	return s.keys.Seal(forSecret, string(id), text)
 }
 
-// opener reads SIP secrets, those of a whole list with one. It is a destination for Scan, and takes the column without a copy on the
-// heap from either driver.
+// opener reads SIP secrets, those of a whole list with one opener. It is a destination for Scan, and reads the column from either driver without a
+// heap allocation.
 type opener struct {
 	keys   *keyring.Ring
 	box    *keyring.Opener
 	column []byte
 }
 
-// Scan takes the column from database/sql.
+// Scan reads the column from database/sql.
 func (o *opener) Scan(value any) error {
 	text, ok := value.(string)
 	if !ok {
@@ -68,13 +68,13 @@ func (o *opener) Scan(value any) error {
 	return nil
 }
 
-// ScanBytes takes the column from pgx.
+// ScanBytes reads the column from pgx.
 func (o *opener) ScanBytes(text []byte) error {
 	o.column = append(o.column[:0], text...)
 	return nil
 }
 
-// out gives the SIP secret of the column that was taken, sealed or not.
+// out returns the SIP secret of the scanned column, sealed or not.
 func (o *opener) out(id pbx.ExtensionID, n pbx.Number) (pbx.Secret, error) {
 	if _, sealed := keyring.KeyOf(string(o.column[:min(len(o.column), keyring.HeaderLength)])); !sealed {
 		return pbx.SecretFrom(string(o.column)), nil
@@ -94,8 +94,8 @@ func (o *opener) out(id pbx.ExtensionID, n pbx.Number) (pbx.Secret, error) {
 
 func (s *secrets) opener() *opener { return &opener{keys: s.keys} }
 
-// runIn seals what a run holds of passwords: the PJSIP file and hand edits that were saved. With says which key sealed it, "" when
-// there was nothing to seal; it is null where the bytes go in as they are.
+// runIn seals the parts of a run that contain passwords: the PJSIP file and saved hand edits. with is the key that sealed them, "" if there was
+// nothing to seal; it is null if they are stored as plaintext.
 func (s *secrets) runIn(id pbx.RunID, pjsip []byte, saved []pbx.File) (sealed, sealedSaved []byte, with sql.NullString, err error) {
 	switch {
 	case pjsip == nil && len(saved) == 0:
@@ -119,7 +119,7 @@ func (s *secrets) runIn(id pbx.RunID, pjsip []byte, saved []pbx.File) (sealed, s
 			return nil, nil, with, err
 		}
 	}
-	// Should the key have been replaced between the two, the row counts as sealed with the older one, and is sealed again.
+	// If the key is replaced between the two calls, the row counts as sealed with the older key, and is sealed again.
 	with = sql.NullString{Valid: true}
 	for _, part := range [][]byte{sealedSaved, sealed} {
 		if key, ok := keyring.KeyOf(string(part[:min(len(part), keyring.HeaderLength)])); ok {
@@ -129,7 +129,7 @@ func (s *secrets) runIn(id pbx.RunID, pjsip []byte, saved []pbx.File) (sealed, s
 	return sealed, sealedSaved, with, nil
 }
 
-// runOut opens what runIn sealed; what was never sealed comes back as it is.
+// runOut opens what runIn sealed; plaintext is returned as it is.
 func (s *secrets) runOut(id pbx.RunID, pjsip, sealedSaved []byte) (content []byte, saved []pbx.File, err error) {
 	if content, err = s.bytesOut(forRevision, id, pjsip); err != nil {
 		return nil, nil, fmt.Errorf("the files of run %s: %w", id, err)
@@ -157,7 +157,7 @@ func (s *secrets) bytesOut(purpose string, id pbx.RunID, content []byte) ([]byte
 	return s.keys.OpenBytes(purpose, string(id), content)
 }
 
-// SealFactor gives the secret of an account's second factor the form in which it is kept. It never lies open: no other program reads it.
+// SealFactor returns the stored form of the secret of an account's second factor. It is always sealed: no other program reads it.
 func (s *Store) SealFactor(account pbx.AccountID, secret pbx.Secret) (string, error) {
 	if s.secrets.keys == nil {
 		return "", errNoKeys
@@ -166,7 +166,7 @@ func (s *Store) SealFactor(account pbx.AccountID, secret pbx.Secret) (string, er
 	return sealed, s.fault("seal a second factor", err)
 }
 
-// OpenFactor opens what SealFactor gave for the same account.
+// OpenFactor opens a secret that SealFactor sealed for the same account.
 func (s *Store) OpenFactor(account pbx.AccountID, sealed string) (pbx.Secret, error) {
 	if s.secrets.keys == nil {
 		return pbx.Secret{}, errNoKeys
@@ -178,33 +178,33 @@ func (s *Store) OpenFactor(account pbx.AccountID, sealed string) (pbx.Secret, er
 	return pbx.SecretFrom(text), nil
 }
 
-// AtRest tells how secrets lie in the database.
+// AtRest describes how secrets are stored in the database.
 type AtRest struct {
-	Key    string         // the one that seals, as the installation has noted it; "" where it has not yet
-	Sealed map[string]int // how many rows each key has sealed
-	Open   int            // rows that lie open
+	Key    string         // the sealing key that the installation has recorded; "" for none
+	Sealed map[string]int // the number of rows that each key has sealed
+	Open   int            // the number of plaintext rows
 }
 
-// AtRest counts. It needs no keys.
+// AtRest counts sealed and plaintext rows. It needs no keys.
 func (s *Store) AtRest(ctx context.Context) (AtRest, error) {
-	ctx, cancel := context.WithTimeout(ctx, Patience)
+	ctx, cancel := context.WithTimeout(ctx, QueryTimeout)
 	defer cancel()
 	at := AtRest{Sealed: map[string]int{}}
 	query := `SELECT coalesce(sealed_with, '') AS with_key, count(*) FROM apply_runs WHERE sealed_with IS NULL OR sealed_with <> '' GROUP BY 1`
 	for _, c := range sealedColumns() {
-		//nolint:gosec // what is put in is our own
+		//nolint:gosec // the inserted names are constants
 		query += fmt.Sprintf(` UNION ALL SELECT CASE WHEN %[1]s LIKE '%[2]s%%' THEN substr(%[1]s, $1, $2) ELSE '' END AS with_key, count(*)
 FROM %[3]s WHERE %[1]s <> '' GROUP BY 1`, c.column, keyring.Mark, c.table)
 	}
 	rows, err := s.read.QueryContext(ctx, query, len(keyring.Mark)+1, keyring.HeaderLength-len(keyring.Mark)-1)
 	if err != nil {
-		return at, s.fault("see how secrets are kept", err)
+		return at, s.fault("count the sealed secrets", err)
 	}
 	defer rows.Close()
 	for rows.Next() {
 		key, n := "", 0
 		if err := rows.Scan(&key, &n); err != nil {
-			return at, s.fault("see how secrets are kept", err)
+			return at, s.fault("count the sealed secrets", err)
 		}
 		if key == "" {
 			at.Open += n
@@ -215,20 +215,20 @@ FROM %[3]s WHERE %[1]s <> '' GROUP BY 1`, c.column, keyring.Mark, c.table)
 	if err = rows.Err(); err == nil {
 		at.Key, err = keyIn(s.read.QueryRowContext(ctx, selectKey))
 	}
-	return at, s.fault("see how secrets are kept", err)
+	return at, s.fault("count the sealed secrets", err)
 }
 
-// Resealed tells what Reseal did.
+// Resealed is the result of Reseal.
 type Resealed struct {
-	Rows int      // that have another form now
-	Left []string // the extensions whose secret is too long to be sealed in its column
+	Rows int      // the number of converted rows
+	Left []string // extensions whose secret is too long for the column when sealed
 }
 
-// batch is how many rows are sealed in one transaction: other writers wait for its end.
+// batch is the number of rows sealed in one transaction: other writers wait for it.
 const batch = 100
 
-// Reseal seals with the present key whatever lies open or was sealed with another; where SIP secrets are to lie open, it opens them. It
-// goes on where an earlier one ended, and others may write meanwhile. After its success nothing needs another key than the present one.
+// Reseal seals with the present key everything that is plaintext or sealed with another key; where SIP secrets are to be plaintext, it opens them.
+// It continues after an interruption, and tolerates concurrent writers. After its success no key but the present one is needed.
 func (s *Store) Reseal(ctx context.Context) (did Resealed, err error) {
 	if s.secrets.keys == nil {
 		return did, errNoKeys
@@ -249,8 +249,8 @@ func (s *Store) Reseal(ctx context.Context) (did Resealed, err error) {
 	return did, err
 }
 
-// Clear takes what was overwritten out of the log of a SQLite database: the pages as they were stand in it until it is cut, also those of a run
-// that was cut off. Where a reader is in the way, that happens another time.
+// Clear removes overwritten content from the log of a SQLite database: earlier versions of pages remain there until it is truncated, also after an
+// interrupted run. If a reader prevents it, a later call does it.
 func (s *Store) Clear(ctx context.Context) error {
 	if s.dialect.path == "" {
 		return nil
@@ -259,15 +259,15 @@ func (s *Store) Clear(ctx context.Context) error {
 	return s.fault("clear the log of the database", err)
 }
 
-// batches runs step in one transaction after the other, and adds up what was done; each begins behind the row where the one before
-// ended, and "" ends it.
+// batches runs step in one transaction after another, and adds up the results; each continues behind the row where the one before ended, until step
+// returns "".
 func (s *Store) batches(ctx context.Context, did *Resealed, step func(context.Context, *Tx, string) (Resealed, string, error)) error {
 	after := ""
 	for {
 		var now Resealed
 		last := ""
 		err := s.InTx(ctx, func(ctx context.Context, tx *Tx) (err error) {
-			// Under the writers' lock: whoever writes after us sees the key that we see, or a newer one.
+			// Under the writers' lock: later writers see this key or a newer one.
 			if err = tx.secrets.keys.Refresh(); err != nil {
 				return err
 			}
@@ -284,13 +284,13 @@ func (s *Store) batches(ctx context.Context, did *Resealed, step func(context.Co
 	}
 }
 
-// sealedColumn is a column of texts that are sealed, each bound to the id of its row.
+// sealedColumn is a column of sealed texts, each bound to the id of its row.
 type sealedColumn struct {
 	table, column string
-	name          string // the column that names the row for people
+	name          string // the column with the name of the row in messages
 	purpose       string
-	limit         int  // the longest text that fits, sealed
-	mayOpen       bool // SECRET_STORAGE=plain leaves it open
+	limit         int  // the maximum length of a sealed text
+	mayOpen       bool // SECRET_STORAGE=plain leaves it as plaintext
 }
 
 func sealedColumns() []sealedColumn {
@@ -300,7 +300,7 @@ func sealedColumns() []sealedColumn {
 	}
 }
 
-// resealColumn seals a batch of rows whose ids come after the given one. It gives the last id, "" when there are no more.
+// resealColumn seals a batch of rows whose ids follow after. It returns the last id, "" if there are no more.
 func (t *Tx) resealColumn(ctx context.Context, c sealedColumn, after string) (did Resealed, last string, err error) {
 	keys, open := t.secrets.keys, t.secrets.open && c.mayOpen
 	where, header := fmt.Sprintf(`%[1]s <> '' AND substr(%[1]s, 1, $3) <> $2`, c.column), keyring.Mark+keys.Current()+":"
@@ -335,7 +335,7 @@ func (t *Tx) resealColumn(ctx context.Context, c sealedColumn, after string) (di
 				return did, "", err
 			}
 		}
-		// Another program on these tables may have changed the row meanwhile: then its word stands, and lies open until the next time.
+		// Another program on these tables may have changed the row meanwhile: its value stays, as plaintext until the next call.
 		var moved bool
 		if c.purpose == forSecret {
 			moved, err = t.secretIn(ctx, r.id, r.text, text)
@@ -355,10 +355,10 @@ func (t *Tx) resealColumn(ctx context.Context, c sealedColumn, after string) (di
 	return did, last, nil
 }
 
-// runBatch is how many runs are sealed in one transaction; each may hold a file of a thousand users.
+// runBatch is the number of runs sealed in one transaction; each may hold a file of a thousand users.
 const runBatch = 10
 
-// resealRuns does so for a batch of runs. An apply writes its run without the writers' lock: what it writes meanwhile must stay.
+// resealRuns seals a batch of runs. An apply writes its run without the writers' lock: concurrent changes must not be lost.
 func (t *Tx) resealRuns(ctx context.Context, after string) (did Resealed, last string, err error) {
 	where, args := `sealed_with <> ''`, []any{runBatch}
 	if !t.secrets.open {

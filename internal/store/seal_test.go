@@ -143,7 +143,7 @@ func TestAKeyIsReplacedWhileOthersWriteAndNothingIsLost(t *testing.T) {
 			t.Fatal(err)
 		}
 		s, keys := open()
-		if _, err := keys.Turn(); err != nil {
+		if _, err := keys.Rotate(); err != nil {
 			t.Fatal(err)
 		}
 		stopped, stop := context.WithCancel(t.Context())
@@ -385,7 +385,7 @@ func TestASecondFactorIsSealedForItsAccountAndFollowsTheKeys(t *testing.T) {
 		if at, err := s.AtRest(t.Context()); err != nil || at.Sealed[keys.Current()] != 1 || at.Open != 0 {
 			t.Errorf("%+v, error %v", at, err)
 		}
-		if _, err := keys.Turn(); err != nil {
+		if _, err := keys.Rotate(); err != nil {
 			t.Fatal(err)
 		}
 		if did, err := s.Reseal(t.Context()); err != nil || did.Rows != 1 {

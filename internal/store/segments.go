@@ -14,21 +14,21 @@ import (
 // Segment is a part of the audit trail that was exported to a file, so that its events could be removed.
 type Segment struct {
 	First     int64
-	Prev      chain.Hash // before the first event
+	Prev      chain.Hash // of the event before the first
 	Last      chain.Head
 	File      [sha256.Size]byte // SHA-256 of the file
 	At        time.Time
-	Key       []byte // that signed it
+	Key       []byte // the key that signed it
 	Signature []byte
 }
 
 const selectSegments = `SELECT first_seq, prev, last_seq, hash, file_hash, at, key, signature FROM audit_segments `
 
-// Segments are those that were archived, in their order, and the number of the oldest event in the table, 0 where there is none.
+// Segments returns the archived segments in order, and the number of the oldest event in the table, 0 if there is none.
 func (s *Store) Segments(ctx context.Context) (segments []Segment, oldest int64, err error) {
-	ctx, cancel := context.WithTimeout(ctx, Patience)
+	ctx, cancel := context.WithTimeout(ctx, QueryTimeout)
 	defer cancel()
-	// Segments are read first: one that is added in between can be seen by its missing events alone, and the caller looks again.
+	// Segments are read first: one added in between shows only by its missing events, and the caller repeats the call.
 	segments, err = gather(ctx, s.read, scanSegment, selectSegments+`ORDER BY last_seq`)
 	if err == nil {
 		err = s.read.QueryRowContext(ctx, `SELECT coalesce(min(seq), 0) FROM audit_events`).Scan(&oldest)
@@ -42,14 +42,14 @@ func scanSegment(r row) (g Segment, err error) {
 	if g.At = g.At.UTC(); err != nil {
 		return g, err
 	}
-	if len(prev) == len(g.Prev) && len(hash) == len(g.Last.Hash) && len(file) == len(g.File) { // else they stay zeros, which no signature fits
+	if len(prev) == len(g.Prev) && len(hash) == len(g.Last.Hash) && len(file) == len(g.File) { // otherwise they stay zeros, which match no signature
 		g.Prev, g.Last.Hash, g.File = chain.Hash(prev), chain.Hash(hash), [sha256.Size]byte(file)
 	}
 	return g, nil
 }
 
-// InsertSegment notes that the oldest events were archived. The event that tells of it is appended in the same transaction, before. KindConflict when
-// another segment was noted meanwhile.
+// InsertSegment records that the oldest events were archived. Its audit event is appended before, in the same transaction. KindConflict if another
+// segment was recorded meanwhile.
 func (t *Tx) InsertSegment(ctx context.Context, g Segment) error {
 	var last sql.NullInt64
 	if err := t.tx.QueryRowContext(ctx, `SELECT max(last_seq) FROM audit_segments`).Scan(&last); err != nil {
@@ -66,7 +66,7 @@ func (t *Tx) InsertSegment(ctx context.Context, g Segment) error {
 	return err
 }
 
-// DeleteArchived removes the events to this number. The database refuses it for events that are in no segment.
+// DeleteArchived removes the events up to this number. The database refuses it for events that are in no segment.
 func (t *Tx) DeleteArchived(ctx context.Context, to int64) error {
 	_, err := t.tx.ExecContext(ctx, `DELETE FROM audit_events WHERE seq <= $1`, to)
 	return err

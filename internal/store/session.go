@@ -22,28 +22,28 @@ import (
 	"github.com/synergycall/pbxportal/internal/pbx"
 )
 
-// maxConnections is the size of the pool of connections to PostgreSQL.
+// maxConnections is the size of the PostgreSQL connection pool.
 const maxConnections = 10
 
-// oldestPostgres is the oldest major version of PostgreSQL the portal runs on.
+// oldestPostgres is the oldest supported major version of PostgreSQL.
 const oldestPostgres = 13
 
-// While the server has no connection to spare, the pool keeps to the connections it has. After fewTime it tries to grow again. Without a
-// single connection it asks again every fewPause. slowConnect bounds the wait for another connection while the pool has working ones: a pooler
-// whose own pool is used up accepts the connection and answers nothing.
+// While the server has no connection to spare, the pool uses the connections it has. After fewTime it tries to grow again. Without any connection
+// it retries every fewPause. slowConnect bounds the wait for another connection while the pool has working ones: a pooler with an exhausted pool
+// accepts the connection and does not respond.
 const (
 	fewTime     = 5 * time.Second
 	fewPause    = 50 * time.Millisecond
 	slowConnect = 2 * time.Second
 )
 
-// postgresPool opens the connections of a pool. When the server refuses another one because it has none left (SQLSTATE 53300), the pool shrinks to
-// those that work, and the request waits for one of them as it would in a full pool.
+// postgresPool opens the connections of a pool. When the server refuses another one because none are left (SQLSTATE 53300), the pool shrinks to the
+// working ones, and the request waits for one of them as in a full pool.
 type postgresPool struct {
 	driver.Connector
 	db      *sql.DB
-	opening atomic.Int64 // connections that are being opened now
-	refused atomic.Int64 // when the server last had none left, in nanoseconds since 1970; 0 while it has some
+	opening atomic.Int64 // connections being opened
+	refused atomic.Int64 // when the server last had no connection left, in nanoseconds since 1970; 0 if it has some
 
 	mu   sync.Mutex
 	grow *time.Timer // lets the pool grow again; nil where it is not limited
@@ -53,7 +53,7 @@ type postgresPool struct {
 func openPool(config pgx.ConnConfig) *postgresPool {
 	settings := config.RuntimeParams
 	config.RuntimeParams = map[string]string{"application_name": settings["application_name"], "timezone": "UTC"}
-	if options := settings["options"]; options != "" { // only the server can read it
+	if options := settings["options"]; options != "" { // only the server can parse it
 		config.RuntimeParams["options"] = options
 	}
 	statements := sessionSettings(settings)
@@ -84,10 +84,10 @@ func beginSession(ctx context.Context, conn *pgconn.PgConn, settings string) err
 	return nil
 }
 
-// sessionSettings returns the statements with which a session begins. The first returns whether the portal has used the session before, which
-// only a pooler brings about. Settings are made by statements because poolers refuse them where a connection is opened. They hold whatever
-// the database, the role or the environment (PG…) sets: texts are sent and read as UTF-8, and the transactions are written for this isolation.
-// The settings of DATABASE_URL, such as search_path, come first.
+// sessionSettings returns the statements that initialise a session. The first returns whether the portal has used the session before, which only a
+// pooler can cause. Settings are made by statements because poolers refuse them at connection time. They override those of the database, the role
+// and the environment (PG…): texts are sent and read as UTF-8, and transactions require this isolation level. The settings of DATABASE_URL, such as
+// search_path, come first.
 func sessionSettings(given map[string]string) string {
 	var b strings.Builder
 	b.WriteString("SELECT current_setting('pbxportal.session', true);")
@@ -111,12 +111,12 @@ func sessionSettings(given map[string]string) string {
 	return b.String()
 }
 
-// quote returns a text as a constant of SQL, whatever standard_conforming_strings says.
+// quote returns a text as an SQL literal, whatever standard_conforming_strings is set to.
 func quote(text string) string {
 	return " E'" + strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(text) + "'"
 }
 
-// suitable returns an error that says what to do where a server of this version, or a database with this encoding, cannot hold the portal's tables.
+// suitable returns an error with the remedy if a server of this version, or a database with this encoding, cannot hold the portal's tables.
 func suitable(version, encoding string) error {
 	digits, _, _ := strings.Cut(version, ".")
 	if end := strings.IndexFunc(digits, func(r rune) bool { return r < '0' || r > '9' }); end >= 0 { // 18beta1
@@ -142,7 +142,7 @@ func suitable(version, encoding string) error {
 func (p *postgresPool) Connect(ctx context.Context) (driver.Conn, error) {
 	p.opening.Add(1)
 	defer p.opening.Add(-1)
-	ctx, cancel := context.WithTimeout(ctx, Patience)
+	ctx, cancel := context.WithTimeout(ctx, QueryTimeout)
 	defer cancel()
 	for {
 		conn, err := p.connect(ctx)
@@ -152,7 +152,7 @@ func (p *postgresPool) Connect(ctx context.Context) (driver.Conn, error) {
 		case !noConnectionLeft(err):
 			return nil, err
 		}
-		p.refused.Store(time.Now().UnixNano()) //nolint:forbidigo // how long ago it was, which no test sets
+		p.refused.Store(time.Now().UnixNano()) //nolint:forbidigo // a duration, which no test sets
 		if working := p.working(); working > 0 {
 			p.keepTo(working)
 			return nil, driver.ErrBadConn // the pool waits for one of its own
@@ -167,7 +167,7 @@ func (p *postgresPool) Connect(ctx context.Context) (driver.Conn, error) {
 	}
 }
 
-// connect opens a connection, and gives up early while the pool has working ones.
+// connect opens a connection, with a short timeout while the pool has working ones.
 func (p *postgresPool) connect(ctx context.Context) (driver.Conn, error) {
 	if p.working() <= 0 {
 		return p.Connector.Connect(ctx)
@@ -183,10 +183,10 @@ func (p *postgresPool) connect(ctx context.Context) (driver.Conn, error) {
 
 var errNoConnection = errors.New("no further connection in time")
 
-// working returns how many connections the pool has, without those that are being opened.
+// working returns the number of connections in the pool, without those being opened.
 func (p *postgresPool) working() int { return p.db.Stats().OpenConnections - int(p.opening.Load()) }
 
-// keepTo limits the pool to its working connections, for a time.
+// keepTo limits the pool to its working connections for a time.
 func (p *postgresPool) keepTo(working int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -206,7 +206,7 @@ func (p *postgresPool) limit(n int) {
 	p.db.SetMaxIdleConns(n)
 }
 
-// Close ends what Connect has begun; the pool calls it when it is closed.
+// Close stops what Connect has started; the pool calls it when it is closed.
 func (p *postgresPool) Close() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -216,12 +216,12 @@ func (p *postgresPool) Close() error {
 	return nil
 }
 
-// few reports whether the server had no connection left a moment ago.
+// few reports whether the server recently had no connection left.
 func (p *postgresPool) few() bool {
-	return time.Since(time.Unix(0, p.refused.Load())) < fewTime+Patience
+	return time.Since(time.Unix(0, p.refused.Load())) < fewTime+QueryTimeout
 }
 
-// noConnectionLeft reports that the server, or a pooler before it, has no connection left. pgbouncer has no SQLSTATE of its own for that.
+// noConnectionLeft reports whether the server, or a pooler, has no connection left. pgbouncer has no SQLSTATE of its own for that.
 func noConnectionLeft(err error) bool {
 	pg, ok := errors.AsType[*pgconn.PgError](err)
 	return errors.Is(err, errNoConnection) || ok && (pg.Code == "53300" || pg.Code == "08P01" &&
@@ -234,7 +234,7 @@ func unavailable(e pbx.Error) *pbx.Error {
 	return &e
 }
 
-// remedy returns what to say about an error for which the general words would mislead; nil where they fit.
+// remedy returns the error for cases that the general messages would misrepresent; nil if they fit.
 func (p *postgresPool) remedy(err error) *pbx.Error {
 	pg, _ := errors.AsType[*pgconn.PgError](err)
 	switch code := sqlState(err); {
@@ -279,8 +279,7 @@ func noSchema() *pbx.Error {
 		"(CREATE SCHEMA name AUTHORIZATION role), or add search_path=public to DATABASE_URL"})
 }
 
-// MayAnswerLater reports whether an error means that PostgreSQL cannot be reached, is starting or has no connection left, and so whether waiting can
-// help.
+// MayAnswerLater reports whether an error means that PostgreSQL is unreachable, starting or out of connections, so that waiting can help.
 func (s *Store) MayAnswerLater(err error) bool {
 	if s.dialect.path != "" || pbx.CodeOf(err) != pbx.CodeDatabaseAway {
 		return false
@@ -289,13 +288,13 @@ func (s *Store) MayAnswerLater(err error) bool {
 	return netAway(err) || noConnectionLeft(err) || s.dialect.remedy(err) == nil && (strings.HasPrefix(state, "08") || strings.HasPrefix(state, "53") || strings.HasPrefix(state, "57"))
 }
 
-// Placed returns an error where the portal's tables are in another schema than the one in which this session would create tables: a migration would
-// leave the tables in two schemas, or begin an empty installation beside the one there is.
+// Placed returns an error if the portal's tables are in another schema than the one in which this session creates tables: a migration would split
+// the tables between two schemas, or begin an empty installation beside the existing one.
 func (s *Store) Placed(ctx context.Context) error {
 	if s.dialect.path != "" {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, Patience)
+	ctx, cancel := context.WithTimeout(ctx, QueryTimeout)
 	defer cancel()
 	var own, found string
 	err := s.read.QueryRowContext(ctx, `WITH places AS (SELECT c.oid, CAST(n.nspname AS text) COLLATE "C" AS schema FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -304,7 +303,7 @@ SELECT coalesce(current_schema(), ''), coalesce((SELECT min(schema) FROM places 
 AND NOT EXISTS (SELECT 1 FROM places WHERE schema = current_schema())), '')`, s.dialect.schemaGiven).Scan(&own, &found)
 	switch {
 	case err != nil:
-		return s.fault("see where the tables of the database are", err)
+		return s.fault("find the schema of the tables", err)
 	case own == "":
 		return noSchema()
 	case found != "":

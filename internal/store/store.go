@@ -1,10 +1,8 @@
-// Package store keeps what the portal keeps in a database, SQLite or PostgreSQL, behind one concrete type: users and extensions, accounts
-// with what proves them, the records of applies with their revisions, and the audit trail. It is the only place with SQL. Constraints
-// live here, in the schema; rules live above, in the services. One SQL text serves both engines wherever it can; what differs stands in
-// dialect.go.
+// Package store is the database, SQLite or PostgreSQL, behind one concrete type: users and extensions, accounts and their credentials, apply
+// records with their revisions, and the audit trail. It is the only package with SQL. Constraints are in the schema; rules are in the services. The
+// engines share the SQL text where possible; differences are in dialect.go.
 //
-// Every failure that means "the database is away" comes back as a pbx.Error of KindUnavailable; what a caller can expect beyond
-// that is said at each method.
+// An unavailable database is always reported as a pbx.Error of KindUnavailable; other errors that a caller can expect are listed at each method.
 package store
 
 import (
@@ -25,10 +23,10 @@ import (
 	"github.com/synergycall/pbxportal/internal/pbx"
 )
 
-// Patience is how long one operation may take before the database counts as away.
-const Patience = 5 * time.Second
+// QueryTimeout bounds one operation; after it the database counts as unavailable.
+const QueryTimeout = 5 * time.Second
 
-// attempts is how often a transaction is tried when others, who do not take the writers' lock, get in its way.
+// attempts is how often a transaction is tried if writers that do not take the writers' lock interfere.
 const attempts = 6
 
 // Store is a database. It is safe for concurrent use.
@@ -37,20 +35,20 @@ type Store struct {
 	write   *sql.DB // the same as read on PostgreSQL; one connection on SQLite
 	dialect dialect
 	secrets secrets
-	listed  atomic.Pointer[list]        // what Users gave last
-	opened  atomic.Pointer[os.FileInfo] // the SQLite file, once Migrate has made sure of it
-	// compiled are of SQLite alone.
+	listed  atomic.Pointer[list]        // the last result of Users
+	opened  atomic.Pointer[os.FileInfo] // the SQLite file, once Migrate has checked it
+	// Used by SQLite only.
 	compiled compiled
-	// turn lets one writer of this process at a time go to the database. The engines would queue them as well, but each on a
-	// connection of its own, and readers would find none free.
+	// turn admits one writer of this process at a time. The engines would queue writers as well, but each on a connection of its own, leaving none
+	// for readers.
 	turn chan struct{}
 
 	witness witness
 	writes  writes
 }
 
-// Open names the database of a url: postgresql://…, postgres://…, postgresql+asyncpg://… or sqlite:///path. It checks the form of the
-// url and touches nothing: whether the database answers says Ping, and Migrate makes what is missing.
+// Open returns the Store of a database URL: postgresql://…, postgres://…, postgresql+asyncpg://… or sqlite:///path. It checks the form of the URL
+// and opens nothing: use Ping to check availability, and Migrate to create what is missing.
 func Open(url string) (*Store, error) {
 	read, write, d, err := open(url)
 	if err != nil {
@@ -67,7 +65,7 @@ func (s *Store) Close() error {
 	return errors.Join(s.read.Close(), s.write.Close())
 }
 
-// Describe names the database for people: the engine and where it is, without a password.
+// Describe returns the engine and location of the database, without a password.
 func (s *Store) Describe() string { return s.dialect.describe }
 
 // Missing returns what is missing if a migration would begin a new installation: the SQLite file, or any table of the portal or its predecessor in
@@ -89,23 +87,22 @@ func (s *Store) Missing(ctx context.Context) string {
 	return s.Describe() + " has no tables of the portal"
 }
 
-// Ping asks the database for a sign of life. It makes nothing: a SQLite file that is not there yet is an error, and so is one that is no
-// longer the one that was opened.
+// Ping checks that the database responds. It creates nothing: a SQLite file that does not exist, or was replaced since it was opened, is an error.
 func (s *Store) Ping(ctx context.Context) error {
 	if err := s.inPlace(); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, Patience)
+	ctx, cancel := context.WithTimeout(ctx, QueryTimeout)
 	defer cancel()
 	var one int
 	return s.fault("reach the database", s.read.QueryRowContext(ctx, "SELECT 1").Scan(&one))
 }
 
-// errRolledBack ends a transaction that was only to be tried.
+// errRolledBack ends a trial transaction.
 var errRolledBack = errors.New("only tried")
 
-// Probe tries whether the database can be written, with a write of some 200 KB that is rolled back; a database without its tables passes. Other writers
-// wait for it, and SQLite keeps less in memory from then on: it is for a command that looks once, and for after a write that failed.
+// Probe checks whether the database can be written, with a write of some 200 KB that is rolled back; a database without tables passes. Other
+// writers wait for it, and SQLite caches less from then on: it is for one-shot commands, and for use after a failed write.
 func (s *Store) Probe(ctx context.Context) error {
 	if _, err := s.version(ctx); err != nil && !s.dialect.damaged(err) {
 		return nil // no tables yet: see TryMigrate
@@ -125,17 +122,16 @@ func (s *Store) Probe(ctx context.Context) error {
 	return err
 }
 
-// Tx is a transaction that holds the writers' lock: until it ends nobody else, in this process or another, changes users or
-// extensions.
+// Tx is a transaction that holds the writers' lock: until it ends no other transaction, in this process or another, changes users or extensions.
 type Tx struct {
 	tx      querier
 	dialect *dialect
 	secrets *secrets
-	head    *chain.Head // the newest link of the audit trail, once it was asked for
+	head    *chain.Head // the newest entry of the audit trail, once it was read
 	witness *witness
 
 	commit   func(context.Context) error
-	rollback func() // does nothing once it is committed
+	rollback func() // no effect after a commit
 }
 
 // querier is the part of a transaction that its methods need.
@@ -145,7 +141,7 @@ type querier interface {
 	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
 }
 
-// gather reads all rows of an answer, each with scan. What comes with an error are those before it.
+// gather reads all rows of a result with scan. With an error it returns the rows before it.
 func gather[T any](ctx context.Context, from querier, scan func(row) (T, error), query string, args ...any) ([]T, error) {
 	all := []T{}
 	rows, err := from.QueryContext(ctx, query, args...)
@@ -163,11 +159,11 @@ func gather[T any](ctx context.Context, from querier, scan func(row) (T, error),
 	return all, rows.Err()
 }
 
-// InTx runs fn in a transaction that holds the writers' lock, and commits if fn returns nil. When writers that do not know the lock
-// get in the way (another program on the same tables), fn is run again, up to 5 times, and then the answer is a pbx.Error with
-// CodeRetryExhausted; fn must bear being run again.
+// InTx runs fn in a transaction that holds the writers' lock, and commits if fn returns nil. If writers that do not take the lock interfere
+// (another program on the same tables), fn runs again, up to 5 times, and then the error is a pbx.Error with CodeRetryExhausted; fn must be
+// repeatable.
 func (s *Store) InTx(ctx context.Context, fn func(context.Context, *Tx) error) error {
-	ctx, cancel := context.WithTimeout(ctx, Patience)
+	ctx, cancel := context.WithTimeout(ctx, QueryTimeout)
 	defer cancel()
 	select {
 	case s.turn <- struct{}{}:
@@ -178,7 +174,7 @@ func (s *Store) InTx(ctx context.Context, fn func(context.Context, *Tx) error) e
 	return s.again(ctx, "change the database", func() error { return s.once(ctx, fn) })
 }
 
-// again carries out a transaction, and carries it out again when others got in its way.
+// again runs a transaction, and repeats it on conflicts.
 func (s *Store) again(ctx context.Context, tried string, transaction func() error) (err error) {
 	defer func() { s.writes.ended(ctx, err) }()
 	for attempt := range attempts {
@@ -191,7 +187,7 @@ func (s *Store) again(ctx context.Context, tried string, transaction func() erro
 	}
 	return &pbx.Error{
 		Kind: pbx.KindUnavailable, Code: pbx.CodeRetryExhausted,
-		Msg: "others changed the same rows at the same time, again and again; nothing was changed: try again", Err: err,
+		Msg: "the same rows were changed concurrently, repeatedly; nothing was changed: try again", Err: err,
 	}
 }
 
@@ -201,7 +197,7 @@ func (s *Store) once(ctx context.Context, fn func(context.Context, *Tx) error) e
 	if err != nil {
 		return err
 	}
-	defer tx.rollback() // does nothing once it is committed
+	defer tx.rollback() // no effect after a commit
 	if err = fn(ctx, tx); err != nil {
 		return err
 	}
@@ -211,7 +207,7 @@ func (s *Store) once(ctx context.Context, fn func(context.Context, *Tx) error) e
 	return err
 }
 
-// begin begins a transaction that holds the writers' lock. Whoever gets one calls rollback when done.
+// begin begins a transaction that holds the writers' lock. The caller calls rollback when done.
 func (s *Store) begin(ctx context.Context) (*Tx, error) {
 	if s.dialect.lockWriters != "" {
 		return s.beginPostgres(ctx)
@@ -224,8 +220,7 @@ func (s *Store) begin(ctx context.Context) (*Tx, error) {
 	return tx, err
 }
 
-// beginBeside begins a transaction that leaves users, extensions and the audit trail alone. On SQLite it is the only writer all the
-// same.
+// beginBeside begins a transaction that does not touch users, extensions and the audit trail. On SQLite it is still the only writer.
 func (s *Store) beginBeside(ctx context.Context) (*Tx, error) {
 	if err := s.inPlace(); err != nil {
 		return nil, err
@@ -237,13 +232,13 @@ func (s *Store) beginBeside(ctx context.Context) (*Tx, error) {
 	return &Tx{
 		tx: tx, dialect: &s.dialect, secrets: &s.secrets, witness: &s.witness,
 		commit:   func(context.Context) error { return tx.Commit() },
-		rollback: func() { _ = tx.Rollback() }, // one that fails closes the connection, which rolls back too
+		rollback: func() { _ = tx.Rollback() }, // a failed one closes the connection, which rolls back too
 	}, nil
 }
 
-// pause waits a random time that doubles with each attempt, from 2 ms; false when ctx ended first.
+// pause waits a random time that doubles with each attempt, from 2 ms; it returns false if ctx ended first.
 func pause(ctx context.Context, attempt int) bool {
-	t := time.NewTimer(time.Millisecond * time.Duration(1+rand.IntN(1<<attempt))) //nolint:gosec // spreads retries; nobody gains by guessing it
+	t := time.NewTimer(time.Millisecond * time.Duration(1+rand.IntN(1<<attempt))) //nolint:gosec // retry jitter, not security relevant
 	defer t.Stop()
 	select {
 	case <-t.C:
@@ -253,8 +248,8 @@ func pause(ctx context.Context, attempt int) bool {
 	}
 }
 
-// fault turns an error of the driver into one of ours: KindUnavailable where the database is away, an internal one that says what
-// was tried otherwise. Errors that already are ours pass.
+// fault maps a driver error to a pbx.Error: KindUnavailable if the database is unavailable, otherwise an internal error with the operation. A
+// pbx.Error passes unchanged.
 func (s *Store) fault(tried string, err error) error {
 	switch {
 	case err == nil:
@@ -271,7 +266,7 @@ func (s *Store) fault(tried string, err error) error {
 	case isKeyFile(err):
 		return &pbx.Error{
 			Kind: pbx.KindUnavailable, Code: pbx.CodeInternal, Err: fmt.Errorf("cannot %s: %w", tried, err),
-			Msg: "the key file, with which secrets are sealed, is gone or cannot be read; nothing was changed: put it back from its copy, then try again",
+			Msg: "the key file, which seals secrets, is missing or cannot be read; nothing was changed: restore it from its copy, then try again",
 		}
 	case s.dialect.full(err):
 		return full(tried, err)
@@ -280,34 +275,34 @@ func (s *Store) fault(tried string, err error) error {
 	case s.dialect.damaged(err):
 		return &pbx.Error{
 			Kind: pbx.KindUnavailable, Code: pbx.CodeDatabaseAway, Err: fmt.Errorf("cannot %s: %w", tried, err),
-			Msg: "the database is damaged, or is no database; nothing was changed: stop the portal, put the backup in its place, and start again",
+			Msg: "the database is damaged, or is no database; nothing was changed: stop the portal, restore a backup, and start the portal",
 		}
 	case s.dialect.faulty(err):
 		return &pbx.Error{
 			Kind: pbx.KindUnavailable, Code: pbx.CodeDatabaseAway, Err: fmt.Errorf("cannot %s: %w", tried, err),
-			Msg: "the database reports a fault of its own; nothing was changed: look into its log, then try again",
+			Msg: "the database reports an internal error; nothing was changed: check its log, then try again",
 		}
 	}
 	return fmt.Errorf("cannot %s: %w", tried, err)
 }
 
-// away gives the error of a database that cannot be reached.
+// away returns the error of an unreachable database.
 func away(tried string, err error) error {
 	return &pbx.Error{
 		Kind: pbx.KindUnavailable, Code: pbx.CodeDatabaseAway,
-		Msg: "the database does not answer; nothing was changed: try again in a moment", Err: fmt.Errorf("cannot %s: %w", tried, err),
+		Msg: "the database does not respond; nothing was changed: try again in a moment", Err: fmt.Errorf("cannot %s: %w", tried, err),
 	}
 }
 
-// full gives the error of a database that cannot be written.
+// full returns the error of a database that cannot be written.
 func full(tried string, err error) error {
 	return &pbx.Error{
 		Kind: pbx.KindUnavailable, Code: pbx.CodeDatabaseFull, Err: fmt.Errorf("cannot %s: %w", tried, err),
-		Msg: "the database cannot be written, its disk is full or read-only; nothing was changed: make room, then try again",
+		Msg: "the database cannot be written, its disk is full or read-only; nothing was changed: free space, then try again",
 	}
 }
 
-// fileFault gives the error of a file, or a folder, that cannot be opened or made, with the cure.
+// fileFault returns the error, with the remedy, of a file or folder that cannot be opened or created.
 func fileFault(what string, err error) error {
 	switch {
 	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EDQUOT), errors.Is(err, unix.EROFS):
@@ -315,12 +310,12 @@ func fileFault(what string, err error) error {
 	case errors.Is(err, fs.ErrPermission):
 		return &pbx.Error{
 			Kind: pbx.KindUnavailable, Code: pbx.CodeDatabaseAway, Err: err,
-			Msg: fmt.Sprintf("the portal may not open %s; nothing was changed: give it, and the folder it is in, to the user the portal runs as (chown), then try again", what),
+			Msg: fmt.Sprintf("the portal may not open %s; nothing was changed: make the user the portal runs as the owner of it and its folder (chown), then try again", what),
 		}
 	}
 	return &pbx.Error{
 		Kind: pbx.KindUnavailable, Code: pbx.CodeDatabaseAway, Err: err,
-		Msg: fmt.Sprintf("the portal cannot open %s; nothing was changed: see whether DATABASE_URL, or STATE_DIR without it, names the right place", what),
+		Msg: fmt.Sprintf("the portal cannot open %s; nothing was changed: check the path in DATABASE_URL, or STATE_DIR if that is not set", what),
 	}
 }
 

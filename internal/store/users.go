@@ -14,7 +14,7 @@ import (
 	"github.com/synergycall/pbxportal/internal/pbx"
 )
 
-// selectUser is the beginning of every query for users. Each row also says how many have a hash, counted in the same moment.
+// selectUser is the beginning of every query for users. Each row also contains the number of rows with a hash, counted in the same snapshot.
 const (
 	selectUser = `
 SELECT u.id, u.tenant_id, u.name, u.email, u.created_at, e.id, e.number, e.secret, e.created_at, coalesce(e.row_hash, 0),
@@ -23,18 +23,18 @@ FROM users u JOIN extensions e ON e.user_id = u.id `
 	allUsers = selectUser + `ORDER BY e.number`
 )
 
-// list is the users of a tenant as they were, or became, under a mark of the table users_version.
+// list is a cached list of a tenant's users with its version in the table users_version.
 type list struct {
 	tenant  pbx.TenantID
 	version string
 	users   []pbx.User
 }
 
-// Users gives the tenant's users, ordered by extension number, as one consistent picture. Others get the same slice: whoever wants
-// to change something in it takes a copy. The last list is remembered, and read again when the database says that something changed. Users
-// who are not as they were written are an error with CodeDatabaseDamaged; they are looked for among those of all tenants, as damage can give a row another.
+// Users returns the tenant's users ordered by extension number, read in one snapshot. The slice is shared; callers must not modify it. The last
+// list is cached, and read again when the version in the database has changed. Users that are not as the portal wrote them are an error with
+// CodeDatabaseDamaged; all tenants are checked, as damage can move a row to another tenant.
 func (s *Store) Users(ctx context.Context, tenant pbx.TenantID) ([]pbx.User, error) {
-	ctx, cancel := context.WithTimeout(ctx, Patience)
+	ctx, cancel := context.WithTimeout(ctx, QueryTimeout)
 	defer cancel()
 	now := list{tenant: tenant, users: []pbx.User{}}
 	var known *list
@@ -62,9 +62,9 @@ func (s *Store) Users(ctx context.Context, tenant pbx.TenantID) ([]pbx.User, err
 	return now.users, nil
 }
 
-// readUsers hands over all users in the order of their numbers, compared with their hashes, and returns the mark under which they may be
-// remembered; none where those under this mark are known. The mark is read first. Should the users change before they are read, they are remembered under a mark that is never again that
-// of the database, and so they are read once more.
+// readUsers passes all users to take, ordered by number and compared with their hashes, and returns the version under which they may be cached; it
+// reads none if known reports that this version is cached. The version is read first: if users change in between, they are cached under a version
+// that the database never has again, and so are read once more.
 func (s *Store) readUsers(ctx context.Context, known func(version string) bool, take func(*storedUser) error) (version string, seen tally, err error) {
 	secrets := s.secrets.opener()
 	for range attempts {
@@ -86,7 +86,7 @@ func (s *Store) readUsers(ctx context.Context, known func(version string) bool, 
 		if err != nil {
 			return version, seen, err
 		}
-		// Where no row came along, the count is that of a moment before: perhaps the last user was deleted meanwhile.
+		// Without rows the count is that of a moment before: the last user may have been deleted meanwhile.
 		if err = seen.check(); err == nil || seen.rows > 0 || version == before {
 			break
 		}
@@ -94,15 +94,15 @@ func (s *Store) readUsers(ctx context.Context, known func(version string) bool, 
 	return version, seen, err
 }
 
-// User gives one user; ok is false when the tenant has none of that id.
+// User returns one user; ok is false if the tenant has none with this id.
 func (s *Store) User(ctx context.Context, tenant pbx.TenantID, id pbx.UserID) (u pbx.User, ok bool, err error) {
-	ctx, cancel := context.WithTimeout(ctx, Patience)
+	ctx, cancel := context.WithTimeout(ctx, QueryTimeout)
 	defer cancel()
 	u, ok, err = found(scanUser(s.read.QueryRowContext(ctx, selectUser+`WHERE u.tenant_id = $1 AND u.id = $2`, string(tenant), string(id)), s.secrets.opener()))
 	return u, ok, s.fault("read a user", err)
 }
 
-// User gives one user; ok is false when the tenant has none of that id.
+// User returns one user; ok is false if the tenant has none with this id.
 func (t *Tx) User(ctx context.Context, tenant pbx.TenantID, id pbx.UserID) (u pbx.User, ok bool, err error) {
 	return found(scanUser(t.tx.QueryRowContext(ctx, selectUser+`WHERE u.tenant_id = $1 AND u.id = $2`, string(tenant), string(id)), t.secrets.opener()))
 }
@@ -119,9 +119,9 @@ type Address struct {
 	Taken bool   // a user has it
 }
 
-// allocationQuery returns a row for each address, and with the first of them the taken numbers, in no order. Databases find the gaps between
-// them as well, but take twice as long. Who has an address is counted, for PostgreSQL answers EXISTS by reading all users. The newest
-// link of the audit trail and what the host has come along, so that writing the events needs no question of its own.
+// allocationQuery returns a row for each address, and with the first of them the taken numbers, in no order. Databases can find the gaps too, but
+// take twice as long. Users with an address are counted, as PostgreSQL answers EXISTS by reading all users. The newest audit entry and the host's
+// objects are included, so that writing the events needs no further query.
 func (d *dialect) allocationQuery() string {
 	return `
 SELECT head.seq, head.hash, ` + d.lower("asked.text") + `, (SELECT count(*) FROM users WHERE lower(email) = ` + d.lower("asked.text") + `) > 0,
@@ -211,7 +211,7 @@ type NewUser struct {
 	Event pbx.AuditEvent
 }
 
-// InsertUsers adds users, with one wait for the server.
+// InsertUsers adds users, in one round trip.
 func (t *Tx) InsertUsers(ctx context.Context, additions ...NewUser) error {
 	batch := &pgx.Batch{}
 	for _, a := range additions {
@@ -219,7 +219,7 @@ func (t *Tx) InsertUsers(ctx context.Context, additions ...NewUser) error {
 		if err != nil {
 			return err
 		}
-		t.appended(entry) // where it is not, the transaction has failed
+		t.appended(entry) // if it is not, the transaction has failed
 		u, e := a.User, a.User.Extension
 		u.CreatedAt, e.CreatedAt = u.CreatedAt.Truncate(time.Microsecond), e.CreatedAt.Truncate(time.Microsecond) // as PostgreSQL does
 		u.Extension = e
@@ -246,7 +246,7 @@ func (t *Tx) InsertUsers(ctx context.Context, additions ...NewUser) error {
 	return t.send(ctx, batch)
 }
 
-// queue puts a statement into the batch that is sent to PostgreSQL; SQLite carries it out at once.
+// queue adds a statement to the batch for PostgreSQL; SQLite executes it at once.
 func (t *Tx) queue(ctx context.Context, batch *pgx.Batch, statement string, values ...any) error {
 	if t.dialect.path == "" {
 		batch.Queue(statement, values...)
@@ -256,7 +256,7 @@ func (t *Tx) queue(ctx context.Context, batch *pgx.Batch, statement string, valu
 	return err
 }
 
-// DeleteUser removes a user, and the extension with it, notes when the number was freed, and adds the event that tells of it.
+// DeleteUser removes a user with the extension, records when the number was released, and appends the audit event.
 func (t *Tx) DeleteUser(ctx context.Context, u pbx.User, now time.Time, event pbx.AuditEvent) error {
 	if err := t.AppendEvent(ctx, event); err != nil {
 		return err
@@ -269,7 +269,7 @@ ON CONFLICT (number) DO UPDATE SET freed_at = excluded.freed_at`, int(u.Extensio
 	return err
 }
 
-// scanUser reads one row with selectUser's columns, compares it with its hash and opens the secret.
+// scanUser scans a row of selectUser's columns, compares it with its hash and opens the secret.
 func scanUser(r row, secrets *opener) (pbx.User, error) {
 	u, err := scanStored(r, secrets)
 	if err == nil {

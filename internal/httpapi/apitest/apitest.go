@@ -1,5 +1,5 @@
-// Package apitest checks answers of the API against the contract. Tests send their requests through its client; an answer the
-// contract does not allow fails the test, whatever else the test looks at.
+// Package apitest validates API responses against the contract. Tests send their requests through its client; a response that the contract does not
+// allow fails the test.
 package apitest
 
 import (
@@ -25,7 +25,7 @@ import (
 // Contract loads contracts/api.yaml once.
 var Contract = sync.OnceValues(func() (*openapi3.T, error) { return openapi3.NewLoader().LoadFromData(contracts.API) })
 
-// Client makes a client whose every answer is checked. It follows no redirects: the API sends none.
+// Client returns a client that validates every response. It follows no redirects: the API sends none.
 func Client(t testing.TB) *http.Client {
 	t.Helper()
 	contract, err := Contract()
@@ -43,14 +43,14 @@ type transport struct {
 	contract *openapi3.T
 }
 
-// RoundTrip sends the request, and checks the answer.
+// RoundTrip sends the request, and validates the response.
 func (tr *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	resp, err := http.DefaultTransport.RoundTrip(r)
 	if err != nil {
 		return nil, err
 	}
 	var body []byte
-	if resp.Header.Get("Content-Type") == "text/event-stream" { // it may not end before the test goes on
+	if resp.Header.Get("Content-Type") == "text/event-stream" { // it may not end before the test continues
 		resp.Body = &eventStream{ReadCloser: resp.Body, transport: tr}
 	} else {
 		if body, err = io.ReadAll(resp.Body); err != nil {
@@ -64,7 +64,7 @@ func (tr *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-// eventStream checks what was read of a stream of events when it is closed.
+// eventStream validates what was read of a stream of events when it is closed.
 type eventStream struct {
 	io.ReadCloser
 	*transport
@@ -84,10 +84,10 @@ func (s *eventStream) Close() error {
 	return s.ReadCloser.Close()
 }
 
-// liveSchemas are the schemas of what the events of live state hold; their ids grow, but not one by one.
+// liveSchemas are the schemas of the events of live state; their ids grow, but not one by one.
 var liveSchemas = map[string]string{"snapshot": "Live", "registration": "LiveRegistration", "call": "LiveCall", "asterisk": "LiveAsterisk"}
 
-// CheckEvents says how a stream of events breaks the contract, nil when it does not. Its last event may be cut.
+// CheckEvents returns how a stream of events violates the contract, nil if it does not. Its last event may be truncated.
 func CheckEvents(contract *openapi3.T, text string) error {
 	blocks := strings.Split(text, "\n\n")
 	last, done := 0, false
@@ -127,12 +127,12 @@ func CheckEvents(contract *openapi3.T, text string) error {
 	return nil
 }
 
-// Check says how an answer breaks the contract, nil when it does not.
+// Check returns how a response violates the contract, nil if it does not.
 func Check(contract *openapi3.T, r *http.Request, resp *http.Response, body []byte) error {
 	if err := checkHeaders(resp); err != nil {
 		return err
 	}
-	if page(r) && resp.StatusCode < http.StatusBadRequest { // the contract is silent on what people look at
+	if page(r) && resp.StatusCode < http.StatusBadRequest { // the contract does not cover web pages
 		return nil
 	}
 	op := Find(contract, r)
@@ -171,7 +171,7 @@ func Check(contract *openapi3.T, r *http.Request, resp *http.Response, body []by
 	return checkBody(content.Schema.Value, body)
 }
 
-// checkHeaders checks what every answer carries.
+// checkHeaders checks the headers of every response.
 func checkHeaders(resp *http.Response) error {
 	for _, name := range []string{"X-Request-Id", "X-Content-Type-Options", "Content-Security-Policy", "Referrer-Policy", "Cache-Control", "Cross-Origin-Resource-Policy", "Permissions-Policy"} {
 		if resp.Header.Get(name) == "" {
@@ -181,7 +181,7 @@ func checkHeaders(resp *http.Response) error {
 	return nil
 }
 
-// checkRefusal checks the answer to a request that is no operation of the contract.
+// checkRefusal checks the response to a request that is no operation of the contract.
 func checkRefusal(contract *openapi3.T, resp *http.Response, r *http.Request, body []byte) error {
 	switch resp.StatusCode {
 	case http.StatusNoContent:
@@ -200,7 +200,7 @@ func checkRefusal(contract *openapi3.T, resp *http.Response, r *http.Request, bo
 		}
 		return checkBody(contract.Components.Schemas["Problem"].Value, body)
 	}
-	return fmt.Errorf("the contract has no such operation, and this is no way to say so")
+	return fmt.Errorf("the contract has no such operation, and the response does not report it")
 }
 
 // page reports whether a request is for a page of the web interface.
@@ -218,8 +218,8 @@ func checkBody(schema *openapi3.Schema, body []byte) error {
 
 var uuidForm = regexp.MustCompile(`^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$`)
 
-// Formats are the options for validating a value that is an answer, with all formats the contract uses. Any UUID will do: the
-// default tenant's is of no version.
+// Formats returns the options for validating a response value, with all formats that the contract uses. Any UUID is valid: the default tenant's has
+// no version.
 func Formats() []openapi3.SchemaValidationOption {
 	return []openapi3.SchemaValidationOption{
 		openapi3.VisitAsResponse(), openapi3.MultiErrors(), openapi3.EnableFormatValidation(),
@@ -249,7 +249,7 @@ func Formats() []openapi3.SchemaValidationOption {
 	}
 }
 
-// Find gives the operation a request is for, nil when the contract has none. HEAD counts as GET.
+// Find returns the operation of a request, nil if the contract has none. HEAD counts as GET.
 func Find(contract *openapi3.T, r *http.Request) *openapi3.Operation {
 	method := r.Method
 	if method == http.MethodHead {
@@ -268,7 +268,7 @@ func Find(contract *openapi3.T, r *http.Request) *openapi3.Operation {
 	return best.GetOperation(method)
 }
 
-// matches reports whether a path is of a route of the contract, and how many of its segments are parameters.
+// matches reports whether a path matches a route of the contract, and how many of its segments are parameters.
 func matches(route, path string) (wildcards int, ok bool) {
 	want, have := strings.Split(route, "/"), strings.Split(path, "/")
 	if len(want) != len(have) {

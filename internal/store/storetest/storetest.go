@@ -1,5 +1,5 @@
-// Package storetest gives tests a new, empty database on each engine, so that one suite holds for both. A missing PostgreSQL is a
-// failure, never a skip.
+// Package storetest provides tests with a new, empty database on each engine, so that one suite covers both. A missing PostgreSQL is a failure,
+// never a skip.
 package storetest
 
 import (
@@ -28,20 +28,20 @@ func Each(t *testing.T, test func(t *testing.T, url string)) {
 	t.Run("postgres", func(t *testing.T) { t.Parallel(); test(t, labtest.Postgres(t)) })
 }
 
-// EachBench runs the benchmark once on each engine, as Each does a test.
+// EachBench runs the benchmark once on each engine, as Each does with a test.
 func EachBench(b *testing.B, bench func(b *testing.B, url string)) {
 	b.Helper()
 	b.Run("sqlite", func(b *testing.B) { bench(b, SQLite(b)) })
 	b.Run("postgres", func(b *testing.B) { bench(b, labtest.Postgres(b)) })
 }
 
-// SQLite gives the url of a database file that does not exist yet.
+// SQLite returns the URL of a database file that does not exist yet.
 func SQLite(t testing.TB) string {
 	t.Helper()
 	return "sqlite:///" + filepath.Join(t.TempDir(), "state", "portal.db")
 }
 
-// Keys gives the keys that Open uses, the same each time.
+// Keys returns the keys that Open uses, always the same.
 func Keys(t testing.TB) *keyring.Ring {
 	t.Helper()
 	keys, err := keyring.Source{Value: "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="}.Load()
@@ -66,8 +66,8 @@ func Open(t testing.TB, url string) *store.Store {
 	return s
 }
 
-// New opens a SQLite database that has all its tables and no rows, for tests that are not about making them: it begins as a copy of one
-// that was made before. Under the race detector making it takes longer than most tests. It is closed when the test ends.
+// New opens a SQLite database that has all its tables and no rows, as a copy of one that was migrated before: under the race detector migrating
+// takes longer than most tests. It is closed when the test ends.
 func New(t testing.TB) *store.Store {
 	t.Helper()
 	url := SQLite(t)
@@ -82,7 +82,7 @@ func New(t testing.TB) *store.Store {
 	return Open(t, url)
 }
 
-// migrated gives the bytes of such a database.
+// migrated holds the bytes of such a database.
 var migrated = sync.OnceValues(func() (content []byte, err error) {
 	dir, err := os.MkdirTemp("", "pbxportal-migrated-")
 	if err != nil {
@@ -98,23 +98,23 @@ var migrated = sync.OnceValues(func() (content []byte, err error) {
 	if err = errors.Join(err, s.Close()); err != nil {
 		return nil, err
 	}
-	return os.ReadFile(path) //nolint:gosec // written above; its log was folded into it by closing
+	return os.ReadFile(path) //nolint:gosec // written above; closing checkpointed its log
 })
 
-// SaveRun writes a run as an apply does that takes the lock for it; another must not have it.
+// SaveRun writes a run as an apply does that takes the lock for it; the lock must be free.
 func SaveRun(ctx context.Context, s *store.Store, run pbx.Run, events ...pbx.AuditEvent) error {
 	lock, err := s.TryApplyLock(ctx)
 	if err != nil {
 		return err
 	}
 	if lock == nil {
-		return errors.New("another has the apply lock")
+		return errors.New("the apply lock is held")
 	}
 	defer lock.Release()
 	return lock.SaveRun(ctx, run, events...)
 }
 
-// Everything gives all that a copy of the database would hold: the bytes of a file, or all rows as text.
+// Everything returns all that a copy of the database would contain: the bytes of a file, or all rows as text.
 func Everything(t testing.TB, url string) string {
 	t.Helper()
 	var all strings.Builder
@@ -151,7 +151,7 @@ func Everything(t testing.TB, url string) string {
 	return all.String()
 }
 
-// UnlockEvents takes away what keeps audit events from being changed, as the owner of a database can.
+// UnlockEvents removes the protection of audit events against changes, as the owner of a database can.
 func UnlockEvents(t testing.TB, url string) {
 	t.Helper()
 	if strings.HasPrefix(url, "sqlite:") {
@@ -162,7 +162,7 @@ DROP TRIGGER audit_segments_fit; DROP TRIGGER audit_segments_no_update; DROP TRI
 	Execute(t, url, `ALTER TABLE audit_events DISABLE TRIGGER USER; ALTER TABLE audit_segments DISABLE TRIGGER USER`)
 }
 
-// Execute runs statements behind the store's back and gives the first column of the first row, if there is one.
+// Execute runs statements directly on the database and returns the first column of the first row, if there is one.
 func Execute(t testing.TB, url, statements string) string {
 	t.Helper()
 	if path, ok := strings.CutPrefix(url, "sqlite:///"); ok {
@@ -191,7 +191,7 @@ func Execute(t testing.TB, url, statements string) string {
 	return ""
 }
 
-// Older brings an empty database to an older version, with the migrations in a folder: those of internal/store, for its engine.
+// Older migrates an empty database to an older version, with the migrations in a folder: those of internal/store, for its engine.
 func Older(t testing.TB, url, folder string, version int64) {
 	t.Helper()
 	driver, dsn, dialect := "pgx", url, goose.DialectPostgres
@@ -215,7 +215,7 @@ func Older(t testing.TB, url, folder string, version int64) {
 	}
 }
 
-// Try runs statements behind the store's back and gives the error.
+// Try runs statements directly on the database and returns the error.
 func Try(t testing.TB, url, statements string) error {
 	t.Helper()
 	ctx := t.Context()
