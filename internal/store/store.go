@@ -77,7 +77,7 @@ func (s *Store) Missing(ctx context.Context) string {
 		}
 		return ""
 	}
-	ctx, cancel := context.WithTimeout(ctx, Patience)
+	ctx, cancel := context.WithTimeout(ctx, QueryTimeout)
 	defer cancel()
 	empty := false
 	err := s.read.QueryRowContext(ctx, `SELECT to_regclass('goose_db_version') IS NULL AND to_regclass('users') IS NULL`).Scan(&empty)
