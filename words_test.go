@@ -36,7 +36,10 @@ var words = []struct{ avoid, use string }{
 
 // notYet lists files and folders whose texts have not been revised. It only gets shorter.
 var notYet = []string{
-	"docs/messages.md", "internal", "tools", "web",
+	"docs/messages.md", "tools", "web",
+	"internal/apply", "internal/asterisk", "internal/cli", "internal/config", "internal/demo", "internal/faults", "internal/filetx", "internal/lab",
+	"internal/live", "internal/node", "internal/phone", "internal/render", "internal/webui",
+	"internal/pbx/plan.go", // the names Cure and mended
 }
 
 // Texts are written in the field's own terms: documents, the contract, comments, messages, and the texts of the pages. Names of tests and code are not texts.

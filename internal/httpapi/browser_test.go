@@ -26,7 +26,7 @@ func TestAPageThatShowsAnotherPersonThanTheOneWhoIsSignedInChangesNothing(t *tes
 	if err != nil {
 		t.Fatal(err)
 	}
-	account := func(o auth.Opened) string {
+	account := func(o auth.SessionGrant) string {
 		a, _ := o.Principal.Account()
 		return string(a.ID)
 	}

@@ -10,15 +10,14 @@ import (
 	"github.com/synergycall/pbxportal/internal/pbx"
 )
 
-// lookForChanges is the time between two looks for changes while a stream is open. One look serves all streams; where nothing changed it
-// reads one row of the database.
+// lookForChanges is the interval of checks for changes while a stream is open. One check serves all streams; without changes it reads one row of
+// the database.
 const lookForChanges = time.Second
 
-// marks count the changes of what pages show that were seen: of users, and of what a plan follows from. Changes by other processes are seen
-// as well.
+// marks counts the observed changes of what pages show: of users, and of the inputs of a plan. Changes by other processes are included.
 type marks struct{ users, plan int }
 
-// newMarker returns the look for changes. It is called by one goroutine at a time.
+// newMarker returns the check for changes, which is not safe for concurrent use.
 func (a *api) newMarker() func(context.Context) marks {
 	var (
 		now    marks
@@ -40,20 +39,20 @@ func (a *api) newMarker() func(context.Context) marks {
 	}
 }
 
-// sameList reports whether two lists of users are one: the directory returns the same slice until something changes.
+// sameList reports whether two lists of users are the same: the directory returns the same slice until something changes.
 func sameList(a, b []pbx.User) bool {
 	return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0])
 }
 
-// tellChanges writes an event to a stream when it begins, and for each change from then on, until ctx ends.
-func (a *api) tellChanges(ctx context.Context, s *stream) {
+// emitChanges writes an event to a stream when it begins, and for each change from then on, until ctx ends.
+func (a *api) emitChanges(ctx context.Context, s *stream) {
 	tick := time.NewTicker(lookForChanges)
 	defer tick.Stop()
-	told := marks{-1, -1}
+	emitted := marks{-1, -1}
 	for {
-		if seen, ok := a.changes.Recent(ctx, lookForChanges); ok && seen.What != told {
-			s.write(fmt.Sprintf("event: changed\ndata: %s\n\n", oneLine(openapi.LiveChanged{Users: seen.What.users != told.users, Plan: seen.What.plan != told.plan})))
-			told = seen.What
+		if seen, ok := a.changes.Recent(ctx, lookForChanges); ok && seen.What != emitted {
+			s.write(fmt.Sprintf("event: changed\ndata: %s\n\n", oneLine(openapi.LiveChanged{Users: seen.What.users != emitted.users, Plan: seen.What.plan != emitted.plan})))
+			emitted = seen.What
 		}
 		select {
 		case <-tick.C:

@@ -7,20 +7,20 @@ import (
 	"github.com/klauspost/compress/gzhttp"
 )
 
-// leastCompressed is the size in bytes below which compressing an answer saves nothing: it fits one packet either way.
+// leastCompressed is the size in bytes below which compression saves nothing: the response fits one packet either way.
 const leastCompressed = 1 << 10
 
-// secretless lists the operations whose successful answers never hold a secret, the ones that are compressed. The list is of what may be
-// compressed, not of what may not: the length of a compressed text that holds a secret beside text of somebody's choice tells of the secret
-// (BREACH), and an operation that is added later must not get there by being forgotten.
+// secretless lists the operations whose successful responses never contain a secret, which are compressed. It lists what may be compressed rather
+// than what may not, so that a new operation cannot be included by mistake: the compressed length of a secret beside text chosen by an attacker
+// reveals the secret (BREACH).
 func secretless() []string {
 	return []string{
 		"getPlan", "listRevisions", "getRevision", "getRevisionDiff", "getRun", "listApplyLogs", "getApplyLog", "listAuditEvents", "getLive", "listAccounts", "listTokens", "listSessions",
 	}
 }
 
-// compressed returns a handler that compresses the answers of an operation where they hold no secret. The list of users is one without
-// secrets only where the request asks for that.
+// compressed returns a handler that compresses the responses of an operation that contain no secrets. The list of users is without secrets only on
+// request.
 func (a *api) compressed(operationID string, next http.HandlerFunc) http.HandlerFunc {
 	small := a.gzip(next)
 	switch {
@@ -39,7 +39,7 @@ func (a *api) compressed(operationID string, next http.HandlerFunc) http.Handler
 	return next
 }
 
-// newCompressor returns what compresses the answers of a handler for clients that take gzip.
+// newCompressor returns a wrapper that compresses the responses of a handler for clients that accept gzip.
 func newCompressor() (func(http.Handler) http.HandlerFunc, error) {
 	return gzhttp.NewWrapper(gzhttp.MinSize(leastCompressed), gzhttp.CompressionLevel(1), gzhttp.ContentTypes([]string{"application/json"}), gzhttp.EnableZstd(false))
 }

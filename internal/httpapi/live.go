@@ -41,9 +41,9 @@ func (a *api) followLive(w http.ResponseWriter, r *http.Request) {
 		var changes sync.WaitGroup
 		defer changes.Wait()
 		defer s.stop()
-		tell := sync.OnceFunc(func() { changes.Go(func() { a.tellChanges(ctx, s) }) })
+		startChanges := sync.OnceFunc(func() { changes.Go(func() { a.emitChanges(ctx, s) }) })
 		if seen > 0 {
-			tell() // the first update may take long to come
+			startChanges() // the first update may take long to come
 		}
 		for {
 			update, err := a.live.Next(ctx, seen)
@@ -67,7 +67,7 @@ func (a *api) followLive(w http.ResponseWriter, r *http.Request) {
 			if all.Len() > 0 {
 				s.write(all.String())
 			}
-			tell() // after the snapshot, with which a new stream begins
+			startChanges() // after the snapshot, with which a new stream begins
 			seen = update.ID
 		}
 	})
