@@ -273,7 +273,7 @@ func TestAnArchiveIsMadeCheckedWithTheDatabaseAndCheckedByItself(t *testing.T) {
 		{[]string{"audit", "verify", "--archive", other}, 1, "BROKEN at event 4"},
 		{[]string{"audit", "verify", file, "--archive", file}, 2, "give either FILE"},
 		{[]string{"audit", "verify", filepath.Join(dir, "none")}, 1, "cannot read the exported events"},
-		{[]string{"audit", "archive", "--before", "0s", "--to", other}, 1, "exists, and does not hold the oldest events"},
+		{[]string{"audit", "archive", "--before", "0s", "--to", other}, 1, "exists, and does not contain the oldest events"},
 		{[]string{"audit", "archive", "--before", "0s", "--to", file}, 1, "nothing was archived: " + file + " is the complete archive of events 1–6"},
 		{[]string{"audit", "archive", "--before", "yesterday", "--to", file}, 2, "--before must be a day"},
 		{[]string{"audit", "archive", "--to", file}, 2, "--before"},

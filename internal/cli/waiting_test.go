@@ -34,7 +34,7 @@ func TestServeWaitsForADatabaseThatDoesNotAnswerYet(t *testing.T) {
 	if r, err := ended.Wait(t.Context()); err != nil || r.ExitCode != 0 {
 		t.Errorf("asked to end while it waits: exit code %d, %v\n%s", r.ExitCode, err, content(t, log))
 	}
-	if code, _, errs := s.run(t, "user", "list"); code != 5 || !strings.Contains(errs, "does not answer") {
+	if code, _, errs := s.run(t, "user", "list"); code != 5 || !strings.Contains(errs, "does not respond") {
 		t.Errorf("another command does not wait: exit code %d\n%s", code, errs)
 	}
 	if err := database.Restart(context.WithoutCancel(t.Context())); err != nil {
