@@ -14,22 +14,22 @@ import (
 	"github.com/synergycall/pbxportal/internal/pbx"
 )
 
-// interrupted stands in the audit record of an apply from its start to its end; there it stays if the process dies.
+// interrupted is the error text in the audit record of an apply from its start to its end. It remains if the process dies.
 const interrupted = "interrupted: this apply was started, and its end was never recorded; the portal was probably stopped in the middle. " +
 	"The next apply finds out how far it came"
 
-// attempt is one apply on its way: it writes down what happens.
+// attempt is an apply in progress and its record.
 type attempt struct {
 	engine *Engine
 	start  time.Time
 	run    pbx.Run
 	follow func(pbx.Event) // may be nil
-	saved  []pbx.File      // the files of the run that are in the database already
-	action string          // what the audit trail calls it
-	work   sync.WaitGroup  // what runs beside it and writes under its lock
+	saved  []pbx.File      // files of the run that are already in the database
+	action string          // name of the action in the audit trail
+	work   sync.WaitGroup  // background work that writes under mu
 }
 
-// attempt begins to write down an apply; close ends it.
+// attempt returns the record of a new apply. The caller must call close.
 func (e *Engine) attempt(ctx context.Context, r Request) *attempt {
 	start, actor := e.now(), pbx.ActorOf(ctx)
 	a := &attempt{engine: e, start: start, follow: r.Tell, run: pbx.Run{
@@ -51,12 +51,12 @@ func (e *Engine) attempt(ctx context.Context, r Request) *attempt {
 
 func (a *attempt) id() pbx.RunID { return a.run.Log.ID }
 
-// save writes the run as it is now to the database, and with it the events that tell of it.
+// save writes the current run and these audit events to the database.
 func (a *attempt) save(ctx context.Context, events ...pbx.AuditEvent) error {
 	return a.engine.held.SaveRun(ctx, a.run, events...)
 }
 
-// note writes down that something happened, and tells those who follow. The event has its stage, its code and what the code speaks of.
+// note records that something happened and notifies followers. event has the stage, the code and the code's parameters.
 func (a *attempt) note(event pbx.Event, message string) {
 	event.After, event.Message = a.engine.now().Sub(a.start), message
 	a.run.Events = append(a.run.Events, event)
@@ -71,8 +71,8 @@ func (a *attempt) planned(p *planned) {
 	a.note(pbx.Event{Stage: "plan", Code: pbx.EventPlanned, Users: p.Users, Revision: p.Revision}, fmt.Sprintf("%s, against revision %d", pbx.Users(p.Users), p.Revision))
 }
 
-// staging puts the number of the revision that is being written, and the name of the plan, into the record, and meanwhile lets it be
-// written: recovery tells by the number which run the files in place belong to. The caller waits for the record with what it gets.
+// staging records the number of the revision that is being written, and the hash of the plan, while the revision is written: recovery uses the number to
+// find the run that made the files in place. recorded waits for the record.
 func (a *attempt) staging(ctx context.Context, number int, p *planned) (recorded func() error) {
 	a.run.Revision = number
 	a.note(pbx.Event{Stage: "stage", Code: pbx.EventStaged, Revision: number}, fmt.Sprintf("revision %d is written beside the files in place", number))
@@ -83,8 +83,8 @@ func (a *attempt) staging(ctx context.Context, number int, p *planned) (recorded
 	})
 }
 
-// async begins to do something, and gives what waits for its end. A panic comes to whoever waits, as if it had been done right there: so a
-// fault of ours ends one apply, and not the program.
+// async runs do in the background and returns a function that waits for its result. A panic in do is raised again in the goroutine that waits, so that a
+// bug ends one apply and not the program.
 func async(do func() error) (wait func() error) {
 	type end struct {
 		err   error
@@ -110,7 +110,7 @@ func async(do func() error) (wait func() error) {
 	}
 }
 
-// async is the function of that name, for work that close waits for.
+// async is the function async for work that close waits for.
 func (a *attempt) async(do func() error) (wait func() error) {
 	a.work.Add(1)
 	return async(func() error {
@@ -119,11 +119,11 @@ func (a *attempt) async(do func() error) (wait func() error) {
 	})
 }
 
-// meanwhile does, while Asterisk reloads, what nobody waits for: comparing user by user, the bytes for the database, and dropping old
-// revisions, which hold secrets. What fails is tried again at the end, or by the next apply.
+// meanwhile does the work that is not urgent while Asterisk reloads: comparing users, storing the files, and dropping old revisions, which hold secrets.
+// What fails is retried at the end, or by the next apply.
 func (a *attempt) meanwhile(ctx context.Context, p *planned) (wait func() error) {
 	return a.async(func() error {
-		p.compare() // the text of the differences follows from the revisions, for whoever asks
+		p.compare() // the text of the differences is computed from the revisions on demand
 		a.run.Plan = p.Plan
 		if a.run.Revision != 0 {
 			a.run.Files = p.files
@@ -138,7 +138,7 @@ func (a *attempt) meanwhile(ctx context.Context, p *planned) (wait func() error)
 
 func (a *attempt) flipped(number int, paths []string) {
 	a.run.Log.FilesWritten = paths
-	a.note(pbx.Event{Stage: "flip", Code: pbx.EventFlipped, Revision: number}, fmt.Sprintf("revision %d is in place, both files at one moment", number))
+	a.note(pbx.Event{Stage: "flip", Code: pbx.EventFlipped, Revision: number}, fmt.Sprintf("revision %d is in place, both files switched atomically", number))
 }
 
 func (a *attempt) reloaded(results pbx.ReloadResults, err error) {
@@ -163,19 +163,19 @@ func (a *attempt) verified(v pbx.Verification, differences []string) {
 	}
 }
 
-// doubted notes that it is no longer known whether Asterisk runs a revision, so that a running portal goes on until it is seen to.
+// doubted records that it is no longer known whether Asterisk runs a revision, so that a running portal retries until it is known.
 func (a *attempt) doubted(number int) {
 	if err := a.engine.target.Doubt(number); err != nil {
-		a.note(pbx.Event{Stage: "accept", Code: pbx.EventNotNoted, Detail: err.Error()}, "it could not be noted that Asterisk may not run this revision: "+err.Error())
+		a.note(pbx.Event{Stage: "accept", Code: pbx.EventNotNoted, Detail: err.Error()}, "could not record that Asterisk may not run this revision: "+err.Error())
 	}
 }
 
-// unnoted tells that it could not be noted what Asterisk was seen to run.
+// unnoted reports that it could not be recorded which revision Asterisk runs.
 func (a *attempt) unnoted(err error) {
-	a.note(pbx.Event{Stage: "accept", Code: pbx.EventNotNoted, Detail: err.Error()}, "it could not be noted that Asterisk runs this revision: "+err.Error())
+	a.note(pbx.Event{Stage: "accept", Code: pbx.EventNotNoted, Detail: err.Error()}, "could not record that Asterisk runs this revision: "+err.Error())
 }
 
-// current is the revision in place after a flip, if there was one.
+// current returns the revision in place after a switch, 0 if there was none.
 func (a *attempt) current(p *planned) int {
 	if a.run.Revision != 0 {
 		return a.run.Revision
@@ -183,7 +183,7 @@ func (a *attempt) current(p *planned) int {
 	return p.site.Current
 }
 
-// saveEdit keeps what others put in the place of our files; only once it is in the database may it be replaced.
+// saveEdit returns a function that stores external changes of managed files in the database; they may be overwritten only after that.
 func (a *attempt) saveEdit(ctx context.Context) func(pbx.File) error {
 	return func(f pbx.File) error {
 		a.run.Saved = append(a.run.Saved, f)
@@ -191,28 +191,28 @@ func (a *attempt) saveEdit(ctx context.Context) func(pbx.File) error {
 	}
 }
 
-// edited ends an apply in whose middle others changed the files it was about to replace.
+// edited ends an apply during which the files to be replaced were changed outside the portal.
 func (a *attempt) edited(ctx context.Context) (pbx.Run, error) {
 	return a.refuse(ctx, pbx.CodeDrift, "the files were changed by hand while this apply was running; the change is in place, Asterisk was not reloaded. "+
-		"Look at the plan, then apply with force: what stands there is saved first")
+		"Review the plan, then apply with force: the changed files are saved first")
 }
 
-// end completes the record of an apply that did what it should.
+// end completes the record of an apply that succeeded.
 func (a *attempt) end(ctx context.Context, result pbx.Result, message string) (pbx.Run, error) {
 	a.note(pbx.Event{Stage: "end", Code: pbx.EventEnded}, message)
 	a.run.Result, a.run.Log.Outcome, a.run.Log.ErrorDetails = result, pbx.Success, ""
 	if err := a.save(ctx, a.ended(ctx)); err != nil {
-		a.run.Result, a.run.Log.Outcome, a.run.Log.ErrorDetails = pbx.Interrupted, pbx.Failure, interrupted // as the record has it
-		message = "the apply ended well, but its record could not be completed: it is completed by itself once the database answers"
+		a.run.Result, a.run.Log.Outcome, a.run.Log.ErrorDetails = pbx.Interrupted, pbx.Failure, interrupted // as it is in the record
+		message = "the apply ended well, but its record could not be completed: it is completed automatically once the database answers"
 		if pbx.CodeOf(err) == pbx.CodeApplyRunning {
-			message = "the apply ended well, but had lost the lock of the database by then, and its record is left to the portal that applies next: look at the record, and apply again"
+			message = "the apply ended well, but had lost the lock of the database by then, and its record is left to the portal that applies next: check the record, then apply again"
 		}
 		return a.run, &pbx.Error{Kind: pbx.KindApply, Code: pbx.CodeAuditFailed, Err: err, Msg: message}
 	}
 	return a.whole(), nil
 }
 
-// refuse ends an apply that must not be carried out as things are.
+// refuse ends an apply that must not be carried out in the current state.
 func (a *attempt) refuse(ctx context.Context, code, message string) (pbx.Run, error) {
 	run, err := a.fail(ctx, pbx.Refused, code, message, nil)
 	if e, ok := errors.AsType[*pbx.Error](err); ok {
@@ -221,19 +221,18 @@ func (a *attempt) refuse(ctx context.Context, code, message string) (pbx.Run, er
 	return run, err
 }
 
-// itsReason stands in a message of fail where the text of the reason goes: before the cure. Without it the reason, with a cure of its own,
-// comes last.
+// itsReason is replaced, in a message of fail, by the text of the reason, so that the fix comes last. Without it the reason, with a fix of its own, is
+// appended.
 const itsReason = "\x00"
 
-// fail ends an apply without success: it completes the audit record and gives the error for the caller. The message says what was
-// done and what was not.
+// fail ends an apply without success: it completes the audit record and returns the error for the caller. message says what was done and what was not.
 func (a *attempt) fail(ctx context.Context, result pbx.Result, code, message string, reason error) (pbx.Run, error) {
-	if result == pbx.Refused && a.run.Reclaimed() { // so it is not as if nothing had been done
-		message += "; what others had changed is taken back all the same, and saved with this record"
+	if result == pbx.Refused && a.run.Reclaimed() { // so the apply did change something
+		message += "; external changes were overwritten all the same; they are saved with this record"
 	}
 	text := ""
 	if e, ok := errors.AsType[*pbx.Error](reason); ok {
-		text = e.Msg // what it wraps is for the log
+		text = e.Msg // the wrapped error is only logged
 	} else if reason != nil {
 		text = reason.Error()
 	}
@@ -244,7 +243,7 @@ func (a *attempt) fail(ctx context.Context, result pbx.Result, code, message str
 	}
 	a.note(pbx.Event{Stage: "end", Code: pbx.EventFailed, Detail: text}, message)
 	if result == pbx.Refused {
-		a.run.Revision, a.run.Files = 0, nil // what was staged came to nothing; the number is free again
+		a.run.Revision, a.run.Files = 0, nil // the staged revision was discarded; its number is free again
 	}
 	a.run.Result, a.run.Code = result, code
 	a.run.Log.Outcome, a.run.Log.ErrorDetails = pbx.Failure, message
@@ -255,14 +254,14 @@ func (a *attempt) fail(ctx context.Context, result pbx.Result, code, message str
 	if saveErr := a.save(ctx, a.ended(ctx)); saveErr != nil {
 		err.Msg += "; the record of this could not be completed, and calls the apply interrupted until the database answers and the next apply completes it"
 		err.Err = errors.Join(reason, saveErr)
-		if result == pbx.NotConfirmed { // which is told only with its record
+		if result == pbx.NotConfirmed { // which is reported only with its record
 			err.Code = pbx.CodeAuditFailed
 		}
 	}
 	return a.whole(), err
 }
 
-// whole is the run with its files, also if they went to the database earlier.
+// whole returns the run with its files, including those stored earlier.
 func (a *attempt) whole() pbx.Run {
 	run := a.run
 	if run.Files == nil && run.Revision != 0 {
@@ -271,21 +270,20 @@ func (a *attempt) whole() pbx.Run {
 	return run
 }
 
-// doubt ends an apply of which it cannot be known whether its files survive a power cut. Its record stays open: the next start or
-// apply finds out, and completes it.
+// doubt ends an apply whose files may not survive a power cut. Its record stays open and is completed by the next start or apply.
 func (a *attempt) doubt(ctx context.Context, cause error) (pbx.Run, error) {
 	a.note(pbx.Event{Stage: "flip", Code: pbx.EventDoubt, Detail: cause.Error()}, cause.Error())
 	event := a.ended(ctx)
 	event.After["code"] = pbx.CodeInDoubt
-	_ = a.save(ctx, event) // the run is on record as it is, open
+	_ = a.save(ctx, event) // the run is recorded as it is, open
 	return a.run, &pbx.Error{
 		Kind: pbx.KindApply, Code: pbx.CodeInDoubt, Err: cause,
-		Msg: "the disk failed while the files were switched; what Asterisk reads is whole, old or new, but which will be there after a power cut " +
-			"is not known: see to the disk, then apply again",
+		Msg: "the disk failed while the files were switched; Asterisk reads one complete version, old or new, but which one survives a power cut " +
+			"is not known: check the disk, then apply again",
 	}
 }
 
-// close waits for what still runs beside the apply, as it does after a panic, and tells those who follow that there is no more.
+// close waits for background work, as after a panic, and ends the streams of followers.
 func (a *attempt) close() {
 	a.work.Wait()
 	a.engine.watch.end(a.id())

@@ -243,21 +243,21 @@ func TestAnApplyEndsAsItsWeakestStageAllows(t *testing.T) {
 			script{lockErr: errors.New("permission denied")},
 			apply.Request{},
 			"", pbx.CodeWriteFailed, pbx.Refused, pbx.NotVerified, 2,
-			"the files cannot be locked; nothing was touched: permission denied",
+			"the files cannot be locked; nothing was changed: permission denied",
 		},
 		"what an earlier apply left cannot be put in order": {
-			script{recoverErr: errors.New("read-only")}, apply.Request{}, "", pbx.CodeWriteFailed, pbx.Refused, pbx.NotVerified, 2, "nothing was touched: read-only",
+			script{recoverErr: errors.New("read-only")}, apply.Request{}, "", pbx.CodeWriteFailed, pbx.Refused, pbx.NotVerified, 2, "nothing was changed: read-only",
 		},
 		"the database goes away while that is put in order": {
 			script{recoverErr: &pbx.Error{Kind: pbx.KindUnavailable, Code: pbx.CodeDatabaseAway, Msg: "away"}},
 			apply.Request{},
-			"", pbx.CodeDatabaseAway, pbx.Refused, pbx.NotVerified, 2, "nothing was touched: away",
+			"", pbx.CodeDatabaseAway, pbx.Refused, pbx.NotVerified, 2, "nothing was changed: away",
 		},
 		"the files cannot be written after a hand edit was taken back": {
 			script{drift: []pbx.Drift{{Kind: pbx.Edited, Path: "/x"}}, stageErr: errors.New("disk full")},
 			apply.Request{Force: true},
 			"reclaim stage", pbx.CodeWriteFailed, pbx.Refused, pbx.NotVerified, 2,
-			"the old ones are in place, Asterisk was not reloaded; what others had changed is taken back all the same, and saved with this record: disk full",
+			"the old ones are in place, Asterisk was not reloaded; external changes were overwritten all the same; they are saved with this record: disk full",
 		},
 		"the files cannot be written": {
 			script{stageErr: errors.New("disk full")}, apply.Request{}, "stage", pbx.CodeWriteFailed, pbx.Refused, pbx.NotVerified, 2, "the old ones are in place",
@@ -284,7 +284,7 @@ func TestAnApplyEndsAsItsWeakestStageAllows(t *testing.T) {
 			script{liveErr: errors.New("garbage")},
 			apply.Request{},
 			"stage flip reload live", pbx.CodeNotConfirmed, pbx.NotConfirmed, pbx.Inconclusive, 3,
-			"the files are in place and no command failed, but Asterisk could not be seen to run them (garbage)",
+			"the files are in place and no command failed, but it could not be verified that Asterisk runs them (garbage)",
 		},
 		"the answer to the reload is neither yes nor no": {
 			script{mumble: true},
@@ -302,7 +302,7 @@ func TestAnApplyEndsAsItsWeakestStageAllows(t *testing.T) {
 			script{live: lose(func(l *pbx.Live) { l.Endpoints = nil }), deafFrom: 2},
 			apply.Request{},
 			"stage flip reload live flip reload live", pbx.CodeRolledBack, pbx.RollbackFailed, pbx.Contradicted, 2,
-			"revision 2 is in place again, but Asterisk could not be seen to run it",
+			"revision 2 is in place again, but it could not be verified that Asterisk runs it",
 		},
 		"Asterisk lacks an endpoint": {
 			script{live: lose(func(l *pbx.Live) { l.Endpoints = l.Endpoints[1:] })},
@@ -346,7 +346,7 @@ func TestAnApplyEndsAsItsWeakestStageAllows(t *testing.T) {
 			"stage flip reload live accept", "", pbx.Applied, pbx.Confirmed, 3, "",
 		},
 		"the plan has moved": {
-			script{}, apply.Request{IfMatch: "another"}, "", pbx.CodePlanMoved, pbx.Refused, pbx.NotVerified, 2, "Look at the plan again",
+			script{}, apply.Request{IfMatch: "another"}, "", pbx.CodePlanMoved, pbx.Refused, pbx.NotVerified, 2, "Review the plan again",
 		},
 		"it is a rehearsal": {script{}, apply.Request{DryRun: true}, "", "", pbx.DryRun, pbx.NotVerified, 2, ""},
 		"somebody else changed a file": {
@@ -996,7 +996,7 @@ func TestGoingBackUnseenLeavesTheFilesAheadUntilAsteriskIsSeen(t *testing.T) {
 		return l
 	}})
 	run, err := f.engine.Apply(t.Context(), apply.Request{TriggeredBy: "test"})
-	if run.Result != pbx.RollbackFailed || !strings.Contains(err.Error(), "could not be seen to run it") || f.site.Current != 2 || !f.ahead() {
+	if run.Result != pbx.RollbackFailed || !strings.Contains(err.Error(), "could not be verified that Asterisk runs it") || f.site.Current != 2 || !f.ahead() {
 		t.Errorf("%s, revision %d in place, error %v", run.Result, f.site.Current, err)
 	}
 	if plan, err := f.engine.Plan(t.Context()); err != nil || plan.BehindCode != pbx.NotSeen {

@@ -9,17 +9,17 @@ import (
 	"github.com/synergycall/pbxportal/internal/pbx"
 )
 
-// The distance between two looks at the files, and the distances between two attempts to catch up; after the longest of them, attempts that
-// came to nothing are put on record, once in a row.
+// The interval between two checks of the files, and the backoff between two attempts to catch up. After the longest of them, failed attempts are
+// recorded, once in a row.
 const (
 	look         = 10 * time.Second
 	firstPause   = time.Second
 	longestPause = time.Minute
-	looksToAsk   = 6 // Asterisk is asked whether it runs the files once in so many looks; at each while it does not
+	looksToAsk   = 6 // Asterisk is checked at one in so many looks; at each while it does not run the files
 )
 
-// Run watches the files until ctx ends. What somebody else changes in them it only reports, once when it appears and once when it is over;
-// when they are ahead of Asterisk it catches up, at growing distances. report is told what there is to log.
+// Run watches the files until ctx ends. External changes are only reported, once when they appear and once when they are gone. When the files are ahead
+// of Asterisk, Run catches up, with backoff. report is called with everything to log.
 func (e *Engine) Run(ctx context.Context, report func(message string, err error)) error {
 	g := guard{engine: e, report: report}
 	for pause := look; ; pause = g.look(ctx) {
@@ -33,22 +33,22 @@ func (e *Engine) Run(ctx context.Context, report func(message string, err error)
 	}
 }
 
-// guard is what Run keeps in mind from one look to the next.
+// guard is the state of Run between two looks.
 type guard struct {
 	engine *Engine
 	report func(message string, err error)
-	drift  []pbx.Drift   // what was reported, and is still so
-	blind  bool          // it was reported that the files cannot be looked at
-	behind int           // the revision Asterisk has not taken
-	since  time.Time     // when it was first found not to have taken it
-	tries  int           // how often it was asked to take it
-	noted  bool          // that it does not take it is on record
-	rest   time.Duration // until it is asked again
-	looks  int           // since it was asked whether it runs the files
+	drift  []pbx.Drift   // reported and still present
+	blind  bool          // it was reported that the files cannot be read
+	behind int           // the revision that Asterisk does not run
+	since  time.Time     // when this was first found
+	tries  int           // number of attempts
+	noted  bool          // recorded that Asterisk does not run it
+	rest   time.Duration // until the next attempt
+	looks  int           // number of looks since Asterisk was last checked
 	other  string        // what it was reported to run instead
 }
 
-// look looks once, does what there is to do, and says when to look again.
+// look checks once, acts on the result, and returns the pause until the next check.
 func (g *guard) look(ctx context.Context) (pause time.Duration) {
 	site, err := g.engine.target.Inspect()
 	if blind := err != nil; blind != g.blind {
@@ -91,40 +91,40 @@ func (g *guard) look(ctx context.Context) (pause time.Duration) {
 	return pause
 }
 
-// compare reports what others changed since the last look, and what is no longer so.
+// compare reports the external changes since the last look, and those that are gone.
 func (g *guard) compare(drift []pbx.Drift) {
 	for _, d := range drift {
 		if !slices.Contains(g.drift, d) {
-			g.report("somebody else changed what only the portal writes; an apply is refused until that is settled", errors.New(d.String()+": "+d.Cure()))
+			g.report("configuration drift: managed files were changed outside the portal; an apply is refused until this is resolved", errors.New(d.String()+": "+d.Cure()))
 		}
 	}
 	for _, d := range g.drift {
 		if !slices.Contains(drift, d) {
-			g.report("settled: it is no longer so that "+d.String(), nil)
+			g.report("resolved: no longer present: "+d.String(), nil)
 		}
 	}
 	g.drift = drift
 }
 
-// ask finds out now and then whether Asterisk still runs the files in place, all of them: an apply asks only for what it changed.
+// ask checks now and then whether Asterisk still runs all the files in place: an apply checks only what it changed.
 func (g *guard) ask(ctx context.Context, site pbx.Site) {
 	if g.looks++; g.looks < looksToAsk && g.other == "" || site.Current == 0 || site.Ahead() || len(site.Drift) > 0 {
 		return
 	}
 	g.looks = 0
 	_, other, err := g.engine.contradiction(ctx, site, pbx.Question{All: true, Patient: true})
-	if err != nil { // Asterisk cannot be asked, which is told by whoever watches it
+	if err != nil { // an unreachable Asterisk is reported elsewhere
 		return
 	}
 	if now, err := g.engine.target.Inspect(); err != nil || now.Current != site.Current {
-		return // an apply came in between
+		return // an apply ran in between
 	}
 	switch {
 	case other == g.other:
 	case other != "":
 		g.report("Asterisk does not run what the files say; an apply has it read them again", errors.New(other))
 	default:
-		g.report("settled: Asterisk runs what the files say", nil)
+		g.report("resolved: Asterisk runs what the files say", nil)
 	}
 	g.other = other
 	g.engine.other.Store(nil)

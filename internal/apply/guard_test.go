@@ -69,9 +69,9 @@ func TestWhatOthersChangeIsReportedOnceWhenItAppearsAndOnceWhenItIsOver(t *testi
 		f.drift = []pbx.Drift{edited, foreign}
 		expect("with a foreign file as well", "/backup.conf is not the portal's, but Asterisk reads it together with the portal's files: move it away")
 		f.drift = []pbx.Drift{foreign}
-		expect("when the hand edit is undone", "it is no longer so that /x was edited by hand")
+		expect("when the hand edit is undone", "resolved: no longer present: /x was edited by hand")
 		f.drift = nil
-		expect("when all is well again", "it is no longer so that /backup.conf")
+		expect("when all is well again", "resolved: no longer present: /backup.conf")
 		expect("a minute later")
 		f.inspectErr = errors.New("permission denied")
 		expect("when the files may not be read", "the files cannot be looked at: permission denied")
@@ -126,7 +126,7 @@ func TestAnAsteriskThatLosesSomethingBetweenAppliesIsReportedOnce(t *testing.T) 
 			t.Errorf("nothing is new, and it reports %q", said)
 		}
 		f.live = nil
-		if said := reports(); !strings.Contains(said, "settled") {
+		if said := reports(); !strings.Contains(said, "resolved") {
 			t.Errorf("the auth is back, and it reports %q", said)
 		}
 	})
@@ -159,7 +159,7 @@ func TestAnApplyThatWasNotConfirmedIsTriedAgainAndPutOnRecordOnce(t *testing.T) 
 			}
 			return all
 		}
-		if said := reports(); strings.Count(said, "has not taken the files yet: Asterisk could not be seen to run them: garbage") != 5 || len(records()) != 0 {
+		if said := reports(); strings.Count(said, "has not taken the files yet: it could not be verified that Asterisk runs them: garbage") != 5 || len(records()) != 0 {
 			t.Errorf("in the first minute: %d records, %s", len(records()), said)
 		}
 		for range 400 { // minutes

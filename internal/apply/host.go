@@ -13,7 +13,7 @@ import (
 	"github.com/synergycall/pbxportal/internal/store"
 )
 
-// What bounds LookAtHost: how old what was read may be, and how long a caller waits for it.
+// Bounds of LookAtHost: the maximum age of what was read, and the maximum wait of a caller.
 const (
 	hostAge      = time.Second
 	hostPatience = 900 * time.Millisecond
@@ -36,7 +36,7 @@ func (e *Engine) readHostFiles(ctx context.Context) struct{} {
 // noteDeclared returns what the files define, and notes it in the database. An error of the database is left to those who need it next.
 func (e *Engine) noteDeclared(ctx context.Context) []pbx.HostObject {
 	objects, err := e.target.Declared(ctx)
-	if err == nil || len(objects) > 0 { // of several files one may not be readable
+	if err == nil || len(objects) > 0 { // some of several files may be unreadable
 		_ = e.store.NoteHost(ctx, store.HostFiles, objects)
 	}
 	return objects
@@ -44,7 +44,7 @@ func (e *Engine) noteDeclared(ctx context.Context) []pbx.HostObject {
 
 // askRunningHost asks Asterisk, for LookAtHost.
 func (e *Engine) askRunningHost(ctx context.Context) struct{} {
-	_, _ = e.runningHost(ctx, true) // an Asterisk that cannot be asked is reported elsewhere
+	_, _ = e.runningHost(ctx, true) // an unreachable Asterisk is reported elsewhere
 	return struct{}{}
 }
 
@@ -56,7 +56,7 @@ func (e *Engine) runningHost(ctx context.Context, patient bool) ([]pbx.HostObjec
 	}
 	written := slices.DeleteFunc(slices.Clone(site.Files), func(f pbx.File) bool { return render.Blank(f.Content) })
 	files, err := render.Read(written)
-	if err != nil { // so it cannot be told whose the objects are that Asterisk has from them
+	if err != nil { // so the owner of the objects that Asterisk has from them is unknown
 		return nil, err
 	}
 	live, err := e.ask(ctx, pbx.Question{All: true, Patient: patient}, nil, files, seenBeside(site))
@@ -73,8 +73,8 @@ func seenBeside(site pbx.Site) render.Inventory {
 	return seen
 }
 
-// oursIn returns the numbers whose objects count as the portal's also without its mark: those in one of the inventories, unless theirs names
-// an object that takes the place of one.
+// oursIn returns the numbers whose objects count as the portal's even without its mark: those in one of the inventories, unless theirs names an object
+// that replaces one of them.
 func oursIn(theirs []pbx.HostObject, inventories ...render.Inventory) map[pbx.Number]bool {
 	numbers := map[pbx.Number]bool{}
 	for _, inventory := range inventories {
@@ -88,8 +88,8 @@ func oursIn(theirs []pbx.HostObject, inventories ...render.Inventory) map[pbx.Nu
 	return numbers
 }
 
-// ask asks Asterisk what it has loaded, and sorts out what is not the portal's (oursIn). What the host has is noted if the question was for all, but
-// for what the files say already.
+// ask asks Asterisk what it has loaded, and separates what is not the portal's (oursIn). If the question was for everything, what the host has is
+// recorded, except for what the files define already.
 func (e *Engine) ask(ctx context.Context, q pbx.Question, theirs []pbx.HostObject, inventories ...render.Inventory) (pbx.Live, error) {
 	q.Ours = oursIn(theirs, inventories...)
 	live, err := e.target.Live(ctx, q)
@@ -100,12 +100,12 @@ func (e *Engine) ask(ctx context.Context, q pbx.Question, theirs []pbx.HostObjec
 	live.Host = slices.DeleteFunc(live.Host, func(o pbx.HostObject) bool {
 		return len(pbx.JoinHostObjects(declared, []pbx.HostObject{o})) == len(declared)
 	})
-	_ = e.store.NoteHost(ctx, store.HostRunning, live.Host) // the next question for all notes it again
+	_ = e.store.NoteHost(ctx, store.HostRunning, live.Host) // the next question for everything records it again
 	return live, nil
 }
 
-// findHost fills in what the host has beside the portal's objects, and which of it clashes with the users of the plan. What the running Asterisk
-// had when it was last asked counts against a plan only if it still has it.
+// findHost fills in what the host has beside the portal's objects, and which of it clashes with users of the plan. What Asterisk had when it was last
+// asked counts against a plan only if it still has it.
 func (p *planned) findHost(ctx context.Context, e *Engine, declared, running []pbx.HostObject) {
 	users := map[pbx.Number]bool{}
 	p.inventory.AddNumbers(users)
@@ -141,7 +141,7 @@ func (e *Engine) Host(ctx context.Context) (host, clashes []pbx.HostObject, err 
 	return p.Host, p.Clashes, nil
 }
 
-// clashText says which numbers users and the host both have, and what to do.
+// clashText says which numbers both users and the host have, and what to do.
 func clashText(clashes []pbx.HostObject) string {
 	const most = 5
 	var texts []string
@@ -152,5 +152,5 @@ func clashText(clashes []pbx.HostObject) string {
 		texts = append(texts, fmt.Sprintf("%d more", more))
 	}
 	return "Asterisk's own configuration has objects with the numbers of users: " + strings.Join(texts, ", ") +
-		"; nothing was touched, and force does not help. Rename or remove them there, or delete these users and create them again, which gives them free numbers; then apply again"
+		"; nothing was changed, and force does not help. Rename or remove them there, or delete these users and create them again, which gives them free numbers; then apply again"
 }

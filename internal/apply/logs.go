@@ -12,17 +12,17 @@ import (
 
 // LogQuery selects a page of audit records.
 type LogQuery struct {
-	Before string // a LogPage's Next; "" for the newest
-	Limit  int    // how many at the most
+	Before string // the Next of an earlier LogPage; "" for the newest
+	Limit  int    // maximum number of records
 }
 
 // LogPage is one page of audit records, newest first.
 type LogPage struct {
 	Logs []pbx.ApplyLog
-	Next string // the Before of the next page; "" when this is the last
+	Next string // the Before of the next page; "" for the last page
 }
 
-// Logs lists audit records, newest first. KindInvalid when Before is not a cursor.
+// Logs returns a page of audit records, newest first. KindInvalid when Before is not a cursor.
 func (e *Engine) Logs(ctx context.Context, q LogQuery) (LogPage, error) {
 	before, id, err := parseCursor(q.Before)
 	if err != nil {
@@ -40,7 +40,7 @@ func (e *Engine) Logs(ctx context.Context, q LogQuery) (LogPage, error) {
 	return page, nil
 }
 
-// Results tells how the applies of these records ended, beyond success and failure: a rehearsal is a success, too.
+// Results returns the results of the applies of these records. They are finer than success and failure: a dry run is a success, too.
 func (e *Engine) Results(ctx context.Context, logs []pbx.ApplyLog) (map[pbx.RunID]pbx.Result, error) {
 	ids := make([]pbx.RunID, len(logs))
 	for i, l := range logs {
@@ -49,7 +49,7 @@ func (e *Engine) Results(ctx context.Context, logs []pbx.ApplyLog) (map[pbx.RunI
 	return e.store.Results(ctx, ids)
 }
 
-// Log gives one audit record; KindNotFound when there is none of that id.
+// Log returns one audit record; KindNotFound when there is none with this id.
 func (e *Engine) Log(ctx context.Context, id pbx.RunID) (pbx.ApplyLog, error) {
 	parsed, ok := pbx.CanonicalID(id)
 	if !ok {
@@ -69,7 +69,7 @@ func noLog(id pbx.RunID) error {
 	}
 }
 
-// cursor names the place behind a record: its time in microseconds since 1970, and its id.
+// cursor returns the position after a record: its time in microseconds since 1970, and its id.
 func cursor(l pbx.ApplyLog) string { return fmt.Sprintf("%d.%s", l.TriggeredAt.UnixMicro(), l.ID) }
 
 func parseCursor(text string) (time.Time, pbx.RunID, error) {
@@ -79,7 +79,7 @@ func parseCursor(text string) (time.Time, pbx.RunID, error) {
 	micros, id, ok := strings.Cut(text, ".")
 	n, err := strconv.ParseInt(micros, 10, 64)
 	if parsed, isID := pbx.CanonicalID(id); !ok || err != nil || !isID || parsed != id {
-		return time.Time{}, "", pbx.Invalid(pbx.FieldError{Field: "cursor", Code: pbx.FieldCursor, Message: "is not a cursor: give the next_cursor of an earlier answer, or none"})
+		return time.Time{}, "", pbx.Invalid(pbx.FieldError{Field: "cursor", Code: pbx.FieldCursor, Message: "is not a cursor: use the next_cursor of an earlier answer, or none"})
 	}
 	return time.UnixMicro(n).UTC(), pbx.RunID(id), nil
 }

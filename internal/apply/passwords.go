@@ -8,8 +8,7 @@ import (
 	"github.com/synergycall/pbxportal/internal/render"
 )
 
-// WithPasswords returns the numbers of the kept revisions whose files hold passwords although digests are to be written now: none where
-// passwords are.
+// WithPasswords returns the numbers of the kept revisions whose files hold passwords although digests are configured; none when passwords are.
 func (e *Engine) WithPasswords(ctx context.Context) (numbers []int, err error) {
 	if e.style.DigestRealm == "" {
 		return nil, nil
@@ -30,8 +29,8 @@ func (e *Engine) WithPasswords(ctx context.Context) (numbers []int, err error) {
 	return numbers, err
 }
 
-// ForgetPasswords drops the kept revisions that hold passwords, on the disk and in the database, once Asterisk runs one that holds none. It
-// returns how many there were. KindConflict while an apply runs, and where the revision in place is not such a one yet.
+// ForgetPasswords drops the kept revisions that hold passwords, on disk and in the database, once Asterisk runs one that holds none. It returns how many
+// it dropped. KindConflict while an apply runs, and when the revision in place still holds passwords.
 func (e *Engine) ForgetPasswords(ctx context.Context) (int, error) {
 	numbers, err := e.WithPasswords(ctx)
 	if err != nil || len(numbers) == 0 {
@@ -53,11 +52,11 @@ func (e *Engine) ForgetPasswords(ctx context.Context) (int, error) {
 		}
 	}
 	return len(numbers), e.dropOlder(ctx, site.Current, func(pbx.File) error {
-		return errors.New("it was changed by hand: look at it, and remove its folder")
+		return errors.New("it was changed by hand: review it, then remove its folder")
 	})
 }
 
-// dropOlder drops every revision but the one that runs: first from the disk, so that the database tells of them until all are gone.
+// dropOlder drops all revisions except the running one: first from the disk, so that the database lists them until all are gone.
 func (e *Engine) dropOlder(ctx context.Context, running int, save func(pbx.File) error) error {
 	if err := e.target.Prune(1, save); err != nil {
 		return applyError(pbx.CodeWriteFailed, err)

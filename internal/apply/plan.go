@@ -21,36 +21,36 @@ import (
 type planned struct {
 	pbx.Plan
 	site    pbx.Site
-	last    int  // the newest revision the database knows
-	adopted bool // what is in place was not there by an apply
+	last    int  // the newest revision in the database
+	adopted bool // what is in place was not made by an apply
 
-	declared []pbx.HostObject // what files define beside the portal's
+	declared []pbx.HostObject // what files beside the portal's define
 	draft
 
-	// What compare finds out.
-	want pbx.Live         // what Asterisk would run then
+	// Results of compare.
+	want pbx.Live         // what Asterisk would run
 	good render.Inventory // what it was last seen to run
-	ask  pbx.Question     // what to ask it once it has reloaded
+	ask  pbx.Question     // the live query after the reload
 
 	touched []string // the objects that differ between good and inventory
-	named   bool     // every object of both names its content
+	named   bool     // every object in both names its content
 }
 
-// draft is what would be in place after an apply.
+// draft is the configuration after an apply.
 type draft struct {
 	files     []pbx.File
 	inventory render.Inventory // of files
 	users     int
 }
 
-// Plan says what an apply would do now. It changes nothing, and asks the live Asterisk as well.
+// Plan returns what an apply would do now. It changes nothing, and queries the running Asterisk as well.
 func (e *Engine) Plan(ctx context.Context) (pbx.Plan, error) {
 	p, err := e.plan(ctx, e.beginDraft(ctx), "")
 	if err != nil {
 		return pbx.Plan{}, err
 	}
 	p.BehindCode, p.Behind = e.behind(ctx, p.site, pbx.Question{All: true, Patient: true})
-	running, err := e.store.Host(ctx, store.HostRunning) // which Asterisk was just asked for, if it could be
+	running, err := e.store.Host(ctx, store.HostRunning) // what Asterisk was just asked for, if it was reachable
 	if err != nil {
 		return pbx.Plan{}, inside(err)
 	}
@@ -59,12 +59,12 @@ func (e *Engine) Plan(ctx context.Context) (pbx.Plan, error) {
 	return p.Plan, nil
 }
 
-// plan finds out what an apply that wants this draft would do; the explanation is left to explain. Where the portal never was it takes over
-// what there is as the first revision, but only for an apply, whose id is given.
+// plan returns the plan of an apply of this draft; explain adds the explanation. On a host without a revision, an apply, whose id is given, adopts what
+// is there as the first revision.
 func (e *Engine) plan(ctx context.Context, wanted func() (draft, error), id pbx.RunID) (*planned, error) {
 	p := &planned{}
 	var declared, running []pbx.HostObject
-	counted := async(func() (err error) { // the database and the disk, at once
+	counted := async(func() (err error) { // the database and the disk, concurrently
 		p.last, err = e.store.LastRevision(ctx)
 		if err == nil {
 			running, err = e.store.Host(ctx, store.HostRunning)
@@ -75,7 +75,7 @@ func (e *Engine) plan(ctx context.Context, wanted func() (draft, error), id pbx.
 		declared = e.noteDeclared(ctx)
 		return nil
 	})
-	known := true // the run that made the revision in place
+	known := true // whether the run that made the revision in place is known
 	looked := async(func() (err error) {
 		if p.site, err = e.target.Inspect(); err != nil {
 			return applyError(pbx.CodeWriteFailed, err)
@@ -93,7 +93,7 @@ func (e *Engine) plan(ctx context.Context, wanted func() (draft, error), id pbx.
 	virgin := virgin(p.site)
 	p.adopted = virgin
 	switch {
-	case virgin && id != "" && len(p.Clashes) == 0: // else the apply is refused
+	case virgin && id != "" && len(p.Clashes) == 0: // otherwise the apply is refused
 		if p.site, err = e.adopt(ctx, p.site, p.last, id); err != nil {
 			return nil, err
 		}
@@ -111,13 +111,12 @@ func (e *Engine) plan(ctx context.Context, wanted func() (draft, error), id pbx.
 	return p, nil
 }
 
-// virgin reports that the portal never was on this host. Where it was, and somebody took away what says which revision is in place, that
-// shows as drift.
+// virgin reports that the portal was never used on this host. If only the link to the current revision is missing, that is drift.
 func virgin(site pbx.Site) bool {
 	return site.Current == 0 && len(site.Drift) == len(foreigners(site.Drift))
 }
 
-// compare finds out, user by user, what would change, and what Asterisk must be seen to have loaded then.
+// compare finds what would change, user by user, and what Asterisk must have loaded afterwards.
 func (p *planned) compare() {
 	// Files that are not the portal's (an administrator's own, a hand edit) count as empty here; their text shows in the differences.
 	from, _ := render.Read(p.site.Files)
@@ -130,19 +129,19 @@ func (p *planned) compare() {
 	p.ask = p.question()
 }
 
-// few is how many objects are asked for one by one, rather than for lists of all.
+// few is the largest number of objects that are queried one by one rather than by lists of all.
 const few = 60
 
-// question gives what to ask Asterisk about once it has reloaded, to know that it runs what is planned and not what it ran before: the
-// ids of all endpoints, and of each object that came, went or changed, of whatever type, its content. Auths and AORs that stayed are
-// loaded if the last of their type is: Asterisk has accepted them before, and reads the file from its top, once for each type. For the
-// same reason the last extension stands for a dialplan that stays as it is. After a larger change, where the files before were not ours, and
-// where Asterisk may have strayed from them, it lists everything; so it does for every plan, and once a minute.
+// question returns what to ask Asterisk after a reload, to know that it runs what is planned and not what it ran before: the ids of all endpoints, and
+// the content of each object, of any type, that was added, removed or changed. Unchanged auths and AORs are loaded if the last of their type is:
+// Asterisk has accepted them before, and reads the file from the top, once for each type. For the same reason the last extension represents an unchanged
+// dialplan. After a larger change, where the files before were not the portal's, and where Asterisk may be out of sync with them, everything is listed;
+// so it is for every plan, and once a minute.
 func (p *planned) question() pbx.Question {
 	switch {
 	case p.mayStray():
 		return everything(p.want)
-	case !p.named, len(p.touched) > few, len(p.want.Endpoints) == 0: // that something is gone, and nothing is left, lists say; silence does not
+	case !p.named, len(p.touched) > few, len(p.want.Endpoints) == 0: // lists show that something is gone and nothing is left; silence does not
 		return p.wholeQuestion(p.want)
 	}
 	contents := slices.Concat(p.touched, p.inventory.Last())
@@ -154,11 +153,11 @@ func (p *planned) question() pbx.Question {
 	return q
 }
 
-// mayStray reports that Asterisk may run something else by now than it was last seen to run.
+// mayStray reports that Asterisk may be out of sync: it may not run what it was last seen to run.
 func (p *planned) mayStray() bool { return p.Behind != "" || len(p.Drift) > 0 || p.site.Ahead() }
 
-// modules returns those that have to read their files again: each with a file that is not as Asterisk was last seen to run it. Where it may run
-// something else these are all, and where the portal takes over what was there, which it never saw Asterisk run.
+// modules returns the modules that must reload: each with a file that differs from what Asterisk was last seen to run. These are all if Asterisk may be
+// out of sync, and after an adoption, which it was never seen to run.
 func (p *planned) modules() []pbx.Module {
 	if p.adopted || p.mayStray() {
 		return pbx.AllModules()
@@ -169,13 +168,13 @@ func (p *planned) modules() []pbx.Module {
 			changed = append(changed, f.Module)
 		}
 	}
-	if len(changed) == 0 { // an apply that asks for nothing must not find that nothing is wrong
+	if len(changed) == 0 { // an apply that asks for nothing must not conclude that all is well
 		return pbx.AllModules()
 	}
 	return changed
 }
 
-// wholeQuestion asks for every object by its name, and for those that changed by their content.
+// wholeQuestion asks for every object by name, and for the content of those that changed.
 func (p *planned) wholeQuestion(want pbx.Live) pbx.Question {
 	if p.site.Ahead() {
 		return everything(want)
@@ -185,19 +184,19 @@ func (p *planned) wholeQuestion(want pbx.Live) pbx.Question {
 	return pbx.Question{All: true, Contents: changed}
 }
 
-// everything asks for every object by its name and its content: of an Asterisk that may run any of several revisions.
+// everything asks for every object by name and content, of an Asterisk that may run any of several revisions.
 func everything(want pbx.Live) pbx.Question {
 	return pbx.Question{All: true, Contents: slices.Sorted(maps.Keys(want.Hashes))}
 }
 
-// explain fills in all that people read of a plan before it is carried out.
+// explain fills in the parts of a plan that are meant for people.
 func (p *planned) explain() {
 	p.name()
 	p.compare()
 	p.Diffs = render.Diff("in place", p.site.Files, "planned", p.files)
 }
 
-// beginDraft begins to read and render the users of the database, and gives what waits for the result.
+// beginDraft starts to read and render the users of the database, and returns a function that waits for the result.
 func (e *Engine) beginDraft(ctx context.Context) func() (draft, error) {
 	var d draft
 	wait := async(func() (err error) {
@@ -217,7 +216,7 @@ func (e *Engine) beginDraft(ctx context.Context) func() (draft, error) {
 	return sync.OnceValues(func() (draft, error) { err := wait(); return d, err })
 }
 
-// oldDraft gives an earlier revision.
+// oldDraft returns an earlier revision.
 func (e *Engine) oldDraft(ctx context.Context, number int) (d draft, err error) {
 	run, err := e.Revision(ctx, number)
 	if err != nil {
@@ -236,7 +235,7 @@ func (e *Engine) oldDraft(ctx context.Context, number int) (d draft, err error) 
 	return draft{run.Files, inventory, len(inventory.Numbers())}, nil
 }
 
-// asAdopted gives the files that are there, and the empty ones where there are none.
+// asAdopted returns the files that are there, and empty ones where there are none.
 func asAdopted(there []pbx.File) ([]pbx.File, error) {
 	empty, _, err := render.Config(nil)
 	if err != nil {
@@ -251,8 +250,8 @@ func asAdopted(there []pbx.File) ([]pbx.File, error) {
 	return adopted, nil
 }
 
-// adopt takes over a host on which the portal never was: what is there becomes a revision of its own, with a record, so that one can go
-// back to it. Where nothing is there, two empty files need no record beside that of the apply they are made for.
+// adopt takes over a host on which the portal was never used: what is there becomes a revision of its own, with a record, so that it can be restored. If
+// nothing is there, two empty files need no record besides that of the apply they are made for.
 func (e *Engine) adopt(ctx context.Context, site pbx.Site, last int, id pbx.RunID) (pbx.Site, error) {
 	empty, _, err := render.Config(nil)
 	if err != nil {
@@ -272,7 +271,7 @@ func (e *Engine) adopt(ctx context.Context, site pbx.Site, last int, id pbx.RunI
 	if recorded {
 		a.run.Revision = number
 		a.run.Files = files
-		if there, err := render.Read(files); err == nil { // else they are another's, and nobody knows whom they are about
+		if there, err := render.Read(files); err == nil { // otherwise they are not the portal's, and the users in them are unknown
 			a.run.Users = len(there.Numbers())
 		}
 		a.run.Result, a.run.Log.Outcome, a.run.Log.ErrorDetails = pbx.Applied, pbx.Success, ""
@@ -288,8 +287,8 @@ func (e *Engine) adopt(ctx context.Context, site pbx.Site, last int, id pbx.RunI
 	return site, nil
 }
 
-// Install makes both files, empty where there are none, so that Asterisk can include them. It returns false when that was done before.
-// KindConflict while an apply runs, and where files that were made before are not as the portal left them (CodeDrift).
+// Install creates both files, empty if they are missing, so that Asterisk can include them. It returns false when that was done before. KindConflict
+// while an apply runs, and when existing files differ from what the portal wrote (CodeDrift).
 func (e *Engine) Install(ctx context.Context) (bool, error) {
 	unlock, err := e.lock(ctx)
 	if err != nil {
@@ -311,8 +310,8 @@ func (e *Engine) Install(ctx context.Context) (bool, error) {
 	return err == nil, err
 }
 
-// knownRevision reports whether the revision in place, if there is one, was made by an apply the database knows of. Else the database was
-// restored from a backup, or it is another one.
+// knownRevision reports whether the revision in place, if there is one, was made by an apply that is in the database. Otherwise the database was
+// restored from a backup, or is a different one.
 func (e *Engine) knownRevision(ctx context.Context, site pbx.Site) (bool, error) {
 	if site.Current == 0 || site.RunID == "" {
 		return true, nil
@@ -320,7 +319,7 @@ func (e *Engine) knownRevision(ctx context.Context, site pbx.Site) (bool, error)
 	return e.store.HasRun(ctx, site.RunID)
 }
 
-// behind says why Asterisk does not run what the files in place say, "" when it does.
+// behind returns why Asterisk does not run what the files in place say, "" when it does.
 func (e *Engine) behind(ctx context.Context, site pbx.Site, all pbx.Question) (pbx.BehindCode, string) {
 	if site.Ahead() {
 		return pbx.NotSeen, fmt.Sprintf("Asterisk was not yet seen to run revision %d", site.Current)
@@ -332,14 +331,14 @@ func (e *Engine) behind(ctx context.Context, site pbx.Site, all pbx.Question) (p
 	return code, contradiction
 }
 
-// contradiction compares all that Asterisk has loaded with the files in place, and says what differs, "" when nothing does.
+// contradiction compares everything that Asterisk has loaded with the files in place, and returns what differs, "" when nothing does.
 func (e *Engine) contradiction(ctx context.Context, site pbx.Site, all pbx.Question) (pbx.BehindCode, string, error) {
 	if slices.ContainsFunc(site.Drift, func(d pbx.Drift) bool { return d.Kind == pbx.Edited || d.Kind == pbx.Replaced }) {
 		return pbx.NotOurs, "the files in place are not the portal's: they were changed by hand", nil
 	}
 	inventory, err := render.Read(site.Files)
 	if err != nil {
-		return pbx.NotOurs, "the files in place are not the portal's: " + err.Error(), nil //nolint:nilerr // that is what there is to say
+		return pbx.NotOurs, "the files in place are not the portal's: " + err.Error(), nil //nolint:nilerr // that is the result
 	}
 	live, err := e.ask(ctx, all, nil, inventory, seenBeside(site))
 	if err != nil {
@@ -351,7 +350,7 @@ func (e *Engine) contradiction(ctx context.Context, site pbx.Site, all pbx.Quest
 	return "", "", nil
 }
 
-// same reports whether two sets of files are the same bytes in the same places.
+// same reports whether two sets of files are equal, byte for byte and by path.
 func same(a, b []pbx.File) bool {
 	for i := range b {
 		if len(a) != len(b) || a[i].Path != b[i].Path || !bytes.Equal(a[i].Content, b[i].Content) {
@@ -361,7 +360,7 @@ func same(a, b []pbx.File) bool {
 	return true
 }
 
-// name gives the plan its hash: of what is in place, what others changed, and what would be in place.
+// name computes the hash of the plan: of what is in place, the drift, and what would be in place.
 func (p *planned) name() {
 	h := sha256.New()
 	for _, f := range append(append([]pbx.File{}, p.site.Files...), p.files...) {
@@ -372,15 +371,15 @@ func (p *planned) name() {
 	p.Hash = hex.EncodeToString(h.Sum(nil)[:16])
 }
 
-// inside makes a fault of the database that a caller must not see one that only the log tells of.
+// inside turns an internal error of the database into one whose details are only logged.
 func inside(err error) error {
 	if err == nil || pbx.KindOf(err) != pbx.KindInternal {
 		return err
 	}
-	return &pbx.Error{Kind: pbx.KindApply, Code: pbx.CodeInternal, Msg: "the database gave an answer the portal cannot use: its log says more", Err: err}
+	return &pbx.Error{Kind: pbx.KindApply, Code: pbx.CodeInternal, Msg: "the database gave an answer the portal cannot use: see the log of the portal", Err: err}
 }
 
-// applyError makes a failure on the way to an apply one that the caller may see.
+// applyError turns a failure before an apply into one that the caller may see.
 func applyError(code string, err error) error {
 	if pbx.KindOf(err) != pbx.KindInternal {
 		return err

@@ -9,17 +9,17 @@ import (
 	"github.com/synergycall/pbxportal/internal/render"
 )
 
-// Rehearsal is what a rehearsal needs beside the engine.
+// Rehearsal holds what a rehearsal needs besides the engine.
 type Rehearsal struct {
-	// Host rehearses on the host with the files of a revision that comes after parent, and returns why an apply of them would fail.
+	// Host rehearses on the host with the files of a revision after parent, and returns why applying them would fail.
 	Host func(ctx context.Context, number, parent int, files []pbx.File) error
-	// Unready is set while the database is missing, or older than the program: it is neither read nor written then, and the files are those of no users.
+	// Unready is set while the database is missing, or older than the program: it is then neither read nor written, and the files are those of no users.
 	Unready bool
 }
 
-// Rehearse does what Apply does for a change, through the same code, and leaves everything as it was: it takes both locks, the database's one
-// twice, plans, tries the record of a run, rehearses on the host, and asks Asterisk what an apply asks after the reload. behind says what Asterisk runs instead of the files
-// in place, which an apply corrects. The error is what an apply would fail with.
+// Rehearse does what Apply does for a change, through the same code, and restores everything: it takes both locks, the one of the database twice, plans,
+// tries the record of a run, rehearses on the host, and asks Asterisk what an apply asks after the reload. behind says what Asterisk runs instead of the
+// files in place, which an apply corrects. The error is the one an apply would fail with.
 func (e *Engine) Rehearse(ctx context.Context, r Rehearsal) (behind string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
@@ -34,7 +34,7 @@ func (e *Engine) Rehearse(ctx context.Context, r Rehearsal) (behind string, err 
 	if again, err := e.store.TryApplyLock(ctx); again != nil || err != nil {
 		if again != nil {
 			again.Release()
-			err = &pbx.Error{Kind: pbx.KindApply, Code: pbx.CodeInternal, Msg: "the lock of the database was taken twice, so two applies could run at once: see whether a connection pooler, or a disk without locks, is between"}
+			err = &pbx.Error{Kind: pbx.KindApply, Code: pbx.CodeInternal, Msg: "the lock of the database was taken twice, so two applies could run at once: check whether a connection pooler, or a disk without locks, is in between"}
 		}
 		return "", err
 	}
@@ -68,7 +68,7 @@ func (e *Engine) rehearseFiles(ctx context.Context, r Rehearsal) (behind string,
 		return "", applyError(pbx.CodeWriteFailed, err)
 	}
 	drift := site.Drift
-	if known, err := e.knownRevision(ctx, site); err != nil || !known { // a new database knows no run
+	if known, err := e.knownRevision(ctx, site); err != nil || !known { // a new database has no runs
 		drift = append(drift, pbx.Drift{Kind: pbx.Unknown, Path: fmt.Sprintf("revision %d", site.Current)})
 	}
 	if err := drifted(drift); err != nil {
@@ -84,7 +84,7 @@ func (e *Engine) rehearseFiles(ctx context.Context, r Rehearsal) (behind string,
 	return e.rehearseLook(ctx, site)
 }
 
-// drifted is the error of an apply that finds configuration drift; nil where there is none.
+// drifted returns the error of an apply that finds configuration drift; nil when there is none.
 func drifted(drift []pbx.Drift) error {
 	if len(drift) == 0 {
 		return nil
@@ -92,8 +92,7 @@ func drifted(drift []pbx.Drift) error {
 	return &pbx.Error{Kind: pbx.KindConflict, Code: pbx.CodeDrift, Msg: driftText(drift) + ": " + drift[0].Cure()}
 }
 
-// rehearseLook asks Asterisk what an apply asks it after the reload: the lists of all objects, and the attribute that names the content of those in
-// place that come last.
+// rehearseLook asks Asterisk what an apply asks it after the reload: the lists of all objects, and the content of the last ones in place.
 func (e *Engine) rehearseLook(ctx context.Context, site pbx.Site) (behind string, err error) {
 	question, want := pbx.Question{All: true}, pbx.Live{}
 	inventory, err := render.Read(site.Files)

@@ -13,7 +13,7 @@ import (
 	"github.com/synergycall/pbxportal/internal/render"
 )
 
-// Revision gives one revision, with its files while they are kept. KindNotFound when there is none of that number.
+// Revision returns a revision, with its files while they are kept. KindNotFound when there is none with this number.
 func (e *Engine) Revision(ctx context.Context, number int) (pbx.Run, error) {
 	run, ok, err := e.store.Revision(ctx, number)
 	if err == nil && !ok {
@@ -25,7 +25,7 @@ func (e *Engine) Revision(ctx context.Context, number int) (pbx.Run, error) {
 	return run, err
 }
 
-// Story gives one run with all that is known of it. KindNotFound when there is none of that id.
+// Story returns the details of a run. KindNotFound when there is none with this id.
 func (e *Engine) Story(ctx context.Context, id pbx.RunID) (pbx.Run, error) {
 	parsed, ok := pbx.CanonicalID(id)
 	if !ok {
@@ -38,12 +38,12 @@ func (e *Engine) Story(ctx context.Context, id pbx.RunID) (pbx.Run, error) {
 	return run, err
 }
 
-// Revisions lists up to limit revisions below before (0: from the newest), the newest first, without their files.
+// Revisions returns up to limit revisions below before (0: from the newest), newest first, without their files.
 func (e *Engine) Revisions(ctx context.Context, before, limit int) ([]pbx.Run, error) {
 	return e.store.Revisions(ctx, before, limit)
 }
 
-// Diff shows how the files changed from one revision to another, without secrets. KindNotFound when one is not there, or no longer kept.
+// Diff returns how the files changed between two revisions, without secrets. KindNotFound when one does not exist or is no longer kept.
 func (e *Engine) Diff(ctx context.Context, from, to int) ([]pbx.FileDiff, error) {
 	var files [2][]pbx.File
 	for i, number := range []int{from, to} {
@@ -56,8 +56,7 @@ func (e *Engine) Diff(ctx context.Context, from, to int) ([]pbx.FileDiff, error)
 	return render.Diff(fmt.Sprintf("revision %d", from), files[0], fmt.Sprintf("revision %d", to), files[1]), nil
 }
 
-// Previous gives the number of the newest revision before the one in place that Asterisk was seen to run: where a rollback goes when no
-// number is named.
+// Previous returns the number of the newest revision before the one in place that Asterisk was seen to run: the target of a rollback without a number.
 // KindNotFound when there is none.
 func (e *Engine) Previous(ctx context.Context) (int, error) {
 	site, err := e.target.Inspect()
@@ -75,20 +74,20 @@ func (e *Engine) Previous(ctx context.Context) (int, error) {
 	}
 	return 0, &pbx.Error{
 		Kind: pbx.KindNotFound, Code: pbx.CodeNoRevision,
-		Msg: "there is no earlier revision that Asterisk was seen to run: list the revisions, and name the one to go back to",
+		Msg: "there is no earlier revision that Asterisk was seen to run: list the revisions, and choose the one to roll back to",
 	}
 }
 
-// State tells how the files stand to Asterisk without asking it: the revision in place, and whether Asterisk was seen to run it.
+// State returns the state of the files without asking Asterisk: the revision in place, and whether Asterisk was seen to run it.
 func (e *Engine) State() (pbx.Site, error) { return e.target.Inspect() }
 
-// The limits of a request.
+// Limits of a request.
 const (
 	maxComment = 1000
 	maxKey     = 255
 )
 
-// clean gives the request with its texts trimmed, or an Error of KindInvalid that names every field that breaks a rule.
+// clean returns the request with its texts trimmed, or an Error of KindInvalid that names every field that breaks a rule.
 func (r Request) clean() (Request, error) {
 	by, err := pbx.CleanTriggeredBy(r.TriggeredBy)
 	var fields []pbx.FieldError
@@ -113,7 +112,7 @@ func (r Request) clean() (Request, error) {
 	return r, pbx.Invalid(fields...)
 }
 
-// asked names what is asked for, so that a key tells the same request from another; "" without a key.
+// asked identifies what is requested, to distinguish requests with the same key; "" without a key.
 func (r Request) asked() string {
 	if r.IdempotencyKey == "" {
 		return ""
@@ -122,8 +121,8 @@ func (r Request) asked() string {
 	return hex.EncodeToString(sum[:16])
 }
 
-// earlier gives the run that was asked for under the same key before, nil when there is none. A run that is still going on, here or in
-// another process, is waited for, as long as an apply can take.
+// earlier returns the run of an earlier request with the same key, nil when there is none. It waits for a run that is still in progress, here or in
+// another process, for as long as an apply can take.
 func (e *Engine) earlier(ctx context.Context, r Request) (*pbx.Run, error) {
 	if r.IdempotencyKey == "" {
 		return nil, nil
@@ -138,7 +137,7 @@ func (e *Engine) earlier(ctx context.Context, r Request) (*pbx.Run, error) {
 		case err != nil || !ok:
 			return nil, err
 		case run.Log.TriggeredBy != r.TriggeredBy || run.Comment != r.Comment || run.Restored != r.Restore ||
-			run.Asked != "" && run.Asked != r.asked(): // a record that is older than this has none
+			run.Asked != "" && run.Asked != r.asked(): // a record from before this field has none
 			return nil, &pbx.Error{
 				Kind: pbx.KindConflict, Code: pbx.CodeKeyReused,
 				Msg: "this idempotency key was used for a different request: use a new key for a new apply",
@@ -161,7 +160,7 @@ func (e *Engine) earlier(ctx context.Context, r Request) (*pbx.Run, error) {
 	}
 }
 
-// idle reports whether nobody applies on this database, in whatever process.
+// idle reports whether no apply is running on this database, in any process.
 func (e *Engine) idle(ctx context.Context) (bool, error) {
 	lock, err := e.store.TryApplyLock(ctx)
 	if lock == nil || err != nil {
@@ -171,7 +170,7 @@ func (e *Engine) idle(ctx context.Context) (bool, error) {
 	return true, nil
 }
 
-// replay gives the answer of an earlier run once more.
+// replay returns the response of an earlier run again.
 func replay(run *pbx.Run, err error) (pbx.Run, error) {
 	switch {
 	case err != nil:

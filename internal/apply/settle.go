@@ -11,15 +11,15 @@ import (
 	"github.com/synergycall/pbxportal/internal/render"
 )
 
-// Recover puts in order what an apply left that never ended, because its process, the machine or the database did: files first, then
-// the records. It says what it did, and what others changed in the files, which it leaves as it is. KindConflict while an apply runs.
+// Recover recovers from an apply that never ended because its process, the machine or the database stopped: files first, then the records. It returns
+// what it did, and reports external changes, which it leaves alone. KindConflict while an apply runs.
 func (e *Engine) Recover(ctx context.Context) (did []string, err error) {
 	unlock, err := e.lock(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer unlock()
-	a := e.attempt(ctx, Request{TriggeredBy: "portal"}) // for its notes alone
+	a := e.attempt(ctx, Request{TriggeredBy: "portal"}) // only for its notes
 	defer a.close()
 	if err := e.settle(ctx, a); err != nil {
 		return nil, applyError(pbx.CodeWriteFailed, err)
@@ -34,8 +34,8 @@ func (e *Engine) Recover(ctx context.Context) (did []string, err error) {
 	return did, err
 }
 
-// settle removes what interrupted applies left in the files, which changes nothing that Asterisk reads and nothing that others edited, and
-// completes their records: an apply whose revision is in place went through, any other came to nothing.
+// settle removes what interrupted applies left in the files, without changing anything that Asterisk reads or that was edited externally, and completes
+// their records: an apply whose revision is in place succeeded, any other failed.
 func (e *Engine) settle(ctx context.Context, a *attempt) error {
 	did, err := e.target.Recover()
 	if err != nil {
@@ -62,11 +62,11 @@ func (e *Engine) settle(ctx context.Context, a *attempt) error {
 	return nil
 }
 
-// complete ends the record of an apply that was interrupted, by what is in place.
+// complete completes the record of an interrupted apply, by what is in place.
 func (e *Engine) complete(ctx context.Context, run pbx.Run, site pbx.Site) error {
 	// A manifest that was damaged names no run; the number is the same only for this one.
 	inPlace := run.Revision != 0 && run.Revision == site.Current && (run.Log.ID == site.RunID || site.RunID == "")
-	if inPlace && run.Files == nil && len(site.Drift) == 0 { // else they may not be what the portal wrote
+	if inPlace && run.Files == nil && len(site.Drift) == 0 { // otherwise they may not be what the portal wrote
 		run.Files = site.Files
 	}
 	switch {
@@ -83,12 +83,11 @@ func (e *Engine) complete(ctx context.Context, run pbx.Run, site pbx.Site) error
 	return e.held.SaveRun(ctx, run, completed(ctx, e.now(), run))
 }
 
-// CatchUp has Asterisk read the files in place when it was not yet seen to run them, and records it when it does. done is true when
-// there is nothing to catch up with any more; an error says why it must be tried again. KindConflict while an apply runs, or when others
-// changed the files.
+// CatchUp has Asterisk read the files in place when it was not yet seen to run them, and records it when it does. done is true when there is nothing
+// left to catch up with; an error says why it must be retried. KindConflict while an apply runs, or when managed files were changed outside the portal.
 func (e *Engine) CatchUp(ctx context.Context) (done bool, err error) { return e.catchUp(ctx, 0) }
 
-// catchUp is CatchUp; one that comes to nothing is put on record as well where it is one of that many vain attempts.
+// catchUp is CatchUp. A failed attempt is recorded as well when it is the vain-th in a row.
 func (e *Engine) catchUp(ctx context.Context, vain int) (done bool, err error) {
 	unlock, err := e.lock(ctx)
 	if err != nil {
@@ -99,10 +98,10 @@ func (e *Engine) catchUp(ctx context.Context, vain int) (done bool, err error) {
 	if err != nil || !site.Ahead() {
 		return err == nil, err
 	}
-	if len(site.Drift) > 0 { // somebody else's work is not put live unasked
+	if len(site.Drift) > 0 { // external changes are not deployed without a request
 		return false, &pbx.Error{
 			Kind: pbx.KindConflict, Code: pbx.CodeDrift,
-			Msg: "Asterisk has not taken the files yet, and somebody else changed them since (" + driftText(site.Drift) + "): look at the plan, then apply with force",
+			Msg: "Asterisk has not taken the files yet, and they were changed outside the portal since (" + driftText(site.Drift) + "): review the plan, then apply with force",
 		}
 	}
 	inventory, err := render.Read(site.Files)
@@ -123,11 +122,11 @@ func (e *Engine) catchUp(ctx context.Context, vain int) (done bool, err error) {
 	live, err := e.ask(ctx, question, nil, inventory, seenBeside(site))
 	a.verified(verify(question, want, live, reload.Understood, err))
 	switch a.run.Verification {
-	case pbx.Confirmed: // and nothing else, is seen to run
+	case pbx.Confirmed: // the only verdict that counts as success
 	case pbx.Contradicted:
 		return false, a.vain(ctx, vain, pbx.FilesAhead, pbx.CodeContradicted, errors.New("Asterisk runs something else: "+brief(a.run.Differences)))
 	case pbx.Inconclusive, pbx.NotVerified:
-		return false, a.vain(ctx, vain, pbx.NotConfirmed, pbx.CodeNotConfirmed, errors.New("Asterisk could not be seen to run them: "+brief(a.run.Differences)))
+		return false, a.vain(ctx, vain, pbx.NotConfirmed, pbx.CodeNotConfirmed, errors.New("it could not be verified that Asterisk runs them: "+brief(a.run.Differences)))
 	}
 	if err := e.held.Check(ctx); err != nil {
 		return false, err
@@ -143,11 +142,11 @@ func (e *Engine) catchUp(ctx context.Context, vain int) (done bool, err error) {
 	return err == nil, err
 }
 
-// vain ends an attempt to catch up that came to nothing, and gives its reason. It is on record where it is one of several.
+// vain ends a failed attempt to catch up, and returns its reason. It is recorded if it is one of several.
 func (a *attempt) vain(ctx context.Context, attempts int, result pbx.Result, code string, reason error) error {
 	if attempts > 0 {
-		_, err := a.fail(ctx, result, code, fmt.Sprintf("Asterisk was told to read the files in place %d times and was not seen to run them ("+itsReason+
-			"); the portal keeps trying, and records when Asterisk runs them: see with pbxportal doctor whether Asterisk can be asked", attempts), reason)
+		_, err := a.fail(ctx, result, code, fmt.Sprintf("Asterisk was asked to reload the files in place %d times, but it could not be verified that it runs them ("+itsReason+
+			"); the portal keeps trying, and records when Asterisk runs them: check with pbxportal doctor whether Asterisk is reachable", attempts), reason)
 		if pbx.CodeOf(err) != code {
 			return err // the record could not be written
 		}

@@ -8,19 +8,19 @@ import (
 	"github.com/synergycall/pbxportal/internal/pbx"
 )
 
-// What bounds Standing: how old an answer may be, how long it waits for one, and for how long what was seen is told while a look hangs.
+// Bounds of Standing: the maximum age of a result, the maximum wait, and how long the last result is returned while a check hangs.
 const (
 	standingAge      = time.Second
 	standingPatience = 900 * time.Millisecond
 	standingKnown    = 5 * time.Second
 )
 
-// Standing tells how the files stand to Asterisk, and what Asterisk was seen to run instead when it was asked last. However often it is
-// called the files are looked at once a second, by one at a time, and after each apply of this process; it answers within a second.
+// Standing returns the state of the files, and what Asterisk ran instead when it was last asked. The files are checked at most once a second, by one
+// caller at a time, and after each apply of this process; Standing returns within a second.
 func (e *Engine) Standing(ctx context.Context) pbx.Standing {
 	seen, ok := e.standing.Recent(ctx, standingAge)
 	if !ok && (seen.At.IsZero() || e.now().Sub(seen.At) > standingKnown) {
-		return pbx.Standing{At: seen.At, Err: fmt.Errorf("the look at the files has not ended for %s: see to the disk, and whether something else stands in a file's place",
+		return pbx.Standing{At: seen.At, Err: fmt.Errorf("checking the files has not finished for %s: check the disk, and whether a path holds something other than a file",
 			e.standing.Underway().Round(100*time.Millisecond))}
 	}
 	s := seen.What
@@ -31,7 +31,7 @@ func (e *Engine) Standing(ctx context.Context) pbx.Standing {
 	return s
 }
 
-// look looks at the files for Standing, which has no use for their contents.
+// look checks the files for Standing, which does not use their contents.
 func (e *Engine) look(context.Context) (s pbx.Standing) {
 	s.Site, s.Err = e.target.Inspect()
 	s.Site.Files, s.Site.Seen = nil, nil

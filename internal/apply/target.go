@@ -6,42 +6,41 @@ import (
 	"github.com/synergycall/pbxportal/internal/pbx"
 )
 
-// Target is one Asterisk host, as the engine needs it: node.Local in the program, a script in the tests of the engine. Whoever calls a
-// method that changes files holds the lock.
+// Target is one Asterisk host: node.Local in the program, a script in the tests of the engine. Methods that change files must be called with the lock
+// held.
 type Target interface {
-	// Lock takes the host's files for this caller, across all processes, or says at once that somebody else has them.
+	// Lock takes the host's files for this caller, across all processes, or reports at once that they are locked.
 	Lock() (unlock func(), held bool, err error)
-	// Recover removes what an interrupted apply left, and says what it did. It changes nothing that is read at the two paths, and nothing
-	// that others edited.
+	// Recover removes what an interrupted apply left, and returns what it did. It changes nothing that is read at the two paths, and nothing that was
+	// edited externally.
 	Recover() (did []string, err error)
-	// Inspect looks at the files, and changes nothing.
+	// Inspect reads the state of the files.
 	Inspect() (pbx.Site, error)
-	// Declared returns what Asterisk's configuration files define under numbers of the pool beside the portal's files. What comes with an error
-	// is what the readable files define.
+	// Declared returns what Asterisk's configuration files define under numbers of the pool beside the portal's files. A result with an error covers the
+	// readable files.
 	Declared(ctx context.Context) ([]pbx.HostObject, error)
-	// Adopt takes over a host on which the portal never was: what lies at the two paths becomes revision number, byte for byte; missing
-	// is what a path gets where nothing lies. It gives the files that are in place then.
+	// Adopt takes over a host on which the portal was never used: the content of the two paths becomes revision number, byte for byte; missing is the
+	// content of a path that does not exist. It returns the files that are in place then.
 	Adopt(number int, id pbx.RunID, missing []pbx.File) ([]pbx.File, error)
-	// Reclaim takes the paths back from whoever changed them, once save has what stood there. It gives the files that lie there then.
+	// Reclaim takes over paths that were changed externally, once save has stored their content. It returns the files that are in place then.
 	Reclaim(save func(pbx.File) error) ([]pbx.File, error)
-	// Stage writes a revision where nobody reads it yet, safely on disk.
+	// Stage writes a revision, safely on disk, where it is not read yet.
 	Stage(number, parent int, id pbx.RunID, files []pbx.File) error
-	// Flip makes a revision, new or old, the one Asterisk reads, both files at one moment, and gives their paths. The caller says what it
-	// believes to lie there now: ErrEdited means that others changed it meanwhile. ErrInDoubt means that a power cut may undo the flip;
-	// any other error that nothing changed.
+	// Flip activates a revision, new or old, both files atomically, and returns their paths. The caller passes what it expects to be in place: ErrEdited
+	// means that it was changed externally meanwhile. ErrInDoubt means that a power cut may undo the switch; any other error means that nothing changed.
 	Flip(number int, over []pbx.File) (paths []string, err error)
-	// Accept notes that Asterisk was seen to run the current revision. Nothing else makes a revision the good one.
+	// Accept records that Asterisk was seen to run the current revision. Nothing else does.
 	Accept(number int) error
-	// Doubt notes that it is no longer known whether Asterisk runs a revision, until it is accepted again.
+	// Doubt records that it is no longer known whether Asterisk runs a revision, until it is verified again.
 	Doubt(number int) error
-	// Prune drops old revisions from the disk, once save has what others changed in them.
+	// Prune drops old revisions from the disk, once save has stored the external changes in them.
 	Prune(keep int, save func(pbx.File) error) error
 
-	// Reload asks these modules of Asterisk to read their files again, and waits within a limit while it is busy or still starting. What came of
-	// it is filled also beside an error, whose text is a sentence for people: why Asterisk did not reload, and what to do.
+	// Reload asks these modules of Asterisk to reload, and waits, within a limit, while it is busy or still starting. The result is filled also with an
+	// error, whose text is a sentence for people: why Asterisk did not reload, and what to do.
 	Reload(ctx context.Context, modules []pbx.Module) (pbx.Reload, error)
-	// Live asks Asterisk what it has loaded, and sorts out what is not the portal's. An error means that there was no answer that can be compared.
+	// Live asks Asterisk what it has loaded, and separates what is not the portal's. An error means that there was no comparable answer.
 	Live(ctx context.Context, q pbx.Question) (pbx.Live, error)
-	// Forget makes Asterisk forget the phones registered at these numbers, and gives the numbers of which it forgot one.
+	// Forget drops the registrations at these numbers, and returns the numbers that had one.
 	Forget(ctx context.Context, numbers []pbx.Number) ([]pbx.Number, error)
 }

@@ -8,12 +8,11 @@ import (
 	"github.com/synergycall/pbxportal/internal/pbx"
 )
 
-// What the audit trail tells of an apply: that it was started, stored before anything is touched, and how it ended, stored with the
-// record that says so.
+// The audit events of an apply: its start, stored before anything is changed, and its end, stored with the record of the result.
 
 func (a *attempt) object() pbx.AuditObject { return pbx.AuditObject{Type: "apply", ID: string(a.id())} }
 
-// started is the event of the start of an apply: who asked for what.
+// started returns the event of the start of an apply: the actor and the request.
 func (a *attempt) started(ctx context.Context, r Request) pbx.AuditEvent {
 	event := pbx.NewAuditEvent(ctx, a.start, pbx.ActionApplyStarted, a.object())
 	event.After = pbx.Facts{"triggered_by": r.TriggeredBy}
@@ -34,7 +33,7 @@ func (a *attempt) started(ctx context.Context, r Request) pbx.AuditEvent {
 	return event
 }
 
-// ended is the event of the end of an apply: which revision was in place, and what is now.
+// ended returns the event of the end of an apply: the revision in place before and now.
 func (a *attempt) ended(ctx context.Context) pbx.AuditEvent {
 	event := pbx.NewAuditEvent(ctx, a.engine.now(), a.action, a.object())
 	if a.run.Plan.Hash != "" {
@@ -44,7 +43,7 @@ func (a *attempt) ended(ctx context.Context) pbx.AuditEvent {
 	return event
 }
 
-// completed is the event of completing the record of an apply that was interrupted.
+// completed returns the event of completing the record of an interrupted apply.
 func completed(ctx context.Context, now time.Time, run pbx.Run) pbx.AuditEvent {
 	event := pbx.NewAuditEvent(ctx, now, pbx.ActionApplyComplete, pbx.AuditObject{Type: "apply", ID: string(run.Log.ID)})
 	event.Before = pbx.Facts{"result": string(pbx.Interrupted)}
@@ -52,7 +51,7 @@ func completed(ctx context.Context, now time.Time, run pbx.Run) pbx.AuditEvent {
 	return event
 }
 
-// runFacts are what the audit trail keeps of how an apply ended; all else stands in its record.
+// runFacts returns what the audit trail keeps of the end of an apply; everything else is in its record.
 func runFacts(run pbx.Run) (pbx.Facts, pbx.AuditResult) {
 	facts := pbx.Facts{
 		"result": string(run.Result), "verification": string(run.Verification), "users": strconv.Itoa(run.Users),

@@ -11,11 +11,11 @@ import (
 	"github.com/synergycall/pbxportal/internal/render"
 )
 
-// mostDifferences is how many differences a report lists; one cause often has a thousand effects.
+// mostDifferences is the maximum number of differences in a report; one cause often has a thousand effects.
 const mostDifferences = 20
 
-// verify judges what the live Asterisk said to the question after a reload: err, if it said nothing that can be compared; understood,
-// whether its answer to the reload was plain. What comes with the verdict says what differs, or why nothing could be compared.
+// verify compares the live Asterisk's answer after a reload with what it should run. err is set if there was no comparable answer; understood says
+// whether its answer to the reload was unambiguous. The texts say what differs, or why nothing could be compared.
 func verify(q pbx.Question, want, live pbx.Live, understood bool, err error) (pbx.Verification, []string) {
 	if err != nil {
 		return pbx.Inconclusive, []string{err.Error()}
@@ -36,8 +36,8 @@ func verify(q pbx.Question, want, live pbx.Live, understood bool, err error) (pb
 	return pbx.Confirmed, nil
 }
 
-// differences compares what a live Asterisk said to the question with what it should have loaded, and names what differs, nil when nothing
-// does. Only what is named by a number of the pool counts: all else, such as a trunk, is the administrator's own.
+// differences compares the answer of a live Asterisk with what it should have loaded, and returns what differs, nil when nothing does. Only names that
+// are numbers of the pool count: everything else, such as a trunk, belongs to the administrator.
 func differences(q pbx.Question, want, live pbx.Live) []string {
 	var diffs []string
 	diffs = append(diffs, compareIDs("endpoint", want.Endpoints, live.Endpoints)...)
@@ -51,7 +51,7 @@ func differences(q pbx.Question, want, live pbx.Live) []string {
 	}
 	diffs = append(diffs, compareSteps(steps, live.Steps)...)
 	if q.Exten == "" && want.Context && !live.Context {
-		diffs = append(diffs, "the dialplan context "+pbx.Context+" is missing") // else an Asterisk that reads no file of ours would do for no users
+		diffs = append(diffs, "the dialplan context "+pbx.Context+" is missing") // otherwise an Asterisk that reads none of the files would pass for no users
 	}
 	for _, name := range q.Contents {
 		var fault string
@@ -76,7 +76,7 @@ func differences(q pbx.Question, want, live pbx.Live) []string {
 	return diffs
 }
 
-// brief gives the first of many differences; the record has all of them.
+// brief returns the first of many differences; the record has all of them.
 func brief(differences []string) string {
 	const most = 3
 	if len(differences) > most {
@@ -111,7 +111,7 @@ func compareSteps(want, live []pbx.Step) (diffs []string) {
 	}
 	seen := make(map[place]pbx.Step, len(live))
 	for _, s := range live {
-		if _, ours := pbx.ParseNumber(s.Exten); ours && s.Priority > 0 { // a hint dials nobody, and may be the administrator's
+		if _, ours := pbx.ParseNumber(s.Exten); ours && s.Priority > 0 { // a hint dials no phone, and may be the administrator's
 			seen[place{s.Exten, s.Priority}] = s
 		}
 	}

@@ -8,20 +8,20 @@ import (
 	"github.com/synergycall/pbxportal/internal/pbx"
 )
 
-// watchers are those who follow applies of this process as they happen. The zero value is ready.
+// watchers are the followers of applies of this process. The zero value is ready to use.
 type watchers struct {
 	mu   sync.Mutex
-	runs map[pbx.RunID]*story // applies that are going on
+	runs map[pbx.RunID]*story // applies in progress
 }
 
-// story is what has happened so far in one apply.
+// story is the events of one apply so far.
 type story struct {
 	events []pbx.Event
-	more   chan struct{} // closed, and replaced, whenever something happens
+	more   chan struct{} // closed, and replaced, on every event
 	ended  bool
 }
 
-// begin begins the story of a run.
+// begin starts the events of a run.
 func (w *watchers) begin(id pbx.RunID) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -31,7 +31,7 @@ func (w *watchers) begin(id pbx.RunID) {
 	w.runs[id] = &story{more: make(chan struct{})}
 }
 
-// tell adds an event to the story of a run.
+// tell adds an event to a run.
 func (w *watchers) tell(id pbx.RunID, event pbx.Event) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -42,7 +42,7 @@ func (w *watchers) tell(id pbx.RunID, event pbx.Event) {
 	}
 }
 
-// end ends the story of a run.
+// end ends the events of a run.
 func (w *watchers) end(id pbx.RunID) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -53,15 +53,15 @@ func (w *watchers) end(id pbx.RunID) {
 	}
 }
 
-// follows reports whether the run is going on in this process.
+// follows reports whether the run is in progress in this process.
 func (w *watchers) follows(id pbx.RunID) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.runs[id] != nil
 }
 
-// Follow calls tell with every event of a run, from its first, as it happens, and returns when the run, or ctx, has ended. Of a run
-// that has ended before, in this process or another, it tells what is on record. KindNotFound when there is no such run.
+// Follow calls emit with every event of a run, from its first, as it happens, and returns when the run, or ctx, has ended. For a run that has ended
+// before, in this process or another, it emits the recorded events. KindNotFound when there is no such run.
 func (e *Engine) Follow(ctx context.Context, id pbx.RunID, tell func(pbx.Event) error) error {
 	e.watch.mu.Lock()
 	s := e.watch.runs[id]

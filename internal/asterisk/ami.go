@@ -17,23 +17,23 @@ import (
 	"time"
 )
 
-// The bounds of what an AMI connection keeps.
+// Limits of an AMI connection.
 const (
-	maxAMIItems   = 20_000   // items of one answer; further ones are counted
-	mostAMIPassed = 200_000  // items that are only counted; more of them end the connection
-	maxAMIAnswer  = 32 << 20 // bytes of one answer; further items are counted
-	maxAMIQueue   = 20_000   // events that nobody has taken yet; further ones are lost, and it is told that they are
+	maxAMIItems   = 20_000   // items of one answer; further ones are only counted
+	mostAMIPassed = 200_000  // counted items; more of them end the connection
+	maxAMIAnswer  = 32 << 20 // bytes of one answer; further items are only counted
+	maxAMIQueue   = 20_000   // unread events; further ones are dropped, which is reported
 )
 
-// ErrAMIRefused says that Asterisk did not let us in, or not do what was asked: the name or the secret is wrong, or rights are missing.
+// ErrAMIRefused means that Asterisk refused the login or an action: the name or the secret is wrong, or permissions are missing.
 var ErrAMIRefused = errors.New("the Asterisk Manager Interface refuses")
 
-// AMITarget says where AMI listens, and as whom to sign in there. Printed, it shows no secret.
+// AMITarget is the address of AMI and the user to sign in as. Its printed form contains no secret.
 type AMITarget struct {
 	Addr    string // host:port
 	User    string
 	Secret  string
-	Timeout time.Duration // of one question; 0 means DefaultTimeout
+	Timeout time.Duration // of one action; 0 means DefaultTimeout
 }
 
 // Format hides the secret from every verb of package fmt.
@@ -42,25 +42,25 @@ func (t AMITarget) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, t.User
 // LogValue hides the secret from log/slog.
 func (t AMITarget) LogValue() slog.Value { return slog.StringValue(t.User + "@" + t.Addr) }
 
-// AMI is one connection to Asterisk's Manager Interface. It asks what a user with read=system,call and write=reporting may ask, and
-// changes nothing. It is safe for concurrent use.
+// AMI is a connection to Asterisk's Manager Interface. It only queries, with the permissions read=system,call and write=reporting. It is safe for
+// concurrent use.
 type AMI struct {
 	conn    net.Conn
 	timeout time.Duration
-	prefix  string // of action ids; nobody else knows it
+	prefix  string // of action ids; unpredictable for others
 	reading sync.WaitGroup
 
-	mu      sync.Mutex // guards what follows, and keeps actions whole on the wire
+	mu      sync.Mutex // guards the fields below, and keeps actions contiguous on the wire
 	asked   int
 	waiting map[string]*question
 	events  []Event
-	lost    bool          // there were more of them
-	fault   error         // why the connection has ended; nil while it has not
+	lost    bool          // some were dropped
+	fault   error         // why the connection has ended; nil while it is up
 	ended   chan struct{} // closed when fault is set
 	more    chan struct{} // holds a token when there are events
 }
 
-// question waits for its answer.
+// question is an action that waits for its answer.
 type question struct {
 	action string
 	answer answer
@@ -69,14 +69,14 @@ type question struct {
 	done   chan struct{}
 }
 
-// answer is what came back: the first packet, and the items of a list.
+// answer is the response to an action: the first packet, and the items of a list.
 type answer struct {
 	response packet
 	items    []packet
-	more     int // items there was no room for
+	more     int // number of dropped items
 }
 
-// DialAMI connects and signs in. From then on events are kept until they are taken.
+// DialAMI connects and signs in. From then on events are queued until they are read.
 func DialAMI(ctx context.Context, target AMITarget) (*AMI, error) {
 	if target.Timeout == 0 {
 		target.Timeout = DefaultTimeout
@@ -113,14 +113,14 @@ func DialAMI(ctx context.Context, target AMITarget) (*AMI, error) {
 func notReached(addr string, err error) error {
 	switch {
 	case errors.Is(err, syscall.ECONNREFUSED):
-		return fmt.Errorf("nobody listens at %s: Asterisk is not running, or its Manager Interface is not enabled (manager.conf): %w", addr, err)
+		return fmt.Errorf("no process listens at %s: Asterisk is not running, or its Manager Interface is not enabled (manager.conf): %w", addr, err)
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded):
 		return fmt.Errorf("%s does not answer in time: %w", addr, err)
 	}
 	return fmt.Errorf("cannot reach the Asterisk Manager Interface: %w", err)
 }
 
-// login proves that we know the secret without sending it, and subscribes to the events of registrations and calls.
+// login signs in by challenge and response, without sending the secret, and subscribes to the events of registrations and calls.
 func (a *AMI) login(ctx context.Context, target AMITarget) error {
 	got, err := a.ask(ctx, []field{{"Action", "Challenge"}, {"AuthType", "MD5"}})
 	if err != nil {
@@ -133,14 +133,13 @@ func (a *AMI) login(ctx context.Context, target AMITarget) error {
 	return err
 }
 
-// Close ends the connection and returns when nothing of it is left.
+// Close ends the connection and returns when its goroutines have ended.
 func (a *AMI) Close() {
 	a.fail(errors.New("the connection was closed"))
 	a.reading.Wait()
 }
 
-// Events gives what Asterisk told since it was asked last, in its order, and waits where that is nothing. After the last event of a
-// connection that has ended comes the error.
+// Events returns the queued events in order, and waits if there are none. After the last event of a connection that has ended it returns the error.
 func (a *AMI) Events(ctx context.Context) ([]Event, error) {
 	for {
 		a.mu.Lock()
@@ -165,7 +164,7 @@ func (a *AMI) Events(ctx context.Context) ([]Event, error) {
 	}
 }
 
-// read takes packets until the connection ends. It never waits for anybody: Asterisk drops who does not read.
+// read reads packets until the connection ends. It never blocks on a consumer: Asterisk disconnects clients that do not read.
 func (a *AMI) read(in *wire) {
 	for {
 		p, err := in.packet()
@@ -179,13 +178,13 @@ func (a *AMI) read(in *wire) {
 	}
 }
 
-// take puts a packet where it belongs.
+// take adds a packet to the answer or the event queue it belongs to.
 func (a *AMI) take(p packet) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if id := p.get("ActionID"); id != "" {
 		q := a.waiting[id]
-		if q == nil { // of a question that was given up
+		if q == nil { // of an abandoned action
 			return nil
 		}
 		over, err := q.take(p)
@@ -199,7 +198,7 @@ func (a *AMI) take(p packet) error {
 	if !ok {
 		return nil
 	}
-	if len(a.events) >= maxAMIQueue { // ending the connection would only have all of it told once more
+	if len(a.events) >= maxAMIQueue { // ending the connection would only repeat all of them
 		a.lost = true
 		return nil
 	}
@@ -211,7 +210,7 @@ func (a *AMI) take(p packet) error {
 	return nil
 }
 
-// take adds a packet to the answer, and reports whether that was the last.
+// take adds a packet to the answer, and reports whether it was the last.
 func (q *question) take(p packet) (over bool, err error) {
 	switch {
 	case q.answer.response == nil:
@@ -236,8 +235,8 @@ func (q *question) take(p packet) (over bool, err error) {
 	return false, nil
 }
 
-// ask sends all actions at once and gives their answers in the same order. A refusal is an ErrAMIRefused. Asterisk answers in order, so an
-// answer that does not come in time ends the connection.
+// ask sends all actions at once and returns their answers in the same order. A refusal is an ErrAMIRefused. Asterisk answers in order, so a timeout ends
+// the connection.
 func (a *AMI) ask(ctx context.Context, actions ...[]field) ([]answer, error) {
 	ctx, cancel := context.WithTimeout(ctx, a.timeout)
 	defer cancel()
@@ -255,7 +254,7 @@ func (a *AMI) ask(ctx context.Context, actions ...[]field) ([]answer, error) {
 		case <-q.done:
 		case <-a.ended:
 			select {
-			case <-q.done: // the answer came just before the end, as that to a refused login does
+			case <-q.done: // the answer came just before the end, as for a refused login
 			default:
 				return nil, a.why()
 			}
@@ -268,7 +267,7 @@ func (a *AMI) ask(ctx context.Context, actions ...[]field) ([]answer, error) {
 	return answers, nil
 }
 
-// send puts actions on the wire and gives the questions that wait for their answers.
+// send writes actions and returns the questions that wait for their answers.
 func (a *AMI) send(actions [][]field) ([]*question, error) {
 	a.mu.Lock()
 	if a.fault != nil {
@@ -289,7 +288,7 @@ func (a *AMI) send(actions [][]field) ([]*question, error) {
 		a.waiting[id] = questions[i]
 	}
 	a.mu.Unlock()
-	// One Write is never torn by another (net.Conn), and must not hold up the reader, which takes the lock.
+	// Concurrent writes do not interleave (net.Conn), and must not hold up the reader, which takes the lock.
 	if _, err := a.conn.Write(text); err != nil {
 		a.fail(fmt.Errorf("cannot write to the Asterisk Manager Interface: %w", err))
 		return nil, a.why()

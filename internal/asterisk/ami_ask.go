@@ -11,8 +11,7 @@ import (
 	"time"
 )
 
-// Registered is one place where a phone registered. All texts but the AOR are the phone's own words, and their characters any that
-// UTF-8 has.
+// Registered is a registered contact. All texts except the AOR come from the phone, and may contain any characters of UTF-8.
 type Registered struct {
 	ID        string // Asterisk's name for it
 	AOR       string
@@ -21,7 +20,7 @@ type Registered struct {
 	Expires   time.Time
 }
 
-// ContactState says whether a phone answers, in Asterisk's words, and how long that took; 0 when unknown.
+// ContactState is the reachability of a phone, in Asterisk's words, and its round-trip time; 0 when unknown.
 type ContactState struct {
 	Status string // Reachable, Unreachable, NonQualified, Unknown
 	RTT    time.Duration
@@ -30,31 +29,31 @@ type ContactState struct {
 // Channel is one leg of a call.
 type Channel struct {
 	ID         string
-	Linked     string // the ID of the channel its call began with
+	Linked     string // the ID of the first channel of its call
 	Name       string // PJSIP/1000-00000001
 	State      string // Down, Ring, Ringing, Up, …
-	Number     string // of the caller id; as the other end sent it
-	CallerName string // of the caller id; as the other end sent it
-	Exten      string // what was dialled
+	Number     string // of the caller id, as sent by the other end
+	CallerName string // of the caller id, as sent by the other end
+	Exten      string // the dialled extension
 	Age        time.Duration
 }
 
-// EventKind says what an Event tells.
+// EventKind is the kind of an Event.
 type EventKind uint8
 
-// The kinds of events.
+// Kinds of events.
 const (
 	EventContact     EventKind = iota // Contact is registered, in the State given
-	EventContactGone                  // Contact is registered no more
+	EventContactGone                  // Contact is no longer registered
 	EventChannelNew                   // Channel has begun
 	EventChannel                      // Channel has changed
 	EventChannelGone                  // Channel has ended
 	EventBooted                       // Asterisk has started completely
-	EventReloaded                     // Asterisk has read its configuration again
-	EventLost                         // there were more events than anybody took: what they told is not known
+	EventReloaded                     // Asterisk has reloaded its configuration
+	EventLost                         // events were dropped: the state is unknown
 )
 
-// Event is one thing Asterisk tells by itself.
+// Event is an event reported by Asterisk.
 type Event struct {
 	Kind    EventKind
 	Contact Registered // AOR and URI only
@@ -62,9 +61,8 @@ type Event struct {
 	Channel Channel
 }
 
-// Registrations lists the phones that are registered with a registrar that keeps them where it does unless told otherwise, in
-// Asterisk's own database. It is the way to list them that takes no right to change anything. more is how many there are beyond those that
-// are given.
+// Registrations lists the registered phones, as far as their registrar stores contacts in Asterisk's own database, which is the default. It is the only
+// listing that needs no permission to change anything. more is the number of registrations beyond the returned ones.
 func (a *AMI) Registrations(ctx context.Context) (all []Registered, more int, err error) {
 	got, err := a.ask(ctx, []field{{"Action", "DBGetTree"}, {"Family", "registrar"}, {"Key", "contact"}})
 	if err != nil {
@@ -79,10 +77,10 @@ func (a *AMI) Registrations(ctx context.Context) (all []Registered, more int, er
 	return registered, got[0].more, nil
 }
 
-// contactID matches Asterisk's name for a place where a phone registered: its AOR, and what tells the places apart.
+// contactID matches Asterisk's name of a contact: its AOR and a suffix.
 var contactID = regexp.MustCompile(`^([A-Za-z0-9_.-]{1,79});@[0-9a-f]{32}$`)
 
-// parseRegistered reads one entry of the registrar. One whose name or form is not Asterisk's is none.
+// parseRegistered reads one entry of the registrar; ok is false if its name or form is not Asterisk's.
 func parseRegistered(item packet) (Registered, bool) {
 	id, ok := strings.CutPrefix(item.get("Key"), "/registrar/contact/")
 	found := contactID.FindStringSubmatch(id)
@@ -104,10 +102,10 @@ func parseRegistered(item packet) (Registered, bool) {
 	return r, true
 }
 
-// statesAtOnce is how many phones are asked about before the answers are awaited.
+// statesAtOnce is how many phones are queried before the answers are awaited.
 const statesAtOnce = 100
 
-// States says of each registered place whether the phone there answers. One that is gone meanwhile is missing.
+// States returns whether the phone at each contact is reachable. Contacts that are gone meanwhile are missing.
 func (a *AMI) States(ctx context.Context, places []Registered) (map[string]ContactState, error) {
 	states := make(map[string]ContactState, len(places))
 	for len(places) > 0 {
@@ -135,7 +133,7 @@ func (a *AMI) States(ctx context.Context, places []Registered) (map[string]Conta
 	return states, nil
 }
 
-// Channels lists the legs of all calls. more is how many there are beyond those that are given.
+// Channels lists the channels of all calls. more is the number of channels beyond the returned ones.
 func (a *AMI) Channels(ctx context.Context) (all []Channel, more int, err error) {
 	got, err := a.ask(ctx, []field{{"Action", "CoreShowChannels"}})
 	if err != nil {
@@ -159,7 +157,7 @@ func (a *AMI) Version(ctx context.Context) (string, error) {
 	return clip(got[0].response.get("AsteriskVersion")), nil
 }
 
-// toEvent reads an event; ok is false for one that tells nothing of use here.
+// toEvent reads an event; ok is false for one without relevant information.
 func toEvent(p packet) (e Event, ok bool) {
 	switch p.get("Event") {
 	case "ContactStatus":
@@ -187,15 +185,15 @@ func toEvent(p packet) (e Event, ok bool) {
 	return e, e.Channel.ID != ""
 }
 
-// The longest texts that are kept of what Asterisk tells, in bytes. Names of its own are shorter by far, so a longer one is none of its; of
-// the words of telephones the beginning is enough for whoever shows them.
+// Maximum lengths of texts from Asterisk, in bytes. Its own names are far shorter, so a longer one is invalid; of texts from phones the beginning is
+// enough.
 const (
 	maxName = 256
 	maxText = 512
-	maxURI  = 1025 // of which 1024 are too many for others
+	maxURI  = 1025 // of which values over 1024 are rejected later
 )
 
-// cut gives a text of its own, with no more than so many bytes, so that a long packet is not kept for a short text in it.
+// cut returns a copy of text of at most so many bytes, so that a long packet is not kept alive by a short text in it.
 func cut(text string, most int) string {
 	if len(text) > most {
 		text = strings.ToValidUTF8(text[:most], "")
@@ -203,7 +201,7 @@ func cut(text string, most int) string {
 	return strings.Clone(text)
 }
 
-// toChannel reads a channel; one without an ID is none.
+// toChannel reads a channel; one without an ID is invalid.
 func toChannel(p packet) Channel {
 	id := p.get("Uniqueid")
 	linked := cmp.Or(p.get("Linkedid"), id)
@@ -225,7 +223,7 @@ func clock(text string) time.Duration {
 	return time.Duration(h)*time.Hour + time.Duration(m)*time.Minute + time.Duration(s)*time.Second
 }
 
-// microseconds reads a number; anything else, and what nobody would wait for, is 0.
+// microseconds reads a number; anything else, and implausible values, are 0.
 func microseconds(text string) time.Duration {
 	n, err := strconv.ParseUint(text, 10, 32)
 	if err != nil {
@@ -234,13 +232,14 @@ func microseconds(text string) time.Duration {
 	return time.Duration(n) * time.Microsecond
 }
 
-// Rights are what manager.conf lets a user of AMI read and do.
+// Rights are the read and write permissions of an AMI user in manager.conf.
 type Rights struct{ Read, Write []string }
 
-// managerRight matches a line of `manager show user` that lists rights.
+// managerRight matches a line of `manager show user` that lists permissions.
 var managerRight = regexp.MustCompile(`(?m)^\s*(read|write) perm: (.*?)\s*$`)
 
-// ManagerRights asks through the control socket what a user of AMI may read and do. It prints no secret. No such user is an answer: nil.
+// ManagerRights returns the permissions of an AMI user, read through the control socket. Asterisk prints no secret here. If there is no such user, it
+// returns nil.
 func (c *Control) ManagerRights(ctx context.Context, user string) (*Rights, error) {
 	if !plainName.MatchString(user) {
 		return nil, fmt.Errorf("%w: %q is no plain name", ErrCommand, clip(user))
@@ -250,11 +249,11 @@ func (c *Control) ManagerRights(ctx context.Context, user string) (*Rights, erro
 		return nil, err
 	}
 	if strings.HasPrefix(strings.TrimSpace(answer), "There is no manager called") {
-		return nil, nil //nolint:nilnil // nobody has that name
+		return nil, nil //nolint:nilnil // there is no such user
 	}
 	found := managerRight.FindAllStringSubmatch(answer, -1)
 	if len(found) != 2 || found[0][1] != "read" || found[1][1] != "write" {
-		return nil, about("the rights of its manager user", fmt.Errorf("%w: %q", ErrUnparsable, clip(answer)))
+		return nil, about("the permissions of its manager user", fmt.Errorf("%w: %q", ErrUnparsable, clip(answer)))
 	}
 	return &Rights{Read: rights(found[0][2]), Write: rights(found[1][2])}, nil
 }

@@ -10,22 +10,22 @@ import (
 	"strings"
 )
 
-// The bounds of what is taken from AMI. Names and user agents in it come from telephones, and so from anybody.
+// Limits of what is read from AMI. Names and user agents in it come from phones and are not trusted.
 const (
-	maxAMILine   = 64 << 10 // a longer line is cut: as much as a SIP message over UDP
-	maxAMIFields = 256      // further fields of a packet are passed over
+	maxAMILine   = 64 << 10 // a longer line is cut: the size of a SIP message over UDP
+	maxAMIFields = 256      // further fields of a packet are ignored
 	maxAMIPacket = 1 << 20  // a longer packet ends the connection
 )
 
-// errNoAMI says that whoever listens there is no Asterisk Manager Interface.
+// errNoAMI means that the server is not an Asterisk Manager Interface.
 var errNoAMI = errors.New("what it sent is no greeting of an Asterisk Manager Interface")
 
-// packet is one message of AMI: an answer, or an event.
+// packet is one message of AMI: an answer or an event.
 type packet []field
 
 type field struct{ name, value string }
 
-// get gives the value of a field, and "" when there is none, or more than one: then somebody may have smuggled in the other.
+// get returns the value of a field, "" when it is missing or occurs more than once: the second may have been injected.
 func (p packet) get(name string) string {
 	value, found := "", false
 	for _, f := range p {
@@ -40,7 +40,7 @@ func (p packet) get(name string) string {
 	return value
 }
 
-// size is about how much memory the packet takes.
+// size returns the approximate memory use of the packet.
 func (p packet) size() int {
 	n := 0
 	for _, f := range p {
@@ -49,12 +49,12 @@ func (p packet) size() int {
 	return n
 }
 
-// itemFields are the fields of list items that anybody reads.
+// itemFields returns the fields of list items that are used.
 func itemFields() []string {
 	return []string{"Key", "Val", "Uniqueid", "Linkedid", "Channel", "ChannelStateDesc", "CallerIDNum", "CallerIDName", "Exten", "Duration"}
 }
 
-// only gives the packet with these fields alone, also those that come twice.
+// only returns the packet with these fields only, including duplicates.
 func (p packet) only(names []string) (kept packet) {
 	for _, f := range p {
 		if slices.Contains(names, f.name) {
@@ -68,7 +68,7 @@ func (p packet) only(names []string) (kept packet) {
 type wire struct {
 	r    *bufio.Reader
 	line []byte // reused
-	left int    // bytes the packet may still have
+	left int    // bytes left for the packet
 }
 
 func newWire(r io.Reader) *wire { return &wire{r: bufio.NewReaderSize(r, 16<<10), left: maxAMIPacket} }
@@ -85,7 +85,7 @@ func (w *wire) greeting() error {
 	return nil
 }
 
-// packet reads the next packet. Lines that are no field are passed over.
+// packet reads the next packet. Lines that are not fields are ignored.
 func (w *wire) packet() (packet, error) {
 	var p packet
 	w.left = maxAMIPacket
@@ -107,7 +107,7 @@ func (w *wire) packet() (packet, error) {
 	}
 }
 
-// next reads a line without its end. What is longer than maxAMILine is cut.
+// next reads a line without its end. A line longer than maxAMILine is cut.
 func (w *wire) next() ([]byte, error) {
 	w.line = w.line[:0]
 	for {
@@ -142,7 +142,7 @@ func parseField(line []byte) (field, bool) {
 	return field{string(name), strings.ToValidUTF8(string(bytes.TrimPrefix(value, []byte(" "))), "\ufffd")}, true
 }
 
-// writeAction appends an action in the form AMI takes it. A line break in a field would be another field, or another action.
+// writeAction appends an action in AMI's format. A line break in a field would start another field, or another action.
 func writeAction(b []byte, fields []field) ([]byte, error) {
 	for _, f := range fields {
 		if strings.ContainsAny(f.value, "\x00\r\n") {

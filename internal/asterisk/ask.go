@@ -39,7 +39,7 @@ func (c *Control) Extensions(ctx context.Context, dialplanContext string) (steps
 	return steps, exists, about("the dialplan", err)
 }
 
-// Extension returns the steps of one extension of a dialplan context, none when it is not there.
+// Extension returns the steps of one extension of a dialplan context, none if it does not exist.
 func (c *Control) Extension(ctx context.Context, dialplanContext, exten string) ([]Extension, error) {
 	if !plainName.MatchString(dialplanContext) || !plainName.MatchString(exten) {
 		return nil, fmt.Errorf("%w: %q is no name of an extension", ErrCommand, clip(exten+"@"+dialplanContext))
@@ -76,7 +76,7 @@ func (c *Control) Version(ctx context.Context) (string, error) {
 	return version, about("the version", err)
 }
 
-// Modules returns the sorted names of all modules that run, for example res_pjsip.so.
+// Modules returns the sorted names of all running modules, for example res_pjsip.so.
 func (c *Control) Modules(ctx context.Context) ([]string, error) {
 	answer, err := c.ask(ctx, "module show")
 	if err != nil {
@@ -107,7 +107,7 @@ func (c *Control) ConfigDir(ctx context.Context) (string, error) {
 	return found[1], nil
 }
 
-// WaitBooted returns once Asterisk has started completely, for as long as one command may take.
+// WaitBooted returns once Asterisk has started completely, or after the timeout of a command.
 func (c *Control) WaitBooted(ctx context.Context) error {
 	answer, err := c.ask(ctx, "core waitfullybooted")
 	if err != nil {
@@ -119,12 +119,12 @@ func (c *Control) WaitBooted(ctx context.Context) error {
 	return nil
 }
 
-// UnansweredError says that a question got no complete answer; Reply tells why.
+// UnansweredError means that a query got no complete answer; Reply has the reason.
 type UnansweredError struct {
 	Reply Reply
 }
 
-// Error gives the whole explanation in one line.
+// Error returns the whole explanation in one line.
 func (e *UnansweredError) Error() string {
 	text := strings.Join(strings.Fields(e.Reply.Stderr), " ")
 	if text == "" {
@@ -144,8 +144,8 @@ func (c *Control) ask(ctx context.Context, command string) (string, error) {
 	return reply.Stdout, nil
 }
 
-// ids asks for a list in two halves at once, by how an id ends: for a thousand objects Asterisk takes less than half as long over them as over
-// the whole. A program for each half would take longer to start than that saves.
+// ids queries a list in two halves concurrently, by how an id ends: for a thousand objects Asterisk takes less than half as long as for the whole list.
+// Through a command, starting a second program would take longer than that saves.
 func (c *Control) ids(ctx context.Context, command, label string) ([]string, error) {
 	halves := []string{" like [02468]$", " like [^02468]$"}
 	if c.argv != nil {
@@ -160,7 +160,7 @@ func (c *Control) ids(ctx context.Context, command, label string) ([]string, err
 				found[i], err = parseIDs(answer, label)
 			}
 			if err == nil && half != "" && slices.ContainsFunc(found[i], func(id string) bool { return len(id) < wholeID && isEven(id) != (i == 0) }) {
-				err = fmt.Errorf("%w: it lists what was not asked for", ErrUnparsable)
+				err = fmt.Errorf("%w: it lists objects that were not requested", ErrUnparsable)
 			}
 			return about(strings.TrimPrefix(command, "pjsip list "), err)
 		})
@@ -173,19 +173,19 @@ func (c *Control) ids(ctx context.Context, command, label string) ([]string, err
 	return all, nil
 }
 
-// wholeID is a length below which a list shows an id whole.
+// wholeID is a length below which a list shows an id in full.
 const wholeID = 40
 
 // isEven reports whether an id ends with an even digit.
 func isEven(id string) bool { return strings.ContainsRune("02468", rune(id[len(id)-1])) }
 
-// plainName is what may stand in a command without quoting.
+// plainName matches what needs no quoting in a command.
 var plainName = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]{0,78}$`)
 
-// about names the question an answer failed to settle.
+// about names the query that an answer failed to settle.
 func about(question string, err error) error {
 	if errors.Is(err, ErrNoSuchCommand) || errors.Is(err, ErrUnparsable) {
-		return fmt.Errorf("cannot learn %s from Asterisk: %w", question, err)
+		return fmt.Errorf("cannot find out %s from Asterisk: %w", question, err)
 	}
 	return err
 }

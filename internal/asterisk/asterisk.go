@@ -1,10 +1,9 @@
-// Package asterisk talks to a running Asterisk: through its control socket, or through a command such as
-// `docker exec pbx asterisk` that does so for us; and through its Manager Interface, which tells of events as they happen. It turns
-// what comes back into plain values.
+// Package asterisk talks to a running Asterisk: through its control socket, or through a command such as `docker exec pbx asterisk` that uses it; and
+// through its Manager Interface, for events as they happen. It turns the answers into plain values.
 //
-// Asterisk answers every command with success, even the ones it refused (the exit status of `asterisk -rx` only tells
-// whether it was reached), so what an answer means is decided here, from its text. The package knows nothing of users,
-// files or plans, never asks for anything that prints a password, and neither starts nor stops an Asterisk.
+// Asterisk answers every command with success, even if it refused it (the exit status of `asterisk -rx` only says whether Asterisk was reached), so the
+// meaning of an answer is decided here, from its text. The package knows nothing about users, files or plans, never runs a command that prints a
+// password, and neither starts nor stops an Asterisk.
 package asterisk
 
 import (
@@ -21,39 +20,38 @@ import (
 	"github.com/synergycall/pbxportal/internal/proc"
 )
 
-// DefaultSocket is where a packaged Asterisk listens for commands.
+// DefaultSocket is the control socket of a packaged Asterisk.
 const DefaultSocket = "/var/run/asterisk/asterisk.ctl"
 
-// DefaultTimeout bounds one command from connecting to the last byte of its answer.
+// DefaultTimeout is the timeout of one command, from connecting to the last byte of its answer.
 const DefaultTimeout = 5 * time.Second
 
-// MaxAnswer is the longest answer that is read; a longer one is refused because half a list proves nothing.
+// MaxAnswer is the maximum length of an answer; a longer one is an error because half a list proves nothing.
 const MaxAnswer = 4 << 20
 
-// maxCommand is what fits, with its prefix, into the one read of 512 bytes in which Asterisk looks for
-// `cli quit after` (main/asterisk.c, netconsole).
+// maxCommand is the maximum length that fits, with its prefix, into the one read of 512 bytes in which Asterisk looks for `cli quit after`
+// (main/asterisk.c, netconsole).
 const maxCommand = 480
 
-// ErrCommand refuses a command that could not be sent as one line.
+// ErrCommand is returned for a command that cannot be sent as one line.
 var ErrCommand = errors.New("not a single-line Asterisk command")
 
-// ErrNoConsole says that a command was not sent because the portal's consoles were in use all the time.
+// ErrNoConsole means that a command was not sent because the portal's consoles were in use all the time.
 var ErrNoConsole = errors.New("both of the portal's consoles are in use")
 
-// Control sends commands to one Asterisk, two at a time. It holds no connection, so it may be used by many goroutines at once and
-// survives restarts of Asterisk.
+// Control sends commands to one Asterisk, two at a time. It holds no connection, so it is safe for concurrent use and survives restarts of Asterisk.
 type Control struct {
 	socket  string
 	argv    []string // used instead of socket when set
 	timeout time.Duration
 	places  *places
-	patient bool // others come first
+	patient bool // lower priority
 }
 
-// Fault says why a Reply is not a complete answer.
+// Fault is the reason why a Reply is not a complete answer.
 type Fault string
 
-// The faults, from "never reached" to "reached, but not to be trusted".
+// Faults, from "never reached" to "reached, but not to be trusted".
 const (
 	FaultNone        Fault = ""            // the answer is complete as far as the connection can tell
 	FaultUnreachable Fault = "unreachable" // the command was not sent
@@ -62,19 +60,19 @@ const (
 	FaultTooLong     Fault = "too_long"    // the answer exceeds MaxAnswer
 )
 
-// Reply is what came back, in the shape `asterisk -rx` would give it.
+// Reply is the result of a command, in the form of `asterisk -rx`.
 type Reply struct {
-	// ExitCode is 0 when Asterisk answered (whatever it said), 1 when it could not be reached, -1 when it was
-	// reached but gave no complete answer, 127 when the control command does not exist, and else the command's own.
+	// ExitCode is 0 when Asterisk answered (with any text), 1 when it could not be reached, -1 when it was reached but gave no complete answer, 127 when
+	// the control command does not exist, and otherwise the command's own.
 	ExitCode int
 	Stdout   string
 	Stderr   string
-	// Fault tells apart the failures that share an exit code.
+	// Fault distinguishes the failures that share an exit code.
 	Fault Fault
 }
 
-// NewControl prepares to talk to target: the path of a control socket, or `exec:COMMAND`, whose fields are split at blanks
-// and followed by -rx and the Asterisk command. An empty target is DefaultSocket. Nothing is contacted yet.
+// NewControl returns a Control for target: the path of a control socket, or `exec:COMMAND`, whose fields are split at blanks and followed by -rx and the
+// Asterisk command. An empty target is DefaultSocket. No connection is made yet.
 func NewControl(target string) (*Control, error) {
 	if strings.ContainsAny(target, "\x00\r\n") {
 		return nil, fmt.Errorf("cannot use %q as Asterisk control: it contains a line break", target)
@@ -94,22 +92,21 @@ func NewControl(target string) (*Control, error) {
 	return c, nil
 }
 
-// WithTimeout returns a Control like c that gives up on a command after d.
+// WithTimeout returns a copy of c that gives up on a command after d.
 func (c *Control) WithTimeout(d time.Duration) *Control {
 	other := *c
 	other.timeout = d
 	return &other
 }
 
-// Patient returns a Control like c, with the same consoles, whose commands wait while those of c want one: it is for looks, which can wait
-// while an apply cannot.
+// Patient returns a copy of c, with the same consoles, whose commands yield to those of c: for checks, which can wait while an apply cannot.
 func (c *Control) Patient() *Control {
 	other := *c
 	other.patient = true
 	return &other
 }
 
-// Target names what c talks to, for people: the socket's path or the command.
+// Target returns what c talks to, for people: the socket's path or the command.
 func (c *Control) Target() string {
 	if c.argv != nil {
 		return strings.Join(c.argv, " ")
@@ -117,11 +114,11 @@ func (c *Control) Target() string {
 	return c.socket
 }
 
-// ThroughCommand reports whether c runs a command in place of using the socket itself.
+// ThroughCommand reports whether c runs a command instead of using the socket itself.
 func (c *Control) ThroughCommand() bool { return c.argv != nil }
 
-// Run sends one command and returns what came back. The error is for a command that cannot be sent (ErrCommand)
-// and for a ctx that ended; everything Asterisk did or failed to do is in the Reply.
+// Run sends one command and returns its result. The error is for a command that cannot be sent (ErrCommand) and for a ctx that ended; everything
+// Asterisk did or failed to do is in the Reply.
 func (c *Control) Run(ctx context.Context, command string) (Reply, error) {
 	if err := checkCommand(command); err != nil {
 		return Reply{}, err
@@ -129,15 +126,15 @@ func (c *Control) Run(ctx context.Context, command string) (Reply, error) {
 	if err := ctx.Err(); err != nil {
 		return Reply{ExitCode: -1, Fault: FaultTimeout}, fmt.Errorf("cannot ask Asterisk: %w", err)
 	}
-	if err := c.places.take(ctx, c.patient); err != nil { // its time-out begins when it is asked
+	if err := c.places.take(ctx, c.patient); err != nil { // the timeout begins when the command is sent
 		return Reply{ExitCode: -1, Fault: FaultTimeout}, fmt.Errorf("cannot ask Asterisk: %w: %w", ErrNoConsole, err)
 	}
 	defer c.places.leave()
 	limited, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
 	reply := c.once(limited, command)
-	// With dozens of consoles at once Asterisk now and then does not find a command it has (seen: 15 of 4,000 times for
-	// "core show version"), several times in a row when it has much to do. It did nothing then, so asking again can do no harm.
+	// With dozens of consoles at once Asterisk occasionally does not find a command it has (seen: 15 of 4,000 times for "core show version"), several
+	// times in a row when it is busy. It did nothing then, so retrying is safe.
 	for pause := time.Millisecond; pause < 50*time.Millisecond && strings.HasPrefix(reply.Stdout, noSuchCommand); pause *= 2 {
 		select {
 		case <-limited.Done():
@@ -151,7 +148,7 @@ func (c *Control) Run(ctx context.Context, command string) (Reply, error) {
 	return reply, nil
 }
 
-// noSuchCommand is how Asterisk's answer to a command it does not find begins.
+// noSuchCommand is the beginning of Asterisk's answer to an unknown command.
 const noSuchCommand = "No such command "
 
 func (c *Control) once(ctx context.Context, command string) Reply {
@@ -202,8 +199,8 @@ func (c *Control) runSocket(ctx context.Context, command string) Reply {
 	return Reply{Stdout: answer}
 }
 
-// dial retries while the socket's queue is full: Asterisk accepts one connection at a time from a backlog of two
-// (main/asterisk.c, ast_makesocket), and a full unix queue refuses at once instead of waiting.
+// dial retries while the socket's queue is full: Asterisk accepts one connection at a time from a backlog of two (main/asterisk.c, ast_makesocket), and
+// a full unix queue refuses at once instead of waiting.
 func dial(ctx context.Context, path string) (net.Conn, error) {
 	pause := time.Millisecond
 	for {
@@ -235,9 +232,9 @@ func (c *Control) notConnected(ctx context.Context, err error) Reply {
 		cause = "There is no such socket: Asterisk is not running, or it keeps its socket elsewhere. " +
 			"Start Asterisk, or set ASTERISK_CONTROL to the asterisk.ctl in its astrundir."
 	case errors.Is(err, syscall.ECONNREFUSED):
-		cause = "The socket is a left-over that nobody listens on: Asterisk is not running. Start Asterisk."
+		cause = "The socket is stale: no process listens on it: Asterisk is not running. Start Asterisk."
 	case errors.Is(err, os.ErrPermission):
-		cause = "This user may not use the socket. Add it to the group that owns the socket (astctlgroup and " +
+		cause = "This user has no permission to use the socket. Add it to the group that owns the socket (astctlgroup and " +
 			"astctlpermissions in asterisk.conf)."
 	default:
 		cause = fmt.Sprintf("The system says: %v. Check ASTERISK_CONTROL.", err)
@@ -248,7 +245,7 @@ func (c *Control) notConnected(ctx context.Context, err error) Reply {
 	}
 }
 
-// broken describes an exchange that began and did not end well.
+// broken returns the reply for an exchange that began and failed.
 func (c *Control) broken(ctx context.Context, answer string, err error) Reply {
 	if ctx.Err() != nil || errors.Is(err, os.ErrDeadlineExceeded) {
 		return c.timedOut(answer)
@@ -256,7 +253,7 @@ func (c *Control) broken(ctx context.Context, answer string, err error) Reply {
 	return Reply{
 		ExitCode: -1, Fault: FaultLost, Stdout: answer,
 		Stderr: fmt.Sprintf("Asterisk closed the connection before its answer was complete (%v). "+
-			"It stopped or restarted meanwhile; look at its log, then try again.\n", err),
+			"It stopped or restarted meanwhile; check its log, then try again.\n", err),
 	}
 }
 

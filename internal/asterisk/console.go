@@ -11,10 +11,10 @@ var (
 	errNoGreeting = errors.New("what it sent is no greeting")
 )
 
-// maxGreeting is more than the 512 bytes Asterisk formats its greeting in.
+// maxGreeting is more than the 512 bytes into which Asterisk formats its greeting.
 const maxGreeting = 1024
 
-// console reads one conversation: a greeting line `host/pid/version`, then the answer until the end of the stream.
+// console reads one exchange: a greeting line `host/pid/version`, then the answer until the end of the stream.
 type console struct {
 	r    io.Reader
 	rest []byte // read together with the greeting
@@ -44,8 +44,8 @@ func (c *console) greeting() error {
 	}
 }
 
-// answer returns what it has also when it fails. The end of the stream is the only end mark the protocol knows: an Asterisk
-// killed in the middle of a sentence looks the same, so lists must carry their own (see parse.go).
+// answer returns what was read also when it fails. The end of the stream is the only end mark of the protocol: an Asterisk killed in the middle of an
+// answer looks the same, so lists must carry their own (see parse.go).
 func (c *console) answer() (string, error) {
 	var all bytes.Buffer
 	all.Grow(64 << 10) // few and large reads: Asterisk writes a dialplan in one small piece per line
@@ -58,8 +58,8 @@ func (c *console) answer() (string, error) {
 	return stripVerbose(all.Bytes()), err
 }
 
-// stripVerbose drops the verbose messages Asterisk mixes into every console: lines that start with a byte above 0x7f
-// (include/asterisk/logger.h, VERBOSE_HASMAGIC), as `asterisk -rx` does.
+// stripVerbose drops the verbose messages that Asterisk mixes into every console: lines that start with a byte above 0x7f (include/asterisk/logger.h,
+// VERBOSE_HASMAGIC), as `asterisk -rx` does.
 func stripVerbose(text []byte) string {
 	if bytes.IndexFunc(text, func(r rune) bool { return r > 0x7f }) < 0 {
 		return string(text)

@@ -103,8 +103,8 @@ func TestAnUnreachableAsteriskIsExplained(t *testing.T) {
 	}
 	for path, cause := range map[string]string{
 		filepath.Join(dir, "none.ctl"): "There is no such socket",
-		refused:                        "nobody listens on",
-		dir:                            "nobody listens on",
+		refused:                        "no process listens on",
+		dir:                            "no process listens on",
 	} {
 		c := control(t, path)
 		reply, err := c.Run(t.Context(), "core show version")

@@ -12,14 +12,14 @@ import (
 	"github.com/synergycall/pbxportal/internal/regular"
 )
 
-// Owner is the identity under which an Asterisk opens files.
+// Owner is the identity with which an Asterisk opens files.
 type Owner struct {
 	UID, GID uint32
-	Groups   []uint32 // supplementary ones, as far as they can be seen
-	ReadsAll bool     // it has a capability that lets it read any file
+	Groups   []uint32 // supplementary ones, as far as visible
+	ReadsAll bool     // it has a capability to read any file
 }
 
-// Owner returns the identity of the Asterisk behind the control socket; ok is false where a command stands in for the socket, and where nothing
+// Owner returns the identity of the Asterisk behind the control socket; ok is false if a command is used instead of the socket, and if no process
 // listens on it.
 func (c *Control) Owner(ctx context.Context) (o Owner, ok bool) {
 	if c.argv != nil || c.places.take(ctx, true) != nil {

@@ -9,37 +9,36 @@ import (
 	"strings"
 )
 
-// ErrUnparsable says that an answer is not what Asterisk prints for the question, or only the beginning of it: it proves
-// nothing, neither that there are objects nor that there are none.
+// ErrUnparsable means that an answer is not what Asterisk prints for the query, or is incomplete: it proves neither that there are objects nor that
+// there are none.
 var ErrUnparsable = errors.New("the answer cannot be understood")
 
-// ErrNoSuchCommand says that this Asterisk does not know the command, usually because a module is not loaded.
+// ErrNoSuchCommand means that this Asterisk does not know the command, usually because a module is not loaded.
 var ErrNoSuchCommand = errors.New("asterisk does not know the command")
 
-// Extension is one step of the dialplan. A hint has the priority -1, the App "hint" and what it watches as AppData.
+// Extension is one step of the dialplan. A hint has the priority -1, the App "hint" and its device as AppData.
 type Extension struct {
 	Exten    string
 	Priority int
 	App      string
 	AppData  string
-	File     string // the file that made it, without its folder; "" where it came from none
+	File     string // the file that defines it, without its folder; "" if it is not from a file
 }
 
 // HintPriority is the priority of hints, as Asterisk numbers it.
 const HintPriority = -1
 
-// Contact is one place where an address of record can be reached now.
+// Contact is a current contact of an address of record.
 type Contact struct {
 	AOR string
-	// URI is cut by Asterisk where its column ends, which is after about 50 characters less those of AOR.
+	// URI is cut by Asterisk at the end of its column, which is after about 50 characters less those of AOR.
 	URI string
 	// Status is Asterisk's short word for the contact: Avail, Unavail, NonQual or Unknown.
 	Status string
 }
 
-// parseObjects reads what `pjsip list …` prints and returns the text behind the label of each object, in order: a title, a rule, a line
-// for each object, and their count. The count must match: it is what tells a whole list from one whose end is missing. Any other
-// line makes it another answer than the one that was asked for.
+// parseObjects reads what `pjsip list …` prints and returns the text after the label of each object, in order: a title, a rule, a line for each object,
+// and their count. The count must match: it distinguishes a complete list from a truncated one. Any other line makes it a different answer.
 func parseObjects(answer, label string) ([]string, error) {
 	if err := refused(answer); err != nil {
 		return nil, err
@@ -78,8 +77,8 @@ func parseObjects(answer, label string) ([]string, error) {
 	return objects, nil
 }
 
-// parseIDs reads a list of objects and returns their sorted ids. What follows an id is a slash (endpoint/caller ID, auth/user name)
-// or the blanks of a column.
+// parseIDs reads a list of objects and returns their sorted ids. An id is followed by a slash (endpoint/caller ID, auth/user name) or the blanks of a
+// column.
 func parseIDs(answer, label string) ([]string, error) {
 	objects, err := parseObjects(answer, label)
 	if err != nil {
@@ -121,9 +120,9 @@ func parseContacts(answer string) ([]Contact, error) {
 	return contacts, nil
 }
 
-// parseExtensions reads what `dialplan show CONTEXT` prints, or `dialplan show EXTEN@CONTEXT`, which shows included contexts as well. That the
-// context does not exist is an answer, too. The last line counts extensions, steps and contexts; all must match, and a line that is none
-// of Asterisk's makes it another answer than the one that was asked for.
+// parseExtensions reads what `dialplan show CONTEXT` prints, or `dialplan show EXTEN@CONTEXT`, which shows included contexts as well. That the context
+// does not exist is a valid answer. The last line counts extensions, steps and contexts; all must match, and an unknown line makes it a different
+// answer.
 func parseExtensions(answer, context string) (steps []Extension, exists bool, err error) {
 	if err := refused(answer); err != nil {
 		return nil, false, err
@@ -139,7 +138,7 @@ func parseExtensions(answer, context string) (steps []Extension, exists bool, er
 		switch {
 		case strings.TrimSpace(line) == "":
 		case complete:
-			return nil, false, fmt.Errorf("%w: it goes on behind its last line with %q", ErrUnparsable, clip(line))
+			return nil, false, fmt.Errorf("%w: text after its last line: %q", ErrUnparsable, clip(line))
 		case strings.HasPrefix(line, "[ Context '"+context+"' created by '") && contexts == 0, strings.HasPrefix(line, "[ Included context '"):
 			contexts++
 		case strings.HasPrefix(line, "-= "):
@@ -171,30 +170,30 @@ func parseExtensions(answer, context string) (steps []Extension, exists bool, er
 	return steps, true, nil
 }
 
-// commandFailed recognises the line with which Asterisk ends an answer that is no success.
+// commandFailed recognises the line with which Asterisk ends an answer that is not a success.
 func commandFailed(line string) bool {
 	return strings.HasPrefix(line, "Command '") && strings.HasSuffix(line, "' failed.") && !strings.Contains(line, "\n")
 }
 
-// isStep recognises steps by their place; includes, switches and ignore patterns start with their name.
+// isStep recognises steps by their position; includes, switches and ignore patterns start with their name.
 func isStep(line string) bool {
 	return strings.HasPrefix(line, "  '") || strings.HasPrefix(line, "     ")
 }
 
-// isNoStep recognises the lines of a context that are no steps, by the names Asterisk gives them (main/pbx.c, show_dialplan_helper).
+// isNoStep recognises the lines of a context that are not steps, by the names Asterisk gives them (main/pbx.c, show_dialplan_helper).
 func isNoStep(line string) bool {
 	return strings.HasPrefix(line, "  Include => ") || strings.HasPrefix(line, "  Ignore pattern => ") || strings.HasPrefix(line, "  Alt. Switch => ")
 }
 
-// splitStep takes `  '1000' =>         1. Dial(PJSIP/1000)                           [file.conf:7]` apart. The name may be longer than its
-// column, so the step is found behind the arrow, or behind the blanks or the label of a line that continues an extension.
+// splitStep splits `  '1000' =>         1. Dial(PJSIP/1000)                           [file.conf:7]`. The name may be longer than its column, so the
+// step is found after the arrow, or after the blanks or the label of a line that continues an extension.
 func splitStep(line string) (left string, step Extension, ok bool) {
 	end := strings.LastIndex(line, " [")
 	if end < 0 || !strings.HasSuffix(line, "]") {
 		return "", Extension{}, false
 	}
 	body := line[:end]
-	file, _, ok := strings.Cut(line[end+2:len(line)-1], ":") // else the module that made it
+	file, _, ok := strings.Cut(line[end+2:len(line)-1], ":") // otherwise the module that made it
 	if !ok {
 		file = ""
 	}
@@ -307,8 +306,8 @@ func parseModules(answer string) ([]string, error) {
 	return running, nil
 }
 
-// parseReload decides what the answer to a reload command means; done is the line that stands for success, alone. What comes beside it shows
-// that this is not, or not only, the answer that was asked for.
+// parseReload interprets the answer to a reload command; done is the line that means success on its own. Any other line shows that this is not, or not
+// only, the expected answer.
 func parseReload(answer, done string) ReloadState {
 	state, lines := ReloadUnclear, 0
 	for line := range strings.Lines(answer) {
@@ -341,7 +340,7 @@ func parseReload(answer, done string) ReloadState {
 	return state
 }
 
-// refused recognises the answers with which any command can be turned away.
+// refused recognises the answers with which Asterisk can reject any command.
 func refused(answer string) error {
 	text := strings.TrimSpace(answer)
 	if text == "" {
@@ -353,7 +352,7 @@ func refused(answer string) error {
 	return nil
 }
 
-// clip keeps error messages short whatever the answer was.
+// clip shortens an answer for error messages.
 func clip(text string) string {
 	const most = 80
 	text = strings.ToValidUTF8(strings.TrimSpace(text), "?")

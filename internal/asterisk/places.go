@@ -6,22 +6,21 @@ import (
 	"sync"
 )
 
-// mostConsoles is how many consoles of Asterisk one process of the portal uses at a time. Asterisk has 128 for all who ask it, the
-// administrator among them, and accepts one after the other.
+// mostConsoles is the maximum number of Asterisk consoles that one process of the portal uses at a time. Asterisk has 128 for all its clients, including
+// the administrator, and accepts one after the other.
 const mostConsoles = 2
 
-// places are the consoles of one process. Those who do not wait patiently come first: an apply waits for no look longer than for one
-// question that has been asked already.
+// places are the consoles of one process. Callers with priority come first: an apply waits for a check only until its current command has ended.
 type places struct {
-	mu      sync.Mutex // guards what follows
-	free    int        // none while anybody waits
+	mu      sync.Mutex // guards the fields below
+	free    int        // 0 while a caller waits
 	first   []chan struct{}
 	patient []chan struct{}
 }
 
 func newPlaces() *places { return &places{free: mostConsoles} }
 
-// take waits for a place. leave must follow, unless there is an error, which is that of ctx.
+// take waits for a console. The caller must call leave, unless there is an error, which is that of ctx.
 func (p *places) take(ctx context.Context, patiently bool) error {
 	p.mu.Lock()
 	if p.free > 0 {
@@ -44,13 +43,13 @@ func (p *places) take(ctx context.Context, patiently bool) error {
 		*row = slices.Delete(*row, i, i+1)
 	}
 	p.mu.Unlock()
-	if i < 0 { // the place came at the same moment
+	if i < 0 { // the console was granted at the same moment
 		p.leave()
 	}
 	return ctx.Err()
 }
 
-// leave gives a place to whoever is next.
+// leave passes a console to the next caller.
 func (p *places) leave() {
 	p.mu.Lock()
 	defer p.mu.Unlock()

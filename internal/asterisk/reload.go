@@ -7,13 +7,13 @@ import (
 	"time"
 )
 
-// LongestReload bounds a reload of an Asterisk that goes on answering meanwhile. With 10,000 users PJSIP takes up to 18 s.
+// LongestReload is the time limit of a reload of an Asterisk that keeps answering meanwhile. With 10,000 users PJSIP takes up to 18 s.
 const LongestReload = 45 * time.Second
 
-// ReloadState is what became of a reload.
+// ReloadState is the result of a reload.
 type ReloadState string
 
-// The states of a reload; only Reloaded means that the files were read.
+// Results of a reload; only Reloaded means that the files were read.
 const (
 	Reloaded          ReloadState = "reloaded"
 	ReloadInProgress  ReloadState = "in_progress"
@@ -26,7 +26,7 @@ const (
 	ReloadUnreachable ReloadState = "unreachable"
 )
 
-// Sentence says in one sentence what happened and what to do next.
+// Sentence returns one sentence that says what happened and what to do next.
 func (s ReloadState) Sentence() string {
 	switch s {
 	case Reloaded:
@@ -38,25 +38,25 @@ func (s ReloadState) Sentence() string {
 	case ReloadNotLoaded:
 		return "Asterisk has not loaded the module that reads these files; load it (see modules.conf) and apply again."
 	case ReloadFailed:
-		return "Asterisk tried to read the files and failed; its log says why, then apply again."
+		return "Asterisk tried to read the files and failed; check its log, fix the cause, then apply again."
 	case ReloadHung:
-		return "Asterisk accepted the reload but did not answer in time; see whether it is overloaded or stopped, then apply again."
+		return "Asterisk accepted the reload but did not answer in time; check whether it is overloaded or stopped, then apply again."
 	case ReloadLost:
-		return "Asterisk closed the connection in the middle of the reload; see in its log why it stopped, then apply again."
+		return "Asterisk closed the connection in the middle of the reload; check in its log why it stopped, then apply again."
 	case ReloadUnreachable:
 		return "Asterisk cannot be reached, so it has not read the files; start it or correct ASTERISK_CONTROL, then apply again."
 	case ReloadUnclear:
 	}
 	return "Asterisk gave no answer that says whether it has read the files; " +
-		"see that ASTERISK_CONTROL leads to a real Asterisk, then apply again."
+		"check that ASTERISK_CONTROL leads to a real Asterisk, then apply again."
 }
 
-// ReloadPJSIP makes Asterisk read endpoints, auths and AORs again. `pjsip reload` is only an alias that need not exist.
+// ReloadPJSIP makes Asterisk reload endpoints, auths and AORs. `pjsip reload` is only an alias that need not exist.
 func (c *Control) ReloadPJSIP(ctx context.Context) (Reply, ReloadState) {
 	return c.reload(ctx, "module reload res_pjsip.so", "Module 'res_pjsip.so' reloaded successfully.")
 }
 
-// ReloadDialplan makes Asterisk read the dialplan again.
+// ReloadDialplan makes Asterisk reload the dialplan.
 func (c *Control) ReloadDialplan(ctx context.Context) (Reply, ReloadState) {
 	return c.reload(ctx, "dialplan reload", "Dialplan reloaded.")
 }
@@ -64,7 +64,7 @@ func (c *Control) ReloadDialplan(ctx context.Context) (Reply, ReloadState) {
 func (c *Control) reload(ctx context.Context, command, done string) (Reply, ReloadState) {
 	reply, err := c.runWhileItAnswers(ctx, command)
 	if err != nil {
-		// The commands are ours, so this is a ctx that ended, or an Asterisk that answers nothing any more.
+		// The commands are fixed, so ctx has ended, or Asterisk has stopped answering.
 		if reply.Stderr == "" || ctx.Err() == nil {
 			reply.Stderr = "The reload was given up: " + err.Error() + ".\n"
 		}
@@ -84,8 +84,8 @@ func (c *Control) reload(ctx context.Context, command, done string) (Reply, Relo
 	return reply, parseReload(reply.Stdout, done)
 }
 
-// runWhileItAnswers runs a command that may take long. Asterisk is asked for its version whenever the time limit of a command has passed: as long
-// as it answers that within the limit it is busy and not hung, and is waited for, up to LongestReload.
+// runWhileItAnswers runs a command that may take long. Whenever the timeout of a command has passed, Asterisk is asked for its version: as long as it
+// answers within the timeout it is busy and not hung, and the command is awaited, up to LongestReload.
 func (c *Control) runWhileItAnswers(ctx context.Context, command string) (Reply, error) {
 	limited, giveUp := context.WithCancelCause(ctx)
 	var watching sync.WaitGroup
@@ -100,7 +100,7 @@ func (c *Control) runWhileItAnswers(ctx context.Context, command string) (Reply,
 			reply, err := c.Run(asking, "core show version")
 			cancel()
 			if err != nil || reply.Fault != FaultNone {
-				giveUp(fmt.Errorf("Asterisk did not answer within %v, nor the question for its version then", c.timeout))
+				giveUp(fmt.Errorf("Asterisk did not answer within %v, nor a request for its version after that", c.timeout))
 				return
 			}
 		}
@@ -114,8 +114,8 @@ func (c *Control) runWhileItAnswers(ctx context.Context, command string) (Reply,
 	return reply, err
 }
 
-// Ready asks for the reload of a module that no Asterisk has: nothing is read again, and the answer says whether a reload would be carried out
-// now. Reloaded means that it would.
+// Ready requests the reload of a module that does not exist: nothing is reloaded, and the answer shows whether a reload would be carried out now.
+// Reloaded means that it would.
 func (c *Control) Ready(ctx context.Context) (Reply, ReloadState) {
 	return c.reload(ctx, "module reload pbxportal_rehearsal.so", "No such module 'pbxportal_rehearsal.so'")
 }

@@ -11,7 +11,7 @@ import (
 // Kind is a type of PJSIP object, as Asterisk's sorcery names it.
 type Kind string
 
-// The types of PJSIP objects an extension consists of.
+// The types of PJSIP objects of an extension.
 const (
 	KindEndpoint Kind = "endpoint"
 	KindAuth     Kind = "auth"
@@ -21,9 +21,8 @@ const (
 // attributesPerCommand is how many attributes fit into one command.
 const attributesPerCommand = 9
 
-// Attributes gives the value of one attribute for those of the ids whose loaded object has it. It is for attributes beginning with @,
-// which mean nothing to Asterisk: never for one that holds a password. It needs func_sorcery.so and func_strings.so; without them
-// the answer is ErrUnparsable.
+// Attributes returns the value of one attribute for those of the ids whose loaded object has it. It is for attributes beginning with @, which mean
+// nothing to Asterisk: never for one that holds a password. It needs func_sorcery.so and func_strings.so; without them the result is ErrUnparsable.
 func (c *Control) Attributes(ctx context.Context, kind Kind, ids []string, attribute string) (map[string]string, error) {
 	if !strings.HasPrefix(attribute, "@") || !plainName.MatchString(attribute[1:]) {
 		return nil, fmt.Errorf("%w: %q is no attribute to ask for", ErrCommand, clip(attribute))
@@ -31,7 +30,7 @@ func (c *Control) Attributes(ctx context.Context, kind Kind, ids []string, attri
 	values := make(map[string]string, len(ids))
 	for len(ids) > 0 {
 		n := min(attributesPerCommand, len(ids))
-		// EVAL puts many questions into one command; the sign between them is in no value of ours, and a blank would end the argument.
+		// EVAL puts many queries into one command; the separator does not occur in our values, and a blank would end the argument.
 		command := "dialplan eval function EVAL("
 		for _, id := range ids[:n] {
 			if !plainName.MatchString(id) {
@@ -57,12 +56,12 @@ func (c *Control) Attributes(ctx context.Context, kind Kind, ids []string, attri
 	return values, nil
 }
 
-// plainPath is what may be named as a file in an argument of a function.
+// plainPath matches file names that can be an argument of a function.
 var plainPath = regexp.MustCompile(`^[A-Za-z0-9_./-]{1,300}$`)
 
-// Setting returns the first value that Asterisk itself finds for a key in a category of a configuration file, with everything the file includes:
-// what it would read at a reload, with its own rights. Relative paths are relative to its configuration folder. ok is false when it cannot load the file as a whole,
-// and when there is no such key. It needs func_config.so. The value must not be a secret: it goes through Asterisk's console.
+// Setting returns the first value that Asterisk itself finds for a key in a category of a configuration file, with everything the file includes: what it
+// would read at a reload, with its own permissions. Relative paths are relative to its configuration folder. ok is false if it cannot load the file as a
+// whole, and if there is no such key. It needs func_config.so. The value must not be a secret: it goes through Asterisk's console.
 func (c *Control) Setting(ctx context.Context, file, category, key string) (value string, ok bool, err error) {
 	if !plainPath.MatchString(file) || !plainName.MatchString(category) || !plainName.MatchString(key) {
 		return "", false, fmt.Errorf("%w: %q is no plain name", ErrCommand, clip(file+" "+category+" "+key))
@@ -81,7 +80,7 @@ func (c *Control) Setting(ctx context.Context, file, category, key string) (valu
 	return "", false, about(file, fmt.Errorf("%w: %q", ErrUnparsable, clip(answer)))
 }
 
-// parseEval reads the n values, each followed by a bar, that EVAL gave.
+// parseEval reads the n values returned by EVAL, each followed by a bar.
 func parseEval(answer string, n int) ([]string, error) {
 	status, result, ok := strings.Cut(answer, "\nResult: ")
 	values := strings.Split(strings.TrimSuffix(result, "\n"), "|")
@@ -91,14 +90,14 @@ func parseEval(answer string, n int) ([]string, error) {
 	return values[:n], nil
 }
 
-// registration matches the key of a registered contact in Asterisk's database: the AOR, and what tells its contacts apart.
+// registration matches the key of a registered contact in Asterisk's database: the AOR and a suffix.
 var registration = regexp.MustCompile(`(?m)^/registrar/contact/([A-Za-z0-9_.-]+);@([0-9a-f]+)\s*:`)
 
-// counted matches the end of what Asterisk prints of its database.
+// counted matches the last line of a listing of Asterisk's database.
 var counted = regexp.MustCompile(`(?:^|\n)(\d+) results found\.\s*$`)
 
-// ForgetRegistrations makes Asterisk forget where the phones of these AORs registered, and gives the AORs of which it forgot one. A
-// phone that still may will register again by itself.
+// ForgetRegistrations removes the registrations of these AORs, and returns the AORs that had one. A phone that is still allowed to will register again
+// by itself.
 func (c *Control) ForgetRegistrations(ctx context.Context, aors []string) (forgotten []string, err error) {
 	if len(aors) == 0 {
 		return nil, nil
@@ -124,7 +123,7 @@ func (c *Control) ForgetRegistrations(ctx context.Context, aors []string) (forgo
 			return forgotten, err
 		}
 		if !strings.Contains(answer, "Database entry removed") {
-			return forgotten, about("whether it forgot a phone of "+found[1], fmt.Errorf("%w: %q", ErrUnparsable, clip(answer)))
+			return forgotten, about("whether it removed a registration of  "+found[1], fmt.Errorf("%w: %q", ErrUnparsable, clip(answer)))
 		}
 		forgotten = append(forgotten, found[1])
 	}

@@ -7,20 +7,20 @@ import (
 
 // What wrappers of Asterisk's console, such as docker exec -t, ssh -t or a script, add to its answers.
 var (
-	// terminalCodes are the sequences with which a terminal is told of colours, titles and the like.
+	// terminalCodes are terminal escape sequences, for colours, titles and the like.
 	terminalCodes = regexp.MustCompile(`\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b[()][0-9A-Za-z]`)
 	// prompt is the prompt of Asterisk's console at the beginning of a line.
 	prompt = regexp.MustCompile(`(?m)^[A-Za-z0-9._-]+\*CLI>(?: |$)`)
-	// warning is a line with which a program warns of itself before it does what it was asked to. The others are Asterisk's own: its client
-	// prints them on its standard output, the first where there is no Ethernet interface, as in a container without a network of its own.
+	// warning is a warning that a program prints before its output. The others are Asterisk's own: its client prints them on its standard output, the
+	// first if there is no Ethernet interface, as in a container without a network of its own.
 	warning = regexp.MustCompile(`(?i)^(?:(?:warn(?:ing)?\b|time="[^"]*" level=warn)[^\n]*` +
 		`|(?:No ethernet interface found|Unable to retrieve ethernet interfaces) for seeding global EID\. You will have to set it manually\.` +
 		`|Invalid Entity ID '[^'\n]*' provided` +
 		`|'[^'\n]*' is not a valid setting for the \w+ option, defaulting to '[^'\n]*')\n`)
 )
 
-// unwrap returns what Asterisk said without what a wrapper may add to it: line ends of a terminal, its codes, the console's prompt, and
-// warnings in front. What is left must be the answer, whole: everything else a wrapper might say is read as strictly as from the socket.
+// unwrap returns an answer of Asterisk without what a wrapper may add to it: line ends of a terminal, its codes, the console's prompt, and warnings in
+// front. The rest must be the complete answer: anything else a wrapper adds is treated as strictly as from the socket.
 func unwrap(said string) string {
 	said = terminalCodes.ReplaceAllString(strings.ReplaceAll(said, "\r\n", "\n"), "")
 	for {

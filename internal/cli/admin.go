@@ -12,24 +12,24 @@ import (
 )
 
 type adminCommands struct {
-	Create       adminCreateCommand       `cmd:"" creates:"" help:"Make an account with a password."`
+	Create       adminCreateCommand       `cmd:"" creates:"" help:"Create an account with a password."`
 	List         adminListCommand         `cmd:"" help:"List the accounts."`
-	Reset        adminResetCommand        `cmd:"" help:"Take away an account's password, second factor and sessions, and print a one-time link to set a new password."`
-	Disable      adminDisableCommand      `cmd:"" help:"Let nobody sign in with an account, from this moment on; revokes the tokens it made."`
-	Enable       adminEnableCommand       `cmd:"" help:"Let an account sign in again."`
-	Unlink       adminUnlinkCommand       `cmd:"" help:"Take an account away from the person of the OpenID provider whom it belongs to: the next one who comes with its address has it."`
-	AfterRestore adminAfterRestoreCommand `cmd:"" name:"after-restore" help:"After restoring a backup: end all sessions, take back all links and revoke all tokens, because what ended since the backup holds again."`
-	SetupLink    adminSetupLinkCommand    `cmd:"" creates:"" name:"setup-link" help:"Print a new one-time link to make the first account (serve does so too)."`
+	Reset        adminResetCommand        `cmd:"" help:"Remove an account's password, second factor and sessions, and print a one-time link to set a new password."`
+	Disable      adminDisableCommand      `cmd:"" help:"Disable an account at once: sign-ins are refused, and the tokens it created are revoked."`
+	Enable       adminEnableCommand       `cmd:"" help:"Enable a disabled account."`
+	Unlink       adminUnlinkCommand       `cmd:"" help:"Unlink an account from its user at the OpenID provider: the next user who signs in there with its address is linked to it."`
+	AfterRestore adminAfterRestoreCommand `cmd:"" name:"after-restore" help:"After restoring a backup: end all sessions, links and tokens, because those that ended since the backup are valid again."`
+	SetupLink    adminSetupLinkCommand    `cmd:"" creates:"" name:"setup-link" help:"Print a new one-time link to create the first account (serve does so too)."`
 }
 
 type adminCreateCommand struct {
 	Name          string   `arg:"" help:"The person's name."`
-	Email         string   `arg:"" help:"The person's e-mail address, to sign in with."`
+	Email         string   `arg:"" help:"The e-mail address for signing in."`
 	Role          pbx.Role `help:"owner, admin, operator, applier or auditor." default:"owner"`
-	PasswordStdin bool     `name:"password-stdin" help:"Take the password from standard input instead of asking for it."`
+	PasswordStdin bool     `name:"password-stdin" help:"Read the password from standard input instead of prompting for it."`
 }
 
-// Run makes the account.
+// Run creates the account.
 func (c *adminCreateCommand) Run(ctx context.Context, a *app, p *portal) error {
 	password, err := a.password(ctx, c.PasswordStdin)
 	if err != nil {
@@ -47,8 +47,8 @@ func (c *adminCreateCommand) Run(ctx context.Context, a *app, p *portal) error {
 }
 
 type adminListCommand struct {
-	Limit int           `help:"How many accounts at the most, from 1 to 500." default:"200"`
-	After pbx.AccountID `help:"Begin behind the account with this id, the last of the list before." placeholder:"ID"`
+	Limit int           `help:"Maximum number of accounts, from 1 to 500." default:"200"`
+	After pbx.AccountID `help:"Start after the account with this id, the last one of the previous page." placeholder:"ID"`
 }
 
 // Run lists the accounts.
@@ -68,7 +68,7 @@ func (c *adminListCommand) Run(ctx context.Context, a *app, p *portal) error {
 		return a.printJSON(listJSON("accounts", list, string(next)))
 	}
 	if len(accounts) == 0 {
-		fmt.Fprintln(a.stdout, "Nobody has an account. Make one: pbxportal admin create NAME EMAIL")
+		fmt.Fprintln(a.stdout, "No accounts. Create one: pbxportal admin create NAME EMAIL")
 		return nil
 	}
 	w := newTable(a.stdout)
@@ -83,7 +83,7 @@ func (c *adminListCommand) Run(ctx context.Context, a *app, p *portal) error {
 	return w.Flush()
 }
 
-// accountState says how an account stands, in a word or two.
+// accountState returns the state of an account, in a word or two.
 func accountState(a pbx.Account) string {
 	switch {
 	case a.Disabled:
@@ -96,7 +96,7 @@ func accountState(a pbx.Account) string {
 	return "ok"
 }
 
-// orNever writes a time, or that it never was.
+// orNever returns a time as text, or "never" for the zero time.
 func orNever(t time.Time) string {
 	if t.IsZero() {
 		return "never"
@@ -152,7 +152,7 @@ func (a *app) setDisabled(ctx context.Context, p *portal, email string, disabled
 	}
 	verb := "can sign in again"
 	if disabled {
-		verb = "cannot sign in any more; all sessions have ended, and the tokens this account made are revoked"
+		verb = "cannot sign in any more; all sessions have ended, and the tokens this account created are revoked"
 	}
 	fmt.Fprintf(a.stdout, "%s <%s> %s.\n", account.Name, account.Email, verb)
 	return nil
@@ -176,17 +176,17 @@ func (c *adminUnlinkCommand) Run(ctx context.Context, a *app, p *portal) error {
 		return a.printJSON(map[string]any{"id": account.ID, "email": account.Email, "unlinked": had})
 	}
 	if !had {
-		fmt.Fprintf(a.stdout, "%s <%s> belongs to no person of a provider.\n", account.Name, account.Email)
+		fmt.Fprintf(a.stdout, "%s <%s> is not linked to a provider.\n", account.Name, account.Email)
 		return nil
 	}
-	fmt.Fprintf(a.stdout, "%s <%s> belongs to no person of the provider any more; all sessions have ended. The next one who signs in there with this address has the account.\n",
+	fmt.Fprintf(a.stdout, "%s <%s> is no longer linked to the provider; all sessions have ended. The next user who signs in there with this address is linked to it.\n",
 		account.Name, account.Email)
 	return nil
 }
 
 type adminAfterRestoreCommand struct{}
 
-// Run ends what a restored backup has brought back.
+// Run ends sessions, links and tokens that a restored backup has made valid again.
 func (*adminAfterRestoreCommand) Run(ctx context.Context, a *app, p *portal) error {
 	ended, err := p.auth.RevokeAll(ctx)
 	if err != nil {
@@ -195,21 +195,21 @@ func (*adminAfterRestoreCommand) Run(ctx context.Context, a *app, p *portal) err
 	if a.json {
 		return a.printJSON(map[string]any{"sessions": ended.Sessions, "links": ended.Links, "tokens": ended.Tokens})
 	}
-	fmt.Fprintf(a.stdout, "Ended: %d sessions, %d links, %d tokens. Make new tokens for the programs that need one.\n", ended.Sessions, ended.Links, ended.Tokens)
+	fmt.Fprintf(a.stdout, "Ended: %d sessions, %d links, %d tokens. Create new tokens for the programs that need one.\n", ended.Sessions, ended.Links, ended.Tokens)
 	fmt.Fprintln(a.stdout, "Accounts, roles, passwords and recovery codes are those of the backup: see pbxportal admin list for what was disabled, deleted, reset or changed since.")
 	return nil
 }
 
 type adminSetupLinkCommand struct{}
 
-// Run makes the link.
+// Run creates the link.
 func (*adminSetupLinkCommand) Run(ctx context.Context, a *app, p *portal) error {
 	link, needed, err := p.auth.SetupLink(ctx)
 	if err != nil {
 		return err
 	}
 	if !needed {
-		return &pbx.Error{Kind: pbx.KindConflict, Code: pbx.CodeSetupDone, Msg: "there are accounts already: pbxportal admin list shows them, pbxportal admin reset helps whoever cannot sign in"}
+		return &pbx.Error{Kind: pbx.KindConflict, Code: pbx.CodeSetupDone, Msg: "there are accounts already: pbxportal admin list shows them, pbxportal admin reset restores access to one"}
 	}
 	return a.printLink(link, pageURL(p.address(), "setup", link), "make the first account")
 }
@@ -224,8 +224,8 @@ func (a *app) printLink(link pbx.Link, url, purpose string) error {
 	return nil
 }
 
-// inviteFirst prints the link that makes the first account, where nobody has one yet. It goes past the log, which others may read and
-// which is kept.
+// inviteFirst prints the link that creates the first account, if there are no accounts yet. It does not go to the log, which others may read and which
+// is kept.
 func (p *portal) inviteFirst(ctx context.Context, listening string) error {
 	link, needed, err := p.auth.SetupLink(ctx)
 	if err != nil || !needed {
@@ -234,12 +234,12 @@ func (p *portal) inviteFirst(ctx context.Context, listening string) error {
 	if p.config.PublicURL != "" {
 		listening = p.config.PublicURL
 	}
-	fmt.Fprintf(p.stderr, "\nNobody has an account yet. Open this once, before %s, to make the first:\n\n    %s\n\n",
+	fmt.Fprintf(p.stderr, "\nThere are no accounts yet. Open this once, before %s, to create the first:\n\n    %s\n\n",
 		link.ExpiresAt.Format(time.RFC3339), pageURL(listening, "setup", link))
 	return nil
 }
 
-// address gives where people reach the portal, by its settings.
+// address returns the address at which users reach the portal, by its settings.
 func (p *portal) address() string {
 	switch {
 	case p.config.PublicURL != "":
@@ -250,8 +250,8 @@ func (p *portal) address() string {
 	return "http://" + p.config.ListenAddr
 }
 
-// pageURL gives the address of a page of the portal that a one-time link opens. The code stands behind the #, which browsers keep to
-// themselves: no log on the way holds it.
+// pageURL returns the address of a page of the portal that a one-time link opens. The code is in the fragment, after #, which browsers do not send: it
+// is in no log on the way.
 func pageURL(base, page string, link pbx.Link) string {
 	return strings.TrimSuffix(base, "/") + "/app/" + page + "#" + link.Code.Reveal()
 }

@@ -23,12 +23,12 @@ import (
 	"github.com/synergycall/pbxportal/internal/store"
 )
 
-// app is what the commands run with.
+// app is the environment of the commands.
 type app struct {
 	config         config.Config
 	stateDir       string // the default
 	json           bool
-	creates        bool // a database where there is none yet
+	creates        bool // whether a missing database is created
 	from           *origins
 	waits          bool // for a database that does not answer yet, as serve does
 	stdin          io.Reader
@@ -36,7 +36,7 @@ type app struct {
 	getenv         func(string) (string, bool)
 }
 
-// portal is the program put together: the services over one database and one Asterisk.
+// portal is the assembled program: the services over one database and one Asterisk.
 type portal struct {
 	config    config.Config
 	log       *slog.Logger
@@ -52,11 +52,11 @@ type portal struct {
 	watch     audit.Watch  // over the trail, while a server runs
 	looks     *healthLooks // likewise
 	getenv    func(string) (string, bool)
-	insecure  bool // serve asks nobody who he is
+	insecure  bool // serve does not authenticate requests
 	stderr    io.Writer
 }
 
-// open puts the program together. Nothing is asked of the database or Asterisk yet.
+// open assembles the program. It does not access the database or Asterisk yet.
 func (a *app) open() (*portal, error) {
 	c, err := a.config.CompleteWith(a.stateDir)
 	if err != nil {
@@ -70,7 +70,7 @@ func (a *app) open() (*portal, error) {
 	if err != nil {
 		return nil, usage(err)
 	}
-	level, _ := c.Level() // Complete has checked it
+	level, _ := c.Level() // checked by Complete
 	local, err := node.New(c.AsteriskConfigDir, control)
 	if err != nil {
 		return nil, errors.Join(usage(err), s.Close())
@@ -93,8 +93,8 @@ func (a *app) open() (*portal, error) {
 	}, nil
 }
 
-// ready puts the program together, brings the database's tables up to date and reads the keys. A command whose Run takes a portal is given
-// one that is ready; it is closed when the command has ended.
+// ready assembles the program, migrates the database and reads the keys. A command whose Run takes a portal gets one that is ready; it is closed when
+// the command has ended.
 func (a *app) ready(ctx context.Context) (*portal, error) {
 	p, err := a.open()
 	if err != nil {
@@ -121,13 +121,13 @@ func (a *app) ready(ctx context.Context) (*portal, error) {
 	return p, nil
 }
 
-// longestPause is how long a server that waits for its database pauses between two attempts.
+// longestPause is the maximum pause between two attempts of a server that waits for its database.
 const longestPause = 10 * time.Second
 
-// errStopped says that a server was asked to end while it waited for its database.
+// errStopped means that a server was asked to end while it waited for its database.
 var errStopped = errors.New("stopped while waiting for the database")
 
-// prepare brings the database's tables up to date and reads the keys.
+// prepare migrates the database and reads the keys.
 func (p *portal) prepare(ctx context.Context) error {
 	if _, err := p.migrate(ctx); err != nil {
 		return err
@@ -135,7 +135,7 @@ func (p *portal) prepare(ctx context.Context) error {
 	return p.unlock(ctx)
 }
 
-// migrate brings the tables up to date, and leaves an event where there was something to do.
+// migrate migrates the database schema, and records an event if migrations were applied.
 func (p *portal) migrate(ctx context.Context) (applied []int64, err error) {
 	if applied, err = p.store.Migrate(ctx); err != nil || len(applied) == 0 {
 		return applied, err
@@ -145,7 +145,7 @@ func (p *portal) migrate(ctx context.Context) (applied []int64, err error) {
 	return applied, p.store.AppendEvent(ctx, e)
 }
 
-// ami says how to reach Asterisk's Manager Interface; without a user there is no such setting.
+// ami returns the address of Asterisk's Manager Interface; without a user it is not configured.
 func ami(c config.Config) (asterisk.AMITarget, error) {
 	if c.AMIUser == "" {
 		return asterisk.AMITarget{}, nil
@@ -157,7 +157,7 @@ func ami(c config.Config) (asterisk.AMITarget, error) {
 	return asterisk.AMITarget{Addr: c.AMIAddr, User: c.AMIUser, Secret: secret}, nil
 }
 
-func (p *portal) close() { _ = p.store.Close() } // the program ends; what was acknowledged is safe already
+func (p *portal) close() { _ = p.store.Close() } // the program ends; acknowledged writes are safe already
 
 // printJSON prints one value as indented JSON.
 func (a *app) printJSON(v any) error {
@@ -170,7 +170,7 @@ func (a *app) printJSON(v any) error {
 	return nil
 }
 
-// style returns how these settings have the files for Asterisk written.
+// style returns the options for the files for Asterisk.
 func style(c config.Config) render.Style {
 	return render.Style{
 		DigestRealm: c.DigestRealm(), DigestAlgorithms: c.Algorithms,

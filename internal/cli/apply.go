@@ -13,8 +13,8 @@ import (
 )
 
 type planCommand struct {
-	Diff     bool `help:"Show how the two files would change, line by line; secrets are hidden."`
-	ExitCode bool `name:"exit-code" help:"End with exit code 8 unless database, files and the live Asterisk agree."`
+	Diff     bool `help:"Show the changes of the two files, line by line; secrets are hidden."`
+	ExitCode bool `name:"exit-code" help:"Exit with code 8 unless database, files and the live Asterisk agree."`
 }
 
 // Run shows what an apply would do.
@@ -34,17 +34,17 @@ func (c *planCommand) Run(ctx context.Context, a *app, p *portal) error {
 	return err
 }
 
-// printPlan tells what an apply would do, and what to do next.
+// printPlan prints what an apply would do, and what to do next.
 func (a *app) printPlan(plan pbx.Plan, diff bool) {
 	if plan.Revision == 0 {
-		fmt.Fprintf(a.stdout, "%s. Nothing was ever applied here.\n", pbx.Users(plan.Users))
+		fmt.Fprintf(a.stdout, "%s. Nothing has been applied yet.\n", pbx.Users(plan.Users))
 	} else {
 		fmt.Fprintf(a.stdout, "%s. Revision %d is in place.\n", pbx.Users(plan.Users), plan.Revision)
 	}
 	for _, d := range plan.Drift {
 		fmt.Fprintf(a.stdout, "\nDRIFT  %s\n", d)
 	}
-	if plan.Behind != "" && plan.Revision != 0 && len(plan.Drift) == 0 { // it would say the same once more
+	if plan.Behind != "" && plan.Revision != 0 && len(plan.Drift) == 0 { // it would repeat the same
 		fmt.Fprintf(a.stdout, "\nBEHIND %s\n", plan.Behind)
 	}
 	a.printHost(plan)
@@ -60,23 +60,23 @@ func (a *app) printPlan(plan pbx.Plan, diff bool) {
 	foreign := slices.ContainsFunc(plan.Drift, func(d pbx.Drift) bool { return d.Kind == pbx.Foreign })
 	switch {
 	case len(plan.Clashes) > 0:
-		fmt.Fprintln(a.stdout, "Next: rename or remove in Asterisk's own configuration what has the number of a user, or delete these users; until then nothing is applied.")
+		fmt.Fprintln(a.stdout, "Next: rename or remove the objects with numbers of users in Asterisk's own configuration, or delete these users; until then applies are refused.")
 	case foreign:
-		fmt.Fprintln(a.stdout, "Next: move the foreign file away; nothing is applied while Asterisk reads it together with the portal's.")
+		fmt.Fprintln(a.stdout, "Next: move the external file away; applies are refused while Asterisk reads it together with the portal's.")
 	case len(plan.Drift) > 0 && !plan.Edited():
 		fmt.Fprintln(a.stdout, "Next: pbxportal apply --force makes Asterisk run what this database says.")
 	case len(plan.Drift) > 0:
-		fmt.Fprintln(a.stdout, "Next: pbxportal apply --force takes the files back; what stands there now is saved with the record.")
+		fmt.Fprintln(a.stdout, "Next: pbxportal apply --force overwrites the changed files; they are saved with the record.")
 	case plan.Pending:
-		fmt.Fprintf(a.stdout, "Next: pbxportal apply, or pbxportal apply --plan %s for exactly this.\n", plan.Hash)
+		fmt.Fprintf(a.stdout, "Next: pbxportal apply, or pbxportal apply --plan %s for exactly this plan.\n", plan.Hash)
 	case plan.Behind != "":
-		fmt.Fprintln(a.stdout, "Next: the files are as they should be. See that Asterisk runs; pbxportal apply has it read them again.")
+		fmt.Fprintln(a.stdout, "Next: the files are as they should be. Check that Asterisk runs; pbxportal apply makes it reload them.")
 	default:
 		fmt.Fprintln(a.stdout, "Nothing to do: database, files and the live Asterisk agree.")
 	}
 }
 
-// printHost names what the host has under numbers of the pool beside the portal's objects; what clashes with users comes first.
+// printHost lists what the host has under numbers of the pool beside the portal's objects; clashes with users come first.
 func (a *app) printHost(plan pbx.Plan) {
 	const most = 20
 	if len(plan.Host) > 0 {
@@ -98,10 +98,10 @@ func (a *app) printHost(plan pbx.Plan) {
 	}
 }
 
-// mostChanges is how many changes are listed for people; programs get all.
+// mostChanges is the maximum number of changes listed for people; programs get all.
 const mostChanges = 50
 
-// printChanges lists who comes, goes or changes.
+// printChanges lists added, removed and changed users.
 func (a *app) printChanges(changes []pbx.Change) {
 	if len(changes) == 0 {
 		return
@@ -132,12 +132,12 @@ func changeText(c pbx.Change) string {
 }
 
 type applyCommand struct {
-	By        string `help:"Who or what asks; goes into the audit record. Default: cli: and your user name." placeholder:"TEXT"`
+	By        string `help:"Actor, recorded in the audit trail. Default: cli: and your user name." placeholder:"TEXT"`
 	Comment   string `help:"Why; goes into the record." placeholder:"TEXT"`
-	Plan      string `help:"Apply only if the plan still is this one (the hash that plan shows)." placeholder:"HASH"`
-	Force     bool   `help:"Apply over what others changed in the files; it is saved with the record first."`
-	DryRun    bool   `help:"Do everything but the writing."`
-	OnFailure string `help:"What to leave behind when Asterisk does not take it: keep the new files, or rollback. Default: roll back when Asterisk contradicts, keep when it does not answer." enum:",keep,rollback" default:"" placeholder:"WHAT"`
+	Plan      string `help:"Apply only if the plan still has this hash (as shown by plan)." placeholder:"HASH"`
+	Force     bool   `help:"Overwrite external changes of the files; they are saved with the record first."`
+	DryRun    bool   `help:"Do everything except writing."`
+	OnFailure string `help:"If Asterisk does not run the new files: keep them, or rollback. Default: roll back when Asterisk runs something else, keep when it does not answer." enum:",keep,rollback" default:"" placeholder:"WHAT"`
 }
 
 // Run applies.
@@ -148,13 +148,13 @@ func (c *applyCommand) Run(ctx context.Context, a *app, p *portal) error {
 }
 
 type rollbackCommand struct {
-	Revision int    `arg:"" optional:"" help:"The revision to put back. Default: the one that ran before the one in place."`
-	By       string `help:"Who or what asks; goes into the audit record. Default: cli: and your user name." placeholder:"TEXT"`
+	Revision int    `arg:"" optional:"" help:"The revision to restore. Default: the one that ran before the one in place."`
+	By       string `help:"Actor, recorded in the audit trail. Default: cli: and your user name." placeholder:"TEXT"`
 	Comment  string `help:"Why; goes into the record." placeholder:"TEXT"`
-	Force    bool   `help:"Go back over what others changed in the files; it is saved with the record first."`
+	Force    bool   `help:"Overwrite external changes of the files; they are saved with the record first."`
 }
 
-// Run puts an earlier revision live again.
+// Run restores an earlier revision.
 func (c *rollbackCommand) Run(ctx context.Context, a *app, p *portal) error {
 	if c.Revision == 0 {
 		var err error
@@ -166,12 +166,12 @@ func (c *rollbackCommand) Run(ctx context.Context, a *app, p *portal) error {
 		return err
 	}
 	if !a.json {
-		fmt.Fprintf(a.stdout, "\nThe files of revision %d are live again. The database is as it was: pbxportal plan shows what the next apply would bring back.\n", c.Revision)
+		fmt.Fprintf(a.stdout, "\nThe files of revision %d are live again. The database is unchanged: pbxportal plan shows what the next apply would change again.\n", c.Revision)
 	}
 	return nil
 }
 
-// apply applies, and shows what happens while it does.
+// apply applies, and prints the events as they happen.
 func (a *app) apply(ctx context.Context, p *portal, r apply.Request) error {
 	if r.TriggeredBy == "" {
 		r.TriggeredBy = "cli:" + userName()
@@ -189,12 +189,12 @@ func (a *app) apply(ctx context.Context, p *portal, r apply.Request) error {
 	return err
 }
 
-// printEvent tells one thing that happened during an apply.
+// printEvent prints an event of an apply.
 func (a *app) printEvent(e pbx.Event) {
 	fmt.Fprintf(a.stdout, "%6d ms  %-9s %s\n", e.After.Milliseconds(), e.Stage, oneLine(e.Message))
 }
 
-// printRun tells how an apply ended, and whom it was about.
+// printRun prints the result of an apply and its changes.
 func (a *app) printRun(r pbx.Run) {
 	a.printChanges(r.Plan.Changes)
 	w := newTable(a.stdout)
@@ -206,43 +206,43 @@ func (a *app) printRun(r pbx.Run) {
 	_ = w.Flush()
 }
 
-// resultText says in a sentence how an apply ended.
+// resultText returns one sentence about the result of an apply.
 func resultText(r pbx.Run) string {
 	switch r.Result {
 	case pbx.Applied:
 		if r.Verification == pbx.Confirmed {
 			return "applied: Asterisk runs exactly " + pbx.TheseUsers(r.Users)
 		}
-		return "in place: Asterisk was not asked whether it runs it" // taken over, or of an older portal
+		return "in place: Asterisk was not asked whether it runs it" // adopted, or of an older portal
 	case pbx.NotConfirmed:
-		return "not confirmed: the files are in place and no command failed, but Asterisk could not be seen to run them; pbxportal doctor says whether it can be asked " +
-			"(a running portal keeps asking by itself)"
+		return "not confirmed: the files are in place and no command failed, but it could not be verified that Asterisk runs them; pbxportal doctor checks whether it is reachable " +
+			"(a running portal keeps checking)"
 	case pbx.Unchanged:
 		return fmt.Sprintf("unchanged: Asterisk already runs exactly %s; it was not reloaded", pbx.TheseUsers(r.Users))
 	case pbx.DryRun:
-		return "rehearsed: nothing was written; pbxportal apply does it"
+		return "dry run: nothing was written; run pbxportal apply to apply it"
 	case pbx.RolledBack:
-		return "rolled back: Asterisk did not take it, and runs what it ran before; its log names what it refused"
+		return "rolled back: Asterisk rejected the new files and runs what it ran before; its log names what it rejected"
 	case pbx.RollbackFailed:
-		return "failed, and so did the way back: see to Asterisk now (pbxportal doctor), then pbxportal apply"
+		return "failed, and so did the rollback: check Asterisk now (pbxportal doctor), then run pbxportal apply"
 	case pbx.FilesAhead:
 		if r.Verification == pbx.Confirmed {
-			return "live, but not on record: Asterisk was seen to run the files in place, and that could not be noted; pbxportal apply does so"
+			return "live, but not recorded: Asterisk runs the files in place, but this could not be recorded; run pbxportal apply to record it"
 		}
-		return "not live yet: the files are in place, Asterisk has not taken them; see to Asterisk, then pbxportal apply (a running portal keeps trying by itself)"
+		return "not live yet: the files are in place, Asterisk does not run them; check Asterisk, then run pbxportal apply (a running portal keeps trying)"
 	case pbx.Refused:
 		if r.Reclaimed() {
-			return "refused: what others had changed is taken back, and saved with the record; nothing else was touched"
+			return "refused: external changes were overwritten, and saved with the record; nothing else was changed"
 		}
-		return "refused: nothing was touched"
+		return "refused: nothing was changed"
 	case pbx.InDoubt, pbx.Interrupted:
 	}
-	return "its end is not known yet: the next apply, or pbxportal recover, finds out"
+	return "outcome not known yet: the next apply, or pbxportal recover, determines it"
 }
 
 type installCommand struct{}
 
-// Run makes the files.
+// Run creates the files.
 func (*installCommand) Run(ctx context.Context, a *app, p *portal) error {
 	made, err := p.engine.Install(ctx)
 	if err != nil {
@@ -252,10 +252,10 @@ func (*installCommand) Run(ctx context.Context, a *app, p *portal) error {
 		return a.printJSON(map[string]any{"installed": made})
 	}
 	if !made {
-		fmt.Fprintln(a.stdout, "The files are there already. Whether Asterisk includes them, pbxportal doctor says.")
+		fmt.Fprintln(a.stdout, "The files exist already. Check with pbxportal doctor whether Asterisk includes them.")
 		return nil
 	}
-	fmt.Fprintf(a.stdout, "Both files are there now. Let Asterisk include them, with a line at the end of each of these, and reload it:\n"+
+	fmt.Fprintf(a.stdout, "Both files exist now. Include them in Asterisk's configuration, with a line at the end of each of these files, and reload it:\n"+
 		"  %s/pjsip.conf       #include pjsip.d/synergycall/*.conf\n  %s/extensions.conf  #include extensions.d/synergycall/*.conf\n",
 		p.config.AsteriskConfigDir, p.config.AsteriskConfigDir)
 	return nil
@@ -263,7 +263,7 @@ func (*installCommand) Run(ctx context.Context, a *app, p *portal) error {
 
 type recoverCommand struct{}
 
-// Run puts in order what an apply left that never ended.
+// Run recovers from an interrupted apply.
 func (*recoverCommand) Run(ctx context.Context, a *app, p *portal) error {
 	did, err := p.engine.Recover(ctx)
 	if err != nil {
@@ -279,13 +279,13 @@ func (*recoverCommand) Run(ctx context.Context, a *app, p *portal) error {
 	for _, what := range did {
 		fmt.Fprintln(a.stdout, what)
 	}
-	fmt.Fprintln(a.stdout, "Next: pbxportal plan says whether anything is left to do.")
+	fmt.Fprintln(a.stdout, "Next: check with pbxportal plan whether anything is left to do.")
 	return nil
 }
 
 type revisionCommands struct {
 	List revisionListCommand `cmd:"" help:"List the revisions of the generated files, newest first."`
-	Diff revisionDiffCommand `cmd:"" help:"Show how the files changed from one revision to another; secrets are hidden."`
+	Diff revisionDiffCommand `cmd:"" help:"Show the changes of the files between two revisions; secrets are hidden."`
 }
 
 type revisionListCommand struct {
@@ -337,7 +337,7 @@ type revisionDiffCommand struct {
 	To   int `arg:"" help:"The newer revision."`
 }
 
-// Run shows how the files changed.
+// Run shows the changes of the files.
 func (c *revisionDiffCommand) Run(ctx context.Context, a *app, p *portal) error {
 	diffs, err := p.engine.Diff(ctx, c.From, c.To)
 	if err != nil {

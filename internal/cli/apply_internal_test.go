@@ -17,7 +17,7 @@ func TestThePlanSaysOfEachDriftWhatForceDoes(t *testing.T) {
 		"an edit":                          {[]pbx.DriftKind{pbx.Edited}, "Next: pbxportal apply --force takes the files back; what stands there now is saved"},
 		"an older database":                {[]pbx.DriftKind{pbx.Unknown}, "Next: pbxportal apply --force makes Asterisk run what this database says."},
 		"an older database, and an edit":   {[]pbx.DriftKind{pbx.Missing, pbx.Unknown}, "takes the files back"},
-		"a file that is not the portal's":  {[]pbx.DriftKind{pbx.Foreign, pbx.Edited}, "Next: move the foreign file away"},
+		"a file that is not the portal's":  {[]pbx.DriftKind{pbx.Foreign, pbx.Edited}, "Next: move the external file away"},
 		"nothing, and there is more to do": {nil, "Next: pbxportal apply, or"},
 	} {
 		plan := pbx.Plan{Revision: 2, Pending: true}
@@ -35,7 +35,7 @@ func TestThePlanSaysOfEachDriftWhatForceDoes(t *testing.T) {
 func TestARefusedApplyThatTookBackAHandEditSaysSo(t *testing.T) {
 	t.Parallel()
 	run := pbx.Run{Result: pbx.Refused, Events: []pbx.Event{{Code: pbx.EventPlanned}}}
-	if text := resultText(run); text != "refused: nothing was touched" {
+	if text := resultText(run); text != "refused: nothing was changed" {
 		t.Errorf("without: %s", text)
 	}
 	run.Events = append(run.Events, pbx.Event{Code: pbx.EventReclaimed})

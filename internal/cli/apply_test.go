@@ -22,7 +22,7 @@ func TestAnApplyThatFindsNoFolderLeavesARecordAndSaysSoOnce(t *testing.T) {
 		strings.Count(said, "is not there") != 1 {
 		t.Errorf("exit code %d, said %q\n%s", code, errs, out)
 	}
-	if log := s.must(t, "audit", "show", id); !strings.Contains(log, "the files cannot be locked; nothing was touched: the configuration folder") {
+	if log := s.must(t, "audit", "show", id); !strings.Contains(log, "the files cannot be locked; nothing was changed: the configuration folder") {
 		t.Errorf("on record is\n%s", log)
 	}
 	if code, out, _ := s.run(t, "apply"); code != 6 || !strings.Contains(out, "pbxportal audit show ") {
@@ -62,10 +62,10 @@ func TestAnApplyThatWasNotConfirmedEndsWithACodeOfItsOwnAndIsNoSuccessAnywhere(t
 	}
 	id, _ := run["audit_log_id"].(string)
 	if code != 7 || run["result"] != "not_confirmed" || run["outcome"] != "failure" || run["verification"] != "inconclusive" || run["code"] != "not_confirmed" ||
-		!strings.Contains(errs, "could not be seen to run them") {
+		!strings.Contains(errs, "could not be verified that Asterisk runs them") {
 		t.Errorf("exit code %d, said %q\n%s", code, errs, out)
 	}
-	if log := s.must(t, "audit", "show", id); !strings.Contains(log, "failure") || !strings.Contains(log, "could not be seen to run them") {
+	if log := s.must(t, "audit", "show", id); !strings.Contains(log, "failure") || !strings.Contains(log, "could not be verified that Asterisk runs them") {
 		t.Errorf("on record is\n%s", log)
 	}
 	if code, out, _ := s.run(t, "apply"); code != 7 || !strings.Contains(out, "not confirmed: ") {

@@ -14,14 +14,14 @@ import (
 
 type auditCommands struct {
 	List    auditListCommand    `cmd:"" help:"List the records of applies, newest first."`
-	Show    auditShowCommand    `cmd:"" help:"Show one record whole, with the story of how it went."`
-	Saved   auditSavedCommand   `cmd:"" help:"Print the hand edits that a forced apply replaced; they may hold secrets."`
+	Show    auditShowCommand    `cmd:"" help:"Show one record with all its details and events."`
+	Saved   auditSavedCommand   `cmd:"" help:"Print the external changes that a forced apply overwrote; they may contain secrets."`
 	Events  auditEventsCommand  `cmd:"" help:"List the events of the audit trail, newest first: who did what to what, and when."`
-	Export  auditExportCommand  `cmd:"" help:"Print the audit trail as lines of JSON, with all it takes to check it elsewhere."`
+	Export  auditExportCommand  `cmd:"" help:"Print the audit trail as JSON lines that can be verified elsewhere."`
 	Archive auditArchiveCommand `cmd:"" help:"Export the oldest events to a file, check it, and remove them from the database."`
-	Verify  auditVerifyCommand  `cmd:"" help:"Check that nobody changed the audit trail, by its hashes and by the heads that were signed."`
-	Begin   auditBeginCommand   `cmd:"" help:"Begin a new series of signed heads, after an alarm about the audit trail was looked into."`
-	Head    auditHeadCommand    `cmd:"" help:"Print the newest link of the audit trail, signed; keep it somewhere else."`
+	Verify  auditVerifyCommand  `cmd:"" help:"Verify that the audit trail was not changed, by its hashes and signed heads."`
+	Begin   auditBeginCommand   `cmd:"" help:"Begin a new series of signed heads, after an alarm about the audit trail was investigated."`
+	Head    auditHeadCommand    `cmd:"" help:"Print the signed head of the audit trail, to store it elsewhere."`
 }
 
 type auditListCommand struct {
@@ -66,7 +66,7 @@ func (c *auditListCommand) Run(ctx context.Context, a *app, p *portal) error {
 		}
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", l.TriggeredAt.Format(time.RFC3339), proved(l.Actor), oneLine(l.TriggeredBy), outcome, shorten(oneLine(l.ErrorDetails), 60), l.ID)
 	}
-	fmt.Fprintln(w, "\nOne of them whole, with its story: pbxportal audit show ID")
+	fmt.Fprintln(w, "\nOne of them with all its details: pbxportal audit show ID")
 	return w.Flush()
 }
 
@@ -77,7 +77,7 @@ type auditShowCommand struct {
 // Run shows the record.
 func (c *auditShowCommand) Run(ctx context.Context, a *app, p *portal) error {
 	r, err := p.engine.Story(ctx, pbx.RunID(c.ID))
-	if pbx.KindOf(err) == pbx.KindNotFound { // a record of the Python portal has no story
+	if pbx.KindOf(err) == pbx.KindNotFound { // a record of the Python portal has no details
 		r.Log, err = p.engine.Log(ctx, pbx.RunID(c.ID))
 	}
 	if err != nil {
@@ -90,7 +90,7 @@ func (c *auditShowCommand) Run(ctx context.Context, a *app, p *portal) error {
 	return nil
 }
 
-// proved names who was proved to ask for an apply. What the request said of itself stands elsewhere.
+// proved returns the authenticated actor who requested an apply. What the request claims itself is stored elsewhere.
 func proved(a pbx.Actor) string {
 	name := oneLine(a.Name)
 	switch a.Kind {
@@ -99,7 +99,7 @@ func proved(a pbx.Actor) string {
 	case pbx.ActorPortal:
 		return "the portal"
 	case pbx.ActorAnonymous:
-		return "nobody was asked who"
+		return "not authenticated"
 	case pbx.ActorToken:
 		return "token " + name
 	case pbx.ActorLocal:
@@ -109,7 +109,7 @@ func proved(a pbx.Actor) string {
 	return name
 }
 
-// printStory tells all that is known of an apply, in order.
+// printStory prints the details of an apply, in order.
 func (a *app) printStory(r pbx.Run) {
 	l := r.Log
 	w := newTable(a.stdout)
@@ -139,7 +139,7 @@ func (a *app) printStory(r pbx.Run) {
 		fmt.Fprintf(w, "Differs\t%s\n", oneLine(d))
 	}
 	for _, f := range r.Saved {
-		fmt.Fprintf(w, "Saved\t%s as it was changed by hand, %d bytes (pbxportal audit saved %s)\n", f.Path, len(f.Content), l.ID)
+		fmt.Fprintf(w, "Saved\t%s as it was changed externally, %d bytes (pbxportal audit saved %s)\n", f.Path, len(f.Content), l.ID)
 	}
 	_ = w.Flush()
 	for _, e := range r.Events {
@@ -151,7 +151,7 @@ type auditSavedCommand struct {
 	ID string `arg:"" help:"The record's id."`
 }
 
-// Run prints hand edits as they were before a forced apply replaced them. They may hold secrets.
+// Run prints external changes that a forced apply overwrote. They may contain secrets.
 func (c *auditSavedCommand) Run(ctx context.Context, a *app, p *portal) error {
 	r, err := p.engine.Story(ctx, pbx.RunID(c.ID))
 	if err != nil {
@@ -161,12 +161,12 @@ func (c *auditSavedCommand) Run(ctx context.Context, a *app, p *portal) error {
 		fmt.Fprintf(a.stdout, "; ---- %s\n%s", f.Path, f.Content)
 	}
 	if len(r.Saved) == 0 {
-		fmt.Fprintln(a.stdout, "This apply replaced no hand edit.")
+		fmt.Fprintln(a.stdout, "This apply overwrote no external changes.")
 	}
 	return nil
 }
 
-// checkLimit refuses a limit that no listing takes.
+// checkLimit returns an error for a limit that no listing accepts.
 func checkLimit(n int) error {
 	if n < 1 || n > 500 {
 		return pbx.Invalid(pbx.FieldError{Field: "--limit", Code: pbx.FieldRange, Least: 1, Most: 500, Message: "must be from 1 to 500"})
@@ -174,15 +174,14 @@ func checkLimit(n int) error {
 	return nil
 }
 
-// printCommand prints what Asterisk answered to a command, if it was sent.
+// printCommand prints Asterisk's answer to a command, if it was sent.
 func printCommand(w io.Writer, name string, r *pbx.CommandResult) {
 	if r != nil {
 		fmt.Fprintf(w, "%s\texit code %d: %s\n", name, r.ExitCode, oneLine(r.Stdout+" "+r.Stderr))
 	}
 }
 
-// oneLine joins the words of a text by single blanks, and leaves out what is no sign to be read: what others wrote must not steer the
-// terminal of whoever reads it.
+// oneLine joins the words of a text by single blanks, and drops unprintable characters: untrusted text must not control the terminal of the reader.
 func oneLine(s string) string {
 	readable := strings.Map(func(r rune) rune {
 		if !unicode.IsPrint(r) && !unicode.IsSpace(r) {
@@ -193,7 +192,7 @@ func oneLine(s string) string {
 	return strings.Join(strings.Fields(readable), " ")
 }
 
-// shorten cuts a text to n characters, with a mark where something was cut.
+// shorten cuts a text to n characters, with a mark where it was cut.
 func shorten(s string, n int) string {
 	if r := []rune(s); len(r) > n {
 		return string(r[:n-1]) + "…"

@@ -1,6 +1,5 @@
-// Package cli is the command line, and the place where the program is put together. Every command works in process, on the database
-// and Asterisk itself, so that it also works while no server runs. The commands hold no rules: they ask the services and show what
-// comes back.
+// Package cli is the command line, and assembles the program. Every command works in process, on the database and Asterisk directly, so that it also
+// works while no server runs. The commands contain no rules: they call the services and print the results.
 package cli
 
 import (
@@ -25,44 +24,44 @@ const (
 	exitFailed      = 1 // the command failed, or doctor found something broken
 	exitUsage       = 2 // the command line, a setting or the input is wrong
 	exitNotFound    = 3 // what was named does not exist
-	exitConflict    = 4 // it collides with what is there: address taken, no number free, another apply runs
+	exitConflict    = 4 // address taken, no free number, another apply is running
 	exitUnavailable = 5 // the database does not answer
-	exitApply       = 6 // an apply ended without success; its audit record tells the story
-	exitUnconfirmed = 7 // an apply put the files in place, and Asterisk could not be seen to run them
+	exitApply       = 6 // an apply failed; its audit record has the details
+	exitUnconfirmed = 7 // an apply put the files in place, but it could not be verified that Asterisk runs them
 	exitPending     = 8 // plan --exit-code: an apply would do something, or would be refused
 )
 
 const description = `Control plane for Asterisk: users get SIP extensions, an apply brings them to a live Asterisk and checks that they arrived.
 
-Settings come from flags, from the environment, from the file .env of the current folder, or from /etc/pbxportal/pbxportal.env, in this order: pbxportal help settings lists them, pbxportal config show says what holds here and why.
+Settings come from flags, from the environment, from the file .env of the current folder, or from /etc/pbxportal/pbxportal.env, in this order: pbxportal help settings lists them, pbxportal config show shows the effective values and their sources.
 
-Exit codes: 0 done; 1 failed, or doctor found something broken; 2 wrong command line, setting or input; 3 not found; 4 conflict (address taken, no number free, another apply runs); 5 database away; 6 apply without success; 7 applied, but not confirmed: the files are in place, no command failed, Asterisk could not be seen to run them; 8 plan --exit-code: an apply has something to do.`
+Exit codes: 0 success; 1 failed, or doctor found a fault; 2 invalid command line, setting or input; 3 not found; 4 conflict (address taken, no free number, another apply is running); 5 database unavailable; 6 apply failed; 7 applied but not confirmed: the files are in place and no command failed, but Asterisk could not be verified to run them; 8 plan --exit-code: there are changes to apply.`
 
 // commands is the command line: a field for each command, in the order of the help text.
 type commands struct {
 	Config   config.Config `embed:""`
 	Version  bool          `name:"version" help:"Print the version."`
-	FromFile string        `name:"config" placeholder:"FILE" help:"Take the settings from this file instead of .env and /etc/pbxportal/pbxportal.env."`
-	JSON     bool          `name:"json" help:"Print JSON for programs instead of text for people."`
+	FromFile string        `name:"config" placeholder:"FILE" help:"Read the settings from this file instead of .env and /etc/pbxportal/pbxportal.env."`
+	JSON     bool          `name:"json" help:"Print JSON instead of text."`
 
 	Serve    serveCommand          `cmd:"" creates:"" help:"Run the portal: pages for a browser, HTTP API, API page, metrics."`
 	User     userCommands          `cmd:"" help:"Add, list, show and delete users."`
-	Plan     planCommand           `cmd:"" help:"Show what an apply would do: who comes, goes or changes, and whether anything is not as it should be."`
-	Apply    applyCommand          `cmd:"" creates:"named" help:"Bring the users to Asterisk, and check that they arrived."`
-	Rollback rollbackCommand       `cmd:"" help:"Put an earlier revision of the files live again; the database stays as it is."`
+	Plan     planCommand           `cmd:"" help:"Show what an apply would do: added, removed or changed users, clashes and configuration drift."`
+	Apply    applyCommand          `cmd:"" creates:"named" help:"Apply the configuration to Asterisk, and verify it."`
+	Rollback rollbackCommand       `cmd:"" help:"Restore an earlier revision of the files; the database is not changed."`
 	Revision revisionCommands      `cmd:"" help:"List and compare the revisions of the generated files."`
-	Recover  recoverCommand        `cmd:"" help:"Put in order what an apply left that never ended (serve and apply do so too)."`
+	Recover  recoverCommand        `cmd:"" help:"Recover from an interrupted apply (serve and apply do so too)."`
 	Audit    auditCommands         `cmd:"" help:"List and show the records of applies; list, export and check the events of the audit trail."`
-	Admin    adminCommands         `cmd:"" help:"Make, list, reset, disable and enable the accounts of people who may sign in."`
-	Token    tokenCommands         `cmd:"" help:"Make, list and revoke the API tokens of programs."`
-	Status   statusCommand         `cmd:"" help:"Show what Asterisk does now: the phones that are registered, the calls that are up."`
-	Install  installCommand        `cmd:"" creates:"" help:"Make both generated files, empty, so that Asterisk's own files can include them."`
-	Doctor   doctorCommand         `cmd:"" creates:"named" help:"Examine database, folders, includes, socket and Asterisk; name every fault with its cure."`
-	Migrate  migrateCommand        `cmd:"" creates:"" help:"Bring the database's tables to the version this program needs (serve does so too)."`
-	Rotate   rotateKeyCommand      `cmd:"" name:"rotate-key" help:"Make a new key for what is sealed in the database, and seal everything with it; servers may run."`
-	Lost     replaceLostKeyCommand `cmd:"" name:"replace-lost-key" help:"Make new what is sealed with a key that is lost for good; without --give-up only say what that costs."`
-	Settings configCommands        `cmd:"" name:"config" help:"Show the settings that hold here, and where each comes from."`
-	Demo     demoCommand           `cmd:"" help:"Show it all on a real Asterisk of its own: two phones, a call, a refusal."`
+	Admin    adminCommands         `cmd:"" help:"Create, list, reset, disable and enable the accounts of people who may sign in."`
+	Token    tokenCommands         `cmd:"" help:"Create, list and revoke the API tokens of programs."`
+	Status   statusCommand         `cmd:"" help:"Show the live state of Asterisk: registered phones and current calls."`
+	Install  installCommand        `cmd:"" creates:"" help:"Create both generated files, empty, so that Asterisk's own files can include them."`
+	Doctor   doctorCommand         `cmd:"" creates:"named" help:"Check database, folders, includes, socket and Asterisk; report every fault with its fix."`
+	Migrate  migrateCommand        `cmd:"" creates:"" help:"Migrate the database schema (serve does so too)."`
+	Rotate   rotateKeyCommand      `cmd:"" name:"rotate-key" help:"Rotate the key that encrypts secrets in the database; servers may keep running."`
+	Lost     replaceLostKeyCommand `cmd:"" name:"replace-lost-key" help:"Reissue what is encrypted with a lost key; without --give-up only report the consequences."`
+	Settings configCommands        `cmd:"" name:"config" help:"Show the effective settings and their sources."`
+	Demo     demoCommand           `cmd:"" help:"Run a demonstration on its own Asterisk: two phones, a call, a refusal."`
 	Printed  versionCommand        `cmd:"" name:"version" help:"Print the version."`
 }
 
@@ -71,14 +70,14 @@ func Run(ctx context.Context, args []string, getenv func(string) (string, bool),
 	return run(ctx, args, getenv, machine{config.SystemFiles(), config.DefaultStateDir}, stdin, stdout, stderr)
 }
 
-// machine is what the program expects of its machine.
+// machine describes the machine the program runs on.
 type machine struct {
 	settings []string // files with the settings of the service
 	stateDir string   // the default
 }
 
 func run(ctx context.Context, args []string, getenv func(string) (string, bool), on machine, stdin io.Reader, stdout, stderr io.Writer) int {
-	exit := -1 // set when kong itself ends the program: help, for instance
+	exit := -1 // set when kong itself ends the program, for help, for instance
 	var c commands
 	from := &origins{getenv: getenv, system: on.settings, helping: func() bool { return exit >= 0 }, from: map[string]string{}}
 	var settings []*kong.Flag
@@ -100,7 +99,7 @@ func run(ctx context.Context, args []string, getenv func(string) (string, bool),
 		return exit
 	}
 	if err != nil {
-		return report(stderr, usage(fmt.Errorf("%w: run pbxportal --help to see what there is", err)))
+		return report(stderr, usage(fmt.Errorf("%w: pbxportal --help lists the commands and flags", err)))
 	}
 	if err := from.settle(parsed); err != nil {
 		return report(stderr, usage(err))
@@ -113,7 +112,7 @@ func run(ctx context.Context, args []string, getenv func(string) (string, bool),
 	ctx = pbx.WithActor(ctx, localActor(getenv))
 	parsed.BindTo(ctx, (*context.Context)(nil))
 	var p *portal
-	err = parsed.BindSingletonProvider(func() (_ *portal, err error) { // asked only by a command that takes one
+	err = parsed.BindSingletonProvider(func() (_ *portal, err error) { // called only by a command that takes one
 		p, err = a.ready(ctx)
 		return p, err
 	})
@@ -129,7 +128,7 @@ func run(ctx context.Context, args []string, getenv func(string) (string, bool),
 	return report(stderr, err)
 }
 
-// localActor is who works at the command line, for the audit trail: the user of the operating system, and who that was before sudo.
+// localActor returns the actor at the command line, for the audit trail: the user of the operating system, and the user before sudo.
 func localActor(getenv func(string) (string, bool)) pbx.Actor {
 	name := userName()
 	if before, _ := getenv("SUDO_USER"); before != "" {
@@ -138,7 +137,7 @@ func localActor(getenv func(string) (string, bool)) pbx.Actor {
 	return pbx.Actor{Kind: pbx.ActorLocal, Name: name}
 }
 
-// userName gives the user of the operating system, by number where there is no name.
+// userName returns the name of the user of the operating system, or the number if there is no name.
 func userName() string {
 	u, err := user.Current()
 	if err != nil {
@@ -147,7 +146,7 @@ func userName() string {
 	return u.Username
 }
 
-// text reads an argument, or the value of a flag. What is not UTF-8 is refused: kong would put other characters in its place.
+// text reads an argument, or the value of a flag. Invalid UTF-8 is an error: kong would replace characters.
 func text(from *kong.DecodeContext, into reflect.Value) error {
 	token, err := from.Scan.PopValue("string")
 	if err != nil {
@@ -161,17 +160,17 @@ func text(from *kong.DecodeContext, into reflect.Value) error {
 	return nil
 }
 
-// quiet is the error of a command that has printed everything there is to say, and ends with an exit code.
+// quiet is the error of a command that has printed everything, and ends with an exit code.
 type quiet int
 
 func (q quiet) Error() string { return fmt.Sprintf("exit code %d", int(q)) }
 
-// usageError marks an error in what was typed or set.
+// usageError marks an error of the command line, a setting or the input.
 type usageError struct{ error }
 
 func usage(err error) error { return usageError{err} }
 
-// report prints the error, if any, and gives the exit code for it.
+// report prints the error, if any, and returns its exit code.
 func report(stderr io.Writer, err error) int {
 	if err == nil {
 		return exitOK

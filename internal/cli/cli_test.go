@@ -48,9 +48,9 @@ func TestTheCommandsWorkWithoutAServer(t *testing.T) {
 	id, _ := decode(t, s.must(t, "user", "show", "1001", "--json"))["id"].(string)
 	expect(s.must(t, "user", "show", id), "Ben")
 	expect(s.must(t, "plan"), "2 users. Nothing was ever applied here.", "1000", "Anna Example", "added", "Next: pbxportal apply")
-	expect(s.must(t, "install"), "Both files are there now", "#include pjsip.d/synergycall/*.conf")
-	expect(s.must(t, "install"), "The files are there already")
-	expect(s.must(t, "apply", "--dry-run"), "rehearsed: nothing was written")
+	expect(s.must(t, "install"), "Both files exist now", "#include pjsip.d/synergycall/*.conf")
+	expect(s.must(t, "install"), "The files exist already")
+	expect(s.must(t, "apply", "--dry-run"), "dry run: nothing was written")
 	if out := s.must(t, "audit", "list"); !strings.Contains(out, "rehearsal  ") {
 		t.Errorf("a rehearsal is shown as what it is not:\n%s", out)
 	}
@@ -64,13 +64,13 @@ func TestTheCommandsWorkWithoutAServer(t *testing.T) {
 	if strings.Contains(plan, secret[1]) {
 		t.Errorf("the plan shows a secret:\n%s", plan)
 	}
-	if code, _, errs := s.run(t, "apply", "--plan", "another"); code != 4 || !strings.Contains(errs, "Look at the plan again") {
+	if code, _, errs := s.run(t, "apply", "--plan", "another"); code != 4 || !strings.Contains(errs, "Review the plan again") {
 		t.Errorf("apply of another plan: exit code %d, %s", code, errs)
 	}
 	hash, _ := decode(t, s.must(t, "plan", "--json"))["hash"].(string)
 	expect(s.must(t, "apply", "--plan", hash), "applied: Asterisk runs exactly this 1 user")
 	expect(s.must(t, "revision", "list"), "→", "the first", "what was in place before the first apply")
-	expect(s.must(t, "rollback"), "applied: Asterisk runs exactly these 2 users", "are live again. The database is as it was")
+	expect(s.must(t, "rollback"), "applied: Asterisk runs exactly these 2 users", "are live again. The database is unchanged")
 	expect(s.must(t, "plan"), "-", "1001", "Next: pbxportal apply")
 	expect(s.must(t, "revision", "diff", "2", "3"), "-exten => 1001,1,")
 	expect(s.must(t, "recover"), "Everything was in order.")
@@ -127,7 +127,7 @@ func TestTheExitCodeSaysWhatKindOfFailureItWas(t *testing.T) {
 		{[]string{"serve"}, "LISTEN_ADDR=nonsense", 2, "LISTEN_ADDR"},
 		{[]string{"serve"}, "LISTEN_ADDR=192.0.2.1:1", 2, "set LISTEN_ADDR to an address of this machine"},
 		{[]string{"serve"}, "LISTEN_ADDR=127.0.0.1:99999", 2, "a port from 0 to 65535"},
-		{[]string{"serve"}, "LISTEN_ADDR=" + busy.Addr().String(), 1, "another program is there: stop it"},
+		{[]string{"serve"}, "LISTEN_ADDR=" + busy.Addr().String(), 1, "another program uses the address: stop it"},
 		{[]string{"serve"}, "LISTEN_ADDR=0.0.0.0:0", 2, "TRUSTED_PROXIES"},
 		{[]string{"serve"}, "OIDC_CLIENT_ID=portal", 2, "OIDC_ISSUER"},
 		{[]string{"user", "show", "1999"}, "", 3, "nobody has extension 1999"},
@@ -268,7 +268,7 @@ func TestDoctorNamesEachFaultWithItsCure(t *testing.T) {
 			func(a *lab.Asterisk, _ settings) error {
 				return errors.Join(os.Remove(in(a, "pjsip.conf")), unix.Mkfifo(in(a, "pjsip.conf"), 0o600))
 			},
-			1, `broken +include in pjsip.conf: .*is a named pipe.*\n.*put a file there .*#include pjsip.d/synergycall/\*.conf`,
+			1, `broken +include in pjsip.conf: .*is a named pipe.*\n.*create a readable file there, .*#include pjsip.d/synergycall/\*.conf`,
 		},
 		"the include names the file exactly": {
 			func(a *lab.Asterisk, _ settings) error {
@@ -311,7 +311,7 @@ func TestDoctorNamesEachFaultWithItsCure(t *testing.T) {
 		},
 		"the database is not made yet": {
 			func(_ *lab.Asterisk, s settings) error { s["DATABASE_URL"] = "sqlite:////nosuch/x.db"; return nil },
-			0, `ok +database: .*which the first command makes`,
+			0, `ok +database: .*which the first command creates`,
 		},
 		"the database is made": {
 			func(_ *lab.Asterisk, s settings) error { s.must(t, "migrate"); return nil },
@@ -368,7 +368,7 @@ func TestTheDemoEndsWithACallThatWasHeard(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer
 	code := cli.Run(t.Context(), []string{"demo"}, func(string) (string, bool) { return "", false }, strings.NewReader(""), &out, &out)
-	for _, want := range []string{"Ben heard 440 Hz", "Anna heard 880 Hz", "answered with 401", "All as it must be"} {
+	for _, want := range []string{"Ben heard 440 Hz", "Anna heard 880 Hz", "answered with 401", "All checks passed"} {
 		if code != 0 || !strings.Contains(out.String(), want) {
 			t.Fatalf("exit code %d; want %q in:\n%s", code, want, out.String())
 		}

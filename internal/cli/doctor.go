@@ -21,14 +21,14 @@ import (
 
 type doctorCommand struct{}
 
-// Run examines everything and prints what it finds.
+// Run examines everything and prints the findings.
 func (*doctorCommand) Run(ctx context.Context, a *app) error {
 	p, err := a.open()
 	if err != nil {
 		return err
 	}
 	defer p.close()
-	if keys, err := p.keySource.Load(); err == nil { // examineKeys says what is wrong with them
+	if keys, err := p.keySource.Load(); err == nil { // examineKeys reports faults of the keys
 		p.useKeys(keys)
 	}
 	database, ready := a.examineDatabase(ctx, p)
@@ -85,21 +85,21 @@ func (a *app) printFindings(findings []node.Finding, broken, beside int) {
 	case 0:
 		fmt.Fprintln(a.stdout, "\nAn apply can succeed.")
 	case beside:
-		fmt.Fprintf(a.stdout, "\nAn apply can succeed. Beside it, %d broken: repair them, and run doctor again.\n", broken)
+		fmt.Fprintf(a.stdout, "\nAn apply can succeed. Apart from that, %d broken: fix them, and run doctor again.\n", broken)
 	default:
-		fmt.Fprintf(a.stdout, "\nAn apply fails. %d broken: repair them in this order, and run doctor again.\n", broken)
+		fmt.Fprintf(a.stdout, "\nAn apply fails. %d broken: fix them in this order, and run doctor again.\n", broken)
 	}
 }
 
-// rehearse is the last thing that doctor does about an apply: it does all that an apply does, through the same code, and takes it back. Where
-// something is broken that was found before it does not begin.
+// rehearse is doctor's last check of an apply: it does everything that an apply does, through the same code, and reverts it. It does not begin if an
+// earlier check found something broken.
 func (p *portal) rehearse(ctx context.Context, ready bool, before []node.Finding) []node.Finding {
-	f := node.Finding{Subject: "rehearsal of an apply", Grade: node.Good, Detail: "both locks, the record, the files and the questions to Asterisk: all of it was done, and taken back"}
+	f := node.Finding{Subject: "rehearsal of an apply", Grade: node.Good, Detail: "locks, record, files and queries of Asterisk all succeeded, and were reverted"}
 	if !ready {
-		f.Detail = "the files and the questions to Asterisk: all of it was done, and taken back; the database has no tables to try yet"
+		f.Detail = "files and queries of Asterisk all succeeded, and were reverted; the database has no tables to try yet"
 	}
 	if slices.ContainsFunc(before, func(f node.Finding) bool { return f.Grade == node.Bad && !f.Beside }) {
-		f.Grade, f.Detail, f.Cure = node.Odd, "not begun, since it would fail", "repair what is broken above, and run doctor again"
+		f.Grade, f.Detail, f.Cure = node.Odd, "not begun, since it would fail", "fix what is broken above, and run doctor again"
 		return []node.Finding{f}
 	}
 	behind, err := p.engine.Rehearse(ctx, apply.Rehearsal{Host: p.node.Rehearse, Unready: !ready})
@@ -117,12 +117,12 @@ func (p *portal) rehearse(ctx context.Context, ready bool, before []node.Finding
 	}
 	all := []node.Finding{f}
 	if behind != "" {
-		all = append(all, node.Finding{Subject: "what Asterisk runs", Grade: node.Odd, Detail: behind, Cure: "pbxportal apply has it read the files again"})
+		all = append(all, node.Finding{Subject: "what Asterisk runs", Grade: node.Odd, Detail: behind, Cure: "pbxportal apply makes it reload the files"})
 	}
 	return all
 }
 
-// examineDatabase asks whether the database answers, can be written, and is or can be brought up to date. ready says that it has all tables.
+// examineDatabase checks whether the database answers, is writable, and is or can be migrated. ready reports whether it has all tables.
 func (a *app) examineDatabase(ctx context.Context, p *portal) (f node.Finding, ready bool) {
 	f = node.Finding{Subject: "database", Grade: node.Good, Detail: p.store.Describe()}
 	err := p.store.Ping(ctx)
@@ -133,7 +133,7 @@ func (a *app) examineDatabase(ctx context.Context, p *portal) (f node.Finding, r
 		return f, false
 	}
 	if err := a.mayCreate(ctx, p); err != nil {
-		f.Grade, f.Detail, f.Cure = node.Bad, oneLine(err.Error()), "name the database that was meant; or create this one: pbxportal migrate"
+		f.Grade, f.Detail, f.Cure = node.Bad, oneLine(err.Error()), "set DATABASE_URL to the intended database, or create this one: pbxportal migrate"
 		return f, false
 	}
 	has, known := int64(0), int64(1)
@@ -155,23 +155,23 @@ func (a *app) examineDatabase(ctx context.Context, p *portal) (f node.Finding, r
 		}
 		if err := p.store.Probe(ctx); err != nil {
 			f.Grade, f.Detail = node.Bad, f.Detail+": it answers, but a write that would have been rolled back failed: "+oneLine(err.Error())
-			f.Cure = remedy(err, "make room on its disk, or give the portal's user the right to write it")
+			f.Cure = remedy(err, "free space on its disk, or give the portal's user write permission")
 			return f, false
 		}
 	}
 	if has < known {
 		if err := p.store.TryMigrate(ctx); err != nil {
-			f.Grade, f.Detail = node.Bad, f.Detail+": its tables cannot be made: "+oneLine(err.Error())
-			f.Cure = "give the portal's user, or its role in PostgreSQL, the right to make them (GRANT CREATE ON SCHEMA public), and room on the disk; or set DATABASE_URL"
+			f.Grade, f.Detail = node.Bad, f.Detail+": its tables cannot be created: "+oneLine(err.Error())
+			f.Cure = "give the portal's user, or its role in PostgreSQL, the permission to create them (GRANT CREATE ON SCHEMA public), and free space on the disk; or set DATABASE_URL"
 			return f, false
 		}
 	}
 	switch {
 	case missing:
-		f.Detail += ", which the first command makes"
+		f.Detail += ", which the first command creates"
 		return f, false
 	case has == 0:
-		f.Detail += "; the first command makes its tables"
+		f.Detail += "; the first command creates its tables"
 		return f, false
 	case has < known:
 		f.Detail += fmt.Sprintf("; its tables are at version %d, and the next command brings them to %d", has, known)
@@ -187,11 +187,11 @@ func (a *app) examineDatabase(ctx context.Context, p *portal) (f node.Finding, r
 		f.Detail += fmt.Sprintf("; %d users were written by another program and have no hash, so a disk that changes them is not noticed: a start of serve, or pbxportal migrate, gives them one", uncovered)
 	}
 	switch {
-	case err != nil: // whether an apply meets the damage the rehearsal shows
+	case err != nil: // the rehearsal shows whether an apply is affected by the damage
 		f.Grade, f.Detail, f.Beside = node.Bad, f.Detail+"; but "+oneLine(err.Error()), true
 		f.Cure = damagedCure
 		if pbx.CodeOf(err) == pbx.CodeDatabaseDamaged {
-			f.Cure += "; without a backup examine the rows, put them right, and run pbxportal migrate --accept-users"
+			f.Cure += "; without a backup examine and correct the rows, then run pbxportal migrate --accept-users"
 		}
 	case without:
 		f.Grade, f.Detail = node.Odd, f.Detail+"; this PostgreSQL keeps no checksums of its pages, so it would not notice a disk that changes them"
@@ -200,7 +200,7 @@ func (a *app) examineDatabase(ctx context.Context, p *portal) (f node.Finding, r
 	return f, true
 }
 
-// remedy returns what the message of an error of the database tells people to do, or else something general.
+// remedy returns the advice in the message of an error of the database, or else something general.
 func remedy(err error, general string) string {
 	if e, ok := errors.AsType[*pbx.Error](err); ok {
 		if _, what, ok := strings.Cut(e.Msg, "nothing was changed: "); ok && !strings.HasPrefix(what, "try again") {
@@ -210,7 +210,7 @@ func remedy(err error, general string) string {
 	return general
 }
 
-const damagedCure = "stop the portal, put the backup of the database in its place, and start again; look at the disk as well"
+const damagedCure = "stop the portal, restore the backup of the database, and start again; check the disk as well"
 
 // examineTrail compares the audit trail with the signed heads in the state folder. It signs nothing.
 func (p *portal) examineTrail(ctx context.Context) node.Finding {
@@ -230,19 +230,19 @@ func (p *portal) examineTrail(ctx context.Context) node.Finding {
 	return f
 }
 
-// examineState asks whether the state folder can be written, or made. An apply needs it for the key alone, which examineKeys looks at.
+// examineState checks whether the state folder is or can be made writable. An apply needs it only for the key, which examineKeys checks.
 func (p *portal) examineState() node.Finding {
 	f := node.Finding{Subject: "state folder", Grade: node.Good, Detail: p.config.StateDir}
 	existing, err := regular.Writable(p.config.StateDir)
 	if err != nil {
-		f.Grade, f.Detail, f.Cure = node.Bad, existing+" may not be written: "+err.Error(), "give it to the portal's user, or set STATE_DIR"
+		f.Grade, f.Detail, f.Cure = node.Bad, existing+" is not writable: "+err.Error(), "make the portal's user its owner, or set STATE_DIR"
 	} else if existing != p.config.StateDir {
-		f.Detail += ", which the first command makes"
+		f.Detail += ", which the first command creates"
 	}
 	return f
 }
 
-// examineSettings tells of a settings file that everybody can read although it holds a secret.
+// examineSettings checks for settings files that are readable for all users although they contain a secret.
 func (a *app) examineSettings() node.Finding {
 	f := node.Finding{Subject: "settings", Grade: node.Good, Detail: "from flags and the environment"}
 	if a.from.files.Closed != nil {
@@ -263,13 +263,13 @@ func (a *app) examineSettings() node.Finding {
 		f.Detail = "from " + strings.Join(from, " and ") + " as well"
 	}
 	if len(open) > 0 {
-		f.Grade, f.Detail = node.Odd, f.Detail+", which everybody on this machine can read, with "+strings.Join(names, ", ")
+		f.Grade, f.Detail = node.Odd, f.Detail+", which all users of this machine can read, with "+strings.Join(names, ", ")
 		f.Cure = "chmod 640 " + strings.Join(open, " ") + ", and give it to the portal's group"
 	}
 	return f
 }
 
-// secretsIn names the secrets in a file with settings.
+// secretsIn returns the names of the secrets in a settings file.
 func secretsIn(file config.File) (names []string) {
 	for _, name := range []string{"SECRET_KEY", "AMI_SECRET", "OIDC_CLIENT_SECRET"} {
 		if file.Values[name] != "" {
@@ -284,18 +284,18 @@ func secretsIn(file config.File) (names []string) {
 	return names
 }
 
-// examineAddress tells of an address that others reach and that serve refuses.
+// examineAddress checks for an address, reachable from other machines, that serve refuses.
 func (p *portal) examineAddress() node.Finding {
 	f := node.Finding{Subject: "listen address", Grade: node.Good, Detail: p.config.ListenAddr}
 	if !onLoopback(p.config.ListenAddr) && !p.config.TLS() && p.config.TrustedProxies == "" {
-		f.Grade, f.Cure = node.Bad, "passwords would cross the network for all to read: set TLS_CERT and TLS_KEY, or ACME_HOSTS; or TRUSTED_PROXIES to the "+
+		f.Grade, f.Cure = node.Bad, "passwords would cross the network in plaintext: set TLS_CERT and TLS_KEY, or ACME_HOSTS; or TRUSTED_PROXIES to the "+
 			"proxy that provides TLS; or LISTEN_ADDR=127.0.0.1:8000"
 	}
 	return f
 }
 
-// onLoopback reports whether an address as settings have it, host:port, is one that only this machine can reach.
+// onLoopback reports whether an address in settings, host:port, is reachable only from this machine.
 func onLoopback(setting string) bool {
-	host, _, _ := net.SplitHostPort(setting) // Complete has checked it
+	host, _, _ := net.SplitHostPort(setting) // checked by Complete
 	return host == "localhost" || net.ParseIP(host).IsLoopback()
 }

@@ -9,8 +9,7 @@ import (
 	"github.com/synergycall/pbxportal/internal/pbx"
 )
 
-// examineHost names what the host has under extension numbers beside the portal's objects. A clash with a user keeps every apply from
-// succeeding.
+// examineHost lists what the host has under extension numbers beside the portal's objects. A clash with a user makes every apply fail.
 func (p *portal) examineHost(ctx context.Context) node.Finding {
 	f := node.Finding{Subject: "numbers of the host", Grade: node.Good, Detail: "Asterisk's own configuration has no extension number of the portal"}
 	host, clashes, err := p.engine.Host(ctx)
@@ -21,12 +20,12 @@ func (p *portal) examineHost(ctx context.Context) node.Finding {
 		f.Grade, f.Detail = node.Bad, "users have these numbers as well: "+names(clashes)
 		f.Cure = "rename or remove them in Asterisk's own configuration, or delete these users and create them again, which gives them free numbers"
 	case len(host) > 0:
-		f.Detail = "not the portal's, and in the way of no user: " + names(host)
+		f.Detail = "not the portal's, and no clash with a user: " + names(host)
 	}
 	return f
 }
 
-// names names the first of many objects.
+// names returns the names of the first of many objects.
 func names(all []pbx.HostObject) string {
 	const most = 10
 	texts := make([]string, 0, most)

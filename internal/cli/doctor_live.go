@@ -10,8 +10,8 @@ import (
 	"github.com/synergycall/pbxportal/internal/node"
 )
 
-// managerUser is how to make a user of the Manager Interface that may see what live state needs and change nothing.
-const managerUser = `see registrations and calls through Asterisk's Manager Interface. In manager.conf, with a secret of your own (openssl rand -hex 24); put the lines for [general] into the section [general] that is there, a second one is not read:
+// managerUser explains how to create a Manager Interface user that can read the live state and change nothing.
+const managerUser = `see registrations and calls through Asterisk's Manager Interface. In manager.conf, with a secret of your own (openssl rand -hex 24); put the lines for [general] into the existing section [general], a second one is not read:
              [general]
              enabled = yes
              bindaddr = 127.0.0.1
@@ -21,16 +21,16 @@ const managerUser = `see registrations and calls through Asterisk's Manager Inte
              permit = 127.0.0.1/255.255.255.255
              read = system,call
              write = reporting
-           then "manager reload" in Asterisk's console, the same secret alone in a file of mode 0640, and
+           then "manager reload" in Asterisk's console, only the same secret in a file of mode 0640, and
              AMI_USER=%s
              AMI_SECRET_FILE=that file`
 
-// rightsNeeded are the rights of that user, and the only ones.
+// rightsNeeded returns the exact permissions of that user.
 func rightsNeeded() asterisk.Rights {
 	return asterisk.Rights{Read: []string{"system", "call"}, Write: []string{"reporting"}}
 }
 
-// examineLive signs in at the Manager Interface, and asks whether its user may do enough, and not more. An apply does not need it.
+// examineLive signs in at the Manager Interface, and checks that its user has the necessary permissions, and no others. An apply does not need it.
 func (p *portal) examineLive(ctx context.Context) node.Finding {
 	f := node.Finding{Subject: "live state", Grade: node.Good}
 	if p.config.AMIUser == "" {
@@ -47,27 +47,27 @@ func (p *portal) examineLive(ctx context.Context) node.Finding {
 		return f
 	}
 	if !onLoopback(p.config.AMIAddr) {
-		f.Grade, f.Cure = node.Odd, "what the Manager Interface sends can be read on the way: reach it on loopback, or through a tunnel"
+		f.Grade, f.Cure = node.Odd, "the traffic of the Manager Interface is not encrypted: reach it on loopback, or through a tunnel"
 		return f
 	}
 	rights, err := p.control.Patient().ManagerRights(ctx, p.config.AMIUser)
 	switch {
 	case err != nil:
-		f.Grade, f.Detail, f.Cure = node.Odd, f.Detail+"; its rights cannot be seen: "+oneLine(err.Error()), "run in Asterisk's console: manager show user "+p.config.AMIUser
+		f.Grade, f.Detail, f.Cure = node.Odd, f.Detail+"; its permissions could not be read: "+oneLine(err.Error()), "run in Asterisk's console: manager show user "+p.config.AMIUser
 	case rights == nil:
 		f.Grade, f.Detail = node.Odd, f.Detail+", but the Asterisk at "+p.control.Target()+" has no such user"
 		f.Cure = "set AMI_ADDR and ASTERISK_CONTROL to the same Asterisk"
 	default:
 		if fault := rightsFault(*rights); fault != "" {
-			f.Grade, f.Detail, f.Cure = node.Odd, f.Detail+", "+fault, "set its rights in manager.conf to read = system,call and write = reporting, and run in Asterisk's console: manager reload"
+			f.Grade, f.Detail, f.Cure = node.Odd, f.Detail+", "+fault, "set its permissions in manager.conf to read = system,call and write = reporting, and run in Asterisk's console: manager reload"
 		} else {
-			f.Detail += ", whose rights are the least"
+			f.Detail += ", with minimal permissions"
 		}
 	}
 	return f
 }
 
-// tryAMI signs in and asks what live state asks.
+// tryAMI signs in and makes the queries of live state.
 func tryAMI(ctx context.Context, target asterisk.AMITarget) error {
 	a, err := asterisk.DialAMI(ctx, target)
 	if err != nil {
@@ -81,7 +81,7 @@ func tryAMI(ctx context.Context, target asterisk.AMITarget) error {
 	return err
 }
 
-// rightsFault says which rights are missing or too wide; "" is for none.
+// rightsFault returns which permissions are missing or too wide, "" if none.
 func rightsFault(have asterisk.Rights) string {
 	var faults []string
 	need := rightsNeeded()
@@ -96,7 +96,7 @@ func rightsFault(have asterisk.Rights) string {
 			faults = append(faults, "lacks "+side.name+"="+strings.Join(missing, ","))
 		}
 		if len(wide) > 0 {
-			faults = append(faults, "may do more than is needed: "+side.name+"="+strings.Join(wide, ","))
+			faults = append(faults, "has more permissions than necessary: "+side.name+"="+strings.Join(wide, ","))
 		}
 	}
 	return strings.Join(faults, "; ")

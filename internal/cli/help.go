@@ -7,10 +7,10 @@ import (
 	"github.com/alecthomas/kong"
 )
 
-// helpSettings is what `help settings` becomes.
+// helpSettings is the internal form of `help settings`.
 const helpSettings = "help settings"
 
-// helped returns the command line that is meant by one that asks for help or for the version in another way.
+// helped returns the command line for one that asks for help or for the version in another way.
 func helped(args []string) []string {
 	switch {
 	case len(args) == 0:
@@ -25,7 +25,7 @@ func helped(args []string) []string {
 	return append(append([]string{}, args[1:]...), "--help")
 }
 
-// helpOf returns what prints the help of a command, and where that of the settings is; the help of the whole program has the settings, too.
+// helpOf returns the printer of the help of a command, with a pointer to that of the settings; the help of the whole program includes the settings.
 func helpOf(settings func() []*kong.Flag) kong.HelpPrinter {
 	return func(options kong.HelpOptions, about *kong.Context) error {
 		whole := about.Selected() == nil
@@ -52,7 +52,7 @@ func settingsOf(commands *kong.Node) (settings []*kong.Flag) {
 
 // printSettings prints the help of the settings.
 func printSettings(w io.Writer, settings []*kong.Flag) {
-	fmt.Fprintln(w, "Each setting is a variable, in the environment or in a file, and a flag. pbxportal config show lists the values that hold here.")
+	fmt.Fprintln(w, "Each setting is a variable, in the environment or in a file, and a flag. pbxportal config show lists the effective values.")
 	for _, flag := range settings {
 		fmt.Fprintf(w, "\n%s, --%s=%s\n    %s\n", flag.Envs[0], flag.Name, flag.PlaceHolder, flag.Help)
 	}

@@ -47,7 +47,7 @@ func TestPlanDoctorAndApplyNameWhatTheHostHasUnderTheNumberOfAUser(t *testing.T)
 		t.Errorf("doctor: exit code %d\n%s", code, out)
 	}
 	for _, args := range [][]string{{"apply"}, {"apply", "--force"}, {"apply", "--dry-run"}} {
-		if code, out, errs := s.run(t, args...); code != 4 || !strings.Contains(errs, clash) || !strings.Contains(out, "refused: nothing was touched") {
+		if code, out, errs := s.run(t, args...); code != 4 || !strings.Contains(errs, clash) || !strings.Contains(out, "refused: nothing was changed") {
 			t.Errorf("%v: exit code %d, said %q\n%s", args, code, errs, out)
 		}
 	}

@@ -45,7 +45,7 @@ func TestALaboratoryMayAskNobodyOnLoopbackAloneAndSaysSoEverywhere(t *testing.T)
 		t.Errorf("%s %v", resp.Status, resp.Header)
 	}
 	for line := range strings.Lines(srv.logged(t)) {
-		if !strings.Contains(line, `insecure="nobody is asked who he is"`) {
+		if !strings.Contains(line, `insecure="requests are not authenticated"`) {
 			t.Errorf("a line of the log does not say so: %s", line)
 		}
 	}

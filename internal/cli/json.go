@@ -9,7 +9,7 @@ import (
 	"github.com/synergycall/pbxportal/internal/pbx"
 )
 
-// The shapes of --json are those of the HTTP contract, so that a program can read either.
+// The types of --json are those of the HTTP contract, so that a program can read either.
 
 type userJSON struct {
 	ID        pbx.UserID    `json:"id"`
@@ -80,7 +80,7 @@ func toTokenJSON(t pbx.Token) tokenJSON {
 	return out
 }
 
-// listJSON is a page of a list, with where the next begins if there is one.
+// listJSON returns a page of a list, with the position of the next page if there is one.
 func listJSON[T any](name string, page []T, next string) map[string]any {
 	list := map[string]any{name: page}
 	if next != "" {
@@ -107,7 +107,7 @@ type logJSON struct {
 	ReloadResults reloadJSON  `json:"reload_results"`
 }
 
-// actorJSON is who was proved to ask for an apply.
+// actorJSON is the authenticated actor of an apply.
 type actorJSON struct {
 	Kind pbx.ActorKind `json:"kind"`
 	ID   string        `json:"id"`
@@ -151,7 +151,7 @@ type planJSON struct {
 	Host     []hostJSON   `json:"host,omitempty"`
 }
 
-// hostJSON is something that the host has beside what the portal wrote.
+// hostJSON is an object on the host that the portal did not write.
 type hostJSON struct {
 	Kind    string     `json:"kind"`
 	Number  pbx.Number `json:"number"`
@@ -205,7 +205,7 @@ func toDiffsJSON(diffs []pbx.FileDiff) []diffJSON {
 
 type runJSON struct {
 	AuditLogID   pbx.RunID        `json:"audit_log_id,omitempty"`
-	TriggeredAt  time.Time        `json:"triggered_at,omitzero"` // these are not there for an apply that never began
+	TriggeredAt  time.Time        `json:"triggered_at,omitzero"` // these are missing for an apply that never began
 	TriggeredBy  string           `json:"triggered_by,omitempty"`
 	Actor        *actorJSON       `json:"actor,omitempty"`
 	Comment      string           `json:"comment,omitempty"`
@@ -247,7 +247,7 @@ func toRunJSON(r pbx.Run, err error) runJSON {
 	return out
 }
 
-// errorText says once what an error says: its message names the reason already, but not why a database is away.
+// errorText returns the text of an error without repetition: its message includes the reason already, but not why a database is unavailable.
 func errorText(err error) string {
 	e, ok := errors.AsType[*pbx.Error](err)
 	if !ok {
@@ -298,7 +298,7 @@ type partyJSON struct {
 	Name   string `json:"name"`
 }
 
-// toLiveJSON leaves out what takes a program that runs for longer: since when a phone is seen, and the history.
+// toLiveJSON leaves out what only a long-running program knows: since when a phone is registered, and the history.
 func toLiveJSON(s live.Snapshot) liveJSON {
 	out := liveJSON{linkJSON{s.Link.State, s.Link.Since.UTC(), s.Link.Version, s.Link.Message}, []registrationJSON{}, []callJSON{}}
 	for _, r := range s.Registrations {

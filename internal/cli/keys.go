@@ -19,8 +19,8 @@ import (
 	"github.com/synergycall/pbxportal/internal/store"
 )
 
-// unlock reads the keys for what is sealed in the database. The first start on a machine makes one; it never does so when the database
-// holds what another key has sealed, or is in use with another: for then that key is lost, or elsewhere.
+// unlock reads the encryption keys. The first start on a machine creates one, but never if the database contains secrets encrypted with another key, or
+// is in use with another: that key is then lost, or elsewhere.
 func (p *portal) unlock(ctx context.Context) error {
 	at, err := p.store.AtRest(ctx)
 	if err != nil {
@@ -30,7 +30,7 @@ func (p *portal) unlock(ctx context.Context) error {
 	if errors.Is(err, keyring.ErrNoKey) && len(needed(at)) == 0 {
 		keys, err = p.keySource.LoadOrMake()
 	}
-	if err == nil && missing(at, keys) != nil { // perhaps a key was replaced, and forgotten, since we looked
+	if err == nil && missing(at, keys) != nil { // a key may have been replaced, and forgotten, since AtRest
 		if at, err = p.store.AtRest(ctx); err != nil {
 			return err
 		}
@@ -39,7 +39,7 @@ func (p *portal) unlock(ctx context.Context) error {
 		err = fmt.Errorf("%w, and the database holds secrets that are sealed with %s: %s", err, keyList(needed(at)), restoreKey)
 	}
 	if _, system := errors.AsType[syscall.Errno](err); system {
-		err = fmt.Errorf("%w: the user the portal runs as must own the key file and its folder; see also whether STATE_DIR, or SECRET_KEY_FILE where that is set, names the right place", err)
+		err = fmt.Errorf("%w: the user the portal runs as must own the key file and its folder; check also whether STATE_DIR, or SECRET_KEY_FILE if it is set, is correct", err)
 	}
 	if err != nil {
 		return usage(err)
@@ -57,8 +57,8 @@ func (p *portal) useKeys(keys *keyring.Ring) {
 	p.directory = p.directory.WithFingerprints(func(s pbx.Secret) (string, error) { return keys.Fingerprint("sip secret", s.Reveal()) })
 }
 
-// noteKey notes in the database which key seals from now on, before it does. Where a process was killed between the key file and this, the
-// next one does it.
+// noteKey records in the database which key encrypts from now on, before it is used. If a process was killed between the key file and this, the next one
+// does it.
 func (p *portal) noteKey(ctx context.Context) error {
 	err := p.store.NoteKey(ctx, p.keys, func(was string) pbx.AuditEvent {
 		if was == "" {
@@ -66,7 +66,7 @@ func (p *portal) noteKey(ctx context.Context) error {
 		}
 		return p.keyEvent(ctx, pbx.ActionKeyRotate, pbx.Facts{"key": was}, pbx.Facts{"key": p.keys.Current()})
 	})
-	if other, ok := errors.AsType[*store.OtherKeyError](err); ok { // since we looked
+	if other, ok := errors.AsType[*store.OtherKeyError](err); ok { // changed since AtRest
 		return usage(missing(store.AtRest{Key: other.ID}, p.keys))
 	}
 	return err
@@ -78,7 +78,7 @@ func (p *portal) keyEvent(ctx context.Context, action string, before, after pbx.
 	return e
 }
 
-// needed gives the keys without which the database is of no use, and how many rows each has sealed.
+// needed returns the ids of the keys that the database needs, and how many rows each has encrypted.
 func needed(at store.AtRest) map[string]int {
 	all := maps.Clone(at.Sealed)
 	if all == nil {
@@ -90,7 +90,7 @@ func needed(at store.AtRest) map[string]int {
 	return all
 }
 
-// notAmong gives those of the needed keys that are not among these, of which there may be none (nil).
+// notAmong returns those of the needed keys that are not among these; keys may be nil.
 func notAmong(keys *keyring.Ring, at store.AtRest) map[string]int {
 	lost := needed(at)
 	if keys != nil {
@@ -99,7 +99,7 @@ func notAmong(keys *keyring.Ring, at store.AtRest) map[string]int {
 	return lost
 }
 
-// missing is the error for what the keys do not open, nil where they open all.
+// missing returns an error for what cannot be decrypted with the keys, nil if everything can.
 func missing(at store.AtRest, keys *keyring.Ring) error {
 	lost := notAmong(keys, at)
 	switch {
@@ -113,12 +113,12 @@ func missing(at store.AtRest, keys *keyring.Ring) error {
 }
 
 const (
-	restoreKey = "put it there again, as a line of its own behind any other, from another host that has it or from the copy that is kept apart from the database; " + elsewhere
-	copyKey    = "put the key file of the host that has used this database before, or its copy that is kept apart from the database, in the place of this one; " + elsewhere
-	elsewhere  = "without it nobody can read these secrets, and the portal does not start with another. If no copy is left anywhere, pbxportal replace-lost-key says what that costs"
+	restoreKey = "add it there again, as a line of its own after the others, from another host that has it or from the copy that is kept apart from the database; " + elsewhere
+	copyKey    = "replace this key file by that of the host that has used this database before, or by its copy that is kept apart from the database; " + elsewhere
+	elsewhere  = "without it these secrets cannot be read, and the portal does not start with another. If no copy is left, pbxportal replace-lost-key reports the consequences"
 )
 
-// keyList names keys with what they have sealed.
+// keyList returns the ids of keys with the number of rows each has encrypted.
 func keyList(rows map[string]int) string {
 	var all []string
 	for _, id := range slices.Sorted(maps.Keys(rows)) {
@@ -132,10 +132,10 @@ func keyList(rows map[string]int) string {
 }
 
 type rotateKeyCommand struct {
-	Forget bool `help:"Afterwards take the older keys out of the key file. Older backups of the database can then no longer be read."`
+	Forget bool `help:"Remove the older keys from the key file afterwards. Older backups of the database can then no longer be read."`
 }
 
-// Run makes a new key and seals everything with it, or goes on with that where an earlier run was cut off.
+// Run creates a new key and encrypts everything with it, or continues an interrupted run.
 func (c *rotateKeyCommand) Run(ctx context.Context, a *app, p *portal) error {
 	plain := p.config.SecretStorage == config.Plain
 	before, err := p.store.AtRest(ctx)
@@ -164,12 +164,12 @@ func (c *rotateKeyCommand) Run(ctx context.Context, a *app, p *portal) error {
 		return a.printJSON(map[string]any{"key": p.keys.Current(), "keys": p.keys.IDs(), "rows": did.Rows, "left_open": append([]string{}, did.Left...)})
 	}
 	if plain {
-		fmt.Fprintf(a.stdout, "SECRET_STORAGE is plain: %d rows were opened, and there is no new key.\n", did.Rows)
+		fmt.Fprintf(a.stdout, "SECRET_STORAGE is plain: %d rows were decrypted, and there is no new key.\n", did.Rows)
 		return nil
 	}
 	fmt.Fprintf(a.stdout, "Everything is sealed with key %s, %d rows anew.\n", p.keys.Current(), did.Rows)
 	if others := p.keys.IDs()[1:]; len(others) > 0 {
-		fmt.Fprintf(a.stdout, "Nothing needs key %s any more but older backups; rotate-key --forget takes it out of the file.\n", strings.Join(others, ", "))
+		fmt.Fprintf(a.stdout, "Only older backups still need key %s; rotate-key --forget removes it from the file.\n", strings.Join(others, ", "))
 	}
 	fmt.Fprintf(a.stdout, "Keep a copy of %s, apart from the database's backups.\n", p.keys.Where())
 	if left := leftOpen(did); left != "" {
@@ -178,7 +178,7 @@ func (c *rotateKeyCommand) Run(ctx context.Context, a *app, p *portal) error {
 	return nil
 }
 
-// unfinished reports whether something is sealed with another key than the present one, as when a rotation was cut off.
+// unfinished reports whether anything is encrypted with another key than the current one, as after an interrupted rotation.
 func (p *portal) unfinished(at store.AtRest) bool {
 	others := len(at.Sealed)
 	if at.Sealed[p.keys.Current()] > 0 {
@@ -187,8 +187,8 @@ func (p *portal) unfinished(at store.AtRest) bool {
 	return others > 0
 }
 
-// forget takes all keys but the first out of the key file, when nothing needs them. No apply may run: the record of its end could still
-// be sealed with an older one.
+// forget removes all keys except the first from the key file, if they are not needed. No apply may run: its final record could still be encrypted with
+// an older one.
 func (p *portal) forget(ctx context.Context) error {
 	lock, err := p.store.TryApplyLock(ctx)
 	if err != nil {
@@ -212,18 +212,18 @@ func (p *portal) forget(ctx context.Context) error {
 		return err
 	}
 	if p.keys.External() {
-		return usage(fmt.Errorf("%w, they come from %s: take the older ones out there yourself, nothing needs them any more", keyring.ErrExternal, p.keys.Where()))
+		return usage(fmt.Errorf("%w, they come from %s: remove the older ones there yourself, they are no longer needed", keyring.ErrExternal, p.keys.Where()))
 	}
 	if ids := p.keys.IDs(); len(ids) > 1 {
 		before, after := pbx.Facts{"keys": strings.Join(ids, " ")}, pbx.Facts{"keys": ids[0]}
-		if err = p.store.AppendEvent(ctx, p.keyEvent(ctx, pbx.ActionKeyForget, before, after)); err != nil { // first, for what is forgotten stays so
+		if err = p.store.AppendEvent(ctx, p.keyEvent(ctx, pbx.ActionKeyForget, before, after)); err != nil { // first, because forgetting cannot be undone
 			return err
 		}
 	}
 	return p.keys.Forget()
 }
 
-// reseal gives all that is sealed the form it should have. The event of it is written before it begins.
+// reseal encrypts everything with the current key, or decrypts it, as configured. Its event is recorded before it begins.
 func (p *portal) reseal(ctx context.Context) (did store.Resealed, err error) {
 	at, err := p.store.AtRest(ctx)
 	if err != nil {
@@ -250,7 +250,7 @@ func (p *portal) reseal(ctx context.Context) (did store.Resealed, err error) {
 	return p.store.Reseal(ctx)
 }
 
-// sealAll seals what still lies open: the rows of an adopted database, and those of versions that did not seal.
+// sealAll encrypts what is still in plaintext: the rows of an adopted database, and those of versions that did not encrypt.
 func (p *portal) sealAll(ctx context.Context) (did store.Resealed, err error) {
 	if p.config.SecretStorage == config.Plain {
 		return did, nil
@@ -262,51 +262,51 @@ func (p *portal) sealAll(ctx context.Context) (did store.Resealed, err error) {
 	return p.reseal(ctx)
 }
 
-// leftOpen says which secrets could not be sealed; it is empty when there are none.
+// leftOpen returns which secrets could not be encrypted; "" if there are none.
 func leftOpen(did store.Resealed) string {
 	if len(did.Left) == 0 {
 		return ""
 	}
-	return fmt.Sprintf("the secrets of extensions %v are too long to be sealed and stay as they are: delete these users and create them again", did.Left)
+	return fmt.Sprintf("the secrets of extensions %v are too long to be encrypted and stay in plaintext: delete these users and create them again", did.Left)
 }
 
-// examinePasswords tells of revisions that are kept with passwords although the files hold digests now.
+// examinePasswords lists revisions that are kept with passwords although digests are configured.
 func (p *portal) examinePasswords(ctx context.Context) node.Finding {
 	f := node.Finding{Subject: "kept revisions", Grade: node.Good, Detail: "none holds a password that SECRET_MODE=" + p.config.SecretMode + " would not write"}
 	keys, err := p.keySource.Load()
 	if err != nil {
-		f.Detail = "without the key it cannot be seen whether they hold passwords"
+		f.Detail = "without the key it cannot be checked whether they hold passwords"
 		return f
 	}
 	p.useKeys(keys)
 	switch numbers, err := p.engine.WithPasswords(ctx); {
 	case err != nil:
-		f.Grade, f.Detail = node.Odd, "it cannot be seen whether they hold passwords: "+oneLine(err.Error())
+		f.Grade, f.Detail = node.Odd, "it could not be checked whether they hold passwords: "+oneLine(err.Error())
 	case len(numbers) > 0:
 		f.Grade, f.Detail = node.Odd, fmt.Sprintf("revisions %v still hold passwords, on the disk and in the database, although SECRET_MODE is digest", numbers)
-		f.Cure = "apply, so that Asterisk runs digests, then run pbxportal migrate, which forgets them; one cannot go back to them afterwards"
+		f.Cure = "apply, so that Asterisk runs digests, then run pbxportal migrate, which drops them; they cannot be restored afterwards"
 	}
 	return f
 }
 
-// examineKeys asks whether what is sealed can be opened.
+// examineKeys checks whether encrypted data can be decrypted.
 func (p *portal) examineKeys(ctx context.Context) node.Finding {
 	f := node.Finding{Subject: "secrets at rest", Grade: node.Good}
-	at, _ := p.store.AtRest(ctx) // the database was examined before, and is away or has no tables yet
+	at, _ := p.store.AtRest(ctx) // the database was examined before, and is unavailable or has no tables yet
 	keys, err := p.keySource.Load()
 	switch {
 	case errors.Is(err, keyring.ErrNoKey) && len(needed(at)) == 0:
-		f.Detail = "no key yet; the first command makes one"
+		f.Detail = "no key yet; the first command creates one"
 		if existing, err := regular.Writable(p.config.StateDir); err != nil {
-			f.Grade, f.Detail = node.Bad, "no key yet, and the first command cannot make one: "+existing+" may not be written: "+err.Error()
-			f.Cure = "give that folder to the portal's user, or set STATE_DIR, or SECRET_KEY_FILE"
+			f.Grade, f.Detail = node.Bad, "no key yet, and the first command cannot create one: "+existing+" is not writable: "+err.Error()
+			f.Cure = "make the portal's user the owner of that folder, or set STATE_DIR, or SECRET_KEY_FILE"
 		}
 		return f
 	case errors.Is(err, keyring.ErrNoKey):
 		f.Grade, f.Detail, f.Cure = node.Bad, fmt.Sprintf("sealed with %s; %v", keyList(needed(at)), err), restoreKey
 		return f
 	case err != nil:
-		f.Grade, f.Detail, f.Cure = node.Bad, err.Error(), "mend the key file, or put it back from its copy"
+		f.Grade, f.Detail, f.Cure = node.Bad, err.Error(), "repair the key file, or restore it from its copy"
 		return f
 	}
 	f.Detail = fmt.Sprintf("key %s from %s", keys.Current(), keys.Where())
@@ -315,9 +315,9 @@ func (p *portal) examineKeys(ctx context.Context) node.Finding {
 		f.Grade = node.Bad
 		f.Detail, f.Cure, _ = strings.Cut(lost.Error(), ": ")
 	case p.config.SecretStorage == config.Plain:
-		f.Grade, f.Detail, f.Cure = node.Odd, "SIP secrets lie open in the database", "set SECRET_STORAGE=sealed when no other program reads them, and run pbxportal migrate"
+		f.Grade, f.Detail, f.Cure = node.Odd, "SIP secrets are stored in plaintext in the database", "set SECRET_STORAGE=sealed when no other program reads them, and run pbxportal migrate"
 	case at.Open > 0:
-		f.Grade, f.Detail, f.Cure = node.Odd, fmt.Sprintf("%s; %d rows still lie open", f.Detail, at.Open), "run pbxportal migrate"
+		f.Grade, f.Detail, f.Cure = node.Odd, fmt.Sprintf("%s; %d rows are still in plaintext", f.Detail, at.Open), "run pbxportal migrate"
 	}
 	return f
 }

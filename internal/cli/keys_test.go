@@ -25,13 +25,13 @@ func TestTheFirstStartMakesAKeyAndWithoutItNothingStartsAgain(t *testing.T) {
 	}
 	for _, command := range []string{"serve", "migrate", "plan", "user list", "user add B b@example.com"} {
 		code, out, errs := s.run(t, strings.Fields(command)...)
-		for _, want := range []string{"sealed with key ", path, "SECRET_KEY_FILE", "put it there again"} {
+		for _, want := range []string{"sealed with key ", path, "SECRET_KEY_FILE", "add it there again"} {
 			if code != 2 || !strings.Contains(errs, want) {
 				t.Errorf("%s: exit code %d, want %q in: %s%s", command, code, want, out, errs)
 			}
 		}
 	}
-	if code, out, _ := s.run(t, "doctor"); code != 1 || !strings.Contains(out, "broken   secrets at rest: sealed with key ") || !strings.Contains(out, "put it there again") {
+	if code, out, _ := s.run(t, "doctor"); code != 1 || !strings.Contains(out, "broken   secrets at rest: sealed with key ") || !strings.Contains(out, "add it there again") {
 		t.Errorf("doctor: exit code %d\n%s", code, out)
 	}
 	if _, err := os.Stat(path); err == nil {

@@ -78,7 +78,7 @@ func TestStatusSaysWhyItSeesNothing(t *testing.T) {
 		t.Errorf("refused: exit code %d, %s", code, errs)
 	}
 	s["AMI_ADDR"] = "127.0.0.1:1"
-	if code, _, errs := s.run(t, "status"); code != 1 || !strings.Contains(errs, "nobody listens") {
+	if code, _, errs := s.run(t, "status"); code != 1 || !strings.Contains(errs, "no process listens") {
 		t.Errorf("away: exit code %d, %s", code, errs)
 	}
 }
@@ -107,11 +107,11 @@ func TestDoctorSeesWhetherLiveStateWorksWithTheLeastRights(t *testing.T) {
 		want []string
 	}{
 		"off":    {settings{}, []string{"ok       live state: off", "read = system,call", "write = reporting", "AMI_SECRET_FILE"}},
-		"least":  {settings{"AMI_USER": a.AMI.User, "AMI_SECRET": a.AMI.Secret}, []string{"ok       live state: signed in as portal at ", "whose rights are the least"}},
+		"least":  {settings{"AMI_USER": a.AMI.User, "AMI_SECRET": a.AMI.Secret}, []string{"ok       live state: signed in as portal at ", "with minimal permissions"}},
 		"wide":   {settings{"AMI_USER": "wide", "AMI_SECRET_FILE": secret}, []string{"warning  live state: ", "more than is needed: read=", "write=system,originate"}},
 		"narrow": {settings{"AMI_USER": "narrow", "AMI_SECRET": "topsecret"}, []string{"warning  live state: ", "lacks read=call"}},
 		"wrong":  {settings{"AMI_USER": "narrow", "AMI_SECRET": "topsecrets"}, []string{"warning  live state: the Asterisk Manager Interface refuses", "manager reload"}},
-		"away":   {settings{"AMI_USER": "narrow", "AMI_SECRET": "topsecret", "AMI_ADDR": "127.0.0.1:1"}, []string{"warning  live state: nobody listens"}},
+		"away":   {settings{"AMI_USER": "narrow", "AMI_SECRET": "topsecret", "AMI_ADDR": "127.0.0.1:1"}, []string{"warning  live state: no process listens"}},
 	} {
 		s := newSettings(t).beside(a)
 		if tc.set["AMI_USER"] != "" {

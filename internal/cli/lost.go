@@ -13,10 +13,10 @@ import (
 )
 
 type replaceLostKeyCommand struct {
-	GiveUp []string `name:"give-up" help:"The id of the lost key. What was sealed with it cannot be read any more, ever. Without this flag the command only says what it would do." placeholder:"ID"`
+	GiveUp []string `name:"give-up" help:"The id of the lost key. What was encrypted with it can never be read again. Without this flag the command only reports what it would do." placeholder:"ID"`
 }
 
-// Run makes new what a lost key has sealed. Without --give-up it changes nothing and says what is lost; it never gives up a key that is there.
+// Run reissues what a lost key has encrypted. Without --give-up it changes nothing and reports what is lost; it never gives up an existing key.
 func (c *replaceLostKeyCommand) Run(ctx context.Context, a *app) error {
 	p, err := a.open()
 	if err != nil {
@@ -35,21 +35,21 @@ func (c *replaceLostKeyCommand) Run(ctx context.Context, a *app) error {
 	}
 	keys, err := p.keySource.Load()
 	if err != nil && !errors.Is(err, keyring.ErrNoKey) {
-		return usage(fmt.Errorf("%w: if its keys are lost for good, put a new one there (openssl rand -base64 32), or move it away, and run this again", err))
+		return usage(fmt.Errorf("%w: if its keys are lost for good, put a new one there (openssl rand -base64 32), or move the file away, and run this again", err))
 	}
 	lost := notAmong(keys, at)
 	if len(lost) == 0 {
-		return usage(errors.New("no key is lost: what is sealed in the database opens, and stays as it is"))
+		return usage(errors.New("no key is lost: everything in the database can be decrypted, and stays as it is"))
 	}
 	ids := slices.Sorted(maps.Keys(lost))
 	slices.Sort(c.GiveUp)
 	if !slices.Equal(ids, slices.Compact(c.GiveUp)) {
-		return usage(fmt.Errorf(`%s lost: %s. Nothing was changed. Look once more: a copy of the key file, another host's, the service manager's credential. If there is none, giving up means:
-  - every user whose secret was sealed with it gets a new one: their phones register until the next apply, and after it only with the new secret
-  - whoever has a second factor signs in with a recovery code and sets up a new one; without recovery codes he is reset (pbxportal admin reset)
-  - the files of earlier revisions, and hand edits that were saved, are dropped: there is no way back to these revisions
+		return usage(fmt.Errorf(`%s lost: %s. Nothing was changed. Check again for: a copy of the key file, another host's, the service manager's credential. If there is none, giving up means:
+  - every user whose secret was encrypted with it gets a new one: their phones register until the next apply, and after it only with the new secret
+  - users with a second factor must sign in with a recovery code and set up a new one; without recovery codes the account must be reset (pbxportal admin reset)
+  - the files of earlier revisions, and saved external changes, are dropped: these revisions cannot be restored
   - older backups of the database cannot be read either, and fingerprints of secrets in the audit trail change
-That is done by: pbxportal replace-lost-key --give-up %s`, isAre(ids), keyList(lost), strings.Join(ids, " --give-up ")))
+To do so, run: pbxportal replace-lost-key --give-up %s`, isAre(ids), keyList(lost), strings.Join(ids, " --give-up ")))
 	}
 	lock, err := p.store.TryApplyLock(ctx)
 	if err != nil {
@@ -78,8 +78,8 @@ func isAre(ids []string) string {
 	return "keys are"
 }
 
-// replaceLost makes new what these keys have sealed. The event is written first: what is given up stays so. Cut off, it goes on when it is run
-// again, and until then the portal does not start.
+// replaceLost reissues what these keys have encrypted. The event is recorded first: giving up a key cannot be undone. An interrupted run continues when
+// the command is run again, and until then the portal does not start.
 func (p *portal) replaceLost(ctx context.Context, a *app, ids []string) error {
 	event := p.keyEvent(ctx, pbx.ActionKeyLost, pbx.Facts{"keys": strings.Join(ids, " ")}, pbx.Facts{"key": p.keys.Current()})
 	if err := p.store.SetKey(ctx, p.keys.Current(), event); err != nil {
@@ -115,12 +115,12 @@ func (p *portal) replaceLost(ctx context.Context, a *app, ids []string) error {
 	if a.json {
 		return a.printJSON(map[string]any{"key": p.keys.Current(), "given_up": ids, "new_secrets": numbers, "second_factors_lost": emails, "revisions_dropped": revisions})
 	}
-	fmt.Fprintf(a.stdout, "Key %s seals from now on; %s given up.\n", p.keys.Current(), strings.Join(ids, ", "))
+	fmt.Fprintf(a.stdout, "Key %s encrypts from now on; %s given up.\n", p.keys.Current(), strings.Join(ids, ", "))
 	if len(numbers) > 0 {
 		fmt.Fprintf(a.stdout, "New secrets: %d users (%s). Run pbxportal apply when their phones can be given the new ones: pbxportal user list --json shows them.\n", len(numbers), listed(numbers))
 	}
 	if len(emails) > 0 {
-		fmt.Fprintf(a.stdout, "These sign in with a recovery code, and then switch their second factor off and on again: %s.\n", strings.Join(emails, ", "))
+		fmt.Fprintf(a.stdout, "These users must sign in with a recovery code, then switch their second factor off and on again: %s.\n", strings.Join(emails, ", "))
 	}
 	if revisions > 0 {
 		fmt.Fprintf(a.stdout, "Dropped the files of %d earlier applies.\n", revisions)
@@ -129,7 +129,7 @@ func (p *portal) replaceLost(ctx context.Context, a *app, ids []string) error {
 	return nil
 }
 
-// listed writes numbers, the first of many.
+// listed returns numbers as text, shortened if there are many.
 func listed(numbers []pbx.Number) string {
 	slices.Sort(numbers)
 	var all []string

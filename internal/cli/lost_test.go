@@ -117,7 +117,7 @@ func TestAKeyOfOneHostIsNotAskedForOnAnotherInVain(t *testing.T) {
 			if err := os.WriteFile(path, []byte(tc.text), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			if code, _, errs := other.run(t, "user", "add", "Anna", "anna@example.com"); code != tc.code || code != 0 && !strings.Contains(errs, "in the place of this one") {
+			if code, _, errs := other.run(t, "user", "add", "Anna", "anna@example.com"); code != tc.code || code != 0 && !strings.Contains(errs, "replace this key file") {
 				t.Errorf("exit code %d, want %d: %s", code, tc.code, errs)
 			}
 		}

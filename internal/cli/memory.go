@@ -7,11 +7,11 @@ import (
 	"time"
 )
 
-// spare is how many bytes the heap may hold beyond what lived when it was last looked through, before they are given back.
+// spare is how many bytes the heap may hold beyond its live size after the last collection before memory is freed.
 const spare = 6 << 20
 
-// giveBack returns to the machine, second by second until ctx ends, the memory that an apply, a large answer or a password left behind. By
-// itself Go looks through the heap when that has doubled, and a portal that has become quiet would keep what its busiest moment took.
+// giveBack frees, every second until ctx ends, the memory left by an apply, a large response or a password hash. By itself Go collects only when the
+// heap has doubled, so an idle portal would keep the memory of its busiest moment.
 func giveBack(ctx context.Context) error {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
@@ -25,11 +25,11 @@ func giveBack(ctx context.Context) error {
 	}
 }
 
-// sweep gives back what there is to give; false when that is not worth the work, which is a few milliseconds.
+// sweep frees memory; it returns false if that is not worth the few milliseconds it takes.
 func sweep() bool {
 	heap := []metrics.Sample{
 		{Name: "/memory/classes/heap/objects:bytes"}, // alive or not
-		{Name: "/memory/classes/heap/free:bytes"},    // not yet given back
+		{Name: "/memory/classes/heap/free:bytes"},    // not yet returned
 		{Name: "/gc/heap/live:bytes"},
 	}
 	metrics.Read(heap)

@@ -9,7 +9,7 @@ import (
 )
 
 type migrateCommand struct {
-	AcceptUsers bool `name:"accept-users" help:"Take all users as they stand in a database that was found damaged, once you have examined them and put them right. Leaves an event in the audit trail."`
+	AcceptUsers bool `name:"accept-users" help:"Accept all users of a database that was found damaged as they are, after you have examined and corrected them. Recorded in the audit trail."`
 }
 
 // Run migrates.
@@ -54,10 +54,10 @@ func (c *migrateCommand) Run(ctx context.Context, a *app) error {
 		fmt.Fprintf(a.stdout, "Gave %d users a hash, with which damage to their rows is noticed.\n", covered)
 	}
 	if did.Rows > 0 {
-		fmt.Fprintf(a.stdout, "Sealed what lay open in %d rows.\n", did.Rows)
+		fmt.Fprintf(a.stdout, "Encrypted plaintext secrets in %d rows.\n", did.Rows)
 	}
 	if forgotten > 0 {
-		fmt.Fprintf(a.stdout, "Forgot %d revisions that held passwords: SECRET_MODE is digest.\n", forgotten)
+		fmt.Fprintf(a.stdout, "Dropped %d revisions that held passwords: SECRET_MODE is digest.\n", forgotten)
 	}
 	if left := leftOpen(did); left != "" {
 		fmt.Fprintln(a.stdout, "But "+left+".")
@@ -65,7 +65,7 @@ func (c *migrateCommand) Run(ctx context.Context, a *app) error {
 	return nil
 }
 
-// cover gives the users a hash who have none; all of them, damaged or not, where that was asked for.
+// cover adds hashes to the users without one; to all of them, damaged or not, if accept is set.
 func (p *portal) cover(ctx context.Context, accept bool) (int, error) {
 	if !accept {
 		return p.store.CoverUsers(ctx, nil)

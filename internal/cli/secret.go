@@ -13,10 +13,10 @@ import (
 	"github.com/synergycall/pbxportal/internal/regular"
 )
 
-// mostTyped is how much of standard input can be a password.
+// mostTyped is the maximum length of a password from standard input.
 const mostTyped = 4096
 
-// password asks for a new password, twice and without showing it; or takes standard input as it is, but for the end of its line.
+// password prompts for a new password, twice and without echo; or reads standard input as it is, without the final line end.
 func (a *app) password(ctx context.Context, fromInput bool) (pbx.Secret, error) {
 	if fromInput {
 		text, err := until(ctx, func() ([]byte, error) { return regular.All(a.stdin, mostTyped) })
@@ -27,7 +27,7 @@ func (a *app) password(ctx context.Context, fromInput bool) (pbx.Secret, error) 
 	}
 	terminal, ok := a.stdin.(*os.File)
 	if !ok || !term.IsTerminal(int(terminal.Fd())) {
-		return pbx.Secret{}, usage(errors.New("there is no terminal to ask for the password on: give it on standard input, with --password-stdin"))
+		return pbx.Secret{}, usage(errors.New("there is no terminal to prompt for the password: pass it on standard input, with --password-stdin"))
 	}
 	first, err := a.ask(ctx, terminal, "Password (at least 12 characters): ")
 	if err != nil {
@@ -35,12 +35,12 @@ func (a *app) password(ctx context.Context, fromInput bool) (pbx.Secret, error) 
 	}
 	again, err := a.ask(ctx, terminal, "The same once more: ")
 	if err == nil && first != again {
-		err = usage(errors.New("these were two different passwords: nothing was changed"))
+		err = usage(errors.New("the passwords do not match: nothing was changed"))
 	}
 	return first, err
 }
 
-// ask asks for one password. When ctx ends first, the terminal shows again what is typed.
+// ask prompts for one password. If ctx ends first, the echo of the terminal is restored.
 func (a *app) ask(ctx context.Context, terminal *os.File, prompt string) (pbx.Secret, error) {
 	fd := int(terminal.Fd())
 	before, err := term.GetState(fd)
@@ -56,8 +56,8 @@ func (a *app) ask(ctx context.Context, terminal *os.File, prompt string) (pbx.Se
 	return pbx.SecretFrom(string(text)), nil
 }
 
-// until returns what read returns, or the error of ctx when that ends first. read then goes on, up to the end of the process: nothing
-// interrupts the reading of a terminal.
+// until returns the result of read, or the error of ctx when that ends first. read then continues until the process ends: reading from a terminal cannot
+// be interrupted.
 func until[T any](ctx context.Context, read func() (T, error)) (T, error) {
 	type result struct {
 		value T

@@ -23,35 +23,35 @@ import (
 	"github.com/synergycall/pbxportal/internal/webui"
 )
 
-// drainTime is how long a stopping server waits for what runs; it is longer than the longest apply.
+// drainTime is how long a stopping server waits for work in progress; it is longer than the longest apply.
 const drainTime = 100 * time.Second
 
 type serveCommand struct {
-	InsecureNoAuth bool `name:"insecure-no-auth" help:"Ask nobody who he is: whoever reaches the portal may do everything. For a closed laboratory, on loopback only."`
+	InsecureNoAuth bool `name:"insecure-no-auth" help:"Disable authentication: any client that reaches the portal may do everything. For a closed laboratory, on loopback only."`
 }
 
-// Run serves until ctx ends, and then finishes what runs, an apply above all.
+// Run serves until ctx ends, and then completes work in progress, above all an apply.
 func (c *serveCommand) Run(ctx context.Context, a *app, p *portal) error {
 	if p.insecure = c.InsecureNoAuth; p.insecure {
-		p.log = p.log.With("insecure", "nobody is asked who he is")
+		p.log = p.log.With("insecure", "requests are not authenticated")
 	}
 	did, err := p.sealAll(ctx)
 	if err != nil {
 		return err
 	}
 	if did.Rows > 0 {
-		p.log.Info("sealed secrets that lay open", "rows", did.Rows, "key", p.keys.Current())
+		p.log.Info("encrypted plaintext secrets", "rows", did.Rows, "key", p.keys.Current())
 	}
 	if left := leftOpen(did); left != "" {
 		p.log.Warn("not everything is sealed", "what", left)
 	}
 	if _, err := p.store.CoverUsers(ctx, nil); err != nil { // lists and applies are refused, the rest of the portal works
-		p.log.Error("cannot give the users their hashes", "error", err)
+		p.log.Error("cannot add the hashes of users", "error", err)
 	}
-	ctx = pbx.WithActor(ctx, pbx.Actor{Kind: pbx.ActorPortal, Name: "portal"}) // whoever started it
+	ctx = pbx.WithActor(ctx, pbx.Actor{Kind: pbx.ActorPortal, Name: "portal"}) // the user who started it is irrelevant
 	p.watch.Look(ctx, p.trail, p.reportTrail)
-	if did, err := p.engine.Recover(ctx); err != nil { // before anybody can ask for an apply
-		p.logApply("cannot settle what an earlier apply left", err)
+	if did, err := p.engine.Recover(ctx); err != nil { // before an apply can be requested
+		p.logApply("cannot recover from an interrupted apply", err)
 	} else {
 		for _, what := range did {
 			p.logApply(what, nil)
@@ -67,23 +67,23 @@ func (c *serveCommand) Run(ctx context.Context, a *app, p *portal) error {
 	return p.serve(ctx, listener)
 }
 
-// cannotListen says why nobody can listen at an address, and what to do.
+// cannotListen returns why it is impossible to listen at an address, and what to do.
 func cannotListen(addr string, err error) error {
 	err = fmt.Errorf("cannot listen on %s: %w", addr, err)
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
-		return fmt.Errorf("%w: another program is there: stop it, or set LISTEN_ADDR to another address", err)
+		return fmt.Errorf("%w: another program uses the address: stop it, or set LISTEN_ADDR to another address", err)
 	case errors.Is(err, fs.ErrPermission):
-		return usage(fmt.Errorf("%w: a low port needs a right of its own (CAP_NET_BIND_SERVICE): grant it, or set LISTEN_ADDR to a port from 1024 on", err))
+		return usage(fmt.Errorf("%w: a low port needs a capability (CAP_NET_BIND_SERVICE): grant it, or set LISTEN_ADDR to a port from 1024 on", err))
 	}
 	return usage(fmt.Errorf("%w: set LISTEN_ADDR to an address of this machine and a port from 0 to 65535, such as %s", err, config.DefaultListenAddr))
 }
 
-// mayListen refuses an address that other machines reach where what they send could be read by all between.
+// mayListen returns an error for an address that other machines can reach, if the traffic would not be encrypted.
 func (p *portal) mayListen(addr net.Addr) error {
 	switch {
 	case p.insecure && (!loopback(addr) || p.config.TrustedProxies != ""):
-		return usage(errors.New("--insecure-no-auth asks nobody who he is, and is refused where other machines could reach the portal: " +
+		return usage(errors.New("--insecure-no-auth disables authentication, and is refused if other machines can reach the portal: " +
 			"leave it out, or set LISTEN_ADDR=127.0.0.1:8000 and no TRUSTED_PROXIES"))
 	case loopback(addr), p.config.TLS(), p.config.TrustedProxies != "":
 		return nil
@@ -94,7 +94,7 @@ func (p *portal) mayListen(addr net.Addr) error {
   loopback    set LISTEN_ADDR=127.0.0.1:8000`, addr))
 }
 
-// tls gives what to serve HTTPS with, nil to serve HTTP.
+// tls returns the configuration for HTTPS, nil to serve HTTP.
 func (p *portal) tls() (*tls.Config, error) {
 	switch c := p.config; {
 	case c.TLSCert != "":
@@ -107,7 +107,7 @@ func (p *portal) tls() (*tls.Config, error) {
 	return nil, nil //nolint:nilnil // HTTP
 }
 
-// oidc gives the OpenID provider with which people may sign in.
+// oidc returns the OpenID provider for signing in.
 func (p *portal) oidc() (httpapi.OIDC, error) {
 	c := p.config
 	secret, err := c.ClientSecret()
@@ -115,15 +115,15 @@ func (p *portal) oidc() (httpapi.OIDC, error) {
 		return httpapi.OIDC{}, usage(err)
 	}
 	role := pbx.Role(c.OIDCDefaultRole)
-	if roles := pbx.Roles()[1:]; role != "" && !slices.Contains(roles, role) { // an owner is made by an owner
-		return httpapi.OIDC{}, usage(fmt.Errorf("OIDC_DEFAULT_ROLE %q is none of %v: give one of them, or none", role, roles))
+	if roles := pbx.Roles()[1:]; role != "" && !slices.Contains(roles, role) { // owners are appointed by an owner
+		return httpapi.OIDC{}, usage(fmt.Errorf("OIDC_DEFAULT_ROLE %q is none of %v: set one of them, or none", role, roles))
 	}
 	return httpapi.OIDC{Issuer: c.OIDCIssuer, ClientID: c.OIDCClientID, ClientSecret: pbx.SecretFrom(secret), DefaultRole: role, ACR: c.OIDCClasses()}, nil
 }
 
-// edge gives who may reach the portal, by its settings.
+// edge returns the rules for who may reach the portal, by its settings.
 func (p *portal) edge() httpapi.Edge {
-	proxies, _ := p.config.Proxies() // Complete has checked it
+	proxies, _ := p.config.Proxies() // checked by Complete
 	return httpapi.Edge{Hosts: p.config.Hosts(), Origin: p.config.PublicURL, Proxies: proxies}
 }
 
@@ -150,7 +150,7 @@ func (p *portal) serve(ctx context.Context, listener net.Listener) error {
 	if err != nil {
 		return errors.Join(err, listener.Close())
 	}
-	sweep() // reading the contract leaves more behind than serving ever needs
+	sweep() // reading the contract leaves more garbage than serving ever needs
 	server := handler.Server(listener.Addr().String())
 	server.ErrorLog = slog.NewLogLogger(p.log.Handler(), slog.LevelWarn)
 	url, serve := "http://"+listener.Addr().String(), server.Serve
@@ -179,13 +179,13 @@ func (p *portal) serve(ctx context.Context, listener net.Listener) error {
 	g.Go(func() error { return giveBack(ctx) })
 	g.Go(func() error {
 		<-ctx.Done()
-		p.log.Info("stopping: finishing what runs")
+		p.log.Info("stopping: completing work in progress")
 		drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTime)
 		defer cancel()
 		if err := handler.Shutdown(drain, server); err != nil {
-			return fmt.Errorf("cannot finish what runs: %w", err)
+			return fmt.Errorf("cannot complete work in progress: %w", err)
 		}
-		handler.Wait() // applies whose callers did not wait; each has a bound of its own
+		handler.Wait() // applies whose callers did not wait; each has a timeout of its own
 		if err := p.auth.TellRefused(drain); err != nil {
 			p.logRefused(err)
 		}
@@ -195,7 +195,7 @@ func (p *portal) serve(ctx context.Context, listener net.Listener) error {
 	return g.Wait()
 }
 
-// logApply logs what the engine does by itself.
+// logApply logs what the engine does without a request.
 func (p *portal) logApply(message string, err error) {
 	if err != nil {
 		p.log.Warn("watching Asterisk", "what", message, "err", err)
@@ -204,12 +204,12 @@ func (p *portal) logApply(message string, err error) {
 	p.log.Info("watching Asterisk", "what", message)
 }
 
-// logRefused logs that what was refused could not be told.
+// logRefused logs that refused requests could not be recorded.
 func (p *portal) logRefused(err error) {
-	p.log.Warn("cannot write to the audit trail what was refused", "err", err)
+	p.log.Warn("cannot record refused requests in the audit trail", "err", err)
 }
 
-// loopback reports whether only this machine can reach the address.
+// loopback reports whether the address is reachable only from this machine.
 func loopback(addr net.Addr) bool {
 	tcp, ok := addr.(*net.TCPAddr)
 	return ok && tcp.IP.IsLoopback()

@@ -14,7 +14,7 @@ import (
 	"github.com/synergycall/pbxportal/internal/config"
 )
 
-// origins gives flags their values from the environment or from files with settings, and keeps where each value is from.
+// origins resolves flags from the environment or from settings files, and keeps the source of each value.
 type origins struct {
 	getenv  func(string) (string, bool)
 	system  []string    // files with the settings of the service
@@ -23,10 +23,10 @@ type origins struct {
 	read  bool
 	files config.Files
 	err   error
-	from  map[string]string // variable → where its value is from
+	from  map[string]string // variable → source of its value
 }
 
-// Validate has nothing to check: which settings there are, the flags say.
+// Validate has nothing to check: the flags define the settings.
 func (o *origins) Validate(*kong.Application) error { return nil }
 
 // Resolve returns the value of a flag. No file is read for a command that needs no settings. An empty variable counts as unset.
@@ -64,7 +64,7 @@ func chosenFile(parsing *kong.Context) string {
 	return ""
 }
 
-// settle notes what was given by flags, and returns an error where the files cannot be used.
+// settle records which settings were given by flags, and returns an error if the files cannot be used.
 func (o *origins) settle(parsed *kong.Context) error {
 	if !o.read {
 		return nil
@@ -83,44 +83,44 @@ func (o *origins) settle(parsed *kong.Context) error {
 	return o.files.Conflict(o.explicit)
 }
 
-// explicit reports whether a flag or the environment gives a setting.
+// explicit reports whether a setting is given by a flag or the environment.
 func (o *origins) explicit(name string) bool {
 	from := o.from[name]
 	return from == "environment" || strings.HasPrefix(from, "flag ")
 }
 
-// creates reports whether a command creates a database where there is none yet: one with the tag creates does, and one with creates:"named" where the
-// settings name the place. That is apply, and doctor, which creates none and judges as apply would.
+// creates reports whether a command creates a missing database: one with the tag creates does, and one with creates:"named" if the settings name the
+// place. These are apply and doctor; doctor creates none and judges as apply would.
 func (o *origins) creates(tag *kong.Tag) bool {
 	return tag.Has("creates") && (tag.Get("creates") != "named" || o.from["DATABASE_URL"] != "" || o.from["STATE_DIR"] != "")
 }
 
-// mayCreate returns an error where the command would create a database that was hardly meant: one beside another that the settings name, one beside the
-// state of an installation that has its database elsewhere, or one by a command that only looks. Only migrate creates it all the same.
+// mayCreate returns an error if the command would create a database that was hardly intended: one beside another that the settings name, one beside the
+// state of an installation with its database elsewhere, or one by a command that only reads. Only migrate creates it all the same.
 func (a *app) mayCreate(ctx context.Context, p *portal) error {
 	missing := p.store.Missing(ctx)
 	if missing == "" {
 		return nil
 	}
-	const or = "; to create a database there all the same run pbxportal migrate"
+	const or = "; to create a database there anyway run pbxportal migrate"
 	if file := a.from.files.Other(p.config.DatabaseURL); file != "" {
 		return usage(fmt.Errorf("%s, and %s names another database: correct DATABASE_URL or STATE_DIR%s", missing, file, or))
 	}
 	for _, name := range []string{"secret.key", "audit.key", "audit-heads.jsonl", "audit-newest.json"} {
 		if _, err := os.Stat(filepath.Join(p.config.StateDir, name)); err == nil {
 			return usage(fmt.Errorf("%s, and the state folder %s is that of an installation (it has %s), whose database is another one or was lost: "+
-				"set DATABASE_URL to it, run the command where its settings are found (pbxportal config show lists them), or put back the backup%s", missing, p.config.StateDir, name, or))
+				"set DATABASE_URL to it, run the command where its settings are found (pbxportal config show lists them), or restore the backup%s", missing, p.config.StateDir, name, or))
 		}
 	}
 	if !a.creates {
-		return usage(fmt.Errorf("%s: run the command where the settings of the installation are found (pbxportal config show lists what holds here), "+
+		return usage(fmt.Errorf("%s: run the command where the settings of the installation are found (pbxportal config show lists the effective ones), "+
 			"or create a database with pbxportal migrate", missing))
 	}
 	return nil
 }
 
 type configCommands struct {
-	Show configShowCommand `cmd:"" help:"List the settings, their values and where each comes from; secrets are hidden."`
+	Show configShowCommand `cmd:"" help:"List the effective settings and their sources; secrets are hidden."`
 }
 
 type configShowCommand struct{}

@@ -12,12 +12,12 @@ import (
 	"syscall"
 )
 
-// hangup is the key under which the context of a process holds whether SIGHUP ends it.
+// hangup is the context key for whether SIGHUP ends the process.
 type hangup struct{}
 
-// WithSignals returns a context that ends with the first signal that asks the process to end, and takes every other signal that can be
-// caught, so that none of them ends the process in the middle of an apply. Both matter because an apply that has begun is finished after the
-// context has ended; only SIGKILL cuts one off.
+// WithSignals returns a context that ends with the first signal that asks the process to end, and catches every other signal that can be caught, so that
+// none of them ends the process in the middle of an apply. Both matter because an apply that has begun is completed after the context has ended; only
+// SIGKILL interrupts one.
 //
 //	SIGTERM SIGINT SIGQUIT   end: what runs is finished first. Further ones are noted and change nothing
 //	SIGABRT and faults       sent by another process: the same. A real fault of ours still ends the process at once
@@ -30,7 +30,7 @@ type hangup struct{}
 func WithSignals(ctx context.Context, stderr io.Writer) (_ context.Context, stop func()) {
 	var serves atomic.Bool
 	ctx, cancel := context.WithCancel(context.WithValue(ctx, hangup{}, &serves))
-	signals := make(chan os.Signal, 256) // the runtime drops a signal that finds no place: a burst of others must not take the one that ends us
+	signals := make(chan os.Signal, 256) // the runtime drops a signal that finds no space: a burst of others must not displace the one that ends the process
 	for _, s := range append(ending(), syscall.SIGHUP, syscall.SIGPIPE) {
 		if !signal.Ignored(s) {
 			signal.Notify(signals, s)
@@ -42,9 +42,9 @@ func WithSignals(ctx context.Context, stderr io.Writer) (_ context.Context, stop
 			switch {
 			case s == syscall.SIGPIPE:
 			case s == syscall.SIGHUP && serves.Load():
-				fmt.Fprintln(stderr, "pbxportal: SIGHUP changes nothing: settings are read at the start only, restart the portal to have them read; certificates are read again by themselves")
+				fmt.Fprintln(stderr, "pbxportal: SIGHUP changes nothing: settings are read only at the start, restart the portal to apply changes; certificates are reloaded automatically")
 			case ctx.Err() != nil:
-				fmt.Fprintf(stderr, "pbxportal: %s: already ending; an apply that runs is finished first, which takes 100 seconds at the most\n", s)
+				fmt.Fprintf(stderr, "pbxportal: %s: already ending; a running apply is completed first, which takes at most 100 seconds\n", s)
 			default:
 				cancel()
 			}
@@ -58,8 +58,8 @@ func WithSignals(ctx context.Context, stderr io.Writer) (_ context.Context, stop
 	}
 }
 
-// ending are the signals with which a host, a terminal or a person asks a process to end. The runtime ignores those that are not named here
-// or in WithSignals, and where they come from the processor itself it does not pass them on.
+// ending returns the signals with which a host, a terminal or a user asks a process to end. The runtime ignores those that are not named here or in
+// WithSignals, and does not pass them on if they come from the processor itself.
 func ending() []os.Signal {
 	signals := []os.Signal{
 		syscall.SIGTERM, syscall.SIGINT, syscall.SIGQUIT,
@@ -71,7 +71,7 @@ func ending() []os.Signal {
 	return signals
 }
 
-// survivesHangup has SIGHUP no longer end the process.
+// survivesHangup makes the process ignore SIGHUP.
 func survivesHangup(ctx context.Context) {
 	if serves, ok := ctx.Value(hangup{}).(*atomic.Bool); ok {
 		serves.Store(true)

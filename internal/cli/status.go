@@ -16,7 +16,7 @@ const lookTime = 5 * time.Second
 
 type statusCommand struct{}
 
-// Run looks once, through a connection of its own, and prints what it sees.
+// Run reads the live state once, through a connection of its own, and prints it.
 func (*statusCommand) Run(ctx context.Context, a *app) error {
 	c, err := a.config.CompleteWith(a.stateDir)
 	if err != nil {
@@ -33,11 +33,11 @@ func (*statusCommand) Run(ctx context.Context, a *app) error {
 	}
 	watching, stop := context.WithCancel(ctx)
 	var running sync.WaitGroup
-	running.Go(func() { _ = watcher.Run(watching) }) // what is wrong stands in the snapshot
+	running.Go(func() { _ = watcher.Run(watching) }) // errors are in the snapshot
 	defer running.Wait()
 	defer stop()
 	if s = look(ctx, watcher); s.Link.State != live.Connected {
-		return fmt.Errorf("cannot see what Asterisk does: %s", s.Link.Message)
+		return fmt.Errorf("cannot read the live state of Asterisk: %s", s.Link.Message)
 	}
 	if a.json {
 		return a.printJSON(toLiveJSON(s))
@@ -46,7 +46,7 @@ func (*statusCommand) Run(ctx context.Context, a *app) error {
 	return nil
 }
 
-// look waits until Asterisk is there, or refuses.
+// look waits until Asterisk is connected, or refuses.
 func look(ctx context.Context, w *live.Watcher) live.Snapshot {
 	ctx, cancel := context.WithTimeout(ctx, lookTime)
 	defer cancel()
@@ -87,7 +87,7 @@ func (a *app) printLive(s live.Snapshot) {
 	}
 	_ = w.Flush()
 	if s.LeftOut != "" {
-		fmt.Fprintln(a.stdout, "\n"+s.LeftOut+", which are too many to show")
+		fmt.Fprintln(a.stdout, "\n"+s.LeftOut+": too many to show")
 	}
 }
 

@@ -8,28 +8,28 @@ import (
 	"github.com/rivo/uniseg"
 )
 
-// table aligns columns by the cells of a terminal that their text takes: two for 李, none for a combining accent. tabwriter counts characters, so each cluster of
-// them that is not a single ASCII character passes through it as as many stand-ins as it takes cells, and is put back behind it.
+// table aligns columns by the terminal cells that their text takes: two for 李, none for a combining accent. tabwriter counts characters, so each cluster
+// that is not a single ASCII character passes through it as as many placeholders as it takes cells, and is restored afterwards.
 type table struct {
 	*tabwriter.Writer
 	out     io.Writer
-	waiting []string // clusters to put back, in their order
+	waiting []string // clusters to restore, in order
 }
 
-// The stand-ins of a cluster; its text is put back at the first.
+// The placeholders of a cluster; its text is restored at the first.
 const (
 	first   = '\uf8ff'
 	further = '\uf8fe'
 )
 
-// newTable returns a table that is written to w by Flush.
+// newTable returns a table that Flush writes to w.
 func newTable(w io.Writer) *table {
 	t := &table{out: w}
 	t.Writer = tabwriter.NewWriter(putBack{t}, 0, 0, 2, ' ', 0)
 	return t
 }
 
-// Write takes lines with a tab behind each cell.
+// Write takes lines with a tab after each cell.
 func (t *table) Write(text []byte) (int, error) {
 	var b strings.Builder
 	for clusters := uniseg.NewGraphemes(string(text)); clusters.Next(); {
@@ -50,7 +50,7 @@ func (t *table) Write(text []byte) (int, error) {
 	return len(text), nil
 }
 
-// putBack writes what a tabwriter gives out with the clusters in their places.
+// putBack writes the output of a tabwriter with the clusters restored.
 type putBack struct{ t *table }
 
 // Write writes a part of the aligned text.

@@ -12,19 +12,19 @@ import (
 )
 
 type tokenCommands struct {
-	Create tokenCreateCommand `cmd:"" creates:"" help:"Make an API token for a program; standard output holds the token alone, which is shown this once."`
-	List   tokenListCommand   `cmd:"" help:"List the API tokens, also those that hold no more."`
-	Revoke tokenRevokeCommand `cmd:"" help:"End an API token, and those that were made with it, from the next request on."`
+	Create tokenCreateCommand `cmd:"" creates:"" help:"Create an API token for a program; prints only the token to standard output, and only this once."`
+	List   tokenListCommand   `cmd:"" help:"List the API tokens, including expired and revoked ones."`
+	Revoke tokenRevokeCommand `cmd:"" help:"Revoke an API token, and those that were created with it, from the next request on."`
 }
 
 type tokenCreateCommand struct {
 	Name    string           `arg:"" help:"Which program it is for."`
 	Role    pbx.Role         `required:"" help:"owner, admin, operator, applier or auditor."`
-	Scope   []pbx.Permission `help:"Only this permission of the role, such as apply:run; can be given several times. Without any: all of them." placeholder:"PERMISSION"`
-	Expires string           `help:"How long it holds, such as 90d or 12h. Without it: until it is revoked." placeholder:"TIME"`
+	Scope   []pbx.Permission `help:"Only this permission of the role, such as apply:run; can be repeated. Default: all of them." placeholder:"PERMISSION"`
+	Expires string           `help:"How long it is valid, such as 90d or 12h. Default: until it is revoked." placeholder:"TIME"`
 }
 
-// Run makes the token.
+// Run creates the token.
 func (c *tokenCreateCommand) Run(ctx context.Context, a *app, p *portal) error {
 	lives, err := days(c.Expires)
 	if err != nil {
@@ -42,7 +42,7 @@ func (c *tokenCreateCommand) Run(ctx context.Context, a *app, p *portal) error {
 	return nil
 }
 
-// days reads a time that may be given in days; "" is none.
+// days reads a duration that may be given in days; "" is none.
 func days(text string) (time.Duration, error) {
 	if text == "" {
 		return 0, nil
@@ -54,12 +54,12 @@ func days(text string) (time.Duration, error) {
 		lives = time.Duration(min(n, 100_000)) * 24 * time.Hour
 	}
 	if err != nil || lives <= 0 {
-		return 0, fmt.Errorf("--expires %q is no time to come: give something like 90d or 12h", text)
+		return 0, fmt.Errorf("--expires %q is not a positive duration: use a value such as 90d or 12h", text)
 	}
 	return lives, nil
 }
 
-// tokenRights says what a token may do.
+// tokenRights returns the permissions of a token as text.
 func tokenRights(t pbx.Token) string {
 	if t.Scopes == nil {
 		return string(t.Role)
@@ -72,8 +72,8 @@ func tokenRights(t pbx.Token) string {
 }
 
 type tokenListCommand struct {
-	Limit int         `help:"How many tokens at the most, from 1 to 500." default:"200"`
-	After pbx.TokenID `help:"Begin behind the token with this id, the last of the list before." placeholder:"ID"`
+	Limit int         `help:"Maximum number of tokens, from 1 to 500." default:"200"`
+	After pbx.TokenID `help:"Start after the token with this id, the last one of the previous page." placeholder:"ID"`
 }
 
 // Run lists the tokens.
@@ -93,7 +93,7 @@ func (c *tokenListCommand) Run(ctx context.Context, a *app, p *portal) error {
 		return a.printJSON(listJSON("tokens", list, string(next)))
 	}
 	if len(tokens) == 0 {
-		fmt.Fprintln(a.stdout, "No tokens. Make one: pbxportal token create NAME --role ROLE")
+		fmt.Fprintln(a.stdout, "No tokens. Create one: pbxportal token create NAME --role ROLE")
 		return nil
 	}
 	w := newTable(a.stdout)
@@ -107,7 +107,7 @@ func (c *tokenListCommand) Run(ctx context.Context, a *app, p *portal) error {
 	return w.Flush()
 }
 
-// tokenState says how a token stands.
+// tokenState returns the state of a token.
 func tokenState(t pbx.Token) string {
 	switch {
 	case !t.RevokedAt.IsZero():
@@ -142,9 +142,9 @@ func (c *tokenRevokeCommand) Run(ctx context.Context, a *app, p *portal) error {
 			With []tokenJSON `json:"revoked_with_it"`
 		}{toTokenJSON(t), list})
 	}
-	fmt.Fprintf(a.stdout, "Token %s for %s holds no more.\n", t.ID, t.Name)
+	fmt.Fprintf(a.stdout, "Token %s for %s is revoked.\n", t.ID, t.Name)
 	for _, t := range made {
-		fmt.Fprintf(a.stdout, "Nor does token %s for %s, which was made with it.\n", t.ID, t.Name)
+		fmt.Fprintf(a.stdout, "Token %s for %s, which was created with it, is revoked as well.\n", t.ID, t.Name)
 	}
 	return nil
 }

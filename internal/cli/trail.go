@@ -17,23 +17,23 @@ import (
 	"github.com/synergycall/pbxportal/internal/store"
 )
 
-// selection is what events and export share.
+// selection holds the common flags of events and export.
 type selection struct {
-	Actor  string `help:"Only what this one did: an id or a name." placeholder:"WHO"`
-	Action string `help:"Only this, such as user.create; 'user.' for all that begin so." placeholder:"WHAT"`
-	Object string `help:"Only what was done to this: an id or a name." placeholder:"WHICH"`
+	Actor  string `help:"Only events of this actor: an id or a name." placeholder:"WHO"`
+	Action string `help:"Only this action, such as user.create; 'user.' for all that begin with it." placeholder:"WHAT"`
+	Object string `help:"Only events about this object: an id or a name." placeholder:"WHICH"`
 	Since  string `help:"Not before this day or time (2026-11-26, 2026-11-26T08:00:00Z), or not longer ago than this (24h)." placeholder:"WHEN"`
 	Until  string `help:"Before this day or time." placeholder:"WHEN"`
 }
 
-// query gives the selection for the service.
+// query returns the selection as a query.
 func (s selection) query(now time.Time) (audit.Query, error) {
 	since, sinceErr := moment(s.Since, "--since", now)
 	until, untilErr := moment(s.Until, "--until", now)
 	return audit.Query{Actor: s.Actor, Action: s.Action, Object: s.Object, Since: since, Until: until}, errors.Join(sinceErr, untilErr)
 }
 
-// moment reads a day, a time, or how long ago it was; the zero time for "".
+// moment reads a day, a time, or a duration before now; the zero time for "".
 func moment(text, flag string, now time.Time) (time.Time, error) {
 	if text == "" {
 		return time.Time{}, nil
@@ -86,7 +86,7 @@ func (c *auditEventsCommand) Run(ctx context.Context, a *app, p *portal) error {
 	return w.Flush()
 }
 
-// changeOf tells in a line what an event changed.
+// changeOf returns what an event changed, in one line.
 func changeOf(e pbx.AuditEvent) string {
 	names := slices.Sorted(maps.Keys(e.After))
 	for _, name := range slices.Sorted(maps.Keys(e.Before)) {
@@ -114,7 +114,7 @@ type auditExportCommand struct {
 	selection
 }
 
-// Run prints events for keeping elsewhere.
+// Run prints events for storage elsewhere.
 func (c *auditExportCommand) Run(ctx context.Context, a *app, p *portal) error {
 	q, err := c.query(time.Now())
 	if err != nil {
@@ -140,13 +140,13 @@ func (*auditHeadCommand) Run(ctx context.Context, a *app, p *portal) error {
 }
 
 type auditBeginCommand struct {
-	Reason string `required:"" help:"What was found out; goes into the audit trail." placeholder:"TEXT"`
+	Reason string `required:"" help:"The result of the investigation; recorded in the audit trail." placeholder:"TEXT"`
 }
 
-// Run begins a new series of signed heads, after a person looked into an alarm.
+// Run begins a new series of signed heads, after an alarm was investigated.
 func (c *auditBeginCommand) Run(ctx context.Context, a *app, p *portal) error {
 	if c.Reason = pbx.Normalize(c.Reason); c.Reason == "" {
-		return usage(errors.New("--reason must say what was found out: the audit trail keeps it"))
+		return usage(errors.New("--reason must be the result of the investigation: it is recorded in the audit trail"))
 	}
 	begun, err := p.trail.Begin(ctx, c.Reason)
 	if err != nil {
@@ -167,7 +167,7 @@ func (c *auditBeginCommand) Run(ctx context.Context, a *app, p *portal) error {
 
 type auditArchiveCommand struct {
 	Before string `required:"" help:"The events before this day or time (2026-11-26, 2026-11-26T08:00:00Z), or older than this (8760h)." placeholder:"WHEN"`
-	To     string `required:"" help:"The file; it must not be there yet. It can be read by its owner alone." placeholder:"FILE"`
+	To     string `required:"" help:"The file; it must not exist yet. Only its owner can read it." placeholder:"FILE"`
 }
 
 // Run archives the oldest events.
@@ -195,11 +195,11 @@ func (c *auditArchiveCommand) Run(ctx context.Context, a *app, p *portal) error 
 	}
 	switch done.Resumed {
 	case audit.ResumedExported:
-		fmt.Fprintf(a.stdout, "%s was there already, and holds these events.\n", c.To)
+		fmt.Fprintf(a.stdout, "%s exists already, and contains these events.\n", c.To)
 	case audit.ResumedNoted:
-		fmt.Fprintf(a.stdout, "%s was archived before; what was left of its events is removed.\n", c.To)
+		fmt.Fprintf(a.stdout, "%s was archived before; the rest of its events was removed.\n", c.To)
 	}
-	fmt.Fprintf(a.stdout, "Archived events %d–%d in %s, hash %s, SHA-256 of the file %x.\nKeep the file, and a copy of it elsewhere: the database has these events no more.\n",
+	fmt.Fprintf(a.stdout, "Archived events %d–%d in %s, hash %s, SHA-256 of the file %x.\nKeep the file, and a copy of it elsewhere: the database no longer has these events.\n",
 		g.First, g.Last.Seq, c.To, g.Last.Hash, g.File)
 	return nil
 }
@@ -217,13 +217,13 @@ func toSegmentJSON(g store.Segment) segmentJSON {
 }
 
 type auditVerifyCommand struct {
-	File    string   `arg:"" optional:"" help:"Check this archive, or whole export, by itself, and not the database."`
-	Heads   []string `help:"A file with heads that were kept elsewhere, as audit head prints them, one on a line. The portal's own list is always looked at." placeholder:"FILE"`
-	Archive []string `help:"A file that audit archive wrote, to be checked together with the database." placeholder:"FILE"`
+	File    string   `arg:"" optional:"" help:"Verify this archive, or complete export, instead of the database."`
+	Heads   []string `help:"A file with heads stored elsewhere, as printed by audit head, one per line. The portal's own list is always checked." placeholder:"FILE"`
+	Archive []string `help:"A file written by audit archive, to be verified together with the database." placeholder:"FILE"`
 }
 
-// Run checks the trail. What is wrong with it is printed, and makes the exit code 1. It changes nothing and needs no key, so that a copy
-// of the database can be checked anywhere.
+// Run verifies the trail. Faults are printed, and make the exit code 1. It changes nothing and needs no key, so that a copy of the database can be
+// verified anywhere.
 func (c *auditVerifyCommand) Run(ctx context.Context, a *app) error {
 	var heads []audit.Head
 	var err error
@@ -233,7 +233,7 @@ func (c *auditVerifyCommand) Run(ctx context.Context, a *app) error {
 	}
 	if c.File != "" {
 		if len(c.Archive) > 0 {
-			err = errors.Join(err, usage(errors.New("give either FILE, to check it by itself, or --archive FILE, to check it together with the database")))
+			err = errors.Join(err, usage(errors.New("use either FILE, to verify it by itself, or --archive FILE, to verify it together with the database")))
 		}
 		if err != nil {
 			return err
@@ -285,7 +285,7 @@ func (c *auditVerifyCommand) Run(ctx context.Context, a *app) error {
 	return err
 }
 
-// agreeing says how many heads agree.
+// agreeing returns how many heads agree, as text.
 func agreeing(heads int) string {
 	if heads == 0 {
 		return "no signed head to compare with"
@@ -293,7 +293,7 @@ func agreeing(heads int) string {
 	return fmt.Sprintf("%d signed heads agree", heads)
 }
 
-// verifyFile checks exported events by themselves.
+// verifyFile verifies exported events by themselves.
 func (a *app) verifyFile(ctx context.Context, file string, heads []audit.Head) error {
 	f, err := audit.CheckFile(ctx, file, heads)
 	if err != nil {
@@ -330,10 +330,10 @@ func readHeads(file string) ([]audit.Head, error) {
 	return heads, nil
 }
 
-// reportTrail logs each head of the audit trail, so that it stands where the log goes, and what is wrong with the trail.
+// reportTrail logs each head of the audit trail, so that it is stored where the log goes, and faults of the trail.
 func (p *portal) reportTrail(h audit.Head, wrong error) {
 	if wrong != nil {
-		p.log.Error("the audit trail cannot be vouched for", "err", wrong)
+		p.log.Error("the audit trail cannot be verified", "err", wrong)
 		return
 	}
 	line, err := json.Marshal(h)

@@ -17,7 +17,7 @@ type userCommands struct {
 }
 
 type userAddCommand struct {
-	Name  string `arg:"" help:"The person's name, which other phones will show."`
+	Name  string `arg:"" help:"The person's name, as shown on other phones."`
 	Email string `arg:"" help:"The person's e-mail address."`
 }
 
@@ -31,7 +31,7 @@ func (c *userAddCommand) Run(ctx context.Context, a *app, p *portal) error {
 }
 
 type userListCommand struct {
-	Find string `help:"Only users with this in name, e-mail address or number." placeholder:"TEXT"`
+	Find string `help:"Only users whose name, e-mail address or number contains this." placeholder:"TEXT"`
 }
 
 // Run lists the users.
@@ -93,7 +93,7 @@ func (c *userDeleteCommand) Run(ctx context.Context, a *app, p *portal) error {
 	return nil
 }
 
-// user finds a user by id or by extension number, as people type them: also with digits of full width.
+// user finds a user by id or by extension number, as typed by people: full-width digits are accepted.
 func (p *portal) user(ctx context.Context, key string) (pbx.User, error) {
 	key = pbx.Fold(key)
 	if len(key) != len("1000") {
@@ -110,11 +110,11 @@ func (p *portal) user(ctx context.Context, key string) (pbx.User, error) {
 	}
 	return pbx.User{}, &pbx.Error{
 		Kind: pbx.KindNotFound, Code: pbx.CodeUserNotFound,
-		Msg: "nobody has extension " + key + ": run pbxportal user list to see who has which",
+		Msg: "no user has extension " + key + ": run pbxportal user list to see who has which",
 	}
 }
 
-// printUser prints one user, with the secret, and for people a last line that says what to do next.
+// printUser prints one user, with the secret, and in text form a last line that says what to do next.
 func (a *app) printUser(u pbx.User, next string) error {
 	if a.json {
 		return a.printJSON(toJSON(u))

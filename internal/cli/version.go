@@ -17,7 +17,7 @@ func (*versionCommand) Run(a *app) error {
 	return nil
 }
 
-// version gives the version the Go tools stamped into the binary: a tag, or a commit.
+// version returns the version that the Go tools stamped into the binary: a tag, or a commit.
 func version() string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok || info.Main.Version == "" {

@@ -9,11 +9,11 @@ import (
 	"github.com/synergycall/pbxportal/internal/regular"
 )
 
-// amiFaults names what is wrong with the settings of Asterisk's Manager Interface.
+// amiFaults returns the faults in the settings of Asterisk's Manager Interface.
 func (c Config) amiFaults() (faults []error) {
 	if c.AMIUser == "" {
 		if c.AMIAddr != "" && c.AMIAddr != DefaultAMIAddr || c.AMISecret != "" || c.AMISecretFile != "" {
-			faults = append(faults, errors.New("AMI_USER is missing: give the name of the portal's user in manager.conf, or take the other AMI settings out"))
+			faults = append(faults, errors.New("AMI_USER is missing: set it to the name of the portal's user in manager.conf, or remove the other AMI settings"))
 		}
 		return faults
 	}
@@ -21,7 +21,7 @@ func (c Config) amiFaults() (faults []error) {
 		faults = append(faults, errors.New("AMI_USER and AMI_SECRET must be one line each"))
 	}
 	if _, port, err := net.SplitHostPort(c.AMIAddr); err != nil || port == "" {
-		faults = append(faults, fmt.Errorf("AMI_ADDR %q is not host:port: give something like %s", c.AMIAddr, DefaultAMIAddr))
+		faults = append(faults, fmt.Errorf("AMI_ADDR %q is not host:port: use a value such as %s", c.AMIAddr, DefaultAMIAddr))
 	}
 	if (c.AMISecret == "") == (c.AMISecretFile == "") {
 		faults = append(faults, errors.New("AMI_USER is set, so exactly one of AMI_SECRET and AMI_SECRET_FILE must be, too"))
@@ -29,10 +29,10 @@ func (c Config) amiFaults() (faults []error) {
 	return faults
 }
 
-// largestSecret is more than any secret has.
+// largestSecret is more than the size of any secret.
 const largestSecret = 4096
 
-// ReadAMISecret gives the secret of the Manager Interface. A file must be readable by nobody but its owner and group.
+// ReadAMISecret returns the secret of the Manager Interface. A file must be readable only for its owner and group.
 func (c Config) ReadAMISecret() (string, error) {
 	if c.AMISecretFile == "" {
 		return c.AMISecret, nil
@@ -40,16 +40,16 @@ func (c Config) ReadAMISecret() (string, error) {
 	return readSecret("AMI_SECRET_FILE", c.AMISecretFile)
 }
 
-// readSecret gives what a setting's file holds: one line. A file that everybody can read, or write, is refused.
+// readSecret returns the content of a setting's file: one line. A file that is readable or writable for all users is an error.
 func readSecret(setting, path string) (string, error) {
 	text, info, err := regular.Read(path, largestSecret)
 	switch {
 	case err != nil:
 		return "", fmt.Errorf("cannot read %s: %w", setting, err)
 	case info.Mode().Perm()&0o007 != 0:
-		return "", fmt.Errorf("%s %s can be read by everybody: chmod 0640 it", setting, path)
+		return "", fmt.Errorf("%s %s is readable for all users: set its mode with chmod 0640", setting, path)
 	case info.Mode().Perm()&0o022 != 0:
-		return "", fmt.Errorf("%s %s can be written by others than its owner: chmod 0640 it", setting, path)
+		return "", fmt.Errorf("%s %s is writable for users other than its owner: set its mode with chmod 0640", setting, path)
 	}
 	secret := strings.TrimRight(string(text), "\r\n")
 	if secret == "" || strings.ContainsAny(secret, "\x00\r\n") {

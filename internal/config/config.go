@@ -1,5 +1,5 @@
-// Package config is about the settings of the program: which there are, what they mean, what they default to, and where a value
-// came from. It reads the environment only through what it is handed, and decides nothing but defaults and whether a value can be used.
+// Package config defines the settings of the program: their names, meanings, defaults and sources. It reads the environment only through the function it
+// is given, and decides only defaults and whether a value is valid.
 package config
 
 import (
@@ -22,70 +22,70 @@ import (
 	"github.com/synergycall/pbxportal/internal/pbx"
 )
 
-// Config holds every setting. The struct tags are for the command line (kong): a flag, and the variable that stands in for it.
+// Config holds every setting. The struct tags are for the command line (kong): a flag, and the variable that replaces it.
 type Config struct {
 	DatabaseURL       string `name:"database-url"        env:"DATABASE_URL"        placeholder:"URL"  help:"Database: postgresql://user:password@host:port/name, or sqlite:///path of a file. Default: SQLite at STATE_DIR/portal.db."`
 	LogLevel          string `name:"log-level"           env:"LOG_LEVEL"           placeholder:"LEVEL" help:"DEBUG, INFO, WARNING or ERROR, in any case. Default: INFO."`
 	ListenAddr        string `name:"listen-addr"         env:"LISTEN_ADDR"         placeholder:"ADDR" help:"Where serve listens, host:port. Default: 127.0.0.1:8000."`
-	StateDir          string `name:"state-dir"           env:"STATE_DIR"           placeholder:"DIR"  help:"Everything the portal keeps for itself. Default: /var/lib/pbxportal, or ./data where that cannot be written."`
-	AsteriskConfigDir string `name:"asterisk-config-dir" env:"ASTERISK_CONFIG_DIR" placeholder:"DIR"  help:"Asterisk's configuration folder; the generated files lie below it. Default: /etc/asterisk."`
+	StateDir          string `name:"state-dir"           env:"STATE_DIR"           placeholder:"DIR"  help:"The portal's own state. Default: /var/lib/pbxportal, or ./data where that cannot be written."`
+	AsteriskConfigDir string `name:"asterisk-config-dir" env:"ASTERISK_CONFIG_DIR" placeholder:"DIR"  help:"Asterisk's configuration folder; the generated files are stored below it. Default: /etc/asterisk."`
 	AsteriskControl   string `name:"asterisk-control"    env:"ASTERISK_CONTROL"    placeholder:"PATH" help:"Asterisk's control socket, or exec:COMMAND to run COMMAND -rx instead. Default: /var/run/asterisk/asterisk.ctl."`
 
-	PublicURL      string `name:"public-url"      env:"PUBLIC_URL"      placeholder:"URL"   help:"Where people reach the portal, such as https://pbx.example.com, when that is not the address it listens on."`
-	AllowedHosts   string `name:"allowed-hosts"   env:"ALLOWED_HOSTS"   placeholder:"NAMES" help:"More names the portal answers to, with commas between. It always answers to those of loopback and to the address it listens on."`
-	TrustedProxies string `name:"trusted-proxies" env:"TRUSTED_PROXIES" placeholder:"NETS"  help:"Addresses or networks of proxies whose X-Forwarded-For and X-Forwarded-Proto are believed, with commas between."`
-	TLSCert        string `name:"tls-cert"        env:"TLS_CERT"        placeholder:"FILE"  help:"Certificate chain (PEM) to serve HTTPS with; read again when it changes."`
+	PublicURL      string `name:"public-url"      env:"PUBLIC_URL"      placeholder:"URL"   help:"The address users open, such as https://pbx.example.com, if it differs from the listen address."`
+	AllowedHosts   string `name:"allowed-hosts"   env:"ALLOWED_HOSTS"   placeholder:"NAMES" help:"Further host names the portal answers to, separated by commas. Those of loopback and of LISTEN_ADDR are always allowed."`
+	TrustedProxies string `name:"trusted-proxies" env:"TRUSTED_PROXIES" placeholder:"NETS"  help:"Addresses or networks of proxies whose X-Forwarded-For and X-Forwarded-Proto are trusted, separated by commas."`
+	TLSCert        string `name:"tls-cert"        env:"TLS_CERT"        placeholder:"FILE"  help:"Certificate chain (PEM) for HTTPS; reloaded when it changes."`
 	TLSKey         string `name:"tls-key"         env:"TLS_KEY"         placeholder:"FILE"  help:"Key (PEM) of the certificate."`
-	ACMEHosts      string `name:"acme-hosts"      env:"ACME_HOSTS"      placeholder:"NAMES" help:"Names to get certificates for by ACME (Let's Encrypt), with commas between; whoever sets it agrees to the terms of that authority. It must reach LISTEN_ADDR on port 443."`
-	ACMEEmail      string `name:"acme-email"      env:"ACME_EMAIL"      placeholder:"EMAIL" help:"Whom that authority tells of trouble."`
-	ACMEDirectory  string `name:"acme-directory"  env:"ACME_DIRECTORY"  placeholder:"URL"   help:"Another ACME authority. Default: Let's Encrypt."`
+	ACMEHosts      string `name:"acme-hosts"      env:"ACME_HOSTS"      placeholder:"NAMES" help:"Host names to obtain certificates for by ACME (Let's Encrypt), separated by commas. Setting it accepts the authority's terms; the authority must reach LISTEN_ADDR on port 443."`
+	ACMEEmail      string `name:"acme-email"      env:"ACME_EMAIL"      placeholder:"EMAIL" help:"E-mail address for notices of the authority."`
+	ACMEDirectory  string `name:"acme-directory"  env:"ACME_DIRECTORY"  placeholder:"URL"   help:"Directory URL of another ACME authority. Default: Let's Encrypt."`
 
-	SecretKey     string `name:"secret-key"      env:"SECRET_KEY"      placeholder:"KEY"  help:"Key that seals secrets in the database: 32 bytes in base64; several, separated by commas, where the first seals and all open. Others on this machine see a command line: use the variable, or better a file."`
-	SecretKeyFile string `name:"secret-key-file" env:"SECRET_KEY_FILE" placeholder:"PATH" help:"File with that key, one a line, mode 0600. Default: the systemd credential secret-key, or else STATE_DIR/secret.key, which the first start makes."`
+	SecretKey     string `name:"secret-key"      env:"SECRET_KEY"      placeholder:"KEY"  help:"Key that encrypts secrets in the database: 32 bytes in base64; several, separated by commas: the first encrypts, all decrypt. Command lines are visible to other users: use the variable, or better a file."`
+	SecretKeyFile string `name:"secret-key-file" env:"SECRET_KEY_FILE" placeholder:"PATH" help:"File with that key, one per line, mode 0600. Default: the systemd credential secret-key, or else STATE_DIR/secret.key, which the first start creates."`
 	SecretStorage string `name:"secret-storage"  env:"SECRET_STORAGE"  placeholder:"HOW"  help:"sealed, or plain for a database that another program, such as the Python portal, reads at the same time. Default: sealed."`
 
-	OIDCIssuer           string `name:"oidc-issuer"             env:"OIDC_ISSUER"             placeholder:"URL"  help:"OpenID provider with which people may sign in, such as https://id.example.com. It sends browsers back to PUBLIC_URL/auth/oidc/callback."`
-	OIDCClientID         string `name:"oidc-client-id"          env:"OIDC_CLIENT_ID"          placeholder:"ID"   help:"What the provider knows the portal as."`
-	OIDCClientSecret     string `name:"oidc-client-secret"      env:"OIDC_CLIENT_SECRET"      placeholder:"TEXT" help:"What the portal proves that with. Better in a file: OIDC_CLIENT_SECRET_FILE."`
-	OIDCClientSecretFile string `name:"oidc-client-secret-file" env:"OIDC_CLIENT_SECRET_FILE" placeholder:"FILE" help:"File that holds the secret."`
-	OIDCDefaultRole      string `name:"oidc-default-role"       env:"OIDC_DEFAULT_ROLE"       placeholder:"ROLE" help:"Role of an account that is made for whom the provider knows and the portal does not, such as auditor. Default: none is made."`
-	OIDCACR              string `name:"oidc-acr"                env:"OIDC_ACR"                placeholder:"LIST" help:"Values of the claim acr, with commas between, with which the provider says that there was a second factor. Where it is set, a provider that says nothing of one had none."`
+	OIDCIssuer           string `name:"oidc-issuer"             env:"OIDC_ISSUER"             placeholder:"URL"  help:"OpenID provider for signing in, such as https://id.example.com. Its redirect URI is PUBLIC_URL/auth/oidc/callback."`
+	OIDCClientID         string `name:"oidc-client-id"          env:"OIDC_CLIENT_ID"          placeholder:"ID"   help:"OpenID client ID."`
+	OIDCClientSecret     string `name:"oidc-client-secret"      env:"OIDC_CLIENT_SECRET"      placeholder:"TEXT" help:"OpenID client secret. Better in a file: OIDC_CLIENT_SECRET_FILE."`
+	OIDCClientSecretFile string `name:"oidc-client-secret-file" env:"OIDC_CLIENT_SECRET_FILE" placeholder:"FILE" help:"File that contains the secret."`
+	OIDCDefaultRole      string `name:"oidc-default-role"       env:"OIDC_DEFAULT_ROLE"       placeholder:"ROLE" help:"Role of the account that is created when the provider signs in a user who has none, such as auditor. Default: no account is created."`
+	OIDCACR              string `name:"oidc-acr"                env:"OIDC_ACR"                placeholder:"LIST" help:"Values of the acr claim, separated by commas, that prove a second factor. If set, a sign-in without one of them had no second factor."`
 
-	SecondFactor string `name:"second-factor" env:"SECOND_FACTOR" placeholder:"WHO" help:"Who must have a second factor to use the portal: offered (nobody), owners (and admins), or everyone. Default: offered."`
+	SecondFactor string `name:"second-factor" env:"SECOND_FACTOR" placeholder:"WHO" help:"Who needs a second factor: offered (optional), owners (owners and admins), or everyone. Default: offered."`
 
-	AMIAddr       string `name:"ami-addr"        env:"AMI_ADDR"        placeholder:"ADDR" help:"Where Asterisk's Manager Interface (AMI) listens, host:port. Default: 127.0.0.1:5038."`
-	AMIUser       string `name:"ami-user"        env:"AMI_USER"        placeholder:"NAME" help:"Its user in manager.conf, to see registrations and calls. Default: none, and live state is off."`
+	AMIAddr       string `name:"ami-addr"        env:"AMI_ADDR"        placeholder:"ADDR" help:"Address of Asterisk's Manager Interface (AMI), host:port. Default: 127.0.0.1:5038."`
+	AMIUser       string `name:"ami-user"        env:"AMI_USER"        placeholder:"NAME" help:"Its user in manager.conf, for registrations and calls. Default: none, and live state is off."`
 	AMISecret     string `name:"ami-secret"      env:"AMI_SECRET"      placeholder:"TEXT" help:"The secret of that user."`
 	AMISecretFile string `name:"ami-secret-file" env:"AMI_SECRET_FILE" placeholder:"FILE" help:"Or a file with the secret of that user."`
-	SecretMode    string `name:"secret-mode"     env:"SECRET_MODE"     placeholder:"MODE" help:"What the files for Asterisk hold of a secret: password, or digest, from which nobody reads it. Default: password."`
-	Algorithms    string `name:"digest-algorithms" env:"DIGEST_ALGORITHMS" placeholder:"LIST" help:"Digests that phones can answer with where SECRET_MODE is digest, in the order in which Asterisk offers them: MD5 and SHA-256, or one of them. Default: MD5,SHA-256, because many older phones answer the first only."`
-	Realm         string `name:"realm"           env:"REALM"           placeholder:"NAME" help:"Realm of the digests; a change gives all phones another digest. Default: asterisk."`
+	SecretMode    string `name:"secret-mode"     env:"SECRET_MODE"     placeholder:"MODE" help:"Form of secrets in the files for Asterisk: password, or digest. Default: password."`
+	Algorithms    string `name:"digest-algorithms" env:"DIGEST_ALGORITHMS" placeholder:"LIST" help:"Digest algorithms if SECRET_MODE is digest, in the order in which Asterisk offers them: MD5 and SHA-256, or one of them. Default: MD5,SHA-256, because many older phones answer only the first."`
+	Realm         string `name:"realm"           env:"REALM"           placeholder:"NAME" help:"Realm of the digests; changing it changes every digest. Default: asterisk."`
 
 	RingTimeout    Seconds `name:"ring-timeout"     env:"RING_TIMEOUT"     placeholder:"SECONDS" help:"How long a phone rings before the call ends as not answered, 5 to 600. Default: 25."`
-	RTPTimeout     Seconds `name:"rtp-timeout"      env:"RTP_TIMEOUT"      placeholder:"SECONDS" help:"A call ends when one of its phones has sent no sound for this long, 5 to 86400; 0: never. Some phones send nothing while they are muted. Default: 120."`
+	RTPTimeout     Seconds `name:"rtp-timeout"      env:"RTP_TIMEOUT"      placeholder:"SECONDS" help:"A call ends when one of its phones has sent no audio for this long, 5 to 86400; 0: never. Some phones send nothing while muted. Default: 120."`
 	RTPTimeoutHold Seconds `name:"rtp-timeout-hold" env:"RTP_TIMEOUT_HOLD" placeholder:"SECONDS" help:"The same for a call on hold. Default: 600."`
 
-	NumberQuarantine time.Duration `name:"number-quarantine" env:"NUMBER_QUARANTINE" placeholder:"TIME" help:"How long a freed extension number rests before it is given out again, such as 2h. Default: 0, at once."`
-	KeepRevisions    Revisions     `name:"keep-revisions"    env:"KEEP_REVISIONS"    placeholder:"N"    help:"How many revisions of the generated files are kept to go back to, at least 2. Default: 20."`
+	NumberQuarantine time.Duration `name:"number-quarantine" env:"NUMBER_QUARANTINE" placeholder:"TIME" help:"How long a released extension number is reserved before it is reused, such as 2h. Default: 0, at once."`
+	KeepRevisions    Revisions     `name:"keep-revisions"    env:"KEEP_REVISIONS"    placeholder:"N"    help:"How many revisions of the generated files are kept for rollback, at least 2. Default: 20."`
 }
 
-// Revisions is a number of revisions, 0 where none is set.
+// Revisions is a number of revisions, 0 if unset.
 type Revisions int
 
 // UnmarshalText reads a number that was set.
 func (r *Revisions) UnmarshalText(text []byte) error {
 	n, err := strconv.Atoi(string(text))
 	if err != nil || n < 2 {
-		return errors.New("KEEP_REVISIONS must be a number of at least 2: the revision in place, and one to go back to")
+		return errors.New("KEEP_REVISIONS must be a number of at least 2: the revision in place, and one to roll back to")
 	}
 	*r = Revisions(n)
 	return nil
 }
 
-// Seconds is a time in whole seconds, 0 where none is set, and Never for a setting of 0.
+// Seconds is a time in whole seconds, 0 if unset, and Never for a setting of 0.
 type Seconds int
 
-// Never is the time after which something does not happen.
+// Never disables a timeout.
 const Never Seconds = -1
 
 // UnmarshalText reads a number of seconds, or a duration such as 2m.
@@ -110,7 +110,7 @@ func (s *Seconds) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// The defaults, but for those that depend on the machine: see Complete.
+// The defaults, except those that depend on the machine: see Complete.
 const (
 	DefaultLogLevel          = "INFO"
 	DefaultListenAddr        = "127.0.0.1:8000"
@@ -120,33 +120,33 @@ const (
 	DefaultAsteriskControl   = "/var/run/asterisk/asterisk.ctl"
 	DefaultSecretStorage     = Sealed
 	DefaultSecondFactor      = Offered
-	DefaultAMIAddr           = "127.0.0.1:5038" // where AMI_USER is set
+	DefaultAMIAddr           = "127.0.0.1:5038" // if AMI_USER is set
 	DefaultSecretMode        = Password
 	DefaultRealm             = "asterisk"
 
 	DefaultKeepRevisions = 20
 )
 
-// The two values of SecretStorage.
+// The values of SecretStorage.
 const (
 	Sealed = "sealed"
 	Plain  = "plain"
 )
 
-// The values of SecondFactor, as pbx.SecondFactor has them.
+// The values of SecondFactor, as in pbx.SecondFactor.
 const (
 	Offered  = "offered"
 	Owners   = "owners"
 	Everyone = "everyone"
 )
 
-// The two values of SecretMode.
+// The values of SecretMode.
 const (
 	Password = "password"
 	Digest   = "digest"
 )
 
-// DigestRealm gives the realm of digests, "" where the files hold passwords.
+// DigestRealm returns the realm of digests, "" if the files hold passwords.
 func (c Config) DigestRealm() string {
 	if c.SecretMode == Digest {
 		return c.Realm
@@ -154,11 +154,11 @@ func (c Config) DigestRealm() string {
 	return ""
 }
 
-// isRealm matches a realm that stands in a file and in a SIP header as it is.
+// isRealm matches a realm that needs no escaping in a file and in a SIP header.
 var isRealm = regexp.MustCompile(`^[A-Za-z0-9](?:[A-Za-z0-9._-]{0,62}[A-Za-z0-9])?$`)
 
-// Complete gives the settings with defaults for all that is empty, and checks the form of each. The error names every setting that
-// is wrong, with the cure.
+// Complete returns the settings with defaults for everything that is empty, and checks the form of each. The error names every invalid setting, with its
+// fix.
 func (c Config) Complete() (Config, error) { return c.CompleteWith(DefaultStateDir) }
 
 // CompleteWith is Complete on a machine with another default for the state folder.
@@ -183,14 +183,14 @@ func (c Config) CompleteWith(stateDir string) (Config, error) {
 		c.DatabaseURL = inStateDir(c.StateDir)
 	}
 	if c.NumberQuarantine < 0 {
-		faults = append(faults, errors.New("NUMBER_QUARANTINE must not be negative: give a time such as 2h, or 0"))
+		faults = append(faults, errors.New("NUMBER_QUARANTINE must not be negative: use a duration such as 2h, or 0"))
 	}
 	c.SecretMode, c.Realm = strings.ToLower(or(c.SecretMode, DefaultSecretMode)), or(c.Realm, DefaultRealm)
 	if c.SecretMode != Password && c.SecretMode != Digest {
 		faults = append(faults, fmt.Errorf("SECRET_MODE %q is neither password nor digest", c.SecretMode))
 	}
 	if !isRealm.MatchString(c.Realm) {
-		faults = append(faults, fmt.Errorf("REALM %q is not 1 to 64 letters, digits, dots, underscores and hyphens: give something like %s", c.Realm, DefaultRealm))
+		faults = append(faults, fmt.Errorf("REALM %q is not 1 to 64 letters, digits, dots, underscores and hyphens: use a value such as %s", c.Realm, DefaultRealm))
 	}
 	faults = append(faults, c.phoneFaults()...)
 	c.SecondFactor = strings.ToLower(or(c.SecondFactor, DefaultSecondFactor))
@@ -204,7 +204,7 @@ func (c Config) CompleteWith(stateDir string) (Config, error) {
 		faults = append(faults, err)
 	}
 	if _, _, err := net.SplitHostPort(c.ListenAddr); err != nil {
-		faults = append(faults, fmt.Errorf("LISTEN_ADDR %q is not host:port: give something like %s", c.ListenAddr, DefaultListenAddr))
+		faults = append(faults, fmt.Errorf("LISTEN_ADDR %q is not host:port: use a value such as %s", c.ListenAddr, DefaultListenAddr))
 	}
 	if c.KeepRevisions == 0 {
 		c.KeepRevisions = DefaultKeepRevisions
@@ -215,7 +215,7 @@ func (c Config) CompleteWith(stateDir string) (Config, error) {
 	return c, errors.Join(slices.Concat(faults, c.edgeFaults(), c.amiFaults())...)
 }
 
-// phoneFaults gives the settings of phones their defaults, and says what is wrong with them.
+// phoneFaults sets the defaults of the settings of phones, and returns their faults.
 func (c *Config) phoneFaults() (faults []error) {
 	c.Algorithms = strings.ToUpper(strings.ReplaceAll(or(c.Algorithms, pbx.DefaultDigestAlgorithms), " ", ""))
 	if !slices.Contains([]string{"MD5,SHA-256", "SHA-256,MD5", "MD5", "SHA-256"}, c.Algorithms) {
@@ -245,7 +245,7 @@ func (c *Config) phoneFaults() (faults []error) {
 	return faults
 }
 
-// Level gives LogLevel as log/slog knows it.
+// Level returns LogLevel as a level of log/slog.
 func (c Config) Level() (slog.Level, error) {
 	switch strings.ToUpper(c.LogLevel) {
 	case "DEBUG":
@@ -260,7 +260,7 @@ func (c Config) Level() (slog.Level, error) {
 	return 0, fmt.Errorf("LOG_LEVEL %q is not one of DEBUG, INFO, WARNING, ERROR", c.LogLevel)
 }
 
-// Value is a setting as people are shown it.
+// Value is a setting as shown to people.
 type Value struct {
 	Name string // of the variable
 	Text string // without passwords and keys
@@ -291,14 +291,14 @@ func shownURL(address string) string {
 		return ""
 	case err != nil || u.Scheme == "":
 		return "set, but not a URL"
-	case u.Scheme != "sqlite" && strings.Contains(u.EscapedPath()+u.RawQuery+u.Fragment, "@"): // behind the host it may be of a password that was not encoded
+	case u.Scheme != "sqlite" && strings.Contains(u.EscapedPath()+u.RawQuery+u.Fragment, "@"): // may be part of an unencoded password
 		return "set, but cannot be shown"
 	}
 	u.RawQuery, u.Fragment = "", ""
 	return u.Redacted()
 }
 
-// LogValue shows the settings as Values returns them.
+// LogValue returns the settings as Values does.
 func (c Config) LogValue() slog.Value {
 	var attrs []slog.Attr
 	for _, v := range c.Values() {
@@ -314,12 +314,12 @@ func or(value, fallback string) string {
 	return value
 }
 
-// defaultStateDir gives the usual folder, or ./data where that is not there and cannot be made. It makes neither. A folder that is there
-// but may not be written is an error: it holds somebody's users, and starting with an empty database beside it would lose them.
+// defaultStateDir returns the usual folder, or ./data if that does not exist and cannot be created. It creates neither. A folder that exists but is not
+// writable is an error: it holds an installation's users, and an empty database elsewhere would hide them.
 func defaultStateDir(usual string) (string, error) {
 	switch _, err := os.Stat(usual); {
 	case err == nil && unix.Access(usual, unix.W_OK|unix.X_OK) != nil:
-		return usual, fmt.Errorf("the state folder %s may not be written by this user: run the command as its owner, or set STATE_DIR", usual)
+		return usual, fmt.Errorf("the state folder %s is not writable for this user: run the command as its owner, or set STATE_DIR", usual)
 	case err == nil:
 		return usual, nil
 	case unix.Access(filepath.Dir(usual), unix.W_OK|unix.X_OK) == nil:

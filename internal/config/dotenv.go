@@ -9,11 +9,11 @@ import (
 	"strings"
 )
 
-// Dotenv reads a .env file by the rules of python-dotenv, as existing installations have it: NAME=value lines, with export before them or
-// not, the name in single quotes or not; the value in single quotes (\\ and \' are escapes), double quotes (\n, \t, \", \\ … too), either of
-// which may hold line breaks, or none (blanks and a comment behind " #" go); ${NAME} and ${NAME:-default} stand for the environment, or for
-// an earlier line; a name without = takes back an earlier line. A missing file is no error and gives nothing; one that others than root and
-// the caller can have put there is refused. An error names the line, and not what stands there: it may be a password.
+// Dotenv reads a .env file by the rules of python-dotenv, for compatibility with existing installations: NAME=value lines, with or without export, the
+// name optionally in single quotes; the value in single quotes (\\ and \' are escapes), double quotes (also
+// , \t, \", \\ …), either of which may contain line breaks, or unquoted (surrounding blanks and a comment after " #" are dropped); ${NAME} and
+// ${NAME:-default} refer to the environment, or to an earlier line; a name without = removes an earlier line. A missing file is not an error; one that
+// users other than root and the caller can write is. An error names the line, but does not quote it: it may contain a password.
 func Dotenv(path string, getenv func(string) (string, bool)) (map[string]string, error) {
 	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
@@ -29,7 +29,7 @@ func Dotenv(path string, getenv func(string) (string, bool)) (map[string]string,
 	return values, nil
 }
 
-// parseDotenv reads the text of a .env file. What it cannot read begins in the line that it gives, which is 0 where there is none.
+// parseDotenv reads the text of a .env file. wrong is the line where unreadable text begins, 0 if there is none.
 func parseDotenv(text string, getenv func(string) (string, bool)) (values map[string]string, wrong int) {
 	values = map[string]string{}
 	rest, line := strings.TrimPrefix(text, "\ufeff"), 1
@@ -50,16 +50,16 @@ func parseDotenv(text string, getenv func(string) (string, bool)) (values map[st
 	return values, 0
 }
 
-// entry matches one line of a .env file with its end: an assignment, a name alone, a comment, or nothing. A backslash before a quote escapes
-// it, but where nothing else ends the value that quote does: 'C:\' is C:\.
+// entry matches one line of a .env file with its end: an assignment, a name, a comment, or nothing. A backslash before a quote escapes it, unless
+// nothing else ends the value: 'C:\' is C:\.
 var entry = regexp.MustCompile(`\A[^\S\r\n]*(?:(?:export[^\S\r\n]+)?(?:'(?P<quoted>[^'\r\n]+)'|(?P<name>[^=#\s'"][^=#\s]*))[^\S\r\n]*` +
 	`(?:(?P<assign>=)[^\S\r\n]*(?:'(?P<single>(?:\\'|[^'])*)'|"(?P<double>(?:\\"|[^"])*)"|(?P<bare>[^'"\r\n][^\r\n]*)?))?)?` +
 	`[^\S\r\n]*(?:#[^\r\n]*)?(?:\r\n|\n|\r|\z)`)
 
-// bareComment is what ends a value without quotes.
+// bareComment matches the end of an unquoted value.
 var bareComment = regexp.MustCompile(`\s+#.*\z`)
 
-// plain gives the value of an assignment without its quotes and escapes.
+// plain returns the value of an assignment without its quotes and escapes.
 func plain(found []string) string {
 	value := func(group string) string { return found[entry.SubexpIndex(group)] }
 	switch {
@@ -75,7 +75,7 @@ func plain(found []string) string {
 // reference matches ${NAME} and ${NAME:-default}.
 var reference = regexp.MustCompile(`\$\{([^}:]*)(?::-([^}]*))?\}`)
 
-// expand puts in what the references of a value stand for.
+// expand replaces the references in a value.
 func expand(value string, earlier map[string]string, getenv func(string) (string, bool)) string {
 	return reference.ReplaceAllStringFunc(value, func(text string) string {
 		found := reference.FindStringSubmatch(text)

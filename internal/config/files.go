@@ -10,27 +10,27 @@ import (
 	"strings"
 )
 
-// SystemFiles returns the files with the settings of the service, of which the first that is there counts: the second is where earlier versions had it.
+// SystemFiles returns the settings files of the service, of which the first that exists counts: the second is for earlier versions.
 func SystemFiles() []string { return []string{"/etc/pbxportal/pbxportal.env", "/etc/pbxportal/.env"} }
 
-// FolderFile is the file with settings in the current folder.
+// FolderFile is the settings file in the current folder.
 const FolderFile = ".env"
 
-// File is a file with settings.
+// File is a settings file.
 type File struct {
 	Path   string
 	Values map[string]string
 }
 
-// Files are the files with settings that a command reads, the most important first.
+// Files are the settings files that a command reads, the most important first.
 type Files struct {
 	Read []File
-	// Closed is the error of a file of the service that this user may not read; nil where there is none.
+	// Closed is the error of a settings file of the service that this user cannot read; nil if there is none.
 	Closed error
 }
 
-// ReadFiles reads the settings of the current folder and those of the service, or the chosen file alone where one was chosen. A relative path in a
-// file is relative to the folder of that file, so that it means the same wherever a command is run.
+// ReadFiles reads the settings of the current folder and those of the service, or only the chosen file if there is one. A relative path in a file is
+// relative to the folder of that file, so that it means the same wherever a command is run.
 func ReadFiles(chosen string, system []string, getenv func(string) (string, bool)) (files Files, err error) {
 	if chosen != "" {
 		if _, err := os.Stat(chosen); err != nil {
@@ -38,7 +38,7 @@ func ReadFiles(chosen string, system []string, getenv func(string) (string, bool
 		}
 		return files, files.read(chosen, getenv)
 	}
-	// A folder that the caller may not enter, such as root's home under runuser, holds no settings for the caller.
+	// A folder that the caller cannot enter, such as root's home under runuser, has no settings for the caller.
 	if _, err := os.Lstat(FolderFile); !errors.Is(err, fs.ErrPermission) {
 		err := files.read(FolderFile, getenv)
 		if errors.Is(err, fs.ErrPermission) {
@@ -67,7 +67,7 @@ func ReadFiles(chosen string, system []string, getenv func(string) (string, bool
 	return files, nil
 }
 
-// read adds a file, if it is there.
+// read adds a file if it exists.
 func (f *Files) read(path string, getenv func(string) (string, bool)) error {
 	values, err := Dotenv(path, getenv)
 	if err != nil || values == nil {
@@ -89,7 +89,7 @@ func same(a, b string) bool {
 	return err == nil && err2 == nil && os.SameFile(one, other)
 }
 
-// fromFolder returns the value of a setting in a file in the folder, where it is a relative path as a path from that folder.
+// fromFolder returns the value of a setting in a file in the folder; a relative path is made relative to the current folder.
 func fromFolder(folder, name, value string) string {
 	relative := func(path string) bool { return path != "" && !filepath.IsAbs(path) }
 	switch name {
@@ -111,7 +111,7 @@ func fromFolder(folder, name, value string) string {
 	return value
 }
 
-// Value returns the value of a setting and the path of the file it is from; "" where no file has it.
+// Value returns the value of a setting and the path of its file; "" if no file has it.
 func (f Files) Value(name string) (value, path string) {
 	for _, file := range f.Read {
 		if v := file.Values[name]; v != "" {
@@ -121,8 +121,8 @@ func (f Files) Value(name string) (value, path string) {
 	return "", ""
 }
 
-// Conflict returns an error where two files name different databases or state folders: taken together they would mix two installations. What is set
-// elsewhere decides it.
+// Conflict returns an error if two files name different databases or state folders: combined they would mix two installations. A value set elsewhere
+// resolves it.
 func (f Files) Conflict(elsewhere func(name string) bool) error {
 	for _, c := range []struct {
 		what, by string
@@ -139,7 +139,7 @@ func (f Files) Conflict(elsewhere func(name string) bool) error {
 	return nil
 }
 
-// Other returns the path of a file that names another database than url; "" where there is none.
+// Other returns the path of a file that names another database than url; "" if there is none.
 func (f Files) Other(url string) string {
 	for _, file := range f.Read {
 		if other := file.database(); other != "" && other != canonical(url) {
@@ -149,7 +149,7 @@ func (f Files) Other(url string) string {
 	return ""
 }
 
-// database returns which database the file names by itself, "" where none: also the SQLite file in a state folder that it names.
+// database returns which database the file names by itself, "" if none: also the SQLite file in a state folder that it names.
 func (f File) database() string {
 	url, dir := f.Values["DATABASE_URL"], f.Values["STATE_DIR"]
 	if url == "" && dir != "" {
@@ -161,7 +161,7 @@ func (f File) database() string {
 // inStateDir returns the database of a state folder.
 func inStateDir(dir string) string { return "sqlite:///" + filepath.Join(dir, "portal.db") }
 
-// canonical returns a url of a database in a form in which equal ones are equal.
+// canonical returns a database URL in a form in which equal ones are equal.
 func canonical(url string) string {
 	if path, ok := strings.CutPrefix(url, "sqlite:///"); ok {
 		return "sqlite:///" + absolute(path)

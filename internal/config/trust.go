@@ -10,17 +10,17 @@ import (
 	"github.com/synergycall/pbxportal/internal/regular"
 )
 
-// largestDotenv is more than a file with settings has.
+// largestDotenv is more than the size of any settings file.
 const largestDotenv = 1 << 20
 
-// readOwn reads a file that the program finds by itself and then obeys, as nobody named it: what stands there decides which programs are
-// started and which database is written. So root, or the user who runs the program, must be the only one who can have put it there:
+// readOwn reads a file that the program finds by itself, without being named by the user, and then obeys: it decides which programs are started and
+// which database is written. So only root, or the user who runs the program, may have been able to put it there:
 //
-//   - the file, and a link in its place, belong to one of the two, and nobody else may write it;
-//   - it has no second name (a hard link can be made by others, and gives them a file of ours for one of theirs);
-//   - the same holds for its folder, in which others could exchange it; they cannot where the folder is sticky, such as /tmp.
+//   - the file, and a link in its place, belong to one of the two, and no other user can write it;
+//   - it has no second name (other users can create hard links, and pass off one of our files as one of theirs);
+//   - the same holds for its folder, in which others could replace it; they cannot if the folder is sticky, such as /tmp.
 //
-// The user before sudo is not one of the two: who may run one command as root must not be able to run any.
+// The user before sudo is not one of the two: a user who may run one command as root must not be able to run any.
 func readOwn(path string) ([]byte, error) {
 	named, err := os.Lstat(path)
 	if err != nil {
@@ -41,7 +41,7 @@ func readOwn(path string) ([]byte, error) {
 		return nil, err
 	}
 	if stat, ok := info.Sys().(*syscall.Stat_t); ok && stat.Nlink > 1 {
-		return nil, fmt.Errorf("%s has %d names (hard links), and others can have made one of them: copy it, and move the copy to its place", there, stat.Nlink)
+		return nil, fmt.Errorf("%s has %d names (hard links), and another user may have created one of them: copy it, and replace it by the copy", there, stat.Nlink)
 	}
 	for _, folder := range []string{filepath.Dir(path), filepath.Dir(there)} {
 		info, err := os.Stat(folder)
@@ -55,7 +55,7 @@ func readOwn(path string) ([]byte, error) {
 	return text, nil
 }
 
-// ours reports as an error that others than root and the caller can decide what lies at path. The mode of a link says nothing.
+// ours returns an error if users other than root and the caller control what is at path. The mode of a link is irrelevant.
 func ours(path string, info fs.FileInfo) error {
 	stat, ok := info.Sys().(*syscall.Stat_t)
 	if abs, err := filepath.Abs(path); err == nil {
@@ -63,12 +63,12 @@ func ours(path string, info fs.FileInfo) error {
 	}
 	switch uid := os.Geteuid(); {
 	case !ok:
-		return fmt.Errorf("the owner of %s cannot be found out: give the settings by the environment", path)
+		return fmt.Errorf("the owner of %s cannot be determined: pass the settings in the environment", path)
 	case stat.Uid != 0 && int(stat.Uid) != uid:
-		return fmt.Errorf("%s belongs to user %d, and settings are taken only from root and from the user who runs the command (user %d): run it in another folder or as that user, or, "+
-			"if you have read the settings and mean them, as root: chown root %s", path, stat.Uid, uid, path)
+		return fmt.Errorf("%s belongs to user %d, but settings are read only from files of root and of the user who runs the command (user %d): run it in another folder or as that user, or, "+
+			"if you have checked the settings, as root: chown root %s", path, stat.Uid, uid, path)
 	case info.Mode().Type() != fs.ModeSymlink && info.Mode().Perm()&0o022 != 0 && (!info.IsDir() || info.Mode()&fs.ModeSticky == 0):
-		return fmt.Errorf("%s can be written by others than its owner (mode %04o), who could give other settings: chmod go-w %s", path, info.Mode().Perm(), path)
+		return fmt.Errorf("%s is writable for users other than its owner (mode %04o), who could change the settings: chmod go-w %s", path, info.Mode().Perm(), path)
 	}
 	return nil
 }

@@ -294,7 +294,7 @@ func TestRow11AFolderThatMayNotBeWrittenIsNamedWithItsCure(t *testing.T) {
 	}
 	result, err := proc.Run(t.Context(), proc.Command{Argv: []string{self, "apply"}, Env: s.environ(), Dir: "/", Credential: as})
 	s.env = env
-	if said := result.Stdout + result.Stderr; err != nil || result.ExitCode != 6 || !strings.Contains(said, dir) || !strings.Contains(said, "the right to write") {
+	if said := result.Stdout + result.Stderr; err != nil || result.ExitCode != 6 || !strings.Contains(said, dir) || !strings.Contains(said, "write permission") {
 		t.Errorf("%v, exit code %d, it says:\n%s", err, result.ExitCode, said)
 	}
 	if s.mustPair(t) != old {

@@ -9,9 +9,9 @@ import (
 	"slices"
 )
 
-// Adopt begins a tree, or ends what an interrupted Adopt began: what lies at the fixed paths becomes generation g.Number byte for
-// byte, current and good; then each path becomes a link to the same bytes, so that a reader notices nothing. g.Files is for paths
-// where nothing lies. A tree that has begun only gets missing links back; ErrDrift says that a path holds something else.
+// Adopt begins a tree, or completes an interrupted Adopt: the content of the fixed paths becomes generation g.Number byte for byte, current and good;
+// then each path becomes a link to the same bytes, without any change for readers. g.Files is used for paths that do not exist. In an existing tree only
+// missing links are restored; ErrDrift means that a path holds something else.
 func (t *Tree) Adopt(g Generation) error {
 	s, err := t.State()
 	if err != nil {
@@ -25,7 +25,7 @@ func (t *Tree) Adopt(g Generation) error {
 	}
 	if s.Current == 0 {
 		if s.linked() {
-			return fmt.Errorf("cannot adopt: the links lead nowhere, and %s %w: stage a new generation", current, ErrDamaged)
+			return fmt.Errorf("cannot adopt: the links are dangling, and %s %w: stage a new generation", current, ErrDamaged)
 		}
 		if g.Files, err = t.found(s, g.Files); err != nil {
 			return err
@@ -60,7 +60,7 @@ func (t *Tree) Adopt(g Generation) error {
 	return nil
 }
 
-// linked reports whether any path is our link, unlinked whether one lacks it.
+// linked reports whether any path is our link, unlinked whether any is not.
 func (s State) linked() bool {
 	return slices.ContainsFunc(s.Paths, func(p PathState) bool { return p.Kind == Linked })
 }
@@ -69,7 +69,7 @@ func (s State) unlinked() bool {
 	return slices.ContainsFunc(s.Paths, func(p PathState) bool { return p.Kind != Linked && !p.InOrder() })
 }
 
-// makeDirs makes the folders of the tree and of the fixed paths.
+// makeDirs creates the folders of the tree and of the fixed paths.
 func (t *Tree) makeDirs() error {
 	dirs := []string{t.dir}
 	for _, l := range t.links {
@@ -79,7 +79,7 @@ func (t *Tree) makeDirs() error {
 		if err := t.makeDir(dir); err != nil {
 			return fmt.Errorf("cannot make %s: %w", dir, err)
 		}
-		// Somebody who made them may have died before their names were safe.
+		// The process that created them may have died before their names were safe.
 		for up := filepath.Dir(dir); ; up = filepath.Dir(up) {
 			if err := t.fs.SyncDir(up); err != nil && !errors.Is(err, fs.ErrPermission) {
 				return err
@@ -92,7 +92,7 @@ func (t *Tree) makeDirs() error {
 	return nil
 }
 
-// found reads what lies at the fixed paths; what is missing comes from fallback.
+// found reads the content of the fixed paths; what is missing comes from fallback.
 func (t *Tree) found(s State, fallback map[string][]byte) (map[string][]byte, error) {
 	files := map[string][]byte{}
 	for _, p := range s.Paths {
@@ -102,7 +102,7 @@ func (t *Tree) found(s State, fallback map[string][]byte) (map[string][]byte, er
 		case p.Content != nil:
 			files[p.Name] = p.Content
 		default:
-			// What comes back between two looks must not be taken for drift from what was adopted in its place.
+			// A path that reappears between two looks must not be taken for drift from what was adopted in its place.
 			if there, err := t.exists(p.Path); err != nil || there {
 				return nil, fmt.Errorf("cannot adopt %s: %w", p.Path, cmp.Or(err, ErrDrift))
 			}
@@ -114,8 +114,8 @@ func (t *Tree) found(s State, fallback map[string][]byte) (map[string][]byte, er
 	return files, nil
 }
 
-// Detach ends a tree: the fixed paths become ordinary files with the bytes of the current generation, and no generation is current
-// any more. The folder of the tree stays and can be removed.
+// Detach ends a tree: the fixed paths become ordinary files with the bytes of the current generation, and no generation is current any more. The folder
+// of the tree stays and can be removed.
 func (t *Tree) Detach() error {
 	s, err := t.State()
 	if err != nil {
@@ -134,10 +134,10 @@ func (t *Tree) Detach() error {
 			return fmt.Errorf("cannot end %s: nothing is read at %s: %w", t.dir, p.Path, cmp.Or(p.Err, fs.ErrNotExist))
 		}
 		if err != nil {
-			return fmt.Errorf("cannot make an ordinary file of %s: %w", p.Path, err)
+			return fmt.Errorf("cannot replace the link by an ordinary file at %s: %w", p.Path, err)
 		}
 	}
-	// From here on our links would lead nowhere.
+	// From here on our links would be dangling.
 	if s, err = t.State(); err != nil {
 		return err
 	}
@@ -152,7 +152,7 @@ func (t *Tree) Detach() error {
 	return nil
 }
 
-// unlink puts an ordinary file in the place of our link.
+// unlink replaces our link by an ordinary file.
 func (t *Tree) unlink(l Link, content []byte) error {
 	if err := t.remove(next(l)); err != nil {
 		return err

@@ -12,9 +12,9 @@ import (
 	"github.com/synergycall/pbxportal/internal/regular"
 )
 
-// Reclaim takes the fixed paths back from whoever changed them. Everything that lies there and is not of the current generation goes to
-// save first; when that fails the path stays as it is. A file that was edited through its link keeps the edit until the next flip: by
-// then the path shows another generation. It gives what the current generation holds now, for Flip; a missing file is left out.
+// Reclaim takes over fixed paths that were changed externally. Everything there that is not of the current generation is passed to save first; if that
+// fails, the path stays as it is. A file that was edited through its link keeps the edit until the next Flip, when the path shows another generation.
+// Reclaim returns the current content of the generation, for Flip; a missing file is left out.
 func (t *Tree) Reclaim(save func(path string, content []byte) error) (seen map[string][]byte, err error) {
 	s, err := t.State()
 	if err != nil {
@@ -48,7 +48,7 @@ func (t *Tree) Reclaim(save func(path string, content []byte) error) (seen map[s
 	return seen, nil
 }
 
-// reclaim puts our link at a path where something else lies, or nothing, once that is saved as it is at this moment.
+// reclaim puts our link at a path that holds something else, or nothing, after saving its present content.
 func (t *Tree) reclaim(p PathState, save func(path string, content []byte) error) error {
 	const patience = 5
 	var saved []byte
@@ -71,7 +71,7 @@ func (t *Tree) reclaim(p PathState, save func(path string, content []byte) error
 	return fmt.Errorf("%s %w again and again", p.Path, ErrDrift)
 }
 
-// lying reads what lies at a fixed path in the place of our link, nil when nothing does.
+// lying reads what a fixed path holds in place of our link, nil when it does not exist.
 func (t *Tree) lying(l Link) ([]byte, error) {
 	content, err := keepable(t.fs.ReadFile(filepath.Split(l.Path)))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -85,9 +85,8 @@ func (t *Tree) own(n int, name string) ([]byte, error) {
 	return keepable(t.fs.ReadFile(t.dir, filepath.Join(generation(n), name)))
 }
 
-// keepable gives what is to be kept of what lies somewhere: the content of a file, or what a link, a pipe or another thing without a
-// content of its own is, in words; what a link leads to is not replaced. A folder, and a file that is too large to be read, are for their
-// owner to move away.
+// keepable returns what is to be saved of a path: the content of a file, or a description of a link, a pipe or another thing without content; the target
+// of a link is not replaced. A folder, and a file that is too large to be read, must be moved by their owner.
 func keepable(content []byte, err error) ([]byte, error) {
 	other, ok := errors.AsType[*regular.Error](err)
 	if ok && !other.Mode.IsDir() && !other.Mode.IsRegular() {
@@ -96,7 +95,7 @@ func keepable(content []byte, err error) ([]byte, error) {
 	return content, err
 }
 
-// edits gives what others changed in or added to a generation, by its path; an error when it cannot be read. What was removed is not in it.
+// edits returns the files of a generation that were changed or added externally, by path; an error when it cannot be read. Removed files are not in it.
 func (t *Tree) edits(n int) (map[string][]byte, error) {
 	names, err := t.list(t.path(generation(n)))
 	if err != nil {
@@ -119,7 +118,7 @@ func (t *Tree) edits(n int) (map[string][]byte, error) {
 	return edits, nil
 }
 
-// saveAll saves edits, in the order of their paths.
+// saveAll saves edits, ordered by path.
 func saveAll(edits map[string][]byte, save func(path string, content []byte) error) error {
 	for _, path := range slices.Sorted(maps.Keys(edits)) {
 		if err := save(path, edits[path]); err != nil {
@@ -129,7 +128,7 @@ func saveAll(edits map[string][]byte, save func(path string, content []byte) err
 	return nil
 }
 
-// unedited looks whether generation n still holds what was seen, and is what the fixed paths lead to.
+// unedited returns nil if generation n still holds what was seen, and the fixed paths lead to it.
 func (t *Tree) unedited(n int, seen map[string][]byte) error {
 	for _, l := range t.links {
 		kind, err := t.kind(l)

@@ -7,43 +7,43 @@ import (
 	"path/filepath"
 )
 
-// Flip makes generation n current, forwards or back: the one moment at which what is read through the fixed paths changes. When it
-// returns nil the change survives a power cut. When it returns an error nothing has changed, unless the error is ErrInDoubt.
+// Flip makes generation n current, forwards or back: the only operation that changes what is read through the fixed paths. When it returns nil the
+// change survives a power cut. When it returns an error nothing has changed, unless the error is ErrInDoubt.
 //
-// The caller says what it has seen in the generation that is current; when something else lies there by now, the flip is taken back
-// with ErrDrift, and what was changed is read again.
+// The caller passes the content that it has seen in the current generation; if it differs by now, the change is reverted with ErrDrift, and the edited
+// files are read again.
 func (t *Tree) Flip(n int, seen map[string][]byte) error {
 	g, err := t.Read(n)
 	if err != nil {
-		return fmt.Errorf("cannot flip to generation %d: %w", n, err)
+		return fmt.Errorf("cannot switch to generation %d: %w", n, err)
 	}
 	old, err := t.pointer(current)
 	if err == nil {
 		err = t.linkAll(old, g)
 	}
 	if err != nil {
-		return fmt.Errorf("cannot flip to generation %d: %w", n, err)
+		return fmt.Errorf("cannot switch to generation %d: %w", n, err)
 	}
 	moved, err := t.point(current, n)
-	if err == nil && old > 0 { // looked at last: what was changed before this moment shows, and later nobody reaches it through the paths
+	if err == nil && old > 0 { // checked last: an earlier change shows, and later ones cannot reach it through the paths
 		err = t.unedited(old, seen)
 	}
 	if err == nil {
 		return nil
 	}
-	err = fmt.Errorf("cannot flip to generation %d: %w", n, err)
+	err = fmt.Errorf("cannot switch to generation %d: %w", n, err)
 	if !moved {
 		return err
 	}
-	// The new generation is read already, but might be gone after a power cut. The way back must be certain, or nothing is.
+	// The new generation is read already, but might be lost in a power cut. Either the way back is certain, or the result is in doubt.
 	if _, back := t.point(current, old); back != nil {
 		return errors.Join(fmt.Errorf("flip to generation %d %w", n, ErrInDoubt), err, back)
 	}
 	return err
 }
 
-// linkAll sees to it that every fixed path of a generation's files is our link. It makes only those of optional files that generation old,
-// which is current, lacks: they lead nowhere until g is current.
+// linkAll ensures that every fixed path of a generation's files is our link. It creates only those of optional files that generation old, which is
+// current, lacks: they are dangling until g is current.
 func (t *Tree) linkAll(old int, g Generation) error {
 	for _, l := range t.links {
 		kind, err := t.kind(l)
@@ -51,7 +51,7 @@ func (t *Tree) linkAll(old int, g Generation) error {
 		if err == nil && kind == Missing && l.Optional {
 			had, err = t.exists(t.path(generation(old), l.Name))
 		}
-		if err != nil || kind != Linked && (kind != Missing || !l.Optional || had) { // with one path in other hands the others would show another generation
+		if err != nil || kind != Linked && (kind != Missing || !l.Optional || had) { // if one path is not ours the others would show a different generation
 			return fmt.Errorf("%s: %w", l.Path, errors.Join(err, ErrDrift))
 		}
 		if _, has := g.Files[l.Name]; kind == Missing && has {
@@ -63,8 +63,8 @@ func (t *Tree) linkAll(old int, g Generation) error {
 	return nil
 }
 
-// Doubt notes that it is no longer known whether generation n, which may be the good one, is good. It stays so, whatever is flipped
-// meanwhile, until one is accepted.
+// Doubt records that it is no longer known whether generation n, which may be the good one, is good. This lasts, across flips, until a generation is
+// accepted.
 func (t *Tree) Doubt(n int) error {
 	if _, err := t.point(doubted, n); err != nil {
 		return fmt.Errorf("cannot doubt generation %d: %w", n, err)
@@ -72,7 +72,7 @@ func (t *Tree) Doubt(n int) error {
 	return nil
 }
 
-// Accept makes generation n, which must be current, the good one: where Recover goes back to.
+// Accept makes generation n, which must be current, the good one: the target of a rollback.
 func (t *Tree) Accept(n int) error {
 	now, err := t.pointer(current)
 	if err == nil && now != n {
@@ -82,7 +82,7 @@ func (t *Tree) Accept(n int) error {
 		_, err = t.point(good, n)
 	}
 	if err == nil {
-		err = t.remove(t.path(doubted)) // should it come back after a power cut, then only to be looked at once more
+		err = t.remove(t.path(doubted)) // if it reappears after a power cut, the generation is only checked once more
 	}
 	if err != nil {
 		return fmt.Errorf("cannot accept generation %d: %w", n, err)
@@ -90,7 +90,7 @@ func (t *Tree) Accept(n int) error {
 	return nil
 }
 
-// point lets current, good or doubted lead to generation n; 0 takes the link away. After an error, moved tells whether it may lead there already.
+// point makes current, good or doubted lead to generation n; 0 removes the link. After an error, moved reports whether it may lead there already.
 func (t *Tree) point(name string, n int) (moved bool, err error) {
 	if n == 0 {
 		err = t.fs.Remove(t.path(name))
@@ -101,14 +101,14 @@ func (t *Tree) point(name string, n int) (moved bool, err error) {
 		err = t.replaceByLink(generation(n), t.path("."+name+"-next"), t.path(name))
 	}
 	if err != nil {
-		// A rename can have happened although it failed: over a network its answer can be lost.
+		// A rename can have happened although it failed: over a network its response can be lost.
 		is, readErr := t.pointer(name)
 		return readErr != nil || is == n, err
 	}
 	return true, t.fs.SyncDir(t.dir)
 }
 
-// replaceByLink puts a link at path, whatever lies there, without a moment in which nothing does.
+// replaceByLink puts a link at path, replacing what is there atomically.
 func (t *Tree) replaceByLink(target, tmp, path string) error {
 	if err := t.remove(tmp); err != nil {
 		return err
@@ -124,7 +124,7 @@ func (t *Tree) replaceByLink(target, tmp, path string) error {
 	return nil
 }
 
-// remove is Remove for what may be missing.
+// remove is Remove that ignores a missing file.
 func (t *Tree) remove(path string) error {
 	there, err := t.exists(path)
 	if err != nil || !there {
@@ -145,7 +145,7 @@ func (t *Tree) link(l Link) error {
 	return t.fs.SyncDir(filepath.Dir(l.Path))
 }
 
-// next is where the successor of a fixed path waits.
+// next returns the temporary name of the link that is about to replace a fixed path.
 func next(l Link) string {
 	dir, name := filepath.Split(l.Path)
 	return filepath.Join(dir, "."+name+".next")

@@ -11,47 +11,47 @@ import (
 	"github.com/synergycall/pbxportal/internal/regular"
 )
 
-// FS is what a Tree asks of a file system. The program uses OS; tests put one in its place that fails, loses power or dies at every
-// single call, so nothing below the Tree goes around it.
+// FS is the file system of a Tree. The program uses OS; tests use one that fails, loses power or dies at any call, so the Tree makes no other file
+// system calls.
 type FS interface {
-	// Lstat tells what lies at path; a link is not followed.
+	// Lstat returns the kind of path; a link is not followed.
 	Lstat(path string) (fs.FileMode, error)
 	// ReadDir returns the names in a folder, sorted.
 	ReadDir(path string) ([]string, error)
-	// ReadFile returns the content of a regular file, a path below dir; no link below dir is followed, and what is no regular file is
-	// a *regular.Error.
+	// ReadFile returns the content of a regular file, a path below dir; no link below dir is followed, and anything but a regular file is a
+	// *regular.Error.
 	ReadFile(dir, name string) ([]byte, error)
-	// Readlink returns what a link says.
+	// Readlink returns the target of a link.
 	Readlink(path string) (string, error)
 	// Resolve returns path without any links in it.
 	Resolve(path string) (string, error)
-	// Mkdir makes one folder, at once with its final mode and group.
+	// Mkdir creates one folder, with its final mode and group at once.
 	Mkdir(path string) error
-	// Create makes a file that must not exist, with its final mode and group before it holds anything.
+	// Create creates a file that must not exist, with its final mode and group before it holds anything.
 	Create(path string) (NewFile, error)
-	// Symlink makes a link that must not exist.
+	// Symlink creates a link that must not exist.
 	Symlink(target, path string) error
-	// Rename replaces what lies at to, as rename(2).
+	// Rename replaces to, as rename(2) does.
 	Rename(from, to string) error
 	// Remove removes a file, a link or an empty folder.
 	Remove(path string) error
-	// SyncDir makes the names in a folder survive a power cut.
+	// SyncDir makes the names in a folder durable.
 	SyncDir(path string) error
-	// Lock takes the lock that the file at path stands for, or says that somebody else holds it.
+	// Lock takes the lock on the file at path, or reports that it is held.
 	Lock(path string) (unlock func(), busy bool, err error)
 }
 
 // NewFile is a file being written.
 type NewFile interface {
 	io.WriteCloser
-	// Sync makes the content survive a power cut.
+	// Sync makes the content durable.
 	Sync() error
 }
 
-// filePerm lets the group read, which is how others get at the files, and nobody else: they hold secrets.
+// filePerm lets the group read, which is how Asterisk reads the files, and no other user: they hold secrets.
 const filePerm = 0o640
 
-// dirPerm hands the group of a folder on to what is made in it (setgid).
+// dirPerm passes the group of a folder on to what is created in it (setgid).
 const dirPerm = 0o750 | fs.ModeSetgid
 
 // OS returns the file system of the machine.
@@ -69,7 +69,7 @@ func (osFS) Lstat(path string) (fs.FileMode, error) {
 
 func (osFS) ReadDir(path string) ([]string, error) { return regular.Names(path, regular.MaxNames) }
 
-// largest is far more than any file of a tree has.
+// largest is far larger than any file of a tree.
 const largest = 64 << 20
 
 func (osFS) ReadFile(dir, name string) ([]byte, error) { return regular.ReadIn(dir, name, largest) }
@@ -78,14 +78,14 @@ func (osFS) Readlink(path string) (string, error) { return os.Readlink(path) }
 
 func (osFS) Resolve(path string) (string, error) { return filepath.EvalSymlinks(path) }
 
-// Mkdir gives the folder its name last: one with the mode of the umask would stay that way if we died before changing it.
+// Mkdir names the folder last: with the name first, a process that dies before setting the mode would leave one with that of the umask.
 func (osFS) Mkdir(path string) error {
 	if _, err := os.Lstat(path); err == nil {
 		return &fs.PathError{Op: "mkdir", Path: path, Err: fs.ErrExist}
 	}
 	parent, name := filepath.Split(path)
 	making := filepath.Join(parent, ".mkdir-"+name)
-	_ = os.Remove(making) // of somebody who died here
+	_ = os.Remove(making) // left by a process that died here
 	if err := os.Mkdir(making, dirPerm.Perm()); err != nil {
 		return err
 	}
@@ -99,8 +99,8 @@ func (osFS) Mkdir(path string) error {
 	return err
 }
 
-// dress gives a new folder its group and mode; by its handle, or a link put in its place would hand us another one. A folder that has
-// both from the one above it is left alone: a service may be forbidden to set that bit itself (RestrictSUIDSGID=).
+// dress sets the group and mode of a new folder, through its handle, since a link put in its place would be followed. A folder that has both from its
+// parent is left alone: a service may be forbidden to set that bit itself (RestrictSUIDSGID=).
 func dress(parent, dir string) error {
 	d, err := os.OpenFile(dir, os.O_RDONLY|syscall.O_DIRECTORY|syscall.O_NOFOLLOW, 0) //nolint:gosec // the caller names the place
 	if err != nil {
@@ -145,7 +145,7 @@ func (osFS) SyncDir(path string) error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
-// Lock opens for reading only, so that everybody who may read the tree can find out whether it is held.
+// Lock opens for reading only, so that every user who may read the tree can find out whether it is held.
 func (o osFS) Lock(path string) (unlock func(), busy bool, err error) {
 	if made, err := o.Create(path); err == nil {
 		_ = made.Close()
@@ -165,7 +165,7 @@ func (o osFS) Lock(path string) (unlock func(), busy bool, err error) {
 	switch {
 	case err == nil:
 		return func() {
-			// Closing alone would not give it back at once: a process that is being started elsewhere holds a copy of the open file.
+			// Closing alone would not release it at once: a process that is being started elsewhere holds a copy of the open file.
 			_ = syscall.Flock(int(f.Fd()), syscall.LOCK_UN)
 			_ = f.Close()
 		}, false, nil
@@ -176,8 +176,8 @@ func (o osFS) Lock(path string) (unlock func(), busy bool, err error) {
 	}
 }
 
-// own gives something new in a folder the folder's group. Root gives it the folder's owner as well: what root wrote by hand, the
-// service must be able to remove. Where the process may not (it is not of that group), the new thing keeps the process's own.
+// own gives a new file or folder the group of its folder. If the process is root, it also gets the folder's owner: the service must be able to remove
+// what root created by hand. If the process is not of that group, its own is kept.
 func own(folder string, chown func(uid, gid int) error) error {
 	info, err := os.Stat(folder)
 	if err != nil {

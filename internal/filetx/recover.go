@@ -9,26 +9,25 @@ import (
 	"strings"
 )
 
-// Recovered is what Recover found and did.
+// Recovered is the result of Recover.
 type Recovered struct {
-	// Abandoned lists the generations that were staged but never came to be current, or were flipped back from. The newest is
-	// kept in failed/.
+	// Abandoned lists the generations that were staged but never became current, or were rolled back. The newest is kept in failed/.
 	Abandoned []int
-	// Damaged lists those of current, good and what would have been abandoned that do not match their manifests. They stay as they are.
+	// Damaged lists those of current, good and the abandoned ones that do not match their manifests. They stay as they are.
 	Damaged []int
 }
 
-// Recover removes what an interrupted run left in the tree. Called again, or after being interrupted itself, it comes to the same end.
+// Recover removes what an interrupted run left in the tree. It is idempotent, also after being interrupted itself.
 //
-// It never changes what is read through the fixed paths, and never removes a generation that does not match its manifest: a run of ours
-// cannot leave one, as a generation gets its name only once it is safely on disk. So it was edited by hand, or the disk failed, and these
-// two look the same; either way the bytes exist nowhere else, and only Reclaim and Prune, which save them first, set them aside.
+// It never changes what is read through the fixed paths, and never removes a generation that does not match its manifest: an interrupted run cannot
+// leave one, since a generation gets its name only once it is safely on disk. Such a generation was edited by hand, or the disk failed; the two cannot
+// be distinguished. Its bytes may exist nowhere else, and only Reclaim and Prune, which save them first, set them aside.
 func (t *Tree) Recover() (Recovered, error) {
 	var r Recovered
 	if there, err := t.exists(t.dir); err != nil || !there {
 		return r, err
 	}
-	// What we are about to see must not change by a power cut once decisions were built on it.
+	// What we are about to see must not change by a power cut once decisions were based on it.
 	if err := t.settle(); err != nil {
 		return r, fmt.Errorf("cannot recover: %w", err)
 	}
@@ -45,7 +44,7 @@ func (t *Tree) Recover() (Recovered, error) {
 	return r, nil
 }
 
-// settle makes everything that can be seen safe.
+// settle makes everything that is visible durable.
 func (t *Tree) settle() error {
 	dirs := []string{t.dir, t.path("gen"), filepath.Dir(t.dir)}
 	for _, l := range t.links {
@@ -59,7 +58,7 @@ func (t *Tree) settle() error {
 	return nil
 }
 
-// inspect finds out whether current and good match their manifests.
+// inspect checks whether current and good match their manifests.
 func (t *Tree) inspect(s State, r *Recovered) error {
 	for _, n := range slices.Compact([]int{s.Current, s.Good}) {
 		if n == 0 || n == s.Current && s.whole() {
@@ -75,7 +74,7 @@ func (t *Tree) inspect(s State, r *Recovered) error {
 	return nil
 }
 
-// tidy removes what was left lying about.
+// tidy removes leftovers.
 func (t *Tree) tidy(s State, r *Recovered) error {
 	for _, name := range []string{current, good, doubted} {
 		if err := t.remove(t.path("." + name + "-next")); err != nil {
@@ -100,7 +99,7 @@ func (t *Tree) tidy(s State, r *Recovered) error {
 			err = t.discard(path, nil)
 		case strings.HasPrefix(name, ".old-"), strings.HasPrefix(name, ".mkdir-"):
 			err = t.removeAll(path)
-		case n > max(s.Current, s.Good) && (s.Current > 0 || !s.Begun()): // else current was taken away, and nothing tells which it was
+		case n > max(s.Current, s.Good) && (s.Current > 0 || !s.Begun()): // otherwise current was removed, and nothing identifies it
 			var edits map[string][]byte
 			if edits, err = t.edits(n); err != nil || len(edits) > 0 {
 				r.Damaged = append(r.Damaged, n)

@@ -5,12 +5,12 @@ import (
 	"path/filepath"
 )
 
-// rehearsal is the folder of the probe of Rehearse, seen from the tree. Recover removes what bears such a name.
+// rehearsal is the folder of the probe of Rehearse, relative to the tree. Recover removes folders with this name.
 const rehearsal = "gen/.old-rehearsal"
 
-// Rehearse does to the disk what Stage, Flip and Accept do for generation g, and takes it back: what is read through the fixed paths is the same
-// before, meanwhile and afterwards. Each pointer is replaced by one to the same generation. While g is staged, look is called with the path of a
-// file that holds probe and was made as the files of g were, so it can be asked who may read them.
+// Rehearse does to the disk what Stage, Flip and Accept do for generation g, and reverts it: what is read through the fixed paths does not change at any
+// time. Each pointer is replaced by one to the same generation. While g is staged, look is called with the path of a file that holds probe and was
+// created like the files of g, to find out who may read them.
 func (t *Tree) Rehearse(g Generation, probe []byte, look func(path string) error) (err error) {
 	if err := t.makeDirs(); err != nil {
 		return err
@@ -55,7 +55,7 @@ func (t *Tree) Rehearse(g Generation, probe []byte, look func(path string) error
 	return nil
 }
 
-// tryLink makes a link where one waits before it replaces another, and removes it.
+// tryLink creates a link under the temporary name of one that replaces another, and removes it.
 func (t *Tree) tryLink(target, path string) error {
 	if err := t.remove(path); err != nil {
 		return err
@@ -68,7 +68,7 @@ func (t *Tree) tryLink(target, path string) error {
 
 // unstage removes generation n, which was never read, and the probe beside it.
 func (t *Tree) unstage(n int) error {
-	err := t.fs.Rename(t.path(generation(n)), t.path(hidden(n))) // a generation is whole as long as it has its name
+	err := t.fs.Rename(t.path(generation(n)), t.path(hidden(n))) // a generation is complete as long as it has its name
 	for _, path := range []string{hidden(n), rehearsal} {
 		err = errors.Join(err, t.removeAll(t.path(path)))
 	}

@@ -12,8 +12,8 @@ import (
 	"syscall"
 )
 
-// Stage writes a generation to disk, safely, and reads it back. Nobody reads it yet. When Stage fails, what there is of the
-// generation is evidence in failed/: a file whose fsync failed once is never trusted again.
+// Stage writes a generation to disk, safely, and reads it back. It is not read through the fixed paths yet. When Stage fails, the remains of the
+// generation are kept in failed/ as evidence: a file whose fsync failed once is never trusted again.
 func (t *Tree) Stage(g Generation) (err error) {
 	if err := t.acceptable(g); err != nil {
 		return fmt.Errorf("cannot stage generation %d: %w", g.Number, err)
@@ -23,7 +23,7 @@ func (t *Tree) Stage(g Generation) (err error) {
 		if err == nil {
 			return
 		}
-		// What lies at place is ours to take away only if it came from tmp.
+		// What is at place is ours to remove only if it came from tmp.
 		where := tmp
 		if there, lookErr := t.exists(tmp); lookErr == nil && !there {
 			where = place
@@ -52,7 +52,7 @@ func (t *Tree) Stage(g Generation) (err error) {
 	return nil
 }
 
-// acceptable refuses a generation that would not serve all fixed paths, or that would hide another.
+// acceptable returns an error for a generation that would not serve all fixed paths, or that would hide another.
 func (t *Tree) acceptable(g Generation) error {
 	if !serves(t, g.Files) {
 		return errors.New("its files are not those the fixed paths lead to")
@@ -67,10 +67,10 @@ func (t *Tree) acceptable(g Generation) error {
 	return nil
 }
 
-// staging is where generation n lies, seen from the tree, while it is written.
+// staging returns the path of generation n, relative to the tree, while it is written.
 func staging(n int) string { return fmt.Sprintf("gen/.tmp-%06d", n) }
 
-// write makes the folder of a generation, complete and safely on disk but for its name.
+// write creates the folder of a generation, complete and safely on disk except for its name.
 func (t *Tree) write(dir string, g Generation) error {
 	m := record{g.Number, g.RunID, g.Parent, map[string]fingerprint{}}
 	if err := t.fs.Mkdir(dir); err != nil {
@@ -92,7 +92,7 @@ func (t *Tree) write(dir string, g Generation) error {
 	return t.fs.SyncDir(dir)
 }
 
-// writeFile makes a file that must not exist, safely on disk but for its name.
+// writeFile creates a file that must not exist, safely on disk except for its name.
 func (t *Tree) writeFile(path string, content []byte) (err error) {
 	f, err := t.fs.Create(path)
 	if err != nil {
@@ -105,7 +105,7 @@ func (t *Tree) writeFile(path string, content []byte) (err error) {
 	return f.Sync()
 }
 
-// makeDir makes the missing folders of dir, and sees to it that their names survive a power cut.
+// makeDir creates the missing folders of dir, and makes their names durable.
 func (t *Tree) makeDir(dir string) error {
 	parent := filepath.Dir(dir)
 	there, err := t.exists(dir)
@@ -124,15 +124,15 @@ func (t *Tree) makeDir(dir string) error {
 	return t.fs.SyncDir(parent)
 }
 
-// discard takes a generation or staging out of the way: it becomes the evidence, in the place of the one before it. One that came to
-// nothing because the disk is full tells nothing, and its space is needed.
+// discard moves a generation or staging folder to failed/, replacing the evidence before it. One that failed because the disk is full is no evidence,
+// and its space is needed.
 func (t *Tree) discard(path string, because error) error {
 	there, err := t.exists(path)
 	if err != nil || !there {
 		return err
 	}
 	if !errors.Is(because, syscall.ENOSPC) && !errors.Is(because, syscall.EDQUOT) {
-		// Both folders, or a power cut gives the evidence before this one its name back, but not its files.
+		// Both folders, or a power cut restores the name of the evidence before this one, but not its files.
 		err := errors.Join(t.fs.SyncDir(t.path("gen")), t.fs.SyncDir(t.dir))
 		if err == nil {
 			err = t.removeAll(t.path(failed))
@@ -144,7 +144,7 @@ func (t *Tree) discard(path string, because error) error {
 			return nil
 		}
 	}
-	// Out of sight first: a generation is whole as long as it has its name.
+	// Hide it first: a generation is complete as long as it has its name.
 	if n := number("gen/" + filepath.Base(path)); n > 0 && t.fs.Rename(path, t.path(hidden(n))) == nil {
 		path = t.path(hidden(n))
 		if err := t.fs.SyncDir(t.path("gen")); err != nil {
@@ -154,10 +154,10 @@ func (t *Tree) discard(path string, because error) error {
 	return t.removeAll(path)
 }
 
-// hidden is where generation n lies, seen from the tree, while it is removed.
+// hidden returns the path of generation n, relative to the tree, while it is removed.
 func hidden(n int) string { return fmt.Sprintf("gen/.old-%06d", n) }
 
-// removeAll removes what lies at path, and everything in it.
+// removeAll removes path and everything in it.
 func (t *Tree) removeAll(path string) error {
 	mode, err := t.fs.Lstat(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -180,8 +180,8 @@ func (t *Tree) removeAll(path string) error {
 	return t.fs.Remove(path)
 }
 
-// Prune removes old generations, but for the newest keep and those that current and good point to. What others changed in one goes to save
-// first; when that fails it stays.
+// Prune removes old generations, except for the newest keep and those that current and good lead to. External changes in one are passed to save first;
+// if that fails it stays.
 func (t *Tree) Prune(keep int, save func(path string, content []byte) error) error {
 	s, err := t.count()
 	if err != nil {
@@ -198,10 +198,10 @@ func (t *Tree) Prune(keep int, save func(path string, content []byte) error) err
 			err = saveAll(edits, save)
 		}
 		if err != nil {
-			kept = errors.Join(kept, fmt.Errorf("generation %d was changed by somebody else, which cannot be saved: it stays: %w", n, err))
+			kept = errors.Join(kept, fmt.Errorf("generation %d was changed externally, and the change cannot be saved: it is kept: %w", n, err))
 			continue
 		}
-		// Out of sight first: a generation is whole as long as it has its name.
+		// Hide it first: a generation is complete as long as it has its name.
 		if err := t.fs.Rename(t.path(generation(n)), t.path(hidden(n))); err != nil {
 			return fmt.Errorf("cannot remove generation %d: %w", n, err)
 		}

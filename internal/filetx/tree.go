@@ -1,6 +1,6 @@
-// Package filetx keeps several files as one: a reader finds all of them old or all of them new, whatever fails and whenever the power
-// is cut or the program killed. It knows nothing of what the files are for. It writes nothing but its own tree, the links at the
-// fixed paths that lead into it and, beside these and hidden by a leading dot, the link that is about to replace one.
+// Package filetx replaces several files atomically: a reader finds all of them old or all of them new, whatever fails and whenever the power is cut or
+// the program killed. It does not know what the files are for. It writes only its own tree, the links at the fixed paths that lead into it and, beside
+// these and hidden by a leading dot, the link that is about to replace one.
 package filetx
 
 import (
@@ -20,23 +20,22 @@ import (
 	"github.com/synergycall/pbxportal/internal/regular"
 )
 
-// Tree keeps several files as one: in numbered generations below a folder of its own, of which exactly one is current. Each file is
-// read at a fixed path, a link that leads through `current`, so that one rename of `current` replaces all files at one moment.
+// Tree is a set of files in numbered generations below a folder of its own, of which exactly one is current. Each file is read at a fixed path, a link
+// that leads through `current`, so that one rename of `current` replaces all files atomically.
 //
 //	gen/000042/NAME             the files of a generation
 //	gen/000042/manifest.json    its number, run, parent and hashes
 //	current -> gen/000042       what is read through the fixed paths
 //	good -> gen/000042          the last generation that was accepted
 //	doubted -> gen/000042       a generation of which it is no longer known whether it is good
-//	failed/                     the newest generation that came to nothing, as evidence
-//	lock                        who holds it may change the tree
+//	failed/                     the newest failed generation, as evidence
+//	lock                        its holder may change the tree
 //
-// A generation may lack the file of an optional link. The link is then missing, or stays and leads nowhere: reading the path fails either way.
-// It is made before the first generation with the file becomes current, so that all paths still change at one moment.
+// A generation may lack the file of an optional link. The link is then missing or dangling: reading the path fails either way. It is created before the
+// first generation with the file becomes current, so that all paths still change atomically.
 //
-// Everything that is ever renamed across folders lies inside the tree, so the folders of the fixed paths may be mounts of their own.
-// A Tree has no memory: all it knows it reads from the disk. Whoever calls a method that changes something holds the lock, and called
-// Recover after taking it.
+// Everything that is ever renamed across folders is inside the tree, so the folders of the fixed paths may be mounts of their own. A Tree keeps no state
+// in memory: it reads everything from the disk. Methods that change something must be called with the lock held, after a call of Recover.
 type Tree struct {
 	dir   string
 	links []Link
@@ -52,18 +51,18 @@ type Link struct {
 // Generation is one consistent set of files.
 type Generation struct {
 	Number int
-	RunID  string // of whoever made it; the tree only keeps it
-	Parent int    // the generation it came after, 0 for the first
+	RunID  string // of the run that made it; the tree only stores it
+	Parent int    // the generation before it, 0 for the first
 	Files  map[string][]byte
 }
 
-// ErrDamaged says that a generation is not what its manifest says.
+// ErrDamaged means that a generation does not match its manifest.
 var ErrDamaged = errors.New("does not match its manifest")
 
-// ErrDrift says that somebody else put something in the place of a fixed path.
-var ErrDrift = errors.New("was changed by somebody else")
+// ErrDrift means that something else was put at a fixed path.
+var ErrDrift = errors.New("was changed externally")
 
-// ErrInDoubt says that a flip may or may not survive a power cut. What is read is whole, old or new; Recover settles which.
+// ErrInDoubt means that a flip may or may not survive a power cut. Readers see one complete generation, old or new; Recover settles which.
 var ErrInDoubt = errors.New("may or may not have happened")
 
 const (
@@ -74,7 +73,7 @@ const (
 	manifest = "manifest.json"
 )
 
-// Open names a tree and its fixed paths, all absolute. It touches nothing; a tree that does not exist yet begins with Adopt.
+// Open returns a tree with these fixed paths, all absolute. It does not access the disk; a tree that does not exist yet begins with Adopt.
 func Open(dir string, links []Link, fsys FS) (*Tree, error) {
 	if !filepath.IsAbs(dir) || len(links) == 0 {
 		return nil, fmt.Errorf("cannot keep files in %q: needs an absolute path and at least one link", dir)
@@ -90,8 +89,8 @@ func Open(dir string, links []Link, fsys FS) (*Tree, error) {
 	return &Tree{filepath.Clean(dir), slices.Clone(links), fsys}, nil
 }
 
-// TryLock takes the tree for this caller, across all processes, or reports at once that it is busy: somebody else has it. It makes the
-// folder of the tree if that is missing.
+// TryLock takes the lock of the tree for this caller, across all processes, or reports at once that it is held (busy). It creates the folder of the tree
+// if that is missing.
 func (t *Tree) TryLock() (unlock func(), busy bool, err error) {
 	if err := t.makeDir(t.dir); err != nil {
 		return nil, false, fmt.Errorf("cannot make %s: %w", t.dir, err)
@@ -103,10 +102,10 @@ func (t *Tree) TryLock() (unlock func(), busy bool, err error) {
 	return unlock, busy, nil
 }
 
-// Kind is what lies at a fixed path.
+// Kind is the kind of what is at a fixed path.
 type Kind int
 
-// What can lie at a fixed path.
+// Kinds of fixed paths.
 const (
 	Missing Kind = iota // nothing
 	Linked              // our link
@@ -114,48 +113,48 @@ const (
 	Strange             // another link, a folder, …
 )
 
-// PathState is how a fixed path looks.
+// PathState is the state of a fixed path.
 type PathState struct {
 	Link
 	Kind Kind
-	// Intact reports that what is read at the path is what the current generation has for it: of an optional file that it lacks, nothing.
+	// Intact reports whether the content of the path is that of the current generation: for an optional file that it lacks, nothing.
 	Intact bool
-	// Content is what is read at the path, nil when nothing is.
+	// Content is the content read at the path, nil when there is none.
 	Content []byte
-	// Err says why nothing is read, nil where something is or nothing lies there. What must not be read, such as a link that is not ours,
-	// is a *regular.Error.
+	// Err is the reason why nothing is read, nil if something is, or if the path does not exist. For what must not be read, such as a link that is not
+	// ours, it is a *regular.Error.
 	Err error
 }
 
-// InOrder reports that a reader of the path finds what the current generation has for it, through our link where it has something.
+// InOrder reports whether a reader of the path gets the content of the current generation, through our link where it has any.
 func (p PathState) InOrder() bool {
 	return p.Intact && (p.Kind == Linked || p.Kind == Missing && p.Optional)
 }
 
-// State is how the tree and its fixed paths look, all of it read from the disk.
+// State is the state of the tree and its fixed paths, read from the disk.
 type State struct {
 	Current, Good int // 0: none
 	Doubted       int // the generation that was doubted and not accepted since; 0: none
 	Generations   []int
 	RunID         string // of the current generation, "" when its manifest is damaged
 	Paths         []PathState
-	// Foreign lists files that lie beside the fixed paths, are not hidden and end like them: whoever reads the folder by a pattern
-	// reads them too.
+	// Foreign lists files beside the fixed paths that are not hidden and have the same extension: a program that reads the folder by a pattern reads
+	// them, too.
 	Foreign []string
 }
 
-// Next is the lowest number a new generation may have.
+// Next returns the lowest number for a new generation.
 func (s State) Next() int { return max(s.Current, s.Good, slices.Max(append(s.Generations, 0))) + 1 }
 
-// Begun reports that the tree was adopted, also if somebody has taken parts of it away since.
+// Begun reports whether the tree was adopted, also if parts of it were removed since.
 func (s State) Begun() bool { return s.Current > 0 || s.Good > 0 || s.linked() }
 
-// whole reports that the current generation was read through the fixed paths, and is what its manifest says.
+// whole reports whether the current generation was read through the fixed paths and matches its manifest.
 func (s State) whole() bool {
 	return s.Current > 0 && !slices.ContainsFunc(s.Paths, func(p PathState) bool { return !p.InOrder() })
 }
 
-// State looks at everything. It needs no lock: it looks again when somebody flipped meanwhile.
+// State reads the whole state. It needs no lock: it reads again if a flip happened meanwhile.
 func (t *Tree) State() (s State, err error) {
 	const patience = 5
 	for range patience {
@@ -169,7 +168,7 @@ func (t *Tree) State() (s State, err error) {
 	return s, nil
 }
 
-// count looks which generations there are, and reads none.
+// count lists the generations without reading them.
 func (t *Tree) count() (s State, err error) {
 	if s.Current, err = t.pointer(current); err != nil {
 		return State{}, err
@@ -212,8 +211,8 @@ func (t *Tree) look() (State, error) {
 	return s, nil
 }
 
-// content reads what a reader of a fixed path finds there. It follows no link but ours, which leads to a file of the current generation:
-// what another one leads to is perhaps not for everybody who sees a plan.
+// content reads what a reader of a fixed path finds there. It follows no link but ours, which leads to a file of the current generation: the target of
+// another link may not be meant for every user who can see a plan.
 func (t *Tree) content(n int, p PathState) (content []byte, err error) {
 	switch {
 	case p.Kind == Missing, p.Kind == Linked && n == 0:
@@ -232,7 +231,7 @@ func (t *Tree) content(n int, p PathState) (content []byte, err error) {
 	return content, nil
 }
 
-// Read returns a generation, or ErrDamaged if a single bit of its files is not what it was.
+// Read returns a generation, or ErrDamaged if a single bit of its files has changed.
 func (t *Tree) Read(n int) (Generation, error) {
 	m, err := t.manifest(n)
 	if err != nil {
@@ -265,7 +264,7 @@ func (t *Tree) PathsOf(n int) (paths []string, err error) {
 	return paths, err
 }
 
-// noFile reports that nothing lies where a file should, or something else.
+// noFile reports whether err says that a file is missing, or is not a file.
 func noFile(err error) bool {
 	_, other := errors.AsType[*regular.Error](err)
 	return other || errors.Is(err, fs.ErrNotExist)
@@ -279,8 +278,8 @@ type record struct {
 	Files  map[string]fingerprint `json:"files"`
 }
 
-// has reports whether what was read of a link's file, which may be nothing, is what the manifest names. err is that of reading; one that says
-// that nothing is there fits a file which the generation lacks.
+// has reports whether the content read of a link's file, or its absence, matches the manifest. err is the error of reading; not existing matches a file
+// that the generation lacks.
 func (m record) has(l Link, content []byte, err error) bool {
 	want, named := m.Files[l.Name]
 	if !named {
@@ -317,7 +316,7 @@ func (t *Tree) manifest(n int) (record, error) {
 	return m, nil
 }
 
-// serves reports whether these files, by their names, are those of a generation: all that must be there, and none that no link leads to.
+// serves reports whether these file names are those of a generation: every required one, and none that no link leads to.
 func serves[T any](t *Tree, files map[string]T) bool {
 	known := 0
 	for _, l := range t.links {
@@ -339,10 +338,10 @@ func (t *Tree) names() map[string]string {
 	return names
 }
 
-// path is a place in the tree.
+// path returns a path in the tree.
 func (t *Tree) path(elem ...string) string { return filepath.Join(t.dir, filepath.Join(elem...)) }
 
-// generation is where generation n lies, seen from the tree.
+// generation returns the path of generation n, relative to the tree.
 func generation(n int) string { return fmt.Sprintf("gen/%06d", n) }
 
 // number is the inverse of generation; 0 for anything else.
@@ -354,7 +353,7 @@ func number(place string) int {
 	return n
 }
 
-// pointer reads current, good or doubted; something that cannot be one of ours counts as none.
+// pointer reads current, good or doubted; anything that cannot be one of ours counts as none.
 func (t *Tree) pointer(name string) (int, error) {
 	target, err := t.fs.Readlink(t.path(name))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.EINVAL) {
@@ -376,7 +375,7 @@ func (t *Tree) generations() ([]int, error) {
 	return all, err
 }
 
-// list is ReadDir for folders that may be missing.
+// list is ReadDir that ignores a missing folder.
 func (t *Tree) list(dir string) ([]string, error) {
 	names, err := t.fs.ReadDir(dir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -385,7 +384,7 @@ func (t *Tree) list(dir string) ([]string, error) {
 	return names, nil
 }
 
-// exists reports whether anything lies at path.
+// exists reports whether anything exists at path.
 func (t *Tree) exists(path string) (bool, error) {
 	_, err := t.fs.Lstat(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -417,8 +416,8 @@ func (t *Tree) kind(l Link) (Kind, error) {
 	return Strange, err
 }
 
-// target is what the link at a fixed path says. It is relative, so that it holds wherever the folders are mounted, and since `..` in
-// a link counts from where the folder really lies, so do we.
+// target returns the target of the link at a fixed path. It is relative, so that it holds wherever the folders are mounted, and is computed from the
+// resolved folder, since `..` in a link is.
 func (t *Tree) target(l Link) (string, error) {
 	from, err := t.fs.Resolve(filepath.Dir(l.Path))
 	if err != nil {
@@ -435,7 +434,7 @@ func (t *Tree) target(l Link) (string, error) {
 	return filepath.Join(rel, current, l.Name), err
 }
 
-// foreign finds the files beside the fixed paths that end like them.
+// foreign finds the files beside the fixed paths with the same extension.
 func (t *Tree) foreign() ([]string, error) {
 	ours, found := t.names(), map[string]bool{}
 	for _, l := range t.links {

@@ -42,7 +42,7 @@ func TestAnApplyThatWasNotConfirmedIsA202WithItsWholeStoryAlsoWhenAskedAgain(t *
 	id, _ := first.json["audit_log_id"].(string)
 	if first.status != 202 || first.json["result"] != "not_confirmed" || first.json["verification"] != "inconclusive" || first.json["outcome"] != "failure" ||
 		first.header.Get("Location") != "/apply/runs/"+id || first.header.Get("Preference-Applied") != "" || len(first.json["files_written"].([]any)) != 2 ||
-		first.json["users_applied"] != 2.0 || !strings.Contains(first.json["message"].(string), "could not be seen to run them (Asterisk does not answer)") ||
+		first.json["users_applied"] != 2.0 || !strings.Contains(first.json["message"].(string), "could not be verified that Asterisk runs them (Asterisk does not answer)") ||
 		!strings.Contains(first.json["message"].(string), "pbxportal doctor") {
 		t.Fatalf("%d %v %s", first.status, first.header, first.text)
 	}

@@ -9,27 +9,27 @@ import (
 	"github.com/synergycall/pbxportal/internal/asterisk"
 )
 
-// The bounds of what is kept.
+// Limits of what is kept.
 const (
 	mostPhones   = 4000
 	mostPlaces   = 32 // of one extension
 	mostChannels = 20_000
 	longestURI   = 1024
-	mostEvents   = 4096        // that can be heard late; up to twice as many are kept
+	mostEvents   = 4096        // that can be sent late; up to twice as many are kept
 	mostAtOnce   = 512         // events of one update
 	minutes      = 60          // of history
 	oneMinute    = time.Minute // of history
 
-	// A snapshot of more calls and registrations than large may be this old when events keep coming, so that many who ask do not cost many times.
+	// A snapshot with more calls and registrations than large may be this old when events keep coming, so that many callers do not cost many copies.
 	large    = 1000
 	largeAge = 250 * time.Millisecond
 )
 
-// board is what all listeners look at. A listener keeps no queue here, only the id of what it heard last: so a slow one costs nothing.
+// board is the state shared by all listeners. It keeps no queue for a listener, only the id of its last event: so a slow one costs nothing.
 type board struct {
 	now func() time.Time
 
-	mu      sync.Mutex // guards what follows
+	mu      sync.Mutex // guards the fields below
 	link    Link
 	model   *model
 	last    uint64  // the id of the newest event
@@ -37,11 +37,11 @@ type board struct {
 	changed chan struct{}
 	closed  bool
 	history []Minute
-	counted counts // when something was counted last
+	counted counts // the last counts
 	lists   lists
 }
 
-// lists are the calls and registrations of a snapshot, with the id of the last event they hold, and when they were made.
+// lists are the calls and registrations of a snapshot, the id of the last event they include, and when they were made.
 type lists struct {
 	id            uint64
 	at            time.Time
@@ -51,12 +51,12 @@ type lists struct {
 
 type counts struct{ registrations, calls int }
 
-// newBoard makes a board. Its ids are greater than those of any process before, unless one had a million events a second.
+// newBoard returns a board. Its ids are greater than those of any earlier process, unless one had a million events a second.
 func newBoard(now func() time.Time, link Link) *board {
 	return &board{now: now, link: link, model: newModel(), last: uint64(max(now().UnixMicro(), 1)), changed: make(chan struct{})}
 }
 
-// connect says that from now on what is told is how it is.
+// connect marks the state as known, with these lists.
 func (b *board) connect(link Link, all listing) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -67,7 +67,7 @@ func (b *board) connect(link Link, all listing) {
 	b.countLocked(true)
 }
 
-// disconnect says why nothing is known. It reports whether something was until now, and whether the reason is news.
+// disconnect marks the state as unknown, with a reason. It reports whether it was known until now, and whether the reason is new.
 func (b *board) disconnect(link Link) (wasConnected, news bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -89,7 +89,7 @@ func (b *board) disconnect(link Link) (wasConnected, news bool) {
 	return false, true
 }
 
-// take takes what Asterisk told. It gives how long to wait before registrations should be listed again; 0 is for not at all.
+// take applies events of Asterisk. It returns how long to wait before registrations should be listed again; 0 means not at all.
 func (b *board) take(events []asterisk.Event) (relist time.Duration) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -105,7 +105,7 @@ func (b *board) take(events []asterisk.Event) (relist time.Duration) {
 	return relist
 }
 
-// replace takes what Asterisk lists in place of what was known.
+// replace replaces the state by what Asterisk lists.
 func (b *board) replace(all listing) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -115,7 +115,7 @@ func (b *board) replace(all listing) {
 	b.countLocked(false)
 }
 
-// strangers gives those of the contacts that are not known yet.
+// strangers returns the contacts that are not known yet.
 func (b *board) strangers(contacts []asterisk.Registered) (unknown []asterisk.Registered) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -136,7 +136,7 @@ func (b *board) close() {
 	}
 }
 
-// resetLocked makes every listener begin anew.
+// resetLocked makes every listener start again.
 func (b *board) resetLocked() {
 	b.model.news() // is in the snapshot
 	b.events = nil
@@ -166,7 +166,7 @@ func (b *board) wakeLocked() {
 	}
 }
 
-// countLocked keeps the history. Between two calls all was as it was counted last, unless there was no link.
+// countLocked updates the history. Between two calls the counts were those of the last, unless there was no link.
 func (b *board) countLocked(fresh bool) {
 	if b.link.State != Connected {
 		return
@@ -195,7 +195,7 @@ func (b *board) snapshot() Snapshot {
 	return s
 }
 
-// snapshotLocked gives how all stands, and the id of the last event that is contained in it. Its lists are shared, and must not be changed.
+// snapshotLocked returns the current state, and the id of the last event that it includes. Its lists are shared, and must not be changed.
 func (b *board) snapshotLocked() (Snapshot, uint64) {
 	b.countLocked(false)
 	s := Snapshot{Link: b.link, History: b.historyLocked()}
@@ -210,23 +210,23 @@ func (b *board) snapshotLocked() (Snapshot, uint64) {
 	return s, b.lists.id
 }
 
-// heardLocked is how many of the newest events can be heard late.
+// heardLocked returns how many of the newest events can still be sent.
 func (b *board) heardLocked() uint64 { return uint64(min(len(b.events), mostEvents)) }
 
-// counts gives how many registrations and calls there are, and how the link is.
+// counts returns the numbers of registrations and calls, and the state of the link.
 func (b *board) counts() (counts, LinkState) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.model.counts(), b.link.State
 }
 
-// historyLocked gives the minutes of the last hour.
+// historyLocked returns the samples of the last hour.
 func (b *board) historyLocked() []Minute {
 	oldest := b.now().UTC().Truncate(oneMinute).Add(-(minutes - 1) * oneMinute)
 	return slices.DeleteFunc(slices.Clone(b.history), func(m Minute) bool { return m.At.Before(oldest) })
 }
 
-// next gives what a listener has not heard.
+// next returns the update for a listener.
 func (b *board) next(ctx context.Context, after uint64) (Update, error) {
 	for {
 		update, changed, err := b.look(after)
@@ -241,7 +241,7 @@ func (b *board) next(ctx context.Context, after uint64) (Update, error) {
 	}
 }
 
-// look gives what a listener has not heard, or a channel that is closed when there is something.
+// look returns the update for a listener, or a channel that is closed when there is one.
 func (b *board) look(after uint64) (Update, <-chan struct{}, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

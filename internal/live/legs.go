@@ -5,14 +5,14 @@ import (
 	"container/heap"
 )
 
-// legs are the channels of one call, kept so that those who matter are found at once, however many there are: a conference of thousands costs
-// no more for each event than two people who talk.
+// legs are the channels of one call, organised so that the relevant ones are found in constant time: an event of a conference of thousands costs no more
+// than one of a call between two people.
 type legs struct {
-	size int         // channels, with Asterisk's own way round
-	by   [3]channels // the others by how far they have come, Up first; in each the one that began first is on top
+	size int         // channels, except Asterisk's Local ones
+	by   [3]channels // the others by progress, Up first; in each the oldest is on top
 }
 
-// progress orders the legs that were called: who has answered is who the call is with.
+// progress orders the called legs: the leg that has answered is the other party.
 func progress(state string) int {
 	switch state {
 	case "Up":
@@ -37,7 +37,7 @@ func (l *legs) remove(c *channel) {
 	}
 }
 
-// count is the number of legs, without Asterisk's own way round.
+// count returns the number of legs, except Asterisk's Local ones.
 func (l *legs) count() (n int) {
 	for _, of := range l.by {
 		n += len(of)
@@ -45,7 +45,7 @@ func (l *legs) count() (n int) {
 	return n
 }
 
-// first gives the leg the call began with; nil where there is none.
+// first returns the leg the call began with; nil if there is none.
 func (l *legs) first() (first *channel) {
 	for _, of := range l.by {
 		if len(of) > 0 && (first == nil || of[0].before(first)) {
@@ -55,7 +55,7 @@ func (l *legs) first() (first *channel) {
 	return first
 }
 
-// other gives who the call is with: of the legs beside the first the one that has come furthest, and of these the one that began first.
+// other returns the leg of the other party: of the legs beside the first the one that has progressed furthest, and of these the oldest.
 func (l *legs) other(first *channel) *channel {
 	for _, of := range l.by {
 		if len(of) > 0 && of[0] != first {
@@ -72,7 +72,7 @@ func (l *legs) other(first *channel) *channel {
 	return nil
 }
 
-// channels is a heap: the one that began first is on top.
+// channels is a heap with the oldest channel on top.
 type channels []*channel
 
 func (h channels) Len() int           { return len(h) }
@@ -98,7 +98,7 @@ func (h *channels) Pop() any {
 	return c
 }
 
-// before orders channels by when they began.
+// before reports whether c is older than o.
 func (c *channel) before(o *channel) bool {
 	return cmp.Or(cmp.Compare(c.serial, o.serial), cmp.Compare(c.id, o.id)) < 0
 }

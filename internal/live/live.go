@@ -1,8 +1,8 @@
-// Package live is about what Asterisk says right now: which phones are registered, which calls are up, and whether Asterisk is there at
-// all. It keeps this in memory alone, follows Asterisk's events without a gap, and tells its listeners of each change.
+// Package live holds the live state of Asterisk: which phones are registered, which calls are up, and whether Asterisk is reachable. It keeps this in
+// memory only, follows Asterisk's events without gaps, and notifies its listeners of each change.
 //
-// It changes nothing in Asterisk, knows neither users nor files, and believes no text that comes from the phone network: names and
-// user agents are cut and cleaned, and who a phone is follows from what Asterisk calls its channel or its contact.
+// It changes nothing in Asterisk, knows neither users nor files, and does not trust texts from the phone network: names and user agents are cut and
+// cleaned, and a phone is identified by the name Asterisk gives its channel or contact.
 package live
 
 import (
@@ -16,64 +16,64 @@ import (
 	"github.com/synergycall/pbxportal/internal/pbx"
 )
 
-// LinkState says how the portal stands with Asterisk.
+// LinkState is the state of the connection to Asterisk.
 type LinkState string
 
-// The states of the link to Asterisk.
+// States of the connection to Asterisk.
 const (
-	Connected  LinkState = "connected"  // what is told of registrations and calls is how they are
-	Connecting LinkState = "connecting" // Asterisk is away, or still starting
-	Refused    LinkState = "refused"    // Asterisk is there, and does not let the portal in
-	Off        LinkState = "off"        // nobody has set it up
+	Connected  LinkState = "connected"  // registrations and calls are current
+	Connecting LinkState = "connecting" // Asterisk is unavailable, or still starting
+	Refused    LinkState = "refused"    // Asterisk is reachable, but refuses the portal
+	Off        LinkState = "off"        // not configured
 )
 
-// Link is the link to Asterisk, from which all the rest is known.
+// Link is the connection to Asterisk, the source of the live state.
 type Link struct {
 	State   LinkState
 	Since   time.Time
 	Version string // of Asterisk; "" while it is not connected
-	Message string // a sentence for people, with the cure where one is needed
+	Message string // a sentence for people, with the fix if one is needed
 }
 
-// RegistrationState says what is known of a phone.
+// RegistrationState is the state of a registered phone.
 type RegistrationState string
 
-// The states of a registration.
+// States of a registration.
 const (
-	Reachable   RegistrationState = "reachable"   // it answered when Asterisk asked last
+	Reachable   RegistrationState = "reachable"   // it answered Asterisk's last check
 	Unreachable RegistrationState = "unreachable" // it did not
-	Registered  RegistrationState = "registered"  // nobody has asked it yet
-	Gone        RegistrationState = "gone"        // it is registered no more; only events say so
+	Registered  RegistrationState = "registered"  // not checked yet
+	Gone        RegistrationState = "gone"        // no longer registered; only in events
 )
 
-// Registration is a phone that has registered as an extension. An extension has one, unless somebody allowed it more.
+// Registration is a phone registered as an extension. An extension has one, unless it is configured to allow more.
 type Registration struct {
 	Number    pbx.Number
 	State     RegistrationState
-	Address   string // where the phone is reached, host:port; with the number it names the registration
-	UserAgent string // what the phone calls itself
+	Address   string // of the phone, host:port; with the number it identifies the registration
+	UserAgent string // sent by the phone
 	RTT       time.Duration
 	Since     time.Time // when the portal first saw it
 	Expires   time.Time // zero while unknown
 }
 
-// CallState says how far a call has come.
+// CallState is the progress of a call.
 type CallState string
 
-// The states of a call.
+// States of a call.
 const (
 	Ringing CallState = "ringing"
 	Up      CallState = "up"
-	Ended   CallState = "ended" // only events say so
+	Ended   CallState = "ended" // only in events
 )
 
 // Party is one end of a call.
 type Party struct {
-	Number string // an extension, or what the other network says
+	Number string // an extension, or what the other network reports
 	Name   string
 }
 
-// Call is a call of which at least one end is an extension.
+// Call is a call with at least one extension.
 type Call struct {
 	ID    string
 	State CallState
@@ -82,20 +82,20 @@ type Call struct {
 	Since time.Time // when it began
 }
 
-// Minute tells the most registrations and calls there were at once within one minute.
+// Minute is the maximum of concurrent registrations and calls within one minute.
 type Minute struct {
 	At            time.Time // its beginning
 	Registrations int
 	Calls         int
 }
 
-// Snapshot is all that is known at one moment. Its lists are shared by all who have it, and must not be changed.
+// Snapshot is the live state at one moment. Its lists are shared, and must not be changed.
 type Snapshot struct {
 	Link          Link
 	Registrations []Registration // by number and address
-	Calls         []Call         // the oldest first
-	History       []Minute       // of the last hour, the oldest first; minutes in which nothing was known are missing
-	LeftOut       string         // what there is no room for, in words; "" where that is nothing
+	Calls         []Call         // oldest first
+	History       []Minute       // of the last hour, oldest first; minutes without a connection are missing
+	LeftOut       string         // what exceeds the limits, in words; "" if nothing
 }
 
 // Event is one change. One of the three is set.
@@ -106,29 +106,29 @@ type Event struct {
 	Link         *Link
 }
 
-// Update is what a listener has not heard yet: the events since, or, where these are not known any more, how all stands now.
+// Update is what a listener has not received yet: the events since or, if these are no longer kept, the current state.
 type Update struct {
 	ID       uint64 // of the last event it covers
 	Snapshot *Snapshot
 	Events   []Event
 }
 
-// ErrClosed says that the portal stops, and that there will be no more updates.
+// ErrClosed means that the portal is stopping, and that there will be no more updates.
 var ErrClosed = errors.New("live state has ended")
 
-// The waits of the link.
+// Timeouts and intervals of the connection.
 const (
-	firstPause  = 100 * time.Millisecond // before Asterisk is tried again; doubled each time
+	firstPause  = 100 * time.Millisecond // before the first retry; doubled each time
 	longPause   = 3 * time.Second        // the longest of these
-	refusePause = 15 * time.Second       // after a refusal: trying harder would only fill Asterisk's log
+	refusePause = 15 * time.Second       // after a refusal: more frequent retries would only fill Asterisk's log
 	bootTime    = 30 * time.Second       // for Asterisk to say that it has started
-	listEvery   = 30 * time.Second       // all is listed again, so that no mistake grows old; it also shows that the link is alive
-	afterPhone  = 100 * time.Millisecond // registrations are listed again: the event of a new phone tells nothing but its address
-	afterReload = 2 * time.Second        // and so they are after a reload, which may change everything; an apply forgets phones right after it
-	atMost      = time.Second            // the least between two such lists, also when a thousand phones register at once
+	listEvery   = 30 * time.Second       // everything is listed again, to correct mistakes; it also shows that the connection is up
+	afterPhone  = 100 * time.Millisecond // registrations are listed again: the event of a new phone contains only its address
+	afterReload = 2 * time.Second        // likewise after a reload, which may change everything; an apply drops registrations right after it
+	atMost      = time.Second            // the minimum between two such lists, also when a thousand phones register at once
 )
 
-// Config is what a Watcher needs. Now and Log are required.
+// Config is the configuration of a Watcher. Now and Log are required.
 type Config struct {
 	AMI asterisk.AMITarget // without a User live state is off
 	Now func() time.Time
@@ -143,33 +143,31 @@ type Watcher struct {
 	board *board
 }
 
-// New makes a Watcher, which knows nothing until Run has connected.
+// New returns a Watcher. Its state is unknown until Run has connected.
 func New(c Config) *Watcher {
 	link := Link{State: Connecting, Since: c.Now(), Message: "not connected yet"}
 	if c.AMI.User == "" {
-		link.State, link.Message = Off, "live state is not set up: AMI_USER and AMI_SECRET say how to reach the Asterisk Manager Interface; pbxportal doctor shows the way"
+		link.State, link.Message = Off, "live state is not set up: set AMI_USER and AMI_SECRET for the Asterisk Manager Interface; pbxportal doctor shows how"
 	}
 	return &Watcher{ami: c.AMI, now: c.Now, log: c.Log, board: newBoard(c.Now, link)}
 }
 
-// Snapshot tells how all stands now.
+// Snapshot returns the current state.
 func (w *Watcher) Snapshot() Snapshot { return w.board.snapshot() }
 
-// Counts tells how many registrations and calls there are; of a link that is not connected they say nothing.
+// Counts returns the numbers of registrations and calls; they are meaningful only while the link is connected.
 func (w *Watcher) Counts() (registrations, calls int, link LinkState) {
 	n, link := w.board.counts()
 	return n.registrations, n.calls, link
 }
 
-// Next gives what has happened after the event with that id, and waits where that is nothing. A listener begins with 0 and goes on with the ID
-// of the update before. It may take its time: what it misses is not kept for it, it gets a snapshot instead. Ids of an
-// earlier process lead to a snapshot, too.
+// Next returns the updates after the event with that id, and waits if there are none. A listener begins with 0 and continues with the ID of the update
+// before. A slow listener misses nothing that matters: it gets a snapshot instead of old events. Ids of an earlier process lead to a snapshot, too.
 func (w *Watcher) Next(ctx context.Context, after uint64) (Update, error) {
 	return w.board.next(ctx, after)
 }
 
-// Run follows Asterisk until ctx ends, through restarts of it and cuts of the link. It returns no error: what is wrong with
-// the link is part of what it tells.
+// Run follows Asterisk until ctx ends, through its restarts and lost connections. It returns no error: problems of the connection are part of the state.
 func (w *Watcher) Run(ctx context.Context) error {
 	defer w.board.close()
 	if w.ami.User == "" {
@@ -207,19 +205,19 @@ func (w *Watcher) Run(ctx context.Context) error {
 	}
 }
 
-// sentence says what is wrong with the link, and what to do.
+// sentence says what is wrong with the connection, and what to do.
 func sentence(err error) string {
 	text := clean(err.Error(), 300)
 	if errors.Is(err, asterisk.ErrAMIRefused) {
-		return text + ". See that AMI_USER and AMI_SECRET are those of manager.conf, with read = system,call and write = reporting; pbxportal doctor tells more"
+		return text + ". Check that AMI_USER and AMI_SECRET are those of manager.conf, with read = system,call and write = reporting; pbxportal doctor shows details"
 	}
 	return text
 }
 
-// errNotBooted says that the first sign of life is missing.
-var errNotBooted = errors.New("asterisk has not said that it has started: it still does, or read=system is missing from its user in manager.conf")
+// errNotBooted means that the first event is missing.
+var errNotBooted = errors.New("asterisk has not reported that it has started: it is still starting, or read=system is missing from its user in manager.conf")
 
-// follow connects, lists and follows, until the link ends.
+// follow connects, lists and follows, until the connection ends.
 func (w *Watcher) follow(ctx context.Context) error {
 	ami, err := asterisk.DialAMI(ctx, w.ami)
 	if err != nil {
@@ -259,8 +257,8 @@ func (w *Watcher) follow(ctx context.Context) error {
 		if w.now().Before(due) {
 			continue
 		}
-		// What happens meanwhile waits in the connection, and comes after the list. An event that is older than the list does no harm: it
-		// is followed by those that led to what the list says.
+		// Events that happen meanwhile are queued in the connection, and processed after the list. An event older than the list does no harm: it is
+		// followed by those that led to the state in the list.
 		all, err := w.list(ctx, ami, !w.now().Before(whole))
 		if err != nil {
 			return err
@@ -281,8 +279,8 @@ func later(a, b time.Time) time.Time {
 	return b
 }
 
-// awaitBoot waits for the event that says that Asterisk has started. It comes at once from one that has done so long ago. Others that
-// come before it are contained in the lists that follow.
+// awaitBoot waits for the event that says that Asterisk has started. An Asterisk that runs already sends it at once. Events before it are covered by the
+// lists that follow.
 func (w *Watcher) awaitBoot(ctx context.Context, ami *asterisk.AMI) error {
 	limited, cancel := context.WithTimeout(ctx, bootTime)
 	defer cancel()
@@ -302,7 +300,7 @@ func (w *Watcher) awaitBoot(ctx context.Context, ami *asterisk.AMI) error {
 	}
 }
 
-// events waits for events, but no longer than that; none is an answer.
+// events waits for events, for at most that long; no events are a valid result.
 func (w *Watcher) events(ctx context.Context, ami *asterisk.AMI, wait time.Duration) ([]asterisk.Event, error) {
 	limited, cancel := context.WithTimeout(ctx, max(wait, 0))
 	defer cancel()
@@ -313,13 +311,13 @@ func (w *Watcher) events(ctx context.Context, ami *asterisk.AMI, wait time.Durat
 	return events, err
 }
 
-// listing is what Asterisk lists. One that is not whole says nothing of calls, nor whether phones answer that are known already.
+// listing is what Asterisk lists. An incomplete one says nothing about calls, nor about the reachability of known phones.
 type listing struct {
 	whole    bool
 	contacts []asterisk.Registered
 	states   map[string]asterisk.ContactState // by the ID of the contact
 	channels []asterisk.Channel
-	more     more // what is not among them
+	more     more // what was left out
 }
 
 func (w *Watcher) list(ctx context.Context, ami *asterisk.AMI, whole bool) (listing, error) {

@@ -13,13 +13,13 @@ import (
 	"github.com/synergycall/pbxportal/internal/pbx"
 )
 
-// model is what Asterisk said, and what of it was told on. It knows no clock and no lock. All that grows with what the phone network sends has a
-// bound, and an event costs what its own phone or channel costs, not what the others do.
+// model is the state reported by Asterisk, and the part of it that was published. It has no clock and no lock. Everything that grows with input from the
+// phone network is bounded, and the cost of an event depends only on its own phone or channel.
 type model struct {
 	phones   map[pbx.Number]map[string]*contact // by the URI; of each number at most mostPlaces
 	contacts int
 	channels map[string]*channel
-	groups   map[string]*legs // the channels of a call, by the channel it began with
+	groups   map[string]*legs // the channels of a call, by the first channel
 	more     more
 
 	toldPhones map[pbx.Number]map[string]Registration // by the address
@@ -28,30 +28,30 @@ type model struct {
 	untold     []Event
 }
 
-// more counts what there is no room for.
+// more counts what exceeds the limits.
 type more struct{ contacts, channels int }
 
-// contact is where a phone registered.
+// contact is a registered contact of a phone.
 type contact struct {
 	asterisk.Registered
 
 	state asterisk.ContactState
 	since time.Time
-	shown Registration // what the others see of it
+	shown Registration // its published form
 }
 
-// channel is one leg of a call, as far as it matters here.
+// channel is one leg of a call, as far as it is relevant here.
 type channel struct {
 	id, linked string
 	serial     uint64 // of the id
-	local      bool   // it is Asterisk's own way round
+	local      bool   // it is one of Asterisk's Local channels
 	up         bool
 	progress   int
-	at         int    // its place in the heap of its call
-	party      Party  // who is at it
-	ours       bool   // that is an extension
-	dialled    string // as others see it
-	dialledOur bool   // that is an extension
+	at         int    // its position in the heap of its call
+	party      Party  // its end of the call
+	ours       bool   // it is an extension
+	dialled    string // its published form
+	dialledOur bool   // it is an extension
 	since      time.Time
 }
 
@@ -62,14 +62,14 @@ func newModel() *model {
 	}
 }
 
-// news gives what has changed since it was asked last.
+// news returns the changes since the last call.
 func (m *model) news() []Event {
 	news := m.untold
 	m.untold = nil
 	return news
 }
 
-// take takes an event. It gives how long to wait before registrations should be listed again; 0 is for not at all.
+// take applies an event. It returns how long to wait before registrations should be listed again; 0 means not at all.
 func (m *model) take(e asterisk.Event, now time.Time) (relist time.Duration) {
 	switch e.Kind {
 	case asterisk.EventContact, asterisk.EventContactGone:
@@ -102,7 +102,7 @@ func (m *model) takeContact(e asterisk.Event, now time.Time) (relist time.Durati
 	return relist
 }
 
-// putContact adds a contact, or what is new of it, and reports whether there was room. A state that is not given stays as it is.
+// putContact adds or updates a contact, and reports whether there was room. A missing state leaves the old one.
 func (m *model) putContact(number pbx.Number, r asterisk.Registered, state *asterisk.ContactState, now time.Time) bool {
 	c := m.phones[number][r.URI]
 	if c == nil {
@@ -116,7 +116,7 @@ func (m *model) putContact(number pbx.Number, r asterisk.Registered, state *aste
 		m.phones[number][r.URI] = c
 		m.contacts++
 	}
-	if r.ID != "" { // from a list, which tells all
+	if r.ID != "" { // from a list, which has all the details
 		c.Registered = r
 	}
 	if state != nil {
@@ -139,7 +139,7 @@ func (m *model) dropContact(number pbx.Number, uri string) {
 
 func (m *model) takeChannel(e asterisk.Event, now time.Time) {
 	known := m.channels[e.Channel.ID]
-	if known == nil && e.Kind != asterisk.EventChannelNew { // the last word of one that has ended, or one there was no room for
+	if known == nil && e.Kind != asterisk.EventChannelNew { // the last event of one that has ended, or one that exceeded the limits
 		if e.Kind == asterisk.EventChannelGone {
 			m.more.channels = max(m.more.channels-1, 0)
 		}
@@ -174,7 +174,7 @@ func (m *model) putChannel(c asterisk.Channel, now time.Time) {
 	}
 	known.linked, known.local, known.up, known.progress = c.Linked, strings.HasPrefix(c.Name, "Local/"), c.State == "Up", progress(c.State)
 	known.party, known.ours = party(c)
-	if known.dialled == "" && !slices.Contains([]string{"s", "h", "i", "t", "o", "T", "e"}, c.Exten) { // these are places in a dialplan
+	if known.dialled == "" && !slices.Contains([]string{"s", "h", "i", "t", "o", "T", "e"}, c.Exten) { // these are special extensions of a dialplan
 		known.dialled = clean(c.Exten, longestName)
 		_, known.dialledOur = pbx.ParseNumber(c.Exten)
 	}
@@ -199,13 +199,13 @@ func (m *model) ungroup(c *channel) {
 	}
 }
 
-// knows reports whether it was told how that contact is.
+// knows reports whether the state of that contact is known.
 func (m *model) knows(r asterisk.Registered) bool {
 	number, _ := pbx.ParseNumber(r.AOR)
 	return m.phones[number][r.URI] != nil
 }
 
-// replace takes what Asterisk lists in place of what was known. What is known longer keeps its beginning.
+// replace replaces the state by what Asterisk lists. Known entries keep their start times.
 func (m *model) replace(all listing, now time.Time) {
 	listed := map[pbx.Number]map[string]bool{}
 	for _, r := range all.contacts {
@@ -260,14 +260,14 @@ func (m *model) replace(all listing, now time.Time) {
 	}
 }
 
-// union gives the keys of both maps in order.
+// union returns the keys of both maps in order.
 func union[K cmp.Ordered, A, B any](a map[K]A, b map[K]B) []K {
 	keys := slices.AppendSeq(slices.Collect(maps.Keys(a)), maps.Keys(b))
 	slices.Sort(keys)
 	return slices.Compact(keys)
 }
 
-// tellPhone tells what has changed at a number.
+// tellPhone publishes the changes at a number.
 func (m *model) tellPhone(number pbx.Number) {
 	now := map[string]Registration{}
 	for _, c := range m.phones[number] {
@@ -308,7 +308,7 @@ func (c *contact) view(number pbx.Number) Registration {
 	return r
 }
 
-// tellCall tells what has changed of a call.
+// tellCall publishes the changes of a call.
 func (m *model) tellCall(id string) {
 	now, there := m.view(id)
 	told, was := m.toldCalls[id]
@@ -323,7 +323,7 @@ func (m *model) tellCall(id string) {
 	}
 }
 
-// view makes one call of the channels that belong together; ok is false when none of its ends is an extension.
+// view combines the related channels to one call; ok is false if none of its ends is an extension.
 func (m *model) view(id string) (call Call, ok bool) {
 	group := m.groups[id]
 	if group == nil {
@@ -345,7 +345,7 @@ func (m *model) view(id string) (call Call, ok bool) {
 		up = up && to.up
 	} else {
 		call.To.Number, toOurs = from.dialled, from.dialledOur
-		if told.To.Number == call.To.Number { // its other leg has just ended, and it will, too
+		if told.To.Number == call.To.Number { // its other leg has just ended, and this one will, too
 			call.To.Name = told.To.Name
 		}
 	}
@@ -355,13 +355,13 @@ func (m *model) view(id string) (call Call, ok bool) {
 	return call, from.ours || toOurs
 }
 
-// serial is the number that counts Asterisk's channels, at the end of their ids.
+// serial returns the counter at the end of the id of an Asterisk channel.
 func serial(id string) uint64 {
 	n, _ := strconv.ParseUint(id[strings.LastIndexByte(id, '.')+1:], 10, 64) // 0 for another form
 	return n
 }
 
-// party tells who is at a leg, and whether it is an extension.
+// party returns the party at a leg, and whether it is an extension.
 func party(c asterisk.Channel) (p Party, ours bool) {
 	p.Name = clean(known(c.CallerName), longestName)
 	if number, ours := extensionOf(c.Name); ours {
@@ -372,7 +372,7 @@ func party(c asterisk.Channel) (p Party, ours bool) {
 	return p, false
 }
 
-// registrations gives all of them, by number and address.
+// registrations returns all registrations, by number and address.
 func (m *model) registrations() []Registration {
 	all := []Registration{}
 	for _, at := range m.toldPhones {
@@ -384,7 +384,7 @@ func (m *model) registrations() []Registration {
 	return all
 }
 
-// calls gives all of them, the oldest first.
+// calls returns all calls, oldest first.
 func (m *model) calls() []Call {
 	all := slices.Collect(maps.Values(m.toldCalls))
 	slices.SortFunc(all, func(a, b Call) int { return cmp.Or(a.Since.Compare(b.Since), cmp.Compare(a.ID, b.ID)) })
@@ -393,7 +393,7 @@ func (m *model) calls() []Call {
 
 func (m *model) counts() counts { return counts{m.toldCount, len(m.toldCalls)} }
 
-// leftOut says in words what there is no room for; "" where that is nothing.
+// leftOut describes what exceeds the limits; "" if nothing does.
 func (m *model) leftOut() string {
 	var parts []string
 	if m.more.channels > 0 {

@@ -8,17 +8,17 @@ import (
 	"github.com/synergycall/pbxportal/internal/pbx"
 )
 
-// The longest texts that are kept, in characters.
+// Maximum lengths of texts, in characters.
 const (
 	longestName  = 80
 	longestAgent = 120
 	longestPlace = 80
 )
 
-// mostMarks is how many marks may pile up on one letter: scripts need two, a joke has fifty.
+// mostMarks is how many marks may be combined with one letter: scripts need two, abuse has fifty.
 const mostMarks = 3
 
-// clean makes a text of strangers one that can be shown: nothing but what is printed, in one line, of at most so many characters.
+// clean makes an untrusted text safe to show: printable characters only, in one line, of at most that many characters.
 func clean(text string, most int) string {
 	var b strings.Builder
 	length, marks, blank := 0, 0, false
@@ -29,7 +29,7 @@ func clean(text string, most int) string {
 				continue
 			}
 		case unicode.IsSpace(r) || !unicode.IsPrint(r) || r == unicode.ReplacementChar:
-			blank = length > 0 // also for what cannot be shown, so that two words do not become one
+			blank = length > 0 // also for unprintable characters, so that two words do not become one
 			continue
 		default:
 			marks = 0
@@ -51,8 +51,8 @@ func clean(text string, most int) string {
 	return b.String()
 }
 
-// extensionOf reads the extension from the name of its channel, PJSIP/1000-00000001. Asterisk makes the name from the endpoint that
-// proved who it is; a caller id is what somebody says.
+// extensionOf returns the extension in the name of its channel, PJSIP/1000-00000001. Asterisk makes the name from the authenticated endpoint; a caller
+// id is not authenticated.
 func extensionOf(channel string) (pbx.Number, bool) {
 	rest, ok := strings.CutPrefix(channel, "PJSIP/")
 	number, suffix, dash := strings.Cut(rest, "-")
@@ -62,7 +62,7 @@ func extensionOf(channel string) (pbx.Number, bool) {
 	return pbx.ParseNumber(number)
 }
 
-// place gives the host:port of a SIP address.
+// place returns the host:port of a SIP address.
 func place(uri string) string {
 	_, rest, ok := strings.Cut(uri, ":")
 	if !ok {
@@ -73,12 +73,12 @@ func place(uri string) string {
 	rest = rest[strings.LastIndexByte(rest, '@')+1:]
 	if _, _, err := net.SplitHostPort(rest); err != nil {
 		rest = strings.Trim(rest, "[]")
-		rest = net.JoinHostPort(rest, "5060") // where SIP is when nothing else is said
+		rest = net.JoinHostPort(rest, "5060") // the default port of SIP
 	}
 	return clean(rest, longestPlace)
 }
 
-// known gives a text, "" for Asterisk's word for none.
+// known returns a text, "" for Asterisk's word for none.
 func known(text string) string {
 	if text == "<unknown>" {
 		return ""

@@ -19,8 +19,8 @@ import (
 // busyPatience is how long Reload waits for an Asterisk that is reloading already or still starting.
 const busyPatience = 15 * time.Second
 
-// Reload asks these modules of Asterisk to read their files again, and waits while it is busy. PJSIP and the dialplan do not know of each
-// other: both are reloaded at once. Until both are done a new number is not reachable and a removed one not found, and both are safe.
+// Reload asks these modules of Asterisk to reload, and waits while it is busy. PJSIP and the dialplan are independent of each other: both are reloaded
+// concurrently. Until both are done a new number is not reachable and a removed one not found; both are safe.
 func (l *Local) Reload(ctx context.Context, modules []pbx.Module) (r pbx.Reload, err error) {
 	parts := []struct {
 		module pbx.Module
@@ -46,7 +46,7 @@ func (l *Local) Reload(ctx context.Context, modules []pbx.Module) (r pbx.Reload,
 		case asterisk.ReloadUnclear:
 			r.Understood = false
 		default:
-			if err == nil { // where both failed it is for one reason
+			if err == nil { // if both failed it is for one reason
 				err = errors.New(p.name + ": " + p.state.Sentence())
 			}
 		}
@@ -54,7 +54,7 @@ func (l *Local) Reload(ctx context.Context, modules []pbx.Module) (r pbx.Reload,
 	return r, err
 }
 
-// patiently repeats a reload while Asterisk says that it is busy or still starting, at growing distances.
+// patiently repeats a reload, with backoff, while Asterisk is busy or still starting.
 func patiently(ctx context.Context, reload func(context.Context) (asterisk.Reply, asterisk.ReloadState)) (*pbx.CommandResult, asterisk.ReloadState) {
 	limit, cancel := context.WithTimeout(ctx, busyPatience)
 	defer cancel()
@@ -72,11 +72,11 @@ func patiently(ctx context.Context, reload func(context.Context) (asterisk.Reply
 			timer.Stop()
 			return result, state
 		}
-		pause = min(2*pause, 100*time.Millisecond) // others want their turn too: who asks rarely never gets one
+		pause = min(2*pause, 100*time.Millisecond) // with a longer pause, clients that reload continuously would starve this one
 	}
 }
 
-// brief is as much of an answer as a record keeps: what Asterisk says to a reload is one line.
+// brief returns the part of an answer that is recorded: Asterisk answers a reload in one line.
 func brief(answer string) string {
 	const most = 16 << 10
 	if len(answer) <= most {
@@ -85,8 +85,8 @@ func brief(answer string) string {
 	return strings.ToValidUTF8(answer[:most], "?") + "…"
 }
 
-// steps asks Asterisk for the steps of our dialplan context that our file made, and whether the context is there at all, or for those of one
-// extension in it. theirs are the numbers of the pool that something else gave an extension in it.
+// steps returns the steps of our dialplan context that our file defines, and whether the context exists, or those of one extension in it. theirs are the
+// numbers of the pool that something else defined an extension for.
 func steps(ctx context.Context, control *asterisk.Control, exten string) (steps []pbx.Step, theirs []pbx.HostObject, exists bool, err error) {
 	var all []asterisk.Extension
 	if exten == "" {
@@ -99,14 +99,14 @@ func steps(ctx context.Context, control *asterisk.Control, exten string) (steps 
 		switch {
 		case s.File == path.Base(pbx.DialplanPath):
 			steps = append(steps, pbx.Step{Exten: s.Exten, Priority: s.Priority, App: s.App, Args: s.AppData})
-		case exten == "" && numbered && s.Priority > 0 && (len(theirs) == 0 || theirs[len(theirs)-1].Number != number): // a hint dials nobody
+		case exten == "" && numbered && s.Priority > 0 && (len(theirs) == 0 || theirs[len(theirs)-1].Number != number): // a hint dials no phone
 			theirs = append(theirs, pbx.HostObject{Kind: pbx.KindExtension, Number: number, Context: pbx.Context, File: s.File})
 		}
 	}
 	return steps, theirs, exists, err
 }
 
-// Live asks Asterisk what it has loaded, as much at once as there are consoles.
+// Live asks Asterisk what it has loaded, using all consoles concurrently.
 func (l *Local) Live(ctx context.Context, q pbx.Question) (live pbx.Live, err error) {
 	control := l.control
 	if q.Patient {
@@ -153,7 +153,7 @@ func (l *Local) Live(ctx context.Context, q pbx.Question) (live pbx.Live, err er
 		}
 		*ids = slices.DeleteFunc(*ids, func(id string) bool { return slices.Contains(theirs, id) })
 		for _, id := range theirs {
-			number, _ := pbx.ParseNumber(id) // unmarked returns no other
+			number, _ := pbx.ParseNumber(id) // unmarked returns only numbers
 			live.Host = append(live.Host, pbx.HostObject{Kind: string(kind), Number: number})
 		}
 	}
@@ -174,7 +174,7 @@ func unmarked(ctx context.Context, control *asterisk.Control, kind asterisk.Kind
 	return slices.DeleteFunc(theirs, func(id string) bool { return marks[id] != "" }), err
 }
 
-// Forget makes Asterisk forget the phones registered at these numbers, and gives the numbers of which it forgot one.
+// Forget removes the registrations at these numbers, and returns the numbers that had one.
 func (l *Local) Forget(ctx context.Context, numbers []pbx.Number) (forgotten []pbx.Number, err error) {
 	ids := make([]string, len(numbers))
 	for i, n := range numbers {
@@ -182,7 +182,7 @@ func (l *Local) Forget(ctx context.Context, numbers []pbx.Number) (forgotten []p
 	}
 	gone, err := l.control.ForgetRegistrations(ctx, ids)
 	for _, id := range gone {
-		n, _ := strconv.Atoi(id) // it is one of those we gave
+		n, _ := strconv.Atoi(id) // it is one of those passed
 		forgotten = append(forgotten, pbx.Number(n))
 	}
 	return forgotten, err

@@ -22,31 +22,31 @@ import (
 	"github.com/synergycall/pbxportal/internal/regular"
 )
 
-// Grade says how bad a finding is.
+// Grade is the severity of a finding.
 type Grade string
 
-// The grades of a finding.
+// Grades of a finding.
 const (
 	Good Grade = "ok"
-	Odd  Grade = "warning" // works, but look at it
-	Bad  Grade = "broken"  // an apply does not succeed or, where the finding says Beside, something else does not work
+	Odd  Grade = "warning" // works, but needs attention
+	Bad  Grade = "broken"  // an apply fails or, if Beside is set, something else does not work
 )
 
-// Finding is one thing that was examined.
+// Finding is the result of one check.
 type Finding struct {
-	Subject string // what was looked at, in a few words
+	Subject string // what was checked, in a few words
 	Grade   Grade
-	Detail  string // what was seen
-	Cure    string // what to do, "" when nothing
+	Detail  string // what was found
+	Cure    string // what to do, "" if nothing
 	Beside  bool   // an apply succeeds all the same
 }
 
-// applyModules are the modules of Asterisk without which no apply is confirmed: they read the files, and report what was loaded.
+// applyModules returns the modules of Asterisk without which no apply is confirmed: they read the files, and report what was loaded.
 func applyModules() []string {
 	return []string{"res_pjsip.so", "res_sorcery_config.so", "pbx_config.so", "func_sorcery.so", "func_strings.so"}
 }
 
-// phoneModules are those without which no generated phone registers or calls.
+// phoneModules returns the modules without which no generated phone registers or calls.
 func phoneModules() []string {
 	return []string{
 		"chan_pjsip.so", "res_pjsip_session.so", "res_pjsip_registrar.so", "res_pjsip_authenticator_digest.so",
@@ -54,13 +54,12 @@ func phoneModules() []string {
 	}
 }
 
-// Examine looks at everything an apply on this host needs: folders, rights, includes, control socket, and Asterisk itself. It changes
-// nothing.
+// Examine checks everything an apply on this host needs: folders, permissions, includes, control socket, and Asterisk itself. It changes nothing.
 func (l *Local) Examine(ctx context.Context) []Finding {
 	var all []Finding
 	if info, err := os.Stat(l.dir); err != nil || !info.IsDir() {
 		return append(all, Finding{
-			Subject: "configuration folder", Grade: Bad, Detail: l.dir + " is not there, or may not be read",
+			Subject: "configuration folder", Grade: Bad, Detail: l.dir + " does not exist, or is not readable",
 			Cure: "install Asterisk, or set ASTERISK_CONFIG_DIR to the folder with its pjsip.conf",
 		})
 	}
@@ -75,12 +74,12 @@ func (l *Local) Examine(ctx context.Context) []Finding {
 	return append(all, l.examineAsterisk(ctx)...)
 }
 
-// examineFolder reports whether the generated file is there, and whether Asterisk may read it.
+// examineFolder checks whether the generated file exists, and whether Asterisk may read it.
 func (l *Local) examineFolder(ctx context.Context, file string) Finding {
 	name := filepath.Join(l.dir, file)
 	f := Finding{Subject: "file " + name, Grade: Good, Detail: "is there"}
 	if _, err := os.Lstat(name); err != nil {
-		f.Grade, f.Detail, f.Cure = Odd, "is not there yet", "pbxportal install makes it, empty; do that before Asterisk includes it"
+		f.Grade, f.Detail, f.Cure = Odd, "does not exist yet", "create it, empty, with pbxportal install, before Asterisk includes it"
 		return f
 	}
 	if owner, ok := l.looks.Owner(ctx); ok {
@@ -94,7 +93,7 @@ func (l *Local) examineFolder(ctx context.Context, file string) Finding {
 	return f
 }
 
-// unreadable says which file or folder on the way to a file keeps Asterisk from reading it; "" when none does.
+// unreadable returns which file or folder in a path prevents Asterisk from reading the file; "" if none does.
 func unreadable(owner asterisk.Owner, name string) string {
 	if owner.ReadsAll {
 		return ""
@@ -108,14 +107,14 @@ func unreadable(owner asterisk.Owner, name string) string {
 		if !allows(info, owner, right) {
 			return fmt.Sprintf("%s may not be read by Asterisk, which runs as user %d, group %d", path, owner.UID, owner.GID)
 		}
-		right = 0o1 // pass through a folder
+		right = 0o1 // traverse a folder
 		if path == filepath.Dir(path) {
 			return ""
 		}
 	}
 }
 
-// rightsCure is the command that gives both folders, and everything in them, the owner, group and modes that the portal makes itself.
+// rightsCure returns the command that gives both folders, and everything in them, the owner, group and modes that the portal uses itself.
 func (l *Local) rightsCure(ctx context.Context) string {
 	group, hint := "GROUP", ", where GROUP is the one Asterisk runs as"
 	if owner, ok := l.looks.Owner(ctx); ok {
@@ -126,7 +125,7 @@ func (l *Local) rightsCure(ctx context.Context) string {
 		both, os.Geteuid(), group, hint)
 }
 
-// allows reports whether a user has a right (of the last three bits of a mode) to something.
+// allows reports whether a user has a permission (of the last three bits of a mode).
 func allows(info os.FileInfo, owner asterisk.Owner, right os.FileMode) bool {
 	stat, ok := info.Sys().(*syscall.Stat_t)
 	switch {
@@ -140,8 +139,8 @@ func allows(info os.FileInfo, owner asterisk.Owner, right os.FileMode) bool {
 	return info.Mode()&right == right
 }
 
-// examineDrift looks for what others changed: hand edits, links that are gone, and files beside ours, such as an editor's copy, which
-// defines every object twice; Asterisk then refuses all of PJSIP.
+// examineDrift checks for external changes: hand edits, missing links, and files beside ours, such as an editor's copy, which defines every object
+// twice; Asterisk then rejects all of PJSIP.
 func (l *Local) examineDrift(ctx context.Context) (all []Finding) {
 	const subject = "changes by others"
 	site, err := l.Inspect()
@@ -157,7 +156,7 @@ func (l *Local) examineDrift(ctx context.Context) (all []Finding) {
 	return all
 }
 
-// examineInclude reports whether the administrator's file includes ours; theirs returns what Asterisk calls the configuration folder.
+// examineInclude checks whether the administrator's file includes ours; theirs returns the configuration folder as Asterisk names it.
 func (l *Local) examineInclude(parent, file string, theirs func() string) Finding {
 	name, subject := filepath.Join(l.dir, parent), "include in "+parent
 	want := "#include " + path.Dir(file) + "/*.conf"
@@ -166,16 +165,16 @@ func (l *Local) examineInclude(parent, file string, theirs func() string) Findin
 	case errors.Is(err, fs.ErrNotExist):
 		return Finding{Subject: subject, Grade: Bad, Detail: name + " is not there", Cure: "create it, with the line " + want}
 	case errors.Is(err, fs.ErrPermission):
-		return Finding{Subject: subject, Grade: Odd, Detail: err.Error(), Cure: "let the portal's user read it, so that this can be checked"}
-	case err != nil: // Asterisk does not get further with it either
-		return Finding{Subject: subject, Grade: Bad, Detail: err.Error(), Cure: "put a file there that can be read, with the line " + want}
+		return Finding{Subject: subject, Grade: Odd, Detail: err.Error(), Cure: "give the portal's user read permission, so that this can be checked"}
+	case err != nil: // Asterisk fails here, too
+		return Finding{Subject: subject, Grade: Bad, Detail: err.Error(), Cure: "create a readable file there, with the line " + want}
 	}
 	seen := &includes{seen: map[string]bool{}, categories: map[string]bool{}, theirs: theirs}
 	line := l.include(name, string(text), file, seen)
 	switch {
 	case seen.undefined != "":
 		return Finding{
-			Subject: subject, Grade: Bad, Detail: seen.undefined + ": Asterisk refuses the whole file",
+			Subject: subject, Grade: Bad, Detail: seen.undefined + ": Asterisk rejects the whole file",
 			Cure: "correct it: a section that refers to one of the portal's belongs below the line " + want,
 		}
 	case line != "":
@@ -183,11 +182,10 @@ func (l *Local) examineInclude(parent, file string, theirs func() string) Findin
 	case parent == "pjsip.conf" && l.sorceryNames(file, theirs):
 		return Finding{Subject: subject, Grade: Good, Detail: "sorcery.conf names the file"}
 	}
-	return Finding{Subject: subject, Grade: Bad, Detail: name + " does not include " + file, Cure: "first make the files with pbxportal install, then add this line at its end and reload: " + want}
+	return Finding{Subject: subject, Grade: Bad, Detail: name + " does not include " + file, Cure: "first create the files with pbxportal install, then add this line at its end and reload: " + want}
 }
 
-// plainLines returns the numbered lines of a configuration file as Asterisk reads them: without comments, blanks around them and the mark of
-// editors in front.
+// plainLines returns the numbered lines of a configuration file as Asterisk reads them: without comments, surrounding blanks and a byte order mark.
 func plainLines(text string) iter.Seq2[int, string] {
 	return func(yield func(int, string) bool) {
 		inComment, number := false, 0
@@ -201,8 +199,7 @@ func plainLines(text string) iter.Seq2[int, string] {
 	}
 }
 
-// include returns the line of a text that includes the file, by its name or by a pattern, itself or through another included file; "" when
-// there is none.
+// include returns the line of a text that includes the file, by name or by a pattern, directly or through another included file; "" if there is none.
 func (l *Local) include(from, text, file string, others *includes) string {
 	for number, line := range plainLines(text) {
 		if strings.HasPrefix(line, "[") {
@@ -229,22 +226,22 @@ func (l *Local) include(from, text, file string, others *includes) string {
 	return ""
 }
 
-// largestConfig is more than a file of Asterisk's configuration has, and mostIncludes more than there are of them.
+// largestConfig is more than the size of any configuration file of Asterisk, and mostIncludes more than their number.
 const (
 	largestConfig = 8 << 20
 	mostIncludes  = 1000
 )
 
-// includes are the files that were looked into, each once: files may include each other in a circle.
+// includes are the files that have been examined, each once: files may include each other in a cycle.
 type includes struct {
 	seen       map[string]bool
 	folders    int             // that were listed
-	theirs     func() string   // returns what Asterisk calls the configuration folder
+	theirs     func() string   // returns the configuration folder as Asterisk names it
 	categories map[string]bool // that were defined so far
-	undefined  string          // the first line that Asterisk does not take: it refers to a section that was not, for instance
+	undefined  string          // the first line that Asterisk rejects, for instance one that refers to an undefined section
 }
 
-// category notes a section, and what it refers to: [name](+) adds to a section that must stand above, [name](other) takes over from one.
+// category records a section and what it refers to: [name](+) adds to a section that must precede it, [name](other) inherits from one.
 func (o *includes) category(at, line string) {
 	name, options, closed := sectionHead(line)
 	if !closed {
@@ -260,17 +257,17 @@ func (o *includes) category(at, line string) {
 		case needs == name && name == pbx.Context:
 			o.fault(fmt.Sprintf("[%s](+) adds to the portal's context before it is defined (%s)", name, at))
 		default:
-			o.fault(fmt.Sprintf("%s: %s refers to [%s], which does not stand above it", at, line, needs))
+			o.fault(fmt.Sprintf("%s: %s refers to [%s], which is not defined above it", at, line, needs))
 		}
 	}
 	o.categories[name] = true
 }
 
-// fault notes a line that Asterisk does not take.
+// fault records a line that Asterisk rejects.
 func (o *includes) fault(what string) { o.undefined = cmp.Or(o.undefined, what) }
 
-// theirs returns what Asterisk calls the configuration folder: in a container it may have another name than here. Where Asterisk cannot be asked, both are
-// taken to be the same.
+// theirs returns the configuration folder as Asterisk names it: in a container it may have another name than here. If Asterisk does not answer, both are
+// assumed to be the same.
 func (l *Local) theirs(ctx context.Context) string {
 	dir, err := l.looks.WithTimeout(stateTimeout).ConfigDir(ctx)
 	if err != nil {
@@ -279,7 +276,7 @@ func (l *Local) theirs(ctx context.Context) string {
 	return dir
 }
 
-// here returns the path on this host of a file, or a pattern of files, that Asterisk's configuration names. theirs is asked for an absolute path alone.
+// here returns the path on this host of a file, or a pattern of files, that Asterisk's configuration names. theirs is called only for an absolute path.
 func (l *Local) here(name string, theirs func() string) string {
 	if !filepath.IsAbs(name) {
 		return filepath.Join(l.dir, name)
@@ -292,7 +289,7 @@ func (l *Local) here(name string, theirs func() string) string {
 
 func isPattern(name string) bool { return strings.ContainsAny(name, `*?[\`) }
 
-// matching gives the files that a pattern stands for.
+// matching returns the files that match a pattern.
 func (o *includes) matching(pattern string) []string {
 	if !isPattern(pattern) {
 		return []string{pattern}
@@ -304,15 +301,15 @@ func (o *includes) matching(pattern string) []string {
 	return names
 }
 
-// Open, Stat and ReadDir let fs.Glob look at the disk, within bounds.
+// Open, Stat and ReadDir let fs.Glob read the disk, within limits.
 func (o *includes) Open(name string) (fs.File, error) {
 	return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrPermission}
 }
 
-// Stat is for the parts of a pattern that are plain names.
+// Stat is for the plain elements of a pattern.
 func (o *includes) Stat(name string) (fs.FileInfo, error) { return os.Stat("/" + name) }
 
-// ReadDir is for the parts that are not.
+// ReadDir is for the other elements.
 func (o *includes) ReadDir(name string) (entries []fs.DirEntry, err error) {
 	if o.folders++; o.folders > mostIncludes {
 		return nil, fs.ErrPermission
@@ -324,7 +321,7 @@ func (o *includes) ReadDir(name string) (entries []fs.DirEntry, err error) {
 	return entries, err
 }
 
-// entryNamed is an entry of which only the name is asked.
+// entryNamed is a directory entry of which only the name is used.
 type entryNamed string
 
 func (e entryNamed) Name() string             { return string(e) }
@@ -332,20 +329,20 @@ func (entryNamed) IsDir() bool                { return false }
 func (entryNamed) Type() fs.FileMode          { return 0 }
 func (entryNamed) Info() (fs.FileInfo, error) { return nil, fs.ErrPermission }
 
-// read gives the text of a file that was not read before, "" where there is none to read.
+// read returns the text of a file that was not read before, "" otherwise and if it cannot be read.
 func (o *includes) read(name string) string {
 	if o.seen[name] || len(o.seen) == mostIncludes {
 		return ""
 	}
 	o.seen[name] = true
-	text, _, _ := regular.Read(name, largestConfig) // what cannot be read includes nothing
+	text, _, _ := regular.Read(name, largestConfig) // an unreadable file includes nothing
 	return string(text)
 }
 
-// sorceryFiles returns where sorcery.conf has Asterisk look for each type of object that the portal writes: the wizards with their arguments,
-// none for a type that is left to pjsip.conf.
+// sorceryFiles returns where sorcery.conf has Asterisk look for each type of object that the portal writes: the wizards with their arguments, none for a
+// type that is left to pjsip.conf.
 func (l *Local) sorceryFiles() map[string][]string {
-	text, _, _ := regular.Read(filepath.Join(l.dir, "sorcery.conf"), largestConfig) // without one the defaults hold
+	text, _, _ := regular.Read(filepath.Join(l.dir, "sorcery.conf"), largestConfig) // without it the defaults apply
 	found, inside := map[string][]string{}, false
 	for _, line := range plainLines(string(text)) {
 		if strings.HasPrefix(line, "[") {
@@ -360,7 +357,7 @@ func (l *Local) sorceryFiles() map[string][]string {
 	return found
 }
 
-// reads reports whether a wizard reads a file of the configuration folder, and of it the objects of a type.
+// reads reports whether a wizard reads the objects of a type from a file of the configuration folder.
 func (l *Local) reads(wizard, kind, file string, theirs func() string) bool {
 	parts := strings.Split(wizard, ",")
 	if len(parts) < 2 || parts[0] != "config" || l.here(parts[1], theirs) != filepath.Join(l.dir, file) {
@@ -369,7 +366,7 @@ func (l *Local) reads(wizard, kind, file string, theirs func() string) bool {
 	return !slices.ContainsFunc(parts[2:], func(p string) bool { return strings.HasPrefix(p, "criteria=") && p != "criteria=type="+kind })
 }
 
-// sorceryNames reports whether sorcery.conf takes all objects of ours from the file itself.
+// sorceryNames reports whether sorcery.conf has all our objects read from the file itself.
 func (l *Local) sorceryNames(file string, theirs func() string) bool {
 	wizards := l.sorceryFiles()
 	return !slices.ContainsFunc([]string{"endpoint", "auth", "aor"}, func(kind string) bool {
@@ -377,7 +374,7 @@ func (l *Local) sorceryNames(file string, theirs func() string) bool {
 	})
 }
 
-// examineSorcery looks for types of objects that Asterisk is told to look for elsewhere than in pjsip.conf or our file.
+// examineSorcery checks for types of objects that Asterisk looks for elsewhere than in pjsip.conf or our file.
 func (l *Local) examineSorcery(theirs func() string) (all []Finding) {
 	wizards := l.sorceryFiles()
 	for _, kind := range slices.Sorted(maps.Keys(wizards)) {
@@ -393,15 +390,15 @@ func (l *Local) examineSorcery(theirs func() string) (all []Finding) {
 	return all
 }
 
-// examineOptions looks for options of asterisk.conf that let a text in a file, or a value of somebody else's, start a program. Nothing of
-// ours needs them, and each would make a small hole elsewhere a large one.
+// examineOptions checks for options of asterisk.conf that let a text in a file, or an external value, start a program. The portal does not need them,
+// and each would turn a minor vulnerability elsewhere into a major one.
 func (l *Local) examineOptions() (all []Finding) {
 	text, _, err := regular.Read(filepath.Join(l.dir, "asterisk.conf"), largestConfig)
 	if other, ok := errors.AsType[*regular.Error](err); ok {
-		return []Finding{{Subject: "options in asterisk.conf", Grade: Odd, Detail: other.Error(), Cure: "put Asterisk's own file back"}}
+		return []Finding{{Subject: "options in asterisk.conf", Grade: Odd, Detail: other.Error(), Cure: "restore Asterisk's own file"}}
 	}
 	if err != nil {
-		return nil // it lies elsewhere, or is not for us to read
+		return nil // it is elsewhere, or not readable
 	}
 	inside := false
 	for line := range strings.Lines(string(text)) {
@@ -422,7 +419,7 @@ func (l *Local) examineOptions() (all []Finding) {
 			})
 		case "live_dangerously":
 			all = append(all, Finding{
-				Subject: "options in asterisk.conf", Grade: Odd, Detail: "live_dangerously is on: whoever may set a variable, over AMI for instance, can start programs",
+				Subject: "options in asterisk.conf", Grade: Odd, Detail: "live_dangerously is on: any client that can set a variable, over AMI for instance, can start programs",
 				Cure: "set live_dangerously = no, and restart Asterisk, unless something of your own needs it",
 			})
 		}
@@ -430,7 +427,7 @@ func (l *Local) examineOptions() (all []Finding) {
 	return all
 }
 
-// real is the configuration folder without links in its name.
+// real returns the configuration folder with links resolved.
 func (l *Local) real() string {
 	if there, err := filepath.EvalSymlinks(l.dir); err == nil {
 		return there
@@ -438,21 +435,21 @@ func (l *Local) real() string {
 	return l.dir
 }
 
-// examineAsterisk asks the running Asterisk.
+// examineAsterisk checks the running Asterisk.
 func (l *Local) examineAsterisk(ctx context.Context) []Finding {
 	subject := "Asterisk at " + l.control.Target()
 	version, err := l.looks.Version(ctx)
 	if err != nil && l.control.ThroughCommand() {
 		return []Finding{{
 			Subject: subject, Grade: Bad, Detail: err.Error(),
-			Cure: "run the command of ASTERISK_CONTROL by hand, as the portal's user: " + l.control.Target() + " -rx 'core show version'. It must print what Asterisk answers and nothing else; " +
+			Cure: "run the command of ASTERISK_CONTROL by hand, as the portal's user: " + l.control.Target() + " -rx 'core show version'. It must print Asterisk's answer and nothing else; " +
 				"of the portal's environment it gets PATH, HOME, DOCKER_… and the like (docs/install.md lists them), which a service is given with systemctl edit pbxportal",
 		}}
 	}
 	if err != nil {
 		return []Finding{{
 			Subject: subject, Grade: Bad, Detail: err.Error(),
-			Cure: "start Asterisk; if it runs, let the portal's user at the socket: in asterisk.conf, section [files], set astctlpermissions=0660 " +
+			Cure: "start Asterisk; if it runs, give the portal's user access to the socket: in asterisk.conf, section [files], set astctlpermissions=0660 " +
 				"and astctlgroup=asterisk, restart Asterisk, and put the user into the group asterisk",
 		}}
 	}
@@ -461,13 +458,13 @@ func (l *Local) examineAsterisk(ctx context.Context) []Finding {
 		all[0].Grade, all[0].Cure = Odd, "the portal is tested with Asterisk 22; an option that this one lacks is named at the end"
 	}
 	loaded, err := l.looks.Modules(ctx)
-	if err != nil { // an apply learns nothing from it either
+	if err != nil { // an apply gets no answer either
 		return append(all, Finding{Subject: "modules", Grade: Bad, Detail: err.Error(), Cure: "run in Asterisk's console: module show"})
 	}
 	lacks := func(wanted []string) []string {
 		return slices.DeleteFunc(wanted, func(m string) bool { return slices.Contains(loaded, m) })
 	}
-	// Where it can be seen which file Asterisk reads, the rehearsal says whether it is ours; a container has names of its own.
+	// If the file that Asterisk reads can be seen, the rehearsal says whether it is ours; a container has names of its own.
 	if dir, err := l.looks.ConfigDir(ctx); err != nil {
 		all = append(all, Finding{Subject: "folder Asterisk reads", Grade: Odd, Detail: err.Error(), Cure: "run in Asterisk's console: core show settings"})
 	} else if there, err := filepath.EvalSymlinks(dir); err == nil && there != l.real() && !slices.Contains(loaded, configModule) {
@@ -488,7 +485,7 @@ func (l *Local) examineAsterisk(ctx context.Context) []Finding {
 		all = append(all, Finding{Subject: "modules", Grade: Bad, Detail: "not loaded: " + strings.Join(missing, ", ") + "; no apply is confirmed without", Cure: cure})
 	}
 	if len(phones) > 0 {
-		all = append(all, Finding{Subject: "modules", Grade: Bad, Detail: "not loaded: " + strings.Join(phones, ", ") + "; phones need what these do", Cure: cure, Beside: true})
+		all = append(all, Finding{Subject: "modules", Grade: Bad, Detail: "not loaded: " + strings.Join(phones, ", ") + "; phones need them", Cure: cure, Beside: true})
 	}
 	if len(missing)+len(phones) == 0 {
 		all = append(all, Finding{Subject: "modules", Grade: Good, Detail: fmt.Sprintf("all %d that an apply and phones need are loaded", len(applyModules())+len(phoneModules()))})
@@ -496,7 +493,7 @@ func (l *Local) examineAsterisk(ctx context.Context) []Finding {
 	return all
 }
 
-// otherFolder is the finding of an Asterisk that reads another configuration folder.
+// otherFolder returns the finding for an Asterisk that reads another configuration folder.
 func (l *Local) otherFolder(dir string) Finding {
 	return Finding{
 		Subject: "folder Asterisk reads", Grade: Bad, Detail: "this Asterisk reads " + dir + ", not " + l.dir,

@@ -12,13 +12,13 @@ import (
 	"github.com/synergycall/pbxportal/internal/regular"
 )
 
-// treeDir is where the revisions lie: inside one of the two folders that are ours, hidden from Asterisk's pattern *.conf by the dot.
+// treeDir is the folder of the revisions: inside one of our two folders, hidden from Asterisk's pattern *.conf by the dot.
 const treeDir = "pjsip.d/synergycall/.portal"
 
 // writeCure ends every error of a write.
-const writeCure = "give the portal's user the right to write in the folders of the generated files, and see that the disk is neither full nor read-only"
+const writeCure = "give the portal's user write permission in the folders of the generated files, and check that the disk is neither full nor read-only"
 
-// openTree names the tree of revisions. It touches nothing.
+// openTree returns the tree of revisions. It does not access the disk.
 func openTree(dir string) (*filetx.Tree, error) {
 	var links []filetx.Link
 	for _, f := range pbx.GeneratedFiles() {
@@ -27,15 +27,15 @@ func openTree(dir string) (*filetx.Tree, error) {
 	return filetx.Open(filepath.Join(dir, treeDir), links, filetx.OS())
 }
 
-// there refuses a host without its configuration folder: what was written there nobody would ever read.
+// there returns an error if the configuration folder is missing: files written there would never be read.
 func (l *Local) there() error {
 	if info, err := os.Stat(l.dir); err != nil || !info.IsDir() {
-		return fmt.Errorf("the configuration folder %s is not there, or may not be read: set ASTERISK_CONFIG_DIR to the folder with Asterisk's pjsip.conf, or install Asterisk", l.dir)
+		return fmt.Errorf("the configuration folder %s does not exist, or is not readable: set ASTERISK_CONFIG_DIR to the folder with Asterisk's pjsip.conf, or install Asterisk", l.dir)
 	}
 	return nil
 }
 
-// Lock takes the host's files for this caller, across all processes, or says at once that somebody else has them.
+// Lock takes the host's files for this caller, across all processes, or reports at once that they are locked.
 func (l *Local) Lock() (unlock func(), held bool, err error) {
 	if err := l.there(); err != nil {
 		return nil, false, err
@@ -47,29 +47,29 @@ func (l *Local) Lock() (unlock func(), held bool, err error) {
 	return unlock, err == nil && !busy, err
 }
 
-// Recover puts the files in order after whatever happened to an earlier apply, and says what it did.
+// Recover recovers the files from an interrupted apply, and returns what it did.
 func (l *Local) Recover() (did []string, err error) {
 	r, err := l.tree.Recover()
 	if err != nil {
-		return nil, fmt.Errorf("cannot put the files in order: %w: %s", err, writeCure)
+		return nil, fmt.Errorf("cannot recover the files: %w: %s", err, writeCure)
 	}
 	for _, n := range r.Abandoned {
-		did = append(did, fmt.Sprintf("revision %d, which never came to be, was put aside", n))
+		did = append(did, fmt.Sprintf("revision %d, which was never completed, was set aside", n))
 	}
 	for _, n := range r.Damaged {
-		did = append(did, fmt.Sprintf("revision %d is damaged on disk, or was edited by hand, and stays as it is: look at the plan", n))
+		did = append(did, fmt.Sprintf("revision %d is damaged on disk, or was edited by hand, and is kept: review the plan", n))
 	}
 	return did, nil
 }
 
-// Inspect looks at the files, and changes nothing.
+// Inspect reads the state of the files.
 func (l *Local) Inspect() (site pbx.Site, err error) {
 	if err := l.there(); err != nil {
 		return site, err
 	}
 	state, err := l.tree.State()
 	if err != nil {
-		return site, fmt.Errorf("cannot look at the files: %w", err)
+		return site, fmt.Errorf("cannot read the state of the files: %w", err)
 	}
 	site.Current, site.Good, site.Next = state.Current, state.Good, state.Next()
 	site.Doubted = state.Doubted != 0 && state.Doubted == state.Current
@@ -89,8 +89,8 @@ func (l *Local) Inspect() (site pbx.Site, err error) {
 	intact := state.Current != 0
 	for i, f := range pbx.GeneratedFiles() {
 		found := state.Paths[i]
-		if found.Err != nil && (!state.Begun() || instead(found) == "") { // what is no file is drift, once there is something to compare with
-			return site, fmt.Errorf("cannot look at the files: %w", found.Err)
+		if found.Err != nil && (!state.Begun() || instead(found) == "") { // something that is not a file is drift, once there is something to compare with
+			return site, fmt.Errorf("cannot read the state of the files: %w", found.Err)
 		}
 		intact = intact && found.Intact
 		if found.Content != nil || !f.Optional {
@@ -118,7 +118,7 @@ func drift(p filetx.PathState) (kind pbx.DriftKind, drifted bool) {
 	return pbx.Edited, true
 }
 
-// instead says what lies at a fixed path, or where our link leads, that is no file to read; "" where it is none of these.
+// instead returns a description of what a fixed path, or the target of our link, holds instead of a readable file; "" if it holds one or does not exist.
 func instead(p filetx.PathState) string {
 	if other, ok := errors.AsType[*regular.Error](p.Err); ok {
 		return other.What()
@@ -144,23 +144,23 @@ func generation(number, parent int, id pbx.RunID, files []pbx.File) filetx.Gener
 	return g
 }
 
-// Adopt takes over a host on which the portal never was.
+// Adopt takes over a host on which the portal was never used.
 func (l *Local) Adopt(number int, id pbx.RunID, missing []pbx.File) ([]pbx.File, error) {
 	if err := l.tree.Adopt(generation(number, 0, id, missing)); err != nil {
-		return nil, fmt.Errorf("cannot take over the files that are there: %w: %s", err, writeCure)
+		return nil, fmt.Errorf("cannot adopt the existing files: %w: %s", err, writeCure)
 	}
 	g, err := l.tree.Read(number)
 	if err != nil {
-		return nil, fmt.Errorf("cannot read what was taken over: %w", err)
+		return nil, fmt.Errorf("cannot read the adopted files: %w", err)
 	}
 	return filesOf(g), nil
 }
 
-// Reclaim takes the paths back from whoever changed them, once save has what stood there, and gives what there is then.
+// Reclaim takes over paths that were changed externally, once save has stored their content, and returns what is there then.
 func (l *Local) Reclaim(save func(pbx.File) error) ([]pbx.File, error) {
 	seen, err := l.tree.Reclaim(saver(save))
 	if err != nil {
-		return nil, fmt.Errorf("cannot take the files back: %w: %s", err, writeCure)
+		return nil, fmt.Errorf("cannot overwrite the changed files: %w: %s", err, writeCure)
 	}
 	return filesOf(filetx.Generation{Files: seen}), nil
 }
@@ -169,7 +169,7 @@ func saver(save func(pbx.File) error) func(string, []byte) error {
 	return func(path string, content []byte) error { return save(pbx.File{Path: path, Content: content}) }
 }
 
-// Stage writes a revision where nobody reads it yet, safely on disk.
+// Stage writes a revision, safely on disk, where it is not read yet.
 func (l *Local) Stage(number, parent int, id pbx.RunID, files []pbx.File) error {
 	if err := l.tree.Stage(generation(number, parent, id, files)); err != nil {
 		return fmt.Errorf("%w: %s", err, writeCure)
@@ -177,7 +177,7 @@ func (l *Local) Stage(number, parent int, id pbx.RunID, files []pbx.File) error 
 	return nil
 }
 
-// Flip makes a revision the one Asterisk reads, all files at one moment, and returns their paths, unless something else than over lies there by now.
+// Flip activates a revision, all files atomically, and returns their paths, unless the files in place differ from over by now.
 func (l *Local) Flip(number int, over []pbx.File) (paths []string, err error) {
 	seen := map[string][]byte{}
 	for _, f := range over {
@@ -197,13 +197,13 @@ func (l *Local) Flip(number int, over []pbx.File) (paths []string, err error) {
 	return l.tree.PathsOf(number)
 }
 
-// Accept notes that Asterisk was seen to run the current revision.
+// Accept records that Asterisk was seen to run the current revision.
 func (l *Local) Accept(number int) error { return l.tree.Accept(number) }
 
-// Doubt notes that it is no longer known whether Asterisk runs a revision.
+// Doubt records that it is no longer known whether Asterisk runs a revision.
 func (l *Local) Doubt(number int) error { return l.tree.Doubt(number) }
 
-// Prune drops old revisions from the disk, once save has what others changed in them.
+// Prune drops old revisions from the disk, once save has stored the external changes in them.
 func (l *Local) Prune(keep int, save func(pbx.File) error) error {
 	return l.tree.Prune(keep, saver(save))
 }

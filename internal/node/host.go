@@ -14,13 +14,13 @@ import (
 	"github.com/synergycall/pbxportal/internal/regular"
 )
 
-// hostFiles are the administrator's files from which Asterisk reads PJSIP objects and the dialplan, together with all that they include.
+// hostFiles returns the administrator's files from which Asterisk reads PJSIP objects and the dialplan, together with all that they include.
 func hostFiles() (pjsip, dialplan []string) {
 	return []string{"pjsip.conf", "pjsip_wizard.conf"}, []string{"extensions.conf"}
 }
 
-// Declared returns the objects with a number of the pool that Asterisk's configuration files define beside the portal's own. A file that is not
-// there defines none; one that cannot be read is an error, together with what the others define.
+// Declared returns the objects with a number of the pool that Asterisk's configuration files define beside the portal's own. A missing file defines
+// none; an unreadable one is an error, returned together with what the others define.
 func (l *Local) Declared(ctx context.Context) (all []pbx.HostObject, err error) {
 	if err := l.there(); err != nil {
 		return nil, err
@@ -45,7 +45,7 @@ type hostSection struct {
 	name   string
 	file   string
 	line   int
-	shape  bool // a template, of which Asterisk makes no object by itself
+	shape  bool // a template, which is no object by itself
 	types  []string
 	extens []hostExten
 	exten  string // the extension to which "same" adds
@@ -58,19 +58,19 @@ type hostExten struct {
 	line int
 }
 
-// hostReader reads a file of Asterisk and all it includes as Asterisk's main/config.c does, as far as names matter: sections, what they take
-// over from templates, types of PJSIP objects, and extensions.
+// hostReader reads a file of Asterisk and all it includes as Asterisk's main/config.c does, as far as names matter: sections, what they inherit from
+// templates, types of PJSIP objects, and extensions.
 type hostReader struct {
 	local    *Local
 	others   includes
-	theirs   func() string // returns what Asterisk calls the configuration folder
-	read     int           // how many files, of which some may have been read more than once
+	theirs   func() string // returns the configuration folder as Asterisk names it
+	read     int           // number of files read, including repetitions
 	own      []string      // the folders of the portal's files
 	sections []*hostSection
 	err      error
 }
 
-// readHost reads one of the administrator's files. What comes with an error is what could be read.
+// readHost reads one of the administrator's files. A result with an error covers what could be read.
 func (l *Local) readHost(name string, theirs func() string) (*hostReader, error) {
 	h := &hostReader{local: l, theirs: theirs}
 	for _, file := range []string{pbx.PJSIPPath, pbx.DialplanPath} {
@@ -82,17 +82,17 @@ func (l *Local) readHost(name string, theirs func() string) (*hostReader, error)
 	return h, h.err
 }
 
-// isOwn reports whether a file is in the portal's folders: what is there beside the portal's files is drift, and refused as such.
+// isOwn reports whether a file is in the portal's folders: other files there are drift, and refused as such.
 func (h *hostReader) isOwn(name string) bool {
 	there, err := filepath.EvalSymlinks(name)
 	return err == nil && slices.ContainsFunc(h.own, func(dir string) bool { return strings.HasPrefix(there, dir) })
 }
 
-// deepest is how deep files can include each other: Asterisk's MAX_INCLUDE_LEVEL.
+// deepest is the maximum depth of includes: Asterisk's MAX_INCLUDE_LEVEL.
 const deepest = 10
 
-// file reads a file that is included in a section, nil for none, at a depth. As in Asterisk its first lines belong to that section, to which the including
-// file returns afterwards.
+// file reads a file that is included in a section, nil for none, at a depth. As in Asterisk its first lines belong to that section, to which the
+// including file returns afterwards.
 func (h *hostReader) file(name string, current *hostSection, depth int) {
 	if h.read++; h.read > mostIncludes || depth > deepest || h.isOwn(name) {
 		return
@@ -118,7 +118,7 @@ func (h *hostReader) file(name string, current *hostSection, depth int) {
 	}
 }
 
-// uncommented returns what a line says without comments and blanks around it, and whether a comment of several lines goes on behind it.
+// uncommented returns a line without comments and surrounding blanks, and whether a multi-line comment continues after it.
 func uncommented(line string, inComment bool) (text string, goesOn bool) {
 	var b strings.Builder
 	for line != "" {
@@ -149,8 +149,8 @@ func uncommented(line string, inComment bool) (text string, goesOn bool) {
 	return strings.TrimSpace(b.String()), inComment
 }
 
-// included returns the file, or the pattern of files, that a line #include or #tryinclude names, and whether the file must be there; ok is false
-// for any other line.
+// included returns the file, or the pattern of files, that a line #include or #tryinclude names, and whether the file must exist; ok is false for any
+// other line.
 func included(line string) (pattern string, must, ok bool) {
 	directive, rest := line, ""
 	if i := strings.IndexAny(line, " \t"); i >= 0 {
@@ -171,7 +171,7 @@ func (h *hostReader) include(line string, current *hostSection, depth int) {
 	}
 }
 
-// sectionHead reads a line "[name](option,option)"; closed is false where the ] is missing.
+// sectionHead reads a line "[name](option,option)"; closed is false if the ] is missing.
 func sectionHead(line string) (name string, options []string, closed bool) {
 	name, rest, closed := strings.Cut(line[1:], "]")
 	text, _, _ := strings.Cut(strings.TrimPrefix(strings.TrimSpace(rest), "("), ")")
@@ -183,7 +183,7 @@ func sectionHead(line string) (name string, options []string, closed bool) {
 	return name, options, closed
 }
 
-// section begins the section that a line "[name](options)" names, or goes on with an earlier one.
+// section begins the section that a line "[name](options)" names, or continues an earlier one.
 func (h *hostReader) section(line, file string, number int) *hostSection {
 	name, options, _ := sectionHead(line)
 	s := &hostSection{name: name, file: file, line: number}
@@ -215,7 +215,7 @@ func (h *hostReader) named(name string) *hostSection {
 	return nil
 }
 
-// setting takes in one line of a section; at is its place, with the extension to which "same" adds.
+// setting adds one line of a section; at is its position, with the extension to which "same" adds.
 func (h *hostReader) setting(s *hostSection, key, value string, at hostExten) {
 	switch key {
 	case "type":
@@ -223,13 +223,13 @@ func (h *hostReader) setting(s *hostSection, key, value string, at hostExten) {
 		return
 	case "exten":
 		name, rest, _ := strings.Cut(value, ",")
-		s.exten, value = strings.NewReplacer(" ", "", "-", "").Replace(name), rest // Asterisk means the same extension by 10-03 and 1003
+		s.exten, value = strings.NewReplacer(" ", "", "-", "").Replace(name), rest // for Asterisk 10-03 and 1003 are the same extension
 		at.name = s.exten
 	case "same":
 	default:
 		return
 	}
-	if priority, _, _ := strings.Cut(value, ","); !strings.EqualFold(strings.TrimSpace(priority), "hint") { // a hint is no step
+	if priority, _, _ := strings.Cut(value, ","); !strings.EqualFold(strings.TrimSpace(priority), "hint") { // a hint is not a step
 		s.extens = append(s.extens, at)
 	}
 }
@@ -242,7 +242,7 @@ func (h *hostReader) objects() (all []pbx.HostObject) {
 			continue
 		}
 		types := slices.Clone(s.types)
-		if i := slices.Index(types, "wizard"); i >= 0 { // the wizard makes these two under the name itself
+		if i := slices.Index(types, "wizard"); i >= 0 { // the wizard defines these two under the name itself
 			types = slices.Replace(types, i, i+1, "endpoint", "aor")
 		}
 		for _, kind := range types {

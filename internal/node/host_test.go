@@ -85,7 +85,7 @@ func (s *site) refused(t *testing.T, what string, texts ...string) {
 		if pbx.CodeOf(err) != pbx.CodeNumberClash || pbx.KindOf(err) != pbx.KindConflict || run.Result != pbx.Refused || run.Log.ID == "" {
 			t.Fatalf("%s, force %t: result %q, error %v", what, force, run.Result, err)
 		}
-		for _, text := range append(texts, "nothing was touched", "Rename or remove") {
+		for _, text := range append(texts, "nothing was changed", "Rename or remove") {
 			if !strings.Contains(err.Error(), text) {
 				t.Errorf("%s: the message does not say %q: %v", what, text, err)
 			}

@@ -611,10 +611,10 @@ func TestWhatOthersDoToTheFilesIsNoticedBySomebodyWhoOnlyLooks(t *testing.T) {
 			{"a hand edit", func() error { return os.WriteFile(endpoints, []byte("; by hand"), 0o600) }, endpoints + " was edited by hand"},
 			{"a foreign file", func() error { return os.WriteFile(backup, nil, 0o600) }, backup + " is not the portal's"},
 			{"another edit", func() error { return os.WriteFile(endpoints, []byte("; by another hand"), 0o600) }, ""},
-			{"the edit undone", func() error { return os.WriteFile(endpoints, original, 0o600) }, "no longer so that " + endpoints + " was edited"},
-			{"the foreign file gone", func() error { return os.Remove(backup) }, "no longer so that " + backup},
+			{"the edit undone", func() error { return os.WriteFile(endpoints, original, 0o600) }, "no longer present: " + endpoints + " was edited"},
+			{"the foreign file gone", func() error { return os.Remove(backup) }, "no longer present: " + backup},
 			{"a link replaced", func() error { return errors.Join(os.Remove(dialplan), os.WriteFile(dialplan, nil, 0o600)) }, dialplan + " was replaced by a file"},
-			{"the link as it was", func() error { return errors.Join(os.Remove(dialplan), os.Symlink(link, dialplan)) }, "no longer so that " + dialplan},
+			{"the link as it was", func() error { return errors.Join(os.Remove(dialplan), os.Symlink(link, dialplan)) }, "no longer present: " + dialplan},
 			{"a link removed", func() error { return os.Remove(dialplan) }, dialplan + " is missing"},
 		} {
 			mu.Lock()

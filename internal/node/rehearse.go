@@ -19,22 +19,22 @@ import (
 // configModule lets Asterisk report what it finds in a configuration file.
 const configModule = "func_config.so"
 
-// RehearsalError says what an apply would fail with on this host, and what to do about it.
+// RehearsalError says why an apply would fail on this host, and what to do about it.
 type RehearsalError struct {
 	Detail, Cure string
 }
 
 func (e *RehearsalError) Error() string { return e.Detail + ": " + e.Cure }
 
-// rehearsalError is that error for what an apply would have returned.
+// rehearsalError returns that error for what an apply would have returned.
 func rehearsalError(err error, cure string) error {
 	return &RehearsalError{strings.TrimSuffix(err.Error(), ": "+writeCure), cure}
 }
 
-// Rehearse does on this host what an apply of the files does, through the same code, but for what Asterisk would notice: it takes the lock (which must
-// then keep out a second caller), recovers, stages the files, replaces what points to the revision in place by the same, has Asterisk
-// read a file that was made like the staged ones, and asks whether a reload would be carried out. It leaves no file or folder behind that was not there. Its error
-// is a *RehearsalError.
+// Rehearse does on this host what an apply of the files does, through the same code, except for what Asterisk would notice: it takes the lock (which
+// must then exclude a second caller), recovers, stages the files, replaces the pointers to the revision in place by the same, has Asterisk read a file
+// that was created like the staged ones, and asks whether a reload would be carried out. It leaves no new file or folder behind. Its error is a
+// *RehearsalError.
 func (l *Local) Rehearse(ctx context.Context, number, parent int, files []pbx.File) error {
 	if err := l.there(); err != nil {
 		return rehearsalError(err, "set ASTERISK_CONFIG_DIR")
@@ -48,11 +48,11 @@ func (l *Local) Rehearse(ctx context.Context, number, parent int, files []pbx.Fi
 		return &RehearsalError{"another process holds the lock of the files: an apply is running on this host", "wait for it to end, and run doctor again"}
 	}
 	defer unlock()
-	defer l.removeFolders(made) // first, so that a process which takes the lock next makes its own
+	defer l.removeFolders(made) // first, so that a process which takes the lock next creates its own
 	if again, held, _ := l.Lock(); held {
 		again()
 		return &RehearsalError{
-			"the lock " + filepath.Join(l.dir, treeDir, "lock") + " was taken twice: the disk of this folder keeps no locks",
+			"the lock " + filepath.Join(l.dir, treeDir, "lock") + " was taken twice: the file system of this folder does not support locks",
 			"mount it with locks (NFS without nolock), or put the configuration folder on a disk of this host",
 		}
 	}
@@ -69,12 +69,12 @@ func (l *Local) Rehearse(ctx context.Context, number, parent int, files []pbx.Fi
 	case looked != nil:
 		return looked
 	case err != nil:
-		return rehearsalError(fmt.Errorf("an apply could not write the files: %w", err), l.rightsCure(ctx)+"; see also that the disk is neither full nor read-only")
+		return rehearsalError(fmt.Errorf("an apply could not write the files: %w", err), l.rightsCure(ctx)+"; check also that the disk is neither full nor read-only")
 	}
 	return nil
 }
 
-// missingFolders returns what Lock and an apply make where it is missing, the innermost first.
+// missingFolders returns the missing folders that Lock and an apply create, the innermost first.
 func (l *Local) missingFolders() (missing []string) {
 	for _, name := range []string{treeDir + "/gen", treeDir + "/lock", treeDir, filepath.Dir(pbx.PJSIPPath), filepath.Dir(filepath.Dir(pbx.PJSIPPath)), filepath.Dir(pbx.DialplanPath), filepath.Dir(filepath.Dir(pbx.DialplanPath))} {
 		if path := filepath.Join(l.dir, name); !exists(path) {
@@ -84,7 +84,7 @@ func (l *Local) missingFolders() (missing []string) {
 	return missing
 }
 
-// removeFolders removes these as far as they are empty.
+// removeFolders removes those that are empty.
 func (l *Local) removeFolders(names []string) {
 	for _, name := range names {
 		_ = os.Remove(name) // a folder that something else was put into stays
@@ -96,8 +96,8 @@ func exists(name string) bool {
 	return err == nil
 }
 
-// readBack finds out whether Asterisk reads the file at path, which holds nonce and was made as an apply makes files, whether it can load the
-// administrator's files as they stand, knows the options that are written, and would carry out a reload.
+// readBack finds out whether Asterisk reads the file at path, which holds nonce and was created like the files of an apply, whether it can load the
+// administrator's files as they are, supports the options that are written, and would carry out a reload.
 func (l *Local) readBack(ctx context.Context, path, nonce string, files []pbx.File) error {
 	version, err := l.looks.Version(ctx)
 	if err != nil {
@@ -112,7 +112,7 @@ func (l *Local) readBack(ctx context.Context, path, nonce string, files []pbx.Fi
 	if owner, ok := l.looks.Owner(ctx); ok {
 		for _, name := range []string{path, filepath.Join(l.dir, filepath.Dir(pbx.PJSIPPath)), filepath.Join(l.dir, filepath.Dir(pbx.DialplanPath))} {
 			if why := unreadable(owner, name); why != "" {
-				return &RehearsalError{"after an apply " + why, l.rightsCure(ctx) + "; the folders above these must let everybody pass (chmod o+x)"}
+				return &RehearsalError{"after an apply " + why, l.rightsCure(ctx) + "; the folders above these must be accessible to all users (chmod o+x)"}
 			}
 		}
 	}
@@ -126,12 +126,12 @@ func (l *Local) readBack(ctx context.Context, path, nonce string, files []pbx.Fi
 		}
 	}
 	if _, state := patiently(ctx, l.control.Ready); state != asterisk.Reloaded {
-		return &RehearsalError{"a reload would not be carried out: " + state.Sentence(), "see to Asterisk, and run doctor again"}
+		return &RehearsalError{"a reload would not be carried out: " + state.Sentence(), "check Asterisk, and run doctor again"}
 	}
 	return nil
 }
 
-// readByAsterisk has Asterisk itself look into files.
+// readByAsterisk has Asterisk itself read files.
 func (l *Local) readByAsterisk(ctx context.Context, path, nonce string) error {
 	name, err := filepath.Rel(l.dir, path)
 	if err != nil {
@@ -140,7 +140,7 @@ func (l *Local) readByAsterisk(ctx context.Context, path, nonce string) error {
 	value, _, err := l.looks.Setting(ctx, name, "rehearsal", "portal")
 	switch {
 	case err != nil:
-		return &RehearsalError{err.Error(), "see to Asterisk, and run doctor again"}
+		return &RehearsalError{err.Error(), "check Asterisk, and run doctor again"}
 	case value != nonce:
 		dir, err := l.looks.ConfigDir(ctx)
 		if there, linkErr := filepath.EvalSymlinks(dir); err == nil && linkErr == nil && there != l.real() {
@@ -148,8 +148,8 @@ func (l *Local) readByAsterisk(ctx context.Context, path, nonce string) error {
 			return &RehearsalError{f.Detail, f.Cure}
 		}
 		return &RehearsalError{
-			"Asterisk was asked to read a file that was made as an apply makes its files, " + path + ", and could not",
-			l.rightsCure(ctx) + "; if that changes nothing, see whether Asterisk runs in a container, or under a profile (AppArmor, SELinux), that hides the folder",
+			"Asterisk was asked to read a file that was created like the files of an apply, " + path + ", and could not",
+			l.rightsCure(ctx) + "; if that changes nothing, check whether Asterisk runs in a container, or under a profile (AppArmor, SELinux), that hides the folder",
 		}
 	}
 	owner, known := l.looks.Owner(ctx)
@@ -157,7 +157,7 @@ func (l *Local) readByAsterisk(ctx context.Context, path, nonce string) error {
 		parent := part.parent
 		there, err := filepath.EvalSymlinks(filepath.Join(l.dir, part.file))
 		if err != nil || known && unreadable(owner, there) != "" {
-			continue // a file that an apply replaces keeps Asterisk from loading the one that includes it
+			continue // a file that an apply replaces prevents Asterisk from loading the one that includes it
 		}
 		text, _, err := regular.Read(filepath.Join(l.dir, parent), largestConfig)
 		if err != nil {
@@ -169,10 +169,10 @@ func (l *Local) readByAsterisk(ctx context.Context, path, nonce string) error {
 		}
 		switch _, ok, err := l.looks.Setting(ctx, parent, category, key); {
 		case err != nil:
-			return &RehearsalError{err.Error(), "see to Asterisk, and run doctor again"}
+			return &RehearsalError{err.Error(), "check Asterisk, and run doctor again"}
 		case !ok:
 			return &RehearsalError{
-				"Asterisk cannot load " + filepath.Join(l.dir, parent) + " as it stands: a line of it, or of a file it includes, is not understood, or a file it includes is not there",
+				"Asterisk cannot load " + filepath.Join(l.dir, parent) + " as it is: a line of it, or of a file it includes, is not understood, or an included file does not exist",
 				"Asterisk's log names the file and the line; correct it, and run doctor again",
 			}
 		}
@@ -180,7 +180,7 @@ func (l *Local) readByAsterisk(ctx context.Context, path, nonce string) error {
 	return nil
 }
 
-// landmark returns a setting that stands in the text itself and is no secret, to ask Asterisk for.
+// landmark returns a setting in the text that is not a secret, to ask Asterisk for.
 func landmark(text string) (category, key string) {
 	for _, line := range plainLines(text) {
 		if strings.HasPrefix(line, "[") {
@@ -199,10 +199,10 @@ func landmark(text string) (category, key string) {
 	return "", ""
 }
 
-// option is one that the portal writes and that not every supported branch of Asterisk has had from its beginning.
+// option is an option written by the portal that not all versions of every supported branch of Asterisk have.
 type option struct {
 	name  string
-	since map[int]int // the first minor version that knows it, by branch
+	since map[int]int // the first minor version with it, by branch
 }
 
 func newerOptions() []option {
@@ -210,7 +210,7 @@ func newerOptions() []option {
 	return []option{{"password_digest", digests}, {"supported_algorithms_uas", digests}, {"supported_algorithms_uac", digests}}
 }
 
-// tooNew returns the first option in the files that an Asterisk of this version does not know, and since when there is one.
+// tooNew returns the first option in the files that an Asterisk of this version does not support, and since when there is one.
 func tooNew(files []pbx.File, version string) (name, since string) {
 	parts := strings.SplitN(version, ".", 3)
 	major, err := strconv.Atoi(parts[0])
@@ -218,7 +218,7 @@ func tooNew(files []pbx.File, version string) (name, since string) {
 	if err == nil && len(parts) > 1 {
 		minor, err = strconv.Atoi(strings.TrimRightFunc(parts[1], func(r rune) bool { return r < '0' || r > '9' }))
 	}
-	if err != nil { // a build of somebody's own, which may know all
+	if err != nil { // a custom build, which may support all
 		return "", ""
 	}
 	for _, o := range newerOptions() {

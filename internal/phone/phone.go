@@ -216,7 +216,7 @@ func (s *socket) enter(pool *sip.ConnectionPool) {
 	pool.Add(local, s.own)
 }
 
-// ReadFrom gives the stack's reader the next message. When the socket is closed
+// ReadFrom returns the stack's reader the next message. When the socket is closed
 // the reader withdraws what it has entered into the pool; messages that are
 // still being answered then find our entries, and fail.
 func (s *socket) ReadFrom(b []byte) (int, net.Addr, error) {

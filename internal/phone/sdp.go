@@ -250,7 +250,7 @@ func audioSection(local netip.AddrPort, codecs map[uint8]codec, payloads []uint8
 	return fmt.Sprintf("m=audio %d RTP/AVP%s\r\n%sa=ptime:20\r\na=%s\r\n", local.Port(), &formats, &maps, d)
 }
 
-// description gives a session description its first lines. The version counts
+// description returns a session description its first lines. The version counts
 // up when the content changes (RFC 3264, 8).
 type description struct {
 	id      uint32

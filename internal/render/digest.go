@@ -13,30 +13,29 @@ import (
 	"github.com/synergycall/pbxportal/internal/pbx"
 )
 
-// Style says how the files are written where there is a choice. Its zero value is what the settings default to.
+// Style holds the choices in how the files are written. The zero value holds the defaults of the settings.
 type Style struct {
-	// DigestRealm, when it is not "", has digests of the secrets for this realm written in place of the secrets. With a digest one can
-	// register as the phone, for that realm, but does not learn the secret.
+	// DigestRealm, if not "", has digests of the secrets for this realm written in place of the secrets. A digest is enough to register as the phone,
+	// for that realm, but does not reveal the secret.
 	DigestRealm string
-	// DigestAlgorithms lists the algorithms of the digests in the order in which Asterisk offers them, separated by commas; "" stands for
-	// the default.
+	// DigestAlgorithms lists the algorithms of the digests in the order in which Asterisk offers them, separated by commas; "" is the default.
 	DigestAlgorithms string
-	// Seconds; 0 stands for the default. Of the last two a negative number stands for "never".
+	// Seconds; 0 is the default. A negative value of the last two means "never".
 	RingTimeout    int // how long a phone rings before the call counts as not answered
-	RTPTimeout     int // how long one of the phones of a call may send no sound before the call is ended
+	RTPTimeout     int // how long a phone in a call may send no sound before the call is ended
 	RTPTimeoutHold int // likewise while the call is on hold
 }
 
-// seconds returns a time of the style as Asterisk takes it.
+// seconds returns a timeout as Asterisk reads it.
 func seconds(n, unset int) string { return strconv.Itoa(max(cmp.Or(n, unset), 0)) }
 
 // ring returns for how many seconds a phone rings.
 func (s Style) ring() int { return cmp.Or(s.RingTimeout, pbx.DefaultRingTimeout) }
 
-// algorithms returns what DigestAlgorithms stands for.
+// algorithms returns DigestAlgorithms or its default.
 func (s Style) algorithms() string { return cmp.Or(s.DigestAlgorithms, pbx.DefaultDigestAlgorithms) }
 
-// auth is what the phone proves itself with.
+// auth returns the settings with which the phone authenticates.
 func (s Style) auth(u pbx.User) []setting {
 	if s.DigestRealm == "" {
 		return auth(u)
@@ -48,13 +47,13 @@ func (s Style) auth(u pbx.User) []setting {
 			settings = append(settings, setting{"password_digest", d})
 		}
 	}
-	// Asterisk sends its challenges in this order, and a phone answers the first that it knows. Where Asterisk itself is challenged it must
-	// use no other than it has a digest for.
+	// Asterisk sends its challenges in this order, and a phone answers the first that it supports. When Asterisk itself is challenged it must use only
+	// algorithms it has a digest for.
 	return seal(append(settings, setting{"supported_algorithms_uas", s.algorithms()}, setting{"supported_algorithms_uac", s.algorithms()},
 		setting{pbx.HashAttribute, ""}))
 }
 
-// digests gives what Asterisk needs of a secret to check a phone. An empty secret has none, so that it is refused as one is.
+// digests returns what Asterisk needs of a secret to check a phone. An empty secret has none, so that it is rejected.
 func digests(user, realm, secret string) []string {
 	if secret == "" {
 		return []string{""}
@@ -64,8 +63,8 @@ func digests(user, realm, secret string) []string {
 	return []string{"MD5:" + hex.EncodeToString(weak[:]), "SHA-256:" + hex.EncodeToString(strong[:])}
 }
 
-// sameSecret reports whether two auth objects take the same secret, in whatever form it stands there. Where that cannot be told, because
-// the digests are of different realms or have no algorithm in common, they count as different.
+// sameSecret reports whether two auth objects accept the same secret, in whatever form it is stored. If that cannot be determined, because the digests
+// are of different realms or have no algorithm in common, they count as different.
 func sameSecret(a, b []setting) bool {
 	proof := func(settings []setting, like []setting) []string {
 		var all []string
@@ -102,7 +101,7 @@ func sameSecret(a, b []setting) bool {
 	return shared
 }
 
-// HoldsPasswords reports whether a password stands in the files, readable as it is.
+// HoldsPasswords reports whether the files contain a plaintext password.
 func HoldsPasswords(files []pbx.File) bool {
 	for line := range bytes.Lines(pbx.ContentOf(files, pbx.PJSIPPath)) {
 		key, value, _ := bytes.Cut(line, []byte("="))

@@ -8,12 +8,12 @@ import (
 	"github.com/synergycall/pbxportal/internal/pbx"
 )
 
-// maxValue is the longest value, in bytes, that goes into a file. Asterisk skips a line of 8191 bytes or more as a whole
-// (main/config.c, MAX_LINE in process reading); ours stay far below.
+// maxValue is the maximum length of a value in a file, in bytes. Asterisk skips lines of 8191 bytes or more (main/config.c, MAX_LINE in process
+// reading); ours stay far below.
 const maxValue = 1024
 
-// encode gives the text that stands behind "key=" so that Asterisk reads exactly this value. It is the only way for a value into
-// a file. The error completes a sentence that begins with the name of the value.
+// encode returns the text after "key=" that Asterisk reads as exactly this value. Values are written to files only through it. The error completes a
+// sentence that begins with the name of the value.
 func encode(value string) (string, error) {
 	switch {
 	case value == "":
@@ -30,16 +30,16 @@ func encode(value string) (string, error) {
 			return "", errors.New("contains a control character")
 		}
 	}
-	// A backslash before a semicolon that Asterisk keeps, and nothing else: it takes no other escape, so a backslash that stands
-	// before anything else is itself (measured with ";", ";;", ";--", "\;").
+	// A backslash before a semicolon that is part of the value, and nothing else: Asterisk takes no other escape, so a backslash before anything else is
+	// literal (measured with ";", ";;", ";--", "\;").
 	text := strings.ReplaceAll(value, ";", `\;`)
-	if value[0] == '>' { // "key=>x" reads as x; the blank is dropped
+	if value[0] == '>' { // "key=>x" is read as x; the blank is dropped
 		text = " " + text
 	}
 	return text, nil
 }
 
-// callerID gives the value of the callerid option: what a phone shows of a call from this user.
+// callerID returns the value of the callerid option, which phones show for a call from this user.
 func callerID(name, number string) string {
 	if safe := pbx.CallerName(name); safe != "" {
 		return `"` + safe + `" <` + number + `>`

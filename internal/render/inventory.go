@@ -11,7 +11,7 @@ import (
 	"github.com/synergycall/pbxportal/internal/pbx"
 )
 
-// Inventory is what a pair of generated files holds, read back from their bytes.
+// Inventory is the content of a pair of generated files, read back from their bytes.
 type Inventory struct {
 	extensions map[pbx.Number]extension
 	steps      []pbx.Step
@@ -20,10 +20,10 @@ type Inventory struct {
 // extension is the three PJSIP objects of a number, nil where one is missing.
 type extension struct{ endpoint, auth, aor []setting }
 
-// kinds names the types of PJSIP objects an extension has.
+// kinds returns the types of PJSIP objects of an extension.
 func kinds() [3]string { return [3]string{"endpoint", "auth", "aor"} }
 
-// of gives the place of the object of a type, nil for a type that is none of an extension's.
+// of returns a pointer to the object of a type, nil for a type that an extension does not have.
 func (x *extension) of(kind string) *[]setting {
 	switch kind {
 	case "endpoint":
@@ -36,8 +36,8 @@ func (x *extension) of(kind string) *[]setting {
 	return nil
 }
 
-// Read gives the inventory of files that Config made, now or long ago. Files of another origin (an administrator's, the Python
-// portal's) are read as far as they follow the same form; where they do not, the error says so and the inventory is empty.
+// Read returns the inventory of files that Config made, now or long ago. Files of another origin (an administrator's, the Python portal's) are read as
+// far as they have the same form; if they do not, the inventory is empty and the error gives the reason.
 func Read(files []pbx.File) (Inventory, error) {
 	inv := Inventory{extensions: map[pbx.Number]extension{}}
 	for _, f := range files {
@@ -63,7 +63,7 @@ func Read(files []pbx.File) (Inventory, error) {
 	return inv, nil
 }
 
-// add takes in one section.
+// add adds one section.
 func (inv Inventory) add(s section) error {
 	n, err := strconv.Atoi(s.name)
 	if err != nil {
@@ -79,7 +79,7 @@ func (inv Inventory) add(s section) error {
 	return nil
 }
 
-// Blank reports whether a file says nothing to Asterisk: it holds blank lines and comments alone.
+// Blank reports whether a file means nothing to Asterisk: it holds only blank lines and comments.
 func Blank(file []byte) bool {
 	for line := range strings.Lines(string(file)) {
 		if line = trim(line); line != "" && line[0] != ';' {
@@ -89,7 +89,7 @@ func Blank(file []byte) bool {
 	return true
 }
 
-// Numbers gives the extensions that have an endpoint, in order.
+// Numbers returns the extensions that have an endpoint, in order.
 func (inv Inventory) Numbers() []pbx.Number {
 	var all []pbx.Number
 	for n, x := range inv.extensions {
@@ -108,7 +108,7 @@ func (inv Inventory) AddNumbers(all map[pbx.Number]bool) {
 	}
 }
 
-// Live gives what a live Asterisk has loaded once it has taken these files.
+// Live returns what Asterisk has loaded after it has read these files.
 func (inv Inventory) Live() pbx.Live {
 	live := pbx.Live{Steps: inv.steps, Context: inv.extensions != nil, Hashes: make(map[string]string, 3*len(inv.extensions))}
 	for _, n := range slices.Sorted(maps.Keys(inv.extensions)) {
@@ -128,7 +128,7 @@ func (inv Inventory) Live() pbx.Live {
 	return live
 }
 
-// Changes names what differs between two inventories, by number.
+// Changes returns the differences between two inventories, by number.
 func Changes(from, to Inventory) []pbx.Change {
 	var changes []pbx.Change
 	for n := range from.extensions {
@@ -151,8 +151,8 @@ func Changes(from, to Inventory) []pbx.Change {
 	return changes
 }
 
-// Touched names the objects ("auth/1000") that only one of both has, or both with another content. named is false when an object of
-// either does not name its content, and could be taken for another.
+// Touched returns the names ("auth/1000") of the objects that only one of the inventories has, or both with different content. named is false when an
+// object of either does not name its content, and could be confused with another.
 func Touched(from, to Inventory) (names []string, named bool) {
 	named = true
 	look := func(n pbx.Number, before, after extension) {
@@ -177,7 +177,7 @@ func Touched(from, to Inventory) (names []string, named bool) {
 	return names, named
 }
 
-// Last names the objects with which the PJSIP file ends, none when there are none.
+// Last returns the names of the last objects in the PJSIP file.
 func (inv Inventory) Last() (names []string) {
 	if len(inv.extensions) == 0 {
 		return nil
@@ -191,7 +191,7 @@ func (inv Inventory) Last() (names []string) {
 
 func objectName(kind string, n pbx.Number) string { return kind + "/" + strconv.Itoa(int(n)) }
 
-// alterations says in which respects the objects of one extension differ.
+// alterations returns in which respects the objects of one extension differ.
 func alterations(from, to extension) (what []string) {
 	if slices.Equal(from.endpoint, to.endpoint) && slices.Equal(from.auth, to.auth) && slices.Equal(from.aor, to.aor) {
 		return nil
@@ -214,7 +214,7 @@ func alterations(from, to extension) (what []string) {
 	return what
 }
 
-// name gives the name phones show for an extension, "" where the portal did not write it: what stands there may be anything.
+// name returns the name that phones show for an extension, "" if the portal did not write it: the text may be anything.
 func (inv Inventory) name(n pbx.Number) string {
 	if !sealed(inv.extensions[n].endpoint) {
 		return ""
@@ -223,7 +223,7 @@ func (inv Inventory) name(n pbx.Number) string {
 	return strings.Trim(name, `"`)
 }
 
-// value gives the value of a setting, "" when it is not there.
+// value returns the value of a setting, "" when it is missing.
 func value(settings []setting, key string) string {
 	for _, s := range settings {
 		if s.key == key {

@@ -20,14 +20,14 @@ type section struct {
 // maxLine is the length from which Asterisk skips a line.
 const maxLine = 8191
 
-// entry is one line of a configuration file that says something: the beginning of a section, or a setting of the one that began last.
+// entry is a significant line of a configuration file: the start of a section, or a setting of the current one.
 type entry struct {
 	section string // "" for a setting
 	setting
 }
 
-// entries reads a configuration file by the rules of Asterisk's main/config.c, for the part of the language that we write. Where
-// Asterisk would drop a line, include a file, use a template or merely warn, it ends with an error: our files hold nothing of that.
+// entries reads a configuration file by the rules of Asterisk's main/config.c, for the part of the language that we write. Where Asterisk would drop a
+// line, include a file, use a template or only warn, it ends with an error: our files contain none of these.
 func entries(file []byte) iter.Seq2[entry, error] {
 	return func(yield func(entry, error) bool) {
 		n, began := 0, false
@@ -51,7 +51,7 @@ func entries(file []byte) iter.Seq2[entry, error] {
 	}
 }
 
-// readLine reads one line; one that says nothing gives the zero entry. The error completes a sentence that begins with the line.
+// readLine reads one line; a line without meaning returns the zero entry. The error completes a sentence that begins with the line.
 func readLine(raw string) (e entry, err error) {
 	if len(raw) >= maxLine {
 		return e, errors.New("is so long that Asterisk skips it")
@@ -101,8 +101,8 @@ func parse(file []byte) ([]section, error) {
 	return sections, nil
 }
 
-// uncomment gives the line without its comment. A semicolon begins one unless a backslash stands before it, and that backslash is
-// dropped; ";--" begins one that spans lines, which is an error here.
+// uncomment returns the line without its comment. A semicolon begins one unless a backslash precedes it, which is dropped; ";--" begins a multi-line
+// comment, which is an error here.
 func uncomment(line string) (string, error) {
 	if strings.IndexByte(line, ';') < 0 {
 		return line, nil
@@ -119,7 +119,7 @@ func uncomment(line string) (string, error) {
 			b.WriteByte(';')
 			line = line[i+1:]
 		case strings.HasPrefix(line[i:], ";--") && !strings.HasPrefix(line[i:], ";---"):
-			return "", errors.New("begins a comment that spans lines")
+			return "", errors.New("begins a multi-line comment")
 		default:
 			b.WriteString(line[:i])
 			return b.String(), nil

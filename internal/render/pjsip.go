@@ -9,10 +9,10 @@ import (
 	"github.com/synergycall/pbxportal/internal/pbx"
 )
 
-// hashBytes is how much of a hash names the content of an object.
+// hashBytes is the length of the hash that names the content of an object.
 const hashBytes = 6
 
-// seal fills in the hash of all settings of an object, which is the last of them.
+// seal appends the hash of all settings of an object as its last setting.
 func seal(settings []setting) []setting {
 	text := make([]byte, 0, 1024) // more than the settings of a usual object take
 	last := len(settings) - 1
@@ -24,7 +24,7 @@ func seal(settings []setting) []setting {
 	return settings
 }
 
-// endpoint is what the phone of a user may do, and how Asterisk talks to it.
+// endpoint returns the settings for what the phone of a user may do, and how Asterisk talks to it.
 func (s Style) endpoint(u pbx.User) []setting {
 	id := strconv.Itoa(int(u.Extension.Number))
 	return seal([]setting{
@@ -35,11 +35,11 @@ func (s Style) endpoint(u pbx.User) []setting {
 		{"auth", id},
 		{"aors", id},
 		{"callerid", callerID(u.Name, id)},
-		// A request is taken for this endpoint's by whom it authenticates as, never by the address it comes from.
+		// A request is matched to this endpoint by its authentication user, never by its source address.
 		{"identify_by", "auth_username,username"},
 		// A dialled prefix of a number is an unknown number (404). Asterisk's default answers 484, and a phone then waits for more digits.
 		{"allow_overlap", "no"},
-		// Phones behind NAT: sound stays with Asterisk, and goes where the phone's packets came from.
+		// Phones behind NAT: media stays with Asterisk, and is sent to where the phone's packets came from.
 		{"direct_media", "no"},
 		{"rtp_symmetric", "yes"},
 		{"force_rport", "yes"},
@@ -51,7 +51,7 @@ func (s Style) endpoint(u pbx.User) []setting {
 	})
 }
 
-// auth is what the phone proves itself with: its secret.
+// auth returns the settings with which the phone authenticates: its secret.
 func auth(u pbx.User) []setting {
 	id := strconv.Itoa(int(u.Extension.Number))
 	return seal([]setting{
@@ -63,24 +63,23 @@ func auth(u pbx.User) []setting {
 	})
 }
 
-// aor is where the phone can be reached; the same for everybody.
+// aor returns the settings for where the phone can be reached; the same for every user.
 func aor() []setting {
 	return seal([]setting{
 		{"type", "aor"},
 		{"max_contacts", "1"},
-		// The newest registration replaces the one before. Without it a phone that comes back on another port is refused with
-		// 403, and so is the new owner of a number while the former owner's phone is registered.
+		// The newest registration replaces the one before. Without it a phone that returns on another port is rejected with 403, and so is the new owner
+		// of a number while the former owner's phone is registered.
 		{"remove_existing", "yes"},
 		{"qualify_frequency", "60"},
-		// A phone that asks for no particular time renews every five minutes, not every hour as is Asterisk's default; none gets longer
-		// than an hour.
+		// A phone that requests no expiry renews every five minutes, not every hour as is Asterisk's default; none gets longer than an hour.
 		{"default_expiration", "300"},
 		{"maximum_expiration", "3600"},
 		{pbx.HashAttribute, ""},
 	})
 }
 
-// appendObjects appends the objects of an extension, in their order, as Asterisk's configuration files want them, and reads them back.
+// appendObjects appends the objects of an extension, in order, in the syntax of Asterisk's configuration files, and reads them back.
 func appendObjects(file []byte, n pbx.Number, x extension) ([]byte, error) {
 	from := len(file)
 	for _, settings := range [][]setting{x.endpoint, x.auth, x.aor} {

@@ -1,9 +1,8 @@
-// Package render turns users into the exact bytes of the two files that Asterisk reads. It is pure: the same users give, in the same
-// style, the same bytes, and nothing else goes in. No text of a user reaches a file except through encode (encode.go), and what was written is
-// read back by parse (parse.go), our own reading of Asterisk's line rules: bytes that do not give exactly the objects meant are
-// never handed out.
+// Package render turns users into the exact bytes of the two files that Asterisk reads. It is pure: the same users and options always give the same
+// bytes. A text of a user reaches a file only through encode (encode.go), and what was written is read back by parse (parse.go), our own implementation
+// of Asterisk's line rules: bytes that do not give exactly the intended objects are never returned.
 //
-// It does not decide where files lie on a host, does not write them, and does not talk to Asterisk.
+// It does not know where files are stored on a host, does not write them, and does not talk to Asterisk.
 package render
 
 import (
@@ -17,17 +16,17 @@ import (
 const header = `; Made by the PBX Control Portal. Changes made here by hand are lost: change the users in the portal, and apply.
 `
 
-// Config gives both files for these users, and their inventory. The users come ordered by extension number, as the store lists them. The
-// error is a pbx.Error of KindApply that names the user whose data cannot be written so that Asterisk reads it as meant.
+// Config returns both files for these users, and their inventory. The users must be ordered by extension number, as the store lists them. The error is a
+// pbx.Error of KindApply that names the user whose data cannot be written so that Asterisk reads it as intended.
 func Config(users []pbx.User) ([]pbx.File, Inventory, error) { return Style{}.Config(users) }
 
-// Config does as the function of that name, in this style.
+// Config is the function Config with these options.
 func (s Style) Config(users []pbx.User) ([]pbx.File, Inventory, error) {
 	r, err := s.Next(Rendered{}, users)
 	return r.Files, r.Inventory, err
 }
 
-// Rendered is a pair of files with what they hold.
+// Rendered is a pair of files with their contents.
 type Rendered struct {
 	Files     []pbx.File
 	Inventory Inventory
@@ -36,15 +35,15 @@ type Rendered struct {
 	parts []part
 }
 
-// part is what the PJSIP file says of one user.
+// part is the section of the PJSIP file for one user.
 type part struct {
 	number   pbx.Number
 	name     string
 	secret   pbx.Secret
-	from, to int // where it stands in the file
+	from, to int // its position in the file
 }
 
-// Next gives what Config gives, and takes over from the pair before what it says of users who have not changed since.
+// Next returns what Config returns, and reuses the sections of users that have not changed since before.
 func (s Style) Next(before Rendered, users []pbx.User) (Rendered, error) {
 	if before.style != s {
 		before = Rendered{}
@@ -90,28 +89,27 @@ func (s Style) Next(before Rendered, users []pbx.User) (Rendered, error) {
 	return now, nil
 }
 
-// userSize is a little more than what the PJSIP file says of a usual user, in bytes.
+// userSize is a little more than the size of a usual user in the PJSIP file, in bytes.
 const userSize = 800
 
-// says reports whether the file says the same of two users.
+// says reports whether the file has the same section for two users.
 func (p part) says(other part) bool {
 	return p.number == other.number && p.name == other.name && p.secret == other.secret
 }
 
-// sameNumbers reports whether both pairs are of the same extensions; a pair of nothing is like no other.
+// sameNumbers reports whether both pairs are of the same extensions; an empty pair equals no other.
 func (r Rendered) sameNumbers(other Rendered) bool {
 	return r.Files != nil && slices.EqualFunc(r.parts, other.parts, func(a, b part) bool { return a.number == b.number })
 }
 
 type setting struct{ key, value string }
 
-// readBack reads what was written of one extension as Asterisk does, and compares with what was meant. It begins with a section and ends
-// with a line, and entries remembers of the lines before nothing but that a section began: so a file of such texts, one behind the
-// other, is read as their objects, one behind the other.
+// readBack reads what was written for one extension as Asterisk does, and compares it with the intended objects. The text begins with a section and ends
+// with a line, and entries keeps no state except that a section began: so the concatenation of such texts is read as the concatenation of their objects.
 func readBack(text []byte, n pbx.Number, x extension) error {
 	id := strconv.Itoa(int(n))
 	objects := [][]setting{x.endpoint, x.auth, x.aor}
-	began, settings := 0, 0 // objects that were read, and settings of the last
+	began, settings := 0, 0 // number of objects read, and of settings of the last
 	notAsMeant := func() error {
 		return refused(fmt.Sprintf("the %s of extension %d would not be read as meant", objects[max(began-1, 0)][0].value, n))
 	}
@@ -136,7 +134,7 @@ func readBack(text []byte, n pbx.Number, x extension) error {
 	return nil
 }
 
-// readBackDialplan does so for the dialplan, as a whole.
+// readBackDialplan does so for the dialplan as a whole.
 func readBackDialplan(dialplan []byte, steps []pbx.Step) error {
 	read, err := parseDialplan(dialplan)
 	if err != nil {

@@ -13,10 +13,9 @@ import (
 	"github.com/synergycall/pbxportal/internal/pbx"
 )
 
-// Diff shows how each file changes from one pair to the other, as a unified diff in which no secret and no hash stands: a secret that
-// stays is "[hidden]" on both sides, one that changes is "[hidden]" before and "[hidden, new]" after. Only lines that the portal writes
-// are shown, and these exactly in the form in which it writes them; of all others it says how many there are. The two pairs are called by
-// their names.
+// Diff returns how each file changes from one pair to the other, as a unified diff without secrets and hashes: an unchanged secret is "[hidden]" on both
+// sides, a changed one is "[hidden]" before and "[hidden, new]" after. Only lines that the portal writes are shown, exactly in the form in which it
+// writes them; of all others only the number is shown.
 func Diff(fromName string, from []pbx.File, toName string, to []pbx.File) []pbx.FileDiff {
 	var diffs []pbx.FileDiff
 	for _, f := range to {
@@ -34,16 +33,16 @@ func Diff(fromName string, from []pbx.File, toName string, to []pbx.File) []pbx.
 	return diffs
 }
 
-// shower makes of a file what may be seen of it.
+// shower renders the visible part of a file.
 type shower struct {
 	out     bytes.Buffer
-	hidden  []string          // lines since the last that was shown
-	blocks  int               // of hidden lines
-	noted   map[string]string // what was hidden in this file, by its place
-	earlier map[string]string // what was hidden in the file before; nil when this is the file before
+	hidden  []string          // lines since the last one that was shown
+	blocks  int               // number of blocks of hidden lines
+	noted   map[string]string // what was hidden in this file, by position
+	earlier map[string]string // what was hidden in the file before; nil if this is the file before
 }
 
-// show gives what may be seen of the file that lies at path.
+// show returns the visible part of the file at path.
 func (s *shower) show(path string, file []byte) []byte {
 	lines := strings.Split(string(file), "\n")
 	if last := len(lines) - 1; lines[last] == "" {
@@ -74,7 +73,7 @@ func (s *shower) line(text string) {
 // hide counts a line that the portal did not write.
 func (s *shower) hide(text string) { s.hidden = append(s.hidden, text) }
 
-// flush says how many lines were hidden.
+// flush writes how many lines were hidden.
 func (s *shower) flush() {
 	if len(s.hidden) == 0 {
 		return
@@ -89,7 +88,7 @@ func (s *shower) flush() {
 	s.hidden = nil
 }
 
-// news notes what is hidden at a place, and says whether something else was hidden there in the file before.
+// news records what is hidden at a position, and returns a note if something else was hidden there in the file before.
 func (s *shower) news(place, secret string) string {
 	s.noted[place] = secret
 	if old, known := s.earlier[place]; known && old != secret {
@@ -101,10 +100,10 @@ func (s *shower) news(place, secret string) string {
 // isComment reports whether a line is one of the header, or empty.
 func isComment(line string) bool { return line == "" || line+"\n" == header }
 
-// context shows a section of the dialplan: the line that begins it, or what stands before the first, and what follows.
+// context shows a section of the dialplan: the line that begins it, or what precedes the first, and what follows.
 func (s *shower) context(lines []string) {
 	ours := lines[0] == "["+pbx.Context+"]"
-	var steps []string // of the extension that began last, as we write them
+	var steps []string // of the current extension, as we write them
 	for i, text := range lines {
 		switch number, _, _ := strings.Cut(strings.TrimPrefix(text, "exten => "), ","); {
 		case isComment(text), i == 0 && ours:
@@ -122,7 +121,7 @@ func (s *shower) context(lines []string) {
 	}
 }
 
-// stepLines returns the lines that we write for an extension whose phone rings that long, none for what is no number of the pool.
+// stepLines returns the lines that we write for an extension whose phone rings that long, none if it is not a number of the pool.
 func stepLines(number, ring string) []string {
 	n, ok := pbx.ParseNumber(number)
 	if !ok {
@@ -132,7 +131,7 @@ func stepLines(number, ring string) []string {
 	return strings.Split(strings.TrimPrefix(text, header+"\n["+pbx.Context+"]\n"), "\n")
 }
 
-// ringOf returns the seconds in the second argument of Dial, the default for a text that is none of ours.
+// ringOf returns the seconds in the second argument of Dial, the default for any text that is not ours.
 func ringOf(text string) int {
 	if n, _ := strconv.Atoi(text); n > 0 && isCount(text) {
 		return n
@@ -146,8 +145,8 @@ func isCount(text string) bool {
 	return err == nil && n >= 0 && strconv.Itoa(n) == text
 }
 
-// object shows a section of the PJSIP file: the line that begins it, or what stands before the first, and its settings. Where its hash is
-// that of its settings, they are as the portal wrote them; else only those are shown that it writes for everybody.
+// object shows a section of the PJSIP file: the line that begins it, or what precedes the first, and its settings. If its hash matches its settings,
+// they are as the portal wrote them; otherwise only the settings that are the same for every user are shown.
 func (s *shower) object(lines []string) {
 	id := strings.TrimSuffix(strings.TrimPrefix(lines[0], "["), "]")
 	n, ours := pbx.ParseNumber(id)
@@ -165,7 +164,7 @@ func (s *shower) object(lines []string) {
 		case !ours:
 			s.hide(text)
 		case key == "password", key == "password_digest":
-			algorithm := "" // shown: it tells which of the two lines this is
+			algorithm := "" // shown: it distinguishes the two lines
 			if name, _, _ := strings.Cut(value, ":"); key == "password_digest" && (name == "MD5" || name == "SHA-256") {
 				algorithm = name + ":"
 			}
@@ -179,7 +178,7 @@ func (s *shower) object(lines []string) {
 	}
 }
 
-// usualSettings are those the portal writes for an extension, but for what differs from one user or host to the other.
+// usualSettings returns the settings of an extension that are the same for every user and host.
 func usualSettings(n pbx.Number) []setting {
 	u := pbx.User{Extension: pbx.Extension{Number: n}}
 	all := slices.Concat(Style{}.endpoint(u), auth(u), Style{DigestRealm: "-"}.auth(u), aor())
@@ -194,8 +193,8 @@ func isHash(value string) bool {
 	return err == nil && len(raw) == hashBytes && value == strings.ToLower(value)
 }
 
-// isWhole reports whether the lines of a section, up to the blank one at its end, are settings exactly as the portal writes them, with
-// their hash as the last.
+// isWhole reports whether the lines of a section, up to the blank one at its end, are settings exactly as the portal writes them, followed by their
+// hash.
 func isWhole(lines []string) bool {
 	var settings []setting
 	for len(lines) > 0 && lines[len(lines)-1] == "" {
@@ -221,8 +220,8 @@ func sealed(settings []setting) bool {
 	return seal(slices.Clone(settings))[last] == settings[last]
 }
 
-// OurStep gives a step of the dialplan as text for people. Of one that the portal does not write, the application is not told: it may be
-// somebody's own, with a secret in it.
+// OurStep returns a step of the dialplan as text for people. The application of a step that the portal does not write is not shown: it may contain a
+// secret.
 func OurStep(s pbx.Step) string {
 	own, ok := pbx.ParseNumber(s.Exten)
 	if !ok {
