@@ -41,7 +41,7 @@ func TestWhoHasLostTheKeyForGoodGoesOnWithNewSecrets(t *testing.T) {
 		}
 		// Without the id of the key, and with another, nothing happens.
 		code, _, said := s.run(t, "replace-lost-key")
-		for _, want := range []string{"Nothing was changed", "Look once more", "new secret", "recovery code", "backups", "fingerprints"} {
+		for _, want := range []string{"Nothing was changed", "Check again for", "new secret", "recovery code", "backups", "fingerprints"} {
 			if code != 2 || !strings.Contains(said, want) {
 				t.Errorf("exit code %d, want %q in: %s", code, want, said)
 			}

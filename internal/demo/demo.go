@@ -1,6 +1,5 @@
-// Package demo is a show with two telephones: from an empty portal to a call that is heard, and to a phone that is refused. It uses
-// the portal as anybody would, over HTTP, and Asterisk as a telephone does, over SIP, and believes nothing but what it sees and hears.
-// It starts and stops neither of them.
+// Package demo is a demonstration with two phones: from an empty portal to a call with sound, and a phone that is refused. It uses the portal only over
+// HTTP and Asterisk only over SIP, and checks everything by what it receives. It starts and stops neither of them.
 package demo
 
 import (
@@ -18,16 +17,16 @@ import (
 	"github.com/synergycall/pbxportal/internal/phone"
 )
 
-// Show is one performance. All fields are required.
+// Show is one run of the demonstration. All fields are required.
 type Show struct {
 	URL   string    // of the portal, without a slash at the end
-	Token string    // of the portal's API, which may manage users and apply
-	SIP   string    // host:port where Asterisk takes registrations
+	Token string    // of the portal's API, with permission to manage users and apply
+	SIP   string    // host:port of Asterisk for registrations
 	Out   io.Writer // where the report goes
 	Now   func() time.Time
 }
 
-// The two tones, far enough apart to be told from each other and from silence, and how long they are played and listened to.
+// The two tones, far enough apart to be distinguished from each other and from silence, and how long they are played and recorded.
 const (
 	annasTone = 440.0
 	bensTone  = 880.0
@@ -35,10 +34,10 @@ const (
 	listening = 1 * time.Second
 )
 
-// clearly is the share of the energy of what was heard that a tone must have to count as heard.
+// clearly is the share of the received energy that a tone must have to count as heard.
 const clearly = 0.9
 
-// user is what the portal answers to POST /users.
+// user is the portal's response to POST /users.
 type user struct {
 	ID        string
 	Name      string
@@ -48,14 +47,14 @@ type user struct {
 	}
 }
 
-// Run plays the show and reports each step as it happens. The error says which step did not end as it must.
+// Run runs the demonstration and reports each step as it happens. The error names the step that failed.
 func (s *Show) Run(ctx context.Context) error {
 	var anna, ben user
 	var annasPhone, bensPhone *phone.Phone
 	defer func() {
 		for _, p := range []*phone.Phone{annasPhone, bensPhone} {
 			if p != nil {
-				_ = p.Close() // the show is over
+				_ = p.Close() // the demonstration has ended
 			}
 		}
 	}()
@@ -91,7 +90,7 @@ func (s *Show) Run(ctx context.Context) error {
 		seen, err := step.play(ctx)
 		if err != nil {
 			fmt.Fprintf(s.Out, "  ✗ %2d  %-27s %v\n", i+1, step.title, err)
-			return fmt.Errorf("the step %q did not end as it must: %w", step.title, err)
+			return fmt.Errorf("the step %q failed: %w", step.title, err)
 		}
 		fmt.Fprintf(s.Out, "  ✓ %2d  %-27s %s  (%d ms)\n", i+1, step.title, seen, s.Now().Sub(start).Milliseconds())
 	}
@@ -115,12 +114,12 @@ func (s *Show) apply(ctx context.Context) (string, error) {
 		return "", err
 	}
 	if report.Verification != "confirmed" {
-		return "", fmt.Errorf("the live Asterisk was not seen to run %s: verification %s", users(report.Users), report.Verification)
+		return "", fmt.Errorf("it could not be verified that the live Asterisk runs %s: verification %s", users(report.Users), report.Verification)
 	}
 	return fmt.Sprintf("%s, confirmed by the live Asterisk", users(report.Users)), nil
 }
 
-// users says how many users there are.
+// users returns a number of users as text.
 func users(n int) string {
 	if n == 1 {
 		return "1 user"
@@ -164,7 +163,7 @@ func (s *Show) register(ctx context.Context, u user) (*phone.Phone, string, erro
 	return p, fmt.Sprintf("%d is reachable at %s", u.Extension.Number, p.Addr()), nil
 }
 
-// call lets one phone call the other, plays a tone each way, and checks what each end heard.
+// call lets one phone call the other, plays a tone each way, and checks what each end received.
 func (s *Show) call(ctx context.Context, from, to *phone.Phone, callee user) (string, error) {
 	out, err := from.Dial(ctx, fmt.Sprint(callee.Extension.Number))
 	if err != nil {
@@ -192,13 +191,13 @@ func (s *Show) call(ctx context.Context, from, to *phone.Phone, callee user) (st
 	select {
 	case <-in.Done():
 	case <-ctx.Done():
-		return "", errors.New("Anna hung up, but Ben's phone was not told")
+		return "", errors.New("Anna hung up, but Ben's phone was not notified")
 	}
 	return fmt.Sprintf("shown as %s; Ben heard %.0f Hz (%.0f %% of the sound), Anna heard %.0f Hz (%.0f %%); hung up",
 		caller, annasTone, 100*atBen, bensTone, 100*atAnna), nil
 }
 
-// heard listens to a call and gives the share of the tone in what came in; an error when it is not clearly there.
+// heard listens to a call and returns the share of the tone in what was received; an error if it is not clearly there.
 func heard(ctx context.Context, c *phone.Call, hz float64) (float64, error) {
 	sound, err := c.Record(ctx, listening)
 	if err != nil {
@@ -211,7 +210,7 @@ func heard(ctx context.Context, c *phone.Call, hz float64) (float64, error) {
 	return share, nil
 }
 
-// both does several things at once and waits for all.
+// both runs several functions concurrently and waits for all.
 func both(things ...func() error) error {
 	errs := make([]error, len(things))
 	var all sync.WaitGroup
@@ -234,7 +233,7 @@ func refused(err error, what string) (string, error) {
 	return fmt.Sprintf("the %s was answered with %d %s", what, status.Code, status.Reason), nil
 }
 
-// ask calls the portal and reads its answer into out.
+// ask calls the portal and reads its response into out.
 func (s *Show) ask(ctx context.Context, method, path string, in, out any) error {
 	var body bytes.Buffer
 	if in != nil {

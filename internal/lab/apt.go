@@ -17,13 +17,13 @@ import (
 	"github.com/synergycall/pbxportal/internal/proc"
 )
 
-// ErrNoArchive says that this machine cannot fetch Debian packages at all.
+// ErrNoArchive means that this machine cannot download Debian packages at all.
 var ErrNoArchive = errors.New("no Debian archive within reach")
 
-// errUntrusted says that the keys at hand do not cover the archive's signature.
+// errUntrusted means that the available keys do not cover the archive's signature.
 var errUntrusted = errors.New("the archive's signature cannot be verified with the keys of this machine")
 
-// machine is what Debian calls the kind of processor we run on.
+// machine is Debian's name for the architecture of the processor.
 type machine struct {
 	arch    string // as in package names
 	triplet string // as in library folders
@@ -40,7 +40,7 @@ func thisMachine() (machine, error) {
 	return machine{}, fmt.Errorf("%w: parts can be fetched for amd64 and arm64, not for %s", ErrNoArchive, runtime.GOARCH)
 }
 
-// apt is a private apt: its lists, cache and idea of what is installed (nothing) live below dir.
+// apt is a private apt: its lists, cache and status of installed packages (none) are below dir.
 type apt struct {
 	dir     string
 	options FetchOptions
@@ -54,8 +54,8 @@ func newApt(dir string, m machine, sources string, o FetchOptions) (*apt, error)
 			return nil, fmt.Errorf("cannot prepare apt: %w", err)
 		}
 	}
-	// The file is read after the machine's own configuration, which stays in force for proxies and the like. The machine's
-	// hooks do not: some of them clean global folders.
+	// The file is read after the machine's own configuration, which remains in effect for proxies and the like. The machine's hooks do not: some of them
+	// clean global folders.
 	conf := `#clear APT::Update::Pre-Invoke;
 #clear APT::Update::Post-Invoke;
 #clear APT::Update::Post-Invoke-Success;
@@ -90,7 +90,7 @@ Dir::Etc::preferencesparts "DIR/empty.d";
 `
 	files := map[string]string{"status": ""}
 	if sources != "" {
-		// A machine may have broken sources we do not need; of this one everything is needed.
+		// A machine may have broken sources that are not needed; all of this one are needed.
 		conf += `APT::Update::Error-Mode "any";
 Dir::Etc::sourcelist "DIR/sources.list";
 Dir::Etc::sourceparts "DIR/empty.d";
@@ -125,7 +125,7 @@ func (a *apt) update(ctx context.Context) error {
 	return fmt.Errorf("%w: the package lists could not be fetched:\n%s", ErrNoArchive, what)
 }
 
-// download fetches the packages with everything they need and returns the paths of the .deb files.
+// download downloads the packages with all their dependencies and returns the paths of the .deb files.
 func (a *apt) download(ctx context.Context, packages ...string) ([]string, error) {
 	var fetched int
 	onLine := func(line string) {
@@ -191,8 +191,8 @@ func extract(ctx context.Context, debs []string, tree string) error {
 
 var safeMirror = regexp.MustCompile(`^[a-z+]+:/{1,3}[^\s\[\]]+$`)
 
-// debianMirror asks the machine's own apt which archive it uses and skips those that hold only updates. It does not need
-// downloaded package lists, which slim images do not have.
+// debianMirror returns the archive that the machine's own apt uses, skipping those with only updates. It does not need downloaded package lists, which
+// slim images do not have.
 func debianMirror(ctx context.Context, o FetchOptions) (string, error) {
 	if o.Mirror != "" {
 		if !safeMirror.MatchString(o.Mirror) {
@@ -234,7 +234,7 @@ func pickMirror(targets string) string {
 	return best
 }
 
-// archiveKeys lists where Debian's and its children's packages put the keys of the Debian archive.
+// archiveKeys returns where the packages of Debian and its derivatives put the keys of the Debian archive.
 func archiveKeys() []string {
 	return []string{
 		"usr/share/keyrings/debian-archive-keyring.gpg",
@@ -254,8 +254,8 @@ func keyringIn(root string) string {
 	return filepath.Join(root, keys[i])
 }
 
-// suiteApt returns an updated private apt for one suite of the Debian archive. A machine whose keyring is too old for the
-// suite (or that is no Debian) gets the newest keyring package its own sources offer, which its own keys vouch for.
+// suiteApt returns an updated private apt for one suite of the Debian archive. A machine whose keyring is too old for the suite (or that is not Debian)
+// gets the newest keyring package of its own sources, verified with its own keys.
 func suiteApt(ctx context.Context, dir string, m machine, suite string, o FetchOptions) (*apt, error) {
 	mirror, err := debianMirror(ctx, o)
 	if err != nil {
@@ -301,16 +301,16 @@ func newerKeyring(ctx context.Context, dir string, m machine, o FetchOptions) (s
 	}
 	keyring := keyringIn(tree)
 	if keyring == "" {
-		return "", fmt.Errorf("%w: the package debian-archive-keyring brings none", errUntrusted)
+		return "", fmt.Errorf("%w: the package debian-archive-keyring contains none", errUntrusted)
 	}
 	return keyring, nil
 }
 
-// isRoot decides as the kernel does, not by name.
+// isRoot reports whether the process is root, by user id as the kernel does.
 func isRoot() bool { return os.Geteuid() == 0 }
 
-// nobody is the user that parts run as which refuse root.
-func nobody() (*proc.Credential, error) {
+// unprivileged returns the user for parts that do not run as root.
+func unprivileged() (*proc.Credential, error) {
 	account, err := user.Lookup("nobody")
 	if err != nil {
 		return nil, fmt.Errorf("cannot find the user nobody: %w", err)

@@ -24,11 +24,11 @@ const bootTimeout = 20 * time.Second
 // longestSocket is what fits into sockaddr_un with its final zero.
 const longestSocket = 107
 
-// AsteriskOptions describes one Asterisk to start; its zero value is useful.
+// AsteriskOptions are the options of an Asterisk; the zero value is useful.
 type AsteriskOptions struct {
 	// Dir keeps configuration, logs and state; empty means a temporary folder that Stop removes.
 	Dir string
-	// TempDir is where temporary folders are made; empty means the system's place for them.
+	// TempDir is the folder for temporary folders; empty means the system's.
 	TempDir string
 	// SIPHost is the IPv4 address of the UDP transport; empty means 127.0.0.1.
 	SIPHost string
@@ -40,11 +40,11 @@ type AsteriskOptions struct {
 	PJSIP, Dialplan, Globals string
 	// Modules are loaded in addition to the usual ones, for example "res_ari.so".
 	Modules []string
-	// Ordinary takes from an Asterisk that root starts the right to read what the mode of a file forbids, which no packaged one has.
+	// Ordinary removes the permission of an Asterisk started by root to read files despite their mode, which no packaged one has.
 	Ordinary bool
 }
 
-// Asterisk is a running Asterisk of our own.
+// Asterisk is a running Asterisk started by this package.
 type Asterisk struct {
 	// ConfigDir holds asterisk.conf, pjsip.conf and the folders pjsip.d/synergycall and extensions.d/synergycall.
 	ConfigDir string
@@ -52,7 +52,7 @@ type Asterisk struct {
 	ControlSocket string
 	// SIPAddr is the host:port of the UDP transport.
 	SIPAddr string
-	// AMI is where its Manager Interface listens, on loopback, with a user that has the rights the portal needs and no others.
+	// AMI is the address of its Manager Interface, on loopback, with a user that has exactly the permissions the portal needs.
 	AMI asterisk.AMITarget
 
 	tree      Tree
@@ -88,24 +88,24 @@ func StartAsterisk(ctx context.Context, tree Tree, o AsteriskOptions) (*Asterisk
 func (a *Asterisk) Control() *asterisk.Control {
 	control, err := asterisk.NewControl(a.ControlSocket)
 	if err != nil {
-		panic(err) // the path is ours
+		panic(err) // the path is valid
 	}
 	return control
 }
 
-// Client is the command line of Asterisk's own client for this Asterisk, to which -rx and a command are added.
+// Client returns the command line of Asterisk's own client for this Asterisk, to be followed by -rx and a command.
 func (a *Asterisk) Client() []string {
 	return a.tree.argv("-C", filepath.Join(a.ConfigDir, "asterisk.conf"))
 }
 
-// PID is the number of the running process, or of the last one.
+// PID returns the id of the running process, or of the last one.
 func (a *Asterisk) PID() int {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.process.PID()
 }
 
-// Log returns what Asterisk has logged so far.
+// Log returns the text of Asterisk's log so far.
 func (a *Asterisk) Log() string {
 	var all strings.Builder
 	for _, name := range []string{"output.log", "messages.log"} {
@@ -116,8 +116,8 @@ func (a *Asterisk) Log() string {
 	return all.String()
 }
 
-// Stop ends Asterisk in good order when its folder is to stay (up to a second: its database is written once a
-// second), at once when the folder is temporary, which Stop then removes.
+// Stop ends Asterisk. If its folder is kept, it shuts down cleanly (up to a second: its database is written once a second); a temporary folder is
+// removed, and Asterisk killed.
 func (a *Asterisk) Stop() error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -128,7 +128,7 @@ func (a *Asterisk) Stop() error {
 	return a.haltLocked()
 }
 
-// Kill ends Asterisk as a power cut would; its files stay, so Restart can follow.
+// Kill ends Asterisk as a power cut would; its files are kept, so Restart can follow.
 func (a *Asterisk) Kill() error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -142,14 +142,14 @@ func (a *Asterisk) Suspend() error {
 	return a.process.Signal(syscall.SIGSTOP)
 }
 
-// Resume lets a suspended process go on.
+// Resume continues a suspended process.
 func (a *Asterisk) Resume() error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.process.Signal(syscall.SIGCONT)
 }
 
-// Restart stops in good order what still runs and starts Asterisk again with the same files and ports.
+// Restart stops Asterisk cleanly if it runs, and starts it again with the same files and ports.
 func (a *Asterisk) Restart(ctx context.Context) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -202,7 +202,7 @@ func (a *Asterisk) makeFolders() error {
 		"etc/pjsip.d/synergycall", "etc/extensions.d/synergycall", "var", "spool", "log", "run", "cache", "keys/keys",
 	} {
 		if err := os.MkdirAll(filepath.Join(a.dir, sub), 0o755); err != nil {
-			return fmt.Errorf("cannot make the folders for Asterisk: %w", err)
+			return fmt.Errorf("cannot create the folders for Asterisk: %w", err)
 		}
 	}
 	a.ControlSocket = filepath.Join(a.dir, "run", "asterisk.ctl")
@@ -223,19 +223,19 @@ func (a *Asterisk) temporaryDir() (string, error) {
 		dir, err = os.MkdirTemp("/tmp", "pbx")
 	}
 	if err != nil {
-		return "", fmt.Errorf("cannot make a temporary folder for Asterisk: %w", err)
+		return "", fmt.Errorf("cannot create a temporary folder for Asterisk: %w", err)
 	}
 	a.temporary = append(a.temporary, dir)
 	return dir, nil
 }
 
-// These say that the transport did not come up, or the Manager Interface.
+// The transport, or the Manager Interface, did not start.
 var (
 	errPortTaken = errors.New("the SIP port is taken")
 	errAMITaken  = errors.New("the port of the Manager Interface is taken")
 )
 
-// startOnSomePort tries again with another port when somebody took the free one before Asterisk did.
+// startOnSomePort retries with another port when another process took the free one before Asterisk did.
 func (a *Asterisk) startOnSomePort(ctx context.Context) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -296,7 +296,7 @@ func (a *Asterisk) awaitBoot(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, bootTimeout)
 	defer cancel()
 	control := a.Control().WithTimeout(bootTimeout)
-	// Nothing tells a stranger when the socket appears.
+	// There is no notification when the socket appears.
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	for control.WaitBooted(ctx) != nil {
@@ -323,7 +323,7 @@ func (a *Asterisk) awaitBoot(ctx context.Context) error {
 	return nil
 }
 
-// freePort asks the system for a port nobody uses now; somebody else may still be quicker.
+// freePort returns a port that is not in use now; another process may still take it first.
 func freePort(network, host string) (int, error) {
 	var taken net.Addr
 	if network == "udp" {

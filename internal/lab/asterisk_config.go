@@ -9,8 +9,8 @@ import (
 	"strings"
 )
 
-// asteriskModules is the least that registers phones, connects calls and lets the dialplan look around. With autoload off
-// the order matters only for what a module needs at load time.
+// asteriskModules are the minimum to register phones, connect calls and inspect the dialplan. With autoload off the order matters only for what a module
+// needs at load time.
 const asteriskModules = `res_timing_timerfd res_sorcery_config res_sorcery_memory res_sorcery_astdb res_crypto
 res_pjproject res_rtp_asterisk res_statsd
 res_pjsip res_pjsip_session res_pjsip_authenticator_digest res_pjsip_outbound_authenticator_digest
@@ -25,8 +25,8 @@ pbx_config app_dial app_echo app_playback app_milliwatt app_verbose app_stack ap
 func_sorcery func_dialplan func_callerid func_channel func_logic func_strings func_global func_hangupcause func_devstate
 func_timeout`
 
-// placeholder stands in for the generated files until the first apply replaces them: an include pattern that matches
-// nothing makes Asterisk reject the whole file it stands in.
+// placeholder is the content of the generated files until the first apply replaces them: an include pattern without matches makes Asterisk reject the
+// whole including file.
 const placeholder = "; Nothing was applied yet.\n"
 
 func (a *Asterisk) writeConfig() error {
@@ -107,7 +107,7 @@ func (a *Asterisk) writeConfig() error {
 		"indications.conf": "[general]\ncountry = us\n[us]\ndescription = United States\nringcadence = 2000,4000\n" +
 			"dial = 350+440\nbusy = 480+620/500,0/500\nring = 440+480/2000,0/4000\ncongestion = 480+620/250,0/250\n",
 	}
-	// Asterisk complains about each of these when it is missing, and a log without noise is worth more.
+	// Asterisk logs a warning for each of these if it is missing, and a log without noise is more useful.
 	for _, name := range []string{"ccss", "cel", "features", "pjproject", "udptl"} {
 		files[name+".conf"] = "[general]\n"
 	}
@@ -140,7 +140,7 @@ func (a *Asterisk) modulesConf() string {
 
 func lines(all ...string) string { return strings.Join(all, "\n") + "\n" }
 
-// writeNew leaves a file alone that is there already.
+// writeNew writes a file unless it exists.
 func writeNew(path, text string) error {
 	file, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
 	if errors.Is(err, fs.ErrExist) {

@@ -11,19 +11,19 @@ import (
 	"github.com/synergycall/pbxportal/internal/proc"
 )
 
-// asteriskSuite is the Debian suite that carries Asterisk 22; its own libraries come along, so any Linux can run it.
+// asteriskSuite is the Debian suite with Asterisk 22; its own libraries are included, so any Linux can run it.
 const asteriskSuite = "forky"
 
 const asteriskCure = "point the portal at an existing Asterisk with ASTERISK_CONTROL and ASTERISK_CONFIG_DIR"
 
 // Tree is an unpacked Asterisk with every library it needs.
 type Tree struct {
-	// Root is the folder that plays the part of /.
+	// Root is the folder used as /.
 	Root    string
 	machine machine
 }
 
-// FetchAsterisk returns an Asterisk 22 in a folder of its own, fetching it from Debian unless that was done before.
+// FetchAsterisk returns an Asterisk 22 in its own folder, downloading it from Debian unless that was done before.
 func FetchAsterisk(ctx context.Context, o FetchOptions) (Tree, error) {
 	m, err := thisMachine()
 	if err != nil {
@@ -48,7 +48,7 @@ func FetchAsterisk(ctx context.Context, o FetchOptions) (Tree, error) {
 		if extractErr := extract(ctx, debs, unpacked); extractErr != nil {
 			return extractErr
 		}
-		// The package's own script would make this link; without it no language has any sounds.
+		// The package's own script would create this link; without it no language has any sounds.
 		sounds := filepath.Join(unpacked, "usr/share/asterisk/sounds")
 		if linkErr := os.Symlink("en_US_f_Allison", filepath.Join(sounds, "en")); linkErr != nil {
 			return fmt.Errorf("cannot name the language of the sounds: %w", linkErr)
@@ -66,7 +66,7 @@ func FetchAsterisk(ctx context.Context, o FetchOptions) (Tree, error) {
 	return Tree{Root: root, machine: m}, nil
 }
 
-// Version runs `asterisk -V` and insists on Asterisk 22.
+// Version runs `asterisk -V` and returns an error unless it is Asterisk 22.
 func (t Tree) Version(ctx context.Context) (string, error) {
 	result, err := proc.Run(ctx, proc.Command{Argv: t.argv("-V")})
 	if err != nil {
@@ -79,7 +79,7 @@ func (t Tree) Version(ctx context.Context) (string, error) {
 	return version, nil
 }
 
-// argv runs Asterisk through the tree's own loader, so that nothing of the machine's libraries matters.
+// argv returns the arguments that run Asterisk through the tree's own loader, so that the machine's libraries are not used.
 func (t Tree) argv(args ...string) []string {
 	libraries := t.libraries()
 	return append([]string{
@@ -90,7 +90,7 @@ func (t Tree) argv(args ...string) []string {
 
 func (t Tree) libraries() string { return filepath.Join(t.Root, "usr/lib", t.machine.triplet) }
 
-// withCure adds what to do instead when this machine cannot fetch.
+// withCure adds an alternative to an error if this machine cannot download packages.
 func withCure(err error, cure string) error {
 	if errors.Is(err, ErrNoArchive) || errors.Is(err, errUntrusted) {
 		return fmt.Errorf("%w\n%s", err, cure)

@@ -15,18 +15,18 @@ import (
 
 const postgresCure = "install PostgreSQL (Debian: apt-get install postgresql)"
 
-// sharedCache is root's cache: PostgreSQL then runs as another user, who cannot look into root's home.
+// sharedCache is root's cache: PostgreSQL then runs as another user, who cannot read root's home.
 const sharedCache = "/var/cache/pbxportal"
 
-// PostgresPrograms is a set of PostgreSQL programs that can be run.
+// PostgresPrograms is a set of PostgreSQL programs.
 type PostgresPrograms struct {
 	// Bin is the folder with initdb and postgres.
 	Bin string
-	// Libraries is what LD_LIBRARY_PATH must be; empty for an installed PostgreSQL.
+	// Libraries is the value of LD_LIBRARY_PATH; empty for an installed PostgreSQL.
 	Libraries string
 }
 
-// FindPostgres returns the installed PostgreSQL of the highest version, or the one in PATH; false when there is none.
+// FindPostgres returns the installed PostgreSQL of the highest version, or the one in PATH; false if there is none.
 func FindPostgres() (PostgresPrograms, bool) {
 	installed, err := filepath.Glob("/usr/lib/postgresql/*/bin/initdb")
 	if err == nil {
@@ -46,7 +46,7 @@ func FindPostgres() (PostgresPrograms, bool) {
 	return PostgresPrograms{Bin: bin}, err == nil
 }
 
-// highestVersion picks among …/<version>/bin/initdb.
+// highestVersion returns the highest of …/<version>/bin/initdb.
 func highestVersion(paths []string) (string, bool) {
 	version := func(path string) int {
 		n, err := strconv.Atoi(filepath.Base(filepath.Dir(filepath.Dir(path))))
@@ -62,7 +62,7 @@ func highestVersion(paths []string) (string, bool) {
 	return filepath.Dir(best), true
 }
 
-// FetchPostgres returns an installed PostgreSQL, or fetches the one of the machine's own Debian suite when there is none.
+// FetchPostgres returns an installed PostgreSQL, or downloads the one of the machine's own Debian suite if there is none.
 func FetchPostgres(ctx context.Context, o FetchOptions) (PostgresPrograms, error) {
 	if programs, ok := FindPostgres(); ok {
 		return programs, nil
@@ -70,7 +70,7 @@ func FetchPostgres(ctx context.Context, o FetchOptions) (PostgresPrograms, error
 	return FetchPostgresAnyway(ctx, o)
 }
 
-// FetchPostgresAnyway does not look for an installed PostgreSQL.
+// FetchPostgresAnyway downloads PostgreSQL even if one is installed.
 func FetchPostgresAnyway(ctx context.Context, o FetchOptions) (PostgresPrograms, error) {
 	m, err := thisMachine()
 	if err != nil {
@@ -85,7 +85,7 @@ func FetchPostgresAnyway(ctx context.Context, o FetchOptions) (PostgresPrograms,
 	}
 	root, err := fetchOnce(ctx, o, cache, "postgresql-"+m.arch, func(partial string) error {
 		o.progress("fetching PostgreSQL from this machine's own package sources into %s (once, about 60 MB)", cache)
-		// The machine's own sources give programs that fit its C library, which is the one part that cannot be brought along.
+		// The machine's own sources have programs that fit its C library, which is the one part that cannot be included.
 		source, aptErr := newApt(filepath.Join(partial, "apt"), m, "", o)
 		if aptErr != nil {
 			return aptErr

@@ -9,20 +9,19 @@ import (
 	"github.com/synergycall/pbxportal/internal/proc"
 )
 
-// systemdSuite is the Debian suite of the systemd that judges our unit; its own libraries come along, so every machine judges alike.
+// systemdSuite is the Debian suite of the systemd that checks our unit; its own libraries are included, so results are the same on every machine.
 const systemdSuite = "trixie"
 
 const systemdCure = "run the tests on a machine that reaches a Debian archive"
 
-// Systemd is an unpacked systemd, whose tools look at units that are not installed. It is the init of nothing but what a test boots in namespaces
-// of its own.
+// Systemd is an unpacked systemd, whose tools check units that are not installed. It boots only inside namespaces created by tests.
 type Systemd struct {
-	// Root is the folder that plays the part of /.
+	// Root is the folder used as /.
 	Root    string
 	machine machine
 }
 
-// FetchSystemd returns systemd's tools in a folder of their own, fetching them from Debian unless that was done before.
+// FetchSystemd returns systemd's tools in their own folder, downloading them from Debian unless that was done before.
 func FetchSystemd(ctx context.Context, o FetchOptions) (Systemd, error) {
 	m, err := thisMachine()
 	if err != nil {

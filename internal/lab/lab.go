@@ -1,9 +1,8 @@
-// Package lab puts real parts, Asterisk, PostgreSQL and the tools of systemd, into folders of their own, starts them there and stops
-// them, for the demonstration and for tests.
+// Package lab puts real programs, Asterisk, PostgreSQL and the tools of systemd, into their own folders, starts them there and stops them, for the
+// demonstration and for tests.
 //
-// It needs neither root nor containers: packages come through the machine's own apt with a private state, so nothing
-// outside the given folder changes and signatures are checked as always. It kills only what it started and refuses to
-// substitute anything: a part that cannot be had is an error that names the cure.
+// It needs neither root nor containers: packages are downloaded through the machine's own apt with a private state, so nothing outside the given folder
+// changes and signatures are checked as always. It kills only what it started, and substitutes nothing: an unavailable program is an error with its fix.
 package lab
 
 import (
@@ -18,15 +17,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// FetchOptions says where fetched parts are kept and how the fetching is reported; its zero value is useful.
+// FetchOptions are the options of downloads; the zero value is useful.
 type FetchOptions struct {
-	// Cache is the folder that keeps fetched parts between runs; empty means pbxportal in the user's cache folder.
+	// Cache is the folder that keeps downloads between runs; empty means pbxportal in the user's cache folder.
 	Cache string
 	// Mirror is the address of a Debian archive; empty means the one the machine's own apt uses.
 	Mirror string
 	// Env is added to the environment of apt-get, for example http_proxy=….
 	Env []string
-	// Progress receives one line per step; nil means silence.
+	// Progress receives one line per step; nil means no output.
 	Progress func(string)
 }
 
@@ -51,15 +50,15 @@ func (o FetchOptions) cacheDir() (string, error) {
 	return filepath.Join(base, "pbxportal"), nil
 }
 
-// fetchOnce returns dir/name, making it first unless it is there: build fills a folder beside it, which takes the name
-// only when complete. Two processes never build the same thing at once.
+// fetchOnce returns dir/name, creating it first if it is missing: build fills a folder beside it, which is renamed only when complete. Two processes
+// never build the same thing at once.
 func fetchOnce(ctx context.Context, o FetchOptions, dir, name string, build func(partial string) error) (string, error) {
 	final := filepath.Join(dir, name)
 	if isDir(final) {
 		return final, nil
 	}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return "", fmt.Errorf("cannot make the cache folder: %w", err)
+		return "", fmt.Errorf("cannot create the cache folder: %w", err)
 	}
 	unlock, err := lockFile(ctx, o, final+".lock")
 	if err != nil {
@@ -71,11 +70,11 @@ func fetchOnce(ctx context.Context, o FetchOptions, dir, name string, build func
 	}
 	partial := final + ".partial"
 	if err := os.RemoveAll(partial); err != nil {
-		return "", fmt.Errorf("cannot clear an unfinished fetch: %w", err)
+		return "", fmt.Errorf("cannot remove an incomplete download: %w", err)
 	}
 	defer func() { _ = os.RemoveAll(partial) }()
 	if err := os.Mkdir(partial, 0o755); err != nil {
-		return "", fmt.Errorf("cannot make the cache folder: %w", err)
+		return "", fmt.Errorf("cannot create the cache folder: %w", err)
 	}
 	if err := build(partial); err != nil {
 		return "", err
@@ -91,7 +90,7 @@ func isDir(path string) bool {
 	return err == nil && info.IsDir()
 }
 
-// lockFile polls because a blocking flock cannot be given up when ctx ends.
+// lockFile polls because a blocking flock cannot be cancelled when ctx ends.
 func lockFile(ctx context.Context, o FetchOptions, path string) (func(), error) {
 	file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o644)
 	if err != nil {

@@ -18,7 +18,7 @@ import (
 // Pgbouncer is an unpacked pgbouncer, the connection pooler.
 type Pgbouncer struct{ program }
 
-// FetchPgbouncer returns pgbouncer in a folder of its own, fetching it from Debian unless that was done before.
+// FetchPgbouncer returns pgbouncer in its own folder, downloading it from Debian unless that was done before.
 func FetchPgbouncer(ctx context.Context, o FetchOptions) (Pgbouncer, error) {
 	cache, err := o.cacheDir()
 	if err != nil {
@@ -31,8 +31,8 @@ func FetchPgbouncer(ctx context.Context, o FetchOptions) (Pgbouncer, error) {
 	return Pgbouncer{p}, err
 }
 
-// Start starts it before the PostgreSQL that an address leads to, with its files in dir, and returns the address that leads through it. The
-// settings are lines of its section [pgbouncer]. It ends with stop, or with this process.
+// Start starts it in front of the PostgreSQL at an address, with its files in dir, and returns the address of pgbouncer. The settings are lines of its
+// section [pgbouncer]. It ends with stop, or with this process.
 func (p Pgbouncer) Start(ctx context.Context, dir, address string, settings ...string) (through string, stop func() error, err error) {
 	u, err := url.Parse(address)
 	if err != nil {
@@ -52,8 +52,8 @@ func (p Pgbouncer) Start(ctx context.Context, dir, address string, settings ...s
 		return "", nil, fmt.Errorf("cannot configure pgbouncer: %w", err)
 	}
 	command := proc.Command{Argv: p.argv(config), Dir: "/"}
-	if isRoot() { // it refuses root
-		if command.Credential, err = nobody(); err != nil {
+	if isRoot() { // it does not run as root
+		if command.Credential, err = unprivileged(); err != nil {
 			return "", nil, err
 		}
 	}

@@ -18,23 +18,23 @@ import (
 	"github.com/synergycall/pbxportal/internal/proc"
 )
 
-// PostgresOptions describes one PostgreSQL server to start; its zero value is useful.
+// PostgresOptions are the options of a PostgreSQL server; the zero value is useful.
 type PostgresOptions struct {
 	// Dir keeps the data; empty means a temporary folder that Stop removes.
 	Dir string
-	// TempDir is where the temporary folder is made; empty means the system's place for them.
+	// TempDir is the folder for temporary folders; empty means the system's.
 	TempDir string
 	// Port is the TCP port on 127.0.0.1; zero means a free one.
 	Port int
-	// NoSync lets the server forget what it promised when the machine loses power: faster, and enough for tests.
+	// NoSync lets the server lose committed data when the machine loses power: faster, and enough for tests.
 	NoSync bool
-	// Trust is a network whose hosts are served as well, and trusted; empty means this machine alone.
+	// Trust is a network whose hosts can connect as well, and are trusted; empty means only this machine.
 	Trust string
 }
 
-// Postgres is a running PostgreSQL server of our own, which trusts everybody on this machine.
+// Postgres is a running PostgreSQL server started by this package, which trusts every user of this machine.
 type Postgres struct {
-	// URL leads to the database postgres as user postgres.
+	// URL is that of the database postgres as user postgres.
 	URL string
 
 	programs   PostgresPrograms
@@ -47,12 +47,12 @@ type Postgres struct {
 	process *proc.Process
 }
 
-// StartPostgres makes a data folder unless there is one, starts a server on it and returns when it accepts connections. PostgreSQL
-// refuses to run as root, so root starts it as the user nobody.
+// StartPostgres creates a data folder if there is none, starts a server on it and returns when it accepts connections. PostgreSQL does not run as root,
+// so root starts it as the user nobody.
 func StartPostgres(ctx context.Context, programs PostgresPrograms, o PostgresOptions) (*Postgres, error) {
 	p := &Postgres{programs: programs, options: o}
 	if isRoot() {
-		credential, err := nobody()
+		credential, err := unprivileged()
 		if err != nil {
 			return nil, err
 		}
@@ -69,7 +69,7 @@ func StartPostgres(ctx context.Context, programs PostgresPrograms, o PostgresOpt
 	return p, nil
 }
 
-// CreateDatabase makes an empty database and returns its URL.
+// CreateDatabase creates an empty database and returns its URL.
 func (p *Postgres) CreateDatabase(ctx context.Context, name string) (string, error) {
 	if err := p.exec(ctx, "CREATE DATABASE "+pgx.Identifier{name}.Sanitize()); err != nil {
 		return "", fmt.Errorf("cannot create database %s: %w", name, err)
@@ -77,7 +77,7 @@ func (p *Postgres) CreateDatabase(ctx context.Context, name string) (string, err
 	return p.databaseURL(name), nil
 }
 
-// DropDatabase removes a database and cuts the connections that still use it.
+// DropDatabase removes a database and closes the connections that still use it.
 func (p *Postgres) DropDatabase(ctx context.Context, name string) error {
 	if err := p.exec(ctx, "DROP DATABASE "+pgx.Identifier{name}.Sanitize()+" WITH (FORCE)"); err != nil {
 		return fmt.Errorf("cannot drop database %s: %w", name, err)
@@ -95,14 +95,14 @@ func (p *Postgres) exec(ctx context.Context, statement string) error {
 	return err
 }
 
-// PID is the number of the running server, or of the last one.
+// PID returns the id of the running server, or of the last one.
 func (p *Postgres) PID() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.process.PID()
 }
 
-// Log returns what the server has logged so far.
+// Log returns the text of the server's log so far.
 func (p *Postgres) Log() string {
 	text, err := os.ReadFile(p.logFile())
 	if err != nil {
@@ -111,7 +111,7 @@ func (p *Postgres) Log() string {
 	return string(text)
 }
 
-// Stop ends the server, in good order when its folder is to stay, at once when it is temporary, and removes a temporary one.
+// Stop ends the server. If its folder is kept, it shuts down cleanly; a temporary folder is removed, and the server killed.
 func (p *Postgres) Stop() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -122,20 +122,20 @@ func (p *Postgres) Stop() error {
 	return p.haltLocked()
 }
 
-// Kill ends the server and all its children as a power cut would; the data stays, so Restart can follow.
+// Kill ends the server and all its children as a power cut would; the data is kept, so Restart can follow.
 func (p *Postgres) Kill() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.process.KillWithChildren()
 }
 
-// Suspend stops the server and the processes of all its connections without ending them: nothing is answered any more.
+// Suspend stops the server and the processes of all its connections without ending them: queries get no response.
 func (p *Postgres) Suspend() error { return p.signalAll(syscall.SIGSTOP) }
 
-// Resume lets a suspended server go on.
+// Resume continues a suspended server.
 func (p *Postgres) Resume() error { return p.signalAll(syscall.SIGCONT) }
 
-// Restart stops in good order what still runs and starts the server again with the same data and port.
+// Restart stops the server cleanly if it runs, and starts it again with the same data and port.
 func (p *Postgres) Restart(ctx context.Context) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -145,7 +145,7 @@ func (p *Postgres) Restart(ctx context.Context) error {
 	return p.startLocked(ctx)
 }
 
-// signalAll reaches the connections too: each is served by a child that leads a group of its own.
+// signalAll also signals the connections: each is served by a child that leads its own process group.
 func (p *Postgres) signalAll(sig syscall.Signal) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -199,7 +199,7 @@ func (p *Postgres) makeData(ctx context.Context) error {
 	if p.dir == "" {
 		dir, err := os.MkdirTemp(p.options.TempDir, "pbxpg")
 		if err != nil {
-			return fmt.Errorf("cannot make a folder for PostgreSQL: %w", err)
+			return fmt.Errorf("cannot create a folder for PostgreSQL: %w", err)
 		}
 		p.dir = dir
 	}
@@ -209,7 +209,7 @@ func (p *Postgres) makeData(ctx context.Context) error {
 	}
 	p.dir = dir
 	if err := os.MkdirAll(p.dir, 0o700); err != nil {
-		return fmt.Errorf("cannot make a folder for PostgreSQL: %w", err)
+		return fmt.Errorf("cannot create a folder for PostgreSQL: %w", err)
 	}
 	if p.credential != nil {
 		if err := os.Chown(p.dir, int(p.credential.UID), int(p.credential.GID)); err != nil {
@@ -231,7 +231,7 @@ func (p *Postgres) makeData(ctx context.Context) error {
 		return fmt.Errorf("cannot make a database: %w", err)
 	}
 	if result.ExitCode != 0 {
-		return fmt.Errorf("cannot make a database: initdb says:\n%s", tail(result.Stdout+result.Stderr, 8))
+		return fmt.Errorf("cannot create a database: initdb says:\n%s", tail(result.Stdout+result.Stderr, 8))
 	}
 	if p.options.Trust == "" {
 		return nil
@@ -242,12 +242,12 @@ func (p *Postgres) makeData(ctx context.Context) error {
 		err = errors.Join(err, rules.Close())
 	}
 	if err != nil {
-		return fmt.Errorf("cannot let other hosts in: %w", err)
+		return fmt.Errorf("cannot allow other hosts: %w", err)
 	}
 	return nil
 }
 
-// listen says where the server is to listen.
+// listen returns the addresses to listen on.
 func (p *Postgres) listen() string {
 	if p.options.Trust != "" {
 		return "*"
@@ -259,10 +259,10 @@ func (p *Postgres) command(argv ...string) proc.Command {
 	return proc.Command{Argv: argv, Dir: p.dir, Env: append(p.programs.env(), "TZ=UTC", "HOME="+p.dir), Credential: p.credential}
 }
 
-// errRefused says that the server ended while starting.
+// errRefused means that the server ended while starting.
 var errRefused = errors.New("it ended while starting")
 
-// startOnSomePort tries again when somebody took the free port before the server did.
+// startOnSomePort retries when another process took the free port before the server did.
 func (p *Postgres) startOnSomePort(ctx context.Context) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -308,7 +308,7 @@ func (p *Postgres) startLocked(ctx context.Context) error {
 func (p *Postgres) awaitReady(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, bootTimeout)
 	defer cancel()
-	// The server tells nobody but its log when it is ready.
+	// The server reports only in its log that it is ready.
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	for {
@@ -326,7 +326,7 @@ func (p *Postgres) awaitReady(ctx context.Context) error {
 	}
 }
 
-// isOurs guards against a foreign server that took the port first and trusts us as well.
+// isOurs detects another server that took the port first and trusts us as well.
 func (p *Postgres) isOurs(ctx context.Context, conn *pgx.Conn) error {
 	defer func() { _ = conn.Close(ctx) }()
 	var data string

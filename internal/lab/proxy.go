@@ -12,19 +12,19 @@ import (
 	"github.com/synergycall/pbxportal/internal/proc"
 )
 
-// debianSuite is the Debian suite of programs that are run with the libraries they came with.
+// debianSuite is the Debian suite of programs that run with the libraries of their packages.
 const debianSuite = "trixie"
 
 const programCure = "run the tests on a machine that reaches a Debian archive"
 
-// program is a program from a Debian package, unpacked in a folder of its own with the libraries it needs.
+// program is a program from a Debian package, unpacked in its own folder with its libraries.
 type program struct {
 	root, path string // the program is root/path
 	machine    machine
 }
 
-// fetchProgram returns a program of a Debian package in a folder below cache, fetching it unless that was done before; with the argument tryWith it
-// ends well at once.
+// fetchProgram returns a program of a Debian package in a folder below cache, downloading it unless that was done before; with the argument tryWith it
+// exits successfully at once.
 func fetchProgram(ctx context.Context, o FetchOptions, cache, name, path, tryWith string) (program, error) {
 	m, err := thisMachine()
 	if err != nil {
@@ -64,14 +64,14 @@ func (p program) argv(args ...string) []string {
 	return append([]string{filepath.Join(libraries, p.machine.loader), "--library-path", libraries, filepath.Join(p.root, p.path)}, args...)
 }
 
-// Proxy is an unpacked web server that passes requests on.
+// Proxy is an unpacked reverse proxy.
 type Proxy struct {
 	program program
 	run     func(config string) []string // the arguments that run it in the foreground
 	frame   func(config, dir string) string
 }
 
-// FetchNginx returns nginx in a folder of its own, fetching it from Debian unless that was done before.
+// FetchNginx returns nginx in its own folder, downloading it from Debian unless that was done before.
 func FetchNginx(ctx context.Context, o FetchOptions) (Proxy, error) {
 	return fetchProxy(ctx, o, "nginx", "usr/sbin/nginx", "-v",
 		func(config string) []string { return []string{"-c", config, "-e", "stderr"} },
@@ -84,7 +84,7 @@ func FetchNginx(ctx context.Context, o FetchOptions) (Proxy, error) {
 		})
 }
 
-// FetchCaddy returns Caddy in a folder of its own, fetching it from Debian unless that was done before.
+// FetchCaddy returns Caddy in its own folder, downloading it from Debian unless that was done before.
 func FetchCaddy(ctx context.Context, o FetchOptions) (Proxy, error) {
 	return fetchProxy(ctx, o, "caddy", "usr/bin/caddy", "version",
 		func(config string) []string { return []string{"run", "--config", config, "--adapter", "caddyfile"} },
@@ -93,7 +93,7 @@ func FetchCaddy(ctx context.Context, o FetchOptions) (Proxy, error) {
 		})
 }
 
-// FetchApache returns Apache in a folder of its own, fetching it from Debian unless that was done before.
+// FetchApache returns Apache in its own folder, downloading it from Debian unless that was done before.
 func FetchApache(ctx context.Context, o FetchOptions) (Proxy, error) {
 	p, err := fetchProxy(ctx, o, "apache2-bin", "usr/sbin/apache2", "-v", nil, func(config, dir string) string {
 		text := "ServerName localhost\nDefaultRuntimeDir " + dir + "\nPidFile " + dir + "/apache.pid\nErrorLog /dev/stderr\nUser nobody\nGroup nogroup\n"
@@ -115,8 +115,8 @@ func fetchProxy(ctx context.Context, o FetchOptions, name, path, tryWith string,
 	return Proxy{p, run, frame}, err
 }
 
-// Start starts it with its files in dir and returns when it accepts connections at address. The configuration is that of its sites. It ends with
-// stop, or with this process.
+// Start starts it with its files in dir and returns when it accepts connections at address. config is the configuration of its sites. It ends with stop,
+// or with this process.
 func (p Proxy) Start(ctx context.Context, dir, config, address string) (stop func() error, err error) {
 	path, log := filepath.Join(dir, "proxy.conf"), filepath.Join(dir, "proxy.log")
 	if err := os.WriteFile(path, []byte(p.frame(config, dir)), 0o600); err != nil {

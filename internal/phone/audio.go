@@ -14,7 +14,7 @@ const defaultLevel = 0.4
 // PCM is sound: signed samples of 16 bits, SampleRate of them per second.
 type PCM []int16
 
-// Duration is how long the sound lasts.
+// Duration returns the length of the sound.
 func (s PCM) Duration() time.Duration {
 	return time.Duration(len(s)) * time.Second / SampleRate
 }
@@ -43,12 +43,11 @@ func (t Tone) PCM() PCM {
 	return pcm
 }
 
-// strengthBlock is the length over which Strength keeps the phase: a tenth of a
-// second tells frequencies 10 Hz apart and forgives a lost packet.
+// strengthBlock is the length over which Strength keeps the phase: a tenth of a second distinguishes frequencies 10 Hz apart and tolerates a lost
+// packet.
 const strengthBlock = SampleRate / 10
 
-// Strength is the share of the sound's energy at a frequency: near 1 for that
-// tone alone, near 0 if it is absent or the sound is silence.
+// Strength returns the share of the sound's energy at a frequency: near 1 for only that tone, near 0 if it is absent or the sound is silence.
 func Strength(pcm PCM, hz float64) float64 {
 	// Goertzel's algorithm: one bin of a Fourier transform, block by block.
 	var at, all float64
@@ -73,7 +72,7 @@ func Strength(pcm PCM, hz float64) float64 {
 	return min(at/all, 1)
 }
 
-// samples is the number of samples in a duration.
+// samples returns the number of samples in a duration.
 func samples(d time.Duration) int {
 	return int(max(d, 0) * SampleRate / time.Second)
 }

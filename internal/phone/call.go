@@ -13,18 +13,17 @@ import (
 )
 
 var (
-	// ErrNotAnswered is returned where only a call that both ends have agreed
-	// to makes sense.
+	// ErrNotAnswered is returned by operations that need an answered call.
 	ErrNotAnswered = errors.New("call is not answered")
 
-	// ErrEnded is returned by what was still going on when a call was over.
+	// ErrEnded is returned by operations that were in progress when a call ended.
 	ErrEnded = errors.New("call has ended")
 
-	// ErrCanceled is why a call ended that the caller gave up while it rang.
-	ErrCanceled = errors.New("call was given up before it was answered")
+	// ErrCanceled is the reason of a call that was cancelled by the caller while it rang.
+	ErrCanceled = errors.New("call was cancelled before it was answered")
 )
 
-// Party is one end of a call as the network presents it.
+// Party is one end of a call, as presented by the network.
 type Party struct {
 	// Name is the display name, empty if there is none.
 	Name string
@@ -32,7 +31,7 @@ type Party struct {
 	Number string
 }
 
-// String shows a party the way phones do.
+// String returns a party in the form used by phones.
 func (p Party) String() string {
 	if p.Name == "" {
 		return p.Number
@@ -40,12 +39,12 @@ func (p Party) String() string {
 	return fmt.Sprintf("%q <%s>", p.Name, p.Number)
 }
 
-// phase is how far a call has come.
+// phase is the progress of a call.
 type phase uint8
 
 const (
 	ringing   phase = iota
-	answering       // our 200 is sent and its ACK not yet here
+	answering       // our 200 is sent and its ACK not yet received
 	connected
 	ended
 )
@@ -57,19 +56,19 @@ type Call struct {
 	from  Party
 	media *media
 
-	// Of a call that came in.
+	// For an incoming call.
 	request *sip.Request // carries our tag, so that all responses do
 	tx      sip.ServerTransaction
-	decided chan struct{} // closed when the final response is out
+	decided chan struct{} // closed when the final response is sent
 	acks    chan *sip.Request
 
-	// Of a call we make.
-	giveUp  func()       // ends the attempt, any number of times
+	// For an outgoing call.
+	giveUp  func()       // cancels the attempt; may be called repeatedly
 	ackMu   sync.Mutex   // guards lastACK and is held while it is sent
-	lastACK *sip.Request // repeated whenever the 2xx is
+	lastACK *sip.Request // repeated for every repeated 2xx
 
-	rings    func()        // closes ringing, any number of times
-	ringing  chan struct{} // the far end has said that it rings
+	rings    func()        // closes ringing; may be called repeatedly
+	ringing  chan struct{} // the far end has reported that it rings
 	answered chan struct{}
 	done     chan struct{}
 
@@ -78,11 +77,11 @@ type Call struct {
 	mu      sync.Mutex // guards everything below
 	phase   phase
 	dialog  dialog
-	dialing sip.ClientTransaction // our INVITE after its 2xx, kept to hear that repeated
+	dialing sip.ClientTransaction // our INVITE after its 2xx, kept to receive repetitions
 	err     error
 }
 
-// newCall makes a call with its sound, which must be entered or closed.
+// newCall returns a call with its sound, which must be entered or closed.
 func (p *Phone) newCall(d dialog, from Party) (*Call, error) {
 	m, err := openMedia()
 	if err != nil {
@@ -117,25 +116,23 @@ func (p *Phone) enter(c *Call) error {
 	return nil
 }
 
-// From is who calls, as the From header says; of a call we make, ourselves.
+// From returns the caller, as in the From header; for an outgoing call, ourselves.
 func (c *Call) From() Party { return c.from }
 
-// Ringing is closed when the far end of a call we make has said that it rings.
+// Ringing is closed when the far end of an outgoing call has reported that it rings.
 func (c *Call) Ringing() <-chan struct{} { return c.ringing }
 
-// Done is closed when the call is over, whoever ended it.
+// Done is closed when the call has ended, at either end.
 func (c *Call) Done() <-chan struct{} { return c.done }
 
-// Err is why the call is over: nil while it is not and after either end has
-// hung up, a *StatusError if it was refused.
+// Err returns why the call has ended: nil while it has not, and after either end has hung up; a *StatusError if it was refused.
 func (c *Call) Err() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.err
 }
 
-// Answered waits until both ends have agreed to talk; a refusal is a
-// *StatusError.
+// Answered waits until the call is answered; a refusal is a *StatusError.
 func (c *Call) Answered(ctx context.Context) error {
 	select {
 	case <-c.answered:
@@ -155,7 +152,7 @@ func (c *Call) Answered(ctx context.Context) error {
 	}
 }
 
-// Accept answers a call that came in and returns when the caller knows.
+// Accept answers an incoming call and returns when the caller has acknowledged it.
 func (c *Call) Accept(ctx context.Context) error {
 	if err := c.leaveRinging(); err != nil {
 		return fmt.Errorf("cannot accept the call: %w", err)
@@ -188,7 +185,7 @@ func (c *Call) accept(ctx context.Context) error {
 	if err != nil {
 		c.abandon(ctx, err)
 		if c.Err() != nil {
-			err = c.Err() // what came first, such as the caller giving up
+			err = c.Err() // what came first, such as cancellation by the caller
 		}
 		return err
 	}
@@ -198,7 +195,7 @@ func (c *Call) accept(ctx context.Context) error {
 	return nil
 }
 
-// Reject refuses a call that came in, with a status such as 486 for busy.
+// Reject refuses an incoming call with a status such as 486 for busy.
 func (c *Call) Reject(code int) error {
 	if code < 300 || code > 699 {
 		return fmt.Errorf("cannot reject a call with status %d", code)
@@ -212,14 +209,12 @@ func (c *Call) Reject(code int) error {
 	return nil
 }
 
-// refuse sends the final response of a call that came in; the stack repeats it
-// until it is acknowledged.
+// refuse sends the final response of an incoming call; the stack repeats it until it is acknowledged.
 func (c *Call) refuse(code int) {
 	c.phone.respond(c.request, c.tx, code)
 }
 
-// leaveRinging claims the decision about a call that came in, which can be
-// taken only once.
+// leaveRinging claims the decision about an incoming call, which can be made only once.
 func (c *Call) leaveRinging() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -237,7 +232,7 @@ func (c *Call) leaveRinging() error {
 	return nil
 }
 
-// connect starts the sound, unless the call is already over.
+// connect starts the sound, unless the call has ended already.
 func (c *Call) connect() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -251,8 +246,7 @@ func (c *Call) connect() bool {
 	return true
 }
 
-// Hangup ends the call in whatever way its state asks for: giving up, refusing
-// or saying goodbye. A call that is over stays so without an error.
+// Hangup ends the call in the way its state requires: CANCEL, refusal or BYE. It returns no error for a call that has ended.
 func (c *Call) Hangup(ctx context.Context) error {
 	c.mu.Lock()
 	now := c.phase
@@ -267,8 +261,7 @@ func (c *Call) Hangup(ctx context.Context) error {
 	case now == ringing:
 		c.giveUp()
 	}
-	// Before the ACK a callee must not say BYE (RFC 3261, 15); a caller waits
-	// for the far end to learn that he gave up.
+	// Before the ACK a callee must not send BYE (RFC 3261, 15); a caller waits for the far end to process the CANCEL.
 	select {
 	case <-c.answered:
 	case <-c.done:
@@ -282,22 +275,21 @@ func (c *Call) Hangup(ctx context.Context) error {
 	return nil
 }
 
-// bye ends an answered call; it is over for us whatever the far end says.
+// bye ends an answered call; it has ended for us whatever the far end answers.
 func (c *Call) bye(ctx context.Context, why error) error {
 	defer c.finish(why)
 	res, err := c.phone.ask(ctx, c.newRequest(sip.BYE), c.nextSeq)
 	if err != nil {
 		return err
 	}
-	// These say that the far end does not know the call any more.
+	// These mean that the far end does not know the call any more.
 	if res.IsSuccess() || res.StatusCode == sip.StatusCallTransactionDoesNotExists || res.StatusCode == sip.StatusRequestTimeout {
 		return nil
 	}
 	return refusal(res)
 }
 
-// abandon ends a call that went wrong between the answer and the talk, so that
-// the far end does not keep it.
+// abandon ends a call that failed between the answer and the conversation, so that the far end does not keep it.
 func (c *Call) abandon(ctx context.Context, why error) {
 	select {
 	case <-c.done:
@@ -311,9 +303,8 @@ func (c *Call) abandon(ctx context.Context, why error) {
 	}
 }
 
-// finish marks the call as over, once, and ends its sound. It may be called
-// while the stack holds the lock of the incoming transaction and therefore
-// touches none of its methods.
+// finish marks the call as ended, once, and ends its sound. It may be called while the stack holds the lock of the incoming transaction and therefore
+// calls none of its methods.
 func (c *Call) finish(err error) {
 	c.mu.Lock()
 	if c.phase == ended {
@@ -336,8 +327,7 @@ func (c *Call) finish(err error) {
 	c.phone.log.Debug("call ended", "call_id", c.key.callID, "err", err)
 }
 
-// Play sends sound in real time and returns when the last of it is on its way.
-// A second sound waits for the first.
+// Play sends sound in real time and returns when it has been sent. A second sound waits for the first.
 func (c *Call) Play(ctx context.Context, pcm PCM) error {
 	if err := c.media.play(ctx, pcm); err != nil {
 		return fmt.Errorf("cannot play: %w", err)
@@ -345,7 +335,7 @@ func (c *Call) Play(ctx context.Context, pcm PCM) error {
 	return nil
 }
 
-// Record returns the next sound of the given duration that comes in.
+// Record returns the next incoming sound of the given duration.
 func (c *Call) Record(ctx context.Context, d time.Duration) (PCM, error) {
 	pcm, err := c.media.record(ctx, samples(d))
 	if err != nil {
@@ -354,12 +344,10 @@ func (c *Call) Record(ctx context.Context, d time.Duration) (PCM, error) {
 	return pcm, nil
 }
 
-// Heard is everything that has come in so far; it can be asked for after the
-// end as well.
+// Heard returns everything received so far, also after the end of the call.
 func (c *Call) Heard() Reception { return c.media.reception() }
 
-// confirm answers a request that describes the session with 200, again and
-// again until its ACK arrives (RFC 3261, 13.3.1.4). The stack leaves that to us.
+// confirm answers a request that describes the session with 200, and repeats it until its ACK arrives (RFC 3261, 13.3.1.4). The stack leaves that to us.
 func (c *Call) confirm(ctx context.Context, req *sip.Request, tx sip.ServerTransaction, body []byte) (*sip.Request, error) {
 	res := c.success(req, body)
 	pause := sip.T1
@@ -395,7 +383,7 @@ func (c *Call) confirm(ctx context.Context, req *sip.Request, tx sip.ServerTrans
 	}
 }
 
-// success is a 200 that describes our side of the session.
+// success returns a 200 that describes our side of the session.
 func (c *Call) success(req *sip.Request, body []byte) *sip.Response {
 	res := c.phone.response(req, sip.StatusOK, sessionTimer(req)...)
 	res.AppendHeader(c.phone.contactHeader())
@@ -406,8 +394,7 @@ func (c *Call) success(req *sip.Request, body []byte) *sip.Response {
 	return res
 }
 
-// sessionTimer agrees to a session timer (RFC 4028) as long as the far end does
-// the refreshing; one that wants us to is told nothing and does without.
+// sessionTimer agrees to a session timer (RFC 4028) if the far end does the refreshing; otherwise it is left out.
 func sessionTimer(req *sip.Request) []sip.Header {
 	h := req.GetHeader("Session-Expires")
 	if h == nil {

@@ -8,12 +8,10 @@ import (
 	"github.com/emiago/sipgo/sip"
 )
 
-// cancelGrace bounds how long giving up an unanswered call may take behind the
-// caller's back.
+// cancelGrace bounds how long cancelling an unanswered call may take in the background.
 const cancelGrace = 2 * time.Second
 
-// Dial starts a call to a number and returns at once; when ctx ends before the
-// far end has answered, the call is given up.
+// Dial starts a call to a number and returns at once; if ctx ends before the far end has answered, the call is cancelled.
 func (p *Phone) Dial(ctx context.Context, number string) (*Call, error) {
 	if !dialable(number) {
 		return nil, fmt.Errorf("cannot call %q: only digits, letters and *#+._- are possible", number)
@@ -57,8 +55,7 @@ func (p *Phone) Dial(ctx context.Context, number string) (*Call, error) {
 	return c, nil
 }
 
-// Call calls a number and returns when the far end has answered; a refusal is a
-// *StatusError.
+// Call calls a number and returns when the far end has answered; a refusal is a *StatusError.
 func (p *Phone) Call(ctx context.Context, number string) (*Call, error) {
 	c, err := p.Dial(ctx, number)
 	if err != nil {
@@ -102,8 +99,7 @@ func (c *Call) invite(ctx context.Context) error {
 	}
 }
 
-// await returns the final response of our INVITE. When ctx ends first it
-// withdraws the INVITE.
+// await returns the final response of our INVITE. If ctx ends first it cancels the INVITE.
 func (c *Call) await(ctx context.Context, req *sip.Request, tx sip.ClientTransaction) (*sip.Response, error) {
 	provisional := false
 	for {
@@ -162,7 +158,7 @@ func (c *Call) withdraw(ctx context.Context, invite *sip.Request, tx sip.ClientT
 	}
 }
 
-// progress takes what the far end says while it has not decided.
+// progress handles a provisional response.
 func (c *Call) progress(res *sip.Response) {
 	if isSDP(res.ContentType()) && len(res.Body()) > 0 {
 		if err := c.media.agree(res.Body()); err != nil {
@@ -174,7 +170,7 @@ func (c *Call) progress(res *sip.Response) {
 	}
 }
 
-// talk takes the far end's answer to our INVITE and acknowledges it.
+// talk handles the far end's answer to our INVITE and acknowledges it.
 func (c *Call) talk(ctx context.Context, req *sip.Request, tx sip.ClientTransaction, res *sip.Response) error {
 	c.mu.Lock()
 	c.dialing = tx
@@ -183,7 +179,7 @@ func (c *Call) talk(ctx context.Context, req *sip.Request, tx sip.ClientTransact
 	if err == nil {
 		err = c.media.agree(res.Body())
 	}
-	// Also an answer we cannot use is acknowledged, then the call is ended.
+	// An unusable answer is acknowledged as well, then the call is ended.
 	if ackErr := c.acknowledge(req.CSeq().SeqNo); err == nil {
 		err = ackErr
 	}

@@ -63,7 +63,7 @@ func (c *Call) nextSeq() uint32 {
 	return c.dialog.seq
 }
 
-// learn takes the far end's identity from its answer to our INVITE.
+// learn records the far end's identity from its answer to our INVITE.
 func (c *Call) learn(res *sip.Response) error {
 	to := res.To()
 	if tagOf(to) == "" {
@@ -91,8 +91,7 @@ func (d *dialog) retarget(contact *sip.ContactHeader) {
 	}
 }
 
-// route appends a Record-Route header to the way our requests take. Only loose
-// routers exist nowadays.
+// route adds a Record-Route header to the route of our requests. Only loose routers exist nowadays.
 func (d *dialog) route(h sip.Header) {
 	d.routes = append(d.routes, h.Value())
 	if rr, ok := h.(*sip.RecordRouteHeader); ok && d.hop == nil {
@@ -114,8 +113,7 @@ func (c *Call) cancelRequest(invite *sip.Request) *sip.Request {
 	return req
 }
 
-// acknowledge sends the ACK for a 2xx. It is no transaction: it goes to the far
-// end's Contact, once for every 2xx that arrives.
+// acknowledge sends the ACK for a 2xx. It is not a transaction: it goes to the far end's Contact, once for every 2xx that arrives.
 func (c *Call) acknowledge(seq uint32) error {
 	c.mu.Lock()
 	ack := c.buildLocked(sip.ACK, seq)
@@ -133,14 +131,14 @@ func (c *Call) acknowledgeAgain() {
 	c.ackMu.Lock()
 	defer c.ackMu.Unlock()
 	if c.lastACK == nil {
-		return // the first one is about to go, which answers both
+		return // the first one is about to be sent, which answers both
 	}
 	if err := c.phone.client.WriteRequest(c.lastACK.Clone(), withVia); err != nil {
 		c.phone.log.Debug("cannot acknowledge again", "err", err)
 	}
 }
 
-// callFor finds the call a request is part of, nil if there is none.
+// callFor returns the call of a request, nil if there is none.
 func (p *Phone) callFor(req *sip.Request) *Call {
 	id, tag := req.CallID(), tagOf(req.To())
 	if id == nil || tag == "" {
@@ -161,8 +159,7 @@ func (p *Phone) callFor(req *sip.Request) *Call {
 	return c
 }
 
-// inOrder notes the number of a request of the far end and reports whether it
-// comes after the ones before.
+// inOrder records the number of a request of the far end and reports whether it is higher than those before.
 func (c *Call) inOrder(req *sip.Request) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -174,8 +171,7 @@ func (c *Call) inOrder(req *sip.Request) bool {
 	return true
 }
 
-// within finds the call of a request and checks its order; otherwise it has
-// answered the request and returns nil.
+// within returns the call of a request after checking the order; otherwise it has answered the request and returns nil.
 func (p *Phone) within(req *sip.Request, tx sip.ServerTransaction) *Call {
 	c := p.callFor(req)
 	if c == nil {
@@ -202,7 +198,7 @@ func (p *Phone) onInvite(req *sip.Request, tx sip.ServerTransaction) {
 	p.onNewCall(req, tx)
 }
 
-// understands refuses what a request demands and we do not have.
+// understands refuses extensions that a request requires and we do not support.
 func (p *Phone) understands(req *sip.Request, tx sip.ServerTransaction) bool {
 	if req.From() == nil || req.To() == nil || req.CallID() == nil {
 		p.respond(req, tx, sip.StatusBadRequest)
@@ -223,8 +219,7 @@ func (p *Phone) understands(req *sip.Request, tx sip.ServerTransaction) bool {
 	return true
 }
 
-// onNewCall lets a call ring. The stack ends the transaction when we return, so
-// we stay until the call is decided.
+// onNewCall lets a call ring. The stack ends the transaction when we return, so we stay until the call is decided.
 func (p *Phone) onNewCall(req *sip.Request, tx sip.ServerTransaction) {
 	from, contact := req.From(), req.Contact()
 	if tagOf(from) == "" || contact == nil || contact.Address.Wildcard {
@@ -284,11 +279,10 @@ func (p *Phone) onNewCall(req *sip.Request, tx sip.ServerTransaction) {
 	}
 }
 
-// onReinvite takes a new description of a running session, or a repeated one
-// that only keeps it alive.
+// onReinvite handles a new description of a running session, or a repeated one that only keeps it alive.
 func (c *Call) onReinvite(req *sip.Request, tx sip.ServerTransaction) {
 	p := c.phone
-	// Asterisk may ask right behind the ACK, before we have noticed that.
+	// Asterisk may send this right after the ACK, before we have processed that.
 	soon := time.NewTimer(sip.T1)
 	defer soon.Stop()
 	select {
@@ -326,8 +320,7 @@ func (c *Call) onReinvite(req *sip.Request, tx sip.ServerTransaction) {
 	}
 }
 
-// renegotiate takes the offer of a request within the call and returns our
-// answer, nil if nothing was offered.
+// renegotiate handles the offer of a request within the call and returns our answer, nil if nothing was offered.
 func (c *Call) renegotiate(req *sip.Request) ([]byte, error) {
 	var ours []byte
 	if len(req.Body()) > 0 {
@@ -368,7 +361,7 @@ func (p *Phone) onUpdate(req *sip.Request, tx sip.ServerTransaction) {
 	}
 }
 
-// onAck hands the ACK for one of our 2xx to whoever waits for it.
+// onAck passes the ACK for one of our 2xx to the goroutine that waits for it.
 func (p *Phone) onAck(req *sip.Request, _ sip.ServerTransaction) {
 	c := p.callFor(req)
 	if c == nil {

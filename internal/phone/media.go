@@ -22,21 +22,20 @@ const (
 	// maxCatchUp bounds the packets sent at once after the process was held up.
 	maxCatchUp = 5
 
-	// maxHeard bounds what a call keeps of the received sound; the oldest goes
-	// first.
+	// maxHeard bounds how much received sound a call keeps; the oldest is dropped first.
 	maxHeard = 10 * 60 * SampleRate
 
 	// maxRecord keeps a recording well within what is kept.
 	maxRecord = maxHeard / 2
 
-	// maxPacket is more than any packet of G.711 that reaches us is long.
+	// maxPacket is more than the length of any packet of G.711.
 	maxPacket = 2048
 
 	// portAttempts bounds the search for a free pair of ports.
 	portAttempts = 50
 )
 
-// Reception is what a call has heard so far.
+// Reception is what a call has received so far.
 type Reception struct {
 	// PCM is the sound in the order of arrival, the last ten minutes of it.
 	// A lost packet leaves no gap.
@@ -51,7 +50,7 @@ type Reception struct {
 // packet every 20 ms, silence if nothing is played, and one that receives.
 type media struct {
 	rtp   *net.UDPConn
-	rtcp  *net.UDPConn // kept so that nobody else gets the reports meant for us; never read
+	rtcp  *net.UDPConn // kept so that no other program gets the reports meant for us; never read
 	local netip.AddrPort
 	quit  chan struct{}
 	work  sync.WaitGroup
@@ -122,14 +121,14 @@ func (m *media) close() {
 	m.work.Wait()
 }
 
-// offer describes our side to a far end that has not spoken yet.
+// offer returns our session description for an outgoing call.
 func (m *media) offer() []byte {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.text.write(m.local, offer(m.local))
 }
 
-// accept takes an offer and returns our answer to it.
+// accept handles an offer and returns our answer to it.
 func (m *media) accept(body []byte) ([]byte, error) {
 	s, lines, err := readStream(body)
 	if err != nil {
@@ -141,7 +140,7 @@ func (m *media) accept(body []byte) ([]byte, error) {
 	return m.text.write(m.local, answer(m.local, lines, s)), nil
 }
 
-// agree takes the answer to our offer.
+// agree handles the answer to our offer.
 func (m *media) agree(body []byte) error {
 	s, _, err := readStream(body)
 	if err != nil {
@@ -163,8 +162,7 @@ func (m *media) start() {
 	}
 }
 
-// send keeps the pace of real time: after a delay it catches up, so that the
-// far end gets 50 packets in every second.
+// send keeps the pace of real time: after a delay it catches up, so that the far end gets 50 packets in every second.
 func (m *media) send() {
 	ticker := time.NewTicker(frameTime)
 	defer ticker.Stop()
@@ -211,7 +209,7 @@ func (m *media) sendFrame(packet *rtp.Packet, buf []byte) {
 	}
 	if remote.IsValid() {
 		if n, err := packet.MarshalTo(buf); err == nil {
-			// Sound that cannot be sent is sound lost on the way: the far end counts it.
+			// Sound that cannot be sent is lost, as on the network: the far end counts it.
 			_, _ = m.rtp.WriteToUDPAddrPort(buf[:n], remote)
 		}
 		packet.Marker = false
@@ -301,7 +299,7 @@ func (m *media) hear(packet *rtp.Packet) {
 	m.news = make(chan struct{})
 }
 
-// reception is a copy of everything heard so far.
+// reception returns a copy of everything received so far.
 func (m *media) reception() Reception {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -332,7 +330,7 @@ func (m *media) record(ctx context.Context, n int) (PCM, error) {
 		case <-m.quit:
 			return nil, ErrEnded
 		case <-ctx.Done():
-			return nil, fmt.Errorf("not enough sound came in: %w", context.Cause(ctx))
+			return nil, fmt.Errorf("not enough sound was received: %w", context.Cause(ctx))
 		}
 		m.mu.Lock()
 	}
@@ -350,7 +348,7 @@ type arrivals struct {
 // one is a source that started anew (RFC 3550, A.1).
 const maxGap = 3000
 
-// count takes note of a packet and reports whether it is new.
+// count records a packet and reports whether it is new.
 func (a *arrivals) count(ssrc uint32, seq uint16) bool {
 	gap := int(int16(seq - a.next))
 	switch {
@@ -370,7 +368,7 @@ func (a *arrivals) count(ssrc uint32, seq uint16) bool {
 	return true
 }
 
-// random is a number nobody can guess, as RTP wants its first ones (RFC 3550, 5.1).
+// random returns an unpredictable number, as required for the first ones of RTP (RFC 3550, 5.1).
 func random() uint32 {
 	var b [4]byte
 	_, _ = rand.Read(b[:]) // never fails: crypto/rand ends the program instead

@@ -1,10 +1,7 @@
-// Package phone is a small SIP softphone with sound. It registers with digest
-// authentication, makes and takes calls, and plays and hears G.711 audio in
-// real time, so that the demo and the tests can let two extensions of a real
-// Asterisk talk to each other.
+// Package phone is a small SIP softphone with sound. It registers with digest authentication, makes and takes calls, and plays and records G.711 audio
+// in real time, so that the demo and the tests can connect two extensions of a real Asterisk.
 //
-// It speaks UDP on the loopback interface only, sends no DTMF, transfers no
-// calls and encrypts nothing: it is not a phone for people.
+// It uses UDP on the loopback interface only, and supports no DTMF, transfers or encryption: it is not a phone for people.
 package phone
 
 import (
@@ -28,10 +25,10 @@ const (
 	// allowed lists the methods a phone understands, as an Allow header says it.
 	allowed = "INVITE, ACK, CANCEL, BYE, OPTIONS, UPDATE, INFO, NOTIFY"
 
-	// waitingCalls is how many calls may ring before Incoming is asked for them.
+	// waitingCalls is how many calls may ring before Incoming is called.
 	waitingCalls = 16
 
-	// closeGrace bounds how long Close waits for the far ends to agree.
+	// closeGrace bounds how long Close waits for the far ends to respond.
 	closeGrace = time.Second
 )
 
@@ -46,29 +43,28 @@ type StatusError struct {
 	Reason string
 }
 
-// Error names the status as it was on the wire.
+// Error returns the status as received.
 func (e *StatusError) Error() string {
 	return fmt.Sprintf("refused with SIP status %d %s", e.Code, e.Reason)
 }
 
-// Config says which extension a phone is and where its server listens.
+// Config is the extension and server of a phone.
 type Config struct {
 	// Server is the SIP address of the server, "127.0.0.1:5060".
 	Server string
 	// Number is the extension, which is also the name it authenticates with.
 	Number string
-	// Secret is the password of the extension in clear.
+	// Secret is the plaintext password of the extension.
 	Secret string
-	// Algorithm, "MD5" or "SHA-256", makes the phone know no other digest; empty
-	// means both.
+	// Algorithm, "MD5" or "SHA-256", restricts the phone to that digest; empty means both.
 	Algorithm string
 	// Name is the display name sent with calls; it may be empty.
 	Name string
-	// Muted makes the phone send no sound at all, as some do while they are muted.
+	// Muted makes the phone send no sound at all, as some do while muted.
 	Muted bool
-	// UserAgent is what the phone calls itself; empty means a neutral default.
+	// UserAgent is the phone's User-Agent; empty means a neutral default.
 	UserAgent string
-	// Log receives what happens; nil means nothing is logged.
+	// Log receives the log; nil means no logging.
 	Log *slog.Logger
 }
 
@@ -76,7 +72,7 @@ type Config struct {
 type Phone struct {
 	number string
 	secret string
-	// only is the one digest algorithm it knows; empty for all.
+	// only is the one digest algorithm it supports; empty for all.
 	only   string
 	muted  bool
 	name   string
@@ -92,7 +88,7 @@ type Phone struct {
 	incoming chan *Call
 	binding  binding
 
-	quit chan struct{}  // closed by Close when no more answers are waited for
+	quit chan struct{}  // closed by Close when no more answers are awaited
 	work sync.WaitGroup // the socket reader, the request handlers and the calls being set up
 
 	mu     sync.Mutex // guards closed and calls, and work.Add against work.Wait
@@ -100,7 +96,7 @@ type Phone struct {
 	calls  map[dialogKey]*Call
 }
 
-// New opens a phone on a free UDP port of 127.0.0.1; it talks to nobody yet.
+// New opens a phone on a free UDP port of 127.0.0.1; it sends nothing yet.
 func New(cfg Config) (*Phone, error) {
 	server, err := netip.ParseAddrPort(cfg.Server)
 	if err != nil {
@@ -145,7 +141,7 @@ func New(cfg Config) (*Phone, error) {
 		calls:    map[dialogKey]*Call{},
 	}
 	if err := p.serve(slog.New(logHandler{Handler: log, gate: gate, quiet: true})); err != nil {
-		_ = conn.Close() // the first error is the one to tell
+		_ = conn.Close() // the first error is returned
 		return nil, fmt.Errorf("cannot start SIP stack: %w", err)
 	}
 	return p, nil
@@ -204,7 +200,7 @@ type socket struct {
 
 	pool *sip.ConnectionPool
 	own  *sip.UDPConnection
-	seen map[string]bool // who has sent something; used by the reader only
+	seen map[string]bool // the senders so far; used by the reader only
 }
 
 // enter makes the socket known to the stack, which would do so itself only once
@@ -216,9 +212,8 @@ func (s *socket) enter(pool *sip.ConnectionPool) {
 	pool.Add(local, s.own)
 }
 
-// ReadFrom returns the stack's reader the next message. When the socket is closed
-// the reader withdraws what it has entered into the pool; messages that are
-// still being answered then find our entries, and fail.
+// ReadFrom returns the next message to the stack's reader. When the socket is closed the reader removes what it has entered into the pool; messages that
+// are still being answered then find our entries, and fail.
 func (s *socket) ReadFrom(b []byte) (int, net.Addr, error) {
 	n, from, err := s.UDPConn.ReadFrom(b)
 	if err == nil {
@@ -232,8 +227,7 @@ func (s *socket) ReadFrom(b []byte) (int, net.Addr, error) {
 	return n, from, err
 }
 
-// Close hangs up what is still going on, closes the socket and waits for
-// everything the phone has started. It leaves the registration to expire.
+// Close hangs up active calls, closes the socket and waits for everything the phone has started. It leaves the registration to expire.
 func (p *Phone) Close() error {
 	p.mu.Lock()
 	if p.closed {
@@ -264,21 +258,19 @@ func (p *Phone) Close() error {
 	close(p.quit)
 	err := p.socket.Close()
 	p.work.Wait()
-	// Not the whole user agent: that would forget the closed socket, and answers
-	// under way would open another.
+	// Not the whole user agent: that would forget the closed socket, and pending answers would open another.
 	p.ua.TransactionLayer().Close()
 	p.logGate.close()
 	return err
 }
 
-// Addr is the address of the phone's own SIP socket.
+// Addr returns the address of the phone's own SIP socket.
 func (p *Phone) Addr() netip.AddrPort { return p.local }
 
-// Number is the extension of the phone.
+// Number returns the extension of the phone.
 func (p *Phone) Number() string { return p.number }
 
-// Incoming waits for the next call to this phone that still rings; the caller
-// hears it ring from the moment it arrived.
+// Incoming waits for the next call to this phone that still rings; the caller hears it ring from the moment it arrived.
 func (p *Phone) Incoming(ctx context.Context) (*Call, error) {
 	for {
 		select {
@@ -308,8 +300,7 @@ func (p *Phone) start() bool {
 	return true
 }
 
-// handle makes a handler for the SIP stack, which runs it in a goroutine of its
-// own and ends the transaction when it returns.
+// handle returns a handler for the SIP stack, which runs it in a goroutine of its own and ends the transaction when it returns.
 func (p *Phone) handle(f sipgo.RequestHandler) sipgo.RequestHandler {
 	return func(req *sip.Request, tx sip.ServerTransaction) {
 		if !p.start() {
@@ -340,8 +331,7 @@ func (p *Phone) onInfo(req *sip.Request, tx sip.ServerTransaction) {
 	p.respond(req, tx, sip.StatusOK)
 }
 
-// onNotify takes what nobody subscribed to, such as the message waiting
-// indication Asterisk sends after a registration.
+// onNotify handles notifications without a subscription, such as the message waiting indication Asterisk sends after a registration.
 func (p *Phone) onNotify(req *sip.Request, tx sip.ServerTransaction) {
 	p.respond(req, tx, sip.StatusOK)
 }
@@ -350,14 +340,12 @@ func (p *Phone) onOther(req *sip.Request, tx sip.ServerTransaction) {
 	p.respond(req, tx, sip.StatusMethodNotAllowed)
 }
 
-// logHandler passes on what is logged until the phone is closed. The stack has
-// goroutines that nobody can wait for, and the log may be gone by then.
+// logHandler passes on log messages until the phone is closed. The stack has goroutines that cannot be waited for, and the log may be gone by then.
 type logHandler struct {
 	slog.Handler
 
 	gate *logGate
-	// quiet shows the messages of the stack, which calls a stray packet an
-	// error, as what they are to us.
+	// quiet logs the messages of the stack, which logs a stray packet as an error, at a lower level.
 	quiet bool
 }
 

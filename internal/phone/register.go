@@ -10,13 +10,12 @@ import (
 	"github.com/emiago/sipgo/sip"
 )
 
-// binding is the state of a phone's registration. All REGISTER requests of a
-// phone share a Call-ID and count up, so only one may be under way.
+// binding is the state of a phone's registration. All REGISTER requests of a phone share a Call-ID and count up, so only one may be in progress.
 type binding struct {
-	turn   chan struct{} // holds one token while nobody registers
+	turn   chan struct{} // holds one token while no registration is in progress
 	callID string
 	tag    string
-	seq    uint32 // owned by whoever has the token
+	seq    uint32 // owned by the holder of the token
 }
 
 func newBinding() binding {
@@ -25,8 +24,7 @@ func newBinding() binding {
 	return b
 }
 
-// Register tells the server to send calls for the number to this phone for the
-// given time; a refusal is a *StatusError. Registering again renews.
+// Register asks the server to send calls for the number to this phone for the given time; a refusal is a *StatusError. Registering again renews.
 func (p *Phone) Register(ctx context.Context, expires time.Duration) error {
 	if expires < time.Second {
 		return fmt.Errorf("cannot register for %s: less than a second", expires)
@@ -39,7 +37,7 @@ func (p *Phone) Register(ctx context.Context, expires time.Duration) error {
 	return nil
 }
 
-// Unregister takes this phone's contact away from the server.
+// Unregister removes this phone's contact from the server.
 func (p *Phone) Unregister(ctx context.Context) error {
 	if _, err := p.register(ctx, p.contactHeader(), 0); err != nil {
 		return fmt.Errorf("cannot unregister %s: %w", p.number, err)
@@ -48,13 +46,12 @@ func (p *Phone) Unregister(ctx context.Context) error {
 	return nil
 }
 
-// Contact is the SIP address that Register gives to the server.
+// Contact returns the SIP address that Register sends to the server.
 func (p *Phone) Contact() string {
 	return p.contactHeader().Address.String()
 }
 
-// Contacts asks the server which addresses the number is registered at, this
-// phone's or others.
+// Contacts returns the addresses at which the number is registered, of this phone and others.
 func (p *Phone) Contacts(ctx context.Context) ([]string, error) {
 	res, err := p.register(ctx, nil, 0)
 	if err != nil {
@@ -69,7 +66,7 @@ func (p *Phone) Contacts(ctx context.Context) ([]string, error) {
 	return contacts, nil
 }
 
-// register sends one REGISTER. Without a contact it only asks (RFC 3261, 10.2.3).
+// register sends one REGISTER. Without a contact it only queries (RFC 3261, 10.2.3).
 func (p *Phone) register(ctx context.Context, contact *sip.ContactHeader, expires int64) (*sip.Response, error) {
 	select {
 	case <-p.binding.turn:

@@ -15,11 +15,10 @@ import (
 	"github.com/icholy/digest"
 )
 
-// maxChallenges bounds how often one request is repeated because the server
-// calls its own nonce stale.
+// maxChallenges bounds how often one request is repeated because the server calls its own nonce stale.
 const maxChallenges = 3
 
-// uri is the SIP address of a number at the server.
+// uri returns the SIP address of a number at the server.
 func (p *Phone) uri(number string) sip.Uri {
 	return sip.Uri{
 		Scheme: "sip",
@@ -29,7 +28,7 @@ func (p *Phone) uri(number string) sip.Uri {
 	}
 }
 
-// contactHeader says where the phone itself is reached.
+// contactHeader returns the phone's own address.
 func (p *Phone) contactHeader() *sip.ContactHeader {
 	return &sip.ContactHeader{Address: sip.Uri{
 		Scheme: "sip",
@@ -39,7 +38,7 @@ func (p *Phone) contactHeader() *sip.ContactHeader {
 	}}
 }
 
-// envelope is what the requests of one dialog, or of one registration, share.
+// envelope holds what the requests of one dialog, or of one registration, have in common.
 type envelope struct {
 	target sip.Uri
 	from   sip.FromHeader
@@ -47,8 +46,7 @@ type envelope struct {
 	callID string
 }
 
-// newRequest builds a request with every header that each SIP request needs
-// except Via, which is added when it is sent.
+// newRequest returns a request with every required header except Via, which is added when it is sent.
 func (p *Phone) newRequest(method sip.RequestMethod, e envelope, seq uint32) *sip.Request {
 	req := sip.NewRequest(method, e.target)
 	id := sip.CallIDHeader(e.callID)
@@ -61,14 +59,12 @@ func (p *Phone) newRequest(method sip.RequestMethod, e envelope, seq uint32) *si
 	req.AppendHeader(sip.NewHeader("User-Agent", p.agent))
 	req.SetBody(nil)
 	req.SetTransport("UDP")
-	// From the socket that also listens: otherwise the stack opens another one
-	// for each new destination.
+	// From the socket that also listens: otherwise the stack opens another one for each new destination.
 	req.Laddr = sip.Addr{IP: net.IP(p.local.Addr().AsSlice()), Port: int(p.local.Port())}
 	return req
 }
 
-// withVia adds a Via header unless the request, a CANCEL or a repeated ACK, has
-// brought one.
+// withVia adds a Via header unless the request, a CANCEL or a repeated ACK, has one.
 func withVia(c *sipgo.Client, req *sip.Request) error {
 	if req.Via() != nil {
 		return nil
@@ -109,8 +105,7 @@ func (p *Phone) exchange(ctx context.Context, req *sip.Request) (*sip.Response, 
 	}
 }
 
-// ask is exchange with the server's challenges answered. Each repetition takes
-// its sequence number from next.
+// ask is exchange with the server's challenges answered. Each repetition takes its sequence number from next.
 func (p *Phone) ask(ctx context.Context, req *sip.Request, next func() uint32) (*sip.Response, error) {
 	for n := 0; ; n++ {
 		res, err := p.exchange(ctx, req)
@@ -170,14 +165,12 @@ func (p *Phone) authorize(req *sip.Request, res *sip.Response, n int, next func(
 	return nil
 }
 
-// knows reports whether the phone takes part in this digest algorithm; the one
-// without a name is MD5 (RFC 8760, 2.4).
+// knows reports whether the phone supports this digest algorithm; the one without a name is MD5 (RFC 8760, 2.4).
 func (p *Phone) knows(algorithm string) bool {
 	return p.only == "" || strings.EqualFold(p.only, algorithm) || p.only == "MD5" && algorithm == ""
 }
 
-// respond answers a request outside of call setup; an answer that cannot be
-// sent is asked for again by the far end.
+// respond answers a request outside of call setup; if an answer cannot be sent the far end repeats its request.
 func (p *Phone) respond(req *sip.Request, tx sip.ServerTransaction, code int, headers ...sip.Header) {
 	if err := tx.Respond(p.response(req, code, headers...)); err != nil {
 		p.log.Debug("cannot answer", "method", req.Method.String(), "status", code, "err", err)
@@ -194,12 +187,12 @@ func (p *Phone) response(req *sip.Request, code int, headers ...sip.Header) *sip
 	return res
 }
 
-// refusal turns a final response that is no success into an error.
+// refusal turns a final response other than success into an error.
 func refusal(res *sip.Response) error {
 	return &StatusError{Code: res.StatusCode, Reason: res.Reason}
 }
 
-// unanswered tells why a transaction has ended without a final response.
+// unanswered returns why a transaction has ended without a final response.
 func unanswered(method sip.RequestMethod, tx sip.ClientTransaction) error {
 	err := tx.Err()
 	if err == nil {
@@ -208,7 +201,7 @@ func unanswered(method sip.RequestMethod, tx sip.ClientTransaction) error {
 	return fmt.Errorf("no answer to %s: %w", method, err)
 }
 
-// reason is the phrase for a status we send.
+// reason returns the phrase for a status we send.
 func reason(code int) string {
 	switch code {
 	case sip.StatusOK:
@@ -246,8 +239,7 @@ func reason(code int) string {
 	}
 }
 
-// address is where a URI with a literal address points; anything that would
-// need a name server is not followed.
+// address returns the literal address of a URI; ok is false if it would need a name server.
 func address(u *sip.Uri) (netip.AddrPort, bool) {
 	ip, err := netip.ParseAddr(u.Host)
 	if err != nil || u.Port < 0 || u.Port > 65535 {
@@ -265,7 +257,7 @@ type tagged interface {
 	*sip.FromHeader | *sip.ToHeader
 }
 
-// tagOf is the tag of a From or To header, empty if there is none.
+// tagOf returns the tag of a From or To header, empty if there is none.
 func tagOf[H tagged](h H) string {
 	var params sip.HeaderParams
 	switch h := any(h).(type) {
@@ -282,13 +274,12 @@ func tagOf[H tagged](h H) string {
 	return tag
 }
 
-// quote prepares a display name for the quoted form in which the stack writes it.
+// quote escapes a display name for the quoted form in which the stack writes it.
 func quote(name string) string {
 	return strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(name)
 }
 
-// unquote undoes the quoting of a received display name, which the stack leaves
-// in place.
+// unquote undoes the quoting of a received display name, which the stack keeps.
 func unquote(name string) string {
 	if !strings.Contains(name, `\`) {
 		return name
@@ -311,5 +302,5 @@ func unescape(user string) string {
 	return user
 }
 
-// token is a fresh name for a tag or a Call-ID.
+// token returns a random name for a tag or a Call-ID.
 func token() string { return rand.Text() }

@@ -10,10 +10,10 @@ import (
 
 const sdpType = "application/sdp"
 
-// errNoCommonSound says that a session description holds nothing we can hear.
+// errNoCommonSound means that a session description has no supported audio.
 var errNoCommonSound = errors.New("no G.711 audio over plain RTP in the session description")
 
-// direction says, seen from whoever wrote it, which way the sound goes.
+// direction is the direction of the sound, seen from the sender of the description.
 type direction uint8
 
 const (
@@ -36,7 +36,7 @@ func (d direction) String() string {
 	return "sendrecv"
 }
 
-// reversed is the answer to an offered direction.
+// reversed returns the answer to an offered direction.
 func (d direction) reversed() direction {
 	switch d {
 	case sendonly:
@@ -48,7 +48,7 @@ func (d direction) reversed() direction {
 	return d
 }
 
-// mediaLine is one m= section of a session description with what concerns it.
+// mediaLine is one m= section of a session description with its attributes.
 type mediaLine struct {
 	kind      string
 	port      uint16
@@ -59,9 +59,9 @@ type mediaLine struct {
 	direction direction
 }
 
-// stream is what two ends agree on: where to send, and in which encoding.
+// stream is the agreement of two ends: where to send, and in which encoding.
 type stream struct {
-	line      int            // which m= section it is
+	line      int            // index of the m= section
 	remote    netip.AddrPort // where the far end listens; zero if it must not be sent to
 	codec     codec
 	payload   uint8 // the RTP payload type of codec
@@ -69,8 +69,7 @@ type stream struct {
 	direction direction // as the far end wrote it
 }
 
-// parseSDP reads the m= sections of a session description (RFC 8866) and skips
-// all it does not know.
+// parseSDP reads the m= sections of a session description (RFC 8866) and skips everything unknown.
 func parseSDP(body []byte) ([]mediaLine, error) {
 	text := strings.ReplaceAll(string(body), "\r\n", "\n")
 	if !strings.HasPrefix(text, "v=0\n") {
@@ -153,8 +152,7 @@ func (m *mediaLine) attribute(value string) {
 	}
 }
 
-// codec says what a payload type of this section means. The names of 0 and 8
-// are fixed and need no rtpmap (RFC 3551).
+// codec returns the codec of a payload type of this section. The names of 0 and 8 are fixed and need no rtpmap (RFC 3551).
 func (m *mediaLine) codec(payload uint8) (codec, bool) {
 	name, named := m.names[payload]
 	name = strings.TrimSuffix(strings.ToUpper(name), "/1") // one channel
@@ -167,8 +165,7 @@ func (m *mediaLine) codec(payload uint8) (codec, bool) {
 	return 0, false
 }
 
-// choose picks the first section of G.711 audio, and in it the encoding that
-// its writer prefers.
+// choose returns the first section of G.711 audio, and the encoding in it that its sender prefers.
 func choose(lines []mediaLine) (stream, error) {
 	for i, m := range lines {
 		if m.kind != "audio" || m.port == 0 || m.protocol != "RTP/AVP" || !m.address.IsValid() {
@@ -216,8 +213,7 @@ func offer(local netip.AddrPort) string {
 	return header(local) + audioSection(local, map[uint8]codec{0: ulaw, 8: alaw}, []uint8{0, 8}, sendrecv)
 }
 
-// answer describes our side of an offered session: every section in its place,
-// all but the chosen one refused (RFC 3264, 6).
+// answer describes our side of an offered session: every section in its place, all but the chosen one refused (RFC 3264, 6).
 func answer(local netip.AddrPort, offered []mediaLine, s stream) string {
 	var b strings.Builder
 	b.WriteString(header(local))
@@ -231,8 +227,7 @@ func answer(local netip.AddrPort, offered []mediaLine, s stream) string {
 	return b.String()
 }
 
-// header is everything in front of the sections but the v= and o= lines, which
-// need the version of the description.
+// header returns everything before the sections except the v= and o= lines, which need the version of the description.
 func header(local netip.AddrPort) string {
 	return fmt.Sprintf("s=-\r\nc=IN IP4 %s\r\nt=0 0\r\n", local.Addr())
 }
@@ -250,8 +245,7 @@ func audioSection(local netip.AddrPort, codecs map[uint8]codec, payloads []uint8
 	return fmt.Sprintf("m=audio %d RTP/AVP%s\r\n%sa=ptime:20\r\na=%s\r\n", local.Port(), &formats, &maps, d)
 }
 
-// description returns a session description its first lines. The version counts
-// up when the content changes (RFC 3264, 8).
+// description adds the first lines to a session description. The version counts up when the content changes (RFC 3264, 8).
 type description struct {
 	id      uint32
 	version int

@@ -1,5 +1,5 @@
-// Package webui holds the pages people look at, as they were built from web/, and serves them below /app/. They are files and nothing
-// else: what they show and do goes through the same public API that programs use, so this package knows no service and no rule.
+// Package webui contains the web interface, as built from web/, and serves it below /app/. It consists only of static files, which use the same public
+// API as programs, so this package depends on no service.
 package webui
 
 import (
@@ -21,30 +21,30 @@ import (
 //go:embed all:dist
 var dist embed.FS
 
-// Base is the path below which the pages live.
+// Base is the path of the web interface.
 const Base = "/app/"
 
-// The files of a build whose names hold a hash of their bytes: they never change, and one that is missing is of another build.
+// The files of a build whose names contain a hash of their bytes: they never change, and a missing one belongs to another build.
 const hashed = "assets/"
 
-// index is the page that all addresses below Base are answered with; the script in it shows what belongs there.
+// index is the page that is served for all addresses below Base; its script shows the right content.
 const index = "index.html"
 
-// Site serves the pages. It is ready after New.
+// Site serves the web interface. It is created by New.
 type Site struct {
 	files map[string]*file // by the path below Base
 }
 
-// file is one file of the build, as it stands and compressed.
+// file is one file of the build, uncompressed and compressed.
 type file struct {
 	contentType string
 	plain       []byte
-	brotli      []byte                 // made by the build; nil for what is compressed in itself
-	gzip        func() ([]byte, error) // made when it is first asked for: few browsers still ask
+	brotli      []byte                 // created by the build; nil for formats that are compressed already
+	gzip        func() ([]byte, error) // created on demand: few browsers still ask for it
 	etag        string
 }
 
-// New reads the built pages. An error means that the program was built without them.
+// New reads the built files. An error means that the program was built without them.
 func New() (*Site, error) {
 	s := &Site{files: map[string]*file{}}
 	err := fs.WalkDir(dist, "dist", func(name string, entry fs.DirEntry, err error) error {
@@ -92,7 +92,7 @@ func newFile(name string) (*file, error) {
 	return f, nil
 }
 
-// contentType names what a browser is sent. It does not ask the machine, whose table of types may say anything.
+// contentType returns the media type of a file. It does not use the tables of the machine, which vary.
 func contentType(name string) string {
 	switch path.Ext(name) {
 	case ".html":
@@ -118,20 +118,20 @@ func (s *Site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case f != nil:
 	case strings.HasPrefix(name, hashed):
-		http.Error(w, "this file is of another version of the portal: load the page again", http.StatusNotFound)
+		http.Error(w, "this file is of another version of the portal: reload the page", http.StatusNotFound)
 		return
 	default:
 		name, f = index, s.files[index]
 	}
 	h := w.Header()
-	h.Set("Cache-Control", "no-cache") // may be kept, must be asked about
+	h.Set("Cache-Control", "no-cache") // may be cached, must be revalidated
 	if strings.HasPrefix(name, hashed) {
 		h.Set("Cache-Control", "public, max-age=31536000, immutable")
 	}
 	f.serve(w, r)
 }
 
-// serve sends the file in the best way the client can read, or 304 where the client has it.
+// serve sends the file in the best encoding the client accepts, or 304 if the client has it.
 func (f *file) serve(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	body, etag := f.plain, `"`+f.etag+`"`
@@ -142,7 +142,7 @@ func (f *file) serve(w http.ResponseWriter, r *http.Request) {
 			body, etag = f.brotli, `"`+f.etag+`-br"`
 			h.Set("Content-Encoding", "br")
 		case takes(accepted, "gzip"):
-			if small, err := f.gzip(); err == nil { // plain is as good an answer
+			if small, err := f.gzip(); err == nil { // uncompressed is as good an answer
 				body, etag = small, `"`+f.etag+`-gzip"`
 				h.Set("Content-Encoding", "gzip")
 			}
@@ -158,11 +158,11 @@ func (f *file) serve(w http.ResponseWriter, r *http.Request) {
 	h.Set("Content-Length", strconv.Itoa(len(body)))
 	w.WriteHeader(http.StatusOK)
 	if r.Method != http.MethodHead {
-		_, _ = w.Write(body) // an error means that the client has gone
+		_, _ = w.Write(body) // an error means that the client has disconnected
 	}
 }
 
-// takes reports whether an Accept-Encoding names the coding, and does not refuse it.
+// takes reports whether an Accept-Encoding header accepts the coding.
 func takes(accepted, coding string) bool {
 	for part := range strings.SplitSeq(accepted, ",") {
 		name, quality, _ := strings.Cut(strings.TrimSpace(part), ";")

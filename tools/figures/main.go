@@ -1,6 +1,6 @@
-// Command figures reads what scripts/bench measured, prints it as Markdown, and fails when a target is missed.
+// Command figures reads the measurements of scripts/bench, prints them as Markdown, and fails if a target is missed.
 //
-// Standard input holds the lines of the load driver (JSON, one figure each) and of `go test -bench`, in any order.
+// Standard input has the lines of the load driver (JSON, one measurement each) and of `go test -bench`, in any order.
 package main
 
 import (
@@ -32,7 +32,7 @@ func main() {
 // us is the column of our own program; all others are compared with it.
 const us = "pbxportal"
 
-// columns are the programs in the order of the table, by the label they have in the driver's lines.
+// columns are the programs in the order of the table, by their labels in the driver's lines.
 var columns = []struct{ label, title string }{
 	{"plain", "reference"},
 	{"tuned", "tuned"},
@@ -40,7 +40,7 @@ var columns = []struct{ label, title string }{
 	{us, "pbxportal"},
 }
 
-// row is one line of the table, with the least or the most that our figure may be, as a multiple of another program's.
+// row is one line of the table, with the minimum or maximum of our measurement, as a multiple of another program's.
 type row struct {
 	title, figure string
 	targets       []target
@@ -72,7 +72,7 @@ var rows = []row{
 	{title: "memory after load, RSS, MiB", figure: "server_rss_after_load", targets: []target{{"plain", 0.5}}, max: true},
 }
 
-// beside lists what is measured beside a bare reload, and how much longer it may take.
+// beside lists what is measured together with a bare reload, and how much longer it may take.
 var beside = []struct {
 	name, title string
 	most        float64
@@ -119,7 +119,7 @@ type applyFigure struct {
 	values map[string]float64 // by unit, such as ms/apply
 }
 
-// read takes in one line; lines that hold no figure are passed over.
+// read reads one line; lines without a measurement are ignored.
 func (m *measured) read(line string) error {
 	switch {
 	case strings.HasPrefix(line, "{"):
@@ -143,11 +143,11 @@ func (m *measured) readDriver(line string) error {
 		return fmt.Errorf("cannot read the line %q: %w", line, err)
 	}
 	limit := 0.15
-	if strings.HasPrefix(f.Name, "apply_") { // too short for exact figures
+	if strings.HasPrefix(f.Name, "apply_") { // too short for exact measurements
 		limit = 0.5
 	}
 	s := sample{f.Median, f.Round, f.Other >= limit}
-	// A rate comes without a figure for the others; it follows the latencies of the same phase.
+	// A rate has no disturbance mark of its own; it follows the latencies of the same phase.
 	if phase, ok := cutAny(f.Name, "_rate", "_until_success"); ok {
 		for _, l := range m.figures[[2]string{f.Target, phase}] {
 			s.disturbed = s.disturbed || l.round == f.Round && l.disturbed
@@ -203,7 +203,7 @@ func (m *measured) readApply(line string) error {
 	return nil
 }
 
-// value gives the median of the undisturbed rounds, of all rounds where none was; mark says which.
+// value returns the median of the undisturbed rounds, or of all rounds if there are none; mark says which.
 func (m *measured) value(label, figure string) (v float64, mark string, ok bool) {
 	all := m.figures[[2]string{label, figure}]
 	if len(all) == 0 {
@@ -274,7 +274,7 @@ func (m *measured) printComparison(out io.Writer) (missed []string, err error) {
 	return missed, nil
 }
 
-// judge compares our figure with the row's targets.
+// judge compares our measurement with the row's targets.
 func (m *measured) judge(r row, ours float64) (verdict string, missed []string) {
 	if strings.HasSuffix(r.figure, "_refused") {
 		if ours > 0 {
@@ -331,7 +331,7 @@ func title(label string) string {
 	return label
 }
 
-// number prints three digits that matter.
+// number formats three significant digits.
 func number(v float64) string {
 	digits := 0
 	for _, limit := range []float64{100, 10} {
@@ -342,7 +342,7 @@ func number(v float64) string {
 	return strconv.FormatFloat(v, 'f', digits, 64)
 }
 
-// ratio prints a quotient.
+// ratio formats a quotient.
 func ratio(v float64) string {
 	if v < 10 {
 		return strconv.FormatFloat(v, 'f', 2, 64)

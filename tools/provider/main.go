@@ -1,5 +1,5 @@
-// Command provider is an OpenID provider for tests, with a sign-in page of its own: zitadel's, whose protocol is certified by the OpenID
-// Foundation. It is a module of its own so that what it needs does not enter the portal.
+// Command provider is an OpenID provider for tests, with its own sign-in page: zitadel's, whose protocol is certified by the OpenID Foundation. It is a
+// module of its own so that its dependencies do not become the portal's.
 //
 //	provider USERS.json CLIENT SECRET CALLBACK
 //

@@ -1,7 +1,7 @@
-// Command sbom prints what a program is made of: a bill of materials in CycloneDX JSON with the modules that were linked into it, as the
-// program itself tells, and the npm packages of the web interface. The same program gives the same bytes.
+// Command sbom prints the bill of materials of a program in CycloneDX JSON: the modules linked into it, as recorded in the program itself, and the npm
+// packages of the web interface. The same program gives the same bytes.
 //
-// usage: sbom PROGRAM [PACKAGE-LOCK.JSON]
+//	usage: sbom PROGRAM [PACKAGE-LOCK.JSON]
 package main
 
 import (
@@ -50,12 +50,12 @@ func run(args []string, out io.Writer) error {
 	uses := dependency{Ref: bill.Metadata.Component.Ref}
 	for _, c := range bill.Components {
 		uses.DependsOn = append(uses.DependsOn, c.Ref)
-		if len(c.Licenses) == 0 && strings.HasPrefix(c.PURL, "pkg:golang/") { // a lock file may not say; a module can be looked into
+		if len(c.Licenses) == 0 && strings.HasPrefix(c.PURL, "pkg:golang/") { // a lock file may lack it; a module can be examined
 			unknown = append(unknown, c.Name)
 		}
 	}
 	if len(unknown) > 0 {
-		return fmt.Errorf("no licence that is known here in %s: look at it, and teach this tool", strings.Join(unknown, ", "))
+		return fmt.Errorf("no known licence in %s: check it, and add it to this tool", strings.Join(unknown, ", "))
 	}
 	bill.Dependencies = []dependency{uses}
 	if err := bill.number(); err != nil {
@@ -97,7 +97,7 @@ type (
 		Algorithm string `json:"alg"`
 		Content   string `json:"content"`
 	}
-	// licence is an identifier of SPDX, or an expression of them.
+	// licence is an SPDX identifier or expression.
 	licence struct {
 		License    *identifier `json:"license,omitempty"`
 		Expression string      `json:"expression,omitempty"`
@@ -166,12 +166,12 @@ func describe(program string) (bill billOfMaterials, err error) {
 	return bill, nil
 }
 
-// purl names a module as package URLs do.
+// purl returns the package URL of a module.
 func purl(path, version string) string {
 	return "pkg:golang/" + path + "@" + strings.ReplaceAll(version, "+", "%2B")
 }
 
-// download gives the folder of each module, by its path; the Go tools check each against its sum.
+// download returns the folder of each module, by its path; the Go tools check each against its sum.
 func download(modules []debug.Module) (map[string]string, error) {
 	args := []string{"mod", "download", "-json"}
 	for _, m := range modules {
@@ -220,7 +220,7 @@ func licencesIn(folder string) (found []licence, err error) {
 	return found, nil
 }
 
-// recognise gives the SPDX identifier of a licence's text, "" when it is none of those we know.
+// recognise returns the SPDX identifier of a licence's text, "" if it is unknown.
 func recognise(text string) string {
 	text = strings.ToLower(strings.Join(strings.Fields(text), " "))
 	for _, known := range []struct {
@@ -243,8 +243,8 @@ func recognise(text string) string {
 	return ""
 }
 
-// npm reads the packages of a lock file of npm. What npm calls a package for development builds the web interface, and may leave something of
-// itself in it: its scope is optional.
+// npm reads the packages of an npm lock file. A development dependency builds the web interface, and parts of it may end up there: its scope is
+// optional.
 func npm(lock string) ([]component, error) {
 	text, err := os.ReadFile(lock)
 	if err != nil {
@@ -263,7 +263,7 @@ func npm(lock string) ([]component, error) {
 	for path, p := range file.Packages {
 		i := strings.LastIndex(path, "node_modules/")
 		if i < 0 || p.Link {
-			continue // ourselves
+			continue // the project itself
 		}
 		name := path[i+len("node_modules/"):]
 		c := component{Type: "library", Name: name, Version: p.Version, Scope: "required"}
@@ -283,14 +283,14 @@ func npm(lock string) ([]component, error) {
 	return all, nil
 }
 
-// number gives the bill a serial number that follows from its content.
+// number gives the bill a serial number derived from its content.
 func (b *billOfMaterials) number() error {
 	text, err := json.Marshal(b)
 	if err != nil {
 		return err
 	}
 	sum := sha256.Sum256(text)
-	sum[6] = sum[6]&0x0f | 0x80 // version 8 of RFC 9562: a number of our own making
+	sum[6] = sum[6]&0x0f | 0x80 // version 8 of RFC 9562: custom
 	sum[8] = sum[8]&0x3f | 0x80
 	b.Serial = fmt.Sprintf("urn:uuid:%x-%x-%x-%x-%x", sum[:4], sum[4:6], sum[6:8], sum[8:10], sum[10:16])
 	return nil
