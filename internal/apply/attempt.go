@@ -32,7 +32,7 @@ type attempt struct {
 // attempt returns the record of a new apply. The caller must call close.
 func (e *Engine) attempt(ctx context.Context, r Request) *attempt {
 	start, actor := e.now(), pbx.ActorOf(ctx)
-	a := &attempt{engine: e, start: start, follow: r.Tell, run: pbx.Run{
+	a := &attempt{engine: e, start: start, follow: r.Emit, run: pbx.Run{
 		Log: pbx.ApplyLog{
 			ID: pbx.RunID(uuid.NewString()), TriggeredAt: start.UTC().Truncate(time.Microsecond), TriggeredBy: r.TriggeredBy,
 			Actor:   pbx.Actor{Kind: actor.Kind, ID: actor.ID, Name: actor.Name},
@@ -60,7 +60,7 @@ func (a *attempt) save(ctx context.Context, events ...pbx.AuditEvent) error {
 func (a *attempt) note(event pbx.Event, message string) {
 	event.After, event.Message = a.engine.now().Sub(a.start), message
 	a.run.Events = append(a.run.Events, event)
-	a.engine.watch.tell(a.id(), event)
+	a.engine.watch.emit(a.id(), event)
 	if a.follow != nil {
 		a.follow(event)
 	}

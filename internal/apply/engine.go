@@ -32,7 +32,7 @@ type Config struct {
 	Target Target
 	Now    func() time.Time // returns the current time
 	Keep   int              // revisions kept with their files, on disk and in the database; 0: DefaultKeep
-	Style  render.Style     // how the files are written
+	Render render.Options   // how the files are written
 }
 
 // Engine plans and applies for one Asterisk. It is safe for concurrent use: one apply runs at a time, a concurrent one is refused.
@@ -41,7 +41,7 @@ type Engine struct {
 	target  Target
 	now     func() time.Time
 	keep    int
-	style   render.Style
+	options render.Options
 	running sync.Mutex // held by the running apply of this process; guards held
 	held    *store.ApplyLock
 	watch   watchers
@@ -58,7 +58,7 @@ func New(c Config) *Engine {
 	if c.Keep < 1 {
 		c.Keep = DefaultKeep
 	}
-	e := &Engine{store: c.Store, target: c.Target, now: c.Now, keep: c.Keep, style: c.Style}
+	e := &Engine{store: c.Store, target: c.Target, now: c.Now, keep: c.Keep, options: c.Render}
 	e.standing = glance.New(c.Now, timeout, standingPatience, e.look)
 	e.hostFiles = glance.New(c.Now, timeout, hostPatience, e.readHostFiles)
 	e.hostRunning = glance.New(c.Now, timeout, hostPatience, e.askRunningHost)
@@ -86,7 +86,7 @@ type Request struct {
 	IdempotencyKey string          // idempotency key: a repeated request returns the first run
 	Restore        int             // deploy this revision instead of the database; 0: the database
 	Started        func(pbx.RunID) // is called with the id as soon as the run is recorded; may be nil
-	Tell           func(pbx.Event) // is called with every event as it happens; may be nil
+	Emit           func(pbx.Event) // is called with every event as it happens; may be nil
 }
 
 // Apply plans, writes a revision, activates it, has Asterisk reload it, and compares the running configuration with the intended one. If Asterisk
@@ -174,7 +174,7 @@ func (e *Engine) Apply(ctx context.Context, r Request) (pbx.Run, error) {
 	if !plan.Pending && len(plan.Drift) == 0 {
 		plan.name()
 		a.run.Plan.Hash = plan.Hash
-		if plan.BehindCode, plan.Behind = e.behind(ctx, plan.site, pbx.Question{All: true}); plan.Behind == "" {
+		if plan.SyncCode, plan.Behind = e.behind(ctx, plan.site, pbx.LiveQuery{All: true}); plan.Behind == "" {
 			a.run.Verification = pbx.Confirmed
 			return a.end(ctx, pbx.Unchanged, "Asterisk runs what the database says; nothing was done")
 		}
@@ -252,7 +252,7 @@ func (e *Engine) Apply(ctx context.Context, r Request) (pbx.Run, error) {
 	if err != nil {
 		a.unnoted(err)
 	}
-	if err == nil && e.style.DigestRealm != "" && render.HoldsPasswords(plan.site.Seen) && !render.HoldsPasswords(plan.files) {
+	if err == nil && e.options.DigestRealm != "" && render.HoldsPasswords(plan.site.Seen) && !render.HoldsPasswords(plan.files) {
 		_ = e.dropOlder(ctx, a.current(plan), a.saveEdit(ctx)) // failures are reported by doctor and migrate
 	}
 	e.forget(ctx, a, e.unforgotten(ctx, plan.site, plan.inventory, plan.Changes))
@@ -305,7 +305,7 @@ func (e *Engine) rollBack(ctx context.Context, a *attempt, plan *planned, code s
 
 // unforgotten returns the changes whose registrations Asterisk must drop now that it runs the inventory: those of this apply, and those of every
 // revision that it may have run since it was last seen to run one.
-func (e *Engine) unforgotten(ctx context.Context, site pbx.Site, inventory render.Inventory, changes []pbx.Change) []pbx.Change {
+func (e *Engine) unforgotten(ctx context.Context, site pbx.HostState, inventory render.Inventory, changes []pbx.Change) []pbx.Change {
 	if !site.Ahead() {
 		return changes
 	}
@@ -411,7 +411,7 @@ func codeOf(err error) string {
 
 // foreigners returns the drift that consists of external files beside the portal's: an object in both makes Asterisk reject all of PJSIP.
 func foreigners(all []pbx.Drift) []pbx.Drift {
-	return slices.DeleteFunc(slices.Clone(all), func(d pbx.Drift) bool { return d.Kind != pbx.Foreign })
+	return slices.DeleteFunc(slices.Clone(all), func(d pbx.Drift) bool { return d.Kind != pbx.External })
 }
 
 func driftText(all []pbx.Drift) string {

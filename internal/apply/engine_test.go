@@ -31,7 +31,7 @@ var changed atomic.Int64
 // script is a target that plays a part: by default a perfect Asterisk, which runs what was last flipped when it reloads.
 type script struct {
 	calls     []string
-	site      pbx.Site
+	site      pbx.HostState
 	revisions map[int][]pbx.File
 	running   []pbx.File
 	reloaded  []pbx.Module // what the last reload was asked for
@@ -54,7 +54,7 @@ func (s *script) Lock() (func(), bool, error) { return func() {}, s.lockErr == n
 
 func (s *script) Recover() ([]string, error) { return nil, s.recoverErr }
 
-func (s *script) Inspect() (pbx.Site, error) {
+func (s *script) Inspect() (pbx.HostState, error) {
 	changed.Load()
 	site := s.site
 	site.Files, site.Seen, site.Drift = s.revisions[site.Current], s.revisions[site.Good], s.drift
@@ -136,7 +136,7 @@ func (s *script) Reload(ctx context.Context, modules []pbx.Module) (pbx.Reload, 
 	return pbx.Reload{Results: results, Understood: !s.mumble}, ctx.Err()
 }
 
-func (s *script) Live(ctx context.Context, q pbx.Question) (pbx.Live, error) {
+func (s *script) Live(ctx context.Context, q pbx.LiveQuery) (pbx.Live, error) {
 	changed.Load()
 	s.calls = append(s.calls, "live")
 	if s.asked++; s.deafFrom > 0 && s.asked >= s.deafFrom {
@@ -455,22 +455,22 @@ func TestOnlyModulesWithChangedFilesReloadUnlessAsteriskMayRunSomethingElse(t *t
 	t.Parallel()
 	all, pjsip, dialplan := pbx.AllModules(), []pbx.Module{pbx.PJSIP}, []pbx.Module{pbx.Dialplan}
 	for name, c := range map[string]struct {
-		before func(t *testing.T, f fixture)
-		style  render.Style
-		want   []pbx.Module
+		before  func(t *testing.T, f fixture)
+		options render.Options
+		want    []pbx.Module
 	}{
-		"a new user":                        {func(*testing.T, fixture) {}, render.Style{}, all},
-		"another time of ringing":           {sameUsers, render.Style{RingTimeout: 40}, dialplan},
-		"another limit of silence":          {sameUsers, render.Style{RTPTimeout: 40}, pjsip},
-		"a file that was edited":            {func(t *testing.T, f fixture) { sameUsers(t, f); f.drift = []pbx.Drift{{Kind: pbx.Edited, Path: "x"}} }, render.Style{RingTimeout: 40}, all},
-		"an apply that was not confirmed":   {func(t *testing.T, f fixture) { sameUsers(t, f); unconfirmed(t, f) }, render.Style{RingTimeout: 41}, all},
-		"nothing, but Asterisk lost a user": {func(t *testing.T, f fixture) { sameUsers(t, f); f.running = empty(t) }, render.Style{}, all},
+		"a new user":                        {func(*testing.T, fixture) {}, render.Options{}, all},
+		"another time of ringing":           {sameUsers, render.Options{RingTimeout: 40}, dialplan},
+		"another limit of silence":          {sameUsers, render.Options{RTPTimeout: 40}, pjsip},
+		"a file that was edited":            {func(t *testing.T, f fixture) { sameUsers(t, f); f.drift = []pbx.Drift{{Kind: pbx.Edited, Path: "x"}} }, render.Options{RingTimeout: 40}, all},
+		"an apply that was not confirmed":   {func(t *testing.T, f fixture) { sameUsers(t, f); unconfirmed(t, f) }, render.Options{RingTimeout: 41}, all},
+		"nothing, but Asterisk lost a user": {func(t *testing.T, f fixture) { sameUsers(t, f); f.running = empty(t) }, render.Options{}, all},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			f := newFixture(t, &script{})
 			c.before(t, f)
-			f.engine = apply.New(apply.Config{Store: f.store, Target: f.script, Now: time.Now, Style: c.style})
+			f.engine = apply.New(apply.Config{Store: f.store, Target: f.script, Now: time.Now, Render: c.options})
 			if run := f.apply(t, apply.Request{TriggeredBy: "test", Force: true}); run.Verification != pbx.Confirmed {
 				t.Errorf("the apply is %s: %v", run.Verification, run.Differences)
 			}
@@ -999,7 +999,7 @@ func TestGoingBackUnseenLeavesTheFilesAheadUntilAsteriskIsSeen(t *testing.T) {
 	if run.Result != pbx.RollbackFailed || !strings.Contains(err.Error(), "could not be verified that Asterisk runs it") || f.site.Current != 2 || !f.ahead() {
 		t.Errorf("%s, revision %d in place, error %v", run.Result, f.site.Current, err)
 	}
-	if plan, err := f.engine.Plan(t.Context()); err != nil || plan.BehindCode != pbx.NotSeen {
+	if plan, err := f.engine.Plan(t.Context()); err != nil || plan.SyncCode != pbx.NotSeen {
 		t.Errorf("the plan says %q, error %v", plan.Behind, err)
 	}
 	f.deafFrom = 0

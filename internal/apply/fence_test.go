@@ -46,7 +46,7 @@ func (i *interposed) Reload(ctx context.Context, modules []pbx.Module) (pbx.Relo
 	return i.script.Reload(ctx, modules)
 }
 
-func (i *interposed) Live(ctx context.Context, q pbx.Question) (pbx.Live, error) {
+func (i *interposed) Live(ctx context.Context, q pbx.LiveQuery) (pbx.Live, error) {
 	defer i.after("live")
 	return i.script.Live(ctx, q)
 }

@@ -107,12 +107,12 @@ func (g *guard) compare(drift []pbx.Drift) {
 }
 
 // ask checks now and then whether Asterisk still runs all the files in place: an apply checks only what it changed.
-func (g *guard) ask(ctx context.Context, site pbx.Site) {
+func (g *guard) ask(ctx context.Context, site pbx.HostState) {
 	if g.looks++; g.looks < looksToAsk && g.other == "" || site.Current == 0 || site.Ahead() || len(site.Drift) > 0 {
 		return
 	}
 	g.looks = 0
-	_, other, err := g.engine.contradiction(ctx, site, pbx.Question{All: true, Patient: true})
+	_, other, err := g.engine.contradiction(ctx, site, pbx.LiveQuery{All: true, Patient: true})
 	if err != nil { // an unreachable Asterisk is reported elsewhere
 		return
 	}

@@ -61,7 +61,7 @@ func TestWhatOthersChangeIsReportedOnceWhenItAppearsAndOnceWhenItIsOver(t *testi
 				}
 			}
 		}
-		edited, foreign := pbx.Drift{Kind: pbx.Edited, Path: "/x"}, pbx.Drift{Kind: pbx.Foreign, Path: "/backup.conf"}
+		edited, foreign := pbx.Drift{Kind: pbx.Edited, Path: "/x"}, pbx.Drift{Kind: pbx.External, Path: "/backup.conf"}
 		expect("with all in order")
 		f.drift = []pbx.Drift{edited}
 		expect("after a hand edit", "/x was edited by hand: review the plan")

@@ -54,18 +54,18 @@ func (e *Engine) runningHost(ctx context.Context, patient bool) ([]pbx.HostObjec
 	if err != nil {
 		return nil, err
 	}
-	written := slices.DeleteFunc(slices.Clone(site.Files), func(f pbx.File) bool { return render.Blank(f.Content) })
+	written := slices.DeleteFunc(slices.Clone(site.Files), func(f pbx.File) bool { return render.IsEmpty(f.Content) })
 	files, err := render.Read(written)
 	if err != nil { // so the owner of the objects that Asterisk has from them is unknown
 		return nil, err
 	}
-	live, err := e.ask(ctx, pbx.Question{All: true, Patient: patient}, nil, files, seenBeside(site))
+	live, err := e.ask(ctx, pbx.LiveQuery{All: true, Patient: patient}, nil, files, seenBeside(site))
 	return live.Host, err
 }
 
 // seenBeside returns the inventory of the files that Asterisk was last seen to run; an empty one if those are the files in place, or not the
 // portal's.
-func seenBeside(site pbx.Site) render.Inventory {
+func seenBeside(site pbx.HostState) render.Inventory {
 	if same(site.Files, site.Seen) {
 		return render.Inventory{}
 	}
@@ -90,7 +90,7 @@ func oursIn(theirs []pbx.HostObject, inventories ...render.Inventory) map[pbx.Nu
 
 // ask asks Asterisk what it has loaded, and separates what is not the portal's (oursIn). If the question was for everything, what the host has is
 // recorded, except for what the files define already.
-func (e *Engine) ask(ctx context.Context, q pbx.Question, theirs []pbx.HostObject, inventories ...render.Inventory) (pbx.Live, error) {
+func (e *Engine) ask(ctx context.Context, q pbx.LiveQuery, theirs []pbx.HostObject, inventories ...render.Inventory) (pbx.Live, error) {
 	q.Ours = oursIn(theirs, inventories...)
 	live, err := e.target.Live(ctx, q)
 	if err != nil || !q.All || q.Exten != "" {

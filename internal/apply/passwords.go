@@ -10,7 +10,7 @@ import (
 
 // WithPasswords returns the numbers of the kept revisions whose files hold passwords although digests are configured; none when passwords are.
 func (e *Engine) WithPasswords(ctx context.Context) (numbers []int, err error) {
-	if e.style.DigestRealm == "" {
+	if e.options.DigestRealm == "" {
 		return nil, nil
 	}
 	last, err := e.store.LastRevision(ctx)

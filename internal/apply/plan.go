@@ -20,7 +20,7 @@ import (
 // planned is a plan with what the engine needs to carry it out.
 type planned struct {
 	pbx.Plan
-	site    pbx.Site
+	site    pbx.HostState
 	last    int  // the newest revision in the database
 	adopted bool // what is in place was not made by an apply
 
@@ -30,7 +30,7 @@ type planned struct {
 	// Results of compare.
 	want pbx.Live         // what Asterisk would run
 	good render.Inventory // what it was last seen to run
-	ask  pbx.Question     // the live query after the reload
+	ask  pbx.LiveQuery    // the live query after the reload
 
 	touched []string // the objects that differ between good and inventory
 	named   bool     // every object in both names its content
@@ -49,7 +49,7 @@ func (e *Engine) Plan(ctx context.Context) (pbx.Plan, error) {
 	if err != nil {
 		return pbx.Plan{}, err
 	}
-	p.BehindCode, p.Behind = e.behind(ctx, p.site, pbx.Question{All: true, Patient: true})
+	p.SyncCode, p.Behind = e.behind(ctx, p.site, pbx.LiveQuery{All: true, Patient: true})
 	running, err := e.store.Host(ctx, store.HostRunning) // what Asterisk was just asked for, if it was reachable
 	if err != nil {
 		return pbx.Plan{}, inside(err)
@@ -112,7 +112,7 @@ func (e *Engine) plan(ctx context.Context, wanted func() (draft, error), id pbx.
 }
 
 // virgin reports that the portal was never used on this host. If only the link to the current revision is missing, that is drift.
-func virgin(site pbx.Site) bool {
+func virgin(site pbx.HostState) bool {
 	return site.Current == 0 && len(site.Drift) == len(foreigners(site.Drift))
 }
 
@@ -125,41 +125,41 @@ func (p *planned) compare() {
 		good, _ = render.Read(p.site.Seen)
 	}
 	p.Changes, p.want, p.good = render.Changes(from, p.inventory), p.inventory.Live(), good
-	p.touched, p.named = render.Touched(p.good, p.inventory)
+	p.touched, p.named = render.ChangedObjects(p.good, p.inventory)
 	p.ask = p.question()
 }
 
-// few is the largest number of objects that are queried one by one rather than by lists of all.
-const few = 60
+// maxPointLookups is the largest number of objects that are queried one by one rather than by lists of all.
+const maxPointLookups = 60
 
 // question returns what to ask Asterisk after a reload, to know that it runs what is planned and not what it ran before: the ids of all endpoints, and
 // the content of each object, of any type, that was added, removed or changed. Unchanged auths and AORs are loaded if the last of their type is:
 // Asterisk has accepted them before, and reads the file from the top, once for each type. For the same reason the last extension represents an unchanged
 // dialplan. After a larger change, where the files before were not the portal's, and where Asterisk may be out of sync with them, everything is listed;
 // so it is for every plan, and once a minute.
-func (p *planned) question() pbx.Question {
+func (p *planned) question() pbx.LiveQuery {
 	switch {
-	case p.mayStray():
+	case p.mayBeOutOfSync():
 		return everything(p.want)
-	case !p.named, len(p.touched) > few, len(p.want.Endpoints) == 0: // lists show that something is gone and nothing is left; silence does not
+	case !p.named, len(p.touched) > maxPointLookups, len(p.want.Endpoints) == 0: // lists show that something is gone and nothing is left; silence does not
 		return p.wholeQuestion(p.want)
 	}
 	contents := slices.Concat(p.touched, p.inventory.Last())
 	slices.Sort(contents)
-	q := pbx.Question{Contents: slices.Compact(contents)}
+	q := pbx.LiveQuery{Contents: slices.Compact(contents)}
 	if last := len(p.want.Steps) - 1; last >= 0 && bytes.Equal(pbx.ContentOf(p.files, pbx.DialplanPath), pbx.ContentOf(p.site.Seen, pbx.DialplanPath)) {
 		q.Exten = p.want.Steps[last].Exten
 	}
 	return q
 }
 
-// mayStray reports that Asterisk may be out of sync: it may not run what it was last seen to run.
-func (p *planned) mayStray() bool { return p.Behind != "" || len(p.Drift) > 0 || p.site.Ahead() }
+// mayBeOutOfSync reports that Asterisk may be out of sync: it may not run what it was last seen to run.
+func (p *planned) mayBeOutOfSync() bool { return p.Behind != "" || len(p.Drift) > 0 || p.site.Ahead() }
 
 // modules returns the modules that must reload: each with a file that differs from what Asterisk was last seen to run. These are all if Asterisk may be
 // out of sync, and after an adoption, which it was never seen to run.
 func (p *planned) modules() []pbx.Module {
-	if p.adopted || p.mayStray() {
+	if p.adopted || p.mayBeOutOfSync() {
 		return pbx.AllModules()
 	}
 	var changed []pbx.Module
@@ -175,18 +175,18 @@ func (p *planned) modules() []pbx.Module {
 }
 
 // wholeQuestion asks for every object by name, and for the content of those that changed.
-func (p *planned) wholeQuestion(want pbx.Live) pbx.Question {
+func (p *planned) wholeQuestion(want pbx.Live) pbx.LiveQuery {
 	if p.site.Ahead() {
 		return everything(want)
 	}
 	good := p.good.Live().Hashes
 	changed := slices.DeleteFunc(slices.Clone(p.touched), func(name string) bool { return good[name] == "" || p.want.Hashes[name] == "" })
-	return pbx.Question{All: true, Contents: changed}
+	return pbx.LiveQuery{All: true, Contents: changed}
 }
 
 // everything asks for every object by name and content, of an Asterisk that may run any of several revisions.
-func everything(want pbx.Live) pbx.Question {
-	return pbx.Question{All: true, Contents: slices.Sorted(maps.Keys(want.Hashes))}
+func everything(want pbx.Live) pbx.LiveQuery {
+	return pbx.LiveQuery{All: true, Contents: slices.Sorted(maps.Keys(want.Hashes))}
 }
 
 // explain fills in the parts of a plan that are meant for people.
@@ -205,7 +205,7 @@ func (e *Engine) beginDraft(ctx context.Context) func() (draft, error) {
 			return inside(err)
 		}
 		before := cmp.Or(e.draft.Load(), &render.Rendered{})
-		next, err := e.style.Next(*before, users)
+		next, err := e.options.Next(*before, users)
 		if err != nil {
 			return err
 		}
@@ -252,7 +252,7 @@ func asAdopted(there []pbx.File) ([]pbx.File, error) {
 
 // adopt takes over a host on which the portal was never used: what is there becomes a revision of its own, with a record, so that it can be restored. If
 // nothing is there, two empty files need no record besides that of the apply they are made for.
-func (e *Engine) adopt(ctx context.Context, site pbx.Site, last int, id pbx.RunID) (pbx.Site, error) {
+func (e *Engine) adopt(ctx context.Context, site pbx.HostState, last int, id pbx.RunID) (pbx.HostState, error) {
 	empty, _, err := render.Config(nil)
 	if err != nil {
 		return site, err
@@ -260,7 +260,7 @@ func (e *Engine) adopt(ctx context.Context, site pbx.Site, last int, id pbx.RunI
 	a := e.attempt(ctx, Request{TriggeredBy: "portal", Comment: "what was in place before the first apply"})
 	defer a.close()
 	number := max(site.Next, last+1)
-	recorded := id == "" || slices.ContainsFunc(site.Files, func(f pbx.File) bool { return !render.Blank(f.Content) })
+	recorded := id == "" || slices.ContainsFunc(site.Files, func(f pbx.File) bool { return !render.IsEmpty(f.Content) })
 	if recorded {
 		id = a.id()
 	}
@@ -312,7 +312,7 @@ func (e *Engine) Install(ctx context.Context) (bool, error) {
 
 // knownRevision reports whether the revision in place, if there is one, was made by an apply that is in the database. Otherwise the database was
 // restored from a backup, or is a different one.
-func (e *Engine) knownRevision(ctx context.Context, site pbx.Site) (bool, error) {
+func (e *Engine) knownRevision(ctx context.Context, site pbx.HostState) (bool, error) {
 	if site.Current == 0 || site.RunID == "" {
 		return true, nil
 	}
@@ -320,7 +320,7 @@ func (e *Engine) knownRevision(ctx context.Context, site pbx.Site) (bool, error)
 }
 
 // behind returns why Asterisk does not run what the files in place say, "" when it does.
-func (e *Engine) behind(ctx context.Context, site pbx.Site, all pbx.Question) (pbx.BehindCode, string) {
+func (e *Engine) behind(ctx context.Context, site pbx.HostState, all pbx.LiveQuery) (pbx.SyncCode, string) {
 	if site.Ahead() {
 		return pbx.NotSeen, fmt.Sprintf("Asterisk was not yet seen to run revision %d", site.Current)
 	}
@@ -332,7 +332,7 @@ func (e *Engine) behind(ctx context.Context, site pbx.Site, all pbx.Question) (p
 }
 
 // contradiction compares everything that Asterisk has loaded with the files in place, and returns what differs, "" when nothing does.
-func (e *Engine) contradiction(ctx context.Context, site pbx.Site, all pbx.Question) (pbx.BehindCode, string, error) {
+func (e *Engine) contradiction(ctx context.Context, site pbx.HostState, all pbx.LiveQuery) (pbx.SyncCode, string, error) {
 	if slices.ContainsFunc(site.Drift, func(d pbx.Drift) bool { return d.Kind == pbx.Edited || d.Kind == pbx.Replaced }) {
 		return pbx.NotOurs, "the files in place are not the portal's: they were changed by hand", nil
 	}

@@ -74,7 +74,7 @@ func (e *Engine) rehearseFiles(ctx context.Context, r Rehearsal) (behind string,
 	if err := drifted(drift); err != nil {
 		return "", err
 	}
-	files, _, err := e.style.Config(nil)
+	files, _, err := e.options.Config(nil)
 	if err != nil {
 		return "", err
 	}
@@ -93,8 +93,8 @@ func drifted(drift []pbx.Drift) error {
 }
 
 // rehearseLook asks Asterisk what an apply asks it after the reload: the lists of all objects, and the content of the last ones in place.
-func (e *Engine) rehearseLook(ctx context.Context, site pbx.Site) (behind string, err error) {
-	question, want := pbx.Question{All: true}, pbx.Live{}
+func (e *Engine) rehearseLook(ctx context.Context, site pbx.HostState) (behind string, err error) {
+	question, want := pbx.LiveQuery{All: true}, pbx.Live{}
 	inventory, err := render.Read(site.Files)
 	ours := err == nil
 	if ours {

@@ -79,7 +79,7 @@ func (e *Engine) Previous(ctx context.Context) (int, error) {
 }
 
 // State returns the state of the files without asking Asterisk: the revision in place, and whether Asterisk was seen to run it.
-func (e *Engine) State() (pbx.Site, error) { return e.target.Inspect() }
+func (e *Engine) State() (pbx.HostState, error) { return e.target.Inspect() }
 
 // Limits of a request.
 const (

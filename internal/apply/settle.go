@@ -63,7 +63,7 @@ func (e *Engine) settle(ctx context.Context, a *attempt) error {
 }
 
 // complete completes the record of an interrupted apply, by what is in place.
-func (e *Engine) complete(ctx context.Context, run pbx.Run, site pbx.Site) error {
+func (e *Engine) complete(ctx context.Context, run pbx.Run, site pbx.HostState) error {
 	// A manifest that was damaged names no run; the number is the same only for this one.
 	inPlace := run.Revision != 0 && run.Revision == site.Current && (run.Log.ID == site.RunID || site.RunID == "")
 	if inPlace && run.Files == nil && len(site.Drift) == 0 { // otherwise they may not be what the portal wrote

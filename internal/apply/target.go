@@ -15,7 +15,7 @@ type Target interface {
 	// edited externally.
 	Recover() (did []string, err error)
 	// Inspect reads the state of the files.
-	Inspect() (pbx.Site, error)
+	Inspect() (pbx.HostState, error)
 	// Declared returns what Asterisk's configuration files define under numbers of the pool beside the portal's files. A result with an error covers the
 	// readable files.
 	Declared(ctx context.Context) ([]pbx.HostObject, error)
@@ -40,7 +40,7 @@ type Target interface {
 	// error, whose text is a sentence for people: why Asterisk did not reload, and what to do.
 	Reload(ctx context.Context, modules []pbx.Module) (pbx.Reload, error)
 	// Live asks Asterisk what it has loaded, and separates what is not the portal's. An error means that there was no comparable answer.
-	Live(ctx context.Context, q pbx.Question) (pbx.Live, error)
+	Live(ctx context.Context, q pbx.LiveQuery) (pbx.Live, error)
 	// Forget drops the registrations at these numbers, and returns the numbers that had one.
 	Forget(ctx context.Context, numbers []pbx.Number) ([]pbx.Number, error)
 }

@@ -16,7 +16,7 @@ const mostDifferences = 20
 
 // verify compares the live Asterisk's answer after a reload with what it should run. err is set if there was no comparable answer; understood says
 // whether its answer to the reload was unambiguous. The texts say what differs, or why nothing could be compared.
-func verify(q pbx.Question, want, live pbx.Live, understood bool, err error) (pbx.Verification, []string) {
+func verify(q pbx.LiveQuery, want, live pbx.Live, understood bool, err error) (pbx.Verification, []string) {
 	if err != nil {
 		return pbx.Inconclusive, []string{err.Error()}
 	}
@@ -38,7 +38,7 @@ func verify(q pbx.Question, want, live pbx.Live, understood bool, err error) (pb
 
 // differences compares the answer of a live Asterisk with what it should have loaded, and returns what differs, nil when nothing does. Only names that
 // are numbers of the pool count: everything else, such as a trunk, belongs to the administrator.
-func differences(q pbx.Question, want, live pbx.Live) []string {
+func differences(q pbx.LiveQuery, want, live pbx.Live) []string {
 	var diffs []string
 	diffs = append(diffs, compareIDs("endpoint", want.Endpoints, live.Endpoints)...)
 	if q.All {

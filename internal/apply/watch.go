@@ -31,8 +31,8 @@ func (w *watchers) begin(id pbx.RunID) {
 	w.runs[id] = &story{more: make(chan struct{})}
 }
 
-// tell adds an event to a run.
-func (w *watchers) tell(id pbx.RunID, event pbx.Event) {
+// emit adds an event to a run.
+func (w *watchers) emit(id pbx.RunID, event pbx.Event) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if s := w.runs[id]; s != nil {
@@ -62,7 +62,7 @@ func (w *watchers) follows(id pbx.RunID) bool {
 
 // Follow calls emit with every event of a run, from its first, as it happens, and returns when the run, or ctx, has ended. For a run that has ended
 // before, in this process or another, it emits the recorded events. KindNotFound when there is no such run.
-func (e *Engine) Follow(ctx context.Context, id pbx.RunID, tell func(pbx.Event) error) error {
+func (e *Engine) Follow(ctx context.Context, id pbx.RunID, emit func(pbx.Event) error) error {
 	e.watch.mu.Lock()
 	s := e.watch.runs[id]
 	e.watch.mu.Unlock()
@@ -72,7 +72,7 @@ func (e *Engine) Follow(ctx context.Context, id pbx.RunID, tell func(pbx.Event) 
 			return err
 		}
 		for _, event := range run.Events {
-			if err := tell(event); err != nil {
+			if err := emit(event); err != nil {
 				return err
 			}
 		}
@@ -83,7 +83,7 @@ func (e *Engine) Follow(ctx context.Context, id pbx.RunID, tell func(pbx.Event) 
 		fresh, more, ended := slices.Clone(s.events[told:]), s.more, s.ended
 		e.watch.mu.Unlock()
 		for _, event := range fresh {
-			if err := tell(event); err != nil {
+			if err := emit(event); err != nil {
 				return err
 			}
 		}

@@ -76,7 +76,7 @@ func (a *app) open() (*portal, error) {
 		return nil, errors.Join(usage(err), s.Close())
 	}
 	credentials, _ := a.getenv("CREDENTIALS_DIRECTORY")
-	engine := apply.New(apply.Config{Store: s, Target: local, Now: time.Now, Keep: int(c.KeepRevisions), Style: style(c)})
+	engine := apply.New(apply.Config{Store: s, Target: local, Now: time.Now, Keep: int(c.KeepRevisions), Render: renderOptions(c)})
 	return &portal{
 		config:    c,
 		keySource: keyring.Source{Value: c.SecretKey, File: c.SecretKeyFile, Credentials: credentials, StateDir: c.StateDir},
@@ -170,9 +170,9 @@ func (a *app) printJSON(v any) error {
 	return nil
 }
 
-// style returns the options for the files for Asterisk.
-func style(c config.Config) render.Style {
-	return render.Style{
+// renderOptions returns the options for the files for Asterisk.
+func renderOptions(c config.Config) render.Options {
+	return render.Options{
 		DigestRealm: c.DigestRealm(), DigestAlgorithms: c.Algorithms,
 		RingTimeout: int(c.RingTimeout), RTPTimeout: int(c.RTPTimeout), RTPTimeoutHold: int(c.RTPTimeoutHold),
 	}

@@ -57,7 +57,7 @@ func (a *app) printPlan(plan pbx.Plan, diff bool) {
 		}
 	}
 	fmt.Fprintln(a.stdout)
-	foreign := slices.ContainsFunc(plan.Drift, func(d pbx.Drift) bool { return d.Kind == pbx.Foreign })
+	foreign := slices.ContainsFunc(plan.Drift, func(d pbx.Drift) bool { return d.Kind == pbx.External })
 	switch {
 	case len(plan.Clashes) > 0:
 		fmt.Fprintln(a.stdout, "Next: rename or remove the objects with numbers of users in Asterisk's own configuration, or delete these users; until then applies are refused.")
@@ -177,7 +177,7 @@ func (a *app) apply(ctx context.Context, p *portal, r apply.Request) error {
 		r.TriggeredBy = "cli:" + userName()
 	}
 	if !a.json {
-		r.Tell = a.printEvent
+		r.Emit = a.printEvent
 	}
 	run, err := p.engine.Apply(ctx, r)
 	if a.json {

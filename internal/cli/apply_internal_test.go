@@ -14,10 +14,10 @@ func TestThePlanSaysOfEachDriftWhatForceDoes(t *testing.T) {
 		drift []pbx.DriftKind
 		next  string
 	}{
-		"an edit":                          {[]pbx.DriftKind{pbx.Edited}, "Next: pbxportal apply --force takes the files back; what stands there now is saved"},
+		"an edit":                          {[]pbx.DriftKind{pbx.Edited}, "Next: pbxportal apply --force overwrites the changed files; they are saved"},
 		"an older database":                {[]pbx.DriftKind{pbx.Unknown}, "Next: pbxportal apply --force makes Asterisk run what this database says."},
-		"an older database, and an edit":   {[]pbx.DriftKind{pbx.Missing, pbx.Unknown}, "takes the files back"},
-		"a file that is not the portal's":  {[]pbx.DriftKind{pbx.Foreign, pbx.Edited}, "Next: move the external file away"},
+		"an older database, and an edit":   {[]pbx.DriftKind{pbx.Missing, pbx.Unknown}, "overwrites the changed files"},
+		"a file that is not the portal's":  {[]pbx.DriftKind{pbx.External, pbx.Edited}, "Next: move the external file away"},
 		"nothing, and there is more to do": {nil, "Next: pbxportal apply, or"},
 	} {
 		plan := pbx.Plan{Revision: 2, Pending: true}

@@ -19,7 +19,7 @@ func TestAnApplyThatFindsNoFolderLeavesARecordAndSaysSoOnce(t *testing.T) {
 	}
 	id, _ := run["audit_log_id"].(string)
 	if said, _ := run["error"].(string); code != 6 || id == "" || run["triggered_by"] != "me" || strings.HasPrefix(run["triggered_at"].(string), "0001") ||
-		strings.Count(said, "is not there") != 1 {
+		strings.Count(said, "does not exist") != 1 {
 		t.Errorf("exit code %d, said %q\n%s", code, errs, out)
 	}
 	if log := s.must(t, "audit", "show", id); !strings.Contains(log, "the files cannot be locked; nothing was changed: the configuration folder") {

@@ -263,7 +263,7 @@ func TestDoctorNamesEachFaultWithItsCure(t *testing.T) {
 			},
 			1, `broken +include in extensions.conf.*\n.*#include extensions.d/synergycall/\*.conf`,
 		},
-		"extensions.conf is missing": {func(a *lab.Asterisk, _ settings) error { return os.Remove(in(a, "extensions.conf")) }, 1, `broken +include in extensions.conf: .*is not there`},
+		"extensions.conf is missing": {func(a *lab.Asterisk, _ settings) error { return os.Remove(in(a, "extensions.conf")) }, 1, `broken +include in extensions.conf: .*does not exist`},
 		"pjsip.conf is a named pipe": {
 			func(a *lab.Asterisk, _ settings) error {
 				return errors.Join(os.Remove(in(a, "pjsip.conf")), unix.Mkfifo(in(a, "pjsip.conf"), 0o600))

@@ -269,7 +269,7 @@ func (s *site) runs(ctx context.Context, want pbx.Live) string {
 	for name := range want.Hashes {
 		names = append(names, name)
 	}
-	live, err := s.local.Live(ctx, pbx.Question{All: true, Contents: names})
+	live, err := s.local.Live(ctx, pbx.LiveQuery{All: true, Contents: names})
 	if err != nil {
 		return err.Error()
 	}

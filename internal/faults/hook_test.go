@@ -43,7 +43,7 @@ func (h hooked) Reload(ctx context.Context, modules []pbx.Module) (pbx.Reload, e
 	return h.Target.Reload(ctx, modules)
 }
 
-func (h hooked) Live(ctx context.Context, q pbx.Question) (pbx.Live, error) {
+func (h hooked) Live(ctx context.Context, q pbx.LiveQuery) (pbx.Live, error) {
 	defer h.at("live")()
 	return h.Target.Live(ctx, q)
 }

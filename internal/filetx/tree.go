@@ -138,9 +138,9 @@ type State struct {
 	Generations   []int
 	RunID         string // of the current generation, "" when its manifest is damaged
 	Paths         []PathState
-	// Foreign lists files beside the fixed paths that are not hidden and have the same extension: a program that reads the folder by a pattern reads
+	// External lists files beside the fixed paths that are not hidden and have the same extension: a program that reads the folder by a pattern reads
 	// them, too.
-	Foreign []string
+	External []string
 }
 
 // Next returns the lowest number for a new generation.
@@ -205,7 +205,7 @@ func (t *Tree) look() (State, error) {
 		p.Intact = m.has(l, p.Content, p.Err)
 		s.Paths = append(s.Paths, p)
 	}
-	if s.Foreign, err = t.foreign(); err != nil {
+	if s.External, err = t.external(); err != nil {
 		return State{}, err
 	}
 	return s, nil
@@ -434,8 +434,8 @@ func (t *Tree) target(l Link) (string, error) {
 	return filepath.Join(rel, current, l.Name), err
 }
 
-// foreign finds the files beside the fixed paths with the same extension.
-func (t *Tree) foreign() ([]string, error) {
+// external finds the files beside the fixed paths with the same extension.
+func (t *Tree) external() ([]string, error) {
 	ours, found := t.names(), map[string]bool{}
 	for _, l := range t.links {
 		names, err := t.list(filepath.Dir(l.Path))

@@ -176,7 +176,7 @@ func everything(t *testing.T, dir string) map[string]string {
 // drifted reports that somebody else's content is at a fixed path, or beside it: what a flip would hide. Nothing at all at a path is no
 // drift, nor is an ordinary file with the right content; Adopt puts the links back.
 func drifted(s filetx.State) bool {
-	return len(s.Foreign) > 0 || s.Current > 0 && slices.ContainsFunc(s.Paths, func(p filetx.PathState) bool { return p.Kind != filetx.Missing && !p.Intact })
+	return len(s.External) > 0 || s.Current > 0 && slices.ContainsFunc(s.Paths, func(p filetx.PathState) bool { return p.Kind != filetx.Missing && !p.Intact })
 }
 
 func TestWhatSomebodyElseDidIsSeenAndTakenBackOnlyAfterItWasKept(t *testing.T) {
@@ -266,7 +266,7 @@ func TestFilesBesideTheFixedPathsThatEndLikeThemAreForeign(t *testing.T) {
 	}
 	state, err := s.tree.State()
 	must(t, err)
-	if diff := cmp.Diff([]string{filepath.Join(dir, "backup.conf")}, state.Foreign); diff != "" || !drifted(state) {
+	if diff := cmp.Diff([]string{filepath.Join(dir, "backup.conf")}, state.External); diff != "" || !drifted(state) {
 		t.Error(diff)
 	}
 }

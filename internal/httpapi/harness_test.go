@@ -328,7 +328,7 @@ func (a answer) code() string {
 type asterisk struct {
 	mu        sync.Mutex // guards what follows, up to the faults
 	revisions map[int][]pbx.File
-	site      pbx.Site
+	site      pbx.HostState
 	running   []pbx.File
 	doubted   int
 
@@ -345,7 +345,7 @@ func (a *asterisk) Lock() (func(), bool, error) { return func() {}, a.lockFault 
 
 func (a *asterisk) Recover() ([]string, error) { return nil, nil }
 
-func (a *asterisk) Inspect() (pbx.Site, error) {
+func (a *asterisk) Inspect() (pbx.HostState, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	site := a.site
@@ -358,7 +358,7 @@ func (a *asterisk) Adopt(number int, id pbx.RunID, missing []pbx.File) ([]pbx.Fi
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.revisions, a.running = map[int][]pbx.File{number: missing}, missing
-	a.site = pbx.Site{Current: number, Good: number, RunID: id}
+	a.site = pbx.HostState{Current: number, Good: number, RunID: id}
 	return missing, nil
 }
 
@@ -422,7 +422,7 @@ func (a *asterisk) Reload(context.Context, []pbx.Module) (pbx.Reload, error) {
 
 func (a *asterisk) Declared(context.Context) ([]pbx.HostObject, error) { return a.declared, nil }
 
-func (a *asterisk) Live(context.Context, pbx.Question) (pbx.Live, error) {
+func (a *asterisk) Live(context.Context, pbx.LiveQuery) (pbx.Live, error) {
 	if a.deaf != nil || a.forgets {
 		return pbx.Live{Context: true}, a.deaf
 	}

@@ -193,7 +193,7 @@ func TestHealthAndMetricsSayHowTheFilesStand(t *testing.T) {
 	if a := p.do("GET", "/health", ""); a.status != 200 || a.json["files"] != "ahead of Asterisk" {
 		t.Errorf("%d %s", a.status, a.text)
 	}
-	p.asterisk.drift = []pbx.Drift{{Kind: pbx.Edited, Path: pbx.PJSIPPath}, {Kind: pbx.Foreign, Path: "pjsip.d/synergycall/backup.conf"}}
+	p.asterisk.drift = []pbx.Drift{{Kind: pbx.Edited, Path: pbx.PJSIPPath}, {Kind: pbx.External, Path: "pjsip.d/synergycall/backup.conf"}}
 	text := p.do("GET", "/metrics", "").text
 	for _, must := range []string{
 		"pbxportal_files_ahead 1", "pbxportal_drift 2", "pbxportal_revision 2", `pbxportal_apply_results_total{result="files_ahead"} 1`, `pbxportal_apply_results_total{result="applied"} 0`,
@@ -212,7 +212,7 @@ func TestHealthAndMetricsSayHowTheFilesStand(t *testing.T) {
 		t.Errorf("%d %s", a.status, a.text)
 	}
 	for i := range 10 {
-		p.asterisk.drift = append(p.asterisk.drift, pbx.Drift{Kind: pbx.Foreign, Path: fmt.Sprint(i)})
+		p.asterisk.drift = append(p.asterisk.drift, pbx.Drift{Kind: pbx.External, Path: fmt.Sprint(i)})
 	}
 	p.health.Database = errInside
 	if a := p.do("GET", "/health", ""); a.status != 503 || !strings.HasSuffix(a.json["files"].(string), ", and 7 more") {

@@ -55,7 +55,7 @@ func toPlan(p pbx.Plan) openapi.Plan {
 	}
 	return openapi.Plan{
 		Hash: p.Hash, Revision: p.Revision, Users: p.Users, Pending: p.Pending, Changes: changes, Diffs: toDiffs(p.Diffs), Drift: toDrift(p.Drift),
-		Behind: p.Behind, BehindCode: unlessZero(openapi.BehindCode(p.BehindCode)), Host: toHost(p),
+		Behind: p.Behind, BehindCode: unlessZero(openapi.BehindCode(p.SyncCode)), Host: toHost(p),
 	}
 }
 

@@ -107,7 +107,7 @@ func steps(ctx context.Context, control *asterisk.Control, exten string) (steps 
 }
 
 // Live asks Asterisk what it has loaded, using all consoles concurrently.
-func (l *Local) Live(ctx context.Context, q pbx.Question) (live pbx.Live, err error) {
+func (l *Local) Live(ctx context.Context, q pbx.LiveQuery) (live pbx.Live, err error) {
 	control := l.control
 	if q.Patient {
 		control = l.looks

@@ -20,11 +20,11 @@ import (
 	"github.com/synergycall/pbxportal/internal/render"
 )
 
-// newSiteOf returns a portal that writes its files in this style, beside a real Asterisk.
-func newSiteOf(t *testing.T, style render.Style) *site {
+// newSiteOf returns a portal that writes its files with these options, beside a real Asterisk.
+func newSiteOf(t *testing.T, options render.Options) *site {
 	t.Helper()
 	s := newSite(t)
-	s.engine = apply.New(apply.Config{Store: s.store, Target: s.node, Now: time.Now, Style: style})
+	s.engine = apply.New(apply.Config{Store: s.store, Target: s.node, Now: time.Now, Render: options})
 	return s
 }
 
@@ -44,7 +44,7 @@ func statusOf(t *testing.T, err error) int {
 // The phone of the caller shows what it makes of the status: busy, unavailable, or a number that does not exist.
 func TestACallerIsToldWhatBecameOfTheCall(t *testing.T) {
 	t.Parallel()
-	s := newSiteOf(t, render.Style{RingTimeout: 1})
+	s := newSiteOf(t, render.Options{RingTimeout: 1})
 	older, err := txtar.ParseFile("../render/testdata/older/two_users.txtar")
 	if err != nil {
 		t.Fatal(err)
@@ -118,7 +118,7 @@ func TestACallerIsToldWhatBecameOfTheCall(t *testing.T) {
 
 func TestACallWithAPhoneThatSendsNoSoundEndsAfterTheTimeThatIsSet(t *testing.T) {
 	t.Parallel()
-	s := newSiteOf(t, render.Style{RTPTimeout: 1})
+	s := newSiteOf(t, render.Options{RTPTimeout: 1})
 	caller, callee := s.create(t, "Caller"), s.create(t, "Muted")
 	s.mustApply(t)
 	from := s.registered(t, caller)
@@ -159,7 +159,7 @@ func TestThePhoneIsChallengedInTheOrderThatIsSet(t *testing.T) {
 	s := newSite(t)
 	s.create(t, "Anna")
 	for algorithms, want := range map[string]string{"": "MD5 SHA-256", "SHA-256,MD5": "SHA-256 MD5", "MD5": "MD5", "SHA-256": "SHA-256"} {
-		s.engine = apply.New(apply.Config{Store: s.store, Target: s.node, Now: time.Now, Style: render.Style{DigestRealm: "asterisk", DigestAlgorithms: algorithms}})
+		s.engine = apply.New(apply.Config{Store: s.store, Target: s.node, Now: time.Now, Render: render.Options{DigestRealm: "asterisk", DigestAlgorithms: algorithms}})
 		s.mustApply(t)
 		var got []string
 		for _, found := range regexp.MustCompile(`(?m)^WWW-Authenticate:.*?algorithm=([A-Za-z0-9-]+)`).FindAllStringSubmatch(challengeOf(t, s.asterisk.SIPAddr), -1) {

@@ -89,7 +89,7 @@ func (h *host) Reload(context.Context, []pbx.Module) (pbx.Reload, error) {
 	return pbx.Reload{Understood: !h.mumble}, nil
 }
 
-func (h *host) Live(_ context.Context, q pbx.Question) (pbx.Live, error) {
+func (h *host) Live(_ context.Context, q pbx.LiveQuery) (pbx.Live, error) {
 	defer h.at("live")()
 	if h.away {
 		return pbx.Live{}, errors.New("Asterisk cannot be reached")

@@ -63,7 +63,7 @@ func (l *Local) Recover() (did []string, err error) {
 }
 
 // Inspect reads the state of the files.
-func (l *Local) Inspect() (site pbx.Site, err error) {
+func (l *Local) Inspect() (site pbx.HostState, err error) {
 	if err := l.there(); err != nil {
 		return site, err
 	}
@@ -83,8 +83,8 @@ func (l *Local) Inspect() (site pbx.Site, err error) {
 	if state.Current != 0 && state.Current < state.Good { // the portal only goes forwards, or back to the good one
 		site.Drift = append(site.Drift, pbx.Drift{Kind: pbx.Replaced, Path: filepath.Join(l.dir, treeDir, "current")})
 	}
-	for _, p := range state.Foreign {
-		site.Drift = append(site.Drift, pbx.Drift{Kind: pbx.Foreign, Path: p})
+	for _, p := range state.External {
+		site.Drift = append(site.Drift, pbx.Drift{Kind: pbx.External, Path: p})
 	}
 	intact := state.Current != 0
 	for i, f := range pbx.GeneratedFiles() {

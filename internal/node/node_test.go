@@ -101,7 +101,7 @@ func TestARealAsteriskRunsExactlyTheUsersOfTheDatabase(t *testing.T) {
 		if report := s.mustApply(t); report.Users != count {
 			t.Errorf("%d users applied, want %d", report.Users, count)
 		}
-		live, err := s.node.Live(t.Context(), pbx.Question{All: true})
+		live, err := s.node.Live(t.Context(), pbx.LiveQuery{All: true})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -128,7 +128,7 @@ func TestARealAsteriskRunsExactlyTheUsersOfTheDatabase(t *testing.T) {
 		}
 	}
 	s.mustApply(t)
-	if live, err := s.node.Live(t.Context(), pbx.Question{All: true}); err != nil || len(live.Endpoints)+len(live.Auths)+len(live.AORs)+len(live.Steps) != 0 {
+	if live, err := s.node.Live(t.Context(), pbx.LiveQuery{All: true}); err != nil || len(live.Endpoints)+len(live.Auths)+len(live.AORs)+len(live.Steps) != 0 {
 		t.Errorf("with all users deleted Asterisk runs %+v, error %v", live, err)
 	}
 	if strings.Contains(s.asterisk.Log(), "ERROR") {
@@ -321,14 +321,14 @@ func TestAFolderThatIsNotAsterisksIsNotMade(t *testing.T) {
 	}
 	engine := apply.New(apply.Config{Store: storetest.New(t), Target: local, Now: time.Now})
 	run, applyErr := engine.Apply(t.Context(), apply.Request{TriggeredBy: "test"})
-	if log, err := engine.Log(t.Context(), run.Log.ID); err != nil || !strings.Contains(log.ErrorDetails, dir+" is not there") {
+	if log, err := engine.Log(t.Context(), run.Log.ID); err != nil || !strings.Contains(log.ErrorDetails, dir+" does not exist") {
 		t.Errorf("on record is %+v, error %v", log, err)
 	}
 	_, forceErr := engine.Apply(t.Context(), apply.Request{TriggeredBy: "test", Force: true})
 	_, planErr := engine.Plan(t.Context())
 	_, installErr := engine.Install(t.Context())
 	for what, err := range map[string]error{"apply": applyErr, "apply with force": forceErr, "plan": planErr, "install": installErr} {
-		if err == nil || !strings.Contains(err.Error(), dir+" is not there") || !strings.Contains(err.Error(), "set ASTERISK_CONFIG_DIR") {
+		if err == nil || !strings.Contains(err.Error(), dir+" does not exist") || !strings.Contains(err.Error(), "set ASTERISK_CONFIG_DIR") {
 			t.Errorf("%s: %v", what, err)
 		}
 	}
@@ -342,7 +342,7 @@ func TestWhenTheFilesCannotBeWrittenAsteriskIsNotReloaded(t *testing.T) {
 	s := newSite(t)
 	s.create(t, "Anna")
 	s.mustApply(t)
-	before, err := s.node.Live(t.Context(), pbx.Question{All: true})
+	before, err := s.node.Live(t.Context(), pbx.LiveQuery{All: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -359,7 +359,7 @@ func TestWhenTheFilesCannotBeWrittenAsteriskIsNotReloaded(t *testing.T) {
 	if err := errors.Join(os.Remove(gen), os.Rename(gen+".away", gen)); err != nil {
 		t.Fatal(err)
 	}
-	if live, err := s.node.Live(t.Context(), pbx.Question{All: true}); err != nil || !cmp.Equal(before, live) {
+	if live, err := s.node.Live(t.Context(), pbx.LiveQuery{All: true}); err != nil || !cmp.Equal(before, live) {
 		t.Errorf("Asterisk runs something else: %v, error %v", live, err)
 	}
 	s.mustApply(t)
@@ -400,9 +400,9 @@ func TestRow35HostileNamesDoNotChangeWhatARealAsteriskLoads(t *testing.T) {
 		if err != nil || !reload.Understood {
 			t.Fatal(err)
 		}
-		live, err := s.node.Live(t.Context(), pbx.Question{All: true, Contents: slices.Collect(maps.Keys(want.Hashes))})
+		live, err := s.node.Live(t.Context(), pbx.LiveQuery{All: true, Contents: slices.Collect(maps.Keys(want.Hashes))})
 		for tries := 0; err != nil && tries < 5; tries++ { // Asterisk drops a part of its answer when nothing reads it for 100 ms, as on a busy machine
-			live, err = s.node.Live(t.Context(), pbx.Question{All: true, Contents: slices.Collect(maps.Keys(want.Hashes))})
+			live, err = s.node.Live(t.Context(), pbx.LiveQuery{All: true, Contents: slices.Collect(maps.Keys(want.Hashes))})
 		}
 		if err != nil {
 			t.Fatal(err)
@@ -666,7 +666,7 @@ func TestRow34WithoutUsersBothFilesAreThereAndAsteriskRunsNone(t *testing.T) {
 			t.Errorf("%s holds %q, %v; want %q", f.Path, text, err, f.Content)
 		}
 	}
-	if live, err := s.node.Live(t.Context(), pbx.Question{All: true}); err != nil || len(live.Endpoints)+len(live.Auths)+len(live.AORs)+len(live.Steps) > 0 {
+	if live, err := s.node.Live(t.Context(), pbx.LiveQuery{All: true}); err != nil || len(live.Endpoints)+len(live.Auths)+len(live.AORs)+len(live.Steps) > 0 {
 		t.Errorf("Asterisk runs %+v, %v", live, err)
 	}
 }
@@ -712,7 +712,7 @@ func TestAnEarlierRevisionIsPutBackAndTheDatabaseStaysAhead(t *testing.T) {
 	if err != nil || run.Verification != pbx.Confirmed || run.Users != 1 || run.Restored != previous {
 		t.Fatalf("restored %+v, error %v", run, err)
 	}
-	live, err := s.node.Live(t.Context(), pbx.Question{All: true})
+	live, err := s.node.Live(t.Context(), pbx.LiveQuery{All: true})
 	if err != nil || !cmp.Equal(live.Endpoints, []string{"1000"}) {
 		t.Errorf("Asterisk runs %v, error %v", live.Endpoints, err)
 	}

@@ -65,8 +65,8 @@ type Live struct {
 	Host      []HostObject      // external objects with a number of the pool; not included in the lists above
 }
 
-// Question is a query of what a live Asterisk has loaded. Endpoints are always listed by id.
-type Question struct {
+// LiveQuery is a query of what a live Asterisk has loaded. Endpoints are always listed by id.
+type LiveQuery struct {
 	All      bool     // list auths and AORs as well
 	Contents []string // the objects ("auth/1000") whose content hash is queried
 	Exten    string   // list the steps of this extension only; "": of the whole dialplan context
@@ -85,7 +85,7 @@ type Step struct {
 
 // Standing is the state of the files relative to Asterisk at a time.
 type Standing struct {
-	Site  Site      // without contents
+	Site  HostState // without contents
 	Other string    // what Asterisk ran instead of them at the last query; "" for nothing
 	Err   error     // why they could not be checked
 	At    time.Time // when they were checked; zero: never

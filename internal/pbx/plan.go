@@ -37,7 +37,7 @@ const (
 	Edited   DriftKind = "edited"   // the content was changed by hand
 	Replaced DriftKind = "replaced" // a file or another link is in the place of the portal's link
 	Missing  DriftKind = "missing"  // nothing is there
-	Foreign  DriftKind = "foreign"  // an external file is beside the portal's, where Asterisk reads it
+	External DriftKind = "foreign"  // an external file is beside the portal's, where Asterisk reads it
 	Unknown  DriftKind = "unknown"  // the files are of a revision unknown to the database: it was restored from a backup
 )
 
@@ -64,7 +64,7 @@ func (d Drift) String() string {
 		return d.Path + " was replaced by a file or link that is not the portal's"
 	case Missing:
 		return d.Path + " is missing"
-	case Foreign:
+	case External:
 		return d.Path + " is not the portal's, but Asterisk reads it together with the portal's files"
 	case Unknown:
 		return d.Path + " is in place, but is unknown to this database, which was restored from a backup or is another one"
@@ -83,7 +83,7 @@ func printable(text string) string {
 // Cure returns the remedy.
 func (d Drift) Cure() string {
 	switch d.Kind {
-	case Foreign:
+	case External:
 		return "move it away"
 	case Unknown:
 		return "review the plan; an apply with force deploys this database to Asterisk"
@@ -110,7 +110,7 @@ type Plan struct {
 	Drift    []Drift
 	Behind   string // why Asterisk does not run the configuration in the files, or cannot be queried; "" if it does
 
-	BehindCode BehindCode `json:",omitempty"` // the reason as a code
+	SyncCode SyncCode `json:",omitempty"` // the reason as a code
 
 	Host    []HostObject `json:",omitempty"` // objects of the host with numbers of the pool, except the portal's own
 	Clashes []HostObject `json:",omitempty"` // those of Host that prevent an apply: a user has the number
@@ -118,18 +118,18 @@ type Plan struct {
 
 // Edited reports whether managed files were replaced or removed externally, so that an apply with force can overwrite them.
 func (p Plan) Edited() bool {
-	return slices.ContainsFunc(p.Drift, func(d Drift) bool { return d.Kind != Foreign && d.Kind != Unknown })
+	return slices.ContainsFunc(p.Drift, func(d Drift) bool { return d.Kind != External && d.Kind != Unknown })
 }
 
-// BehindCode is the code of the reason why Asterisk does not run the configuration in the files.
-type BehindCode string
+// SyncCode is the code of the reason why Asterisk does not run the configuration in the files.
+type SyncCode string
 
 // The reasons.
 const (
-	NotSeen  BehindCode = "not_seen"  // it has not been seen to run the current revision yet
-	NotAsked BehindCode = "not_asked" // it cannot be queried
-	NotOurs  BehindCode = "not_ours"  // the current files are not the portal's
-	Differs  BehindCode = "differs"   // it runs something else
+	NotSeen  SyncCode = "not_seen"  // it has not been seen to run the current revision yet
+	NotAsked SyncCode = "not_asked" // it cannot be queried
+	NotOurs  SyncCode = "not_ours"  // the current files are not the portal's
+	Differs  SyncCode = "differs"   // it runs something else
 )
 
 // Users returns a number of users as text.
@@ -232,8 +232,8 @@ func (r Run) Reclaimed() bool {
 	return slices.ContainsFunc(r.Events, func(e Event) bool { return e.Code == EventReclaimed })
 }
 
-// Site is the state of the files of an Asterisk host.
-type Site struct {
+// HostState is the state of the files of an Asterisk host.
+type HostState struct {
 	Current int    // the current revision; 0 before the first
 	Good    int    // the last revision that Asterisk was seen to run
 	Doubted bool   // Asterisk was asked to reload the current revision since, and was not seen to run it
@@ -245,4 +245,4 @@ type Site struct {
 }
 
 // Ahead reports whether the files are ahead of Asterisk: it was not seen to run the current revision.
-func (s Site) Ahead() bool { return s.Current != s.Good || s.Doubted }
+func (s HostState) Ahead() bool { return s.Current != s.Good || s.Doubted }

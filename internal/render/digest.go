@@ -13,8 +13,8 @@ import (
 	"github.com/synergycall/pbxportal/internal/pbx"
 )
 
-// Style holds the choices in how the files are written. The zero value holds the defaults of the settings.
-type Style struct {
+// Options holds the choices in how the files are written. The zero value holds the defaults of the settings.
+type Options struct {
 	// DigestRealm, if not "", has digests of the secrets for this realm written in place of the secrets. A digest is enough to register as the phone,
 	// for that realm, but does not reveal the secret.
 	DigestRealm string
@@ -30,13 +30,13 @@ type Style struct {
 func seconds(n, unset int) string { return strconv.Itoa(max(cmp.Or(n, unset), 0)) }
 
 // ring returns for how many seconds a phone rings.
-func (s Style) ring() int { return cmp.Or(s.RingTimeout, pbx.DefaultRingTimeout) }
+func (s Options) ring() int { return cmp.Or(s.RingTimeout, pbx.DefaultRingTimeout) }
 
 // algorithms returns DigestAlgorithms or its default.
-func (s Style) algorithms() string { return cmp.Or(s.DigestAlgorithms, pbx.DefaultDigestAlgorithms) }
+func (s Options) algorithms() string { return cmp.Or(s.DigestAlgorithms, pbx.DefaultDigestAlgorithms) }
 
 // auth returns the settings with which the phone authenticates.
-func (s Style) auth(u pbx.User) []setting {
+func (s Options) auth(u pbx.User) []setting {
 	if s.DigestRealm == "" {
 		return auth(u)
 	}

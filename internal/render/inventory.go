@@ -79,8 +79,8 @@ func (inv Inventory) add(s section) error {
 	return nil
 }
 
-// Blank reports whether a file means nothing to Asterisk: it holds only blank lines and comments.
-func Blank(file []byte) bool {
+// IsEmpty reports whether a file means nothing to Asterisk: it holds only blank lines and comments.
+func IsEmpty(file []byte) bool {
 	for line := range strings.Lines(string(file)) {
 		if line = trim(line); line != "" && line[0] != ';' {
 			return false
@@ -151,9 +151,9 @@ func Changes(from, to Inventory) []pbx.Change {
 	return changes
 }
 
-// Touched returns the names ("auth/1000") of the objects that only one of the inventories has, or both with different content. named is false when an
+// ChangedObjects returns the names ("auth/1000") of the objects that only one of the inventories has, or both with different content. named is false when an
 // object of either does not name its content, and could be confused with another.
-func Touched(from, to Inventory) (names []string, named bool) {
+func ChangedObjects(from, to Inventory) (names []string, named bool) {
 	named = true
 	look := func(n pbx.Number, before, after extension) {
 		for _, kind := range kinds() {

@@ -56,13 +56,13 @@ func checkHostile(t failer, name, secret string) {
 		{Name: name, Extension: pbx.Extension{Number: 1000, Secret: pbx.SecretFrom(secret)}},
 		{Name: "Anna", Extension: pbx.Extension{Number: 1001, Secret: pbx.SecretFrom("good")}},
 	}
-	for _, style := range []Style{{}, {DigestRealm: "asterisk"}} {
-		checkStyle(t, style, users, name, secret)
+	for _, options := range []Options{{}, {DigestRealm: "asterisk"}} {
+		checkOptions(t, options, users, name, secret)
 	}
 }
 
-func checkStyle(t failer, style Style, users []pbx.User, name, secret string) {
-	files, _, err := style.Config(users)
+func checkOptions(t failer, options Options, users []pbx.User, name, secret string) {
+	files, _, err := options.Config(users)
 	if err != nil {
 		if _, encodeErr := encode(secret); encodeErr == nil {
 			t.Fatalf("name %q refused the whole: %v", name, err)

@@ -25,7 +25,7 @@ func seal(settings []setting) []setting {
 }
 
 // endpoint returns the settings for what the phone of a user may do, and how Asterisk talks to it.
-func (s Style) endpoint(u pbx.User) []setting {
+func (s Options) endpoint(u pbx.User) []setting {
 	id := strconv.Itoa(int(u.Extension.Number))
 	return seal([]setting{
 		{"type", "endpoint"},

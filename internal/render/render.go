@@ -18,10 +18,10 @@ const header = `; Made by the PBX Control Portal. Changes made here by hand are 
 
 // Config returns both files for these users, and their inventory. The users must be ordered by extension number, as the store lists them. The error is a
 // pbx.Error of KindApply that names the user whose data cannot be written so that Asterisk reads it as intended.
-func Config(users []pbx.User) ([]pbx.File, Inventory, error) { return Style{}.Config(users) }
+func Config(users []pbx.User) ([]pbx.File, Inventory, error) { return Options{}.Config(users) }
 
 // Config is the function Config with these options.
-func (s Style) Config(users []pbx.User) ([]pbx.File, Inventory, error) {
+func (s Options) Config(users []pbx.User) ([]pbx.File, Inventory, error) {
 	r, err := s.Next(Rendered{}, users)
 	return r.Files, r.Inventory, err
 }
@@ -31,12 +31,12 @@ type Rendered struct {
 	Files     []pbx.File
 	Inventory Inventory
 
-	style Style
-	parts []part
+	options  Options
+	sections []userSection
 }
 
-// part is the section of the PJSIP file for one user.
-type part struct {
+// userSection is the section of the PJSIP file for one user.
+type userSection struct {
 	number   pbx.Number
 	name     string
 	secret   pbx.Secret
@@ -44,19 +44,19 @@ type part struct {
 }
 
 // Next returns what Config returns, and reuses the sections of users that have not changed since before.
-func (s Style) Next(before Rendered, users []pbx.User) (Rendered, error) {
-	if before.style != s {
+func (s Options) Next(before Rendered, users []pbx.User) (Rendered, error) {
+	if before.options != s {
 		before = Rendered{}
 	}
 	now := Rendered{
-		style: s, parts: make([]part, 0, len(users)),
+		options: s, sections: make([]userSection, 0, len(users)),
 		Inventory: Inventory{extensions: make(map[pbx.Number]extension, len(users))},
 	}
 	pjsip := make([]byte, 0, len(header)+userSize*len(users))
 	pjsip = append(pjsip, header...)
-	same, earlier := aor(), before.parts
+	same, earlier := aor(), before.sections
 	for _, u := range users {
-		p := part{number: u.Extension.Number, name: u.Name, secret: u.Extension.Secret, from: len(pjsip)}
+		p := userSection{number: u.Extension.Number, name: u.Name, secret: u.Extension.Secret, from: len(pjsip)}
 		for len(earlier) > 0 && earlier[0].number < p.number {
 			earlier = earlier[1:]
 		}
@@ -72,7 +72,7 @@ func (s Style) Next(before Rendered, users []pbx.User) (Rendered, error) {
 			}
 		}
 		p.to = len(pjsip)
-		now.parts = append(now.parts, p)
+		now.sections = append(now.sections, p)
 		now.Inventory.extensions[p.number] = x
 	}
 	var dialplan []byte
@@ -93,13 +93,13 @@ func (s Style) Next(before Rendered, users []pbx.User) (Rendered, error) {
 const userSize = 800
 
 // says reports whether the file has the same section for two users.
-func (p part) says(other part) bool {
+func (p userSection) says(other userSection) bool {
 	return p.number == other.number && p.name == other.name && p.secret == other.secret
 }
 
 // sameNumbers reports whether both pairs are of the same extensions; an empty pair equals no other.
 func (r Rendered) sameNumbers(other Rendered) bool {
-	return r.Files != nil && slices.EqualFunc(r.parts, other.parts, func(a, b part) bool { return a.number == b.number })
+	return r.Files != nil && slices.EqualFunc(r.sections, other.sections, func(a, b userSection) bool { return a.number == b.number })
 }
 
 type setting struct{ key, value string }

@@ -54,11 +54,11 @@ func TestGoldenFilesAreWhatReachesAsterisk(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			style := render.Style{}
+			options := render.Options{}
 			if name == "digests" {
-				style.DigestRealm = "asterisk"
+				options.DigestRealm = "asterisk"
 			}
-			files, _, err := style.Config(users)
+			files, _, err := options.Config(users)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -124,7 +124,7 @@ func TestTheSameUsersGiveTheSameBytes(t *testing.T) {
 
 func TestAPairMadeFromTheOneBeforeIsTheSameAsOneMadeAnew(t *testing.T) {
 	t.Parallel()
-	styles := []render.Style{{}, {DigestRealm: "asterisk"}, {DigestRealm: "example.com"}}
+	choices := []render.Options{{}, {DigestRealm: "asterisk"}, {DigestRealm: "example.com"}}
 	rapid.Check(t, func(t *rapid.T) {
 		var before render.Rendered
 		users := map[pbx.Number]pbx.User{}
@@ -137,9 +137,9 @@ func TestAPairMadeFromTheOneBeforeIsTheSameAsOneMadeAnew(t *testing.T) {
 				}
 			}
 			ordered := slices.SortedFunc(maps.Values(users), func(a, b pbx.User) int { return int(a.Extension.Number - b.Extension.Number) })
-			style := rapid.SampledFrom(styles).Draw(t, "style")
-			next, err := style.Next(before, ordered)
-			files, inventory, freshErr := style.Config(ordered)
+			options := rapid.SampledFrom(choices).Draw(t, "options")
+			next, err := options.Next(before, ordered)
+			files, inventory, freshErr := options.Config(ordered)
 			if err != nil || freshErr != nil {
 				t.Fatalf("error %v, made anew %v", err, freshErr)
 			}
@@ -200,13 +200,13 @@ func BenchmarkConfigOf1000Users(b *testing.B) {
 		}
 	})
 	b.Run("one changed", func(b *testing.B) {
-		before, err := render.Style{}.Next(render.Rendered{}, users)
+		before, err := render.Options{}.Next(render.Rendered{}, users)
 		if err != nil {
 			b.Fatal(err)
 		}
 		for i := 0; b.Loop(); i++ {
 			users[500].Name = fmt.Sprintf("User %d", i)
-			if before, err = (render.Style{}).Next(before, users); err != nil {
+			if before, err = (render.Options{}).Next(before, users); err != nil {
 				b.Fatal(err)
 			}
 		}
@@ -231,7 +231,7 @@ func TestTheInventoryOfWrittenFilesIsWhatWasMeant(t *testing.T) {
 func TestFilesWithDigestsHoldNoPassword(t *testing.T) {
 	t.Parallel()
 	users := thousand()
-	files, _, err := render.Style{DigestRealm: "asterisk"}.Config(users)
+	files, _, err := render.Options{DigestRealm: "asterisk"}.Config(users)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -240,17 +240,17 @@ func TestFilesWithDigestsHoldNoPassword(t *testing.T) {
 			t.Errorf("%s holds the secret of %d", files[0].Path, u.Extension.Number)
 		}
 	}
-	if _, _, err := (render.Style{DigestRealm: "asterisk"}).Config([]pbx.User{user(1000, "Anna", "")}); pbx.CodeOf(err) != pbx.CodeRefused {
+	if _, _, err := (render.Options{DigestRealm: "asterisk"}).Config([]pbx.User{user(1000, "Anna", "")}); pbx.CodeOf(err) != pbx.CodeRefused {
 		t.Errorf("an empty secret: error %v", err)
 	}
 }
 
 func TestAChangeOfTheModeIsOneOfSettingsAndANewSecretIsSeenThroughIt(t *testing.T) {
 	t.Parallel()
-	password, digest, elsewhere := render.Style{}, render.Style{DigestRealm: "asterisk"}, render.Style{DigestRealm: "example.com"}
+	password, digest, elsewhere := render.Options{}, render.Options{DigestRealm: "asterisk"}, render.Options{DigestRealm: "example.com"}
 	for _, tc := range []struct {
 		name     string
-		from, to render.Style
+		from, to render.Options
 		secret   string // afterwards; before, it is "old"
 		want     string
 	}{
@@ -299,7 +299,7 @@ func TestTheDialplanDialsNothingButOurOwnExtensions(t *testing.T) {
 	for n := pbx.FirstNumber; n <= pbx.LastNumber; n++ {
 		users = append(users, user(n, `_X.,1,System(id) ${SHELL(id)} #exec &PJSIP/1900@out`, "AAAAAAAAAAAAAAAAAAAAAA"))
 	}
-	files, _, err := render.Style{}.Config(users)
+	files, _, err := render.Options{}.Config(users)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -333,7 +333,7 @@ func TestTheTimesThatAreSetAreWrittenAndShownInADiff(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	after, inventory, err := render.Style{RingTimeout: 40, RTPTimeout: -1, RTPTimeoutHold: 90}.Config(users)
+	after, inventory, err := render.Options{RingTimeout: 40, RTPTimeout: -1, RTPTimeoutHold: 90}.Config(users)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -361,7 +361,7 @@ func TestTheTimesThatAreSetAreWrittenAndShownInADiff(t *testing.T) {
 // The golden files of the version before the dialplan told callers what became of their call.
 func TestFilesOfAnOlderPortalAreReadAndBroughtUpToDate(t *testing.T) {
 	t.Parallel()
-	for name, style := range map[string]render.Style{"two_users": {}, "digests": {DigestRealm: "asterisk"}} {
+	for name, options := range map[string]render.Options{"two_users": {}, "digests": {DigestRealm: "asterisk"}} {
 		old, err := txtar.ParseFile(filepath.Join("testdata", "older", name+".txtar"))
 		if err != nil {
 			t.Fatal(err)
@@ -378,7 +378,7 @@ func TestFilesOfAnOlderPortalAreReadAndBroughtUpToDate(t *testing.T) {
 		if name == "digests" {
 			users[1] = user(1001, "Semicolons", `;a;;b\;c;--d`)
 		}
-		after, to, err := style.Config(users)
+		after, to, err := options.Config(users)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -397,8 +397,8 @@ func TestFilesOfAnOlderPortalAreReadAndBroughtUpToDate(t *testing.T) {
 
 func TestASecretThatStaysIsSeenThroughOtherAlgorithms(t *testing.T) {
 	t.Parallel()
-	style := func(algorithms string) render.Style {
-		return render.Style{DigestRealm: "asterisk", DigestAlgorithms: algorithms}
+	options := func(algorithms string) render.Options {
+		return render.Options{DigestRealm: "asterisk", DigestAlgorithms: algorithms}
 	}
 	for _, tc := range []struct {
 		from, to, secret, want string
@@ -409,11 +409,11 @@ func TestASecretThatStaysIsSeenThroughOtherAlgorithms(t *testing.T) {
 		{"MD5,SHA-256", "MD5", "new", "[secret settings]"},
 		{"MD5", "SHA-256", "old", "[secret settings]"}, // nothing tells
 	} {
-		_, from, err := style(tc.from).Config([]pbx.User{user(1000, "Anna", "old")})
+		_, from, err := options(tc.from).Config([]pbx.User{user(1000, "Anna", "old")})
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, to, err := style(tc.to).Config([]pbx.User{user(1000, "Anna", tc.secret)})
+		_, to, err := options(tc.to).Config([]pbx.User{user(1000, "Anna", tc.secret)})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -181,7 +181,7 @@ func (s *shower) object(lines []string) {
 // usualSettings returns the settings of an extension that are the same for every user and host.
 func usualSettings(n pbx.Number) []setting {
 	u := pbx.User{Extension: pbx.Extension{Number: n}}
-	all := slices.Concat(Style{}.endpoint(u), auth(u), Style{DigestRealm: "-"}.auth(u), aor())
+	all := slices.Concat(Options{}.endpoint(u), auth(u), Options{DigestRealm: "-"}.auth(u), aor())
 	return slices.DeleteFunc(all, func(s setting) bool {
 		return s.key == "callerid" || s.key == "realm" || s.key == "password" || s.key == "password_digest" || s.key == pbx.HashAttribute
 	})
