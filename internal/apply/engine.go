@@ -183,7 +183,7 @@ func (e *Engine) Apply(ctx context.Context, r Request) (pbx.Run, error) {
 	}
 	inPlace := plan.site.Files
 	if plan.Edited() {
-		if inPlace, err = e.target.Reclaim(a.saveEdit(ctx)); err != nil {
+		if inPlace, err = e.target.Overwrite(a.saveEdit(ctx)); err != nil {
 			return a.fail(ctx, pbx.Refused, codeOf(err), "external changes could not be saved and overwritten; Asterisk was not reloaded", err)
 		}
 		a.note(pbx.Event{Stage: "reclaim", Code: pbx.EventReclaimed}, "overwrote external changes; they are saved with this record")
@@ -203,7 +203,7 @@ func (e *Engine) Apply(ctx context.Context, r Request) (pbx.Run, error) {
 		case cmp.Or(gone, held) != nil:
 			return a.fail(ctx, pbx.Refused, pbx.CodeDatabaseAway, "the database became unavailable before the files were switched; the old ones are in place, Asterisk was not reloaded", cmp.Or(gone, held))
 		}
-		paths, err := e.target.Flip(number, inPlace) // the commit point: before it the old pair of files, after it the new
+		paths, err := e.target.Activate(number, inPlace) // the commit point: before it the old pair of files, after it the new
 		switch {
 		case errors.Is(err, pbx.ErrEdited):
 			return a.edited(ctx)
@@ -245,7 +245,7 @@ func (e *Engine) Apply(ctx context.Context, r Request) (pbx.Run, error) {
 	if lost := e.lost(ctx); lost != nil { // what another portal has deployed since cannot be confirmed here
 		return a.fail(ctx, pbx.FilesAhead, pbx.CodeApplyRunning, "the new files were put in place and Asterisk runs them, but this is not recorded", lost)
 	}
-	err = e.target.Accept(a.current(plan))
+	err = e.target.MarkVerified(a.current(plan))
 	if a.run.Revision == 0 { // the revision is that of an earlier apply, which could not confirm it
 		err = errors.Join(err, e.held.ConfirmRevision(ctx, a.current(plan)))
 	}
@@ -270,7 +270,7 @@ func (e *Engine) rollBack(ctx context.Context, a *attempt, plan *planned, code s
 		return a.fail(ctx, pbx.FilesAhead, pbx.CodeApplyRunning, "Asterisk did not take the new files ("+why.Error()+"), and they stay in place", lost)
 	}
 	a.doubted(plan.site.Good) // before the files can look as if Asterisk ran them
-	switch _, err := e.target.Flip(plan.site.Good, plan.files); {
+	switch _, err := e.target.Activate(plan.site.Good, plan.files); {
 	case errors.Is(err, pbx.ErrEdited):
 		return a.fail(ctx, pbx.FilesAhead, code, "Asterisk did not take the new files ("+itsReason+"), and they were changed by hand since: the change is in place, "+
 			"nothing was restored. Review the plan, correct what Asterisk rejects, then apply with force: the changed files are saved first", why)
@@ -294,7 +294,7 @@ func (e *Engine) rollBack(ctx context.Context, a *attempt, plan *planned, code s
 	}
 	err = e.lost(ctx)
 	if err == nil {
-		err = e.target.Accept(plan.site.Good)
+		err = e.target.MarkVerified(plan.site.Good)
 	}
 	if err != nil {
 		a.unnoted(err)

@@ -72,7 +72,7 @@ func (s *script) Adopt(number int, id pbx.RunID, missing []pbx.File) ([]pbx.File
 	return missing, nil
 }
 
-func (s *script) Reclaim(save func(pbx.File) error) ([]pbx.File, error) {
+func (s *script) Overwrite(save func(pbx.File) error) ([]pbx.File, error) {
 	s.calls = append(s.calls, "reclaim")
 	return s.revisions[s.site.Current], save(pbx.File{Path: "edited", Content: []byte("by hand")})
 }
@@ -89,7 +89,7 @@ func (s *script) Stage(number, _ int, id pbx.RunID, files []pbx.File) error {
 	return nil
 }
 
-func (s *script) Flip(number int, _ []pbx.File) ([]string, error) {
+func (s *script) Activate(number int, _ []pbx.File) ([]string, error) {
 	s.calls = append(s.calls, "flip")
 	if s.flipErr != nil {
 		return nil, s.flipErr
@@ -98,7 +98,7 @@ func (s *script) Flip(number int, _ []pbx.File) ([]string, error) {
 	return []string{"/etc/asterisk/" + pbx.PJSIPPath, "/etc/asterisk/" + pbx.DialplanPath}, nil
 }
 
-func (s *script) Accept(number int) error {
+func (s *script) MarkVerified(number int) error {
 	s.calls = append(s.calls, "accept")
 	s.site.Good, s.doubted = number, 0
 	return nil

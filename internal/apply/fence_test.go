@@ -36,9 +36,9 @@ func (i *interposed) Stage(number, parent int, id pbx.RunID, files []pbx.File) e
 	return i.script.Stage(number, parent, id, files)
 }
 
-func (i *interposed) Flip(number int, inPlace []pbx.File) ([]string, error) {
+func (i *interposed) Activate(number int, inPlace []pbx.File) ([]string, error) {
 	defer i.after("flip")
-	return i.script.Flip(number, inPlace)
+	return i.script.Activate(number, inPlace)
 }
 
 func (i *interposed) Reload(ctx context.Context, modules []pbx.Module) (pbx.Reload, error) {
@@ -51,9 +51,9 @@ func (i *interposed) Live(ctx context.Context, q pbx.LiveQuery) (pbx.Live, error
 	return i.script.Live(ctx, q)
 }
 
-func (i *interposed) Accept(number int) error {
+func (i *interposed) MarkVerified(number int) error {
 	defer i.after("accept")
-	return i.script.Accept(number)
+	return i.script.MarkVerified(number)
 }
 
 // loseLock takes the apply lock from its holder, as the end of a connection does, or the loss of the lock's file.

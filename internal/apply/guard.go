@@ -95,7 +95,7 @@ func (g *guard) look(ctx context.Context) (pause time.Duration) {
 func (g *guard) compare(drift []pbx.Drift) {
 	for _, d := range drift {
 		if !slices.Contains(g.drift, d) {
-			g.report("configuration drift: managed files were changed outside the portal; an apply is refused until this is resolved", errors.New(d.String()+": "+d.Cure()))
+			g.report("configuration drift: managed files were changed outside the portal; an apply is refused until this is resolved", errors.New(d.String()+": "+d.Fix()))
 		}
 	}
 	for _, d := range g.drift {

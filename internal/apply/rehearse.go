@@ -89,7 +89,7 @@ func drifted(drift []pbx.Drift) error {
 	if len(drift) == 0 {
 		return nil
 	}
-	return &pbx.Error{Kind: pbx.KindConflict, Code: pbx.CodeDrift, Msg: driftText(drift) + ": " + drift[0].Cure()}
+	return &pbx.Error{Kind: pbx.KindConflict, Code: pbx.CodeDrift, Msg: driftText(drift) + ": " + drift[0].Fix()}
 }
 
 // rehearseLook asks Asterisk what an apply asks it after the reload: the lists of all objects, and the content of the last ones in place.

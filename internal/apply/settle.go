@@ -29,7 +29,7 @@ func (e *Engine) Recover(ctx context.Context) (did []string, err error) {
 	}
 	site, err := e.target.Inspect()
 	for _, d := range site.Drift {
-		did = append(did, d.String()+": "+d.Cure())
+		did = append(did, d.String()+": "+d.Fix())
 	}
 	return did, err
 }
@@ -131,7 +131,7 @@ func (e *Engine) catchUp(ctx context.Context, vain int) (done bool, err error) {
 	if err := e.held.Check(ctx); err != nil {
 		return false, err
 	}
-	if err := e.target.Accept(site.Current); err != nil {
+	if err := e.target.MarkVerified(site.Current); err != nil {
 		return false, err
 	}
 	if err := e.held.ConfirmRevision(ctx, site.Current); err != nil {

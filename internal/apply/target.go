@@ -22,15 +22,15 @@ type Target interface {
 	// Adopt takes over a host on which the portal was never used: the content of the two paths becomes revision number, byte for byte; missing is the
 	// content of a path that does not exist. It returns the files that are in place then.
 	Adopt(number int, id pbx.RunID, missing []pbx.File) ([]pbx.File, error)
-	// Reclaim takes over paths that were changed externally, once save has stored their content. It returns the files that are in place then.
-	Reclaim(save func(pbx.File) error) ([]pbx.File, error)
+	// Overwrite takes over paths that were changed externally, once save has stored their content. It returns the files that are in place then.
+	Overwrite(save func(pbx.File) error) ([]pbx.File, error)
 	// Stage writes a revision, safely on disk, where it is not read yet.
 	Stage(number, parent int, id pbx.RunID, files []pbx.File) error
-	// Flip activates a revision, new or old, both files atomically, and returns their paths. The caller passes what it expects to be in place: ErrEdited
+	// Activate activates a revision, new or old, both files atomically, and returns their paths. The caller passes what it expects to be in place: ErrEdited
 	// means that it was changed externally meanwhile. ErrInDoubt means that a power cut may undo the switch; any other error means that nothing changed.
-	Flip(number int, over []pbx.File) (paths []string, err error)
-	// Accept records that Asterisk was seen to run the current revision. Nothing else does.
-	Accept(number int) error
+	Activate(number int, over []pbx.File) (paths []string, err error)
+	// MarkVerified records that Asterisk was seen to run the current revision. Nothing else does.
+	MarkVerified(number int) error
 	// Doubt records that it is no longer known whether Asterisk runs a revision, until it is verified again.
 	Doubt(number int) error
 	// Prune drops old revisions from the disk, once save has stored the external changes in them.

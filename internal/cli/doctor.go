@@ -55,7 +55,7 @@ func (*doctorCommand) Run(ctx context.Context, a *app) error {
 			Subject string     `json:"subject"`
 			Grade   node.Grade `json:"grade"`
 			Detail  string     `json:"detail"`
-			Cure    string     `json:"cure,omitempty"`
+			Fix     string     `json:"cure,omitempty"`
 			Beside  bool       `json:"beside_apply"`
 		}
 		out := make([]findingJSON, len(findings))
@@ -77,8 +77,8 @@ func (*doctorCommand) Run(ctx context.Context, a *app) error {
 func (a *app) printFindings(findings []node.Finding, broken, beside int) {
 	for _, f := range findings {
 		fmt.Fprintf(a.stdout, "%-8s %s: %s\n", f.Grade, f.Subject, f.Detail)
-		if f.Cure != "" {
-			fmt.Fprintf(a.stdout, "         → %s\n", f.Cure)
+		if f.Fix != "" {
+			fmt.Fprintf(a.stdout, "         → %s\n", f.Fix)
 		}
 	}
 	switch broken {
@@ -99,12 +99,12 @@ func (p *portal) rehearse(ctx context.Context, ready bool, before []node.Finding
 		f.Detail = "files and queries of Asterisk all succeeded, and were reverted; the database has no tables to try yet"
 	}
 	if slices.ContainsFunc(before, func(f node.Finding) bool { return f.Grade == node.Bad && !f.Beside }) {
-		f.Grade, f.Detail, f.Cure = node.Odd, "not begun, since it would fail", "fix what is broken above, and run doctor again"
+		f.Grade, f.Detail, f.Fix = node.Warning, "not begun, since it would fail", "fix what is broken above, and run doctor again"
 		return []node.Finding{f}
 	}
 	behind, err := p.engine.Rehearse(ctx, apply.Rehearsal{Host: p.node.Rehearse, Unready: !ready})
 	if host, ok := errors.AsType[*node.RehearsalError](err); ok {
-		f.Grade, f.Detail, f.Cure = node.Bad, host.Detail, host.Cure
+		f.Grade, f.Detail, f.Fix = node.Bad, host.Detail, host.Fix
 		return []node.Finding{f}
 	}
 	if err != nil {
@@ -112,12 +112,12 @@ func (p *portal) rehearse(ctx context.Context, ready bool, before []node.Finding
 		if e, ok := errors.AsType[*pbx.Error](err); ok {
 			f.Detail = oneLine(e.Msg)
 		}
-		f.Cure = "an apply fails with this; once its cause is gone, run doctor again"
+		f.Fix = "an apply fails with this; once its cause is gone, run doctor again"
 		return []node.Finding{f}
 	}
 	all := []node.Finding{f}
 	if behind != "" {
-		all = append(all, node.Finding{Subject: "what Asterisk runs", Grade: node.Odd, Detail: behind, Cure: "pbxportal apply makes it reload the files"})
+		all = append(all, node.Finding{Subject: "what Asterisk runs", Grade: node.Warning, Detail: behind, Fix: "pbxportal apply makes it reload the files"})
 	}
 	return all
 }
@@ -129,19 +129,19 @@ func (a *app) examineDatabase(ctx context.Context, p *portal) (f node.Finding, r
 	missing := errors.Is(err, os.ErrNotExist)
 	if err != nil && !missing {
 		f.Grade, f.Detail = node.Bad, f.Detail+": "+oneLine(err.Error())
-		f.Cure = remedy(err, "start the database, or set DATABASE_URL; without it the portal keeps a SQLite file of its own")
+		f.Fix = remedy(err, "start the database, or set DATABASE_URL; without it the portal keeps a SQLite file of its own")
 		return f, false
 	}
 	if err := a.mayCreate(ctx, p); err != nil {
-		f.Grade, f.Detail, f.Cure = node.Bad, oneLine(err.Error()), "set DATABASE_URL to the intended database, or create this one: pbxportal migrate"
+		f.Grade, f.Detail, f.Fix = node.Bad, oneLine(err.Error()), "set DATABASE_URL to the intended database, or create this one: pbxportal migrate"
 		return f, false
 	}
 	has, known := int64(0), int64(1)
 	if !missing {
 		if has, known, err = p.store.Versions(ctx); err != nil {
-			f.Grade, f.Detail, f.Cure = node.Bad, f.Detail+"; but "+oneLine(err.Error()), "no command works with this database as it is: start the newer program, or set DATABASE_URL to another one"
+			f.Grade, f.Detail, f.Fix = node.Bad, f.Detail+"; but "+oneLine(err.Error()), "no command works with this database as it is: start the newer program, or set DATABASE_URL to another one"
 			if pbx.CodeOf(err) != pbx.CodeDatabaseNewer {
-				f.Cure = damagedCure
+				f.Fix = damagedFix
 			}
 			return f, false
 		}
@@ -150,19 +150,19 @@ func (a *app) examineDatabase(ctx context.Context, p *portal) (f node.Finding, r
 		}
 		if err != nil {
 			f.Grade, f.Detail = node.Bad, f.Detail+"; but "+oneLine(err.Error())
-			f.Cure = remedy(err, "connect to PostgreSQL directly")
+			f.Fix = remedy(err, "connect to PostgreSQL directly")
 			return f, false
 		}
 		if err := p.store.Probe(ctx); err != nil {
 			f.Grade, f.Detail = node.Bad, f.Detail+": it answers, but a write that would have been rolled back failed: "+oneLine(err.Error())
-			f.Cure = remedy(err, "free space on its disk, or give the portal's user write permission")
+			f.Fix = remedy(err, "free space on its disk, or give the portal's user write permission")
 			return f, false
 		}
 	}
 	if has < known {
 		if err := p.store.TryMigrate(ctx); err != nil {
 			f.Grade, f.Detail = node.Bad, f.Detail+": its tables cannot be created: "+oneLine(err.Error())
-			f.Cure = "give the portal's user, or its role in PostgreSQL, the permission to create them (GRANT CREATE ON SCHEMA public), and free space on the disk; or set DATABASE_URL"
+			f.Fix = "give the portal's user, or its role in PostgreSQL, the permission to create them (GRANT CREATE ON SCHEMA public), and free space on the disk; or set DATABASE_URL"
 			return f, false
 		}
 	}
@@ -189,13 +189,13 @@ func (a *app) examineDatabase(ctx context.Context, p *portal) (f node.Finding, r
 	switch {
 	case err != nil: // the rehearsal shows whether an apply is affected by the damage
 		f.Grade, f.Detail, f.Beside = node.Bad, f.Detail+"; but "+oneLine(err.Error()), true
-		f.Cure = damagedCure
+		f.Fix = damagedFix
 		if pbx.CodeOf(err) == pbx.CodeDatabaseDamaged {
-			f.Cure += "; without a backup examine and correct the rows, then run pbxportal migrate --accept-users"
+			f.Fix += "; without a backup examine and correct the rows, then run pbxportal migrate --accept-users"
 		}
 	case without:
-		f.Grade, f.Detail = node.Odd, f.Detail+"; this PostgreSQL keeps no checksums of its pages, so it would not notice a disk that changes them"
-		f.Cure = "stop PostgreSQL, and run pg_checksums --enable on its data folder"
+		f.Grade, f.Detail = node.Warning, f.Detail+"; this PostgreSQL keeps no checksums of its pages, so it would not notice a disk that changes them"
+		f.Fix = "stop PostgreSQL, and run pg_checksums --enable on its data folder"
 	}
 	return f, true
 }
@@ -210,7 +210,7 @@ func remedy(err error, general string) string {
 	return general
 }
 
-const damagedCure = "stop the portal, restore the backup of the database, and start again; check the disk as well"
+const damagedFix = "stop the portal, restore the backup of the database, and start again; check the disk as well"
 
 // examineTrail compares the audit trail with the signed heads in the state folder. It signs nothing.
 func (p *portal) examineTrail(ctx context.Context) node.Finding {
@@ -219,7 +219,7 @@ func (p *portal) examineTrail(ctx context.Context) node.Finding {
 	alarm, is := errors.AsType[*audit.AlarmError](err)
 	switch {
 	case is:
-		f.Grade, f.Detail, f.Cure = node.Bad, alarm.State+": "+oneLine(alarm.Why), alarm.Do()
+		f.Grade, f.Detail, f.Fix = node.Bad, alarm.State+": "+oneLine(alarm.Why), alarm.Do()
 	case err != nil: // the database was examined before
 		f.Detail = "not compared with its signed heads: the database does not answer, or has no tables yet"
 	case heads.Len() == 0:
@@ -235,7 +235,7 @@ func (p *portal) examineState() node.Finding {
 	f := node.Finding{Subject: "state folder", Grade: node.Good, Detail: p.config.StateDir}
 	existing, err := regular.Writable(p.config.StateDir)
 	if err != nil {
-		f.Grade, f.Detail, f.Cure = node.Bad, existing+" is not writable: "+err.Error(), "make the portal's user its owner, or set STATE_DIR"
+		f.Grade, f.Detail, f.Fix = node.Bad, existing+" is not writable: "+err.Error(), "make the portal's user its owner, or set STATE_DIR"
 	} else if existing != p.config.StateDir {
 		f.Detail += ", which the first command creates"
 	}
@@ -246,7 +246,7 @@ func (p *portal) examineState() node.Finding {
 func (a *app) examineSettings() node.Finding {
 	f := node.Finding{Subject: "settings", Grade: node.Good, Detail: "from flags and the environment"}
 	if a.from.files.Closed != nil {
-		f.Grade, f.Detail, f.Cure = node.Odd, "not all of them are known: "+a.from.files.Closed.Error(), "run doctor as the service's user: runuser -u pbxportal -- pbxportal doctor"
+		f.Grade, f.Detail, f.Fix = node.Warning, "not all of them are known: "+a.from.files.Closed.Error(), "run doctor as the service's user: runuser -u pbxportal -- pbxportal doctor"
 	}
 	var from, open, names []string
 	for _, file := range a.from.files.Read {
@@ -263,8 +263,8 @@ func (a *app) examineSettings() node.Finding {
 		f.Detail = "from " + strings.Join(from, " and ") + " as well"
 	}
 	if len(open) > 0 {
-		f.Grade, f.Detail = node.Odd, f.Detail+", which all users of this machine can read, with "+strings.Join(names, ", ")
-		f.Cure = "chmod 640 " + strings.Join(open, " ") + ", and give it to the portal's group"
+		f.Grade, f.Detail = node.Warning, f.Detail+", which all users of this machine can read, with "+strings.Join(names, ", ")
+		f.Fix = "chmod 640 " + strings.Join(open, " ") + ", and give it to the portal's group"
 	}
 	return f
 }
@@ -288,7 +288,7 @@ func secretsIn(file config.File) (names []string) {
 func (p *portal) examineAddress() node.Finding {
 	f := node.Finding{Subject: "listen address", Grade: node.Good, Detail: p.config.ListenAddr}
 	if !onLoopback(p.config.ListenAddr) && !p.config.TLS() && p.config.TrustedProxies == "" {
-		f.Grade, f.Cure = node.Bad, "passwords would cross the network in plaintext: set TLS_CERT and TLS_KEY, or ACME_HOSTS; or TRUSTED_PROXIES to the "+
+		f.Grade, f.Fix = node.Bad, "passwords would cross the network in plaintext: set TLS_CERT and TLS_KEY, or ACME_HOSTS; or TRUSTED_PROXIES to the "+
 			"proxy that provides TLS; or LISTEN_ADDR=127.0.0.1:8000"
 	}
 	return f

@@ -25,14 +25,14 @@ func (p *portal) examineFactors(ctx context.Context) node.Finding {
 	switch {
 	case len(accounts) == 0:
 		f.Detail = "there are no accounts yet, so no user can sign in to the pages"
-		f.Cure = "pbxportal admin setup-link prints a link to create the first account"
+		f.Fix = "pbxportal admin setup-link prints a link to create the first account"
 	case len(alone) == 0:
 		f.Detail += "; every owner and admin has one"
 	case pbx.SecondFactor(p.config.SecondFactor).DemandedOf(pbx.Owner):
 		f.Detail += "; these must set one up at the next sign-in: " + strings.Join(alone, ", ")
 	default:
 		f.Detail += fmt.Sprintf("; %d accounts that can change everything have none here: %s", len(alone), strings.Join(alone, ", "))
-		f.Cure = "set SECOND_FACTOR=owners, and they must set one up at the next sign-in; for users of an OpenID provider the provider is responsible"
+		f.Fix = "set SECOND_FACTOR=owners, and they must set one up at the next sign-in; for users of an OpenID provider the provider is responsible"
 	}
 	return f
 }

@@ -18,7 +18,7 @@ func (p *portal) examineHost(ctx context.Context) node.Finding {
 		f.Detail = "not compared with the users: the database does not answer, or has no tables yet"
 	case len(clashes) > 0:
 		f.Grade, f.Detail = node.Bad, "users have these numbers as well: "+names(clashes)
-		f.Cure = "rename or remove them in Asterisk's own configuration, or delete these users and create them again, which gives them free numbers"
+		f.Fix = "rename or remove them in Asterisk's own configuration, or delete these users and create them again, which gives them free numbers"
 	case len(host) > 0:
 		f.Detail = "not the portal's, and no clash with a user: " + names(host)
 	}

@@ -34,7 +34,7 @@ func rightsNeeded() asterisk.Rights {
 func (p *portal) examineLive(ctx context.Context) node.Finding {
 	f := node.Finding{Subject: "live state", Grade: node.Good}
 	if p.config.AMIUser == "" {
-		f.Detail, f.Cure = "off", fmt.Sprintf(managerUser, "pbxportal", "pbxportal")
+		f.Detail, f.Fix = "off", fmt.Sprintf(managerUser, "pbxportal", "pbxportal")
 		return f
 	}
 	f.Detail = "signed in as " + p.config.AMIUser + " at " + p.config.AMIAddr
@@ -43,23 +43,23 @@ func (p *portal) examineLive(ctx context.Context) node.Finding {
 		err = tryAMI(ctx, target)
 	}
 	if err != nil {
-		f.Grade, f.Detail, f.Cure = node.Odd, oneLine(err.Error()), fmt.Sprintf(managerUser, p.config.AMIUser, p.config.AMIUser)
+		f.Grade, f.Detail, f.Fix = node.Warning, oneLine(err.Error()), fmt.Sprintf(managerUser, p.config.AMIUser, p.config.AMIUser)
 		return f
 	}
 	if !onLoopback(p.config.AMIAddr) {
-		f.Grade, f.Cure = node.Odd, "the traffic of the Manager Interface is not encrypted: reach it on loopback, or through a tunnel"
+		f.Grade, f.Fix = node.Warning, "the traffic of the Manager Interface is not encrypted: reach it on loopback, or through a tunnel"
 		return f
 	}
 	rights, err := p.control.Patient().ManagerRights(ctx, p.config.AMIUser)
 	switch {
 	case err != nil:
-		f.Grade, f.Detail, f.Cure = node.Odd, f.Detail+"; its permissions could not be read: "+oneLine(err.Error()), "run in Asterisk's console: manager show user "+p.config.AMIUser
+		f.Grade, f.Detail, f.Fix = node.Warning, f.Detail+"; its permissions could not be read: "+oneLine(err.Error()), "run in Asterisk's console: manager show user "+p.config.AMIUser
 	case rights == nil:
-		f.Grade, f.Detail = node.Odd, f.Detail+", but the Asterisk at "+p.control.Target()+" has no such user"
-		f.Cure = "set AMI_ADDR and ASTERISK_CONTROL to the same Asterisk"
+		f.Grade, f.Detail = node.Warning, f.Detail+", but the Asterisk at "+p.control.Target()+" has no such user"
+		f.Fix = "set AMI_ADDR and ASTERISK_CONTROL to the same Asterisk"
 	default:
 		if fault := rightsFault(*rights); fault != "" {
-			f.Grade, f.Detail, f.Cure = node.Odd, f.Detail+", "+fault, "set its permissions in manager.conf to read = system,call and write = reporting, and run in Asterisk's console: manager reload"
+			f.Grade, f.Detail, f.Fix = node.Warning, f.Detail+", "+fault, "set its permissions in manager.conf to read = system,call and write = reporting, and run in Asterisk's console: manager reload"
 		} else {
 			f.Detail += ", with minimal permissions"
 		}

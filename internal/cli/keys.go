@@ -281,10 +281,10 @@ func (p *portal) examinePasswords(ctx context.Context) node.Finding {
 	p.useKeys(keys)
 	switch numbers, err := p.engine.WithPasswords(ctx); {
 	case err != nil:
-		f.Grade, f.Detail = node.Odd, "it could not be checked whether they hold passwords: "+oneLine(err.Error())
+		f.Grade, f.Detail = node.Warning, "it could not be checked whether they hold passwords: "+oneLine(err.Error())
 	case len(numbers) > 0:
-		f.Grade, f.Detail = node.Odd, fmt.Sprintf("revisions %v still hold passwords, on the disk and in the database, although SECRET_MODE is digest", numbers)
-		f.Cure = "apply, so that Asterisk runs digests, then run pbxportal migrate, which drops them; they cannot be restored afterwards"
+		f.Grade, f.Detail = node.Warning, fmt.Sprintf("revisions %v still hold passwords, on the disk and in the database, although SECRET_MODE is digest", numbers)
+		f.Fix = "apply, so that Asterisk runs digests, then run pbxportal migrate, which drops them; they cannot be restored afterwards"
 	}
 	return f
 }
@@ -299,25 +299,25 @@ func (p *portal) examineKeys(ctx context.Context) node.Finding {
 		f.Detail = "no key yet; the first command creates one"
 		if existing, err := regular.Writable(p.config.StateDir); err != nil {
 			f.Grade, f.Detail = node.Bad, "no key yet, and the first command cannot create one: "+existing+" is not writable: "+err.Error()
-			f.Cure = "make the portal's user the owner of that folder, or set STATE_DIR, or SECRET_KEY_FILE"
+			f.Fix = "make the portal's user the owner of that folder, or set STATE_DIR, or SECRET_KEY_FILE"
 		}
 		return f
 	case errors.Is(err, keyring.ErrNoKey):
-		f.Grade, f.Detail, f.Cure = node.Bad, fmt.Sprintf("sealed with %s; %v", keyList(needed(at)), err), restoreKey
+		f.Grade, f.Detail, f.Fix = node.Bad, fmt.Sprintf("sealed with %s; %v", keyList(needed(at)), err), restoreKey
 		return f
 	case err != nil:
-		f.Grade, f.Detail, f.Cure = node.Bad, err.Error(), "repair the key file, or restore it from its copy"
+		f.Grade, f.Detail, f.Fix = node.Bad, err.Error(), "repair the key file, or restore it from its copy"
 		return f
 	}
 	f.Detail = fmt.Sprintf("key %s from %s", keys.Current(), keys.Where())
 	switch lost := missing(at, keys); {
 	case lost != nil:
 		f.Grade = node.Bad
-		f.Detail, f.Cure, _ = strings.Cut(lost.Error(), ": ")
+		f.Detail, f.Fix, _ = strings.Cut(lost.Error(), ": ")
 	case p.config.SecretStorage == config.Plain:
-		f.Grade, f.Detail, f.Cure = node.Odd, "SIP secrets are stored in plaintext in the database", "set SECRET_STORAGE=sealed when no other program reads them, and run pbxportal migrate"
+		f.Grade, f.Detail, f.Fix = node.Warning, "SIP secrets are stored in plaintext in the database", "set SECRET_STORAGE=sealed when no other program reads them, and run pbxportal migrate"
 	case at.Open > 0:
-		f.Grade, f.Detail, f.Cure = node.Odd, fmt.Sprintf("%s; %d rows are still in plaintext", f.Detail, at.Open), "run pbxportal migrate"
+		f.Grade, f.Detail, f.Fix = node.Warning, fmt.Sprintf("%s; %d rows are still in plaintext", f.Detail, at.Open), "run pbxportal migrate"
 	}
 	return f
 }

@@ -33,9 +33,9 @@ func (h hooked) Stage(number, parent int, id pbx.RunID, files []pbx.File) error 
 	return h.Target.Stage(number, parent, id, files)
 }
 
-func (h hooked) Flip(number int, over []pbx.File) ([]string, error) {
+func (h hooked) Activate(number int, over []pbx.File) ([]string, error) {
 	defer h.at("flip")()
-	return h.Target.Flip(number, over)
+	return h.Target.Activate(number, over)
 }
 
 func (h hooked) Reload(ctx context.Context, modules []pbx.Module) (pbx.Reload, error) {
@@ -48,9 +48,9 @@ func (h hooked) Live(ctx context.Context, q pbx.LiveQuery) (pbx.Live, error) {
 	return h.Target.Live(ctx, q)
 }
 
-func (h hooked) Accept(number int) error {
+func (h hooked) MarkVerified(number int) error {
 	defer h.at("accept")()
-	return h.Target.Accept(number)
+	return h.Target.MarkVerified(number)
 }
 
 func (h hooked) Forget(ctx context.Context, numbers []pbx.Number) ([]pbx.Number, error) {

@@ -104,8 +104,9 @@ func (m *matrix) compare(t *testing.T, row state, run func(args ...string) (code
 	doctorCode, said, doctorErrs := run("doctor", "--json")
 	var d struct {
 		Findings []struct {
-			Subject, Grade, Detail, Cure string
-			Beside                       bool `json:"beside_apply"`
+			Subject, Grade, Detail string
+			Fix                    string `json:"cure"`
+			Beside                 bool   `json:"beside_apply"`
 		}
 		Green bool `json:"apply_can_succeed"`
 	}
@@ -126,8 +127,8 @@ func (m *matrix) compare(t *testing.T, row state, run func(args ...string) (code
 	var bad []string
 	for _, f := range d.Findings {
 		if f.Grade == "broken" {
-			bad = append(bad, fmt.Sprintf("%s: %s → %s", f.Subject, f.Detail, f.Cure))
-			if f.Cure == "" {
+			bad = append(bad, fmt.Sprintf("%s: %s → %s", f.Subject, f.Detail, f.Fix))
+			if f.Fix == "" {
 				t.Errorf("%s: %s: it does not say what to do", f.Subject, f.Detail)
 			}
 		}

@@ -39,7 +39,7 @@ func (t *Tree) Adopt(g Generation) error {
 		s.Current = g.Number
 	}
 	if s.Good == 0 {
-		if err := t.Accept(s.Current); err != nil {
+		if err := t.MarkVerified(s.Current); err != nil {
 			return err
 		}
 	}

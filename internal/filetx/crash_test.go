@@ -128,7 +128,7 @@ func (s *story) converge(word string) error {
 		return err
 	}
 	s.accepted, s.doubted = 0, 0
-	if err := s.tree.Accept(n); err != nil {
+	if err := s.tree.MarkVerified(n); err != nil {
 		return err
 	}
 	s.accepted = n
@@ -156,7 +156,7 @@ func (s *story) flip(n int, word string) error {
 		s.allowed = old
 		return err
 	}
-	if err := s.tree.Flip(n, seen); err != nil {
+	if err := s.tree.Activate(n, seen); err != nil {
 		if !errors.Is(err, filetx.ErrInDoubt) {
 			s.allowed = old
 		}
@@ -291,7 +291,7 @@ var tales = []tale{
 			return err
 		}
 		s.allowed = append(s.allowed, both("one"))
-		if _, err := s.tree.Reclaim(func(string, []byte) error { return nil }); err != nil {
+		if _, err := s.tree.Overwrite(func(string, []byte) error { return nil }); err != nil {
 			return err
 		}
 		s.allowed = []string{both("one")}
@@ -320,7 +320,7 @@ var tales = []tale{
 			return err
 		}
 		s.allowed = append(s.allowed, both("one"))
-		if _, err := s.tree.Reclaim(func(string, []byte) error { return nil }); err != nil {
+		if _, err := s.tree.Overwrite(func(string, []byte) error { return nil }); err != nil {
 			return err
 		}
 		s.allowed = []string{both("one")}
@@ -497,7 +497,7 @@ func (s *story) rest() error {
 	}
 	if s.drift && drifted(state) {
 		s.allowed = append(s.allowed, both("one"))
-		if _, err := s.tree.Reclaim(func(string, []byte) error { return nil }); err != nil {
+		if _, err := s.tree.Overwrite(func(string, []byte) error { return nil }); err != nil {
 			return err
 		}
 	}

@@ -12,10 +12,10 @@ import (
 	"github.com/synergycall/pbxportal/internal/regular"
 )
 
-// Reclaim takes over fixed paths that were changed externally. Everything there that is not of the current generation is passed to save first; if that
-// fails, the path stays as it is. A file that was edited through its link keeps the edit until the next Flip, when the path shows another generation.
-// Reclaim returns the current content of the generation, for Flip; a missing file is left out.
-func (t *Tree) Reclaim(save func(path string, content []byte) error) (seen map[string][]byte, err error) {
+// Overwrite takes over fixed paths that were changed externally. Everything there that is not of the current generation is passed to save first; if that
+// fails, the path stays as it is. A file that was edited through its link keeps the edit until the next Activate, when the path shows another generation.
+// Overwrite returns the current content of the generation, for Activate; a missing file is left out.
+func (t *Tree) Overwrite(save func(path string, content []byte) error) (seen map[string][]byte, err error) {
 	s, err := t.State()
 	if err != nil {
 		return nil, err
@@ -23,7 +23,7 @@ func (t *Tree) Reclaim(save func(path string, content []byte) error) (seen map[s
 	seen = map[string][]byte{}
 	for _, p := range s.Paths {
 		if p.Kind != Linked && !p.InOrder() {
-			if err := t.reclaim(p, save); err != nil {
+			if err := t.overwrite(p, save); err != nil {
 				return nil, err
 			}
 		}
@@ -48,8 +48,8 @@ func (t *Tree) Reclaim(save func(path string, content []byte) error) (seen map[s
 	return seen, nil
 }
 
-// reclaim puts our link at a path that holds something else, or nothing, after saving its present content.
-func (t *Tree) reclaim(p PathState, save func(path string, content []byte) error) error {
+// overwrite puts our link at a path that holds something else, or nothing, after saving its present content.
+func (t *Tree) overwrite(p PathState, save func(path string, content []byte) error) error {
 	const patience = 5
 	var saved []byte
 	for range patience {

@@ -150,7 +150,7 @@ func TestRow16AFlipThatCannotBeMadeCertainIsTakenBack(t *testing.T) {
 	faults = 1
 	seen, err := inPlace(tree)
 	must(t, err)
-	if err := tree.Flip(before.Next(), seen); errors.Is(err, filetx.ErrInDoubt) || !errors.Is(err, syscall.EIO) {
+	if err := tree.Activate(before.Next(), seen); errors.Is(err, filetx.ErrInDoubt) || !errors.Is(err, syscall.EIO) {
 		t.Errorf("got %v, want the cause, and no doubt", err)
 	}
 	if after, err := tree.State(); err != nil || after.Current != before.Current || drifted(after) {
@@ -174,7 +174,7 @@ func TestRow17AFlipThatCannotBeMadeCertainNorTakenBackSaysSo(t *testing.T) {
 	broken = true
 	seen, err := inPlace(tree)
 	must(t, err)
-	if err := tree.Flip(s.Next(), seen); !errors.Is(err, filetx.ErrInDoubt) || !errors.Is(err, syscall.EIO) {
+	if err := tree.Activate(s.Next(), seen); !errors.Is(err, filetx.ErrInDoubt) || !errors.Is(err, syscall.EIO) {
 		t.Errorf("got %v, want ErrInDoubt and the cause", err)
 	}
 }

@@ -205,7 +205,7 @@ func TestOnAFullDiskTheOldPairStaysAndNothingOfTheNewIsKept(t *testing.T) {
 			if err == nil {
 				seen, lookErr := inPlace(st.tree)
 				must(t, lookErr)
-				err = st.tree.Flip(s.Next(), seen)
+				err = st.tree.Activate(s.Next(), seen)
 			}
 			seen := p.look(filetx.OS())
 			switch {
@@ -259,8 +259,8 @@ func TestOnADiskThatCannotBeWrittenTheOldPairStays(t *testing.T) {
 		if err := tree.Stage(filetx.Generation{Number: s.Next(), Files: contentOf("new")}); !errors.Is(err, want) {
 			t.Errorf("Stage says %v, want %v", err, want)
 		}
-		if err := tree.Flip(s.Current-1, nil); !errors.Is(err, want) {
-			t.Errorf("Flip says %v, want %v", err, want)
+		if err := tree.Activate(s.Current-1, nil); !errors.Is(err, want) {
+			t.Errorf("Activate says %v, want %v", err, want)
 		}
 		if seen := p.look(filetx.OS()); seen != both("old") {
 			t.Errorf("%q is read", seen)
@@ -350,8 +350,8 @@ func TestRow18AReaderOfBothPathsNeverSeesTwoGenerations(t *testing.T) {
 		must(t, st.tree.Stage(filetx.Generation{Number: s.Next(), Parent: s.Current, Files: generation(i)}))
 		seen, err := inPlace(st.tree)
 		must(t, err)
-		must(t, st.tree.Flip(s.Next(), seen))
-		must(t, st.tree.Accept(s.Next()))
+		must(t, st.tree.Activate(s.Next(), seen))
+		must(t, st.tree.MarkVerified(s.Next()))
 		if i%10 == 0 {
 			must(t, st.tree.Prune(3, nobody))
 		}

@@ -21,7 +21,7 @@ type Recovered struct {
 //
 // It never changes what is read through the fixed paths, and never removes a generation that does not match its manifest: an interrupted run cannot
 // leave one, since a generation gets its name only once it is safely on disk. Such a generation was edited by hand, or the disk failed; the two cannot
-// be distinguished. Its bytes may exist nowhere else, and only Reclaim and Prune, which save them first, set them aside.
+// be distinguished. Its bytes may exist nowhere else, and only Overwrite and Prune, which save them first, set them aside.
 func (t *Tree) Recover() (Recovered, error) {
 	var r Recovered
 	if there, err := t.exists(t.dir); err != nil || !there {

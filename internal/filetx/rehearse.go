@@ -8,7 +8,7 @@ import (
 // rehearsal is the folder of the probe of Rehearse, relative to the tree. Recover removes folders with this name.
 const rehearsal = "gen/.old-rehearsal"
 
-// Rehearse does to the disk what Stage, Flip and Accept do for generation g, and reverts it: what is read through the fixed paths does not change at any
+// Rehearse does to the disk what Stage, Activate and MarkVerified do for generation g, and reverts it: what is read through the fixed paths does not change at any
 // time. Each pointer is replaced by one to the same generation. While g is staged, look is called with the path of a file that holds probe and was
 // created like the files of g, to find out who may read them.
 func (t *Tree) Rehearse(g Generation, probe []byte, look func(path string) error) (err error) {

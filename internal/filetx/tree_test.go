@@ -225,8 +225,8 @@ func TestWhatSomebodyElseDidIsSeenAndTakenBackOnlyAfterItWasKept(t *testing.T) {
 				t.Errorf("seen as %+v", state)
 			}
 			if c.kind != filetx.Linked {
-				if err := s.tree.Flip(state.Current-1, nil); !errors.Is(err, filetx.ErrDrift) {
-					t.Errorf("Flip says %v", err)
+				if err := s.tree.Activate(state.Current-1, nil); !errors.Is(err, filetx.ErrDrift) {
+					t.Errorf("Activate says %v", err)
 				}
 				if err := s.tree.Adopt(filetx.Generation{Number: 9, Files: pair("", "")}); !errors.Is(err, filetx.ErrDrift) {
 					t.Errorf("Adopt says %v", err)
@@ -234,14 +234,14 @@ func TestWhatSomebodyElseDidIsSeenAndTakenBackOnlyAfterItWasKept(t *testing.T) {
 			}
 			before, kept := everything(t, s.root), map[string]string{}
 			if len(c.kept) > 0 {
-				if _, err := s.tree.Reclaim(func(string, []byte) error { return errors.New("no") }); err == nil {
+				if _, err := s.tree.Overwrite(func(string, []byte) error { return errors.New("no") }); err == nil {
 					t.Error("what could not be kept was taken back")
 				}
 				if diff := cmp.Diff(before, everything(t, s.root)); diff != "" {
 					t.Error(diff)
 				}
 			}
-			_, err = s.tree.Reclaim(func(path string, content []byte) error {
+			_, err = s.tree.Overwrite(func(path string, content []byte) error {
 				kept[filepath.Base(path)] = string(content)
 				return nil
 			})
@@ -303,7 +303,7 @@ func TestADamagedGenerationIsNeverReadNorFlippedToAndRecoverLeavesItAsItIs(t *te
 			if _, err := s.tree.Read(n); err == nil {
 				t.Error("a damaged generation was read")
 			}
-			if err := s.tree.Flip(n, nil); err == nil {
+			if err := s.tree.Activate(n, nil); err == nil {
 				t.Error("flipped to a damaged generation")
 			}
 			before := everything(t, s.root)
@@ -337,7 +337,7 @@ func TestWhenNothingIsWholeANewGenerationHelps(t *testing.T) {
 			n, err := s.stage("two")
 			must(t, err)
 			must(t, s.flip(n, "two"))
-			must(t, s.tree.Accept(n))
+			must(t, s.tree.MarkVerified(n))
 			if r, err = s.tree.Recover(); err != nil || len(r.Damaged) > 0 || s.look(s.raw) != both("two") {
 				t.Errorf("%+v, %v, %q is read", r, err, s.look(s.raw))
 			}
@@ -348,7 +348,7 @@ func TestWhenNothingIsWholeANewGenerationHelps(t *testing.T) {
 func TestOnlyTheCurrentGenerationCanBeAccepted(t *testing.T) {
 	t.Parallel()
 	s := begun(t)
-	if err := s.tree.Accept(1); err == nil {
+	if err := s.tree.MarkVerified(1); err == nil {
 		t.Error("no error")
 	}
 }
@@ -418,7 +418,7 @@ func TestAPathWhoseFileTheGenerationLacksIsInOrderUntilSomethingIsReadThere(t *t
 		n, err := s.stage("next+")
 		must(t, err)
 		seen := contentOf(c.words[len(c.words)-1])
-		if err := s.tree.Flip(n, seen); (err == nil) != c.inOrder || err != nil && !errors.Is(err, filetx.ErrDrift) {
+		if err := s.tree.Activate(n, seen); (err == nil) != c.inOrder || err != nil && !errors.Is(err, filetx.ErrDrift) {
 			t.Errorf("%s: a flip over it: %v", name, err)
 		}
 	}
@@ -446,7 +446,7 @@ func TestAPipeInThePlaceOfAFileHoldsNobody(t *testing.T) {
 		t.Errorf("seen as %+v, %v", state, err)
 	}
 	kept := ""
-	if _, err := s.tree.Reclaim(func(_ string, content []byte) error { kept += string(content); return nil }); err != nil || !strings.Contains(kept, "named pipe") {
+	if _, err := s.tree.Overwrite(func(_ string, content []byte) error { kept += string(content); return nil }); err != nil || !strings.Contains(kept, "named pipe") {
 		t.Errorf("kept is %q, error %v", kept, err)
 	}
 }

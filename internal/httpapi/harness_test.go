@@ -362,7 +362,7 @@ func (a *asterisk) Adopt(number int, id pbx.RunID, missing []pbx.File) ([]pbx.Fi
 	return missing, nil
 }
 
-func (a *asterisk) Reclaim(save func(pbx.File) error) ([]pbx.File, error) {
+func (a *asterisk) Overwrite(save func(pbx.File) error) ([]pbx.File, error) {
 	defer func() { a.drift = nil }()
 	return a.revisions[a.site.Current], save(pbx.File{Path: pbx.PJSIPPath, Content: []byte("password=by-hand")})
 }
@@ -380,7 +380,7 @@ func (a *asterisk) Stage(number, _ int, id pbx.RunID, files []pbx.File) error {
 	return a.writeFault
 }
 
-func (a *asterisk) Flip(number int, _ []pbx.File) ([]string, error) {
+func (a *asterisk) Activate(number int, _ []pbx.File) ([]string, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.flipFault != nil {
@@ -390,7 +390,7 @@ func (a *asterisk) Flip(number int, _ []pbx.File) ([]string, error) {
 	return []string{"/etc/asterisk/" + pbx.PJSIPPath, "/etc/asterisk/" + pbx.DialplanPath}, nil
 }
 
-func (a *asterisk) Accept(number int) error {
+func (a *asterisk) MarkVerified(number int) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.site.Good, a.doubted = number, 0

@@ -14,7 +14,7 @@ import (
 // asteriskSuite is the Debian suite with Asterisk 22; its own libraries are included, so any Linux can run it.
 const asteriskSuite = "forky"
 
-const asteriskCure = "point the portal at an existing Asterisk with ASTERISK_CONTROL and ASTERISK_CONFIG_DIR"
+const asteriskFix = "point the portal at an existing Asterisk with ASTERISK_CONTROL and ASTERISK_CONFIG_DIR"
 
 // Tree is an unpacked Asterisk with every library it needs.
 type Tree struct {
@@ -27,7 +27,7 @@ type Tree struct {
 func FetchAsterisk(ctx context.Context, o FetchOptions) (Tree, error) {
 	m, err := thisMachine()
 	if err != nil {
-		return Tree{}, withCure(err, asteriskCure)
+		return Tree{}, withFix(err, asteriskFix)
 	}
 	cache, err := o.cacheDir()
 	if err != nil {
@@ -61,7 +61,7 @@ func FetchAsterisk(ctx context.Context, o FetchOptions) (Tree, error) {
 		return nil
 	})
 	if err != nil {
-		return Tree{}, withCure(fmt.Errorf("cannot fetch Asterisk: %w", err), asteriskCure)
+		return Tree{}, withFix(fmt.Errorf("cannot fetch Asterisk: %w", err), asteriskFix)
 	}
 	return Tree{Root: root, machine: m}, nil
 }
@@ -90,10 +90,10 @@ func (t Tree) argv(args ...string) []string {
 
 func (t Tree) libraries() string { return filepath.Join(t.Root, "usr/lib", t.machine.triplet) }
 
-// withCure adds an alternative to an error if this machine cannot download packages.
-func withCure(err error, cure string) error {
+// withFix adds an alternative to an error if this machine cannot download packages.
+func withFix(err error, fix string) error {
 	if errors.Is(err, ErrNoArchive) || errors.Is(err, errUntrusted) {
-		return fmt.Errorf("%w\n%s", err, cure)
+		return fmt.Errorf("%w\n%s", err, fix)
 	}
 	return err
 }

@@ -13,7 +13,7 @@ import (
 	"github.com/synergycall/pbxportal/internal/proc"
 )
 
-const postgresCure = "install PostgreSQL (Debian: apt-get install postgresql)"
+const postgresFix = "install PostgreSQL (Debian: apt-get install postgresql)"
 
 // sharedCache is root's cache: PostgreSQL then runs as another user, who cannot read root's home.
 const sharedCache = "/var/cache/pbxportal"
@@ -74,7 +74,7 @@ func FetchPostgres(ctx context.Context, o FetchOptions) (PostgresPrograms, error
 func FetchPostgresAnyway(ctx context.Context, o FetchOptions) (PostgresPrograms, error) {
 	m, err := thisMachine()
 	if err != nil {
-		return PostgresPrograms{}, withCure(err, postgresCure)
+		return PostgresPrograms{}, withFix(err, postgresFix)
 	}
 	cache, err := o.cacheDir()
 	if err != nil {
@@ -117,7 +117,7 @@ func FetchPostgresAnyway(ctx context.Context, o FetchOptions) (PostgresPrograms,
 		return nil
 	})
 	if err != nil {
-		return PostgresPrograms{}, withCure(fmt.Errorf("cannot fetch PostgreSQL: %w", err), postgresCure)
+		return PostgresPrograms{}, withFix(fmt.Errorf("cannot fetch PostgreSQL: %w", err), postgresFix)
 	}
 	return postgresIn(root, m)
 }

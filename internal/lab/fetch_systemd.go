@@ -12,7 +12,7 @@ import (
 // systemdSuite is the Debian suite of the systemd that checks our unit; its own libraries are included, so results are the same on every machine.
 const systemdSuite = "trixie"
 
-const systemdCure = "run the tests on a machine that reaches a Debian archive"
+const systemdFix = "run the tests on a machine that reaches a Debian archive"
 
 // Systemd is an unpacked systemd, whose tools check units that are not installed. It boots only inside namespaces created by tests.
 type Systemd struct {
@@ -25,7 +25,7 @@ type Systemd struct {
 func FetchSystemd(ctx context.Context, o FetchOptions) (Systemd, error) {
 	m, err := thisMachine()
 	if err != nil {
-		return Systemd{}, withCure(err, systemdCure)
+		return Systemd{}, withFix(err, systemdFix)
 	}
 	cache, err := o.cacheDir()
 	if err != nil {
@@ -55,7 +55,7 @@ func FetchSystemd(ctx context.Context, o FetchOptions) (Systemd, error) {
 		return nil
 	})
 	if err != nil {
-		return Systemd{}, withCure(fmt.Errorf("cannot fetch systemd: %w", err), systemdCure)
+		return Systemd{}, withFix(fmt.Errorf("cannot fetch systemd: %w", err), systemdFix)
 	}
 	return Systemd{Root: root, machine: m}, nil
 }

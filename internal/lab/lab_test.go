@@ -144,10 +144,10 @@ func TestAnAsteriskThatCannotStartIsExplainedByItsLog(t *testing.T) {
 }
 
 func TestAMachineThatCannotFetchIsToldWhatToDoInstead(t *testing.T) {
-	const cure = "point the portal at an existing Asterisk with ASTERISK_CONTROL and ASTERISK_CONFIG_DIR"
+	const fix = "point the portal at an existing Asterisk with ASTERISK_CONTROL and ASTERISK_CONFIG_DIR"
 	cache := t.TempDir()
 	_, err := lab.FetchAsterisk(t.Context(), lab.FetchOptions{Cache: cache, Mirror: "http://127.0.0.1:1/debian"})
-	if !errors.Is(err, lab.ErrNoArchive) || !strings.Contains(err.Error(), cure) {
+	if !errors.Is(err, lab.ErrNoArchive) || !strings.Contains(err.Error(), fix) {
 		t.Errorf("without network: got %v", err)
 	}
 	_, err = lab.FetchAsterisk(t.Context(), lab.FetchOptions{Cache: cache, Mirror: "x] http://evil"})
@@ -156,7 +156,7 @@ func TestAMachineThatCannotFetchIsToldWhatToDoInstead(t *testing.T) {
 	}
 	t.Setenv("PATH", t.TempDir())
 	_, err = lab.FetchAsterisk(t.Context(), lab.FetchOptions{Cache: cache})
-	if !errors.Is(err, lab.ErrNoArchive) || !strings.Contains(err.Error(), "this machine has no apt-get") || !strings.Contains(err.Error(), cure) {
+	if !errors.Is(err, lab.ErrNoArchive) || !strings.Contains(err.Error(), "this machine has no apt-get") || !strings.Contains(err.Error(), fix) {
 		t.Errorf("without apt: got %v", err)
 	}
 	if left, err := filepath.Glob(filepath.Join(cache, "*")); err != nil || len(left) != 1 || filepath.Ext(left[0]) != ".lock" {

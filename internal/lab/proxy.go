@@ -15,7 +15,7 @@ import (
 // debianSuite is the Debian suite of programs that run with the libraries of their packages.
 const debianSuite = "trixie"
 
-const programCure = "run the tests on a machine that reaches a Debian archive"
+const programFix = "run the tests on a machine that reaches a Debian archive"
 
 // program is a program from a Debian package, unpacked in its own folder with its libraries.
 type program struct {
@@ -28,7 +28,7 @@ type program struct {
 func fetchProgram(ctx context.Context, o FetchOptions, cache, name, path, tryWith string) (program, error) {
 	m, err := thisMachine()
 	if err != nil {
-		return program{}, withCure(err, programCure)
+		return program{}, withFix(err, programFix)
 	}
 	root, err := fetchOnce(ctx, o, cache, name+"-"+debianSuite+"-"+m.arch, func(partial string) error {
 		o.progress("fetching %s from Debian %s into %s (once)", name, debianSuite, cache)
@@ -54,7 +54,7 @@ func fetchProgram(ctx context.Context, o FetchOptions, cache, name, path, tryWit
 		return nil
 	})
 	if err != nil {
-		return program{}, withCure(fmt.Errorf("cannot fetch %s: %w", name, err), programCure)
+		return program{}, withFix(fmt.Errorf("cannot fetch %s: %w", name, err), programFix)
 	}
 	return program{root, path, m}, nil
 }

@@ -36,7 +36,7 @@ type board struct {
 	events  []Event // the newest, with ids up to last
 	changed chan struct{}
 	closed  bool
-	history []Minute
+	history []Sample
 	counted counts // the last counts
 	lists   lists
 }
@@ -174,12 +174,12 @@ func (b *board) countLocked(fresh bool) {
 	this := b.now().UTC().Truncate(oneMinute)
 	if n := len(b.history); n > 0 && !fresh {
 		for at := later(b.history[n-1].At.Add(oneMinute), this.Add(-minutes*oneMinute)); !at.After(this); at = at.Add(oneMinute) {
-			b.history = append(b.history, Minute{at, b.counted.registrations, b.counted.calls})
+			b.history = append(b.history, Sample{at, b.counted.registrations, b.counted.calls})
 		}
 	}
 	b.counted = b.model.counts()
 	if n := len(b.history); n == 0 || b.history[n-1].At.Before(this) {
-		b.history = append(b.history, Minute{At: this})
+		b.history = append(b.history, Sample{At: this})
 	}
 	last := &b.history[len(b.history)-1]
 	last.Registrations, last.Calls = max(last.Registrations, b.counted.registrations), max(last.Calls, b.counted.calls)
@@ -221,9 +221,9 @@ func (b *board) counts() (counts, LinkState) {
 }
 
 // historyLocked returns the samples of the last hour.
-func (b *board) historyLocked() []Minute {
+func (b *board) historyLocked() []Sample {
 	oldest := b.now().UTC().Truncate(oneMinute).Add(-(minutes - 1) * oneMinute)
-	return slices.DeleteFunc(slices.Clone(b.history), func(m Minute) bool { return m.At.Before(oldest) })
+	return slices.DeleteFunc(slices.Clone(b.history), func(m Sample) bool { return m.At.Before(oldest) })
 }
 
 // next returns the update for a listener.

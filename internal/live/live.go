@@ -82,8 +82,8 @@ type Call struct {
 	Since time.Time // when it began
 }
 
-// Minute is the maximum of concurrent registrations and calls within one minute.
-type Minute struct {
+// Sample is the maximum of concurrent registrations and calls within one minute.
+type Sample struct {
 	At            time.Time // its beginning
 	Registrations int
 	Calls         int
@@ -94,7 +94,7 @@ type Snapshot struct {
 	Link          Link
 	Registrations []Registration // by number and address
 	Calls         []Call         // oldest first
-	History       []Minute       // of the last hour, oldest first; minutes without a connection are missing
+	History       []Sample       // of the last hour, oldest first; minutes without a connection are missing
 	LeftOut       string         // what exceeds the limits, in words; "" if nothing
 }
 

@@ -60,14 +60,14 @@ func (h *host) Stage(number, parent int, id pbx.RunID, files []pbx.File) error {
 	return h.Local.Stage(number, parent, id, files)
 }
 
-func (h *host) Flip(number int, over []pbx.File) ([]string, error) {
+func (h *host) Activate(number int, over []pbx.File) ([]string, error) {
 	defer h.at("flip")()
-	return h.Local.Flip(number, over)
+	return h.Local.Activate(number, over)
 }
 
-func (h *host) Accept(number int) error {
+func (h *host) MarkVerified(number int) error {
 	defer h.at("accept")()
-	return h.Local.Accept(number)
+	return h.Local.MarkVerified(number)
 }
 
 func (h *host) Reload(context.Context, []pbx.Module) (pbx.Reload, error) {

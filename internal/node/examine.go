@@ -27,9 +27,9 @@ type Grade string
 
 // Grades of a finding.
 const (
-	Good Grade = "ok"
-	Odd  Grade = "warning" // works, but needs attention
-	Bad  Grade = "broken"  // an apply fails or, if Beside is set, something else does not work
+	Good    Grade = "ok"
+	Warning Grade = "warning" // works, but needs attention
+	Bad     Grade = "broken"  // an apply fails or, if Beside is set, something else does not work
 )
 
 // Finding is the result of one check.
@@ -37,7 +37,7 @@ type Finding struct {
 	Subject string // what was checked, in a few words
 	Grade   Grade
 	Detail  string // what was found
-	Cure    string // what to do, "" if nothing
+	Fix     string // what to do, "" if nothing
 	Beside  bool   // an apply succeeds all the same
 }
 
@@ -60,7 +60,7 @@ func (l *Local) Examine(ctx context.Context) []Finding {
 	if info, err := os.Stat(l.dir); err != nil || !info.IsDir() {
 		return append(all, Finding{
 			Subject: "configuration folder", Grade: Bad, Detail: l.dir + " does not exist, or is not readable",
-			Cure: "install Asterisk, or set ASTERISK_CONFIG_DIR to the folder with its pjsip.conf",
+			Fix: "install Asterisk, or set ASTERISK_CONFIG_DIR to the folder with its pjsip.conf",
 		})
 	}
 	all = append(all, Finding{Subject: "configuration folder", Grade: Good, Detail: l.dir})
@@ -79,14 +79,14 @@ func (l *Local) examineFolder(ctx context.Context, file string) Finding {
 	name := filepath.Join(l.dir, file)
 	f := Finding{Subject: "file " + name, Grade: Good, Detail: "is there"}
 	if _, err := os.Lstat(name); err != nil {
-		f.Grade, f.Detail, f.Cure = Odd, "does not exist yet", "create it, empty, with pbxportal install, before Asterisk includes it"
+		f.Grade, f.Detail, f.Fix = Warning, "does not exist yet", "create it, empty, with pbxportal install, before Asterisk includes it"
 		return f
 	}
 	if owner, ok := l.looks.Owner(ctx); ok {
 		f.Detail = "may be read by Asterisk"
 		if there, err := filepath.EvalSymlinks(name); err == nil {
 			if why := unreadable(owner, there); why != "" { // an apply replaces it
-				f.Grade, f.Detail, f.Cure, f.Beside = Bad, why, l.rightsCure(ctx), true
+				f.Grade, f.Detail, f.Fix, f.Beside = Bad, why, l.rightsFix(ctx), true
 			}
 		}
 	}
@@ -114,8 +114,8 @@ func unreadable(owner asterisk.Owner, name string) string {
 	}
 }
 
-// rightsCure returns the command that gives both folders, and everything in them, the owner, group and modes that the portal uses itself.
-func (l *Local) rightsCure(ctx context.Context) string {
+// rightsFix returns the command that gives both folders, and everything in them, the owner, group and modes that the portal uses itself.
+func (l *Local) rightsFix(ctx context.Context) string {
 	group, hint := "GROUP", ", where GROUP is the one Asterisk runs as"
 	if owner, ok := l.looks.Owner(ctx); ok {
 		group, hint = strconv.FormatUint(uint64(owner.GID), 10), ""
@@ -145,10 +145,10 @@ func (l *Local) examineDrift(ctx context.Context) (all []Finding) {
 	const subject = "changes by others"
 	site, err := l.Inspect()
 	if err != nil {
-		return []Finding{{Subject: subject, Grade: Bad, Detail: err.Error(), Cure: l.rightsCure(ctx)}} // no apply gets further
+		return []Finding{{Subject: subject, Grade: Bad, Detail: err.Error(), Fix: l.rightsFix(ctx)}} // no apply gets further
 	}
 	for _, d := range site.Drift {
-		all = append(all, Finding{Subject: subject, Grade: Bad, Detail: d.String(), Cure: d.Cure()})
+		all = append(all, Finding{Subject: subject, Grade: Bad, Detail: d.String(), Fix: d.Fix()})
 	}
 	if len(all) == 0 {
 		all = append(all, Finding{Subject: subject, Grade: Good, Detail: "none"})
@@ -163,11 +163,11 @@ func (l *Local) examineInclude(parent, file string, theirs func() string) Findin
 	text, _, err := regular.Read(name, largestConfig)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return Finding{Subject: subject, Grade: Bad, Detail: name + " is not there", Cure: "create it, with the line " + want}
+		return Finding{Subject: subject, Grade: Bad, Detail: name + " is not there", Fix: "create it, with the line " + want}
 	case errors.Is(err, fs.ErrPermission):
-		return Finding{Subject: subject, Grade: Odd, Detail: err.Error(), Cure: "give the portal's user read permission, so that this can be checked"}
+		return Finding{Subject: subject, Grade: Warning, Detail: err.Error(), Fix: "give the portal's user read permission, so that this can be checked"}
 	case err != nil: // Asterisk fails here, too
-		return Finding{Subject: subject, Grade: Bad, Detail: err.Error(), Cure: "create a readable file there, with the line " + want}
+		return Finding{Subject: subject, Grade: Bad, Detail: err.Error(), Fix: "create a readable file there, with the line " + want}
 	}
 	seen := &includes{seen: map[string]bool{}, categories: map[string]bool{}, theirs: theirs}
 	line := l.include(name, string(text), file, seen)
@@ -175,14 +175,14 @@ func (l *Local) examineInclude(parent, file string, theirs func() string) Findin
 	case seen.undefined != "":
 		return Finding{
 			Subject: subject, Grade: Bad, Detail: seen.undefined + ": Asterisk rejects the whole file",
-			Cure: "correct it: a section that refers to one of the portal's belongs below the line " + want,
+			Fix: "correct it: a section that refers to one of the portal's belongs below the line " + want,
 		}
 	case line != "":
 		return Finding{Subject: subject, Grade: Good, Detail: line}
 	case parent == "pjsip.conf" && l.sorceryNames(file, theirs):
 		return Finding{Subject: subject, Grade: Good, Detail: "sorcery.conf names the file"}
 	}
-	return Finding{Subject: subject, Grade: Bad, Detail: name + " does not include " + file, Cure: "first create the files with pbxportal install, then add this line at its end and reload: " + want}
+	return Finding{Subject: subject, Grade: Bad, Detail: name + " does not include " + file, Fix: "first create the files with pbxportal install, then add this line at its end and reload: " + want}
 }
 
 // plainLines returns the numbered lines of a configuration file as Asterisk reads them: without comments, surrounding blanks and a byte order mark.
@@ -383,7 +383,7 @@ func (l *Local) examineSorcery(theirs func() string) (all []Finding) {
 		}) {
 			all = append(all, Finding{
 				Subject: "sorcery.conf", Grade: Bad, Detail: fmt.Sprintf("Asterisk looks for each %s in %s, and not in pjsip.conf, which includes the portal's file", kind, strings.Join(wizards[kind], " and ")),
-				Cure: "add the line " + kind + " = config,pjsip.conf,criteria=type=" + kind + " to its section [res_pjsip], above the others, and restart Asterisk",
+				Fix: "add the line " + kind + " = config,pjsip.conf,criteria=type=" + kind + " to its section [res_pjsip], above the others, and restart Asterisk",
 			})
 		}
 	}
@@ -395,7 +395,7 @@ func (l *Local) examineSorcery(theirs func() string) (all []Finding) {
 func (l *Local) examineOptions() (all []Finding) {
 	text, _, err := regular.Read(filepath.Join(l.dir, "asterisk.conf"), largestConfig)
 	if other, ok := errors.AsType[*regular.Error](err); ok {
-		return []Finding{{Subject: "options in asterisk.conf", Grade: Odd, Detail: other.Error(), Cure: "restore Asterisk's own file"}}
+		return []Finding{{Subject: "options in asterisk.conf", Grade: Warning, Detail: other.Error(), Fix: "restore Asterisk's own file"}}
 	}
 	if err != nil {
 		return nil // it is elsewhere, or not readable
@@ -414,13 +414,13 @@ func (l *Local) examineOptions() (all []Finding) {
 		switch strings.ToLower(strings.TrimSpace(key)) {
 		case "execincludes":
 			all = append(all, Finding{
-				Subject: "options in asterisk.conf", Grade: Odd, Detail: "execincludes is on: a line #exec in any of Asterisk's files starts a program",
-				Cure: "set execincludes = no, and restart Asterisk, unless files of your own need it",
+				Subject: "options in asterisk.conf", Grade: Warning, Detail: "execincludes is on: a line #exec in any of Asterisk's files starts a program",
+				Fix: "set execincludes = no, and restart Asterisk, unless files of your own need it",
 			})
 		case "live_dangerously":
 			all = append(all, Finding{
-				Subject: "options in asterisk.conf", Grade: Odd, Detail: "live_dangerously is on: any client that can set a variable, over AMI for instance, can start programs",
-				Cure: "set live_dangerously = no, and restart Asterisk, unless something of your own needs it",
+				Subject: "options in asterisk.conf", Grade: Warning, Detail: "live_dangerously is on: any client that can set a variable, over AMI for instance, can start programs",
+				Fix: "set live_dangerously = no, and restart Asterisk, unless something of your own needs it",
 			})
 		}
 	}
@@ -442,50 +442,50 @@ func (l *Local) examineAsterisk(ctx context.Context) []Finding {
 	if err != nil && l.control.ThroughCommand() {
 		return []Finding{{
 			Subject: subject, Grade: Bad, Detail: err.Error(),
-			Cure: "run the command of ASTERISK_CONTROL by hand, as the portal's user: " + l.control.Target() + " -rx 'core show version'. It must print Asterisk's answer and nothing else; " +
+			Fix: "run the command of ASTERISK_CONTROL by hand, as the portal's user: " + l.control.Target() + " -rx 'core show version'. It must print Asterisk's answer and nothing else; " +
 				"of the portal's environment it gets PATH, HOME, DOCKER_… and the like (docs/install.md lists them), which a service is given with systemctl edit pbxportal",
 		}}
 	}
 	if err != nil {
 		return []Finding{{
 			Subject: subject, Grade: Bad, Detail: err.Error(),
-			Cure: "start Asterisk; if it runs, give the portal's user access to the socket: in asterisk.conf, section [files], set astctlpermissions=0660 " +
+			Fix: "start Asterisk; if it runs, give the portal's user access to the socket: in asterisk.conf, section [files], set astctlpermissions=0660 " +
 				"and astctlgroup=asterisk, restart Asterisk, and put the user into the group asterisk",
 		}}
 	}
 	all := []Finding{{Subject: subject, Grade: Good, Detail: "version " + version}}
 	if !strings.HasPrefix(version, "22.") {
-		all[0].Grade, all[0].Cure = Odd, "the portal is tested with Asterisk 22; an option that this one lacks is named at the end"
+		all[0].Grade, all[0].Fix = Warning, "the portal is tested with Asterisk 22; an option that this one lacks is named at the end"
 	}
 	loaded, err := l.looks.Modules(ctx)
 	if err != nil { // an apply gets no answer either
-		return append(all, Finding{Subject: "modules", Grade: Bad, Detail: err.Error(), Cure: "run in Asterisk's console: module show"})
+		return append(all, Finding{Subject: "modules", Grade: Bad, Detail: err.Error(), Fix: "run in Asterisk's console: module show"})
 	}
 	lacks := func(wanted []string) []string {
 		return slices.DeleteFunc(wanted, func(m string) bool { return slices.Contains(loaded, m) })
 	}
 	// If the file that Asterisk reads can be seen, the rehearsal says whether it is ours; a container has names of its own.
 	if dir, err := l.looks.ConfigDir(ctx); err != nil {
-		all = append(all, Finding{Subject: "folder Asterisk reads", Grade: Odd, Detail: err.Error(), Cure: "run in Asterisk's console: core show settings"})
+		all = append(all, Finding{Subject: "folder Asterisk reads", Grade: Warning, Detail: err.Error(), Fix: "run in Asterisk's console: core show settings"})
 	} else if there, err := filepath.EvalSymlinks(dir); err == nil && there != l.real() && !slices.Contains(loaded, configModule) {
 		all = append(all, l.otherFolder(dir))
 	}
 	switch transports, err := l.looks.Transports(ctx); {
 	case err != nil:
-		all = append(all, Finding{Subject: "transport", Grade: Odd, Detail: err.Error(), Cure: "run in Asterisk's console: pjsip list transports"})
+		all = append(all, Finding{Subject: "transport", Grade: Warning, Detail: err.Error(), Fix: "run in Asterisk's console: pjsip list transports"})
 	case len(transports) == 0:
 		all = append(all, Finding{
 			Subject: "transport", Grade: Bad, Detail: "Asterisk has no PJSIP transport: no phone can reach it", Beside: true,
-			Cure: "add one to pjsip.conf and restart Asterisk: [transport-udp], type=transport, protocol=udp, bind=0.0.0.0",
+			Fix: "add one to pjsip.conf and restart Asterisk: [transport-udp], type=transport, protocol=udp, bind=0.0.0.0",
 		})
 	}
-	const cure = "load them in modules.conf, and restart Asterisk"
+	const fix = "load them in modules.conf, and restart Asterisk"
 	missing, phones := lacks(applyModules()), lacks(phoneModules())
 	if len(missing) > 0 {
-		all = append(all, Finding{Subject: "modules", Grade: Bad, Detail: "not loaded: " + strings.Join(missing, ", ") + "; no apply is confirmed without", Cure: cure})
+		all = append(all, Finding{Subject: "modules", Grade: Bad, Detail: "not loaded: " + strings.Join(missing, ", ") + "; no apply is confirmed without", Fix: fix})
 	}
 	if len(phones) > 0 {
-		all = append(all, Finding{Subject: "modules", Grade: Bad, Detail: "not loaded: " + strings.Join(phones, ", ") + "; phones need them", Cure: cure, Beside: true})
+		all = append(all, Finding{Subject: "modules", Grade: Bad, Detail: "not loaded: " + strings.Join(phones, ", ") + "; phones need them", Fix: fix, Beside: true})
 	}
 	if len(missing)+len(phones) == 0 {
 		all = append(all, Finding{Subject: "modules", Grade: Good, Detail: fmt.Sprintf("all %d that an apply and phones need are loaded", len(applyModules())+len(phoneModules()))})
@@ -497,6 +497,6 @@ func (l *Local) examineAsterisk(ctx context.Context) []Finding {
 func (l *Local) otherFolder(dir string) Finding {
 	return Finding{
 		Subject: "folder Asterisk reads", Grade: Bad, Detail: "this Asterisk reads " + dir + ", not " + l.dir,
-		Cure: "set ASTERISK_CONFIG_DIR=" + dir + ", or ASTERISK_CONTROL to the socket of the Asterisk that reads " + l.dir,
+		Fix: "set ASTERISK_CONFIG_DIR=" + dir + ", or ASTERISK_CONTROL to the socket of the Asterisk that reads " + l.dir,
 	}
 }

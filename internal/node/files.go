@@ -15,8 +15,8 @@ import (
 // treeDir is the folder of the revisions: inside one of our two folders, hidden from Asterisk's pattern *.conf by the dot.
 const treeDir = "pjsip.d/synergycall/.portal"
 
-// writeCure ends every error of a write.
-const writeCure = "give the portal's user write permission in the folders of the generated files, and check that the disk is neither full nor read-only"
+// writeFix ends every error of a write.
+const writeFix = "give the portal's user write permission in the folders of the generated files, and check that the disk is neither full nor read-only"
 
 // openTree returns the tree of revisions. It does not access the disk.
 func openTree(dir string) (*filetx.Tree, error) {
@@ -42,7 +42,7 @@ func (l *Local) Lock() (unlock func(), held bool, err error) {
 	}
 	unlock, busy, err := l.tree.TryLock()
 	if err != nil {
-		err = fmt.Errorf("%w: %s", err, writeCure)
+		err = fmt.Errorf("%w: %s", err, writeFix)
 	}
 	return unlock, err == nil && !busy, err
 }
@@ -51,7 +51,7 @@ func (l *Local) Lock() (unlock func(), held bool, err error) {
 func (l *Local) Recover() (did []string, err error) {
 	r, err := l.tree.Recover()
 	if err != nil {
-		return nil, fmt.Errorf("cannot recover the files: %w: %s", err, writeCure)
+		return nil, fmt.Errorf("cannot recover the files: %w: %s", err, writeFix)
 	}
 	for _, n := range r.Abandoned {
 		did = append(did, fmt.Sprintf("revision %d, which was never completed, was set aside", n))
@@ -147,7 +147,7 @@ func generation(number, parent int, id pbx.RunID, files []pbx.File) filetx.Gener
 // Adopt takes over a host on which the portal was never used.
 func (l *Local) Adopt(number int, id pbx.RunID, missing []pbx.File) ([]pbx.File, error) {
 	if err := l.tree.Adopt(generation(number, 0, id, missing)); err != nil {
-		return nil, fmt.Errorf("cannot adopt the existing files: %w: %s", err, writeCure)
+		return nil, fmt.Errorf("cannot adopt the existing files: %w: %s", err, writeFix)
 	}
 	g, err := l.tree.Read(number)
 	if err != nil {
@@ -156,11 +156,11 @@ func (l *Local) Adopt(number int, id pbx.RunID, missing []pbx.File) ([]pbx.File,
 	return filesOf(g), nil
 }
 
-// Reclaim takes over paths that were changed externally, once save has stored their content, and returns what is there then.
-func (l *Local) Reclaim(save func(pbx.File) error) ([]pbx.File, error) {
-	seen, err := l.tree.Reclaim(saver(save))
+// Overwrite takes over paths that were changed externally, once save has stored their content, and returns what is there then.
+func (l *Local) Overwrite(save func(pbx.File) error) ([]pbx.File, error) {
+	seen, err := l.tree.Overwrite(saver(save))
 	if err != nil {
-		return nil, fmt.Errorf("cannot overwrite the changed files: %w: %s", err, writeCure)
+		return nil, fmt.Errorf("cannot overwrite the changed files: %w: %s", err, writeFix)
 	}
 	return filesOf(filetx.Generation{Files: seen}), nil
 }
@@ -172,33 +172,33 @@ func saver(save func(pbx.File) error) func(string, []byte) error {
 // Stage writes a revision, safely on disk, where it is not read yet.
 func (l *Local) Stage(number, parent int, id pbx.RunID, files []pbx.File) error {
 	if err := l.tree.Stage(generation(number, parent, id, files)); err != nil {
-		return fmt.Errorf("%w: %s", err, writeCure)
+		return fmt.Errorf("%w: %s", err, writeFix)
 	}
 	return nil
 }
 
-// Flip activates a revision, all files atomically, and returns their paths, unless the files in place differ from over by now.
-func (l *Local) Flip(number int, over []pbx.File) (paths []string, err error) {
+// Activate activates a revision, all files atomically, and returns their paths, unless the files in place differ from over by now.
+func (l *Local) Activate(number int, over []pbx.File) (paths []string, err error) {
 	seen := map[string][]byte{}
 	for _, f := range over {
 		if f.Content != nil {
 			seen[path.Base(f.Path)] = f.Content
 		}
 	}
-	err = l.tree.Flip(number, seen)
+	err = l.tree.Activate(number, seen)
 	switch {
 	case errors.Is(err, filetx.ErrDrift) && !errors.Is(err, filetx.ErrInDoubt):
 		return nil, fmt.Errorf("%w: %w", pbx.ErrEdited, err)
 	case errors.Is(err, filetx.ErrInDoubt):
 		return nil, fmt.Errorf("%w: %w", pbx.ErrInDoubt, err)
 	case err != nil:
-		return nil, fmt.Errorf("%w: %s", err, writeCure)
+		return nil, fmt.Errorf("%w: %s", err, writeFix)
 	}
 	return l.tree.PathsOf(number)
 }
 
-// Accept records that Asterisk was seen to run the current revision.
-func (l *Local) Accept(number int) error { return l.tree.Accept(number) }
+// MarkVerified records that Asterisk was seen to run the current revision.
+func (l *Local) MarkVerified(number int) error { return l.tree.MarkVerified(number) }
 
 // Doubt records that it is no longer known whether Asterisk runs a revision.
 func (l *Local) Doubt(number int) error { return l.tree.Doubt(number) }

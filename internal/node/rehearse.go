@@ -21,14 +21,14 @@ const configModule = "func_config.so"
 
 // RehearsalError says why an apply would fail on this host, and what to do about it.
 type RehearsalError struct {
-	Detail, Cure string
+	Detail, Fix string
 }
 
-func (e *RehearsalError) Error() string { return e.Detail + ": " + e.Cure }
+func (e *RehearsalError) Error() string { return e.Detail + ": " + e.Fix }
 
 // rehearsalError returns that error for what an apply would have returned.
-func rehearsalError(err error, cure string) error {
-	return &RehearsalError{strings.TrimSuffix(err.Error(), ": "+writeCure), cure}
+func rehearsalError(err error, fix string) error {
+	return &RehearsalError{strings.TrimSuffix(err.Error(), ": "+writeFix), fix}
 }
 
 // Rehearse does on this host what an apply of the files does, through the same code, except for what Asterisk would notice: it takes the lock (which
@@ -43,7 +43,7 @@ func (l *Local) Rehearse(ctx context.Context, number, parent int, files []pbx.Fi
 	unlock, held, err := l.Lock()
 	switch {
 	case err != nil:
-		return rehearsalError(err, l.rightsCure(ctx))
+		return rehearsalError(err, l.rightsFix(ctx))
 	case !held:
 		return &RehearsalError{"another process holds the lock of the files: an apply is running on this host", "wait for it to end, and run doctor again"}
 	}
@@ -57,7 +57,7 @@ func (l *Local) Rehearse(ctx context.Context, number, parent int, files []pbx.Fi
 		}
 	}
 	if _, err := l.Recover(); err != nil {
-		return rehearsalError(err, l.rightsCure(ctx))
+		return rehearsalError(err, l.rightsFix(ctx))
 	}
 	nonce := rand.Text()
 	looked := error(nil)
@@ -69,7 +69,7 @@ func (l *Local) Rehearse(ctx context.Context, number, parent int, files []pbx.Fi
 	case looked != nil:
 		return looked
 	case err != nil:
-		return rehearsalError(fmt.Errorf("an apply could not write the files: %w", err), l.rightsCure(ctx)+"; check also that the disk is neither full nor read-only")
+		return rehearsalError(fmt.Errorf("an apply could not write the files: %w", err), l.rightsFix(ctx)+"; check also that the disk is neither full nor read-only")
 	}
 	return nil
 }
@@ -112,7 +112,7 @@ func (l *Local) readBack(ctx context.Context, path, nonce string, files []pbx.Fi
 	if owner, ok := l.looks.Owner(ctx); ok {
 		for _, name := range []string{path, filepath.Join(l.dir, filepath.Dir(pbx.PJSIPPath)), filepath.Join(l.dir, filepath.Dir(pbx.DialplanPath))} {
 			if why := unreadable(owner, name); why != "" {
-				return &RehearsalError{"after an apply " + why, l.rightsCure(ctx) + "; the folders above these must be accessible to all users (chmod o+x)"}
+				return &RehearsalError{"after an apply " + why, l.rightsFix(ctx) + "; the folders above these must be accessible to all users (chmod o+x)"}
 			}
 		}
 	}
@@ -145,11 +145,11 @@ func (l *Local) readByAsterisk(ctx context.Context, path, nonce string) error {
 		dir, err := l.looks.ConfigDir(ctx)
 		if there, linkErr := filepath.EvalSymlinks(dir); err == nil && linkErr == nil && there != l.real() {
 			f := l.otherFolder(dir)
-			return &RehearsalError{f.Detail, f.Cure}
+			return &RehearsalError{f.Detail, f.Fix}
 		}
 		return &RehearsalError{
 			"Asterisk was asked to read a file that was created like the files of an apply, " + path + ", and could not",
-			l.rightsCure(ctx) + "; if that changes nothing, check whether Asterisk runs in a container, or under a profile (AppArmor, SELinux), that hides the folder",
+			l.rightsFix(ctx) + "; if that changes nothing, check whether Asterisk runs in a container, or under a profile (AppArmor, SELinux), that hides the folder",
 		}
 	}
 	owner, known := l.looks.Owner(ctx)

@@ -80,8 +80,8 @@ func printable(text string) string {
 	return text
 }
 
-// Cure returns the remedy.
-func (d Drift) Cure() string {
+// Fix returns the remedy.
+func (d Drift) Fix() string {
 	switch d.Kind {
 	case External:
 		return "move it away"

@@ -41,7 +41,7 @@ func root(t *testing.T) string {
 	return dir
 }
 
-// suite runs one of the browser suites in web/e2e. What it needs and does not find is a failure, with the cure.
+// suite runs one of the browser suites in web/e2e. What it needs and does not find is a failure, with the fix.
 func suite(t *testing.T, name string, env ...string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), suiteTime)

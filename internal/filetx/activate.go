@@ -7,12 +7,12 @@ import (
 	"path/filepath"
 )
 
-// Flip makes generation n current, forwards or back: the only operation that changes what is read through the fixed paths. When it returns nil the
+// Activate makes generation n current, forwards or back: the only operation that changes what is read through the fixed paths. When it returns nil the
 // change survives a power cut. When it returns an error nothing has changed, unless the error is ErrInDoubt.
 //
 // The caller passes the content that it has seen in the current generation; if it differs by now, the change is reverted with ErrDrift, and the edited
 // files are read again.
-func (t *Tree) Flip(n int, seen map[string][]byte) error {
+func (t *Tree) Activate(n int, seen map[string][]byte) error {
 	g, err := t.Read(n)
 	if err != nil {
 		return fmt.Errorf("cannot switch to generation %d: %w", n, err)
@@ -72,8 +72,8 @@ func (t *Tree) Doubt(n int) error {
 	return nil
 }
 
-// Accept makes generation n, which must be current, the good one: the target of a rollback.
-func (t *Tree) Accept(n int) error {
+// MarkVerified makes generation n, which must be current, the good one: the target of a rollback.
+func (t *Tree) MarkVerified(n int) error {
 	now, err := t.pointer(current)
 	if err == nil && now != n {
 		err = fmt.Errorf("generation %d is current", now)
