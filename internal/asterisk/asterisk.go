@@ -53,7 +53,7 @@ type Fault string
 
 // Faults, from "never reached" to "reached, but not to be trusted".
 const (
-	FaultNone        Fault = ""            // the answer is complete as far as the connection can tell
+	FaultNone        Fault = ""            // the answer is complete as far as the connection shows
 	FaultUnreachable Fault = "unreachable" // the command was not sent
 	FaultTimeout     Fault = "timeout"     // no complete answer in time; the command may still take effect
 	FaultLost        Fault = "lost"        // the connection broke before the end of the answer

@@ -108,7 +108,7 @@ func (s *Server) serve(ctx context.Context, conn net.Conn) {
 	s.commands = append(s.commands, command)
 	behaviour := s.behaviour
 	s.mu.Unlock()
-	// The asker sends nothing more, so the end of reading is his going away.
+	// The client sends nothing more, so the end of reading means that it has disconnected.
 	var watching sync.WaitGroup
 	watching.Go(func() {
 		_, _ = in.ReadByte()

@@ -193,7 +193,7 @@ func proxy(t testing.TB, fetch func(context.Context, lab.FetchOptions) (lab.Prox
 // tempDir is the folder of this test process in which all temporary folders lie.
 var tempDir = sync.OnceValues(makeTempDir)
 
-// makeTempDir also starts somebody who waits for the end of this process and then removes the folder: a test process has no moment at
+// makeTempDir also starts a process that waits for the end of this one and then removes the folder: a test process has no moment at
 // its end in which it could do so itself, least of all when it is killed.
 func makeTempDir() (string, error) {
 	dir, err := os.MkdirTemp("", "pbxt")
