@@ -147,7 +147,7 @@ func (e *Engine) Apply(ctx context.Context, r Request) (pbx.Run, error) {
 	}
 	plan, err := e.plan(ctx, wanted, adopter)
 	if err != nil {
-		return a.fail(ctx, pbx.Refused, pbx.CodeOf(err), "nothing was touched", err)
+		return a.fail(ctx, pbx.Refused, pbx.CodeOf(err), "nothing was changed", err)
 	}
 	a.planned(plan)
 	if r.DryRun || r.IfMatch != "" || len(plan.Drift) > 0 || len(plan.Clashes) > 0 { // the apply may end here, and the explanation is needed

@@ -47,7 +47,7 @@ func TestTheCommandsWorkWithoutAServer(t *testing.T) {
 	expect(s.must(t, "user", "show", "\u00a0１０００\u200e"), secret[1])
 	id, _ := decode(t, s.must(t, "user", "show", "1001", "--json"))["id"].(string)
 	expect(s.must(t, "user", "show", id), "Ben")
-	expect(s.must(t, "plan"), "2 users. Nothing was ever applied here.", "1000", "Anna Example", "added", "Next: pbxportal apply")
+	expect(s.must(t, "plan"), "2 users. Nothing has been applied yet.", "1000", "Anna Example", "added", "Next: pbxportal apply")
 	expect(s.must(t, "install"), "Both files exist now", "#include pjsip.d/synergycall/*.conf")
 	expect(s.must(t, "install"), "The files exist already")
 	expect(s.must(t, "apply", "--dry-run"), "dry run: nothing was written")
@@ -130,7 +130,7 @@ func TestTheExitCodeSaysWhatKindOfFailureItWas(t *testing.T) {
 		{[]string{"serve"}, "LISTEN_ADDR=" + busy.Addr().String(), 1, "another program uses the address: stop it"},
 		{[]string{"serve"}, "LISTEN_ADDR=0.0.0.0:0", 2, "TRUSTED_PROXIES"},
 		{[]string{"serve"}, "OIDC_CLIENT_ID=portal", 2, "OIDC_ISSUER"},
-		{[]string{"user", "show", "1999"}, "", 3, "nobody has extension 1999"},
+		{[]string{"user", "show", "1999"}, "", 3, "no user has extension 1999"},
 		{[]string{"user", "delete", "a0000000-0000-0000-0000-00000000000f"}, "", 3, "there is no user"},
 		{[]string{"audit", "show", "x"}, "", 3, "there is no apply log"},
 		{[]string{"user", "add", "Other", "ANNA@example.com"}, "", 4, "taken"},

@@ -101,11 +101,11 @@ func TestSecretsLieOpenForAnotherProgramAsLongAsThatIsSet(t *testing.T) {
 	if !holds() {
 		t.Error("the secret does not lie open")
 	}
-	if _, out, _ := s.run(t, "doctor"); !strings.Contains(out, "warning  secrets at rest: SIP secrets lie open") {
+	if _, out, _ := s.run(t, "doctor"); !strings.Contains(out, "warning  secrets at rest: SIP secrets are stored in plaintext") {
 		t.Errorf("doctor: %s", out)
 	}
 	delete(s, "SECRET_STORAGE")
-	if out := s.must(t, "migrate"); !strings.Contains(out, "Sealed what lay open in 1 rows") {
+	if out := s.must(t, "migrate"); !strings.Contains(out, "Encrypted plaintext secrets in 1 rows") {
 		t.Errorf("migrate: %s", out)
 	}
 	if holds() {
@@ -200,7 +200,7 @@ func TestSecretsAreOpenedForAnotherProgramOnPurposeOnly(t *testing.T) {
 	if out := s.must(t, "migrate"); !strings.Contains(out, "up to date") {
 		t.Errorf("migrate: %s", out)
 	}
-	if out := s.must(t, "rotate-key"); !strings.Contains(out, "1 rows were opened") {
+	if out := s.must(t, "rotate-key"); !strings.Contains(out, "1 rows were decrypted") {
 		t.Errorf("rotate-key: %s", out)
 	}
 }

@@ -108,7 +108,7 @@ func TestDoctorSeesWhetherLiveStateWorksWithTheLeastRights(t *testing.T) {
 	}{
 		"off":    {settings{}, []string{"ok       live state: off", "read = system,call", "write = reporting", "AMI_SECRET_FILE"}},
 		"least":  {settings{"AMI_USER": a.AMI.User, "AMI_SECRET": a.AMI.Secret}, []string{"ok       live state: signed in as portal at ", "with minimal permissions"}},
-		"wide":   {settings{"AMI_USER": "wide", "AMI_SECRET_FILE": secret}, []string{"warning  live state: ", "more than is needed: read=", "write=system,originate"}},
+		"wide":   {settings{"AMI_USER": "wide", "AMI_SECRET_FILE": secret}, []string{"warning  live state: ", "more permissions than necessary: read=", "write=system,originate"}},
 		"narrow": {settings{"AMI_USER": "narrow", "AMI_SECRET": "topsecret"}, []string{"warning  live state: ", "lacks read=call"}},
 		"wrong":  {settings{"AMI_USER": "narrow", "AMI_SECRET": "topsecrets"}, []string{"warning  live state: the Asterisk Manager Interface refuses", "manager reload"}},
 		"away":   {settings{"AMI_USER": "narrow", "AMI_SECRET": "topsecret", "AMI_ADDR": "127.0.0.1:1"}, []string{"warning  live state: no process listens"}},

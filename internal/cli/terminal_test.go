@@ -60,7 +60,7 @@ func TestTheDoctorNamesSettingsThatEverybodyCanRead(t *testing.T) {
 			t.Fatal(err)
 		}
 		_, out := portalIn(t, dir, []string{"doctor"}, env...)
-		if strings.Contains(out, "warning  settings: from .env in this folder as well, which everybody on this machine can read, with AMI_SECRET\n") != found || strings.Contains(out, "hush") {
+		if strings.Contains(out, "warning  settings: from .env in this folder as well, which all users of this machine can read, with AMI_SECRET\n") != found || strings.Contains(out, "hush") {
 			t.Errorf("mode %o:\n%s", mode, out)
 		}
 	}

@@ -169,7 +169,7 @@ func TestATrailThatContradictsItsHeadsIsToldByHealthDoctorAndVerifyUntilAPersonB
 	if heads() != before {
 		t.Errorf("a head was signed over a contradiction:\n%s", heads())
 	}
-	if code, _, errs := s.run(t, "audit", "begin", "--reason", " "); code != 2 || !strings.Contains(errs, "--reason must say") {
+	if code, _, errs := s.run(t, "audit", "begin", "--reason", " "); code != 2 || !strings.Contains(errs, "--reason must be") {
 		t.Errorf("exit code %d: %s", code, errs)
 	}
 	if out := s.must(t, "audit", "begin", "--reason", "a backup was put back"); !strings.Contains(out, "Acknowledged: the audit trail is contradicted") || !strings.Contains(out, "audit-heads-") {
@@ -244,7 +244,7 @@ func TestAnArchiveIsMadeCheckedWithTheDatabaseAndCheckedByItself(t *testing.T) {
 		t.Errorf("there is a file: %v", err)
 	}
 	expect(s.must(t, "audit", "archive", "--before", "0s", "--to", file), "Archived events 1–6 in "+file)
-	expect(s.must(t, "audit", "archive", "--before", "2020-01-01", "--to", file), "was archived before; what was left of its events is removed", "events 1–6")
+	expect(s.must(t, "audit", "archive", "--before", "2020-01-01", "--to", file), "was archived before; the rest of its events was removed", "events 1–6")
 	expect(s.must(t, "audit", "verify"), "Events 1–6 were archived on ", "The audit trail is whole: 2 events")
 	expect(s.must(t, "audit", "verify", "--heads", kept), "1 signed heads are of archived events: compare them with --archive FILE")
 	expect(s.must(t, "audit", "verify", "--heads", kept, "--archive", file), "The audit trail is whole: 2 events, 4 signed heads agree")
@@ -271,7 +271,7 @@ func TestAnArchiveIsMadeCheckedWithTheDatabaseAndCheckedByItself(t *testing.T) {
 	}{
 		{[]string{"audit", "verify", other}, 1, "The file is BROKEN at event 4"},
 		{[]string{"audit", "verify", "--archive", other}, 1, "BROKEN at event 4"},
-		{[]string{"audit", "verify", file, "--archive", file}, 2, "give either FILE"},
+		{[]string{"audit", "verify", file, "--archive", file}, 2, "use either FILE"},
 		{[]string{"audit", "verify", filepath.Join(dir, "none")}, 1, "cannot read the exported events"},
 		{[]string{"audit", "archive", "--before", "0s", "--to", other}, 1, "exists, and does not contain the oldest events"},
 		{[]string{"audit", "archive", "--before", "0s", "--to", file}, 1, "nothing was archived: " + file + " is the complete archive of events 1–6"},

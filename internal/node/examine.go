@@ -163,7 +163,7 @@ func (l *Local) examineInclude(parent, file string, theirs func() string) Findin
 	text, _, err := regular.Read(name, largestConfig)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return Finding{Subject: subject, Grade: Bad, Detail: name + " is not there", Fix: "create it, with the line " + want}
+		return Finding{Subject: subject, Grade: Bad, Detail: name + " does not exist", Fix: "create it, with the line " + want}
 	case errors.Is(err, fs.ErrPermission):
 		return Finding{Subject: subject, Grade: Warning, Detail: err.Error(), Fix: "give the portal's user read permission, so that this can be checked"}
 	case err != nil: // Asterisk fails here, too
