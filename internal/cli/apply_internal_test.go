@@ -39,7 +39,7 @@ func TestARefusedApplyThatTookBackAHandEditSaysSo(t *testing.T) {
 		t.Errorf("without: %s", text)
 	}
 	run.Events = append(run.Events, pbx.Event{Code: pbx.EventReclaimed})
-	if text := resultText(run); !strings.Contains(text, "taken back") {
+	if text := resultText(run); !strings.Contains(text, "external changes were overwritten") {
 		t.Errorf("with: %s", text)
 	}
 }
