@@ -23,7 +23,7 @@ func TestUsersThatADiskChangedAreRefusedByEveryCommandUntilTheyAreAccepted(t *te
 	storetest.Execute(t, s["DATABASE_URL"], `DROP TRIGGER users_changed_user; UPDATE users SET name = 'Eve' WHERE name = 'Anna'`)
 	for _, command := range []string{"user list", "plan", "apply", "migrate"} {
 		code, out, errs := s.run(t, strings.Fields(command)...)
-		for _, want := range []string{"extension 1000", "the backup", "migrate --accept-users"} {
+		for _, want := range []string{"extension 1000", "restore a backup", "migrate --accept-users"} {
 			if code == 0 || !strings.Contains(errs, want) {
 				t.Errorf("%s: exit code %d, want %q in: %s%s", command, code, want, out, errs)
 			}

@@ -88,7 +88,7 @@ func TestHealthReportsADiskThatIsFullUntilAWriteSucceeds(t *testing.T) {
 		}
 		refused++
 		for range 2 {
-			if h := srv.want(t, 503, "GET", "/health", ""); h["code"] != decode(t, got.body)["code"] || h["database"] == "ok" || !strings.Contains(fmt.Sprint(h["detail"]), "make room") {
+			if h := srv.want(t, 503, "GET", "/health", ""); h["code"] != decode(t, got.body)["code"] || h["database"] == "ok" || !strings.Contains(fmt.Sprint(h["detail"]), "free space") {
 				t.Errorf("after %s health says %v", got.body, h)
 			}
 		}
