@@ -205,7 +205,7 @@ func (a *attempt) end(ctx context.Context, result pbx.Result, message string) (p
 		a.run.Result, a.run.Log.Outcome, a.run.Log.ErrorDetails = pbx.Interrupted, pbx.Failure, interrupted // as it is in the record
 		message = "the apply ended well, but its record could not be completed: it is completed automatically once the database answers"
 		if pbx.CodeOf(err) == pbx.CodeApplyRunning {
-			message = "the apply ended well, but had lost the lock of the database by then, and its record is left to the portal that applies next: check the record, then apply again"
+			message = "the apply ended well, but had lost its lock in the database by then, and its record is left to the portal that applies next: check the record, then apply again"
 		}
 		return a.run, &pbx.Error{Kind: pbx.KindApply, Code: pbx.CodeAuditFailed, Err: err, Msg: message}
 	}

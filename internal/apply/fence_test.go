@@ -125,7 +125,7 @@ func loseAt(t *testing.T, url, step string, refused bool) {
 		s.live = func(l pbx.Live) pbx.Live { l.Endpoints = nil; return l }
 	}
 	_, err := first.Apply(t.Context(), apply.Request{TriggeredBy: "first", Started: func(id pbx.RunID) { lost = id }})
-	if pbx.CodeOf(err) != pbx.CodeApplyRunning && pbx.CodeOf(err) != pbx.CodeAuditFailed || !strings.Contains(fmt.Sprint(err), "lost the lock") || !strings.Contains(fmt.Sprint(err), "apply again") {
+	if pbx.CodeOf(err) != pbx.CodeApplyRunning && pbx.CodeOf(err) != pbx.CodeAuditFailed || !strings.Contains(fmt.Sprint(err), "lost its lock") || !strings.Contains(fmt.Sprint(err), "apply again") {
 		t.Errorf("the portal that lost its lock says %v", err)
 	}
 	for what, was := range map[string]pbx.Run{"the portal that lost its lock": left, "the portal that took over": next} {

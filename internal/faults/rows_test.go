@@ -84,7 +84,7 @@ func TestRow03APortalThatLostItsLockToAnotherHostTouchesNothing(t *testing.T) {
 		}
 	}})
 	run, err := engine.Apply(t.Context(), apply.Request{TriggeredBy: "test"})
-	if pbx.CodeOf(err) != pbx.CodeApplyRunning || !strings.Contains(run.Log.ErrorDetails, "lost the lock of the database") || run.Result != pbx.Refused || a.mustPair(t) != old {
+	if pbx.CodeOf(err) != pbx.CodeApplyRunning || !strings.Contains(run.Log.ErrorDetails, "lost its lock in the database") || run.Result != pbx.Refused || a.mustPair(t) != old {
 		t.Errorf("%s, %v", run.Result, err)
 	}
 	if litter := a.litter(t); len(litter) > 0 {
