@@ -154,7 +154,7 @@ func TestOfTwoHostsThatMakeAKeyAtTheSameMomentOneIsFirst(t *testing.T) {
 		if first.code != 0 {
 			first, second = second, first
 		}
-		if first.code != 0 || second.code != 2 || !strings.Contains(second.output, "key file of the host") && !strings.Contains(second.output, "another host") {
+		if first.code != 0 || second.code != 2 || !strings.Contains(second.output, "that of the host") && !strings.Contains(second.output, "another host") {
 			t.Errorf("exit codes %d and %d\n%s\n%s", first.code, second.code, first.output, second.output)
 		}
 		winner := newSettings(t)
