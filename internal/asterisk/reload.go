@@ -10,6 +10,9 @@ import (
 // LongestReload is the time limit of a reload of an Asterisk that keeps answering meanwhile. With 10,000 users PJSIP takes up to 18 s.
 const LongestReload = 45 * time.Second
 
+// aliveTimeout bounds the question whether an Asterisk that reloads still answers.
+const aliveTimeout = 1500 * time.Millisecond
+
 // ReloadState is the result of a reload.
 type ReloadState string
 
@@ -96,7 +99,7 @@ func (c *Control) runWhileItAnswers(ctx context.Context, command string) (Reply,
 				return
 			case <-time.After(c.timeout):
 			}
-			asking, cancel := context.WithTimeout(limited, c.timeout)
+			asking, cancel := context.WithTimeout(limited, min(c.timeout, aliveTimeout))
 			reply, err := c.Run(asking, "core show version")
 			cancel()
 			if err != nil || reply.Fault != FaultNone {
