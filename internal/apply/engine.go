@@ -77,7 +77,7 @@ const (
 
 // Request is a request for an apply.
 type Request struct {
-	TriggeredBy    string          // the actor, 1–255 characters; recorded in the audit trail
+	TriggeredBy    string          // the claimed author, 1–255 characters; recorded in the audit trail
 	Comment        string          // reason, up to 1000 characters
 	IfMatch        string          // the hash of the reviewed plan; "" for any plan
 	Force          bool            // apply although managed files were changed outside the portal; the changed files are saved first

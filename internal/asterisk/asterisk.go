@@ -274,7 +274,7 @@ func tooLong(answer string) Reply {
 
 func (c *Control) runProcess(ctx context.Context, command string) Reply {
 	argv := append(append([]string(nil), c.argv...), "-rx", command)
-	result, err := proc.Run(ctx, proc.Command{Argv: argv, Env: append(proc.Inherited(), "LC_ALL=C")})
+	result, err := proc.Run(ctx, proc.Command{Argv: argv, Env: append(proc.Inherited(), "LC_ALL=C"), EndWhenFull: true})
 	result.Stdout = unwrap(result.Stdout)
 	reply := Reply{ExitCode: result.ExitCode, Stdout: result.Stdout, Stderr: result.Stderr}
 	switch {

@@ -81,6 +81,9 @@ func (c *Control) reload(ctx context.Context, command, done string) (Reply, Relo
 	case FaultLost:
 		return reply, ReloadLost
 	case FaultTooLong:
+		if c.ThroughCommand() { // the command was ended in the middle
+			return reply, ReloadHung
+		}
 		return reply, ReloadUnclear
 	case FaultNone:
 	}

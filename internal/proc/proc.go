@@ -54,6 +54,8 @@ type Command struct {
 	Credential *Credential
 	// Outlive lets a daemon continue when the portal dies; otherwise the kernel ends the daemon with the portal, where supported.
 	Outlive bool
+	// EndWhenFull ends a command that prints more than MaxOutput. Otherwise the rest is discarded. Only Run uses it.
+	EndWhenFull bool
 	// OnLine receives each line of standard output and error as it arrives, without its line end, never concurrently. Only Run uses it.
 	OnLine func(line string)
 }
@@ -90,8 +92,8 @@ func Run(ctx context.Context, c Command) (Result, error) {
 	if c.OnLine != nil {
 		lines = &lineWriter{emit: c.OnLine}
 	}
-	stdout := &cappedBuffer{limit: MaxOutput, lines: lines.stream()}
-	stderr := &cappedBuffer{limit: MaxOutput, lines: lines.stream()}
+	stdout := &cappedBuffer{limit: MaxOutput, refuse: c.EndWhenFull, lines: lines.stream()}
+	stderr := &cappedBuffer{limit: MaxOutput, refuse: c.EndWhenFull, lines: lines.stream()}
 
 	cmd := c.build(ctx)
 	cmd.Stdout, cmd.Stderr = stdout, stderr
@@ -119,11 +121,14 @@ func Run(ctx context.Context, c Command) (Result, error) {
 		return result, fmt.Errorf("cannot finish %s: %w", c.name(), ctxErr)
 	}
 	var exit *exec.ExitError
-	if err == nil || errors.As(err, &exit) || errors.Is(err, exec.ErrWaitDelay) {
+	if err == nil || errors.As(err, &exit) || errors.Is(err, exec.ErrWaitDelay) || errors.Is(err, errFull) {
 		return result, nil
 	}
 	return result, fmt.Errorf("cannot finish %s: %w", c.name(), err)
 }
+
+// errFull ends the copying of the output of a command that prints too much, whose next write then fails.
+var errFull = errors.New("too much output")
 
 // Process is a running program.
 type Process struct {
@@ -299,8 +304,9 @@ func exitCode(state *os.ProcessState) int {
 
 // cappedBuffer keeps the first limit bytes and discards the rest, so that the writer never blocks.
 type cappedBuffer struct {
-	limit int
-	lines *lineStream
+	limit  int
+	refuse bool // fails instead of discarding
+	lines  *lineStream
 
 	mu        sync.Mutex // guards the fields below: after WaitDelay a copying goroutine may still be writing
 	kept      bytes.Buffer
@@ -314,6 +320,9 @@ func (b *cappedBuffer) Write(p []byte) (int, error) {
 	keep := min(len(p), b.limit-b.kept.Len())
 	b.kept.Write(p[:keep])
 	b.truncated = b.truncated || keep < len(p)
+	if b.refuse && keep < len(p) {
+		return keep, errFull
+	}
 	return len(p), nil
 }
 

@@ -134,6 +134,17 @@ func TestOutputBeyondTheLimitIsDrainedButNotKept(t *testing.T) {
 	}
 }
 
+func TestACommandThatPrintsWithoutEndIsEndedAtTheLimitWhereThatIsAsked(t *testing.T) {
+	t.Parallel()
+	c := sh(`exec yes`)
+	c.EndWhenFull = true
+	begin := time.Now()
+	got, err := proc.Run(t.Context(), c)
+	if err != nil || !got.Truncated || len(got.Stdout) != proc.MaxOutput || got.ExitCode == 0 || time.Since(begin) > 10*time.Second {
+		t.Errorf("got %d bytes after %v, exit code %d, truncated %v, %v", len(got.Stdout), time.Since(begin), got.ExitCode, got.Truncated, err)
+	}
+}
+
 func TestLinesAreReportedAsTheyCome(t *testing.T) {
 	t.Parallel()
 	var lines []string
