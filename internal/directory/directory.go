@@ -92,14 +92,16 @@ func (d *Directory) Get(ctx context.Context, tenant pbx.TenantID, id pbx.UserID)
 	return u, err
 }
 
-// Reveal returns the SIP secret of one user, and records in the same transaction that it was shown; KindNotFound when the tenant has no
-// user of that id.
-func (d *Directory) Reveal(ctx context.Context, tenant pbx.TenantID, id pbx.UserID) (secret pbx.Secret, err error) {
+// withUser calls do with a user and the event of an action on it, as event returns it, in one transaction. KindNotFound if the tenant has no user
+// with that id.
+func (d *Directory) withUser(ctx context.Context, tenant pbx.TenantID, id pbx.UserID, action string,
+	do func(ctx context.Context, tx *store.Tx, u pbx.User, now time.Time, event pbx.AuditEvent, facts pbx.Facts) error,
+) error {
 	id, ok := pbx.CanonicalID(id)
 	if !ok {
-		return pbx.Secret{}, noUser(id)
+		return noUser(id)
 	}
-	err = d.store.InTx(ctx, func(ctx context.Context, tx *store.Tx) error {
+	return d.store.InTx(ctx, func(ctx context.Context, tx *store.Tx) error {
 		u, ok, err := tx.User(ctx, tenant, id)
 		if err != nil {
 			return err
@@ -107,21 +109,30 @@ func (d *Directory) Reveal(ctx context.Context, tenant pbx.TenantID, id pbx.User
 		if !ok {
 			return noUser(id)
 		}
-		event, facts, err := d.event(ctx, d.now().UTC().Truncate(time.Microsecond), pbx.ActionUserReveal, u)
+		now := d.now().UTC().Truncate(time.Microsecond)
+		event, facts, err := d.event(ctx, now, action, u)
 		if err != nil {
 			return err
 		}
+		return do(ctx, tx, u, now, event, facts)
+	})
+}
+
+// Reveal returns the SIP secret of a user, and records in the same transaction that it was shown. KindNotFound if the tenant has no user with that id.
+func (d *Directory) Reveal(ctx context.Context, tenant pbx.TenantID, id pbx.UserID) (pbx.Secret, error) {
+	var shown pbx.Secret
+	err := d.withUser(ctx, tenant, id, pbx.ActionUserReveal, func(ctx context.Context, tx *store.Tx, u pbx.User, _ time.Time, event pbx.AuditEvent, facts pbx.Facts) error {
 		event.After = pbx.Facts{"number": facts["number"]}
 		if name, ok := facts["secret"]; ok {
 			event.After["secret"] = name
 		}
-		secret = u.Extension.Secret
+		shown = u.Extension.Secret
 		return tx.AppendEvent(ctx, event)
 	})
-	if err != nil {
+	if err != nil { // what is not on record is not shown
 		return pbx.Secret{}, err
 	}
-	return secret, nil
+	return shown, nil
 }
 
 // List returns the tenant's users that match the query. The slice is shared; callers must not modify it.
@@ -157,25 +168,8 @@ func matches(u pbx.User, text string) bool {
 
 // Delete deletes a user, releases the number, and returns the user as it was. KindNotFound if the tenant has none with that id.
 func (d *Directory) Delete(ctx context.Context, tenant pbx.TenantID, id pbx.UserID) (deleted pbx.User, err error) {
-	id, ok := pbx.CanonicalID(id)
-	if !ok {
-		return pbx.User{}, noUser(id)
-	}
-	err = d.store.InTx(ctx, func(ctx context.Context, tx *store.Tx) error {
-		u, ok, err := tx.User(ctx, tenant, id)
-		if err != nil {
-			return err
-		}
-		if !ok {
-			return noUser(id)
-		}
-		deleted = u
-		now := d.now().UTC().Truncate(time.Microsecond)
-		event, facts, err := d.event(ctx, now, pbx.ActionUserDelete, u)
-		if err != nil {
-			return err
-		}
-		event.Before = facts
+	err = d.withUser(ctx, tenant, id, pbx.ActionUserDelete, func(ctx context.Context, tx *store.Tx, u pbx.User, now time.Time, event pbx.AuditEvent, facts pbx.Facts) error {
+		deleted, event.Before = u, facts
 		return tx.DeleteUser(ctx, u, now, event)
 	})
 	return deleted, err
