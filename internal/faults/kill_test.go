@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
@@ -26,12 +27,12 @@ const most = 400
 // enough violations tell as much as all.
 const enough = 10
 
-// sparse is the distance between the points of a search.
+// sparse is the distance between the points of a search; make soak visits all of them.
 func sparse() int {
 	if testing.Short() {
 		return 10
 	}
-	return 1
+	return labtest.Soak(4, 1)
 }
 
 // Rows 4 to 6 of the fault table: one user is replaced, and an apply is killed before its first, second, third … system call that changes
@@ -88,7 +89,7 @@ func (s *site) search(t *testing.T, args []string, prepare func()) {
 	t.Helper()
 	start, points, violations := now(), map[string]int{}, 0
 	kill := killer(s.byCall)
-	for n, ended := 1, false; !ended && violations < enough; n += sparse() {
+	for n, ended := 1+rand.IntN(sparse()), false; !ended && violations < enough; n += sparse() {
 		before := s.mustPair(t)
 		s.replace(t)
 		after, _ := s.meant(t)

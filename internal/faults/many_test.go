@@ -55,11 +55,11 @@ func (s *site) watch(stop <-chan struct{}) reader {
 }
 
 // Rows 1, 2 and 18: portals in many processes on the same database and host apply at once, while somebody reads.
-func TestRow02ManyPortalsApplyOneAfterTheOtherUnderTheEyesOfAReader(t *testing.T) {
+func TestRow02ManyPortalsApplyOneAfterTheOtherUnderTheEyesOfAReaderAtLength(t *testing.T) {
 	t.Parallel()
 	storetest.Each(t, func(t *testing.T, url string) {
 		const portals = 8
-		each := 10
+		each := labtest.Soak(3, 10)
 		if testing.Short() {
 			each = 1
 		}

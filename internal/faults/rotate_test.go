@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -33,9 +34,9 @@ func TestARotationOfTheKeyKilledBeforeAnySystemCallLosesNothingAtLength(t *testi
 	storetest.Each(t, func(t *testing.T, url string) {
 		k := newKeyed(t, url)
 		start, points, violations := now(), map[string]int{}, 0
-		seen := map[string]bool{}
+		seen, phase := map[string]bool{}, rand.IntN(sparse())
 		for ended := false; !ended && violations < enough; {
-			where := k.killAtNext(t, seen, "rotate-key", "--forget")
+			where := k.killAtNext(t, seen, phase, "rotate-key", "--forget")
 			ended = where == ""
 			for _, fault := range k.examine(t) {
 				violations++
@@ -58,8 +59,8 @@ func TestARotationOfTheKeyKilledBeforeAnySystemCallLosesNothingAtLength(t *testi
 }
 
 // killAtNext runs the portal and kills it at the first call that was not seen yet: the first rename, the second, and so on. The database
-// grows from one run to the next, so the number of a call would not name it. It says where that was, "" when the portal came to its end.
-func (k *keyed) killAtNext(t *testing.T, seen map[string]bool, args ...string) (where string) {
+// grows from one run to the next, so the number of a call would not name it. phase moves the points of a sparse search. It says where that was, "" when the portal came to its end.
+func (k *keyed) killAtNext(t *testing.T, seen map[string]bool, phase int, args ...string) (where string) {
 	t.Helper()
 	random := regexp.MustCompile(`\.new-[0-9a-f]+$`)
 	calls := map[string]int{}
@@ -71,7 +72,7 @@ func (k *keyed) killAtNext(t *testing.T, seen map[string]bool, args ...string) (
 			return true
 		}
 		seen[point] = true
-		if len(seen)%sparse() == 0 || strings.HasPrefix(point, "rename") {
+		if (len(seen)+phase)%sparse() == 0 || strings.HasPrefix(point, "rename") {
 			where = point
 		}
 		return where == ""

@@ -208,8 +208,9 @@ func fill(t *testing.T, dir string, free int) (empty func()) {
 func (s *site) scarce(t *testing.T, most, step int, limit func(t *testing.T, n int) (shell string, mend func())) {
 	t.Helper()
 	ends, violations := map[string]int{}, 0
+	step *= labtest.Soak(3, 1)
 	if testing.Short() {
-		step *= 10
+		step *= 4
 	}
 	for n := 0; n <= most; n += step {
 		before := s.mustPair(t)
@@ -255,7 +256,7 @@ func (s *site) shell(t *testing.T, line string) (code int, output string) {
 // ulimit limits what a process may write into one file, for those who may not mount a small disk.
 func ulimit(_ *testing.T, n int) (string, func()) { return fmt.Sprintf("ulimit -f %d;", n), func() {} }
 
-func TestRow09AFullDiskForTheFilesLeavesTheOldOnesInPlace(t *testing.T) {
+func TestRow09AFullDiskForTheFilesLeavesTheOldOnesInPlaceAtLength(t *testing.T) {
 	t.Parallel()
 	a := labtest.Asterisk(t)
 	dir := filepath.Join(a.ConfigDir, filepath.Dir(pbx.PJSIPPath))
@@ -267,7 +268,7 @@ func TestRow09AFullDiskForTheFilesLeavesTheOldOnesInPlace(t *testing.T) {
 	s.scarce(t, 80, 2, func(t *testing.T, n int) (string, func()) { return "", fill(t, dir, n) })
 }
 
-func TestRow10AFullDiskForTheDatabaseAloneLosesNothing(t *testing.T) {
+func TestRow10AFullDiskForTheDatabaseAloneLosesNothingAtLength(t *testing.T) {
 	t.Parallel()
 	a, dir := labtest.Asterisk(t), t.TempDir()
 	url := "sqlite:///" + filepath.Join(dir, "portal.db")
@@ -679,7 +680,7 @@ func TestRow33ACommandThatPrintsForEverIsCut(t *testing.T) {
 	}
 }
 
-func TestRow36WithTooFewFileDescriptorsTheOldFilesStay(t *testing.T) {
+func TestRow36WithTooFewFileDescriptorsTheOldFilesStayAtLength(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, labtest.Asterisk(t), storetest.SQLite(t), 3)
 	s.scarce(t, 40, 1, func(_ *testing.T, n int) (string, func()) { return fmt.Sprintf("ulimit -n %d;", n), func() {} })

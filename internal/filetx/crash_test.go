@@ -548,7 +548,7 @@ func leftovers(p place, d filetx.FS, rotten int) string {
 
 func TestRow08NoPowerCutAndNoKillShowsAMixedSetOrLosesAGenerationAtLength(t *testing.T) {
 	t.Parallel()
-	broad, narrow, every, kills, floor := labtest.Soak(32, 64), 4, labtest.Soak(40, 8), 1, labtest.Soak(50_000, 300_000)
+	broad, narrow, every, kills, floor := labtest.Soak(24, 64), labtest.Soak(2, 4), labtest.Soak(80, 8), labtest.Soak(3, 1), labtest.Soak(25_000, 300_000)
 	if testing.Short() {
 		broad, narrow, every, kills, floor = 16, 2, 0, 12, 5_000
 	}

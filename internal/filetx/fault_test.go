@@ -96,8 +96,8 @@ func tellWithFault(t testing.TB, ta tale, d *disk, f fault) string {
 
 func TestRow15AnOperationThatFailsLeavesTheOldPairOrTheErrorSaysOtherwiseAtLength(t *testing.T) {
 	t.Parallel()
-	total, floor := 0, labtest.Soak(6_000, 45_000)
-	every := labtest.Soak(13, 1)
+	total, floor := 0, labtest.Soak(2_500, 45_000)
+	every := labtest.Soak(37, 1)
 	if testing.Short() {
 		every, floor = 20, 1_500
 	}

@@ -35,7 +35,7 @@ func site() string {
 // detector it would take a minute, in which nothing happens at once.
 func TestTheSearchNoticesWhenASyncIsLeftOutAtLength(t *testing.T) {
 	t.Parallel()
-	broad, narrow, kills, floor := labtest.Soak(6, 8), labtest.Soak(1, 2), labtest.Soak(15, 6), labtest.Soak(15, 17)
+	broad, narrow, kills, floor := labtest.Soak(4, 8), labtest.Soak(1, 2), labtest.Soak(40, 6), labtest.Soak(15, 17)
 	sites := map[string]map[int]bool{} // in which tales each sync occurs
 	for i, tale := range tales {
 		if !tale.told() {

@@ -98,7 +98,7 @@ func runChild(t *testing.T, root string, tale, dies, limit int) proc.Result {
 
 func TestWhoeverIsKilledAtAnyMomentLeavesAWholePairAndTheNextApplyWorksAtLength(t *testing.T) {
 	t.Parallel()
-	step, floor := labtest.Soak(6, 1), labtest.Soak(110, 450)
+	step, floor := labtest.Soak(13, 1), labtest.Soak(50, 450)
 	if testing.Short() {
 		step, floor = 10, 30
 	}

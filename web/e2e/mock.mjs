@@ -125,11 +125,23 @@ const page = (items, url, n) => {
   return [items.slice(from, from + limit), from + limit < items.length ? String(from + limit) : undefined]
 }
 
-// serve answers for a world until it is closed, and gives its address.
-export async function serve(w) {
+// serve returns a portal that answers for a world, until it is closed or told to answer for another one.
+export async function serve(first) {
+  let answer = answers(first)
+  const server = createServer((req, res) => answer(req, res))
+  await new Promise((ready) => server.listen(0, '127.0.0.1', ready))
+  return {
+    url: `http://127.0.0.1:${server.address().port}`,
+    show: (w) => (answer = answers(w)),
+    close: () => (server.closeAllConnections(), new Promise((done) => server.close(done))),
+  }
+}
+
+// answers returns what answers the requests to the portal of a world.
+function answers(w) {
   const session = () => ({ account: { id: w.account ?? 'a1', name: w.account ? 'Berta Blum' : 'Anna Amsel', email: 'anna@example.com', role: w.role, totp_enabled: true, totp_demanded: false }, token: null, permissions: permissions[w.role], expires_at: iso(Date.now() + 36e5), insecure: false })
   const live = () => ({ asterisk: w.link ?? { state: 'connected', since: iso(w.now - 3.1e8), version: '22.10.1', message: 'ok' }, registrations: w.registrations, calls: w.calls, history: w.history })
-  const server = createServer(async (req, res) => {
+  return async (req, res) => {
     const url = new URL(req.url, 'http://x')
     const send = (status, value, headers = {}) => {
       res.writeHead(status, { 'Content-Type': status >= 400 ? 'application/problem+json' : 'application/json', 'Cache-Control': 'no-store', 'X-Request-Id': 'MOCK', ...headers })
@@ -278,7 +290,5 @@ export async function serve(w) {
     if (call === 'POST /account/totp') return send(200, { secret: 'JBSWY3DPEHPK3PXP', uri: 'otpauth://totp/PBX%20Portal:anna@example.com?secret=JBSWY3DPEHPK3PXP&issuer=PBX%20Portal' })
     if (call === 'POST /account/totp/confirm') return send(200, { recovery_codes: ['k7qf-2m9x', 'p3wz-8hnd', 't5yr-c4ka', 'q2mx-7plw', 'z0rt-5ync', 'a4kq-h3k9', 'v2hq-2mx7', 'w0zr-t5yn'] })
     return problem(404, 'path_not_found', 'there is nothing at this path')
-  })
-  await new Promise((ready) => server.listen(0, '127.0.0.1', ready))
-  return { url: `http://127.0.0.1:${server.address().port}`, close: () => (server.closeAllConnections(), new Promise((done) => server.close(done))) }
+  }
 }
