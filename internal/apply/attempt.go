@@ -132,7 +132,7 @@ func (a *attempt) meanwhile(ctx context.Context, p *planned) (wait func() error)
 			}
 		}
 		_ = a.engine.target.Prune(a.engine.keep, a.saveEdit(ctx))
-		return a.engine.held.ForgetRevisions(ctx, a.engine.keep, a.run.Revision, p.site.Good)
+		return a.engine.held.ForgetRevisions(ctx, a.engine.keep, a.run.Revision, p.site.LastVerified)
 	})
 }
 

@@ -220,7 +220,7 @@ func (e *Engine) Apply(ctx context.Context, r Request) (pbx.Run, error) {
 	_ = paperwork() // what failed is retried
 	a.reloaded(reload.Results, err)
 	if err != nil {
-		if r.OnFailure == RollBack && plan.site.Good != 0 {
+		if r.OnFailure == RollBack && plan.site.LastVerified != 0 {
 			return e.rollBack(ctx, a, plan, pbx.CodeReloadFailed, err)
 		}
 		return a.fail(ctx, pbx.FilesAhead, pbx.CodeReloadFailed, "the new files are in place, but Asterisk did not reload; a running portal keeps trying", err)
@@ -231,7 +231,7 @@ func (e *Engine) Apply(ctx context.Context, r Request) (pbx.Run, error) {
 	case pbx.Confirmed: // the only verdict that counts as success
 	case pbx.Contradicted:
 		why := errors.New(brief(a.run.Differences))
-		if r.OnFailure == Keep || plan.site.Good == 0 {
+		if r.OnFailure == Keep || plan.site.LastVerified == 0 {
 			return a.fail(ctx, pbx.FilesAhead, pbx.CodeContradicted, "the new files are in place and Asterisk was reloaded, but it runs something else ("+itsReason+"): "+
 				"find the rejected file and line in Asterisk's log, fix the cause, and apply again", why)
 		}
@@ -261,7 +261,7 @@ func (e *Engine) Apply(ctx context.Context, r Request) (pbx.Run, error) {
 
 // rollBack returns to the revision that Asterisk was last seen to run, and verifies that it runs.
 func (e *Engine) rollBack(ctx context.Context, a *attempt, plan *planned, code string, why error) (pbx.Run, error) {
-	a.note(pbx.Event{Stage: "roll_back", Code: pbx.EventGoingBack, Revision: plan.site.Good}, fmt.Sprintf("going back to revision %d", plan.site.Good))
+	a.note(pbx.Event{Stage: "roll_back", Code: pbx.EventGoingBack, Revision: plan.site.LastVerified}, fmt.Sprintf("going back to revision %d", plan.site.LastVerified))
 	broken := func(err error) (pbx.Run, error) {
 		return a.fail(ctx, pbx.RollbackFailed, code, "Asterisk did not take the new files ("+why.Error()+"), and going back did not work either ("+itsReason+"): "+
 			"check what Asterisk rejects in its log, and with pbxportal doctor whether it reads these files; fix the cause, then apply again", err)
@@ -269,8 +269,8 @@ func (e *Engine) rollBack(ctx context.Context, a *attempt, plan *planned, code s
 	if lost := e.lost(ctx); lost != nil {
 		return a.fail(ctx, pbx.FilesAhead, pbx.CodeApplyRunning, "Asterisk did not take the new files ("+why.Error()+"), and they stay in place", lost)
 	}
-	a.doubted(plan.site.Good) // before the files can look as if Asterisk ran them
-	switch _, err := e.target.Activate(plan.site.Good, plan.files); {
+	a.doubted(plan.site.LastVerified) // before the files can look as if Asterisk ran them
+	switch _, err := e.target.Activate(plan.site.LastVerified, plan.files); {
 	case errors.Is(err, pbx.ErrEdited):
 		return a.fail(ctx, pbx.FilesAhead, code, "Asterisk did not take the new files ("+itsReason+"), and they were changed by hand since: the change is in place, "+
 			"nothing was restored. Review the plan, correct what Asterisk rejects, then apply with force: the changed files are saved first", why)
@@ -290,17 +290,17 @@ func (e *Engine) rollBack(ctx context.Context, a *attempt, plan *planned, code s
 		return broken(errors.New(brief(differences)))
 	case pbx.Inconclusive, pbx.NotVerified:
 		return a.fail(ctx, pbx.RollbackFailed, code, fmt.Sprintf("Asterisk did not take the new files (%s); revision %d is in place again, but it could not be verified that Asterisk runs it ("+itsReason+"): "+
-			"check with pbxportal doctor whether Asterisk is reachable, fix the cause, and apply again; a running portal keeps reloading and checking", why.Error(), plan.site.Good), errors.New(brief(differences)))
+			"check with pbxportal doctor whether Asterisk is reachable, fix the cause, and apply again; a running portal keeps reloading and checking", why.Error(), plan.site.LastVerified), errors.New(brief(differences)))
 	}
 	err = e.lost(ctx)
 	if err == nil {
-		err = e.target.MarkVerified(plan.site.Good)
+		err = e.target.MarkVerified(plan.site.LastVerified)
 	}
 	if err != nil {
 		a.unnoted(err)
 	}
 	return a.fail(ctx, pbx.RolledBack, code, fmt.Sprintf("Asterisk did not take the new files ("+itsReason+"); revision %d is in place and running again, as before: "+
-		"find the rejected file and line in Asterisk's log, fix the cause, and apply again", plan.site.Good), why)
+		"find the rejected file and line in Asterisk's log, fix the cause, and apply again", plan.site.LastVerified), why)
 }
 
 // unforgotten returns the changes whose registrations Asterisk must drop now that it runs the inventory: those of this apply, and those of every
@@ -314,7 +314,7 @@ func (e *Engine) unforgotten(ctx context.Context, site pbx.HostState, inventory 
 			changes = append(changes, render.Changes(there, inventory)...)
 		}
 	}
-	for number := max(site.Good+1, site.Current-e.keep); number < site.Current; number++ {
+	for number := max(site.LastVerified+1, site.Current-e.keep); number < site.Current; number++ {
 		if between, err := e.oldDraft(ctx, number); err == nil { // otherwise it never was in place, or is no longer kept
 			changes = append(changes, render.Changes(between.inventory, inventory)...)
 		}

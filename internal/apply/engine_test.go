@@ -57,7 +57,7 @@ func (s *script) Recover() ([]string, error) { return nil, s.recoverErr }
 func (s *script) Inspect() (pbx.HostState, error) {
 	changed.Load()
 	site := s.site
-	site.Files, site.Seen, site.Drift = s.revisions[site.Current], s.revisions[site.Good], s.drift
+	site.Files, site.Seen, site.Drift = s.revisions[site.Current], s.revisions[site.LastVerified], s.drift
 	site.Next = len(s.revisions) + 1
 	site.Doubted = s.doubted != 0 && s.doubted == site.Current
 	return site, s.inspectErr
@@ -67,7 +67,7 @@ func (s *script) Declared(context.Context) ([]pbx.HostObject, error) { return s.
 
 func (s *script) Adopt(number int, id pbx.RunID, missing []pbx.File) ([]pbx.File, error) {
 	s.revisions = map[int][]pbx.File{number: missing}
-	s.site.Current, s.site.Good, s.site.RunID = number, number, id
+	s.site.Current, s.site.LastVerified, s.site.RunID = number, number, id
 	s.running = missing
 	return missing, nil
 }
@@ -100,7 +100,7 @@ func (s *script) Activate(number int, _ []pbx.File) ([]string, error) {
 
 func (s *script) MarkVerified(number int) error {
 	s.calls = append(s.calls, "accept")
-	s.site.Good, s.doubted = number, 0
+	s.site.LastVerified, s.doubted = number, 0
 	return nil
 }
 
@@ -518,8 +518,8 @@ func TestTheNextApplyAfterAFailureSucceeds(t *testing.T) {
 		t.Errorf("plan %+v, error %v; want files ahead of Asterisk", plan, err)
 	}
 	f.reloadErr = nil
-	if run := f.apply(t, apply.Request{TriggeredBy: "test"}); run.Result != pbx.Applied || f.site.Good != 3 {
-		t.Errorf("result %s, good revision %d", run.Result, f.site.Good)
+	if run := f.apply(t, apply.Request{TriggeredBy: "test"}); run.Result != pbx.Applied || f.site.LastVerified != 3 {
+		t.Errorf("result %s, good revision %d", run.Result, f.site.LastVerified)
 	}
 	f.isPreviousAfterAnother(t, 3)
 }
@@ -542,8 +542,8 @@ func TestThePortalCatchesUpByItselfAndRecordsIt(t *testing.T) {
 		t.Errorf("done %v, error %v; Asterisk is still down", done, err)
 	}
 	f.reloadErr = nil
-	if done, err := f.engine.CatchUp(t.Context()); !done || err != nil || f.site.Good != 3 {
-		t.Errorf("done %v, error %v, good revision %d", done, err, f.site.Good)
+	if done, err := f.engine.CatchUp(t.Context()); !done || err != nil || f.site.LastVerified != 3 {
+		t.Errorf("done %v, error %v, good revision %d", done, err, f.site.LastVerified)
 	}
 	if log := f.last(t); log.TriggeredBy != "portal" || log.Outcome != pbx.Success {
 		t.Errorf("on record is %+v", log)
@@ -760,7 +760,7 @@ func TestAnApplyWhoseProcessDiedIsCompletedByWhatIsInPlace(t *testing.T) {
 		}, pbx.FilesAhead, "the new files are in place"},
 		"after Asterisk was seen to run them": {func(f fixture, open *pbx.Run) {
 			open.Revision = 9
-			f.site.Current, f.site.Good, f.site.RunID, f.revisions[9] = 9, 9, open.Log.ID, f.revisions[2]
+			f.site.Current, f.site.LastVerified, f.site.RunID, f.revisions[9] = 9, 9, open.Log.ID, f.revisions[2]
 		}, pbx.Applied, ""},
 	} {
 		t.Run(name, func(t *testing.T) {

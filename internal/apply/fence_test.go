@@ -134,7 +134,7 @@ func loseAt(t *testing.T, url, step string, refused bool) {
 			t.Errorf("the record of %s was written over; error %v\n%s", what, err, diff)
 		}
 	}
-	if s.site.Current != next.Revision || s.site.Good != next.Revision {
-		t.Errorf("revision %d is in place and %d is noted as running; want %d, which the second portal put there", s.site.Current, s.site.Good, next.Revision)
+	if s.site.Current != next.Revision || s.site.LastVerified != next.Revision {
+		t.Errorf("revision %d is in place and %d is noted as running; want %d, which the second portal put there", s.site.Current, s.site.LastVerified, next.Revision)
 	}
 }

@@ -96,14 +96,14 @@ func TestWhileOthersHaveChangedTheFilesThePortalDoesNotCatchUp(t *testing.T) {
 			t.Errorf("while Asterisk is down: %s", said)
 		}
 		f.drift, f.reloadErr, f.calls = []pbx.Drift{{Kind: pbx.Edited, Path: "/x"}}, nil, nil
-		if said := reports(); strings.Contains(said, "caught up") || len(f.calls) > 0 || f.site.Good == f.site.Current {
+		if said := reports(); strings.Contains(said, "caught up") || len(f.calls) > 0 || f.site.LastVerified == f.site.Current {
 			t.Errorf("a hand edit was put live: %s, %v", said, f.calls)
 		}
 		if done, err := f.engine.CatchUp(t.Context()); done || pbx.CodeOf(err) != pbx.CodeDrift || !strings.Contains(err.Error(), "/x was edited by hand") {
 			t.Errorf("done %v, error %v", done, err)
 		}
 		f.drift = nil
-		if said := reports(); !strings.Contains(said, "Asterisk has caught up with the files") || f.site.Good != f.site.Current {
+		if said := reports(); !strings.Contains(said, "Asterisk has caught up with the files") || f.site.LastVerified != f.site.Current {
 			t.Errorf("when the edit is undone: %s", said)
 		}
 	})

@@ -45,7 +45,7 @@ func (e *Engine) ForgetPasswords(ctx context.Context) (int, error) {
 	if err != nil {
 		return 0, applyError(pbx.CodeWriteFailed, err)
 	}
-	if site.Current != site.Good || render.HoldsPasswords(site.Files) {
+	if site.Current != site.LastVerified || render.HoldsPasswords(site.Files) {
 		return 0, &pbx.Error{
 			Kind: pbx.KindConflict, Code: pbx.CodeRefused,
 			Msg: "the files in place still hold passwords, and the revisions kept stay as well: apply, so that Asterisk runs digests, then try again",

@@ -310,7 +310,7 @@ func (c *revisionListCommand) Run(ctx context.Context, a *app, p *portal) error 
 		for i, r := range runs {
 			all[i] = toRunJSON(r, nil)
 		}
-		return a.printJSON(map[string]any{"current": site.Current, "good": site.Good, "revisions": all})
+		return a.printJSON(map[string]any{"current": site.Current, "good": site.LastVerified, "revisions": all})
 	}
 	if len(runs) == 0 {
 		fmt.Fprintln(a.stdout, "Nothing has been applied yet. Apply: pbxportal apply")

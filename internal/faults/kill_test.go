@@ -210,8 +210,8 @@ func (s *site) examine(t *testing.T, before, after pair, known int) (faults []st
 	if now, err := s.pair(); err != nil || now != after {
 		fault("after the next apply the files are not those of the database: %v", err)
 	}
-	if state, err := s.engine.State(); err != nil || state.Current != state.Good || len(state.Drift) > 0 {
-		fault("after the next apply: %d is in place, %d was seen to run, drift %v, %v", state.Current, state.Good, state.Drift, err)
+	if state, err := s.engine.State(); err != nil || state.Current != state.LastVerified || len(state.Drift) > 0 {
+		fault("after the next apply: %d is in place, %d was seen to run, drift %v, %v", state.Current, state.LastVerified, state.Drift, err)
 	}
 	return faults
 }
@@ -244,7 +244,7 @@ func (s *site) agree(t *testing.T, read, before, after pair, known int) (faults 
 	pjsipFirst, dialplanFirst := fresher, old // they are reloaded at once, and either may come first
 	pjsipFirst.Steps, dialplanFirst.Steps = old.Steps, fresher.Steps
 	switch {
-	case state.Current != state.Good && (s.runs(t.Context(), pjsipFirst) == "" || s.runs(t.Context(), dialplanFirst) == ""):
+	case state.Current != state.LastVerified && (s.runs(t.Context(), pjsipFirst) == "" || s.runs(t.Context(), dialplanFirst) == ""):
 		// and the record says that it is not all there
 	case runsOld != "" && runsNew != "":
 		fault("Asterisk runs neither the old nor the new revision:\n%s", runsNew)
@@ -254,7 +254,7 @@ func (s *site) agree(t *testing.T, read, before, after pair, known int) (faults 
 	switch {
 	case before == after: // there was nothing to do
 	case read == before && len(fresh) == 1:
-		if r := fresh[0]; r.Result != pbx.Refused || r.Log.Outcome != pbx.Failure || r.Revision != 0 || state.Current != state.Good {
+		if r := fresh[0]; r.Result != pbx.Refused || r.Log.Outcome != pbx.Failure || r.Revision != 0 || state.Current != state.LastVerified {
 			fault("the files are the old ones, but the record says %s, %s, revision %d", r.Result, r.Log.Outcome, r.Revision)
 		}
 	case read == after && len(fresh) != 1:
@@ -266,9 +266,9 @@ func (s *site) agree(t *testing.T, read, before, after pair, known int) (faults 
 			(pair{string(files.Files[0].Content), string(files.Files[1].Content)}) != after {
 			fault("the record of revision %d does not hold what is in place: %v", state.Current, err)
 		}
-		live := state.Current == state.Good
+		live := state.Current == state.LastVerified
 		if live != (r.Log.Outcome == pbx.Success) || live && runsNew != "" || !live && r.Result != pbx.FilesAhead {
-			fault("the record says %s, %s; %d is in place, %d was seen to run; Asterisk:\n%s", r.Result, r.Log.Outcome, state.Current, state.Good, runsNew)
+			fault("the record says %s, %s; %d is in place, %d was seen to run; Asterisk:\n%s", r.Result, r.Log.Outcome, state.Current, state.LastVerified, runsNew)
 		}
 	}
 	var listed struct{ Logs []struct{ ID pbx.RunID } }

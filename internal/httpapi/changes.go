@@ -31,7 +31,7 @@ func (a *api) newMarker() func(context.Context) marks {
 			now.plan++
 		}
 		s := a.files(ctx)
-		if files := fmt.Sprint(s.Site.Current, s.Site.Good, s.Site.Doubted, s.Site.RunID, s.Site.Drift, s.Other, s.Err != nil); files != before {
+		if files := fmt.Sprint(s.Site.Current, s.Site.LastVerified, s.Site.Doubted, s.Site.RunID, s.Site.Drift, s.Other, s.Err != nil); files != before {
 			before = files
 			now.plan++
 		}

@@ -349,7 +349,7 @@ func (a *asterisk) Inspect() (pbx.HostState, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	site := a.site
-	site.Files, site.Seen, site.Drift, site.Next = a.revisions[site.Current], a.revisions[site.Good], a.drift, len(a.revisions)+1
+	site.Files, site.Seen, site.Drift, site.Next = a.revisions[site.Current], a.revisions[site.LastVerified], a.drift, len(a.revisions)+1
 	site.Doubted = a.doubted != 0 && a.doubted == site.Current
 	return site, a.lookFault
 }
@@ -358,7 +358,7 @@ func (a *asterisk) Adopt(number int, id pbx.RunID, missing []pbx.File) ([]pbx.Fi
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.revisions, a.running = map[int][]pbx.File{number: missing}, missing
-	a.site = pbx.HostState{Current: number, Good: number, RunID: id}
+	a.site = pbx.HostState{Current: number, LastVerified: number, RunID: id}
 	return missing, nil
 }
 
@@ -393,7 +393,7 @@ func (a *asterisk) Activate(number int, _ []pbx.File) ([]string, error) {
 func (a *asterisk) MarkVerified(number int) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.site.Good, a.doubted = number, 0
+	a.site.LastVerified, a.doubted = number, 0
 	return nil
 }
 

@@ -71,7 +71,7 @@ func (l *Local) Inspect() (site pbx.HostState, err error) {
 	if err != nil {
 		return site, fmt.Errorf("cannot read the state of the files: %w", err)
 	}
-	site.Current, site.Good, site.Next = state.Current, state.Good, state.Next()
+	site.Current, site.LastVerified, site.Next = state.Current, state.Good, state.Next()
 	site.Doubted = state.Doubted != 0 && state.Doubted == state.Current
 	if state.Begun() {
 		for _, p := range state.Paths {

@@ -368,11 +368,11 @@ func TestNoGarbageOnTheConsoleCountsAsProofAtLength(t *testing.T) {
 		case applyErr == nil || run.Log.Outcome != pbx.Failure || run.Verification == pbx.Confirmed:
 			t.Errorf("%s: ended as %s, %s, %s; it was seen to run: %t", at, run.Result, run.Log.Outcome, run.Verification, b.truth(t, after.Current))
 		case run.Result == pbx.RolledBack:
-			if !b.truth(t, before.Good) || after.Ahead() {
-				t.Errorf("%s: it says that revision %d runs again", at, before.Good)
+			if !b.truth(t, before.LastVerified) || after.Ahead() {
+				t.Errorf("%s: it says that revision %d runs again", at, before.LastVerified)
 			}
-		case !after.Ahead() || after.Good == run.Revision && run.Revision != 0:
-			t.Errorf("%s: %s, and revision %d counts as seen to run, %d in place", at, run.Result, after.Good, after.Current)
+		case !after.Ahead() || after.LastVerified == run.Revision && run.Revision != 0:
+			t.Errorf("%s: %s, and revision %d counts as seen to run, %d in place", at, run.Result, after.LastVerified, after.Current)
 		}
 		if previous, err := b.engine.Previous(t.Context()); err == nil {
 			if story, err := b.engine.Revision(t.Context(), previous); err != nil || story.Verification != pbx.Confirmed {
@@ -389,7 +389,7 @@ func TestNoGarbageOnTheConsoleCountsAsProofAtLength(t *testing.T) {
 		}
 		b.applyHonestly(t)
 		if site, err := b.node.Inspect(); err != nil || site.Ahead() || !b.truth(t, site.Current) {
-			t.Errorf("%s: in the end %d is in place and %d good, %v", at, site.Current, site.Good, err)
+			t.Errorf("%s: in the end %d is in place and %d good, %v", at, site.Current, site.LastVerified, err)
 		}
 	}
 	for _, way := range []struct {

@@ -204,8 +204,8 @@ func TestAnAsteriskThatFailsIsSaidSoAndTheNextApplySucceeds(t *testing.T) {
 			if pbx.CodeOf(err) != tc.code || run.Result != tc.result || !strings.Contains(run.Log.ErrorDetails, tc.said) {
 				t.Errorf("error %v\nwant code %s, result %s, saying %q; got %+v", err, tc.code, tc.result, tc.said, run.Log)
 			}
-			if site, err := s.node.Inspect(); err != nil || site.Current != tc.inPlace || site.Good != 2 {
-				t.Errorf("revision %d is in place, %d was seen to run, error %v; want %d and 2", site.Current, site.Good, err, tc.inPlace)
+			if site, err := s.node.Inspect(); err != nil || site.Current != tc.inPlace || site.LastVerified != 2 {
+				t.Errorf("revision %d is in place, %d was seen to run, error %v; want %d and 2", site.Current, site.LastVerified, err, tc.inPlace)
 			}
 			if users, err := s.store.Users(t.Context(), pbx.DefaultTenant); err != nil || len(users) != 2 {
 				t.Errorf("%d users in the database, error %v; want 2", len(users), err)

@@ -234,15 +234,15 @@ func (r Run) Reclaimed() bool {
 
 // HostState is the state of the files of an Asterisk host.
 type HostState struct {
-	Current int    // the current revision; 0 before the first
-	Good    int    // the last revision that Asterisk was seen to run
-	Doubted bool   // Asterisk was asked to reload the current revision since, and was not seen to run it
-	Next    int    // the lowest number for a new revision
-	RunID   RunID  // of the apply that created the current revision
-	Files   []File // the files that Asterisk reads
-	Seen    []File // the files of the good revision
-	Drift   []Drift
+	Current      int    // the current revision; 0 before the first
+	LastVerified int    // the last revision that Asterisk was verified to run
+	Doubted      bool   // Asterisk was asked to reload the current revision since, and was not seen to run it
+	Next         int    // the lowest number for a new revision
+	RunID        RunID  // of the apply that created the current revision
+	Files        []File // the files that Asterisk reads
+	Seen         []File // the files of the last verified revision
+	Drift        []Drift
 }
 
 // Ahead reports whether the files are ahead of Asterisk: it was not seen to run the current revision.
-func (s HostState) Ahead() bool { return s.Current != s.Good || s.Doubted }
+func (s HostState) Ahead() bool { return s.Current != s.LastVerified || s.Doubted }
