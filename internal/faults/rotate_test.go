@@ -187,7 +187,7 @@ func (k *keyed) examine(t *testing.T) (faults []string) {
 	faults = append(faults, k.opens(t)...)
 	db, keys := k.look(t)
 	defer db.Close()
-	if at, err := db.AtRest(t.Context()); err != nil || len(at.Sealed) != 1 || at.Sealed[keys.Current()] != 5 || at.Key != keys.Current() || at.Open != 0 {
+	if at, err := db.AtRest(t.Context()); err != nil || len(at.Sealed) != 1 || at.Sealed[keys.Current()] != 6 || at.Key != keys.Current() || at.Open != 0 {
 		fault("key %s; at rest: %+v, %v", keys.Current(), at, err)
 	}
 	text, err := os.ReadFile(filepath.Join(k.env["STATE_DIR"], keyring.FileName))

@@ -57,7 +57,7 @@ func (s *Store) TryApplyLock(ctx context.Context) (*ApplyLock, error) {
 func (l *ApplyLock) Fence(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, QueryTimeout)
 	defer cancel()
-	return l.alter(ctx, "take the apply lock", "")
+	return l.alter(ctx, "take the apply lock", func(*Tx) error { return nil })
 }
 
 // own takes the lock's number within a transaction. The caller calls l.taken.Store(true) after the commit.
@@ -135,8 +135,8 @@ func (l *ApplyLock) Check(ctx context.Context) error {
 	return errLockLost
 }
 
-// alter executes one statement that changes a run, or none, while the lock is held.
-func (l *ApplyLock) alter(ctx context.Context, tried, statement string, args ...any) error {
+// alter changes runs in a transaction while the lock is held.
+func (l *ApplyLock) alter(ctx context.Context, tried string, change func(*Tx) error) error {
 	return l.store.again(ctx, tried, func() error {
 		t, err := l.store.beginBeside(ctx)
 		if err != nil {
@@ -144,8 +144,8 @@ func (l *ApplyLock) alter(ctx context.Context, tried, statement string, args ...
 		}
 		defer t.rollback() // no effect after a commit
 		err = l.own(ctx, t)
-		if err == nil && statement != "" {
-			_, err = t.tx.ExecContext(ctx, statement, args...)
+		if err == nil {
+			err = change(t)
 		}
 		if err == nil {
 			err = t.commit(ctx)

@@ -64,15 +64,25 @@ func (s *Store) DropRunsSealedBy(ctx context.Context, key string) (n int, err er
 }
 
 func (t *Tx) dropRunsSealedBy(ctx context.Context, key string) (n int, err error) {
-	type run struct{ id, story string }
+	type run struct {
+		id, story string
+		lost      bool // the saved hand edits cannot be read
+	}
 	runs, err := gather(ctx, t.tx, func(r row) (one run, err error) {
-		err = r.Scan(&one.id, &one.story)
+		err = r.Scan(&one.id, &one.story, &one.lost)
 		return one, err
-	}, `SELECT id, `+t.dialect.jsonOut("story")+` FROM apply_runs WHERE sealed_with = $1 LIMIT $2`, key, batch)
+	}, `SELECT id, `+t.dialect.jsonOut("story")+`, coalesce(sealed_with, '') = $1 FROM apply_runs WHERE sealed_with = $1 OR id IN
+    (SELECT f.run_id FROM revision_files f JOIN file_contents c ON c.id = f.content_id WHERE c.sealed_with = $1) LIMIT $2`, key, batch)
 	if err != nil {
 		return 0, err
 	}
 	for _, r := range runs {
+		if err := t.saveFiles(ctx, pbx.RunID(r.id), nil); err != nil {
+			return 0, err
+		}
+		if !r.lost {
+			continue
+		}
 		told, err := readStory(pbx.RunID(r.id), r.story)
 		if err != nil {
 			return 0, err
@@ -82,10 +92,10 @@ func (t *Tx) dropRunsSealedBy(ctx context.Context, key string) (n int, err error
 		if err != nil {
 			return 0, err
 		}
-		if _, err := t.tx.ExecContext(ctx, `UPDATE apply_runs SET pjsip = NULL, dialplan = NULL, sealed_with = '', story = `+t.dialect.jsonIn("$1")+` WHERE id = $2`,
+		if _, err := t.tx.ExecContext(ctx, `UPDATE apply_runs SET sealed_with = '', story = `+t.dialect.jsonIn("$1")+` WHERE id = $2`,
 			string(text), r.id); err != nil {
 			return 0, err
 		}
 	}
-	return len(runs), nil
+	return len(runs), t.dropContents(ctx)
 }

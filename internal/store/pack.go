@@ -9,11 +9,8 @@ import (
 )
 
 // packed returns the compressed form in which a revision keeps a file: the objects of a thousand users are similar and shrink to a tenth, which the
-// database also saves in its log, checks and deletes. Empty stays empty.
+// database also saves in its log, checks and deletes.
 func packed(content []byte) ([]byte, error) {
-	if content == nil {
-		return nil, nil
-	}
 	var b bytes.Buffer
 	b.Grow(len(content)/8 + 64)
 	w, err := gzip.NewWriterLevel(&b, gzip.BestSpeed)

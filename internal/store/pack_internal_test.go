@@ -10,7 +10,7 @@ import (
 func TestWhatIsPackedUnpacksToWhatItWas(t *testing.T) {
 	t.Parallel()
 	long := []byte(strings.Repeat("[1000]\ntype=endpoint\ncontext=synergy-internal\n", 20_000))
-	for _, content := range [][]byte{{}, []byte("; nothing\n"), {0x1f, 0x8b, 0}, long} {
+	for _, content := range [][]byte{nil, {}, []byte("; nothing\n"), {0x1f, 0x8b, 0}, long} {
 		kept, err := packed(content)
 		if err != nil {
 			t.Fatal(err)
@@ -23,9 +23,6 @@ func TestWhatIsPackedUnpacksToWhatItWas(t *testing.T) {
 	kept, _ := packed(long)
 	if len(kept) > len(long)/10 {
 		t.Errorf("%d bytes are kept as %d", len(long), len(kept))
-	}
-	if kept, err := packed(nil); kept != nil || err != nil {
-		t.Errorf("no bytes are kept as %d, error %v", len(kept), err)
 	}
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"strings"
 
@@ -46,12 +45,11 @@ func (l *ApplyLock) writeRun(ctx context.Context, r pbx.Run, events []pbx.AuditE
 	s := l.store
 	ctx, cancel := context.WithTimeout(ctx, QueryTimeout)
 	defer cancel()
-	pjsip, err := packed(pbx.ContentOf(r.Files, pbx.PJSIPPath))
-	dialplan, dialplanErr := packed(pbx.ContentOf(r.Files, pbx.DialplanPath))
-	if err = errors.Join(err, dialplanErr); err != nil {
-		return fmt.Errorf("cannot write a run: %w", err)
+	files, err := s.keepFiles(ctx, r.Files)
+	if err != nil {
+		return s.fault("write a run", err)
 	}
-	pjsip, sealed, with, err := s.secrets.runIn(r.Log.ID, pjsip, r.Saved)
+	sealed, with, err := s.secrets.savedIn(r.Log.ID, r.Saved)
 	if err != nil {
 		return s.fault("write a run", err)
 	}
@@ -62,10 +60,10 @@ func (l *ApplyLock) writeRun(ctx context.Context, r pbx.Run, events []pbx.AuditE
 	if err != nil {
 		return fmt.Errorf("cannot write a run: %w", err)
 	}
-	return s.again(ctx, "write a run", func() error { return l.saveRun(ctx, r, pjsip, dialplan, string(story), with, events, keep) })
+	return s.again(ctx, "write a run", func() error { return l.saveRun(ctx, r, files, string(story), with, events, keep) })
 }
 
-func (l *ApplyLock) saveRun(ctx context.Context, r pbx.Run, pjsip, dialplan []byte, story string, with sql.NullString, events []pbx.AuditEvent, keep bool) error {
+func (l *ApplyLock) saveRun(ctx context.Context, r pbx.Run, files []keptFile, story string, with sql.NullString, events []pbx.AuditEvent, keep bool) error {
 	begin := l.store.begin
 	if len(events) == 0 {
 		begin = l.store.beginBeside
@@ -89,18 +87,16 @@ func (l *ApplyLock) saveRun(ctx context.Context, r pbx.Run, pjsip, dialplan []by
 		}
 	}
 	_, err = t.tx.ExecContext(ctx, `
-INSERT INTO apply_runs (id, revision, result, verification, comment, idempotency_key, code, users, pjsip, dialplan, story, sealed_with,
-    actor_kind, actor_id, actor_name)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, `+t.dialect.jsonIn("$11")+`, $12, $13, $14, $15)
+INSERT INTO apply_runs (id, revision, result, verification, comment, idempotency_key, code, users, story, sealed_with, actor_kind, actor_id, actor_name)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, `+t.dialect.jsonIn("$9")+`, $10, $11, $12, $13)
 ON CONFLICT (id) DO UPDATE SET revision = excluded.revision, result = excluded.result, verification = excluded.verification,
-    code = excluded.code, users = excluded.users, story = excluded.story,
-    pjsip = CASE WHEN excluded.revision IS NULL THEN NULL ELSE coalesce(excluded.pjsip, apply_runs.pjsip) END,
-    dialplan = CASE WHEN excluded.revision IS NULL THEN NULL ELSE coalesce(excluded.dialplan, apply_runs.dialplan) END,
-    sealed_with = CASE WHEN excluded.revision IS NOT NULL AND excluded.pjsip IS NULL AND apply_runs.pjsip IS NOT NULL
-        THEN apply_runs.sealed_with ELSE excluded.sealed_with END`,
+    code = excluded.code, users = excluded.users, story = excluded.story, sealed_with = excluded.sealed_with`,
 		string(r.Log.ID), sql.NullInt64{Int64: int64(r.Revision), Valid: r.Revision > 0}, string(r.Result), string(r.Verification), r.Comment,
 		sql.NullString{String: r.IdempotencyKey, Valid: r.IdempotencyKey != ""}, r.Code, r.Users,
-		pjsip, dialplan, story, with, string(r.Log.Actor.Kind), r.Log.Actor.ID, r.Log.Actor.Name)
+		story, with, string(r.Log.Actor.Kind), r.Log.Actor.ID, r.Log.Actor.Name)
+	if err == nil && (len(files) > 0 || r.Revision == 0) {
+		err = t.saveFiles(ctx, r.Log.ID, files)
+	}
 	if err != nil || !keep {
 		return err
 	}
@@ -112,14 +108,10 @@ ON CONFLICT (id) DO UPDATE SET revision = excluded.revision, result = excluded.r
 
 const fromRuns = ` FROM apply_runs r JOIN apply_audit_logs l ON l.id = r.id `
 
-// selectRun is the beginning of every query for runs; bytes selects the contents of the files.
-func (s *Store) selectRun(bytes bool) string {
-	files := `NULL, NULL`
-	if bytes {
-		files = `r.pjsip, r.dialplan`
-	}
+// selectRun is the beginning of every query for runs.
+func (s *Store) selectRun() string {
 	return `SELECT ` + s.logColumns() + `, coalesce(r.revision, 0), r.result, r.verification, r.comment, coalesce(r.idempotency_key, ''),
-    r.code, r.users, ` + s.dialect.jsonOut("r.story") + `, ` + files + fromRuns
+    r.code, r.users, ` + s.dialect.jsonOut("r.story") + fromRuns
 }
 
 // Run returns a run with its files; ok is false if there is none with this id.
@@ -184,7 +176,13 @@ func (s *Store) LastRevision(ctx context.Context) (n int, err error) {
 
 // OpenRuns returns the runs without a recorded end, oldest first, with their files.
 func (s *Store) OpenRuns(ctx context.Context) ([]pbx.Run, error) {
-	return s.runs(ctx, true, `WHERE r.result = $1 ORDER BY l.triggered_at`, string(pbx.Interrupted))
+	runs, err := s.runs(ctx, `WHERE r.result = $1 ORDER BY l.triggered_at`, string(pbx.Interrupted))
+	for i := range runs {
+		if err == nil {
+			runs[i].Files, err = s.filesOf(ctx, runs[i].Log.ID)
+		}
+	}
+	return runs, s.fault("list runs", err)
 }
 
 // Revisions returns up to limit revisions below before (0: from the newest), newest first, without their files.
@@ -192,14 +190,17 @@ func (s *Store) Revisions(ctx context.Context, before, limit int) ([]pbx.Run, er
 	if before <= 0 {
 		before = 1 << 30
 	}
-	return s.runs(ctx, false, `WHERE r.revision < $1 ORDER BY r.revision DESC LIMIT $2`, before, limit)
+	return s.runs(ctx, `WHERE r.revision < $1 ORDER BY r.revision DESC LIMIT $2`, before, limit)
 }
 
 // ConfirmRevision records that Asterisk was seen to run a revision.
 func (l *ApplyLock) ConfirmRevision(ctx context.Context, revision int) error {
 	ctx, cancel := context.WithTimeout(ctx, QueryTimeout)
 	defer cancel()
-	return l.alter(ctx, "note that a revision runs", `UPDATE apply_runs SET verification = $1 WHERE revision = $2`, string(pbx.Confirmed), revision)
+	return l.alter(ctx, "note that a revision runs", func(t *Tx) error {
+		_, err := t.tx.ExecContext(ctx, `UPDATE apply_runs SET verification = $1 WHERE revision = $2`, string(pbx.Confirmed), revision)
+		return err
+	})
 }
 
 // ForgetRevisions drops the file contents of all revisions except the newest keep and the two named ones; their records stay.
@@ -210,21 +211,30 @@ func (l *ApplyLock) ForgetRevisions(ctx context.Context, keep, a, b int) error {
 	if err != nil {
 		return err
 	}
-	return l.alter(ctx, "forget old revisions", `UPDATE apply_runs SET pjsip = NULL, dialplan = NULL
-WHERE revision <= $1 AND revision <> $2 AND revision <> $3 AND pjsip IS NOT NULL`, last-keep, a, b)
+	return l.alter(ctx, "forget old revisions", func(t *Tx) error {
+		_, err := t.tx.ExecContext(ctx, `DELETE FROM revision_files WHERE run_id IN
+    (SELECT id FROM apply_runs WHERE revision <= $1 AND revision <> $2 AND revision <> $3)`, last-keep, a, b)
+		if err == nil {
+			err = t.dropContents(ctx)
+		}
+		return err
+	})
 }
 
 func (s *Store) oneRun(ctx context.Context, where string, arg any) (pbx.Run, bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, QueryTimeout)
 	defer cancel()
-	r, ok, err := found(s.scanRun(s.read.QueryRowContext(ctx, s.selectRun(true)+where, arg)))
+	r, ok, err := found(s.scanRun(s.read.QueryRowContext(ctx, s.selectRun()+where, arg)))
+	if ok && err == nil {
+		r.Files, err = s.filesOf(ctx, r.Log.ID)
+	}
 	return r, ok, s.fault("read a run", err)
 }
 
-func (s *Store) runs(ctx context.Context, bytes bool, where string, args ...any) (runs []pbx.Run, err error) {
+func (s *Store) runs(ctx context.Context, where string, args ...any) (runs []pbx.Run, err error) {
 	ctx, cancel := context.WithTimeout(ctx, QueryTimeout)
 	defer cancel()
-	runs, err = gather(ctx, s.read, s.scanRun, s.selectRun(bytes)+where, args...)
+	runs, err = gather(ctx, s.read, s.scanRun, s.selectRun()+where, args...)
 	return runs, s.fault("list runs", err)
 }
 
@@ -232,8 +242,7 @@ func (s *Store) runs(ctx context.Context, bytes bool, where string, args ...any)
 func (s *Store) scanRun(from row) (pbx.Run, error) {
 	var r pbx.Run
 	var story string
-	var pjsip, dialplan []byte
-	l, err := scanLog(from, &r.Revision, &r.Result, &r.Verification, &r.Comment, &r.IdempotencyKey, &r.Code, &r.Users, &story, &pjsip, &dialplan)
+	l, err := scanLog(from, &r.Revision, &r.Result, &r.Verification, &r.Comment, &r.IdempotencyKey, &r.Code, &r.Users, &story)
 	if err != nil {
 		return r, err
 	}
@@ -242,20 +251,10 @@ func (s *Store) scanRun(from row) (pbx.Run, error) {
 	if err != nil {
 		return r, err
 	}
-	pjsip, saved, err := s.secrets.runOut(r.Log.ID, pjsip, told.Sealed)
-	if err != nil {
-		return r, err
-	}
 	if told.Sealed != nil {
-		told.Saved = saved
-	}
-	pjsip, err = unpacked(pjsip)
-	dialplan, dialplanErr := unpacked(dialplan)
-	if err = errors.Join(err, dialplanErr); err != nil {
-		return r, fmt.Errorf("the files of run %s: %w", r.Log.ID, err)
-	}
-	if pjsip != nil {
-		r.Files = []pbx.File{{Path: pbx.PJSIPPath, Content: pjsip}, {Path: pbx.DialplanPath, Content: dialplan}}
+		if told.Saved, err = s.secrets.savedOut(r.Log.ID, told.Sealed); err != nil {
+			return r, err
+		}
 	}
 	r.Plan, r.Events, r.Differences, r.Saved = told.Plan, told.Events, told.Differences, told.Saved
 	r.Restored, r.Asked = told.Restored, told.Asked

@@ -94,67 +94,46 @@ func (o *opener) out(id pbx.ExtensionID, n pbx.Number) (pbx.Secret, error) {
 
 func (s *secrets) opener() *opener { return &opener{keys: s.keys} }
 
-// runIn seals the parts of a run that contain passwords: the PJSIP file and saved hand edits. with is the key that sealed them, "" if there was
-// nothing to seal; it is null if they are stored as plaintext.
-func (s *secrets) runIn(id pbx.RunID, pjsip []byte, saved []pbx.File) (sealed, sealedSaved []byte, with sql.NullString, err error) {
+// savedIn seals the hand edits that a run saved, which contain passwords. with is the key that sealed them, "" if there was nothing to seal; it is
+// null if they are stored as plaintext, and sealed is nil.
+func (s *secrets) savedIn(id pbx.RunID, saved []pbx.File) (sealed []byte, with sql.NullString, err error) {
 	switch {
-	case pjsip == nil && len(saved) == 0:
-		return nil, nil, sql.NullString{Valid: !s.open}, nil
+	case len(saved) == 0:
+		return nil, sql.NullString{Valid: true}, nil
 	case s.open:
-		return pjsip, nil, with, nil
+		return nil, with, nil
 	case s.keys == nil:
-		return nil, nil, with, errNoKeys
+		return nil, with, errNoKeys
 	}
-	if pjsip != nil {
-		if sealed, err = s.keys.SealBytes(forRevision, string(id), pjsip); err != nil {
-			return nil, nil, with, err
-		}
+	text, err := json.Marshal(saved)
+	if err != nil {
+		return nil, with, err
 	}
-	if len(saved) > 0 {
-		text, err := json.Marshal(saved)
-		if err != nil {
-			return nil, nil, with, err
-		}
-		if sealedSaved, err = s.keys.SealBytes(forSaved, string(id), text); err != nil {
-			return nil, nil, with, err
-		}
-	}
-	// If the key is replaced between the two calls, the row counts as sealed with the older key, and is sealed again.
-	with = sql.NullString{Valid: true}
-	for _, part := range [][]byte{sealedSaved, sealed} {
-		if key, ok := keyring.KeyOf(string(part[:min(len(part), keyring.HeaderLength)])); ok {
-			with.String = key
-		}
-	}
-	return sealed, sealedSaved, with, nil
+	sealed, err = s.keys.SealBytes(forSaved, string(id), text)
+	return sealed, sealedWith(sealed), err
 }
 
-// runOut opens what runIn sealed; plaintext is returned as it is.
-func (s *secrets) runOut(id pbx.RunID, pjsip, sealedSaved []byte) (content []byte, saved []pbx.File, err error) {
-	if content, err = s.bytesOut(forRevision, id, pjsip); err != nil {
-		return nil, nil, fmt.Errorf("the files of run %s: %w", id, err)
-	}
-	if sealedSaved == nil {
-		return content, nil, nil
-	}
-	text, err := s.bytesOut(forSaved, id, sealedSaved)
+// savedOut opens what savedIn sealed.
+func (s *secrets) savedOut(id pbx.RunID, sealed []byte) (saved []pbx.File, err error) {
+	text, err := s.bytesOut(forSaved, string(id), sealed)
 	if err == nil {
 		err = json.Unmarshal(text, &saved)
 	}
 	if err != nil {
-		return nil, nil, fmt.Errorf("the saved files of run %s: %w", id, err)
+		err = fmt.Errorf("the saved files of run %s: %w", id, err)
 	}
-	return content, saved, nil
+	return saved, err
 }
 
-func (s *secrets) bytesOut(purpose string, id pbx.RunID, content []byte) ([]byte, error) {
+// bytesOut opens what was sealed for a purpose and an owner; plaintext is returned as it is.
+func (s *secrets) bytesOut(purpose, owner string, content []byte) ([]byte, error) {
 	if _, sealed := keyring.KeyOf(string(content[:min(len(content), keyring.HeaderLength)])); !sealed {
 		return content, nil
 	}
 	if s.keys == nil {
 		return nil, errNoKeys
 	}
-	return s.keys.OpenBytes(purpose, string(id), content)
+	return s.keys.OpenBytes(purpose, owner, content)
 }
 
 // SealFactor returns the stored form of the secret of an account's second factor. It is always sealed: no other program reads it.
@@ -190,7 +169,8 @@ func (s *Store) AtRest(ctx context.Context) (AtRest, error) {
 	ctx, cancel := context.WithTimeout(ctx, QueryTimeout)
 	defer cancel()
 	at := AtRest{Sealed: map[string]int{}}
-	query := `SELECT coalesce(sealed_with, '') AS with_key, count(*) FROM apply_runs WHERE sealed_with IS NULL OR sealed_with <> '' GROUP BY 1`
+	query := `SELECT coalesce(sealed_with, '') AS with_key, count(*) FROM apply_runs WHERE sealed_with IS NULL OR sealed_with <> '' GROUP BY 1
+UNION ALL SELECT coalesce(sealed_with, '') AS with_key, count(*) FROM file_contents WHERE sealed_with IS NULL OR sealed_with <> '' GROUP BY 1`
 	for _, c := range sealedColumns() {
 		//nolint:gosec // the inserted names are constants
 		query += fmt.Sprintf(` UNION ALL SELECT CASE WHEN %[1]s LIKE '%[2]s%%' THEN substr(%[1]s, $1, $2) ELSE '' END AS with_key, count(*)
@@ -240,13 +220,14 @@ func (s *Store) Reseal(ctx context.Context) (did Resealed, err error) {
 			return did, err
 		}
 	}
-	err = s.batches(ctx, &did, func(ctx context.Context, tx *Tx, after string) (Resealed, string, error) {
-		return tx.resealRuns(ctx, after)
-	})
-	if err == nil {
-		err = s.Clear(ctx)
+	for _, reseal := range []func(*Tx, context.Context, string) (Resealed, string, error){(*Tx).resealRuns, (*Tx).resealContents} {
+		if err = s.batches(ctx, &did, func(ctx context.Context, tx *Tx, after string) (Resealed, string, error) {
+			return reseal(tx, ctx, after)
+		}); err != nil {
+			return did, err
+		}
 	}
-	return did, err
+	return did, s.Clear(ctx)
 }
 
 // Clear removes overwritten content from the log of a SQLite database: earlier versions of pages remain there until it is truncated, also after an
@@ -355,12 +336,9 @@ func (t *Tx) resealColumn(ctx context.Context, c sealedColumn, after string) (di
 	return did, last, nil
 }
 
-// runBatch is the number of runs sealed in one transaction; each may hold a file of a thousand users.
-const runBatch = 10
-
-// resealRuns seals a batch of runs. An apply writes its run without the writers' lock: concurrent changes must not be lost.
-func (t *Tx) resealRuns(ctx context.Context, after string) (did Resealed, last string, err error) {
-	where, args := `sealed_with <> ''`, []any{runBatch}
+// toReseal returns the end of a query, up to its order, for at most limit rows behind an id that are not sealed as they would be now.
+func (t *Tx) toReseal(limit int, after string) (where string, args []any) {
+	where, args = `sealed_with <> ''`, []any{limit}
 	if !t.secrets.open {
 		where, args = `(sealed_with IS NULL OR sealed_with NOT IN ('', $2))`, append(args, t.secrets.keys.Current())
 	}
@@ -368,50 +346,48 @@ func (t *Tx) resealRuns(ctx context.Context, after string) (did Resealed, last s
 		args = append(args, after)
 		where += fmt.Sprintf(` AND id > $%d`, len(args))
 	}
-	type one struct {
-		id    string
-		pjsip []byte
-		story string
-	}
+	return where, args
+}
+
+// resealRuns seals the saved hand edits of a batch of runs. An apply writes its run without the writers' lock: concurrent changes must not be lost.
+func (t *Tx) resealRuns(ctx context.Context, after string) (did Resealed, last string, err error) {
+	where, args := t.toReseal(batch, after)
+	type one struct{ id, story string }
 	all, err := gather(ctx, t.tx, func(from row) (r one, err error) {
-		err = from.Scan(&r.id, &r.pjsip, &r.story)
+		err = from.Scan(&r.id, &r.story)
 		return r, err
-	}, `SELECT id, pjsip, `+t.dialect.jsonOut("story")+` FROM apply_runs WHERE `+where+` ORDER BY id LIMIT $1`+t.dialect.lockRows, args...)
+	}, `SELECT id, `+t.dialect.jsonOut("story")+` FROM apply_runs WHERE `+where+` ORDER BY id LIMIT $1`+t.dialect.lockRows, args...)
 	if err != nil {
 		return did, "", err
 	}
 	for _, r := range all {
 		id := pbx.RunID(r.id)
 		told, err := readStory(id, r.story)
+		if err == nil && told.Sealed != nil {
+			told.Saved, err = t.secrets.savedOut(id, told.Sealed)
+		}
 		if err != nil {
 			return did, "", err
 		}
-		pjsip, saved, err := t.secrets.runOut(id, r.pjsip, told.Sealed)
+		sealed, with, err := t.secrets.savedIn(id, told.Saved)
 		if err != nil {
 			return did, "", err
 		}
-		if told.Sealed == nil {
-			saved = told.Saved
-		}
-		pjsip, sealed, with, err := t.secrets.runIn(id, pjsip, saved)
-		if err != nil {
-			return did, "", err
-		}
-		if told.Saved, told.Sealed = saved, sealed; sealed != nil {
+		if told.Sealed = sealed; sealed != nil {
 			told.Saved = nil
 		}
 		story, err := json.Marshal(told)
 		if err != nil {
 			return did, "", err
 		}
-		if _, err := t.tx.ExecContext(ctx, `UPDATE apply_runs SET pjsip = $1, story = `+t.dialect.jsonIn("$2")+`, sealed_with = $3 WHERE id = $4`,
-			pjsip, string(story), with, r.id); err != nil {
+		if _, err := t.tx.ExecContext(ctx, `UPDATE apply_runs SET story = `+t.dialect.jsonIn("$1")+`, sealed_with = $2 WHERE id = $3`,
+			string(story), with, r.id); err != nil {
 			return did, "", err
 		}
 		did.Rows++
 	}
-	if len(all) == runBatch {
-		last = all[runBatch-1].id
+	if len(all) == batch {
+		last = all[batch-1].id
 	}
 	return did, last, nil
 }
