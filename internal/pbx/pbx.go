@@ -50,7 +50,13 @@ type Extension struct {
 // Number is a dialled extension number.
 type Number int
 
-// The number pool, both ends included.
+// The range of extension numbers, both ends included.
+const (
+	MinNumber Number = 10
+	MaxNumber Number = 999_999
+)
+
+// The number pool, both ends included: new users get its lowest free number.
 const (
 	FirstNumber Number = 1000
 	LastNumber  Number = 1999
@@ -58,6 +64,9 @@ const (
 
 // PoolSize is the size of the number pool.
 const PoolSize = int(LastNumber-FirstNumber) + 1
+
+// InPool reports whether the number is one of the pool.
+func (n Number) InPool() bool { return n >= FirstNumber && n <= LastNumber }
 
 // File is one generated file: its path below Asterisk's configuration directory, and its exact content.
 type File struct {

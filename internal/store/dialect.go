@@ -34,10 +34,11 @@ type dialect struct {
 	describe    string
 	path        string // of the SQLite file; "" on PostgreSQL
 	goose       goose.Dialect
-	migrations  string   // the folder in migrations/ with this engine's files
-	probe       []string // statements that write and are rolled back
-	lockWriters string   // the statement that makes a transaction the only writer; "" if beginning one does
-	lockRows    string   // ends a query whose rows stay locked until the transaction ends; "" if not needed
+	migrations  string         // the folder in migrations/ with this engine's files
+	migrating   func() *sql.DB // opens connections for migrations; nil where the write pool serves
+	probe       []string       // statements that write and are rolled back
+	lockWriters string         // the statement that makes a transaction the only writer; "" if beginning one does
+	lockRows    string         // ends a query whose rows stay locked until the transaction ends; "" if not needed
 
 	// each runs a query without parameters and passes its rows to take, one at a time.
 	each func(ctx context.Context, db *sql.DB, query string, take func(row) error) error
@@ -318,9 +319,10 @@ func openSQLite(path string) (read, write *sql.DB, d dialect, err error) {
 	// The pragmas are in the DSN, so that every connection of a pool gets them; busy_timeout first, as the others may wait. synchronous=FULL:
 	// acknowledged transactions survive a power cut. secure_delete: deleted secrets are zeroed in the file. temp_store: statements that need
 	// temporary files also work on a read-only root. mode=rw: a connection must not create an empty file in the place of a lost one.
-	const dsn = "?mode=rw&_pragma=busy_timeout(5000)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_pragma=foreign_keys(ON)&_pragma=secure_delete(ON)" +
+	const dsn = "?mode=rw&_pragma=busy_timeout(5000)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_pragma=secure_delete(ON)" +
 		"&_pragma=temp_store(MEMORY)&_time_format=sqlite&_txlock=immediate"
-	file := "file:" + (&url.URL{Path: path}).EscapedPath() + dsn
+	migrated := "file:" + (&url.URL{Path: path}).EscapedPath() + dsn // without foreign keys, as SQLite requires for replacing a table
+	file := migrated + "&_pragma=foreign_keys(ON)"
 	named, err := sql.Open("sqlite", file) // opens nothing yet; it knows the driver
 	if err != nil {
 		return nil, nil, d, fmt.Errorf("cannot open the database: %w", err)
@@ -341,6 +343,11 @@ func openSQLite(path string) (read, write *sql.DB, d dialect, err error) {
 		// What does not fit into the cache is written at once; otherwise space would be needed only at the end of a transaction.
 		probe:      []string{`PRAGMA cache_size = 8`, `CREATE TABLE probe (content BLOB)`, `INSERT INTO probe VALUES (zeroblob(262144))`},
 		migrations: "sqlite",
+		migrating: func() *sql.DB {
+			db := sql.OpenDB(regularFiles{named.Driver(), path, migrated})
+			db.SetMaxOpenConns(1)
+			return db
+		},
 		each:       eachSQLite,
 		actionKind: `substr(action, 1, instr(action, '.'))`,
 		plain:      func(expression string) string { return "+" + expression },

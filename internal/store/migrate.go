@@ -69,7 +69,12 @@ func (s *Store) Migrate(ctx context.Context) (applied []int64, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot read the embedded migrations: %w", err)
 	}
-	provider, err := goose.NewProvider(s.dialect.goose, s.write, files, goose.WithDisableGlobalRegistry(true))
+	db := s.write
+	if s.dialect.migrating != nil {
+		db = s.dialect.migrating()
+		defer func() { err = errors.Join(err, db.Close()) }()
+	}
+	provider, err := goose.NewProvider(s.dialect.goose, db, files, goose.WithDisableGlobalRegistry(true))
 	if err != nil {
 		return nil, fmt.Errorf("cannot read the embedded migrations: %w", err)
 	}

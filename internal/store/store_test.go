@@ -166,8 +166,8 @@ func TestTheSchemaRefusesWhatTheRulesForbid(t *testing.T) {
 	storetest.Each(t, func(t *testing.T, url string) {
 		s := storetest.Open(t, url)
 		for name, u := range map[string]pbx.User{
-			"a number below the pool": newUser(999, "a@example.com"),
-			"a number above the pool": newUser(2000, "b@example.com"),
+			"a number below the range": newUser(pbx.MinNumber-1, "a@example.com"),
+			"a number above the range": newUser(pbx.MaxNumber+1, "b@example.com"),
 			"an unknown tenant": func() pbx.User {
 				u := newUser(1000, "c@example.com")
 				u.TenantID = pbx.TenantID(uuid.NewString())
@@ -441,11 +441,7 @@ func TestADatabaseOfANewerProgramIsRefused(t *testing.T) {
 func TestTheDatabaseOfThePythonPortalIsAdoptedWithNothingLost(t *testing.T) {
 	t.Parallel()
 	url := labtest.Postgres(t)
-	dump, err := os.ReadFile("testdata/mvp.sql")
-	if err != nil {
-		t.Fatal(err)
-	}
-	execute(t, url, string(dump))
+	pythonPortal(t, url)
 	// The column row_hash is new, and empty until CoverUsers.
 	const everything = `SELECT string_agg(t::text, E'\n' ORDER BY t::text) FROM (
 		SELECT 'tenant', to_jsonb(x) FROM tenants x UNION ALL SELECT 'user', to_jsonb(x) FROM users x
@@ -468,6 +464,16 @@ func TestTheDatabaseOfThePythonPortalIsAdoptedWithNothingLost(t *testing.T) {
 	if err := insert(t.Context(), s, newUser(1002, "new@example.com")); err != nil {
 		t.Errorf("the adopted database does not take a new user: %v", err)
 	}
+}
+
+// pythonPortal creates the tables of the Python portal, with their rows.
+func pythonPortal(t *testing.T, url string) {
+	t.Helper()
+	dump, err := os.ReadFile("testdata/mvp.sql")
+	if err != nil {
+		t.Fatal(err)
+	}
+	execute(t, url, string(dump))
 }
 
 func TestAForeignDatabaseIsRefusedBeforeAnythingIsServed(t *testing.T) {
