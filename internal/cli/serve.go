@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/synergycall/pbxportal/internal/config"
+	"github.com/synergycall/pbxportal/internal/directory"
 	"github.com/synergycall/pbxportal/internal/httpapi"
 	"github.com/synergycall/pbxportal/internal/live"
 	"github.com/synergycall/pbxportal/internal/pbx"
@@ -127,6 +128,16 @@ func (p *portal) edge() httpapi.Edge {
 	return httpapi.Edge{Hosts: p.config.Hosts(), Origin: p.config.PublicURL, Proxies: proxies}
 }
 
+// numbers returns the numbers of the users.
+func (p *portal) numbers(ctx context.Context) ([]pbx.Number, error) {
+	page, err := p.directory.List(ctx, pbx.DefaultTenant, directory.Query{})
+	numbers := make([]pbx.Number, len(page.Users))
+	for i, u := range page.Users {
+		numbers[i] = u.Extension.Number
+	}
+	return numbers, err
+}
+
 // serve answers HTTP on the listener until ctx ends.
 func (p *portal) serve(ctx context.Context, listener net.Listener) error {
 	provider, err := p.oidc()
@@ -137,7 +148,7 @@ func (p *portal) serve(ctx context.Context, listener net.Listener) error {
 	if err != nil {
 		return errors.Join(err, listener.Close())
 	}
-	watcher := live.New(live.Config{AMI: target, Now: time.Now, Log: p.log})
+	watcher := live.New(live.Config{AMI: target, Now: time.Now, Log: p.log, Numbers: p.numbers})
 	p.looks = p.newHealthLooks()
 	pages, err := webui.New()
 	if err != nil {

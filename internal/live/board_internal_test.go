@@ -3,6 +3,7 @@ package live
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -12,13 +13,14 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/synergycall/pbxportal/internal/asterisk"
+	"github.com/synergycall/pbxportal/internal/pbx"
 )
 
 // testBoard is a board that is connected, with a clock that the test moves.
 func testBoard() (b *board, now *time.Time) {
 	at := time.Date(2026, 3, 1, 12, 0, 30, 0, time.UTC)
 	b = newBoard(func() time.Time { return at }, Link{State: Connecting})
-	b.connect(Link{State: Connected}, listing{whole: true})
+	b.connect(Link{State: Connected}, listing{whole: true, extensions: extensions{}})
 	return b, &at
 }
 
@@ -130,7 +132,7 @@ func TestTheHistoryHasTheMostOfEachMinuteOfTheLastHour(t *testing.T) {
 	if n := len(b.snapshot().History); n != 4 {
 		t.Errorf("without a link there are %d minutes", n)
 	}
-	b.connect(Link{State: Connected}, listing{whole: true})
+	b.connect(Link{State: Connected}, listing{whole: true, extensions: extensions{}})
 	if h := b.snapshot().History; len(h) != 5 || h[4].Registrations != 0 || h[4].At.Sub(h[3].At) != 5*time.Minute {
 		t.Errorf("with one again: %+v", h)
 	}
@@ -162,17 +164,54 @@ func TestWhereAPhoneIsReached(t *testing.T) {
 	}
 }
 
-func TestOnlyNumbersOfThePoolAreExtensions(t *testing.T) {
+func TestOnlyNumbersOfThePoolAndOfUsersAreExtensions(t *testing.T) {
 	t.Parallel()
+	users := extensions{20: true, 250_000: true}
 	for name, want := range map[string]bool{
 		"PJSIP/1000-00000001": true, "PJSIP/1999-0000abcd": true, "PJSIP/0999-00000001": false, "PJSIP/2000-00000001": false, "PJSIP/1000": false,
 		"PJSIP/1000-": false, "PJSIP/trunk-00000001": false, "SIP/1000-00000001": false, "Local/1000@x-00000001;1": false, "PJSIP/+100-1": false,
-		"PJSIP/10000-1": false, "PJSIP/1000x-1": false,
+		"PJSIP/10000-1": false, "PJSIP/1000x-1": false, "PJSIP/20-1": true, "PJSIP/21-1": false, "PJSIP/250000-1": true, "PJSIP/020-1": false,
 	} {
-		if _, got := extensionOf(name); got != want {
+		if _, got := users.ofChannel(name); got != want {
 			t.Errorf("%s: %v", name, got)
 		}
 	}
+	for name, want := range map[string]bool{"PJSIP/9-1": false, "PJSIP/10-1": true, "PJSIP/999999-1": true, "PJSIP/1000000-1": false} {
+		if _, got := extensions(nil).ofChannel(name); got != want {
+			t.Errorf("with no users known, %s: %v", name, got)
+		}
+	}
+}
+
+func TestThePhoneOfAUserBesideThePoolIsShownAndAnAdministratorsPhoneIsNot(t *testing.T) {
+	t.Parallel()
+	b, _ := testBoard()
+	contacts := func(numbers ...int) (all []asterisk.Registered) {
+		for _, n := range numbers {
+			all = append(all, phoneAt(n, 5060).Contact)
+		}
+		return all
+	}
+	shown := func(want ...pbx.Number) {
+		t.Helper()
+		var got []pbx.Number
+		for _, r := range b.snapshot().Registrations {
+			got = append(got, r.Number)
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("phones at %v, want %v", got, want)
+		}
+	}
+	b.replace(listing{extensions: extensions{20: true}, contacts: contacts(20, 200, 1500)})
+	shown(20, 1500)
+	b.take([]asterisk.Event{phoneAt(201, 5060), phoneAt(250_000, 5060)})
+	shown(20, 1500)
+	b.replace(listing{extensions: extensions{20: true, 250_000: true}, contacts: contacts(20, 200, 1500, 250_000)})
+	shown(20, 1500, 250_000)
+	b.replace(listing{contacts: contacts(20, 200, 250_000)}) // the database did not answer
+	shown(20, 250_000)
+	b.replace(listing{extensions: extensions{}, contacts: contacts(20, 200, 250_000)})
+	shown()
 }
 
 func FuzzClean(f *testing.F) {

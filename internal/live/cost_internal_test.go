@@ -20,7 +20,6 @@ import (
 
 	"github.com/synergycall/pbxportal/internal/asterisk"
 	"github.com/synergycall/pbxportal/internal/lab/labtest"
-	"github.com/synergycall/pbxportal/internal/pbx"
 )
 
 func leg(kind asterisk.EventKind, id, linked int, name, state string) asterisk.Event {
@@ -274,14 +273,14 @@ func (n naive) view(id string, told Call, was bool) (call Call, ok bool) {
 	call = Call{ID: id, State: Ringing, Since: from.since}
 	up := from.State == "Up"
 	var fromOurs, toOurs bool
-	call.From, fromOurs = party(from.Channel)
+	call.From, fromOurs = extensions(nil).party(from.Channel)
 	if len(legs) > 1 {
 		to := slices.MinFunc(legs[1:], func(a, b naiveLeg) int { return cmp.Compare(progress(a.State), progress(b.State)) })
-		call.To, toOurs = party(to.Channel)
+		call.To, toOurs = extensions(nil).party(to.Channel)
 		up = up && to.State == "Up"
 	} else {
 		call.To.Number = from.dialled
-		_, toOurs = pbx.ParseNumber(from.dialled)
+		_, toOurs = extensions(nil).parse(from.dialled)
 		if told.To.Number == call.To.Number {
 			call.To.Name = told.To.Name
 		}

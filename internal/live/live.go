@@ -1,7 +1,7 @@
 // Package live holds the live state of Asterisk: which phones are registered, which calls are up, and whether Asterisk is reachable. It keeps this in
 // memory only, follows Asterisk's events without gaps, and notifies its listeners of each change.
 //
-// It changes nothing in Asterisk, knows neither users nor files, and does not trust texts from the phone network: names and user agents are cut and
+// It changes nothing in Asterisk, knows of users only their numbers and no files, and does not trust texts from the phone network: names and user agents are cut and
 // cleaned, and a phone is identified by the name Asterisk gives its channel or contact.
 package live
 
@@ -125,6 +125,7 @@ const (
 	listEvery   = 30 * time.Second       // everything is listed again, to correct mistakes; it also shows that the connection is up
 	afterPhone  = 100 * time.Millisecond // registrations are listed again: the event of a new phone contains only its address
 	afterReload = 2 * time.Second        // likewise after a reload, which may change everything; an apply drops registrations right after it
+	usersWait   = time.Second            // for the users' numbers: live state does not depend on the database
 	atMost      = time.Second            // the minimum between two such lists, also when a thousand phones register at once
 )
 
@@ -133,6 +134,10 @@ type Config struct {
 	AMI asterisk.AMITarget // without a User live state is off
 	Now func() time.Time
 	Log *slog.Logger
+
+	// Numbers returns the numbers of the users. Outside the pool only these are extensions: other phones with numbers are the administrator's. Without it
+	// all numbers are.
+	Numbers func(context.Context) ([]pbx.Number, error)
 }
 
 // Watcher follows one Asterisk. It is safe for concurrent use.
@@ -141,6 +146,8 @@ type Watcher struct {
 	now   func() time.Time
 	log   *slog.Logger
 	board *board
+
+	numbers func(context.Context) ([]pbx.Number, error)
 }
 
 // New returns a Watcher. Its state is unknown until Run has connected.
@@ -149,7 +156,7 @@ func New(c Config) *Watcher {
 	if c.AMI.User == "" {
 		link.State, link.Message = Off, "live state is not set up: set AMI_USER and AMI_SECRET for the Asterisk Manager Interface; pbxportal doctor shows how"
 	}
-	return &Watcher{ami: c.AMI, now: c.Now, log: c.Log, board: newBoard(c.Now, link)}
+	return &Watcher{ami: c.AMI, now: c.Now, log: c.Log, board: newBoard(c.Now, link), numbers: c.Numbers}
 }
 
 // Snapshot returns the current state.
@@ -313,15 +320,36 @@ func (w *Watcher) events(ctx context.Context, ami *asterisk.AMI, wait time.Durat
 
 // listing is what Asterisk lists. An incomplete one says nothing about calls, nor about the reachability of known phones.
 type listing struct {
-	whole    bool
-	contacts []asterisk.Registered
-	states   map[string]asterisk.ContactState // by the ID of the contact
-	channels []asterisk.Channel
-	more     more // what was left out
+	whole      bool
+	extensions extensions // nil if they are unknown: those of the list before remain
+	contacts   []asterisk.Registered
+	states     map[string]asterisk.ContactState // by the ID of the contact
+	channels   []asterisk.Channel
+	more       more // what was left out
+}
+
+// extensions returns the users' numbers outside the pool, nil if they are unknown.
+func (w *Watcher) extensions(ctx context.Context) extensions {
+	if w.numbers == nil {
+		return nil
+	}
+	limited, cancel := context.WithTimeout(ctx, usersWait)
+	defer cancel()
+	numbers, err := w.numbers(limited)
+	if err != nil {
+		return nil
+	}
+	x := extensions{}
+	for _, n := range numbers {
+		if !n.InPool() {
+			x[n] = true
+		}
+	}
+	return x
 }
 
 func (w *Watcher) list(ctx context.Context, ami *asterisk.AMI, whole bool) (listing, error) {
-	all := listing{whole: whole}
+	all := listing{whole: whole, extensions: w.extensions(ctx)}
 	contacts, beyond, err := ami.Registrations(ctx)
 	if err != nil {
 		return all, err
@@ -329,7 +357,7 @@ func (w *Watcher) list(ctx context.Context, ami *asterisk.AMI, whole bool) (list
 	all.more.contacts = beyond
 	places := map[string]int{} // of each extension
 	for _, c := range contacts {
-		_, ours := pbx.ParseNumber(c.AOR)
+		_, ours := all.extensions.parse(c.AOR)
 		switch {
 		case !ours || len(c.URI) > longestURI:
 		case len(all.contacts) >= mostPhones || places[c.AOR] >= mostPlaces:

@@ -16,11 +16,12 @@ import (
 // model is the state reported by Asterisk, and the part of it that was published. It has no clock and no lock. Everything that grows with input from the
 // phone network is bounded, and the cost of an event depends only on its own phone or channel.
 type model struct {
-	phones   map[pbx.Number]map[string]*contact // by the URI; of each number at most mostPlaces
-	contacts int
-	channels map[string]*channel
-	groups   map[string]*legs // the channels of a call, by the first channel
-	more     more
+	extensions extensions
+	phones     map[pbx.Number]map[string]*contact // by the URI; of each number at most mostPlaces
+	contacts   int
+	channels   map[string]*channel
+	groups     map[string]*legs // the channels of a call, by the first channel
+	more       more
 
 	toldPhones map[pbx.Number]map[string]Registration // by the address
 	toldCount  int                                    // of registrations
@@ -84,7 +85,7 @@ func (m *model) take(e asterisk.Event, now time.Time) (relist time.Duration) {
 }
 
 func (m *model) takeContact(e asterisk.Event, now time.Time) (relist time.Duration) {
-	number, ours := pbx.ParseNumber(e.Contact.AOR)
+	number, ours := m.extensions.parse(e.Contact.AOR)
 	if !ours || len(e.Contact.URI) > longestURI {
 		return 0
 	}
@@ -173,10 +174,10 @@ func (m *model) putChannel(c asterisk.Channel, now time.Time) {
 		m.ungroup(known)
 	}
 	known.linked, known.local, known.up, known.progress = c.Linked, strings.HasPrefix(c.Name, "Local/"), c.State == "Up", progress(c.State)
-	known.party, known.ours = party(c)
+	known.party, known.ours = m.extensions.party(c)
 	if known.dialled == "" && !slices.Contains([]string{"s", "h", "i", "t", "o", "T", "e"}, c.Exten) { // these are special extensions of a dialplan
 		known.dialled = clean(c.Exten, longestName)
-		_, known.dialledOur = pbx.ParseNumber(c.Exten)
+		_, known.dialledOur = m.extensions.parse(c.Exten)
 	}
 	if m.groups[c.Linked] == nil {
 		m.groups[c.Linked] = &legs{}
@@ -201,15 +202,18 @@ func (m *model) ungroup(c *channel) {
 
 // knows reports whether the state of that contact is known.
 func (m *model) knows(r asterisk.Registered) bool {
-	number, _ := pbx.ParseNumber(r.AOR)
+	number, _ := m.extensions.parse(r.AOR)
 	return m.phones[number][r.URI] != nil
 }
 
 // replace replaces the state by what Asterisk lists. Known entries keep their start times.
 func (m *model) replace(all listing, now time.Time) {
+	if all.extensions != nil {
+		m.extensions = all.extensions
+	}
 	listed := map[pbx.Number]map[string]bool{}
 	for _, r := range all.contacts {
-		if number, ours := pbx.ParseNumber(r.AOR); ours {
+		if number, ours := m.extensions.parse(r.AOR); ours {
 			if listed[number] == nil {
 				listed[number] = map[string]bool{}
 			}
@@ -225,7 +229,7 @@ func (m *model) replace(all listing, now time.Time) {
 	}
 	m.more.contacts = all.more.contacts
 	for _, r := range all.contacts {
-		number, ours := pbx.ParseNumber(r.AOR)
+		number, ours := m.extensions.parse(r.AOR)
 		if !ours {
 			continue
 		}
@@ -362,9 +366,9 @@ func serial(id string) uint64 {
 }
 
 // party returns the party at a leg, and whether it is an extension.
-func party(c asterisk.Channel) (p Party, ours bool) {
+func (x extensions) party(c asterisk.Channel) (p Party, ours bool) {
 	p.Name = clean(known(c.CallerName), longestName)
-	if number, ours := extensionOf(c.Name); ours {
+	if number, ours := x.ofChannel(c.Name); ours {
 		p.Number = strconv.Itoa(int(number))
 		return p, true
 	}

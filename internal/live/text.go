@@ -51,15 +51,25 @@ func clean(text string, most int) string {
 	return b.String()
 }
 
-// extensionOf returns the extension in the name of its channel, PJSIP/1000-00000001. Asterisk makes the name from the authenticated endpoint; a caller
+// extensions are the users' numbers outside the pool; nil means all numbers. A number of the pool is always an extension: the phone of a deleted user
+// works until the next apply.
+type extensions map[pbx.Number]bool
+
+// parse returns the extension that a text names; ok is false if it names none.
+func (x extensions) parse(text string) (n pbx.Number, ok bool) {
+	n, ok = pbx.ParseNumber(text)
+	return n, ok && (x == nil || n.InPool() || x[n])
+}
+
+// ofChannel returns the extension in the name of its channel, PJSIP/1000-00000001. Asterisk makes the name from the authenticated endpoint; a caller
 // id is not authenticated.
-func extensionOf(channel string) (pbx.Number, bool) {
+func (x extensions) ofChannel(channel string) (pbx.Number, bool) {
 	rest, ok := strings.CutPrefix(channel, "PJSIP/")
 	number, suffix, dash := strings.Cut(rest, "-")
 	if !ok || !dash || suffix == "" {
 		return 0, false
 	}
-	return pbx.ParseNumber(number)
+	return x.parse(number)
 }
 
 // place returns the host:port of a SIP address.
