@@ -37,7 +37,8 @@ func (e *Engine) readHostFiles(ctx context.Context) struct{} {
 func (e *Engine) noteDeclared(ctx context.Context) []pbx.HostObject {
 	objects, err := e.target.Declared(ctx)
 	if err == nil || len(objects) > 0 { // some of several files may be unreadable
-		_ = e.store.NoteHost(ctx, store.HostFiles, objects)
+		inPool := func(o pbx.HostObject) bool { return o.Number.InPool() }
+		_ = e.store.NoteHost(ctx, store.HostFiles, keep(objects, inPool)) // for allocation: plans read the files themselves
 	}
 	return objects
 }
@@ -97,20 +98,18 @@ func (e *Engine) ask(ctx context.Context, q pbx.LiveQuery, theirs []pbx.HostObje
 		return live, err
 	}
 	declared := e.noteDeclared(ctx)
-	live.Host = slices.DeleteFunc(live.Host, func(o pbx.HostObject) bool {
-		return len(pbx.JoinHostObjects(declared, []pbx.HostObject{o})) == len(declared)
-	})
-	_ = e.store.NoteHost(ctx, store.HostRunning, live.Host) // the next question for everything records it again
+	live.Host = pbx.JoinHostObjects(nil, pbx.OnlyRunning(declared, live.Host)) // in order: the same objects are recorded once
+	_ = e.store.NoteHost(ctx, store.HostRunning, live.Host)                    // the next question for everything records it again
 	return live, nil
 }
 
-// findHost fills in what the host has beside the portal's objects, and which of it clashes with users of the plan. What Asterisk had when it was last
-// asked counts against a plan only if it still has it.
+// findHost fills in what the host has beside the portal's objects under numbers of the pool and of users, and which of it clashes with users of the
+// plan. What Asterisk had when it was last asked counts against a plan only if it still has it.
 func (p *planned) findHost(ctx context.Context, e *Engine, declared, running []pbx.HostObject) {
 	users := map[pbx.Number]bool{}
 	p.inventory.AddNumbers(users)
 	clashes := func(all []pbx.HostObject) []pbx.HostObject {
-		return slices.DeleteFunc(slices.Clone(all), func(o pbx.HostObject) bool { return !o.Clashes() || !users[o.Number] })
+		return keep(all, func(o pbx.HostObject) bool { return o.Clashes() && users[o.Number] })
 	}
 	p.declared = declared
 	p.Host = pbx.JoinHostObjects(declared, running)
@@ -122,9 +121,15 @@ func (p *planned) findHost(ctx context.Context, e *Engine, declared, running []p
 		p.Host = pbx.JoinHostObjects(declared, running)
 		p.Clashes = clashes(p.Host)
 	}
+	p.Host = keep(p.Host, func(o pbx.HostObject) bool { return o.Number.InPool() || users[o.Number] })
 }
 
-// Host returns what the host has under numbers of the pool beside the portal's objects, as of now if Asterisk can be asked, and those that
+// keep returns the objects for which wanted reports true.
+func keep(all []pbx.HostObject, wanted func(pbx.HostObject) bool) []pbx.HostObject {
+	return slices.DeleteFunc(slices.Clone(all), func(o pbx.HostObject) bool { return !wanted(o) })
+}
+
+// Host returns what the host has under numbers of the pool and of users beside the portal's objects, as of now if Asterisk can be asked, and those that
 // clash with users. It needs no more of the database than to read it.
 func (e *Engine) Host(ctx context.Context) (host, clashes []pbx.HostObject, err error) {
 	p := &planned{}

@@ -16,7 +16,7 @@ type Target interface {
 	Recover() (did []string, err error)
 	// Inspect reads the state of the files.
 	Inspect() (pbx.HostState, error)
-	// Declared returns what Asterisk's configuration files define under numbers of the pool beside the portal's files. A result with an error covers the
+	// Declared returns what Asterisk's configuration files define under extension numbers beside the portal's files. A result with an error covers the
 	// readable files.
 	Declared(ctx context.Context) ([]pbx.HostObject, error)
 	// Adopt takes over a host on which the portal was never used: the content of the two paths becomes revision number, byte for byte; missing is the

@@ -37,7 +37,7 @@ func verify(q pbx.LiveQuery, want, live pbx.Live, understood bool, err error) (p
 }
 
 // differences compares the answer of a live Asterisk with what it should have loaded, and returns what differs, nil when nothing does. Only names that
-// are numbers of the pool count: everything else, such as a trunk, belongs to the administrator.
+// are extension numbers count: everything else, such as a trunk, belongs to the administrator.
 func differences(q pbx.LiveQuery, want, live pbx.Live) []string {
 	var diffs []string
 	diffs = append(diffs, compareIDs("endpoint", want.Endpoints, live.Endpoints)...)

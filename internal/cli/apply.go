@@ -76,7 +76,7 @@ func (a *app) printPlan(plan pbx.Plan, diff bool) {
 	}
 }
 
-// printHost lists what the host has under numbers of the pool beside the portal's objects; clashes with users come first.
+// printHost lists what the host has under numbers of the pool and of users beside the portal's objects; clashes with users come first.
 func (a *app) printHost(plan pbx.Plan) {
 	const most = 20
 	if len(plan.Host) > 0 {

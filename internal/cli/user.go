@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/synergycall/pbxportal/internal/directory"
@@ -96,7 +97,7 @@ func (c *userDeleteCommand) Run(ctx context.Context, a *app, p *portal) error {
 // user finds a user by id or by extension number, as typed by people: full-width digits are accepted.
 func (p *portal) user(ctx context.Context, key string) (pbx.User, error) {
 	key = pbx.Fold(key)
-	if len(key) != len("1000") {
+	if key == "" || strings.Trim(key, "0123456789") != "" {
 		return p.directory.Get(ctx, pbx.DefaultTenant, pbx.UserID(key))
 	}
 	page, err := p.directory.List(ctx, pbx.DefaultTenant, directory.Query{})

@@ -28,7 +28,7 @@ func (a *api) GetExtensionStatus(_ context.Context, r openapi.GetExtensionStatus
 	if !ok {
 		return nil, &pbx.Error{
 			Kind: pbx.KindNotFound, Code: pbx.CodeNoExtension,
-			Msg: fmt.Sprintf("there is no extension %s: the pool has the numbers %d to %d", short(r.Number), pbx.FirstNumber, pbx.LastNumber),
+			Msg: fmt.Sprintf("there is no extension %s: extension numbers are whole numbers from %d to %d", short(r.Number), pbx.MinNumber, pbx.MaxNumber),
 		}
 	}
 	return openapi.GetExtensionStatus200JSONResponse(toStatus(number, a.live.Snapshot())), nil

@@ -1,6 +1,7 @@
 package httpapi_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -10,9 +11,11 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/uuid"
 
 	"github.com/synergycall/pbxportal/internal/httpapi"
 	"github.com/synergycall/pbxportal/internal/pbx"
+	"github.com/synergycall/pbxportal/internal/store"
 )
 
 func TestAUserIsCreatedReadListedAndDeleted(t *testing.T) {
@@ -347,5 +350,54 @@ func TestAListShowsSecretsToThoseWhoMaySeeThemWhoeverAskedBefore(t *testing.T) {
 	p.do("DELETE", "/users/"+user, "")
 	if text := p.do("GET", "/users", "").text; strings.Count(text, `"secret"`) != 2 || strings.Contains(text, "Ben") {
 		t.Errorf("after Ben was deleted an owner reads: %s", text)
+	}
+}
+
+func TestAUserBesideThePoolIsListedReadAndDeletedAsAnyOther(t *testing.T) {
+	t.Parallel()
+	p := newPortal(t)
+	p.create("Anna", "anna@example.com")
+	for i, number := range []pbx.Number{250_000, 20} {
+		now := time.Now().UTC().Truncate(time.Microsecond)
+		u := pbx.User{
+			ID: pbx.UserID(uuid.NewString()), TenantID: pbx.DefaultTenant, Name: "Other", Email: fmt.Sprintf("%d@example.com", i), CreatedAt: now,
+			Extension: pbx.Extension{ID: pbx.ExtensionID(uuid.NewString()), Number: number, Secret: pbx.NewSecret(), CreatedAt: now},
+		}
+		err := p.store.InTx(t.Context(), func(ctx context.Context, tx *store.Tx) error {
+			return tx.InsertUsers(ctx, store.NewUser{User: u, Event: pbx.NewAuditEvent(ctx, now, pbx.ActionUserCreate, pbx.AuditObject{Type: "user", ID: string(u.ID)})})
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	numbers := func(a answer) (all []float64) {
+		for _, u := range a.json["users"].([]any) {
+			all = append(all, u.(map[string]any)["extension"].(map[string]any)["number"].(float64))
+		}
+		return all
+	}
+	all := p.do("GET", "/users", "")
+	if got := numbers(all); !slices.Equal(got, []float64{20, 1000, 250_000}) {
+		t.Fatalf("listed as %v", got)
+	}
+	if first := p.do("GET", "/users?limit=1", ""); !slices.Equal(numbers(first), []float64{20}) || first.at("next_cursor") != "20" {
+		t.Errorf("the first page: %s", first.text)
+	}
+	if rest := p.do("GET", "/users?limit=2&cursor=20", ""); !slices.Equal(numbers(rest), []float64{1000, 250_000}) {
+		t.Errorf("the next page: %s", rest.text)
+	}
+	if found := p.do("GET", "/users?q=2500", ""); !slices.Equal(numbers(found), []float64{250_000}) {
+		t.Errorf("found by number: %s", found.text)
+	}
+	for _, number := range []float64{20, 250_000} {
+		if a := p.do("GET", fmt.Sprintf("/extensions/%.0f/status", number), ""); a.status != 200 || a.at("number") != number {
+			t.Errorf("status of %.0f: %d %s", number, a.status, a.text)
+		}
+	}
+	if a := p.do("DELETE", "/users/"+all.json["users"].([]any)[0].(map[string]any)["id"].(string), ""); a.status != 200 || a.json["freed_extension"] != 20.0 {
+		t.Errorf("deleting 20: %d %s", a.status, a.text)
+	}
+	if a := p.do("POST", "/users", `{"name":"Next","email":"next@example.com"}`); a.status != 201 || a.at("extension.number") != 1001.0 {
+		t.Errorf("the next user: %d %s", a.status, a.text)
 	}
 }

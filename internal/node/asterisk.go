@@ -86,7 +86,7 @@ func brief(answer string) string {
 }
 
 // steps returns the steps of our dialplan context that our file defines, and whether the context exists, or those of one extension in it. theirs are the
-// numbers of the pool that something else defined an extension for.
+// extension numbers that something else defined an extension for.
 func steps(ctx context.Context, control *asterisk.Control, exten string) (steps []pbx.Step, theirs []pbx.HostObject, exists bool, err error) {
 	var all []asterisk.Extension
 	if exten == "" {
@@ -151,27 +151,33 @@ func (l *Local) Live(ctx context.Context, q pbx.LiveQuery) (live pbx.Live, err e
 		if err != nil {
 			return pbx.Live{}, err
 		}
-		*ids = slices.DeleteFunc(*ids, func(id string) bool { return slices.Contains(theirs, id) })
-		for _, id := range theirs {
-			number, _ := pbx.ParseNumber(id) // unmarked returns only numbers
+		*ids = slices.DeleteFunc(*ids, func(id string) bool { _, is := theirs[id]; return is })
+		for _, number := range theirs {
 			live.Host = append(live.Host, pbx.HostObject{Kind: string(kind), Number: number})
 		}
 	}
 	return live, nil
 }
 
-// unmarked returns the ids that are numbers of the pool, are not among ours, and whose objects do not have the portal's mark.
-func unmarked(ctx context.Context, control *asterisk.Control, kind asterisk.Kind, ids []string, ours map[pbx.Number]bool) (theirs []string, err error) {
+// unmarked returns the ids that are extension numbers, are not among ours, and whose objects do not have the portal's mark.
+func unmarked(ctx context.Context, control *asterisk.Control, kind asterisk.Kind, ids []string, ours map[pbx.Number]bool) (theirs map[string]pbx.Number, err error) {
+	var asked []string
 	for _, id := range ids {
 		if number, ok := pbx.ParseNumber(id); ok && !ours[number] {
-			theirs = append(theirs, id)
+			asked = append(asked, id)
 		}
 	}
-	if len(theirs) == 0 {
+	if len(asked) == 0 {
 		return nil, nil
 	}
-	marks, err := control.Attributes(ctx, kind, theirs, pbx.HashAttribute)
-	return slices.DeleteFunc(theirs, func(id string) bool { return marks[id] != "" }), err
+	marks, err := control.Attributes(ctx, kind, asked, pbx.HashAttribute)
+	theirs = map[string]pbx.Number{}
+	for _, id := range asked {
+		if marks[id] == "" {
+			theirs[id], _ = pbx.ParseNumber(id) // as above
+		}
+	}
+	return theirs, err
 }
 
 // Forget removes the registrations at these numbers, and returns the numbers that had one.

@@ -19,7 +19,7 @@ func hostFiles() (pjsip, dialplan []string) {
 	return []string{"pjsip.conf", "pjsip_wizard.conf"}, []string{"extensions.conf"}
 }
 
-// Declared returns the objects with a number of the pool that Asterisk's configuration files define beside the portal's own. A missing file defines
+// Declared returns the objects with an extension number that Asterisk's configuration files define beside the portal's own. A missing file defines
 // none; an unreadable one is an error, returned together with what the others define.
 func (l *Local) Declared(ctx context.Context) (all []pbx.HostObject, err error) {
 	if err := l.there(); err != nil {
@@ -234,7 +234,7 @@ func (h *hostReader) setting(s *hostSection, key, value string, at hostExten) {
 	}
 }
 
-// objects returns the PJSIP objects with a number of the pool.
+// objects returns the PJSIP objects with an extension number.
 func (h *hostReader) objects() (all []pbx.HostObject) {
 	for _, s := range h.sections {
 		number, ok := pbx.ParseNumber(s.name)
@@ -252,7 +252,7 @@ func (h *hostReader) objects() (all []pbx.HostObject) {
 	return all
 }
 
-// extensions returns the extensions with a number of the pool, each with its first step.
+// extensions returns the extensions of the dialplan with an extension number, each with its first step.
 func (h *hostReader) extensions() (all []pbx.HostObject) {
 	type name struct{ context, exten string }
 	seen := map[name]bool{}

@@ -62,7 +62,7 @@ type Live struct {
 	Steps     []Step
 	Context   bool              // the portal's dialplan context exists, with or without steps; queried together with all its steps
 	Hashes    map[string]string // by type and id, "auth/1000": the content hash of an object
-	Host      []HostObject      // external objects with a number of the pool; not included in the lists above
+	Host      []HostObject      // external objects with an extension number; not included in the lists above
 }
 
 // LiveQuery is a query of what a live Asterisk has loaded. Endpoints are always listed by id.

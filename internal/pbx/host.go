@@ -10,7 +10,7 @@ import (
 // KindExtension is the kind of a HostObject that is an extension of the dialplan. The other kinds are types of PJSIP objects, such as endpoint.
 const KindExtension = "extension"
 
-// HostObject is an object of the Asterisk host that the portal did not write and whose name is a number of the pool: a PJSIP object, or an
+// HostObject is an object of the Asterisk host that the portal did not write and whose name is an extension number: a PJSIP object, or an
 // extension of the dialplan.
 type HostObject struct {
 	Kind    string // KindExtension, or the type of a PJSIP object
@@ -54,23 +54,27 @@ func (o HostObject) String() string {
 // JoinHostObjects returns the objects in the files and in the running Asterisk, sorted by number. For an object in both it returns that of the
 // files, which has a place.
 func JoinHostObjects(files, running []HostObject) []HostObject {
-	type name struct {
-		kind, context string
-		number        Number
-	}
-	nameOf := func(o HostObject) name { return name{o.Kind, o.Context, o.Number} }
-	all := slices.Clone(files)
-	known := make(map[name]bool, len(files))
-	for _, o := range files {
-		known[nameOf(o)] = true
-	}
-	for _, o := range running {
-		if !known[nameOf(o)] {
-			all = append(all, o)
-		}
-	}
+	all := append(slices.Clone(files), OnlyRunning(files, running)...)
 	slices.SortFunc(all, func(a, b HostObject) int {
 		return cmp.Or(cmp.Compare(a.Number, b.Number), cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Context, b.Context), cmp.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line))
 	})
 	return slices.Compact(all)
+}
+
+// OnlyRunning returns the objects of the running Asterisk that are not in the files.
+func OnlyRunning(files, running []HostObject) (only []HostObject) {
+	type name struct {
+		kind, context string
+		number        Number
+	}
+	known := make(map[name]bool, len(files))
+	for _, o := range files {
+		known[name{o.Kind, o.Context, o.Number}] = true
+	}
+	for _, o := range running {
+		if !known[name{o.Kind, o.Context, o.Number}] {
+			only = append(only, o)
+		}
+	}
+	return only
 }

@@ -196,14 +196,14 @@ func TestAnIDIsAUUIDInWhateverCase(t *testing.T) {
 	}
 }
 
-func TestANumberOfThePoolIsReadInTheOneFormInWhichItIsWritten(t *testing.T) {
+func TestAnExtensionNumberIsReadInTheOneFormInWhichItIsWritten(t *testing.T) {
 	t.Parallel()
-	for text, want := range map[string]pbx.Number{"1000": 1000, "1999": 1999} {
+	for text, want := range map[string]pbx.Number{"10": 10, "999": 999, "1000": 1000, "1999": 1999, "250000": 250_000, "999999": 999_999} {
 		if n, ok := pbx.ParseNumber(text); !ok || n != want {
 			t.Errorf("%q: %d, %v", text, n, ok)
 		}
 	}
-	for _, text := range []string{"", "999", "2000", "01000", "+1000", "1_000", "1000 ", "١٠٠٠", "1000.0", "18446744073709552616"} {
+	for _, text := range []string{"", "0", "9", "-10", "010", "00", "1000000", "01000", "+1000", "1_000", "1000 ", "١٠٠٠", "1000.0", "18446744073709552616"} {
 		if n, ok := pbx.ParseNumber(text); ok {
 			t.Errorf("%q is taken for %d", text, n)
 		}

@@ -112,7 +112,7 @@ type Plan struct {
 
 	SyncCode SyncCode `json:",omitempty"` // the reason as a code
 
-	Host    []HostObject `json:",omitempty"` // objects of the host with numbers of the pool, except the portal's own
+	Host    []HostObject `json:",omitempty"` // objects of the host with numbers of the pool or of a user, except the portal's own
 	Clashes []HostObject `json:",omitempty"` // those of Host that prevent an apply: a user has the number
 }
 

@@ -210,9 +210,9 @@ func CanonicalID[T ~string](id T) (_ T, ok bool) {
 	return T(strings.ToLower(string(id))), true
 }
 
-// ParseNumber parses a number of the pool in canonical form; ok is false for any other text.
+// ParseNumber parses an extension number in canonical form; ok is false for any other text.
 func ParseNumber(text string) (n Number, ok bool) {
 	i, err := strconv.Atoi(text)
 	n = Number(i)
-	return n, err == nil && n >= FirstNumber && n <= LastNumber && strconv.Itoa(i) == text
+	return n, err == nil && n >= MinNumber && n <= MaxNumber && strconv.Itoa(i) == text
 }

@@ -121,7 +121,7 @@ func (s *shower) context(lines []string) {
 	}
 }
 
-// stepLines returns the lines that we write for an extension whose phone rings that long, none if it is not a number of the pool.
+// stepLines returns the lines that we write for an extension whose phone rings that long, none if it is not an extension number.
 func stepLines(number, ring string) []string {
 	n, ok := pbx.ParseNumber(number)
 	if !ok {

@@ -2146,7 +2146,7 @@ export interface components {
                 "application/problem+json": components["schemas"]["Problem"];
             };
         };
-        /** @description The number is not in the pool, or malformed. */
+        /** @description The number is not an extension number: a whole number from 10 to 999999 without leading zeros. */
         ExtensionNotFound: {
             headers: {
                 [name: string]: unknown;

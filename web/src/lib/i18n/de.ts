@@ -68,7 +68,7 @@ export const de: Messages = {
       tls_needed: 'Die Verbindung zum Portal ist nicht verschlüsselt. Öffnen Sie es mit https.',
       path_not_found: 'Unter dieser Adresse hat das Portal nichts.',
       user_not_found: 'Diesen Benutzer gibt es nicht. Vielleicht wurde er gelöscht.',
-      extension_not_found: 'Diese Nummer gibt es nicht. Es gibt die von 1000 bis 1999.',
+      extension_not_found: 'Diese Nummer gibt es nicht. Nummern gehen von 10 bis 999999.',
       apply_log_not_found: 'Von diesem Anwenden gibt es keine Aufzeichnung.',
       revision_not_found: 'Diese Revision gibt es nicht.',
       revision_forgotten: 'Die Dateien dieser Revision werden nicht mehr aufbewahrt.',

@@ -74,7 +74,7 @@ export const en = {
       tls_needed: 'The line to the portal is not encrypted. Open it with https.',
       path_not_found: 'The portal has nothing at this address.',
       user_not_found: 'There is no such user. It may have been deleted.',
-      extension_not_found: 'There is no such number. The pool has those from 1000 to 1999.',
+      extension_not_found: 'There is no such number. Numbers go from 10 to 999999.',
       apply_log_not_found: 'There is no record of this apply.',
       revision_not_found: 'There is no such revision.',
       revision_forgotten: 'The files of this revision are no longer kept.',

@@ -1,0 +1,104 @@
+package node_test
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/synergycall/pbxportal/internal/asterisk"
+	"github.com/synergycall/pbxportal/internal/pbx"
+	"github.com/synergycall/pbxportal/internal/store"
+)
+
+// insert adds a user with a number of the test's choice, as another program or SQL does: the portal itself allocates only numbers of the pool.
+func (s *site) insert(t *testing.T, number pbx.Number) pbx.User {
+	t.Helper()
+	now := time.Now().UTC().Truncate(time.Microsecond)
+	u := pbx.User{
+		ID: pbx.UserID(uuid.NewString()), TenantID: pbx.DefaultTenant, Name: fmt.Sprintf("User %d", number), Email: fmt.Sprintf("%d@example.com", number), CreatedAt: now,
+		Extension: pbx.Extension{ID: pbx.ExtensionID(uuid.NewString()), Number: number, Secret: pbx.NewSecret(), CreatedAt: now},
+	}
+	err := s.store.InTx(t.Context(), func(ctx context.Context, tx *store.Tx) error {
+		return tx.InsertUsers(ctx, store.NewUser{User: u, Event: pbx.NewAuditEvent(ctx, now, pbx.ActionUserCreate, pbx.AuditObject{Type: "user", ID: string(u.ID)})})
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return u
+}
+
+func TestUsersBesideThePoolAreAppliedAndRemovedAmongTheAdministratorsOwnNumbers(t *testing.T) {
+	t.Parallel()
+	s := newHostSite(t)
+	s.above(t, "pjsip.conf", "[200]\ntype=endpoint\ncontext=office\n[200]\ntype=aor\n[700000]\ntype=endpoint\ncontext=office\n")
+	s.above(t, "extensions.conf", "[synergy-internal]\nexten => 300,1,NoOp(by hand)\n[office]\nexten => 20,1,NoOp()\nexten => 112,1,NoOp()\n")
+	s.console(t, "module reload res_pjsip.so")
+	s.console(t, "dialplan reload")
+	low, high := s.insert(t, 20), s.insert(t, 250_000)
+	if u := s.create(t, "Anna"); u.Extension.Number != 1000 {
+		t.Fatalf("the first user of the pool gets %d", u.Extension.Number)
+	}
+	plan, err := s.engine.Plan(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var numbers []pbx.Number
+	for _, c := range plan.Changes {
+		numbers = append(numbers, c.Number)
+	}
+	if !slices.Equal(numbers, []pbx.Number{20, 1000, 250_000}) || len(plan.Clashes) > 0 {
+		t.Errorf("the plan has the numbers %v and the clashes %v", numbers, plan.Clashes)
+	}
+	// Of what the host has, the numbers of the pool and of users are of interest.
+	if len(plan.Host) != 1 || plan.Host[0].Number != 20 || plan.Host[0].Context != "office" {
+		t.Errorf("the plan names %v of the host", plan.Host)
+	}
+	s.mustApply(t)
+	inPlace := func(want ...string) {
+		t.Helper()
+		plan, err := s.engine.Plan(t.Context())
+		if err != nil || plan.Behind != "" || plan.Pending || len(plan.Drift)+len(plan.Clashes) > 0 {
+			t.Errorf("behind %q, pending %t, drift %v, clashes %v, error %v", plan.Behind, plan.Pending, plan.Drift, plan.Clashes, err)
+		}
+		endpoints, err := s.asterisk.Control().Endpoints(t.Context())
+		slices.Sort(endpoints)
+		if !slices.Equal(endpoints, want) || err != nil {
+			t.Errorf("Asterisk has the endpoints %v, want %v; error %v", endpoints, want, err)
+		}
+		steps, _, err := s.asterisk.Control().Extensions(t.Context(), pbx.Context)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, id := range want {
+			dials := slices.ContainsFunc(steps, func(e asterisk.Extension) bool { return e.Exten == id && strings.HasPrefix(e.AppData, "PJSIP/"+id+",") })
+			if own := id == "200" || id == "700000"; dials == own {
+				t.Errorf("%s dials its phone: %t", id, dials)
+			}
+		}
+	}
+	inPlace("1000", "20", "200", "250000", "700000")
+	text := s.generated(t)
+	first, second, third := strings.Index(text, "exten => 250000,1"), strings.Index(text, "exten => 1000,1"), strings.Index(text, "exten => 20,1")
+	if first < 0 || second < first || third < second {
+		t.Errorf("the dialplan is not ordered by descending number: 250000, 1000 and 20 are at %d, %d and %d", first, second, third)
+	}
+
+	// An object of the administrator with the number of a user beside the pool is a clash, as in the pool.
+	beside := s.insert(t, 700_000)
+	s.refused(t, "an endpoint", "endpoint 700000 ("+s.asterisk.ConfigDir+"/pjsip.conf, line 14)")
+	for _, u := range []pbx.User{beside, low, high} {
+		if _, err := s.directory.Delete(t.Context(), pbx.DefaultTenant, u.ID); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if u := s.create(t, "Berta"); u.Extension.Number != 1001 {
+		t.Errorf("after users beside the pool were deleted the next one gets %d, want 1001", u.Extension.Number)
+	}
+	s.mustApply(t)
+	inPlace("1000", "1001", "200", "700000")
+}
