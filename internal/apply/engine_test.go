@@ -341,7 +341,7 @@ func TestAnApplyEndsAsItsWeakestStageAllows(t *testing.T) {
 			"1001,1,Dial(PJSIP/1001,25) is loaded as 1001,1,Dial(PJSIP/1000,25)",
 		},
 		"Asterisk has hints and steps of the administrator's": {
-			script{live: steps(pbx.Step{Exten: "1000", Priority: -1, App: "hint", Args: "PJSIP/1000"}, pbx.Step{Exten: "2000", Priority: 1, App: "Echo"})},
+			script{live: steps(pbx.Step{Exten: "1000", Priority: -1, App: "hint", Args: "PJSIP/1000"}, pbx.Step{Exten: "sales", Priority: 1, App: "Echo"})},
 			apply.Request{},
 			"stage flip reload live accept", "", pbx.Applied, pbx.Confirmed, 3, "",
 		},

@@ -212,7 +212,7 @@ func TestWithoutAManagerUserLiveStateIsOffAndAllElseWorks(t *testing.T) {
 func TestATextThatIsNoExtensionNumberHasNoStatus(t *testing.T) {
 	t.Parallel()
 	p := newPortal(t)
-	for _, number := range []string{"9", "1000000", "01000", "+1000", "1e3", "abc", "%31%30%30%30%30", strconv.Itoa(math.MaxInt), "%00"} {
+	for _, number := range []string{"9", "1000000", "01000", "+1000", "1e3", "abc", "%30%31%30%30%30", strconv.Itoa(math.MaxInt), "%00"} {
 		if a := p.do("GET", "/extensions/"+number+"/status", ""); a.status != 404 || a.code() != "extension_not_found" {
 			t.Errorf("%s: %d %s", number, a.status, a.text)
 		}

@@ -15,16 +15,22 @@ import (
 	"github.com/synergycall/pbxportal/internal/store"
 )
 
-// insert adds a user with a number of the test's choice, as another program or SQL does: the portal itself allocates only numbers of the pool.
-func (s *site) insert(t *testing.T, number pbx.Number) pbx.User {
+// insert adds users with numbers of the test's choice, as another program or SQL does: the portal itself allocates only numbers of the pool. It returns
+// the last.
+func (s *site) insert(t *testing.T, numbers ...pbx.Number) (u pbx.User) {
 	t.Helper()
 	now := time.Now().UTC().Truncate(time.Microsecond)
-	u := pbx.User{
-		ID: pbx.UserID(uuid.NewString()), TenantID: pbx.DefaultTenant, Name: fmt.Sprintf("User %d", number), Email: fmt.Sprintf("%d@example.com", number), CreatedAt: now,
-		Extension: pbx.Extension{ID: pbx.ExtensionID(uuid.NewString()), Number: number, Secret: pbx.NewSecret(), CreatedAt: now},
-	}
 	err := s.store.InTx(t.Context(), func(ctx context.Context, tx *store.Tx) error {
-		return tx.InsertUsers(ctx, store.NewUser{User: u, Event: pbx.NewAuditEvent(ctx, now, pbx.ActionUserCreate, pbx.AuditObject{Type: "user", ID: string(u.ID)})})
+		var added []store.NewUser
+		for _, number := range numbers {
+			id := uuid.NewString()
+			u = pbx.User{
+				ID: pbx.UserID(id), TenantID: pbx.DefaultTenant, Name: fmt.Sprintf("User %d", number), Email: id + "@example.com", CreatedAt: now,
+				Extension: pbx.Extension{ID: pbx.ExtensionID(uuid.NewString()), Number: number, Secret: pbx.NewSecret(), CreatedAt: now},
+			}
+			added = append(added, store.NewUser{User: u, Event: pbx.NewAuditEvent(ctx, now, pbx.ActionUserCreate, pbx.AuditObject{Type: "user", ID: id})})
+		}
+		return tx.InsertUsers(ctx, added...)
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -90,7 +96,7 @@ func TestUsersBesideThePoolAreAppliedAndRemovedAmongTheAdministratorsOwnNumbers(
 
 	// An object of the administrator with the number of a user beside the pool is a clash, as in the pool.
 	beside := s.insert(t, 700_000)
-	s.refused(t, "an endpoint", "endpoint 700000 ("+s.asterisk.ConfigDir+"/pjsip.conf, line 14)")
+	s.refused(t, "an endpoint", "endpoint 700000 ("+s.asterisk.ConfigDir+"/pjsip.conf, line 15)")
 	for _, u := range []pbx.User{beside, low, high} {
 		if _, err := s.directory.Delete(t.Context(), pbx.DefaultTenant, u.ID); err != nil {
 			t.Fatal(err)
