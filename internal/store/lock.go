@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -27,6 +28,7 @@ type ApplyLock struct {
 	store   *Store
 	conn    *sql.Conn // nil on SQLite
 	number  int64
+	first   sync.Mutex // held by a write until the number is taken
 	taken   atomic.Bool
 	backend int // the server process that holds the lock; 0 on SQLite
 	release func()
@@ -60,7 +62,7 @@ func (l *ApplyLock) Fence(ctx context.Context) error {
 	return l.alter(ctx, "take the apply lock", func(*Tx) error { return nil })
 }
 
-// own takes the lock's number within a transaction. The caller calls l.taken.Store(true) after the commit.
+// own takes the lock's number within a transaction, or, once it is taken, checks that it still is the newest.
 func (l *ApplyLock) own(ctx context.Context, t *Tx) error {
 	query, was := `SELECT number FROM apply_fence WHERE number = $1`+t.dialect.lockRows, l.number
 	if !l.taken.Load() {
@@ -138,23 +140,41 @@ func (l *ApplyLock) Check(ctx context.Context) error {
 // alter changes runs in a transaction while the lock is held.
 func (l *ApplyLock) alter(ctx context.Context, tried string, change func(*Tx) error) error {
 	return l.store.again(ctx, tried, func() error {
-		t, err := l.store.beginBeside(ctx)
-		if err != nil {
+		return l.inTx(ctx, l.store.beginBeside, func(t *Tx) (bool, error) {
+			if l.taken.Load() {
+				if err := l.own(ctx, t); err != nil {
+					return false, err
+				}
+			}
+			return true, change(t)
+		})
+	})
+}
+
+// inTx runs fn in a transaction, and commits if it returns true and no error. The first one takes the number of the lock; others wait for it.
+func (l *ApplyLock) inTx(ctx context.Context, begin func(context.Context) (*Tx, error), fn func(*Tx) (keep bool, err error)) error {
+	if !l.taken.Load() {
+		l.first.Lock()
+		defer l.first.Unlock()
+	}
+	t, err := begin(ctx)
+	if err != nil {
+		return err
+	}
+	defer t.rollback() // no effect after a commit
+	if !l.taken.Load() {
+		if err := l.own(ctx, t); err != nil {
 			return err
 		}
-		defer t.rollback() // no effect after a commit
-		err = l.own(ctx, t)
-		if err == nil {
-			err = change(t)
-		}
-		if err == nil {
-			err = t.commit(ctx)
-		}
-		if err == nil {
-			l.taken.Store(true)
-		}
+	}
+	keep, err := fn(t)
+	if err != nil || !keep {
 		return err
-	})
+	}
+	if err = t.commit(ctx); err == nil {
+		l.taken.Store(true)
+	}
+	return err
 }
 
 // releaseConn releases an advisory lock. If that fails, it closes the connection, which releases the lock.

@@ -68,42 +68,28 @@ func (l *ApplyLock) saveRun(ctx context.Context, r pbx.Run, files []keptFile, st
 	if len(events) == 0 {
 		begin = l.store.beginBeside
 	}
-	t, err := begin(ctx)
-	if err != nil {
-		return err
-	}
-	defer t.rollback()   // no effect after a commit
-	if !l.taken.Load() { // otherwise the record is written only if the number is still this one
-		if err := l.own(ctx, t); err != nil {
-			return err
+	return l.inTx(ctx, begin, func(t *Tx) (bool, error) { // the record is written only if the number is still this one
+		if err := t.saveLog(ctx, r.Log, l.number); err != nil {
+			return false, err
 		}
-	}
-	if err := t.saveLog(ctx, r.Log, l.number); err != nil {
-		return err
-	}
-	for _, e := range events {
-		if err := t.AppendEvent(ctx, e); err != nil {
-			return err
+		for _, e := range events {
+			if err := t.AppendEvent(ctx, e); err != nil {
+				return false, err
+			}
 		}
-	}
-	_, err = t.tx.ExecContext(ctx, `
+		_, err := t.tx.ExecContext(ctx, `
 INSERT INTO apply_runs (id, revision, result, verification, comment, idempotency_key, code, users, story, sealed_with, actor_kind, actor_id, actor_name)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, `+t.dialect.jsonIn("$9")+`, $10, $11, $12, $13)
 ON CONFLICT (id) DO UPDATE SET revision = excluded.revision, result = excluded.result, verification = excluded.verification,
     code = excluded.code, users = excluded.users, story = excluded.story, sealed_with = excluded.sealed_with`,
-		string(r.Log.ID), sql.NullInt64{Int64: int64(r.Revision), Valid: r.Revision > 0}, string(r.Result), string(r.Verification), r.Comment,
-		sql.NullString{String: r.IdempotencyKey, Valid: r.IdempotencyKey != ""}, r.Code, r.Users,
-		story, with, string(r.Log.Actor.Kind), r.Log.Actor.ID, r.Log.Actor.Name)
-	if err == nil && (len(files) > 0 || r.Revision == 0) {
-		err = t.saveFiles(ctx, r.Log.ID, files)
-	}
-	if err != nil || !keep {
-		return err
-	}
-	if err = t.commit(ctx); err == nil {
-		l.taken.Store(true)
-	}
-	return err
+			string(r.Log.ID), sql.NullInt64{Int64: int64(r.Revision), Valid: r.Revision > 0}, string(r.Result), string(r.Verification), r.Comment,
+			sql.NullString{String: r.IdempotencyKey, Valid: r.IdempotencyKey != ""}, r.Code, r.Users,
+			story, with, string(r.Log.Actor.Kind), r.Log.Actor.ID, r.Log.Actor.Name)
+		if err == nil && (len(files) > 0 || r.Revision == 0) {
+			err = t.saveFiles(ctx, r.Log.ID, files)
+		}
+		return keep, err
+	})
 }
 
 const fromRuns = ` FROM apply_runs r JOIN apply_audit_logs l ON l.id = r.id `
