@@ -48,6 +48,7 @@ type Engine struct {
 	draft   atomic.Pointer[render.Rendered] // the last draft rendered from the database; the next one reuses unchanged parts
 
 	standing *glance.Shared[pbx.Standing]
+	compared *glance.Shared[comparison]
 	other    atomic.Pointer[string] // what Run found Asterisk to run instead of the files; nil: nothing
 
 	hostFiles, hostRunning *glance.Shared[struct{}] // their results are in the database
@@ -60,6 +61,7 @@ func New(c Config) *Engine {
 	}
 	e := &Engine{store: c.Store, target: c.Target, now: c.Now, keep: c.Keep, options: c.Render}
 	e.standing = glance.New(c.Now, timeout, standingPatience, e.look)
+	e.compared = glance.New(c.Now, timeout, planPatience, e.compareRunning)
 	e.hostFiles = glance.New(c.Now, timeout, hostPatience, e.readHostFiles)
 	e.hostRunning = glance.New(c.Now, timeout, hostPatience, e.askRunningHost)
 	return e

@@ -1048,3 +1048,35 @@ func TestAfterRevisionsThatWereNotConfirmedEverythingIsAskedAndEveryFormerPhoneF
 		t.Errorf("the phone of 1001 was not forgotten: %+v", run.Events)
 	}
 }
+
+func TestAPlanDoesNotWaitForAnAsteriskThatAnswersLateAndSaysHowOldItsComparisonIs(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, &script{})
+	f.apply(t, apply.Request{TriggeredBy: "test"})
+	first, err := f.engine.QuickPlan(t.Context())
+	if err != nil || first.Behind != "" || first.AskedAt.IsZero() {
+		t.Fatalf("of an Asterisk that answers, the plan is %+v, error %v", first, err)
+	}
+	f.create(t)
+	answer := make(chan struct{})
+	f.live = func(live pbx.Live) pbx.Live {
+		<-answer
+		return pbx.Live{Context: true}
+	}
+	quick, err := f.engine.QuickPlan(t.Context())
+	if err != nil || !quick.Pending || quick.Behind != "" || !quick.AskedAt.Equal(first.AskedAt) {
+		t.Errorf("while Asterisk is busy, the plan is %+v, error %v; want the earlier comparison with its time", quick, err)
+	}
+	waiting := make(chan pbx.Plan, 1)
+	go func() {
+		plan, err := f.engine.Plan(t.Context())
+		if err != nil {
+			t.Error(err)
+		}
+		waiting <- plan
+	}()
+	close(answer)
+	if plan := <-waiting; plan.SyncCode != pbx.Differs || !plan.AskedAt.After(first.AskedAt) {
+		t.Errorf("after the answer, the plan is %+v; want that Asterisk runs something else", plan)
+	}
+}

@@ -11,7 +11,9 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"time"
 
+	"github.com/synergycall/pbxportal/internal/glance"
 	"github.com/synergycall/pbxportal/internal/pbx"
 	"github.com/synergycall/pbxportal/internal/render"
 	"github.com/synergycall/pbxportal/internal/store"
@@ -43,20 +45,67 @@ type draft struct {
 	users     int
 }
 
-// Plan returns what an apply would do now. It changes nothing, and queries the running Asterisk as well.
+// Plan returns what an apply would do now. It changes nothing, and compares the files in place with the running Asterisk, however long that takes.
 func (e *Engine) Plan(ctx context.Context) (pbx.Plan, error) {
+	return e.planWith(ctx, e.compared.Fresh)
+}
+
+// How long QuickPlan waits for Asterisk: if there is an earlier comparison of the same revision, and if there is none.
+const (
+	planPatience      = 150 * time.Millisecond
+	firstPlanPatience = 3 * time.Second
+)
+
+// QuickPlan returns what Plan returns, but waits for Asterisk only briefly: if it does not answer in time, the plan contains the last comparison,
+// whose age is that of AskedAt. An Asterisk with many users answers in seconds.
+func (e *Engine) QuickPlan(ctx context.Context) (pbx.Plan, error) {
+	return e.planWith(ctx, func(ctx context.Context) (glance.Seen[comparison], bool) {
+		return e.compared.Within(ctx, planPatience)
+	})
+}
+
+func (e *Engine) planWith(ctx context.Context, compared func(context.Context) (glance.Seen[comparison], bool)) (pbx.Plan, error) {
 	p, err := e.plan(ctx, e.beginDraft(ctx), "")
 	if err != nil {
 		return pbx.Plan{}, err
 	}
-	p.SyncCode, p.Behind = e.behind(ctx, p.site, pbx.LiveQuery{All: true, Patient: true})
-	running, err := e.store.Host(ctx, store.HostRunning) // what Asterisk was just asked for, if it was reachable
+	seen, ok := compared(ctx)
+	if !ok && seen.What.revision != p.site.Current { // it is of no use
+		seen, ok = e.compared.Within(ctx, firstPlanPatience)
+	}
+	switch {
+	case p.site.Ahead():
+		p.SyncCode, p.Behind = notSeen(p.site)
+	case ok || seen.What.revision == p.site.Current:
+		p.SyncCode, p.Behind, p.AskedAt = seen.What.code, seen.What.behind, seen.At
+	default:
+		p.SyncCode, p.Behind = pbx.NotAsked, fmt.Sprintf("Asterisk has not answered within %s: ask for the plan with --live, or live=true, to wait for it", firstPlanPatience)
+	}
+	running, err := e.store.Host(ctx, store.HostRunning) // what Asterisk was asked for last
 	if err != nil {
 		return pbx.Plan{}, inside(err)
 	}
 	p.findHost(ctx, e, p.declared, running)
 	p.explain()
 	return p.Plan, nil
+}
+
+// comparison is the result of comparing the files in place with the running Asterisk.
+type comparison struct {
+	revision int // that of the files
+	code     pbx.SyncCode
+	behind   string
+}
+
+// compareRunning compares the files in place with the running Asterisk.
+func (e *Engine) compareRunning(ctx context.Context) (c comparison) {
+	site, err := e.target.Inspect()
+	if err != nil {
+		return comparison{-1, pbx.NotOurs, err.Error()}
+	}
+	c.revision = site.Current
+	c.code, c.behind = e.behind(ctx, site, pbx.LiveQuery{All: true, Patient: true})
+	return c
 }
 
 // plan returns the plan of an apply of this draft; explain adds the explanation. On a host without a revision, an apply, whose id is given, adopts what
@@ -322,13 +371,17 @@ func (e *Engine) knownRevision(ctx context.Context, site pbx.HostState) (bool, e
 // behind returns why Asterisk does not run what the files in place say, "" when it does.
 func (e *Engine) behind(ctx context.Context, site pbx.HostState, all pbx.LiveQuery) (pbx.SyncCode, string) {
 	if site.Ahead() {
-		return pbx.NotSeen, fmt.Sprintf("Asterisk was not yet seen to run revision %d", site.Current)
+		return notSeen(site)
 	}
 	code, contradiction, err := e.contradiction(ctx, site, all)
 	if err != nil {
 		return pbx.NotAsked, "Asterisk cannot be asked: " + err.Error()
 	}
 	return code, contradiction
+}
+
+func notSeen(site pbx.HostState) (pbx.SyncCode, string) {
+	return pbx.NotSeen, fmt.Sprintf("Asterisk was not yet seen to run revision %d", site.Current)
 }
 
 // contradiction compares everything that Asterisk has loaded with the files in place, and returns what differs, "" when nothing does.

@@ -14,12 +14,17 @@ import (
 
 type planCommand struct {
 	Diff     bool `help:"Show the changes of the two files, line by line; secrets are hidden."`
+	Live     bool `help:"Wait for Asterisk's answer however long it takes; otherwise 3 seconds."`
 	ExitCode bool `name:"exit-code" help:"Exit with code 8 unless database, files and the live Asterisk agree."`
 }
 
 // Run shows what an apply would do.
 func (c *planCommand) Run(ctx context.Context, a *app, p *portal) error {
-	plan, err := p.engine.Plan(ctx)
+	look := p.engine.QuickPlan
+	if c.Live || c.ExitCode {
+		look = p.engine.Plan
+	}
+	plan, err := look(ctx)
 	if err != nil {
 		return err
 	}

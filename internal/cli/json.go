@@ -148,6 +148,7 @@ type planJSON struct {
 	Diffs    []diffJSON   `json:"diffs"`
 	Drift    []driftJSON  `json:"drift"`
 	Behind   string       `json:"behind,omitempty"`
+	AskedAt  time.Time    `json:"asked_at,omitzero"`
 	Host     []hostJSON   `json:"host,omitempty"`
 }
 
@@ -182,7 +183,7 @@ type driftJSON struct {
 }
 
 func toPlanJSON(p pbx.Plan) planJSON {
-	out := planJSON{p.Hash, p.Revision, p.Users, p.Pending, []changeJSON{}, toDiffsJSON(p.Diffs), []driftJSON{}, p.Behind, nil}
+	out := planJSON{p.Hash, p.Revision, p.Users, p.Pending, []changeJSON{}, toDiffsJSON(p.Diffs), []driftJSON{}, p.Behind, p.AskedAt, nil}
 	for _, o := range p.Host {
 		out.Host = append(out.Host, hostJSON{o.Kind, o.Number, o.Context, o.File, o.Line, slices.Contains(p.Clashes, o), o.String()})
 	}

@@ -55,10 +55,15 @@ func (s *Shared[T]) Recent(ctx context.Context, age time.Duration) (seen Seen[T]
 
 // Fresh returns the result of a check that began after the call; callers that arrive during a check share the next. ok is false if ctx ended first.
 func (s *Shared[T]) Fresh(ctx context.Context) (seen Seen[T], ok bool) {
+	return s.Within(ctx, 2*s.limit)
+}
+
+// Within returns what Fresh returns if the check ends within patience. Otherwise ok is false, and the result is the latest one, if there is any.
+func (s *Shared[T]) Within(ctx context.Context, patience time.Duration) (seen Seen[T], ok bool) {
 	s.mu.Lock()
 	before := s.begun
 	s.mu.Unlock()
-	return s.get(ctx, 2*s.limit, func() bool { return s.ended > before })
+	return s.get(ctx, patience, func() bool { return s.ended > before })
 }
 
 // Stale marks the results so far as outdated.

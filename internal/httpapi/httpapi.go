@@ -66,6 +66,7 @@ type api struct {
 	ready     func(context.Context) (time.Time, error)
 	files     func(context.Context) pbx.Standing
 	plans     *glance.Shared[planned] // plans, one computation at a time, shared by its callers
+	livePlans *glance.Shared[planned] // those that wait for Asterisk
 	live      *live.Watcher
 	log       *slog.Logger
 	now       func() time.Time
@@ -106,10 +107,7 @@ func newAPI(c Config, contract *openapi3.T) (_ *API, err error) {
 	}
 	a := &api{
 		auth: c.Auth, directory: c.Directory, engine: c.Apply, trail: c.Audit, health: c.Health, ready: c.Ready, files: c.Files, live: c.Live, log: c.Log, now: c.Now, version: c.Version,
-		metrics: newMetrics(c.Version), plans: glance.New(c.Now, requestPatience, requestPatience, func(ctx context.Context) (p planned) {
-			p.plan, p.err = c.Apply.Plan(ctx)
-			return p
-		}),
+		metrics: newMetrics(c.Version), plans: newPlans(c.Now, c.Apply.QuickPlan), livePlans: newPlans(c.Now, c.Apply.Plan),
 	}
 	if a.edge, err = newEdge(c.Edge, c.Now); err != nil {
 		return nil, err

@@ -6,7 +6,9 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
+	"github.com/synergycall/pbxportal/internal/glance"
 	"github.com/synergycall/pbxportal/internal/httpapi/openapi"
 	"github.com/synergycall/pbxportal/internal/pbx"
 )
@@ -17,10 +19,21 @@ type planned struct {
 	err  error
 }
 
+func newPlans(now func() time.Time, plan func(context.Context) (pbx.Plan, error)) *glance.Shared[planned] {
+	return glance.New(now, requestPatience, requestPatience, func(ctx context.Context) (p planned) {
+		p.plan, p.err = plan(ctx)
+		return p
+	})
+}
+
 // GetPlan returns what an apply would do now. The plan is computed even if the client has it, to find out whether it is still the same. A plan
 // queries everything that Asterisk has loaded, so callers that arrive during a computation share the next.
 func (a *api) GetPlan(ctx context.Context, r openapi.GetPlanRequestObject) (openapi.GetPlanResponseObject, error) {
-	seen, ok := a.plans.Fresh(ctx)
+	plans := a.plans
+	if value(r.Params.Live) {
+		plans = a.livePlans
+	}
+	seen, ok := plans.Fresh(ctx)
 	if !ok {
 		return nil, cmp.Or(ctx.Err(), context.DeadlineExceeded)
 	}
@@ -55,7 +68,7 @@ func toPlan(p pbx.Plan) openapi.Plan {
 	}
 	return openapi.Plan{
 		Hash: p.Hash, Revision: p.Revision, Users: p.Users, Pending: p.Pending, Changes: changes, Diffs: toDiffs(p.Diffs), Drift: toDrift(p.Drift),
-		Behind: p.Behind, BehindCode: unlessZero(openapi.BehindCode(p.SyncCode)), Host: toHost(p),
+		Behind: p.Behind, BehindCode: unlessZero(openapi.BehindCode(p.SyncCode)), AskedAt: unlessZero(p.AskedAt), Host: toHost(p),
 	}
 }
 

@@ -110,7 +110,8 @@ type Plan struct {
 	Drift    []Drift
 	Behind   string // why Asterisk does not run the configuration in the files, or cannot be queried; "" if it does
 
-	SyncCode SyncCode `json:",omitempty"` // the reason as a code
+	SyncCode SyncCode  `json:",omitempty"` // the reason as a code
+	AskedAt  time.Time `json:",omitzero"`  // when Asterisk was asked for Behind; zero: it has not answered
 
 	Host    []HostObject `json:",omitempty"` // objects of the host with numbers of the pool or of a user, except the portal's own
 	Clashes []HostObject `json:",omitempty"` // those of Host that prevent an apply: a user has the number

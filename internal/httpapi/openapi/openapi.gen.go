@@ -1808,6 +1808,9 @@ type Permission string
 
 // Plan What an apply would do now.
 type Plan struct {
+	// AskedAt When Asterisk was asked for `behind`. Absent if it has not answered or was not asked.
+	AskedAt *time.Time `json:"asked_at,omitempty"`
+
 	// Behind Why Asterisk does not run the files in place, or cannot be queried; empty if it does.
 	Behind string `json:"behind"`
 
@@ -2423,6 +2426,9 @@ type ListApplyLogsParams struct {
 
 // GetPlanParams defines parameters for GetPlan.
 type GetPlanParams struct {
+	// Live Wait for Asterisk's answer, however long it takes.
+	Live *bool `form:"live,omitempty" json:"live,omitempty"`
+
 	// IfNoneMatch The `ETag` of a plan that the client has; if it is still current, the response is 304 without a body.
 	IfNoneMatch *IfNoneMatch `json:"If-None-Match,omitempty"`
 }
@@ -3166,6 +3172,19 @@ func (siw *ServerInterfaceWrapper) GetPlan(w http.ResponseWriter, r *http.Reques
 
 	// Parameter object where we will unmarshal all parameters from the context
 	var params GetPlanParams
+
+	// ------------- Optional query parameter "live" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "live", r.URL.Query(), &params.Live, runtime.BindQueryParameterOptions{Type: "boolean", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "live"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "live", Err: err})
+		}
+		return
+	}
 
 	headers := r.Header
 
