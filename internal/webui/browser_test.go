@@ -51,9 +51,9 @@ func suite(t *testing.T, name string, env ...string) {
 	}
 	chromium := os.Getenv("CHROMIUM")
 	if chromium == "" {
-		found, err := proc.Find("chromium")
+		found, err := proc.Find("chromium-headless-shell") // Chromium without windows, which takes a third less time
 		if err != nil {
-			t.Fatal("there is no Chromium: run scripts/web browser, as make test does, or say in CHROMIUM where one is")
+			t.Fatal("there is no Chromium: run scripts/web browser, as make test does, or set CHROMIUM to the path of one")
 		}
 		chromium = found
 	}
@@ -70,18 +70,20 @@ func suite(t *testing.T, name string, env ...string) {
 	}
 }
 
-// One after the other: each wants the machine for itself.
-func TestThePagesAreAsTheyMustBeInARealBrowser(t *testing.T) { //nolint:paralleltest // it measures how long frames take
+func TestThePagesAreAsTheyMustBeInARealBrowser(t *testing.T) {
+	t.Parallel()
 	suite(t, "paper")
 }
 
-func TestThePortalIsUsedInARealBrowserWithRealPhones(t *testing.T) { //nolint:paralleltest // see above
+func TestThePortalIsUsedInARealBrowserWithRealPhones(t *testing.T) {
+	t.Parallel()
 	w := newWorkshop(t)
 	suite(t, "real", w.open(t)...)
 }
 
 // The first portal is set up without a fault, the second meets every one that can be met on the way.
-func TestANewcomerGetsFromTheSetUpLinkToARegisteredPhone(t *testing.T) { //nolint:paralleltest // see above
+func TestANewcomerGetsFromTheSetUpLinkToARegisteredPhone(t *testing.T) {
+	t.Parallel()
 	smooth, rough := newWorkshop(t), newWorkshop(t)
 	env := smooth.open(t)
 	for _, e := range rough.open(t) {
@@ -90,14 +92,15 @@ func TestANewcomerGetsFromTheSetUpLinkToARegisteredPhone(t *testing.T) { //nolin
 	suite(t, "newcomer", env...)
 }
 
-func TestThePageSaysWhatIsAwayAndHeals(t *testing.T) { //nolint:paralleltest // see above
+func TestThePageSaysWhatIsAwayAndHeals(t *testing.T) {
+	t.Parallel()
 	database, url := labtest.PostgresServer(t)
 	w := newWorkshop(t, "DATABASE_URL="+url)
 	w.database = database
 	suite(t, "trouble", w.open(t)...)
 }
 
-func TestThePagesAreThereInASecondAndKeepUpWithTheHand(t *testing.T) { //nolint:paralleltest // see above
+func TestThePagesAreThereInASecondAndKeepUpWithTheHand(t *testing.T) { //nolint:paralleltest // it measures how long frames take
 	suite(t, "speed", newWorkshop(t).open(t)...)
 }
 
