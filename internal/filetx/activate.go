@@ -51,7 +51,7 @@ func (t *Tree) linkAll(old int, g Generation) error {
 		if err == nil && kind == Missing && l.Optional {
 			had, err = t.exists(t.path(generation(old), l.Name))
 		}
-		if err != nil || kind != Linked && (kind != Missing || !l.Optional || had) { // if one path is not ours the others would show a different generation
+		if err != nil || !l.mayBe(kind, had) { // if one path is not ours the others would show a different generation
 			return fmt.Errorf("%s: %w", l.Path, errors.Join(err, ErrDrift))
 		}
 		if _, has := g.Files[l.Name]; kind == Missing && has {

@@ -139,7 +139,7 @@ func (t *Tree) unedited(n int, seen map[string][]byte) error {
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return errors.Join(ErrDrift, err)
 		}
-		if kind != Linked && (kind != Missing || !l.Optional || err == nil) {
+		if !l.mayBe(kind, err == nil) {
 			return fmt.Errorf("%s %w", l.Path, ErrDrift)
 		}
 		if was, there := seen[l.Name]; there != (err == nil) || !bytes.Equal(was, content) {

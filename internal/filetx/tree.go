@@ -48,6 +48,12 @@ type Link struct {
 	Optional   bool // a generation may lack the file
 }
 
+// mayBe reports whether this kind of path is in order for a generation that has, or lacks, the file: our link, or nothing if the file is optional and the
+// generation lacks it.
+func (l Link) mayBe(kind Kind, has bool) bool {
+	return kind == Linked || kind == Missing && l.Optional && !has
+}
+
 // Generation is one consistent set of files.
 type Generation struct {
 	Number int
@@ -128,7 +134,7 @@ type PathState struct {
 
 // InOrder reports whether a reader of the path gets the content of the current generation, through our link where it has any.
 func (p PathState) InOrder() bool {
-	return p.Intact && (p.Kind == Linked || p.Kind == Missing && p.Optional)
+	return p.Intact && p.mayBe(p.Kind, false) // what is missing and intact is a file that the generation lacks
 }
 
 // State is the state of the tree and its fixed paths, read from the disk.
