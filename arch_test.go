@@ -69,6 +69,7 @@ var table = map[string]row{
 	// Test kits, and the laboratory of real servers that the demo shares with them.
 	"lab":                   {[]string{"proc", "asterisk"}, "it runs real servers in a folder of their own and knows nothing of the portal"},
 	"lab/labtest":           {[]string{"lab", "proc"}, "it hands a laboratory to a test"},
+	"render/rendertest":     {[]string{"pbx"}, "it writes files of kinds that only tests have, and must not share a mistake with render"},
 	"asterisk/asterisktest": {[]string{"asterisk"}, "it stands in for an Asterisk"},
 	"faults":                {nil, "it holds tests alone, which break the portal from outside"},
 	"httpapi/apitest":       {[]string{"contracts"}, "it holds answers against the contract, and must not share a mistake with the server"},

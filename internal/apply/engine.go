@@ -176,7 +176,7 @@ func (e *Engine) Apply(ctx context.Context, r Request) (pbx.Run, error) {
 	if !plan.Pending && len(plan.Drift) == 0 {
 		plan.name()
 		a.run.Plan.Hash = plan.Hash
-		if plan.SyncCode, plan.Behind = e.behind(ctx, plan.site, pbx.LiveQuery{All: true}); plan.Behind == "" {
+		if plan.SyncCode, plan.Behind = e.behind(ctx, plan.site, false); plan.Behind == "" {
 			a.run.Verification = pbx.Confirmed
 			return a.end(ctx, pbx.Unchanged, "Asterisk runs what the database says; nothing was done")
 		}
@@ -328,7 +328,7 @@ func (e *Engine) unforgotten(ctx context.Context, site pbx.HostState, inventory 
 func (e *Engine) forget(ctx context.Context, a *attempt, changes []pbx.Change) {
 	var numbers []pbx.Number
 	for _, c := range changes {
-		if c.Reregister {
+		if c.Reregister && c.Number != 0 {
 			numbers = append(numbers, c.Number)
 		}
 	}

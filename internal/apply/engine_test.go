@@ -45,6 +45,7 @@ type script struct {
 	inspectErr, stageErr, flipErr, reloadErr, liveErr error
 	mumble                                            bool                    // the answer to the reload is neither yes nor no
 	live                                              func(pbx.Live) pbx.Live // what Asterisk makes of the files
+	overhear                                          func(*pbx.LiveQuery)    // what Asterisk does not hear of a question
 	onStage, onReload, onPrune                        func()
 }
 
@@ -142,19 +143,21 @@ func (s *script) Live(ctx context.Context, q pbx.LiveQuery) (pbx.Live, error) {
 	if s.asked++; s.deafFrom > 0 && s.asked >= s.deafFrom {
 		return pbx.Live{}, errors.New("garbage")
 	}
+	if s.overhear != nil {
+		s.overhear(&q)
+	}
 	inventory, err := render.Read(s.running)
 	live := inventory.Live()
 	if s.live != nil {
 		live = s.live(live)
 	}
-	if q.Exten != "" {
-		live.Steps = slices.DeleteFunc(slices.Clone(live.Steps), func(s pbx.Step) bool { return s.Exten != q.Exten })
-	}
-	ids := map[string][]string{"endpoint": live.Endpoints, "auth": live.Auths, "aor": live.AORs}
 	maps.DeleteFunc(live.Hashes, func(name, _ string) bool { // what is not loaded has no content
 		kind, id, _ := strings.Cut(name, "/")
-		return !slices.Contains(ids[kind], id)
+		return !slices.Contains(q.Contents, name) || !slices.Contains(live.IDs[kind], id)
 	})
+	maps.DeleteFunc(live.IDs, func(typ string, _ []string) bool { return !slices.Contains(q.Types, typ) }) // an answer holds what was asked
+	maps.DeleteFunc(live.Contexts, func(name string, _ []string) bool { return !slices.Contains(q.Contexts, name) })
+	live.Steps = slices.DeleteFunc(slices.Clone(live.Steps), func(s pbx.Step) bool { return !q.Covers(s) })
 	return live, errors.Join(err, s.liveErr, ctx.Err())
 }
 
@@ -215,13 +218,10 @@ func (f fixture) last(t *testing.T) pbx.ApplyLog {
 
 func TestAnApplyEndsAsItsWeakestStageAllows(t *testing.T) {
 	t.Parallel()
-	steps := func(add ...pbx.Step) func(pbx.Live) pbx.Live {
-		return func(l pbx.Live) pbx.Live { l.Steps = append(add, l.Steps...); return l }
-	}
 	// lose makes Asterisk lack something as long as it runs the new files: the way back works.
 	lose := func(change func(*pbx.Live)) func(pbx.Live) pbx.Live {
 		return func(l pbx.Live) pbx.Live {
-			if len(l.Endpoints) == 2 {
+			if len(l.IDs["endpoint"]) == 2 {
 				change(&l)
 			}
 			return l
@@ -299,40 +299,40 @@ func TestAnApplyEndsAsItsWeakestStageAllows(t *testing.T) {
 			"func_sorcery.so",
 		},
 		"Asterisk contradicts, and then says nothing of the old files": {
-			script{live: lose(func(l *pbx.Live) { l.Endpoints = nil }), deafFrom: 2},
+			script{live: lose(func(l *pbx.Live) { l.IDs["endpoint"] = nil }), deafFrom: 2},
 			apply.Request{},
 			"stage flip reload live flip reload live", pbx.CodeRolledBack, pbx.RollbackFailed, pbx.Contradicted, 2,
 			"revision 2 is in place again, but it could not be verified that Asterisk runs it",
 		},
 		"Asterisk lacks an endpoint": {
-			script{live: lose(func(l *pbx.Live) { l.Endpoints = l.Endpoints[1:] })},
+			script{live: lose(func(l *pbx.Live) { l.IDs["endpoint"] = l.IDs["endpoint"][1:] })},
 			apply.Request{},
 			back, pbx.CodeRolledBack, pbx.RolledBack, pbx.Contradicted, 2,
 			"endpoint 1000 is missing",
 		},
 		"Asterisk lacks an endpoint, and the new files are wanted all the same": {
-			script{live: lose(func(l *pbx.Live) { l.Endpoints = l.Endpoints[1:] })},
+			script{live: lose(func(l *pbx.Live) { l.IDs["endpoint"] = l.IDs["endpoint"][1:] })},
 			apply.Request{OnFailure: apply.Keep},
 			"stage flip reload live",
 			pbx.CodeContradicted, pbx.FilesAhead, pbx.Contradicted, 3, "endpoint 1000 is missing",
 		},
 		"Asterisk takes neither the new files nor the old": {
-			script{live: func(l pbx.Live) pbx.Live { l.Endpoints = nil; return l }},
+			script{live: func(l pbx.Live) pbx.Live { l.IDs["endpoint"] = nil; return l }},
 			apply.Request{},
 			failed, pbx.CodeRolledBack, pbx.RollbackFailed, pbx.Contradicted, 2,
 			"going back did not work either",
 		},
 		"Asterisk has an endpoint too many": {
-			script{live: lose(func(l *pbx.Live) { l.Endpoints = append([]string{"1500", "trunk"}, l.Endpoints...) })},
+			script{live: lose(func(l *pbx.Live) { l.IDs["endpoint"] = append([]string{"1500"}, l.IDs["endpoint"]...) })},
 			apply.Request{},
 			back,
 			pbx.CodeRolledBack, pbx.RolledBack, pbx.Contradicted, 2, "endpoint 1500 is loaded, but no user has it",
 		},
 		"Asterisk lacks an auth": {
-			script{live: lose(func(l *pbx.Live) { l.Auths = nil })}, apply.Request{}, back, pbx.CodeRolledBack, pbx.RolledBack, pbx.Contradicted, 2, "auth 1001 is missing",
+			script{live: lose(func(l *pbx.Live) { l.IDs["auth"] = nil })}, apply.Request{}, back, pbx.CodeRolledBack, pbx.RolledBack, pbx.Contradicted, 2, "auth 1001 is missing",
 		},
 		"Asterisk lacks an AOR": {
-			script{live: lose(func(l *pbx.Live) { l.AORs = l.AORs[:1] })}, apply.Request{}, back, pbx.CodeRolledBack, pbx.RolledBack, pbx.Contradicted, 2, "AOR 1001 is missing",
+			script{live: lose(func(l *pbx.Live) { l.IDs["aor"] = l.IDs["aor"][:1] })}, apply.Request{}, back, pbx.CodeRolledBack, pbx.RolledBack, pbx.Contradicted, 2, "AOR 1001 is missing",
 		},
 		"Asterisk dials something else": {
 			script{live: lose(func(l *pbx.Live) { l.Steps[0].Args = "PJSIP/1000,25" })},
@@ -340,8 +340,11 @@ func TestAnApplyEndsAsItsWeakestStageAllows(t *testing.T) {
 			back, pbx.CodeRolledBack, pbx.RolledBack, pbx.Contradicted, 2,
 			"1001,1,Dial(PJSIP/1001,25) is loaded as 1001,1,Dial(PJSIP/1000,25)",
 		},
-		"Asterisk has hints and steps of the administrator's": {
-			script{live: steps(pbx.Step{Exten: "1000", Priority: -1, App: "hint", Args: "PJSIP/1000"}, pbx.Step{Exten: "sales", Priority: 1, App: "Echo"})},
+		"Asterisk has objects and steps of the administrator's": {
+			script{live: func(l pbx.Live) pbx.Live {
+				l.Host = []pbx.HostObject{{Kind: pbx.KindExtension, Number: 1500, Context: pbx.Context}, {Kind: "endpoint", Number: 1600}}
+				return l
+			}},
 			apply.Request{},
 			"stage flip reload live accept", "", pbx.Applied, pbx.Confirmed, 3, "",
 		},
@@ -402,7 +405,7 @@ func TestNothingToDoIsAResult(t *testing.T) {
 	if run := f.apply(t, apply.Request{TriggeredBy: "test"}); run.Result != pbx.Unchanged || strings.Join(f.calls, " ") != "live" || run.Revision != 0 {
 		t.Errorf("result %s, revision %d, calls %v; want unchanged, without a reload", run.Result, run.Revision, f.calls)
 	}
-	f.live = func(l pbx.Live) pbx.Live { f.live = nil; l.Endpoints = nil; return l } // as after a restart that went wrong
+	f.live = func(l pbx.Live) pbx.Live { f.live = nil; l.IDs["endpoint"] = nil; return l } // as after a restart that went wrong
 	f.calls = nil
 	if run := f.apply(t, apply.Request{TriggeredBy: "test"}); run.Result != pbx.Applied || strings.Join(f.calls, " ") != "live reload live accept" {
 		t.Errorf("with an Asterisk that runs something else: result %s, calls %v; want a reload of the files in place", run.Result, f.calls)
@@ -428,8 +431,8 @@ func TestThePlanSaysWhoComesWhoGoesAndWhoChanges(t *testing.T) {
 	f.create(t)
 	plan, err := f.engine.Plan(t.Context())
 	want := []pbx.Change{
-		{Kind: pbx.Changed, Number: 1000, Name: "U", What: []string{"secret"}, Reregister: true},
-		{Kind: pbx.Added, Number: 1002, Name: "U"},
+		{Kind: pbx.Changed, Owner: pbx.Thing{Kind: pbx.KindUser, Key: "1000"}, Number: 1000, Name: "U", What: []string{"secret"}, Reregister: true},
+		{Kind: pbx.Added, Owner: pbx.Thing{Kind: pbx.KindUser, Key: "1002"}, Number: 1002, Name: "U"},
 	}
 	if diff := cmp.Diff(want, plan.Changes); diff != "" || err != nil || !plan.Pending || plan.Hash == before.Hash || plan.Revision != 3 {
 		t.Errorf("plan %+v, error %v\n%s", plan, err, diff)
@@ -934,7 +937,7 @@ func TestAnAsteriskThatStillLacksWhatItHadLostIsNotCalledInOrder(t *testing.T) {
 	f := newFixture(t, &script{})
 	f.create(t)
 	f.apply(t, apply.Request{TriggeredBy: "test"})
-	f.live = func(l pbx.Live) pbx.Live { l.Auths = l.Auths[1:]; return l } // not the last of the file, and nobody changed it
+	f.live = func(l pbx.Live) pbx.Live { l.IDs["auth"] = l.IDs["auth"][1:]; return l } // not the last of the file, and nobody changed it
 	run, err := f.engine.Apply(t.Context(), apply.Request{TriggeredBy: "test"})
 	if err == nil || run.Verification != pbx.Contradicted {
 		t.Errorf("%s, %s, error %v", run.Result, run.Verification, err)
@@ -961,8 +964,8 @@ func TestARollbackNeverChoosesARevisionThatWasNotConfirmed(t *testing.T) {
 		t.Errorf("one would go back to revision %d, error %v; want 2, the only one Asterisk was seen to run", previous, err)
 	}
 	f.liveErr, f.live = nil, func(l pbx.Live) pbx.Live {
-		if len(l.Endpoints) > 1 {
-			l.Endpoints = nil
+		if len(l.IDs["endpoint"]) > 1 {
+			l.IDs["endpoint"] = nil
 		}
 		return l
 	}
@@ -990,8 +993,8 @@ func TestAsteriskIsCalledUnchangedOnlyWhenItWasSeen(t *testing.T) {
 func TestGoingBackUnseenLeavesTheFilesAheadUntilAsteriskIsSeen(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, &script{deafFrom: 2, live: func(l pbx.Live) pbx.Live {
-		if len(l.Endpoints) == 2 {
-			l.Endpoints = nil
+		if len(l.IDs["endpoint"]) == 2 {
+			l.IDs["endpoint"] = nil
 		}
 		return l
 	}})
@@ -1061,7 +1064,7 @@ func TestAPlanDoesNotWaitForAnAsteriskThatAnswersLateAndSaysHowOldItsComparisonI
 	answer := make(chan struct{})
 	f.live = func(live pbx.Live) pbx.Live {
 		<-answer
-		return pbx.Live{Context: true}
+		return pbx.Live{Contexts: map[string][]string{pbx.Context: nil}}
 	}
 	quick, err := f.engine.QuickPlan(t.Context())
 	if err != nil || !quick.Pending || quick.Behind != "" || !quick.AskedAt.Equal(first.AskedAt) {

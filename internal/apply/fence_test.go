@@ -118,11 +118,11 @@ func loseAt(t *testing.T, url, step string, refused bool) {
 			t.Errorf("the record of the portal that lost its lock is %s, error %v", left.Result, err)
 		}
 		if refused {
-			s.live = func(l pbx.Live) pbx.Live { l.Endpoints = nil; return l }
+			s.live = func(l pbx.Live) pbx.Live { l.IDs["endpoint"] = nil; return l }
 		}
 	}
 	if refused {
-		s.live = func(l pbx.Live) pbx.Live { l.Endpoints = nil; return l }
+		s.live = func(l pbx.Live) pbx.Live { l.IDs["endpoint"] = nil; return l }
 	}
 	_, err := first.Apply(t.Context(), apply.Request{TriggeredBy: "first", Started: func(id pbx.RunID) { lost = id }})
 	if pbx.CodeOf(err) != pbx.CodeApplyRunning && pbx.CodeOf(err) != pbx.CodeAuditFailed || !strings.Contains(fmt.Sprint(err), "lost its lock") || !strings.Contains(fmt.Sprint(err), "apply again") {

@@ -112,7 +112,7 @@ func (g *guard) ask(ctx context.Context, site pbx.HostState) {
 		return
 	}
 	g.looks = 0
-	_, other, err := g.engine.contradiction(ctx, site, pbx.LiveQuery{All: true, Patient: true})
+	_, other, err := g.engine.contradiction(ctx, site, true)
 	if err != nil { // an unreachable Asterisk is reported elsewhere
 		return
 	}

@@ -118,7 +118,7 @@ func TestAnAsteriskThatLosesSomethingBetweenAppliesIsReportedOnce(t *testing.T) 
 		if said := reports(); said != "" {
 			t.Errorf("all is well, and it reports %q", said)
 		}
-		f.live = func(l pbx.Live) pbx.Live { l.Auths = l.Auths[1:]; return l }
+		f.live = func(l pbx.Live) pbx.Live { l.IDs["auth"] = l.IDs["auth"][1:]; return l }
 		if said := reports(); !strings.Contains(said, "auth 1000 is missing") {
 			t.Errorf("an auth is gone, and it reports %q", said)
 		}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -60,7 +61,8 @@ func (e *Engine) runningHost(ctx context.Context, patient bool) ([]pbx.HostObjec
 	if err != nil { // so the owner of the objects that Asterisk has from them is unknown
 		return nil, err
 	}
-	live, err := e.ask(ctx, pbx.LiveQuery{All: true, Patient: patient}, nil, files, seenBeside(site))
+	seen := seenBeside(site)
+	live, err := e.ask(ctx, wholeOf(patient, files, seen), nil, files, seen)
 	return live.Host, err
 }
 
@@ -74,19 +76,33 @@ func seenBeside(site pbx.HostState) render.Inventory {
 	return seen
 }
 
-// oursIn returns the numbers whose objects count as the portal's even without its mark: those in one of the inventories, unless theirs names an object
-// that replaces one of them.
-func oursIn(theirs []pbx.HostObject, inventories ...render.Inventory) map[pbx.Number]bool {
-	numbers := map[pbx.Number]bool{}
+// wholeOf returns the query that lists everything of the types and contexts in these inventories, and of those of users.
+func wholeOf(patient bool, inventories ...render.Inventory) pbx.LiveQuery {
+	q := pbx.WholeQuery()
+	q.Patient = patient
 	for _, inventory := range inventories {
-		inventory.AddNumbers(numbers)
+		q.Types, q.Contexts = inventory.AddTypes(q.Types), inventory.AddContexts(q.Contexts)
+	}
+	return q
+}
+
+// oursIn returns the ids whose objects count as the portal's even without its mark: those in one of the inventories, unless theirs names an object
+// that replaces one of them.
+func oursIn(theirs []pbx.HostObject, inventories ...render.Inventory) map[string]bool {
+	size := 0
+	for _, inventory := range inventories {
+		size = max(size, inventory.Size())
+	}
+	ids := make(map[string]bool, size/3) // most have three objects
+	for _, inventory := range inventories {
+		inventory.AddIDs(ids)
 	}
 	for _, o := range theirs {
 		if o.Clashes() {
-			delete(numbers, o.Number)
+			delete(ids, strconv.Itoa(int(o.Number)))
 		}
 	}
-	return numbers
+	return ids
 }
 
 // ask asks Asterisk what it has loaded, and separates what is not the portal's (oursIn). If the question was for everything, what the host has is
@@ -94,7 +110,7 @@ func oursIn(theirs []pbx.HostObject, inventories ...render.Inventory) map[pbx.Nu
 func (e *Engine) ask(ctx context.Context, q pbx.LiveQuery, theirs []pbx.HostObject, inventories ...render.Inventory) (pbx.Live, error) {
 	q.Ours = oursIn(theirs, inventories...)
 	live, err := e.target.Live(ctx, q)
-	if err != nil || !q.All || q.Exten != "" {
+	if err != nil || !q.IsWhole() {
 		return live, err
 	}
 	declared := e.noteDeclared(ctx)

@@ -32,6 +32,7 @@ type planned struct {
 	// Results of compare.
 	want pbx.Live         // what Asterisk would run
 	good render.Inventory // what it was last seen to run
+	from render.Inventory // what is in place
 	ask  pbx.LiveQuery    // the live query after the reload
 
 	touched []string // the objects that differ between good and inventory
@@ -104,7 +105,7 @@ func (e *Engine) compareRunning(ctx context.Context) (c comparison) {
 		return comparison{-1, pbx.NotOurs, err.Error()}
 	}
 	c.revision = site.Current
-	c.code, c.behind = e.behind(ctx, site, pbx.LiveQuery{All: true, Patient: true})
+	c.code, c.behind = e.behind(ctx, site, true)
 	return c
 }
 
@@ -173,7 +174,7 @@ func (p *planned) compare() {
 	if !same(p.site.Files, p.site.Seen) {
 		good, _ = render.Read(p.site.Seen)
 	}
-	p.Changes, p.want, p.good = render.Changes(from, p.inventory), p.inventory.Live(), good
+	p.Changes, p.want, p.good, p.from = render.Changes(from, p.inventory), p.inventory.Live(), good, from
 	p.touched, p.named = render.ChangedObjects(p.good, p.inventory)
 	p.ask = p.question()
 }
@@ -182,22 +183,37 @@ func (p *planned) compare() {
 const maxPointLookups = 60
 
 // question returns what to ask Asterisk after a reload, to know that it runs what is planned and not what it ran before: the ids of all endpoints, and
-// the content of each object, of any type, that was added, removed or changed. Unchanged auths and AORs are loaded if the last of their type is:
-// Asterisk has accepted them before, and reads the file from the top, once for each type. For the same reason the last extension represents an unchanged
-// dialplan. After a larger change, where the files before were not the portal's, and where Asterisk may be out of sync with them, everything is listed;
-// so it is for every plan, and once a minute.
+// the content of each object, of any type, that was added, removed or changed. Unchanged objects of other types are loaded if the last of their type is:
+// Asterisk has accepted them before, and reads a file from the top, once for each type. For the same reason the last extension of a context represents
+// an unchanged dialplan file; of a changed one all contexts are listed. After a larger change, where the files before were not the portal's, and where
+// Asterisk may be out of sync with them, everything is listed; so it is for every plan, and once a minute.
 func (p *planned) question() pbx.LiveQuery {
 	switch {
 	case p.mayBeOutOfSync():
-		return everything(p.want)
-	case !p.named, len(p.touched) > maxPointLookups, len(p.want.Endpoints) == 0: // lists show that something is gone and nothing is left; silence does not
+		return p.everything(p.inventory, p.want)
+	case !p.named, len(p.touched) > maxPointLookups, len(p.want.IDs["endpoint"]) == 0: // lists show that something is gone and nothing is left; silence does not
 		return p.wholeQuestion(p.want)
 	}
 	contents := slices.Concat(p.touched, p.inventory.Last())
 	slices.Sort(contents)
-	q := pbx.LiveQuery{Contents: slices.Compact(contents)}
-	if last := len(p.want.Steps) - 1; last >= 0 && bytes.Equal(pbx.ContentOf(p.files, pbx.DialplanPath), pbx.ContentOf(p.site.Seen, pbx.DialplanPath)) {
-		q.Exten = p.want.Steps[last].Exten
+	q := pbx.LiveQuery{Types: []string{"endpoint"}, Contents: slices.Compact(contents)}
+	for _, f := range pbx.GeneratedFiles() {
+		if f.Module != pbx.Dialplan {
+			continue
+		}
+		unchanged := bytes.Equal(pbx.ContentOf(p.files, f.Path), pbx.ContentOf(p.site.Seen, f.Path))
+		for _, c := range p.inventory.Contexts(f.Path) {
+			if last := p.inventory.LastExten(c); unchanged && last != "" {
+				q.Extens = append(q.Extens, last)
+			} else {
+				q.Contexts = append(q.Contexts, c)
+			}
+		}
+	}
+	for c := range p.good.Live().Contexts {
+		if _, stays := p.want.Contexts[c]; !stays {
+			q.Contexts = append(q.Contexts, c)
+		}
 	}
 	return q
 }
@@ -226,16 +242,25 @@ func (p *planned) modules() []pbx.Module {
 // wholeQuestion asks for every object by name, and for the content of those that changed.
 func (p *planned) wholeQuestion(want pbx.Live) pbx.LiveQuery {
 	if p.site.Ahead() {
-		return everything(want)
+		return p.everything(p.good, want)
 	}
 	good := p.good.Live().Hashes
-	changed := slices.DeleteFunc(slices.Clone(p.touched), func(name string) bool { return good[name] == "" || p.want.Hashes[name] == "" })
-	return pbx.LiveQuery{All: true, Contents: changed}
+	q := wholeOf(false, p.inventory, p.good)
+	q.Contents = slices.DeleteFunc(slices.Clone(p.touched), func(name string) bool { return good[name] == "" || p.want.Hashes[name] == "" })
+	return q
 }
 
-// everything asks for every object by name and content, of an Asterisk that may run any of several revisions.
-func everything(want pbx.Live) pbx.LiveQuery {
-	return pbx.LiveQuery{All: true, Contents: slices.Sorted(maps.Keys(want.Hashes))}
+// everything asks for every object by name and content, of an Asterisk that may run any of several revisions: the one that it should run, the planned
+// one, or one of those it may have run before.
+func (p *planned) everything(inventory render.Inventory, want pbx.Live) pbx.LiveQuery {
+	return everything(want, inventory, p.inventory, p.good, p.from)
+}
+
+// everything asks for every object of these inventories by name, and for the content of those that are wanted.
+func everything(want pbx.Live, inventories ...render.Inventory) pbx.LiveQuery {
+	q := wholeOf(false, inventories...)
+	q.Contents = slices.Sorted(maps.Keys(want.Hashes))
+	return q
 }
 
 // explain fills in the parts of a plan that are meant for people.
@@ -369,11 +394,11 @@ func (e *Engine) knownRevision(ctx context.Context, site pbx.HostState) (bool, e
 }
 
 // behind returns why Asterisk does not run what the files in place say, "" when it does.
-func (e *Engine) behind(ctx context.Context, site pbx.HostState, all pbx.LiveQuery) (pbx.SyncCode, string) {
+func (e *Engine) behind(ctx context.Context, site pbx.HostState, patient bool) (pbx.SyncCode, string) {
 	if site.Ahead() {
 		return notSeen(site)
 	}
-	code, contradiction, err := e.contradiction(ctx, site, all)
+	code, contradiction, err := e.contradiction(ctx, site, patient)
 	if err != nil {
 		return pbx.NotAsked, "Asterisk cannot be asked: " + err.Error()
 	}
@@ -385,7 +410,7 @@ func notSeen(site pbx.HostState) (pbx.SyncCode, string) {
 }
 
 // contradiction compares everything that Asterisk has loaded with the files in place, and returns what differs, "" when nothing does.
-func (e *Engine) contradiction(ctx context.Context, site pbx.HostState, all pbx.LiveQuery) (pbx.SyncCode, string, error) {
+func (e *Engine) contradiction(ctx context.Context, site pbx.HostState, patient bool) (pbx.SyncCode, string, error) {
 	if slices.ContainsFunc(site.Drift, func(d pbx.Drift) bool { return d.Kind == pbx.Edited || d.Kind == pbx.Replaced }) {
 		return pbx.NotOurs, "the files in place are not the portal's: they were changed by hand", nil
 	}
@@ -393,7 +418,9 @@ func (e *Engine) contradiction(ctx context.Context, site pbx.HostState, all pbx.
 	if err != nil {
 		return pbx.NotOurs, "the files in place are not the portal's: " + err.Error(), nil //nolint:nilerr // that is the result
 	}
-	live, err := e.ask(ctx, all, nil, inventory, seenBeside(site))
+	seen := seenBeside(site)
+	all := wholeOf(patient, inventory, seen)
+	live, err := e.ask(ctx, all, nil, inventory, seen)
 	if err != nil {
 		return "", "", err
 	}

@@ -94,11 +94,13 @@ func drifted(drift []pbx.Drift) error {
 
 // rehearseLook asks Asterisk what an apply asks it after the reload: the lists of all objects, and the content of the last ones in place.
 func (e *Engine) rehearseLook(ctx context.Context, site pbx.HostState) (behind string, err error) {
-	question, want := pbx.LiveQuery{All: true}, pbx.Live{}
+	question, want := pbx.WholeQuery(), pbx.Live{}
 	inventory, err := render.Read(site.Files)
 	ours := err == nil
 	if ours {
-		want, question.Contents, question.Ours = inventory.Live(), inventory.Last(), oursIn(nil, inventory, seenBeside(site))
+		seen := seenBeside(site)
+		question = wholeOf(false, inventory, seen)
+		want, question.Contents, question.Ours = inventory.Live(), inventory.Last(), oursIn(nil, inventory, seen)
 	}
 	live, err := e.target.Live(ctx, question)
 	verdict, differences := verify(question, want, live, true, err)

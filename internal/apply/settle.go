@@ -118,8 +118,9 @@ func (e *Engine) catchUp(ctx context.Context, vain int) (done bool, err error) {
 		return false, a.vain(ctx, vain, pbx.FilesAhead, pbx.CodeReloadFailed, err)
 	}
 	want := inventory.Live()
-	question := everything(want)
-	live, err := e.ask(ctx, question, nil, inventory, seenBeside(site))
+	seen := seenBeside(site)
+	question := everything(want, inventory, seen)
+	live, err := e.ask(ctx, question, nil, inventory, seen)
 	a.verified(verify(question, want, live, reload.Understood, err))
 	switch a.run.Verification {
 	case pbx.Confirmed: // the only verdict that counts as success

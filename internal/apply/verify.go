@@ -20,6 +20,9 @@ func verify(q pbx.LiveQuery, want, live pbx.Live, understood bool, err error) (p
 	if err != nil {
 		return pbx.Inconclusive, []string{err.Error()}
 	}
+	if q.IsEmpty() {
+		return pbx.Inconclusive, []string{"Asterisk was asked for nothing"}
+	}
 	blind := len(q.Contents) > 0 && len(live.Hashes) == 0 // so it answers for objects of any content, and for none at all
 	if blind {
 		q.Contents = nil
@@ -36,24 +39,33 @@ func verify(q pbx.LiveQuery, want, live pbx.Live, understood bool, err error) (p
 	return pbx.Confirmed, nil
 }
 
-// differences compares the answer of a live Asterisk with what it should have loaded, and returns what differs, nil when nothing does. Only names that
-// are extension numbers count: everything else, such as a trunk, belongs to the administrator.
+// differences compares the answer of a live Asterisk with what it should have loaded, and returns what differs, nil when nothing does. The answer holds
+// the portal's objects only: everything else, such as an administrator's trunk, is separated from it.
 func differences(q pbx.LiveQuery, want, live pbx.Live) []string {
 	var diffs []string
-	diffs = append(diffs, compareIDs("endpoint", want.Endpoints, live.Endpoints)...)
-	if q.All {
-		diffs = append(diffs, compareIDs("auth", want.Auths, live.Auths)...)
-		diffs = append(diffs, compareIDs("AOR", want.AORs, live.AORs)...)
+	for _, typ := range q.Types {
+		diffs = append(diffs, compareIDs(typ, want.IDs[typ], live.IDs[typ])...)
 	}
 	steps := want.Steps
-	if q.Exten != "" {
-		steps = slices.DeleteFunc(slices.Clone(steps), func(s pbx.Step) bool { return s.Exten != q.Exten })
+	if slices.ContainsFunc(steps, func(s pbx.Step) bool { return !q.Covers(s) }) {
+		steps = slices.DeleteFunc(slices.Clone(steps), func(s pbx.Step) bool { return !q.Covers(s) })
 	}
 	diffs = append(diffs, compareSteps(steps, live.Steps)...)
-	if q.Exten == "" && want.Context && !live.Context {
-		diffs = append(diffs, "the dialplan context "+pbx.Context+" is missing") // otherwise an Asterisk that reads none of the files would pass for no users
+	for _, name := range q.Contexts {
+		includes, wanted := want.Contexts[name]
+		loaded, exists := live.Contexts[name]
+		if wanted && !exists {
+			diffs = append(diffs, "the dialplan context "+name+" is missing") // otherwise an Asterisk that reads none of the files would pass for no users
+			continue
+		}
+		for _, other := range includes {
+			if !slices.Contains(loaded, other) {
+				diffs = append(diffs, "the dialplan context "+name+" does not include "+other)
+			}
+		}
 	}
 	for _, name := range q.Contents {
+		kind, id, _ := strings.Cut(name, "/")
 		var fault string
 		switch meant, loaded := want.Hashes[name], live.Hashes[name]; {
 		case meant == loaded:
@@ -61,12 +73,11 @@ func differences(q pbx.LiveQuery, want, live pbx.Live) []string {
 		case loaded == "":
 			fault = "is missing"
 		case meant == "":
-			fault = "is loaded, but no user has it"
+			fault = surplus(id)
 		default:
 			fault = "is loaded with another content"
 		}
-		kind, id, _ := strings.Cut(name, "/")
-		if said := fmt.Sprintf("%s %s %s", strings.Replace(kind, "aor", "AOR", 1), id, fault); !slices.Contains(diffs, said) {
+		if said := fmt.Sprintf("%s %s %s", typeText(kind), id, fault); !slices.Contains(diffs, said) {
 			diffs = append(diffs, said)
 		}
 	}
@@ -85,38 +96,50 @@ func brief(differences []string) string {
 	return strings.Join(differences, "; ")
 }
 
-func compareIDs(kind string, want, live []string) (diffs []string) {
+// typeText returns what people call a type of PJSIP object.
+func typeText(typ string) string {
+	if typ == "aor" {
+		return "AOR"
+	}
+	return typ
+}
+
+// surplus says that an object with this id is loaded, and should not be.
+func surplus(id string) string {
+	if _, ok := pbx.ParseNumber(id); ok {
+		return "is loaded, but no user has it"
+	}
+	return "is loaded, but the portal no longer has it"
+}
+
+func compareIDs(typ string, want, live []string) (diffs []string) {
 	seen := make(map[string]bool, len(live))
 	for _, id := range live {
 		seen[id] = true
 	}
 	for _, id := range want {
 		if !seen[id] {
-			diffs = append(diffs, fmt.Sprintf("%s %s is missing", kind, id))
+			diffs = append(diffs, fmt.Sprintf("%s %s is missing", typeText(typ), id))
 		}
 		delete(seen, id)
 	}
 	for _, id := range slices.Sorted(maps.Keys(seen)) {
-		if _, ours := pbx.ParseNumber(id); ours {
-			diffs = append(diffs, fmt.Sprintf("%s %s is loaded, but no user has it", kind, id))
-		}
+		diffs = append(diffs, fmt.Sprintf("%s %s %s", typeText(typ), id, surplus(id)))
 	}
 	return diffs
 }
 
 func compareSteps(want, live []pbx.Step) (diffs []string) {
 	type place struct {
-		exten    string
-		priority int
+		context, exten string
+		priority       int
 	}
 	seen := make(map[place]pbx.Step, len(live))
 	for _, s := range live {
-		if _, ours := pbx.ParseNumber(s.Exten); ours && s.Priority > 0 { // a hint dials no phone, and may be the administrator's
-			seen[place{s.Exten, s.Priority}] = s
-		}
+		seen[place{s.Context, s.Exten, s.Priority}] = s
 	}
 	for _, s := range want {
-		at := place{s.Exten, s.Priority}
+		at := place{s.Context, s.Exten, s.Priority}
 		switch got, ok := seen[at]; {
 		case !ok:
 			diffs = append(diffs, fmt.Sprintf("dialplan step %s is missing", render.OurStep(s)))
@@ -126,9 +149,13 @@ func compareSteps(want, live []pbx.Step) (diffs []string) {
 		delete(seen, at)
 	}
 	for _, at := range slices.SortedFunc(maps.Keys(seen), func(a, b place) int {
-		return cmp.Or(cmp.Compare(a.exten, b.exten), cmp.Compare(a.priority, b.priority))
+		return cmp.Or(cmp.Compare(a.context, b.context), cmp.Compare(a.exten, b.exten), cmp.Compare(a.priority, b.priority))
 	}) {
-		diffs = append(diffs, fmt.Sprintf("dialplan step %s is loaded, but belongs to no user", render.OurStep(seen[at])))
+		if at.context == pbx.Context {
+			diffs = append(diffs, fmt.Sprintf("dialplan step %s is loaded, but belongs to no user", render.OurStep(seen[at])))
+		} else {
+			diffs = append(diffs, fmt.Sprintf("dialplan step %s is loaded, but the portal no longer has it", render.OurStep(seen[at])))
+		}
 	}
 	return diffs
 }

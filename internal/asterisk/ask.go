@@ -26,6 +26,16 @@ func (c *Control) AORs(ctx context.Context) ([]string, error) {
 	return c.ids(ctx, "pjsip list aors", "Aor")
 }
 
+// Identifies returns the sorted ids of all PJSIP objects that are loaded and match requests to an endpoint by their source address.
+func (c *Control) Identifies(ctx context.Context) ([]string, error) {
+	return c.ids(ctx, "pjsip list identifies", "Identify")
+}
+
+// Registrations returns the sorted ids of all outbound PJSIP registrations that are loaded.
+func (c *Control) Registrations(ctx context.Context) ([]string, error) {
+	return c.ids(ctx, "pjsip list registrations", "Registration")
+}
+
 // Extensions returns all steps of a dialplan context, in the order Asterisk searches them, and whether the context exists.
 func (c *Control) Extensions(ctx context.Context, dialplanContext string) (steps []Extension, exists bool, err error) {
 	if !plainName.MatchString(dialplanContext) {
@@ -178,6 +188,9 @@ const wholeID = 40
 
 // isEven reports whether an id ends with an even digit.
 func isEven(id string) bool { return strings.ContainsRune("02468", rune(id[len(id)-1])) }
+
+// IsPlain reports whether a name can be asked for: others need quoting in a command.
+func IsPlain(name string) bool { return plainName.MatchString(name) }
 
 // plainName matches what needs no quoting in a command.
 var plainName = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]{0,78}$`)

@@ -32,7 +32,9 @@ func control(t *testing.T, target string) *asterisk.Control {
 
 func twoUsers() asterisktest.Objects {
 	return asterisktest.Objects{
-		Endpoints: []string{"1000", "1001"}, Auths: []string{"1000", "1001"}, AORs: []string{"1000", "1001"},
+		IDs: map[string][]string{
+			"endpoint": {"1000", "1001"}, "auth": {"1000", "1001"}, "aor": {"1000", "1001"}, "identify": {"t-7"}, "registration": {"t-7", "t-8"},
+		},
 		Context: "synergy-internal",
 		Steps: []asterisk.Extension{
 			{Exten: "1000", Priority: 1, App: "Dial", AppData: "PJSIP/1000", File: "generated_routing.conf"},
@@ -47,12 +49,14 @@ func TestScriptedAnswersReadLikeRealOnes(t *testing.T) {
 	ctx := t.Context()
 	want := twoUsers()
 	c := control(t, asterisktest.New(t, asterisktest.Loaded(want)).Socket)
-	var got asterisktest.Objects
+	got := asterisktest.Objects{IDs: map[string][]string{}}
 	var err error
 	for _, ask := range []func() error{
-		func() error { got.Endpoints, err = c.Endpoints(ctx); return err },
-		func() error { got.Auths, err = c.Auths(ctx); return err },
-		func() error { got.AORs, err = c.AORs(ctx); return err },
+		func() error { got.IDs["endpoint"], err = c.Endpoints(ctx); return err },
+		func() error { got.IDs["auth"], err = c.Auths(ctx); return err },
+		func() error { got.IDs["aor"], err = c.AORs(ctx); return err },
+		func() error { got.IDs["identify"], err = c.Identifies(ctx); return err },
+		func() error { got.IDs["registration"], err = c.Registrations(ctx); return err },
 		func() error { got.Steps, _, err = c.Extensions(ctx, "synergy-internal"); return err },
 	} {
 		if err := ask(); err != nil {

@@ -16,17 +16,22 @@ var ErrUnparsable = errors.New("the answer cannot be understood")
 // ErrNoSuchCommand means that this Asterisk does not know the command, usually because a module is not loaded.
 var ErrNoSuchCommand = errors.New("asterisk does not know the command")
 
-// Extension is one step of the dialplan. A hint has the priority -1, the App "hint" and its device as AppData.
+// Extension is one step of the dialplan. A hint has the priority -1, the App "hint" and its device as AppData. An include of a context has the priority 0,
+// the App "include" and the included context as AppData, and no Exten.
 type Extension struct {
 	Exten    string
 	Priority int
 	App      string
 	AppData  string
 	File     string // the file that defines it, without its folder; "" if it is not from a file
+	Included bool   // it is in a context that the requested one includes
 }
 
-// HintPriority is the priority of hints, as Asterisk numbers it.
-const HintPriority = -1
+// The priorities of what is no step: that of hints, as Asterisk numbers it, and that of includes.
+const (
+	HintPriority    = -1
+	IncludePriority = 0
+)
 
 // Contact is a current contact of an address of record.
 type Contact struct {
@@ -38,7 +43,8 @@ type Contact struct {
 }
 
 // parseObjects reads what `pjsip list …` prints and returns the text after the label of each object, in order: a title, a rule, a line for each object,
-// and their count. The count must match: it distinguishes a complete list from a truncated one. Any other line makes it a different answer.
+// and their count. The count must match: it distinguishes a complete list from a truncated one. Any other line makes it a different answer. Lists of
+// registrations have no labels: their title is <Registration/ServerURI…>.
 func parseObjects(answer, label string) ([]string, error) {
 	if err := refused(answer); err != nil {
 		return nil, err
@@ -47,7 +53,7 @@ func parseObjects(answer, label string) ([]string, error) {
 		return nil, nil
 	}
 	var objects []string
-	title, rule, total := false, false, -1
+	title, rule, bare, total := false, false, false, -1
 	for line := range strings.Lines(answer) {
 		line = strings.TrimSpace(line)
 		object, isObject := strings.CutPrefix(line, label+":  ")
@@ -57,6 +63,8 @@ func parseObjects(answer, label string) ([]string, error) {
 		case line == "":
 		case !title && isTitle && strings.HasSuffix(name, label): // Auth is titled I/OAuth
 			title = true
+		case !title && strings.HasPrefix(line, "<"+label+"/"):
+			title, bare = true, true
 		case title && !rule && strings.Trim(line, "=") == "":
 			rule = true
 		case rule && total < 0 && isObject:
@@ -67,6 +75,8 @@ func parseObjects(answer, label string) ([]string, error) {
 				return nil, fmt.Errorf("%w: unexpected line %q", ErrUnparsable, clip(line))
 			}
 			total = n
+		case rule && total < 0 && bare && strings.Contains(line, "/"):
+			objects = append(objects, line)
 		default:
 			return nil, fmt.Errorf("%w: unexpected line %q", ErrUnparsable, clip(line))
 		}
@@ -131,7 +141,8 @@ func parseExtensions(answer, context string) (steps []Extension, exists bool, er
 	if first, rest, _ := strings.Cut(strings.TrimSpace(answer), "\n"); first == missing && (rest == "" || commandFailed(rest)) {
 		return nil, false, nil
 	}
-	extens, contexts, complete := 0, 0, false
+	extens, contexts, included, complete := 0, 0, false, false
+	var includes []Extension
 	current := ""
 	for line := range strings.Lines(answer) {
 		line = strings.TrimRight(line, "\r\n")
@@ -141,6 +152,7 @@ func parseExtensions(answer, context string) (steps []Extension, exists bool, er
 			return nil, false, fmt.Errorf("%w: text after its last line: %q", ErrUnparsable, clip(line))
 		case strings.HasPrefix(line, "[ Context '"+context+"' created by '") && contexts == 0, strings.HasPrefix(line, "[ Included context '"):
 			contexts++
+			included = strings.HasPrefix(line, "[ Included context '")
 		case strings.HasPrefix(line, "-= "):
 			wantExtens, wantSteps, wantContexts, ok := parseTotals(line)
 			if !ok || wantExtens != extens || wantSteps != len(steps) || wantContexts != contexts {
@@ -157,8 +169,14 @@ func parseExtensions(answer, context string) (steps []Extension, exists bool, er
 				current = name
 				extens++
 			}
-			step.Exten = current
+			step.Exten, step.Included = current, included
 			steps = append(steps, step)
+		case contexts > 0 && !included && strings.HasSuffix(line, "]") && strings.HasPrefix(line, includeLine):
+			name, _, ok := strings.Cut(strings.TrimLeft(line[len(includeLine):], " '"), "'")
+			if !ok {
+				return nil, false, fmt.Errorf("%w: unexpected line %q", ErrUnparsable, clip(line))
+			}
+			includes = append(includes, Extension{Priority: IncludePriority, App: "include", AppData: name})
 		case contexts > 0 && strings.HasSuffix(line, "]") && isNoStep(line):
 		default:
 			return nil, false, fmt.Errorf("%w: unexpected line %q", ErrUnparsable, clip(line))
@@ -167,7 +185,7 @@ func parseExtensions(answer, context string) (steps []Extension, exists bool, er
 	if !complete {
 		return nil, false, fmt.Errorf("%w: its last line is missing", ErrUnparsable)
 	}
-	return steps, true, nil
+	return append(steps, includes...), true, nil
 }
 
 // commandFailed recognises the line with which Asterisk ends an answer that is not a success.
@@ -180,9 +198,12 @@ func isStep(line string) bool {
 	return strings.HasPrefix(line, "  '") || strings.HasPrefix(line, "     ")
 }
 
+// includeLine begins a line that includes a context.
+const includeLine = "  Include => "
+
 // isNoStep recognises the lines of a context that are not steps, by the names Asterisk gives them (main/pbx.c, show_dialplan_helper).
 func isNoStep(line string) bool {
-	return strings.HasPrefix(line, "  Include => ") || strings.HasPrefix(line, "  Ignore pattern => ") || strings.HasPrefix(line, "  Alt. Switch => ")
+	return strings.HasPrefix(line, includeLine) || strings.HasPrefix(line, "  Ignore pattern => ") || strings.HasPrefix(line, "  Alt. Switch => ")
 }
 
 // splitStep splits `  '1000' =>         1. Dial(PJSIP/1000)                           [file.conf:7]`. The name may be longer than its column, so the

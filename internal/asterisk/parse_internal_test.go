@@ -99,15 +99,16 @@ func TestADialplanGivesEveryStep(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []Extension{
-		{"1000", HintPriority, "hint", "PJSIP/1000", "generated_routing.conf"},
-		{"1000", 1, "Dial", "PJSIP/1000,30", "generated_routing.conf"},
-		{"1000", 2, "Set", `X=a [b] (c) "d", e. f`, "generated_routing.conf"},
-		{"1000", 3, "NoOp", "", "generated_routing.conf"},
-		{"1000", 4, "Hangup", "", "generated_routing.conf"},
-		{"1001", 1, "Dial", "PJSIP/1001,30", "generated_routing.conf"},
-		{"1001", 2, "Hangup", "", "generated_routing.conf"},
-		{"7/555", 1, "Answer", "", "generated_routing.conf"},
-		{"_[2-9]XXX.", 1, "NoOp", "a => b", "generated_routing.conf"},
+		{"1000", HintPriority, "hint", "PJSIP/1000", "generated_routing.conf", false},
+		{"1000", 1, "Dial", "PJSIP/1000,30", "generated_routing.conf", false},
+		{"1000", 2, "Set", `X=a [b] (c) "d", e. f`, "generated_routing.conf", false},
+		{"1000", 3, "NoOp", "", "generated_routing.conf", false},
+		{"1000", 4, "Hangup", "", "generated_routing.conf", false},
+		{"1001", 1, "Dial", "PJSIP/1001,30", "generated_routing.conf", false},
+		{"1001", 2, "Hangup", "", "generated_routing.conf", false},
+		{"7/555", 1, "Answer", "", "generated_routing.conf", false},
+		{"_[2-9]XXX.", 1, "NoOp", "a => b", "generated_routing.conf", false},
+		{"", IncludePriority, "include", "other", "", false},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("steps differ (-want +got):\n%s", diff)
@@ -218,7 +219,7 @@ func FuzzParsersNeitherPanicNorInvent(f *testing.F) {
 		f.Add(recorded(f, name))
 	}
 	f.Fuzz(func(t *testing.T, answer string) {
-		for _, label := range []string{"Endpoint", "Auth", "Aor"} {
+		for _, label := range []string{"Endpoint", "Auth", "Aor", "Identify", "Registration"} {
 			ids, err := parseIDs(answer, label)
 			for _, id := range ids {
 				if err != nil || !strings.Contains(answer, id) || strings.ContainsAny(id, "/\n") {
@@ -228,7 +229,7 @@ func FuzzParsersNeitherPanicNorInvent(f *testing.F) {
 		}
 		steps, _, err := parseExtensions(answer, "synergy-internal")
 		for _, s := range steps {
-			if err != nil || s.Priority == 0 || !strings.Contains(answer, s.AppData) {
+			if err != nil || (s.Priority == IncludePriority) != (s.App == "include" && s.Exten == "") || !strings.Contains(answer, s.AppData) {
 				t.Errorf("step %v with error %v", s, err)
 			}
 		}

@@ -11,11 +11,13 @@ import (
 // Kind is a type of PJSIP object, as Asterisk's sorcery names it.
 type Kind string
 
-// The types of PJSIP objects of an extension.
+// The types of PJSIP objects that the portal writes.
 const (
-	KindEndpoint Kind = "endpoint"
-	KindAuth     Kind = "auth"
-	KindAOR      Kind = "aor"
+	KindEndpoint     Kind = "endpoint"
+	KindAuth         Kind = "auth"
+	KindAOR          Kind = "aor"
+	KindIdentify     Kind = "identify"
+	KindRegistration Kind = "registration"
 )
 
 // attributesPerCommand is how many attributes fit into one command.

@@ -106,7 +106,7 @@ func (a *app) printHost(plan pbx.Plan) {
 // mostChanges is the maximum number of changes listed for people; programs get all.
 const mostChanges = 50
 
-// printChanges lists added, removed and changed users.
+// printChanges lists what is added, removed and changed.
 func (a *app) printChanges(changes []pbx.Change) {
 	if len(changes) == 0 {
 		return
@@ -114,7 +114,7 @@ func (a *app) printChanges(changes []pbx.Change) {
 	w := newTable(a.stdout)
 	fmt.Fprintln(w)
 	for _, ch := range changes[:min(len(changes), mostChanges)] {
-		fmt.Fprintf(w, "%s\t%d\t%s\t%s\n", map[pbx.ChangeKind]string{pbx.Added: "+", pbx.Removed: "-", pbx.Changed: "~"}[ch.Kind], ch.Number, oneLine(ch.Name), changeText(ch))
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", map[pbx.ChangeKind]string{pbx.Added: "+", pbx.Removed: "-", pbx.Changed: "~"}[ch.Kind], ch.Title(), oneLine(ch.Name), changeText(ch))
 	}
 	if more := len(changes) - mostChanges; more > 0 {
 		fmt.Fprintf(w, "…\tand %d more: pbxportal plan --json lists all\n", more)

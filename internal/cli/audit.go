@@ -128,7 +128,7 @@ func (a *app) printStory(r pbx.Run) {
 		fmt.Fprintf(w, "Details\t%s\n", oneLine(l.ErrorDetails))
 	}
 	for _, c := range r.Plan.Changes {
-		fmt.Fprintf(w, "Change\t%d %s: %s\n", c.Number, oneLine(c.Name), changeText(c))
+		fmt.Fprintf(w, "Change\t%s %s: %s\n", c.Title(), oneLine(c.Name), changeText(c))
 	}
 	for _, f := range l.FilesWritten {
 		fmt.Fprintf(w, "Wrote\t%s\n", f)

@@ -187,8 +187,8 @@ func toPlanJSON(p pbx.Plan) planJSON {
 	for _, o := range p.Host {
 		out.Host = append(out.Host, hostJSON{o.Kind, o.Number, o.Context, o.File, o.Line, slices.Contains(p.Clashes, o), o.String()})
 	}
-	for _, c := range p.Changes {
-		out.Changes = append(out.Changes, changeJSON(c))
+	for _, c := range p.UserChanges() {
+		out.Changes = append(out.Changes, changeJSON{c.Kind, c.Number, c.Name, c.What, c.Reregister})
 	}
 	for _, d := range p.Drift {
 		out.Drift = append(out.Drift, driftJSON(d))

@@ -265,11 +265,11 @@ func said(t *testing.T, p pair) pbx.Live {
 
 // runs says in what the live Asterisk differs from what it should run, every object by its content: "" for nothing.
 func (s *site) runs(ctx context.Context, want pbx.Live) string {
-	var names []string
+	q := pbx.WholeQuery()
 	for name := range want.Hashes {
-		names = append(names, name)
+		q.Contents = append(q.Contents, name)
 	}
-	live, err := s.local.Live(ctx, pbx.LiveQuery{All: true, Contents: names})
+	live, err := s.local.Live(ctx, q)
 	if err != nil {
 		return err.Error()
 	}

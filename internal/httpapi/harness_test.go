@@ -424,7 +424,7 @@ func (a *asterisk) Declared(context.Context) ([]pbx.HostObject, error) { return 
 
 func (a *asterisk) Live(context.Context, pbx.LiveQuery) (pbx.Live, error) {
 	if a.deaf != nil || a.forgets {
-		return pbx.Live{Context: true}, a.deaf
+		return pbx.Live{Contexts: map[string][]string{pbx.Context: nil}}, a.deaf
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()

@@ -62,8 +62,9 @@ func (p planAnswer) VisitGetPlanResponse(w http.ResponseWriter) error {
 func quoted(hash string) string { return `"` + hash + `"` }
 
 func toPlan(p pbx.Plan) openapi.Plan {
-	changes := make([]openapi.Change, len(p.Changes))
-	for i, c := range p.Changes {
+	users := p.UserChanges()
+	changes := make([]openapi.Change, len(users))
+	for i, c := range users {
 		changes[i] = openapi.Change{Kind: openapi.ChangeKind(c.Kind), Number: int(c.Number), Name: c.Name, What: list(c.What), Reregister: c.Reregister}
 	}
 	return openapi.Plan{
@@ -88,7 +89,7 @@ func toHost(p pbx.Plan) *[]openapi.HostObject {
 
 func toPlanSummary(p pbx.Plan) openapi.PlanSummary {
 	s := openapi.PlanSummary{Hash: p.Hash, Revision: p.Revision, Pending: p.Pending}
-	for _, c := range p.Changes {
+	for _, c := range p.UserChanges() {
 		switch c.Kind {
 		case pbx.Added:
 			s.Added++

@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"errors"
+	"fmt"
 	"path"
 	"slices"
 	"strconv"
@@ -85,50 +86,102 @@ func brief(answer string) string {
 	return strings.ToValidUTF8(answer[:most], "?") + "…"
 }
 
-// steps returns the steps of our dialplan context that our file defines, and whether the context exists, or those of one extension in it. theirs are the
-// extension numbers that something else defined an extension for.
-func steps(ctx context.Context, control *asterisk.Control, exten string) (steps []pbx.Step, theirs []pbx.HostObject, exists bool, err error) {
+// listsOf returns how the ids of each type of PJSIP object are listed.
+func listsOf(c *asterisk.Control) map[string]func(context.Context) ([]string, error) {
+	return map[string]func(context.Context) ([]string, error){
+		string(asterisk.KindEndpoint):     c.Endpoints,
+		string(asterisk.KindAuth):         c.Auths,
+		string(asterisk.KindAOR):          c.AORs,
+		string(asterisk.KindIdentify):     c.Identifies,
+		string(asterisk.KindRegistration): c.Registrations,
+	}
+}
+
+// isOurFile reports whether the dialplan file of this name, which Asterisk gives without its folder, is the portal's.
+func isOurFile(name string) bool {
+	return slices.ContainsFunc(pbx.GeneratedFiles(), func(f pbx.GeneratedFile) bool { return f.Module == pbx.Dialplan && path.Base(f.Path) == name })
+}
+
+// dialplan is what Asterisk answers for one context, or for one extension of it.
+type dialplan struct {
+	steps    []pbx.Step       // that our files define
+	includes []string         // of the context, also those of others: Asterisk does not say which file defines them
+	theirs   []pbx.HostObject // extension numbers that something else defined an extension for
+	exists   bool
+}
+
+// dialplanOf asks for a context, or, if exten is not "", for one extension of it.
+func dialplanOf(ctx context.Context, control *asterisk.Control, inContext, exten string) (d dialplan, err error) {
 	var all []asterisk.Extension
 	if exten == "" {
-		all, exists, err = control.Extensions(ctx, pbx.Context)
+		all, d.exists, err = control.Extensions(ctx, inContext)
 	} else {
-		all, err = control.Extension(ctx, pbx.Context, exten)
+		all, err = control.Extension(ctx, inContext, exten)
 	}
 	for _, s := range all {
 		number, numbered := pbx.ParseNumber(s.Exten)
 		switch {
-		case s.File == path.Base(pbx.DialplanPath):
-			steps = append(steps, pbx.Step{Exten: s.Exten, Priority: s.Priority, App: s.App, Args: s.AppData})
-		case exten == "" && numbered && s.Priority > 0 && (len(theirs) == 0 || theirs[len(theirs)-1].Number != number): // a hint dials no phone
-			theirs = append(theirs, pbx.HostObject{Kind: pbx.KindExtension, Number: number, Context: pbx.Context, File: s.File})
+		case s.Included:
+		case s.Priority == asterisk.IncludePriority:
+			d.includes = append(d.includes, s.AppData)
+		case isOurFile(s.File):
+			d.steps = append(d.steps, pbx.Step{Context: inContext, Exten: s.Exten, Priority: s.Priority, App: s.App, Args: s.AppData})
+		case exten == "" && numbered && s.Priority > 0 && (len(d.theirs) == 0 || d.theirs[len(d.theirs)-1].Number != number): // a hint dials no phone
+			d.theirs = append(d.theirs, pbx.HostObject{Kind: pbx.KindExtension, Number: number, Context: inContext, File: s.File})
 		}
 	}
-	return steps, theirs, exists, err
+	return d, err
 }
 
-// Live asks Asterisk what it has loaded, using all consoles concurrently.
+// Live asks Asterisk what it has loaded, using all consoles concurrently. A type that cannot be listed is an error.
 func (l *Local) Live(ctx context.Context, q pbx.LiveQuery) (live pbx.Live, err error) {
 	control := l.control
 	if q.Patient {
 		control = l.looks
 	}
-	live.Hashes = map[string]string{}
+	live.IDs, live.Contexts, live.Hashes = map[string][]string{}, map[string][]string{}, map[string]string{}
+	var mu sync.Mutex // guards live
 	g, asking := errgroup.WithContext(ctx)
-	g.Go(func() (err error) { live.Endpoints, err = control.Endpoints(asking); return err })
-	if q.All {
-		g.Go(func() (err error) { live.Auths, err = control.Auths(asking); return err })
-		g.Go(func() (err error) { live.AORs, err = control.AORs(asking); return err })
+	lists := listsOf(control)
+	for _, kind := range q.Types {
+		list := lists[kind]
+		if list == nil {
+			return pbx.Live{}, fmt.Errorf("cannot ask Asterisk for objects of the type %q", kind)
+		}
+		g.Go(func() error {
+			ids, err := list(asking)
+			if errors.Is(err, asterisk.ErrNoSuchCommand) && !slices.Contains(pbx.UserTypes(), kind) {
+				err = nil // the module of the type is not loaded, and so no object of it is
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			if len(ids) > 0 {
+				live.IDs[kind] = ids
+			}
+			return err
+		})
 	}
-	g.Go(func() (err error) {
-		live.Steps, live.Host, live.Context, err = steps(asking, control, q.Exten)
-		return err
-	})
+	for _, place := range slices.Concat(q.Contexts, q.Extens) {
+		exten, inContext, one := strings.Cut(place, "@")
+		if !one {
+			exten, inContext = "", place
+		}
+		g.Go(func() error {
+			d, err := dialplanOf(asking, control, inContext, exten)
+			mu.Lock()
+			defer mu.Unlock()
+			live.Steps, live.Host = append(live.Steps, d.steps...), append(live.Host, d.theirs...)
+			if d.exists {
+				live.Contexts[inContext] = d.includes
+			}
+			return err
+		})
+	}
 	ids := map[asterisk.Kind][]string{}
 	for _, h := range q.Contents {
 		kind, id, _ := strings.Cut(h, "/")
 		ids[asterisk.Kind(kind)] = append(ids[asterisk.Kind(kind)], id)
 	}
-	var mu sync.Mutex // guards live.Hashes
 	for kind, all := range ids {
 		g.Go(func() error {
 			values, err := control.Attributes(asking, kind, all, pbx.HashAttribute)
@@ -146,36 +199,47 @@ func (l *Local) Live(ctx context.Context, q pbx.LiveQuery) (live pbx.Live, err e
 	if q.Ours == nil {
 		return live, nil
 	}
-	for kind, ids := range map[asterisk.Kind]*[]string{asterisk.KindEndpoint: &live.Endpoints, asterisk.KindAuth: &live.Auths, asterisk.KindAOR: &live.AORs} {
-		theirs, err := unmarked(ctx, control, kind, *ids, q.Ours)
+	for kind, all := range live.IDs {
+		theirs, err := unmarked(ctx, control, asterisk.Kind(kind), all, q.Ours)
 		if err != nil {
 			return pbx.Live{}, err
 		}
-		*ids = slices.DeleteFunc(*ids, func(id string) bool { _, is := theirs[id]; return is })
-		for _, number := range theirs {
-			live.Host = append(live.Host, pbx.HostObject{Kind: string(kind), Number: number})
+		if len(theirs) == 0 {
+			continue
+		}
+		if live.IDs[kind] = slices.DeleteFunc(all, func(id string) bool { return theirs[id] }); len(live.IDs[kind]) == 0 {
+			delete(live.IDs, kind)
+		}
+		for id := range theirs {
+			if number, ok := pbx.ParseNumber(id); ok {
+				live.Host = append(live.Host, pbx.HostObject{Kind: kind, Number: number})
+			}
 		}
 	}
 	return live, nil
 }
 
-// unmarked returns the ids that are extension numbers, are not among ours, and whose objects do not have the portal's mark.
-func unmarked(ctx context.Context, control *asterisk.Control, kind asterisk.Kind, ids []string, ours map[pbx.Number]bool) (theirs map[string]pbx.Number, err error) {
-	var asked []string
+// unmarked returns the ids that are not among ours, and whose objects do not have the portal's mark. The portal gives its objects plain names.
+func unmarked(ctx context.Context, control *asterisk.Control, kind asterisk.Kind, ids []string, ours map[string]bool) (theirs map[string]bool, err error) {
+	var unknown []string
 	for _, id := range ids {
-		if number, ok := pbx.ParseNumber(id); ok && !ours[number] {
-			asked = append(asked, id)
+		switch {
+		case ours[id]:
+			continue
+		case asterisk.IsPlain(id):
+			unknown = append(unknown, id)
 		}
-	}
-	if len(asked) == 0 {
-		return nil, nil
-	}
-	marks, err := control.Attributes(ctx, kind, asked, pbx.HashAttribute)
-	theirs = map[string]pbx.Number{}
-	for _, id := range asked {
-		if marks[id] == "" {
-			theirs[id], _ = pbx.ParseNumber(id) // as above
+		if theirs == nil {
+			theirs = map[string]bool{}
 		}
+		theirs[id] = true
+	}
+	if len(unknown) == 0 {
+		return theirs, nil
+	}
+	marks, err := control.Attributes(ctx, kind, unknown, pbx.HashAttribute)
+	for id := range marks {
+		delete(theirs, id)
 	}
 	return theirs, err
 }

@@ -100,9 +100,7 @@ func (h *host) Live(_ context.Context, q pbx.LiveQuery) (pbx.Live, error) {
 	}
 	inventory, err := render.Read(h.running)
 	live := inventory.Live()
-	if q.Exten != "" {
-		live.Steps = slices.DeleteFunc(slices.Clone(live.Steps), func(s pbx.Step) bool { return s.Exten != q.Exten })
-	}
+	live.Steps = slices.DeleteFunc(slices.Clone(live.Steps), func(s pbx.Step) bool { return !q.Covers(s) })
 	return live, err
 }
 

@@ -65,8 +65,10 @@ func (l *Local) Examine(ctx context.Context) []Finding {
 	}
 	all = append(all, Finding{Subject: "configuration folder", Grade: Good, Detail: l.dir})
 	theirs := sync.OnceValue(func() string { return l.theirs(ctx) })
-	for _, part := range []struct{ parent, file string }{{"pjsip.conf", pbx.PJSIPPath}, {"extensions.conf", pbx.DialplanPath}} {
-		all = append(all, l.examineFolder(ctx, part.file), l.examineInclude(part.parent, part.file, theirs))
+	for _, f := range pbx.GeneratedFiles() {
+		if !f.Optional || exists(filepath.Join(l.dir, f.Path)) {
+			all = append(all, l.examineFolder(ctx, f.Path), l.examineInclude(f, theirs))
+		}
 	}
 	all = append(all, l.examineSorcery(theirs)...)
 	all = append(all, l.examineOptions()...)
@@ -114,15 +116,18 @@ func unreadable(owner asterisk.Owner, name string) string {
 	}
 }
 
-// rightsFix returns the command that gives both folders, and everything in them, the owner, group and modes that the portal uses itself.
+// rightsFix returns the command that gives the folders of the generated files, and everything in them, the owner, group and modes that the portal uses itself.
 func (l *Local) rightsFix(ctx context.Context) string {
 	group, hint := "GROUP", ", where GROUP is the one Asterisk runs as"
 	if owner, ok := l.looks.Owner(ctx); ok {
 		group, hint = strconv.FormatUint(uint64(owner.GID), 10), ""
 	}
-	both := filepath.Join(l.dir, path.Dir(pbx.PJSIPPath)) + " " + filepath.Join(l.dir, path.Dir(pbx.DialplanPath))
+	var dirs []string
+	for _, dir := range folders() {
+		dirs = append(dirs, filepath.Join(l.dir, dir))
+	}
 	return fmt.Sprintf("as root: mkdir -p %[1]s && chown -R %[2]d:%[3]s %[1]s && find %[1]s -type d -exec chmod 2750 {} + && find %[1]s -type f -exec chmod 640 {} +%[4]s",
-		both, os.Geteuid(), group, hint)
+		strings.Join(dirs, " "), os.Geteuid(), group, hint)
 }
 
 // allows reports whether a user has a permission (of the last three bits of a mode).
@@ -157,7 +162,8 @@ func (l *Local) examineDrift(ctx context.Context) (all []Finding) {
 }
 
 // examineInclude checks whether the administrator's file includes ours; theirs returns the configuration folder as Asterisk names it.
-func (l *Local) examineInclude(parent, file string, theirs func() string) Finding {
+func (l *Local) examineInclude(f pbx.GeneratedFile, theirs func() string) Finding {
+	parent, file := f.Parent, f.Path
 	name, subject := filepath.Join(l.dir, parent), "include in "+parent
 	want := "#include " + path.Dir(file) + "/*.conf"
 	text, _, err := regular.Read(name, largestConfig)
@@ -179,7 +185,7 @@ func (l *Local) examineInclude(parent, file string, theirs func() string) Findin
 		}
 	case line != "":
 		return Finding{Subject: subject, Grade: Good, Detail: line}
-	case parent == "pjsip.conf" && l.sorceryNames(file, theirs):
+	case f.Module == pbx.PJSIP && l.sorceryNames(file, theirs):
 		return Finding{Subject: subject, Grade: Good, Detail: "sorcery.conf names the file"}
 	}
 	return Finding{Subject: subject, Grade: Bad, Detail: name + " does not include " + file, Fix: "first create the files with pbxportal install, then add this line at its end and reload: " + want}
@@ -350,7 +356,7 @@ func (l *Local) sorceryFiles() map[string][]string {
 			continue
 		}
 		key, value, _ := strings.Cut(line, "=")
-		if key = strings.TrimSpace(key); inside && slices.Contains([]string{"endpoint", "auth", "aor"}, key) { // not endpoint/cache, which keeps copies
+		if key = strings.TrimSpace(key); inside && slices.Contains(pbx.UserTypes(), key) { // not endpoint/cache, which keeps copies
 			found[key] = append(found[key], strings.ReplaceAll(strings.TrimSpace(strings.TrimPrefix(strings.TrimSpace(value), ">")), " ", ""))
 		}
 	}
@@ -369,7 +375,7 @@ func (l *Local) reads(wizard, kind, file string, theirs func() string) bool {
 // sorceryNames reports whether sorcery.conf has all our objects read from the file itself.
 func (l *Local) sorceryNames(file string, theirs func() string) bool {
 	wizards := l.sorceryFiles()
-	return !slices.ContainsFunc([]string{"endpoint", "auth", "aor"}, func(kind string) bool {
+	return !slices.ContainsFunc(pbx.UserTypes(), func(kind string) bool {
 		return !slices.ContainsFunc(wizards[kind], func(w string) bool { return l.reads(w, kind, file, theirs) })
 	})
 }

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 
 	"github.com/synergycall/pbxportal/internal/filetx"
 	"github.com/synergycall/pbxportal/internal/pbx"
@@ -25,6 +26,16 @@ func openTree(dir string) (*filetx.Tree, error) {
 		links = append(links, filetx.Link{Path: filepath.Join(dir, f.Path), Name: path.Base(f.Path), Optional: f.Optional})
 	}
 	return filetx.Open(filepath.Join(dir, treeDir), links, filetx.OS())
+}
+
+// folders returns the folders of the generated files, below the configuration folder.
+func folders() (all []string) {
+	for _, f := range pbx.GeneratedFiles() {
+		if dir := path.Dir(f.Path); !slices.Contains(all, dir) {
+			all = append(all, dir)
+		}
+	}
+	return all
 }
 
 // there returns an error if the configuration folder is missing: files written there would never be read.

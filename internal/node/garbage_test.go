@@ -315,7 +315,7 @@ func (b *beside) truth(t *testing.T, revision int) bool {
 		t.Fatal(err)
 	}
 	want := inventory.Live()
-	live, err := b.node.Live(t.Context(), pbx.LiveQuery{All: true, Contents: slices.Sorted(maps.Keys(want.Hashes))})
+	live, err := b.node.Live(t.Context(), everything(want))
 	if err != nil {
 		t.Fatal(err)
 	}

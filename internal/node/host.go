@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"io/fs"
-	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -14,9 +13,17 @@ import (
 	"github.com/synergycall/pbxportal/internal/regular"
 )
 
-// hostFiles returns the administrator's files from which Asterisk reads PJSIP objects and the dialplan, together with all that they include.
-func hostFiles() (pjsip, dialplan []string) {
-	return []string{"pjsip.conf", "pjsip_wizard.conf"}, []string{"extensions.conf"}
+// hostFiles returns the administrator's files that a module of Asterisk reads, together with all that they include.
+func hostFiles(module pbx.Module) (names []string) {
+	for _, f := range pbx.GeneratedFiles() {
+		if f.Module == module && !slices.Contains(names, f.Parent) {
+			names = append(names, f.Parent)
+		}
+	}
+	if module == pbx.PJSIP {
+		names = append(names, "pjsip_wizard.conf")
+	}
+	return names
 }
 
 // Declared returns the objects with an extension number that Asterisk's configuration files define beside the portal's own. A missing file defines
@@ -26,13 +33,12 @@ func (l *Local) Declared(ctx context.Context) (all []pbx.HostObject, err error) 
 		return nil, err
 	}
 	theirs := sync.OnceValue(func() string { return l.theirs(ctx) })
-	pjsip, dialplan := hostFiles()
-	for _, name := range pjsip {
+	for _, name := range hostFiles(pbx.PJSIP) {
 		h, readErr := l.readHost(name, theirs)
 		err = errors.Join(err, readErr)
 		all = append(all, h.objects()...)
 	}
-	for _, name := range dialplan {
+	for _, name := range hostFiles(pbx.Dialplan) {
 		h, readErr := l.readHost(name, theirs)
 		err = errors.Join(err, readErr)
 		all = append(all, h.extensions()...)
@@ -73,8 +79,8 @@ type hostReader struct {
 // readHost reads one of the administrator's files. A result with an error covers what could be read.
 func (l *Local) readHost(name string, theirs func() string) (*hostReader, error) {
 	h := &hostReader{local: l, theirs: theirs}
-	for _, file := range []string{pbx.PJSIPPath, pbx.DialplanPath} {
-		if dir, err := filepath.EvalSymlinks(filepath.Join(l.dir, path.Dir(file))); err == nil {
+	for _, name := range folders() {
+		if dir, err := filepath.EvalSymlinks(filepath.Join(l.dir, name)); err == nil {
 			h.own = append(h.own, dir+"/")
 		}
 	}

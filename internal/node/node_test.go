@@ -101,7 +101,7 @@ func TestARealAsteriskRunsExactlyTheUsersOfTheDatabase(t *testing.T) {
 		if report := s.mustApply(t); report.Users != count {
 			t.Errorf("%d users applied, want %d", report.Users, count)
 		}
-		live, err := s.node.Live(t.Context(), pbx.LiveQuery{All: true})
+		live, err := s.node.Live(t.Context(), pbx.WholeQuery())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -109,8 +109,8 @@ func TestARealAsteriskRunsExactlyTheUsersOfTheDatabase(t *testing.T) {
 		for i := range count {
 			want = append(want, fmt.Sprint(1000+i))
 		}
-		for kind, got := range map[string][]string{"endpoints": live.Endpoints, "auths": live.Auths, "AORs": live.AORs} {
-			if diff := cmp.Diff(want, got, cmpopts.EquateEmpty()); diff != "" {
+		for _, kind := range pbx.UserTypes() {
+			if diff := cmp.Diff(want, live.IDs[kind], cmpopts.EquateEmpty()); diff != "" {
 				t.Errorf("%d users, %s:\n%s", count, kind, diff)
 			}
 		}
@@ -128,7 +128,7 @@ func TestARealAsteriskRunsExactlyTheUsersOfTheDatabase(t *testing.T) {
 		}
 	}
 	s.mustApply(t)
-	if live, err := s.node.Live(t.Context(), pbx.LiveQuery{All: true}); err != nil || len(live.Endpoints)+len(live.Auths)+len(live.AORs)+len(live.Steps) != 0 {
+	if live, err := s.node.Live(t.Context(), pbx.WholeQuery()); err != nil || loadedBy(live) != 0 {
 		t.Errorf("with all users deleted Asterisk runs %+v, error %v", live, err)
 	}
 	if strings.Contains(s.asterisk.Log(), "ERROR") {
@@ -257,6 +257,22 @@ func TestACommandThatIsNoAsteriskConfirmsNothing(t *testing.T) {
 	}
 }
 
+// everything asks for all objects of users, by name and content.
+func everything(want pbx.Live) pbx.LiveQuery {
+	q := pbx.WholeQuery()
+	q.Contents = slices.Sorted(maps.Keys(want.Hashes))
+	return q
+}
+
+// loadedBy gives the number of objects and steps that Asterisk has loaded.
+func loadedBy(live pbx.Live) int {
+	n := len(live.Steps)
+	for _, ids := range live.IDs {
+		n += len(ids)
+	}
+	return n
+}
+
 // honest serves a stand-in for Asterisk that reads the generated files of a folder when it is told to reload, and says what stood in them.
 func honest(t *testing.T, dir string) *asterisktest.Server {
 	t.Helper()
@@ -278,7 +294,7 @@ func loaded(dir string) asterisktest.Objects {
 		return asterisktest.Objects{}
 	}
 	live := inventory.Live()
-	o := asterisktest.Objects{Endpoints: live.Endpoints, Auths: live.Auths, AORs: live.AORs, Context: pbx.Context, Hashes: live.Hashes}
+	o := asterisktest.Objects{IDs: live.IDs, Context: pbx.Context, Hashes: live.Hashes}
 	for _, s := range live.Steps {
 		o.Steps = append(o.Steps, asterisk.Extension{Exten: s.Exten, Priority: s.Priority, App: s.App, AppData: s.Args})
 	}
@@ -342,7 +358,7 @@ func TestWhenTheFilesCannotBeWrittenAsteriskIsNotReloaded(t *testing.T) {
 	s := newSite(t)
 	s.create(t, "Anna")
 	s.mustApply(t)
-	before, err := s.node.Live(t.Context(), pbx.LiveQuery{All: true})
+	before, err := s.node.Live(t.Context(), pbx.WholeQuery())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -359,7 +375,7 @@ func TestWhenTheFilesCannotBeWrittenAsteriskIsNotReloaded(t *testing.T) {
 	if err := errors.Join(os.Remove(gen), os.Rename(gen+".away", gen)); err != nil {
 		t.Fatal(err)
 	}
-	if live, err := s.node.Live(t.Context(), pbx.LiveQuery{All: true}); err != nil || !cmp.Equal(before, live) {
+	if live, err := s.node.Live(t.Context(), pbx.WholeQuery()); err != nil || !cmp.Equal(before, live) {
 		t.Errorf("Asterisk runs something else: %v, error %v", live, err)
 	}
 	s.mustApply(t)
@@ -400,9 +416,9 @@ func TestRow35HostileNamesDoNotChangeWhatARealAsteriskLoads(t *testing.T) {
 		if err != nil || !reload.Understood {
 			t.Fatal(err)
 		}
-		live, err := s.node.Live(t.Context(), pbx.LiveQuery{All: true, Contents: slices.Collect(maps.Keys(want.Hashes))})
+		live, err := s.node.Live(t.Context(), everything(want))
 		for tries := 0; err != nil && tries < 5; tries++ { // Asterisk drops a part of its answer when nothing reads it for 100 ms, as on a busy machine
-			live, err = s.node.Live(t.Context(), pbx.LiveQuery{All: true, Contents: slices.Collect(maps.Keys(want.Hashes))})
+			live, err = s.node.Live(t.Context(), everything(want))
 		}
 		if err != nil {
 			t.Fatal(err)
@@ -666,7 +682,7 @@ func TestRow34WithoutUsersBothFilesAreThereAndAsteriskRunsNone(t *testing.T) {
 			t.Errorf("%s holds %q, %v; want %q", f.Path, text, err, f.Content)
 		}
 	}
-	if live, err := s.node.Live(t.Context(), pbx.LiveQuery{All: true}); err != nil || len(live.Endpoints)+len(live.Auths)+len(live.AORs)+len(live.Steps) > 0 {
+	if live, err := s.node.Live(t.Context(), pbx.WholeQuery()); err != nil || loadedBy(live) > 0 {
 		t.Errorf("Asterisk runs %+v, %v", live, err)
 	}
 }
@@ -712,9 +728,9 @@ func TestAnEarlierRevisionIsPutBackAndTheDatabaseStaysAhead(t *testing.T) {
 	if err != nil || run.Verification != pbx.Confirmed || run.Users != 1 || run.Restored != previous {
 		t.Fatalf("restored %+v, error %v", run, err)
 	}
-	live, err := s.node.Live(t.Context(), pbx.LiveQuery{All: true})
-	if err != nil || !cmp.Equal(live.Endpoints, []string{"1000"}) {
-		t.Errorf("Asterisk runs %v, error %v", live.Endpoints, err)
+	live, err := s.node.Live(t.Context(), pbx.WholeQuery())
+	if err != nil || !cmp.Equal(live.IDs["endpoint"], []string{"1000"}) {
+		t.Errorf("Asterisk runs %v, error %v", live.IDs, err)
 	}
 	plan, err := s.engine.Plan(t.Context())
 	if err != nil || !plan.Pending || len(plan.Changes) != 1 || plan.Changes[0].Kind != pbx.Added || plan.Changes[0].Number != 1001 {

@@ -76,7 +76,11 @@ func (l *Local) Rehearse(ctx context.Context, number, parent int, files []pbx.Fi
 
 // missingFolders returns the missing folders that Lock and an apply create, the innermost first.
 func (l *Local) missingFolders() (missing []string) {
-	for _, name := range []string{treeDir + "/gen", treeDir + "/lock", treeDir, filepath.Dir(pbx.PJSIPPath), filepath.Dir(filepath.Dir(pbx.PJSIPPath)), filepath.Dir(pbx.DialplanPath), filepath.Dir(filepath.Dir(pbx.DialplanPath))} {
+	names := []string{treeDir + "/gen", treeDir + "/lock", treeDir}
+	for _, dir := range folders() {
+		names = append(names, dir, filepath.Dir(dir))
+	}
+	for _, name := range names {
 		if path := filepath.Join(l.dir, name); !exists(path) {
 			missing = append(missing, path)
 		}
@@ -110,7 +114,11 @@ func (l *Local) readBack(ctx context.Context, path, nonce string, files []pbx.Fi
 		}
 	}
 	if owner, ok := l.looks.Owner(ctx); ok {
-		for _, name := range []string{path, filepath.Join(l.dir, filepath.Dir(pbx.PJSIPPath)), filepath.Join(l.dir, filepath.Dir(pbx.DialplanPath))} {
+		names := []string{path}
+		for _, dir := range folders() {
+			names = append(names, filepath.Join(l.dir, dir))
+		}
+		for _, name := range names {
 			if why := unreadable(owner, name); why != "" {
 				return &RehearsalError{"after an apply " + why, l.rightsFix(ctx) + "; the folders above these must be accessible to all users (chmod o+x)"}
 			}
@@ -153,9 +161,9 @@ func (l *Local) readByAsterisk(ctx context.Context, path, nonce string) error {
 		}
 	}
 	owner, known := l.looks.Owner(ctx)
-	for _, part := range []struct{ parent, file string }{{"pjsip.conf", pbx.PJSIPPath}, {"extensions.conf", pbx.DialplanPath}} {
-		parent := part.parent
-		there, err := filepath.EvalSymlinks(filepath.Join(l.dir, part.file))
+	for _, f := range pbx.GeneratedFiles() {
+		parent := f.Parent
+		there, err := filepath.EvalSymlinks(filepath.Join(l.dir, f.Path))
 		if err != nil || known && unreadable(owner, there) != "" {
 			continue // a file that an apply replaces prevents Asterisk from loading the one that includes it
 		}

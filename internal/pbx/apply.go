@@ -1,6 +1,9 @@
 package pbx
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // Outcome is the outcome of an apply.
 type Outcome string
@@ -54,34 +57,61 @@ const (
 	NotVerified  Verification = "not_verified" // the apply ended before the verification
 )
 
-// Live is what a running Asterisk has loaded: the ids of its PJSIP objects, and the steps of the portal's dialplan context.
+// Live is what a running Asterisk has loaded of the portal's objects. What is not the portal's is not included, except as HostObject.
 type Live struct {
-	Endpoints []string
-	Auths     []string
-	AORs      []string
-	Steps     []Step
-	Context   bool              // the portal's dialplan context exists, with or without steps; queried together with all its steps
-	Hashes    map[string]string // by type and id, "auth/1000": the content hash of an object
-	Host      []HostObject      // external objects with an extension number; not included in the lists above
+	IDs      map[string][]string // the ids of PJSIP objects, by type
+	Steps    []Step
+	Contexts map[string][]string // the dialplan contexts that exist, with or without steps, and the contexts that each includes
+	Hashes   map[string]string   // by type and id, "auth/1000": the content hash of an object
+	Host     []HostObject        // external objects with an extension number
 }
 
-// LiveQuery is a query of what a live Asterisk has loaded. Endpoints are always listed by id.
+// LiveQuery is a query of what a live Asterisk has loaded. It names everything that is queried: an empty query proves nothing.
 type LiveQuery struct {
-	All      bool     // list auths and AORs as well
+	Types    []string // the types of PJSIP objects whose ids are listed
 	Contents []string // the objects ("auth/1000") whose content hash is queried
-	Exten    string   // list the steps of this extension only; "": of the whole dialplan context
+	Contexts []string // the dialplan contexts that are listed, with all their steps and includes
+	Extens   []string // the extensions ("1000@synergy-internal") whose steps are listed
 	Patient  bool     // no apply is waiting for the result: an apply takes precedence
 
-	Ours map[Number]bool // numbers whose objects count as the portal's without its mark; those of other numbers are queried for it
+	Ours map[string]bool // the ids whose objects count as the portal's without its mark; those of other ids are queried for it
 }
 
-// Step is one line of a dialplan context: the application at one priority of one extension.
+// WholeQuery returns a query that lists all objects that files of users have.
+func WholeQuery() LiveQuery {
+	return LiveQuery{Types: UserTypes(), Contexts: []string{Context}}
+}
+
+// IsEmpty reports whether the query asks for nothing.
+func (q LiveQuery) IsEmpty() bool {
+	return len(q.Types)+len(q.Contents)+len(q.Contexts)+len(q.Extens) == 0
+}
+
+// IsWhole reports whether the query lists all objects that files of users have, and so everything that can have a number of the pool.
+func (q LiveQuery) IsWhole() bool {
+	return slices.Contains(q.Contexts, Context) && !slices.ContainsFunc(UserTypes(), func(t string) bool { return !slices.Contains(q.Types, t) })
+}
+
+// Covers reports whether the query lists the step.
+func (q LiveQuery) Covers(s Step) bool {
+	return slices.Contains(q.Contexts, s.Context) || len(q.Extens) > 0 && slices.Contains(q.Extens, s.Place())
+}
+
+// HintPriority is the priority of a hint, as Asterisk numbers it.
+const HintPriority = -1
+
+// Step is one line of a dialplan context: the application at one priority of one extension. A hint has the priority HintPriority, the application
+// "hint", and its devices as arguments.
 type Step struct {
+	Context  string
 	Exten    string
 	Priority int // from 1
 	App      string
 	Args     string // as written between the parentheses
 }
+
+// Place returns the extension of the step with its context: "1000@synergy-internal".
+func (s Step) Place() string { return s.Exten + "@" + s.Context }
 
 // Standing is the state of the files relative to Asterisk at a time.
 type Standing struct {

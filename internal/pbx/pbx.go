@@ -4,6 +4,7 @@
 package pbx
 
 import (
+	"cmp"
 	"time"
 )
 
@@ -24,6 +25,29 @@ const DefaultTenant TenantID = "a0000000-0000-0000-0000-000000000000"
 
 // Context is the dialplan context of all generated extensions and endpoints.
 const Context = "synergy-internal"
+
+// ThingKind is a kind of thing that the portal configures, as the generated files distinguish it.
+type ThingKind string
+
+// The kinds of things.
+const (
+	KindUser  ThingKind = "user"  // a user; the key is the extension number
+	KindOther ThingKind = "other" // of a kind that this version does not know: a newer one wrote the files; the key is the name in the files
+)
+
+// Thing identifies what a part of the generated files is about, by what the files know: the kind, and a number or short name.
+type Thing struct {
+	Kind ThingKind
+	Key  string
+}
+
+// Compare orders things by kind, and by key so that g2 precedes g10.
+func (t Thing) Compare(other Thing) int {
+	return cmp.Or(cmp.Compare(t.Kind, other.Kind), cmp.Compare(len(t.Key), len(other.Key)), cmp.Compare(t.Key, other.Key))
+}
+
+// UserTypes returns the types of PJSIP objects that every user has.
+func UserTypes() []string { return []string{"endpoint", "auth", "aor"} }
 
 // HashAttribute is the attribute of a generated PJSIP object with the hash of its content. Asterisk ignores it and returns it in queries: it
 // identifies the version of an object that a live Asterisk has loaded.
@@ -97,13 +121,16 @@ const (
 type GeneratedFile struct {
 	Path     string
 	Module   Module
-	Optional bool // a revision may lack it
+	Parent   string // the administrator's file that includes it
+	Optional bool   // a revision may lack it: the files of users only do
 }
 
-// The files of every revision. The administrator's own pjsip.conf and extensions.conf include them.
+// The generated files. The administrator's own pjsip.conf and extensions.conf include them.
 const (
 	PJSIPPath    = "pjsip.d/synergycall/generated_endpoints.conf"
 	DialplanPath = "extensions.d/synergycall/generated_routing.conf"
+	TrunksPath   = "pjsip.d/synergycall/generated_trunks.conf"
+	CallflowPath = "extensions.d/synergycall/generated_callflow.conf"
 )
 
 // AllModules returns the modules whose files the portal writes.
@@ -112,5 +139,20 @@ func AllModules() []Module { return []Module{PJSIP, Dialplan} }
 // GeneratedFiles returns all files that the portal writes, in their order in a revision. Apart from the revisions themselves it writes no others
 // below Asterisk's configuration directory.
 func GeneratedFiles() []GeneratedFile {
-	return []GeneratedFile{{Path: PJSIPPath, Module: PJSIP}, {Path: DialplanPath, Module: Dialplan}}
+	return []GeneratedFile{
+		{Path: PJSIPPath, Module: PJSIP, Parent: "pjsip.conf"},
+		{Path: DialplanPath, Module: Dialplan, Parent: "extensions.conf"},
+		{Path: TrunksPath, Module: PJSIP, Parent: "pjsip.conf", Optional: true},
+		{Path: CallflowPath, Module: Dialplan, Parent: "extensions.conf", Optional: true},
+	}
+}
+
+// ModuleOf returns the module that reads the generated file at a path, "" for another path.
+func ModuleOf(path string) Module {
+	for _, f := range GeneratedFiles() {
+		if f.Path == path {
+			return f.Module
+		}
+	}
+	return ""
 }

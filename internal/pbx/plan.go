@@ -10,7 +10,7 @@ import (
 	"unicode/utf8"
 )
 
-// ChangeKind is the effect of an apply on a user.
+// ChangeKind is the effect of an apply on a thing.
 type ChangeKind string
 
 // The kinds of change.
@@ -20,13 +20,22 @@ const (
 	Changed ChangeKind = "changed"
 )
 
-// Change is one user whom an apply would add to Asterisk, remove from it, or change there.
+// Change is one thing that an apply would add to Asterisk, remove from it, or change there.
 type Change struct {
 	Kind       ChangeKind
-	Number     Number
+	Owner      Thing    `json:",omitzero"` // the thing; zero in records of older versions, which had only users
+	Number     Number   // of a user; 0 for any other thing
 	Name       string   // as shown on phones; "" if it is not in the files
-	What       []string // for Changed: "name", "secret", "settings"
+	What       []string // for Changed, of a user: "name", "secret", "settings"
 	Reregister bool     // the registered phone must register again, or no longer can
+}
+
+// Title returns what the change is of: the number of a user, or the kind and the key of another thing.
+func (c Change) Title() string {
+	if c.Number != 0 {
+		return strconv.Itoa(int(c.Number))
+	}
+	return string(c.Owner.Kind) + " " + printable(c.Owner.Key)
 }
 
 // DriftKind states what was found in place of what the portal wrote.
@@ -115,6 +124,11 @@ type Plan struct {
 
 	Host    []HostObject `json:",omitempty"` // objects of the host with numbers of the pool or of a user, except the portal's own
 	Clashes []HostObject `json:",omitempty"` // those of Host that prevent an apply: a user has the number
+}
+
+// UserChanges returns the changes of users.
+func (p Plan) UserChanges() []Change {
+	return slices.DeleteFunc(slices.Clone(p.Changes), func(c Change) bool { return c.Number == 0 })
 }
 
 // Edited reports whether managed files were replaced or removed externally, so that an apply with force can overwrite them.

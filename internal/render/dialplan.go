@@ -2,48 +2,171 @@ package render
 
 import (
 	"bytes"
+	"errors"
+	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/synergycall/pbxportal/internal/pbx"
 )
 
-// The two steps between Dial and Hangup. The caller gets the cause of the failure: 19 is "no answer", 20 "not registered", and both reach a SIP phone as
-// 480 Temporarily Unavailable. Hangup alone passes on the cause that Dial left, which is right for a busy phone (486); after an unanswered call there is
-// none, and Asterisk sends 603 Decline; for a phone that is not registered it sends 404, as for a number that does not exist.
-const (
-	noAnswer    = `$["${DIALSTATUS}"="NOANSWER"]?Hangup(19)`
-	unreachable = `$["${DIALSTATUS}"="CHANUNAVAIL"]?Hangup(20)`
-)
-
-// steps returns the dialplan of these users, by descending number; ring is how many seconds a phone rings. Asterisk walks a sorted list from its head
-// for each extension it adds; in this order it stops at the first, and 10,000 extensions load in 16 ms instead of 567.
-func steps(users []pbx.User, ring int) []pbx.Step {
-	seconds := "," + strconv.Itoa(ring)
-	all := make([]pbx.Step, 0, 4*len(users))
-	for _, u := range slices.Backward(users) {
-		exten := strconv.Itoa(int(u.Extension.Number))
-		all = append(all,
-			pbx.Step{Exten: exten, Priority: 1, App: "Dial", Args: "PJSIP/" + exten + seconds},
-			pbx.Step{Exten: exten, Priority: 2, App: "ExecIf", Args: noAnswer},
-			pbx.Step{Exten: exten, Priority: 3, App: "ExecIf", Args: unreachable},
-			pbx.Step{Exten: exten, Priority: 4, App: "Hangup"},
-		)
-	}
-	return all
+// context is a context of the dialplan, as one file has it.
+type context struct {
+	name, path string
+	includes   []string
 }
 
-// writeDialplan returns the dialplan file of these steps. They contain numbers and fixed words, never a text of a user.
-func writeDialplan(steps []pbx.Step) []byte {
+// equal reports whether two contexts are the same.
+func (c context) equal(other context) bool {
+	return c.name == other.name && c.path == other.path && slices.Equal(c.includes, other.includes)
+}
+
+// writeDialplan returns the dialplan file at path with those of the contexts that are in it, and appends their steps in the order of the file to steps.
+// Within a context the owners descend: Asterisk walks a sorted list from its head for each extension it adds; in this order it stops at the first, and
+// 10,000 extensions load in 16 ms instead of 567. Each piece then refers to its steps among all, if they are in one context.
+func writeDialplan(path string, contexts []context, pieces []piece, steps []pbx.Step) ([]byte, []pbx.Step, error) {
 	var b bytes.Buffer
-	b.Grow(len(header) + 72*len(steps)) // more than a usual step takes
-	b.WriteString(header + "\n[" + pbx.Context + "]\n")
-	for _, s := range steps {
-		if s.Priority == 1 {
-			b.WriteString("exten => " + s.Exten + ",1," + s.App + "(" + s.Args + ")\n")
-		} else {
-			b.WriteString(" same => n," + s.App + "(" + s.Args + ")\n")
+	first := len(steps)
+	b.Grow(len(header) + 72*(cap(steps)-first)) // more than a usual step takes
+	b.WriteString(header)
+	var written []context
+	for _, c := range contexts {
+		if c.path != path {
+			continue
+		}
+		written = append(written, c)
+		b.WriteString("\n[" + c.name + "]\n")
+		for _, included := range c.includes {
+			b.WriteString("include => " + included + "\n")
+		}
+		for i := range slices.Backward(pieces) {
+			p, from := &pieces[i], len(steps)
+			for _, s := range p.steps {
+				if s.Context == c.name {
+					steps = append(steps, s)
+					writeStep(&b, s)
+				}
+			}
+			if len(steps)-from == len(p.steps) && p.steps != nil {
+				p.steps = steps[from:len(steps):len(steps)]
+			}
 		}
 	}
-	return b.Bytes()
+	return b.Bytes(), steps, readBackDialplan(path, b.Bytes(), written, steps[first:])
+}
+
+// writeStep writes one line.
+func writeStep(b *bytes.Buffer, s pbx.Step) {
+	switch s.Priority {
+	case 1:
+		b.WriteString("exten => " + s.Exten + ",1," + s.App + "(" + s.Args + ")\n")
+	case pbx.HintPriority:
+		b.WriteString("exten => " + s.Exten + ",hint," + s.Args + "\n")
+	default:
+		b.WriteString(" same => n," + s.App + "(" + s.Args + ")\n")
+	}
+}
+
+// readBackDialplan reads a dialplan file as Asterisk does, and compares it with what was meant.
+func readBackDialplan(path string, file []byte, contexts []context, steps []pbx.Step) error {
+	readContexts, readSteps, err := parseDialplan(path, file)
+	if err != nil {
+		return refused("the dialplan file would not be read as meant: " + err.Error())
+	}
+	if !slices.EqualFunc(readContexts, contexts, context.equal) || !slices.Equal(readSteps, steps) {
+		return refused("the dialplan file would not be read as the steps meant")
+	}
+	return nil
+}
+
+// parseDialplan reads the contexts of a dialplan file, and all their steps.
+func parseDialplan(path string, file []byte) (contexts []context, steps []pbx.Step, err error) {
+	sections, err := parse(file)
+	if err != nil {
+		return nil, nil, err
+	}
+	if path == pbx.DialplanPath && (len(sections) != 1 || sections[0].name != pbx.Context) {
+		return nil, nil, fmt.Errorf("it is not one context %s", pbx.Context)
+	}
+	lines := 0
+	for _, s := range sections {
+		lines += len(s.settings)
+	}
+	steps = make([]pbx.Step, 0, lines)
+	for _, section := range sections {
+		c := context{name: section.name, path: path}
+		if slices.ContainsFunc(contexts, func(other context) bool { return other.name == c.name }) {
+			return nil, nil, errors.New("a context begins twice")
+		}
+		first := len(steps)
+		for _, s := range section.settings {
+			if s.key == "include" {
+				c.includes = append(c.includes, s.value)
+				continue
+			}
+			var last pbx.Step
+			if len(steps) > first {
+				last = steps[len(steps)-1]
+			}
+			step, err := parseStep(s, last)
+			if err != nil {
+				return nil, nil, err
+			}
+			step.Context = c.name
+			steps = append(steps, step)
+		}
+		contexts = append(contexts, c)
+	}
+	return contexts, steps, nil
+}
+
+// parseStep reads one line of a context; last is the step before it, zero for none.
+func parseStep(s setting, last pbx.Step) (step pbx.Step, err error) {
+	rest, ok := s.value, true
+	switch {
+	case s.key == "same" && last.Exten != "":
+		step.Exten = last.Exten
+	case s.key == "exten":
+		step.Exten, rest, ok = strings.Cut(rest, ",")
+	default:
+		return step, errors.New("a line is not a step")
+	}
+	priority, call, more := strings.Cut(rest, ",")
+	switch {
+	case !ok || !more:
+		return step, errors.New("a line is not a step")
+	case priority == "hint":
+		step.Priority, step.App, step.Args = pbx.HintPriority, "hint", call
+		return step, nil
+	case priority == "n" && last.Exten == step.Exten && last.Priority > 0:
+		step.Priority = last.Priority + 1
+	default:
+		if step.Priority, err = strconv.Atoi(priority); err != nil {
+			return step, errors.New("a line has no priority")
+		}
+	}
+	app, args, ok := strings.Cut(call, "(")
+	if !ok || !strings.HasSuffix(args, ")") {
+		return step, errors.New("a line calls no application")
+	}
+	step.App, step.Args = app, strings.TrimSuffix(args, ")")
+	return step, nil
+}
+
+// stepsByOwner returns the pieces of the steps of a dialplan file, in order of owner.
+func stepsByOwner(path string, steps []pbx.Step) []piece {
+	var pieces []piece
+	first := 0
+	for i := range steps {
+		if i == 0 || steps[i].Exten != steps[i-1].Exten || steps[i].Context != steps[i-1].Context {
+			first = i
+			if pieces == nil {
+				pieces = make([]piece, 0, len(steps)/4+1)
+			}
+			pieces = append(pieces, piece{owner: ownerOf(path, steps[i].Exten)})
+		}
+		pieces[len(pieces)-1].steps = steps[first : i+1 : i+1]
+	}
+	return inOrder(pieces)
 }

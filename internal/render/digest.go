@@ -36,13 +36,12 @@ func (s Options) ring() int { return cmp.Or(s.RingTimeout, pbx.DefaultRingTimeou
 func (s Options) algorithms() string { return cmp.Or(s.DigestAlgorithms, pbx.DefaultDigestAlgorithms) }
 
 // auth returns the settings with which the phone authenticates.
-func (s Options) auth(u pbx.User) []setting {
+func (s Options) auth(p phone, id string) []setting {
 	if s.DigestRealm == "" {
-		return auth(u)
+		return passwordAuth(p, id)
 	}
-	id := strconv.Itoa(int(u.Extension.Number))
 	settings := []setting{{"type", "auth"}, {"auth_type", "digest"}, {"username", id}, {"realm", s.DigestRealm}}
-	for _, d := range digests(id, s.DigestRealm, u.Extension.Secret.Reveal()) {
+	for _, d := range digests(id, s.DigestRealm, p.secret.Reveal()) {
 		if algorithm, _, _ := strings.Cut(d, ":"); d == "" || slices.Contains(strings.Split(s.algorithms(), ","), algorithm) {
 			settings = append(settings, setting{"password_digest", d})
 		}

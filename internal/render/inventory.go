@@ -1,82 +1,149 @@
 package render
 
 import (
-	"errors"
 	"fmt"
-	"maps"
+	"iter"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/synergycall/pbxportal/internal/pbx"
 )
 
-// Inventory is the content of a pair of generated files, read back from their bytes.
+// Inventory is the content of a set of generated files, by what it is about.
 type Inventory struct {
-	extensions map[pbx.Number]extension
-	steps      []pbx.Step
+	pieces   []piece // in order of owner
+	contexts []context
+	steps    []pbx.Step // of all contexts, in the order of the files
 }
 
-// extension is the three PJSIP objects of a number, nil where one is missing.
-type extension struct{ endpoint, auth, aor []setting }
-
-// kinds returns the types of PJSIP objects of an extension.
-func kinds() [3]string { return [3]string{"endpoint", "auth", "aor"} }
-
-// of returns a pointer to the object of a type, nil for a type that an extension does not have.
-func (x *extension) of(kind string) *[]setting {
-	switch kind {
-	case "endpoint":
-		return &x.endpoint
-	case "auth":
-		return &x.auth
-	case "aor":
-		return &x.aor
-	}
-	return nil
-}
-
-// Read returns the inventory of files that Config made, now or long ago. Files of another origin (an administrator's, the Python portal's) are read as
-// far as they have the same form; if they do not, the inventory is empty and the error gives the reason.
+// Read returns the inventory of files that were generated, now or long ago. Files of another origin (an administrator's, the Python portal's) are read
+// as far as they have the same form; if they do not, the inventory is empty and the error gives the reason.
 func Read(files []pbx.File) (Inventory, error) {
-	inv := Inventory{extensions: map[pbx.Number]extension{}}
+	var inv Inventory
 	for _, f := range files {
-		switch f.Path {
-		case pbx.PJSIPPath:
-			sections, err := parse(f.Content)
-			if err != nil {
-				return Inventory{}, fmt.Errorf("%s: %w", f.Path, err)
-			}
-			for _, s := range sections {
-				if err := inv.add(s); err != nil {
-					return Inventory{}, fmt.Errorf("%s: %w", f.Path, err)
-				}
-			}
-		case pbx.DialplanPath:
-			steps, err := parseDialplan(f.Content)
-			if err != nil {
-				return Inventory{}, fmt.Errorf("%s: %w", f.Path, err)
-			}
-			inv.steps = steps
+		module := pbx.ModuleOf(f.Path)
+		if module == "" || f.Content == nil && f.Path != pbx.PJSIPPath && f.Path != pbx.DialplanPath {
+			continue
 		}
+		pieces, err := inv.read(module, f)
+		if err != nil {
+			return Inventory{}, fmt.Errorf("%s: %w", f.Path, err)
+		}
+		inv.pieces = merged(inv.pieces, pieces)
 	}
 	return inv, nil
 }
 
-// add adds one section.
-func (inv Inventory) add(s section) error {
-	n, err := strconv.Atoi(s.name)
+// read returns the pieces of one file, and adds its contexts and steps.
+func (inv *Inventory) read(module pbx.Module, f pbx.File) ([]piece, error) {
+	if module == pbx.PJSIP {
+		return readPJSIP(f.Path, f.Content)
+	}
+	contexts, steps, err := parseDialplan(f.Path, f.Content)
 	if err != nil {
-		return errors.New("a section is not of an extension")
+		return nil, err
 	}
-	x := inv.extensions[pbx.Number(n)]
-	object := x.of(value(s.settings, "type"))
-	if object == nil {
-		return errors.New("a section is no endpoint, auth or AOR")
+	inv.contexts = append(inv.contexts, contexts...)
+	if inv.steps == nil {
+		inv.steps = steps
+	} else {
+		inv.steps = append(inv.steps, steps...)
 	}
-	*object = s.settings
-	inv.extensions[pbx.Number(n)] = x
-	return nil
+	return stepsByOwner(f.Path, steps), nil
+}
+
+// inOrder returns the pieces in order of owner, each owner once. Generated files have them in order, or, in a dialplan, in reverse order.
+func inOrder(pieces []piece) []piece {
+	rising, falling := true, true
+	for i := 1; i < len(pieces) && (rising || falling); i++ {
+		order := pieces[i-1].owner.Compare(pieces[i].owner)
+		rising, falling = rising && order < 0, falling && order > 0
+	}
+	if rising {
+		return pieces
+	}
+	if falling {
+		slices.Reverse(pieces)
+		return pieces
+	}
+	slices.SortStableFunc(pieces, func(a, b piece) int { return a.owner.Compare(b.owner) })
+	var all []piece
+	for i := range pieces {
+		if last := len(all) - 1; i > 0 && all[last].owner == pieces[i].owner {
+			all[last] = all[last].with(&pieces[i])
+		} else {
+			all = append(all, pieces[i])
+		}
+	}
+	return all
+}
+
+// with returns a piece with everything of two pieces of one owner. Of two objects with one name it has the second.
+func (p piece) with(other *piece) piece {
+	if len(p.objects) == 0 {
+		p.path, p.objects = other.path, other.objects
+	} else if len(other.objects) > 0 {
+		p.objects = slices.DeleteFunc(slices.Clone(p.objects), func(o object) bool { return other.find(o.typ, o.id) != nil })
+		p.objects = append(p.objects, other.objects...)
+	}
+	if p.steps == nil {
+		p.steps = other.steps
+	} else {
+		p.steps = slices.Concat(p.steps, other.steps)
+	}
+	return p
+}
+
+// pairs yields the pieces of two lists by owner, in order: nil where a list lacks the owner.
+func pairs(from, to []piece) iter.Seq2[*piece, *piece] {
+	return func(yield func(before, after *piece) bool) {
+		for len(from) > 0 || len(to) > 0 {
+			var before, after *piece
+			order := 0
+			switch {
+			case len(to) == 0:
+				order = -1
+			case len(from) == 0:
+				order = 1
+			case from[0].owner != to[0].owner:
+				order = from[0].owner.Compare(to[0].owner)
+			}
+			if order <= 0 {
+				before, from = &from[0], from[1:]
+			}
+			if order >= 0 {
+				after, to = &to[0], to[1:]
+			}
+			if !yield(before, after) {
+				return
+			}
+		}
+	}
+}
+
+// merged returns the pieces of two lists, each owner once.
+func merged(a, b []piece) []piece {
+	if len(a) == 0 || len(b) == 0 {
+		return append(a, b...)
+	}
+	all := make([]piece, 0, max(len(a), len(b)))
+	for one, other := range pairs(a, b) {
+		switch {
+		case other == nil:
+			all = append(all, *one)
+		case one == nil:
+			all = append(all, *other)
+		default:
+			all = append(all, one.with(other))
+		}
+	}
+	return all
+}
+
+// has reports whether something is in the file at path.
+func (inv Inventory) has(path string) bool {
+	return slices.ContainsFunc(inv.contexts, func(c context) bool { return c.path == path }) ||
+		pbx.ModuleOf(path) == pbx.PJSIP && slices.ContainsFunc(inv.pieces, func(p piece) bool { return p.path == path })
 }
 
 // IsEmpty reports whether a file means nothing to Asterisk: it holds only blank lines and comments.
@@ -89,138 +156,207 @@ func IsEmpty(file []byte) bool {
 	return true
 }
 
-// Numbers returns the extensions that have an endpoint, in order.
+// Numbers returns the extensions of users that have an endpoint, in order.
 func (inv Inventory) Numbers() []pbx.Number {
 	var all []pbx.Number
-	for n, x := range inv.extensions {
-		if x.endpoint != nil {
-			all = append(all, n)
+	for i := range inv.pieces {
+		if p := &inv.pieces[i]; p.owner.Kind == pbx.KindUser && p.find("endpoint", p.owner.Key) != nil {
+			all = append(all, number(p))
 		}
 	}
-	slices.Sort(all)
 	return all
 }
 
-// AddNumbers adds the number of every object to all.
+// AddNumbers adds the number of every user with PJSIP objects to all.
 func (inv Inventory) AddNumbers(all map[pbx.Number]bool) {
-	for n := range inv.extensions {
-		all[n] = true
+	for i := range inv.pieces {
+		if p := &inv.pieces[i]; p.owner.Kind == pbx.KindUser && len(p.objects) > 0 {
+			all[number(p)] = true
+		}
 	}
+}
+
+// AddIDs adds the id of every object to all.
+func (inv Inventory) AddIDs(all map[string]bool) {
+	for i := range inv.pieces {
+		last := ""
+		for _, o := range inv.pieces[i].objects {
+			if o.id != last { // most pieces have one
+				last = o.id
+				all[o.id] = true
+			}
+		}
+	}
+}
+
+// AddTypes returns the types of PJSIP objects, and in addition those of the inventory.
+func (inv Inventory) AddTypes(types []string) []string {
+	for i := range inv.pieces {
+		for _, o := range inv.pieces[i].objects {
+			if !slices.Contains(types, o.typ) {
+				types = append(types, o.typ)
+			}
+		}
+	}
+	return types
+}
+
+// AddContexts returns the names of dialplan contexts, and in addition those of the inventory.
+func (inv Inventory) AddContexts(names []string) []string {
+	for _, c := range inv.contexts {
+		if !slices.Contains(names, c.name) {
+			names = append(names, c.name)
+		}
+	}
+	return names
+}
+
+// Size returns the number of PJSIP objects.
+func (inv Inventory) Size() (n int) {
+	for i := range inv.pieces {
+		n += len(inv.pieces[i].objects)
+	}
+	return n
 }
 
 // Live returns what Asterisk has loaded after it has read these files.
 func (inv Inventory) Live() pbx.Live {
-	live := pbx.Live{Steps: inv.steps, Context: inv.extensions != nil, Hashes: make(map[string]string, 3*len(inv.extensions))}
-	for _, n := range slices.Sorted(maps.Keys(inv.extensions)) {
-		id := strconv.Itoa(int(n))
-		x := inv.extensions[n]
-		for kind, ids := range map[string]*[]string{"endpoint": &live.Endpoints, "auth": &live.Auths, "aor": &live.AORs} {
-			settings := *x.of(kind)
-			if settings == nil {
-				continue
+	live := pbx.Live{
+		IDs: map[string][]string{}, Steps: inv.steps, Contexts: make(map[string][]string, len(inv.contexts)), Hashes: make(map[string]string, inv.Size()),
+	}
+	for _, c := range inv.contexts {
+		live.Contexts[c.name] = slices.Concat(live.Contexts[c.name], c.includes)
+	}
+	for i := range inv.pieces {
+		for _, o := range inv.pieces[i].objects {
+			ids := live.IDs[o.typ]
+			if ids == nil {
+				ids = make([]string, 0, len(inv.pieces))
 			}
-			*ids = append(*ids, id)
-			if hash := value(settings, pbx.HashAttribute); hash != "" {
-				live.Hashes[objectName(kind, n)] = hash
+			live.IDs[o.typ] = append(ids, o.id)
+			if hash := o.hash(); hash != "" {
+				live.Hashes[o.name()] = hash
 			}
 		}
 	}
 	return live
 }
 
-// Changes returns the differences between two inventories, by number.
-func Changes(from, to Inventory) []pbx.Change {
-	var changes []pbx.Change
-	for n := range from.extensions {
-		if _, stays := to.extensions[n]; !stays {
-			changes = append(changes, pbx.Change{Kind: pbx.Removed, Number: n, Name: from.name(n), Reregister: true})
+// name returns the name of an object in a question: "auth/1000".
+func (o object) name() string { return o.typ + "/" + o.id }
+
+// hash returns the name of the object's content, "" if it has none.
+func (o object) hash() string {
+	if last := len(o.settings) - 1; last >= 0 && o.settings[last].key == pbx.HashAttribute {
+		return o.settings[last].value
+	}
+	return value(o.settings, pbx.HashAttribute)
+}
+
+// Changes returns the differences between two inventories, by owner.
+func Changes(from, to Inventory) (changes []pbx.Change) {
+	readings := readings()
+	for before, after := range pairs(from.pieces, to.pieces) {
+		owner := ownerOfPair(before, after)
+		for _, r := range readings {
+			if r.kind != owner.Kind {
+				continue
+			}
+			if change, found := r.change(before, after); found {
+				change.Owner = owner
+				changes = append(changes, change)
+			}
 		}
 	}
-	for n, after := range to.extensions {
-		before, was := from.extensions[n]
-		if !was {
-			changes = append(changes, pbx.Change{Kind: pbx.Added, Number: n, Name: to.name(n)})
-			continue
-		}
-		if what := alterations(before, after); len(what) > 0 {
-			secret := slices.Contains(what, "secret")
-			changes = append(changes, pbx.Change{Kind: pbx.Changed, Number: n, Name: to.name(n), What: what, Reregister: secret})
-		}
-	}
-	slices.SortFunc(changes, func(a, b pbx.Change) int { return int(a.Number - b.Number) })
 	return changes
+}
+
+func ownerOfPair(before, after *piece) pbx.Thing {
+	if before != nil {
+		return before.owner
+	}
+	return after.owner
 }
 
 // ChangedObjects returns the names ("auth/1000") of the objects that only one of the inventories has, or both with different content. named is false when an
 // object of either does not name its content, and could be confused with another.
 func ChangedObjects(from, to Inventory) (names []string, named bool) {
 	named = true
-	look := func(n pbx.Number, before, after extension) {
-		for _, kind := range kinds() {
-			old, fresh := *before.of(kind), *after.of(kind)
-			was, is := value(old, pbx.HashAttribute), value(fresh, pbx.HashAttribute)
-			named = named && (old == nil || was != "") && (fresh == nil || is != "")
-			if was != is {
-				names = append(names, objectName(kind, n))
-			}
+	check := func(p *piece) {
+		for i := range p.objects {
+			named = named && p.objects[i].hash() != ""
 		}
 	}
-	for n, before := range from.extensions {
-		look(n, before, to.extensions[n])
-	}
-	for n, after := range to.extensions {
-		if _, was := from.extensions[n]; !was {
-			look(n, extension{}, after)
+	for before, after := range pairs(from.pieces, to.pieces) {
+		if before.sharesObjects(after) {
+			check(before)
+			continue
+		}
+		if before != nil {
+			check(before)
+			for _, o := range before.objects {
+				if (object{settings: after.find(o.typ, o.id)}).hash() != o.hash() {
+					names = append(names, o.name())
+				}
+			}
+		}
+		if after != nil {
+			check(after)
+			for _, o := range after.objects {
+				if before.find(o.typ, o.id) == nil && o.hash() != "" {
+					names = append(names, o.name())
+				}
+			}
 		}
 	}
 	slices.Sort(names)
 	return names, named
 }
 
-// Last returns the names of the last objects in the PJSIP file.
+// Last returns the names of the last object of each type in each PJSIP file.
 func (inv Inventory) Last() (names []string) {
-	if len(inv.extensions) == 0 {
-		return nil
+	type place struct{ path, typ string }
+	var found []place
+	wanted := 0
+	for _, f := range pbx.GeneratedFiles() {
+		if f.Module == pbx.PJSIP && inv.has(f.Path) {
+			wanted += len(objectTypes(f.Path))
+		}
 	}
-	last := slices.Max(slices.Collect(maps.Keys(inv.extensions)))
-	for _, kind := range kinds() {
-		names = append(names, objectName(kind, last))
+	for i := range slices.Backward(inv.pieces) {
+		p := &inv.pieces[i]
+		for _, o := range slices.Backward(p.objects) {
+			if at := (place{p.path, o.typ}); !slices.Contains(found, at) {
+				found = append(found, at)
+				names = append(names, o.name())
+			}
+		}
+		if len(found) == wanted {
+			break
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// Contexts returns the names of the dialplan contexts in the file at path.
+func (inv Inventory) Contexts(path string) (names []string) {
+	for _, c := range inv.contexts {
+		if c.path == path {
+			names = append(names, c.name)
+		}
 	}
 	return names
 }
 
-func objectName(kind string, n pbx.Number) string { return kind + "/" + strconv.Itoa(int(n)) }
-
-// alterations returns in which respects the objects of one extension differ.
-func alterations(from, to extension) (what []string) {
-	if slices.Equal(from.endpoint, to.endpoint) && slices.Equal(from.auth, to.auth) && slices.Equal(from.aor, to.aor) {
-		return nil
-	}
-	if value(from.endpoint, "callerid") != value(to.endpoint, "callerid") {
-		what = append(what, "name")
-	}
-	if !sameSecret(from.auth, to.auth) {
-		what = append(what, "secret")
-	}
-	other := func(s setting) bool {
-		return s.key == "callerid" || s.key == "password" || s.key == "password_digest" || s.key == pbx.HashAttribute
-	}
-	for _, kind := range kinds() {
-		a, b := slices.DeleteFunc(slices.Clone(*from.of(kind)), other), slices.DeleteFunc(slices.Clone(*to.of(kind)), other)
-		if !slices.Equal(a, b) {
-			return append(what, "settings")
+// LastExten returns the last extension of a context ("1000@synergy-internal"), "" if it has none.
+func (inv Inventory) LastExten(context string) string {
+	for _, s := range slices.Backward(inv.steps) {
+		if s.Context == context {
+			return s.Place()
 		}
 	}
-	return what
-}
-
-// name returns the name that phones show for an extension, "" if the portal did not write it: the text may be anything.
-func (inv Inventory) name(n pbx.Number) string {
-	if !sealed(inv.extensions[n].endpoint) {
-		return ""
-	}
-	name, _, _ := strings.Cut(value(inv.extensions[n].endpoint, "callerid"), " <")
-	return strings.Trim(name, `"`)
+	return ""
 }
 
 // value returns the value of a setting, "" when it is missing.

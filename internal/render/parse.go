@@ -5,10 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"strconv"
 	"strings"
-
-	"github.com/synergycall/pbxportal/internal/pbx"
 )
 
 // section is a "[name]" of a configuration file with the settings below it, as Asterisk reads them.
@@ -136,44 +133,4 @@ func trim(s string) string {
 		s = s[:len(s)-1]
 	}
 	return s
-}
-
-// parseDialplan reads the steps of our context from a dialplan file.
-func parseDialplan(file []byte) ([]pbx.Step, error) {
-	sections, err := parse(file)
-	if err != nil {
-		return nil, err
-	}
-	if len(sections) != 1 || sections[0].name != pbx.Context {
-		return nil, fmt.Errorf("it is not one context %s", pbx.Context)
-	}
-	steps := make([]pbx.Step, 0, len(sections[0].settings))
-	for _, s := range sections[0].settings {
-		var step pbx.Step
-		rest, ok := s.value, true
-		switch {
-		case s.key == "same" && len(steps) > 0:
-			step.Exten = steps[len(steps)-1].Exten
-		case s.key == "exten":
-			step.Exten, rest, ok = strings.Cut(rest, ",")
-		default:
-			return nil, errors.New("a line is not a step")
-		}
-		priority, call, more := strings.Cut(rest, ",")
-		if !ok || !more {
-			return nil, errors.New("a line is not a step")
-		}
-		if priority == "n" && len(steps) > 0 && steps[len(steps)-1].Exten == step.Exten {
-			step.Priority = steps[len(steps)-1].Priority + 1
-		} else if step.Priority, err = strconv.Atoi(priority); err != nil {
-			return nil, errors.New("a line has no priority")
-		}
-		app, args, ok := strings.Cut(call, "(")
-		if !ok || !strings.HasSuffix(args, ")") {
-			return nil, errors.New("a line calls no application")
-		}
-		step.App, step.Args = app, strings.TrimSuffix(args, ")")
-		steps = append(steps, step)
-	}
-	return steps, nil
 }

@@ -92,7 +92,8 @@ func FuzzParse(f *testing.F) {
 	f.Add([]byte(";--\n"))
 	f.Fuzz(func(_ *testing.T, file []byte) {
 		_, _ = parse(file) // must not panic
-		_, _ = parseDialplan(file)
+		_, _, _ = parseDialplan(pbx.DialplanPath, file)
+		_, _, _ = parseDialplan(pbx.CallflowPath, file)
 	})
 }
 

@@ -3,7 +3,9 @@ package render
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 
 	"github.com/synergycall/pbxportal/internal/pbx"
@@ -12,7 +14,7 @@ import (
 // hashBytes is the length of the hash that names the content of an object.
 const hashBytes = 6
 
-// seal appends the hash of all settings of an object as its last setting.
+// seal sets the last setting of an object, which must be its hash, to the hash of the others.
 func seal(settings []setting) []setting {
 	text := make([]byte, 0, 1024) // more than the settings of a usual object take
 	last := len(settings) - 1
@@ -24,74 +26,143 @@ func seal(settings []setting) []setting {
 	return settings
 }
 
-// endpoint returns the settings for what the phone of a user may do, and how Asterisk talks to it.
-func (s Options) endpoint(u pbx.User) []setting {
-	id := strconv.Itoa(int(u.Extension.Number))
-	return seal([]setting{
-		{"type", "endpoint"},
-		{"context", pbx.Context},
-		{"disallow", "all"},
-		{"allow", "ulaw,alaw"},
-		{"auth", id},
-		{"aors", id},
-		{"callerid", callerID(u.Name, id)},
-		// A request is matched to this endpoint by its authentication user, never by its source address.
-		{"identify_by", "auth_username,username"},
-		// A dialled prefix of a number is an unknown number (404). Asterisk's default answers 484, and a phone then waits for more digits.
-		{"allow_overlap", "no"},
-		// Phones behind NAT: media stays with Asterisk, and is sent to where the phone's packets came from.
-		{"direct_media", "no"},
-		{"rtp_symmetric", "yes"},
-		{"force_rport", "yes"},
-		{"rewrite_contact", "yes"},
-		// A call whose phone died ends; Asterisk's default is to keep it until it is hung up by hand.
-		{"rtp_timeout", seconds(s.RTPTimeout, pbx.DefaultRTPTimeout)},
-		{"rtp_timeout_hold", seconds(s.RTPTimeoutHold, pbx.DefaultRTPTimeoutHold)},
-		{pbx.HashAttribute, ""},
-	})
+// objectTypes returns the types of PJSIP objects that can be in a file.
+func objectTypes(path string) []string {
+	if path == pbx.PJSIPPath {
+		return pbx.UserTypes()
+	}
+	return append(pbx.UserTypes(), "identify", "registration")
 }
 
-// auth returns the settings with which the phone authenticates: its secret.
-func auth(u pbx.User) []setting {
-	id := strconv.Itoa(int(u.Extension.Number))
-	return seal([]setting{
-		{"type", "auth"},
-		{"auth_type", "userpass"},
-		{"username", id},
-		{"password", u.Extension.Secret.Reveal()},
-		{pbx.HashAttribute, ""},
-	})
+// pieceSize is a little more than the size of a usual user in a PJSIP file, in bytes.
+const pieceSize = 800
+
+// writePJSIP returns the PJSIP file at path with the objects of these pieces. The text of a piece that was written before is copied; each piece then
+// refers to its text in the new file.
+func writePJSIP(path string, pieces []piece) ([]byte, error) {
+	file := make([]byte, 0, len(header)+pieceSize*len(pieces))
+	file = append(file, header...)
+	for i := range pieces {
+		p := &pieces[i]
+		if p.path != path {
+			continue
+		}
+		if p.text != nil {
+			file = append(file, p.text...)
+			continue
+		}
+		from := len(file)
+		var err error
+		if file, err = appendObjects(file, p); err != nil {
+			return nil, err
+		}
+		p.text = file[from:]
+	}
+	at := len(header)
+	for i := range pieces {
+		if p := &pieces[i]; p.path == path {
+			p.text = slices.Clip(file[at : at+len(p.text)])
+			at += len(p.text)
+		}
+	}
+	return file, nil
 }
 
-// aor returns the settings for where the phone can be reached; the same for every user.
-func aor() []setting {
-	return seal([]setting{
-		{"type", "aor"},
-		{"max_contacts", "1"},
-		// The newest registration replaces the one before. Without it a phone that returns on another port is rejected with 403, and so is the new owner
-		// of a number while the former owner's phone is registered.
-		{"remove_existing", "yes"},
-		{"qualify_frequency", "60"},
-		// A phone that requests no expiry renews every five minutes, not every hour as is Asterisk's default; none gets longer than an hour.
-		{"default_expiration", "300"},
-		{"maximum_expiration", "3600"},
-		{pbx.HashAttribute, ""},
-	})
-}
-
-// appendObjects appends the objects of an extension, in order, in the syntax of Asterisk's configuration files, and reads them back.
-func appendObjects(file []byte, n pbx.Number, x extension) ([]byte, error) {
+// appendObjects appends the objects of a piece, in order, in the syntax of Asterisk's configuration files, and reads them back.
+func appendObjects(file []byte, p *piece) ([]byte, error) {
 	from := len(file)
-	for _, settings := range [][]setting{x.endpoint, x.auth, x.aor} {
-		file = append(strconv.AppendInt(append(file, "\n["...), int64(n), 10), "]\n"...)
-		for _, s := range settings {
+	for _, o := range p.objects {
+		file = append(append(append(file, "\n["...), o.id...), "]\n"...)
+		for _, s := range o.settings {
 			text, err := encode(s.value)
 			if err != nil {
-				return nil, refused(fmt.Sprintf("the %s of extension %d cannot be written for Asterisk: it %v. "+
-					"Delete the user and create it again", s.key, n, err))
+				fix := "Correct it"
+				if p.owner.Kind == pbx.KindUser {
+					fix = "Delete the user and create it again"
+				}
+				return nil, refused(fmt.Sprintf("the %s of %s cannot be written for Asterisk: it %v. %s", s.key, p.title(), err, fix))
 			}
 			file = append(append(append(append(file, s.key...), '='), text...), '\n')
 		}
 	}
-	return file, readBack(file[from:], n, x)
+	return file, readBack(file[from:], p)
+}
+
+// title returns what a message calls the owner of a piece.
+func (p *piece) title() string {
+	if p.owner.Kind == pbx.KindUser {
+		return "extension " + p.owner.Key
+	}
+	return string(p.owner.Kind) + " " + p.owner.Key
+}
+
+// readBack reads what was written for one piece as Asterisk does, and compares it with the intended objects. The text begins with a section and ends
+// with a line, and entries keeps no state except that a section began: so the concatenation of such texts is read as the concatenation of their objects.
+func readBack(text []byte, p *piece) error {
+	began, settings := 0, 0 // number of objects read, and of settings of the last
+	notAsMeant := func() error {
+		return refused(fmt.Sprintf("the %s of %s would not be read as meant", p.objects[max(began-1, 0)].typ, p.title()))
+	}
+	for e, err := range entries(text) {
+		switch {
+		case err != nil:
+			return refused(fmt.Sprintf("what the PJSIP file says of %s would not be read as meant: %v", p.title(), err))
+		case e.section != "":
+			if began > 0 && settings != len(p.objects[began-1].settings) || began == len(p.objects) || e.section != p.objects[began].id {
+				return notAsMeant()
+			}
+			began, settings = began+1, 0
+		case settings == len(p.objects[began-1].settings) || p.objects[began-1].settings[settings] != e.setting:
+			return notAsMeant()
+		default:
+			settings++
+		}
+	}
+	if began != len(p.objects) || settings != len(p.objects[began-1].settings) {
+		return notAsMeant()
+	}
+	return nil
+}
+
+// readPJSIP returns the pieces of a PJSIP file, in order of owner.
+func readPJSIP(path string, file []byte) ([]piece, error) {
+	sections, err := parse(file)
+	if err != nil {
+		return nil, err
+	}
+	types := objectTypes(path)
+	objects := make([]object, 0, len(sections))
+	pieces := make([]piece, 0, len(sections)/3+1)
+	first := 0 // object of the piece
+	for _, s := range sections {
+		id := s.name
+		if path == pbx.PJSIPPath {
+			n, err := strconv.Atoi(id)
+			if err != nil {
+				return nil, errors.New("a section is not of an extension")
+			}
+			if len(id) > 1 && (id[0] == '0' || id[0] == '+') { // for the portal it is the same number
+				id = strconv.Itoa(n)
+			}
+		}
+		typ := value(s.settings, "type")
+		switch {
+		case slices.Contains(types, typ):
+		case path == pbx.PJSIPPath:
+			return nil, errors.New("a section is no endpoint, auth or AOR")
+		default:
+			return nil, errors.New("a section is of no type that the portal writes")
+		}
+		if len(objects) == 0 || id != objects[len(objects)-1].id {
+			first = len(objects)
+			pieces = append(pieces, piece{owner: ownerOf(path, id), path: path})
+		}
+		if again := slices.IndexFunc(objects[first:], func(o object) bool { return o.typ == typ }); again >= 0 {
+			objects[first+again].settings = s.settings // Asterisk would accept neither
+			continue
+		}
+		objects = append(objects, object{typ, id, s.settings})
+		pieces[len(pieces)-1].objects = objects[first:len(objects):len(objects)]
+	}
+	return inOrder(pieces), nil
 }

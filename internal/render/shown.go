@@ -18,12 +18,15 @@ import (
 // writes them; of all others only the number is shown.
 func Diff(fromName string, from []pbx.File, toName string, to []pbx.File) []pbx.FileDiff {
 	var diffs []pbx.FileDiff
-	for _, f := range to {
-		before, text := pbx.ContentOf(from, f.Path), ""
-		if !bytes.Equal(before, f.Content) {
+	for _, f := range pbx.GeneratedFiles() {
+		before, after, text := pbx.ContentOf(from, f.Path), pbx.ContentOf(to, f.Path), ""
+		if f.Optional && before == nil && after == nil {
+			continue
+		}
+		if !bytes.Equal(before, after) {
 			earlier := map[string]string{}
 			a := (&shower{noted: earlier}).show(f.Path, before)
-			b := (&shower{noted: map[string]string{}, earlier: earlier}).show(f.Path, f.Content)
+			b := (&shower{noted: map[string]string{}, earlier: earlier}).show(f.Path, after)
 			if !bytes.Equal(a, b) {
 				text = string(diff.Diff(fromName+": "+f.Path, a, toName+": "+f.Path, b))
 			}
@@ -53,10 +56,10 @@ func (s *shower) show(path string, file []byte) []byte {
 		for end < len(lines) && !strings.HasPrefix(lines[end], "[") {
 			end++
 		}
-		if path == pbx.DialplanPath {
+		if pbx.ModuleOf(path) == pbx.Dialplan {
 			s.context(lines[:end])
 		} else {
-			s.object(lines[:end])
+			s.object(path, lines[:end])
 		}
 		lines = lines[end:]
 	}
@@ -127,8 +130,11 @@ func stepLines(number, ring string) []string {
 	if !ok {
 		return nil
 	}
-	text := string(writeDialplan(steps([]pbx.User{{Extension: pbx.Extension{Number: n}}}, ringOf(ring))))
-	return strings.Split(strings.TrimPrefix(text, header+"\n["+pbx.Context+"]\n"), "\n")
+	var text bytes.Buffer
+	for _, s := range appendUserSteps(nil, strconv.Itoa(int(n)), ringOf(ring)) {
+		writeStep(&text, s)
+	}
+	return strings.Split(text.String(), "\n")
 }
 
 // ringOf returns the seconds in the second argument of Dial, the default for any text that is not ours.
@@ -147,10 +153,10 @@ func isCount(text string) bool {
 
 // object shows a section of the PJSIP file: the line that begins it, or what precedes the first, and its settings. If its hash matches its settings,
 // they are as the portal wrote them; otherwise only the settings that are the same for every user are shown.
-func (s *shower) object(lines []string) {
+func (s *shower) object(path string, lines []string) {
 	id := strings.TrimSuffix(strings.TrimPrefix(lines[0], "["), "]")
 	n, ours := pbx.ParseNumber(id)
-	ours = ours && lines[0] == "["+id+"]"
+	ours = (ours || path != pbx.PJSIPPath && isWhole(lines[1:])) && lines[0] == "["+id+"]"
 	whole := ours && isWhole(lines[1:])
 	var usual []setting
 	if ours && !whole {
@@ -163,7 +169,7 @@ func (s *shower) object(lines []string) {
 			s.line(text)
 		case !ours:
 			s.hide(text)
-		case key == "password", key == "password_digest":
+		case slices.Contains(secretKeys(), key):
 			algorithm := "" // shown: it distinguishes the two lines
 			if name, _, _ := strings.Cut(value, ":"); key == "password_digest" && (name == "MD5" || name == "SHA-256") {
 				algorithm = name + ":"
@@ -178,10 +184,15 @@ func (s *shower) object(lines []string) {
 	}
 }
 
+// secretKeys returns the settings of PJSIP objects that hold a secret.
+func secretKeys() []string {
+	return []string{"password", "password_digest", "md5_cred", "oauth_secret", "refresh_token"}
+}
+
 // usualSettings returns the settings of an extension that are the same for every user and host.
 func usualSettings(n pbx.Number) []setting {
-	u := pbx.User{Extension: pbx.Extension{Number: n}}
-	all := slices.Concat(Options{}.endpoint(u), auth(u), Options{DigestRealm: "-"}.auth(u), aor())
+	p, id := phone{number: n}, strconv.Itoa(int(n))
+	all := slices.Concat(Options{}.endpoint(p, id), passwordAuth(p, id), Options{DigestRealm: "-"}.auth(p, id), aor())
 	return slices.DeleteFunc(all, func(s setting) bool {
 		return s.key == "callerid" || s.key == "realm" || s.key == "password" || s.key == "password_digest" || s.key == pbx.HashAttribute
 	})
@@ -223,6 +234,9 @@ func sealed(settings []setting) bool {
 // OurStep returns a step of the dialplan as text for people. The application of a step that the portal does not write is not shown: it may contain a
 // secret.
 func OurStep(s pbx.Step) string {
+	if s.Context != pbx.Context {
+		return fmt.Sprintf("%s,%d", s.Place(), s.Priority)
+	}
 	own, ok := pbx.ParseNumber(s.Exten)
 	if !ok {
 		return "of an extension that is not the portal's"
@@ -231,7 +245,7 @@ func OurStep(s pbx.Step) string {
 	if n, ok := pbx.ParseNumber(dialled); ok { // perhaps not its own
 		own = n
 	}
-	for _, written := range steps([]pbx.User{{Extension: pbx.Extension{Number: own}}}, ringOf(ring)) {
+	for _, written := range appendUserSteps(nil, strconv.Itoa(int(own)), ringOf(ring)) {
 		if written.App == s.App && written.Args == s.Args {
 			return fmt.Sprintf("%s,%d,%s(%s)", s.Exten, s.Priority, s.App, s.Args)
 		}

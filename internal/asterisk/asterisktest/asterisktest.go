@@ -28,10 +28,10 @@ type Behaviour func(command string, out io.Writer, done <-chan struct{})
 
 // Objects is what a scripted Asterisk claims to have loaded.
 type Objects struct {
-	Endpoints, Auths, AORs []string
-	Context                string
-	Steps                  []asterisk.Extension
-	Hashes                 map[string]string // by kind and id, "auth/1000": the one attribute whose name begins with @
+	IDs     map[string][]string // by type
+	Context string
+	Steps   []asterisk.Extension
+	Hashes  map[string]string // by kind and id, "auth/1000": the one attribute whose name begins with @
 }
 
 // Server is a scripted Asterisk.
@@ -244,11 +244,15 @@ func answer(o Objects, command string) string {
 	case "core waitfullybooted":
 		return "Asterisk has fully booted.\n"
 	case "pjsip list endpoints":
-		return list(" Endpoint:  ", ids(o.Endpoints))
+		return list(" Endpoint:  ", ids(o.IDs["endpoint"]))
 	case "pjsip list auths":
-		return list("     Auth:  ", ids(o.Auths))
+		return list("     Auth:  ", ids(o.IDs["auth"]))
 	case "pjsip list aors":
-		return list("      Aor:  ", ids(o.AORs))
+		return list("      Aor:  ", ids(o.IDs["aor"]))
+	case "pjsip list identifies":
+		return list(" Identify:  ", ids(o.IDs["identify"]))
+	case "pjsip list registrations":
+		return registrations(ids(o.IDs["registration"]))
 	case "pjsip list contacts":
 		return list("  Contact:  ", nil)
 	case "dialplan show " + o.Context:
@@ -288,6 +292,20 @@ func list(label string, ids []string) string {
 	fmt.Fprintf(&text, "\n%s<Id......>\n==========\n\n", label)
 	for _, id := range ids {
 		fmt.Fprintf(&text, "%s%-50s Unavailable   0 of inf\n", label, id)
+	}
+	fmt.Fprintf(&text, "\nObjects found: %d\n\n", len(ids))
+	return text.String()
+}
+
+// registrations lists ids in the one form that has no labels.
+func registrations(ids []string) string {
+	if len(ids) == 0 {
+		return "No objects found.\n\n"
+	}
+	var text strings.Builder
+	text.WriteString("\n <Registration/ServerURI..............................>  <Auth....................>  <Status.......>\n==========\n\n")
+	for _, id := range ids {
+		fmt.Fprintf(&text, " %-55s  %-26s  Unregistered\n", id+"/sip:192.0.2.1", id)
 	}
 	fmt.Fprintf(&text, "\nObjects found: %d\n\n", len(ids))
 	return text.String()

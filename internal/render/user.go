@@ -1,0 +1,185 @@
+package render
+
+import (
+	"cmp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/synergycall/pbxportal/internal/pbx"
+)
+
+// phone is the part of a user that the files depend on.
+type phone struct {
+	number pbx.Number
+	name   string
+	secret pbx.Secret
+}
+
+func phoneOf(u *pbx.User) phone { return phone{u.Extension.Number, u.Name, u.Extension.Secret} }
+
+// users returns the kind of users. Room for n of them is reserved.
+func (s Options) users(n int) kind[pbx.User, phone] {
+	reachedAt := aor()
+	ring := s.ring()
+	objects, steps := make([]object, 0, 3*n), make([]pbx.Step, 0, 4*n) // of all pieces, one after the other
+	return kind[pbx.User, phone]{
+		take:  func(u pbx.User) phone { return phoneOf(&u) },
+		order: func(a, b phone) int { return cmp.Compare(a.number, b.number) },
+		same:  func(a, b phone) bool { return a == b },
+		piece: func(p phone) piece {
+			id := strconv.Itoa(int(p.number))
+			firstObject, firstStep := len(objects), len(steps)
+			objects = append(objects, object{"endpoint", id, s.endpoint(p, id)}, object{"auth", id, s.auth(p, id)}, object{"aor", id, reachedAt})
+			steps = appendUserSteps(steps, id, ring)
+			return piece{
+				owner: pbx.Thing{Kind: pbx.KindUser, Key: id}, path: pbx.PJSIPPath,
+				objects: slices.Clip(objects[firstObject:]), steps: slices.Clip(steps[firstStep:]),
+			}
+		},
+	}
+}
+
+// userContexts returns the dialplan contexts of users.
+func userContexts() []context { return []context{{name: pbx.Context, path: pbx.DialplanPath}} }
+
+// userKey recognises what is of a user: everything in the two files of users.
+func userKey(path, name string) (key string, ok bool) {
+	return name, path == pbx.PJSIPPath || path == pbx.DialplanPath
+}
+
+// endpoint returns the settings for what the phone of a user may do, and how Asterisk talks to it.
+func (s Options) endpoint(p phone, id string) []setting {
+	return seal([]setting{
+		{"type", "endpoint"},
+		{"context", pbx.Context},
+		{"disallow", "all"},
+		{"allow", "ulaw,alaw"},
+		{"auth", id},
+		{"aors", id},
+		{"callerid", callerID(p.name, id)},
+		// A request is matched to this endpoint by its authentication user, never by its source address.
+		{"identify_by", "auth_username,username"},
+		// A dialled prefix of a number is an unknown number (404). Asterisk's default answers 484, and a phone then waits for more digits.
+		{"allow_overlap", "no"},
+		// Phones behind NAT: media stays with Asterisk, and is sent to where the phone's packets came from.
+		{"direct_media", "no"},
+		{"rtp_symmetric", "yes"},
+		{"force_rport", "yes"},
+		{"rewrite_contact", "yes"},
+		// A call whose phone died ends; Asterisk's default is to keep it until it is hung up by hand.
+		{"rtp_timeout", seconds(s.RTPTimeout, pbx.DefaultRTPTimeout)},
+		{"rtp_timeout_hold", seconds(s.RTPTimeoutHold, pbx.DefaultRTPTimeoutHold)},
+		{pbx.HashAttribute, ""},
+	})
+}
+
+// passwordAuth returns the settings with which the phone authenticates by its secret.
+func passwordAuth(p phone, id string) []setting {
+	return seal([]setting{
+		{"type", "auth"},
+		{"auth_type", "userpass"},
+		{"username", id},
+		{"password", p.secret.Reveal()},
+		{pbx.HashAttribute, ""},
+	})
+}
+
+// aor returns the settings for where the phone can be reached; the same for every user.
+func aor() []setting {
+	return seal([]setting{
+		{"type", "aor"},
+		{"max_contacts", "1"},
+		// The newest registration replaces the one before. Without it a phone that returns on another port is rejected with 403, and so is the new owner
+		// of a number while the former owner's phone is registered.
+		{"remove_existing", "yes"},
+		{"qualify_frequency", "60"},
+		// A phone that requests no expiry renews every five minutes, not every hour as is Asterisk's default; none gets longer than an hour.
+		{"default_expiration", "300"},
+		{"maximum_expiration", "3600"},
+		{pbx.HashAttribute, ""},
+	})
+}
+
+// The two steps between Dial and Hangup. The caller gets the cause of the failure: 19 is "no answer", 20 "not registered", and both reach a SIP phone as
+// 480 Temporarily Unavailable. Hangup alone passes on the cause that Dial left, which is right for a busy phone (486); after an unanswered call there is
+// none, and Asterisk sends 603 Decline; for a phone that is not registered it sends 404, as for a number that does not exist.
+const (
+	noAnswer    = `$["${DIALSTATUS}"="NOANSWER"]?Hangup(19)`
+	unreachable = `$["${DIALSTATUS}"="CHANUNAVAIL"]?Hangup(20)`
+)
+
+// appendUserSteps appends the dialplan of a user, whose phone rings for that many seconds.
+func appendUserSteps(all []pbx.Step, exten string, ring int) []pbx.Step {
+	return append(all,
+		pbx.Step{Context: pbx.Context, Exten: exten, Priority: 1, App: "Dial", Args: "PJSIP/" + exten + "," + strconv.Itoa(ring)},
+		pbx.Step{Context: pbx.Context, Exten: exten, Priority: 2, App: "ExecIf", Args: noAnswer},
+		pbx.Step{Context: pbx.Context, Exten: exten, Priority: 3, App: "ExecIf", Args: unreachable},
+		pbx.Step{Context: pbx.Context, Exten: exten, Priority: 4, App: "Hangup"},
+	)
+}
+
+// userChange returns the change of a user, who is there if there are PJSIP objects.
+func userChange(from, to *piece) (c pbx.Change, found bool) {
+	was, is := from != nil && len(from.objects) > 0, to != nil && len(to.objects) > 0
+	switch {
+	case was && !is:
+		return pbx.Change{Kind: pbx.Removed, Number: number(from), Name: shownName(from), Reregister: true}, true
+	case is && !was:
+		return pbx.Change{Kind: pbx.Added, Number: number(to), Name: shownName(to)}, true
+	case !is || from.sharesObjects(to):
+		return c, false
+	}
+	what := alterations(from, to)
+	if what == nil {
+		return c, false
+	}
+	return pbx.Change{Kind: pbx.Changed, Number: number(to), Name: shownName(to), What: what, Reregister: slices.Contains(what, "secret")}, true
+}
+
+// number returns the extension number of a user's piece, 0 for an extension that is none.
+func number(p *piece) pbx.Number {
+	n, err := strconv.Atoi(p.owner.Key)
+	if err != nil {
+		return 0
+	}
+	return pbx.Number(n)
+}
+
+// alterations returns in which respects the objects of one user differ.
+func alterations(from, to *piece) (what []string) {
+	id := to.owner.Key
+	equal := true
+	for _, typ := range pbx.UserTypes() {
+		equal = equal && slices.Equal(from.find(typ, id), to.find(typ, id))
+	}
+	if equal {
+		return nil
+	}
+	if value(from.find("endpoint", id), "callerid") != value(to.find("endpoint", id), "callerid") {
+		what = append(what, "name")
+	}
+	if !sameSecret(from.find("auth", id), to.find("auth", id)) {
+		what = append(what, "secret")
+	}
+	other := func(s setting) bool {
+		return s.key == "callerid" || s.key == "password" || s.key == "password_digest" || s.key == pbx.HashAttribute
+	}
+	for _, typ := range pbx.UserTypes() {
+		a, b := slices.DeleteFunc(slices.Clone(from.find(typ, id)), other), slices.DeleteFunc(slices.Clone(to.find(typ, id)), other)
+		if !slices.Equal(a, b) {
+			return append(what, "settings")
+		}
+	}
+	return what
+}
+
+// shownName returns the name that phones show for a user, "" if the portal did not write it: the text may be anything.
+func shownName(p *piece) string {
+	endpoint := p.find("endpoint", p.owner.Key)
+	if !sealed(endpoint) {
+		return ""
+	}
+	name, _, _ := strings.Cut(value(endpoint, "callerid"), " <")
+	return strings.Trim(name, `"`)
+}
