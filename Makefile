@@ -56,7 +56,7 @@ fuzz: ## the fuzz tests whose names match FUZZ, each for FUZZTIME (30s, or 10000
 golden: ## rewrite the golden files; review their diff: it shows changes of Asterisk's files and of permissions
 	UPDATE_GOLDEN=1 $(GO) test -count=1 ./internal/render/...
 	UPDATE_GOLDEN=1 $(GO) test -count=1 -run=EveryMessage . # docs/messages.md
-	UPDATE_GOLDEN=1 $(GO) test -count=1 -run=TheTableOfWhoMayDoWhat ./internal/httpapi
+	UPDATE_GOLDEN=1 $(GO) test -count=1 -run=TheTableOfPermissions ./internal/httpapi
 
 bench: ## all benchmarks, compared with a REFERENCE implementation
 	REFERENCE="$(REFERENCE)" scripts/bench

@@ -144,7 +144,7 @@ func TestTheTableNamesOnlyPackagesThatExist(t *testing.T) {
 	}
 }
 
-func TestEveryPackageSaysWhatItIsFor(t *testing.T) {
+func TestEveryPackageHasADocComment(t *testing.T) {
 	t.Parallel()
 	docs := map[string]string{}
 	for _, f := range sources(t) {

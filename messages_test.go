@@ -39,7 +39,7 @@ const messagesPage = "docs/messages.md"
 // A message that nobody explains is found here: each sentence of the files that speak to people has a line on the page, with what caused
 // it and what to do next, and the page has no line for a sentence that is gone. UPDATE_GOLDEN=1 writes the lines anew, keeps what is
 // known of those that stay, and leaves what is to be filled in empty.
-func TestEveryMessageHasItsCauseAndItsCureOnThePage(t *testing.T) {
+func TestEveryMessageHasItsCauseAndItsFixOnThePage(t *testing.T) {
 	t.Parallel()
 	page, err := os.ReadFile(messagesPage)
 	if err != nil && os.Getenv("UPDATE_GOLDEN") == "" {

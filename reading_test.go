@@ -27,8 +27,8 @@ var mayRead = map[string]string{
 	"internal/store/lock.go":      "the file that it makes does not exist yet (O_EXCL)",
 }
 
-// TestNobodyReadsAFileButCarefully keeps a named pipe, a device or a file without end in the place of one of ours from hanging the program.
-func TestNobodyReadsAFileButCarefully(t *testing.T) {
+// TestFilesAreReadOnlyThroughSafeReaders keeps a named pipe, a device or a file without end in the place of one of ours from hanging the program.
+func TestFilesAreReadOnlyThroughSafeReaders(t *testing.T) {
 	t.Parallel()
 	needed := map[string]bool{}
 	for _, f := range sources(t) {

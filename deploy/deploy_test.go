@@ -138,7 +138,7 @@ func TestTheInstallationTakesEveryFileToItsPlace(t *testing.T) {
 	}
 }
 
-func TestTheUserIsMadeAndJoinsAsterisksGroup(t *testing.T) {
+func TestTheUserIsCreatedAndJoinsAsterisksGroup(t *testing.T) {
 	t.Parallel()
 	s, root := systemd(t), t.TempDir()
 	put(t, root, "etc/group", "root:x:0:\nasterisk:x:150:\n", 0o644)
@@ -159,7 +159,7 @@ func TestTheUserIsMadeAndJoinsAsterisksGroup(t *testing.T) {
 }
 
 // What a host does to the service is held against a live systemd below; that these lines stay is held here.
-func TestTheUnitComesBackWhateverEndedItAndHasABoundOnItsMemory(t *testing.T) {
+func TestTheUnitRestartsAfterAnyExitAndHasAMemoryLimit(t *testing.T) {
 	t.Parallel()
 	unit := read(t, "pbxportal.service")
 	for _, line := range []string{"Restart=always", "StartLimitIntervalSec=0", "MemoryMax=1G", "Environment=GOMEMLIMIT=768MiB"} {

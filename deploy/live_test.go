@@ -188,7 +188,7 @@ func writable(t *testing.T, process, status, path string) bool {
 }
 
 // The unit is started, killed and stopped by a real systemd, as docs/install.md installs it.
-func TestUnderALiveSystemdTheServiceRunsWithLittleComesBackAndEndsClean(t *testing.T) {
+func TestUnderALiveSystemdTheServiceRunsUnprivilegedRestartsAndEndsCleanly(t *testing.T) {
 	t.Parallel()
 	h, ok := boot(t)
 	if !ok {

@@ -412,7 +412,7 @@ func TestNothingToDoIsAResult(t *testing.T) {
 	}
 }
 
-func TestThePlanSaysWhoComesWhoGoesAndWhoChanges(t *testing.T) {
+func TestThePlanListsAddedRemovedAndChangedUsers(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, &script{})
 	f.apply(t, apply.Request{TriggeredBy: "test"})
@@ -608,7 +608,7 @@ func TestAnApplyThatPanicsKeepsItsLockUntilWhatRunsBesideItHasEnded(t *testing.T
 	}
 }
 
-func TestACallerWhoHangsUpDoesNotCutAnApplyShort(t *testing.T) {
+func TestADisconnectedCallerDoesNotAbortAnApply(t *testing.T) {
 	t.Parallel()
 	ctx, hangUp := context.WithCancel(t.Context())
 	f := newFixture(t, &script{onStage: hangUp})
@@ -618,7 +618,7 @@ func TestACallerWhoHangsUpDoesNotCutAnApplyShort(t *testing.T) {
 	}
 }
 
-func TestRow06TheSameKeyGivesTheSameRun(t *testing.T) {
+func TestRow06TheSameKeyReturnsTheSameRun(t *testing.T) {
 	t.Parallel()
 	started, finish := make(chan struct{}), make(chan struct{})
 	f := newFixture(t, &script{onStage: func() { close(started); <-finish }})
@@ -646,7 +646,7 @@ func TestRow06TheSameKeyGivesTheSameRun(t *testing.T) {
 	}
 }
 
-func TestAKeyStandsForAllThatWasAskedFor(t *testing.T) {
+func TestAnIdempotencyKeyCoversTheWholeRequest(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, &script{})
 	asked := apply.Request{TriggeredBy: "test", DryRun: true, IfMatch: "p", IdempotencyKey: "k"}
@@ -703,7 +703,7 @@ func TestAKeyThatAnotherPortalAppliesUnderIsWaitedFor(t *testing.T) {
 	}
 }
 
-func TestAKeyWhoseApplyDiedIsAnsweredAtOnce(t *testing.T) {
+func TestAnIdempotencyKeyOfAnInterruptedApplyIsAnsweredAtOnce(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, &script{})
 	open := pbx.Run{
@@ -749,7 +749,7 @@ func TestAnApplyCanBeFollowedAsItHappensAndAfterwards(t *testing.T) {
 	}
 }
 
-func TestAnApplyWhoseProcessDiedIsCompletedByWhatIsInPlace(t *testing.T) {
+func TestTheRecordOfAnInterruptedApplyIsCompletedFromTheFilesInPlace(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
 		die    func(f fixture, open *pbx.Run) // how far it came
@@ -932,7 +932,7 @@ func TestLogsArePagedNewestFirst(t *testing.T) {
 	}
 }
 
-func TestAnAsteriskThatStillLacksWhatItHadLostIsNotCalledInOrder(t *testing.T) {
+func TestAnAsteriskThatStillLacksObjectsIsNotReportedInSync(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, &script{})
 	f.create(t)
@@ -974,7 +974,7 @@ func TestARollbackNeverChoosesARevisionThatWasNotConfirmed(t *testing.T) {
 	}
 }
 
-func TestAsteriskIsCalledUnchangedOnlyWhenItWasSeen(t *testing.T) {
+func TestAsteriskIsReportedUnchangedOnlyIfItWasVerified(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, &script{})
 	f.apply(t, apply.Request{TriggeredBy: "test"})
@@ -1013,7 +1013,7 @@ func TestGoingBackUnseenLeavesTheFilesAheadUntilAsteriskIsSeen(t *testing.T) {
 
 // An Asterisk that was not seen to run the last revisions may run any of them: an old secret in one of them is found, and every phone that
 // could register since is forgotten once it is confirmed, whichever revision let it in.
-func TestAfterRevisionsThatWereNotConfirmedEverythingIsAskedAndEveryFormerPhoneForgotten(t *testing.T) {
+func TestAfterUnconfirmedRevisionsEverythingIsVerifiedAndEveryFormerRegistrationDeleted(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, &script{})
 	users, err := f.store.Users(t.Context(), pbx.DefaultTenant) // 1000 and 1001; the second was not applied yet

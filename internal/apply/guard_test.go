@@ -134,7 +134,7 @@ func TestAnAsteriskThatLosesSomethingBetweenAppliesIsReportedOnce(t *testing.T) 
 
 // One whom Asterisk does not answer is no success; the portal goes on by itself, and what comes of that is on record: once that it comes to
 // nothing, however often it is tried, and once that it came through.
-func TestAnApplyThatWasNotConfirmedIsTriedAgainAndPutOnRecordOnce(t *testing.T) {
+func TestAnUnconfirmedApplyIsRetriedAndRecordedOnce(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		f := newFixture(t, &script{liveErr: errors.New("garbage")})

@@ -32,7 +32,7 @@ func (f fixture) events(t *testing.T, id pbx.RunID) []pbx.AuditEvent {
 	return events
 }
 
-func TestTheAuditTrailTellsOfTheStartAndTheEndOfAnApply(t *testing.T) {
+func TestTheAuditTrailHasTheStartAndTheEndOfAnApply(t *testing.T) {
 	t.Parallel()
 	anna := pbx.Actor{Kind: pbx.ActorPerson, ID: "7", Name: "Anna", From: "192.0.2.1", RequestID: "r"}
 	for name, tc := range map[string]struct {
@@ -111,7 +111,7 @@ func TestTheAuditTrailTellsOfTheStartAndTheEndOfAnApply(t *testing.T) {
 	}
 }
 
-func TestTheAuditTrailTellsWhatThePortalDoesByItself(t *testing.T) {
+func TestTheAuditTrailHasTheAutomaticActionsOfThePortal(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, &script{reloadErr: errors.New("away")})
 	open := pbx.Run{

@@ -121,7 +121,7 @@ func TestWhatIsNoManagerIsNotSpokenTo(t *testing.T) {
 }
 
 // Ending the connection would have all of it told once more, and again.
-func TestOfEventsThatNobodyTakesThoseThatFitAreKeptAndItIsToldThatOthersAreLost(t *testing.T) {
+func TestUnreadEventsAreKeptUpToALimitAndTheLossOfOthersIsReported(t *testing.T) {
 	t.Parallel()
 	a := dial(t, scriptedAMI(t, func(in *bufio.Reader, out net.Conn) {
 		letIn(in, out)

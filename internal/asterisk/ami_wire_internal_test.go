@@ -43,7 +43,7 @@ func TestAPacketIsReadFieldByField(t *testing.T) {
 	}
 }
 
-func TestAFieldThatStandsTwiceIsNotBelieved(t *testing.T) {
+func TestADuplicateFieldIsNotTrusted(t *testing.T) {
 	t.Parallel()
 	got, _ := packets("Event: Hangup\r\nCallerIDName: x\r\nUniqueid: 9.9\r\nUniqueid: 1.1\r\n\r\n")
 	if id := got[0].get("Uniqueid"); id != "" {

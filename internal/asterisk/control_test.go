@@ -134,7 +134,7 @@ func TestAnUnreachableAsteriskIsExplained(t *testing.T) {
 	}
 }
 
-func TestAHangingAsteriskIsGivenUpInTime(t *testing.T) {
+func TestAHungAsteriskTimesOut(t *testing.T) {
 	t.Parallel()
 	c := control(t, asterisktest.New(t, asterisktest.Hang()).Socket).WithTimeout(soon)
 	begin := time.Now()
@@ -237,7 +237,7 @@ func TestGarbageProvesNothing(t *testing.T) {
 	}
 }
 
-func TestABusyAndABootingAsteriskAreToldApart(t *testing.T) {
+func TestBusyAndBootingAsteriskAreDistinguished(t *testing.T) {
 	t.Parallel()
 	loaded := asterisktest.Loaded(twoUsers())
 	server := asterisktest.New(t, asterisktest.Busy(1, loaded))
@@ -336,7 +336,7 @@ func TestACommandGetsWhatItNeedsToFindAsteriskAndNoSecretOfThePortals(t *testing
 }
 
 // What a terminal, a console and a cautious program add to an answer is taken away; what they put in its place is no answer.
-func TestWhatAWrapperAddsToAnAnswerIsTakenAwayAndNothingElse(t *testing.T) {
+func TestOnlyTheAdditionsOfAWrapperAreRemovedFromAnAnswer(t *testing.T) {
 	t.Parallel()
 	const (
 		answer = "Asterisk 22.10.1 built by test @ test on a x86_64 running Linux on 2026-01-01"
@@ -379,7 +379,7 @@ func TestWhatAWrapperAddsToAnAnswerIsTakenAwayAndNothingElse(t *testing.T) {
 	}
 }
 
-func TestFaultsOfACommandAreToldApart(t *testing.T) {
+func TestFailuresOfACommandAreDistinguished(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
 		target string
@@ -421,7 +421,7 @@ func TestFaultsOfACommandAreToldApart(t *testing.T) {
 	}
 }
 
-func TestAStubThatSaysNothingProvesNothing(t *testing.T) {
+func TestASilentStubVerifiesNothing(t *testing.T) {
 	t.Parallel()
 	c := control(t, script(t, `exit 0`))
 	if _, err := c.Endpoints(t.Context()); !errors.Is(err, asterisk.ErrUnparsable) {

@@ -85,7 +85,7 @@ func TestAnswersThatProveNothingAreErrUnparsable(t *testing.T) {
 	}
 }
 
-func TestAnUnknownCommandIsToldApart(t *testing.T) {
+func TestAnUnknownCommandIsDistinguished(t *testing.T) {
 	t.Parallel()
 	if _, err := parseIDs(recorded(t, "no_such_command"), "Endpoint"); !errors.Is(err, ErrNoSuchCommand) {
 		t.Errorf("got %v, want ErrNoSuchCommand", err)
@@ -128,7 +128,7 @@ func TestAContextWithoutExtensionsIsAnAnswer(t *testing.T) {
 	}
 }
 
-func TestContactsTellWhereAPhoneIs(t *testing.T) {
+func TestContactsHaveTheAddressOfAPhone(t *testing.T) {
 	t.Parallel()
 	got, err := parseContacts(recorded(t, "contacts"))
 	if err != nil {
@@ -192,7 +192,7 @@ func TestOnlyTheExactSentenceIsASuccessfulReload(t *testing.T) {
 	}
 }
 
-func TestEveryReloadStateHasASentenceOfItsOwn(t *testing.T) {
+func TestEveryReloadStateHasItsOwnSentence(t *testing.T) {
 	t.Parallel()
 	seen := map[string]ReloadState{}
 	for _, state := range []ReloadState{

@@ -9,7 +9,7 @@ import (
 	"github.com/synergycall/pbxportal/internal/asterisk/asterisktest"
 )
 
-func TestThePortalUsesTwoConsolesAndWhoeverAppliesComesFirst(t *testing.T) {
+func TestThePortalUsesTwoConsolesAndAppliesHavePriority(t *testing.T) {
 	t.Parallel()
 	var mu sync.Mutex
 	now, most := 0, 0

@@ -16,7 +16,7 @@ import (
 	"github.com/synergycall/pbxportal/internal/phone"
 )
 
-func TestARealAsteriskTellsAttributesAndForgetsRegistrations(t *testing.T) {
+func TestARealAsteriskReturnsAttributesAndDeletesRegistrations(t *testing.T) {
 	t.Parallel()
 	a := labtest.Asterisk(t)
 	c := a.Control()

@@ -64,7 +64,7 @@ func (in *installation) archive(t *testing.T, hours int, path string) audit.Arch
 	return a
 }
 
-func TestWhatIsArchivedLeavesTheDatabaseAndTheTrailStaysWhole(t *testing.T) {
+func TestArchivedEventsLeaveTheDatabaseAndTheTrailStaysComplete(t *testing.T) {
 	t.Parallel()
 	storetest.Each(t, func(t *testing.T, url string) {
 		in, dir := install(t, url), t.TempDir()
@@ -182,7 +182,7 @@ func TestEventsThatAreMissingWithoutAnArchiveThePortalSignedAreAnAlarmAtLength(t
 }
 
 // A record that another key signed could be anybody's: a portal takes it once a person has looked into it.
-func TestAnArchiveOfAnotherKeyIsTakenOnceAPersonBeganANewSeries(t *testing.T) {
+func TestAnArchiveOfAnotherKeyIsAcceptedAfterANewSeriesWasBegun(t *testing.T) {
 	t.Parallel()
 	storetest.Each(t, func(t *testing.T, url string) {
 		in, other := install(t, url), install(t, url)
@@ -212,7 +212,7 @@ func TestAnArchiveOfAnotherKeyIsTakenOnceAPersonBeganANewSeries(t *testing.T) {
 	})
 }
 
-func TestAnEventThatIsPutAmongTheArchivedOnesIsNoticed(t *testing.T) {
+func TestAnEventInsertedIntoTheArchiveIsDetected(t *testing.T) {
 	t.Parallel()
 	storetest.Each(t, func(t *testing.T, url string) {
 		in := install(t, url)
@@ -228,7 +228,7 @@ func TestAnEventThatIsPutAmongTheArchivedOnesIsNoticed(t *testing.T) {
 	})
 }
 
-func TestTheDatabaseLetsGoOfEventsOnlyWhereASegmentIsNoted(t *testing.T) {
+func TestTheDatabaseDeletesEventsOnlyOfARecordedSegment(t *testing.T) {
 	t.Parallel()
 	storetest.Each(t, func(t *testing.T, url string) {
 		in := install(t, url)

@@ -253,7 +253,7 @@ func TestTheWatchWritesAHeadEachDayAndSignsNothingOnceTheTrailIsBroken(t *testin
 	}
 }
 
-func TestTheWatchTellsOfWhatIsWrongAtOnceAndOnceADay(t *testing.T) {
+func TestTheWatchReportsProblemsAtOnceAndOnceADay(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())

@@ -213,7 +213,7 @@ func TestNoHeadIsSignedOverATrailThatContradictsAnEarlierOneAtLength(t *testing.
 }
 
 // What is not compared is not called ok.
-func TestWithoutItsOwnHeadsThePortalDoesNotVouchForATrailThatWasSignedAtLength(t *testing.T) {
+func TestWithoutItsOwnHeadsThePortalDoesNotVerifyASignedTrailAtLength(t *testing.T) {
 	t.Parallel()
 	ways := map[string]struct {
 		files []string // that are taken away

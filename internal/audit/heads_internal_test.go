@@ -12,7 +12,7 @@ import (
 )
 
 // One head was signed. Whatever a file holds, no other is taken for one of ours.
-func FuzzNoHeadIsTakenThatWasNotSigned(f *testing.F) {
+func FuzzNoUnsignedHeadIsAccepted(f *testing.F) {
 	key := ed25519.NewKeyFromSeed(bytes.Repeat([]byte{7}, ed25519.SeedSize))
 	public, _ := key.Public().(ed25519.PublicKey)
 	good := Head{Head: chain.Head{Seq: 3}, At: time.Date(2026, 11, 26, 12, 0, 0, 0, time.UTC), Key: public}

@@ -18,7 +18,7 @@ func setup(code string) auth.Setup {
 	return auth.Setup{Code: code, Name: "Anna", Email: "anna@example.com", Password: pbx.SecretFrom(password), UserAgent: "Browser"}
 }
 
-func TestTheFirstAccountIsMadeWithTheNewestLinkAndOnce(t *testing.T) {
+func TestTheFirstAccountIsCreatedOnceWithTheNewestLink(t *testing.T) {
 	t.Parallel()
 	storetest.Each(t, func(t *testing.T, url string) {
 		d := doorOf(storetest.Open(t, url))
@@ -70,7 +70,7 @@ func TestTheFirstAccountIsMadeWithTheNewestLinkAndOnce(t *testing.T) {
 	})
 }
 
-func TestOfManyWhoFollowTheSetUpLinkAtOnceOneBecomesTheOwner(t *testing.T) {
+func TestOfManyConcurrentUsesOfTheSetUpLinkOneCreatesTheOwner(t *testing.T) {
 	t.Parallel()
 	storetest.Each(t, func(t *testing.T, url string) {
 		d := doorOf(storetest.Open(t, url))
@@ -103,7 +103,7 @@ func TestOfManyWhoFollowTheSetUpLinkAtOnceOneBecomesTheOwner(t *testing.T) {
 	})
 }
 
-func TestAnAccountMadeAtTheCommandLineEndsTheSetUp(t *testing.T) {
+func TestAnAccountCreatedAtTheCommandLineEndsTheSetUp(t *testing.T) {
 	t.Parallel()
 	d := newDoor(t)
 	link, _, err := d.SetupLink(from(t, home))
@@ -156,7 +156,7 @@ func TestAnInvitationSetsThePasswordOnceAndWithinADay(t *testing.T) {
 	}
 }
 
-func TestAResetTakesAwayAllThatLetInBefore(t *testing.T) {
+func TestAResetRevokesAllEarlierCredentials(t *testing.T) {
 	t.Parallel()
 	d := newDoor(t)
 	anna := d.account(t, "Anna", pbx.Owner)
@@ -219,7 +219,7 @@ func TestASessionAloneDoesNotResetItsOwnAccount(t *testing.T) {
 	}
 }
 
-func TestADisabledAccountIsOutAtOnceAndComesBackOnlyByBeingEnabled(t *testing.T) {
+func TestADisabledAccountLosesAccessAtOnceUntilItIsEnabled(t *testing.T) {
 	t.Parallel()
 	d := newDoor(t)
 	d.account(t, "Keeper", pbx.Owner)
@@ -310,7 +310,7 @@ func TestThereIsAlwaysAnOwnerWhoCanSignIn(t *testing.T) {
 	}
 }
 
-func TestOnlyWhoMayDoAllThatAnAccountMayHasPowerOverIt(t *testing.T) {
+func TestChangingAnAccountRequiresAllItsPermissions(t *testing.T) {
 	t.Parallel()
 	d := newDoor(t)
 	target := map[pbx.Role]pbx.Account{}
@@ -379,7 +379,7 @@ func TestOnlyWhoMayDoAllThatAnAccountMayHasPowerOverIt(t *testing.T) {
 	}
 }
 
-func TestNobodyRaisesHimself(t *testing.T) {
+func TestNoUserRaisesTheirOwnRole(t *testing.T) {
 	t.Parallel()
 	d := newDoor(t)
 	d.account(t, "Owner", pbx.Owner)
@@ -390,7 +390,7 @@ func TestNobodyRaisesHimself(t *testing.T) {
 	}
 }
 
-func TestAnAccountNobodyHasIsNotFoundAndATakenAddressIsAConflict(t *testing.T) {
+func TestAnUnknownAccountIsNotFoundAndADuplicateAddressIsAConflict(t *testing.T) {
 	t.Parallel()
 	d := newDoor(t)
 	anna := d.account(t, "Anna", pbx.Owner)

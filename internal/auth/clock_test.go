@@ -29,7 +29,7 @@ func (d *door) remember(t *testing.T, id pbx.AccountID, step int64) {
 	}
 }
 
-func TestAStepOfTheSecondFactorThatLiesInTheFutureLocksNobodyOut(t *testing.T) {
+func TestASecondFactorStepInTheFutureLocksNoUserOut(t *testing.T) {
 	t.Parallel()
 	for name, ahead := range map[string]int64{"two steps": 2, "a day": 2880, "a century": 105_120_000, "the end of time": 1 << 62} {
 		d := newDoor(t)
@@ -56,7 +56,7 @@ func TestAStepOfTheSecondFactorThatLiesInTheFutureLocksNobodyOut(t *testing.T) {
 
 // Whatever the clock does, a code is taken once: an eye-witness gains nothing by a clock that is put back. And a code that was not taken yet is
 // taken soon: the wait is as long as codes were used up in that time, and not until the clock comes by again.
-func TestNoCodeOfTheSecondFactorIsTakenTwiceWhateverTheClockDoesAtLength(t *testing.T) {
+func TestNoSecondFactorCodeIsAcceptedTwiceWhateverTheClockDoesAtLength(t *testing.T) {
 	t.Parallel()
 	d := newDoor(t)
 	anna := d.account(t, "Anna", pbx.Owner)
@@ -94,7 +94,7 @@ func TestNoCodeOfTheSecondFactorIsTakenTwiceWhateverTheClockDoesAtLength(t *test
 }
 
 // What holds until or from a time, when the clock is put a day ahead or back between and then right again.
-func TestAClockThatJumpsADayLocksNobodyOutAndBringsNothingRevokedBack(t *testing.T) {
+func TestAClockJumpOfADayLocksNoUserOutAndRestoresNothingRevoked(t *testing.T) {
 	t.Parallel()
 	for _, jump := range []time.Duration{-24 * time.Hour, 24 * time.Hour} {
 		d := doorOf(storetest.New(t))

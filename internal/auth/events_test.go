@@ -67,7 +67,7 @@ func TestEveryChangeLeavesItsEventAndNoEventHoldsASecret(t *testing.T) {
 	}
 	secrets = append(secrets, password, other, "hunter2", "argon2")
 
-	if err := d.TellRefused(t.Context()); err != nil {
+	if err := d.RecordRefused(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	entries, err := d.store.EventsAfter(t.Context(), store.EventQuery{}, 0, 1000)

@@ -40,7 +40,7 @@ func newSubject(t *testing.T, policy pbx.SecondFactor, totp bool) *subject {
 
 func (s *subject) outside(t *testing.T, f auth.Factor) (auth.SessionGrant, error) {
 	t.Helper()
-	return s.SignInOutside(from(t, home), auth.FederatedLogin{Identity: at("anna"), Email: s.account.Email, Factor: f})
+	return s.SignInFederated(from(t, home), auth.FederatedLogin{Identity: at("anna"), Email: s.account.Email, Factor: f})
 }
 
 // Every way to a session, with and without a second factor of the account, under every policy: none leads past one that is switched on, and
@@ -177,7 +177,7 @@ func TestNoWayToASessionLeadsPastASecondFactorThatIsSwitchedOn(t *testing.T) {
 }
 
 // What a session can do that owes the second factor: nothing but give it, and end.
-func TestASessionThatOwesTheSecondFactorCanDoNothingElse(t *testing.T) {
+func TestASessionWithAPendingSecondFactorCanDoNothingElse(t *testing.T) {
 	t.Parallel()
 	s := newSubject(t, pbx.FactorOffered, true)
 	opened, err := s.outside(t, auth.FactorNone)

@@ -158,7 +158,7 @@ func TestACodeOfTheSecondFactorWorksOnceAndForAMinuteAndAHalf(t *testing.T) {
 	}
 }
 
-func TestARecoveryCodeStandsInForTheSecondFactorOnce(t *testing.T) {
+func TestARecoveryCodeReplacesTheSecondFactorOnce(t *testing.T) {
 	t.Parallel()
 	d := newDoor(t)
 	anna := d.account(t, "Anna", pbx.Owner)
@@ -213,7 +213,7 @@ func TestProofsAreKeptAsHashes(t *testing.T) {
 	}
 }
 
-func TestWhoseSecondFactorWasLostWithItsKeySignsInWithARecoveryCodeAndNotWithoutOne(t *testing.T) {
+func TestASecondFactorLostWithItsKeyRequiresARecoveryCode(t *testing.T) {
 	t.Parallel()
 	d := newDoor(t)
 	anna, emil := d.account(t, "Anna", pbx.Owner), d.account(t, "Emil", pbx.Owner)
@@ -264,7 +264,7 @@ func TestASecondFactorIsDemandedOfThoseItIsSetFor(t *testing.T) {
 	}
 }
 
-func TestWhoLacksTheSecondFactorThatIsDemandedMayDoNothingUntilHeHasOne(t *testing.T) {
+func TestAnAccountWithoutTheRequiredSecondFactorCanDoNothingElse(t *testing.T) {
 	t.Parallel()
 	d := newDoor(t)
 	d.Auth = auth.New(auth.Config{Store: d.store, Now: d.read, SecondFactor: pbx.FactorOwners, HashMemory: 64})

@@ -53,7 +53,7 @@ func TestEachFailureDoublesTheWaitForTheNext(t *testing.T) {
 	}
 }
 
-func TestWhoGuessesDoesNotKeepOthersOut(t *testing.T) {
+func TestPasswordGuessingDoesNotLockOtherUsersOut(t *testing.T) {
 	t.Parallel()
 	d := newDoor(t)
 	anna := d.account(t, "Anna", pbx.Owner)

@@ -48,7 +48,7 @@ func TestAPasswordThatAProgramChoseIsAlwaysAccepted(t *testing.T) {
 	}
 }
 
-func TestEveryKnownWordIsRefusedWhateverIsPutBehindIt(t *testing.T) {
+func TestEveryKnownWordIsRefusedWithAnySuffix(t *testing.T) {
 	t.Parallel()
 	n := 0
 	for word, weight := range words() {

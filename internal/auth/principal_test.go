@@ -7,7 +7,7 @@ import (
 	"github.com/synergycall/pbxportal/internal/pbx"
 )
 
-func TestWhereNobodyIsAskedEverybodyMayDoEverythingWithoutAnAccount(t *testing.T) {
+func TestWithoutAuthenticationEveryCallerHasAllPermissionsExceptAnAccount(t *testing.T) {
 	t.Parallel()
 	p := auth.Anyone()
 	for _, wanted := range append(pbx.Permissions(), pbx.SignedIn) {
@@ -22,7 +22,7 @@ func TestWhereNobodyIsAskedEverybodyMayDoEverythingWithoutAnAccount(t *testing.T
 	}
 }
 
-func TestNobodyMayDoAnything(t *testing.T) {
+func TestTheZeroPrincipalHasNoPermissions(t *testing.T) {
 	t.Parallel()
 	for name, p := range map[string]auth.Principal{
 		"the zero principal":          {},

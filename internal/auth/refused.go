@@ -16,7 +16,7 @@ import (
 // most one event a minute with the number of refusals, beside the first one, which is recorded at once. The number of separate entries is bounded:
 // beyond it, one event a minute covers the rest of an action.
 const (
-	tellEvery      = time.Minute
+	recordEvery    = time.Minute
 	mostApart      = 32 // over all networks and callers
 	mostPerNetwork = 4  // per network or caller; the fifth account and all further ones are counted together
 )
@@ -96,8 +96,8 @@ func (t *tally) take() map[entryKey]entry {
 	return due
 }
 
-// giveBack returns entries that could not be recorded.
-func (t *tally) giveBack(due map[entryKey]entry) {
+// restore adds entries back that could not be recorded.
+func (t *tally) restore(due map[entryKey]entry) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for key, n := range due {
@@ -109,8 +109,8 @@ func (t *tally) giveBack(due map[entryKey]entry) {
 	}
 }
 
-// TellRefused records the refusals since the last call: one event for each kind. Those that cannot be written are kept for the next call.
-func (a *Auth) TellRefused(ctx context.Context) error {
+// RecordRefused records the refusals since the last call: one event for each kind. Those that cannot be written are kept for the next call.
+func (a *Auth) RecordRefused(ctx context.Context) error {
 	due := a.refused.take()
 	if len(due) == 0 {
 		return nil
@@ -128,7 +128,7 @@ func (a *Auth) TellRefused(ctx context.Context) error {
 		return nil
 	})
 	if err != nil {
-		a.refused.giveBack(due)
+		a.refused.restore(due)
 	}
 	return err
 }
@@ -140,14 +140,14 @@ func counted(facts pbx.Facts, times int) pbx.Facts {
 	return all
 }
 
-// Run calls TellRefused once a minute until ctx ends, and reports errors. The caller records the remainder.
+// Run calls RecordRefused once a minute until ctx ends, and reports errors. The caller records the remainder.
 func (a *Auth) Run(ctx context.Context, report func(error)) {
-	tick := time.NewTicker(tellEvery)
+	tick := time.NewTicker(recordEvery)
 	defer tick.Stop()
 	for {
 		select {
 		case <-tick.C:
-			if err := a.TellRefused(ctx); err != nil {
+			if err := a.RecordRefused(ctx); err != nil {
 				report(err)
 			}
 		case <-ctx.Done():
@@ -169,11 +169,11 @@ func (a *Auth) refusal(ctx context.Context, action, what string, object pbx.Audi
 	if !first {
 		return nil
 	}
-	told := e
-	told.After = counted(facts, 1)
-	err := a.store.AppendEvent(ctx, told)
+	single := e
+	single.After = counted(facts, 1)
+	err := a.store.AppendEvent(ctx, single)
 	if err != nil {
-		a.refused.giveBack(map[entryKey]entry{key: {e, 1, e.At, e.At}})
+		a.refused.restore(map[entryKey]entry{key: {e, 1, e.At, e.At}})
 	}
 	return err
 }

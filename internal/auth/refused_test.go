@@ -14,7 +14,7 @@ import (
 )
 
 // Nobody can fill the trail: neither a stranger with codes, nor a caller who is signed in and asks for what is not allowed.
-func TestWhatWasRefusedIsToldAtOnceAndThenOnceAMinuteWithItsNumber(t *testing.T) {
+func TestRefusalsAreRecordedAtOnceAndThenOnceAMinuteWithTheirNumber(t *testing.T) {
 	t.Parallel()
 	d := newDoor(t)
 	redeem := func() {
@@ -32,7 +32,7 @@ func TestWhatWasRefusedIsToldAtOnceAndThenOnceAMinuteWithItsNumber(t *testing.T)
 	}
 	close := func() {
 		d.move(time.Minute)
-		if err := d.TellRefused(t.Context()); err != nil {
+		if err := d.RecordRefused(t.Context()); err != nil {
 			t.Error(err)
 		}
 	}
@@ -76,12 +76,12 @@ func TestWhatWasRefusedWhileTheDatabaseTookNoEventIsNotLost(t *testing.T) {
 			t.Error("no error")
 		}
 	}
-	if err := d.TellRefused(t.Context()); err == nil {
+	if err := d.RecordRefused(t.Context()); err == nil {
 		t.Error("no error")
 	}
 	storetest.Execute(t, url, `DROP TRIGGER refuse`)
 	for range 2 {
-		if err := d.TellRefused(t.Context()); err != nil {
+		if err := d.RecordRefused(t.Context()); err != nil {
 			t.Error(err)
 		}
 	}
@@ -91,7 +91,7 @@ func TestWhatWasRefusedWhileTheDatabaseTookNoEventIsNotLost(t *testing.T) {
 	}
 }
 
-func TestTheFirstFailedSignInOfAnAccountFromANetworkIsToldAtOnceAndFurtherOnesAreCounted(t *testing.T) {
+func TestTheFirstFailedSignInOfAnAccountFromANetworkIsRecordedAtOnceAndFurtherOnesAreCounted(t *testing.T) {
 	t.Parallel()
 	d := newDoor(t)
 	for _, address := range []string{"192.0.2.1", "192.0.2.200", "198.51.100.1", "2001:db8::1", "2001:db8::2"} {
@@ -118,7 +118,7 @@ func TestTheFirstFailedSignInOfAnAccountFromANetworkIsToldAtOnceAndFurtherOnesAr
 	if diff := cmp.Diff(want, told()); diff != "" {
 		t.Error(diff)
 	}
-	if err := d.TellRefused(t.Context()); err != nil {
+	if err := d.RecordRefused(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	want = append(want, "192.0.2.200 anna@example.com 3", "198.51.100.1 anna@example.com 1", "2001:db8::2 anna@example.com 3")

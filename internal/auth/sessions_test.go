@@ -17,7 +17,7 @@ import (
 	"github.com/synergycall/pbxportal/internal/store/storetest"
 )
 
-func TestWhoDoesNotKnowThePasswordIsRefusedAndLearnsNothing(t *testing.T) {
+func TestAWrongPasswordIsRefusedWithoutInformation(t *testing.T) {
 	t.Parallel()
 	d := newDoor(t)
 	anna := d.account(t, "Anna", pbx.Owner)
@@ -117,7 +117,7 @@ func TestASessionEndsForWantOfUseAndAfterTwelveHoursInAnyCase(t *testing.T) {
 	}
 }
 
-func TestAClockThatWasPutBackOpensNothing(t *testing.T) {
+func TestAClockSetBackGrantsNoAccess(t *testing.T) {
 	t.Parallel()
 	d := newDoor(t)
 	anna := d.account(t, "Anna", pbx.Owner)
@@ -175,7 +175,7 @@ func TestTheUseOfASessionAndOfATokenIsNotedOnceAMinute(t *testing.T) {
 	}
 }
 
-func TestLookingWhetherAProofHoldsIsNoUseOfIt(t *testing.T) {
+func TestRevalidatingCredentialsIsNotAUseOfThem(t *testing.T) {
 	t.Parallel()
 	d := newDoor(t)
 	session := d.signIn(t, d.account(t, "Anna", pbx.Owner))
@@ -202,7 +202,7 @@ func TestSigningInAgainEndsTheSessionItReplaces(t *testing.T) {
 	}
 }
 
-func TestAPersonSeesAndEndsHisOwnSessionsOnly(t *testing.T) {
+func TestAUserSeesAndEndsOnlyTheirOwnSessions(t *testing.T) {
 	t.Parallel()
 	d := newDoor(t)
 	anna, bert := d.account(t, "Anna", pbx.Owner), d.account(t, "Bert", pbx.Owner)
@@ -237,7 +237,7 @@ func TestAPersonSeesAndEndsHisOwnSessionsOnly(t *testing.T) {
 	}
 }
 
-func TestWhatIsAPersonsOwnIsNoBusinessOfATokenOrOfNobody(t *testing.T) {
+func TestPersonalResourcesRequireAUserSession(t *testing.T) {
 	t.Parallel()
 	d := newDoor(t)
 	_, secret := d.token(t, pbx.NewToken{Name: "ci", Role: pbx.Owner})
@@ -300,7 +300,7 @@ func TestNoForgedProofIsAccepted(t *testing.T) {
 	})
 }
 
-func TestADatabaseThatIsAwayLetsNobodyIn(t *testing.T) {
+func TestAnUnavailableDatabaseGrantsNoAccess(t *testing.T) {
 	t.Parallel()
 	d := newDoor(t)
 	anna := d.account(t, "Anna", pbx.Owner)
@@ -327,7 +327,7 @@ func TestADatabaseThatIsAwayLetsNobodyIn(t *testing.T) {
 	}
 }
 
-func TestManyWhoSignInAtOnceAllGetIn(t *testing.T) {
+func TestManyConcurrentSignInsAllSucceed(t *testing.T) {
 	t.Parallel()
 	storetest.Each(t, func(t *testing.T, url string) {
 		d := doorOf(storetest.Open(t, url))

@@ -84,7 +84,7 @@ func TestARevokedTokenEndsAtOnce(t *testing.T) {
 }
 
 // Whoever makes a token, and whatever he asks for: the token may nothing that he may not, and nobody who may not manage accounts makes one.
-func TestNobodyMakesATokenMightierThanHimself(t *testing.T) {
+func TestNoUserCreatesATokenWithMorePermissionsThanTheirOwn(t *testing.T) {
 	t.Parallel()
 	d := newDoor(t)
 	makers := map[string]auth.Principal{"nobody": {}}
@@ -134,7 +134,7 @@ func TestNobodyMakesATokenMightierThanHimself(t *testing.T) {
 	})
 }
 
-func TestATokenDoesNotOutliveTheOneItWasMadeWith(t *testing.T) {
+func TestATokenDoesNotOutliveTheOneItWasCreatedWith(t *testing.T) {
 	t.Parallel()
 	d := newDoor(t)
 	_, secret := d.token(t, pbx.NewToken{Name: "parent", Role: pbx.Owner, Lives: time.Hour})
@@ -203,7 +203,7 @@ func TestTheTokensOfAPersonLoseWhatThePersonLoses(t *testing.T) {
 	}
 }
 
-func TestWithATokenEndAllThatWereMadeWithIt(t *testing.T) {
+func TestRevokingATokenRevokesAllCreatedWithIt(t *testing.T) {
 	t.Parallel()
 	storetest.Each(t, func(t *testing.T, url string) {
 		d := doorOf(storetest.Open(t, url))
@@ -254,7 +254,7 @@ func TestWithATokenEndAllThatWereMadeWithIt(t *testing.T) {
 }
 
 // A request that was let in just before its token was revoked, or its account disabled, makes nothing that would stay.
-func TestWhoWasStoppedWhileHisRequestWasUnderWayMakesNothingThatStays(t *testing.T) {
+func TestAccessRevokedDuringARequestLeavesNoEffect(t *testing.T) {
 	t.Parallel()
 	yes, admin := true, pbx.Admin
 	account := func(do func(*door, pbx.AccountID) error) func(*door, auth.Principal) error {

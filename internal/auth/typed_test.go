@@ -75,7 +75,7 @@ func TestAnAddressOfAProviderThatOnlyLooksLikeAnAccountsOpensNothing(t *testing.
 	d.account(t, "Anna", pbx.Owner)
 	for _, email := range []string{"ａnna@example.com", "anna@example.com\u200b", "a\u00adnna@example.com", "anna＠example.com", "anna@e\u212bample.com"} {
 		for _, role := range []pbx.Role{"", pbx.Auditor} {
-			if opened, err := d.SignInOutside(from(t, home), auth.FederatedLogin{Identity: at("x"), Email: email, Name: "Anna", Role: role}); err == nil {
+			if opened, err := d.SignInFederated(from(t, home), auth.FederatedLogin{Identity: at("x"), Email: email, Name: "Anna", Role: role}); err == nil {
 				t.Errorf("%+q opens %+v", email, opened.Principal)
 			}
 		}

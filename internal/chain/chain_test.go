@@ -133,7 +133,7 @@ func changes(name string, v reflect.Value) []change {
 	panic("no way to change " + name)
 }
 
-func TestAnEventThatIsTakenOutOrMovedIsNoticed(t *testing.T) {
+func TestARemovedOrMovedEventIsDetected(t *testing.T) {
 	t.Parallel()
 	whole := grow(rand.New(rand.NewPCG(5, 6)), 4)
 	for name, tampered := range map[string][]chain.Entry{
@@ -171,7 +171,7 @@ func TestTheCanonicalFormIsWhatRFC8785Says(t *testing.T) {
 	}
 }
 
-func TestTextsThatNoDatabaseTakesAreMended(t *testing.T) {
+func TestTextsThatNoDatabaseAcceptsAreCleaned(t *testing.T) {
 	t.Parallel()
 	e := chain.Clean(pbx.AuditEvent{
 		Action: "a\x00b", Actor: pbx.Actor{Name: "\xff"}, Object: pbx.AuditObject{Name: strings.Repeat("é", 2000)},

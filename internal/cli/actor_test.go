@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-func TestWhoIsShownWasProvedAndWhatWasClaimedStandsApart(t *testing.T) {
+func TestTheAuthenticatedActorIsSeparateFromTheClaimedOne(t *testing.T) {
 	t.Parallel()
 	s := newSettings(t)
 	s.run(t, "apply", "--by", "the president") // it fails, for want of an Asterisk, and is on record

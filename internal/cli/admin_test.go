@@ -14,7 +14,7 @@ import (
 
 const longPassword = "viele kleine Igel singen"
 
-func TestAnAccountIsMadeListedAndLocked(t *testing.T) {
+func TestAnAccountIsCreatedListedAndLocked(t *testing.T) {
 	t.Parallel()
 	s := newSettings(t)
 	s.must(t, "migrate")
@@ -89,7 +89,7 @@ func TestAResetPrintsALinkThatSetsAPassword(t *testing.T) {
 	}
 }
 
-func TestASetUpLinkIsPrintedWhileNobodyHasAnAccount(t *testing.T) {
+func TestASetUpLinkIsPrintedWhileThereAreNoAccounts(t *testing.T) {
 	t.Parallel()
 	s := newSettings(t)
 	out := s.must(t, "admin", "setup-link", "--json")
@@ -104,7 +104,7 @@ func TestASetUpLinkIsPrintedWhileNobodyHasAnAccount(t *testing.T) {
 	}
 }
 
-func TestATokenStandsAloneOnStandardOutputAndHoldsUntilItIsRevoked(t *testing.T) {
+func TestATokenIsTheOnlyOutputAndIsValidUntilItIsRevoked(t *testing.T) {
 	t.Parallel()
 	s := newSettings(t)
 	s.must(t, "migrate")

@@ -8,7 +8,7 @@ import (
 	"github.com/synergycall/pbxportal/internal/pbx"
 )
 
-func TestThePlanSaysOfEachDriftWhatForceDoes(t *testing.T) {
+func TestThePlanReportsForEachDriftWhatForceDoes(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
 		drift []pbx.DriftKind
@@ -32,7 +32,7 @@ func TestThePlanSaysOfEachDriftWhatForceDoes(t *testing.T) {
 	}
 }
 
-func TestARefusedApplyThatTookBackAHandEditSaysSo(t *testing.T) {
+func TestARefusedApplyThatRevertedAManualEditReportsIt(t *testing.T) {
 	t.Parallel()
 	run := pbx.Run{Result: pbx.Refused, Events: []pbx.Event{{Code: pbx.EventPlanned}}}
 	if text := resultText(run); text != "refused: nothing was changed" {

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-func TestAnApplyThatFindsNoFolderLeavesARecordAndSaysSoOnce(t *testing.T) {
+func TestAnApplyWithoutAFolderLeavesARecordAndReportsItOnce(t *testing.T) {
 	t.Parallel()
 	s := newSettings(t)
 	s["ASTERISK_CONFIG_DIR"] = filepath.Join(t.TempDir(), "mistyped")
@@ -51,7 +51,7 @@ func TestAnApplyThatNeverBeganHasNoTimeAndNoResult(t *testing.T) {
 }
 
 // A console that says nothing: no command failed, and nothing is proved.
-func TestAnApplyThatWasNotConfirmedEndsWithACodeOfItsOwnAndIsNoSuccessAnywhere(t *testing.T) {
+func TestAnUnconfirmedApplyHasItsOwnExitCodeAndIsNotShownAsSuccess(t *testing.T) {
 	t.Parallel()
 	s := newSettings(t)
 	s["ASTERISK_CONTROL"] = "exec:true"

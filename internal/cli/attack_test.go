@@ -24,7 +24,7 @@ var attack = flag.Duration("attack", 3*time.Second, "how long the attack on the 
 
 // Guessing passwords must not keep those who are signed in from working: 200 wrong sign-ins a second, from one address and from many. For a
 // minute of each: go test ./internal/cli -run Attack -attack 1m.
-func TestAnAttackOnTheSignInKeepsNobodyFromWorking(t *testing.T) { //nolint:paralleltest // it measures
+func TestAnAttackOnTheSignInBlocksNoSignedInUser(t *testing.T) { //nolint:paralleltest // it measures
 	const perSecond, slack = 200, 24 << 20 // more than one hash
 	limit := 100 * time.Millisecond
 	if *attack < 30*time.Second {

@@ -88,7 +88,7 @@ func TestTheCommandsWorkWithoutAServer(t *testing.T) {
 	expect(s.must(t, "version"), "pbxportal", "go1.")
 }
 
-func TestTheExitCodeSaysWhatKindOfFailureItWas(t *testing.T) {
+func TestTheExitCodeIdentifiesTheKindOfFailure(t *testing.T) {
 	t.Parallel()
 	s := newSettings(t)
 	s.must(t, "user", "add", "Anna", "anna@example.com")
@@ -242,7 +242,7 @@ func TestFlagsWinOverTheEnvironmentAndTheEnvironmentOverTheFile(t *testing.T) {
 	}
 }
 
-func TestDoctorNamesEachFaultWithItsCure(t *testing.T) {
+func TestDoctorReportsEachProblemWithItsFix(t *testing.T) {
 	t.Parallel()
 	in := func(a *lab.Asterisk, name string) string { return filepath.Join(a.ConfigDir, name) }
 	for name, tc := range map[string]struct {
@@ -375,7 +375,7 @@ func TestTheDemoEndsWithACallThatWasHeard(t *testing.T) {
 	}
 }
 
-func TestWhereNoAsteriskCanBeFetchedTheDemoSaysWhyAndWhatToDo(t *testing.T) {
+func TestIfNoAsteriskCanBeDownloadedTheDemoReportsTheCauseAndFix(t *testing.T) {
 	t.Parallel()
 	code, log := portal(t, []string{"demo"}, "PATH="+t.TempDir(), "HOME="+t.TempDir(), "XDG_CACHE_HOME="+t.TempDir())
 	for _, want := range []string{"apt-get", "ASTERISK_CONFIG_DIR", "ASTERISK_CONTROL", "pbxportal doctor"} {

@@ -7,7 +7,7 @@ import (
 	"github.com/synergycall/pbxportal/internal/store/storetest"
 )
 
-func TestUsersThatADiskChangedAreRefusedByEveryCommandUntilTheyAreAccepted(t *testing.T) {
+func TestUsersDamagedOnDiskAreRefusedByEveryCommandUntilTheyAreAccepted(t *testing.T) {
 	t.Parallel()
 	s := newSettings(t)
 	s["DATABASE_URL"] = storetest.SQLite(t)

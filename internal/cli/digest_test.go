@@ -14,7 +14,7 @@ import (
 	"github.com/synergycall/pbxportal/internal/phone"
 )
 
-func TestWithDigestsPhonesCallEachOtherAndAsteriskCannotTellAPassword(t *testing.T) {
+func TestWithDigestsPhonesCallEachOtherAndAsteriskHasNoPassword(t *testing.T) {
 	t.Parallel()
 	a := labtest.Asterisk(t)
 	s := newSettings(t).beside(a)

@@ -13,7 +13,7 @@ import (
 	"github.com/synergycall/pbxportal/internal/pbx"
 )
 
-func TestDoctorSaysThatThereAreNoAccountsYet(t *testing.T) {
+func TestDoctorReportsThatThereAreNoAccountsYet(t *testing.T) {
 	t.Parallel()
 	s := newSettings(t)
 	s.must(t, "migrate")
@@ -74,7 +74,7 @@ res_pjsip_authenticator_digest.so res_pjsip_endpoint_identifier_user.so res_pjsi
 	return fmt.Sprintf("%s%d modules loaded\n", text, len(all))
 }
 
-func TestThePlanEndsWithACodeOfItsOwnWhereAnApplyHasSomethingToDo(t *testing.T) {
+func TestThePlanHasItsOwnExitCodeIfThereIsSomethingToApply(t *testing.T) {
 	t.Parallel()
 	a := labtest.Asterisk(t)
 	s := newSettings(t).beside(a)

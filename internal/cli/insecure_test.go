@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-func TestWithoutATokenTheServerTellsNobodyAnything(t *testing.T) {
+func TestWithoutATokenTheServerRevealsNothing(t *testing.T) {
 	t.Parallel()
 	srv := newSettings(t).serve(t)
 	token := srv.token
@@ -32,7 +32,7 @@ func TestWithoutATokenTheServerTellsNobodyAnything(t *testing.T) {
 	}
 }
 
-func TestALaboratoryMayAskNobodyOnLoopbackAloneAndSaysSoEverywhere(t *testing.T) {
+func TestAuthenticationCanBeOffOnlyOnLoopbackAndThisIsReportedEverywhere(t *testing.T) {
 	t.Parallel()
 	s := newSettings(t)
 	srv := s.serve(t, "--insecure-no-auth")

@@ -176,7 +176,7 @@ func TestARotationThatWasCutOffIsFinishedAndNotBegunAgain(t *testing.T) {
 	}
 }
 
-func TestKeysThatSomebodyElseProvidesAreReplacedThere(t *testing.T) {
+func TestExternallyProvidedKeysAreReplacedAtTheirSource(t *testing.T) {
 	t.Parallel()
 	s := newSettings(t)
 	s["SECRET_KEY"] = keyring.NewKey()

@@ -66,7 +66,7 @@ func TestStatusShowsThePhonesAndTheCalls(t *testing.T) {
 	}
 }
 
-func TestStatusSaysWhyItSeesNothing(t *testing.T) {
+func TestStatusReportsWhyThereIsNoLiveState(t *testing.T) {
 	t.Parallel()
 	a := labtest.Asterisk(t)
 	if code, _, errs := newSettings(t).run(t, "status"); code != 2 || !strings.Contains(errs, "AMI_USER") {

@@ -13,7 +13,7 @@ import (
 	"github.com/synergycall/pbxportal/internal/store/storetest"
 )
 
-func TestWhoHasLostTheKeyForGoodGoesOnWithNewSecrets(t *testing.T) {
+func TestAfterLosingTheKeyNewSecretsAreIssued(t *testing.T) {
 	t.Parallel()
 	storetest.Each(t, func(t *testing.T, url string) {
 		s := newSettings(t).beside(labtest.Asterisk(t))
@@ -126,7 +126,7 @@ func TestAKeyOfOneHostIsNotAskedForOnAnotherInVain(t *testing.T) {
 }
 
 // Two hosts start for the first time at the same moment, again and again: one key seals, and whoever has another says so and seals nothing.
-func TestOfTwoHostsThatMakeAKeyAtTheSameMomentOneIsFirst(t *testing.T) {
+func TestIfTwoHostsCreateAKeyAtOnceOneWins(t *testing.T) {
 	t.Parallel()
 	const rounds = 3
 	for range rounds {

@@ -7,12 +7,12 @@ import (
 	"time"
 )
 
-// spare is how many bytes the heap may hold beyond its live size after the last collection before memory is freed.
+// spare is how many bytes the heap can have beyond its live size after the last collection before memory is freed.
 const spare = 6 << 20
 
-// giveBack frees, every second until ctx ends, the memory left by an apply, a large response or a password hash. By itself Go collects only when the
+// freeMemoryPeriodically frees, every second until ctx ends, the memory left by an apply, a large response or a password hash. By itself Go collects only when the
 // heap has doubled, so an idle portal would keep the memory of its busiest moment.
-func giveBack(ctx context.Context) error {
+func freeMemoryPeriodically(ctx context.Context) error {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	for {
@@ -20,13 +20,13 @@ func giveBack(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:
-			sweep()
+			freeMemory()
 		}
 	}
 }
 
-// sweep frees memory; it returns false if that is not worth the few milliseconds it takes.
-func sweep() bool {
+// freeMemory returns unused memory to the system; it returns false if that is not worth the few milliseconds it takes.
+func freeMemory() bool {
 	heap := []metrics.Sample{
 		{Name: "/memory/classes/heap/objects:bytes"}, // alive or not
 		{Name: "/memory/classes/heap/free:bytes"},    // not yet returned

@@ -10,8 +10,8 @@ import (
 	"github.com/synergycall/pbxportal/internal/proc"
 )
 
-// TestMemoryThatWasLeftBehindIsGivenBackOnce does so in a process of its own: here what another test began may still take memory.
-func TestMemoryThatWasLeftBehindIsGivenBackOnce(t *testing.T) {
+// The test runs in its own process: here, other tests may still allocate memory.
+func TestUnusedMemoryIsFreedOnce(t *testing.T) {
 	t.Parallel()
 	const alone = "PBXPORTAL_MEASURE_MEMORY"
 	if os.Getenv(alone) == "" {
@@ -25,27 +25,27 @@ func TestMemoryThatWasLeftBehindIsGivenBackOnce(t *testing.T) {
 		}
 		return
 	}
-	defer debug.SetGCPercent(debug.SetGCPercent(-1)) // nobody else collects
+	defer debug.SetGCPercent(debug.SetGCPercent(-1)) // only freeMemory collects
 	debug.FreeOSMemory()
-	if sweep() {
-		t.Error("there was nothing to give back")
+	if freeMemory() {
+		t.Error("there was nothing to free")
 	}
 	for range 40 {
 		_ = append([]byte(nil), make([]byte, 1<<20)...)
 	}
 	before := inUse()
-	if !sweep() {
-		t.Fatal("40 MiB were left behind, and nothing was given back")
+	if !freeMemory() {
+		t.Fatal("40 MiB were unused, and nothing was freed")
 	}
 	if after := inUse(); before-after < 30<<20 || before < after {
 		t.Errorf("before %d MiB, after %d MiB", before>>20, after>>20)
 	}
-	if sweep() {
-		t.Error("it was given back a second time")
+	if freeMemory() {
+		t.Error("it was freed a second time")
 	}
 }
 
-// inUse is how much of the machine's memory the heap has.
+// inUse returns the bytes of the heap, used or free.
 func inUse() uint64 {
 	heap := []metrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}, {Name: "/memory/classes/heap/free:bytes"}}
 	metrics.Read(heap)

@@ -161,7 +161,7 @@ func (p *portal) serve(ctx context.Context, listener net.Listener) error {
 	if err != nil {
 		return errors.Join(err, listener.Close())
 	}
-	sweep() // reading the contract leaves more garbage than serving ever needs
+	freeMemory() // reading the contract leaves more garbage than serving ever needs
 	server := handler.Server(listener.Addr().String())
 	server.ErrorLog = slog.NewLogLogger(p.log.Handler(), slog.LevelWarn)
 	url, serve := "http://"+listener.Addr().String(), server.Serve
@@ -187,7 +187,7 @@ func (p *portal) serve(ctx context.Context, listener net.Listener) error {
 	g.Go(func() error { p.watch.Run(ctx, p.trail, p.reportTrail); return nil })
 	g.Go(func() error { p.auth.Run(ctx, p.logRefused); return nil })
 	g.Go(func() error { return watcher.Run(ctx) })
-	g.Go(func() error { return giveBack(ctx) })
+	g.Go(func() error { return freeMemoryPeriodically(ctx) })
 	g.Go(func() error {
 		<-ctx.Done()
 		p.log.Info("stopping: completing work in progress")
@@ -197,7 +197,7 @@ func (p *portal) serve(ctx context.Context, listener net.Listener) error {
 			return fmt.Errorf("cannot complete work in progress: %w", err)
 		}
 		handler.Wait() // applies whose callers did not wait; each has a timeout of its own
-		if err := p.auth.TellRefused(drain); err != nil {
+		if err := p.auth.RecordRefused(drain); err != nil {
 			p.logRefused(err)
 		}
 		p.watch.Look(drain, p.trail, p.reportTrail)

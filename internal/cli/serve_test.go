@@ -200,7 +200,7 @@ func TestAServerThatIsStoppedFinishesARunningApply(t *testing.T) {
 	}
 }
 
-func TestRow05AnApplyWhoseServerIsKilledStaysOnRecordAndTheNextSucceeds(t *testing.T) {
+func TestRow05AnApplyWhoseServerIsKilledStaysRecordedAndTheNextSucceeds(t *testing.T) {
 	t.Parallel()
 	a, s, srv, answers := running(t)
 	eventually(t, "the files are switched", func() bool {
@@ -222,7 +222,7 @@ func TestRow05AnApplyWhoseServerIsKilledStaysOnRecordAndTheNextSucceeds(t *testi
 	}
 }
 
-func TestRow19TheServerCatchesUpWithAnAsteriskThatWasAway(t *testing.T) {
+func TestRow19TheServerCatchesUpWithAnAsteriskThatWasDown(t *testing.T) {
 	t.Parallel()
 	a := labtest.Asterisk(t)
 	s := newSettings(t).beside(a)

@@ -171,7 +171,7 @@ func TestTwoFilesWithDifferentInstallationsAreRefusedAndOneCanBeChosen(t *testin
 }
 
 // Elsewhere than where its settings are found, a command must not make another installation and say that there are no users.
-func TestNoDatabaseIsMadeWhereAnotherWasMeant(t *testing.T) { //nolint:paralleltest // it changes the current folder
+func TestNoDatabaseIsCreatedInsteadOfTheConfiguredOne(t *testing.T) { //nolint:paralleltest // it changes the current folder
 	var looks [][]string
 	for _, command := range []string{
 		"user list", "plan", "rollback", "recover", "audit verify", "audit list", "audit head", "token list", "admin list", "rotate-key", "revision list", "user delete 1000",
@@ -266,7 +266,7 @@ func TestSettingsThatMayNotBeReadAreNotTakenForNone(t *testing.T) { //nolint:par
 }
 
 // runuser stays in the folder in which root called it, such as root's home.
-func TestAFolderThatMayNotBeEnteredHidesNoSettingsAndAFileThatMayNotBeReadSaysWhatToDo(t *testing.T) { //nolint:paralleltest // it changes the current folder
+func TestAnInaccessibleFolderHidesNoSettingsAndAnUnreadableFileIsReportedWithItsFix(t *testing.T) { //nolint:paralleltest // it changes the current folder
 	h := newHost(t, "REALM=folder\n", "REALM=service\n")
 	must := func(err error) {
 		t.Helper()
@@ -287,7 +287,7 @@ func TestAFolderThatMayNotBeEnteredHidesNoSettingsAndAFileThatMayNotBeReadSaysWh
 }
 
 // An empty PostgreSQL database is one that was meant only where a command creates one, and the state folder is not that of another installation.
-func TestNoTablesAreMadeInADatabaseThatIsEmptyByACommandThatOnlyLooks(t *testing.T) { //nolint:paralleltest // it changes the current folder
+func TestReadOnlyCommandsCreateNoTablesInAnEmptyDatabase(t *testing.T) { //nolint:paralleltest // it changes the current folder
 	h := newHost(t, "", "")
 	h.env["STATE_DIR"], h.env["DATABASE_URL"] = h.state, labtest.Postgres(t)
 	for _, args := range [][]string{{"user", "list"}, {"plan"}, {"audit", "list"}, {"token", "list"}} {

@@ -44,7 +44,7 @@ func TestTheNameOfAnAdoptedUserDoesNotSteerTheTerminal(t *testing.T) {
 	}
 }
 
-func TestTheDoctorNamesSettingsThatEverybodyCanRead(t *testing.T) {
+func TestDoctorReportsSettingsReadableByAllUsers(t *testing.T) {
 	t.Parallel()
 	s, dir := newSettings(t), t.TempDir()
 	var env []string

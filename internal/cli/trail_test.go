@@ -123,7 +123,7 @@ func TestAServerSignsAHeadWhenItStartsAndWhenItStops(t *testing.T) {
 }
 
 // What stands against the trail is said by everything that speaks of it, with a way out that leaves its own event.
-func TestATrailThatContradictsItsHeadsIsToldByHealthDoctorAndVerifyUntilAPersonBeginsANewSeries(t *testing.T) {
+func TestATrailThatContradictsItsHeadsIsReportedByHealthDoctorAndVerifyUntilANewSeriesBegins(t *testing.T) {
 	t.Parallel()
 	s := newSettings(t)
 	for _, email := range []string{"a@example.com", "b@example.com"} {
@@ -218,7 +218,7 @@ func TestFailedSignInsAreCountedAndNoneIsMissingAfterACleanStop(t *testing.T) {
 	}
 }
 
-func TestAnArchiveIsMadeCheckedWithTheDatabaseAndCheckedByItself(t *testing.T) {
+func TestAnArchiveIsCreatedAndVerifiedWithAndWithoutTheDatabase(t *testing.T) {
 	t.Parallel()
 	s, dir := newSettings(t), t.TempDir()
 	file, other := filepath.Join(dir, "archive.jsonl"), filepath.Join(dir, "other")

@@ -72,7 +72,7 @@ func TestServeEndsWhereWaitingForTheDatabaseCannotHelp(t *testing.T) {
 }
 
 // The commands of docs/install.md, on a database that an earlier version filled: its texts are UTF-8, whatever its encoding says.
-func TestUsersOfADatabaseWithAnotherEncodingMoveAsTheManualSays(t *testing.T) {
+func TestUsersOfADatabaseWithAnotherEncodingAreMigratedAsDocumented(t *testing.T) {
 	t.Parallel()
 	server := labtest.Postgres(t)
 	s := newSettings(t)

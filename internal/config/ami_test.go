@@ -42,7 +42,7 @@ func TestTheManagerInterfaceNeedsAUserAndOneSecret(t *testing.T) {
 	}
 }
 
-func TestASecretComesFromAFileThatOthersMayNotRead(t *testing.T) {
+func TestASecretFileMustNotBeReadableByOtherUsers(t *testing.T) {
 	t.Parallel()
 	name := filepath.Join(t.TempDir(), "secret")
 	c := config.Config{AMIUser: "portal", AMISecretFile: name}

@@ -115,7 +115,7 @@ func TestThoseWrittenTogetherGetTheLowestNumbersInTheirOrder(t *testing.T) {
 	})
 }
 
-func TestEachOfThoseWrittenTogetherHasItsOwnEventInOneChain(t *testing.T) {
+func TestEachRequestOfAGroupCommitHasItsOwnEventInOneChain(t *testing.T) {
 	t.Parallel()
 	storetest.Each(t, func(t *testing.T, url string) {
 		s := storetest.Open(t, url)
@@ -126,7 +126,7 @@ func TestEachOfThoseWrittenTogetherHasItsOwnEventInOneChain(t *testing.T) {
 	})
 }
 
-func TestThePoolThatEndsAmongThoseWrittenTogetherIsGivenOutToTheLastNumber(t *testing.T) {
+func TestAPoolExhaustedInAGroupCommitIsAllocatedToTheLastNumber(t *testing.T) {
 	t.Parallel()
 	storetest.Each(t, func(t *testing.T, url string) {
 		s := storetest.Open(t, url)
@@ -183,7 +183,7 @@ CREATE CONSTRAINT TRIGGER refuse AFTER INSERT ON users DEFERRABLE INITIALLY DEFE
 	storetest.Execute(t, url, refuse)
 }
 
-func TestATransactionThatFailsFailsAllItWasForAndLeavesNobody(t *testing.T) {
+func TestAFailedGroupCommitFailsAllItsRequestsAndCreatesNoUser(t *testing.T) {
 	t.Parallel()
 	storetest.Each(t, func(t *testing.T, url string) {
 		s := storetest.Open(t, url)
@@ -211,7 +211,7 @@ func TestATransactionThatFailsFailsAllItWasForAndLeavesNobody(t *testing.T) {
 	})
 }
 
-func TestWhileTheDatabaseIsAwayNobodyOfManyIsTriedAgain(t *testing.T) {
+func TestDuringADatabaseOutageNoQueuedRequestIsRetried(t *testing.T) {
 	t.Parallel()
 	s, err := store.Open("postgresql://nobody@127.0.0.1:1/none")
 	if err != nil {
@@ -228,7 +228,7 @@ func TestWhileTheDatabaseIsAwayNobodyOfManyIsTriedAgain(t *testing.T) {
 }
 
 // Somebody who writes to the tables without the writers' lock, as another program would, takes a number from among those of the many.
-func TestThoseWrittenTogetherGiveWayToAWriterWhoKnowsNoLock(t *testing.T) {
+func TestAGroupCommitYieldsToAWriterWithoutTheLock(t *testing.T) {
 	t.Parallel()
 	url := labtest.Postgres(t)
 	s := storetest.Open(t, url)
@@ -248,7 +248,7 @@ INSERT INTO extensions (id, user_id, number, secret) VALUES ('33333333-3333-4333
 	}
 }
 
-func TestACreateThatHasBegunGoesOnWhenItsCallerIsGone(t *testing.T) {
+func TestACreateInProgressContinuesAfterItsCallerDisconnects(t *testing.T) {
 	t.Parallel()
 	storetest.Each(t, func(t *testing.T, url string) {
 		ctx, leave := context.WithCancel(t.Context())
@@ -259,7 +259,7 @@ func TestACreateThatHasBegunGoesOnWhenItsCallerIsGone(t *testing.T) {
 	})
 }
 
-func TestAPanicAmongThoseWrittenTogetherCreatesNobodyAndIsSaidToAll(t *testing.T) {
+func TestAPanicInAGroupCommitCreatesNoUserAndIsReportedToAllCallers(t *testing.T) {
 	t.Parallel()
 	storetest.Each(t, func(t *testing.T, url string) {
 		s := storetest.Open(t, url)

@@ -90,7 +90,7 @@ func TestAThousandUsersCreatedAtOnceGetAThousandNumbersAndTheNextNone(t *testing
 	})
 }
 
-func TestATakenAddressBurnsNoNumber(t *testing.T) {
+func TestADuplicateAddressUsesUpNoNumber(t *testing.T) {
 	t.Parallel()
 	storetest.Each(t, func(t *testing.T, url string) {
 		d := open(t, url)[0]
@@ -186,7 +186,7 @@ func TestUsersAreFoundListedAndDeleted(t *testing.T) {
 	})
 }
 
-func TestACallerWhoIsGoneCreatesNobody(t *testing.T) {
+func TestADisconnectedCallerCreatesNoUser(t *testing.T) {
 	t.Parallel()
 	storetest.Each(t, func(t *testing.T, url string) {
 		d := open(t, url)[0]
@@ -201,7 +201,7 @@ func TestACallerWhoIsGoneCreatesNobody(t *testing.T) {
 	})
 }
 
-func TestWhereTheHostHasTheRestOfThePoolTheRefusalSaysSo(t *testing.T) {
+func TestAPoolExhaustedByTheHostIsReportedAsSuch(t *testing.T) {
 	t.Parallel()
 	storetest.Each(t, func(t *testing.T, url string) {
 		s := storetest.Open(t, url)
@@ -231,7 +231,7 @@ func TestWhereTheHostHasTheRestOfThePoolTheRefusalSaysSo(t *testing.T) {
 	})
 }
 
-func TestAFreedNumberIsKeptBackForTheQuarantine(t *testing.T) {
+func TestAReleasedNumberIsReservedForTheQuarantine(t *testing.T) {
 	t.Parallel()
 	storetest.Each(t, func(t *testing.T, url string) {
 		clock := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)

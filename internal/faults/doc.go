@@ -1,4 +1,4 @@
-// Package faults holds the searches that break the portal on purpose: they kill it before each of its system calls, take Asterisk, the
-// database and the disk away from under it, and let several of it run at once. What must hold then, and the numbers, stand in
-// docs/promises.md. There is no code here but tests.
+// Package faults holds the fault-injection tests of the portal: they kill it before each of its system calls, make Asterisk, the
+// database and the disk unavailable, and run several portals at once. The guarantees and the numbers are in docs/promises.md. The
+// package has no code but tests.
 package faults

@@ -11,7 +11,7 @@ import (
 	"github.com/synergycall/pbxportal/internal/store/storetest"
 )
 
-func TestTheDoctorSeesThatADatabaseThatAnswersCannotBeWritten(t *testing.T) {
+func TestDoctorDetectsADatabaseThatAnswersButCannotBeWritten(t *testing.T) {
 	t.Parallel()
 	for name, fault := range map[string]func(t *testing.T) (s *site, shell string){
 		"the disk is full": func(t *testing.T) (*site, string) {
@@ -19,7 +19,7 @@ func TestTheDoctorSeesThatADatabaseThatAnswersCannotBeWritten(t *testing.T) {
 			small := mount(t, dir, 4096)
 			s := lookAt(t, labtest.Asterisk(t), "sqlite:///"+filepath.Join(dir, "portal.db"))
 			s.shut()
-			s.open(t) // its log is cut
+			s.open(t) // this truncates its log
 			s.create(t)
 			if small {
 				fill(t, dir, 0)

@@ -36,7 +36,7 @@ import (
 	"github.com/synergycall/pbxportal/internal/store"
 )
 
-// TestMain makes the test binary the portal itself when it is asked to be, so that tests can start, and kill, real processes of it.
+// TestMain lets the test binary run as the portal, so that tests can start and kill real processes of it.
 func TestMain(m *testing.M) {
 	if os.Getenv("PBXPORTAL_BE_THE_PORTAL") == "" {
 		flag.Parse()
@@ -52,23 +52,23 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// site is a host with a portal and a real Asterisk, seen from outside: through files, the command line, the database, and Asterisk's
-// own console.
+// site is a host with a portal and a real Asterisk, accessed from outside: through files, the command line, the database, and Asterisk's
+// console.
 type site struct {
 	asterisk  *lab.Asterisk
 	control   *asterisk.Control
 	store     *store.Store
 	directory *directory.Directory
 	local     *node.Local
-	engine    *apply.Engine // for looking; what is tested runs as a process, or through the command line
+	engine    *apply.Engine // for inspection; the portal under test runs as a process, or through the command line
 	env       map[string]string
-	modules   string // modules.conf as it was
+	modules   string // original modules.conf
 	gate      string // see busy
 	others    *sync.WaitGroup
 	undo      []func() // see later
 }
 
-// newSite puts a portal with the database of the url beside an Asterisk, with a few users who are applied.
+// newSite returns a site with the database of the URL and some applied users.
 func newSite(t *testing.T, a *lab.Asterisk, url string, users int) *site {
 	t.Helper()
 	s := lookAt(t, a, url)
@@ -79,7 +79,7 @@ func newSite(t *testing.T, a *lab.Asterisk, url string, users int) *site {
 	return s
 }
 
-// lookAt puts a portal with the database of the url beside an Asterisk.
+// lookAt returns a site with the database of the URL.
 func lookAt(t *testing.T, a *lab.Asterisk, url string) *site {
 	t.Helper()
 	var err error
@@ -95,7 +95,7 @@ func lookAt(t *testing.T, a *lab.Asterisk, url string) *site {
 	return s
 }
 
-// open opens the database, for looking and for changing users.
+// open opens the database, for inspection and for changing users.
 func (s *site) open(t *testing.T) {
 	t.Helper()
 	db, err := store.Open(s.env["DATABASE_URL"])
@@ -114,12 +114,12 @@ func (s *site) open(t *testing.T) {
 	s.engine = apply.New(apply.Config{Store: db, Target: s.local, Now: now})
 }
 
-// shut closes it, so that the portal under test is alone with it.
+// shut closes the database, so that only the portal under test has it open.
 func (s *site) shut() { _ = s.store.Close() }
 
 func now() time.Time { return time.Now() }
 
-// environ is the environment of a process of the portal.
+// environ returns the environment of a process of the portal.
 func (s *site) environ() []string {
 	env := []string{"PBXPORTAL_BE_THE_PORTAL=1", "PATH=" + os.Getenv("PATH"), "HOME=/", "GORACE=" + os.Getenv("GORACE")}
 	for name, value := range s.env {
@@ -140,7 +140,7 @@ func (s *site) runIn(ctx context.Context, args ...string) (code int, stdout, std
 	return code, out.String(), errs.String()
 }
 
-// must runs one command that must succeed, and gives what it printed.
+// must runs one command that must succeed, and returns its output.
 func (s *site) must(t *testing.T, args ...string) string {
 	t.Helper()
 	code, out, errs := s.run(t, args...)
@@ -150,7 +150,7 @@ func (s *site) must(t *testing.T, args ...string) string {
 	return out
 }
 
-// ran is what apply --json prints.
+// ran is the output of apply --json.
 type ran struct {
 	ID           string   `json:"audit_log_id"`
 	Outcome      string   `json:"outcome"`
@@ -173,7 +173,7 @@ type answer struct {
 	Stderr   string `json:"stderr"`
 }
 
-// apply applies, and gives what came of it.
+// apply runs an apply, and returns its exit code and output.
 func (s *site) apply(t *testing.T, args ...string) (code int, r ran) {
 	t.Helper()
 	code, out, errs := s.run(t, append([]string{"apply", "--json"}, args...)...)
@@ -212,7 +212,7 @@ func (s *site) users(t *testing.T) []pbx.User {
 	return users
 }
 
-// replace gives the number of a user to another one: the smallest change that touches every object of an extension.
+// replace reassigns the number of a user to a new one: the smallest change that affects every object of an extension.
 func (s *site) replace(t *testing.T) {
 	t.Helper()
 	users := s.users(t)
@@ -220,7 +220,7 @@ func (s *site) replace(t *testing.T) {
 	s.create(t)
 }
 
-// pair is both files as whoever opens the two fixed paths reads them.
+// pair is the contents of both files, as read at the two fixed paths.
 type pair [2]string
 
 func (s *site) pair() (p pair, err error) {
@@ -243,7 +243,7 @@ func (s *site) mustPair(t *testing.T) pair {
 	return p
 }
 
-// meant is what the files, and a live Asterisk, should be for the users of the database.
+// meant returns the intended files, and the intended state of a live Asterisk, for the users in the database.
 func (s *site) meant(t *testing.T) (pair, pbx.Live) {
 	t.Helper()
 	files, inventory, err := render.Config(s.users(t))
@@ -253,7 +253,7 @@ func (s *site) meant(t *testing.T) (pair, pbx.Live) {
 	return pair{string(files[0].Content), string(files[1].Content)}, inventory.Live()
 }
 
-// said reads back from a pair of files what Asterisk runs when it has taken them.
+// said parses a pair of files into the state of an Asterisk that has loaded them.
 func said(t *testing.T, p pair) pbx.Live {
 	t.Helper()
 	inventory, err := render.Read([]pbx.File{{Path: pbx.PJSIPPath, Content: []byte(p[0])}, {Path: pbx.DialplanPath, Content: []byte(p[1])}})
@@ -263,7 +263,7 @@ func said(t *testing.T, p pair) pbx.Live {
 	return inventory.Live()
 }
 
-// runs says in what the live Asterisk differs from what it should run, every object by its content: "" for nothing.
+// runs returns the differences between the live Asterisk and the intended state, with the content of every object: "" for none.
 func (s *site) runs(ctx context.Context, want pbx.Live) string {
 	q := pbx.WholeQuery()
 	for name := range want.Hashes {
@@ -280,7 +280,7 @@ func (s *site) runs(ctx context.Context, want pbx.Live) string {
 
 func byStep(a, b pbx.Step) int { return strings.Compare(fmt.Sprint(a), fmt.Sprint(b)) }
 
-// litter names what lies about in the portal's folders and should not.
+// litter returns the paths of files left in the portal's folders that should not be there.
 func (s *site) litter(t *testing.T) (found []string) {
 	t.Helper()
 	for _, dir := range []string{filepath.Dir(pbx.PJSIPPath), filepath.Dir(pbx.DialplanPath)} {
@@ -300,7 +300,7 @@ func (s *site) litter(t *testing.T) (found []string) {
 	return found
 }
 
-// logs gives all audit records, newest first.
+// logs returns all audit records, newest first.
 func (s *site) logs(t *testing.T) []pbx.ApplyLog {
 	t.Helper()
 	logs, err := s.store.Logs(t.Context(), time.Time{}, "", 100_000)
@@ -310,7 +310,7 @@ func (s *site) logs(t *testing.T) []pbx.ApplyLog {
 	return logs
 }
 
-// records gives the newest audit records with their stories, without the oldest that were known before.
+// records returns the newest runs, without the given number of oldest ones.
 func (s *site) records(t *testing.T, known int) []pbx.Run {
 	t.Helper()
 	var all []pbx.Run
@@ -318,18 +318,18 @@ func (s *site) records(t *testing.T, known int) []pbx.Run {
 	for _, l := range logs[:len(logs)-known] {
 		run, ok, err := s.store.Run(t.Context(), l.ID)
 		if err != nil || !ok {
-			t.Fatalf("the record %s has no story: %v", l.ID, err)
+			t.Fatalf("the record %s has no run details: %v", l.ID, err)
 		}
 		all = append(all, run)
 	}
 	return all
 }
 
-// eventually waits until a thing the outside world does has happened.
+// eventually waits for an external condition.
 func eventually(t *testing.T, what string, happened func() bool) {
 	t.Helper()
 	if !within(t.Context(), 20*time.Second, happened) {
-		t.Fatal("it never came to pass that " + what)
+		t.Fatal("timed out waiting until " + what)
 	}
 }
 
@@ -348,7 +348,7 @@ func within(ctx context.Context, limit time.Duration, happened func() bool) bool
 	return true
 }
 
-// wait lets a time pass that the test has no other measure for.
+// wait waits for a fixed time, where there is no condition to wait for.
 func wait(ctx context.Context, d time.Duration) {
 	timer := time.NewTimer(d)
 	defer timer.Stop()

@@ -9,7 +9,7 @@ import (
 	"github.com/synergycall/pbxportal/internal/pbx"
 )
 
-// hooks are things that happen just before, or just after, the engine asks the host for something: by the name of the method.
+// hooks are functions called just before, or just after, a call of the engine to the host, by the name of the method.
 type hooks = map[string]func()
 
 // hooked is a host with hooks.
@@ -58,7 +58,7 @@ func (h hooked) Forget(ctx context.Context, numbers []pbx.Number) ([]pbx.Number,
 	return h.Target.Forget(ctx, numbers)
 }
 
-// hook gives an engine for the site on which these things happen.
+// hook returns an engine for the site with these hooks.
 func (s *site) hook(before, after hooks) *apply.Engine {
 	return apply.New(apply.Config{Store: s.store, Target: hooked{s.local, before, after}, Now: now})
 }

@@ -18,16 +18,16 @@ import (
 	"github.com/synergycall/pbxportal/internal/store/storetest"
 )
 
-// fewest is how many points a search must have visited on each engine: a search that has lost its way must not look like a success.
+// fewest is the number of kill points that a search must have visited on each engine, so that a broken search does not pass.
 const fewest = 80
 
-// most is more than an apply can need.
+// most is more system calls than an apply can need.
 const most = 400
 
-// enough violations tell as much as all.
+// enough is the number of violations after which a search ends.
 const enough = 10
 
-// sparse is the distance between the points of a search; make soak visits all of them.
+// sparse returns the distance between the kill points of a search; make soak visits all of them.
 func sparse() int {
 	if testing.Short() {
 		return 10
@@ -36,7 +36,7 @@ func sparse() int {
 }
 
 // Rows 4 to 6 of the fault table: one user is replaced, and an apply is killed before its first, second, third … system call that changes
-// something, until it comes to its end unharmed.
+// something, until it completes undisturbed.
 func TestRow04AnApplyKilledBeforeAnySystemCallLeavesNothingHalfDoneAtLength(t *testing.T) {
 	t.Parallel()
 	storetest.Each(t, func(t *testing.T, url string) {
@@ -46,11 +46,11 @@ func TestRow04AnApplyKilledBeforeAnySystemCallLeavesNothingHalfDoneAtLength(t *t
 }
 
 // Row 7: the same for the recovery after an apply that died just before, and just after, the files were switched.
-func TestRow07ARecoveryKilledBeforeAnySystemCallIsMadeGoodByTheNextAtLength(t *testing.T) {
+func TestRow07ARecoveryKilledBeforeAnySystemCallIsCompletedByTheNextAtLength(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
 		moment func(c call) bool
-		method string // of the target, for where nobody may be traced
+		method string // of the target, used if tracing is not permitted
 	}{
 		"before the flip": {func(c call) bool { return c.name == "renameat" && strings.HasSuffix(c.on, "/current") }, "flip"},
 		"after the flip":  {func(c call) bool { return c.name == "write" && c.on == "asterisk" }, "reload"},
@@ -73,7 +73,7 @@ func TestRow07ARecoveryKilledBeforeAnySystemCallIsMadeGoodByTheNextAtLength(t *t
 	}
 }
 
-// panicAt applies with an engine that panics somewhere.
+// panicAt applies with an engine that panics in the given call.
 func (s *site) panicAt(t *testing.T, engine *apply.Engine) {
 	t.Helper()
 	defer func() {
@@ -84,7 +84,7 @@ func (s *site) panicAt(t *testing.T, engine *apply.Engine) {
 	_, _ = engine.Apply(t.Context(), apply.Request{TriggeredBy: "test"})
 }
 
-// search replaces a user, prepares, and runs the portal, killing it at one point after the other; each time it examines what is left.
+// search replaces a user, prepares, and runs the portal, killing it at one point after another; each time it examines the result.
 func (s *site) search(t *testing.T, args []string, prepare func()) {
 	t.Helper()
 	start, points, violations := now(), map[string]int{}, 0
@@ -97,7 +97,7 @@ func (s *site) search(t *testing.T, args []string, prepare func()) {
 		s.shut()
 		prepare()
 		where, refused := kill(t, args, n)
-		if refused { // a sandbox without ptrace: by time, then
+		if refused { // a sandbox without ptrace: kill by time instead
 			t.Log("processes may not be traced here; the points are moments instead of system calls")
 			kill = s.byTime(t, args)
 			where, _ = kill(t, args, n)
@@ -135,7 +135,7 @@ func tally(counts map[string]int) string {
 	return strings.Join(all, ", ")
 }
 
-// killer runs the portal and kills it at point n; it says where that was, "" when it ended before.
+// killer runs the portal and kills it at point n; it returns that point, "" if the portal ended before.
 type killer func(t *testing.T, args []string, n int) (where string, refused bool)
 
 // byCall kills at the n-th system call that changes something.
@@ -150,7 +150,7 @@ func (s *site) byCall(t *testing.T, args []string, n int) (where string, refused
 		return i != n
 	})
 	if n > most {
-		t.Fatalf("it makes more than %d calls, and comes to no end: %s\n%s", most, tally(calls), out)
+		t.Fatalf("it makes more than %d calls without ending: %s\n%s", most, tally(calls), out)
 	}
 	if where == "" && code != 0 && !refused {
 		t.Errorf("undisturbed it ended with exit code %d:\n%s", code, out)
@@ -158,13 +158,13 @@ func (s *site) byCall(t *testing.T, args []string, n int) (where string, refused
 	return where, refused
 }
 
-// examine looks at what a killed portal left, mends it as a person would, and looks again. before and after are the files of the two
-// revisions, known is how many applies were on record before.
+// examine checks the state after a killed portal, recovers as an administrator would, and checks again. before and after are the files of the two
+// revisions, known is the number of applies recorded before.
 func (s *site) examine(t *testing.T, before, after pair, known int) (faults []string) {
 	t.Helper()
 	fault := func(format string, args ...any) { faults = append(faults, fmt.Sprintf(format, args...)) }
 
-	// (a) What Asterisk would read now is one whole revision.
+	// (a) Asterisk would now read one complete revision.
 	read, err := s.pair()
 	switch {
 	case err != nil:
@@ -186,26 +186,26 @@ func (s *site) examine(t *testing.T, before, after pair, known int) (faults []st
 	if code, out, errs = s.run(t, "recover"); code != 0 || out != "Everything was in order.\n" {
 		fault("a second recover: exit code %d, %s%s", code, out, errs)
 	}
-	if mended, err := s.pair(); err != nil || mended != read {
+	if recovered, err := s.pair(); err != nil || recovered != read {
 		fault("recovery changed what Asterisk reads: %v", err)
 	}
 
-	// (c) Files, live Asterisk and audit tell the same story.
+	// (c) Files, live Asterisk and audit records agree.
 	faults = append(faults, s.agree(t, read, before, after, known)...)
 
-	// (d) Nothing lies about.
+	// (d) No temporary files are left.
 	if litter := s.litter(t); len(litter) > 0 {
-		fault("left lying: %v", litter)
+		fault("left over: %v", litter)
 	}
 
-	// (e) The next apply brings everything to where it should be.
+	// (e) The next apply establishes the intended state.
 	code, last := s.apply(t)
 	if code != 0 || last.Verification != "confirmed" {
 		fault("the next apply: exit code %d, %+v", code, last)
 	}
 	_, live := s.meant(t)
 	if diff := s.runs(t.Context(), live); diff != "" {
-		fault("after the next apply Asterisk runs something else:\n%s", diff)
+		fault("after the next apply Asterisk runs a different configuration:\n%s", diff)
 	}
 	if now, err := s.pair(); err != nil || now != after {
 		fault("after the next apply the files are not those of the database: %v", err)
@@ -216,13 +216,13 @@ func (s *site) examine(t *testing.T, before, after pair, known int) (faults []st
 	return faults
 }
 
-// agree compares the files in place, the live Asterisk and the audit after a recovery.
+// agree compares the files in place, the live Asterisk and the audit records after a recovery.
 func (s *site) agree(t *testing.T, read, before, after pair, known int) (faults []string) {
 	t.Helper()
 	fault := func(format string, args ...any) { faults = append(faults, fmt.Sprintf(format, args...)) }
 	state, err := s.engine.State()
 	if err != nil {
-		fault("cannot look: %v", err)
+		fault("cannot inspect: %v", err)
 	}
 	if len(state.Drift) > 0 {
 		fault("drift %v", state.Drift)
@@ -245,7 +245,7 @@ func (s *site) agree(t *testing.T, read, before, after pair, known int) (faults 
 	pjsipFirst.Steps, dialplanFirst.Steps = old.Steps, fresher.Steps
 	switch {
 	case state.Current != state.LastVerified && (s.runs(t.Context(), pjsipFirst) == "" || s.runs(t.Context(), dialplanFirst) == ""):
-		// and the record says that it is not all there
+		// and the record reports the difference
 	case runsOld != "" && runsNew != "":
 		fault("Asterisk runs neither the old nor the new revision:\n%s", runsNew)
 	case read == before && runsOld != "":
@@ -258,13 +258,13 @@ func (s *site) agree(t *testing.T, read, before, after pair, known int) (faults 
 			fault("the files are the old ones, but the record says %s, %s, revision %d", r.Result, r.Log.Outcome, r.Revision)
 		}
 	case read == after && len(fresh) != 1:
-		fault("the files are the new ones, and no record says who wrote them")
+		fault("the files are the new ones, and there is no record of the apply that wrote them")
 	case read == after:
 		r := fresh[0]
 		files, ok, err := s.store.Revision(t.Context(), state.Current)
 		if err != nil || !ok || r.Revision != state.Current || state.RunID != r.Log.ID || len(files.Files) != 2 ||
 			(pair{string(files.Files[0].Content), string(files.Files[1].Content)}) != after {
-			fault("the record of revision %d does not hold what is in place: %v", state.Current, err)
+			fault("the record of revision %d does not have the files in place: %v", state.Current, err)
 		}
 		live := state.Current == state.LastVerified
 		if live != (r.Log.Outcome == pbx.Success) || live && runsNew != "" || !live && r.Result != pbx.FilesAhead {

@@ -12,9 +12,9 @@ import (
 	"github.com/synergycall/pbxportal/internal/store/storetest"
 )
 
-// Between fork and exec a new process holds a copy of each open file, and with it the lock of that file: closing alone gives no lock back
-// as long as some other part of the program is just starting a process, as ASTERISK_CONTROL=exec:… does for every question.
-func TestALockThatWasGivenBackIsFreeAtOnceAlsoWhileProcessesAreStarted(t *testing.T) {
+// Between fork and exec a new process holds a copy of each open file, and with it the lock of that file: closing the file does not release the lock
+// while another part of the program is starting a process, as ASTERISK_CONTROL=exec:… does for every query.
+func TestAReleasedLockIsFreeAtOnceWhileProcessesAreStarted(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, labtest.Asterisk(t), storetest.SQLite(t), 1)
 	ctx, stop := context.WithCancel(t.Context())

@@ -16,14 +16,14 @@ import (
 	"github.com/synergycall/pbxportal/internal/store/storetest"
 )
 
-// reader looks at both paths all the time, as an Asterisk that starts at any moment would.
+// reader reads both paths continuously, like an Asterisk that starts at any moment.
 type reader struct {
 	reads, moved, backwards int
 	seen                    map[pair]bool
 	broken                  error
 }
 
-// watch reads until stop is closed. Two reads of the first file that are alike mean that the second was read from the same revision.
+// watch reads until stop is closed. Two equal reads of the first file mean that the second file was read from the same revision.
 func (s *site) watch(stop <-chan struct{}) reader {
 	r := reader{seen: map[pair]bool{}}
 	last := ""
@@ -46,7 +46,7 @@ func (s *site) watch(stop <-chan struct{}) reader {
 		r.reads++
 		r.seen[pair{first[0], first[1]}] = true
 		if now, err := os.Readlink(filepath.Join(s.asterisk.ConfigDir, filepath.Dir(pbx.PJSIPPath), ".portal", "current")); err == nil {
-			if now < last { // the numbers have zeros in front
+			if now < last { // the numbers have leading zeros
 				r.backwards++
 			}
 			last = now
@@ -54,8 +54,8 @@ func (s *site) watch(stop <-chan struct{}) reader {
 	}
 }
 
-// Rows 1, 2 and 18: portals in many processes on the same database and host apply at once, while somebody reads.
-func TestRow02ManyPortalsApplyOneAfterTheOtherUnderTheEyesOfAReaderAtLength(t *testing.T) {
+// Rows 1, 2 and 18: portals in many processes on the same database and host apply concurrently, while a reader reads.
+func TestRow02ManyPortalsApplyOneAtATimeAndReadersSeeWholeRevisionsAtLength(t *testing.T) {
 	t.Parallel()
 	storetest.Each(t, func(t *testing.T, url string) {
 		const portals = 8
@@ -80,7 +80,7 @@ func TestRow02ManyPortalsApplyOneAfterTheOtherUnderTheEyesOfAReaderAtLength(t *t
 		for range portals {
 			all.Go(func() {
 				for done, changed := 0, false; done < each && t.Context().Err() == nil; {
-					if !changed { // once for each apply, however often it must be tried
+					if !changed { // once for each apply, whatever the number of attempts
 						s.create(t)
 						changed = true
 					}
@@ -142,7 +142,7 @@ func TestRow02ManyPortalsApplyOneAfterTheOtherUnderTheEyesOfAReaderAtLength(t *t
 			t.Errorf("the reader saw %d mixed pairs, %d steps back, in %d reads; %v", mixed, r.backwards, r.reads, r.broken)
 		}
 		_, want := s.meant(t)
-		s.must(t, "apply") // users that came after the last apply began
+		s.must(t, "apply") // users created after the last apply began
 		if diff := s.runs(t.Context(), want); diff != "" {
 			t.Errorf("Asterisk runs something else:\n%s", diff)
 		}

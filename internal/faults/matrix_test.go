@@ -25,30 +25,30 @@ import (
 	"github.com/synergycall/pbxportal/internal/store/storetest"
 )
 
-// leastRows is how many states of a host the matrix has at the least.
+// leastRows is the minimum number of states in the matrix.
 const leastRows = 60
 
-// matrix counts what doctor said, and what came of the apply, for each state.
+// matrix counts the results of doctor and of the apply in each state.
 type matrix struct {
 	mu                             sync.Mutex
 	rows, confirmed, disagreements int
 }
 
-// state is a row of the matrix: a host as something made it.
+// state is a row of the matrix: a state of a host.
 type state struct {
 	name  string
 	works bool                        // an apply must be confirmed
-	make  func(t *testing.T, s *site) // what makes it, after a user was created; what it gives to later undoes it
+	make  func(t *testing.T, s *site) // establishes the state, after a user was created; functions passed to later revert it
 }
 
-// For each state of a host doctor says that an apply can succeed exactly where one is confirmed that is tried next. make test takes every second state.
-func TestDoctorSaysThatAnApplyCanSucceedExactlyWhereOneIsConfirmedAtLength(t *testing.T) {
+// In each state of a host, doctor reports that an apply can succeed if and only if the next apply is confirmed. make test takes every second state.
+func TestDoctorPredictsWhetherAnApplyIsConfirmedAtLength(t *testing.T) {
 	t.Parallel()
 	m := &matrix{}
 	t.Cleanup(func() {
 		t.Logf("%d states, %d of which an apply is confirmed in; %d disagreements", m.rows, m.confirmed, m.disagreements)
 		if least := labtest.Soak(leastRows/2, leastRows); m.rows < least || m.confirmed < least/4 || m.rows-m.confirmed < least/4 {
-			t.Errorf("%d states, %d of which an apply is confirmed in: too few to say anything", m.rows, m.confirmed)
+			t.Errorf("%d states, %d of which an apply is confirmed in: too few to be meaningful", m.rows, m.confirmed)
 		}
 	})
 	t.Run("as root", func(t *testing.T) {
@@ -62,13 +62,13 @@ func TestDoctorSaysThatAnApplyCanSucceedExactlyWhereOneIsConfirmedAtLength(t *te
 	t.Run("as a user", func(t *testing.T) { t.Parallel(); m.rights(t) })
 }
 
-// matrixAsterisk is an Asterisk that reads what its rights allow, and can be asked for settings.
+// matrixAsterisk is an Asterisk that runs with limited permissions, and answers queries for settings.
 func matrixAsterisk(t *testing.T) *lab.Asterisk {
 	t.Helper()
 	return labtest.Asterisk(t, lab.AsteriskOptions{Ordinary: true, Modules: []string{"func_config.so"}})
 }
 
-// try puts a host into each of the states, one after the other, and between them in order again.
+// try puts a host into each of the states, one after another, and restores it in between.
 func (m *matrix) try(t *testing.T, s *site, states []state) {
 	t.Helper()
 	for i, row := range states {
@@ -98,7 +98,7 @@ func (m *matrix) try(t *testing.T, s *site, states []state) {
 	}
 }
 
-// compare asks doctor, and then applies.
+// compare runs doctor, then an apply.
 func (m *matrix) compare(t *testing.T, row state, run func(args ...string) (code int, stdout, stderr string)) {
 	t.Helper()
 	doctorCode, said, doctorErrs := run("doctor", "--json")
@@ -110,7 +110,7 @@ func (m *matrix) compare(t *testing.T, row state, run func(args ...string) (code
 		}
 		Green bool `json:"apply_can_succeed"`
 	}
-	_ = json.Unmarshal([]byte(said), &d) // what refuses to begin prints none, and is not green
+	_ = json.Unmarshal([]byte(said), &d) // a command that refuses to start prints none, and is not green
 	code, out, errs := run("apply", "--json")
 	var r ran
 	_ = json.Unmarshal([]byte(out), &r)
@@ -129,7 +129,7 @@ func (m *matrix) compare(t *testing.T, row state, run func(args ...string) (code
 		if f.Grade == "broken" {
 			bad = append(bad, fmt.Sprintf("%s: %s → %s", f.Subject, f.Detail, f.Fix))
 			if f.Fix == "" {
-				t.Errorf("%s: %s: it does not say what to do", f.Subject, f.Detail)
+				t.Errorf("%s: %s: it has no fix", f.Subject, f.Detail)
 			}
 		}
 	}
@@ -139,12 +139,12 @@ func (m *matrix) compare(t *testing.T, row state, run func(args ...string) (code
 	}
 }
 
-// later undoes what a state made, before the next one.
+// later reverts a change of a state before the next one.
 func (s *site) later(undo func()) { s.undo = append(s.undo, undo) }
 
 func (s *site) path(name string) string { return filepath.Join(s.asterisk.ConfigDir, name) }
 
-// keep puts what lies at a name of the configuration folder back when the test ends.
+// keep restores a file of the configuration folder when the test ends.
 func (s *site) keep(t *testing.T, name string) {
 	t.Helper()
 	content, err := os.ReadFile(s.path(name))
@@ -163,7 +163,7 @@ func (s *site) keep(t *testing.T, name string) {
 	})
 }
 
-// edited changes a file of the administrator's.
+// edited changes one of the administrator's files.
 func edited(name string, change func(string) string) func(*testing.T, *site) {
 	return func(t *testing.T, s *site) {
 		t.Helper()
@@ -208,14 +208,14 @@ func (m *matrix) configuration(t *testing.T, s *site) {
 		{"pjsip.conf has no include", false, edited("pjsip.conf", replaced(pjsip, ""))},
 		{"extensions.conf has no include", false, edited("extensions.conf", replaced(dialplan, ""))},
 		{"the include is a comment", false, edited("extensions.conf", replaced(dialplan, "; "+dialplan))},
-		{"the include stands in a comment of several lines", false, edited("pjsip.conf", replaced(pjsip, ";--\n"+pjsip+"\n--;"))},
+		{"the include is in a comment of several lines", false, edited("pjsip.conf", replaced(pjsip, ";--\n"+pjsip+"\n--;"))},
 		{"a comment before the include is never closed", false, edited("pjsip.conf", above(";-- until later\n"))},
 		{"the include names another folder", false, edited("pjsip.conf", replaced("pjsip.d/synergycall/*.conf", "pjsip.d/synergy-call/*.conf"))},
 		{"the include names the file", true, edited("pjsip.conf", replaced(pjsip, `#include "pjsip.d/synergycall/generated_endpoints.conf"`))},
 		{"the include names the file by its whole path", true, edited("extensions.conf", replaced(dialplan, "#include "+s.path(pbx.DialplanPath)))},
 		{"the include is a tryinclude in capitals", true, edited("pjsip.conf", replaced(pjsip, "#TryInclude <pjsip.d/synergycall/*.conf>"))},
-		{"the include stands in a file that is included", true, withFile("inner.conf", pjsip+"\n", edited("pjsip.conf", replaced(pjsip, "#include inner.conf")))},
-		{"the include stands in a file that a pattern finds", true, withFile("pjsip.d/office.conf", pjsip+"\n", edited("pjsip.conf", replaced(pjsip, "#include pjsip.d/off*.conf")))},
+		{"the include is in an included file", true, withFile("inner.conf", pjsip+"\n", edited("pjsip.conf", replaced(pjsip, "#include inner.conf")))},
+		{"the include is in a file that a pattern matches", true, withFile("pjsip.d/office.conf", pjsip+"\n", edited("pjsip.conf", replaced(pjsip, "#include pjsip.d/off*.conf")))},
 		{"a syntax error in the first line of pjsip.conf", false, edited("pjsip.conf", before("[broken\n"))},
 		{"a syntax error in the line before ours", false, edited("pjsip.conf", above("[broken\n"))},
 		{"a syntax error in the line behind ours", false, edited("pjsip.conf", behind("[broken\n"))},
@@ -223,11 +223,11 @@ func (m *matrix) configuration(t *testing.T, s *site) {
 		{"pjsip.conf includes a file that is not there", false, edited("pjsip.conf", above("#include gone.conf\n"))},
 		{"pjsip.conf tries to include a file that is not there", true, edited("pjsip.conf", above("#tryinclude gone.conf\n"))},
 		{"extensions.conf includes a pattern that leads to no file", false, edited("extensions.conf", behind("#include gone.d/*.conf\n"))},
-		{"an addition to our context stands before the include", false, edited("extensions.conf", replaced("#include extensions.d", "["+pbx.Context+"](+)\nexten => 99,1,Hangup()\n#include extensions.d"))},
-		{"an addition to our context stands behind the include", true, edited("extensions.conf", behind("["+pbx.Context+"](+)\nexten => *99,1,Hangup()\n"))},
+		{"an addition to our context is before the include", false, edited("extensions.conf", replaced("#include extensions.d", "["+pbx.Context+"](+)\nexten => 99,1,Hangup()\n#include extensions.d"))},
+		{"an addition to our context is after the include", true, edited("extensions.conf", behind("["+pbx.Context+"](+)\nexten => *99,1,Hangup()\n"))},
 		{"a section takes over from a template that is not there", false, edited("pjsip.conf", above("[trunk](no-such)\ntype=endpoint\n"))},
 		{"a section takes over from a template", true, edited("pjsip.conf", above("[tpl](!)\ntype=aor\n[trunk](tpl)\nmax_contacts=1\n"))},
-		{"a dial plan of the administrator's stands beside ours", true, edited("extensions.conf", behind("[office]\nexten => 100,1,Answer()\n"))},
+		{"a dialplan of the administrator's is beside ours", true, edited("extensions.conf", behind("[office]\nexten => 100,1,Answer()\n"))},
 		{"an endpoint of the administrator's has a number that no user has", true, edited("pjsip.conf", behind("[1900]\ntype=endpoint\n"))},
 		{"an endpoint of the administrator's has the number of a user", false, edited("pjsip.conf", behind("[1000]\ntype=endpoint\n"))},
 		{"an endpoint of the administrator's has the number of a user, and its type from a file that is included in it", false, withFile("common.conf", "type=endpoint\n", edited("pjsip.conf",
@@ -236,7 +236,7 @@ func (m *matrix) configuration(t *testing.T, s *site) {
 			"exten => 1000/1001,1,NoOp()\nexten => _[1-2]X.,1,NoOp()\ninclude => office\nswitch => Loopback/x@office\nignorepat => 9\n[office]\nexten => _X.,1,NoOp()\nexten => 1000,1,NoOp()\n"))},
 		{"our context has the number of a user from a file that is included in it", false, withFile("numbers.conf", "exten => 1000,1,NoOp()\n", edited("extensions.conf",
 			behind("["+pbx.Context+"](+)\n#include numbers.conf\n")))},
-		{"the configuration folder is not there", false, set("ASTERISK_CONFIG_DIR", "/nowhere")},
+		{"the configuration folder is missing", false, set("ASTERISK_CONFIG_DIR", "/nowhere")},
 		{"the configuration folder is another", false, func(t *testing.T, s *site) {
 			s.env["ASTERISK_CONFIG_DIR"] = t.TempDir()
 			for _, name := range []string{"pjsip.conf", "extensions.conf"} {
@@ -262,7 +262,7 @@ func (m *matrix) configuration(t *testing.T, s *site) {
 				if !errors.Is(err, unix.EPERM) {
 					t.Fatal(err)
 				}
-				return // the plain host, then
+				return // continue with the plain host
 			}
 			s.later(func() { _ = unix.Unmount(dir, unix.MNT_DETACH) })
 			s.env["ASTERISK_CONFIG_DIR"] = dir
@@ -298,7 +298,7 @@ func (m *matrix) files(t *testing.T, s *site) {
 			case err == nil:
 				s.later(func() { _ = unix.Unmount(dir, unix.MNT_DETACH) })
 				then(t, dir)
-			case errors.Is(err, unix.EPERM): // nothing of ours may be written, then
+			case errors.Is(err, unix.EPERM): // the portal cannot write its files
 				s.chmodAll(t, s.path("pjsip.d/synergycall"), 0o500)
 				s.later(func() { s.chmodAll(t, s.path("pjsip.d/synergycall"), 0o750) })
 			default:
@@ -312,7 +312,7 @@ func (m *matrix) files(t *testing.T, s *site) {
 			t.Fatal(err)
 		}
 	}
-	// onDisk moves the endpoints and the revisions to a disk of their own with so many KiB left.
+	// onDisk moves the endpoints and the revisions to a separate disk with the given KiB of free space.
 	onDisk := func(free int) func(*testing.T, *site) {
 		return func(t *testing.T, s *site) {
 			t.Helper()
@@ -358,10 +358,10 @@ func (m *matrix) files(t *testing.T, s *site) {
 		{"a link is missing", false, gone(pbx.DialplanPath)},
 		{"the pointer to the revision in place is missing", false, gone(tree + "current")},
 		{"the pointer to the good revision is missing", true, gone(tree + "good")},
-		{"a foreign file lies beside ours", false, write("pjsip.d/synergycall/copy.conf")},
-		{"a foreign file lies beside our dialplan", false, write("extensions.d/synergycall/office.conf")},
-		{"a hidden file lies beside ours", true, write("pjsip.d/synergycall/.generated_endpoints.conf.swp")},
-		{"an editor's backup lies beside ours", true, write("pjsip.d/synergycall/generated_endpoints.conf~")},
+		{"an external file is beside ours", false, write("pjsip.d/synergycall/copy.conf")},
+		{"an external file is beside our dialplan", false, write("extensions.d/synergycall/office.conf")},
+		{"a hidden file is beside ours", true, write("pjsip.d/synergycall/.generated_endpoints.conf.swp")},
+		{"an editor's backup is beside ours", true, write("pjsip.d/synergycall/generated_endpoints.conf~")},
 		{"a link waits that an apply did not put in place", true, func(t *testing.T, s *site) {
 			if err := os.Symlink("gen/000001", s.path(tree+".current-next")); err != nil {
 				t.Fatal(err)
@@ -437,7 +437,7 @@ func (m *matrix) files(t *testing.T, s *site) {
 	}
 }
 
-// user is who the portal runs as in the rows about rights; Asterisk runs there as root without the right to read everything, in group 0.
+// user is the account of the portal in the rows about permissions; Asterisk runs there as root without CAP_DAC_OVERRIDE, in group 0.
 const user = 65534
 
 func (m *matrix) rights(t *testing.T) {
@@ -482,10 +482,10 @@ func (m *matrix) rights(t *testing.T) {
 	for i, row := range []struct {
 		name   string
 		works  bool
-		script string // what another tool did, as root
+		script string // run as root, as by another tool
 		gid    uint32 // of the portal; 0 is Asterisk's
 		umask  string
-		cured  bool // doctor's remedy, run as root, is enough
+		fixed  bool // doctor's fix, run as root, suffices
 	}{
 		{"rights as install.md has them", true, "true", 0, "022", false},
 		{"the portal is not of Asterisk's group", true, "true", user, "022", false},
@@ -493,7 +493,7 @@ func (m *matrix) rights(t *testing.T) {
 		{"umask 077", true, "true", 0, "077", false},
 		{"umask 0777 of a portal that is not of Asterisk's group", true, "true", user, "0777", false},
 		{"chown -R of both folders to root", false, "chown -R 0:0 " + strings.Join(both, " "), 0, "022", true},
-		{"chown -R of both folders to somebody else", false, "chown -R 12345:12345 " + strings.Join(both, " "), 0, "022", true},
+		{"chown -R of both folders to another account", false, "chown -R 12345:12345 " + strings.Join(both, " "), 0, "022", true},
 		{"chown -R of both folders to the portal and its own group", false, fmt.Sprintf("chown -R %[1]d:%[1]d %s", user, strings.Join(both, " ")), user, "022", true},
 		{"the folder of the revisions alone is root's", false, "chown 0:0 " + tree, 0, "022", true},
 		{"all below the folder of the revisions is root's", false, "chown -R 0:0 " + at("*"), 0, "022", true},
@@ -501,7 +501,7 @@ func (m *matrix) rights(t *testing.T) {
 		{"the lock is root's", false, "chown 0:0 " + at("lock") + " && chmod 600 " + at("lock"), 0, "022", true},
 		{"the folder of the revisions is the portal's alone", false, "chmod 700 " + tree, 0, "022", true},
 		{"the folder of the revisions is root's, who lets others write and keeps what is there", false, "chown 0:0 " + tree + " && chmod 1777 " + tree + " && chown -h 0:0 " + at("current"), 0, "022", true},
-		{"the folder above ours lets nobody pass", false, "chmod 700 " + s.path("pjsip.d"), 0, "022", false},
+		{"the folder above ours cannot be traversed", false, "chmod 700 " + s.path("pjsip.d"), 0, "022", false},
 		{"the folder of the dialplan may not be written, and need not be", true, "chown 0:0 " + both[1] + " && chmod 755 " + both[1], 0, "022", false},
 		{"the folder of the dialplan may be passed by Asterisk, and not be listed", false, "chmod 2710 " + both[1], 0, "022", true},
 		{"pjsip.conf is not for the portal to read", true, "chmod 600 " + s.path("pjsip.conf"), user, "022", false},
@@ -526,17 +526,17 @@ func (m *matrix) rights(t *testing.T) {
 			}()
 			run := func(args ...string) (int, string, string) { return as(row.gid, row.umask, strings.Join(args, " ")) }
 			m.compare(t, state{name: row.name, works: row.works}, run)
-			if !row.cured {
+			if !row.fixed {
 				return
 			}
 			_, said, _ := run("doctor")
-			remedy := regexp.MustCompile(`as root: (.*?) \+(?:;.*)?\n`).FindStringSubmatch(said)
-			if remedy == nil {
+			fix := regexp.MustCompile(`as root: (.*?) \+(?:;.*)?\n`).FindStringSubmatch(said)
+			if fix == nil {
 				t.Fatalf("doctor has no command:\n%s", said)
 			}
-			shell(t, remedy[1]+" +")
+			shell(t, fix[1]+" +")
 			if code, out, errs := run("apply", "--force"); code != 0 {
-				t.Errorf("after doctor's remedy, %s: exit code %d\n%s%s", remedy[1], code, out, errs)
+				t.Errorf("after doctor's fix, %s: exit code %d\n%s%s", fix[1], code, out, errs)
 			}
 		})
 	}
@@ -562,7 +562,7 @@ func (m *matrix) asterisk(t *testing.T, s *site) {
 		}
 	}
 	client := "exec:" + strings.Join(s.asterisk.Client(), " ")
-	// answering has Asterisk give an answer of our choice to commands that match a pattern of the shell.
+	// answering makes Asterisk give the chosen answer to commands that match a shell pattern.
 	answering := func(pattern, answer string) func(*testing.T, *site) {
 		return func(t *testing.T, s *site) {
 			t.Helper()
@@ -574,8 +574,8 @@ func (m *matrix) asterisk(t *testing.T, s *site) {
 			s.env["ASTERISK_CONTROL"] = "exec:" + script
 		}
 	}
-	if labtest.Soak(false, true) { // it is waited for as long as an apply waits
-		// written has a module of Asterisk's take up a file of its own; undone are the commands after which nothing of it is left.
+	if labtest.Soak(false, true) { // this takes as long as an apply waits
+		// written makes a module of Asterisk load its configuration file; the undone commands remove its objects again.
 		written := func(name, text, undone string, commands ...string) func(*testing.T, *site) {
 			return func(t *testing.T, s *site) {
 				t.Helper()
@@ -651,9 +651,9 @@ func (m *matrix) asterisk(t *testing.T, s *site) {
 	})
 }
 
-// restarted has the states that Asterisk takes over when it starts.
+// restarted returns the states that take effect when Asterisk starts.
 func (m *matrix) restarted(t *testing.T, s *site) {
-	if labtest.Soak(true, false) { // each costs as much as ten others: make test has none
+	if labtest.Soak(true, false) { // each takes as long as ten others: make test has none
 		return
 	}
 	restarted := func(name string, change func(string) string) func(*testing.T, *site) {
@@ -701,7 +701,7 @@ func (m *matrix) restarted(t *testing.T, s *site) {
 
 func (m *matrix) sqlite(t *testing.T, s *site) {
 	database := func(name string) string { return strings.TrimPrefix(s.env["DATABASE_URL"], "sqlite:///") + name }
-	// copied points the portal at a copy of the database, in a folder of its own.
+	// copied makes the portal use a copy of the database in a separate folder.
 	copied := func(then func(t *testing.T, s *site, path string)) func(*testing.T, *site) {
 		return func(t *testing.T, s *site) {
 			t.Helper()
@@ -761,7 +761,7 @@ func (m *matrix) sqlite(t *testing.T, s *site) {
 		})},
 		{"the disk of the database is full", false, copied(func(t *testing.T, s *site, path string) { onFullDisk(t, s, path, 0) })},
 		{"the disk of the database has little room", true, copied(func(t *testing.T, s *site, path string) { onFullDisk(t, s, path, 2000) })},
-		{"the disk of the state folder is full, and the key stands in the settings", true, copied(func(t *testing.T, s *site, _ string) {
+		{"the disk of the state folder is full, and the key is in the settings", true, copied(func(t *testing.T, s *site, _ string) {
 			dir := t.TempDir()
 			if mount(t, dir, 64) {
 				fill(t, dir, 0)
@@ -776,9 +776,9 @@ func (m *matrix) sqlite(t *testing.T, s *site) {
 			delete(s.env, "SECRET_KEY")
 			s.env["SECRET_KEY_FILE"] = t.TempDir()
 		})},
-		{"the state folder is a file, and the key stands in the settings", true, copied(func(t *testing.T, s *site, path string) { s.env["STATE_DIR"] = path })},
+		{"the state folder is a file, and the key is in the settings", true, copied(func(t *testing.T, s *site, path string) { s.env["STATE_DIR"] = path })},
 	})
-	// On a host that the portal never wrote to, with databases that no program of today has written to.
+	// On a host without files of the portal, with new or older databases.
 	fresh := func(then func(t *testing.T, s *site)) func(*testing.T, *site) {
 		return func(t *testing.T, s *site) {
 			t.Helper()
@@ -822,7 +822,7 @@ func (m *matrix) sqlite(t *testing.T, s *site) {
 	m.try(t, s, states)
 }
 
-// onFullDisk moves a SQLite database to a disk of its own with so many KiB left.
+// onFullDisk moves a SQLite database to a separate disk with the given KiB of free space.
 func onFullDisk(t *testing.T, s *site, path string, free int) {
 	t.Helper()
 	content, err := os.ReadFile(path)

@@ -24,7 +24,7 @@ import (
 	"github.com/synergycall/pbxportal/internal/store/storetest"
 )
 
-// edit changes a file of the administrator's.
+// edit changes one of the administrator's files.
 func (s *site) edit(t *testing.T, name string, change func(text string) string) {
 	t.Helper()
 	path := filepath.Join(s.asterisk.ConfigDir, name)
@@ -37,7 +37,7 @@ func (s *site) edit(t *testing.T, name string, change func(text string) string) 
 	}
 }
 
-// before and behind put lines at the beginning and at the end of pjsip.conf, which includes our file in its last line.
+// before and behind add lines at the beginning and at the end of pjsip.conf, which includes the portal's file in its last line.
 func before(lines string) func(string) string { //nolint:unparam // as behind has it
 	return func(text string) string { return lines + text }
 }
@@ -46,14 +46,14 @@ func behind(lines string) func(string) string {
 	return func(text string) string { return text + lines }
 }
 
-// above puts lines just before the include.
+// above adds lines just before the include.
 func above(lines string) func(string) string {
 	return func(text string) string {
 		return strings.Replace(text, "#include pjsip.d", lines+"#include pjsip.d", 1)
 	}
 }
 
-// client runs a command through Asterisk's own client, as a program does that knows nothing better, and gives its exit code; -1 when
+// client runs a command through Asterisk's own client, as a simple program would, and returns its exit code; -1 if
 // there is none after 3 s.
 func (s *site) client(ctx context.Context, command string) int {
 	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
@@ -65,20 +65,20 @@ func (s *site) client(ctx context.Context, command string) int {
 	return result.ExitCode
 }
 
-// kind is a way in which a reload comes to nothing.
+// kind is a way in which a reload fails.
 type kind struct {
-	row     int        // of the table of faults
-	ends    pbx.Result // how the apply must end: the old files run again, or the new ones wait
+	row     int        // in the table of faults
+	ends    pbx.Result // the expected result: the old files run again, or the new ones wait
 	options lab.AsteriskOptions
 	prepare func(*testing.T, *site)                       // before the first apply
-	fail    func(*testing.T, *site)                       // behind the portal's back, before the apply
-	during  func(*testing.T, *site) (before, after hooks) // … or while it goes on
-	client  func(*testing.T, *site) (code int)            // what the exit codes of Asterisk's client say; default: both reloads, one after the other
-	mend    func(*testing.T, *site)                       // after that the next apply must succeed
+	fail    func(*testing.T, *site)                       // unnoticed by the portal, before the apply
+	during  func(*testing.T, *site) (before, after hooks) // … or during the apply
+	client  func(*testing.T, *site) (code int)            // runs Asterisk's client and returns its exit code; default: both reloads in sequence
+	fix     func(*testing.T, *site)                       // fixes the cause: the next apply must succeed
 	same    bool                                          // the change keeps the number and the length of everything
 }
 
-// kinds are all ways we know in which Asterisk does not run what it was told to run.
+// kinds returns all known ways in which Asterisk does not run the intended configuration after a reload.
 func kinds() map[string]kind {
 	edited := func(name string, change func(string) string) kind {
 		var original string
@@ -87,7 +87,7 @@ func kinds() map[string]kind {
 			fail: func(t *testing.T, s *site) {
 				s.edit(t, name, func(text string) string { original = text; return change(text) })
 			},
-			mend: func(t *testing.T, s *site) { s.edit(t, name, func(string) string { return original }) },
+			fix: func(t *testing.T, s *site) { s.edit(t, name, func(string) string { return original }) },
 		}
 	}
 	restart := func(t *testing.T, s *site) {
@@ -131,12 +131,12 @@ func kinds() map[string]kind {
 					}
 				}}
 			},
-			mend: func(*testing.T, *site) {}, // the next revision is a new file
+			fix: func(*testing.T, *site) {}, // the next revision is a new file
 		},
 		"a file of the same size and time": {
 			row: 32, ends: pbx.RolledBack,
 			same: true,
-			prepare: func(t *testing.T, s *site) { // Asterisk then reads a file only if its size or time is another
+			prepare: func(t *testing.T, s *site) { // Asterisk then reads a file only if its size or time has changed
 				s.edit(t, "pjsip.conf", func(text string) string { return strings.Replace(text, "*.conf", "generated_endpoints.conf", 1) })
 				restart(t, s)
 			},
@@ -148,14 +148,14 @@ func kinds() map[string]kind {
 				}
 				return nil, hooks{"flip": func() {
 					if now, err := os.Stat(path); err != nil || now.Size() != old.Size() {
-						return // the way back
+						return // this is the rollback
 					}
 					if err := os.Chtimes(path, old.ModTime(), old.ModTime()); err != nil {
 						t.Error(err)
 					}
 				}}
 			},
-			mend: func(*testing.T, *site) {},
+			fix: func(*testing.T, *site) {},
 		},
 		"an Asterisk without the module for PJSIP": {
 			row: 19, ends: pbx.FilesAhead,
@@ -163,7 +163,7 @@ func kinds() map[string]kind {
 				s.edit(t, "modules.conf", func(string) string { return "[modules]\nautoload=no\nload=pbx_config.so\nload=app_dial.so\n" })
 				restart(t, s)
 			},
-			mend: func(t *testing.T, s *site) {
+			fix: func(t *testing.T, s *site) {
 				s.edit(t, "modules.conf", func(string) string { return s.modules })
 				restart(t, s)
 			},
@@ -175,7 +175,7 @@ func kinds() map[string]kind {
 					t.Fatal(err)
 				}
 			},
-			mend: restart,
+			fix: restart,
 		},
 		"an Asterisk that is busy with another reload": {
 			row: 21, ends: pbx.FilesAhead,
@@ -184,13 +184,13 @@ func kinds() map[string]kind {
 				restart(t, s)
 			},
 			fail: func(t *testing.T, s *site) { s.busy(t) },
-			mend: func(t *testing.T, s *site) { s.idle(t) },
+			fix:  func(t *testing.T, s *site) { s.idle(t) },
 		},
-		"an Asterisk that is down": {row: 19, ends: pbx.FilesAhead, fail: kill, mend: restart},
+		"an Asterisk that is down": {row: 19, ends: pbx.FilesAhead, fail: kill, fix: restart},
 		"an Asterisk that is hung": {
 			row: 20, ends: pbx.FilesAhead,
 			fail: suspend,
-			mend: func(t *testing.T, s *site) {
+			fix: func(t *testing.T, s *site) {
 				if err := s.asterisk.Resume(); err != nil {
 					t.Fatal(err)
 				}
@@ -208,12 +208,12 @@ func kinds() map[string]kind {
 				go s.killWhenAsked(t)
 				return s.client(t.Context(), "module reload res_pjsip.so")
 			},
-			mend: restart,
+			fix: restart,
 		},
 	}
 }
 
-// killWhenAsked kills a suspended Asterisk once somebody waits for its answer.
+// killWhenAsked kills a suspended Asterisk once a client waits for its answer.
 func (s *site) killWhenAsked(t *testing.T) {
 	connected := func() bool {
 		// A connection in the queue of the socket shows as a second line with its path.
@@ -221,14 +221,14 @@ func (s *site) killWhenAsked(t *testing.T) {
 		return err == nil && strings.Count(string(text), s.asterisk.ControlSocket+"\n") > 1
 	}
 	if !within(t.Context(), 4*time.Second, connected) {
-		t.Error("nobody asked Asterisk")
+		t.Error("no client queried Asterisk")
 	}
 	if err := s.asterisk.Kill(); err != nil {
 		t.Error(err)
 	}
 }
 
-// busy makes Asterisk reload something else, which takes until idle is called.
+// busy makes Asterisk reload another module, which takes until idle is called.
 func (s *site) busy(t *testing.T) {
 	t.Helper()
 	s.gate = filepath.Join(t.TempDir(), "gate")
@@ -240,7 +240,7 @@ func (s *site) busy(t *testing.T) {
 	s.edit(t, "features.conf", func(text string) string { return text + "#exec " + script + "\n" })
 	s.others = &sync.WaitGroup{}
 	s.others.Go(func() {
-		for t.Context().Err() == nil { // one of the questions below may be in its way at first
+		for t.Context().Err() == nil { // one of the queries below can block it at first
 			reply, err := s.control.WithTimeout(40*time.Second).Run(context.WithoutCancel(t.Context()), "module reload features")
 			if err != nil || !strings.Contains(reply.Stdout, "already in progress") {
 				return
@@ -261,48 +261,48 @@ func (s *site) idle(t *testing.T) {
 	s.others.Wait()
 }
 
-func TestRow12AFileAsteriskMayNotReadIsRolledBackAlthoughItSaysSuccess(t *testing.T) {
+func TestRow12AFileThatAsteriskCannotReadIsRolledBackAlthoughItReportsSuccess(t *testing.T) {
 	t.Parallel()
-	comesToNothing(t, 12)
+	failedReload(t, 12)
 }
 
-func TestRow19AnAsteriskThatIsDownOrLacksItsModulesLeavesTheNewFilesAndSaysSo(t *testing.T) {
+func TestRow19WithAnAsteriskThatIsDownOrLacksModulesTheNewFilesStayAndItIsReported(t *testing.T) {
 	t.Parallel()
-	comesToNothing(t, 19)
+	failedReload(t, 19)
 }
 
-func TestRow20AnAsteriskThatIsHungLeavesTheNewFilesAndSaysSo(t *testing.T) {
+func TestRow20WithAHungAsteriskTheNewFilesStayAndItIsReported(t *testing.T) {
 	t.Parallel()
-	comesToNothing(t, 20)
+	failedReload(t, 20)
 }
 
-func TestRow21AnAsteriskThatStaysBusyLeavesTheNewFilesAndSaysSo(t *testing.T) {
+func TestRow21WithAnAsteriskThatStaysBusyTheNewFilesStayAndItIsReported(t *testing.T) {
 	t.Parallel()
-	comesToNothing(t, 21)
+	failedReload(t, 21)
 }
 
-func TestRow22AnAsteriskThatTakesSomethingElseIsRolledBackAlthoughItSaysSuccess(t *testing.T) {
+func TestRow22ADifferentLoadedConfigurationIsRolledBackAlthoughAsteriskReportsSuccess(t *testing.T) {
 	t.Parallel()
-	comesToNothing(t, 22)
+	failedReload(t, 22)
 }
 
-func TestRow23AnAsteriskThatDiesDuringTheReloadLeavesTheNewFilesAndSaysSo(t *testing.T) {
+func TestRow23WithAnAsteriskThatCrashesDuringTheReloadTheNewFilesStayAndItIsReported(t *testing.T) {
 	t.Parallel()
-	comesToNothing(t, 23)
+	failedReload(t, 23)
 }
 
-func TestRow32AFileOfTheSameSizeAndTimeIsRolledBackAlthoughAsteriskSaysSuccess(t *testing.T) {
+func TestRow32AFileOfTheSameSizeAndTimeIsRolledBackAlthoughAsteriskReportsSuccess(t *testing.T) {
 	t.Parallel()
-	comesToNothing(t, 32)
+	failedReload(t, 32)
 }
 
-// comesToNothing makes every way in which a reload comes to nothing that belongs to a row happen on a real Asterisk behind the portal's
-// back. An apply must not call that a success, and must end as the row says; the next one, when the cause is mended, must be a success.
-func comesToNothing(t *testing.T, row int) {
+// failedReload makes reloads fail in every way of a row of the table, on a real Asterisk and unnoticed by the portal's
+// engine. The apply must not report success, and must end as in the row; the next one, after the cause is fixed, must succeed.
+func failedReload(t *testing.T, row int) {
 	t.Helper()
 	all := kinds()
 	if len(all) != 16 {
-		t.Errorf("%d ways in which a reload comes to nothing; docs/promises.md speaks of 16", len(all))
+		t.Errorf("%d ways in which a reload fails; docs/promises.md lists 16", len(all))
 	}
 	maps.DeleteFunc(all, func(_ string, k kind) bool { return k.row != row })
 	var mu sync.Mutex
@@ -338,7 +338,7 @@ func comesToNothing(t *testing.T, row int) {
 			}
 			run, err := s.hook(before, after).Apply(t.Context(), apply.Request{TriggeredBy: "test"})
 			if err == nil || run.Log.Outcome != pbx.Failure || run.Verification == pbx.Confirmed {
-				t.Errorf("the apply says: %s, verification %s, error %v", run.Result, run.Verification, err)
+				t.Errorf("the apply reports: %s, verification %s, error %v", run.Result, run.Verification, err)
 			} else {
 				mu.Lock()
 				detected = append(detected, name)
@@ -359,24 +359,24 @@ func comesToNothing(t *testing.T, row int) {
 					return max(s.client(t.Context(), "module reload res_pjsip.so"), s.client(t.Context(), "dialplan reload"))
 				}
 			}
-			if code := k.client(t, s); code > 0 { // 0 is a success, and a client that waits for ever has none
+			if code := k.client(t, s); code > 0 { // 0 is a success; a client that waits forever has no exit code
 				mu.Lock()
 				byExitCode = append(byExitCode, name)
 				mu.Unlock()
 			}
-			k.mend(t, s)
+			k.fix(t, s)
 			if code, r := s.apply(t); code != 0 || r.Verification != "confirmed" {
-				t.Errorf("when the cause was mended, the next apply said %+v", r)
+				t.Errorf("after the cause was fixed, the next apply reported %+v", r)
 			}
 			if diff := s.runs(t.Context(), want); diff != "" {
-				t.Errorf("Asterisk runs something else:\n%s", diff)
+				t.Errorf("Asterisk runs a different configuration:\n%s", diff)
 			}
 		})
 	}
 }
 
-// reloadsOf returns the names of modules, as Asterisk tells every client of its Manager Interface that it reloads one. "dialplan reload" is a
-// command of a module, and not told of.
+// reloadsOf returns the names of reloaded modules, as reported by the events of Asterisk's Manager Interface. "dialplan reload" is a
+// command of a module and has no event.
 func reloadsOf(t *testing.T, a *lab.Asterisk) <-chan string {
 	t.Helper()
 	conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", a.AMI.Addr)
@@ -412,29 +412,29 @@ func TestOnlyTheModulesWhoseFilesChangedAreReloaded(t *testing.T) {
 	s.env["RING_TIMEOUT"] = "31"
 	code, r := s.apply(t)
 	if code != 0 || r.Verification != "confirmed" || r.Reload.PJSIP != nil || r.Reload.Dialplan == nil {
-		t.Errorf("another time of ringing stands in the dialplan alone: exit code %d, %+v", code, r)
+		t.Errorf("a changed ring time is only in the dialplan: exit code %d, %+v", code, r)
 	}
 	s.env["RTP_TIMEOUT"] = "61"
 	code, r = s.apply(t)
 	if code != 0 || r.Verification != "confirmed" || r.Reload.PJSIP == nil || r.Reload.Dialplan != nil {
-		t.Errorf("another limit of silence stands in PJSIP's file alone: exit code %d, %+v", code, r)
+		t.Errorf("a changed RTP timeout is only in PJSIP's file: exit code %d, %+v", code, r)
 	}
 	// Only the second apply may have reloaded PJSIP: the next event after it is that of this command.
 	if reply, err := s.control.Run(t.Context(), "module reload cdr"); err != nil {
 		t.Fatal(reply, err)
 	}
-	var told []string
+	var reloaded []string
 	for name := range reloads {
-		if told = append(told, name); name == "cdr" {
+		if reloaded = append(reloaded, name); name == "cdr" {
 			break
 		}
 	}
-	if want := []string{"res_pjsip.so", "cdr"}; !slices.Equal(told, want) {
-		t.Errorf("Asterisk reloaded %q, want %q", told, want)
+	if want := []string{"res_pjsip.so", "cdr"}; !slices.Equal(reloaded, want) {
+		t.Errorf("Asterisk reloaded %q, want %q", reloaded, want)
 	}
 	s.create(t)
 	code, r = s.apply(t)
 	if code != 0 || r.Verification != "confirmed" || r.Reload.PJSIP == nil || r.Reload.Dialplan == nil {
-		t.Errorf("a new user stands in both files: exit code %d, %+v", code, r)
+		t.Errorf("a new user is in both files: exit code %d, %+v", code, r)
 	}
 }

@@ -24,11 +24,11 @@ import (
 	"github.com/synergycall/pbxportal/internal/store/storetest"
 )
 
-// fewestRotation is how many points a search over rotate-key must have visited.
+// fewestRotation is the number of kill points that a search of rotate-key must have visited.
 const fewestRotation = 40
 
-// A rotation of the key is killed before its first, second, third … system call that changes something, until it comes to its end
-// unharmed. After each kill everything opens, with the key file as it lies there.
+// A rotation of the key is killed before its first, second, third … system call that changes something, until it completes
+// undisturbed. After each kill everything can be decrypted with the key file in its present state.
 func TestARotationOfTheKeyKilledBeforeAnySystemCallLosesNothingAtLength(t *testing.T) {
 	t.Parallel()
 	storetest.Each(t, func(t *testing.T, url string) {
@@ -59,7 +59,7 @@ func TestARotationOfTheKeyKilledBeforeAnySystemCallLosesNothingAtLength(t *testi
 }
 
 // killAtNext runs the portal and kills it at the first call that was not seen yet: the first rename, the second, and so on. The database
-// grows from one run to the next, so the number of a call would not name it. phase moves the points of a sparse search. It says where that was, "" when the portal came to its end.
+// grows with each run, so the number of a call does not identify it. phase shifts the points of a sparse search. It returns the point, "" if the portal ended.
 func (k *keyed) killAtNext(t *testing.T, seen map[string]bool, phase int, args ...string) (where string) {
 	t.Helper()
 	random := regexp.MustCompile(`\.new-[0-9a-f]+$`)
@@ -86,14 +86,14 @@ func (k *keyed) killAtNext(t *testing.T, seen map[string]bool, phase int, args .
 	return where
 }
 
-// keyed is a portal without an Asterisk, whose database holds something sealed of each kind.
+// keyed is a portal without an Asterisk, whose database holds a sealed value of each kind.
 type keyed struct {
 	*site
 	secrets map[pbx.UserID]string
 	account pbx.AccountID
 	factor  string
 	stored  pbx.Run
-	ids     map[string]bool // of all keys there ever were
+	ids     map[string]bool // of all keys ever used
 }
 
 func newKeyed(t *testing.T, url string) *keyed {
@@ -108,7 +108,7 @@ func newKeyed(t *testing.T, url string) *keyed {
 		},
 		secrets: map[pbx.UserID]string{}, account: pbx.AccountID(uuid.NewString()), factor: "JBSWY3DPEHPK3PXP", ids: map[string]bool{},
 	}
-	k.must(t, "migrate") // makes the key
+	k.must(t, "migrate") // creates the key
 	db, keys := k.look(t)
 	defer db.Close()
 	d := directory.New(db, now)
@@ -144,7 +144,7 @@ func newKeyed(t *testing.T, url string) *keyed {
 	return k
 }
 
-// look opens the database with the keys that lie in the key file.
+// look opens the database with the keys in the key file.
 func (k *keyed) look(t *testing.T) (*store.Store, *keyring.Ring) {
 	t.Helper()
 	keys, err := keyring.Source{StateDir: k.env["STATE_DIR"]}.Load()
@@ -159,12 +159,12 @@ func (k *keyed) look(t *testing.T) (*store.Store, *keyring.Ring) {
 	return db, keys
 }
 
-// examine looks at what a killed rotation left, goes on as a person would, and looks again.
+// examine checks the state after a killed rotation, continues as an administrator would, and checks again.
 func (k *keyed) examine(t *testing.T) (faults []string) {
 	t.Helper()
 	fault := func(format string, args ...any) { faults = append(faults, fmt.Sprintf(format, args...)) }
 
-	// (a) The portal starts, and everything opens.
+	// (a) The portal starts, and everything can be decrypted.
 	var code int
 	var errs string
 	within(t.Context(), 10*time.Second, func() bool { // PostgreSQL notices the death of a client when its statement has ended
@@ -176,7 +176,7 @@ func (k *keyed) examine(t *testing.T) (faults []string) {
 	}
 	faults = append(faults, k.opens(t)...)
 
-	// (b) A further rotation comes to its end, and whoever has an older key has nothing more.
+	// (b) Another rotation completes, and older keys decrypt nothing.
 	within(t.Context(), 10*time.Second, func() bool {
 		code, _, errs = k.run(t, "rotate-key", "--forget")
 		return code != 4
@@ -196,23 +196,23 @@ func (k *keyed) examine(t *testing.T) (faults []string) {
 	}
 	left, err := filepath.Glob(filepath.Join(k.env["STATE_DIR"], "secret.key?*"))
 	if err != nil || len(left) > 0 {
-		fault("left lying: %v, %v", left, err)
+		fault("left over: %v, %v", left, err)
 	}
 	k.ids[keys.Current()] = true
 	if strings.HasPrefix(k.env["DATABASE_URL"], "sqlite") {
 		all := storetest.Everything(t, k.env["DATABASE_URL"])
 		for id := range k.ids {
 			if id != keys.Current() && strings.Contains(all, keyring.Mark+id) {
-				fault("the files of the database still hold something that was sealed with key %s", id)
+				fault("the files of the database still contain a value sealed with key %s", id)
 			}
 		}
 	}
 
-	// (c) The trail tells of every key.
-	return append(faults, k.told(t, keys.Current())...)
+	// (c) The audit trail has every key.
+	return append(faults, k.audited(t, keys.Current())...)
 }
 
-// opens holds what the database says against what was put there.
+// opens compares the decrypted values in the database with the original ones.
 func (k *keyed) opens(t *testing.T) (faults []string) {
 	t.Helper()
 	fault := func(format string, args ...any) { faults = append(faults, fmt.Sprintf(format, args...)) }
@@ -242,8 +242,8 @@ func (k *keyed) opens(t *testing.T) (faults []string) {
 	return faults
 }
 
-// told looks whether the audit trail has each key that ever sealed, in one row that ends with the present one.
-func (k *keyed) told(t *testing.T, current string) (faults []string) {
+// audited checks that the audit trail has each key that was ever used, in one sequence that ends with the present one.
+func (k *keyed) audited(t *testing.T, current string) (faults []string) {
 	t.Helper()
 	if code, out, errs := k.run(t, "audit", "verify"); code != 0 {
 		faults = append(faults, fmt.Sprintf("audit verify: %d, %s%s", code, out, errs))

@@ -61,7 +61,7 @@ func terminate(t *testing.T, server *lab.Postgres, database string) {
 	}
 }
 
-func TestRow03APortalThatLostItsLockToAnotherHostTouchesNothing(t *testing.T) {
+func TestRow03APortalThatLostItsLockToAnotherHostChangesNothing(t *testing.T) {
 	t.Parallel()
 	server, url := labtest.PostgresServer(t)
 	a := newSite(t, labtest.Asterisk(t), url, 3)
@@ -77,7 +77,7 @@ func TestRow03APortalThatLostItsLockToAnotherHostTouchesNothing(t *testing.T) {
 			code, _, _ := b.run(t, "apply", "--force")
 			return code == 0
 		})
-		for well := 0; well < 20; well++ { // both have new connections, and the first could go on
+		for well := 0; well < 20; well++ { // both have new connections, and the first could continue
 			if a.store.Ping(t.Context()) != nil || b.store.Ping(t.Context()) != nil {
 				well = 0
 			}
@@ -88,15 +88,15 @@ func TestRow03APortalThatLostItsLockToAnotherHostTouchesNothing(t *testing.T) {
 		t.Errorf("%s, %v", run.Result, err)
 	}
 	if litter := a.litter(t); len(litter) > 0 {
-		t.Errorf("left lying: %v", litter)
+		t.Errorf("left over: %v", litter)
 	}
 	_, want := b.meant(t)
 	if diff := b.runs(t.Context(), want); diff != "" {
-		t.Errorf("the second host's Asterisk runs something else:\n%s", diff)
+		t.Errorf("the second host's Asterisk runs a different configuration:\n%s", diff)
 	}
 }
 
-func TestRow06ADeathBeforeTheReplyIsAnsweredByTheSameKey(t *testing.T) {
+func TestRow06AfterACrashBeforeTheResponseTheSameKeyReturnsTheRun(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, labtest.Asterisk(t), storetest.SQLite(t), 3)
 	s.replace(t)
@@ -134,9 +134,9 @@ func TestRow06ADeathBeforeTheReplyIsAnsweredByTheSameKey(t *testing.T) {
 	}()
 	code, out, refused := v.wait(t)
 	switch {
-	case refused: // then as soon as the record is complete, which may be a little late
+	case refused: // then once the record is complete, which can be slightly late
 		p, log := s.start(t, "serve")
-		go func() { _, _ = post(log) }() //nolint:bodyclose // nobody is interested
+		go func() { _, _ = post(log) }() //nolint:bodyclose // the response is not needed
 		eventually(t, "the apply is on record", func() bool {
 			logs := s.logs(t)
 			return len(logs) > known && logs[0].Outcome == pbx.Success
@@ -165,7 +165,7 @@ func TestRow06ADeathBeforeTheReplyIsAnsweredByTheSameKey(t *testing.T) {
 	}
 }
 
-// mount puts a file system of its own, of so many KiB, over a folder; false where that is not allowed.
+// mount mounts a file system with the given KiB over a folder; false if that is not permitted.
 func mount(t *testing.T, dir string, size int) bool {
 	t.Helper()
 	err := unix.Mount("tmpfs", dir, "tmpfs", 0, fmt.Sprintf("size=%dk,mode=0755", size))
@@ -179,7 +179,7 @@ func mount(t *testing.T, dir string, size int) bool {
 	return true
 }
 
-// fill leaves so many KiB free on the disk of a folder.
+// fill leaves the given KiB free on the disk of a folder.
 func fill(t *testing.T, dir string, free int) (empty func()) {
 	t.Helper()
 	path := filepath.Join(dir, ".ballast")
@@ -203,9 +203,9 @@ func fill(t *testing.T, dir string, free int) (empty func()) {
 	}
 }
 
-// scarce replaces a user and applies, with ever more room, from none to enough, and examines each time what is left. limit makes room
-// for so many KiB, and gives the words that stand before the command.
-func (s *site) scarce(t *testing.T, most, step int, limit func(t *testing.T, n int) (shell string, mend func())) {
+// scarce replaces a user and applies with increasing space, from none to enough, and examines the result each time. limit provides
+// the given KiB, and returns the shell prefix of the command.
+func (s *site) scarce(t *testing.T, most, step int, limit func(t *testing.T, n int) (shell string, undo func())) {
 	t.Helper()
 	ends, violations := map[string]int{}, 0
 	step *= labtest.Soak(3, 1)
@@ -218,14 +218,14 @@ func (s *site) scarce(t *testing.T, most, step int, limit func(t *testing.T, n i
 		after, _ := s.meant(t)
 		known := len(s.logs(t))
 		s.shut()
-		shell, mend := limit(t, n)
+		shell, undo := limit(t, n)
 		code, out := s.shell(t, shell)
-		mend()
+		undo()
 		s.open(t)
 		ends[fmt.Sprintf("exit code %d:", code)]++
 		if code == 0 {
 			if _, want := s.meant(t); s.runs(t.Context(), want) != "" {
-				t.Errorf("with %d: it says that it succeeded:\n%s", n, out)
+				t.Errorf("with %d: it reports success:\n%s", n, out)
 			}
 		}
 		for _, fault := range s.examine(t, before, after, known) {
@@ -239,7 +239,7 @@ func (s *site) scarce(t *testing.T, most, step int, limit func(t *testing.T, n i
 	}
 }
 
-// shell applies in a process that a line of shell prepares.
+// shell applies in a process that a shell command prepares.
 func (s *site) shell(t *testing.T, line string) (code int, output string) {
 	t.Helper()
 	self, err := os.Executable()
@@ -253,7 +253,7 @@ func (s *site) shell(t *testing.T, line string) (code int, output string) {
 	return result.ExitCode, result.Stdout + result.Stderr
 }
 
-// ulimit limits what a process may write into one file, for those who may not mount a small disk.
+// ulimit limits the file size of a process, if mounting a small disk is not permitted.
 func ulimit(_ *testing.T, n int) (string, func()) { return fmt.Sprintf("ulimit -f %d;", n), func() {} }
 
 func TestRow09AFullDiskForTheFilesLeavesTheOldOnesInPlaceAtLength(t *testing.T) {
@@ -280,7 +280,7 @@ func TestRow10AFullDiskForTheDatabaseAloneLosesNothingAtLength(t *testing.T) {
 	s.scarce(t, 600, 15, func(t *testing.T, n int) (string, func()) { return "", fill(t, dir, n) })
 }
 
-func TestRow11AFolderThatMayNotBeWrittenIsNamedWithItsCure(t *testing.T) {
+func TestRow11AFolderThatIsNotWritableIsReportedWithItsFix(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, labtest.Asterisk(t), storetest.SQLite(t), 2)
 	s.replace(t)
@@ -288,7 +288,7 @@ func TestRow11AFolderThatMayNotBeWrittenIsNamedWithItsCure(t *testing.T) {
 	dir := filepath.Join(s.asterisk.ConfigDir, filepath.Dir(pbx.PJSIPPath), ".portal")
 	env := s.env
 	self, as := s.foreigner(t)
-	if as == nil { // we are not root: take the right from ourselves
+	if as == nil { // not root: remove our own permission
 		if err := os.Chmod(dir, 0o500); err != nil {
 			t.Fatal(err)
 		}
@@ -311,7 +311,7 @@ func TestRow11AFolderThatMayNotBeWrittenIsNamedWithItsCure(t *testing.T) {
 	}
 }
 
-// foreigner prepares to run the portal as a user who may write nothing but the database; nil where we cannot be anybody else.
+// foreigner prepares running the portal as a user who can write only the database; nil if the test cannot switch users.
 func (s *site) foreigner(t *testing.T) (self string, as *proc.Credential) {
 	t.Helper()
 	self, err := os.Executable()
@@ -321,7 +321,7 @@ func (s *site) foreigner(t *testing.T) (self string, as *proc.Credential) {
 	if os.Geteuid() != 0 {
 		return self, nil
 	}
-	dir, err := os.MkdirTemp("", "pbx") //nolint:usetesting // others may not look into the folders of a test
+	dir, err := os.MkdirTemp("", "pbx") //nolint:usetesting // other users cannot read the test's folders
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -335,16 +335,16 @@ func (s *site) foreigner(t *testing.T) (self string, as *proc.Credential) {
 		"DATABASE_URL": "sqlite:///" + filepath.Join(dir, "portal.db"), "STATE_DIR": dir,
 		"ASTERISK_CONFIG_DIR": s.asterisk.ConfigDir, "ASTERISK_CONTROL": s.asterisk.ControlSocket,
 	}
-	const somebody = 65534
+	const nobodyID = 65534
 	for _, err := range []error{
-		os.WriteFile(self, binary, 0o755), os.Chown(dir, somebody, somebody), os.Chmod(dir, 0o755),
+		os.WriteFile(self, binary, 0o755), os.Chown(dir, nobodyID, nobodyID), os.Chmod(dir, 0o755),
 		os.Chmod(filepath.Dir(s.asterisk.ConfigDir), 0o755),
 	} {
 		if err != nil {
 			t.Fatal(err)
 		}
 	}
-	return self, &proc.Credential{UID: somebody, GID: somebody}
+	return self, &proc.Credential{UID: nobodyID, GID: nobodyID}
 }
 
 func TestRow13AReadOnlyDiskLeavesEverythingAsItWas(t *testing.T) {
@@ -385,12 +385,12 @@ func (s *site) chmodAll(t *testing.T, dir string, mode os.FileMode) {
 	}
 }
 
-func TestRow14FoldersOnDisksOfTheirOwnAreStillSwitchedAtOneMoment(t *testing.T) {
+func TestRow14FoldersOnSeparateDisksAreStillSwitchedAtomically(t *testing.T) {
 	t.Parallel()
 	a := labtest.Asterisk(t)
 	dir := filepath.Join(a.ConfigDir, filepath.Dir(pbx.DialplanPath))
-	if !mount(t, dir, 1024) { // a link to a folder elsewhere, then
-		elsewhere, err := os.MkdirTemp("/dev/shm", "pbx") //nolint:usetesting // another disk is the point
+	if !mount(t, dir, 1024) { // use a link to a folder on another disk
+		elsewhere, err := os.MkdirTemp("/dev/shm", "pbx") //nolint:usetesting // it must be another disk
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -412,7 +412,7 @@ func TestRow14FoldersOnDisksOfTheirOwnAreStillSwitchedAtOneMoment(t *testing.T) 
 	}
 }
 
-func TestRow21AnAsteriskThatIsBusyIsWaitedFor(t *testing.T) {
+func TestRow21AnApplyWaitsForABusyAsterisk(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, labtest.Asterisk(t), storetest.SQLite(t), 2)
 	s.edit(t, "asterisk.conf", func(text string) string { return strings.Replace(text, "execincludes = no", "execincludes = yes", 1) })
@@ -428,7 +428,7 @@ func TestRow21AnAsteriskThatIsBusyIsWaitedFor(t *testing.T) {
 		t.Errorf("verification %s, %v", run.Verification, err)
 	}
 
-	// Others reload all the time: an apply waits for its turn, for so long, and what it says is so.
+	// Other clients reload continuously: an apply waits for its turn, up to this time, and its result is correct.
 	ctx, stop := context.WithCancel(t.Context())
 	var others sync.WaitGroup
 	ends := map[string]int{}
@@ -454,12 +454,12 @@ func TestRow21AnAsteriskThatIsBusyIsWaitedFor(t *testing.T) {
 	t.Logf("10 applies among 4 who reload all the time: %s", tally(ends))
 }
 
-func TestRow27ADatabaseThatDiesBeforeTheSwitchLeavesTheOldFiles(t *testing.T) {
+func TestRow27ADatabaseFailureBeforeTheSwitchLeavesTheOldFiles(t *testing.T) {
 	t.Parallel()
 	databaseDies(t, map[string]death{"once the new files are written": {"", "stage", pbx.CodeDatabaseAway, false, false}})
 }
 
-func TestRow28ADatabaseThatDiesAfterTheSwitchIsNeverCalledASuccessUntilItIsBack(t *testing.T) {
+func TestRow28ADatabaseFailureAfterTheSwitchIsNotReportedAsSuccessUntilItIsBack(t *testing.T) {
 	t.Parallel()
 	databaseDies(t, map[string]death{
 		"just before the switch":            {"flip", "", pbx.CodeAuditFailed, true, true},
@@ -468,12 +468,12 @@ func TestRow28ADatabaseThatDiesAfterTheSwitchIsNeverCalledASuccessUntilItIsBack(
 	})
 }
 
-// death is a moment at which the database dies, and what must come of it.
+// death is a moment at which the database fails, with the expected result.
 type death struct {
 	before, after string
 	code          string
 	flipped       bool
-	success       bool // what the record says in the end
+	success       bool // the final outcome in the record
 }
 
 func databaseDies(t *testing.T, moments map[string]death) {
@@ -576,17 +576,17 @@ func TestRow30ADamagedRevisionIsNoticedAndReplacedOnlyByForce(t *testing.T) {
 			overwrite(t, path, damaged)
 			site, err := s.local.Inspect()
 			flips++
-			// A manifest may say the same with other bytes, as in another order of upper and lower case.
+			// A manifest can have the same meaning with other bytes, such as different case.
 			if err == nil && len(site.Drift) == 0 && e.Name() != "manifest.json" {
 				unseen++
-				t.Errorf("%s, byte %d: nobody noticed", e.Name(), i)
+				t.Errorf("%s, byte %d: not detected", e.Name(), i)
 			}
 		}
 		overwrite(t, path, whole)
 	}
 	t.Logf("%d flipped bytes, %d unnoticed", flips, unseen)
 
-	// The newest revision is damaged before Asterisk has taken it. That may be a hand edit, so nothing is put back by itself.
+	// The newest revision is damaged before Asterisk has loaded it. It can be a manual edit, so it is not reverted automatically.
 	s.replace(t)
 	if err := s.asterisk.Kill(); err != nil {
 		t.Fatal(err)
@@ -610,7 +610,7 @@ func TestRow30ADamagedRevisionIsNoticedAndReplacedOnlyByForce(t *testing.T) {
 		t.Errorf("an apply with force: %+v; saved is\n%s", r, said)
 	}
 
-	// The only good one is damaged: an alarm, and with force a new one.
+	// The only verified revision is damaged: an error, and a new revision with force.
 	overwrite(t, filepath.Join(s.asterisk.ConfigDir, pbx.PJSIPPath), []byte("rot"))
 	if said := s.must(t, "recover"); !strings.Contains(said, "damaged on disk") {
 		t.Errorf("recovery says:\n%s", said)
@@ -623,7 +623,7 @@ func TestRow30ADamagedRevisionIsNoticedAndReplacedOnlyByForce(t *testing.T) {
 	}
 }
 
-// overwrite changes a file in its place, as a failing disk does.
+// overwrite changes a file in place, like a failing disk.
 func overwrite(t *testing.T, path string, text []byte) {
 	t.Helper()
 	if err := os.WriteFile(path, text, 0o600); err != nil {
@@ -648,7 +648,7 @@ func TestRow31AClockThatJumpsChangesNothing(t *testing.T) {
 	}
 }
 
-func TestRow33ACommandThatPrintsForEverIsCut(t *testing.T) {
+func TestRow33ACommandWithEndlessOutputIsEnded(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct{ endless, result, verification string }{
 		"at the reload":       {"*reload*", "files_ahead", "not_verified"},
@@ -686,7 +686,7 @@ func TestRow36WithTooFewFileDescriptorsTheOldFilesStayAtLength(t *testing.T) {
 	s.scarce(t, 40, 1, func(_ *testing.T, n int) (string, func()) { return fmt.Sprintf("ulimit -n %d;", n), func() {} })
 }
 
-func TestRow37AFaultInOurOwnCodeHoldsNothingUp(t *testing.T) {
+func TestRow37APanicInThePortalReleasesAllLocks(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, labtest.Asterisk(t), storetest.SQLite(t), 3)
 	for _, method := range []string{"stage", "flip", "reload", "live", "accept", "forget"} {
@@ -701,14 +701,14 @@ func TestRow37AFaultInOurOwnCodeHoldsNothingUp(t *testing.T) {
 				engine = s.hook(nil, fault)
 			}
 			s.panicAt(t, engine)
-			for _, fault := range s.examine(t, before, after, known) { // all locks are free again, or this fails
+			for _, fault := range s.examine(t, before, after, known) { // this fails unless all locks are free again
 				t.Errorf("a fault %s %s: %s", moment, method, fault)
 			}
 		}
 	}
 }
 
-func TestAnEditMadeWhileAsteriskWasAwayIsNotUndoneByWhatRepairsByItself(t *testing.T) {
+func TestAManualEditWhileAsteriskWasDownIsNotRevertedByAutomaticRecovery(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, labtest.Asterisk(t), storetest.SQLite(t), 2)
 	path := filepath.Join(s.asterisk.ConfigDir, pbx.PJSIPPath)
@@ -738,7 +738,7 @@ func TestAnEditMadeWhileAsteriskWasAwayIsNotUndoneByWhatRepairsByItself(t *testi
 			t.Fatal(err)
 		}
 		if said := s.must(t, "recover"); !strings.Contains(said, path+" was ") || s.mustPair(t) != edited {
-			t.Errorf("%s: recovery undid the edit, or does not tell of it:\n%s", name, said)
+			t.Errorf("%s: recovery undid the edit, or does not report it:\n%s", name, said)
 		}
 		if code, r := s.apply(t); code != 4 || r.Code != pbx.CodeDrift || s.mustPair(t) != edited {
 			t.Errorf("%s: the next apply: exit code %d, %+v", name, code, r)

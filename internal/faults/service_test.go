@@ -13,8 +13,8 @@ import (
 	"github.com/synergycall/pbxportal/internal/store/storetest"
 )
 
-// The unit of systemd (deploy/) lets the portal write in three folders, lets it make no folder with the setgid bit by itself, and makes
-// each of the three a mount of its own, which no rename leaves. Nothing the portal does may need more.
+// The systemd unit (deploy/) lets the portal write in three folders, does not let it create setgid folders, and makes
+// each of the three a separate mount, which a rename cannot cross. The portal must not need more.
 func TestTheServiceNeedsNoMoreThanItsUnitAllows(t *testing.T) {
 	t.Parallel()
 	s := lookAt(t, labtest.Asterisk(t), storetest.SQLite(t))
@@ -26,7 +26,7 @@ func TestTheServiceNeedsNoMoreThanItsUnitAllows(t *testing.T) {
 		if err := os.MkdirAll(dir, 0o750); err != nil {
 			t.Fatal(err)
 		}
-		if err := os.Chmod(dir, os.ModeSetgid|0o750); err != nil { // as docs/install.md makes it
+		if err := os.Chmod(dir, os.ModeSetgid|0o750); err != nil { // as in docs/install.md
 			t.Fatal(err)
 		}
 	}
@@ -36,7 +36,7 @@ func TestTheServiceNeedsNoMoreThanItsUnitAllows(t *testing.T) {
 	} {
 		code, out, refused := s.trace(t, args, func(_ int, c call) bool {
 			if !filepath.IsAbs(c.on) || c.name == "fsync" {
-				return true // a socket; a folder above ours that is only brought to the disk
+				return true // a socket; a parent folder that is only synced
 			}
 			inside := ""
 			for _, dir := range mine {
@@ -53,7 +53,7 @@ func TestTheServiceNeedsNoMoreThanItsUnitAllows(t *testing.T) {
 			return true
 		})
 		if refused {
-			t.Fatal("nobody may be traced here (ptrace): allow it, this test has no other way to see what a process does")
+			t.Fatal("tracing is not permitted here (ptrace): permit it, this test has no other way to observe a process")
 		}
 		if code != 0 {
 			t.Fatalf("%v: exit code %d\n%s", args, code, out)

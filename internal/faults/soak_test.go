@@ -46,7 +46,7 @@ func TestSoak(t *testing.T) {
 	})
 }
 
-// step does one thing and looks whether all agree.
+// step makes one random change and checks that everything agrees.
 func (s *site) step(t *testing.T, count map[string]int, acknowledged map[pbx.RunID]int) {
 	t.Helper()
 	before, _ := s.meant(t)

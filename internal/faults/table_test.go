@@ -12,18 +12,18 @@ import (
 	"testing"
 )
 
-// rows is how many faults the table of docs/promises.md has.
+// rows is the number of faults in the table of docs/promises.md.
 const rows = 37
 
-// Every fault of the table is made to happen by a test that bears its number, and the table names every such test.
-func TestEveryRowOfTheTableOfFaultsHasATestOfItsName(t *testing.T) {
+// Every fault of the table is produced by a test with its number, and the table names every such test.
+func TestEveryRowOfTheFaultTableHasATest(t *testing.T) {
 	t.Parallel()
 	page, err := os.ReadFile("../../docs/promises.md")
 	if err != nil {
 		t.Fatal(err)
 	}
 	named := regexp.MustCompile(`(?m)^func (TestRow(\d\d)\w+)\(`)
-	tests := map[string]string{} // by their row
+	tests := map[string]string{} // by row
 	err = filepath.WalkDir("..", func(path string, _ fs.DirEntry, err error) error {
 		if err != nil || !strings.HasSuffix(path, "_test.go") {
 			return err
@@ -53,7 +53,7 @@ func TestEveryRowOfTheTableOfFaultsHasATestOfItsName(t *testing.T) {
 	all := strings.Join(slices.Collect(maps.Values(tests)), "")
 	for _, name := range regexp.MustCompile(`TestRow\d\d\w+`).FindAllString(string(page), -1) {
 		if !strings.Contains(all, name+" ") {
-			t.Errorf("docs/promises.md names %s, which is not there", name)
+			t.Errorf("docs/promises.md names %s, which does not exist", name)
 		}
 	}
 }

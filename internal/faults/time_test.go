@@ -12,7 +12,7 @@ import (
 	"github.com/synergycall/pbxportal/internal/proc"
 )
 
-// start starts a process of the portal; what it prints goes to the file.
+// start starts a process of the portal; its output goes to the file.
 func (s *site) start(t *testing.T, args ...string) (p *proc.Process, log string) {
 	t.Helper()
 	self, err := os.Executable()
@@ -29,7 +29,7 @@ func (s *site) start(t *testing.T, args ...string) (p *proc.Process, log string)
 	return p, log
 }
 
-// byTime kills at one of 120 moments, spread over the time that the portal needs for the command.
+// byTime kills at one of 120 moments, spread over the duration of the command.
 func (s *site) byTime(t *testing.T, args []string) killer {
 	t.Helper()
 	begin := now()

@@ -22,32 +22,32 @@ import (
 	"github.com/synergycall/pbxportal/internal/lab/labtest"
 )
 
-// call is a system call that changes something outside of the process, seen just before it happens.
+// call is a system call with an effect outside the process, just before it happens.
 type call struct {
-	name string // as the kernel names it
+	name string // its name in the kernel
 	on   string // a path, "asterisk", "database"
 }
 
 func (c call) String() string { return c.name + " " + c.on }
 
-// traced is a process that runs under ptrace, so that it can be stopped, or killed, before any of the system calls that change something.
-// strace could do that too, but it counts the calls of each thread apart, and a Go program changes threads as it likes: some points would
-// never come. Its other calls, which are many more, pass without a stop: see beTraced.
+// traced is a process under ptrace, so that it can be stopped or killed before any system call that changes something.
+// strace could do that too, but it counts the calls of each thread separately, and a Go program switches threads: some points would
+// never be reached. All other calls, the large majority, do not stop the process: see beTraced.
 type traced struct {
 	pid     int
 	mem     *os.File
 	control string           // the path of Asterisk's control socket
-	peers   map[int64]string // who is at the other end of its sockets, by number
+	peers   map[int64]string // the peers of its sockets, by number
 	calls   map[int]how      // what changing returns
 }
 
 // traceMe is set in the environment of a portal that calls beTraced.
 const traceMe = "PBXPORTAL_TRACE_ME"
 
-// cannotBeTraced is the exit code of a process that may not install the filter.
+// cannotBeTraced is the exit code of a process that is not permitted to install the filter.
 const cannotBeTraced = 97
 
-// beTraced has the kernel stop this process before each call that changes something, and before close, for its tracer.
+// beTraced makes the kernel stop this process for its tracer before each call that changes something, and before close.
 func beTraced() {
 	names := []string{"close"}
 	for _, how := range changing() {
@@ -66,23 +66,24 @@ func beTraced() {
 	}
 }
 
-// trace runs the portal to its end. Before each call that changes something at is asked what to do, with the number of the call, from 1;
-// false kills the process there. Of consecutive writes of pages to the same file of SQLite's every eighth counts, each in the long form. It gives the exit code, -1 after a kill, and what was printed. refused says that nobody may trace here.
+// trace runs the portal to its end. Before each call that changes something, it calls at with the number of the call, from 1;
+// false kills the process there. Of consecutive page writes to the same SQLite file every eighth counts, all of them in the long form. It returns the
+// exit code, -1 after a kill, and the output; refused means that tracing is not permitted.
 func (s *site) trace(t *testing.T, args []string, at func(n int, c call) bool) (code int, output string, refused bool) {
 	t.Helper()
 	v := s.startTraced(t, args, at)
 	return v.wait(t)
 }
 
-// victim is a portal that runs under the eyes of trace.
+// victim is a portal run by trace.
 type victim struct {
-	out     string // the file with what it prints
+	out     string // the file with its output
 	code    int
 	refused bool
 	done    chan error
 }
 
-// startTraced is trace for a portal that somebody speaks with meanwhile. at is called on a goroutine of its own.
+// startTraced is like trace, but returns while the portal runs. at is called on another goroutine.
 func (s *site) startTraced(t *testing.T, args []string, at func(n int, c call) bool) *victim {
 	t.Helper()
 	out, err := os.CreateTemp(t.TempDir(), "out")
@@ -93,7 +94,7 @@ func (s *site) startTraced(t *testing.T, args []string, at func(n int, c call) b
 	control, env := s.asterisk.ControlSocket, s.environ()
 	go func() {
 		defer out.Close()
-		runtime.LockOSThread() // a traced process belongs to one thread, which is not used for anything else afterwards
+		runtime.LockOSThread() // a traced process belongs to one thread, which is not used for anything else
 		var err error
 		v.code, v.refused, err = traceHere(env, args, out, control, at)
 		v.done <- err
@@ -134,7 +135,7 @@ func traceHere(env, args []string, out *os.File, control string, at func(n int, 
 		return 0, false, err
 	}
 	pid := p.Pid
-	if err := p.Release(); err != nil { // we wait for it, and for its threads, ourselves
+	if err := p.Release(); err != nil { // the tracer waits for it and its threads
 		return 0, false, err
 	}
 	var status unix.WaitStatus
@@ -144,7 +145,7 @@ func traceHere(env, args []string, out *os.File, control string, at func(n int, 
 	const options = unix.PTRACE_O_TRACESECCOMP | unix.PTRACE_O_TRACECLONE | unix.PTRACE_O_EXITKILL
 	if err := unix.PtraceSetOptions(pid, options); err != nil {
 		_ = unix.Kill(pid, unix.SIGKILL)
-		return 0, true, nil // there is another way
+		return 0, true, nil // the caller has a fallback
 	}
 	mem, err := os.Open(fmt.Sprintf("/proc/%d/mem", pid))
 	if err != nil {
@@ -159,7 +160,7 @@ func traceHere(env, args []string, out *os.File, control string, at func(n int, 
 	return code, code == cannotBeTraced, err
 }
 
-// watch lets the process run from call to call until it has ended.
+// watch lets the process run from call to call until it ends.
 func (v *traced) watch(at func(n int, c call) bool) (code int, err error) {
 	n, pages, killed, last, connecting := 0, 0, false, call{}, call{"connect", "asterisk"}
 	for {
@@ -168,7 +169,7 @@ func (v *traced) watch(at func(n int, c call) bool) (code int, err error) {
 		switch {
 		case errors.Is(err, unix.EINTR):
 			continue
-		case errors.Is(err, unix.ECHILD): // also its last thread is gone
+		case errors.Is(err, unix.ECHILD): // its last thread has ended
 			return code, nil
 		case err != nil:
 			return 0, err
@@ -191,8 +192,8 @@ func (v *traced) watch(at func(n int, c call) bool) (code int, err error) {
 				}
 				switch {
 				case !ok:
-				case again && c == connecting: // Asterisk lets callers queue, and they try again: the same point
-				case c.name == "pwrite64" && pages%labtest.Soak(8, 1) != 0: // one page of a transaction of SQLite's after the other
+				case again && c == connecting: // Asterisk queues clients, which try again: the same point
+				case c.name == "pwrite64" && pages%labtest.Soak(8, 1) != 0: // consecutive pages of one SQLite transaction
 				default:
 					n++
 					killed = !at(n, c)
@@ -202,10 +203,10 @@ func (v *traced) watch(at func(n int, c call) bool) (code int, err error) {
 				}
 			}
 			if killed {
-				_ = unix.Kill(v.pid, unix.SIGKILL) // a process that is killed here does not make the call any more
+				_ = unix.Kill(v.pid, unix.SIGKILL) // a process killed here no longer makes the call
 				continue
 			}
-		case sig != unix.SIGTRAP && sig != unix.SIGSTOP: // its own affairs; a new thread stops once
+		case sig != unix.SIGTRAP && sig != unix.SIGSTOP: // a signal of the process itself; a new thread stops once
 			deliver = int(sig)
 		}
 		if err := unix.PtraceCont(tid, deliver); err != nil && !errors.Is(err, unix.ESRCH) {
@@ -214,7 +215,7 @@ func (v *traced) watch(at func(n int, c call) bool) (code int, err error) {
 	}
 }
 
-// look tells which call a thread is about to make, and whether it changes something.
+// look returns the call that a thread is about to make, and whether it changes something.
 func (v *traced) look(tid int) (call, bool) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/syscall", v.pid, tid))
 	if err != nil {
@@ -255,7 +256,7 @@ func (v *traced) look(tid int) (call, bool) {
 		path, err := os.Readlink(fmt.Sprintf("/proc/%d/fd/%d", v.pid, args[0]))
 		switch {
 		case err != nil || strings.HasPrefix(path, "anon_inode:") || strings.HasPrefix(path, "pipe:") || args[0] <= 2:
-			return c, false // it talks to itself, or to the terminal
+			return c, false // a pipe to itself, or the terminal
 		case strings.HasPrefix(path, "socket:"):
 			c.on = cmp.Or(v.peers[args[0]], "client")
 		default:
@@ -270,7 +271,7 @@ func (v *traced) look(tid int) (call, bool) {
 	return c, true
 }
 
-// connect notes where a socket is about to be connected to: "" for what is neither Asterisk nor a database.
+// connect records the peer of a socket: "" if it is neither Asterisk nor a database.
 func (v *traced) connect(fd int64, address []byte) string {
 	v.peers[fd] = ""
 	if len(address) < 2 {
@@ -298,12 +299,12 @@ func (v *traced) text(address int64) string {
 	return string(text)
 }
 
-// What the arguments of a call are about.
+// The meaning of the arguments of a call.
 const (
 	aPath       = iota // the path in argument arg
 	aFile              // the open file in the first
 	aConnection        // the socket in the first, the address in the second
-	aCreation          // openat: only if it may create
+	aCreation          // openat: only if it can create a file
 )
 
 type how struct {
@@ -312,7 +313,7 @@ type how struct {
 	arg   int
 }
 
-// changing lists the calls that change something outside of the process.
+// changing returns the calls with an effect outside the process.
 func changing() map[int]how {
 	all := map[int]how{
 		unix.SYS_RENAMEAT2: {"renameat2", aPath, 3},
@@ -338,7 +339,7 @@ func changing() map[int]how {
 		unix.SYS_CONNECT:   {"connect", aConnection, 0},
 		unix.SYS_OPENAT:    {"openat", aCreation, 1},
 	}
-	if runtime.GOARCH == "amd64" { // the old names, which newer processors do not have; SQLite uses some
+	if runtime.GOARCH == "amd64" { // legacy calls, which newer architectures do not have; SQLite uses some
 		all[82] = how{"rename", aPath, 1}
 		all[83] = how{"mkdir", aPath, 0}
 		all[84] = how{"rmdir", aPath, 0}

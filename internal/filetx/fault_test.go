@@ -133,7 +133,7 @@ func TestRow15AnOperationThatFailsLeavesTheOldPairOrTheErrorSaysOtherwiseAtLengt
 	}
 }
 
-func TestRow16AFlipThatCannotBeMadeCertainIsTakenBack(t *testing.T) {
+func TestRow16ASwitchThatCannotBeSyncedIsReverted(t *testing.T) {
 	t.Parallel()
 	d := tales[numberOf("apply")].prepare(t)
 	faults := 0
@@ -158,7 +158,7 @@ func TestRow16AFlipThatCannotBeMadeCertainIsTakenBack(t *testing.T) {
 	}
 }
 
-func TestRow17AFlipThatCannotBeMadeCertainNorTakenBackSaysSo(t *testing.T) {
+func TestRow17ASwitchThatCanNeitherBeSyncedNorRevertedIsReported(t *testing.T) {
 	t.Parallel()
 	d := tales[numberOf("apply")].prepare(t)
 	broken := false

@@ -96,7 +96,7 @@ func runChild(t *testing.T, root string, tale, dies, limit int) proc.Result {
 	return r
 }
 
-func TestWhoeverIsKilledAtAnyMomentLeavesAWholePairAndTheNextApplyWorksAtLength(t *testing.T) {
+func TestAProcessKilledAtAnyMomentLeavesAWholePairAndTheNextApplyWorksAtLength(t *testing.T) {
 	t.Parallel()
 	step, floor := labtest.Soak(13, 1), labtest.Soak(50, 450)
 	if testing.Short() {

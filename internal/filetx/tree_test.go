@@ -179,7 +179,7 @@ func drifted(s filetx.State) bool {
 	return len(s.External) > 0 || s.Current > 0 && slices.ContainsFunc(s.Paths, func(p filetx.PathState) bool { return p.Kind != filetx.Missing && !p.Intact })
 }
 
-func TestWhatSomebodyElseDidIsSeenAndTakenBackOnlyAfterItWasKept(t *testing.T) {
+func TestExternalChangesAreDetectedAndRevertedOnlyAfterTheyWereSaved(t *testing.T) {
 	t.Parallel()
 	const elsewhere = "elsewhere"
 	for name, c := range map[string]struct {
@@ -318,7 +318,7 @@ func TestADamagedGenerationIsNeverReadNorFlippedToAndRecoverLeavesItAsItIs(t *te
 	}
 }
 
-func TestWhenNothingIsWholeANewGenerationHelps(t *testing.T) {
+func TestIfEveryGenerationIsDamagedANewOneRepairs(t *testing.T) {
 	t.Parallel()
 	for name, damage := range map[string]func(s *story) error{
 		"the only generation": func(s *story) error { return os.WriteFile(s.links[0].Path, []byte("bit"), 0o600) },
@@ -353,7 +353,7 @@ func TestOnlyTheCurrentGenerationCanBeAccepted(t *testing.T) {
 	}
 }
 
-func TestTheNewestGenerationThatCameToNothingIsKeptAsEvidence(t *testing.T) {
+func TestTheNewestFailedGenerationIsKeptAsEvidence(t *testing.T) {
 	t.Parallel()
 	s := begun(t)
 	for _, word := range []string{"bad", "worse"} {
@@ -436,7 +436,7 @@ func TestTheLinksHoldWhenTheFoldersAreLinksThemselves(t *testing.T) {
 	}
 }
 
-func TestAPipeInThePlaceOfAFileHoldsNobody(t *testing.T) {
+func TestAPipeInThePlaceOfAFileBlocksNothing(t *testing.T) {
 	t.Parallel()
 	s := begun(t)
 	must(t, os.Remove(s.links[0].Path))

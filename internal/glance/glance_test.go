@@ -11,7 +11,7 @@ import (
 	"github.com/synergycall/pbxportal/internal/glance"
 )
 
-func TestHoweverManyAskOneLookIsUnderWayAndOneASecondIsTaken(t *testing.T) {
+func TestConcurrentRequestsShareOneInspectionAtMostOncePerSecond(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var looks, at, most atomic.Int64
@@ -39,7 +39,7 @@ func TestHoweverManyAskOneLookIsUnderWayAndOneASecondIsTaken(t *testing.T) {
 	})
 }
 
-func TestALookThatHangsHoldsUpNobodyForLongAndWhatWasSeenBeforeIsGivenWithItsAge(t *testing.T) {
+func TestAHungInspectionBlocksNoCallerForLongAndTheLastResultIsReturnedWithItsAge(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		hang, looks := make(chan struct{}), 0

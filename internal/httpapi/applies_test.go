@@ -11,7 +11,7 @@ import (
 	"github.com/synergycall/pbxportal/internal/pbx"
 )
 
-func TestAnApplySaysWhatWasDone(t *testing.T) {
+func TestAnApplyReportsWhatWasDone(t *testing.T) {
 	t.Parallel()
 	p := newPortal(t)
 	p.create("Anna", "anna@example.com")
@@ -31,7 +31,7 @@ func TestAnApplySaysWhatWasDone(t *testing.T) {
 	}
 }
 
-func TestAnApplyThatWasNotConfirmedIsA202WithItsWholeStoryAlsoWhenAskedAgain(t *testing.T) {
+func TestAnUnconfirmedApplyIsA202WithAllDetailsAlsoWhenRepeated(t *testing.T) {
 	t.Parallel()
 	p := newPortal(t)
 	p.create("Anna", "anna@example.com")
@@ -73,7 +73,7 @@ func TestAnApplyThatWasNotConfirmedIsA202WithItsWholeStoryAlsoWhenAskedAgain(t *
 	}
 }
 
-func TestAFailedApplySaysHowFarItCame(t *testing.T) {
+func TestAFailedApplyReportsItsStage(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		script  func(*asterisk)
@@ -160,7 +160,7 @@ func TestApplyLogsArePagedNewestFirst(t *testing.T) {
 	}
 }
 
-func TestAnApplyTellsItsWholeStory(t *testing.T) {
+func TestAnApplyReportsAllItsEvents(t *testing.T) {
 	t.Parallel()
 	p := newPortal(t)
 	created := p.create("Anna", "anna@example.com")
@@ -315,7 +315,7 @@ func TestTheSameKeyGetsTheSameAnswerAndIsCountedOnce(t *testing.T) {
 	}
 }
 
-func TestWhoDoesNotWaitGetsTheRunToLookAt(t *testing.T) {
+func TestAnAsynchronousApplyReturnsItsRun(t *testing.T) {
 	t.Parallel()
 	p := newPortal(t)
 	p.create("Anna", "anna@example.com")
@@ -341,7 +341,7 @@ func TestWhoDoesNotWaitGetsTheRunToLookAt(t *testing.T) {
 	}
 }
 
-func TestAnApplyNobodyWaitsForIsLoggedWhenItFails(t *testing.T) {
+func TestAFailedApplyWithoutAWaitingCallerIsLogged(t *testing.T) {
 	t.Parallel()
 	p := newPortal(t)
 	p.create("Anna", "anna@example.com")

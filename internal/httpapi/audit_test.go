@@ -11,7 +11,7 @@ import (
 	"github.com/synergycall/pbxportal/internal/pbx"
 )
 
-func TestTheAuditTrailSaysWhoDidWhatFromWhere(t *testing.T) {
+func TestTheAuditTrailHasActorActionAndOrigin(t *testing.T) {
 	t.Parallel()
 	p := newPortal(t)
 	created := p.do("POST", "/users", `{"name":"Anna","email":"anna@example.com"}`, "X-Request-Id", "my-request")

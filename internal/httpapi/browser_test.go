@@ -13,7 +13,7 @@ import (
 	"github.com/synergycall/pbxportal/internal/pbx"
 )
 
-func TestAPageThatShowsAnotherPersonThanTheOneWhoIsSignedInChangesNothing(t *testing.T) {
+func TestAPageOfAnAccountOtherThanTheSignedInOneChangesNothing(t *testing.T) {
 	t.Parallel()
 	p := newUnserved(t)
 	otto := p.session()
@@ -168,7 +168,7 @@ func TestAnswersAreCompressedUnlessTheyMayHoldASecret(t *testing.T) {
 }
 
 // No clock is moved: each change is seen within a second or so.
-func TestAPageIsToldOfChangesWhoeverMadeThem(t *testing.T) {
+func TestAPageIsNotifiedOfChangesByAnyProcess(t *testing.T) {
 	t.Parallel()
 	p := newPortal(t)
 	events := p.listen(t.Context())

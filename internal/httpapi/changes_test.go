@@ -77,7 +77,7 @@ func TestEveryOperationThatChangesSomethingLeavesItsEvents(t *testing.T) {
 	code, _ := reset.at("link.code").(string)
 	change(p.visitor(), 201, "POST /invitations", "", `{"code":"`+code+`","password":"`+password+`"}`, auth.ActionPassword, auth.ActionSignIn)
 	emilThere := auth.FederatedLogin{Identity: pbx.Identity{Issuer: "https://id.example.com", Subject: "emil"}, Email: "emil@example.com"}
-	if _, err := p.auth.SignInOutside(asLocal(t), emilThere); err != nil {
+	if _, err := p.auth.SignInFederated(asLocal(t), emilThere); err != nil {
 		t.Fatal(err)
 	}
 	change(anna, 204, "DELETE /accounts/{id}/identity", "/accounts/"+id+"/identity", "", auth.ActionUnlink)
@@ -96,7 +96,7 @@ func TestEveryOperationThatChangesSomethingLeavesItsEvents(t *testing.T) {
 	}
 	codes := change(anna, 200, "POST /account/totp/confirm", "", `{"otp":"`+otp+`"}`, auth.ActionTOTPOn)
 	recovery, _ := codes.json["recovery_codes"].([]any)[0].(string)
-	outside, err := p.auth.SignInOutside(asLocal(t), auth.FederatedLogin{Identity: pbx.Identity{Issuer: "https://id.example.com", Subject: "anna"}, Email: "anna@example.com"})
+	outside, err := p.auth.SignInFederated(asLocal(t), auth.FederatedLogin{Identity: pbx.Identity{Issuer: "https://id.example.com", Subject: "anna"}, Email: "anna@example.com"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -71,7 +71,7 @@ func TestTheContractSaysHowRequestsAreAuthenticated(t *testing.T) {
 	}
 }
 
-func TestEveryOperationSaysWhatItIsWhoMayCallItAndWhatItAnswers(t *testing.T) {
+func TestEveryOperationDocumentsItsPurposePermissionAndResponses(t *testing.T) {
 	t.Parallel()
 	permissions := append(pbx.Permissions(), pbx.Public, pbx.SignedIn)
 	seen := map[string]bool{}

@@ -132,7 +132,7 @@ func TestNoRouteAnswersToAnotherName(t *testing.T) {
 	}
 }
 
-func TestNoRouteTakesAChangeThatAnotherSiteMadeTheBrowserAskFor(t *testing.T) {
+func TestNoRouteAcceptsACrossSiteChange(t *testing.T) {
 	t.Parallel()
 	p := newUnserved(t)
 	for name, header := range map[string][]string{
@@ -175,7 +175,7 @@ func TestThePortalsOwnPagesMayChangeThings(t *testing.T) {
 	}
 }
 
-func TestWhatAProxySaysIsBelievedOnlyOfATrustedOne(t *testing.T) {
+func TestProxyHeadersAreAcceptedOnlyFromTrustedProxies(t *testing.T) {
 	t.Parallel()
 	p := newUnserved(t, func(c *httpapi.Config) {
 		c.Edge.Proxies = []netip.Prefix{netip.MustParsePrefix("198.51.100.0/24"), netip.MustParsePrefix("2001:db8::/32")}
@@ -211,7 +211,7 @@ func TestWhatAProxySaysIsBelievedOnlyOfATrustedOne(t *testing.T) {
 	}
 }
 
-func TestWhatCrossedANetworkUnencryptedIsRefusedOnEveryRoute(t *testing.T) {
+func TestUnencryptedRemoteRequestsAreRefusedOnEveryRoute(t *testing.T) {
 	t.Parallel()
 	p := newUnserved(t, func(c *httpapi.Config) { c.Edge.Proxies = []netip.Prefix{netip.MustParsePrefix("198.51.100.1/32")} })
 	for _, r := range routes(t) {
@@ -291,7 +291,7 @@ func TestTheMemoryOfLimitsHasABound(t *testing.T) {
 	}
 }
 
-func TestOnlySoManyRequestsOfAKindAreWorkedOnAtTheSameTime(t *testing.T) {
+func TestConcurrentRequestsOfAKindAreLimited(t *testing.T) {
 	t.Parallel()
 	entered, leave := make(chan struct{}), make(chan struct{})
 	p := newPortal(t, func(c *httpapi.Config) {
@@ -319,7 +319,7 @@ func TestOnlySoManyRequestsOfAKindAreWorkedOnAtTheSameTime(t *testing.T) {
 	}
 }
 
-func TestOnlySoManyStreamsGoOnAtTheSameTime(t *testing.T) {
+func TestConcurrentStreamsAreLimited(t *testing.T) {
 	t.Parallel()
 	p := newPortal(t, func(c *httpapi.Config) { c.Edge.Limits.InFlight = 2 })
 	p.create("Anna", "anna@example.com")

@@ -209,7 +209,7 @@ func TestAStreamShowsSignsOfLifeWhileNothingHappens(t *testing.T) {
 	})
 }
 
-func TestAClientWhoLeavesEndsItsStreamAndNotTheApply(t *testing.T) {
+func TestADisconnectedClientEndsItsStreamAndNotTheApply(t *testing.T) {
 	t.Parallel()
 	p := newPortal(t)
 	p.create("Anna", "anna@example.com")

@@ -35,7 +35,7 @@ import (
 
 // Many strangers who send or read as slowly as they can keep nobody else waiting, and do not hold up the end: from 64 networks of IPv6 and
 // behind a proxy that names 64 addresses, by HTTP/1.1 and HTTP/2, with the head of a request, its body, or the answer.
-func TestSlowStrangersFromManyNetworksKeepNobodyWaitingAtLength(t *testing.T) {
+func TestSlowClientsFromManyNetworksBlockNoOtherClientAtLength(t *testing.T) {
 	t.Parallel()
 	networks := labtest.Soak(64, 512)
 	for name, from := range map[string]func(*testing.T) street{"64-bit networks": namespace, "behind a proxy": loopback} {

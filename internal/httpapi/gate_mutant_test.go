@@ -6,7 +6,7 @@ import "testing"
 
 // A walk that finds nothing may be blind. This one leaves out one check of the program at a time and must find out. Under the race
 // detector it would take a minute, in which nothing happens at once.
-func TestTheWalkNoticesWhenACheckIsLeftOut(t *testing.T) {
+func TestTheWalkDetectsAMissingCheck(t *testing.T) {
 	t.Parallel()
 	checks := newUnserved(t).handler.Checks()
 	if len(checks) < 9 {

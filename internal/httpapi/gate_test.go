@@ -124,7 +124,7 @@ func (p *portal) otto() (context.Context, auth.SignIn) {
 func (p *portal) session() auth.SessionGrant {
 	p.t.Helper()
 	ctx, s := p.otto()
-	opened, err := p.auth.SignInOutside(ctx, auth.FederatedLogin{Identity: pbx.Identity{Issuer: "https://id.example.com", Subject: "otto"}, Email: s.Email})
+	opened, err := p.auth.SignInFederated(ctx, auth.FederatedLogin{Identity: pbx.Identity{Issuer: "https://id.example.com", Subject: "otto"}, Email: s.Email})
 	if err != nil {
 		p.t.Fatal(err)
 	}
@@ -146,7 +146,7 @@ func (p *portal) owing() auth.SessionGrant {
 	p.t.Helper()
 	const email = "eva@example.com"
 	p.withFactor(email, pbx.Owner)
-	opened, err := p.auth.SignInOutside(asLocal(p.t), auth.FederatedLogin{Identity: pbx.Identity{Issuer: "https://id.example.com", Subject: "eva"}, Email: email})
+	opened, err := p.auth.SignInFederated(asLocal(p.t), auth.FederatedLogin{Identity: pbx.Identity{Issuer: "https://id.example.com", Subject: "eva"}, Email: email})
 	if err != nil || !opened.Principal.OwesFactor() {
 		p.t.Fatal(err)
 	}
@@ -251,7 +251,7 @@ func fresh(t *testing.T, without string) (wrong []string) {
 	return wrong
 }
 
-func TestNobodyGetsInWhoShouldNot(t *testing.T) {
+func TestInvalidCredentialsGrantNoAccess(t *testing.T) {
 	t.Parallel()
 	wrong, asked := walk(t, "")
 	for _, w := range wrong {
@@ -284,7 +284,7 @@ func TestNoOtherSpellingOfARequestIsAWayIn(t *testing.T) {
 }
 
 // The table is what the portal does, found out by asking it.
-func TestTheTableOfWhoMayDoWhat(t *testing.T) {
+func TestTheTableOfPermissions(t *testing.T) {
 	t.Parallel()
 	p := newUnserved(t)
 	var table bytes.Buffer
@@ -329,7 +329,7 @@ func TestTheTableOfWhoMayDoWhat(t *testing.T) {
 	}
 }
 
-func TestSecretsAreShownOnlyToThoseWhoMaySeeThem(t *testing.T) {
+func TestSecretsAreShownOnlyWithPermission(t *testing.T) {
 	t.Parallel()
 	p := newUnserved(t)
 	created := p.request(here, "POST", "http://localhost/users", `{"name":"Anna","email":"anna@example.com"}`)
@@ -369,7 +369,7 @@ func TestWhatHasNoPermissionDoesNotStart(t *testing.T) {
 	}
 }
 
-func TestATokenMadeAtTheCommandLineHoldsBeforeSetUp(t *testing.T) {
+func TestATokenCreatedAtTheCommandLineIsValidBeforeSetUp(t *testing.T) {
 	t.Parallel()
 	a := emptyAuth(t)
 	p := newUnserved(t, func(c *httpapi.Config) { c.Auth = a })
@@ -382,7 +382,7 @@ func TestATokenMadeAtTheCommandLineHoldsBeforeSetUp(t *testing.T) {
 	}
 }
 
-func TestASessionHoldsInItsCookieAlone(t *testing.T) {
+func TestASessionIsValidOnlyInItsCookie(t *testing.T) {
 	t.Parallel()
 	p := newUnserved(t)
 	token := p.session().Token.Reveal()
@@ -460,7 +460,7 @@ func TestTwoPortalsOnOneHostNameDoNotEndEachOthersSessions(t *testing.T) {
 	}
 }
 
-func TestWhereNobodyIsAskedEveryAnswerSaysSo(t *testing.T) {
+func TestWithoutAuthenticationEveryAnswerSaysSo(t *testing.T) {
 	t.Parallel()
 	p := newUnserved(t, func(c *httpapi.Config) { c.Auth, c.Insecure = emptyAuth(t), true })
 	for _, r := range routes(t) {
@@ -511,7 +511,7 @@ func TestTheWebPagesAreOpenAndNothingBesideThem(t *testing.T) {
 	}
 }
 
-func TestWhoAsksForWhatHeMayNotStandsInTheAuditTrailOnceAMinute(t *testing.T) {
+func TestDeniedRequestsAreInTheAuditTrailOnceAMinute(t *testing.T) {
 	t.Parallel()
 	p := newUnserved(t)
 	token := grant(t, p.auth, pbx.NewToken{Name: "backup", Role: pbx.Auditor})
@@ -536,7 +536,7 @@ func TestWhoAsksForWhatHeMayNotStandsInTheAuditTrailOnceAMinute(t *testing.T) {
 		t.Errorf("the events are %s", marshal(t, events))
 	}
 	tell := func() {
-		if err := p.auth.TellRefused(t.Context()); err != nil {
+		if err := p.auth.RecordRefused(t.Context()); err != nil {
 			t.Error(err)
 		}
 	}

@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-func TestHostileRequestsAreRefusedWithAllThatIsWrongWithThem(t *testing.T) {
+func TestMaliciousRequestsAreRefusedWithAllTheirErrors(t *testing.T) {
 	t.Parallel()
 	p := newPortal(t)
 	long := strings.Repeat("x", 256)
@@ -199,7 +199,7 @@ func manyFields(n int) string {
 	return strings.Join(fields, ",")
 }
 
-func TestFriendlyButUnusualRequestsAreTaken(t *testing.T) {
+func TestUnusualButValidRequestsAreAccepted(t *testing.T) {
 	t.Parallel()
 	p := newPortal(t)
 	names := []string{
@@ -221,7 +221,7 @@ func TestFriendlyButUnusualRequestsAreTaken(t *testing.T) {
 	}
 }
 
-func TestAHeaderThatStandsTwiceIsRefused(t *testing.T) {
+func TestADuplicateHeaderIsRefused(t *testing.T) {
 	t.Parallel()
 	p := newPortal(t)
 	for _, name := range []string{"If-Match", "Idempotency-Key", "Prefer"} {

@@ -241,7 +241,7 @@ func TestALiveStreamShowsSignsOfLife(t *testing.T) {
 	})
 }
 
-func TestAStreamEndsSoonAfterItsReaderHasLostHisRights(t *testing.T) {
+func TestAStreamEndsSoonAfterItsReaderHasLostThePermission(t *testing.T) {
 	t.Parallel()
 	for name, lose := range map[string]func(context.Context, *auth.Auth, pbx.TokenID) error{
 		"revoked": func(ctx context.Context, a *auth.Auth, id pbx.TokenID) error {

@@ -68,7 +68,7 @@ func (a *api) observe(next http.Handler) http.Handler {
 			if v != nil {
 				a.panicked(rec, r, v)
 			}
-			x.giveBack()
+			x.releaseSlot()
 			if rec.sent != nil {
 				rec.sent()
 			}
@@ -197,7 +197,7 @@ func (rec *recorder) begin() {
 		rec.sent = func() {}
 		return
 	}
-	x.giveBack()
+	x.releaseSlot()
 	rec.sent = rec.api.edge.readers.enter(x.from, func() { _ = rec.control.SetWriteDeadline(time.Unix(1, 0)) }, nil)
 }
 
@@ -220,8 +220,8 @@ func (a *api) take(x *exchange, k kind) error {
 	return nil
 }
 
-// giveBack releases the slot of a request, if it has one.
-func (x *exchange) giveBack() {
+// releaseSlot releases the slot of a request, if it has one.
+func (x *exchange) releaseSlot() {
 	if x.place != nil {
 		x.place()
 		x.place = nil

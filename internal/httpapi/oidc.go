@@ -144,7 +144,7 @@ func (a *api) finishOIDC(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	person.UserAgent, person.Replaces = r.UserAgent(), sessionToken(r)
-	opened, err := a.auth.SignInOutside(r.Context(), person)
+	opened, err := a.auth.SignInFederated(r.Context(), person)
 	switch kind := pbx.KindOf(err); {
 	case err == nil:
 	case errors.Is(err, auth.ErrOtherIdentity):

@@ -182,7 +182,7 @@ func (p *portal) shown(secret string) string {
 }
 
 // A case of what a provider can say, and what comes of it: "" is signed in.
-func TestOfWhatAProviderSaysNothingIsTakenThatDoesNotHold(t *testing.T) {
+func TestInvalidProviderResponsesAreRejected(t *testing.T) {
 	t.Parallel()
 	claim := func(name string, value any) func(*word) { return func(w *word) { w.claims[name] = value } }
 	without := func(names ...string) func(*word) {

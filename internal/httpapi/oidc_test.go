@@ -220,7 +220,7 @@ func TestAPersonSignsInWithTheProviderAndHasTheRightsOfTheAccount(t *testing.T) 
 	}
 }
 
-func TestTheProvidersWordIsTakenForNothingItDoesNotSay(t *testing.T) {
+func TestNothingIsInferredThatTheProviderDidNotState(t *testing.T) {
 	t.Parallel()
 	p := withProvider(t, nil,
 		outsider{Username: "nobody", FirstName: "No", LastName: "Body", Email: "nobody@example.com", EmailVerified: true},
@@ -280,7 +280,7 @@ func TestWhereASecondFactorIsDemandedAProviderMustNotSayThatAPasswordAloneWasEno
 	}
 }
 
-func TestAnAccountIsMadeOnlyWhereARoleIsSetForThat(t *testing.T) {
+func TestAnAccountIsCreatedOnlyIfADefaultRoleIsSet(t *testing.T) {
 	t.Parallel()
 	p := withProvider(t, func(c *httpapi.OIDC) { c.DefaultRole = pbx.Operator }, outsider{Username: "new", FirstName: "Nina", LastName: "New", Email: "nina@example.com", EmailVerified: true})
 	b := browser(t)
@@ -361,7 +361,7 @@ func TestThePortalStartsWithoutItsProviderAndWithNone(t *testing.T) {
 	}
 }
 
-func TestASilentProviderHoldsUpNobodyLongerThanARequestMayTake(t *testing.T) {
+func TestASilentProviderDelaysARequestOnlyUpToItsTimeout(t *testing.T) {
 	t.Parallel()
 	asked, speak := make(chan struct{}), make(chan struct{})
 	silent := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {

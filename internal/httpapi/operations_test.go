@@ -223,7 +223,7 @@ func TestHealthAndMetricsSayHowTheFilesStand(t *testing.T) {
 	}
 }
 
-func TestADatabaseThatIsAwayIsSaidWithRetryAfter(t *testing.T) {
+func TestAnUnavailableDatabaseIsReportedWithRetryAfter(t *testing.T) {
 	t.Parallel()
 	p := newPortal(t)
 	if err := p.store.Close(); err != nil {
@@ -259,7 +259,7 @@ func TestAPanicIsA500ThatSaysNothingOfTheInside(t *testing.T) {
 	}
 }
 
-func TestTheLogTellsOfRequestsButNotWhatIsInThem(t *testing.T) {
+func TestTheLogHasRequestsWithoutTheirContents(t *testing.T) {
 	t.Parallel()
 	p := newPortal(t)
 	created := p.create("Anna", "anna@example.com")
@@ -326,7 +326,7 @@ func TestAPortalWithoutItsServicesIsRefused(t *testing.T) {
 	}
 }
 
-func TestAListShowsSecretsToThoseWhoMaySeeThemWhoeverAskedBefore(t *testing.T) {
+func TestACachedListShowsSecretsOnlyToCallersWithPermission(t *testing.T) {
 	t.Parallel()
 	p := newPortal(t)
 	auditor := p.as(grant(t, p.auth, pbx.NewToken{Name: "reader", Role: pbx.Auditor}))

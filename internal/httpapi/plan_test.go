@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-func TestThePlanSaysWhatAnApplyWouldDo(t *testing.T) {
+func TestThePlanReportsWhatAnApplyWouldDo(t *testing.T) {
 	t.Parallel()
 	p := newPortal(t)
 	created := p.create("Anna", "anna@example.com")

@@ -183,7 +183,7 @@ func TestBehindARealProxyPeopleSignInAndLiveDataArrivesAtOnce(t *testing.T) {
 	}
 }
 
-func TestBelowAPathThePortalSaysWhyItCannotBeThere(t *testing.T) {
+func TestBelowAPathPrefixThePortalReportsWhyItCannotBeServed(t *testing.T) {
 	t.Parallel()
 	for name, location := range map[string]string{
 		"the proxy removes the path": "location /pbx/ { proxy_pass http://127.0.0.1:8000/; }",

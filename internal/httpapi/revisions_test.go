@@ -63,7 +63,7 @@ func TestRevisionsAreComparedWithoutSecrets(t *testing.T) {
 	}
 }
 
-func TestWhatIsNotThereOrNoLongerKeptIsSaid(t *testing.T) {
+func TestMissingAndDeletedRevisionsAreReported(t *testing.T) {
 	t.Parallel()
 	p := withRevisions(t, keep+2) // the first is forgotten: of revision 2 only the record is left
 	for _, c := range []struct{ method, path, code string }{
@@ -105,7 +105,7 @@ func TestWhatIsNotThereOrNoLongerKeptIsSaid(t *testing.T) {
 	}
 }
 
-func TestARevisionThatIsPutBackLeavesTheDatabaseAhead(t *testing.T) {
+func TestARestoredRevisionLeavesTheDatabaseAhead(t *testing.T) {
 	t.Parallel()
 	p := withRevisions(t, 2)
 	rehearsal := p.do("POST", "/apply/revisions/2/restore", `{"triggered_by":"admin","dry_run":true}`)

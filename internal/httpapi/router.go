@@ -173,7 +173,7 @@ func (rt *router) admit(d requirement, r *http.Request) (*http.Request, error) {
 	if err := rt.api.take(x, place); err != nil {
 		return nil, err
 	}
-	defer x.giveBack()
+	defer x.releaseSlot()
 	return rt.api.gate.admit(d, r)
 }
 

@@ -188,7 +188,7 @@ func TestAPersonSignsInAndOut(t *testing.T) {
 	}
 }
 
-func TestGuessingIsToldWhenToTryAgain(t *testing.T) {
+func TestGuessingGetsRetryAfter(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) { // on a busy machine nobody has waited long enough by accident
 		p := newUnserved(t)
@@ -301,7 +301,7 @@ func TestWhereASecondFactorIsDemandedAnAccountWithoutOneCanDoNothingButGetOne(t 
 	}
 }
 
-func TestATokenIsMadeUsedAndRevoked(t *testing.T) {
+func TestATokenIsCreatedUsedAndRevoked(t *testing.T) {
 	t.Parallel()
 	p := newUnserved(t)
 	anna := p.person(pbx.Admin)

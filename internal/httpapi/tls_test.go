@@ -129,7 +129,7 @@ func secureServer(t *testing.T, p *portal, c *tls.Config) net.Addr {
 	return listener.Addr()
 }
 
-func TestOldProtocolsAreRefusedAndNewOnesAreTold(t *testing.T) {
+func TestOldProtocolsAreRefusedAndNewOnesAreAdvertised(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	cert, key := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")

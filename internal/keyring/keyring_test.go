@@ -153,7 +153,7 @@ func TestAKeyIsTakenInTheUsualForms(t *testing.T) {
 	}
 }
 
-func TestWhatIsNoKeyIsRefusedWithTheCureAndNotShown(t *testing.T) {
+func TestAnInvalidKeyIsRefusedWithTheFixAndNotShown(t *testing.T) {
 	t.Parallel()
 	for _, text := range []string{"", "# nothing", "topsecret", "topsecret" + keyring.NewKey(), keyring.NewKey() + "\ntopsecret", strings.Repeat("topsecret", 20000)} {
 		path := filepath.Join(t.TempDir(), "k")
@@ -165,7 +165,7 @@ func TestWhatIsNoKeyIsRefusedWithTheCureAndNotShown(t *testing.T) {
 	}
 }
 
-func TestAKeyFileThatOthersMayReadIsRefusedWithTheCure(t *testing.T) {
+func TestAKeyFileReadableByOtherUsersIsRefusedWithTheFix(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "k")
 	for _, mode := range []os.FileMode{0o640, 0o604, 0o660} {
@@ -176,7 +176,7 @@ func TestAKeyFileThatOthersMayReadIsRefusedWithTheCure(t *testing.T) {
 	}
 }
 
-func TestAFileThatWasNamedAndIsNotThereIsNeverMade(t *testing.T) {
+func TestANamedFileThatIsMissingIsNeverCreated(t *testing.T) {
 	t.Parallel()
 	source := keyring.Source{File: filepath.Join(t.TempDir(), "k"), StateDir: t.TempDir()}
 	if _, err := source.LoadOrMake(); err == nil || errors.Is(err, keyring.ErrNoKey) {
@@ -219,7 +219,7 @@ func TestProcessesThatStartAtOnceAgreeOnOneKey(t *testing.T) {
 	}
 }
 
-func TestAMissingKeyIsNamedWithTheCure(t *testing.T) {
+func TestAMissingKeyIsReportedWithTheFix(t *testing.T) {
 	t.Parallel()
 	sealed, err := load(t, keyring.Source{Value: keyring.NewKey()}).Seal("p", "o", "text")
 	if err != nil {
@@ -237,7 +237,7 @@ func TestAMissingKeyIsNamedWithTheCure(t *testing.T) {
 	}
 }
 
-func TestATurnedKeySealsAtOnceInEveryProcessAndTheOldOneStillOpens(t *testing.T) {
+func TestARotatedKeyEncryptsAtOnceInEveryProcessAndTheOldOneStillDecrypts(t *testing.T) {
 	t.Parallel()
 	source := keyring.Source{StateDir: t.TempDir()}
 	ring, err := source.LoadOrMake()
@@ -303,7 +303,7 @@ func TestNothingIsSealedWhenTheKeyFileIsGone(t *testing.T) {
 	}
 }
 
-func TestKeysThatSomebodyElseProvidesAreNotChanged(t *testing.T) {
+func TestExternallyProvidedKeysAreNotChanged(t *testing.T) {
 	t.Parallel()
 	credentials := t.TempDir()
 	write(t, filepath.Join(credentials, keyring.CredentialName), keyring.NewKey(), 0o600)

@@ -92,7 +92,7 @@ func (s Source) LoadOrMake() (*Ring, error) {
 		return nil, err
 	}
 	defer func() { _ = dir.Close() }() // releases the lock
-	if err = sweep(path); err != nil {
+	if err = removeUnfinished(path); err != nil {
 		return nil, fmt.Errorf("cannot create the key file: %w", err)
 	}
 	draft, err := writeDraft(path, NewKey()+"\n", nil)
@@ -180,8 +180,8 @@ func decodeKey(text string) ([]byte, bool) {
 // draftMark is in the name of a key file that is being written, after that of the key file.
 const draftMark = ".new-"
 
-// sweep removes unfinished key files of killed processes: they contain keys. The folder is locked.
-func sweep(path string) error {
+// removeUnfinished removes unfinished key files of killed processes: they contain keys. The folder is locked.
+func removeUnfinished(path string) error {
 	names, err := regular.Names(filepath.Dir(path), regular.MaxNames)
 	for _, name := range names {
 		if strings.HasPrefix(name, filepath.Base(path)+draftMark) {
@@ -298,7 +298,7 @@ func (r *Ring) rewrite(change func([]*key) (string, error)) error {
 		return err
 	}
 	defer func() { _ = dir.Close() }() // releases the lock
-	if err = errors.Join(sweep(path), r.Refresh()); err != nil {
+	if err = errors.Join(removeUnfinished(path), r.Refresh()); err != nil {
 		return err
 	}
 	h := r.now.Load()

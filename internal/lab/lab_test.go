@@ -143,7 +143,7 @@ func TestAnAsteriskThatCannotStartIsExplainedByItsLog(t *testing.T) {
 	}
 }
 
-func TestAMachineThatCannotFetchIsToldWhatToDoInstead(t *testing.T) {
+func TestAHostThatCannotDownloadGetsAnAlternative(t *testing.T) {
 	const fix = "point the portal at an existing Asterisk with ASTERISK_CONTROL and ASTERISK_CONFIG_DIR"
 	cache := t.TempDir()
 	_, err := lab.FetchAsterisk(t.Context(), lab.FetchOptions{Cache: cache, Mirror: "http://127.0.0.1:1/debian"})

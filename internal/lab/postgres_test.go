@@ -24,7 +24,7 @@ func ask(ctx context.Context, url, question string) (string, error) {
 	return answer, err
 }
 
-func TestEveryCallGetsADatabaseOfItsOwn(t *testing.T) {
+func TestEveryCallGetsItsOwnDatabase(t *testing.T) {
 	t.Parallel()
 	one, two := labtest.Postgres(t), labtest.Postgres(t)
 	if one == two {

@@ -67,7 +67,7 @@ func TestAListenerThatIsTooSlowGetsASnapshotAndCostsNothing(t *testing.T) {
 	}
 }
 
-func TestAChangeIsToldOnceAndInOrder(t *testing.T) {
+func TestAChangeIsReportedOnceAndInOrder(t *testing.T) {
 	t.Parallel()
 	b, _ := testBoard()
 	start, _ := b.next(t.Context(), 0)

@@ -169,7 +169,7 @@ func TestASnapshotOf10000ChannelsOfOneCallAndOneOf10000CallsIsThereWithin100Mill
 	}
 }
 
-func TestWhatThePhoneNetworkSendsTakesBoundedMemoryAndWhatIsLeftOutIsSaid(t *testing.T) { //nolint:paralleltest // it measures memory
+func TestTextsFromTheNetworkTakeBoundedMemoryAndOmissionsAreReported(t *testing.T) { //nolint:paralleltest // it measures memory
 	var before, after runtime.MemStats
 	runtime.GC()
 	runtime.ReadMemStats(&before)
@@ -334,7 +334,7 @@ func agree(t *testing.T, choices []byte) {
 	}
 }
 
-func TestWhatTheBoardSaysOfCallsIsWhatLookingAtAllChannelsSaysAtLength(t *testing.T) {
+func TestTheCallBoardAgreesWithTheListOfChannelsAtLength(t *testing.T) {
 	t.Parallel()
 	random := rand.New(rand.NewPCG(1, 2))
 	for range labtest.Soak(300, 30_000) {

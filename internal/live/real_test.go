@@ -156,7 +156,7 @@ func TestAnAsteriskThatIsKilledAndStartedAgainIsFollowedAgain(t *testing.T) {
 	w.until("she has registered again", func(s live.Snapshot) bool { return registration(s, 1000).State == live.Reachable })
 }
 
-func TestAPortalThatAsteriskDoesNotLetInSaysSoAndNamesTheCure(t *testing.T) {
+func TestAPortalRejectedByAsteriskReportsItWithTheFix(t *testing.T) {
 	t.Parallel()
 	target := newOffice(t, 1, "").pbx.AMI
 	target.Secret = "canary"
@@ -299,7 +299,7 @@ func shown(text string, most int) string {
 	return ""
 }
 
-func TestAThousandHostilePhonesComeOutAsCleanText(t *testing.T) {
+func TestMaliciousInputOfAThousandPhonesIsShownAsCleanText(t *testing.T) {
 	t.Parallel()
 	o := newOffice(t, pbx.PoolSize, "")
 	w := connected(t, o.pbx.AMI)
@@ -336,7 +336,7 @@ func TestAThousandHostilePhonesComeOutAsCleanText(t *testing.T) {
 	}
 }
 
-func TestHostileCallersComeOutAsCleanText(t *testing.T) {
+func TestMaliciousCallerNamesAreShownAsCleanText(t *testing.T) {
 	t.Parallel()
 	o := newOffice(t, 2, "")
 	// An endpoint of a hand-written file lets the phone say who calls; ours do not.

@@ -42,7 +42,7 @@ func statusOf(t *testing.T, err error) int {
 }
 
 // The phone of the caller shows what it makes of the status: busy, unavailable, or a number that does not exist.
-func TestACallerIsToldWhatBecameOfTheCall(t *testing.T) {
+func TestACallerReceivesTheResultOfTheCall(t *testing.T) {
 	t.Parallel()
 	s := newSiteOf(t, render.Options{RingTimeout: 1})
 	older, err := txtar.ParseFile("../render/testdata/older/two_users.txtar")

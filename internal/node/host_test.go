@@ -101,7 +101,7 @@ func (s *site) refused(t *testing.T, what string, texts ...string) {
 
 const ownEndpoint = "[1500]\ntype = endpoint\ncontext = office\ndisallow = all\nallow = alaw\n"
 
-func TestWhatTheHostHasBesideThePortalsObjectsIsNeitherComparedNorGivenOut(t *testing.T) {
+func TestObjectsOfTheHostAreNeitherComparedNorAllocated(t *testing.T) {
 	t.Parallel()
 	s := newHostSite(t)
 	// The first user's number is the host's, in one way or another: a section of its own, one from a template in another file, an object of

@@ -324,7 +324,7 @@ func TestARevisionThatWasTakenOverCountsItsUsers(t *testing.T) {
 	}
 }
 
-func TestAFolderThatIsNotAsterisksIsNotMade(t *testing.T) {
+func TestAFolderThatIsNotAsterisksIsNotCreated(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "mistyped")
 	control, err := asterisk.NewControl(filepath.Join(t.TempDir(), "none.ctl"))
@@ -382,7 +382,7 @@ func TestWhenTheFilesCannotBeWrittenAsteriskIsNotReloaded(t *testing.T) {
 }
 
 // Whatever people are called, a real Asterisk loads exactly one endpoint, auth and AOR each, and no endpoint without its auth.
-func TestRow35HostileNamesDoNotChangeWhatARealAsteriskLoads(t *testing.T) {
+func TestRow35MaliciousNamesDoNotChangeWhatARealAsteriskLoads(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	const rounds = 5 // of 1,000 names
@@ -591,7 +591,7 @@ func neverOverwritten(t *testing.T, edits map[string]handEdit) {
 }
 
 // The files are real; only the time is not.
-func TestWhatOthersDoToTheFilesIsNoticedBySomebodyWhoOnlyLooks(t *testing.T) {
+func TestExternalChangesOfTheFilesAreDetectedByReadOnlyCommands(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	engine := engineAt(t, dir, honest(t, dir).Socket)
@@ -712,7 +712,7 @@ func TestRow26AForeignFileBesideOursIsRefusedEvenWithForce(t *testing.T) {
 	}
 }
 
-func TestAnEarlierRevisionIsPutBackAndTheDatabaseStaysAhead(t *testing.T) {
+func TestAnEarlierRevisionIsRestoredAndTheDatabaseStaysAhead(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	s.create(t, "Anna")
@@ -739,7 +739,7 @@ func TestAnEarlierRevisionIsPutBackAndTheDatabaseStaysAhead(t *testing.T) {
 }
 
 // A secret that Asterisk did not take shows: an object is compared by its content, not by its name alone.
-func TestRow22AnObjectThatAsteriskKeptAsItWasContradicts(t *testing.T) {
+func TestRow22AnObjectThatAsteriskDidNotReloadContradicts(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	anna := s.create(t, "Anna")

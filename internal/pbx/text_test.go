@@ -106,7 +106,7 @@ func FuzzNormalize(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text string) { checkText(t, text) })
 }
 
-func TestSearchFindsWhatReadsAlike(t *testing.T) {
+func TestSearchFindsEquivalentSpellings(t *testing.T) {
 	t.Parallel()
 	for _, same := range [][]string{
 		{"Seán O’Neill", "sean o'neill", "SEÁN O`NEILL", "Sea\u0301n  O\u2018Neill", "ｓｅａｎ ｏ'ｎｅｉｌｌ"},
@@ -165,7 +165,7 @@ func TestAPasswordAndACodeDoNotDependOnTheKeyboard(t *testing.T) {
 	}
 }
 
-func TestPhonesShowEverySignThatCannotHurt(t *testing.T) {
+func TestPhonesShowEveryHarmlessCharacter(t *testing.T) {
 	t.Parallel()
 	for name, want := range map[string]string{
 		"Seán O’Neill":                      "Seán O’Neill",

@@ -329,7 +329,7 @@ func TestSecondPhoneReplacesTheFirst(t *testing.T) {
 	}
 }
 
-func TestCallThatFailsTellsWhy(t *testing.T) {
+func TestAFailedCallReportsTheReason(t *testing.T) {
 	t.Parallel()
 	x := newExchange(t, extension{number: "1000"}, extension{number: "1001"}, extension{number: "1002"})
 	anna, bert := x.registered(t, "1000"), x.registered(t, "1001")
@@ -363,7 +363,7 @@ func TestCallThatFailsTellsWhy(t *testing.T) {
 	}
 }
 
-func TestCallGivenUpWhileItRings(t *testing.T) {
+func TestCallCancelledWhileItRings(t *testing.T) {
 	t.Parallel()
 	x := newExchange(t, extension{number: "1000"}, extension{number: "1001"})
 	anna, bert := x.registered(t, "1000"), x.registered(t, "1001")

@@ -38,7 +38,7 @@ func TestStrengthFindsTheToneThatIsThere(t *testing.T) {
 	}
 }
 
-func TestToneLastsAsLongAsItSays(t *testing.T) {
+func TestAToneHasItsStatedDuration(t *testing.T) {
 	t.Parallel()
 	for _, d := range []time.Duration{0, 20 * time.Millisecond, 1500 * time.Millisecond} {
 		if got := (phone.Tone{Hz: 440, Duration: d}).PCM().Duration(); got != d {

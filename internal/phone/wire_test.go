@@ -252,7 +252,7 @@ func TestRepeatedAnswerIsAcknowledgedAgainAtTheContact(t *testing.T) {
 	await(t, "the end", out.Done())
 }
 
-func TestSilentServerDoesNotHoldAnybodyUp(t *testing.T) {
+func TestASilentServerBlocksNoCaller(t *testing.T) {
 	t.Parallel()
 	f := newFarEnd(t)
 	p := f.phone()

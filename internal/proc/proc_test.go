@@ -187,7 +187,7 @@ func TestTheEndOfTheContextKillsTheWholeGroup(t *testing.T) {
 	}
 }
 
-func TestAChildLeftBehindDoesNotHoldUpTheResult(t *testing.T) {
+func TestALeftoverChildProcessDoesNotDelayTheResult(t *testing.T) {
 	t.Parallel()
 	path, ended := lifeline(t)
 	got, err := proc.Run(t.Context(), sh(`exec 3>"$1"; sleep 600 & echo done`, path))
@@ -199,7 +199,7 @@ func TestAChildLeftBehindDoesNotHoldUpTheResult(t *testing.T) {
 	}
 }
 
-func TestRootCanRunACommandAsSomebodyElse(t *testing.T) {
+func TestRootCanRunACommandAsAnotherUser(t *testing.T) {
 	t.Parallel()
 	c := proc.Command{Argv: []string{"id", "-u"}, Credential: &proc.Credential{UID: 65534, GID: 65534}}
 	got, err := proc.Run(t.Context(), c)

@@ -82,7 +82,7 @@ func TestEventsComeBackAsTheyWereAppended(t *testing.T) {
 	})
 }
 
-func TestEventsAreFoundByWhoWhatAndWhen(t *testing.T) {
+func TestEventsAreFoundByActorActionAndTime(t *testing.T) {
 	t.Parallel()
 	storetest.Each(t, func(t *testing.T, url string) {
 		s := storetest.Open(t, url)
@@ -446,7 +446,7 @@ func TestManyAtOnceOnTwoStoresMakeOneChain(t *testing.T) {
 	})
 }
 
-func TestTheTrailTellsOfUsersAndNotTheirSecrets(t *testing.T) {
+func TestTheTrailHasUsersButNotTheirSecrets(t *testing.T) {
 	t.Parallel()
 	storetest.Each(t, func(t *testing.T, url string) {
 		s := storetest.Open(t, url)

@@ -58,7 +58,7 @@ func TestADamagedIndexOfASQLiteFileIsFoundByTheCheck(t *testing.T) {
 	}
 }
 
-func TestAPostgreSQLWithoutChecksumsIsToldApart(t *testing.T) {
+func TestAPostgreSQLWithoutChecksumsIsReported(t *testing.T) {
 	t.Parallel()
 	url := labtest.Postgres(t)
 	s := storetest.Open(t, url)

@@ -80,7 +80,7 @@ func TestNothingIsAcknowledgedOnceTheSQLiteFileIsGone(t *testing.T) {
 }
 
 // A connection that was not there yet when the file went away must not make an empty one either.
-func TestWhoOnlyLooksMakesNoDatabase(t *testing.T) {
+func TestReadOnlyCommandsCreateNoDatabase(t *testing.T) {
 	t.Parallel()
 	url := storetest.SQLite(t)
 	path := strings.TrimPrefix(url, "sqlite:///")
@@ -101,7 +101,7 @@ func TestWhoOnlyLooksMakesNoDatabase(t *testing.T) {
 	}
 }
 
-func TestCopiesCompactionAndOtherProcessesAreNotTakenForALostFile(t *testing.T) {
+func TestCopiesCompactionAndOtherProcessesAreNotReportedAsALostFile(t *testing.T) {
 	t.Parallel()
 	url := storetest.SQLite(t)
 	s, other := storetest.Open(t, url), storetest.Open(t, url)

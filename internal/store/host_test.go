@@ -12,7 +12,7 @@ import (
 	"github.com/synergycall/pbxportal/internal/store/storetest"
 )
 
-func TestWhatTheHostHasIsKeptBySourceAndItsNumbersAreNotFree(t *testing.T) {
+func TestObjectsOfTheHostAreStoredBySourceAndTheirNumbersAreNotFree(t *testing.T) {
 	t.Parallel()
 	storetest.Each(t, func(t *testing.T, url string) {
 		s := storetest.Open(t, url)

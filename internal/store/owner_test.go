@@ -53,7 +53,7 @@ func TestWhatRootMakesBelongsToTheOwnerOfTheFolder(t *testing.T) {
 	}
 }
 
-func TestALockFileOfSomebodyElseIsNamedWithTheCure(t *testing.T) {
+func TestALockFileOfAnotherUserIsReportedWithTheFix(t *testing.T) {
 	t.Parallel()
 	url := storetest.SQLite(t)
 	path := strings.TrimPrefix(url, "sqlite:///")

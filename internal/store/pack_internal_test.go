@@ -26,7 +26,7 @@ func TestWhatIsPackedUnpacksToWhatItWas(t *testing.T) {
 	}
 }
 
-func TestWhatAnEarlierProgramKeptUnpackedIsRead(t *testing.T) {
+func TestUncompressedContentOfEarlierVersionsIsRead(t *testing.T) {
 	t.Parallel()
 	for _, kept := range [][]byte{nil, {}, []byte("; Made by the PBX Control Portal.\n")} {
 		if got, err := unpacked(kept); !slices.Equal(got, kept) || err != nil {

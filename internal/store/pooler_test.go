@@ -12,7 +12,7 @@ import (
 )
 
 // Through a pooler of transactions two portals apply at once: the lock lies on a connection that the next statement may not have any more.
-func TestAPoolerThroughWhichLocksDoNotHoldIsRefusedWithTheRemedy(t *testing.T) {
+func TestATransactionPoolerIsRefusedWithTheFix(t *testing.T) {
 	t.Parallel()
 	direct := labtest.Postgres(t)
 	for name, settings := range map[string][]string{

@@ -241,7 +241,7 @@ func behindItsBack(t *testing.T, url, change string) {
 ALTER TABLE users ENABLE TRIGGER ALL; ALTER TABLE extensions ENABLE TRIGGER ALL`)
 }
 
-func TestWhatAnotherProgramWritesIsTakenAsItIsAndCounted(t *testing.T) {
+func TestRowsWrittenByAnotherProgramAreAcceptedAndCounted(t *testing.T) {
 	t.Parallel()
 	storetest.Each(t, func(t *testing.T, url string) {
 		s := storetest.Open(t, url)

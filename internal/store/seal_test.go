@@ -75,7 +75,7 @@ func TestAMissingKeyIsNamedAndTheStoreWithoutKeysSealsNothing(t *testing.T) {
 	})
 }
 
-func TestWhatLiesOpenIsReadAsItIsAndThenSealed(t *testing.T) {
+func TestPlaintextSecretsAreReadAndThenEncrypted(t *testing.T) {
 	t.Parallel()
 	storetest.Each(t, func(t *testing.T, url string) {
 		s := storetest.Open(t, url)
@@ -409,7 +409,7 @@ func TestASecondFactorIsSealedForItsAccountAndFollowsTheKeys(t *testing.T) {
 	})
 }
 
-func TestAKeyFileThatIsGoneIsNotTakenForADatabaseThatIsAway(t *testing.T) {
+func TestAMissingKeyFileIsNotReportedAsAnUnavailableDatabase(t *testing.T) {
 	t.Parallel()
 	storetest.Each(t, func(t *testing.T, url string) {
 		s := storetest.Open(t, url)

@@ -136,7 +136,7 @@ func TestTextIsUTF8WhateverTheServerTheRoleOrTheAddressSay(t *testing.T) {
 }
 
 // In a Turkish locale I is no capital of i, and ä sorts behind z in a Swedish one.
-func TestWhatCountsAsTheSameAndTheOrderDependOnNoLocaleOfTheDatabase(t *testing.T) {
+func TestEqualityAndOrderDoNotDependOnTheLocaleOfTheDatabase(t *testing.T) {
 	t.Parallel()
 	server := labtest.Postgres(t)
 	var orders []string
@@ -197,7 +197,7 @@ CREATE VIEW theirs AS SELECT name FROM users`)
 }
 
 // A server is asked for more connections than others have left. The pool has working ones: requests wait for those.
-func TestRequestsWaitForAConnectionOfTheirOwnPoolWhereTheServerHasNoneLeft(t *testing.T) {
+func TestRequestsWaitForAPooledConnectionIfTheServerHasNoneLeft(t *testing.T) {
 	t.Parallel()
 	server := labtest.Postgres(t)
 	_, three := newRole(t, server, `LOGIN SUPERUSER`)
@@ -243,7 +243,7 @@ func TestRequestsWaitForAConnectionOfTheirOwnPoolWhereTheServerHasNoneLeft(t *te
 }
 
 // Others take all connections, and give some back before long: the request waits; without end it would not.
-func TestARequestWaitsForTheFirstConnectionAndSaysWhatToDoWhereNoneComes(t *testing.T) {
+func TestARequestWaitsForTheFirstConnectionAndReportsAFixIfThereIsNone(t *testing.T) {
 	t.Parallel()
 	server := labtest.Postgres(t)
 	role, address := newRole(t, server, `LOGIN SUPERUSER`)

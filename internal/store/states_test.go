@@ -18,7 +18,7 @@ import (
 
 // What a server reports when it is restarted, fails over, is a replica, is short of something, or ends what its administrator told it to end:
 // none of it is a fault of the portal's, and all of it has words that say what to do.
-func TestEveryStateOfAServerThatFailsIsSaidInWordsAndNeverAnInternalError(t *testing.T) {
+func TestEveryStateOfAFailingServerHasAMessageAndIsNeverAnInternalError(t *testing.T) {
 	t.Parallel()
 	address := labtest.Postgres(t)
 	s := storetest.Open(t, address)

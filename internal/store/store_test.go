@@ -381,7 +381,7 @@ func TestALockThatWasLostBeforeItsFirstWriteWritesNothingOverTheNextOnes(t *test
 	}
 }
 
-func TestRow03ALockWhoseConnectionEndedIsNotHeldAnyMore(t *testing.T) {
+func TestRow03ALockWhoseConnectionEndedIsNoLongerHeld(t *testing.T) {
 	t.Parallel()
 	url := labtest.Postgres(t)
 	s := storetest.Open(t, url)
@@ -490,7 +490,7 @@ func TestAForeignDatabaseIsRefusedBeforeAnythingIsServed(t *testing.T) {
 	}
 }
 
-func TestAProbeLeavesNothingAndKeepsNobodyFromWriting(t *testing.T) {
+func TestAProbeLeavesNothingAndBlocksNoWriter(t *testing.T) {
 	t.Parallel()
 	storetest.Each(t, func(t *testing.T, url string) {
 		s, other := storetest.Open(t, url), storetest.Open(t, url)
@@ -571,7 +571,7 @@ func TestADatabaseWithOtherTablesIsNotReady(t *testing.T) {
 	})
 }
 
-func TestARoleThatOwnsNothingIsToldWhatItLacks(t *testing.T) {
+func TestADatabaseRoleGetsAListOfItsMissingPermissions(t *testing.T) {
 	t.Parallel()
 	address := labtest.Postgres(t)
 	storetest.Open(t, address)
@@ -596,7 +596,7 @@ DELETE FROM goose_db_version WHERE version_id > 14`)
 	away(t, "a migration", err, "owner", "DATABASE_URL") // whose the tables must be
 }
 
-func TestAnUnreachableDatabaseIsSaidToBeAway(t *testing.T) {
+func TestAnUnreachableDatabaseIsReportedAsUnavailable(t *testing.T) {
 	t.Parallel()
 	s, err := store.Open("postgresql://nobody:topsecret@127.0.0.1:1/none")
 	if err != nil {
@@ -662,7 +662,7 @@ func execute(t *testing.T, url, statements string) string {
 	return storetest.Execute(t, url, statements)
 }
 
-func TestAListOfUsersIsNeverOlderThanTheLastChangeWhoeverMadeIt(t *testing.T) {
+func TestAListOfUsersIsNeverOlderThanTheLastChangeOfAnyProcess(t *testing.T) {
 	t.Parallel()
 	storetest.Each(t, func(t *testing.T, url string) {
 		s, other := storetest.Open(t, url), storetest.Open(t, url)

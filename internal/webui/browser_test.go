@@ -92,7 +92,7 @@ func TestANewcomerGetsFromTheSetUpLinkToARegisteredPhone(t *testing.T) {
 	suite(t, "newcomer", env...)
 }
 
-func TestThePageSaysWhatIsAwayAndHeals(t *testing.T) {
+func TestThePageReportsOutagesAndHeals(t *testing.T) {
 	t.Parallel()
 	database, url := labtest.PostgresServer(t)
 	w := newWorkshop(t, "DATABASE_URL="+url)

@@ -14,7 +14,7 @@ import (
 )
 
 // The portal demands a second factor of owners, and knows an OpenID provider, which knows three people.
-func TestTheDoorIsUsedInARealBrowser(t *testing.T) {
+func TestTheSignInWorksInARealBrowser(t *testing.T) {
 	t.Parallel()
 	w := newWorkshop(t)
 	w.env = append(w.env, "SECOND_FACTOR=owners", "OIDC_ISSUER="+newProvider(t, w.url()+"/auth/oidc/callback"), "OIDC_CLIENT_ID=portal", "OIDC_CLIENT_SECRET=s3cret")

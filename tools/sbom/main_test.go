@@ -100,7 +100,7 @@ func TestThePackagesOfTheWebInterfaceAreInTheBill(t *testing.T) {
 	}
 }
 
-func TestALicenceThatNobodyKnowsIsNone(t *testing.T) {
+func TestAnUnknownLicenceIsNotAccepted(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]string{
 		"Do what you like.": "",

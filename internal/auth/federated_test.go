@@ -14,11 +14,11 @@ func at(subject string) pbx.Identity {
 	return pbx.Identity{Issuer: "https://id.example.com", Subject: subject}
 }
 
-func TestWhomAProviderSignedInGetsTheAccountOfHisAddress(t *testing.T) {
+func TestAProviderSignInGetsTheAccountWithItsAddress(t *testing.T) {
 	t.Parallel()
 	d := newDoor(t)
 	anna := d.account(t, "Anna", pbx.Operator)
-	opened, err := d.SignInOutside(from(t, home), auth.FederatedLogin{Identity: at("x"), Email: "ANNA@example.com", Name: "Somebody Else", Role: pbx.Admin})
+	opened, err := d.SignInFederated(from(t, home), auth.FederatedLogin{Identity: at("x"), Email: "ANNA@example.com", Name: "Somebody Else", Role: pbx.Admin})
 	got, _ := opened.Principal.Account()
 	if err != nil || got.ID != anna.ID || got.Name != "Anna" || opened.Principal.Role() != pbx.Operator {
 		t.Fatalf("%+v, %v", got, err)
@@ -27,7 +27,7 @@ func TestWhomAProviderSignedInGetsTheAccountOfHisAddress(t *testing.T) {
 	if err != nil || p.Role() != pbx.Operator {
 		t.Errorf("%+v, %v", p, err)
 	}
-	again, err := d.SignInOutside(from(t, home), auth.FederatedLogin{Identity: at("x"), Email: "anna@example.com", Replaces: opened.Token.Reveal()})
+	again, err := d.SignInFederated(from(t, home), auth.FederatedLogin{Identity: at("x"), Email: "anna@example.com", Replaces: opened.Token.Reveal()})
 	if err != nil || again.Token.Reveal() == opened.Token.Reveal() {
 		t.Fatal(err)
 	}
@@ -37,7 +37,7 @@ func TestWhomAProviderSignedInGetsTheAccountOfHisAddress(t *testing.T) {
 	d.signIn(t, anna) // her password is still hers
 }
 
-func TestWhoHasNoAccountGetsNoneUnlessARoleIsSetForThat(t *testing.T) {
+func TestNoAccountIsCreatedAtSignInUnlessADefaultRoleIsSet(t *testing.T) {
 	t.Parallel()
 	d := newDoor(t)
 	d.account(t, "Olga", pbx.Owner)
@@ -47,11 +47,11 @@ func TestWhoHasNoAccountGetsNoneUnlessARoleIsSetForThat(t *testing.T) {
 		"no subject": {Identity: pbx.Identity{Issuer: "https://id.example.com"}, Email: "ben@example.com", Name: "Ben", Role: pbx.Auditor},
 		"no issuer":  {Identity: pbx.Identity{Subject: "x"}, Email: "ben@example.com", Name: "Ben", Role: pbx.Auditor},
 	} {
-		if opened, err := d.SignInOutside(from(t, home), o); err == nil || opened.Principal.Known() {
+		if opened, err := d.SignInFederated(from(t, home), o); err == nil || opened.Principal.Known() {
 			t.Errorf("%s: %+v", name, opened)
 		}
 	}
-	opened, err := d.SignInOutside(from(t, home), auth.FederatedLogin{Identity: at("x"), Email: "ben@example.com", Name: "Ben", Role: pbx.Auditor})
+	opened, err := d.SignInFederated(from(t, home), auth.FederatedLogin{Identity: at("x"), Email: "ben@example.com", Name: "Ben", Role: pbx.Auditor})
 	if err != nil || opened.Principal.Role() != pbx.Auditor {
 		t.Fatal(err)
 	}
@@ -68,7 +68,7 @@ func TestADisabledAccountIsClosedToProvidersAsWell(t *testing.T) {
 	if _, err := d.Update(as(t, d.signIn(t, olga).Principal), anna.ID, auth.AccountChange{Disabled: &yes}); err != nil {
 		t.Fatal(err)
 	}
-	if opened, err := d.SignInOutside(from(t, home), auth.FederatedLogin{Identity: at("x"), Email: anna.Email, Name: "Anna", Role: pbx.Auditor}); pbx.KindOf(err) != pbx.KindNotSignedIn || opened.Principal.Known() {
+	if opened, err := d.SignInFederated(from(t, home), auth.FederatedLogin{Identity: at("x"), Email: anna.Email, Name: "Anna", Role: pbx.Auditor}); pbx.KindOf(err) != pbx.KindNotSignedIn || opened.Principal.Known() {
 		t.Errorf("%+v, %v", opened, err)
 	}
 }
@@ -81,7 +81,7 @@ func TestAnInvitationIsFollowedBySigningInOutside(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	opened, err := d.SignInOutside(from(t, home), auth.FederatedLogin{Identity: at("x"), Email: "ida@example.com"})
+	opened, err := d.SignInFederated(from(t, home), auth.FederatedLogin{Identity: at("x"), Email: "ida@example.com"})
 	if got, _ := opened.Principal.Account(); err != nil || got.ID != invited.ID || got.Invited {
 		t.Fatalf("%+v, %v", got, err)
 	}
@@ -99,11 +99,11 @@ func TestAProviderAnswersForTheSecondFactorUnlessItSaysThatThereWasNone(t *testi
 		d := newDoor(t)
 		d.Auth = auth.New(auth.Config{Store: d.store, Now: d.read, SecondFactor: policy, HashMemory: 64})
 		anna := d.account(t, "Anna", pbx.Owner)
-		_, err := d.SignInOutside(from(t, home), auth.FederatedLogin{Identity: at("x"), Email: anna.Email, Factor: auth.FactorNone})
+		_, err := d.SignInFederated(from(t, home), auth.FederatedLogin{Identity: at("x"), Email: anna.Email, Factor: auth.FactorNone})
 		if got := code(err); (got == pbx.CodeSecondFactor) != demanded {
 			t.Errorf("%s, with a password alone: %v", policy, err)
 		}
-		opened, err := d.SignInOutside(from(t, home), auth.FederatedLogin{Identity: at("x"), Email: anna.Email})
+		opened, err := d.SignInFederated(from(t, home), auth.FederatedLogin{Identity: at("x"), Email: anna.Email})
 		if err != nil || opened.Principal.MissingSecondFactor() || opened.Principal.FactorDemanded() || !opened.Principal.May(pbx.AccountsWrite) {
 			t.Errorf("%s: %+v, %v", policy, opened.Principal, err)
 		}
@@ -114,13 +114,13 @@ func TestAProviderAnswersForTheSecondFactorUnlessItSaysThatThereWasNone(t *testi
 	}
 }
 
-func TestAnAccountBelongsToThePersonOfTheProviderWhoSignedInFirst(t *testing.T) {
+func TestAnAccountBelongsToTheProviderIdentityThatSignedInFirst(t *testing.T) {
 	t.Parallel()
 	d := newDoor(t)
 	olga := d.account(t, "Olga", pbx.Owner)
 	anna := d.account(t, "Kate", pbx.Operator)
 	sign := func(who pbx.Identity, email string) (pbx.AccountID, error) {
-		opened, err := d.SignInOutside(from(t, home), auth.FederatedLogin{Identity: who, Email: email, Name: "Somebody", Role: pbx.Auditor})
+		opened, err := d.SignInFederated(from(t, home), auth.FederatedLogin{Identity: who, Email: email, Name: "Somebody", Role: pbx.Auditor})
 		got, _ := opened.Principal.Account()
 		return got.ID, err
 	}
@@ -181,7 +181,7 @@ func TestAnAccountBelongsToThePersonOfTheProviderWhoSignedInFirst(t *testing.T) 
 	}
 }
 
-func TestOfTwoPersonsWhoSignInFirstAtOnceOneHasTheAccount(t *testing.T) {
+func TestOfTwoConcurrentFirstSignInsOneGetsTheAccount(t *testing.T) {
 	t.Parallel()
 	d := newDoor(t)
 	anna := d.account(t, "Anna", pbx.Owner)
@@ -189,7 +189,7 @@ func TestOfTwoPersonsWhoSignInFirstAtOnceOneHasTheAccount(t *testing.T) {
 	won := make(chan bool, many)
 	for i := range many {
 		go func() {
-			opened, err := d.SignInOutside(from(t, home), auth.FederatedLogin{Identity: at(strings.Repeat("x", i+1)), Email: anna.Email})
+			opened, err := d.SignInFederated(from(t, home), auth.FederatedLogin{Identity: at(strings.Repeat("x", i+1)), Email: anna.Email})
 			won <- err == nil && opened.Principal.Known()
 		}()
 	}

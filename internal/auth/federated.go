@@ -36,15 +36,15 @@ type FederatedLogin struct {
 var ErrOtherIdentity = errors.New("the account with this address is linked to another user of the OpenID provider: " +
 	"if that user has left, or the provider was changed, unlink the account (pbxportal admin unlink, or Settings, People)")
 
-// SignInOutside opens a session for a user whom an OpenID provider has authenticated. An account with a second factor of its own is asked for it
+// SignInFederated opens a session for a user whom an OpenID provider has authenticated. An account with a second factor of its own is asked for it
 // next (ProveFactor), unless the provider states that one was used. Errors: KindNotSignedIn if there is no account or it is disabled;
 // ErrOtherIdentity; KindForbidden if policy requires a second factor and the provider used none; KindInvalid if a new account's name or address is
 // invalid.
-func (a *Auth) SignInOutside(ctx context.Context, o FederatedLogin) (opened SessionGrant, err error) {
+func (a *Auth) SignInFederated(ctx context.Context, o FederatedLogin) (opened SessionGrant, err error) {
 	if o.Identity.Issuer == "" || o.Identity.Subject == "" {
 		return opened, signInFailed()
 	}
-	c, known, err := a.accountOutside(ctx, a.store, o)
+	c, known, err := a.federatedAccount(ctx, a.store, o)
 	if errors.Is(err, ErrOtherIdentity) {
 		return opened, a.otherIdentity(ctx, c.Account, o.Identity)
 	} else if err != nil {
@@ -75,7 +75,7 @@ func (a *Auth) SignInOutside(ctx context.Context, o FederatedLogin) (opened Sess
 		}
 	}
 	err = a.store.InTx(ctx, func(ctx context.Context, tx *store.Tx) error {
-		now, still, err := a.accountOutside(ctx, tx, o)
+		now, still, err := a.federatedAccount(ctx, tx, o)
 		if errors.Is(err, ErrOtherIdentity) || err == nil && (still != known || now.ID != c.ID) { // changed since it was read
 			return signInFailed()
 		} else if err != nil {
@@ -85,7 +85,7 @@ func (a *Auth) SignInOutside(ctx context.Context, o FederatedLogin) (opened Sess
 		if known {
 			account, err = a.follow(ctx, tx, now, c.PasswordHash, hash, o.Identity)
 		} else {
-			account, err = a.insertOutside(ctx, tx, n, hash, o.Identity)
+			account, err = a.insertFederated(ctx, tx, n, hash, o.Identity)
 		}
 		if err != nil {
 			return err
@@ -110,9 +110,9 @@ type accounts interface {
 	AccountByEmail(ctx context.Context, email string) (store.Credentials, bool, error)
 }
 
-// accountOutside finds the account of a federated login: the one linked to the identity, whatever its address is now, or an unlinked one with the
+// federatedAccount finds the account of a federated login: the one linked to the identity, whatever its address is now, or an unlinked one with the
 // address. ErrOtherIdentity comes with the account that was found instead.
-func (a *Auth) accountOutside(ctx context.Context, in accounts, o FederatedLogin) (c store.Credentials, known bool, err error) {
+func (a *Auth) federatedAccount(ctx context.Context, in accounts, o FederatedLogin) (c store.Credentials, known bool, err error) {
 	if c, known, err = in.AccountByIdentity(ctx, o.Identity); err != nil || known {
 		return c, known, err
 	}
@@ -135,8 +135,8 @@ func (a *Auth) otherIdentity(ctx context.Context, account pbx.Account, came pbx.
 	return ErrOtherIdentity
 }
 
-// insertOutside adds an account for a user known only to the provider.
-func (a *Auth) insertOutside(ctx context.Context, tx *store.Tx, n pbx.NewAccount, hash string, i pbx.Identity) (pbx.Account, error) {
+// insertFederated adds an account for a user known only to the provider.
+func (a *Auth) insertFederated(ctx context.Context, tx *store.Tx, n pbx.NewAccount, hash string, i pbx.Identity) (pbx.Account, error) {
 	account, err := a.insertUnasked(ctx, tx, n, hash, a.time())
 	if err != nil {
 		return account, err
