@@ -28,7 +28,7 @@ type row struct {
 // all stands for every package that allows it: see onlyImporter.
 const all = "*"
 
-// table says which package may import which of ours; docs/adr/0001 tells the idea behind it. Folders below internal/ go by their
+// table says which package may import which of ours; docs/adr/0001 has the rationale. Folders below internal/ go by their
 // path there, all others by their path from the root.
 var table = map[string]row{
 	"contracts": {nil, "it is the contract as a file, and depends on nobody's code"},
@@ -288,7 +288,7 @@ func TestNoShellAnywhere(t *testing.T) {
 	}
 }
 
-// shells finds texts in a file that start a shell; code is what stands in it, nil to read it.
+// shells returns texts in a file that start a shell; code is its content, nil to read it.
 func shells(t *testing.T, name string, code any) (found []string) {
 	t.Helper()
 	syntax, err := parser.ParseFile(token.NewFileSet(), name, code, parser.SkipObjectResolution)
@@ -346,7 +346,7 @@ func read(t *testing.T, name string) string {
 	return string(text)
 }
 
-// isKit reports whether the package is a test kit, which its name tells.
+// isKit reports whether the package is a test kit, by its name.
 func isKit(pkg string) bool { return strings.HasSuffix(pkg, "test") }
 
 func ours(imported string) bool {

@@ -33,10 +33,10 @@ var speaking = []struct {
 // machinery matches what looks like a sentence and is none: what is said to, or by, Asterisk, and the heads of tables.
 var machinery = regexp.MustCompile(`^(module reload |core show |cli quit |dialplan show |pjsip list |Module '|No such command|Disconnected from|[A-Z ]+$)`)
 
-// messagesPage is where every message stands with its cause and its cure.
+// messagesPage is the list of all messages with cause and fix.
 const messagesPage = "docs/messages.md"
 
-// A message that nobody explains is found here: each sentence of the files that speak to people has a line on the page, with what caused
+// Every message is documented: each sentence of the files with texts for users has a line on the page, with the cause
 // it and what to do next, and the page has no line for a sentence that is gone. UPDATE_GOLDEN=1 writes the lines anew, keeps what is
 // known of those that stay, and leaves what is to be filled in empty.
 func TestEveryMessageHasItsCauseAndItsFixOnThePage(t *testing.T) {
@@ -78,7 +78,7 @@ func TestEveryMessageHasItsCauseAndItsFixOnThePage(t *testing.T) {
 	}
 }
 
-// sentencesOf gives the sentences of some files, sorted, each as it stands in a line of a table.
+// sentencesOf returns the sentences of some files, sorted, in the form of a table cell.
 func sentencesOf(t *testing.T, patterns string, errorsOnly bool) []string {
 	t.Helper()
 	found := map[string]bool{}
@@ -111,7 +111,7 @@ func sentencesOf(t *testing.T, patterns string, errorsOnly bool) []string {
 	return slices.Sorted(maps.Keys(found))
 }
 
-// messagesIn gives what stands as Msg in the errors of a file that are meant for the caller.
+// messagesIn returns the Msg values of the errors for callers in a file.
 func messagesIn(file *ast.File) (all []ast.Node) {
 	ast.Inspect(file, func(n ast.Node) bool {
 		if pair, ok := n.(*ast.KeyValueExpr); ok {
@@ -124,7 +124,7 @@ func messagesIn(file *ast.File) (all []ast.Node) {
 	return all
 }
 
-// literals gives the texts that are sentences: at least three words. What is put in when the program runs shows as ….
+// literals returns the texts that are sentences: at least three words. Values inserted at run time are shown as ….
 func literals(in ast.Node) (all []string) {
 	ast.Inspect(in, func(n ast.Node) bool {
 		switch n := n.(type) {
@@ -141,7 +141,7 @@ func literals(in ast.Node) (all []string) {
 	return all
 }
 
-// sentence gives the text of an expression as it stands on the page, if it is one of at least three words.
+// sentence returns the text of an expression in the form of the page, if it has at least three words.
 func sentence(e ast.Expr) []string {
 	text := strings.Join(strings.Fields(textOf(e)), " ")
 	for strings.Contains(text, "……") {
@@ -158,7 +158,7 @@ var (
 	verb       = regexp.MustCompile(`%[-+#0-9.]*[a-zA-Z]`)
 )
 
-// textOf gives the text of an expression as far as it is known before the program runs.
+// textOf returns the text of an expression as far as it is constant.
 func textOf(e ast.Expr) string {
 	switch e := e.(type) {
 	case *ast.BasicLit:

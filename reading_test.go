@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// readers are calls that open what lies at a path, or read a stream, without a bound and without a look at what it is. Outside
+// readers are calls that open the file at a path, or read a stream, without a limit and without checking its type. Outside
 // internal/regular they are for the files below alone.
 var readers = []string{
 	"os.ReadFile", "os.Open", "os.OpenFile", "os.OpenInRoot", "os.OpenRoot", "os.ReadDir", "os.DirFS", "filepath.Glob", "filepath.Walk", "filepath.WalkDir",
@@ -54,7 +54,7 @@ func f() { os.ReadFile("x"); g := os.Open; io.ReadAll(io.LimitReader(r, 5)); io.
 	}
 }
 
-// careless finds the readers that a file uses, but for streams whose bound stands in the call; code is what stands in the file, nil to read it.
+// careless returns the readers that a file uses, except streams with a limit in the call; code is the content of the file, nil to read it.
 func careless(t *testing.T, name string, code any) (found []string) {
 	t.Helper()
 	syntax, err := parser.ParseFile(token.NewFileSet(), name, code, parser.SkipObjectResolution)
@@ -76,7 +76,7 @@ func careless(t *testing.T, name string, code any) (found []string) {
 	return found
 }
 
-// selector gives pkg.Name of such an expression.
+// selector returns pkg.Name of such an expression.
 func selector(e ast.Expr) string {
 	s, ok := e.(*ast.SelectorExpr)
 	if !ok {

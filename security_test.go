@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// securityPage tells which test holds each control.
+// securityPage lists the test of each control.
 const securityPage = "SECURITY.md"
 
 // Each test, and each file of tests, that SECURITY.md names is there, each row of its tables of requirements and of classes names one or says why there is none,

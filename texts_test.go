@@ -18,8 +18,8 @@ import (
 // catalogues are the texts of the pages, by language.
 var catalogues = []string{"web/src/lib/i18n/en.ts", "web/src/lib/i18n/de.ts"}
 
-// Whatever the portal says with a code, the pages say in the language of whoever reads: a code that a catalogue does not know would show
-// English to somebody who chose German.
+// The pages translate every message of the portal that has a code: an unknown code in a catalogue would show
+// English on German pages.
 func TestEveryCodeHasATextInEveryLanguageOfThePages(t *testing.T) {
 	t.Parallel()
 	codes := map[string][]string{
@@ -59,7 +59,7 @@ func TestTheContractListsTheCodesOfFieldsAndEvents(t *testing.T) {
 	}
 }
 
-// Whoever reads the audit trail finds in the contract what each action means.
+// The contract documents the meaning of every action of the audit trail.
 func TestTheContractNamesEveryActionOfTheAuditTrail(t *testing.T) {
 	t.Parallel()
 	text, err := os.ReadFile("contracts/api.yaml")
@@ -105,7 +105,7 @@ func TestThePagesKnowWhatEachRoleMayDo(t *testing.T) {
 	}
 }
 
-// constants gives the texts of the constants whose names match.
+// constants returns the values of the constants whose names match.
 func constants(t *testing.T, names string, patterns ...string) (values []string) {
 	t.Helper()
 	for _, pattern := range patterns {
@@ -141,7 +141,7 @@ func constants(t *testing.T, names string, patterns ...string) (values []string)
 	return values
 }
 
-// enums gives the words of some enumerations of the contract.
+// enums returns the values of some enumerations of the contract.
 func enums(t *testing.T, names ...string) (words []string) {
 	t.Helper()
 	text, err := os.ReadFile("contracts/api.yaml")

@@ -29,7 +29,7 @@ func systemd(t *testing.T) lab.Systemd {
 	return s
 }
 
-// run gives what a tool of systemd says, and fails unless it is content.
+// run returns the output of a systemd tool, and fails unless it succeeds.
 func run(t *testing.T, s lab.Systemd, tool string, args ...string) string {
 	t.Helper()
 	result, err := s.Run(t.Context(), tool, args...)
@@ -76,7 +76,7 @@ func TestSystemdFindsTheUnitWellProtected(t *testing.T) {
 	}
 }
 
-// A score does not tell everything: a line that systemd does not know would only be ignored, with a warning.
+// A score is not enough: systemd would ignore an unknown line with a warning.
 func TestSystemdUnderstandsEveryLineOfTheUnitAndOfTheWiderOne(t *testing.T) {
 	t.Parallel()
 	s := systemd(t)
@@ -143,7 +143,7 @@ func TestTheUserIsCreatedAndJoinsAsterisksGroup(t *testing.T) {
 	s, root := systemd(t), t.TempDir()
 	put(t, root, "etc/group", "root:x:0:\nasterisk:x:150:\n", 0o644)
 	put(t, root, "etc/passwd", "root:x:0:0:root:/root:/bin/bash\n", 0o644)
-	// Only root can make users; everybody can have the file read.
+	// Only root can create users; any user can check the file.
 	args := []string{"--root=" + root}
 	if os.Geteuid() != 0 {
 		args = append(args, "--dry-run")

@@ -44,7 +44,7 @@ func boot(t *testing.T) (h host, ok bool) {
 	if err != nil || built.ExitCode != 0 {
 		t.Fatalf("cannot build the program: %v\n%s", err, built.Stderr)
 	}
-	// An address that nobody else takes while the service is down: one of loopback's that belongs to this process.
+	// An address that no other process takes while the service is down: a loopback address derived from the process id.
 	h = host{t: t, addr: fmt.Sprintf("127.%d.%d.1:8000", 1+os.Getpid()/250%250, 1+os.Getpid()%250)}
 	seed := t.TempDir()
 	put(t, seed, "etc/passwd", "root:x:0:0:root:/root:/bin/bash\n", 0o644)
@@ -103,7 +103,7 @@ func until(t *testing.T, what string, is func() bool) {
 	}
 }
 
-// run runs a program on the machine, and gives what it says.
+// run runs a program on the machine, and returns its output.
 func (h host) run(argv ...string) (string, error) {
 	h.t.Helper()
 	enter := []string{"nsenter", "--target", strconv.Itoa(h.init), "--pid", "--mount", "--ipc", "--uts", "--cgroup", "--root", "--wd"}
@@ -123,7 +123,7 @@ func (h host) must(argv ...string) string {
 	return out
 }
 
-// unit gives one property of the service.
+// unit returns one property of the service.
 func (h host) unit(property string) string {
 	h.t.Helper()
 	return strings.TrimSpace(h.must("/usr/bin/systemctl", "show", "--value", "--property="+property, "pbxportal.service"))
@@ -143,7 +143,7 @@ func (h host) answers() bool {
 	return resp.Body.Close() == nil && resp.StatusCode == http.StatusOK
 }
 
-// service gives the process of the portal, as this machine counts.
+// service returns the process id of the portal, as seen by this machine.
 func (h host) service() (pid int) {
 	h.t.Helper()
 	entries, err := os.ReadDir("/proc")

@@ -181,7 +181,7 @@ func TestEventsThatAreMissingWithoutAnArchiveThePortalSignedAreAnAlarmAtLength(t
 	})
 }
 
-// A record that another key signed could be anybody's: a portal takes it once a person has looked into it.
+// A record signed with another key is not trusted: the portal accepts it once an administrator has begun a new series.
 func TestAnArchiveOfAnotherKeyIsAcceptedAfterANewSeriesWasBegun(t *testing.T) {
 	t.Parallel()
 	storetest.Each(t, func(t *testing.T, url string) {
@@ -238,7 +238,7 @@ func TestTheDatabaseDeletesEventsOnlyOfARecordedSegment(t *testing.T) {
 		for _, statement := range []string{
 			`DELETE FROM audit_events WHERE seq = 6`, `DELETE FROM audit_events`, `UPDATE audit_events SET action = 'x'`,
 			`UPDATE audit_segments SET last_seq = 9`, `DELETE FROM audit_segments`, `INSERT INTO audit_segments SELECT * FROM audit_segments`,
-			record, // no event tells of it
+			record, // no event records it
 			strings.Replace(record, "8, 6,", "8, 7,", 1),
 		} {
 			if err := storetest.Try(t, url, statement); err == nil || !strings.Contains(err.Error(), "append-only") {
@@ -249,7 +249,7 @@ func TestTheDatabaseDeletesEventsOnlyOfARecordedSegment(t *testing.T) {
 	})
 }
 
-// stop makes the database fail where an archive would go on, and gives back what ends that.
+// stop makes the database fail where an archive would go on, and returns back what ends that.
 func stop(t *testing.T, url, table, does, when string) (again func()) {
 	t.Helper()
 	if strings.HasPrefix(url, "sqlite:") {

@@ -28,7 +28,7 @@ var noon = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 
 func clock() time.Time { return noon }
 
-// newTrail gives a trail with n events, and its state folder.
+// newTrail returns a trail with n events, and its state folder.
 func newTrail(t *testing.T, n int) (*audit.Trail, *store.Store, string) {
 	t.Helper()
 	s := storetest.New(t)
@@ -258,7 +258,7 @@ func TestTheWatchReportsProblemsAtOnceAndOnceADay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		var w audit.Watch
-		// A trail whose database is away is told of at the first look, and each day.
+		// A trail whose database is unavailable is reported at the first look, and every day.
 		s, err := store.Open("sqlite:////nowhere/at/all.db")
 		if err != nil {
 			t.Fatal(err)

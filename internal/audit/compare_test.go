@@ -25,7 +25,7 @@ type installation struct {
 	store    *store.Store
 	trail    *audit.Trail
 	watch    *audit.Watch
-	signed   int      // heads that the watch told of
+	signed   int      // heads reported by the watch
 	wrong    []string // what it called wrong
 }
 
@@ -78,7 +78,7 @@ func (in *installation) look(t *testing.T) {
 	})
 }
 
-// heads gives all that is signed in the state folder.
+// heads returns all that is signed in the state folder.
 func (in *installation) heads(t *testing.T) string {
 	t.Helper()
 	var all strings.Builder
@@ -98,7 +98,7 @@ func (in *installation) heads(t *testing.T) string {
 	return all.String()
 }
 
-// rewrite writes the trail anew, as somebody can who owns the database: edit gives the events that are to stand there, and the links are
+// rewrite replaces the trail, as the owner of the database can: edit returns the new events, and the links are
 // made to fit.
 func (in *installation) rewrite(t *testing.T, edit func([]pbx.AuditEvent) []pbx.AuditEvent) {
 	t.Helper()
@@ -273,7 +273,7 @@ func TestADatabaseThatWentBackBehindWhatThePortalStoredIsNoticedAtTheNextChange(
 		if state := in.watch.State(); !strings.HasPrefix(state, "contradicted: event 11 ") || in.signed != 1 {
 			t.Errorf("the state is %q, %d signed", state, in.signed)
 		}
-		// A person looks into it at the command line, beside the server that runs.
+		// An administrator verifies it at the command line, while the server runs.
 		if _, err := audit.New(storetest.Open(t, url), clock, in.dir).Begin(t.Context(), "a replica took over"); err != nil {
 			t.Fatal(err)
 		}
@@ -348,7 +348,7 @@ func TestAHeadThatWasNotWrittenToItsEndIsNoAlarm(t *testing.T) {
 	}
 }
 
-// What a person acknowledged does not stand in the way of what comes after it, and what comes before it is not vouched for either.
+// Acknowledged contradictions do not affect later events, and earlier events are not verified either.
 func TestABreakThatWasAcknowledgedDoesNotHideTheNextOne(t *testing.T) {
 	t.Parallel()
 	storetest.Each(t, func(t *testing.T, url string) {

@@ -188,7 +188,7 @@ func TestAResetRevokesAllEarlierCredentials(t *testing.T) {
 	}
 }
 
-// Whoever found a session that somebody left open must not get a password of his own with it, and the second factor out of the way.
+// An unattended session must not suffice to set a new password or to turn off the second factor.
 func TestASessionAloneDoesNotResetItsOwnAccount(t *testing.T) {
 	t.Parallel()
 	d := newDoor(t)

@@ -129,7 +129,7 @@ func TestAClockJumpOfADayLocksNoUserOutAndRestoresNothingRevoked(t *testing.T) {
 		check("before")
 		d.move(jump)
 		check("while it is wrong")
-		for range 40 { // somebody guesses while the clock is wrong
+		for range 40 { // password guesses while the clock is wrong
 			d.try(t, "192.0.2.66", anna.Email, other, "")
 		}
 		d.move(-jump)

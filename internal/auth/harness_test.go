@@ -60,7 +60,7 @@ func doorOf(s *store.Store) *door {
 	return d
 }
 
-// local is the context of somebody at the command line.
+// local is the context of a user at the command line.
 func local(t *testing.T) context.Context {
 	t.Helper()
 	return pbx.WithActor(t.Context(), pbx.Actor{Kind: pbx.ActorLocal, Name: "root"})
@@ -72,13 +72,13 @@ func from(t *testing.T, address string) context.Context {
 	return pbx.WithActor(t.Context(), pbx.Actor{Kind: pbx.ActorAnonymous, From: address})
 }
 
-// as is the context of a caller who has proved who he is.
+// as is the context of an authenticated caller.
 func as(t *testing.T, p auth.Principal) context.Context {
 	t.Helper()
 	return auth.WithPrincipal(pbx.WithActor(t.Context(), p.Actor(home, "")), p)
 }
 
-// account makes an account with the password that all accounts of the tests have.
+// account creates an account with the password that all accounts of the tests have.
 func (d *door) account(t *testing.T, name string, role pbx.Role) pbx.Account {
 	t.Helper()
 	a, err := d.Create(local(t), pbx.NewAccount{Name: name, Email: strings.ToLower(name) + "@example.com", Role: role}, pbx.SecretFrom(password))
@@ -98,7 +98,7 @@ func (d *door) signIn(t *testing.T, a pbx.Account) auth.SessionGrant {
 	return opened
 }
 
-// try signs in from an address, and gives the code of the error, "" for success.
+// try signs in from an address, and returns the code of the error, "" for success.
 func (d *door) try(t *testing.T, address, email, password, otp string) string {
 	t.Helper()
 	_, err := d.SignIn(from(t, address), auth.SignIn{Email: email, Password: pbx.SecretFrom(password), OTP: otp})
@@ -135,7 +135,7 @@ func (d *door) token(t *testing.T, n pbx.NewToken) (pbx.Token, pbx.Secret) {
 	return token, secret
 }
 
-// told gives the events of an action in the audit trail, the oldest first.
+// told returns the events of an action in the audit trail, oldest first.
 func (d *door) told(t *testing.T, action string) (events []pbx.AuditEvent) {
 	t.Helper()
 	entries, err := d.store.EventsAfter(t.Context(), store.EventQuery{Action: action}, 0, 1000)
@@ -148,7 +148,7 @@ func (d *door) told(t *testing.T, action string) (events []pbx.AuditEvent) {
 	return events
 }
 
-// code gives the code of an error, "" where there is none.
+// code returns the code of an error, "" if there is none.
 func code(err error) string {
 	if err == nil {
 		return ""
@@ -156,7 +156,7 @@ func code(err error) string {
 	return pbx.CodeOf(err)
 }
 
-// shown gives the code that an authenticator shows at a time.
+// shown returns the code of an authenticator app at a time.
 func shown(t *testing.T, secret pbx.Secret, at time.Time) string {
 	t.Helper()
 	text, err := totp.GenerateCode(secret.Reveal(), at)

@@ -22,7 +22,7 @@ func (d *door) signInWith(t *testing.T, a pbx.Account, password string) auth.Ses
 	return opened
 }
 
-// switchTOTPOn gives the account of a session a second factor. Afterwards a new code is shown.
+// switchTOTPOn sets up a second factor for the account of a session. Afterwards a new code is valid.
 func (d *door) switchTOTPOn(t *testing.T, session auth.SessionGrant) (secret pbx.Secret, codes []pbx.Secret) {
 	t.Helper()
 	ctx := as(t, session.Principal)
@@ -250,7 +250,7 @@ func TestASecondFactorLostWithItsKeyRequiresARecoveryCode(t *testing.T) {
 		t.Fatal(err)
 	}
 	d.switchTOTPOn(t, d.signIn(t, anna))
-	d.switchTOTPOn(t, d.signIn(t, emil)) // his, which he had not confirmed, is gone, and nothing is in the way of a new one
+	d.switchTOTPOn(t, d.signIn(t, emil)) // the unconfirmed one is gone, and a new one can be set up
 }
 
 func TestASecondFactorIsDemandedOfThoseItIsSetFor(t *testing.T) {
@@ -301,7 +301,7 @@ func TestAnAccountWithoutTheRequiredSecondFactorCanDoNothingElse(t *testing.T) {
 	if got := d.try(t, home, anna.Email, password, shown(t, secret, d.read())); got != "" {
 		t.Errorf("afterwards signing in with it gives %q", got)
 	}
-	// Whoever lost it is not locked out: the command line resets the account, which begins anew.
+	// Losing it locks no user out: the command line resets the account.
 	link, err := d.Reset(local(t), anna.ID)
 	if err != nil {
 		t.Fatal(err)

@@ -11,7 +11,7 @@ import (
 	"github.com/synergycall/pbxportal/internal/pbx"
 )
 
-// guess fails to sign in until it is told to wait, and gives how often it failed and how long it has to wait.
+// guess fails to sign in until it must wait, and returns the number of failures and the waiting time.
 func (d *door) guess(t *testing.T, address, email string) (failed int, wait time.Duration) {
 	t.Helper()
 	for ; failed < 100; failed++ {
@@ -65,7 +65,7 @@ func TestPasswordGuessingDoesNotLockOtherUsersOut(t *testing.T) {
 			t.Errorf("the right password from %s gives %q", address, got)
 		}
 	}
-	// But now everybody has one free guess only.
+	// But now every user has only one free guess.
 	if failed, _ := d.guess(t, "203.0.113.1", anna.Email); failed != 1 {
 		t.Errorf("one more address has %d free failures", failed)
 	}

@@ -121,7 +121,7 @@ func TestAHashThatWasTamperedWithIsAnErrorAndNeverASuccess(t *testing.T) {
 }
 
 func TestHashingManyPasswordsTakesTheMemoryOfAFew(t *testing.T) { //nolint:paralleltest // it measures the memory of the process
-	defer debug.SetGCPercent(debug.SetGCPercent(-1)) // nobody else collects
+	defer debug.SetGCPercent(debug.SetGCPercent(-1)) // only this test collects
 	h := newHasher(0)
 	runtime.GC()
 	var before, after runtime.MemStats
@@ -140,7 +140,7 @@ func TestHashingManyPasswordsTakesTheMemoryOfAFew(t *testing.T) { //nolint:paral
 func TestFewPasswordsAreHashedAtOnceAndNotManyWait(t *testing.T) {
 	t.Parallel()
 	h := newHasher(64)
-	for range hashers { // somebody else hashes, and does not come to an end
+	for range hashers { // another goroutine hashes without ending
 		h.slots <- struct{}{}
 	}
 	h.waiting.Add(hashers)

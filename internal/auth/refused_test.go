@@ -13,7 +13,7 @@ import (
 	"github.com/synergycall/pbxportal/internal/store/storetest"
 )
 
-// Nobody can fill the trail: neither a stranger with codes, nor a caller who is signed in and asks for what is not allowed.
+// No caller can fill the trail: neither an anonymous one with codes, nor a signed-in one without permission.
 func TestRefusalsAreRecordedAtOnceAndThenOnceAMinuteWithTheirNumber(t *testing.T) {
 	t.Parallel()
 	d := newDoor(t)
@@ -38,7 +38,7 @@ func TestRefusalsAreRecordedAtOnceAndThenOnceAMinuteWithTheirNumber(t *testing.T
 	}
 	redeem()
 	close()
-	redeem() // still the same: nothing of it is told at once
+	redeem() // still the same: nothing is recorded at once
 	close()
 	close() // nothing came
 	redeem()
@@ -64,7 +64,7 @@ func TestRefusalsAreRecordedAtOnceAndThenOnceAMinuteWithTheirNumber(t *testing.T
 	}
 }
 
-// What the database does not take is told later, and told whole.
+// Refusals that could not be recorded are recorded completely later.
 func TestWhatWasRefusedWhileTheDatabaseTookNoEventIsNotLost(t *testing.T) {
 	t.Parallel()
 	url := storetest.SQLite(t)

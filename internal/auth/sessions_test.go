@@ -262,7 +262,7 @@ func TestPersonalResourcesRequireAUserSession(t *testing.T) {
 	}
 }
 
-// The rule of all rules: nobody gets in with what was not given to him, however close it comes.
+// The main rule: only issued credentials grant access, however similar others are.
 func TestNoForgedProofIsAccepted(t *testing.T) {
 	t.Parallel()
 	d := newDoor(t)

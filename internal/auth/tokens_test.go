@@ -83,7 +83,7 @@ func TestARevokedTokenEndsAtOnce(t *testing.T) {
 	}
 }
 
-// Whoever makes a token, and whatever he asks for: the token may nothing that he may not, and nobody who may not manage accounts makes one.
+// No token has permissions that its creator lacks, and creating one requires the permission to manage accounts.
 func TestNoUserCreatesATokenWithMorePermissionsThanTheirOwn(t *testing.T) {
 	t.Parallel()
 	d := newDoor(t)

@@ -15,7 +15,7 @@ import (
 	"github.com/synergycall/pbxportal/internal/pbx"
 )
 
-// grow gives a chain of n events with all sorts of texts in them.
+// grow returns a chain of n events with all sorts of texts in them.
 func grow(random *rand.Rand, n int) []chain.Entry {
 	text := func() string {
 		alphabet := []rune("aZ0 \"\\\n\x01\u007fé\u2028\ufffd\U0001F600<&")
@@ -89,13 +89,13 @@ func TestAnyChangeOfAnyFieldOfAnyEventIsNoticed(t *testing.T) {
 	}
 }
 
-// change is one way to tamper with a value; make gives back what undoes it.
+// change is one way to tamper with a value; make returns a function that reverts it.
 type change struct {
 	field string
 	make  func() (undo func())
 }
 
-// changes gives a way to change each field of a value.
+// changes returns one change for each field of a value.
 func changes(name string, v reflect.Value) []change {
 	set := func(to any) change {
 		return change{name, func() func() {

@@ -155,7 +155,7 @@ func (t *tally) String() string {
 	return fmt.Sprint(t.counts)
 }
 
-// resident gives how much memory a server has.
+// resident returns the resident memory of a server.
 func resident(t *testing.T, srv *server) int {
 	t.Helper()
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", srv.PID()))

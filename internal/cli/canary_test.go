@@ -23,7 +23,7 @@ import (
 )
 
 // The whole program is led through what it can do, failures too, and every place where a secret could have gone is searched for it: SIP
-// secrets, and those of sign-in and of the programs beside. Where one may be is listed here, file by file; beside that it may be in the
+// secrets, and those of sign-in and of other programs. Permitted places are listed here, file by file; it can also be in the
 // answers that are there to show it once, which are not kept.
 func TestNoSecretIsFoundWhereNoneBelongs(t *testing.T) {
 	t.Parallel()
@@ -55,7 +55,7 @@ func TestWhereSecretsLieOpenTheyAreFound(t *testing.T) {
 	})
 }
 
-// searchForSecrets gives the places where secrets were found, and which.
+// searchForSecrets returns the places where secrets were found, and which.
 func searchForSecrets(t *testing.T, url, mode, storage string) (found []string) {
 	t.Helper()
 	a := labtest.Asterisk(t)
@@ -160,8 +160,8 @@ func searchForSecrets(t *testing.T, url, mode, storage string) (found []string) 
 	return found
 }
 
-// signInEverywhere makes an account, signs in with all that goes with it, also wrongly, keeps what was answered where no secret belongs, and
-// gives the secrets with what they are.
+// signInEverywhere creates an account, signs in with all that goes with it, also wrongly, keeps what was answered where no secret belongs, and
+// returns the secrets with their descriptions.
 func (s settings) signInEverywhere(t *testing.T, srv *server, said map[string]string) map[string]string {
 	t.Helper()
 	const password, wrong = "viele kleine Igel singen", "zwei grosse Hunde lachen"
@@ -235,7 +235,7 @@ func (s settings) signInEverywhere(t *testing.T, srv *server, said map[string]st
 	for _, path := range []string{"/session", "/account/sessions", "/accounts", "/tokens", "/audit", "/audit/export", "/metrics", "/openapi.json"} {
 		keep(http.StatusOK, http.MethodGet, path, "")
 	}
-	keep(http.StatusSeeOther, http.MethodGet, "/auth/oidc/start", "") // the provider is away
+	keep(http.StatusSeeOther, http.MethodGet, "/auth/oidc/start", "") // the provider is unavailable
 	keep(http.StatusForbidden, http.MethodPost, "/invitations", `{"code":"WRONG`+invitation+`","password":"`+wrong+`"}`)
 	keep(http.StatusCreated, http.MethodPost, "/invitations", `{"code":"`+invitation+`","password":"`+password+`s"}`)
 	keep(http.StatusNoContent, http.MethodDelete, "/session", "")

@@ -12,7 +12,7 @@ import (
 	"github.com/synergycall/pbxportal/internal/lab/labtest"
 )
 
-// Every command that changes something is run once. One that is new stands in neither list, and the test fails until it does.
+// Every command that changes something is run once. The test fails until a new command is in one of the lists.
 func TestEveryCommandThatChangesSomethingLeavesItsEvents(t *testing.T) {
 	t.Parallel()
 	known := []string{ // that change nothing

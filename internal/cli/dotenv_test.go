@@ -116,7 +116,7 @@ func TestTheSettingsThatAnotherUserLeftInTheFolderAreNotObeyed(t *testing.T) {
 	}
 }
 
-// The same file is obeyed for the user it belongs to, and root's for everybody who may read it; sudo's word on who was there before it
+// A file applies to its owner, and root's to every user who can read it; sudo's variable for the previous user
 // opens nothing.
 func TestSettingsAreObeyedForTheirOwnerAndRootsForAll(t *testing.T) {
 	t.Parallel()

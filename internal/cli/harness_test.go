@@ -40,7 +40,7 @@ func bePortal() []string {
 // settings is the environment of a portal.
 type settings map[string]string
 
-// newSettings gives settings for a portal with a new SQLite database and no Asterisk.
+// newSettings returns settings for a portal with a new SQLite database and no Asterisk.
 func newSettings(t *testing.T) settings {
 	t.Helper()
 	return settings{
@@ -49,7 +49,7 @@ func newSettings(t *testing.T) settings {
 	}
 }
 
-// beside points the settings at an Asterisk.
+// beside sets the settings of an Asterisk.
 func (s settings) beside(a *lab.Asterisk) settings {
 	s["ASTERISK_CONFIG_DIR"], s["ASTERISK_CONTROL"] = a.ConfigDir, a.ControlSocket
 	return s
@@ -70,7 +70,7 @@ func (s settings) runWith(t *testing.T, stdin string, args ...string) (code int,
 	return code, out.String(), errs.String()
 }
 
-// must runs one command that must succeed, and gives what it printed.
+// must runs one command that must succeed, and returns its output.
 func (s settings) must(t *testing.T, args ...string) string {
 	t.Helper()
 	code, out, errs := s.run(t, args...)
@@ -80,7 +80,7 @@ func (s settings) must(t *testing.T, args ...string) string {
 	return out
 }
 
-// portal runs the portal in a process of its own, to its end, and gives the exit code and all it printed.
+// portal runs the portal in its own process until it ends, and returns the exit code and the output.
 func portal(t *testing.T, args []string, env ...string) (code int, output string) {
 	t.Helper()
 	return portalIn(t, t.TempDir(), args, env...)
@@ -184,7 +184,7 @@ func (s *server) ask(ctx context.Context, method, path, body string) (answer, er
 	return answer{resp.StatusCode, string(text)}, err
 }
 
-// want asks for an answer with a status, and gives the body read as JSON.
+// want requires an answer with a status, and returns its JSON body.
 func (s *server) want(t *testing.T, status int, method, path, body string) map[string]any {
 	t.Helper()
 	got, err := s.ask(t.Context(), method, path, body)

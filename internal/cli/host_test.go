@@ -10,7 +10,7 @@ import (
 
 func TestPlanDoctorAndApplyNameWhatTheHostHasUnderTheNumberOfAUser(t *testing.T) {
 	t.Parallel()
-	s := newSettings(t) // no Asterisk is needed for what stands in files
+	s := newSettings(t) // no Asterisk is needed for objects in files
 	own := func(name, text string) {
 		if err := os.WriteFile(filepath.Join(s["ASTERISK_CONFIG_DIR"], name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)

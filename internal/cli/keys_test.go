@@ -37,7 +37,7 @@ func TestTheFirstStartMakesAKeyAndWithoutItNothingStartsAgain(t *testing.T) {
 	if _, err := os.Stat(path); err == nil {
 		t.Error("another key was made")
 	}
-	if err := os.WriteFile(path, []byte(keyring.NewKey()), 0o600); err != nil { // somebody else's
+	if err := os.WriteFile(path, []byte(keyring.NewKey()), 0o600); err != nil { // another user's
 		t.Fatal(err)
 	}
 	if code, _, errs := s.run(t, "user", "list"); code != 2 || !strings.Contains(errs, "which is not in the file "+path) {
@@ -205,7 +205,7 @@ func TestSecretsAreOpenedForAnotherProgramOnPurposeOnly(t *testing.T) {
 	}
 }
 
-// secretOf gives the secret of a user that was printed as JSON.
+// secretOf returns the secret of a user in JSON output.
 func secretOf(t *testing.T, printed string) string {
 	t.Helper()
 	return secretIn(t, decode(t, printed))

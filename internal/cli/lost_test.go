@@ -125,7 +125,7 @@ func TestAKeyOfOneHostIsNotAskedForOnAnotherInVain(t *testing.T) {
 	})
 }
 
-// Two hosts start for the first time at the same moment, again and again: one key seals, and whoever has another says so and seals nothing.
+// Two hosts start for the first time at the same moment, repeatedly: one key is used, and the host with another one reports that and encrypts nothing.
 func TestIfTwoHostsCreateAKeyAtOnceOneWins(t *testing.T) {
 	t.Parallel()
 	const rounds = 3

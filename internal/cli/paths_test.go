@@ -116,7 +116,7 @@ func (w world) copy(t *testing.T) world {
 	return c
 }
 
-// put puts a thing of a kind at a path, and gives what puts back what was there.
+// put places a file of a kind at a path, and returns a function that restores the previous one.
 func (w world) put(t *testing.T, name, kind string) (back func()) {
 	t.Helper()
 	path, aside := w.at(name), w.at("aside")
@@ -152,7 +152,7 @@ func (s *server) answers(t *testing.T, what, method, path, body string) {
 	}
 }
 
-// A running server answers everybody, and ends when it is told to, whatever takes the place of its files.
+// A running server answers every request, and ends when it is asked to, whatever replaces its files.
 func TestAServerAnswersAndEndsWhateverTakesThePlaceOfItsFilesAtLength(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -175,7 +175,7 @@ func TestAServerAnswersAndEndsWhateverTakesThePlaceOfItsFilesAtLength(t *testing
 	srv.want(t, 200, "GET", "/users", "")
 
 	w.put(t, pathsRead[0], "named pipe")
-	for range 20 { // nobody waits for these any more
+	for range 20 { // no caller waits for these any more
 		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 		_, _ = srv.ask(ctx, "GET", "/health", "")
 		cancel()

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// Whoever stops the portal waits for what it works on, and for nobody who only sends or reads slowly.
+// Stopping the portal waits for requests in progress, but not for clients that send or read slowly.
 func TestSlowClientsDoNotHoldUpTheEnd(t *testing.T) {
 	t.Parallel()
 	srv := newSettings(t).serve(t)

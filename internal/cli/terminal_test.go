@@ -10,7 +10,7 @@ import (
 	"github.com/synergycall/pbxportal/internal/store/storetest"
 )
 
-// Whoever may apply can write a comment, and an administrator reads it at his terminal.
+// Comments of applies are written by other users and shown on an administrator's terminal.
 func TestWhatOthersWroteDoesNotSteerTheTerminal(t *testing.T) {
 	t.Parallel()
 	s := newSettings(t)

@@ -17,7 +17,7 @@ import (
 	"time"
 )
 
-// certify writes a certificate of its own for localhost, and its key, and gives who trusts it.
+// certify writes a self-signed certificate for localhost, and its key, and returns a pool that trusts it.
 func certify(t *testing.T, cert, key string) *x509.CertPool {
 	t.Helper()
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)

@@ -187,7 +187,7 @@ func TestATrailThatContradictsItsHeadsIsReportedByHealthDoctorAndVerifyUntilANew
 	}
 }
 
-// Guesses are counted in memory, and a server that stops has told of each.
+// Guesses are counted in memory, and all are recorded when the server stops.
 func TestFailedSignInsAreCountedAndNoneIsMissingAfterACleanStop(t *testing.T) {
 	t.Parallel()
 	s := newSettings(t)

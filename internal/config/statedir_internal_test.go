@@ -25,7 +25,7 @@ func TestTheStateFolderIsTheUsualOneOrBesideUsButNeverANewOneBesideAnotherUsers(
 	if got, err := defaultStateDir(usual); got != usual || err != nil {
 		t.Errorf("where it is: %s, %v", got, err)
 	}
-	if got, err := defaultStateDir("/proc/sys"); err == nil { // which nobody, not even root, may write
+	if got, err := defaultStateDir("/proc/sys"); err == nil { // which not even root can write
 		t.Errorf("where it is but may not be written: %s, no error", got)
 	}
 }

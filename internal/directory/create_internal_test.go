@@ -17,7 +17,7 @@ import (
 	"github.com/synergycall/pbxportal/internal/store/storetest"
 )
 
-// wanted gives the creations of those who wait together, each asked for by somebody else.
+// wanted returns the requests of a group commit, each by another caller.
 func wanted(emails ...string) []*createRequest {
 	all := make([]*createRequest, len(emails))
 	for i, email := range emails {
@@ -27,7 +27,7 @@ func wanted(emails ...string) []*createRequest {
 	return all
 }
 
-// crowd gives this many addresses.
+// crowd returns n addresses.
 func crowd(n int) []string {
 	emails := make([]string, n)
 	for i := range emails {
@@ -227,7 +227,7 @@ func TestDuringADatabaseOutageNoQueuedRequestIsRetried(t *testing.T) {
 	}
 }
 
-// Somebody who writes to the tables without the writers' lock, as another program would, takes a number from among those of the many.
+// A program that writes to the tables without the writers' lock takes one of the numbers of the group.
 func TestAGroupCommitYieldsToAWriterWithoutTheLock(t *testing.T) {
 	t.Parallel()
 	url := labtest.Postgres(t)

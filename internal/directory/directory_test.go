@@ -22,7 +22,7 @@ func newUser(i int) pbx.NewUser {
 	return pbx.NewUser{Name: fmt.Sprintf("User %d", i), Email: fmt.Sprintf("user%d@example.com", i)}
 }
 
-// open gives two directories over one database, as two processes of the portal have them.
+// open returns two directories over one database, as in two processes of the portal.
 func open(t *testing.T, url string) []*directory.Directory {
 	t.Helper()
 	return []*directory.Directory{
@@ -76,7 +76,7 @@ func TestAThousandUsersCreatedAtOnceGetAThousandNumbersAndTheNextNone(t *testing
 		if pbx.CodeOf(err) != pbx.CodePoolExhausted || pbx.KindOf(err) != pbx.KindConflict {
 			t.Errorf("the 1001st user: error %v", err)
 		}
-		// Whoever goes, the lowest of the freed numbers comes next.
+		// Whichever users are deleted, the lowest released number is allocated next.
 		for _, n := range []pbx.Number{1999, 1500, 1000, 1001} {
 			if _, err := dirs[1].Delete(t.Context(), pbx.DefaultTenant, ids[n]); err != nil {
 				t.Fatal(err)

@@ -16,21 +16,21 @@ import (
 	"github.com/synergycall/pbxportal/internal/lab/labtest"
 )
 
-// This file searches: it cuts the power, and kills the program, at every operation of every story below, in every way the disk
+// This file searches: it cuts the power, and kills the program, at every operation of every session below, in every way the disk
 // allows, and again while the program recovers from that. In each state, before and after recovery, both fixed paths must show one
 // generation, old or new.
 
-// story is a program at work.
-type story struct {
+// session is a program at work.
+type session struct {
 	place
-	t        testing.TB // of what comes before the story; nil in a child
-	raw      filetx.FS  // the disk as everybody else sees it
+	t        testing.TB // of what comes before the session; nil in a child
+	raw      filetx.FS  // the disk as other processes see it
 	tree     *filetx.Tree
 	allowed  []string // what may be read at the fixed paths from now on, whatever happens
 	accepted int      // the generation that has to be good from now on; 0: any
 	doubted  int      // the generation that has to be doubted from now on; 0: any
-	drift    bool     // a path may have to be taken back from somebody else
-	rotten   int      // the generation that was damaged before the story, and stays so; 0: none
+	drift    bool     // a path may have to be replaced after an external change
+	rotten   int      // the generation that was damaged before the session, and stays so; 0: none
 }
 
 const missing = "-"
@@ -89,7 +89,7 @@ func mayAppear(seen string) []string {
 	return all
 }
 
-func (s *story) recover() error {
+func (s *session) recover() error {
 	unlock, busy, err := s.tree.TryLock()
 	if err != nil {
 		return err
@@ -101,13 +101,13 @@ func (s *story) recover() error {
 	if _, err := s.tree.Recover(); err != nil {
 		return err
 	}
-	// From now on the program tells others what is there: it must not change any more by itself.
+	// From now on other programs rely on the files: they must not change by themselves.
 	s.allowed = []string{s.look(s.raw)}
 	return nil
 }
 
 // converge is what each apply does: it comes from wherever it is to a new generation.
-func (s *story) converge(word string) error {
+func (s *session) converge(word string) error {
 	if err := s.recover(); err != nil {
 		return err
 	}
@@ -140,7 +140,7 @@ func (s *story) converge(word string) error {
 	})
 }
 
-func (s *story) stage(word string) (int, error) {
+func (s *session) stage(word string) (int, error) {
 	state, err := s.tree.State()
 	if err != nil {
 		return 0, err
@@ -148,7 +148,7 @@ func (s *story) stage(word string) (int, error) {
 	return state.Next(), s.tree.Stage(filetx.Generation{Number: state.Next(), RunID: word, Parent: state.Current, Files: contentOf(word)})
 }
 
-func (s *story) flip(n int, word string) error {
+func (s *session) flip(n int, word string) error {
 	old := s.allowed
 	s.allowed = append(slices.Clone(old), both(word))
 	seen, err := inPlace(s.tree)
@@ -166,7 +166,7 @@ func (s *story) flip(n int, word string) error {
 	return nil
 }
 
-// inPlace is what somebody reads at the fixed paths, who then flips.
+// inPlace returns the files at the fixed paths, before a switch.
 func inPlace(tree *filetx.Tree) (map[string][]byte, error) {
 	state, err := tree.State()
 	seen := map[string][]byte{}
@@ -178,7 +178,7 @@ func inPlace(tree *filetx.Tree) (map[string][]byte, error) {
 	return seen, err
 }
 
-// nobody is who saves edits where there must be none.
+// nobody saves edits in scenarios without any: it fails the test.
 func nobody(path string, _ []byte) error { return errors.New("nobody edited " + path) }
 
 // settled is the disk after a long calm.
@@ -190,22 +190,22 @@ func settled(d *disk) *disk {
 	return d.powerCut(all)
 }
 
-// tell begins a story in a place whose disk the program sees through fsys.
-func tell(t testing.TB, p place, raw, fsys filetx.FS) *story {
+// newSession returns a session in a place whose disk the program accesses through fsys.
+func newSession(t testing.TB, p place, raw, fsys filetx.FS) *session {
 	t.Helper()
-	return &story{place: p, t: t, raw: raw, tree: p.open(t, fsys), allowed: []string{p.look(raw)}}
+	return &session{place: p, t: t, raw: raw, tree: p.open(t, fsys), allowed: []string{p.look(raw)}}
 }
 
 // bring takes the tree through generations, one after the other.
-func (s *story) bring(words ...string) {
+func (s *session) bring(words ...string) {
 	s.t.Helper()
 	for _, w := range words {
 		must(s.t, s.converge(w))
 	}
 }
 
-// put writes a file as somebody else would.
-func (s *story) put(name, content string) {
+// put writes a file like an external process.
+func (s *session) put(name, content string) {
 	s.t.Helper()
 	var missing []string
 	for dir := filepath.Dir(name); ; dir = filepath.Dir(dir) {
@@ -228,54 +228,54 @@ func (s *story) put(name, content string) {
 	must(s.t, f.Close())
 }
 
-// tale is a story to search: how the disk is before, and what the program does.
-type tale struct {
+// scenario is a session to search: the initial disk, and the actions of the program.
+type scenario struct {
 	name   string
-	before func(s *story)
-	script func(s *story) error
-	rotten int  // the generation that is damaged before the tale begins
-	drift  bool // somebody else changed a path before the tale begins
-	alike  bool // it takes the ways of another tale through the code: the long form of a search alone has it
+	before func(s *session)
+	script func(s *session) error
+	rotten int  // the generation that is damaged before the scenario begins
+	drift  bool // a path was changed externally before the scenario begins
+	alike  bool // it has the same code paths as another scenario: only the long form of a search includes it
 }
 
-// prepare returns the disk a tale begins with.
-func (ta tale) prepare(t testing.TB) *disk {
+// prepare returns the initial disk of a scenario.
+func (ta scenario) prepare(t testing.TB) *disk {
 	t.Helper()
 	d := newDisk()
 	must(t, d.Mkdir("/etc"))
-	ta.before(tell(t, placeIn("/etc"), d, d))
+	ta.before(newSession(t, placeIn("/etc"), d, d))
 	return settled(d)
 }
 
-func one(s *story) error { return s.converge("one") }
+func one(s *session) error { return s.converge("one") }
 
-var tales = []tale{
-	{"install on an empty host", func(*story) {}, one, 0, false, false},
-	{"adoption of ordinary files", func(s *story) {
+var scenarios = []scenario{
+	{"install on an empty host", func(*session) {}, one, 0, false, false},
+	{"adoption of ordinary files", func(s *session) {
 		for name, content := range contentOf("hand") {
 			s.put(s.pathOf(name), string(content))
 		}
 	}, one, 0, false, false},
-	{"adoption of ordinary files, the optional one among them", func(s *story) {
+	{"adoption of ordinary files, the optional one among them", func(s *session) {
 		for name, content := range contentOf("hand+") {
 			s.put(s.pathOf(name), string(content))
 		}
 	}, one, 0, false, true},
-	{"adoption where one file is missing", func(s *story) { s.put(s.links[1].Path, "half") }, one, 0, false, false},
-	{"apply", func(s *story) { s.bring("one", "two", "three") }, func(s *story) error { return s.converge("four") }, 0, false, false},
-	{"apply, flip back, recover, apply", func(s *story) { s.bring("one", "two") }, func(s *story) error {
+	{"adoption where one file is missing", func(s *session) { s.put(s.links[1].Path, "half") }, one, 0, false, false},
+	{"apply", func(s *session) { s.bring("one", "two", "three") }, func(s *session) error { return s.converge("four") }, 0, false, false},
+	{"apply, flip back, recover, apply", func(s *session) { s.bring("one", "two") }, func(s *session) error {
 		return s.backAndForth("bad", "two", "three")
 	}, 0, false, false},
-	{"apply over a damaged generation", func(s *story) {
+	{"apply over a damaged generation", func(s *session) {
 		s.bring("one")
 		n, err := s.stage("two")
 		must(s.t, err)
 		must(s.t, s.flip(n, "two"))
 		s.put(s.dir+"/current/a.conf", "bits fell over")
-	}, func(s *story) error {
+	}, func(s *session) error {
 		return s.converge("three")
 	}, 3, false, false},
-	{"apply over what an interrupted one left", func(s *story) {
+	{"apply over what an interrupted one left", func(s *session) {
 		s.bring("one")
 		for _, word := range []string{"bad", "worse"} { // the first is evidence by then
 			must(s.t, s.recover())
@@ -283,10 +283,10 @@ var tales = []tale{
 			must(s.t, err)
 		}
 	}, one, 0, false, false},
-	{"take a path back", func(s *story) {
+	{"take a path back", func(s *session) {
 		s.bring("one")
 		s.put(s.links[0].Path, "by hand")
-	}, func(s *story) error {
+	}, func(s *session) error {
 		if err := s.recover(); err != nil {
 			return err
 		}
@@ -301,21 +301,21 @@ var tales = []tale{
 		}
 		return s.flip(n, "two")
 	}, 0, true, false},
-	{"detach, begin again", func(s *story) { s.bring("one", "two") }, detachAndBegin, 0, false, false},
-	{"an optional file appears", func(s *story) { s.bring("one", "two") }, func(s *story) error { return s.converge("three+") }, 0, false, false},
-	{"an optional file changes", func(s *story) { s.bring("one+") }, func(s *story) error { return s.converge("two+") }, 0, false, true},
-	{"an optional file disappears", func(s *story) { s.bring("one+") }, func(s *story) error { return s.converge("two") }, 0, false, true},
-	{"an optional file comes back", func(s *story) { s.bring("one+", "two") }, func(s *story) error { return s.converge("three+") }, 0, false, true},
-	{"an optional file appears, flip back, apply", func(s *story) { s.bring("one", "two") }, func(s *story) error {
+	{"detach, begin again", func(s *session) { s.bring("one", "two") }, detachAndBegin, 0, false, false},
+	{"an optional file appears", func(s *session) { s.bring("one", "two") }, func(s *session) error { return s.converge("three+") }, 0, false, false},
+	{"an optional file changes", func(s *session) { s.bring("one+") }, func(s *session) error { return s.converge("two+") }, 0, false, true},
+	{"an optional file disappears", func(s *session) { s.bring("one+") }, func(s *session) error { return s.converge("two") }, 0, false, true},
+	{"an optional file comes back", func(s *session) { s.bring("one+", "two") }, func(s *session) error { return s.converge("three+") }, 0, false, true},
+	{"an optional file appears, flip back, apply", func(s *session) { s.bring("one", "two") }, func(s *session) error {
 		return s.backAndForth("bad+", "two", "three+")
 	}, 0, false, false},
-	{"an optional file disappears, flip back, apply", func(s *story) { s.bring("one+") }, func(s *story) error {
+	{"an optional file disappears, flip back, apply", func(s *session) { s.bring("one+") }, func(s *session) error {
 		return s.backAndForth("bad", "one+", "three")
 	}, 0, false, false},
-	{"take back the path of an optional file that the generation lacks", func(s *story) {
+	{"take back the path of an optional file that the generation lacks", func(s *session) {
 		s.bring("one")
 		s.put(s.links[2].Path, "by hand")
-	}, func(s *story) error {
+	}, func(s *session) error {
 		if err := s.recover(); err != nil {
 			return err
 		}
@@ -326,20 +326,20 @@ var tales = []tale{
 		s.allowed = []string{both("one")}
 		return s.converge("two+")
 	}, 0, true, false},
-	{"detach with an optional file, begin again", func(s *story) { s.bring("one+", "two+") }, detachAndBegin, 0, false, true},
-	{"detach with a link that leads nowhere, begin again", func(s *story) { s.bring("one+", "two") }, detachAndBegin, 0, false, false},
+	{"detach with an optional file, begin again", func(s *session) { s.bring("one+", "two+") }, detachAndBegin, 0, false, true},
+	{"detach with a link that leads nowhere, begin again", func(s *session) { s.bring("one+", "two") }, detachAndBegin, 0, false, false},
 }
 
-// told reports whether a search tells the tale: its short form leaves out those that are alike.
-func (ta tale) told() bool { return !ta.alike || labtest.Soak(false, true) }
+// included reports whether a search includes the scenario: the short form leaves out similar ones.
+func (ta scenario) included() bool { return !ta.alike || labtest.Soak(false, true) }
 
-// numberOf returns the place of a tale among all.
+// numberOf returns the index of a scenario.
 func numberOf(name string) int {
-	return slices.IndexFunc(tales, func(ta tale) bool { return ta.name == name })
+	return slices.IndexFunc(scenarios, func(ta scenario) bool { return ta.name == name })
 }
 
 // detachAndBegin ends the tree and begins another.
-func detachAndBegin(s *story) error {
+func detachAndBegin(s *session) error {
 	if err := s.recover(); err != nil {
 		return err
 	}
@@ -351,7 +351,7 @@ func detachAndBegin(s *story) error {
 }
 
 // backAndForth flips to a generation, back to the good one, and then applies.
-func (s *story) backAndForth(bad, good, then string) error {
+func (s *session) backAndForth(bad, good, then string) error {
 	if err := s.recover(); err != nil {
 		return err
 	}
@@ -376,9 +376,9 @@ func (s *story) backAndForth(bad, good, then string) error {
 type search struct {
 	t      testing.TB
 	random *rand.Rand
-	broad  int                    // how many ways of a power cut it tries at one point of a story
+	broad  int                    // how many ways of a power cut it tries at one point of a session
 	narrow int                    // and at one point of a recovery
-	every  int                    // of the power cuts in a story, each how manieth is followed by power cuts during recovery; 0: none
+	every  int                    // of the power cuts in a session, each how manieth is followed by power cuts during recovery; 0: none
 	kills  int                    // the same for the kills
 	brief  bool                   // stop at the first violation
 	mutant func(o operation) bool // an operation that is left out
@@ -405,12 +405,12 @@ func (s *search) hook(d *disk, look func(at string)) filetx.FS {
 	}}
 }
 
-// run tells the tale and searches around each of its operations.
-func (s *search) run(t tale) {
+// run runs the scenario and searches around each of its operations.
+func (s *search) run(t scenario) {
 	s.t.Helper()
 	d, p := t.prepare(s.t), placeIn("/etc")
 	s.judged = map[string]bool{}
-	var st *story
+	var st *session
 	look := func(at string) {
 		s.points++
 		i := 0
@@ -420,7 +420,7 @@ func (s *search) run(t tale) {
 		})
 		s.check(d.clone(), st, t.name+": killed before "+at, s.kills > 0 && s.points%s.kills == 0)
 	}
-	st = tell(s.t, p, d, s.hook(d, look))
+	st = newSession(s.t, p, d, s.hook(d, look))
 	st.drift, st.rotten = t.drift, t.rotten
 	if err := t.script(st); err != nil {
 		s.fault("%s: %v", t.name, err)
@@ -429,8 +429,8 @@ func (s *search) run(t tale) {
 	look("the end")
 }
 
-// check judges a state after a crash of a story, lets the program recover from it, and judges again.
-func (s *search) check(image *disk, before *story, at string, deeper bool) {
+// check judges a state after a crash of a session, lets the program recover from it, and judges again.
+func (s *search) check(image *disk, before *session, at string, deeper bool) {
 	s.states++
 	if s.brief && len(s.violations) > 0 {
 		return
@@ -444,7 +444,7 @@ func (s *search) check(image *disk, before *story, at string, deeper bool) {
 		s.judged[key] = true
 	}
 	s.distinct++
-	var st *story
+	var st *session
 	look := func(string) {}
 	if deeper {
 		look = func(then string) {
@@ -456,7 +456,7 @@ func (s *search) check(image *disk, before *story, at string, deeper bool) {
 			s.check(image.clone(), st, at+", then killed before "+then, false)
 		}
 	}
-	st = tell(s.t, before.place, image, s.hook(image, look))
+	st = newSession(s.t, before.place, image, s.hook(image, look))
 	st.allowed, st.accepted, st.doubted, st.drift, st.rotten = allowed, before.accepted, before.doubted, before.drift, before.rotten
 	seen := st.look(image)
 	if !slices.Contains(allowed, seen) {
@@ -489,8 +489,8 @@ func (s *search) check(image *disk, before *story, at string, deeper bool) {
 	}
 }
 
-// rest is the next apply; what is in the way because of the story comes away first.
-func (s *story) rest() error {
+// rest is the next apply; what is in the way because of the session comes away first.
+func (s *session) rest() error {
 	state, err := s.tree.State()
 	if err != nil {
 		return err
@@ -506,8 +506,8 @@ func (s *story) rest() error {
 
 var orderly = regexp.MustCompile(`^(lock|current|good|doubted|gen|failed)$`)
 
-// leftovers names what lies in the tree or beside the fixed paths and should not; evidence may, once. An old generation that is rotten from
-// the beginning of the tale on is not looked at: nobody reads it.
+// leftovers returns files in the tree or beside the fixed paths that should not be there; evidence can be, once. An old generation that is damaged from
+// the beginning of the scenario is ignored: it is never read.
 func leftovers(p place, d filetx.FS, rotten int) string {
 	for _, l := range p.links {
 		names, _ := d.ReadDir(filepath.Dir(l.Path))
@@ -553,14 +553,14 @@ func TestRow08NoPowerCutAndNoKillShowsAMixedSetOrLosesAGenerationAtLength(t *tes
 		broad, narrow, every, kills, floor = 16, 2, 0, 12, 5_000
 	}
 	states, distinct := 0, 0
-	for i, tale := range tales {
-		if !tale.told() {
+	for i, scenario := range scenarios {
+		if !scenario.included() {
 			continue
 		}
 		s := &search{t: t, random: rand.New(rand.NewPCG(1, uint64(i))), broad: broad, narrow: narrow, every: every, kills: kills}
-		s.run(tale)
+		s.run(scenario)
 		t.Logf("%-35s %3d points, %5d states, %5d of them during recovery, %5d distinct, %d violations",
-			tale.name, s.points, s.states, s.nested, s.distinct, len(s.violations))
+			scenario.name, s.points, s.states, s.nested, s.distinct, len(s.violations))
 		for _, v := range s.violations[:min(5, len(s.violations))] {
 			t.Error(v)
 		}

@@ -147,7 +147,7 @@ func (d *disk) ReadDir(name string) ([]string, error) {
 
 func (d *disk) ReadFile(dir, name string) ([]byte, error) { return d.read(path.Join(dir, name), false) }
 
-// read is how anybody reads a file.
+// read reads a file like any process.
 func (d *disk) read(name string, follow bool) ([]byte, error) {
 	n, err := d.find(name, follow)
 	if err == nil && d.inodes[n].mode != 0 {
@@ -368,7 +368,7 @@ func (d *disk) powerCuts(limit int, random *rand.Rand, yield func(*disk)) {
 	}
 }
 
-// fingerprint tells disks apart on which nothing waits to become safe.
+// fingerprint identifies a disk without unsynced changes.
 func (d *disk) fingerprint() uint64 {
 	h := fnv.New64a()
 	var walk func(name string, n int)

@@ -27,14 +27,14 @@ const (
 	persistent failure = "and so do all after it"
 )
 
-// fault is one operation of a tale that fails.
+// fault is one failing operation of a scenario.
 type fault struct {
 	at    int
 	how   failure
 	errno syscall.Errno
 }
 
-// failing is a file system with a fault in it; seen counts the operations, and hit tells the one that failed.
+// failing returns a file system with a fault; seen counts the operations, and hit is set to the failed one.
 func failing(d filetx.FS, f fault, seen *int, hit *operation) filetx.FS {
 	return hooked{d, func(o operation, do func() error) error {
 		*seen++
@@ -55,21 +55,21 @@ func failing(d filetx.FS, f fault, seen *int, hit *operation) filetx.FS {
 	}}
 }
 
-// tellWithFault tells a tale in which one operation fails, and says what is wrong with what is left then.
-func tellWithFault(t testing.TB, ta tale, d *disk, f fault) string {
+// runWithFault runs a scenario in which one operation fails, and returns what is wrong with the result.
+func runWithFault(t testing.TB, ta scenario, d *disk, f fault) string {
 	t.Helper()
 	var seen int
 	var hit operation
 	p := placeIn("/etc")
-	st := tell(t, p, d, failing(d, f, &seen, &hit))
+	st := newSession(t, p, d, failing(d, f, &seen, &hit))
 	st.rotten = ta.rotten
 	err := ta.script(st)
-	story := fmt.Sprintf("%s: %s %s fails with %v (%v) %s; the program says %v", ta.name, hit.name, hit.path, error(f.errno), seen, f.how, err)
+	session := fmt.Sprintf("%s: %s %s fails with %v (%v) %s; the program says %v", ta.name, hit.name, hit.path, error(f.errno), seen, f.how, err)
 	random := rand.New(rand.NewPCG(4, uint64(f.at)))
 	wrong := ""
 	judge := func(when string, seen string) {
 		if wrong == "" && !slices.Contains(st.allowed, seen) {
-			wrong = fmt.Sprintf("%s; %s %q is read, allowed is %q", story, when, seen, st.allowed)
+			wrong = fmt.Sprintf("%s; %s %q is read, allowed is %q", session, when, seen, st.allowed)
 		}
 	}
 	judge("then", p.look(d))
@@ -77,19 +77,19 @@ func tellWithFault(t testing.TB, ta tale, d *disk, f fault) string {
 	if wrong != "" {
 		return wrong
 	}
-	st = tell(t, p, d, d)
+	st = newSession(t, p, d, d)
 	st.drift, st.rotten = ta.drift, ta.rotten
 	if err := st.recover(); err != nil {
-		return fmt.Sprintf("%s; recovery says %v", story, err)
+		return fmt.Sprintf("%s; recovery says %v", session, err)
 	}
 	if left := leftovers(p, d, ta.rotten); left != "" {
-		return fmt.Sprintf("%s; recovery leaves %s", story, left)
+		return fmt.Sprintf("%s; recovery leaves %s", session, left)
 	}
 	if err := st.rest(); err != nil {
-		return fmt.Sprintf("%s; the next apply says %v", story, err)
+		return fmt.Sprintf("%s; the next apply says %v", session, err)
 	}
 	if got := p.look(d); got != both("next") {
-		return fmt.Sprintf("%s; after the next apply %q is read", story, got)
+		return fmt.Sprintf("%s; after the next apply %q is read", session, got)
 	}
 	return ""
 }
@@ -101,15 +101,15 @@ func TestRow15AnOperationThatFailsLeavesTheOldPairOrTheErrorSaysOtherwiseAtLengt
 	if testing.Short() {
 		every, floor = 20, 1_500
 	}
-	for _, ta := range tales {
-		if !ta.told() {
+	for _, ta := range scenarios {
+		if !ta.included() {
 			continue
 		}
 		start := ta.prepare(t)
 		var operations, injections, violations int
 		var none operation
 		d := start.clone()
-		st := tell(t, placeIn("/etc"), d, failing(d, fault{}, &operations, &none))
+		st := newSession(t, placeIn("/etc"), d, failing(d, fault{}, &operations, &none))
 		st.rotten = ta.rotten
 		must(t, ta.script(st))
 		for i := range operations * len(errnos) * 3 {
@@ -118,7 +118,7 @@ func TestRow15AnOperationThatFailsLeavesTheOldPairOrTheErrorSaysOtherwiseAtLengt
 			}
 			f := fault{i%operations + 1, []failure{before, after, persistent}[i/operations%3], errnos[i/operations/3]}
 			injections++
-			if wrong := tellWithFault(t, ta, start.clone(), f); wrong != "" {
+			if wrong := runWithFault(t, ta, start.clone(), f); wrong != "" {
 				if violations++; violations <= 5 {
 					t.Error(wrong)
 				}
@@ -135,7 +135,7 @@ func TestRow15AnOperationThatFailsLeavesTheOldPairOrTheErrorSaysOtherwiseAtLengt
 
 func TestRow16ASwitchThatCannotBeSyncedIsReverted(t *testing.T) {
 	t.Parallel()
-	d := tales[numberOf("apply")].prepare(t)
+	d := scenarios[numberOf("apply")].prepare(t)
 	faults := 0
 	tree := placeIn("/etc").open(t, hooked{d, func(o operation, do func() error) error {
 		if faults > 0 && o.name == "SyncDir" {
@@ -160,7 +160,7 @@ func TestRow16ASwitchThatCannotBeSyncedIsReverted(t *testing.T) {
 
 func TestRow17ASwitchThatCanNeitherBeSyncedNorRevertedIsReported(t *testing.T) {
 	t.Parallel()
-	d := tales[numberOf("apply")].prepare(t)
+	d := scenarios[numberOf("apply")].prepare(t)
 	broken := false
 	tree := placeIn("/etc").open(t, hooked{d, func(o operation, do func() error) error {
 		if broken && o.name == "SyncDir" {

@@ -36,9 +36,9 @@ func site() string {
 func TestTheSearchDetectsAMissingSyncAtLength(t *testing.T) {
 	t.Parallel()
 	broad, narrow, kills, floor := labtest.Soak(4, 8), labtest.Soak(1, 2), labtest.Soak(40, 6), labtest.Soak(15, 17)
-	sites := map[string]map[int]bool{} // in which tales each sync occurs
-	for i, tale := range tales {
-		if !tale.told() {
+	sites := map[string]map[int]bool{} // the scenarios in which each sync occurs
+	for i, scenario := range scenarios {
+		if !scenario.included() {
 			continue
 		}
 		s := &search{t: t, random: rand.New(rand.NewPCG(2, uint64(i))), broad: 2, kills: 4, narrow: 1, mutant: func(o operation) bool {
@@ -51,7 +51,7 @@ func TestTheSearchDetectsAMissingSyncAtLength(t *testing.T) {
 			}
 			return false
 		}}
-		s.run(tale)
+		s.run(scenario)
 	}
 	caught, states := 0, 0
 	for _, left := range slices.Sorted(maps.Keys(sites)) {
@@ -59,7 +59,7 @@ func TestTheSearchDetectsAMissingSyncAtLength(t *testing.T) {
 		for _, i := range slices.Sorted(maps.Keys(sites[left])) {
 			s := &search{t: t, random: rand.New(rand.NewPCG(3, uint64(i))), broad: broad, narrow: narrow, kills: kills, brief: true}
 			s.mutant = func(o operation) bool { return o.syncs() && site() == left }
-			s.run(tales[i])
+			s.run(scenarios[i])
 			states += s.distinct
 			if len(s.violations) > 0 {
 				verdict = "noticed: " + s.violations[0]

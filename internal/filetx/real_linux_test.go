@@ -26,16 +26,16 @@ import (
 
 // This file has the same stories on the file system of the machine.
 
-// A child is this test program started once more to tell a tale and to die in it, or to hit a limit.
+// A child is this test program, started again to run a scenario and to be killed in it, or to reach a limit.
 const (
-	childTale  = "FILETX_TALE"  // the number of the tale; set in a child only
-	childRoot  = "FILETX_ROOT"  // where it plays
-	childDies  = "FILETX_DIES"  // before which operation that changes something it kills itself; 0: never
-	childLimit = "FILETX_LIMIT" // how many bytes a file may have; 0: any number
+	childScenario = "FILETX_SCENARIO" // the number of the scenario; set only in a child
+	childRoot     = "FILETX_ROOT"     // where it plays
+	childDies     = "FILETX_DIES"     // before which operation that changes something it kills itself; 0: never
+	childLimit    = "FILETX_LIMIT"    // how many bytes a file may have; 0: any number
 )
 
 func TestMain(m *testing.M) {
-	if os.Getenv(childTale) != "" {
+	if os.Getenv(childScenario) != "" {
 		if err := child(); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
@@ -59,7 +59,7 @@ func child() error {
 			return err
 		}
 	}
-	var st *story
+	var st *session
 	done := 0
 	p := placeIn(root)
 	tree, err := filetx.Open(p.dir, p.links, hooked{filetx.OS(), func(o operation, do func() error) error {
@@ -82,14 +82,14 @@ func child() error {
 	if err != nil {
 		return err
 	}
-	st = &story{place: p, raw: filetx.OS(), tree: tree, allowed: []string{p.look(filetx.OS())}, rotten: tales[number(childTale)].rotten}
-	return tales[number(childTale)].script(st)
+	st = &session{place: p, raw: filetx.OS(), tree: tree, allowed: []string{p.look(filetx.OS())}, rotten: scenarios[number(childScenario)].rotten}
+	return scenarios[number(childScenario)].script(st)
 }
 
-func runChild(t *testing.T, root string, tale, dies, limit int) proc.Result {
+func runChild(t *testing.T, root string, scenario, dies, limit int) proc.Result {
 	t.Helper()
 	r, err := proc.Run(t.Context(), proc.Command{Argv: []string{os.Args[0]}, Env: []string{
-		childTale + "=" + strconv.Itoa(tale), childRoot + "=" + root,
+		childScenario + "=" + strconv.Itoa(scenario), childRoot + "=" + root,
 		childDies + "=" + strconv.Itoa(dies), childLimit + "=" + strconv.Itoa(limit), "GORACE=" + os.Getenv("GORACE"),
 	}})
 	must(t, err)
@@ -104,14 +104,14 @@ func TestAProcessKilledAtAnyMomentLeavesAWholePairAndTheNextApplyWorksAtLength(t
 	}
 	const killed = 128 + int(syscall.SIGKILL)
 	points := 0
-	for i, ta := range tales {
-		if !ta.told() {
+	for i, ta := range scenarios {
+		if !ta.included() {
 			continue
 		}
 		for dies := 1; ; dies += step {
 			root := t.TempDir()
 			p := placeIn(root)
-			ta.before(tell(t, p, filetx.OS(), filetx.OS()))
+			ta.before(newSession(t, p, filetx.OS(), filetx.OS()))
 			r := runChild(t, root, i, dies, 0)
 			if r.ExitCode == 0 {
 				break
@@ -124,7 +124,7 @@ func TestAProcessKilledAtAnyMomentLeavesAWholePairAndTheNextApplyWorksAtLength(t
 			content, err := os.ReadFile(filepath.Join(root, "allowed"))
 			must(t, err)
 			must(t, json.Unmarshal(content, &allowed))
-			st := tell(t, p, filetx.OS(), filetx.OS())
+			st := newSession(t, p, filetx.OS(), filetx.OS())
 			st.drift, st.rotten = ta.drift, ta.rotten
 			where := fmt.Sprintf("%s: killed before operation %d", ta.name, dies)
 			if seen := p.look(filetx.OS()); !slices.Contains(allowed, seen) {
@@ -158,7 +158,7 @@ func TestOnAFullDiskTheOldPairStaysAndNothingOfTheNewIsKept(t *testing.T) {
 		runs := 0
 		for limit := 1; limit < 360; limit += 7 { // the largest file is the manifest, with some 300 bytes
 			p := placeIn(t.TempDir())
-			st := tell(t, p, filetx.OS(), filetx.OS())
+			st := newSession(t, p, filetx.OS(), filetx.OS())
 			st.bring("old")
 			r := runChild(t, p.root, numberOf("apply"), 0, limit)
 			want := both("four")
@@ -190,7 +190,7 @@ func TestOnAFullDiskTheOldPairStaysAndNothingOfTheNewIsKept(t *testing.T) {
 			return
 		}
 		p := placeIn(dir)
-		st := tell(t, p, filetx.OS(), filetx.OS())
+		st := newSession(t, p, filetx.OS(), filetx.OS())
 		st.bring("old")
 		filler := filepath.Join(dir, "filler")
 		runs := 0
@@ -228,7 +228,7 @@ func TestOnAFullDiskTheOldPairStaysAndNothingOfTheNewIsKept(t *testing.T) {
 	})
 }
 
-// mount mounts for the time of a test, and reports false where nobody may: in a container without the right to, as a plain user.
+// mount mounts for the duration of a test, and reports false without permission: in a restricted container, or as a plain user.
 func mount(t *testing.T, source, target, kind string, flags uintptr, data string) bool {
 	t.Helper()
 	err := syscall.Mount(source, target, kind, flags, data)
@@ -249,7 +249,7 @@ func TestOnADiskThatCannotBeWrittenTheOldPairStays(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	p := placeIn(dir)
-	tell(t, p, filetx.OS(), filetx.OS()).bring("old")
+	newSession(t, p, filetx.OS(), filetx.OS()).bring("old")
 	refuse := func(t *testing.T, p place, want syscall.Errno) {
 		t.Helper()
 		tree, err := filetx.Open(p.dir, p.links, filetx.OS())
@@ -303,7 +303,7 @@ func TestOnADiskThatCannotBeWrittenTheOldPairStays(t *testing.T) {
 func TestRow18AReaderOfBothPathsNeverSeesTwoGenerations(t *testing.T) {
 	t.Parallel()
 	p := placeIn(t.TempDir())
-	st := tell(t, p, filetx.OS(), filetx.OS())
+	st := newSession(t, p, filetx.OS(), filetx.OS())
 	const flips = 250
 	generation := func(i int) map[string][]byte {
 		word := strconv.Itoa(i) + "\n"
@@ -373,7 +373,7 @@ func TestNewFilesAndFoldersHaveTheirModesAndTheGroupOfTheFolderAbove(t *testing.
 		must(t, os.Chown(root, -1, gid))
 	}
 	p := placeIn(root)
-	tell(t, p, filetx.OS(), filetx.OS()).bring("one", "two")
+	newSession(t, p, filetx.OS(), filetx.OS()).bring("one", "two")
 	type made struct {
 		Mode fs.FileMode
 		GID  uint32

@@ -57,7 +57,7 @@ func must(t testing.TB, err error) {
 
 func TestGenerationsFollowEachOtherThroughTheFixedPaths(t *testing.T) {
 	t.Parallel()
-	s := tell(t, placeIn(t.TempDir()), filetx.OS(), filetx.OS())
+	s := newSession(t, placeIn(t.TempDir()), filetx.OS(), filetx.OS())
 	for _, word := range []string{"first", "second", "third", "fourth"} {
 		s.bring(word)
 		if seen := s.look(s.raw); seen != both(word) {
@@ -124,9 +124,9 @@ func TestOpenRefusesWhatCannotWork(t *testing.T) {
 }
 
 // begun is a tree in a folder of its own, with one generation applied.
-func begun(t *testing.T) *story {
+func begun(t *testing.T) *session {
 	t.Helper()
-	s := tell(t, placeIn(t.TempDir()), filetx.OS(), filetx.OS())
+	s := newSession(t, placeIn(t.TempDir()), filetx.OS(), filetx.OS())
 	s.bring("one")
 	return s
 }
@@ -173,7 +173,7 @@ func everything(t *testing.T, dir string) map[string]string {
 	return found
 }
 
-// drifted reports that somebody else's content is at a fixed path, or beside it: what a flip would hide. Nothing at all at a path is no
+// drifted reports external content at a fixed path, or beside it, which a switch would hide. A missing file at a path is no
 // drift, nor is an ordinary file with the right content; Adopt puts the links back.
 func drifted(s filetx.State) bool {
 	return len(s.External) > 0 || s.Current > 0 && slices.ContainsFunc(s.Paths, func(p filetx.PathState) bool { return p.Kind != filetx.Missing && !p.Intact })
@@ -183,24 +183,24 @@ func TestExternalChangesAreDetectedAndRevertedOnlyAfterTheyWereSaved(t *testing.
 	t.Parallel()
 	const elsewhere = "elsewhere"
 	for name, c := range map[string]struct {
-		do   func(s *story) error
+		do   func(s *session) error
 		kind filetx.Kind
 		kept map[string]string
 	}{
 		"edited through the link": {
-			func(s *story) error { return os.WriteFile(s.links[0].Path, []byte("edited"), 0o600) },
+			func(s *session) error { return os.WriteFile(s.links[0].Path, []byte("edited"), 0o600) },
 			filetx.Linked,
 			map[string]string{"a.conf": "edited"},
 		},
 		"replaced by a file": {
-			func(s *story) error {
+			func(s *session) error {
 				return errors.Join(os.Remove(s.links[0].Path), os.WriteFile(s.links[0].Path, []byte("mine"), 0o600))
 			},
 			filetx.Plain,
 			map[string]string{"a.conf": "mine"},
 		},
 		"replaced by a link": {
-			func(s *story) error {
+			func(s *session) error {
 				other := filepath.Join(s.root, elsewhere)
 				return errors.Join(os.WriteFile(other, []byte("theirs"), 0o600), os.Remove(s.links[0].Path), os.Symlink(elsewhere, s.links[0].Path))
 			},
@@ -208,7 +208,7 @@ func TestExternalChangesAreDetectedAndRevertedOnlyAfterTheyWereSaved(t *testing.
 			map[string]string{"a.conf": "this was a link to " + elsewhere + "\n"}, // what it leads to stays where it is
 		},
 		"replaced by a link to nothing": {
-			func(s *story) error {
+			func(s *session) error {
 				return errors.Join(os.Remove(s.links[0].Path), os.Symlink("nowhere", s.links[0].Path))
 			},
 			filetx.Strange,
@@ -320,9 +320,9 @@ func TestADamagedGenerationIsNeverReadNorFlippedToAndRecoverLeavesItAsItIs(t *te
 
 func TestIfEveryGenerationIsDamagedANewOneRepairs(t *testing.T) {
 	t.Parallel()
-	for name, damage := range map[string]func(s *story) error{
-		"the only generation": func(s *story) error { return os.WriteFile(s.links[0].Path, []byte("bit"), 0o600) },
-		"both pointers": func(s *story) error {
+	for name, damage := range map[string]func(s *session) error{
+		"the only generation": func(s *session) error { return os.WriteFile(s.links[0].Path, []byte("bit"), 0o600) },
+		"both pointers": func(s *session) error {
 			return errors.Join(os.Remove(filepath.Join(s.dir, "current")), os.Remove(filepath.Join(s.dir, "good")))
 		},
 	} {
@@ -407,7 +407,7 @@ func TestAPathWhoseFileTheGenerationLacksIsInOrderUntilSomethingIsReadThere(t *t
 		"the file's link is gone":          {[]string{"one+"}, os.Remove, false},
 		"the file's link leads elsewhere":  {[]string{"one+"}, func(path string) error { return errors.Join(os.Remove(path), os.Symlink("nowhere", path)) }, false},
 	} {
-		s := tell(t, placeIn(t.TempDir()), filetx.OS(), filetx.OS())
+		s := newSession(t, placeIn(t.TempDir()), filetx.OS(), filetx.OS())
 		s.bring(c.words...)
 		must(t, c.change(s.pathOf("c.conf")))
 		state, err := s.tree.State()
@@ -429,7 +429,7 @@ func TestTheLinksHoldWhenTheFoldersAreLinksThemselves(t *testing.T) {
 	root := t.TempDir()
 	must(t, os.MkdirAll(filepath.Join(root, "far", "away", "two.d"), 0o750))
 	must(t, os.Symlink(filepath.Join("far", "away", "two.d"), filepath.Join(root, "two.d")))
-	s := tell(t, placeIn(root), filetx.OS(), filetx.OS())
+	s := newSession(t, placeIn(root), filetx.OS(), filetx.OS())
 	s.bring("one", "two")
 	if seen := s.look(s.raw); seen != both("two") {
 		t.Errorf("%q is read", seen)

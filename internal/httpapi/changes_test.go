@@ -17,7 +17,7 @@ import (
 	"github.com/synergycall/pbxportal/internal/store/storetest"
 )
 
-// eventsOf gives what stands in the audit trail after an event, by its actions, and the number of the last.
+// eventsOf returns the events of the audit trail after an event, by their actions, and the number of the last.
 func (p *portal) eventsOf(after int64) (actions []string, last int64) {
 	p.t.Helper()
 	entries, err := p.store.EventsAfter(p.t.Context(), store.EventQuery{}, after, 1000)

@@ -25,7 +25,7 @@ func contract(t testing.TB) *openapi3.T {
 	return c
 }
 
-// openContract gives the contract anew, to be changed.
+// openContract returns a new copy of the contract that can be changed.
 func openContract(t testing.TB) *openapi3.T {
 	t.Helper()
 	c, err := openapi3.NewLoader().LoadFromData(contracts.API)
@@ -172,7 +172,7 @@ func TestTheContractListsEveryCodeOfTheProgram(t *testing.T) {
 	}
 }
 
-// What nobody can send, nobody can have executed, unpacked or put elsewhere: there is no upload, and no operation takes a path or a URL.
+// There are no uploads that could be executed, unpacked or stored elsewhere, and no operation takes a path or a URL.
 func TestNoOperationTakesAFile(t *testing.T) {
 	t.Parallel()
 	for route, item := range contract(t).Paths.Map() {

@@ -118,7 +118,7 @@ func TestNoRequestCostsMoreThanItsLengthAllowsAtLength(t *testing.T) { //nolint:
 // target is where a request goes, and the token it brings.
 type target struct{ method, path, token string }
 
-// request gives a request as it arrives; a body may come in chunks.
+// request returns a request as received; a body can be chunked.
 func (to target) request(body, query, headers string, chunked bool) []byte {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "%s %s%s HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n%s", to.method, to.path, query, headers)
@@ -155,7 +155,7 @@ func (d *measured) Header() http.Header         { return d.header }
 func (d *measured) WriteHeader(status int)      { d.status = status }
 func (d *measured) Write(b []byte) (int, error) { d.length += len(b); return len(b), nil }
 
-// cost gives what one request allocated, and how much of the processor it took, in seconds, the reading of its head among it.
+// cost returns the bytes that one request allocated, and its processor time in seconds, including reading its head.
 func (a *asker) cost(text []byte) (allocated, took float64, status, length int) {
 	a.answer = measured{header: http.Header{}, status: http.StatusOK}
 	in := bufio.NewReader(bytes.NewReader(text))

@@ -25,7 +25,7 @@ type route struct {
 	permission                    string
 }
 
-// routes gives a request for every operation of the contract.
+// routes returns a request for every operation of the contract.
 func routes(t testing.TB) []route {
 	t.Helper()
 	var all []route
@@ -50,7 +50,7 @@ func routes(t testing.TB) []route {
 	return all
 }
 
-// example gives one of the examples of a body.
+// example returns one of the examples of a body.
 func example(t testing.TB, media *openapi3.MediaType) string {
 	t.Helper()
 	for _, e := range media.Examples {
@@ -256,7 +256,7 @@ func TestAnAddressThatAsksTooFastHasToWaitAndOthersHaveNot(t *testing.T) {
 				t.Errorf("%s: %d %s", other, a.status, a.text)
 			}
 		}
-		for i := range 4 { // whoever has one address in IPv6 has 2⁶⁴
+		for i := range 4 { // a host with one IPv6 address has 2⁶⁴
 			if a := ask(fmt.Sprintf("[2001:db8::%d]:1", i+1)); (a.status == 200) != (i < 3) {
 				t.Errorf("address %d of a network: %d %s", i, a.status, a.text)
 			}

@@ -14,7 +14,7 @@ import (
 	"github.com/synergycall/pbxportal/internal/pbx"
 )
 
-// generated gives the bytes encoding/json makes of the type that was generated from the contract.
+// generated returns the encoding/json form of the type generated from the contract.
 func generated(t testing.TB, p directory.Page) []byte {
 	t.Helper()
 	list := openapi.UserList{Users: []openapi.User{}}

@@ -46,7 +46,7 @@ func (p *portal) follow(ctx context.Context, id string, header ...string) *event
 	return &events{p.t, bufio.NewScanner(resp.Body), resp}
 }
 
-// until gives the names of the events up to one of this name.
+// until returns the names of the events up to one of this name.
 func (e *events) until(name string) string {
 	e.t.Helper()
 	var names []string
@@ -61,7 +61,7 @@ func (e *events) until(name string) string {
 	return ""
 }
 
-// rest gives the rest of the stream.
+// rest returns the rest of the stream.
 func (e *events) rest() string {
 	e.t.Helper()
 	var text strings.Builder

@@ -44,10 +44,10 @@ func (a *API) Checks() (names []string) {
 	return append(names, FailOpen)
 }
 
-// FailOpen stands for a sign-in that takes everybody for somebody who may do everything, as it was found elsewhere.
+// FailOpen is an authentication that treats every caller as an owner, as found in other products.
 const FailOpen = "fail open"
 
-// Disarm takes the teeth out of the check of that name: it lets everybody pass. It must be called before the first request.
+// Disarm disables the check of that name: it accepts every request. It must be called before the first request.
 func (a *API) Disarm(name string) {
 	for i, c := range a.api.edge.checks {
 		if c.name == name {

@@ -33,7 +33,7 @@ import (
 	"github.com/synergycall/pbxportal/internal/proc"
 )
 
-// Many strangers who send or read as slowly as they can keep nobody else waiting, and do not hold up the end: from 64 networks of IPv6 and
+// Many clients that send or read as slowly as possible delay neither other clients nor the shutdown: from 64 networks of IPv6 and
 // behind a proxy that names 64 addresses, by HTTP/1.1 and HTTP/2, with the head of a request, its body, or the answer.
 func TestSlowClientsFromManyNetworksBlockNoOtherClientAtLength(t *testing.T) {
 	t.Parallel()
@@ -118,7 +118,7 @@ func TestSlowClientsFromManyNetworksBlockNoOtherClientAtLength(t *testing.T) {
 	}
 }
 
-// flooded serves a portal that has few places, and gives where, and a way to stop it.
+// flooded serves a portal with few slots, and returns its address and a function that stops it.
 func flooded(t *testing.T, way street) (p *portal, addr string, stop func() error) {
 	t.Helper()
 	dir := t.TempDir()

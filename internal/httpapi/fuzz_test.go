@@ -84,7 +84,7 @@ func FuzzRequest(f *testing.F) {
 	})
 }
 
-// FuzzNoForgedProofOpensTheGate comes with headers that claim to be somebody's: TOKEN and SESSION in them stand for an API token and a session
+// FuzzNoForgedProofOpensTheGate sends headers with forged credentials: TOKEN and SESSION in them are replaced by an API token and a session
 // that hold, so that it begins near to them. In it comes with exactly one of these where it belongs, and with nothing else.
 func FuzzNoForgedProofOpensTheGate(f *testing.F) {
 	for _, seed := range []struct{ authorization, cookie, site string }{
@@ -143,7 +143,7 @@ func FuzzNoForgedProofOpensTheGate(f *testing.F) {
 	})
 }
 
-// lines gives the lines of a text, none for the empty one.
+// lines returns the lines of a text, none for the empty one.
 func lines(text string) []string {
 	if text == "" {
 		return nil

@@ -107,7 +107,7 @@ func (p *portal) strangers() []stranger {
 	}
 }
 
-// otto is an owner, and how he signs in.
+// otto is an owner with credentials.
 func (p *portal) otto() (context.Context, auth.SignIn) {
 	p.t.Helper()
 	ctx := pbx.WithActor(asLocal(p.t), pbx.Actor{Kind: pbx.ActorLocal, From: "127.0.0.1"})
@@ -120,7 +120,7 @@ func (p *portal) otto() (context.Context, auth.SignIn) {
 	return ctx, s
 }
 
-// session signs somebody in who may do everything, also where a second factor is demanded.
+// session signs in a user with all permissions, also if a second factor is required.
 func (p *portal) session() auth.SessionGrant {
 	p.t.Helper()
 	ctx, s := p.otto()
@@ -131,7 +131,7 @@ func (p *portal) session() auth.SessionGrant {
 	return opened
 }
 
-// factorless signs somebody in who could do everything with the second factor that is demanded of him.
+// factorless signs in a user with all permissions but without the required second factor.
 func (p *portal) factorless() auth.SessionGrant {
 	p.t.Helper()
 	opened, err := p.auth.SignIn(p.otto())
@@ -141,7 +141,7 @@ func (p *portal) factorless() auth.SessionGrant {
 	return opened
 }
 
-// owing signs somebody in with a provider who could do everything with a second factor that is switched on.
+// owing signs in a user with all permissions through a provider, with the second factor still pending.
 func (p *portal) owing() auth.SessionGrant {
 	p.t.Helper()
 	const email = "eva@example.com"
@@ -153,7 +153,7 @@ func (p *portal) owing() auth.SessionGrant {
 	return opened
 }
 
-// whatIsLeft is what somebody may do who lacks the second factor that is demanded of him.
+// whatIsLeft lists the operations permitted without the required second factor.
 var whatIsLeft = []string{"GET /session", "DELETE /session", "POST /account/password", "POST /account/totp", "POST /account/totp/confirm"}
 
 // walk asks every route with everything that must not hold, and with what must, and tells where that went otherwise. A check is named
@@ -177,7 +177,7 @@ func walk(t *testing.T, without string) (wrong []string, asked int) {
 		public := r.permission == string(pbx.Public)
 		for _, s := range strangers {
 			if (s.code == "second_factor_needed" || s.code == "otp_required") && r.operation == "DELETE /session" {
-				continue // he may sign out, and the rest is still to be asked
+				continue // signing out is permitted, and the rest is still to be tested
 			}
 			a := ask(r, s)
 			code, unsafe := s.code, r.method != http.MethodGet
@@ -190,7 +190,7 @@ func walk(t *testing.T, without string) (wrong []string, asked int) {
 			case s.code == "otp_required" && r.operation == "POST /session/otp":
 				code = ""
 			case public, s.writes:
-				code = "" // anybody may
+				code = "" // any caller may
 			}
 			if code == "" {
 				if turnedAway(a) || a.status == 403 && a.code() != "persons_only" && !strings.HasSuffix(a.code(), "_invalid") {
@@ -227,12 +227,12 @@ func walk(t *testing.T, without string) (wrong []string, asked int) {
 		_ = p.handler.TryDoor(t.Context(), netip.MustParseAddr("127.0.0.1"))
 	}
 	if err := p.handler.TryDoor(t.Context(), netip.MustParseAddr("127.0.0.1")); pbx.KindOf(err) != pbx.KindTooMany {
-		note("anybody may try to sign in as often as he likes: %v", err)
+		note("sign-in attempts are not limited: %v", err)
 	}
 	return append(wrong, fresh(t, without)...), asked
 }
 
-// fresh asks every route of a portal in which nobody has an account yet.
+// fresh requests every route of a portal without accounts.
 func fresh(t *testing.T, without string) (wrong []string) {
 	t.Helper()
 	p := newUnserved(t, func(c *httpapi.Config) { c.Auth = emptyAuth(t) })

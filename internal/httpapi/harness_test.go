@@ -108,7 +108,7 @@ func newDemanding(t testing.TB, of pbx.SecondFactor, changes ...func(*httpapi.Co
 	return p
 }
 
-// newAuth makes the service of sign-in, with an account, so that set-up is over, and a token of an owner.
+// newAuth creates the service of sign-in, with an account, so that set-up is over, and a token of an owner.
 func newAuth(t testing.TB, s *store.Store, of pbx.SecondFactor, now func() time.Time) (a *auth.Auth, token string) {
 	t.Helper()
 	a = auth.New(auth.Config{Store: s, Now: now, SecondFactor: of, HashMemory: 64})
@@ -118,7 +118,7 @@ func newAuth(t testing.TB, s *store.Store, of pbx.SecondFactor, now func() time.
 	return a, grant(t, a, pbx.NewToken{Name: "tests", Role: pbx.Owner})
 }
 
-// emptyAuth makes the service of sign-in over a database of its own, in which nobody has an account.
+// emptyAuth returns an authentication service over a separate database without accounts.
 func emptyAuth(t testing.TB) *auth.Auth {
 	t.Helper()
 	return auth.New(auth.Config{Store: storetest.New(t), Now: time.Now, HashMemory: 64})
@@ -134,13 +134,13 @@ func grant(t testing.TB, a *auth.Auth, n pbx.NewToken) string {
 	return secret.Reveal()
 }
 
-// asLocal gives a context that works for somebody at the command line.
+// asLocal returns the context of a user at the command line.
 func asLocal(t testing.TB) context.Context {
 	t.Helper()
 	return pbx.WithActor(t.Context(), pbx.Actor{Kind: pbx.ActorLocal, Name: "root"})
 }
 
-// as gives the portal as seen with another token, or with none.
+// as returns the portal with another token, or with none.
 func (p *portal) as(token string) *portal {
 	other := *p
 	other.token = token
@@ -253,7 +253,7 @@ func (p *portal) create(name, email string) answer {
 	return a
 }
 
-// apply applies; it must succeed. fields stand in the body beside triggered_by.
+// apply applies; it must succeed. fields are added to the body with triggered_by.
 func (p *portal) apply(fields string, header ...string) answer {
 	p.t.Helper()
 	a := p.do("POST", "/apply", `{"triggered_by":"admin"`+fields+`}`, header...)
@@ -263,7 +263,7 @@ func (p *portal) apply(fields string, header ...string) answer {
 	return a
 }
 
-// holdApply begins an apply that waits, half-way, until release is called; ended gives its answer.
+// holdApply begins an apply that waits halfway until release is called; ended returns its answer.
 func (p *portal) holdApply(header ...string) (release func(), ended <-chan answer) {
 	p.t.Helper()
 	p.asterisk.hold, p.asterisk.entered = make(chan struct{}), make(chan struct{})
@@ -273,7 +273,7 @@ func (p *portal) holdApply(header ...string) (release func(), ended <-chan answe
 	return func() { close(p.asterisk.hold); p.asterisk.hold = nil }, answers
 }
 
-// lastRun gives the id of the newest apply.
+// lastRun returns the id of the newest apply.
 func (p *portal) lastRun() string {
 	p.t.Helper()
 	logs, _ := p.do("GET", "/apply/logs?limit=1", "").json["logs"].([]any)
@@ -283,7 +283,7 @@ func (p *portal) lastRun() string {
 	return logs[0].(map[string]any)["id"].(string)
 }
 
-// at gives what stands deep in an answer, keys and indices joined by dots.
+// at returns a nested value of an answer, by keys and indices joined by dots.
 func (a answer) at(path string) any {
 	var v any = a.json
 	for key := range strings.SplitSeq(path, ".") {
@@ -303,13 +303,13 @@ func (a answer) at(path string) any {
 	return v
 }
 
-// length gives how many there are in an array of an answer.
+// length returns the length of an array in an answer.
 func (a answer) length(path string) int {
 	array, _ := a.at(path).([]any)
 	return len(array)
 }
 
-// fields gives the names of the fields at fault.
+// fields returns the names of the invalid fields.
 func (a answer) fields() []string {
 	var names []string
 	list, _ := a.json["errors"].([]any)
@@ -324,7 +324,7 @@ func (a answer) code() string {
 	return code
 }
 
-// asterisk is an apply.Target on which revisions lie in memory, and which runs what it was told, unless a fault is scripted.
+// asterisk is an apply.Target that keeps revisions in memory and runs what it loads, unless a fault is scripted.
 type asterisk struct {
 	mu        sync.Mutex // guards what follows, up to the faults
 	revisions map[int][]pbx.File

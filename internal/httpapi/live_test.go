@@ -68,7 +68,7 @@ func newLivePortal(t *testing.T) *livePortal {
 	return l
 }
 
-// phone gives the phone of an extension, registered.
+// phone returns a registered phone of an extension.
 func (l *livePortal) phone(i int) *phone.Phone {
 	l.t.Helper()
 	u := l.users[i]
@@ -104,7 +104,7 @@ func (p *portal) listen(ctx context.Context, header ...string) *events {
 	return &events{p.t, bufio.NewScanner(resp.Body), resp}
 }
 
-// find gives the first line that matches, and the id of its event.
+// find returns the first line that matches, and the id of its event.
 func (e *events) find(pattern string) (line string, id string) {
 	e.t.Helper()
 	for e.Scan() {

@@ -149,7 +149,7 @@ func (p *portal) invite(email string, role pbx.Role) pbx.Account {
 	return account
 }
 
-// withFactor makes an account with a second factor, and gives the secret of that.
+// withFactor creates an account with a second factor, and returns its secret.
 func (p *portal) withFactor(email string, role pbx.Role) (secret string) {
 	p.t.Helper()
 	if _, err := p.auth.Create(asLocal(p.t), pbx.NewAccount{Name: "Anna", Email: email, Role: role}, pbx.SecretFrom(password)); err != nil {
@@ -171,7 +171,7 @@ func (p *portal) withFactor(email string, role pbx.Role) (secret string) {
 	return started.Secret.Reveal()
 }
 
-// shown gives the code that an authenticator shows now.
+// shown returns the current code of an authenticator app.
 func (p *portal) shown(secret string) string {
 	p.t.Helper()
 	code, err := totp.GenerateCode(secret, time.Now().Add(time.Duration(p.ahead.Load())))

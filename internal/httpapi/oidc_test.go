@@ -48,7 +48,7 @@ var providerProgram = sync.OnceValues(func() (string, error) {
 	return program, err
 })
 
-// outsider is somebody whom the provider knows.
+// outsider is a user of the provider.
 type outsider struct {
 	ID, Username, Password, FirstName, LastName, Email, PreferredLanguage string
 	EmailVerified                                                         bool
@@ -127,7 +127,7 @@ func browser(t *testing.T) *http.Client {
 	return &http.Client{Jar: jar}
 }
 
-// signInAtProvider goes from the portal to the provider, signs in there, and gives where the provider sends the browser: the portal's
+// signInAtProvider follows the portal's redirect, signs in at the provider, and returns the address to which the provider redirects: the portal's
 // callback, not yet asked for.
 func (p *portal) signInAtProvider(b *http.Client, username string) *url.URL {
 	p.t.Helper()
@@ -162,7 +162,7 @@ func (p *portal) signInAtProvider(b *http.Client, username string) *url.URL {
 	return callback
 }
 
-// arrive follows a link to its end, and gives where the browser is then.
+// arrive follows a link with its redirects, and returns the final address.
 func arrive(t *testing.T, b *http.Client, link string) string {
 	t.Helper()
 	resp, err := b.Get(link)
@@ -173,7 +173,7 @@ func arrive(t *testing.T, b *http.Client, link string) string {
 	return resp.Request.URL.RequestURI()
 }
 
-// visit gives the status of an answer.
+// visit returns the status of an answer.
 func visit(t *testing.T, b *http.Client, link string) int {
 	t.Helper()
 	resp, err := b.Get(link)

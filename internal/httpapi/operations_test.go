@@ -106,7 +106,7 @@ func TestAFullPoolIsSaidClearly(t *testing.T) {
 	}
 }
 
-// fill creates n users, all at once: those who wait are written together, which is much faster.
+// fill creates n users concurrently: group commit makes this much faster.
 func fill(t testing.TB, p *portal, n int) {
 	t.Helper()
 	var all sync.WaitGroup

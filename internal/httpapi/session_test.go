@@ -17,7 +17,7 @@ import (
 
 const password = "viele kleine Igel singen"
 
-// visitor is somebody with a browser who keeps the cookie that the portal gives him, and nothing else.
+// visitor is a browser that keeps only the cookie of the portal.
 type visitor struct {
 	*portal
 
@@ -143,7 +143,7 @@ func TestAnOwnerSetsThePortalUpAndInvitesOthers(t *testing.T) {
 	anna.want(404, "account_not_found", "DELETE", "/accounts/"+id, "")
 }
 
-// person makes an account, of Anna, and gives her browser, which is signed in.
+// person creates the account of Anna, and returns a signed-in browser.
 func (p *portal) person(role pbx.Role) *visitor {
 	p.t.Helper()
 	const email = "anna@example.com"
@@ -190,7 +190,7 @@ func TestAPersonSignsInAndOut(t *testing.T) {
 
 func TestGuessingGetsRetryAfter(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) { // on a busy machine nobody has waited long enough by accident
+	synctest.Test(t, func(t *testing.T) { // not reached by accident on a busy machine
 		p := newUnserved(t)
 		p.person(pbx.Owner)
 		b, body := p.visitor(), `{"email":"anna@example.com","password":"zwei grosse Hunde lachen"}`

@@ -55,7 +55,7 @@ func certify(t *testing.T, name, cert, key string) {
 	}
 }
 
-// named gives the name in the certificate that is served now.
+// named returns the name in the current certificate.
 func named(t *testing.T, c *tls.Config) string {
 	t.Helper()
 	got, err := c.GetCertificate(&tls.ClientHelloInfo{ServerName: "pbx.example.com"})
@@ -159,7 +159,7 @@ func TestOldProtocolsAreRefusedAndNewOnesAreAdvertised(t *testing.T) {
 	}
 }
 
-// Not parallel: it tells the authority by the environment not to rest before it looks.
+// Not parallel: an environment variable makes the authority validate without a delay.
 func TestThePortalGetsItsCertificateFromAnAuthority(t *testing.T) {
 	t.Setenv("PEBBLE_VA_NOSLEEP", "1")
 	t.Setenv("PEBBLE_WFE_NONCEREJECT", "0")

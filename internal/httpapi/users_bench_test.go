@@ -29,7 +29,7 @@ func BenchmarkGetting1000Users(b *testing.B) {
 		}
 		a, token := newAuth(b, s, pbx.FactorOffered, time.Now)
 		handler, err := httpapi.New(httpapi.Config{
-			Auth: a, Directory: d, Apply: apply.New(apply.Config{Store: s, Now: time.Now}), // nobody applies here
+			Auth: a, Directory: d, Apply: apply.New(apply.Config{Store: s, Now: time.Now}), // no applies here
 			Audit:  audit.New(s, time.Now, b.TempDir()),
 			Health: func(context.Context) pbx.Health { return pbx.Health{} },
 			Ready:  func(context.Context) (time.Time, error) { return time.Now(), nil },

@@ -140,7 +140,7 @@ func TestTheHistoryHasTheMostOfEachMinuteOfTheLastHour(t *testing.T) {
 	if h := b.snapshot().History; len(h) != minutes || h[minutes-1].At != now.Truncate(time.Minute) || h[0].At != now.Truncate(time.Minute).Add(-59*time.Minute) {
 		t.Errorf("a month later: %d minutes", len(h))
 	}
-	*now = now.Add(-2 * time.Hour) // somebody has put the clock back
+	*now = now.Add(-2 * time.Hour) // the clock was set back
 	if h := b.snapshot().History; len(h) > minutes {
 		t.Errorf("%d minutes", len(h))
 	}

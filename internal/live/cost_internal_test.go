@@ -95,7 +95,7 @@ func storms() map[string]func(n int) []asterisk.Event {
 	}
 }
 
-// busy gives the processor time of this thread: what else the machine does is not in it. The goroutine must keep its thread.
+// busy returns the processor time of this thread, without that of other processes. The goroutine must keep its thread.
 func busy(t *testing.T) time.Duration {
 	t.Helper()
 	var used unix.Timespec
@@ -105,7 +105,7 @@ func busy(t *testing.T) time.Duration {
 	return time.Duration(used.Nano())
 }
 
-// feed tells a new board the events in pieces of as many as arrive together, with a listener, and gives how long that took.
+// feed passes the events to a new board with a listener, in chunks of the given size, and returns the time it took.
 func feed(t *testing.T, events []asterisk.Event) time.Duration {
 	t.Helper()
 	runtime.LockOSThread()

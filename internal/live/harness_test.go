@@ -53,7 +53,7 @@ type office struct {
 	users []pbx.User
 }
 
-// newOffice gives an Asterisk with n extensions from 1000 on, loaded as an apply does. more stands in the AOR of each.
+// newOffice returns an Asterisk with n extensions from 1000 on, loaded as an apply does. more is added to the AOR of each.
 func newOffice(t testing.TB, n int, more string) *office {
 	t.Helper()
 	o := &office{t: t, pbx: labtest.Asterisk(t, lab.AsteriskOptions{PJSIP: "[global](+)\ncontact_expiration_check_interval = 1"})}
@@ -100,7 +100,7 @@ func (o *office) write(users []pbx.User, change func(text string) string) {
 	}
 }
 
-// phone gives the phone of an extension, not yet registered.
+// phone returns an unregistered phone of an extension.
 func (o *office) phone(number pbx.Number, agent string) *phone.Phone {
 	o.t.Helper()
 	user := o.users[number-pbx.FirstNumber]
@@ -114,7 +114,7 @@ func (o *office) phone(number pbx.Number, agent string) *phone.Phone {
 	return p
 }
 
-// registered gives the phone of an extension that has registered.
+// registered returns a registered phone of an extension.
 func (o *office) registered(number pbx.Number) *phone.Phone {
 	o.t.Helper()
 	p := o.phone(number, "test phone")
@@ -136,7 +136,7 @@ func within(t testing.TB) context.Context {
 	return ctx
 }
 
-// watcher is one that runs until the test ends, with a mirror that hears what it tells.
+// watcher returns a watcher that runs until the test ends, with a mirror of its events.
 type watcher struct {
 	*live.Watcher
 	t    testing.TB
@@ -170,7 +170,7 @@ func connected(t testing.TB, target asterisk.AMITarget) *watcher {
 	return w
 }
 
-// until waits for something to be seen, and gives what was seen then.
+// until waits for a condition of the state, and returns that state.
 func (w *watcher) until(what string, seen func(live.Snapshot) bool) live.Snapshot {
 	w.t.Helper()
 	ctx, cancel := context.WithTimeout(w.t.Context(), patience)
@@ -188,7 +188,7 @@ func (w *watcher) until(what string, seen func(live.Snapshot) bool) live.Snapsho
 	}
 }
 
-// registration gives the one registration of a number; the zero value when there is none, or more.
+// registration returns the only registration of a number; the zero value if there is none, or more than one.
 func registration(s live.Snapshot, number pbx.Number) (found live.Registration) {
 	n := 0
 	for _, r := range s.Registrations {

@@ -115,7 +115,7 @@ func TestACallIsSeenRingingUpAndGone(t *testing.T) {
 		t.Errorf("history %+v", h)
 	}
 
-	// What nobody answers, and what is no extension.
+	// Unanswered calls, and calls to unknown extensions.
 	out, err = anna.Dial(within(t), "1001")
 	if err != nil {
 		t.Fatal(err)
@@ -199,7 +199,7 @@ func TestALinkThatIsCutLosesNothing(t *testing.T) {
 	wire.pull()
 	w.until("it is cut", func(s live.Snapshot) bool { return s.Link.State != live.Connected })
 
-	// What nobody sees: one answers, one leaves, one comes.
+	// Changes while no watcher runs: one answers, one leaves, one arrives.
 	if err := in.Accept(within(t)); err != nil {
 		t.Fatal(err)
 	}
@@ -271,7 +271,7 @@ func TestWhatIsReloadedAndForgottenMeanwhileIsSeen(t *testing.T) {
 	m.same(t, w.Watcher)
 }
 
-// hostile makes texts as somebody would who wants them to be taken for something else. A phone of ours refuses to send control characters.
+// hostile returns malicious texts that imitate other input. The test phone refuses to send control characters.
 func hostile(i int) string {
 	parts := []string{
 		"<script>alert(1)</script>", "\u202egnp.exe", "Anna\u2028Ben", "\ufeff\u200b", "\u0301\u0302\u0303\u0304\u0305x", "'; DROP TABLE users; --",

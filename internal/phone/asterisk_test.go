@@ -104,7 +104,7 @@ func (x exchange) run(t *testing.T, command string) string {
 	return reply.Stdout
 }
 
-// plug gives a test a phone for a number, not yet registered.
+// plug returns an unregistered phone of a number.
 func (x exchange) plug(t *testing.T, number, secret string) *phone.Phone {
 	t.Helper()
 	p, err := phone.New(phone.Config{
@@ -337,7 +337,7 @@ func TestAFailedCallReportsTheReason(t *testing.T) {
 	if _, err := anna.Call(within(t), "9999"); statusOf(err) != 404 {
 		t.Errorf("a number that does not exist: %v, expected status 404", err)
 	}
-	// Dial finds no contact, which Asterisk tells with the same cause.
+	// Dial finds no contact, which Asterisk reports with the same cause.
 	if _, err := anna.Call(within(t), "1002"); statusOf(err) != 404 {
 		t.Errorf("a number without a phone: %v, expected status 404", err)
 	}

@@ -27,14 +27,14 @@ func sh(script string, args ...string) proc.Command {
 	return proc.Command{Argv: append([]string{"/bin/sh", "-c", script, "sh"}, args...)}
 }
 
-// lifeline is a pipe in the file system: whoever holds its writing end is alive until the reader sees the end.
+// lifeline is a named pipe: a process that holds its writing end is alive until the reader sees the end.
 func lifeline(t *testing.T) (path string, ended func() error) {
 	t.Helper()
 	path = filepath.Join(t.TempDir(), "lifeline")
 	if err := syscall.Mkfifo(path, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	// Reading and writing at once does not wait for the other side; the reader below is opened before it goes away.
+	// Opening for reading and writing does not wait for the other side; the reader below is opened before this one is closed.
 	keep, err := os.OpenFile(path, os.O_RDWR, 0)
 	if err != nil {
 		t.Fatal(err)

@@ -103,7 +103,7 @@ func TestWhatIsNoRegularFileIsNeitherReadNorWrittenNorWaitedFor(t *testing.T) {
 	}
 }
 
-// A file that another program has a lease on would make whoever opens it wait until that one gives it back.
+// Opening a file on which another program has a lease would wait until the lease is released.
 func TestAFileThatIsLeasedToAnotherIsNotWaitedFor(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "f")

@@ -23,7 +23,7 @@ import (
 // anna is who acts in these tests.
 var anna = pbx.Actor{Kind: pbx.ActorPerson, ID: "7", Name: "Anna \"A\" Ö", From: "192.0.2.1", RequestID: "r-1"}
 
-// trail gives the service over a store.
+// trail returns the service over a store.
 func trail(t *testing.T, s *store.Store) *audit.Trail {
 	t.Helper()
 	return audit.New(s, func() time.Time { return noon }, t.TempDir())
@@ -266,7 +266,7 @@ func TestTakingEventsOutAndMovingThemIsDetected(t *testing.T) {
 	}
 }
 
-// Somebody who can write to the database can compute hashes as well as we can.
+// An attacker with write access to the database can compute hashes, too.
 func TestAChainThatWasWrittenAnewIsCaughtByAnExportedHead(t *testing.T) {
 	t.Parallel()
 	storetest.Each(t, func(t *testing.T, url string) {

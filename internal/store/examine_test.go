@@ -32,7 +32,7 @@ func TestADamagedIndexOfASQLiteFileIsFoundByTheCheck(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	text := string(content) // the address stands in the row, and in two indexes
+	text := string(content) // the address is in the row and in two indexes
 	for i, found := 0, 0; ; found++ {
 		at := strings.Index(text[i:], "user-7@example.com")
 		if at < 0 {

@@ -12,7 +12,7 @@ import (
 	"github.com/synergycall/pbxportal/internal/store/storetest"
 )
 
-// away fails the test where an error is not that of a database that is away, with these words.
+// away fails the test unless the error is that of an unavailable database, with these words.
 func away(t *testing.T, what string, err error, words ...string) {
 	t.Helper()
 	e, _ := errors.AsType[*pbx.Error](err)
@@ -79,7 +79,7 @@ func TestNothingIsAcknowledgedOnceTheSQLiteFileIsGone(t *testing.T) {
 	}
 }
 
-// A connection that was not there yet when the file went away must not make an empty one either.
+// A new connection after the removal of the file must not create an empty one either.
 func TestReadOnlyCommandsCreateNoDatabase(t *testing.T) {
 	t.Parallel()
 	url := storetest.SQLite(t)

@@ -39,7 +39,7 @@ func TestObjectsOfTheHostAreStoredBySourceAndTheirNumbersAreNotFree(t *testing.T
 		if got, _ := free(); !slices.Equal(got, []pbx.Number{1000, 1001, 1002}) {
 			t.Errorf("before any look %v are free", got)
 		}
-		for range 2 { // the same again changes nothing
+		for range 2 { // a repetition changes nothing
 			for source, objects := range map[store.HostSource][]pbx.HostObject{store.HostFiles: inFiles, store.HostRunning: running} {
 				if err := s.NoteHost(t.Context(), source, objects); err != nil {
 					t.Fatal(err)

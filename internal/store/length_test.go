@@ -44,7 +44,7 @@ func longEvent(n int) pbx.AuditEvent {
 	return e
 }
 
-// longEvents inserts what longEvent gives for the numbers below n, at once. No hash fits: a search reads no chain.
+// longEvents inserts the events of longEvent for the numbers below n, at once. The hashes are not valid: a search does not read the chain.
 func longEvents(sqlite bool, n int) string {
 	at, hash := `timestamp '2026-11-23 12:00:00.123456' + n * interval '5 seconds'`, `decode(repeat('00', 32), 'hex')`
 	if sqlite {
@@ -170,7 +170,7 @@ func TestSearchesOfALongAuditTrailStayFastAtLength(t *testing.T) {
 					took = append(took, time.Since(begin))
 				}
 				slices.Sort(took)
-				// Beside other tests the slowest of a few says how busy the machine is: the short form holds the median, the long one 99 of 100.
+				// Among parallel tests the slowest of a few depends on the load of the machine: the short form checks the median, the long one 99 of 100.
 				if slow := took[labtest.Soak(len(took)/2, len(took)*99/100)]; slow > 100*time.Millisecond {
 					t.Errorf("%s: %v, median %v", name, slow, took[len(took)/2])
 				}
@@ -226,7 +226,7 @@ func TestVerifyTakesNoMoreMemoryForALongerTrailAtLength(t *testing.T) { //nolint
 	}
 }
 
-// heapWhile gives by how many bytes the objects on the heap grew at the most while work ran.
+// heapWhile returns the maximum growth of the heap in bytes while work ran.
 func heapWhile(work func()) (most int64) {
 	heap := []metrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}}
 	size := func() int64 {

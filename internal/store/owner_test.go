@@ -13,7 +13,7 @@ import (
 	"github.com/synergycall/pbxportal/internal/store/storetest"
 )
 
-// nobody owns the folder of a service in these tests; who is not root can only be himself.
+// nobody owns the folder of a service in these tests; without root it is the current user.
 const nobody = 65534
 
 func TestWhatRootMakesBelongsToTheOwnerOfTheFolder(t *testing.T) {

@@ -47,7 +47,7 @@ FROM users u JOIN extensions e ON e.user_id = u.id ORDER BY e.number`)
 	return all, rows.Err()
 }
 
-// pagesOf gives the offsets of all pages of a SQLite file in which the rows of these tables and their indexes stand.
+// pagesOf returns the offsets of all pages of a SQLite file with the rows of these tables and their indexes.
 func pagesOf(t *testing.T, path string, content []byte, tables ...string) (offsets []int) {
 	t.Helper()
 	db, err := sql.Open("sqlite", "file:"+path)
@@ -89,7 +89,7 @@ func pagesOf(t *testing.T, path string, content []byte, tables ...string) (offse
 	return offsets
 }
 
-// Each flip is tried on a fresh copy of a file with 200 users whose secrets lie open, so that no seal notices it. What the flip does to the rows is seen by reading
+// Each flip is tried on a new copy of a file with 200 users with plaintext secrets, so that no seal detects it. What the flip does to the rows is found by reading
 // them without the store.
 func TestNoFlippedBitChangesTheListUnnoticedAtLength(t *testing.T) {
 	t.Parallel()
@@ -167,7 +167,7 @@ func TestNoFlippedBitChangesTheListUnnoticedAtLength(t *testing.T) {
 	}
 }
 
-// The triggers notice who changes a row by a statement; a disk does not tell them. PostgreSQL's superuser can change a row as a disk would.
+// Triggers detect changes by statements, but not changes on the disk. PostgreSQL's superuser can change a row like a disk fault.
 func TestARowThatChangedBehindTheDatabasesBackIsNamedAndAcceptedOnlyOnPurpose(t *testing.T) {
 	t.Parallel()
 	for change, want := range map[string]string{
@@ -209,7 +209,7 @@ INSERT INTO users (id, tenant_id, name, email) VALUES ('b1111111-1111-4111-8111-
 				refused("list", err)
 				_, err = s.Uncovered(t.Context())
 				refused("examine", err)
-				if change != `DELETE FROM users` { // an empty list has nobody to give a hash
+				if change != `DELETE FROM users` { // an empty list has no rows to hash
 					_, err = s.CoverUsers(t.Context(), nil)
 					refused("cover", err)
 				}

@@ -315,7 +315,7 @@ func someUsers(n int) []pbx.User {
 	return users
 }
 
-// listed checks that the store gives exactly these users, secrets and all.
+// listed checks that the store returns exactly these users with their secrets.
 func listed(t *testing.T, s *store.Store, users []pbx.User) {
 	t.Helper()
 	got, err := s.Users(t.Context(), pbx.DefaultTenant)
@@ -327,7 +327,7 @@ func listed(t *testing.T, s *store.Store, users []pbx.User) {
 	}
 }
 
-// rawRuns returns all that the tables of runs and of their files hold, as text.
+// rawRuns returns the content of the tables of runs and their files as text.
 func rawRuns(t *testing.T, url string) string {
 	t.Helper()
 	if strings.HasPrefix(url, "sqlite") {
@@ -336,7 +336,7 @@ func rawRuns(t *testing.T, url string) string {
 	return ask(t, url, `SELECT (SELECT string_agg(story::text, '') FROM apply_runs) || coalesce((SELECT string_agg(encode(content, 'escape'), '') FROM file_contents), '')`)
 }
 
-// ask gives the one text that a query answers with.
+// ask returns the single text of a query.
 func ask(t *testing.T, url, query string) (text string) {
 	t.Helper()
 	path, ok := strings.CutPrefix(url, "sqlite:///")
@@ -371,7 +371,7 @@ func TestASecondFactorIsSealedForItsAccountAndFollowsTheKeys(t *testing.T) {
 			t.Fatal(err)
 		}
 		s := storetest.Open(t, url)
-		s.UseKeys(keys, true) // also where SIP secrets lie open
+		s.UseKeys(keys, true) // also with plaintext SIP secrets
 		a, b := newAccount("anna@example.com"), newAccount("bert@example.com")
 		if a.TOTPSecret, err = s.SealFactor(a.ID, pbx.SecretFrom("canary")); err != nil || strings.Contains(a.TOTPSecret, "canary") {
 			t.Fatal(a.TOTPSecret, err)

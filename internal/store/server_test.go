@@ -22,7 +22,7 @@ import (
 	"github.com/synergycall/pbxportal/internal/store/storetest"
 )
 
-// unusual creates a database beside that of an address, with what follows CREATE DATABASE name, and returns its address.
+// unusual creates another database on the server of an address, with the given options of CREATE DATABASE, and returns its address.
 func unusual(t *testing.T, address, options string) string {
 	t.Helper()
 	name := "unusual_" + uuid.NewString()[:8]

@@ -16,7 +16,7 @@ import (
 	"github.com/synergycall/pbxportal/internal/store/storetest"
 )
 
-// What a server reports when it is restarted, fails over, is a replica, is short of something, or ends what its administrator told it to end:
+// The errors of a server that restarts, fails over, is a replica, lacks a resource, or ends sessions on an administrator's request:
 // none of it is a fault of the portal's, and all of it has words that say what to do.
 func TestEveryStateOfAFailingServerHasAMessageAndIsNeverAnInternalError(t *testing.T) {
 	t.Parallel()
@@ -47,7 +47,7 @@ CREATE OR REPLACE TRIGGER fails BEFORE INSERT ON apply_audit_logs FOR EACH ROW E
 	}
 }
 
-// withSettings gives a handle whose sessions have these settings of the server.
+// withSettings returns a handle whose sessions have these server settings.
 func withSettings(t *testing.T, address, settings string) *store.Store {
 	t.Helper()
 	u, err := url.Parse(address)

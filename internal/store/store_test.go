@@ -30,7 +30,7 @@ func newUser(number pbx.Number, email string) pbx.User {
 	}
 }
 
-// event tells of a change that a test makes.
+// event is the event of a change by a test.
 func event(ctx context.Context, action string) pbx.AuditEvent {
 	return pbx.NewAuditEvent(ctx, noon, action, pbx.AuditObject{Type: "user", ID: "1", Name: "Zoë"})
 }
@@ -185,7 +185,7 @@ func TestTheSchemaRefusesWhatTheRulesForbid(t *testing.T) {
 	})
 }
 
-// Somebody who writes to the tables without the writers' lock, as another program would, must not make two users share a number.
+// A program that writes to the tables without the writers' lock must not cause two users to share a number.
 func TestACollisionIsTriedAgainAndThenSaidClearly(t *testing.T) {
 	t.Parallel()
 	storetest.Each(t, func(t *testing.T, url string) {
@@ -656,7 +656,7 @@ func TestTheSQLiteFileIsForItsOwnerOnly(t *testing.T) {
 	}
 }
 
-// execute runs statements behind the store's back and gives the first column of the first row, if there is one.
+// execute runs statements that bypass the store, and returns the first column of the first row, if there is one.
 func execute(t *testing.T, url, statements string) string {
 	t.Helper()
 	return storetest.Execute(t, url, statements)

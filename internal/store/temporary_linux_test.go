@@ -50,7 +50,7 @@ func TestARecordIsBegunWhereNoFolderForTemporaryFilesCanBeWritten(t *testing.T) 
 	<-done
 }
 
-// readOnlyBut makes the folders for temporary files read-only for the calling thread alone, without the folder keep, which may lie in one of them.
+// readOnlyBut makes the folders for temporary files read-only for the calling thread only, except the folder keep, which can be in one of them.
 func readOnlyBut(keep string) error {
 	err := unix.Unshare(unix.CLONE_FS | unix.CLONE_NEWNS)
 	if err == nil {

@@ -42,7 +42,7 @@ func BenchmarkListing1000Users(b *testing.B) {
 	})
 }
 
-// insertThousand gives every number of the pool to somebody.
+// insertThousand inserts a user for every number of the pool.
 func insertThousand(b *testing.B, s *store.Store) {
 	b.Helper()
 	err := s.InTx(b.Context(), func(ctx context.Context, tx *store.Tx) error {

@@ -119,7 +119,7 @@ type workshop struct {
 	calls  []*phone.Call
 }
 
-// newWorkshop prepares a portal, with these settings beside the usual ones.
+// newWorkshop prepares a portal with the usual and these settings.
 func newWorkshop(t *testing.T, settings ...string) *workshop {
 	t.Helper()
 	w := &workshop{binary: filepath.Join(t.TempDir(), "pbxportal"), dir: t.TempDir(), phones: map[string]*phone.Phone{}}
@@ -159,7 +159,7 @@ func newWorkshop(t *testing.T, settings ...string) *workshop {
 
 func (w *workshop) url() string { return "http://" + w.addr }
 
-// open starts the portal, and gives a suite what it has to know.
+// open starts the portal, and returns the environment of a suite.
 func (w *workshop) open(t *testing.T) (env []string) {
 	t.Helper()
 	if err := w.run(t.Context()); err != nil {
@@ -273,7 +273,7 @@ func (w *workshop) routes() http.Handler {
 
 func milliseconds(at time.Time) float64 { return float64(at.UnixMicro()) / 1000 }
 
-// foreign is a file that has no place beside the generated ones.
+// foreign is an external file among the generated ones.
 func (w *workshop) foreign() string {
 	return filepath.Join(w.asterisk.ConfigDir, "pjsip.d", "synergycall", "by-hand.conf")
 }
@@ -377,7 +377,7 @@ func (r *relay) mend(ctx context.Context) error {
 			}
 			out, err := (&net.Dialer{}).Dial("tcp", r.to)
 			if err != nil {
-				_ = in.Close() // as if nobody had answered
+				_ = in.Close() // as if there had been no answer
 				continue
 			}
 			r.mu.Lock()

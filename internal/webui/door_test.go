@@ -24,7 +24,7 @@ func TestTheSignInWorksInARealBrowser(t *testing.T) {
 	suite(t, "door", "PORTAL="+w.url(), "SETUP="+w.setupLink(t))
 }
 
-// newProvider builds and starts the OpenID provider of the tests, tools/provider, and gives what it calls itself.
+// newProvider builds and starts the OpenID provider of the tests, tools/provider, and returns its issuer.
 func newProvider(t *testing.T, callback string) (issuer string) {
 	t.Helper()
 	dir := t.TempDir()

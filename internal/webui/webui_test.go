@@ -27,7 +27,7 @@ func get(t *testing.T, path string, header ...string) *httptest.ResponseRecorder
 	return w
 }
 
-// asset gives the path of a file of the build that the page names.
+// asset returns the path of a file of the build that the page refers to.
 func asset(t *testing.T) string {
 	t.Helper()
 	found := regexp.MustCompile(`src="(/app/assets/[^"]+\.js)"`).FindStringSubmatch(get(t, "/app/").Body.String())

@@ -24,7 +24,7 @@ func bill(t *testing.T, args ...string) (b billOfMaterials, text string) {
 	return b, out.String()
 }
 
-// The real program: the bill has every module that `go version -m` tells of, and nothing else.
+// The real program: the bill of materials has every module that `go version -m` lists, and nothing else.
 func TestTheBillHasEveryModuleOfTheProgramWithItsLicence(t *testing.T) {
 	t.Parallel()
 	program := filepath.Join(t.TempDir(), "pbxportal")
