@@ -265,7 +265,7 @@ func (w *workshop) routes() http.Handler {
 	route("database/kill", func(context.Context, order) error { return w.database.Kill() })
 	route("database/start", func(ctx context.Context, _ order) error { return w.database.Restart(ctx) })
 	route("link/cut", func(context.Context, order) error { return w.link.cut() })
-	route("link/mend", func(ctx context.Context, _ order) error { return w.link.mend(ctx) })
+	route("link/restore", func(ctx context.Context, _ order) error { return w.link.restore(ctx) })
 	route("foreign/put", func(context.Context, order) error { return os.WriteFile(w.foreign(), []byte("; not ours\n"), 0o600) })
 	route("foreign/take", func(context.Context, order) error { return os.Remove(w.foreign()) })
 	return mux
@@ -349,7 +349,7 @@ type relay struct {
 func newRelay(t *testing.T, to string) *relay {
 	t.Helper()
 	r := &relay{addr: "127.0.0.1:0", to: to, open: map[net.Conn]bool{}}
-	if err := r.mend(t.Context()); err != nil {
+	if err := r.restore(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	r.addr = r.listener.Addr().String() // the same after each cut
@@ -360,8 +360,8 @@ func newRelay(t *testing.T, to string) *relay {
 	return r
 }
 
-// mend lets connections through again.
-func (r *relay) mend(ctx context.Context) error {
+// restore lets connections through again.
+func (r *relay) restore(ctx context.Context) error {
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", r.addr)
 	if err != nil {
 		return err

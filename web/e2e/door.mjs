@@ -1,11 +1,11 @@
-// Getting in, with the program as it is built: a portal that demands a second factor of owners, and an OpenID provider with a page of its own
-// that says that it asked for a password and nothing else.
+// Sign-in with the built program: a portal that requires a second factor of owners, and an OpenID provider with its own sign-in page,
+// which states that it asked only for a password.
 import { accessible, finish, launch, must, same, step, watch } from './lib.mjs'
 import { otp } from './otp.mjs'
 
 const { PORTAL, SETUP } = process.env
 const app = `${PORTAL}/app/`
-const password = 'one sentence nobody else knows'
+const password = 'one sentence only I know'
 const browser = await launch()
 const noise = []
 
@@ -25,17 +25,17 @@ async function next(name, run) {
   }
 }
 
-// atTheProvider goes there with the button, and proves to be somebody.
-async function atTheProvider(his, username) {
-  await his.click('a[href="/auth/oidc/start"]')
-  await his.waitForURL((url) => !url.href.startsWith(PORTAL))
-  await his.fill('[name=username]', username)
-  await his.fill('[name=password]', 'verysecure')
-  await his.click('button[type=submit]')
-  await his.waitForURL(`${app}**`)
+// atTheProvider signs in at the provider, from the button on the page.
+async function atTheProvider(guest, username) {
+  await guest.click('a[href="/auth/oidc/start"]')
+  await guest.waitForURL((url) => !url.href.startsWith(PORTAL))
+  await guest.fill('[name=username]', username)
+  await guest.fill('[name=password]', 'verysecure')
+  await guest.click('button[type=submit]')
+  await guest.waitForURL(`${app}**`)
 }
 
-await next('set-up: the second factor is no step to leave out', async () => {
+await next('set-up: the second factor cannot be skipped', async () => {
   await page.goto(SETUP)
   await page.fill('[name=name]', 'Olga Owner')
   await page.fill('[name=email]', 'olga@example.com')
@@ -46,7 +46,7 @@ await next('set-up: the second factor is no step to leave out', async () => {
   must(!(await page.locator('button:has-text("Later")').count()), 'it is offered to come later')
 })
 
-await next('whoever goes past it is led back: nothing else is shown, and nothing else answers', async () => {
+await next('other addresses lead back to it: nothing else is shown, and nothing else answers', async () => {
   for (const path of ['', 'users', 'settings/account']) {
     await page.goto(app + path)
     await page.waitForSelector('h1:has-text("Set up your second factor")')
@@ -61,21 +61,21 @@ await next('whoever goes past it is led back: nothing else is shown, and nothing
 })
 
 let factor = ''
-await next('with it, one is in, and cannot turn it off', async () => {
+await next('with it, the user is signed in and cannot turn it off', async () => {
   await page.fill('input[type=password]', password)
   await page.click('button[type=submit]')
   await page.waitForSelector('svg[role=img]')
   factor = await page.locator('code').innerText()
   await page.fill('[name=otp]', otp(factor))
   await page.click('button[type=submit]')
-  await page.click('button:has-text("I have kept them")')
+  await page.click('button:has-text("I have saved them")')
   await page.waitForSelector('section:has(#totp)')
-  await page.waitForSelector('text=This portal demands it of your role.')
+  await page.waitForSelector('text=This portal requires it for your role.')
   must(!(await page.locator('button:has-text("Turn off")').count()), 'it is offered to be turned off')
 })
 
 let link = ''
-await next('somebody is invited', async () => {
+await next('an account is invited', async () => {
   await page.goto(`${app}settings/people`)
   await page.click('button:has-text("Invite")')
   const dialog = page.locator('[role=dialog]')
@@ -88,7 +88,7 @@ await next('somebody is invited', async () => {
   must(link.startsWith(app), `the link is ${link}`)
 })
 
-await next('the provider signs her in, with the rights of her account', async () => {
+await next('the provider signs the user in, with the permissions of the account', async () => {
   const ida = await visitor()
   await ida.goto(app)
   await ida.waitForSelector('text=Sign in with your organisation')
@@ -102,28 +102,28 @@ await next('the provider signs her in, with the rights of her account', async ()
 })
 
 for (const [username, locale, text] of [
-  ['nobody', 'en-GB', 'Nobody here has the e-mail address that your organisation gave.'],
-  ['nobody', 'de-DE', 'Die E-Mail-Adresse, die Ihre Organisation nennt, hat hier niemand.'],
+  ['nobody', 'en-GB', 'There is no account with the e-mail address that your organisation sent.'],
+  ['nobody', 'de-DE', 'Es gibt hier kein Konto mit der E-Mail-Adresse, die Ihre Organisation übermittelt hat.'],
 ]) {
-  await next(`whom the portal refuses reads why: ${username}, ${locale}`, async () => {
-    const his = await visitor(locale)
-    await his.goto(app)
-    await his.waitForSelector('a[href="/auth/oidc/start"]')
-    await atTheProvider(his, username)
-    await his.waitForSelector(`main :text("${text}")`)
-    must(await his.locator('[name=email]').isVisible(), 'there is no other way in beside it')
-    same(await his.evaluate(() => fetch('/session').then((r) => r.status)), 401, 'the answer to who he is')
-    await accessible(his, 'a sign-in that was refused')
-    await his.context().close()
+  await next(`a rejected user reads the reason: ${username}, ${locale}`, async () => {
+    const guest = await visitor(locale)
+    await guest.goto(app)
+    await guest.waitForSelector('a[href="/auth/oidc/start"]')
+    await atTheProvider(guest, username)
+    await guest.waitForSelector(`main :text("${text}")`)
+    must(await guest.locator('[name=email]').isVisible(), 'there is no other way in beside it')
+    same(await guest.evaluate(() => fetch('/session').then((r) => r.status)), 401, 'the status of /session')
+    await accessible(guest, 'a sign-in that was refused')
+    await guest.context().close()
   })
 }
 
-await next('an account with a second factor of its own is asked for it behind the provider', async () => {
+await next('an account with its own second factor is asked for it after the provider', async () => {
   const theirs = await visitor()
   await theirs.goto(app)
   await theirs.waitForSelector('a[href="/auth/oidc/start"]')
   await atTheProvider(theirs, 'olga')
-  await theirs.waitForSelector('main :text("This account has a second factor of its own")')
+  await theirs.waitForSelector('main :text("This account also has its own second factor")')
   same(await theirs.evaluate(() => fetch('/session').then((r) => r.status)), 401, 'the answer to who they are')
   same(await theirs.evaluate(() => fetch('/users').then((r) => r.status)), 401, 'the answer to who there is')
   await accessible(theirs, 'the second factor behind the provider')

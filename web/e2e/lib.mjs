@@ -1,4 +1,4 @@
-// What both suites share: a browser, steps with a name and a time, and what must hold on every page.
+// Shared by all suites: a browser, steps with a name and a time, and checks that hold on every page.
 import { readFile } from 'node:fs/promises'
 import { createRequire } from 'node:module'
 import os from 'node:os'
@@ -13,7 +13,7 @@ export const launch = () => chromium.launch({ executablePath: process.env.CHROMI
 let passed = 0
 let failed = 0
 
-// step runs one step and says how it went. A suite goes on after a failure only where the steps do not build on each other.
+// step runs one step and reports its result. A suite continues after a failure only if the steps are independent.
 export async function step(name, run, page) {
   if (process.env.ONLY && !new RegExp(process.env.ONLY).test(name)) return true
   const start = Date.now()
@@ -47,7 +47,7 @@ export function same(got, want, what) {
   if (a !== b) throw new Error(`${what}: got ${a}, want ${b}`)
 }
 
-// watch collects what a browser complains of: broken scripts, and anything the content security policy had to stop.
+// watch collects the errors of a browser: broken scripts, and everything that the content security policy blocked.
 export function watch(page, noise, quiet = () => false) {
   page.on('pageerror', (e) => noise.push(e.message))
   page.on('console', (m) => {
@@ -58,8 +58,8 @@ export function watch(page, noise, quiet = () => false) {
   page.on('dialog', (d) => (noise.push(`a dialog opened: ${d.message()}`), void d.dismiss()))
 }
 
-// accessible holds the page, as it stands, against WCAG 2.2 AA, in both themes. They differ in colours alone, so the rules that do not look at
-// colours are asked once.
+// accessible checks the page in its present state against WCAG 2.2 AA, in both themes. They differ only in colours, so rules that ignore
+// colours run once.
 export async function accessible(page, what) {
   const all = ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice']
   const ofColours = { type: 'rule', values: ['color-contrast', 'link-in-text-block'] }
@@ -75,21 +75,21 @@ export async function accessible(page, what) {
   await page.emulateMedia({ colorScheme: 'light', reducedMotion: 'reduce' })
 }
 
-// fits checks that nothing of the page lies beyond its right edge.
+// fits checks that nothing extends beyond the right edge of the page.
 export async function fits(page, what) {
   const over = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth)
   must(over <= 0, `${what} is ${over} px too wide at ${page.viewportSize().width} px`)
 }
 
-// workbench gives what the test beside this suite does for it, with telephones and with what can be taken away. It answers with the times
-// at which it began and was done.
+// workbench returns a client of the Go test that runs this suite: it controls phones and the parts that can be stopped. Answers have the times
+// at which the action began and ended.
 export const workbench = (url) => async (what, order = {}) => {
   const answer = await fetch(`${url}/${what}`, { method: 'POST', body: JSON.stringify(order) })
   if (!answer.ok) throw new Error(`${what}: ${await answer.text()}`)
   return answer.json()
 }
 
-// shownAt waits until something is on the screen, and gives the time of that frame. `gone` waits until it is not.
+// shownAt waits until something is on the screen, and returns the time of that frame. `gone` waits until it is not.
 export const shownAt = (page, selector, gone = false) =>
   page.evaluate(
     ([what, gone]) =>
@@ -100,7 +100,7 @@ export const shownAt = (page, selector, gone = false) =>
     [selector, gone],
   )
 
-// waysOn names what can be done next on the page as it stands, beside changing its looks.
+// waysOn returns the controls of the page that continue the task, without those of language and theme.
 export const waysOn = (page) =>
   page.evaluate(() => {
     const open = document.querySelector('[role=dialog]') ?? document.querySelector('main') ?? document.createElement('main')
@@ -108,9 +108,9 @@ export const waysOn = (page) =>
     return [...open.querySelectorAll('button, a[href], input')].filter(can).map((el) => (el.ariaLabel || el.labels?.[0]?.innerText || el.innerText).trim().replace(/\s+/g, ' '))
   })
 
-// The best of three rounds counts, because other programs run on the machine as well. Where these disturb all three there are more, each
-// when the machine has come to rest, or after ten seconds. The limit is for a machine that has its cores for itself. Where the host gives
-// them less, it grows as the time of a fixed computation does, taken just before and just after the round: the smaller of the two.
+// The best of three rounds counts, because other programs run on the machine as well. If they disturb all three, there are more, each
+// once the machine is idle, or after ten seconds. The limit is for a machine with dedicated cores. If the host provides
+// less, it grows like the time of a fixed computation just before and just after the round: the smaller of the two.
 export async function best(measure, limit) {
   const rounds = []
   const within = () => rounds.some((r) => r.measured <= limit * r.pace)
@@ -120,11 +120,11 @@ export async function best(measure, limit) {
     const measured = await measure()
     rounds.push({ measured, pace: Math.max(1, Math.min(before, pace())) })
   }
-  return { within: within(), told: `${rounds.map((r) => r.measured.toFixed(0)).join(', ')} ms (pace ${rounds.map((r) => r.pace.toFixed(2)).join(', ')})` }
+  return { within: within(), took: `${rounds.map((r) => r.measured.toFixed(0)).join(', ')} ms (pace ${rounds.map((r) => r.pace.toFixed(2)).join(', ')})` }
 }
 
-// pace returns how many times longer a computation takes than on a machine of two cores whose host is idle: 25 ms there, which one median of
-// five in ten reaches on a busy host as well.
+// pace returns the time of a computation relative to that on two cores of an idle host, which is 25 ms; one median of
+// five in ten reaches it on a busy host as well.
 function pace() {
   const compute = () => {
     const begin = performance.now()

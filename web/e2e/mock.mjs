@@ -1,5 +1,5 @@
-// A portal of paper: it serves the built pages and answers as the contract says, out of memory. It makes the pictures in docs/screens
-// and lists longer than a real pool; nothing that is claimed about the portal is proved against it.
+// A mock portal: it serves the built pages and answers from memory, according to the contract. It is used for the screenshots in docs/screens
+// and for lists longer than a real pool; no claim about the portal itself is tested with it.
 import { createHash, randomUUID } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import { createServer } from 'node:http'
@@ -12,7 +12,7 @@ const policy =
 
 const first = ['Anna', 'Ben', 'Clara', 'David', 'Elif', 'Felix', 'Greta', 'Henry', 'Ida', 'Jonas', 'Klara', 'Leon', 'Mira', 'Noah', 'Olivia', 'Paul', 'Quirin', 'Rosa', 'Samuel', 'Tilda', 'Umut', 'Vera', 'Wanda', 'Yusuf', 'Zoë']
 const last = ['Amsel', 'Berger', 'Çelik', 'Dietrich', 'Ebert', 'Fontana', 'Großmann', 'Hoffmann', 'Ivanova', 'Jäger', 'Kowalski', 'Lindqvist', 'Möller', 'Novák', 'O’Brien', 'Petersen', 'Quast', 'Rossi', 'Schneider', 'Tanaka', 'Urban', 'Vogel', 'Weiß', 'Ximénez', 'Zimmermann']
-// People who come from everywhere, by their place in the list.
+// Names from many languages, by their position in the list.
 const others = {
   4: ['Elif Yıldız', 'elif.yildiz'], 9: ['Nguyễn Thị Minh Khai', 'minh.khai'], 11: ['Σοφία Παπαδοπούλου', 'sofia.papadopoulou'], 15: ['Misaki Tanaka', 'misaki.tanaka'], 18: ['Ольга Иванова', 'olga.ivanova'],
   22: ['مريم الحسن', 'maryam.alhassan'], 27: ['Siobhán Ní Bhriain', 'siobhan'], 33: ['João Pedro da Conceição Araújo de Albuquerque e Vasconcelos', 'joao.pedro'], 38: ['דניאל כהן', 'daniel.cohen'], 44: ['Seo-yeon Kim', 'seoyeon.kim'],
@@ -21,7 +21,7 @@ const others = {
 const agents = ['Yealink SIP-T46U 108.86', 'Snom D785/10.1.184', 'Linphone-Desktop/5.2.4', 'Grandstream GXP2170', 'Zoiper rv2.10.20', 'Fanvil X4U 2.12.16']
 
 const iso = (ms) => new Date(ms).toISOString()
-// A small generator, so that every picture of the same state is the same.
+// A small random generator with a fixed seed, so that screenshots are reproducible.
 function dice(seed) {
   let s = seed
   return () => ((s = (s * 1664525 + 1013904223) % 4294967296) / 4294967296)
@@ -66,14 +66,14 @@ export function world({ users = 120, now = Date.now(), setup = false, signedIn =
   const events = (n, users) => [
     { stage: 'plan', after_ms: 3, code: 'planned', users, revision: n - 1, message: `${users} users, against revision ${n - 1}` },
     { stage: 'stage', after_ms: 6, code: 'staged', revision: n, message: `revision ${n} is written beside the files in place` },
-    { stage: 'flip', after_ms: 7, code: 'flipped', revision: n, message: `revision ${n} is in place, both files at one moment` },
+    { stage: 'flip', after_ms: 7, code: 'flipped', revision: n, message: `revision ${n} is in place, both files switched atomically` },
     { stage: 'reload', after_ms: 31, code: 'asked', message: 'Asterisk was asked to read the files' },
     { stage: 'verify', after_ms: 46, code: 'confirmed', users, message: `the live Asterisk runs exactly these ${users} users` },
     { stage: 'end', after_ms: 47, code: 'ended', message: 'done' },
   ]
   const run = (n, i) => ({
     id: `6d0f5b0e-52c5-4f0c-9d55-${String(n).padStart(12, '0')}`, triggered_at: iso(now - (i * i * 5.2e6 + 24e5)), triggered_by: ['Anna Amsel', 'Jonas Jäger', 'Anna Amsel'][i % 3], comment: comments[i % comments.length],
-    outcome: i === 4 ? 'failure' : 'success', error_details: i === 4 ? 'Asterisk did not take the new files (endpoint 1031 is missing); revision 7 is in place and running again, as before' : null, code: i === 4 ? 'rolled_back' : null, result: i === 4 ? 'rolled_back' : 'applied', revision: n, restored: i === 3 ? n - 2 : null,
+    outcome: i === 4 ? 'failure' : 'success', error_details: i === 4 ? 'Asterisk did not take the new files (endpoint 1031 is missing); revision 7 is in place and running again, as before: find the rejected file and line in Asterisk’s log, fix the cause, and apply again' : null, code: i === 4 ? 'rolled_back' : null, result: i === 4 ? 'rolled_back' : 'applied', revision: n, restored: i === 3 ? n - 2 : null,
     verification: i === 4 ? 'contradicted' : 'confirmed', differences: i === 4 ? ['endpoint 1031 is missing', 'dialplan step 1031,1,Dial(PJSIP/1031,25) is missing'] : [], users: all.length - 3 - i, files_written: [], reload_results: {}, plan: { ...plan, changes: [] }, events: events(n, all.length - 3 - i), duration_ms: 47, files: [{ path: 'a', size: 1, sha256: 'f'.repeat(64) }], saved: [],
   })
   const runs = empty ? [] : Array.from({ length: 12 }, (_, i) => run(12 - i, i))
@@ -88,7 +88,7 @@ export function world({ users = 120, now = Date.now(), setup = false, signedIn =
     ['token.create', actor('Anna Amsel'), { type: 'token', id: 't1', name: 'Provisioning' }, null, { name: 'Provisioning', role: 'operator', scopes: 'users:read users:write', expires_at: iso(now + 7.4e9) }, 260],
     ['session.sign_in_failed', actor('', 'anonymous'), { type: 'account', id: '', name: 'jonas@example.com' }, null, null, 305],
     ['user.create', actor('Provisioning', 'token'), { type: 'user', id: all.at(-4)?.id, name: all.at(-4)?.name }, null, { name: all.at(-4)?.name, email: all.at(-4)?.email, number: String(all.at(-4)?.extension.number) }, 1400],
-    ['apply.run', actor('Jonas Jäger'), { type: 'apply', id: '5c0d2b8e-3f1a-4f2e-8f55-6e1d2c7a9b01', name: '' }, { revision: '7' }, { result: 'rolled_back', verification: 'contradicted', users: '113', triggered_by: 'Jonas Jäger', revision: '8', code: 'rolled_back', error_details: 'Asterisk did not take the new files (endpoint 1031 is missing); revision 7 is in place and running again, as before' }, 1420],
+    ['apply.run', actor('Jonas Jäger'), { type: 'apply', id: '5c0d2b8e-3f1a-4f2e-8f55-6e1d2c7a9b01', name: '' }, { revision: '7' }, { result: 'rolled_back', verification: 'contradicted', users: '113', triggered_by: 'Jonas Jäger', revision: '8', code: 'rolled_back', error_details: 'Asterisk did not take the new files (endpoint 1031 is missing); revision 7 is in place and running again, as before: find the rejected file and line in Asterisk’s log, fix the cause, and apply again' }, 1420],
     ['apply.restore', actor('root', 'local'), { type: 'apply', id: '4b0d2b8e-3f1a-4f2e-8f55-6e1d2c7a9b01', name: '' }, { revision: '8' }, { result: 'applied', verification: 'confirmed', users: '113', triggered_by: 'cli:root', revision: '9', restored: '7' }, 1480],
     ['account.create', actor('Anna Amsel'), { type: 'account', id: 'a4', name: 'Paul Petersen' }, null, { role: 'applier' }, 2890],
   ].map(([action, who, object, before, after, minutes], i) => ({ seq: 214 - i, at: iso(now - minutes * 60e3), actor: who, request_id: `7Q2K${i}XNBD4`, action, object, before, after, result: (action === 'session.sign_in_failed' && !who.name) || after?.code ? 'failed' : 'ok' }))
@@ -125,7 +125,7 @@ const page = (items, url, n) => {
   return [items.slice(from, from + limit), from + limit < items.length ? String(from + limit) : undefined]
 }
 
-// serve returns a portal that answers for a world, until it is closed or told to answer for another one.
+// serve returns a portal that answers for a world, until it is closed or switched to another one.
 export async function serve(first) {
   let answer = answers(first)
   const server = createServer((req, res) => answer(req, res))
@@ -137,7 +137,7 @@ export async function serve(first) {
   }
 }
 
-// answers returns what answers the requests to the portal of a world.
+// answers returns the request handler of a world.
 function answers(w) {
   const session = () => ({ account: { id: w.account ?? 'a1', name: w.account ? 'Berta Blum' : 'Anna Amsel', email: 'anna@example.com', role: w.role, totp_enabled: true, totp_demanded: false }, token: null, permissions: permissions[w.role], expires_at: iso(Date.now() + 36e5), insecure: false })
   const live = () => ({ asterisk: w.link ?? { state: 'connected', since: iso(w.now - 3.1e8), version: '22.10.1', message: 'ok' }, registrations: w.registrations, calls: w.calls, history: w.history })
@@ -246,7 +246,7 @@ function answers(w) {
       const n = w.plan.revision + 1
       const made = { ...(w.runs[0] ?? {}), id: randomUUID(), triggered_at: iso(Date.now()), triggered_by: body.triggered_by, comment: body.comment ?? '', outcome: 'success', error_details: null, code: null, result: 'interrupted', revision: n, restored: null, verification: 'confirmed', differences: [], users: w.users.length, files_written: [], reload_results: {}, plan: { ...w.plan }, duration_ms: 47, files: [{ path: 'a', size: 1, sha256: 'f'.repeat(64) }], saved: [], events: [] }
       w.pending = made
-      return send(202, { message: 'the apply is on record and goes on', run_id: made.id, events: `/apply/runs/${made.id}/events` })
+      return send(202, { message: 'the apply was recorded and is in progress', run_id: made.id, events: `/apply/runs/${made.id}/events` })
     }
     if (/^\/apply\/runs\/[^/]+\/events$/.test(url.pathname)) {
       res.writeHead(200, { 'Content-Type': 'text/event-stream' })

@@ -1,7 +1,7 @@
-// The code that an authenticator shows.
+// The codes of an authenticator app.
 import { createHmac } from 'node:crypto'
 
-// otp computes what an authenticator shows (RFC 6238), from the key as a person types it, now or so many half minutes ahead.
+// otp returns the code for a key (RFC 6238), now or the given number of 30-second steps ahead.
 export function otp(key, ahead = 0) {
   const bits = [...key.replace(/[\s=]/g, '').toUpperCase()].map((c) => 'ABCDEFGHIJKLMNOPQRSTUVWXYZ234567'.indexOf(c).toString(2).padStart(5, '0')).join('')
   const bytes = Buffer.from(bits.match(/.{8}/g).map((b) => parseInt(b, 2)))

@@ -1,4 +1,4 @@
-// The pages themselves, answered by a portal of paper: what does not depend on who answers.
+// The pages with a mock portal: everything that does not depend on the portal itself.
 import { readFile } from 'node:fs/promises'
 import path from 'node:path'
 import { accessible, finish, fits, launch, must, same, step, watch } from './lib.mjs'
@@ -9,7 +9,7 @@ const noise = []
 
 const desk = { viewport: { width: 1280, height: 800 }, reducedMotion: 'reduce', locale: 'en-GB' }
 
-// open shows a page of a portal that is made for these options.
+// open shows a page of a mock portal with these options.
 async function open(options, to = '', context = {}) {
   const portal = await serve(world(options))
   const ctx = await browser.newContext({ ...desk, ...context })
@@ -25,7 +25,7 @@ async function show(ctx, portal, to) {
   return page
 }
 
-// worker runs steps. Those that only look at a page share its portal and its browser's cache.
+// worker runs steps. Those that only read a page share its portal and browser cache.
 async function worker() {
   const portal = await serve(world())
   const ctx = await browser.newContext(desk)
@@ -65,7 +65,7 @@ const pages = [
   ['about', 'settings/about'],
 ]
 
-// Windows, menus and panels that are opened, and what goes wrong: what is done on a page before it is looked at.
+// States of pages: windows, menus, panels and errors, each with the actions that lead to it.
 const named = (page, name) => page.getByRole('button', { name, exact: true }).first().click()
 const dialog = (page, text) => page.locator('[role=dialog]', { hasText: text }).waitFor()
 const drift = (kind) => ({ drift: [{ kind, path: '/etc/asterisk/pjsip.d/synergycall/generated_endpoints.conf' }] })
@@ -101,17 +101,17 @@ const states = [
     await named(page, 'Delete user')
     await dialog(page, 'becomes free')
   }],
-  ['a search that finds nobody', 'users', {}, async (page) => {
-    await page.fill('input[type=search]', 'nobody at all')
-    await page.waitForSelector('text=Nobody matches')
+  ['a search without results', 'users', {}, async (page) => {
+    await page.fill('input[type=search]', 'no such user')
+    await page.waitForSelector('text=No users found')
   }],
-  ['users that cannot be had', 'users', { broken: '/users' }, async (page) => page.waitForSelector('main [role=alert]')],
+  ['users that cannot be loaded', 'users', { broken: '/users' }, async (page) => page.waitForSelector('main [role=alert]')],
   ['a plan with the changes of the files', 'apply', {}, async (page) => {
     await page.locator('button:has-text("File changes")').click()
     await page.waitForSelector('text=[1117]')
   }],
-  ['a plan where others changed the files', 'apply', { plan: drift('edited') }, async (page) => page.waitForSelector('text=content was edited')],
-  ['a plan with a file that has to be moved away', 'apply', { plan: drift('foreign') }, async (page) => page.waitForSelector('text=Move it away on the machine')],
+  ['a plan with configuration drift', 'apply', { plan: drift('edited') }, async (page) => page.waitForSelector('text=was edited')],
+  ['a plan with a file that has to be moved away', 'apply', { plan: drift('foreign') }, async (page) => page.waitForSelector('text=Move that file to another folder on the host')],
   ['an apply on its way', 'apply', { hold: 'reload' }, async (page) => {
     await named(page, 'Apply 6 changes')
     await page.waitForSelector('ol li:has-text("Switch")')
@@ -122,20 +122,20 @@ const states = [
     await page.locator('summary').first().click()
   }],
   ['a revision that failed', 'apply/revisions/8', {}, async (page) => dialog(page, 'endpoint 1031 is missing')],
-  ['a question before a revision is put back', 'apply/revisions/9', {}, async (page) => {
-    await named(page, 'Put back what was')
-    await dialog(page, 'Put revision 9 back?')
+  ['a question before a revision is restored', 'apply/revisions/9', {}, async (page) => {
+    await named(page, 'Restore revision')
+    await dialog(page, 'Restore revision 9?')
   }],
   ['an invitation with faults', 'settings/people', {}, async (page) => {
     await named(page, 'Invite')
-    await named(page, 'Make the invitation')
-    await page.waitForSelector('text=This is needed. >> nth=0')
+    await named(page, 'Create invitation')
+    await page.waitForSelector('text=Required. >> nth=0')
   }],
   ['a link that is shown once', 'settings/people', {}, async (page) => {
     await named(page, 'Invite')
     await page.locator('[role=dialog] input').first().fill('Axel')
     await page.locator('[role=dialog] input[type=email]').fill('axel@example.com')
-    await named(page, 'Make the invitation')
+    await named(page, 'Create invitation')
     await page.waitForSelector('[data-once]')
   }],
   ['what can be done with an account', 'settings/people', {}, async (page) => {
@@ -149,13 +149,13 @@ const states = [
   }],
   ['a new token', 'settings/tokens', {}, async (page) => {
     await named(page, 'New token')
-    await named(page, 'Make token')
-    await page.waitForSelector('text=This is needed. >> nth=0')
+    await named(page, 'Create token')
+    await page.waitForSelector('text=Required. >> nth=0')
   }],
   ['a token that is shown once', 'settings/tokens', {}, async (page) => {
     await named(page, 'New token')
     await page.locator('[role=dialog] input').first().fill('Monitoring')
-    await named(page, 'Make token')
+    await named(page, 'Create token')
     await page.waitForSelector('[data-once]')
   }],
   ['a question before a token is revoked', 'settings/tokens', {}, async (page) => {
@@ -187,7 +187,7 @@ const states = [
   }],
 ]
 
-// between looks at the widths between a phone and a desk: a tablet upright, half a screen, and a laptop at 200 %, which a browser lays out as
+// between tests widths between a phone and a desktop: a tablet upright, half a screen, and a laptop at 200 %, which a browser lays out as
 // a window of half the size.
 async function between(page, what) {
   for (const [width, height] of [[640, 800], [768, 1024], [950, 800], [720, 450]]) {
@@ -198,11 +198,11 @@ async function between(page, what) {
   }
 }
 
-// overlaps names the pairs of things to press or to fill in that lie over each other, in the window on top.
+// overlaps returns the pairs of controls that overlap in the topmost window.
 const overlaps = (page) =>
   page.evaluate(() => {
     const top = [...document.querySelectorAll('[role=dialog]')].at(-1) ?? document.querySelector('main')
-    // The parts of a link that goes on in the next line are looked at each for itself; what a box cuts off is not there.
+    // The parts of a link that wraps are compared separately, without what a box clips.
     const parts = (el) =>
       [...el.getClientRects()].map((part) => {
         let box = part
@@ -249,7 +249,7 @@ for (const [name, to, options = {}, act] of [...pages, ...states]) {
   })
 }
 
-later('German everywhere, and remembered', async () => {
+later('German everywhere, also after a reload', async () => {
   const { page, close } = await open({}, 'apply', { locale: 'de-DE' })
   await page.waitForSelector('h1:has-text("Anwenden")')
   same(await page.evaluate(() => document.documentElement.lang), 'de', 'the language of the page')
@@ -262,7 +262,7 @@ later('German everywhere, and remembered', async () => {
   await close()
 })
 
-later('the theme is switched, and there before the first paint', async () => {
+later('the theme is switched, and set before the first paint', async () => {
   const { page, close } = await open({}, '', { colorScheme: 'light' })
   await page.locator('aside button[aria-haspopup=menu]').click()
   await page.locator('[role=menuitemradio]:has-text("Dark")').click()
@@ -296,12 +296,12 @@ later('the first page weighs at most 150 kB', async () => {
   return `${loaded.size} files, ${(total / 1000).toFixed(1)} kB as brotli`
 })
 
-// Names that other portals have read as something else than names.
+// Malicious names: markup, scripts, control characters, unusual Unicode.
 const stems = [
   '<script>alert(1)</script>', '<img src=x onerror=alert(1)>', '<svg/onload=alert(1)>', '"><iframe src=javascript:alert(1)>', "'-alert(1)-'", '{{7*7}}', '${7*7}', '{@html "<b>x</b>"}', '<b>bold</b>', '</div></body>', '<style>*{display:none}</style>',
   'javascript:alert(1)', '&lt;script&gt;', '&amp;&#60;b&#62;', '\u202Eevil\u202C', 'a\u0300\u0301\u0302\u0303', '\u200B\u200D', '😀🏳️‍🌈', 'שלום עולם', 'مرحبا', '名前'.repeat(20), 'x'.repeat(255), '__proto__', 'constructor', 'undefined', 'null', '%00%0a', '../../etc/passwd', "Robert'); DROP TABLE users;--", '=cmd|calc!A1', '<a href=//evil.example>click</a>', '<math><mi//xlink:href="data:x,<script>alert(1)</script>">',
 ]
-later('1,024 hostile names are shown as what they are', async () => {
+later('1,024 malicious names are shown as text', async () => {
   const w = world()
   w.users = Array.from({ length: 1024 }, (_, i) => ({ ...w.users[0], id: `id-${i}`, name: `${stems[i % stems.length]} ${i}`, email: `${i}@example.com`, extension: { ...w.users[0].extension, number: 1000 + i } }))
   const names = w.users.map((u) => u.name)
@@ -385,7 +385,7 @@ later('everything can be done with keys alone', async () => {
 const clara = '2f9e5a1c-8d8e-4a53-9f5b-000000000002'
 const deletes = (w) => w.requests.filter((r) => r.method === 'DELETE').length
 
-// A world one can look into, with a clock that is moved by hand.
+// A mock portal whose state is accessible, with a manual clock.
 async function visit(options, to, act) {
   const w = world(options)
   const portal = await serve(w)
@@ -408,18 +408,18 @@ async function deleteClara(page) {
   await page.waitForSelector('button:has-text("Undo")')
 }
 
-later('a deletion is held for eight seconds, and can be taken back with a key', () =>
+later('a deletion is delayed for eight seconds, and can be undone with a key', () =>
   visit({ clock: true }, `users/${clara}`, async (page, w) => {
     await deleteClara(page)
     await page.waitForSelector('[data-number="1002"]:has-text("will be deleted")')
-    await page.clock.pauseAt(Date.now() + 1000) // until here it went on by itself
+    await page.clock.pauseAt(Date.now() + 1000) // until here the clock ran
     const left = Number(await page.textContent('[data-left]'))
     must(left > 2 && left <= 8, `${left} seconds are left`)
     await page.clock.runFor((left - 1) * 1000)
     same(await page.textContent('[data-left]'), '1', 'the seconds that are left')
     same(deletes(w), 0, 'requests to delete in the last second')
     await page.keyboard.press('z')
-    await page.waitForSelector('text=Clara O’Brien stays. Nothing was deleted.')
+    await page.waitForSelector('text=Clara O’Brien was kept. Nothing was deleted.')
     await page.clock.runFor(9000)
     same(deletes(w), 0, 'requests to delete after it was taken back')
     must(!(await page.locator('[data-number="1002"]:has-text("will be deleted")').count()), 'the row is still marked')
@@ -437,10 +437,10 @@ later('a deletion is held for eight seconds, and can be taken back with a key', 
   }),
 )
 
-later('a deletion that waits is sent before anything else is changed', () =>
+later('a pending deletion is sent before any other change', () =>
   visit({}, `users/${clara}`, async (page, w) => {
     await deleteClara(page)
-    await page.focus('button:has-text("Undo")') // it waits
+    await page.focus('button:has-text("Undo")') // the countdown stops
     await accessible(page, 'a deletion that waits')
     await page.keyboard.press('n')
     await page.fill('[name=name]', 'Next One')
@@ -451,20 +451,20 @@ later('a deletion that waits is sent before anything else is changed', () =>
   }),
 )
 
-later('an apply takes a deletion that waits into the plan, and shows that plan first', () =>
+later('an apply includes a pending deletion in the plan, and shows that plan first', () =>
   visit({}, `users/${clara}`, async (page, w) => {
     await deleteClara(page)
     await page.keyboard.press('g')
     await page.keyboard.press('a')
     await page.click('button:has-text("Apply 6 changes")')
-    await page.waitForSelector('text=The plan has changed since you looked.')
+    await page.waitForSelector('text=The plan has changed since you reviewed it.')
     same(w.requests.filter((r) => r.method !== 'GET').map((r) => r.method), ['DELETE'], 'what was changed')
     await page.click('button:has-text("Apply 7 changes")')
     await page.waitForSelector('text=Applied. Asterisk runs it.')
   }),
 )
 
-later('a deletion that waits is sent when the page is left', () =>
+later('a pending deletion is sent when the page is closed', () =>
   visit({}, `users/${clara}`, async (page, w) => {
     await deleteClara(page)
     await page.goto('about:blank')
@@ -473,20 +473,20 @@ later('a deletion that waits is sent when the page is left', () =>
   }),
 )
 
-later('a deletion that fails puts the row back and says why, in German as well', () =>
+later('a failed deletion restores the row and shows the reason, in German as well', () =>
   visit({ clock: true, locale: 'de-DE' }, `users/${clara}`, async (page, w) => {
     w.keep = true
     await page.click('button:has-text("Benutzer löschen")')
     await page.click('button:has-text("1002 löschen")')
-    await page.waitForSelector('button:has-text("Zurücknehmen")')
+    await page.waitForSelector('button:has-text("Rückgängig")')
     await page.clock.runFor(9000)
-    await page.waitForSelector('text=Clara O’Brien wurde nicht gelöscht. Die Datenbank antwortet nicht. Nichts wurde geändert.')
+    await page.waitForSelector('text=Clara O’Brien wurde nicht gelöscht. Die Datenbank antwortet nicht. Es wurde nichts geändert.')
     await page.waitForSelector('[data-number="1002"]:not(:has-text("wird gelöscht"))')
     same(deletes(w), 1, 'requests to delete')
   }),
 )
 
-later('in German, what the portal says with a code is said in German', () =>
+later('in German, messages with a code are in German', () =>
   visit({ locale: 'de-DE' }, 'users?new', async (page, w) => {
     await page.fill('[name=name]', 'Jörg Ärger')
     await page.fill('[name=email]', 'jörg@example.com')
@@ -496,45 +496,45 @@ later('in German, what the portal says with a code is said in German', () =>
     await page.goto(new URL('/app/apply', page.url()).href)
     await page.click('button:has-text("6 Änderungen anwenden")')
     await page.waitForSelector('text=Die Dateien konnten nicht geschrieben werden.')
-    same(await page.locator('[role=alert] [lang=en]').allTextContents(), ['the files could not be written: permission denied'], 'what stays in the portal’s own words')
+    same(await page.locator('[role=alert] [lang=en]').allTextContents(), ['the files could not be written: permission denied'], 'texts in the portal’s own words')
     w.refuse = undefined
     await page.click('button:has-text("6 Änderungen anwenden")')
     await page.waitForSelector('text=Angewendet. Asterisk läuft damit.')
-    await page.click('summary:has-text("Was geschah")')
-    await page.waitForSelector('text=Asterisk wurde gebeten, die Dateien zu lesen')
+    await page.click('summary:has-text("Einzelheiten des Laufs")')
+    await page.waitForSelector('text=Asterisk wurde angewiesen, die Dateien neu zu laden')
     same(await page.locator('main [lang=en]').allTextContents(), [], 'English on the page')
     Object.assign(w, { health: { asterisk: 'There is no such socket.', files: 'ahead of Asterisk' }, link: { state: 'refused', since: new Date().toISOString(), message: 'authentication failed' } })
     await page.goto(new URL('/app/settings/asterisk', page.url()).href)
-    await page.waitForSelector('text=Asterisks Manager weist das Portal ab.')
-    await page.waitForSelector('text=Dass Asterisk mit diesen Dateien läuft, wurde noch nicht gesehen.')
-    same((await page.locator('main [lang=en]').allTextContents()).sort(), ['There is no such socket.', 'authentication failed'], 'what stays in others’ own words')
+    await page.waitForSelector('text=Asterisks Manager-Schnittstelle (AMI) weist das Portal ab.')
+    await page.waitForSelector('text=Es wurde noch nicht bestätigt, dass Asterisk mit diesen Dateien läuft.')
+    same((await page.locator('main [lang=en]').allTextContents()).sort(), ['There is no such socket.', 'authentication failed'], 'texts in the original words')
     w.plan = { ...w.plan, pending: false, changes: [], behind: 'Asterisk was not yet seen to run revision 13', behind_code: 'not_seen', diffs: [], revision: 13 }
     await page.goto(new URL('/app/apply', page.url()).href)
-    await page.waitForSelector('text=Dass Asterisk mit Revision 13 läuft, wurde noch nicht gesehen.')
+    await page.waitForSelector('text=Es wurde noch nicht bestätigt, dass Asterisk mit Revision 13 läuft.')
     await page.goto(new URL('/app/activity', page.url()).href)
     await page.locator('summary:has-text("Angewendet")').first().click()
     await page.waitForSelector('th:has-text("Angegeben als")')
   }),
 )
 
-later('why a provider signed nobody in is said', () =>
+later('the reason for a sign-in rejected by the provider is shown', () =>
   visit({ signedIn: false, locale: 'de-DE' }, '?sign_in=no_account', async (page) => {
     await page.waitForSelector('[role=alert]:has-text("Bitten Sie einen Eigentümer oder Verwalter um eine Einladung.")')
     await accessible(page, 'a sign-in that a provider refused')
   }),
 )
 
-later('a token gets less than its role may, and its list says how much', () =>
+later('a token can have fewer permissions than its role, and the list shows how many', () =>
   visit({}, 'settings/tokens', async (page, w) => {
     await page.click('button:has-text("New token")')
     await page.fill('[role=dialog] form input >> nth=0', 'Address book')
-    await page.click('label:has-text("Only some of it")')
-    await page.click('button:has-text("Make token")')
+    await page.click('label:has-text("Selected permissions")')
+    await page.click('button:has-text("Create token")')
     await page.waitForSelector('text=Choose at least one.')
-    must(!(await page.locator('label:has-text("Apply and put back")').count()), 'an auditor’s token is offered to apply')
+    must(!(await page.locator('label:has-text("Apply and restore")').count()), 'an auditor’s token is offered to apply')
     await page.check('label:has-text("See users") input')
     await accessible(page, 'a token that is being made')
-    await page.click('button:has-text("Make token")')
+    await page.click('button:has-text("Create token")')
     await page.waitForSelector('[data-once]')
     const { body } = w.requests.find((r) => r.method === 'POST')
     same(body, { name: 'Address book', role: 'auditor', scopes: ['users:read'], expires_in_days: 90 }, 'what was asked for')
@@ -546,11 +546,11 @@ later('a token gets less than its role may, and its list says how much', () =>
     await page.click('li:has-text("Address book"):not(:has-text("switchboard")) summary:has-text("1 of 6 permissions")')
     await page.waitForSelector('li li:has-text("See users") >> visible=true')
     await page.click('button[aria-label="Revoke: Provisioning"]')
-    await page.waitForSelector('[role=dialog] li:has-text("Nightly apply")') // what ends with it
+    await page.waitForSelector('[role=dialog] li:has-text("Nightly apply")') // which is revoked with it
   }),
 )
 
-later('what is shown of the users stands in the address', () =>
+later('the search and view of the users are in the address', () =>
   visit({}, 'users?q=an&show=on&sort=name', async (page) => {
     await page.waitForSelector('[data-row]')
     same(await page.inputValue('input[type=search]'), 'an', 'the search')
@@ -573,7 +573,7 @@ later('what is shown of the users stands in the address', () =>
   }),
 )
 
-later('an address of the activity that names no entry says so at once, and one that names no day is read without it', () =>
+later('an address of an unknown activity entry says so at once, and an invalid day is ignored', () =>
   visit({}, '', async (page, w) => {
     w.audit = Array.from({ length: 400 }, (_, i) => ({ ...w.audit[0], seq: 1000 - i }))
     const asked = () => w.requests.filter((r) => r.path === '/audit').length
@@ -624,7 +624,7 @@ for (const [what, to, path, items] of [
   )
 }
 
-later('a filter whose entries cannot be had says so above those of before', () =>
+later('a filter whose entries cannot be loaded shows an error above the previous ones', () =>
   visit({}, 'activity', async (page, w) => {
     await page.waitForSelector('main [data-item]')
     w.broken = '/audit'
@@ -636,7 +636,7 @@ later('a filter whose entries cannot be had says so above those of before', () =
   }),
 )
 
-later('what came of an apply is in sight, on a phone as well', () =>
+later('the result of an apply is scrolled into view, on a phone as well', () =>
   visit({}, 'apply', async (page, w) => {
     await page.setViewportSize({ width: 360, height: 640 })
     w.refuse = { status: 500, code: 'write_failed', detail: 'the files could not be written: permission denied' }
@@ -650,12 +650,12 @@ later('what came of an apply is in sight, on a phone as well', () =>
   }),
 )
 
-later('a session that ends under a window asks over that window', () =>
+later('the sign-in dialog of an ended session is above an open window', () =>
   visit({}, 'settings/tokens', async (page, w) => {
     await page.click('button:has-text("New token")')
     await page.fill('[role=dialog] form input >> nth=0', 'Address book')
     w.signedIn = false
-    await page.click('button:has-text("Make token")')
+    await page.click('button:has-text("Create token")')
     const sign = page.locator('[role=dialog]', { hasText: 'Sign in again' })
     await sign.waitFor()
     await page.keyboard.press('Escape')
@@ -663,7 +663,7 @@ later('a session that ends under a window asks over that window', () =>
     await sign.locator('button[type=submit]').click()
     await sign.waitFor({ state: 'detached' })
     same(await page.inputValue('[role=dialog] form input >> nth=0'), 'Address book', 'what had been typed')
-    await page.click('button:has-text("Make token")')
+    await page.click('button:has-text("Create token")')
     await page.waitForSelector('[data-once]')
   }),
 )
@@ -685,7 +685,7 @@ later('the card for a phone is printed alone', () =>
   }),
 )
 
-later('with colours of the system, what can be pressed has an edge, and what is chosen looks chosen', async () => {
+later('with system colours, controls have an edge, and selected ones look selected', async () => {
   for (const to of ['users', 'apply', 'settings/account', 'settings/tokens']) {
     const { page, close } = await open({}, to, { forcedColors: 'active' })
     const bare = await page.evaluate(() => [...document.querySelectorAll('button:not([role]), a.inline-flex')].filter((el) => el.checkVisibility() && getComputedStyle(el).borderTopStyle === 'none').map((el) => el.ariaLabel || el.innerText))
@@ -700,21 +700,21 @@ later('with colours of the system, what can be pressed has an edge, and what is 
   }
 })
 
-later('an earlier revision that was put back is not undone without a word', () =>
+later('a restored revision is not undone without a warning', () =>
   visit({}, 'users', async (page, w) => {
-    w.plan = { ...w.plan, revision: 9 } // which put revision 7 back
+    w.plan = { ...w.plan, revision: 9 } // which restored revision 7
     w.runs = w.runs.filter((r) => r.revision <= 9)
     await page.goto(new URL('/app/', page.url()).href)
-    await page.waitForSelector('main :text("Revision 7 was put back, and the database still says otherwise.")')
+    await page.waitForSelector('main :text("Revision 7 was restored, but the database still has the later changes.")')
     await page.goto(new URL('/app/apply', page.url()).href)
-    await page.waitForSelector('[role=status]:has-text("Revision 7 was put back by")')
+    await page.waitForSelector('[role=status]:has-text("Revision 7 was restored by")')
     await page.waitForSelector('main li:has-text("Delete the 3 users under Added")')
     must(await page.locator('main li a[href*="/app/users/"]').count(), 'the users to be deleted cannot be reached')
     must(await page.locator('button:has-text("Apply 6 changes")').isDisabled(), 'it is undone with one click')
-    await accessible(page, 'a plan after an earlier revision was put back')
+    await accessible(page, 'a plan after an earlier revision was restored')
     await page.fill('input[maxlength="1000"]', 'a slip')
     await page.keyboard.press('Control+Enter')
-    await page.check('label:has-text("Undo the return to revision 7") input')
+    await page.check('label:has-text("Undo the restore of revision 7") input')
     same(w.requests.filter((r) => r.method === 'POST').length, 0, 'applies before it was said')
     await page.click('button:has-text("Apply 6 changes")')
     await page.waitForSelector('text=Applied. Asterisk runs it.')
@@ -736,7 +736,7 @@ later('Enter in the comment goes to the button, and Ctrl Enter applies', () =>
   }),
 )
 
-later('an apply that did not succeed is not called applied', () =>
+later('an apply that failed is not shown as applied', () =>
   visit({}, '', async (page, w) => {
     w.audit.unshift({ ...w.audit[3], seq: 999, result: 'failed', after: { result: 'refused', code: 'drift' } })
     await page.reload()
@@ -745,12 +745,12 @@ later('an apply that did not succeed is not called applied', () =>
     const text = (await line.innerText()).replace(/\s+/g, ' ')
     must(/^Tried to apply refused/.test(text), `it reads: ${text}`)
     await page.goto(new URL('/app/activity', page.url()).href)
-    await page.waitForSelector('summary:has-text("Tried to put back") , summary:has-text("Tried to apply")')
-    await page.waitForSelector('summary:has-text("Put back revision 7, as 9")')
+    await page.waitForSelector('summary:has-text("Tried to restore") , summary:has-text("Tried to apply")')
+    await page.waitForSelector('summary:has-text("Restored revision 7, as 9")')
   }),
 )
 
-later('what lies below the files of a plan is the end of the page', () =>
+later('the page ends below the files of a plan', () =>
   visit({}, 'apply', async (page, w) => {
     w.plan.diffs[0].text = `@@ -1,2 +1,400 @@\n${'+a line\n'.repeat(390)}`
     await page.reload()
@@ -761,20 +761,20 @@ later('what lies below the files of a plan is the end of the page', () =>
   }),
 )
 
-later('while Asterisk is not running, nothing is offered that it would have to do, and again once it runs', () =>
+later('while Asterisk is not running, no reload is offered, and again once it runs', () =>
   visit({}, 'apply', async (page, w) => {
     w.plan = { ...w.plan, pending: false, changes: [], diffs: [], behind: 'Asterisk cannot be asked', behind_code: 'not_asked' }
     w.health = { asterisk: 'There is no such socket.' }
     await page.reload()
     await page.waitForSelector('h2:has-text("Asterisk is not running")')
-    must(await page.locator('button:has-text("Have Asterisk read them again")').isDisabled(), 'the button can be pressed')
+    must(await page.locator('button:has-text("Reload Asterisk")').isDisabled(), 'the button can be pressed')
     await page.goto(new URL('/app/', page.url()).href)
     await page.waitForSelector('main p:has-text("Asterisk does not answer.")')
     await page.goto(new URL('/app/apply', page.url()).href)
     await page.waitForSelector('h2:has-text("Asterisk is not running")')
-    w.health = {} // it is back; the plan is older than that
-    await page.waitForSelector('h2:has-text("Asterisk is behind")')
-    await page.click('button:has-text("Have Asterisk read them again")')
+    w.health = {} // it is back; the plan is older
+    await page.waitForSelector('h2:has-text("Out of sync with Asterisk")')
+    await page.click('button:has-text("Reload Asterisk")')
     await page.waitForSelector('text=Applied. Asterisk runs it.')
   }),
 )
@@ -792,14 +792,14 @@ later('the end of an apply leaves the focus where the keyboard moved it meanwhil
   }),
 )
 
-later('addresses of nothing, and of what the role does not show, say so', () =>
+later('unknown addresses, and those the role cannot open, say so', () =>
   visit({ role: 'operator' }, '', async (page) => {
     const at = async (to, title) => {
       await page.goto(new URL(`/app/${to}`, page.url()).href)
       await page.waitForSelector(`h1:has-text("${title}")`)
       must(await page.locator('main a:has-text("Go to the overview")').isVisible(), `${to} leads nowhere`)
     }
-    for (const to of ['nowhere', 'apply/revisions/x', 'apply/frob', 'users/1/2', 'settings/frob', 'activity', 'settings/people']) await at(to, ['activity', 'settings/people'].includes(to) ? 'Your role does not show this page' : 'There is nothing here')
+    for (const to of ['nowhere', 'apply/revisions/x', 'apply/frob', 'users/1/2', 'settings/frob', 'activity', 'settings/people']) await at(to, ['activity', 'settings/people'].includes(to) ? 'Your role cannot open this page' : 'Page not found')
     await accessible(page, 'a page that the role does not show')
     await page.click('main a:has-text("Go to the overview")')
     await page.waitForSelector('h1:has-text("Overview")')
@@ -815,13 +815,13 @@ for (const [to, signedIn, setup] of [['invite#100%', false, false], ['invite#%E0
   )
 }
 
-later('where somebody else signed in in this browser, the page says so and keeps nothing of the person before', () =>
+later('if another user signs in with this browser, the page says so and keeps no data of the previous user', () =>
   visit({}, 'users?new', async (page, w) => {
     await page.fill('[name=name]', 'A draft of Anna')
     await page.fill('[name=email]', 'draft@example.com')
     w.account = 'b2' // in another tab
     await page.click('form button[type=submit]')
-    await page.waitForSelector('h1:has-text("Someone else has signed in in this browser")')
+    await page.waitForSelector('h1:has-text("Another user has signed in with this browser")')
     must(!w.users.some((u) => u.name === 'A draft of Anna'), 'the user was made in the name of the other person')
     must(!(await page.innerText('body')).includes('Anna'), 'something of the person before is still shown')
     await accessible(page, 'a page whose browser has another session')
@@ -832,18 +832,18 @@ later('where somebody else signed in in this browser, the page says so and keeps
   }),
 )
 
-later('a deletion that waits is never sent in the name of another person', () =>
+later('a pending deletion is never sent in the name of another user', () =>
   visit({}, `users/${clara}`, async (page, w) => {
     await deleteClara(page)
     w.account = 'b2'
-    await page.goto('about:blank') // which sends what waits
+    await page.goto('about:blank') // which sends the pending deletion
     for (let i = 0; i < 250 && !deletes(w); i++) await page.waitForTimeout(20)
     same(w.requests.filter((r) => r.method === 'DELETE').map((r) => r.headers['expected-account']), ['a1'], 'whom the deletion names')
     must(w.users.some((u) => u.id === clara), 'the user is gone')
   }),
 )
 
-later('drafts go with the person who signs out', () =>
+later('drafts are deleted when the user signs out', () =>
   visit({}, 'users?new', async (page) => {
     await page.fill('[name=name]', 'A draft of Anna')
     await page.reload()
@@ -856,7 +856,7 @@ later('drafts go with the person who signs out', () =>
   }),
 )
 
-later('a secret is fetched when it is asked for, and nothing secret is read behind the question to sign in again', () =>
+later('a secret is fetched on request, and no secret is visible behind the sign-in dialog', () =>
   visit({}, `users/${clara}`, async (page, w) => {
     const secret = w.users[2].extension.secret
     await page.waitForSelector('[data-secret]')
@@ -873,11 +873,11 @@ later('a secret is fetched when it is asked for, and nothing secret is read behi
   }),
 )
 
-later('a token that is shown once is not read behind the question to sign in again, and is there afterwards', () =>
+later('a token that is shown once is hidden behind the sign-in dialog, and shown again afterwards', () =>
   visit({}, 'settings/tokens', async (page, w) => {
     await named(page, 'New token')
     await page.locator('[role=dialog] input').first().fill('Monitoring')
-    await named(page, 'Make token')
+    await named(page, 'Create token')
     const token = await page.locator('[data-once]').innerText()
     w.signedIn = false
     await page.evaluate(() => dispatchEvent(new Event('offline')))
@@ -891,9 +891,9 @@ later('a token that is shown once is not read behind the question to sign in aga
   }),
 )
 
-later('keys of one letter can be switched off, and stay so for this person', () =>
+later('single-key shortcuts can be switched off, and stay off for this user', () =>
   visit({}, 'settings/account', async (page) => {
-    await page.click('label:has-text("Off"):right-of(:text("Keys of one letter"))')
+    await page.click('label:has-text("Off"):right-of(:text("Single-key shortcuts"))')
     await page.reload()
     await page.waitForSelector('section:has(#look)')
     for (const key of ['?', 'n', 'g', 'u', '/', 'j']) await page.keyboard.press(key)
@@ -909,7 +909,7 @@ later('keys of one letter can be switched off, and stay so for this person', () 
   }),
 )
 
-later('what the portal tells of is not asked for again and again', () =>
+later('data whose changes the portal reports is not polled frequently', () =>
   visit({ clock: true }, 'users', async (page, w) => {
     await page.waitForSelector('[data-row]')
     const asked = (path) => w.requests.filter((r) => r.path === path).length
@@ -924,7 +924,7 @@ later('what the portal tells of is not asked for again and again', () =>
   }),
 )
 
-// Two at a time: each page is a process of its own.
+// Two at a time: each page is its own process.
 await Promise.all([worker(), worker()])
 
 await browser.close()

@@ -1,11 +1,11 @@
-// The whole way, with the program as it is built, a real Asterisk and real telephones: from the set-up link to a call, a way back, other
-// roles, the end of a session, and a portal that goes away and comes again.
+// The whole way with the built program, a real Asterisk and real phones: from the set-up link to a call, a restored revision, other
+// roles, the end of a session, and a restart of the portal.
 import { accessible, finish, launch, must, same, shownAt, step, watch, workbench } from './lib.mjs'
 import { otp } from './otp.mjs'
 
 const { PORTAL, CONTROL, SETUP } = process.env
 const app = `${PORTAL}/app/`
-const password = 'one sentence nobody else knows'
+const password = 'one sentence only I know'
 
 const control = workbench(CONTROL)
 
@@ -16,7 +16,7 @@ const page = await context.newPage()
 page.setDefaultTimeout(45_000)
 watch(page, noise)
 
-// next runs a step that those after it build on: the first failure ends it all.
+// next runs a step that later ones depend on: the first failure ends the suite.
 async function next(name, run) {
   if (!(await step(name, run, page))) {
     await browser.close()
@@ -27,7 +27,7 @@ const secrets = {}
 
 const dot = (number, label) => page.waitForSelector(`[data-number="${number}"] [role=img][aria-label="${label}"]`)
 
-await next('set-up: the link makes the first account', async () => {
+await next('set-up: the link creates the first account', async () => {
   await page.goto(PORTAL)
   await page.waitForURL('**/app/')
   await page.waitForSelector('h1:has-text("Set up this portal")')
@@ -45,7 +45,7 @@ await next('set-up: the link makes the first account', async () => {
   await accessible(page, 'set-up')
   await page.click('button[type=submit]')
   await page.waitForSelector('h2:has-text("Second factor")')
-  must(!page.url().includes('#'), 'the code still stands in the address')
+  must(!page.url().includes('#'), 'the code is still in the address')
 })
 
 await next('set-up: check-list, first user, first apply', async () => {
@@ -59,7 +59,7 @@ await next('set-up: check-list, first user, first apply', async () => {
   await page.click('button[type=submit]')
   await page.click('button:has-text("Apply 1 change")')
   await page.waitForSelector('text=Applied. Asterisk runs it.')
-  await page.waitForSelector('text=Every object was compared with the live Asterisk')
+  await page.waitForSelector('text=Every object was compared with the running Asterisk')
   secrets[1000] = (await page.locator('[data-secret]').innerText()).trim()
   same(secrets[1000].length, 22, 'the length of the secret')
 })
@@ -71,15 +71,15 @@ await next('set-up: the phone registers', async () => {
   await page.waitForSelector('text=Everything is live.')
 })
 
-await next('a user: faults stand beside their fields, then a card with everything', async () => {
+await next('a user: errors are shown at their fields, then a card with everything', async () => {
   await page.keyboard.press('n')
   await page.waitForSelector('[role=dialog] [name=name]')
   await page.click('button:has-text("Create user")')
-  await page.waitForSelector('text=This is needed. >> nth=0')
+  await page.waitForSelector('text=Required. >> nth=0')
   await page.fill('[name=name]', 'Ben Example')
   await page.fill('[name=email]', 'ANNA@example.com')
   await page.click('button:has-text("Create user")')
-  await page.waitForSelector('text=Somebody else has this e-mail address.')
+  await page.waitForSelector('text=Another user has this e-mail address.')
   same(await page.getAttribute('[name=email]', 'aria-invalid'), 'true', 'the field at fault')
   await page.fill('[name=email]', 'ben@example.com')
   await page.click('button:has-text("Create user")')
@@ -97,12 +97,12 @@ await next('apply: the plan, a comment, stage by stage, and the result', async (
   await page.waitForSelector('main li:has-text("Ben Example")')
   await page.click('button:has-text("File changes")')
   await page.waitForSelector('text=[1001]')
-  must(!(await page.locator('main').innerText()).includes(secrets[1001]), 'a secret stands in the plan')
+  must(!(await page.locator('main').innerText()).includes(secrets[1001]), 'the plan contains a secret')
   await page.fill('input[maxlength="1000"]', 'Ben starts today')
   await page.click('button:has-text("Apply 1 change")')
   await page.waitForSelector('text=Applied. Asterisk runs it.')
   await page.waitForSelector('main a:has-text("Ben starts today")')
-  await page.click('summary:has-text("What happened")')
+  await page.click('summary:has-text("Run details")')
   for (const stage of ['Plan', 'Write', 'Switch', 'Reload', 'Verify']) await page.waitForSelector(`ol li:has-text("${stage}")`)
 })
 
@@ -115,7 +115,7 @@ await next('users: the dot turns green when a phone registers, and back', async 
   await dot(1001, 'no phone')
 })
 
-// soon holds what the page shows against the clock: from the moment at which it was true to the frame that showed it.
+// soon checks the time from an event to the frame that shows it.
 async function soon(what, shown, since) {
   const took = (await shown) - since
   must(took <= 1000, `${what} was on the page after ${took} ms`)
@@ -139,42 +139,42 @@ await next('users: a phone is green within a second of its 200 OK, and grey with
 
 await next('a call appears, and goes', async () => {
   await page.click('nav a:has-text("Overview") >> visible=true')
-  await page.waitForSelector('section[aria-labelledby=calls] >> text=Nobody is talking.')
+  await page.waitForSelector('section[aria-labelledby=calls] >> text=No calls.')
   let shown = shownAt(page, '[data-call]')
-  const came = await soon('the call', shown, (await control('call', { number: 1000, to: 1001 })).began) // with the ringing and the answer
+  const came = await soon('the call', shown, (await control('call', { number: 1000, to: 1001 })).began) // including ringing and answering
   await page.waitForSelector('[data-call]:has-text("1000"):has-text("1001"):has-text("talking")')
   shown = shownAt(page, '[data-call]', true)
   const went = await soon('its end', shown, (await control('hang-up')).done)
   return `shown ${came.toFixed(0)} ms after it was dialled, gone ${went.toFixed(0)} ms after it ended`
 })
 
-await next('put back what was, and come back', async () => {
+await next('restore a revision, and undo that', async () => {
   await page.goto(`${app}apply`)
   const first = page.locator('a[href*="/apply/revisions/"]').last()
   await first.waitFor()
   const number = (await first.getAttribute('href')).split('/').at(-1)
   await first.click()
-  await page.click('button:has-text("Put back what was")')
-  await page.click(`button:has-text("Put ${number} back")`)
+  await page.click('button:has-text("Restore revision")')
+  await page.click(`button:has-text("Restore ${number}")`)
   await page.waitForSelector('text=Applied. Asterisk runs it.')
-  await page.waitForSelector(`text=puts back ${number}`)
-  await page.check(`label:has-text("Undo the return to revision ${number}") input`)
+  await page.waitForSelector(`text=restores ${number}`)
+  await page.check(`label:has-text("Undo the restore of revision ${number}") input`)
   await page.click('button:has-text("Apply 1 change")')
   await page.waitForSelector('text=Nothing to apply')
 })
 
-await next('a plan that moved is not applied', async () => {
+await next('a changed plan is not applied', async () => {
   await page.evaluate(() => fetch('/users', { method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify({ name: 'Cem', email: 'cem@example.com' }) }))
-  await page.click('button:has-text("Look again")')
+  await page.click('button:has-text("Check again")')
   await page.waitForSelector('button:has-text("Apply 1 change")')
   await page.evaluate(() => fetch('/users', { method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify({ name: 'Dana', email: 'dana@example.com' }) }))
   await page.click('button:has-text("Apply 1 change")')
-  await page.waitForSelector('text=The plan has changed since you looked.')
+  await page.waitForSelector('text=The plan has changed since you reviewed it.')
   await page.click('button:has-text("Apply 2 changes")')
   await page.waitForSelector('text=Nothing to apply')
 })
 
-await next('delete: what follows is said first', async () => {
+await next('delete: the consequences are shown first', async () => {
   await page.goto(`${app}users`)
   await page.click('[data-number="1003"]')
   await page.click('button:has-text("Delete user")')
@@ -184,7 +184,7 @@ await next('delete: what follows is said first', async () => {
   await page.waitForSelector('[data-number="1003"]', { state: 'detached' })
 })
 
-await next('the session ends in the middle of a form: sign in, and go on', async () => {
+await next('the session ends in the middle of a form: sign in and continue', async () => {
   await page.keyboard.press('n')
   await page.waitForSelector('[role=dialog] [name=name]')
   await page.fill('[name=name]', 'Elif Example')
@@ -206,7 +206,7 @@ await next('the session ends in the middle of a form: sign in, and go on', async
   await page.keyboard.press('Escape')
 })
 
-await next('the portal goes away and comes again: the page says so and heals', async () => {
+await next('the portal restarts: the page says so and recovers', async () => {
   await page.goto(`${app}users`)
   await page.waitForSelector('[data-number="1000"]')
   await control('stop')
@@ -241,23 +241,23 @@ await next('roles: an auditor sees no secrets and no buttons', async () => {
   await accessible(page, 'people')
 
   const other = await browser.newContext({ viewport: { width: 1280, height: 860 }, reducedMotion: 'reduce', locale: 'en-GB' })
-  const his = await other.newPage()
-  his.setDefaultTimeout(45_000)
-  watch(his, noise)
-  await his.goto(link)
-  await his.waitForSelector('input[type=password]') // all() below does not wait for any
-  for (const field of await his.locator('input[type=password]').all()) await field.fill('another sentence for axel')
-  await his.click('button[type=submit]')
-  await his.waitForSelector('aside nav')
-  await his.click('nav a:has-text("Users") >> visible=true')
-  await his.waitForSelector('[data-number="1000"]')
-  must(!(await his.locator('button:has-text("New user")').count()), 'an auditor is offered to create users')
-  await his.click('[data-number="1000"]')
-  await his.waitForSelector('text=Your role does not show secrets.')
-  must(!(await his.locator('button:has-text("Delete user")').count()), 'an auditor is offered to delete users')
-  await his.goto(`${app}apply`)
-  await his.waitForSelector('text=Your role may look at this, not apply it.')
-  const status = await his.evaluate(() => fetch('/apply', { method: 'POST', headers: { 'Content-Type': 'application/json' }, body: '{"triggered_by":"axel"}' }).then((r) => r.status))
+  const auditor = await other.newPage()
+  auditor.setDefaultTimeout(45_000)
+  watch(auditor, noise)
+  await auditor.goto(link)
+  await auditor.waitForSelector('input[type=password]') // all() below does not wait
+  for (const field of await auditor.locator('input[type=password]').all()) await field.fill('another sentence for axel')
+  await auditor.click('button[type=submit]')
+  await auditor.waitForSelector('aside nav')
+  await auditor.click('nav a:has-text("Users") >> visible=true')
+  await auditor.waitForSelector('[data-number="1000"]')
+  must(!(await auditor.locator('button:has-text("New user")').count()), 'an auditor is offered to create users')
+  await auditor.click('[data-number="1000"]')
+  await auditor.waitForSelector('text=Your role cannot see secrets.')
+  must(!(await auditor.locator('button:has-text("Delete user")').count()), 'an auditor is offered to delete users')
+  await auditor.goto(`${app}apply`)
+  await auditor.waitForSelector('text=Your role can view the plan, but not apply it.')
+  const status = await auditor.evaluate(() => fetch('/apply', { method: 'POST', headers: { 'Content-Type': 'application/json' }, body: '{"triggered_by":"axel"}' }).then((r) => r.status))
   same(status, 403, 'the status of an apply by an auditor')
   await other.close()
 })
@@ -296,7 +296,7 @@ await next('a second factor is set up', async () => {
   await dialog.locator('button[type=submit]').click()
   await dialog.locator('text=Each works once').waitFor()
   recovery = (await dialog.locator('li').first().innerText()).trim()
-  await dialog.locator('button:has-text("I have kept them")').click()
+  await dialog.locator('button:has-text("I have saved them")').click()
   await page.waitForSelector('text=On. Signing in asks for a code')
 })
 
@@ -315,9 +315,9 @@ await next('sign out, and in again with the second factor', async () => {
   await accessible(page, 'overview')
 })
 
-// From here on nothing is clicked: keys alone.
+// From here on only the keyboard is used.
 
-// reach goes on with Tab until what is called so has the focus, and sees that whoever looks can see where the focus is.
+// reach presses Tab until the control with this name has the focus, and checks that the focus is visible.
 async function reach(name) {
   const here = () =>
     page.evaluate(() => {
@@ -361,19 +361,19 @@ await next('keys alone: it is applied', async () => {
   await page.waitForSelector('text=Applied. Asterisk runs it.')
 })
 
-await next('keys alone: what ran before is put back, and what should run again', async () => {
+await next('keys alone: a revision is restored, and the restore undone', async () => {
   await reach(new RegExp(`^Open revision ${before}\\b`))
   await keys('Enter')
   await page.waitForSelector(`[role=dialog]:has-text("Revision ${before}")`)
-  await page.waitForSelector('[role=dialog] button:has-text("Put back what was")')
-  await reach('Put back what was')
+  await page.waitForSelector('[role=dialog] button:has-text("Restore revision")')
+  await reach('Restore revision')
   await keys('Enter')
-  await page.waitForSelector(`[role=dialog]:has-text("Put revision ${before} back?")`)
-  await reach(`Put ${before} back`)
+  await page.waitForSelector(`[role=dialog]:has-text("Restore revision ${before}?")`)
+  await reach(`Restore ${before}`)
   await keys('Enter')
-  await page.waitForSelector(`text=puts back ${before}`)
-  await page.waitForSelector(`label:has-text("Undo the return to revision ${before}")`)
-  await reach(new RegExp(`^Undo the return to revision ${before}\\b`))
+  await page.waitForSelector(`text=restores ${before}`)
+  await page.waitForSelector(`label:has-text("Undo the restore of revision ${before}")`)
+  await reach(new RegExp(`^Undo the restore of revision ${before}\\b`))
   await keys('Space')
   await reach(/^Apply \d+ changes?$/)
   await keys('Enter')
@@ -406,6 +406,6 @@ await next('keys alone: sign out', async () => {
   await page.waitForSelector('[name=email]:focus')
 })
 
-await next('no script broke, and the policy had nothing to stop', async () => same([...new Set(noise)], [], 'what the browser complained of'))
+await next('no script failed, and the content security policy blocked nothing', async () => same([...new Set(noise)], [], 'what the browser complained of'))
 await browser.close()
 finish()

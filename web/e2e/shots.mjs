@@ -1,4 +1,4 @@
-// Takes the pictures in docs/screens from the built pages: every page, in both themes, wide and narrow. PICK=name takes only some.
+// Takes the screenshots in docs/screens from the built pages: every page, in both themes, wide and narrow. PICK=name takes only some.
 import { mkdir, rm } from 'node:fs/promises'
 import path from 'node:path'
 import { launch } from './lib.mjs'
@@ -26,7 +26,7 @@ const pages = [
   }],
   ['deleting', 'users/2f9e5a1c-8d8e-4a53-9f5b-000000000005', {}, async (p) => {
     await p.click('button:has-text("Delete user")')
-    await p.waitForSelector('text=For 8 seconds')
+    await p.waitForSelector('text=You can undo this for 8 seconds')
   }],
   ['undo', 'users/2f9e5a1c-8d8e-4a53-9f5b-000000000005', {}, async (p) => {
     await p.click('button:has-text("Delete user")')
@@ -49,7 +49,7 @@ const pages = [
   ['tokens', 'settings/tokens'],
   ['new-token', 'settings/tokens', {}, async (p) => {
     await p.click('button:has-text("New token")')
-    await p.click('label:has-text("Only some of it")')
+    await p.click('label:has-text("Selected permissions")')
     await p.fill('[role=dialog] form input >> nth=0', 'Address book')
     await p.check('label:has-text("See users") input')
   }],

@@ -1,17 +1,17 @@
-// How long a person waits: for the first page, for the list of users, and for each frame while 2,000 users are scrolled and searched. The
-// program as it is built serves the pages; in the first two a full pool of 1,000 users as well.
+// Waiting times of a user: for the first page, the list of users, and each frame while 2,000 users are scrolled and searched. The
+// built program serves the pages; in the first two also a full pool of 1,000 users.
 import { best, finish, launch, must, same, step, watch, workbench } from './lib.mjs'
 import { serve, world } from './mock.mjs'
 
 const { PORTAL, CONTROL, SETUP } = process.env
 const control = workbench(CONTROL)
 const app = `${PORTAL}/app/`
-const password = 'one sentence nobody else knows'
+const password = 'one sentence only I know'
 
 const browser = await launch()
 const noise = []
 const options = { viewport: { width: 1280, height: 860 }, locale: 'en-GB' }
-let member // the cookie of somebody who is signed in
+let member // the cookie of a signed-in user
 
 async function next(name, run) {
   if (await step(name, run)) return
@@ -44,8 +44,8 @@ await next('a pool that is full, and applied', async () => {
   await context.close()
 })
 
-// visit opens a page as a browser that has never been here, and gives the milliseconds from the start of the navigation to the moment at
-// which `usable`, asked before every frame, says so; with them what came over the line.
+// visit opens a page in a new browser, and returns the milliseconds from the start of the navigation until
+// `usable`, called before every frame, returns true, with the transferred bytes.
 async function visit(path, storageState, usable) {
   const context = await browser.newContext({ ...options, storageState })
   const page = await context.newPage()
@@ -65,19 +65,19 @@ const weight = 150_000
 
 await next('the sign-in can be typed into within a second, and weighs at most 150 kB', async () => {
   let seen
-  const { within, told } = await best(async () => {
+  const { within, took } = await best(async () => {
     seen = await visit('', undefined, () => document.activeElement?.name === 'email' && document.querySelector('button[type=submit]'))
     return seen.ms
   }, second)
-  must(within, `usable after ${told}`)
+  must(within, `usable after ${took}`)
   must(seen.bytes > 0 && seen.bytes <= weight, `${seen.files} files, ${seen.bytes} bytes`)
-  return `usable after ${told}; ${seen.files} files, ${(seen.bytes / 1000).toFixed(1)} kB over the line`
+  return `usable after ${took}; ${seen.files} files, ${(seen.bytes / 1000).toFixed(1)} kB over the line`
 })
 
 await next('a list of 1,000 users can be searched within a second, and weighs at most 150 kB', async () => {
   let seen
-  const { within, told } = await best(async () => {
-    // Usable is what answers: a search is typed as soon as there is a row, and must have found its one user.
+  const { within, took } = await best(async () => {
+    // The list is usable if it reacts: a search is typed as soon as there is a row, and must have found its one user.
     seen = await visit('users', member, () => {
       const field = document.querySelector('input[type=search]')
       const rows = document.querySelectorAll('[data-row]').length
@@ -89,24 +89,24 @@ await next('a list of 1,000 users can be searched within a second, and weighs at
     })
     return seen.ms
   }, second)
-  must(within, `usable after ${told}`)
+  must(within, `usable after ${took}`)
   must(seen.bytes <= weight, `${seen.files} files, ${seen.bytes} bytes`)
-  return `usable after ${told}; ${seen.files} files, ${(seen.bytes / 1000).toFixed(1)} kB over the line`
+  return `usable after ${took}; ${seen.files} files, ${(seen.bytes / 1000).toFixed(1)} kB over the line`
 })
 
 await next('2,000 users: no frame takes 50 ms while one scrolls and searches', async () => {
-  // A pool has 1,000 numbers; those beyond it, with their phones, come from a portal of paper.
+  // A pool has 1,000 numbers; further users and their phones come from the mock portal.
   const paper = await serve(world({ users: 2000 }))
   const context = await browser.newContext({ ...options, storageState: member })
   for (const path of ['/users?secrets=false', '/live', '/live/events']) await context.route((url) => url.href === PORTAL + path, (route) => {
-    const { 'expected-account': _, ...headers } = route.request().headers() // the portal of paper has another account
+    const { 'expected-account': _, ...headers } = route.request().headers() // the mock portal has another account
     return route.continue({ url: paper.url + path, headers })
   })
   const page = await context.newPage()
   watch(page, noise)
   await page.goto(app + 'users')
   await page.waitForSelector('[role=grid][aria-rowcount="2001"] circle.fill-ok')
-  await page.waitForTimeout(2000) // what is fetched ahead has come
+  await page.waitForTimeout(2000) // preloading has finished
   const list = await page.locator('[role=grid] [role=presentation]').boundingBox()
   const round = async () => {
     await page.evaluate(() => {
@@ -138,18 +138,18 @@ await next('2,000 users: no frame takes 50 ms while one scrolls and searches', a
     })
   }
   const rounds = []
-  const { within, told } = await best(async () => {
+  const { within, took } = await best(async () => {
     const { gaps, long } = await round()
     gaps.sort((a, b) => a - b)
     rounds.push({ p95: gaps[Math.floor(gaps.length * 0.95)], worst: Math.max(gaps.at(-1), ...long), frames: gaps.length })
     return rounds.at(-1).worst
   }, 50)
-  must(within, `the longest frames took ${told}`)
-  must(rounds.every((r) => r.frames > 100), 'there were too few frames to tell')
+  must(within, `the longest frames took ${took}`)
+  must(rounds.every((r) => r.frames > 100), 'there were too few frames to measure')
   must((await page.locator('[data-row]').count()) < 80, 'rows out of sight are in the page')
   await context.close()
   await paper.close()
-  return `longest frame ${told}, 95 % within ${rounds.map((r) => r.p95.toFixed(0)).join(', ')} ms, of ${rounds.map((r) => r.frames).join(', ')}`
+  return `longest frame ${took}, 95 % within ${rounds.map((r) => r.p95.toFixed(0)).join(', ')} ms, of ${rounds.map((r) => r.frames).join(', ')}`
 })
 
 await next('no script broke, and the policy had nothing to stop', async () => same([...new Set(noise)], [], 'what the browser complained of'))

@@ -1,11 +1,11 @@
-// Somebody looks at the pages and types, while one part after the other goes away under them and comes back: the portal, the database,
-// Asterisk, the link to it. Nobody loads a page again.
+// Open pages with input, while one part after another becomes unavailable and recovers: the portal, the database,
+// Asterisk, the link to it. No page is reloaded.
 import { accessible, finish, fits, launch, must, same, step, watch, workbench } from './lib.mjs'
 
 const { PORTAL, CONTROL, SETUP } = process.env
 const control = workbench(CONTROL)
 const app = `${PORTAL}/app/`
-const password = 'one sentence nobody else knows'
+const password = 'one sentence only I know'
 
 const browser = await launch()
 const noise = []
@@ -19,17 +19,17 @@ async function open(path) {
   return page
 }
 
-let last // the page to tell of when a step fails
+let last // the page to report when a step fails
 async function next(name, run) {
   if (await step(name, run, last)) return
   await browser.close()
   finish()
 }
 
-// The portal has two users, whose phones are registered, and one who waits to be applied.
+// The portal has two users with registered phones, and one that is not applied yet.
 let overview, users, apply, views
 const secrets = {}
-await next('three pages are open, and something is typed on two of them', async () => {
+await next('three pages are open, two of them with input', async () => {
   last = await open('')
   const post = async (path, body) => {
     const answer = await last.evaluate(([path, body]) => fetch(path, { method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify(body) }).then(async (r) => ({ status: r.status, body: await r.json() })), [path, body])
@@ -58,14 +58,14 @@ await next('three pages are open, and something is typed on two of them', async 
   for (const page of views) await page.evaluate(() => (window.neverLoadedAgain = true))
 })
 
-await next('a proxy holds back the stream: the page says so and polls, until live data gets through', async () => {
+await next('a proxy buffers the stream: the page says so and polls until live data arrives', async () => {
   last = await context.newPage()
   watch(last, noise)
   const held = []
   let holding = true
   await last.route('**/live/events', (route) => (holding ? void held.push(route) : route.continue()))
   await last.goto(`${app}users`)
-  await last.waitForSelector('[role=alert][data-trouble=held]:has-text("Live data does not get through.")')
+  await last.waitForSelector('[role=alert][data-trouble=held]:has-text("Live data is delayed.")')
   await last.waitForSelector('[data-number="1001"] circle.fill-ok')
   await accessible(last, 'the users while a proxy holds back live data')
   await control('unregister', { number: 1001 })
@@ -79,7 +79,7 @@ await next('a proxy holds back the stream: the page says so and polls, until liv
   last = users
 })
 
-await next('below a path the page says that it cannot be there', async () => {
+await next('below a path prefix the page says that it cannot be served there', async () => {
   last = await context.newPage()
   await last.route('**/pbx/app/', async (route) => route.fulfill({ response: await route.fetch({ url: app }) }))
   await last.goto(`${PORTAL}/pbx/app/`)
@@ -93,17 +93,17 @@ await next('below a path the page says that it cannot be there', async () => {
   last = users
 })
 
-// away takes a part away, waits until each page says so in these words, and gives how long that took.
+// away stops a part, waits until each page says so in these words, and returns how long that took.
 async function away(what, part, ...words) {
   const since = Date.now()
   await control(what)
-  await Promise.all(views.map((page) => page.waitForSelector(`[role=alert][data-trouble=${part}]:has-text("looks again by itself")`)))
+  await Promise.all(views.map((page) => page.waitForSelector(`[role=alert][data-trouble=${part}]:has-text("retries automatically")`)))
   const took = Date.now() - since
   for (const page of views) for (const w of words) must((await page.innerText(`[data-trouble=${part}]`)).includes(w), `the page does not say “${w}” but ${await page.innerText('[data-trouble]')}`)
   return took
 }
 
-// back waits until no page says that something is away, and nothing that was typed is lost.
+// back waits until no page reports an outage, and checks that no input is lost.
 async function back(what) {
   if (what) await control(what)
   const since = Date.now()
@@ -118,32 +118,32 @@ async function back(what) {
 const says = (noticed, healed) => `said after ${noticed} ms, healed ${healed} ms after it was back`
 const kept = async () => same(await apply.inputValue('input[maxlength="1000"]'), 'a reason that must not be lost', 'the comment of the apply')
 
-await next('the link to Asterisk is cut: phones are not known, all else works', async () => {
-  const noticed = await away('link/cut', 'link', 'There are no live events from Asterisk.', 'Which phones are registered and who talks is not known.', 'Users, plan and apply work as always.')
-  await users.waitForSelector('[data-number="1000"] [role=img][aria-label="not known"]')
-  await overview.waitForSelector('text=Who talks is not known.')
-  await overview.waitForSelector('dl:has-text("Phones registered") :text("not known")')
+await next('the link to Asterisk is cut: phones are unknown, everything else works', async () => {
+  const noticed = await away('link/cut', 'link', 'There are no live events from Asterisk.', 'Registrations and calls are not shown.', 'Users, plan and apply work as usual.')
+  await users.waitForSelector('[data-number="1000"] [role=img][aria-label="unknown"]')
+  await overview.waitForSelector('text=Call state unavailable.')
+  await overview.waitForSelector('dl:has-text("Phones registered") :text("unknown")')
   await accessible(overview, 'the overview without the link')
   await overview.setViewportSize({ width: 360, height: 740 })
   await fits(overview, 'the overview without the link')
   await accessible(overview, 'the overview without the link on a phone')
   await overview.setViewportSize({ width: 1280, height: 860 })
-  const healed = await back('link/mend')
+  const healed = await back('link/restore')
   await users.waitForSelector('[data-number="1000"] circle.fill-ok')
   await kept()
   return says(noticed, healed)
 })
 
-await next('Asterisk is killed: the pages say what that means, users can be made, an apply waits for it', async () => {
+await next('Asterisk is killed: the pages say what that means, users can be created, an apply waits for it', async () => {
   last = apply
-  const noticed = await away('asterisk/kill', 'asterisk', 'Asterisk does not answer.', 'Phones cannot register or call.', 'what is applied now, Asterisk takes when it is back', 'Start Asterisk')
+  const noticed = await away('asterisk/kill', 'asterisk', 'Asterisk does not answer.', 'Phones cannot register or make calls.', 'what you apply now takes effect when Asterisk is back', 'Start Asterisk')
   await overview.waitForSelector('main p:has-text("Asterisk does not answer.")')
-  await users.waitForSelector('[data-number="1000"] [role=img][aria-label="not known"]')
+  await users.waitForSelector('[data-number="1000"] [role=img][aria-label="unknown"]')
   await accessible(overview, 'the overview without Asterisk')
   await accessible(users, 'a form without Asterisk')
   await kept()
   await apply.click('button:has-text("Apply 1 change")')
-  await apply.waitForSelector('text=The files are in place. Asterisk has not taken them yet.')
+  await apply.waitForSelector('text=The files are in place. Asterisk has not loaded them yet.')
   await accessible(apply, 'an apply without Asterisk')
   const healed = await back('asterisk/start')
   await overview.waitForSelector('text=Everything is live.')
@@ -153,19 +153,19 @@ await next('Asterisk is killed: the pages say what that means, users can be made
   return says(noticed, healed)
 })
 
-await next('the database is killed: the pages say what goes on without it, and a form waits', async () => {
+await next('the database is killed: the pages say what still works, and a form waits', async () => {
   last = users
-  const noticed = await away('database/kill', 'database', 'The database does not answer.', 'Phones and calls go on without it.', 'Nothing can be changed or applied until it is back')
+  const noticed = await away('database/kill', 'database', 'The database does not answer.', 'Phones and calls keep working.', 'You cannot change or apply anything until it is back')
   await users.click('button:has-text("Create user")')
   await users.waitForSelector('[role=dialog] [role=alert]:has-text("The database does not answer. Nothing was changed.")')
-  await overview.waitForSelector('text=What is live cannot be told right now.')
+  await overview.waitForSelector('text=Live state unavailable.')
   await accessible(users, 'a form without a database')
   await accessible(overview, 'the overview without a database')
-  // Who comes now is told the same, and let in by the same page later.
+  // A new visitor reads the same, and the same page continues later.
   const late = await open('')
   await late.waitForSelector('h1:has-text("The database does not answer.")')
   await accessible(late, 'the door without a database')
-  // Live state goes on: it does not come from there.
+  // Live state continues: it does not depend on the database.
   await control('unregister', { number: 1001 })
   await users.waitForSelector('[data-number="1001"] [role=img][aria-label="no phone"]')
   const healed = await back('database/start')
@@ -179,7 +179,7 @@ await next('the database is killed: the pages say what goes on without it, and a
 })
 
 await next('the portal is killed: a page that was never opened is shown once it is back', async () => {
-  await apply.click('button:has-text("Look again")')
+  await apply.click('button:has-text("Check again")')
   await apply.waitForSelector('button:has-text("Apply 1 change")')
   await apply.fill('input[maxlength="1000"]', 'a reason that must not be lost')
   last = overview
@@ -195,6 +195,6 @@ await next('the portal is killed: a page that was never opened is shown once it 
   return says(noticed, healed)
 })
 
-await next('no script broke, and the policy had nothing to stop', async () => same([...new Set(noise)], [], 'what the browser complained of'))
+await next('no script failed, and the content security policy blocked nothing', async () => same([...new Set(noise)], [], 'what the browser complained of'))
 await browser.close()
 finish()

@@ -1,4 +1,4 @@
-// Sees that every compressed file of a build holds what its plain twin does, and that none is missing.
+// Checks that every compressed file of a build has the content of its uncompressed twin, and that none is missing.
 import { readdir, readFile } from 'node:fs/promises'
 import path from 'node:path'
 import { brotliDecompressSync } from 'node:zlib'

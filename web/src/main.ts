@@ -17,6 +17,6 @@ async function start(): Promise<void> {
   if (target) mount(App, { target })
 }
 
-// Below a path these scripts are those of another portal, at the root: what they showed would not be the portal of this address.
+// Below a path prefix, these scripts would address the portal at the root instead of the one at this address.
 if (location.pathname.startsWith(to(''))) await start()
 else document.documentElement.classList.add('misplaced')

@@ -1,4 +1,4 @@
-// The portal's public API, as any program may use it. The types are generated from the contract.
+// Client of the portal's public API. The types are generated from the contract.
 import createClient from 'openapi-fetch'
 import { connection } from './connection.svelte'
 import { session } from './session.svelte'
@@ -26,13 +26,13 @@ export type Live = Schemas['Live']
 export type Changed = Schemas['LiveChanged']
 export type Registration = Schemas['LiveRegistration']
 export type LiveCall = Schemas['LiveCall']
-// A portal that is older than codes of fields sends none.
+// Portals older than field codes send none.
 export type FieldFault = Omit<Schemas['FieldError'], 'code'> & { code?: string }
 
 export const api = createClient<paths>({ baseUrl: '', credentials: 'same-origin' })
 
-// asPerson returns the header that names whom this page shows as signed in. The browser has one session for all its tabs, and another person
-// may have signed in in one of them: the portal refuses what is not meant for the account that is signed in.
+// asPerson returns the header that names the account this page shows as signed in. All tabs of a browser share one session, and another user
+// may have signed in in another tab: the portal rejects requests meant for a different account.
 export const asPerson = (id = session.person): Record<string, string> => (id ? { 'Expected-Account': id } : {})
 
 api.use({
@@ -42,7 +42,7 @@ api.use({
   },
 })
 
-// Fault is any reason why a request did not do what it should; `code` is one of the contract's, or `offline`.
+// Fault is an error of a request; `code` is one of the contract's, or `offline`.
 export class Fault extends Error {
   constructor(
     readonly status: number,
@@ -55,13 +55,13 @@ export class Fault extends Error {
     super(detail)
   }
 
-  // field says what is wrong with one field, '' when nothing is.
+  // field returns the error of a field, '' if there is none.
   field(name: string): string {
     const found = this.fields.find((f) => f.field === name)
     return found ? said(found) : ''
   }
 
-  // known is the reason in the language of the page; '' where only the portal has words for it.
+  // known is the reason in the language of the page; '' if only the portal has a text.
   get known(): string {
     if (this.code === 'offline') return t.fault.offline
     if (this.status === 429) return t.fault.busy(this.retryAfter || 60)
@@ -72,7 +72,7 @@ export class Fault extends Error {
     return this.known || this.detail
   }
 
-  // more is what the portal's own words add to those of the page: a path, a line, what Asterisk answered.
+  // more is the portal's text, if it adds to that of the page: a path, a line, an answer of Asterisk.
   get more(): string {
     return this.known && telling.has(this.code) ? this.detail : ''
   }
@@ -87,11 +87,11 @@ export const fault = (e: unknown): Fault => (e instanceof Fault ? e : new Fault(
 type Answer<T> = { data?: T; error?: unknown; response: Response }
 type Problem = { code?: string; detail?: string; request_id?: string; errors?: FieldFault[] }
 
-// Answers that say "not signed in" without a session having ended.
+// Codes of status 401 that do not mean that the session has ended.
 const signingIn = ['sign_in_failed', 'otp_required', 'otp_invalid', 'password_wrong']
 
-// ask waits for an answer and gives its data, or throws a Fault. It also tells the rest of the page what the answer says about the
-// connection and the session.
+// ask returns the data of an answer, or throws a Fault. It also updates the state of the
+// connection and the session from the answer.
 export async function ask<T>(request: Promise<Answer<T>>): Promise<T> {
   let answer: Answer<T>
   try {

@@ -1,4 +1,4 @@
-// One clock for everything on the page that says how long ago something was.
+// The clock of all relative times on the page.
 import { createSubscriber } from 'svelte/reactivity'
 
 const subscribe = createSubscriber((update) => {

@@ -1,10 +1,10 @@
-// Whether the portal can be reached, and whether it has its database. What is lost is asked for again and again, so that the page heals by
+// Connection state: whether the portal and its database are reachable. A lost connection is retried, so that the page recovers by
 // itself.
 
 class Connection {
   online = $state(true)
-  database = $state(true) // as far as the portal has said
-  returns = $state(0) // how often all came back; effects that read it run again then
+  database = $state(true) // as last reported by the portal
+  returns = $state(0) // number of recoveries; effects that read it run again
 
   #timer: ReturnType<typeof setTimeout> | undefined
 
@@ -19,7 +19,7 @@ class Connection {
     this.#wait(1000)
   }
 
-  // without is told when the portal answers that its database does not.
+  // without records that the portal answers but its database does not.
   without(): void {
     this.online = true
     if (!this.database) return
@@ -27,13 +27,13 @@ class Connection {
     this.#wait(1000)
   }
 
-  // alive is told of every answer. Most say nothing of the database: whether that is back is asked for.
+  // alive records an answer. Most answers do not show the state of the database, which is queried separately.
   alive(): void {
     if (this.online) return
     this.#is(true, this.database)
   }
 
-  // ask returns whether the portal has its database. One that is full still answers; its trouble is that of the health.
+  // ask returns whether the portal's database answers. A full one does; /health reports it.
   async #ask(): Promise<boolean> {
     const answer = await fetch('/health', { cache: 'no-store' })
     if (answer.status !== 503) return true
@@ -41,7 +41,7 @@ class Connection {
     return problem.code === 'database_full'
   }
 
-  // check finds out whether a line that broke was one line or all of them.
+  // check determines whether one broken connection means that the portal is unreachable.
   async check(): Promise<void> {
     try {
       this.#is(true, await this.#ask())

@@ -1,5 +1,5 @@
-// A form that survives: the end of a session, a reload, a closed sheet. It belongs to the person who typed it, and goes when that person
-// signs out or another one signs in. Secrets never go into one.
+// The input of a form, kept across the end of a session, a reload and a closed sheet. It belongs to the user who typed it, and is deleted when that user
+// signs out or another one signs in. It never contains secrets.
 import { session } from './session.svelte'
 
 const prefix = 'pbx.draft.'
@@ -8,7 +8,7 @@ session.onDrop((person) => {
   try {
     for (const key of Object.keys(sessionStorage)) if (key.startsWith(prefix) && !(person && key.startsWith(`${prefix}${person}.`))) sessionStorage.removeItem(key)
   } catch {
-    // nothing was kept
+    // nothing is stored
   }
 })
 
@@ -24,17 +24,17 @@ export class Draft<T extends Record<string, string>> {
     try {
       kept = JSON.parse(sessionStorage.getItem(this.#key) ?? '{}') as Partial<T>
     } catch {
-      // nothing, or nothing that can be read
+      // nothing is stored, or it is unreadable
     }
     this.value = $state({ ...empty, ...kept })
     const persons = session.persons
     $effect(() => {
       const text = JSON.stringify(this.value)
-      if (session.persons !== persons) return // the form is about to go
+      if (session.persons !== persons) return // the form is being removed
       try {
         sessionStorage.setItem(this.#key, text)
       } catch {
-        // it lives as long as the page
+        // it is kept as long as the page is open
       }
     })
   }
@@ -42,9 +42,9 @@ export class Draft<T extends Record<string, string>> {
   clear(): void {
     this.value = { ...this.#empty }
     try {
-      sessionStorage.removeItem(this.#key) // at once: the form may be gone before an effect runs
+      sessionStorage.removeItem(this.#key) // at once: the form may be removed before an effect runs
     } catch {
-      // nothing was kept
+      // nothing is stored
     }
   }
 }

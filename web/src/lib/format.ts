@@ -1,11 +1,11 @@
-// Numbers, times and names as people of the language in use write them.
+// Formats of numbers, times and names in the current language.
 import { now } from './clock.svelte'
 import { i18n, t } from '$lib/i18n/index.svelte'
 
-// How dates and numbers are written: days before months, and 24 hours, in English as well.
+// Locales of dates and numbers: day before month, and 24 hours, in English as well.
 const written = (): string => (i18n.locale === 'de' ? 'de-DE' : 'en-GB')
 
-// Making a formatter costs more than what it formats a thousand times.
+// Creating a formatter costs more than a thousand uses of it, so they are cached.
 const kept = new Map<string, Intl.DateTimeFormat>()
 function date(options: Intl.DateTimeFormatOptions, at: string | Date): string {
   const key = written() + Object.values(options).join()
@@ -22,7 +22,7 @@ export const day = (at: string | Date): string => date({ day: 'numeric', month: 
 
 export const moment = (at: string | Date): string => date({ dateStyle: 'medium', timeStyle: 'medium' }, at)
 
-// heading names a day as one speaks of it.
+// heading returns a day as a heading: today, yesterday, or the date.
 export function heading(at: string | Date, today = new Date(now())): string {
   const then = new Date(at)
   const midnight = (d: Date) => new Date(d.getFullYear(), d.getMonth(), d.getDate()).getTime()
@@ -38,7 +38,7 @@ const steps: [Intl.RelativeTimeFormatUnit, number][] = [
   ['minute', 60],
 ]
 
-// ago says how long something is past, or ahead.
+// ago returns a relative time, past or future.
 export function ago(at: string | Date): string {
   const seconds = (new Date(at).getTime() - now()) / 1000
   const relative = new Intl.RelativeTimeFormat(written(), { numeric: 'auto' })
@@ -49,7 +49,7 @@ export function ago(at: string | Date): string {
   return seconds > 1 ? t.time.soon : t.time.now
 }
 
-// span is a length of time as a clock shows it.
+// span returns a duration as hours, minutes and seconds.
 export function span(ms: number): string {
   const seconds = Math.max(0, Math.floor(ms / 1000))
   const two = (n: number) => String(n).padStart(2, '0')
@@ -58,7 +58,7 @@ export function span(ms: number): string {
   return hours ? `${hours}:${rest}` : rest
 }
 
-// fold makes texts comparable for a search: without case and accents.
+// fold removes case and accents, for searches.
 export const fold = (text: string): string => text.normalize('NFKD').replace(/[\p{M}\p{Cf}]/gu, '').replace(/[‘’‚‛′ʼʻ`´]/g, "'").replace(/\p{Pd}/gu, '-').replace(/\s+/g, ' ').toLowerCase()
 
 export const initials = (name: string): string =>
@@ -70,7 +70,7 @@ export const initials = (name: string): string =>
     .join('')
     .toUpperCase()
 
-// hostOf names a sign-in service by the host of its address.
+// hostOf returns the host of a sign-in service's address.
 export function hostOf(url: string): string {
   return URL.canParse(url) ? new URL(url).host : url
 }

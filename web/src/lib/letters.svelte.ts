@@ -1,5 +1,5 @@
-// Whether single letters are keys, which people who speak to their computer, or hit keys by accident, switch off (WCAG 2.1.4). It is kept in
-// this browser, for each person.
+// Whether single-key shortcuts are on (WCAG 2.1.4: users of speech input must be able to turn them off). The setting is stored in
+// this browser for each user.
 import { session } from './session.svelte'
 
 const key = (): string => `pbx.letters.${session.person}`
@@ -16,7 +16,7 @@ class Letters {
     }
   }
 
-  #off = false // where nothing can be kept
+  #off = false // used if storage is unavailable
 
   use(on: boolean): void {
     this.#off = !on
@@ -24,7 +24,7 @@ class Letters {
       if (on) localStorage.removeItem(key())
       else localStorage.setItem(key(), 'off')
     } catch {
-      // it holds until the page is closed
+      // the setting lasts until the page is closed
     }
     this.#changes++
   }

@@ -1,27 +1,27 @@
-// What Asterisk says right now: a picture, and then every change to it as it happens.
+// The live state of Asterisk: a snapshot, then every change as it happens.
 import { SvelteMap } from 'svelte/reactivity'
 import { api, ask, type Changed, type Live, type LiveCall, type Registration } from './api'
 import { connection } from './connection.svelte'
 import { session } from './session.svelte'
 import { stream } from './stream'
 
-// The portal sends the first event at once, and a comment every 15 seconds. What does not arrive in these times is held back on its way.
+// The portal sends the first event at once, and a comment every 15 seconds. If they do not arrive in these times, a proxy buffers them.
 const firstEvent = 5_000
 const silence = 20_000
 const pollEvery = 5_000
 
 class LiveState {
-  held = $state(false) // nothing comes through the stream, though the portal answers: it is polled
-  known = $state(false) // Asterisk tells us, and a picture has come
+  held = $state(false) // the stream is silent although the portal answers: poll instead
+  known = $state(false) // the link to Asterisk is up, and a snapshot has arrived
   asterisk = $state.raw<Live['asterisk'] | undefined>(undefined)
   registrations = new SvelteMap<string, Registration>() // by number
   calls = new SvelteMap<string, LiveCall>()
   history = $state.raw<Live['history']>([])
-  tells = $state(false) // the portal tells of changes of users and plan: nobody has to ask again and again
-  users = $state(0) // how often it told of changed users
+  reportsChanges = $state(false) // the stream reports changes of users and plan, so that frequent polling is unnecessary
+  users = $state(0) // number of reported changes of users
   plan = $state(0)
 
-  // follow keeps the picture current for as long as the calling component lives.
+  // follow keeps the state current for the lifetime of the calling component.
   follow(): void {
     $effect(() => {
       void connection.returns
@@ -32,27 +32,27 @@ class LiveState {
     })
   }
 
-  // poll asks once: for the hour, which no event tells, and for a page that waits for one thing. It returns whether there was an answer.
+  // poll requests the state once, as needed for the history, which no event reports. It returns whether there was an answer.
   async poll(): Promise<boolean> {
     try {
       this.#take(await ask(api.GET('/live')))
       return true
     } catch {
-      return false // the next time, perhaps
+      return false // try again at the next interval
     }
   }
 
   forget(): void {
     this.held = false
     this.known = false
-    this.tells = false
+    this.reportsChanges = false
     this.asterisk = undefined
     this.registrations.clear()
     this.calls.clear()
     this.history = []
   }
 
-  // partner gives whom a number talks to, or is about to.
+  // partner returns the other party of a number's call.
   partner(number: string): LiveCall['from'] | undefined {
     for (const c of this.calls.values()) {
       if (c.from.number === number) return c.to
@@ -105,11 +105,11 @@ class LiveState {
       )
       clearTimeout(waiting)
       if (signal.aborted) return
-      this.tells = false
+      this.reportsChanges = false
       if (ending.kind === 'refused' && ending.status < 500 && ending.status !== 429) {
         if (ending.code === 'other_account') session.replaced()
         else if (ending.status === 401) session.ended()
-        return // signing in again, or the return of the portal, starts us anew
+        return // run starts again after the next sign-in or recovery of the portal
       }
       await new Promise((done) => setTimeout(done, pause))
       pause = Math.min(pause * 2, 8000)
@@ -139,7 +139,7 @@ class LiveState {
     else if (name === 'asterisk') this.#link(value as Live['asterisk'])
     else if (name === 'changed') {
       const changed = value as Changed
-      this.tells = true
+      this.reportsChanges = true
       if (changed.users) this.users++
       if (changed.plan) this.plan++
     } else if (name === 'registration') {

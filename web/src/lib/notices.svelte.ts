@@ -1,4 +1,4 @@
-// Short words about what was just done. They go by themselves; whatever needs an answer is said on the page instead.
+// Short notices about completed actions. They disappear by themselves; anything that needs an answer is shown on the page.
 
 import { session } from './session.svelte'
 

@@ -1,9 +1,9 @@
-// A list that the portal gives a page at a time, as far as it was asked for.
+// A paginated list, as far as it was loaded.
 export type Pages<T> = { list: T[]; more: boolean }
 
 type Page<T> = { list: T[]; next?: string }
 
-// pagesOf fetches so many pages, one behind the other.
+// pagesOf fetches that many pages in sequence.
 export async function pagesOf<T>(count: number, fetch: (cursor?: string) => Promise<Page<T>>): Promise<Pages<T>> {
   let page = await fetch()
   let list = page.list

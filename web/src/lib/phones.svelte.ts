@@ -1,5 +1,5 @@
-// Where phones reach Asterisk. The portal does not know from which side people come, so it proposes the name it was opened by, and
-// remembers in this browser what somebody put in its place.
+// The address at which phones reach Asterisk. The portal does not know its public address, so it proposes the host name of the page, and
+// stores a changed address in this browser.
 const key = 'pbx.sip-server'
 
 class Phones {
@@ -10,7 +10,7 @@ class Phones {
     try {
       kept = localStorage.getItem(key)
     } catch {
-      // no storage, no memory
+      // storage is unavailable
     }
     this.server = kept ?? location.hostname
   }
@@ -27,5 +27,5 @@ class Phones {
 
 export const phones = new Phones()
 
-// uri is the address of a user with the secret in it, as RFC 3261 writes it and phones that scan read it.
+// uri returns the SIP URI of a user with the secret (RFC 3261), for phones that scan it.
 export const uri = (number: number, secret: string, server: string): string => `sip:${number}:${secret}@${server}`

@@ -1,5 +1,5 @@
-// Users who are about to be deleted. The contract has no way back to a secret that is gone, so the request itself is held for some
-// seconds, in which it can be taken back. It is sent before anything else is changed, and when the page is left.
+// Deletions of users that can be undone. The API cannot restore a deleted secret, so the request itself is delayed for some
+// seconds. It is sent before any other change, and when the page is closed.
 import { api, ask, asPerson, fault, type User } from './api'
 import { t } from './i18n/index.svelte'
 import { notices } from './notices.svelte'
@@ -11,11 +11,11 @@ export const patience = 8 // seconds
 class Removal {
   left = $state(patience)
   sending = $state(false)
-  paused = $state(false) // somebody is about to press Undo
+  paused = $state(false) // the pointer or focus is on Undo
   timer: ReturnType<typeof setInterval> | undefined
   sent: Promise<void> | undefined
 
-  readonly person = session.person // who deleted it: nobody else does
+  readonly person = session.person // the request is sent only while this account is signed in
 
   constructor(readonly user: User) {}
 }
@@ -61,7 +61,7 @@ class Removals {
     notices.say(t.users.kept(removal.user.name))
   }
 
-  // flush sends what is held, and waits for the answers.
+  // flush sends the delayed requests and waits for the answers.
   async flush(): Promise<void> {
     await Promise.all(this.all.map((r) => this.#send(r)))
   }
@@ -80,7 +80,7 @@ class Removals {
     removal.sending = true
     const { id, name, extension } = removal.user
     try {
-      // It goes on when the page is gone, and past the middleware above, which would wait for itself.
+      // keepalive: it completes after the page is closed. It bypasses the middleware above, which would wait for itself.
       const response = await fetch(`/users/${encodeURIComponent(id)}`, { method: 'DELETE', credentials: 'same-origin', keepalive: true, headers: asPerson(removal.person) }).catch(() => Promise.reject(new Error('no answer')))
       const answer: unknown = await response.json().catch(() => undefined)
       await ask(Promise.resolve(response.ok ? { data: answer, response } : { error: answer, response }))

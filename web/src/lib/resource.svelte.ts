@@ -1,4 +1,4 @@
-// Something the page shows that the portal knows. What was loaded stays on screen while it is asked for anew, also when that fails.
+// A resource of the API. Loaded data stays visible while it is reloaded, also if that fails.
 import { fault, type Fault } from './api'
 import { connection } from './connection.svelte'
 import { session } from './session.svelte'
@@ -19,7 +19,7 @@ export class Resource<T> {
     this.loading = true
     try {
       const data = await this.#fetch()
-      if (turn !== this.#turn) return // a later question is on its way
+      if (turn !== this.#turn) return // a later request is running
       this.data = data
       this.fault = undefined
     } catch (e) {
@@ -30,7 +30,7 @@ export class Resource<T> {
     }
   }
 
-  // follow loads now, again whenever the portal is back or somebody signs in again, and every so often while the page is looked at; `every`
+  // follow loads now, after a recovery of the portal or a sign-in, and at intervals while the page is visible; the interval
   // may change.
   follow(every: number | (() => number) = 0): void {
     $effect(() => {

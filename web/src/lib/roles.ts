@@ -1,4 +1,4 @@
-// What each role may do, as the portal has it: a test holds the two together.
+// The permissions of each role; a test compares them with the portal's.
 import type { Permission, Role } from './api'
 import { t } from './i18n/index.svelte'
 import { session } from './session.svelte'
@@ -13,6 +13,6 @@ export const permissions: Record<Role, Permission[]> = {
   auditor: ['users:read', 'apply:read', 'live:read', 'audit:read', 'accounts:read', 'system:read'],
 }
 
-// rolesToGive are those that may be chosen for others: nobody gives out more than he has, and owners are an owner's matter.
+// rolesToGive returns the roles that the user can assign: none with more permissions than their own, and only an owner can assign owners.
 export const rolesToGive = (): { value: Role; label: string }[] =>
   (Object.keys(permissions) as Role[]).filter((r) => r !== 'owner' || session.current?.account?.role === 'owner').map((value) => ({ value, label: t.roles[value] }))

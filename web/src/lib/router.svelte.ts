@@ -1,4 +1,4 @@
-// Paths of the page, below /app/. Links are plain links; a click on one is taken here instead of loading the page anew.
+// The router of paths below /app/. Links are plain links; clicks on them are handled here without reloading the page.
 
 const base = '/app/'
 
@@ -28,7 +28,7 @@ class Router {
     if (!replace) scrollTo(0, 0)
   }
 
-  // refine changes what the page shows of itself, such as a search: the page follows at once, the address when nobody types any more.
+  // refine changes the query, such as a search: the page follows at once, the address once typing stops.
   refine(changes: Record<string, string>): void {
     const query = new URLSearchParams(this.query)
     for (const [name, value] of Object.entries(changes)) {
@@ -40,7 +40,7 @@ class Router {
     this.#writing = setTimeout(() => this.#write(), 200)
   }
 
-  // part gives one step of the path.
+  // part returns one segment of the path.
   part(i: number): string {
     const text = this.path.split('/')[i] ?? ''
     try {
@@ -64,7 +64,7 @@ class Router {
 }
 
 export const router = new Router()
-// secretInAddress returns what stands behind the # of the address, '' for nothing, undefined where that cannot be read.
+// secretInAddress returns the fragment of the address: '' for none, undefined if it is unreadable.
 export function secretInAddress(): string | undefined {
   try {
     return decodeURIComponent(location.hash.slice(1))

@@ -1,4 +1,4 @@
-// One apply on its way: started, followed event by event, looked for again when the line breaks, and its end.
+// An apply in progress: its start, its events, reconnection, and its end.
 import { api, ask, fault, type Fault, type Run, type RunEvent } from './api'
 import { session } from './session.svelte'
 import { plan, users } from './store.svelte'
@@ -66,7 +66,7 @@ class Applying {
       this.broken = true
       await new Promise((next) => setTimeout(next, 1000))
     }
-    // The story itself has the last word.
+    // The record of the run is authoritative.
     while (this.id === id && !this.end) {
       try {
         const run = await ask(api.GET('/apply/runs/{id}', { params: { path: { id } } }))

@@ -1,5 +1,5 @@
-// Who is signed in, and what they may do. When a session ends in the middle of something, the page stays as it is and asks to sign in
-// again over it: nothing that was typed is lost.
+// The session: who is signed in, with which permissions. If it ends, the page stays as it is and asks to sign in
+// again, so that no input is lost.
 import { api, ask, fault, type Permission, type Session } from './api'
 
 export type Gate = 'starting' | 'setup' | 'signed_out' | 'signed_in' | 'unreachable' | 'replaced'
@@ -7,20 +7,20 @@ export type Gate = 'starting' | 'setup' | 'signed_out' | 'signed_in' | 'unreacha
 class SessionState {
   gate = $state<Gate>('starting')
   current = $state.raw<Session | null>(null)
-  lapsed = $state(false) // signed in here, but the server no longer agrees
+  lapsed = $state(false) // the session has ended on the server
   oidc = $state(false)
-  owes = $state(false) // the sign-in service let them in, and the account's own second factor is still to be given
+  owes = $state(false) // the sign-in service authenticated the user, but the account's own second factor is still missing
   renewals = $state(0)
-  persons = $state(0) // how often what the page knows of a person was dropped
-  #known = '' // the account that the page holds something of
+  persons = $state(0) // number of times that the data of a user was dropped
+  #known = '' // the account whose data the page holds
   #drops: ((person: string) => void)[] = []
 
-  // person is the id of the account that this page shows as signed in, '' for none.
+  // person is the id of the account shown as signed in, '' for none.
   get person(): string {
     return this.current?.account?.id ?? ''
   }
 
-  // onDrop registers what drops all that is held of anybody but one person, '' for all.
+  // onDrop registers a function that drops the data of every account but one, '' for all.
   onDrop(drop: (person: string) => void): void {
     this.#drops.push(drop)
   }
@@ -62,13 +62,13 @@ class SessionState {
     if (this.current) this.lapsed = true
   }
 
-  // replaced is told that another person has signed in in this browser. Nothing of the person before stays on the page.
+  // replaced is called when another user has signed in with this browser. It removes the previous user's data from the page.
   replaced(): void {
     this.forget()
     this.gate = 'replaced'
   }
 
-  // refresh asks who we are again, after a change of the own account.
+  // refresh reloads the session after a change of the user's own account.
   async refresh(): Promise<void> {
     this.current = await ask(api.GET('/session'))
   }
@@ -94,7 +94,7 @@ class SessionState {
     return this.current?.permissions.includes(permission) ?? false
   }
 
-  // lacksFactor says that nothing else works before a second factor is set up.
+  // lacksFactor reports that a second factor must be set up before anything else.
   get lacksFactor(): boolean {
     const account = this.current?.account
     return account ? account.totp_demanded && !account.totp_enabled : false

@@ -1,4 +1,4 @@
-// What several pages show at once: loaded in one place, so that they never disagree.
+// Resources shared by several pages, loaded in one place so that they never disagree.
 import { api, ask, type Health, type Plan, type User } from './api'
 import { live } from './live.svelte'
 import { Resource } from './resource.svelte'
@@ -8,7 +8,7 @@ export const plan = new Resource<Plan>(() => ask(api.GET('/apply/plan')))
 export const users = new Resource<User[]>(async () => (await ask(api.GET('/users', { params: { query: { secrets: false } } }))).users)
 export const health = new Resource<Health>(() => ask(api.GET('/health')))
 
-// What an apply would do, in one word.
+// The state of the plan.
 export type Standing = 'unknown' | 'first' | 'live' | 'waiting' | 'drift' | 'behind'
 
 export function standing(p: Plan | undefined): Standing {
@@ -24,7 +24,7 @@ export async function usersChanged(): Promise<void> {
   await Promise.all([users.load(), plan.load()])
 }
 
-// What one person was shown is not there for the next who signs in.
+// Data of one user is not shown to the next.
 session.onDrop(() => {
   for (const r of [plan, users, health, live]) r.forget()
 })

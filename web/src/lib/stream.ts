@@ -1,12 +1,12 @@
-// Server-sent events over fetch: unlike EventSource it tells a refusal from a broken line, and takes events of any name.
+// Server-sent events over fetch: unlike EventSource it distinguishes a rejected request from a broken connection, and accepts events of any name.
 
 import { asPerson } from './api'
 
 export type StreamEvent = { id: string; name: string; data: string }
 export type Ending = { kind: 'closed' | 'broken' | 'refused'; status: number; code?: string }
 
-// heard is called whenever anything arrives, comments too.
-export async function stream(url: string, signal: AbortSignal, lastID: string, tell: (e: StreamEvent) => void, heard?: () => void): Promise<Ending> {
+// heard is called whenever anything arrives, including comments.
+export async function stream(url: string, signal: AbortSignal, lastID: string, emit: (e: StreamEvent) => void, heard?: () => void): Promise<Ending> {
   let response: Response
   try {
     const headers: Record<string, string> = { Accept: 'text/event-stream', ...asPerson() }
@@ -27,7 +27,7 @@ export async function stream(url: string, signal: AbortSignal, lastID: string, t
       for (let end = text.indexOf('\n\n'); end >= 0; end = text.indexOf('\n\n')) {
         const event = parse(text.slice(0, end))
         text = text.slice(end + 2)
-        if (event) tell(event)
+        if (event) emit(event)
       }
     }
   } catch {

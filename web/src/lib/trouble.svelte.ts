@@ -1,13 +1,13 @@
-// Which part of the whole is away, as far as the page knows: the one that the others stand on comes first.
+// The part of the system that is unavailable, as far as the page knows: the one on which the others depend comes first.
 import { connection } from './connection.svelte'
 import { live } from './live.svelte'
 import { session } from './session.svelte'
 import { health, plan } from './store.svelte'
 
-export type Trouble = { part: 'portal' | 'database' | 'full' | 'asterisk' | 'link' | 'held'; detail: string } // detail is what the server says of it
+export type Trouble = { part: 'portal' | 'database' | 'full' | 'asterisk' | 'link' | 'held'; detail: string } // detail is the server's text
 
 class Watch {
-  #asked = $state('') // the state of the link for which it was asked how Asterisk is
+  #asked = $state('') // the state of the link at which the health of Asterisk was queried
 
   get trouble(): Trouble | undefined {
     if (!connection.online) return { part: 'portal', detail: '' }
@@ -15,14 +15,14 @@ class Watch {
     if (health.fault?.code === 'database_full') return { part: 'full', detail: health.fault.detail }
     if (health.data && health.data.asterisk !== 'ok') return { part: 'asterisk', detail: health.data.asterisk }
     const link = live.asterisk
-    // Whether the link alone is cut, or Asterisk itself is away, the health says.
+    // /health distinguishes a broken link from an unavailable Asterisk.
     if (link && (link.state === 'connecting' || link.state === 'refused') && link.state === this.#asked) return { part: 'link', detail: link.message }
     if (live.held) return { part: 'held', detail: '' }
     return undefined
   }
 
-  // follow looks for as long as the calling component lives: what is away is noticed within five seconds, at once where the link to
-  // Asterisk tells, and that it is back soon after.
+  // follow watches for the lifetime of the calling component: an outage is noticed within five seconds, or at once through the link to
+  // Asterisk, and a recovery soon after.
   follow(): void {
     const link = $derived(live.asterisk?.state ?? '')
     const away = $derived(health.data && health.data.asterisk !== 'ok')
@@ -37,7 +37,7 @@ class Watch {
       const timer = setInterval(() => void health.load(), 3000)
       return () => clearInterval(timer)
     })
-    // The portal has Asterisk take what it missed, some seconds after it is back.
+    // The portal makes Asterisk reload missed changes some seconds after its recovery.
     const behind = $derived(!!plan.data?.behind)
     $effect(() => {
       if (!behind) return
@@ -46,7 +46,7 @@ class Watch {
     })
     let was: boolean | undefined
     $effect(() => {
-      if (was !== undefined && was !== away && session.may('apply:read')) void plan.load() // it says whether Asterisk runs what it should
+      if (was !== undefined && was !== away && session.may('apply:read')) void plan.load() // it reports whether Asterisk is in sync
       was = away
     })
   }

@@ -1,4 +1,4 @@
-// Entries of the audit trail in the words of the page.
+// Texts of entries of the audit trail.
 import type { ApplyActor, AuditEvent } from '$lib/api'
 import { moment } from '$lib/format'
 import { t } from '$lib/i18n/index.svelte'
@@ -7,7 +7,7 @@ const facts = (of: unknown): Record<string, unknown> => (of ?? {}) as Record<str
 
 export const actorOf = (e: AuditEvent): string => e.actor.name || t.activity.kinds[e.actor.kind] || e.actor.kind
 
-// askedBy names who asked for an apply: who was proved first, and what the request said of itself apart from that.
+// askedBy returns who requested an apply: the authenticated caller first, then the name in the request if it differs.
 export function askedBy(run: { actor: ApplyActor | null; triggered_by: string }): string {
   const a = run.actor
   if (!a) return t.apply.asked('', run.triggered_by)
@@ -15,17 +15,17 @@ export function askedBy(run: { actor: ApplyActor | null; triggered_by: string })
   return t.apply.asked(who, run.triggered_by)
 }
 
-// actionOf says what was done, or, of an apply that did not succeed, what was tried.
+// actionOf returns what was done or, for a failed apply, tried.
 export const actionOf = (e: AuditEvent): string => (e.result !== 'ok' && t.activity.tried[e.action]) || (t.activity.actions[e.action] ?? e.action)
 
-// outcomeOf says how what was tried ended, '' where it succeeded.
+// outcomeOf returns how a failed action ended, '' for success.
 export function outcomeOf(e: AuditEvent): string {
   if (e.result === 'ok') return ''
   const result = String(facts(e.after).result ?? '')
   return (Object.hasOwn(t.activity.outcomes, result) && t.activity.outcomes[result]) || (t.activity.results[e.result] ?? e.result)
 }
 
-// objectOf names what an entry is about. An apply has no name; the revision it made is one.
+// objectOf returns the name of an entry's object; of an apply, the revision it created.
 export function objectOf(e: AuditEvent): string {
   if (e.object.name) return e.object.name
   const { revision, restored, restore } = facts(e.after)
@@ -34,7 +34,7 @@ export function objectOf(e: AuditEvent): string {
   return e.object.type === 'apply' && revision !== undefined ? t.activity.revision(String(revision)) : ''
 }
 
-// valueOf gives one fact as people read it.
+// valueOf returns one value as text.
 function valueOf(name: string, value: unknown): string {
   if (value === undefined || value === null) return ''
   const text = typeof value === 'object' ? JSON.stringify(value) : String(value)

@@ -1,11 +1,11 @@
-// What is known of a user's phone, as one sign and one word.
+// The state of a user's phone, as a dot and a text.
 import type { Plan, User } from '$lib/api'
 import { t } from '$lib/i18n/index.svelte'
 import { live } from '$lib/live.svelte'
 
 export type PhoneState = { dot: 'ok' | 'warn' | 'off' | 'call' | 'wait'; text: string }
 
-// waiting are the numbers that Asterisk does not know yet.
+// waiting are the numbers that were not applied yet.
 export const waiting = (plan: Plan | undefined): Set<number> => new Set(plan?.changes.filter((c) => c.kind === 'added').map((c) => c.number))
 
 export function phoneState(user: User, agent: string, waits = false): PhoneState {

@@ -288,6 +288,7 @@ export interface paths {
         /**
          * Get the plan
          * @description The difference between the database, the files in place and the live Asterisk, computed for every request; nothing is changed.
+         *     Asterisk is given a moment to answer. If it takes longer, the plan contains the last comparison with it, made at `asked_at`.
          *     `hash` identifies the plan: an apply with this hash is rejected if the plan has changed. The hash, and thus the `ETag`, covers what is
          *     in place and what would be; `behind` can change without it.
          */
@@ -1747,6 +1748,11 @@ export interface components {
         Permission: "users:read" | "users:write" | "secrets:read" | "apply:read" | "apply:run" | "live:read" | "audit:read" | "accounts:read" | "accounts:write" | "system:read";
         /** @description What an apply would do now. */
         Plan: {
+            /**
+             * Format: date-time
+             * @description When Asterisk was asked for `behind`. Absent if it has not answered or was not asked.
+             */
+            asked_at?: string;
             /** @description Why Asterisk does not run the files in place, or cannot be queried; empty if it does. */
             behind: string;
             behind_code?: components["schemas"]["BehindCode"];
@@ -3025,7 +3031,10 @@ export interface operations {
     };
     getPlan: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Wait for Asterisk's answer, however long it takes. */
+                live?: boolean;
+            };
             header?: {
                 /**
                  * @description The `ETag` of a plan that the client has; if it is still current, the response is 304 without a body.

@@ -1,4 +1,4 @@
-// One catalogue of texts for each language. `t` is the one in use; reading it in a component follows a change of language.
+// The catalogues of texts. `t` is that of the current language; components that read it follow a change of language.
 import { en, type Messages } from './en'
 
 export type Locale = 'en' | 'de'
@@ -13,13 +13,13 @@ class I18n {
   locale = $state<Locale>('en')
   messages = $state.raw<Messages>(en)
 
-  // start takes what was chosen here before, or what the browser prefers.
+  // start sets the language chosen before in this browser, or the browser's preferred one.
   async start(): Promise<void> {
     let chosen: string | null = null
     try {
       chosen = localStorage.getItem(key)
     } catch {
-      // no storage, no memory
+      // storage is unavailable
     }
     const wanted = chosen ?? navigator.language.slice(0, 2)
     await this.use(wanted === 'de' ? 'de' : 'en', false)
@@ -33,7 +33,7 @@ class I18n {
     try {
       localStorage.setItem(key, locale)
     } catch {
-      // it holds until the page is closed
+      // the setting lasts until the page is closed
     }
   }
 }
