@@ -10,7 +10,9 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/synergycall/pbxportal/internal/apply"
 	"github.com/synergycall/pbxportal/internal/asterisk"
+	"github.com/synergycall/pbxportal/internal/lab/labtest"
 	"github.com/synergycall/pbxportal/internal/pbx"
 	"github.com/synergycall/pbxportal/internal/store"
 )
@@ -107,4 +109,47 @@ func TestUsersBesideThePoolAreAppliedAndRemovedAmongTheAdministratorsOwnNumbers(
 	}
 	s.mustApply(t)
 	inPlace("1000", "1001", "200", "700000")
+}
+
+func TestTenThousandUsersAreAppliedAndOneOfThemChangedOnARealAsteriskAtLength(t *testing.T) {
+	t.Parallel()
+	n := labtest.Soak(300, 10_000)
+	s := newSite(t)
+	numbers := []pbx.Number{10, 999_999}
+	others := n - len(numbers)
+	for i := range others {
+		numbers = append(numbers, pbx.Number(1000+i*97%others)) // in no order, with four and five digits
+	}
+	s.insert(t, numbers...)
+	took := func(what string, users int) {
+		t.Helper()
+		start := time.Now()
+		run, err := s.apply(t, apply.Request{})
+		if err != nil || run.Result != pbx.Applied || run.Verification != pbx.Confirmed || run.Users != users {
+			t.Fatalf("%s: result %q, verification %q, %d users, error %v", what, run.Result, run.Verification, run.Users, err)
+		}
+		var stages strings.Builder
+		for _, e := range run.Events {
+			fmt.Fprintf(&stages, " %s %v", e.Stage, e.After.Round(time.Millisecond))
+		}
+		t.Logf("%d users, %s: %v:%s", n, what, time.Since(start).Round(time.Millisecond), stages.String())
+	}
+	took("the first apply", n)
+	users, err := s.store.Users(t.Context(), pbx.DefaultTenant)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, at := range []int{0, n / 2, n - 1} {
+		if _, err := s.directory.Delete(t.Context(), pbx.DefaultTenant, users[at].ID); err != nil {
+			t.Fatal(err)
+		}
+		s.insert(t, users[at].Extension.Number)
+		took(fmt.Sprintf("user %d replaced", users[at].Extension.Number), n)
+	}
+	start := time.Now()
+	plan, err := s.engine.Plan(t.Context())
+	if err != nil || plan.Pending || plan.Behind != "" {
+		t.Errorf("pending %t, behind %q, error %v", plan.Pending, plan.Behind, err)
+	}
+	t.Logf("%d users, a plan with everything that Asterisk has: %v", n, time.Since(start).Round(time.Millisecond))
 }

@@ -7,8 +7,6 @@ package store_test
 import (
 	"database/sql"
 	"fmt"
-	"runtime"
-	"runtime/metrics"
 	"slices"
 	"strconv"
 	"strings"
@@ -212,7 +210,7 @@ func TestVerifyTakesNoMoreMemoryForALongerTrailAtLength(t *testing.T) { //nolint
 					}
 				}
 			})
-			most := heapWhile(func() {
+			most := labtest.HeapWhile(func() {
 				r, err := trail(t, s).Verify(t.Context(), nil)
 				if err != nil || r.Broken != nil || r.Events != int64(events) {
 					t.Errorf("%+v, %v, %v", r, r.Broken, err)
@@ -224,35 +222,6 @@ func TestVerifyTakesNoMoreMemoryForALongerTrailAtLength(t *testing.T) { //nolint
 			}
 		})
 	}
-}
-
-// heapWhile returns the maximum growth of the heap in bytes while work ran.
-func heapWhile(work func()) (most int64) {
-	heap := []metrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}}
-	size := func() int64 {
-		metrics.Read(heap)
-		return int64(heap[0].Value.Uint64())
-	}
-	runtime.GC()
-	before := size()
-	done, sampled := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(sampled)
-		tick := time.NewTicker(time.Millisecond)
-		defer tick.Stop()
-		for {
-			select {
-			case <-tick.C:
-				most = max(most, size()-before)
-			case <-done:
-				return
-			}
-		}
-	}()
-	work()
-	close(done)
-	<-sampled
-	return most
 }
 
 // planOf asks the database how it would answer.

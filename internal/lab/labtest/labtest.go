@@ -7,6 +7,8 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"runtime"
+	"runtime/metrics"
 	"strconv"
 	"strings"
 	"sync"
@@ -231,4 +233,33 @@ func startPostgres(ctx context.Context, o lab.PostgresOptions) (*lab.Postgres, e
 func lastLines(text string, n int) string {
 	all := strings.Split(strings.TrimRight(text, "\n"), "\n")
 	return strings.Join(all[max(0, len(all)-n):], "\n")
+}
+
+// HeapWhile returns by how many bytes the objects on the heap grew at most while work ran, garbage included. It counts those of the whole process.
+func HeapWhile(work func()) (most int64) {
+	heap := []metrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}}
+	size := func() int64 {
+		metrics.Read(heap)
+		return int64(heap[0].Value.Uint64()) //nolint:gosec // no heap is that large
+	}
+	runtime.GC()
+	before := size()
+	done, sampled := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(sampled)
+		tick := time.NewTicker(time.Millisecond)
+		defer tick.Stop()
+		for {
+			select {
+			case <-tick.C:
+				most = max(most, size()-before)
+			case <-done:
+				return
+			}
+		}
+	}()
+	work()
+	close(done)
+	<-sampled
+	return most
 }

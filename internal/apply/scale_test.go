@@ -1,0 +1,160 @@
+package apply_test
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/synergycall/pbxportal/internal/apply"
+	"github.com/synergycall/pbxportal/internal/asterisk"
+	"github.com/synergycall/pbxportal/internal/lab/labtest"
+	"github.com/synergycall/pbxportal/internal/node"
+	"github.com/synergycall/pbxportal/internal/pbx"
+	"github.com/synergycall/pbxportal/internal/render"
+	"github.com/synergycall/pbxportal/internal/store"
+	"github.com/synergycall/pbxportal/internal/store/storetest"
+)
+
+// obedient is a host whose Asterisk loads what is in place and answers at once: what is left is the portal's own part of the time.
+type obedient struct {
+	*node.Local
+
+	live pbx.Live
+}
+
+func (o *obedient) Reload(context.Context, []pbx.Module) (pbx.Reload, error) {
+	site, err := o.Inspect()
+	if err != nil {
+		return pbx.Reload{}, err
+	}
+	inventory, err := render.Read(site.Files)
+	o.live = inventory.Live()
+	return pbx.Reload{Results: results, Understood: true}, err
+}
+
+func (o *obedient) Live(_ context.Context, q pbx.LiveQuery) (pbx.Live, error) {
+	live := o.live
+	if q.Exten != "" {
+		live.Steps = slices.DeleteFunc(slices.Clone(live.Steps), func(s pbx.Step) bool { return s.Exten != q.Exten })
+	}
+	return live, nil
+}
+
+// crowd is an installation with many users on such a host.
+type crowd struct {
+	store  *store.Store
+	engine *apply.Engine
+	users  []pbx.User
+}
+
+func newCrowd(tb testing.TB, n int) *crowd {
+	tb.Helper()
+	control, err := asterisk.NewControl(tb.TempDir() + "/none.ctl")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	local, err := node.New(tb.TempDir(), control)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	c := &crowd{store: storetest.New(tb)}
+	c.engine = apply.New(apply.Config{Store: c.store, Target: &obedient{Local: local}, Now: time.Now})
+	for i := range n {
+		c.users = append(c.users, numbered(pbx.Number(10_000+i)))
+	}
+	c.inTx(tb, func(ctx context.Context, tx *store.Tx) error {
+		for some := range slices.Chunk(c.users, 500) {
+			var added []store.NewUser
+			for _, u := range some {
+				added = append(added, store.NewUser{User: u, Event: eventOf(ctx, pbx.ActionUserCreate, u)})
+			}
+			if err := tx.InsertUsers(ctx, added...); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if run, err := c.engine.Apply(tb.Context(), apply.Request{TriggeredBy: "test"}); err != nil || run.Verification != pbx.Confirmed || run.Users != n {
+		tb.Fatalf("%d users, %s, error %v", run.Users, run.Verification, err)
+	}
+	return c
+}
+
+func (c *crowd) inTx(tb testing.TB, work func(context.Context, *store.Tx) error) {
+	tb.Helper()
+	if err := c.store.InTx(tb.Context(), work); err != nil {
+		tb.Fatal(err)
+	}
+}
+
+// replace deletes the user in the middle, and gives the number to a new one.
+func (c *crowd) replace(tb testing.TB) {
+	tb.Helper()
+	at := len(c.users) / 2
+	old := c.users[at]
+	c.users[at] = numbered(old.Extension.Number)
+	c.inTx(tb, func(ctx context.Context, tx *store.Tx) error {
+		if err := tx.DeleteUser(ctx, old, old.CreatedAt, eventOf(ctx, pbx.ActionUserDelete, old)); err != nil {
+			return err
+		}
+		return tx.InsertUsers(ctx, store.NewUser{User: c.users[at], Event: eventOf(ctx, pbx.ActionUserCreate, c.users[at])})
+	})
+}
+
+// plan plans one changed user.
+func (c *crowd) plan(tb testing.TB) {
+	tb.Helper()
+	plan, err := c.engine.Plan(tb.Context())
+	if err != nil || len(plan.Changes) != 1 || plan.Behind != "" || len(plan.Drift) > 0 {
+		tb.Fatalf("%d changes, behind %q, drift %v, error %v", len(plan.Changes), plan.Behind, plan.Drift, err)
+	}
+}
+
+func numbered(n pbx.Number) pbx.User {
+	now := time.Now().UTC().Truncate(time.Microsecond)
+	id := uuid.NewString()
+	return pbx.User{
+		ID: pbx.UserID(id), TenantID: pbx.DefaultTenant, Name: fmt.Sprintf("User %d", n), Email: id + "@example.com", CreatedAt: now,
+		Extension: pbx.Extension{ID: pbx.ExtensionID(uuid.NewString()), Number: n, Secret: pbx.NewSecret(), CreatedAt: now},
+	}
+}
+
+func eventOf(ctx context.Context, action string, u pbx.User) pbx.AuditEvent {
+	return pbx.NewAuditEvent(ctx, u.CreatedAt, action, pbx.AuditObject{Type: "user", ID: string(u.ID), Name: u.Name})
+}
+
+// BenchmarkPlanOf10000Users measures the portal's part of a plan after one of 10,000 users was replaced, and of it the reading of the users.
+func BenchmarkPlanOf10000Users(b *testing.B) {
+	c := newCrowd(b, 10_000)
+	var read, plan []float64
+	for b.Loop() {
+		c.replace(b)
+		start := time.Now()
+		if _, err := c.store.Users(b.Context(), pbx.DefaultTenant); err != nil {
+			b.Fatal(err)
+		}
+		between := time.Now()
+		c.plan(b)
+		read, plan = append(read, between.Sub(start).Seconds()*1000), append(plan, time.Since(between).Seconds()*1000)
+	}
+	b.ReportMetric(0, "ns/op") // means nothing here
+	b.ReportMetric(median(read), "ms/users")
+	b.ReportMetric(median(plan), "ms/plan")
+}
+
+// The limit is 150 MB for 10,000 users.
+func TestRenderingAndPlanningTakeBoundedMemoryAtLength(t *testing.T) { //nolint:paralleltest // it measures the memory of the process
+	n := labtest.Soak(2_000, 10_000)
+	var c *crowd
+	first := labtest.HeapWhile(func() { c = newCrowd(t, n) })
+	c.replace(t)
+	changed := labtest.HeapWhile(func() { c.plan(t) })
+	t.Logf("%d users: %d MB for the first apply, %d MB for a plan of one changed user", n, first/1e6, changed/1e6)
+	if most := 15_000_000 + int64(n)*13_500; first > most || changed > most {
+		t.Errorf("%d users: %d and %d MB, more than %d", n, first/1e6, changed/1e6, most/1e6)
+	}
+}

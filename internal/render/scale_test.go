@@ -1,0 +1,71 @@
+package render_test
+
+import (
+	"cmp"
+	"fmt"
+	"math"
+	"runtime"
+	"runtime/debug"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/synergycall/pbxportal/internal/lab/labtest"
+	"github.com/synergycall/pbxportal/internal/pbx"
+	"github.com/synergycall/pbxportal/internal/render"
+)
+
+// many returns users with consecutive numbers of the same length.
+func many(n int) []pbx.User {
+	users := make([]pbx.User, n)
+	for i := range users {
+		users[i] = user(pbx.Number(10_000+i), fmt.Sprintf("User %d", i), "AAAAAAAAAAAAAAAAAAAAAA")
+	}
+	return users
+}
+
+// exponent returns the slope of the straight line through the logarithms of times by sizes: 1 for time in proportion to the size, 2 for a loop within
+// a loop.
+func exponent(took map[int]time.Duration) float64 {
+	var n, sx, sy, sxx, sxy float64
+	for size, t := range took {
+		x, y := math.Log(float64(size)), math.Log(float64(t))
+		n, sx, sy, sxx, sxy = n+1, sx+x, sy+y, sxx+x*x, sxy+x*y
+	}
+	return (n*sxy - sx*sy) / (n*sxx - sx*sx)
+}
+
+func TestRenderingTakesTimeInProportionToTheUsersAtLength(t *testing.T) { //nolint:paralleltest // it measures time
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	defer debug.SetGCPercent(debug.SetGCPercent(-1)) // collections run on any thread; the heap is emptied before each measurement
+	busy := func() time.Duration {                   // the processor time of this thread: what else the machine does is not in it
+		var used unix.Timespec
+		if err := unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &used); err != nil {
+			t.Fatal(err)
+		}
+		return time.Duration(used.Nano())
+	}
+	const most = 1.1
+	took := map[int]time.Duration{}
+	for range labtest.Soak(6, 30) { // what else the machine does adds to the times, through shared caches
+		for _, n := range []int{1_000, 2_500, 5_000, 10_000} {
+			users := many(n)
+			runtime.GC()
+			start := busy()
+			_, _, err := render.Config(users)
+			took[n] = min(cmp.Or(took[n], math.MaxInt64), busy()-start)
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		if exponent(took) <= most && labtest.Soak(true, false) {
+			break
+		}
+	}
+	t.Logf("exponent %.2f: %v", exponent(took), took)
+	if exponent(took) > most {
+		t.Errorf("the time grows faster than the number of users: exponent %.2f", exponent(took))
+	}
+}
