@@ -46,6 +46,7 @@ type Engine struct {
 	held    *store.ApplyLock
 	watch   watchers
 	draft   atomic.Pointer[render.Rendered] // the last draft rendered from the database; the next one reuses unchanged parts
+	place   atomic.Pointer[inPlace]         // the files that were last found in place
 
 	standing *glance.Shared[pbx.Standing]
 	compared *glance.Shared[comparison]

@@ -26,6 +26,8 @@ type planned struct {
 	last    int  // the newest revision in the database
 	adopted bool // what is in place was not made by an apply
 
+	read func([]pbx.File) (render.Inventory, error) // Engine.read
+
 	declared []pbx.HostObject // what files beside the portal's define
 	draft
 
@@ -44,6 +46,7 @@ type draft struct {
 	files     []pbx.File
 	inventory render.Inventory // of files
 	users     int
+	rendered  bool // from the database, and not an earlier revision
 }
 
 // Plan returns what an apply would do now. It changes nothing, and compares the files in place with the running Asterisk, however long that takes.
@@ -112,7 +115,7 @@ func (e *Engine) compareRunning(ctx context.Context) (c comparison) {
 // plan returns the plan of an apply of this draft; explain adds the explanation. On a host without a revision, an apply, whose id is given, adopts what
 // is there as the first revision.
 func (e *Engine) plan(ctx context.Context, wanted func() (draft, error), id pbx.RunID) (*planned, error) {
-	p := &planned{}
+	p := &planned{read: e.read}
 	var declared, running []pbx.HostObject
 	counted := async(func() (err error) { // the database and the disk, concurrently
 		p.last, err = e.store.LastRevision(ctx)
@@ -169,10 +172,10 @@ func virgin(site pbx.HostState) bool {
 // compare finds what would change, user by user, and what Asterisk must have loaded afterwards.
 func (p *planned) compare() {
 	// Files that are not the portal's (an administrator's own, a hand edit) count as empty here; their text shows in the differences.
-	from, _ := render.Read(p.site.Files)
+	from, _ := p.read(p.site.Files)
 	good := from
 	if !same(p.site.Files, p.site.Seen) {
-		good, _ = render.Read(p.site.Seen)
+		good, _ = p.read(p.site.Seen)
 	}
 	p.Changes, p.want, p.good, p.from = render.Changes(from, p.inventory), p.inventory.Live(), good, from
 	p.touched, p.named = render.ChangedObjects(p.good, p.inventory)
@@ -267,7 +270,7 @@ func everything(want pbx.Live, inventories ...render.Inventory) pbx.LiveQuery {
 func (p *planned) explain() {
 	p.name()
 	p.compare()
-	p.Diffs = render.Diff("in place", p.site.Files, "planned", p.files)
+	p.Diffs = render.Diff("in place", p.site.Files, "planned", p.files, p.rendered)
 }
 
 // beginDraft starts to read and render the users of the database, and returns a function that waits for the result.
@@ -284,10 +287,32 @@ func (e *Engine) beginDraft(ctx context.Context) func() (draft, error) {
 			return err
 		}
 		e.draft.Store(&next)
-		d = draft{next.Files, next.Inventory, len(users)}
+		d = draft{next.Files, next.Inventory, len(users), true}
 		return nil
 	})
 	return sync.OnceValues(func() (draft, error) { err := wait(); return d, err })
+}
+
+// read returns the inventory of files as render.Read does. Files in place are usually those that were read or rendered last.
+func (e *Engine) read(files []pbx.File) (render.Inventory, error) {
+	if d := e.draft.Load(); d != nil && same(d.Files, files) {
+		e.place.Store(&inPlace{d.Files, d.Inventory})
+		return d.Inventory, nil
+	}
+	if p := e.place.Load(); p != nil && same(p.files, files) {
+		return p.inventory, nil
+	}
+	inventory, err := render.Read(files)
+	if err == nil {
+		e.place.Store(&inPlace{files, inventory})
+	}
+	return inventory, err
+}
+
+// inPlace are files with their inventory.
+type inPlace struct {
+	files     []pbx.File
+	inventory render.Inventory
 }
 
 // oldDraft returns an earlier revision.
@@ -306,7 +331,7 @@ func (e *Engine) oldDraft(ctx context.Context, number int) (d draft, err error) 
 	if err != nil {
 		return d, applyError(pbx.CodeRefused, err)
 	}
-	return draft{run.Files, inventory, len(inventory.Numbers())}, nil
+	return draft{run.Files, inventory, len(inventory.Numbers()), false}, nil
 }
 
 // asAdopted returns the files that are there, and empty ones where there are none.
@@ -414,7 +439,7 @@ func (e *Engine) contradiction(ctx context.Context, site pbx.HostState, patient 
 	if slices.ContainsFunc(site.Drift, func(d pbx.Drift) bool { return d.Kind == pbx.Edited || d.Kind == pbx.Replaced }) {
 		return pbx.NotOurs, "the files in place are not the portal's: they were changed by hand", nil
 	}
-	inventory, err := render.Read(site.Files)
+	inventory, err := e.read(site.Files)
 	if err != nil {
 		return pbx.NotOurs, "the files in place are not the portal's: " + err.Error(), nil //nolint:nilerr // that is the result
 	}
