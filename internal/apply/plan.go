@@ -269,7 +269,8 @@ func everything(want pbx.Live, inventories ...render.Inventory) pbx.LiveQuery {
 // explain fills in the parts of a plan that are meant for people.
 func (p *planned) explain() {
 	p.name()
-	p.compare()
+	from, _ := p.read(p.site.Files)
+	p.Changes = render.Changes(from, p.inventory)
 	p.Diffs = render.Diff("in place", p.site.Files, "planned", p.files, p.rendered)
 }
 

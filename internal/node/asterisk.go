@@ -133,11 +133,17 @@ func dialplanOf(ctx context.Context, control *asterisk.Control, inContext, exten
 	return d, err
 }
 
+// listTimePerUser is how long Asterisk may take to list what one user has: with 10,000 users on a busy machine a list takes longer than DefaultTimeout.
+const listTimePerUser = 3 * time.Millisecond
+
 // Live asks Asterisk what it has loaded, using all consoles concurrently. A type that cannot be listed is an error.
 func (l *Local) Live(ctx context.Context, q pbx.LiveQuery) (live pbx.Live, err error) {
 	control := l.control
 	if q.Patient {
 		control = l.looks
+	}
+	if long := time.Duration(len(q.Ours)) * listTimePerUser; long > asterisk.DefaultTimeout {
+		control = control.WithTimeout(long)
 	}
 	live.IDs, live.Contexts, live.Hashes = map[string][]string{}, map[string][]string{}, map[string]string{}
 	var mu sync.Mutex // guards live
