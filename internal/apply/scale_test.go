@@ -3,6 +3,7 @@ package apply_test
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"testing"
 	"time"
@@ -38,8 +39,11 @@ func (o *obedient) Reload(context.Context, []pbx.Module) (pbx.Reload, error) {
 
 func (o *obedient) Live(_ context.Context, q pbx.LiveQuery) (pbx.Live, error) {
 	live := o.live
-	if q.Exten != "" {
-		live.Steps = slices.DeleteFunc(slices.Clone(live.Steps), func(s pbx.Step) bool { return s.Exten != q.Exten })
+	live.IDs, live.Contexts, live.Hashes = maps.Clone(live.IDs), maps.Clone(live.Contexts), maps.Clone(live.Hashes)
+	maps.DeleteFunc(live.IDs, func(typ string, _ []string) bool { return !slices.Contains(q.Types, typ) })
+	if !slices.Contains(q.Contexts, pbx.Context) {
+		live.Contexts = nil
+		live.Steps = slices.DeleteFunc(slices.Clone(live.Steps), func(s pbx.Step) bool { return !q.Covers(s) })
 	}
 	return live, nil
 }
