@@ -16,11 +16,11 @@ import (
 	"github.com/synergycall/pbxportal/internal/store/storetest"
 )
 
-// revision returns a run that created a revision with these two files.
-func revision(number int, pjsip, dialplan string) pbx.Run {
+// revision returns a run that created a revision with this PJSIP file, and a dialplan that is the same in all.
+func revision(number int, pjsip string) pbx.Run {
 	r := sealedRun()
 	r.Revision, r.Saved = number, nil
-	r.Files = []pbx.File{{Path: pbx.PJSIPPath, Content: []byte(pjsip)}, {Path: pbx.DialplanPath, Content: []byte(dialplan)}}
+	r.Files = []pbx.File{{Path: pbx.PJSIPPath, Content: []byte(pjsip)}, {Path: pbx.DialplanPath, Content: []byte("exten")}}
 	return r
 }
 
@@ -43,7 +43,7 @@ func TestAContentThatSeveralRevisionsHaveIsKeptOnceAndAsLongAsOneHasIt(t *testin
 				}
 			}
 		}
-		one, two, three := revision(1, "[1000]", "exten"), revision(2, "[1000]\n[1001]", "exten"), revision(3, "[1000]", "exten")
+		one, two, three := revision(1, "[1000]"), revision(2, "[1000]\n[1001]"), revision(3, "[1000]")
 		for _, r := range []pbx.Run{one, two, three} {
 			if err := storetest.SaveRun(t.Context(), s, r); err != nil {
 				t.Fatal(err)
@@ -55,7 +55,7 @@ func TestAContentThatSeveralRevisionsHaveIsKeptOnceAndAsLongAsOneHasIt(t *testin
 		// A lost key: what it sealed is not used again, also for the same content.
 		older := storetest.Keys(t)
 		s.UseKeys(newKeys(t), false)
-		four := revision(4, "[1000]\n[1001]", "exten")
+		four := revision(4, "[1000]\n[1001]")
 		if err := storetest.SaveRun(t.Context(), s, four); err != nil {
 			t.Fatal(err)
 		}

@@ -249,6 +249,12 @@ for (const [name, to, options = {}, act] of [...pages, ...states]) {
   })
 }
 
+later('a plan says how old its comparison with Asterisk is', async () => {
+  const { page, close } = await open({}, 'apply')
+  await page.waitForSelector('text=/Compared with Asterisk\\s+5 minutes ago/')
+  await close()
+})
+
 later('German everywhere, also after a reload', async () => {
   const { page, close } = await open({}, 'apply', { locale: 'de-DE' })
   await page.waitForSelector('h1:has-text("Anwenden")')

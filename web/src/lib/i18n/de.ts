@@ -370,6 +370,7 @@ export const de: Messages = {
     title: 'Anwenden',
     nothing: 'Nichts anzuwenden',
     nothingSays: (revision) => `Asterisk läuft mit den Benutzern der Datenbank, als Revision ${revision}.`,
+    compared: 'Mit Asterisk verglichen:',
     nothingFirst: 'Es gibt noch keine Benutzer, und es wurden keine Dateien geschrieben.',
     changes: (n) => count(n, 'Änderung', 'Änderungen'),
     onlyFiles: 'Die Dateien ändern sich, aber kein Benutzer.',

@@ -377,6 +377,7 @@ export const en = {
     title: 'Apply',
     nothing: 'Nothing to apply',
     nothingSays: (revision: number) => `Asterisk runs the users in the database, as revision ${revision}.`,
+    compared: 'Compared with Asterisk',
     nothingFirst: 'There are no users yet, and no files were written.',
     changes: (n: number) => count(n, 'change', 'changes'),
     onlyFiles: 'The files change, but no user does.',
