@@ -24,7 +24,8 @@ func patched(lines []string, diff string) (_ []string, err error) {
 			}
 			out, at = append(out, lines[at:max(from-1, 0)]...), max(from-1, 0)
 			var to int
-			if _, err := fmt.Sscanf(line[strings.Index(line, "+"):], "+%d,", &to); err != nil || to != len(out)+1 {
+			_, after, _ := strings.Cut(line, "+")
+			if _, err := fmt.Sscanf(after, "%d,", &to); err != nil || to != len(out)+1 {
 				return nil, fmt.Errorf("%q is line %d: %w", line, len(out)+1, err)
 			}
 		case strings.HasPrefix(line, "--- "), strings.HasPrefix(line, "+++ "), strings.HasPrefix(line, "diff "), line == "":
