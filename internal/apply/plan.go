@@ -46,7 +46,6 @@ type draft struct {
 	files     []pbx.File
 	inventory render.Inventory // of files
 	users     int
-	rendered  bool // from the database, and not an earlier revision
 }
 
 // Plan returns what an apply would do now. It changes nothing, and compares the files in place with the running Asterisk, however long that takes.
@@ -271,7 +270,7 @@ func (p *planned) explain() {
 	p.name()
 	from, _ := p.read(p.site.Files)
 	p.Changes = render.Changes(from, p.inventory)
-	p.Diffs = render.Diff("in place", p.site.Files, "planned", p.files, p.rendered)
+	p.Diffs = render.Diff("in place", p.site.Files, "planned", p.files)
 }
 
 // beginDraft starts to read and render the users of the database, and returns a function that waits for the result.
@@ -288,7 +287,7 @@ func (e *Engine) beginDraft(ctx context.Context) func() (draft, error) {
 			return err
 		}
 		e.draft.Store(&next)
-		d = draft{next.Files, next.Inventory, len(users), true}
+		d = draft{next.Files, next.Inventory, len(users)}
 		return nil
 	})
 	return sync.OnceValues(func() (draft, error) { err := wait(); return d, err })
@@ -332,7 +331,7 @@ func (e *Engine) oldDraft(ctx context.Context, number int) (d draft, err error) 
 	if err != nil {
 		return d, applyError(pbx.CodeRefused, err)
 	}
-	return draft{run.Files, inventory, len(inventory.Numbers()), false}, nil
+	return draft{run.Files, inventory, len(inventory.Numbers())}, nil
 }
 
 // asAdopted returns the files that are there, and empty ones where there are none.
@@ -458,12 +457,7 @@ func (e *Engine) contradiction(ctx context.Context, site pbx.HostState, patient 
 
 // same reports whether two sets of files are equal, byte for byte and by path.
 func same(a, b []pbx.File) bool {
-	for i := range b {
-		if len(a) != len(b) || a[i].Path != b[i].Path || !bytes.Equal(a[i].Content, b[i].Content) {
-			return false
-		}
-	}
-	return true
+	return slices.EqualFunc(a, b, func(x, y pbx.File) bool { return x.Path == y.Path && bytes.Equal(x.Content, y.Content) })
 }
 
 // name computes the hash of the plan: of what is in place, the drift, and what would be in place.

@@ -53,7 +53,7 @@ func (e *Engine) Diff(ctx context.Context, from, to int) ([]pbx.FileDiff, error)
 		}
 		files[i] = d.files
 	}
-	return render.Diff(fmt.Sprintf("revision %d", from), files[0], fmt.Sprintf("revision %d", to), files[1], false), nil
+	return render.Diff(fmt.Sprintf("revision %d", from), files[0], fmt.Sprintf("revision %d", to), files[1]), nil
 }
 
 // Previous returns the number of the newest revision before the one in place that Asterisk was seen to run: the target of a rollback without a number.

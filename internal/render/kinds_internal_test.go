@@ -144,10 +144,10 @@ func TestObjectsAndStepsOfAnyKindAreShownWithoutSecrets(t *testing.T) {
 		return slices.Concat(users, []pbx.File{rendertest.Trunks(secret, "t-7"), rendertest.Callflow(ring, "g17")})
 	}
 	text := ""
-	for _, d := range Diff("a", users, "b", with("one", 20), false) {
+	for _, d := range Diff("a", users, "b", with("one", 20)) {
 		text += d.Text
 	}
-	for _, d := range Diff("a", with("one", 20), "b", with("two", 20), false) {
+	for _, d := range Diff("a", with("one", 20), "b", with("two", 20)) {
 		text += d.Text
 	}
 	for _, want := range []string{"+[t-7]", "+server_uri=sip:127.0.0.1:9", "+password=[hidden]", "+password=[hidden, new]"} {
@@ -158,7 +158,7 @@ func TestObjectsAndStepsOfAnyKindAreShownWithoutSecrets(t *testing.T) {
 	if strings.Contains(text, "=one") || strings.Contains(text, "=two") || strings.Contains(text, "@portal") {
 		t.Errorf("the diff shows a secret or a hash:\n%s", text)
 	}
-	removed := fmt.Sprint(Diff("a", with("one", 20), "b", users, false))
+	removed := fmt.Sprint(Diff("a", with("one", 20), "b", users))
 	if !strings.Contains(removed, "-[t-7]") {
 		t.Errorf("the diff does not show what is removed:\n%s", removed)
 	}

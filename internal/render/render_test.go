@@ -280,7 +280,7 @@ func TestAChangeOfTheModeIsOneOfSettingsAndANewSecretIsSeenThroughIt(t *testing.
 		if fmt.Sprint(got) != tc.want {
 			t.Errorf("%s: %v, want %s", tc.name, got, tc.want)
 		}
-		for _, d := range render.Diff("a", before, "b", after, false) {
+		for _, d := range render.Diff("a", before, "b", after) {
 			if regexp.MustCompile(`[0-9a-f]{32}|=(old|new)`).MatchString(d.Text) {
 				t.Errorf("%s: the diff shows what it must hide:\n%s", tc.name, d.Text)
 			}
@@ -343,7 +343,7 @@ func TestTheTimesThatAreSetAreWrittenAndShownInADiff(t *testing.T) {
 		}
 	}
 	text := ""
-	for _, d := range render.Diff("a", before, "b", after, false) {
+	for _, d := range render.Diff("a", before, "b", after) {
 		text += d.Text
 	}
 	for _, line := range []string{"-exten => 1000,1,Dial(PJSIP/1000,25)\n", "+exten => 1000,1,Dial(PJSIP/1000,40)\n", "-rtp_timeout=120\n", "+rtp_timeout=0\n"} {
@@ -387,7 +387,7 @@ func TestFilesOfAnOlderPortalAreReadAndBroughtUpToDate(t *testing.T) {
 				t.Errorf("%s: %d changes in %v, register again is %v; want its settings alone", name, c.Number, c.What, c.Reregister)
 			}
 		}
-		for _, d := range render.Diff("a", before, "b", after, false) {
+		for _, d := range render.Diff("a", before, "b", after) {
 			if d.Text == "" || strings.Contains(d.Text, "not written by the portal") {
 				t.Errorf("%s: the diff of %s is\n%s", name, d.Path, d.Text)
 			}

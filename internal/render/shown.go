@@ -15,21 +15,15 @@ import (
 
 // Diff returns how each file changes from one pair to the other, as a unified diff without secrets and hashes: an unchanged secret is "[hidden]" on both
 // sides, a changed one is "[hidden]" before and "[hidden, new]" after. Only lines that the portal writes are shown, exactly in the form in which it
-// writes them; of all others only the number is shown. rendered reports that Config or Next returned the second pair: then the time depends on what
-// changed.
-func Diff(fromName string, from []pbx.File, toName string, to []pbx.File, rendered bool) []pbx.FileDiff {
+// writes them; of all others only the number is shown.
+func Diff(fromName string, from []pbx.File, toName string, to []pbx.File) []pbx.FileDiff {
 	var diffs []pbx.FileDiff
 	for _, f := range pbx.GeneratedFiles() {
 		before, after, text := pbx.ContentOf(from, f.Path), pbx.ContentOf(to, f.Path), ""
 		if f.Optional && before == nil && after == nil {
 			continue
 		}
-		users := f.Path == pbx.PJSIPPath || f.Path == pbx.DialplanPath
-		switch a, b := blocks(f.Path, before), blocks(f.Path, after); {
-		case bytes.Equal(before, after):
-		case rendered && users && bytes.Equal(a[0], b[0]):
-			text = diffRuns(fromName+": "+f.Path, toName+": "+f.Path, f.Path, a, b)
-		default:
+		if !bytes.Equal(before, after) {
 			earlier := map[string]string{}
 			a := (&shower{noted: earlier}).show(f.Path, before)
 			b := (&shower{noted: map[string]string{}, earlier: earlier}).show(f.Path, after)

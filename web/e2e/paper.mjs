@@ -325,7 +325,7 @@ later('1,024 malicious names are shown as text', async () => {
   const grid = page.locator('[role=grid] [role=presentation]')
   for (let y = 0; seen.size < 1024 && y < 1024 * 44 + 2000; y += 600) {
     await grid.evaluate((el, top) => (el.scrollTop = top), y)
-    await page.waitForTimeout(20)
+    await page.evaluate(() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done))))
     for (const [i, name] of await page.$$eval('[data-row]', (rows) => rows.map((r) => [Number(r.dataset.row), r.children[1].textContent]))) seen.set(i, name)
   }
   same(seen.size, 1024, 'how many rows were seen')
@@ -583,6 +583,7 @@ later('an address of an unknown activity entry says so at once, and an invalid d
   visit({}, '', async (page, w) => {
     w.audit = Array.from({ length: 400 }, (_, i) => ({ ...w.audit[0], seq: 1000 - i }))
     const asked = () => w.requests.filter((r) => r.path === '/audit').length
+    while (!asked()) await page.waitForTimeout(20) // the recent changes of the overview
     const before = asked()
     await page.goto(new URL('/app/activity/5000', page.url()).href)
     await page.waitForSelector('main [role=status]:has-text("There is no entry 5000")')
@@ -713,7 +714,7 @@ later('a restored revision is not undone without a warning', () =>
     await page.goto(new URL('/app/', page.url()).href)
     await page.waitForSelector('main :text("Revision 7 was restored, but the database still has the later changes.")')
     await page.goto(new URL('/app/apply', page.url()).href)
-    await page.waitForSelector('[role=status]:has-text("Revision 7 was restored by")')
+    await page.waitForSelector('[role=status]:has-text("Revision 7 was restored")')
     await page.waitForSelector('main li:has-text("Delete the 3 users under Added")')
     must(await page.locator('main li a[href*="/app/users/"]').count(), 'the users to be deleted cannot be reached')
     must(await page.locator('button:has-text("Apply 6 changes")').isDisabled(), 'it is undone with one click')
@@ -919,8 +920,10 @@ later('data whose changes the portal reports is not polled frequently', () =>
   visit({ clock: true }, 'users', async (page, w) => {
     await page.waitForSelector('[data-row]')
     const asked = (path) => w.requests.filter((r) => r.path === path).length
+    const first = asked('/users')
+    while (!w.streams.size) await page.waitForTimeout(20)
     for (const stream of w.streams) stream.write('event: changed\ndata: {"plan":true,"users":true}\n\n')
-    await page.clock.runFor(1000)
+    while (asked('/users') === first) await page.clock.runFor(100)
     const before = asked('/users')
     await page.clock.runFor(100_000)
     same(asked('/users'), before, 'how often the users were asked for')
