@@ -1,3 +1,7 @@
+//go:build !race
+
+// It measures time and memory, of which the race detector takes many times as much.
+
 package render_test
 
 import (
