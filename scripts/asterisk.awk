@@ -15,7 +15,7 @@ function answer_dialplan(wanted,    line, parts, exten, priority, extens, steps,
 		if (wanted != "" && exten != wanted) continue
 		sub(/^(exten => [0-9]+,1,| same => n,)/, "", line)
 		priority++; steps++
-		text = text sprintf("  %-17s %d. %s  [f:1]\n", priority == 1 ? "'" exten "' =>" : "", priority, line)
+		text = text sprintf("  %-17s %d. %s  [generated_routing.conf:1]\n", priority == 1 ? "'" exten "' =>" : "", priority, line)
 		if (priority == 1) extens++
 	}
 	printf "[ Context 'synergy-internal' created by 'pbx_config' ]\n%s\n-= %d extensions (%d priorities) in 1 context. =-\n", text, extens, steps
