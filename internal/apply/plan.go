@@ -13,7 +13,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/synergycall/pbxportal/internal/glance"
 	"github.com/synergycall/pbxportal/internal/pbx"
 	"github.com/synergycall/pbxportal/internal/render"
 	"github.com/synergycall/pbxportal/internal/store"
@@ -50,7 +49,7 @@ type draft struct {
 
 // Plan returns what an apply would do now. It changes nothing, and compares the files in place with the running Asterisk, however long that takes.
 func (e *Engine) Plan(ctx context.Context) (pbx.Plan, error) {
-	return e.planWith(ctx, e.compared.Fresh)
+	return e.planWith(ctx, 2*timeout)
 }
 
 // How long QuickPlan waits for Asterisk: if there is an earlier comparison of the same revision, and if there is none.
@@ -62,17 +61,16 @@ const (
 // QuickPlan returns what Plan returns, but waits for Asterisk only briefly: if it does not answer in time, the plan contains the last comparison,
 // whose age is that of AskedAt. An Asterisk with many users answers in seconds.
 func (e *Engine) QuickPlan(ctx context.Context) (pbx.Plan, error) {
-	return e.planWith(ctx, func(ctx context.Context) (glance.Seen[comparison], bool) {
-		return e.compared.Within(ctx, planPatience)
-	})
+	return e.planWith(ctx, planPatience)
 }
 
-func (e *Engine) planWith(ctx context.Context, compared func(context.Context) (glance.Seen[comparison], bool)) (pbx.Plan, error) {
+// planWith returns the plan, and waits for Asterisk for at most patience if there is an earlier comparison of the same revision.
+func (e *Engine) planWith(ctx context.Context, patience time.Duration) (pbx.Plan, error) {
 	p, err := e.plan(ctx, e.beginDraft(ctx), "")
 	if err != nil {
 		return pbx.Plan{}, err
 	}
-	seen, ok := compared(ctx)
+	seen, ok := e.compared.Within(ctx, patience)
 	if !ok && seen.What.revision != p.site.Current { // it is of no use
 		seen, ok = e.compared.Within(ctx, firstPlanPatience)
 	}

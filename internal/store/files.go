@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/synergycall/pbxportal/internal/keyring"
 	"github.com/synergycall/pbxportal/internal/pbx"
 )
 
@@ -37,7 +36,7 @@ func (s *Store) keepFiles(ctx context.Context, files []pbx.File) ([]keptFile, er
 			return nil, fmt.Errorf("%s: %w", f.Path, err)
 		}
 		if holdsPasswords(f.Path) {
-			kept[i].content, kept[i].sealedWith, err = s.secrets.contentIn(kept[i].id, kept[i].content)
+			kept[i].content, kept[i].sealedWith, err = s.secrets.bytesIn(forRevision, kept[i].id, kept[i].content)
 		} else {
 			kept[i].sealedWith.Valid = true
 		}
@@ -50,7 +49,7 @@ func (s *Store) keepFiles(ctx context.Context, files []pbx.File) ([]keptFile, er
 
 // holdsPasswords reports whether a generated file may hold passwords: any but those of the dialplan.
 func holdsPasswords(path string) bool {
-	return !slices.ContainsFunc(pbx.GeneratedFiles(), func(f pbx.GeneratedFile) bool { return f.Path == path && f.Module == pbx.Dialplan })
+	return pbx.ModuleOf(path) != pbx.Dialplan
 }
 
 // hasContent reports whether a content is stored in the form in which it would be stored now.
@@ -118,34 +117,12 @@ func (t *Tx) dropContents(ctx context.Context) error {
 	return err
 }
 
-// contentIn seals the compressed content of a file.
-func (s *secrets) contentIn(id string, content []byte) (kept []byte, with sql.NullString, err error) {
-	switch {
-	case s.open:
-		return content, with, nil
-	case s.keys == nil:
-		return nil, with, errNoKeys
-	}
-	sealed, err := s.keys.SealBytes(forRevision, id, content)
-	return sealed, sealedWith(sealed), err
-}
-
 // current reports whether a row sealed with a key, null for a plaintext one, is as it would be stored now.
 func (s *secrets) current(with sql.NullString) bool {
 	if s.open || s.keys == nil {
 		return s.open && !with.Valid
 	}
 	return with.Valid && with.String == s.keys.Current()
-}
-
-// sealedWith returns the key of the first of these that is sealed, "" for none.
-func sealedWith(parts ...[]byte) sql.NullString {
-	for _, part := range parts {
-		if key, ok := keyring.KeyOf(string(part[:min(len(part), keyring.HeaderLength)])); ok {
-			return sql.NullString{String: key, Valid: true}
-		}
-	}
-	return sql.NullString{Valid: true}
 }
 
 // contentBatch is the number of contents sealed in one transaction; each may be a file of a thousand users.
@@ -165,7 +142,7 @@ func (t *Tx) resealContents(ctx context.Context, after string) (did Resealed, la
 		content, err := t.secrets.bytesOut(forRevision, c.id, c.content)
 		var with sql.NullString
 		if err == nil {
-			content, with, err = t.secrets.contentIn(c.id, content)
+			content, with, err = t.secrets.bytesIn(forRevision, c.id, content)
 		}
 		if err != nil {
 			return did, "", fmt.Errorf("the file %s: %w", c.id, err)

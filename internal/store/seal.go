@@ -102,15 +102,12 @@ func (s *secrets) savedIn(id pbx.RunID, saved []pbx.File) (sealed []byte, with s
 		return nil, sql.NullString{Valid: true}, nil
 	case s.open:
 		return nil, with, nil
-	case s.keys == nil:
-		return nil, with, errNoKeys
 	}
 	text, err := json.Marshal(saved)
 	if err != nil {
 		return nil, with, err
 	}
-	sealed, err = s.keys.SealBytes(forSaved, string(id), text)
-	return sealed, sealedWith(sealed), err
+	return s.bytesIn(forSaved, string(id), text)
 }
 
 // savedOut opens what savedIn sealed.
@@ -125,7 +122,20 @@ func (s *secrets) savedOut(id pbx.RunID, sealed []byte) (saved []pbx.File, err e
 	return saved, err
 }
 
-// bytesOut opens what was sealed for a purpose and an owner; plaintext is returned as it is.
+// bytesIn seals bytes for a purpose and an owner. with is the key that sealed them; it is null if they are stored as plaintext.
+func (s *secrets) bytesIn(purpose, owner string, content []byte) (kept []byte, with sql.NullString, err error) {
+	switch {
+	case s.open:
+		return content, with, nil
+	case s.keys == nil:
+		return nil, with, errNoKeys
+	}
+	kept, err = s.keys.SealBytes(purpose, owner, content)
+	with.String, with.Valid = keyring.KeyOf(string(kept[:min(len(kept), keyring.HeaderLength)]))
+	return kept, with, err
+}
+
+// bytesOut opens what bytesIn sealed; plaintext is returned as it is.
 func (s *secrets) bytesOut(purpose, owner string, content []byte) ([]byte, error) {
 	if _, sealed := keyring.KeyOf(string(content[:min(len(content), keyring.HeaderLength)])); !sealed {
 		return content, nil

@@ -187,12 +187,15 @@ const states = [
   }],
 ]
 
+// painted waits until what changed is on the screen.
+const painted = (page) => page.evaluate(() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done))))
+
 // between tests widths between a phone and a desktop: a tablet upright, half a screen, and a laptop at 200 %, which a browser lays out as
 // a window of half the size.
 async function between(page, what) {
   for (const [width, height] of [[640, 800], [768, 1024], [950, 800], [720, 450]]) {
     await page.setViewportSize({ width, height })
-    await page.evaluate(() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done))))
+    await painted(page)
     await fits(page, what)
     same(await overlaps(page), [], `${what} at ${width}×${height}: what lies over each other`)
   }
@@ -316,7 +319,7 @@ later('1,024 malicious names are shown as text', async () => {
   w.calls = names.slice(0, 40).map((name, i) => ({ id: `c${i}`, state: 'up', from: { number: name, name }, to: { number: '1', name }, since: new Date().toISOString() }))
   w.registrations = names.slice(0, 200).map((name, i) => ({ number: 1000 + i, state: 'reachable', address: name, user_agent: name, since: new Date().toISOString() }))
   const portal = await serve(w)
-  const ctx = await browser.newContext({ viewport: { width: 1280, height: 800 }, reducedMotion: 'reduce', locale: 'en-GB' })
+  const ctx = await browser.newContext(desk)
   const page = await ctx.newPage()
   watch(page, noise)
   await page.goto(`${portal.url}/app/users`)
@@ -325,7 +328,7 @@ later('1,024 malicious names are shown as text', async () => {
   const grid = page.locator('[role=grid] [role=presentation]')
   for (let y = 0; seen.size < 1024 && y < 1024 * 44 + 2000; y += 600) {
     await grid.evaluate((el, top) => (el.scrollTop = top), y)
-    await page.evaluate(() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done))))
+    await painted(page)
     for (const [i, name] of await page.$$eval('[data-row]', (rows) => rows.map((r) => [Number(r.dataset.row), r.children[1].textContent]))) seen.set(i, name)
   }
   same(seen.size, 1024, 'how many rows were seen')
@@ -395,7 +398,7 @@ const deletes = (w) => w.requests.filter((r) => r.method === 'DELETE').length
 async function visit(options, to, act) {
   const w = world(options)
   const portal = await serve(w)
-  const ctx = await browser.newContext({ viewport: { width: 1280, height: 800 }, reducedMotion: 'reduce', locale: options.locale ?? 'en-GB' })
+  const ctx = await browser.newContext({ ...desk, locale: options.locale ?? desk.locale })
   const page = await ctx.newPage()
   watch(page, noise)
   if (options.clock) await page.clock.install()
