@@ -1083,3 +1083,18 @@ func TestAPlanDoesNotWaitForAnAsteriskThatAnswersLateAndSaysHowOldItsComparisonI
 		t.Errorf("after the answer, the plan is %+v; want that Asterisk runs something else", plan)
 	}
 }
+
+func TestAPlanBeforeTheFirstAnswerOfAsteriskDoesNotSayThatAllIsWell(t *testing.T) {
+	t.Parallel()
+	answer := make(chan struct{})
+	s := &script{live: func(live pbx.Live) pbx.Live {
+		<-answer
+		return live
+	}}
+	engine := apply.New(apply.Config{Store: storetest.New(t), Target: s, Now: time.Now})
+	plan, err := engine.QuickPlan(t.Context())
+	close(answer)
+	if err != nil || plan.Revision != 0 || plan.SyncCode != pbx.NotAsked || !plan.AskedAt.IsZero() {
+		t.Errorf("plan %+v, error %v; want that Asterisk has not answered", plan, err)
+	}
+}

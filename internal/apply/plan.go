@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/synergycall/pbxportal/internal/glance"
 	"github.com/synergycall/pbxportal/internal/pbx"
 	"github.com/synergycall/pbxportal/internal/render"
 	"github.com/synergycall/pbxportal/internal/store"
@@ -70,14 +71,18 @@ func (e *Engine) planWith(ctx context.Context, patience time.Duration) (pbx.Plan
 	if err != nil {
 		return pbx.Plan{}, err
 	}
+	// Before the first comparison there is a zero one, which says nothing of a host without a revision.
+	ofThis := func(seen glance.Seen[comparison]) bool {
+		return !seen.At.IsZero() && seen.What.revision == p.site.Current
+	}
 	seen, ok := e.compared.Within(ctx, patience)
-	if !ok && seen.What.revision != p.site.Current { // it is of no use
+	if !ok && !ofThis(seen) {
 		seen, ok = e.compared.Within(ctx, firstPlanPatience)
 	}
 	switch {
 	case p.site.Ahead():
 		p.SyncCode, p.Behind = notSeen(p.site)
-	case ok || seen.What.revision == p.site.Current:
+	case ok || ofThis(seen):
 		p.SyncCode, p.Behind, p.AskedAt = seen.What.code, seen.What.behind, seen.At
 	default:
 		p.SyncCode, p.Behind = pbx.NotAsked, fmt.Sprintf("Asterisk has not answered within %s: ask for the plan with --live, or live=true, to wait for it", firstPlanPatience)
