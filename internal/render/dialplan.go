@@ -11,7 +11,7 @@ import (
 	"github.com/synergycall/pbxportal/internal/pbx"
 )
 
-// context is a context of the dialplan, as one file has it.
+// context is a dialplan context in one file.
 type context struct {
 	name, path string
 	includes   []string
@@ -22,9 +22,9 @@ func (c context) equal(other context) bool {
 	return c.name == other.name && c.path == other.path && slices.Equal(c.includes, other.includes)
 }
 
-// writeDialplan returns the dialplan file at path with those of the contexts that are in it, and appends their steps in the order of the file to steps.
-// Within a context the owners descend: Asterisk walks a sorted list from its head for each extension it adds; in this order it stops at the first, and
-// 10,000 extensions load in 16 ms instead of 567. Each piece then refers to its steps among all, if they are in one context.
+// writeDialplan returns the dialplan file at path, and steps with the steps of this file appended, in its order. Within a context, owners are written in
+// descending order: for each extension that it adds, Asterisk searches a sorted list from its head, and in this order it stops at once; 10,000 extensions
+// load in 16 ms instead of 567 ms. The steps of a piece that are all in one context then share the memory of the returned steps.
 func writeDialplan(path string, contexts []context, pieces []piece, steps []pbx.Step) ([]byte, []pbx.Step, error) {
 	var b bytes.Buffer
 	first := len(steps)
@@ -68,7 +68,7 @@ func writeStep(b *bytes.Buffer, s pbx.Step) {
 	}
 }
 
-// readBackDialplan reads a dialplan file as Asterisk does, and compares it with what was meant.
+// readBackDialplan reads a dialplan file as Asterisk does, and compares it with the intended contexts and steps.
 func readBackDialplan(path string, file []byte, contexts []context, steps []pbx.Step) error {
 	readContexts, readSteps, err := parseDialplan(path, file)
 	if err != nil {
@@ -80,7 +80,7 @@ func readBackDialplan(path string, file []byte, contexts []context, steps []pbx.
 	return nil
 }
 
-// parseDialplan reads the contexts of a dialplan file, and all their steps.
+// parseDialplan returns the contexts of a dialplan file, and all their steps.
 func parseDialplan(path string, file []byte) (contexts []context, steps []pbx.Step, err error) {
 	sections, err := parse(file)
 	if err != nil {
@@ -121,7 +121,7 @@ func parseDialplan(path string, file []byte) (contexts []context, steps []pbx.St
 	return contexts, steps, nil
 }
 
-// parseStep reads one line of a context; last is the step before it, zero for none.
+// parseStep parses one line of a context; last is the step before it, zero for none.
 func parseStep(s setting, last pbx.Step) (step pbx.Step, err error) {
 	rest, ok := s.value, true
 	switch {
@@ -154,7 +154,7 @@ func parseStep(s setting, last pbx.Step) (step pbx.Step, err error) {
 	return step, nil
 }
 
-// stepsByOwner returns the pieces of the steps of a dialplan file, in order of owner.
+// stepsByOwner returns the steps of a dialplan file as pieces, in order of owner.
 func stepsByOwner(path string, steps []pbx.Step) []piece {
 	var pieces []piece
 	first := 0

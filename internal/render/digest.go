@@ -3,7 +3,7 @@ package render
 import (
 	"bytes"
 	"cmp"
-	"crypto/md5" //nolint:gosec // SIP phones know no better digest, most of them
+	"crypto/md5" //nolint:gosec // many SIP phones support no other digest
 	"crypto/sha256"
 	"encoding/hex"
 	"slices"
@@ -13,10 +13,10 @@ import (
 	"github.com/synergycall/pbxportal/internal/pbx"
 )
 
-// Options holds the choices in how the files are written. The zero value holds the defaults of the settings.
+// Options holds the options for writing the files. The zero value is the default.
 type Options struct {
-	// DigestRealm, if not "", has digests of the secrets for this realm written in place of the secrets. A digest is enough to register as the phone,
-	// for that realm, but does not reveal the secret.
+	// DigestRealm, if not "", is the realm of digests that are written in place of the secrets. A digest suffices to register with this realm, but does
+	// not reveal the secret.
 	DigestRealm string
 	// DigestAlgorithms lists the algorithms of the digests in the order in which Asterisk offers them, separated by commas; "" is the default.
 	DigestAlgorithms string
@@ -29,30 +29,30 @@ type Options struct {
 // seconds returns a timeout as Asterisk reads it.
 func seconds(n, unset int) string { return strconv.Itoa(max(cmp.Or(n, unset), 0)) }
 
-// ring returns for how many seconds a phone rings.
-func (s Options) ring() int { return cmp.Or(s.RingTimeout, pbx.DefaultRingTimeout) }
+// ring returns how long a phone rings, in seconds.
+func (o Options) ring() int { return cmp.Or(o.RingTimeout, pbx.DefaultRingTimeout) }
 
 // algorithms returns DigestAlgorithms or its default.
-func (s Options) algorithms() string { return cmp.Or(s.DigestAlgorithms, pbx.DefaultDigestAlgorithms) }
+func (o Options) algorithms() string { return cmp.Or(o.DigestAlgorithms, pbx.DefaultDigestAlgorithms) }
 
-// auth returns the settings with which the phone authenticates.
-func (s Options) auth(p phone, id string) []setting {
-	if s.DigestRealm == "" {
+// auth returns the settings of a user's auth object, with the secret or its digests.
+func (o Options) auth(p phone, id string) []setting {
+	if o.DigestRealm == "" {
 		return passwordAuth(p, id)
 	}
-	settings := []setting{{"type", "auth"}, {"auth_type", "digest"}, {"username", id}, {"realm", s.DigestRealm}}
-	for _, d := range digests(id, s.DigestRealm, p.secret.Reveal()) {
-		if algorithm, _, _ := strings.Cut(d, ":"); d == "" || slices.Contains(strings.Split(s.algorithms(), ","), algorithm) {
+	settings := []setting{{"type", "auth"}, {"auth_type", "digest"}, {"username", id}, {"realm", o.DigestRealm}}
+	for _, d := range digests(id, o.DigestRealm, p.secret.Reveal()) {
+		if algorithm, _, _ := strings.Cut(d, ":"); d == "" || slices.Contains(strings.Split(o.algorithms(), ","), algorithm) {
 			settings = append(settings, setting{"password_digest", d})
 		}
 	}
 	// Asterisk sends its challenges in this order, and a phone answers the first that it supports. When Asterisk itself is challenged it must use only
 	// algorithms it has a digest for.
-	return seal(append(settings, setting{"supported_algorithms_uas", s.algorithms()}, setting{"supported_algorithms_uac", s.algorithms()},
+	return seal(append(settings, setting{"supported_algorithms_uas", o.algorithms()}, setting{"supported_algorithms_uac", o.algorithms()},
 		setting{pbx.HashAttribute, ""}))
 }
 
-// digests returns what Asterisk needs of a secret to check a phone. An empty secret has none, so that it is rejected.
+// digests returns the digests of a secret, each with its algorithm. That of an empty secret is an empty text, which encode rejects.
 func digests(user, realm, secret string) []string {
 	if secret == "" {
 		return []string{""}
@@ -62,7 +62,7 @@ func digests(user, realm, secret string) []string {
 	return []string{"MD5:" + hex.EncodeToString(weak[:]), "SHA-256:" + hex.EncodeToString(strong[:])}
 }
 
-// sameSecret reports whether two auth objects accept the same secret, in whatever form it is stored. If that cannot be determined, because the digests
+// sameSecret reports whether two auth objects accept the same secret, as password or digest. If that cannot be determined, because the digests
 // are of different realms or have no algorithm in common, they count as different.
 func sameSecret(a, b []setting) bool {
 	proof := func(settings []setting, like []setting) []string {

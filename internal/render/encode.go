@@ -8,12 +8,11 @@ import (
 	"github.com/synergycall/pbxportal/internal/pbx"
 )
 
-// maxValue is the maximum length of a value in a file, in bytes. Asterisk skips lines of 8191 bytes or more (main/config.c, MAX_LINE in process
-// reading); ours stay far below.
+// maxValue is the maximum length of a value in a file, in bytes. Asterisk skips lines of 8191 bytes or more (maxLine); ours stay far below.
 const maxValue = 1024
 
-// encode returns the text after "key=" that Asterisk reads as exactly this value. Values are written to files only through it. The error completes a
-// sentence that begins with the name of the value.
+// encode returns the text after "key=" that Asterisk reads as exactly this value. All values are written through it. The error completes a sentence that
+// begins with the name of the value.
 func encode(value string) (string, error) {
 	switch {
 	case value == "":
@@ -30,8 +29,8 @@ func encode(value string) (string, error) {
 			return "", errors.New("contains a control character")
 		}
 	}
-	// A backslash before a semicolon that is part of the value, and nothing else: Asterisk takes no other escape, so a backslash before anything else is
-	// literal (measured with ";", ";;", ";--", "\;").
+	// A semicolon is escaped with a backslash. Asterisk knows no other escape: a backslash before any other character is literal (measured with ";", ";;",
+	// ";--", "\;").
 	text := strings.ReplaceAll(value, ";", `\;`)
 	if value[0] == '>' { // "key=>x" is read as x; the blank is dropped
 		text = " " + text

@@ -9,15 +9,15 @@ import (
 	"github.com/synergycall/pbxportal/internal/pbx"
 )
 
-// Inventory is the content of a set of generated files, by what it is about.
+// Inventory is the content of a set of generated files: a piece for each thing, and the dialplan contexts.
 type Inventory struct {
 	pieces   []piece // in order of owner
 	contexts []context
 	steps    []pbx.Step // of all contexts, in the order of the files
 }
 
-// Read returns the inventory of files that were generated, now or long ago. Files of another origin (an administrator's, the Python portal's) are read
-// as far as they have the same form; if they do not, the inventory is empty and the error gives the reason.
+// Read returns the inventory of files that this or another version generated. Files of another origin (an administrator's, the Python portal's) can be
+// read if they have the same form; otherwise the inventory is empty, and the error is the reason.
 func Read(files []pbx.File) (Inventory, error) {
 	var inv Inventory
 	for _, f := range files {
@@ -78,7 +78,7 @@ func inOrder(pieces []piece) []piece {
 	return all
 }
 
-// with returns a piece with everything of two pieces of one owner. Of two objects with one name it has the second.
+// with returns a piece with the content of two pieces of one owner. An object of other replaces one with the same name.
 func (p piece) with(other *piece) piece {
 	if len(p.objects) == 0 {
 		p.path, p.objects = other.path, other.objects
@@ -94,7 +94,7 @@ func (p piece) with(other *piece) piece {
 	return p
 }
 
-// pairs yields the pieces of two lists by owner, in order: nil where a list lacks the owner.
+// pairs yields the pieces of two lists in pairs, in order of owner; nil if a list has no piece of the owner.
 func pairs(from, to []piece) iter.Seq2[*piece, *piece] {
 	return func(yield func(before, after *piece) bool) {
 		for len(from) > 0 || len(to) > 0 {
@@ -146,7 +146,7 @@ func (inv Inventory) has(path string) bool {
 		pbx.ModuleOf(path) == pbx.PJSIP && slices.ContainsFunc(inv.pieces, func(p piece) bool { return p.path == path })
 }
 
-// IsEmpty reports whether a file means nothing to Asterisk: it holds only blank lines and comments.
+// IsEmpty reports whether a file contains nothing but blank lines and comments.
 func IsEmpty(file []byte) bool {
 	for line := range strings.Lines(string(file)) {
 		if line = trim(line); line != "" && line[0] != ';' {
@@ -189,7 +189,7 @@ func (inv Inventory) AddIDs(all map[string]bool) {
 	}
 }
 
-// AddTypes returns the types of PJSIP objects, and in addition those of the inventory.
+// AddTypes returns types, and in addition the types of the PJSIP objects in the inventory.
 func (inv Inventory) AddTypes(types []string) []string {
 	for i := range inv.pieces {
 		for _, o := range inv.pieces[i].objects {
@@ -201,7 +201,7 @@ func (inv Inventory) AddTypes(types []string) []string {
 	return types
 }
 
-// AddContexts returns the names of dialplan contexts, and in addition those of the inventory.
+// AddContexts returns names, and in addition the names of the dialplan contexts in the inventory.
 func (inv Inventory) AddContexts(names []string) []string {
 	for _, c := range inv.contexts {
 		if !slices.Contains(names, c.name) {
@@ -242,10 +242,10 @@ func (inv Inventory) Live() pbx.Live {
 	return live
 }
 
-// name returns the name of an object in a question: "auth/1000".
+// name returns the name of an object in a query: "auth/1000".
 func (o object) name() string { return o.typ + "/" + o.id }
 
-// hash returns the name of the object's content, "" if it has none.
+// hash returns the hash of the object's content, "" if it has none.
 func (o object) hash() string {
 	if last := len(o.settings) - 1; last >= 0 && o.settings[last].key == pbx.HashAttribute {
 		return o.settings[last].value
@@ -278,13 +278,13 @@ func ownerOfPair(before, after *piece) pbx.Thing {
 	return after.owner
 }
 
-// ChangedObjects returns the names ("auth/1000") of the objects that only one of the inventories has, or both with different content. named is false when an
-// object of either does not name its content, and could be confused with another.
-func ChangedObjects(from, to Inventory) (names []string, named bool) {
-	named = true
+// ChangedObjects returns the names ("auth/1000") of the objects that only one of the inventories has, or both with different content. hashed is false if an
+// object of either has no hash: versions of it cannot be distinguished.
+func ChangedObjects(from, to Inventory) (names []string, hashed bool) {
+	hashed = true
 	check := func(p *piece) {
 		for i := range p.objects {
-			named = named && p.objects[i].hash() != ""
+			hashed = hashed && p.objects[i].hash() != ""
 		}
 	}
 	for before, after := range pairs(from.pieces, to.pieces) {
@@ -310,7 +310,7 @@ func ChangedObjects(from, to Inventory) (names []string, named bool) {
 		}
 	}
 	slices.Sort(names)
-	return names, named
+	return names, hashed
 }
 
 // Last returns the names of the last object of each type in each PJSIP file.

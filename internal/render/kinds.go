@@ -6,12 +6,12 @@ import (
 	"github.com/synergycall/pbxportal/internal/pbx"
 )
 
-// piece is everything that the files say of one thing.
+// piece is the content of the files for one thing.
 type piece struct {
 	owner   pbx.Thing
 	path    string // the file of its objects
 	objects []object
-	text    []byte // the objects as the file has them; nil until they are written
+	text    []byte // the objects in the syntax of the file; nil until they are written
 	steps   []pbx.Step
 }
 
@@ -35,12 +35,12 @@ func (p *piece) find(typ, id string) []setting {
 	return nil
 }
 
-// sharesObjects reports whether two pieces have the same objects because one was made from the other.
+// sharesObjects reports whether two pieces share the memory of their objects, because one was copied from the other.
 func (p *piece) sharesObjects(other *piece) bool {
 	return p != nil && other != nil && len(p.objects) == len(other.objects) && (len(p.objects) == 0 || &p.objects[0] == &other.objects[0])
 }
 
-// kind is what is needed to write the things of one kind, which the portal has as S. T is the part of an S that the files depend on.
+// kind defines how things of one kind are written. S is their type in the portal; T is the part of it that the files depend on.
 type kind[S, T any] struct {
 	take  func(S) T
 	order func(a, b T) int // by owner
@@ -48,12 +48,12 @@ type kind[S, T any] struct {
 	piece func(T) piece
 }
 
-// layer is the things of one kind with their pieces, both ordered by owner.
+// layer holds the things of one kind and their pieces, both ordered by owner.
 type layer[T any] struct {
 	things []T
 	pieces []piece
 
-	// Relative to the layer it was made from:
+	// Compared with the layer it was made from:
 	same      bool // every piece is the same
 	sameSteps bool // every piece has the same steps
 }
@@ -86,14 +86,14 @@ func (k kind[S, T]) next(before layer[T], things []S) layer[T] {
 	return now
 }
 
-// reading is what is needed to read the things of one kind back.
+// reading defines how things of one kind are read back and compared.
 type reading struct {
 	kind   pbx.ThingKind
-	key    func(path, name string) (key string, ok bool)         // whether a section or an extension is of this kind, and of which thing
-	change func(from, to *piece) (change pbx.Change, found bool) // the change of one thing, nil where it is missing
+	key    func(path, name string) (key string, ok bool)         // the thing that a section or extension belongs to; not ok: of another kind
+	change func(from, to *piece) (change pbx.Change, found bool) // the change of one thing; nil: it does not exist
 }
 
-// readings returns those of all kinds. The last one reads what a newer version wrote, as far as its form is known.
+// readings returns the readings of all kinds. The last one is for things of unknown kinds, which a newer version wrote.
 func readings() [2]reading {
 	return [...]reading{
 		{pbx.KindUser, userKey, userChange},
@@ -101,7 +101,7 @@ func readings() [2]reading {
 	}
 }
 
-// ownerOf returns the thing that a section or an extension of a file is of.
+// ownerOf returns the thing that a section or an extension of a file belongs to.
 func ownerOf(path, name string) pbx.Thing {
 	for _, r := range readings() {
 		if key, ok := r.key(path, name); ok {
@@ -111,7 +111,7 @@ func ownerOf(path, name string) pbx.Thing {
 	return pbx.Thing{}
 }
 
-// otherChange is the change of a thing of an unknown kind.
+// otherChange returns the change of a thing of an unknown kind.
 func otherChange(from, to *piece) (c pbx.Change, found bool) {
 	switch {
 	case from == nil:

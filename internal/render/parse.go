@@ -14,7 +14,7 @@ type section struct {
 	settings []setting
 }
 
-// maxLine is the length from which Asterisk skips a line.
+// maxLine is the length in bytes from which Asterisk skips a line.
 const maxLine = 8191
 
 // entry is a significant line of a configuration file: the start of a section, or a setting of the current one.
@@ -23,8 +23,8 @@ type entry struct {
 	setting
 }
 
-// entries reads a configuration file by the rules of Asterisk's main/config.c, for the part of the language that we write. Where Asterisk would drop a
-// line, include a file, use a template or only warn, it ends with an error: our files contain none of these.
+// entries yields the entries of a configuration file by the rules of Asterisk's main/config.c, for the part of the language that we write. It ends with an
+// error where Asterisk would drop a line, include a file, use a template or only warn: our files contain none of these.
 func entries(file []byte) iter.Seq2[entry, error] {
 	return func(yield func(entry, error) bool) {
 		n, began := 0, false
@@ -48,7 +48,7 @@ func entries(file []byte) iter.Seq2[entry, error] {
 	}
 }
 
-// readLine reads one line; a line without meaning returns the zero entry. The error completes a sentence that begins with the line.
+// readLine parses one line. It returns the zero entry for a blank line or a comment. The error completes a sentence that begins with the line.
 func readLine(raw string) (e entry, err error) {
 	if len(raw) >= maxLine {
 		return e, errors.New("is so long that Asterisk skips it")
@@ -79,7 +79,7 @@ func readLine(raw string) (e entry, err error) {
 	return entry{setting: setting{trim(key), trim(strings.TrimPrefix(value, ">"))}}, nil
 }
 
-// parse reads a whole configuration file as entries does.
+// parse returns the sections of a configuration file, by the rules of entries.
 func parse(file []byte) ([]section, error) {
 	var sections []section
 	settings := make([]setting, 0, bytes.Count(file, []byte("\n"))+1) // of all sections, one after the other

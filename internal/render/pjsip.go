@@ -11,7 +11,7 @@ import (
 	"github.com/synergycall/pbxportal/internal/pbx"
 )
 
-// hashBytes is the length of the hash that names the content of an object.
+// hashBytes is the length in bytes of the hash of an object's content.
 const hashBytes = 6
 
 // seal sets the last setting of an object, which must be its hash, to the hash of the others.
@@ -37,8 +37,8 @@ func objectTypes(path string) []string {
 // pieceSize is a little more than the size of a usual user in a PJSIP file, in bytes.
 const pieceSize = 800
 
-// writePJSIP returns the PJSIP file at path with the objects of these pieces. The text of a piece that was written before is copied; each piece then
-// refers to its text in the new file.
+// writePJSIP returns the PJSIP file at path with the objects of these pieces. The text of a piece that was written before is copied. The
+// text of each piece then shares the memory of the returned file.
 func writePJSIP(path string, pieces []piece) ([]byte, error) {
 	file := make([]byte, 0, len(header)+pieceSize*len(pieces))
 	file = append(file, header...)
@@ -88,7 +88,7 @@ func appendObjects(file []byte, p *piece) ([]byte, error) {
 	return file, readBack(file[from:], p)
 }
 
-// title returns what a message calls the owner of a piece.
+// title returns the owner of a piece as text for messages.
 func (p *piece) title() string {
 	if p.owner.Kind == pbx.KindUser {
 		return "extension " + p.owner.Key
@@ -96,8 +96,8 @@ func (p *piece) title() string {
 	return string(p.owner.Kind) + " " + p.owner.Key
 }
 
-// readBack reads what was written for one piece as Asterisk does, and compares it with the intended objects. The text begins with a section and ends
-// with a line, and entries keeps no state except that a section began: so the concatenation of such texts is read as the concatenation of their objects.
+// readBack reads the text of one piece as Asterisk does, and compares it with the objects of the piece. The text consists of whole sections, so the
+// concatenation of such texts is read as the concatenation of their objects.
 func readBack(text []byte, p *piece) error {
 	began, settings := 0, 0 // number of objects read, and of settings of the last
 	notAsMeant := func() error {
@@ -133,7 +133,7 @@ func readPJSIP(path string, file []byte) ([]piece, error) {
 	types := objectTypes(path)
 	objects := make([]object, 0, len(sections))
 	pieces := make([]piece, 0, len(sections)/3+1)
-	first := 0 // object of the piece
+	first := 0 // index of the first object of the piece
 	for _, s := range sections {
 		id := s.name
 		if path == pbx.PJSIPPath {

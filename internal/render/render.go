@@ -1,7 +1,7 @@
-// Package render turns the things that the portal configures into the exact bytes of the files that Asterisk reads. It is pure: the same users and
-// options always give the same bytes. One function per kind of thing (user.go) gives its PJSIP objects and its dialplan, one writer per format (pjsip.go,
-// dialplan.go) writes them. A text of a user reaches a file only through encode (encode.go), and what was written is read back by parse (parse.go), our
-// own implementation of Asterisk's line rules: bytes that do not give exactly the intended objects are never returned.
+// Package render converts users to the exact bytes of the files that Asterisk reads, and back. It is pure: the same users and options always result in
+// the same bytes. Each kind of thing (user.go) defines its PJSIP objects and dialplan steps, and one writer per format (pjsip.go, dialplan.go) writes
+// them. User text reaches a file only through encode (encode.go). Everything is read back by parse (parse.go), our own implementation of Asterisk's line
+// rules: files that Asterisk would not read as exactly the intended objects are never returned.
 //
 // It does not know where files are stored on a host, does not write them, and does not talk to Asterisk.
 package render
@@ -16,16 +16,16 @@ const header = `; Made by the PBX Control Portal. Changes made here by hand are 
 `
 
 // Config returns the files for these users, and their inventory. The users must be ordered by extension number, as the store lists them. The error is a
-// pbx.Error of KindApply that names the user whose data cannot be written so that Asterisk reads it as intended.
+// pbx.Error of KindApply that names the user whose data Asterisk would not read as intended.
 func Config(users []pbx.User) ([]pbx.File, Inventory, error) { return Options{}.Config(users) }
 
 // Config is the function Config with these options.
-func (s Options) Config(users []pbx.User) ([]pbx.File, Inventory, error) {
-	r, err := s.Next(Rendered{}, users)
+func (o Options) Config(users []pbx.User) ([]pbx.File, Inventory, error) {
+	r, err := o.Next(Rendered{}, users)
 	return r.Files, r.Inventory, err
 }
 
-// Rendered is a set of files with their contents.
+// Rendered is a set of generated files with its inventory. Next reuses its unchanged parts.
 type Rendered struct {
 	Files     []pbx.File
 	Inventory Inventory
@@ -34,16 +34,16 @@ type Rendered struct {
 	users   layer[phone]
 }
 
-// Next returns what Config returns, and reuses the pieces of users that have not changed since before.
-func (s Options) Next(before Rendered, users []pbx.User) (Rendered, error) {
-	if before.options != s || before.Files == nil {
+// Next returns the files that Config returns. It reuses the pieces of users that are the same as in before.
+func (o Options) Next(before Rendered, users []pbx.User) (Rendered, error) {
+	if before.options != o || before.Files == nil {
 		before = Rendered{}
 	}
 	room := 1
 	if before.Files == nil {
 		room = len(users)
 	}
-	now := Rendered{options: s, users: s.users(room).next(before.users, users)}
+	now := Rendered{options: o, users: o.users(room).next(before.users, users)}
 	if now.users.same {
 		return before, nil
 	}
@@ -52,8 +52,8 @@ func (s Options) Next(before Rendered, users []pbx.User) (Rendered, error) {
 	return now, err
 }
 
-// write returns the files of these pieces, which must be ordered by owner, and of these contexts. An optional file is there if something is in it. The
-// dialplan files of before are reused if sameSteps says that every piece has the same steps as there.
+// write returns the files with these pieces, which must be ordered by owner, and these contexts. An optional file is included only if something is in it.
+// sameSteps states that every piece has the same steps as in before, whose dialplan files are then reused.
 func write(before Rendered, pieces []piece, contexts []context, sameSteps bool) (files []pbx.File, inv Inventory, err error) {
 	sameSteps = sameSteps && slices.EqualFunc(contexts, before.Inventory.contexts, context.equal)
 	inv = Inventory{pieces: pieces, contexts: contexts}
@@ -86,6 +86,7 @@ func write(before Rendered, pieces []piece, contexts []context, sameSteps bool) 
 	return files, inv, nil
 }
 
+// refused returns the error for data that cannot be written as Asterisk would read it.
 func refused(msg string) error {
 	return &pbx.Error{Kind: pbx.KindApply, Code: pbx.CodeRefused, Msg: msg + "; nothing was written, Asterisk runs what it ran before"}
 }

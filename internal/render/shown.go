@@ -13,7 +13,7 @@ import (
 	"github.com/synergycall/pbxportal/internal/pbx"
 )
 
-// Diff returns how each file changes from one pair to the other, as a unified diff without secrets and hashes: an unchanged secret is "[hidden]" on both
+// Diff returns the change of each file from one set of files to another, as a unified diff without secrets and hashes: an unchanged secret is "[hidden]" on both
 // sides, a changed one is "[hidden]" before and "[hidden, new]" after. Only lines that the portal writes are shown, exactly in the form in which it
 // writes them; of all others only the number is shown.
 func Diff(fromName string, from []pbx.File, toName string, to []pbx.File) []pbx.FileDiff {
@@ -36,7 +36,7 @@ func Diff(fromName string, from []pbx.File, toName string, to []pbx.File) []pbx.
 	return diffs
 }
 
-// shower renders the visible part of a file.
+// shower writes the visible part of a file.
 type shower struct {
 	out     bytes.Buffer
 	hidden  []string          // lines since the last one that was shown
@@ -103,7 +103,7 @@ func (s *shower) news(place, secret string) string {
 // isComment reports whether a line is one of the header, or empty.
 func isComment(line string) bool { return line == "" || line+"\n" == header }
 
-// context shows a section of the dialplan: the line that begins it, or what precedes the first, and what follows.
+// context shows a section of the dialplan, or the lines before the first section.
 func (s *shower) context(lines []string) {
 	ours := lines[0] == "["+pbx.Context+"]"
 	var steps []string // of the current extension, as we write them
@@ -124,7 +124,7 @@ func (s *shower) context(lines []string) {
 	}
 }
 
-// stepLines returns the lines that we write for an extension whose phone rings that long, none if it is not an extension number.
+// stepLines returns the lines that we write for an extension; ring is the text of the ring time. It returns none if number is not an extension number.
 func stepLines(number, ring string) []string {
 	n, ok := pbx.ParseNumber(number)
 	if !ok {
@@ -137,7 +137,7 @@ func stepLines(number, ring string) []string {
 	return strings.Split(text.String(), "\n")
 }
 
-// ringOf returns the seconds in the second argument of Dial, the default for any text that is not ours.
+// ringOf returns the ring time in the second argument of Dial, in seconds, and the default for any text that we do not write.
 func ringOf(text string) int {
 	if n, _ := strconv.Atoi(text); n > 0 && isCount(text) {
 		return n
@@ -151,8 +151,8 @@ func isCount(text string) bool {
 	return err == nil && n >= 0 && strconv.Itoa(n) == text
 }
 
-// object shows a section of the PJSIP file: the line that begins it, or what precedes the first, and its settings. If its hash matches its settings,
-// they are as the portal wrote them; otherwise only the settings that are the same for every user are shown.
+// object shows a section of the PJSIP file, or the lines before the first section. If the hash of a section matches its settings, the portal wrote them;
+// otherwise only the settings that are the same for every user are shown.
 func (s *shower) object(path string, lines []string) {
 	id := strings.TrimSuffix(strings.TrimPrefix(lines[0], "["), "]")
 	n, ours := pbx.ParseNumber(id)
@@ -189,7 +189,7 @@ func secretKeys() []string {
 	return []string{"password", "password_digest", "md5_cred", "oauth_secret", "refresh_token"}
 }
 
-// usualSettings returns the settings of an extension that are the same for every user and host.
+// usualSettings returns the settings of a user's objects that do not depend on the user or the host, except the number.
 func usualSettings(n pbx.Number) []setting {
 	p, id := phone{number: n}, strconv.Itoa(int(n))
 	all := slices.Concat(Options{}.endpoint(p, id), passwordAuth(p, id), Options{DigestRealm: "-"}.auth(p, id), aor())
@@ -231,8 +231,7 @@ func sealed(settings []setting) bool {
 	return seal(slices.Clone(settings))[last] == settings[last]
 }
 
-// OurStep returns a step of the dialplan as text for people. The application of a step that the portal does not write is not shown: it may contain a
-// secret.
+// OurStep returns a dialplan step as text for people. It omits the application of a step that the portal would not write: it may contain a secret.
 func OurStep(s pbx.Step) string {
 	if s.Context != pbx.Context {
 		return fmt.Sprintf("%s,%d", s.Place(), s.Priority)

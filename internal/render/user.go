@@ -18,10 +18,10 @@ type phone struct {
 
 func phoneOf(u *pbx.User) phone { return phone{u.Extension.Number, u.Name, u.Extension.Secret} }
 
-// users returns the kind of users. Room for n of them is reserved.
-func (s Options) users(n int) kind[pbx.User, phone] {
+// users returns the kind for users, with memory reserved for n of them.
+func (o Options) users(n int) kind[pbx.User, phone] {
 	reachedAt := aor()
-	ring := s.ring()
+	ring := o.ring()
 	objects, steps := make([]object, 0, 3*n), make([]pbx.Step, 0, 4*n) // of all pieces, one after the other
 	return kind[pbx.User, phone]{
 		take:  func(u pbx.User) phone { return phoneOf(&u) },
@@ -30,7 +30,7 @@ func (s Options) users(n int) kind[pbx.User, phone] {
 		piece: func(p phone) piece {
 			id := strconv.Itoa(int(p.number))
 			firstObject, firstStep := len(objects), len(steps)
-			objects = append(objects, object{"endpoint", id, s.endpoint(p, id)}, object{"auth", id, s.auth(p, id)}, object{"aor", id, reachedAt})
+			objects = append(objects, object{"endpoint", id, o.endpoint(p, id)}, object{"auth", id, o.auth(p, id)}, object{"aor", id, reachedAt})
 			steps = appendUserSteps(steps, id, ring)
 			return piece{
 				owner: pbx.Thing{Kind: pbx.KindUser, Key: id}, path: pbx.PJSIPPath,
@@ -43,13 +43,13 @@ func (s Options) users(n int) kind[pbx.User, phone] {
 // userContexts returns the dialplan contexts of users.
 func userContexts() []context { return []context{{name: pbx.Context, path: pbx.DialplanPath}} }
 
-// userKey recognises what is of a user: everything in the two files of users.
+// userKey returns the number of the user that a section or an extension belongs to: everything in the two files of users belongs to one.
 func userKey(path, name string) (key string, ok bool) {
 	return name, path == pbx.PJSIPPath || path == pbx.DialplanPath
 }
 
-// endpoint returns the settings for what the phone of a user may do, and how Asterisk talks to it.
-func (s Options) endpoint(p phone, id string) []setting {
+// endpoint returns the settings of a user's endpoint: which numbers the phone can dial, and how Asterisk communicates with it.
+func (o Options) endpoint(p phone, id string) []setting {
 	return seal([]setting{
 		{"type", "endpoint"},
 		{"context", pbx.Context},
@@ -67,14 +67,14 @@ func (s Options) endpoint(p phone, id string) []setting {
 		{"rtp_symmetric", "yes"},
 		{"force_rport", "yes"},
 		{"rewrite_contact", "yes"},
-		// A call whose phone died ends; Asterisk's default is to keep it until it is hung up by hand.
-		{"rtp_timeout", seconds(s.RTPTimeout, pbx.DefaultRTPTimeout)},
-		{"rtp_timeout_hold", seconds(s.RTPTimeoutHold, pbx.DefaultRTPTimeoutHold)},
+		// A call ends when its phone no longer sends audio; Asterisk's default is to keep it until one side hangs up.
+		{"rtp_timeout", seconds(o.RTPTimeout, pbx.DefaultRTPTimeout)},
+		{"rtp_timeout_hold", seconds(o.RTPTimeoutHold, pbx.DefaultRTPTimeoutHold)},
 		{pbx.HashAttribute, ""},
 	})
 }
 
-// passwordAuth returns the settings with which the phone authenticates by its secret.
+// passwordAuth returns the settings of an auth object with the secret as its password.
 func passwordAuth(p phone, id string) []setting {
 	return seal([]setting{
 		{"type", "auth"},
@@ -85,7 +85,7 @@ func passwordAuth(p phone, id string) []setting {
 	})
 }
 
-// aor returns the settings for where the phone can be reached; the same for every user.
+// aor returns the settings of an AOR, which are the same for every user.
 func aor() []setting {
 	return seal([]setting{
 		{"type", "aor"},
@@ -94,7 +94,7 @@ func aor() []setting {
 		// of a number while the former owner's phone is registered.
 		{"remove_existing", "yes"},
 		{"qualify_frequency", "60"},
-		// A phone that requests no expiry renews every five minutes, not every hour as is Asterisk's default; none gets longer than an hour.
+		// A phone that requests no expiry renews every five minutes, not every hour, which is Asterisk's default; the longest expiry is an hour.
 		{"default_expiration", "300"},
 		{"maximum_expiration", "3600"},
 		{pbx.HashAttribute, ""},
@@ -109,7 +109,7 @@ const (
 	unreachable = `$["${DIALSTATUS}"="CHANUNAVAIL"]?Hangup(20)`
 )
 
-// appendUserSteps appends the dialplan of a user, whose phone rings for that many seconds.
+// appendUserSteps appends the dialplan steps of a user to all. ring is how long the phone rings, in seconds.
 func appendUserSteps(all []pbx.Step, exten string, ring int) []pbx.Step {
 	return append(all,
 		pbx.Step{Context: pbx.Context, Exten: exten, Priority: 1, App: "Dial", Args: "PJSIP/" + exten + "," + strconv.Itoa(ring)},
@@ -119,7 +119,7 @@ func appendUserSteps(all []pbx.Step, exten string, ring int) []pbx.Step {
 	)
 }
 
-// userChange returns the change of a user, who is there if there are PJSIP objects.
+// userChange returns the change of a user. A user without PJSIP objects does not exist.
 func userChange(from, to *piece) (c pbx.Change, found bool) {
 	was, is := from != nil && len(from.objects) > 0, to != nil && len(to.objects) > 0
 	switch {
@@ -137,7 +137,7 @@ func userChange(from, to *piece) (c pbx.Change, found bool) {
 	return pbx.Change{Kind: pbx.Changed, Number: number(to), Name: shownName(to), What: what, Reregister: slices.Contains(what, "secret")}, true
 }
 
-// number returns the extension number of a user's piece, 0 for an extension that is none.
+// number returns the extension number of a user's piece, 0 if its key is not a number.
 func number(p *piece) pbx.Number {
 	n, err := strconv.Atoi(p.owner.Key)
 	if err != nil {
@@ -146,7 +146,7 @@ func number(p *piece) pbx.Number {
 	return pbx.Number(n)
 }
 
-// alterations returns in which respects the objects of one user differ.
+// alterations returns what differs between the objects of one user: "name", "secret", "settings".
 func alterations(from, to *piece) (what []string) {
 	id := to.owner.Key
 	equal := true
@@ -174,7 +174,7 @@ func alterations(from, to *piece) (what []string) {
 	return what
 }
 
-// shownName returns the name that phones show for a user, "" if the portal did not write it: the text may be anything.
+// shownName returns the name that phones show for a user, "" if the portal did not write it: such a text could be anything, even a secret.
 func shownName(p *piece) string {
 	endpoint := p.find("endpoint", p.owner.Key)
 	if !sealed(endpoint) {
