@@ -2,7 +2,7 @@ package directory
 
 import "context"
 
-// maxBatch is the largest number of requests that are processed together: the next request waits for one batch at most.
+// maxBatch is the maximum number of requests that are processed together. It bounds how long the next request waits.
 const maxBatch = 64
 
 // batcher coalesces concurrent requests. The caller that gets the turn, the leader, processes every request queued by then, in order (group

@@ -49,8 +49,8 @@ func (d *Directory) Create(ctx context.Context, tenant pbx.TenantID, n pbx.NewUs
 // errAborted is the result of the other requests of a batch whose leader panicked.
 var errAborted = errors.New("the transaction of this batch of users was aborted")
 
-// createBatch creates the users of a batch, or sets the error of each. It continues if the leader's caller is gone, because the other callers
-// are not.
+// createBatch creates the users of a batch, or sets the error of each. The end of ctx does not cancel it, because other callers wait for the
+// batch, too.
 func (d *Directory) createBatch(ctx context.Context, batch []*createRequest) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), store.QueryTimeout)
 	defer cancel()

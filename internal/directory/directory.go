@@ -38,8 +38,8 @@ func (d *Directory) WithQuarantine(coolDown time.Duration) *Directory {
 	return &with
 }
 
-// WithHost returns a copy of d that calls look before it allocates a number. look makes sure that the store knows the numbers that the Asterisk
-// host uses itself; it is called often and must return soon.
+// WithHost returns a copy of d that calls look before it allocates a number. look records in the store which numbers the Asterisk host itself uses; it
+// is called for every new user and must return soon.
 func (d *Directory) WithHost(look func(context.Context)) *Directory {
 	with := *d
 	with.look, with.creates = look, newBatcher[*createRequest]()
@@ -129,7 +129,7 @@ func (d *Directory) Reveal(ctx context.Context, tenant pbx.TenantID, id pbx.User
 		shown = u.Extension.Secret
 		return tx.AppendEvent(ctx, event)
 	})
-	if err != nil { // what is not on record is not shown
+	if err != nil { // a secret is shown only if that is recorded
 		return pbx.Secret{}, err
 	}
 	return shown, nil
@@ -144,7 +144,7 @@ func (d *Directory) List(ctx context.Context, tenant pbx.TenantID, q Query) (Pag
 	if q == (Query{}) {
 		return Page{Users: users}, nil
 	}
-	// Filtered here and not in SQL: the pool is small, and both engines fold only ASCII letters.
+	// Filtered here and not in SQL: the list is cached, and both engines fold only ASCII letters.
 	page := Page{Users: []pbx.User{}}
 	text := pbx.Fold(q.Text)
 	for _, u := range users {
