@@ -26,7 +26,7 @@ type attempt struct {
 	follow func(pbx.Event) // may be nil
 	saved  []pbx.File      // files of the run that are already in the database
 	action string          // name of the action in the audit trail
-	work   sync.WaitGroup  // background work that writes under mu
+	work   sync.WaitGroup  // background work that close waits for
 }
 
 // attempt returns the record of a new apply. The caller must call close.
@@ -56,7 +56,7 @@ func (a *attempt) save(ctx context.Context, events ...pbx.AuditEvent) error {
 	return a.engine.held.SaveRun(ctx, a.run, events...)
 }
 
-// note records that something happened and notifies followers. event has the stage, the code and the code's parameters.
+// note adds an event to the run and sends it to followers. event has the stage, the code and the code's parameters.
 func (a *attempt) note(event pbx.Event, message string) {
 	event.After, event.Message = a.engine.now().Sub(a.start), message
 	a.run.Events = append(a.run.Events, event)
@@ -71,13 +71,13 @@ func (a *attempt) planned(p *planned) {
 	a.note(pbx.Event{Stage: "plan", Code: pbx.EventPlanned, Users: p.Users, Revision: p.Revision}, fmt.Sprintf("%s, against revision %d", pbx.Users(p.Users), p.Revision))
 }
 
-// staging records the number of the revision that is being written, and the hash of the plan, while the revision is written: recovery uses the number to
-// find the run that made the files in place. recorded waits for the record.
+// staging records, in the background, the number of the revision that is being written, and the hash of the plan. Recovery uses the number to find the run
+// that made the files in place. recorded waits for the record.
 func (a *attempt) staging(ctx context.Context, number int, p *planned) (recorded func() error) {
 	a.run.Revision = number
 	a.note(pbx.Event{Stage: "stage", Code: pbx.EventStaged, Revision: number}, fmt.Sprintf("revision %d is written beside the files in place", number))
 	return a.async(func() error {
-		p.name()
+		p.setHash()
 		a.run.Plan.Hash = p.Hash
 		return a.save(ctx)
 	})
@@ -110,7 +110,7 @@ func async(do func() error) (wait func() error) {
 	}
 }
 
-// async is the function async for work that close waits for.
+// async is the function async; close waits for the work.
 func (a *attempt) async(do func() error) (wait func() error) {
 	a.work.Add(1)
 	return async(func() error {
@@ -170,8 +170,8 @@ func (a *attempt) doubted(number int) {
 	}
 }
 
-// unnoted reports that it could not be recorded which revision Asterisk runs.
-func (a *attempt) unnoted(err error) {
+// notNoted notes that it could not be recorded which revision Asterisk runs.
+func (a *attempt) notNoted(err error) {
 	a.note(pbx.Event{Stage: "accept", Code: pbx.EventNotNoted, Detail: err.Error()}, "could not record that Asterisk runs this revision: "+err.Error())
 }
 
@@ -221,13 +221,12 @@ func (a *attempt) refuse(ctx context.Context, code, message string) (pbx.Run, er
 	return run, err
 }
 
-// itsReason is replaced, in a message of fail, by the text of the reason, so that the fix comes last. Without it the reason, with a fix of its own, is
-// appended.
+// itsReason is a placeholder for the text of the reason in a message of fail, so that the fix comes last. To a message without it the reason is appended.
 const itsReason = "\x00"
 
 // fail ends an apply without success: it completes the audit record and returns the error for the caller. message says what was done and what was not.
 func (a *attempt) fail(ctx context.Context, result pbx.Result, code, message string, reason error) (pbx.Run, error) {
-	if result == pbx.Refused && a.run.Reclaimed() { // so the apply did change something
+	if result == pbx.Refused && a.run.Reclaimed() { // the apply did change something
 		message += "; external changes were overwritten all the same; they are saved with this record"
 	}
 	text := ""
@@ -283,7 +282,7 @@ func (a *attempt) doubt(ctx context.Context, cause error) (pbx.Run, error) {
 	}
 }
 
-// close waits for background work, as after a panic, and ends the streams of followers.
+// close waits for background work, which after a panic may still be running, and ends the streams of followers.
 func (a *attempt) close() {
 	a.work.Wait()
 	a.engine.watch.end(a.id())

@@ -50,7 +50,7 @@ type Engine struct {
 
 	standing *glance.Shared[pbx.Standing]
 	compared *glance.Shared[comparison]
-	other    atomic.Pointer[string] // what Run found Asterisk to run instead of the files; nil: nothing
+	other    atomic.Pointer[string] // how Run found Asterisk to differ from the files; nil: not at all
 
 	hostFiles, hostRunning *glance.Shared[struct{}] // their results are in the database
 }
@@ -68,10 +68,10 @@ func New(c Config) *Engine {
 	return e
 }
 
-// OnFailure says what to do when Asterisk does not run the new files.
+// OnFailure is the policy for the case that Asterisk does not run the new files.
 type OnFailure string
 
-// Policies after a failure. The default is to roll back when Asterisk contradicts, and to keep the new files when it is unreachable or does not answer.
+// Policies after a failure. Usual is to roll back when Asterisk contradicts, and to keep the new files when it is unreachable or does not answer.
 const (
 	Usual    OnFailure = ""
 	Keep     OnFailure = "keep"
@@ -85,8 +85,8 @@ type Request struct {
 	IfMatch        string          // the hash of the reviewed plan; "" for any plan
 	Force          bool            // apply although managed files were changed outside the portal; the changed files are saved first
 	DryRun         bool            // do everything up to the first write
-	OnFailure      OnFailure       // what to do when Asterisk does not run the new files
-	IdempotencyKey string          // idempotency key: a repeated request returns the first run
+	OnFailure      OnFailure       // the policy for the case that Asterisk does not run the new files
+	IdempotencyKey string          // a repeated request with the same key returns the first run; "": none
 	Restore        int             // deploy this revision instead of the database; 0: the database
 	Started        func(pbx.RunID) // is called with the id as soon as the run is recorded; may be nil
 	Emit           func(pbx.Event) // is called with every event as it happens; may be nil
@@ -99,7 +99,7 @@ type Request struct {
 // host, when the plan has changed (CodePlanMoved), when the host has an object with the number of a user (CodeNumberClash), or when managed files were
 // changed outside the portal (CodeDrift); KindUnavailable when the database is unavailable before anything was changed; KindApply for every later
 // failure, with a message that says what was done and what was not. CodeNotConfirmed says that everything was done and no command failed, but that it
-// could not be verified yet that Asterisk runs it. The run is filled as far as it came; its Log.ID is "" when none was recorded.
+// could not be verified yet that Asterisk runs it. The returned run is filled in up to the failure; its Log.ID is "" when none was recorded.
 func (e *Engine) Apply(ctx context.Context, r Request) (pbx.Run, error) {
 	r, err := r.clean()
 	if err != nil {
@@ -113,9 +113,9 @@ func (e *Engine) Apply(ctx context.Context, r Request) (pbx.Run, error) {
 		return pbx.Run{}, err
 	}
 	defer unlock()
-	free, locked, unlockable := e.target.Lock()
+	free, locked, lockErr := e.target.Lock()
 	switch {
-	case unlockable != nil: // reported once there is a record
+	case lockErr != nil: // reported once there is a record
 	case !locked:
 		return pbx.Run{}, busy()
 	default:
@@ -131,14 +131,14 @@ func (e *Engine) Apply(ctx context.Context, r Request) (pbx.Run, error) {
 	}
 	a := e.attempt(ctx, r)
 	defer a.close()
-	if err := a.save(ctx, a.started(ctx, r)); err != nil { // no audit record, no apply
+	if err := a.save(ctx, a.started(ctx, r)); err != nil { // an apply without an audit record is not started
 		return pbx.Run{}, err
 	}
 	if r.Started != nil {
 		r.Started(a.id())
 	}
-	if unlockable != nil {
-		return a.fail(ctx, pbx.Refused, pbx.CodeWriteFailed, unlocked, unlockable)
+	if lockErr != nil {
+		return a.fail(ctx, pbx.Refused, pbx.CodeWriteFailed, lockFailed, lockErr)
 	}
 	if err := e.settle(ctx, a); err != nil { // what an earlier apply left unfinished
 		return a.fail(ctx, pbx.Refused, codeOf(err), "could not recover from an interrupted apply; nothing was changed", err)
@@ -162,8 +162,8 @@ func (e *Engine) Apply(ctx context.Context, r Request) (pbx.Run, error) {
 		return a.refuse(ctx, pbx.CodePlanMoved, "the plan is not the one that was reviewed: users or files have changed since; nothing was changed. Review the plan again")
 	case len(plan.Clashes) > 0:
 		return a.refuse(ctx, pbx.CodeNumberClash, clashText(plan.Clashes))
-	case len(foreigners(plan.Drift)) > 0:
-		return a.refuse(ctx, pbx.CodeDrift, "an external file is in a place where Asterisk reads it together with the portal's files ("+driftText(foreigners(plan.Drift))+
+	case len(externalFiles(plan.Drift)) > 0:
+		return a.refuse(ctx, pbx.CodeDrift, "an external file is in a place where Asterisk reads it together with the portal's files ("+driftText(externalFiles(plan.Drift))+
 			"); nothing was changed, and force does not help. Move it away, then apply again")
 	case len(plan.Drift) > 0 && !r.Force && !plan.Edited():
 		return a.refuse(ctx, pbx.CodeDrift, driftText(plan.Drift)+
@@ -175,7 +175,7 @@ func (e *Engine) Apply(ctx context.Context, r Request) (pbx.Run, error) {
 		return a.end(ctx, pbx.DryRun, "dry run: nothing was written")
 	}
 	if !plan.Pending && len(plan.Drift) == 0 {
-		plan.name()
+		plan.setHash()
 		a.run.Plan.Hash = plan.Hash
 		if plan.SyncCode, plan.Behind = e.behind(ctx, plan.site, false); plan.Behind == "" {
 			a.run.Verification = pbx.Confirmed
@@ -194,7 +194,7 @@ func (e *Engine) Apply(ctx context.Context, r Request) (pbx.Run, error) {
 
 	if plan.Pending || len(plan.Drift) > 0 {
 		number := max(plan.site.Next, plan.last+1)
-		recorded := a.staging(ctx, number, plan) // the number is recorded before the files can have it
+		recorded := a.staging(ctx, number, plan) // the number is recorded before its files can be in place
 		err := e.target.Stage(number, plan.site.Current, a.id(), plan.files)
 		gone := recorded() // why the database is unavailable
 		held := e.held.Check(ctx)
@@ -206,7 +206,7 @@ func (e *Engine) Apply(ctx context.Context, r Request) (pbx.Run, error) {
 		case cmp.Or(gone, held) != nil:
 			return a.fail(ctx, pbx.Refused, pbx.CodeDatabaseAway, "the database became unavailable before the files were switched; the old ones are in place, Asterisk was not reloaded", cmp.Or(gone, held))
 		}
-		paths, err := e.target.Activate(number, inPlace) // the commit point: before it the old pair of files, after it the new
+		paths, err := e.target.Activate(number, inPlace) // the commit point: Asterisk reads the old files before it, the new ones after it
 		switch {
 		case errors.Is(err, pbx.ErrEdited):
 			return a.edited(ctx)
@@ -218,9 +218,9 @@ func (e *Engine) Apply(ctx context.Context, r Request) (pbx.Run, error) {
 		a.flipped(number, paths)
 	}
 
-	paperwork := a.meanwhile(ctx, plan) // done while Asterisk reloads
+	background := a.meanwhile(ctx, plan) // done while Asterisk reloads
 	reload, err := e.target.Reload(ctx, plan.modules())
-	_ = paperwork() // what failed is retried
+	_ = background() // what failed is retried later
 	a.reloaded(reload.Results, err)
 	if err != nil {
 		if r.OnFailure == RollBack && plan.site.LastVerified != 0 {
@@ -228,8 +228,8 @@ func (e *Engine) Apply(ctx context.Context, r Request) (pbx.Run, error) {
 		}
 		return a.fail(ctx, pbx.FilesAhead, pbx.CodeReloadFailed, "the new files are in place, but Asterisk did not reload; a running portal keeps trying", err)
 	}
-	live, err := e.ask(ctx, plan.ask, plan.declared, plan.inventory, plan.good)
-	a.verified(verify(plan.ask, plan.want, live, reload.Understood, err))
+	live, err := e.ask(ctx, plan.query, plan.declared, plan.inventory, plan.good)
+	a.verified(verify(plan.query, plan.want, live, reload.Understood, err))
 	switch a.run.Verification {
 	case pbx.Confirmed: // the only verdict that counts as success
 	case pbx.Contradicted:
@@ -245,20 +245,20 @@ func (e *Engine) Apply(ctx context.Context, r Request) (pbx.Run, error) {
 			"reloading and checking, and records when Asterisk runs them", errors.New(brief(a.run.Differences)))
 	}
 
-	if lost := e.lost(ctx); lost != nil { // what another portal has deployed since cannot be confirmed here
+	if lost := e.lost(ctx); lost != nil { // another portal may have deployed something else since
 		return a.fail(ctx, pbx.FilesAhead, pbx.CodeApplyRunning, "the new files were put in place and Asterisk runs them, but this is not recorded", lost)
 	}
 	err = e.target.MarkVerified(a.current(plan))
-	if a.run.Revision == 0 { // the revision is that of an earlier apply, which could not confirm it
+	if a.run.Revision == 0 { // an earlier apply made the revision, and could not confirm it
 		err = errors.Join(err, e.held.ConfirmRevision(ctx, a.current(plan)))
 	}
 	if err != nil {
-		a.unnoted(err)
+		a.notNoted(err)
 	}
 	if err == nil && e.options.DigestRealm != "" && render.HoldsPasswords(plan.site.Seen) && !render.HoldsPasswords(plan.files) {
 		_ = e.dropOlder(ctx, a.current(plan), a.saveEdit(ctx)) // failures are reported by doctor and migrate
 	}
-	e.forget(ctx, a, e.unforgotten(ctx, plan.site, plan.inventory, plan.Changes))
+	e.forget(ctx, a, e.changesSinceVerified(ctx, plan.site, plan.inventory, plan.Changes))
 	return a.end(ctx, pbx.Applied, "done")
 }
 
@@ -272,7 +272,7 @@ func (e *Engine) rollBack(ctx context.Context, a *attempt, plan *planned, code s
 	if lost := e.lost(ctx); lost != nil {
 		return a.fail(ctx, pbx.FilesAhead, pbx.CodeApplyRunning, "Asterisk did not take the new files ("+why.Error()+"), and they stay in place", lost)
 	}
-	a.doubted(plan.site.LastVerified) // before the files can look as if Asterisk ran them
+	a.doubted(plan.site.LastVerified) // before the files switch: Asterisk may no longer run this revision
 	switch _, err := e.target.Activate(plan.site.LastVerified, plan.files); {
 	case errors.Is(err, pbx.ErrEdited):
 		return a.fail(ctx, pbx.FilesAhead, code, "Asterisk did not take the new files ("+itsReason+"), and they were changed by hand since: the change is in place, "+
@@ -285,9 +285,9 @@ func (e *Engine) rollBack(ctx context.Context, a *attempt, plan *planned, code s
 		return broken(err)
 	}
 	want := plan.good.Live()
-	question := plan.wholeQuestion(want)
-	live, err := e.ask(ctx, question, nil, plan.good)
-	switch verdict, differences := verify(question, want, live, reload.Understood, err); verdict {
+	query := plan.listQuery(want)
+	live, err := e.ask(ctx, query, nil, plan.good)
+	switch verdict, differences := verify(query, want, live, reload.Understood, err); verdict {
 	case pbx.Confirmed:
 	case pbx.Contradicted:
 		return broken(errors.New(brief(differences)))
@@ -300,15 +300,15 @@ func (e *Engine) rollBack(ctx context.Context, a *attempt, plan *planned, code s
 		err = e.target.MarkVerified(plan.site.LastVerified)
 	}
 	if err != nil {
-		a.unnoted(err)
+		a.notNoted(err)
 	}
 	return a.fail(ctx, pbx.RolledBack, code, fmt.Sprintf("Asterisk did not take the new files ("+itsReason+"); revision %d is in place and running again, as before: "+
 		"find the rejected file and line in Asterisk's log, fix the cause, and apply again", plan.site.LastVerified), why)
 }
 
-// unforgotten returns the changes whose registrations Asterisk must drop now that it runs the inventory: those of this apply, and those of every
-// revision that it may have run since it was last seen to run one.
-func (e *Engine) unforgotten(ctx context.Context, site pbx.HostState, inventory render.Inventory, changes []pbx.Change) []pbx.Change {
+// changesSinceVerified returns the given changes of this apply, and those from every revision that Asterisk may have run since the last verified one to
+// the inventory. forget needs all of them.
+func (e *Engine) changesSinceVerified(ctx context.Context, site pbx.HostState, inventory render.Inventory, changes []pbx.Change) []pbx.Change {
 	if !site.Ahead() {
 		return changes
 	}
@@ -344,8 +344,8 @@ func (e *Engine) forget(ctx context.Context, a *attempt, changes []pbx.Change) {
 	}
 }
 
-// unlocked is the message when the files of the host cannot be locked; the reason follows.
-const unlocked = "the files cannot be locked; nothing was changed"
+// lockFailed is the message when the files of the host cannot be locked; the reason follows.
+const lockFailed = "the files cannot be locked; nothing was changed"
 
 // busy returns the error while another apply runs.
 func busy() error {
@@ -355,28 +355,28 @@ func busy() error {
 	}
 }
 
-// lock takes the locks of this process, of the database and of the host. The holder is the only one that applies.
+// lock takes the locks of this process, of the database and of the host. Only the holder of all three applies.
 func (e *Engine) lock(ctx context.Context) (unlock func(), err error) {
-	giveBack, err := e.reserve(ctx)
+	release, err := e.reserve(ctx)
 	if err != nil {
 		return nil, err
 	}
 	free, held, err := e.target.Lock()
 	switch {
 	case err != nil:
-		err = &pbx.Error{Kind: pbx.KindApply, Code: pbx.CodeWriteFailed, Msg: unlocked + ": " + err.Error(), Err: err}
+		err = &pbx.Error{Kind: pbx.KindApply, Code: pbx.CodeWriteFailed, Msg: lockFailed + ": " + err.Error(), Err: err}
 	case !held:
 		err = busy()
 	}
 	if err != nil {
-		giveBack()
+		release()
 		return nil, err
 	}
-	return func() { free(); giveBack() }, nil
+	return func() { free(); release() }, nil
 }
 
 // reserve takes the locks of this process and of the database, which is enough to record an apply.
-func (e *Engine) reserve(ctx context.Context) (giveBack func(), err error) {
+func (e *Engine) reserve(ctx context.Context) (release func(), err error) {
 	if !e.running.TryLock() {
 		return nil, busy()
 	}
@@ -396,7 +396,8 @@ func (e *Engine) reserve(ctx context.Context) (giveBack func(), err error) {
 	}, nil
 }
 
-// lost returns the error if another portal may hold the lock by now. A database that does not answer proves nothing: then the lock of the host decides.
+// lost returns an error if another portal may hold the apply lock by now. If the database does not answer, it returns nil: the lock of the host still
+// excludes other applies.
 func (e *Engine) lost(ctx context.Context) error {
 	if err := e.held.Check(ctx); pbx.CodeOf(err) == pbx.CodeApplyRunning {
 		return err
@@ -404,7 +405,7 @@ func (e *Engine) lost(ctx context.Context) error {
 	return nil
 }
 
-// codeOf returns the code of a failure before the switch: that of the database error if there is one.
+// codeOf returns the code of a failure before the switch: CodeWriteFailed, unless the error has a code of its own.
 func codeOf(err error) string {
 	if pbx.KindOf(err) == pbx.KindInternal {
 		return pbx.CodeWriteFailed
@@ -412,8 +413,9 @@ func codeOf(err error) string {
 	return pbx.CodeOf(err)
 }
 
-// foreigners returns the drift that consists of external files beside the portal's: an object in both makes Asterisk reject all of PJSIP.
-func foreigners(all []pbx.Drift) []pbx.Drift {
+// externalFiles returns the drift that consists of external files beside the portal's. They block every apply: an object that is in both makes Asterisk
+// reject the whole PJSIP configuration.
+func externalFiles(all []pbx.Drift) []pbx.Drift {
 	return slices.DeleteFunc(slices.Clone(all), func(d pbx.Drift) bool { return d.Kind != pbx.External })
 }
 

@@ -216,7 +216,7 @@ func (f fixture) last(t *testing.T) pbx.ApplyLog {
 	return page.Logs[0]
 }
 
-func TestAnApplyEndsAsItsWeakestStageAllows(t *testing.T) {
+func TestAnApplyEndsWithTheResultOfTheStageThatFailed(t *testing.T) {
 	t.Parallel()
 	// lose makes Asterisk lack something as long as it runs the new files: the way back works.
 	lose := func(change func(*pbx.Live)) func(pbx.Live) pbx.Live {
@@ -379,7 +379,7 @@ func TestAnApplyEndsAsItsWeakestStageAllows(t *testing.T) {
 			if run.Result != tc.result || run.Verification != tc.verification || f.site.Current != tc.current {
 				t.Errorf("result %s, verification %s, revision %d in place; want %s, %s, %d", run.Result, run.Verification, f.site.Current, tc.result, tc.verification, tc.current)
 			}
-			stored, err2 := f.engine.Story(t.Context(), run.Log.ID)
+			stored, err2 := f.engine.RunDetails(t.Context(), run.Log.ID)
 			if diff := cmp.Diff(run, stored, cmpopts.EquateEmpty()); diff != "" || err2 != nil {
 				t.Errorf("the answer and the record differ: %v\n%s", err2, diff)
 			}
@@ -397,7 +397,7 @@ func TestAnApplyEndsAsItsWeakestStageAllows(t *testing.T) {
 	}
 }
 
-func TestNothingToDoIsAResult(t *testing.T) {
+func TestAnApplyWithNothingToDoEndsUnchanged(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, &script{})
 	f.apply(t, apply.Request{TriggeredBy: "test"})
@@ -583,7 +583,7 @@ func TestRow01ASecondApplyIsRefusedWhileOneRuns(t *testing.T) {
 	}
 }
 
-func TestAnApplyThatPanicsKeepsItsLockUntilWhatRunsBesideItHasEnded(t *testing.T) {
+func TestAnApplyThatPanicsKeepsItsLockUntilItsBackgroundWorkHasEnded(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, &script{})
 	begun, ended := make(chan struct{}), atomic.Bool{}
@@ -673,7 +673,7 @@ func TestAnIdempotencyKeyCoversTheWholeRequest(t *testing.T) {
 	}
 }
 
-func TestAKeyThatAnotherPortalAppliesUnderIsWaitedFor(t *testing.T) {
+func TestARequestWaitsForTheApplyOfAnotherPortalWithTheSameKey(t *testing.T) {
 	t.Parallel()
 	started, finish := make(chan struct{}), make(chan struct{})
 	f := newFixture(t, &script{onStage: func() { close(started); <-finish }})
@@ -703,7 +703,7 @@ func TestAKeyThatAnotherPortalAppliesUnderIsWaitedFor(t *testing.T) {
 	}
 }
 
-func TestAnIdempotencyKeyOfAnInterruptedApplyIsAnsweredAtOnce(t *testing.T) {
+func TestTheIdempotencyKeyOfAnInterruptedApplyReturnsItsRecordAtOnce(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, &script{})
 	open := pbx.Run{
@@ -719,7 +719,7 @@ func TestAnIdempotencyKeyOfAnInterruptedApplyIsAnsweredAtOnce(t *testing.T) {
 	}
 }
 
-func TestAnApplyCanBeFollowedAsItHappensAndAfterwards(t *testing.T) {
+func TestTheEventsOfAnApplyCanBeFollowedDuringAndAfterIt(t *testing.T) {
 	t.Parallel()
 	s := &script{}
 	f := newFixture(t, s)
@@ -780,7 +780,7 @@ func TestTheRecordOfAnInterruptedApplyIsCompletedFromTheFilesInPlace(t *testing.
 			if did, err := f.engine.Recover(t.Context()); err != nil || len(did) != 1 {
 				t.Errorf("did %v, error %v", did, err)
 			}
-			run, err := f.engine.Story(t.Context(), open.Log.ID)
+			run, err := f.engine.RunDetails(t.Context(), open.Log.ID)
 			if err != nil || run.Result != tc.result || !strings.Contains(run.Log.ErrorDetails, tc.said) {
 				t.Errorf("result %s, %s, error %v", run.Result, run.Log.ErrorDetails, err)
 			}
@@ -791,7 +791,7 @@ func TestTheRecordOfAnInterruptedApplyIsCompletedFromTheFilesInPlace(t *testing.
 	}
 }
 
-func TestRow17AnApplyInDoubtStaysOpenUntilRecoveryHasLooked(t *testing.T) {
+func TestRow17AnApplyInDoubtStaysOpenUntilRecovery(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
 		survives bool // the switch
@@ -813,7 +813,7 @@ func TestRow17AnApplyInDoubtStaysOpenUntilRecoveryHasLooked(t *testing.T) {
 			if _, err := f.engine.Recover(t.Context()); err != nil {
 				t.Fatal(err)
 			}
-			story, err := f.engine.Story(t.Context(), run.Log.ID)
+			story, err := f.engine.RunDetails(t.Context(), run.Log.ID)
 			if err != nil || story.Result != tc.result || story.Log.Outcome != pbx.Failure {
 				t.Errorf("on record is %s, %s, %v", story.Result, story.Log.ErrorDetails, err)
 			}
@@ -825,7 +825,7 @@ func TestRow17AnApplyInDoubtStaysOpenUntilRecoveryHasLooked(t *testing.T) {
 	}
 }
 
-func TestRow29FilesOfARevisionTheDatabaseDoesNotKnowAreNotOverwrittenSilently(t *testing.T) {
+func TestRow29FilesOfARevisionUnknownToTheDatabaseAreOverwrittenOnlyWithForce(t *testing.T) {
 	t.Parallel()
 	s := &script{}
 	newFixture(t, s) // the database that is lost
@@ -843,7 +843,7 @@ func TestRow29FilesOfARevisionTheDatabaseDoesNotKnowAreNotOverwrittenSilently(t 
 	}
 }
 
-func TestWithoutAnAuditRecordNothingIsApplied(t *testing.T) {
+func TestAnApplyWithoutAnAuditRecordIsNotStarted(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, &script{})
 	_ = f.store.Close()
@@ -852,7 +852,7 @@ func TestWithoutAnAuditRecordNothingIsApplied(t *testing.T) {
 	}
 }
 
-func TestARequestThatBreaksARuleIsRefusedWithEveryFieldNamed(t *testing.T) {
+func TestAnInvalidRequestIsRefusedWithEveryInvalidFieldNamed(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, &script{})
 	for _, by := range []string{"", "  ", "a\nb", strings.Repeat("x", 256)} {
@@ -866,7 +866,7 @@ func TestARequestThatBreaksARuleIsRefusedWithEveryFieldNamed(t *testing.T) {
 	}
 }
 
-func TestRevisionsAreKeptComparedAndForgotten(t *testing.T) {
+func TestRevisionsAreKeptComparedAndDeleted(t *testing.T) {
 	t.Parallel()
 	s := &script{}
 	f := newFixture(t, s)
@@ -950,7 +950,7 @@ func (f fixture) ahead() bool {
 	return err != nil || site.Ahead()
 }
 
-func TestARollbackNeverChoosesARevisionThatWasNotConfirmed(t *testing.T) {
+func TestARollbackChoosesOnlyConfirmedRevisions(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, &script{}) // revision 2 is confirmed
 	f.liveErr = errors.New("garbage")
@@ -974,7 +974,7 @@ func TestARollbackNeverChoosesARevisionThatWasNotConfirmed(t *testing.T) {
 	}
 }
 
-func TestAsteriskIsReportedUnchangedOnlyIfItWasVerified(t *testing.T) {
+func TestAnApplyEndsUnchangedOnlyIfAsteriskWasVerified(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, &script{})
 	f.apply(t, apply.Request{TriggeredBy: "test"})
@@ -990,7 +990,7 @@ func TestAsteriskIsReportedUnchangedOnlyIfItWasVerified(t *testing.T) {
 }
 
 // The old files are in place again, and nobody saw Asterisk run them: the next look at them must not say that all is well.
-func TestGoingBackUnseenLeavesTheFilesAheadUntilAsteriskIsSeen(t *testing.T) {
+func TestAnUnverifiedRollbackLeavesTheFilesAheadUntilAsteriskIsVerified(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, &script{deafFrom: 2, live: func(l pbx.Live) pbx.Live {
 		if len(l.IDs["endpoint"]) == 2 {
@@ -1052,7 +1052,7 @@ func TestAfterUnconfirmedRevisionsEverythingIsVerifiedAndEveryFormerRegistration
 	}
 }
 
-func TestAPlanDoesNotWaitForAnAsteriskThatAnswersLateAndSaysHowOldItsComparisonIs(t *testing.T) {
+func TestAQuickPlanDoesNotWaitForASlowAsteriskAndHasTheTimeOfItsComparison(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, &script{})
 	f.apply(t, apply.Request{TriggeredBy: "test"})
@@ -1084,7 +1084,7 @@ func TestAPlanDoesNotWaitForAnAsteriskThatAnswersLateAndSaysHowOldItsComparisonI
 	}
 }
 
-func TestAPlanBeforeTheFirstAnswerOfAsteriskDoesNotSayThatAllIsWell(t *testing.T) {
+func TestAQuickPlanBeforeTheFirstAnswerOfAsteriskIsNotInSync(t *testing.T) {
 	t.Parallel()
 	answer := make(chan struct{})
 	s := &script{live: func(live pbx.Live) pbx.Live {

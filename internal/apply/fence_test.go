@@ -69,7 +69,7 @@ func loseLock(t *testing.T, url string) {
 WHERE locktype = 'advisory' AND objid = 1885501442 AND database = (SELECT oid FROM pg_database WHERE datname = current_database())`)
 }
 
-func TestAPortalThatLostItsLockInMidRunWritesNothingOverTheNextOnes(t *testing.T) {
+func TestAPortalThatLostItsLockDuringAnApplyOverwritesNothingOfTheNextOne(t *testing.T) {
 	t.Parallel()
 	for _, step := range []string{"stage", "flip", "reload", "live", "accept"} {
 		for _, refused := range []bool{false, true} { // whether Asterisk contradicts the first portal, so that it would go back
@@ -114,7 +114,7 @@ func loseAt(t *testing.T, url, step string, refused bool) {
 		if next, err = second.Apply(t.Context(), apply.Request{TriggeredBy: "second"}); err != nil {
 			t.Errorf("the portal that took over: %v", err)
 		}
-		if left, err = second.Story(t.Context(), lost); err != nil || left.Result == pbx.Interrupted {
+		if left, err = second.RunDetails(t.Context(), lost); err != nil || left.Result == pbx.Interrupted {
 			t.Errorf("the record of the portal that lost its lock is %s, error %v", left.Result, err)
 		}
 		if refused {
@@ -129,7 +129,7 @@ func loseAt(t *testing.T, url, step string, refused bool) {
 		t.Errorf("the portal that lost its lock says %v", err)
 	}
 	for what, was := range map[string]pbx.Run{"the portal that lost its lock": left, "the portal that took over": next} {
-		is, err := second.Story(t.Context(), was.Log.ID)
+		is, err := second.RunDetails(t.Context(), was.Log.ID)
 		if diff := cmp.Diff(was, is); diff != "" || err != nil {
 			t.Errorf("the record of %s was written over; error %v\n%s", what, err, diff)
 		}

@@ -98,7 +98,7 @@ func TestThePlanNamesThingsOfEveryKindAndTheirFiles(t *testing.T) {
 	}
 }
 
-func TestAChangeOfTheDialplanAloneOfAnyKindReloadsOnlyTheDialplan(t *testing.T) {
+func TestAChangeOfAnyKindInTheDialplanAloneReloadsOnlyTheDialplan(t *testing.T) {
 	t.Parallel()
 	f := newForm(t)
 	f.restore(t, anotherRing, "")
@@ -152,7 +152,7 @@ func another(steps []pbx.Step, exten string) []pbx.Step {
 }
 
 // Each of these is noticed only if the question that would show it is asked.
-func TestWhateverAsteriskLacksOfAChangeContradictsItAndIsRolledBack(t *testing.T) {
+func TestAnyMissingPartOfAChangeIsContradictedAndRolledBack(t *testing.T) {
 	t.Parallel()
 	f := newForm(t)
 	good := f.site.Current
@@ -174,7 +174,7 @@ func TestWhateverAsteriskLacksOfAChangeContradictsItAndIsRolledBack(t *testing.T
 	f.restore(t, twoTrunks, "")
 }
 
-func TestWhateverAsteriskLostIsFoundByAPlanAndAfterAReloadThatFailed(t *testing.T) {
+func TestAnyLostPartIsFoundByAPlanAndAfterAFailedReload(t *testing.T) {
 	t.Parallel()
 	f := newForm(t)
 	all := losses("t-7", "g17")
@@ -202,7 +202,7 @@ func TestWhateverAsteriskLostIsFoundByAPlanAndAfterAReloadThatFailed(t *testing.
 	f.restore(t, anotherRing, "")
 }
 
-func TestWhateverAsteriskKeepsOfWhatWasRemovedContradicts(t *testing.T) {
+func TestAnyLeftoverOfARemovedThingIsContradicted(t *testing.T) {
 	t.Parallel()
 	f := newForm(t)
 	kept := map[string]func(*pbx.Live){
@@ -231,7 +231,7 @@ func TestWhateverAsteriskKeepsOfWhatWasRemovedContradicts(t *testing.T) {
 }
 
 // An Asterisk that leaves one kind of question unanswered is never confirmed.
-func TestAnAnswerThatLacksOneKindOfQuestionConfirmsNothing(t *testing.T) {
+func TestAnAnswerThatLacksOnePartOfTheQueryConfirmsNothing(t *testing.T) {
 	t.Parallel()
 	f := newForm(t)
 	lacking := map[string]func(*pbx.LiveQuery){

@@ -9,13 +9,13 @@ import (
 	"github.com/synergycall/pbxportal/internal/pbx"
 )
 
-// The interval between two checks of the files, and the backoff between two attempts to catch up. After the longest of them, failed attempts are
-// recorded, once in a row.
+// The interval between two checks of the files, and the backoff between two attempts to catch up. If no attempt has succeeded for longestPause, that is
+// recorded once.
 const (
 	look         = 10 * time.Second
 	firstPause   = time.Second
 	longestPause = time.Minute
-	looksToAsk   = 6 // Asterisk is checked at one in so many looks; at each while it does not run the files
+	looksToAsk   = 6 // Asterisk is checked at every sixth check of the files, and at each while it does not run them
 )
 
 // Run watches the files until ctx ends. External changes are only reported, once when they appear and once when they are gone. When the files are ahead
@@ -33,7 +33,7 @@ func (e *Engine) Run(ctx context.Context, report func(message string, err error)
 	}
 }
 
-// guard is the state of Run between two looks.
+// guard is the state of Run between two checks.
 type guard struct {
 	engine *Engine
 	report func(message string, err error)
@@ -44,8 +44,8 @@ type guard struct {
 	tries  int           // number of attempts
 	noted  bool          // recorded that Asterisk does not run it
 	rest   time.Duration // until the next attempt
-	looks  int           // number of looks since Asterisk was last checked
-	other  string        // what it was reported to run instead
+	looks  int           // number of checks of the files since Asterisk was last checked
+	other  string        // the last reported difference between Asterisk and the files; "": none
 }
 
 // look checks once, acts on the result, and returns the pause until the next check.
@@ -73,16 +73,16 @@ func (g *guard) look(ctx context.Context) (pause time.Duration) {
 	if g.rest <= 0 {
 		g.tries++
 		g.rest = min(firstPause<<min(g.tries, 6), longestPause)
-		vain := 0
+		attempts := 0
 		if !g.noted && g.engine.now().Sub(g.since) >= longestPause {
-			vain = g.tries
+			attempts = g.tries
 		}
-		switch done, err := g.engine.catchUp(ctx, vain); {
+		switch done, err := g.engine.catchUp(ctx, attempts); {
 		case done:
 			g.report("Asterisk has caught up with the files", nil)
 			return look
 		case pbx.KindOf(err) != pbx.KindConflict:
-			g.noted = g.noted || vain > 0
+			g.noted = g.noted || attempts > 0
 			g.report("Asterisk has not taken the files yet", err)
 		}
 	}
@@ -91,7 +91,7 @@ func (g *guard) look(ctx context.Context) (pause time.Duration) {
 	return pause
 }
 
-// compare reports the external changes since the last look, and those that are gone.
+// compare reports new external changes, and those that are no longer present.
 func (g *guard) compare(drift []pbx.Drift) {
 	for _, d := range drift {
 		if !slices.Contains(g.drift, d) {
@@ -106,7 +106,7 @@ func (g *guard) compare(drift []pbx.Drift) {
 	g.drift = drift
 }
 
-// ask checks now and then whether Asterisk still runs all the files in place: an apply checks only what it changed.
+// ask checks, at intervals, whether Asterisk still runs all files in place: an apply verifies only what it changed.
 func (g *guard) ask(ctx context.Context, site pbx.HostState) {
 	if g.looks++; g.looks < looksToAsk && g.other == "" || site.Current == 0 || site.Ahead() || len(site.Drift) > 0 {
 		return

@@ -43,7 +43,7 @@ func watched(t *testing.T, f fixture) (reports func() string) {
 	}
 }
 
-func TestWhatOthersChangeIsReportedOnceWhenItAppearsAndOnceWhenItIsOver(t *testing.T) {
+func TestDriftIsReportedOnceWhenItAppearsAndOnceWhenItIsResolved(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		f := newFixture(t, &script{})
@@ -84,7 +84,7 @@ func TestWhatOthersChangeIsReportedOnceWhenItAppearsAndOnceWhenItIsOver(t *testi
 	})
 }
 
-func TestWhileOthersHaveChangedTheFilesThePortalDoesNotCatchUp(t *testing.T) {
+func TestThePortalDoesNotCatchUpWhileTheFilesHaveDrifted(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		f := newFixture(t, &script{reloadErr: errors.New("down")})
@@ -109,7 +109,7 @@ func TestWhileOthersHaveChangedTheFilesThePortalDoesNotCatchUp(t *testing.T) {
 	})
 }
 
-func TestAnAsteriskThatLosesSomethingBetweenAppliesIsReportedOnce(t *testing.T) {
+func TestAnObjectThatAsteriskLosesBetweenAppliesIsReportedOnce(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		f := newFixture(t, &script{})
@@ -150,7 +150,7 @@ func TestAnUnconfirmedApplyIsRetriedAndRecordedOnce(t *testing.T) {
 			}
 			for _, l := range page.Logs {
 				if l.TriggeredBy == "portal" {
-					story, err := f.engine.Story(t.Context(), l.ID)
+					story, err := f.engine.RunDetails(t.Context(), l.ID)
 					if err != nil {
 						t.Fatal(err)
 					}
@@ -178,7 +178,7 @@ func TestAnUnconfirmedApplyIsRetriedAndRecordedOnce(t *testing.T) {
 		if len(all) != 2 || all[0].Result != pbx.Applied || all[0].Log.Outcome != pbx.Success || all[0].Verification != pbx.Confirmed {
 			t.Errorf("on record are %+v", all)
 		}
-		if story, err := f.engine.Story(t.Context(), run.Log.ID); err != nil || story.Result != pbx.NotConfirmed || story.Log.Outcome != pbx.Failure || story.Verification != pbx.Confirmed {
+		if story, err := f.engine.RunDetails(t.Context(), run.Log.ID); err != nil || story.Result != pbx.NotConfirmed || story.Log.Outcome != pbx.Failure || story.Verification != pbx.Confirmed {
 			t.Errorf("the record of the apply itself: %+v, error %v", story, err)
 		}
 	})

@@ -20,9 +20,9 @@ const (
 	hostPatience = 900 * time.Millisecond
 )
 
-// LookAtHost makes sure that the database knows which numbers the host uses beside the portal. The files are read at most once a second. The
-// running Asterisk is asked once by each process, since it may have objects that no readable file defines; after that plans and Run keep
-// what is known of it up to date. While Asterisk cannot be asked, what was known last stays. LookAtHost returns within a second or two.
+// LookAtHost records in the database which numbers the host itself uses. It reads the files at most once a second. It queries the running Asterisk,
+// which may have objects that no readable file defines, once in each process; after that, plans and Run keep the record up to date. While Asterisk does
+// not answer, the previous record stays. LookAtHost returns within two seconds.
 func (e *Engine) LookAtHost(ctx context.Context) {
 	e.hostFiles.Recent(ctx, hostAge)
 	e.hostRunning.Recent(ctx, math.MaxInt64)
@@ -34,23 +34,23 @@ func (e *Engine) readHostFiles(ctx context.Context) struct{} {
 	return struct{}{}
 }
 
-// noteDeclared returns what the files define, and notes it in the database. An error of the database is left to those who need it next.
+// noteDeclared returns the objects that the files define, and records them in the database. It ignores an error of the database.
 func (e *Engine) noteDeclared(ctx context.Context) []pbx.HostObject {
 	objects, err := e.target.Declared(ctx)
-	if err == nil || len(objects) > 0 { // some of several files may be unreadable
+	if err == nil || len(objects) > 0 { // with an error, the objects of the readable files
 		inPool := func(o pbx.HostObject) bool { return o.Number.InPool() }
 		_ = e.store.NoteHost(ctx, store.HostFiles, keep(objects, inPool)) // for allocation: plans read the files themselves
 	}
 	return objects
 }
 
-// askRunningHost asks Asterisk, for LookAtHost.
+// askRunningHost queries Asterisk, for LookAtHost.
 func (e *Engine) askRunningHost(ctx context.Context) struct{} {
 	_, _ = e.runningHost(ctx, true) // an unreachable Asterisk is reported elsewhere
 	return struct{}{}
 }
 
-// runningHost asks Asterisk for all it has, notes what the host has, and returns it.
+// runningHost queries everything that Asterisk has loaded, records the objects of the host, and returns them.
 func (e *Engine) runningHost(ctx context.Context, patient bool) ([]pbx.HostObject, error) {
 	site, err := e.target.Inspect()
 	if err != nil {
@@ -58,17 +58,17 @@ func (e *Engine) runningHost(ctx context.Context, patient bool) ([]pbx.HostObjec
 	}
 	written := slices.DeleteFunc(slices.Clone(site.Files), func(f pbx.File) bool { return render.IsEmpty(f.Content) })
 	files, err := render.Read(written)
-	if err != nil { // so the owner of the objects that Asterisk has from them is unknown
+	if err != nil { // it is unknown which of Asterisk's objects are from these files
 		return nil, err
 	}
-	seen := seenBeside(site)
-	live, err := e.ask(ctx, wholeOf(patient, files, seen), nil, files, seen)
+	seen := seenInventory(site)
+	live, err := e.ask(ctx, listAll(patient, files, seen), nil, files, seen)
 	return live.Host, err
 }
 
-// seenBeside returns the inventory of the files that Asterisk was last seen to run; an empty one if those are the files in place, or not the
+// seenInventory returns the inventory of the files that Asterisk was last seen to run; an empty one if those are the files in place, or not the
 // portal's.
-func seenBeside(site pbx.HostState) render.Inventory {
+func seenInventory(site pbx.HostState) render.Inventory {
 	if same(site.Files, site.Seen) {
 		return render.Inventory{}
 	}
@@ -76,8 +76,8 @@ func seenBeside(site pbx.HostState) render.Inventory {
 	return seen
 }
 
-// wholeOf returns the query that lists everything of the types and contexts in these inventories, and of those of users.
-func wholeOf(patient bool, inventories ...render.Inventory) pbx.LiveQuery {
+// listAll returns the query that lists everything of the types and contexts in these inventories, and of those of users.
+func listAll(patient bool, inventories ...render.Inventory) pbx.LiveQuery {
 	q := pbx.WholeQuery()
 	q.Patient = patient
 	for _, inventory := range inventories {
@@ -105,8 +105,8 @@ func oursIn(theirs []pbx.HostObject, inventories ...render.Inventory) map[string
 	return ids
 }
 
-// ask asks Asterisk what it has loaded, and separates what is not the portal's (oursIn). If the question was for everything, what the host has is
-// recorded, except for what the files define already.
+// ask queries what Asterisk has loaded, and separates what is not the portal's (oursIn). If the query is for everything, the objects of the host that its
+// files do not define are recorded.
 func (e *Engine) ask(ctx context.Context, q pbx.LiveQuery, theirs []pbx.HostObject, inventories ...render.Inventory) (pbx.Live, error) {
 	q.Ours = oursIn(theirs, inventories...)
 	live, err := e.target.Live(ctx, q)
@@ -115,12 +115,12 @@ func (e *Engine) ask(ctx context.Context, q pbx.LiveQuery, theirs []pbx.HostObje
 	}
 	declared := e.noteDeclared(ctx)
 	live.Host = pbx.JoinHostObjects(nil, pbx.OnlyRunning(declared, live.Host)) // in order: the same objects are recorded once
-	_ = e.store.NoteHost(ctx, store.HostRunning, live.Host)                    // the next question for everything records it again
+	_ = e.store.NoteHost(ctx, store.HostRunning, live.Host)                    // the next query for everything records them again
 	return live, nil
 }
 
-// findHost fills in what the host has beside the portal's objects under numbers of the pool and of users, and which of it clashes with users of the
-// plan. What Asterisk had when it was last asked counts against a plan only if it still has it.
+// findHost fills in Host, the host's objects with numbers of the pool or of users, and Clashes, those of them that clash with users of the plan. It queries
+// Asterisk again before it reports a clash that only the running Asterisk had.
 func (p *planned) findHost(ctx context.Context, e *Engine, declared, running []pbx.HostObject) {
 	users := map[pbx.Number]bool{}
 	p.inventory.AddNumbers(users)
@@ -145,15 +145,15 @@ func keep(all []pbx.HostObject, wanted func(pbx.HostObject) bool) []pbx.HostObje
 	return slices.DeleteFunc(slices.Clone(all), func(o pbx.HostObject) bool { return !wanted(o) })
 }
 
-// Host returns what the host has under numbers of the pool and of users beside the portal's objects, as of now if Asterisk can be asked, and those that
-// clash with users. It needs no more of the database than to read it.
+// Host returns the host's objects with numbers of the pool or of users, and those of them that clash with users. If Asterisk does not answer, its objects
+// are those of the last query. Host also works with a database that cannot be written.
 func (e *Engine) Host(ctx context.Context) (host, clashes []pbx.HostObject, err error) {
 	p := &planned{}
 	if p.draft, err = e.beginDraft(ctx)(); err != nil {
 		return nil, nil, err
 	}
 	running, err := e.runningHost(ctx, true)
-	if err != nil { // it is not running, or has files that are not the portal's
+	if err != nil { // Asterisk is not running, or the files are not the portal's
 		if running, err = e.store.Host(ctx, store.HostRunning); err != nil {
 			return nil, nil, err
 		}
@@ -162,7 +162,7 @@ func (e *Engine) Host(ctx context.Context) (host, clashes []pbx.HostObject, err 
 	return p.Host, p.Clashes, nil
 }
 
-// clashText says which numbers both users and the host have, and what to do.
+// clashText returns the message for numbers that both users and the host have.
 func clashText(clashes []pbx.HostObject) string {
 	const most = 5
 	var texts []string

@@ -27,7 +27,7 @@ func (c *counted) Declared(ctx context.Context) ([]pbx.HostObject, error) {
 	return c.script.Declared(ctx)
 }
 
-func TestHoweverManyUsersAreCreatedTheHostIsReadOnceASecondAndAsteriskAskedOnce(t *testing.T) {
+func TestTheHostIsReadOnceASecondAndAsteriskQueriedOnceHoweverManyUsersAreCreated(t *testing.T) {
 	t.Parallel()
 	for name, deaf := range map[string]bool{"Asterisk answers": false, "Asterisk does not answer": true} {
 		t.Run(name, func(t *testing.T) {

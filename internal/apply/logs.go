@@ -40,7 +40,7 @@ func (e *Engine) Logs(ctx context.Context, q LogQuery) (LogPage, error) {
 	return page, nil
 }
 
-// Results returns the results of the applies of these records. They are finer than success and failure: a dry run is a success, too.
+// Results returns the results of the applies of these records. They distinguish more than the outcomes success and failure: a dry run is a success, too.
 func (e *Engine) Results(ctx context.Context, logs []pbx.ApplyLog) (map[pbx.RunID]pbx.Result, error) {
 	ids := make([]pbx.RunID, len(logs))
 	for i, l := range logs {

@@ -8,7 +8,8 @@ import (
 	"github.com/synergycall/pbxportal/internal/render"
 )
 
-// WithPasswords returns the numbers of the kept revisions whose files hold passwords although digests are configured; none when passwords are.
+// WithPasswords returns the numbers of the kept revisions whose files contain passwords although digests are configured. It returns none if passwords are
+// configured.
 func (e *Engine) WithPasswords(ctx context.Context) (numbers []int, err error) {
 	if e.options.DigestRealm == "" {
 		return nil, nil
@@ -29,8 +30,8 @@ func (e *Engine) WithPasswords(ctx context.Context) (numbers []int, err error) {
 	return numbers, err
 }
 
-// ForgetPasswords drops the kept revisions that hold passwords, on disk and in the database, once Asterisk runs one that holds none. It returns how many
-// it dropped. KindConflict while an apply runs, and when the revision in place still holds passwords.
+// ForgetPasswords deletes the kept revisions that contain passwords, on disk and in the database, once Asterisk runs one that contains none. It returns how
+// many it deleted. KindConflict while an apply runs, and if the revision in place still contains passwords.
 func (e *Engine) ForgetPasswords(ctx context.Context) (int, error) {
 	numbers, err := e.WithPasswords(ctx)
 	if err != nil || len(numbers) == 0 {
@@ -56,7 +57,7 @@ func (e *Engine) ForgetPasswords(ctx context.Context) (int, error) {
 	})
 }
 
-// dropOlder drops all revisions except the running one: first from the disk, so that the database lists them until all are gone.
+// dropOlder deletes all revisions except the running one: first on the disk, so that the database lists them until all are deleted.
 func (e *Engine) dropOlder(ctx context.Context, running int, save func(pbx.File) error) error {
 	if err := e.target.Prune(1, save); err != nil {
 		return applyError(pbx.CodeWriteFailed, err)

@@ -24,21 +24,21 @@ type planned struct {
 	pbx.Plan
 	site    pbx.HostState
 	last    int  // the newest revision in the database
-	adopted bool // what is in place was not made by an apply
+	adopted bool // the files in place were not written by an apply
 
 	read func([]pbx.File) (render.Inventory, error) // Engine.read
 
-	declared []pbx.HostObject // what files beside the portal's define
+	declared []pbx.HostObject // the objects that files beside the portal's define
 	draft
 
 	// Results of compare.
-	want pbx.Live         // what Asterisk would run
-	good render.Inventory // what it was last seen to run
-	from render.Inventory // what is in place
-	ask  pbx.LiveQuery    // the live query after the reload
+	want  pbx.Live         // what Asterisk would run
+	good  render.Inventory // what it was last seen to run
+	from  render.Inventory // what is in place
+	query pbx.LiveQuery    // the live query after the reload
 
-	touched []string // the objects that differ between good and inventory
-	named   bool     // every object in both names its content
+	changed []string // names of the objects that differ between good and inventory
+	hashed  bool     // every object in both has a hash
 }
 
 // draft is the configuration after an apply.
@@ -48,30 +48,31 @@ type draft struct {
 	users     int
 }
 
-// Plan returns what an apply would do now. It changes nothing, and compares the files in place with the running Asterisk, however long that takes.
+// Plan returns what an apply would do now, and changes nothing. It waits for a comparison of the files in place with the running Asterisk, however long
+// that takes.
 func (e *Engine) Plan(ctx context.Context) (pbx.Plan, error) {
 	return e.planWith(ctx, 2*timeout)
 }
 
-// How long QuickPlan waits for Asterisk: if there is an earlier comparison of the same revision, and if there is none.
+// How long QuickPlan waits for Asterisk: if there is a previous comparison of the same revision, and if there is none.
 const (
 	planPatience      = 150 * time.Millisecond
 	firstPlanPatience = 3 * time.Second
 )
 
-// QuickPlan returns what Plan returns, but waits for Asterisk only briefly: if it does not answer in time, the plan contains the last comparison,
-// whose age is that of AskedAt. An Asterisk with many users answers in seconds.
+// QuickPlan returns what Plan returns, but waits for Asterisk only briefly. If Asterisk does not answer in time, the plan contains the previous comparison,
+// made at AskedAt. An Asterisk with many users takes seconds to answer.
 func (e *Engine) QuickPlan(ctx context.Context) (pbx.Plan, error) {
 	return e.planWith(ctx, planPatience)
 }
 
-// planWith returns the plan, and waits for Asterisk for at most patience if there is an earlier comparison of the same revision.
+// planWith returns the plan. It waits for Asterisk for at most patience if there is a previous comparison of the same revision.
 func (e *Engine) planWith(ctx context.Context, patience time.Duration) (pbx.Plan, error) {
 	p, err := e.plan(ctx, e.beginDraft(ctx), "")
 	if err != nil {
 		return pbx.Plan{}, err
 	}
-	// Before the first comparison there is a zero one, which says nothing of a host without a revision.
+	// Before the first comparison seen is zero: revision 0 then does not mean a host without a revision.
 	ofThis := func(seen glance.Seen[comparison]) bool {
 		return !seen.At.IsZero() && seen.What.revision == p.site.Current
 	}
@@ -87,7 +88,7 @@ func (e *Engine) planWith(ctx context.Context, patience time.Duration) (pbx.Plan
 	default:
 		p.SyncCode, p.Behind = pbx.NotAsked, fmt.Sprintf("Asterisk has not answered within %s: ask for the plan with --live, or live=true, to wait for it", firstPlanPatience)
 	}
-	running, err := e.store.Host(ctx, store.HostRunning) // what Asterisk was asked for last
+	running, err := e.store.Host(ctx, store.HostRunning) // as of the last query
 	if err != nil {
 		return pbx.Plan{}, inside(err)
 	}
@@ -114,8 +115,8 @@ func (e *Engine) compareRunning(ctx context.Context) (c comparison) {
 	return c
 }
 
-// plan returns the plan of an apply of this draft; explain adds the explanation. On a host without a revision, an apply, whose id is given, adopts what
-// is there as the first revision.
+// plan returns the plan of an apply of this draft; explain adds the explanation. id is that of the apply, "" for a plan alone; on a host without a
+// revision, the apply adopts the existing files as the first one.
 func (e *Engine) plan(ctx context.Context, wanted func() (draft, error), id pbx.RunID) (*planned, error) {
 	p := &planned{read: e.read}
 	var declared, running []pbx.HostObject
@@ -145,15 +146,15 @@ func (e *Engine) plan(ctx context.Context, wanted func() (draft, error), id pbx.
 	}
 	p.Users = p.users
 	p.findHost(ctx, e, declared, running)
-	virgin := virgin(p.site)
-	p.adopted = virgin
+	neverUsed := neverUsed(p.site)
+	p.adopted = neverUsed
 	switch {
-	case virgin && id != "" && len(p.Clashes) == 0: // otherwise the apply is refused
+	case neverUsed && id != "" && len(p.Clashes) == 0: // otherwise the apply is refused
 		if p.site, err = e.adopt(ctx, p.site, p.last, id); err != nil {
 			return nil, err
 		}
 		p.last = p.site.Current
-	case virgin: // the plan is the one that follows an adoption
+	case neverUsed: // the plan is the one that follows an adoption
 		if p.site.Files, err = asAdopted(p.site.Files); err != nil {
 			return nil, err
 		}
@@ -162,44 +163,44 @@ func (e *Engine) plan(ctx context.Context, wanted func() (draft, error), id pbx.
 	if !known {
 		p.Drift = append(p.Drift, pbx.Drift{Kind: pbx.Unknown, Path: fmt.Sprintf("revision %d", p.site.Current)})
 	}
-	p.Pending = virgin || !same(p.site.Files, p.files)
+	p.Pending = neverUsed || !same(p.site.Files, p.files)
 	return p, nil
 }
 
-// virgin reports that the portal was never used on this host. If only the link to the current revision is missing, that is drift.
-func virgin(site pbx.HostState) bool {
-	return site.Current == 0 && len(site.Drift) == len(foreigners(site.Drift))
+// neverUsed reports whether the portal was never used on this host. A missing link to the current revision is drift instead.
+func neverUsed(site pbx.HostState) bool {
+	return site.Current == 0 && len(site.Drift) == len(externalFiles(site.Drift))
 }
 
-// compare finds what would change, user by user, and what Asterisk must have loaded afterwards.
+// compare determines what would change, thing by thing, and what Asterisk must have loaded afterwards.
 func (p *planned) compare() {
-	// Files that are not the portal's (an administrator's own, a hand edit) count as empty here; their text shows in the differences.
+	// Files that are not the portal's (an administrator's own, a manual edit) count as empty here; Diffs shows their lines.
 	from, _ := p.read(p.site.Files)
 	good := from
 	if !same(p.site.Files, p.site.Seen) {
 		good, _ = p.read(p.site.Seen)
 	}
 	p.Changes, p.want, p.good, p.from = render.Changes(from, p.inventory), p.inventory.Live(), good, from
-	p.touched, p.named = render.ChangedObjects(p.good, p.inventory)
-	p.ask = p.question()
+	p.changed, p.hashed = render.ChangedObjects(p.good, p.inventory)
+	p.query = p.liveQuery()
 }
 
 // maxPointLookups is the largest number of objects that are queried one by one rather than by lists of all.
 const maxPointLookups = 60
 
-// question returns what to ask Asterisk after a reload, to know that it runs what is planned and not what it ran before: the ids of all endpoints, and
-// the content of each object, of any type, that was added, removed or changed. Unchanged objects of other types are loaded if the last of their type is:
-// Asterisk has accepted them before, and reads a file from the top, once for each type. For the same reason the last extension of a context represents
-// an unchanged dialplan file; of a changed one all contexts are listed. After a larger change, where the files before were not the portal's, and where
-// Asterisk may be out of sync with them, everything is listed; so it is for every plan, and once a minute.
-func (p *planned) question() pbx.LiveQuery {
+// liveQuery returns the query that verifies, after a reload, that Asterisk runs what is planned and not what it ran before: the ids of all endpoints, and
+// the content of each object, of any type, that was added, removed or changed. The last object of each type represents the unchanged ones: Asterisk has
+// accepted these before, and reads a file from the top, once for each type. For the same reason the last extension of a context represents an unchanged
+// dialplan file; of a changed file all contexts are listed. Everything is listed after a larger change, if the previous files were not the portal's, and
+// if Asterisk may be out of sync.
+func (p *planned) liveQuery() pbx.LiveQuery {
 	switch {
 	case p.mayBeOutOfSync():
-		return p.everything(p.inventory, p.want)
-	case !p.named, len(p.touched) > maxPointLookups, len(p.want.IDs["endpoint"]) == 0: // lists show that something is gone and nothing is left; silence does not
-		return p.wholeQuestion(p.want)
+		return p.fullQuery(p.inventory, p.want)
+	case !p.hashed, len(p.changed) > maxPointLookups, len(p.want.IDs["endpoint"]) == 0: // an empty list proves that nothing is left
+		return p.listQuery(p.want)
 	}
-	contents := slices.Concat(p.touched, p.inventory.Last())
+	contents := slices.Concat(p.changed, p.inventory.Last())
 	slices.Sort(contents)
 	q := pbx.LiveQuery{Types: []string{"endpoint"}, Contents: slices.Compact(contents)}
 	for _, f := range pbx.GeneratedFiles() {
@@ -223,11 +224,11 @@ func (p *planned) question() pbx.LiveQuery {
 	return q
 }
 
-// mayBeOutOfSync reports that Asterisk may be out of sync: it may not run what it was last seen to run.
+// mayBeOutOfSync reports whether Asterisk may run something other than what it was last seen to run.
 func (p *planned) mayBeOutOfSync() bool { return p.Behind != "" || len(p.Drift) > 0 || p.site.Ahead() }
 
-// modules returns the modules that must reload: each with a file that differs from what Asterisk was last seen to run. These are all if Asterisk may be
-// out of sync, and after an adoption, which it was never seen to run.
+// modules returns the modules that must reload: those with a file that differs from what Asterisk was last seen to run; all if Asterisk may be out of sync,
+// and after an adoption, whose files it was never seen to run.
 func (p *planned) modules() []pbx.Module {
 	if p.adopted || p.mayBeOutOfSync() {
 		return pbx.AllModules()
@@ -238,45 +239,45 @@ func (p *planned) modules() []pbx.Module {
 			changed = append(changed, f.Module)
 		}
 	}
-	if len(changed) == 0 { // an apply that asks for nothing must not conclude that all is well
+	if len(changed) == 0 { // an apply that reloads nothing would verify nothing
 		return pbx.AllModules()
 	}
 	return changed
 }
 
-// wholeQuestion asks for every object by name, and for the content of those that changed.
-func (p *planned) wholeQuestion(want pbx.Live) pbx.LiveQuery {
+// listQuery returns the query for all objects by name, and for the content of those that changed.
+func (p *planned) listQuery(want pbx.Live) pbx.LiveQuery {
 	if p.site.Ahead() {
-		return p.everything(p.good, want)
+		return p.fullQuery(p.good, want)
 	}
 	good := p.good.Live().Hashes
-	q := wholeOf(false, p.inventory, p.good)
-	q.Contents = slices.DeleteFunc(slices.Clone(p.touched), func(name string) bool { return good[name] == "" || p.want.Hashes[name] == "" })
+	q := listAll(false, p.inventory, p.good)
+	q.Contents = slices.DeleteFunc(slices.Clone(p.changed), func(name string) bool { return good[name] == "" || p.want.Hashes[name] == "" })
 	return q
 }
 
-// everything asks for every object by name and content, of an Asterisk that may run any of several revisions: the one that it should run, the planned
-// one, or one of those it may have run before.
-func (p *planned) everything(inventory render.Inventory, want pbx.Live) pbx.LiveQuery {
-	return everything(want, inventory, p.inventory, p.good, p.from)
+// fullQuery returns the query for all objects by name and content, for an Asterisk that may run any of several revisions: the one of inventory, the planned
+// one, or one of those that it may have run before.
+func (p *planned) fullQuery(inventory render.Inventory, want pbx.Live) pbx.LiveQuery {
+	return fullQuery(want, inventory, p.inventory, p.good, p.from)
 }
 
-// everything asks for every object of these inventories by name, and for the content of those that are wanted.
-func everything(want pbx.Live, inventories ...render.Inventory) pbx.LiveQuery {
-	q := wholeOf(false, inventories...)
+// fullQuery returns the query for all objects of these inventories by name, and for the content of those in want.
+func fullQuery(want pbx.Live, inventories ...render.Inventory) pbx.LiveQuery {
+	q := listAll(false, inventories...)
 	q.Contents = slices.Sorted(maps.Keys(want.Hashes))
 	return q
 }
 
-// explain fills in the parts of a plan that are meant for people.
+// explain fills in the parts of a plan that are shown to people: the changes and the differences of the files.
 func (p *planned) explain() {
-	p.name()
+	p.setHash()
 	from, _ := p.read(p.site.Files)
 	p.Changes = render.Changes(from, p.inventory)
 	p.Diffs = render.Diff("in place", p.site.Files, "planned", p.files)
 }
 
-// beginDraft starts to read and render the users of the database, and returns a function that waits for the result.
+// beginDraft starts to read and render the users in the database. The function that it returns waits for the result.
 func (e *Engine) beginDraft(ctx context.Context) func() (draft, error) {
 	var d draft
 	wait := async(func() (err error) {
@@ -296,7 +297,7 @@ func (e *Engine) beginDraft(ctx context.Context) func() (draft, error) {
 	return sync.OnceValues(func() (draft, error) { err := wait(); return d, err })
 }
 
-// read returns the inventory of files as render.Read does. Files in place are usually those that were read or rendered last.
+// read returns what render.Read returns. It caches the inventory of the files in place: these are usually the files that were rendered or read last.
 func (e *Engine) read(files []pbx.File) (render.Inventory, error) {
 	if d := e.draft.Load(); d != nil && same(d.Files, files) {
 		e.place.Store(&inPlace{d.Files, d.Inventory})
@@ -312,13 +313,13 @@ func (e *Engine) read(files []pbx.File) (render.Inventory, error) {
 	return inventory, err
 }
 
-// inPlace are files with their inventory.
+// inPlace is a set of files with its inventory.
 type inPlace struct {
 	files     []pbx.File
 	inventory render.Inventory
 }
 
-// oldDraft returns an earlier revision.
+// oldDraft returns an earlier revision as a draft.
 func (e *Engine) oldDraft(ctx context.Context, number int) (d draft, err error) {
 	run, err := e.Revision(ctx, number)
 	if err != nil {
@@ -337,7 +338,7 @@ func (e *Engine) oldDraft(ctx context.Context, number int) (d draft, err error) 
 	return draft{run.Files, inventory, len(inventory.Numbers())}, nil
 }
 
-// asAdopted returns the files that are there, and empty ones where there are none.
+// asAdopted returns the files as they are after an adoption: missing ones are empty.
 func asAdopted(there []pbx.File) ([]pbx.File, error) {
 	empty, _, err := render.Config(nil)
 	if err != nil {
@@ -352,8 +353,8 @@ func asAdopted(there []pbx.File) ([]pbx.File, error) {
 	return adopted, nil
 }
 
-// adopt takes over a host on which the portal was never used: what is there becomes a revision of its own, with a record, so that it can be restored. If
-// nothing is there, two empty files need no record besides that of the apply they are made for.
+// adopt takes over a host on which the portal was never used: the existing files become a revision of their own, with a record, so that it can be restored.
+// If there are none, the two empty files that it creates need no record other than that of the apply, whose id is given.
 func (e *Engine) adopt(ctx context.Context, site pbx.HostState, last int, id pbx.RunID) (pbx.HostState, error) {
 	empty, _, err := render.Config(nil)
 	if err != nil {
@@ -389,8 +390,8 @@ func (e *Engine) adopt(ctx context.Context, site pbx.HostState, last int, id pbx
 	return site, nil
 }
 
-// Install creates both files, empty if they are missing, so that Asterisk can include them. It returns false when that was done before. KindConflict
-// while an apply runs, and when existing files differ from what the portal wrote (CodeDrift).
+// Install adopts the files of users, and creates the missing ones empty, so that Asterisk can include them. It returns false if that was done before.
+// KindConflict while an apply runs, and if existing files differ from what the portal wrote (CodeDrift).
 func (e *Engine) Install(ctx context.Context) (bool, error) {
 	unlock, err := e.lock(ctx)
 	if err != nil {
@@ -401,7 +402,7 @@ func (e *Engine) Install(ctx context.Context) (bool, error) {
 	if err != nil {
 		return false, applyError(pbx.CodeWriteFailed, err)
 	}
-	if !virgin(site) {
+	if !neverUsed(site) {
 		return false, drifted(site.Drift)
 	}
 	last, err := e.store.LastRevision(ctx)
@@ -412,7 +413,7 @@ func (e *Engine) Install(ctx context.Context) (bool, error) {
 	return err == nil, err
 }
 
-// knownRevision reports whether the revision in place, if there is one, was made by an apply that is in the database. Otherwise the database was
+// knownRevision reports whether the database has the apply that made the revision in place; true if there is no revision. If it does not, the database was
 // restored from a backup, or is a different one.
 func (e *Engine) knownRevision(ctx context.Context, site pbx.HostState) (bool, error) {
 	if site.Current == 0 || site.RunID == "" {
@@ -421,7 +422,7 @@ func (e *Engine) knownRevision(ctx context.Context, site pbx.HostState) (bool, e
 	return e.store.HasRun(ctx, site.RunID)
 }
 
-// behind returns why Asterisk does not run what the files in place say, "" when it does.
+// behind returns why Asterisk does not run the files in place, "" if it does.
 func (e *Engine) behind(ctx context.Context, site pbx.HostState, patient bool) (pbx.SyncCode, string) {
 	if site.Ahead() {
 		return notSeen(site)
@@ -437,7 +438,8 @@ func notSeen(site pbx.HostState) (pbx.SyncCode, string) {
 	return pbx.NotSeen, fmt.Sprintf("Asterisk was not yet seen to run revision %d", site.Current)
 }
 
-// contradiction compares everything that Asterisk has loaded with the files in place, and returns what differs, "" when nothing does.
+// contradiction compares the names of all objects that Asterisk has loaded, and its dialplan, with the files in place. It returns the first difference, ""
+// if there is none.
 func (e *Engine) contradiction(ctx context.Context, site pbx.HostState, patient bool) (pbx.SyncCode, string, error) {
 	if slices.ContainsFunc(site.Drift, func(d pbx.Drift) bool { return d.Kind == pbx.Edited || d.Kind == pbx.Replaced }) {
 		return pbx.NotOurs, "the files in place are not the portal's: they were changed by hand", nil
@@ -446,8 +448,8 @@ func (e *Engine) contradiction(ctx context.Context, site pbx.HostState, patient 
 	if err != nil {
 		return pbx.NotOurs, "the files in place are not the portal's: " + err.Error(), nil //nolint:nilerr // that is the result
 	}
-	seen := seenBeside(site)
-	all := wholeOf(patient, inventory, seen)
+	seen := seenInventory(site)
+	all := listAll(patient, inventory, seen)
 	live, err := e.ask(ctx, all, nil, inventory, seen)
 	if err != nil {
 		return "", "", err
@@ -463,8 +465,8 @@ func same(a, b []pbx.File) bool {
 	return slices.EqualFunc(a, b, func(x, y pbx.File) bool { return x.Path == y.Path && bytes.Equal(x.Content, y.Content) })
 }
 
-// name computes the hash of the plan: of what is in place, the drift, and what would be in place.
-func (p *planned) name() {
+// setHash computes the hash of the plan: of what is in place, the drift, and what would be in place.
+func (p *planned) setHash() {
 	h := sha256.New()
 	for _, f := range append(append([]pbx.File{}, p.site.Files...), p.files...) {
 		fmt.Fprintf(h, "%s %d\n", f.Path, len(f.Content))
@@ -474,7 +476,7 @@ func (p *planned) name() {
 	p.Hash = hex.EncodeToString(h.Sum(nil)[:16])
 }
 
-// inside turns an internal error of the database into one whose details are only logged.
+// inside returns err, or, for an internal error of the database, one whose details are only logged.
 func inside(err error) error {
 	if err == nil || pbx.KindOf(err) != pbx.KindInternal {
 		return err
@@ -482,7 +484,7 @@ func inside(err error) error {
 	return &pbx.Error{Kind: pbx.KindApply, Code: pbx.CodeInternal, Msg: "the database gave an answer the portal cannot use: see the log of the portal", Err: err}
 }
 
-// applyError turns a failure before an apply into one that the caller may see.
+// applyError returns err, or, for an internal error before an apply, one whose text is shown to the caller.
 func applyError(code string, err error) error {
 	if pbx.KindOf(err) != pbx.KindInternal {
 		return err

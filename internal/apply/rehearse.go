@@ -11,26 +11,26 @@ import (
 
 // Rehearsal holds what a rehearsal needs besides the engine.
 type Rehearsal struct {
-	// Host rehearses on the host with the files of a revision after parent, and returns why applying them would fail.
+	// Host rehearses, on the host, the activation of these files as revision number after parent, and returns why it would fail.
 	Host func(ctx context.Context, number, parent int, files []pbx.File) error
-	// Unready is set while the database is missing, or older than the program: it is then neither read nor written, and the files are those of no users.
+	// Unready is set if the database is missing, or older than the program: it is then neither read nor written, and the files have no users.
 	Unready bool
 }
 
-// Rehearse does what Apply does for a change, through the same code, and restores everything: it takes both locks, the one of the database twice, plans,
-// tries the record of a run, rehearses on the host, and asks Asterisk what an apply asks after the reload. behind says what Asterisk runs instead of the
-// files in place, which an apply corrects. The error is the one an apply would fail with.
+// Rehearse executes the steps of Apply by the same code, and leaves no changes: it takes the locks, checks that the one of the database cannot be taken
+// twice, writes the record of a run and undoes it, plans, rehearses on the host, and sends Asterisk the query that follows a reload. behind is the
+// difference between Asterisk and the files in place, which an apply would remove. The error is the one with which an apply would fail.
 func (e *Engine) Rehearse(ctx context.Context, r Rehearsal) (behind string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	if r.Unready {
 		return e.rehearseFiles(ctx, r)
 	}
-	giveBack, err := e.reserve(ctx)
+	release, err := e.reserve(ctx)
 	if err != nil {
 		return "", err
 	}
-	defer giveBack()
+	defer release()
 	if again, err := e.store.TryApplyLock(ctx); again != nil || err != nil {
 		if again != nil {
 			again.Release()
@@ -58,7 +58,7 @@ func (e *Engine) Rehearse(ctx context.Context, r Rehearsal) (behind string, err 
 	if err := r.Host(ctx, max(plan.site.Next, plan.last+1), plan.site.Current, plan.files); err != nil {
 		return "", err
 	}
-	return e.rehearseLook(ctx, plan.site)
+	return e.rehearseQuery(ctx, plan.site)
 }
 
 // rehearseFiles is Rehearse without a database.
@@ -81,7 +81,7 @@ func (e *Engine) rehearseFiles(ctx context.Context, r Rehearsal) (behind string,
 	if err := r.Host(ctx, site.Next, site.Current, files); err != nil {
 		return "", err
 	}
-	return e.rehearseLook(ctx, site)
+	return e.rehearseQuery(ctx, site)
 }
 
 // drifted returns the error of an apply that finds configuration drift; nil when there is none.
@@ -92,18 +92,18 @@ func drifted(drift []pbx.Drift) error {
 	return &pbx.Error{Kind: pbx.KindConflict, Code: pbx.CodeDrift, Msg: driftText(drift) + ": " + drift[0].Fix()}
 }
 
-// rehearseLook asks Asterisk what an apply asks it after the reload: the lists of all objects, and the content of the last ones in place.
-func (e *Engine) rehearseLook(ctx context.Context, site pbx.HostState) (behind string, err error) {
-	question, want := pbx.WholeQuery(), pbx.Live{}
+// rehearseQuery sends Asterisk a query as after a reload: for the names of all objects, and the content of the last ones in place.
+func (e *Engine) rehearseQuery(ctx context.Context, site pbx.HostState) (behind string, err error) {
+	query, want := pbx.WholeQuery(), pbx.Live{}
 	inventory, err := render.Read(site.Files)
 	ours := err == nil
 	if ours {
-		seen := seenBeside(site)
-		question = wholeOf(false, inventory, seen)
-		want, question.Contents, question.Ours = inventory.Live(), inventory.Last(), oursIn(nil, inventory, seen)
+		seen := seenInventory(site)
+		query = listAll(false, inventory, seen)
+		want, query.Contents, query.Ours = inventory.Live(), inventory.Last(), oursIn(nil, inventory, seen)
 	}
-	live, err := e.target.Live(ctx, question)
-	verdict, differences := verify(question, want, live, true, err)
+	live, err := e.target.Live(ctx, query)
+	verdict, differences := verify(query, want, live, true, err)
 	switch {
 	case verdict == pbx.Inconclusive:
 		return "", errors.New("Asterisk gave no answer that could be compared: " + differences[0])

@@ -13,7 +13,7 @@ import (
 	"github.com/synergycall/pbxportal/internal/render"
 )
 
-// Revision returns a revision, with its files while they are kept. KindNotFound when there is none with this number.
+// Revision returns a revision, with its files if they are still kept. KindNotFound when there is none with this number.
 func (e *Engine) Revision(ctx context.Context, number int) (pbx.Run, error) {
 	run, ok, err := e.store.Revision(ctx, number)
 	if err == nil && !ok {
@@ -25,8 +25,8 @@ func (e *Engine) Revision(ctx context.Context, number int) (pbx.Run, error) {
 	return run, err
 }
 
-// Story returns the details of a run. KindNotFound when there is none with this id.
-func (e *Engine) Story(ctx context.Context, id pbx.RunID) (pbx.Run, error) {
+// RunDetails returns the details of a run. KindNotFound when there is none with this id.
+func (e *Engine) RunDetails(ctx context.Context, id pbx.RunID) (pbx.Run, error) {
 	parsed, ok := pbx.CanonicalID(id)
 	if !ok {
 		return pbx.Run{}, noLog(id)
@@ -68,7 +68,7 @@ func (e *Engine) Previous(ctx context.Context) (int, error) {
 		return 0, err
 	}
 	for _, run := range runs {
-		if run.Verification == pbx.Confirmed { // at once, or later
+		if run.Verification == pbx.Confirmed { // by its apply, or later
 			return run.Revision, nil
 		}
 	}
@@ -78,7 +78,7 @@ func (e *Engine) Previous(ctx context.Context) (int, error) {
 	}
 }
 
-// State returns the state of the files without asking Asterisk: the revision in place, and whether Asterisk was seen to run it.
+// State returns the state of the files, without a query to Asterisk: the revision in place, and whether Asterisk was seen to run it.
 func (e *Engine) State() (pbx.HostState, error) { return e.target.Inspect() }
 
 // Limits of a request.
@@ -112,7 +112,7 @@ func (r Request) clean() (Request, error) {
 	return r, pbx.Invalid(fields...)
 }
 
-// asked identifies what is requested, to distinguish requests with the same key; "" without a key.
+// asked returns a hash of the request, which distinguishes requests with the same key; "" without a key.
 func (r Request) asked() string {
 	if r.IdempotencyKey == "" {
 		return ""
@@ -148,7 +148,7 @@ func (e *Engine) earlier(ctx context.Context, r Request) (*pbx.Run, error) {
 			if idle, err = e.idle(ctx); err != nil {
 				return nil, err
 			}
-			if idle { // it has ended, however: its record is read once more
+			if idle { // it has ended by now: its record is read once more
 				continue
 			}
 		}

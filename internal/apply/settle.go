@@ -12,7 +12,7 @@ import (
 )
 
 // Recover recovers from an apply that never ended because its process, the machine or the database stopped: files first, then the records. It returns
-// what it did, and reports external changes, which it leaves alone. KindConflict while an apply runs.
+// what it did, and the external changes that it found and did not touch. KindConflict while an apply runs.
 func (e *Engine) Recover(ctx context.Context) (did []string, err error) {
 	unlock, err := e.lock(ctx)
 	if err != nil {
@@ -35,7 +35,7 @@ func (e *Engine) Recover(ctx context.Context) (did []string, err error) {
 }
 
 // settle removes what interrupted applies left in the files, without changing anything that Asterisk reads or that was edited externally, and completes
-// their records: an apply whose revision is in place succeeded, any other failed.
+// their records: an apply succeeded if its revision is in place and Asterisk was seen to run it; any other failed.
 func (e *Engine) settle(ctx context.Context, a *attempt) error {
 	did, err := e.target.Recover()
 	if err != nil {
@@ -62,11 +62,11 @@ func (e *Engine) settle(ctx context.Context, a *attempt) error {
 	return nil
 }
 
-// complete completes the record of an interrupted apply, by what is in place.
+// complete completes the record of an interrupted apply according to the files in place.
 func (e *Engine) complete(ctx context.Context, run pbx.Run, site pbx.HostState) error {
-	// A manifest that was damaged names no run; the number is the same only for this one.
+	// A damaged manifest names no run; the number of the revision then identifies it.
 	inPlace := run.Revision != 0 && run.Revision == site.Current && (run.Log.ID == site.RunID || site.RunID == "")
-	if inPlace && run.Files == nil && len(site.Drift) == 0 { // otherwise they may not be what the portal wrote
+	if inPlace && run.Files == nil && len(site.Drift) == 0 { // with drift, they may not be what the portal wrote
 		run.Files = site.Files
 	}
 	switch {
@@ -83,12 +83,12 @@ func (e *Engine) complete(ctx context.Context, run pbx.Run, site pbx.HostState) 
 	return e.held.SaveRun(ctx, run, completed(ctx, e.now(), run))
 }
 
-// CatchUp has Asterisk read the files in place when it was not yet seen to run them, and records it when it does. done is true when there is nothing
-// left to catch up with; an error says why it must be retried. KindConflict while an apply runs, or when managed files were changed outside the portal.
+// CatchUp makes Asterisk reload the files in place if it was not yet seen to run them, and records that it runs them. done is true if there is nothing left
+// to catch up with; the error is the reason to retry. KindConflict while an apply runs, or if managed files were changed outside the portal.
 func (e *Engine) CatchUp(ctx context.Context) (done bool, err error) { return e.catchUp(ctx, 0) }
 
-// catchUp is CatchUp. A failed attempt is recorded as well when it is the vain-th in a row.
-func (e *Engine) catchUp(ctx context.Context, vain int) (done bool, err error) {
+// catchUp is CatchUp. attempts is 0, or the number of attempts so far including this one: its failure is then recorded.
+func (e *Engine) catchUp(ctx context.Context, attempts int) (done bool, err error) {
 	unlock, err := e.lock(ctx)
 	if err != nil {
 		return false, err
@@ -115,19 +115,19 @@ func (e *Engine) catchUp(ctx context.Context, vain int) (done bool, err error) {
 	reload, err := e.target.Reload(ctx, pbx.AllModules())
 	a.reloaded(reload.Results, err)
 	if err != nil {
-		return false, a.vain(ctx, vain, pbx.FilesAhead, pbx.CodeReloadFailed, err)
+		return false, a.failedCatchUp(ctx, attempts, pbx.FilesAhead, pbx.CodeReloadFailed, err)
 	}
 	want := inventory.Live()
-	seen := seenBeside(site)
-	question := everything(want, inventory, seen)
-	live, err := e.ask(ctx, question, nil, inventory, seen)
-	a.verified(verify(question, want, live, reload.Understood, err))
+	seen := seenInventory(site)
+	query := fullQuery(want, inventory, seen)
+	live, err := e.ask(ctx, query, nil, inventory, seen)
+	a.verified(verify(query, want, live, reload.Understood, err))
 	switch a.run.Verification {
 	case pbx.Confirmed: // the only verdict that counts as success
 	case pbx.Contradicted:
-		return false, a.vain(ctx, vain, pbx.FilesAhead, pbx.CodeContradicted, errors.New("Asterisk runs something else: "+brief(a.run.Differences)))
+		return false, a.failedCatchUp(ctx, attempts, pbx.FilesAhead, pbx.CodeContradicted, errors.New("Asterisk runs something else: "+brief(a.run.Differences)))
 	case pbx.Inconclusive, pbx.NotVerified:
-		return false, a.vain(ctx, vain, pbx.NotConfirmed, pbx.CodeNotConfirmed, errors.New("it could not be verified that Asterisk runs them: "+brief(a.run.Differences)))
+		return false, a.failedCatchUp(ctx, attempts, pbx.NotConfirmed, pbx.CodeNotConfirmed, errors.New("it could not be verified that Asterisk runs them: "+brief(a.run.Differences)))
 	}
 	if err := e.held.Check(ctx); err != nil {
 		return false, err
@@ -138,13 +138,13 @@ func (e *Engine) catchUp(ctx context.Context, vain int) (done bool, err error) {
 	if err := e.held.ConfirmRevision(ctx, site.Current); err != nil {
 		return false, err
 	}
-	e.forget(ctx, a, e.unforgotten(ctx, site, inventory, nil))
+	e.forget(ctx, a, e.changesSinceVerified(ctx, site, inventory, nil))
 	_, err = a.end(ctx, pbx.Applied, fmt.Sprintf("Asterisk runs revision %d now", site.Current))
 	return err == nil, err
 }
 
-// vain ends a failed attempt to catch up, and returns its reason. It is recorded if it is one of several.
-func (a *attempt) vain(ctx context.Context, attempts int, result pbx.Result, code string, reason error) error {
+// failedCatchUp ends a failed attempt to catch up, and returns its reason. It records the failure unless attempts is 0.
+func (a *attempt) failedCatchUp(ctx context.Context, attempts int, result pbx.Result, code string, reason error) error {
 	if attempts > 0 {
 		_, err := a.fail(ctx, result, code, fmt.Sprintf("Asterisk was asked to reload the files in place %d times, but it could not be verified that it runs them ("+itsReason+
 			"); the portal keeps trying, and records when Asterisk runs them: check with pbxportal doctor whether Asterisk is reachable", attempts), reason)

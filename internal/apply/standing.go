@@ -15,8 +15,8 @@ const (
 	standingKnown    = 5 * time.Second
 )
 
-// Standing returns the state of the files, and what Asterisk ran instead when it was last asked. The files are checked at most once a second, by one
-// caller at a time, and after each apply of this process; Standing returns within a second.
+// Standing returns the state of the files, and how Asterisk differed from them when Run last checked. The files are checked at most once a second, by one
+// caller at a time, and again after each apply of this process. Standing returns within a second.
 func (e *Engine) Standing(ctx context.Context) pbx.Standing {
 	seen, ok := e.standing.Recent(ctx, standingAge)
 	if !ok && (seen.At.IsZero() || e.now().Sub(seen.At) > standingKnown) {

@@ -11,36 +11,38 @@ import (
 type Target interface {
 	// Lock takes the host's files for this caller, across all processes, or reports at once that they are locked.
 	Lock() (unlock func(), held bool, err error)
-	// Recover removes what an interrupted apply left, and returns what it did. It changes nothing that is read at the two paths, and nothing that was
-	// edited externally.
+	// Recover removes what an interrupted apply left, and returns what it did. It changes nothing that Asterisk reads, and nothing that was edited
+	// externally.
 	Recover() (did []string, err error)
 	// Inspect reads the state of the files.
 	Inspect() (pbx.HostState, error)
-	// Declared returns what Asterisk's configuration files define under extension numbers beside the portal's files. A result with an error covers the
-	// readable files.
+	// Declared returns the objects named by extension numbers that Asterisk's configuration files define, without the portal's files. If it returns an error
+	// as well, the result covers the readable files.
 	Declared(ctx context.Context) ([]pbx.HostObject, error)
-	// Adopt takes over a host on which the portal was never used: the content of the two paths becomes revision number, byte for byte; missing is the
-	// content of a path that does not exist. It returns the files that are in place then.
+	// Adopt takes over a host on which the portal was never used: the existing files become revision number, byte for byte; missing has the content of those
+	// that do not exist. It returns the files then in place.
 	Adopt(number int, id pbx.RunID, missing []pbx.File) ([]pbx.File, error)
-	// Overwrite takes over paths that were changed externally, once save has stored their content. It returns the files that are in place then.
+	// Overwrite undoes external changes, once save has stored the changed content. It returns the files then in place.
 	Overwrite(save func(pbx.File) error) ([]pbx.File, error)
-	// Stage writes a revision, safely on disk, where it is not read yet.
+	// Stage writes a revision to disk, synced, where it is not read yet.
 	Stage(number, parent int, id pbx.RunID, files []pbx.File) error
-	// Activate activates a revision, new or old, both files atomically, and returns their paths. The caller passes what it expects to be in place: ErrEdited
-	// means that it was changed externally meanwhile. ErrInDoubt means that a power cut may undo the switch; any other error means that nothing changed.
+	// Activate activates a revision, new or old, all files atomically, and returns their paths. over are the files that the caller expects to be in place;
+	// ErrEdited means that they were changed externally meanwhile. ErrInDoubt means that a power cut may undo the switch; any other error means that nothing
+	// changed.
 	Activate(number int, over []pbx.File) (paths []string, err error)
-	// MarkVerified records that Asterisk was seen to run the current revision. Nothing else does.
+	// MarkVerified records that Asterisk was seen to run the current revision, number.
 	MarkVerified(number int) error
 	// Doubt records that it is no longer known whether Asterisk runs a revision, until it is verified again.
 	Doubt(number int) error
-	// Prune drops old revisions from the disk, once save has stored the external changes in them.
+	// Prune deletes old revisions from the disk, except the newest keep, the current one and the last verified one, once save has stored the external
+	// changes in them.
 	Prune(keep int, save func(pbx.File) error) error
 
-	// Reload asks these modules of Asterisk to reload, and waits, within a limit, while it is busy or still starting. The result is filled also with an
-	// error, whose text is a sentence for people: why Asterisk did not reload, and what to do.
+	// Reload asks these modules of Asterisk to reload, and waits, within a limit, while it is busy or still starting. The result is filled in also
+	// with an error, whose text is a sentence for people: why Asterisk did not reload, and what to do.
 	Reload(ctx context.Context, modules []pbx.Module) (pbx.Reload, error)
-	// Live asks Asterisk what it has loaded, and separates what is not the portal's. An error means that there was no comparable answer.
+	// Live queries what Asterisk has loaded, and separates what is not the portal's. An error means that there was no answer that can be compared.
 	Live(ctx context.Context, q pbx.LiveQuery) (pbx.Live, error)
-	// Forget drops the registrations at these numbers, and returns the numbers that had one.
+	// Forget deletes the registrations at these numbers, and returns the numbers that had one.
 	Forget(ctx context.Context, numbers []pbx.Number) ([]pbx.Number, error)
 }

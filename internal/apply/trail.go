@@ -51,7 +51,7 @@ func completed(ctx context.Context, now time.Time, run pbx.Run) pbx.AuditEvent {
 	return event
 }
 
-// runFacts returns what the audit trail keeps of the end of an apply; everything else is in its record.
+// runFacts returns the facts of an ended apply for the audit trail; everything else is in its record.
 func runFacts(run pbx.Run) (pbx.Facts, pbx.AuditResult) {
 	facts := pbx.Facts{
 		"result": string(run.Result), "verification": string(run.Verification), "users": strconv.Itoa(run.Users),

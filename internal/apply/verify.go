@@ -11,11 +11,11 @@ import (
 	"github.com/synergycall/pbxportal/internal/render"
 )
 
-// mostDifferences is the maximum number of differences in a report; one cause often has a thousand effects.
-const mostDifferences = 20
+// maxDifferences is the maximum number of differences in a report; one cause often has a thousand effects.
+const maxDifferences = 20
 
-// verify compares the live Asterisk's answer after a reload with what it should run. err is set if there was no comparable answer; understood says
-// whether its answer to the reload was unambiguous. The texts say what differs, or why nothing could be compared.
+// verify compares the live Asterisk's answer after a reload with what it should run. err is set if there was no answer that can be compared; understood
+// reports whether the answer to the reload was unambiguous. The texts are the differences, or the reason why nothing could be compared.
 func verify(q pbx.LiveQuery, want, live pbx.Live, understood bool, err error) (pbx.Verification, []string) {
 	if err != nil {
 		return pbx.Inconclusive, []string{err.Error()}
@@ -23,7 +23,7 @@ func verify(q pbx.LiveQuery, want, live pbx.Live, understood bool, err error) (p
 	if q.IsEmpty() {
 		return pbx.Inconclusive, []string{"Asterisk was asked for nothing"}
 	}
-	blind := len(q.Contents) > 0 && len(live.Hashes) == 0 // so it answers for objects of any content, and for none at all
+	blind := len(q.Contents) > 0 && len(live.Hashes) == 0 // Asterisk returned no hash at all: missing ones prove nothing
 	if blind {
 		q.Contents = nil
 	}
@@ -55,7 +55,7 @@ func differences(q pbx.LiveQuery, want, live pbx.Live) []string {
 		includes, wanted := want.Contexts[name]
 		loaded, exists := live.Contexts[name]
 		if wanted && !exists {
-			diffs = append(diffs, "the dialplan context "+name+" is missing") // otherwise an Asterisk that reads none of the files would pass for no users
+			diffs = append(diffs, "the dialplan context "+name+" is missing") // without users, this alone distinguishes an Asterisk that reads none of the files
 			continue
 		}
 		for _, other := range includes {
@@ -81,8 +81,8 @@ func differences(q pbx.LiveQuery, want, live pbx.Live) []string {
 			diffs = append(diffs, said)
 		}
 	}
-	if more := len(diffs) - mostDifferences; more > 0 {
-		diffs = append(diffs[:mostDifferences], fmt.Sprintf("… and %d more", more))
+	if more := len(diffs) - maxDifferences; more > 0 {
+		diffs = append(diffs[:maxDifferences], fmt.Sprintf("… and %d more", more))
 	}
 	return diffs
 }
@@ -96,7 +96,7 @@ func brief(differences []string) string {
 	return strings.Join(differences, "; ")
 }
 
-// typeText returns what people call a type of PJSIP object.
+// typeText returns a type of PJSIP object as text for people.
 func typeText(typ string) string {
 	if typ == "aor" {
 		return "AOR"
@@ -104,7 +104,7 @@ func typeText(typ string) string {
 	return typ
 }
 
-// surplus says that an object with this id is loaded, and should not be.
+// surplus returns the text for a loaded object, with this id, that should not be.
 func surplus(id string) string {
 	if _, ok := pbx.ParseNumber(id); ok {
 		return "is loaded, but no user has it"

@@ -8,14 +8,14 @@ import (
 	"github.com/synergycall/pbxportal/internal/pbx"
 )
 
-// watchers are the followers of applies of this process. The zero value is ready to use.
+// watchers holds the events of applies in progress in this process, for Follow. The zero value is ready to use.
 type watchers struct {
 	mu   sync.Mutex
-	runs map[pbx.RunID]*story // applies in progress
+	runs map[pbx.RunID]*eventLog // applies in progress
 }
 
-// story is the events of one apply so far.
-type story struct {
+// eventLog holds the events of one apply so far.
+type eventLog struct {
 	events []pbx.Event
 	more   chan struct{} // closed, and replaced, on every event
 	ended  bool
@@ -26,9 +26,9 @@ func (w *watchers) begin(id pbx.RunID) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.runs == nil {
-		w.runs = map[pbx.RunID]*story{}
+		w.runs = map[pbx.RunID]*eventLog{}
 	}
-	w.runs[id] = &story{more: make(chan struct{})}
+	w.runs[id] = &eventLog{more: make(chan struct{})}
 }
 
 // emit adds an event to a run.
@@ -67,7 +67,7 @@ func (e *Engine) Follow(ctx context.Context, id pbx.RunID, emit func(pbx.Event) 
 	s := e.watch.runs[id]
 	e.watch.mu.Unlock()
 	if s == nil {
-		run, err := e.Story(ctx, id)
+		run, err := e.RunDetails(ctx, id)
 		if err != nil {
 			return err
 		}
@@ -78,16 +78,16 @@ func (e *Engine) Follow(ctx context.Context, id pbx.RunID, emit func(pbx.Event) 
 		}
 		return nil
 	}
-	for told := 0; ; {
+	for sent := 0; ; {
 		e.watch.mu.Lock()
-		fresh, more, ended := slices.Clone(s.events[told:]), s.more, s.ended
+		fresh, more, ended := slices.Clone(s.events[sent:]), s.more, s.ended
 		e.watch.mu.Unlock()
 		for _, event := range fresh {
 			if err := emit(event); err != nil {
 				return err
 			}
 		}
-		told += len(fresh)
+		sent += len(fresh)
 		if ended {
 			return nil
 		}

@@ -77,7 +77,7 @@ func letIn(in *bufio.Reader, out net.Conn) {
 	}
 }
 
-func TestAManagerThatDoesNotAnswerIsNotWaitedFor(t *testing.T) {
+func TestAManagerThatDoesNotAnswerTimesOut(t *testing.T) {
 	t.Parallel()
 	hang := func(in *bufio.Reader) { _, _ = in.ReadString('\x00') }
 	for name, serve := range map[string]func(*bufio.Reader, net.Conn){
@@ -101,7 +101,7 @@ func TestAManagerThatDoesNotAnswerIsNotWaitedFor(t *testing.T) {
 	}
 }
 
-func TestWhatIsNoManagerIsNotSpokenTo(t *testing.T) {
+func TestNothingIsSentToAServerThatIsNotAManager(t *testing.T) {
 	t.Parallel()
 	for _, greeting := range []string{"SSH-2.0-OpenSSH_9\r\n", "\x00\x01\x02\n", "HTTP/1.1 400 Bad Request\r\n\r\n", "", strings.Repeat("x", 3<<20)} {
 		sent := make(chan string, 1)
@@ -139,7 +139,7 @@ func TestUnreadEventsAreKeptUpToALimitAndTheLossOfOthersIsReported(t *testing.T)
 	}
 }
 
-func TestAListThatIsTooLongIsGivenInPartWithTheNumberOfTheRest(t *testing.T) {
+func TestAnOverlongListIsReturnedInPartWithTheNumberOfTheRest(t *testing.T) {
 	t.Parallel()
 	a := dial(t, scriptedAMI(t, func(in *bufio.Reader, out net.Conn) {
 		letIn(in, out)
@@ -157,7 +157,7 @@ func TestAListThatIsTooLongIsGivenInPartWithTheNumberOfTheRest(t *testing.T) {
 	}
 }
 
-func TestAnAnswerWithoutEndIsNotKept(t *testing.T) {
+func TestAnEndlessListIsAnError(t *testing.T) {
 	t.Parallel()
 	target := scriptedAMI(t, func(in *bufio.Reader, out net.Conn) {
 		letIn(in, out)
@@ -199,7 +199,7 @@ func TestTheSecretIsNeitherSentNorPrinted(t *testing.T) {
 	}
 }
 
-func TestAnActionOfAnUnfriendlyNameIsNotSent(t *testing.T) {
+func TestAnActionWithAMaliciousUserNameIsNotSent(t *testing.T) {
 	t.Parallel()
 	target := scriptedAMI(t, letIn)
 	target.User = "portal\r\nAction: Originate"
@@ -314,7 +314,7 @@ func TestTheRightsAllowNoChange(t *testing.T) {
 	}
 }
 
-func TestTheRightsOfAManagerUserAreAskedThroughTheControlSocket(t *testing.T) {
+func TestTheRightsOfAManagerUserAreQueriedThroughTheControlSocket(t *testing.T) {
 	t.Parallel()
 	a, users := withManagers(t, [2]string{"call,security", "command,originate"}, [2]string{"", ""})
 	for user, want := range map[string]*asterisk.Rights{
@@ -333,7 +333,7 @@ func TestTheRightsOfAManagerUserAreAskedThroughTheControlSocket(t *testing.T) {
 	}
 }
 
-func TestManyMayAskOneManagerConnectionAtOnce(t *testing.T) {
+func TestAManagerConnectionServesConcurrentCallers(t *testing.T) {
 	t.Parallel()
 	a := dial(t, labtest.Asterisk(t).AMI)
 	var asking sync.WaitGroup

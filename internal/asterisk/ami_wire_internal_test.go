@@ -54,7 +54,7 @@ func TestADuplicateFieldIsNotTrusted(t *testing.T) {
 	}
 }
 
-func TestWhatIsTooLongIsCutOrEndsTheConnection(t *testing.T) {
+func TestAnOverlongLineIsTruncatedAndAnOverlongPacketEndsTheConnection(t *testing.T) {
 	t.Parallel()
 	got, err := packets("A: " + strings.Repeat("x", 3*maxAMILine) + "\r\nB: 1\r\n\r\n")
 	if len(got) != 1 || len(got[0].get("A")) != maxAMILine-3 || got[0].get("B") != "1" || !errors.Is(err, io.EOF) {
@@ -73,7 +73,7 @@ func TestWhatIsTooLongIsCutOrEndsTheConnection(t *testing.T) {
 	}
 }
 
-func TestAListThatIsNotWholeProvesNothing(t *testing.T) {
+func TestAnIncompleteListProvesNothing(t *testing.T) {
 	t.Parallel()
 	q := &question{}
 	for _, p := range []packet{{{"EventList", "start"}}, {{"Event", "CoreShowChannel"}}} {
@@ -89,7 +89,7 @@ func TestAListThatIsNotWholeProvesNothing(t *testing.T) {
 	}
 }
 
-func TestAnActionIsNeverTwo(t *testing.T) {
+func TestAnActionCannotContainASecondOne(t *testing.T) {
 	t.Parallel()
 	for _, value := range []string{"a\r\nAction: Originate", "a\nb", "a\rb", "a\x00b"} {
 		if _, err := writeAction(nil, []field{{"Action", "Login"}, {"Username", value}}); !errors.Is(err, ErrCommand) {
@@ -101,7 +101,7 @@ func TestAnActionIsNeverTwo(t *testing.T) {
 	}
 }
 
-func TestARegistrationIsReadOnlyInAsterisksOwnForm(t *testing.T) {
+func TestARegistrationInAnotherFormThanAsterisksIsRejected(t *testing.T) {
 	t.Parallel()
 	const key = "/registrar/contact/1000;@9e276a1fa02b232060229eec71e2a728"
 	for _, tc := range []struct {

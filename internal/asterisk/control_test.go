@@ -153,7 +153,7 @@ func TestAHungAsteriskTimesOut(t *testing.T) {
 	}
 }
 
-func TestAReloadThatTakesLongIsWaitedForWhileAsteriskAnswers(t *testing.T) {
+func TestALongReloadIsWaitedForWhileAsteriskAnswers(t *testing.T) {
 	t.Parallel()
 	c := control(t, asterisktest.New(t, asterisktest.Slow(20*soon, asterisktest.Loaded(asterisktest.Objects{}))).Socket)
 	if reply, state := c.WithTimeout(5 * soon).ReloadPJSIP(t.Context()); state != asterisk.Reloaded {
@@ -174,7 +174,7 @@ func TestTheCallersContextEndsACommand(t *testing.T) {
 	}
 }
 
-func TestAFullQueueOfConnectionsIsWaitedFor(t *testing.T) {
+func TestAFullQueueOfConnectionsIsATimeout(t *testing.T) {
 	t.Parallel()
 	// A listener that never accepts; its backlog is filled until the system refuses at once.
 	path := filepath.Join(t.TempDir(), "full.ctl")
@@ -212,7 +212,7 @@ func TestAnEndlessAnswerIsCut(t *testing.T) {
 	}
 }
 
-func TestHalfAnAnswerIsNotBelieved(t *testing.T) {
+func TestATruncatedAnswerIsRejected(t *testing.T) {
 	t.Parallel()
 	c := control(t, asterisktest.New(t, asterisktest.Dies(asterisktest.Loaded(twoUsers()))).Socket)
 	if _, err := c.Endpoints(t.Context()); !errors.Is(err, asterisk.ErrUnparsable) {
@@ -292,7 +292,7 @@ func script(t *testing.T, text string) string {
 	return "exec:/bin/sh " + path
 }
 
-func TestACommandGetsTheQuestionAsOneArgument(t *testing.T) {
+func TestACommandGetsTheQueryAsOneArgument(t *testing.T) {
 	t.Parallel()
 	c := control(t, script(t, `printf '%s|' "$@"`)+" -C  /some/file.conf")
 	reply, err := c.Run(t.Context(), "module reload res_pjsip.so; rm -rf $HOME")
@@ -302,7 +302,7 @@ func TestACommandGetsTheQuestionAsOneArgument(t *testing.T) {
 }
 
 // docker exec, ssh and kubectl find what they talk to by their environment. The portal's own settings are not theirs.
-func TestACommandGetsWhatItNeedsToFindAsteriskAndNoSecretOfThePortals(t *testing.T) {
+func TestACommandGetsTheVariablesToFindAsteriskAndNoSecretOfThePortal(t *testing.T) {
 	given := []string{
 		"HOME", "USER", "LOGNAME", "LANG", "TMPDIR", "SSH_AUTH_SOCK", "KUBECONFIG", "HTTPS_PROXY", "no_proxy", "DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_TLS_VERIFY",
 		"DOCKER_CERT_PATH", "DOCKER_CONFIG", "CONTAINER_HOST", "PODMAN_USERNS", "XDG_RUNTIME_DIR",
@@ -432,7 +432,7 @@ func TestASilentStubVerifiesNothing(t *testing.T) {
 	}
 }
 
-func TestTargetsAreChecked(t *testing.T) {
+func TestAnInvalidTargetIsRejected(t *testing.T) {
 	t.Parallel()
 	for _, target := range []string{"exec:", "exec:  ", "a\nb", "a\x00"} {
 		if _, err := asterisk.NewControl(target); err == nil {

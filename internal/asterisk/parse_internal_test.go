@@ -19,7 +19,7 @@ func recorded(t testing.TB, name string) string {
 	return string(text)
 }
 
-func TestListsOfARealAsteriskGiveTheirIDs(t *testing.T) {
+func TestTheIDsInListsOfARealAsteriskAreReturned(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
 		label string
@@ -39,7 +39,7 @@ func TestListsOfARealAsteriskGiveTheirIDs(t *testing.T) {
 	}
 }
 
-func TestNoObjectsIsAnAnswer(t *testing.T) {
+func TestAnEmptyListIsAnAnswer(t *testing.T) {
 	t.Parallel()
 	ids, err := parseIDs(recorded(t, "endpoints_none"), "Endpoint")
 	if err != nil || len(ids) != 0 {
@@ -47,7 +47,7 @@ func TestNoObjectsIsAnAnswer(t *testing.T) {
 	}
 }
 
-func TestAListCutAnywhereIsNotBelieved(t *testing.T) {
+func TestAListTruncatedAnywhereIsRejected(t *testing.T) {
 	t.Parallel()
 	whole := recorded(t, "endpoints")
 	for end := range len(strings.TrimRight(whole, "\n")) {
@@ -57,7 +57,7 @@ func TestAListCutAnywhereIsNotBelieved(t *testing.T) {
 	}
 }
 
-func TestADialplanCutAnywhereIsNotBelieved(t *testing.T) {
+func TestADialplanTruncatedAnywhereIsRejected(t *testing.T) {
 	t.Parallel()
 	whole := recorded(t, "dialplan")
 	for end := range len(strings.TrimRight(whole, "\n")) {
@@ -92,7 +92,7 @@ func TestAnUnknownCommandIsDistinguished(t *testing.T) {
 	}
 }
 
-func TestADialplanGivesEveryStep(t *testing.T) {
+func TestEveryStepOfADialplanIsReturned(t *testing.T) {
 	t.Parallel()
 	got, _, err := parseExtensions(recorded(t, "dialplan"), "synergy-internal")
 	if err != nil {
@@ -207,7 +207,7 @@ func TestEveryReloadStateHasItsOwnSentence(t *testing.T) {
 	}
 }
 
-func TestVerboseLinesAreLeftOut(t *testing.T) {
+func TestVerboseLinesAreOmitted(t *testing.T) {
 	t.Parallel()
 	if got := stripVerbose([]byte("one\n\x85 -- verbose\ntwo \xc3\xa4\n")); got != "one\ntwo \u00e4\n" {
 		t.Errorf("got %q", got)

@@ -112,7 +112,7 @@ func TestARealAsteriskListsWhatItHasLoaded(t *testing.T) {
 	}
 }
 
-func TestManyMayAskARealAsteriskAtOnce(t *testing.T) {
+func TestARealAsteriskServesConcurrentCallers(t *testing.T) {
 	t.Parallel()
 	c := labtest.Asterisk(t).Control()
 	var asking sync.WaitGroup
@@ -163,7 +163,7 @@ func TestASuspendedAsteriskIsHungAndAKilledOneUnreachable(t *testing.T) {
 	}
 }
 
-func TestAnAsteriskKilledWhileItAnswersIsNotBelieved(t *testing.T) {
+func TestTheAnswerOfAnAsteriskKilledMeanwhileIsRejected(t *testing.T) {
 	t.Parallel()
 	a := labtest.Asterisk(t)
 	c := a.Control()

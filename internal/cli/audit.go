@@ -76,7 +76,7 @@ type auditShowCommand struct {
 
 // Run shows the record.
 func (c *auditShowCommand) Run(ctx context.Context, a *app, p *portal) error {
-	r, err := p.engine.Story(ctx, pbx.RunID(c.ID))
+	r, err := p.engine.RunDetails(ctx, pbx.RunID(c.ID))
 	if pbx.KindOf(err) == pbx.KindNotFound { // a record of the Python portal has no details
 		r.Log, err = p.engine.Log(ctx, pbx.RunID(c.ID))
 	}
@@ -153,7 +153,7 @@ type auditSavedCommand struct {
 
 // Run prints external changes that a forced apply overwrote. They may contain secrets.
 func (c *auditSavedCommand) Run(ctx context.Context, a *app, p *portal) error {
-	r, err := p.engine.Story(ctx, pbx.RunID(c.ID))
+	r, err := p.engine.RunDetails(ctx, pbx.RunID(c.ID))
 	if err != nil {
 		return err
 	}

@@ -8,7 +8,7 @@ import (
 	"github.com/synergycall/pbxportal/internal/store/storetest"
 )
 
-func TestAUserBesideThePoolIsListedShownAndDeletedByNumber(t *testing.T) {
+func TestAUserOutsideThePoolIsListedShownAndDeletedByNumber(t *testing.T) {
 	t.Parallel()
 	s := newSettings(t)
 	s["SECRET_STORAGE"] = "plain" // another program writes the same tables

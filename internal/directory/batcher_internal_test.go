@@ -53,7 +53,7 @@ func TestQueuedRequestsAreProcessedTogetherInTheirOrder(t *testing.T) {
 	})
 }
 
-func TestARequestThatIsCancelledInTheQueueIsNotProcessed(t *testing.T) {
+func TestAQueuedRequestThatIsCancelledIsNotProcessed(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := newBlocking()
@@ -78,7 +78,7 @@ func TestARequestThatIsCancelledInTheQueueIsNotProcessed(t *testing.T) {
 	})
 }
 
-func TestARequestInProcessIsNotCancelled(t *testing.T) {
+func TestARequestBeingProcessedIsNotCancelled(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := newBlocking()

@@ -78,7 +78,7 @@ func stored(t *testing.T, s *store.Store) string {
 	return strings.Join(said, ", ")
 }
 
-func TestThoseWrittenTogetherGetTheLowestNumbersInTheirOrder(t *testing.T) {
+func TestAGroupCommitAllocatesTheLowestNumbersInTheOrderOfItsRequests(t *testing.T) {
 	t.Parallel()
 	storetest.Each(t, func(t *testing.T, url string) {
 		s := storetest.Open(t, url)
@@ -126,7 +126,7 @@ func TestEachRequestOfAGroupCommitHasItsOwnEventInOneChain(t *testing.T) {
 	})
 }
 
-func TestAPoolExhaustedInAGroupCommitIsAllocatedToTheLastNumber(t *testing.T) {
+func TestAGroupCommitThatExhaustsThePoolAllocatesTheLastNumber(t *testing.T) {
 	t.Parallel()
 	storetest.Each(t, func(t *testing.T, url string) {
 		s := storetest.Open(t, url)
@@ -156,7 +156,7 @@ func TestAPoolExhaustedInAGroupCommitIsAllocatedToTheLastNumber(t *testing.T) {
 	})
 }
 
-func TestWhatOneCannotHaveIsRefusedToThatOneAlone(t *testing.T) {
+func TestAnInvalidRequestOfAGroupCommitDoesNotFailTheOthers(t *testing.T) {
 	t.Parallel()
 	storetest.Each(t, func(t *testing.T, url string) {
 		s := storetest.Open(t, url)

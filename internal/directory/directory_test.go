@@ -90,7 +90,7 @@ func TestAThousandUsersCreatedAtOnceGetAThousandNumbersAndTheNextNone(t *testing
 	})
 }
 
-func TestADuplicateAddressUsesUpNoNumber(t *testing.T) {
+func TestADuplicateAddressConsumesNoNumber(t *testing.T) {
 	t.Parallel()
 	storetest.Each(t, func(t *testing.T, url string) {
 		d := open(t, url)[0]

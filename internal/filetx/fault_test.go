@@ -94,7 +94,7 @@ func runWithFault(t testing.TB, ta scenario, d *disk, f fault) string {
 	return ""
 }
 
-func TestRow15AnOperationThatFailsLeavesTheOldPairOrTheErrorSaysOtherwiseAtLength(t *testing.T) {
+func TestRow15AFailedOperationLeavesTheOldFilesOrReportsOtherwiseAtLength(t *testing.T) {
 	t.Parallel()
 	total, floor := 0, labtest.Soak(2_500, 45_000)
 	every := labtest.Soak(37, 1)

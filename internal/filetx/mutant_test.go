@@ -33,7 +33,7 @@ func site() string {
 
 // A search that finds nothing may be blind. This one leaves out one sync of the program at a time and must find out. Under the race
 // detector it would take a minute, in which nothing happens at once.
-func TestTheSearchDetectsAMissingSyncAtLength(t *testing.T) {
+func TestThePowerCutModelDetectsAMissingSyncAtLength(t *testing.T) {
 	t.Parallel()
 	broad, narrow, kills, floor := labtest.Soak(4, 8), labtest.Soak(1, 2), labtest.Soak(40, 6), labtest.Soak(15, 17)
 	sites := map[string]map[int]bool{} // the scenarios in which each sync occurs

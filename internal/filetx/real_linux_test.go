@@ -96,7 +96,7 @@ func runChild(t *testing.T, root string, scenario, dies, limit int) proc.Result 
 	return r
 }
 
-func TestAProcessKilledAtAnyMomentLeavesAWholePairAndTheNextApplyWorksAtLength(t *testing.T) {
+func TestAProcessKilledAtAnyMomentLeavesACompleteSetAndTheNextApplySucceedsAtLength(t *testing.T) {
 	t.Parallel()
 	step, floor := labtest.Soak(13, 1), labtest.Soak(50, 450)
 	if testing.Short() {
@@ -151,7 +151,7 @@ func large(word string, size int) map[string][]byte {
 	return pair(word+strings.Repeat("a", size), word+strings.Repeat("b", size))
 }
 
-func TestOnAFullDiskTheOldPairStaysAndNothingOfTheNewIsKept(t *testing.T) {
+func TestOnAFullDiskTheOldFilesStayAndNothingOfTheNewOnesIsKept(t *testing.T) {
 	t.Parallel()
 	t.Run("a limit on the size of files", func(t *testing.T) {
 		t.Parallel()
@@ -245,7 +245,7 @@ func mount(t *testing.T, source, target, kind string, flags uintptr, data string
 	return true
 }
 
-func TestOnADiskThatCannotBeWrittenTheOldPairStays(t *testing.T) {
+func TestOnAReadOnlyDiskTheOldFilesStay(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	p := placeIn(dir)
@@ -364,7 +364,7 @@ func TestRow18AReaderOfBothPathsNeverSeesTwoGenerations(t *testing.T) {
 	}
 }
 
-func TestNewFilesAndFoldersHaveTheirModesAndTheGroupOfTheFolderAbove(t *testing.T) {
+func TestNewFilesAndFoldersHaveTheirModesAndTheGroupOfTheParentFolder(t *testing.T) {
 	t.Parallel()
 	root := t.TempDir()
 	gid := os.Getgid()

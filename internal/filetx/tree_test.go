@@ -55,7 +55,7 @@ func must(t testing.TB, err error) {
 	}
 }
 
-func TestGenerationsFollowEachOtherThroughTheFixedPaths(t *testing.T) {
+func TestTheFixedPathsReadTheActivatedGeneration(t *testing.T) {
 	t.Parallel()
 	s := newSession(t, placeIn(t.TempDir()), filetx.OS(), filetx.OS())
 	for _, word := range []string{"first", "second", "third", "fourth"} {
@@ -87,7 +87,7 @@ func TestGenerationsFollowEachOtherThroughTheFixedPaths(t *testing.T) {
 	}
 }
 
-func TestOnlyOneHasTheLock(t *testing.T) {
+func TestTheLockHasOneHolder(t *testing.T) {
 	t.Parallel()
 	p := placeIn(t.TempDir())
 	for range 2 {
@@ -102,7 +102,7 @@ func TestOnlyOneHasTheLock(t *testing.T) {
 	}
 }
 
-func TestOpenRefusesWhatCannotWork(t *testing.T) {
+func TestOpenRefusesInvalidPathsAndNames(t *testing.T) {
 	t.Parallel()
 	for name, links := range map[string][]filetx.Link{
 		"no links":            nil,
@@ -257,7 +257,7 @@ func TestExternalChangesAreDetectedAndRevertedOnlyAfterTheyWereSaved(t *testing.
 	}
 }
 
-func TestFilesBesideTheFixedPathsThatEndLikeThemAreForeign(t *testing.T) {
+func TestFilesBesideTheFixedPathsWithTheSameSuffixAreForeign(t *testing.T) {
 	t.Parallel()
 	s := begun(t)
 	dir := filepath.Dir(s.links[1].Path)
@@ -271,7 +271,7 @@ func TestFilesBesideTheFixedPathsThatEndLikeThemAreForeign(t *testing.T) {
 	}
 }
 
-func TestALinkThatWasRemovedIsNoDriftAndComesBack(t *testing.T) {
+func TestARemovedLinkIsMissingAndAdoptRestoresIt(t *testing.T) {
 	t.Parallel()
 	s := begun(t)
 	must(t, os.Remove(s.links[1].Path))
@@ -284,7 +284,7 @@ func TestALinkThatWasRemovedIsNoDriftAndComesBack(t *testing.T) {
 	}
 }
 
-func TestADamagedGenerationIsNeverReadNorFlippedToAndRecoverLeavesItAsItIs(t *testing.T) {
+func TestADamagedGenerationIsNeitherReadNorActivatedNorChangedByRecover(t *testing.T) {
 	t.Parallel()
 	for name, damage := range map[string]func(dir string) error{
 		"a bit":        func(dir string) error { return os.WriteFile(filepath.Join(dir, "a.conf"), []byte("bit"), 0o600) },
@@ -318,7 +318,7 @@ func TestADamagedGenerationIsNeverReadNorFlippedToAndRecoverLeavesItAsItIs(t *te
 	}
 }
 
-func TestIfEveryGenerationIsDamagedANewOneRepairs(t *testing.T) {
+func TestANewGenerationRepairsATreeWhoseGenerationsAreAllDamaged(t *testing.T) {
 	t.Parallel()
 	for name, damage := range map[string]func(s *session) error{
 		"the only generation": func(s *session) error { return os.WriteFile(s.links[0].Path, []byte("bit"), 0o600) },
@@ -345,7 +345,7 @@ func TestIfEveryGenerationIsDamagedANewOneRepairs(t *testing.T) {
 	}
 }
 
-func TestOnlyTheCurrentGenerationCanBeAccepted(t *testing.T) {
+func TestOnlyTheCurrentGenerationCanBeMarkedVerified(t *testing.T) {
 	t.Parallel()
 	s := begun(t)
 	if err := s.tree.MarkVerified(1); err == nil {
@@ -390,7 +390,7 @@ func TestDetachLeavesOrdinaryFilesWithTheSameContent(t *testing.T) {
 	}
 }
 
-func TestAPathWhoseFileTheGenerationLacksIsInOrderUntilSomethingIsReadThere(t *testing.T) {
+func TestThePathOfAnOptionalFileIsInOrderIfTheGenerationLacksItAndNothingIsReadThere(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		words   []string
@@ -424,7 +424,7 @@ func TestAPathWhoseFileTheGenerationLacksIsInOrderUntilSomethingIsReadThere(t *t
 	}
 }
 
-func TestTheLinksHoldWhenTheFoldersAreLinksThemselves(t *testing.T) {
+func TestTheLinksWorkInFoldersThatAreLinksThemselves(t *testing.T) {
 	t.Parallel()
 	root := t.TempDir()
 	must(t, os.MkdirAll(filepath.Join(root, "far", "away", "two.d"), 0o750))
@@ -452,7 +452,7 @@ func TestAPipeInThePlaceOfAFileBlocksNothing(t *testing.T) {
 }
 
 // A rehearsal, which may fail at each operation, changes neither what is read nor which generation is current, and the next one works.
-func TestARehearsalChangesNothingThatIsReadWhereverItFails(t *testing.T) {
+func TestARehearsalThatFailsAnywhereChangesNothingThatIsRead(t *testing.T) {
 	t.Parallel()
 	for _, begun := range []bool{false, true} {
 		for failing := 1; ; failing++ {

@@ -23,7 +23,7 @@ const (
 // followRun streams the events of a run, from its first to its end.
 func (a *api) followRun(w http.ResponseWriter, r *http.Request) {
 	id := pbx.RunID(r.PathValue("id"))
-	if _, err := a.engine.Story(r.Context(), id); err != nil { // the last chance to send a status
+	if _, err := a.engine.RunDetails(r.Context(), id); err != nil { // the last chance to send a status
 		a.fail(w, r, err)
 		return
 	}
@@ -84,7 +84,7 @@ func (a *api) follow(ctx context.Context, id pbx.RunID, emit func(pbx.Event)) (p
 		if err := a.engine.Follow(ctx, id, fresh); err != nil {
 			return pbx.Run{}, err
 		}
-		run, err := a.engine.Story(ctx, id)
+		run, err := a.engine.RunDetails(ctx, id)
 		if err != nil {
 			return run, err
 		}

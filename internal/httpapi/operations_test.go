@@ -353,7 +353,7 @@ func TestACachedListShowsSecretsOnlyToCallersWithPermission(t *testing.T) {
 	}
 }
 
-func TestAUserBesideThePoolIsListedReadAndDeletedAsAnyOther(t *testing.T) {
+func TestAUserOutsideThePoolIsListedReadAndDeletedAsAnyOther(t *testing.T) {
 	t.Parallel()
 	p := newPortal(t)
 	p.create("Anna", "anna@example.com")

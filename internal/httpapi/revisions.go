@@ -102,7 +102,7 @@ func (a *api) kept(ctx context.Context, number int) (int, error) {
 
 // GetRun returns the details of an apply run.
 func (a *api) GetRun(ctx context.Context, r openapi.GetRunRequestObject) (openapi.GetRunResponseObject, error) {
-	run, err := a.engine.Story(ctx, pbx.RunID(r.ID))
+	run, err := a.engine.RunDetails(ctx, pbx.RunID(r.ID))
 	if err != nil {
 		return nil, err
 	}

@@ -183,7 +183,7 @@ func TestOnlyNumbersOfThePoolAndOfUsersAreExtensions(t *testing.T) {
 	}
 }
 
-func TestThePhoneOfAUserBesideThePoolIsShownAndAnAdministratorsPhoneIsNot(t *testing.T) {
+func TestThePhoneOfAUserOutsideThePoolIsShownAndAnAdministratorsPhoneIsNot(t *testing.T) {
 	t.Parallel()
 	b, _ := testBoard()
 	contacts := func(numbers ...int) (all []asterisk.Registered) {

@@ -116,7 +116,7 @@ func TestACallerReceivesTheResultOfTheCall(t *testing.T) {
 	}
 }
 
-func TestACallWithAPhoneThatSendsNoSoundEndsAfterTheTimeThatIsSet(t *testing.T) {
+func TestACallWithAPhoneThatSendsNoSoundEndsAfterTheConfiguredTime(t *testing.T) {
 	t.Parallel()
 	s := newSiteOf(t, render.Options{RTPTimeout: 1})
 	caller, callee := s.create(t, "Caller"), s.create(t, "Muted")
@@ -154,7 +154,7 @@ func TestACallWithAPhoneThatSendsNoSoundEndsAfterTheTimeThatIsSet(t *testing.T) 
 }
 
 // Older phones answer the first challenge or none, and know no other digest than MD5.
-func TestThePhoneIsChallengedInTheOrderThatIsSet(t *testing.T) {
+func TestThePhoneIsChallengedInTheConfiguredOrder(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	s.create(t, "Anna")

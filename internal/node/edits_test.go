@@ -429,7 +429,7 @@ func (b *bench) saved(known map[pbx.RunID]bool) (all [][]byte) {
 		if known[l.ID] {
 			continue
 		}
-		run, err := b.engine.Story(b.t.Context(), l.ID)
+		run, err := b.engine.RunDetails(b.t.Context(), l.ID)
 		if err != nil {
 			b.t.Fatal(err)
 		}
@@ -479,7 +479,7 @@ func (b *bench) try(state func(*bench, func()), edit func() []string, action fun
 
 // A person's work is never undone unless that is asked for, and never lost: in every state an apply can be in, whatever the portal does
 // then. The short form tries a part of the product, another one for each combination of an edit with a state.
-func TestNoHandEditIsLostOrUndoneUnaskedAtLength(t *testing.T) {
+func TestNoHandEditIsLostOrUndoneWithoutForceAtLength(t *testing.T) {
 	t.Parallel()
 	type edit struct {
 		name, way, file, content string

@@ -124,7 +124,7 @@ func (s *site) settled(t *testing.T, when string) {
 	}
 }
 
-func TestObjectsOfEveryTypeAndContextsGoThroughAWholeLifeBesideThoseMadeByHand(t *testing.T) {
+func TestObjectsOfEveryTypeAreDeployedChangedAndRemovedBesideHandWrittenOnes(t *testing.T) {
 	t.Parallel()
 	s := newFormSite(t)
 	s.create(t, "Anna")
@@ -184,7 +184,7 @@ func TestObjectsOfEveryTypeAndContextsGoThroughAWholeLifeBesideThoseMadeByHand(t
 	s.settled(t, "with users only again")
 }
 
-func TestFurtherFilesAreRolledBackGuardedAndRecovered(t *testing.T) {
+func TestOptionalFilesAreRolledBackGuardedAndRecovered(t *testing.T) {
 	t.Parallel()
 	s := newFormSite(t)
 	s.create(t, "Anna")

@@ -43,7 +43,7 @@ func handWritten() map[string][]string {
 	return lines
 }
 
-func TestOfAFileThatWasEditedNothingIsShownThatThePortalDidNotWrite(t *testing.T) {
+func TestOnlyLinesThatThePortalWroteAreShownOfAnEditedFile(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	const canary = "hunter2x"
@@ -123,7 +123,7 @@ func asJSON(t *testing.T, v any) string {
 	return string(text)
 }
 
-func TestWhatAsteriskRunsInsteadIsNotQuoted(t *testing.T) {
+func TestDialplanStepsThatThePortalDidNotWriteAreNotQuoted(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	const canary = "hunter2x"
@@ -139,7 +139,7 @@ func TestWhatAsteriskRunsInsteadIsNotQuoted(t *testing.T) {
 	}
 }
 
-func TestTheNameOfAForeignFileCannotSteerATerminal(t *testing.T) {
+func TestTheNameOfAForeignFileIsShownWithoutControlCharacters(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	foreign := filepath.Join(b.dir, filepath.Dir(pbx.PJSIPPath), "theirs\x1b[2J\n\u202e.conf")

@@ -187,7 +187,7 @@ func mustControl(t *testing.T, target string) *asterisk.Control {
 	return c
 }
 
-func TestANumberThatBothAUserAndTheHostHaveIsRefusedBeforeAnythingIsWritten(t *testing.T) {
+func TestAnApplyIsRefusedIfAUserAndTheHostHaveTheSameNumber(t *testing.T) {
 	t.Parallel()
 	s := newSite(t) // its users are created without a look at the host, as with Asterisk on another machine
 	anna := s.create(t, "Anna")
@@ -239,7 +239,7 @@ func (s *site) createAfter(t *testing.T, look func(context.Context)) pbx.User {
 }
 
 // What no file defines that the portal can read: here because pjsip.conf belongs to Asterisk alone.
-func TestWhatOnlyTheRunningAsteriskKnowsOfIsFoundAsWell(t *testing.T) {
+func TestObjectsThatOnlyTheRunningAsteriskHasAreFound(t *testing.T) {
 	t.Parallel()
 	s := newHostSite(t)
 	s.above(t, "pjsip.conf", "[1000]\ntype=endpoint\ncontext=office\n"+ownEndpoint)
@@ -270,7 +270,7 @@ func TestWhatOnlyTheRunningAsteriskKnowsOfIsFoundAsWell(t *testing.T) {
 }
 
 // In a container Asterisk calls its folder otherwise than the host does, and files include each other by the names of the container.
-func TestWhatIsIncludedByAsterisksNameOfTheFolderIsFound(t *testing.T) {
+func TestIncludesByAsterisksOwnNameOfTheFolderAreFollowed(t *testing.T) {
 	t.Parallel()
 	const inside = "/etc/asterisk-in-a-container"
 	console := asterisktest.New(t, func(_ string, out io.Writer, _ <-chan struct{}) {

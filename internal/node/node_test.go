@@ -68,7 +68,7 @@ func (s *site) apply(t *testing.T, r apply.Request) (pbx.Run, error) {
 	t.Helper()
 	r.TriggeredBy = "test"
 	run, err := s.engine.Apply(t.Context(), r)
-	story, storyErr := s.engine.Story(t.Context(), run.Log.ID)
+	story, storyErr := s.engine.RunDetails(t.Context(), run.Log.ID)
 	if diff := cmp.Diff(run, story, cmpopts.EquateEmpty()); diff != "" || storyErr != nil || (story.Log.Outcome == pbx.Success) != (err == nil) {
 		t.Errorf("apply: %v; record: %v\n%s", err, storyErr, diff)
 	}
@@ -137,7 +137,7 @@ func TestARealAsteriskRunsExactlyTheUsersOfTheDatabase(t *testing.T) {
 }
 
 // Each row breaks Asterisk, applies, and mends it. The apply must say what happened, and the next one must succeed.
-func TestAnAsteriskThatFailsIsSaidSoAndTheNextApplySucceeds(t *testing.T) {
+func TestAFailureOfAsteriskIsReportedAndTheNextApplySucceeds(t *testing.T) {
 	t.Parallel()
 	rename := func(s *site, from, to string) error {
 		return os.Rename(filepath.Join(s.asterisk.ConfigDir, from), filepath.Join(s.asterisk.ConfigDir, to))
@@ -234,7 +234,7 @@ func engineAt(t *testing.T, dir, target string) *apply.Engine {
 	return apply.New(apply.Config{Store: storetest.New(t), Target: local, Now: time.Now})
 }
 
-func TestAnAsteriskThatIsNotThereIsSaidSo(t *testing.T) {
+func TestAMissingAsteriskIsReported(t *testing.T) {
 	t.Parallel()
 	for _, target := range []string{filepath.Join(t.TempDir(), "none.ctl"), "exec:/nowhere/asterisk"} {
 		run, err := engineAt(t, t.TempDir(), target).Apply(t.Context(), apply.Request{TriggeredBy: "test"})
@@ -249,7 +249,7 @@ func TestAnAsteriskThatIsNotThereIsSaidSo(t *testing.T) {
 
 // A stand-in for asterisk that answers anything with nothing, as test environments have it: the commands were sent and did not
 // fail, and more cannot be said.
-func TestACommandThatIsNoAsteriskConfirmsNothing(t *testing.T) {
+func TestACommandThatIsNotAsteriskConfirmsNothing(t *testing.T) {
 	t.Parallel()
 	run, err := engineAt(t, t.TempDir(), "exec:true").Apply(t.Context(), apply.Request{TriggeredBy: "test"})
 	if pbx.CodeOf(err) != pbx.CodeNotConfirmed || run.Result != pbx.NotConfirmed || run.Log.Outcome != pbx.Failure || run.Verification != pbx.Inconclusive || len(run.Differences) == 0 {
@@ -302,7 +302,7 @@ func loaded(dir string) asterisktest.Objects {
 }
 
 // What the Python portal left is taken over as a revision of its own, and the list of revisions says whom it is about.
-func TestARevisionThatWasTakenOverCountsItsUsers(t *testing.T) {
+func TestAnAdoptedRevisionCountsItsUsers(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	for path, text := range map[string]string{
@@ -324,7 +324,7 @@ func TestARevisionThatWasTakenOverCountsItsUsers(t *testing.T) {
 	}
 }
 
-func TestAFolderThatIsNotAsterisksIsNotCreated(t *testing.T) {
+func TestAMissingConfigurationFolderIsNotCreated(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "mistyped")
 	control, err := asterisk.NewControl(filepath.Join(t.TempDir(), "none.ctl"))
@@ -353,7 +353,7 @@ func TestAFolderThatIsNotAsterisksIsNotCreated(t *testing.T) {
 	}
 }
 
-func TestWhenTheFilesCannotBeWrittenAsteriskIsNotReloaded(t *testing.T) {
+func TestAsteriskIsNotReloadedIfTheFilesCannotBeWritten(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	s.create(t, "Anna")
@@ -497,7 +497,7 @@ func TestAReusedNumberRingsAtItsNewOwnersPhone(t *testing.T) {
 	}
 }
 
-func TestThePhoneOfAFormerOwnerIsForgottenAtOnce(t *testing.T) {
+func TestTheRegistrationOfAFormerOwnerIsDeletedAtOnce(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	former, other := s.create(t, "Former"), s.create(t, "Other")
@@ -530,7 +530,7 @@ type handEdit struct {
 
 func (s *site) path(name string) string { return filepath.Join(s.asterisk.ConfigDir, name) }
 
-func TestRow24AFileEditedByHandIsShownAndNeverOverwrittenUnasked(t *testing.T) {
+func TestRow24AFileEditedByHandIsShownAndOverwrittenOnlyWithForce(t *testing.T) {
 	t.Parallel()
 	neverOverwritten(t, map[string]handEdit{
 		"through its link": {
@@ -542,7 +542,7 @@ func TestRow24AFileEditedByHandIsShownAndNeverOverwrittenUnasked(t *testing.T) {
 	})
 }
 
-func TestRow25ALinkThatWasReplacedIsShownAndNeverOverwrittenUnasked(t *testing.T) {
+func TestRow25AReplacedLinkIsShownAndOverwrittenOnlyWithForce(t *testing.T) {
 	t.Parallel()
 	neverOverwritten(t, map[string]handEdit{
 		"by a file": {
@@ -655,7 +655,7 @@ func TestExternalChangesOfTheFilesAreDetectedByReadOnlyCommands(t *testing.T) {
 	}
 }
 
-func TestRow34WithoutUsersBothFilesAreThereAndAsteriskRunsNone(t *testing.T) {
+func TestRow34WithoutUsersBothFilesExistAndAsteriskRunsNoObjects(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	if run := s.mustApply(t); run.Users != 0 {
@@ -687,7 +687,7 @@ func TestRow34WithoutUsersBothFilesAreThereAndAsteriskRunsNone(t *testing.T) {
 	}
 }
 
-func TestRow26AForeignFileBesideOursIsRefusedEvenWithForce(t *testing.T) {
+func TestRow26AnApplyBesideAForeignFileIsRefusedEvenWithForce(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	s.create(t, "Anna")
@@ -712,7 +712,7 @@ func TestRow26AForeignFileBesideOursIsRefusedEvenWithForce(t *testing.T) {
 	}
 }
 
-func TestAnEarlierRevisionIsRestoredAndTheDatabaseStaysAhead(t *testing.T) {
+func TestAnEarlierRevisionIsRestoredAndTheDatabaseIsNotChanged(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	s.create(t, "Anna")
@@ -739,7 +739,7 @@ func TestAnEarlierRevisionIsRestoredAndTheDatabaseStaysAhead(t *testing.T) {
 }
 
 // A secret that Asterisk did not take shows: an object is compared by its content, not by its name alone.
-func TestRow22AnObjectThatAsteriskDidNotReloadContradicts(t *testing.T) {
+func TestRow22AnObjectThatAsteriskDidNotReloadIsContradicted(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	anna := s.create(t, "Anna")

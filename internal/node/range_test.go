@@ -40,7 +40,7 @@ func (s *site) insert(t *testing.T, numbers ...pbx.Number) (u pbx.User) {
 	return u
 }
 
-func TestUsersBesideThePoolAreAppliedAndRemovedAmongTheAdministratorsOwnNumbers(t *testing.T) {
+func TestUsersOutsideThePoolAreAppliedAndRemovedAmongTheAdministratorsOwnNumbers(t *testing.T) {
 	t.Parallel()
 	s := newHostSite(t)
 	s.above(t, "pjsip.conf", "[200]\ntype=endpoint\ncontext=office\n[200]\ntype=aor\n[700000]\ntype=endpoint\ncontext=office\n")

@@ -70,7 +70,7 @@ func next(before both, m model) (now both, err error) {
 	return now, err
 }
 
-func TestFilesOfSeveralKindsMadeFromTheOnesBeforeAreTheSameAsMadeAnewAndAreReadBack(t *testing.T) {
+func TestFilesOfSeveralKindsRenderedIncrementallyEqualThoseRenderedAnewAndAreReadBack(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		users, others := map[pbx.Number]pbx.User{}, map[string]gadget{}
@@ -125,7 +125,7 @@ func TestFilesOfSeveralKindsMadeFromTheOnesBeforeAreTheSameAsMadeAnewAndAreReadB
 	})
 }
 
-func TestWhatWasNotMeantByAThingOfAnyKindIsRefused(t *testing.T) {
+func TestMaliciousTextInAThingOfAnyKindIsRefused(t *testing.T) {
 	t.Parallel()
 	for _, g := range []gadget{{key: "g1", secret: "a\nb"}, {key: "g1]\n[g2", secret: "x"}, {key: "g1,1,System(id)\nexten => x", secret: "x"}, {key: "g;1", secret: "x"}} {
 		if _, err := next(both{}, model{gadgets: []gadget{g}}); pbx.CodeOf(err) != pbx.CodeRefused {
@@ -134,7 +134,7 @@ func TestWhatWasNotMeantByAThingOfAnyKindIsRefused(t *testing.T) {
 	}
 }
 
-func TestObjectsAndStepsOfAnyKindAreShownWithoutSecrets(t *testing.T) {
+func TestADiffShowsObjectsOfAnyKindWithoutSecrets(t *testing.T) {
 	t.Parallel()
 	users, _, err := Config(nil)
 	if err != nil {
@@ -165,7 +165,7 @@ func TestObjectsAndStepsOfAnyKindAreShownWithoutSecrets(t *testing.T) {
 }
 
 // The last objects and extensions stand for the whole of an unchanged file: Asterisk reads it from the top.
-func TestTheLastOfEveryTypeAndContextIsKnown(t *testing.T) {
+func TestTheLastObjectOfEachTypeAndExtensionOfEachContextAreReturned(t *testing.T) {
 	t.Parallel()
 	users, _, err := Config([]pbx.User{{Extension: pbx.Extension{Number: 1000, Secret: pbx.SecretFrom("x")}}, {Extension: pbx.Extension{Number: 1001, Secret: pbx.SecretFrom("x")}}})
 	if err != nil {

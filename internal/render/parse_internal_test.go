@@ -12,7 +12,7 @@ import (
 	"github.com/synergycall/pbxportal/internal/pbx"
 )
 
-func TestWhatIsEncodedIsReadBackAsItWas(t *testing.T) {
+func TestAnEncodedValueIsReadBackUnchanged(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		value := rapid.OneOf(rapid.String(), rapid.StringMatching(`[;\\> \-\[\]#="a-c]{1,12}`)).Draw(t, "value")
@@ -97,7 +97,7 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
-func TestLinesThatAsteriskWouldDropOrTurnIntoMoreAreRefused(t *testing.T) {
+func TestLinesThatAsteriskWouldDropOrExpandAreRefused(t *testing.T) {
 	t.Parallel()
 	for _, file := range []string{
 		"[1000", "[]", "[a](!)", "type=endpoint", "[a]\nno sign", "[a]\n#include x", "[a]\nx+=y", "[a]\n;-- x", "[a]\nx=\x00",
@@ -109,7 +109,7 @@ func TestLinesThatAsteriskWouldDropOrTurnIntoMoreAreRefused(t *testing.T) {
 	}
 }
 
-func TestOrdinaryNamesReachThePhoneAsTheyAre(t *testing.T) {
+func TestOrdinaryNamesReachThePhoneUnchanged(t *testing.T) {
 	t.Parallel()
 	for name, want := range map[string]string{
 		"Anna Example":          "Anna Example",

@@ -26,7 +26,7 @@ func user(number pbx.Number, name, secret string) pbx.User {
 	}
 }
 
-func TestGoldenFilesAreWhatReachesAsterisk(t *testing.T) {
+func TestGeneratedFilesEqualTheGoldenFiles(t *testing.T) {
 	t.Parallel()
 	for name, users := range map[string][]pbx.User{
 		"no_users": nil,
@@ -106,7 +106,7 @@ func TestEachExtensionHasTheLinesThatCallersRelyOn(t *testing.T) {
 	}
 }
 
-func TestTheSameUsersGiveTheSameBytes(t *testing.T) {
+func TestTheSameUsersResultInTheSameBytes(t *testing.T) {
 	t.Parallel()
 	users := thousand()
 	first, _, err := render.Config(users)
@@ -122,7 +122,7 @@ func TestTheSameUsersGiveTheSameBytes(t *testing.T) {
 	}
 }
 
-func TestAPairMadeFromTheOneBeforeIsTheSameAsOneMadeAnew(t *testing.T) {
+func TestFilesRenderedIncrementallyEqualThoseRenderedAnew(t *testing.T) {
 	t.Parallel()
 	choices := []render.Options{{}, {DigestRealm: "asterisk"}, {DigestRealm: "example.com"}}
 	rapid.Check(t, func(t *rapid.T) {
@@ -158,7 +158,7 @@ func TestAPairMadeFromTheOneBeforeIsTheSameAsOneMadeAnew(t *testing.T) {
 	})
 }
 
-func TestTheDialplanDescendsSoThatAsteriskLoadsItInLinearTime(t *testing.T) {
+func TestTheDialplanIsInDescendingOrderSoThatAsteriskLoadsItInLinearTime(t *testing.T) {
 	t.Parallel()
 	_, inventory, err := render.Config(thousand())
 	if err != nil {
@@ -172,7 +172,7 @@ func TestTheDialplanDescendsSoThatAsteriskLoadsItInLinearTime(t *testing.T) {
 	}
 }
 
-func TestASecretThatAsteriskWouldReadDifferentlyRefusesTheWhole(t *testing.T) {
+func TestASecretThatAsteriskWouldReadDifferentlyIsRefused(t *testing.T) {
 	t.Parallel()
 	for _, secret := range []string{"", " x", "x ", "a\nb", "a\rb", "a\x00b", "a\x7fb", "\xff", string(bytes.Repeat([]byte("x"), 1025))} {
 		_, _, err := render.Config([]pbx.User{user(1000, "Anna", secret)})
@@ -213,7 +213,7 @@ func BenchmarkConfigOf1000Users(b *testing.B) {
 	})
 }
 
-func TestTheInventoryOfWrittenFilesIsWhatWasMeant(t *testing.T) {
+func TestTheInventoryReadFromFilesEqualsTheOneTheyWereWrittenFrom(t *testing.T) {
 	t.Parallel()
 	files, meant, err := render.Config(thousand())
 	if err != nil {
@@ -245,7 +245,7 @@ func TestFilesWithDigestsHoldNoPassword(t *testing.T) {
 	}
 }
 
-func TestAChangeOfTheModeIsOneOfSettingsAndANewSecretIsSeenThroughIt(t *testing.T) {
+func TestAChangeOfSecretModeIsAChangeOfSettingsAndDoesNotHideANewSecret(t *testing.T) {
 	t.Parallel()
 	password, digest, elsewhere := render.Options{}, render.Options{DigestRealm: "asterisk"}, render.Options{DigestRealm: "example.com"}
 	for _, tc := range []struct {
@@ -293,7 +293,7 @@ func TestAChangeOfTheModeIsOneOfSettingsAndANewSecretIsSeenThroughIt(t *testing.
 
 // A dialplan is where calls cost money and where Asterisk starts programs. Whatever users are called, ours has three applications, dials
 // extensions of the pool by their whole number, and no pattern matches anything else.
-func TestTheDialplanDialsNothingButOurOwnExtensions(t *testing.T) {
+func TestTheDialplanDialsOnlyThePortalsOwnExtensions(t *testing.T) {
 	t.Parallel()
 	var users []pbx.User
 	for n := pbx.FirstNumber; n <= pbx.LastNumber; n++ {
@@ -326,7 +326,7 @@ func TestTheDialplanDialsNothingButOurOwnExtensions(t *testing.T) {
 	}
 }
 
-func TestTheTimesThatAreSetAreWrittenAndShownInADiff(t *testing.T) {
+func TestConfiguredTimeoutsAreWrittenAndShownInADiff(t *testing.T) {
 	t.Parallel()
 	users := []pbx.User{user(1000, "Anna", "s3cret")}
 	before, _, err := render.Config(users)
@@ -359,7 +359,7 @@ func TestTheTimesThatAreSetAreWrittenAndShownInADiff(t *testing.T) {
 }
 
 // The golden files of the version before the dialplan told callers what became of their call.
-func TestFilesOfAnOlderPortalAreReadAndBroughtUpToDate(t *testing.T) {
+func TestFilesOfAnOlderVersionAreReadAndUpdated(t *testing.T) {
 	t.Parallel()
 	for name, options := range map[string]render.Options{"two_users": {}, "digests": {DigestRealm: "asterisk"}} {
 		old, err := txtar.ParseFile(filepath.Join("testdata", "older", name+".txtar"))
@@ -395,7 +395,7 @@ func TestFilesOfAnOlderPortalAreReadAndBroughtUpToDate(t *testing.T) {
 	}
 }
 
-func TestASecretThatStaysIsSeenThroughOtherAlgorithms(t *testing.T) {
+func TestOtherDigestAlgorithmsAreNotReportedAsANewSecret(t *testing.T) {
 	t.Parallel()
 	options := func(algorithms string) render.Options {
 		return render.Options{DigestRealm: "asterisk", DigestAlgorithms: algorithms}

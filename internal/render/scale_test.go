@@ -40,7 +40,7 @@ func exponent(took map[int]time.Duration) float64 {
 	return (n*sxy - sx*sy) / (n*sxx - sx*sx)
 }
 
-func TestRenderingTakesTimeInProportionToTheUsersAtLength(t *testing.T) { //nolint:paralleltest // it measures time
+func TestRenderingTimeIsProportionalToTheNumberOfUsersAtLength(t *testing.T) { //nolint:paralleltest // it measures time
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	defer debug.SetGCPercent(debug.SetGCPercent(-1)) // collections run on any thread; the heap is emptied before each measurement

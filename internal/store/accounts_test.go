@@ -42,7 +42,7 @@ func change(t *testing.T, s *store.Store, steps func(context.Context, *store.Tx)
 	}
 }
 
-func TestAccountsComeBackAsTheyWereStored(t *testing.T) {
+func TestAccountsAreReturnedAsStored(t *testing.T) {
 	t.Parallel()
 	storetest.Each(t, func(t *testing.T, url string) {
 		s := storetest.Open(t, url)
@@ -90,7 +90,7 @@ func TestAccountsComeBackAsTheyWereStored(t *testing.T) {
 	})
 }
 
-func TestTwoAccountsDoNotShareAnAddressInAnySpelling(t *testing.T) {
+func TestTwoAccountsCannotShareAnAddressInAnySpelling(t *testing.T) {
 	t.Parallel()
 	storetest.Each(t, func(t *testing.T, url string) {
 		s := storetest.Open(t, url)
@@ -106,7 +106,7 @@ func TestTwoAccountsDoNotShareAnAddressInAnySpelling(t *testing.T) {
 	})
 }
 
-func TestTheOtherOwnersAreThoseWhoCanSignIn(t *testing.T) {
+func TestOnlyOwnersWhoCanSignInCountAsOtherOwners(t *testing.T) {
 	t.Parallel()
 	storetest.Each(t, func(t *testing.T, url string) {
 		s := storetest.Open(t, url)
@@ -305,7 +305,7 @@ func TestNothingOfADeletedAccountIsLeft(t *testing.T) {
 	})
 }
 
-func TestTokensComeBackAsTheyWereStored(t *testing.T) {
+func TestTokensAreReturnedAsStored(t *testing.T) {
 	t.Parallel()
 	storetest.Each(t, func(t *testing.T, url string) {
 		s := storetest.Open(t, url)

@@ -48,7 +48,7 @@ func allow(t *testing.T, url string) {
 	storetest.UnlockEvents(t, url)
 }
 
-func TestEventsComeBackAsTheyWereAppended(t *testing.T) {
+func TestEventsAreReturnedAsAppended(t *testing.T) {
 	t.Parallel()
 	storetest.Each(t, func(t *testing.T, url string) {
 		s := storetest.Open(t, url)
@@ -221,7 +221,7 @@ func TestTamperingWithAnyColumnOfAnyEventIsDetected(t *testing.T) {
 	})
 }
 
-func TestTakingEventsOutAndMovingThemIsDetected(t *testing.T) {
+func TestRemovingAndMovingEventsIsDetected(t *testing.T) {
 	t.Parallel()
 	const flip = `UPDATE audit_events SET seq = -seq WHERE seq IN (2, 3); UPDATE audit_events SET seq = 5 + seq WHERE seq < 0`
 	for name, tc := range map[string]struct {
@@ -267,7 +267,7 @@ func TestTakingEventsOutAndMovingThemIsDetected(t *testing.T) {
 }
 
 // An attacker with write access to the database can compute hashes, too.
-func TestAChainThatWasWrittenAnewIsCaughtByAnExportedHead(t *testing.T) {
+func TestARewrittenChainIsDetectedByAnExportedHead(t *testing.T) {
 	t.Parallel()
 	storetest.Each(t, func(t *testing.T, url string) {
 		s := storetest.Open(t, url)
@@ -406,7 +406,7 @@ func TestThereIsNoEventWithoutItsChange(t *testing.T) {
 	})
 }
 
-func TestManyAtOnceOnTwoStoresMakeOneChain(t *testing.T) {
+func TestConcurrentWritersOnTwoStoresMakeOneChain(t *testing.T) {
 	t.Parallel()
 	clients, each := 64, 5
 	if testing.Short() { // the race detector makes SQLite thirty times slower

@@ -27,7 +27,7 @@ func away(t *testing.T, what string, err error, words ...string) {
 	}
 }
 
-func TestNothingIsAcknowledgedOnceTheSQLiteFileIsGone(t *testing.T) {
+func TestNoWriteIsAcknowledgedOnceTheSQLiteFileIsGone(t *testing.T) {
 	t.Parallel()
 	for name, before := range map[string][]pbx.User{"after a write": {newUser(1000, "a@example.com")}, "before the first write": nil} {
 		t.Run(name, func(t *testing.T) {

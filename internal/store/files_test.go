@@ -24,7 +24,7 @@ func revision(number int, pjsip string) pbx.Run {
 	return r
 }
 
-func TestAContentThatSeveralRevisionsHaveIsKeptOnceAndAsLongAsOneHasIt(t *testing.T) {
+func TestContentThatRevisionsShareIsStoredOnceUntilTheLastOfThemIsDeleted(t *testing.T) {
 	t.Parallel()
 	storetest.Each(t, func(t *testing.T, url string) {
 		s := storetest.Open(t, url)
@@ -83,7 +83,7 @@ func TestAContentThatSeveralRevisionsHaveIsKeptOnceAndAsLongAsOneHasIt(t *testin
 	})
 }
 
-func TestTheFilesOfRevisionsOfAnEarlierProgramStayReadable(t *testing.T) {
+func TestTheFilesOfRevisionsOfAnEarlierVersionStayReadable(t *testing.T) {
 	t.Parallel()
 	storetest.Each(t, func(t *testing.T, url string) {
 		folder, value := "migrations/postgres", `'\x%s'`

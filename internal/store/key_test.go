@@ -11,7 +11,7 @@ import (
 	"github.com/synergycall/pbxportal/internal/store/storetest"
 )
 
-func TestOfManyKeysThatAreNotedAtOnceOneIsFirstAndTheOthersAreNamedIt(t *testing.T) {
+func TestOfManyKeysRecordedConcurrentlyOneIsFirstAndTheOthersAreRefused(t *testing.T) {
 	t.Parallel()
 	storetest.Each(t, func(t *testing.T, url string) {
 		storetest.Open(t, url)
@@ -45,7 +45,7 @@ func TestOfManyKeysThatAreNotedAtOnceOneIsFirstAndTheOthersAreNamedIt(t *testing
 	})
 }
 
-func TestAKeyInTheOldOnesPlaceIsNotedOnceWithItsEvent(t *testing.T) {
+func TestAReplacedKeyIsRecordedOnceWithItsEvent(t *testing.T) {
 	t.Parallel()
 	s := storetest.New(t)
 	note := func(keys *keyring.Ring) (asked int, was string) {

@@ -16,7 +16,7 @@ import (
 // nobody owns the folder of a service in these tests; without root it is the current user.
 const nobody = 65534
 
-func TestWhatRootMakesBelongsToTheOwnerOfTheFolder(t *testing.T) {
+func TestFilesThatRootCreatesBelongToTheOwnerOfTheFolder(t *testing.T) {
 	t.Parallel()
 	url := storetest.SQLite(t)
 	dir := filepath.Dir(strings.TrimPrefix(url, "sqlite:///"))

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-func TestWhatIsPackedUnpacksToWhatItWas(t *testing.T) {
+func TestCompressedContentIsRestoredUnchanged(t *testing.T) {
 	t.Parallel()
 	long := []byte(strings.Repeat("[1000]\ntype=endpoint\ncontext=synergy-internal\n", 20_000))
 	for _, content := range [][]byte{nil, {}, []byte("; nothing\n"), {0x1f, 0x8b, 0}, long} {

@@ -38,7 +38,7 @@ func TestATransactionPoolerIsRefusedWithTheFix(t *testing.T) {
 	}
 }
 
-func TestABusyPoolerOfTransactionsIsRecognised(t *testing.T) {
+func TestABusyTransactionPoolerIsRecognised(t *testing.T) {
 	t.Parallel()
 	url := labtest.Pgbouncer(t, labtest.Postgres(t), "pool_mode = transaction", "default_pool_size = 8")
 	busy, err := store.Open(url) // other clients of the pooler take servers away in between
@@ -75,7 +75,7 @@ func TestABusyPoolerOfTransactionsIsRecognised(t *testing.T) {
 }
 
 // A pooler of sessions keeps a server for each connection: all that the portal does works through it, and the lock is one.
-func TestAPoolerOfSessionsServesAsPostgreSQLItselfDoes(t *testing.T) {
+func TestASessionPoolerWorksLikePostgreSQLItself(t *testing.T) {
 	t.Parallel()
 	direct := labtest.Postgres(t)
 	through := labtest.Pgbouncer(t, direct, "pool_mode = session")

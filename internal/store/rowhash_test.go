@@ -168,7 +168,7 @@ func TestNoFlippedBitChangesTheListUnnoticedAtLength(t *testing.T) {
 }
 
 // Triggers detect changes by statements, but not changes on the disk. PostgreSQL's superuser can change a row like a disk fault.
-func TestARowThatChangedBehindTheDatabasesBackIsNamedAndAcceptedOnlyOnPurpose(t *testing.T) {
+func TestARowChangedBehindTheDatabasesBackIsReportedAndAcceptedOnlyExplicitly(t *testing.T) {
 	t.Parallel()
 	for change, want := range map[string]string{
 		`UPDATE users SET name = 'Eve' WHERE email = '3@example.com'`:                                                 "extension 1003 ",

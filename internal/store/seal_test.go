@@ -24,7 +24,7 @@ import (
 	"github.com/synergycall/pbxportal/internal/store/storetest"
 )
 
-func TestSecretsLieSealedAndOpenForTheirExtensionAlone(t *testing.T) {
+func TestSecretsAreStoredSealedAndDecryptedOnlyForTheirExtension(t *testing.T) {
 	t.Parallel()
 	storetest.Each(t, func(t *testing.T, url string) {
 		s := storetest.Open(t, url)
@@ -49,7 +49,7 @@ func TestSecretsLieSealedAndOpenForTheirExtensionAlone(t *testing.T) {
 	})
 }
 
-func TestAMissingKeyIsNamedAndTheStoreWithoutKeysSealsNothing(t *testing.T) {
+func TestAMissingKeyIsReportedAndAStoreWithoutKeysSealsNothing(t *testing.T) {
 	t.Parallel()
 	storetest.Each(t, func(t *testing.T, url string) {
 		s := storetest.Open(t, url)
@@ -121,7 +121,7 @@ func TestPlaintextSecretsAreReadAndThenEncrypted(t *testing.T) {
 	})
 }
 
-func TestAKeyIsReplacedWhileOthersWriteAndNothingIsLost(t *testing.T) {
+func TestAKeyRotationDuringOtherWritesLosesNothing(t *testing.T) {
 	t.Parallel()
 	storetest.Each(t, func(t *testing.T, url string) {
 		source := keyring.Source{StateDir: t.TempDir()}
@@ -179,7 +179,7 @@ func TestAKeyIsReplacedWhileOthersWriteAndNothingIsLost(t *testing.T) {
 	})
 }
 
-func TestWhatWasForgottenWhileAKeyIsReplacedDoesNotComeBack(t *testing.T) {
+func TestContentDeletedDuringAKeyRotationStaysDeleted(t *testing.T) {
 	t.Parallel()
 	url := labtest.Postgres(t) // SQLite has one writer at a time
 	s := storetest.Open(t, url)
@@ -231,7 +231,7 @@ func sealedRun() pbx.Run {
 	}
 }
 
-func TestTheFilesOfARunLieSealed(t *testing.T) {
+func TestTheFilesOfARunAreStoredSealed(t *testing.T) {
 	t.Parallel()
 	storetest.Each(t, func(t *testing.T, url string) {
 		s := storetest.Open(t, url)

@@ -185,7 +185,7 @@ AND c.relname <> 'goose_db_version' AND a.attnum > 0 AND a.attcollation = 'pg_ca
 	}
 }
 
-func TestAMigrationThatFindsAViewOfAnotherProgramGoesOn(t *testing.T) {
+func TestAMigrationThatFindsAViewOfAnotherProgramContinues(t *testing.T) {
 	t.Parallel()
 	address := labtest.Postgres(t)
 	storetest.Open(t, address)
@@ -275,7 +275,7 @@ func TestARequestWaitsForTheFirstConnectionAndReportsAFixIfThereIsNone(t *testin
 	}
 }
 
-func TestWhatARoleLacksAndWhatIsMissingIsSaidWithItsRemedy(t *testing.T) {
+func TestMissingPermissionsAndObjectsAreReportedWithTheFix(t *testing.T) {
 	t.Parallel()
 	server := labtest.Postgres(t)
 	role, as := newRole(t, server, `LOGIN`)
@@ -313,7 +313,7 @@ func TestWhatARoleLacksAndWhatIsMissingIsSaidWithItsRemedy(t *testing.T) {
 	refused(t, "a read-only role", readOnly.Probe(t.Context()), "replica", "default_transaction_read_only")
 }
 
-func TestAnAddressThatCannotWorkIsRefusedWithItsRemedy(t *testing.T) {
+func TestAnAddressThatCannotWorkIsRefusedWithTheFix(t *testing.T) {
 	t.Parallel()
 	server := labtest.Postgres(t)
 	refused(t, "encryption that the server does not offer", migrate(t, with(t, server, "sslmode", "require")), "sslmode=disable", "ssl_cert_file")
@@ -363,7 +363,7 @@ func unknownAuthority(t *testing.T) (address string) {
 }
 
 // By default the tables are in the schema that search_path names first. A role with a schema of its own would begin another installation there.
-func TestASessionThatLeadsToAnotherSchemaThanTheTablesIsRefused(t *testing.T) {
+func TestASessionInAnotherSchemaThanTheTablesIsRefused(t *testing.T) {
 	t.Parallel()
 	server := labtest.Postgres(t)
 	refused(t, "a schema that does not exist", migrate(t, with(t, server, "search_path", "nowhere")), "CREATE SCHEMA", "search_path=public")
@@ -387,7 +387,7 @@ func TestASessionThatLeadsToAnotherSchemaThanTheTablesIsRefused(t *testing.T) {
 }
 
 // A pooler of sessions that does not reset them hands one client's prepared statements, settings and locks to the next.
-func TestAPoolerThatLeavesSessionsAsTheyAreIsRefusedWithTheRemedy(t *testing.T) {
+func TestAPoolerThatDoesNotResetSessionsIsRefusedWithTheFix(t *testing.T) {
 	t.Parallel()
 	server := labtest.Postgres(t)
 	storetest.Open(t, server)

@@ -67,7 +67,7 @@ func withSettings(t *testing.T, address, settings string) *store.Store {
 }
 
 // The same as the server itself does it, where it can be brought to.
-func TestWhatAServerDoesToItsSessionsIsNoFaultOfThePortals(t *testing.T) {
+func TestSessionsThatTheServerEndsAreReportedAsUnavailable(t *testing.T) {
 	t.Parallel()
 	address := labtest.Postgres(t)
 	storetest.Open(t, address)

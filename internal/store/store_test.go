@@ -49,7 +49,7 @@ func insert(ctx context.Context, s *store.Store, users ...pbx.User) error {
 // same compares values that hold secrets, which cmp cannot look into.
 var same = cmp.Comparer(func(a, b pbx.Secret) bool { return a.Reveal() == b.Reveal() })
 
-func TestUsersComeBackAsTheyWereStoredInTheOrderOfTheirNumbers(t *testing.T) {
+func TestUsersAreReturnedAsStoredInTheOrderOfTheirNumbers(t *testing.T) {
 	t.Parallel()
 	storetest.Each(t, func(t *testing.T, url string) {
 		s := storetest.Open(t, url)
@@ -77,7 +77,7 @@ func TestUsersComeBackAsTheyWereStoredInTheOrderOfTheirNumbers(t *testing.T) {
 	})
 }
 
-func TestATransactionThatFailsLeavesNothing(t *testing.T) {
+func TestAFailedTransactionLeavesNothing(t *testing.T) {
 	t.Parallel()
 	storetest.Each(t, func(t *testing.T, url string) {
 		s := storetest.Open(t, url)
@@ -147,7 +147,7 @@ func TestAddressesAreComparedWithoutRegardToCase(t *testing.T) {
 	})
 }
 
-func TestDeletingAUserTakesTheExtensionAlong(t *testing.T) {
+func TestDeletingAUserDeletesTheExtension(t *testing.T) {
 	t.Parallel()
 	storetest.Each(t, func(t *testing.T, url string) {
 		s := storetest.Open(t, url)
@@ -161,7 +161,7 @@ func TestDeletingAUserTakesTheExtensionAlong(t *testing.T) {
 	})
 }
 
-func TestTheSchemaRefusesWhatTheRulesForbid(t *testing.T) {
+func TestTheSchemaRejectsRowsThatTheRulesForbid(t *testing.T) {
 	t.Parallel()
 	storetest.Each(t, func(t *testing.T, url string) {
 		s := storetest.Open(t, url)
@@ -186,7 +186,7 @@ func TestTheSchemaRefusesWhatTheRulesForbid(t *testing.T) {
 }
 
 // A program that writes to the tables without the writers' lock must not cause two users to share a number.
-func TestACollisionIsTriedAgainAndThenSaidClearly(t *testing.T) {
+func TestACollisionIsRetriedAndThenReported(t *testing.T) {
 	t.Parallel()
 	storetest.Each(t, func(t *testing.T, url string) {
 		s := storetest.Open(t, url)
@@ -212,7 +212,7 @@ func TestACollisionIsTriedAgainAndThenSaidClearly(t *testing.T) {
 	})
 }
 
-func TestRunsAndTheirAuditRecordsComeBackAsTheyWereWritten(t *testing.T) {
+func TestRunsAndTheirAuditRecordsAreReturnedAsWritten(t *testing.T) {
 	t.Parallel()
 	storetest.Each(t, func(t *testing.T, url string) {
 		s := storetest.Open(t, url)
@@ -290,7 +290,7 @@ func TestRunsAndTheirAuditRecordsComeBackAsTheyWereWritten(t *testing.T) {
 	})
 }
 
-func TestAFreedNumberRestsAsLongAsAsked(t *testing.T) {
+func TestAReleasedNumberIsReservedForTheGivenTime(t *testing.T) {
 	t.Parallel()
 	storetest.Each(t, func(t *testing.T, url string) {
 		s := storetest.Open(t, url)
@@ -321,7 +321,7 @@ func TestAFreedNumberRestsAsLongAsAsked(t *testing.T) {
 	})
 }
 
-func TestTheApplyLockIsOneForAllProcessesOfADatabase(t *testing.T) {
+func TestAllProcessesOfADatabaseShareOneApplyLock(t *testing.T) {
 	t.Parallel()
 	storetest.Each(t, func(t *testing.T, url string) {
 		a, b := storetest.Open(t, url), storetest.Open(t, url) // two handles stand for two processes
@@ -343,7 +343,7 @@ func TestTheApplyLockIsOneForAllProcessesOfADatabase(t *testing.T) {
 	})
 }
 
-func TestALockThatWasLostBeforeItsFirstWriteWritesNothingOverTheNextOnes(t *testing.T) {
+func TestALockLostBeforeItsFirstWriteOverwritesNothingOfTheNextHolder(t *testing.T) {
 	t.Parallel()
 	url := storetest.SQLite(t)
 	run := func() pbx.Run {
@@ -396,7 +396,7 @@ func TestRow03ALockWhoseConnectionEndedIsNoLongerHeld(t *testing.T) {
 	lock.Release()
 }
 
-func TestManyProcessesMayMigrateAtOnce(t *testing.T) {
+func TestManyProcessesCanMigrateConcurrently(t *testing.T) {
 	t.Parallel()
 	storetest.Each(t, func(t *testing.T, url string) {
 		var applied, failed sync.Map
@@ -515,7 +515,7 @@ func TestAProbeLeavesNothingAndBlocksNoWriter(t *testing.T) {
 	})
 }
 
-func TestAWriteThatFailedIsRememberedUntilOneSucceeds(t *testing.T) {
+func TestAFailedWriteIsReportedUntilOneSucceeds(t *testing.T) {
 	t.Parallel()
 	url := labtest.Postgres(t)
 	s := storetest.Open(t, url)
@@ -618,7 +618,7 @@ func TestAnUnreachableDatabaseIsReportedAsUnavailable(t *testing.T) {
 	}
 }
 
-func TestAWrongURLIsRefusedWithTheFormThatIsWantedAndWithoutThePassword(t *testing.T) {
+func TestAnInvalidURLIsRefusedWithTheExpectedFormAndWithoutThePassword(t *testing.T) {
 	t.Parallel()
 	for _, url := range []string{
 		"", "x", "mysql://u:topsecret@h/d", "sqlite://relative", "postgres://u:topsecret%zz@h/d", "postgres://u:topsecret@h:port/d",
@@ -694,7 +694,7 @@ func TestAListOfUsersIsNeverOlderThanTheLastChangeOfAnyProcess(t *testing.T) {
 	})
 }
 
-func TestAListThatManyChangeIsTheirsAsSoonAsTheyKnowIt(t *testing.T) {
+func TestAListHasEveryUserWhoseCreationWasAcknowledged(t *testing.T) {
 	t.Parallel()
 	storetest.Each(t, func(t *testing.T, url string) {
 		s, other := storetest.Open(t, url), storetest.Open(t, url)

@@ -16,7 +16,7 @@ import (
 )
 
 // As on a root that is mounted read-only. After its probe, a look by doctor begins a record, which SQLite did in a temporary file.
-func TestARecordIsBegunWhereNoFolderForTemporaryFilesCanBeWritten(t *testing.T) {
+func TestARecordIsWrittenIfNoFolderForTemporaryFilesIsWritable(t *testing.T) {
 	url := storetest.SQLite(t)
 	dir := filepath.Dir(filepath.Dir(strings.TrimPrefix(url, "sqlite:///"))) // the database makes its own below it
 	t.Chdir("/proc")                                                         // SQLite would take the current folder, too
