@@ -14,6 +14,7 @@ import (
 	"github.com/synergycall/pbxportal/internal/lab/labtest"
 	"github.com/synergycall/pbxportal/internal/node"
 	"github.com/synergycall/pbxportal/internal/pbx"
+	"github.com/synergycall/pbxportal/internal/render"
 	"github.com/synergycall/pbxportal/internal/store"
 	"github.com/synergycall/pbxportal/internal/store/storetest"
 )
@@ -58,13 +59,54 @@ func BenchmarkApplyAgainstABareReload(b *testing.B) {
 	}
 }
 
+// BenchmarkApplyOfTheDialplanAlone measures an apply that changes a step of each of 1000 users and nothing else, and the reload of the dialplan alone. The
+// figures are medians in milliseconds; own is the difference of neighbours.
+func BenchmarkApplyOfTheDialplanAlone(b *testing.B) {
+	for _, engine := range []struct {
+		name string
+		url  func(testing.TB) string
+	}{{"sqlite", storetest.SQLite}, {"postgres", labtest.Postgres}} {
+		b.Run(engine.name, func(b *testing.B) {
+			f := newRace(b, storetest.Open(b, engine.url(b)))
+			f.apply(b)
+			var engines [2]*apply.Engine
+			for i := range engines {
+				engines[i] = apply.New(apply.Config{Store: f.store, Target: f.local, Now: time.Now, Render: render.Options{RingTimeout: 30 + i}})
+			}
+			took := map[string][]float64{}
+			for round := 0; b.Loop(); round++ {
+				f.engine = engines[round%2]
+				applied := f.apply(b)
+				start := time.Now()
+				_, state := f.asterisk.ReloadDialplan(b.Context())
+				reload := time.Since(start).Seconds() * 1000
+				if state != asterisk.Reloaded {
+					b.Fatal(state)
+				}
+				if f.last.Log.Reload.PJSIP != nil || f.last.Log.Reload.Dialplan == nil || f.last.Result != pbx.Applied {
+					b.Fatalf("%s, reloaded %v", f.last.Result, f.last.Log.Reload)
+				}
+				if round >= len(engines) { // the first apply of each renders all users
+					took["apply"], took["reload"], took["own"] = append(took["apply"], applied), append(took["reload"], reload), append(took["own"], applied-reload)
+				}
+			}
+			b.ReportMetric(0, "ns/op") // means nothing here
+			for name := range took {
+				b.ReportMetric(median(took[name]), "ms/"+name)
+			}
+		})
+	}
+}
+
 // race is a full pool, an Asterisk, and both ways to bring the one to the other.
 type race struct {
 	store     *store.Store
 	directory *directory.Directory
 	asterisk  *asterisk.Control
 	engine    *apply.Engine
+	local     *node.Local
 	files     *apply.Engine // of which Asterisk learns nothing
+	last      pbx.Run       // the last apply
 	next      int
 }
 
@@ -75,7 +117,7 @@ func newRace(b *testing.B, s *store.Store) *race {
 	if err != nil {
 		b.Fatal(err)
 	}
-	f := &race{store: s, directory: directory.New(s, time.Now), asterisk: a.Control(), engine: apply.New(apply.Config{Store: s, Target: local, Now: time.Now})}
+	f := &race{store: s, directory: directory.New(s, time.Now), asterisk: a.Control(), local: local, engine: apply.New(apply.Config{Store: s, Target: local, Now: time.Now})}
 	f.files = apply.New(apply.Config{Store: s, Target: deaf{local}, Now: time.Now})
 	for range pbx.PoolSize {
 		f.createUser(b)
@@ -145,6 +187,7 @@ func (f *race) apply(b *testing.B) float64 {
 	start := time.Now()
 	run, err := f.engine.Apply(b.Context(), apply.Request{TriggeredBy: "benchmark"})
 	took := time.Since(start)
+	f.last = run
 	if err != nil || run.Verification != pbx.Confirmed || run.Users != pbx.PoolSize {
 		b.Fatalf("%d users, %s, error %v", run.Users, run.Verification, err)
 	}

@@ -15,7 +15,7 @@ import (
 
 // Diff returns the change of each file from one set of files to another, as a unified diff without secrets and hashes: an unchanged secret is "[hidden]" on both
 // sides, a changed one is "[hidden]" before and "[hidden, new]" after. Only lines that the portal writes are shown, exactly in the form in which it
-// writes them; of all others only the number is shown.
+// writes them; of all others only the number is shown. The positions of a hunk are lines of the files; its lengths count the lines that are shown.
 func Diff(fromName string, from []pbx.File, toName string, to []pbx.File) []pbx.FileDiff {
 	var diffs []pbx.FileDiff
 	for _, f := range pbx.GeneratedFiles() {
@@ -24,11 +24,11 @@ func Diff(fromName string, from []pbx.File, toName string, to []pbx.File) []pbx.
 			continue
 		}
 		if !bytes.Equal(before, after) {
+			a, b := differing(f.Path, before, after)
 			earlier := map[string]string{}
-			a := (&shower{noted: earlier}).show(f.Path, before)
-			b := (&shower{noted: map[string]string{}, earlier: earlier}).show(f.Path, after)
-			if !bytes.Equal(a, b) {
-				text = string(diff.Diff(fromName+": "+f.Path, a, toName+": "+f.Path, b))
+			x, y := shower{noted: earlier}, shower{noted: map[string]string{}, earlier: earlier}
+			if a, b := x.show(f.Path, a), y.show(f.Path, b); !bytes.Equal(a, b) {
+				text = placed(string(diff.Diff(fromName+": "+f.Path, a, toName+": "+f.Path, b)), x.places, y.places)
 			}
 		}
 		diffs = append(diffs, pbx.FileDiff{Path: f.Path, Text: text})
@@ -36,28 +36,56 @@ func Diff(fromName string, from []pbx.File, toName string, to []pbx.File) []pbx.
 	return diffs
 }
 
+// placed returns a diff of what was shown of two files, with its hunks at the lines of the files.
+func placed(text string, a, b []int) string {
+	var out strings.Builder
+	for line := range strings.Lines(text) {
+		var aFrom, aLines, bFrom, bLines int
+		if n, _ := fmt.Sscanf(line, "@@ -%d,%d +%d,%d @@", &aFrom, &aLines, &bFrom, &bLines); n == 4 {
+			line = fmt.Sprintf("@@ -%d,%d +%d,%d @@\n", lineAt(a, aFrom), aLines, lineAt(b, bFrom), bLines)
+		}
+		out.WriteString(line)
+	}
+	return out.String()
+}
+
+// lineAt returns the line of the file that is shown as line n; 0 for 0, the line before the first.
+func lineAt(places []int, n int) int {
+	if n == 0 {
+		return 0
+	}
+	return places[n-1]
+}
+
 // shower writes the visible part of a file.
 type shower struct {
 	out     bytes.Buffer
+	places  []int             // the line of the file of each line in out
+	at      int               // the current line of the file
 	hidden  []string          // lines since the last one that was shown
+	from    int               // the line of the file of the first of them
 	blocks  int               // number of blocks of hidden lines
 	noted   map[string]string // what was hidden in this file, by position
 	earlier map[string]string // what was hidden in the file before; nil if this is the file before
 }
 
-// show returns the visible part of the file at path.
-func (s *shower) show(path string, file []byte) []byte {
-	lines := strings.Split(string(file), "\n")
+// show returns the visible part of a part of the file at path.
+func (s *shower) show(path string, p part) []byte {
+	s.at = p.line
+	section, lines := p.section, strings.Split(string(p.text), "\n")
 	if last := len(lines) - 1; lines[last] == "" {
 		lines = lines[:last]
 	}
 	for len(lines) > 0 {
+		if strings.HasPrefix(lines[0], "[") {
+			section = lines[0]
+		}
 		end := 1 // a section ends where the next begins
 		for end < len(lines) && !strings.HasPrefix(lines[end], "[") {
 			end++
 		}
 		if pbx.ModuleOf(path) == pbx.Dialplan {
-			s.context(lines[:end])
+			s.context(section, lines[:end])
 		} else {
 			s.object(path, lines[:end])
 		}
@@ -67,14 +95,20 @@ func (s *shower) show(path string, file []byte) []byte {
 	return s.out.Bytes()
 }
 
-// line shows a line as it is.
+// line shows the current line as it is, or with this text instead.
 func (s *shower) line(text string) {
 	s.flush()
 	s.out.WriteString(text + "\n")
+	s.places = append(s.places, s.at)
 }
 
 // hide counts a line that the portal did not write.
-func (s *shower) hide(text string) { s.hidden = append(s.hidden, text) }
+func (s *shower) hide(text string) {
+	if len(s.hidden) == 0 {
+		s.from = s.at
+	}
+	s.hidden = append(s.hidden, text)
+}
 
 // flush writes how many lines were hidden.
 func (s *shower) flush() {
@@ -87,6 +121,7 @@ func (s *shower) flush() {
 	}
 	place := fmt.Sprintf("lines %d", s.blocks)
 	fmt.Fprintf(&s.out, "… %d %s not written by the portal, hidden%s\n", len(s.hidden), lines, s.news(place, strings.Join(s.hidden, "\n")))
+	s.places = append(s.places, s.from)
 	s.blocks++
 	s.hidden = nil
 }
@@ -103,13 +138,14 @@ func (s *shower) news(place, secret string) string {
 // isComment reports whether a line is one of the header, or empty.
 func isComment(line string) bool { return line == "" || line+"\n" == header }
 
-// context shows a section of the dialplan, or the lines before the first section.
-func (s *shower) context(lines []string) {
-	ours := lines[0] == "["+pbx.Context+"]"
+// context shows lines of a section of the dialplan, which begins with the line section; "" for what precedes the first.
+func (s *shower) context(section string, lines []string) {
+	ours := section == "["+pbx.Context+"]"
 	var steps []string // of the current extension, as we write them
 	for i, text := range lines {
+		s.at++
 		switch number, _, _ := strings.Cut(strings.TrimPrefix(text, "exten => "), ","); {
-		case isComment(text), i == 0 && ours:
+		case isComment(text), i == 0 && ours && text == section:
 			s.line(text)
 			continue
 		case ours && strings.HasPrefix(text, "exten => "):
@@ -163,6 +199,7 @@ func (s *shower) object(path string, lines []string) {
 		usual = usualSettings(n)
 	}
 	for i, text := range lines {
+		s.at++
 		key, value, _ := strings.Cut(text, "=")
 		switch {
 		case isComment(text), i == 0 && ours:

@@ -1,0 +1,145 @@
+package render
+
+import (
+	"bytes"
+	"cmp"
+
+	"github.com/synergycall/pbxportal/internal/pbx"
+)
+
+// part is a part of a file.
+type part struct {
+	text    []byte
+	line    int    // number of lines before it
+	section string // the line that begins the section it is in, "" if there is none before it
+}
+
+// differing returns the parts of two files at path that differ, each with the unchanged lines around it that a diff shows. A diff of the parts takes time
+// in proportion to what lies between the first and the last difference, rather than to the number of users.
+func differing(path string, a, b []byte) (part, part) {
+	start := blockBefore(path, a[:commonPrefix(a, b)])
+	line, section := bytes.Count(a[:start], []byte("\n")), sectionOf(a[:start])
+	a, b = a[start:], b[start:]
+	n := commonSuffix(a, b)
+	same, inA, inB := a[len(a)-n:], cmp.Or(sectionOf(a[:len(a)-n]), section), cmp.Or(sectionOf(b[:len(b)-n]), section)
+	if inA != inB { // equal lines of different sections differ
+		same = same[firstSection(same):]
+	}
+	after := len(same) - blockAfter(path, same, inA)
+	return part{a[:len(a)-after], line, section}, part{b[:len(b)-after], line, section}
+}
+
+// maxHidden is the number of blocks that are tried in search of one that is shown in full.
+const maxHidden = 8
+
+// blockBefore returns where the last whole block of text that is shown in full begins. If none of the last few is, it returns 0: a run of hidden lines is
+// counted as one.
+func blockBefore(path string, text []byte) int {
+	end := lastBlock(path, text)
+	for range maxHidden {
+		start := lastBlock(path, text[:end])
+		if start == 0 || isShown(path, part{text: text[start:end], section: sectionOf(text[:start])}) {
+			return start
+		}
+		end = start
+	}
+	return 0
+}
+
+// blockAfter returns where the first whole block of text that is shown in full ends. If none of the first few is, it returns the length of text. The
+// text begins in this section.
+func blockAfter(path string, text []byte, section string) int {
+	start := firstBlock(path, text)
+	for range maxHidden {
+		end := start + firstBlock(path, text[start:])
+		if own := sectionOf(text[:start]); own != "" {
+			section = own
+		}
+		if end == len(text) || isShown(path, part{text: text[start:end], section: section}) {
+			return end
+		}
+		start = end
+	}
+	return len(text)
+}
+
+// isShown reports whether a block is shown in full, and long enough for what a diff shows around a difference.
+func isShown(path string, block part) bool {
+	s := shower{noted: map[string]string{}}
+	s.show(path, block)
+	return s.blocks == 0 && len(s.places) >= 3
+}
+
+// Lines that begin a block: a section, and in the dialplan an extension.
+const (
+	sectionBegins = "\n["
+	extenBegins   = "\nexten => "
+)
+
+// lastBlock returns where the last block of text begins, 0 if none begins after the first line.
+func lastBlock(path string, text []byte) int {
+	at := 0
+	if pbx.ModuleOf(path) == pbx.Dialplan {
+		at = bytes.LastIndex(text, []byte(extenBegins)) + 1
+	}
+	if section := bytes.LastIndex(text[at:], []byte(sectionBegins)); section >= 0 {
+		at += section + 1
+	}
+	return at
+}
+
+// firstSection returns where the first section after the first line of text begins, the length of text if there is none.
+func firstSection(text []byte) int {
+	if at := bytes.Index(text, []byte(sectionBegins)); at >= 0 {
+		return at + 1
+	}
+	return len(text)
+}
+
+// firstBlock returns where the first block after the first line of text begins, the length of text if there is none.
+func firstBlock(path string, text []byte) int {
+	at := len(text)
+	if pbx.ModuleOf(path) == pbx.Dialplan {
+		if exten := bytes.Index(text, []byte(extenBegins)); exten >= 0 {
+			at = exten + 1
+		}
+	}
+	return firstSection(text[:at])
+}
+
+// sectionOf returns the line that begins the last section of text, "" if there is none.
+func sectionOf(text []byte) string {
+	at := bytes.LastIndex(text, []byte(sectionBegins)) + 1
+	line, _, _ := bytes.Cut(text[at:], []byte("\n"))
+	if !bytes.HasPrefix(line, []byte("[")) {
+		return ""
+	}
+	return string(line)
+}
+
+// commonPrefix returns the length of the longest common prefix.
+func commonPrefix(a, b []byte) int {
+	n := 0
+	for n+comparedAtOnce <= min(len(a), len(b)) && bytes.Equal(a[n:n+comparedAtOnce], b[n:n+comparedAtOnce]) {
+		n += comparedAtOnce
+	}
+	for n < min(len(a), len(b)) && a[n] == b[n] {
+		n++
+	}
+	return n
+}
+
+// commonSuffix returns the length of the longest common suffix.
+func commonSuffix(a, b []byte) int {
+	n := 0
+	for n+comparedAtOnce <= min(len(a), len(b)) && bytes.Equal(a[len(a)-n-comparedAtOnce:len(a)-n], b[len(b)-n-comparedAtOnce:len(b)-n]) {
+		n += comparedAtOnce
+	}
+	for n < min(len(a), len(b)) && a[len(a)-n-1] == b[len(b)-n-1] {
+		n++
+	}
+	return n
+}
+
+// comparedAtOnce is the number of bytes compared in one step.
+const comparedAtOnce = 4096
