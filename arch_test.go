@@ -19,85 +19,85 @@ import (
 
 const module = "github.com/synergycall/pbxportal"
 
-// row is a package's line in the import table.
+// row is a package's row in the import table.
 type row struct {
-	may []string // the packages of ours it may import
-	why string   // why these and no others; what a forbidden import is answered with
+	may []string // the packages of this module that it may import
+	why string   // the reason, which the error for a forbidden import contains
 }
 
-// all stands for every package that allows it: see onlyImporter.
+// all means every package that has no other restriction: see onlyImporter.
 const all = "*"
 
-// table says which package may import which of ours; docs/adr/0001 has the rationale. Folders below internal/ go by their
-// path there, all others by their path from the root.
+// table has the packages of this module that each package may import; docs/adr/0001 has the rationale. Packages below internal/ are named by their path
+// there, all others by their path from the root.
 var table = map[string]row{
-	"contracts": {nil, "it is the contract as a file, and depends on nobody's code"},
-	"deploy":    {nil, "it holds what a host needs beside the program, as files, and tests alone"},
+	"contracts": {nil, "it contains the contract as a file, and depends on no code"},
+	"deploy":    {nil, "it contains files that a host needs besides the program, and tests"},
 
-	// Words and tools: they know nothing of the rest.
-	"pbx":     {nil, "everybody speaks its words, so it can depend on nobody"},
-	"regular": {nil, "it looks at files and folders, and does not know what for"},
+	// The domain model and tools: independent of the rest.
+	"pbx":     {nil, "every package uses the domain model, so it depends on none"},
+	"regular": {nil, "it opens and reads files, whatever their purpose"},
 	"config":  {[]string{"pbx", "regular"}, "settings are read before anything else exists"},
-	"chain":   {[]string{"pbx"}, "it is pure: an event in, a link out, so that anybody can check the trail without our database"},
-	"filetx":  {[]string{"regular"}, "it switches several files at one moment, and does not know what is in them"},
-	"glance":  {nil, "it lets many share one look, and does not know what is looked at"},
-	"proc":    {nil, "it starts programs, and does not know which"},
-	"keyring": {[]string{"regular"}, "it seals and opens, and does not know what is sealed or where that is kept"},
-	"phone":   {nil, "it is a telephone like any other, and sees the portal only from outside, through SIP"},
+	"chain":   {[]string{"pbx"}, "it is pure: an event in, a link out, so that the trail can be verified without our database"},
+	"filetx":  {[]string{"regular"}, "it switches several files atomically, whatever their content"},
+	"glance":  {nil, "it shares a check between callers, whatever is checked"},
+	"proc":    {nil, "it starts programs, whichever they are"},
+	"keyring": {[]string{"regular"}, "it encrypts and decrypts, whatever the values are and wherever they are stored"},
+	"phone":   {nil, "it is an ordinary telephone, and accesses the portal only through SIP"},
 
-	// Out: databases, files, Asterisk.
-	"store":    {[]string{"pbx", "chain", "keyring", "regular"}, "it holds queries and transactions; rules live above it"},
-	"asterisk": {[]string{"proc", "regular"}, "it speaks to Asterisk in plain values and can be tested and fuzzed without our types"},
-	"live":     {[]string{"pbx", "asterisk"}, "it is what Asterisk says right now, kept in memory; it knows neither users nor files"},
-	"node":     {[]string{"pbx", "filetx", "asterisk", "regular"}, "it is one Asterisk host, and satisfies apply.Target without knowing who asks"},
+	// Adapters: databases, files, Asterisk.
+	"store":    {[]string{"pbx", "chain", "keyring", "regular"}, "it contains queries and transactions; rules are above it"},
+	"asterisk": {[]string{"proc", "regular"}, "it talks to Asterisk in plain values, so that it can be tested and fuzzed without our types"},
+	"live":     {[]string{"pbx", "asterisk"}, "it keeps the live state of Asterisk in memory, and knows neither users nor files"},
+	"node":     {[]string{"pbx", "filetx", "asterisk", "regular"}, "it is one Asterisk host, and implements apply.Target without depending on apply"},
 
-	// Does: what the portal is for.
-	"render":    {[]string{"pbx"}, "it is pure: words in, bytes out, so that a golden file tells all"},
-	"directory": {[]string{"pbx", "store"}, "it holds the rules for users and extensions, and knows neither HTTP nor Asterisk"},
-	"auth":      {[]string{"pbx", "store"}, "it says who is calling and what he may do; how a request carries the proof is HTTP's business"},
-	"audit":     {[]string{"pbx", "chain", "store", "regular"}, "it finds and proves; what happened is written by those who did it"},
-	"apply":     {[]string{"pbx", "store", "render", "glance"}, "it tells the story of an apply; hosts reach it as a Target, callers as plain Go"},
+	// Services: the purpose of the portal.
+	"render":    {[]string{"pbx"}, "it is pure: users in, bytes out, so that golden files cover it"},
+	"directory": {[]string{"pbx", "store"}, "it contains the rules for users and extensions, and depends on neither HTTP nor Asterisk"},
+	"auth":      {[]string{"pbx", "store"}, "it authenticates and authorises; how a request carries its credentials is a matter of HTTP"},
+	"audit":     {[]string{"pbx", "chain", "store", "regular"}, "it searches and verifies the trail; the package that makes a change writes its event"},
+	"apply":     {[]string{"pbx", "store", "render", "glance"}, "it orchestrates an apply; it accesses hosts as a Target, and callers use plain Go"},
 
-	// In: those who ask.
-	"httpapi":         {[]string{"pbx", "audit", "auth", "directory", "apply", "live", "glance", "httpapi/openapi", "contracts", "regular"}, "it translates the contract for the services; what it cannot get from them is missing there"},
-	"webui":           {nil, "it is files for a browser, which asks the public API for all it shows"},
+	// Front ends.
+	"httpapi":         {[]string{"pbx", "audit", "auth", "directory", "apply", "live", "glance", "httpapi/openapi", "contracts", "regular"}, "it translates the contract for the services; what it lacks belongs into a service"},
+	"webui":           {nil, "it contains files for a browser, which calls the public API"},
 	"httpapi/openapi": {nil, "it is generated from the contract alone"},
-	"demo":            {[]string{"phone"}, "it sees the portal as anybody does, over HTTP and SIP, and must not reach inside"},
-	"cli":             {[]string{all}, "it puts the program together out of everything but generated code and test kits"},
-	"cmd/pbxportal":   {[]string{"cli"}, "main passes the process's streams on and returns an exit code; a test can do the same with cli.Run"},
+	"demo":            {[]string{"phone"}, "it uses the portal from outside, over HTTP and SIP"},
+	"cli":             {[]string{all}, "it assembles the program from everything except generated code and test kits"},
+	"cmd/pbxportal":   {[]string{"cli"}, "main passes the streams of the process to cli.Run and returns its exit code"},
 
-	// Test kits, and the laboratory of real servers that the demo shares with them.
-	"lab":                   {[]string{"proc", "asterisk"}, "it runs real servers in a folder of their own and knows nothing of the portal"},
-	"lab/labtest":           {[]string{"lab", "proc"}, "it hands a laboratory to a test"},
+	// Test kits, and the real servers that the demo shares with them.
+	"lab":                   {[]string{"proc", "asterisk"}, "it runs real servers in their own folders, and does not depend on the portal"},
+	"lab/labtest":           {[]string{"lab", "proc"}, "it provides tests with real servers"},
 	"render/rendertest":     {[]string{"pbx"}, "it writes files of kinds that only tests have, and must not share a mistake with render"},
-	"asterisk/asterisktest": {[]string{"asterisk"}, "it stands in for an Asterisk"},
-	"faults":                {nil, "it holds tests alone, which break the portal from outside"},
-	"httpapi/apitest":       {[]string{"contracts"}, "it holds answers against the contract, and must not share a mistake with the server"},
-	"store/storetest":       {[]string{"pbx", "store", "keyring", "lab/labtest"}, "it hands a database of each kind to a test"},
+	"asterisk/asterisktest": {[]string{"asterisk"}, "it simulates an Asterisk"},
+	"faults":                {nil, "it contains only tests, which use the portal from outside"},
+	"httpapi/apitest":       {[]string{"contracts"}, "it checks responses against the contract, and must not share a mistake with the server"},
+	"store/storetest":       {[]string{"pbx", "store", "keyring", "lab/labtest"}, "it provides tests with a database of each engine"},
 }
 
-// onlyImporter names packages that a single package may import, also where that one may import everything.
+// onlyImporter has packages that only one package may import, whatever others may import.
 var onlyImporter = map[string]struct{ importer, why string }{
 	"cli":             {"cmd/pbxportal", "the command line is the outermost layer"},
-	"httpapi/openapi": {"httpapi", "generated types never leave the package that translates them"},
+	"httpapi/openapi": {"httpapi", "generated types stay in the package that translates them"},
 }
 
-// doors names packages of others that only some of ours may import; others have to go through these.
-var doors = map[string]struct {
+// boundaries has packages outside this module that only some packages may import.
+var boundaries = map[string]struct {
 	may     []string
-	inTests bool // also all tests and test kits may
+	inTests bool // all tests and test kits may import it, too
 	why     string
 }{
-	"database/sql": {[]string{"store", "store/storetest"}, false, "SQL lives in store; use its methods or add one"},
-	"os/exec":      {[]string{"proc"}, false, "use proc: no shell, a bounded output, a whole group that dies with its context"},
-	"net/http":     {[]string{"httpapi", "httpapi/openapi", "webui", "cli", "demo"}, true, "HTTP stops at httpapi; services speak Go"},
-	"testing":      {nil, true, "what tests need lies in a test kit and never in the program"},
+	"database/sql": {[]string{"store", "store/storetest"}, false, "SQL is in store: use its methods or add one"},
+	"os/exec":      {[]string{"proc"}, false, "use proc: no shell, bounded output, and the whole process group ends with its context"},
+	"net/http":     {[]string{"httpapi", "httpapi/openapi", "webui", "cli", "demo"}, true, "HTTP ends at httpapi; services have a Go API"},
+	"testing":      {nil, true, "code for tests belongs into a test kit, not into the program"},
 	"plugin":       {nil, false, "the program is one file"},
-	"unsafe":       {nil, false, "nothing here needs it"},
+	"unsafe":       {nil, false, "no code needs it"},
 	"C":            {nil, false, "the program is built without cgo and runs on any Linux"},
 }
 
-// goFile is what the rules need to know of a source file.
+// goFile is a source file, as far as the rules depend on it.
 type goFile struct {
 	name    string // from the root
 	pkg     string // the name used in the table
@@ -107,7 +107,7 @@ type goFile struct {
 	test    bool
 }
 
-// external reports whether the file belongs to a test package of its own, which stands outside and may import upwards.
+// external reports whether the file belongs to an external test package (x_test), which may import upwards.
 func (f goFile) external() bool { return f.test && strings.HasSuffix(f.clause, "_test") }
 
 func TestPackagesImportOnlyWhatTheTableAllows(t *testing.T) {
@@ -115,7 +115,7 @@ func TestPackagesImportOnlyWhatTheTableAllows(t *testing.T) {
 	files := sources(t)
 	for _, f := range files {
 		if _, known := table[f.pkg]; !known && f.pkg != "." {
-			t.Errorf("%s: package %s is not in the import table of arch_test.go: add it there, with what it may import and why", f.name, f.pkg)
+			t.Errorf("%s: package %s is not in the import table of arch_test.go: add it there, with the packages it may import and the reason", f.name, f.pkg)
 			continue
 		}
 		for _, imported := range f.imports {
@@ -134,11 +134,11 @@ func TestTheTableNamesOnlyPackagesThatExist(t *testing.T) {
 	}
 	for _, name := range slices.Sorted(maps.Keys(table)) {
 		if !exist[name] {
-			t.Errorf("the import table names %s, which is no package with code: take the line out", name)
+			t.Errorf("the import table names %s, which is not a package with code: remove the row", name)
 		}
 		for _, may := range table[name].may {
 			if _, known := table[may]; !known && may != all {
-				t.Errorf("the import table lets %s import %s, which has no line of its own", name, may)
+				t.Errorf("the import table lets %s import %s, which has no row of its own", name, may)
 			}
 		}
 	}
@@ -162,7 +162,7 @@ func TestEveryPackageHasADocComment(t *testing.T) {
 	}
 	for _, pkg := range slices.Sorted(maps.Keys(docs)) {
 		if docs[pkg] == "" {
-			t.Errorf("package %s has no doc comment: say what it is for and what it refuses to do", pkg)
+			t.Errorf("package %s has no doc comment: describe its responsibility and what is out of scope", pkg)
 		}
 	}
 }
@@ -180,17 +180,17 @@ func TestEveryDependencyIsAccountedFor(t *testing.T) {
 	direct, required := requirements(read(t, "go.mod"))
 	for _, name := range direct {
 		if !accounted[name] {
-			t.Errorf("go.mod requires %s, which has no row in %s: say what it saves and who keeps it", name, page)
+			t.Errorf("go.mod requires %s, which has no row in %s: add one with its purpose and its maintainer", name, page)
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(accounted)) {
 		if !slices.Contains(required, name) {
-			t.Errorf("%s has a row for %s, which go.mod does not require: take it out", page, name)
+			t.Errorf("%s has a row for %s, which go.mod does not require: remove it", page, name)
 		}
 	}
 }
 
-// TestForbiddenImportsAreFound keeps the rules themselves honest.
+// TestForbiddenImportsAreFound tests the rules themselves.
 func TestForbiddenImportsAreFound(t *testing.T) {
 	t.Parallel()
 	code := func(pkg string) goFile { return goFile{pkg: pkg, clause: path.Base(pkg)} }
@@ -202,50 +202,50 @@ func TestForbiddenImportsAreFound(t *testing.T) {
 		imported string
 		ok       bool
 	}{
-		{"a line of the table allows", code("apply"), module + "/internal/store", true},
-		{"and what it does not name is refused", code("render"), module + "/internal/store", false},
-		{"also upwards", code("pbx"), module + "/internal/apply", false},
-		{"also for a test inside the package", inside("render"), module + "/internal/store", false},
-		{"but not for a test outside it", outside("render"), module + "/internal/store", true},
-		{"a test takes a kit", inside("store"), module + "/internal/lab/labtest", true},
-		{"code does not", code("node"), module + "/internal/asterisk/asterisktest", false},
-		{"not even the command line", code("cli"), module + "/internal/lab/labtest", false},
-		{"which may import the rest", code("cli"), module + "/internal/node", true},
-		{"but not generated code", code("cli"), module + "/internal/httpapi/openapi", false},
-		{"as nobody but its owner", outside("apply"), module + "/internal/httpapi/openapi", false},
-		{"who may", code("httpapi"), module + "/internal/httpapi/openapi", true},
-		{"main imports the command line", code("cmd/pbxportal"), module + "/internal/cli", true},
-		{"nobody else", code("demo"), module + "/internal/cli", false},
-		{"but its own tests", outside("cli"), module + "/internal/cli", true},
-		{"SQL has a door", code("directory"), "database/sql", false},
-		{"and what lies behind it too", code("directory"), "database/sql/driver", false},
-		{"with a key for the store", code("store"), "database/sql", true},
-		{"processes have one", code("asterisk"), "os/exec", false},
-		{"for tests as well", outside("asterisk"), "os/exec", false},
-		{"HTTP has one", code("directory"), "net/http", false},
-		{"which is open for tests", outside("directory"), "net/http/httptest", true},
-		{"a kit may use testing", code("store/storetest"), "testing", true},
-		{"the program may not", code("lab"), "testing", false},
-		{"a name that only begins like a door is free", code("pbx"), "unsafely", true},
-		{"the rest of the standard library is free", code("pbx"), "strings", true},
+		{"code, as its row allows", code("apply"), module + "/internal/store", true},
+		{"code, not in its row", code("render"), module + "/internal/store", false},
+		{"code, upwards", code("pbx"), module + "/internal/apply", false},
+		{"a test inside the package", inside("render"), module + "/internal/store", false},
+		{"a test outside the package", outside("render"), module + "/internal/store", true},
+		{"a test, a kit", inside("store"), module + "/internal/lab/labtest", true},
+		{"code, a kit", code("node"), module + "/internal/asterisk/asterisktest", false},
+		{"the command line, a kit", code("cli"), module + "/internal/lab/labtest", false},
+		{"the command line, code", code("cli"), module + "/internal/node", true},
+		{"the command line, generated code", code("cli"), module + "/internal/httpapi/openapi", false},
+		{"a test outside the package, generated code of another", outside("apply"), module + "/internal/httpapi/openapi", false},
+		{"the owner of generated code", code("httpapi"), module + "/internal/httpapi/openapi", true},
+		{"main, the command line", code("cmd/pbxportal"), module + "/internal/cli", true},
+		{"another package, the command line", code("demo"), module + "/internal/cli", false},
+		{"tests of the command line", outside("cli"), module + "/internal/cli", true},
+		{"SQL outside the store", code("directory"), "database/sql", false},
+		{"a package below database/sql", code("directory"), "database/sql/driver", false},
+		{"SQL in the store", code("store"), "database/sql", true},
+		{"processes outside proc", code("asterisk"), "os/exec", false},
+		{"processes in a test", outside("asterisk"), "os/exec", false},
+		{"HTTP in a service", code("directory"), "net/http", false},
+		{"HTTP in a test", outside("directory"), "net/http/httptest", true},
+		{"testing in a kit", code("store/storetest"), "testing", true},
+		{"testing in the program", code("lab"), "testing", false},
+		{"a name that only begins like a restricted one", code("pbx"), "unsafely", true},
+		{"the rest of the standard library", code("pbx"), "strings", true},
 	} {
 		if fault := forbidden(c.file, c.imported); (fault == "") != c.ok {
-			t.Errorf("%s: %s importing %s gave %q", c.name, c.file.pkg, c.imported, fault)
+			t.Errorf("%s: %s importing %s returned %q", c.name, c.file.pkg, c.imported, fault)
 		}
 	}
 }
 
-// forbidden says why the file must not import the package; it is empty where it may.
+// forbidden returns the reason why the file must not import the package, "" if it may.
 func forbidden(f goFile, imported string) string {
-	for _, door := range slices.Sorted(maps.Keys(doors)) {
-		if imported != door && !strings.HasPrefix(imported, door+"/") {
+	for _, name := range slices.Sorted(maps.Keys(boundaries)) {
+		if imported != name && !strings.HasPrefix(imported, name+"/") {
 			continue
 		}
-		d := doors[door]
-		if slices.Contains(d.may, f.pkg) || d.inTests && (f.test || isKit(f.pkg)) {
+		b := boundaries[name]
+		if slices.Contains(b.may, f.pkg) || b.inTests && (f.test || isKit(f.pkg)) {
 			return ""
 		}
-		return f.pkg + " must not import " + imported + ": " + d.why
+		return f.pkg + " must not import " + imported + ": " + b.why
 	}
 
 	if !ours(imported) {
@@ -271,7 +271,7 @@ func forbidden(f goFile, imported string) string {
 	}
 }
 
-// TestNoShellAnywhere keeps what os/exec's door cannot: a list of arguments that is a shell's. Tests and test kits may use one.
+// TestNoShellAnywhere finds shells among the arguments of programs, which the boundary of os/exec does not exclude. Tests and test kits may use one.
 func TestNoShellAnywhere(t *testing.T) {
 	t.Parallel()
 	for _, f := range sources(t) {
@@ -284,7 +284,7 @@ func TestNoShellAnywhere(t *testing.T) {
 	}
 	code := "package x\n\nvar a, b, c = []string{\"/bin/sh\", \"-c\"}, \"bash\", \"sh -c 'x'\"\nvar d, e = `shell`, \"/usr/share/bash-completion\"\n"
 	if got := shells(t, "x.go", code); !slices.Equal(got, []string{"/bin/sh", "bash", "sh -c 'x'"}) {
-		t.Errorf("the search is not what it should be: it found %q", got)
+		t.Errorf("the search is wrong: it found %q", got)
 	}
 }
 
@@ -310,7 +310,7 @@ func shells(t *testing.T, name string, code any) (found []string) {
 	return found
 }
 
-// requirements lists the modules a go.mod requires: those our own code imports, and all of them.
+// requirements returns the modules that a go.mod requires: those that our code imports, and all.
 func requirements(text string) (direct, required []string) {
 	inside := false
 	for line := range strings.Lines(text) {

@@ -14,7 +14,7 @@ import (
 	"testing"
 )
 
-// words lists expressions that a reader from the field has to translate, each with what to write in its place.
+// words has expressions that texts must not use, each with the terms of the field to use instead.
 var words = []struct{ avoid, use string }{
 	{`whoever|who ever`, "the caller, a user"},
 	{`somebody|someone else`, "a user, another administrator, an external process"},
@@ -34,7 +34,7 @@ var words = []struct{ avoid, use string }{
 	{`the same again`, "repeat"},
 }
 
-// notWords matches names that are not texts: the account of the system, and a field of the JSON of doctor.
+// notWords matches names, which are not texts: the system account nobody, and a field in the JSON of doctor.
 var notWords = regexp.MustCompile(`(?i)\buser nobody\b|^ nobody$|json:"cure,omitempty"`)
 
 // Texts are written in the field's own terms: documents, the contract, comments, messages, and the texts of the pages. Names of tests and code are not texts.
@@ -66,7 +66,7 @@ func TestTextsUseTheTermsOfTheField(t *testing.T) {
 	}
 }
 
-// mended is a code of an event, which stays as it is because clients compare it.
+// mended matches the code of an event, which cannot change because clients compare it.
 var mended = regexp.MustCompile(`\bmended$|^\s*mended:`)
 
 // textFiles lists the files with texts for people.
@@ -90,7 +90,7 @@ func textFiles(t *testing.T) (files []string) {
 	return files
 }
 
-// textsOf returns the texts of a file by their lines: of a Go file its comments and string literals, of any other all of it.
+// textsOf returns the texts of a file by line: the comments and string literals of a Go file, every line of any other.
 func textsOf(t *testing.T, path string) map[int]string {
 	t.Helper()
 	content, err := os.ReadFile(path)
