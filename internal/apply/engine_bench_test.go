@@ -20,9 +20,8 @@ import (
 )
 
 // BenchmarkApplyAgainstABareReload compares, in turn and on the same Asterisk with 1000 users, a plan, a whole apply and a rollback with
-// nothing but the two reloads every way of applying needs. Before each but the rollback one user was replaced;
-// before a bare reload the new files are in place already. The figures are medians: milliseconds of each, and of the quotients of
-// neighbours.
+// the two bare reloads that every apply needs. Before each except the rollback, one user is replaced; before a bare reload the new files
+// are in place already. The metrics are medians: of the milliseconds of each, and of the quotients within a round.
 func BenchmarkApplyAgainstABareReload(b *testing.B) {
 	for _, engine := range []struct {
 		name string
@@ -41,7 +40,7 @@ func BenchmarkApplyAgainstABareReload(b *testing.B) {
 				f.replaceUser(b)
 				f.put(b)
 				round["reload"] = f.reload(b)
-				if done, err := f.engine.CatchUp(b.Context()); !done || err != nil { // what is measured next begins with all in order
+				if done, err := f.engine.CatchUp(b.Context()); !done || err != nil { // the next round begins in sync
 					b.Fatalf("caught up %v, error %v", done, err)
 				}
 				for name, ms := range round {
@@ -60,7 +59,7 @@ func BenchmarkApplyAgainstABareReload(b *testing.B) {
 }
 
 // BenchmarkApplyOfTheDialplanAlone measures an apply that changes a step of each of 1000 users and nothing else, and the reload of the dialplan alone. The
-// figures are medians in milliseconds; own is the difference of neighbours.
+// metrics are medians in milliseconds; own is the difference within a round.
 func BenchmarkApplyOfTheDialplanAlone(b *testing.B) {
 	for _, engine := range []struct {
 		name string
@@ -98,14 +97,14 @@ func BenchmarkApplyOfTheDialplanAlone(b *testing.B) {
 	}
 }
 
-// race is a full pool, an Asterisk, and both ways to bring the one to the other.
+// race is a full pool, an Asterisk, and an engine for it.
 type race struct {
 	store     *store.Store
 	directory *directory.Directory
 	asterisk  *asterisk.Control
 	engine    *apply.Engine
 	local     *node.Local
-	files     *apply.Engine // of which Asterisk learns nothing
+	files     *apply.Engine // writes the files without a reload
 	last      pbx.Run       // the last apply
 	next      int
 }
@@ -134,7 +133,7 @@ func (f *race) createUser(b *testing.B) {
 	}
 }
 
-// replaceUser deletes the user of another number each time, and gives the number to a new one.
+// replaceUser deletes a user, another number each time, and adds one with the same number.
 func (f *race) replaceUser(b *testing.B) {
 	b.Helper()
 	users := f.users(b)
@@ -153,7 +152,7 @@ func (f *race) users(b *testing.B) []pbx.User {
 	return users
 }
 
-// plan finds out what an apply would do, and gives the milliseconds.
+// plan makes a plan, and returns the milliseconds.
 func (f *race) plan(b *testing.B) float64 {
 	b.Helper()
 	start := time.Now()
@@ -165,7 +164,7 @@ func (f *race) plan(b *testing.B) float64 {
 	return took.Seconds() * 1000
 }
 
-// rollBack puts the revision before the one in place live again, and gives the milliseconds.
+// rollBack restores the previous revision, and returns the milliseconds.
 func (f *race) rollBack(b *testing.B) float64 {
 	b.Helper()
 	previous, err := f.engine.Previous(b.Context())
@@ -181,7 +180,7 @@ func (f *race) rollBack(b *testing.B) float64 {
 	return took.Seconds() * 1000
 }
 
-// apply runs a whole apply and gives its milliseconds.
+// apply runs a whole apply, and returns the milliseconds.
 func (f *race) apply(b *testing.B) float64 {
 	b.Helper()
 	start := time.Now()
@@ -200,7 +199,7 @@ func (f *race) apply(b *testing.B) float64 {
 	return took.Seconds() * 1000
 }
 
-// put brings the users into the files, and leaves Asterisk as it is.
+// put writes the users to the files, without a reload.
 func (f *race) put(b *testing.B) {
 	b.Helper()
 	if run, _ := f.files.Apply(b.Context(), apply.Request{TriggeredBy: "benchmark"}); run.Result != pbx.FilesAhead {
@@ -212,10 +211,10 @@ func (f *race) put(b *testing.B) {
 type deaf struct{ *node.Local }
 
 func (deaf) Reload(context.Context, []pbx.Module) (pbx.Reload, error) {
-	return pbx.Reload{}, errors.New("it does not listen")
+	return pbx.Reload{}, errors.New("no reload")
 }
 
-// reload has Asterisk reload, and nothing else, and gives the milliseconds.
+// reload makes Asterisk reload, and does nothing else. It returns the milliseconds.
 func (f *race) reload(b *testing.B) float64 {
 	b.Helper()
 	start := time.Now()

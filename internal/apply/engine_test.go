@@ -24,28 +24,27 @@ import (
 	"github.com/synergycall/pbxportal/internal/store/storetest"
 )
 
-// changed is counted up once a test has changed its script while an engine watches it: time alone, when it is not real, orders nothing for
-// the race detector.
+// changed is incremented after a test has changed its script while an engine uses it: simulated time is no ordering for the race detector.
 var changed atomic.Int64
 
-// script is a target that plays a part: by default a perfect Asterisk, which runs what was last flipped when it reloads.
+// script is a simulated target, by default with a perfect Asterisk, which runs the activated files after a reload.
 type script struct {
 	calls     []string
 	site      pbx.HostState
 	revisions map[int][]pbx.File
 	running   []pbx.File
-	reloaded  []pbx.Module // what the last reload was asked for
+	reloaded  []pbx.Module // the modules of the last reload
 	drift     []pbx.Drift
-	declared  []pbx.HostObject // what files of the administrator define
+	declared  []pbx.HostObject // the objects that the administrator's files define
 	doubted   int
-	asked     int // how often Live was
-	deafFrom  int // the number of the question from which on it gives no answer; 0: never
+	asked     int // the number of calls of Live
+	deafFrom  int // the number of the first query without an answer; 0: none
 
 	lockErr, recoverErr                               error
 	inspectErr, stageErr, flipErr, reloadErr, liveErr error
-	mumble                                            bool                    // the answer to the reload is neither yes nor no
-	live                                              func(pbx.Live) pbx.Live // what Asterisk makes of the files
-	overhear                                          func(*pbx.LiveQuery)    // what Asterisk does not hear of a question
+	ambiguous                                         bool                    // the answer to the reload is ambiguous
+	live                                              func(pbx.Live) pbx.Live // changes what Asterisk has loaded
+	ignore                                            func(*pbx.LiveQuery)    // removes the parts of a query that Asterisk ignores
 	onStage, onReload, onPrune                        func()
 }
 
@@ -134,7 +133,7 @@ func (s *script) Reload(ctx context.Context, modules []pbx.Module) (pbx.Reload, 
 		running = append(running, pbx.File{Path: f.Path, Content: pbx.ContentOf(from, f.Path)})
 	}
 	s.running = running
-	return pbx.Reload{Results: results, Understood: !s.mumble}, ctx.Err()
+	return pbx.Reload{Results: results, Understood: !s.ambiguous}, ctx.Err()
 }
 
 func (s *script) Live(ctx context.Context, q pbx.LiveQuery) (pbx.Live, error) {
@@ -143,19 +142,19 @@ func (s *script) Live(ctx context.Context, q pbx.LiveQuery) (pbx.Live, error) {
 	if s.asked++; s.deafFrom > 0 && s.asked >= s.deafFrom {
 		return pbx.Live{}, errors.New("garbage")
 	}
-	if s.overhear != nil {
-		s.overhear(&q)
+	if s.ignore != nil {
+		s.ignore(&q)
 	}
 	inventory, err := render.Read(s.running)
 	live := inventory.Live()
 	if s.live != nil {
 		live = s.live(live)
 	}
-	maps.DeleteFunc(live.Hashes, func(name, _ string) bool { // what is not loaded has no content
+	maps.DeleteFunc(live.Hashes, func(name, _ string) bool { // objects that are not loaded have no hash
 		kind, id, _ := strings.Cut(name, "/")
 		return !slices.Contains(q.Contents, name) || !slices.Contains(live.IDs[kind], id)
 	})
-	maps.DeleteFunc(live.IDs, func(typ string, _ []string) bool { return !slices.Contains(q.Types, typ) }) // an answer holds what was asked
+	maps.DeleteFunc(live.IDs, func(typ string, _ []string) bool { return !slices.Contains(q.Types, typ) }) // an answer contains what was queried
 	maps.DeleteFunc(live.Contexts, func(name string, _ []string) bool { return !slices.Contains(q.Contexts, name) })
 	live.Steps = slices.DeleteFunc(slices.Clone(live.Steps), func(s pbx.Step) bool { return !q.Covers(s) })
 	return live, errors.Join(err, s.liveErr, ctx.Err())
@@ -172,7 +171,7 @@ type fixture struct {
 	directory *directory.Directory
 }
 
-// newFixture makes an engine over a new database with two users and a target that follows the script, with one apply done.
+// newFixture returns an engine with a new database, in which the first of two users has been applied, and a target that follows the script.
 func newFixture(t *testing.T, s *script) fixture {
 	t.Helper()
 	db := storetest.New(t)
@@ -206,7 +205,7 @@ func (f fixture) apply(t *testing.T, r apply.Request) pbx.Run {
 	return run
 }
 
-// last gives the newest audit record.
+// last returns the newest audit record.
 func (f fixture) last(t *testing.T) pbx.ApplyLog {
 	t.Helper()
 	page, err := f.engine.Logs(t.Context(), apply.LogQuery{Limit: 1})
@@ -218,7 +217,7 @@ func (f fixture) last(t *testing.T) pbx.ApplyLog {
 
 func TestAnApplyEndsWithTheResultOfTheStageThatFailed(t *testing.T) {
 	t.Parallel()
-	// lose makes Asterisk lack something as long as it runs the new files: the way back works.
+	// lose makes Asterisk lack something while it runs the new files; a rollback succeeds.
 	lose := func(change func(*pbx.Live)) func(pbx.Live) pbx.Live {
 		return func(l pbx.Live) pbx.Live {
 			if len(l.IDs["endpoint"]) == 2 {
@@ -236,24 +235,24 @@ func TestAnApplyEndsWithTheResultOfTheStageThatFailed(t *testing.T) {
 		result       pbx.Result
 		verification pbx.Verification
 		current      int    // the revision in place afterwards; before, it is 2
-		said         string // must stand in the audit record
+		said         string // a part of the audit record
 	}{
-		"all goes well": {script{}, apply.Request{}, "stage flip reload live accept", "", pbx.Applied, pbx.Confirmed, 3, ""},
+		"success": {script{}, apply.Request{}, "stage flip reload live accept", "", pbx.Applied, pbx.Confirmed, 3, ""},
 		"the files cannot be locked": {
 			script{lockErr: errors.New("permission denied")},
 			apply.Request{},
 			"", pbx.CodeWriteFailed, pbx.Refused, pbx.NotVerified, 2,
 			"the files cannot be locked; nothing was changed: permission denied",
 		},
-		"what an earlier apply left cannot be put in order": {
+		"the recovery from an earlier apply fails": {
 			script{recoverErr: errors.New("read-only")}, apply.Request{}, "", pbx.CodeWriteFailed, pbx.Refused, pbx.NotVerified, 2, "nothing was changed: read-only",
 		},
-		"the database goes away while that is put in order": {
+		"the database becomes unavailable during the recovery": {
 			script{recoverErr: &pbx.Error{Kind: pbx.KindUnavailable, Code: pbx.CodeDatabaseAway, Msg: "away"}},
 			apply.Request{},
 			"", pbx.CodeDatabaseAway, pbx.Refused, pbx.NotVerified, 2, "nothing was changed: away",
 		},
-		"the files cannot be written after a hand edit was taken back": {
+		"the files cannot be written after a hand edit was overwritten": {
 			script{drift: []pbx.Drift{{Kind: pbx.Edited, Path: "/x"}}, stageErr: errors.New("disk full")},
 			apply.Request{Force: true},
 			"reclaim stage", pbx.CodeWriteFailed, pbx.Refused, pbx.NotVerified, 2,
@@ -274,31 +273,31 @@ func TestAnApplyEndsWithTheResultOfTheStageThatFailed(t *testing.T) {
 			"stage flip reload", pbx.CodeReloadFailed, pbx.FilesAhead, pbx.NotVerified, 3,
 			"the new files are in place",
 		},
-		"Asterisk does not reload, and the old files are wanted back": {
+		"Asterisk does not reload, and the policy is rollback": {
 			script{reloadErr: errors.New("cannot be reached")},
 			apply.Request{OnFailure: apply.RollBack},
 			"stage flip reload flip reload", pbx.CodeReloadFailed,
 			pbx.RollbackFailed, pbx.NotVerified, 2, "going back did not work either",
 		},
-		"Asterisk gives no answer to compare": {
+		"Asterisk returns no answer that can be compared": {
 			script{liveErr: errors.New("garbage")},
 			apply.Request{},
 			"stage flip reload live", pbx.CodeNotConfirmed, pbx.NotConfirmed, pbx.Inconclusive, 3,
 			"the files are in place and no command failed, but it could not be verified that Asterisk runs them (garbage)",
 		},
-		"the answer to the reload is neither yes nor no": {
-			script{mumble: true},
+		"the answer to the reload is ambiguous": {
+			script{ambiguous: true},
 			apply.Request{},
 			"stage flip reload live", pbx.CodeNotConfirmed, pbx.NotConfirmed, pbx.Inconclusive, 3,
 			"the answer to the reload is not one Asterisk is known to give",
 		},
-		"Asterisk names the content of nothing": {
+		"Asterisk returns no hash": {
 			script{live: func(l pbx.Live) pbx.Live { l.Hashes = nil; return l }},
 			apply.Request{},
 			"stage flip reload live", pbx.CodeNotConfirmed, pbx.NotConfirmed, pbx.Inconclusive, 3,
 			"func_sorcery.so",
 		},
-		"Asterisk contradicts, and then says nothing of the old files": {
+		"Asterisk contradicts, and the rollback cannot be verified": {
 			script{live: lose(func(l *pbx.Live) { l.IDs["endpoint"] = nil }), deafFrom: 2},
 			apply.Request{},
 			"stage flip reload live flip reload live", pbx.CodeRolledBack, pbx.RollbackFailed, pbx.Contradicted, 2,
@@ -310,19 +309,19 @@ func TestAnApplyEndsWithTheResultOfTheStageThatFailed(t *testing.T) {
 			back, pbx.CodeRolledBack, pbx.RolledBack, pbx.Contradicted, 2,
 			"endpoint 1000 is missing",
 		},
-		"Asterisk lacks an endpoint, and the new files are wanted all the same": {
+		"Asterisk lacks an endpoint, and the policy is keep": {
 			script{live: lose(func(l *pbx.Live) { l.IDs["endpoint"] = l.IDs["endpoint"][1:] })},
 			apply.Request{OnFailure: apply.Keep},
 			"stage flip reload live",
 			pbx.CodeContradicted, pbx.FilesAhead, pbx.Contradicted, 3, "endpoint 1000 is missing",
 		},
-		"Asterisk takes neither the new files nor the old": {
+		"Asterisk accepts neither the new files nor the old": {
 			script{live: func(l pbx.Live) pbx.Live { l.IDs["endpoint"] = nil; return l }},
 			apply.Request{},
 			failed, pbx.CodeRolledBack, pbx.RollbackFailed, pbx.Contradicted, 2,
 			"going back did not work either",
 		},
-		"Asterisk has an endpoint too many": {
+		"Asterisk has an unexpected endpoint": {
 			script{live: lose(func(l *pbx.Live) { l.IDs["endpoint"] = append([]string{"1500"}, l.IDs["endpoint"]...) })},
 			apply.Request{},
 			back,
@@ -348,20 +347,20 @@ func TestAnApplyEndsWithTheResultOfTheStageThatFailed(t *testing.T) {
 			apply.Request{},
 			"stage flip reload live accept", "", pbx.Applied, pbx.Confirmed, 3, "",
 		},
-		"the plan has moved": {
+		"the plan has changed": {
 			script{}, apply.Request{IfMatch: "another"}, "", pbx.CodePlanMoved, pbx.Refused, pbx.NotVerified, 2, "Review the plan again",
 		},
-		"it is a rehearsal": {script{}, apply.Request{DryRun: true}, "", "", pbx.DryRun, pbx.NotVerified, 2, ""},
-		"somebody else changed a file": {
+		"dry run": {script{}, apply.Request{DryRun: true}, "", "", pbx.DryRun, pbx.NotVerified, 2, ""},
+		"a file was edited by hand": {
 			script{drift: []pbx.Drift{{Kind: pbx.Edited, Path: "/x"}}}, apply.Request{}, "", pbx.CodeDrift, pbx.Refused, pbx.NotVerified, 2, "/x was edited by hand",
 		},
-		"somebody else changed a file, and force is used": {
+		"a file was edited by hand, with force": {
 			script{drift: []pbx.Drift{{Kind: pbx.Edited, Path: "/x"}}}, apply.Request{Force: true}, "reclaim stage flip reload live accept", "", pbx.Applied, pbx.Confirmed, 3, "",
 		},
-		"the revision in place is put back": {
+		"the revision in place is restored": {
 			script{}, apply.Request{Restore: 2}, "live", "", pbx.Unchanged, pbx.Confirmed, 2, "",
 		},
-		"a revision that is not there is put back": {
+		"an unknown revision is restored": {
 			script{}, apply.Request{Restore: 77}, "", pbx.CodeNoRevision, pbx.Refused, pbx.NotVerified, 2, "there is no revision 77",
 		},
 	} {
@@ -374,7 +373,7 @@ func TestAnApplyEndsWithTheResultOfTheStageThatFailed(t *testing.T) {
 				t.Fatalf("error %v, want code %q", err, tc.code)
 			}
 			if got := strings.Join(f.calls, " "); got != tc.calls {
-				t.Errorf("asked the target to %q; want %q", got, tc.calls)
+				t.Errorf("calls %q; want %q", got, tc.calls)
 			}
 			if run.Result != tc.result || run.Verification != tc.verification || f.site.Current != tc.current {
 				t.Errorf("result %s, verification %s, revision %d in place; want %s, %s, %d", run.Result, run.Verification, f.site.Current, tc.result, tc.verification, tc.current)
@@ -450,7 +449,7 @@ func TestThePlanListsAddedRemovedAndChangedUsers(t *testing.T) {
 		t.Errorf("the same plan has hashes %s and %s, error %v", plan.Hash, again.Hash, err)
 	}
 	if run := f.apply(t, apply.Request{TriggeredBy: "test", IfMatch: plan.Hash}); run.Result != pbx.Applied || !cmp.Equal(run.Plan.Changes, want) {
-		t.Errorf("what was reviewed was not what was applied: %+v", run)
+		t.Errorf("the applied changes differ from the reviewed ones: %+v", run)
 	}
 }
 
@@ -463,8 +462,8 @@ func TestOnlyModulesWithChangedFilesReloadUnlessAsteriskMayRunSomethingElse(t *t
 		want    []pbx.Module
 	}{
 		"a new user":                        {func(*testing.T, fixture) {}, render.Options{}, all},
-		"another time of ringing":           {sameUsers, render.Options{RingTimeout: 40}, dialplan},
-		"another limit of silence":          {sameUsers, render.Options{RTPTimeout: 40}, pjsip},
+		"another ring time":                 {sameUsers, render.Options{RingTimeout: 40}, dialplan},
+		"another RTP time-out":              {sameUsers, render.Options{RTPTimeout: 40}, pjsip},
 		"a file that was edited":            {func(t *testing.T, f fixture) { sameUsers(t, f); f.drift = []pbx.Drift{{Kind: pbx.Edited, Path: "x"}} }, render.Options{RingTimeout: 40}, all},
 		"an apply that was not confirmed":   {func(t *testing.T, f fixture) { sameUsers(t, f); unconfirmed(t, f) }, render.Options{RingTimeout: 41}, all},
 		"nothing, but Asterisk lost a user": {func(t *testing.T, f fixture) { sameUsers(t, f); f.running = empty(t) }, render.Options{}, all},
@@ -484,13 +483,13 @@ func TestOnlyModulesWithChangedFilesReloadUnlessAsteriskMayRunSomethingElse(t *t
 	}
 }
 
-// sameUsers brings the users of the database to Asterisk.
+// sameUsers applies the users in the database.
 func sameUsers(t *testing.T, f fixture) {
 	t.Helper()
 	f.apply(t, apply.Request{TriggeredBy: "before"})
 }
 
-// unconfirmed makes an apply that Asterisk was not seen to take.
+// unconfirmed makes an apply that cannot be verified.
 func unconfirmed(t *testing.T, f fixture) {
 	t.Helper()
 	f.create(t)
@@ -501,7 +500,7 @@ func unconfirmed(t *testing.T, f fixture) {
 	f.liveErr = nil
 }
 
-// empty returns the files of no users.
+// empty returns the files without users.
 func empty(t *testing.T) []pbx.File {
 	t.Helper()
 	files, _, err := render.Config(nil)
@@ -527,13 +526,13 @@ func TestTheNextApplyAfterAFailureSucceeds(t *testing.T) {
 	f.isPreviousAfterAnother(t, 3)
 }
 
-// isPreviousAfterAnother applies another user, and checks which revision one would go back to then.
+// isPreviousAfterAnother applies another user, and checks the revision to which a rollback would then return.
 func (f fixture) isPreviousAfterAnother(t *testing.T, revision int) {
 	t.Helper()
 	f.create(t)
 	f.apply(t, apply.Request{TriggeredBy: "test"})
 	if previous, err := f.engine.Previous(t.Context()); previous != revision || err != nil {
-		t.Errorf("one would go back to revision %d, error %v; want %d, which Asterisk was seen to run", previous, err, revision)
+		t.Errorf("a rollback would restore revision %d, error %v; want %d, which Asterisk was seen to run", previous, err, revision)
 	}
 }
 
@@ -596,15 +595,15 @@ func TestAnApplyThatPanicsKeepsItsLockUntilItsBackgroundWorkHasEnded(t *testing.
 	}
 	f.onReload = func() {
 		<-begun
-		panic("a fault")
+		panic("boom")
 	}
 	func() {
 		defer func() { _ = recover() }()
 		_, _ = f.engine.Apply(t.Context(), apply.Request{TriggeredBy: "test"})
-		t.Error("there was no fault")
+		t.Error("no panic")
 	}()
 	if !ended.Load() {
-		t.Error("the lock was given back while revisions were still being removed")
+		t.Error("the lock was released while revisions were still being deleted")
 	}
 }
 
@@ -641,7 +640,7 @@ func TestRow06TheSameKeyReturnsTheSameRun(t *testing.T) {
 	if again := f.apply(t, request); again.Log.ID == "" || again.Result != pbx.Applied {
 		t.Errorf("asked again: %+v", again)
 	}
-	if _, err := f.engine.Apply(t.Context(), apply.Request{TriggeredBy: "somebody else", IdempotencyKey: "k"}); pbx.CodeOf(err) != pbx.CodeKeyReused {
+	if _, err := f.engine.Apply(t.Context(), apply.Request{TriggeredBy: "another", IdempotencyKey: "k"}); pbx.CodeOf(err) != pbx.CodeKeyReused {
 		t.Errorf("another request under the same key: error %v", err)
 	}
 }
@@ -655,10 +654,10 @@ func TestAnIdempotencyKeyCoversTheWholeRequest(t *testing.T) {
 		t.Fatalf("error %v", err)
 	}
 	for name, change := range map[string]func(*apply.Request){
-		"no rehearsal":    func(r *apply.Request) { r.DryRun = false },
+		"no dry run":      func(r *apply.Request) { r.DryRun = false },
 		"with force":      func(r *apply.Request) { r.Force = true },
 		"another plan":    func(r *apply.Request) { r.IfMatch = "" },
-		"another failure": func(r *apply.Request) { r.OnFailure = apply.Keep },
+		"another policy":  func(r *apply.Request) { r.OnFailure = apply.Keep },
 		"a revision":      func(r *apply.Request) { r.Restore = 2 },
 		"another comment": func(r *apply.Request) { r.Comment = "c" },
 	} {
@@ -669,7 +668,7 @@ func TestAnIdempotencyKeyCoversTheWholeRequest(t *testing.T) {
 		}
 	}
 	if again, err := f.engine.Apply(t.Context(), asked); again.Log.ID != first.Log.ID || pbx.CodeOf(err) != pbx.CodePlanMoved {
-		t.Errorf("the same once more: run %q, error %v", again.Log.ID, err)
+		t.Errorf("repeated: run %q, error %v", again.Log.ID, err)
 	}
 }
 
@@ -693,7 +692,7 @@ func TestARequestWaitsForTheApplyOfAnotherPortalWithTheSameKey(t *testing.T) {
 	short, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 	defer cancel()
 	if _, err := other.Apply(short, request); !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("while it goes on: error %v; want that of the caller's own time", err)
+		t.Errorf("while the apply runs: error %v; want that of the caller's deadline", err)
 	}
 	go ask(other)
 	close(finish)
@@ -735,13 +734,13 @@ func TestTheEventsOfAnApplyCanBeFollowedDuringAndAfterIt(t *testing.T) {
 	if err := <-followed; err != nil {
 		t.Fatal(err)
 	}
-	var told []string
+	var recorded []string
 	for _, e := range run.Events {
-		told = append(told, e.Stage)
+		recorded = append(recorded, e.Stage)
 	}
 	want := []string{"plan", "stage", "flip", "reload", "verify", "end"}
-	if !cmp.Equal(want, told) || !cmp.Equal(want, seen) {
-		t.Errorf("told %v, followed %v; want %v", told, seen, want)
+	if !cmp.Equal(want, recorded) || !cmp.Equal(want, seen) {
+		t.Errorf("recorded %v, followed %v; want %v", recorded, seen, want)
 	}
 	seen = nil
 	if err := f.engine.Follow(t.Context(), run.Log.ID, func(e pbx.Event) error { seen = append(seen, e.Stage); return nil }); err != nil || !cmp.Equal(want, seen) {
@@ -752,7 +751,7 @@ func TestTheEventsOfAnApplyCanBeFollowedDuringAndAfterIt(t *testing.T) {
 func TestTheRecordOfAnInterruptedApplyIsCompletedFromTheFilesInPlace(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
-		die    func(f fixture, open *pbx.Run) // how far it came
+		die    func(f fixture, open *pbx.Run) // the state at the interruption
 		result pbx.Result
 		said   string
 	}{
@@ -839,7 +838,7 @@ func TestRow29FilesOfARevisionUnknownToTheDatabaseAreOverwrittenOnlyWithForce(t 
 		t.Errorf("with force: revision %d, error %v; want 3, above what is on disk", run.Revision, err)
 	}
 	if slices.ContainsFunc(run.Events, func(e pbx.Event) bool { return e.Code == pbx.EventReclaimed }) {
-		t.Errorf("it says that it took back what others changed, and nobody changed anything: %v", run.Events)
+		t.Errorf("it reports that it overwrote external changes, but there were none: %v", run.Events)
 	}
 }
 
@@ -937,7 +936,7 @@ func TestAnAsteriskThatStillLacksObjectsIsNotReportedInSync(t *testing.T) {
 	f := newFixture(t, &script{})
 	f.create(t)
 	f.apply(t, apply.Request{TriggeredBy: "test"})
-	f.live = func(l pbx.Live) pbx.Live { l.IDs["auth"] = l.IDs["auth"][1:]; return l } // not the last of the file, and nobody changed it
+	f.live = func(l pbx.Live) pbx.Live { l.IDs["auth"] = l.IDs["auth"][1:]; return l } // not the last of the file, and unchanged by the apply
 	run, err := f.engine.Apply(t.Context(), apply.Request{TriggeredBy: "test"})
 	if err == nil || run.Verification != pbx.Contradicted {
 		t.Errorf("%s, %s, error %v", run.Result, run.Verification, err)
@@ -961,7 +960,7 @@ func TestARollbackChoosesOnlyConfirmedRevisions(t *testing.T) {
 		f.create(t)
 	}
 	if previous, err := f.engine.Previous(t.Context()); previous != 2 || err != nil {
-		t.Errorf("one would go back to revision %d, error %v; want 2, the only one Asterisk was seen to run", previous, err)
+		t.Errorf("a rollback would restore revision %d, error %v; want 2, the only one Asterisk was seen to run", previous, err)
 	}
 	f.liveErr, f.live = nil, func(l pbx.Live) pbx.Live {
 		if len(l.IDs["endpoint"]) > 1 {
@@ -970,7 +969,7 @@ func TestARollbackChoosesOnlyConfirmedRevisions(t *testing.T) {
 		return l
 	}
 	if run, err := f.engine.Apply(t.Context(), apply.Request{TriggeredBy: "test"}); run.Result != pbx.RolledBack || f.site.Current != 2 || f.ahead() {
-		t.Errorf("going back by itself: %s to revision %d, error %v", run.Result, f.site.Current, err)
+		t.Errorf("automatic rollback: %s to revision %d, error %v", run.Result, f.site.Current, err)
 	}
 }
 
@@ -981,7 +980,7 @@ func TestAnApplyEndsUnchangedOnlyIfAsteriskWasVerified(t *testing.T) {
 	f.liveErr = errors.New("garbage")
 	run, err := f.engine.Apply(t.Context(), apply.Request{TriggeredBy: "test"})
 	if pbx.CodeOf(err) != pbx.CodeNotConfirmed || run.Result != pbx.NotConfirmed || !f.ahead() {
-		t.Errorf("nothing to do, and no answer: %s, error %v", run.Result, err)
+		t.Errorf("with nothing to do and no answer: %s, error %v", run.Result, err)
 	}
 	f.liveErr = nil
 	if done, err := f.engine.CatchUp(t.Context()); !done || err != nil || f.ahead() {
@@ -989,7 +988,7 @@ func TestAnApplyEndsUnchangedOnlyIfAsteriskWasVerified(t *testing.T) {
 	}
 }
 
-// The old files are in place again, and nobody saw Asterisk run them: the next look at them must not say that all is well.
+// The old files are in place again, but Asterisk was not seen to run them: a plan must not report that it does.
 func TestAnUnverifiedRollbackLeavesTheFilesAheadUntilAsteriskIsVerified(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, &script{deafFrom: 2, live: func(l pbx.Live) pbx.Live {
@@ -1011,8 +1010,8 @@ func TestAnUnverifiedRollbackLeavesTheFilesAheadUntilAsteriskIsVerified(t *testi
 	}
 }
 
-// An Asterisk that was not seen to run the last revisions may run any of them: an old secret in one of them is found, and every phone that
-// could register since is forgotten once it is confirmed, whichever revision let it in.
+// An Asterisk that was not seen to run the last revisions may run any of them: an old secret in one of them is detected, and once the apply is
+// confirmed, the registration of every user of any of these revisions is deleted.
 func TestAfterUnconfirmedRevisionsEverythingIsVerifiedAndEveryFormerRegistrationDeleted(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, &script{})
@@ -1027,12 +1026,12 @@ func TestAfterUnconfirmedRevisionsEverythingIsVerifiedAndEveryFormerRegistration
 			t.Fatalf("%s, error %v", run.Result, err)
 		}
 	}
-	notConfirmed() // brings 1001
+	notConfirmed() // adds 1001
 	if _, err := f.directory.Delete(t.Context(), pbx.DefaultTenant, users[1].ID); err != nil {
 		t.Fatal(err)
 	}
-	notConfirmed() // takes it away
-	f.create(t)    // has its number
+	notConfirmed() // removes it
+	f.create(t)    // reuses the number
 	f.liveErr = nil
 	f.live = func(l pbx.Live) pbx.Live {
 		inventory, err := render.Read(f.revisions[3])
@@ -1048,7 +1047,7 @@ func TestAfterUnconfirmedRevisionsEverythingIsVerifiedAndEveryFormerRegistration
 	f.live = nil
 	run := f.apply(t, apply.Request{TriggeredBy: "test"})
 	if !slices.ContainsFunc(run.Events, func(e pbx.Event) bool { return e.Code == pbx.EventForgot && strings.Contains(e.Detail, "1001") }) {
-		t.Errorf("the phone of 1001 was not forgotten: %+v", run.Events)
+		t.Errorf("the registration of 1001 was not deleted: %+v", run.Events)
 	}
 }
 
@@ -1058,7 +1057,7 @@ func TestAQuickPlanDoesNotWaitForASlowAsteriskAndHasTheTimeOfItsComparison(t *te
 	f.apply(t, apply.Request{TriggeredBy: "test"})
 	first, err := f.engine.QuickPlan(t.Context())
 	if err != nil || first.Behind != "" || first.AskedAt.IsZero() {
-		t.Fatalf("of an Asterisk that answers, the plan is %+v, error %v", first, err)
+		t.Fatalf("while Asterisk answers, the plan is %+v, error %v", first, err)
 	}
 	f.create(t)
 	answer := make(chan struct{})

@@ -17,7 +17,7 @@ import (
 	"github.com/synergycall/pbxportal/internal/store/storetest"
 )
 
-// interposed does something once, right after a step of the target.
+// interposed calls do once, right after a step of the target.
 type interposed struct {
 	*script
 	step string
@@ -72,9 +72,9 @@ WHERE locktype = 'advisory' AND objid = 1885501442 AND database = (SELECT oid FR
 func TestAPortalThatLostItsLockDuringAnApplyOverwritesNothingOfTheNextOne(t *testing.T) {
 	t.Parallel()
 	for _, step := range []string{"stage", "flip", "reload", "live", "accept"} {
-		for _, refused := range []bool{false, true} { // whether Asterisk contradicts the first portal, so that it would go back
+		for _, refused := range []bool{false, true} { // whether Asterisk contradicts the first portal, which would then roll back
 			if refused && step != "live" {
-				continue // it goes the same way
+				continue // this makes no difference
 			}
 			t.Run(fmt.Sprintf("%s, refused %t", step, refused), func(t *testing.T) {
 				t.Parallel()
@@ -105,7 +105,7 @@ func loseAt(t *testing.T, url, step string, refused bool) {
 	create("bob")
 
 	var lost pbx.RunID
-	var next, left pbx.Run // the record of the next portal, and what it made of the first's
+	var next, left pbx.Run // the record of the next portal, and that of the first as the next one completed it
 	target.step, target.do = step, func() {
 		loseLock(t, url)
 		create("carl")
@@ -126,15 +126,15 @@ func loseAt(t *testing.T, url, step string, refused bool) {
 	}
 	_, err := first.Apply(t.Context(), apply.Request{TriggeredBy: "first", Started: func(id pbx.RunID) { lost = id }})
 	if pbx.CodeOf(err) != pbx.CodeApplyRunning && pbx.CodeOf(err) != pbx.CodeAuditFailed || !strings.Contains(fmt.Sprint(err), "lost its lock") || !strings.Contains(fmt.Sprint(err), "apply again") {
-		t.Errorf("the portal that lost its lock says %v", err)
+		t.Errorf("the portal that lost its lock returned %v", err)
 	}
 	for what, was := range map[string]pbx.Run{"the portal that lost its lock": left, "the portal that took over": next} {
 		is, err := second.RunDetails(t.Context(), was.Log.ID)
 		if diff := cmp.Diff(was, is); diff != "" || err != nil {
-			t.Errorf("the record of %s was written over; error %v\n%s", what, err, diff)
+			t.Errorf("the record of %s was overwritten; error %v\n%s", what, err, diff)
 		}
 	}
 	if s.site.Current != next.Revision || s.site.LastVerified != next.Revision {
-		t.Errorf("revision %d is in place and %d is noted as running; want %d, which the second portal put there", s.site.Current, s.site.LastVerified, next.Revision)
+		t.Errorf("revision %d is in place and %d is recorded as running; want %d, which the second portal activated", s.site.Current, s.site.LastVerified, next.Revision)
 	}
 }

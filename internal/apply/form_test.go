@@ -16,7 +16,7 @@ import (
 	"github.com/synergycall/pbxportal/internal/render/rendertest"
 )
 
-// Revisions that a newer version of the portal left in the database: the files of the users in place, and further ones beside them.
+// Numbers of revisions that a newer version of the portal left in the database: the files of the users in place, and optional files.
 const (
 	oneTrunk = iota + 50
 	anotherRing
@@ -24,7 +24,7 @@ const (
 	usersOnly
 )
 
-// newForm makes a fixture with these revisions, of which oneTrunk is in place.
+// newForm returns a fixture with these revisions, of which oneTrunk is in place.
 func newForm(t *testing.T) fixture {
 	t.Helper()
 	f := newFixture(t, &script{})
@@ -56,7 +56,7 @@ func newForm(t *testing.T) fixture {
 	return f
 }
 
-// restore deploys a revision, which Asterisk must confirm, or contradict with all of a text.
+// restore deploys a revision, which Asterisk must confirm, or, if a contradiction is given, contradict with this text.
 func (f fixture) restore(t *testing.T, number int, contradiction string) pbx.Run {
 	t.Helper()
 	run, err := f.engine.Apply(t.Context(), apply.Request{TriggeredBy: "test", Restore: number})
@@ -107,17 +107,17 @@ func TestAChangeOfAnyKindInTheDialplanAloneReloadsOnlyTheDialplan(t *testing.T) 
 	}
 	f.restore(t, usersOnly, "")
 	if !slices.Equal(f.reloaded, pbx.AllModules()) || len(f.revisions[f.site.Current]) != 2 {
-		t.Errorf("without the further files: reloaded %v, %d files", f.reloaded, len(f.revisions[f.site.Current]))
+		t.Errorf("without the optional files: reloaded %v, %d files", f.reloaded, len(f.revisions[f.site.Current]))
 	}
 }
 
-// loss is something that Asterisk does not have as the files say.
+// loss is a difference between Asterisk and the files.
 type loss struct {
 	change func(*pbx.Live)
 	says   string
 }
 
-// losses returns one of every kind, for a trunk and a group.
+// losses returns a loss of every kind, for a trunk and a group.
 func losses(trunk, group string) map[string]loss {
 	all := map[string]loss{
 		"a context":     {func(l *pbx.Live) { delete(l.Contexts, rendertest.Common) }, "context " + rendertest.Common + " is missing"},
@@ -151,13 +151,13 @@ func another(steps []pbx.Step, exten string) []pbx.Step {
 	return steps
 }
 
-// Each of these is noticed only if the question that would show it is asked.
+// Each of these is detected only if the query asks for it.
 func TestAnyMissingPartOfAChangeIsContradictedAndRolledBack(t *testing.T) {
 	t.Parallel()
 	f := newForm(t)
 	good := f.site.Current
 	all := losses("t-8", "g18")
-	delete(all, "a user's step") // it is not the last of the file, which did not change
+	delete(all, "a user's step") // an apply does not query it: it is not the last of the file, which did not change
 	for name, l := range all {
 		f.live = func(live pbx.Live) pbx.Live {
 			if len(live.IDs["registration"]) == 2 {
@@ -181,8 +181,8 @@ func TestAnyLostPartIsFoundByAPlanAndAfterAFailedReload(t *testing.T) {
 	for name, l := range all {
 		f.live = func(live pbx.Live) pbx.Live { l.change(&live); return live }
 		plan, err := f.engine.Plan(t.Context())
-		if err != nil || !strings.HasPrefix(name, "a content: ") && !strings.Contains(plan.Behind, l.says) { // a plan asks for no content
-			t.Errorf("%s: the plan says that Asterisk is behind because %q, error %v", name, plan.Behind, err)
+		if err != nil || !strings.HasPrefix(name, "a content: ") && !strings.Contains(plan.Behind, l.says) { // a plan does not query contents
+			t.Errorf("%s: in the plan, Asterisk is behind because %q, error %v", name, plan.Behind, err)
 		}
 	}
 	f.live, f.reloadErr = nil, errors.New("cannot be reached")
@@ -230,7 +230,7 @@ func TestAnyLeftoverOfARemovedThingIsContradicted(t *testing.T) {
 	f.restore(t, usersOnly, "")
 }
 
-// An Asterisk that leaves one kind of question unanswered is never confirmed.
+// An Asterisk that does not answer one part of the query is never confirmed.
 func TestAnAnswerThatLacksOnePartOfTheQueryConfirmsNothing(t *testing.T) {
 	t.Parallel()
 	f := newForm(t)
@@ -245,12 +245,12 @@ func TestAnAnswerThatLacksOnePartOfTheQueryConfirmsNothing(t *testing.T) {
 		}
 	}
 	for name, lack := range lacking {
-		f.overhear = lack
+		f.ignore = lack
 		run, err := f.engine.Apply(t.Context(), apply.Request{TriggeredBy: "test", Restore: twoTrunks})
 		if err == nil || run.Verification != pbx.Contradicted {
 			t.Errorf("without %s: %s, %s", name, run.Result, run.Verification)
 		}
-		f.overhear = nil
+		f.ignore = nil
 		f.restore(t, oneTrunk, "")
 	}
 }

@@ -13,7 +13,7 @@ import (
 	"github.com/synergycall/pbxportal/internal/pbx"
 )
 
-// watched is an engine that watches; reports is what it has had to say since it was last asked.
+// watched starts Engine.Run. reports returns what it reported in the next minute.
 func watched(t *testing.T, f fixture) (reports func() string) {
 	t.Helper()
 	var said []string
@@ -62,7 +62,7 @@ func TestDriftIsReportedOnceWhenItAppearsAndOnceWhenItIsResolved(t *testing.T) {
 			}
 		}
 		edited, foreign := pbx.Drift{Kind: pbx.Edited, Path: "/x"}, pbx.Drift{Kind: pbx.External, Path: "/backup.conf"}
-		expect("with all in order")
+		expect("without changes")
 		f.drift = []pbx.Drift{edited}
 		expect("after a hand edit", "/x was edited by hand: review the plan")
 		expect("a minute later")
@@ -71,15 +71,15 @@ func TestDriftIsReportedOnceWhenItAppearsAndOnceWhenItIsResolved(t *testing.T) {
 		f.drift = []pbx.Drift{foreign}
 		expect("when the hand edit is undone", "resolved: no longer present: /x was edited by hand")
 		f.drift = nil
-		expect("when all is well again", "resolved: no longer present: /backup.conf")
+		expect("without changes again", "resolved: no longer present: /backup.conf")
 		expect("a minute later")
 		f.inspectErr = errors.New("permission denied")
-		expect("when the files may not be read", "the files cannot be looked at: permission denied")
+		expect("when the files cannot be read", "the files cannot be looked at: permission denied")
 		expect("a minute later")
 		f.inspectErr = nil
-		expect("when they may be read again", "the files can be looked at again")
+		expect("when they can be read again", "the files can be looked at again")
 		if did := slices.DeleteFunc(f.calls, func(call string) bool { return call == "live" }); len(did) > 0 {
-			t.Errorf("looking and asking was not all it did: %v", did)
+			t.Errorf("it did more than read and query: %v", did)
 		}
 	})
 }
@@ -97,7 +97,7 @@ func TestThePortalDoesNotCatchUpWhileTheFilesHaveDrifted(t *testing.T) {
 		}
 		f.drift, f.reloadErr, f.calls = []pbx.Drift{{Kind: pbx.Edited, Path: "/x"}}, nil, nil
 		if said := reports(); strings.Contains(said, "caught up") || len(f.calls) > 0 || f.site.LastVerified == f.site.Current {
-			t.Errorf("a hand edit was put live: %s, %v", said, f.calls)
+			t.Errorf("a hand edit was deployed: %s, %v", said, f.calls)
 		}
 		if done, err := f.engine.CatchUp(t.Context()); done || pbx.CodeOf(err) != pbx.CodeDrift || !strings.Contains(err.Error(), "/x was edited by hand") {
 			t.Errorf("done %v, error %v", done, err)
@@ -116,24 +116,24 @@ func TestAnObjectThatAsteriskLosesBetweenAppliesIsReportedOnce(t *testing.T) {
 		f.apply(t, apply.Request{TriggeredBy: "test"})
 		reports := watched(t, f)
 		if said := reports(); said != "" {
-			t.Errorf("all is well, and it reports %q", said)
+			t.Errorf("without differences, it reports %q", said)
 		}
 		f.live = func(l pbx.Live) pbx.Live { l.IDs["auth"] = l.IDs["auth"][1:]; return l }
 		if said := reports(); !strings.Contains(said, "auth 1000 is missing") {
-			t.Errorf("an auth is gone, and it reports %q", said)
+			t.Errorf("with a missing auth, it reports %q", said)
 		}
 		if said := reports(); said != "" {
-			t.Errorf("nothing is new, and it reports %q", said)
+			t.Errorf("with nothing new, it reports %q", said)
 		}
 		f.live = nil
 		if said := reports(); !strings.Contains(said, "resolved") {
-			t.Errorf("the auth is back, and it reports %q", said)
+			t.Errorf("with the auth present again, it reports %q", said)
 		}
 	})
 }
 
-// One whom Asterisk does not answer is no success; the portal goes on by itself, and what comes of that is on record: once that it comes to
-// nothing, however often it is tried, and once that it came through.
+// An apply that Asterisk does not answer is not a success. The portal retries it automatically, and records that it keeps failing, once, however often
+// it fails, and that it succeeded.
 func TestAnUnconfirmedApplyIsRetriedAndRecordedOnce(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -165,9 +165,9 @@ func TestAnUnconfirmedApplyIsRetriedAndRecordedOnce(t *testing.T) {
 		for range 400 { // minutes
 			reports()
 		}
-		vain := records()
-		if len(vain) != 1 || vain[0].Result != pbx.NotConfirmed || vain[0].Log.Outcome != pbx.Failure || !strings.Contains(vain[0].Log.ErrorDetails, "garbage") || !f.ahead() {
-			t.Fatalf("on record after hours are %+v", vain)
+		failed := records()
+		if len(failed) != 1 || failed[0].Result != pbx.NotConfirmed || failed[0].Log.Outcome != pbx.Failure || !strings.Contains(failed[0].Log.ErrorDetails, "garbage") || !f.ahead() {
+			t.Fatalf("the records after hours are %+v", failed)
 		}
 		changed.Add(1)
 		f.liveErr, f.calls = nil, nil
@@ -176,7 +176,7 @@ func TestAnUnconfirmedApplyIsRetriedAndRecordedOnce(t *testing.T) {
 		}
 		all := records()
 		if len(all) != 2 || all[0].Result != pbx.Applied || all[0].Log.Outcome != pbx.Success || all[0].Verification != pbx.Confirmed {
-			t.Errorf("on record are %+v", all)
+			t.Errorf("the records are %+v", all)
 		}
 		if story, err := f.engine.RunDetails(t.Context(), run.Log.ID); err != nil || story.Result != pbx.NotConfirmed || story.Log.Outcome != pbx.Failure || story.Verification != pbx.Confirmed {
 			t.Errorf("the record of the apply itself: %+v, error %v", story, err)

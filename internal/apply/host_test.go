@@ -16,7 +16,7 @@ import (
 	"github.com/synergycall/pbxportal/internal/store/storetest"
 )
 
-// counted counts how often the host is looked at.
+// counted counts how often the files of the host are read.
 type counted struct {
 	*script
 	reads atomic.Int64
@@ -40,7 +40,7 @@ func TestTheHostIsReadOnceASecondAndAsteriskQueriedOnceHoweverManyUsersAreCreate
 			s := storetest.New(t)
 			engine := apply.New(apply.Config{Store: s, Target: target, Now: func() time.Time { return time.Unix(1_800_000_000+clock.Load(), 0) }})
 			const seconds = 3
-			asked := int64(0) // of those reads, by the one question to Asterisk
+			asked := int64(0) // the reads that the query to Asterisk adds
 			for second := range int64(seconds) {
 				clock.Store(2 * second)
 				var all sync.WaitGroup

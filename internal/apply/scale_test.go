@@ -1,6 +1,6 @@
 //go:build !race
 
-// It measures time and memory, of which the race detector takes many times as much.
+// It measures time and memory; the race detector multiplies both.
 
 package apply_test
 
@@ -24,7 +24,7 @@ import (
 	"github.com/synergycall/pbxportal/internal/store/storetest"
 )
 
-// obedient is a host whose Asterisk loads what is in place and answers at once: what is left is the portal's own part of the time.
+// obedient is a host whose Asterisk loads the files in place and answers at once, so that only the portal's part of the time is measured.
 type obedient struct {
 	*node.Local
 
@@ -104,7 +104,7 @@ func (c *crowd) inTx(tb testing.TB, work func(context.Context, *store.Tx) error)
 	}
 }
 
-// replace deletes the user in the middle, and gives the number to a new one.
+// replace deletes the user in the middle, and adds one with the same number.
 func (c *crowd) replace(tb testing.TB) {
 	tb.Helper()
 	at := len(c.users) / 2
@@ -118,7 +118,7 @@ func (c *crowd) replace(tb testing.TB) {
 	})
 }
 
-// plan makes a plan of one changed user.
+// plan makes a plan with one changed user.
 func (c *crowd) plan(tb testing.TB, makePlan func(context.Context) (pbx.Plan, error)) {
 	tb.Helper()
 	plan, err := makePlan(tb.Context())

@@ -15,7 +15,7 @@ import (
 	"github.com/synergycall/pbxportal/internal/store/storetest"
 )
 
-// events gives what the audit trail tells of a run, in order.
+// events returns the events of a run in the audit trail, in order.
 func (f fixture) events(t *testing.T, id pbx.RunID) []pbx.AuditEvent {
 	t.Helper()
 	entries, err := f.store.EventsAfter(t.Context(), store.EventQuery{}, 0, 100)
@@ -54,7 +54,7 @@ func TestTheAuditTrailHasTheStartAndTheEndOfAnApply(t *testing.T) {
 			started: pbx.Facts{"restore": "2", "on_failure": "keep"},
 			before:  pbx.Facts{"revision": "2"}, after: pbx.Facts{"restored": "2", "result": "unchanged", "verification": "confirmed", "users": "1"},
 		},
-		"that was a rehearsal": {
+		"that was a dry run": {
 			request: apply.Request{DryRun: true, Force: true}, action: pbx.ActionApplyRun, result: pbx.AuditOK,
 			started: pbx.Facts{"dry_run": "true", "force": "true"},
 			before:  pbx.Facts{"revision": "2"}, after: pbx.Facts{"result": "dry_run", "verification": "not_verified", "users": "2"},

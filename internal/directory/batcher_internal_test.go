@@ -19,10 +19,10 @@ type blocking struct {
 
 func newBlocking() *blocking { return &blocking{batcher: newBatcher[int](), goOn: make(chan struct{})} }
 
-// come sends the requests from to to, each once the one before is queued.
-func (s *blocking) come(ctx context.Context, t *testing.T, from, to int) {
+// come sends the requests first to last, each once the one before is queued.
+func (s *blocking) come(ctx context.Context, t *testing.T, first, last int) {
 	t.Helper()
-	for i := from; i <= to; i++ {
+	for i := first; i <= last; i++ {
 		s.all.Go(func() {
 			if err := s.do(ctx, i, s.serve); err != nil {
 				t.Errorf("%d: %v", i, err)
@@ -45,7 +45,7 @@ func TestQueuedRequestsAreProcessedTogetherInTheirOrder(t *testing.T) {
 		close(s.goOn)
 		s.all.Wait()
 		if len(s.served) != 3 || len(s.served[0]) != 1 || len(s.served[1]) != maxBatch || len(s.served[2]) != 2 {
-			t.Errorf("served together: %v", s.served)
+			t.Errorf("batches: %v", s.served)
 		}
 		if flat := slices.Concat(s.served...); !slices.IsSorted(flat) {
 			t.Errorf("not in their order: %v", flat)
@@ -68,7 +68,7 @@ func TestAQueuedRequestThatIsCancelledIsNotProcessed(t *testing.T) {
 			t.Errorf("error %v", err)
 		}
 		if err := s.do(ctx, 4, s.serve); !errors.Is(err, context.Canceled) {
-			t.Errorf("one that was cancelled before: error %v", err)
+			t.Errorf("a request cancelled before: error %v", err)
 		}
 		close(s.goOn)
 		s.all.Wait()
@@ -84,8 +84,8 @@ func TestARequestBeingProcessedIsNotCancelled(t *testing.T) {
 		s := newBlocking()
 		s.come(t.Context(), t, 0, 0)
 		ctx, leave := context.WithCancel(t.Context())
-		s.come(ctx, t, 1, 2) // an error would be theirs
-		s.goOn <- struct{}{} // releases the first: both are processed now
+		s.come(ctx, t, 1, 2) // reports an error of theirs
+		s.goOn <- struct{}{} // the first ends, and both are processed now
 		synctest.Wait()
 		leave()
 		synctest.Wait()

@@ -17,7 +17,7 @@ import (
 	"github.com/synergycall/pbxportal/internal/store/storetest"
 )
 
-// wanted returns the requests of a group commit, each by another caller.
+// wanted returns the requests of a group commit, each of another caller.
 func wanted(emails ...string) []*createRequest {
 	all := make([]*createRequest, len(emails))
 	for i, email := range emails {
@@ -36,7 +36,7 @@ func crowd(n int) []string {
 	return emails
 }
 
-// outcomes says what came of each: the number, or the code of the error.
+// outcomes returns the result of each request: the number, or the code of the error.
 func outcomes(all []*createRequest) string {
 	said := make([]string, len(all))
 	for i, c := range all {
@@ -48,14 +48,14 @@ func outcomes(all []*createRequest) string {
 	return strings.Join(said, " ")
 }
 
-// stored lists who is in the database, and checks that each has one event in the chain, in the name of who asked for it.
+// stored lists the users in the database, and checks that each has one event in the chain, with the caller as its actor.
 func stored(t *testing.T, s *store.Store) string {
 	t.Helper()
 	users, err := s.Users(t.Context(), pbx.DefaultTenant)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var said, events, told []string
+	var said, events, recorded []string
 	for _, u := range users {
 		said = append(said, fmt.Sprintf("%d %s", u.Extension.Number, u.Email))
 		events = append(events, fmt.Sprintf("%s %d by %s", u.ID, u.Extension.Number, u.Email))
@@ -66,13 +66,13 @@ func stored(t *testing.T, s *store.Store) string {
 	}
 	for i, e := range entries {
 		if e.Event.Seq != int64(i+1) || i > 0 && e.Prev != entries[i-1].Hash {
-			t.Errorf("event %d stands at %d, or does not follow the one before it", e.Event.Seq, i+1)
+			t.Errorf("event %d is at position %d, or is not linked to the one before", e.Event.Seq, i+1)
 		}
-		told = append(told, fmt.Sprintf("%s %s by %s", e.Event.Object.ID, e.Event.After["number"], e.Event.Actor.ID))
+		recorded = append(recorded, fmt.Sprintf("%s %s by %s", e.Event.Object.ID, e.Event.After["number"], e.Event.Actor.ID))
 	}
 	slices.Sort(events)
-	slices.Sort(told)
-	if diff := cmp.Diff(events, told); diff != "" {
+	slices.Sort(recorded)
+	if diff := cmp.Diff(events, recorded); diff != "" {
 		t.Errorf("users and their events:\n%s", diff)
 	}
 	return strings.Join(said, ", ")
@@ -97,7 +97,7 @@ func TestAGroupCommitAllocatesTheLowestNumbersInTheOrderOfItsRequests(t *testing
 		}
 		for _, i := range []int{2, 3, 5} {
 			if err := all[i].err; pbx.KindOf(err) != pbx.KindConflict || !strings.Contains(err.Error(), all[i].wanted.Email) || len(pbx.FieldsOf(err)) != 1 {
-				t.Errorf("%s was told %v", all[i].wanted.Email, err)
+				t.Errorf("%s got %v", all[i].wanted.Email, err)
 			}
 		}
 		users, err := s.Users(t.Context(), pbx.DefaultTenant)
@@ -142,16 +142,16 @@ func TestAGroupCommitThatExhaustsThePoolAllocatesTheLastNumber(t *testing.T) {
 		}
 		for _, i := range []int{2, 4} {
 			if err := all[i].err; pbx.KindOf(err) != pbx.KindConflict || !strings.Contains(err.Error(), "(1000 of 1000)") {
-				t.Errorf("%s was told %v", all[i].wanted.Email, err)
+				t.Errorf("%s got %v", all[i].wanted.Email, err)
 			}
 		}
 		if _, err := d.Delete(pbx.WithActor(t.Context(), all[0].actor), pbx.DefaultTenant, all[0].user.ID); err != nil {
 			t.Fatal(err)
 		}
-		resting := wanted("d@example.com", "e@example.com")
-		d.WithQuarantine(time.Hour).createBatch(t.Context(), resting)
-		if err := resting[1].err; outcomes(resting) != none+" "+none || !strings.Contains(err.Error(), "999 of 1000 are in use") {
-			t.Errorf("%s: %v", outcomes(resting), err)
+		reserved := wanted("d@example.com", "e@example.com")
+		d.WithQuarantine(time.Hour).createBatch(t.Context(), reserved)
+		if err := reserved[1].err; outcomes(reserved) != none+" "+none || !strings.Contains(err.Error(), "999 of 1000 are in use") {
+			t.Errorf("%s: %v", outcomes(reserved), err)
 		}
 	})
 }
@@ -203,7 +203,7 @@ func TestAFailedGroupCommitFailsAllItsRequestsAndCreatesNoUser(t *testing.T) {
 		all = wanted("a@example.com", "bad@example.com", "b@example.com")
 		d.createBatch(t.Context(), all)
 		if got := outcomes(all); got != "1000 internal 1001" {
-			t.Errorf("one of three is at fault: %s", got)
+			t.Errorf("one of three is refused: %s", got)
 		}
 		if got := stored(t, s); got != "1000 a@example.com, 1001 b@example.com" {
 			t.Error(got)
@@ -222,18 +222,18 @@ func TestDuringADatabaseOutageNoQueuedRequestIsRetried(t *testing.T) {
 	New(s, time.Now).createBatch(t.Context(), all)
 	for _, c := range all {
 		if pbx.CodeOf(c.err) != pbx.CodeDatabaseAway || c.err != all[0].err { //nolint:errorlint // the very same
-			t.Errorf("%s was told %v", c.wanted.Email, c.err)
+			t.Errorf("%s got %v", c.wanted.Email, c.err)
 		}
 	}
 }
 
-// A program that writes to the tables without the writers' lock takes one of the numbers of the group.
+// Another program, which writes to the tables without the writers' lock, inserts a user with one of the numbers of the group.
 func TestAGroupCommitYieldsToAWriterWithoutTheLock(t *testing.T) {
 	t.Parallel()
 	url := labtest.Postgres(t)
 	s := storetest.Open(t, url)
 	var once sync.Once
-	d := New(s, time.Now).WithFingerprints(func(pbx.Secret) (string, error) { // asked for once the numbers are chosen
+	d := New(s, time.Now).WithFingerprints(func(pbx.Secret) (string, error) { // called once the numbers are chosen
 		once.Do(func() {
 			storetest.Execute(t, url, `INSERT INTO users (id, tenant_id, name, email) VALUES
 ('22222222-2222-4222-8222-222222222222', '`+string(pbx.DefaultTenant)+`', 'Stranger', 'b@example.com');
@@ -263,7 +263,7 @@ func TestAPanicInAGroupCommitCreatesNoUserAndIsReportedToAllCallers(t *testing.T
 	t.Parallel()
 	storetest.Each(t, func(t *testing.T, url string) {
 		s := storetest.Open(t, url)
-		left := 2 // how many are written before it panics
+		left := 2 // the number of users before the panic
 		d := New(s, time.Now).WithFingerprints(func(pbx.Secret) (string, error) {
 			if left--; left == -1 {
 				panic("boom")

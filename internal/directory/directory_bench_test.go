@@ -11,7 +11,7 @@ import (
 	"github.com/synergycall/pbxportal/internal/store/storetest"
 )
 
-// BenchmarkFillingThePool creates users until no number is free; a refused attempt fails it. What one create takes is ns/user.
+// BenchmarkFillingThePool creates users until no number is free. ns/user is the time of one create.
 func BenchmarkFillingThePool(b *testing.B) {
 	storetest.EachBench(b, func(b *testing.B, url string) {
 		d := directory.New(storetest.Open(b, url), time.Now)

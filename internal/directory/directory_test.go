@@ -53,7 +53,7 @@ func TestAThousandUsersCreatedAtOnceGetAThousandNumbersAndTheNextNone(t *testing
 					}
 					mu.Lock()
 					if _, twice := ids[u.Extension.Number]; twice {
-						t.Errorf("number %d was given out twice", u.Extension.Number)
+						t.Errorf("number %d was allocated twice", u.Extension.Number)
 					}
 					ids[u.Extension.Number] = u.ID
 					mu.Unlock()
@@ -226,7 +226,7 @@ func TestAPoolExhaustedByTheHostIsReportedAsSuch(t *testing.T) {
 			t.Errorf("the second: %v", err)
 		}
 		if looks != 2 {
-			t.Errorf("%d looks for two users", looks)
+			t.Errorf("the host was checked %d times for two users", looks)
 		}
 	})
 }

@@ -46,13 +46,13 @@ func gadgets() kind[gadget, gadget] {
 	}
 }
 
-// model is what there is of both kinds.
+// model holds the things of both kinds.
 type model struct {
 	users   []pbx.User
 	gadgets []gadget
 }
 
-// both is what was rendered of both kinds.
+// both holds the rendered files of both kinds.
 type both struct {
 	Rendered
 	gadgets layer[gadget]
@@ -84,7 +84,7 @@ func TestFilesOfSeveralKindsRenderedIncrementallyEqualThoseRenderedAnewAndAreRea
 				}
 				g := gadget{rapid.SampledFrom([]string{"g1", "g2", "g3"}).Draw(t, "key"), rapid.SampledFrom([]string{"one", "two;"}).Draw(t, "secret"), rapid.IntRange(1, 2).Draw(t, "ring")}
 				others[g.key] = g
-				if rapid.Bool().Draw(t, "leaves") {
+				if rapid.Bool().Draw(t, "deleted") {
 					delete(users, number)
 					delete(others, g.key)
 				}
@@ -110,15 +110,15 @@ func TestFilesOfSeveralKindsRenderedIncrementallyEqualThoseRenderedAnewAndAreRea
 				t.Fatal(err)
 			}
 			if diff := gocmp.Diff(Changes(fromBefore, read), Changes(before.Inventory, now.Inventory)); diff != "" {
-				t.Fatalf("changes of what was read, and of what was kept:\n%s", diff)
+				t.Fatalf("the changes between read inventories differ from those between rendered ones:\n%s", diff)
 			}
 			readNames, _ := ChangedObjects(fromBefore, read)
-			keptNames, named := ChangedObjects(before.Inventory, now.Inventory)
-			if diff := gocmp.Diff(readNames, keptNames); diff != "" || !named {
-				t.Fatalf("changed objects of what was read, and of what was kept, named %t:\n%s", named, diff)
+			keptNames, hashed := ChangedObjects(before.Inventory, now.Inventory)
+			if diff := gocmp.Diff(readNames, keptNames); diff != "" || !hashed {
+				t.Fatalf("the changed objects between read inventories differ from those between rendered ones; hashed %t:\n%s", hashed, diff)
 			}
 			if wanted := 2 + 2*min(len(others), 1); len(now.Files) != wanted {
-				t.Fatalf("%d gadgets give %d files, want %d", len(others), len(now.Files), wanted)
+				t.Fatalf("%d gadgets have %d files, want %d", len(others), len(now.Files), wanted)
 			}
 			before = now
 		}
@@ -160,11 +160,11 @@ func TestADiffShowsObjectsOfAnyKindWithoutSecrets(t *testing.T) {
 	}
 	removed := fmt.Sprint(Diff("a", with("one", 20), "b", users))
 	if !strings.Contains(removed, "-[t-7]") {
-		t.Errorf("the diff does not show what is removed:\n%s", removed)
+		t.Errorf("the diff does not show the removed object:\n%s", removed)
 	}
 }
 
-// The last objects and extensions stand for the whole of an unchanged file: Asterisk reads it from the top.
+// The last objects and extensions represent an unchanged file: Asterisk reads it from the top.
 func TestTheLastObjectOfEachTypeAndExtensionOfEachContextAreReturned(t *testing.T) {
 	t.Parallel()
 	users, _, err := Config([]pbx.User{{Extension: pbx.Extension{Number: 1000, Secret: pbx.SecretFrom("x")}}, {Extension: pbx.Extension{Number: 1001, Secret: pbx.SecretFrom("x")}}})

@@ -31,7 +31,7 @@ func TestAnEncodedValueIsReadBackUnchanged(t *testing.T) {
 	})
 }
 
-// The property that matters most: whatever a person is called, the files hold exactly their objects.
+// The most important property: whatever the names of users are, the files contain exactly their objects.
 func TestNoNameOrSecretAddsOrHidesAnObject(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) { checkHostile(t, rapid.String().Draw(t, "name"), rapid.String().Draw(t, "secret")) })
@@ -49,8 +49,7 @@ type failer interface {
 	Fatalf(format string, args ...any)
 }
 
-// checkHostile renders two users of whom one is hostile. Either the whole is refused, or the other user's objects and the number and
-// types of all are what they should be.
+// checkHostile renders two users, one with a malicious name and secret. Either an error is returned, or the files contain exactly the objects of both.
 func checkHostile(t failer, name, secret string) {
 	users := []pbx.User{
 		{Name: name, Extension: pbx.Extension{Number: 1000, Secret: pbx.SecretFrom(secret)}},
@@ -65,7 +64,7 @@ func checkOptions(t failer, options Options, users []pbx.User, name, secret stri
 	files, _, err := options.Config(users)
 	if err != nil {
 		if _, encodeErr := encode(secret); encodeErr == nil {
-			t.Fatalf("name %q refused the whole: %v", name, err)
+			t.Fatalf("name %q was refused: %v", name, err)
 		}
 		return
 	}

@@ -77,13 +77,13 @@ func TestGeneratedFilesEqualTheGoldenFiles(t *testing.T) {
 				t.Fatal(err)
 			}
 			if diff := cmp.Diff(string(want), string(txtar.Format(archive))); diff != "" {
-				t.Errorf("the files changed (-want +got); if meant so, run make golden:\n%s", diff)
+				t.Errorf("the files changed (-want +got); if that is intended, run make golden:\n%s", diff)
 			}
 		})
 	}
 }
 
-// The floor of the contract: none of these lines may go, in this order.
+// Installations depend on these lines, in this order.
 func TestEachExtensionHasTheLinesThatCallersRelyOn(t *testing.T) {
 	t.Parallel()
 	files, _, err := render.Config([]pbx.User{user(1000, "Anna", "s3cret")})
@@ -129,10 +129,10 @@ func TestFilesRenderedIncrementallyEqualThoseRenderedAnew(t *testing.T) {
 		var before render.Rendered
 		users := map[pbx.Number]pbx.User{}
 		for range rapid.IntRange(1, 8).Draw(t, "steps") {
-			for range rapid.IntRange(0, 4).Draw(t, "changes") { // of few numbers and names, so that much stays and comes back
+			for range rapid.IntRange(0, 4).Draw(t, "changes") { // few numbers and names, so that many pieces are reused
 				n := pbx.Number(rapid.IntRange(1000, 1005).Draw(t, "number"))
 				u := user(n, rapid.SampledFrom([]string{"Anna", "Bob", "王小明", "\n[evil]"}).Draw(t, "name"), rapid.SampledFrom([]string{"one", "two;", "\\"}).Draw(t, "secret"))
-				if users[n] = u; rapid.Bool().Draw(t, "leaves") {
+				if users[n] = u; rapid.Bool().Draw(t, "deleted") {
 					delete(users, n)
 				}
 			}
@@ -167,7 +167,7 @@ func TestTheDialplanIsInDescendingOrderSoThatAsteriskLoadsItInLinearTime(t *test
 	live := inventory.Live()
 	for i := 4; i < len(live.Steps); i += 4 {
 		if live.Steps[i].Exten >= live.Steps[i-4].Exten {
-			t.Fatalf("%s stands behind %s", live.Steps[i].Exten, live.Steps[i-2].Exten)
+			t.Fatalf("%s is after %s", live.Steps[i].Exten, live.Steps[i-2].Exten)
 		}
 	}
 }
@@ -260,7 +260,7 @@ func TestAChangeOfSecretModeIsAChangeOfSettingsAndDoesNotHideANewSecret(t *testi
 		{"the secret", digest, digest, "new", "[[secret]]"},
 		{"both", password, digest, "new", "[[secret settings]]"},
 		{"both, back", digest, password, "new", "[[secret settings]]"},
-		{"the realm, where nobody can tell", digest, elsewhere, "old", "[[secret settings]]"},
+		{"the realm, which makes the secrets incomparable", digest, elsewhere, "old", "[[secret settings]]"},
 	} {
 		before, from, err := tc.from.Config([]pbx.User{user(1000, "Anna", "old")})
 		if err != nil {
@@ -282,17 +282,17 @@ func TestAChangeOfSecretModeIsAChangeOfSettingsAndDoesNotHideANewSecret(t *testi
 		}
 		for _, d := range render.Diff("a", before, "b", after) {
 			if regexp.MustCompile(`[0-9a-f]{32}|=(old|new)`).MatchString(d.Text) {
-				t.Errorf("%s: the diff shows what it must hide:\n%s", tc.name, d.Text)
+				t.Errorf("%s: the diff shows a secret or digest:\n%s", tc.name, d.Text)
 			}
 			if d.Path == pbx.PJSIPPath && tc.name == "the secret" && !strings.Contains(d.Text, "+password_digest=SHA-256:[hidden, new]") {
-				t.Errorf("%s: the diff does not tell:\n%s", tc.name, d.Text)
+				t.Errorf("%s: the diff does not show a new secret:\n%s", tc.name, d.Text)
 			}
 		}
 	}
 }
 
-// A dialplan is where calls cost money and where Asterisk starts programs. Whatever users are called, ours has three applications, dials
-// extensions of the pool by their whole number, and no pattern matches anything else.
+// A dialplan can cause costs, and start programs. Whatever the names of users are, ours uses three applications, dials only extensions of users by
+// their full number, and contains no patterns.
 func TestTheDialplanDialsOnlyThePortalsOwnExtensions(t *testing.T) {
 	t.Parallel()
 	var users []pbx.User
@@ -358,7 +358,7 @@ func TestConfiguredTimeoutsAreWrittenAndShownInADiff(t *testing.T) {
 	}
 }
 
-// The golden files of the version before the dialplan told callers what became of their call.
+// testdata/older has the golden files of a version whose dialplan did not return the cause of a failed call.
 func TestFilesOfAnOlderVersionAreReadAndUpdated(t *testing.T) {
 	t.Parallel()
 	for name, options := range map[string]render.Options{"two_users": {}, "digests": {DigestRealm: "asterisk"}} {
@@ -407,7 +407,7 @@ func TestOtherDigestAlgorithmsAreNotReportedAsANewSecret(t *testing.T) {
 		{"MD5,SHA-256", "MD5", "old", "[settings]"},
 		{"MD5", "SHA-256,MD5", "old", "[settings]"},
 		{"MD5,SHA-256", "MD5", "new", "[secret settings]"},
-		{"MD5", "SHA-256", "old", "[secret settings]"}, // nothing tells
+		{"MD5", "SHA-256", "old", "[secret settings]"}, // without a common algorithm the secrets are incomparable
 	} {
 		_, from, err := options(tc.from).Config([]pbx.User{user(1000, "Anna", "old")})
 		if err != nil {

@@ -1,6 +1,6 @@
 //go:build !race
 
-// It measures time and memory, of which the race detector takes many times as much.
+// It measures time; the race detector multiplies it.
 
 package render_test
 
@@ -29,8 +29,8 @@ func many(n int) []pbx.User {
 	return users
 }
 
-// exponent returns the slope of the straight line through the logarithms of times by sizes: 1 for time in proportion to the size, 2 for a loop within
-// a loop.
+// exponent returns the slope of a line fitted to the logarithms of the times by size: 1 if the time is proportional to the size, 2 if it grows with its
+// square.
 func exponent(took map[int]time.Duration) float64 {
 	var n, sx, sy, sxx, sxy float64
 	for size, t := range took {
@@ -44,7 +44,7 @@ func TestRenderingTimeIsProportionalToTheNumberOfUsersAtLength(t *testing.T) { /
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	defer debug.SetGCPercent(debug.SetGCPercent(-1)) // collections run on any thread; the heap is emptied before each measurement
-	busy := func() time.Duration {                   // the processor time of this thread: what else the machine does is not in it
+	busy := func() time.Duration {                   // the processor time of this thread, without that of other programs
 		var used unix.Timespec
 		if err := unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &used); err != nil {
 			t.Fatal(err)
@@ -53,7 +53,7 @@ func TestRenderingTimeIsProportionalToTheNumberOfUsersAtLength(t *testing.T) { /
 	}
 	const most = 1.1
 	took := map[int]time.Duration{}
-	for range labtest.Soak(20, 100) { // what else the machine does adds to the times, through shared caches
+	for range labtest.Soak(20, 100) { // the minimum: other programs can only add to the time, through shared caches
 		for _, n := range []int{1_000, 2_500, 5_000, 10_000} {
 			users := many(n)
 			runtime.GC()
