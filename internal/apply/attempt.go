@@ -110,7 +110,7 @@ func async(do func() error) (wait func() error) {
 	}
 }
 
-// async is the function async; close waits for the work.
+// async is like the function async; in addition, close waits for the work.
 func (a *attempt) async(do func() error) (wait func() error) {
 	a.work.Add(1)
 	return async(func() error {
@@ -119,8 +119,8 @@ func (a *attempt) async(do func() error) (wait func() error) {
 	})
 }
 
-// meanwhile does the work that is not urgent while Asterisk reloads: comparing users, storing the files, and dropping old revisions, which hold secrets.
-// What fails is retried at the end, or by the next apply.
+// meanwhile does the work that is not urgent while Asterisk reloads: comparing with the previous files, storing the new ones, and deleting old revisions,
+// which contain secrets. What fails is retried at the end, or by the next apply.
 func (a *attempt) meanwhile(ctx context.Context, p *planned) (wait func() error) {
 	return a.async(func() error {
 		p.compare() // the text of the differences is computed from the revisions on demand

@@ -127,7 +127,7 @@ func (e *Engine) Apply(ctx context.Context, r Request) (pbx.Run, error) {
 	wanted := func() (draft, error) { return e.oldDraft(ctx, r.Restore) }
 	if r.Restore == 0 {
 		wanted = e.beginDraft(ctx)         // read and rendered while the record is written and the disk is examined
-		defer func() { _, _ = wanted() }() // also when the result is no longer needed
+		defer func() { _, _ = wanted() }() // wait for it in any case
 	}
 	a := e.attempt(ctx, r)
 	defer a.close()
@@ -313,7 +313,7 @@ func (e *Engine) changesSinceVerified(ctx context.Context, site pbx.HostState, i
 		return changes
 	}
 	for _, files := range [][]pbx.File{site.Seen, site.Files} {
-		if there, err := render.Read(files); err == nil { // otherwise they are not the portal's, and name no phone
+		if there, err := render.Read(files); err == nil { // otherwise they are not the portal's, and define no phones
 			changes = append(changes, render.Changes(there, inventory)...)
 		}
 	}
@@ -325,7 +325,7 @@ func (e *Engine) changesSinceVerified(ctx context.Context, site pbx.HostState, i
 	return changes
 }
 
-// forget drops the registrations of removed users, and of users with a new secret: otherwise calls would still ring there.
+// forget deletes the registrations of removed users, and of users with a new secret: otherwise their phones would still receive calls.
 func (e *Engine) forget(ctx context.Context, a *attempt, changes []pbx.Change) {
 	var numbers []pbx.Number
 	for _, c := range changes {
@@ -397,7 +397,7 @@ func (e *Engine) reserve(ctx context.Context) (release func(), err error) {
 }
 
 // lost returns an error if another portal may hold the apply lock by now. If the database does not answer, it returns nil: the lock of the host still
-// excludes other applies.
+// excludes other applies on it.
 func (e *Engine) lost(ctx context.Context) error {
 	if err := e.held.Check(ctx); pbx.CodeOf(err) == pbx.CodeApplyRunning {
 		return err

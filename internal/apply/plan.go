@@ -146,15 +146,15 @@ func (e *Engine) plan(ctx context.Context, wanted func() (draft, error), id pbx.
 	}
 	p.Users = p.users
 	p.findHost(ctx, e, declared, running)
-	neverUsed := neverUsed(p.site)
-	p.adopted = neverUsed
+	unused := neverUsed(p.site)
+	p.adopted = unused
 	switch {
-	case neverUsed && id != "" && len(p.Clashes) == 0: // otherwise the apply is refused
+	case unused && id != "" && len(p.Clashes) == 0: // otherwise the apply is refused
 		if p.site, err = e.adopt(ctx, p.site, p.last, id); err != nil {
 			return nil, err
 		}
 		p.last = p.site.Current
-	case neverUsed: // the plan is the one that follows an adoption
+	case unused: // the plan is the one that follows an adoption
 		if p.site.Files, err = asAdopted(p.site.Files); err != nil {
 			return nil, err
 		}
@@ -163,7 +163,7 @@ func (e *Engine) plan(ctx context.Context, wanted func() (draft, error), id pbx.
 	if !known {
 		p.Drift = append(p.Drift, pbx.Drift{Kind: pbx.Unknown, Path: fmt.Sprintf("revision %d", p.site.Current)})
 	}
-	p.Pending = neverUsed || !same(p.site.Files, p.files)
+	p.Pending = unused || !same(p.site.Files, p.files)
 	return p, nil
 }
 
@@ -174,7 +174,7 @@ func neverUsed(site pbx.HostState) bool {
 
 // compare determines what would change, thing by thing, and what Asterisk must have loaded afterwards.
 func (p *planned) compare() {
-	// Files that are not the portal's (an administrator's own, a manual edit) count as empty here; Diffs shows their lines.
+	// Files that are not the portal's (an administrator's own, a manual edit) count as empty here; Diffs counts their lines.
 	from, _ := p.read(p.site.Files)
 	good := from
 	if !same(p.site.Files, p.site.Seen) {

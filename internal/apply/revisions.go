@@ -170,7 +170,7 @@ func (e *Engine) idle(ctx context.Context) (bool, error) {
 	return true, nil
 }
 
-// replay returns the response of an earlier run again.
+// replay returns the response of an earlier run.
 func replay(run *pbx.Run, err error) (pbx.Run, error) {
 	switch {
 	case err != nil:

@@ -19,7 +19,7 @@ func (e *Engine) Recover(ctx context.Context) (did []string, err error) {
 		return nil, err
 	}
 	defer unlock()
-	a := e.attempt(ctx, Request{TriggeredBy: "portal"}) // only for its notes
+	a := e.attempt(ctx, Request{TriggeredBy: "portal"}) // only collects events
 	defer a.close()
 	if err := e.settle(ctx, a); err != nil {
 		return nil, applyError(pbx.CodeWriteFailed, err)
@@ -87,7 +87,7 @@ func (e *Engine) complete(ctx context.Context, run pbx.Run, site pbx.HostState) 
 // to catch up with; the error is the reason to retry. KindConflict while an apply runs, or if managed files were changed outside the portal.
 func (e *Engine) CatchUp(ctx context.Context) (done bool, err error) { return e.catchUp(ctx, 0) }
 
-// catchUp is CatchUp. attempts is 0, or the number of attempts so far including this one: its failure is then recorded.
+// catchUp is CatchUp. If attempts, the number of attempts so far including this one, is not 0, a failure is recorded.
 func (e *Engine) catchUp(ctx context.Context, attempts int) (done bool, err error) {
 	unlock, err := e.lock(ctx)
 	if err != nil {

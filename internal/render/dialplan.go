@@ -28,7 +28,7 @@ func (c context) equal(other context) bool {
 func writeDialplan(path string, contexts []context, pieces []piece, steps []pbx.Step) ([]byte, []pbx.Step, error) {
 	var b bytes.Buffer
 	first := len(steps)
-	b.Grow(len(header) + 72*(cap(steps)-first)) // more than a usual step takes
+	b.Grow(len(header) + 72*(cap(steps)-first)) // more than a typical step needs
 	b.WriteString(header)
 	var written []context
 	for _, c := range contexts {

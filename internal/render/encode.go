@@ -8,7 +8,7 @@ import (
 	"github.com/synergycall/pbxportal/internal/pbx"
 )
 
-// maxValue is the maximum length of a value in a file, in bytes. Asterisk skips lines of 8191 bytes or more (maxLine); ours stay far below.
+// maxValue is the maximum length of a value in a file, in bytes. Asterisk skips lines of 8191 bytes or more (maxLine); the portal's lines are much shorter.
 const maxValue = 1024
 
 // encode returns the text after "key=" that Asterisk reads as exactly this value. All values are written through it. The error completes a sentence that

@@ -16,7 +16,7 @@ const hashBytes = 6
 
 // seal sets the last setting of an object, which must be its hash, to the hash of the others.
 func seal(settings []setting) []setting {
-	text := make([]byte, 0, 1024) // more than the settings of a usual object take
+	text := make([]byte, 0, 1024) // more than the settings of a typical object need
 	last := len(settings) - 1
 	for _, s := range settings[:last] {
 		text = append(append(append(append(text, s.key...), '='), s.value...), '\n')
@@ -34,7 +34,7 @@ func objectTypes(path string) []string {
 	return append(pbx.UserTypes(), "identify", "registration")
 }
 
-// pieceSize is a little more than the size of a usual user in a PJSIP file, in bytes.
+// pieceSize is a little more than the size of a typical user in a PJSIP file, in bytes.
 const pieceSize = 800
 
 // writePJSIP returns the PJSIP file at path with the objects of these pieces. The text of a piece that was written before is copied. The
