@@ -258,7 +258,7 @@ func (e *Engine) Apply(ctx context.Context, r Request) (pbx.Run, error) {
 	if err == nil && e.options.DigestRealm != "" && render.HoldsPasswords(plan.site.Seen) && !render.HoldsPasswords(plan.files) {
 		_ = e.dropOlder(ctx, a.current(plan), a.saveEdit(ctx)) // failures are reported by doctor and migrate
 	}
-	e.forget(ctx, a, e.changesSinceVerified(ctx, plan.site, plan.inventory, plan.Changes))
+	e.carryOut(ctx, a, e.changesSinceVerified(ctx, plan.site, plan.inventory, plan.Changes))
 	return a.end(ctx, pbx.Applied, "done")
 }
 
@@ -307,7 +307,7 @@ func (e *Engine) rollBack(ctx context.Context, a *attempt, plan *planned, code s
 }
 
 // changesSinceVerified returns the given changes of this apply, and those from every revision that Asterisk may have run since the last verified one to
-// the inventory. forget needs all of them.
+// the inventory: the effects of all of them are carried out.
 func (e *Engine) changesSinceVerified(ctx context.Context, site pbx.HostState, inventory render.Inventory, changes []pbx.Change) []pbx.Change {
 	if !site.Ahead() {
 		return changes
@@ -325,17 +325,15 @@ func (e *Engine) changesSinceVerified(ctx context.Context, site pbx.HostState, i
 	return changes
 }
 
-// forget deletes the registrations of removed users, and of users with a new secret: otherwise their phones would still receive calls.
-func (e *Engine) forget(ctx context.Context, a *attempt, changes []pbx.Change) {
-	var numbers []pbx.Number
-	for _, c := range changes {
-		if c.Reregister && c.Number != 0 {
-			numbers = append(numbers, c.Number)
+// carryOut carries out the effects of changes, and records what came of them.
+func (e *Engine) carryOut(ctx context.Context, a *attempt, changes []pbx.Change) {
+	done, err := e.target.Do(ctx, pbx.EffectsOf(changes))
+	var forgotten []pbx.Number
+	for _, effect := range done {
+		if effect.Verb == pbx.ForgetRegistration {
+			forgotten = append(forgotten, effect.Number)
 		}
 	}
-	slices.Sort(numbers)
-	numbers = slices.Compact(numbers)
-	forgotten, err := e.target.Forget(ctx, numbers)
 	switch {
 	case err != nil:
 		a.note(pbx.Event{Stage: "forget", Code: pbx.EventNotForgot, Detail: err.Error()}, "Asterisk could not be made to forget the phones of removed users; they expire within minutes: "+err.Error())

@@ -160,8 +160,8 @@ func (s *script) Live(ctx context.Context, q pbx.LiveQuery) (pbx.Live, error) {
 	return live, errors.Join(err, s.liveErr, ctx.Err())
 }
 
-func (s *script) Forget(_ context.Context, numbers []pbx.Number) ([]pbx.Number, error) {
-	return numbers, nil
+func (s *script) Do(_ context.Context, effects []pbx.Effect) ([]pbx.Effect, error) {
+	return effects, nil
 }
 
 type fixture struct {
@@ -435,6 +435,9 @@ func TestThePlanListsAddedRemovedAndChangedUsers(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, plan.Changes); diff != "" || err != nil || !plan.Pending || plan.Hash == before.Hash || plan.Revision != 3 {
 		t.Errorf("plan %+v, error %v\n%s", plan, err, diff)
+	}
+	if diff := cmp.Diff([]pbx.Effect{{Verb: pbx.ForgetRegistration, Number: 1000}}, plan.Effects); diff != "" {
+		t.Errorf("effects beside the reload:\n%s", diff)
 	}
 	for _, secret := range []string{users[0].Extension.Secret.Reveal(), users[1].Extension.Secret.Reveal(), fresh.Extension.Secret.Reveal()} {
 		if strings.Contains(fmt.Sprint(plan), secret) {

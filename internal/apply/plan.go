@@ -181,6 +181,7 @@ func (p *planned) compare() {
 		good, _ = p.read(p.site.Seen)
 	}
 	p.Changes, p.want, p.good, p.from = render.Changes(from, p.inventory), p.inventory.Live(), good, from
+	p.Effects = pbx.EffectsOf(p.Changes)
 	p.changed, p.hashed = render.ChangedObjects(p.good, p.inventory)
 	p.query = p.liveQuery()
 }
@@ -274,6 +275,7 @@ func (p *planned) explain() {
 	p.setHash()
 	from, _ := p.read(p.site.Files)
 	p.Changes = render.Changes(from, p.inventory)
+	p.Effects = pbx.EffectsOf(p.Changes)
 	p.Diffs = render.Diff("in place", p.site.Files, "planned", p.files)
 }
 

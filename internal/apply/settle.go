@@ -138,7 +138,7 @@ func (e *Engine) catchUp(ctx context.Context, attempts int) (done bool, err erro
 	if err := e.held.ConfirmRevision(ctx, site.Current); err != nil {
 		return false, err
 	}
-	e.forget(ctx, a, e.changesSinceVerified(ctx, site, inventory, nil))
+	e.carryOut(ctx, a, e.changesSinceVerified(ctx, site, inventory, nil))
 	_, err = a.end(ctx, pbx.Applied, fmt.Sprintf("Asterisk runs revision %d now", site.Current))
 	return err == nil, err
 }

@@ -43,6 +43,6 @@ type Target interface {
 	Reload(ctx context.Context, modules []pbx.Module) (pbx.Reload, error)
 	// Live queries what Asterisk has loaded, and separates what is not the portal's. An error means that there was no answer that can be compared.
 	Live(ctx context.Context, q pbx.LiveQuery) (pbx.Live, error)
-	// Forget deletes the registrations at these numbers, and returns the numbers that had one.
-	Forget(ctx context.Context, numbers []pbx.Number) ([]pbx.Number, error)
+	// Do carries out effects in order, and returns those that changed something.
+	Do(ctx context.Context, effects []pbx.Effect) (done []pbx.Effect, err error)
 }

@@ -145,6 +145,7 @@ type planJSON struct {
 	Users    int          `json:"users"`
 	Pending  bool         `json:"pending"`
 	Changes  []changeJSON `json:"changes"`
+	Effects  []effectJSON `json:"effects"`
 	Diffs    []diffJSON   `json:"diffs"`
 	Drift    []driftJSON  `json:"drift"`
 	Behind   string       `json:"behind,omitempty"`
@@ -171,6 +172,13 @@ type changeJSON struct {
 	Reregister bool           `json:"reregister"`
 }
 
+// effectJSON is a change in the running Asterisk beside the reload.
+type effectJSON struct {
+	Verb       pbx.EffectVerb `json:"verb"`
+	Number     pbx.Number     `json:"number"`
+	Reversible bool           `json:"reversible"`
+}
+
 type diffJSON struct {
 	Path string `json:"path"`
 	Text string `json:"text"`
@@ -183,12 +191,15 @@ type driftJSON struct {
 }
 
 func toPlanJSON(p pbx.Plan) planJSON {
-	out := planJSON{p.Hash, p.Revision, p.Users, p.Pending, []changeJSON{}, toDiffsJSON(p.Diffs), []driftJSON{}, p.Behind, p.AskedAt, nil}
+	out := planJSON{p.Hash, p.Revision, p.Users, p.Pending, []changeJSON{}, []effectJSON{}, toDiffsJSON(p.Diffs), []driftJSON{}, p.Behind, p.AskedAt, nil}
 	for _, o := range p.Host {
 		out.Host = append(out.Host, hostJSON{o.Kind, o.Number, o.Context, o.File, o.Line, slices.Contains(p.Clashes, o), o.String()})
 	}
 	for _, c := range p.UserChanges() {
 		out.Changes = append(out.Changes, changeJSON{c.Kind, c.Number, c.Name, c.What, c.Reregister})
+	}
+	for _, e := range p.Effects {
+		out.Effects = append(out.Effects, effectJSON(e))
 	}
 	for _, d := range p.Drift {
 		out.Drift = append(out.Drift, driftJSON(d))

@@ -53,9 +53,9 @@ func (h hooked) MarkVerified(number int) error {
 	return h.Target.MarkVerified(number)
 }
 
-func (h hooked) Forget(ctx context.Context, numbers []pbx.Number) ([]pbx.Number, error) {
+func (h hooked) Do(ctx context.Context, effects []pbx.Effect) ([]pbx.Effect, error) {
 	defer h.at("forget")()
-	return h.Target.Forget(ctx, numbers)
+	return h.Target.Do(ctx, effects)
 }
 
 // hook returns an engine for the site with these hooks.

@@ -432,8 +432,8 @@ func (a *asterisk) Live(context.Context, pbx.LiveQuery) (pbx.Live, error) {
 	return inventory.Live(), err
 }
 
-func (a *asterisk) Forget(_ context.Context, numbers []pbx.Number) ([]pbx.Number, error) {
-	return numbers, nil
+func (a *asterisk) Do(_ context.Context, effects []pbx.Effect) ([]pbx.Effect, error) {
+	return effects, nil
 }
 
 var errInside = errors.New("the secret inside")

@@ -67,8 +67,12 @@ func toPlan(p pbx.Plan) openapi.Plan {
 	for i, c := range users {
 		changes[i] = openapi.Change{Kind: openapi.ChangeKind(c.Kind), Number: int(c.Number), Name: c.Name, What: list(c.What), Reregister: c.Reregister}
 	}
+	effects := make([]openapi.Effect, len(p.Effects))
+	for i, e := range p.Effects {
+		effects[i] = openapi.Effect{Verb: openapi.EffectVerb(e.Verb), Number: int(e.Number), Reversible: e.Reversible}
+	}
 	return openapi.Plan{
-		Hash: p.Hash, Revision: p.Revision, Users: p.Users, Pending: p.Pending, Changes: changes, Diffs: toDiffs(p.Diffs), Drift: toDrift(p.Drift),
+		Hash: p.Hash, Revision: p.Revision, Users: p.Users, Pending: p.Pending, Changes: changes, Effects: effects, Diffs: toDiffs(p.Diffs), Drift: toDrift(p.Drift),
 		Behind: p.Behind, BehindCode: unlessZero(openapi.BehindCode(p.SyncCode)), AskedAt: unlessZero(p.AskedAt), Host: toHost(p),
 	}
 }

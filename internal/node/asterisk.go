@@ -250,16 +250,19 @@ func unmarked(ctx context.Context, control *asterisk.Control, kind asterisk.Kind
 	return theirs, err
 }
 
-// Forget removes the registrations at these numbers, and returns the numbers that had one.
-func (l *Local) Forget(ctx context.Context, numbers []pbx.Number) (forgotten []pbx.Number, err error) {
-	ids := make([]string, len(numbers))
-	for i, n := range numbers {
-		ids[i] = strconv.Itoa(int(n))
+// Do carries out effects in order, and returns those that changed something: a phone may not have been registered.
+func (l *Local) Do(ctx context.Context, effects []pbx.Effect) (done []pbx.Effect, err error) {
+	registrations := map[string]pbx.Effect{}
+	var ids []string
+	for _, e := range effects {
+		if e.Verb == pbx.ForgetRegistration {
+			ids = append(ids, strconv.Itoa(int(e.Number)))
+			registrations[ids[len(ids)-1]] = e
+		}
 	}
 	gone, err := l.control.ForgetRegistrations(ctx, ids)
 	for _, id := range gone {
-		n, _ := strconv.Atoi(id) // it is one of those passed
-		forgotten = append(forgotten, pbx.Number(n))
+		done = append(done, registrations[id])
 	}
-	return forgotten, err
+	return done, err
 }

@@ -104,7 +104,7 @@ func (h *host) Live(_ context.Context, q pbx.LiveQuery) (pbx.Live, error) {
 	return live, err
 }
 
-func (*host) Forget(context.Context, []pbx.Number) ([]pbx.Number, error) { return nil, nil }
+func (*host) Do(context.Context, []pbx.Effect) ([]pbx.Effect, error) { return nil, nil }
 
 // bench is a host with a portal, on which one case after the other is tried.
 type bench struct {

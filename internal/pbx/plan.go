@@ -1,6 +1,7 @@
 package pbx
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strconv"
@@ -36,6 +37,31 @@ func (c Change) Title() string {
 		return strconv.Itoa(int(c.Number))
 	}
 	return string(c.Owner.Kind) + " " + printable(c.Owner.Key)
+}
+
+// EffectVerb is what an effect does.
+type EffectVerb string
+
+// ForgetRegistration deletes the registration of a phone that may no longer register, or no longer with the secret it used.
+const ForgetRegistration EffectVerb = "forget_registration"
+
+// Effect is a change that an apply makes in the running Asterisk beside the reload, once Asterisk was seen to run the new files.
+type Effect struct {
+	Verb       EffectVerb
+	Number     Number // of the user
+	Reversible bool   // restoring the revision before reverses it too
+}
+
+// EffectsOf returns the effects of these changes in the order in which they are carried out: by verb and number, each once.
+func EffectsOf(changes []Change) []Effect {
+	var all []Effect
+	for _, c := range changes {
+		if c.Reregister && c.Number != 0 {
+			all = append(all, Effect{Verb: ForgetRegistration, Number: c.Number})
+		}
+	}
+	slices.SortFunc(all, func(a, b Effect) int { return cmp.Or(cmp.Compare(a.Verb, b.Verb), cmp.Compare(a.Number, b.Number)) })
+	return slices.Compact(all)
 }
 
 // DriftKind states what was found in place of what the portal wrote.
@@ -117,7 +143,8 @@ type Plan struct {
 	Changes  []Change
 	Diffs    []FileDiff
 	Drift    []Drift
-	Behind   string // why Asterisk does not run the configuration in the files, or cannot be queried; "" if it does
+	Effects  []Effect `json:",omitempty"` // what the apply changes in Asterisk beside the reload, in order
+	Behind   string   // why Asterisk does not run the configuration in the files, or cannot be queried; "" if it does
 
 	SyncCode SyncCode  `json:",omitempty"` // the reason as a code
 	AskedAt  time.Time `json:",omitzero"`  // when Asterisk was asked for Behind; zero: it has not answered

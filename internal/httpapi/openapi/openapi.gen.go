@@ -197,6 +197,21 @@ func (e DriftKind) Valid() bool {
 	}
 }
 
+// Defines values for EffectVerb.
+const (
+	ForgetRegistration EffectVerb = "forget_registration"
+)
+
+// Valid indicates whether the value is a known member of the EffectVerb enum.
+func (e EffectVerb) Valid() bool {
+	switch e {
+	case ForgetRegistration:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for EventCode.
 const (
 	EventCodeAsked        EventCode = "asked"
@@ -1323,6 +1338,21 @@ type DriftList = []Drift
 // Duration How long the apply took, in milliseconds.
 type Duration = int64
 
+// Effect A change in the running Asterisk that an apply makes beside the reload, once Asterisk was seen to run the new files.
+type Effect struct {
+	// Number The extension number of the user.
+	Number int `json:"number"`
+
+	// Reversible Restoring the revision before reverses it too. A deleted registration returns only when the phone registers again.
+	Reversible bool `json:"reversible"`
+
+	// Verb `forget_registration` deletes the registration of a phone that may no longer register, or no longer with the secret it used.
+	Verb EffectVerb `json:"verb"`
+}
+
+// EffectVerb `forget_registration` deletes the registration of a phone that may no longer register, or no longer with the secret it used.
+type EffectVerb string
+
 // Event One thing that happened during an apply.
 type Event struct {
 	// AfterMs When, in milliseconds since the apply began.
@@ -1826,6 +1856,9 @@ type Plan struct {
 
 	// Drift External changes to what only the portal writes.
 	Drift DriftList `json:"drift"`
+
+	// Effects What the apply changes in the running Asterisk beside the reload, in this order. Empty in records of applies by older versions.
+	Effects []Effect `json:"effects"`
 
 	// Hash Identifies exactly this plan.
 	Hash string `json:"hash"`

@@ -1376,6 +1376,18 @@ export interface components {
          * @description How long the apply took, in milliseconds.
          */
         Duration: number;
+        /** @description A change in the running Asterisk that an apply makes beside the reload, once Asterisk was seen to run the new files. */
+        Effect: {
+            /** @description The extension number of the user. */
+            number: number;
+            /** @description Restoring the revision before reverses it too. A deleted registration returns only when the phone registers again. */
+            reversible: boolean;
+            /**
+             * @description `forget_registration` deletes the registration of a phone that may no longer register, or no longer with the secret it used.
+             * @enum {string}
+             */
+            verb: "forget_registration";
+        };
         /** @description One thing that happened during an apply. */
         Event: {
             /**
@@ -1760,6 +1772,8 @@ export interface components {
             changes: components["schemas"]["Change"][];
             diffs: components["schemas"]["Diffs"];
             drift: components["schemas"]["DriftList"];
+            /** @description What the apply changes in the running Asterisk beside the reload, in this order. Empty in records of applies by older versions. */
+            effects: components["schemas"]["Effect"][];
             /** @description Identifies exactly this plan. */
             hash: string;
             /**
