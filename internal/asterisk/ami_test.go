@@ -32,7 +32,7 @@ func dial(t testing.TB, target asterisk.AMITarget) *asterisk.AMI {
 	return a
 }
 
-// scriptedAMI serves one behaviour to all who connect.
+// scriptedAMI serves each connection by one function.
 func scriptedAMI(t *testing.T, serve func(in *bufio.Reader, out net.Conn)) asterisk.AMITarget {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -56,7 +56,7 @@ func scriptedAMI(t *testing.T, serve func(in *bufio.Reader, out net.Conn)) aster
 	return asterisk.AMITarget{Addr: listener.Addr().String(), User: "portal", Secret: "canary", Timeout: 5 * time.Second}
 }
 
-// action reads one action and gives its fields.
+// action reads one action and returns its fields.
 func action(in *bufio.Reader) map[string]string {
 	fields := map[string]string{}
 	for {
@@ -69,7 +69,7 @@ func action(in *bufio.Reader) map[string]string {
 	}
 }
 
-// letIn greets, and takes any secret.
+// letIn sends a greeting, and accepts any secret.
 func letIn(in *bufio.Reader, out net.Conn) {
 	fmt.Fprint(out, "Asterisk Call Manager/11.0.0\r\n")
 	for _, more := range []string{"Challenge: 1\r\n", ""} {
@@ -120,7 +120,7 @@ func TestNothingIsSentToAServerThatIsNotAManager(t *testing.T) {
 	}
 }
 
-// Ending the connection would have all of it told once more, and again.
+// If an overflow ended the connection, all events would be sent again after each reconnection.
 func TestUnreadEventsAreKeptUpToALimitAndTheLossOfOthersIsReported(t *testing.T) {
 	t.Parallel()
 	a := dial(t, scriptedAMI(t, func(in *bufio.Reader, out net.Conn) {
@@ -170,7 +170,7 @@ func TestAnEndlessListIsAnError(t *testing.T) {
 			}
 		}
 	})
-	target.Timeout = time.Minute // it is about the length: the race detector takes its time for so many items
+	target.Timeout = time.Minute // the test is about the length: under the race detector so many items take long
 	a := dial(t, target)
 	if _, _, err := a.Channels(t.Context()); err == nil || !strings.Contains(err.Error(), "too long") {
 		t.Errorf("it ended with %v", err)
@@ -208,7 +208,7 @@ func TestAnActionWithAMaliciousUserNameIsNotSent(t *testing.T) {
 	}
 }
 
-// withManagers gives an Asterisk with one manager user for each set of rights, read and write.
+// withManagers returns an Asterisk with one manager user for each set of rights, read and write.
 func withManagers(t *testing.T, rights ...[2]string) (*lab.Asterisk, []asterisk.AMITarget) {
 	t.Helper()
 	a := labtest.Asterisk(t, lab.AsteriskOptions{Modules: []string{"res_clioriginate.so"}})
@@ -260,7 +260,7 @@ func TestTheRightsAreTheLeastThatSuffice(t *testing.T) {
 		t.Error("without read=system Asterisk tells of its start, and so of registrations")
 	}
 
-	// A call, of which only who has read=call hears.
+	// Events of a call are sent only to users with read=call.
 	without := dial(t, users[3])
 	if !booted(without) {
 		t.Error("without read=call")
@@ -285,7 +285,7 @@ func TestTheRightsAreTheLeastThatSuffice(t *testing.T) {
 	}
 }
 
-// TestTheRightsAllowNoChange asks for what would harm, as a thief of the secret could.
+// Harmful actions, as with a stolen secret, must be refused.
 func TestTheRightsAllowNoChange(t *testing.T) {
 	t.Parallel()
 	a := labtest.Asterisk(t)

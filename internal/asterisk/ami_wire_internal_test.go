@@ -124,7 +124,7 @@ func TestARegistrationInAnotherFormThanAsterisksIsRejected(t *testing.T) {
 	}
 }
 
-// FuzzAMI: whatever comes, the reader ends, keeps its bounds and gives valid UTF-8, and what it gives can be judged.
+// FuzzAMI tests that for any input the reader ends, keeps its bounds, and returns valid UTF-8 that the parsers accept without panicking.
 func FuzzAMI(f *testing.F) {
 	for _, seed := range []string{
 		"Asterisk Call Manager/11.0.0\r\nResponse: Success\r\nActionID: 1\r\nMessage: Authentication accepted\r\n\r\n",

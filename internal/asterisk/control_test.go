@@ -18,7 +18,7 @@ import (
 	"github.com/synergycall/pbxportal/internal/asterisk/asterisktest"
 )
 
-// soon is a time-out that a test waits out on purpose.
+// soon is a time-out whose end a test waits for.
 const soon = 60 * time.Millisecond
 
 func control(t *testing.T, target string) *asterisk.Control {
@@ -301,7 +301,7 @@ func TestACommandGetsTheQueryAsOneArgument(t *testing.T) {
 	}
 }
 
-// docker exec, ssh and kubectl find what they talk to by their environment. The portal's own settings are not theirs.
+// docker exec, ssh and kubectl find their server through environment variables. They must not get the portal's settings.
 func TestACommandGetsTheVariablesToFindAsteriskAndNoSecretOfThePortal(t *testing.T) {
 	given := []string{
 		"HOME", "USER", "LOGNAME", "LANG", "TMPDIR", "SSH_AUTH_SOCK", "KUBECONFIG", "HTTPS_PROXY", "no_proxy", "DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_TLS_VERIFY",
@@ -335,7 +335,7 @@ func TestACommandGetsTheVariablesToFindAsteriskAndNoSecretOfThePortal(t *testing
 	}
 }
 
-// What a terminal, a console and a cautious program add to an answer is taken away; what they put in its place is no answer.
+// Additions of a terminal, a console or a warning program are removed from an answer; what replaces the answer is not one.
 func TestOnlyTheAdditionsOfAWrapperAreRemovedFromAnAnswer(t *testing.T) {
 	t.Parallel()
 	const (

@@ -60,7 +60,7 @@ func fill(t testing.TB, a *lab.Asterisk, n int) []string {
 	return ids
 }
 
-// lists asks all four questions of a verification at once.
+// lists sends all four queries of a verification concurrently.
 func lists(t testing.TB, c *asterisk.Control) (ids [3][]string, steps []asterisk.Extension) {
 	t.Helper()
 	var asking sync.WaitGroup

@@ -16,17 +16,16 @@ import (
 	"github.com/synergycall/pbxportal/internal/lab/labtest"
 )
 
-// This file searches: it cuts the power, and kills the program, at every operation of every session below, in every way the disk
-// allows, and again while the program recovers from that. In each state, before and after recovery, both fixed paths must show one
-// generation, old or new.
+// This file cuts the power, and kills the program, at every operation of every session below, with every possible state of the disk, and again
+// during the recovery. In each state, before and after recovery, both fixed paths must show one generation, old or new.
 
-// session is a program at work.
+// session is a program that uses a tree.
 type session struct {
 	place
 	t        testing.TB // of what comes before the session; nil in a child
 	raw      filetx.FS  // the disk as other processes see it
 	tree     *filetx.Tree
-	allowed  []string // what may be read at the fixed paths from now on, whatever happens
+	allowed  []string // what may be read at the fixed paths from now on
 	accepted int      // the generation that has to be good from now on; 0: any
 	doubted  int      // the generation that has to be doubted from now on; 0: any
 	drift    bool     // a path may have to be replaced after an external change
@@ -55,7 +54,7 @@ func (p place) look(d filetx.FS) string {
 	return strings.Join(seen, "|")
 }
 
-// contentOf makes a generation's content out of a word; one that ends in + has the optional file. both is what a reader finds then.
+// contentOf returns the content of a generation for a word; one that ends in + has the optional file. both is what a reader then finds.
 func contentOf(word string) map[string][]byte {
 	files := pair(word+":first:"+strings.Repeat("x", 20), word+":second:"+strings.Repeat("y", 20))
 	if strings.HasSuffix(word, "+") {
@@ -101,12 +100,12 @@ func (s *session) recover() error {
 	if _, err := s.tree.Recover(); err != nil {
 		return err
 	}
-	// From now on other programs rely on the files: they must not change by themselves.
+	// From now on the files must not change without an action.
 	s.allowed = []string{s.look(s.raw)}
 	return nil
 }
 
-// converge is what each apply does: it comes from wherever it is to a new generation.
+// converge does what each apply does: it activates a new generation, from any state.
 func (s *session) converge(word string) error {
 	if err := s.recover(); err != nil {
 		return err
@@ -136,7 +135,7 @@ func (s *session) converge(word string) error {
 		if strings.HasPrefix(path, fmt.Sprintf("%s/gen/%06d/", s.dir, s.rotten)) {
 			return nil
 		}
-		return nobody(path, content)
+		return refuseEdits(path, content)
 	})
 }
 
@@ -178,10 +177,10 @@ func inPlace(tree *filetx.Tree) (map[string][]byte, error) {
 	return seen, err
 }
 
-// nobody saves edits in scenarios without any: it fails the test.
-func nobody(path string, _ []byte) error { return errors.New("nobody edited " + path) }
+// refuseEdits is the save function of scenarios without edits: it fails the test.
+func refuseEdits(path string, _ []byte) error { return errors.New("no edit was made: " + path) }
 
-// settled is the disk after a long calm.
+// settled returns the disk with everything synced.
 func settled(d *disk) *disk {
 	all := remains{make([]bool, len(d.log)), map[int]int{}}
 	for i := range all.changes {
@@ -196,7 +195,7 @@ func newSession(t testing.TB, p place, raw, fsys filetx.FS) *session {
 	return &session{place: p, t: t, raw: raw, tree: p.open(t, fsys), allowed: []string{p.look(raw)}}
 }
 
-// bring takes the tree through generations, one after the other.
+// bring activates generations, one after another.
 func (s *session) bring(words ...string) {
 	s.t.Helper()
 	for _, w := range words {
@@ -378,13 +377,13 @@ type search struct {
 	random *rand.Rand
 	broad  int                    // how many ways of a power cut it tries at one point of a session
 	narrow int                    // and at one point of a recovery
-	every  int                    // of the power cuts in a session, each how manieth is followed by power cuts during recovery; 0: none
+	every  int                    // of the power cuts in a session, one in every is followed by power cuts during recovery; 0: none
 	kills  int                    // the same for the kills
 	brief  bool                   // stop at the first violation
 	mutant func(o operation) bool // an operation that is left out
 
 	points, states, nested, distinct int
-	judged                           map[string]bool // disks after a power cut, with what was allowed; their stories end alike
+	judged                           map[string]bool // disks after a power cut, with what was allowed: each is examined once
 	violations                       []string
 }
 
@@ -489,7 +488,7 @@ func (s *search) check(image *disk, before *session, at string, deeper bool) {
 	}
 }
 
-// rest is the next apply; what is in the way because of the session comes away first.
+// rest is the next apply, after external changes of the session that block it were removed.
 func (s *session) rest() error {
 	state, err := s.tree.State()
 	if err != nil {

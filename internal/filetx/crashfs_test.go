@@ -13,10 +13,10 @@ import (
 	"github.com/synergycall/pbxportal/internal/filetx"
 )
 
-// disk is a file system in memory that forgets, in a power cut, all that POSIX lets it forget: what is in a file unless the file was
-// synced, and every new, changed or removed name unless its folder was. Changes of names that were not synced survive in any subset,
-// each for itself and in their order; a rename survives whole or not at all. A file whose sync failed once is never safe again, even
-// if a later sync says so, as on Linux.
+// disk is a file system in memory that loses, in a power cut, everything that POSIX allows it to lose: the content of a file unless the file
+// was synced, and every new, changed or removed name unless its folder was. Of changes of names that were not synced any subset survives, in
+// order; a rename survives completely or not at all. A file whose sync failed once is never safe again, even if a later sync succeeds, as on
+// Linux.
 type disk struct {
 	inodes []inode
 	log    []change // of names, since each was last safe
@@ -102,7 +102,7 @@ func (d *disk) walk(trail []int, name string, follow bool, depth int) (int, erro
 	return trail[len(trail)-1], nil
 }
 
-// parent finds the folder a new name goes to.
+// parent returns the folder of a new name.
 func (d *disk) parent(op, name string) (dir int, base string, err error) {
 	dir, err = d.find(path.Dir(name), true)
 	if err == nil && d.inodes[dir].mode != fs.ModeDir {
@@ -240,7 +240,7 @@ func (d *disk) SyncDir(name string) error {
 
 func (d *disk) Lock(string) (unlock func(), held bool, err error) { return func() {}, false, nil }
 
-// safe reports that a change survives whatever comes.
+// safe records that a change survives a power cut.
 func (c change) safe() bool {
 	return !slices.ContainsFunc(c, func(p part) bool { return !p.safe })
 }
@@ -272,12 +272,12 @@ func (f *diskFile) Sync() error {
 	return nil
 }
 
-// fail is what a failed sync does.
+// fail has the effect of a failed sync.
 func (f *diskFile) fail() { f.d.inodes[f.n].lost = true }
 
 func (f *diskFile) Close() error { return nil }
 
-// remains says, for all that is not safe, whether it survives, and for files how.
+// remains determines, for everything that is not safe, whether it survives, and for files how.
 type remains struct {
 	changes []bool
 	files   map[int]int

@@ -23,7 +23,7 @@ func (o operation) changes() bool {
 
 func (o operation) syncs() bool { return o.name == "Sync" || o.name == "SyncDir" }
 
-// hooked is a file system in which every operation asks at first: at does it or not, and says how it went.
+// hooked is a file system that passes every operation to at, which executes it or not, and returns its result.
 type hooked struct {
 	fs filetx.FS
 	at func(o operation, do func() error) error

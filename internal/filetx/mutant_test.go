@@ -15,7 +15,7 @@ import (
 	"github.com/synergycall/pbxportal/internal/lab/labtest"
 )
 
-// site names the place in the program that an operation comes from: the call, and the call of the function around it.
+// site identifies the place in the program that causes an operation: the call, and the call of the function around it.
 func site() string {
 	var pcs [32]uintptr
 	frames := runtime.CallersFrames(pcs[:runtime.Callers(1, pcs[:])])
@@ -31,8 +31,8 @@ func site() string {
 	}
 }
 
-// A search that finds nothing may be blind. This one leaves out one sync of the program at a time and must find out. Under the race
-// detector it would take a minute, in which nothing happens at once.
+// The power-cut model must fail if the program lacks a sync: the test leaves out one at a time. Under the race detector it would take a minute,
+// and nothing runs concurrently.
 func TestThePowerCutModelDetectsAMissingSyncAtLength(t *testing.T) {
 	t.Parallel()
 	broad, narrow, kills, floor := labtest.Soak(4, 8), labtest.Soak(1, 2), labtest.Soak(40, 6), labtest.Soak(15, 17)

@@ -24,14 +24,14 @@ import (
 	"github.com/synergycall/pbxportal/internal/proc"
 )
 
-// This file has the same stories on the file system of the machine.
+// This file tests the same scenarios on the file system of the machine.
 
 // A child is this test program, started again to run a scenario and to be killed in it, or to reach a limit.
 const (
 	childScenario = "FILETX_SCENARIO" // the number of the scenario; set only in a child
-	childRoot     = "FILETX_ROOT"     // where it plays
-	childDies     = "FILETX_DIES"     // before which operation that changes something it kills itself; 0: never
-	childLimit    = "FILETX_LIMIT"    // how many bytes a file may have; 0: any number
+	childRoot     = "FILETX_ROOT"     // the folder of the scenario
+	childDies     = "FILETX_DIES"     // the number of the changing operation before which it kills itself; 0: never
+	childLimit    = "FILETX_LIMIT"    // the maximum size of a file in bytes; 0: none
 )
 
 func TestMain(m *testing.M) {
@@ -42,7 +42,7 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
-	debug.SetGCPercent(800) // what the searches hold is small, and what they throw away much
+	debug.SetGCPercent(800) // little memory is live, and much is garbage
 	os.Exit(m.Run())
 }
 
@@ -65,7 +65,7 @@ func child() error {
 	tree, err := filetx.Open(p.dir, p.links, hooked{filetx.OS(), func(o operation, do func() error) error {
 		if o.changes() {
 			if done++; done == dies {
-				// The parent has to know what may be read now.
+				// The parent must know what may be read now.
 				allowed, err := json.Marshal(st.allowed)
 				if err != nil {
 					return err
@@ -330,7 +330,7 @@ func TestRow18AReaderOfBothPathsNeverSeesTwoGenerations(t *testing.T) {
 				again, _ := read(p.links[0])
 				reads.Add(1)
 				if first != again || strings.Contains(first, "begin") {
-					continue // a flip came between
+					continue // a switch came between
 				}
 				judged.Add(1)
 				if first != last {
@@ -353,7 +353,7 @@ func TestRow18AReaderOfBothPathsNeverSeesTwoGenerations(t *testing.T) {
 		must(t, st.tree.Activate(s.Next(), seen))
 		must(t, st.tree.MarkVerified(s.Next()))
 		if i%10 == 0 {
-			must(t, st.tree.Prune(3, nobody))
+			must(t, st.tree.Prune(3, refuseEdits))
 		}
 	}
 	stop.Store(true)

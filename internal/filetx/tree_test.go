@@ -150,7 +150,7 @@ func TestStageRefusesAnIncompleteGenerationAndATakenNumber(t *testing.T) {
 	}
 }
 
-// everything lists all below dir, with contents and what links say.
+// everything lists all files below dir, with contents and link targets.
 func everything(t *testing.T, dir string) map[string]string {
 	t.Helper()
 	found := map[string]string{}
@@ -173,8 +173,8 @@ func everything(t *testing.T, dir string) map[string]string {
 	return found
 }
 
-// drifted reports external content at a fixed path, or beside it, which a switch would hide. A missing file at a path is no
-// drift, nor is an ordinary file with the right content; Adopt puts the links back.
+// drifted reports external content at a fixed path, or beside it, which a switch would hide. A missing file at a path is not
+// drift, nor is an ordinary file with the right content; Adopt restores the links.
 func drifted(s filetx.State) bool {
 	return len(s.External) > 0 || s.Current > 0 && slices.ContainsFunc(s.Paths, func(p filetx.PathState) bool { return p.Kind != filetx.Missing && !p.Intact })
 }
@@ -205,7 +205,7 @@ func TestExternalChangesAreDetectedAndRevertedOnlyAfterTheyWereSaved(t *testing.
 				return errors.Join(os.WriteFile(other, []byte("theirs"), 0o600), os.Remove(s.links[0].Path), os.Symlink(elsewhere, s.links[0].Path))
 			},
 			filetx.Strange,
-			map[string]string{"a.conf": "this was a link to " + elsewhere + "\n"}, // what it leads to stays where it is
+			map[string]string{"a.conf": "this was a link to " + elsewhere + "\n"}, // its target is not changed
 		},
 		"replaced by a link to nothing": {
 			func(s *session) error {

@@ -41,7 +41,7 @@ func statusOf(t *testing.T, err error) int {
 	return status.Code
 }
 
-// The phone of the caller shows what it makes of the status: busy, unavailable, or a number that does not exist.
+// The phone of the caller shows a text for the status: busy, unavailable, or a number that does not exist.
 func TestACallerReceivesTheResultOfTheCall(t *testing.T) {
 	t.Parallel()
 	s := newSiteOf(t, render.Options{RingTimeout: 1})
@@ -49,7 +49,7 @@ func TestACallerReceivesTheResultOfTheCall(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, f := range older.Files { // as the version before left them
+	for _, f := range older.Files { // as the previous version wrote them
 		if err := os.WriteFile(filepath.Join(s.asterisk.ConfigDir, f.Name), f.Data, 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -62,7 +62,7 @@ func TestACallerReceivesTheResultOfTheCall(t *testing.T) {
 	for _, tc := range []struct {
 		name    string
 		number  pbx.Number
-		answers int // the status with which the called phone refuses; 0: it rings and nobody answers
+		answers int // the status with which the called phone refuses; 0: it rings and is not answered
 		want    int
 	}{
 		{"busy", 1001, 486, 486},
@@ -107,7 +107,7 @@ func TestACallerReceivesTheResultOfTheCall(t *testing.T) {
 			t.Errorf("%s: the caller gets status %d, want %d", tc.name, got, tc.want)
 		}
 	}
-	if err := to.Close(); err != nil { // without saying goodbye, as when its plug is pulled
+	if err := to.Close(); err != nil { // without unregistering, as when it is unplugged
 		t.Fatal(err)
 	}
 	_, err = from.Call(ctx, "1001")
@@ -153,7 +153,7 @@ func TestACallWithAPhoneThatSendsNoSoundEndsAfterTheConfiguredTime(t *testing.T)
 	}
 }
 
-// Older phones answer the first challenge or none, and know no other digest than MD5.
+// Older phones answer only the first challenge, and support only MD5.
 func TestThePhoneIsChallengedInTheConfiguredOrder(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)

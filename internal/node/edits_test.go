@@ -24,24 +24,23 @@ import (
 	"github.com/synergycall/pbxportal/internal/store/storetest"
 )
 
-// This file searches: it brings a host into every state an apply can leave it in, has somebody edit the files there in every way, and lets
-// the portal do everything it can do then. No edit may be lost: its bytes lie where they were put, or in an audit record. And none may be
-// undone unless force is used.
+// This file brings a host into every state that an apply can leave, edits the files there in every way, and then lets the portal do everything
+// that it can do. No edit may be lost: its bytes are still in place, or in an audit record. And none may be undone without force.
 
-// host is a host whose files are real, and whose Asterisk plays a part: by default it runs what it reads when it reloads.
+// host is a host with real files and a simulated Asterisk, which by default runs the files that it reads at a reload.
 type host struct {
 	*node.Local
 	dir     string
 	running []pbx.File
 
-	away   bool              // Asterisk cannot be reached
-	mumble bool              // its answer to a reload is neither yes nor no
-	deny   int               // of the next so many looks, Asterisk runs nothing
-	before map[string]func() // what happens before a method is called; it happens once
-	after  map[string]func()
+	away      bool              // Asterisk is unreachable
+	ambiguous bool              // its answer to a reload is ambiguous
+	deny      int               // the number of next queries that Asterisk answers as if it ran nothing
+	before    map[string]func() // is called before a method, once
+	after     map[string]func()
 }
 
-// at does what is to happen at a method, and gives what is to happen after it.
+// at calls the function before a method, and returns the one to call after it.
 func (h *host) at(method string) (afterwards func()) {
 	do, then := h.before[method], h.after[method]
 	delete(h.before, method)
@@ -83,10 +82,10 @@ func (h *host) Reload(context.Context, []pbx.Module) (pbx.Reload, error) {
 		}
 		files = append(files, pbx.File{Path: name, Content: content})
 	}
-	if _, err := render.Read(files); err == nil { // else it keeps what it has
+	if _, err := render.Read(files); err == nil { // otherwise it keeps what it has loaded
 		h.running = files
 	}
-	return pbx.Reload{Understood: !h.mumble}, nil
+	return pbx.Reload{Understood: !h.ambiguous}, nil
 }
 
 func (h *host) Live(_ context.Context, q pbx.LiveQuery) (pbx.Live, error) {
@@ -106,7 +105,7 @@ func (h *host) Live(_ context.Context, q pbx.LiveQuery) (pbx.Live, error) {
 
 func (*host) Do(context.Context, []pbx.Effect) ([]pbx.Effect, error) { return nil, nil }
 
-// bench is a host with a portal, on which one case after the other is tried.
+// bench is a host with a portal, on which the cases are tried one after another.
 type bench struct {
 	*host
 	t         *testing.T
@@ -137,9 +136,9 @@ func newBench(t *testing.T) *bench {
 	return b
 }
 
-// settle ends a case: from whatever it left, everything is as it should be again.
+// settle ends a case: it restores a host in sync from any state.
 func (b *bench) settle() {
-	b.away, b.mumble, b.deny, b.before, b.after = false, false, 0, map[string]func(){}, map[string]func(){}
+	b.away, b.ambiguous, b.deny, b.before, b.after = false, false, 0, map[string]func(){}, map[string]func(){}
 	for _, p := range []string{pbx.PJSIPPath, pbx.DialplanPath} {
 		foreign, err := filepath.Glob(filepath.Join(b.dir, filepath.Dir(p), "theirs*"))
 		if err != nil {
@@ -154,7 +153,7 @@ func (b *bench) settle() {
 	}
 }
 
-// change makes the database say something else than the files.
+// change makes the database differ from the files.
 func (b *bench) change() {
 	b.t.Helper()
 	if len(b.users) > 2 {
@@ -170,7 +169,7 @@ func (b *bench) change() {
 	b.users = append(b.users, u)
 }
 
-// apply applies, whatever comes of it; a portal that dies there is one that panics.
+// apply applies, whatever the result. A panic represents the death of the portal.
 func (b *bench) apply(r apply.Request) {
 	defer func() { _ = recover() }()
 	r.TriggeredBy = "test"
@@ -179,8 +178,8 @@ func (b *bench) apply(r apply.Request) {
 
 func die() { panic("the portal dies here") }
 
-// states are those that an apply can leave behind, by how they come to be. An edit in the middle of an apply is a state as well: the next
-// apply does edit at that moment.
+// states are the functions that bring about the states that an apply can leave. An edit during an apply is a state as well: the next apply
+// calls edit at that moment.
 func states() map[string]func(b *bench, edit func()) {
 	diesAt := func(method string, after bool) func(*bench, func()) {
 		return func(b *bench, edit func()) {
@@ -229,9 +228,9 @@ func states() map[string]func(b *bench, edit func()) {
 		},
 		"it could not be understood": func(b *bench, edit func()) {
 			b.change()
-			b.mumble = true
+			b.ambiguous = true
 			b.apply(apply.Request{})
-			b.mumble = false
+			b.ambiguous = false
 			edit()
 		},
 		"it was rolled back": func(b *bench, edit func()) { b.change(); b.deny = 1; b.apply(apply.Request{}); edit() },
@@ -273,7 +272,7 @@ func states() map[string]func(b *bench, edit func()) {
 
 func (b *bench) recover() { _, _ = b.engine.Recover(b.t.Context()) }
 
-// actions are what the portal can do then, and whether it was told to go over edits.
+// actions are the actions of the portal, and whether they use force.
 func actions() map[string]struct {
 	do    func(b *bench)
 	force bool
@@ -285,13 +284,13 @@ func actions() map[string]struct {
 		"apply":         {func(b *bench) { b.apply(apply.Request{}) }, false},
 		"apply --force": {func(b *bench) { b.apply(apply.Request{Force: true}) }, true},
 		"recover":       {func(b *bench) { b.recover(); b.recover() }, false},
-		"serve":         {func(b *bench) { b.recover(); b.catchUp(); b.catchUp() }, false}, // what it does by itself
+		"serve":         {func(b *bench) { b.recover(); b.catchUp(); b.catchUp() }, false}, // its automatic actions
 		"rollback": {func(b *bench) {
 			if n, err := b.engine.Previous(b.t.Context()); err == nil {
 				b.apply(apply.Request{Restore: n})
 			}
 		}, false},
-		"three applies": {func(b *bench) { // a revision that was left is dropped by the third
+		"three applies": {func(b *bench) { // the third deletes a left-over revision
 			for range 3 {
 				b.apply(apply.Request{})
 				b.change()
@@ -302,14 +301,14 @@ func actions() map[string]struct {
 
 func (b *bench) catchUp() { _, _ = b.engine.CatchUp(b.t.Context()) }
 
-// trace is what an edit leaves: what lies at a path now.
+// trace is the result of an edit: the content at a path.
 type trace struct {
 	path    string
-	content []byte // nil when nothing is to be seen there
+	content []byte // nil: none
 	link    string
 }
 
-// look reads what lies at a path, and through which link.
+// look reads the content at a path, and the link to it.
 func look(path string) trace {
 	content, err := os.ReadFile(path)
 	if err != nil {
@@ -323,12 +322,12 @@ func (a trace) same(b trace) bool {
 	return bytes.Equal(a.content, b.content) && (a.content == nil) == (b.content == nil) && a.link == b.link
 }
 
-// way is how somebody edits a file. It gives the paths it leaves something at; nothing is to be kept of what is only removed.
+// way is a way to edit a file. It returns the paths at which it leaves content; a removal leaves nothing to keep.
 type way struct {
 	edit func(b *bench, file string, content []byte) (touched []string, err error)
 }
 
-// ways are those in which files are edited.
+// ways are the ways to edit a file.
 func ways() map[string]way {
 	portal := func(b *bench, elem ...string) string {
 		return filepath.Join(append([]string{b.dir, "pjsip.d/synergycall/.portal"}, elem...)...)
@@ -400,7 +399,7 @@ func ways() map[string]way {
 	}
 }
 
-// contents are what people put into files; ours is what lies there.
+// contents are the contents of edits; ours is the content in place.
 func contents(ours []byte) map[string][]byte {
 	changed := bytes.Replace(ours, []byte("allow=ulaw,alaw"), []byte("allow=opus"), 1)
 	flipped := bytes.Clone(ours)
@@ -419,7 +418,7 @@ func contents(ours []byte) map[string][]byte {
 	}
 }
 
-// saved gives everything that the newest records have saved.
+// saved returns everything that the newest records have saved.
 func (b *bench) saved(known map[pbx.RunID]bool) (all [][]byte) {
 	page, err := b.engine.Logs(b.t.Context(), apply.LogQuery{Limit: 12})
 	if err != nil {
@@ -440,7 +439,7 @@ func (b *bench) saved(known map[pbx.RunID]bool) (all [][]byte) {
 	return all
 }
 
-// try does one edit in one state, and then one action. It says what became of the edit that must not.
+// try makes one edit in one state, and then takes one action. It returns what is wrong with the result.
 func (b *bench) try(state func(*bench, func()), edit func() []string, action func(*bench), force bool) (faults []string) {
 	known := map[pbx.RunID]bool{}
 	page, err := b.engine.Logs(b.t.Context(), apply.LogQuery{Limit: 12})
@@ -457,7 +456,7 @@ func (b *bench) try(state func(*bench, func()), edit func() []string, action fun
 		}
 	})
 	action(b)
-	if left == nil { // the moment never came, and nobody edited anything
+	if left == nil { // the moment of the edit never came
 		return nil
 	}
 	for _, was := range left {
@@ -477,8 +476,7 @@ func (b *bench) try(state func(*bench, func()), edit func() []string, action fun
 	return faults
 }
 
-// A person's work is never undone unless that is asked for, and never lost: in every state an apply can be in, whatever the portal does
-// then. The long form tries every edit in every state, each with one or two of the actions; the short form a part of that.
+// The long form tries every edit in every state, each with one or two of the actions; the short form a part of that.
 func TestNoHandEditIsLostOrUndoneWithoutForceAtLength(t *testing.T) {
 	t.Parallel()
 	type edit struct {

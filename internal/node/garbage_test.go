@@ -29,7 +29,7 @@ import (
 	"github.com/synergycall/pbxportal/internal/store/storetest"
 )
 
-// beConsole makes the test binary a console of Asterisk, which relays a command to the socket it names: what ASTERISK_CONTROL=exec: runs.
+// beConsole makes the test binary a console of Asterisk that relays a command to the socket given here, for ASTERISK_CONTROL=exec:.
 const beConsole = "PBXPORTAL_BE_A_CONSOLE"
 
 func TestMain(m *testing.M) {
@@ -47,20 +47,20 @@ func TestMain(m *testing.M) {
 	if err != nil || readErr != nil {
 		os.Exit(1)
 	}
-	_, answer, _ := strings.Cut(string(said), "\n") // behind the greeting
+	_, answer, _ := strings.Cut(string(said), "\n") // after the greeting
 	_, _ = io.WriteString(os.Stdout, answer)
 	os.Exit(0)
 }
 
-// said is what a console is about to say, and what it said before.
+// said holds the answer of a console, and earlier ones.
 type said struct {
 	command string
 	honest  string
-	before  string // the answer to the same command before anything was changed; "" where it was never given
-	last    string // the answer to the command before, whichever that was
+	before  string // the answer to the same command before anything was changed; "": none
+	last    string // the answer to the previous command
 }
 
-// garble makes garbage of an answer. The text it gives differs from what is honest, unless there is nothing in that to spoil.
+// garble returns garbage in place of an answer. It differs from the genuine answer, unless that contains nothing to spoil.
 type garble func(s said) string
 
 func lines(text string, change func(i int, line string) string) string {
@@ -150,7 +150,7 @@ func garbles() map[string]garble {
 	}
 }
 
-// wide gives a text as UTF-16.
+// wide returns a text as UTF-16.
 func wide(text string) string {
 	var b strings.Builder
 	for _, unit := range utf16.Encode([]rune(text)) {
@@ -160,10 +160,10 @@ func wide(text string) string {
 	return b.String()
 }
 
-// scope is what of a console is garbage.
+// scope selects the answers that are garbage.
 type scope struct {
 	reloads, questions bool
-	dropped            bool // the command to reload never comes to Asterisk
+	dropped            bool // the reload command does not reach Asterisk
 }
 
 func scopes() map[string]scope {
@@ -177,23 +177,24 @@ func scopes() map[string]scope {
 	}
 }
 
-// readable are the kinds of garbage in which a command leaves the whole answer, as docker exec -t does: it is read. From the socket they come from no Asterisk.
+// readable are the kinds of garbage that contain the whole answer, as that of docker exec -t does. Through a command they are accepted; from the socket they are
+// not an answer of Asterisk.
 func readable(kind string) bool { return kind == "in colours" || kind == "behind a prompt" }
 
-// console stands between the portal and an Asterisk.
+// console is between the portal and an Asterisk.
 type console struct {
-	ask func(command string) string // an Asterisk that says of itself what is true
+	ask func(command string) string // returns the genuine answer
 
-	mu      sync.Mutex // guards what follows
+	mu      sync.Mutex // guards the fields below
 	garble  garble     // nil: it hangs
 	scope   scope
 	before  map[string]string
 	last    string
 	reads   bool // the garbage is readable
-	spoiled int  // answers that were not honest
+	spoiled int  // the number of garbled answers
 }
 
-// spoil makes garbage of what the scope names, until the next call.
+// spoil garbles the answers in the scope, until the next call.
 func (c *console) spoil(g garble, s scope) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -237,17 +238,17 @@ func (c *console) behave(command string, out io.Writer, done <-chan struct{}) {
 	_, _ = io.WriteString(out, answer)
 }
 
-// asNothing is the scope of an honest console.
+// asNothing is the scope of a console without garbage.
 func asNothing() scope { return scope{} }
 
-// beside is a portal beside a console that can be garbage.
+// beside is a portal with a console that can return garbage.
 type beside struct {
 	*site
 	console *console
 	command bool // the console is reached through a command
 }
 
-// applyHonestly applies with an honest console until Asterisk is seen to run it: on a busy machine it may not answer in time at first.
+// applyHonestly applies without garbage until it is confirmed: on a busy machine Asterisk may not answer in time at first.
 func (b *beside) applyHonestly(t *testing.T) {
 	t.Helper()
 	for range 5 {
@@ -258,7 +259,7 @@ func (b *beside) applyHonestly(t *testing.T) {
 	b.mustApply(t)
 }
 
-// newBeside makes a portal beside an Asterisk, a scripted one or a real one, whose console is reached through a socket or a command.
+// newBeside returns a portal with an Asterisk, a scripted or a real one, whose console is reached through a socket or a command.
 func newBeside(t *testing.T, really, command bool) *beside {
 	t.Helper()
 	dir := t.TempDir()
@@ -302,7 +303,7 @@ func newBeside(t *testing.T, really, command bool) *beside {
 	return &beside{&site{nil, local, db, directory.New(db, time.Now), apply.New(apply.Config{Store: db, Target: local, Now: time.Now})}, c, command}
 }
 
-// truth asks the Asterisk itself whether it runs what the files of a revision say.
+// truth queries Asterisk directly, without garbage, whether it runs the files of a revision.
 func (b *beside) truth(t *testing.T, revision int) bool {
 	t.Helper()
 	b.console.spoil(nil, asNothing())
@@ -361,7 +362,7 @@ func TestNoGarbageOnTheConsoleCountsAsProofAtLength(t *testing.T) {
 		counts[string(run.Result)]++
 		mu.Unlock()
 		switch {
-		case spoiled == 0: // what was asked had nothing in it to spoil
+		case spoiled == 0: // the answers contained nothing to spoil
 			if applyErr != nil || !b.truth(t, after.Current) {
 				t.Errorf("%s: honest answers, and %v", at, applyErr)
 			}
@@ -380,7 +381,7 @@ func TestNoGarbageOnTheConsoleCountsAsProofAtLength(t *testing.T) {
 			}
 		}
 		b.console.spoil(nil, asNothing())
-		if after.Ahead() { // then the portal goes on by itself, and puts on record that it came through
+		if after.Ahead() { // the portal then catches up automatically, and records it
 			done, err := b.engine.CatchUp(t.Context())
 			page, logErr := b.engine.Logs(t.Context(), apply.LogQuery{Limit: 1})
 			if !done || err != nil || logErr != nil || page.Logs[0].TriggeredBy != "portal" || page.Logs[0].Outcome != pbx.Success {
@@ -395,7 +396,7 @@ func TestNoGarbageOnTheConsoleCountsAsProofAtLength(t *testing.T) {
 	for _, way := range []struct {
 		name            string
 		really, command bool
-		each            int // so many kinds of garbage apart
+		each            int // the distance between the kinds of garbage that are tried
 	}{
 		{"a socket", false, false, 1},
 		{"a command", false, true, labtest.Soak(12, 1)},
@@ -408,7 +409,7 @@ func TestNoGarbageOnTheConsoleCountsAsProofAtLength(t *testing.T) {
 			for g, garble := range slices.Sorted(maps.Keys(garbles())) {
 				for s, state := range slices.Sorted(maps.Keys(states)) {
 					for c, scope := range slices.Sorted(maps.Keys(scopes())) {
-						// Each kind once in make test, state and scope by turns; everything with everything in make soak.
+						// make test tries each kind once, with alternating states and scopes; make soak tries all combinations.
 						if g%way.each != 0 && !(way.command && readable(garble)) || !labtest.Soak(s == g%len(states) && c == g%len(scopes()), true) {
 							continue
 						}

@@ -15,8 +15,8 @@ import (
 	"github.com/synergycall/pbxportal/internal/render"
 )
 
-// handWritten are lines that people write into generated files, each with C, a secret, in it. They go behind the line of our own of the
-// first user that is named, or stand in its place.
+// handWritten has lines as administrators write them into generated files, each with C, a secret. They are inserted after the named line of
+// the first user, or replace it.
 func handWritten() map[string][]string {
 	lines := map[string][]string{
 		pbx.PJSIPPath: {
@@ -77,7 +77,7 @@ func TestOnlyLinesThatThePortalWroteAreShownOfAnEditedFile(t *testing.T) {
 				b.reads(text, file)
 				plan, err := b.engine.Plan(t.Context())
 				all := fmt.Sprint(err, asJSON(t, plan))
-				if tried%10 == 0 { // it takes longer, and tells of the same plan
+				if tried%10 == 0 { // it takes longer, and shows the same plan
 					run, err := b.engine.Apply(t.Context(), apply.Request{TriggeredBy: "test"})
 					if pbx.CodeOf(err) != pbx.CodeDrift {
 						t.Errorf("%q %s: an apply says %v", line, where, err)
@@ -101,7 +101,7 @@ func TestOnlyLinesThatThePortalWroteAreShownOfAnEditedFile(t *testing.T) {
 	}
 }
 
-// reads makes Asterisk run what it would make of an edited file, as far as it is a dialplan we can read, so that it is compared.
+// reads makes Asterisk run an edited file, if it is a dialplan that we can read, so that it is compared.
 func (b *bench) reads(text []byte, file string) {
 	running := slices.Clone(b.running)
 	for i, f := range running {

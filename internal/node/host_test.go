@@ -19,7 +19,7 @@ import (
 	"github.com/synergycall/pbxportal/internal/pbx"
 )
 
-// newHostSite returns a site whose directory asks the host which numbers it uses, as the program puts them together.
+// newHostSite returns a site whose directory checks which numbers the host uses, as in the program.
 func newHostSite(t *testing.T) *site {
 	t.Helper()
 	s := newSite(t)
@@ -27,7 +27,7 @@ func newHostSite(t *testing.T) *site {
 	return s
 }
 
-// above puts text into a file of Asterisk's configuration, above its last line, the #include of the portal's files.
+// above inserts text into a file of Asterisk's configuration, above its last line, the #include of the portal's files.
 func (s *site) above(t *testing.T, name, text string) {
 	t.Helper()
 	s.rewrite(t, name, func(old string) string {
@@ -36,7 +36,7 @@ func (s *site) above(t *testing.T, name, text string) {
 	})
 }
 
-// without takes text out of a file of Asterisk's configuration again.
+// without removes text from a file of Asterisk's configuration.
 func (s *site) without(t *testing.T, name, text string) {
 	t.Helper()
 	s.rewrite(t, name, func(old string) string { return strings.Replace(old, text, "", 1) })
@@ -143,7 +143,7 @@ func TestObjectsOfTheHostAreNeitherComparedNorAllocated(t *testing.T) {
 		t.Errorf("the plan names\n%q, want\n%q", got, want)
 	}
 
-	// While Asterisk is away, and the files cannot be read either, what was known last keeps the numbers.
+	// While Asterisk is unreachable, and the files cannot be read either, the last known numbers stay reserved.
 	dir := s.asterisk.ConfigDir
 	if err := os.Rename(dir, dir+".away"); err != nil {
 		t.Fatal(err)
@@ -162,7 +162,7 @@ func TestObjectsOfTheHostAreNeitherComparedNorAllocated(t *testing.T) {
 	}
 	s.mustApply(t)
 
-	// What the administrator takes away, and Asterisk has read so, is free again.
+	// Numbers that the administrator removes are free after Asterisk has reloaded.
 	s.rewrite(t, "own/a.conf", func(string) string { return "; empty\n" })
 	s.console(t, "module reload res_pjsip.so")
 	s.directory = s.directory.WithHost(s.freshLook(t))
@@ -172,7 +172,7 @@ func TestObjectsOfTheHostAreNeitherComparedNorAllocated(t *testing.T) {
 	s.mustApply(t)
 }
 
-// freshLook returns the look of another process.
+// freshLook returns LookAtHost of another process.
 func (s *site) freshLook(t *testing.T) func(context.Context) {
 	t.Helper()
 	return apply.New(apply.Config{Store: s.store, Target: s.node, Now: time.Now}).LookAtHost
@@ -189,7 +189,7 @@ func mustControl(t *testing.T, target string) *asterisk.Control {
 
 func TestAnApplyIsRefusedIfAUserAndTheHostHaveTheSameNumber(t *testing.T) {
 	t.Parallel()
-	s := newSite(t) // its users are created without a look at the host, as with Asterisk on another machine
+	s := newSite(t) // its users are created without checking the host, as with Asterisk on another machine
 	anna := s.create(t, "Anna")
 	s.mustApply(t)
 	s.create(t, "Berta")
@@ -205,11 +205,11 @@ func TestAnApplyIsRefusedIfAUserAndTheHostHaveTheSameNumber(t *testing.T) {
 	}
 	s.mustApply(t)
 
-	// A clash with what runs already is refused as well: at its next start Asterisk would load no phone at all.
+	// A clash with a running configuration is refused as well: at its next start Asterisk would load no phone at all.
 	own := "[1000]\ntype=endpoint\ncontext=office\n[1000]\ntype=aor\n"
 	s.above(t, "pjsip.conf", own)
 	s.refused(t, "with nothing to do", "AOR 1000")
-	// The remedy that the message names works: the user goes, and the object of the administrator takes the number.
+	// The first fix in the message works: the user is deleted, and the administrator's object has the number.
 	if _, err := s.directory.Delete(t.Context(), pbx.DefaultTenant, anna.ID); err != nil {
 		t.Fatal(err)
 	}
@@ -219,7 +219,7 @@ func TestAnApplyIsRefusedIfAUserAndTheHostHaveTheSameNumber(t *testing.T) {
 	}
 	s.mustApply(t)
 
-	// So does the other: the object goes, and its number can be given out.
+	// So does the other: the object is removed, and its number can be allocated.
 	s.without(t, "pjsip.conf", own)
 	s.console(t, "module reload res_pjsip.so")
 	if u := s.createAfter(t, s.freshLook(t)); u.Extension.Number != 1000 {
@@ -238,7 +238,7 @@ func (s *site) createAfter(t *testing.T, look func(context.Context)) pbx.User {
 	return with.create(t, "After")
 }
 
-// What no file defines that the portal can read: here because pjsip.conf belongs to Asterisk alone.
+// Objects that no readable file defines, here because only Asterisk can read pjsip.conf.
 func TestObjectsThatOnlyTheRunningAsteriskHasAreFound(t *testing.T) {
 	t.Parallel()
 	s := newHostSite(t)
@@ -246,7 +246,7 @@ func TestObjectsThatOnlyTheRunningAsteriskHasAreFound(t *testing.T) {
 	s.console(t, "module reload res_pjsip.so")
 	blind := blindTarget{s.node}
 	s.engine = apply.New(apply.Config{Store: s.store, Target: blind, Now: time.Now})
-	// A user who was created without any look at the host: Asterisk refuses the files, what ran before runs again, and from then on it is known.
+	// A user was created without checking the host: Asterisk rejects the files, the previous ones run again, and from then on the object is known.
 	s.directory = directory.New(s.store, time.Now)
 	early := s.create(t, "Early")
 	if run, err := s.apply(t, apply.Request{}); run.Result != pbx.RolledBack || pbx.CodeOf(err) != pbx.CodeRolledBack {
@@ -269,7 +269,7 @@ func TestObjectsThatOnlyTheRunningAsteriskHasAreFound(t *testing.T) {
 	}
 }
 
-// In a container Asterisk calls its folder otherwise than the host does, and files include each other by the names of the container.
+// In a container the path of Asterisk's folder differs from that on the host, and files include each other by the paths in the container.
 func TestIncludesByAsterisksOwnNameOfTheFolderAreFollowed(t *testing.T) {
 	t.Parallel()
 	const inside = "/etc/asterisk-in-a-container"
@@ -312,7 +312,7 @@ func TestIncludesByAsterisksOwnNameOfTheFolderAreFollowed(t *testing.T) {
 	declared("endpoint 1500 (office.conf, line 1)", "extension 1501 in context synergy-internal (plan/a.conf, line 2)", "extension 1502 in context synergy-internal (more.conf, line 1)")
 }
 
-// blindTarget is a host whose configuration files the portal may not read.
+// blindTarget is a host whose configuration files the portal cannot read.
 type blindTarget struct{ *node.Local }
 
 func (blindTarget) Declared(context.Context) ([]pbx.HostObject, error) { return nil, os.ErrPermission }

@@ -58,12 +58,12 @@ func (s *site) create(t *testing.T, name string) pbx.User {
 	t.Helper()
 	u, err := s.directory.Create(t.Context(), pbx.DefaultTenant, pbx.NewUser{Name: name, Email: fmt.Sprintf("%x@example.com", rand.Uint64())})
 	if err != nil {
-		t.Error(err) // and not Fatal: tests create users at once
+		t.Error(err) // not Fatal: tests create users concurrently
 	}
 	return u
 }
 
-// apply applies, and checks that the answer and the audit record tell the same story.
+// apply applies, and checks that the returned run equals the recorded one.
 func (s *site) apply(t *testing.T, r apply.Request) (pbx.Run, error) {
 	t.Helper()
 	r.TriggeredBy = "test"
@@ -90,7 +90,7 @@ func TestARealAsteriskRunsExactlyTheUsersOfTheDatabase(t *testing.T) {
 	created := 0
 	for _, count := range []int{0, 1, 3, 1000, 1000} {
 		var all sync.WaitGroup
-		for ; created < count; created++ { // many at once: those that wait are written together, which is much faster
+		for ; created < count; created++ { // concurrently: a group commit is much faster
 			if created%100 == 99 { // more would wait too long for each other under the race detector
 				all.Wait()
 			}
@@ -136,13 +136,13 @@ func TestARealAsteriskRunsExactlyTheUsersOfTheDatabase(t *testing.T) {
 	}
 }
 
-// Each row breaks Asterisk, applies, and mends it. The apply must say what happened, and the next one must succeed.
+// Each row breaks Asterisk, applies, and repairs it. The apply must report the failure, and the next one must succeed.
 func TestAFailureOfAsteriskIsReportedAndTheNextApplySucceeds(t *testing.T) {
 	t.Parallel()
 	rename := func(s *site, from, to string) error {
 		return os.Rename(filepath.Join(s.asterisk.ConfigDir, from), filepath.Join(s.asterisk.ConfigDir, to))
 	}
-	// write changes a file of the administrator's; the original is kept beside it.
+	// write changes one of the administrator's files, and keeps the original beside it.
 	write := func(name, before string) func(*site) error {
 		return func(s *site) error {
 			path := filepath.Join(s.asterisk.ConfigDir, name)
@@ -157,12 +157,12 @@ func TestAFailureOfAsteriskIsReportedAndTheNextApplySucceeds(t *testing.T) {
 		return func(s *site) error { return rename(s, name+".kept", name) }
 	}
 	for name, tc := range map[string]struct {
-		fail, mend func(*site) error
-		code       string
-		result     pbx.Result
-		said       string
-		inPlace    int // the revision in place afterwards; before, it is 2
-		within     time.Duration
+		fail, fix func(*site) error
+		code      string
+		result    pbx.Result
+		said      string
+		inPlace   int // the revision in place afterwards; before, it is 2
+		within    time.Duration
 	}{
 		"stopped": {
 			func(s *site) error { return s.asterisk.Kill() },
@@ -210,7 +210,7 @@ func TestAFailureOfAsteriskIsReportedAndTheNextApplySucceeds(t *testing.T) {
 			if users, err := s.store.Users(t.Context(), pbx.DefaultTenant); err != nil || len(users) != 2 {
 				t.Errorf("%d users in the database, error %v; want 2", len(users), err)
 			}
-			if err := tc.mend(s); err != nil {
+			if err := tc.fix(s); err != nil {
 				t.Fatal(err)
 			}
 			if run := s.mustApply(t); run.Users != 2 {
@@ -220,7 +220,7 @@ func TestAFailureOfAsteriskIsReportedAndTheNextApplySucceeds(t *testing.T) {
 	}
 }
 
-// engine gives an engine for a folder without Asterisk, whose control is the target.
+// engineAt returns an engine for a folder without Asterisk, with target as its control.
 func engineAt(t *testing.T, dir, target string) *apply.Engine {
 	t.Helper()
 	control, err := asterisk.NewControl(target)
@@ -238,7 +238,7 @@ func TestAMissingAsteriskIsReported(t *testing.T) {
 	t.Parallel()
 	for _, target := range []string{filepath.Join(t.TempDir(), "none.ctl"), "exec:/nowhere/asterisk"} {
 		run, err := engineAt(t, t.TempDir(), target).Apply(t.Context(), apply.Request{TriggeredBy: "test"})
-		if run.Result == pbx.Unchanged { // nothing was pending: the empty files were taken over as they are
+		if run.Result == pbx.Unchanged { // nothing was pending: the empty files were adopted
 			t.Errorf("%s: unchanged", target)
 		}
 		if pbx.CodeOf(err) != pbx.CodeReloadFailed || run.Log.Reload.PJSIP.ExitCode == 0 || run.Log.Reload.Dialplan.ExitCode == 0 {
@@ -247,8 +247,7 @@ func TestAMissingAsteriskIsReported(t *testing.T) {
 	}
 }
 
-// A stand-in for asterisk that answers anything with nothing, as test environments have it: the commands were sent and did not
-// fail, and more cannot be said.
+// A stub for asterisk that answers nothing, as in test environments: it is only known that the commands were sent and did not fail.
 func TestACommandThatIsNotAsteriskConfirmsNothing(t *testing.T) {
 	t.Parallel()
 	run, err := engineAt(t, t.TempDir(), "exec:true").Apply(t.Context(), apply.Request{TriggeredBy: "test"})
@@ -257,14 +256,14 @@ func TestACommandThatIsNotAsteriskConfirmsNothing(t *testing.T) {
 	}
 }
 
-// everything asks for all objects of users, by name and content.
+// everything returns the query for all objects of users, by name and content.
 func everything(want pbx.Live) pbx.LiveQuery {
 	q := pbx.WholeQuery()
 	q.Contents = slices.Sorted(maps.Keys(want.Hashes))
 	return q
 }
 
-// loadedBy gives the number of objects and steps that Asterisk has loaded.
+// loadedBy returns the number of objects and steps that Asterisk has loaded.
 func loadedBy(live pbx.Live) int {
 	n := len(live.Steps)
 	for _, ids := range live.IDs {
@@ -273,13 +272,13 @@ func loadedBy(live pbx.Live) int {
 	return n
 }
 
-// honest serves a stand-in for Asterisk that reads the generated files of a folder when it is told to reload, and says what stood in them.
+// honest starts a simulated Asterisk that reads the generated files of a folder at a reload, and returns their content in answers.
 func honest(t *testing.T, dir string) *asterisktest.Server {
 	t.Helper()
 	return asterisktest.New(t, asterisktest.Reading(func() asterisktest.Objects { return loaded(dir) }))
 }
 
-// loaded is what an Asterisk has loaded that reads the generated files of a folder now.
+// loaded returns the objects in the generated files of a folder.
 func loaded(dir string) asterisktest.Objects {
 	var files []pbx.File
 	for _, path := range []string{pbx.PJSIPPath, pbx.DialplanPath} {
@@ -301,7 +300,7 @@ func loaded(dir string) asterisktest.Objects {
 	return o
 }
 
-// What the Python portal left is taken over as a revision of its own, and the list of revisions says whom it is about.
+// The files of the Python portal are adopted as a revision of their own, whose users are counted.
 func TestAnAdoptedRevisionCountsItsUsers(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -362,7 +361,7 @@ func TestAsteriskIsNotReloadedIfTheFilesCannotBeWritten(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// A file in the place of the folder for revisions: nothing can be staged, whoever the test runs as.
+	// A file in the place of the folder for revisions: nothing can be staged, even by root.
 	gen := filepath.Join(s.asterisk.ConfigDir, "pjsip.d/synergycall/.portal/gen")
 	if err := errors.Join(os.Rename(gen, gen+".away"), os.WriteFile(gen, nil, 0o600)); err != nil {
 		t.Fatal(err)
@@ -381,7 +380,7 @@ func TestAsteriskIsNotReloadedIfTheFilesCannotBeWritten(t *testing.T) {
 	s.mustApply(t)
 }
 
-// Whatever people are called, a real Asterisk loads exactly one endpoint, auth and AOR each, and no endpoint without its auth.
+// Whatever the names of users are, a real Asterisk loads exactly one endpoint, auth and AOR for each, and no endpoint without its auth.
 func TestRow35MaliciousNamesDoNotChangeWhatARealAsteriskLoads(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
@@ -446,10 +445,10 @@ func TestRow35MaliciousNamesDoNotChangeWhatARealAsteriskLoads(t *testing.T) {
 	if log := s.asterisk.Log(); strings.Contains(log, "ERROR") || strings.Contains(log, "WARNING") {
 		t.Errorf("Asterisk complained:\n%.2000s", log)
 	}
-	t.Logf("%d hostile names, 0 objects missing, added or without auth", rounds*pbx.PoolSize)
+	t.Logf("%d malicious names, 0 objects missing, added or without auth", rounds*pbx.PoolSize)
 }
 
-// registered gives a phone that has registered as the user.
+// registered returns a phone that has registered as the user.
 func (s *site) registered(t *testing.T, u pbx.User) *phone.Phone {
 	t.Helper()
 	p, err := phone.New(phone.Config{Server: s.asterisk.SIPAddr, Number: fmt.Sprint(u.Extension.Number), Secret: u.Extension.Secret.Reveal(), Name: "spoofed"})
@@ -521,11 +520,11 @@ func TestTheRegistrationOfAFormerOwnerIsDeletedAtOnce(t *testing.T) {
 	_ = formerPhone
 }
 
-// handEdit is something that somebody else does to the files.
+// handEdit is an external change of the files.
 type handEdit struct {
 	edit  func(*site) error
 	kind  pbx.DriftKind
-	saved string // what a forced apply keeps; "" when there is nothing to keep
+	saved string // what a forced apply saves; "": nothing
 }
 
 func (s *site) path(name string) string { return filepath.Join(s.asterisk.ConfigDir, name) }
@@ -554,7 +553,7 @@ func TestRow25AReplacedLinkIsShownAndOverwrittenOnlyWithForce(t *testing.T) {
 	})
 }
 
-// neverOverwritten does each edit on a host of its own: it is shown, refused, and saved before force replaces it.
+// neverOverwritten makes each edit on a host of its own: it is shown, blocks an apply, and is saved before force replaces it.
 func neverOverwritten(t *testing.T, edits map[string]handEdit) {
 	t.Helper()
 	for name, tc := range edits {
@@ -590,7 +589,7 @@ func neverOverwritten(t *testing.T, edits map[string]handEdit) {
 	}
 }
 
-// The files are real; only the time is not.
+// The files are real, the time is simulated.
 func TestExternalChangesOfTheFilesAreDetectedByReadOnlyCommands(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -651,7 +650,7 @@ func TestExternalChangesOfTheFilesAreDetectedByReadOnlyCommands(t *testing.T) {
 		}
 	})
 	if _, err := os.Lstat(dialplan); !errors.Is(err, os.ErrNotExist) {
-		t.Error("it did more than look")
+		t.Error("it changed the files")
 	}
 }
 
@@ -738,7 +737,7 @@ func TestAnEarlierRevisionIsRestoredAndTheDatabaseIsNotChanged(t *testing.T) {
 	}
 }
 
-// A secret that Asterisk did not take shows: an object is compared by its content, not by its name alone.
+// A secret that Asterisk did not load is detected: objects are compared by content, not only by name.
 func TestRow22AnObjectThatAsteriskDidNotReloadIsContradicted(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
@@ -753,7 +752,7 @@ func TestRow22AnObjectThatAsteriskDidNotReloadIsContradicted(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(path, append([]byte("[broken\n"), text...), 0o600); err != nil { // Asterisk keeps all it had
+	if err := os.WriteFile(path, append([]byte("[broken\n"), text...), 0o600); err != nil { // Asterisk keeps what it has loaded
 		t.Fatal(err)
 	}
 	if run, err := s.apply(t, apply.Request{}); pbx.CodeOf(err) != pbx.CodeRolledBack || !strings.Contains(fmt.Sprint(run.Differences), "auth 1000 is loaded with another content") {

@@ -62,7 +62,7 @@ func TestUsersOutsideThePoolAreAppliedAndRemovedAmongTheAdministratorsOwnNumbers
 	if !slices.Equal(numbers, []pbx.Number{20, 1000, 250_000}) || len(plan.Clashes) > 0 {
 		t.Errorf("the plan has the numbers %v and the clashes %v", numbers, plan.Clashes)
 	}
-	// Of what the host has, the numbers of the pool and of users are of interest.
+	// Of the host's objects, only those with numbers of the pool or of users are reported.
 	if len(plan.Host) != 1 || plan.Host[0].Number != 20 || plan.Host[0].Context != "office" {
 		t.Errorf("the plan names %v of the host", plan.Host)
 	}
@@ -96,7 +96,7 @@ func TestUsersOutsideThePoolAreAppliedAndRemovedAmongTheAdministratorsOwnNumbers
 		t.Errorf("the dialplan is not ordered by descending number: 250000, 1000 and 20 are at %d, %d and %d", first, second, third)
 	}
 
-	// An object of the administrator with the number of a user beside the pool is a clash, as in the pool.
+	// An object of the administrator with the number of a user outside the pool is a clash, as in the pool.
 	beside := s.insert(t, 700_000)
 	s.refused(t, "an endpoint", "endpoint 700000 ("+s.asterisk.ConfigDir+"/pjsip.conf, line 15)")
 	for _, u := range []pbx.User{beside, low, high} {

@@ -11,11 +11,11 @@ import (
 type part struct {
 	text    []byte
 	line    int    // number of lines before it
-	section string // the line that begins the section it is in, "" if there is none before it
+	section string // the line that begins the section in which the part begins; "": none
 }
 
-// differing returns the parts of two files at path that differ, each with the unchanged lines around it that a diff shows. A diff of the parts takes time
-// in proportion to what lies between the first and the last difference, rather than to the number of users.
+// differing returns the parts in which two versions of the file at path differ, with the unchanged lines around them that a diff shows. The time for a diff
+// of these parts depends on the distance between the first and the last difference, and not on the number of users.
 func differing(path string, a, b []byte) (part, part) {
 	start := blockBefore(path, a[:commonPrefix(a, b)])
 	line, section := bytes.Count(a[:start], []byte("\n")), sectionOf(a[:start])
@@ -29,11 +29,11 @@ func differing(path string, a, b []byte) (part, part) {
 	return part{a[:len(a)-after], line, section}, part{b[:len(b)-after], line, section}
 }
 
-// maxHidden is the number of blocks that are tried in search of one that is shown in full.
+// maxHidden is the maximum number of blocks that are searched for one that is shown in full.
 const maxHidden = 8
 
-// blockBefore returns where the last whole block of text that is shown in full begins. If none of the last few is, it returns 0: a run of hidden lines is
-// counted as one.
+// blockBefore returns the offset at which the last complete block of text that is shown in full begins. If none of the last maxHidden blocks is shown in
+// full, it returns 0: consecutive hidden lines are counted together, and so must not be split.
 func blockBefore(path string, text []byte) int {
 	end := lastBlock(path, text)
 	for range maxHidden {
@@ -46,8 +46,8 @@ func blockBefore(path string, text []byte) int {
 	return 0
 }
 
-// blockAfter returns where the first whole block of text that is shown in full ends. If none of the first few is, it returns the length of text. The
-// text begins in this section.
+// blockAfter returns the offset at which the first complete block of text that is shown in full ends, or the length of text if none of the first maxHidden
+// blocks is. section is the one in which text begins.
 func blockAfter(path string, text []byte, section string) int {
 	start := firstBlock(path, text)
 	for range maxHidden {
@@ -63,20 +63,20 @@ func blockAfter(path string, text []byte, section string) int {
 	return len(text)
 }
 
-// isShown reports whether a block is shown in full, and long enough for what a diff shows around a difference.
+// isShown reports whether a block is shown in full, and is at least as long as the lines that a diff shows around a difference.
 func isShown(path string, block part) bool {
 	s := shower{noted: map[string]string{}}
 	s.show(path, block)
 	return s.blocks == 0 && len(s.places) >= 3
 }
 
-// Lines that begin a block: a section, and in the dialplan an extension.
+// Beginnings of a block: of a section, and, in the dialplan, of an extension.
 const (
 	sectionBegins = "\n["
 	extenBegins   = "\nexten => "
 )
 
-// lastBlock returns where the last block of text begins, 0 if none begins after the first line.
+// lastBlock returns the offset at which the last block of text begins, 0 if none begins after the first line.
 func lastBlock(path string, text []byte) int {
 	at := 0
 	if pbx.ModuleOf(path) == pbx.Dialplan {
@@ -88,7 +88,7 @@ func lastBlock(path string, text []byte) int {
 	return at
 }
 
-// firstSection returns where the first section after the first line of text begins, the length of text if there is none.
+// firstSection returns the offset at which the first section after the first line of text begins, the length of text if there is none.
 func firstSection(text []byte) int {
 	if at := bytes.Index(text, []byte(sectionBegins)); at >= 0 {
 		return at + 1
@@ -96,7 +96,7 @@ func firstSection(text []byte) int {
 	return len(text)
 }
 
-// firstBlock returns where the first block after the first line of text begins, the length of text if there is none.
+// firstBlock returns the offset at which the first block after the first line of text begins, the length of text if there is none.
 func firstBlock(path string, text []byte) int {
 	at := len(text)
 	if pbx.ModuleOf(path) == pbx.Dialplan {

@@ -12,19 +12,19 @@ import (
 	"github.com/synergycall/pbxportal/internal/render/rendertest"
 )
 
-// shown returns what is shown of a whole file, line by line, and the lines of the file that these are.
+// shown returns the shown lines of a whole file, and their line numbers in the file.
 func shown(path string, file []byte) (lines []string, places []int) {
 	s := shower{noted: map[string]string{}}
 	text := string(s.show(path, part{text: file}))
 	return slices.Collect(strings.Lines(text)), s.places
 }
 
-// withoutNews returns a line without the note that what it hides is new.
+// withoutNews returns a line without the note that the hidden text is new.
 func withoutNews(line string) string {
 	return strings.NewReplacer("[hidden, new]", "[hidden]", "hidden, new\n", "hidden\n").Replace(line)
 }
 
-// patched applies a diff to what is shown of a file, and fails where it does not fit.
+// patched applies a diff to the shown lines of a file, and fails if it does not fit.
 func patched(lines []string, places []int, diff string) (out []string, err error) {
 	at := 0
 	for line := range strings.Lines(diff) {
@@ -57,9 +57,8 @@ func patched(lines []string, places []int, diff string) (out []string, err error
 	return append(out, lines[at:]...), nil
 }
 
-// Users and other things are added, removed and changed, and the files in place are also edited by hand: the diff, which reads only the parts that
-// differ, leads from all that is shown of one file to all that is shown of the other.
-func TestADiffLeadsFromAllThatIsShownToAllThatIsShownAtLength(t *testing.T) {
+// Users and other things are added, removed and changed, and the files in place are also edited by hand.
+func TestApplyingADiffToTheShownOldFileResultsInTheShownNewFileAtLength(t *testing.T) {
 	t.Parallel()
 	pick := rand.New(rand.NewPCG(1, 2))
 	one := func(texts ...string) string { return texts[pick.IntN(len(texts))] }
@@ -130,7 +129,7 @@ func TestADiffLeadsFromAllThatIsShownToAllThatIsShownAtLength(t *testing.T) {
 	}
 }
 
-func TestADiffOfOneUserShowsTheLinesOfTheFilesAndOnlyThoseAround(t *testing.T) {
+func TestADiffOfOneUserHasLineNumbersOfTheFilesAndOnlySurroundingLines(t *testing.T) {
 	t.Parallel()
 	var users []pbx.User
 	for n := range 200 {

@@ -36,7 +36,7 @@ func Diff(fromName string, from []pbx.File, toName string, to []pbx.File) []pbx.
 	return diffs
 }
 
-// placed returns a diff of what was shown of two files, with its hunks at the lines of the files.
+// placed returns a diff of the shown lines of two files with line numbers of the files in its hunks. a and b are those of the shown lines.
 func placed(text string, a, b []int) string {
 	var out strings.Builder
 	for line := range strings.Lines(text) {
@@ -49,7 +49,7 @@ func placed(text string, a, b []int) string {
 	return out.String()
 }
 
-// lineAt returns the line of the file that is shown as line n; 0 for 0, the line before the first.
+// lineAt returns the number, in the file, of the shown line n; 0 for 0.
 func lineAt(places []int, n int) int {
 	if n == 0 {
 		return 0

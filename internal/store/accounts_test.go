@@ -359,7 +359,7 @@ func TestTokensAreReturnedAsStored(t *testing.T) {
 	})
 }
 
-// Leaving out a scope that means nothing to this program, and with it perhaps the last one, could make a token mightier.
+// Ignoring an unknown scope, perhaps the only one, could give a token more permissions.
 func TestATokenWithAnUnknownScopeIsNotRead(t *testing.T) {
 	t.Parallel()
 	storetest.Each(t, func(t *testing.T, url string) {

@@ -18,7 +18,7 @@ import (
 	"github.com/synergycall/pbxportal/internal/store/storetest"
 )
 
-// must runs a command to its end.
+// must runs a command, which must succeed.
 func must(t *testing.T, argv ...string) {
 	t.Helper()
 	r, err := proc.Run(context.WithoutCancel(t.Context()), proc.Command{Argv: argv})
@@ -27,12 +27,12 @@ func must(t *testing.T, argv ...string) {
 	}
 }
 
-// TestHelperHoldsTheLock is the portal of the test below: in a network namespace it takes the apply lock, says so, and once its link is cut says
-// how long it took to notice.
+// TestHelperHoldsTheLock is the portal of the test below: in a network namespace it takes the apply lock and reports that; once its link is cut, it
+// reports how long it took to notice.
 func TestHelperHoldsTheLock(t *testing.T) { //nolint:paralleltest // it is a process of its own
 	address, said := os.Getenv("PORTAL_HELPER_URL"), os.Getenv("PORTAL_HELPER_SAID")
 	if address == "" {
-		return // it is no test of its own
+		return // it is not a test by itself
 	}
 	s, err := store.Open(address)
 	if err != nil {
@@ -60,8 +60,8 @@ func TestHelperHoldsTheLock(t *testing.T) { //nolint:paralleltest // it is a pro
 	}
 }
 
-// The server sits in this namespace behind one end of a cable, the portal that will vanish in another namespace behind the other end. No packet
-// says good-bye when the cable is cut.
+// The server is in this namespace, at one end of a virtual cable, and the portal in another namespace at the other end. When the cable is cut, no packet
+// ends the connection.
 func TestTheLockOfAPortalWhoseLinkIsCutIsFreeWithinTenSeconds(t *testing.T) {
 	t.Parallel()
 	name := fmt.Sprintf("pbxcut%d", os.Getpid()%100000)

@@ -20,7 +20,7 @@ import (
 	"github.com/synergycall/pbxportal/internal/store/storetest"
 )
 
-// anna is who acts in these tests.
+// anna is the actor in these tests.
 var anna = pbx.Actor{Kind: pbx.ActorPerson, ID: "7", Name: "Anna \"A\" Ö", From: "192.0.2.1", RequestID: "r-1"}
 
 // trail returns the service over a store.
@@ -42,7 +42,7 @@ func fill(t *testing.T, s *store.Store, n int) {
 	}
 }
 
-// allow takes the guards off the table.
+// allow drops the triggers that protect the table.
 func allow(t *testing.T, url string) {
 	t.Helper()
 	storetest.UnlockEvents(t, url)

@@ -1,6 +1,6 @@
 //go:build !race
 
-// Nothing happens at once here, and it makes long trails.
+// Nothing runs concurrently here, and the trails are long.
 
 package store_test
 
@@ -116,10 +116,10 @@ func lengthen(t *testing.T, url string, fill func(sqlite bool, run func(statemen
 	}
 }
 
-// A page of the newest, and of what is somewhere in the middle, comes quickly for whatever is searched for, and no search reads the table.
+// For every kind of search, a page of the newest events and one of the middle are returned quickly, and no search reads the whole table.
 func TestSearchesOfALongAuditTrailStayFastAtLength(t *testing.T) {
 	t.Parallel()
-	var one sync.Mutex // what fills one engine for minutes would be measured by the searches of the other
+	var one sync.Mutex // filling one engine would slow down the searches of the other
 	storetest.Each(t, func(t *testing.T, url string) {
 		one.Lock()
 		defer one.Unlock()
@@ -183,7 +183,7 @@ func TestSearchesOfALongAuditTrailStayFastAtLength(t *testing.T) {
 	})
 }
 
-// A verification holds some events at a time, however many there are. It is not parallel to other tests, whose memory would be counted.
+// A verification reads a bounded number of events at a time. It is not parallel to other tests, whose memory would be counted.
 func TestVerifyTakesNoMoreMemoryForALongerTrailAtLength(t *testing.T) { //nolint:paralleltest // it measures the memory of the process
 	for name, url := range map[string]string{"sqlite": storetest.SQLite(t), "postgres": labtest.Postgres(t)} {
 		t.Run(name, func(t *testing.T) {
@@ -224,7 +224,7 @@ func TestVerifyTakesNoMoreMemoryForALongerTrailAtLength(t *testing.T) { //nolint
 	}
 }
 
-// planOf asks the database how it would answer.
+// planOf returns the query plan of the database.
 func planOf(t *testing.T, url, query string, args []any) (lines []string) {
 	t.Helper()
 	if path, ok := strings.CutPrefix(url, "sqlite:///"); ok {

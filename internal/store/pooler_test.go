@@ -11,7 +11,7 @@ import (
 	"github.com/synergycall/pbxportal/internal/store/storetest"
 )
 
-// Through a pooler of transactions two portals apply at once: the lock lies on a connection that the next statement may not have any more.
+// Through a transaction pooler two portals could apply concurrently: the lock belongs to a connection that the next statement may not get.
 func TestATransactionPoolerIsRefusedWithTheFix(t *testing.T) {
 	t.Parallel()
 	direct := labtest.Postgres(t)
@@ -41,7 +41,7 @@ func TestATransactionPoolerIsRefusedWithTheFix(t *testing.T) {
 func TestABusyTransactionPoolerIsRecognised(t *testing.T) {
 	t.Parallel()
 	url := labtest.Pgbouncer(t, labtest.Postgres(t), "pool_mode = transaction", "default_pool_size = 8")
-	busy, err := store.Open(url) // other clients of the pooler take servers away in between
+	busy, err := store.Open(url) // other clients of the pooler take server connections in between
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -74,7 +74,7 @@ func TestABusyTransactionPoolerIsRecognised(t *testing.T) {
 	}
 }
 
-// A pooler of sessions keeps a server for each connection: all that the portal does works through it, and the lock is one.
+// A session pooler keeps a server for each connection: everything works through it, and there is one lock.
 func TestASessionPoolerWorksLikePostgreSQLItself(t *testing.T) {
 	t.Parallel()
 	direct := labtest.Postgres(t)

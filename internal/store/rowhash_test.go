@@ -1,6 +1,6 @@
 //go:build !race
 
-// Nothing happens at once here.
+// Nothing runs concurrently here.
 
 package store_test
 
@@ -228,7 +228,7 @@ INSERT INTO users (id, tenant_id, name, email) VALUES ('b1111111-1111-4111-8111-
 	}
 }
 
-// behindItsBack carries out a statement that no trigger and no foreign key sees.
+// behindItsBack executes a statement without triggers and foreign keys.
 func behindItsBack(t *testing.T, url, change string) {
 	t.Helper()
 	if strings.HasPrefix(url, "sqlite") {

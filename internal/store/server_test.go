@@ -68,7 +68,7 @@ func newRole(t *testing.T, address, options string) (role, as string) {
 	execute(t, address, `CREATE ROLE `+role+` `+options)
 	t.Cleanup(func() {
 		if err := storetest.Try(t, address, `DROP OWNED BY `+role+` CASCADE; DROP ROLE `+role); err != nil {
-			t.Log(err) // owned things of another database keep it; the server ends with the tests
+			t.Log(err) // it owns objects in another database; the server ends with the tests
 		}
 	})
 	return role, changed(t, address, func(u *url.URL) { u.User = url.User(role) })
@@ -86,7 +86,7 @@ func migrate(t *testing.T, address string) error {
 	return err
 }
 
-// refused demands an error that says nothing was changed, and these words.
+// refused requires an error that says that nothing was changed, with these words.
 func refused(t *testing.T, what string, err error, words ...string) {
 	t.Helper()
 	if pbx.KindOf(err) != pbx.KindUnavailable {
@@ -196,7 +196,7 @@ CREATE VIEW theirs AS SELECT name FROM users`)
 	}
 }
 
-// A server is asked for more connections than others have left. The pool has working ones: requests wait for those.
+// The server has fewer connections left than the pool allows. Requests wait for those that the pool has.
 func TestRequestsWaitForAPooledConnectionIfTheServerHasNoneLeft(t *testing.T) {
 	t.Parallel()
 	server := labtest.Postgres(t)
@@ -242,7 +242,7 @@ func TestRequestsWaitForAPooledConnectionIfTheServerHasNoneLeft(t *testing.T) {
 	}
 }
 
-// Others take all connections, and give some back before long: the request waits; without end it would not.
+// Other clients take all connections, and release some soon: the request waits, but not indefinitely.
 func TestARequestWaitsForTheFirstConnectionAndReportsAFixIfThereIsNone(t *testing.T) {
 	t.Parallel()
 	server := labtest.Postgres(t)
@@ -333,7 +333,7 @@ func TestAnAddressThatCannotWorkIsRefusedWithTheFix(t *testing.T) {
 	}
 }
 
-// unknownAuthority returns the address of a server that answers a request for encryption as PostgreSQL does, with a certificate that nothing vouches for.
+// unknownAuthority returns the address of a server that answers a request for encryption as PostgreSQL does, with a certificate of an unknown authority.
 func unknownAuthority(t *testing.T) (address string) {
 	t.Helper()
 	web := httptest.NewUnstartedServer(nil)

@@ -17,7 +17,7 @@ import (
 )
 
 // The errors of a server that restarts, fails over, is a replica, lacks a resource, or ends sessions on an administrator's request:
-// none of it is a fault of the portal's, and all of it has words that say what to do.
+// none of them is an internal error, and each has a message with a fix.
 func TestEveryStateOfAFailingServerHasAMessageAndIsNeverAnInternalError(t *testing.T) {
 	t.Parallel()
 	address := labtest.Postgres(t)
@@ -66,7 +66,7 @@ func withSettings(t *testing.T, address, settings string) *store.Store {
 	return s
 }
 
-// The same as the server itself does it, where it can be brought to.
+// The same errors from a real server, if it can be made to return them.
 func TestSessionsThatTheServerEndsAreReportedAsUnavailable(t *testing.T) {
 	t.Parallel()
 	address := labtest.Postgres(t)

@@ -324,7 +324,7 @@ func TestAReleasedNumberIsReservedForTheGivenTime(t *testing.T) {
 func TestAllProcessesOfADatabaseShareOneApplyLock(t *testing.T) {
 	t.Parallel()
 	storetest.Each(t, func(t *testing.T, url string) {
-		a, b := storetest.Open(t, url), storetest.Open(t, url) // two handles stand for two processes
+		a, b := storetest.Open(t, url), storetest.Open(t, url) // two handles represent two processes
 		lock, err := a.TryApplyLock(t.Context())
 		if lock == nil || err != nil || lock.Check(t.Context()) != nil {
 			t.Fatalf("lock %v, error %v", lock, err)
@@ -675,7 +675,7 @@ func TestAListOfUsersIsNeverOlderThanTheLastChangeOfAnyProcess(t *testing.T) {
 			t.Fatal(err)
 		}
 		listed(t, s, []pbx.User{a, b})
-		listed(t, s, []pbx.User{a, b}) // as it is remembered
+		listed(t, s, []pbx.User{a, b}) // from the cache
 
 		// By another program, which knows nothing of us.
 		execute(t, url, `UPDATE users SET name = 'Anna' WHERE email = 'a@example.com'`)

@@ -15,7 +15,7 @@ import (
 	"github.com/synergycall/pbxportal/internal/store/storetest"
 )
 
-// As on a root that is mounted read-only. After its probe, a look by doctor begins a record, which SQLite did in a temporary file.
+// As on a root that is mounted read-only. doctor writes a record and undoes it, for which SQLite used a temporary file.
 func TestARecordIsWrittenIfNoFolderForTemporaryFilesIsWritable(t *testing.T) {
 	url := storetest.SQLite(t)
 	dir := filepath.Dir(filepath.Dir(strings.TrimPrefix(url, "sqlite:///"))) // the database makes its own below it
