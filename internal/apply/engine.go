@@ -325,7 +325,7 @@ func (e *Engine) changesSinceVerified(ctx context.Context, site pbx.HostState, i
 	return changes
 }
 
-// carryOut carries out the effects of changes, and records what came of them.
+// carryOut carries out the effects of changes, and notes the result.
 func (e *Engine) carryOut(ctx context.Context, a *attempt, changes []pbx.Change) {
 	done, err := e.target.Do(ctx, pbx.EffectsOf(changes))
 	var forgotten []pbx.Number

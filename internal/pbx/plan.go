@@ -39,17 +39,17 @@ func (c Change) Title() string {
 	return string(c.Owner.Kind) + " " + printable(c.Owner.Key)
 }
 
-// EffectVerb is what an effect does.
+// EffectVerb is the action of an effect.
 type EffectVerb string
 
 // ForgetRegistration deletes the registration of a phone that may no longer register, or no longer with the secret it used.
 const ForgetRegistration EffectVerb = "forget_registration"
 
-// Effect is a change that an apply makes in the running Asterisk beside the reload, once Asterisk was seen to run the new files.
+// Effect is a change that an apply makes in the running Asterisk besides the reload, once Asterisk was seen to run the new files.
 type Effect struct {
 	Verb       EffectVerb
 	Number     Number // of the user
-	Reversible bool   // restoring the revision before reverses it too
+	Reversible bool   // restoring the previous revision undoes it
 }
 
 // EffectsOf returns the effects of these changes in the order in which they are carried out: by verb and number, each once.
@@ -143,7 +143,7 @@ type Plan struct {
 	Changes  []Change
 	Diffs    []FileDiff
 	Drift    []Drift
-	Effects  []Effect `json:",omitempty"` // what the apply changes in Asterisk beside the reload, in order
+	Effects  []Effect `json:",omitempty"` // what the apply changes in Asterisk besides the reload, in order
 	Behind   string   // why Asterisk does not run the configuration in the files, or cannot be queried; "" if it does
 
 	SyncCode SyncCode  `json:",omitempty"` // the reason as a code
