@@ -290,7 +290,7 @@ later('the first page weighs at most 150 kB', async () => {
   const loaded = new Set()
   page.on('request', (r) => r.url().includes('/app/') && loaded.add(new URL(r.url()).pathname.slice(5)))
   await page.goto(`${portal.url}/app/`)
-  await page.waitForSelector('text=changes wait to be applied')
+  await page.waitForSelector('text=changes are not applied yet')
   await page.waitForSelector('main h1')
   await page.waitForTimeout(500)
   const dist = path.resolve(import.meta.dirname, '../../internal/webui/dist')
@@ -375,7 +375,7 @@ later('everything can be done with keys alone', async () => {
   await page.keyboard.press('Tab')
   await page.keyboard.type('key@example.com')
   await page.keyboard.press('Enter')
-  await page.waitForSelector('text=Key Board has a number')
+  await page.waitForSelector('text=Key Board was created')
   await page.keyboard.press('Escape')
   await page.waitForSelector('[role=dialog]', { state: 'detached' })
   await page.keyboard.press('g')
@@ -455,7 +455,7 @@ later('a pending deletion is sent before any other change', () =>
     await page.fill('[name=name]', 'Next One')
     await page.fill('[name=email]', 'next@example.com')
     await page.click('form button[type=submit]')
-    await page.waitForSelector('text=Next One has a number')
+    await page.waitForSelector('text=Next One was created')
     same(w.requests.filter((r) => r.method !== 'GET').map((r) => `${r.method} ${r.path.split('/')[1]}`), ['DELETE users', 'POST users'], 'what was changed, in order')
   }),
 )
@@ -522,13 +522,13 @@ later('in German, messages with a code are in German', () =>
     await page.waitForSelector('text=Es wurde noch nicht bestätigt, dass Asterisk mit Revision 13 läuft.')
     await page.goto(new URL('/app/activity', page.url()).href)
     await page.locator('summary:has-text("Angewendet")').first().click()
-    await page.waitForSelector('th:has-text("Angegeben als")')
+    await page.waitForSelector('th:has-text("Ausgelöst von")')
   }),
 )
 
 later('the reason for a sign-in rejected by the provider is shown', () =>
   visit({ signedIn: false, locale: 'de-DE' }, '?sign_in=no_account', async (page) => {
-    await page.waitForSelector('[role=alert]:has-text("Bitten Sie einen Eigentümer oder Verwalter um eine Einladung.")')
+    await page.waitForSelector('[role=alert]:has-text("Bitten Sie einen Eigentümer oder Administrator um eine Einladung.")')
     await accessible(page, 'a sign-in that a provider refused')
   }),
 )
@@ -569,7 +569,7 @@ later('the search and view of the users are in the address', () =>
     must(page.url().includes('q=an') && page.url().includes('show=on'), `the address forgot it: ${page.url()}`)
     await page.keyboard.press('Escape')
     await page.waitForSelector('[role=dialog]', { state: 'detached' })
-    await page.click('button[aria-pressed]:has-text("No phone")')
+    await page.click('button[aria-pressed]:has-text("Not registered")')
     await page.fill('input[type=search]', '')
     await page.waitForURL(/users\?show=off&sort=name$/)
     await page.goto(new URL('/app/users', page.url()).href)
@@ -729,7 +729,7 @@ later('a restored revision is not undone without a warning', () =>
     await page.click('button:has-text("Apply 6 changes")')
     await page.waitForSelector('text=Applied. Asterisk runs it.')
     await page.goto(new URL('/app/apply/revisions/9', page.url()).href)
-    await page.locator('[role=dialog]', { hasText: 'Applied. Asterisk ran it then.' }).waitFor()
+    await page.locator('[role=dialog]', { hasText: 'Applied. Another revision is live now.' }).waitFor()
   }),
 )
 
@@ -783,7 +783,7 @@ later('while Asterisk is not running, no reload is offered, and again once it ru
     await page.goto(new URL('/app/apply', page.url()).href)
     await page.waitForSelector('h2:has-text("Asterisk is not running")')
     w.health = {} // it is back; the plan is older
-    await page.waitForSelector('h2:has-text("Out of sync with Asterisk")')
+    await page.waitForSelector('h2:has-text("Asterisk is out of sync")')
     await page.click('button:has-text("Reload Asterisk")')
     await page.waitForSelector('text=Applied. Asterisk runs it.')
   }),
@@ -831,7 +831,7 @@ later('if another user signs in with this browser, the page says so and keeps no
     await page.fill('[name=email]', 'draft@example.com')
     w.account = 'b2' // in another tab
     await page.click('form button[type=submit]')
-    await page.waitForSelector('h1:has-text("Another user has signed in with this browser")')
+    await page.waitForSelector('h1:has-text("This browser is now signed in with another account")')
     must(!w.users.some((u) => u.name === 'A draft of Anna'), 'the user was made in the name of the other person')
     must(!(await page.innerText('body')).includes('Anna'), 'something of the person before is still shown')
     await accessible(page, 'a page whose browser has another session')

@@ -59,7 +59,7 @@ await next('set-up: check-list, first user, first apply', async () => {
   await page.click('button[type=submit]')
   await page.click('button:has-text("Apply 1 change")')
   await page.waitForSelector('text=Applied. Asterisk runs it.')
-  await page.waitForSelector('text=Every object was compared with the running Asterisk')
+  await page.waitForSelector('text=Every object was verified in the running Asterisk')
   secrets[1000] = (await page.locator('[data-secret]').innerText()).trim()
   same(secrets[1000].length, 22, 'the length of the secret')
 })
@@ -83,7 +83,7 @@ await next('a user: errors are shown at their fields, then a card with everythin
   same(await page.getAttribute('[name=email]', 'aria-invalid'), 'true', 'the field at fault')
   await page.fill('[name=email]', 'ben@example.com')
   await page.click('button:has-text("Create user")')
-  await page.waitForSelector('text=Ben Example has a number')
+  await page.waitForSelector('text=Ben Example was created')
   must(!(await page.locator('[data-secret]').innerText()).match(/\w{10}/), 'the secret is shown before it is asked for')
   await page.click('button[aria-label="Reveal secret"]')
   secrets[1001] = (await page.locator('[data-secret]').innerText()).trim()
@@ -93,7 +93,7 @@ await next('a user: errors are shown at their fields, then a card with everythin
 })
 
 await next('apply: the plan, a comment, stage by stage, and the result', async () => {
-  await page.click('a:has-text("Go to apply")')
+  await page.click('a:has-text("Go to Apply")')
   await page.waitForSelector('main li:has-text("Ben Example")')
   await page.click('button:has-text("File changes")')
   await page.waitForSelector('text=[1001]')
@@ -108,11 +108,11 @@ await next('apply: the plan, a comment, stage by stage, and the result', async (
 
 await next('users: the dot turns green when a phone registers, and back', async () => {
   await page.click('nav a:has-text("Users") >> visible=true')
-  await dot(1001, 'no phone')
+  await dot(1001, 'not registered')
   await control('register', { number: 1001, secret: secrets[1001] })
   await page.waitForSelector('[data-number="1001"] circle.fill-ok')
   await control('unregister', { number: 1001 })
-  await dot(1001, 'no phone')
+  await dot(1001, 'not registered')
 })
 
 // soon checks the time from an event to the frame that shows it.
@@ -202,7 +202,7 @@ await next('the session ends in the middle of a form: sign in and continue', asy
   await dialog.waitFor({ state: 'detached' })
   same(await page.inputValue('[name=name]'), 'Elif Example', 'the form after signing in again')
   await page.click('button:has-text("Create user")')
-  await page.waitForSelector('text=Elif Example has a number')
+  await page.waitForSelector('text=Elif Example was created')
   await page.keyboard.press('Escape')
 })
 
@@ -214,7 +214,7 @@ await next('the portal restarts: the page says so and recovers', async () => {
   must(await page.locator('[data-number="1000"]').isVisible(), 'the list is gone with the portal')
   await control('start')
   await page.waitForSelector('[role=alert]:has-text("The portal does not answer")', { state: 'detached' })
-  await page.waitForFunction(() => document.querySelector('[data-number="1000"] [role=img]')?.ariaLabel !== 'no phone')
+  await page.waitForFunction(() => document.querySelector('[data-number="1000"] [role=img]')?.ariaLabel !== 'not registered')
 })
 
 await next('activity: who did what, with before and after', async () => {
@@ -347,12 +347,12 @@ await next('keys alone: a user is created', async () => {
   await keys('Tab')
   await page.keyboard.type('kim@example.com')
   await keys('Enter')
-  await page.waitForSelector('text=Kim Keys has a number')
+  await page.waitForSelector('text=Kim Keys was created')
 })
 
 let before = 0
 await next('keys alone: it is applied', async () => {
-  await reach('Go to apply')
+  await reach('Go to Apply')
   await keys('Enter')
   await page.waitForSelector('main li:has-text("Kim Keys")')
   before = Number((await page.locator('a[href*="/apply/revisions/"]').first().getAttribute('href')).split('/').at(-1))

@@ -47,7 +47,7 @@ await next('three pages are open, two of them with input', async () => {
   await last.close()
   ;[overview, users, apply] = views = await Promise.all([open(''), open('users'), open('apply')])
   last = users
-  await overview.waitForSelector('text=1 change waits')
+  await overview.waitForSelector('text=1 change is not applied yet')
   await users.waitForSelector('[data-number="1001"] circle.fill-ok')
   await users.keyboard.press('n')
   await users.waitForSelector('[role=dialog] [name=name]')
@@ -121,7 +121,7 @@ const kept = async () => same(await apply.inputValue('input[maxlength="1000"]'),
 await next('the link to Asterisk is cut: phones are unknown, everything else works', async () => {
   const noticed = await away('link/cut', 'link', 'There are no live events from Asterisk.', 'Registrations and calls are not shown.', 'Users, plan and apply work as usual.')
   await users.waitForSelector('[data-number="1000"] [role=img][aria-label="unknown"]')
-  await overview.waitForSelector('text=Call state unavailable.')
+  await overview.waitForSelector('text=Calls cannot be shown.')
   await overview.waitForSelector('dl:has-text("Phones registered") :text("unknown")')
   await accessible(overview, 'the overview without the link')
   await overview.setViewportSize({ width: 360, height: 740 })
@@ -158,7 +158,7 @@ await next('the database is killed: the pages say what still works, and a form w
   const noticed = await away('database/kill', 'database', 'The database does not answer.', 'Phones and calls keep working.', 'You cannot change or apply anything until it is back')
   await users.click('button:has-text("Create user")')
   await users.waitForSelector('[role=dialog] [role=alert]:has-text("The database does not answer. Nothing was changed.")')
-  await overview.waitForSelector('text=Live state unavailable.')
+  await overview.waitForSelector('text=Current state unavailable.')
   await accessible(users, 'a form without a database')
   await accessible(overview, 'the overview without a database')
   // A new visitor reads the same, and the same page continues later.
@@ -167,13 +167,13 @@ await next('the database is killed: the pages say what still works, and a form w
   await accessible(late, 'the door without a database')
   // Live state continues: it does not depend on the database.
   await control('unregister', { number: 1001 })
-  await users.waitForSelector('[data-number="1001"] [role=img][aria-label="no phone"]')
+  await users.waitForSelector('[data-number="1001"] [role=img][aria-label="not registered"]')
   const healed = await back('database/start')
   await overview.waitForSelector('text=Everything is live.')
   await late.waitForSelector('h1:has-text("Overview")')
   await late.close()
   await users.click('button:has-text("Create user")')
-  await users.waitForSelector('text=Dana Draft has a number')
+  await users.waitForSelector('text=Dana Draft was created')
   await users.keyboard.press('Escape')
   return says(noticed, healed)
 })
