@@ -21,7 +21,7 @@ var speaking = []struct {
 	errorsOnly  bool
 }{
 	{"Plan, apply, rollback, recover", "internal/apply/*.go", false},
-	{"What others changed", "internal/pbx/plan.go", false},
+	{"External changes", "internal/pbx/plan.go", false},
 	{"The files on disk", "internal/node/files.go", false},
 	{"Asterisk", "internal/asterisk/asterisk.go internal/asterisk/reload.go internal/node/node.go internal/node/asterisk.go", false},
 	{"The database", "internal/store/dialect.go internal/store/store.go internal/store/ready.go internal/store/rowhash.go internal/store/migrate.go internal/store/session.go internal/store/pooler.go", true},
@@ -36,8 +36,8 @@ var machinery = regexp.MustCompile(`^(module reload |core show |cli quit |dialpl
 // messagesPage is the list of all messages with cause and fix.
 const messagesPage = "docs/messages.md"
 
-// Every message is documented: each sentence of the files with texts for users has a line on the page, with the cause
-// it and what to do next, and the page has no line for a sentence that is gone. UPDATE_GOLDEN=1 writes the lines anew, keeps what is
+// Every message is documented: each sentence of the files with texts for users has a line on the page, with its cause
+// and what to do next, and the page has no line for a sentence that is gone. UPDATE_GOLDEN=1 writes the lines anew, keeps what is
 // known of those that stay, and leaves what is to be filled in empty.
 func TestEveryMessageHasItsCauseAndItsFixOnThePage(t *testing.T) {
 	t.Parallel()
@@ -63,7 +63,7 @@ func TestEveryMessageHasItsCauseAndItsFixOnThePage(t *testing.T) {
 			}
 			text += "| " + message + " | " + rest
 			if fields := strings.Split(strings.TrimSuffix(rest, " |\n"), " | "); len(fields) != 2 || strings.TrimSpace(fields[0]) == "" || strings.TrimSpace(fields[1]) == "" {
-				t.Errorf("%s does not say what happened, and what to do, when somebody reads: %s", messagesPage, message)
+				t.Errorf("%s has no cause or no fix for: %s", messagesPage, message)
 			}
 		}
 	}

@@ -264,18 +264,18 @@ func (e *Engine) Apply(ctx context.Context, r Request) (pbx.Run, error) {
 
 // rollBack returns to the revision that Asterisk was last seen to run, and verifies that it runs.
 func (e *Engine) rollBack(ctx context.Context, a *attempt, plan *planned, code string, why error) (pbx.Run, error) {
-	a.note(pbx.Event{Stage: "roll_back", Code: pbx.EventGoingBack, Revision: plan.site.LastVerified}, fmt.Sprintf("going back to revision %d", plan.site.LastVerified))
+	a.note(pbx.Event{Stage: "roll_back", Code: pbx.EventGoingBack, Revision: plan.site.LastVerified}, fmt.Sprintf("rolling back to revision %d", plan.site.LastVerified))
 	broken := func(err error) (pbx.Run, error) {
-		return a.fail(ctx, pbx.RollbackFailed, code, "Asterisk did not take the new files ("+why.Error()+"), and going back did not work either ("+itsReason+"): "+
+		return a.fail(ctx, pbx.RollbackFailed, code, "Asterisk did not load the new files ("+why.Error()+"), and the rollback failed as well ("+itsReason+"): "+
 			"check what Asterisk rejects in its log, and with pbxportal doctor whether it reads these files; fix the cause, then apply again", err)
 	}
 	if lost := e.lost(ctx); lost != nil {
-		return a.fail(ctx, pbx.FilesAhead, pbx.CodeApplyRunning, "Asterisk did not take the new files ("+why.Error()+"), and they stay in place", lost)
+		return a.fail(ctx, pbx.FilesAhead, pbx.CodeApplyRunning, "Asterisk did not load the new files ("+why.Error()+"), and they stay in place", lost)
 	}
 	a.doubted(plan.site.LastVerified) // before the files switch: Asterisk may no longer run this revision
 	switch _, err := e.target.Activate(plan.site.LastVerified, plan.files); {
 	case errors.Is(err, pbx.ErrEdited):
-		return a.fail(ctx, pbx.FilesAhead, code, "Asterisk did not take the new files ("+itsReason+"), and they were changed by hand since: the change is in place, "+
+		return a.fail(ctx, pbx.FilesAhead, code, "Asterisk did not load the new files ("+itsReason+"), and they were changed by hand since: the change is in place, "+
 			"nothing was restored. Review the plan, correct what Asterisk rejects, then apply with force: the changed files are saved first", why)
 	case err != nil:
 		return broken(err)
@@ -292,7 +292,7 @@ func (e *Engine) rollBack(ctx context.Context, a *attempt, plan *planned, code s
 	case pbx.Contradicted:
 		return broken(errors.New(brief(differences)))
 	case pbx.Inconclusive, pbx.NotVerified:
-		return a.fail(ctx, pbx.RollbackFailed, code, fmt.Sprintf("Asterisk did not take the new files (%s); revision %d is in place again, but it could not be verified that Asterisk runs it ("+itsReason+"): "+
+		return a.fail(ctx, pbx.RollbackFailed, code, fmt.Sprintf("Asterisk did not load the new files (%s); revision %d is in place again, but it could not be verified that Asterisk runs it ("+itsReason+"): "+
 			"check with pbxportal doctor whether Asterisk is reachable, fix the cause, and apply again; a running portal keeps reloading and checking", why.Error(), plan.site.LastVerified), errors.New(brief(differences)))
 	}
 	err = e.lost(ctx)
@@ -302,7 +302,7 @@ func (e *Engine) rollBack(ctx context.Context, a *attempt, plan *planned, code s
 	if err != nil {
 		a.notNoted(err)
 	}
-	return a.fail(ctx, pbx.RolledBack, code, fmt.Sprintf("Asterisk did not take the new files ("+itsReason+"); revision %d is in place and running again, as before: "+
+	return a.fail(ctx, pbx.RolledBack, code, fmt.Sprintf("Asterisk did not load the new files ("+itsReason+"); revision %d is in place and running again, as before: "+
 		"find the rejected file and line in Asterisk's log, fix the cause, and apply again", plan.site.LastVerified), why)
 }
 

@@ -277,7 +277,7 @@ func TestAnApplyEndsWithTheResultOfTheStageThatFailed(t *testing.T) {
 			script{reloadErr: errors.New("cannot be reached")},
 			apply.Request{OnFailure: apply.RollBack},
 			"stage flip reload flip reload", pbx.CodeReloadFailed,
-			pbx.RollbackFailed, pbx.NotVerified, 2, "going back did not work either",
+			pbx.RollbackFailed, pbx.NotVerified, 2, "the rollback failed as well",
 		},
 		"Asterisk returns no answer that can be compared": {
 			script{liveErr: errors.New("garbage")},
@@ -319,7 +319,7 @@ func TestAnApplyEndsWithTheResultOfTheStageThatFailed(t *testing.T) {
 			script{live: func(l pbx.Live) pbx.Live { l.IDs["endpoint"] = nil; return l }},
 			apply.Request{},
 			failed, pbx.CodeRolledBack, pbx.RollbackFailed, pbx.Contradicted, 2,
-			"going back did not work either",
+			"the rollback failed as well",
 		},
 		"Asterisk has an unexpected endpoint": {
 			script{live: lose(func(l *pbx.Live) { l.IDs["endpoint"] = append([]string{"1500"}, l.IDs["endpoint"]...) })},

@@ -83,7 +83,7 @@ func (g *guard) look(ctx context.Context) (pause time.Duration) {
 			return look
 		case pbx.KindOf(err) != pbx.KindConflict:
 			g.noted = g.noted || attempts > 0
-			g.report("Asterisk has not taken the files yet", err)
+			g.report("Asterisk has not loaded the files yet", err)
 		}
 	}
 	pause = min(g.rest, look)

@@ -92,7 +92,7 @@ func TestThePortalDoesNotCatchUpWhileTheFilesHaveDrifted(t *testing.T) {
 			t.Fatal(err)
 		}
 		reports := watched(t, f)
-		if said := reports(); strings.Count(said, "Asterisk has not taken the files yet: down") != 5 { // after 10, 12, 16, 24 and 40 s
+		if said := reports(); strings.Count(said, "Asterisk has not loaded the files yet: down") != 5 { // after 10, 12, 16, 24 and 40 s
 			t.Errorf("while Asterisk is down: %s", said)
 		}
 		f.drift, f.reloadErr, f.calls = []pbx.Drift{{Kind: pbx.Edited, Path: "/x"}}, nil, nil
@@ -159,7 +159,7 @@ func TestAnUnconfirmedApplyIsRetriedAndRecordedOnce(t *testing.T) {
 			}
 			return all
 		}
-		if said := reports(); strings.Count(said, "has not taken the files yet: it could not be verified that Asterisk runs them: garbage") != 5 || len(records()) != 0 {
+		if said := reports(); strings.Count(said, "has not loaded the files yet: it could not be verified that Asterisk runs them: garbage") != 5 || len(records()) != 0 {
 			t.Errorf("in the first minute: %d records, %s", len(records()), said)
 		}
 		for range 400 { // minutes

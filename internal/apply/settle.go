@@ -101,14 +101,14 @@ func (e *Engine) catchUp(ctx context.Context, attempts int) (done bool, err erro
 	if len(site.Drift) > 0 { // external changes are not deployed without a request
 		return false, &pbx.Error{
 			Kind: pbx.KindConflict, Code: pbx.CodeDrift,
-			Msg: "Asterisk has not taken the files yet, and they were changed outside the portal since (" + driftText(site.Drift) + "): review the plan, then apply with force",
+			Msg: "Asterisk has not loaded the files yet, and they were changed outside the portal since (" + driftText(site.Drift) + "): review the plan, then apply with force",
 		}
 	}
 	inventory, err := render.Read(site.Files)
 	if err != nil {
 		return false, err
 	}
-	a := e.attempt(ctx, Request{TriggeredBy: "portal", Comment: fmt.Sprintf("catching up: Asterisk had not taken revision %d", site.Current)})
+	a := e.attempt(ctx, Request{TriggeredBy: "portal", Comment: fmt.Sprintf("catching up: Asterisk had not loaded revision %d", site.Current)})
 	defer a.close()
 	a.action = pbx.ActionApplyCatchUp
 	a.run.Users = len(inventory.Numbers())

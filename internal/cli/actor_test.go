@@ -10,7 +10,7 @@ func TestTheAuthenticatedActorIsSeparateFromTheClaimedOne(t *testing.T) {
 	s := newSettings(t)
 	s.run(t, "apply", "--by", "the president") // it fails, for want of an Asterisk, and is on record
 	out := s.must(t, "audit", "list")
-	if !regexp.MustCompile(`WHO +GIVEN AS`).MatchString(out) || !regexp.MustCompile(`local \S.* {2,}the president`).MatchString(out) {
+	if !regexp.MustCompile(`WHO +TRIGGERED BY`).MatchString(out) || !regexp.MustCompile(`local \S.* {2,}the president`).MatchString(out) {
 		t.Error(out)
 	}
 	out = s.must(t, "audit", "list", "--json")

@@ -17,8 +17,8 @@ type adminCommands struct {
 	Reset        adminResetCommand        `cmd:"" help:"Remove an account's password, second factor and sessions, and print a one-time link to set a new password."`
 	Disable      adminDisableCommand      `cmd:"" help:"Disable an account at once: sign-ins are refused, and the tokens it created are revoked."`
 	Enable       adminEnableCommand       `cmd:"" help:"Enable a disabled account."`
-	Unlink       adminUnlinkCommand       `cmd:"" help:"Unlink an account from its user at the OpenID provider: the next user who signs in there with its address is linked to it."`
-	AfterRestore adminAfterRestoreCommand `cmd:"" name:"after-restore" help:"After restoring a backup: end all sessions, links and tokens, because those that ended since the backup are valid again."`
+	Unlink       adminUnlinkCommand       `cmd:"" help:"Unlink an account from its identity at the OpenID provider: the next person who signs in there with its address is linked to it."`
+	AfterRestore adminAfterRestoreCommand `cmd:"" name:"after-restore" help:"After a backup was restored: end all sessions, links and tokens, because those that ended since the backup are valid again."`
 	SetupLink    adminSetupLinkCommand    `cmd:"" creates:"" name:"setup-link" help:"Print a new one-time link to create the first account (serve does so too)."`
 }
 
@@ -179,7 +179,7 @@ func (c *adminUnlinkCommand) Run(ctx context.Context, a *app, p *portal) error {
 		fmt.Fprintf(a.stdout, "%s <%s> is not linked to a provider.\n", account.Name, account.Email)
 		return nil
 	}
-	fmt.Fprintf(a.stdout, "%s <%s> is no longer linked to the provider; all sessions have ended. The next user who signs in there with this address is linked to it.\n",
+	fmt.Fprintf(a.stdout, "%s <%s> is no longer linked to the provider; all sessions have ended. The next person who signs in there with this address is linked to it.\n",
 		account.Name, account.Email)
 	return nil
 }
@@ -196,7 +196,7 @@ func (*adminAfterRestoreCommand) Run(ctx context.Context, a *app, p *portal) err
 		return a.printJSON(map[string]any{"sessions": ended.Sessions, "links": ended.Links, "tokens": ended.Tokens})
 	}
 	fmt.Fprintf(a.stdout, "Ended: %d sessions, %d links, %d tokens. Create new tokens for the programs that need one.\n", ended.Sessions, ended.Links, ended.Tokens)
-	fmt.Fprintln(a.stdout, "Accounts, roles, passwords and recovery codes are those of the backup: see pbxportal admin list for what was disabled, deleted, reset or changed since.")
+	fmt.Fprintln(a.stdout, "Accounts, roles, passwords and recovery codes are those of the backup. Repeat what was disabled, deleted, reset or changed since: pbxportal admin list shows the accounts.")
 	return nil
 }
 
@@ -211,7 +211,7 @@ func (*adminSetupLinkCommand) Run(ctx context.Context, a *app, p *portal) error 
 	if !needed {
 		return &pbx.Error{Kind: pbx.KindConflict, Code: pbx.CodeSetupDone, Msg: "there are accounts already: pbxportal admin list shows them, pbxportal admin reset restores access to one"}
 	}
-	return a.printLink(link, pageURL(p.address(), "setup", link), "make the first account")
+	return a.printLink(link, pageURL(p.address(), "setup", link), "create the first account")
 }
 
 // printLink prints a one-time link.

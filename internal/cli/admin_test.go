@@ -135,7 +135,7 @@ func TestATokenIsTheOnlyOutputAndIsValidUntilItIsRevoked(t *testing.T) {
 	if p, err := a.Authenticate(t.Context(), proof); err != nil || !p.May(pbx.ApplyRun) || p.May(pbx.ApplyRead) {
 		t.Errorf("%+v, error %v", p, err)
 	}
-	if list := s.must(t, "token", "list"); !regexp.MustCompile(found[1] + ` +ci +applier \(users:read apply:run\) +holds until .* +20\d\d-`).MatchString(list) {
+	if list := s.must(t, "token", "list"); !regexp.MustCompile(found[1] + ` +ci +applier \(users:read apply:run\) +valid until .* +20\d\d-`).MatchString(list) {
 		t.Error(list)
 	}
 	s.must(t, "token", "revoke", found[1])

@@ -13,8 +13,8 @@ import (
 )
 
 type planCommand struct {
-	Diff     bool `help:"Show the changes of the two files, line by line; secrets are hidden."`
-	Live     bool `help:"Wait for Asterisk's answer however long it takes; otherwise 3 seconds."`
+	Diff     bool `help:"Show the changes of the files, line by line; secrets are hidden."`
+	Live     bool `help:"Wait for Asterisk's answer however long it takes. Default: 3 seconds."`
 	ExitCode bool `name:"exit-code" help:"Exit with code 8 unless database, files and the live Asterisk agree."`
 }
 
@@ -50,7 +50,7 @@ func (a *app) printPlan(plan pbx.Plan, diff bool) {
 		fmt.Fprintf(a.stdout, "\nDRIFT  %s\n", d)
 	}
 	if plan.Behind != "" && plan.Revision != 0 && len(plan.Drift) == 0 { // it would repeat the same
-		fmt.Fprintf(a.stdout, "\nBEHIND %s\n", plan.Behind)
+		fmt.Fprintf(a.stdout, "\nOUT OF SYNC  %s\n", plan.Behind)
 	}
 	a.printHost(plan)
 	a.printChanges(plan.Changes)
@@ -67,7 +67,7 @@ func (a *app) printPlan(plan pbx.Plan, diff bool) {
 	case len(plan.Clashes) > 0:
 		fmt.Fprintln(a.stdout, "Next: rename or remove the objects with numbers of users in Asterisk's own configuration, or delete these users; until then applies are refused.")
 	case foreign:
-		fmt.Fprintln(a.stdout, "Next: move the external file away; applies are refused while Asterisk reads it together with the portal's.")
+		fmt.Fprintln(a.stdout, "Next: move the external file to another folder; until then applies are refused, because Asterisk would read it as well.")
 	case len(plan.Drift) > 0 && !plan.Edited():
 		fmt.Fprintln(a.stdout, "Next: pbxportal apply --force makes Asterisk run what this database says.")
 	case len(plan.Drift) > 0:
@@ -75,7 +75,7 @@ func (a *app) printPlan(plan pbx.Plan, diff bool) {
 	case plan.Pending:
 		fmt.Fprintf(a.stdout, "Next: pbxportal apply, or pbxportal apply --plan %s for exactly this plan.\n", plan.Hash)
 	case plan.Behind != "":
-		fmt.Fprintln(a.stdout, "Next: the files are as they should be. Check that Asterisk runs; pbxportal apply makes it reload them.")
+		fmt.Fprintln(a.stdout, "Next: check that Asterisk is running, then run pbxportal apply, which reloads the files. The files are correct.")
 	default:
 		fmt.Fprintln(a.stdout, "Nothing to do: database, files and the live Asterisk agree.")
 	}
@@ -92,9 +92,9 @@ func (a *app) printHost(plan pbx.Plan) {
 	}
 	notes := slices.DeleteFunc(slices.Clone(plan.Host), func(o pbx.HostObject) bool { return slices.Contains(plan.Clashes, o) })
 	for _, o := range notes[:min(len(notes), most)] {
-		said := "is not the portal's, and no new user gets the number"
+		said := "does not belong to the portal; no new user gets this number"
 		if !o.Taken() {
-			said = "is not the portal's, and does not affect it"
+			said = "does not belong to the portal, and does not affect it"
 		}
 		fmt.Fprintf(a.stdout, "NOTE   %s %s\n", o, said)
 	}
@@ -137,11 +137,11 @@ func changeText(c pbx.Change) string {
 }
 
 type applyCommand struct {
-	By        string `help:"Actor, recorded in the audit trail. Default: cli: and your user name." placeholder:"TEXT"`
-	Comment   string `help:"Why; goes into the record." placeholder:"TEXT"`
+	By        string `help:"Name recorded as the one who triggered it. Default: cli: and your user name." placeholder:"TEXT"`
+	Comment   string `help:"Reason for the change, recorded with it." placeholder:"TEXT"`
 	Plan      string `help:"Apply only if the plan still has this hash (as shown by plan)." placeholder:"HASH"`
 	Force     bool   `help:"Overwrite external changes of the files; they are saved with the record first."`
-	DryRun    bool   `help:"Do everything except writing."`
+	DryRun    bool   `help:"Do everything except write."`
 	OnFailure string `help:"If Asterisk does not run the new files: keep them, or rollback. Default: roll back when Asterisk runs something else, keep when it does not answer." enum:",keep,rollback" default:"" placeholder:"WHAT"`
 }
 
@@ -153,9 +153,9 @@ func (c *applyCommand) Run(ctx context.Context, a *app, p *portal) error {
 }
 
 type rollbackCommand struct {
-	Revision int    `arg:"" optional:"" help:"The revision to restore. Default: the one that ran before the one in place."`
-	By       string `help:"Actor, recorded in the audit trail. Default: cli: and your user name." placeholder:"TEXT"`
-	Comment  string `help:"Why; goes into the record." placeholder:"TEXT"`
+	Revision int    `arg:"" optional:"" help:"The revision to restore. Default: the newest earlier one that Asterisk was verified to run."`
+	By       string `help:"Name recorded as the one who triggered it. Default: cli: and your user name." placeholder:"TEXT"`
+	Comment  string `help:"Reason for the change, recorded with it." placeholder:"TEXT"`
 	Force    bool   `help:"Overwrite external changes of the files; they are saved with the record first."`
 }
 
@@ -171,7 +171,7 @@ func (c *rollbackCommand) Run(ctx context.Context, a *app, p *portal) error {
 		return err
 	}
 	if !a.json {
-		fmt.Fprintf(a.stdout, "\nThe files of revision %d are live again. The database is unchanged: pbxportal plan shows what the next apply would change again.\n", c.Revision)
+		fmt.Fprintf(a.stdout, "\nThe files of revision %d are live again. The database is unchanged, so the next apply would undo this: pbxportal plan shows the changes.\n", c.Revision)
 	}
 	return nil
 }
@@ -218,7 +218,7 @@ func resultText(r pbx.Run) string {
 		if r.Verification == pbx.Confirmed {
 			return "applied: Asterisk runs exactly " + pbx.TheseUsers(r.Users)
 		}
-		return "in place: Asterisk was not asked whether it runs it" // adopted, or of an older portal
+		return "in place, not verified: Asterisk was not asked whether it runs it" // adopted, or of an older portal
 	case pbx.NotConfirmed:
 		return "not confirmed: the files are in place and no command failed, but it could not be verified that Asterisk runs them; pbxportal doctor checks whether it is reachable " +
 			"(a running portal keeps checking)"
@@ -227,7 +227,7 @@ func resultText(r pbx.Run) string {
 	case pbx.DryRun:
 		return "dry run: nothing was written; run pbxportal apply to apply it"
 	case pbx.RolledBack:
-		return "rolled back: Asterisk rejected the new files and runs what it ran before; its log names what it rejected"
+		return "rolled back: Asterisk rejected the new files and runs the previous ones again; its log names the rejected file and line"
 	case pbx.RollbackFailed:
 		return "failed, and so did the rollback: check Asterisk now (pbxportal doctor), then run pbxportal apply"
 	case pbx.FilesAhead:
@@ -242,7 +242,7 @@ func resultText(r pbx.Run) string {
 		return "refused: nothing was changed"
 	case pbx.InDoubt, pbx.Interrupted:
 	}
-	return "outcome not known yet: the next apply, or pbxportal recover, determines it"
+	return "outcome unknown: run pbxportal recover, or apply again, to determine it"
 }
 
 type installCommand struct{}
@@ -260,7 +260,7 @@ func (*installCommand) Run(ctx context.Context, a *app, p *portal) error {
 		fmt.Fprintln(a.stdout, "The files exist already. Check with pbxportal doctor whether Asterisk includes them.")
 		return nil
 	}
-	fmt.Fprintf(a.stdout, "Both files exist now. Include them in Asterisk's configuration, with a line at the end of each of these files, and reload it:\n"+
+	fmt.Fprintf(a.stdout, "The generated files exist now. Include them at the end of these files, and reload Asterisk:\n"+
 		"  %s/pjsip.conf       #include pjsip.d/synergycall/*.conf\n  %s/extensions.conf  #include extensions.d/synergycall/*.conf\n",
 		p.config.AsteriskConfigDir, p.config.AsteriskConfigDir)
 	return nil
@@ -278,13 +278,13 @@ func (*recoverCommand) Run(ctx context.Context, a *app, p *portal) error {
 		return a.printJSON(map[string]any{"did": append([]string{}, did...)})
 	}
 	if len(did) == 0 {
-		fmt.Fprintln(a.stdout, "Everything was in order.")
+		fmt.Fprintln(a.stdout, "Nothing to recover.")
 		return nil
 	}
 	for _, what := range did {
 		fmt.Fprintln(a.stdout, what)
 	}
-	fmt.Fprintln(a.stdout, "Next: check with pbxportal plan whether anything is left to do.")
+	fmt.Fprintln(a.stdout, "Next: pbxportal plan shows whether anything is left to do.")
 	return nil
 }
 
@@ -294,7 +294,7 @@ type revisionCommands struct {
 }
 
 type revisionListCommand struct {
-	Limit int `help:"How many at the most." default:"20"`
+	Limit int `help:"Maximum number of revisions, from 1 to 500." default:"20"`
 }
 
 // Run lists the revisions.
@@ -322,7 +322,7 @@ func (c *revisionListCommand) Run(ctx context.Context, a *app, p *portal) error 
 		return nil
 	}
 	w := newTable(a.stdout)
-	fmt.Fprintln(w, "\tREVISION\tWHEN\tWHO\tGIVEN AS\tUSERS\tRESULT\tWHY")
+	fmt.Fprintln(w, "\tREVISION\tWHEN\tWHO\tTRIGGERED BY\tUSERS\tRESULT\tCOMMENT")
 	for _, r := range runs {
 		mark := ""
 		if r.Revision == site.Current {
@@ -330,7 +330,7 @@ func (c *revisionListCommand) Run(ctx context.Context, a *app, p *portal) error 
 		}
 		why := r.Comment
 		if r.Restored != 0 {
-			why = strings.TrimSpace(fmt.Sprintf("revision %d again. %s", r.Restored, why))
+			why = strings.TrimSpace(fmt.Sprintf("restores revision %d. %s", r.Restored, why))
 		}
 		fmt.Fprintf(w, "%s\t%d\t%s\t%s\t%s\t%d\t%s\t%s\n", mark, r.Revision, r.Log.TriggeredAt.Format(time.RFC3339), proved(r.Log.Actor), oneLine(r.Log.TriggeredBy), r.Users, r.Result, shorten(oneLine(why), 60))
 	}

@@ -17,7 +17,7 @@ func TestThePlanReportsForEachDriftWhatForceDoes(t *testing.T) {
 		"an edit":                          {[]pbx.DriftKind{pbx.Edited}, "Next: pbxportal apply --force overwrites the changed files; they are saved"},
 		"an older database":                {[]pbx.DriftKind{pbx.Unknown}, "Next: pbxportal apply --force makes Asterisk run what this database says."},
 		"an older database, and an edit":   {[]pbx.DriftKind{pbx.Missing, pbx.Unknown}, "overwrites the changed files"},
-		"a file that is not the portal's":  {[]pbx.DriftKind{pbx.External, pbx.Edited}, "Next: move the external file away"},
+		"a file that is not the portal's":  {[]pbx.DriftKind{pbx.External, pbx.Edited}, "Next: move the external file to another folder"},
 		"nothing, and there is more to do": {nil, "Next: pbxportal apply, or"},
 	} {
 		plan := pbx.Plan{Revision: 2, Pending: true}

@@ -71,7 +71,7 @@ func TestAnUnconfirmedApplyHasItsOwnExitCodeAndIsNotShownAsSuccess(t *testing.T)
 	if code, out, _ := s.run(t, "apply"); code != 7 || !strings.Contains(out, "not confirmed: ") {
 		t.Errorf("a second time: exit code %d\n%s", code, out)
 	}
-	if plan := s.must(t, "plan"); !strings.Contains(plan, "BEHIND Asterisk was not yet seen to run revision") {
+	if plan := s.must(t, "plan"); !strings.Contains(plan, "OUT OF SYNC  Asterisk was not yet seen to run revision") {
 		t.Errorf("the plan says\n%s", plan)
 	}
 	if code, _, errs := s.run(t, "rollback"); code != 3 || !strings.Contains(errs, "no earlier revision that Asterisk was seen to run") {

@@ -20,12 +20,12 @@ type auditCommands struct {
 	Export  auditExportCommand  `cmd:"" help:"Print the audit trail as JSON lines that can be verified elsewhere."`
 	Archive auditArchiveCommand `cmd:"" help:"Export the oldest events to a file, check it, and remove them from the database."`
 	Verify  auditVerifyCommand  `cmd:"" help:"Verify that the audit trail was not changed, by its hashes and signed heads."`
-	Begin   auditBeginCommand   `cmd:"" help:"Begin a new series of signed heads, after an alarm about the audit trail was investigated."`
+	Begin   auditBeginCommand   `cmd:"" help:"Begin a new series of signed heads, after an alarm of the audit trail was investigated."`
 	Head    auditHeadCommand    `cmd:"" help:"Print the signed head of the audit trail, to store it elsewhere."`
 }
 
 type auditListCommand struct {
-	Limit int `help:"How many at the most." default:"20"`
+	Limit int `help:"Maximum number of records, from 1 to 500." default:"20"`
 }
 
 // Run lists the records.
@@ -58,15 +58,15 @@ func (c *auditListCommand) Run(ctx context.Context, a *app, p *portal) error {
 		return nil
 	}
 	w := newTable(a.stdout)
-	fmt.Fprintln(w, "WHEN\tWHO\tGIVEN AS\tOUTCOME\tDETAILS\tID")
+	fmt.Fprintln(w, "WHEN\tWHO\tTRIGGERED BY\tOUTCOME\tDETAILS\tID")
 	for _, l := range page.Logs {
 		outcome := string(l.Outcome)
 		if results[l.ID] == pbx.DryRun {
-			outcome = "rehearsal"
+			outcome = "dry run"
 		}
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", l.TriggeredAt.Format(time.RFC3339), proved(l.Actor), oneLine(l.TriggeredBy), outcome, shorten(oneLine(l.ErrorDetails), 60), l.ID)
 	}
-	fmt.Fprintln(w, "\nOne of them with all its details: pbxportal audit show ID")
+	fmt.Fprintln(w, "\nTo show one with all details: pbxportal audit show ID")
 	return w.Flush()
 }
 
@@ -113,9 +113,9 @@ func proved(a pbx.Actor) string {
 func (a *app) printStory(r pbx.Run) {
 	l := r.Log
 	w := newTable(a.stdout)
-	fmt.Fprintf(w, "When\t%s\nWho\t%s\nGiven as\t%s\n", l.TriggeredAt.Format(time.RFC3339), proved(l.Actor), oneLine(l.TriggeredBy))
+	fmt.Fprintf(w, "When\t%s\nWho\t%s\nTriggered by\t%s\n", l.TriggeredAt.Format(time.RFC3339), proved(l.Actor), oneLine(l.TriggeredBy))
 	if r.Comment != "" {
-		fmt.Fprintf(w, "Why\t%s\n", oneLine(r.Comment))
+		fmt.Fprintf(w, "Comment\t%s\n", oneLine(r.Comment))
 	}
 	fmt.Fprintf(w, "Outcome\t%s\n", l.Outcome)
 	if r.Result != "" {
@@ -139,7 +139,7 @@ func (a *app) printStory(r pbx.Run) {
 		fmt.Fprintf(w, "Differs\t%s\n", oneLine(d))
 	}
 	for _, f := range r.Saved {
-		fmt.Fprintf(w, "Saved\t%s as it was changed externally, %d bytes (pbxportal audit saved %s)\n", f.Path, len(f.Content), l.ID)
+		fmt.Fprintf(w, "Saved\t%s with its external changes, %d bytes: pbxportal audit saved %s\n", f.Path, len(f.Content), l.ID)
 	}
 	_ = w.Flush()
 	for _, e := range r.Events {

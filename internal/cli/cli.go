@@ -31,9 +31,9 @@ const (
 	exitPending     = 8 // plan --exit-code: an apply would do something, or would be refused
 )
 
-const description = `Control plane for Asterisk: users get SIP extensions, an apply brings them to a live Asterisk and checks that they arrived.
+const description = `Control plane for Asterisk: create users with SIP extensions, apply them to the live Asterisk, and verify that it runs them.
 
-Settings come from flags, from the environment, from the file .env of the current folder, or from /etc/pbxportal/pbxportal.env, in this order: pbxportal help settings lists them, pbxportal config show shows the effective values and their sources.
+Settings come from flags, the environment, the file .env in the current folder, and /etc/pbxportal/pbxportal.env; the first that has a value wins. pbxportal help settings lists them, pbxportal config show shows the effective values and their sources.
 
 Exit codes: 0 success; 1 failed, or doctor found a fault; 2 invalid command line, setting or input; 3 not found; 4 conflict (address taken, no free number, another apply is running); 5 database unavailable; 6 apply failed; 7 applied but not confirmed: the files are in place and no command failed, but Asterisk could not be verified to run them; 8 plan --exit-code: there are changes to apply.`
 
@@ -46,17 +46,17 @@ type commands struct {
 
 	Serve    serveCommand          `cmd:"" creates:"" help:"Run the portal: pages for a browser, HTTP API, API page, metrics."`
 	User     userCommands          `cmd:"" help:"Add, list, show and delete users."`
-	Plan     planCommand           `cmd:"" help:"Show what an apply would do: added, removed or changed users, clashes and configuration drift."`
+	Plan     planCommand           `cmd:"" help:"Show what an apply would do: users added, removed or changed, number clashes, configuration drift."`
 	Apply    applyCommand          `cmd:"" creates:"named" help:"Apply the configuration to Asterisk, and verify it."`
 	Rollback rollbackCommand       `cmd:"" help:"Restore an earlier revision of the files; the database is not changed."`
 	Revision revisionCommands      `cmd:"" help:"List and compare the revisions of the generated files."`
 	Recover  recoverCommand        `cmd:"" help:"Recover from an interrupted apply (serve and apply do so too)."`
-	Audit    auditCommands         `cmd:"" help:"List and show the records of applies; list, export and check the events of the audit trail."`
-	Admin    adminCommands         `cmd:"" help:"Create, list, reset, disable and enable the accounts of people who may sign in."`
+	Audit    auditCommands         `cmd:"" help:"List and show the records of applies; list, export and verify the audit trail."`
+	Admin    adminCommands         `cmd:"" help:"Manage the accounts of people who can sign in."`
 	Token    tokenCommands         `cmd:"" help:"Create, list and revoke the API tokens of programs."`
 	Status   statusCommand         `cmd:"" help:"Show the live state of Asterisk: registered phones and current calls."`
-	Install  installCommand        `cmd:"" creates:"" help:"Create both generated files, empty, so that Asterisk's own files can include them."`
-	Doctor   doctorCommand         `cmd:"" creates:"named" help:"Check database, folders, includes, socket and Asterisk; report every fault with its fix."`
+	Install  installCommand        `cmd:"" creates:"" help:"Create the generated files, empty, so that Asterisk's own files can include them."`
+	Doctor   doctorCommand         `cmd:"" creates:"named" help:"Check database, folders, includes, socket and Asterisk; print a fix for every fault."`
 	Migrate  migrateCommand        `cmd:"" creates:"" help:"Migrate the database schema (serve does so too)."`
 	Rotate   rotateKeyCommand      `cmd:"" name:"rotate-key" help:"Rotate the key that encrypts secrets in the database; servers may keep running."`
 	Lost     replaceLostKeyCommand `cmd:"" name:"replace-lost-key" help:"Reissue what is encrypted with a lost key; without --give-up only report the consequences."`

@@ -48,16 +48,16 @@ func TestTheCommandsWorkWithoutAServer(t *testing.T) {
 	id, _ := decode(t, s.must(t, "user", "show", "1001", "--json"))["id"].(string)
 	expect(s.must(t, "user", "show", id), "Ben")
 	expect(s.must(t, "plan"), "2 users. Nothing has been applied yet.", "1000", "Anna Example", "added", "Next: pbxportal apply")
-	expect(s.must(t, "install"), "Both files exist now", "#include pjsip.d/synergycall/*.conf")
+	expect(s.must(t, "install"), "The generated files exist now", "#include pjsip.d/synergycall/*.conf")
 	expect(s.must(t, "install"), "The files exist already")
 	expect(s.must(t, "apply", "--dry-run"), "dry run: nothing was written")
-	if out := s.must(t, "audit", "list"); !strings.Contains(out, "rehearsal  ") {
-		t.Errorf("a rehearsal is shown as what it is not:\n%s", out)
+	if out := s.must(t, "audit", "list"); !strings.Contains(out, "dry run  ") {
+		t.Errorf("a dry run is shown as what it is not:\n%s", out)
 	}
 	expect(s.must(t, "audit", "list", "--json"), `"result": "dry_run"`)
-	expect(s.must(t, "apply", "--by", "a test", "--comment", "the first"), "stage", "flip", "verify", "applied: Asterisk runs exactly these 2 users", "audit show")
+	expect(s.must(t, "apply", "--by", "a test", "--comment", "the first"), "stage", "flip", "verify", "applied: Asterisk runs exactly the 2 users of this revision", "audit show")
 	expect(s.must(t, "plan"), "Nothing to do: database, files and the live Asterisk agree.")
-	expect(s.must(t, "apply"), "unchanged: Asterisk already runs exactly these 2 users; it was not reloaded")
+	expect(s.must(t, "apply"), "unchanged: Asterisk already runs exactly the 2 users of this revision; it was not reloaded")
 	expect(s.must(t, "user", "delete", "1001"), "extension 1001 is free", "pbxportal apply")
 	plan := s.must(t, "plan", "--diff")
 	expect(plan, "-", "1001", "Ben", "removed; the phone can no longer register", "-exten => 1001,1,Dial(PJSIP/1001,25)", "password=[hidden]")
@@ -68,12 +68,12 @@ func TestTheCommandsWorkWithoutAServer(t *testing.T) {
 		t.Errorf("apply of another plan: exit code %d, %s", code, errs)
 	}
 	hash, _ := decode(t, s.must(t, "plan", "--json"))["hash"].(string)
-	expect(s.must(t, "apply", "--plan", hash), "applied: Asterisk runs exactly this 1 user")
+	expect(s.must(t, "apply", "--plan", hash), "applied: Asterisk runs exactly the 1 user of this revision")
 	expect(s.must(t, "revision", "list"), "→", "the first", "what was in place before the first apply")
-	expect(s.must(t, "rollback"), "applied: Asterisk runs exactly these 2 users", "are live again. The database is unchanged")
+	expect(s.must(t, "rollback"), "applied: Asterisk runs exactly the 2 users of this revision", "are live again. The database is unchanged")
 	expect(s.must(t, "plan"), "-", "1001", "Next: pbxportal apply")
 	expect(s.must(t, "revision", "diff", "2", "3"), "-exten => 1001,1,")
-	expect(s.must(t, "recover"), "Everything was in order.")
+	expect(s.must(t, "recover"), "Nothing to recover.")
 	report := decode(t, s.must(t, "apply", "--json"))
 	if report["outcome"] != "success" || report["verification"] != "confirmed" || report["users_applied"] != 1.0 {
 		t.Errorf("report %v", report)
@@ -279,12 +279,12 @@ func TestDoctorReportsEachProblemWithItsFix(t *testing.T) {
 			func(a *lab.Asterisk, _ settings) error {
 				return os.WriteFile(in(a, "pjsip.d/synergycall/copy.conf"), nil, 0o600)
 			},
-			1, `broken +changes by others: .*copy.conf is not the portal's`,
+			1, `broken +external changes: .*copy.conf is not the portal's`,
 		},
 		"texts in files may start programs": {
 			func(a *lab.Asterisk, _ settings) error {
 				return os.WriteFile(in(a, "asterisk.conf"), []byte("[options]\nexeCincludes => Yes ; hm\n;live_dangerously = yes\n[files]\nlive_dangerously = yes\n"), 0o600)
-			}, 0, `warning +options in asterisk.conf: execincludes is on.*\n.*set execincludes = no.*\n *ok +changes by others`,
+			}, 0, `warning +options in asterisk.conf: execincludes is on.*\n.*set execincludes = no.*\n *ok +external changes`,
 		},
 		"variables may start programs": {
 			func(a *lab.Asterisk, _ settings) error {
@@ -315,7 +315,7 @@ func TestDoctorReportsEachProblemWithItsFix(t *testing.T) {
 		},
 		"the database is made": {
 			func(_ *lab.Asterisk, s settings) error { s.must(t, "migrate"); return nil },
-			0, `ok +database: SQLite file .*; a write, which was rolled back, succeeded`,
+			0, `ok +database: SQLite file .*; a test write succeeded, and was rolled back`,
 		},
 		"the folder is not Asterisk's": {
 			func(_ *lab.Asterisk, s settings) error { s["ASTERISK_CONFIG_DIR"] = "/nowhere"; return nil },

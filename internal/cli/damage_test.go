@@ -17,7 +17,7 @@ func TestUsersDamagedOnDiskAreRefusedByEveryCommandUntilTheyAreAccepted(t *testi
 	if _, out, _ := s.run(t, "doctor"); !strings.Contains(out, "1 users were written by another program") {
 		t.Errorf("doctor: %s", out)
 	}
-	if out := s.must(t, "migrate"); !strings.Contains(out, "Gave 1 users a hash") {
+	if out := s.must(t, "migrate"); !strings.Contains(out, "Added hashes to 1 users") {
 		t.Errorf("migrate: %s", out)
 	}
 	storetest.Execute(t, s["DATABASE_URL"], `DROP TRIGGER users_changed_user; UPDATE users SET name = 'Eve' WHERE name = 'Anna'`)

@@ -85,9 +85,9 @@ func (a *app) printFindings(findings []node.Finding, broken, beside int) {
 	case 0:
 		fmt.Fprintln(a.stdout, "\nAn apply can succeed.")
 	case beside:
-		fmt.Fprintf(a.stdout, "\nAn apply can succeed. Apart from that, %d broken: fix them, and run doctor again.\n", broken)
+		fmt.Fprintf(a.stdout, "\nAn apply can succeed, but not everything else works. Broken: %d. Fix them, and run doctor again.\n", broken)
 	default:
-		fmt.Fprintf(a.stdout, "\nAn apply fails. %d broken: fix them in this order, and run doctor again.\n", broken)
+		fmt.Fprintf(a.stdout, "\nAn apply would fail. Broken: %d. Fix them in this order, and run doctor again.\n", broken)
 	}
 }
 
@@ -99,7 +99,7 @@ func (p *portal) rehearse(ctx context.Context, ready bool, before []node.Finding
 		f.Detail = "files and queries of Asterisk all succeeded, and were reverted; the database has no tables to try yet"
 	}
 	if slices.ContainsFunc(before, func(f node.Finding) bool { return f.Grade == node.Bad && !f.Beside }) {
-		f.Grade, f.Detail, f.Fix = node.Warning, "not begun, since it would fail", "fix what is broken above, and run doctor again"
+		f.Grade, f.Detail, f.Fix = node.Warning, "not started, because it would fail", "fix what is broken above, and run doctor again"
 		return []node.Finding{f}
 	}
 	behind, err := p.engine.Rehearse(ctx, apply.Rehearsal{Host: p.node.Rehearse, Unready: !ready})
@@ -112,7 +112,7 @@ func (p *portal) rehearse(ctx context.Context, ready bool, before []node.Finding
 		if e, ok := errors.AsType[*pbx.Error](err); ok {
 			f.Detail = oneLine(e.Msg)
 		}
-		f.Fix = "an apply fails with this; once its cause is gone, run doctor again"
+		f.Fix = "an apply would fail with this: fix the cause, and run doctor again"
 		return []node.Finding{f}
 	}
 	all := []node.Finding{f}
@@ -129,7 +129,7 @@ func (a *app) examineDatabase(ctx context.Context, p *portal) (f node.Finding, r
 	missing := errors.Is(err, os.ErrNotExist)
 	if err != nil && !missing {
 		f.Grade, f.Detail = node.Bad, f.Detail+": "+oneLine(err.Error())
-		f.Fix = remedy(err, "start the database, or set DATABASE_URL; without it the portal keeps a SQLite file of its own")
+		f.Fix = remedy(err, "start the database, or correct DATABASE_URL; without that setting the portal uses a SQLite file of its own")
 		return f, false
 	}
 	if err := a.mayCreate(ctx, p); err != nil {
@@ -154,7 +154,7 @@ func (a *app) examineDatabase(ctx context.Context, p *portal) (f node.Finding, r
 			return f, false
 		}
 		if err := p.store.Probe(ctx); err != nil {
-			f.Grade, f.Detail = node.Bad, f.Detail+": it answers, but a write that would have been rolled back failed: "+oneLine(err.Error())
+			f.Grade, f.Detail = node.Bad, f.Detail+": it answers, but a test write failed: "+oneLine(err.Error())
 			f.Fix = remedy(err, "free space on its disk, or give the portal's user write permission")
 			return f, false
 		}
@@ -177,14 +177,14 @@ func (a *app) examineDatabase(ctx context.Context, p *portal) (f node.Finding, r
 		f.Detail += fmt.Sprintf("; its tables are at version %d, and the next command brings them to %d", has, known)
 		return f, false
 	}
-	f.Detail += "; a write, which was rolled back, succeeded"
+	f.Detail += "; a test write succeeded, and was rolled back"
 	without, err := p.store.Intact(ctx)
 	uncovered := 0
 	if err == nil {
 		uncovered, err = p.store.Uncovered(ctx)
 	}
 	if uncovered > 0 {
-		f.Detail += fmt.Sprintf("; %d users were written by another program and have no hash, so a disk that changes them is not noticed: a start of serve, or pbxportal migrate, gives them one", uncovered)
+		f.Detail += fmt.Sprintf("; %d users were written by another program and have no hash, so damage to them would not be noticed: restart the portal, or run pbxportal migrate, to add one", uncovered)
 	}
 	switch {
 	case err != nil: // the rehearsal shows whether an apply is affected by the damage
@@ -194,7 +194,7 @@ func (a *app) examineDatabase(ctx context.Context, p *portal) (f node.Finding, r
 			f.Fix += "; without a backup examine and correct the rows, then run pbxportal migrate --accept-users"
 		}
 	case without:
-		f.Grade, f.Detail = node.Warning, f.Detail+"; this PostgreSQL keeps no checksums of its pages, so it would not notice a disk that changes them"
+		f.Grade, f.Detail = node.Warning, f.Detail+"; this PostgreSQL keeps no checksums of its pages, so damage by the disk would not be noticed"
 		f.Fix = "stop PostgreSQL, and run pg_checksums --enable on its data folder"
 	}
 	return f, true
@@ -223,7 +223,7 @@ func (p *portal) examineTrail(ctx context.Context) node.Finding {
 	case err != nil: // the database was examined before
 		f.Detail = "not compared with its signed heads: the database does not answer, or has no tables yet"
 	case heads.Len() == 0:
-		f.Detail = fmt.Sprintf("%d events; no head was signed yet, serve does that", newest.Seq)
+		f.Detail = fmt.Sprintf("%d events; no signed head yet, a running portal signs one", newest.Seq)
 	default:
 		f.Detail = fmt.Sprintf("%d events; %d signed heads agree", newest.Seq, heads.Len())
 	}
@@ -246,7 +246,7 @@ func (p *portal) examineState() node.Finding {
 func (a *app) examineSettings() node.Finding {
 	f := node.Finding{Subject: "settings", Grade: node.Good, Detail: "from flags and the environment"}
 	if a.from.files.Closed != nil {
-		f.Grade, f.Detail, f.Fix = node.Warning, "not all of them are known: "+a.from.files.Closed.Error(), "run doctor as the service's user: runuser -u pbxportal -- pbxportal doctor"
+		f.Grade, f.Detail, f.Fix = node.Warning, "not all of them could be read: "+a.from.files.Closed.Error(), "run doctor as the service's user: runuser -u pbxportal -- pbxportal doctor"
 	}
 	var from, open, names []string
 	for _, file := range a.from.files.Read {

@@ -31,8 +31,8 @@ func (p *portal) examineFactors(ctx context.Context) node.Finding {
 	case pbx.SecondFactor(p.config.SecondFactor).DemandedOf(pbx.Owner):
 		f.Detail += "; these must set one up at the next sign-in: " + strings.Join(alone, ", ")
 	default:
-		f.Detail += fmt.Sprintf("; %d accounts that can change everything have none here: %s", len(alone), strings.Join(alone, ", "))
-		f.Fix = "set SECOND_FACTOR=owners, and they must set one up at the next sign-in; for users of an OpenID provider the provider is responsible"
+		f.Detail += fmt.Sprintf("; %d accounts that can change everything have none in the portal: %s", len(alone), strings.Join(alone, ", "))
+		f.Fix = "set SECOND_FACTOR=owners: they must then set one up at the next sign-in. Accounts that sign in with an OpenID provider can have theirs there"
 	}
 	return f
 }

@@ -11,7 +11,7 @@ import (
 )
 
 // managerUser explains how to create a Manager Interface user that can read the live state and change nothing.
-const managerUser = `see registrations and calls through Asterisk's Manager Interface. In manager.conf, with a secret of your own (openssl rand -hex 24); put the lines for [general] into the existing section [general], a second one is not read:
+const managerUser = `to see registrations and calls, create a user of Asterisk's Manager Interface in manager.conf, with a secret of your own (openssl rand -hex 24). Put the lines for [general] into the existing section [general]; a second one is not read:
              [general]
              enabled = yes
              bindaddr = 127.0.0.1
@@ -21,7 +21,7 @@ const managerUser = `see registrations and calls through Asterisk's Manager Inte
              permit = 127.0.0.1/255.255.255.255
              read = system,call
              write = reporting
-           then "manager reload" in Asterisk's console, only the same secret in a file of mode 0640, and
+           then run "manager reload" in Asterisk's console, write the secret alone into a file of mode 0640, and set
              AMI_USER=%s
              AMI_SECRET_FILE=that file`
 

@@ -57,7 +57,7 @@ func TestDoctorNamesTheOptionThatAnOlderAsteriskDoesNotKnow(t *testing.T) {
 		s.must(t, "user", "add", "Anna", "anna@example.com")
 		_, out, _ := s.run(t, "doctor")
 		const want = "the portal writes the option password_digest, which Asterisk 22.0.0 does not know: it came with Asterisk 22.2"
-		if strings.Contains(out, want) != tc.says || strings.Contains(out, "rehearsal of an apply: locks, record") == tc.says || strings.Contains(out, "not begun") {
+		if strings.Contains(out, want) != tc.says || strings.Contains(out, "rehearsal of an apply: locks, record") == tc.says || strings.Contains(out, "not started") {
 			t.Errorf("SECRET_MODE=%s:\n%s", tc.mode, out)
 		}
 	}

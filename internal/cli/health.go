@@ -101,7 +101,7 @@ func (l *healthLooks) databaseState(ctx context.Context) (seenDatabase, time.Tim
 func (l *healthLooks) asteriskState(ctx context.Context) (version, state string, at time.Time) {
 	seen, ok := l.asterisk.Recent(ctx, healthAge)
 	if !ok && (seen.At.IsZero() || time.Since(seen.At) > healthKnown) {
-		return "", fmt.Sprintf("not known: both of the portal's consoles at Asterisk have been in use for %s, as they are during an apply: try again when it has ended",
+		return "", fmt.Sprintf("not known: both of the portal's consoles at Asterisk have been in use for %s, as during an apply: try again when it has ended",
 			rounded(l.asterisk.Underway())), seen.At
 	}
 	return seen.What.version, seen.What.state, seen.At

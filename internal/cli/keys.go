@@ -36,7 +36,7 @@ func (p *portal) unlock(ctx context.Context) error {
 		}
 		err = missing(at, keys)
 	} else if errors.Is(err, keyring.ErrNoKey) {
-		err = fmt.Errorf("%w, and the database holds secrets that are sealed with %s: %s", err, keyList(needed(at)), restoreKey)
+		err = fmt.Errorf("%w, and the database holds secrets that are encrypted with %s: %s", err, keyList(needed(at)), restoreKey)
 	}
 	if _, system := errors.AsType[syscall.Errno](err); system {
 		err = fmt.Errorf("%w: the user the portal runs as must own the key file and its folder; check also whether STATE_DIR, or SECRET_KEY_FILE if it is set, is correct", err)
@@ -106,10 +106,10 @@ func missing(at store.AtRest, keys *keyring.Ring) error {
 	case len(lost) == 0:
 		return nil
 	case len(lost) == len(needed(at)):
-		return fmt.Errorf("the database holds secrets that are sealed with %s, which is not in %s; key %s, which is there, has sealed nothing: %s",
+		return fmt.Errorf("the database holds secrets that are encrypted with %s, which is not in %s; key %s, which is there, has encrypted nothing: %s",
 			keyList(lost), keys.Where(), keys.Current(), copyKey)
 	}
-	return fmt.Errorf("the database holds secrets that are sealed with %s, which is not in %s: %s", keyList(lost), keys.Where(), restoreKey)
+	return fmt.Errorf("the database holds secrets that are encrypted with %s, which is not in %s: %s", keyList(lost), keys.Where(), restoreKey)
 }
 
 const (
@@ -144,8 +144,8 @@ func (c *rotateKeyCommand) Run(ctx context.Context, a *app, p *portal) error {
 	}
 	if !plain && !p.unfinished(before) {
 		if _, err = p.keys.Rotate(); errors.Is(err, keyring.ErrExternal) {
-			return usage(fmt.Errorf("%w: put a new key before the present one there (openssl rand -base64 32), restart every portal that uses it, "+
-				"and run this again: it then seals everything with the new one", err))
+			return usage(fmt.Errorf("%w: put a new key before the current one there (openssl rand -base64 32), restart every portal that uses it, "+
+				"and run this again: it then encrypts everything with the new one", err))
 		} else if err == nil {
 			err = p.noteKey(ctx)
 		}
@@ -167,7 +167,7 @@ func (c *rotateKeyCommand) Run(ctx context.Context, a *app, p *portal) error {
 		fmt.Fprintf(a.stdout, "SECRET_STORAGE is plain: %d rows were decrypted, and there is no new key.\n", did.Rows)
 		return nil
 	}
-	fmt.Fprintf(a.stdout, "Everything is sealed with key %s, %d rows anew.\n", p.keys.Current(), did.Rows)
+	fmt.Fprintf(a.stdout, "Everything is encrypted with key %s; %d rows were re-encrypted.\n", p.keys.Current(), did.Rows)
 	if others := p.keys.IDs()[1:]; len(others) > 0 {
 		fmt.Fprintf(a.stdout, "Only older backups still need key %s; rotate-key --forget removes it from the file.\n", strings.Join(others, ", "))
 	}
@@ -197,7 +197,7 @@ func (p *portal) forget(ctx context.Context) error {
 	if lock == nil {
 		return &pbx.Error{
 			Kind: pbx.KindConflict, Code: pbx.CodeApplyRunning,
-			Msg: "everything is sealed with the new key, but the older ones are still in the file, because an apply is running: run rotate-key --forget again when it has ended",
+			Msg: "everything is encrypted with the new key, but the older ones are still in the file, because an apply is running: run rotate-key --forget again when it has ended",
 		}
 	}
 	defer lock.Release()
@@ -303,7 +303,7 @@ func (p *portal) examineKeys(ctx context.Context) node.Finding {
 		}
 		return f
 	case errors.Is(err, keyring.ErrNoKey):
-		f.Grade, f.Detail, f.Fix = node.Bad, fmt.Sprintf("sealed with %s; %v", keyList(needed(at)), err), restoreKey
+		f.Grade, f.Detail, f.Fix = node.Bad, fmt.Sprintf("encrypted with %s; %v", keyList(needed(at)), err), restoreKey
 		return f
 	case err != nil:
 		f.Grade, f.Detail, f.Fix = node.Bad, err.Error(), "repair the key file, or restore it from its copy"

@@ -25,13 +25,13 @@ func TestTheFirstStartMakesAKeyAndWithoutItNothingStartsAgain(t *testing.T) {
 	}
 	for _, command := range []string{"serve", "migrate", "plan", "user list", "user add B b@example.com"} {
 		code, out, errs := s.run(t, strings.Fields(command)...)
-		for _, want := range []string{"sealed with key ", path, "SECRET_KEY_FILE", "add it there again"} {
+		for _, want := range []string{"encrypted with key ", path, "SECRET_KEY_FILE", "add it there again"} {
 			if code != 2 || !strings.Contains(errs, want) {
 				t.Errorf("%s: exit code %d, want %q in: %s%s", command, code, want, out, errs)
 			}
 		}
 	}
-	if code, out, _ := s.run(t, "doctor"); code != 1 || !strings.Contains(out, "broken   secrets at rest: sealed with key ") || !strings.Contains(out, "add it there again") {
+	if code, out, _ := s.run(t, "doctor"); code != 1 || !strings.Contains(out, "broken   secrets at rest: encrypted with key ") || !strings.Contains(out, "add it there again") {
 		t.Errorf("doctor: exit code %d\n%s", code, out)
 	}
 	if _, err := os.Stat(path); err == nil {
@@ -168,7 +168,7 @@ func TestARotationThatWasCutOffIsFinishedAndNotBegunAgain(t *testing.T) {
 	if err := os.WriteFile(path, []byte(both), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if out := s.must(t, "rotate-key"); !strings.Contains(out, "1 rows anew") {
+	if out := s.must(t, "rotate-key"); !strings.Contains(out, "1 rows were re-encrypted") {
 		t.Errorf("said %s", out)
 	}
 	if now, err := os.ReadFile(path); string(now) != both || err != nil {
@@ -181,11 +181,11 @@ func TestExternallyProvidedKeysAreReplacedAtTheirSource(t *testing.T) {
 	s := newSettings(t)
 	s["SECRET_KEY"] = keyring.NewKey()
 	s.must(t, "user", "add", "Anna", "anna@example.com")
-	if code, _, errs := s.run(t, "rotate-key"); code != 2 || !strings.Contains(errs, "put a new key before the present one") {
+	if code, _, errs := s.run(t, "rotate-key"); code != 2 || !strings.Contains(errs, "put a new key before the current one") {
 		t.Errorf("exit code %d, %s", code, errs)
 	}
 	s["SECRET_KEY"] = keyring.NewKey() + "," + s["SECRET_KEY"]
-	if out := s.must(t, "rotate-key"); !strings.Contains(out, "1 rows anew") {
+	if out := s.must(t, "rotate-key"); !strings.Contains(out, "1 rows were re-encrypted") {
 		t.Errorf("said %s", out)
 	}
 	s["SECRET_KEY"], _, _ = strings.Cut(s["SECRET_KEY"], ",")

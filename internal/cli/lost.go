@@ -117,7 +117,7 @@ func (p *portal) replaceLost(ctx context.Context, a *app, ids []string) error {
 	}
 	fmt.Fprintf(a.stdout, "Key %s encrypts from now on; %s given up.\n", p.keys.Current(), strings.Join(ids, ", "))
 	if len(numbers) > 0 {
-		fmt.Fprintf(a.stdout, "New secrets: %d users (%s). Run pbxportal apply when their phones can be given the new ones: pbxportal user list --json shows them.\n", len(numbers), listed(numbers))
+		fmt.Fprintf(a.stdout, "New secrets: %d users (%s). Run pbxportal apply when you can enter the new ones in the phones: pbxportal user list --json shows them.\n", len(numbers), listed(numbers))
 	}
 	if len(emails) > 0 {
 		fmt.Fprintf(a.stdout, "These users must sign in with a recovery code, then switch their second factor off and on again: %s.\n", strings.Join(emails, ", "))

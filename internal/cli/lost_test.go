@@ -71,7 +71,7 @@ func TestAfterLosingTheKeyNewSecretsAreIssued(t *testing.T) {
 		}
 		s.must(t, "user", "add", "Carl", "carl@example.com")
 		s.must(t, "rotate-key", "--forget")
-		if out := s.must(t, "audit", "verify"); !strings.Contains(out, "whole") {
+		if out := s.must(t, "audit", "verify"); !strings.Contains(out, "intact") {
 			t.Errorf("audit: %s", out)
 		}
 		var actions []string
@@ -96,7 +96,7 @@ func TestAKeyOfOneHostIsNotAskedForOnAnotherInVain(t *testing.T) {
 		other := newSettings(t)
 		other["DATABASE_URL"] = url
 		code, _, errs := other.run(t, "user", "add", "Anna", "anna@example.com")
-		for _, want := range []string{"sealed with key ", "there is no key", "another host"} {
+		for _, want := range []string{"encrypted with key ", "there is no key", "another host"} {
 			if code != 2 || !strings.Contains(errs, want) {
 				t.Errorf("exit code %d, want %q in %s", code, want, errs)
 			}

@@ -9,7 +9,7 @@ import (
 )
 
 type migrateCommand struct {
-	AcceptUsers bool `name:"accept-users" help:"Accept all users of a database that was found damaged as they are, after you have examined and corrected them. Recorded in the audit trail."`
+	AcceptUsers bool `name:"accept-users" help:"Accept all users of a damaged database as they are, after you have examined and corrected them. Recorded in the audit trail."`
 }
 
 // Run migrates.
@@ -51,7 +51,7 @@ func (c *migrateCommand) Run(ctx context.Context, a *app) error {
 		fmt.Fprintf(a.stdout, "%s: applied migrations %v.\n", p.store.Describe(), applied)
 	}
 	if covered > 0 {
-		fmt.Fprintf(a.stdout, "Gave %d users a hash, with which damage to their rows is noticed.\n", covered)
+		fmt.Fprintf(a.stdout, "Added hashes to %d users: damage to their rows is now noticed.\n", covered)
 	}
 	if did.Rows > 0 {
 		fmt.Fprintf(a.stdout, "Encrypted plaintext secrets in %d rows.\n", did.Rows)

@@ -33,7 +33,7 @@ func (a *app) password(ctx context.Context, fromInput bool) (pbx.Secret, error) 
 	if err != nil {
 		return first, err
 	}
-	again, err := a.ask(ctx, terminal, "The same once more: ")
+	again, err := a.ask(ctx, terminal, "Repeat password: ")
 	if err == nil && first != again {
 		err = usage(errors.New("the passwords do not match: nothing was changed"))
 	}

@@ -28,7 +28,7 @@ import (
 const drainTime = 100 * time.Second
 
 type serveCommand struct {
-	InsecureNoAuth bool `name:"insecure-no-auth" help:"Disable authentication: any client that reaches the portal may do everything. For a closed laboratory, on loopback only."`
+	InsecureNoAuth bool `name:"insecure-no-auth" help:"Disable authentication: any client that reaches the portal can do everything. Only for a closed test network, and on loopback."`
 }
 
 // Run serves until ctx ends, and then completes work in progress, above all an apply.
@@ -44,7 +44,7 @@ func (c *serveCommand) Run(ctx context.Context, a *app, p *portal) error {
 		p.log.Info("encrypted plaintext secrets", "rows", did.Rows, "key", p.keys.Current())
 	}
 	if left := leftOpen(did); left != "" {
-		p.log.Warn("not everything is sealed", "what", left)
+		p.log.Warn("not everything is encrypted", "what", left)
 	}
 	if _, err := p.store.CoverUsers(ctx, nil); err != nil { // lists and applies are refused, the rest of the portal works
 		p.log.Error("cannot add the hashes of users", "error", err)
@@ -89,7 +89,7 @@ func (p *portal) mayListen(addr net.Addr) error {
 	case loopback(addr), p.config.TLS(), p.config.TrustedProxies != "":
 		return nil
 	}
-	return usage(fmt.Errorf(`LISTEN_ADDR %s can be reached from other machines, and passwords would cross the network for all to read. There are three ways out:
+	return usage(fmt.Errorf(`LISTEN_ADDR %s can be reached from other machines, and passwords would cross the network in plaintext. Choose one:
   TLS         set TLS_CERT and TLS_KEY to the files of a certificate, or ACME_HOSTS to get one
   a proxy     that provides TLS: set TRUSTED_PROXIES to its address
   loopback    set LISTEN_ADDR=127.0.0.1:8000`, addr))

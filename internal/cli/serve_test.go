@@ -214,7 +214,7 @@ func TestRow05AnApplyWhoseServerIsKilledStaysRecordedAndTheNextSucceeds(t *testi
 	if list := s.must(t, "audit", "list"); !strings.Contains(list, "failure") || !strings.Contains(list, "interrupted") {
 		t.Errorf("on record is:\n%s", list)
 	}
-	if out := s.must(t, "apply"); !strings.Contains(out, "Asterisk runs exactly this 1 user") {
+	if out := s.must(t, "apply"); !strings.Contains(out, "Asterisk runs exactly the 1 user of this revision") {
 		t.Errorf("the next apply:\n%s", out)
 	}
 	if list := s.must(t, "audit", "list"); !strings.Contains(list, "interrupted after the files were switched") {
@@ -232,7 +232,7 @@ func TestRow19TheServerCatchesUpWithAnAsteriskThatWasDown(t *testing.T) {
 		t.Fatal(err)
 	}
 	srv.want(t, 500, "POST", "/apply", `{"triggered_by":"test"}`)
-	if plan := s.must(t, "plan"); !strings.Contains(plan, "BEHIND") || !strings.Contains(plan, "not yet seen to run") {
+	if plan := s.must(t, "plan"); !strings.Contains(plan, "OUT OF SYNC") || !strings.Contains(plan, "not yet seen to run") {
 		t.Errorf("the plan does not say that Asterisk is behind:\n%s", plan)
 	}
 	if err := a.Restart(t.Context()); err != nil {

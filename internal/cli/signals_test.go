@@ -93,7 +93,7 @@ func TestNoSignalCutsAnApplyOfTheCommandLineAtLength(t *testing.T) {
 		s.held(t, a, func() { p, log = s.begin(t, "apply", "--force") }, func() { send(t, p, signals...) })
 		result, err := p.Wait(t.Context())
 		said, _ := os.ReadFile(log)
-		if err != nil || result.ExitCode != 0 || !strings.Contains(string(said), "Asterisk runs exactly this 1 user") {
+		if err != nil || result.ExitCode != 0 || !strings.Contains(string(said), "Asterisk runs exactly the 1 user of this revision") {
 			t.Errorf("%v: exit code %d, %v\n%s", signals, result.ExitCode, err, said)
 		}
 		applied(t, s, fmt.Sprint(signals))

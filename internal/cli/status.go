@@ -66,7 +66,7 @@ func (a *app) printLive(s live.Snapshot) {
 	fmt.Fprintf(a.stdout, "Asterisk %s: %d phones registered, %d calls\n", s.Link.Version, len(s.Registrations), len(s.Calls))
 	w := newTable(a.stdout)
 	if len(s.Registrations) > 0 {
-		fmt.Fprintln(w, "\nNUMBER\tSTATE\tADDRESS\tANSWERS IN\tEXPIRES\tPHONE")
+		fmt.Fprintln(w, "\nNUMBER\tSTATE\tADDRESS\tRESPONSE TIME\tEXPIRES\tPHONE")
 	}
 	for _, r := range s.Registrations {
 		rtt, expires := "", ""
@@ -80,7 +80,7 @@ func (a *app) printLive(s live.Snapshot) {
 	}
 	_ = w.Flush()
 	if len(s.Calls) > 0 {
-		fmt.Fprintln(w, "\nFROM\tTO\tSTATE\tBEGAN")
+		fmt.Fprintln(w, "\nFROM\tTO\tSTATE\tSTARTED")
 	}
 	for _, c := range s.Calls {
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", partyText(c.From), partyText(c.To), c.State, c.Since.Format(time.TimeOnly))

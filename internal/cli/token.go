@@ -37,7 +37,7 @@ func (c *tokenCreateCommand) Run(ctx context.Context, a *app, p *portal) error {
 	if a.json {
 		return a.printJSON(map[string]any{"token": toTokenJSON(token), "secret": secret.Reveal()})
 	}
-	fmt.Fprintf(a.stderr, "Token %s for %s, %s, expires: %s. It is shown this once.\n", token.ID, token.Name, tokenRights(token), orNever(token.ExpiresAt))
+	fmt.Fprintf(a.stderr, "Token %s for %s, %s, expires: %s. It is not shown again.\n", token.ID, token.Name, tokenRights(token), orNever(token.ExpiresAt))
 	fmt.Fprintln(a.stdout, secret.Reveal())
 	return nil
 }
@@ -97,7 +97,7 @@ func (c *tokenListCommand) Run(ctx context.Context, a *app, p *portal) error {
 		return nil
 	}
 	w := newTable(a.stdout)
-	fmt.Fprintln(w, "ID\tFOR\tMAY\tSTATE\tLAST USED")
+	fmt.Fprintln(w, "ID\tNAME\tPERMISSIONS\tSTATE\tLAST USED")
 	for _, t := range tokens {
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", t.ID, t.Name, tokenRights(t), tokenState(t), orNever(t.LastUsedAt))
 	}
@@ -113,11 +113,11 @@ func tokenState(t pbx.Token) string {
 	case !t.RevokedAt.IsZero():
 		return "revoked " + t.RevokedAt.Format(time.DateOnly)
 	case t.ExpiresAt.IsZero():
-		return "holds"
+		return "valid"
 	case !time.Now().Before(t.ExpiresAt):
 		return "expired " + t.ExpiresAt.Format(time.DateOnly)
 	}
-	return "holds until " + t.ExpiresAt.Format(time.RFC3339)
+	return "valid until " + t.ExpiresAt.Format(time.RFC3339)
 }
 
 type tokenRevokeCommand struct {

@@ -19,9 +19,9 @@ import (
 
 // selection holds the common flags of events and export.
 type selection struct {
-	Actor  string `help:"Only events of this actor: an id or a name." placeholder:"WHO"`
-	Action string `help:"Only this action, such as user.create; 'user.' for all that begin with it." placeholder:"WHAT"`
-	Object string `help:"Only events about this object: an id or a name." placeholder:"WHICH"`
+	Actor  string `help:"Only events of this actor: an id or a name." placeholder:"ACTOR"`
+	Action string `help:"Only this action, such as user.create; user. for all that begin with it." placeholder:"ACTION"`
+	Object string `help:"Only events about this object: an id or a name." placeholder:"OBJECT"`
 	Since  string `help:"Not before this day or time (2026-11-26, 2026-11-26T08:00:00Z), or not longer ago than this (24h)." placeholder:"WHEN"`
 	Until  string `help:"Before this day or time." placeholder:"WHEN"`
 }
@@ -51,7 +51,7 @@ func moment(text, flag string, now time.Time) (time.Time, error) {
 
 type auditEventsCommand struct {
 	selection
-	Limit int `help:"How many at the most." default:"20"`
+	Limit int `help:"Maximum number of events, from 1 to 500." default:"20"`
 }
 
 // Run lists events.
@@ -73,11 +73,11 @@ func (c *auditEventsCommand) Run(ctx context.Context, a *app, p *portal) error {
 		return a.printJSON(map[string]any{"events": events})
 	}
 	if len(page.Events) == 0 {
-		fmt.Fprintln(a.stdout, "There is no such event.")
+		fmt.Fprintln(a.stdout, "No matching events.")
 		return nil
 	}
 	w := newTable(a.stdout)
-	fmt.Fprintln(w, "NO\tWHEN\tWHO\tFROM\tWHAT\tWHICH\tRESULT\tCHANGE")
+	fmt.Fprintln(w, "NO\tWHEN\tWHO\tFROM\tACTION\tOBJECT\tRESULT\tCHANGE")
 	for _, e := range page.Events {
 		v := e.Event
 		fmt.Fprintf(w, "%d\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", v.Seq, v.At.Format(time.RFC3339), shorten(oneLine(string(v.Actor.Kind)+" "+v.Actor.Name), 40), v.Actor.From, v.Action,
@@ -271,12 +271,12 @@ func (c *auditVerifyCommand) Run(ctx context.Context, a *app) error {
 			fmt.Fprintf(a.stdout, "Events %d–%d were archived on %s in a file with the SHA-256 %x, hash %s.\n", g.First, g.Last.Seq, g.At.Format(time.RFC3339), g.File, g.Last.Hash)
 		}
 		if r.Broken != nil {
-			fmt.Fprintf(a.stdout, "The audit trail is BROKEN at event %d: %s.\n%d events in front of it are whole.\n", r.Broken.Seq, r.Broken.Why, r.Events)
+			fmt.Fprintf(a.stdout, "The audit trail is BROKEN at event %d: %s.\n%d events before it are intact.\n", r.Broken.Seq, r.Broken.Why, r.Events)
 		} else {
-			fmt.Fprintf(a.stdout, "The audit trail is whole: %d events, %s. The newest link is %s.\n", r.Events, agreeing(r.Heads), r.Head.Hash)
+			fmt.Fprintf(a.stdout, "The audit trail is intact: %d events, %s. The last hash is %s.\n", r.Events, agreeing(r.Heads), r.Head.Hash)
 		}
 		if r.Elsewhere > 0 && r.Broken == nil {
-			fmt.Fprintf(a.stdout, "%d signed heads are of archived events: compare them with --archive FILE.\n", r.Elsewhere)
+			fmt.Fprintf(a.stdout, "%d signed heads belong to archived events: verify them with --archive FILE.\n", r.Elsewhere)
 		}
 	}
 	if r.Broken != nil {
@@ -306,7 +306,7 @@ func (a *app) verifyFile(ctx context.Context, file string, heads []audit.Head) e
 		}
 		err = a.printJSON(report)
 	} else if f.Broken == nil {
-		fmt.Fprintf(a.stdout, "The file is whole: events %d–%d, %s. The hash before is %s, the last one %s, the SHA-256 of the file %x.\n",
+		fmt.Fprintf(a.stdout, "The file is intact: events %d–%d, %s. The hash before is %s, the last one %s, the SHA-256 of the file %x.\n",
 			f.First, f.Last.Seq, agreeing(f.Heads), f.Prev, f.Last.Hash, f.Hash)
 	} else {
 		fmt.Fprintf(a.stdout, "The file is BROKEN at event %d: %s.\n", f.Broken.Seq, f.Broken.Why)

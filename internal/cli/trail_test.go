@@ -25,8 +25,8 @@ func TestTheAuditTrailIsListedExportedSignedAndVerified(t *testing.T) {
 			}
 		}
 	}
-	expect(s.must(t, "audit", "events", "--action", "user.create"), "There is no such event")
-	expect(s.must(t, "audit", "verify"), "whole: 2 events") // the tables and the key that the first command made
+	expect(s.must(t, "audit", "events", "--action", "user.create"), "No matching events")
+	expect(s.must(t, "audit", "verify"), "intact: 2 events") // the tables and the key that the first command made
 	for _, email := range []string{"a@example.com", "b@example.com"} {
 		s.must(t, "user", "add", "Anna Example", email)
 	}
@@ -56,7 +56,7 @@ func TestTheAuditTrailIsListedExportedSignedAndVerified(t *testing.T) {
 		}
 	}
 	write(head)
-	expect(s.must(t, "audit", "verify", "--heads", kept), "whole: 5 events, 1 signed heads agree")
+	expect(s.must(t, "audit", "verify", "--heads", kept), "intact: 5 events, 1 signed heads agree")
 
 	// The database of another day: its chain is whole, and is not this one.
 	other := newSettings(t)
@@ -117,7 +117,7 @@ func TestAServerSignsAHeadWhenItStartsAndWhenItStops(t *testing.T) {
 	if log := srv.logged(t); strings.Count(log, "head of the audit trail") != 2 {
 		t.Errorf("the log:\n%s", log)
 	}
-	if out := s.must(t, "audit", "verify"); !strings.Contains(out, "whole: 7 events, 2 signed heads agree") { // with tables, key, the token of the server's client, that heads are signed, and the link for the first account
+	if out := s.must(t, "audit", "verify"); !strings.Contains(out, "intact: 7 events, 2 signed heads agree") { // with tables, key, the token of the server's client, that heads are signed, and the link for the first account
 		t.Error(out)
 	}
 }
@@ -182,7 +182,7 @@ func TestATrailThatContradictsItsHeadsIsReportedByHealthDoctorAndVerifyUntilANew
 	if health := srv.want(t, 200, "GET", "/health", ""); health["audit"] != "ok" {
 		t.Errorf("%v", health)
 	}
-	if out := s.must(t, "audit", "verify"); !strings.Contains(out, "The audit trail is whole") {
+	if out := s.must(t, "audit", "verify"); !strings.Contains(out, "The audit trail is intact") {
 		t.Error(out)
 	}
 }
@@ -213,7 +213,7 @@ func TestFailedSignInsAreCountedAndNoneIsMissingAfterACleanStop(t *testing.T) {
 	if e := listed.Events; len(e) != 2 || e[0].After["times"] != "3" || e[1].After["times"] != "1" {
 		t.Errorf("%+v", e)
 	}
-	if out := s.must(t, "audit", "verify"); !strings.Contains(out, "The audit trail is whole") {
+	if out := s.must(t, "audit", "verify"); !strings.Contains(out, "The audit trail is intact") {
 		t.Error(out)
 	}
 }
@@ -245,10 +245,10 @@ func TestAnArchiveIsCreatedAndVerifiedWithAndWithoutTheDatabase(t *testing.T) {
 	}
 	expect(s.must(t, "audit", "archive", "--before", "0s", "--to", file), "Archived events 1–6 in "+file)
 	expect(s.must(t, "audit", "archive", "--before", "2020-01-01", "--to", file), "was archived before; the rest of its events was removed", "events 1–6")
-	expect(s.must(t, "audit", "verify"), "Events 1–6 were archived on ", "The audit trail is whole: 2 events")
-	expect(s.must(t, "audit", "verify", "--heads", kept), "1 signed heads are of archived events: compare them with --archive FILE")
-	expect(s.must(t, "audit", "verify", "--heads", kept, "--archive", file), "The audit trail is whole: 2 events, 4 signed heads agree")
-	expect(s.must(t, "audit", "verify", file, "--heads", kept), "The file is whole: events 1–6, 1 signed heads agree")
+	expect(s.must(t, "audit", "verify"), "Events 1–6 were archived on ", "The audit trail is intact: 2 events")
+	expect(s.must(t, "audit", "verify", "--heads", kept), "1 signed heads belong to archived events: verify them with --archive FILE")
+	expect(s.must(t, "audit", "verify", "--heads", kept, "--archive", file), "The audit trail is intact: 2 events, 4 signed heads agree")
+	expect(s.must(t, "audit", "verify", file, "--heads", kept), "The file is intact: events 1–6, 1 signed heads agree")
 	if report := decode(t, s.must(t, "audit", "verify", file, "--json")); report["whole"] != true || report["last"] != 6.0 {
 		t.Errorf("%v", report)
 	}

@@ -28,7 +28,7 @@ func (c *userAddCommand) Run(ctx context.Context, a *app, p *portal) error {
 	if err != nil {
 		return err
 	}
-	return a.printUser(u, "Not live yet: run pbxportal apply to bring it to Asterisk.")
+	return a.printUser(u, "Not applied yet: run pbxportal apply to configure it in Asterisk.")
 }
 
 type userListCommand struct {
@@ -53,7 +53,7 @@ func (c *userListCommand) Run(ctx context.Context, a *app, p *portal) error {
 		return nil
 	}
 	w := newTable(a.stdout)
-	fmt.Fprintln(w, "NUMBER\tNAME\tE-MAIL\tSINCE\tID")
+	fmt.Fprintln(w, "NUMBER\tNAME\tE-MAIL\tCREATED\tID")
 	for _, u := range page.Users {
 		fmt.Fprintf(w, "%d\t%s\t%s\t%s\t%s\n", u.Extension.Number, oneLine(u.Name), oneLine(u.Email), u.CreatedAt.Format(time.DateOnly), u.ID)
 	}
@@ -121,7 +121,7 @@ func (a *app) printUser(u pbx.User, next string) error {
 		return a.printJSON(toJSON(u))
 	}
 	w := newTable(a.stdout)
-	fmt.Fprintf(w, "Name\t%s\nE-mail\t%s\nExtension\t%d\nSecret\t%s\nCreated\t%s\nId\t%s\n",
+	fmt.Fprintf(w, "Name\t%s\nE-mail\t%s\nExtension\t%d\nSecret\t%s\nCreated\t%s\nID\t%s\n",
 		oneLine(u.Name), oneLine(u.Email), u.Extension.Number, u.Extension.Secret.Reveal(), u.CreatedAt.Format(time.RFC3339), u.ID)
 	if next != "" {
 		fmt.Fprintln(w, next)

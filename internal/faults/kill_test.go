@@ -183,7 +183,7 @@ func (s *site) examine(t *testing.T, before, after pair, known int) (faults []st
 	if code != 0 {
 		fault("recover: exit code %d, %s%s", code, out, errs)
 	}
-	if code, out, errs = s.run(t, "recover"); code != 0 || out != "Everything was in order.\n" {
+	if code, out, errs = s.run(t, "recover"); code != 0 || out != "Nothing to recover.\n" {
 		fault("a second recover: exit code %d, %s%s", code, out, errs)
 	}
 	if recovered, err := s.pair(); err != nil || recovered != read {

@@ -64,7 +64,7 @@ type UnknownKeyError struct {
 
 // Error names the key and the remedy.
 func (e *UnknownKeyError) Error() string {
-	return fmt.Sprintf("sealed with key %s, which is not in %s: add that key there, as a further line after the first",
+	return fmt.Sprintf("encrypted with key %s, which is not in %s: add that key there, as a further line after the first",
 		e.ID, e.Where)
 }
 

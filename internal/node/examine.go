@@ -147,7 +147,7 @@ func allows(info os.FileInfo, owner asterisk.Owner, right os.FileMode) bool {
 // examineDrift checks for external changes: hand edits, missing links, and files beside ours, such as an editor's copy, which defines every object
 // twice; Asterisk then rejects all of PJSIP.
 func (l *Local) examineDrift(ctx context.Context) (all []Finding) {
-	const subject = "changes by others"
+	const subject = "external changes"
 	site, err := l.Inspect()
 	if err != nil {
 		return []Finding{{Subject: subject, Grade: Bad, Detail: err.Error(), Fix: l.rightsFix(ctx)}} // no apply gets further

@@ -188,9 +188,9 @@ func TheseUsers(n int) string {
 	case 0:
 		return "no users at all"
 	case 1:
-		return "this 1 user"
+		return "the 1 user of this revision"
 	}
-	return "these " + Users(n)
+	return fmt.Sprintf("the %d users of this revision", n)
 }
 
 // Result is the code of the result of an apply.

@@ -266,7 +266,7 @@ func (s *Store) fault(tried string, err error) error {
 	case isKeyFile(err):
 		return &pbx.Error{
 			Kind: pbx.KindUnavailable, Code: pbx.CodeInternal, Err: fmt.Errorf("cannot %s: %w", tried, err),
-			Msg: "the key file, which seals secrets, is missing or cannot be read; nothing was changed: restore it from its copy, then try again",
+			Msg: "the key file, which encrypts secrets, is missing or cannot be read; nothing was changed: restore it from its copy, then try again",
 		}
 	case s.dialect.full(err):
 		return full(tried, err)

@@ -68,12 +68,13 @@ export function world({ users = 120, now = Date.now(), setup = false, signedIn =
     { stage: 'stage', after_ms: 6, code: 'staged', revision: n, message: `revision ${n} is written beside the files in place` },
     { stage: 'flip', after_ms: 7, code: 'flipped', revision: n, message: `revision ${n} is in place, both files switched atomically` },
     { stage: 'reload', after_ms: 31, code: 'asked', message: 'Asterisk was asked to read the files' },
-    { stage: 'verify', after_ms: 46, code: 'confirmed', users, message: `the live Asterisk runs exactly these ${users} users` },
+    { stage: 'verify', after_ms: 46, code: 'confirmed', users, message: `the live Asterisk runs exactly the ${users} users of this revision` },
     { stage: 'end', after_ms: 47, code: 'ended', message: 'done' },
   ]
+  const requested = (name) => ({ triggered_by: name, actor: { kind: 'person', id: 'a1', name } })
   const run = (n, i) => ({
-    id: `6d0f5b0e-52c5-4f0c-9d55-${String(n).padStart(12, '0')}`, triggered_at: iso(now - (i * i * 5.2e6 + 24e5)), triggered_by: ['Anna Amsel', 'Jonas Jäger', 'Anna Amsel'][i % 3], comment: comments[i % comments.length],
-    outcome: i === 4 ? 'failure' : 'success', error_details: i === 4 ? 'Asterisk did not take the new files (endpoint 1031 is missing); revision 7 is in place and running again, as before: find the rejected file and line in Asterisk’s log, fix the cause, and apply again' : null, code: i === 4 ? 'rolled_back' : null, result: i === 4 ? 'rolled_back' : 'applied', revision: n, restored: i === 3 ? n - 2 : null,
+    id: `6d0f5b0e-52c5-4f0c-9d55-${String(n).padStart(12, '0')}`, triggered_at: iso(now - (i * i * 5.2e6 + 24e5)), ...requested(['Anna Amsel', 'Jonas Jäger', 'Anna Amsel'][i % 3]), comment: comments[i % comments.length],
+    outcome: i === 4 ? 'failure' : 'success', error_details: i === 4 ? 'Asterisk did not load the new files (endpoint 1031 is missing); revision 7 is in place and running again, as before: find the rejected file and line in Asterisk’s log, fix the cause, and apply again' : null, code: i === 4 ? 'rolled_back' : null, result: i === 4 ? 'rolled_back' : 'applied', revision: n, restored: i === 3 ? n - 2 : null,
     verification: i === 4 ? 'contradicted' : 'confirmed', differences: i === 4 ? ['endpoint 1031 is missing', 'dialplan step 1031,1,Dial(PJSIP/1031,25) is missing'] : [], users: all.length - 3 - i, files_written: [], reload_results: {}, plan: { ...plan, changes: [] }, events: events(n, all.length - 3 - i), duration_ms: 47, files: [{ path: 'a', size: 1, sha256: 'f'.repeat(64) }], saved: [],
   })
   const runs = empty ? [] : Array.from({ length: 12 }, (_, i) => run(12 - i, i))
@@ -88,7 +89,7 @@ export function world({ users = 120, now = Date.now(), setup = false, signedIn =
     ['token.create', actor('Anna Amsel'), { type: 'token', id: 't1', name: 'Provisioning' }, null, { name: 'Provisioning', role: 'operator', scopes: 'users:read users:write', expires_at: iso(now + 7.4e9) }, 260],
     ['session.sign_in_failed', actor('', 'anonymous'), { type: 'account', id: '', name: 'jonas@example.com' }, null, null, 305],
     ['user.create', actor('Provisioning', 'token'), { type: 'user', id: all.at(-4)?.id, name: all.at(-4)?.name }, null, { name: all.at(-4)?.name, email: all.at(-4)?.email, number: String(all.at(-4)?.extension.number) }, 1400],
-    ['apply.run', actor('Jonas Jäger'), { type: 'apply', id: '5c0d2b8e-3f1a-4f2e-8f55-6e1d2c7a9b01', name: '' }, { revision: '7' }, { result: 'rolled_back', verification: 'contradicted', users: '113', triggered_by: 'Jonas Jäger', revision: '8', code: 'rolled_back', error_details: 'Asterisk did not take the new files (endpoint 1031 is missing); revision 7 is in place and running again, as before: find the rejected file and line in Asterisk’s log, fix the cause, and apply again' }, 1420],
+    ['apply.run', actor('Jonas Jäger'), { type: 'apply', id: '5c0d2b8e-3f1a-4f2e-8f55-6e1d2c7a9b01', name: '' }, { revision: '7' }, { result: 'rolled_back', verification: 'contradicted', users: '113', triggered_by: 'Jonas Jäger', revision: '8', code: 'rolled_back', error_details: 'Asterisk did not load the new files (endpoint 1031 is missing); revision 7 is in place and running again, as before: find the rejected file and line in Asterisk’s log, fix the cause, and apply again' }, 1420],
     ['apply.restore', actor('root', 'local'), { type: 'apply', id: '4b0d2b8e-3f1a-4f2e-8f55-6e1d2c7a9b01', name: '' }, { revision: '8' }, { result: 'applied', verification: 'confirmed', users: '113', triggered_by: 'cli:root', revision: '9', restored: '7' }, 1480],
     ['account.create', actor('Anna Amsel'), { type: 'account', id: 'a4', name: 'Paul Petersen' }, null, { role: 'applier' }, 2890],
   ].map(([action, who, object, before, after, minutes], i) => ({ seq: 214 - i, at: iso(now - minutes * 60e3), actor: who, request_id: `7Q2K${i}XNBD4`, action, object, before, after, result: (action === 'session.sign_in_failed' && !who.name) || after?.code ? 'failed' : 'ok' }))
@@ -234,7 +235,7 @@ function answers(w) {
     if (call === 'GET /apply/plan') return send(200, w.plan)
     if (call === 'GET /apply/revisions') {
       const [revisions, next_cursor] = page(w.runs, url, 20)
-      return send(200, { revisions: revisions.map((r) => ({ revision: r.revision, run_id: r.id, triggered_at: r.triggered_at, triggered_by: r.triggered_by, comment: r.comment, outcome: r.outcome, result: r.result, restored: r.restored, verification: r.verification, users: r.users, plan: { hash: 'x', revision: r.revision - 1, pending: true, added: r.revision % 4, removed: r.revision % 3 === 0 ? 1 : 0, changed: r.revision % 2 } })), next_cursor })
+      return send(200, { revisions: revisions.map((r) => ({ revision: r.revision, run_id: r.id, triggered_at: r.triggered_at, triggered_by: r.triggered_by, actor: r.actor, comment: r.comment, outcome: r.outcome, result: r.result, restored: r.restored, verification: r.verification, users: r.users, plan: { hash: 'x', revision: r.revision - 1, pending: true, added: r.revision % 4, removed: r.revision % 3 === 0 ? 1 : 0, changed: r.revision % 2 } })), next_cursor })
     }
     if (/^\/apply\/revisions\/\d+\/diff$/.test(url.pathname)) return send(200, { revision: Number(url.pathname.split('/')[3]), against: Number(url.pathname.split('/')[3]) - 1, diffs: w.plan.diffs })
     if (/^\/apply\/revisions\/\d+$/.test(url.pathname)) {
