@@ -25,7 +25,7 @@ import (
 // Config holds every setting. The struct tags are for the command line (kong): a flag, and the variable that replaces it.
 type Config struct {
 	DatabaseURL       string `name:"database-url"        env:"DATABASE_URL"        placeholder:"URL"  help:"Database: postgresql://user:password@host:port/name, or sqlite:///path of a file. Default: SQLite at STATE_DIR/portal.db."`
-	LogLevel          string `name:"log-level"           env:"LOG_LEVEL"           placeholder:"LEVEL" help:"DEBUG, INFO, WARNING or ERROR, in any case. Default: INFO."`
+	LogLevel          string `name:"log-level"           env:"LOG_LEVEL"           placeholder:"LEVEL" help:"DEBUG, INFO, WARNING or ERROR, in upper or lower case. Default: INFO."`
 	ListenAddr        string `name:"listen-addr"         env:"LISTEN_ADDR"         placeholder:"ADDR" help:"Where serve listens, host:port. Default: 127.0.0.1:8000."`
 	StateDir          string `name:"state-dir"           env:"STATE_DIR"           placeholder:"DIR"  help:"The portal's own state. Default: /var/lib/pbxportal, or ./data where that cannot be written."`
 	AsteriskConfigDir string `name:"asterisk-config-dir" env:"ASTERISK_CONFIG_DIR" placeholder:"DIR"  help:"Asterisk's configuration folder; the generated files are stored below it. Default: /etc/asterisk."`

@@ -423,7 +423,7 @@ export const de: Messages = {
       not_seen: (revision) => `Es wurde noch nicht bestätigt, dass Asterisk mit Revision ${revision} läuft. Das Portal prüft weiter; sehen Sie nach, ob Asterisk läuft.`,
       not_asked: () => 'Asterisk antwortet nicht. Starten Sie es, oder prüfen Sie, ob das Portal seinen Control-Socket benutzen darf.',
       not_ours: () => 'Die vorhandenen Dateien sind nicht so, wie das Portal sie geschrieben hat. Prüfen Sie den Plan und wenden Sie ihn dann an, um sie zu ersetzen.',
-      differs: () => 'Asterisk läuft mit einer anderen Konfiguration als in den Dateien. Lassen Sie Asterisk sie neu laden.',
+      differs: () => 'Asterisk läuft mit einer anderen Konfiguration als in den Dateien. Das nächste Anwenden lädt sie neu.',
     },
     events: {
       planned: (revision, users) => `${count(users, 'Benutzer', 'Benutzer')}, verglichen mit Revision ${revision}`,

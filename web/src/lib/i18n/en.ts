@@ -430,7 +430,7 @@ export const en = {
       not_seen: (revision) => `It has not been verified yet that Asterisk runs revision ${revision}. The portal keeps checking; check whether Asterisk is running.`,
       not_asked: () => 'Asterisk does not answer. Start it, or check whether the portal has permission to use its control socket.',
       not_ours: () => 'The files in place are not as the portal wrote them. Review the plan, then apply to replace them.',
-      differs: () => 'Asterisk runs a different configuration from the files in place. Apply to reload them.',
+      differs: () => 'Asterisk runs a different configuration from the files in place. The next apply reloads them.',
     }),
     events: every<Words['EventCode'], (revision: number, users: number) => string>({
       planned: (revision, users) => `${count(users, 'user', 'users')}, compared with revision ${revision}`,
