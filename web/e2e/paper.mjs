@@ -623,7 +623,7 @@ for (const [what, to, path, items] of [
       const first = await item.count()
       w.broken = path
       await page.click('button:has-text("Show more")')
-      await page.waitForSelector('main [role=alert] >> text=Request MOCK')
+      await page.waitForSelector('main [role=alert] >> text=Request ID MOCK')
       same(await item.count(), first, 'what stays on the page')
       await accessible(page, `${what} that cannot be had`)
       w.broken = undefined
@@ -639,7 +639,7 @@ later('a filter whose entries cannot be loaded shows an error above the previous
     await page.waitForSelector('main [data-item]')
     w.broken = '/audit'
     await page.locator('main [role=search] input').first().fill('anna')
-    await page.waitForSelector('main [role=alert] >> text=Request MOCK')
+    await page.waitForSelector('main [role=alert] >> text=Request ID MOCK')
     w.broken = undefined
     await page.click('main [role=alert] button:has-text("Try again")')
     await page.waitForSelector('main [role=alert]', { state: 'detached' })
