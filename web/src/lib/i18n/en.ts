@@ -251,7 +251,7 @@ export const en = {
     live: 'Everything is live.',
     liveSays: (n: number) => (n ? `Asterisk runs exactly the ${count(n, 'user', 'users')} in the database.` : 'There are no users, in the database or in Asterisk.'),
     waiting: (n: number) => `${count(n, 'change is', 'changes are')} not applied yet.`,
-    waitingSays: 'They are in the database, but not in Asterisk.',
+    waitingSays: 'Saved in the database, but not in Asterisk yet.',
     restoredSays: (n: number) => `Revision ${n} was restored, but the database still has the later changes. Review the plan before you apply: applying would undo the restore.`,
     first: 'Nothing has been applied yet.',
     firstSays: 'Create a user, then apply. From then on the user’s phone can register.',
@@ -472,7 +472,7 @@ export const en = {
     results: {
       applied: 'Applied. Asterisk runs it.',
       unchanged: 'There was nothing to apply.',
-      not_confirmed: 'In place, but not confirmed. It could not be verified that Asterisk runs it.',
+      not_confirmed: 'The files are in place, but it could not be verified that Asterisk runs them.',
       rolled_back: 'Rolled back. Asterisk runs the previous configuration again.',
       rollback_failed: 'Asterisk rejected the new files, and it could not be verified that it runs the previous ones again.',
       files_ahead: 'The files are in place. Asterisk has not loaded them yet.',
