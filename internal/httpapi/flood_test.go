@@ -18,6 +18,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -75,15 +76,16 @@ func TestSlowClientsFromManyNetworksBlockNoOtherClientAtLength(t *testing.T) {
 			worst, rounds := map[string]time.Duration{}, 0
 			done := make(chan struct{})
 			go func() { coming.Wait(); close(done) }()
-			for arrived := false; !arrived || time.Now().Before(over); rounds++ {
+			for arrived := false; !t.Failed() && (!arrived || time.Now().Before(over)); rounds++ {
 				for _, c := range []struct{ who, path, token string }{
 					{"anyone", "/setup", ""}, {"health", "/health", ""}, {"who is signed in", "/users", p.token}, {"who is signed in and brings a body", "POST /users", p.token},
+					{"who signs in", "POST /session", ""},
 				} {
 					least := time.Hour
 					for try := 0; try < 3 && least > time.Second; try++ { // others work on this machine too; a portal that is jammed is so each time
 						began := time.Now()
-						if status, err := way.ask(addr, c.path, c.token); err != nil || status != 200 && status != 201 && status != 409 {
-							t.Fatalf("round %d: %s is answered with %d, %v", rounds, c.who, status, err)
+						if status, err := way.ask(addr, innocent+rounds, c.path, c.token); err != nil || !slices.Contains([]int{200, 201, 400, 409}, status) {
+							t.Errorf("round %d: %s is answered with %d, %v", rounds, c.who, status, err)
 						}
 						least = min(least, time.Since(began))
 					}
@@ -95,6 +97,7 @@ func TestSlowClientsFromManyNetworksBlockNoOtherClientAtLength(t *testing.T) {
 				default:
 				}
 			}
+			<-done
 			for who, took := range worst {
 				if took > time.Second {
 					t.Errorf("%s waited for %s", who, took)
@@ -162,7 +165,7 @@ type street struct {
 	header func(network int) (name, value string) // that a proxy adds
 }
 
-// innocent is the network of those who only want an answer.
+// innocent is the first network of those who only want an answer. Each round comes from another, since attempts to sign in are limited by network.
 const innocent = 5000
 
 // loopback is the way through a proxy that is trusted.
@@ -247,8 +250,8 @@ func (way street) secure(addr string, network int, version string) (*tls.Conn, e
 	return c, nil
 }
 
-// ask asks once, by a connection of its own.
-func (way street) ask(addr, path, token string) (status int, err error) {
+// ask asks once, by a connection of its own. The body, if there is one, is that of a new user: for a sign-in it lacks a password.
+func (way street) ask(addr string, network int, path, token string) (status int, err error) {
 	method, body := http.MethodGet, io.Reader(http.NoBody)
 	if m, p, ok := strings.Cut(path, " "); ok {
 		method, path, body = m, p, strings.NewReader(`{"name":"Anna","email":"anna@example.com"}`)
@@ -260,11 +263,11 @@ func (way street) ask(addr, path, token string) (status int, err error) {
 	if r.Header.Set("Content-Type", "application/json"); token != "" {
 		r.Header.Set("Authorization", "Bearer "+token)
 	}
-	if name, value := way.header(innocent); name != "" {
+	if name, value := way.header(network); name != "" {
 		r.Header.Set(name, value)
 	}
 	transport := &http.Transport{DialTLSContext: func(context.Context, string, string) (net.Conn, error) {
-		return way.secure(addr, innocent, "http/1.1")
+		return way.secure(addr, network, "http/1.1")
 	}}
 	defer transport.CloseIdleConnections()
 	resp, err := (&http.Client{Transport: transport, Timeout: 10 * time.Second}).Do(r)
