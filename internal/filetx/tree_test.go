@@ -2,6 +2,7 @@ package filetx_test
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -181,7 +182,7 @@ func drifted(s filetx.State) bool {
 
 func TestExternalChangesAreDetectedAndRevertedOnlyAfterTheyWereSaved(t *testing.T) {
 	t.Parallel()
-	const elsewhere = "elsewhere"
+	const elsewhere = "../../elsewhere"
 	for name, c := range map[string]struct {
 		do   func(s *session) error
 		kind filetx.Kind
@@ -201,7 +202,7 @@ func TestExternalChangesAreDetectedAndRevertedOnlyAfterTheyWereSaved(t *testing.
 		},
 		"replaced by a link": {
 			func(s *session) error {
-				other := filepath.Join(s.root, elsewhere)
+				other := filepath.Join(s.root, "elsewhere")
 				return errors.Join(os.WriteFile(other, []byte("theirs"), 0o600), os.Remove(s.links[0].Path), os.Symlink(elsewhere, s.links[0].Path))
 			},
 			filetx.Strange,
@@ -223,6 +224,9 @@ func TestExternalChangesAreDetectedAndRevertedOnlyAfterTheyWereSaved(t *testing.
 			must(t, err)
 			if got := state.Paths[0]; got.Kind != c.kind || got.Intact || !drifted(state) || !state.Paths[1].Intact {
 				t.Errorf("seen as %+v", state)
+			}
+			if got := state.Paths[0]; c.kind == filetx.Strange && got.Content != nil {
+				t.Errorf("a link of another was followed: %q was read", got.Content)
 			}
 			if c.kind != filetx.Linked {
 				if err := s.tree.Activate(state.Current-1, nil); !errors.Is(err, filetx.ErrDrift) {
@@ -342,6 +346,20 @@ func TestANewGenerationRepairsATreeWhoseGenerationsAreAllDamaged(t *testing.T) {
 				t.Errorf("%+v, %v, %q is read", r, err, s.look(s.raw))
 			}
 		})
+	}
+}
+
+func TestAnAbandonedGenerationThatWasEditedIsNotRemovedByRecover(t *testing.T) {
+	t.Parallel()
+	s := begun(t)
+	n, err := s.stage("two")
+	must(t, err)
+	must(t, os.WriteFile(filepath.Join(s.dir, "gen", fmt.Sprintf("%06d", n), "a.conf"), []byte("by hand"), 0o600))
+	before := everything(t, s.root)
+	r, err := s.tree.Recover()
+	must(t, err)
+	if diff := cmp.Diff(filetx.Recovered{Damaged: []int{n}}, r) + cmp.Diff(before, everything(t, s.root)); diff != "" {
+		t.Error(diff)
 	}
 }
 
