@@ -182,6 +182,23 @@ func TestEventsThatAreMissingWithoutAnArchiveThePortalSignedAreAnAlarmAtLength(t
 }
 
 // A record signed with another key is not trusted: the portal accepts it once an administrator has begun a new series.
+// Each check verifies only the newest 1000 events, and no head is of the first ones.
+func TestOldEventsRemovedWithoutAnArchiveAreAnAlarmHoweverLongTheTrailIs(t *testing.T) {
+	t.Parallel()
+	storetest.Each(t, func(t *testing.T, url string) {
+		in := install(t, url)
+		grow(t, in.store, noon, 1100)
+		in.look(t)
+		storetest.UnlockEvents(t, url)
+		storetest.Execute(t, url, `DELETE FROM audit_events WHERE seq <= 5`)
+		signed := in.heads(t)
+		in.look(t)
+		if state := in.watch.State(); !strings.Contains(state, "event 1 is missing: the oldest event is 6") || in.heads(t) != signed {
+			t.Errorf("the state is %q", state)
+		}
+	})
+}
+
 func TestAnArchiveOfAnotherKeyIsAcceptedAfterANewSeriesWasBegun(t *testing.T) {
 	t.Parallel()
 	storetest.Each(t, func(t *testing.T, url string) {
