@@ -158,6 +158,35 @@ func TestTheUserIsCreatedAndJoinsAsterisksGroup(t *testing.T) {
 	}
 }
 
+// Asterisk rejects a file that includes a missing file, so the generated files come first.
+func TestThePagesCreateTheGeneratedFilesBeforeAsteriskIncludesThem(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"../README.md", "../docs/install.md"} {
+		page := read(t, name)
+		created, included := strings.Index(page, "pbxportal install"), strings.Index(page, "#include pjsip.d/synergycall/*.conf")
+		if created < 0 || included < created {
+			t.Errorf("%s creates the files at %d, and includes them at %d", name, created, included)
+		}
+	}
+}
+
+func TestTheInstallationPageCoversWhatAsteriskNeedsBesideTheGeneratedFiles(t *testing.T) {
+	t.Parallel()
+	page := read(t, "../docs/install.md")
+	for what, text := range map[string]string{
+		"where Asterisk 22 comes from":             "**Asterisk 22.** Debian 12 and 13 do not include it",
+		"a transport":                              "`[transport-udp]`, if `pjsip.conf` has no transport",
+		"existing sections are extended":           "the first `[general]` of `manager.conf`",
+		"the rights of the manager user":           `read = system,call\nwrite = reporting\n`,
+		"commands as the service's user":           "runuser -u pbxportal -- pbxportal doctor",
+		"what a restored backup makes valid again": "runuser -u pbxportal -- pbxportal admin after-restore",
+	} {
+		if !strings.Contains(page, text) {
+			t.Errorf("docs/install.md lacks %s: %s", what, text)
+		}
+	}
+}
+
 // What a host does to the service is held against a live systemd below; that these lines stay is held here.
 func TestTheUnitRestartsAfterAnyExitAndHasAMemoryLimit(t *testing.T) {
 	t.Parallel()
