@@ -19,6 +19,7 @@ func TestATransactionPoolerIsRefusedWithTheFix(t *testing.T) {
 		"transaction":                          {"pool_mode = transaction"},
 		"transaction, prepared statements off": {"pool_mode = transaction", "max_prepared_statements = 0"},
 		"transaction, one server":              {"pool_mode = transaction", "default_pool_size = 2", "max_db_connections = 2"},
+		"transaction, reset after each":        {"pool_mode = transaction", "server_reset_query = DISCARD ALL", "server_reset_query_always = 1"},
 		"statement":                            {"pool_mode = statement"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -874,6 +874,7 @@ later('a secret is fetched on request, and no secret is visible behind the sign-
     must(w.requests.every((r) => !r.path.endsWith('/secret')), 'a secret was fetched before it was asked for')
     await named(page, 'Reveal secret')
     await page.waitForSelector(`[data-secret]:has-text("${secret}")`)
+    must(w.requests.some((r) => r.path.endsWith('/secret')), 'the list of users held the secret')
     await named(page, 'QR code')
     await page.waitForSelector('[role=dialog] svg[role=img]')
     w.signedIn = false
