@@ -58,6 +58,7 @@ const (
 	FaultTimeout     Fault = "timeout"     // no complete answer in time; the command may still take effect
 	FaultLost        Fault = "lost"        // the connection broke before the end of the answer
 	FaultTooLong     Fault = "too_long"    // the answer exceeds MaxAnswer
+	FaultLeftOpen    Fault = "left_open"   // the control command ended and left a process that holds its output, so more of the answer may follow
 )
 
 // Reply is the result of a command, in the form of `asterisk -rx`.
@@ -275,7 +276,7 @@ func tooLong(answer string) Reply {
 func (c *Control) runProcess(ctx context.Context, command string) Reply {
 	argv := append(append([]string(nil), c.argv...), "-rx", command)
 	result, err := proc.Run(ctx, proc.Command{Argv: argv, Env: append(proc.Inherited(), "LC_ALL=C"), EndWhenFull: true})
-	result.Stdout = unwrap(result.Stdout)
+	result.Stdout, result.Stderr = unwrap(result.Stdout), legible(result.Stderr)
 	reply := Reply{ExitCode: result.ExitCode, Stdout: result.Stdout, Stderr: result.Stderr}
 	switch {
 	case err != nil && ctx.Err() != nil:
@@ -285,7 +286,11 @@ func (c *Control) runProcess(ctx context.Context, command string) Reply {
 	case err != nil:
 		reply.ExitCode, reply.Fault = 127, FaultUnreachable
 		reply.Stderr = fmt.Sprintf("The control command did not run (%v). Check ASTERISK_CONTROL.\n", err)
-	case result.Truncated:
+	case result.LeftOpen && result.ExitCode == 0:
+		reply.ExitCode, reply.Fault = -1, FaultLeftOpen
+		reply.Stderr += "The command ended, but a process that it left in the background still holds its output, so the answer may be incomplete. " +
+			"Redirect the output of that process, for example to /dev/null.\n"
+	case result.Truncated && !result.LeftOpen:
 		cut := tooLong(result.Stdout)
 		cut.Stderr = result.Stderr + cut.Stderr
 		return cut

@@ -11,6 +11,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -406,6 +408,16 @@ func TestFailuresOfACommandAreDistinguished(t *testing.T) {
 			asterisk.Reply{ExitCode: -1, Fault: asterisk.FaultTooLong},
 			"longer than",
 		},
+		"leaves a process": {
+			script(t, `sleep 60 & echo answer`),
+			asterisk.Reply{ExitCode: -1, Fault: asterisk.FaultLeftOpen},
+			"left in the background",
+		},
+		"leaves a process, and fails": {
+			script(t, `sleep 60 & echo "no such container" >&2; exit 3`),
+			asterisk.Reply{ExitCode: 3, Fault: asterisk.FaultUnreachable},
+			"no such container",
+		},
 	} {
 		c := control(t, test.target)
 		if name == "hangs" {
@@ -417,6 +429,25 @@ func TestFailuresOfACommandAreDistinguished(t *testing.T) {
 		}
 		if !strings.Contains(got.Stderr, test.says) {
 			t.Errorf("%s: stderr %q does not say %q", name, got.Stderr, test.says)
+		}
+	}
+}
+
+func TestWhatACommandComplainsOfIsBoundedAndLegible(t *testing.T) {
+	t.Parallel()
+	const colour, noise = `\033[31mno such\033[0m container `, `\377\001\033]0;title\007\n`
+	c := control(t, script(t, `{ printf '`+colour+noise+`'; head -c 1000000 /dev/zero; head -c 1000000 /dev/zero | tr '\0' x; printf ' at the end'; } >&2; exit 3`))
+	_, err := c.Version(t.Context())
+	if err == nil {
+		t.Fatal("it did not fail")
+	}
+	text := err.Error()
+	if len(text) > 3000 || !utf8.ValidString(text) || strings.ContainsFunc(text, unicode.IsControl) {
+		t.Errorf("%d bytes: %.200q", len(text), text)
+	}
+	for _, said := range []string{"no such container ?", "at the end"} {
+		if !strings.Contains(text, said) {
+			t.Errorf("%.200q does not say %q", text, said)
 		}
 	}
 }

@@ -80,6 +80,8 @@ func (c *Control) reload(ctx context.Context, command, done string) (Reply, Relo
 		return reply, ReloadHung
 	case FaultLost:
 		return reply, ReloadLost
+	case FaultLeftOpen:
+		return reply, ReloadUnclear
 	case FaultTooLong:
 		if c.ThroughCommand() { // the command was ended in the middle
 			return reply, ReloadHung

@@ -3,6 +3,7 @@ package asterisk
 import (
 	"regexp"
 	"strings"
+	"unicode"
 )
 
 // What wrappers of Asterisk's console, such as docker exec -t, ssh -t or a script, add to its answers.
@@ -31,4 +32,22 @@ func unwrap(said string) string {
 		said = said[len(line):]
 	}
 	return prompt.ReplaceAllString(said, "")
+}
+
+// mostComplaint is more than a command has to say about why it failed.
+const mostComplaint = 2000
+
+// legible returns what a command printed on its standard error as text for people and records: valid, without control characters, and if it is too
+// long, its beginning and its end.
+func legible(said string) string {
+	said = terminalCodes.ReplaceAllString(said, "")
+	if len(said) > mostComplaint {
+		said = said[:mostComplaint/2] + " … " + said[len(said)-mostComplaint/2:]
+	}
+	return strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) || unicode.IsSpace(r) {
+			return r
+		}
+		return -1
+	}, strings.ToValidUTF8(said, "?"))
 }

@@ -81,7 +81,7 @@ func patiently(ctx context.Context, reload func(context.Context) (asterisk.Reply
 func brief(answer string) string {
 	const most = 16 << 10
 	if len(answer) <= most {
-		return answer
+		return strings.ToValidUTF8(answer, "?")
 	}
 	return strings.ToValidUTF8(answer[:most], "?") + "…"
 }

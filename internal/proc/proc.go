@@ -74,6 +74,8 @@ type Result struct {
 	// Truncated reports that Stdout or Stderr is incomplete: more than MaxOutput was printed, or a grandchild still held the pipe when the child
 	// had ended.
 	Truncated bool
+	// LeftOpen reports the second reason.
+	LeftOpen bool
 }
 
 // Run starts the command and waits for its end. A non-zero exit is a Result, not an error; an error means that the command could not be started or
@@ -103,7 +105,8 @@ func Run(ctx context.Context, c Command) (Result, error) {
 		return Result{}, fmt.Errorf("cannot start %s: %w", c.name(), err)
 	}
 	err := cmd.Wait()
-	if errors.Is(err, exec.ErrWaitDelay) {
+	leftOpen := errors.Is(err, exec.ErrWaitDelay)
+	if leftOpen {
 		// The child has ended, but a process it left behind holds its pipes.
 		_ = signalGroup(cmd.Process.Pid, syscall.SIGKILL)
 		stdout.cut()
@@ -111,7 +114,7 @@ func Run(ctx context.Context, c Command) (Result, error) {
 	stdout.lines.flush()
 	stderr.lines.flush()
 
-	result := Result{ExitCode: exitCode(cmd.ProcessState)}
+	result := Result{ExitCode: exitCode(cmd.ProcessState), LeftOpen: leftOpen}
 	var outCut, errCut bool
 	result.Stdout, outCut = stdout.contents()
 	result.Stderr, errCut = stderr.contents()

@@ -191,7 +191,7 @@ func TestALeftoverChildProcessDoesNotDelayTheResult(t *testing.T) {
 	t.Parallel()
 	path, ended := lifeline(t)
 	got, err := proc.Run(t.Context(), sh(`exec 3>"$1"; sleep 600 & echo done`, path))
-	if err != nil || got.ExitCode != 0 || got.Stdout != "done\n" || !got.Truncated {
+	if err != nil || got.ExitCode != 0 || got.Stdout != "done\n" || !got.Truncated || !got.LeftOpen {
 		t.Errorf("got %+v, %v", got, err)
 	}
 	if err := ended(); err != nil {

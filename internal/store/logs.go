@@ -1,11 +1,14 @@
 package store
 
 import (
+	"bytes"
 	"context"
 	"database/sql"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"regexp"
+	"strings"
 	"time"
 
 	"github.com/synergycall/pbxportal/internal/pbx"
@@ -26,11 +29,11 @@ type commandJSON struct {
 // saveLog writes an audit record, new or completed, if the number of the apply lock is still this one, and keeps it so until the transaction ends.
 // It also reads the newest entry of the audit trail.
 func (t *Tx) saveLog(ctx context.Context, l pbx.ApplyLog, number int64) error {
-	files, err := json.Marshal(append([]string{}, l.FilesWritten...))
+	files, err := storableJSON(append([]string{}, l.FilesWritten...))
 	if err != nil {
 		return err
 	}
-	reload, err := json.Marshal(reloadJSON{(*commandJSON)(l.Reload.PJSIP), (*commandJSON)(l.Reload.Dialplan)})
+	reload, err := storableJSON(reloadJSON{(*commandJSON)(l.Reload.PJSIP), (*commandJSON)(l.Reload.Dialplan)})
 	if err != nil {
 		return err
 	}
@@ -42,7 +45,7 @@ func (t *Tx) saveLog(ctx context.Context, l pbx.ApplyLog, number int64) error {
 		 files_written = excluded.files_written, reload_results = excluded.reload_results
 		 RETURNING (SELECT max(seq) FROM audit_events), (SELECT hash FROM audit_events ORDER BY seq DESC LIMIT 1)`,
 		string(l.ID), l.TriggeredAt, l.TriggeredBy, string(l.Outcome),
-		sql.NullString{String: l.ErrorDetails, Valid: l.ErrorDetails != ""}, string(files), string(reload), number).Scan(h.into()...)
+		sql.NullString{String: storable(l.ErrorDetails), Valid: l.ErrorDetails != ""}, files, reload, number).Scan(h.into()...)
 	switch {
 	case errors.Is(err, sql.ErrNoRows):
 		return errLockLost
@@ -51,6 +54,29 @@ func (t *Tx) saveLog(ctx context.Context, l pbx.ApplyLog, number int64) error {
 	}
 	return err
 }
+
+// storable returns a text, which may quote anything, in a form that both engines store: PostgreSQL refuses NUL and what is not UTF-8, and a record
+// must not fail for what it quotes.
+func storable(text string) string {
+	return strings.ReplaceAll(strings.ToValidUTF8(text, "\ufffd"), "\x00", "\ufffd")
+}
+
+// storableJSON returns a value as JSON that both engines store: jsonb of PostgreSQL refuses NUL.
+func storableJSON(value any) (string, error) {
+	text, err := json.Marshal(value)
+	if err != nil || !bytes.Contains(text, []byte(`\u0000`)) {
+		return string(text), err
+	}
+	return escape.ReplaceAllStringFunc(string(text), func(e string) string {
+		if e == `\u0000` {
+			return "\ufffd"
+		}
+		return e
+	}), nil
+}
+
+// escape matches an escaped character in JSON.
+var escape = regexp.MustCompile(`\\(?:u[0-9a-f]{4}|.)`)
 
 // Log returns one audit record; ok is false if there is none with this id.
 func (s *Store) Log(ctx context.Context, id pbx.RunID) (l pbx.ApplyLog, ok bool, err error) {

@@ -56,11 +56,11 @@ func (l *ApplyLock) writeRun(ctx context.Context, r pbx.Run, events []pbx.AuditE
 	if sealed != nil {
 		r.Saved = nil
 	}
-	story, err := json.Marshal(storyJSON{r.Plan, r.Events, r.Differences, r.Saved, sealed, r.Restored, r.Asked})
+	story, err := storableJSON(storyJSON{r.Plan, r.Events, r.Differences, r.Saved, sealed, r.Restored, r.Asked})
 	if err != nil {
 		return fmt.Errorf("cannot write a run: %w", err)
 	}
-	return s.again(ctx, "write a run", func() error { return l.saveRun(ctx, r, files, string(story), with, events, keep) })
+	return s.again(ctx, "write a run", func() error { return l.saveRun(ctx, r, files, story, with, events, keep) })
 }
 
 func (l *ApplyLock) saveRun(ctx context.Context, r pbx.Run, files []keptFile, story string, with sql.NullString, events []pbx.AuditEvent, keep bool) error {

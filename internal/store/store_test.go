@@ -718,3 +718,33 @@ func TestAListHasEveryUserWhoseCreationWasAcknowledged(t *testing.T) {
 		all.Wait()
 	})
 }
+
+// A wrapper of Asterisk's console can print any bytes, and a record quotes them.
+func TestARunIsRecordedWhateverBytesItQuotes(t *testing.T) {
+	t.Parallel()
+	storetest.Each(t, func(t *testing.T, url string) {
+		s := storetest.Open(t, url)
+		const any, stored = "Gr\xfc\x00\\u0000 \\\x00\x1b", "Gr\ufffd\ufffd\\u0000 \\\ufffd\x1b"
+		run := func(text string) pbx.Run {
+			return pbx.Run{
+				Log: pbx.ApplyLog{
+					ID: pbx.RunID(uuid.NewString()), TriggeredAt: noon, TriggeredBy: "test", Outcome: pbx.Failure, ErrorDetails: text, FilesWritten: []string{text},
+					Reload: pbx.ReloadResults{PJSIP: &pbx.CommandResult{ExitCode: 1, Stdout: text, Stderr: text}},
+				},
+				Result: pbx.NotConfirmed, Verification: pbx.Inconclusive,
+				Plan: pbx.Plan{Behind: text}, Events: []pbx.Event{{Stage: "verify", Message: text, Detail: text}}, Differences: []string{text},
+			}
+		}
+		saved, want := run(any), run(stored)
+		want.Log.ID = saved.Log.ID
+		event := event(t.Context(), pbx.ActionApplyRun)
+		event.After = pbx.Facts{"error_details": any}
+		if err := storetest.SaveRun(t.Context(), s, saved, event); err != nil {
+			t.Fatal(err)
+		}
+		got, ok, err := s.Run(t.Context(), saved.Log.ID)
+		if diff := cmp.Diff(want, got); diff != "" || !ok || err != nil {
+			t.Errorf("ok %v, error %v\n%s", ok, err, diff)
+		}
+	})
+}
