@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -167,9 +168,14 @@ func typeOf(mode uint32) fs.FileMode {
 	return fs.ModeIrregular
 }
 
+// longestRead is more than the time to read a file that has content.
+const longestRead = 2 * time.Second
+
 // whole reads an open file to its end, and closes it.
 func whole(f *os.File, info fs.FileInfo, path string, limit int64) ([]byte, error) {
 	defer func() { _ = f.Close() }() // read only
+	// Some regular files are queues, such as /proc/kmsg: an empty one would be waited for. Files on a disk have no deadline.
+	_ = f.SetReadDeadline(time.Now().Add(longestRead))
 	if info.Size() > limit {
 		return nil, &Error{Path: path, Limit: limit}
 	}

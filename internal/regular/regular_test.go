@@ -8,6 +8,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -104,6 +105,24 @@ func TestWhatIsNoRegularFileIsNeitherReadNorWrittenNorWaitedFor(t *testing.T) {
 }
 
 // Opening a file on which another program has a lease would wait until the lease is released.
+// The kernel's log is a regular file by its type, and a queue: reading it to its end waits for the next message.
+func TestARegularFileThatIsAQueueIsNotWaitedFor(t *testing.T) {
+	t.Parallel()
+	read := make(chan error, 1)
+	go func() {
+		_, _, err := regular.Read("/proc/kmsg", 64<<20)
+		read <- err
+	}()
+	select {
+	case err := <-read:
+		if err == nil {
+			t.Error("it was read to an end")
+		}
+	case <-time.After(20 * time.Second):
+		t.Error("it is waited for")
+	}
+}
+
 func TestAFileThatIsLeasedToAnotherIsNotWaitedFor(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "f")
