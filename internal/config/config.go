@@ -212,7 +212,33 @@ func (c Config) CompleteWith(stateDir string) (Config, error) {
 	if c.AMIUser != "" {
 		c.AMIAddr = or(c.AMIAddr, DefaultAMIAddr)
 	}
-	return c, errors.Join(slices.Concat(faults, c.edgeFaults(), c.amiFaults())...)
+	return c, errors.Join(slices.Concat(faults, c.pathFaults(), c.edgeFaults(), c.amiFaults())...)
+}
+
+// pathFaults returns the faults of paths that mean something only to a shell, or to SQLite: taken literally, they would make an installation in a folder
+// of that name, beside the one that was meant.
+func (c Config) pathFaults() (faults []error) {
+	database, control := "", ""
+	if path, is := strings.CutPrefix(c.DatabaseURL, "sqlite:///"); is && c.DatabaseURL != inStateDir(c.StateDir) {
+		database = path
+	}
+	if !strings.HasPrefix(c.AsteriskControl, "exec:") {
+		control = c.AsteriskControl
+	}
+	for _, s := range []struct{ name, path string }{
+		{"STATE_DIR", c.StateDir}, {"ASTERISK_CONFIG_DIR", c.AsteriskConfigDir}, {"ASTERISK_CONTROL", control}, {"DATABASE_URL", database}, {"TLS_CERT", c.TLSCert}, {"TLS_KEY", c.TLSKey},
+		{"SECRET_KEY_FILE", c.SecretKeyFile}, {"OIDC_CLIENT_SECRET_FILE", c.OIDCClientSecretFile}, {"AMI_SECRET_FILE", c.AMISecretFile},
+	} {
+		for part := range strings.SplitSeq(s.path, "/") {
+			switch {
+			case part == "~" || strings.HasPrefix(part, "$"):
+				faults = append(faults, fmt.Errorf("%s has %s in its path, which only a shell replaces: write the whole path, such as %s", s.name, part, DefaultStateDir))
+			case part == ":memory:":
+				faults = append(faults, fmt.Errorf("%s names a database in memory, which would be empty at each start: use a file, such as %s", s.name, inStateDir(DefaultStateDir)))
+			}
+		}
+	}
+	return faults
 }
 
 // phoneFaults sets the defaults of the settings of phones, and returns their faults.

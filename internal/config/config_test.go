@@ -38,6 +38,30 @@ func TestEverySettingThatIsWrongIsNamedAtOnce(t *testing.T) {
 	}
 }
 
+// Taken literally, such a path makes an installation in a folder of that name, beside the one that was meant.
+func TestAPathThatOnlyAShellUnderstandsIsRefused(t *testing.T) {
+	t.Parallel()
+	for says, c := range map[string]config.Config{
+		"STATE_DIR has ~ in":               {StateDir: "~/portal"},
+		"STATE_DIR has $HOME in":           {StateDir: "$HOME/portal"},
+		"ASTERISK_CONFIG_DIR has ~ in":     {AsteriskConfigDir: "~/etc"},
+		"DATABASE_URL has ${HOME} in":      {DatabaseURL: "sqlite:///${HOME}/portal.db"},
+		"DATABASE_URL names a database in": {DatabaseURL: "sqlite:///:memory:"},
+		"SECRET_KEY_FILE has ~ in":         {SecretKeyFile: "~/key"},
+	} {
+		if c.StateDir == "" {
+			c.StateDir = "/s"
+		}
+		if _, err := c.Complete(); err == nil || !strings.HasPrefix(err.Error(), says) {
+			t.Errorf("want %q, got the error %v", says, err)
+		}
+	}
+	c := config.Config{StateDir: "/s/a~b/~backup/x$y", AsteriskControl: "exec:docker exec $PBX asterisk", DatabaseURL: "postgresql://~:$p@h/~"}
+	if _, err := c.Complete(); err != nil {
+		t.Errorf("error %v", err)
+	}
+}
+
 func TestLevelsAreTakenInAnyCase(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]slog.Level{

@@ -1,12 +1,14 @@
 package config
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"regexp"
 	"strings"
+	"unicode/utf8"
 )
 
 // Dotenv reads a .env file by the rules of python-dotenv, for compatibility with existing installations: NAME=value lines, with or without export, the
@@ -21,6 +23,9 @@ func Dotenv(path string, getenv func(string) (string, bool)) (map[string]string,
 	text, err := readOwn(path)
 	if err != nil {
 		return nil, fmt.Errorf("cannot read the settings: %w", err)
+	}
+	if !utf8.Valid(text) || bytes.IndexByte(text, 0) >= 0 { // every name in it would be another one, and all its settings be missing
+		return nil, fmt.Errorf("cannot read %s: it is not UTF-8 text; an editor may have saved it as UTF-16 (\"Unicode\"): save it as UTF-8", path)
 	}
 	values, line := parseDotenv(string(text), getenv)
 	if line != 0 {

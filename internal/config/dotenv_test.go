@@ -77,3 +77,27 @@ func TestALineThatCannotBeReadIsNamedButNotShown(t *testing.T) {
 		}
 	}
 }
+
+// A file whose names are not read as they were meant would leave all settings at their defaults: another database, another state folder.
+func TestASettingsFileInAnotherEncodingIsRefused(t *testing.T) {
+	t.Parallel()
+	wide := func(text string) string {
+		var b strings.Builder
+		for _, c := range []byte(text) {
+			b.Write([]byte{c, 0})
+		}
+		return b.String()
+	}
+	nothing := func(string) (string, bool) { return "", false }
+	for what, text := range map[string]string{
+		"UTF-16": wide("A=b\n"), "UTF-16 with its mark": "\xff\xfe" + wide("A=b\n"), "Latin-1": "A=M\xfcller\n", "NUL": "A=b\x00c\n",
+	} {
+		path := filepath.Join(t.TempDir(), ".env")
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if values, err := config.Dotenv(path, nothing); err == nil || !strings.Contains(err.Error(), "save it as UTF-8") {
+			t.Errorf("%s: %q, error %v", what, values, err)
+		}
+	}
+}
