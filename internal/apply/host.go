@@ -125,7 +125,7 @@ func (p *planned) findHost(ctx context.Context, e *Engine, declared, running []p
 	users := map[pbx.Number]bool{}
 	p.inventory.AddNumbers(users)
 	clashes := func(all []pbx.HostObject) []pbx.HostObject {
-		return keep(all, func(o pbx.HostObject) bool { return o.Clashes() && users[o.Number] })
+		return keep(all, func(o pbx.HostObject) bool { return o.Conflicts(users[o.Number]) })
 	}
 	p.declared = declared
 	p.Host = pbx.JoinHostObjects(declared, running)
@@ -137,7 +137,12 @@ func (p *planned) findHost(ctx context.Context, e *Engine, declared, running []p
 		p.Host = pbx.JoinHostObjects(declared, running)
 		p.Clashes = clashes(p.Host)
 	}
-	p.Host = keep(p.Host, func(o pbx.HostObject) bool { return o.Number.InPool() || users[o.Number] })
+	p.Host = keep(p.Host, func(o pbx.HostObject) bool {
+		if o.Kind == pbx.KindReference { // to the object of a user it is none of the host's
+			return !users[o.Number]
+		}
+		return o.Number.InPool() || users[o.Number]
+	})
 }
 
 // keep returns the objects for which wanted reports true.
@@ -162,7 +167,7 @@ func (e *Engine) Host(ctx context.Context) (host, clashes []pbx.HostObject, err 
 	return p.Host, p.Clashes, nil
 }
 
-// clashText returns the message for numbers that both users and the host have.
+// clashText returns the message for numbers that both users and the host have, or for references of the host to users that are gone.
 func clashText(clashes []pbx.HostObject) string {
 	const most = 5
 	var texts []string
@@ -171,6 +176,10 @@ func clashText(clashes []pbx.HostObject) string {
 	}
 	if more := len(clashes) - most; more > 0 {
 		texts = append(texts, fmt.Sprintf("%d more", more))
+	}
+	if !slices.ContainsFunc(clashes, func(o pbx.HostObject) bool { return o.Kind != pbx.KindReference }) {
+		return "Asterisk's own configuration refers to objects of users that are gone, and would be rejected as a whole: " + strings.Join(texts, ", ") +
+			"; nothing was changed, and force does not help. Rename or remove these sections there, then apply again"
 	}
 	return "Asterisk's own configuration has objects with the numbers of users: " + strings.Join(texts, ", ") +
 		"; nothing was changed, and force does not help. Rename or remove them there, or delete these users and create them again, which gives them free numbers; then apply again"

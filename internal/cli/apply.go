@@ -65,7 +65,7 @@ func (a *app) printPlan(plan pbx.Plan, diff bool) {
 	foreign := slices.ContainsFunc(plan.Drift, func(d pbx.Drift) bool { return d.Kind == pbx.External })
 	switch {
 	case len(plan.Clashes) > 0:
-		fmt.Fprintln(a.stdout, "Next: rename or remove the objects with numbers of users in Asterisk's own configuration, or delete these users; until then applies are refused.")
+		fmt.Fprintln(a.stdout, "Next: rename or remove in Asterisk's own configuration what clashes, or delete the users with these numbers; until then applies are refused.")
 	case foreign:
 		fmt.Fprintln(a.stdout, "Next: move the external file to another folder; until then applies are refused, because Asterisk would read it as well.")
 	case len(plan.Drift) > 0 && !plan.Edited():
@@ -88,7 +88,11 @@ func (a *app) printHost(plan pbx.Plan) {
 		fmt.Fprintln(a.stdout)
 	}
 	for _, o := range plan.Clashes[:min(len(plan.Clashes), most)] {
-		fmt.Fprintf(a.stdout, "CLASH  %s: a user has this number\n", o)
+		if o.Kind == pbx.KindReference {
+			fmt.Fprintf(a.stdout, "CLASH  %s: Asterisk would reject the whole file\n", o)
+		} else {
+			fmt.Fprintf(a.stdout, "CLASH  %s: a user has this number\n", o)
+		}
 	}
 	notes := slices.DeleteFunc(slices.Clone(plan.Host), func(o pbx.HostObject) bool { return slices.Contains(plan.Clashes, o) })
 	for _, o := range notes[:min(len(notes), most)] {

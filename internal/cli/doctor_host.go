@@ -17,8 +17,8 @@ func (p *portal) examineHost(ctx context.Context) node.Finding {
 	case err != nil: // the database was examined before
 		f.Detail = "not compared with the users: the database does not answer, or has no tables yet"
 	case len(clashes) > 0:
-		f.Grade, f.Detail = node.Bad, "users have these numbers as well: "+names(clashes)
-		f.Fix = "rename or remove them in Asterisk's own configuration, or delete these users and create them again, which gives them free numbers"
+		f.Grade, f.Detail = node.Bad, "these clash with the users: "+names(clashes)
+		f.Fix = "rename or remove them in Asterisk's own configuration, or delete the users with these numbers and create them again, which gives them free numbers"
 	case len(host) > 0:
 		f.Detail = "not the portal's, and no clash with a user: " + names(host)
 	}

@@ -205,8 +205,9 @@ func (l *Local) Live(ctx context.Context, q pbx.LiveQuery) (live pbx.Live, err e
 	if q.Ours == nil {
 		return live, nil
 	}
+	written := sync.OnceValue(func() map[string]bool { return l.written(ctx) })
 	for kind, all := range live.IDs {
-		theirs, err := unmarked(ctx, control, asterisk.Kind(kind), all, q.Ours)
+		theirs, err := unmarked(ctx, control, asterisk.Kind(kind), all, q.Ours, written)
 		if err != nil {
 			return pbx.Live{}, err
 		}
@@ -225,8 +226,11 @@ func (l *Local) Live(ctx context.Context, q pbx.LiveQuery) (live pbx.Live, err e
 	return live, nil
 }
 
-// unmarked returns the ids that are not among ours, and whose objects do not have the portal's mark. The portal gives its objects plain names.
-func unmarked(ctx context.Context, control *asterisk.Control, kind asterisk.Kind, ids []string, ours map[string]bool) (theirs map[string]bool, err error) {
+// unmarked returns the ids that are not among ours, and whose objects do not have the portal's mark, or have it only because they inherit from one of
+// the portal's: written returns the sections that the administrator's files define. The portal gives its objects plain names.
+func unmarked(ctx context.Context, control *asterisk.Control, kind asterisk.Kind, ids []string, ours map[string]bool, written func() map[string]bool) (
+	theirs map[string]bool, err error,
+) {
 	var unknown []string
 	for _, id := range ids {
 		switch {
@@ -245,7 +249,9 @@ func unmarked(ctx context.Context, control *asterisk.Control, kind asterisk.Kind
 	}
 	marks, err := control.Attributes(ctx, kind, unknown, pbx.HashAttribute)
 	for id := range marks {
-		delete(theirs, id)
+		if !written()[id] {
+			delete(theirs, id)
+		}
 	}
 	return theirs, err
 }

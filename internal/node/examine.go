@@ -176,7 +176,13 @@ func (l *Local) examineInclude(f pbx.GeneratedFile, theirs func() string) Findin
 		return Finding{Subject: subject, Grade: Bad, Detail: err.Error(), Fix: "create a readable file there, with the line " + want}
 	}
 	seen := &includes{seen: map[string]bool{}, categories: map[string]bool{}, theirs: theirs}
-	line := l.include(name, string(text), file, seen)
+	line := l.include(name, string(text), f, seen)
+	if f.Module == pbx.PJSIP {
+		h, _ := l.readHost(parent, theirs) // as far as it could be read
+		if s, kind := h.again(); s != nil {
+			seen.fault(fmt.Sprintf("%s, line %d: [%s] defines this %s a second time", s.file, s.line, s.name, kind))
+		}
+	}
 	switch {
 	case seen.undefined != "":
 		return Finding{
@@ -205,8 +211,10 @@ func plainLines(text string) iter.Seq2[int, string] {
 	}
 }
 
-// include returns the line of a text that includes the file, by name or by a pattern, directly or through another included file; "" if there is none.
-func (l *Local) include(from, text, file string, others *includes) string {
+// include returns the first line of a text that includes the file, by name or by a pattern, directly or through another included file; "" if there is
+// none. It reads the text to its end: Asterisk rejects all of it for a fault in any line.
+func (l *Local) include(from, text string, f pbx.GeneratedFile, others *includes) (first string) {
+	file := filepath.Join(l.dir, f.Path)
 	for number, line := range plainLines(text) {
 		if strings.HasPrefix(line, "[") {
 			others.category(fmt.Sprintf("%s, line %d", from, number), line)
@@ -214,22 +222,46 @@ func (l *Local) include(from, text, file string, others *includes) string {
 		}
 		pattern, must, ok := included(line)
 		if !ok {
+			if line[0] != '#' && len(others.categories) == 0 {
+				others.fault(fmt.Sprintf("%s, line %d: this line is in no section", from, number))
+			}
 			continue
 		}
 		pattern = l.here(pattern, others.theirs)
-		if matched, err := filepath.Match(pattern, filepath.Join(l.dir, file)); err == nil && matched {
-			return line
-		}
-		if _, err := os.Stat(pattern); must && errors.Is(err, fs.ErrNotExist) && !isPattern(pattern) && strings.HasPrefix(pattern, l.dir+"/") {
+		matched, _ := filepath.Match(pattern, file) // the only error is a bad pattern
+		names := others.matching(pattern)
+		switch {
+		case matched && others.ours:
+			others.fault(fmt.Sprintf("%s, line %d: %s reads the portal's file a second time", from, number, line))
+		case must && !matched && strings.HasPrefix(pattern, l.dir+"/") && leadsNowhere(pattern, names):
 			others.fault(fmt.Sprintf("%s, line %d: %s leads to no file", from, number, line))
 		}
-		for _, name := range others.matching(pattern) {
-			if l.include(name, others.read(name), file, others) != "" {
-				return line
+		if matched {
+			first, others.ours = cmp.Or(first, line), f.Module == pbx.PJSIP
+		}
+		for _, name := range names {
+			if l.include(name, others.read(name), f, others) != "" {
+				first = cmp.Or(first, line)
 			}
 		}
 	}
-	return ""
+	return first
+}
+
+// leadsNowhere reports whether a file, or every file of a pattern that these names match, is certainly missing.
+func leadsNowhere(pattern string, names []string) bool {
+	where := pattern
+	if isPattern(pattern) {
+		where = filepath.Dir(pattern)
+		if len(names) > 0 || isPattern(where) {
+			return false
+		}
+		if _, err := regular.Names(where, regular.MaxNames); err == nil {
+			return true
+		}
+	}
+	info, err := os.Stat(where)
+	return errors.Is(err, fs.ErrNotExist) || err == nil && where == pattern && !info.Mode().IsRegular()
 }
 
 // largestConfig is more than the size of any configuration file of Asterisk, and mostIncludes more than their number.
@@ -245,21 +277,23 @@ type includes struct {
 	theirs     func() string   // returns the configuration folder as Asterisk names it
 	categories map[string]bool // that were defined so far
 	undefined  string          // the first line that Asterisk rejects, for instance one that refers to an undefined section
+	ours       bool            // the portal's file with PJSIP objects has been included
 }
 
 // category records a section and what it refers to: [name](+) adds to a section that must precede it, [name](other) inherits from one.
 func (o *includes) category(at, line string) {
 	name, options, closed := sectionHead(line)
 	if !closed {
-		o.fault(at + ": " + line + " has no ]")
+		o.fault(at + ": " + line + " has no ] or no )")
 	}
 	for _, option := range options {
 		needs := option
 		if strings.HasPrefix(option, "+") {
 			needs = name
 		}
+		_, user := pbx.ParseNumber(needs)
 		switch {
-		case needs == "!" || o.categories[needs]:
+		case needs == "!" || o.categories[needs] || o.ours && user: // whether a user has the number, the plan says
 		case needs == name && name == pbx.Context:
 			o.fault(fmt.Sprintf("[%s](+) adds to the portal's context before it is defined (%s)", name, at))
 		default:

@@ -37,6 +37,9 @@ func (l *Local) Declared(ctx context.Context) (all []pbx.HostObject, err error) 
 		h, readErr := l.readHost(name, theirs)
 		err = errors.Join(err, readErr)
 		all = append(all, h.objects()...)
+		if slices.ContainsFunc(pbx.GeneratedFiles(), func(f pbx.GeneratedFile) bool { return f.Parent == name }) {
+			all = append(all, h.refers...)
+		}
 	}
 	for _, name := range hostFiles(pbx.Dialplan) {
 		h, readErr := l.readHost(name, theirs)
@@ -46,12 +49,28 @@ func (l *Local) Declared(ctx context.Context) (all []pbx.HostObject, err error) 
 	return pbx.JoinHostObjects(all, nil), err
 }
 
+// written returns the names of the sections that the administrator's files define for PJSIP objects, as far as the portal can read them.
+func (l *Local) written(ctx context.Context) map[string]bool {
+	names := map[string]bool{}
+	theirs := sync.OnceValue(func() string { return l.theirs(ctx) })
+	for _, name := range hostFiles(pbx.PJSIP) {
+		h, _ := l.readHost(name, theirs) // as far as it could be read
+		for _, s := range h.sections {
+			if !s.shape && !s.adds {
+				names[s.name] = true
+			}
+		}
+	}
+	return names
+}
+
 // hostSection is one section of the administrator's files.
 type hostSection struct {
 	name   string
 	file   string
 	line   int
 	shape  bool // a template, which is no object by itself
+	adds   bool // it only adds to a section that these files do not define
 	types  []string
 	extens []hostExten
 	exten  string // the extension to which "same" adds
@@ -73,6 +92,7 @@ type hostReader struct {
 	read     int           // number of files read, including repetitions
 	own      []string      // the folders of the portal's files
 	sections []*hostSection
+	refers   []pbx.HostObject // sections that refer to objects which the files do not define
 	err      error
 }
 
@@ -177,10 +197,15 @@ func (h *hostReader) include(line string, current *hostSection, depth int) {
 	}
 }
 
-// sectionHead reads a line "[name](option,option)"; closed is false if the ] is missing.
+// sectionHead reads a line "[name](option,option)"; closed is false if the ] or the ) is missing. As in Asterisk the ( must follow at once.
 func sectionHead(line string) (name string, options []string, closed bool) {
 	name, rest, closed := strings.Cut(line[1:], "]")
-	text, _, _ := strings.Cut(strings.TrimPrefix(strings.TrimSpace(rest), "("), ")")
+	rest, has := strings.CutPrefix(rest, "(")
+	if !has {
+		return name, nil, closed
+	}
+	text, _, ended := strings.Cut(rest, ")")
+	closed = closed && ended
 	for option := range strings.SplitSeq(text, ",") {
 		if option = strings.TrimSpace(option); option != "" {
 			options = append(options, option)
@@ -201,14 +226,44 @@ func (h *hostReader) section(line, file string, number int) *hostSection {
 			if earlier := h.named(name); earlier != nil {
 				return earlier
 			}
+			s.adds = true
+			h.refer(name, s)
 		default:
 			if base := h.named(option); base != nil {
 				s.types, s.extens = append(s.types, base.types...), append(s.extens, base.extens...)
+			} else {
+				h.refer(option, s)
 			}
 		}
 	}
 	h.sections = append(h.sections, s)
 	return s
+}
+
+// refer records that a section refers to one that these files do not define: if its name is a number, to the object of a user.
+func (h *hostReader) refer(name string, s *hostSection) {
+	if number, ok := pbx.ParseNumber(name); ok {
+		h.refers = append(h.refers, pbx.HostObject{Kind: pbx.KindReference, Number: number, File: s.file, Line: s.line})
+	}
+}
+
+// again returns the first section that defines, for the second time, an object of a type that the portal writes, and that type; nil if none does.
+// Asterisk then loads no object of that type anew.
+func (h *hostReader) again() (second *hostSection, kind string) {
+	type object struct{ kind, name string }
+	seen := map[object]bool{}
+	for _, s := range h.sections {
+		for _, kind := range pbx.UserTypes() {
+			if s.shape || s.adds || !slices.Contains(s.types, kind) {
+				continue
+			}
+			if seen[object{kind, s.name}] {
+				return s, kind
+			}
+			seen[object{kind, s.name}] = true
+		}
+	}
+	return nil, ""
 }
 
 // named returns the first section of a name, nil if there is none.

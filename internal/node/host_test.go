@@ -231,6 +231,82 @@ func TestAnApplyIsRefusedIfAUserAndTheHostHaveTheSameNumber(t *testing.T) {
 	}
 }
 
+// An administrator can add to the section of a user, and inherit from it. Without the user Asterisk would reject the whole file.
+func TestASectionThatRefersToAUserWhoIsGoneIsRefusedBeforeAnythingIsWritten(t *testing.T) {
+	t.Parallel()
+	s := newHostSite(t)
+	anna, berta := s.create(t, "Anna"), s.create(t, "Berta")
+	s.mustApply(t)
+	const addition, heir = "\n[1000](+)\nallow=g722\n", "\n[desk](1001)\ncontext=office\n"
+	below := func(old string) string { return old + addition + heir }
+	s.rewrite(t, "pjsip.conf", below)
+	s.create(t, "Claus")
+	s.mustApply(t)
+	if plan, err := s.engine.Plan(t.Context()); err != nil || plan.Behind != "" || len(plan.Host) > 0 || len(plan.Clashes) > 0 {
+		t.Errorf("with both users there: behind %q, host %v, clashes %v, error %v", plan.Behind, plan.Host, plan.Clashes, err)
+	}
+	for _, gone := range []struct {
+		user       pbx.User
+		says, text string
+	}{
+		{anna, "reference to [1000], which no user has (" + s.asterisk.ConfigDir + "/pjsip.conf, line 12)", addition},
+		{berta, "reference to [1001], which no user has", heir},
+	} {
+		if _, err := s.directory.Delete(t.Context(), pbx.DefaultTenant, gone.user.ID); err != nil {
+			t.Fatal(err)
+		}
+		s.refused(t, gone.text, gone.says)
+		if _, err := s.engine.Rehearse(t.Context(), apply.Rehearsal{Host: s.node.Rehearse}); err == nil || !strings.Contains(err.Error(), gone.says) {
+			t.Errorf("a rehearsal finds %v", err)
+		}
+		if u := s.createAfter(t, s.freshLook(t)); u.Extension.Number == gone.user.Extension.Number {
+			t.Errorf("a new user gets %d, to which Asterisk's configuration adds", u.Extension.Number)
+		}
+		s.without(t, "pjsip.conf", gone.text)
+		s.mustApply(t)
+	}
+}
+
+// Asterisk rejects all of a file for one line, wherever the line is; and not every Asterisk has the module that lets doctor ask it.
+func TestEveryLineForWhichAsteriskRejectsAFileIsNamed(t *testing.T) {
+	t.Parallel()
+	const include = "#include pjsip.d/synergycall/*.conf\n"
+	for _, c := range []struct{ text, says string }{
+		{include, ""},
+		{include + "[office]\ntype=endpoint\n[office]\ntype=aor\n[office](+)\ntype=endpoint\n[1000](+)\nallow=g722\n[desk](1000)\n", ""},
+		{"[a](!)\ntype=aor\n[b](!)\ntype=aor\n[c](a)\n[c] (no template)\n" + include + "#tryinclude gone/*.conf\n#exec /bin/true\n", ""},
+		{include + "#include gone.conf\n", "line 2: #include gone.conf leads to no file"},
+		{include + "#include gone.d/*.conf\n", "line 2: #include gone.d/*.conf leads to no file"},
+		{include + "#include pjsip.d/*.conf\n", "line 2: #include pjsip.d/*.conf leads to no file"},
+		{include + "#include pjsip.d\n", "line 2: #include pjsip.d leads to no file"},
+		{include + ";\n" + include, "line 3: " + strings.TrimSpace(include) + " reads the portal's file a second time"},
+		{include + "[office\ntype=endpoint\n", "line 2: [office has no ]"},
+		{include + "[office](!,\ntype=endpoint\n", "line 2: [office](!, has no ]"},
+		{include + "[office](gone)\ntype=endpoint\n", "line 2: [office](gone) refers to [gone]"},
+		{"type=endpoint\n" + include, "line 1: this line is in no section"},
+		{include + "[office]\ntype=endpoint\n[office]\ntype=endpoint\n", "line 4: [office] defines this endpoint a second time"},
+		{"[phone](!)\ntype=aor\n[office](phone)\n[office](phone)\n" + include, "line 4: [office] defines this aor a second time"},
+	} {
+		dir := t.TempDir()
+		err := os.MkdirAll(filepath.Join(dir, filepath.Dir(pbx.PJSIPPath)), 0o700)
+		for name, text := range map[string]string{"pjsip.conf": c.text, pbx.PJSIPPath: "[1001]\ntype=endpoint\n"} {
+			err = errors.Join(err, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600))
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		local, err := node.New(dir, mustControl(t, filepath.Join(dir, "nowhere")))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range local.Examine(t.Context()) {
+			if f.Subject == "include in pjsip.conf" && ((f.Grade == node.Bad) != (c.says != "") || !strings.Contains(f.Detail, c.says)) {
+				t.Errorf("%q: %s, %s; want %q", c.text, f.Grade, f.Detail, c.says)
+			}
+		}
+	}
+}
+
 func (s *site) createAfter(t *testing.T, look func(context.Context)) pbx.User {
 	t.Helper()
 	with := *s

@@ -10,6 +10,10 @@ import (
 // KindExtension is the kind of a HostObject that is an extension of the dialplan. The other kinds are types of PJSIP objects, such as endpoint.
 const KindExtension = "extension"
 
+// KindReference is the kind of a HostObject that is no object, but a section that adds to, or inherits from, an object of a user. Asterisk rejects a file
+// with such a section if the user is gone.
+const KindReference = "reference"
+
 // HostObject is an object of the Asterisk host that the portal did not write and whose name is an extension number: a PJSIP object, or an
 // extension of the dialplan.
 type HostObject struct {
@@ -32,10 +36,17 @@ func (o HostObject) Clashes() bool {
 	return o.Kind == KindExtension && o.Context == Context
 }
 
+// Conflicts reports whether an apply that leaves the number to a user, or to none, makes Asterisk reject the object, or all of its file.
+func (o HostObject) Conflicts(user bool) bool {
+	return user && o.Clashes() || !user && o.Kind == KindReference
+}
+
 // String returns the object with the place of its definition.
 func (o HostObject) String() string {
 	kind, name := o.Kind, strconv.Itoa(int(o.Number))
 	switch kind {
+	case KindReference:
+		name = "to [" + name + "], which no user has"
 	case "aor":
 		kind = "AOR"
 	case KindExtension:

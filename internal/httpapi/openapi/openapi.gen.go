@@ -1566,7 +1566,7 @@ type HealthProblem struct {
 
 // HostObject An object of the Asterisk host that the portal did not write.
 type HostObject struct {
-	// Clash A user has the number, so that an apply is rejected with `number_clash`.
+	// Clash A user has the number, or none has it that a `reference` needs, so that an apply is rejected with `number_clash`.
 	Clash bool `json:"clash"`
 
 	// Context The dialplan context of an extension.
@@ -1575,7 +1575,7 @@ type HostObject struct {
 	// File The file that defines it. Absent if no file readable by the portal does.
 	File *string `json:"file,omitempty"`
 
-	// Kind `extension`, or the type of a PJSIP object, such as `endpoint`.
+	// Kind `extension`; the type of a PJSIP object, such as `endpoint`; or `reference`: a section that adds to, or inherits from, the object of a user.
 	Kind string `json:"kind"`
 
 	// Line The line in that file, if known.

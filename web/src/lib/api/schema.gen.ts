@@ -1544,13 +1544,13 @@ export interface components {
         };
         /** @description An object of the Asterisk host that the portal did not write. */
         HostObject: {
-            /** @description A user has the number, so that an apply is rejected with `number_clash`. */
+            /** @description A user has the number, or none has it that a `reference` needs, so that an apply is rejected with `number_clash`. */
             clash: boolean;
             /** @description The dialplan context of an extension. */
             context?: string;
             /** @description The file that defines it. Absent if no file readable by the portal does. */
             file?: string;
-            /** @description `extension`, or the type of a PJSIP object, such as `endpoint`. */
+            /** @description `extension`; the type of a PJSIP object, such as `endpoint`; or `reference`: a section that adds to, or inherits from, the object of a user. */
             kind: string;
             /** @description The line in that file, if known. */
             line?: number;
