@@ -25,6 +25,20 @@ func (e *Engine) Revision(ctx context.Context, number int) (pbx.Run, error) {
 	return run, err
 }
 
+// RevisionUsers returns the users of a revision, or, for one that restored an earlier revision, of that. KindNotFound when there is none with this
+// number, or its files are no longer kept.
+func (e *Engine) RevisionUsers(ctx context.Context, number int) (pbx.RevisionUsers, error) {
+	d, err := e.oldDraft(ctx, number)
+	if err != nil {
+		return pbx.RevisionUsers{}, err
+	}
+	origin, err := e.Revision(ctx, number)
+	for err == nil && origin.Restored != 0 {
+		origin, err = e.Revision(ctx, origin.Restored)
+	}
+	return pbx.RevisionUsers{Revision: number, At: origin.Log.TriggeredAt, Secrets: d.inventory.Secrets()}, err
+}
+
 // RunDetails returns the details of a run. KindNotFound when there is none with this id.
 func (e *Engine) RunDetails(ctx context.Context, id pbx.RunID) (pbx.Run, error) {
 	parsed, ok := pbx.CanonicalID(id)

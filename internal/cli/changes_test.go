@@ -58,6 +58,7 @@ func TestEveryCommandThatChangesSomethingLeavesItsEvents(t *testing.T) {
 	change("user delete", "", []string{"1000"}, "user.delete")
 	s.must(t, "apply")
 	change("rollback", "", []string{"2"}, "apply.started", "apply.restore")
+	change("user restore", "", []string{"2"}, "user.create")
 	change("admin create", "viele kleine Igel singen", []string{"Olga", "olga@example.com", "--password-stdin"}, "account.create")
 	s.must(t, "token", "create", "spare", "--role", "owner")
 	change("admin reset", "", []string{"olga@example.com"}, "account.reset")

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/synergycall/pbxportal/internal/directory"
 	"github.com/synergycall/pbxportal/internal/live"
 	"github.com/synergycall/pbxportal/internal/pbx"
 )
@@ -30,6 +31,24 @@ type extensionJSON struct {
 func toJSON(u pbx.User) userJSON {
 	e := u.Extension
 	return userJSON{u.ID, u.TenantID, u.Name, u.Email, extensionJSON{e.ID, e.Number, e.Secret.Reveal(), e.CreatedAt}, u.CreatedAt}
+}
+
+type restoredJSON struct {
+	Deleted    []pbx.Number `json:"deleted"`
+	Created    []pbx.Number `json:"created"`
+	NewSecrets []pbx.Number `json:"new_secrets"`
+	Unknown    []pbx.Number `json:"unknown"`
+}
+
+func toRestoredJSON(r directory.Restored) restoredJSON {
+	numbers := func(users []pbx.User) []pbx.Number {
+		all := []pbx.Number{}
+		for _, u := range users {
+			all = append(all, u.Extension.Number)
+		}
+		return all
+	}
+	return restoredJSON{numbers(r.Deleted), numbers(r.Created), append([]pbx.Number{}, r.NewSecrets...), append([]pbx.Number{}, r.Unknown...)}
 }
 
 type accountJSON struct {

@@ -174,7 +174,7 @@ func TestTwoFilesWithDifferentInstallationsAreRefusedAndOneCanBeChosen(t *testin
 func TestNoDatabaseIsCreatedInsteadOfTheConfiguredOne(t *testing.T) { //nolint:paralleltest // it changes the current folder
 	var looks [][]string
 	for _, command := range []string{
-		"user list", "plan", "rollback", "recover", "audit verify", "audit list", "audit head", "token list", "admin list", "rotate-key", "revision list", "user delete 1000",
+		"user list", "plan", "rollback", "recover", "audit verify", "audit list", "audit head", "token list", "admin list", "rotate-key", "revision list", "user delete 1000", "user restore 2",
 	} {
 		looks = append(looks, strings.Fields(command))
 	}

@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -11,10 +12,11 @@ import (
 )
 
 type userCommands struct {
-	Add    userAddCommand    `cmd:"" creates:"" help:"Create a user; prints the extension number and the secret for the phone."`
-	List   userListCommand   `cmd:"" help:"List users by extension number."`
-	Show   userShowCommand   `cmd:"" help:"Show one user with the secret for the phone."`
-	Delete userDeleteCommand `cmd:"" help:"Delete a user and free the number."`
+	Add     userAddCommand     `cmd:"" creates:"" help:"Create a user; prints the extension number and the secret for the phone."`
+	List    userListCommand    `cmd:"" help:"List users by extension number."`
+	Show    userShowCommand    `cmd:"" help:"Show one user with the secret for the phone."`
+	Delete  userDeleteCommand  `cmd:"" help:"Delete a user and free the number."`
+	Restore userRestoreCommand `cmd:"" help:"Make the users those of a revision: create deleted ones again, delete later ones."`
 }
 
 type userAddCommand struct {
@@ -91,6 +93,44 @@ func (c *userDeleteCommand) Run(ctx context.Context, a *app, p *portal) error {
 	}
 	fmt.Fprintf(a.stdout, "Deleted %s <%s>; extension %d is free.\nThe phone works until the next apply: run pbxportal apply.\n",
 		oneLine(u.Name), oneLine(u.Email), u.Extension.Number)
+	return nil
+}
+
+type userRestoreCommand struct {
+	Revision int `arg:"" help:"The revision, as listed by pbxportal revisions."`
+}
+
+// Run restores the users of the revision.
+func (c *userRestoreCommand) Run(ctx context.Context, a *app, p *portal) error {
+	users, err := p.engine.RevisionUsers(ctx, c.Revision)
+	if err != nil {
+		return err
+	}
+	done, err := p.directory.Restore(ctx, pbx.DefaultTenant, users)
+	if err != nil {
+		return err
+	}
+	if a.json {
+		return a.printJSON(toRestoredJSON(done))
+	}
+	w := newTable(a.stdout)
+	for _, u := range done.Deleted {
+		fmt.Fprintf(w, "-\t%d\t%s\t%s\tdeleted\n", u.Extension.Number, oneLine(u.Name), oneLine(u.Email))
+	}
+	for _, u := range done.Created {
+		said := "created again"
+		if slices.Contains(done.NewSecrets, u.Extension.Number) {
+			said += "; the phone needs the new secret"
+		}
+		fmt.Fprintf(w, "+\t%d\t%s\t%s\t%s\n", u.Extension.Number, oneLine(u.Name), oneLine(u.Email), said)
+	}
+	for _, n := range done.Unknown {
+		fmt.Fprintf(w, "?\t%d\t\t\tnot created: the audit trail does not say who it was\n", n)
+	}
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	fmt.Fprintf(a.stdout, "The users are those of revision %d. Next: pbxportal plan shows what an apply would change.\n", c.Revision)
 	return nil
 }
 

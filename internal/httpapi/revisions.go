@@ -47,6 +47,42 @@ func (a *api) ListRevisions(ctx context.Context, r openapi.ListRevisionsRequestO
 	return answer, nil
 }
 
+// RestoreUsers makes the users those of a revision.
+func (a *api) RestoreUsers(ctx context.Context, r openapi.RestoreUsersRequestObject) (openapi.RestoreUsersResponseObject, error) {
+	number, err := parseRevision(r.Number)
+	if err != nil {
+		return nil, err
+	}
+	users, err := a.engine.RevisionUsers(ctx, number)
+	if err != nil {
+		return nil, err
+	}
+	done, err := a.directory.Restore(ctx, pbx.DefaultTenant, users)
+	if err != nil {
+		return nil, err
+	}
+	return openapi.RestoreUsers200JSONResponse{
+		Deleted: numbersOf(done.Deleted), Created: numbersOf(done.Created), NewSecrets: toInts(done.NewSecrets), Unknown: toInts(done.Unknown),
+	}, nil
+}
+
+// numbersOf returns the extension numbers of users.
+func numbersOf(users []pbx.User) []int {
+	numbers := make([]int, len(users))
+	for i, u := range users {
+		numbers[i] = int(u.Extension.Number)
+	}
+	return numbers
+}
+
+func toInts(numbers []pbx.Number) []int {
+	all := make([]int, len(numbers))
+	for i, n := range numbers {
+		all[i] = int(n)
+	}
+	return all
+}
+
 // GetRevision returns the apply that created a revision.
 func (a *api) GetRevision(ctx context.Context, r openapi.GetRevisionRequestObject) (openapi.GetRevisionResponseObject, error) {
 	number, err := parseRevision(r.Number)

@@ -63,6 +63,41 @@ func TestRevisionsAreComparedWithoutSecrets(t *testing.T) {
 	}
 }
 
+func TestTheUsersOfARestoredRevisionAreRestoredAsWell(t *testing.T) {
+	t.Parallel()
+	p := withRevisions(t, 2)
+	before := p.do("GET", "/users", "")
+	p.do("DELETE", "/users/"+before.at("users.0.id").(string), "")
+	p.create("Later", "later@example.com") // with the number of the deleted one
+	p.create("Last", "last@example.com")
+	p.apply("")
+	if a := p.do("POST", "/apply/revisions/3/restore", `{"triggered_by":"test"}`); a.status != 200 {
+		t.Fatalf("%d %s", a.status, a.text)
+	}
+	restored := int(p.do("GET", "/apply/plan", "").at("revision").(float64))
+	for _, revision := range []int{3, restored} { // the same, by its own number, and by that of the revision that restored it
+		a := p.do("POST", fmt.Sprintf("/apply/revisions/%d/users", revision), "")
+		if diff := cmp.Diff([]any{1000.0}, a.json["created"]); a.status != 200 || (revision == 3) != (diff == "") || a.length("new_secrets") != 0 || a.length("unknown") != 0 {
+			t.Errorf("%d %s", a.status, a.text)
+		}
+	}
+	plan := p.do("GET", "/apply/plan", "")
+	if plan.json["pending"] != false || plan.length("changes") != 0 {
+		t.Errorf("an apply would undo the restore: %s", plan.text)
+	}
+	after := p.do("GET", "/users", "")
+	for i := range 2 {
+		for _, field := range []string{"id", "name", "email", "extension.number", "extension.secret"} {
+			if path := fmt.Sprintf("users.%d.%s", i, field); before.at(path) != after.at(path) {
+				t.Errorf("%s is %v, was %v", path, after.at(path), before.at(path))
+			}
+		}
+	}
+	if a := p.do("POST", "/apply/revisions/77/users", ""); a.status != 404 || a.json["code"] != pbx.CodeNoRevision {
+		t.Errorf("%d %s", a.status, a.text)
+	}
+}
+
 func TestMissingAndDeletedRevisionsAreReported(t *testing.T) {
 	t.Parallel()
 	p := withRevisions(t, keep+2) // the first is forgotten: of revision 2 only the record is left

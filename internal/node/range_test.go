@@ -126,7 +126,7 @@ func TestTenThousandUsersAreAppliedAndOneOfThemChangedOnARealAsteriskAtLength(t 
 	took := func(what string, users int) {
 		t.Helper()
 		start := time.Now()
-		run, err := s.apply(t, apply.Request{})
+		run, err := s.engine.Apply(t.Context(), apply.Request{TriggeredBy: "test"})
 		if err != nil || run.Result != pbx.Applied || run.Verification != pbx.Confirmed || run.Users != users {
 			t.Fatalf("%s: result %q, verification %q, %d users, error %v", what, run.Result, run.Verification, run.Users, err)
 		}

@@ -64,6 +64,13 @@ func EffectsOf(changes []Change) []Effect {
 	return slices.Compact(all)
 }
 
+// RevisionUsers are the users that Asterisk has in a revision.
+type RevisionUsers struct {
+	Revision int
+	At       time.Time         // when the users were read from the database
+	Secrets  map[Number]Secret // by number; the zero Secret if the revision contains only the digest of one
+}
+
 // DriftKind states what was found in place of what the portal wrote.
 type DriftKind string
 

@@ -167,6 +167,17 @@ func (inv Inventory) Numbers() []pbx.Number {
 	return all
 }
 
+// Secrets returns the secret of each user by number, the zero Secret if the files contain only the digest of it.
+func (inv Inventory) Secrets() map[pbx.Number]pbx.Secret {
+	all := map[pbx.Number]pbx.Secret{}
+	for i := range inv.pieces {
+		if p := &inv.pieces[i]; p.owner.Kind == pbx.KindUser && len(p.objects) > 0 {
+			all[number(p)] = pbx.SecretFrom(value(p.find("auth", p.owner.Key), "password"))
+		}
+	}
+	return all
+}
+
 // AddNumbers adds the number of every user with PJSIP objects to all.
 func (inv Inventory) AddNumbers(all map[pbx.Number]bool) {
 	for i := range inv.pieces {

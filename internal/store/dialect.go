@@ -51,6 +51,7 @@ type dialect struct {
 
 	plain      func(expression string) string // the expression, hidden from the choice of an index where the planner cannot know which is selective
 	actionKind string                         // the first part of an event's action with its dot, as in its index
+	infinite   string                         // a time after every other, if the planner needs a search by two columns in the order of their index; "" otherwise
 
 	lower       func(expression string) string // the expression with ASCII letters in lower case, whatever the locale of the database
 	schemaGiven bool                           // DATABASE_URL names the schema of the tables
@@ -119,6 +120,7 @@ SELECT gen_random_uuid(), now(), 'probe', 'failure', repeat('x', 1500) FROM gene
 		lockRows:    " FOR UPDATE",
 		each:        eachPostgres,
 		actionKind:  `substr(action, 1, strpos(action, '.'))`,
+		infinite:    `infinity`,
 		plain:       func(expression string) string { return expression }, // it has statistics
 		listIn: func(p string) string {
 			return "(SELECT text, i FROM jsonb_array_elements_text(CAST(" + p + " AS jsonb)) WITH ORDINALITY AS list (text, i))"

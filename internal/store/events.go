@@ -1,12 +1,14 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -223,73 +225,96 @@ func (d *dialect) search(q EventQuery, seq int64, limit int, oldestFirst bool) (
 		}
 		return `SELECT ` + eventColumns + ` FROM audit_events WHERE seq ` + beyond + ` ` + param(seq) + ` ORDER BY seq` + direction + ` LIMIT $1`, args
 	}
-	branches := []string{`WHERE true`}
+	// A branch reads the events whose columns have these values, in the order of at and seq, and filters them by where.
+	type branch struct {
+		columns, values []string
+		where           string
+	}
+	branches := []branch{{}}
+	equal := func(column, value string) {
+		for i, b := range branches {
+			branches[i].columns, branches[i].values = append(slices.Clip(b.columns), column), append(slices.Clip(b.values), value)
+		}
+	}
 	both := func(id, name, value string) { // matches by id, and matches by name alone
 		p := param(value)
-		var split []string
-		for _, b := range branches {
-			split = append(split, b+` AND `+id+` = `+p, b+` AND `+name+` = `+p+` AND `+id+` <> `+p)
-		}
-		branches = split
-	}
-	all := func(condition string) {
+		byID, byName := branches, slices.Clone(branches)
+		equal(id, p)
+		branches = byName
+		equal(name, p)
 		for i := range branches {
-			branches[i] += ` AND ` + condition
+			branches[i].where += ` AND ` + id + ` <> ` + p
 		}
+		branches = append(byID, branches...)
 	}
 	if q.Actor != "" && q.Object != "" {
 		both(d.plain(`actor_id`), d.plain(`actor_name`), q.Actor)
 	} else if q.Actor != "" {
 		both(`actor_id`, `actor_name`, q.Actor)
 	}
-	action, kind := `action`, d.actionKind
+	action := `action`
+	if strings.HasSuffix(q.Action, ".") {
+		action = d.actionKind
+	}
 	if q.Object != "" {
 		both(`object_id`, `object_name`, q.Object)
-		action, kind = d.plain(action), d.plain(kind)
+		action = d.plain(action)
 	}
-	switch first, several := cutDot(q.Action); {
-	case several:
-		all(kind + ` = ` + param(first))
-	case q.Action != "":
-		all(action + ` = ` + param(q.Action))
+	if q.Action != "" {
+		equal(action, param(q.Action))
 	}
-	since, until := `at >= `, `at < `
+
+	type bound struct{ comparison, at, seq string }
+	var lower, upper *bound
+	if !q.Since.IsZero() {
+		lower = &bound{`>=`, param(q.Since.UTC()), `0`}
+	}
+	if !q.Until.IsZero() {
+		upper = &bound{`<`, param(q.Until.UTC()), `0`}
+	}
 	if seq != 0 {
 		p := param(seq)
 		at := `(SELECT at FROM audit_events WHERE seq = ` + p + `)`
 		// Given two bounds on one side, the engine could scan from either and filter row by row: it gets the nearer one only.
-		nearer := func(bound time.Time, comparison string) {
-			limit := param(bound.UTC())
-			is := `CASE WHEN ` + limit + comparison + at + ` THEN `
-			all(`(at, seq) ` + beyond + ` (` + is + limit + ` ELSE ` + at + ` END, ` + is + `0 ELSE ` + p + ` END)`)
+		nearer := func(limit *bound, comparison string) *bound {
+			if limit == nil {
+				return &bound{beyond, at, p}
+			}
+			is := `CASE WHEN ` + limit.at + comparison + at + ` THEN `
+			return &bound{beyond, is + limit.at + ` ELSE ` + at + ` END`, is + `0 ELSE ` + p + ` END`}
 		}
-		switch {
-		case oldestFirst && !q.Since.IsZero():
-			nearer(q.Since, ` > `)
-			since = ""
-		case !oldestFirst && !q.Until.IsZero():
-			nearer(q.Until, ` <= `)
-			until = ""
-		default:
-			all(`(at, seq) ` + beyond + ` (` + at + `, ` + p + `)`)
+		if oldestFirst {
+			lower = nearer(lower, ` > `)
+		} else {
+			upper = nearer(upper, ` <= `)
 		}
 	}
-	if !q.Since.IsZero() && since != "" {
-		all(since + param(q.Since.UTC()))
-	}
-	if !q.Until.IsZero() && until != "" {
-		all(until + param(q.Until.UTC()))
-	}
-	order := ` ORDER BY at` + direction + `, seq` + direction + ` LIMIT $1`
-	for i, b := range branches {
-		branches[i] = `SELECT * FROM (SELECT ` + eventColumns + ` FROM audit_events ` + b + order + `) AS branch` + strconv.Itoa(i)
-	}
-	return strings.Join(branches, ` UNION ALL `) + order, args
-}
 
-// cutDot reports whether the action is a prefix, and returns it.
-func cutDot(action string) (kind string, several bool) {
-	return action, action != "" && action[len(action)-1] == '.'
+	order := `at` + direction + `, seq` + direction
+	selects := make([]string, len(branches))
+	for i, b := range branches {
+		conditions, ordered, from, to := []string{`true` + b.where}, order, lower, upper
+		if d.infinite != "" && q.Actor != "" && q.Object == "" && q.Action != "" {
+			// Both columns are in one index. An engine that estimates each by itself expects to find both values soon in the index of one, and reads it
+			// to its end if they never occur together. Only the common index has this order.
+			ordered = strings.Join(b.columns, direction+`, `) + direction + `, ` + order
+			from, to = cmp.Or(from, &bound{`>=`, `'-` + d.infinite + `'`, `0`}), cmp.Or(to, &bound{`<`, `'` + d.infinite + `'`, `0`})
+		} else {
+			for k, column := range b.columns {
+				conditions = append(conditions, column+` = `+b.values[k])
+			}
+			b.columns, b.values = nil, nil
+		}
+		for _, limit := range []*bound{from, to} {
+			if limit != nil {
+				conditions = append(conditions, `(`+strings.Join(append(b.columns, `at`, `seq`), `, `)+`) `+limit.comparison+
+					` (`+strings.Join(append(b.values, limit.at, limit.seq), `, `)+`)`)
+			}
+		}
+		selects[i] = `SELECT * FROM (SELECT ` + eventColumns + ` FROM audit_events WHERE ` + strings.Join(conditions, ` AND `) +
+			` ORDER BY ` + ordered + ` LIMIT $1) AS branch` + strconv.Itoa(i)
+	}
+	return strings.Join(selects, ` UNION ALL `) + ` ORDER BY ` + order + ` LIMIT $1`, args
 }
 
 // EventHead returns the newest entry of the chain; the zero Head if there is no event.

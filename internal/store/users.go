@@ -107,6 +107,12 @@ func (t *Tx) User(ctx context.Context, tenant pbx.TenantID, id pbx.UserID) (u pb
 	return found(scanUser(t.tx.QueryRowContext(ctx, selectUser+`WHERE u.tenant_id = $1 AND u.id = $2`, string(tenant), string(id)), t.secrets.opener()))
 }
 
+// Users returns the tenant's users ordered by extension number.
+func (t *Tx) Users(ctx context.Context, tenant pbx.TenantID) ([]pbx.User, error) {
+	secrets := t.secrets.opener()
+	return gather(ctx, t.tx, func(r row) (pbx.User, error) { return scanUser(r, secrets) }, selectUser+`WHERE u.tenant_id = $1 ORDER BY e.number`, string(tenant))
+}
+
 // Allocation holds the lookup results for a batch of new users: which addresses are taken, and the lowest free numbers.
 type Allocation struct {
 	Addresses []Address    // of the requested addresses, in the same order

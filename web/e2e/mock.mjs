@@ -242,7 +242,11 @@ function answers(w) {
       const found = w.runs.find((r) => r.revision === Number(url.pathname.split('/')[3]))
       return found ? send(200, found) : problem(404, 'revision_not_found', 'there is no such revision')
     }
-    if (w.refuse && call === 'POST /apply') return problem(w.refuse.status, w.refuse.code, w.refuse.detail)
+    if (w.refuse && (call === 'POST /apply' || /^POST .*\/revisions\/\d+\/users$/.test(call))) return problem(w.refuse.status, w.refuse.code, w.refuse.detail)
+    if (/^POST \/apply\/revisions\/\d+\/users$/.test(call)) {
+      w.plan = { ...w.plan, hash: randomUUID().slice(0, 8), pending: false, changes: [], diffs: w.plan.diffs.map((d) => ({ ...d, text: '' })) }
+      return send(200, { deleted: [1116], created: [1003], new_secrets: [1003], unknown: [] })
+    }
     if (call === 'POST /apply' || /^POST \/apply\/revisions\/\d+\/restore$/.test(call)) {
       const n = w.plan.revision + 1
       const made = { ...(w.runs[0] ?? {}), id: randomUUID(), triggered_at: iso(Date.now()), triggered_by: body.triggered_by, comment: body.comment ?? '', outcome: 'success', error_details: null, code: null, result: 'interrupted', revision: n, restored: null, verification: 'confirmed', differences: [], users: w.users.length, files_written: [], reload_results: {}, plan: { ...w.plan }, duration_ms: 47, files: [{ path: 'a', size: 1, sha256: 'f'.repeat(64) }], saved: [], events: [] }

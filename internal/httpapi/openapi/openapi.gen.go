@@ -1951,6 +1951,21 @@ type ReloadResults struct {
 	PjsipReload    *CommandResult `json:"pjsip_reload,omitempty"`
 }
 
+// RestoredUsers What was changed to make the users those of a revision, by extension number.
+type RestoredUsers struct {
+	// Created Users who were deleted since.
+	Created []int `json:"created"`
+
+	// Deleted Users who were created since.
+	Deleted []int `json:"deleted"`
+
+	// NewSecrets Those of `created` whose secret the revision does not contain (`SECRET_MODE=digest`). Their phones must be set up with the new one.
+	NewSecrets []int `json:"new_secrets"`
+
+	// Unknown Users of the revision who were not created again, because the audit trail does not contain their deletion.
+	Unknown []int `json:"unknown"`
+}
+
 // Result How the apply ended: `applied` Asterisk was seen to run it; `unchanged` there was nothing to do, and Asterisk was seen to run all of
 // it; `not_confirmed` the files are in place and no command failed, but Asterisk was not seen to run them; `rolled_back` the previous
 // configuration was seen to run again; `rollback_failed` Asterisk did not accept the new files, and was not seen to run the old ones
@@ -2709,6 +2724,9 @@ type ServerInterface interface {
 	// RestoreRevision Restore a revision
 	// (POST /apply/revisions/{number}/restore)
 	RestoreRevision(w http.ResponseWriter, r *http.Request, number RevisionNumber, params RestoreRevisionParams)
+	// RestoreUsers Restore the users of a revision
+	// (POST /apply/revisions/{number}/users)
+	RestoreUsers(w http.ResponseWriter, r *http.Request, number RevisionNumber)
 	// GetRun Get the details of an apply
 	// (GET /apply/runs/{id})
 	GetRun(w http.ResponseWriter, r *http.Request, id RunID)
@@ -3453,6 +3471,32 @@ func (siw *ServerInterfaceWrapper) RestoreRevision(w http.ResponseWriter, r *htt
 	handler.ServeHTTP(w, r)
 }
 
+// RestoreUsers operation middleware
+func (siw *ServerInterfaceWrapper) RestoreUsers(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "number" -------------
+	var number RevisionNumber
+
+	err = runtime.BindStyledParameterWithOptions("simple", "number", r.PathValue("number"), &number, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "number", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.RestoreUsers(w, r, number)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
 // GetRun operation middleware
 func (siw *ServerInterfaceWrapper) GetRun(w http.ResponseWriter, r *http.Request) {
 
@@ -4151,6 +4195,7 @@ func HandlerWithOptions(si ServerInterface, options StdHTTPServerOptions) http.H
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/apply/revisions/{number}", wrapper.GetRevision)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/apply/revisions/{number}/diff", wrapper.GetRevisionDiff)
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/apply/revisions/{number}/restore", wrapper.RestoreRevision)
+	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/apply/revisions/{number}/users", wrapper.RestoreUsers)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/apply/runs/{id}", wrapper.GetRun)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/apply/logs", wrapper.ListApplyLogs)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/apply/logs/{id}", wrapper.GetApplyLog)
@@ -7639,6 +7684,173 @@ func (response RestoreRevision503ApplicationProblemPlusJSONResponse) VisitRestor
 	return err
 }
 
+type RestoreUsersRequestObject struct {
+	Number RevisionNumber `json:"number"`
+}
+
+type RestoreUsersResponseObject interface {
+	VisitRestoreUsersResponse(w http.ResponseWriter) error
+}
+
+type RestoreUsers200JSONResponse RestoredUsers
+
+func (response RestoreUsers200JSONResponse) VisitRestoreUsersResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type RestoreUsers400ApplicationProblemPlusJSONResponse struct {
+	InvalidQueryApplicationProblemPlusJSONResponse
+}
+
+func (response RestoreUsers400ApplicationProblemPlusJSONResponse) VisitRestoreUsersResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(400)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type RestoreUsers401ApplicationProblemPlusJSONResponse struct {
+	NotSignedInApplicationProblemPlusJSONResponse
+}
+
+func (response RestoreUsers401ApplicationProblemPlusJSONResponse) VisitRestoreUsersResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("WWW-Authenticate", fmt.Sprint(response.Headers.WWWAuthenticate))
+	w.WriteHeader(401)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type RestoreUsers403ApplicationProblemPlusJSONResponse struct {
+	ForbiddenApplicationProblemPlusJSONResponse
+}
+
+func (response RestoreUsers403ApplicationProblemPlusJSONResponse) VisitRestoreUsersResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(403)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type RestoreUsers404ApplicationProblemPlusJSONResponse struct {
+	RevisionNotFoundApplicationProblemPlusJSONResponse
+}
+
+func (response RestoreUsers404ApplicationProblemPlusJSONResponse) VisitRestoreUsersResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(404)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type RestoreUsers409ApplicationProblemPlusJSONResponse Problem
+
+func (response RestoreUsers409ApplicationProblemPlusJSONResponse) VisitRestoreUsersResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(409)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type RestoreUsers421ApplicationProblemPlusJSONResponse struct {
+	WrongHostApplicationProblemPlusJSONResponse
+}
+
+func (response RestoreUsers421ApplicationProblemPlusJSONResponse) VisitRestoreUsersResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(421)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type RestoreUsers429ApplicationProblemPlusJSONResponse struct {
+	TooManyRequestsApplicationProblemPlusJSONResponse
+}
+
+func (response RestoreUsers429ApplicationProblemPlusJSONResponse) VisitRestoreUsersResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("Retry-After", fmt.Sprint(response.Headers.RetryAfter))
+	w.WriteHeader(429)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type RestoreUsers500ApplicationProblemPlusJSONResponse struct {
+	InternalApplicationProblemPlusJSONResponse
+}
+
+func (response RestoreUsers500ApplicationProblemPlusJSONResponse) VisitRestoreUsersResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(500)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type RestoreUsers503ApplicationProblemPlusJSONResponse struct {
+	UnavailableApplicationProblemPlusJSONResponse
+}
+
+func (response RestoreUsers503ApplicationProblemPlusJSONResponse) VisitRestoreUsersResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("Retry-After", fmt.Sprint(response.Headers.RetryAfter))
+	w.WriteHeader(503)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type GetRunRequestObject struct {
 	ID RunID `json:"id"`
 }
@@ -10978,6 +11190,9 @@ type StrictServerInterface interface {
 	// RestoreRevision Restore a revision
 	// (POST /apply/revisions/{number}/restore)
 	RestoreRevision(ctx context.Context, request RestoreRevisionRequestObject) (RestoreRevisionResponseObject, error)
+	// RestoreUsers Restore the users of a revision
+	// (POST /apply/revisions/{number}/users)
+	RestoreUsers(ctx context.Context, request RestoreUsersRequestObject) (RestoreUsersResponseObject, error)
 	// GetRun Get the details of an apply
 	// (GET /apply/runs/{id})
 	GetRun(ctx context.Context, request GetRunRequestObject) (GetRunResponseObject, error)
@@ -11644,6 +11859,32 @@ func (sh *strictHandler) RestoreRevision(w http.ResponseWriter, r *http.Request,
 		sh.options.ResponseErrorHandlerFunc(w, r, err)
 	} else if validResponse, ok := response.(RestoreRevisionResponseObject); ok {
 		if err := validResponse.VisitRestoreRevisionResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// RestoreUsers operation middleware
+func (sh *strictHandler) RestoreUsers(w http.ResponseWriter, r *http.Request, number RevisionNumber) {
+	var request RestoreUsersRequestObject
+
+	request.Number = number
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.RestoreUsers(ctx, request.(RestoreUsersRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "RestoreUsers")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(RestoreUsersResponseObject); ok {
+		if err := validResponse.VisitRestoreUsersResponse(w); err != nil {
 			sh.options.ResponseErrorHandlerFunc(w, r, err)
 		}
 	} else if response != nil {

@@ -15,6 +15,7 @@ export type RunEvent = Schemas['Event']
 export type RevisionSummary = Schemas['RevisionSummary']
 export type Health = Schemas['Health']
 export type Session = Schemas['Session']
+export type RestoredUsers = Schemas['RestoredUsers']
 export type Account = Schemas['Account']
 export type Token = Schemas['Token']
 export type Role = Schemas['Role']
@@ -78,7 +79,7 @@ export class Fault extends Error {
   }
 }
 
-const telling = new Set(['drift', 'apply_refused', 'write_failed', 'reload_failed', 'asterisk_disagrees', 'rolled_back', 'in_doubt', 'audit_failed', 'database_newer', 'host_not_allowed'])
+const telling = new Set(['drift', 'apply_refused', 'write_failed', 'reload_failed', 'asterisk_disagrees', 'rolled_back', 'in_doubt', 'audit_failed', 'database_newer', 'host_not_allowed', 'email_taken'])
 
 export const said = (f: FieldFault): string => t.fault.fields[f.code ?? '']?.(f.least ?? 0, f.most ?? 0) ?? f.message
 

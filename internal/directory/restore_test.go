@@ -1,0 +1,173 @@
+package directory_test
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/synergycall/pbxportal/internal/directory"
+	"github.com/synergycall/pbxportal/internal/pbx"
+	"github.com/synergycall/pbxportal/internal/store"
+	"github.com/synergycall/pbxportal/internal/store/storetest"
+)
+
+// past is a directory with three users, of which a revision was made.
+type past struct {
+	*directory.Directory
+	t        *testing.T
+	store    *store.Store
+	revision pbx.RevisionUsers
+	users    []pbx.User
+}
+
+func newPast(t *testing.T, url string) *past {
+	t.Helper()
+	s := storetest.Open(t, url)
+	p := &past{Directory: directory.New(s, time.Now), t: t, store: s}
+	for i := range 3 {
+		p.create(i)
+	}
+	p.users = p.list()
+	p.revision = pbx.RevisionUsers{Revision: 7, At: time.Now(), Secrets: map[pbx.Number]pbx.Secret{}}
+	for _, u := range p.users {
+		p.revision.Secrets[u.Extension.Number] = u.Extension.Secret
+	}
+	return p
+}
+
+func (p *past) list() []pbx.User {
+	p.t.Helper()
+	page, err := p.List(p.t.Context(), pbx.DefaultTenant, directory.Query{})
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return page.Users
+}
+
+func (p *past) create(i int) pbx.User {
+	p.t.Helper()
+	u, err := p.Create(p.t.Context(), pbx.DefaultTenant, newUser(i))
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return u
+}
+
+func (p *past) remove(u pbx.User) {
+	p.t.Helper()
+	if _, err := p.Delete(p.t.Context(), pbx.DefaultTenant, u.ID); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+func (p *past) restore() directory.Restored {
+	p.t.Helper()
+	done, err := p.Restore(p.t.Context(), pbx.DefaultTenant, p.revision)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return done
+}
+
+// same fails if the users differ from these in anything but when they were created.
+func (p *past) same(want []pbx.User) {
+	p.t.Helper()
+	options := []cmp.Option{
+		cmpopts.IgnoreFields(pbx.User{}, "CreatedAt"), cmpopts.IgnoreFields(pbx.Extension{}, "ID", "CreatedAt"),
+		cmp.Comparer(func(a, b pbx.Secret) bool { return a.Reveal() == b.Reveal() }),
+	}
+	if diff := cmp.Diff(want, p.list(), options...); diff != "" {
+		p.t.Error(diff)
+	}
+}
+
+func TestTheUsersOfARevisionAreRestoredAsTheyWere(t *testing.T) {
+	t.Parallel()
+	storetest.Each(t, func(t *testing.T, url string) {
+		p := newPast(t, url)
+		p.remove(p.users[0])
+		p.remove(p.users[1])
+		newOwner := p.create(10) // of the number 1000
+		p.remove(newOwner)
+		newOwner = p.create(11)
+		p.remove(p.create(12)) // has the number 1001 for a moment
+		later := p.create(13)
+		extra := p.create(14)
+		done := p.restore()
+		p.same(p.users)
+		if numbers := numbersOf(done.Deleted); !slices.Equal(numbers, numbersOf([]pbx.User{newOwner, later, extra})) {
+			t.Errorf("deleted %v", numbers)
+		}
+		if numbers := numbersOf(done.Created); !slices.Equal(numbers, []pbx.Number{1000, 1001}) || done.NewSecrets != nil || done.Unknown != nil {
+			t.Errorf("created %v, new secrets %v, unknown %v", numbers, done.NewSecrets, done.Unknown)
+		}
+		events, err := p.store.EventsBefore(t.Context(), store.EventQuery{Action: pbx.ActionUserCreate}, 0, 1)
+		if err != nil || len(events) != 1 || events[0].Event.After["revision"] != "7" || events[0].Event.Object.ID != string(p.users[1].ID) {
+			t.Errorf("the event of the last one created is %+v, error %v", events, err)
+		}
+		if again := p.restore(); !cmp.Equal(again, directory.Restored{}) {
+			t.Errorf("the second time something is changed: %+v", again)
+		}
+		// The restored users can be deleted and restored like any other.
+		p.remove(p.users[1])
+		p.restore()
+		p.same(p.users)
+	})
+}
+
+func numbersOf(users []pbx.User) (all []pbx.Number) {
+	for _, u := range users {
+		all = append(all, u.Extension.Number)
+	}
+	return all
+}
+
+func TestUsersOfARevisionWithoutSecretsGetNewOnes(t *testing.T) {
+	t.Parallel()
+	p := newPast(t, storetest.SQLite(t))
+	for n := range p.revision.Secrets {
+		p.revision.Secrets[n] = pbx.Secret{}
+	}
+	p.remove(p.users[1])
+	done := p.restore()
+	restored := p.list()[1]
+	if !slices.Equal(done.NewSecrets, []pbx.Number{1001}) || restored.ID != p.users[1].ID || restored.Extension.Secret.Reveal() == p.users[1].Extension.Secret.Reveal() {
+		t.Errorf("new secrets of %v; 1001 is %+v", done.NewSecrets, restored)
+	}
+}
+
+func TestAUserOfARevisionWhoseDeletionIsNotInTheAuditTrailIsReported(t *testing.T) {
+	t.Parallel()
+	p := newPast(t, storetest.SQLite(t))
+	p.revision.Secrets[1500] = pbx.NewSecret()
+	p.remove(p.users[2])
+	if done := p.restore(); !slices.Equal(done.Unknown, []pbx.Number{1500}) || len(done.Created) != 1 {
+		t.Errorf("%+v", done)
+	}
+	p.same(p.users)
+}
+
+func TestUsersAreNotRestoredIfAnotherOneHasTheirAddress(t *testing.T) {
+	t.Parallel()
+	storetest.Each(t, func(t *testing.T, url string) {
+		p := newPast(t, url)
+		p.remove(p.users[2])
+		p.revision.Secrets[1002] = p.users[2].Extension.Secret
+		p.create(20) // takes 1002
+		heir, err := p.Create(t.Context(), pbx.DefaultTenant, pbx.NewUser{Name: "Heir", Email: strings.ToUpper(p.users[2].Email)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.revision.Secrets[heir.Extension.Number] = heir.Extension.Secret // so that this one stays
+		before := p.list()
+		_, err = p.Restore(t.Context(), pbx.DefaultTenant, p.revision)
+		if pbx.CodeOf(err) != pbx.CodeEmailTaken || pbx.KindOf(err) != pbx.KindConflict || !strings.Contains(err.Error(), "(1002)") {
+			t.Errorf("error %v", err)
+		}
+		p.same(before)
+	})
+}
