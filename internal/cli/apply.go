@@ -175,8 +175,8 @@ func (c *rollbackCommand) Run(ctx context.Context, a *app, p *portal) error {
 		return err
 	}
 	if !a.json {
-		fmt.Fprintf(a.stdout, "\nThe files of revision %[1]d are live again. The database is unchanged, so the next apply would undo this: pbxportal plan shows the changes.\n"+
-			"To keep it, pbxportal user restore %[1]d makes the users those of the revision.\n", c.Revision)
+		fmt.Fprintf(a.stdout, "\nThe files of revision %d are live again. The database is unchanged, so the next apply would undo this: pbxportal plan shows the changes, "+
+			"and pbxportal user restore %d makes the users those of the revision.\n", c.Revision, c.Revision)
 	}
 	return nil
 }

@@ -69,6 +69,7 @@ func TestEveryOperationThatChangesSomethingLeavesItsEvents(t *testing.T) {
 	change(anna, 200, "DELETE /users/{userId}", "/users/"+id, "", pbx.ActionUserDelete)
 	anna.want(200, "", "POST", "/apply", `{"triggered_by":"anna"}`)
 	change(anna, 200, "POST /apply/revisions/{number}/restore", "/apply/revisions/2/restore", `{"triggered_by":"anna"}`, pbx.ActionApplyStarted, pbx.ActionApplyRestore)
+	change(anna, 200, "POST /apply/revisions/{number}/users", "/apply/revisions/2/users", "", pbx.ActionUserCreate)
 
 	emil := change(anna, 201, "POST /accounts", "", `{"name":"Emil","email":"emil@example.com","role":"auditor"}`, auth.ActionAccountCreate)
 	id, _ = emil.at("account.id").(string)

@@ -402,6 +402,34 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/apply/revisions/{number}/users": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description The number of a revision, from 1. A malformed one is treated as unknown: 404.
+                 * @example 7
+                 */
+                number: components["parameters"]["RevisionNumber"];
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Restore the users of a revision
+         * @description Makes the users in the database those of a revision: users created since are deleted, and deleted ones are created again with the id, name,
+         *     address, number and secret that they had. Everything happens or nothing; Asterisk is not changed. After a revision was restored, this keeps the next
+         *     apply from undoing it.
+         */
+        post: operations["restoreUsers"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/apply/runs/{id}": {
         parameters: {
             query?: never;
@@ -1846,6 +1874,17 @@ export interface components {
             dialplan_reload?: components["schemas"]["CommandResult"];
             pjsip_reload?: components["schemas"]["CommandResult"];
         };
+        /** @description What was changed to make the users those of a revision, by extension number. */
+        RestoredUsers: {
+            /** @description Users who were deleted since. */
+            created: number[];
+            /** @description Users who were created since. */
+            deleted: number[];
+            /** @description Those of `created` whose secret the revision does not contain (`SECRET_MODE=digest`). Their phones must be set up with the new one. */
+            new_secrets: number[];
+            /** @description Users of the revision who were not created again, because the audit trail does not contain their deletion. */
+            unknown: number[];
+        };
         /**
          * @description How the apply ended: `applied` Asterisk was seen to run it; `unchanged` there was nothing to do, and Asterisk was seen to run all of
          *     it; `not_confirmed` the files are in place and no command failed, but Asterisk was not seen to run them; `rolled_back` the previous
@@ -3247,6 +3286,49 @@ export interface operations {
             421: components["responses"]["WrongHost"];
             429: components["responses"]["TooManyRequests"];
             500: components["responses"]["ApplyFailed"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    restoreUsers: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description The number of a revision, from 1. A malformed one is treated as unknown: 404.
+                 * @example 7
+                 */
+                number: components["parameters"]["RevisionNumber"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The users are those of the revision. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RestoredUsers"];
+                };
+            };
+            400: components["responses"]["InvalidQuery"];
+            401: components["responses"]["NotSignedIn"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["RevisionNotFound"];
+            /** @description A user who is to be created again had an address that another user has. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            421: components["responses"]["WrongHost"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["Internal"];
             503: components["responses"]["Unavailable"];
         };
     };
