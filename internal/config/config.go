@@ -226,8 +226,15 @@ func (c Config) pathFaults() (faults []error) {
 		control = c.AsteriskControl
 	}
 	for _, s := range []struct{ name, path string }{
-		{"STATE_DIR", c.StateDir}, {"ASTERISK_CONFIG_DIR", c.AsteriskConfigDir}, {"ASTERISK_CONTROL", control}, {"DATABASE_URL", database}, {"TLS_CERT", c.TLSCert}, {"TLS_KEY", c.TLSKey},
-		{"SECRET_KEY_FILE", c.SecretKeyFile}, {"OIDC_CLIENT_SECRET_FILE", c.OIDCClientSecretFile}, {"AMI_SECRET_FILE", c.AMISecretFile},
+		{"STATE_DIR", c.StateDir},
+		{"ASTERISK_CONFIG_DIR", c.AsteriskConfigDir},
+		{"ASTERISK_CONTROL", control},
+		{"DATABASE_URL", database},
+		{"TLS_CERT", c.TLSCert},
+		{"TLS_KEY", c.TLSKey},
+		{"SECRET_KEY_FILE", c.SecretKeyFile},
+		{"OIDC_CLIENT_SECRET_FILE", c.OIDCClientSecretFile},
+		{"AMI_SECRET_FILE", c.AMISecretFile},
 	} {
 		for part := range strings.SplitSeq(s.path, "/") {
 			switch {

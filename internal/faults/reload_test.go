@@ -38,7 +38,7 @@ func (s *site) edit(t *testing.T, name string, change func(text string) string) 
 }
 
 // before and behind add lines at the beginning and at the end of pjsip.conf, which includes the portal's file in its last line.
-func before(lines string) func(string) string { //nolint:unparam // as behind has it
+func before(lines string) func(string) string {
 	return func(text string) string { return lines + text }
 }
 

@@ -78,7 +78,10 @@ func TestSlowClientsFromManyNetworksBlockNoOtherClientAtLength(t *testing.T) {
 			go func() { coming.Wait(); close(done) }()
 			for arrived := false; !t.Failed() && (!arrived || time.Now().Before(over)); rounds++ {
 				for _, c := range []struct{ who, path, token string }{
-					{"anyone", "/setup", ""}, {"health", "/health", ""}, {"who is signed in", "/users", p.token}, {"who is signed in and brings a body", "POST /users", p.token},
+					{"anyone", "/setup", ""},
+					{"health", "/health", ""},
+					{"who is signed in", "/users", p.token},
+					{"who is signed in and brings a body", "POST /users", p.token},
 					{"who signs in", "POST /session", ""},
 				} {
 					least := time.Hour

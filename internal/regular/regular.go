@@ -175,7 +175,7 @@ const longestRead = 2 * time.Second
 func whole(f *os.File, info fs.FileInfo, path string, limit int64) ([]byte, error) {
 	defer func() { _ = f.Close() }() // read only
 	// Some regular files are queues, such as /proc/kmsg: an empty one would be waited for. Files on a disk have no deadline.
-	_ = f.SetReadDeadline(time.Now().Add(longestRead))
+	_ = f.SetReadDeadline(time.Now().Add(longestRead)) //nolint:forbidigo // the kernel compares it with the real time
 	if info.Size() > limit {
 		return nil, &Error{Path: path, Limit: limit}
 	}
