@@ -1,12 +1,15 @@
 package apply_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"slices"
 	"testing"
 	"time"
+
+	"github.com/google/uuid"
 
 	"github.com/synergycall/pbxportal/internal/apply"
 	"github.com/synergycall/pbxportal/internal/asterisk"
@@ -15,6 +18,7 @@ import (
 	"github.com/synergycall/pbxportal/internal/node"
 	"github.com/synergycall/pbxportal/internal/pbx"
 	"github.com/synergycall/pbxportal/internal/render"
+	"github.com/synergycall/pbxportal/internal/render/rendertest"
 	"github.com/synergycall/pbxportal/internal/store"
 	"github.com/synergycall/pbxportal/internal/store/storetest"
 )
@@ -58,8 +62,9 @@ func BenchmarkApplyAgainstABareReload(b *testing.B) {
 	}
 }
 
-// BenchmarkApplyOfTheDialplanAlone measures an apply that changes a step of each of 1000 users and nothing else, and the reload of the dialplan alone. The
-// metrics are medians in milliseconds; own is the difference within a round.
+// BenchmarkApplyOfTheDialplanAlone measures applies that change only the dialplan at 1000 users, and the reload of the dialplan alone: an apply that
+// changes a step of each user, and the restore of a revision that differs in one of 100 groups. The metrics are medians in milliseconds; own is the
+// difference within a round, and plan is when the plan of the restore was made, whose files are read from the database.
 func BenchmarkApplyOfTheDialplanAlone(b *testing.B) {
 	for _, engine := range []struct {
 		name string
@@ -70,23 +75,25 @@ func BenchmarkApplyOfTheDialplanAlone(b *testing.B) {
 			f.apply(b)
 			var engines [2]*apply.Engine
 			for i := range engines {
-				engines[i] = apply.New(apply.Config{Store: f.store, Target: f.local, Now: time.Now, Render: render.Options{RingTimeout: 30 + i}})
+				engines[i] = apply.New(apply.Config{Store: f.store, Target: f.local, Now: time.Now, Keep: 1000, Render: render.Options{RingTimeout: 30 + i}})
 			}
+			f.engine = engines[0]
+			f.saveGroups(b, 50, 51)
 			took := map[string][]float64{}
 			for round := 0; b.Loop(); round++ {
 				f.engine = engines[round%2]
 				applied := f.apply(b)
-				start := time.Now()
-				_, state := f.asterisk.ReloadDialplan(b.Context())
-				reload := time.Since(start).Seconds() * 1000
-				if state != asterisk.Reloaded {
-					b.Fatal(state)
-				}
-				if f.last.Log.Reload.PJSIP != nil || f.last.Log.Reload.Dialplan == nil || f.last.Result != pbx.Applied {
-					b.Fatalf("%s, reloaded %v", f.last.Result, f.last.Log.Reload)
-				}
+				reload := f.reloadDialplan(b)
+				f.restoreGroups(b, 50)
+				f.reloadDialplan(b)
+				group := f.restoreGroups(b, 51)
+				groupReload := f.reloadDialplan(b)
 				if round >= len(engines) { // the first apply of each renders all users
-					took["apply"], took["reload"], took["own"] = append(took["apply"], applied), append(took["reload"], reload), append(took["own"], applied-reload)
+					for name, ms := range map[string]float64{
+						"users": applied, "users_own": applied - reload, "reload": reload, "group": group, "group_own": group - groupReload, "group_plan": f.last.Events[0].After.Seconds() * 1000,
+					} {
+						took[name] = append(took[name], ms)
+					}
 				}
 			}
 			b.ReportMetric(0, "ns/op") // means nothing here
@@ -95,6 +102,74 @@ func BenchmarkApplyOfTheDialplanAlone(b *testing.B) {
 			}
 		})
 	}
+}
+
+// reloadDialplan has Asterisk reload the dialplan, and returns the milliseconds. The last apply must have reloaded nothing else.
+func (f *race) reloadDialplan(b *testing.B) float64 {
+	b.Helper()
+	if f.last.Log.Reload.PJSIP != nil || f.last.Log.Reload.Dialplan == nil || f.last.Result != pbx.Applied {
+		b.Fatalf("%s, reloaded %v", f.last.Result, f.last.Log.Reload)
+	}
+	start := time.Now()
+	_, state := f.asterisk.ReloadDialplan(b.Context())
+	took := time.Since(start)
+	if state != asterisk.Reloaded {
+		b.Fatal(state)
+	}
+	return took.Seconds() * 1000
+}
+
+// saveGroups saves two revisions with 100 groups beside the present users, which differ in one group.
+func (f *race) saveGroups(b *testing.B, numbers ...int) {
+	b.Helper()
+	site, err := f.local.Inspect()
+	if err != nil {
+		b.Fatal(err)
+	}
+	var keys []string
+	for i := range 100 {
+		keys = append(keys, fmt.Sprintf("g%d", i))
+	}
+	for i, number := range numbers {
+		groups := rendertest.Callflow(20, keys...)
+		groups.Content = bytes.Replace(groups.Content, []byte(",20)"), fmt.Appendf(nil, ",%d)", 20+i), 1)
+		lock, err := f.store.TryApplyLock(b.Context())
+		if err != nil || lock == nil {
+			b.Fatal(lock, err)
+		}
+		err = lock.SaveRun(b.Context(), pbx.Run{
+			Log:      pbx.ApplyLog{ID: pbx.RunID(uuid.NewString()), TriggeredAt: time.Now(), TriggeredBy: "newer", Outcome: pbx.Success},
+			Revision: number, Result: pbx.Applied, Verification: pbx.Confirmed, Files: append(slices.Clone(site.Files), groups),
+		})
+		lock.Release()
+		if err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// logStages logs when each stage of an apply ended.
+func logStages(b *testing.B, run pbx.Run, took time.Duration) {
+	b.Helper()
+	if testing.Verbose() {
+		for _, e := range run.Events {
+			b.Log(e.After, e.Stage)
+		}
+		b.Log(took)
+	}
+}
+
+// restoreGroups restores one of the revisions with groups, and returns the milliseconds.
+func (f *race) restoreGroups(b *testing.B, number int) float64 {
+	b.Helper()
+	start := time.Now()
+	run, err := f.engine.Apply(b.Context(), apply.Request{TriggeredBy: "benchmark", Restore: number})
+	took := time.Since(start)
+	logStages(b, run, took)
+	if f.last = run; err != nil || run.Verification != pbx.Confirmed {
+		b.Fatalf("%s, error %v", run.Verification, err)
+	}
+	return took.Seconds() * 1000
 }
 
 // race is a full pool, an Asterisk, and an engine for it.
@@ -190,12 +265,7 @@ func (f *race) apply(b *testing.B) float64 {
 	if err != nil || run.Verification != pbx.Confirmed || run.Users != pbx.PoolSize {
 		b.Fatalf("%d users, %s, error %v", run.Users, run.Verification, err)
 	}
-	if testing.Verbose() {
-		for _, e := range run.Events {
-			b.Log(e.After, e.Stage)
-		}
-		b.Log(took)
-	}
+	logStages(b, run, took)
 	return took.Seconds() * 1000
 }
 

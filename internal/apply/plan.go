@@ -189,11 +189,11 @@ func (p *planned) compare() {
 // maxPointLookups is the largest number of objects that are queried one by one rather than by lists of all.
 const maxPointLookups = 60
 
-// liveQuery returns the query that verifies, after a reload, that Asterisk runs what is planned and not what it ran before: the ids of all endpoints, and
-// the content of each object, of any type, that was added, removed or changed. The last object of each type represents the unchanged ones: Asterisk has
-// accepted these before, and reads a file from the top, once for each type. For the same reason the last extension of a context represents an unchanged
-// dialplan file; of a changed file all contexts are listed. Everything is listed after a larger change, if the previous files were not the portal's, and
-// if Asterisk may be out of sync.
+// liveQuery returns the query that verifies, after a reload, that Asterisk runs what is planned and not what it ran before: the ids of all endpoints, if
+// PJSIP reloads, and the content of each object, of any type, that was added, removed or changed. The last object of each type represents the unchanged
+// ones: Asterisk has accepted these before, and reads a file from the top, once for each type. For the same reason the last extension of a context
+// represents an unchanged dialplan file; of a changed file all contexts are listed. Everything is listed after a larger change, if the previous files were
+// not the portal's, and if Asterisk may be out of sync.
 func (p *planned) liveQuery() pbx.LiveQuery {
 	switch {
 	case p.mayBeOutOfSync():
@@ -203,7 +203,10 @@ func (p *planned) liveQuery() pbx.LiveQuery {
 	}
 	contents := slices.Concat(p.changed, p.inventory.Last())
 	slices.Sort(contents)
-	q := pbx.LiveQuery{Types: []string{"endpoint"}, Contents: slices.Compact(contents)}
+	q := pbx.LiveQuery{Contents: slices.Compact(contents)}
+	if slices.Contains(p.modules(), pbx.PJSIP) {
+		q.Types = []string{"endpoint"}
+	}
 	for _, f := range pbx.GeneratedFiles() {
 		if f.Module != pbx.Dialplan {
 			continue

@@ -294,21 +294,21 @@ func (d *dialect) search(q EventQuery, seq int64, limit int, oldestFirst bool) (
 	selects := make([]string, len(branches))
 	for i, b := range branches {
 		conditions, ordered, from, to := []string{`true` + b.where}, order, lower, upper
+		equal := len(b.columns)
 		if d.infinite != "" && q.Actor != "" && q.Object == "" && q.Action != "" {
-			// Both columns are in one index. An engine that estimates each by itself expects to find both values soon in the index of one, and reads it
-			// to its end if they never occur together. Only the common index has this order.
-			ordered = strings.Join(b.columns, direction+`, `) + direction + `, ` + order
+			// Actor and action are in one index. An engine that estimates each by itself expects to find both soon in the index of one, and reads it to its
+			// end if they never occur together. Only the common index has this order.
+			equal--
+			ordered = b.columns[equal] + direction + `, ` + order
 			from, to = cmp.Or(from, &bound{`>=`, `'-` + d.infinite + `'`, `0`}), cmp.Or(to, &bound{`<`, `'` + d.infinite + `'`, `0`})
-		} else {
-			for k, column := range b.columns {
-				conditions = append(conditions, column+` = `+b.values[k])
-			}
-			b.columns, b.values = nil, nil
+		}
+		for k, column := range b.columns[:equal] {
+			conditions = append(conditions, column+` = `+b.values[k])
 		}
 		for _, limit := range []*bound{from, to} {
 			if limit != nil {
-				conditions = append(conditions, `(`+strings.Join(append(b.columns, `at`, `seq`), `, `)+`) `+limit.comparison+
-					` (`+strings.Join(append(b.values, limit.at, limit.seq), `, `)+`)`)
+				columns, values := slices.Concat(b.columns[equal:], []string{`at`, `seq`}), slices.Concat(b.values[equal:], []string{limit.at, limit.seq})
+				conditions = append(conditions, `(`+strings.Join(columns, `, `)+`) `+limit.comparison+` (`+strings.Join(values, `, `)+`)`)
 			}
 		}
 		selects[i] = `SELECT * FROM (SELECT ` + eventColumns + ` FROM audit_events WHERE ` + strings.Join(conditions, ` AND `) +
