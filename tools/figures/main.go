@@ -76,7 +76,7 @@ var rows = []row{
 var beside = []struct {
 	name, title string
 	most        float64
-}{{"plan", "plan", 1.5}, {"apply", "whole apply", 1.3}, {"rollback", "rollback", 1.5}}
+}{{"plan", "plan", 1.5}, {"apply", "whole apply", 1.25}, {"rollback", "rollback", 1.5}}
 
 func run(in io.Reader, out io.Writer) (missed []string, err error) {
 	m := measured{figures: map[[2]string][]sample{}, refused: map[string]int{}}
