@@ -92,7 +92,7 @@ func (h *scannedHead) head() (*chain.Head, error) {
 	return &chain.Head{Seq: h.seq.Int64, Hash: chain.Hash(h.hash)}, nil
 }
 
-// stands notes the newest entry that the transaction read: under the writers' lock it stays the newest until the transaction appends.
+// stands notes the newest entry that the transaction read under the writers' lock: it stays the newest until the transaction appends.
 func (t *Tx) stands(h scannedHead) (err error) {
 	if t.head, err = h.head(); err == nil {
 		t.witness.compare(*t.head)

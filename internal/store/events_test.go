@@ -11,10 +11,12 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
 
 	"github.com/synergycall/pbxportal/internal/audit"
 	"github.com/synergycall/pbxportal/internal/chain"
 	"github.com/synergycall/pbxportal/internal/directory"
+	"github.com/synergycall/pbxportal/internal/lab/labtest"
 	"github.com/synergycall/pbxportal/internal/pbx"
 	"github.com/synergycall/pbxportal/internal/store"
 	"github.com/synergycall/pbxportal/internal/store/storetest"
@@ -442,6 +444,59 @@ func TestConcurrentWritersOnTwoStoresMakeOneChain(t *testing.T) {
 		r, err := trail(t, stores[0]).Verify(t.Context(), nil)
 		if want := int64(clients * (each + 2)); r.Events != want || r.Broken != nil || err != nil {
 			t.Errorf("%+v, %+v, error %v; want %d events", r, r.Broken, err, want)
+		}
+	})
+}
+
+// While a record of an apply without events is written, others append events: what the record's transaction has read is not the newest then.
+func TestEventsAppendedWhileAnApplyIsRecordedRaiseNoAlarm(t *testing.T) {
+	t.Parallel()
+	url := labtest.Postgres(t)
+	s := storetest.Open(t, url)
+	lock, err := s.TryApplyLock(t.Context())
+	if lock == nil || err != nil {
+		t.Fatalf("lock %v, error %v", lock, err)
+	}
+	defer lock.Release()
+	other, err := pgx.Connect(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = other.Close(context.WithoutCancel(t.Context())) }()
+	err = errors.Join(lock.Fence(t.Context()), s.AppendEvent(t.Context(), event(t.Context(), "a")))
+	if _, beginErr := other.Exec(t.Context(), `BEGIN; SELECT number FROM apply_fence FOR UPDATE`); errors.Join(err, beginErr) != nil {
+		t.Fatal(err, beginErr)
+	}
+	recorded := make(chan error, 1)
+	go func() {
+		log := pbx.ApplyLog{ID: pbx.RunID(uuid.NewString()), TriggeredAt: noon, TriggeredBy: "test", Outcome: pbx.Failure}
+		recorded <- lock.SaveRun(t.Context(), pbx.Run{Log: log})
+	}()
+	const blocked = `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`
+	for storetest.Execute(t, url, blocked) == "0" {
+		if len(recorded) > 0 {
+			t.Fatal("the record did not wait: ", <-recorded)
+		}
+	}
+	appendErr := s.AppendEvent(t.Context(), event(t.Context(), "b"))
+	_, endErr := other.Exec(t.Context(), `COMMIT`)
+	if err := errors.Join(appendErr, endErr, <-recorded); err != nil {
+		t.Fatal(err)
+	}
+	if known, wentBack := s.Witnessed(); known.Seq != 2 || wentBack {
+		t.Errorf("event %d is the newest that is known; the database went back: %t", known.Seq, wentBack)
+	}
+}
+
+func TestTheEventsOfAnApplyAreMissedIfTheDatabaseGoesBack(t *testing.T) {
+	t.Parallel()
+	storetest.Each(t, func(t *testing.T, url string) {
+		s := storetest.Open(t, url)
+		log := pbx.ApplyLog{ID: pbx.RunID(uuid.NewString()), TriggeredAt: noon, TriggeredBy: "test", Outcome: pbx.Failure}
+		err := storetest.SaveRun(t.Context(), s, pbx.Run{Log: log}, event(t.Context(), "apply.started"))
+		head, headErr := s.EventHead(t.Context())
+		if known, _ := s.Witnessed(); err != nil || headErr != nil || head.Seq != 1 || known != head {
+			t.Errorf("%+v is known, %+v is stored: %v %v", known, head, err, headErr)
 		}
 	})
 }

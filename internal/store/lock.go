@@ -171,10 +171,14 @@ func (l *ApplyLock) inTx(ctx context.Context, begin func(context.Context) (*Tx, 
 	if err != nil || !keep {
 		return err
 	}
-	if err = t.commit(ctx); err == nil {
-		l.taken.Store(true)
+	if err = t.commit(ctx); err != nil {
+		return err
 	}
-	return err
+	l.taken.Store(true)
+	if t.head != nil {
+		l.store.witness.stored(*t.head)
+	}
+	return nil
 }
 
 // releaseConn releases an advisory lock. If that fails, it closes the connection, which releases the lock.

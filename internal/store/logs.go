@@ -27,17 +27,16 @@ type commandJSON struct {
 }
 
 // saveLog writes an audit record, new or completed, if the number of the apply lock is still this one, and keeps it so until the transaction ends.
-// It also reads the newest entry of the audit trail.
-func (t *Tx) saveLog(ctx context.Context, l pbx.ApplyLog, number int64) error {
+// It also returns the newest entry of the audit trail.
+func (t *Tx) saveLog(ctx context.Context, l pbx.ApplyLog, number int64) (h scannedHead, err error) {
 	files, err := storableJSON(append([]string{}, l.FilesWritten...))
 	if err != nil {
-		return err
+		return h, err
 	}
 	reload, err := storableJSON(reloadJSON{(*commandJSON)(l.Reload.PJSIP), (*commandJSON)(l.Reload.Dialplan)})
 	if err != nil {
-		return err
+		return h, err
 	}
-	var h scannedHead
 	err = t.tx.QueryRowContext(ctx,
 		`INSERT INTO apply_audit_logs (id, triggered_at, triggered_by, outcome, error_details, files_written, reload_results)
 		 SELECT $1, $2, $3, $4, $5, `+t.dialect.textsIn("$6")+`, `+t.dialect.jsonIn("$7")+` FROM apply_fence WHERE number = $8`+t.dialect.lockRows+`
@@ -46,13 +45,10 @@ func (t *Tx) saveLog(ctx context.Context, l pbx.ApplyLog, number int64) error {
 		 RETURNING (SELECT max(seq) FROM audit_events), (SELECT hash FROM audit_events ORDER BY seq DESC LIMIT 1)`,
 		string(l.ID), l.TriggeredAt, l.TriggeredBy, string(l.Outcome),
 		sql.NullString{String: storable(l.ErrorDetails), Valid: l.ErrorDetails != ""}, files, reload, number).Scan(h.into()...)
-	switch {
-	case errors.Is(err, sql.ErrNoRows):
-		return errLockLost
-	case err == nil:
-		err = t.stands(h)
+	if errors.Is(err, sql.ErrNoRows) {
+		err = errLockLost
 	}
-	return err
+	return h, err
 }
 
 // storable returns a text, which may quote anything, in a form that both engines store: PostgreSQL refuses NUL and what is not UTF-8, and a record

@@ -69,7 +69,11 @@ func (l *ApplyLock) saveRun(ctx context.Context, r pbx.Run, files []keptFile, st
 		begin = l.store.beginBeside
 	}
 	return l.inTx(ctx, begin, func(t *Tx) (bool, error) { // the record is written only if the number is still this one
-		if err := t.saveLog(ctx, r.Log, l.number); err != nil {
+		head, err := t.saveLog(ctx, r.Log, l.number)
+		if err == nil && len(events) > 0 { // otherwise others may have appended meanwhile: it is not necessarily the newest entry
+			err = t.stands(head)
+		}
+		if err != nil {
 			return false, err
 		}
 		for _, e := range events {
@@ -77,7 +81,7 @@ func (l *ApplyLock) saveRun(ctx context.Context, r pbx.Run, files []keptFile, st
 				return false, err
 			}
 		}
-		_, err := t.tx.ExecContext(ctx, `
+		_, err = t.tx.ExecContext(ctx, `
 INSERT INTO apply_runs (id, revision, result, verification, comment, idempotency_key, code, users, story, sealed_with, actor_kind, actor_id, actor_name)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, `+t.dialect.jsonIn("$9")+`, $10, $11, $12, $13)
 ON CONFLICT (id) DO UPDATE SET revision = excluded.revision, result = excluded.result, verification = excluded.verification,
