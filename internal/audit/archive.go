@@ -125,7 +125,7 @@ func CheckFile(ctx context.Context, path string, heads []Head) (r FileReport, er
 		bySeq[h.Seq] = append(bySeq[h.Seq], h)
 	}
 	sum := sha256.New()
-	lines := bufio.NewScanner(io.TeeReader(f, sum))
+	lines := bufio.NewScanner(io.TeeReader(regular.Stream(f), sum))
 	lines.Buffer(nil, longestLine)
 	for n := 1; r.Broken == nil && lines.Scan(); n++ {
 		e, fault := parseLine(lines.Bytes())

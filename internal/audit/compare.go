@@ -247,14 +247,12 @@ func (t *Trail) Begin(ctx context.Context, reason string) (b Begun, err error) {
 		}
 		b.Kept = append(b.Kept, filepath.Join(t.stateDir, kept))
 	}
-	events, err := t.store.EventsBefore(ctx, store.EventQuery{Action: pbx.ActionAuditBegin}, 0, 1)
-	if err != nil {
-		return b, err
+	events, err := t.store.EventsBefore(ctx, store.EventQuery{}, 0, batch) // by number: by time, that of an earlier series may be newer, after the clock was set back
+	i := slices.IndexFunc(events, func(e chain.Entry) bool { return e.Event.Action == pbx.ActionAuditBegin })
+	if i < 0 { // an error alone may be due to an earlier event, which is what was reviewed
+		return b, cmp.Or(err, errors.New("the event just appended to the audit trail is missing"))
 	}
-	if len(events) == 0 {
-		return b, errors.New("the event just appended to the audit trail is missing")
-	}
-	newest := chain.Head{Seq: events[0].Event.Seq, Hash: events[0].Hash}
+	newest := chain.Head{Seq: events[i].Event.Seq, Hash: events[i].Hash}
 	if b.Head, err = t.sign(newest); err != nil {
 		return b, err
 	}

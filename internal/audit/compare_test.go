@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/synergycall/pbxportal/internal/audit"
 	"github.com/synergycall/pbxportal/internal/chain"
@@ -376,6 +377,25 @@ func TestABreakThatWasAcknowledgedDoesNotHideTheNextOne(t *testing.T) {
 		in.look(t)
 		if state := in.watch.State(); !strings.HasPrefix(state, "broken: event 10: ") {
 			t.Errorf("the state is %q", state)
+		}
+	})
+}
+
+// The series that began before the clock was set back is the newest by time.
+func TestANewSeriesOfHeadsBeginsAlsoAfterTheClockWasSetBack(t *testing.T) {
+	t.Parallel()
+	storetest.Each(t, func(t *testing.T, url string) {
+		in := install(t, url)
+		grow(t, in.store, noon, 3)
+		in.look(t)
+		in.trail = audit.New(in.store, func() time.Time { return noon.Add(-time.Hour) }, in.dir)
+		begun, err := in.trail.Begin(t.Context(), "the clock was wrong")
+		newest, headErr := in.store.EventHead(t.Context())
+		if err != nil || headErr != nil || begun.Head.Head != newest {
+			t.Errorf("the series begins with %+v, the newest event is %+v: %v %v", begun.Head.Head, newest, err, headErr)
+		}
+		if in.look(t); in.wrong != nil {
+			t.Error(in.wrong)
 		}
 	})
 }

@@ -73,7 +73,7 @@ func (h *Head) UnmarshalJSON(b []byte) error {
 
 // ReadHeads reads heads, one a line, and checks their signatures: all by key, or, if it is nil, each by the key it names.
 func ReadHeads(from io.Reader, key ed25519.PublicKey) (heads []Head, err error) {
-	lines := bufio.NewScanner(io.LimitReader(from, largestHeads))
+	lines := bufio.NewScanner(io.LimitReader(from, LargestHeads))
 	for n := 1; lines.Scan(); n++ {
 		if len(lines.Bytes()) == 0 {
 			continue
@@ -121,10 +121,10 @@ const (
 	notedFile = "audit-newest.json" // one head, replaced every minute
 )
 
-// largestKey is larger than the key file, and largestHeads larger than all heads of a portal's life.
+// largestKey is larger than the key file, and LargestHeads larger than a file with all heads of a portal's life.
 const (
 	largestKey   = 4096
-	largestHeads = 64 << 20
+	LargestHeads = 64 << 20
 )
 
 // OwnHeads returns the heads that this portal has stored: those of its list in order, and last the one it replaces every minute.
@@ -142,7 +142,7 @@ func (t *Trail) OwnHeads() ([]Head, error) {
 // readKept reads the heads of one of the files. An incomplete last line is ignored.
 func (t *Trail) readKept(name string) ([]Head, error) {
 	path := filepath.Join(t.stateDir, name)
-	text, _, err := regular.Read(path, largestHeads)
+	text, _, err := regular.Read(path, LargestHeads)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -213,7 +213,7 @@ func (t *Trail) appendHead(line []byte) error {
 		if err := unix.Flock(int(f.Fd()), unix.LOCK_EX); err != nil { // another process of the portal may be writing
 			return err
 		}
-		text, err := io.ReadAll(io.LimitReader(f, largestHeads))
+		text, err := io.ReadAll(io.LimitReader(f, LargestHeads))
 		if err != nil {
 			return err
 		}

@@ -1,12 +1,12 @@
 package cli
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
-	"os"
 	"slices"
 	"strings"
 	"time"
@@ -318,12 +318,11 @@ func (a *app) verifyFile(ctx context.Context, file string, heads []audit.Head) e
 }
 
 func readHeads(file string) ([]audit.Head, error) {
-	f, _, err := regular.Open(file, os.O_RDONLY)
+	text, _, err := regular.Read(file, audit.LargestHeads)
 	if err != nil {
 		return nil, usage(fmt.Errorf("cannot read the heads: %w", err))
 	}
-	defer f.Close() //nolint:errcheck // it was only read
-	heads, err := audit.ReadHeads(f, nil)
+	heads, err := audit.ReadHeads(bytes.NewReader(text), nil)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", file, err)
 	}

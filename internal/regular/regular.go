@@ -191,6 +191,17 @@ func whole(f *os.File, info fs.FileInfo, path string, limit int64) ([]byte, erro
 	return b.Bytes(), nil
 }
 
+// Stream returns a reader of an open file of any length, for which no part is waited for longer than longestRead: it may be a queue.
+func Stream(f *os.File) io.Reader { return stream{f} }
+
+type stream struct{ *os.File }
+
+// Read reads the next part.
+func (s stream) Read(into []byte) (int, error) {
+	_ = s.SetReadDeadline(time.Now().Add(longestRead)) //nolint:forbidigo // the kernel compares it with the real time
+	return s.File.Read(into)
+}
+
 // All reads a stream to its end; more than limit bytes are an error.
 func All(r io.Reader, limit int64) ([]byte, error) {
 	content, err := io.ReadAll(io.LimitReader(r, limit+1))

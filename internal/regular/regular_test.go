@@ -104,7 +104,6 @@ func TestWhatIsNoRegularFileIsNeitherReadNorWrittenNorWaitedFor(t *testing.T) {
 	}
 }
 
-// Opening a file on which another program has a lease would wait until the lease is released.
 // The kernel's log is a regular file by its type, and a queue: reading it to its end waits for the next message.
 func TestARegularFileThatIsAQueueIsNotWaitedFor(t *testing.T) {
 	t.Parallel()
@@ -123,6 +122,7 @@ func TestARegularFileThatIsAQueueIsNotWaitedFor(t *testing.T) {
 	}
 }
 
+// Opening a file on which another program has a lease would wait until the lease is released.
 func TestAFileThatIsLeasedToAnotherIsNotWaitedFor(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "f")
