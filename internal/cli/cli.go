@@ -76,7 +76,33 @@ type machine struct {
 	stateDir string   // the default
 }
 
+// run runs the command line on a machine. A command whose output cannot be written fails, whatever else it did: its caller would take half of a result,
+// or none, for all of it.
 func run(ctx context.Context, args []string, getenv func(string) (string, bool), on machine, stdin io.Reader, stdout, stderr io.Writer) int {
+	out := &output{Writer: stdout}
+	code := execute(ctx, args, getenv, on, stdin, out, stderr)
+	if code == exitOK && out.err != nil {
+		return report(stderr, fmt.Errorf("the output is incomplete: %w: what the command has changed stays changed; free space there or print elsewhere, and check the result before repeating it", out.err))
+	}
+	return code
+}
+
+// output keeps the first error of writing to it.
+type output struct {
+	io.Writer
+
+	err error
+}
+
+func (o *output) Write(text []byte) (int, error) {
+	n, err := o.Writer.Write(text)
+	if o.err == nil {
+		o.err = err
+	}
+	return n, err
+}
+
+func execute(ctx context.Context, args []string, getenv func(string) (string, bool), on machine, stdin io.Reader, stdout, stderr io.Writer) int {
 	exit := -1 // set when kong itself ends the program, for help, for instance
 	var c commands
 	from := &origins{getenv: getenv, system: on.settings, helping: func() bool { return exit >= 0 }, from: map[string]string{}}
