@@ -130,7 +130,11 @@ func (c *userRestoreCommand) Run(ctx context.Context, a *app, p *portal) error {
 	if err := w.Flush(); err != nil {
 		return err
 	}
-	fmt.Fprintf(a.stdout, "The users are those of revision %d. Next: pbxportal plan shows what an apply would change.\n", c.Revision)
+	except := ""
+	if done.Unknown != nil {
+		except = ", except the numbers marked with ?"
+	}
+	fmt.Fprintf(a.stdout, "The users are those of revision %d%s. Next: pbxportal plan shows what an apply would change.\n", c.Revision, except)
 	return nil
 }
 

@@ -20,13 +20,13 @@ type Restored struct {
 	Deleted    []pbx.User
 	Created    []pbx.User
 	NewSecrets []pbx.Number // of Created: the revision does not contain their secrets, so that their phones must be set up again
-	Unknown    []pbx.Number // of the revision: the audit trail does not say which users these were
+	Unknown    []pbx.Number // of the revision, in order: the audit trail does not say which users these were
 }
 
 // Restore makes the users those of a revision, in one transaction: it deletes users that were created since, and creates deleted ones again, with the
 // id, name, address, number and secret that they had. KindConflict if another user has one of the addresses (CodeEmailTaken).
 func (d *Directory) Restore(ctx context.Context, tenant pbx.TenantID, r pbx.RevisionUsers) (Restored, error) {
-	deletions, err := d.deletions(ctx, tenant, r.At)
+	deletions, complete, err := d.deletions(ctx, tenant, r.At)
 	if err != nil {
 		return Restored{}, err
 	}
@@ -40,9 +40,17 @@ func (d *Directory) Restore(ctx context.Context, tenant pbx.TenantID, r pbx.Revi
 		}
 		missing := maps.Clone(r.Secrets)
 		for _, u := range users {
-			_, wanted := missing[u.Extension.Number]
-			if deletion, deleted := deletions[u.Extension.Number]; wanted && (!deleted || deletion.Object.ID == string(u.ID)) {
-				delete(missing, u.Extension.Number)
+			n := u.Extension.Number
+			secret, wanted := missing[n]
+			deletion, deleted := deletions[n]
+			switch known := complete || deleted && d.had(deletion, secret); {
+			case !wanted:
+			case known && (!deleted || deletion.Object.ID == string(u.ID)), !known && (!u.CreatedAt.After(r.At) || u.Extension.Secret == secret):
+				delete(missing, n)
+				continue
+			case !known: // this user, or one who got the number later
+				delete(missing, n)
+				done.Unknown = append(done.Unknown, n)
 				continue
 			}
 			event, facts, err := d.event(ctx, now, pbx.ActionUserDelete, u)
@@ -59,7 +67,7 @@ func (d *Directory) Restore(ctx context.Context, tenant pbx.TenantID, r pbx.Revi
 		var added []store.NewUser
 		for _, n := range slices.Sorted(maps.Keys(missing)) {
 			deletion, known := deletions[n]
-			if !known {
+			if !known || !complete && !d.had(deletion, missing[n]) {
 				done.Unknown = append(done.Unknown, n)
 				continue
 			}
@@ -73,6 +81,7 @@ func (d *Directory) Restore(ctx context.Context, tenant pbx.TenantID, r pbx.Revi
 			}
 			added, done.Created = append(added, u), append(done.Created, u.User)
 		}
+		slices.Sort(done.Unknown)
 		if err := addressesFree(ctx, tx, done.Created); err != nil {
 			return err
 		}
@@ -99,14 +108,24 @@ func (d *Directory) deletedUser(ctx context.Context, now time.Time, deletion pbx
 	return store.NewUser{User: u, Event: event}, nil
 }
 
-// deletions returns, by number, the event of the first deletion of a user with that number since then.
-func (d *Directory) deletions(ctx context.Context, tenant pbx.TenantID, since time.Time) (map[pbx.Number]pbx.AuditEvent, error) {
+// had reports whether the user of the event of a deletion had a secret.
+func (d *Directory) had(deletion pbx.AuditEvent, secret pbx.Secret) bool {
+	if d.fingerprint == nil || secret.Reveal() == "" {
+		return false
+	}
+	name, err := d.fingerprint(secret)
+	return err == nil && name == deletion.Before["secret"]
+}
+
+// deletions returns, by number, the event of the first deletion of a user with that number since then; complete is false if it may be a later one, because
+// events since then were archived.
+func (d *Directory) deletions(ctx context.Context, tenant pbx.TenantID, since time.Time) (first map[pbx.Number]pbx.AuditEvent, complete bool, err error) {
 	const atOnce = 1000
-	first := map[pbx.Number]pbx.AuditEvent{}
+	first = map[pbx.Number]pbx.AuditEvent{}
 	for seq := int64(0); ; {
 		some, err := d.store.EventsAfter(ctx, store.EventQuery{Action: pbx.ActionUserDelete, Since: since}, seq, atOnce)
 		if err != nil {
-			return nil, err
+			return nil, false, err
 		}
 		for _, e := range some {
 			seq = e.Event.Seq
@@ -116,9 +135,11 @@ func (d *Directory) deletions(ctx context.Context, tenant pbx.TenantID, since ti
 			}
 		}
 		if len(some) < atOnce {
-			return first, nil
+			break
 		}
 	}
+	oldest, err := d.store.EventsAfter(ctx, store.EventQuery{}, 0, 1) // read last: events may be archived meanwhile
+	return first, err == nil && (len(oldest) == 0 || oldest[0].Event.Seq == 1 || !oldest[0].Event.At.After(since)), err
 }
 
 // addressesFree returns the error if another user has the address of one that is to be created again.

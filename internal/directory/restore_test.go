@@ -1,6 +1,7 @@
 package directory_test
 
 import (
+	"context"
 	"slices"
 	"strings"
 	"testing"
@@ -169,5 +170,57 @@ func TestUsersAreNotRestoredIfAnotherOneHasTheirAddress(t *testing.T) {
 			t.Errorf("error %v", err)
 		}
 		p.same(before)
+	})
+}
+
+// archive removes all events from the audit trail, as if they had been archived.
+func (p *past) archive() {
+	p.t.Helper()
+	head, err := p.store.EventHead(p.t.Context())
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	err = p.store.InTx(p.t.Context(), func(ctx context.Context, tx *store.Tx) error {
+		if err := tx.AppendEvent(ctx, pbx.NewAuditEvent(ctx, time.Now(), pbx.ActionAuditArchive, pbx.AuditObject{Type: "audit", ID: head.Hash.String()})); err != nil {
+			return err
+		}
+		if err := tx.InsertSegment(ctx, store.Segment{First: 1, Last: head, At: time.Now(), Key: []byte("key"), Signature: []byte("signature")}); err != nil {
+			return err
+		}
+		return tx.DeleteArchived(ctx, head.Seq)
+	})
+	if err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+// Without the event of the first deletion, the user of a later one with the same number would be taken for that of the revision.
+func TestAfterEventsWereArchivedOnlyUsersAreRestoredThatTheirSecretsIdentify(t *testing.T) {
+	t.Parallel()
+	storetest.Each(t, func(t *testing.T, url string) {
+		p := newPast(t, url)
+		p.Directory = p.WithFingerprints(func(s pbx.Secret) (string, error) { return "fingerprint of " + s.Reveal(), nil })
+		p.create(3)
+		p.revision.At = time.Now()
+		p.users = p.list()
+		p.revision.Secrets[1003] = p.users[3].Extension.Secret
+		p.remove(p.users[0])
+		p.remove(p.users[1])
+		p.remove(p.create(10)) // had 1000 for a moment
+		heir := p.create(11)   // has 1000
+		p.archive()
+		p.remove(p.create(12)) // had 1001 for a moment
+		p.remove(p.users[2])
+		p.create(13) // has 1001
+		p.create(14) // has 1002
+		p.remove(p.list()[1])
+		done := p.restore()
+		if !slices.Equal(done.Unknown, []pbx.Number{1000, 1001}) || !slices.Equal(numbersOf(done.Created), []pbx.Number{1002}) || !slices.Equal(numbersOf(done.Deleted), []pbx.Number{1002}) {
+			t.Errorf("unknown %v, created %v, deleted %v", done.Unknown, numbersOf(done.Created), numbersOf(done.Deleted))
+		}
+		p.same([]pbx.User{heir, p.users[2], p.users[3]})
+		if again := p.restore(); !slices.Equal(again.Unknown, []pbx.Number{1000, 1001}) || again.Created != nil || again.Deleted != nil {
+			t.Errorf("the second time something is changed: %+v", again)
+		}
 	})
 }
