@@ -50,9 +50,10 @@ func toFacts(f pbx.Facts) *openapi.AuditFacts {
 
 // exportAuditEvents streams the events of the audit trail, oldest first, as lines of JSON.
 func (a *api) exportAuditEvents(w http.ResponseWriter, r *http.Request) {
-	q := audit.Query{Actor: r.FormValue("actor"), Action: r.FormValue("action"), Object: r.FormValue("object")}
+	given := r.URL.Query() // not r.FormValue, which also reads the body of a form, of any length
+	q := audit.Query{Actor: given.Get("actor"), Action: given.Get("action"), Object: given.Get("object")}
 	for name, at := range map[string]*time.Time{"since": &q.Since, "until": &q.Until} {
-		text := r.FormValue(name)
+		text := given.Get(name)
 		if text == "" {
 			continue
 		}

@@ -90,12 +90,13 @@ func network(addr netip.Addr) netip.Addr {
 type kind int
 
 const (
-	forPages   kind = iota // public and quick
-	forHealth              // health checks
-	forDoors               // sign-in attempts
-	forGate                // authentication of the caller
-	forCallers             // requests of admitted callers
-	forStreams             // streams, which keep their slot
+	forPages    kind = iota // public and quick
+	forHealth               // health checks
+	forDoors                // sign-in attempts
+	forProvider             // sign-in attempts that wait for the OpenID provider
+	forGate                 // authentication of the caller
+	forCallers              // requests of admitted callers
+	forStreams              // streams, which keep their slot
 	kinds
 )
 

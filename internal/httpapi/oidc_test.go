@@ -395,3 +395,29 @@ func TestASilentProviderDelaysARequestOnlyUpToItsTimeout(t *testing.T) {
 		t.Error("it waits for as long as others do")
 	}
 }
+
+// Requests that wait for the provider take none of the slots of sign-ins with a password.
+func TestASilentProviderDoesNotPreventSigningInWithAPassword(t *testing.T) {
+	t.Parallel()
+	asked, speak := make(chan struct{}), make(chan struct{})
+	silent := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		close(asked)
+		<-speak
+	}))
+	t.Cleanup(silent.Close)
+	var waiting sync.WaitGroup
+	defer waiting.Wait()
+	defer close(speak)
+	p := newUnserved(t, func(c *httpapi.Config) {
+		c.OIDC = httpapi.OIDC{Issuer: silent.URL, ClientID: "portal"}
+		c.Edge.Limits = httpapi.Limits{InFlight: 1, InFlightEach: 1}
+	})
+	waiting.Go(func() { p.as("").request(here, "GET", "http://localhost/auth/oidc/start", "") })
+	<-asked
+	if a := p.as("").request(here, "POST", "http://localhost/session", `{"email":"a@example.com","password":"not the right one"}`); a.status != 401 {
+		t.Errorf("signing in with a password is answered with %d %s", a.status, a.text)
+	}
+	if a := p.as("").request(here, "GET", "http://localhost/auth/oidc/start", ""); a.status != 429 {
+		t.Errorf("a second request that waits for the provider is answered with %d %s", a.status, a.text)
+	}
+}

@@ -90,6 +90,8 @@ func (rt *router) HandleFunc(pattern string, handler func(http.ResponseWriter, *
 	switch {
 	case slices.Contains(probes(), route):
 		d.place = forHealth
+	case d.door && strings.HasPrefix(route, "/auth/"):
+		d.place = forProvider
 	case d.door:
 		d.place = forDoors
 	case long && method == http.MethodGet:
