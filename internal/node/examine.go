@@ -200,11 +200,11 @@ func (l *Local) examineInclude(f pbx.GeneratedFile, theirs func() string) Findin
 // plainLines returns the numbered lines of a configuration file as Asterisk reads them: without comments, surrounding blanks and a byte order mark.
 func plainLines(text string) iter.Seq2[int, string] {
 	return func(yield func(int, string) bool) {
-		inComment, number := false, 0
+		depth, number := 0, 0
 		for raw := range strings.Lines(strings.TrimPrefix(text, "\ufeff")) {
 			number++
 			var line string
-			if line, inComment = uncommented(raw, inComment); line != "" && !yield(number, line) {
+			if line, depth = uncommented(raw, depth); line != "" && !yield(number, line) {
 				return
 			}
 		}
@@ -228,12 +228,16 @@ func (l *Local) include(from, text string, f pbx.GeneratedFile, others *includes
 			continue
 		}
 		pattern = l.here(pattern, others.theirs)
-		matched, _ := filepath.Match(pattern, file) // the only error is a bad pattern
-		names := others.matching(pattern)
+		matched, nowhere, names := false, must && strings.HasPrefix(pattern+"/", l.dir+"/"), []string(nil)
+		for _, one := range alternatives(pattern) {
+			is, _ := filepath.Match(one, file) // the only error is a bad pattern
+			found := others.matching(one)
+			matched, nowhere, names = matched || is, nowhere && !is && leadsNowhere(one, found), append(names, found...)
+		}
 		switch {
 		case matched && others.ours:
 			others.fault(fmt.Sprintf("%s, line %d: %s reads the portal's file a second time", from, number, line))
-		case must && !matched && strings.HasPrefix(pattern, l.dir+"/") && leadsNowhere(pattern, names):
+		case nowhere:
 			others.fault(fmt.Sprintf("%s, line %d: %s leads to no file", from, number, line))
 		}
 		if matched {
@@ -275,7 +279,7 @@ type includes struct {
 	seen       map[string]bool
 	folders    int             // that were listed
 	theirs     func() string   // returns the configuration folder as Asterisk names it
-	categories map[string]bool // that were defined so far
+	categories map[string]bool // that were defined so far, in lower case; false: only as templates
 	undefined  string          // the first line that Asterisk rejects, for instance one that refers to an undefined section
 	ours       bool            // the portal's file with PJSIP objects has been included
 }
@@ -287,20 +291,36 @@ func (o *includes) category(at, line string) {
 		o.fault(at + ": " + line + " has no ] or no )")
 	}
 	for _, option := range options {
-		needs := option
-		if strings.HasPrefix(option, "+") {
+		needs, adds := option, strings.HasPrefix(option, "+")
+		if adds {
 			needs = name
 		}
 		_, user := pbx.ParseNumber(needs)
 		switch {
-		case needs == "!" || o.categories[needs] || o.ours && user: // whether a user has the number, the plan says
+		case needs == "!" || o.defined(needs, !adds || strings.Contains(option, "TEMPLATES=")) || o.ours && user: // whether a user has the number, the plan says
 		case needs == name && name == pbx.Context:
 			o.fault(fmt.Sprintf("[%s](+) adds to the portal's context before it is defined (%s)", name, at))
 		default:
 			o.fault(fmt.Sprintf("%s: %s refers to [%s], which is not defined above it", at, line, needs))
 		}
 	}
-	o.categories[name] = true
+	key := strings.ToLower(name)
+	o.categories[key] = o.categories[key] || !slices.Contains(options, "!")
+}
+
+// defined reports whether a section of a name, in upper or lower case, was defined so far, or a template if these count. As in Asterisk an empty name is that
+// of any section.
+func (o *includes) defined(name string, templates bool) bool {
+	if name != "" {
+		object, known := o.categories[strings.ToLower(name)]
+		return known && (templates || object)
+	}
+	for _, object := range o.categories {
+		if templates || object {
+			return true
+		}
+	}
+	return false
 }
 
 // fault records a line that Asterisk rejects.
@@ -329,7 +349,46 @@ func (l *Local) here(name string, theirs func() string) string {
 
 func isPattern(name string) bool { return strings.ContainsAny(name, `*?[\`) }
 
-// matching returns the files that match a pattern.
+// alternatives returns the patterns, at most mostIncludes, that a pattern with braces stands for, in the way of Asterisk (glob, with GLOB_BRACE): a{b,c}
+// is ab and ac. A brace that is never closed stands for itself.
+func alternatives(pattern string) (all []string) {
+	for left := []string{pattern}; len(left) > 0; left = left[:min(len(left), mostIncludes-len(all))] {
+		next := left[0]
+		left = left[1:]
+		if several := unbraced(next); several != nil {
+			left = append(several, left...)
+		} else {
+			all = append(all, next)
+		}
+	}
+	return all
+}
+
+// unbraced returns the alternatives of the first braces in a pattern, nil if it has none.
+func unbraced(pattern string) (all []string) {
+	begin := strings.IndexByte(pattern, '{')
+	from, depth := begin+1, 0
+	for i := from; begin >= 0 && i < len(pattern); i++ {
+		switch c := pattern[i]; {
+		case c == '{':
+			depth++
+		case c == '}' && depth > 0:
+			depth--
+		case c == '}', c == ',' && depth == 0:
+			all = append(all, pattern[:begin]+pattern[from:i])
+			if from = i + 1; c == ',' {
+				continue
+			}
+			for k := range all {
+				all[k] += pattern[from:]
+			}
+			return all
+		}
+	}
+	return nil
+}
+
+// matching returns the files that match a pattern without braces.
 func (o *includes) matching(pattern string) []string {
 	if !isPattern(pattern) {
 		return []string{pattern}

@@ -144,46 +144,49 @@ func (h *hostReader) file(name string, current *hostSection, depth int) {
 	}
 }
 
-// uncommented returns a line without comments and surrounding blanks, and whether a multi-line comment continues after it.
-func uncommented(line string, inComment bool) (text string, goesOn bool) {
+// uncommented returns a line without comments and surrounding blanks. depth is that of the comments of several lines, which nest, before and after it.
+func uncommented(line string, depth int) (text string, after int) {
 	var b strings.Builder
-	for line != "" {
-		if inComment {
-			_, rest, ended := strings.Cut(line, "--;")
-			if !ended {
-				break
-			}
-			line, inComment = rest, false
-			continue
-		}
-		i := strings.IndexByte(line, ';')
-		switch {
-		case i < 0:
-			b.WriteString(line)
-			line = ""
-		case i > 0 && line[i-1] == '\\':
-			b.WriteString(line[:i-1] + ";")
-			line = line[i+1:]
-		case strings.HasPrefix(line[i:], ";--") && !strings.HasPrefix(line[i:], ";---"):
-			b.WriteString(line[:i])
-			line, inComment = line[i+3:], true
-		default:
-			b.WriteString(line[:i])
-			line = ""
+	keep := func(text string) {
+		if depth == 0 {
+			b.WriteString(text)
 		}
 	}
-	return strings.TrimSpace(b.String()), inComment
+	for line != "" {
+		i := strings.IndexByte(line, ';')
+		if i < 0 {
+			keep(line)
+			break
+		}
+		rest := line[i+1:]
+		switch {
+		case i > 0 && line[i-1] == '\\':
+			keep(line[:i-1] + ";")
+		case strings.HasPrefix(rest, "--") && !strings.HasPrefix(rest, "---"):
+			keep(line[:i])
+			rest, depth = rest[2:], depth+1
+		case depth > 0 && strings.HasSuffix(line[:i], "--"):
+			depth--
+		default:
+			keep(line[:i])
+			if depth == 0 {
+				rest = ""
+			}
+		}
+		line = rest
+	}
+	return strings.TrimSpace(b.String()), depth
 }
 
 // included returns the file, or the pattern of files, that a line #include or #tryinclude names, and whether the file must exist; ok is false for any
-// other line.
+// other line, also for one that names nothing, which Asterisk ignores.
 func included(line string) (pattern string, must, ok bool) {
 	directive, rest := line, ""
 	if i := strings.IndexAny(line, " \t"); i >= 0 {
 		directive, rest = line[:i], line[i:]
 	}
-	must = strings.EqualFold(directive, "#include")
-	return strings.Trim(strings.TrimSpace(rest), `"<>`), must, must || strings.EqualFold(directive, "#tryinclude")
+	rest, must = strings.TrimSpace(rest), strings.EqualFold(directive, "#include")
+	return strings.Trim(rest, `"<>`), must, rest != "" && (must || strings.EqualFold(directive, "#tryinclude"))
 }
 
 // include reads the files that an #include or #tryinclude in a section names.
@@ -192,12 +195,15 @@ func (h *hostReader) include(line string, current *hostSection, depth int) {
 	if !ok {
 		return
 	}
-	for _, name := range h.others.matching(h.local.here(pattern, h.theirs)) {
-		h.file(name, current, depth+1)
+	for _, one := range alternatives(h.local.here(pattern, h.theirs)) {
+		for _, name := range h.others.matching(one) {
+			h.file(name, current, depth+1)
+		}
 	}
 }
 
-// sectionHead reads a line "[name](option,option)"; closed is false if the ] or the ) is missing. As in Asterisk the ( must follow at once.
+// sectionHead reads a line "[name](option,option)"; closed is false if the ] or the ) is missing. As in Asterisk the ( must follow at once, and blanks are
+// part of an option.
 func sectionHead(line string) (name string, options []string, closed bool) {
 	name, rest, closed := strings.Cut(line[1:], "]")
 	rest, has := strings.CutPrefix(rest, "(")
@@ -205,13 +211,7 @@ func sectionHead(line string) (name string, options []string, closed bool) {
 		return name, nil, closed
 	}
 	text, _, ended := strings.Cut(rest, ")")
-	closed = closed && ended
-	for option := range strings.SplitSeq(text, ",") {
-		if option = strings.TrimSpace(option); option != "" {
-			options = append(options, option)
-		}
-	}
-	return name, options, closed
+	return name, strings.Split(text, ","), closed && ended
 }
 
 // section begins the section that a line "[name](options)" names, or continues an earlier one.
@@ -219,17 +219,17 @@ func (h *hostReader) section(line, file string, number int) *hostSection {
 	name, options, _ := sectionHead(line)
 	s := &hostSection{name: name, file: file, line: number}
 	for _, option := range options {
-		switch option {
-		case "!":
+		switch {
+		case option == "!":
 			s.shape = true
-		case "+":
-			if earlier := h.named(name); earlier != nil {
+		case strings.HasPrefix(option, "+"): // perhaps with a filter, such as +type=endpoint
+			if earlier := h.named(name, false); earlier != nil {
 				return earlier
 			}
 			s.adds = true
 			h.refer(name, s)
 		default:
-			if base := h.named(option); base != nil {
+			if base := h.named(option, true); base != nil {
 				s.types, s.extens = append(s.types, base.types...), append(s.extens, base.extens...)
 			} else {
 				h.refer(option, s)
@@ -266,10 +266,10 @@ func (h *hostReader) again() (second *hostSection, kind string) {
 	return nil, ""
 }
 
-// named returns the first section of a name, nil if there is none.
-func (h *hostReader) named(name string) *hostSection {
+// named returns the first section of a name, or template if these count; nil if there is none. As in Asterisk an empty name is that of any section.
+func (h *hostReader) named(name string, shapes bool) *hostSection {
 	for _, s := range h.sections {
-		if s.name == name {
+		if (name == "" || strings.EqualFold(s.name, name)) && (shapes || !s.shape) {
 			return s
 		}
 	}

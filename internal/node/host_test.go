@@ -3,6 +3,7 @@ package node_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -15,6 +16,8 @@ import (
 	"github.com/synergycall/pbxportal/internal/asterisk"
 	"github.com/synergycall/pbxportal/internal/asterisk/asterisktest"
 	"github.com/synergycall/pbxportal/internal/directory"
+	"github.com/synergycall/pbxportal/internal/lab"
+	"github.com/synergycall/pbxportal/internal/lab/labtest"
 	"github.com/synergycall/pbxportal/internal/node"
 	"github.com/synergycall/pbxportal/internal/pbx"
 )
@@ -235,15 +238,15 @@ func TestAnApplyIsRefusedIfAUserAndTheHostHaveTheSameNumber(t *testing.T) {
 func TestASectionThatRefersToAUserWhoIsGoneIsRefusedBeforeAnythingIsWritten(t *testing.T) {
 	t.Parallel()
 	s := newHostSite(t)
-	anna, berta := s.create(t, "Anna"), s.create(t, "Berta")
+	anna, berta, cora := s.create(t, "Anna"), s.create(t, "Berta"), s.create(t, "Cora")
 	s.mustApply(t)
-	const addition, heir = "\n[1000](+)\nallow=g722\n", "\n[desk](1001)\ncontext=office\n"
-	below := func(old string) string { return old + addition + heir }
+	const addition, heir, filtered = "\n[1000](+)\nallow=g722\n", "\n[desk](1001)\ncontext=office\n", "\n[1002](+type=endpoint)\nallow=g722\n"
+	below := func(old string) string { return old + addition + heir + filtered }
 	s.rewrite(t, "pjsip.conf", below)
 	s.create(t, "Claus")
 	s.mustApply(t)
 	if plan, err := s.engine.Plan(t.Context()); err != nil || plan.Behind != "" || len(plan.Host) > 0 || len(plan.Clashes) > 0 {
-		t.Errorf("with both users there: behind %q, host %v, clashes %v, error %v", plan.Behind, plan.Host, plan.Clashes, err)
+		t.Errorf("with all users there: behind %q, host %v, clashes %v, error %v", plan.Behind, plan.Host, plan.Clashes, err)
 	}
 	for _, gone := range []struct {
 		user       pbx.User
@@ -251,6 +254,7 @@ func TestASectionThatRefersToAUserWhoIsGoneIsRefusedBeforeAnythingIsWritten(t *t
 	}{
 		{anna, "reference to [1000], which no user has (" + s.asterisk.ConfigDir + "/pjsip.conf, line 12)", addition},
 		{berta, "reference to [1001], which no user has", heir},
+		{cora, "reference to [1002], which no user has", filtered},
 	} {
 		if _, err := s.directory.Delete(t.Context(), pbx.DefaultTenant, gone.user.ID); err != nil {
 			t.Fatal(err)
@@ -271,7 +275,9 @@ func TestASectionThatRefersToAUserWhoIsGoneIsRefusedBeforeAnythingIsWritten(t *t
 func TestEveryLineForWhichAsteriskRejectsAFileIsNamed(t *testing.T) {
 	t.Parallel()
 	const include = "#include pjsip.d/synergycall/*.conf\n"
-	for _, c := range []struct{ text, says string }{
+	a := labtest.Asterisk(t, lab.AsteriskOptions{Modules: []string{"func_config.so"}})
+	dir := a.ConfigDir
+	for i, c := range []struct{ text, says string }{
 		{include, ""},
 		{include + "[office]\ntype=endpoint\n[office]\ntype=aor\n[office](+)\ntype=endpoint\n[1000](+)\nallow=g722\n[desk](1000)\n", ""},
 		{"[a](!)\ntype=aor\n[b](!)\ntype=aor\n[c](a)\n[c] (no template)\n" + include + "#tryinclude gone/*.conf\n#exec /bin/true\n", ""},
@@ -279,17 +285,30 @@ func TestEveryLineForWhichAsteriskRejectsAFileIsNamed(t *testing.T) {
 		{include + "#include gone.d/*.conf\n", "line 2: #include gone.d/*.conf leads to no file"},
 		{include + "#include pjsip.d/*.conf\n", "line 2: #include pjsip.d/*.conf leads to no file"},
 		{include + "#include pjsip.d\n", "line 2: #include pjsip.d leads to no file"},
+		{include + "#include .\n", "line 2: #include . leads to no file"},
+		{include + "#include\n#include \"\"\n", "line 3: #include \"\" leads to no file"},
+		{include + "#include {gone,away/{a,b}}.conf\n", "line 2: #include {gone,away/{a,b}}.conf leads to no file"},
+		{include + "#include {gone,phone}.conf\n[office](phone)\n", ""},
+		{"#include pjsip.d/{office,synergycall}/{generated_*,*.txt}\n", ""},
+		{include + "#include pjsip.d/synergycall/{*.conf,none}\n", "line 2: #include pjsip.d/synergycall/{*.conf,none} reads the portal's file a second time"},
+		{include + ";-- one\n;-- two --; [broken\n[broken\n--;\n[office]\ntype=aor\n", ""},
 		{include + ";\n" + include, "line 3: " + strings.TrimSpace(include) + " reads the portal's file a second time"},
 		{include + "[office\ntype=endpoint\n", "line 2: [office has no ]"},
 		{include + "[office](!,\ntype=endpoint\n", "line 2: [office](!, has no ]"},
 		{include + "[office](gone)\ntype=endpoint\n", "line 2: [office](gone) refers to [gone]"},
+		{include + "[Office]\ntype=endpoint\n[oFFice](+)\nallow=g722\n[desk](OFFICE)\n", ""},
+		{include + "[office](+type=endpoint)\n", "line 2: [office](+type=endpoint) refers to [office]"},
+		{include + "[](+)\nallow=g722\n[office]()\n", ""},
+		{"[](+)\nallow=g722\n" + include, "line 1: [](+) refers to []"},
+		{include + "[phone](!)\ntype=aor\n[phone](+)\nmax_contacts=1\n", "line 4: [phone](+) refers to [phone]"},
+		{include + "[phone](!)\ntype=aor\n[office]( phone)\n", "line 4: [office]( phone) refers to [ phone]"},
 		{"type=endpoint\n" + include, "line 1: this line is in no section"},
 		{include + "[office]\ntype=endpoint\n[office]\ntype=endpoint\n", "line 4: [office] defines this endpoint a second time"},
 		{"[phone](!)\ntype=aor\n[office](phone)\n[office](phone)\n" + include, "line 4: [office] defines this aor a second time"},
 	} {
-		dir := t.TempDir()
+		row := fmt.Sprintf("row-%d.conf", i)
 		err := os.MkdirAll(filepath.Join(dir, filepath.Dir(pbx.PJSIPPath)), 0o700)
-		for name, text := range map[string]string{"pjsip.conf": c.text, pbx.PJSIPPath: "[1001]\ntype=endpoint\n"} {
+		for name, text := range map[string]string{"pjsip.conf": c.text, row: c.text + "[landmark]\nkey=seen\n", "phone.conf": "[phone](!)\n", pbx.PJSIPPath: "[1001]\ntype=endpoint\n"} {
 			err = errors.Join(err, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600))
 		}
 		if err != nil {
@@ -303,6 +322,12 @@ func TestEveryLineForWhichAsteriskRejectsAFileIsNamed(t *testing.T) {
 			if f.Subject == "include in pjsip.conf" && ((f.Grade == node.Bad) != (c.says != "") || !strings.Contains(f.Detail, c.says)) {
 				t.Errorf("%q: %s, %s; want %q", c.text, f.Grade, f.Detail, c.says)
 			}
+		}
+		if strings.Contains(c.says, "second time") { // it is PJSIP that rejects what is defined twice
+			continue
+		}
+		if _, reads, err := a.Control().Setting(t.Context(), row, "landmark", "key"); err != nil || reads != (c.says == "") {
+			t.Errorf("%q: doctor says %q; that Asterisk reads it is %t, %v", c.text, c.says, reads, err)
 		}
 	}
 }
