@@ -308,7 +308,7 @@ func TestEveryLineForWhichAsteriskRejectsAFileIsNamed(t *testing.T) {
 	} {
 		row := fmt.Sprintf("row-%d.conf", i)
 		err := os.MkdirAll(filepath.Join(dir, filepath.Dir(pbx.PJSIPPath)), 0o700)
-		for name, text := range map[string]string{"pjsip.conf": c.text, row: c.text + "[landmark]\nkey=seen\n", "phone.conf": "[phone](!)\n", pbx.PJSIPPath: "[1001]\ntype=endpoint\n"} {
+		for name, text := range map[string]string{"pjsip.conf": c.text, row: c.text + "[landmark]\nkey=seen\n", "phone.conf": "[phone](!)\n", pbx.PJSIPPath: "[1000]\ntype=endpoint\n[1001]\ntype=endpoint\n"} {
 			err = errors.Join(err, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600))
 		}
 		if err != nil {
