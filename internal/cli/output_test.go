@@ -22,7 +22,8 @@ func TestACommandFailsIfItsOutputCannotBeWritten(t *testing.T) {
 	s.must(t, "migrate")
 	getenv := func(name string) (string, bool) { v, ok := s[name]; return v, ok }
 	for _, command := range []string{"version", "version --json", "--help", "help settings", "config show", "user list", "user list --json", "user add Anna a@example.com",
-		"token create test --role auditor", "audit list", "audit events", "audit export", "audit head", "audit verify"} {
+		"token create test --role auditor", "audit list", "audit events", "audit export", "audit head", "audit verify",
+	} {
 		var errs bytes.Buffer
 		if code := cli.Run(t.Context(), strings.Fields(command), getenv, strings.NewReader(""), full, &errs); code == 0 || !strings.Contains(errs.String(), "no space left on device") {
 			t.Errorf("%s: exit code %d\n%s", command, code, &errs)
