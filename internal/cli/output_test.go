@@ -21,7 +21,8 @@ func TestACommandFailsIfItsOutputCannotBeWritten(t *testing.T) {
 	s := newSettings(t)
 	s.must(t, "migrate")
 	getenv := func(name string) (string, bool) { v, ok := s[name]; return v, ok }
-	for _, command := range []string{"version", "version --json", "--help", "help settings", "config show", "user list", "user list --json", "user add Anna a@example.com",
+	for _, command := range []string{
+		"version", "version --json", "--help", "help settings", "config show", "user list", "user list --json", "user add Anna a@example.com",
 		"token create test --role auditor", "audit list", "audit events", "audit export", "audit head", "audit verify",
 	} {
 		var errs bytes.Buffer
