@@ -27,81 +27,67 @@ import (
 // the two bare reloads that every apply needs. Before each except the rollback, one user is replaced; before a bare reload the new files
 // are in place already. The metrics are medians: of the milliseconds of each, and of the quotients within a round.
 func BenchmarkApplyAgainstABareReload(b *testing.B) {
-	for _, engine := range []struct {
-		name string
-		url  func(testing.TB) string
-	}{{"sqlite", storetest.SQLite}, {"postgres", labtest.Postgres}} {
-		b.Run(engine.name, func(b *testing.B) {
-			f := newRace(b, storetest.Open(b, engine.url(b)))
-			f.apply(b) // the first brings all users, and warms up
-			took, quotients := map[string][]float64{}, map[string][]float64{}
-			for b.Loop() {
-				round := map[string]float64{}
-				f.replaceUser(b)
-				round["plan"] = f.plan(b)
-				f.replaceUser(b)
-				round["apply"], round["rollback"] = f.apply(b), f.rollBack(b)
-				f.replaceUser(b)
-				f.put(b)
-				round["reload"] = f.reload(b)
-				if done, err := f.engine.CatchUp(b.Context()); !done || err != nil { // the next round begins in sync
-					b.Fatalf("caught up %v, error %v", done, err)
-				}
-				for name, ms := range round {
-					took[name], quotients[name] = append(took[name], ms), append(quotients[name], ms/round["reload"])
-				}
+	onBothEngines(b, func(b *testing.B, f *race) {
+		took, quotients := map[string][]float64{}, map[string][]float64{}
+		for b.Loop() {
+			round := map[string]float64{}
+			f.replaceUser(b)
+			round["plan"] = f.plan(b)
+			f.replaceUser(b)
+			round["apply"], round["rollback"] = f.apply(b), f.rollBack(b)
+			f.replaceUser(b)
+			f.put(b)
+			round["reload"] = f.reload(b)
+			if done, err := f.engine.CatchUp(b.Context()); !done || err != nil { // the next round begins in sync
+				b.Fatalf("caught up %v, error %v", done, err)
 			}
-			b.ReportMetric(0, "ns/op") // means nothing here
-			for name := range took {
-				b.ReportMetric(median(took[name]), "ms/"+name)
-				if name != "reload" {
-					b.ReportMetric(median(quotients[name]), name+"/reload")
-				}
+			for name, ms := range round {
+				took[name], quotients[name] = append(took[name], ms), append(quotients[name], ms/round["reload"])
 			}
-		})
-	}
+		}
+		b.ReportMetric(0, "ns/op") // means nothing here
+		for name := range took {
+			b.ReportMetric(median(took[name]), "ms/"+name)
+			if name != "reload" {
+				b.ReportMetric(median(quotients[name]), name+"/reload")
+			}
+		}
+	})
 }
 
 // BenchmarkApplyOfTheDialplanAlone measures applies that change only the dialplan at 1000 users, and the reload of the dialplan alone: an apply that
 // changes a step of each user, and the restore of a revision that differs in one of 100 groups. The metrics are medians in milliseconds; own is the
 // difference within a round, and plan is when the plan of the restore was made, whose files are read from the database.
 func BenchmarkApplyOfTheDialplanAlone(b *testing.B) {
-	for _, engine := range []struct {
-		name string
-		url  func(testing.TB) string
-	}{{"sqlite", storetest.SQLite}, {"postgres", labtest.Postgres}} {
-		b.Run(engine.name, func(b *testing.B) {
-			f := newRace(b, storetest.Open(b, engine.url(b)))
-			f.apply(b)
-			var engines [2]*apply.Engine
-			for i := range engines {
-				engines[i] = apply.New(apply.Config{Store: f.store, Target: f.local, Now: time.Now, Keep: 1000, Render: render.Options{RingTimeout: 30 + i}})
-			}
-			f.engine = engines[0]
-			f.saveGroups(b, 50, 51)
-			took := map[string][]float64{}
-			for round := 0; b.Loop(); round++ {
-				f.engine = engines[round%2]
-				applied := f.apply(b)
-				reload := f.reloadDialplan(b)
-				f.restoreGroups(b, 50)
-				f.reloadDialplan(b)
-				group := f.restoreGroups(b, 51)
-				groupReload := f.reloadDialplan(b)
-				if round >= len(engines) { // the first apply of each renders all users
-					for name, ms := range map[string]float64{
-						"users": applied, "users_own": applied - reload, "reload": reload, "group": group, "group_own": group - groupReload, "group_plan": f.last.Events[0].After.Seconds() * 1000,
-					} {
-						took[name] = append(took[name], ms)
-					}
+	onBothEngines(b, func(b *testing.B, f *race) {
+		var engines [2]*apply.Engine
+		for i := range engines {
+			engines[i] = apply.New(apply.Config{Store: f.store, Target: f.local, Now: time.Now, Keep: 1000, Render: render.Options{RingTimeout: 30 + i}})
+		}
+		f.engine = engines[0]
+		f.saveGroups(b, 50, 51)
+		took := map[string][]float64{}
+		for round := 0; b.Loop(); round++ {
+			f.engine = engines[round%2]
+			applied := f.apply(b)
+			reload := f.reloadDialplan(b)
+			f.restoreGroups(b, 50)
+			f.reloadDialplan(b)
+			group := f.restoreGroups(b, 51)
+			groupReload := f.reloadDialplan(b)
+			if round >= len(engines) { // the first apply of each renders all users
+				for name, ms := range map[string]float64{
+					"users": applied, "users_own": applied - reload, "reload": reload, "group": group, "group_own": group - groupReload, "group_plan": f.last.Events[0].After.Seconds() * 1000,
+				} {
+					took[name] = append(took[name], ms)
 				}
 			}
-			b.ReportMetric(0, "ns/op") // means nothing here
-			for name := range took {
-				b.ReportMetric(median(took[name]), "ms/"+name)
-			}
-		})
-	}
+		}
+		b.ReportMetric(0, "ns/op") // means nothing here
+		for name := range took {
+			b.ReportMetric(median(took[name]), "ms/"+name)
+		}
+	})
 }
 
 // reloadDialplan has Asterisk reload the dialplan, and returns the milliseconds. The last apply must have reloaded nothing else.
@@ -170,6 +156,21 @@ func (f *race) restoreGroups(b *testing.B, number int) float64 {
 		b.Fatalf("%s, error %v", run.Verification, err)
 	}
 	return took.Seconds() * 1000
+}
+
+// onBothEngines runs a benchmark on each database engine, with a race whose first apply, which brings all users, is done.
+func onBothEngines(b *testing.B, run func(b *testing.B, f *race)) {
+	b.Helper()
+	for _, engine := range []struct {
+		name string
+		url  func(testing.TB) string
+	}{{"sqlite", storetest.SQLite}, {"postgres", labtest.Postgres}} {
+		b.Run(engine.name, func(b *testing.B) {
+			f := newRace(b, storetest.Open(b, engine.url(b)))
+			f.apply(b)
+			run(b, f)
+		})
+	}
 }
 
 // race is a full pool, an Asterisk, and an engine for it.

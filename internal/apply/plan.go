@@ -180,8 +180,8 @@ func (p *planned) compare() {
 	if !same(p.site.Files, p.site.Seen) {
 		good, _ = p.read(p.site.Seen)
 	}
-	p.Changes, p.want, p.good, p.from = render.Changes(from, p.inventory), p.inventory.Live(), good, from
-	p.Effects = pbx.EffectsOf(p.Changes)
+	p.want, p.good, p.from = p.inventory.Live(), good, from
+	p.setChanges(from)
 	p.changed, p.hashed = render.ChangedObjects(p.good, p.inventory)
 	p.query = p.liveQuery()
 }
@@ -273,12 +273,17 @@ func fullQuery(want pbx.Live, inventories ...render.Inventory) pbx.LiveQuery {
 	return q
 }
 
+// setChanges determines what changes from this inventory, and the effects of that.
+func (p *planned) setChanges(from render.Inventory) {
+	p.Changes = render.Changes(from, p.inventory)
+	p.Effects = pbx.EffectsOf(p.Changes)
+}
+
 // explain fills in the parts of a plan that are shown to people: the changes and the differences of the files.
 func (p *planned) explain() {
 	p.setHash()
 	from, _ := p.read(p.site.Files)
-	p.Changes = render.Changes(from, p.inventory)
-	p.Effects = pbx.EffectsOf(p.Changes)
+	p.setChanges(from)
 	p.Diffs = render.Diff("in place", p.site.Files, "planned", p.files)
 }
 

@@ -294,20 +294,20 @@ func (d *dialect) search(q EventQuery, seq int64, limit int, oldestFirst bool) (
 	selects := make([]string, len(branches))
 	for i, b := range branches {
 		conditions, ordered, from, to := []string{`true` + b.where}, order, lower, upper
-		equal := len(b.columns)
+		exact := len(b.columns) // number of columns that are compared by themselves
 		if d.infinite != "" && q.Actor != "" && q.Object == "" && q.Action != "" {
 			// Actor and action are in one index. An engine that estimates each by itself expects to find both soon in the index of one, and reads it to its
 			// end if they never occur together. Only the common index has this order.
-			equal--
-			ordered = b.columns[equal] + direction + `, ` + order
+			exact--
+			ordered = b.columns[exact] + direction + `, ` + order
 			from, to = cmp.Or(from, &bound{`>=`, `'-` + d.infinite + `'`, `0`}), cmp.Or(to, &bound{`<`, `'` + d.infinite + `'`, `0`})
 		}
-		for k, column := range b.columns[:equal] {
+		for k, column := range b.columns[:exact] {
 			conditions = append(conditions, column+` = `+b.values[k])
 		}
 		for _, limit := range []*bound{from, to} {
 			if limit != nil {
-				columns, values := slices.Concat(b.columns[equal:], []string{`at`, `seq`}), slices.Concat(b.values[equal:], []string{limit.at, limit.seq})
+				columns, values := slices.Concat(b.columns[exact:], []string{`at`, `seq`}), slices.Concat(b.values[exact:], []string{limit.at, limit.seq})
 				conditions = append(conditions, `(`+strings.Join(columns, `, `)+`) `+limit.comparison+` (`+strings.Join(values, `, `)+`)`)
 			}
 		}
