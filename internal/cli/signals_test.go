@@ -11,6 +11,7 @@ import (
 
 	"github.com/synergycall/pbxportal/internal/lab"
 	"github.com/synergycall/pbxportal/internal/lab/labtest"
+	"github.com/synergycall/pbxportal/internal/pbx"
 	"github.com/synergycall/pbxportal/internal/proc"
 )
 
@@ -86,14 +87,14 @@ func TestNoSignalCutsAnApplyOfTheCommandLineAtLength(t *testing.T) {
 	t.Parallel()
 	a := labtest.Asterisk(t)
 	s := newSettings(t).beside(a)
-	s.must(t, "user", "add", "Anna", "anna@example.com")
-	for _, signals := range labtest.Soak([][]syscall.Signal{append(otherSignals(), endSignals()...)}, eachAlone()) {
+	for i, signals := range labtest.Soak([][]syscall.Signal{append(otherSignals(), endSignals()...)}, eachAlone()) {
+		s.must(t, "user", "add", "Anna", fmt.Sprintf("anna%d@example.com", i)) // so that each apply has something to do
 		var p *proc.Process
 		var log string
 		s.held(t, a, func() { p, log = s.begin(t, "apply", "--force") }, func() { send(t, p, signals...) })
 		result, err := p.Wait(t.Context())
 		said, _ := os.ReadFile(log)
-		if err != nil || result.ExitCode != 0 || !strings.Contains(string(said), "Asterisk runs exactly the 1 user of this revision") {
+		if err != nil || result.ExitCode != 0 || !strings.Contains(string(said), "Asterisk runs exactly "+pbx.TheseUsers(i+1)) {
 			t.Errorf("%v: exit code %d, %v\n%s", signals, result.ExitCode, err, said)
 		}
 		applied(t, s, fmt.Sprint(signals))
