@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"slices"
 )
 
 var (
@@ -61,7 +62,7 @@ func (c *console) answer() (string, error) {
 // stripVerbose drops the verbose messages that Asterisk mixes into every console: lines that start with a byte above 0x7f (include/asterisk/logger.h,
 // VERBOSE_HASMAGIC), as `asterisk -rx` does.
 func stripVerbose(text []byte) string {
-	if bytes.IndexFunc(text, func(r rune) bool { return r > 0x7f }) < 0 {
+	if !slices.ContainsFunc(text, func(b byte) bool { return b > 0x7f }) {
 		return string(text)
 	}
 	var kept bytes.Buffer
