@@ -157,7 +157,7 @@ func (t *Tree) unlink(l Link, content []byte) error {
 	if err := t.remove(next(l)); err != nil {
 		return err
 	}
-	if err := t.writeFile(next(l), content); err != nil {
+	if err := t.writeFiles(map[string][]byte{next(l): content}); err != nil {
 		_ = t.fs.Remove(next(l))
 		return err
 	}

@@ -223,7 +223,7 @@ func (s *session) put(name, content string) {
 	must(s.t, err)
 	_, err = f.Write([]byte(content))
 	must(s.t, err)
-	must(s.t, f.Sync())
+	must(s.t, s.raw.Sync(f))
 	must(s.t, f.Close())
 }
 

@@ -266,9 +266,11 @@ func (f *diskFile) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-func (f *diskFile) Sync() error {
-	in := &f.d.inodes[f.n]
-	in.dirty = in.lost
+func (d *disk) Sync(files ...filetx.NewFile) error {
+	for _, f := range files {
+		in := &d.inodes[f.(*diskFile).n]
+		in.dirty = in.lost
+	}
 	return nil
 }
 

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"syscall"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/synergycall/pbxportal/internal/regular"
 )
 
@@ -29,6 +31,8 @@ type FS interface {
 	Mkdir(path string) error
 	// Create creates a file that must not exist, with its final mode and group before it holds anything.
 	Create(path string) (NewFile, error)
+	// Sync makes the contents of new files durable.
+	Sync(files ...NewFile) error
 	// Symlink creates a link that must not exist.
 	Symlink(target, path string) error
 	// Rename replaces to, as rename(2) does.
@@ -41,12 +45,8 @@ type FS interface {
 	Lock(path string) (unlock func(), busy bool, err error)
 }
 
-// NewFile is a file being written.
-type NewFile interface {
-	io.WriteCloser
-	// Sync makes the content durable.
-	Sync() error
-}
+// NewFile is a file being written, as Create returned it.
+type NewFile = io.WriteCloser
 
 // filePerm lets the group read, which is how Asterisk reads the files, and no other user: they hold secrets.
 const filePerm = 0o640
@@ -129,6 +129,15 @@ func (osFS) Create(path string) (NewFile, error) {
 		return nil, errors.Join(err, f.Close(), os.Remove(path))
 	}
 	return f, nil
+}
+
+// Sync syncs the files concurrently: the file system then writes its journal once or twice, not once for each file.
+func (osFS) Sync(files ...NewFile) error {
+	var all errgroup.Group
+	for _, f := range files {
+		all.Go(f.(*os.File).Sync) //nolint:errcheck // Create made it so
+	}
+	return all.Wait()
 }
 
 func (osFS) Symlink(target, path string) error { return os.Symlink(target, path) }

@@ -96,12 +96,19 @@ func (f hookedFile) Write(p []byte) (n int, err error) {
 	return n, err
 }
 
-func (f hookedFile) Sync() error {
-	err := f.h.at(operation{"Sync", f.path}, f.f.Sync)
-	if failing, ok := f.f.(interface{ fail() }); ok && err != nil {
-		failing.fail()
+// Sync syncs one file after another, each as an operation of its own, so that the power can be cut between any two.
+func (h hooked) Sync(files ...filetx.NewFile) error {
+	for _, f := range files {
+		one := f.(hookedFile)
+		err := h.at(operation{"Sync", one.path}, func() error { return h.fs.Sync(one.f) })
+		if failing, ok := one.f.(interface{ fail() }); ok && err != nil {
+			failing.fail()
+		}
+		if err != nil {
+			return err
+		}
 	}
-	return err
+	return nil
 }
 
 func (f hookedFile) Close() error { return f.h.at(operation{"Close", f.path}, f.f.Close) }

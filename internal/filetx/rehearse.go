@@ -23,7 +23,7 @@ func (t *Tree) Rehearse(g Generation, probe []byte, look func(path string) error
 		return err
 	}
 	file := t.path(rehearsal, "probe.conf")
-	if err := t.writeFile(file, probe); err != nil {
+	if err := t.writeFiles(map[string][]byte{file: probe}); err != nil {
 		return err
 	}
 	if err := look(file); err != nil {

@@ -73,36 +73,45 @@ func staging(n int) string { return fmt.Sprintf("gen/.tmp-%06d", n) }
 // write creates the folder of a generation, complete and safely on disk except for its name.
 func (t *Tree) write(dir string, g Generation) error {
 	m := record{g.Number, g.RunID, g.Parent, map[string]fingerprint{}}
-	if err := t.fs.Mkdir(dir); err != nil {
-		return err
+	for name, content := range g.Files {
+		m.Files[name] = fingerprintOf(content)
 	}
-	for _, name := range slices.Sorted(maps.Keys(g.Files)) {
-		m.Files[name] = fingerprintOf(g.Files[name])
-		if err := t.writeFile(filepath.Join(dir, name), g.Files[name]); err != nil {
-			return err
-		}
-	}
-	content, err := json.MarshalIndent(m, "", "  ")
+	text, err := json.MarshalIndent(m, "", "  ")
 	if err != nil {
 		return err
 	}
-	if err := t.writeFile(filepath.Join(dir, manifest), append(content, '\n')); err != nil {
+	if err := t.fs.Mkdir(dir); err != nil {
+		return err
+	}
+	files := map[string][]byte{filepath.Join(dir, manifest): append(text, '\n')}
+	for name, content := range g.Files {
+		files[filepath.Join(dir, name)] = content
+	}
+	if err := t.writeFiles(files); err != nil {
 		return err
 	}
 	return t.fs.SyncDir(dir)
 }
 
-// writeFile creates a file that must not exist, safely on disk except for its name.
-func (t *Tree) writeFile(path string, content []byte) (err error) {
-	f, err := t.fs.Create(path)
-	if err != nil {
-		return err
+// writeFiles creates files, by path, that must not exist, safely on disk except for their names.
+func (t *Tree) writeFiles(contents map[string][]byte) (err error) {
+	var files []NewFile
+	defer func() {
+		for _, f := range files {
+			err = errors.Join(err, f.Close())
+		}
+	}()
+	for _, path := range slices.Sorted(maps.Keys(contents)) {
+		f, err := t.fs.Create(path)
+		if err != nil {
+			return err
+		}
+		files = append(files, f)
+		if _, err := f.Write(contents[path]); err != nil {
+			return err
+		}
 	}
-	defer func() { err = errors.Join(err, f.Close()) }()
-	if _, err := f.Write(content); err != nil {
-		return err
-	}
-	return f.Sync()
+	return t.fs.Sync(files...)
 }
 
 // makeDir creates the missing folders of dir, and makes their names durable.

@@ -532,3 +532,24 @@ func TestARehearsalThatFailsAnywhereChangesNothingThatIsRead(t *testing.T) {
 		}
 	}
 }
+
+// syncs notes how many files each sync is given.
+type syncs struct {
+	filetx.FS
+	counts *[]int
+}
+
+func (s syncs) Sync(files ...filetx.NewFile) error {
+	*s.counts = append(*s.counts, len(files))
+	return s.FS.Sync(files...)
+}
+
+func TestTheFilesOfAGenerationAreSyncedTogether(t *testing.T) {
+	t.Parallel()
+	var counts []int
+	tree := placeIn(t.TempDir()).open(t, syncs{filetx.OS(), &counts})
+	must(t, tree.Adopt(filetx.Generation{Number: 1, Files: contentOf("one+")}))
+	if want := []int{4}; !slices.Equal(counts, want) { // three files and the manifest
+		t.Errorf("the syncs are given %v files, want %v", counts, want)
+	}
+}
