@@ -111,9 +111,12 @@ func (s *Store) filesOf(ctx context.Context, id pbx.RunID) ([]pbx.File, error) {
 	return files, nil
 }
 
+// unused is the condition for contents that no revision has any more.
+const unused = `NOT EXISTS (SELECT 1 FROM revision_files f WHERE f.content_id = file_contents.id)`
+
 // dropContents deletes the contents that no revision has any more.
 func (t *Tx) dropContents(ctx context.Context) error {
-	_, err := t.tx.ExecContext(ctx, `DELETE FROM file_contents WHERE NOT EXISTS (SELECT 1 FROM revision_files f WHERE f.content_id = file_contents.id)`)
+	_, err := t.tx.ExecContext(ctx, `DELETE FROM file_contents WHERE `+unused)
 	return err
 }
 

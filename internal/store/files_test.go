@@ -5,6 +5,7 @@ import (
 	"compress/gzip"
 	"encoding/hex"
 	"fmt"
+	"os"
 	"strings"
 	"testing"
 
@@ -80,6 +81,20 @@ func TestContentThatRevisionsShareIsStoredOnceUntilTheLastOfThemIsDeleted(t *tes
 			t.Fatal(err)
 		}
 		kept("0")
+		path, sqlite := strings.CutPrefix(url, "sqlite:///")
+		if !sqlite {
+			return
+		}
+		before, err := os.ReadFile(path + "-wal")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := lock.ForgetRevisions(t.Context(), 0, 0, 0); err != nil {
+			t.Fatal(err)
+		}
+		if after, err := os.ReadFile(path + "-wal"); !bytes.Equal(before, after) || err != nil {
+			t.Errorf("forgetting nothing has written to the disk, error %v", err)
+		}
 	})
 }
 

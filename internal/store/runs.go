@@ -197,13 +197,21 @@ func (l *ApplyLock) ConfirmRevision(ctx context.Context, revision int) error {
 func (l *ApplyLock) ForgetRevisions(ctx context.Context, keep, a, b int) error {
 	ctx, cancel := context.WithTimeout(ctx, QueryTimeout)
 	defer cancel()
+	if err := l.Check(ctx); err != nil {
+		return err
+	}
 	last, err := l.store.LastRevision(ctx)
 	if err != nil {
 		return err
 	}
+	const old = ` FROM revision_files WHERE run_id IN (SELECT id FROM apply_runs WHERE revision <= $1 AND revision <> $2 AND revision <> $3)`
+	stale := false // a transaction that deletes nothing would write to the disk as well
+	err = l.store.read.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1`+old+`) OR EXISTS (SELECT 1 FROM file_contents WHERE `+unused+`)`, last-keep, a, b).Scan(&stale)
+	if err != nil || !stale {
+		return l.store.fault("look for old revisions", err)
+	}
 	return l.alter(ctx, "forget old revisions", func(t *Tx) error {
-		_, err := t.tx.ExecContext(ctx, `DELETE FROM revision_files WHERE run_id IN
-    (SELECT id FROM apply_runs WHERE revision <= $1 AND revision <> $2 AND revision <> $3)`, last-keep, a, b)
+		_, err := t.tx.ExecContext(ctx, `DELETE`+old, last-keep, a, b)
 		if err == nil {
 			err = t.dropContents(ctx)
 		}
