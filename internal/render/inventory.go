@@ -1,6 +1,7 @@
 package render
 
 import (
+	"bytes"
 	"fmt"
 	"iter"
 	"slices"
@@ -18,11 +19,19 @@ type Inventory struct {
 
 // Read returns the inventory of files that this or another version generated. Files of another origin (an administrator's, the Python portal's) can be
 // read if they have the same form; otherwise the inventory is empty, and the error is the reason.
-func Read(files []pbx.File) (Inventory, error) {
+func Read(files []pbx.File) (Inventory, error) { return ReadAfter(nil, Inventory{}, files) }
+
+// ReadAfter returns what Read returns. before are files that were read or written earlier, and there is their inventory: the objects of users, by far the
+// most, are taken from it if their file is the same.
+func ReadAfter(before []pbx.File, there Inventory, files []pbx.File) (Inventory, error) {
 	var inv Inventory
 	for _, f := range files {
 		module := pbx.ModuleOf(f.Path)
 		if module == "" || f.Content == nil && f.Path != pbx.PJSIPPath && f.Path != pbx.DialplanPath {
+			continue
+		}
+		if was := pbx.ContentOf(before, f.Path); f.Path == pbx.PJSIPPath && was != nil && bytes.Equal(was, f.Content) {
+			inv.pieces = merged(inv.pieces, there.objectsOf(f.Path))
 			continue
 		}
 		pieces, err := inv.read(module, f)
@@ -32,6 +41,17 @@ func Read(files []pbx.File) (Inventory, error) {
 		inv.pieces = merged(inv.pieces, pieces)
 	}
 	return inv, nil
+}
+
+// objectsOf returns the pieces of the PJSIP file at path, without their steps.
+func (inv Inventory) objectsOf(path string) []piece {
+	pieces := make([]piece, 0, len(inv.pieces))
+	for i := range inv.pieces {
+		if p := &inv.pieces[i]; p.path == path {
+			pieces = append(pieces, piece{owner: p.owner, path: path, objects: p.objects})
+		}
+	}
+	return pieces
 }
 
 // read returns the pieces of one file, and adds its contexts and steps.

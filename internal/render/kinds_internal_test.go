@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -109,6 +110,11 @@ func TestFilesOfSeveralKindsRenderedIncrementallyEqualThoseRenderedAnewAndAreRea
 			if err != nil {
 				t.Fatal(err)
 			}
+			for name, there := range map[string]Inventory{"rendered": before.Inventory, "read": fromBefore} {
+				if after, err := ReadAfter(before.Files, there, now.Files); !reflect.DeepEqual(read, after) || err != nil {
+					t.Fatalf("files read after %s ones are %+v, error %v; want %+v", name, after, err, read)
+				}
+			}
 			if diff := gocmp.Diff(Changes(fromBefore, read), Changes(before.Inventory, now.Inventory)); diff != "" {
 				t.Fatalf("the changes between read inventories differ from those between rendered ones:\n%s", diff)
 			}
@@ -123,6 +129,22 @@ func TestFilesOfSeveralKindsRenderedIncrementallyEqualThoseRenderedAnewAndAreRea
 			before = now
 		}
 	})
+}
+
+func TestTheUsersOfAnUnchangedFileAreNotReadAgain(t *testing.T) {
+	t.Parallel()
+	users, there, err := Config([]pbx.User{{Extension: pbx.Extension{Number: 1000, Secret: pbx.SecretFrom("x")}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := ReadAfter(users, there, append(slices.Clone(users), rendertest.Callflow(20, "g17")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	last := len(again.pieces) - 1
+	if p := &again.pieces[last]; !p.sharesObjects(&there.pieces[0]) || p.owner.Key != "1000" {
+		t.Errorf("%+v was read again", p)
+	}
 }
 
 func TestMaliciousTextInAThingOfAnyKindIsRefused(t *testing.T) {
