@@ -71,15 +71,19 @@ func (a *attempt) planned(p *planned) {
 	a.note(pbx.Event{Stage: "plan", Code: pbx.EventPlanned, Users: p.Users, Revision: p.Revision}, fmt.Sprintf("%s, against revision %d", pbx.Users(p.Users), p.Revision))
 }
 
-// staging records, in the background, the number of the revision that is being written, and the hash of the plan. Recovery uses the number to find the run
-// that made the files in place. recorded waits for the record.
+// staging records, in the background, the revision that is being written: its number, by which recovery finds the run that made the files in place, its
+// files, and the hash of the plan. recorded waits for the record.
 func (a *attempt) staging(ctx context.Context, number int, p *planned) (recorded func() error) {
-	a.run.Revision = number
+	a.run.Revision, a.run.Files = number, p.files
 	a.note(pbx.Event{Stage: "stage", Code: pbx.EventStaged, Revision: number}, fmt.Sprintf("revision %d is written beside the files in place", number))
 	return a.async(func() error {
 		p.setHash()
 		a.run.Plan.Hash = p.Hash
-		return a.save(ctx)
+		err := a.save(ctx)
+		if err == nil {
+			a.saved, a.run.Files = p.files, nil
+		}
+		return err
 	})
 }
 
@@ -119,21 +123,32 @@ func (a *attempt) async(do func() error) (wait func() error) {
 	})
 }
 
-// meanwhile does the work that is not urgent while Asterisk reloads: comparing with the previous files, storing the new ones, and deleting old revisions,
-// which contain secrets. What fails is retried at the end, or by the next apply.
-func (a *attempt) meanwhile(ctx context.Context, p *planned) (wait func() error) {
-	return a.async(func() error {
-		p.compare() // the text of the differences is computed from the revisions on demand
-		a.run.Plan = p.Plan
-		if a.run.Revision != 0 {
-			a.run.Files = p.files
-			if a.save(ctx) == nil {
-				a.saved, a.run.Files = p.files, nil
-			}
-		}
-		_ = a.engine.target.Prune(a.engine.keep, a.saveEdit(ctx))
-		return a.engine.held.ForgetRevisions(ctx, a.engine.keep, a.run.Revision, p.site.LastVerified)
+// compare compares the plan with the previous files in the background; compared waits for it. The text of the differences is computed from the revisions on
+// demand.
+func (a *attempt) compare(p *planned) (compared func()) {
+	wait := a.async(func() error {
+		p.compare()
+		a.engine.place.Store(&inPlace{p.files, p.inventory}) // the next apply compares with them
+		return nil
 	})
+	return func() {
+		_ = wait() // it returns no error
+		a.run.Plan = p.Plan
+	}
+}
+
+// tidy deletes old revisions, which contain secrets, in the background. What fails is retried by the next apply. The run must not be saved until tidied has
+// returned.
+func (a *attempt) tidy(ctx context.Context, p *planned) (tidied func()) {
+	run, current := a.run, a.run.Revision
+	wait := a.async(func() error {
+		_ = a.engine.target.Prune(a.engine.keep, a.engine.saveEdit(ctx, &run))
+		return a.engine.held.ForgetRevisions(ctx, a.engine.keep, current, p.site.LastVerified)
+	})
+	return func() {
+		_ = wait()
+		a.run.Saved = run.Saved
+	}
 }
 
 func (a *attempt) flipped(number int, paths []string) {
@@ -183,11 +198,11 @@ func (a *attempt) current(p *planned) int {
 	return p.site.Current
 }
 
-// saveEdit returns a function that stores external changes of managed files in the database; they may be overwritten only after that.
-func (a *attempt) saveEdit(ctx context.Context) func(pbx.File) error {
+// saveEdit returns a function that stores external changes of managed files with a run in the database; they may be overwritten only after that.
+func (e *Engine) saveEdit(ctx context.Context, run *pbx.Run) func(pbx.File) error {
 	return func(f pbx.File) error {
-		a.run.Saved = append(a.run.Saved, f)
-		return a.save(ctx)
+		run.Saved = append(run.Saved, f)
+		return e.held.SaveRun(ctx, *run)
 	}
 }
 
@@ -275,7 +290,7 @@ func (a *attempt) doubt(ctx context.Context, cause error) (pbx.Run, error) {
 	event := a.ended(ctx)
 	event.After["code"] = pbx.CodeInDoubt
 	_ = a.save(ctx, event) // the run is recorded as it is, open
-	return a.run, &pbx.Error{
+	return a.whole(), &pbx.Error{
 		Kind: pbx.KindApply, Code: pbx.CodeInDoubt, Err: cause,
 		Msg: "the disk failed while the files were switched; Asterisk reads one complete version, old or new, but which one survives a power cut " +
 			"is not known: check the disk, then apply again",

@@ -124,11 +124,10 @@ func (e *Engine) Apply(ctx context.Context, r Request) (pbx.Run, error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), timeout)
 	defer cancel()
 
-	wanted := func() (draft, error) { return e.oldDraft(ctx, r.Restore) }
-	if r.Restore == 0 {
-		wanted = e.beginDraft(ctx)         // read and rendered while the record is written and the disk is examined
-		defer func() { _, _ = wanted() }() // wait for it in any case
-	}
+	wanted := e.beginDraft(ctx, r.Restore) // read and rendered while the record is written and the disk is examined
+	defer func() { _, _ = wanted() }()     // wait for it in any case
+	recovered := e.beginRecovery(lockErr)  // removes what an interrupted apply left, at the same time
+	defer func() { _, _ = recovered() }()
 	a := e.attempt(ctx, r)
 	defer a.close()
 	if err := a.save(ctx, a.started(ctx, r)); err != nil { // an apply without an audit record is not started
@@ -140,7 +139,7 @@ func (e *Engine) Apply(ctx context.Context, r Request) (pbx.Run, error) {
 	if lockErr != nil {
 		return a.fail(ctx, pbx.Refused, pbx.CodeWriteFailed, lockFailed, lockErr)
 	}
-	if err := e.settle(ctx, a); err != nil { // what an earlier apply left unfinished
+	if err := e.settle(ctx, a, recovered); err != nil { // what an earlier apply left unfinished
 		return a.fail(ctx, pbx.Refused, codeOf(err), "could not recover from an interrupted apply; nothing was changed", err)
 	}
 
@@ -186,7 +185,7 @@ func (e *Engine) Apply(ctx context.Context, r Request) (pbx.Run, error) {
 	}
 	inPlace := plan.site.Files
 	if plan.Edited() {
-		if inPlace, err = e.target.Overwrite(a.saveEdit(ctx)); err != nil {
+		if inPlace, err = e.target.Overwrite(e.saveEdit(ctx, &a.run)); err != nil {
 			return a.fail(ctx, pbx.Refused, codeOf(err), "external changes could not be saved and overwritten; Asterisk was not reloaded", err)
 		}
 		a.note(pbx.Event{Stage: "reclaim", Code: pbx.EventReclaimed}, "overwrote external changes; they are saved with this record")
@@ -218,17 +217,20 @@ func (e *Engine) Apply(ctx context.Context, r Request) (pbx.Run, error) {
 		a.flipped(number, paths)
 	}
 
-	background := a.meanwhile(ctx, plan) // done while Asterisk reloads
+	compared := a.compare(plan) // done while Asterisk reloads
+	tidied := a.tidy(ctx, plan) // done while Asterisk reloads and answers
 	reload, err := e.target.Reload(ctx, plan.modules())
-	_ = background() // what failed is retried later
+	compared()
 	a.reloaded(reload.Results, err)
 	if err != nil {
+		tidied()
 		if r.OnFailure == RollBack && plan.site.LastVerified != 0 {
 			return e.rollBack(ctx, a, plan, pbx.CodeReloadFailed, err)
 		}
 		return a.fail(ctx, pbx.FilesAhead, pbx.CodeReloadFailed, "the new files are in place, but Asterisk did not reload; a running portal keeps trying", err)
 	}
 	live, err := e.ask(ctx, plan.query, plan.declared, plan.inventory, plan.good)
+	tidied()
 	a.verified(verify(plan.query, plan.want, live, reload.Understood, err))
 	switch a.run.Verification {
 	case pbx.Confirmed: // the only verdict that counts as success
@@ -256,7 +258,7 @@ func (e *Engine) Apply(ctx context.Context, r Request) (pbx.Run, error) {
 		a.notNoted(err)
 	}
 	if err == nil && e.options.DigestRealm != "" && render.HoldsPasswords(plan.site.Seen) && !render.HoldsPasswords(plan.files) {
-		_ = e.dropOlder(ctx, a.current(plan), a.saveEdit(ctx)) // failures are reported by doctor and migrate
+		_ = e.dropOlder(ctx, a.current(plan), e.saveEdit(ctx, &a.run)) // failures are reported by doctor and migrate
 	}
 	e.carryOut(ctx, a, e.changesSinceVerified(ctx, plan.site, plan.inventory, plan.Changes))
 	return a.end(ctx, pbx.Applied, "done")

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -46,6 +47,7 @@ type script struct {
 	live                                              func(pbx.Live) pbx.Live // changes what Asterisk has loaded
 	ignore                                            func(*pbx.LiveQuery)    // removes the parts of a query that Asterisk ignores
 	onStage, onReload, onPrune                        func()
+	onFlip                                            func(number int)
 }
 
 var results = pbx.ReloadResults{PJSIP: &pbx.CommandResult{Stdout: "reloaded"}, Dialplan: &pbx.CommandResult{Stdout: "reloaded"}}
@@ -91,6 +93,9 @@ func (s *script) Stage(number, _ int, id pbx.RunID, files []pbx.File) error {
 
 func (s *script) Activate(number int, _ []pbx.File) ([]string, error) {
 	s.calls = append(s.calls, "flip")
+	if s.onFlip != nil {
+		s.onFlip(number)
+	}
 	if s.flipErr != nil {
 		return nil, s.flipErr
 	}
@@ -607,6 +612,45 @@ func TestAnApplyThatPanicsKeepsItsLockUntilItsBackgroundWorkHasEnded(t *testing.
 	}()
 	if !ended.Load() {
 		t.Error("the lock was released while revisions were still being deleted")
+	}
+}
+
+func TestTheFilesOfARevisionAreInTheDatabaseBeforeTheyAreSwitched(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, &script{})
+	f.create(t)
+	switched := 0
+	f.onFlip = func(number int) {
+		run, _, err := f.store.Revision(t.Context(), number)
+		if switched = number; err != nil || len(run.Files) == 0 {
+			t.Errorf("revision %d has the files %v, error %v", number, run.Files, err)
+		}
+	}
+	if run := f.apply(t, apply.Request{TriggeredBy: "test"}); run.Revision != switched || len(run.Files) == 0 {
+		t.Errorf("revision %d with the files %v is reported; %d was switched to", run.Revision, run.Files, switched)
+	}
+}
+
+func TestOldRevisionsAreDeletedWhileAsteriskIsAsked(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, &script{})
+	f.create(t)
+	asked := make(chan struct{})
+	ask := sync.OnceFunc(func() { close(asked) })
+	f.live = func(live pbx.Live) pbx.Live {
+		ask()
+		return live
+	}
+	pruned := false
+	f.onPrune = func() {
+		select {
+		case <-asked:
+			pruned = true
+		case <-time.After(10 * time.Second):
+		}
+	}
+	if f.apply(t, apply.Request{TriggeredBy: "test"}); !pruned {
+		t.Error("Asterisk was not asked before the old revisions were deleted")
 	}
 }
 

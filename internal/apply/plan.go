@@ -68,7 +68,7 @@ func (e *Engine) QuickPlan(ctx context.Context) (pbx.Plan, error) {
 
 // planWith returns the plan. It waits for Asterisk for at most patience if there is a previous comparison of the same revision.
 func (e *Engine) planWith(ctx context.Context, patience time.Duration) (pbx.Plan, error) {
-	p, err := e.plan(ctx, e.beginDraft(ctx), "")
+	p, err := e.plan(ctx, e.beginDraft(ctx, 0), "")
 	if err != nil {
 		return pbx.Plan{}, err
 	}
@@ -287,10 +287,14 @@ func (p *planned) explain() {
 	p.Diffs = render.Diff("in place", p.site.Files, "planned", p.files)
 }
 
-// beginDraft starts to read and render the users in the database. The function that it returns waits for the result.
-func (e *Engine) beginDraft(ctx context.Context) func() (draft, error) {
+// beginDraft starts to read an earlier revision, or, for 0, to read and render the users in the database. The function that it returns waits for the result.
+func (e *Engine) beginDraft(ctx context.Context, restore int) func() (draft, error) {
 	var d draft
 	wait := async(func() (err error) {
+		if restore != 0 {
+			d, err = e.oldDraft(ctx, restore)
+			return err
+		}
 		users, err := e.store.Users(ctx, pbx.DefaultTenant)
 		if err != nil {
 			return inside(err)
@@ -316,11 +320,17 @@ func (e *Engine) read(files []pbx.File) (render.Inventory, error) {
 	if p := e.place.Load(); p != nil && same(p.files, files) {
 		return p.inventory, nil
 	}
-	inventory, err := render.Read(files)
+	inventory, err := e.parse(files)
 	if err == nil {
 		e.place.Store(&inPlace{files, inventory})
 	}
 	return inventory, err
+}
+
+// parse returns what render.Read returns. It reuses what it can of the files in place.
+func (e *Engine) parse(files []pbx.File) (render.Inventory, error) {
+	there := cmp.Or(e.place.Load(), &inPlace{})
+	return render.ReadAfter(there.files, there.inventory, files)
 }
 
 // inPlace is a set of files with its inventory.
@@ -341,7 +351,7 @@ func (e *Engine) oldDraft(ctx context.Context, number int) (d draft, err error) 
 			Msg: fmt.Sprintf("the files of revision %d are no longer kept: restore a newer one, or apply the database", number),
 		}
 	}
-	inventory, err := render.Read(run.Files)
+	inventory, err := e.parse(run.Files)
 	if err != nil {
 		return d, applyError(pbx.CodeRefused, err)
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/synergycall/pbxportal/internal/pbx"
@@ -21,7 +22,7 @@ func (e *Engine) Recover(ctx context.Context) (did []string, err error) {
 	defer unlock()
 	a := e.attempt(ctx, Request{TriggeredBy: "portal"}) // only collects events
 	defer a.close()
-	if err := e.settle(ctx, a); err != nil {
+	if err := e.settle(ctx, a, e.target.Recover); err != nil {
 		return nil, applyError(pbx.CodeWriteFailed, err)
 	}
 	for _, event := range a.run.Events {
@@ -34,10 +35,23 @@ func (e *Engine) Recover(ctx context.Context) (did []string, err error) {
 	return did, err
 }
 
-// settle removes what interrupted applies left in the files, without changing anything that Asterisk reads or that was edited externally, and completes
-// their records: an apply succeeded if its revision is in place and Asterisk was seen to run it; any other failed.
-func (e *Engine) settle(ctx context.Context, a *attempt) error {
-	did, err := e.target.Recover()
+// beginRecovery starts to remove what interrupted applies left in the files, unless these could not be locked. The function that it returns waits for the
+// result.
+func (e *Engine) beginRecovery(lockErr error) func() ([]string, error) {
+	var did []string
+	wait := async(func() (err error) {
+		if lockErr == nil {
+			did, err = e.target.Recover()
+		}
+		return err
+	})
+	return sync.OnceValues(func() ([]string, error) { err := wait(); return did, err })
+}
+
+// settle waits until what interrupted applies left in the files is removed, which changes nothing that Asterisk reads or that was edited externally, and
+// completes their records: an apply succeeded if its revision is in place and Asterisk was seen to run it; any other failed.
+func (e *Engine) settle(ctx context.Context, a *attempt, recovered func() ([]string, error)) error {
+	did, err := recovered()
 	if err != nil {
 		return err
 	}
