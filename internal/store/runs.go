@@ -206,7 +206,8 @@ func (l *ApplyLock) ForgetRevisions(ctx context.Context, keep, a, b int) error {
 	}
 	const old = ` FROM revision_files WHERE run_id IN (SELECT id FROM apply_runs WHERE revision <= $1 AND revision <> $2 AND revision <> $3)`
 	stale := false // a transaction that deletes nothing would write to the disk as well
-	err = l.store.read.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1`+old+`) OR EXISTS (SELECT 1 FROM file_contents WHERE `+unused+`)`, last-keep, a, b).Scan(&stale)
+	err = l.store.read.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1`+old+`) OR EXISTS (SELECT 1 FROM file_contents WHERE `+unused+`)`,
+		last-keep, a, b).Scan(&stale)
 	if err != nil || !stale {
 		return l.store.fault("look for old revisions", err)
 	}
