@@ -1,0 +1,137 @@
+package pbx
+
+import (
+	"cmp"
+	"slices"
+	"strconv"
+	"time"
+)
+
+// ThingID identifies an item: a UUID in its canonical lower-case text form.
+type ThingID string
+
+// Meta is what items of all kinds have in common.
+type Meta struct {
+	ID        ThingID
+	TenantID  TenantID
+	Kind      ThingKind
+	Short     int    // the number in its key in the files, 17 in g17; from 1, unique within the kind and never used again
+	Name      string // 1–255 characters, trimmed, printable; unique within the kind without regard to case
+	Version   int64  // from 1; every change adds 1
+	CreatedAt time.Time
+	UpdatedAt time.Time // UTC, microseconds, as CreatedAt
+}
+
+// Key returns the name of the item in the generated files.
+func (m Meta) Key() string { return kindRow(m.Kind).prefix + strconv.Itoa(m.Short) }
+
+// Item is a thing of any kind but a user: what all kinds have in common, and the body with what is special to its kind.
+type Item struct {
+	Meta
+	Body Body
+}
+
+// Body is the part of an item that depends on its kind. A body is a pointer to a struct without secrets, whose JSON form is stored.
+type Body interface {
+	// Kind returns the kind of the item.
+	Kind() ThingKind
+	// Clean brings the fields into their normal form and sets defaults. It returns an Error of KindInvalid that names every invalid field.
+	Clean() error
+	// References returns what the fields refer to, ordered by field.
+	References() []Reference
+	// Claims returns the numbers that can be dialled to reach the item.
+	Claims() []Claim
+	// SetNumber sets the number of the claim with this field.
+	SetNumber(field, number string)
+	// Facts returns the fields for the audit trail and the plan, by their names in the contract.
+	Facts() Facts
+	// Without returns a copy that no longer lists the user as one of several; ok is false if a field needs the user, or nothing would be left.
+	Without(user UserID) (without Body, ok bool)
+}
+
+// Ref names what a field refers to: a user or an item, by its UUID.
+type Ref struct {
+	Kind ThingKind
+	ID   string
+}
+
+// Reference is a Ref in a field of an item.
+type Reference struct {
+	Field   string // as in the contract; "members"
+	Ordinal int    // the position in a list, from 0
+	To      Ref
+}
+
+// Claim is a number that can be dialled to reach an item.
+type Claim struct {
+	Field  string
+	Number string // "": the lowest free number of the kind's pool
+}
+
+// Destination is where a call goes: to a user, to an item, or to its end.
+type Destination struct {
+	Kind ThingKind `json:"kind"`
+	ID   string    `json:"id,omitempty"` // the UUID; "" for Hangup
+}
+
+// Hangup is the kind of the destination that ends the call.
+const Hangup ThingKind = "hangup"
+
+// kindOfThing is a kind of item.
+type kindOfThing struct {
+	kind        ThingKind
+	prefix      string // of its key in the generated files
+	first, last Number // the pool of its numbers, both ends included
+	empty       func() Body
+}
+
+// kindsOfThings returns the table of kinds: a new kind adds its row here.
+func kindsOfThings() []kindOfThing {
+	return []kindOfThing{
+		{KindRingGroup, "g", 600, 699, func() Body { return &RingGroup{} }},
+	}
+}
+
+// Kinds returns the kinds of items.
+func Kinds() []ThingKind {
+	var all []ThingKind
+	for _, k := range kindsOfThings() {
+		all = append(all, k.kind)
+	}
+	return all
+}
+
+// NewBody returns an empty body of a kind, nil for an unknown kind.
+func NewBody(kind ThingKind) Body {
+	if k := kindRow(kind); k.empty != nil {
+		return k.empty()
+	}
+	return nil
+}
+
+// PoolOf returns the first and the last number that an item of a kind gets.
+func PoolOf(kind ThingKind) (first, last Number) {
+	k := kindRow(kind)
+	return k.first, k.last
+}
+
+// kindRow returns the row of a kind, the zero row for an unknown one.
+func kindRow(kind ThingKind) kindOfThing {
+	rows := kindsOfThings()
+	i := slices.IndexFunc(rows, func(k kindOfThing) bool { return k.kind == kind })
+	if i < 0 {
+		return kindOfThing{}
+	}
+	return rows[i]
+}
+
+// Model is everything that is configured, as read from the database at one time.
+type Model struct {
+	Users []User // ordered by number
+	Items []Item // ordered by kind and Short
+}
+
+// CompareItems orders items by kind and Short.
+func CompareItems(a, b Item) int {
+	return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Short, b.Short))
+}
