@@ -52,6 +52,7 @@ var table = map[string]row{
 	"node":     {[]string{"pbx", "filetx", "asterisk", "regular"}, "it is one Asterisk host, and implements apply.Target without depending on apply"},
 
 	// Services: the purpose of the portal.
+	"callflow":  {[]string{"pbx"}, "it is pure: a model and a call in, what happens out, so that the pages, plans and tests follow calls with the same function"},
 	"render":    {[]string{"pbx"}, "it is pure: users in, bytes out, so that golden files cover it"},
 	"directory": {[]string{"pbx", "store"}, "it contains the rules for users and extensions, and depends on neither HTTP nor Asterisk"},
 	"auth":      {[]string{"pbx", "store"}, "it authenticates and authorises; how a request carries its credentials is a matter of HTTP"},

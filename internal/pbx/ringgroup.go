@@ -17,7 +17,7 @@ type RingGroup struct {
 	Members  []UserID     `json:"members"`   // 1–50, in the order in which they are called
 	Seconds  int          `json:"seconds"`   // how long all of them, or each, ring: 5–120
 	SkipBusy bool         `json:"skip_busy"` // do not ring a member who is in a call
-	Fallback Destination  `json:"fallback"`  // where the call goes when nobody answers
+	Fallback Destination  `json:"fallback"`  // where the call goes when no member answers
 }
 
 // RingStrategy is the order in which the members of a ring group ring.

@@ -1,0 +1,247 @@
+package callflow_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/synergycall/pbxportal/internal/callflow"
+	"github.com/synergycall/pbxportal/internal/pbx"
+)
+
+// house returns three users, and ring groups on 600, 601 …: Anna 1000, Ben 1001, Clara 1002.
+func house(groups ...pbx.RingGroup) pbx.Model {
+	var m pbx.Model
+	for i, name := range []string{"Anna", "Ben", "Clara"} {
+		m.Users = append(m.Users, pbx.User{ID: user(i), Name: name, Extension: pbx.Extension{Number: pbx.Number(1000 + i)}})
+	}
+	for i, g := range groups {
+		if g.Number == "" {
+			g.Number = fmt.Sprint(600 + i)
+		}
+		m.Items = append(m.Items, pbx.Item{
+			Meta: pbx.Meta{ID: pbx.ThingID(group(i).ID), Kind: pbx.KindRingGroup, Short: i + 1, Name: []string{"Sales", "Support", "Office", "Night"}[i]}, Body: &g,
+		})
+	}
+	return m
+}
+
+func user(i int) pbx.UserID { return pbx.UserID(fmt.Sprintf("00000000-0000-4000-8000-%012d", i)) }
+
+func group(i int) pbx.Ref {
+	return pbx.Ref{Kind: pbx.KindRingGroup, ID: fmt.Sprintf("00000000-0000-4000-9000-%012d", i)}
+}
+
+func to(i int) pbx.Destination { return pbx.Destination(group(i)) }
+
+func ring(strategy pbx.RingStrategy, fallback pbx.Destination, members ...int) pbx.RingGroup {
+	g := pbx.RingGroup{Strategy: strategy, Seconds: 20, SkipBusy: true, Fallback: fallback}
+	for _, m := range members {
+		g.Members = append(g.Members, user(m))
+	}
+	return g
+}
+
+func hangup() pbx.Destination { return pbx.Destination{Kind: pbx.Hangup} }
+
+func outcomes(all ...callflow.Status) (script []callflow.Outcome) {
+	for _, s := range all {
+		script = append(script, callflow.Outcome{Status: s})
+	}
+	return script
+}
+
+func TestACallIsFollowedToItsEnd(t *testing.T) {
+	t.Parallel()
+	disabled := house(ring(pbx.RingAll, hangup(), 0, 1))
+	disabled.Users[1].Disabled = true
+	memory := ring(pbx.RingMemory, pbx.Destination{Kind: pbx.KindUser, ID: string(user(2))}, 0, 1)
+	for name, c := range map[string]struct {
+		model           pbx.Model
+		request         callflow.Request
+		taken, sentence string
+	}{
+		"a user who does not answer": {
+			house(), callflow.Request{As: user(1), Dial: "1000"}, "ring:+1000= hangup:19",
+			"1001 Ben calls 1000 Anna; 1000 Anna rings for 25 seconds without an answer; the call ends: no answer.",
+		},
+		"a user who answers": {
+			house(), callflow.Request{From: "0301234", Dial: "1000", Script: outcomes(callflow.Answered), RingSeconds: 30}, "ring:+1000=UP end",
+			"A caller with the number 0301234 calls 1000 Anna; 1000 Anna rings for 30 seconds, and 1000 Anna answers.",
+		},
+		"a user who is busy": {
+			house(), callflow.Request{Dial: "1000", Script: outcomes(callflow.Engaged)}, "ring:+1000=BUSY hangup:17",
+			"A caller calls 1000 Anna; 1000 Anna rings for 25 seconds but is busy; the call ends: busy.",
+		},
+		"a user whose phone is not registered": {
+			house(), callflow.Request{Dial: "1000", Away: []pbx.UserID{user(0)}}, "hangup:20",
+			"A caller calls 1000 Anna; no phone rings; the call ends: unreachable.",
+		},
+		"a number that nothing has": {
+			house(), callflow.Request{As: user(0), Dial: "999"}, "hangup:1", "1000 Anna dials 999 and the call ends: not a number in use.",
+		},
+		"all members at once": {
+			house(ring(pbx.RingAll, hangup(), 0, 1)),
+			callflow.Request{As: user(2), To: group(0), Script: []callflow.Outcome{{callflow.Answered, user(1)}}}, "ring:+1000+1001=UP end",
+			"1002 Clara calls 600 Sales; 1000 Anna and 1001 Ben ring together for 20 seconds, and 1001 Ben answers.",
+		},
+		"one member after the other, then another group": {
+			house(ring(pbx.RingHunt, to(1), 0, 1), ring(pbx.RingAll, hangup(), 2)), callflow.Request{Dial: "600"},
+			"ring:+1000= ring:+1001= ring:+1002= hangup:19",
+			"A caller calls 600 Sales; 1000 Anna and 1001 Ben ring one after the other for 20 seconds each without an answer; the call goes on to 601 Support; " +
+				"1002 Clara rings for 20 seconds without an answer; the call ends: no answer.",
+		},
+		"one member more each time, then a user": {
+			house(memory), callflow.Request{Dial: "600", Script: outcomes(callflow.Engaged, callflow.NotAnswered, callflow.CannotBeCalled)},
+			"ring:+1000=BUSY ring:+1000+1001=NOANSWER ring:+1002=CHANUNAVAIL hangup:20",
+			"A caller calls 600 Sales; 1000 Anna and 1001 Ben ring, one more every 20 seconds without an answer; the call goes on to 1002 Clara; " +
+				"1002 Clara rings for 25 seconds but cannot be reached; the call ends: unreachable.",
+		},
+		"a disabled member": {
+			disabled, callflow.Request{Dial: "600"}, "ring:+1000= hangup:19",
+			"A caller calls 600 Sales; 1000 Anna rings for 20 seconds without an answer; the call ends: no answer.",
+		},
+		"a disabled user": {disabled, callflow.Request{Dial: "1001"}, "hangup:20", "A caller calls 1001 Ben; no phone rings; the call ends: unreachable."},
+		"members who are in a call or away": {
+			house(ring(pbx.RingAll, hangup(), 0, 1)), callflow.Request{
+				Dial: "600", Away: []pbx.UserID{user(0)}, Busy: []pbx.UserID{user(1)}, At: time.Date(2026, 11, 29, 20, 0, 0, 0, time.UTC),
+			}, "hangup:19", "Sunday, 29 November 2026, 20:00: a caller calls 600 Sales; no phone rings; the call ends: no answer.",
+		},
+		"an answer of a phone that does not ring": {
+			house(), callflow.Request{Dial: "1000", Script: []callflow.Outcome{{callflow.Answered, user(1)}}}, "ring:+1000=NOANSWER hangup:19",
+			"A caller calls 1000 Anna; 1000 Anna rings for 25 seconds without an answer; the call ends: no answer.",
+		},
+	} {
+		r := callflow.Simulate(c.model, c.request)
+		if r.Taken != c.taken {
+			t.Errorf("%s: the call took %q, not %q", name, r.Taken, c.taken)
+		}
+		if r.Sentence != c.sentence {
+			t.Errorf("%s: it is told as\n%s\nnot as\n%s", name, r.Sentence, c.sentence)
+		}
+		if last := r.Steps[len(r.Steps)-1].Kind; last != callflow.StepAnswer && last != callflow.StepHangup {
+			t.Errorf("%s: the last step is %s", name, last)
+		}
+	}
+}
+
+func TestEveryDecisionNamesTheSettingThatCausedIt(t *testing.T) {
+	t.Parallel()
+	m := house(ring(pbx.RingHunt, to(1), 0, 1, 2), ring(pbx.RingAll, hangup(), 2))
+	m.Users[0].Disabled = true
+	r := callflow.Simulate(m, callflow.Request{Dial: "600", Busy: []pbx.UserID{user(1)}})
+	var why []string
+	for _, y := range r.Why {
+		why = append(why, y.Thing.String()+": "+y.Field)
+	}
+	want := []string{
+		"600 Sales: number", "1000 Anna: enabled", "600 Sales: skip_busy", "600 Sales: strategy", "600 Sales: seconds", "600 Sales: fallback",
+		"601 Support: strategy", "601 Support: seconds", "601 Support: fallback",
+	}
+	if diff := cmp.Diff(want, why); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestACallInACircleEnds(t *testing.T) {
+	t.Parallel()
+	m := house(ring(pbx.RingAll, to(1), 0), ring(pbx.RingAll, to(0), 1))
+	r := callflow.Simulate(m, callflow.Request{Dial: "600"})
+	if !strings.HasSuffix(r.Taken, " loop") || len(r.Faults) != 1 || r.Faults[0].Code != callflow.Circular {
+		t.Errorf("it took %q, and the faults are %v", r.Taken, r.Faults)
+	}
+}
+
+func TestFaultsOfTheGraphAreNamedInWords(t *testing.T) {
+	t.Parallel()
+	gone := pbx.Destination{Kind: pbx.KindUser, ID: string(user(9))}
+	disabled := house(ring(pbx.RingAll, to(1), 0), ring(pbx.RingAll, hangup(), 0), ring(pbx.RingAll, to(0), 1), ring(pbx.RingAll, to(3), 0))
+	disabled.Users[0].Disabled = true
+	numberless := house(ring(pbx.RingAll, hangup(), 0), ring(pbx.RingAll, hangup(), 0))
+	numberless.Items[1].Body.SetNumber("number", "")
+	for name, c := range map[string]struct {
+		model pbx.Model
+		want  []string
+	}{
+		"none": {house(ring(pbx.RingAll, to(1), 0), ring(pbx.RingHunt, hangup(), 0)), nil},
+		"to itself": {
+			house(ring(pbx.RingAll, to(0), 0)),
+			[]string{"circular: A call that is not answered would go in a circle without end: 600 Sales → 600 Sales. Let one of them go on to something else, or end the call."},
+		},
+		"a circle of three, and what leads into it": {
+			house(ring(pbx.RingAll, to(1), 0), ring(pbx.RingAll, to(2), 0), ring(pbx.RingAll, to(3), 0), ring(pbx.RingAll, to(1), 0)),
+			[]string{"circular: A call that is not answered would go in a circle without end: 601 Support → 602 Office → 603 Night → 601 Support. " +
+				"Let one of them go on to something else, or end the call."},
+		},
+		"a missing user": {
+			house(ring(pbx.RingAll, gone, 0, 8)),
+			[]string{
+				"missing: 600 Sales refers to a user that does not exist. Choose another one in the field fallback.",
+				"missing: 600 Sales refers to a user that does not exist. Choose another one in the field members.",
+			},
+		},
+		"nobody rings": {
+			disabled,
+			[]string{
+				"circular: A call that is not answered would go in a circle without end: 603 Night → 603 Night. Let one of them go on to something else, or end the call.",
+				"dead_end: A call to 600 Sales makes no phone ring. Add a user who is enabled, or let the call go on to one.",
+				"dead_end: A call to 601 Support makes no phone ring. Add a user who is enabled, or let the call go on to one.",
+				"dead_end: A call to 603 Night makes no phone ring. Add a user who is enabled, or let the call go on to one.",
+			},
+		},
+		"nothing leads there": {
+			numberless,
+			[]string{"unreachable: No call can reach Support: it has no number, and nothing leads to it. Give it a number, or delete it."},
+		},
+	} {
+		var got []string
+		for _, f := range callflow.Check(c.model) {
+			got = append(got, string(f.Code)+": "+f.Text)
+			if f.Refused() != (f.Code == callflow.Missing || f.Code == callflow.Circular) {
+				t.Errorf("%s: whether it is refused is wrong", f.Code)
+			}
+		}
+		if diff := cmp.Diff(c.want, got); diff != "" {
+			t.Errorf("%s:\n%s", name, diff)
+		}
+	}
+}
+
+// A model has a circle exactly if one of its items comes back to itself by following fallbacks.
+func TestCirclesAreFoundInAnyModel(t *testing.T) {
+	t.Parallel()
+	seed := rand.Uint64()
+	rnd := rand.New(rand.NewPCG(seed, 0))
+	for range 2000 {
+		n := 1 + rnd.IntN(4)
+		next := make([]int, n)
+		var groups []pbx.RingGroup
+		for i := range n {
+			next[i] = rnd.IntN(n+1) - 1
+			fallback := hangup()
+			if next[i] >= 0 {
+				fallback = to(next[i])
+			}
+			groups = append(groups, ring(pbx.RingAll, fallback, 0))
+		}
+		var circles [][]pbx.Ref
+		for _, f := range callflow.Check(house(groups...)) {
+			circles = append(circles, f.Things)
+		}
+		for i := range n {
+			at, steps := next[i], 1
+			for ; at >= 0 && at != i && steps <= n; steps++ {
+				at = next[at]
+			}
+			named := slices.ContainsFunc(circles, func(c []pbx.Ref) bool { return slices.Contains(c, group(i)) })
+			if (at == i) != named {
+				t.Fatalf("seed %d: fallbacks %v: %d is in a circle: %t, and the circles are %v", seed, next, i, at == i, circles)
+			}
+		}
+	}
+}

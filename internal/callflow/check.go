@@ -1,0 +1,239 @@
+package callflow
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/synergycall/pbxportal/internal/pbx"
+)
+
+// FaultCode is a kind of Fault.
+type FaultCode string
+
+// The codes. The first two must be refused; the others are notes.
+const (
+	Missing     FaultCode = "missing"     // a field refers to something that does not exist
+	Circular    FaultCode = "circular"    // a call that is not answered would never end
+	DeadEnd     FaultCode = "dead_end"    // no phone rings, wherever the call goes on to
+	Unreachable FaultCode = "unreachable" // nothing leads there
+)
+
+// Fault is something wrong with where calls go.
+type Fault struct {
+	Code   FaultCode
+	Things []pbx.Ref // what it is about; for Circular all of the circle, in the order of the call
+	Field  string    // of the first thing; "" for all of it
+	Text   string    // a sentence with the problem and the remedy
+}
+
+// Refused reports whether a model with the fault must not be stored.
+func (f Fault) Refused() bool { return f.Code == Missing || f.Code == Circular }
+
+// graph has the references between items. Nodes are items by their position in the model.
+type graph struct {
+	index
+	items     []pbx.Item
+	automatic [][]int // the items that a call goes on to from each item, by itself
+	referred  [][]int // the items that a call can reach from each item in any way
+	rings     []bool  // whether a call to the item makes a phone ring there, or at the user it goes on to
+}
+
+// Check returns the faults of a model: those that must be refused first, in the order of the items.
+func Check(m pbx.Model) []Fault {
+	g := graph{newIndex(m), m.Items, make([][]int, len(m.Items)), make([][]int, len(m.Items)), make([]bool, len(m.Items))}
+	at := make(map[string]int, len(m.Items))
+	for i := range m.Items {
+		at[string(m.Items[i].ID)] = i
+	}
+	var faults []Fault
+	for i := range m.Items {
+		item := &m.Items[i]
+		automatic := kindOf(item.Kind).automatic
+		for _, r := range item.Body.References() {
+			u := g.user(r.To)
+			switch {
+			case !g.exists(r.To):
+				faults = append(faults, g.missing(item, r))
+			case u != nil:
+				g.rings[i] = g.rings[i] || !u.Disabled
+			default:
+				g.referred[i] = append(g.referred[i], at[r.To.ID])
+				if slices.Contains(automatic, r.Field) {
+					g.automatic[i] = append(g.automatic[i], at[r.To.ID])
+				}
+			}
+		}
+	}
+	return slices.Concat(faults, g.circular(), g.deadEnds(), g.unreachable())
+}
+
+func (g *graph) missing(item *pbx.Item, r pbx.Reference) Fault {
+	return Fault{
+		Missing, []pbx.Ref{refOf(item), r.To}, r.Field,
+		fmt.Sprintf("%s refers to a %s that does not exist. Choose another one in the field %s.", g.thing(refOf(item)), words(r.To.Kind), r.Field),
+	}
+}
+
+func refOf(item *pbx.Item) pbx.Ref { return pbx.Ref{Kind: item.Kind, ID: string(item.ID)} }
+
+// words returns a kind as a text says it.
+func words(k pbx.ThingKind) string { return strings.ReplaceAll(string(k), "_", " ") }
+
+// circular returns one fault for each strongly connected component of the automatic references, with its shortest circle.
+func (g *graph) circular() []Fault {
+	var faults []Fault
+	for _, component := range g.components() {
+		circle := g.circle(component)
+		if circle == nil {
+			continue
+		}
+		things := make([]pbx.Ref, len(circle))
+		steps := make([]string, len(circle))
+		for i, n := range circle {
+			things[i] = refOf(&g.items[n])
+			steps[i] = g.thing(things[i]).String()
+		}
+		path := strings.Join(append(steps, steps[0]), " → ")
+		faults = append(faults, Fault{
+			Circular, things, "",
+			"A call that is not answered would go in a circle without end: " + path + ". Let one of them go on to something else, or end the call.",
+		})
+	}
+	return faults
+}
+
+// components returns the strongly connected components of the automatic references (Tarjan's algorithm), ordered by their first item.
+func (g *graph) components() [][]int {
+	t := tarjan{graph: g, order: make([]int, len(g.items)), low: make([]int, len(g.items)), on: make([]bool, len(g.items))}
+	for n := range g.items {
+		if t.order[n] == 0 {
+			t.visit(n)
+		}
+	}
+	for _, c := range t.found {
+		slices.Sort(c)
+	}
+	slices.SortFunc(t.found, func(a, b []int) int { return cmp.Compare(a[0], b[0]) })
+	return t.found
+}
+
+// tarjan is the state of Tarjan's algorithm.
+type tarjan struct {
+	graph      *graph
+	last       int
+	order, low []int // from 1; 0: not visited
+	on         []bool
+	stack      []int
+	found      [][]int
+}
+
+func (t *tarjan) visit(n int) {
+	t.last++
+	t.order[n], t.low[n] = t.last, t.last
+	t.stack, t.on[n] = append(t.stack, n), true
+	for _, next := range t.graph.automatic[n] {
+		if t.order[next] == 0 {
+			t.visit(next)
+			t.low[n] = min(t.low[n], t.low[next])
+		} else if t.on[next] {
+			t.low[n] = min(t.low[n], t.order[next])
+		}
+	}
+	if t.low[n] != t.order[n] {
+		return
+	}
+	first := slices.Index(t.stack, n)
+	component := slices.Clone(t.stack[first:])
+	t.stack = t.stack[:first]
+	for _, member := range component {
+		t.on[member] = false
+	}
+	t.found = append(t.found, component)
+}
+
+// circle returns the shortest circle through the first item of a component, nil if it has none.
+func (g *graph) circle(component []int) []int {
+	first := component[0]
+	before := map[int]int{}
+	for queue := []int{first}; len(queue) > 0; queue = queue[1:] {
+		for _, next := range g.automatic[queue[0]] {
+			if next == first {
+				circle := []int{queue[0]}
+				for circle[0] != first {
+					circle = slices.Insert(circle, 0, before[circle[0]])
+				}
+				return circle
+			}
+			if _, seen := before[next]; !seen && slices.Contains(component, next) {
+				before[next] = queue[0]
+				queue = append(queue, next)
+			}
+		}
+	}
+	return nil
+}
+
+// deadEnds returns a note for each item where no phone rings, wherever a call goes on to.
+func (g *graph) deadEnds() []Fault {
+	backwards := make([][]int, len(g.items))
+	for n, nexts := range g.automatic {
+		for _, next := range nexts {
+			backwards[next] = append(backwards[next], n)
+		}
+	}
+	var start []int
+	for n, rings := range g.rings {
+		if rings {
+			start = append(start, n)
+		}
+	}
+	alive := reach(start, backwards)
+	var faults []Fault
+	for n := range g.items {
+		if !alive[n] {
+			r := refOf(&g.items[n])
+			faults = append(faults, Fault{
+				DeadEnd, []pbx.Ref{r}, "",
+				fmt.Sprintf("A call to %s makes no phone ring. Add a user who is enabled, or let the call go on to one.", g.thing(r)),
+			})
+		}
+	}
+	return faults
+}
+
+// unreachable returns a note for each item that has no number and that no call can reach.
+func (g *graph) unreachable() []Fault {
+	var start []int
+	for n := range g.items {
+		if g.thing(refOf(&g.items[n])).Number != "" {
+			start = append(start, n)
+		}
+	}
+	reached := reach(start, g.referred)
+	var faults []Fault
+	for n := range g.items {
+		if !reached[n] {
+			r := refOf(&g.items[n])
+			faults = append(faults, Fault{
+				Unreachable, []pbx.Ref{r}, "", fmt.Sprintf("No call can reach %s: it has no number, and nothing leads to it. Give it a number, or delete it.", g.thing(r)),
+			})
+		}
+	}
+	return faults
+}
+
+// reach reports which nodes can be reached from the given ones over the edges.
+func reach(start []int, edges [][]int) []bool {
+	reached := make([]bool, len(edges))
+	for len(start) > 0 {
+		n := start[len(start)-1]
+		start = start[:len(start)-1]
+		if !reached[n] {
+			reached[n] = true
+			start = append(start, edges[n]...)
+		}
+	}
+	return reached
+}

@@ -1,0 +1,319 @@
+package callflow
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/synergycall/pbxportal/internal/pbx"
+)
+
+// Request is a call to follow. The zero values of its fields are useful.
+type Request struct {
+	As   pbx.UserID // the user who calls; "" for another caller
+	From string     // the number of another caller; "" for none
+
+	To   pbx.Ref // the thing that is called; without a kind, Dial has the number
+	Dial string  // the number that is dialled
+
+	At     time.Time    // when; zero means any time
+	Script []Outcome    // what becomes of each attempt to ring, in order; after the last one no user answers
+	Away   []pbx.UserID // users whose phones are not registered
+	Busy   []pbx.UserID // users who are in a call
+
+	RingSeconds int // how long the phone of a user rings who is called directly; 0 means the default
+}
+
+// Outcome is what becomes of an attempt to ring some phones.
+type Outcome struct {
+	Status Status
+	By     pbx.UserID // who answers; "" for the first who rings
+}
+
+// Status is the status of an attempt to ring.
+type Status string
+
+// The statuses.
+const (
+	Answered       Status = "answer"
+	NotAnswered    Status = "no_answer"
+	Engaged        Status = "busy"
+	CannotBeCalled Status = "unreachable"
+)
+
+// Statuses returns all statuses.
+func Statuses() []Status { return []Status{Answered, NotAnswered, Engaged, CannotBeCalled} }
+
+// word returns the status as Asterisk and the traces of its dialplan name it.
+func (s Status) word() string {
+	switch s {
+	case Answered:
+		return "UP"
+	case Engaged:
+		return "BUSY"
+	case CannotBeCalled:
+		return "CHANUNAVAIL"
+	case NotAnswered:
+	}
+	return "NOANSWER"
+}
+
+// Result is what happens to a call.
+type Result struct {
+	Sentence string // all of it in plain English
+	Steps    []Step
+	Taken    string // the steps in the short form in which the dialplan on Asterisk records a dry run
+	Why      []Why
+	Faults   []Fault // of what the call came through
+}
+
+// StepKind is a kind of Step.
+type StepKind string
+
+// The kinds of steps.
+const (
+	StepEnter  StepKind = "enter"  // the call comes to a thing
+	StepRing   StepKind = "ring"   // phones ring
+	StepAnswer StepKind = "answer" // a user answers: the call is connected, and the last step
+	StepHangup StepKind = "hangup" // the call ends without an answer: the last step
+)
+
+// Step is one step of a call.
+type Step struct {
+	Kind    StepKind
+	Thing   Thing   // where the call is; for StepAnswer who answers
+	Rings   []Thing // StepRing: whose phones ring
+	Seconds int     // StepRing: how long they ring if no user answers
+	Outcome Status  // StepRing
+	Cause   int     // StepHangup: the cause by Q.850, which decides what the caller hears
+	Text    string  // the step in words
+}
+
+// Why is a decision with the setting that caused it.
+type Why struct {
+	Thing Thing
+	Field string // the setting of the thing; "" if it is not a setting, but what the request says
+	Text  string
+}
+
+// The causes by Q.850 that a call ends with.
+const (
+	causeUnallocated = 1
+	causeBusy        = 17
+	causeNoAnswer    = 19
+	causeUnreachable = 20
+	causeLoop        = 25
+)
+
+// maxHops is how many things a call can come to one after the other. The dialplan counts, too.
+const maxHops = 10
+
+// walk is one call on its way.
+type walk struct {
+	index
+	request Request
+	script  []Outcome
+	hops    int
+	result  Result
+	taken   []string
+	clauses []string // of the sentence
+}
+
+// Simulate returns what happens to a call.
+func Simulate(m pbx.Model, r Request) Result {
+	w := walk{index: newIndex(m), request: r, script: r.Script}
+	if w.request.RingSeconds == 0 {
+		w.request.RingSeconds = pbx.DefaultRingTimeout
+	}
+	for to, ok := w.begin(); ok; {
+		to, ok = w.enter(to)
+	}
+	w.result.Taken = strings.Join(w.taken, " ")
+	w.result.Sentence = w.sentence()
+	for _, f := range Check(m) {
+		if slices.ContainsFunc(w.result.Steps, func(s Step) bool { return slices.Contains(f.Things, pbx.Ref{Kind: s.Thing.Kind, ID: s.Thing.ID}) }) {
+			w.result.Faults = append(w.result.Faults, f)
+		}
+	}
+	return w.result
+}
+
+// begin returns the thing that is called.
+func (w *walk) begin() (to pbx.Destination, ok bool) {
+	if w.request.To.Kind != "" {
+		return pbx.Destination(w.request.To), true
+	}
+	r, ok := w.numbers[w.request.Dial]
+	if !ok {
+		w.hangup(Thing{Number: w.request.Dial}, causeUnallocated)
+		w.because(Thing{Number: w.request.Dial}, "number", "No user and no item has the number "+strconv.Quote(w.request.Dial)+".")
+		return pbx.Destination{}, false
+	}
+	w.because(w.thing(r), "number", fmt.Sprintf("%s is the number of %s.", w.request.Dial, w.thing(r).Name))
+	return pbx.Destination(r), true
+}
+
+// enter follows the call through one destination.
+func (w *walk) enter(to pbx.Destination) (next pbx.Destination, ok bool) {
+	t := w.thing(pbx.Ref(to))
+	item, user := w.item(pbx.Ref(to)), w.user(pbx.Ref(to))
+	if item == nil && user == nil {
+		w.taken = append(w.taken, "gone:"+string(to.Kind)+"."+to.ID)
+		w.end(t, causeUnallocated)
+		return next, false
+	}
+	text := "the call goes on to " + t.String()
+	if len(w.result.Steps) == 0 {
+		text = w.caller() + " calls " + t.String()
+	}
+	w.result.Steps = append(w.result.Steps, Step{Kind: StepEnter, Thing: t, Text: text})
+	w.clauses = append(w.clauses, text)
+	if w.hops++; w.hops > maxHops {
+		w.taken = append(w.taken, "loop")
+		w.because(t, "", fmt.Sprintf("A call comes to at most %d things one after the other.", maxHops))
+		w.end(t, causeLoop)
+		return next, false
+	}
+	if user != nil {
+		w.ringUser(user)
+		return next, false
+	}
+	return kindOf(item.Kind).enter(w, item)
+}
+
+// caller returns who calls.
+func (w *walk) caller() string {
+	u := w.users[string(w.request.As)]
+	switch {
+	case u != nil:
+		return thingOf(u).String()
+	case w.request.From != "":
+		return "a caller with the number " + w.request.From
+	}
+	return "a caller"
+}
+
+// because records a decision.
+func (w *walk) because(t Thing, field, text string) {
+	w.result.Why = append(w.result.Why, Why{t, field, text})
+}
+
+// hangup ends the call with a cause, which the trace records.
+func (w *walk) hangup(t Thing, cause int) {
+	w.taken = append(w.taken, "hangup:"+strconv.Itoa(cause))
+	w.end(t, cause)
+}
+
+// end ends the call with a cause.
+func (w *walk) end(t Thing, cause int) {
+	meaning := map[int]string{
+		causeUnallocated: "not a number in use", causeBusy: "busy", causeNoAnswer: "no answer", causeUnreachable: "unreachable", causeLoop: "too many diversions",
+	}[cause]
+	text := "the call ends: " + meaning
+	if len(w.result.Steps) == 0 {
+		text = strings.TrimSpace(w.caller()+" dials "+w.request.Dial) + " and the call ends: " + meaning
+	}
+	w.result.Steps = append(w.result.Steps, Step{Kind: StepHangup, Thing: t, Cause: cause, Text: text})
+	w.clauses = append(w.clauses, text)
+}
+
+// sentence joins the clauses.
+func (w *walk) sentence() string {
+	text := strings.Join(w.clauses, "; ")
+	if !w.request.At.IsZero() {
+		text = w.request.At.Format("Monday, 2 January 2006, 15:04") + ": " + text
+	}
+	return strings.ToUpper(text[:1]) + text[1:] + "."
+}
+
+// canRing reports whether the phone of a user rings with others, and records why not. With skipBusy a user in a call is left out.
+func (w *walk) canRing(at Thing, u *pbx.User, skipBusy bool) bool {
+	t := thingOf(u)
+	switch {
+	case u.Disabled:
+		w.because(t, "enabled", t.String()+" is disabled: the phone does not ring.")
+	case slices.Contains(w.request.Away, u.ID):
+		w.because(t, "", "The phone of "+t.String()+" is not registered: it does not ring.")
+	case skipBusy && slices.Contains(w.request.Busy, u.ID):
+		w.because(at, "skip_busy", fmt.Sprintf("%s is in a call, and %s skips users who are busy.", t, at))
+	default:
+		return true
+	}
+	return false
+}
+
+// ring rings phones and returns the outcome. Without a phone nothing is recorded, and nothing of the script is used.
+func (w *walk) ring(at Thing, phones []Thing, seconds int) Status {
+	if len(phones) == 0 {
+		return CannotBeCalled
+	}
+	next := Outcome{Status: NotAnswered}
+	word := ""
+	if len(w.script) > 0 {
+		next, w.script = w.script[0], w.script[1:]
+		word = next.Status.word()
+	}
+	by := 0
+	if next.Status == Answered && next.By != "" {
+		if by = slices.IndexFunc(phones, func(t Thing) bool { return t.ID == string(next.By) }); by < 0 {
+			who := w.thing(pbx.Ref{Kind: pbx.KindUser, ID: string(next.By)})
+			w.because(who, "", who.String()+" cannot answer, because the phone does not ring.")
+			next, word = Outcome{Status: NotAnswered}, NotAnswered.word()
+		}
+	}
+	numbers := ""
+	for _, p := range phones {
+		numbers += "+" + p.Number
+	}
+	w.taken = append(w.taken, "ring:"+numbers+"="+word)
+	w.result.Steps = append(w.result.Steps, Step{
+		Kind: StepRing, Thing: at, Rings: phones, Seconds: seconds, Outcome: next.Status, Text: ringing(phones, seconds) + without(phones, next.Status),
+	})
+	if next.Status == Answered {
+		w.taken = append(w.taken, "end")
+		w.result.Steps = append(w.result.Steps, Step{Kind: StepAnswer, Thing: phones[by], Text: phones[by].String() + " answers"})
+	}
+	return next.Status
+}
+
+// describe adds to the sentence that phones ring, as the text says, and what becomes of it.
+func (w *walk) describe(phones []Thing, text string, status Status) {
+	switch {
+	case len(phones) == 0:
+		text = "no phone rings"
+	case status == Answered:
+		text += ", and " + w.result.Steps[len(w.result.Steps)-1].Text
+	default:
+		text += without(phones, status)
+	}
+	w.clauses = append(w.clauses, text)
+}
+
+// ringing returns in words that phones ring at the same time.
+func ringing(phones []Thing, seconds int) string {
+	verb := " ring together for "
+	if len(phones) == 1 {
+		verb = " rings for "
+	}
+	return names(phones) + verb + strconv.Itoa(seconds) + " seconds"
+}
+
+// without returns in words that phones ring and no user answers.
+func without(phones []Thing, status Status) string {
+	are := " are "
+	if len(phones) == 1 {
+		are = " is "
+	}
+	switch status {
+	case Answered:
+		return ""
+	case Engaged:
+		return " but" + are + "busy"
+	case CannotBeCalled:
+		return " but cannot be reached"
+	case NotAnswered:
+	}
+	return " without an answer"
+}

@@ -1,0 +1,28 @@
+package callflow
+
+import (
+	"fmt"
+
+	"github.com/synergycall/pbxportal/internal/pbx"
+)
+
+// ringUser rings the phone of a user who is called directly, and ends the call if the user does not answer.
+func (w *walk) ringUser(u *pbx.User) {
+	t := thingOf(u)
+	var phones []Thing
+	if w.canRing(t, u, false) {
+		phones = []Thing{t}
+		w.because(t, "", fmt.Sprintf("A phone that is called directly rings for %d seconds, as this installation is set.", w.request.RingSeconds))
+	}
+	status := w.ring(t, phones, w.request.RingSeconds)
+	w.describe(phones, ringing(phones, w.request.RingSeconds), status)
+	switch status {
+	case Answered:
+	case Engaged:
+		w.hangup(t, causeBusy)
+	case NotAnswered:
+		w.hangup(t, causeNoAnswer)
+	case CannotBeCalled:
+		w.hangup(t, causeUnreachable)
+	}
+}
