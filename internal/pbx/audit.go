@@ -41,7 +41,8 @@ const (
 const (
 	ActionUserCreate    = "user.create"
 	ActionUserDelete    = "user.delete"
-	ActionUserSecret    = "user.secret" // a new one replaced one that cannot be decrypted any more
+	ActionUserChange    = "user.change" // with only the fields that differ
+	ActionUserSecret    = "user.secret" // a new one replaced the old one, which may be lost
 	ActionUserReveal    = "user.reveal" // the secret was shown to the actor
 	ActionApplyAdopt    = "apply.adopt" // the portal took over an existing host
 	ActionApplyStarted  = "apply.started"
@@ -72,4 +73,40 @@ const ActionAuditArchive = "audit.archive"
 // NewAuditEvent returns an event of the actor in ctx, with the result ok.
 func NewAuditEvent(ctx context.Context, at time.Time, action string, object AuditObject) AuditEvent {
 	return AuditEvent{At: at.UTC().Truncate(time.Microsecond), Actor: ActorOf(ctx), Action: action, Object: object, Result: AuditOK}
+}
+
+// ItemEvent returns the audit event of a change to an item, by its facts before and after: nil before for a new item, nil after for a deleted one. The
+// action is the kind of the item with create, change or delete. The event of a change has only the facts that differ.
+func ItemEvent(ctx context.Context, at time.Time, i Item, before, after Facts) AuditEvent {
+	verb := ".change"
+	switch {
+	case before == nil:
+		verb = ".create"
+	case after == nil:
+		verb = ".delete"
+	default:
+		before, after = Differing(before, after)
+	}
+	e := NewAuditEvent(ctx, at, string(i.Kind)+verb, AuditObject{Type: string(i.Kind), ID: string(i.ID), Name: i.Name})
+	e.Before, e.After = before, after
+	return e
+}
+
+// Differing returns the facts that are not the same before and after, of each side; nil if all are.
+func Differing(before, after Facts) (of, and Facts) {
+	for _, side := range []struct {
+		facts, other Facts
+		into         *Facts
+	}{{before, after, &of}, {after, before, &and}} {
+		for name, value := range side.facts {
+			if other, ok := side.other[name]; ok && other == value {
+				continue
+			}
+			if *side.into == nil {
+				*side.into = Facts{}
+			}
+			(*side.into)[name] = value
+		}
+	}
+	return of, and
 }

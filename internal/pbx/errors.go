@@ -29,6 +29,7 @@ type Error struct {
 	Code   string // stable, snake_case, listed in the contract
 	Msg    string // a sentence with the problem and the remedy
 	Fields []FieldError
+	Uses   []Use // of CodeInUse: what refers to the thing
 	Err    error // the cause, for the log; may be nil
 
 	RetryAfter time.Duration // delay before a retry; 0 if unknown
@@ -113,33 +114,39 @@ func FieldsOf(err error) []FieldError {
 
 // The error codes, stable names for programs. The contract lists them.
 const (
-	CodeInternal        = "internal"
-	CodeInvalid         = "invalid_input"
-	CodeUserNotFound    = "user_not_found"
-	CodeEmailTaken      = "email_taken"
-	CodePoolExhausted   = "extension_pool_exhausted"
-	CodeRetryExhausted  = "allocation_retries_exhausted"
-	CodeDatabaseAway    = "database_unavailable"
-	CodeDatabaseFull    = "database_full"    // its disk is full, or it is read-only
-	CodeDatabaseDamaged = "database_damaged" // rows are not as the portal wrote them
-	CodeDatabaseNewer   = "database_newer"   // a newer program has changed the database
-	CodeNoExtension     = "extension_not_found"
-	CodeLogNotFound     = "apply_log_not_found"
-	CodeApplyRunning    = "apply_running"
-	CodePlanMoved       = "plan_moved"   // the plan is not the reviewed one
-	CodeNumberClash     = "number_clash" // the host has an object with the number of a user; nothing was changed
-	CodeDrift           = "drift"        // the files were modified outside the portal; nothing was changed
-	CodeKeyReused       = "idempotency_key_reused"
-	CodeNoRevision      = "revision_not_found"
-	CodeForgotten       = "revision_forgotten" // the contents of the revision are no longer kept
-	CodeRolledBack      = "rolled_back"        // Asterisk did not accept the new files; the old ones run again
-	CodeInDoubt         = "in_doubt"           // it is unknown which files are in place
-	CodeRefused         = "apply_refused"      // the rendered files are invalid; nothing was changed
-	CodeWriteFailed     = "write_failed"       // the files could not be written; the old ones are in place
-	CodeReloadFailed    = "reload_failed"      // the new files are in place, Asterisk did not load them
-	CodeContradicted    = "asterisk_disagrees" // Asterisk reloaded, but does not run the configuration in the files
-	CodeNotConfirmed    = "not_confirmed"      // the files are in place, no command failed, but Asterisk was not seen to run them
-	CodeAuditFailed     = "audit_failed"       // the apply was carried out, its record could not be completed
+	CodeInternal         = "internal"
+	CodeInvalid          = "invalid_input"
+	CodeUserNotFound     = "user_not_found"
+	CodeEmailTaken       = "email_taken"
+	CodePoolExhausted    = "extension_pool_exhausted"
+	CodeRetryExhausted   = "allocation_retries_exhausted"
+	CodeDatabaseAway     = "database_unavailable"
+	CodeDatabaseFull     = "database_full"    // its disk is full, or it is read-only
+	CodeDatabaseDamaged  = "database_damaged" // rows are not as the portal wrote them
+	CodeDatabaseNewer    = "database_newer"   // a newer program has changed the database
+	CodeNoExtension      = "extension_not_found"
+	CodeLogNotFound      = "apply_log_not_found"
+	CodeApplyRunning     = "apply_running"
+	CodePlanMoved        = "plan_moved"   // the plan is not the reviewed one
+	CodeNumberClash      = "number_clash" // the host has an object with the number of a user; nothing was changed
+	CodeDrift            = "drift"        // the files were modified outside the portal; nothing was changed
+	CodeThingNotFound    = "thing_not_found"
+	CodeNameTaken        = "name_taken"            // another thing of the kind has the name
+	CodeNumberTaken      = "number_taken"          // a user, a thing or the host has the number
+	CodeNumbersUsedUp    = "number_pool_exhausted" // no number for things of the kind is free
+	CodeInUse            = "in_use"                // other things refer to it
+	CodeChangedMeanwhile = "changed_meanwhile"     // the object is no longer at the version that the caller read
+	CodeKeyReused        = "idempotency_key_reused"
+	CodeNoRevision       = "revision_not_found"
+	CodeForgotten        = "revision_forgotten" // the contents of the revision are no longer kept
+	CodeRolledBack       = "rolled_back"        // Asterisk did not accept the new files; the old ones run again
+	CodeInDoubt          = "in_doubt"           // it is unknown which files are in place
+	CodeRefused          = "apply_refused"      // the rendered files are invalid; nothing was changed
+	CodeWriteFailed      = "write_failed"       // the files could not be written; the old ones are in place
+	CodeReloadFailed     = "reload_failed"      // the new files are in place, Asterisk did not load them
+	CodeContradicted     = "asterisk_disagrees" // Asterisk reloaded, but does not run the configuration in the files
+	CodeNotConfirmed     = "not_confirmed"      // the files are in place, no command failed, but Asterisk was not seen to run them
+	CodeAuditFailed      = "audit_failed"       // the apply was carried out, its record could not be completed
 
 	CodeNotSignedIn     = "not_signed_in"
 	CodeForbidden       = "forbidden"

@@ -58,7 +58,7 @@ type User struct {
 	ID        UserID
 	TenantID  TenantID
 	Name      string // 1–255 characters, trimmed, printable
-	Email     string // as the caller wrote it; unique without regard to case
+	Email     string // as the caller wrote it; unique without regard to case; "" if there is none
 	Extension Extension
 	Disabled  bool      // the phone cannot register, and callers hear that it is unavailable; the number stays reserved
 	CreatedAt time.Time // UTC, microseconds

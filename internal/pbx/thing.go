@@ -31,6 +31,13 @@ type Item struct {
 	Body Body
 }
 
+// Facts returns the facts of the item for the audit trail: those of its body, and its name and tenant.
+func (i Item) Facts() Facts {
+	facts := i.Body.Facts()
+	facts["name"], facts["tenant_id"] = i.Name, string(i.TenantID)
+	return facts
+}
+
 // Body is the part of an item that depends on its kind. A body is a pointer to a struct without secrets, whose JSON form is stored.
 type Body interface {
 	// Kind returns the kind of the item.
@@ -60,6 +67,14 @@ type Reference struct {
 	Field   string // as in the contract; "members"
 	Ordinal int    // the position in a list, from 0
 	To      Ref
+}
+
+// Use is a field of an item that refers to a user or another item.
+type Use struct {
+	Kind  ThingKind // of the item, as its name and id
+	Name  string
+	Field string
+	ID    ThingID
 }
 
 // Claim is a number that can be dialled to reach an item.
