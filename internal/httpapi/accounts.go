@@ -30,7 +30,7 @@ func (a *api) CreateAccount(ctx context.Context, r openapi.CreateAccountRequestO
 	}
 	return openapi.CreateAccount201JSONResponse{
 		Body:    openapi.Invitation{Account: toAccount(account), Link: toOneTimeLink(link)},
-		Headers: openapi.CreateAccount201ResponseHeaders{Location: "/accounts/" + string(account.ID)},
+		Headers: openapi.CreateAccount201ResponseHeaders{Location: exchangeIn(ctx).prefix + "/accounts/" + string(account.ID)},
 	}, nil
 }
 

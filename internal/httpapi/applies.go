@@ -46,10 +46,10 @@ func (a *api) apply(ctx context.Context, body openapi.ApplyRequest, header opena
 	run, err := a.run(ctx, request)
 	switch {
 	case err == nil:
-		return applyAnswer{run.Log.ID, http.StatusOK, toResult(run)}, nil
+		return applyAnswer{runPath(ctx, run.Log.ID), http.StatusOK, toResult(run)}, nil
 	case pbx.CodeOf(err) == pbx.CodeNotConfirmed: // the files were applied, and the result is unknown
 		a.log.WarnContext(ctx, "apply not confirmed", slog.String("run", string(run.Log.ID)), slog.Any("err", err))
-		return applyAnswer{run.Log.ID, http.StatusAccepted, toResult(run)}, nil
+		return applyAnswer{runPath(ctx, run.Log.ID), http.StatusAccepted, toResult(run)}, nil
 	}
 	return applyAnswer{}, &applyError{err, run}
 }
@@ -89,8 +89,8 @@ func (a *api) begin(ctx context.Context, request apply.Request) (applyAnswer, er
 	})
 	select {
 	case id := <-began:
-		return applyAnswer{id, http.StatusAccepted, openapi.ApplyAccepted{
-			Message: "the apply was recorded and is in progress", RunID: string(id), Events: runPath(id) + "/events",
+		return applyAnswer{runPath(ctx, id), http.StatusAccepted, openapi.ApplyAccepted{
+			Message: "the apply was recorded and is in progress", RunID: string(id), Events: runPath(ctx, id) + "/events",
 		}}, nil
 	case err := <-failed:
 		return applyAnswer{}, err
@@ -123,7 +123,7 @@ func prefersAsync(prefer string) bool {
 
 // applyAnswer is the response of all operations that apply.
 type applyAnswer struct {
-	id     pbx.RunID
+	path   string // of the run
 	status int
 	body   any // an ApplyResult or, with 202, ApplyAccepted of the contract
 }
@@ -139,7 +139,7 @@ func (r applyAnswer) send(w http.ResponseWriter) error {
 	if err != nil {
 		return err
 	}
-	w.Header().Set("Location", runPath(r.id))
+	w.Header().Set("Location", r.path)
 	if _, began := r.body.(openapi.ApplyAccepted); began {
 		w.Header().Set("Preference-Applied", "respond-async")
 	}
@@ -147,8 +147,10 @@ func (r applyAnswer) send(w http.ResponseWriter) error {
 	return nil
 }
 
-// runPath returns the path of a run.
-func runPath(id pbx.RunID) string { return "/apply/runs/" + string(id) }
+// runPath returns the path of a run, in the form of the request.
+func runPath(ctx context.Context, id pbx.RunID) string {
+	return exchangeIn(ctx).prefix + "/apply/runs/" + string(id)
+}
 
 func toResult(run pbx.Run) openapi.ApplyResult {
 	l := toLog(run.Log)

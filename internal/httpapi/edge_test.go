@@ -21,11 +21,13 @@ import (
 
 // route is an operation of the contract as a request: parameters and body are the contract's examples.
 type route struct {
-	operation, method, path, body string
-	permission                    string
+	operation    string // the method and the path in the contract
+	method, body string
+	prefix, path string // path includes the prefix
+	permission   string
 }
 
-// routes returns a request for every operation of the contract.
+// routes returns a request for every operation of the contract, under each of its prefixes.
 func routes(t testing.TB) []route {
 	t.Helper()
 	var all []route
@@ -41,7 +43,11 @@ func routes(t testing.TB) []route {
 			if op.RequestBody != nil {
 				r.body = example(t, op.RequestBody.Value.GetMediaType("application/json"))
 			}
-			all = append(all, r)
+			path := r.path
+			for _, r.prefix = range apitest.Prefixes(contract(t), item) {
+				r.path = r.prefix + path
+				all = append(all, r)
+			}
 		}
 	}
 	if len(all) < 15 {

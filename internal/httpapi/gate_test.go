@@ -299,19 +299,26 @@ func TestTheTableOfPermissions(t *testing.T) {
 	fmt.Fprintln(w, "\t"+strings.Join(callers, "\t"))
 	all := routes(t)
 	slices.SortFunc(all, func(a, b route) int {
-		return strings.Compare(a.path+" "+a.method, b.path+" "+b.method)
+		return cmp.Or(strings.Compare(a.prefix, b.prefix), strings.Compare(a.path+" "+a.method, b.path+" "+b.method))
 	})
+	rows := map[string]string{}
 	for _, r := range all {
-		fmt.Fprintf(w, "%s\t%s", r.operation, r.permission)
+		row := "\t" + r.permission
 		for _, caller := range callers {
 			a := p.as(tokens[caller]).request(here, r.method, "http://localhost"+r.path, r.body)
 			mark := "yes"
 			if a.code() == "not_signed_in" || a.code() == "forbidden" {
 				mark = "-"
 			}
-			fmt.Fprint(w, "\t"+mark)
+			row += "\t" + mark
 		}
-		fmt.Fprintln(w)
+		switch before, again := rows[r.operation]; {
+		case !again:
+			rows[r.operation] = row
+			fmt.Fprintln(w, r.operation+row)
+		case before != row:
+			t.Errorf("%s at %s: %s, and at its other path: %s", r.operation, r.path, row, before)
+		}
 	}
 	_ = w.Flush()
 	const golden = "testdata/access.golden"

@@ -22,6 +22,7 @@ type exchange struct {
 	secure bool       // the request came encrypted
 	cookie string     // the name of the session cookie
 	actor  string     // the caller in the log; "" while unknown
+	prefix string     // what precedes the route in the path of the request
 	route  string     // the path as in the contract; "" if it is not in it
 	status int
 	bytes  int64

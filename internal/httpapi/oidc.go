@@ -161,7 +161,7 @@ func (a *api) finishOIDC(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	w.Header().Add("Set-Cookie", sessionCookie(r.Context(), opened.Token, opened.Principal.ExpiresAt()))
-	redirect(w, backToPages)
+	redirect(w, backToPages(r))
 }
 
 // identify exchanges a code for the user's identity, and validates the provider's statements. The trouble is for the user, the error for the log.
@@ -277,13 +277,15 @@ func (p *provider) factor(said claims) auth.Factor {
 	return auth.FactorUnsaid
 }
 
-// backToPages is the address of the pages relative to /auth/oidc/, for proxies that add a prefix.
-const backToPages = "../../app/"
+// backToPages returns the address of the pages relative to the path of a request for /auth/oidc/…, for proxies that add a prefix.
+func backToPages(r *http.Request) string {
+	return strings.Repeat("../", strings.Count(exchangeOf(r).prefix, "/")) + "../../app/"
+}
 
 // backFromOIDC redirects a browser that was not signed in to the pages, with the reason. Details go to the log.
 func (a *api) backFromOIDC(w http.ResponseWriter, r *http.Request, reason openapi.SignInTrouble, err error) {
 	a.log.WarnContext(r.Context(), "sign-in with the OpenID provider failed", slog.String("request_id", exchangeOf(r).id), slog.String("reason", string(reason)), slog.Any("err", err))
-	redirect(w, backToPages+"?sign_in="+string(reason))
+	redirect(w, backToPages(r)+"?sign_in="+string(reason))
 }
 
 func redirect(w http.ResponseWriter, to string) {

@@ -32,7 +32,7 @@ func passiveRules() []rule {
 	body := func(pattern string) func(answer, route, bool) string {
 		re := regexp.MustCompile(pattern)
 		return func(a answer, r route, _ bool) string {
-			if a.status == 200 && (strings.HasPrefix(r.path, "/docs/") || strings.HasPrefix(r.path, "/openapi") || r.path == "/metrics") { // published texts, and Go's own names of figures
+			if a.status == 200 && (strings.HasPrefix(r.operation, "GET /docs/") || strings.HasPrefix(r.operation, "GET /openapi") || r.operation == "GET /metrics") { // published texts, and Go's own names of figures
 				return ""
 			}
 			return re.FindString(a.text)
@@ -40,7 +40,7 @@ func passiveRules() []rule {
 	}
 	beyond := func(path string, look func(answer, route, bool) string) func(answer, route, bool) string {
 		return func(a answer, r route, encrypted bool) string {
-			if a.status == 200 && strings.HasPrefix(r.path, path) {
+			if a.status == 200 && strings.HasPrefix(r.operation, "GET "+path) {
 				return ""
 			}
 			return look(a, r, encrypted)
@@ -107,7 +107,7 @@ func passiveRules() []rule {
 		}},
 		{"Re-examine Cache-control Directives", func(a answer, r route, _ bool) string {
 			want := "no-store"
-			if a.status < 400 && (strings.HasPrefix(r.path, "/docs") || strings.HasPrefix(r.path, "/openapi")) {
+			if a.status < 400 && (strings.HasPrefix(r.operation, "GET /docs") || strings.HasPrefix(r.operation, "GET /openapi")) {
 				want = "no-cache"
 			}
 			if got := a.header.Values("Cache-Control"); len(got) != 1 || got[0] != want {

@@ -86,7 +86,7 @@ func (a *api) fail(w http.ResponseWriter, r *http.Request, err error) {
 	p := a.problem(r, err)
 	a.metrics.refuse(p)
 	if e, ok := errors.AsType[*applyError](err); ok && e.run.Log.ID != "" {
-		w.Header().Set("Location", runPath(e.run.Log.ID))
+		w.Header().Set("Location", runPath(r.Context(), e.run.Log.ID))
 		a.write(w, applyProblem(p, e.run))
 		return
 	}

@@ -64,7 +64,7 @@ func newRouter(a *api, contract *openapi3.T) *router {
 	return &router{api: a, contract: contract, mux: http.NewServeMux()}
 }
 
-// HandleFunc registers the handler of one operation under "METHOD /path", both as in the contract.
+// HandleFunc registers the handler of one operation under "METHOD /path", both as in the contract, at each of its prefixes.
 func (rt *router) HandleFunc(pattern string, handler func(http.ResponseWriter, *http.Request)) {
 	method, route, _ := strings.Cut(pattern, " ")
 	var op *openapi3.Operation
@@ -106,25 +106,41 @@ func (rt *router) HandleFunc(pattern string, handler func(http.ResponseWriter, *
 			most = maxPublicBody
 		}
 	}
-	rt.behindGate(pattern, route, d, long, most, rt.api.compressed(op.OperationID, func(w http.ResponseWriter, r *http.Request) {
+	served := rt.api.compressed(op.OperationID, func(w http.ResponseWriter, r *http.Request) {
 		if err := check.request(r); err != nil {
 			rt.api.fail(w, r, err)
 			return
 		}
 		handler(w, r)
-	}))
+	})
+	for _, prefix := range prefixes(rt.contract, item) {
+		rt.behindGate(method+" "+prefix+route, prefix, route, d, long, most, served)
+	}
+}
+
+// prefixes returns the prefixes under which a path of the contract is served, from the servers that the contract names for it.
+func prefixes(contract *openapi3.T, item *openapi3.PathItem) []string {
+	servers := contract.Servers
+	if len(item.Servers) > 0 {
+		servers = item.Servers
+	}
+	all := make([]string, len(servers))
+	for i, s := range servers {
+		all[i] = strings.TrimSuffix(s.URL, "/")
+	}
+	return all
 }
 
 // web registers the pages. They are public, also before set-up: they get their data from the API.
 func (rt *router) web(pages http.Handler) {
 	d := requirement{permission: pbx.Public, beforeSetup: true}
 	for pattern, route := range map[string]string{"GET /{$}": "/", "GET /app": "/app"} {
-		rt.behindGate(pattern, route, d, false, 0, func(w http.ResponseWriter, _ *http.Request) {
+		rt.behindGate(pattern, "", route, d, false, 0, func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Location", "app/") // relative, for proxies that add a prefix
 			w.WriteHeader(http.StatusTemporaryRedirect)
 		})
 	}
-	rt.behindGate("GET "+webRoot, webRoot, d, false, 0, func(w http.ResponseWriter, r *http.Request) {
+	rt.behindGate("GET "+webRoot, "", webRoot, d, false, 0, func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Security-Policy", webPolicy)
 		pages.ServeHTTP(w, r)
 	})
@@ -132,10 +148,10 @@ func (rt *router) web(pages http.Handler) {
 
 // behindGate registers a handler behind the gate; most is the maximum size of its body, 0 for none. It is the only way to the mux. First the caller
 // is authenticated; then the body is received, without a slot, as that proceeds at the client's pace; then the handler runs.
-func (rt *router) behindGate(pattern, route string, d requirement, longRunning bool, most int64, handler http.HandlerFunc) {
+func (rt *router) behindGate(pattern, prefix, route string, d requirement, longRunning bool, most int64, handler http.HandlerFunc) {
 	rt.mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
 		x := exchangeOf(r)
-		x.route = route
+		x.prefix, x.route = prefix, route
 		if !longRunning {
 			patience := requestPatience
 			if most > 0 {

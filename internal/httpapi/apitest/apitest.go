@@ -258,14 +258,29 @@ func Find(contract *openapi3.T, r *http.Request) *openapi3.Operation {
 	var best *openapi3.PathItem
 	wildcards := -1
 	for route, item := range contract.Paths.Map() {
-		if n, ok := matches(route, r.URL.EscapedPath()); ok && (best == nil || n < wildcards) {
-			best, wildcards = item, n
+		for _, prefix := range Prefixes(contract, item) {
+			if n, ok := matches(prefix+route, r.URL.EscapedPath()); ok && (best == nil || n < wildcards) {
+				best, wildcards = item, n
+			}
 		}
 	}
 	if best == nil {
 		return nil
 	}
 	return best.GetOperation(method)
+}
+
+// Prefixes returns the prefixes under which a path of the contract is served.
+func Prefixes(contract *openapi3.T, item *openapi3.PathItem) []string {
+	servers := contract.Servers
+	if len(item.Servers) > 0 {
+		servers = item.Servers
+	}
+	var all []string
+	for _, s := range servers {
+		all = append(all, strings.TrimSuffix(s.URL, "/"))
+	}
+	return all
 }
 
 // matches reports whether a path matches a route of the contract, and how many of its segments are parameters.
