@@ -25,7 +25,9 @@ func house(groups ...pbx.RingGroup) pbx.Model {
 			g.Number = fmt.Sprint(600 + i)
 		}
 		m.Items = append(m.Items, pbx.Item{
-			Meta: pbx.Meta{ID: pbx.ThingID(group(i).ID), Kind: pbx.KindRingGroup, Short: i + 1, Name: []string{"Sales", "Support", "Office", "Night"}[i]}, Body: &g,
+			Body: &g, Meta: pbx.Meta{
+				ID: pbx.ThingID(group(i).ID), Kind: pbx.KindRingGroup, Short: i + 1, Name: []string{"Sales", "Support", "Office", "Night", "Group"}[min(i, 4)],
+			},
 		})
 	}
 	return m
@@ -67,53 +69,59 @@ func TestACallIsFollowedToItsEnd(t *testing.T) {
 		taken, sentence string
 	}{
 		"a user who does not answer": {
-			house(), callflow.Request{As: user(1), Dial: "1000"}, "ring:+1000= hangup:19",
+			house(), callflow.Request{As: user(1), Dial: "1000"}, "ring:+1000:25=n hangup:19",
 			"1001 Ben calls 1000 Anna; 1000 Anna rings for 25 seconds without an answer; the call ends: no answer.",
 		},
 		"a user who answers": {
-			house(), callflow.Request{From: "0301234", Dial: "1000", Script: outcomes(callflow.Answered), RingSeconds: 30}, "ring:+1000=UP end",
+			house(), callflow.Request{From: "0301234", Dial: "1000", Script: outcomes(callflow.Answered), RingSeconds: 30}, "ring:+1000:30=a end",
 			"A caller with the number 0301234 calls 1000 Anna; 1000 Anna rings for 30 seconds, and 1000 Anna answers.",
 		},
 		"a user who is busy": {
-			house(), callflow.Request{Dial: "1000", Script: outcomes(callflow.Engaged)}, "ring:+1000=BUSY hangup:17",
+			house(), callflow.Request{Dial: "1000", Script: outcomes(callflow.Engaged)}, "ring:+1000:25=b hangup:17",
 			"A caller calls 1000 Anna; 1000 Anna rings for 25 seconds but is busy; the call ends: busy.",
 		},
 		"a user whose phone is not registered": {
-			house(), callflow.Request{Dial: "1000", Away: []pbx.UserID{user(0)}}, "hangup:20",
+			house(), callflow.Request{Dial: "1000", Away: []pbx.UserID{user(0)}}, "ring:+1000:25=u hangup:20",
 			"A caller calls 1000 Anna; no phone rings; the call ends: unreachable.",
 		},
 		"a number that nothing has": {
-			house(), callflow.Request{As: user(0), Dial: "999"}, "hangup:1", "1000 Anna dials 999 and the call ends: not a number in use.",
+			house(), callflow.Request{As: user(0), Dial: "999"}, "", "1000 Anna dials 999 and the call ends: not a number in use.",
 		},
 		"all members at once": {
 			house(ring(pbx.RingAll, hangup(), 0, 1)),
-			callflow.Request{As: user(2), To: group(0), Script: []callflow.Outcome{{callflow.Answered, user(1)}}}, "ring:+1000+1001=UP end",
+			callflow.Request{As: user(2), To: group(0), Script: []callflow.Outcome{{callflow.Answered, user(1)}}}, "ring:+1000+1001:20=a end",
 			"1002 Clara calls 600 Sales; 1000 Anna and 1001 Ben ring together for 20 seconds, and 1001 Ben answers.",
 		},
 		"one member after the other, then another group": {
 			house(ring(pbx.RingHunt, to(1), 0, 1), ring(pbx.RingAll, hangup(), 2)), callflow.Request{Dial: "600"},
-			"ring:+1000= ring:+1001= ring:+1002= hangup:19",
+			"ring:+1000:20=n ring:+1001:20=n ring:+1002:20=n hangup:19",
 			"A caller calls 600 Sales; 1000 Anna and 1001 Ben ring one after the other for 20 seconds each without an answer; the call goes on to 601 Support; " +
 				"1002 Clara rings for 20 seconds without an answer; the call ends: no answer.",
 		},
 		"one member more each time, then a user": {
 			house(memory), callflow.Request{Dial: "600", Script: outcomes(callflow.Engaged, callflow.NotAnswered, callflow.CannotBeCalled)},
-			"ring:+1000=BUSY ring:+1000+1001=NOANSWER ring:+1002=CHANUNAVAIL hangup:20",
+			"ring:+1000:20=b ring:+1000+1001:20=n ring:+1002:25=u hangup:20",
 			"A caller calls 600 Sales; 1000 Anna and 1001 Ben ring, one more every 20 seconds without an answer; the call goes on to 1002 Clara; " +
 				"1002 Clara rings for 25 seconds but cannot be reached; the call ends: unreachable.",
 		},
 		"a disabled member": {
-			disabled, callflow.Request{Dial: "600"}, "ring:+1000= hangup:19",
+			disabled, callflow.Request{Dial: "600"}, "ring:+1000:20=n hangup:19",
 			"A caller calls 600 Sales; 1000 Anna rings for 20 seconds without an answer; the call ends: no answer.",
 		},
-		"a disabled user": {disabled, callflow.Request{Dial: "1001"}, "hangup:20", "A caller calls 1001 Ben; no phone rings; the call ends: unreachable."},
+		"a disabled user": {disabled, callflow.Request{Dial: "1001"}, "hangup:20", "A caller calls 1001 Ben; the call ends: unreachable."},
 		"members who are in a call or away": {
 			house(ring(pbx.RingAll, hangup(), 0, 1)), callflow.Request{
 				Dial: "600", Away: []pbx.UserID{user(0)}, Busy: []pbx.UserID{user(1)}, At: time.Date(2026, 11, 29, 20, 0, 0, 0, time.UTC),
-			}, "hangup:19", "Sunday, 29 November 2026, 20:00: a caller calls 600 Sales; no phone rings; the call ends: no answer.",
+			}, "ring:+1000:20=u hangup:19", "Sunday, 29 November 2026, 20:00: a caller calls 600 Sales; no phone rings; the call ends: no answer.",
+		},
+		"a member who is away while the others ring": {
+			house(ring(pbx.RingMemory, hangup(), 0, 1, 2)),
+			callflow.Request{Dial: "600", Away: []pbx.UserID{user(0)}, Script: outcomes(callflow.Engaged, callflow.Answered)},
+			"ring:+1000:20=u ring:+1000+1001:20=b ring:+1000+1001+1002:20=a end",
+			"A caller calls 600 Sales; 1001 Ben and 1002 Clara ring, one more every 20 seconds, and 1001 Ben answers.",
 		},
 		"an answer of a phone that does not ring": {
-			house(), callflow.Request{Dial: "1000", Script: []callflow.Outcome{{callflow.Answered, user(1)}}}, "ring:+1000=NOANSWER hangup:19",
+			house(), callflow.Request{Dial: "1000", Script: []callflow.Outcome{{callflow.Answered, user(1)}}}, "ring:+1000:25=n hangup:19",
 			"A caller calls 1000 Anna; 1000 Anna rings for 25 seconds without an answer; the call ends: no answer.",
 		},
 	} {
@@ -157,6 +165,28 @@ func TestACallInACircleEnds(t *testing.T) {
 	}
 }
 
+// Ten ring groups one after the other are the most that the dialplan enters.
+func TestACallComesToAtMostTenThings(t *testing.T) {
+	t.Parallel()
+	for groups, want := range map[int]string{10: " hangup:19", 11: " loop"} {
+		var m pbx.Model
+		all := make([]pbx.RingGroup, groups)
+		for i := range all {
+			all[i] = ring(pbx.RingAll, to(i+1), 0)
+		}
+		all[groups-1].Fallback = hangup()
+		m = house(all...)
+		r := callflow.Simulate(m, callflow.Request{Dial: "600"})
+		if !strings.HasSuffix(r.Taken, want) {
+			t.Errorf("with %d groups the call took %q", groups, r.Taken)
+		}
+		refused := slices.ContainsFunc(callflow.Check(m), callflow.Fault.Refused)
+		if refused != (groups > 10) {
+			t.Errorf("%d groups in a row: refused is %t: %v", groups, refused, callflow.Check(m))
+		}
+	}
+}
+
 func TestFaultsOfTheGraphAreNamedInWords(t *testing.T) {
 	t.Parallel()
 	gone := pbx.Destination{Kind: pbx.KindUser, ID: string(user(9))}
@@ -171,7 +201,10 @@ func TestFaultsOfTheGraphAreNamedInWords(t *testing.T) {
 		"none": {house(ring(pbx.RingAll, to(1), 0), ring(pbx.RingHunt, hangup(), 0)), nil},
 		"to itself": {
 			house(ring(pbx.RingAll, to(0), 0)),
-			[]string{"circular: A call that is not answered would go in a circle without end: 600 Sales → 600 Sales. Let one of them go on to something else, or end the call."},
+			[]string{
+				"circular: A call that is not answered would go in a circle without end: 600 Sales → 600 Sales. " +
+					"Let one of them go on to something else, or end the call.",
+			},
 		},
 		"a circle of three, and what leads into it": {
 			house(ring(pbx.RingAll, to(1), 0), ring(pbx.RingAll, to(2), 0), ring(pbx.RingAll, to(3), 0), ring(pbx.RingAll, to(1), 0)),
@@ -188,7 +221,8 @@ func TestFaultsOfTheGraphAreNamedInWords(t *testing.T) {
 		"nobody rings": {
 			disabled,
 			[]string{
-				"circular: A call that is not answered would go in a circle without end: 603 Night → 603 Night. Let one of them go on to something else, or end the call.",
+				"circular: A call that is not answered would go in a circle without end: 603 Night → 603 Night. " +
+					"Let one of them go on to something else, or end the call.",
 				"dead_end: A call to 600 Sales makes no phone ring. Add a user who is enabled, or let the call go on to one.",
 				"dead_end: A call to 601 Support makes no phone ring. Add a user who is enabled, or let the call go on to one.",
 				"dead_end: A call to 603 Night makes no phone ring. Add a user who is enabled, or let the call go on to one.",
@@ -202,7 +236,7 @@ func TestFaultsOfTheGraphAreNamedInWords(t *testing.T) {
 		var got []string
 		for _, f := range callflow.Check(c.model) {
 			got = append(got, string(f.Code)+": "+f.Text)
-			if f.Refused() != (f.Code == callflow.Missing || f.Code == callflow.Circular) {
+			if f.Refused() != (f.Code != callflow.DeadEnd && f.Code != callflow.Unreachable) {
 				t.Errorf("%s: whether it is refused is wrong", f.Code)
 			}
 		}

@@ -12,10 +12,11 @@ import (
 // FaultCode is a kind of Fault.
 type FaultCode string
 
-// The codes. The first two must be refused; the others are notes.
+// The codes. The first three must be refused; the others are notes.
 const (
 	Missing     FaultCode = "missing"     // a field refers to something that does not exist
 	Circular    FaultCode = "circular"    // a call that is not answered would never end
+	TooLong     FaultCode = "too_long"    // a call that is not answered would come to more things than the dialplan enters
 	DeadEnd     FaultCode = "dead_end"    // no phone rings, wherever the call goes on to
 	Unreachable FaultCode = "unreachable" // nothing leads there
 )
@@ -29,21 +30,23 @@ type Fault struct {
 }
 
 // Refused reports whether a model with the fault must not be stored.
-func (f Fault) Refused() bool { return f.Code == Missing || f.Code == Circular }
+func (f Fault) Refused() bool { return f.Code == Missing || f.Code == Circular || f.Code == TooLong }
 
 // graph has the references between items. Nodes are items by their position in the model.
 type graph struct {
 	index
 	items     []pbx.Item
 	automatic [][]int // the items that a call goes on to from each item, by itself
+	toUser    []bool  // whether it goes on to a user, by itself
 	referred  [][]int // the items that a call can reach from each item in any way
 	rings     []bool  // whether a call to the item makes a phone ring there, or at the user it goes on to
 }
 
 // Check returns the faults of a model: those that must be refused first, in the order of the items.
 func Check(m pbx.Model) []Fault {
-	g := graph{newIndex(m), m.Items, make([][]int, len(m.Items)), make([][]int, len(m.Items)), make([]bool, len(m.Items))}
-	at := make(map[string]int, len(m.Items))
+	n := len(m.Items)
+	g := graph{newIndex(m), m.Items, make([][]int, n), make([]bool, n), make([][]int, n), make([]bool, n)}
+	at := make(map[string]int, n)
 	for i := range m.Items {
 		at[string(m.Items[i].ID)] = i
 	}
@@ -58,6 +61,7 @@ func Check(m pbx.Model) []Fault {
 				faults = append(faults, g.missing(item, r))
 			case u != nil:
 				g.rings[i] = g.rings[i] || !u.Disabled
+				g.toUser[i] = g.toUser[i] || !u.Disabled && slices.Contains(automatic, r.Field)
 			default:
 				g.referred[i] = append(g.referred[i], at[r.To.ID])
 				if slices.Contains(automatic, r.Field) {
@@ -66,7 +70,7 @@ func Check(m pbx.Model) []Fault {
 			}
 		}
 	}
-	return slices.Concat(faults, g.circular(), g.deadEnds(), g.unreachable())
+	return slices.Concat(faults, g.circular(), g.tooLong(), g.deadEnds(), g.unreachable())
 }
 
 func (g *graph) missing(item *pbx.Item, r pbx.Reference) Fault {
@@ -83,8 +87,13 @@ func words(k pbx.ThingKind) string { return strings.ReplaceAll(string(k), "_", "
 
 // circular returns one fault for each strongly connected component of the automatic references, with its shortest circle.
 func (g *graph) circular() []Fault {
+	components := g.components()
+	for _, c := range components {
+		slices.Sort(c)
+	}
+	slices.SortFunc(components, func(a, b []int) int { return cmp.Compare(a[0], b[0]) })
 	var faults []Fault
-	for _, component := range g.components() {
+	for _, component := range components {
 		circle := g.circle(component)
 		if circle == nil {
 			continue
@@ -104,7 +113,7 @@ func (g *graph) circular() []Fault {
 	return faults
 }
 
-// components returns the strongly connected components of the automatic references (Tarjan's algorithm), ordered by their first item.
+// components returns the strongly connected components of the automatic references (Tarjan's algorithm). One comes after those that it goes on to.
 func (g *graph) components() [][]int {
 	t := tarjan{graph: g, order: make([]int, len(g.items)), low: make([]int, len(g.items)), on: make([]bool, len(g.items))}
 	for n := range g.items {
@@ -112,10 +121,6 @@ func (g *graph) components() [][]int {
 			t.visit(n)
 		}
 	}
-	for _, c := range t.found {
-		slices.Sort(c)
-	}
-	slices.SortFunc(t.found, func(a, b []int) int { return cmp.Compare(a[0], b[0]) })
 	return t.found
 }
 
@@ -173,6 +178,36 @@ func (g *graph) circle(component []int) []int {
 		}
 	}
 	return nil
+}
+
+// tooLong returns a fault for each item that begins a chain of automatic references with more things than a call can come to.
+func (g *graph) tooLong() []Fault {
+	var faults []Fault
+	length := make([]int, len(g.items)) // of the longest chain from an item, with the user at its end
+	follows := make([]bool, len(g.items))
+	for _, component := range g.components() { // those that others go on to come first
+		for _, n := range component {
+			if g.toUser[n] {
+				length[n] = 1
+			}
+			for _, next := range g.automatic[n] {
+				length[n] = max(length[n], length[next])
+				follows[next] = true
+			}
+			length[n]++
+		}
+	}
+	for n := range g.items {
+		if length[n] > maxHops && !follows[n] {
+			r := refOf(&g.items[n])
+			faults = append(faults, Fault{
+				TooLong, []pbx.Ref{r}, "",
+				fmt.Sprintf("A call to %s that is not answered would come to %d things one after the other, and ends after %d. Let it go on to fewer.",
+					g.thing(r), length[n], maxHops),
+			})
+		}
+	}
+	return faults
 }
 
 // deadEnds returns a note for each item where no phone rings, wherever a call goes on to.

@@ -29,42 +29,41 @@ func ringGroup() kind {
 
 // ringMembers rings the members of a ring group, and reports whether one answers.
 func (w *walk) ringMembers(t Thing, g *pbx.RingGroup) (answered bool) {
-	var phones []Thing // the members who can ring
+	var phones []phone
 	for _, m := range g.Members {
-		if u := w.users[string(m)]; u != nil && w.canRing(t, u, g.SkipBusy) {
-			phones = append(phones, thingOf(u))
+		if u := w.users[string(m)]; u != nil {
+			if p, ok := w.canBeDialled(t, u, g.SkipBusy); ok {
+				phones = append(phones, p)
+			}
 		}
 	}
-	if len(phones) > 0 {
-		w.because(t, "strategy", map[pbx.RingStrategy]string{
-			pbx.RingAll: "All members ring at once.", pbx.RingHunt: "The members ring one after the other.",
-			pbx.RingMemory: "The members ring one after the other, and those before go on ringing.",
-		}[g.Strategy])
-		w.because(t, "seconds", fmt.Sprintf("Each attempt rings for %d seconds.", g.Seconds))
-	}
-	status := CannotBeCalled
-	text := ringing(phones, g.Seconds)
-	switch {
-	case g.Strategy == pbx.RingAll:
+	rings := present(phones)
+	status, text := NotAnswered, ringing(rings, g.Seconds)
+	switch g.Strategy {
+	case pbx.RingAll:
+		w.because(t, "strategy", "All members ring at once.")
 		status = w.ring(t, phones, g.Seconds)
-	default:
-		for i := range phones {
-			first := i
-			if g.Strategy == pbx.RingMemory {
-				first = 0
-			}
-			if status = w.ring(t, phones[first:i+1], g.Seconds); status == Answered {
-				break
-			}
-			status = NotAnswered
+	case pbx.RingHunt:
+		w.because(t, "strategy", "The members ring one after the other.")
+		for i := 0; i < len(phones) && status != Answered; i++ {
+			status = w.ring(t, phones[i:i+1], g.Seconds)
 		}
-		if len(phones) > 1 {
-			text = fmt.Sprintf("%s ring one after the other for %d seconds each", names(phones), g.Seconds)
+		if len(rings) > 1 {
+			text = fmt.Sprintf("%s ring one after the other for %d seconds each", names(rings), g.Seconds)
 		}
-		if len(phones) > 1 && g.Strategy == pbx.RingMemory {
-			text = fmt.Sprintf("%s ring, one more every %d seconds", names(phones), g.Seconds)
+	case pbx.RingMemory:
+		w.because(t, "strategy", "The members ring one after the other, and those before go on ringing.")
+		for i := 0; i < len(phones) && status != Answered; i++ {
+			status = w.ring(t, phones[:i+1], g.Seconds)
+		}
+		if len(rings) > 1 {
+			text = fmt.Sprintf("%s ring, one more every %d seconds", names(rings), g.Seconds)
 		}
 	}
-	w.describe(phones, text, status)
+	w.because(t, "seconds", fmt.Sprintf("Each attempt rings for %d seconds.", g.Seconds))
+	if status != Answered && g.Strategy != pbx.RingAll {
+		status = NotAnswered
+	}
+	w.describe(rings, text, status)
 	return status == Answered
 }

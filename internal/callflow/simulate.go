@@ -46,18 +46,18 @@ const (
 // Statuses returns all statuses.
 func Statuses() []Status { return []Status{Answered, NotAnswered, Engaged, CannotBeCalled} }
 
-// word returns the status as Asterisk and the traces of its dialplan name it.
-func (s Status) word() string {
+// letter returns the status as the dry run of the dialplan reads and records it.
+func (s Status) letter() string {
 	switch s {
 	case Answered:
-		return "UP"
+		return "a"
 	case Engaged:
-		return "BUSY"
+		return "b"
 	case CannotBeCalled:
-		return "CHANUNAVAIL"
+		return "u"
 	case NotAnswered:
 	}
-	return "NOANSWER"
+	return "n"
 }
 
 // Result is what happens to a call.
@@ -146,8 +146,8 @@ func (w *walk) begin() (to pbx.Destination, ok bool) {
 		return pbx.Destination(w.request.To), true
 	}
 	r, ok := w.numbers[w.request.Dial]
-	if !ok {
-		w.hangup(Thing{Number: w.request.Dial}, causeUnallocated)
+	if !ok { // no step of the dialplan is reached
+		w.end(Thing{Number: w.request.Dial}, causeUnallocated)
 		w.because(Thing{Number: w.request.Dial}, "number", "No user and no item has the number "+strconv.Quote(w.request.Dial)+".")
 		return pbx.Destination{}, false
 	}
@@ -170,6 +170,11 @@ func (w *walk) enter(to pbx.Destination) (next pbx.Destination, ok bool) {
 	}
 	w.result.Steps = append(w.result.Steps, Step{Kind: StepEnter, Thing: t, Text: text})
 	w.clauses = append(w.clauses, text)
+	if user != nil && user.Disabled {
+		w.because(t, "enabled", t.String()+" is disabled, and cannot be called.")
+		w.hangup(t, causeUnreachable)
+		return next, false
+	}
 	if w.hops++; w.hops > maxHops {
 		w.taken = append(w.taken, "loop")
 		w.because(t, "", fmt.Sprintf("A call comes to at most %d things one after the other.", maxHops))
@@ -228,61 +233,81 @@ func (w *walk) sentence() string {
 	return strings.ToUpper(text[:1]) + text[1:] + "."
 }
 
-// canRing reports whether the phone of a user rings with others, and records why not. With skipBusy a user in a call is left out.
-func (w *walk) canRing(at Thing, u *pbx.User, skipBusy bool) bool {
-	t := thingOf(u)
-	switch {
-	case u.Disabled:
-		w.because(t, "enabled", t.String()+" is disabled: the phone does not ring.")
-	case slices.Contains(w.request.Away, u.ID):
-		w.because(t, "", "The phone of "+t.String()+" is not registered: it does not ring.")
-	case skipBusy && slices.Contains(w.request.Busy, u.ID):
-		w.because(at, "skip_busy", fmt.Sprintf("%s is in a call, and %s skips users who are busy.", t, at))
-	default:
-		return true
-	}
-	return false
+// phone is the phone of a user that is dialled.
+type phone struct {
+	Thing
+	away bool // it is not registered, and does not ring
 }
 
-// ring rings phones and returns the outcome. Without a phone nothing is recorded, and nothing of the script is used.
-func (w *walk) ring(at Thing, phones []Thing, seconds int) Status {
+// canBeDialled returns the phone of a user, and records why it is not dialled with others, or does not ring. With skipBusy a user in a call is left out.
+func (w *walk) canBeDialled(at Thing, u *pbx.User, skipBusy bool) (p phone, ok bool) {
+	p = phone{thingOf(u), slices.Contains(w.request.Away, u.ID)}
+	switch {
+	case u.Disabled:
+		w.because(p.Thing, "enabled", p.String()+" is disabled: the phone does not ring.")
+		return p, false
+	case skipBusy && slices.Contains(w.request.Busy, u.ID):
+		w.because(at, "skip_busy", fmt.Sprintf("%s is in a call, and %s skips users who are busy.", p, at))
+		return p, false
+	case p.away:
+		w.because(p.Thing, "", "The phone of "+p.String()+" is not registered: it does not ring.")
+	}
+	return p, true
+}
+
+// present returns the phones that ring when they are dialled.
+func present(phones []phone) (ring []Thing) {
+	for _, p := range phones {
+		if !p.away {
+			ring = append(ring, p.Thing)
+		}
+	}
+	return ring
+}
+
+// ring dials phones and returns the outcome. Without a phone nothing is recorded. Nothing of the script is used if none rings.
+func (w *walk) ring(at Thing, phones []phone, seconds int) Status {
 	if len(phones) == 0 {
 		return CannotBeCalled
 	}
+	rings, by := present(phones), 0
 	next := Outcome{Status: NotAnswered}
-	word := ""
-	if len(w.script) > 0 {
+	switch {
+	case len(rings) == 0:
+		next.Status = CannotBeCalled
+	case len(w.script) > 0:
 		next, w.script = w.script[0], w.script[1:]
-		word = next.Status.word()
 	}
-	by := 0
 	if next.Status == Answered && next.By != "" {
-		if by = slices.IndexFunc(phones, func(t Thing) bool { return t.ID == string(next.By) }); by < 0 {
+		if by = slices.IndexFunc(rings, func(t Thing) bool { return t.ID == string(next.By) }); by < 0 {
 			who := w.thing(pbx.Ref{Kind: pbx.KindUser, ID: string(next.By)})
 			w.because(who, "", who.String()+" cannot answer, because the phone does not ring.")
-			next, word = Outcome{Status: NotAnswered}, NotAnswered.word()
+			next.Status = NotAnswered
 		}
 	}
 	numbers := ""
 	for _, p := range phones {
 		numbers += "+" + p.Number
 	}
-	w.taken = append(w.taken, "ring:"+numbers+"="+word)
+	w.taken = append(w.taken, fmt.Sprintf("ring:%s:%d=%s", numbers, seconds, next.Status.letter()))
 	w.result.Steps = append(w.result.Steps, Step{
-		Kind: StepRing, Thing: at, Rings: phones, Seconds: seconds, Outcome: next.Status, Text: ringing(phones, seconds) + without(phones, next.Status),
+		Kind: StepRing, Thing: at, Rings: rings, Seconds: seconds, Outcome: next.Status, Text: ringing(rings, seconds) + without(rings, next.Status),
 	})
 	if next.Status == Answered {
 		w.taken = append(w.taken, "end")
-		w.result.Steps = append(w.result.Steps, Step{Kind: StepAnswer, Thing: phones[by], Text: phones[by].String() + " answers"})
+		w.result.Steps = append(w.result.Steps, Step{Kind: StepAnswer, Thing: rings[by], Text: rings[by].String() + " answers"})
 	}
 	return next.Status
 }
+
+// noPhone is what is said of an attempt to ring where no phone can.
+const noPhone = "no phone rings"
 
 // describe adds to the sentence that phones ring, as the text says, and what becomes of it.
 func (w *walk) describe(phones []Thing, text string, status Status) {
 	switch {
 	case len(phones) == 0:
-		text = "no phone rings"
+		text = noPhone
 	case status == Answered:
 		text += ", and " + w.result.Steps[len(w.result.Steps)-1].Text
 	default:
@@ -294,7 +319,10 @@ func (w *walk) describe(phones []Thing, text string, status Status) {
 // ringing returns in words that phones ring at the same time.
 func ringing(phones []Thing, seconds int) string {
 	verb := " ring together for "
-	if len(phones) == 1 {
+	switch len(phones) {
+	case 0:
+		return noPhone
+	case 1:
 		verb = " rings for "
 	}
 	return names(phones) + verb + strconv.Itoa(seconds) + " seconds"
@@ -302,6 +330,9 @@ func ringing(phones []Thing, seconds int) string {
 
 // without returns in words that phones ring and no user answers.
 func without(phones []Thing, status Status) string {
+	if len(phones) == 0 {
+		return ""
+	}
 	are := " are "
 	if len(phones) == 1 {
 		are = " is "

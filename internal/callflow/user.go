@@ -9,13 +9,11 @@ import (
 // ringUser rings the phone of a user who is called directly, and ends the call if the user does not answer.
 func (w *walk) ringUser(u *pbx.User) {
 	t := thingOf(u)
-	var phones []Thing
-	if w.canRing(t, u, false) {
-		phones = []Thing{t}
-		w.because(t, "", fmt.Sprintf("A phone that is called directly rings for %d seconds, as this installation is set.", w.request.RingSeconds))
-	}
-	status := w.ring(t, phones, w.request.RingSeconds)
-	w.describe(phones, ringing(phones, w.request.RingSeconds), status)
+	p, _ := w.canBeDialled(t, u, false)
+	w.because(t, "", fmt.Sprintf("A phone that is called directly rings for %d seconds, as this installation is set.", w.request.RingSeconds))
+	status := w.ring(t, []phone{p}, w.request.RingSeconds)
+	rings := present([]phone{p})
+	w.describe(rings, ringing(rings, w.request.RingSeconds), status)
 	switch status {
 	case Answered:
 	case Engaged:
