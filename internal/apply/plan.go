@@ -300,7 +300,7 @@ func (e *Engine) beginDraft(ctx context.Context, restore int) func() (draft, err
 			return inside(err)
 		}
 		before := cmp.Or(e.draft.Load(), &render.Rendered{})
-		next, err := e.options.Next(*before, users)
+		next, err := e.options.Next(*before, pbx.Model{Users: users})
 		if err != nil {
 			return err
 		}

@@ -92,15 +92,21 @@ func (s *site) keep(t *testing.T, number int, beside ...pbx.File) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	users := slices.DeleteFunc(slices.Clone(state.Files), func(f pbx.File) bool { return f.Path != pbx.PJSIPPath && f.Path != pbx.DialplanPath })
+	s.keepAll(t, number, slices.Concat(users, beside))
+}
+
+// keepAll puts a revision with these files into the database.
+func (s *site) keepAll(t *testing.T, number int, files []pbx.File) {
+	t.Helper()
 	lock, err := s.store.TryApplyLock(t.Context())
 	if err != nil || lock == nil {
 		t.Fatal(lock, err)
 	}
 	defer lock.Release()
-	users := slices.DeleteFunc(slices.Clone(state.Files), func(f pbx.File) bool { return f.Path != pbx.PJSIPPath && f.Path != pbx.DialplanPath })
 	if err := lock.SaveRun(t.Context(), pbx.Run{
 		Log:      pbx.ApplyLog{ID: pbx.RunID(uuid.NewString()), TriggeredAt: time.Now(), TriggeredBy: "newer", Outcome: pbx.Success},
-		Revision: number, Result: pbx.Applied, Verification: pbx.Confirmed, Files: slices.Concat(users, beside),
+		Revision: number, Result: pbx.Applied, Verification: pbx.Confirmed, Files: files,
 	}); err != nil {
 		t.Fatal(err)
 	}

@@ -31,8 +31,9 @@ type ThingKind string
 
 // The kinds of things.
 const (
-	KindUser  ThingKind = "user"  // a user; the key is the extension number
-	KindOther ThingKind = "other" // of a kind that this version does not know: a newer one wrote the files; the key is the name in the files
+	KindUser    ThingKind = "user"    // a user; the key is the extension number
+	KindLibrary ThingKind = "library" // the routines that the dialplan of items calls; the key is their version
+	KindOther   ThingKind = "other"   // of a kind that this version does not know: a newer one wrote the files; the key is the name in the files
 )
 
 // Thing identifies what a part of the generated files is about, by what the files know: the kind, and a number or short name.
@@ -132,6 +133,7 @@ const (
 	DialplanPath = "extensions.d/synergycall/generated_routing.conf"
 	TrunksPath   = "pjsip.d/synergycall/generated_trunks.conf"
 	CallflowPath = "extensions.d/synergycall/generated_callflow.conf"
+	LibraryPath  = "extensions.d/synergycall/generated_library.conf"
 )
 
 // AllModules returns the modules whose files the portal writes.
@@ -145,6 +147,7 @@ func GeneratedFiles() []GeneratedFile {
 		{Path: DialplanPath, Module: Dialplan, Parent: "extensions.conf"},
 		{Path: TrunksPath, Module: PJSIP, Parent: "pjsip.conf", Optional: true},
 		{Path: CallflowPath, Module: Dialplan, Parent: "extensions.conf", Optional: true},
+		{Path: LibraryPath, Module: Dialplan, Parent: "extensions.conf", Optional: true},
 	}
 }
 

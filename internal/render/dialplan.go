@@ -22,10 +22,12 @@ func (c context) equal(other context) bool {
 	return c.name == other.name && c.path == other.path && slices.Equal(c.includes, other.includes)
 }
 
-// writeDialplan returns the dialplan file at path, and steps with the steps of this file appended, in its order. Within a context, owners are written in
-// descending order: for each extension that it adds, Asterisk searches a sorted list from its head, and in this order it stops at once; 10,000 extensions
-// load in 16 ms instead of 567 ms. The steps of a piece that are all in one context then share the memory of the returned steps.
+// writeDialplan returns the dialplan file at path, and steps with the steps of this file appended, in its order. The steps of a piece that are all in one
+// context then share the memory of the returned steps.
 func writeDialplan(path string, contexts []context, pieces []piece, steps []pbx.Step) ([]byte, []pbx.Step, error) {
+	if path == pbx.LibraryPath {
+		return append([]byte(nil), libraryFile...), append(steps, ownedBy(pbx.KindLibrary, pieces)...), nil
+	}
 	var b bytes.Buffer
 	first := len(steps)
 	b.Grow(len(header) + 72*(cap(steps)-first)) // more than a typical step needs
@@ -40,20 +42,54 @@ func writeDialplan(path string, contexts []context, pieces []piece, steps []pbx.
 		for _, included := range c.includes {
 			b.WriteString("include => " + included + "\n")
 		}
-		for i := range slices.Backward(pieces) {
-			p, from := &pieces[i], len(steps)
+		order, err := inContext(c.name, pieces, len(contexts) > 1)
+		if err != nil {
+			return nil, nil, err
+		}
+		for _, p := range order {
+			from := len(steps)
 			for _, s := range p.steps {
 				if s.Context == c.name {
 					steps = append(steps, s)
 					writeStep(&b, s)
 				}
 			}
-			if len(steps)-from == len(p.steps) && p.steps != nil {
+			if len(steps)-from == len(p.steps) {
 				p.steps = steps[from:len(steps):len(steps)]
 			}
 		}
 	}
 	return b.Bytes(), steps, readBackDialplan(path, b.Bytes(), written, steps[first:])
+}
+
+// inContext returns the pieces that have steps in a context, in the order in which they are written: descending. For each extension that it adds, Asterisk
+// searches a list, sorted as text, from its head, and in this order it stops at once; 10,000 extensions load in 16 ms instead of 567 ms. Files of users
+// alone have the order of numbers (mixed is false), which is that of text if all have the same number of digits.
+func inContext(name string, pieces []piece, mixed bool) ([]*piece, error) {
+	extenIn := func(p *piece) string {
+		for i := range p.steps {
+			if p.steps[i].Context == name {
+				return p.steps[i].Exten
+			}
+		}
+		return ""
+	}
+	order := make([]*piece, 0, len(pieces))
+	for i := range slices.Backward(pieces) {
+		if p := &pieces[i]; extenIn(p) != "" {
+			order = append(order, p)
+		}
+	}
+	if !mixed {
+		return order, nil
+	}
+	slices.SortStableFunc(order, func(a, b *piece) int { return strings.Compare(extenIn(b), extenIn(a)) })
+	for i := 1; i < len(order); i++ {
+		if exten := extenIn(order[i]); exten == extenIn(order[i-1]) {
+			return nil, refused(fmt.Sprintf("%s and %s have the same number %s. Change one of them", order[i-1].title(), order[i].title(), exten))
+		}
+	}
+	return order, nil
 }
 
 // writeStep writes one line.
@@ -156,6 +192,9 @@ func parseStep(s setting, last pbx.Step) (step pbx.Step, err error) {
 
 // stepsByOwner returns the steps of a dialplan file as pieces, in order of owner.
 func stepsByOwner(path string, steps []pbx.Step) []piece {
+	if path == pbx.LibraryPath {
+		return []piece{libraryPiece(steps)}
+	}
 	var pieces []piece
 	first := 0
 	for i := range steps {
@@ -164,7 +203,7 @@ func stepsByOwner(path string, steps []pbx.Step) []piece {
 			if pieces == nil {
 				pieces = make([]piece, 0, len(steps)/4+1)
 			}
-			pieces = append(pieces, piece{owner: ownerOf(path, steps[i].Exten)})
+			pieces = append(pieces, piece{owner: ownerOfExten(path, steps[i])})
 		}
 		pieces[len(pieces)-1].steps = steps[first : i+1 : i+1]
 	}

@@ -32,42 +32,51 @@ func differing(path string, a, b []byte) (part, part) {
 // maxHidden is the maximum number of blocks that are searched for one that is shown in full.
 const maxHidden = 8
 
-// blockBefore returns the offset at which the last complete block of text that is shown in full begins. If none of the last maxHidden blocks is shown in
-// full, it returns 0: consecutive hidden lines are counted together, and so must not be split.
+// blockBefore returns the offset at which the last complete blocks of text begin that are shown in full. If blocks among the last are not, it looks for
+// others before them; after maxHidden it returns 0: consecutive hidden lines are counted together, and so must not be split.
 func blockBefore(path string, text []byte) int {
 	end := lastBlock(path, text)
-	for range maxHidden {
-		start := lastBlock(path, text[:end])
-		if start == 0 || isShown(path, part{text: text[start:end], section: sectionOf(text[:start])}) {
+	start := end
+	for hidden := 0; hidden < maxHidden && start > 0; {
+		start = lastBlock(path, text[:start])
+		switch complete, enough := isShown(path, part{text: text[start:end], section: sectionOf(text[:start])}); {
+		case complete && enough:
 			return start
+		case !complete:
+			hidden++
+			end = start
 		}
-		end = start
 	}
 	return 0
 }
 
-// blockAfter returns the offset at which the first complete block of text that is shown in full ends, or the length of text if none of the first maxHidden
-// blocks is. section is the one in which text begins.
+// blockAfter returns the offset at which the first complete blocks of text end that are shown in full, or the length of text if there are none before more
+// than maxHidden others. section is the one in which text begins.
 func blockAfter(path string, text []byte, section string) int {
 	start := firstBlock(path, text)
-	for range maxHidden {
-		end := start + firstBlock(path, text[start:])
-		if own := sectionOf(text[:start]); own != "" {
-			section = own
+	end := start
+	for hidden := 0; hidden < maxHidden && end < len(text); {
+		end += firstBlock(path, text[end:])
+		own := sectionOf(text[:start])
+		if own == "" {
+			own = section
 		}
-		if end == len(text) || isShown(path, part{text: text[start:end], section: section}) {
+		switch complete, enough := isShown(path, part{text: text[start:end], section: own}); {
+		case complete && enough:
 			return end
+		case !complete:
+			hidden++
+			start = end
 		}
-		start = end
 	}
 	return len(text)
 }
 
-// isShown reports whether a block is shown in full, and is at least as long as the lines that a diff shows around a difference.
-func isShown(path string, block part) bool {
+// isShown reports whether blocks are shown in full, and whether they have at least as many lines as a diff shows around a difference.
+func isShown(path string, blocks part) (complete, enough bool) {
 	s := shower{noted: map[string]string{}}
-	s.show(path, block)
-	return s.blocks == 0 && len(s.places) >= 3
+	s.show(path, blocks)
+	return s.blocks == 0, len(s.places) >= 3
 }
 
 // Beginnings of a block: of a section, and, in the dialplan, of an extension.

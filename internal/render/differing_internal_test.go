@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -67,14 +68,21 @@ func TestApplyingADiffToTheShownOldFileResultsInTheShownNewFileAtLength(t *testi
 		for _, n := range []pbx.Number{10, 20, 99, 100, 999, 1000, 1001, 1002, 1500, 1501, 1999, 2000, 9999, 10_000, 250_000, 250_001, 999_999} {
 			if pick.IntN(6) > 0 {
 				secret := pbx.SecretFrom(one("AAAAAAAAAAAAAAAAAAAAAA", "AAAAAAAAAAAAAAAAAAAAAA", "AAAAAAAAAAAAAAAAAAAAAA", "BBBBBBBBBBBBBBBBBBBBBB"))
-				users = append(users, pbx.User{Name: one("Anna", "Anna", "Anna", "Berta"), Extension: pbx.Extension{Number: n, Secret: secret}})
+				users = append(users, pbx.User{Disabled: pick.IntN(8) == 0, Name: one("Anna", "Anna", "Anna", "Berta"), Extension: pbx.Extension{Number: n, Secret: secret}})
 			}
 		}
-		files, _, err := Config(users)
+		model := pbx.Model{Users: users}
+		for short := 1; short < 20 && pick.IntN(2) == 0; short += pick.IntN(5) + 1 {
+			model.Items = append(model.Items, pbx.Item{Meta: pbx.Meta{Kind: pbx.KindRingGroup, Short: short}, Body: &pbx.RingGroup{
+				Number: strconv.Itoa(600 + short), Strategy: pbx.RingStrategy(one("all", "hunt")), Members: []pbx.UserID{""}, Seconds: 5 + pick.IntN(2), Fallback: pbx.Destination{Kind: pbx.Hangup},
+			}})
+		}
+		rendered, err := Options{}.Next(Rendered{}, model)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if pick.IntN(2) == 0 {
+		files := rendered.Files
+		if len(files) == 2 && pick.IntN(2) == 0 {
 			files = append(files, rendertest.Trunks(one("one", "two"), "t-7", one("t-8", "t-9")), rendertest.Callflow(20+pick.IntN(2), "g17", one("g18", "g19")))
 		}
 		return files
@@ -92,6 +100,8 @@ func TestApplyingADiffToTheShownOldFileResultsInTheShownNewFileAtLength(t *testi
 		func(s string) string { return strings.ReplaceAll(s, "[synergy-internal]", "[others]") },
 		func(s string) string { return s[len(s)/2:] },
 		func(s string) string { return strings.TrimSuffix(s, "\n") },
+		func(s string) string { return strings.ReplaceAll(s, "Gosub(sc-lib-1,group", "Gosub(sc-lib-9,group") },
+		func(s string) string { return strings.Replace(s, "Return()", "System(x)", 1) },
 		func(s string) string { return s + s },
 		func(string) string { return "" },
 	}

@@ -176,11 +176,11 @@ func IsEmpty(file []byte) bool {
 	return true
 }
 
-// Numbers returns the extensions of users that have an endpoint, in order.
+// Numbers returns the extensions of users, in order.
 func (inv Inventory) Numbers() []pbx.Number {
 	var all []pbx.Number
 	for i := range inv.pieces {
-		if p := &inv.pieces[i]; p.owner.Kind == pbx.KindUser && p.find("endpoint", p.owner.Key) != nil {
+		if p := &inv.pieces[i]; p.owner.Kind == pbx.KindUser && (p.find("endpoint", p.owner.Key) != nil || isDisabled(p)) {
 			all = append(all, number(p))
 		}
 	}
@@ -193,6 +193,17 @@ func (inv Inventory) Secrets() map[pbx.Number]pbx.Secret {
 	for i := range inv.pieces {
 		if p := &inv.pieces[i]; p.owner.Kind == pbx.KindUser && len(p.objects) > 0 {
 			all[number(p)] = pbx.SecretFrom(value(p.find("auth", p.owner.Key), "password"))
+		}
+	}
+	return all
+}
+
+// Dialled returns the numbers that the dialplan has extensions for.
+func (inv Inventory) Dialled() map[pbx.Number]bool {
+	all := map[pbx.Number]bool{}
+	for i := range inv.steps {
+		if n, ok := pbx.ParseNumber(inv.steps[i].Exten); ok && inv.steps[i].Context == pbx.Context {
+			all[n] = true
 		}
 	}
 	return all
@@ -286,17 +297,11 @@ func (o object) hash() string {
 
 // Changes returns the differences between two inventories, by owner.
 func Changes(from, to Inventory) (changes []pbx.Change) {
-	readings := readings()
 	for before, after := range pairs(from.pieces, to.pieces) {
 		owner := ownerOfPair(before, after)
-		for _, r := range readings {
-			if r.kind != owner.Kind {
-				continue
-			}
-			if change, found := r.change(before, after); found {
-				change.Owner = owner
-				changes = append(changes, change)
-			}
+		if change, found := changeOf(owner.Kind, before, after); found {
+			change.Owner = owner
+			changes = append(changes, change)
 		}
 	}
 	return changes
@@ -380,11 +385,14 @@ func (inv Inventory) Contexts(path string) (names []string) {
 	return names
 }
 
-// LastExten returns the last extension of a context ("1000@synergy-internal"), "" if it has none.
+// LastExten returns the last extension of a context ("1000@synergy-internal"), "" if it has none, or a pattern, which cannot be queried by itself.
 func (inv Inventory) LastExten(context string) string {
 	for _, s := range slices.Backward(inv.steps) {
-		if s.Context == context {
+		if s.Context == context && !strings.HasPrefix(s.Exten, "_") {
 			return s.Place()
+		}
+		if s.Context == context {
+			break
 		}
 	}
 	return ""

@@ -2,6 +2,7 @@ package render
 
 import (
 	"slices"
+	"strings"
 
 	"github.com/synergycall/pbxportal/internal/pbx"
 )
@@ -86,29 +87,60 @@ func (k kind[S, T]) next(before layer[T], things []S) layer[T] {
 	return now
 }
 
-// reading defines how things of one kind are read back and compared.
+// reading defines how things of one kind are compared.
 type reading struct {
 	kind   pbx.ThingKind
-	key    func(path, name string) (key string, ok bool)         // the thing that a section or extension belongs to; not ok: of another kind
 	change func(from, to *piece) (change pbx.Change, found bool) // the change of one thing; nil: it does not exist
 }
 
-// readings returns the readings of all kinds. The last one is for things of unknown kinds, which a newer version wrote.
-func readings() [2]reading {
+// readings returns the readings of all kinds but those of items.
+func readings() [3]reading {
 	return [...]reading{
-		{pbx.KindUser, userKey, userChange},
-		{pbx.KindOther, func(_, name string) (string, bool) { return name, true }, otherChange},
+		{pbx.KindUser, userChange},
+		{pbx.KindLibrary, otherChange},
+		{pbx.KindOther, otherChange}, // written by a newer version
 	}
 }
 
-// ownerOf returns the thing that a section or an extension of a file belongs to.
-func ownerOf(path, name string) pbx.Thing {
+// changeOf returns the change of one thing of a kind; nil: it does not exist.
+func changeOf(kind pbx.ThingKind, from, to *piece) (change pbx.Change, found bool) {
 	for _, r := range readings() {
-		if key, ok := r.key(path, name); ok {
-			return pbx.Thing{Kind: r.kind, Key: key}
+		if r.kind == kind {
+			return r.change(from, to)
 		}
 	}
-	return pbx.Thing{}
+	for _, k := range itemKinds() {
+		if k.kind == kind {
+			return k.change(from, to)
+		}
+	}
+	return change, false
+}
+
+// ownerOfObject returns the thing that a section of a PJSIP file belongs to: everything in the file of users belongs to one.
+func ownerOfObject(path, id string) pbx.Thing {
+	if path == pbx.PJSIPPath {
+		return pbx.Thing{Kind: pbx.KindUser, Key: id}
+	}
+	return pbx.Thing{Kind: pbx.KindOther, Key: id}
+}
+
+// ownerOfExten returns the thing that the extension with this first step belongs to. The extension of a number belongs to the thing that it leads to.
+func ownerOfExten(path string, s pbx.Step) pbx.Thing {
+	context, key, own := s.Context, s.Exten, path == pbx.DialplanPath
+	if own && s.App == "Goto" && strings.HasPrefix(s.Args, "sc-") {
+		context, key, _ = strings.Cut(strings.TrimSuffix(s.Args, ",1"), ",")
+		own = false
+	}
+	if own || context == userContext || context == phonesContext {
+		return pbx.Thing{Kind: pbx.KindUser, Key: key}
+	}
+	for _, k := range itemKinds() {
+		if k.context == context {
+			return pbx.Thing{Kind: k.kind, Key: key}
+		}
+	}
+	return pbx.Thing{Kind: pbx.KindOther, Key: key}
 }
 
 // otherChange returns the change of a thing of an unknown kind.

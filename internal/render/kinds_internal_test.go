@@ -39,7 +39,7 @@ func gadgets() kind[gadget, gadget] {
 					{"auth", g.key, seal([]setting{{"type", "auth"}, {"password", g.secret}, {pbx.HashAttribute, ""}})},
 				},
 				steps: []pbx.Step{
-					step("sc-group", pbx.HintPriority, "hint", "PJSIP/1000"), step("sc-group", 1, "Dial", "PJSIP/1000,"+strconv.Itoa(g.ring)), step("sc-group", 2, "Hangup", ""),
+					step("sc-gadget", pbx.HintPriority, "hint", "PJSIP/1000"), step("sc-gadget", 1, "Dial", "PJSIP/1000,"+strconv.Itoa(g.ring)), step("sc-gadget", 2, "Hangup", ""),
 					step("sc-direct", 1, "Goto", "sc-group,"+g.key+",1"),
 				},
 			}
@@ -60,11 +60,11 @@ type both struct {
 }
 
 func next(before both, m model) (now both, err error) {
-	contexts := userContexts()
+	contexts := userContexts(false)
 	if len(m.gadgets) > 0 {
-		contexts = append(contexts, context{"sc-group", pbx.CallflowPath, []string{"sc-direct"}}, context{name: "sc-direct", path: pbx.CallflowPath})
+		contexts = append(contexts, context{"sc-gadget", pbx.CallflowPath, []string{"sc-direct"}}, context{name: "sc-direct", path: pbx.CallflowPath})
 	}
-	now.users, now.gadgets = Options{}.users(1).next(before.users, m.users), gadgets().next(before.gadgets, m.gadgets)
+	now.users, now.gadgets = Options{}.users(1, false).next(before.users, m.users), gadgets().next(before.gadgets, m.gadgets)
 	pieces := slices.Concat(now.gadgets.pieces, now.users.pieces)
 	now.Files, now.Inventory, err = write(before.Rendered, pieces, contexts, now.users.sameSteps && now.gadgets.sameSteps)
 	now.gadgets.pieces, now.users.pieces = pieces[:len(m.gadgets)], pieces[len(m.gadgets):]
@@ -201,7 +201,7 @@ func TestTheLastObjectOfEachTypeAndExtensionOfEachContextAreReturned(t *testing.
 	if diff := gocmp.Diff(want, inventory.Last()); diff != "" {
 		t.Error(diff)
 	}
-	for context, want := range map[string]string{pbx.Context: "1000@synergy-internal", rendertest.Groups: "g18@sc-group", rendertest.Common: "busy@sc-common"} {
+	for context, want := range map[string]string{pbx.Context: "1000@synergy-internal", rendertest.Groups: "g18@sc-gadget", rendertest.Common: "busy@sc-common"} {
 		if got := inventory.LastExten(context); got != want {
 			t.Errorf("the last of %s is %q, want %q", context, got, want)
 		}

@@ -155,7 +155,7 @@ func readPJSIP(path string, file []byte) ([]piece, error) {
 		}
 		if len(objects) == 0 || id != objects[len(objects)-1].id {
 			first = len(objects)
-			pieces = append(pieces, piece{owner: ownerOf(path, id), path: path})
+			pieces = append(pieces, piece{owner: ownerOfObject(path, id), path: path})
 		}
 		if again := slices.IndexFunc(objects[first:], func(o object) bool { return o.typ == typ }); again >= 0 {
 			objects[first+again].settings = s.settings // Asterisk would accept neither

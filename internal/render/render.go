@@ -1,6 +1,6 @@
-// Package render converts users to the exact bytes of the files that Asterisk reads, and back. It is pure: the same users and options always result in
-// the same bytes. Each kind of thing (user.go) defines its PJSIP objects and dialplan steps, and one writer per format (pjsip.go, dialplan.go) writes
-// them. User text reaches a file only through encode (encode.go). Everything is read back by parse (parse.go), our own implementation of Asterisk's line
+// Package render converts users and items to the exact bytes of the files that Asterisk reads, and back. It is pure: the same model and options always result
+// in the same bytes. Each kind of thing (user.go, ringgroup.go) defines its PJSIP objects and dialplan steps, and one writer per format (pjsip.go, dialplan.go)
+// writes them. What items do during a call is in one constant file (library.conf). User text reaches a file only through encode (encode.go). Everything is read back by parse (parse.go), our own implementation of Asterisk's line
 // rules: files that Asterisk would not read as exactly the intended objects are never returned.
 //
 // It does not know where files are stored on a host, does not write them, and does not talk to Asterisk.
@@ -16,12 +16,12 @@ const header = `; Made by the PBX Control Portal. Changes made here by hand are 
 `
 
 // Config returns the files for these users, and their inventory. The users must be ordered by extension number, as the store lists them. The error is a
-// pbx.Error of KindApply that names the user whose data Asterisk would not read as intended.
+// pbx.Error of KindApply that names the thing whose data Asterisk would not read as intended.
 func Config(users []pbx.User) ([]pbx.File, Inventory, error) { return Options{}.Config(users) }
 
 // Config is the function Config with these options.
 func (o Options) Config(users []pbx.User) ([]pbx.File, Inventory, error) {
-	r, err := o.Next(Rendered{}, users)
+	r, err := o.Next(Rendered{}, pbx.Model{Users: users})
 	return r.Files, r.Inventory, err
 }
 
@@ -32,24 +32,56 @@ type Rendered struct {
 
 	options Options
 	users   layer[phone]
+	items   layer[item]
 }
 
-// Next returns the files that Config returns. It reuses the pieces of users that are the same as in before.
-func (o Options) Next(before Rendered, users []pbx.User) (Rendered, error) {
+// Next returns the files of a model. It reuses the pieces of things that are the same as in before. Without items the files are those of users: two, without
+// the library.
+func (o Options) Next(before Rendered, m pbx.Model) (Rendered, error) {
 	if before.options != o || before.Files == nil {
 		before = Rendered{}
 	}
 	room := 1
 	if before.Files == nil {
-		room = len(users)
+		room = len(m.Users)
 	}
-	now := Rendered{options: o, users: o.users(room).next(before.users, users)}
-	if now.users.same {
+	all, contexts, err := itemsOf(m)
+	if err != nil {
+		return Rendered{}, err
+	}
+	withItems := len(all) > 0
+	now := Rendered{options: o, users: o.users(room, withItems).next(before.users, m.Users), items: items().next(before.items, all)}
+	if now.users.same && now.items.same {
 		return before, nil
 	}
-	var err error
-	now.Files, now.Inventory, err = write(before, now.users.pieces, userContexts(), now.users.sameSteps)
+	pieces, first := now.users.pieces, 0
+	contexts = append(userContexts(withItems), contexts...)
+	if withItems {
+		libraryContexts, own, err := readLibrary()
+		if err != nil {
+			return Rendered{}, err
+		}
+		contexts = append(contexts, libraryContexts...)
+		others := merged(now.items.pieces, []piece{own})
+		first = slices.IndexFunc(others, func(p piece) bool { return p.owner.Kind > pbx.KindUser })
+		if first < 0 {
+			first = len(others)
+		}
+		pieces = slices.Concat(others[:first], pieces, others[first:])
+	}
+	now.Files, now.Inventory, err = write(before, pieces, contexts, now.users.sameSteps && now.items.sameSteps)
+	now.users.pieces = pieces[first : first+len(m.Users)] // they have their text now
 	return now, err
+}
+
+// ownedBy returns the steps of the pieces of a kind.
+func ownedBy(kind pbx.ThingKind, pieces []piece) (steps []pbx.Step) {
+	for i := range pieces {
+		if pieces[i].owner.Kind == kind {
+			steps = append(steps, pieces[i].steps...)
+		}
+	}
+	return steps
 }
 
 // write returns the files with these pieces, which must be ordered by owner, and these contexts. An optional file is included only if something is in it.

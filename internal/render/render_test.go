@@ -6,6 +6,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
@@ -21,36 +22,60 @@ import (
 
 func user(number pbx.Number, name, secret string) pbx.User {
 	return pbx.User{
-		ID: "u", TenantID: pbx.DefaultTenant, Name: name, Email: fmt.Sprintf("%d@example.com", number),
+		ID: pbx.UserID(fmt.Sprint("u", number)), TenantID: pbx.DefaultTenant, Name: name, Email: fmt.Sprintf("%d@example.com", number),
 		Extension: pbx.Extension{ID: "e", Number: number, Secret: pbx.SecretFrom(secret)},
 	}
 }
 
+func disabled(u pbx.User) pbx.User {
+	u.Disabled = true
+	return u
+}
+
+// ringGroup returns a ring group with this short number, which is also in its id.
+func ringGroup(short int, number string, g pbx.RingGroup) pbx.Item {
+	g.Number = number
+	return pbx.Item{Meta: pbx.Meta{ID: pbx.ThingID(fmt.Sprint("g", short)), TenantID: pbx.DefaultTenant, Kind: pbx.KindRingGroup, Short: short, Name: "Group"}, Body: &g}
+}
+
+// groups returns a model with ring groups of every strategy, with every kind of fallback, and with a disabled member.
+func groups() pbx.Model {
+	users := []pbx.User{user(99, "Short", "CCCCCCCCCCCCCCCCCCCCCC"), user(1000, "Anna", "AAAAAAAAAAAAAAAAAAAAAA"), disabled(user(1001, "Bernd", "BBBBBBBBBBBBBBBBBBBBBB"))}
+	all := []pbx.UserID{"u99", "u1000", "u1001"}
+	return pbx.Model{Users: users, Items: []pbx.Item{
+		ringGroup(1, "600", pbx.RingGroup{Strategy: pbx.RingAll, Members: all, Seconds: 20, SkipBusy: true, Fallback: pbx.Destination{Kind: pbx.Hangup}}),
+		ringGroup(2, "601", pbx.RingGroup{Strategy: pbx.RingHunt, Members: all[1:], Seconds: 5, Fallback: pbx.Destination{Kind: pbx.KindUser, ID: "u1000"}}),
+		ringGroup(10, "2000", pbx.RingGroup{Strategy: pbx.RingMemory, Members: all[:1], Seconds: 120, SkipBusy: true, Fallback: pbx.Destination{Kind: pbx.KindRingGroup, ID: "g1"}}),
+	}}
+}
+
 func TestGeneratedFilesEqualTheGoldenFiles(t *testing.T) {
 	t.Parallel()
-	for name, users := range map[string][]pbx.User{
-		"no_users": nil,
-		"two_users": {
+	for name, model := range map[string]pbx.Model{
+		"no_users": {},
+		"two_users": {Users: []pbx.User{
 			user(1000, "Anna Example", "AAAAAAAAAAAAAAAAAAAAAA"),
 			user(1001, "José O'Brien (Sales)", "-_bbbbbbbbbbbbbbbbbbbb"),
-		},
-		"digests": {
+		}},
+		"digests": {Users: []pbx.User{
 			user(1000, "Anna Example", "AAAAAAAAAAAAAAAAAAAAAA"),
 			user(1001, "Semicolons", `;a;;b\;c;--d`),
-		},
-		"hostile_names": {
+		}},
+		"hostile_names": {Users: []pbx.User{
 			user(1000, `Bob" <1999> ;-- x`, "secret"),
 			user(1001, "[evil](!) #exec rm $(id) ${SHELL}", "secret"),
 			user(1002, "🙂", "secret"),
 			user(1003, "山田\u3000太郎", "secret"),
 			user(1004, "Jean\u00a0Luc \u202f\u2009 P\u200dQ", "secret"),
 			user(1999, "Ünï çødé Łódź 王小明 "+"very long name that Asterisk would cut in the middle of a character é", "secret"),
-		},
-		"secrets_of_an_adopted_database": {
+		}},
+		"secrets_of_an_adopted_database": {Users: []pbx.User{
 			user(1000, "Semicolons", `;a;;b\;c;--d`),
 			user(1001, "Leading greater-than", ">x"),
 			user(1002, "Signs", `p[a]s#s=w"o'r$d,{}\`),
-		},
+		}},
+		"a_disabled_user": {Users: []pbx.User{user(1000, "Anna Example", "AAAAAAAAAAAAAAAAAAAAAA"), disabled(user(1001, "Bernd", "BBBBBBBBBBBBBBBBBBBBBB"))}},
+		"ring_groups":     groups(),
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -58,12 +83,12 @@ func TestGeneratedFilesEqualTheGoldenFiles(t *testing.T) {
 			if name == "digests" {
 				options.DigestRealm = "asterisk"
 			}
-			files, _, err := options.Config(users)
+			rendered, err := options.Next(render.Rendered{}, model)
 			if err != nil {
 				t.Fatal(err)
 			}
 			archive := &txtar.Archive{}
-			for _, f := range files {
+			for _, f := range rendered.Files {
 				archive.Files = append(archive.Files, txtar.File{Name: f.Path, Data: f.Content})
 			}
 			golden := filepath.Join("testdata", name+".txtar")
@@ -132,30 +157,69 @@ func TestFilesRenderedIncrementallyEqualThoseRenderedAnew(t *testing.T) {
 			for range rapid.IntRange(0, 4).Draw(t, "changes") { // few numbers and names, so that many pieces are reused
 				n := pbx.Number(rapid.IntRange(1000, 1005).Draw(t, "number"))
 				u := user(n, rapid.SampledFrom([]string{"Anna", "Bob", "王小明", "\n[evil]"}).Draw(t, "name"), rapid.SampledFrom([]string{"one", "two;", "\\"}).Draw(t, "secret"))
+				u.Disabled = rapid.IntRange(0, 3).Draw(t, "disabled") == 0
 				if users[n] = u; rapid.Bool().Draw(t, "deleted") {
 					delete(users, n)
 				}
 			}
-			ordered := slices.SortedFunc(maps.Values(users), func(a, b pbx.User) int { return int(a.Extension.Number - b.Extension.Number) })
-			options := rapid.SampledFrom(choices).Draw(t, "options")
-			next, err := options.Next(before, ordered)
-			files, inventory, freshErr := options.Config(ordered)
-			if err != nil || freshErr != nil {
-				t.Fatalf("error %v, made anew %v", err, freshErr)
+			model := pbx.Model{Users: slices.SortedFunc(maps.Values(users), func(a, b pbx.User) int { return int(a.Extension.Number - b.Extension.Number) })}
+			if len(model.Users) > 0 {
+				model.Items = drawGroups(t, model.Users)
 			}
-			if diff := cmp.Diff(files, next.Files); diff != "" {
-				t.Fatal(diff)
+			options := rapid.SampledFrom(choices).Draw(t, "options")
+			next, err := options.Next(before, model)
+			anew, anewErr := options.Next(render.Rendered{}, model)
+			if err != nil || anewErr != nil {
+				t.Fatalf("error %v, made anew %v", err, anewErr)
+			}
+			if !reflect.DeepEqual(anew.Files, next.Files) {
+				t.Fatal(cmp.Diff(anew.Files, next.Files))
 			}
 			read, err := render.Read(next.Files)
-			if diff := cmp.Diff(inventory.Live(), next.Inventory.Live()) + cmp.Diff(inventory.Live(), read.Live()); diff != "" || err != nil {
-				t.Fatalf("error %v\n%s", err, diff)
+			if live := anew.Inventory.Live(); err != nil || !reflect.DeepEqual(live, next.Inventory.Live()) || !reflect.DeepEqual(live, read.Live()) {
+				t.Fatalf("error %v\n%s", err, cmp.Diff(live, next.Inventory.Live())+cmp.Diff(live, read.Live()))
 			}
-			if changes := append(render.Changes(inventory, next.Inventory), render.Changes(read, inventory)...); len(changes) > 0 {
+			if changes := append(render.Changes(anew.Inventory, next.Inventory), render.Changes(read, anew.Inventory)...); len(changes) > 0 {
 				t.Fatalf("another inventory: %v", changes)
+			}
+			if !slices.Equal(read.Numbers(), next.Inventory.Numbers()) || len(read.Numbers()) != len(model.Users) {
+				t.Fatalf("the numbers of %d users are %v", len(model.Users), read.Numbers())
+			}
+			readBefore, err := render.Read(before.Files)
+			if diff := cmp.Diff(render.Changes(readBefore, read), render.Changes(before.Inventory, next.Inventory)); diff != "" || err != nil {
+				t.Fatalf("error %v; the changes between read inventories differ from those between rendered ones:\n%s", err, diff)
 			}
 			before = next
 		}
 	})
+}
+
+// drawGroups returns up to three ring groups of some of these users, of which each may fall back to the one before.
+func drawGroups(t *rapid.T, users []pbx.User) (all []pbx.Item) {
+	for short := range 4 {
+		if short == 0 || rapid.Bool().Draw(t, "no such group") {
+			continue
+		}
+		g := pbx.RingGroup{
+			Strategy: rapid.SampledFrom(pbx.RingStrategies()).Draw(t, "strategy"), Seconds: rapid.IntRange(5, 6).Draw(t, "seconds"),
+			SkipBusy: rapid.Bool().Draw(t, "skip"), Fallback: pbx.Destination{Kind: pbx.Hangup},
+		}
+		for _, u := range users {
+			if len(g.Members) == 0 || rapid.Bool().Draw(t, "member") {
+				g.Members = append(g.Members, u.ID)
+			}
+		}
+		switch rapid.IntRange(0, 2).Draw(t, "fallback") {
+		case 1:
+			g.Fallback = pbx.Destination{Kind: pbx.KindUser, ID: string(users[0].ID)}
+		case 2:
+			if len(all) > 0 {
+				g.Fallback = pbx.Destination{Kind: pbx.KindRingGroup, ID: string(all[len(all)-1].ID)}
+			}
+		}
+		all = append(all, ringGroup(short*6, fmt.Sprint(rapid.SampledFrom([]int{600, 2000, 60000}).Draw(t, "number")+short), g))
+	}
+	return all
 }
 
 func TestTheDialplanIsInDescendingOrderSoThatAsteriskLoadsItInLinearTime(t *testing.T) {
@@ -200,13 +264,13 @@ func BenchmarkConfigOf1000Users(b *testing.B) {
 		}
 	})
 	b.Run("one changed", func(b *testing.B) {
-		before, err := render.Options{}.Next(render.Rendered{}, users)
+		before, err := render.Options{}.Next(render.Rendered{}, pbx.Model{Users: users})
 		if err != nil {
 			b.Fatal(err)
 		}
 		for i := 0; b.Loop(); i++ {
 			users[500].Name = fmt.Sprintf("User %d", i)
-			if before, err = (render.Options{}).Next(before, users); err != nil {
+			if before, err = (render.Options{}).Next(before, pbx.Model{Users: users}); err != nil {
 				b.Fatal(err)
 			}
 		}
@@ -288,6 +352,155 @@ func TestAChangeOfSecretModeIsAChangeOfSettingsAndDoesNotHideANewSecret(t *testi
 				t.Errorf("%s: the diff does not show a new secret:\n%s", tc.name, d.Text)
 			}
 		}
+	}
+}
+
+// Every Dial but that of users without items is in the routine of the library that looks at the flag of a dry run first, so that a dry run rings no phone.
+func TestOnlyTheRoutineThatLooksAtTheDryRunFlagDials(t *testing.T) {
+	t.Parallel()
+	rendered, err := render.Options{}.Next(render.Rendered{}, groups())
+	if err != nil {
+		t.Fatal(err)
+	}
+	dials := regexp.MustCompile(`(?i)\b(Dial|RetryDial|Originate|Page|Queue|FollowMe|System|TrySystem|SHELL|AGI|Exec)\(`)
+	var found []string
+	for _, step := range rendered.Inventory.Live().Steps {
+		if dials.MatchString(step.App + "(" + step.Args + ")") {
+			found = append(found, fmt.Sprintf("%s,%d,%s(%s)", step.Place(), step.Priority, step.App, step.Args))
+		}
+	}
+	if want := []string{"ring@sc-lib-1,4,Dial(${SC_DEVICES:1},${ARG1},${ARG2})"}; !slices.Equal(found, want) {
+		t.Errorf("the dialplan of items dials at %q, want %q", found, want)
+	}
+	if flag := "exten => ring,1,Set(SC_RESULT=u)\n same => n,GotoIf($[\"${SC_DEVICES}\"=\"\"]?ring-end,1)\n" +
+		" same => n,GotoIf($[\"${SC_SIM}\"!=\"\"]?sim-ring,1)\n same => n,Dial("; !strings.Contains(string(pbx.ContentOf(rendered.Files, pbx.LibraryPath)), flag) {
+		t.Error("the routine does not look at the flag before it dials")
+	}
+	users, _, err := render.Config([]pbx.User{user(1000, "Anna", "x")})
+	if err != nil || pbx.ContentOf(users, pbx.LibraryPath) != nil {
+		t.Errorf("users alone have a library, error %v", err)
+	}
+}
+
+// What is shown of a diff is exactly what the portal writes: here all of it.
+func TestADiffShowsRingGroupsAndTheLibraryInFull(t *testing.T) {
+	t.Parallel()
+	without, _, err := render.Config(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	with, err := render.Options{}.Next(render.Rendered{}, groups())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range render.Diff("a", without, "b", with.Files) {
+		if strings.Contains(d.Text, "not written by the portal") || d.Text == "" {
+			t.Errorf("the diff of %s is\n%s", d.Path, d.Text)
+		}
+	}
+	for _, step := range with.Inventory.Live().Steps {
+		if shown := render.OurStep(step); !strings.Contains(shown, step.App) {
+			t.Errorf("%v is shown as %q", step, shown)
+		}
+	}
+	edited := bytes.ReplaceAll(pbx.ContentOf(with.Files, pbx.CallflowPath), []byte("hunt,5,,1000-1001,"), []byte("hunt,5,,1000-secret,"))
+	for _, d := range render.Diff("a", with.Files, "b", []pbx.File{{Path: pbx.CallflowPath, Content: edited}}) {
+		if strings.Contains(d.Text, "secret") {
+			t.Errorf("the diff shows what the portal did not write:\n%s", d.Text)
+		}
+	}
+}
+
+func TestThePlanNamesTheFieldsOfARingGroupThatChange(t *testing.T) {
+	t.Parallel()
+	render1 := func(change func(*pbx.Model, *pbx.RingGroup)) render.Inventory {
+		m := groups()
+		g, _ := m.Items[1].Body.(*pbx.RingGroup)
+		if change != nil {
+			change(&m, g)
+		}
+		r, err := render.Options{}.Next(render.Rendered{}, m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		read, err := render.Read(r.Files)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return read
+	}
+	was := render1(nil)
+	for want, change := range map[string]func(*pbx.Model, *pbx.RingGroup){
+		"changed [number]":    func(_ *pbx.Model, g *pbx.RingGroup) { g.Number = "602" },
+		"changed [strategy]":  func(_ *pbx.Model, g *pbx.RingGroup) { g.Strategy = pbx.RingAll },
+		"changed [seconds]":   func(_ *pbx.Model, g *pbx.RingGroup) { g.Seconds = 6 },
+		"changed [skip_busy]": func(_ *pbx.Model, g *pbx.RingGroup) { g.SkipBusy = true },
+		"changed [members]":   func(_ *pbx.Model, g *pbx.RingGroup) { g.Members = g.Members[:1] },
+		"changed [fallback]":  func(_ *pbx.Model, g *pbx.RingGroup) { g.Fallback = pbx.Destination{Kind: pbx.Hangup} },
+		"changed [number strategy seconds skip_busy members fallback]": func(_ *pbx.Model, g *pbx.RingGroup) {
+			*g = pbx.RingGroup{Number: "9", Strategy: pbx.RingMemory, Seconds: 7, SkipBusy: true, Members: []pbx.UserID{"u99"}, Fallback: pbx.Destination{Kind: pbx.KindRingGroup, ID: "g1"}}
+		},
+		"removed []": func(m *pbx.Model, _ *pbx.RingGroup) { m.Items = slices.Delete(m.Items, 1, 2) },
+	} {
+		c := render.Changes(was, render1(change))
+		if len(c) != 1 || c[0].Owner != (pbx.Thing{Kind: pbx.KindRingGroup, Key: "g2"}) || fmt.Sprint(c[0].Kind, " ", c[0].What) != want {
+			t.Errorf("changes %+v, want of g2: %s", c, want)
+		}
+	}
+	none, _, err := render.Config(groups().Users)
+	if err != nil {
+		t.Fatal(err)
+	}
+	without, err := render.Read(none)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var titles []string
+	for _, c := range render.Changes(without, was) {
+		titles = append(titles, string(c.Kind)+" "+c.Title())
+	}
+	if want := []string{"added library 1", "added ring_group g1", "added ring_group g2", "added ring_group g10"}; !slices.Equal(titles, want) {
+		t.Errorf("the first groups are %q, want %q", titles, want)
+	}
+}
+
+func TestThePlanNamesAUserWhoIsDisabledOrEnabled(t *testing.T) {
+	t.Parallel()
+	for _, items := range [][]pbx.Item{nil, groups().Items} {
+		inventory := func(off bool) render.Inventory {
+			m := pbx.Model{Users: groups().Users, Items: items}
+			m.Users[1].Disabled = off
+			r, err := render.Options{}.Next(render.Rendered{}, m)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return r.Inventory
+		}
+		for _, off := range []bool{true, false} {
+			c := render.Changes(inventory(!off), inventory(off))
+			if len(c) != 1 || c[0].Number != 1000 || c[0].Kind != pbx.Changed || fmt.Sprint(c[0].What) != "[enabled]" || c[0].Reregister != off || c[0].Name != "Anna" {
+				t.Errorf("disabled %t, %d items: changes %+v", off, len(items), c)
+			}
+		}
+		if n := inventory(true).Numbers(); len(n) != 3 {
+			t.Errorf("the users are %v", n)
+		}
+	}
+}
+
+func TestTwoThingsWithOneNumberAreRefused(t *testing.T) {
+	t.Parallel()
+	m := groups()
+	g, _ := m.Items[0].Body.(*pbx.RingGroup)
+	for _, number := range []string{"1000", "601"} {
+		g.Number = number
+		if _, err := (render.Options{}).Next(render.Rendered{}, m); pbx.CodeOf(err) != pbx.CodeRefused || !strings.Contains(err.Error(), "have the same number "+number) {
+			t.Errorf("a group with the number %s of another thing: error %v", number, err)
+		}
+	}
+	g.Number, g.Members = "600", []pbx.UserID{"nobody"}
+	if _, err := (render.Options{}).Next(render.Rendered{}, m); pbx.CodeOf(err) != pbx.CodeRefused || !strings.Contains(err.Error(), "ring_group g1") {
+		t.Errorf("a member that does not exist: error %v", err)
 	}
 }
 

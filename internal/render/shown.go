@@ -85,7 +85,7 @@ func (s *shower) show(path string, p part) []byte {
 			end++
 		}
 		if pbx.ModuleOf(path) == pbx.Dialplan {
-			s.context(section, lines[:end])
+			s.context(path, section, lines[:end])
 		} else {
 			s.object(path, lines[:end])
 		}
@@ -139,25 +139,72 @@ func (s *shower) news(place, secret string) string {
 func isComment(line string) bool { return line == "" || line+"\n" == header }
 
 // context shows lines of a section of the dialplan, which begins with the line section; "" for what precedes the first.
-func (s *shower) context(section string, lines []string) {
-	ours := section == "["+pbx.Context+"]"
+func (s *shower) context(path, section string, lines []string) {
+	name := strings.TrimSuffix(strings.TrimPrefix(section, "["), "]")
 	var steps []string // of the current extension, as we write them
 	for i, text := range lines {
 		s.at++
-		switch number, _, _ := strings.Cut(strings.TrimPrefix(text, "exten => "), ","); {
-		case isComment(text), i == 0 && ours && text == section:
-			s.line(text)
-			continue
-		case ours && strings.HasPrefix(text, "exten => "):
-			_, ring, _ := strings.Cut(strings.TrimSuffix(text, ")"), ",1,Dial(PJSIP/"+number+",")
-			steps = stepLines(number, ring)
+		exten, isExten := strings.CutPrefix(text, "exten => ")
+		if isExten {
+			steps = nil
+			if name == pbx.Context {
+				number, _, _ := strings.Cut(exten, ",")
+				_, ring, _ := strings.Cut(strings.TrimSuffix(text, ")"), ",1,Dial(PJSIP/"+number+",")
+				steps = stepLines(number, ring)
+			}
 		}
-		if slices.Contains(steps, text) {
+		switch {
+		case isComment(text), i == 0 && text == section && isOurContext(path, name), slices.Contains(steps, text):
 			s.line(text)
-		} else {
+		case path == pbx.LibraryPath && strings.Contains("\n"+libraryFile, "\n"+text+"\n"):
+			s.line(text)
+		case isExten && isOurLine(name, exten):
+			s.line(text)
+		default:
 			s.hide(text)
 		}
 	}
+}
+
+// isOurContext reports whether the portal writes a context of this name to the file at path.
+func isOurContext(path, name string) bool {
+	switch path {
+	case pbx.DialplanPath:
+		return name == pbx.Context
+	case pbx.CallflowPath:
+		return name == userContext || name == phonesContext || kindIn(name).context != ""
+	}
+	return false // the lines of the library include those that begin its contexts
+}
+
+// isOurLine reports whether a line of a context, without "exten => ", is one that the portal writes for an extension with one step.
+func isOurLine(context, exten string) bool {
+	step, err := parseStep(setting{"exten", exten}, pbx.Step{})
+	step.Context = context
+	return err == nil && isOurStep(step)
+}
+
+// isOurStep reports whether a step is one that the portal writes for an extension with one step.
+func isOurStep(s pbx.Step) bool {
+	switch _, isNumber := pbx.ParseNumber(s.Exten); s.Context {
+	case pbx.Context:
+		context, key, _ := strings.Cut(strings.TrimSuffix(s.Args, ",1"), ",")
+		return isNumber && (s == disabledNumber(s.Exten) || s == enter(s.Exten, userContext, s.Exten) ||
+			s == enter(s.Exten, context, key) && kindIn(context).isKey(key))
+	case userContext:
+		seconds, _, _ := strings.Cut(strings.TrimPrefix(s.Args, library+",user,1("+s.Exten+","), ",")
+		return isNumber && (s == disabledObject(s.Exten) || s == userObject(s.Exten, ringOf(seconds)))
+	case phonesContext:
+		return isNumber && s == phonesObject(s.Exten)
+	}
+	k := kindIn(s.Context)
+	args := k.arguments(&s)
+	for i, arg := range args {
+		if !k.fields[i].valid(arg) {
+			return false
+		}
+	}
+	return k.isKey(s.Exten) && s.Priority == 1 && args != nil
 }
 
 // stepLines returns the lines that we write for an extension; ring is the text of the ring time. It returns none if number is not an extension number.
@@ -270,21 +317,32 @@ func sealed(settings []setting) bool {
 
 // OurStep returns a dialplan step as text for people. It omits the application of a step that the portal would not write: it may contain a secret.
 func OurStep(s pbx.Step) string {
-	if s.Context != pbx.Context {
-		return fmt.Sprintf("%s,%d", s.Place(), s.Priority)
-	}
-	own, ok := pbx.ParseNumber(s.Exten)
-	if !ok {
+	own, isNumber := pbx.ParseNumber(s.Exten)
+	if s.Context == pbx.Context && !isNumber {
 		return "of an extension that is not the portal's"
 	}
-	dialled, ring, _ := strings.Cut(strings.TrimPrefix(s.Args, "PJSIP/"), ",")
-	if n, ok := pbx.ParseNumber(dialled); ok { // perhaps not its own
-		own = n
+	place := s.Place()
+	if s.Context == pbx.Context {
+		place = s.Exten
 	}
-	for _, written := range appendUserSteps(nil, strconv.Itoa(int(own)), ringOf(ring)) {
-		if written.App == s.App && written.Args == s.Args {
-			return fmt.Sprintf("%s,%d,%s(%s)", s.Exten, s.Priority, s.App, s.Args)
+	full := fmt.Sprintf("%s,%d,%s(%s)", place, s.Priority, s.App, s.Args)
+	switch dialled, ring, _ := strings.Cut(strings.TrimPrefix(s.Args, "PJSIP/"), ","); {
+	case isOurStep(s):
+		return full
+	case s.Context != pbx.Context:
+		if _, p, err := readLibrary(); err == nil && slices.Contains(p.steps, s) {
+			return full
 		}
+		return fmt.Sprintf("%s,%d", place, s.Priority)
+	default:
+		if n, ok := pbx.ParseNumber(dialled); ok { // perhaps not its own
+			own = n
+		}
+		for _, written := range appendUserSteps(nil, strconv.Itoa(int(own)), ringOf(ring)) {
+			if written.App == s.App && written.Args == s.Args {
+				return full
+			}
+		}
+		return s.Exten + "," + strconv.Itoa(s.Priority) + ",(not as the portal writes it)"
 	}
-	return s.Exten + "," + strconv.Itoa(s.Priority) + ",(not as the portal writes it)"
 }

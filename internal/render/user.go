@@ -11,29 +11,35 @@ import (
 
 // phone is the part of a user that the files depend on.
 type phone struct {
-	number pbx.Number
-	name   string
-	secret pbx.Secret
+	number   pbx.Number
+	name     string
+	secret   pbx.Secret
+	disabled bool
+	object   bool // there are items: the user is an object that they can refer to
 }
 
-func phoneOf(u *pbx.User) phone { return phone{u.Extension.Number, u.Name, u.Extension.Secret} }
-
-// users returns the kind for users, with memory reserved for n of them.
-func (o Options) users(n int) kind[pbx.User, phone] {
+// users returns the kind for users, with memory reserved for n of them. withItems reports whether there are items.
+func (o Options) users(n int, withItems bool) kind[pbx.User, phone] {
 	reachedAt := aor()
 	ring := o.ring()
 	objects, steps := make([]object, 0, 3*n), make([]pbx.Step, 0, 4*n) // of all pieces, one after the other
 	return kind[pbx.User, phone]{
-		take:  func(u pbx.User) phone { return phoneOf(&u) },
+		take: func(u pbx.User) phone {
+			return phone{u.Extension.Number, u.Name, u.Extension.Secret, u.Disabled, withItems}
+		},
 		order: func(a, b phone) int { return cmp.Compare(a.number, b.number) },
 		same:  func(a, b phone) bool { return a == b },
 		piece: func(p phone) piece {
 			id := strconv.Itoa(int(p.number))
 			firstObject, firstStep := len(objects), len(steps)
-			objects = append(objects, object{"endpoint", id, o.endpoint(p, id)}, object{"auth", id, o.auth(p, id)}, object{"aor", id, reachedAt})
-			steps = appendUserSteps(steps, id, ring)
+			path := "" // of no objects
+			if !p.disabled {
+				path = pbx.PJSIPPath
+				objects = append(objects, object{"endpoint", id, o.endpoint(p, id)}, object{"auth", id, o.auth(p, id)}, object{"aor", id, reachedAt})
+			}
+			steps = appendStepsOf(steps, p, id, ring)
 			return piece{
-				owner: pbx.Thing{Kind: pbx.KindUser, Key: id}, path: pbx.PJSIPPath,
+				owner: pbx.Thing{Kind: pbx.KindUser, Key: id}, path: path,
 				objects: slices.Clip(objects[firstObject:]), steps: slices.Clip(steps[firstStep:]),
 			}
 		},
@@ -41,11 +47,12 @@ func (o Options) users(n int) kind[pbx.User, phone] {
 }
 
 // userContexts returns the dialplan contexts of users.
-func userContexts() []context { return []context{{name: pbx.Context, path: pbx.DialplanPath}} }
-
-// userKey returns the number of the user that a section or an extension belongs to: everything in the two files of users belongs to one.
-func userKey(path, name string) (key string, ok bool) {
-	return name, path == pbx.PJSIPPath || path == pbx.DialplanPath
+func userContexts(withItems bool) []context {
+	contexts := []context{{name: pbx.Context, path: pbx.DialplanPath}}
+	if withItems {
+		contexts = append(contexts, context{name: userContext, path: pbx.CallflowPath}, context{name: phonesContext, path: pbx.CallflowPath})
+	}
+	return contexts
 }
 
 // endpoint returns the settings of a user's endpoint: which numbers the phone can dial, and how Asterisk communicates with it.
@@ -119,9 +126,55 @@ func appendUserSteps(all []pbx.Step, exten string, ring int) []pbx.Step {
 	)
 }
 
-// userChange returns the change of a user. A user without PJSIP objects does not exist.
+// appendStepsOf appends the dialplan steps of a user to all. Callers of a disabled user hear that it is not reachable.
+func appendStepsOf(all []pbx.Step, p phone, exten string, ring int) []pbx.Step {
+	switch {
+	case p.object && p.disabled:
+		return append(all, enter(exten, userContext, exten), disabledObject(exten))
+	case p.object:
+		return append(all, enter(exten, userContext, exten), userObject(exten, ring), phonesObject(exten))
+	case p.disabled:
+		return append(all, disabledNumber(exten))
+	}
+	return appendUserSteps(all, exten, ring)
+}
+
+// userObject returns the step of a user to which calls are led.
+func userObject(exten string, ring int) pbx.Step {
+	return pbx.Step{Context: userContext, Exten: exten, Priority: 1, App: "Gosub", Args: call("user", exten, strconv.Itoa(ring),
+		destination(hangupContext, causeBusy), destination(hangupContext, causeNoAnswer), destination(hangupContext, causeUnreachable))}
+}
+
+// phonesObject returns the step that returns the phones of a user.
+func phonesObject(exten string) pbx.Step {
+	return pbx.Step{Context: phonesContext, Exten: exten, Priority: 1, App: "Return", Args: "PJSIP/" + exten}
+}
+
+// disabledObject returns the step of a disabled user to which calls are led.
+func disabledObject(exten string) pbx.Step {
+	return pbx.Step{Context: userContext, Exten: exten, Priority: 1, App: "Goto", Args: hangupContext + "," + causeUnreachable + ",1"}
+}
+
+// disabledNumber returns the step at the number of a disabled user, without items.
+func disabledNumber(exten string) pbx.Step {
+	return pbx.Step{Context: pbx.Context, Exten: exten, Priority: 1, App: "Hangup", Args: causeUnreachable}
+}
+
+// isDisabled reports whether a piece is that of a disabled user.
+func isDisabled(p *piece) bool {
+	return p != nil && len(p.objects) == 0 && slices.ContainsFunc(p.steps, func(s pbx.Step) bool {
+		return s == disabledObject(p.owner.Key) || s == disabledNumber(p.owner.Key)
+	})
+}
+
+// isUser reports whether a piece is that of a user: it has PJSIP objects, or the user is disabled.
+func isUser(p *piece) bool {
+	return p != nil && p.owner.Kind == pbx.KindUser && (len(p.objects) > 0 || isDisabled(p))
+}
+
+// userChange returns the change of a user.
 func userChange(from, to *piece) (c pbx.Change, found bool) {
-	was, is := from != nil && len(from.objects) > 0, to != nil && len(to.objects) > 0
+	was, is := isUser(from), isUser(to)
 	switch {
 	case was && !is:
 		return pbx.Change{Kind: pbx.Removed, Number: number(from), Name: shownName(from), Reregister: true}, true
@@ -129,6 +182,12 @@ func userChange(from, to *piece) (c pbx.Change, found bool) {
 		return pbx.Change{Kind: pbx.Added, Number: number(to), Name: shownName(to)}, true
 	case !is || from.sharesObjects(to):
 		return c, false
+	case isDisabled(from) != isDisabled(to):
+		name := shownName(from)
+		if isDisabled(from) {
+			name = shownName(to)
+		}
+		return pbx.Change{Kind: pbx.Changed, Number: number(to), Name: name, What: []string{"enabled"}, Reregister: isDisabled(to)}, true
 	}
 	what := alterations(from, to)
 	if what == nil {

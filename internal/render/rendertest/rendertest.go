@@ -13,7 +13,7 @@ import (
 
 // Contexts of the dialplan file. The first includes the second.
 const (
-	Groups = "sc-group"
+	Groups = "sc-gadget"
 	Common = "sc-common"
 )
 
