@@ -20,19 +20,29 @@ func ringGroup(short int, g pbx.RingGroup) pbx.Item {
 	return pbx.Item{Meta: pbx.Meta{ID: pbx.ThingID(fmt.Sprint("g", short)), Kind: pbx.KindRingGroup, Short: short}, Body: &g}
 }
 
-// deploy deploys the users of the database with these items, and these options, as revision number.
-func (s *site) deploy(t *testing.T, number int, options render.Options, items ...pbx.Item) pbx.Run {
+// deploy deploys the users of the database with these items.
+func (s *site) deploy(t *testing.T, options render.Options, items ...pbx.Item) pbx.Run {
 	t.Helper()
 	users, err := s.store.Users(t.Context(), pbx.DefaultTenant)
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, err := options.Next(render.Rendered{}, pbx.Model{Users: users, Items: items})
+	return s.deployModel(t, options, pbx.Model{Users: users, Items: items})
+}
+
+// deployModel deploys a model by way of a revision in the database.
+func (s *site) deployModel(t *testing.T, options render.Options, m pbx.Model) pbx.Run {
+	t.Helper()
+	r, err := options.Next(render.Rendered{}, m)
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.keepAll(t, number, r.Files)
-	return s.restore(t, number)
+	last, err := s.store.LastRevision(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.keepAll(t, last+1, r.Files)
+	return s.restore(t, last+1)
 }
 
 // trace returns what a dry run from an extension records: the outcomes of script, with these users in a call.
@@ -67,7 +77,7 @@ func TestADryRunFollowsRingGroupsToTheirEndWithoutRingingAPhone(t *testing.T) {
 	anna, berta, claus := s.create(t, "Anna"), s.create(t, "Berta"), s.create(t, "Claus")
 	all := []pbx.UserID{anna.ID, berta.ID, claus.ID}
 	hangup, toAnna := pbx.Destination{Kind: pbx.Hangup}, pbx.Destination{Kind: pbx.KindUser, ID: string(anna.ID)}
-	run := s.deploy(t, 50, render.Options{},
+	run := s.deploy(t, render.Options{},
 		ringGroup(1, pbx.RingGroup{Strategy: pbx.RingAll, Members: all, Seconds: 20, SkipBusy: true, Fallback: hangup}),
 		ringGroup(2, pbx.RingGroup{Strategy: pbx.RingHunt, Members: all, Seconds: 5, SkipBusy: true, Fallback: toAnna}),
 		ringGroup(3, pbx.RingGroup{Strategy: pbx.RingMemory, Members: all, Seconds: 120, Fallback: pbx.Destination{Kind: pbx.KindRingGroup, ID: "g1"}}),

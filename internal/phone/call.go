@@ -21,6 +21,9 @@ var (
 
 	// ErrCanceled is the reason of a call that was cancelled by the caller while it rang.
 	ErrCanceled = errors.New("call was cancelled before it was answered")
+
+	// ErrAnsweredElsewhere is the reason of a call that was cancelled because another phone answered it: not a missed call (RFC 3326, cause 200).
+	ErrAnsweredElsewhere = fmt.Errorf("%w: another phone answered it", ErrCanceled)
 )
 
 // Party is one end of a call, as presented by the network.

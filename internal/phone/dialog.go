@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -260,7 +261,7 @@ func (p *Phone) onNewCall(req *sip.Request, tx sip.ServerTransaction) {
 		return
 	}
 	// The stack itself answers a CANCEL, and the INVITE with 487.
-	if !tx.OnCancel(func(*sip.Request) { c.finish(ErrCanceled) }) {
+	if !tx.OnCancel(func(cancel *sip.Request) { c.finish(canceled(cancel)) }) {
 		c.finish(ErrCanceled)
 		return
 	}
@@ -277,6 +278,17 @@ func (p *Phone) onNewCall(req *sip.Request, tx sip.ServerTransaction) {
 	case <-c.decided:
 	case <-c.done:
 	}
+}
+
+// canceled returns the reason in a CANCEL.
+func canceled(cancel *sip.Request) error {
+	for _, h := range cancel.GetHeaders("Reason") {
+		protocol, params, _ := strings.Cut(h.Value(), ";")
+		if strings.EqualFold(strings.TrimSpace(protocol), "SIP") && slices.Contains(strings.Split(strings.ReplaceAll(params, " ", ""), ";"), "cause=200") {
+			return ErrAnsweredElsewhere
+		}
+	}
+	return ErrCanceled
 }
 
 // onReinvite handles a new description of a running session, or a repeated one that only keeps it alive.
