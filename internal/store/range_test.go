@@ -66,13 +66,13 @@ INSERT INTO freed_numbers (number, freed_at) VALUES (1500, '2026-11-23 12:00:00'
 			execute(t, url, `INSERT INTO extensions (id, number, user_id, secret) VALUES ('c3333333-3333-4333-8333-333333333333', 1950, 'c4444444-4444-4444-8444-444444444444', 'x')`)
 		}
 		before := ask(t, url, kept)
-		listed(t, s, append(users, another(t, s)))
 
-		if _, err := s.Migrate(t.Context()); err != nil {
-			t.Fatal(err)
-		}
+		storetest.Older(t, url, "migrations/"+engine, 19)
 		if diff := cmp.Diff(before, ask(t, url, kept)); diff != "" || strings.Count(before, "\n") < 15 {
 			t.Errorf("not as before:\n%s", diff)
+		}
+		if _, err := s.Migrate(t.Context()); err != nil {
+			t.Fatal(err)
 		}
 		s.UseKeys(storetest.Keys(t), false) // forgets the list
 		listed(t, s, append(users, another(t, s)))
