@@ -126,6 +126,7 @@ func (d *Directory) createTogether(ctx context.Context, batch []*createRequest) 
 func (d *Directory) newUser(ctx context.Context, now time.Time, c *createRequest, n pbx.Number) (store.NewUser, error) {
 	u := pbx.User{
 		ID: pbx.UserID(uuid.NewString()), TenantID: c.tenant, Name: c.wanted.Name, Email: c.wanted.Email, CreatedAt: now,
+		Version: 1, UpdatedAt: now,
 		Extension: pbx.Extension{ID: pbx.ExtensionID(uuid.NewString()), Number: n, Secret: pbx.NewSecret(), CreatedAt: now},
 	}
 	event, facts, err := d.event(ctx, now, pbx.ActionUserCreate, u)

@@ -69,6 +69,9 @@ type Page struct {
 // event returns the audit event of a change to a user, without Before and After, and the facts of the user for these.
 func (d *Directory) event(ctx context.Context, now time.Time, action string, u pbx.User) (pbx.AuditEvent, pbx.Facts, error) {
 	facts := pbx.Facts{"tenant_id": string(u.TenantID), "name": u.Name, "email": u.Email, "number": strconv.Itoa(int(u.Extension.Number))}
+	if u.Disabled {
+		facts["enabled"] = "false"
+	}
 	if d.fingerprint != nil {
 		name, err := d.fingerprint(u.Extension.Secret)
 		if err != nil {

@@ -97,6 +97,7 @@ func (d *Directory) Restore(ctx context.Context, tenant pbx.TenantID, r pbx.Revi
 func (d *Directory) deletedUser(ctx context.Context, now time.Time, deletion pbx.AuditEvent, n pbx.Number, secret pbx.Secret, revision int) (store.NewUser, error) {
 	u := pbx.User{
 		ID: pbx.UserID(deletion.Object.ID), TenantID: pbx.TenantID(deletion.Before["tenant_id"]), Name: deletion.Before["name"], Email: deletion.Before["email"], CreatedAt: now,
+		Version: 1, UpdatedAt: now,
 		Extension: pbx.Extension{ID: pbx.ExtensionID(uuid.NewString()), Number: n, Secret: secret, CreatedAt: now},
 	}
 	event, facts, err := d.event(ctx, now, pbx.ActionUserCreate, u)

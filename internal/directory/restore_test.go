@@ -78,7 +78,7 @@ func (p *past) restore() directory.Restored {
 func (p *past) same(want []pbx.User) {
 	p.t.Helper()
 	options := []cmp.Option{
-		cmpopts.IgnoreFields(pbx.User{}, "CreatedAt"), cmpopts.IgnoreFields(pbx.Extension{}, "ID", "CreatedAt"),
+		cmpopts.IgnoreFields(pbx.User{}, "CreatedAt", "UpdatedAt", "Version"), cmpopts.IgnoreFields(pbx.Extension{}, "ID", "CreatedAt"),
 		cmp.Comparer(func(a, b pbx.Secret) bool { return a.Reveal() == b.Reveal() }),
 	}
 	if diff := cmp.Diff(want, p.list(), options...); diff != "" {

@@ -70,13 +70,22 @@ func userReferences(field string, users []UserID) []Reference {
 	return all
 }
 
-// numberFault returns what is wrong with the number of an item, which may be empty; the code is empty if nothing is.
+// numberFault returns what is wrong with a number that is given to a user or an item, and may be empty; the code is empty if nothing is.
 func numberFault(field, number string) FieldError {
-	if _, ok := ParseNumber(number); number == "" || ok {
+	_, ok := ParseNumber(number)
+	switch {
+	case isEmergency(number):
+		return FieldError{Field: field, Code: FieldTaken, Message: "is an emergency number somewhere: choose another one"}
+	case number == "" || ok:
 		return FieldError{}
 	}
 	return FieldError{
 		Field: field, Code: FieldMalformed, Message: "must be a number of " + strconv.Itoa(int(MinNumber)) + " to " + strconv.Itoa(int(MaxNumber)) +
 			" without leading zeros, or left out for the lowest free one",
 	}
+}
+
+// isEmergency reports whether a number is an emergency number in a country, which telephones dial as it is.
+func isEmergency(number string) bool {
+	return slices.Contains([]string{"110", "112", "911", "9911", "999", "000"}, number)
 }

@@ -62,7 +62,9 @@ type User struct {
 	Email     string // as the caller wrote it; unique without regard to case; "" if there is none
 	Extension Extension
 	Disabled  bool      // the phone cannot register, and callers hear that it is unavailable; the number stays reserved
+	Version   int64     // from 1; every change makes it higher
 	CreatedAt time.Time // UTC, microseconds
+	UpdatedAt time.Time // of the last change; CreatedAt if there was none
 }
 
 // Extension is the number a user's phone registers as, with the secret it registers with.

@@ -35,6 +35,22 @@ func (n NewUser) Clean() (NewUser, error) {
 	return n, Invalid(faults(nameFault(n.Name), emailFault("email", n.Email))...)
 }
 
+// CleanChange returns the user with normalized texts, or an Error of KindInvalid that names every field that differs from was and is invalid.
+func (u User) CleanChange(was User) (User, error) {
+	u.Name, u.Email = Normalize(u.Name), normalizeEmail(u.Email)
+	var fields []FieldError
+	if u.Name != was.Name {
+		fields = append(fields, nameFault(u.Name))
+	}
+	if u.Email != was.Email && u.Email != "" {
+		fields = append(fields, emailFault("email", u.Email))
+	}
+	if u.Extension.Number != was.Extension.Number {
+		fields = append(fields, numberFault("number", strconv.Itoa(int(u.Extension.Number))))
+	}
+	return u, Invalid(faults(fields...)...)
+}
+
 // CleanName returns a name in normalized form, or an Error of KindInvalid.
 func CleanName(text string) (string, error) {
 	text = Normalize(text)

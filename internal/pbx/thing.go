@@ -2,8 +2,10 @@ package pbx
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -75,6 +77,33 @@ type Use struct {
 	Name  string
 	Field string
 	ID    ThingID
+}
+
+// Holder is who has a number: a user, an item, or the Asterisk host.
+type Holder struct {
+	Ref
+	Name string
+	Host string // the object of the host, with its place; "" for a user or an item
+}
+
+// NumberTaken returns the error of a field whose number is taken.
+func NumberTaken(field, number string, by Holder) *Error {
+	has := fmt.Sprintf("the %s %q has it", strings.ReplaceAll(string(by.Kind), "_", " "), by.Name)
+	if by.Host != "" {
+		has = "Asterisk's own configuration has it: " + by.Host
+	}
+	return &Error{
+		Kind: KindConflict, Code: CodeNumberTaken, Msg: "the number " + number + " is taken: " + has + "; choose another number",
+		Fields: []FieldError{{Field: field, Code: FieldTaken, Message: has + "; choose another number"}},
+	}
+}
+
+// ChangedMeanwhile returns the error of a change to a user or an item that is no longer at the version that the caller read.
+func ChangedMeanwhile(kind ThingKind) *Error {
+	return &Error{
+		Kind: KindConflict, Code: CodeChangedMeanwhile,
+		Msg: "the " + strings.ReplaceAll(string(kind), "_", " ") + " was changed since you read it; nothing was changed now: read it again, and repeat your change",
+	}
 }
 
 // Claim is a number that can be dialled to reach an item.

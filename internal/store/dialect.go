@@ -226,7 +226,7 @@ func (s *Store) beginPostgres(ctx context.Context) (*Tx, error) {
 		return nil, err
 	}
 	ended := false
-	tx := &Tx{tx: conn, dialect: &s.dialect, secrets: &s.secrets, witness: &s.witness}
+	tx := &Tx{tx: conn, dialect: &s.dialect, secrets: &s.secrets, witness: &s.witness, items: &s.items}
 	tx.rollback = func() {
 		if !ended {
 			undo, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)

@@ -27,7 +27,7 @@ func (t *Tx) UsersSealedBy(ctx context.Context, key string) ([]pbx.User, error) 
 		e := &u.Extension
 		err = r.Scan((*string)(&u.ID), (*string)(&u.TenantID), &u.Name, &u.Email, (*string)(&e.ID), (*int)(&e.Number))
 		return u, err
-	}, `SELECT u.id, u.tenant_id, u.name, u.email, e.id, e.number
+	}, `SELECT u.id, u.tenant_id, u.name, coalesce(u.email, ''), e.id, e.number
 FROM users u JOIN extensions e ON e.user_id = u.id WHERE `+sealedBy("e.secret"), sealedByValues(key)...)
 }
 

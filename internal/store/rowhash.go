@@ -14,8 +14,8 @@ import (
 	"github.com/synergycall/pbxportal/internal/pbx"
 )
 
-// hashedSince is the migration since which users have hashes.
-const hashedSince = 15
+// readableSince is the migration since which users have all columns that are read.
+const readableSince = 21
 
 // damaged returns the error of users that are not stored as the portal wrote them. what names them; apart from number and id it must not contain
 // any value of a row.
@@ -31,28 +31,47 @@ func damaged(what string) *pbx.Error {
 // can compute it.
 func rowHash(u pbx.User, secret []byte) int64 {
 	e := &u.Extension
-	framed := make([]byte, 0, 512)
-	field := func(name, value string) {
-		framed = append(framed, name...)
-		framed = binary.AppendUvarint(append(framed, 0), uint64(len(value)))
-		framed = append(framed, value...)
+	f := newFrame()
+	f.text("id", string(u.ID))
+	f.text("tenant", string(u.TenantID))
+	f.text("name", u.Name)
+	f.text("email", u.Email)
+	f.instant("created", u.CreatedAt)
+	f.text("extension", string(e.ID))
+	f.number("number", int64(e.Number))
+	f.text("secret", string(secret))
+	f.instant("extended", e.CreatedAt)
+	if u.Disabled { // earlier programs, which had no disabled users, computed the same hash for all others
+		f.text("disabled", "")
 	}
-	instant := func(name string, t time.Time) {
-		var value [12]byte
-		binary.BigEndian.PutUint64(value[:8], uint64(t.Unix()))       //nolint:gosec // the same bits
-		binary.BigEndian.PutUint32(value[8:], uint32(t.Nanosecond())) //nolint:gosec // less than a second
-		field(name, string(value[:]))
-	}
-	field("id", string(u.ID))
-	field("tenant", string(u.TenantID))
-	field("name", u.Name)
-	field("email", u.Email)
-	instant("created", u.CreatedAt)
-	field("extension", string(e.ID))
-	field("number", string(binary.BigEndian.AppendUint64(nil, uint64(e.Number)))) //nolint:gosec // the same bits
-	field("secret", string(secret))
-	instant("extended", e.CreatedAt)
-	sum := sha256.Sum256(framed)
+	return f.sum()
+}
+
+// frame joins the columns of a row to the bytes that are hashed.
+type frame []byte
+
+func newFrame() frame { return make(frame, 0, 512) }
+
+func (f *frame) text(name, value string) {
+	*f = append(*f, name...)
+	*f = binary.AppendUvarint(append(*f, 0), uint64(len(value)))
+	*f = append(*f, value...)
+}
+
+func (f *frame) number(name string, n int64) {
+	f.text(name, string(binary.BigEndian.AppendUint64(nil, uint64(n)))) //nolint:gosec // the same bits
+}
+
+func (f *frame) instant(name string, t time.Time) {
+	var value [12]byte
+	binary.BigEndian.PutUint64(value[:8], uint64(t.Unix()))       //nolint:gosec // the same bits
+	binary.BigEndian.PutUint32(value[8:], uint32(t.Nanosecond())) //nolint:gosec // less than a second
+	f.text(name, string(value[:]))
+}
+
+// sum returns the hash, never 0.
+func (f *frame) sum() int64 {
+	sum := sha256.Sum256(*f)
 	return max(1, int64(binary.BigEndian.Uint64(sum[:8])>>1))
 }
 
@@ -69,12 +88,23 @@ type storedUser struct {
 func scanStored(r row, secrets *opener) (u storedUser, err error) {
 	e := &u.Extension
 	u.opener = secrets
-	err = r.Scan((*string)(&u.ID), (*string)(&u.TenantID), &u.Name, &u.Email, &u.CreatedAt, (*string)(&e.ID), (*int)(&e.Number), secrets, &e.CreatedAt, &u.hash, &u.covered)
-	u.CreatedAt, e.CreatedAt = u.CreatedAt.UTC(), e.CreatedAt.UTC()
-	if _, pgx := errors.AsType[pgx.ScanArgError](err); pgx || err != nil && strings.HasPrefix(err.Error(), "sql: Scan error") {
+	enabled, updated := false, (*time.Time)(nil)
+	err = r.Scan((*string)(&u.ID), (*string)(&u.TenantID), &u.Name, &u.Email, &u.CreatedAt, (*string)(&e.ID), (*int)(&e.Number), secrets, &e.CreatedAt, &u.hash, &u.covered,
+		&enabled, &u.Version, &updated)
+	u.CreatedAt, e.CreatedAt, u.Disabled = u.CreatedAt.UTC(), e.CreatedAt.UTC(), !enabled
+	if u.UpdatedAt = u.CreatedAt; updated != nil {
+		u.UpdatedAt = updated.UTC()
+	}
+	if malformed(err) {
 		return u, damaged(fmt.Sprintf("a value in the row of extension %d has a form that is never written", e.Number)) // err may quote a secret
 	}
 	return u, err
+}
+
+// malformed reports whether an error of a scan is due to a value that the column never has.
+func malformed(err error) bool {
+	_, pgx := errors.AsType[pgx.ScanArgError](err)
+	return pgx || err != nil && strings.HasPrefix(err.Error(), "sql: Scan error")
 }
 
 // check returns an error if the row is not as the portal wrote it.
@@ -126,22 +156,29 @@ func (t *Tx) secretIn(ctx context.Context, id, was, now string) (moved bool, err
 	return changed(t.tx.ExecContext(ctx, `UPDATE extensions SET secret = $1, row_hash = nullif(CAST($2 AS bigint), 0) WHERE id = $3`, now, u.hash, id))
 }
 
-// Uncovered returns the number of users without a hash: another program wrote or changed them. An error means that other rows are damaged.
+// Uncovered returns the number of users without a hash: another program wrote or changed them. An error means that other rows of users, or rows of things,
+// are damaged.
 func (s *Store) Uncovered(ctx context.Context) (n int, err error) {
 	ctx, cancel := context.WithTimeout(ctx, QueryTimeout)
 	defer cancel()
-	if version, err := s.version(ctx); err != nil || version < hashedSince {
+	if version, err := s.version(ctx); err != nil || version < readableSince {
 		return 0, nil
 	}
 	_, seen, err := s.readUsers(ctx, func(string) bool { return false }, func(*storedUser) error { return nil })
+	if err == nil {
+		_, err = s.Items(ctx, pbx.DefaultTenant)
+	}
 	return seen.rows - seen.hashed, s.fault("examine the users", err)
 }
 
-// CoverUsers adds a hash to users without one, and returns their number. If other rows are damaged it does nothing, unless accept, the audit event
-// of accepting them, is given.
+// CoverUsers adds a hash to users and things without one, and returns the number of these users. If other rows are damaged it does nothing, unless
+// accept, the audit event of accepting them, is given.
 func (s *Store) CoverUsers(ctx context.Context, accept *pbx.AuditEvent) (n int, err error) {
 	err = s.InTx(ctx, func(ctx context.Context, tx *Tx) (err error) {
 		n, err = tx.coverUsers(ctx, accept != nil)
+		if err == nil {
+			err = tx.coverItems(ctx, accept != nil)
+		}
 		if err == nil && accept != nil {
 			err = tx.AppendEvent(ctx, *accept)
 		}

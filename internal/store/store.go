@@ -36,6 +36,7 @@ type Store struct {
 	dialect dialect
 	secrets secrets
 	listed  atomic.Pointer[list]        // the last result of Users
+	items   atomic.Pointer[itemList]    // the last result of Items
 	opened  atomic.Pointer[os.FileInfo] // the SQLite file, once Migrate has checked it
 	// Used by SQLite only.
 	compiled compiled
@@ -129,6 +130,7 @@ type Tx struct {
 	secrets *secrets
 	head    *chain.Head // the newest entry of the audit trail, once it was read
 	witness *witness
+	items   *atomic.Pointer[itemList] // of the store
 
 	commit   func(context.Context) error
 	rollback func() // no effect after a commit
@@ -230,7 +232,7 @@ func (s *Store) beginBeside(ctx context.Context) (*Tx, error) {
 		return nil, err
 	}
 	return &Tx{
-		tx: tx, dialect: &s.dialect, secrets: &s.secrets, witness: &s.witness,
+		tx: tx, dialect: &s.dialect, secrets: &s.secrets, witness: &s.witness, items: &s.items,
 		commit:   func(context.Context) error { return tx.Commit() },
 		rollback: func() { _ = tx.Rollback() }, // a failed one closes the connection, which rolls back too
 	}, nil

@@ -17,8 +17,8 @@ import (
 // selectUser is the beginning of every query for users. Each row also contains the number of rows with a hash, counted in the same snapshot.
 const (
 	selectUser = `
-SELECT u.id, u.tenant_id, u.name, u.email, u.created_at, e.id, e.number, e.secret, e.created_at, coalesce(e.row_hash, 0),
-    (SELECT covered FROM users_version)
+SELECT u.id, u.tenant_id, u.name, coalesce(u.email, ''), u.created_at, e.id, e.number, e.secret, e.created_at, coalesce(e.row_hash, 0),
+    (SELECT covered FROM users_version), u.enabled, u.version, u.updated_at
 FROM users u JOIN extensions e ON e.user_id = u.id `
 	allUsers = selectUser + `ORDER BY e.number`
 )
@@ -131,15 +131,14 @@ type Address struct {
 func (d *dialect) allocationQuery() string {
 	return `
 SELECT head.seq, head.hash, ` + d.lower("asked.text") + `, (SELECT count(*) FROM users WHERE lower(email) = ` + d.lower("asked.text") + `) > 0,
-    CASE WHEN asked.i = 1 THEN (SELECT string_agg(CAST(number AS text), ' ') FROM (
-        SELECT number FROM extensions WHERE number BETWEEN $1 AND $2
-        UNION ALL SELECT number FROM freed_numbers WHERE number BETWEEN $1 AND $2 AND freed_at > $3
+    CASE WHEN asked.i = 1 THEN (SELECT string_agg(number, ' ') FROM (
+        ` + takenNumbers + `
     ) AS taken) END,
     CASE WHEN asked.i = 1 THEN (SELECT string_agg(objects, ' ') FROM host_objects) END
 FROM ` + d.listIn("$4") + ` AS asked LEFT JOIN ` + head + ` AS head ON true ORDER BY asked.i`
 }
 
-// Allocate looks up, in one query, which addresses are taken, and the lowest numbers from first to last that neither a user nor the host has and
+// Allocate looks up, in one query, which addresses are taken, and the lowest numbers from first to last that no user, no item and not the host has and
 // that were not released after the given time. It reserves nothing: the caller holds the writers' lock.
 func (t *Tx) Allocate(ctx context.Context, emails []string, first, last pbx.Number, freed time.Time) (p Allocation, err error) {
 	asked, err := json.Marshal(emails)
@@ -184,10 +183,9 @@ func (t *Tx) Allocate(ctx context.Context, emails []string, first, last pbx.Numb
 	return p, rows.Err()
 }
 
-// InUse counts the numbers from first to last that users have, and those that only the host has.
-func (t *Tx) InUse(ctx context.Context, first, last pbx.Number) (users, host int, err error) {
-	numbers, err := gather(ctx, t.tx, func(r row) (n pbx.Number, err error) { err = r.Scan(&n); return n, err },
-		`SELECT number FROM extensions WHERE number BETWEEN $1 AND $2`, int(first), int(last))
+// InUse counts the numbers from first to last that users and items have, and those that only the host has.
+func (t *Tx) InUse(ctx context.Context, first, last pbx.Number) (used, host int, err error) {
+	numbers, err := t.numbersOf(ctx, ownNumbers, int(first), int(last))
 	if err != nil {
 		return 0, 0, err
 	}
@@ -206,7 +204,7 @@ func (t *Tx) InUse(ctx context.Context, first, last pbx.Number) (users, host int
 }
 
 const (
-	insertUser      = `INSERT INTO users (id, tenant_id, name, email, created_at) VALUES ($1, $2, $3, $4, $5)`
+	insertUser      = `INSERT INTO users (id, tenant_id, name, email, created_at) VALUES ($1, $2, $3, nullif($4, ''), $5)`
 	insertExtension = `INSERT INTO extensions (user_id, id, number, secret, created_at, row_hash) VALUES ($1, $2, $3, $4, $5, $6)`
 	addCovered      = `UPDATE users_version SET covered = covered + $1`
 )
@@ -217,7 +215,7 @@ type NewUser struct {
 	Event pbx.AuditEvent
 }
 
-// InsertUsers adds users, in one round trip.
+// InsertUsers adds users, in one round trip. They are enabled.
 func (t *Tx) InsertUsers(ctx context.Context, additions ...NewUser) error {
 	batch := &pgx.Batch{}
 	for _, a := range additions {
@@ -270,9 +268,7 @@ func (t *Tx) DeleteUser(ctx context.Context, u pbx.User, now time.Time, event pb
 	if _, err := t.tx.ExecContext(ctx, `DELETE FROM users WHERE tenant_id = $1 AND id = $2`, string(u.TenantID), string(u.ID)); err != nil {
 		return err
 	}
-	_, err := t.tx.ExecContext(ctx, `INSERT INTO freed_numbers (number, freed_at) VALUES ($1, $2)
-ON CONFLICT (number) DO UPDATE SET freed_at = excluded.freed_at`, int(u.Extension.Number), now)
-	return err
+	return t.release(ctx, u.Extension.Number, now)
 }
 
 // scanUser scans a row of selectUser's columns, compares it with its hash and opens the secret.

@@ -1,0 +1,364 @@
+package store
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/synergycall/pbxportal/internal/pbx"
+)
+
+// selectItem is the beginning of every query for items. Each row also contains the number of rows with a hash, counted in the same snapshot.
+const (
+	selectItem = `
+SELECT t.id, t.tenant_id, t.kind, t.short, t.name, t.body, t.version, t.created_at, t.updated_at, coalesce(t.row_hash, 0),
+    (SELECT covered FROM things_version)
+FROM things t `
+	allItems = selectItem + `ORDER BY t.tenant_id, t.kind, t.short`
+)
+
+// itemList is a cached list of a tenant's items with its version in the table things_version.
+type itemList struct {
+	tenant  pbx.TenantID
+	version string
+	items   []pbx.Item
+}
+
+// Items returns the tenant's items ordered by kind and Short, read in one snapshot. The slice and the bodies are shared; callers must not modify them.
+// The last list is cached, and read again when the version in the database has changed. Items that are not as the portal wrote them are an error with
+// CodeDatabaseDamaged, also those of other tenants.
+func (s *Store) Items(ctx context.Context, tenant pbx.TenantID) ([]pbx.Item, error) {
+	ctx, cancel := context.WithTimeout(ctx, QueryTimeout)
+	defer cancel()
+	last := s.items.Load()
+	now, err := readItems(ctx, s.read, tenant, last)
+	if err != nil {
+		return nil, s.fault("list things", err)
+	}
+	if now != last {
+		s.items.Store(now)
+	}
+	return now.items, nil
+}
+
+// Items returns the tenant's items ordered by kind and Short. Callers must not modify them.
+func (t *Tx) Items(ctx context.Context, tenant pbx.TenantID) ([]pbx.Item, error) {
+	now, err := readItems(ctx, t.tx, tenant, t.items.Load())
+	if err != nil {
+		return nil, err
+	}
+	return now.items, nil
+}
+
+// readItems returns the list of a tenant's items: last if the version in the database is that of last. The version is read first: if items change in
+// between, the list is cached under a version that the database never has again.
+func readItems(ctx context.Context, from querier, tenant pbx.TenantID, last *itemList) (*itemList, error) {
+	before := ""
+	for {
+		now := &itemList{tenant: tenant, items: []pbx.Item{}}
+		covered, hashed := 0, 0
+		if err := from.QueryRowContext(ctx, `SELECT version, covered FROM things_version`).Scan(&now.version, &covered); err != nil {
+			return nil, err
+		}
+		if last != nil && last.tenant == tenant && last.version == now.version {
+			return last, nil
+		}
+		var previous pbx.Item
+		rows, err := gather(ctx, from, func(r row) (none struct{}, err error) {
+			i, err := scanStoredItem(r)
+			if err == nil {
+				err = i.check()
+			}
+			if err == nil && previous.TenantID == i.TenantID && pbx.CompareItems(previous, i.Item) >= 0 {
+				err = damaged(fmt.Sprintf("%s comes after %s: an index is damaged", i.Key(), previous.Key()))
+			}
+			if err != nil {
+				return none, err
+			}
+			if covered = i.covered; i.hash != 0 {
+				hashed++
+			}
+			if previous = i.Item; i.TenantID == tenant {
+				now.items = append(now.items, i.Item)
+			}
+			return none, nil
+		}, allItems)
+		switch {
+		case err != nil:
+			return nil, err
+		case hashed == covered:
+			return now, nil
+		case len(rows) == 0 && now.version != before: // the count is that of a moment before: the last item may have been deleted meanwhile
+			before = now.version
+			continue
+		}
+		return nil, damaged(fmt.Sprintf("%d things are found as the portal wrote them, and it wrote %d", hashed, covered))
+	}
+}
+
+// Item returns one item; ok is false if the tenant has none of this kind with this id.
+func (s *Store) Item(ctx context.Context, tenant pbx.TenantID, kind pbx.ThingKind, id pbx.ThingID) (i pbx.Item, ok bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, QueryTimeout)
+	defer cancel()
+	i, ok, err = oneItem(ctx, s.read, tenant, kind, id)
+	return i, ok, s.fault("read a thing", err)
+}
+
+// Item returns one item, which the caller may modify; ok is false if the tenant has none of this kind with this id.
+func (t *Tx) Item(ctx context.Context, tenant pbx.TenantID, kind pbx.ThingKind, id pbx.ThingID) (i pbx.Item, ok bool, err error) {
+	return oneItem(ctx, t.tx, tenant, kind, id)
+}
+
+func oneItem(ctx context.Context, from querier, tenant pbx.TenantID, kind pbx.ThingKind, id pbx.ThingID) (pbx.Item, bool, error) {
+	i, ok, err := found(scanStoredItem(from.QueryRowContext(ctx, selectItem+`WHERE t.tenant_id = $1 AND t.kind = $2 AND t.id = $3`, string(tenant), string(kind), string(id))))
+	if err == nil && ok {
+		err = i.check()
+	}
+	return i.Item, ok, err
+}
+
+// storedItem is an item as read.
+type storedItem struct {
+	pbx.Item
+
+	body    string // as stored
+	hash    int64  // as stored; 0 if another program changed the row
+	covered int    // the number of rows with a hash, as counted in the same query
+}
+
+// scanStoredItem scans a row of selectItem's columns, without its body, which check decodes.
+func scanStoredItem(r row) (i storedItem, err error) {
+	err = r.Scan((*string)(&i.ID), (*string)(&i.TenantID), (*string)(&i.Kind), &i.Short, &i.Name, &i.body, &i.Version, &i.CreatedAt, &i.UpdatedAt, &i.hash, &i.covered)
+	i.CreatedAt, i.UpdatedAt = i.CreatedAt.UTC(), i.UpdatedAt.UTC()
+	if malformed(err) {
+		return i, damaged("a value in the row of a thing has a form that is never written")
+	}
+	return i, err
+}
+
+// check decodes the body. It returns an error if the row is not as the portal wrote it.
+func (i *storedItem) check() error {
+	if i.hash != 0 && i.hash != itemHash(i.Item, i.body) {
+		return damaged(fmt.Sprintf("the row of %s (%s %q) is not as the portal wrote it", i.Key(), i.Kind, i.ID))
+	}
+	i.Body = pbx.NewBody(i.Kind)
+	if i.Body == nil || json.Unmarshal([]byte(i.body), i.Body) != nil {
+		return damaged(fmt.Sprintf("the row of the thing %q has a kind or body that is never written", i.ID))
+	}
+	return nil
+}
+
+// itemHash returns the hash of an item, with its body as stored, never 0.
+func itemHash(i pbx.Item, body string) int64 {
+	f := newFrame()
+	f.text("id", string(i.ID))
+	f.text("tenant", string(i.TenantID))
+	f.text("kind", string(i.Kind))
+	f.number("short", int64(i.Short))
+	f.text("name", i.Name)
+	f.text("body", body)
+	f.number("version", i.Version)
+	f.instant("created", i.CreatedAt)
+	f.instant("updated", i.UpdatedAt)
+	return f.sum()
+}
+
+// nameKey returns the form in which names of items are compared.
+func nameKey(name string) string { return strings.ToLower(name) }
+
+// Named returns the id of the tenant's item of a kind with a name, without regard to case; "" if there is none.
+func (t *Tx) Named(ctx context.Context, tenant pbx.TenantID, kind pbx.ThingKind, name string) (pbx.ThingID, error) {
+	id, _, err := found(scanText(t.tx.QueryRowContext(ctx, `SELECT id FROM things WHERE tenant_id = $1 AND kind = $2 AND name_key = $3`,
+		string(tenant), string(kind), nameKey(name))))
+	return pbx.ThingID(id), err
+}
+
+// PutItem stores an item with its references and numbers at a time, appends the audit event, and returns the item as stored. An item with version 0 is
+// new, and gets its short number. The error has CodeChangedMeanwhile if another item than that of the version is stored. The caller has checked that the
+// name and the numbers are free, and that what the item refers to exists.
+func (t *Tx) PutItem(ctx context.Context, i pbx.Item, now time.Time, event pbx.AuditEvent) (pbx.Item, error) {
+	body, err := json.Marshal(i.Body)
+	if err != nil {
+		return i, err
+	}
+	was := i.Version
+	i.Version, i.UpdatedAt = was+1, now.UTC().Truncate(time.Microsecond)
+	if was == 0 {
+		i.CreatedAt = i.UpdatedAt
+		if err := t.tx.QueryRowContext(ctx, `INSERT INTO thing_counters (tenant_id, kind, last) VALUES ($1, $2, 1)
+ON CONFLICT (tenant_id, kind) DO UPDATE SET last = thing_counters.last + 1 RETURNING last`, string(i.TenantID), string(i.Kind)).Scan(&i.Short); err != nil {
+			return i, err
+		}
+	}
+	written, err := changed(t.tx.ExecContext(ctx, putItem, string(i.ID), string(i.TenantID), string(i.Kind), i.Short, i.Name, nameKey(i.Name), string(body),
+		i.Version, i.CreatedAt, i.UpdatedAt, itemHash(i, string(body)), was))
+	if err == nil && !written {
+		err = pbx.ChangedMeanwhile(i.Kind)
+	}
+	if err == nil {
+		err = t.putReferences(ctx, i)
+	}
+	if err == nil {
+		err = t.putNumbers(ctx, i, now)
+	}
+	if err == nil {
+		err = t.AppendEvent(ctx, event)
+	}
+	return i, err
+}
+
+const putItem = `INSERT INTO things (id, tenant_id, kind, short, name, name_key, body, version, created_at, updated_at, row_hash)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+ON CONFLICT (id) DO UPDATE SET name = excluded.name, name_key = excluded.name_key, body = excluded.body, version = excluded.version,
+    updated_at = excluded.updated_at, row_hash = excluded.row_hash
+WHERE things.version = $12`
+
+// putReferences replaces the references of an item.
+func (t *Tx) putReferences(ctx context.Context, i pbx.Item) error {
+	batch := &pgx.Batch{}
+	if err := t.queue(ctx, batch, `DELETE FROM thing_refs WHERE from_id = $1`, string(i.ID)); err != nil {
+		return err
+	}
+	for _, r := range i.Body.References() {
+		column := "to_thing"
+		if r.To.Kind == pbx.KindUser {
+			column = "to_user"
+		}
+		if err := t.queue(ctx, batch, `INSERT INTO thing_refs (from_id, field, ordinal, `+column+`) VALUES ($1, $2, $3, $4)`,
+			string(i.ID), r.Field, r.Ordinal, r.To.ID); err != nil {
+			return err
+		}
+	}
+	return t.send(ctx, batch)
+}
+
+// putNumbers makes the numbers of an item those that it claims, and records when the others were released.
+func (t *Tx) putNumbers(ctx context.Context, i pbx.Item, now time.Time) error {
+	had, err := gather(ctx, t.tx, scanText, `SELECT number FROM numbers WHERE thing_id = $1`, string(i.ID))
+	if err != nil {
+		return err
+	}
+	var has []string
+	for _, c := range i.Body.Claims() {
+		if c.Number != "" {
+			has = append(has, c.Number)
+		}
+	}
+	for _, n := range had {
+		if slices.Contains(has, n) {
+			continue
+		}
+		if _, err := t.tx.ExecContext(ctx, `DELETE FROM numbers WHERE number = $1 AND thing_id = $2`, n, string(i.ID)); err != nil {
+			return err
+		}
+		if err := t.releaseText(ctx, n, now); err != nil {
+			return err
+		}
+	}
+	for _, n := range has {
+		if slices.Contains(had, n) {
+			continue
+		}
+		if _, err := t.tx.ExecContext(ctx, `INSERT INTO numbers (number, tenant_id, thing_id) VALUES ($1, $2, $3)`, n, string(i.TenantID), string(i.ID)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// DeleteItem removes an item, records when its numbers were released, and appends the audit event. The caller has checked that nothing refers to it.
+func (t *Tx) DeleteItem(ctx context.Context, i pbx.Item, now time.Time, event pbx.AuditEvent) error {
+	for _, c := range i.Body.Claims() {
+		if err := t.releaseText(ctx, c.Number, now); err != nil {
+			return err
+		}
+	}
+	if _, err := t.tx.ExecContext(ctx, `DELETE FROM things WHERE tenant_id = $1 AND id = $2`, string(i.TenantID), string(i.ID)); err != nil {
+		return err
+	}
+	return t.AppendEvent(ctx, event)
+}
+
+// UsedBy returns the fields of items that refer to a user or an item, ordered by kind, Short and field.
+func (t *Tx) UsedBy(ctx context.Context, to pbx.Ref) ([]pbx.Use, error) {
+	column := "to_thing"
+	if to.Kind == pbx.KindUser {
+		column = "to_user"
+	}
+	uses, err := gather(ctx, t.tx, func(r row) (u pbx.Use, err error) {
+		err = r.Scan((*string)(&u.Kind), &u.Name, &u.Field, (*string)(&u.ID))
+		return u, err
+	}, `SELECT t.kind, t.name, r.field, t.id FROM thing_refs r JOIN things t ON t.id = r.from_id WHERE r.`+column+` = $1 ORDER BY t.kind, t.short, r.field`, to.ID)
+	return slices.Compact(uses), err
+}
+
+// Model returns the tenant's users and items as of one moment. The slices are shared; callers must not modify them.
+func (s *Store) Model(ctx context.Context, tenant pbx.TenantID) (m pbx.Model, err error) {
+	version, err := s.modelVersion(ctx)
+	for range attempts {
+		before := version
+		if err == nil {
+			m.Users, err = s.Users(ctx, tenant)
+		}
+		if err == nil {
+			m.Items, err = s.Items(ctx, tenant)
+		}
+		if err == nil {
+			version, err = s.modelVersion(ctx)
+		}
+		if err != nil || version == before {
+			return m, err
+		}
+	}
+	// They change all the time: no user and no item of the portal changes during a transaction.
+	err = s.InTx(ctx, func(ctx context.Context, tx *Tx) (err error) {
+		m, err = tx.Model(ctx, tenant)
+		return err
+	})
+	return m, err
+}
+
+// modelVersion returns a text that is another one after each change of a user or an item.
+func (s *Store) modelVersion(ctx context.Context) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, QueryTimeout)
+	defer cancel()
+	version, err := scanText(s.read.QueryRowContext(ctx, `SELECT CAST(u.version AS text) || ' ' || CAST(t.version AS text) FROM users_version u CROSS JOIN things_version t`))
+	return version, s.fault("read the version of users and things", err)
+}
+
+// Model returns the tenant's users and items. Callers must not modify them.
+func (t *Tx) Model(ctx context.Context, tenant pbx.TenantID) (m pbx.Model, err error) {
+	if m.Users, err = t.Users(ctx, tenant); err == nil {
+		m.Items, err = t.Items(ctx, tenant)
+	}
+	return m, err
+}
+
+// coverItems adds a hash to items without one; with accept also to those that are not as the portal wrote them.
+func (t *Tx) coverItems(ctx context.Context, accept bool) error {
+	items, err := gather(ctx, t.tx, func(r row) (storedItem, error) { return scanStoredItem(r) }, allItems)
+	if err != nil {
+		return err
+	}
+	for _, i := range items {
+		hash := itemHash(i.Item, i.body)
+		if hash == i.hash {
+			continue
+		}
+		if i.hash != 0 && !accept {
+			return i.check()
+		}
+		if _, err := t.tx.ExecContext(ctx, `UPDATE things SET row_hash = $1 WHERE id = $2`, hash, string(i.ID)); err != nil {
+			return err
+		}
+	}
+	if accept {
+		_, err = t.tx.ExecContext(ctx, `UPDATE things_version SET covered = (SELECT count(*) FROM things WHERE row_hash IS NOT NULL)`)
+	}
+	return err
+}
