@@ -124,6 +124,11 @@ func (c *Control) Run(ctx context.Context, command string) (Reply, error) {
 	if err := checkCommand(command); err != nil {
 		return Reply{}, err
 	}
+	return c.send(ctx, command)
+}
+
+// send is Run for a text that was checked: a command, or several with a zero byte between them.
+func (c *Control) send(ctx context.Context, command string) (Reply, error) {
 	if err := ctx.Err(); err != nil {
 		return Reply{ExitCode: -1, Fault: FaultTimeout}, fmt.Errorf("cannot ask Asterisk: %w", err)
 	}

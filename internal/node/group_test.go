@@ -5,8 +5,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
+	"github.com/synergycall/pbxportal/internal/asterisk"
 	"github.com/synergycall/pbxportal/internal/pbx"
 	"github.com/synergycall/pbxportal/internal/render"
 )
@@ -48,27 +48,11 @@ func (s *site) deployModel(t *testing.T, options render.Options, m pbx.Model) pb
 // trace returns what a dry run from an extension records: the outcomes of script, with these users in a call.
 func (s *site) trace(t *testing.T, exten, script string, busy ...string) string {
 	t.Helper()
-	run := fmt.Sprintf("q%d", time.Now().UnixNano())
-	s.console(t, fmt.Sprintf("database put sc-run %s synergy-internal|%s|%s|%s", run, exten, script, strings.Join(busy, "-")))
-	s.console(t, "channel originate Local/"+run+"@sc-sim/n application Wait 1")
-	for {
-		reply, err := s.asterisk.Control().Run(t.Context(), "database show sc-sim "+run)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if !strings.Contains(reply.Stdout, "/end ") {
-			continue
-		}
-		var steps []string
-		for n := 1; ; n++ {
-			_, rest, ok := strings.Cut(reply.Stdout, fmt.Sprintf("/sc-sim/%s/%d ", run, n))
-			if !ok {
-				return strings.Join(steps, " ")
-			}
-			line, _, _ := strings.Cut(rest, "\n")
-			steps = append(steps, strings.TrimSpace(strings.TrimPrefix(strings.TrimSpace(line), ":")))
-		}
+	traces, err := s.asterisk.Control().DryRuns(t.Context(), []asterisk.DryRun{{Context: pbx.Context, Exten: exten, Script: script, Busy: busy}})
+	if err != nil {
+		t.Fatal(err)
 	}
+	return strings.Join(traces[0], " ")
 }
 
 func TestADryRunFollowsRingGroupsToTheirEndWithoutRingingAPhone(t *testing.T) {
