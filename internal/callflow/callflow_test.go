@@ -1,6 +1,7 @@
 package callflow_test
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -276,6 +277,47 @@ func TestCirclesAreFoundInAnyModel(t *testing.T) {
 			if (at == i) != named {
 				t.Fatalf("seed %d: fallbacks %v: %d is in a circle: %t, and the circles are %v", seed, next, i, at == i, circles)
 			}
+		}
+	}
+}
+
+func TestACallIsNamedByNumbersAndIDs(t *testing.T) {
+	t.Parallel()
+	m := house(ring(pbx.RingAll, hangup(), 0, 1))
+	for name, c := range map[string]struct {
+		call callflow.Call
+		want callflow.Request
+		bad  []string // the invalid fields
+	}{
+		"by number": {
+			callflow.Call{As: "1002", Dial: "600", Keys: []string{"no_answer", "answer:1001", "answer"}, Away: []string{"1000"}, Busy: []string{"1001"}},
+			callflow.Request{
+				As: user(2), Dial: "600", Away: []pbx.UserID{user(0)}, Busy: []pbx.UserID{user(1)},
+				Script: []callflow.Outcome{{callflow.NotAnswered, ""}, {callflow.Answered, user(1)}, {callflow.Answered, ""}},
+			}, nil,
+		},
+		"by id":   {callflow.Call{From: "+49301234", To: strings.ToUpper(group(0).ID)}, callflow.Request{From: "+49301234", To: group(0)}, nil},
+		"a code":  {callflow.Call{Dial: "*78#"}, callflow.Request{Dial: "*78#"}, nil},
+		"nothing": {callflow.Call{}, callflow.Request{}, []string{"dial"}},
+		"both":    {callflow.Call{As: "1000", From: "1", To: "600", Dial: "600"}, callflow.Request{}, []string{"from", "dial"}},
+		"unknown": {
+			callflow.Call{As: "600", To: "9", Away: []string{"x", "y"}, Busy: []string{""}, Keys: []string{"answer:77"}}, callflow.Request{},
+			[]string{"as", "to", "keys", "away", "busy"},
+		},
+		"malformed": {callflow.Call{From: "a", Dial: "${EXTEN}", Keys: []string{"busy:1000"}}, callflow.Request{}, []string{"from", "dial", "keys"}},
+	} {
+		got, err := c.call.Request(m)
+		var bad []string
+		if e, ok := errors.AsType[*pbx.Error](err); ok {
+			for _, f := range e.Fields {
+				bad = append(bad, f.Field)
+			}
+		}
+		if diff := cmp.Diff(c.bad, bad); diff != "" {
+			t.Errorf("%s:\n%s", name, diff)
+		}
+		if diff := cmp.Diff(c.want, got); diff != "" && c.bad == nil {
+			t.Errorf("%s:\n%s", name, diff)
 		}
 	}
 }
