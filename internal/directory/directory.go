@@ -169,13 +169,49 @@ func matches(u pbx.User, text string) bool {
 		strings.Contains(fmt.Sprint(u.Extension.Number), text)
 }
 
-// Delete deletes a user, releases the number, and returns the user as it was. KindNotFound if the tenant has none with that id.
+// Delete deletes a user, releases the number, and returns the user as it was. Things that list the user as one of several no longer do, with an event
+// each. KindNotFound if the tenant has none with that id; KindConflict with CodeInUse if a thing needs the user.
 func (d *Directory) Delete(ctx context.Context, tenant pbx.TenantID, id pbx.UserID) (deleted pbx.User, err error) {
 	err = d.withUser(ctx, tenant, id, pbx.ActionUserDelete, func(ctx context.Context, tx *store.Tx, u pbx.User, now time.Time, event pbx.AuditEvent, facts pbx.Facts) error {
 		deleted, event.Before = u, facts
-		return tx.DeleteUser(ctx, u, now, event)
+		return remove(ctx, tx, u, now, event)
 	})
 	return deleted, err
+}
+
+// remove deletes a user, and takes the user out of things that list several.
+func remove(ctx context.Context, tx *store.Tx, u pbx.User, now time.Time, event pbx.AuditEvent) error {
+	uses, err := tx.UsedBy(ctx, pbx.Ref{Kind: pbx.KindUser, ID: string(u.ID)})
+	if err != nil {
+		return err
+	}
+	var needed []pbx.Use
+	done := map[pbx.ThingID]bool{}
+	for _, use := range uses {
+		if done[use.ID] {
+			continue
+		}
+		i, ok, err := tx.Item(ctx, u.TenantID, use.Kind, use.ID)
+		if err != nil {
+			return err
+		}
+		without := i
+		if ok {
+			without.Body, ok = i.Body.Without(u.ID)
+		}
+		if !ok {
+			needed = append(needed, use)
+			continue
+		}
+		if _, err := tx.PutItem(ctx, without, now, pbx.ItemEvent(ctx, now, i, i.Facts(), without.Facts())); err != nil {
+			return err
+		}
+		done[use.ID] = true
+	}
+	if needed != nil { // undoes the rest
+		return pbx.InUse(pbx.KindUser, u.Name, needed)
+	}
+	return tx.DeleteUser(ctx, u, now, event)
 }
 
 func noUser(id pbx.UserID) error {

@@ -1,6 +1,7 @@
 package directory
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -23,10 +24,16 @@ type Restored struct {
 	Unknown    []pbx.Number // of the revision, in order: the audit trail does not say which users these were
 }
 
-// Restore makes the users those of a revision, in one transaction: it deletes users that were created since, and creates deleted ones again, with the
-// id, name, address, number and secret that they had. KindConflict if another user has one of the addresses (CodeEmailTaken).
+// Restore makes the users those of a revision, in one transaction: it deletes users that were created since, creates deleted ones again, with the
+// id, name, address, number and secret that they had, and gives others the number back that they had, and enables or disables them again. KindConflict if
+// another user has one of the addresses (CodeEmailTaken), something else one of the numbers (CodeNumberTaken), or a thing needs a user that was created
+// since (CodeInUse).
 func (d *Directory) Restore(ctx context.Context, tenant pbx.TenantID, r pbx.RevisionUsers) (Restored, error) {
-	deletions, complete, err := d.deletions(ctx, tenant, r.At)
+	changes, err := d.changes(ctx, r.At)
+	if err != nil {
+		return Restored{}, err
+	}
+	deletions, complete, err := d.deletions(ctx, tenant, r.At, changes)
 	if err != nil {
 		return Restored{}, err
 	}
@@ -39,14 +46,27 @@ func (d *Directory) Restore(ctx context.Context, tenant pbx.TenantID, r pbx.Revi
 			return err
 		}
 		missing := maps.Clone(r.Secrets)
+		var moved []pbx.User
 		for _, u := range users {
-			n := u.Extension.Number
+			then := changes.before(u)
+			n := then.Extension.Number
 			secret, wanted := missing[n]
+			if then.Disabled {
+				wanted = false
+			}
 			deletion, deleted := deletions[n]
 			switch known := complete || deleted && d.had(deletion, secret); {
+			case !wanted && then.Disabled && !u.CreatedAt.After(r.At): // it had no phone in the revision
+				if then != u {
+					moved = append(moved, then)
+				}
+				continue
 			case !wanted:
 			case known && (!deleted || deletion.Object.ID == string(u.ID)), !known && (!u.CreatedAt.After(r.At) || u.Extension.Secret == secret):
 				delete(missing, n)
+				if then != u {
+					moved = append(moved, then)
+				}
 				continue
 			case !known: // this user, or one who got the number later
 				delete(missing, n)
@@ -59,10 +79,15 @@ func (d *Directory) Restore(ctx context.Context, tenant pbx.TenantID, r pbx.Revi
 			}
 			facts["revision"] = strconv.Itoa(r.Revision)
 			event.Before = facts
-			if err := tx.DeleteUser(ctx, u, now, event); err != nil {
+			if err := remove(ctx, tx, u, now, event); err != nil {
 				return err
 			}
 			done.Deleted = append(done.Deleted, u)
+		}
+		for _, then := range moved {
+			if err := d.putBack(ctx, tx, then, now, r.Revision); err != nil {
+				return err
+			}
 		}
 		var added []store.NewUser
 		for _, n := range slices.Sorted(maps.Keys(missing)) {
@@ -74,6 +99,9 @@ func (d *Directory) Restore(ctx context.Context, tenant pbx.TenantID, r pbx.Revi
 			if missing[n].Reveal() == "" {
 				missing[n] = pbx.NewSecret()
 				done.NewSecrets = append(done.NewSecrets, n)
+			}
+			if err := numberFree(ctx, tx, tenant, n); err != nil {
+				return err
 			}
 			u, err := d.deletedUser(ctx, now, deletion, n, missing[n], r.Revision)
 			if err != nil {
@@ -91,6 +119,82 @@ func (d *Directory) Restore(ctx context.Context, tenant pbx.TenantID, r pbx.Revi
 		return Restored{}, err
 	}
 	return done, nil
+}
+
+// putBack gives a user the number that the user had, and enables or disables the user as then.
+func (d *Directory) putBack(ctx context.Context, tx *store.Tx, then pbx.User, now time.Time, revision int) error {
+	u, ok, err := tx.User(ctx, then.TenantID, then.ID)
+	if err != nil || !ok {
+		return err
+	}
+	if n := then.Extension.Number; n != u.Extension.Number {
+		if err := numberFree(ctx, tx, u.TenantID, n); err != nil {
+			return err
+		}
+	}
+	event, _, err := d.event(ctx, now, pbx.ActionUserChange, u)
+	if err != nil {
+		return err
+	}
+	event.Before, event.After = pbx.Differing(stateOf(u), stateOf(then))
+	event.After["revision"] = strconv.Itoa(revision)
+	_, err = tx.UpdateUser(ctx, u, then, now, event)
+	return err
+}
+
+// stateOf returns the facts of a user that Restore puts back.
+func stateOf(u pbx.User) pbx.Facts {
+	return pbx.Facts{"number": strconv.Itoa(int(u.Extension.Number)), "enabled": strconv.FormatBool(!u.Disabled)}
+}
+
+// userChanges has for each user the facts of stateOf at a time, as far as they were changed since.
+type userChanges map[pbx.UserID]pbx.Facts
+
+// before returns the user as of then.
+func (c userChanges) before(u pbx.User) pbx.User {
+	if n, ok := pbx.ParseNumber(c[u.ID]["number"]); ok {
+		u.Extension.Number = n
+	}
+	if enabled, ok := c[u.ID]["enabled"]; ok {
+		u.Disabled = enabled == "false"
+	}
+	return u
+}
+
+// changes returns what was changed since a time.
+func (d *Directory) changes(ctx context.Context, since time.Time) (userChanges, error) {
+	all := userChanges{}
+	err := d.each(ctx, pbx.ActionUserChange, since, func(e pbx.AuditEvent) {
+		id := pbx.UserID(e.Object.ID)
+		for name, value := range e.Before {
+			if _, earlier := all[id][name]; earlier {
+				continue
+			}
+			if all[id] == nil {
+				all[id] = pbx.Facts{}
+			}
+			all[id][name] = value
+		}
+	})
+	return all, err
+}
+
+// each calls take with the events of an action since a time, the oldest first.
+func (d *Directory) each(ctx context.Context, action string, since time.Time, take func(pbx.AuditEvent)) error {
+	const atOnce = 1000
+	for seq := int64(0); ; {
+		some, err := d.store.EventsAfter(ctx, store.EventQuery{Action: action, Since: since}, seq, atOnce)
+		if err != nil {
+			return err
+		}
+		for _, e := range some {
+			seq = e.Event.Seq
+			take(e.Event)
+		}
+		if len(some) < atOnce {
+			return nil
+		}
+	}
 }
 
 // deletedUser returns the user of the event of a deletion, to be created again with this number and secret.
@@ -118,26 +222,18 @@ func (d *Directory) had(deletion pbx.AuditEvent, secret pbx.Secret) bool {
 	return err == nil && name == deletion.Before["secret"]
 }
 
-// deletions returns, by number, the event of the first deletion of a user with that number since then; complete is false if it may be a later one, because
-// events since then were archived.
-func (d *Directory) deletions(ctx context.Context, tenant pbx.TenantID, since time.Time) (first map[pbx.Number]pbx.AuditEvent, complete bool, err error) {
-	const atOnce = 1000
+// deletions returns, by the number at that time, the event of the first deletion of a user with that number since then; complete is false if it may be a
+// later one, because events since then were archived.
+func (d *Directory) deletions(ctx context.Context, tenant pbx.TenantID, since time.Time, changes userChanges) (first map[pbx.Number]pbx.AuditEvent, complete bool, err error) {
 	first = map[pbx.Number]pbx.AuditEvent{}
-	for seq := int64(0); ; {
-		some, err := d.store.EventsAfter(ctx, store.EventQuery{Action: pbx.ActionUserDelete, Since: since}, seq, atOnce)
-		if err != nil {
-			return nil, false, err
+	err = d.each(ctx, pbx.ActionUserDelete, since, func(e pbx.AuditEvent) {
+		n, ok := pbx.ParseNumber(cmp.Or(changes[pbx.UserID(e.Object.ID)]["number"], e.Before["number"]))
+		if _, earlier := first[n]; ok && !earlier && e.Before["tenant_id"] == string(tenant) {
+			first[n] = e
 		}
-		for _, e := range some {
-			seq = e.Event.Seq
-			n, ok := pbx.ParseNumber(e.Event.Before["number"])
-			if _, earlier := first[n]; ok && !earlier && e.Event.Before["tenant_id"] == string(tenant) {
-				first[n] = e.Event
-			}
-		}
-		if len(some) < atOnce {
-			break
-		}
+	})
+	if err != nil {
+		return nil, false, err
 	}
 	oldest, err := d.store.EventsAfter(ctx, store.EventQuery{}, 0, 1) // read last: events may be archived meanwhile
 	return first, err == nil && (len(oldest) == 0 || oldest[0].Event.Seq == 1 || !oldest[0].Event.At.After(since)), err

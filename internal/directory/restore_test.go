@@ -224,3 +224,50 @@ func TestAfterEventsWereArchivedOnlyUsersAreRestoredThatTheirSecretsIdentify(t *
 		}
 	})
 }
+
+func TestUsersWhoWereChangedSinceARevisionGetTheirNumbersBackAndNoneOfThemIsDeleted(t *testing.T) {
+	t.Parallel()
+	storetest.Each(t, func(t *testing.T, url string) {
+		s := storetest.Open(t, url)
+		d := directory.New(s, time.Now)
+		var users []pbx.User
+		for i := range 5 {
+			u, err := d.Create(t.Context(), pbx.DefaultTenant, newUser(i))
+			if err != nil {
+				t.Fatal(err)
+			}
+			users = append(users, u)
+		}
+		change := func(i int, patch func(*pbx.User)) {
+			t.Helper()
+			if _, err := d.Change(t.Context(), pbx.DefaultTenant, users[i].ID, 0, func(u *pbx.User) error { patch(u); return nil }); err != nil {
+				t.Fatal(err)
+			}
+		}
+		change(4, func(u *pbx.User) { u.Disabled = true }) // has no phone in the revision
+		revision := pbx.RevisionUsers{Revision: 3, At: time.Now(), Secrets: map[pbx.Number]pbx.Secret{}}
+		for _, u := range users[:4] {
+			revision.Secrets[u.Extension.Number] = u.Extension.Secret
+		}
+		change(0, func(u *pbx.User) { u.Extension.Number = 5000 })
+		change(1, func(u *pbx.User) { u.Disabled = true })
+		change(2, func(u *pbx.User) { u.Extension.Number = 5001 })
+		change(4, func(u *pbx.User) { u.Disabled = false })
+		if _, err := d.Delete(t.Context(), pbx.DefaultTenant, users[2].ID); err != nil {
+			t.Fatal(err)
+		}
+		done, err := d.Restore(t.Context(), pbx.DefaultTenant, revision)
+		if err != nil || len(done.Deleted) != 0 || len(done.Created) != 1 || len(done.Unknown) != 0 {
+			t.Fatalf("%d deleted, %d created, %v unknown, error %v", len(done.Deleted), len(done.Created), done.Unknown, err)
+		}
+		now, err := d.List(t.Context(), pbx.DefaultTenant, directory.Query{})
+		if err != nil || len(now.Users) != 5 {
+			t.Fatalf("%d users, error %v", len(now.Users), err)
+		}
+		for i, u := range now.Users {
+			if u.ID != users[i].ID || u.Extension.Number != users[i].Extension.Number || u.Disabled != (i == 4) {
+				t.Errorf("%d: number %d, disabled %t, id %s instead of %s", i, u.Extension.Number, u.Disabled, u.ID, users[i].ID)
+			}
+		}
+	})
+}

@@ -33,6 +33,17 @@ type Item struct {
 	Body Body
 }
 
+// Clean brings the name and the body into their normal form. It returns an Error of KindInvalid that names every invalid field.
+func (i *Item) Clean() error {
+	i.Name = Normalize(i.Name)
+	fields := faults(textFault("name", i.Name, "give a name"))
+	err := i.Body.Clean()
+	if err != nil && KindOf(err) != KindInvalid {
+		return err
+	}
+	return Invalid(append(fields, FieldsOf(err)...)...)
+}
+
 // Facts returns the facts of the item for the audit trail: those of its body, and its name and tenant.
 func (i Item) Facts() Facts {
 	facts := i.Body.Facts()
@@ -88,7 +99,7 @@ type Holder struct {
 
 // NumberTaken returns the error of a field whose number is taken.
 func NumberTaken(field, number string, by Holder) *Error {
-	has := fmt.Sprintf("the %s %q has it", strings.ReplaceAll(string(by.Kind), "_", " "), by.Name)
+	has := fmt.Sprintf("the %s %q has it", words(by.Kind), by.Name)
 	if by.Host != "" {
 		has = "Asterisk's own configuration has it: " + by.Host
 	}
@@ -98,11 +109,30 @@ func NumberTaken(field, number string, by Holder) *Error {
 	}
 }
 
+// InUse returns the error of a user or an item that cannot be deleted, as other items refer to it.
+func InUse(kind ThingKind, name string, uses []Use) *Error {
+	const most = 5
+	var by []string
+	for _, u := range uses[:min(most, len(uses))] {
+		by = append(by, fmt.Sprintf("%s %q (%s)", words(u.Kind), u.Name, u.Field))
+	}
+	if more := len(uses) - most; more > 0 {
+		by = append(by, fmt.Sprintf("and %d more", more))
+	}
+	return &Error{
+		Kind: KindConflict, Code: CodeInUse, Uses: uses,
+		Msg: fmt.Sprintf("the %s %q is in use by %s; nothing was changed: change or delete these first", words(kind), name, strings.Join(by, ", ")),
+	}
+}
+
+// words returns a kind as a text says it.
+func words(k ThingKind) string { return strings.ReplaceAll(string(k), "_", " ") }
+
 // ChangedMeanwhile returns the error of a change to a user or an item that is no longer at the version that the caller read.
 func ChangedMeanwhile(kind ThingKind) *Error {
 	return &Error{
 		Kind: KindConflict, Code: CodeChangedMeanwhile,
-		Msg: "the " + strings.ReplaceAll(string(kind), "_", " ") + " was changed since you read it; nothing was changed now: read it again, and repeat your change",
+		Msg: "the " + words(kind) + " was changed since you read it; nothing was changed now: read it again, and repeat your change",
 	}
 }
 

@@ -178,6 +178,16 @@ func (t *Tx) Named(ctx context.Context, tenant pbx.TenantID, kind pbx.ThingKind,
 	return pbx.ThingID(id), err
 }
 
+// Exists reports whether the tenant has a user with an extension, or an item.
+func (t *Tx) Exists(ctx context.Context, tenant pbx.TenantID, r pbx.Ref) (bool, error) {
+	query, values := `SELECT t.id FROM things t WHERE t.tenant_id = $1 AND t.id = $2 AND t.kind = $3`, []any{string(tenant), r.ID, string(r.Kind)}
+	if r.Kind == pbx.KindUser {
+		query, values = `SELECT u.id FROM users u JOIN extensions e ON e.user_id = u.id WHERE u.tenant_id = $1 AND u.id = $2`, values[:2]
+	}
+	_, ok, err := found(scanText(t.tx.QueryRowContext(ctx, query, values...)))
+	return ok, err
+}
+
 // PutItem stores an item with its references and numbers at a time, appends the audit event, and returns the item as stored. An item with version 0 is
 // new, and gets its short number. The error has CodeChangedMeanwhile if another item than that of the version is stored. The caller has checked that the
 // name and the numbers are free, and that what the item refers to exists.

@@ -1,0 +1,160 @@
+package routing
+
+import (
+	"cmp"
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"slices"
+	"strings"
+
+	"github.com/synergycall/pbxportal/internal/pbx"
+)
+
+// Sort is the order of a list.
+type Sort string
+
+// The orders. Items that are equal in them are ordered by their short number.
+const (
+	ByName   Sort = "name"   // ignoring case and accents
+	ByNumber Sort = "number" // the number that is dialled
+	ByShort  Sort = "short"  // the order of creation
+)
+
+// Query selects items of a kind. The zero Query selects all, by name.
+type Query struct {
+	Text       string    // part of the name or a number, ignoring case and accents
+	Match      pbx.Facts // only items with these facts
+	To         string    // only items that refer to the user or item with this id
+	Sort       Sort      // "": ByName
+	Descending bool
+	After      string // the Next of the page before
+	Limit      int    // maximum number of items; 0: all
+}
+
+// Page is one page of a list.
+type Page struct {
+	Items []pbx.Item // shared; callers must not modify them
+	Next  string     // the After of the next page; "" when this is the last
+	Total int        // the number of items on all pages
+}
+
+// position is where a page ends. Items created or deleted meanwhile move no others to another page.
+type position struct {
+	Sort       Sort   `json:"s"`
+	Descending bool   `json:"d,omitempty"`
+	Key        string `json:"k"`
+	Short      int    `json:"n"`
+}
+
+// entry is an item with its place in a list.
+type entry struct {
+	item *pbx.Item
+	at   position
+}
+
+// List returns the tenant's items of a kind that match the query. KindInvalid for an unknown order, or an After that no page of the same order had.
+func (r *Routing) List(ctx context.Context, tenant pbx.TenantID, kind pbx.ThingKind, q Query) (Page, error) {
+	q.Sort = cmp.Or(q.Sort, ByName)
+	if !slices.Contains([]Sort{ByName, ByNumber, ByShort}, q.Sort) {
+		return Page{}, pbx.Invalid(pbx.FieldError{Field: "sort", Code: pbx.FieldChoice, Message: "must be name, number or short"})
+	}
+	after, err := q.after()
+	if err != nil {
+		return Page{}, err
+	}
+	items, err := r.store.Items(ctx, tenant)
+	if err != nil {
+		return Page{}, err
+	}
+	text := pbx.Fold(q.Text)
+	var matching []entry
+	for n := range items {
+		if i := &items[n]; i.Kind == kind && q.matches(i, text) {
+			matching = append(matching, entry{i, q.position(i)})
+		}
+	}
+	slices.SortFunc(matching, func(a, b entry) int { return q.compare(a.at, b.at) })
+	page := Page{Items: []pbx.Item{}, Total: len(matching)}
+	for n, e := range matching {
+		if q.After != "" && q.compare(e.at, after) <= 0 {
+			continue
+		}
+		page.Items = append(page.Items, *e.item)
+		if len(page.Items) == q.Limit && n+1 < len(matching) {
+			page.Next = e.at.String()
+			break
+		}
+	}
+	return page, nil
+}
+
+// matches reports whether an item matches the query, with its text folded.
+func (q Query) matches(i *pbx.Item, text string) bool {
+	if text != "" && !strings.Contains(pbx.Fold(i.Name), text) &&
+		!slices.ContainsFunc(i.Body.Claims(), func(c pbx.Claim) bool { return strings.Contains(c.Number, text) }) {
+		return false
+	}
+	if q.To != "" && !slices.ContainsFunc(i.Body.References(), func(r pbx.Reference) bool { return r.To.ID == q.To }) {
+		return false
+	}
+	if len(q.Match) == 0 {
+		return true
+	}
+	facts := i.Facts()
+	for name, value := range q.Match {
+		if has, ok := facts[name]; !ok || has != value {
+			return false
+		}
+	}
+	return true
+}
+
+// position returns the place of an item in the order of the query.
+func (q Query) position(i *pbx.Item) position {
+	p := position{Sort: q.Sort, Descending: q.Descending, Short: i.Short}
+	switch q.Sort {
+	case ByName:
+		p.Key = pbx.Fold(i.Name)
+	case ByNumber:
+		for _, c := range i.Body.Claims() {
+			p.Key = cmp.Or(p.Key, c.Number)
+		}
+	case ByShort:
+	}
+	return p
+}
+
+// compare orders places as the query does. Numbers are compared by their length first.
+func (q Query) compare(a, b position) int {
+	order := 0
+	if q.Sort == ByNumber {
+		order = cmp.Compare(len(a.Key), len(b.Key))
+	}
+	order = cmp.Or(order, cmp.Compare(a.Key, b.Key), cmp.Compare(a.Short, b.Short))
+	if q.Descending {
+		return -order
+	}
+	return order
+}
+
+// String returns the place in the form of After.
+func (p position) String() string {
+	text, _ := json.Marshal(p) //nolint:errchkjson // texts and numbers
+	return base64.RawURLEncoding.EncodeToString(text)
+}
+
+// after returns the place behind which the page begins.
+func (q Query) after() (p position, err error) {
+	if q.After == "" {
+		return p, nil
+	}
+	text, err := base64.RawURLEncoding.DecodeString(q.After)
+	if err == nil {
+		err = json.Unmarshal(text, &p)
+	}
+	if err != nil || p.Sort != q.Sort || p.Descending != q.Descending {
+		return p, pbx.Invalid(pbx.FieldError{Field: "cursor", Code: pbx.FieldCursor, Message: "must be the cursor of a page in the same order: begin with the first page"})
+	}
+	return p, nil
+}

@@ -1,0 +1,285 @@
+// Package routing manages the things besides users, such as ring groups: it is the service of items of all kinds. It does not deal with HTTP, SQL or
+// Asterisk, and never applies anything.
+package routing
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/synergycall/pbxportal/internal/callflow"
+	"github.com/synergycall/pbxportal/internal/pbx"
+	"github.com/synergycall/pbxportal/internal/store"
+)
+
+// Routing is the service. It is safe for concurrent use.
+type Routing struct {
+	store      *store.Store
+	now        func() time.Time
+	quarantine time.Duration
+	look       func(context.Context) // may be nil
+}
+
+// New returns a Routing over a store; now returns the current time.
+func New(s *store.Store, now func() time.Time) *Routing { return &Routing{store: s, now: now} }
+
+// WithQuarantine returns a copy of r that assigns a released number again only after the given cool-down. The default is zero.
+func (r *Routing) WithQuarantine(coolDown time.Duration) *Routing {
+	with := *r
+	with.quarantine = coolDown
+	return &with
+}
+
+// WithHost returns a copy of r that calls look before it assigns a number. look records in the store which numbers the Asterisk host itself uses, and must
+// return soon.
+func (r *Routing) WithHost(look func(context.Context)) *Routing {
+	with := *r
+	with.look = look
+	return &with
+}
+
+// Create creates an item. A number that is left out is the lowest free one of the kind's pool; an explicit one may be one that waits for its cool-down.
+// Errors: KindInvalid for the input, and for references to what does not exist or that lead a call in a circle; KindConflict if the name or a number is
+// taken, or the pool is exhausted.
+func (r *Routing) Create(ctx context.Context, tenant pbx.TenantID, name string, body pbx.Body) (created pbx.Item, err error) {
+	if r.look != nil {
+		r.look(ctx)
+	}
+	err = r.store.InTx(ctx, func(ctx context.Context, tx *store.Tx) error {
+		now := r.now().UTC().Truncate(time.Microsecond)
+		i := pbx.Item{Meta: pbx.Meta{ID: pbx.ThingID(uuid.NewString()), TenantID: tenant, Kind: body.Kind(), Name: name}, Body: pbx.NewBody(body.Kind())}
+		if err := copyBody(i.Body, body); err != nil { // the transaction may be repeated
+			return err
+		}
+		if err := r.prepare(ctx, tx, &i, nil, now); err != nil {
+			return err
+		}
+		created, err = tx.PutItem(ctx, i, now, pbx.ItemEvent(ctx, now, i, nil, i.Facts()))
+		return err
+	})
+	return created, err
+}
+
+// copyBody copies a body.
+func copyBody(into, from pbx.Body) error {
+	text, err := json.Marshal(from)
+	if err != nil {
+		return fmt.Errorf("cannot copy a %s: %w", from.Kind(), err)
+	}
+	return json.Unmarshal(text, into)
+}
+
+// Get returns an item; KindNotFound if the tenant has none of the kind with that id. The body is shared; callers must not modify it.
+func (r *Routing) Get(ctx context.Context, tenant pbx.TenantID, kind pbx.ThingKind, id pbx.ThingID) (pbx.Item, error) {
+	canonical, ok := pbx.CanonicalID(id)
+	if !ok {
+		return pbx.Item{}, notFound(kind, id)
+	}
+	i, ok, err := r.store.Item(ctx, tenant, kind, canonical)
+	if err == nil && !ok {
+		err = notFound(kind, id)
+	}
+	return i, err
+}
+
+// Change changes the name and the body of an item in one transaction: patch gets the item as stored, and may be called again. ifMatch is the version that the
+// caller read; 0 matches any. A change that leaves everything as it is does nothing. Errors: KindNotFound if there is no such item; KindConflict with
+// CodeChangedMeanwhile if it has another version; else those of Create.
+func (r *Routing) Change(ctx context.Context, tenant pbx.TenantID, kind pbx.ThingKind, id pbx.ThingID, ifMatch int64, patch func(*pbx.Item) error) (changed pbx.Item, err error) {
+	if r.look != nil {
+		r.look(ctx)
+	}
+	err = r.withItem(ctx, tenant, kind, id, ifMatch, func(ctx context.Context, tx *store.Tx, was pbx.Item, now time.Time) error {
+		before := was.Facts()
+		patched := was
+		patched.Body = pbx.NewBody(kind)
+		err := copyBody(patched.Body, was.Body)
+		if err == nil {
+			err = patch(&patched)
+		}
+		i := pbx.Item{Meta: was.Meta, Body: patched.Body}
+		i.Name = patched.Name
+		if err == nil {
+			err = r.prepare(ctx, tx, &i, &was, now)
+		}
+		if err != nil {
+			return err
+		}
+		event := pbx.ItemEvent(ctx, now, i, before, i.Facts())
+		if changed = was; event.Before == nil && event.After == nil {
+			return nil
+		}
+		changed, err = tx.PutItem(ctx, i, now, event)
+		return err
+	})
+	return changed, err
+}
+
+// Delete deletes an item, releases its numbers, and returns the item as it was. ifMatch is the version that the caller read; 0 matches any. Errors:
+// KindNotFound if there is no such item; KindConflict if it was changed meanwhile, or with CodeInUse if other items refer to it.
+func (r *Routing) Delete(ctx context.Context, tenant pbx.TenantID, kind pbx.ThingKind, id pbx.ThingID, ifMatch int64) (deleted pbx.Item, err error) {
+	err = r.withItem(ctx, tenant, kind, id, ifMatch, func(ctx context.Context, tx *store.Tx, i pbx.Item, now time.Time) error {
+		uses, err := tx.UsedBy(ctx, pbx.Ref{Kind: kind, ID: string(i.ID)})
+		if err != nil {
+			return err
+		}
+		if uses = slices.DeleteFunc(uses, func(u pbx.Use) bool { return u.ID == i.ID }); len(uses) > 0 {
+			return pbx.InUse(kind, i.Name, uses)
+		}
+		deleted = i
+		return tx.DeleteItem(ctx, i, now, pbx.ItemEvent(ctx, now, i, i.Facts(), nil))
+	})
+	return deleted, err
+}
+
+// withItem calls do with an item as stored, in one transaction.
+func (r *Routing) withItem(ctx context.Context, tenant pbx.TenantID, kind pbx.ThingKind, id pbx.ThingID, ifMatch int64,
+	do func(ctx context.Context, tx *store.Tx, i pbx.Item, now time.Time) error,
+) error {
+	canonical, ok := pbx.CanonicalID(id)
+	if !ok {
+		return notFound(kind, id)
+	}
+	return r.store.InTx(ctx, func(ctx context.Context, tx *store.Tx) error {
+		i, ok, err := tx.Item(ctx, tenant, kind, canonical)
+		switch {
+		case err != nil:
+			return err
+		case !ok:
+			return notFound(kind, id)
+		case ifMatch != 0 && ifMatch != i.Version:
+			return pbx.ChangedMeanwhile(kind)
+		}
+		return do(ctx, tx, i, r.now().UTC().Truncate(time.Microsecond))
+	})
+}
+
+// prepare brings an item into its normal form, assigns numbers that are left out, and checks all rules that depend on other things. was is the item as
+// stored, nil for a new one.
+func (r *Routing) prepare(ctx context.Context, tx *store.Tx, i, was *pbx.Item, now time.Time) error {
+	if err := i.Clean(); err != nil {
+		return err
+	}
+	switch other, err := tx.Named(ctx, i.TenantID, i.Kind, i.Name); {
+	case err != nil:
+		return err
+	case other != "" && other != i.ID:
+		return nameTaken(i.Kind, i.Name)
+	}
+	var had []pbx.Claim
+	var referred []pbx.Reference
+	if was != nil {
+		had, referred = was.Body.Claims(), was.Body.References()
+	}
+	if err := r.references(ctx, tx, i, referred); err != nil {
+		return err
+	}
+	if err := r.numbers(ctx, tx, i, had, now); err != nil {
+		return err
+	}
+	return circles(ctx, tx, i)
+}
+
+// references returns the error of references to things that do not exist. Those that the item already has exist.
+func (r *Routing) references(ctx context.Context, tx *store.Tx, i *pbx.Item, had []pbx.Reference) error {
+	var fields []pbx.FieldError
+	for _, to := range i.Body.References() {
+		if slices.ContainsFunc(had, func(h pbx.Reference) bool { return h.To == to.To }) {
+			continue
+		}
+		exists, err := tx.Exists(ctx, i.TenantID, to.To)
+		if err != nil {
+			return err
+		}
+		if !exists && (fields == nil || fields[len(fields)-1].Field != to.Field) {
+			fields = append(fields, pbx.FieldError{
+				Field: to.Field, Code: pbx.FieldChoice, Message: fmt.Sprintf("there is no %s %q: list them to see which there are", words(to.To.Kind), to.To.ID),
+			})
+		}
+	}
+	return pbx.Invalid(fields...)
+}
+
+// numbers assigns the numbers that are left out, and returns the error of one that is taken.
+func (r *Routing) numbers(ctx context.Context, tx *store.Tx, i *pbx.Item, had []pbx.Claim, now time.Time) error {
+	for _, c := range i.Body.Claims() {
+		if c.Number == "" {
+			first, last := pbx.PoolOf(i.Kind)
+			n, ok, err := tx.FreeNumber(ctx, first, last, now.Add(-r.quarantine))
+			if err != nil {
+				return err
+			}
+			if !ok {
+				return &pbx.Error{
+					Kind: pbx.KindConflict, Code: pbx.CodeNumbersUsedUp,
+					Msg: fmt.Sprintf("no number from %d to %d is free for a %s: give one explicitly, or delete a %[3]s that is no longer needed; a released number is assigned again "+
+						"after its cool-down (NUMBER_QUARANTINE)", first, last, words(i.Kind)),
+				}
+			}
+			i.Body.SetNumber(c.Field, fmt.Sprint(int(n)))
+			continue
+		}
+		if slices.ContainsFunc(had, func(h pbx.Claim) bool { return h.Number == c.Number }) {
+			continue
+		}
+		by, taken, err := tx.Holder(ctx, i.TenantID, c.Number)
+		if err != nil {
+			return err
+		}
+		if taken {
+			return pbx.NumberTaken(c.Field, c.Number, by)
+		}
+	}
+	return nil
+}
+
+// circles returns the error of an item through which a call would go in a circle by itself.
+func circles(ctx context.Context, tx *store.Tx, i *pbx.Item) error {
+	self := pbx.Ref{Kind: i.Kind, ID: string(i.ID)}
+	if !slices.ContainsFunc(i.Body.References(), func(r pbx.Reference) bool { return r.To.Kind != pbx.KindUser }) {
+		return nil
+	}
+	items, err := tx.Items(ctx, i.TenantID)
+	if err != nil {
+		return err
+	}
+	items = slices.Clone(items)
+	if at := slices.IndexFunc(items, func(other pbx.Item) bool { return other.ID == i.ID }); at >= 0 {
+		items[at] = *i
+	} else {
+		items = append(items, *i)
+	}
+	for _, f := range callflow.Check(pbx.Model{Items: items}) {
+		at := slices.Index(f.Things, self)
+		if f.Code != callflow.Circular || at < 0 {
+			continue
+		}
+		next := f.Things[(at+1)%len(f.Things)]
+		refs := i.Body.References()
+		field := refs[slices.IndexFunc(refs, func(r pbx.Reference) bool { return r.To == next })].Field
+		return pbx.Invalid(pbx.FieldError{Field: field, Code: pbx.FieldChoice, Message: f.Text})
+	}
+	return nil
+}
+
+func words(k pbx.ThingKind) string { return strings.ReplaceAll(string(k), "_", " ") }
+
+func notFound(kind pbx.ThingKind, id pbx.ThingID) error {
+	return &pbx.Error{
+		Kind: pbx.KindNotFound, Code: pbx.CodeThingNotFound,
+		Msg: fmt.Sprintf("there is no %s %q: list them to see which there are", words(kind), string(id)),
+	}
+}
+
+func nameTaken(kind pbx.ThingKind, name string) error {
+	fix := fmt.Sprintf("another %s has this name: choose a different one", words(kind))
+	return &pbx.Error{
+		Kind: pbx.KindConflict, Code: pbx.CodeNameTaken, Msg: fmt.Sprintf("the name %q is taken", name),
+		Fields: []pbx.FieldError{{Field: "name", Code: pbx.FieldTaken, Message: fix}},
+	}
+}
