@@ -50,6 +50,7 @@ type commands struct {
 	Apply    applyCommand          `cmd:"" creates:"named" help:"Apply the configuration to Asterisk, and verify it."`
 	Rollback rollbackCommand       `cmd:"" help:"Restore an earlier revision of the files; the database is not changed."`
 	Revision revisionCommands      `cmd:"" help:"List and compare the revisions of the generated files."`
+	Simulate simulateCommand       `cmd:"" help:"Say what happens to a call: who rings, for how long, where it goes on to, and which settings decide it. No phone rings."`
 	Recover  recoverCommand        `cmd:"" help:"Recover from an interrupted apply (serve and apply do so too)."`
 	Audit    auditCommands         `cmd:"" help:"List and show the records of applies; list, export and verify the audit trail."`
 	Admin    adminCommands         `cmd:"" help:"Manage the accounts of people who can sign in."`

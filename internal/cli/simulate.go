@@ -1,0 +1,82 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/synergycall/pbxportal/internal/callflow"
+	"github.com/synergycall/pbxportal/internal/pbx"
+)
+
+type simulateCommand struct {
+	As   string   `help:"The user who calls: id or extension number." placeholder:"USER"`
+	From string   `help:"The number of a caller who is no user." placeholder:"NUMBER"`
+	Dial string   `help:"The number that is dialled." placeholder:"NUMBER"`
+	To   string   `help:"Who or what is called, instead of --dial: number or id of a user or item." placeholder:"THING"`
+	At   string   `help:"When: 2026-11-29T20:00, in the time zone of this computer, or with a zone (RFC 3339)." placeholder:"TIME"`
+	Keys []string `help:"What becomes of each attempt to ring, in order, separated by commas: answer, answer:NUMBER, no_answer, busy, unreachable. After the last one no user answers." placeholder:"OUTCOME"`
+	Away []string `help:"Users whose phones are not registered, separated by commas." placeholder:"USER"`
+	Busy []string `help:"Users who are in a call, separated by commas." placeholder:"USER"`
+}
+
+// Run follows the call.
+func (c *simulateCommand) Run(ctx context.Context, a *app, p *portal) error {
+	at, err := parseTime(c.At)
+	if err != nil {
+		return err
+	}
+	r, err := p.simulate(ctx, callflow.Call{As: c.As, From: c.From, To: c.To, Dial: c.Dial, At: at, Keys: c.Keys, Away: c.Away, Busy: c.Busy})
+	if err != nil {
+		return err
+	}
+	if a.json {
+		return a.printJSON(toSimulationJSON(r))
+	}
+	fmt.Fprintln(a.stdout, oneLine(r.Sentence))
+	fmt.Fprintln(a.stdout, "\nSteps")
+	for i, s := range r.Steps {
+		fmt.Fprintf(a.stdout, "%3d  %s\n", i+1, oneLine(s.Text))
+	}
+	if len(r.Why) > 0 {
+		fmt.Fprintln(a.stdout, "\nWhy")
+	}
+	w := newTable(a.stdout)
+	for _, y := range r.Why {
+		fmt.Fprintf(w, "  %s\t%s\t%s\n", oneLine(y.Thing.String()), y.Field, oneLine(y.Text))
+	}
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	for _, f := range r.Faults {
+		fmt.Fprintf(a.stdout, "\nFAULT  %s\n", oneLine(f.Text))
+	}
+	return nil
+}
+
+// parseTime reads the time of a call; an empty text is the zero time.
+func parseTime(text string) (at time.Time, err error) {
+	if text == "" {
+		return at, nil
+	}
+	for _, layout := range []string{time.RFC3339, "2006-01-02T15:04:05", "2006-01-02T15:04", "2006-01-02 15:04"} {
+		if at, err = time.ParseInLocation(layout, text, time.Local); err == nil {
+			return at, nil
+		}
+	}
+	return at, usage(fmt.Errorf("cannot read --at %q: write a time such as 2026-11-29T20:00", text))
+}
+
+// simulate follows a call through the users and items of the database, whether they have been applied or not.
+func (p *portal) simulate(ctx context.Context, c callflow.Call) (callflow.Result, error) {
+	m, err := p.store.Model(ctx, pbx.DefaultTenant)
+	if err != nil {
+		return callflow.Result{}, err
+	}
+	r, err := c.Request(m)
+	if err != nil {
+		return callflow.Result{}, err
+	}
+	r.RingSeconds = int(p.config.RingTimeout)
+	return callflow.Simulate(m, r), nil
+}
