@@ -24,7 +24,7 @@ const (
 // Fault is something wrong with where calls go.
 type Fault struct {
 	Code   FaultCode
-	Things []pbx.Ref // what it is about; for Circular all of the circle, in the order of the call
+	Things []pbx.Ref // what it is about; for Circular and TooLong all of the way, in the order of the call
 	Field  string    // of the first thing; "" for all of it
 	Text   string    // a sentence with the problem and the remedy
 }
@@ -36,16 +36,16 @@ func (f Fault) Refused() bool { return f.Code == Missing || f.Code == Circular |
 type graph struct {
 	index
 	items     []pbx.Item
-	automatic [][]int // the items that a call goes on to from each item, by itself
-	toUser    []bool  // whether it goes on to a user, by itself
-	referred  [][]int // the items that a call can reach from each item in any way
-	rings     []bool  // whether a call to the item makes a phone ring there, or at the user it goes on to
+	automatic [][]int   // the items that a call goes on to from each item, by itself
+	toUser    []pbx.Ref // the user who can be called that it goes on to by itself, the zero Ref for none
+	referred  [][]int   // the items that a call can reach from each item in any way
+	rings     []bool    // whether a call to the item makes a phone ring there, or at the user it goes on to
 }
 
 // Check returns the faults of a model: those that must be refused first, in the order of the items.
 func Check(m pbx.Model) []Fault {
 	n := len(m.Items)
-	g := graph{newIndex(m), m.Items, make([][]int, n), make([]bool, n), make([][]int, n), make([]bool, n)}
+	g := graph{newIndex(m), m.Items, make([][]int, n), make([]pbx.Ref, n), make([][]int, n), make([]bool, n)}
 	at := make(map[string]int, n)
 	for i := range m.Items {
 		at[string(m.Items[i].ID)] = i
@@ -55,16 +55,18 @@ func Check(m pbx.Model) []Fault {
 		item := &m.Items[i]
 		automatic := kindOf(item.Kind).automatic
 		for _, r := range item.Body.References() {
-			u := g.user(r.To)
+			u, goesOn := g.user(r.To), slices.Contains(automatic, r.Field)
+			if r.To.Kind == pbx.KindUser && goesOn && (u == nil || !u.Disabled) {
+				g.toUser[i] = r.To
+			}
 			switch {
 			case !g.exists(r.To):
 				faults = append(faults, g.missing(item, r))
 			case u != nil:
 				g.rings[i] = g.rings[i] || !u.Disabled
-				g.toUser[i] = g.toUser[i] || !u.Disabled && slices.Contains(automatic, r.Field)
 			default:
 				g.referred[i] = append(g.referred[i], at[r.To.ID])
-				if slices.Contains(automatic, r.Field) {
+				if goesOn {
 					g.automatic[i] = append(g.automatic[i], at[r.To.ID])
 				}
 			}
@@ -182,30 +184,42 @@ func (g *graph) circle(component []int) []int {
 
 // tooLong returns a fault for each item that begins a chain of automatic references with more things than a call can come to.
 func (g *graph) tooLong() []Fault {
-	var faults []Fault
 	length := make([]int, len(g.items)) // of the longest chain from an item, with the user at its end
+	longest := make([]int, len(g.items))
 	follows := make([]bool, len(g.items))
 	for _, component := range g.components() { // those that others go on to come first
 		for _, n := range component {
-			if g.toUser[n] {
+			longest[n] = -1
+			if g.toUser[n].Kind != "" {
 				length[n] = 1
 			}
 			for _, next := range g.automatic[n] {
-				length[n] = max(length[n], length[next])
-				follows[next] = true
+				if follows[next] = true; length[next] > length[n] {
+					length[n], longest[n] = length[next], next
+				}
 			}
 			length[n]++
 		}
 	}
+	var faults []Fault
 	for n := range g.items {
-		if length[n] > maxHops && !follows[n] {
-			r := refOf(&g.items[n])
-			faults = append(faults, Fault{
-				TooLong, []pbx.Ref{r}, "",
-				fmt.Sprintf("A call to %s that is not answered would come to %d things one after the other, and ends after %d. Let it go on to fewer.",
-					g.thing(r), length[n], maxHops),
-			})
+		if length[n] <= maxHops || follows[n] {
+			continue
 		}
+		var things []pbx.Ref
+		last := n
+		for at := n; at >= 0; at = longest[at] {
+			things = append(things, refOf(&g.items[at]))
+			last = at
+		}
+		if g.toUser[last].Kind != "" {
+			things = append(things, g.toUser[last])
+		}
+		faults = append(faults, Fault{
+			TooLong, things, "",
+			fmt.Sprintf("A call to %s that is not answered would come to %d things one after the other, and ends after %d. Let it go on to fewer.",
+				g.thing(things[0]), length[n], maxHops),
+		})
 	}
 	return faults
 }

@@ -238,12 +238,9 @@ func (r *Routing) numbers(ctx context.Context, tx *store.Tx, i *pbx.Item, had []
 	return nil
 }
 
-// circles returns the error of an item through which a call would go in a circle by itself.
+// circles returns the error of an item through which a call would go in a circle by itself, or come to more things than it can.
 func circles(ctx context.Context, tx *store.Tx, i *pbx.Item) error {
 	self := pbx.Ref{Kind: i.Kind, ID: string(i.ID)}
-	if !slices.ContainsFunc(i.Body.References(), func(r pbx.Reference) bool { return r.To.Kind != pbx.KindUser }) {
-		return nil
-	}
 	items, err := tx.Items(ctx, i.TenantID)
 	if err != nil {
 		return err
@@ -256,12 +253,16 @@ func circles(ctx context.Context, tx *store.Tx, i *pbx.Item) error {
 	}
 	for _, f := range callflow.Check(pbx.Model{Items: items}) {
 		at := slices.Index(f.Things, self)
-		if f.Code != callflow.Circular || at < 0 {
+		if f.Code != callflow.Circular && f.Code != callflow.TooLong || at < 0 {
 			continue
 		}
 		next := f.Things[(at+1)%len(f.Things)]
 		refs := i.Body.References()
-		field := refs[slices.IndexFunc(refs, func(r pbx.Reference) bool { return r.To == next })].Field
+		follows := slices.IndexFunc(refs, func(r pbx.Reference) bool { return r.To == next })
+		if follows < 0 {
+			continue // it is the last of a long chain, which another one begins
+		}
+		field := refs[follows].Field
 		return pbx.Invalid(pbx.FieldError{Field: field, Code: pbx.FieldChoice, Message: f.Text})
 	}
 	return nil

@@ -251,8 +251,20 @@ func TestAnItemThatBreaksARuleIsRefusedWithTheFieldAndNothingIsStored(t *testing
 		if page := p.list(routing.Query{}); p.newest().Seq != before || len(page.Items) != 2 || page.Items[0].Version+page.Items[1].Version != 2 {
 			t.Errorf("something was stored: %v", page.Items)
 		}
-		if next := p.create("Next", p.group(0)); next.Body.Claims()[0].Number != "603" { // the host has 602
+		next := p.create("Next", p.group(0))
+		if next.Body.Claims()[0].Number != "603" { // the host has 602
 			t.Errorf("the next number is %v", next.Body.Claims())
+		}
+		for i := range 10 { // a call comes to at most ten things one after the other
+			g := p.group(0)
+			g.Fallback = to(next)
+			longer, err := p.routing.Create(t.Context(), pbx.DefaultTenant, fmt.Sprint("Chain ", i), g)
+			if f := pbx.FieldsOf(err); (i == 9) != (len(f) == 1 && f[0].Field == "fallback" && strings.Contains(f[0].Message, "11 things")) {
+				t.Fatalf("chain of %d: %v", i+2, err)
+			}
+			if err == nil {
+				next = longer
+			}
 		}
 	})
 }
