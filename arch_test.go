@@ -52,16 +52,17 @@ var table = map[string]row{
 	"node":     {[]string{"pbx", "filetx", "asterisk", "regular"}, "it is one Asterisk host, and implements apply.Target without depending on apply"},
 
 	// Services: the purpose of the portal.
-	"callflow":  {[]string{"pbx"}, "it is pure: a model and a call in, what happens out, so that the pages, plans and tests follow calls with the same function"},
-	"render":    {[]string{"pbx"}, "it is pure: users in, bytes out, so that golden files cover it"},
-	"directory": {[]string{"pbx", "store"}, "it contains the rules for users and extensions, and depends on neither HTTP nor Asterisk"},
-	"routing":   {[]string{"pbx", "store", "callflow"}, "it contains the rules for things besides users, and depends on neither HTTP nor Asterisk"},
-	"auth":      {[]string{"pbx", "store"}, "it authenticates and authorises; how a request carries its credentials is a matter of HTTP"},
-	"audit":     {[]string{"pbx", "chain", "store", "regular"}, "it searches and verifies the trail; the package that makes a change writes its event"},
-	"apply":     {[]string{"pbx", "store", "render", "glance"}, "it orchestrates an apply; it accesses hosts as a Target, and callers use plain Go"},
+	"callflow":    {[]string{"pbx"}, "it is pure: a model and a call in, what happens out, so that the pages, plans and tests follow calls with the same function"},
+	"render":      {[]string{"pbx"}, "it is pure: users in, bytes out, so that golden files cover it"},
+	"directory":   {[]string{"pbx", "store"}, "it contains the rules for users and extensions, and depends on neither HTTP nor Asterisk"},
+	"routing":     {[]string{"pbx", "store", "callflow"}, "it contains the rules for things besides users, and depends on neither HTTP nor Asterisk"},
+	"auth":        {[]string{"pbx", "store"}, "it authenticates and authorises; how a request carries its credentials is a matter of HTTP"},
+	"audit":       {[]string{"pbx", "chain", "store", "regular"}, "it searches and verifies the trail; the package that makes a change writes its event"},
+	"idempotency": {[]string{"pbx", "store"}, "it carries out a request once; what a request is, and how it is answered, is a matter of HTTP"},
+	"apply":       {[]string{"pbx", "store", "render", "glance"}, "it orchestrates an apply; it accesses hosts as a Target, and callers use plain Go"},
 
 	// Front ends.
-	"httpapi":         {[]string{"pbx", "audit", "auth", "directory", "apply", "live", "glance", "httpapi/openapi", "contracts", "regular"}, "it translates the contract for the services; what it lacks belongs into a service"},
+	"httpapi":         {[]string{"pbx", "audit", "auth", "directory", "routing", "idempotency", "apply", "live", "glance", "httpapi/openapi", "contracts", "regular"}, "it translates the contract for the services; what it lacks belongs into a service"},
 	"webui":           {nil, "it contains files for a browser, which calls the public API"},
 	"httpapi/openapi": {nil, "it is generated from the contract alone"},
 	"demo":            {[]string{"phone"}, "it uses the portal from outside, over HTTP and SIP"},

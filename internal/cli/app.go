@@ -16,6 +16,7 @@ import (
 	"github.com/synergycall/pbxportal/internal/auth"
 	"github.com/synergycall/pbxportal/internal/config"
 	"github.com/synergycall/pbxportal/internal/directory"
+	"github.com/synergycall/pbxportal/internal/idempotency"
 	"github.com/synergycall/pbxportal/internal/keyring"
 	"github.com/synergycall/pbxportal/internal/node"
 	"github.com/synergycall/pbxportal/internal/pbx"
@@ -49,6 +50,7 @@ type portal struct {
 	keySource keyring.Source
 	keys      *keyring.Ring // once the database is ready
 	trail     *audit.Trail
+	requests  *idempotency.Keys
 	watch     audit.Watch  // over the trail, while a server runs
 	looks     *healthLooks // likewise
 	getenv    func(string) (string, bool)
@@ -90,6 +92,7 @@ func (a *app) open() (*portal, error) {
 		node:      local,
 		engine:    engine,
 		trail:     audit.New(s, time.Now, c.StateDir),
+		requests:  idempotency.New(s, time.Now),
 	}, nil
 }
 

@@ -17,6 +17,7 @@ type createRequest struct {
 	actor  pbx.Actor
 	tenant pbx.TenantID
 	wanted pbx.NewUser
+	claim  *store.Claim // nil: none
 	result
 }
 
@@ -39,7 +40,7 @@ func (d *Directory) Create(ctx context.Context, tenant pbx.TenantID, n pbx.NewUs
 	}
 	waiting, cancel := context.WithTimeout(ctx, store.QueryTimeout)
 	defer cancel()
-	c := &createRequest{actor: pbx.ActorOf(ctx), tenant: tenant, wanted: n, result: result{err: errAborted}}
+	c := &createRequest{actor: pbx.ActorOf(ctx), tenant: tenant, wanted: n, claim: store.ClaimOf(ctx), result: result{err: errAborted}}
 	if err = d.creates.do(waiting, c, func(batch []*createRequest) { d.createBatch(ctx, batch) }); err != nil {
 		return pbx.User{}, fmt.Errorf("cannot wait for other writers: %w", err)
 	}
@@ -52,7 +53,7 @@ var errAborted = errors.New("the transaction of this batch of users was aborted"
 // createBatch creates the users of a batch, or sets the error of each. The end of ctx does not cancel it, because other callers wait for the
 // batch, too.
 func (d *Directory) createBatch(ctx context.Context, batch []*createRequest) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), store.QueryTimeout)
+	ctx, cancel := context.WithTimeout(store.WithClaim(context.WithoutCancel(ctx), nil), store.QueryTimeout) // each request has its own claim
 	defer cancel()
 	batchErr := d.createTogether(ctx, batch)
 	if batchErr == nil {
@@ -89,6 +90,16 @@ func (d *Directory) createTogether(ctx context.Context, batch []*createRequest) 
 		var withoutNumber []int
 		addresses := map[string]bool{} // of the users in added
 		for i, c := range batch {
+			if c.claim != nil {
+				claimed, err := tx.Claimed(ctx, c.claim)
+				if err != nil {
+					return err
+				}
+				if claimed {
+					results[i].err = store.ErrClaimed
+					continue
+				}
+			}
 			address := allocation.Addresses[i]
 			switch {
 			case address.Taken || address.Key != "" && addresses[address.Key]:
@@ -101,6 +112,11 @@ func (d *Directory) createTogether(ctx context.Context, batch []*createRequest) 
 			n, err := d.newUser(pbx.WithActor(ctx, c.actor), now, c, allocation.Free[len(added)])
 			if err != nil {
 				return err
+			}
+			if c.claim != nil {
+				if err := tx.Claim(ctx, c.claim, n.Event.Object); err != nil {
+					return err
+				}
 			}
 			addresses[address.Key], results[i].user, added = true, n.User, append(added, n)
 		}
@@ -117,7 +133,9 @@ func (d *Directory) createTogether(ctx context.Context, batch []*createRequest) 
 		return err
 	}
 	for i, c := range batch {
-		c.result = results[i]
+		if c.result = results[i]; c.claim != nil && c.err == nil {
+			c.claim.Committed()
+		}
 	}
 	return nil
 }

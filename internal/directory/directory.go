@@ -21,6 +21,7 @@ type Directory struct {
 	fingerprint Fingerprint           // may be nil
 	look        func(context.Context) // may be nil
 	creates     *batcher[*createRequest]
+	views       *views
 }
 
 // Fingerprint returns an identifier of a secret that does not reveal it, for the audit trail.
@@ -28,7 +29,7 @@ type Fingerprint func(pbx.Secret) (string, error)
 
 // New returns a Directory over a store; now returns the current time.
 func New(s *store.Store, now func() time.Time) *Directory {
-	return &Directory{store: s, now: now, creates: newBatcher[*createRequest]()}
+	return &Directory{store: s, now: now, creates: newBatcher[*createRequest](), views: &views{}}
 }
 
 // WithQuarantine returns a copy of d that reuses a released number only after the given cool-down. The default is zero.
@@ -172,7 +173,16 @@ func matches(u pbx.User, text string) bool {
 // Delete deletes a user, releases the number, and returns the user as it was. Things that list the user as one of several no longer do, with an event
 // each. KindNotFound if the tenant has none with that id; KindConflict with CodeInUse if a thing needs the user.
 func (d *Directory) Delete(ctx context.Context, tenant pbx.TenantID, id pbx.UserID) (deleted pbx.User, err error) {
+	return d.DeleteVersion(ctx, tenant, id, 0)
+}
+
+// DeleteVersion does what Delete does if the user is at the version ifMatch, which the caller read; 0 matches any. KindConflict with CodeChangedMeanwhile if
+// the user is at another one.
+func (d *Directory) DeleteVersion(ctx context.Context, tenant pbx.TenantID, id pbx.UserID, ifMatch int64) (deleted pbx.User, err error) {
 	err = d.withUser(ctx, tenant, id, pbx.ActionUserDelete, func(ctx context.Context, tx *store.Tx, u pbx.User, now time.Time, event pbx.AuditEvent, facts pbx.Facts) error {
+		if ifMatch != 0 && ifMatch != u.Version {
+			return pbx.ChangedMeanwhile(pbx.KindUser)
+		}
 		deleted, event.Before = u, facts
 		return remove(ctx, tx, u, now, event)
 	})

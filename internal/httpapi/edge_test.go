@@ -76,11 +76,11 @@ func (p *portal) request(from, method, url, body string, header ...string) answe
 	}
 	r := httptest.NewRequestWithContext(ctx, method, url, strings.NewReader(body))
 	r.RemoteAddr = from
-	if body != "" {
-		r.Header.Set("Content-Type", "application/json")
-	}
 	for i := 0; i < len(header); i += 2 {
 		r.Header.Add(header[i], header[i+1])
+	}
+	if body != "" && r.Header["Content-Type"] == nil {
+		r.Header.Set("Content-Type", "application/json")
 	}
 	if p.token != "" && r.Header.Get("Authorization") == "" {
 		r.Header.Set("Authorization", "Bearer "+p.token)

@@ -18,11 +18,12 @@ import (
 // requirement is what a route requires of its callers.
 type requirement struct {
 	permission             pbx.Permission
-	beforeSetup            bool // available before set-up
-	door                   bool // a request is a sign-in attempt
-	exemptFromSecondFactor bool // available without a required second factor
-	place                  kind // the kind of its slot
-	owing                  bool // available to a session that still owes the second factor
+	beforeSetup            bool     // available before set-up
+	door                   bool     // a request is a sign-in attempt
+	exemptFromSecondFactor bool     // available without a required second factor
+	place                  kind     // the kind of its slot
+	media                  []string // the media types of its body; nil: it has none
+	owing                  bool     // available to a session that still owes the second factor
 }
 
 // gate authenticates and authorises every request before its handler. Access is denied unless the requirement is met.

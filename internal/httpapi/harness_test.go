@@ -23,6 +23,7 @@ import (
 	"github.com/synergycall/pbxportal/internal/directory"
 	"github.com/synergycall/pbxportal/internal/httpapi"
 	"github.com/synergycall/pbxportal/internal/httpapi/apitest"
+	"github.com/synergycall/pbxportal/internal/idempotency"
 	"github.com/synergycall/pbxportal/internal/pbx"
 	"github.com/synergycall/pbxportal/internal/render"
 	"github.com/synergycall/pbxportal/internal/store"
@@ -43,7 +44,7 @@ type portal struct {
 	directory *directory.Directory
 	auth      *auth.Auth
 	token     string        // what its requests prove who they are with; "" for nothing
-	ahead     *atomic.Int64 // how far the clock of sign-in goes ahead, in nanoseconds
+	ahead     *atomic.Int64 // how far the clock of sign-in and of idempotency keys goes ahead, in nanoseconds
 	trail     *audit.Trail
 	asterisk  *asterisk
 	log       *logBuffer
@@ -72,7 +73,8 @@ func newDemanding(t testing.TB, of pbx.SecondFactor, changes ...func(*httpapi.Co
 	t.Helper()
 	s := storetest.New(t)
 	p := &portal{t: t, store: s, directory: directory.New(s, time.Now), log: &logBuffer{}, ahead: &atomic.Int64{}}
-	p.auth, p.token = newAuth(t, s, of, func() time.Time { return time.Now().Add(time.Duration(p.ahead.Load())) })
+	clock := func() time.Time { return time.Now().Add(time.Duration(p.ahead.Load())) }
+	p.auth, p.token = newAuth(t, s, of, clock)
 	p.client = &http.Client{Transport: &bearer{p, apitest.Client(t).Transport}, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	p.health = pbx.Health{Asterisk: "ok", Version: "22.10.1", Audit: "ok", Key: "ok"}
 	p.health.Looked = pbx.Looked{Database: time.Now(), Asterisk: time.Now(), Audit: time.Now(), Key: time.Now()}
@@ -80,7 +82,7 @@ func newDemanding(t testing.TB, of pbx.SecondFactor, changes ...func(*httpapi.Co
 	p.engine = apply.New(apply.Config{Store: s, Target: p.asterisk, Now: time.Now, Keep: keep})
 	p.trail = audit.New(s, time.Now, t.TempDir())
 	c := httpapi.Config{
-		Auth: p.auth, Directory: p.directory, Apply: p.engine, Audit: p.trail, Version: "1.2.3", Now: time.Now,
+		Auth: p.auth, Directory: p.directory, Apply: p.engine, Audit: p.trail, Keys: idempotency.New(s, clock), Version: "1.2.3", Now: time.Now,
 		Health: func(context.Context) pbx.Health {
 			if p.health.Asterisk == "panic" {
 				panic("the secret inside")
@@ -171,7 +173,7 @@ func newConfig(t testing.TB) httpapi.Config {
 	}
 	t.Cleanup(func() { _ = s.Close() })
 	return httpapi.Config{
-		Auth: emptyAuth(t), Directory: directory.New(s, time.Now), Apply: apply.New(apply.Config{Store: s, Target: &asterisk{}, Now: time.Now}), Audit: audit.New(s, time.Now, t.TempDir()), Log: slog.New(slog.DiscardHandler), Now: time.Now,
+		Auth: emptyAuth(t), Directory: directory.New(s, time.Now), Apply: apply.New(apply.Config{Store: s, Target: &asterisk{}, Now: time.Now}), Audit: audit.New(s, time.Now, t.TempDir()), Keys: idempotency.New(s, time.Now), Log: slog.New(slog.DiscardHandler), Now: time.Now,
 		Health: func(context.Context) pbx.Health { return pbx.Health{} },
 		Ready:  func(context.Context) (time.Time, error) { return time.Now(), nil },
 	}

@@ -48,7 +48,7 @@ type unhealthy struct {
 
 func (e *unhealthy) Unwrap() error { return e.error }
 
-// statusOf maps a kind of failure to its HTTP status. One code has a status of its own, that of a failed If-Match.
+// statusOf maps a kind of failure to its HTTP status. The codes of a failed If-Match have a status of their own.
 func statusOf(kind pbx.Kind, code string) int {
 	switch kind {
 	case pbx.KindInvalid:
@@ -56,7 +56,7 @@ func statusOf(kind pbx.Kind, code string) int {
 	case pbx.KindNotFound:
 		return http.StatusNotFound
 	case pbx.KindConflict:
-		if code == pbx.CodePlanMoved {
+		if code == pbx.CodePlanMoved || code == pbx.CodeChangedMeanwhile {
 			return http.StatusPreconditionFailed
 		}
 		return http.StatusConflict
@@ -128,6 +128,13 @@ func (a *api) problem(r *http.Request, err error) openapi.Problem {
 			fields[i] = openapi.FieldError{Field: f.Field, Code: openapi.FieldCode(f.Code), Message: f.Message, Least: unlessZero(f.Least), Most: unlessZero(f.Most)}
 		}
 		p.Errors = &fields
+	}
+	if len(e.Uses) > 0 {
+		uses := make([]openapi.Use, len(e.Uses))
+		for i, u := range e.Uses {
+			uses[i] = openapi.Use{Kind: string(u.Kind), ID: string(u.ID), Name: u.Name, Field: u.Field}
+		}
+		p.Uses = &uses
 	}
 	return p
 }

@@ -101,10 +101,16 @@ func (rt *router) HandleFunc(pattern string, handler func(http.ResponseWriter, *
 	}
 	var most int64
 	if check.body != nil {
+		for media := range op.RequestBody.Value.Content {
+			d.media = append(d.media, media)
+		}
 		most = maxBody
 		if permission == pbx.Public {
 			most = maxPublicBody
 		}
+	}
+	if method == http.MethodPost && permission != pbx.Public {
+		handler = rt.api.idempotent(op.OperationID, handler)
 	}
 	served := rt.api.compressed(op.OperationID, func(w http.ResponseWriter, r *http.Request) {
 		if err := check.request(r); err != nil {

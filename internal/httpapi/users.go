@@ -106,7 +106,7 @@ func parseCursor(text *string) (pbx.Number, error) {
 	}
 	n, ok := pbx.ParseNumber(*text)
 	if !ok {
-		return 0, pbx.Invalid(pbx.FieldError{Field: "cursor", Code: pbx.FieldCursor, Message: "is not a cursor: give the next_cursor of an earlier answer, or none"})
+		return 0, badCursor()
 	}
 	return n, nil
 }

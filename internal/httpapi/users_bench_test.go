@@ -12,6 +12,7 @@ import (
 	"github.com/synergycall/pbxportal/internal/audit"
 	"github.com/synergycall/pbxportal/internal/directory"
 	"github.com/synergycall/pbxportal/internal/httpapi"
+	"github.com/synergycall/pbxportal/internal/idempotency"
 	"github.com/synergycall/pbxportal/internal/pbx"
 	"github.com/synergycall/pbxportal/internal/store/storetest"
 )
@@ -31,6 +32,7 @@ func BenchmarkGetting1000Users(b *testing.B) {
 		handler, err := httpapi.New(httpapi.Config{
 			Auth: a, Directory: d, Apply: apply.New(apply.Config{Store: s, Now: time.Now}), // no applies here
 			Audit:  audit.New(s, time.Now, b.TempDir()),
+			Keys:   idempotency.New(s, time.Now),
 			Health: func(context.Context) pbx.Health { return pbx.Health{} },
 			Ready:  func(context.Context) (time.Time, error) { return time.Now(), nil },
 			Log:    slog.New(slog.DiscardHandler), Now: time.Now,

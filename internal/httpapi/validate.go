@@ -48,9 +48,18 @@ type rules struct {
 func rulesOf(operationID string) rules {
 	switch operationID {
 	case "createUser":
+		return rules{[]string{"name", "email"}, func(body map[string]any) error { return nameAndEmail(textOf(body["name"]), textOf(body["email"])) }}
+	case "createUserV1", "updateUserV1":
 		return rules{[]string{"name", "email"}, func(body map[string]any) error {
-			_, err := pbx.NewUser{Name: textOf(body["name"]), Email: textOf(body["email"])}.Clean()
-			return err
+			name, named := body["name"].(string)
+			if !named {
+				name = "not given" // the contract reports where it has to be
+			}
+			email, addressed := body["email"].(string)
+			if !addressed {
+				email = "not-given@example.com"
+			}
+			return nameAndEmail(name, email)
 		}}
 	case "applyConfiguration", "restoreRevision":
 		return rules{[]string{"triggered_by"}, func(body map[string]any) error {
@@ -91,6 +100,13 @@ func rulesOf(operationID string) rules {
 		}}
 	}
 	return rules{broken: func(map[string]any) error { return nil }}
+}
+
+// nameAndEmail returns what is wrong with the name and the address of a user.
+func nameAndEmail(name, email string) error {
+	_, nameErr := pbx.CleanName(name)
+	_, emailErr := pbx.CleanEmail(email)
+	return pbx.Invalid(append(pbx.FieldsOf(nameErr), pbx.FieldsOf(emailErr)...)...)
 }
 
 // textOf returns a value that is text, "" for any other: the contract reports those.
@@ -354,7 +370,7 @@ func bodyOf(r *http.Request) []byte {
 
 // receive reads a JSON body, at the client's pace: the request has no slot meanwhile, a time limit, and is dropped when too many wait.
 func (a *api) receive(w http.ResponseWriter, r *http.Request, d requirement, most int64) error {
-	if err := mediaFault(r.Header); err != nil {
+	if err := mediaFault(r.Header, d.media); err != nil {
 		return err
 	}
 	tooLarge := &refusal{http.StatusRequestEntityTooLarge, openapi.ProblemCodeBodyTooLarge, fmt.Sprintf("the body is larger than %d bytes", most)}
@@ -383,14 +399,14 @@ func (a *api) receive(w http.ResponseWriter, r *http.Request, d requirement, mos
 	return nil
 }
 
-// mediaFault refuses a body that is declared as anything but plain JSON in UTF-8.
-func mediaFault(h http.Header) error {
+// mediaFault refuses a body that is declared as anything but plain JSON in UTF-8, of one of the media types.
+func mediaFault(h http.Header, types []string) error {
 	const cure = "send the body as JSON, with the header Content-Type: application/json"
 	if encoding := h.Get("Content-Encoding"); encoding != "" && !strings.EqualFold(encoding, "identity") {
 		return &refusal{http.StatusUnsupportedMediaType, openapi.ProblemCodeUnsupportedMediaType, "send the body uncompressed, without Content-Encoding"}
 	}
 	media, params, err := mime.ParseMediaType(h.Get("Content-Type"))
-	if err != nil || media != "application/json" || len(h.Values("Content-Type")) > 1 {
+	if err != nil || !slices.Contains(types, media) || len(h.Values("Content-Type")) > 1 {
 		return &refusal{http.StatusUnsupportedMediaType, openapi.ProblemCodeUnsupportedMediaType, cure}
 	}
 	if charset, ok := params["charset"]; ok && !strings.EqualFold(charset, "utf-8") {

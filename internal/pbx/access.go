@@ -14,6 +14,8 @@ const (
 	SignedIn      Permission = "signed_in"
 	UsersRead     Permission = "users:read"
 	UsersWrite    Permission = "users:write"
+	ThingsRead    Permission = "things:read" // everything configured beside users, such as ring groups
+	ThingsWrite   Permission = "things:write"
 	SecretsRead   Permission = "secrets:read" // see SIP secrets; without it they are omitted from every response
 	ApplyRead     Permission = "apply:read"
 	ApplyRun      Permission = "apply:run"
@@ -27,7 +29,7 @@ const (
 // Permissions lists every permission that a role can hold, in the order of the documentation.
 func Permissions() []Permission {
 	return []Permission{
-		UsersRead, UsersWrite, SecretsRead, ApplyRead, ApplyRun, LiveRead, AuditRead, AccountsRead, AccountsWrite, SystemRead,
+		UsersRead, UsersWrite, ThingsRead, ThingsWrite, SecretsRead, ApplyRead, ApplyRun, LiveRead, AuditRead, AccountsRead, AccountsWrite, SystemRead,
 	}
 }
 
@@ -38,8 +40,8 @@ type Role string
 const (
 	Owner    Role = "owner"    // everything; at least one always remains
 	Admin    Role = "admin"    // everything except changing owners
-	Operator Role = "operator" // users and their secrets, no apply
-	Applier  Role = "applier"  // apply, no change of users, no secrets
+	Operator Role = "operator" // users and their secrets, no other things, no apply
+	Applier  Role = "applier"  // apply, no change of users or things, no secrets
 	Auditor  Role = "auditor"  // reads, no secrets
 )
 
@@ -52,11 +54,11 @@ func (r Role) Permissions() []Permission {
 	case Owner, Admin:
 		return Permissions()
 	case Operator:
-		return []Permission{UsersRead, UsersWrite, SecretsRead, ApplyRead, LiveRead}
+		return []Permission{UsersRead, UsersWrite, ThingsRead, SecretsRead, ApplyRead, LiveRead}
 	case Applier:
-		return []Permission{UsersRead, ApplyRead, ApplyRun, LiveRead}
+		return []Permission{UsersRead, ThingsRead, ApplyRead, ApplyRun, LiveRead}
 	case Auditor:
-		return []Permission{UsersRead, ApplyRead, LiveRead, AuditRead, AccountsRead, SystemRead}
+		return []Permission{UsersRead, ThingsRead, ApplyRead, LiveRead, AuditRead, AccountsRead, SystemRead}
 	}
 	return nil
 }

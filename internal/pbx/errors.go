@@ -137,6 +137,7 @@ const (
 	CodeInUse            = "in_use"                // other things refer to it
 	CodeChangedMeanwhile = "changed_meanwhile"     // the object is no longer at the version that the caller read
 	CodeKeyReused        = "idempotency_key_reused"
+	CodeAnswerLost       = "idempotency_answer_lost" // the request was carried out before, and its response is not available
 	CodeNoRevision       = "revision_not_found"
 	CodeForgotten        = "revision_forgotten" // the contents of the revision are no longer kept
 	CodeRolledBack       = "rolled_back"        // Asterisk did not accept the new files; the old ones run again

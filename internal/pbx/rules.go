@@ -25,14 +25,19 @@ const MaxText = 255
 
 // NewUser is the input for creating a user.
 type NewUser struct {
-	Name  string
-	Email string
+	Name          string
+	Email         string
+	EmailOptional bool // the user may be without an e-mail address
 }
 
 // Clean returns the user with normalized texts, or an Error of KindInvalid that names every invalid field.
 func (n NewUser) Clean() (NewUser, error) {
 	n.Name, n.Email = Normalize(n.Name), normalizeEmail(n.Email)
-	return n, Invalid(faults(nameFault(n.Name), emailFault("email", n.Email))...)
+	email := emailFault("email", n.Email)
+	if n.EmailOptional && n.Email == "" {
+		email = FieldError{}
+	}
+	return n, Invalid(faults(nameFault(n.Name), email)...)
 }
 
 // CleanChange returns the user with normalized texts, or an Error of KindInvalid that names every field that differs from was and is invalid.

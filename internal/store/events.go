@@ -72,7 +72,12 @@ func (t *Tx) entry(ctx context.Context, e pbx.AuditEvent) (chain.Entry, error) {
 	return chain.Append(*t.head, e), nil
 }
 
-func (t *Tx) appended(e chain.Entry) { t.head = &chain.Head{Seq: e.Event.Seq, Hash: e.Hash} }
+func (t *Tx) appended(e chain.Entry) {
+	t.head = &chain.Head{Seq: e.Event.Seq, Hash: e.Hash}
+	if t.object == (pbx.AuditObject{}) {
+		t.object = e.Event.Object
+	}
+}
 
 // scannedHead holds the columns of head, which are null if there is no event.
 type scannedHead struct {

@@ -237,6 +237,9 @@ func (s *Store) Reseal(ctx context.Context) (did Resealed, err error) {
 			return did, err
 		}
 	}
+	if err = s.InTx(ctx, func(ctx context.Context, tx *Tx) error { return tx.forgetAnswers(ctx) }); err != nil {
+		return did, err
+	}
 	return did, s.Clear(ctx)
 }
 

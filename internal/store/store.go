@@ -131,6 +131,7 @@ type Tx struct {
 	head    *chain.Head // the newest entry of the audit trail, once it was read
 	witness *witness
 	items   *atomic.Pointer[itemList] // of the store
+	object  pbx.AuditObject           // of the first event
 
 	commit   func(context.Context) error
 	rollback func() // no effect after a commit
@@ -203,10 +204,22 @@ func (s *Store) once(ctx context.Context, fn func(context.Context, *Tx) error) e
 	if err = fn(ctx, tx); err != nil {
 		return err
 	}
-	if err = tx.commit(ctx); err == nil && tx.head != nil {
+	claim := ClaimOf(ctx)
+	if claim != nil {
+		if err = tx.Claim(ctx, claim, tx.object); err != nil {
+			return err
+		}
+	}
+	if err = tx.commit(ctx); err != nil {
+		return err
+	}
+	if claim != nil {
+		claim.Committed()
+	}
+	if tx.head != nil {
 		s.witness.stored(*tx.head)
 	}
-	return err
+	return nil
 }
 
 // begin begins a transaction that holds the writers' lock. The caller calls rollback when done.

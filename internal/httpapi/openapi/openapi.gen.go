@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/oapi-codegen/runtime"
@@ -516,6 +517,8 @@ const (
 	LiveRead      Permission = "live:read"
 	SecretsRead   Permission = "secrets:read"
 	SystemRead    Permission = "system:read"
+	ThingsRead    Permission = "things:read"
+	ThingsWrite   Permission = "things:write"
 	UsersRead     Permission = "users:read"
 	UsersWrite    Permission = "users:write"
 )
@@ -539,6 +542,10 @@ func (e Permission) Valid() bool {
 		return true
 	case SystemRead:
 		return true
+	case ThingsRead:
+		return true
+	case ThingsWrite:
+		return true
 	case UsersRead:
 		return true
 	case UsersWrite:
@@ -560,6 +567,7 @@ const (
 	ProblemCodeAuditFailed                ProblemCode = "audit_failed"
 	ProblemCodeBodyTooLarge               ProblemCode = "body_too_large"
 	ProblemCodeBodyUnreadable             ProblemCode = "body_unreadable"
+	ProblemCodeChangedMeanwhile           ProblemCode = "changed_meanwhile"
 	ProblemCodeCrossOrigin                ProblemCode = "cross_origin"
 	ProblemCodeDatabaseDamaged            ProblemCode = "database_damaged"
 	ProblemCodeDatabaseFull               ProblemCode = "database_full"
@@ -571,17 +579,22 @@ const (
 	ProblemCodeExtensionPoolExhausted     ProblemCode = "extension_pool_exhausted"
 	ProblemCodeForbidden                  ProblemCode = "forbidden"
 	ProblemCodeHostNotAllowed             ProblemCode = "host_not_allowed"
+	ProblemCodeIdempotencyAnswerLost      ProblemCode = "idempotency_answer_lost"
 	ProblemCodeIdempotencyKeyReused       ProblemCode = "idempotency_key_reused"
 	ProblemCodeInDoubt                    ProblemCode = "in_doubt"
+	ProblemCodeInUse                      ProblemCode = "in_use"
 	ProblemCodeInternal                   ProblemCode = "internal"
 	ProblemCodeInvalidInput               ProblemCode = "invalid_input"
 	ProblemCodeInvalidJSON                ProblemCode = "invalid_json"
 	ProblemCodeLastOwner                  ProblemCode = "last_owner"
 	ProblemCodeLinkInvalid                ProblemCode = "link_invalid"
 	ProblemCodeMethodNotAllowed           ProblemCode = "method_not_allowed"
+	ProblemCodeNameTaken                  ProblemCode = "name_taken"
 	ProblemCodeNotConfirmed               ProblemCode = "not_confirmed"
 	ProblemCodeNotSignedIn                ProblemCode = "not_signed_in"
 	ProblemCodeNumberClash                ProblemCode = "number_clash"
+	ProblemCodeNumberPoolExhausted        ProblemCode = "number_pool_exhausted"
+	ProblemCodeNumberTaken                ProblemCode = "number_taken"
 	ProblemCodeOtherAccount               ProblemCode = "other_account"
 	ProblemCodeOtpRequired                ProblemCode = "otp_required"
 	ProblemCodePathNotFound               ProblemCode = "path_not_found"
@@ -598,6 +611,7 @@ const (
 	ProblemCodeSetupNeeded                ProblemCode = "setup_needed"
 	ProblemCodeSignInFailed               ProblemCode = "sign_in_failed"
 	ProblemCodeTLSNeeded                  ProblemCode = "tls_needed"
+	ProblemCodeThingNotFound              ProblemCode = "thing_not_found"
 	ProblemCodeTimeout                    ProblemCode = "timeout"
 	ProblemCodeTokenNotFound              ProblemCode = "token_not_found"
 	ProblemCodeTooManyAttempts            ProblemCode = "too_many_attempts"
@@ -633,6 +647,8 @@ func (e ProblemCode) Valid() bool {
 		return true
 	case ProblemCodeBodyUnreadable:
 		return true
+	case ProblemCodeChangedMeanwhile:
+		return true
 	case ProblemCodeCrossOrigin:
 		return true
 	case ProblemCodeDatabaseDamaged:
@@ -655,9 +671,13 @@ func (e ProblemCode) Valid() bool {
 		return true
 	case ProblemCodeHostNotAllowed:
 		return true
+	case ProblemCodeIdempotencyAnswerLost:
+		return true
 	case ProblemCodeIdempotencyKeyReused:
 		return true
 	case ProblemCodeInDoubt:
+		return true
+	case ProblemCodeInUse:
 		return true
 	case ProblemCodeInternal:
 		return true
@@ -671,11 +691,17 @@ func (e ProblemCode) Valid() bool {
 		return true
 	case ProblemCodeMethodNotAllowed:
 		return true
+	case ProblemCodeNameTaken:
+		return true
 	case ProblemCodeNotConfirmed:
 		return true
 	case ProblemCodeNotSignedIn:
 		return true
 	case ProblemCodeNumberClash:
+		return true
+	case ProblemCodeNumberPoolExhausted:
+		return true
+	case ProblemCodeNumberTaken:
 		return true
 	case ProblemCodeOtherAccount:
 		return true
@@ -708,6 +734,8 @@ func (e ProblemCode) Valid() bool {
 	case ProblemCodeSignInFailed:
 		return true
 	case ProblemCodeTLSNeeded:
+		return true
+	case ProblemCodeThingNotFound:
 		return true
 	case ProblemCodeTimeout:
 		return true
@@ -1103,6 +1131,9 @@ type ApplyProblem struct {
 
 	// UsersApplied The number of users in the configuration.
 	UsersApplied *int `json:"users_applied,omitempty"`
+
+	// Uses What refers to the object, with the code `in_use`.
+	Uses *[]Use `json:"uses,omitempty"`
 
 	// Verification Whether Asterisk was seen to run the files: `confirmed` every object was compared and is as intended; `contradicted` Asterisk
 	// runs something else; `inconclusive` Asterisk's answer cannot be compared; `not_verified` the verification was not reached.
@@ -1562,6 +1593,9 @@ type HealthProblem struct {
 
 	// Type Identifies the kind of failure: `urn:pbxportal:problem:` and the code.
 	Type string `json:"type"`
+
+	// Uses What refers to the object, with the code `in_use`.
+	Uses *[]Use `json:"uses,omitempty"`
 }
 
 // HostObject An object of the Asterisk host that the portal did not write.
@@ -1790,6 +1824,17 @@ type NewUser struct {
 	Name string `json:"name"`
 }
 
+// NewUserV1 A user to be created.
+type NewUserV1 struct {
+	// Email The e-mail address, in ASCII; unique without regard to case; null or left out for none. Surrounding spaces and invisible characters are
+	// removed; full-width letters are converted to ASCII.
+	Email *string `json:"email,omitempty"`
+
+	// Name The person's name: 1–255 printable characters of any script, on one line. It is normalized before it is counted (NFC): surrounding and repeated
+	// spaces and invisible characters, such as directional marks pasted from a mail, are removed.
+	Name string `json:"name"`
+}
+
 // OTP A code of the second factor, six digits, or a recovery code. Spaces and hyphens are ignored.
 type OTP = string
 
@@ -1920,6 +1965,9 @@ type Problem struct {
 
 	// Type Identifies the kind of failure: `urn:pbxportal:problem:` and the code.
 	Type string `json:"type"`
+
+	// Uses What refers to the object, with the code `in_use`.
+	Uses *[]Use `json:"uses,omitempty"`
 }
 
 // ProblemCode The kind of failure, for programs. See the table at the top.
@@ -2240,6 +2288,21 @@ type TokenList struct {
 	Tokens     []Token `json:"tokens"`
 }
 
+// Use A field of an object that refers to the one in question.
+type Use struct {
+	// Field The field that refers to it, such as `fallback`.
+	Field string `json:"field"`
+
+	// ID The id of the object.
+	ID string `json:"id"`
+
+	// Kind The kind of the object, such as `ring_group`.
+	Kind string `json:"kind"`
+
+	// Name The name of the object.
+	Name string `json:"name"`
+}
+
 // User A person with exactly one extension.
 type User struct {
 	// CreatedAt When the user was created (UTC).
@@ -2268,10 +2331,85 @@ type UserList struct {
 	Users      []User  `json:"users"`
 }
 
+// UserPage defines model for UserPage.
+type UserPage struct {
+	Items []UserV1 `json:"items"`
+
+	// NextCursor The `cursor` of the next page; null on the last page.
+	NextCursor *string `json:"next_cursor"`
+
+	// Total The number of matching users on all pages, with `total=true`.
+	Total *int `json:"total,omitempty"`
+}
+
+// UserPatch The fields of a user that change.
+type UserPatch = json.RawMessage
+
 // UserSecret defines model for UserSecret.
 type UserSecret struct {
 	// Secret The SIP password.
 	Secret string `json:"secret"`
+}
+
+// UserV1 A person with a number.
+type UserV1 struct {
+	// CreatedAt When the user was created (UTC).
+	CreatedAt time.Time `json:"created_at"`
+
+	// Email The e-mail address, in the case as entered; null if there is none.
+	Email *string `json:"email"`
+
+	// Enabled Whether the phone can register and be called. The number of a user who is not enabled stays reserved.
+	Enabled bool `json:"enabled"`
+
+	// ID The id of the user.
+	ID string `json:"id"`
+
+	// Name The person's name.
+	Name string `json:"name"`
+
+	// Number The number that is dialled; also the SIP user name.
+	//
+	// Example: 1000
+	Number string `json:"number"`
+
+	// UpdatedAt When the user was last changed (UTC).
+	UpdatedAt time.Time `json:"updated_at"`
+
+	// Version Raised by every change; in double quotes it is the `ETag`.
+	Version int64 `json:"version"`
+}
+
+// UserWithSecret A user with a new secret.
+type UserWithSecret struct {
+	// CreatedAt When the user was created (UTC).
+	CreatedAt time.Time `json:"created_at"`
+
+	// Email The e-mail address, in the case as entered; null if there is none.
+	Email *string `json:"email"`
+
+	// Enabled Whether the phone can register and be called. The number of a user who is not enabled stays reserved.
+	Enabled bool `json:"enabled"`
+
+	// ID The id of the user.
+	ID string `json:"id"`
+
+	// Name The person's name.
+	Name string `json:"name"`
+
+	// Number The number that is dialled; also the SIP user name.
+	//
+	// Example: 1000
+	Number string `json:"number"`
+
+	// Secret The SIP password. Omitted for callers without the permission `secrets:read`.
+	Secret *string `json:"secret,omitempty"`
+
+	// UpdatedAt When the user was last changed (UTC).
+	UpdatedAt time.Time `json:"updated_at"`
+
+	// Version Raised by every change; in double quotes it is the `ETag`.
+	Version int64 `json:"version"`
 }
 
 // Verification Whether Asterisk was seen to run the files: `confirmed` every object was compared and is as intended; `contradicted` Asterisk
@@ -2311,8 +2449,14 @@ type IdempotencyKey = string
 // IfMatch defines model for IfMatch.
 type IfMatch = string
 
+// IfMatchVersion defines model for IfMatchVersion.
+type IfMatchVersion = string
+
 // IfNoneMatch defines model for IfNoneMatch.
 type IfNoneMatch = string
+
+// IfNoneMatchVersion defines model for IfNoneMatchVersion.
+type IfNoneMatchVersion = string
 
 // LastEventID defines model for LastEventID.
 type LastEventID = string
@@ -2326,8 +2470,17 @@ type LogID = string
 // LogLimit defines model for LogLimit.
 type LogLimit = int
 
+// PageCursor defines model for PageCursor.
+type PageCursor = string
+
+// PageLimit defines model for PageLimit.
+type PageLimit = int
+
 // Prefer defines model for Prefer.
 type Prefer = string
+
+// RequestKey defines model for RequestKey.
+type RequestKey = string
 
 // RevisionLimit defines model for RevisionLimit.
 type RevisionLimit = int
@@ -2340,6 +2493,9 @@ type RunID = string
 
 // TokenLimit defines model for TokenLimit.
 type TokenLimit = int
+
+// Total defines model for Total.
+type Total = bool
 
 // UserID defines model for UserID.
 type UserID = string
@@ -2368,11 +2524,17 @@ type ApplyUnreadable = Problem
 // BodyTooLarge A failure (RFC 9457).
 type BodyTooLarge = Problem
 
+// ChangedMeanwhile A failure (RFC 9457).
+type ChangedMeanwhile = Problem
+
 // ExtensionNotFound A failure (RFC 9457).
 type ExtensionNotFound = Problem
 
 // Forbidden A failure (RFC 9457).
 type Forbidden = Problem
+
+// InUse A failure (RFC 9457).
+type InUse = Problem
 
 // Internal A failure (RFC 9457).
 type Internal = Problem
@@ -2382,6 +2544,9 @@ type InvalidBody = Problem
 
 // InvalidQuery A failure (RFC 9457).
 type InvalidQuery = Problem
+
+// KeyConflict A failure (RFC 9457).
+type KeyConflict = Problem
 
 // LastOwner A failure (RFC 9457).
 type LastOwner = Problem
@@ -2434,11 +2599,41 @@ type Unavailable = Problem
 // UnsupportedMediaType A failure (RFC 9457).
 type UnsupportedMediaType = Problem
 
+// UserConflict A failure (RFC 9457).
+type UserConflict = Problem
+
 // UserNotFound A failure (RFC 9457).
 type UserNotFound = Problem
 
 // WrongHost A failure (RFC 9457).
 type WrongHost = Problem
+
+// ChangePasswordParams defines parameters for ChangePassword.
+type ChangePasswordParams struct {
+	// IdempotencyKey A unique text chosen by the client for this request, such as a UUID; keys of different accounts and tokens are independent. For 24 hours a
+	// repeated request with the same key is not carried out again, and gets the first response, with the header `Idempotent-Replayed: true`; while the
+	// first is in progress, the second one waits. This holds also if the portal was stopped before it could respond: the response is then made from the object as
+	// it is now, or, where that is not possible, 409 `idempotency_answer_lost`. A request that failed changed nothing, and can be sent again with its key.
+	IdempotencyKey *RequestKey `json:"Idempotency-Key,omitempty"`
+}
+
+// StartTOTPParams defines parameters for StartTOTP.
+type StartTOTPParams struct {
+	// IdempotencyKey A unique text chosen by the client for this request, such as a UUID; keys of different accounts and tokens are independent. For 24 hours a
+	// repeated request with the same key is not carried out again, and gets the first response, with the header `Idempotent-Replayed: true`; while the
+	// first is in progress, the second one waits. This holds also if the portal was stopped before it could respond: the response is then made from the object as
+	// it is now, or, where that is not possible, 409 `idempotency_answer_lost`. A request that failed changed nothing, and can be sent again with its key.
+	IdempotencyKey *RequestKey `json:"Idempotency-Key,omitempty"`
+}
+
+// ConfirmTOTPParams defines parameters for ConfirmTOTP.
+type ConfirmTOTPParams struct {
+	// IdempotencyKey A unique text chosen by the client for this request, such as a UUID; keys of different accounts and tokens are independent. For 24 hours a
+	// repeated request with the same key is not carried out again, and gets the first response, with the header `Idempotent-Replayed: true`; while the
+	// first is in progress, the second one waits. This holds also if the portal was stopped before it could respond: the response is then made from the object as
+	// it is now, or, where that is not possible, 409 `idempotency_answer_lost`. A request that failed changed nothing, and can be sent again with its key.
+	IdempotencyKey *RequestKey `json:"Idempotency-Key,omitempty"`
+}
 
 // ListAccountsParams defines parameters for ListAccounts.
 type ListAccountsParams struct {
@@ -2447,6 +2642,93 @@ type ListAccountsParams struct {
 
 	// Cursor The `next_cursor` of the previous page. Without it, the first page.
 	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
+}
+
+// CreateAccountParams defines parameters for CreateAccount.
+type CreateAccountParams struct {
+	// IdempotencyKey A unique text chosen by the client for this request, such as a UUID; keys of different accounts and tokens are independent. For 24 hours a
+	// repeated request with the same key is not carried out again, and gets the first response, with the header `Idempotent-Replayed: true`; while the
+	// first is in progress, the second one waits. This holds also if the portal was stopped before it could respond: the response is then made from the object as
+	// it is now, or, where that is not possible, 409 `idempotency_answer_lost`. A request that failed changed nothing, and can be sent again with its key.
+	IdempotencyKey *RequestKey `json:"Idempotency-Key,omitempty"`
+}
+
+// ResetAccountParams defines parameters for ResetAccount.
+type ResetAccountParams struct {
+	// IdempotencyKey A unique text chosen by the client for this request, such as a UUID; keys of different accounts and tokens are independent. For 24 hours a
+	// repeated request with the same key is not carried out again, and gets the first response, with the header `Idempotent-Replayed: true`; while the
+	// first is in progress, the second one waits. This holds also if the portal was stopped before it could respond: the response is then made from the object as
+	// it is now, or, where that is not possible, 409 `idempotency_answer_lost`. A request that failed changed nothing, and can be sent again with its key.
+	IdempotencyKey *RequestKey `json:"Idempotency-Key,omitempty"`
+}
+
+// ListUsersV1Params defines parameters for ListUsersV1.
+type ListUsersV1Params struct {
+	// Limit The maximum number of items in a page.
+	Limit *PageLimit `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// Cursor The `next_cursor` of the previous page, with the same `sort`. Without it, the first page.
+	Cursor *PageCursor `form:"cursor,omitempty" json:"cursor,omitempty"`
+
+	// Total `true` adds the number of matching items on all pages.
+	Total *Total `form:"total,omitempty" json:"total,omitempty"`
+
+	// Q Only users whose name, e-mail address or number contains this text, without regard to case and accents.
+	Q *string `form:"q,omitempty" json:"q,omitempty"`
+
+	// Sort The order: `number`, `name`, `email`, `created_at` or `updated_at`, with `-` before it descending. Users with the same value are ordered by number.
+	Sort *string `form:"sort,omitempty" json:"sort,omitempty"`
+
+	// Number Only the user with this number.
+	Number *string `form:"number,omitempty" json:"number,omitempty"`
+
+	// Email Only the user with this e-mail address, without regard to case.
+	Email *string `form:"email,omitempty" json:"email,omitempty"`
+
+	// Enabled Only users who are enabled, or only those who are not.
+	Enabled *bool `form:"enabled,omitempty" json:"enabled,omitempty"`
+}
+
+// CreateUserV1Params defines parameters for CreateUserV1.
+type CreateUserV1Params struct {
+	// IdempotencyKey A unique text chosen by the client for this request, such as a UUID; keys of different accounts and tokens are independent. For 24 hours a
+	// repeated request with the same key is not carried out again, and gets the first response, with the header `Idempotent-Replayed: true`; while the
+	// first is in progress, the second one waits. This holds also if the portal was stopped before it could respond: the response is then made from the object as
+	// it is now, or, where that is not possible, 409 `idempotency_answer_lost`. A request that failed changed nothing, and can be sent again with its key.
+	IdempotencyKey *RequestKey `json:"Idempotency-Key,omitempty"`
+}
+
+// DeleteUserV1Params defines parameters for DeleteUserV1.
+type DeleteUserV1Params struct {
+	// IfMatch The `ETag` of the object that the caller has read: if the object was changed since, the response is 412 `changed_meanwhile`, and nothing is
+	// changed. Without the header, the object is changed whatever its version.
+	IfMatch *IfMatchVersion `json:"If-Match,omitempty"`
+}
+
+// GetUserV1Params defines parameters for GetUserV1.
+type GetUserV1Params struct {
+	// IfNoneMatch The `ETag` of the object that the client has; if it is still current, the response is 304 without a body.
+	IfNoneMatch *IfNoneMatchVersion `json:"If-None-Match,omitempty"`
+}
+
+// UpdateUserV1Params defines parameters for UpdateUserV1.
+type UpdateUserV1Params struct {
+	// IfMatch The `ETag` of the object that the caller has read: if the object was changed since, the response is 412 `changed_meanwhile`, and nothing is
+	// changed. Without the header, the object is changed whatever its version.
+	IfMatch *IfMatchVersion `json:"If-Match,omitempty"`
+}
+
+// RenewUserSecretV1Params defines parameters for RenewUserSecretV1.
+type RenewUserSecretV1Params struct {
+	// IdempotencyKey A unique text chosen by the client for this request, such as a UUID; keys of different accounts and tokens are independent. For 24 hours a
+	// repeated request with the same key is not carried out again, and gets the first response, with the header `Idempotent-Replayed: true`; while the
+	// first is in progress, the second one waits. This holds also if the portal was stopped before it could respond: the response is then made from the object as
+	// it is now, or, where that is not possible, 409 `idempotency_answer_lost`. A request that failed changed nothing, and can be sent again with its key.
+	IdempotencyKey *RequestKey `json:"Idempotency-Key,omitempty"`
+
+	// IfMatch The `ETag` of the object that the caller has read: if the object was changed since, the response is 412 `changed_meanwhile`, and nothing is
+	// changed. Without the header, the object is changed whatever its version.
+	IfMatch *IfMatchVersion `json:"If-Match,omitempty"`
 }
 
 // ApplyConfigurationParams defines parameters for ApplyConfiguration.
@@ -2510,6 +2792,15 @@ type RestoreRevisionParams struct {
 	Prefer *Prefer `json:"Prefer,omitempty"`
 }
 
+// RestoreUsersParams defines parameters for RestoreUsers.
+type RestoreUsersParams struct {
+	// IdempotencyKey A unique text chosen by the client for this request, such as a UUID; keys of different accounts and tokens are independent. For 24 hours a
+	// repeated request with the same key is not carried out again, and gets the first response, with the header `Idempotent-Replayed: true`; while the
+	// first is in progress, the second one waits. This holds also if the portal was stopped before it could respond: the response is then made from the object as
+	// it is now, or, where that is not possible, 409 `idempotency_answer_lost`. A request that failed changed nothing, and can be sent again with its key.
+	IdempotencyKey *RequestKey `json:"Idempotency-Key,omitempty"`
+}
+
 // ListAuditEventsParams defines parameters for ListAuditEvents.
 type ListAuditEventsParams struct {
 	// Limit The maximum number of audit events in a page.
@@ -2534,6 +2825,15 @@ type ListAuditEventsParams struct {
 	Until *EventUntil `form:"until,omitempty" json:"until,omitempty"`
 }
 
+// ProveFactorParams defines parameters for ProveFactor.
+type ProveFactorParams struct {
+	// IdempotencyKey A unique text chosen by the client for this request, such as a UUID; keys of different accounts and tokens are independent. For 24 hours a
+	// repeated request with the same key is not carried out again, and gets the first response, with the header `Idempotent-Replayed: true`; while the
+	// first is in progress, the second one waits. This holds also if the portal was stopped before it could respond: the response is then made from the object as
+	// it is now, or, where that is not possible, 409 `idempotency_answer_lost`. A request that failed changed nothing, and can be sent again with its key.
+	IdempotencyKey *RequestKey `json:"Idempotency-Key,omitempty"`
+}
+
 // ListTokensParams defines parameters for ListTokens.
 type ListTokensParams struct {
 	// Limit The maximum number of tokens in a page.
@@ -2541,6 +2841,15 @@ type ListTokensParams struct {
 
 	// Cursor The `next_cursor` of the previous page. Without it, the first page.
 	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
+}
+
+// CreateTokenParams defines parameters for CreateToken.
+type CreateTokenParams struct {
+	// IdempotencyKey A unique text chosen by the client for this request, such as a UUID; keys of different accounts and tokens are independent. For 24 hours a
+	// repeated request with the same key is not carried out again, and gets the first response, with the header `Idempotent-Replayed: true`; while the
+	// first is in progress, the second one waits. This holds also if the portal was stopped before it could respond: the response is then made from the object as
+	// it is now, or, where that is not possible, 409 `idempotency_answer_lost`. A request that failed changed nothing, and can be sent again with its key.
+	IdempotencyKey *RequestKey `json:"Idempotency-Key,omitempty"`
 }
 
 // ListUsersParams defines parameters for ListUsers.
@@ -2556,6 +2865,15 @@ type ListUsersParams struct {
 
 	// Secrets `false` omits the SIP secrets, as for callers without the permission `secrets:read`. `GET /users/{userId}/secret` returns one.
 	Secrets *bool `form:"secrets,omitempty" json:"secrets,omitempty"`
+}
+
+// CreateUserParams defines parameters for CreateUser.
+type CreateUserParams struct {
+	// IdempotencyKey A unique text chosen by the client for this request, such as a UUID; keys of different accounts and tokens are independent. For 24 hours a
+	// repeated request with the same key is not carried out again, and gets the first response, with the header `Idempotent-Replayed: true`; while the
+	// first is in progress, the second one waits. This holds also if the portal was stopped before it could respond: the response is then made from the object as
+	// it is now, or, where that is not possible, 409 `idempotency_answer_lost`. A request that failed changed nothing, and can be sent again with its key.
+	IdempotencyKey *RequestKey `json:"Idempotency-Key,omitempty"`
 }
 
 // ChangePasswordJSONRequestBody defines body for ChangePassword for application/json ContentType.
@@ -2575,6 +2893,15 @@ type CreateAccountJSONRequestBody = NewAccount
 
 // UpdateAccountJSONRequestBody defines body for UpdateAccount for application/json ContentType.
 type UpdateAccountJSONRequestBody = AccountChange
+
+// CreateUserV1JSONRequestBody defines body for CreateUserV1 for application/json ContentType.
+type CreateUserV1JSONRequestBody = NewUserV1
+
+// UpdateUserV1JSONRequestBody defines body for UpdateUserV1 for application/json ContentType.
+type UpdateUserV1JSONRequestBody = UserPatch
+
+// UpdateUserV1ApplicationMergePatchPlusJSONRequestBody defines body for UpdateUserV1 for application/merge-patch+json ContentType.
+type UpdateUserV1ApplicationMergePatchPlusJSONRequestBody = UserPatch
 
 // ApplyConfigurationJSONRequestBody defines body for ApplyConfiguration for application/json ContentType.
 type ApplyConfigurationJSONRequestBody = ApplyRequest
@@ -2666,7 +2993,7 @@ func (t *ApplyUnfinished) UnmarshalJSON(b []byte) error {
 type ServerInterface interface {
 	// ChangePassword Change your password
 	// (POST /account/password)
-	ChangePassword(w http.ResponseWriter, r *http.Request)
+	ChangePassword(w http.ResponseWriter, r *http.Request, params ChangePasswordParams)
 	// ListSessions List your sessions
 	// (GET /account/sessions)
 	ListSessions(w http.ResponseWriter, r *http.Request)
@@ -2678,16 +3005,16 @@ type ServerInterface interface {
 	StopTOTP(w http.ResponseWriter, r *http.Request)
 	// StartTOTP Start setting up a second factor
 	// (POST /account/totp)
-	StartTOTP(w http.ResponseWriter, r *http.Request)
+	StartTOTP(w http.ResponseWriter, r *http.Request, params StartTOTPParams)
 	// ConfirmTOTP Switch the second factor on
 	// (POST /account/totp/confirm)
-	ConfirmTOTP(w http.ResponseWriter, r *http.Request)
+	ConfirmTOTP(w http.ResponseWriter, r *http.Request, params ConfirmTOTPParams)
 	// ListAccounts List accounts
 	// (GET /accounts)
 	ListAccounts(w http.ResponseWriter, r *http.Request, params ListAccountsParams)
 	// CreateAccount Create an account
 	// (POST /accounts)
-	CreateAccount(w http.ResponseWriter, r *http.Request)
+	CreateAccount(w http.ResponseWriter, r *http.Request, params CreateAccountParams)
 	// DeleteAccount Delete an account
 	// (DELETE /accounts/{id})
 	DeleteAccount(w http.ResponseWriter, r *http.Request, id string)
@@ -2699,7 +3026,28 @@ type ServerInterface interface {
 	UnlinkAccount(w http.ResponseWriter, r *http.Request, id string)
 	// ResetAccount Reset an account
 	// (POST /accounts/{id}/reset)
-	ResetAccount(w http.ResponseWriter, r *http.Request, id string)
+	ResetAccount(w http.ResponseWriter, r *http.Request, id string, params ResetAccountParams)
+	// ListUsersV1 List users
+	// (GET /api/v1/users)
+	ListUsersV1(w http.ResponseWriter, r *http.Request, params ListUsersV1Params)
+	// CreateUserV1 Create a user
+	// (POST /api/v1/users)
+	CreateUserV1(w http.ResponseWriter, r *http.Request, params CreateUserV1Params)
+	// DeleteUserV1 Delete a user
+	// (DELETE /api/v1/users/{userId})
+	DeleteUserV1(w http.ResponseWriter, r *http.Request, userID UserID, params DeleteUserV1Params)
+	// GetUserV1 Get a user
+	// (GET /api/v1/users/{userId})
+	GetUserV1(w http.ResponseWriter, r *http.Request, userID UserID, params GetUserV1Params)
+	// UpdateUserV1 Change a user
+	// (PATCH /api/v1/users/{userId})
+	UpdateUserV1(w http.ResponseWriter, r *http.Request, userID UserID, params UpdateUserV1Params)
+	// GetUserSecretV1 Get the SIP secret of a user
+	// (GET /api/v1/users/{userId}/secret)
+	GetUserSecretV1(w http.ResponseWriter, r *http.Request, userID UserID)
+	// RenewUserSecretV1 Give a user a new SIP secret
+	// (POST /api/v1/users/{userId}/secret)
+	RenewUserSecretV1(w http.ResponseWriter, r *http.Request, userID UserID, params RenewUserSecretV1Params)
 	// ApplyConfiguration Apply the configuration
 	// (POST /apply)
 	ApplyConfiguration(w http.ResponseWriter, r *http.Request, params ApplyConfigurationParams)
@@ -2726,7 +3074,7 @@ type ServerInterface interface {
 	RestoreRevision(w http.ResponseWriter, r *http.Request, number RevisionNumber, params RestoreRevisionParams)
 	// RestoreUsers Restore the users of a revision
 	// (POST /apply/revisions/{number}/users)
-	RestoreUsers(w http.ResponseWriter, r *http.Request, number RevisionNumber)
+	RestoreUsers(w http.ResponseWriter, r *http.Request, number RevisionNumber, params RestoreUsersParams)
 	// GetRun Get the details of an apply
 	// (GET /apply/runs/{id})
 	GetRun(w http.ResponseWriter, r *http.Request, id RunID)
@@ -2762,7 +3110,7 @@ type ServerInterface interface {
 	SignIn(w http.ResponseWriter, r *http.Request)
 	// ProveFactor Submit the second factor after signing in with the OpenID provider
 	// (POST /session/otp)
-	ProveFactor(w http.ResponseWriter, r *http.Request)
+	ProveFactor(w http.ResponseWriter, r *http.Request, params ProveFactorParams)
 	// GetSetup Get the set-up state
 	// (GET /setup)
 	GetSetup(w http.ResponseWriter, r *http.Request)
@@ -2774,7 +3122,7 @@ type ServerInterface interface {
 	ListTokens(w http.ResponseWriter, r *http.Request, params ListTokensParams)
 	// CreateToken Create an API token
 	// (POST /tokens)
-	CreateToken(w http.ResponseWriter, r *http.Request)
+	CreateToken(w http.ResponseWriter, r *http.Request, params CreateTokenParams)
 	// RevokeToken Revoke an API token
 	// (DELETE /tokens/{id})
 	RevokeToken(w http.ResponseWriter, r *http.Request, id string)
@@ -2783,7 +3131,7 @@ type ServerInterface interface {
 	ListUsers(w http.ResponseWriter, r *http.Request, params ListUsersParams)
 	// CreateUser Create a user
 	// (POST /users)
-	CreateUser(w http.ResponseWriter, r *http.Request)
+	CreateUser(w http.ResponseWriter, r *http.Request, params CreateUserParams)
 	// DeleteUser Delete a user
 	// (DELETE /users/{userId})
 	DeleteUser(w http.ResponseWriter, r *http.Request, userID UserID)
@@ -2807,8 +3155,35 @@ type MiddlewareFunc func(http.Handler) http.Handler
 // ChangePassword operation middleware
 func (siw *ServerInterfaceWrapper) ChangePassword(w http.ResponseWriter, r *http.Request) {
 
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ChangePasswordParams
+
+	headers := r.Header
+
+	// ------------- Optional header parameter "Idempotency-Key" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Idempotency-Key")]; found {
+		var IdempotencyKey RequestKey
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Idempotency-Key", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Idempotency-Key", valueList[0], &IdempotencyKey, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Idempotency-Key", Err: err})
+			return
+		}
+
+		params.IdempotencyKey = &IdempotencyKey
+
+	}
+
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		siw.Handler.ChangePassword(w, r)
+		siw.Handler.ChangePassword(w, r, params)
 	}))
 
 	for _, middleware := range siw.HandlerMiddlewares {
@@ -2875,8 +3250,35 @@ func (siw *ServerInterfaceWrapper) StopTOTP(w http.ResponseWriter, r *http.Reque
 // StartTOTP operation middleware
 func (siw *ServerInterfaceWrapper) StartTOTP(w http.ResponseWriter, r *http.Request) {
 
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params StartTOTPParams
+
+	headers := r.Header
+
+	// ------------- Optional header parameter "Idempotency-Key" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Idempotency-Key")]; found {
+		var IdempotencyKey RequestKey
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Idempotency-Key", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Idempotency-Key", valueList[0], &IdempotencyKey, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Idempotency-Key", Err: err})
+			return
+		}
+
+		params.IdempotencyKey = &IdempotencyKey
+
+	}
+
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		siw.Handler.StartTOTP(w, r)
+		siw.Handler.StartTOTP(w, r, params)
 	}))
 
 	for _, middleware := range siw.HandlerMiddlewares {
@@ -2889,8 +3291,35 @@ func (siw *ServerInterfaceWrapper) StartTOTP(w http.ResponseWriter, r *http.Requ
 // ConfirmTOTP operation middleware
 func (siw *ServerInterfaceWrapper) ConfirmTOTP(w http.ResponseWriter, r *http.Request) {
 
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ConfirmTOTPParams
+
+	headers := r.Header
+
+	// ------------- Optional header parameter "Idempotency-Key" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Idempotency-Key")]; found {
+		var IdempotencyKey RequestKey
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Idempotency-Key", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Idempotency-Key", valueList[0], &IdempotencyKey, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Idempotency-Key", Err: err})
+			return
+		}
+
+		params.IdempotencyKey = &IdempotencyKey
+
+	}
+
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		siw.Handler.ConfirmTOTP(w, r)
+		siw.Handler.ConfirmTOTP(w, r, params)
 	}))
 
 	for _, middleware := range siw.HandlerMiddlewares {
@@ -2949,8 +3378,35 @@ func (siw *ServerInterfaceWrapper) ListAccounts(w http.ResponseWriter, r *http.R
 // CreateAccount operation middleware
 func (siw *ServerInterfaceWrapper) CreateAccount(w http.ResponseWriter, r *http.Request) {
 
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params CreateAccountParams
+
+	headers := r.Header
+
+	// ------------- Optional header parameter "Idempotency-Key" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Idempotency-Key")]; found {
+		var IdempotencyKey RequestKey
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Idempotency-Key", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Idempotency-Key", valueList[0], &IdempotencyKey, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Idempotency-Key", Err: err})
+			return
+		}
+
+		params.IdempotencyKey = &IdempotencyKey
+
+	}
+
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		siw.Handler.CreateAccount(w, r)
+		siw.Handler.CreateAccount(w, r, params)
 	}))
 
 	for _, middleware := range siw.HandlerMiddlewares {
@@ -3053,8 +3509,442 @@ func (siw *ServerInterfaceWrapper) ResetAccount(w http.ResponseWriter, r *http.R
 		return
 	}
 
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ResetAccountParams
+
+	headers := r.Header
+
+	// ------------- Optional header parameter "Idempotency-Key" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Idempotency-Key")]; found {
+		var IdempotencyKey RequestKey
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Idempotency-Key", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Idempotency-Key", valueList[0], &IdempotencyKey, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Idempotency-Key", Err: err})
+			return
+		}
+
+		params.IdempotencyKey = &IdempotencyKey
+
+	}
+
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		siw.Handler.ResetAccount(w, r, id)
+		siw.Handler.ResetAccount(w, r, id, params)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// ListUsersV1 operation middleware
+func (siw *ServerInterfaceWrapper) ListUsersV1(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListUsersV1Params
+
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", r.URL.Query(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "limit"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "limit", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "cursor" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cursor", r.URL.Query(), &params.Cursor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "cursor"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "cursor", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "total" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "total", r.URL.Query(), &params.Total, runtime.BindQueryParameterOptions{Type: "boolean", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "total"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "total", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "q" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "q", r.URL.Query(), &params.Q, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "q"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "q", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "sort" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "sort", r.URL.Query(), &params.Sort, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "sort"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "sort", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "number" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "number", r.URL.Query(), &params.Number, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "number"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "number", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "email" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "email", r.URL.Query(), &params.Email, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "email"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "email", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "enabled" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "enabled", r.URL.Query(), &params.Enabled, runtime.BindQueryParameterOptions{Type: "boolean", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "enabled"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "enabled", Err: err})
+		}
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.ListUsersV1(w, r, params)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// CreateUserV1 operation middleware
+func (siw *ServerInterfaceWrapper) CreateUserV1(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params CreateUserV1Params
+
+	headers := r.Header
+
+	// ------------- Optional header parameter "Idempotency-Key" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Idempotency-Key")]; found {
+		var IdempotencyKey RequestKey
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Idempotency-Key", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Idempotency-Key", valueList[0], &IdempotencyKey, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Idempotency-Key", Err: err})
+			return
+		}
+
+		params.IdempotencyKey = &IdempotencyKey
+
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.CreateUserV1(w, r, params)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// DeleteUserV1 operation middleware
+func (siw *ServerInterfaceWrapper) DeleteUserV1(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "userId" -------------
+	var userID UserID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "userId", r.PathValue("userId"), &userID, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "userId", Err: err})
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params DeleteUserV1Params
+
+	headers := r.Header
+
+	// ------------- Optional header parameter "If-Match" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("If-Match")]; found {
+		var IfMatch IfMatchVersion
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "If-Match", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "If-Match", valueList[0], &IfMatch, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "If-Match", Err: err})
+			return
+		}
+
+		params.IfMatch = &IfMatch
+
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.DeleteUserV1(w, r, userID, params)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// GetUserV1 operation middleware
+func (siw *ServerInterfaceWrapper) GetUserV1(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "userId" -------------
+	var userID UserID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "userId", r.PathValue("userId"), &userID, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "userId", Err: err})
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params GetUserV1Params
+
+	headers := r.Header
+
+	// ------------- Optional header parameter "If-None-Match" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("If-None-Match")]; found {
+		var IfNoneMatch IfNoneMatchVersion
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "If-None-Match", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "If-None-Match", valueList[0], &IfNoneMatch, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "If-None-Match", Err: err})
+			return
+		}
+
+		params.IfNoneMatch = &IfNoneMatch
+
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.GetUserV1(w, r, userID, params)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// UpdateUserV1 operation middleware
+func (siw *ServerInterfaceWrapper) UpdateUserV1(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "userId" -------------
+	var userID UserID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "userId", r.PathValue("userId"), &userID, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "userId", Err: err})
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params UpdateUserV1Params
+
+	headers := r.Header
+
+	// ------------- Optional header parameter "If-Match" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("If-Match")]; found {
+		var IfMatch IfMatchVersion
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "If-Match", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "If-Match", valueList[0], &IfMatch, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "If-Match", Err: err})
+			return
+		}
+
+		params.IfMatch = &IfMatch
+
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.UpdateUserV1(w, r, userID, params)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// GetUserSecretV1 operation middleware
+func (siw *ServerInterfaceWrapper) GetUserSecretV1(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "userId" -------------
+	var userID UserID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "userId", r.PathValue("userId"), &userID, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "userId", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.GetUserSecretV1(w, r, userID)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// RenewUserSecretV1 operation middleware
+func (siw *ServerInterfaceWrapper) RenewUserSecretV1(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "userId" -------------
+	var userID UserID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "userId", r.PathValue("userId"), &userID, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "userId", Err: err})
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params RenewUserSecretV1Params
+
+	headers := r.Header
+
+	// ------------- Optional header parameter "Idempotency-Key" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Idempotency-Key")]; found {
+		var IdempotencyKey RequestKey
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Idempotency-Key", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Idempotency-Key", valueList[0], &IdempotencyKey, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Idempotency-Key", Err: err})
+			return
+		}
+
+		params.IdempotencyKey = &IdempotencyKey
+
+	}
+
+	// ------------- Optional header parameter "If-Match" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("If-Match")]; found {
+		var IfMatch IfMatchVersion
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "If-Match", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "If-Match", valueList[0], &IfMatch, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "If-Match", Err: err})
+			return
+		}
+
+		params.IfMatch = &IfMatch
+
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.RenewUserSecretV1(w, r, userID, params)
 	}))
 
 	for _, middleware := range siw.HandlerMiddlewares {
@@ -3486,8 +4376,32 @@ func (siw *ServerInterfaceWrapper) RestoreUsers(w http.ResponseWriter, r *http.R
 		return
 	}
 
+	// Parameter object where we will unmarshal all parameters from the context
+	var params RestoreUsersParams
+
+	headers := r.Header
+
+	// ------------- Optional header parameter "Idempotency-Key" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Idempotency-Key")]; found {
+		var IdempotencyKey RequestKey
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Idempotency-Key", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Idempotency-Key", valueList[0], &IdempotencyKey, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Idempotency-Key", Err: err})
+			return
+		}
+
+		params.IdempotencyKey = &IdempotencyKey
+
+	}
+
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		siw.Handler.RestoreUsers(w, r, number)
+		siw.Handler.RestoreUsers(w, r, number, params)
 	}))
 
 	for _, middleware := range siw.HandlerMiddlewares {
@@ -3775,8 +4689,35 @@ func (siw *ServerInterfaceWrapper) SignIn(w http.ResponseWriter, r *http.Request
 // ProveFactor operation middleware
 func (siw *ServerInterfaceWrapper) ProveFactor(w http.ResponseWriter, r *http.Request) {
 
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ProveFactorParams
+
+	headers := r.Header
+
+	// ------------- Optional header parameter "Idempotency-Key" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Idempotency-Key")]; found {
+		var IdempotencyKey RequestKey
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Idempotency-Key", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Idempotency-Key", valueList[0], &IdempotencyKey, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Idempotency-Key", Err: err})
+			return
+		}
+
+		params.IdempotencyKey = &IdempotencyKey
+
+	}
+
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		siw.Handler.ProveFactor(w, r)
+		siw.Handler.ProveFactor(w, r, params)
 	}))
 
 	for _, middleware := range siw.HandlerMiddlewares {
@@ -3863,8 +4804,35 @@ func (siw *ServerInterfaceWrapper) ListTokens(w http.ResponseWriter, r *http.Req
 // CreateToken operation middleware
 func (siw *ServerInterfaceWrapper) CreateToken(w http.ResponseWriter, r *http.Request) {
 
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params CreateTokenParams
+
+	headers := r.Header
+
+	// ------------- Optional header parameter "Idempotency-Key" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Idempotency-Key")]; found {
+		var IdempotencyKey RequestKey
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Idempotency-Key", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Idempotency-Key", valueList[0], &IdempotencyKey, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Idempotency-Key", Err: err})
+			return
+		}
+
+		params.IdempotencyKey = &IdempotencyKey
+
+	}
+
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		siw.Handler.CreateToken(w, r)
+		siw.Handler.CreateToken(w, r, params)
 	}))
 
 	for _, middleware := range siw.HandlerMiddlewares {
@@ -3975,8 +4943,35 @@ func (siw *ServerInterfaceWrapper) ListUsers(w http.ResponseWriter, r *http.Requ
 // CreateUser operation middleware
 func (siw *ServerInterfaceWrapper) CreateUser(w http.ResponseWriter, r *http.Request) {
 
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params CreateUserParams
+
+	headers := r.Header
+
+	// ------------- Optional header parameter "Idempotency-Key" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Idempotency-Key")]; found {
+		var IdempotencyKey RequestKey
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Idempotency-Key", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Idempotency-Key", valueList[0], &IdempotencyKey, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Idempotency-Key", Err: err})
+			return
+		}
+
+		params.IdempotencyKey = &IdempotencyKey
+
+	}
+
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		siw.Handler.CreateUser(w, r)
+		siw.Handler.CreateUser(w, r, params)
 	}))
 
 	for _, middleware := range siw.HandlerMiddlewares {
@@ -4189,6 +5184,13 @@ func HandlerWithOptions(si ServerInterface, options StdHTTPServerOptions) http.H
 	m.HandleFunc(http.MethodDelete+" "+options.BaseURL+"/users/{userId}", wrapper.DeleteUser)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/users/{userId}", wrapper.GetUser)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/users/{userId}/secret", wrapper.GetUserSecret)
+	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/api/v1/users", wrapper.ListUsersV1)
+	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/api/v1/users", wrapper.CreateUserV1)
+	m.HandleFunc(http.MethodDelete+" "+options.BaseURL+"/api/v1/users/{userId}", wrapper.DeleteUserV1)
+	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/api/v1/users/{userId}", wrapper.GetUserV1)
+	m.HandleFunc(http.MethodPatch+" "+options.BaseURL+"/api/v1/users/{userId}", wrapper.UpdateUserV1)
+	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/api/v1/users/{userId}/secret", wrapper.GetUserSecretV1)
+	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/api/v1/users/{userId}/secret", wrapper.RenewUserSecretV1)
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/apply", wrapper.ApplyConfiguration)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/apply/plan", wrapper.GetPlan)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/apply/revisions", wrapper.ListRevisions)
@@ -4262,9 +5264,13 @@ type ApplyUnreadableApplicationProblemPlusJSONResponse Problem
 
 type BodyTooLargeApplicationProblemPlusJSONResponse Problem
 
+type ChangedMeanwhileApplicationProblemPlusJSONResponse Problem
+
 type ExtensionNotFoundApplicationProblemPlusJSONResponse Problem
 
 type ForbiddenApplicationProblemPlusJSONResponse Problem
+
+type InUseApplicationProblemPlusJSONResponse Problem
 
 type InternalApplicationProblemPlusJSONResponse Problem
 
@@ -4272,11 +5278,20 @@ type InvalidBodyApplicationProblemPlusJSONResponse Problem
 
 type InvalidQueryApplicationProblemPlusJSONResponse Problem
 
+type KeyConflictApplicationProblemPlusJSONResponse Problem
+
 type LastOwnerApplicationProblemPlusJSONResponse Problem
 
 type LinkForbiddenApplicationProblemPlusJSONResponse Problem
 
 type NoProviderApplicationProblemPlusJSONResponse Problem
+
+type NotModifiedResponseHeaders struct {
+	ETag string
+}
+type NotModifiedResponse struct {
+	Headers NotModifiedResponseHeaders
+}
 
 type NotSignedInResponseHeaders struct {
 	WWWAuthenticate string
@@ -4334,12 +5349,15 @@ type UnavailableApplicationProblemPlusJSONResponse struct {
 
 type UnsupportedMediaTypeApplicationProblemPlusJSONResponse Problem
 
+type UserConflictApplicationProblemPlusJSONResponse Problem
+
 type UserNotFoundApplicationProblemPlusJSONResponse Problem
 
 type WrongHostApplicationProblemPlusJSONResponse Problem
 
 type ChangePasswordRequestObject struct {
-	Body *ChangePasswordJSONRequestBody
+	Params ChangePasswordParams
+	Body   *ChangePasswordJSONRequestBody
 }
 
 type ChangePasswordResponseObject interface {
@@ -4405,6 +5423,22 @@ func (response ChangePassword403ApplicationProblemPlusJSONResponse) VisitChangeP
 	}
 	w.Header().Set("Content-Type", "application/problem+json")
 	w.WriteHeader(403)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ChangePassword409ApplicationProblemPlusJSONResponse struct {
+	KeyConflictApplicationProblemPlusJSONResponse
+}
+
+func (response ChangePassword409ApplicationProblemPlusJSONResponse) VisitChangePasswordResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(409)
 	_, err := buf.WriteTo(w)
 	return err
 }
@@ -4970,7 +6004,8 @@ func (response StopTOTP503ApplicationProblemPlusJSONResponse) VisitStopTOTPRespo
 }
 
 type StartTOTPRequestObject struct {
-	Body *StartTOTPJSONRequestBody
+	Params StartTOTPParams
+	Body   *StartTOTPJSONRequestBody
 }
 
 type StartTOTPResponseObject interface {
@@ -5155,7 +6190,8 @@ func (response StartTOTP503ApplicationProblemPlusJSONResponse) VisitStartTOTPRes
 }
 
 type ConfirmTOTPRequestObject struct {
-	Body *ConfirmTOTPJSONRequestBody
+	Params ConfirmTOTPParams
+	Body   *ConfirmTOTPJSONRequestBody
 }
 
 type ConfirmTOTPResponseObject interface {
@@ -5477,7 +6513,8 @@ func (response ListAccounts503ApplicationProblemPlusJSONResponse) VisitListAccou
 }
 
 type CreateAccountRequestObject struct {
-	Body *CreateAccountJSONRequestBody
+	Params CreateAccountParams
+	Body   *CreateAccountJSONRequestBody
 }
 
 type CreateAccountResponseObject interface {
@@ -6182,7 +7219,8 @@ func (response UnlinkAccount503ApplicationProblemPlusJSONResponse) VisitUnlinkAc
 }
 
 type ResetAccountRequestObject struct {
-	ID string `json:"id"`
+	ID     string `json:"id"`
+	Params ResetAccountParams
 }
 
 type ResetAccountResponseObject interface {
@@ -6268,6 +7306,22 @@ func (response ResetAccount404ApplicationProblemPlusJSONResponse) VisitResetAcco
 	return err
 }
 
+type ResetAccount409ApplicationProblemPlusJSONResponse struct {
+	KeyConflictApplicationProblemPlusJSONResponse
+}
+
+func (response ResetAccount409ApplicationProblemPlusJSONResponse) VisitResetAccountResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(409)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type ResetAccount421ApplicationProblemPlusJSONResponse struct {
 	WrongHostApplicationProblemPlusJSONResponse
 }
@@ -6322,6 +7376,1264 @@ type ResetAccount503ApplicationProblemPlusJSONResponse struct {
 }
 
 func (response ResetAccount503ApplicationProblemPlusJSONResponse) VisitResetAccountResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("Retry-After", fmt.Sprint(response.Headers.RetryAfter))
+	w.WriteHeader(503)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListUsersV1RequestObject struct {
+	Params ListUsersV1Params
+}
+
+type ListUsersV1ResponseObject interface {
+	VisitListUsersV1Response(w http.ResponseWriter) error
+}
+
+type ListUsersV1200JSONResponse UserPage
+
+func (response ListUsersV1200JSONResponse) VisitListUsersV1Response(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListUsersV1400ApplicationProblemPlusJSONResponse struct {
+	InvalidQueryApplicationProblemPlusJSONResponse
+}
+
+func (response ListUsersV1400ApplicationProblemPlusJSONResponse) VisitListUsersV1Response(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(400)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListUsersV1401ApplicationProblemPlusJSONResponse struct {
+	NotSignedInApplicationProblemPlusJSONResponse
+}
+
+func (response ListUsersV1401ApplicationProblemPlusJSONResponse) VisitListUsersV1Response(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("WWW-Authenticate", fmt.Sprint(response.Headers.WWWAuthenticate))
+	w.WriteHeader(401)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListUsersV1403ApplicationProblemPlusJSONResponse struct {
+	ForbiddenApplicationProblemPlusJSONResponse
+}
+
+func (response ListUsersV1403ApplicationProblemPlusJSONResponse) VisitListUsersV1Response(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(403)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListUsersV1421ApplicationProblemPlusJSONResponse struct {
+	WrongHostApplicationProblemPlusJSONResponse
+}
+
+func (response ListUsersV1421ApplicationProblemPlusJSONResponse) VisitListUsersV1Response(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(421)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListUsersV1429ApplicationProblemPlusJSONResponse struct {
+	TooManyRequestsApplicationProblemPlusJSONResponse
+}
+
+func (response ListUsersV1429ApplicationProblemPlusJSONResponse) VisitListUsersV1Response(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("Retry-After", fmt.Sprint(response.Headers.RetryAfter))
+	w.WriteHeader(429)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListUsersV1500ApplicationProblemPlusJSONResponse struct {
+	InternalApplicationProblemPlusJSONResponse
+}
+
+func (response ListUsersV1500ApplicationProblemPlusJSONResponse) VisitListUsersV1Response(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(500)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListUsersV1503ApplicationProblemPlusJSONResponse struct {
+	UnavailableApplicationProblemPlusJSONResponse
+}
+
+func (response ListUsersV1503ApplicationProblemPlusJSONResponse) VisitListUsersV1Response(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("Retry-After", fmt.Sprint(response.Headers.RetryAfter))
+	w.WriteHeader(503)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateUserV1RequestObject struct {
+	Params CreateUserV1Params
+	Body   *CreateUserV1JSONRequestBody
+}
+
+type CreateUserV1ResponseObject interface {
+	VisitCreateUserV1Response(w http.ResponseWriter) error
+}
+
+type CreateUserV1201ResponseHeaders struct {
+	ETag     string
+	Location string
+}
+
+type CreateUserV1201JSONResponse struct {
+	Body    UserWithSecret
+	Headers CreateUserV1201ResponseHeaders
+}
+
+func (response CreateUserV1201JSONResponse) VisitCreateUserV1Response(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
+	w.Header().Set("Location", fmt.Sprint(response.Headers.Location))
+	w.WriteHeader(201)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateUserV1400ApplicationProblemPlusJSONResponse struct {
+	InvalidBodyApplicationProblemPlusJSONResponse
+}
+
+func (response CreateUserV1400ApplicationProblemPlusJSONResponse) VisitCreateUserV1Response(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(400)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateUserV1401ApplicationProblemPlusJSONResponse struct {
+	NotSignedInApplicationProblemPlusJSONResponse
+}
+
+func (response CreateUserV1401ApplicationProblemPlusJSONResponse) VisitCreateUserV1Response(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("WWW-Authenticate", fmt.Sprint(response.Headers.WWWAuthenticate))
+	w.WriteHeader(401)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateUserV1403ApplicationProblemPlusJSONResponse struct {
+	ForbiddenApplicationProblemPlusJSONResponse
+}
+
+func (response CreateUserV1403ApplicationProblemPlusJSONResponse) VisitCreateUserV1Response(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(403)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateUserV1409ApplicationProblemPlusJSONResponse struct {
+	UserConflictApplicationProblemPlusJSONResponse
+}
+
+func (response CreateUserV1409ApplicationProblemPlusJSONResponse) VisitCreateUserV1Response(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(409)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateUserV1413ApplicationProblemPlusJSONResponse struct {
+	BodyTooLargeApplicationProblemPlusJSONResponse
+}
+
+func (response CreateUserV1413ApplicationProblemPlusJSONResponse) VisitCreateUserV1Response(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(413)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateUserV1415ApplicationProblemPlusJSONResponse struct {
+	UnsupportedMediaTypeApplicationProblemPlusJSONResponse
+}
+
+func (response CreateUserV1415ApplicationProblemPlusJSONResponse) VisitCreateUserV1Response(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(415)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateUserV1421ApplicationProblemPlusJSONResponse struct {
+	WrongHostApplicationProblemPlusJSONResponse
+}
+
+func (response CreateUserV1421ApplicationProblemPlusJSONResponse) VisitCreateUserV1Response(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(421)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateUserV1429ApplicationProblemPlusJSONResponse struct {
+	TooManyRequestsApplicationProblemPlusJSONResponse
+}
+
+func (response CreateUserV1429ApplicationProblemPlusJSONResponse) VisitCreateUserV1Response(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("Retry-After", fmt.Sprint(response.Headers.RetryAfter))
+	w.WriteHeader(429)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateUserV1500ApplicationProblemPlusJSONResponse struct {
+	InternalApplicationProblemPlusJSONResponse
+}
+
+func (response CreateUserV1500ApplicationProblemPlusJSONResponse) VisitCreateUserV1Response(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(500)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateUserV1503ApplicationProblemPlusJSONResponse struct {
+	UnavailableApplicationProblemPlusJSONResponse
+}
+
+func (response CreateUserV1503ApplicationProblemPlusJSONResponse) VisitCreateUserV1Response(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("Retry-After", fmt.Sprint(response.Headers.RetryAfter))
+	w.WriteHeader(503)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DeleteUserV1RequestObject struct {
+	UserID UserID `json:"userId"`
+	Params DeleteUserV1Params
+}
+
+type DeleteUserV1ResponseObject interface {
+	VisitDeleteUserV1Response(w http.ResponseWriter) error
+}
+
+type DeleteUserV1204Response struct {
+}
+
+func (response DeleteUserV1204Response) VisitDeleteUserV1Response(w http.ResponseWriter) error {
+	w.WriteHeader(204)
+	return nil
+}
+
+type DeleteUserV1400ApplicationProblemPlusJSONResponse struct {
+	InvalidQueryApplicationProblemPlusJSONResponse
+}
+
+func (response DeleteUserV1400ApplicationProblemPlusJSONResponse) VisitDeleteUserV1Response(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(400)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DeleteUserV1401ApplicationProblemPlusJSONResponse struct {
+	NotSignedInApplicationProblemPlusJSONResponse
+}
+
+func (response DeleteUserV1401ApplicationProblemPlusJSONResponse) VisitDeleteUserV1Response(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("WWW-Authenticate", fmt.Sprint(response.Headers.WWWAuthenticate))
+	w.WriteHeader(401)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DeleteUserV1403ApplicationProblemPlusJSONResponse struct {
+	ForbiddenApplicationProblemPlusJSONResponse
+}
+
+func (response DeleteUserV1403ApplicationProblemPlusJSONResponse) VisitDeleteUserV1Response(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(403)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DeleteUserV1404ApplicationProblemPlusJSONResponse struct {
+	UserNotFoundApplicationProblemPlusJSONResponse
+}
+
+func (response DeleteUserV1404ApplicationProblemPlusJSONResponse) VisitDeleteUserV1Response(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(404)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DeleteUserV1409ApplicationProblemPlusJSONResponse struct {
+	InUseApplicationProblemPlusJSONResponse
+}
+
+func (response DeleteUserV1409ApplicationProblemPlusJSONResponse) VisitDeleteUserV1Response(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(409)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DeleteUserV1412ApplicationProblemPlusJSONResponse struct {
+	ChangedMeanwhileApplicationProblemPlusJSONResponse
+}
+
+func (response DeleteUserV1412ApplicationProblemPlusJSONResponse) VisitDeleteUserV1Response(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(412)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DeleteUserV1421ApplicationProblemPlusJSONResponse struct {
+	WrongHostApplicationProblemPlusJSONResponse
+}
+
+func (response DeleteUserV1421ApplicationProblemPlusJSONResponse) VisitDeleteUserV1Response(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(421)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DeleteUserV1429ApplicationProblemPlusJSONResponse struct {
+	TooManyRequestsApplicationProblemPlusJSONResponse
+}
+
+func (response DeleteUserV1429ApplicationProblemPlusJSONResponse) VisitDeleteUserV1Response(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("Retry-After", fmt.Sprint(response.Headers.RetryAfter))
+	w.WriteHeader(429)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DeleteUserV1500ApplicationProblemPlusJSONResponse struct {
+	InternalApplicationProblemPlusJSONResponse
+}
+
+func (response DeleteUserV1500ApplicationProblemPlusJSONResponse) VisitDeleteUserV1Response(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(500)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DeleteUserV1503ApplicationProblemPlusJSONResponse struct {
+	UnavailableApplicationProblemPlusJSONResponse
+}
+
+func (response DeleteUserV1503ApplicationProblemPlusJSONResponse) VisitDeleteUserV1Response(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("Retry-After", fmt.Sprint(response.Headers.RetryAfter))
+	w.WriteHeader(503)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetUserV1RequestObject struct {
+	UserID UserID `json:"userId"`
+	Params GetUserV1Params
+}
+
+type GetUserV1ResponseObject interface {
+	VisitGetUserV1Response(w http.ResponseWriter) error
+}
+
+type GetUserV1200ResponseHeaders struct {
+	ETag string
+}
+
+type GetUserV1200JSONResponse struct {
+	Body    UserV1
+	Headers GetUserV1200ResponseHeaders
+}
+
+func (response GetUserV1200JSONResponse) VisitGetUserV1Response(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetUserV1304Response = NotModifiedResponse
+
+func (response GetUserV1304Response) VisitGetUserV1Response(w http.ResponseWriter) error {
+	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
+	w.WriteHeader(304)
+	return nil
+}
+
+type GetUserV1400ApplicationProblemPlusJSONResponse struct {
+	InvalidQueryApplicationProblemPlusJSONResponse
+}
+
+func (response GetUserV1400ApplicationProblemPlusJSONResponse) VisitGetUserV1Response(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(400)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetUserV1401ApplicationProblemPlusJSONResponse struct {
+	NotSignedInApplicationProblemPlusJSONResponse
+}
+
+func (response GetUserV1401ApplicationProblemPlusJSONResponse) VisitGetUserV1Response(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("WWW-Authenticate", fmt.Sprint(response.Headers.WWWAuthenticate))
+	w.WriteHeader(401)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetUserV1403ApplicationProblemPlusJSONResponse struct {
+	ForbiddenApplicationProblemPlusJSONResponse
+}
+
+func (response GetUserV1403ApplicationProblemPlusJSONResponse) VisitGetUserV1Response(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(403)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetUserV1404ApplicationProblemPlusJSONResponse struct {
+	UserNotFoundApplicationProblemPlusJSONResponse
+}
+
+func (response GetUserV1404ApplicationProblemPlusJSONResponse) VisitGetUserV1Response(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(404)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetUserV1421ApplicationProblemPlusJSONResponse struct {
+	WrongHostApplicationProblemPlusJSONResponse
+}
+
+func (response GetUserV1421ApplicationProblemPlusJSONResponse) VisitGetUserV1Response(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(421)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetUserV1429ApplicationProblemPlusJSONResponse struct {
+	TooManyRequestsApplicationProblemPlusJSONResponse
+}
+
+func (response GetUserV1429ApplicationProblemPlusJSONResponse) VisitGetUserV1Response(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("Retry-After", fmt.Sprint(response.Headers.RetryAfter))
+	w.WriteHeader(429)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetUserV1500ApplicationProblemPlusJSONResponse struct {
+	InternalApplicationProblemPlusJSONResponse
+}
+
+func (response GetUserV1500ApplicationProblemPlusJSONResponse) VisitGetUserV1Response(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(500)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetUserV1503ApplicationProblemPlusJSONResponse struct {
+	UnavailableApplicationProblemPlusJSONResponse
+}
+
+func (response GetUserV1503ApplicationProblemPlusJSONResponse) VisitGetUserV1Response(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("Retry-After", fmt.Sprint(response.Headers.RetryAfter))
+	w.WriteHeader(503)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type UpdateUserV1RequestObject struct {
+	UserID                            UserID `json:"userId"`
+	Params                            UpdateUserV1Params
+	JSONBody                          *UpdateUserV1JSONRequestBody
+	ApplicationMergePatchPlusJSONBody *UpdateUserV1ApplicationMergePatchPlusJSONRequestBody
+}
+
+type UpdateUserV1ResponseObject interface {
+	VisitUpdateUserV1Response(w http.ResponseWriter) error
+}
+
+type UpdateUserV1200ResponseHeaders struct {
+	ETag string
+}
+
+type UpdateUserV1200JSONResponse struct {
+	Body    UserV1
+	Headers UpdateUserV1200ResponseHeaders
+}
+
+func (response UpdateUserV1200JSONResponse) VisitUpdateUserV1Response(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type UpdateUserV1400ApplicationProblemPlusJSONResponse struct {
+	InvalidBodyApplicationProblemPlusJSONResponse
+}
+
+func (response UpdateUserV1400ApplicationProblemPlusJSONResponse) VisitUpdateUserV1Response(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(400)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type UpdateUserV1401ApplicationProblemPlusJSONResponse struct {
+	NotSignedInApplicationProblemPlusJSONResponse
+}
+
+func (response UpdateUserV1401ApplicationProblemPlusJSONResponse) VisitUpdateUserV1Response(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("WWW-Authenticate", fmt.Sprint(response.Headers.WWWAuthenticate))
+	w.WriteHeader(401)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type UpdateUserV1403ApplicationProblemPlusJSONResponse struct {
+	ForbiddenApplicationProblemPlusJSONResponse
+}
+
+func (response UpdateUserV1403ApplicationProblemPlusJSONResponse) VisitUpdateUserV1Response(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(403)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type UpdateUserV1404ApplicationProblemPlusJSONResponse struct {
+	UserNotFoundApplicationProblemPlusJSONResponse
+}
+
+func (response UpdateUserV1404ApplicationProblemPlusJSONResponse) VisitUpdateUserV1Response(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(404)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type UpdateUserV1409ApplicationProblemPlusJSONResponse struct {
+	UserConflictApplicationProblemPlusJSONResponse
+}
+
+func (response UpdateUserV1409ApplicationProblemPlusJSONResponse) VisitUpdateUserV1Response(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(409)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type UpdateUserV1412ApplicationProblemPlusJSONResponse struct {
+	ChangedMeanwhileApplicationProblemPlusJSONResponse
+}
+
+func (response UpdateUserV1412ApplicationProblemPlusJSONResponse) VisitUpdateUserV1Response(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(412)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type UpdateUserV1413ApplicationProblemPlusJSONResponse struct {
+	BodyTooLargeApplicationProblemPlusJSONResponse
+}
+
+func (response UpdateUserV1413ApplicationProblemPlusJSONResponse) VisitUpdateUserV1Response(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(413)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type UpdateUserV1415ApplicationProblemPlusJSONResponse struct {
+	UnsupportedMediaTypeApplicationProblemPlusJSONResponse
+}
+
+func (response UpdateUserV1415ApplicationProblemPlusJSONResponse) VisitUpdateUserV1Response(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(415)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type UpdateUserV1421ApplicationProblemPlusJSONResponse struct {
+	WrongHostApplicationProblemPlusJSONResponse
+}
+
+func (response UpdateUserV1421ApplicationProblemPlusJSONResponse) VisitUpdateUserV1Response(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(421)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type UpdateUserV1429ApplicationProblemPlusJSONResponse struct {
+	TooManyRequestsApplicationProblemPlusJSONResponse
+}
+
+func (response UpdateUserV1429ApplicationProblemPlusJSONResponse) VisitUpdateUserV1Response(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("Retry-After", fmt.Sprint(response.Headers.RetryAfter))
+	w.WriteHeader(429)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type UpdateUserV1500ApplicationProblemPlusJSONResponse struct {
+	InternalApplicationProblemPlusJSONResponse
+}
+
+func (response UpdateUserV1500ApplicationProblemPlusJSONResponse) VisitUpdateUserV1Response(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(500)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type UpdateUserV1503ApplicationProblemPlusJSONResponse struct {
+	UnavailableApplicationProblemPlusJSONResponse
+}
+
+func (response UpdateUserV1503ApplicationProblemPlusJSONResponse) VisitUpdateUserV1Response(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("Retry-After", fmt.Sprint(response.Headers.RetryAfter))
+	w.WriteHeader(503)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetUserSecretV1RequestObject struct {
+	UserID UserID `json:"userId"`
+}
+
+type GetUserSecretV1ResponseObject interface {
+	VisitGetUserSecretV1Response(w http.ResponseWriter) error
+}
+
+type GetUserSecretV1200JSONResponse UserSecret
+
+func (response GetUserSecretV1200JSONResponse) VisitGetUserSecretV1Response(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetUserSecretV1400ApplicationProblemPlusJSONResponse struct {
+	InvalidQueryApplicationProblemPlusJSONResponse
+}
+
+func (response GetUserSecretV1400ApplicationProblemPlusJSONResponse) VisitGetUserSecretV1Response(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(400)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetUserSecretV1401ApplicationProblemPlusJSONResponse struct {
+	NotSignedInApplicationProblemPlusJSONResponse
+}
+
+func (response GetUserSecretV1401ApplicationProblemPlusJSONResponse) VisitGetUserSecretV1Response(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("WWW-Authenticate", fmt.Sprint(response.Headers.WWWAuthenticate))
+	w.WriteHeader(401)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetUserSecretV1403ApplicationProblemPlusJSONResponse struct {
+	ForbiddenApplicationProblemPlusJSONResponse
+}
+
+func (response GetUserSecretV1403ApplicationProblemPlusJSONResponse) VisitGetUserSecretV1Response(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(403)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetUserSecretV1404ApplicationProblemPlusJSONResponse struct {
+	UserNotFoundApplicationProblemPlusJSONResponse
+}
+
+func (response GetUserSecretV1404ApplicationProblemPlusJSONResponse) VisitGetUserSecretV1Response(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(404)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetUserSecretV1421ApplicationProblemPlusJSONResponse struct {
+	WrongHostApplicationProblemPlusJSONResponse
+}
+
+func (response GetUserSecretV1421ApplicationProblemPlusJSONResponse) VisitGetUserSecretV1Response(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(421)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetUserSecretV1429ApplicationProblemPlusJSONResponse struct {
+	TooManyRequestsApplicationProblemPlusJSONResponse
+}
+
+func (response GetUserSecretV1429ApplicationProblemPlusJSONResponse) VisitGetUserSecretV1Response(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("Retry-After", fmt.Sprint(response.Headers.RetryAfter))
+	w.WriteHeader(429)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetUserSecretV1500ApplicationProblemPlusJSONResponse struct {
+	InternalApplicationProblemPlusJSONResponse
+}
+
+func (response GetUserSecretV1500ApplicationProblemPlusJSONResponse) VisitGetUserSecretV1Response(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(500)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetUserSecretV1503ApplicationProblemPlusJSONResponse struct {
+	UnavailableApplicationProblemPlusJSONResponse
+}
+
+func (response GetUserSecretV1503ApplicationProblemPlusJSONResponse) VisitGetUserSecretV1Response(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("Retry-After", fmt.Sprint(response.Headers.RetryAfter))
+	w.WriteHeader(503)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type RenewUserSecretV1RequestObject struct {
+	UserID UserID `json:"userId"`
+	Params RenewUserSecretV1Params
+}
+
+type RenewUserSecretV1ResponseObject interface {
+	VisitRenewUserSecretV1Response(w http.ResponseWriter) error
+}
+
+type RenewUserSecretV1200ResponseHeaders struct {
+	ETag string
+}
+
+type RenewUserSecretV1200JSONResponse struct {
+	Body    UserWithSecret
+	Headers RenewUserSecretV1200ResponseHeaders
+}
+
+func (response RenewUserSecretV1200JSONResponse) VisitRenewUserSecretV1Response(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type RenewUserSecretV1400ApplicationProblemPlusJSONResponse struct {
+	InvalidQueryApplicationProblemPlusJSONResponse
+}
+
+func (response RenewUserSecretV1400ApplicationProblemPlusJSONResponse) VisitRenewUserSecretV1Response(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(400)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type RenewUserSecretV1401ApplicationProblemPlusJSONResponse struct {
+	NotSignedInApplicationProblemPlusJSONResponse
+}
+
+func (response RenewUserSecretV1401ApplicationProblemPlusJSONResponse) VisitRenewUserSecretV1Response(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("WWW-Authenticate", fmt.Sprint(response.Headers.WWWAuthenticate))
+	w.WriteHeader(401)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type RenewUserSecretV1403ApplicationProblemPlusJSONResponse struct {
+	ForbiddenApplicationProblemPlusJSONResponse
+}
+
+func (response RenewUserSecretV1403ApplicationProblemPlusJSONResponse) VisitRenewUserSecretV1Response(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(403)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type RenewUserSecretV1404ApplicationProblemPlusJSONResponse struct {
+	UserNotFoundApplicationProblemPlusJSONResponse
+}
+
+func (response RenewUserSecretV1404ApplicationProblemPlusJSONResponse) VisitRenewUserSecretV1Response(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(404)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type RenewUserSecretV1409ApplicationProblemPlusJSONResponse struct {
+	KeyConflictApplicationProblemPlusJSONResponse
+}
+
+func (response RenewUserSecretV1409ApplicationProblemPlusJSONResponse) VisitRenewUserSecretV1Response(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(409)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type RenewUserSecretV1412ApplicationProblemPlusJSONResponse struct {
+	ChangedMeanwhileApplicationProblemPlusJSONResponse
+}
+
+func (response RenewUserSecretV1412ApplicationProblemPlusJSONResponse) VisitRenewUserSecretV1Response(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(412)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type RenewUserSecretV1421ApplicationProblemPlusJSONResponse struct {
+	WrongHostApplicationProblemPlusJSONResponse
+}
+
+func (response RenewUserSecretV1421ApplicationProblemPlusJSONResponse) VisitRenewUserSecretV1Response(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(421)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type RenewUserSecretV1429ApplicationProblemPlusJSONResponse struct {
+	TooManyRequestsApplicationProblemPlusJSONResponse
+}
+
+func (response RenewUserSecretV1429ApplicationProblemPlusJSONResponse) VisitRenewUserSecretV1Response(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("Retry-After", fmt.Sprint(response.Headers.RetryAfter))
+	w.WriteHeader(429)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type RenewUserSecretV1500ApplicationProblemPlusJSONResponse struct {
+	InternalApplicationProblemPlusJSONResponse
+}
+
+func (response RenewUserSecretV1500ApplicationProblemPlusJSONResponse) VisitRenewUserSecretV1Response(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(500)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type RenewUserSecretV1503ApplicationProblemPlusJSONResponse struct {
+	UnavailableApplicationProblemPlusJSONResponse
+}
+
+func (response RenewUserSecretV1503ApplicationProblemPlusJSONResponse) VisitRenewUserSecretV1Response(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -7686,6 +9998,7 @@ func (response RestoreRevision503ApplicationProblemPlusJSONResponse) VisitRestor
 
 type RestoreUsersRequestObject struct {
 	Number RevisionNumber `json:"number"`
+	Params RestoreUsersParams
 }
 
 type RestoreUsersResponseObject interface {
@@ -9385,7 +11698,8 @@ func (response SignIn503ApplicationProblemPlusJSONResponse) VisitSignInResponse(
 }
 
 type ProveFactorRequestObject struct {
-	Body *ProveFactorJSONRequestBody
+	Params ProveFactorParams
+	Body   *ProveFactorJSONRequestBody
 }
 
 type ProveFactorResponseObject interface {
@@ -10010,7 +12324,8 @@ func (response ListTokens503ApplicationProblemPlusJSONResponse) VisitListTokensR
 }
 
 type CreateTokenRequestObject struct {
-	Body *CreateTokenJSONRequestBody
+	Params CreateTokenParams
+	Body   *CreateTokenJSONRequestBody
 }
 
 type CreateTokenResponseObject interface {
@@ -10479,7 +12794,8 @@ func (response ListUsers503ApplicationProblemPlusJSONResponse) VisitListUsersRes
 }
 
 type CreateUserRequestObject struct {
-	Body *CreateUserJSONRequestBody
+	Params CreateUserParams
+	Body   *CreateUserJSONRequestBody
 }
 
 type CreateUserResponseObject interface {
@@ -10752,6 +13068,22 @@ func (response DeleteUser404ApplicationProblemPlusJSONResponse) VisitDeleteUserR
 	}
 	w.Header().Set("Content-Type", "application/problem+json")
 	w.WriteHeader(404)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DeleteUser409ApplicationProblemPlusJSONResponse struct {
+	InUseApplicationProblemPlusJSONResponse
+}
+
+func (response DeleteUser409ApplicationProblemPlusJSONResponse) VisitDeleteUserResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(409)
 	_, err := buf.WriteTo(w)
 	return err
 }
@@ -11166,6 +13498,27 @@ type StrictServerInterface interface {
 	// ResetAccount Reset an account
 	// (POST /accounts/{id}/reset)
 	ResetAccount(ctx context.Context, request ResetAccountRequestObject) (ResetAccountResponseObject, error)
+	// ListUsersV1 List users
+	// (GET /api/v1/users)
+	ListUsersV1(ctx context.Context, request ListUsersV1RequestObject) (ListUsersV1ResponseObject, error)
+	// CreateUserV1 Create a user
+	// (POST /api/v1/users)
+	CreateUserV1(ctx context.Context, request CreateUserV1RequestObject) (CreateUserV1ResponseObject, error)
+	// DeleteUserV1 Delete a user
+	// (DELETE /api/v1/users/{userId})
+	DeleteUserV1(ctx context.Context, request DeleteUserV1RequestObject) (DeleteUserV1ResponseObject, error)
+	// GetUserV1 Get a user
+	// (GET /api/v1/users/{userId})
+	GetUserV1(ctx context.Context, request GetUserV1RequestObject) (GetUserV1ResponseObject, error)
+	// UpdateUserV1 Change a user
+	// (PATCH /api/v1/users/{userId})
+	UpdateUserV1(ctx context.Context, request UpdateUserV1RequestObject) (UpdateUserV1ResponseObject, error)
+	// GetUserSecretV1 Get the SIP secret of a user
+	// (GET /api/v1/users/{userId}/secret)
+	GetUserSecretV1(ctx context.Context, request GetUserSecretV1RequestObject) (GetUserSecretV1ResponseObject, error)
+	// RenewUserSecretV1 Give a user a new SIP secret
+	// (POST /api/v1/users/{userId}/secret)
+	RenewUserSecretV1(ctx context.Context, request RenewUserSecretV1RequestObject) (RenewUserSecretV1ResponseObject, error)
 	// ApplyConfiguration Apply the configuration
 	// (POST /apply)
 	ApplyConfiguration(ctx context.Context, request ApplyConfigurationRequestObject) (ApplyConfigurationResponseObject, error)
@@ -11301,8 +13654,10 @@ type strictHandler struct {
 }
 
 // ChangePassword operation middleware
-func (sh *strictHandler) ChangePassword(w http.ResponseWriter, r *http.Request) {
+func (sh *strictHandler) ChangePassword(w http.ResponseWriter, r *http.Request, params ChangePasswordParams) {
 	var request ChangePasswordRequestObject
+
+	request.Params = params
 
 	var body ChangePasswordJSONRequestBody
 	if err := runtime.BindJSONBody(r, &body); err != nil {
@@ -11413,8 +13768,10 @@ func (sh *strictHandler) StopTOTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // StartTOTP operation middleware
-func (sh *strictHandler) StartTOTP(w http.ResponseWriter, r *http.Request) {
+func (sh *strictHandler) StartTOTP(w http.ResponseWriter, r *http.Request, params StartTOTPParams) {
 	var request StartTOTPRequestObject
+
+	request.Params = params
 
 	var body StartTOTPJSONRequestBody
 	if err := runtime.BindJSONBody(r, &body); err != nil {
@@ -11444,8 +13801,10 @@ func (sh *strictHandler) StartTOTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // ConfirmTOTP operation middleware
-func (sh *strictHandler) ConfirmTOTP(w http.ResponseWriter, r *http.Request) {
+func (sh *strictHandler) ConfirmTOTP(w http.ResponseWriter, r *http.Request, params ConfirmTOTPParams) {
 	var request ConfirmTOTPRequestObject
+
+	request.Params = params
 
 	var body ConfirmTOTPJSONRequestBody
 	if err := runtime.BindJSONBody(r, &body); err != nil {
@@ -11501,8 +13860,10 @@ func (sh *strictHandler) ListAccounts(w http.ResponseWriter, r *http.Request, pa
 }
 
 // CreateAccount operation middleware
-func (sh *strictHandler) CreateAccount(w http.ResponseWriter, r *http.Request) {
+func (sh *strictHandler) CreateAccount(w http.ResponseWriter, r *http.Request, params CreateAccountParams) {
 	var request CreateAccountRequestObject
+
+	request.Params = params
 
 	var body CreateAccountJSONRequestBody
 	if err := runtime.BindJSONBody(r, &body); err != nil {
@@ -11617,10 +13978,11 @@ func (sh *strictHandler) UnlinkAccount(w http.ResponseWriter, r *http.Request, i
 }
 
 // ResetAccount operation middleware
-func (sh *strictHandler) ResetAccount(w http.ResponseWriter, r *http.Request, id string) {
+func (sh *strictHandler) ResetAccount(w http.ResponseWriter, r *http.Request, id string, params ResetAccountParams) {
 	var request ResetAccountRequestObject
 
 	request.ID = id
+	request.Params = params
 
 	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
 		return sh.ssi.ResetAccount(ctx, request.(ResetAccountRequestObject))
@@ -11635,6 +13997,219 @@ func (sh *strictHandler) ResetAccount(w http.ResponseWriter, r *http.Request, id
 		sh.options.ResponseErrorHandlerFunc(w, r, err)
 	} else if validResponse, ok := response.(ResetAccountResponseObject); ok {
 		if err := validResponse.VisitResetAccountResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// ListUsersV1 operation middleware
+func (sh *strictHandler) ListUsersV1(w http.ResponseWriter, r *http.Request, params ListUsersV1Params) {
+	var request ListUsersV1RequestObject
+
+	request.Params = params
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.ListUsersV1(ctx, request.(ListUsersV1RequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListUsersV1")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(ListUsersV1ResponseObject); ok {
+		if err := validResponse.VisitListUsersV1Response(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// CreateUserV1 operation middleware
+func (sh *strictHandler) CreateUserV1(w http.ResponseWriter, r *http.Request, params CreateUserV1Params) {
+	var request CreateUserV1RequestObject
+
+	request.Params = params
+
+	var body CreateUserV1JSONRequestBody
+	if err := runtime.BindJSONBody(r, &body); err != nil {
+		sh.options.RequestErrorHandlerFunc(w, r, fmt.Errorf("can't decode JSON body: %w", err))
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.CreateUserV1(ctx, request.(CreateUserV1RequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "CreateUserV1")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(CreateUserV1ResponseObject); ok {
+		if err := validResponse.VisitCreateUserV1Response(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// DeleteUserV1 operation middleware
+func (sh *strictHandler) DeleteUserV1(w http.ResponseWriter, r *http.Request, userID UserID, params DeleteUserV1Params) {
+	var request DeleteUserV1RequestObject
+
+	request.UserID = userID
+	request.Params = params
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.DeleteUserV1(ctx, request.(DeleteUserV1RequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "DeleteUserV1")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(DeleteUserV1ResponseObject); ok {
+		if err := validResponse.VisitDeleteUserV1Response(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// GetUserV1 operation middleware
+func (sh *strictHandler) GetUserV1(w http.ResponseWriter, r *http.Request, userID UserID, params GetUserV1Params) {
+	var request GetUserV1RequestObject
+
+	request.UserID = userID
+	request.Params = params
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.GetUserV1(ctx, request.(GetUserV1RequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetUserV1")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(GetUserV1ResponseObject); ok {
+		if err := validResponse.VisitGetUserV1Response(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// UpdateUserV1 operation middleware
+func (sh *strictHandler) UpdateUserV1(w http.ResponseWriter, r *http.Request, userID UserID, params UpdateUserV1Params) {
+	var request UpdateUserV1RequestObject
+
+	request.UserID = userID
+	request.Params = params
+	if strings.HasPrefix(r.Header.Get("Content-Type"), "application/json") {
+
+		var body UpdateUserV1JSONRequestBody
+		if err := runtime.BindJSONBody(r, &body); err != nil {
+			sh.options.RequestErrorHandlerFunc(w, r, fmt.Errorf("can't decode JSON body: %w", err))
+			return
+		}
+		request.JSONBody = &body
+
+	}
+	if strings.HasPrefix(r.Header.Get("Content-Type"), "application/merge-patch+json") {
+
+		var body UpdateUserV1ApplicationMergePatchPlusJSONRequestBody
+		if err := runtime.BindJSONBody(r, &body); err != nil {
+			sh.options.RequestErrorHandlerFunc(w, r, fmt.Errorf("can't decode JSON body: %w", err))
+			return
+		}
+		request.ApplicationMergePatchPlusJSONBody = &body
+
+	}
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.UpdateUserV1(ctx, request.(UpdateUserV1RequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "UpdateUserV1")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(UpdateUserV1ResponseObject); ok {
+		if err := validResponse.VisitUpdateUserV1Response(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// GetUserSecretV1 operation middleware
+func (sh *strictHandler) GetUserSecretV1(w http.ResponseWriter, r *http.Request, userID UserID) {
+	var request GetUserSecretV1RequestObject
+
+	request.UserID = userID
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.GetUserSecretV1(ctx, request.(GetUserSecretV1RequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetUserSecretV1")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(GetUserSecretV1ResponseObject); ok {
+		if err := validResponse.VisitGetUserSecretV1Response(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// RenewUserSecretV1 operation middleware
+func (sh *strictHandler) RenewUserSecretV1(w http.ResponseWriter, r *http.Request, userID UserID, params RenewUserSecretV1Params) {
+	var request RenewUserSecretV1RequestObject
+
+	request.UserID = userID
+	request.Params = params
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.RenewUserSecretV1(ctx, request.(RenewUserSecretV1RequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "RenewUserSecretV1")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(RenewUserSecretV1ResponseObject); ok {
+		if err := validResponse.VisitRenewUserSecretV1Response(w); err != nil {
 			sh.options.ResponseErrorHandlerFunc(w, r, err)
 		}
 	} else if response != nil {
@@ -11867,10 +14442,11 @@ func (sh *strictHandler) RestoreRevision(w http.ResponseWriter, r *http.Request,
 }
 
 // RestoreUsers operation middleware
-func (sh *strictHandler) RestoreUsers(w http.ResponseWriter, r *http.Request, number RevisionNumber) {
+func (sh *strictHandler) RestoreUsers(w http.ResponseWriter, r *http.Request, number RevisionNumber, params RestoreUsersParams) {
 	var request RestoreUsersRequestObject
 
 	request.Number = number
+	request.Params = params
 
 	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
 		return sh.ssi.RestoreUsers(ctx, request.(RestoreUsersRequestObject))
@@ -12177,8 +14753,10 @@ func (sh *strictHandler) SignIn(w http.ResponseWriter, r *http.Request) {
 }
 
 // ProveFactor operation middleware
-func (sh *strictHandler) ProveFactor(w http.ResponseWriter, r *http.Request) {
+func (sh *strictHandler) ProveFactor(w http.ResponseWriter, r *http.Request, params ProveFactorParams) {
 	var request ProveFactorRequestObject
+
+	request.Params = params
 
 	var body ProveFactorJSONRequestBody
 	if err := runtime.BindJSONBody(r, &body); err != nil {
@@ -12289,8 +14867,10 @@ func (sh *strictHandler) ListTokens(w http.ResponseWriter, r *http.Request, para
 }
 
 // CreateToken operation middleware
-func (sh *strictHandler) CreateToken(w http.ResponseWriter, r *http.Request) {
+func (sh *strictHandler) CreateToken(w http.ResponseWriter, r *http.Request, params CreateTokenParams) {
 	var request CreateTokenRequestObject
+
+	request.Params = params
 
 	var body CreateTokenJSONRequestBody
 	if err := runtime.BindJSONBody(r, &body); err != nil {
@@ -12372,8 +14952,10 @@ func (sh *strictHandler) ListUsers(w http.ResponseWriter, r *http.Request, param
 }
 
 // CreateUser operation middleware
-func (sh *strictHandler) CreateUser(w http.ResponseWriter, r *http.Request) {
+func (sh *strictHandler) CreateUser(w http.ResponseWriter, r *http.Request, params CreateUserParams) {
 	var request CreateUserRequestObject
+
+	request.Params = params
 
 	var body CreateUserJSONRequestBody
 	if err := runtime.BindJSONBody(r, &body); err != nil {

@@ -1,0 +1,178 @@
+package httpapi
+
+import (
+	"cmp"
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"strconv"
+	"strings"
+
+	"github.com/synergycall/pbxportal/internal/directory"
+	"github.com/synergycall/pbxportal/internal/httpapi/openapi"
+	"github.com/synergycall/pbxportal/internal/pbx"
+)
+
+// defaultPage is the number of items in a page without a limit.
+const defaultPage = 100
+
+// ListUsersV1 lists users.
+func (a *api) ListUsersV1(ctx context.Context, r openapi.ListUsersV1RequestObject) (openapi.ListUsersV1ResponseObject, error) {
+	p := r.Params
+	order, descending := strings.CutPrefix(cmp.Or(value(p.Sort), string(directory.ByNumber)), "-")
+	number, _ := pbx.ParseNumber(value(p.Number))
+	s := directory.Selection{
+		Text: value(p.Q), Number: number, Email: value(p.Email), Order: directory.Order(order), Descending: descending,
+		Limit: cmp.Or(value(p.Limit), defaultPage), Count: value(p.Total),
+	}
+	if p.Enabled != nil {
+		disabled := !*p.Enabled
+		s.Disabled = &disabled
+	}
+	if p.Cursor != nil {
+		c, err := readUserCursor(*p.Cursor)
+		if err != nil || c.Sort != order {
+			return nil, badCursor()
+		}
+		s.After = directory.Position{Key: c.Key, Number: c.Number}
+	}
+	page, err := a.directory.Select(ctx, pbx.DefaultTenant, s)
+	if err != nil {
+		return nil, err
+	}
+	out := openapi.ListUsersV1200JSONResponse{Items: make([]openapi.UserV1, len(page.Users))}
+	for i, u := range page.Users {
+		out.Items[i] = toUserV1(u)
+	}
+	if page.Next.Number != 0 {
+		next := userCursor{order, page.Next.Key, page.Next.Number}.String()
+		out.NextCursor = &next
+	}
+	if s.Count {
+		out.Total = &page.Total
+	}
+	return out, nil
+}
+
+// CreateUserV1 adds a user.
+func (a *api) CreateUserV1(ctx context.Context, r openapi.CreateUserV1RequestObject) (openapi.CreateUserV1ResponseObject, error) {
+	u, err := a.directory.Create(ctx, pbx.DefaultTenant, pbx.NewUser{Name: r.Body.Name, Email: value(r.Body.Email), EmailOptional: true})
+	if err != nil {
+		return nil, err
+	}
+	return newCreatedUserV1(ctx, u), nil
+}
+
+func newCreatedUserV1(ctx context.Context, u pbx.User) openapi.CreateUserV1201JSONResponse {
+	return openapi.CreateUserV1201JSONResponse{
+		Body:    toUserWithSecret(ctx, u),
+		Headers: openapi.CreateUserV1201ResponseHeaders{Location: "/api/v1/users/" + string(u.ID), ETag: versionTag(u.Version)},
+	}
+}
+
+// GetUserV1 returns one user.
+func (a *api) GetUserV1(ctx context.Context, r openapi.GetUserV1RequestObject) (openapi.GetUserV1ResponseObject, error) {
+	u, err := a.directory.Get(ctx, pbx.DefaultTenant, pbx.UserID(r.UserID))
+	if err != nil {
+		return nil, err
+	}
+	if has(r.Params.IfNoneMatch, u.Version) {
+		return openapi.GetUserV1304Response(notModified(u.Version)), nil
+	}
+	return openapi.GetUserV1200JSONResponse{Body: toUserV1(u), Headers: openapi.GetUserV1200ResponseHeaders{ETag: versionTag(u.Version)}}, nil
+}
+
+// UpdateUserV1 changes the fields of a user that a merge patch names.
+func (a *api) UpdateUserV1(ctx context.Context, r openapi.UpdateUserV1RequestObject) (openapi.UpdateUserV1ResponseObject, error) {
+	u, err := a.directory.Change(ctx, pbx.DefaultTenant, pbx.UserID(r.UserID), versionOf(r.Params.IfMatch), func(u *pbx.User) error {
+		to, err := patched(toUserV1(*u), *cmp.Or(r.JSONBody, r.ApplicationMergePatchPlusJSONBody))
+		u.Name, u.Email, u.Disabled = to.Name, value(to.Email), !to.Enabled
+		u.Extension.Number, _ = pbx.ParseNumber(to.Number)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return openapi.UpdateUserV1200JSONResponse{Body: toUserV1(u), Headers: openapi.UpdateUserV1200ResponseHeaders{ETag: versionTag(u.Version)}}, nil
+}
+
+// DeleteUserV1 removes a user.
+func (a *api) DeleteUserV1(ctx context.Context, r openapi.DeleteUserV1RequestObject) (openapi.DeleteUserV1ResponseObject, error) {
+	if _, err := a.directory.DeleteVersion(ctx, pbx.DefaultTenant, pbx.UserID(r.UserID), versionOf(r.Params.IfMatch)); err != nil {
+		return nil, err
+	}
+	return openapi.DeleteUserV1204Response{}, nil
+}
+
+// GetUserSecretV1 returns the secret of one user, which is recorded in the audit trail.
+func (a *api) GetUserSecretV1(ctx context.Context, r openapi.GetUserSecretV1RequestObject) (openapi.GetUserSecretV1ResponseObject, error) {
+	secret, err := a.directory.Reveal(ctx, pbx.DefaultTenant, pbx.UserID(r.UserID))
+	if err != nil {
+		return nil, err
+	}
+	return openapi.GetUserSecretV1200JSONResponse{Secret: secret.Reveal()}, nil
+}
+
+// RenewUserSecretV1 gives a user a new secret.
+func (a *api) RenewUserSecretV1(ctx context.Context, r openapi.RenewUserSecretV1RequestObject) (openapi.RenewUserSecretV1ResponseObject, error) {
+	u, err := a.directory.NewSecret(ctx, pbx.DefaultTenant, pbx.UserID(r.UserID), versionOf(r.Params.IfMatch))
+	if err != nil {
+		return nil, err
+	}
+	return newRenewedSecret(ctx, u), nil
+}
+
+func newRenewedSecret(ctx context.Context, u pbx.User) openapi.RenewUserSecretV1200JSONResponse {
+	return openapi.RenewUserSecretV1200JSONResponse{
+		Body: toUserWithSecret(ctx, u), Headers: openapi.RenewUserSecretV1200ResponseHeaders{ETag: versionTag(u.Version)},
+	}
+}
+
+func notModified(version int64) openapi.NotModifiedResponse {
+	return openapi.NotModifiedResponse{Headers: openapi.NotModifiedResponseHeaders{ETag: versionTag(version)}}
+}
+
+func toUserV1(u pbx.User) openapi.UserV1 {
+	return openapi.UserV1{
+		ID: string(u.ID), Name: u.Name, Email: unlessZero(u.Email), Number: strconv.Itoa(int(u.Extension.Number)), Enabled: !u.Disabled,
+		Version: u.Version, CreatedAt: u.CreatedAt.UTC(), UpdatedAt: u.UpdatedAt.UTC(),
+	}
+}
+
+// toUserWithSecret includes the secret if the caller may see it.
+func toUserWithSecret(ctx context.Context, u pbx.User) openapi.UserWithSecret {
+	withoutSecrets(ctx, &u)
+	v := toUserV1(u)
+	return openapi.UserWithSecret{
+		ID: v.ID, Name: v.Name, Email: v.Email, Number: v.Number, Secret: unlessZero(u.Extension.Secret.Reveal()), Enabled: v.Enabled,
+		Version: v.Version, CreatedAt: v.CreatedAt, UpdatedAt: v.UpdatedAt,
+	}
+}
+
+// userCursor is the place in a list of users after which the next page begins.
+type userCursor struct {
+	Sort   string     `json:"s"`
+	Key    string     `json:"k"`
+	Number pbx.Number `json:"n"`
+}
+
+// String returns the cursor as clients get it.
+func (c userCursor) String() string {
+	text, err := json.Marshal(c)
+	if err != nil { // strings and numbers only
+		panic(err)
+	}
+	return base64.RawURLEncoding.EncodeToString(text)
+}
+
+// readUserCursor reads what String returned.
+func readUserCursor(text string) (c userCursor, err error) {
+	plain, err := base64.RawURLEncoding.DecodeString(text)
+	if err == nil {
+		err = json.Unmarshal(plain, &c)
+	}
+	if err == nil && c.Number <= 0 {
+		err = badCursor()
+	}
+	return c, err
+}
