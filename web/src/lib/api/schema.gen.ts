@@ -204,6 +204,96 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/users": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List users
+         * @description The users in pages, without secrets.
+         */
+        get: operations["listUsersV1"];
+        put?: never;
+        /**
+         * Create a user
+         * @description Adds a user with a new SIP secret, which is in this response alone, and only for callers with the permission `secrets:read`. The number is the
+         *     lowest free one from 1000 to 1999; a released number is reused, at once or after the time set by `NUMBER_QUARANTINE`. The next apply brings
+         *     the user to Asterisk.
+         */
+        post: operations["createUserV1"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/users/{userId}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description The id of a user, a UUID. A malformed one is treated as unknown: 404.
+                 * @example 2f9e5a1c-8d8e-4a53-9f5b-8a3b6f0f4c11
+                 */
+                userId: components["parameters"]["UserID"];
+            };
+            cookie?: never;
+        };
+        /** Get a user */
+        get: operations["getUserV1"];
+        put?: never;
+        post?: never;
+        /**
+         * Delete a user
+         * @description Deletes the user and releases the number. Where the user is one of several, as in a ring group, the user is removed there as well. If something
+         *     would not work without the user, nothing is changed (`in_use`). The phone keeps working until the next apply.
+         */
+        delete: operations["deleteUserV1"];
+        options?: never;
+        head?: never;
+        /**
+         * Change a user
+         * @description A JSON merge patch (RFC 7396): changes the fields it names and no others. The phone of a user with another number must register with the new
+         *     number; other changes need nothing at the phone. The next apply brings the change to Asterisk.
+         */
+        patch: operations["updateUserV1"];
+        trace?: never;
+    };
+    "/api/v1/users/{userId}/secret": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description The id of a user, a UUID. A malformed one is treated as unknown: 404.
+                 * @example 2f9e5a1c-8d8e-4a53-9f5b-8a3b6f0f4c11
+                 */
+                userId: components["parameters"]["UserID"];
+            };
+            cookie?: never;
+        };
+        /**
+         * Get the SIP secret of a user
+         * @description The secret to enter in a telephone. Each call writes the audit event `user.reveal`; if that fails, no secret is returned.
+         */
+        get: operations["getUserSecretV1"];
+        put?: never;
+        /**
+         * Give a user a new SIP secret
+         * @description Replaces the secret by a random one, which is in the response for callers with the permission `secrets:read`. The phone works with the old one
+         *     until the next apply, and needs the new one from then on.
+         */
+        post: operations["renewUserSecretV1"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/apply": {
         parameters: {
             query?: never;
@@ -500,8 +590,9 @@ export interface paths {
          *     | action | what happened |
          *     |---|---|
          *     | `user.create` | a user was created |
+         *     | `user.change` | the name, address, number or state of a user was changed; the event has the fields that differ |
          *     | `user.delete` | a user was deleted, and the number freed |
-         *     | `user.secret` | a user got a new SIP secret, because the key of the old one was declared lost |
+         *     | `user.secret` | a user got a new SIP secret, on request or because the key of the old one was declared lost |
          *     | `user.reveal` | the SIP secret of a user was shown to the actor, by `GET /users/{userId}/secret` |
          *     | `apply.adopt` | the portal adopted the files it found at its first apply, or at `install`, as a revision |
          *     | `apply.started` | an apply, restore or dry run began; written before any file is changed |
@@ -1750,6 +1841,20 @@ export interface components {
              */
             name: string;
         };
+        /** @description A user to be created. */
+        NewUserV1: {
+            /**
+             * Format: email
+             * @description The e-mail address, in ASCII; unique without regard to case; null or left out for none. Surrounding spaces and invisible characters are
+             *     removed; full-width letters are converted to ASCII.
+             */
+            email?: string | null;
+            /**
+             * @description The person's name: 1–255 printable characters of any script, on one line. It is normalized before it is counted (NFC): surrounding and repeated
+             *     spaces and invisible characters, such as directional marks pasted from a mail, are removed.
+             */
+            name: string;
+        };
         /** @description The code of a one-time link, in any case. */
         OneTimeCode: string;
         /** @description A one-time link to set a password. The web page for it is `/app/invite#` and the code. */
@@ -1785,7 +1890,7 @@ export interface components {
          * @description One permission of a caller. No operation requires `system:read` today.
          * @enum {string}
          */
-        Permission: "users:read" | "users:write" | "secrets:read" | "apply:read" | "apply:run" | "live:read" | "audit:read" | "accounts:read" | "accounts:write" | "system:read";
+        Permission: "users:read" | "users:write" | "things:read" | "things:write" | "secrets:read" | "apply:read" | "apply:run" | "live:read" | "audit:read" | "accounts:read" | "accounts:write" | "system:read";
         /** @description What an apply would do now. */
         Plan: {
             /**
@@ -1849,12 +1954,14 @@ export interface components {
              * @description Identifies the kind of failure: `urn:pbxportal:problem:` and the code.
              */
             type: string;
+            /** @description What refers to the object, with the code `in_use`. */
+            uses?: components["schemas"]["Use"][];
         };
         /**
          * @description The kind of failure, for programs. See the table at the top.
          * @enum {string}
          */
-        ProblemCode: "invalid_input" | "invalid_json" | "body_unreadable" | "cross_origin" | "tls_needed" | "path_not_found" | "user_not_found" | "extension_not_found" | "apply_log_not_found" | "revision_not_found" | "revision_forgotten" | "not_signed_in" | "sign_in_failed" | "otp_required" | "other_account" | "forbidden" | "persons_only" | "second_factor_needed" | "setup_needed" | "setup_code_invalid" | "link_invalid" | "account_not_found" | "session_not_found" | "token_not_found" | "setup_done" | "account_email_taken" | "last_owner" | "totp_on" | "totp_off" | "too_many_tokens" | "too_many_attempts" | "method_not_allowed" | "email_taken" | "extension_pool_exhausted" | "apply_running" | "drift" | "number_clash" | "idempotency_key_reused" | "plan_moved" | "body_too_large" | "unsupported_media_type" | "host_not_allowed" | "too_many_requests" | "apply_refused" | "write_failed" | "reload_failed" | "asterisk_disagrees" | "rolled_back" | "not_confirmed" | "in_doubt" | "audit_failed" | "internal" | "database_unavailable" | "database_full" | "database_damaged" | "database_newer" | "allocation_retries_exhausted" | "timeout";
+        ProblemCode: "invalid_input" | "invalid_json" | "body_unreadable" | "cross_origin" | "tls_needed" | "path_not_found" | "user_not_found" | "thing_not_found" | "extension_not_found" | "apply_log_not_found" | "revision_not_found" | "revision_forgotten" | "not_signed_in" | "sign_in_failed" | "otp_required" | "other_account" | "forbidden" | "persons_only" | "second_factor_needed" | "setup_needed" | "setup_code_invalid" | "link_invalid" | "account_not_found" | "session_not_found" | "token_not_found" | "setup_done" | "account_email_taken" | "last_owner" | "totp_on" | "totp_off" | "too_many_tokens" | "too_many_attempts" | "method_not_allowed" | "email_taken" | "name_taken" | "number_taken" | "extension_pool_exhausted" | "number_pool_exhausted" | "in_use" | "apply_running" | "drift" | "number_clash" | "idempotency_key_reused" | "idempotency_answer_lost" | "plan_moved" | "changed_meanwhile" | "body_too_large" | "unsupported_media_type" | "host_not_allowed" | "too_many_requests" | "apply_refused" | "write_failed" | "reload_failed" | "asterisk_disagrees" | "rolled_back" | "not_confirmed" | "in_doubt" | "audit_failed" | "internal" | "database_unavailable" | "database_full" | "database_damaged" | "database_newer" | "allocation_retries_exhausted" | "timeout";
         /** @description The address of the OpenID provider whose identity the account is bound to; null if it is not bound. */
         Provider: string | null;
         Ready: {
@@ -2080,6 +2187,20 @@ export interface components {
             next_cursor?: string;
             tokens: components["schemas"]["Token"][];
         };
+        /** @description A field of an object that refers to the one in question. */
+        Use: {
+            /** @description The field that refers to it, such as `fallback`. */
+            field: string;
+            /**
+             * Format: uuid
+             * @description The id of the object.
+             */
+            id: string;
+            /** @description The kind of the object, such as `ring_group`. */
+            kind: string;
+            /** @description The name of the object. */
+            name: string;
+        };
         /** @description A person with exactly one extension. */
         User: {
             /**
@@ -2111,9 +2232,106 @@ export interface components {
             next_cursor?: string;
             users: components["schemas"]["User"][];
         };
+        UserPage: {
+            items: components["schemas"]["UserV1"][];
+            /** @description The `cursor` of the next page; null on the last page. */
+            next_cursor: string | null;
+            /** @description The number of matching users on all pages, with `total=true`. */
+            total?: number;
+        };
+        /** @description The fields of a user that change. */
+        UserPatch: {
+            /**
+             * Format: email
+             * @description The new e-mail address; null to remove it.
+             */
+            email?: string | null;
+            /** @description Whether the phone can register and be called. */
+            enabled?: boolean;
+            /** @description The new name; see NewUserV1. */
+            name?: string;
+            /** @description The new number. */
+            number?: string;
+        };
         UserSecret: {
             /** @description The SIP password. */
             secret: string;
+        };
+        /** @description A person with a number. */
+        UserV1: {
+            /**
+             * Format: date-time
+             * @description When the user was created (UTC).
+             */
+            created_at: string;
+            /**
+             * Format: email
+             * @description The e-mail address, in the case as entered; null if there is none.
+             */
+            email: string | null;
+            /** @description Whether the phone can register and be called. The number of a user who is not enabled stays reserved. */
+            enabled: boolean;
+            /**
+             * Format: uuid
+             * @description The id of the user.
+             */
+            id: string;
+            /** @description The person's name. */
+            name: string;
+            /**
+             * @description The number that is dialled; also the SIP user name.
+             * @example 1000
+             */
+            number: string;
+            /**
+             * Format: date-time
+             * @description When the user was last changed (UTC).
+             */
+            updated_at: string;
+            /**
+             * Format: int64
+             * @description Raised by every change; in double quotes it is the `ETag`.
+             */
+            version: number;
+        };
+        /** @description A user with a new secret. */
+        UserWithSecret: {
+            /**
+             * Format: date-time
+             * @description When the user was created (UTC).
+             */
+            created_at: string;
+            /**
+             * Format: email
+             * @description The e-mail address, in the case as entered; null if there is none.
+             */
+            email: string | null;
+            /** @description Whether the phone can register and be called. The number of a user who is not enabled stays reserved. */
+            enabled: boolean;
+            /**
+             * Format: uuid
+             * @description The id of the user.
+             */
+            id: string;
+            /** @description The person's name. */
+            name: string;
+            /**
+             * @description The number that is dialled; also the SIP user name.
+             * @example 1000
+             */
+            number: string;
+            /** @description The SIP password. Omitted for callers without the permission `secrets:read`. */
+            secret?: string;
+            /**
+             * Format: date-time
+             * @description When the user was last changed (UTC).
+             */
+            updated_at: string;
+            /**
+             * Format: int64
+             * @description Raised by every change; in double quotes it is the `ETag`.
+             */
+            version: number;
         };
         /**
          * @description Whether Asterisk was seen to run the files: `confirmed` every object was compared and is as intended; `contradicted` Asterisk
@@ -2205,6 +2423,15 @@ export interface components {
                 "application/problem+json": components["schemas"]["Problem"];
             };
         };
+        /** @description The object is not at the version in `If-Match`; nothing was changed. */
+        ChangedMeanwhile: {
+            headers: {
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
         /** @description The number is not an extension number: a whole number from 10 to 999999 without leading zeros. */
         ExtensionNotFound: {
             headers: {
@@ -2235,6 +2462,15 @@ export interface components {
                 "application/problem+json": components["schemas"]["Problem"];
             };
         };
+        /** @description Others refer to it, which would not work without it; nothing was changed. */
+        InUse: {
+            headers: {
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
         /** @description The body is not well-formed JSON, or fields, query parameters or headers violate a rule; `errors` lists all of them. */
         InvalidBody: {
             headers: {
@@ -2246,6 +2482,15 @@ export interface components {
         };
         /** @description A query parameter is unknown, or a parameter or header violates a rule; `errors` lists all of them. */
         InvalidQuery: {
+            headers: {
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description The idempotency key was used before, for a different request, or for this one, whose response is not available any more. */
+        KeyConflict: {
             headers: {
                 [name: string]: unknown;
             };
@@ -2279,6 +2524,14 @@ export interface components {
             content: {
                 "application/problem+json": components["schemas"]["Problem"];
             };
+        };
+        /** @description The client has the current version. */
+        NotModified: {
+            headers: {
+                ETag: components["headers"]["VersionETag"];
+                [name: string]: unknown;
+            };
+            content?: never;
         };
         /** @description The request is not authenticated. Send a token, or sign in. */
         NotSignedIn: {
@@ -2412,6 +2665,15 @@ export interface components {
                 "application/problem+json": components["schemas"]["Problem"];
             };
         };
+        /** @description The e-mail address or the number is taken, or no number is free. */
+        UserConflict: {
+            headers: {
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
         /** @description There is no such user, or the id is malformed. */
         UserNotFound: {
             headers: {
@@ -2478,10 +2740,21 @@ export interface components {
          */
         IfMatch: string;
         /**
+         * @description The `ETag` of the object that the caller has read: if the object was changed since, the response is 412 `changed_meanwhile`, and nothing is
+         *     changed. Without the header, the object is changed whatever its version.
+         * @example "3"
+         */
+        IfMatchVersion: string;
+        /**
          * @description The `ETag` of a plan that the client has; if it is still current, the response is 304 without a body.
          * @example "0f4a6c2d9b8e7351a2c4e6f80b1d3957"
          */
         IfNoneMatch: string;
+        /**
+         * @description The `ETag` of the object that the client has; if it is still current, the response is 304 without a body.
+         * @example "3"
+         */
+        IfNoneMatchVersion: string;
         /**
          * @description The `id` of the last event received; the stream begins after it.
          * @example 2
@@ -2502,11 +2775,26 @@ export interface components {
          * @example 20
          */
         LogLimit: number;
+        /** @description The `next_cursor` of the previous page, with the same `sort`. Without it, the first page. */
+        PageCursor: string;
+        /**
+         * @description The maximum number of items in a page.
+         * @example 100
+         */
+        PageLimit: number;
         /**
          * @description `respond-async`: return 202 as soon as the apply is recorded (RFC 7240). Other preferences are ignored.
          * @example respond-async
          */
         Prefer: string;
+        /**
+         * @description A unique text chosen by the client for this request, such as a UUID; keys of different accounts and tokens are independent. For 24 hours a
+         *     repeated request with the same key is not carried out again, and gets the first response, with the header `Idempotent-Replayed: true`; while the
+         *     first is in progress, the second one waits. This holds also if the portal was stopped before it could respond: the response is then made from the object as
+         *     it is now, or, where that is not possible, 409 `idempotency_answer_lost`. A request that failed changed nothing, and can be sent again with its key.
+         * @example 5f0c9d55-0b6b-4d2c-8a90-6d0f5b0e52c5
+         */
+        RequestKey: string;
         /**
          * @description The maximum number of revisions in a page.
          * @example 20
@@ -2527,6 +2815,11 @@ export interface components {
          * @example 50
          */
         TokenLimit: number;
+        /**
+         * @description `true` adds the number of matching items on all pages.
+         * @example true
+         */
+        Total: boolean;
         /**
          * @description The id of a user, a UUID. A malformed one is treated as unknown: 404.
          * @example 2f9e5a1c-8d8e-4a53-9f5b-8a3b6f0f4c11
@@ -2552,6 +2845,8 @@ export interface components {
         SessionCookie: string;
         /** @description Where the browser is redirected. */
         SignInLocation: string;
+        /** @description The version of the object in double quotes. */
+        VersionETag: string;
     };
     pathItems: never;
 }
@@ -2560,7 +2855,16 @@ export interface operations {
     changePassword: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /**
+                 * @description A unique text chosen by the client for this request, such as a UUID; keys of different accounts and tokens are independent. For 24 hours a
+                 *     repeated request with the same key is not carried out again, and gets the first response, with the header `Idempotent-Replayed: true`; while the
+                 *     first is in progress, the second one waits. This holds also if the portal was stopped before it could respond: the response is then made from the object as
+                 *     it is now, or, where that is not possible, 409 `idempotency_answer_lost`. A request that failed changed nothing, and can be sent again with its key.
+                 * @example 5f0c9d55-0b6b-4d2c-8a90-6d0f5b0e52c5
+                 */
+                "Idempotency-Key"?: components["parameters"]["RequestKey"];
+            };
             path?: never;
             cookie?: never;
         };
@@ -2581,6 +2885,7 @@ export interface operations {
             400: components["responses"]["InvalidBody"];
             401: components["responses"]["NotSignedIn"];
             403: components["responses"]["Forbidden"];
+            409: components["responses"]["KeyConflict"];
             413: components["responses"]["BodyTooLarge"];
             415: components["responses"]["UnsupportedMediaType"];
             421: components["responses"]["WrongHost"];
@@ -2651,7 +2956,16 @@ export interface operations {
     startTOTP: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /**
+                 * @description A unique text chosen by the client for this request, such as a UUID; keys of different accounts and tokens are independent. For 24 hours a
+                 *     repeated request with the same key is not carried out again, and gets the first response, with the header `Idempotent-Replayed: true`; while the
+                 *     first is in progress, the second one waits. This holds also if the portal was stopped before it could respond: the response is then made from the object as
+                 *     it is now, or, where that is not possible, 409 `idempotency_answer_lost`. A request that failed changed nothing, and can be sent again with its key.
+                 * @example 5f0c9d55-0b6b-4d2c-8a90-6d0f5b0e52c5
+                 */
+                "Idempotency-Key"?: components["parameters"]["RequestKey"];
+            };
             path?: never;
             cookie?: never;
         };
@@ -2717,7 +3031,16 @@ export interface operations {
     confirmTOTP: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /**
+                 * @description A unique text chosen by the client for this request, such as a UUID; keys of different accounts and tokens are independent. For 24 hours a
+                 *     repeated request with the same key is not carried out again, and gets the first response, with the header `Idempotent-Replayed: true`; while the
+                 *     first is in progress, the second one waits. This holds also if the portal was stopped before it could respond: the response is then made from the object as
+                 *     it is now, or, where that is not possible, 409 `idempotency_answer_lost`. A request that failed changed nothing, and can be sent again with its key.
+                 * @example 5f0c9d55-0b6b-4d2c-8a90-6d0f5b0e52c5
+                 */
+                "Idempotency-Key"?: components["parameters"]["RequestKey"];
+            };
             path?: never;
             cookie?: never;
         };
@@ -2786,7 +3109,16 @@ export interface operations {
     createAccount: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /**
+                 * @description A unique text chosen by the client for this request, such as a UUID; keys of different accounts and tokens are independent. For 24 hours a
+                 *     repeated request with the same key is not carried out again, and gets the first response, with the header `Idempotent-Replayed: true`; while the
+                 *     first is in progress, the second one waits. This holds also if the portal was stopped before it could respond: the response is then made from the object as
+                 *     it is now, or, where that is not possible, 409 `idempotency_answer_lost`. A request that failed changed nothing, and can be sent again with its key.
+                 * @example 5f0c9d55-0b6b-4d2c-8a90-6d0f5b0e52c5
+                 */
+                "Idempotency-Key"?: components["parameters"]["RequestKey"];
+            };
             path?: never;
             cookie?: never;
         };
@@ -2928,7 +3260,16 @@ export interface operations {
     resetAccount: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /**
+                 * @description A unique text chosen by the client for this request, such as a UUID; keys of different accounts and tokens are independent. For 24 hours a
+                 *     repeated request with the same key is not carried out again, and gets the first response, with the header `Idempotent-Replayed: true`; while the
+                 *     first is in progress, the second one waits. This holds also if the portal was stopped before it could respond: the response is then made from the object as
+                 *     it is now, or, where that is not possible, 409 `idempotency_answer_lost`. A request that failed changed nothing, and can be sent again with its key.
+                 * @example 5f0c9d55-0b6b-4d2c-8a90-6d0f5b0e52c5
+                 */
+                "Idempotency-Key"?: components["parameters"]["RequestKey"];
+            };
             path: {
                 /**
                  * @description The id of the account; a malformed one is treated as unknown.
@@ -2953,6 +3294,338 @@ export interface operations {
             401: components["responses"]["NotSignedIn"];
             403: components["responses"]["Forbidden"];
             404: components["responses"]["AccountNotFound"];
+            409: components["responses"]["KeyConflict"];
+            421: components["responses"]["WrongHost"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    listUsersV1: {
+        parameters: {
+            query?: {
+                /** @description The `next_cursor` of the previous page, with the same `sort`. Without it, the first page. */
+                cursor?: components["parameters"]["PageCursor"];
+                /**
+                 * @description Only the user with this e-mail address, without regard to case.
+                 * @example anna@example.com
+                 */
+                email?: string;
+                /**
+                 * @description Only users who are enabled, or only those who are not.
+                 * @example true
+                 */
+                enabled?: boolean;
+                /**
+                 * @description The maximum number of items in a page.
+                 * @example 100
+                 */
+                limit?: components["parameters"]["PageLimit"];
+                /**
+                 * @description Only the user with this number.
+                 * @example 1000
+                 */
+                number?: string;
+                /**
+                 * @description Only users whose name, e-mail address or number contains this text, without regard to case and accents.
+                 * @example anna
+                 */
+                q?: string;
+                /**
+                 * @description The order: `number`, `name`, `email`, `created_at` or `updated_at`, with `-` before it descending. Users with the same value are ordered by number.
+                 * @example name
+                 */
+                sort?: string;
+                /**
+                 * @description `true` adds the number of matching items on all pages.
+                 * @example true
+                 */
+                total?: components["parameters"]["Total"];
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description One page of users. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["UserPage"];
+                };
+            };
+            400: components["responses"]["InvalidQuery"];
+            401: components["responses"]["NotSignedIn"];
+            403: components["responses"]["Forbidden"];
+            421: components["responses"]["WrongHost"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    createUserV1: {
+        parameters: {
+            query?: never;
+            header?: {
+                /**
+                 * @description A unique text chosen by the client for this request, such as a UUID; keys of different accounts and tokens are independent. For 24 hours a
+                 *     repeated request with the same key is not carried out again, and gets the first response, with the header `Idempotent-Replayed: true`; while the
+                 *     first is in progress, the second one waits. This holds also if the portal was stopped before it could respond: the response is then made from the object as
+                 *     it is now, or, where that is not possible, 409 `idempotency_answer_lost`. A request that failed changed nothing, and can be sent again with its key.
+                 * @example 5f0c9d55-0b6b-4d2c-8a90-6d0f5b0e52c5
+                 */
+                "Idempotency-Key"?: components["parameters"]["RequestKey"];
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewUserV1"];
+            };
+        };
+        responses: {
+            /** @description The user was created. */
+            201: {
+                headers: {
+                    ETag: components["headers"]["VersionETag"];
+                    /** @description The path of the new user. */
+                    Location: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["UserWithSecret"];
+                };
+            };
+            400: components["responses"]["InvalidBody"];
+            401: components["responses"]["NotSignedIn"];
+            403: components["responses"]["Forbidden"];
+            409: components["responses"]["UserConflict"];
+            413: components["responses"]["BodyTooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
+            421: components["responses"]["WrongHost"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    getUserV1: {
+        parameters: {
+            query?: never;
+            header?: {
+                /**
+                 * @description The `ETag` of the object that the client has; if it is still current, the response is 304 without a body.
+                 * @example "3"
+                 */
+                "If-None-Match"?: components["parameters"]["IfNoneMatchVersion"];
+            };
+            path: {
+                /**
+                 * @description The id of a user, a UUID. A malformed one is treated as unknown: 404.
+                 * @example 2f9e5a1c-8d8e-4a53-9f5b-8a3b6f0f4c11
+                 */
+                userId: components["parameters"]["UserID"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The user. */
+            200: {
+                headers: {
+                    ETag: components["headers"]["VersionETag"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["UserV1"];
+                };
+            };
+            304: components["responses"]["NotModified"];
+            400: components["responses"]["InvalidQuery"];
+            401: components["responses"]["NotSignedIn"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["UserNotFound"];
+            421: components["responses"]["WrongHost"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    deleteUserV1: {
+        parameters: {
+            query?: never;
+            header?: {
+                /**
+                 * @description The `ETag` of the object that the caller has read: if the object was changed since, the response is 412 `changed_meanwhile`, and nothing is
+                 *     changed. Without the header, the object is changed whatever its version.
+                 * @example "3"
+                 */
+                "If-Match"?: components["parameters"]["IfMatchVersion"];
+            };
+            path: {
+                /**
+                 * @description The id of a user, a UUID. A malformed one is treated as unknown: 404.
+                 * @example 2f9e5a1c-8d8e-4a53-9f5b-8a3b6f0f4c11
+                 */
+                userId: components["parameters"]["UserID"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The user was deleted. */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            400: components["responses"]["InvalidQuery"];
+            401: components["responses"]["NotSignedIn"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["UserNotFound"];
+            409: components["responses"]["InUse"];
+            412: components["responses"]["ChangedMeanwhile"];
+            421: components["responses"]["WrongHost"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    updateUserV1: {
+        parameters: {
+            query?: never;
+            header?: {
+                /**
+                 * @description The `ETag` of the object that the caller has read: if the object was changed since, the response is 412 `changed_meanwhile`, and nothing is
+                 *     changed. Without the header, the object is changed whatever its version.
+                 * @example "3"
+                 */
+                "If-Match"?: components["parameters"]["IfMatchVersion"];
+            };
+            path: {
+                /**
+                 * @description The id of a user, a UUID. A malformed one is treated as unknown: 404.
+                 * @example 2f9e5a1c-8d8e-4a53-9f5b-8a3b6f0f4c11
+                 */
+                userId: components["parameters"]["UserID"];
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["UserPatch"];
+                "application/merge-patch+json": components["schemas"]["UserPatch"];
+            };
+        };
+        responses: {
+            /** @description The user with the changes. */
+            200: {
+                headers: {
+                    ETag: components["headers"]["VersionETag"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["UserV1"];
+                };
+            };
+            400: components["responses"]["InvalidBody"];
+            401: components["responses"]["NotSignedIn"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["UserNotFound"];
+            409: components["responses"]["UserConflict"];
+            412: components["responses"]["ChangedMeanwhile"];
+            413: components["responses"]["BodyTooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
+            421: components["responses"]["WrongHost"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    getUserSecretV1: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description The id of a user, a UUID. A malformed one is treated as unknown: 404.
+                 * @example 2f9e5a1c-8d8e-4a53-9f5b-8a3b6f0f4c11
+                 */
+                userId: components["parameters"]["UserID"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The secret. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["UserSecret"];
+                };
+            };
+            400: components["responses"]["InvalidQuery"];
+            401: components["responses"]["NotSignedIn"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["UserNotFound"];
+            421: components["responses"]["WrongHost"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    renewUserSecretV1: {
+        parameters: {
+            query?: never;
+            header?: {
+                /**
+                 * @description A unique text chosen by the client for this request, such as a UUID; keys of different accounts and tokens are independent. For 24 hours a
+                 *     repeated request with the same key is not carried out again, and gets the first response, with the header `Idempotent-Replayed: true`; while the
+                 *     first is in progress, the second one waits. This holds also if the portal was stopped before it could respond: the response is then made from the object as
+                 *     it is now, or, where that is not possible, 409 `idempotency_answer_lost`. A request that failed changed nothing, and can be sent again with its key.
+                 * @example 5f0c9d55-0b6b-4d2c-8a90-6d0f5b0e52c5
+                 */
+                "Idempotency-Key"?: components["parameters"]["RequestKey"];
+                /**
+                 * @description The `ETag` of the object that the caller has read: if the object was changed since, the response is 412 `changed_meanwhile`, and nothing is
+                 *     changed. Without the header, the object is changed whatever its version.
+                 * @example "3"
+                 */
+                "If-Match"?: components["parameters"]["IfMatchVersion"];
+            };
+            path: {
+                /**
+                 * @description The id of a user, a UUID. A malformed one is treated as unknown: 404.
+                 * @example 2f9e5a1c-8d8e-4a53-9f5b-8a3b6f0f4c11
+                 */
+                userId: components["parameters"]["UserID"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The user with the new secret. */
+            200: {
+                headers: {
+                    ETag: components["headers"]["VersionETag"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["UserWithSecret"];
+                };
+            };
+            400: components["responses"]["InvalidQuery"];
+            401: components["responses"]["NotSignedIn"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["UserNotFound"];
+            409: components["responses"]["KeyConflict"];
+            412: components["responses"]["ChangedMeanwhile"];
             421: components["responses"]["WrongHost"];
             429: components["responses"]["TooManyRequests"];
             500: components["responses"]["Internal"];
@@ -3292,7 +3965,16 @@ export interface operations {
     restoreUsers: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /**
+                 * @description A unique text chosen by the client for this request, such as a UUID; keys of different accounts and tokens are independent. For 24 hours a
+                 *     repeated request with the same key is not carried out again, and gets the first response, with the header `Idempotent-Replayed: true`; while the
+                 *     first is in progress, the second one waits. This holds also if the portal was stopped before it could respond: the response is then made from the object as
+                 *     it is now, or, where that is not possible, 409 `idempotency_answer_lost`. A request that failed changed nothing, and can be sent again with its key.
+                 * @example 5f0c9d55-0b6b-4d2c-8a90-6d0f5b0e52c5
+                 */
+                "Idempotency-Key"?: components["parameters"]["RequestKey"];
+            };
             path: {
                 /**
                  * @description The number of a revision, from 1. A malformed one is treated as unknown: 404.
@@ -4098,7 +4780,16 @@ export interface operations {
     proveFactor: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /**
+                 * @description A unique text chosen by the client for this request, such as a UUID; keys of different accounts and tokens are independent. For 24 hours a
+                 *     repeated request with the same key is not carried out again, and gets the first response, with the header `Idempotent-Replayed: true`; while the
+                 *     first is in progress, the second one waits. This holds also if the portal was stopped before it could respond: the response is then made from the object as
+                 *     it is now, or, where that is not possible, 409 `idempotency_answer_lost`. A request that failed changed nothing, and can be sent again with its key.
+                 * @example 5f0c9d55-0b6b-4d2c-8a90-6d0f5b0e52c5
+                 */
+                "Idempotency-Key"?: components["parameters"]["RequestKey"];
+            };
             path?: never;
             cookie?: never;
         };
@@ -4228,7 +4919,16 @@ export interface operations {
     createToken: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /**
+                 * @description A unique text chosen by the client for this request, such as a UUID; keys of different accounts and tokens are independent. For 24 hours a
+                 *     repeated request with the same key is not carried out again, and gets the first response, with the header `Idempotent-Replayed: true`; while the
+                 *     first is in progress, the second one waits. This holds also if the portal was stopped before it could respond: the response is then made from the object as
+                 *     it is now, or, where that is not possible, 409 `idempotency_answer_lost`. A request that failed changed nothing, and can be sent again with its key.
+                 * @example 5f0c9d55-0b6b-4d2c-8a90-6d0f5b0e52c5
+                 */
+                "Idempotency-Key"?: components["parameters"]["RequestKey"];
+            };
             path?: never;
             cookie?: never;
         };
@@ -4339,7 +5039,16 @@ export interface operations {
     createUser: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /**
+                 * @description A unique text chosen by the client for this request, such as a UUID; keys of different accounts and tokens are independent. For 24 hours a
+                 *     repeated request with the same key is not carried out again, and gets the first response, with the header `Idempotent-Replayed: true`; while the
+                 *     first is in progress, the second one waits. This holds also if the portal was stopped before it could respond: the response is then made from the object as
+                 *     it is now, or, where that is not possible, 409 `idempotency_answer_lost`. A request that failed changed nothing, and can be sent again with its key.
+                 * @example 5f0c9d55-0b6b-4d2c-8a90-6d0f5b0e52c5
+                 */
+                "Idempotency-Key"?: components["parameters"]["RequestKey"];
+            };
             path?: never;
             cookie?: never;
         };
@@ -4442,6 +5151,7 @@ export interface operations {
             401: components["responses"]["NotSignedIn"];
             403: components["responses"]["Forbidden"];
             404: components["responses"]["UserNotFound"];
+            409: components["responses"]["InUse"];
             421: components["responses"]["WrongHost"];
             429: components["responses"]["TooManyRequests"];
             500: components["responses"]["Internal"];
