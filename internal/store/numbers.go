@@ -17,6 +17,10 @@ const (
         UNION ALL SELECT number FROM numbers WHERE thing_id IS NOT NULL`
 	takenNumbers = ownNumbers + `
         UNION ALL SELECT CAST(number AS text) FROM freed_numbers WHERE number BETWEEN $1 AND $2 AND freed_at > $3`
+
+	holder = `SELECT coalesce(t.kind, 'user'), CAST(coalesce(n.thing_id, n.user_id) AS text), coalesce(t.name, u.name, '')
+FROM numbers n LEFT JOIN things t ON t.id = n.thing_id LEFT JOIN users u ON u.id = n.user_id
+WHERE n.number = $1 AND n.tenant_id = $2`
 )
 
 // numbersOf returns the numbers of a query for ownNumbers or takenNumbers, from the first to the last of its parameters.
@@ -63,9 +67,7 @@ func (t *Tx) host(ctx context.Context) ([]pbx.HostObject, error) {
 // Holder returns who has a number: a user or an item of the tenant, or the host; ok is false if the number is free.
 func (t *Tx) Holder(ctx context.Context, tenant pbx.TenantID, number string) (h pbx.Holder, ok bool, err error) {
 	h, ok, err = found(func() (h pbx.Holder, err error) {
-		err = t.tx.QueryRowContext(ctx, `SELECT coalesce(t.kind, 'user'), CAST(coalesce(n.thing_id, n.user_id) AS text), coalesce(t.name, u.name, '')
-FROM numbers n LEFT JOIN things t ON t.id = n.thing_id LEFT JOIN users u ON u.id = n.user_id
-WHERE n.number = $1 AND n.tenant_id = $2`, number, string(tenant)).Scan((*string)(&h.Kind), &h.ID, &h.Name)
+		err = t.tx.QueryRowContext(ctx, holder, number, string(tenant)).Scan((*string)(&h.Kind), &h.ID, &h.Name)
 		return h, err
 	}())
 	if err != nil || ok {

@@ -20,6 +20,8 @@ SELECT t.id, t.tenant_id, t.kind, t.short, t.name, t.body, t.version, t.created_
     (SELECT covered FROM things_version)
 FROM things t `
 	allItems = selectItem + `ORDER BY t.tenant_id, t.kind, t.short`
+	itemByID = selectItem + `WHERE t.tenant_id = $1 AND t.kind = $2 AND t.id = $3`
+	named    = `SELECT id FROM things WHERE tenant_id = $1 AND kind = $2 AND name_key = $3`
 )
 
 // itemList is a cached list of a tenant's items with its version in the table things_version.
@@ -115,7 +117,7 @@ func (t *Tx) Item(ctx context.Context, tenant pbx.TenantID, kind pbx.ThingKind, 
 }
 
 func oneItem(ctx context.Context, from querier, tenant pbx.TenantID, kind pbx.ThingKind, id pbx.ThingID) (pbx.Item, bool, error) {
-	i, ok, err := found(scanStoredItem(from.QueryRowContext(ctx, selectItem+`WHERE t.tenant_id = $1 AND t.kind = $2 AND t.id = $3`, string(tenant), string(kind), string(id))))
+	i, ok, err := found(scanStoredItem(from.QueryRowContext(ctx, itemByID, string(tenant), string(kind), string(id))))
 	if err == nil && ok {
 		err = i.check()
 	}
@@ -173,8 +175,7 @@ func nameKey(name string) string { return strings.ToLower(name) }
 
 // Named returns the id of the tenant's item of a kind with a name, without regard to case; "" if there is none.
 func (t *Tx) Named(ctx context.Context, tenant pbx.TenantID, kind pbx.ThingKind, name string) (pbx.ThingID, error) {
-	id, _, err := found(scanText(t.tx.QueryRowContext(ctx, `SELECT id FROM things WHERE tenant_id = $1 AND kind = $2 AND name_key = $3`,
-		string(tenant), string(kind), nameKey(name))))
+	id, _, err := found(scanText(t.tx.QueryRowContext(ctx, named, string(tenant), string(kind), nameKey(name))))
 	return pbx.ThingID(id), err
 }
 
@@ -235,11 +236,7 @@ func (t *Tx) putReferences(ctx context.Context, i pbx.Item) error {
 		return err
 	}
 	for _, r := range i.Body.References() {
-		column := "to_thing"
-		if r.To.Kind == pbx.KindUser {
-			column = "to_user"
-		}
-		if err := t.queue(ctx, batch, `INSERT INTO thing_refs (from_id, field, ordinal, `+column+`) VALUES ($1, $2, $3, $4)`,
+		if err := t.queue(ctx, batch, `INSERT INTO thing_refs (from_id, field, ordinal, `+refColumn(r.To)+`) VALUES ($1, $2, $3, $4)`,
 			string(i.ID), r.Field, r.Ordinal, r.To.ID); err != nil {
 			return err
 		}
@@ -296,15 +293,24 @@ func (t *Tx) DeleteItem(ctx context.Context, i pbx.Item, now time.Time, event pb
 
 // UsedBy returns the fields of items that refer to a user or an item, ordered by kind, Short and field.
 func (t *Tx) UsedBy(ctx context.Context, to pbx.Ref) ([]pbx.Use, error) {
-	column := "to_thing"
-	if to.Kind == pbx.KindUser {
-		column = "to_user"
-	}
 	uses, err := gather(ctx, t.tx, func(r row) (u pbx.Use, err error) {
 		err = r.Scan((*string)(&u.Kind), &u.Name, &u.Field, (*string)(&u.ID))
 		return u, err
-	}, `SELECT t.kind, t.name, r.field, t.id FROM thing_refs r JOIN things t ON t.id = r.from_id WHERE r.`+column+` = $1 ORDER BY t.kind, t.short, r.field`, to.ID)
+	}, usesOf(to), to.ID)
 	return slices.Compact(uses), err
+}
+
+// usesOf returns the query for what refers to a user or an item.
+func usesOf(to pbx.Ref) string {
+	return `SELECT t.kind, t.name, r.field, t.id FROM thing_refs r JOIN things t ON t.id = r.from_id WHERE r.` + refColumn(to) + ` = $1 ORDER BY t.kind, t.short, r.field`
+}
+
+// refColumn returns the column of thing_refs for a reference to a user or an item.
+func refColumn(to pbx.Ref) string {
+	if to.Kind == pbx.KindUser {
+		return "to_user"
+	}
+	return "to_thing"
 }
 
 // Model returns the tenant's users and items as of one moment. The slices are shared; callers must not modify them.
