@@ -3,7 +3,6 @@ package store_test
 import (
 	"bytes"
 	"context"
-	"database/sql"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -337,21 +336,9 @@ func rawRuns(t *testing.T, url string) string {
 }
 
 // ask returns the single text of a query.
-func ask(t *testing.T, url, query string) (text string) {
+func ask(t *testing.T, url, query string) string {
 	t.Helper()
-	path, ok := strings.CutPrefix(url, "sqlite:///")
-	if !ok {
-		return execute(t, url, query)
-	}
-	db, err := sql.Open("sqlite", path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer db.Close()
-	if err = db.QueryRowContext(t.Context(), query).Scan(&text); err != nil {
-		t.Fatal(err)
-	}
-	return text
+	return storetest.Ask(t, url, query)
 }
 
 func holds(t *testing.T, path string, secret pbx.Secret) bool {

@@ -282,7 +282,7 @@ func TestNoQueryAboutOneThingOrNumberReadsATableFromItsBeginning(t *testing.T) {
 	t.Parallel()
 	storetest.Each(t, func(t *testing.T, url string) {
 		storetest.Open(t, url)
-		fillThings(t, url, 10_000, 1000)
+		storetest.Fill(t, url, 10_000, 1000)
 		for query, args := range store.ThingQueries() {
 			for _, line := range planOf(t, url, query, args) {
 				if strings.Contains(line, "things_version") || strings.Contains(line, "freed_numbers") { // one row, and a few
@@ -294,26 +294,4 @@ func TestNoQueryAboutOneThingOrNumberReadsATableFromItsBeginning(t *testing.T) {
 			}
 		}
 	})
-}
-
-// fillThings fills a database with users and ring groups.
-func fillThings(t testing.TB, url string, users, groups int) {
-	t.Helper()
-	id, end := `CAST(md5('%s' || n) AS uuid)`, `; ANALYZE`
-	if strings.HasPrefix(url, "sqlite") {
-		id = `printf('a0000000-0000-4000-%%04d-%%012d', length('%s'), n)`
-	}
-	user, extension, group := fmt.Sprintf(id, "user"), fmt.Sprintf(id, "extension"), fmt.Sprintf(id, "group.")
-	counted := func(n int) string {
-		return fmt.Sprintf(`WITH RECURSIVE counted (n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM counted WHERE n + 1 < %d) `, n)
-	}
-	storetest.Execute(t, url, `
-INSERT INTO users (id, tenant_id, name, email) `+counted(users)+`SELECT `+user+`, 'a0000000-0000-0000-0000-000000000000', 'User ' || n, n || '@example.com' FROM counted;
-INSERT INTO extensions (id, number, user_id, secret) `+counted(users)+`SELECT `+extension+`, 1000 + n, `+user+`, 'secret' FROM counted;
-INSERT INTO things (id, tenant_id, kind, short, name, name_key, body, version, created_at, updated_at)
-`+counted(groups)+`SELECT `+group+`, 'a0000000-0000-0000-0000-000000000000', 'ring_group', n + 1, 'Group ' || n, 'group ' || n,
-    '{"number":"' || (100000 + n) || '","strategy":"all","members":["' || `+user+` || '"],"seconds":20,"skip_busy":true,"fallback":{"kind":"hangup"}}',
-    1, '2026-11-30 08:00:00', '2026-11-30 08:00:00' FROM counted;
-INSERT INTO thing_refs (from_id, field, ordinal, to_user) `+counted(groups)+`SELECT `+group+`, 'members', 0, `+user+` FROM counted;
-INSERT INTO numbers (number, tenant_id, thing_id) `+counted(groups)+`SELECT CAST(100000 + n AS varchar(32)), 'a0000000-0000-0000-0000-000000000000', `+group+` FROM counted`+end)
 }

@@ -6,6 +6,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -191,6 +192,24 @@ func Execute(t testing.TB, url, statements string) string {
 	return ""
 }
 
+// Ask returns the single text of a query, read from the database itself.
+func Ask(t testing.TB, url, query string) (text string) {
+	t.Helper()
+	path, ok := strings.CutPrefix(url, "sqlite:///")
+	if !ok {
+		return Execute(t, url, query)
+	}
+	db, err := sql.Open("sqlite", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = db.Close() }()
+	if err = db.QueryRowContext(t.Context(), query).Scan(&text); err != nil {
+		t.Fatal(err)
+	}
+	return text
+}
+
 // Older migrates an empty database to an older version, with the migrations in a folder: those of internal/store, for its engine.
 func Older(t testing.TB, url, folder string, version int64) {
 	t.Helper()
@@ -233,4 +252,27 @@ func Try(t testing.TB, url, statements string) error {
 	}
 	_, err = conn.Exec(ctx, statements)
 	return errors.Join(err, conn.Close(context.WithoutCancel(ctx)))
+}
+
+// Fill fills a database with users, and with ring groups of one of them each, as another program could.
+func Fill(t testing.TB, url string, users, groups int) {
+	t.Helper()
+	t.Helper()
+	id := `CAST(md5('%s' || n) AS uuid)`
+	if strings.HasPrefix(url, "sqlite") {
+		id = `printf('a0000000-0000-4000-%%04d-%%012d', length('%s'), n)`
+	}
+	user, extension, group := fmt.Sprintf(id, "user"), fmt.Sprintf(id, "extension"), fmt.Sprintf(id, "group.")
+	counted := func(n int) string {
+		return fmt.Sprintf(`WITH RECURSIVE counted (n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM counted WHERE n + 1 < %d) `, n)
+	}
+	Execute(t, url, `
+INSERT INTO users (id, tenant_id, name, email) `+counted(users)+`SELECT `+user+`, 'a0000000-0000-0000-0000-000000000000', 'User ' || n, n || '@example.com' FROM counted;
+INSERT INTO extensions (id, number, user_id, secret) `+counted(users)+`SELECT `+extension+`, 1000 + n, `+user+`, 'secret' FROM counted;
+INSERT INTO things (id, tenant_id, kind, short, name, name_key, body, version, created_at, updated_at)
+`+counted(groups)+`SELECT `+group+`, 'a0000000-0000-0000-0000-000000000000', 'ring_group', n + 1, 'Group ' || n, 'group ' || n,
+    '{"number":"' || (100000 + n) || '","strategy":"all","members":["' || `+user+` || '"],"seconds":20,"skip_busy":true,"fallback":{"kind":"hangup"}}',
+    1, '2026-11-30 08:00:00', '2026-11-30 08:00:00' FROM counted;
+INSERT INTO thing_refs (from_id, field, ordinal, to_user) `+counted(groups)+`SELECT `+group+`, 'members', 0, `+user+` FROM counted;
+INSERT INTO numbers (number, tenant_id, thing_id) `+counted(groups)+`SELECT CAST(100000 + n AS varchar(32)), 'a0000000-0000-0000-0000-000000000000', `+group+` FROM counted; ANALYZE`)
 }
