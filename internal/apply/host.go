@@ -38,8 +38,7 @@ func (e *Engine) readHostFiles(ctx context.Context) struct{} {
 func (e *Engine) noteDeclared(ctx context.Context) []pbx.HostObject {
 	objects, err := e.target.Declared(ctx)
 	if err == nil || len(objects) > 0 { // with an error, the objects of the readable files
-		inPool := func(o pbx.HostObject) bool { return o.Number.InPool() }
-		_ = e.store.NoteHost(ctx, store.HostFiles, keep(objects, inPool)) // for allocation: plans read the files themselves
+		_ = e.store.NoteHost(ctx, store.HostFiles, keep(objects, pbx.HostObject.InPool)) // for allocation: plans read the files themselves
 	}
 	return objects
 }
@@ -119,13 +118,13 @@ func (e *Engine) ask(ctx context.Context, q pbx.LiveQuery, theirs []pbx.HostObje
 	return live, nil
 }
 
-// findHost fills in Host, the host's objects with numbers of the pool or of users, and Clashes, those of them that clash with users of the plan. It queries
+// findHost fills in Host, the host's objects with numbers of a pool, of users or of items, and Clashes, those of them that clash with the plan. It queries
 // Asterisk again before it reports a clash that only the running Asterisk had.
 func (p *planned) findHost(ctx context.Context, e *Engine, declared, running []pbx.HostObject) {
-	users := map[pbx.Number]bool{}
-	p.inventory.AddNumbers(users)
+	phones, dialled := map[pbx.Number]bool{}, p.inventory.Dialled()
+	p.inventory.AddNumbers(phones)
 	clashes := func(all []pbx.HostObject) []pbx.HostObject {
-		return keep(all, func(o pbx.HostObject) bool { return o.Conflicts(users[o.Number]) })
+		return keep(all, func(o pbx.HostObject) bool { return o.Conflicts(phones[o.Number], dialled[o.Number]) })
 	}
 	p.declared = declared
 	p.Host = pbx.JoinHostObjects(declared, running)
@@ -139,9 +138,9 @@ func (p *planned) findHost(ctx context.Context, e *Engine, declared, running []p
 	}
 	p.Host = keep(p.Host, func(o pbx.HostObject) bool {
 		if o.Kind == pbx.KindReference { // to the object of a user it is none of the host's
-			return !users[o.Number]
+			return !phones[o.Number]
 		}
-		return o.Number.InPool() || users[o.Number]
+		return o.InPool() || phones[o.Number] || dialled[o.Number]
 	})
 }
 
@@ -150,7 +149,7 @@ func keep(all []pbx.HostObject, wanted func(pbx.HostObject) bool) []pbx.HostObje
 	return slices.DeleteFunc(slices.Clone(all), func(o pbx.HostObject) bool { return !wanted(o) })
 }
 
-// Host returns the host's objects with numbers of the pool or of users, and those of them that clash with users. If Asterisk does not answer, its objects
+// Host returns the host's objects with numbers of a pool, of users or of items, and those of them that clash. If Asterisk does not answer, its objects
 // are those of the last query. Host also works with a database that cannot be written.
 func (e *Engine) Host(ctx context.Context) (host, clashes []pbx.HostObject, err error) {
 	p := &planned{}
@@ -167,7 +166,7 @@ func (e *Engine) Host(ctx context.Context) (host, clashes []pbx.HostObject, err 
 	return p.Host, p.Clashes, nil
 }
 
-// clashText returns the message for numbers that both users and the host have, or for references of the host to users that are gone.
+// clashText returns the message for numbers that both the database and the host have, or for references of the host to users that are gone.
 func clashText(clashes []pbx.HostObject) string {
 	const most = 5
 	var texts []string
@@ -181,6 +180,6 @@ func clashText(clashes []pbx.HostObject) string {
 		return "Asterisk's own configuration refers to objects of users that are gone, and would be rejected as a whole: " + strings.Join(texts, ", ") +
 			"; nothing was changed, and force does not help. Rename or remove these sections there, then apply again"
 	}
-	return "Asterisk's own configuration has objects with the numbers of users: " + strings.Join(texts, ", ") +
-		"; nothing was changed, and force does not help. Rename or remove them there, or delete these users and create them again, which gives them free numbers; then apply again"
+	return "Asterisk's own configuration has objects with the numbers of users or ring groups: " + strings.Join(texts, ", ") +
+		"; nothing was changed, and force does not help. Rename or remove them there, or change these numbers in the portal; then apply again"
 }

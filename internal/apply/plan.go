@@ -46,6 +46,7 @@ type draft struct {
 	files     []pbx.File
 	inventory render.Inventory // of files
 	users     int
+	model     pbx.Model // from the database; empty for an earlier revision
 }
 
 // Plan returns what an apply would do now, and changes nothing. It waits for a comparison of the files in place with the running Asterisk, however long
@@ -144,7 +145,7 @@ func (e *Engine) plan(ctx context.Context, wanted func() (draft, error), id pbx.
 	if err = cmp.Or(err, looked(), counted(), read()); err != nil {
 		return nil, err
 	}
-	p.Users = p.users
+	p.Users, p.Items = p.users, p.inventory.Items()
 	p.findHost(ctx, e, declared, running)
 	unused := neverUsed(p.site)
 	p.adopted = unused
@@ -275,8 +276,26 @@ func fullQuery(want pbx.Live, inventories ...render.Inventory) pbx.LiveQuery {
 
 // setChanges determines what changes from this inventory, and the effects of that.
 func (p *planned) setChanges(from render.Inventory) {
-	p.Changes = render.Changes(from, p.inventory)
+	p.Changes = render.JoinRenumbered(render.Changes(from, p.inventory), from, p.inventory, p.model.Users)
+	p.nameItems()
 	p.Effects = pbx.EffectsOf(p.Changes)
+}
+
+// nameItems fills in the names of items that the database has.
+func (p *planned) nameItems() {
+	var names map[pbx.Thing]string
+	for i := range p.Changes {
+		if p.Changes[i].Number != 0 {
+			continue
+		}
+		if names == nil {
+			names = make(map[pbx.Thing]string, len(p.model.Items))
+			for _, item := range p.model.Items {
+				names[pbx.Thing{Kind: item.Kind, Key: item.Key()}] = item.Name
+			}
+		}
+		p.Changes[i].Name = names[p.Changes[i].Owner]
+	}
 }
 
 // explain fills in the parts of a plan that are shown to people: the changes and the differences of the files.
@@ -287,7 +306,8 @@ func (p *planned) explain() {
 	p.Diffs = render.Diff("in place", p.site.Files, "planned", p.files)
 }
 
-// beginDraft starts to read an earlier revision, or, for 0, to read and render the users in the database. The function that it returns waits for the result.
+// beginDraft starts to read an earlier revision, or, for 0, to read and render what is configured in the database. The function that it returns waits for
+// the result.
 func (e *Engine) beginDraft(ctx context.Context, restore int) func() (draft, error) {
 	var d draft
 	wait := async(func() (err error) {
@@ -300,12 +320,13 @@ func (e *Engine) beginDraft(ctx context.Context, restore int) func() (draft, err
 			return inside(err)
 		}
 		before := cmp.Or(e.draft.Load(), &render.Rendered{})
-		next, err := e.options.Next(*before, pbx.Model{Users: users})
+		model := pbx.Model{Users: users}
+		next, err := e.options.Next(*before, model)
 		if err != nil {
 			return err
 		}
 		e.draft.Store(&next)
-		d = draft{next.Files, next.Inventory, len(users)}
+		d = draft{next.Files, next.Inventory, len(model.Users), model}
 		return nil
 	})
 	return sync.OnceValues(func() (draft, error) { err := wait(); return d, err })
@@ -355,7 +376,7 @@ func (e *Engine) oldDraft(ctx context.Context, number int) (d draft, err error) 
 	if err != nil {
 		return d, applyError(pbx.CodeRefused, err)
 	}
-	return draft{run.Files, inventory, len(inventory.Numbers())}, nil
+	return draft{run.Files, inventory, len(inventory.Numbers()), pbx.Model{}}, nil
 }
 
 // asAdopted returns the files as they are after an adoption: missing ones are empty.

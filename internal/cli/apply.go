@@ -65,7 +65,7 @@ func (a *app) printPlan(plan pbx.Plan, diff bool) {
 	foreign := slices.ContainsFunc(plan.Drift, func(d pbx.Drift) bool { return d.Kind == pbx.External })
 	switch {
 	case len(plan.Clashes) > 0:
-		fmt.Fprintln(a.stdout, "Next: rename or remove in Asterisk's own configuration what clashes, or delete the users with these numbers; until then applies are refused.")
+		fmt.Fprintln(a.stdout, "Next: rename or remove in Asterisk's own configuration what clashes, or change these numbers in the portal; until then applies are refused.")
 	case foreign:
 		fmt.Fprintln(a.stdout, "Next: move the external file to another folder; until then applies are refused, because Asterisk would read it as well.")
 	case len(plan.Drift) > 0 && !plan.Edited():
@@ -91,7 +91,7 @@ func (a *app) printHost(plan pbx.Plan) {
 		if o.Kind == pbx.KindReference {
 			fmt.Fprintf(a.stdout, "CLASH  %s: Asterisk would reject the whole file\n", o)
 		} else {
-			fmt.Fprintf(a.stdout, "CLASH  %s: a user has this number\n", o)
+			fmt.Fprintf(a.stdout, "CLASH  %s: a user or ring group has this number\n", o)
 		}
 	}
 	notes := slices.DeleteFunc(slices.Clone(plan.Host), func(o pbx.HostObject) bool { return slices.Contains(plan.Clashes, o) })
@@ -132,6 +132,12 @@ func changeText(c pbx.Change) string {
 		text = "new " + strings.Join(c.What, ", ")
 	}
 	switch {
+	case c.Was != 0:
+		text += fmt.Sprintf("; it was %d, and the phone must be set up with %d", c.Was, c.Number)
+	case slices.Equal(c.What, []string{"enabled"}) && c.Reregister:
+		text = "disabled; the phone can no longer register"
+	case slices.Equal(c.What, []string{"enabled"}):
+		text = "enabled; the phone can register"
 	case c.Reregister && c.Kind == pbx.Removed:
 		text += "; the phone can no longer register"
 	case c.Reregister:

@@ -54,6 +54,11 @@ func phoneModules() []string {
 	}
 }
 
+// libraryModules returns the modules without which calls do not pass through the dialplan library. It is used once there are ring groups.
+func libraryModules() []string {
+	return []string{"app_stack.so", "func_cut.so", "func_devstate.so", "func_dialplan.so", "func_logic.so"}
+}
+
 // Examine checks everything an apply on this host needs: folders, permissions, includes, control socket, and Asterisk itself. It changes nothing.
 func (l *Local) Examine(ctx context.Context) []Finding {
 	var all []Finding
@@ -585,6 +590,9 @@ func (l *Local) examineAsterisk(ctx context.Context) []Finding {
 	}
 	if len(phones) > 0 {
 		all = append(all, Finding{Subject: "modules", Grade: Bad, Detail: "not loaded: " + strings.Join(phones, ", ") + "; phones need them", Fix: fix, Beside: true})
+	}
+	if routines := lacks(libraryModules()); len(routines) > 0 && exists(filepath.Join(l.dir, pbx.LibraryPath)) {
+		all = append(all, Finding{Subject: "modules", Grade: Bad, Detail: "not loaded: " + strings.Join(routines, ", ") + "; every call needs them once there are ring groups", Fix: fix, Beside: true})
 	}
 	if len(missing)+len(phones) == 0 {
 		all = append(all, Finding{Subject: "modules", Grade: Good, Detail: fmt.Sprintf("all %d that an apply and phones need are loaded", len(applyModules())+len(phoneModules()))})

@@ -27,6 +27,11 @@ type HostObject struct {
 // Taken reports whether new users must not get the number: any PJSIP object has it, or an extension of the portal's own context.
 func (o HostObject) Taken() bool { return o.Kind != KindExtension || o.Context == Context }
 
+// InPool reports whether the number is in the pool of users, or in that of a kind of items.
+func (o HostObject) InPool() bool {
+	return o.Number.InPool() || slices.ContainsFunc(kindsOfThings(), func(k kindOfThing) bool { return o.Number >= k.first && o.Number <= k.last })
+}
+
 // Clashes reports whether Asterisk cannot load the object together with those of a user with the same number.
 func (o HostObject) Clashes() bool {
 	switch o.Kind {
@@ -36,9 +41,16 @@ func (o HostObject) Clashes() bool {
 	return o.Kind == KindExtension && o.Context == Context
 }
 
-// Conflicts reports whether an apply that leaves the number to a user, or to none, makes Asterisk reject the object, or all of its file.
-func (o HostObject) Conflicts(user bool) bool {
-	return user && o.Clashes() || !user && o.Kind == KindReference
+// Conflicts reports whether an apply makes Asterisk reject the object, or all of its file. phone states that a user with PJSIP objects gets the number,
+// dialled that the portal's context gets an extension for it.
+func (o HostObject) Conflicts(phone, dialled bool) bool {
+	switch o.Kind {
+	case KindReference:
+		return !phone
+	case KindExtension:
+		return dialled && o.Clashes()
+	}
+	return phone && o.Clashes()
 }
 
 // String returns the object with the place of its definition.

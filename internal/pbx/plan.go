@@ -26,8 +26,9 @@ type Change struct {
 	Kind       ChangeKind
 	Owner      Thing    `json:",omitzero"` // the thing; zero in records of older versions, which had only users
 	Number     Number   // of a user; 0 for any other thing
-	Name       string   // as shown on phones; "" if it is not in the files
-	What       []string // for Changed, of a user: "name", "secret", "settings"
+	Was        Number   `json:",omitempty"` // the number of the user before; 0 if it stays: the phone must be set up with the new one
+	Name       string   // of a user as shown on phones, of an item from the database; "" if it is not known
+	What       []string // for Changed: the fields; of a user "number", "name", "secret", "enabled", "settings"
 	Reregister bool     // the registered phone must register again, or no longer can
 }
 
@@ -57,7 +58,7 @@ func EffectsOf(changes []Change) []Effect {
 	var all []Effect
 	for _, c := range changes {
 		if c.Reregister && c.Number != 0 {
-			all = append(all, Effect{Verb: ForgetRegistration, Number: c.Number})
+			all = append(all, Effect{Verb: ForgetRegistration, Number: cmp.Or(c.Was, c.Number)})
 		}
 	}
 	slices.SortFunc(all, func(a, b Effect) int { return cmp.Or(cmp.Compare(a.Verb, b.Verb), cmp.Compare(a.Number, b.Number)) })
@@ -146,6 +147,7 @@ type Plan struct {
 	Hash     string // identifies exactly this plan: the present state, and the planned one
 	Revision int    // the current revision; 0 before the first
 	Users    int    // users in the database
+	Items    int    `json:",omitempty"` // items in the database: ring groups
 	Pending  bool   // the database differs from the files
 	Changes  []Change
 	Diffs    []FileDiff
@@ -157,12 +159,17 @@ type Plan struct {
 	AskedAt  time.Time `json:",omitzero"`  // when Asterisk was asked for Behind; zero: it has not answered
 
 	Host    []HostObject `json:",omitempty"` // objects of the host with numbers of the pool or of a user, except the portal's own
-	Clashes []HostObject `json:",omitempty"` // those of Host that prevent an apply: a user has the number
+	Clashes []HostObject `json:",omitempty"` // those of Host that prevent an apply: a user or an item has the number
 }
 
 // UserChanges returns the changes of users.
 func (p Plan) UserChanges() []Change {
 	return slices.DeleteFunc(slices.Clone(p.Changes), func(c Change) bool { return c.Number == 0 })
+}
+
+// ThingChanges returns the changes of things other than users.
+func (p Plan) ThingChanges() []Change {
+	return slices.DeleteFunc(slices.Clone(p.Changes), func(c Change) bool { return c.Number != 0 })
 }
 
 // Edited reports whether managed files were replaced or removed externally, so that an apply with force can overwrite them.

@@ -187,15 +187,28 @@ func (inv Inventory) Numbers() []pbx.Number {
 	return all
 }
 
-// Secrets returns the secret of each user by number, the zero Secret if the files contain only the digest of it.
+// Secrets returns the secret of each user by number, the zero Secret if the files do not contain it: only its digest, or nothing of a disabled user.
 func (inv Inventory) Secrets() map[pbx.Number]pbx.Secret {
 	all := map[pbx.Number]pbx.Secret{}
 	for i := range inv.pieces {
-		if p := &inv.pieces[i]; p.owner.Kind == pbx.KindUser && len(p.objects) > 0 {
+		if p := &inv.pieces[i]; isUser(p) {
 			all[number(p)] = pbx.SecretFrom(value(p.find("auth", p.owner.Key), "password"))
 		}
 	}
 	return all
+}
+
+// Items returns the number of items.
+func (inv Inventory) Items() (n int) {
+	for i := range inv.pieces {
+		p := &inv.pieces[i]
+		for _, k := range itemKinds() {
+			if p.owner.Kind == k.kind && k.step(p) != nil {
+				n++
+			}
+		}
+	}
+	return n
 }
 
 // Dialled returns the numbers that the dialplan has extensions for.

@@ -1,6 +1,7 @@
 package render
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 
@@ -115,6 +116,71 @@ func changeOf(kind pbx.ThingKind, from, to *piece) (change pbx.Change, found boo
 		}
 	}
 	return change, false
+}
+
+// maxRenumbered is the largest number of pairs of users that are compared by their secrets.
+const maxRenumbered = 10_000
+
+// JoinRenumbered returns changes in which the removal of a number and the addition of another are one change if both are of the same user: the secrets are
+// the same, and they are random. from and to are the inventories that the changes are between; users are those of to, with their secrets, which files with
+// digests do not contain.
+func JoinRenumbered(changes []pbx.Change, from, to Inventory, users []pbx.User) []pbx.Change {
+	of := func(kind pbx.ChangeKind) (all []int) {
+		for i, c := range changes {
+			if c.Kind == kind && c.Owner.Kind == pbx.KindUser && c.Reregister == (kind == pbx.Removed) {
+				all = append(all, i)
+			}
+		}
+		return all
+	}
+	removed, added := of(pbx.Removed), of(pbx.Added)
+	if len(removed)*len(added) > maxRenumbered || len(removed) == 0 || len(added) == 0 {
+		return changes
+	}
+	joined, gone := slices.Clone(changes), map[int]bool{}
+	for _, a := range added {
+		is := to.pieceOf(changes[a].Owner)
+		secret := secretOf(is, users)
+		for _, r := range removed {
+			was := from.pieceOf(changes[r].Owner)
+			auth := was.find("auth", was.owner.Key)
+			if secret.Reveal() == "" || gone[r] || !sameSecret(auth, passwordAuth(phone{secret: secret}, value(auth, "username"))) {
+				continue
+			}
+			what := []string{"number"}
+			if changes[a].Name != changes[r].Name {
+				what = append(what, "name")
+			}
+			joined[a].Kind, joined[a].Was, joined[a].What, joined[a].Reregister = pbx.Changed, changes[r].Number, what, true
+			gone[r] = true
+			break
+		}
+	}
+	kept := joined[:0]
+	for i, c := range joined {
+		if !gone[i] {
+			kept = append(kept, c)
+		}
+	}
+	return kept
+}
+
+// pieceOf returns the piece of a thing, which must have one.
+func (inv Inventory) pieceOf(owner pbx.Thing) *piece {
+	i, _ := slices.BinarySearchFunc(inv.pieces, owner, func(p piece, owner pbx.Thing) int { return p.owner.Compare(owner) })
+	return &inv.pieces[i]
+}
+
+// secretOf returns the secret of a user's piece: from the files or, if they have none, from users, which are ordered by number.
+func secretOf(p *piece, users []pbx.User) pbx.Secret {
+	if password := value(p.find("auth", p.owner.Key), "password"); password != "" {
+		return pbx.SecretFrom(password)
+	}
+	i, found := slices.BinarySearchFunc(users, number(p), func(u pbx.User, n pbx.Number) int { return cmp.Compare(u.Extension.Number, n) })
+	if !found {
+		return pbx.Secret{}
+	}
+	return users[i].Extension.Secret
 }
 
 // ownerOfObject returns the thing that a section of a PJSIP file belongs to: everything in the file of users belongs to one.

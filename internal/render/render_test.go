@@ -488,6 +488,29 @@ func TestThePlanNamesAUserWhoIsDisabledOrEnabled(t *testing.T) {
 	}
 }
 
+func TestARenumberedUserIsRecognisedByTheSecretAlsoInFilesWithDigests(t *testing.T) {
+	t.Parallel()
+	for _, options := range []render.Options{{}, {DigestRealm: "asterisk"}, {DigestRealm: "asterisk", DigestAlgorithms: "MD5"}} {
+		before := []pbx.User{user(1000, "Anna", "one"), user(1001, "Bernd", "two"), user(1002, "Claus", "three")}
+		after := []pbx.User{user(1001, "Bernd", "two"), user(1005, "Anna", "one"), user(1006, "Dora", "four")}
+		_, from, err := options.Config(before)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, to, err := options.Config(after)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, c := range render.JoinRenumbered(render.Changes(from, to), from, to, after) {
+			got = append(got, fmt.Sprint(c.Kind, c.Number, " was ", c.Was, c.What, c.Reregister))
+		}
+		if want := []string{"removed1002 was 0 [] true", "changed1005 was 1000 [number] true", "added1006 was 0 [] false"}; !slices.Equal(got, want) {
+			t.Errorf("%+v: changes %q, want %q", options, got, want)
+		}
+	}
+}
+
 func TestTwoThingsWithOneNumberAreRefused(t *testing.T) {
 	t.Parallel()
 	m := groups()
