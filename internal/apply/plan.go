@@ -315,12 +315,11 @@ func (e *Engine) beginDraft(ctx context.Context, restore int) func() (draft, err
 			d, err = e.oldDraft(ctx, restore)
 			return err
 		}
-		users, err := e.store.Users(ctx, pbx.DefaultTenant)
+		model, err := e.store.Model(ctx, pbx.DefaultTenant)
 		if err != nil {
 			return inside(err)
 		}
 		before := cmp.Or(e.draft.Load(), &render.Rendered{})
-		model := pbx.Model{Users: users}
 		next, err := e.options.Next(*before, model)
 		if err != nil {
 			return err

@@ -1,14 +1,20 @@
 package node_test
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/google/uuid"
 
 	"github.com/synergycall/pbxportal/internal/asterisk"
+	"github.com/synergycall/pbxportal/internal/node"
 	"github.com/synergycall/pbxportal/internal/pbx"
 	"github.com/synergycall/pbxportal/internal/render"
+	"github.com/synergycall/pbxportal/internal/store"
 )
 
 // ringGroup returns a ring group, number 600 for g1, whose fallback ends the call unless it says otherwise.
@@ -93,4 +99,91 @@ func TestADryRunFollowsRingGroupsToTheirEndWithoutRingingAPhone(t *testing.T) {
 		t.Errorf("Asterisk runs %d steps, error %v", len(live.Steps), err)
 	}
 	s.settled(t, "with ring groups")
+}
+
+// put stores a ring group in the database.
+func (s *site) put(t *testing.T, i pbx.Item) pbx.Item {
+	t.Helper()
+	if i.ID == "" {
+		i.ID, i.TenantID, i.Kind = pbx.ThingID(uuid.NewString()), pbx.DefaultTenant, pbx.KindRingGroup
+	}
+	now := time.Now()
+	err := s.store.InTx(t.Context(), func(ctx context.Context, tx *store.Tx) (err error) {
+		i, err = tx.PutItem(ctx, i, now, pbx.NewAuditEvent(ctx, now, pbx.ActionUserChange, pbx.AuditObject{}))
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return i
+}
+
+func TestAnApplyDeploysTheRingGroupsAndUsersOfTheDatabaseAndARollbackRestoresThem(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	anna, berta := s.create(t, "Anna"), s.create(t, "Berta")
+	s.mustApply(t)
+	group := &pbx.RingGroup{Number: "600", Strategy: pbx.RingAll, Members: []pbx.UserID{anna.ID, berta.ID}, Seconds: 20, Fallback: pbx.Destination{Kind: pbx.KindUser, ID: string(berta.ID)}}
+	item := s.put(t, pbx.Item{Meta: pbx.Meta{Name: "Support"}, Body: group})
+	apply := func(what string, want ...string) pbx.Run {
+		t.Helper()
+		plan, err := s.engine.Plan(t.Context())
+		if err != nil || plan.Users != 2 || plan.Items != 1 {
+			t.Fatalf("%s: %d users, %d items, error %v", what, plan.Users, plan.Items, err)
+		}
+		var got []string
+		for _, c := range plan.Changes {
+			got = append(got, fmt.Sprintf("%s %s %q %v", c.Kind, c.Title(), c.Name, c.What))
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("%s: the plan has %q, want %q", what, got, want)
+		}
+		run := s.mustApply(t)
+		s.settled(t, what)
+		return run
+	}
+	first := apply("a group", `added library 1 "" []`, `added ring_group g1 "Support" []`)
+	if first.Log.Reload.PJSIP != nil || first.Log.Reload.Dialplan == nil {
+		t.Errorf("a group reloaded %+v, want the dialplan alone", first.Log.Reload)
+	}
+	group.Seconds, group.SkipBusy = 30, true
+	s.put(t, item)
+	apply("a changed group", `changed ring_group g1 "Support" [seconds skip_busy]`)
+	for _, step := range []struct {
+		what   string
+		change func(*pbx.User)
+		want   []string
+	}{
+		{"a renumbered user", func(u *pbx.User) { u.Extension.Number = 1005 }, []string{`changed ring_group g1 "Support" [members]`, `changed 1005 "Anna" [number]`}},
+		{"a disabled user", func(u *pbx.User) { u.Disabled = true }, []string{`changed 1005 "Anna" [enabled]`}},
+		{"an enabled user", func(u *pbx.User) { u.Disabled = false }, []string{`changed 1005 "Anna" [enabled]`}},
+		{"a renamed user", func(u *pbx.User) { u.Name = "Anne" }, []string{`changed 1005 "Anne" [name]`}},
+	} {
+		if _, err := s.directory.Change(t.Context(), pbx.DefaultTenant, anna.ID, 0, func(u *pbx.User) error { step.change(u); return nil }); err != nil {
+			t.Fatal(err)
+		}
+		apply(step.what, step.want...)
+	}
+
+	// Back to the first revision with a group, and forward again; then a hand edit of the library.
+	s.restore(t, first.Revision)
+	live, err := s.node.Live(t.Context(), pbx.LiveQuery{Contexts: []string{pbx.Context, "sc-group"}, Ours: map[string]bool{}})
+	want := []string{"1001,1,Goto(sc-user,1001,1)", "1000,1,Goto(sc-user,1000,1)", "600,1,Goto(sc-group,g1,1)", "g1@sc-group,1,Gosub(sc-lib-1,group,1(all,20,,1000-1001,sc-user.1001))"}
+	var got []string
+	for _, step := range live.Steps {
+		got = append(got, render.OurStep(step))
+	}
+	slices.Sort(got)
+	slices.Sort(want)
+	if !slices.Equal(got, want) || err != nil {
+		t.Errorf("Asterisk runs %q, want %q; error %v", got, want, err)
+	}
+	s.mustApply(t)
+	s.rewrite(t, pbx.LibraryPath, func(text string) string { return strings.Replace(text, "Hangup(25)", "Hangup(16)", 1) })
+	if plan, err := s.engine.Plan(t.Context()); err != nil || len(plan.Drift) != 1 || !strings.HasSuffix(plan.Drift[0].Path, pbx.LibraryPath) {
+		t.Errorf("with a hand edit of the library: drift %v, error %v", plan.Drift, err)
+	}
+	if findings := s.node.Examine(t.Context()); !slices.ContainsFunc(findings, func(f node.Finding) bool { return strings.HasSuffix(f.Subject, pbx.LibraryPath) }) {
+		t.Errorf("doctor does not look at the library: %+v", findings)
+	}
 }
