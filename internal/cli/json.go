@@ -160,17 +160,19 @@ func toLogJSON(l pbx.ApplyLog) logJSON {
 }
 
 type planJSON struct {
-	Hash     string       `json:"hash"`
-	Revision int          `json:"revision"`
-	Users    int          `json:"users"`
-	Pending  bool         `json:"pending"`
-	Changes  []changeJSON `json:"changes"`
-	Effects  []effectJSON `json:"effects"`
-	Diffs    []diffJSON   `json:"diffs"`
-	Drift    []driftJSON  `json:"drift"`
-	Behind   string       `json:"behind,omitempty"`
-	AskedAt  time.Time    `json:"asked_at,omitzero"`
-	Host     []hostJSON   `json:"host,omitempty"`
+	Hash     string            `json:"hash"`
+	Revision int               `json:"revision"`
+	Users    int               `json:"users"`
+	Items    int               `json:"items"`
+	Pending  bool              `json:"pending"`
+	Changes  []changeJSON      `json:"changes"`
+	Things   []thingChangeJSON `json:"things"`
+	Effects  []effectJSON      `json:"effects"`
+	Diffs    []diffJSON        `json:"diffs"`
+	Drift    []driftJSON       `json:"drift"`
+	Behind   string            `json:"behind,omitempty"`
+	AskedAt  time.Time         `json:"asked_at,omitzero"`
+	Host     []hostJSON        `json:"host,omitempty"`
 }
 
 // hostJSON is an object on the host that the portal did not write.
@@ -187,9 +189,19 @@ type hostJSON struct {
 type changeJSON struct {
 	Kind       pbx.ChangeKind `json:"kind"`
 	Number     pbx.Number     `json:"number"`
+	Was        pbx.Number     `json:"former_number,omitempty"`
 	Name       string         `json:"name"`
 	What       []string       `json:"what,omitempty"`
 	Reregister bool           `json:"reregister"`
+}
+
+// thingChangeJSON is the change of a thing other than a user.
+type thingChangeJSON struct {
+	Kind  pbx.ChangeKind `json:"kind"`
+	Thing pbx.ThingKind  `json:"thing"`
+	Key   string         `json:"key"`
+	Name  string         `json:"name"`
+	What  []string       `json:"what"`
 }
 
 // effectJSON is a change in the running Asterisk beside the reload.
@@ -211,12 +223,18 @@ type driftJSON struct {
 }
 
 func toPlanJSON(p pbx.Plan) planJSON {
-	out := planJSON{p.Hash, p.Revision, p.Users, p.Pending, []changeJSON{}, []effectJSON{}, toDiffsJSON(p.Diffs), []driftJSON{}, p.Behind, p.AskedAt, nil}
+	out := planJSON{
+		p.Hash, p.Revision, p.Users, p.Items, p.Pending, []changeJSON{}, []thingChangeJSON{}, []effectJSON{}, toDiffsJSON(p.Diffs), []driftJSON{},
+		p.Behind, p.AskedAt, nil,
+	}
 	for _, o := range p.Host {
 		out.Host = append(out.Host, hostJSON{o.Kind, o.Number, o.Context, o.File, o.Line, slices.Contains(p.Clashes, o), o.String()})
 	}
 	for _, c := range p.UserChanges() {
-		out.Changes = append(out.Changes, changeJSON{c.Kind, c.Number, c.Name, c.What, c.Reregister})
+		out.Changes = append(out.Changes, changeJSON{c.Kind, c.Number, c.Was, c.Name, c.What, c.Reregister})
+	}
+	for _, c := range p.ThingChanges() {
+		out.Things = append(out.Things, thingChangeJSON{c.Kind, c.Owner.Kind, c.Owner.Key, c.Name, append([]string{}, c.What...)})
 	}
 	for _, e := range p.Effects {
 		out.Effects = append(out.Effects, effectJSON(e))

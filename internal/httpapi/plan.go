@@ -65,14 +65,24 @@ func toPlan(p pbx.Plan) openapi.Plan {
 	users := p.UserChanges()
 	changes := make([]openapi.Change, len(users))
 	for i, c := range users {
-		changes[i] = openapi.Change{Kind: openapi.ChangeKind(c.Kind), Number: int(c.Number), Name: c.Name, What: list(c.What), Reregister: c.Reregister}
+		changes[i] = openapi.Change{
+			Kind: openapi.ChangeKind(c.Kind), Number: int(c.Number), FormerNumber: unlessZero(int(c.Was)), Name: c.Name, What: list(c.What), Reregister: c.Reregister,
+		}
+	}
+	others := p.ThingChanges()
+	things := make([]openapi.ThingChange, len(others))
+	for i, c := range others {
+		things[i] = openapi.ThingChange{
+			Kind: openapi.ThingChangeKind(c.Kind), Thing: string(c.Owner.Kind), Key: c.Owner.Key, Name: c.Name, What: list(c.What),
+		}
 	}
 	effects := make([]openapi.Effect, len(p.Effects))
 	for i, e := range p.Effects {
 		effects[i] = openapi.Effect{Verb: openapi.EffectVerb(e.Verb), Number: int(e.Number), Reversible: e.Reversible}
 	}
 	return openapi.Plan{
-		Hash: p.Hash, Revision: p.Revision, Users: p.Users, Pending: p.Pending, Changes: changes, Effects: effects, Diffs: toDiffs(p.Diffs), Drift: toDrift(p.Drift),
+		Hash: p.Hash, Revision: p.Revision, Users: p.Users, Items: p.Items, Pending: p.Pending, Changes: changes, Things: things, Effects: effects,
+		Diffs: toDiffs(p.Diffs), Drift: toDrift(p.Drift),
 		Behind: p.Behind, BehindCode: unlessZero(openapi.BehindCode(p.SyncCode)), AskedAt: unlessZero(p.AskedAt), Host: toHost(p),
 	}
 }

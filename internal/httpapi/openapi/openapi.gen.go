@@ -152,19 +152,19 @@ func (e BehindCode) Valid() bool {
 
 // Defines values for ChangeKind.
 const (
-	Added   ChangeKind = "added"
-	Changed ChangeKind = "changed"
-	Removed ChangeKind = "removed"
+	ChangeKindAdded   ChangeKind = "added"
+	ChangeKindChanged ChangeKind = "changed"
+	ChangeKindRemoved ChangeKind = "removed"
 )
 
 // Valid indicates whether the value is a known member of the ChangeKind enum.
 func (e ChangeKind) Valid() bool {
 	switch e {
-	case Added:
+	case ChangeKindAdded:
 		return true
-	case Changed:
+	case ChangeKindChanged:
 		return true
-	case Removed:
+	case ChangeKindRemoved:
 		return true
 	default:
 		return false
@@ -879,6 +879,27 @@ func (e SignInTrouble) Valid() bool {
 	}
 }
 
+// Defines values for ThingChangeKind.
+const (
+	ThingChangeKindAdded   ThingChangeKind = "added"
+	ThingChangeKindChanged ThingChangeKind = "changed"
+	ThingChangeKindRemoved ThingChangeKind = "removed"
+)
+
+// Valid indicates whether the value is a known member of the ThingChangeKind enum.
+func (e ThingChangeKind) Valid() bool {
+	switch e {
+	case ThingChangeKindAdded:
+		return true
+	case ThingChangeKindChanged:
+		return true
+	case ThingChangeKindRemoved:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for Verification.
 const (
 	VerificationConfirmed    Verification = "confirmed"
@@ -1288,6 +1309,9 @@ type BehindCode string
 
 // Change defines model for Change.
 type Change struct {
+	// FormerNumber The number that the user had. The phone must be set up with the new one. Absent if the number stays.
+	FormerNumber *int `json:"former_number,omitempty"`
+
 	// Kind What happens to the user.
 	Kind ChangeKind `json:"kind"`
 
@@ -1300,7 +1324,7 @@ type Change struct {
 	// Reregister The registered phone must register again, or no longer can.
 	Reregister bool `json:"reregister"`
 
-	// What What changes: `name`, `secret` or `settings`.
+	// What What changes: `number`, `name`, `secret`, `enabled` or `settings`.
 	What []string `json:"what"`
 }
 
@@ -1912,11 +1936,18 @@ type Plan struct {
 	// nor those in the portal's dialplan context. Absent if there is nothing.
 	Host *[]HostObject `json:"host,omitempty"`
 
+	// Items The number of items the configuration would contain, such as ring groups.
+	Items int `json:"items"`
+
 	// Pending The files would change.
 	Pending bool `json:"pending"`
 
 	// Revision The revision in place; 0 before the first.
 	Revision int `json:"revision"`
+
+	// Things What else the apply would add to Asterisk, remove from it, or change there: ring groups, and the dialplan library that they need. Empty in
+	// records of applies by older versions.
+	Things []ThingChange `json:"things"`
 
 	// Users The number of users the configuration would contain.
 	Users int `json:"users"`
@@ -2249,6 +2280,27 @@ type SetupState struct {
 // that address, the account with that address is bound to another identity, the portal requires a second factor and
 // the provider reported a password alone, or the browser took too long and has to begin again.
 type SignInTrouble string
+
+// ThingChange A change of a thing other than a user.
+type ThingChange struct {
+	// Key Its name in the generated files, such as `g17`; of the library its version.
+	Key string `json:"key"`
+
+	// Kind What happens to the thing.
+	Kind ThingChangeKind `json:"kind"`
+
+	// Name Its name; empty if it has none or is gone.
+	Name string `json:"name"`
+
+	// Thing What it is: `ring_group`, or `library`, the routines of the dialplan; `other` if this version does not know it.
+	Thing string `json:"thing"`
+
+	// What The fields that change, by their names in the API; `dialplan` if the files do not have the form of this version.
+	What []string `json:"what"`
+}
+
+// ThingChangeKind What happens to the thing.
+type ThingChangeKind string
 
 // Token An API token of a program.
 type Token struct {
