@@ -1,8 +1,10 @@
 package node_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
@@ -186,4 +188,40 @@ func TestAnApplyDeploysTheRingGroupsAndUsersOfTheDatabaseAndARollbackRestoresThe
 	if findings := s.node.Examine(t.Context()); !slices.ContainsFunc(findings, func(f node.Finding) bool { return strings.HasSuffix(f.Subject, pbx.LibraryPath) }) {
 		t.Errorf("doctor does not look at the library: %+v", findings)
 	}
+}
+
+// A name of a ring group never reaches the dialplan, not even as a comment.
+func TestMaliciousNamesOfRingGroupsDoNotChangeWhatARealAsteriskLoads(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	anna := s.create(t, "Anna")
+	const count = 5000
+	rng := rand.New(rand.NewPCG(14, 10))
+	model := func(name func() string) pbx.Model {
+		m := pbx.Model{Users: []pbx.User{anna}, Items: make([]pbx.Item, 0, count)}
+		for short := 1; short <= count; short++ {
+			g := ringGroup(short, pbx.RingGroup{Strategy: pbx.RingAll, Members: []pbx.UserID{anna.ID}, Seconds: 20})
+			g.Name = name()
+			m.Items = append(m.Items, g)
+		}
+		return m
+	}
+	hostile, err := render.Options{}.Next(render.Rendered{}, model(func() string { return maliciousName(rng) }))
+	if err != nil {
+		t.Fatal(err)
+	}
+	plain, err := render.Options{}.Next(render.Rendered{}, model(func() string { return "Support" }))
+	if err != nil || !slices.EqualFunc(hostile.Files, plain.Files, func(a, b pbx.File) bool { return bytes.Equal(a.Content, b.Content) }) {
+		t.Fatalf("the files depend on the names of ring groups; error %v", err)
+	}
+	last, err := s.store.LastRevision(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.keepAll(t, last+1, hostile.Files)
+	s.restore(t, last+1) // confirmed: Asterisk runs exactly these steps
+	if log := s.asterisk.Log(); strings.Contains(log, "ERROR") || strings.Contains(log, "WARNING") {
+		t.Errorf("Asterisk complained:\n%.2000s", log)
+	}
+	t.Logf("%d malicious names, 0 steps missing, added or changed", count)
 }

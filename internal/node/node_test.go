@@ -380,26 +380,32 @@ func TestAsteriskIsNotReloadedIfTheFilesCannotBeWritten(t *testing.T) {
 	s.mustApply(t)
 }
 
-// Whatever the names of users are, a real Asterisk loads exactly one endpoint, auth and AOR for each, and no endpoint without its auth.
-func TestRow35MaliciousNamesDoNotChangeWhatARealAsteriskLoads(t *testing.T) {
-	t.Parallel()
-	s := newSite(t)
-	const rounds = 5 // of 1,000 names
+// maliciousName returns a text that would be more than a name in a file or in the dialplan of Asterisk.
+func maliciousName(rng *rand.Rand) string {
 	spice := []string{
 		"\n[evil]\ntype=endpoint\n", "\r\n", ";--", "--;", ";", `\;`, `\`, `"`, `'`, "<1999>", ">", "#include x", "#exec x", "[1000]", "(!)", "]", "=", "=>",
 		"+=", "${SHELL}", "$[1+1]", "`id`", "$(id)", ",", "&", "|", "\x00", "\x7f", "\x1b[2J", "\xff\xfe", "é", "王", "🙂", "\u202e", "\u2028", " ", "\t",
 		strings.Repeat("x", 300), "anonymous", "%s%n", "..", "/etc/passwd", "callerid=", "auth=", "type=auth",
 	}
+	var name strings.Builder
+	for range 1 + rng.IntN(6) {
+		name.WriteString(spice[rng.IntN(len(spice))])
+		name.WriteRune(rune(rng.IntN(0x2fff)))
+	}
+	return name.String()
+}
+
+// Whatever the names of users are, a real Asterisk loads exactly one endpoint, auth and AOR for each, and no endpoint without its auth.
+func TestRow35MaliciousNamesDoNotChangeWhatARealAsteriskLoads(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	const rounds = 5 // of 1,000 names
 	rng := rand.New(rand.NewPCG(22, 10))
 	for round := range rounds {
 		users := make([]pbx.User, 0, pbx.PoolSize)
 		for n := pbx.FirstNumber; n <= pbx.LastNumber; n++ {
-			var name strings.Builder
-			for range 1 + rng.IntN(6) {
-				name.WriteString(spice[rng.IntN(len(spice))])
-				name.WriteRune(rune(rng.IntN(0x2fff)))
-			}
-			users = append(users, pbx.User{Name: name.String(), Email: name.String(), Extension: pbx.Extension{Number: n, Secret: pbx.NewSecret()}})
+			name := maliciousName(rng)
+			users = append(users, pbx.User{Name: name, Email: name, Extension: pbx.Extension{Number: n, Secret: pbx.NewSecret()}})
 		}
 		files, inventory, err := render.Config(users)
 		if err != nil {
