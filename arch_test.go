@@ -59,10 +59,10 @@ var table = map[string]row{
 	"auth":        {[]string{"pbx", "store"}, "it authenticates and authorises; how a request carries its credentials is a matter of HTTP"},
 	"audit":       {[]string{"pbx", "chain", "store", "regular"}, "it searches and verifies the trail; the package that makes a change writes its event"},
 	"idempotency": {[]string{"pbx", "store"}, "it carries out a request once; what a request is, and how it is answered, is a matter of HTTP"},
-	"apply":       {[]string{"pbx", "store", "render", "glance"}, "it orchestrates an apply; it accesses hosts as a Target, and callers use plain Go"},
+	"apply":       {[]string{"pbx", "store", "render", "callflow", "glance"}, "it orchestrates an apply; it accesses hosts as a Target, and callers use plain Go"},
 
 	// Front ends.
-	"httpapi":         {[]string{"pbx", "audit", "auth", "directory", "routing", "idempotency", "apply", "live", "glance", "httpapi/openapi", "contracts", "regular"}, "it translates the contract for the services; what it lacks belongs into a service"},
+	"httpapi":         {[]string{"pbx", "audit", "auth", "directory", "routing", "callflow", "idempotency", "apply", "live", "glance", "httpapi/openapi", "contracts", "regular"}, "it translates the contract for the services; what it lacks belongs into a service"},
 	"webui":           {nil, "it contains files for a browser, which calls the public API"},
 	"httpapi/openapi": {nil, "it is generated from the contract alone"},
 	"demo":            {[]string{"phone"}, "it uses the portal from outside, over HTTP and SIP"},

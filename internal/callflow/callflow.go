@@ -5,6 +5,7 @@ package callflow
 
 import (
 	"cmp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -39,35 +40,36 @@ func kindOf(k pbx.ThingKind) kind {
 	return kind{enter: func(*walk, *pbx.Item) (pbx.Destination, bool) { return pbx.Destination{Kind: pbx.Hangup}, true }}
 }
 
-// index finds the things of a model.
+// index finds the things of a model by id.
 type index struct {
-	users   map[string]*pbx.User // by id
-	items   map[string]*pbx.Item
-	numbers map[string]pbx.Ref // what is reached by dialling
+	users map[string]*pbx.User
+	items map[string]*pbx.Item
 }
 
 func newIndex(m pbx.Model) index {
-	x := index{make(map[string]*pbx.User, len(m.Users)), make(map[string]*pbx.Item, len(m.Items)), make(map[string]pbx.Ref, len(m.Users)+len(m.Items))}
+	x := index{make(map[string]*pbx.User, len(m.Users)), make(map[string]*pbx.Item, len(m.Items))}
 	for i := range m.Items {
-		item := &m.Items[i]
-		x.items[string(item.ID)] = item
-		for _, c := range item.Body.Claims() {
-			x.numbers[c.Number] = pbx.Ref{Kind: item.Kind, ID: string(item.ID)}
-		}
+		x.items[string(m.Items[i].ID)] = &m.Items[i]
 	}
 	for i := range m.Users {
-		u := &m.Users[i]
-		x.users[string(u.ID)] = u
-		x.numbers[strconv.Itoa(int(u.Extension.Number))] = pbx.Ref{Kind: pbx.KindUser, ID: string(u.ID)}
+		x.users[string(m.Users[i].ID)] = &m.Users[i]
 	}
-	delete(x.numbers, "") // an item without a number
 	return x
 }
 
-// Find returns the thing that is reached by dialling a number.
-func Find(m pbx.Model, number string) (pbx.Ref, bool) {
-	to, ok := newIndex(m).numbers[number]
-	return to, ok
+// find returns the thing that is reached by dialling a number.
+func find(m pbx.Model, number string) (pbx.Ref, bool) {
+	if n, ok := pbx.ParseNumber(number); ok {
+		if i := slices.IndexFunc(m.Users, func(u pbx.User) bool { return u.Extension.Number == n }); i >= 0 {
+			return pbx.Ref{Kind: pbx.KindUser, ID: string(m.Users[i].ID)}, true
+		}
+	}
+	for i := range m.Items {
+		if slices.ContainsFunc(m.Items[i].Body.Claims(), func(c pbx.Claim) bool { return c.Number != "" && c.Number == number }) {
+			return refOf(&m.Items[i]), true
+		}
+	}
+	return pbx.Ref{}, false
 }
 
 // user returns a user, nil for none.

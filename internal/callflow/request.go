@@ -22,7 +22,7 @@ type Call struct {
 
 // Request returns the call as a Request. The error is of pbx.KindInvalid and names every invalid field.
 func (c Call) Request(m pbx.Model) (Request, error) {
-	p := parser{index: newIndex(m)}
+	p := parser{index: newIndex(m), model: m}
 	r := Request{From: c.From, Dial: c.Dial, At: c.At}
 	switch {
 	case c.As != "" && c.From != "":
@@ -73,6 +73,7 @@ const maxDialled = 32
 type parser struct {
 	index
 
+	model  pbx.Model
 	faults []pbx.FieldError
 }
 
@@ -85,7 +86,7 @@ func (p *parser) fault(field string, code pbx.FieldCode, message string) {
 
 // thingNamed returns the user or item with a number or id.
 func (p *parser) thingNamed(text string) (pbx.Ref, bool) {
-	if r, ok := p.numbers[text]; ok {
+	if r, ok := find(p.model, text); ok {
 		return r, true
 	}
 	id, _ := pbx.CanonicalID(text)

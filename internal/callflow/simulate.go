@@ -113,7 +113,9 @@ const maxHops = 10
 // walk is one call on its way.
 type walk struct {
 	index
+	model   pbx.Model
 	request Request
+	busy    func(pbx.UserID) bool
 	script  []Outcome
 	hops    int
 	result  Result
@@ -123,14 +125,8 @@ type walk struct {
 
 // Simulate returns what happens to a call.
 func Simulate(m pbx.Model, r Request) Result {
-	w := walk{index: newIndex(m), request: r, script: r.Script}
-	if w.request.RingSeconds == 0 {
-		w.request.RingSeconds = pbx.DefaultRingTimeout
-	}
-	for to, ok := w.begin(); ok; {
-		to, ok = w.enter(to)
-	}
-	w.result.Taken = strings.Join(w.taken, " ")
+	w := walk{index: newIndex(m), model: m, request: r, script: r.Script, busy: func(u pbx.UserID) bool { return slices.Contains(r.Busy, u) }}
+	w.follow()
 	w.result.Sentence = w.sentence()
 	for _, f := range Check(m) {
 		if slices.ContainsFunc(w.result.Steps, func(s Step) bool { return slices.Contains(f.Things, pbx.Ref{Kind: s.Thing.Kind, ID: s.Thing.ID}) }) {
@@ -140,12 +136,23 @@ func Simulate(m pbx.Model, r Request) Result {
 	return w.result
 }
 
+// follow follows the call to its end.
+func (w *walk) follow() {
+	if w.request.RingSeconds == 0 {
+		w.request.RingSeconds = pbx.DefaultRingTimeout
+	}
+	for to, ok := w.begin(); ok; {
+		to, ok = w.enter(to)
+	}
+	w.result.Taken = strings.Join(w.taken, " ")
+}
+
 // begin returns the thing that is called.
 func (w *walk) begin() (to pbx.Destination, ok bool) {
 	if w.request.To.Kind != "" {
 		return pbx.Destination(w.request.To), true
 	}
-	r, ok := w.numbers[w.request.Dial]
+	r, ok := find(w.model, w.request.Dial)
 	if !ok { // no step of the dialplan is reached
 		w.end(Thing{Number: w.request.Dial}, causeUnallocated)
 		w.because(Thing{Number: w.request.Dial}, "number", "No user and no item has the number "+strconv.Quote(w.request.Dial)+".")
@@ -246,7 +253,7 @@ func (w *walk) canBeDialled(at Thing, u *pbx.User, skipBusy bool) (p phone, ok b
 	case u.Disabled:
 		w.because(p.Thing, "enabled", p.String()+" is disabled: the phone does not ring.")
 		return p, false
-	case skipBusy && slices.Contains(w.request.Busy, u.ID):
+	case skipBusy && w.busy(u.ID):
 		w.because(at, "skip_busy", fmt.Sprintf("%s is in a call, and %s skips users who are busy.", p, at))
 		return p, false
 	case p.away:

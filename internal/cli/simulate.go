@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/synergycall/pbxportal/internal/callflow"
-	"github.com/synergycall/pbxportal/internal/pbx"
 )
 
 type simulateCommand struct {
@@ -26,7 +25,7 @@ func (c *simulateCommand) Run(ctx context.Context, a *app, p *portal) error {
 	if err != nil {
 		return err
 	}
-	r, err := p.simulate(ctx, callflow.Call{As: c.As, From: c.From, To: c.To, Dial: c.Dial, At: at, Keys: c.Keys, Away: c.Away, Busy: c.Busy})
+	r, err := p.engine.Simulate(ctx, callflow.Call{As: c.As, From: c.From, To: c.To, Dial: c.Dial, At: at, Keys: c.Keys, Away: c.Away, Busy: c.Busy})
 	if err != nil {
 		return err
 	}
@@ -65,18 +64,4 @@ func parseTime(text string) (at time.Time, err error) {
 		}
 	}
 	return at, usage(fmt.Errorf("cannot read --at %q: write a time such as 2026-11-29T20:00", text))
-}
-
-// simulate follows a call through the users and items of the database, whether they have been applied or not.
-func (p *portal) simulate(ctx context.Context, c callflow.Call) (callflow.Result, error) {
-	m, err := p.store.Model(ctx, pbx.DefaultTenant)
-	if err != nil {
-		return callflow.Result{}, err
-	}
-	r, err := c.Request(m)
-	if err != nil {
-		return callflow.Result{}, err
-	}
-	r.RingSeconds = int(p.config.RingTimeout)
-	return callflow.Simulate(m, r), nil
 }

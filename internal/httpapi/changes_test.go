@@ -122,7 +122,7 @@ func TestEveryOperationThatChangesSomethingLeavesItsEvents(t *testing.T) {
 
 	var writes []string
 	for _, r := range routes(t) {
-		if r.method != http.MethodGet && r.prefix == "" {
+		if r.method != http.MethodGet && r.prefix == "" && r.operation != "POST /api/v1/simulate" { // which changes nothing
 			writes = append(writes, r.operation)
 		}
 	}

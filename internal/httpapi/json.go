@@ -12,8 +12,8 @@ import (
 	"github.com/synergycall/pbxportal/internal/httpapi/openapi"
 )
 
-// maxValues bounds the values in a body, including objects and arrays, an empty one counted twice. The contract needs some thirty.
-const maxValues = 64
+// maxValues bounds the values in a body, including objects and arrays, an empty one counted twice. The contract needs some hundred.
+const maxValues = 128
 
 // maxDigits bounds the length of a number; the contract has none of more than ten digits.
 const maxDigits = 64

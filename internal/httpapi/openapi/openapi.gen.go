@@ -150,6 +150,33 @@ func (e BehindCode) Valid() bool {
 	}
 }
 
+// Defines values for CallFlowFaultCode.
+const (
+	CallFlowFaultCodeCircular    CallFlowFaultCode = "circular"
+	CallFlowFaultCodeDeadEnd     CallFlowFaultCode = "dead_end"
+	CallFlowFaultCodeMissing     CallFlowFaultCode = "missing"
+	CallFlowFaultCodeTooLong     CallFlowFaultCode = "too_long"
+	CallFlowFaultCodeUnreachable CallFlowFaultCode = "unreachable"
+)
+
+// Valid indicates whether the value is a known member of the CallFlowFaultCode enum.
+func (e CallFlowFaultCode) Valid() bool {
+	switch e {
+	case CallFlowFaultCodeCircular:
+		return true
+	case CallFlowFaultCodeDeadEnd:
+		return true
+	case CallFlowFaultCodeMissing:
+		return true
+	case CallFlowFaultCodeTooLong:
+		return true
+	case CallFlowFaultCodeUnreachable:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for ChangeKind.
 const (
 	ChangeKindAdded   ChangeKind = "added"
@@ -467,22 +494,22 @@ func (e LiveCallState) Valid() bool {
 
 // Defines values for LiveRegistrationState.
 const (
-	Gone        LiveRegistrationState = "gone"
-	Reachable   LiveRegistrationState = "reachable"
-	Registered  LiveRegistrationState = "registered"
-	Unreachable LiveRegistrationState = "unreachable"
+	LiveRegistrationStateGone        LiveRegistrationState = "gone"
+	LiveRegistrationStateReachable   LiveRegistrationState = "reachable"
+	LiveRegistrationStateRegistered  LiveRegistrationState = "registered"
+	LiveRegistrationStateUnreachable LiveRegistrationState = "unreachable"
 )
 
 // Valid indicates whether the value is a known member of the LiveRegistrationState enum.
 func (e LiveRegistrationState) Valid() bool {
 	switch e {
-	case Gone:
+	case LiveRegistrationStateGone:
 		return true
-	case Reachable:
+	case LiveRegistrationStateReachable:
 		return true
-	case Registered:
+	case LiveRegistrationStateRegistered:
 		return true
-	case Unreachable:
+	case LiveRegistrationStateUnreachable:
 		return true
 	default:
 		return false
@@ -873,6 +900,57 @@ func (e SignInTrouble) Valid() bool {
 	case ProviderRefused:
 		return true
 	case SignInAgain:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for SimulationStepKind.
+const (
+	SimulationStepKindAnswer SimulationStepKind = "answer"
+	SimulationStepKindEnter  SimulationStepKind = "enter"
+	SimulationStepKindHangup SimulationStepKind = "hangup"
+	SimulationStepKindRing   SimulationStepKind = "ring"
+)
+
+// Valid indicates whether the value is a known member of the SimulationStepKind enum.
+func (e SimulationStepKind) Valid() bool {
+	switch e {
+	case SimulationStepKindAnswer:
+		return true
+	case SimulationStepKindEnter:
+		return true
+	case SimulationStepKindHangup:
+		return true
+	case SimulationStepKindRing:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for SimulationStepOutcome.
+const (
+	SimulationStepOutcomeAnswer      SimulationStepOutcome = "answer"
+	SimulationStepOutcomeBusy        SimulationStepOutcome = "busy"
+	SimulationStepOutcomeLessThanNil SimulationStepOutcome = "<nil>"
+	SimulationStepOutcomeNoAnswer    SimulationStepOutcome = "no_answer"
+	SimulationStepOutcomeUnreachable SimulationStepOutcome = "unreachable"
+)
+
+// Valid indicates whether the value is a known member of the SimulationStepOutcome enum.
+func (e SimulationStepOutcome) Valid() bool {
+	switch e {
+	case SimulationStepOutcomeAnswer:
+		return true
+	case SimulationStepOutcomeBusy:
+		return true
+	case SimulationStepOutcomeLessThanNil:
+		return true
+	case SimulationStepOutcomeNoAnswer:
+		return true
+	case SimulationStepOutcomeUnreachable:
 		return true
 	default:
 		return false
@@ -1306,6 +1384,73 @@ type AuditFacts map[string]string
 // BehindCode Why Asterisk does not run the files in place, in a word: it was not yet seen to run the revision, it cannot be queried, the
 // files in place are not the portal's, or it runs something else. Absent if it runs them.
 type BehindCode string
+
+// CallFlowFault Something wrong with where calls go.
+type CallFlowFault struct {
+	// Code `missing` a field refers to something that does not exist; `circular` a call that is not answered would never end; `too_long` it would come to
+	// more things than a call can; `dead_end` no phone rings; `unreachable` nothing leads there.
+	Code CallFlowFaultCode `json:"code"`
+
+	// Field The field of the first thing; empty for all of it.
+	Field string `json:"field"`
+
+	// Text The fault and its remedy in words.
+	Text string `json:"text"`
+
+	// Things What it is about; for `circular` and `too_long` all of the way, in the order of the call.
+	Things []CallFlowRef `json:"things"`
+}
+
+// CallFlowFaultCode `missing` a field refers to something that does not exist; `circular` a call that is not answered would never end; `too_long` it would come to
+// more things than a call can; `dead_end` no phone rings; `unreachable` nothing leads there.
+type CallFlowFaultCode string
+
+// CallFlowRef A user or an item.
+type CallFlowRef struct {
+	ID string `json:"id"`
+
+	// Kind `user`, `ring_group`; further kinds can be added.
+	Kind string `json:"kind"`
+}
+
+// CallFlowThing A user or an item. Id and name are empty for a number that nothing has.
+type CallFlowThing struct {
+	ID string `json:"id"`
+
+	// Kind `user`, `ring_group`; further kinds can be added. Empty for a number that nothing has.
+	Kind string `json:"kind"`
+	Name string `json:"name"`
+
+	// Number The number; empty if it has none.
+	Number string `json:"number"`
+}
+
+// CallToSimulate A call to simulate. `as` or `from` says who calls, `dial` or `to` what is called.
+type CallToSimulate struct {
+	// As The user who calls.
+	As *string `json:"as,omitempty"`
+
+	// At When; any time if absent.
+	At *time.Time `json:"at,omitempty"`
+
+	// Away The users whose phones are not registered.
+	Away *[]string `json:"away,omitempty"`
+
+	// Busy The users who are in a call.
+	Busy *[]string `json:"busy,omitempty"`
+
+	// Dial The number that is dialled.
+	Dial *string `json:"dial,omitempty"`
+
+	// From The number of a caller who is no user.
+	From *string `json:"from,omitempty"`
+
+	// Keys What becomes of each attempt to ring, in order. After the last one no user answers.
+	Keys *[]string `json:"keys,omitempty"`
+
+	// To The user or item that is called, instead of `dial`.
+	To *string `json:"to,omitempty"`
+}
 
 // Change defines model for Change.
 type Change struct {
@@ -2281,6 +2426,68 @@ type SetupState struct {
 // the provider reported a password alone, or the browser took too long and has to begin again.
 type SignInTrouble string
 
+// Simulation What happens to a call.
+type Simulation struct {
+	// Faults What is wrong with the configuration that the call came through.
+	Faults []CallFlowFault `json:"faults"`
+
+	// Sentence All of it in one sentence.
+	Sentence string `json:"sentence"`
+
+	// Steps The steps in order. The last one is `answer` or `hangup`.
+	Steps []SimulationStep `json:"steps"`
+
+	// Taken The steps in the form in which the dialplan on Asterisk records them: `ring:+1000+1001:20=n` for phones that are dialled for 20 seconds, and the
+	// outcome (`a` answered, `b` busy, `n` not answered, `u` unreachable); `hangup:19` for the end with a cause; `end` after an answer; `loop` for a call
+	// that came to too many things.
+	Taken string `json:"taken"`
+
+	// Why The decisions, with the settings that caused them.
+	Why []SimulationReason `json:"why"`
+}
+
+// SimulationReason A decision and the setting that caused it.
+type SimulationReason struct {
+	// Field The field of `thing` that caused it; empty if it is not a setting, but what the request says.
+	Field string `json:"field"`
+
+	// Text The decision in words.
+	Text string `json:"text"`
+
+	// Thing A user or an item. Id and name are empty for a number that nothing has.
+	Thing CallFlowThing `json:"thing"`
+}
+
+// SimulationStep One step of a call.
+type SimulationStep struct {
+	// Cause The cause of the end by Q.850, which decides what the caller hears; null unless `kind` is `hangup`.
+	Cause *int `json:"cause"`
+
+	// Kind `enter` the call comes to `thing`; `ring` phones ring; `answer` `thing` answers; `hangup` the call ends without an answer.
+	Kind SimulationStepKind `json:"kind"`
+
+	// Outcome What becomes of the attempt to ring; null unless `kind` is `ring`.
+	Outcome *SimulationStepOutcome `json:"outcome"`
+
+	// Rings The users whose phones ring; empty unless `kind` is `ring`.
+	Rings []CallFlowThing `json:"rings"`
+
+	// Seconds How long the phones ring if no user answers; 0 unless `kind` is `ring`.
+	Seconds int `json:"seconds"`
+
+	// Text The step in words.
+	Text string `json:"text"`
+
+	// Thing A user or an item. Id and name are empty for a number that nothing has.
+	Thing CallFlowThing `json:"thing"`
+}
+
+// SimulationStepKind `enter` the call comes to `thing`; `ring` phones ring; `answer` `thing` answers; `hangup` the call ends without an answer.
+type SimulationStepKind string
+
+// SimulationStepOutcome What becomes of the attempt to ring; null unless `kind` is `ring`.
+type SimulationStepOutcome string
+
 // ThingChange A change of a thing other than a user.
 type ThingChange struct {
 	// Key Its name in the generated files, such as `g17`; of the library its version.
@@ -2946,6 +3153,9 @@ type CreateAccountJSONRequestBody = NewAccount
 // UpdateAccountJSONRequestBody defines body for UpdateAccount for application/json ContentType.
 type UpdateAccountJSONRequestBody = AccountChange
 
+// SimulateCallJSONRequestBody defines body for SimulateCall for application/json ContentType.
+type SimulateCallJSONRequestBody = CallToSimulate
+
 // CreateUserV1JSONRequestBody defines body for CreateUserV1 for application/json ContentType.
 type CreateUserV1JSONRequestBody = NewUserV1
 
@@ -3079,6 +3289,9 @@ type ServerInterface interface {
 	// ResetAccount Reset an account
 	// (POST /accounts/{id}/reset)
 	ResetAccount(w http.ResponseWriter, r *http.Request, id string, params ResetAccountParams)
+	// SimulateCall Simulate a call
+	// (POST /api/v1/simulate)
+	SimulateCall(w http.ResponseWriter, r *http.Request)
 	// ListUsersV1 List users
 	// (GET /api/v1/users)
 	ListUsersV1(w http.ResponseWriter, r *http.Request, params ListUsersV1Params)
@@ -3587,6 +3800,20 @@ func (siw *ServerInterfaceWrapper) ResetAccount(w http.ResponseWriter, r *http.R
 
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		siw.Handler.ResetAccount(w, r, id, params)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// SimulateCall operation middleware
+func (siw *ServerInterfaceWrapper) SimulateCall(w http.ResponseWriter, r *http.Request) {
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.SimulateCall(w, r)
 	}))
 
 	for _, middleware := range siw.HandlerMiddlewares {
@@ -5255,6 +5482,7 @@ func HandlerWithOptions(si ServerInterface, options StdHTTPServerOptions) http.H
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/apply/logs/{id}", wrapper.GetApplyLog)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/audit", wrapper.ListAuditEvents)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/live", wrapper.GetLive)
+	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/api/v1/simulate", wrapper.SimulateCall)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/extensions/{number}/status", wrapper.GetExtensionStatus)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/livez", wrapper.GetLivez)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/readyz", wrapper.GetReadyz)
@@ -7428,6 +7656,175 @@ type ResetAccount503ApplicationProblemPlusJSONResponse struct {
 }
 
 func (response ResetAccount503ApplicationProblemPlusJSONResponse) VisitResetAccountResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("Retry-After", fmt.Sprint(response.Headers.RetryAfter))
+	w.WriteHeader(503)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type SimulateCallRequestObject struct {
+	Body *SimulateCallJSONRequestBody
+}
+
+type SimulateCallResponseObject interface {
+	VisitSimulateCallResponse(w http.ResponseWriter) error
+}
+
+type SimulateCall200JSONResponse Simulation
+
+func (response SimulateCall200JSONResponse) VisitSimulateCallResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type SimulateCall400ApplicationProblemPlusJSONResponse struct {
+	InvalidBodyApplicationProblemPlusJSONResponse
+}
+
+func (response SimulateCall400ApplicationProblemPlusJSONResponse) VisitSimulateCallResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(400)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type SimulateCall401ApplicationProblemPlusJSONResponse struct {
+	NotSignedInApplicationProblemPlusJSONResponse
+}
+
+func (response SimulateCall401ApplicationProblemPlusJSONResponse) VisitSimulateCallResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("WWW-Authenticate", fmt.Sprint(response.Headers.WWWAuthenticate))
+	w.WriteHeader(401)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type SimulateCall403ApplicationProblemPlusJSONResponse struct {
+	ForbiddenApplicationProblemPlusJSONResponse
+}
+
+func (response SimulateCall403ApplicationProblemPlusJSONResponse) VisitSimulateCallResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(403)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type SimulateCall413ApplicationProblemPlusJSONResponse struct {
+	BodyTooLargeApplicationProblemPlusJSONResponse
+}
+
+func (response SimulateCall413ApplicationProblemPlusJSONResponse) VisitSimulateCallResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(413)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type SimulateCall415ApplicationProblemPlusJSONResponse struct {
+	UnsupportedMediaTypeApplicationProblemPlusJSONResponse
+}
+
+func (response SimulateCall415ApplicationProblemPlusJSONResponse) VisitSimulateCallResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(415)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type SimulateCall421ApplicationProblemPlusJSONResponse struct {
+	WrongHostApplicationProblemPlusJSONResponse
+}
+
+func (response SimulateCall421ApplicationProblemPlusJSONResponse) VisitSimulateCallResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(421)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type SimulateCall429ApplicationProblemPlusJSONResponse struct {
+	TooManyRequestsApplicationProblemPlusJSONResponse
+}
+
+func (response SimulateCall429ApplicationProblemPlusJSONResponse) VisitSimulateCallResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("Retry-After", fmt.Sprint(response.Headers.RetryAfter))
+	w.WriteHeader(429)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type SimulateCall500ApplicationProblemPlusJSONResponse struct {
+	InternalApplicationProblemPlusJSONResponse
+}
+
+func (response SimulateCall500ApplicationProblemPlusJSONResponse) VisitSimulateCallResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(500)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type SimulateCall503ApplicationProblemPlusJSONResponse struct {
+	UnavailableApplicationProblemPlusJSONResponse
+}
+
+func (response SimulateCall503ApplicationProblemPlusJSONResponse) VisitSimulateCallResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -13550,6 +13947,9 @@ type StrictServerInterface interface {
 	// ResetAccount Reset an account
 	// (POST /accounts/{id}/reset)
 	ResetAccount(ctx context.Context, request ResetAccountRequestObject) (ResetAccountResponseObject, error)
+	// SimulateCall Simulate a call
+	// (POST /api/v1/simulate)
+	SimulateCall(ctx context.Context, request SimulateCallRequestObject) (SimulateCallResponseObject, error)
 	// ListUsersV1 List users
 	// (GET /api/v1/users)
 	ListUsersV1(ctx context.Context, request ListUsersV1RequestObject) (ListUsersV1ResponseObject, error)
@@ -14049,6 +14449,37 @@ func (sh *strictHandler) ResetAccount(w http.ResponseWriter, r *http.Request, id
 		sh.options.ResponseErrorHandlerFunc(w, r, err)
 	} else if validResponse, ok := response.(ResetAccountResponseObject); ok {
 		if err := validResponse.VisitResetAccountResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// SimulateCall operation middleware
+func (sh *strictHandler) SimulateCall(w http.ResponseWriter, r *http.Request) {
+	var request SimulateCallRequestObject
+
+	var body SimulateCallJSONRequestBody
+	if err := runtime.BindJSONBody(r, &body); err != nil {
+		sh.options.RequestErrorHandlerFunc(w, r, fmt.Errorf("can't decode JSON body: %w", err))
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.SimulateCall(ctx, request.(SimulateCallRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "SimulateCall")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(SimulateCallResponseObject); ok {
+		if err := validResponse.VisitSimulateCallResponse(w); err != nil {
 			sh.options.ResponseErrorHandlerFunc(w, r, err)
 		}
 	} else if response != nil {
