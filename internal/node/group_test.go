@@ -5,6 +5,8 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -13,6 +15,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/synergycall/pbxportal/internal/asterisk"
+	"github.com/synergycall/pbxportal/internal/lab/labtest"
 	"github.com/synergycall/pbxportal/internal/node"
 	"github.com/synergycall/pbxportal/internal/pbx"
 	"github.com/synergycall/pbxportal/internal/render"
@@ -202,6 +205,7 @@ func TestMaliciousNamesOfRingGroupsDoNotChangeWhatARealAsteriskLoads(t *testing.
 		for short := 1; short <= count; short++ {
 			g := ringGroup(short, pbx.RingGroup{Strategy: pbx.RingAll, Members: []pbx.UserID{anna.ID}, Seconds: 20})
 			g.Name = name()
+			g.Body.SetNumber("number", fmt.Sprint(10_000+short))
 			m.Items = append(m.Items, g)
 		}
 		return m
@@ -224,4 +228,43 @@ func TestMaliciousNamesOfRingGroupsDoNotChangeWhatARealAsteriskLoads(t *testing.
 		t.Errorf("Asterisk complained:\n%.2000s", log)
 	}
 	t.Logf("%d malicious names, 0 steps missing, added or changed", count)
+}
+
+// The file of the dialplan is in the order in which Asterisk adds extensions without a search.
+func BenchmarkReloadOfTheDialplanOf10000UsersAnd1000RingGroups(b *testing.B) {
+	a := labtest.Asterisk(b)
+	m := pbx.Model{}
+	for n := range 10_000 {
+		number := pbx.Number(10_000 + n)
+		m.Users = append(m.Users, pbx.User{ID: pbx.UserID(fmt.Sprint(number)), Name: "U", Extension: pbx.Extension{Number: number, Secret: pbx.NewSecret()}})
+	}
+	for short := 1; short <= 1000; short++ {
+		g := pbx.RingGroup{Strategy: pbx.RingAll, Seconds: 20}
+		for i := range 8 {
+			g.Members = append(g.Members, m.Users[(short*7+i*1001)%len(m.Users)].ID)
+		}
+		item := ringGroup(short, g)
+		item.Body.SetNumber("number", fmt.Sprint(20_000+short))
+		m.Items = append(m.Items, item)
+	}
+	r, err := render.Options{}.Next(render.Rendered{}, m)
+	if err != nil {
+		b.Fatal(err)
+	}
+	for _, f := range r.Files {
+		if pbx.ModuleOf(f.Path) == pbx.Dialplan {
+			if err := os.WriteFile(filepath.Join(a.ConfigDir, f.Path), f.Content, 0o600); err != nil {
+				b.Fatal(err)
+			}
+		}
+	}
+	local, err := node.New(a.ConfigDir, a.Control())
+	if err != nil {
+		b.Fatal(err)
+	}
+	for b.Loop() {
+		if reload, err := local.Reload(b.Context(), []pbx.Module{pbx.Dialplan}); err != nil || !reload.Understood {
+			b.Fatal(err)
+		}
+	}
 }
