@@ -56,7 +56,7 @@ func (o *office) to(user int) pbx.Destination {
 type call struct {
 	*office
 	*phone.Call
-	ctx context.Context
+	ctx context.Context //nolint:containedctx // bounds this one call
 }
 
 // call dials a number.

@@ -134,10 +134,10 @@ func (r references) user(id string) (string, error) {
 
 // destination returns a destination as the library reads it. The end of a call is that of a call that was not answered.
 func (r references) destination(to pbx.Destination) (string, error) {
-	switch to.Kind {
-	case pbx.Hangup:
+	if to.Kind == pbx.Hangup {
 		return destination(hangupContext, causeNoAnswer), nil
-	case pbx.KindUser:
+	}
+	if to.Kind == pbx.KindUser {
 		number, err := r.user(to.ID)
 		return destination(userContext, number), err
 	}

@@ -13,8 +13,11 @@ func ringGroups() itemKind {
 	return itemKind{
 		kind: pbx.KindRingGroup, context: "sc-group", routine: "group",
 		fields: []field{
-			{"strategy", func(s string) bool { return slices.Contains(pbx.RingStrategies(), pbx.RingStrategy(s)) }}, {"seconds", isCount},
-			{"skip_busy", func(s string) bool { return s == "" || s == "b" }}, {"members", isNumbers}, {"fallback", isDestination},
+			{"strategy", func(s string) bool { return slices.Contains(pbx.RingStrategies(), pbx.RingStrategy(s)) }},
+			{"seconds", isCount},
+			{"skip_busy", func(s string) bool { return s == "" || s == "b" }},
+			{"members", isNumbers},
+			{"fallback", isDestination},
 		},
 		args: func(body pbx.Body, r references) ([]string, error) {
 			g, ok := body.(*pbx.RingGroup)

@@ -29,6 +29,19 @@ func many(n int) []pbx.User {
 	return users
 }
 
+// manyWithGroups returns users as many does, and a ring group of eight of them for each ten.
+func manyWithGroups(n int) pbx.Model {
+	m := pbx.Model{Users: many(n)}
+	for short := 1; short <= n/10; short++ {
+		g := pbx.RingGroup{Strategy: pbx.RingAll, Seconds: 20, Fallback: pbx.Destination{Kind: pbx.Hangup}}
+		for i := range 8 {
+			g.Members = append(g.Members, m.Users[(short*7+i*101)%n].ID)
+		}
+		m.Items = append(m.Items, ringGroup(short, fmt.Sprint(30_000+short), g))
+	}
+	return m
+}
+
 // exponent returns the slope of a line fitted to the logarithms of the times by size: 1 if the time is proportional to the size, 2 if it grows with its
 // square.
 func exponent(took map[int]time.Duration) float64 {
@@ -40,7 +53,18 @@ func exponent(took map[int]time.Duration) float64 {
 	return (n*sxy - sx*sy) / (n*sxx - sx*sx)
 }
 
-func TestRenderingTimeIsProportionalToTheNumberOfUsersAtLength(t *testing.T) { //nolint:paralleltest // it measures time
+func TestRenderingTimeIsProportionalToTheNumberOfUsersAndRingGroupsAtLength(t *testing.T) { //nolint:paralleltest // it measures time
+	for name, model := range map[string]func(int) pbx.Model{
+		"users alone":      func(n int) pbx.Model { return pbx.Model{Users: many(n)} },
+		"with ring groups": manyWithGroups,
+	} {
+		t.Run(name, func(t *testing.T) { timeIsProportional(t, model) }) //nolint:paralleltest // as above
+	}
+}
+
+// timeIsProportional checks that the time for rendering a model is proportional to the number of its users.
+func timeIsProportional(t *testing.T, model func(int) pbx.Model) {
+	t.Helper()
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	defer debug.SetGCPercent(debug.SetGCPercent(-1)) // collections run on any thread; the heap is emptied before each measurement
@@ -55,10 +79,10 @@ func TestRenderingTimeIsProportionalToTheNumberOfUsersAtLength(t *testing.T) { /
 	took := map[int]time.Duration{}
 	for range labtest.Soak(20, 100) { // the minimum: other programs can only add to the time, through shared caches
 		for _, n := range []int{1_000, 2_500, 5_000, 10_000} {
-			users := many(n)
+			m := model(n)
 			runtime.GC()
 			start := busy()
-			_, _, err := render.Config(users)
+			_, err := render.Options{}.Next(render.Rendered{}, m)
 			took[n] = min(cmp.Or(took[n], math.MaxInt64), busy()-start)
 			if err != nil {
 				t.Fatal(err)
