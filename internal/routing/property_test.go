@@ -177,9 +177,10 @@ func TestRandomChangesOfUsersAndItemsDoExactlyWhatTheyNameAtLength(t *testing.T)
 				var now pbx.Item
 				now, got = p.change(i.ID, []int64{0, i.Version}[random.IntN(2)], func(name *string, g *pbx.RingGroup) { *name, *g = i.Name, body })
 				if got == nil {
-					if i.UpdatedAt = now.UpdatedAt; !cmp.Equal(i, was) {
+					if !cmp.Equal(i, was) {
 						i.Version++
 					}
+					i.UpdatedAt = now.UpdatedAt
 					w.items[i.ID] = i
 				}
 			case n == 7:

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -20,6 +21,8 @@ SELECT t.id, t.tenant_id, t.kind, t.short, t.name, t.body, t.version, t.created_
     (SELECT covered FROM things_version)
 FROM things t `
 	allItems = selectItem + `ORDER BY t.tenant_id, t.kind, t.short`
+	anyItem  = selectItem + `WHERE t.id = $1`
+	allMarks = `SELECT t.id, t.version, coalesce(t.row_hash, 0), (SELECT covered FROM things_version) FROM things t`
 	itemByID = selectItem + `WHERE t.tenant_id = $1 AND t.kind = $2 AND t.id = $3`
 	named    = `SELECT id FROM things WHERE tenant_id = $1 AND kind = $2 AND name_key = $3`
 )
@@ -29,6 +32,7 @@ type itemList struct {
 	tenant  pbx.TenantID
 	version string
 	items   []pbx.Item
+	all     map[pbx.ThingID]storedItem // also of other tenants
 }
 
 // Items returns the tenant's items ordered by kind and Short, read in one snapshot. The slice and the bodies are shared; callers must not modify them.
@@ -57,12 +61,12 @@ func (t *Tx) Items(ctx context.Context, tenant pbx.TenantID) ([]pbx.Item, error)
 	return now.items, nil
 }
 
-// readItems returns the list of a tenant's items: last if the version in the database is that of last. The version is read first: if items change in
-// between, the list is cached under a version that the database never has again.
+// readItems returns the list of a tenant's items: last if the version in the database is that of last, and otherwise last with the items that have changed,
+// if these are few. The version is read first: if items change in between, the list is cached under a version that the database never has again.
 func readItems(ctx context.Context, from querier, tenant pbx.TenantID, last *itemList) (*itemList, error) {
 	before := ""
 	for {
-		now := &itemList{tenant: tenant, items: []pbx.Item{}}
+		now := &itemList{tenant: tenant, items: []pbx.Item{}, all: map[pbx.ThingID]storedItem{}}
 		covered, hashed := 0, 0
 		if err := from.QueryRowContext(ctx, `SELECT version, covered FROM things_version`).Scan(&now.version, &covered); err != nil {
 			return nil, err
@@ -70,29 +74,29 @@ func readItems(ctx context.Context, from querier, tenant pbx.TenantID, last *ite
 		if last != nil && last.tenant == tenant && last.version == now.version {
 			return last, nil
 		}
-		var previous pbx.Item
-		rows, err := gather(ctx, from, func(r row) (none struct{}, err error) {
-			i, err := scanStoredItem(r)
-			if err == nil {
-				err = i.check()
+		rows, err := changedItems(ctx, from, last)
+		if err == nil && rows == nil {
+			rows, err = gather(ctx, from, func(r row) (storedItem, error) { return scanStoredItem(r) }, allItems)
+		}
+		if err != nil {
+			return nil, err
+		}
+		for n := range rows {
+			i := &rows[n]
+			if err := i.check(); err != nil {
+				return nil, err
 			}
-			if err == nil && previous.TenantID == i.TenantID && pbx.CompareItems(previous, i.Item) >= 0 {
-				err = damaged(fmt.Sprintf("%s comes after %s: an index is damaged", i.Key(), previous.Key()))
-			}
-			if err != nil {
-				return none, err
+			if n > 0 && rows[n-1].TenantID == i.TenantID && pbx.CompareItems(rows[n-1].Item, i.Item) >= 0 {
+				return nil, damaged(fmt.Sprintf("%s comes after %s: an index is damaged", i.Key(), rows[n-1].Key()))
 			}
 			if covered = i.covered; i.hash != 0 {
 				hashed++
 			}
-			if previous = i.Item; i.TenantID == tenant {
+			if now.all[i.ID] = *i; i.TenantID == tenant {
 				now.items = append(now.items, i.Item)
 			}
-			return none, nil
-		}, allItems)
+		}
 		switch {
-		case err != nil:
-			return nil, err
 		case hashed == covered:
 			return now, nil
 		case len(rows) == 0 && now.version != before: // the count is that of a moment before: the last item may have been deleted meanwhile
@@ -101,6 +105,48 @@ func readItems(ctx context.Context, from querier, tenant pbx.TenantID, last *ite
 		}
 		return nil, damaged(fmt.Sprintf("%d things are found as the portal wrote them, and it wrote %d", hashed, covered))
 	}
+}
+
+// fewItems is how many changed items are read one by one; reading more of them takes as long as reading all.
+const fewItems = 20
+
+// changedItems returns all items in the order of allItems, those that have not changed since last from there; nil if all must be read. Every program that
+// changes a row with a hash changes its version, or removes the hash.
+func changedItems(ctx context.Context, from querier, last *itemList) ([]storedItem, error) {
+	if last == nil {
+		return nil, nil
+	}
+	covered, changed := 0, []pbx.ThingID{}
+	items, err := gather(ctx, from, func(r row) (known storedItem, err error) {
+		var i storedItem
+		if err = r.Scan((*string)(&i.ID), &i.Version, &i.hash, &covered); err != nil {
+			return known, err
+		}
+		known, ok := last.all[i.ID]
+		if !ok || i.hash == 0 || i.hash != known.hash || i.Version != known.Version {
+			changed = append(changed, i.ID)
+			known = i
+		}
+		return known, nil
+	}, allMarks)
+	if err != nil || len(changed) > fewItems {
+		return nil, err
+	}
+	items = slices.DeleteFunc(items, func(i storedItem) bool { return slices.Contains(changed, i.ID) })
+	for _, id := range changed {
+		i, ok, err := found(scanStoredItem(from.QueryRowContext(ctx, anyItem, string(id))))
+		if err != nil || !ok { // deleted meanwhile
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	for n := range items {
+		items[n].covered = covered
+	}
+	slices.SortFunc(items, func(a, b storedItem) int {
+		return cmp.Or(cmp.Compare(a.TenantID, b.TenantID), pbx.CompareItems(a.Item, b.Item))
+	})
+	return items, nil
 }
 
 // Item returns one item; ok is false if the tenant has none of this kind with this id.
@@ -145,6 +191,9 @@ func scanStoredItem(r row) (i storedItem, err error) {
 
 // check decodes the body. It returns an error if the row is not as the portal wrote it.
 func (i *storedItem) check() error {
+	if i.Body != nil { // it was checked before
+		return nil
+	}
 	if i.hash != 0 && i.hash != itemHash(i.Item, i.body) {
 		return damaged(fmt.Sprintf("the row of %s (%s %q) is not as the portal wrote it", i.Key(), i.Kind, i.ID))
 	}
