@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/synergycall/pbxportal/internal/callflow"
 	"github.com/synergycall/pbxportal/internal/glance"
 	"github.com/synergycall/pbxportal/internal/pbx"
 	"github.com/synergycall/pbxportal/internal/render"
@@ -27,6 +28,7 @@ type planned struct {
 	adopted bool // the files in place were not written by an apply
 
 	read func([]pbx.File) (render.Inventory, error) // Engine.read
+	ring int                                        // how long the phone of a user rings, in seconds
 
 	declared []pbx.HostObject // the objects that files beside the portal's define
 	draft
@@ -119,7 +121,7 @@ func (e *Engine) compareRunning(ctx context.Context) (c comparison) {
 // plan returns the plan of an apply of this draft; explain adds the explanation. id is that of the apply, "" for a plan alone; on a host without a
 // revision, the apply adopts the existing files as the first one.
 func (e *Engine) plan(ctx context.Context, wanted func() (draft, error), id pbx.RunID) (*planned, error) {
-	p := &planned{read: e.read}
+	p := &planned{read: e.read, ring: e.options.RingTimeout}
 	var declared, running []pbx.HostObject
 	counted := async(func() (err error) { // the database and the disk, concurrently
 		p.last, err = e.store.LastRevision(ctx)
@@ -303,7 +305,34 @@ func (p *planned) explain() {
 	p.setHash()
 	from, _ := p.read(p.site.Files)
 	p.setChanges(from)
+	p.setBehaviour(from)
 	p.Diffs = render.Diff("in place", p.site.Files, "planned", p.files)
+}
+
+// maxBehaviour is how many items a plan describes whose calls behave differently.
+const maxBehaviour = 20
+
+// setBehaviour determines which calls behave differently than with this inventory. It leaves out what it cannot compare: the plan of an earlier revision,
+// which has no model, and files that this version did not write.
+func (p *planned) setBehaviour(from render.Inventory) {
+	p.Behaviour = nil
+	if len(p.Changes) == 0 || p.model.Users == nil || len(p.model.Items) == 0 && from.Items() == 0 {
+		return
+	}
+	before, ok := from.Model(p.model)
+	if !ok {
+		return
+	}
+	touched := make([]pbx.Thing, 0, 2*len(p.Changes))
+	for _, c := range p.Changes {
+		touched = append(touched, c.Owner)
+		if c.Was != 0 {
+			touched = append(touched, pbx.Thing{Kind: pbx.KindUser, Key: strconv.Itoa(int(c.Was))})
+		}
+	}
+	for _, d := range callflow.Compare(before, p.model, touched, p.ring, maxBehaviour) {
+		p.Behaviour = append(p.Behaviour, d.String())
+	}
 }
 
 // beginDraft starts to read an earlier revision, or, for 0, to read and render what is configured in the database. The function that it returns waits for

@@ -321,3 +321,75 @@ func TestACallIsNamedByNumbersAndIDs(t *testing.T) {
 		}
 	}
 }
+
+// things returns ring groups and users by their keys.
+func things(keys ...string) (all []pbx.Thing) {
+	for _, k := range keys {
+		kind := pbx.KindUser
+		if strings.HasPrefix(k, "g") {
+			kind = pbx.KindRingGroup
+		}
+		all = append(all, pbx.Thing{Kind: kind, Key: k})
+	}
+	return all
+}
+
+func TestAComparisonNamesWhatCallsDoDifferently(t *testing.T) {
+	t.Parallel()
+	before := house(ring(pbx.RingAll, hangup(), 0, 1), ring(pbx.RingAll, to(0), 2), ring(pbx.RingAll, hangup(), 2))
+	after := house(ring(pbx.RingHunt, hangup(), 0, 1), ring(pbx.RingAll, to(0), 2), ring(pbx.RingAll, hangup(), 2), ring(pbx.RingAll, hangup(), 0))
+	after.Items[2].Name = "Another name"
+	after.Users[2].Name = "Another name"
+	var got []string
+	for _, d := range callflow.Compare(before, after, things("g1", "g3", "g4", "1002"), 25, 9) {
+		got = append(got, d.Key+": "+d.String())
+	}
+	want := []string{
+		"g1: 600 Sales was: 1000 Anna and 1001 Ben ring together for 20 seconds without an answer; the call ends: no answer; " +
+			"becomes: 1000 Anna and 1001 Ben ring one after the other for 20 seconds each without an answer; the call ends: no answer.",
+		"g2: 601 Support was: 1002 Clara rings for 20 seconds without an answer; the call goes on to 600 Sales; " +
+			"1000 Anna and 1001 Ben ring together for 20 seconds without an answer; the call ends: no answer; " +
+			"becomes: 1002 Another name rings for 20 seconds without an answer; the call goes on to 600 Sales; " +
+			"1000 Anna and 1001 Ben ring one after the other for 20 seconds each without an answer; the call ends: no answer.",
+		"g4: 603 Night is new: 1000 Anna rings for 20 seconds without an answer; the call ends: no answer.",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+
+	if got := callflow.Compare(before, after, things("g1"), 25, 9); len(got) != 2 || got[1].Key != "g2" {
+		t.Errorf("what goes on to the group that changed: %v", got)
+	}
+	if got := callflow.Compare(before, after, things("g1", "g4"), 25, 2); len(got) != 2 {
+		t.Errorf("more than were asked for: %v", got)
+	}
+	busy := house(ring(pbx.RingAll, hangup(), 0))
+	busy.Items[0].Body.(*pbx.RingGroup).SkipBusy = false //nolint:errcheck // it is a ring group
+	want = []string{
+		"600 Sales, while all users are in a call was: no phone rings; the call ends: no answer; " +
+			"becomes: 1000 Anna rings for 20 seconds without an answer; the call ends: no answer.",
+		"601 Support is removed; it was: 1001 Ben rings for 20 seconds without an answer; the call ends: no answer.",
+	}
+	got = nil
+	for _, d := range callflow.Compare(house(ring(pbx.RingAll, hangup(), 0), ring(pbx.RingAll, hangup(), 1)), busy, things("g1", "g2"), 25, 9) {
+		got = append(got, d.String())
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// A plan at 10,000 users and 1,000 ring groups has 50 ms for all of it.
+func BenchmarkCompareThousandGroups(b *testing.B) {
+	var m pbx.Model
+	for i := range 10_000 {
+		m.Users = append(m.Users, pbx.User{ID: user(i), Name: "User", Extension: pbx.Extension{Number: pbx.Number(1000 + i)}})
+	}
+	for i := range 1000 {
+		g := ring(pbx.RingHunt, hangup(), i, i+1, i+2, i+3, i+4, i+5, i+6, i+7)
+		m.Items = append(m.Items, pbx.Item{Meta: pbx.Meta{ID: pbx.ThingID(group(i).ID), Kind: pbx.KindRingGroup, Short: i + 1, Name: "Group"}, Body: &g})
+	}
+	for b.Loop() {
+		callflow.Compare(m, m, things("g1", "1500"), 25, 20)
+	}
+}

@@ -54,6 +54,9 @@ func (a *app) printPlan(plan pbx.Plan, diff bool) {
 	}
 	a.printHost(plan)
 	a.printChanges(plan.Changes)
+	for _, b := range plan.Behaviour {
+		fmt.Fprintf(a.stdout, "\nCALLS  %s\n", oneLine(b))
+	}
 	if diff {
 		for _, d := range plan.Diffs {
 			if d.Text != "" {

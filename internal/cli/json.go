@@ -168,6 +168,7 @@ type planJSON struct {
 	Changes  []changeJSON      `json:"changes"`
 	Things   []thingChangeJSON `json:"things"`
 	Effects  []effectJSON      `json:"effects"`
+	Calls    []string          `json:"behaviour,omitempty"`
 	Diffs    []diffJSON        `json:"diffs"`
 	Drift    []driftJSON       `json:"drift"`
 	Behind   string            `json:"behind,omitempty"`
@@ -224,7 +225,7 @@ type driftJSON struct {
 
 func toPlanJSON(p pbx.Plan) planJSON {
 	out := planJSON{
-		p.Hash, p.Revision, p.Users, p.Items, p.Pending, []changeJSON{}, []thingChangeJSON{}, []effectJSON{}, toDiffsJSON(p.Diffs), []driftJSON{},
+		p.Hash, p.Revision, p.Users, p.Items, p.Pending, []changeJSON{}, []thingChangeJSON{}, []effectJSON{}, p.Behaviour, toDiffsJSON(p.Diffs), []driftJSON{},
 		p.Behind, p.AskedAt, nil,
 	}
 	for _, o := range p.Host {

@@ -80,10 +80,14 @@ func toPlan(p pbx.Plan) openapi.Plan {
 	for i, e := range p.Effects {
 		effects[i] = openapi.Effect{Verb: openapi.EffectVerb(e.Verb), Number: int(e.Number), Reversible: e.Reversible}
 	}
+	var behaviour *[]string
+	if p.Behaviour != nil {
+		behaviour = &p.Behaviour
+	}
 	return openapi.Plan{
 		Hash: p.Hash, Revision: p.Revision, Users: p.Users, Items: p.Items, Pending: p.Pending, Changes: changes, Things: things, Effects: effects,
 		Diffs: toDiffs(p.Diffs), Drift: toDrift(p.Drift),
-		Behind: p.Behind, BehindCode: unlessZero(openapi.BehindCode(p.SyncCode)), AskedAt: unlessZero(p.AskedAt), Host: toHost(p),
+		Behaviour: behaviour, Behind: p.Behind, BehindCode: unlessZero(openapi.BehindCode(p.SyncCode)), AskedAt: unlessZero(p.AskedAt), Host: toHost(p),
 	}
 }
 

@@ -144,16 +144,17 @@ type FileDiff struct {
 // Plan is what an apply would do now: the difference between the database, the files, and the live Asterisk. It is not stored but computed each
 // time.
 type Plan struct {
-	Hash     string // identifies exactly this plan: the present state, and the planned one
-	Revision int    // the current revision; 0 before the first
-	Users    int    // users in the database
-	Items    int    `json:",omitempty"` // items in the database: ring groups
-	Pending  bool   // the database differs from the files
-	Changes  []Change
-	Diffs    []FileDiff
-	Drift    []Drift
-	Effects  []Effect `json:",omitempty"` // what the apply changes in Asterisk besides the reload, in order
-	Behind   string   // why Asterisk does not run the configuration in the files, or cannot be queried; "" if it does
+	Hash      string // identifies exactly this plan: the present state, and the planned one
+	Revision  int    // the current revision; 0 before the first
+	Users     int    // users in the database
+	Items     int    `json:",omitempty"` // items in the database: ring groups
+	Pending   bool   // the database differs from the files
+	Changes   []Change
+	Diffs     []FileDiff
+	Drift     []Drift
+	Behaviour []string `json:",omitempty"` // how calls to items behave differently afterwards, a sentence each; the first ones of many
+	Effects   []Effect `json:",omitempty"` // what the apply changes in Asterisk besides the reload, in order
+	Behind    string   // why Asterisk does not run the configuration in the files, or cannot be queried; "" if it does
 
 	SyncCode SyncCode  `json:",omitempty"` // the reason as a code
 	AskedAt  time.Time `json:",omitzero"`  // when Asterisk was asked for Behind; zero: it has not answered

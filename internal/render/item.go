@@ -17,6 +17,7 @@ type itemKind struct {
 	routine string
 	fields  []field // the arguments of the routine, in order
 	args    func(pbx.Body, references) ([]string, error)
+	body    func([]string, originals) pbx.Body // the reverse of args, for valid arguments
 }
 
 // field is an argument of a routine: the field of the item that it holds, by its name in the contract, and whether a value is one that the portal writes.

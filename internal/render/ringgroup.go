@@ -39,5 +39,13 @@ func ringGroups() itemKind {
 			fallback, err := r.destination(g.Fallback)
 			return []string{string(g.Strategy), strconv.Itoa(g.Seconds), skip, strings.Join(members, "-"), fallback}, err
 		},
+		body: func(args []string, r originals) pbx.Body {
+			g := &pbx.RingGroup{Strategy: pbx.RingStrategy(args[0]), SkipBusy: args[2] == "b", Fallback: r.destination(args[4])}
+			g.Seconds, _ = strconv.Atoi(args[1]) // isCount has checked it
+			for number := range strings.SplitSeq(args[3], "-") {
+				g.Members = append(g.Members, r.user(number))
+			}
+			return g
+		},
 	}
 }

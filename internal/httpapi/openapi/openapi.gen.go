@@ -2055,6 +2055,10 @@ type Plan struct {
 	// AskedAt When Asterisk was asked for `behind`. Absent if it has not answered or was not asked.
 	AskedAt *time.Time `json:"asked_at,omitempty"`
 
+	// Behaviour How calls to ring groups end up elsewhere after the apply, a sentence for each; the first 20. Absent if no call does, and if the files in place
+	// were not written by this version.
+	Behaviour *[]string `json:"behaviour,omitempty"`
+
 	// Behind Why Asterisk does not run the files in place, or cannot be queried; empty if it does.
 	Behind string `json:"behind"`
 

@@ -1973,6 +1973,11 @@ export interface components {
              * @description When Asterisk was asked for `behind`. Absent if it has not answered or was not asked.
              */
             asked_at?: string;
+            /**
+             * @description How calls to ring groups end up elsewhere after the apply, a sentence for each; the first 20. Absent if no call does, and if the files in place
+             *     were not written by this version.
+             */
+            behaviour?: string[];
             /** @description Why Asterisk does not run the files in place, or cannot be queried; empty if it does. */
             behind: string;
             behind_code?: components["schemas"]["BehindCode"];

@@ -1,0 +1,124 @@
+package callflow
+
+import (
+	"strconv"
+	"strings"
+
+	"github.com/synergycall/pbxportal/internal/pbx"
+)
+
+// Difference is how a call to an item ends up elsewhere after a change of the configuration.
+type Difference struct {
+	Thing Thing // as it is afterwards, or was if it is removed
+	Key   string
+	When  string // "" for a call that no user answers; otherwise the situation in which the two differ
+	Was   string // "" for a new item
+	Is    string // "" for a removed one
+}
+
+// String returns the difference as a sentence.
+func (d Difference) String() string {
+	who := d.Thing.String()
+	if d.When != "" {
+		who += ", " + d.When
+	}
+	switch {
+	case d.Was == "":
+		return who + " is new: " + d.Is + "."
+	case d.Is == "":
+		return who + " is removed; it was: " + d.Was + "."
+	}
+	return who + " was: " + d.Was + "; becomes: " + d.Is + "."
+}
+
+// Compare returns the items to which calls behave differently in another model because of the changes of some things, of which they go on to some. It
+// returns at most a number of them. Items are the same if they have the same kind and Short; names do not matter. ringSeconds is how long the phone of a
+// user rings who is called directly.
+func Compare(before, after pbx.Model, touched []pbx.Thing, ringSeconds, most int) (all []Difference) {
+	if len(touched) == 0 {
+		return nil
+	}
+	old, now := newIndex(before), newIndex(after)
+	affected := map[pbx.Thing]bool{}
+	for _, t := range touched {
+		affected[t] = true
+	}
+	spread(affected, old, before.Items)
+	spread(affected, now, after.Items)
+	i, j := 0, 0
+	for len(all) < most && (i < len(before.Items) || j < len(after.Items)) {
+		var was, is *pbx.Item
+		switch {
+		case j == len(after.Items) || i < len(before.Items) && pbx.CompareItems(before.Items[i], after.Items[j]) < 0:
+			was = &before.Items[i]
+			i++
+		case i == len(before.Items) || pbx.CompareItems(before.Items[i], after.Items[j]) > 0:
+			is = &after.Items[j]
+			j++
+		default:
+			was, is = &before.Items[i], &after.Items[j]
+			i, j = i+1, j+1
+		}
+		if was != nil && !affected[ownerOf(was)] || is != nil && !affected[ownerOf(is)] {
+			continue
+		}
+		d := Difference{}
+		if was != nil {
+			d.Thing, d.Key = old.thing(refOf(was)), was.Key()
+		}
+		if is != nil {
+			d.Thing, d.Key = now.thing(refOf(is)), is.Key()
+		}
+		for _, situation := range []string{"", "while all users are in a call"} {
+			var wasTaken, isTaken string
+			if d.When = situation; was != nil {
+				d.Was, wasTaken = old.outline(was, ringSeconds, situation != "")
+			}
+			if is != nil {
+				d.Is, isTaken = now.outline(is, ringSeconds, situation != "")
+			}
+			if wasTaken != isTaken {
+				all = append(all, d)
+				break
+			}
+		}
+	}
+	return all
+}
+
+// ownerOf returns an item as the generated files name it.
+func ownerOf(item *pbx.Item) pbx.Thing { return pbx.Thing{Kind: item.Kind, Key: item.Key()} }
+
+// spread adds the items that refer to affected things, directly or through others.
+func spread(affected map[pbx.Thing]bool, x index, items []pbx.Item) {
+	referring := map[pbx.Ref][]*pbx.Item{}
+	var queue []pbx.Ref
+	for i := range items {
+		for _, r := range items[i].Body.References() {
+			referring[r.To] = append(referring[r.To], &items[i])
+		}
+		if affected[ownerOf(&items[i])] {
+			queue = append(queue, refOf(&items[i]))
+		}
+	}
+	for to := range referring {
+		if u := x.user(to); u != nil && affected[pbx.Thing{Kind: pbx.KindUser, Key: strconv.Itoa(int(u.Extension.Number))}] {
+			queue = append(queue, to)
+		}
+	}
+	for ; len(queue) > 0; queue = queue[1:] {
+		for _, item := range referring[queue[0]] {
+			if t := ownerOf(item); !affected[t] {
+				affected[t] = true
+				queue = append(queue, refOf(item))
+			}
+		}
+	}
+}
+
+// outline returns what happens to a call to an item that no user answers, in words and as Taken. With busy all users are in a call.
+func (x index) outline(item *pbx.Item, ringSeconds int, busy bool) (text, taken string) {
+	w := walk{index: x, request: Request{To: refOf(item), RingSeconds: ringSeconds}, busy: func(pbx.UserID) bool { return busy }}
+	w.follow()
+	return strings.Join(w.clauses[1:], "; "), w.result.Taken
+}
