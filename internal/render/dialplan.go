@@ -74,20 +74,26 @@ func inContext(name string, pieces []piece, mixed bool) ([]*piece, error) {
 		}
 		return ""
 	}
-	order := make([]*piece, 0, len(pieces))
+	type named struct {
+		exten string
+		piece *piece
+	}
+	all := make([]named, 0, len(pieces))
 	for i := range slices.Backward(pieces) {
-		if p := &pieces[i]; extenIn(p) != "" {
-			order = append(order, p)
+		if exten := extenIn(&pieces[i]); exten != "" {
+			all = append(all, named{exten, &pieces[i]})
 		}
 	}
-	if !mixed {
-		return order, nil
+	descending := func(a, b named) int { return strings.Compare(b.exten, a.exten) }
+	if mixed && !slices.IsSortedFunc(all, descending) {
+		slices.SortFunc(all, descending)
 	}
-	slices.SortStableFunc(order, func(a, b *piece) int { return strings.Compare(extenIn(b), extenIn(a)) })
-	for i := 1; i < len(order); i++ {
-		if exten := extenIn(order[i]); exten == extenIn(order[i-1]) {
-			return nil, refused(fmt.Sprintf("%s and %s have the same number %s. Change one of them", order[i-1].title(), order[i].title(), exten))
+	order := make([]*piece, len(all))
+	for i, n := range all {
+		if mixed && i > 0 && n.exten == all[i-1].exten {
+			return nil, refused(fmt.Sprintf("%s and %s have the same number %s. Change one of them", all[i-1].piece.title(), n.piece.title(), n.exten))
 		}
+		order[i] = n.piece
 	}
 	return order, nil
 }

@@ -54,16 +54,19 @@ func exponent(took map[int]time.Duration) float64 {
 }
 
 func TestRenderingTimeIsProportionalToTheNumberOfUsersAndRingGroupsAtLength(t *testing.T) { //nolint:paralleltest // it measures time
-	for name, model := range map[string]func(int) pbx.Model{
-		"users alone":      func(n int) pbx.Model { return pbx.Model{Users: many(n)} },
-		"with ring groups": manyWithGroups,
+	for name, tc := range map[string]struct {
+		model func(int) pbx.Model
+		most  float64 // exponent; the index of users that groups need does not fit into the processor's cache if it is large, and each look-up then takes longer
+	}{
+		"users alone":      {func(n int) pbx.Model { return pbx.Model{Users: many(n)} }, 1.1},
+		"with ring groups": {manyWithGroups, 1.25},
 	} {
-		t.Run(name, func(t *testing.T) { timeIsProportional(t, model) }) //nolint:paralleltest // as above
+		t.Run(name, func(t *testing.T) { timeIsProportional(t, tc.model, tc.most) }) //nolint:paralleltest // as above
 	}
 }
 
-// timeIsProportional checks that the time for rendering a model is proportional to the number of its users.
-func timeIsProportional(t *testing.T, model func(int) pbx.Model) {
+// timeIsProportional checks that the time for rendering a model grows with the number of its users to at most this power.
+func timeIsProportional(t *testing.T, model func(int) pbx.Model, most float64) {
 	t.Helper()
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -75,7 +78,6 @@ func timeIsProportional(t *testing.T, model func(int) pbx.Model) {
 		}
 		return time.Duration(used.Nano())
 	}
-	const most = 1.1
 	took := map[int]time.Duration{}
 	for range labtest.Soak(20, 100) { // the minimum: other programs can only add to the time, through shared caches
 		for _, n := range []int{1_000, 2_500, 5_000, 10_000} {
