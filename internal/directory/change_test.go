@@ -55,7 +55,8 @@ func TestAUserIsChangedInExactlyTheFieldsThatAreNamedAndTheEventHasTheseAlone(t 
 			{func(u *pbx.User) { u.Disabled = true }, pbx.Facts{"enabled": "true"}, pbx.Facts{"enabled": "false"}},
 			{
 				func(u *pbx.User) { u.Name, u.Disabled, u.Extension.Number = "B", false, 1000 },
-				pbx.Facts{"name": "Anna Example", "enabled": "false", "number": "42"}, pbx.Facts{"name": "B", "enabled": "true", "number": "1000"},
+				pbx.Facts{"name": "Anna Example", "enabled": "false", "number": "42"},
+				pbx.Facts{"name": "B", "enabled": "true", "number": "1000"},
 			},
 		} {
 			want := u

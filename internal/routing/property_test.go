@@ -31,7 +31,7 @@ type world struct {
 
 // codeOf returns the code of the error that storing an item must have, "" for none.
 func (w world) codeOf(i pbx.Item) string {
-	g := i.Body.(*pbx.RingGroup) //nolint:errcheck // the only kind
+	g := i.Body.(*pbx.RingGroup)
 	if len(g.Members) == 0 || g.Seconds < 5 || g.Seconds > 120 || i.Name == "" {
 		return pbx.CodeInvalid
 	}
@@ -109,9 +109,9 @@ func TestRandomChangesOfUsersAndItemsDoExactlyWhatTheyNameAtLength(t *testing.T)
 	t.Parallel()
 	steps := labtest.Soak(80, 4000)
 	storetest.Each(t, func(t *testing.T, url string) {
-		seed := uint64(time.Now().UnixNano()) //nolint:gosec,forbidigo // a seed
+		seed := uint64(time.Now().UnixNano())
 		t.Logf("seed %d", seed)
-		random := rand.New(rand.NewPCG(seed, 14)) //nolint:gosec // a search
+		random := rand.New(rand.NewPCG(seed, 14))
 		p := open(t, url, 4)
 		w := world{map[pbx.UserID]pbx.User{}, map[pbx.ThingID]pbx.Item{}}
 		for _, u := range p.users {
@@ -119,7 +119,7 @@ func TestRandomChangesOfUsersAndItemsDoExactlyWhatTheyNameAtLength(t *testing.T)
 		}
 		created, refused := 4, map[string]int{}
 		alter := func(i *pbx.Item) {
-			g := i.Body.(*pbx.RingGroup) //nolint:errcheck // the only kind
+			g := i.Body.(*pbx.RingGroup)
 			for range 1 + random.IntN(3) {
 				switch random.IntN(8) {
 				case 0:
@@ -149,7 +149,8 @@ func TestRandomChangesOfUsersAndItemsDoExactlyWhatTheyNameAtLength(t *testing.T)
 			}
 		}
 		for step := range steps {
-			what, want, got := "", "", error(nil)
+			var what, want string
+			var got error
 			switch n := random.IntN(10); {
 			case n < 3 || len(w.items) == 0:
 				what = "create a group"
@@ -170,7 +171,7 @@ func TestRandomChangesOfUsersAndItemsDoExactlyWhatTheyNameAtLength(t *testing.T)
 				what = "change a group"
 				was := pick(random, w.items)
 				i := was
-				body := *was.Body.(*pbx.RingGroup) //nolint:errcheck // the only kind
+				body := *was.Body.(*pbx.RingGroup)
 				i.Body = &body
 				alter(&i)
 				want = w.codeOf(i)

@@ -70,7 +70,7 @@ func (p *portal) create(name string, g *pbx.RingGroup) pbx.Item {
 
 func (p *portal) change(id pbx.ThingID, ifMatch int64, patch func(name *string, g *pbx.RingGroup)) (pbx.Item, error) {
 	return p.routing.Change(p.Context(), pbx.DefaultTenant, pbx.KindRingGroup, id, ifMatch, func(i *pbx.Item) error {
-		patch(&i.Name, i.Body.(*pbx.RingGroup)) //nolint:errcheck // the kind is that of ring groups
+		patch(&i.Name, i.Body.(*pbx.RingGroup))
 		return nil
 	})
 }
@@ -133,7 +133,7 @@ func TestAnItemIsCreatedChangedAndDeletedWithItsNumberAndAnEventOfWhatDiffers(t 
 		if e := p.newest(); e.Action != "ring_group.create" || e.Before != nil || e.After["number"] != "600" || e.After["name"] != "Sales" || e.Object.Name != "Sales" {
 			t.Errorf("the event of the creation is %+v", e)
 		}
-		body := want.Body.(*pbx.RingGroup) //nolint:errcheck // see above
+		body := want.Body.(*pbx.RingGroup)
 		body.Seconds, body.Members = 30, []pbx.UserID{p.users[2].ID, p.users[0].ID}
 		changed, err := p.change(i.ID, 1, func(_ *string, g *pbx.RingGroup) {
 			g.Seconds, g.Members = 30, []pbx.UserID{p.users[2].ID, p.users[0].ID}
@@ -296,7 +296,7 @@ func TestAUserWhoIsDeletedLeavesGroupsAndIsKeptWhereOneNeedsTheUser(t *testing.T
 			t.Fatal(err)
 		}
 		got, err := p.routing.Get(t.Context(), pbx.DefaultTenant, both.Kind, both.ID)
-		if g := got.Body.(*pbx.RingGroup); got.Version != 2 || !slices.Equal(g.Members, []pbx.UserID{p.users[0].ID}) || err != nil { //nolint:errcheck // the kind is that of ring groups
+		if g := got.Body.(*pbx.RingGroup); got.Version != 2 || !slices.Equal(g.Members, []pbx.UserID{p.users[0].ID}) || err != nil {
 			t.Errorf("version %d with %v, error %v", got.Version, g.Members, err)
 		}
 		entries, err := p.store.EventsAfter(t.Context(), store.EventQuery{}, seq, 10)

@@ -76,7 +76,7 @@ func readItems(ctx context.Context, from querier, tenant pbx.TenantID, last *ite
 		}
 		rows, err := changedItems(ctx, from, last)
 		if err == nil && rows == nil {
-			rows, err = gather(ctx, from, func(r row) (storedItem, error) { return scanStoredItem(r) }, allItems)
+			rows, err = gather(ctx, from, scanStoredItem, allItems)
 		}
 		if err != nil {
 			return nil, err
@@ -406,7 +406,7 @@ func (t *Tx) Model(ctx context.Context, tenant pbx.TenantID) (m pbx.Model, err e
 
 // coverItems adds a hash to items without one; with accept also to those that are not as the portal wrote them.
 func (t *Tx) coverItems(ctx context.Context, accept bool) error {
-	items, err := gather(ctx, t.tx, func(r row) (storedItem, error) { return scanStoredItem(r) }, allItems)
+	items, err := gather(ctx, t.tx, scanStoredItem, allItems)
 	if err != nil {
 		return err
 	}
