@@ -25,7 +25,7 @@ func TestEveryCodeHasATextInEveryLanguageOfThePages(t *testing.T) {
 	codes := map[string][]string{
 		"failure, field or event": constants(t, `^(Code|Field|Event)[A-Z]`, "internal/pbx/*.go"),
 		"enum of the contract":    enums(t, "ProblemCode", "FieldCode", "EventCode", "BehindCode", "SignInTrouble"),
-		"action":                  constants(t, `^Action[A-Z]`, "internal/pbx/*.go", "internal/auth/*.go"),
+		"action":                  actions(t),
 		"reason to lag":           {string(pbx.NotSeen), string(pbx.NotAsked), string(pbx.NotOurs), string(pbx.Differs)},
 	}
 	for _, name := range catalogues {
@@ -72,7 +72,7 @@ func TestTheContractNamesEveryActionOfTheAuditTrail(t *testing.T) {
 	for _, m := range regexp.MustCompile("(?m)^ +\\| `([a-z_.]+)` \\| ").FindAllStringSubmatch(table, -1) {
 		listed = append(listed, m[1])
 	}
-	known := constants(t, `^Action[A-Z]`, "internal/pbx/*.go", "internal/auth/*.go")
+	known := actions(t)
 	slices.Sort(known)
 	slices.Sort(listed)
 	if !slices.Equal(known, listed) {
@@ -103,6 +103,18 @@ func TestThePagesKnowWhatEachRoleMayDo(t *testing.T) {
 			t.Errorf("the pages say that %s may do %q, the program %q", role, lists[string(role)], may)
 		}
 	}
+}
+
+// actions returns the actions of the audit trail.
+func actions(t *testing.T) []string {
+	t.Helper()
+	all := constants(t, `^Action[A-Z]`, "internal/pbx/*.go", "internal/auth/*.go")
+	for _, kind := range pbx.Kinds() {
+		for _, verb := range []string{".create", ".change", ".delete"} {
+			all = append(all, string(kind)+verb)
+		}
+	}
+	return all
 }
 
 // constants returns the values of the constants whose names match.

@@ -21,6 +21,7 @@ import (
 	"github.com/synergycall/pbxportal/internal/node"
 	"github.com/synergycall/pbxportal/internal/pbx"
 	"github.com/synergycall/pbxportal/internal/render"
+	"github.com/synergycall/pbxportal/internal/routing"
 	"github.com/synergycall/pbxportal/internal/store"
 )
 
@@ -51,6 +52,7 @@ type portal struct {
 	keys      *keyring.Ring // once the database is ready
 	trail     *audit.Trail
 	requests  *idempotency.Keys
+	routing   *routing.Routing
 	watch     audit.Watch  // over the trail, while a server runs
 	looks     *healthLooks // likewise
 	getenv    func(string) (string, bool)
@@ -93,6 +95,7 @@ func (a *app) open() (*portal, error) {
 		engine:    engine,
 		trail:     audit.New(s, time.Now, c.StateDir),
 		requests:  idempotency.New(s, time.Now),
+		routing:   routing.New(s, time.Now).WithQuarantine(c.NumberQuarantine).WithHost(engine.LookAtHost),
 	}, nil
 }
 

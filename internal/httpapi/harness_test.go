@@ -26,6 +26,7 @@ import (
 	"github.com/synergycall/pbxportal/internal/idempotency"
 	"github.com/synergycall/pbxportal/internal/pbx"
 	"github.com/synergycall/pbxportal/internal/render"
+	"github.com/synergycall/pbxportal/internal/routing"
 	"github.com/synergycall/pbxportal/internal/store"
 	"github.com/synergycall/pbxportal/internal/store/storetest"
 )
@@ -82,7 +83,7 @@ func newDemanding(t testing.TB, of pbx.SecondFactor, changes ...func(*httpapi.Co
 	p.engine = apply.New(apply.Config{Store: s, Target: p.asterisk, Now: time.Now, Keep: keep})
 	p.trail = audit.New(s, time.Now, t.TempDir())
 	c := httpapi.Config{
-		Auth: p.auth, Directory: p.directory, Apply: p.engine, Audit: p.trail, Keys: idempotency.New(s, clock), Version: "1.2.3", Now: time.Now,
+		Auth: p.auth, Directory: p.directory, Apply: p.engine, Audit: p.trail, Keys: idempotency.New(s, clock), Routing: routing.New(s, time.Now), Version: "1.2.3", Now: time.Now,
 		Health: func(context.Context) pbx.Health {
 			if p.health.Asterisk == "panic" {
 				panic("the secret inside")
@@ -173,7 +174,7 @@ func newConfig(t testing.TB) httpapi.Config {
 	}
 	t.Cleanup(func() { _ = s.Close() })
 	return httpapi.Config{
-		Auth: emptyAuth(t), Directory: directory.New(s, time.Now), Apply: apply.New(apply.Config{Store: s, Target: &asterisk{}, Now: time.Now}), Audit: audit.New(s, time.Now, t.TempDir()), Keys: idempotency.New(s, time.Now), Log: slog.New(slog.DiscardHandler), Now: time.Now,
+		Auth: emptyAuth(t), Directory: directory.New(s, time.Now), Apply: apply.New(apply.Config{Store: s, Target: &asterisk{}, Now: time.Now}), Audit: audit.New(s, time.Now, t.TempDir()), Keys: idempotency.New(s, time.Now), Routing: routing.New(s, time.Now), Log: slog.New(slog.DiscardHandler), Now: time.Now,
 		Health: func(context.Context) pbx.Health { return pbx.Health{} },
 		Ready:  func(context.Context) (time.Time, error) { return time.Now(), nil },
 	}

@@ -24,6 +24,7 @@ import (
 	"github.com/synergycall/pbxportal/internal/idempotency"
 	"github.com/synergycall/pbxportal/internal/live"
 	"github.com/synergycall/pbxportal/internal/pbx"
+	"github.com/synergycall/pbxportal/internal/routing"
 )
 
 // Config holds the dependencies of the API. All fields are required except Files, Live, Web, Edge, OIDC, Insecure and Version.
@@ -33,6 +34,7 @@ type Config struct {
 	Apply     *apply.Engine
 	Audit     *audit.Trail
 	Keys      *idempotency.Keys
+	Routing   *routing.Routing
 	Health    func(context.Context) pbx.Health
 	Ready     func(context.Context) (time.Time, error) // checks the database, for /readyz: when, and why it cannot be used
 	Files     func(context.Context) pbx.Standing       // the state of the files, for /health and /metrics; nil: as reported by the engine
@@ -65,6 +67,7 @@ type api struct {
 	engine    *apply.Engine
 	trail     *audit.Trail
 	keys      *idempotency.Keys
+	routing   *routing.Routing
 	health    func(context.Context) pbx.Health
 	ready     func(context.Context) (time.Time, error)
 	files     func(context.Context) pbx.Standing
@@ -99,8 +102,8 @@ func New(c Config) (*API, error) {
 }
 
 func newAPI(c Config, contract *openapi3.T) (_ *API, err error) {
-	if c.Auth == nil || c.Directory == nil || c.Apply == nil || c.Audit == nil || c.Keys == nil || c.Health == nil || c.Ready == nil || c.Log == nil || c.Now == nil {
-		return nil, errors.New("cannot create the HTTP API: Auth, Directory, Apply, Audit, Keys, Health, Ready, Log and Now are required")
+	if c.Auth == nil || c.Directory == nil || c.Apply == nil || c.Audit == nil || c.Keys == nil || c.Routing == nil || c.Health == nil || c.Ready == nil || c.Log == nil || c.Now == nil {
+		return nil, errors.New("cannot create the HTTP API: Auth, Directory, Apply, Audit, Keys, Routing, Health, Ready, Log and Now are required")
 	}
 	if c.Files == nil {
 		c.Files = c.Apply.Standing
@@ -109,7 +112,7 @@ func newAPI(c Config, contract *openapi3.T) (_ *API, err error) {
 		c.Live = live.New(live.Config{Now: c.Now, Log: c.Log})
 	}
 	a := &api{
-		auth: c.Auth, directory: c.Directory, engine: c.Apply, trail: c.Audit, keys: c.Keys, health: c.Health, ready: c.Ready, files: c.Files, live: c.Live, log: c.Log, now: c.Now, version: c.Version,
+		auth: c.Auth, directory: c.Directory, engine: c.Apply, trail: c.Audit, keys: c.Keys, routing: c.Routing, health: c.Health, ready: c.Ready, files: c.Files, live: c.Live, log: c.Log, now: c.Now, version: c.Version,
 		metrics: newMetrics(c.Version), plans: newPlans(c.Now, c.Apply.QuickPlan), livePlans: newPlans(c.Now, c.Apply.Plan),
 	}
 	if a.edge, err = newEdge(c.Edge, c.Now); err != nil {

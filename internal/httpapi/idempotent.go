@@ -62,23 +62,8 @@ func (a *api) idempotent(operationID string, next http.HandlerFunc) http.Handler
 func (a *api) answerAgain(w http.ResponseWriter, r *http.Request, operationID string, of pbx.AuditObject) {
 	var visit func(http.ResponseWriter) error
 	var err error
-	switch operationID {
-	case "createUser":
-		var u pbx.User
-		if u, err = a.directory.Get(r.Context(), pbx.DefaultTenant, pbx.UserID(of.ID)); err == nil {
-			withoutSecrets(r.Context(), &u)
-			visit = createdUser(u).VisitCreateUserResponse
-		}
-	case "createUserV1":
-		var u pbx.User
-		if u, err = a.directory.Get(r.Context(), pbx.DefaultTenant, pbx.UserID(of.ID)); err == nil {
-			visit = newCreatedUserV1(r.Context(), u).VisitCreateUserV1Response
-		}
-	case "renewUserSecretV1":
-		var u pbx.User
-		if u, err = a.directory.Get(r.Context(), pbx.DefaultTenant, pbx.UserID(of.ID)); err == nil {
-			visit = newRenewedSecret(r.Context(), u).VisitRenewUserSecretV1Response
-		}
+	if made, ok := a.responses()[operationID]; ok {
+		visit, err = made(r.Context(), of.ID)
 	}
 	switch {
 	case err != nil && pbx.KindOf(err) != pbx.KindNotFound:
@@ -90,6 +75,16 @@ func (a *api) answerAgain(w http.ResponseWriter, r *http.Request, operationID st
 		if err := visit(w); err != nil {
 			a.fail(w, r, err)
 		}
+	}
+}
+
+// responses has, of the operations that respond with an object, the response with the object of an id as it is now.
+func (a *api) responses() map[string]func(ctx context.Context, id string) (func(http.ResponseWriter) error, error) {
+	return map[string]func(context.Context, string) (func(http.ResponseWriter) error, error){
+		"createUser":        a.createdUser,
+		"createUserV1":      a.createdUserV1,
+		"renewUserSecretV1": a.renewedSecret,
+		"createRingGroup":   a.createdRingGroup,
 	}
 }
 

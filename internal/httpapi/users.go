@@ -22,6 +22,13 @@ func (a *api) CreateUser(ctx context.Context, r openapi.CreateUserRequestObject)
 	return createdUser(u), nil
 }
 
+// createdUser returns the response to the creation of a user as it is now.
+func (a *api) createdUser(ctx context.Context, id string) (func(http.ResponseWriter) error, error) {
+	u, err := a.directory.Get(ctx, pbx.DefaultTenant, pbx.UserID(id))
+	withoutSecrets(ctx, &u)
+	return createdUser(u).VisitCreateUserResponse, err
+}
+
 // GetUser returns one user.
 func (a *api) GetUser(ctx context.Context, r openapi.GetUserRequestObject) (openapi.GetUserResponseObject, error) {
 	u, err := a.directory.Get(ctx, pbx.DefaultTenant, pbx.UserID(r.UserID))

@@ -14,6 +14,7 @@ import (
 	"github.com/synergycall/pbxportal/internal/httpapi"
 	"github.com/synergycall/pbxportal/internal/idempotency"
 	"github.com/synergycall/pbxportal/internal/pbx"
+	"github.com/synergycall/pbxportal/internal/routing"
 	"github.com/synergycall/pbxportal/internal/store/storetest"
 )
 
@@ -31,11 +32,12 @@ func BenchmarkGetting1000Users(b *testing.B) {
 		a, token := newAuth(b, s, pbx.FactorOffered, time.Now)
 		handler, err := httpapi.New(httpapi.Config{
 			Auth: a, Directory: d, Apply: apply.New(apply.Config{Store: s, Now: time.Now}), // no applies here
-			Audit:  audit.New(s, time.Now, b.TempDir()),
-			Keys:   idempotency.New(s, time.Now),
-			Health: func(context.Context) pbx.Health { return pbx.Health{} },
-			Ready:  func(context.Context) (time.Time, error) { return time.Now(), nil },
-			Log:    slog.New(slog.DiscardHandler), Now: time.Now,
+			Audit:   audit.New(s, time.Now, b.TempDir()),
+			Keys:    idempotency.New(s, time.Now),
+			Routing: routing.New(s, time.Now),
+			Health:  func(context.Context) pbx.Health { return pbx.Health{} },
+			Ready:   func(context.Context) (time.Time, error) { return time.Now(), nil },
+			Log:     slog.New(slog.DiscardHandler), Now: time.Now,
 		})
 		if err != nil {
 			b.Fatal(err)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
+	"net/http"
 	"strconv"
 	"strings"
 
@@ -61,6 +62,12 @@ func (a *api) CreateUserV1(ctx context.Context, r openapi.CreateUserV1RequestObj
 		return nil, err
 	}
 	return newCreatedUserV1(ctx, u), nil
+}
+
+// createdUserV1 returns the response to the creation of a user as it is now.
+func (a *api) createdUserV1(ctx context.Context, id string) (func(http.ResponseWriter) error, error) {
+	u, err := a.directory.Get(ctx, pbx.DefaultTenant, pbx.UserID(id))
+	return newCreatedUserV1(ctx, u).VisitCreateUserV1Response, err
 }
 
 func newCreatedUserV1(ctx context.Context, u pbx.User) openapi.CreateUserV1201JSONResponse {
@@ -120,6 +127,12 @@ func (a *api) RenewUserSecretV1(ctx context.Context, r openapi.RenewUserSecretV1
 		return nil, err
 	}
 	return newRenewedSecret(ctx, u), nil
+}
+
+// renewedSecret returns the response to a request for a new secret, with the secret as it is now.
+func (a *api) renewedSecret(ctx context.Context, id string) (func(http.ResponseWriter) error, error) {
+	u, err := a.directory.Get(ctx, pbx.DefaultTenant, pbx.UserID(id))
+	return newRenewedSecret(ctx, u).VisitRenewUserSecretV1Response, err
 }
 
 func newRenewedSecret(ctx context.Context, u pbx.User) openapi.RenewUserSecretV1200JSONResponse {

@@ -15,6 +15,7 @@ import (
 	"github.com/synergycall/pbxportal/internal/httpapi"
 	"github.com/synergycall/pbxportal/internal/idempotency"
 	"github.com/synergycall/pbxportal/internal/pbx"
+	"github.com/synergycall/pbxportal/internal/routing"
 	"github.com/synergycall/pbxportal/internal/store/storetest"
 )
 
@@ -29,7 +30,7 @@ func newOn(t *testing.T, url string) *portal {
 	t.Helper()
 	s := storetest.Open(t, url)
 	p := newUnserved(t, func(c *httpapi.Config) {
-		c.Directory, c.Keys = directory.New(s, time.Now), idempotency.New(s, time.Now)
+		c.Directory, c.Routing, c.Keys = directory.New(s, time.Now), routing.New(s, time.Now), idempotency.New(s, time.Now)
 	})
 	p.store = s
 	return p

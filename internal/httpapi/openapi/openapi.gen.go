@@ -846,6 +846,27 @@ func (e Result) Valid() bool {
 	}
 }
 
+// Defines values for RingStrategy.
+const (
+	All    RingStrategy = "all"
+	Hunt   RingStrategy = "hunt"
+	Memory RingStrategy = "memory"
+)
+
+// Valid indicates whether the value is a known member of the RingStrategy enum.
+func (e RingStrategy) Valid() bool {
+	switch e {
+	case All:
+		return true
+	case Hunt:
+		return true
+	case Memory:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for Role.
 const (
 	Admin    Role = "admin"
@@ -1510,6 +1531,17 @@ type DeletedUser struct {
 	Message string `json:"message"`
 }
 
+// Destination Where a call goes; without it, the call ends.
+type Destination struct {
+	// ID The id of the object; absent for `hangup`.
+	ID *string `json:"id,omitempty"`
+
+	// Kind `hangup` to end the call, or the kind of the object: `user`, `ring_group`.
+	//
+	// Example: user
+	Kind string `json:"kind"`
+}
+
 // Differences Where the running configuration differs from the intended one, or why Asterisk could not be queried; empty if it is as intended.
 type Differences = []string
 
@@ -1929,6 +1961,30 @@ type NewAccount struct {
 // person's own name and address.
 type NewPassword = string
 
+// NewRingGroup A ring group to be created.
+type NewRingGroup struct {
+	// Fallback Where a call goes; without it, the call ends.
+	Fallback *Destination `json:"fallback,omitempty"`
+
+	// Members The ids of the users, in the order in which they are called.
+	Members []string `json:"members"`
+
+	// Name The name: 1–255 printable characters on one line; unique among ring groups without regard to case.
+	Name string `json:"name"`
+
+	// Number The number that is dialled. Without it, the lowest free number from 600 to 699.
+	Number *string `json:"number,omitempty"`
+
+	// Seconds How long all members ring, or each of them.
+	Seconds *int `json:"seconds,omitempty"`
+
+	// SkipBusy Whether members who are in a call are left out.
+	SkipBusy *bool `json:"skip_busy,omitempty"`
+
+	// Strategy `all`: the members ring at once. `hunt`: one after the other. `memory`: one after the other, and those before go on ringing.
+	Strategy *RingStrategy `json:"strategy,omitempty"`
+}
+
 // NewSession A sign-in.
 type NewSession struct {
 	// Email The e-mail address of the account, in any case.
@@ -2268,6 +2324,59 @@ type RevisionSummary struct {
 	// runs something else; `inconclusive` Asterisk's answer cannot be compared; `not_verified` the verification was not reached.
 	Verification Verification `json:"verification"`
 }
+
+// RingGroup A number that rings several users.
+type RingGroup struct {
+	// CreatedAt When the ring group was created (UTC).
+	CreatedAt time.Time `json:"created_at"`
+
+	// Fallback Where a call goes; without it, the call ends.
+	Fallback Destination `json:"fallback"`
+
+	// ID The id of the ring group.
+	ID string `json:"id"`
+
+	// Members The ids of the users, in the order in which they are called.
+	Members []string `json:"members"`
+
+	// Name The name: 1–255 printable characters on one line; unique among ring groups without regard to case.
+	Name string `json:"name"`
+
+	// Number The number that is dialled.
+	Number string `json:"number"`
+
+	// Seconds How long all members ring, or each of them.
+	Seconds int `json:"seconds"`
+
+	// SkipBusy Whether members who are in a call are left out.
+	SkipBusy bool `json:"skip_busy"`
+
+	// Strategy `all`: the members ring at once. `hunt`: one after the other. `memory`: one after the other, and those before go on ringing.
+	Strategy RingStrategy `json:"strategy"`
+
+	// UpdatedAt When the ring group was last changed (UTC).
+	UpdatedAt time.Time `json:"updated_at"`
+
+	// Version Raised by every change; in double quotes it is the `ETag`.
+	Version int64 `json:"version"`
+}
+
+// RingGroupPage defines model for RingGroupPage.
+type RingGroupPage struct {
+	Items []RingGroup `json:"items"`
+
+	// NextCursor The `cursor` of the next page; null on the last page.
+	NextCursor *string `json:"next_cursor"`
+
+	// Total The number of matching ring groups on all pages, with `total=true`.
+	Total *int `json:"total,omitempty"`
+}
+
+// RingGroupPatch The fields of a ring group that change.
+type RingGroupPatch = json.RawMessage
+
+// RingStrategy `all`: the members ring at once. `hunt`: one after the other. `memory`: one after the other, and those before go on ringing.
+type RingStrategy string
 
 // Role The permissions of an account or a token. `owner`: everything. `admin`: everything except changing owners. `operator`: users and their
 // secrets, no apply. `applier`: apply, no changes to users, no secrets. `auditor`: reads, no secrets.
@@ -2754,6 +2863,15 @@ type RevisionNumber = string
 // RunID defines model for RunID.
 type RunID = string
 
+// ThingID defines model for ThingID.
+type ThingID = string
+
+// ThingSort defines model for ThingSort.
+type ThingSort = string
+
+// ThingText defines model for ThingText.
+type ThingText = string
+
 // TokenLimit defines model for TokenLimit.
 type TokenLimit = int
 
@@ -2847,6 +2965,12 @@ type SignInFailed = Problem
 // TOTPConflict A failure (RFC 9457).
 type TOTPConflict = Problem
 
+// ThingConflict A failure (RFC 9457).
+type ThingConflict = Problem
+
+// ThingNotFound A failure (RFC 9457).
+type ThingNotFound = Problem
+
 // TokenNotFound A failure (RFC 9457).
 type TokenNotFound = Problem
 
@@ -2918,6 +3042,71 @@ type CreateAccountParams struct {
 
 // ResetAccountParams defines parameters for ResetAccount.
 type ResetAccountParams struct {
+	// IdempotencyKey A unique text chosen by the client for this request, such as a UUID; keys of different accounts and tokens are independent. For 24 hours a
+	// repeated request with the same key is not carried out again, and gets the first response, with the header `Idempotent-Replayed: true`; while the
+	// first is in progress, the second one waits. This holds also if the portal was stopped before it could respond: the response is then made from the object as
+	// it is now, or, where that is not possible, 409 `idempotency_answer_lost`. A request that failed changed nothing, and can be sent again with its key.
+	IdempotencyKey *RequestKey `json:"Idempotency-Key,omitempty"`
+}
+
+// ListRingGroupsParams defines parameters for ListRingGroups.
+type ListRingGroupsParams struct {
+	// Limit The maximum number of items in a page.
+	Limit *PageLimit `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// Cursor The `next_cursor` of the previous page, with the same `sort`. Without it, the first page.
+	Cursor *PageCursor `form:"cursor,omitempty" json:"cursor,omitempty"`
+
+	// Total `true` adds the number of matching items on all pages.
+	Total *Total `form:"total,omitempty" json:"total,omitempty"`
+
+	// Q Only objects whose name or number contains this text, without regard to case and accents.
+	Q *ThingText `form:"q,omitempty" json:"q,omitempty"`
+
+	// Sort The order: `name`, `number`, or `short`, which is the order of creation, with `-` before it descending.
+	Sort *ThingSort `form:"sort,omitempty" json:"sort,omitempty"`
+
+	// Strategy Only ring groups with this strategy.
+	Strategy *string `form:"strategy,omitempty" json:"strategy,omitempty"`
+
+	// Number Only the ring group with this number.
+	Number *string `form:"number,omitempty" json:"number,omitempty"`
+
+	// Member Only ring groups that refer to the user with this id, as a member or as the fallback.
+	Member *string `form:"member,omitempty" json:"member,omitempty"`
+}
+
+// CreateRingGroupParams defines parameters for CreateRingGroup.
+type CreateRingGroupParams struct {
+	// IdempotencyKey A unique text chosen by the client for this request, such as a UUID; keys of different accounts and tokens are independent. For 24 hours a
+	// repeated request with the same key is not carried out again, and gets the first response, with the header `Idempotent-Replayed: true`; while the
+	// first is in progress, the second one waits. This holds also if the portal was stopped before it could respond: the response is then made from the object as
+	// it is now, or, where that is not possible, 409 `idempotency_answer_lost`. A request that failed changed nothing, and can be sent again with its key.
+	IdempotencyKey *RequestKey `json:"Idempotency-Key,omitempty"`
+}
+
+// DeleteRingGroupParams defines parameters for DeleteRingGroup.
+type DeleteRingGroupParams struct {
+	// IfMatch The `ETag` of the object that the caller has read: if the object was changed since, the response is 412 `changed_meanwhile`, and nothing is
+	// changed. Without the header, the object is changed whatever its version.
+	IfMatch *IfMatchVersion `json:"If-Match,omitempty"`
+}
+
+// GetRingGroupParams defines parameters for GetRingGroup.
+type GetRingGroupParams struct {
+	// IfNoneMatch The `ETag` of the object that the client has; if it is still current, the response is 304 without a body.
+	IfNoneMatch *IfNoneMatchVersion `json:"If-None-Match,omitempty"`
+}
+
+// UpdateRingGroupParams defines parameters for UpdateRingGroup.
+type UpdateRingGroupParams struct {
+	// IfMatch The `ETag` of the object that the caller has read: if the object was changed since, the response is 412 `changed_meanwhile`, and nothing is
+	// changed. Without the header, the object is changed whatever its version.
+	IfMatch *IfMatchVersion `json:"If-Match,omitempty"`
+}
+
+// SimulateCallParams defines parameters for SimulateCall.
+type SimulateCallParams struct {
 	// IdempotencyKey A unique text chosen by the client for this request, such as a UUID; keys of different accounts and tokens are independent. For 24 hours a
 	// repeated request with the same key is not carried out again, and gets the first response, with the header `Idempotent-Replayed: true`; while the
 	// first is in progress, the second one waits. This holds also if the portal was stopped before it could respond: the response is then made from the object as
@@ -3157,6 +3346,15 @@ type CreateAccountJSONRequestBody = NewAccount
 // UpdateAccountJSONRequestBody defines body for UpdateAccount for application/json ContentType.
 type UpdateAccountJSONRequestBody = AccountChange
 
+// CreateRingGroupJSONRequestBody defines body for CreateRingGroup for application/json ContentType.
+type CreateRingGroupJSONRequestBody = NewRingGroup
+
+// UpdateRingGroupJSONRequestBody defines body for UpdateRingGroup for application/json ContentType.
+type UpdateRingGroupJSONRequestBody = RingGroupPatch
+
+// UpdateRingGroupApplicationMergePatchPlusJSONRequestBody defines body for UpdateRingGroup for application/merge-patch+json ContentType.
+type UpdateRingGroupApplicationMergePatchPlusJSONRequestBody = RingGroupPatch
+
 // SimulateCallJSONRequestBody defines body for SimulateCall for application/json ContentType.
 type SimulateCallJSONRequestBody = CallToSimulate
 
@@ -3293,9 +3491,24 @@ type ServerInterface interface {
 	// ResetAccount Reset an account
 	// (POST /accounts/{id}/reset)
 	ResetAccount(w http.ResponseWriter, r *http.Request, id string, params ResetAccountParams)
+	// ListRingGroups List ring groups
+	// (GET /api/v1/ring-groups)
+	ListRingGroups(w http.ResponseWriter, r *http.Request, params ListRingGroupsParams)
+	// CreateRingGroup Create a ring group
+	// (POST /api/v1/ring-groups)
+	CreateRingGroup(w http.ResponseWriter, r *http.Request, params CreateRingGroupParams)
+	// DeleteRingGroup Delete a ring group
+	// (DELETE /api/v1/ring-groups/{id})
+	DeleteRingGroup(w http.ResponseWriter, r *http.Request, id ThingID, params DeleteRingGroupParams)
+	// GetRingGroup Get a ring group
+	// (GET /api/v1/ring-groups/{id})
+	GetRingGroup(w http.ResponseWriter, r *http.Request, id ThingID, params GetRingGroupParams)
+	// UpdateRingGroup Change a ring group
+	// (PATCH /api/v1/ring-groups/{id})
+	UpdateRingGroup(w http.ResponseWriter, r *http.Request, id ThingID, params UpdateRingGroupParams)
 	// SimulateCall Simulate a call
 	// (POST /api/v1/simulate)
-	SimulateCall(w http.ResponseWriter, r *http.Request)
+	SimulateCall(w http.ResponseWriter, r *http.Request, params SimulateCallParams)
 	// ListUsersV1 List users
 	// (GET /api/v1/users)
 	ListUsersV1(w http.ResponseWriter, r *http.Request, params ListUsersV1Params)
@@ -3813,11 +4026,353 @@ func (siw *ServerInterfaceWrapper) ResetAccount(w http.ResponseWriter, r *http.R
 	handler.ServeHTTP(w, r)
 }
 
+// ListRingGroups operation middleware
+func (siw *ServerInterfaceWrapper) ListRingGroups(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListRingGroupsParams
+
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", r.URL.Query(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "limit"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "limit", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "cursor" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cursor", r.URL.Query(), &params.Cursor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "cursor"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "cursor", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "total" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "total", r.URL.Query(), &params.Total, runtime.BindQueryParameterOptions{Type: "boolean", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "total"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "total", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "q" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "q", r.URL.Query(), &params.Q, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "q"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "q", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "sort" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "sort", r.URL.Query(), &params.Sort, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "sort"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "sort", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "strategy" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "strategy", r.URL.Query(), &params.Strategy, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "strategy"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "strategy", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "number" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "number", r.URL.Query(), &params.Number, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "number"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "number", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "member" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "member", r.URL.Query(), &params.Member, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "member"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "member", Err: err})
+		}
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.ListRingGroups(w, r, params)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// CreateRingGroup operation middleware
+func (siw *ServerInterfaceWrapper) CreateRingGroup(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params CreateRingGroupParams
+
+	headers := r.Header
+
+	// ------------- Optional header parameter "Idempotency-Key" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Idempotency-Key")]; found {
+		var IdempotencyKey RequestKey
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Idempotency-Key", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Idempotency-Key", valueList[0], &IdempotencyKey, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Idempotency-Key", Err: err})
+			return
+		}
+
+		params.IdempotencyKey = &IdempotencyKey
+
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.CreateRingGroup(w, r, params)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// DeleteRingGroup operation middleware
+func (siw *ServerInterfaceWrapper) DeleteRingGroup(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id ThingID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", r.PathValue("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "id", Err: err})
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params DeleteRingGroupParams
+
+	headers := r.Header
+
+	// ------------- Optional header parameter "If-Match" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("If-Match")]; found {
+		var IfMatch IfMatchVersion
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "If-Match", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "If-Match", valueList[0], &IfMatch, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "If-Match", Err: err})
+			return
+		}
+
+		params.IfMatch = &IfMatch
+
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.DeleteRingGroup(w, r, id, params)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// GetRingGroup operation middleware
+func (siw *ServerInterfaceWrapper) GetRingGroup(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id ThingID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", r.PathValue("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "id", Err: err})
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params GetRingGroupParams
+
+	headers := r.Header
+
+	// ------------- Optional header parameter "If-None-Match" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("If-None-Match")]; found {
+		var IfNoneMatch IfNoneMatchVersion
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "If-None-Match", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "If-None-Match", valueList[0], &IfNoneMatch, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "If-None-Match", Err: err})
+			return
+		}
+
+		params.IfNoneMatch = &IfNoneMatch
+
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.GetRingGroup(w, r, id, params)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// UpdateRingGroup operation middleware
+func (siw *ServerInterfaceWrapper) UpdateRingGroup(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id ThingID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", r.PathValue("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "id", Err: err})
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params UpdateRingGroupParams
+
+	headers := r.Header
+
+	// ------------- Optional header parameter "If-Match" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("If-Match")]; found {
+		var IfMatch IfMatchVersion
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "If-Match", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "If-Match", valueList[0], &IfMatch, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "If-Match", Err: err})
+			return
+		}
+
+		params.IfMatch = &IfMatch
+
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.UpdateRingGroup(w, r, id, params)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
 // SimulateCall operation middleware
 func (siw *ServerInterfaceWrapper) SimulateCall(w http.ResponseWriter, r *http.Request) {
 
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params SimulateCallParams
+
+	headers := r.Header
+
+	// ------------- Optional header parameter "Idempotency-Key" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Idempotency-Key")]; found {
+		var IdempotencyKey RequestKey
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Idempotency-Key", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Idempotency-Key", valueList[0], &IdempotencyKey, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Idempotency-Key", Err: err})
+			return
+		}
+
+		params.IdempotencyKey = &IdempotencyKey
+
+	}
+
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		siw.Handler.SimulateCall(w, r)
+		siw.Handler.SimulateCall(w, r, params)
 	}))
 
 	for _, middleware := range siw.HandlerMiddlewares {
@@ -5474,6 +6029,11 @@ func HandlerWithOptions(si ServerInterface, options StdHTTPServerOptions) http.H
 	m.HandleFunc(http.MethodPatch+" "+options.BaseURL+"/api/v1/users/{userId}", wrapper.UpdateUserV1)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/api/v1/users/{userId}/secret", wrapper.GetUserSecretV1)
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/api/v1/users/{userId}/secret", wrapper.RenewUserSecretV1)
+	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/api/v1/ring-groups", wrapper.ListRingGroups)
+	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/api/v1/ring-groups", wrapper.CreateRingGroup)
+	m.HandleFunc(http.MethodDelete+" "+options.BaseURL+"/api/v1/ring-groups/{id}", wrapper.DeleteRingGroup)
+	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/api/v1/ring-groups/{id}", wrapper.GetRingGroup)
+	m.HandleFunc(http.MethodPatch+" "+options.BaseURL+"/api/v1/ring-groups/{id}", wrapper.UpdateRingGroup)
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/apply", wrapper.ApplyConfiguration)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/apply/plan", wrapper.GetPlan)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/apply/revisions", wrapper.ListRevisions)
@@ -5608,6 +6168,10 @@ type SignInFailedApplicationProblemPlusJSONResponse struct {
 }
 
 type TOTPConflictApplicationProblemPlusJSONResponse Problem
+
+type ThingConflictApplicationProblemPlusJSONResponse Problem
+
+type ThingNotFoundApplicationProblemPlusJSONResponse Problem
 
 type TokenNotFoundApplicationProblemPlusJSONResponse Problem
 
@@ -7672,8 +8236,920 @@ func (response ResetAccount503ApplicationProblemPlusJSONResponse) VisitResetAcco
 	return err
 }
 
+type ListRingGroupsRequestObject struct {
+	Params ListRingGroupsParams
+}
+
+type ListRingGroupsResponseObject interface {
+	VisitListRingGroupsResponse(w http.ResponseWriter) error
+}
+
+type ListRingGroups200JSONResponse RingGroupPage
+
+func (response ListRingGroups200JSONResponse) VisitListRingGroupsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListRingGroups400ApplicationProblemPlusJSONResponse struct {
+	InvalidQueryApplicationProblemPlusJSONResponse
+}
+
+func (response ListRingGroups400ApplicationProblemPlusJSONResponse) VisitListRingGroupsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(400)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListRingGroups401ApplicationProblemPlusJSONResponse struct {
+	NotSignedInApplicationProblemPlusJSONResponse
+}
+
+func (response ListRingGroups401ApplicationProblemPlusJSONResponse) VisitListRingGroupsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("WWW-Authenticate", fmt.Sprint(response.Headers.WWWAuthenticate))
+	w.WriteHeader(401)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListRingGroups403ApplicationProblemPlusJSONResponse struct {
+	ForbiddenApplicationProblemPlusJSONResponse
+}
+
+func (response ListRingGroups403ApplicationProblemPlusJSONResponse) VisitListRingGroupsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(403)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListRingGroups421ApplicationProblemPlusJSONResponse struct {
+	WrongHostApplicationProblemPlusJSONResponse
+}
+
+func (response ListRingGroups421ApplicationProblemPlusJSONResponse) VisitListRingGroupsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(421)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListRingGroups429ApplicationProblemPlusJSONResponse struct {
+	TooManyRequestsApplicationProblemPlusJSONResponse
+}
+
+func (response ListRingGroups429ApplicationProblemPlusJSONResponse) VisitListRingGroupsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("Retry-After", fmt.Sprint(response.Headers.RetryAfter))
+	w.WriteHeader(429)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListRingGroups500ApplicationProblemPlusJSONResponse struct {
+	InternalApplicationProblemPlusJSONResponse
+}
+
+func (response ListRingGroups500ApplicationProblemPlusJSONResponse) VisitListRingGroupsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(500)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListRingGroups503ApplicationProblemPlusJSONResponse struct {
+	UnavailableApplicationProblemPlusJSONResponse
+}
+
+func (response ListRingGroups503ApplicationProblemPlusJSONResponse) VisitListRingGroupsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("Retry-After", fmt.Sprint(response.Headers.RetryAfter))
+	w.WriteHeader(503)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateRingGroupRequestObject struct {
+	Params CreateRingGroupParams
+	Body   *CreateRingGroupJSONRequestBody
+}
+
+type CreateRingGroupResponseObject interface {
+	VisitCreateRingGroupResponse(w http.ResponseWriter) error
+}
+
+type CreateRingGroup201ResponseHeaders struct {
+	ETag     string
+	Location string
+}
+
+type CreateRingGroup201JSONResponse struct {
+	Body    RingGroup
+	Headers CreateRingGroup201ResponseHeaders
+}
+
+func (response CreateRingGroup201JSONResponse) VisitCreateRingGroupResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
+	w.Header().Set("Location", fmt.Sprint(response.Headers.Location))
+	w.WriteHeader(201)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateRingGroup400ApplicationProblemPlusJSONResponse struct {
+	InvalidBodyApplicationProblemPlusJSONResponse
+}
+
+func (response CreateRingGroup400ApplicationProblemPlusJSONResponse) VisitCreateRingGroupResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(400)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateRingGroup401ApplicationProblemPlusJSONResponse struct {
+	NotSignedInApplicationProblemPlusJSONResponse
+}
+
+func (response CreateRingGroup401ApplicationProblemPlusJSONResponse) VisitCreateRingGroupResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("WWW-Authenticate", fmt.Sprint(response.Headers.WWWAuthenticate))
+	w.WriteHeader(401)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateRingGroup403ApplicationProblemPlusJSONResponse struct {
+	ForbiddenApplicationProblemPlusJSONResponse
+}
+
+func (response CreateRingGroup403ApplicationProblemPlusJSONResponse) VisitCreateRingGroupResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(403)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateRingGroup409ApplicationProblemPlusJSONResponse struct {
+	ThingConflictApplicationProblemPlusJSONResponse
+}
+
+func (response CreateRingGroup409ApplicationProblemPlusJSONResponse) VisitCreateRingGroupResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(409)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateRingGroup413ApplicationProblemPlusJSONResponse struct {
+	BodyTooLargeApplicationProblemPlusJSONResponse
+}
+
+func (response CreateRingGroup413ApplicationProblemPlusJSONResponse) VisitCreateRingGroupResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(413)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateRingGroup415ApplicationProblemPlusJSONResponse struct {
+	UnsupportedMediaTypeApplicationProblemPlusJSONResponse
+}
+
+func (response CreateRingGroup415ApplicationProblemPlusJSONResponse) VisitCreateRingGroupResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(415)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateRingGroup421ApplicationProblemPlusJSONResponse struct {
+	WrongHostApplicationProblemPlusJSONResponse
+}
+
+func (response CreateRingGroup421ApplicationProblemPlusJSONResponse) VisitCreateRingGroupResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(421)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateRingGroup429ApplicationProblemPlusJSONResponse struct {
+	TooManyRequestsApplicationProblemPlusJSONResponse
+}
+
+func (response CreateRingGroup429ApplicationProblemPlusJSONResponse) VisitCreateRingGroupResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("Retry-After", fmt.Sprint(response.Headers.RetryAfter))
+	w.WriteHeader(429)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateRingGroup500ApplicationProblemPlusJSONResponse struct {
+	InternalApplicationProblemPlusJSONResponse
+}
+
+func (response CreateRingGroup500ApplicationProblemPlusJSONResponse) VisitCreateRingGroupResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(500)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateRingGroup503ApplicationProblemPlusJSONResponse struct {
+	UnavailableApplicationProblemPlusJSONResponse
+}
+
+func (response CreateRingGroup503ApplicationProblemPlusJSONResponse) VisitCreateRingGroupResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("Retry-After", fmt.Sprint(response.Headers.RetryAfter))
+	w.WriteHeader(503)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DeleteRingGroupRequestObject struct {
+	ID     ThingID `json:"id"`
+	Params DeleteRingGroupParams
+}
+
+type DeleteRingGroupResponseObject interface {
+	VisitDeleteRingGroupResponse(w http.ResponseWriter) error
+}
+
+type DeleteRingGroup204Response struct {
+}
+
+func (response DeleteRingGroup204Response) VisitDeleteRingGroupResponse(w http.ResponseWriter) error {
+	w.WriteHeader(204)
+	return nil
+}
+
+type DeleteRingGroup400ApplicationProblemPlusJSONResponse struct {
+	InvalidQueryApplicationProblemPlusJSONResponse
+}
+
+func (response DeleteRingGroup400ApplicationProblemPlusJSONResponse) VisitDeleteRingGroupResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(400)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DeleteRingGroup401ApplicationProblemPlusJSONResponse struct {
+	NotSignedInApplicationProblemPlusJSONResponse
+}
+
+func (response DeleteRingGroup401ApplicationProblemPlusJSONResponse) VisitDeleteRingGroupResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("WWW-Authenticate", fmt.Sprint(response.Headers.WWWAuthenticate))
+	w.WriteHeader(401)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DeleteRingGroup403ApplicationProblemPlusJSONResponse struct {
+	ForbiddenApplicationProblemPlusJSONResponse
+}
+
+func (response DeleteRingGroup403ApplicationProblemPlusJSONResponse) VisitDeleteRingGroupResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(403)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DeleteRingGroup404ApplicationProblemPlusJSONResponse struct {
+	ThingNotFoundApplicationProblemPlusJSONResponse
+}
+
+func (response DeleteRingGroup404ApplicationProblemPlusJSONResponse) VisitDeleteRingGroupResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(404)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DeleteRingGroup409ApplicationProblemPlusJSONResponse struct {
+	InUseApplicationProblemPlusJSONResponse
+}
+
+func (response DeleteRingGroup409ApplicationProblemPlusJSONResponse) VisitDeleteRingGroupResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(409)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DeleteRingGroup412ApplicationProblemPlusJSONResponse struct {
+	ChangedMeanwhileApplicationProblemPlusJSONResponse
+}
+
+func (response DeleteRingGroup412ApplicationProblemPlusJSONResponse) VisitDeleteRingGroupResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(412)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DeleteRingGroup421ApplicationProblemPlusJSONResponse struct {
+	WrongHostApplicationProblemPlusJSONResponse
+}
+
+func (response DeleteRingGroup421ApplicationProblemPlusJSONResponse) VisitDeleteRingGroupResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(421)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DeleteRingGroup429ApplicationProblemPlusJSONResponse struct {
+	TooManyRequestsApplicationProblemPlusJSONResponse
+}
+
+func (response DeleteRingGroup429ApplicationProblemPlusJSONResponse) VisitDeleteRingGroupResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("Retry-After", fmt.Sprint(response.Headers.RetryAfter))
+	w.WriteHeader(429)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DeleteRingGroup500ApplicationProblemPlusJSONResponse struct {
+	InternalApplicationProblemPlusJSONResponse
+}
+
+func (response DeleteRingGroup500ApplicationProblemPlusJSONResponse) VisitDeleteRingGroupResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(500)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DeleteRingGroup503ApplicationProblemPlusJSONResponse struct {
+	UnavailableApplicationProblemPlusJSONResponse
+}
+
+func (response DeleteRingGroup503ApplicationProblemPlusJSONResponse) VisitDeleteRingGroupResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("Retry-After", fmt.Sprint(response.Headers.RetryAfter))
+	w.WriteHeader(503)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetRingGroupRequestObject struct {
+	ID     ThingID `json:"id"`
+	Params GetRingGroupParams
+}
+
+type GetRingGroupResponseObject interface {
+	VisitGetRingGroupResponse(w http.ResponseWriter) error
+}
+
+type GetRingGroup200ResponseHeaders struct {
+	ETag string
+}
+
+type GetRingGroup200JSONResponse struct {
+	Body    RingGroup
+	Headers GetRingGroup200ResponseHeaders
+}
+
+func (response GetRingGroup200JSONResponse) VisitGetRingGroupResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetRingGroup304Response = NotModifiedResponse
+
+func (response GetRingGroup304Response) VisitGetRingGroupResponse(w http.ResponseWriter) error {
+	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
+	w.WriteHeader(304)
+	return nil
+}
+
+type GetRingGroup400ApplicationProblemPlusJSONResponse struct {
+	InvalidQueryApplicationProblemPlusJSONResponse
+}
+
+func (response GetRingGroup400ApplicationProblemPlusJSONResponse) VisitGetRingGroupResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(400)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetRingGroup401ApplicationProblemPlusJSONResponse struct {
+	NotSignedInApplicationProblemPlusJSONResponse
+}
+
+func (response GetRingGroup401ApplicationProblemPlusJSONResponse) VisitGetRingGroupResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("WWW-Authenticate", fmt.Sprint(response.Headers.WWWAuthenticate))
+	w.WriteHeader(401)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetRingGroup403ApplicationProblemPlusJSONResponse struct {
+	ForbiddenApplicationProblemPlusJSONResponse
+}
+
+func (response GetRingGroup403ApplicationProblemPlusJSONResponse) VisitGetRingGroupResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(403)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetRingGroup404ApplicationProblemPlusJSONResponse struct {
+	ThingNotFoundApplicationProblemPlusJSONResponse
+}
+
+func (response GetRingGroup404ApplicationProblemPlusJSONResponse) VisitGetRingGroupResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(404)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetRingGroup421ApplicationProblemPlusJSONResponse struct {
+	WrongHostApplicationProblemPlusJSONResponse
+}
+
+func (response GetRingGroup421ApplicationProblemPlusJSONResponse) VisitGetRingGroupResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(421)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetRingGroup429ApplicationProblemPlusJSONResponse struct {
+	TooManyRequestsApplicationProblemPlusJSONResponse
+}
+
+func (response GetRingGroup429ApplicationProblemPlusJSONResponse) VisitGetRingGroupResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("Retry-After", fmt.Sprint(response.Headers.RetryAfter))
+	w.WriteHeader(429)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetRingGroup500ApplicationProblemPlusJSONResponse struct {
+	InternalApplicationProblemPlusJSONResponse
+}
+
+func (response GetRingGroup500ApplicationProblemPlusJSONResponse) VisitGetRingGroupResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(500)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetRingGroup503ApplicationProblemPlusJSONResponse struct {
+	UnavailableApplicationProblemPlusJSONResponse
+}
+
+func (response GetRingGroup503ApplicationProblemPlusJSONResponse) VisitGetRingGroupResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("Retry-After", fmt.Sprint(response.Headers.RetryAfter))
+	w.WriteHeader(503)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type UpdateRingGroupRequestObject struct {
+	ID                                ThingID `json:"id"`
+	Params                            UpdateRingGroupParams
+	JSONBody                          *UpdateRingGroupJSONRequestBody
+	ApplicationMergePatchPlusJSONBody *UpdateRingGroupApplicationMergePatchPlusJSONRequestBody
+}
+
+type UpdateRingGroupResponseObject interface {
+	VisitUpdateRingGroupResponse(w http.ResponseWriter) error
+}
+
+type UpdateRingGroup200ResponseHeaders struct {
+	ETag string
+}
+
+type UpdateRingGroup200JSONResponse struct {
+	Body    RingGroup
+	Headers UpdateRingGroup200ResponseHeaders
+}
+
+func (response UpdateRingGroup200JSONResponse) VisitUpdateRingGroupResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type UpdateRingGroup400ApplicationProblemPlusJSONResponse struct {
+	InvalidBodyApplicationProblemPlusJSONResponse
+}
+
+func (response UpdateRingGroup400ApplicationProblemPlusJSONResponse) VisitUpdateRingGroupResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(400)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type UpdateRingGroup401ApplicationProblemPlusJSONResponse struct {
+	NotSignedInApplicationProblemPlusJSONResponse
+}
+
+func (response UpdateRingGroup401ApplicationProblemPlusJSONResponse) VisitUpdateRingGroupResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("WWW-Authenticate", fmt.Sprint(response.Headers.WWWAuthenticate))
+	w.WriteHeader(401)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type UpdateRingGroup403ApplicationProblemPlusJSONResponse struct {
+	ForbiddenApplicationProblemPlusJSONResponse
+}
+
+func (response UpdateRingGroup403ApplicationProblemPlusJSONResponse) VisitUpdateRingGroupResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(403)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type UpdateRingGroup404ApplicationProblemPlusJSONResponse struct {
+	ThingNotFoundApplicationProblemPlusJSONResponse
+}
+
+func (response UpdateRingGroup404ApplicationProblemPlusJSONResponse) VisitUpdateRingGroupResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(404)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type UpdateRingGroup409ApplicationProblemPlusJSONResponse struct {
+	ThingConflictApplicationProblemPlusJSONResponse
+}
+
+func (response UpdateRingGroup409ApplicationProblemPlusJSONResponse) VisitUpdateRingGroupResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(409)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type UpdateRingGroup412ApplicationProblemPlusJSONResponse struct {
+	ChangedMeanwhileApplicationProblemPlusJSONResponse
+}
+
+func (response UpdateRingGroup412ApplicationProblemPlusJSONResponse) VisitUpdateRingGroupResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(412)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type UpdateRingGroup413ApplicationProblemPlusJSONResponse struct {
+	BodyTooLargeApplicationProblemPlusJSONResponse
+}
+
+func (response UpdateRingGroup413ApplicationProblemPlusJSONResponse) VisitUpdateRingGroupResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(413)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type UpdateRingGroup415ApplicationProblemPlusJSONResponse struct {
+	UnsupportedMediaTypeApplicationProblemPlusJSONResponse
+}
+
+func (response UpdateRingGroup415ApplicationProblemPlusJSONResponse) VisitUpdateRingGroupResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(415)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type UpdateRingGroup421ApplicationProblemPlusJSONResponse struct {
+	WrongHostApplicationProblemPlusJSONResponse
+}
+
+func (response UpdateRingGroup421ApplicationProblemPlusJSONResponse) VisitUpdateRingGroupResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(421)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type UpdateRingGroup429ApplicationProblemPlusJSONResponse struct {
+	TooManyRequestsApplicationProblemPlusJSONResponse
+}
+
+func (response UpdateRingGroup429ApplicationProblemPlusJSONResponse) VisitUpdateRingGroupResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("Retry-After", fmt.Sprint(response.Headers.RetryAfter))
+	w.WriteHeader(429)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type UpdateRingGroup500ApplicationProblemPlusJSONResponse struct {
+	InternalApplicationProblemPlusJSONResponse
+}
+
+func (response UpdateRingGroup500ApplicationProblemPlusJSONResponse) VisitUpdateRingGroupResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(500)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type UpdateRingGroup503ApplicationProblemPlusJSONResponse struct {
+	UnavailableApplicationProblemPlusJSONResponse
+}
+
+func (response UpdateRingGroup503ApplicationProblemPlusJSONResponse) VisitUpdateRingGroupResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("Retry-After", fmt.Sprint(response.Headers.RetryAfter))
+	w.WriteHeader(503)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type SimulateCallRequestObject struct {
-	Body *SimulateCallJSONRequestBody
+	Params SimulateCallParams
+	Body   *SimulateCallJSONRequestBody
 }
 
 type SimulateCallResponseObject interface {
@@ -7739,6 +9215,22 @@ func (response SimulateCall403ApplicationProblemPlusJSONResponse) VisitSimulateC
 	}
 	w.Header().Set("Content-Type", "application/problem+json")
 	w.WriteHeader(403)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type SimulateCall409ApplicationProblemPlusJSONResponse struct {
+	KeyConflictApplicationProblemPlusJSONResponse
+}
+
+func (response SimulateCall409ApplicationProblemPlusJSONResponse) VisitSimulateCallResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(409)
 	_, err := buf.WriteTo(w)
 	return err
 }
@@ -13951,6 +15443,21 @@ type StrictServerInterface interface {
 	// ResetAccount Reset an account
 	// (POST /accounts/{id}/reset)
 	ResetAccount(ctx context.Context, request ResetAccountRequestObject) (ResetAccountResponseObject, error)
+	// ListRingGroups List ring groups
+	// (GET /api/v1/ring-groups)
+	ListRingGroups(ctx context.Context, request ListRingGroupsRequestObject) (ListRingGroupsResponseObject, error)
+	// CreateRingGroup Create a ring group
+	// (POST /api/v1/ring-groups)
+	CreateRingGroup(ctx context.Context, request CreateRingGroupRequestObject) (CreateRingGroupResponseObject, error)
+	// DeleteRingGroup Delete a ring group
+	// (DELETE /api/v1/ring-groups/{id})
+	DeleteRingGroup(ctx context.Context, request DeleteRingGroupRequestObject) (DeleteRingGroupResponseObject, error)
+	// GetRingGroup Get a ring group
+	// (GET /api/v1/ring-groups/{id})
+	GetRingGroup(ctx context.Context, request GetRingGroupRequestObject) (GetRingGroupResponseObject, error)
+	// UpdateRingGroup Change a ring group
+	// (PATCH /api/v1/ring-groups/{id})
+	UpdateRingGroup(ctx context.Context, request UpdateRingGroupRequestObject) (UpdateRingGroupResponseObject, error)
 	// SimulateCall Simulate a call
 	// (POST /api/v1/simulate)
 	SimulateCall(ctx context.Context, request SimulateCallRequestObject) (SimulateCallResponseObject, error)
@@ -14460,9 +15967,171 @@ func (sh *strictHandler) ResetAccount(w http.ResponseWriter, r *http.Request, id
 	}
 }
 
+// ListRingGroups operation middleware
+func (sh *strictHandler) ListRingGroups(w http.ResponseWriter, r *http.Request, params ListRingGroupsParams) {
+	var request ListRingGroupsRequestObject
+
+	request.Params = params
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.ListRingGroups(ctx, request.(ListRingGroupsRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListRingGroups")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(ListRingGroupsResponseObject); ok {
+		if err := validResponse.VisitListRingGroupsResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// CreateRingGroup operation middleware
+func (sh *strictHandler) CreateRingGroup(w http.ResponseWriter, r *http.Request, params CreateRingGroupParams) {
+	var request CreateRingGroupRequestObject
+
+	request.Params = params
+
+	var body CreateRingGroupJSONRequestBody
+	if err := runtime.BindJSONBody(r, &body); err != nil {
+		sh.options.RequestErrorHandlerFunc(w, r, fmt.Errorf("can't decode JSON body: %w", err))
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.CreateRingGroup(ctx, request.(CreateRingGroupRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "CreateRingGroup")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(CreateRingGroupResponseObject); ok {
+		if err := validResponse.VisitCreateRingGroupResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// DeleteRingGroup operation middleware
+func (sh *strictHandler) DeleteRingGroup(w http.ResponseWriter, r *http.Request, id ThingID, params DeleteRingGroupParams) {
+	var request DeleteRingGroupRequestObject
+
+	request.ID = id
+	request.Params = params
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.DeleteRingGroup(ctx, request.(DeleteRingGroupRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "DeleteRingGroup")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(DeleteRingGroupResponseObject); ok {
+		if err := validResponse.VisitDeleteRingGroupResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// GetRingGroup operation middleware
+func (sh *strictHandler) GetRingGroup(w http.ResponseWriter, r *http.Request, id ThingID, params GetRingGroupParams) {
+	var request GetRingGroupRequestObject
+
+	request.ID = id
+	request.Params = params
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.GetRingGroup(ctx, request.(GetRingGroupRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetRingGroup")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(GetRingGroupResponseObject); ok {
+		if err := validResponse.VisitGetRingGroupResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// UpdateRingGroup operation middleware
+func (sh *strictHandler) UpdateRingGroup(w http.ResponseWriter, r *http.Request, id ThingID, params UpdateRingGroupParams) {
+	var request UpdateRingGroupRequestObject
+
+	request.ID = id
+	request.Params = params
+	if strings.HasPrefix(r.Header.Get("Content-Type"), "application/json") {
+
+		var body UpdateRingGroupJSONRequestBody
+		if err := runtime.BindJSONBody(r, &body); err != nil {
+			sh.options.RequestErrorHandlerFunc(w, r, fmt.Errorf("can't decode JSON body: %w", err))
+			return
+		}
+		request.JSONBody = &body
+
+	}
+	if strings.HasPrefix(r.Header.Get("Content-Type"), "application/merge-patch+json") {
+
+		var body UpdateRingGroupApplicationMergePatchPlusJSONRequestBody
+		if err := runtime.BindJSONBody(r, &body); err != nil {
+			sh.options.RequestErrorHandlerFunc(w, r, fmt.Errorf("can't decode JSON body: %w", err))
+			return
+		}
+		request.ApplicationMergePatchPlusJSONBody = &body
+
+	}
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.UpdateRingGroup(ctx, request.(UpdateRingGroupRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "UpdateRingGroup")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(UpdateRingGroupResponseObject); ok {
+		if err := validResponse.VisitUpdateRingGroupResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
 // SimulateCall operation middleware
-func (sh *strictHandler) SimulateCall(w http.ResponseWriter, r *http.Request) {
+func (sh *strictHandler) SimulateCall(w http.ResponseWriter, r *http.Request, params SimulateCallParams) {
 	var request SimulateCallRequestObject
+
+	request.Params = params
 
 	var body SimulateCallJSONRequestBody
 	if err := runtime.BindJSONBody(r, &body); err != nil {

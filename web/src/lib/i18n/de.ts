@@ -558,6 +558,9 @@ export const de: Messages = {
     tried: { 'apply.run': 'Anwenden versucht:', 'apply.restore': 'Wiederherstellen versucht:', 'apply.catch_up': 'Asterisk lädt noch nicht:', 'apply.adopt': 'Übernahme des Hosts versucht' },
     actions: {
       'user.create': 'Benutzer angelegt:',
+      'ring_group.create': 'Rufgruppe angelegt:',
+      'ring_group.change': 'Rufgruppe geändert:',
+      'ring_group.delete': 'Rufgruppe gelöscht:',
       'user.change': 'Benutzer geändert:',
       'user.delete': 'Benutzer gelöscht:',
       'user.secret': 'Neues SIP-Passwort erzeugt für',

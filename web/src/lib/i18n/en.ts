@@ -574,6 +574,9 @@ export const en = {
     tried: { 'apply.run': 'Tried to apply', 'apply.restore': 'Tried to restore', 'apply.catch_up': 'Asterisk did not catch up with', 'apply.adopt': 'Tried to take over the host' } as Partial<Record<string, string>>,
     actions: {
       'user.create': 'Created user',
+      'ring_group.create': 'Created ring group',
+      'ring_group.change': 'Changed ring group',
+      'ring_group.delete': 'Deleted ring group',
       'user.change': 'Changed user',
       'user.delete': 'Deleted user',
       'user.secret': 'Created a new secret for',
