@@ -16,7 +16,7 @@ import (
 func TestEveryCommandThatChangesSomethingLeavesItsEvents(t *testing.T) {
 	t.Parallel()
 	known := []string{ // that change nothing
-		"serve", "user list", "user show", "plan", "simulate", "revision list", "revision diff", "audit list", "audit show", "audit saved", "audit events", "audit export", "audit verify", "audit head",
+		"serve", "user list", "user show", "ring-group list", "ring-group show", "plan", "simulate", "revision list", "revision diff", "audit list", "audit show", "audit saved", "audit events", "audit export", "audit verify", "audit head",
 		"admin list", "token list", "status", "doctor", "config show", "demo", "version",
 		"recover",          // leaves an event where it completes the record of an apply, as the tests of the engine see
 		"replace-lost-key", // in a test of its own: no other command works before it
@@ -54,6 +54,14 @@ func TestEveryCommandThatChangesSomethingLeavesItsEvents(t *testing.T) {
 	change("install", "", nil, "apply.adopt")
 	change("admin setup-link", "", nil, "link.setup")
 	change("user add", "", []string{"Anna", "anna@example.com"}, "user.create")
+	change("user set", "", []string{"1000", "--name", "Anna Schmidt", "--number", "1234", "--no-enabled"}, "user.change")
+	change("user enable", "", []string{"1234"}, "user.change")
+	change("user disable", "", []string{"1234"}, "user.change")
+	s.must(t, "user", "set", "1234", "--number", "1000", "--enabled")
+	change("user new-secret", "", []string{"1000"}, "user.secret")
+	change("ring-group add", "", []string{"--name", "Sales", "--members", "1000"}, "ring_group.create")
+	change("ring-group set", "", []string{"600", "--seconds", "30", "--strategy", "hunt"}, "ring_group.change")
+	change("ring-group delete", "", []string{"sales"}, "ring_group.delete")
 	change("apply", "", nil, "apply.started", "apply.run")
 	change("user delete", "", []string{"1000"}, "user.delete")
 	s.must(t, "apply")

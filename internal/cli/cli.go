@@ -45,7 +45,8 @@ type commands struct {
 	JSON     bool          `name:"json" help:"Print JSON instead of text."`
 
 	Serve    serveCommand          `cmd:"" creates:"" help:"Run the portal: pages for a browser, HTTP API, API page, metrics."`
-	User     userCommands          `cmd:"" help:"Add, list, show and delete users."`
+	User     userCommands          `cmd:"" help:"Add, list, show, change and delete users."`
+	Ring     ringGroupCommands     `cmd:"" name:"ring-group" help:"Add, list, show, change and delete ring groups: numbers that ring several users."`
 	Plan     planCommand           `cmd:"" help:"Show what an apply would do: users added, removed or changed, number clashes, configuration drift."`
 	Apply    applyCommand          `cmd:"" creates:"named" help:"Apply the configuration to Asterisk, and verify it."`
 	Rollback rollbackCommand       `cmd:"" help:"Restore an earlier revision of the files; the database is not changed."`

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/synergycall/pbxportal/internal/directory"
+	"github.com/synergycall/pbxportal/internal/httpapi"
 	"github.com/synergycall/pbxportal/internal/pbx"
 )
 
@@ -15,6 +16,10 @@ type userCommands struct {
 	Add     userAddCommand     `cmd:"" creates:"" help:"Create a user; prints the extension number and the secret for the phone."`
 	List    userListCommand    `cmd:"" help:"List users by extension number."`
 	Show    userShowCommand    `cmd:"" help:"Show one user with the secret for the phone."`
+	Set     userSetCommand     `cmd:"" help:"Change name, e-mail address, number or state of a user; what is not given stays."`
+	Enable  userEnableCommand  `cmd:"" help:"Let the phone of a user register and be called again."`
+	Disable userDisableCommand `cmd:"" help:"Keep the phone of a user from registering; the number stays reserved."`
+	Secret  userSecretCommand  `cmd:"" name:"new-secret" help:"Give a user a new secret for the phone, and print it."`
 	Delete  userDeleteCommand  `cmd:"" help:"Delete a user and free the number."`
 	Restore userRestoreCommand `cmd:"" help:"Make the users those of a revision: create deleted ones again, delete later ones."`
 }
@@ -73,6 +78,111 @@ func (c *userShowCommand) Run(ctx context.Context, a *app, p *portal) error {
 		return err
 	}
 	return a.printUser(u, "")
+}
+
+type userSetCommand struct {
+	User    string  `arg:"" help:"The user's id or extension number."`
+	Name    *string `help:"The person's name." placeholder:"NAME"`
+	Email   *string `help:"The person's e-mail address; an empty one removes it." placeholder:"EMAIL"`
+	Number  *string `help:"The extension number, 10 to 999999: the phone must register with the new one." placeholder:"NUMBER"`
+	Enabled *bool   `negatable:"" help:"Whether the phone can register and be called."`
+}
+
+// Run changes the user.
+func (c *userSetCommand) Run(ctx context.Context, a *app, p *portal) error {
+	return a.changeUser(ctx, p, c.User, func(u *pbx.User) error {
+		set(&u.Name, c.Name)
+		set(&u.Email, c.Email)
+		if c.Enabled != nil {
+			u.Disabled = !*c.Enabled
+		}
+		if c.Number == nil {
+			return nil
+		}
+		n, ok := pbx.ParseNumber(pbx.Fold(*c.Number))
+		if !ok {
+			return pbx.Invalid(pbx.FieldError{Field: "number", Code: pbx.FieldMalformed, Message: "must be a number from 10 to 999999 without leading zeros"})
+		}
+		u.Extension.Number = n
+		return nil
+	})
+}
+
+// set sets a field to a value, if there is one.
+func set[T any](field, value *T) {
+	if value != nil {
+		*field = *value
+	}
+}
+
+type userEnableCommand struct {
+	User string `arg:"" help:"The user's id or extension number."`
+}
+
+// Run enables the user.
+func (c *userEnableCommand) Run(ctx context.Context, a *app, p *portal) error {
+	return a.changeUser(ctx, p, c.User, func(u *pbx.User) error { u.Disabled = false; return nil })
+}
+
+type userDisableCommand struct {
+	User string `arg:"" help:"The user's id or extension number."`
+}
+
+// Run disables the user.
+func (c *userDisableCommand) Run(ctx context.Context, a *app, p *portal) error {
+	return a.changeUser(ctx, p, c.User, func(u *pbx.User) error { u.Disabled = true; return nil })
+}
+
+// changeUser changes a user, and prints the user as changed.
+func (a *app) changeUser(ctx context.Context, p *portal, key string, change func(*pbx.User) error) error {
+	was, err := p.user(ctx, key)
+	if err != nil {
+		return err
+	}
+	u, err := p.directory.Change(ctx, pbx.DefaultTenant, was.ID, 0, change)
+	if err != nil {
+		return err
+	}
+	if a.json {
+		return a.printJSON(httpapi.UserJSON(u))
+	}
+	w := newTable(a.stdout)
+	fmt.Fprintf(w, "Name\t%s\nE-mail\t%s\nExtension\t%d\nState\t%s\nID\t%s\n", oneLine(u.Name), oneLine(u.Email), u.Extension.Number, stateOf(u), u.ID)
+	switch {
+	case u.Version == was.Version:
+		fmt.Fprintln(w, "Nothing changed.")
+	case u.Extension.Number != was.Extension.Number:
+		fmt.Fprintf(w, "Not applied yet: run pbxportal apply. From then on the phone must register as %d instead of %d, with the same secret.\n", u.Extension.Number, was.Extension.Number)
+	default:
+		fmt.Fprintln(w, "Not applied yet: run pbxportal apply.")
+	}
+	return w.Flush()
+}
+
+func stateOf(u pbx.User) string {
+	if u.Disabled {
+		return "disabled"
+	}
+	return "enabled"
+}
+
+type userSecretCommand struct {
+	User string `arg:"" help:"The user's id or extension number."`
+}
+
+// Run replaces the secret.
+func (c *userSecretCommand) Run(ctx context.Context, a *app, p *portal) error {
+	u, err := p.user(ctx, c.User)
+	if err != nil {
+		return err
+	}
+	if u, err = p.directory.NewSecret(ctx, pbx.DefaultTenant, u.ID, 0); err != nil {
+		return err
+	}
+	if a.json {
+		return a.printJSON(httpapi.UserWithSecretJSON(u))
+	}
+	return a.printUser(u, "Not applied yet: run pbxportal apply. From then on the phone needs this secret.")
 }
 
 type userDeleteCommand struct {

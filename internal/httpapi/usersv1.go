@@ -155,6 +155,10 @@ func toUserV1(u pbx.User) openapi.UserV1 {
 // toUserWithSecret includes the secret if the caller may see it.
 func toUserWithSecret(ctx context.Context, u pbx.User) openapi.UserWithSecret {
 	withoutSecrets(ctx, &u)
+	return newUserWithSecret(u)
+}
+
+func newUserWithSecret(u pbx.User) openapi.UserWithSecret {
 	v := toUserV1(u)
 	return openapi.UserWithSecret{
 		ID: v.ID, Name: v.Name, Email: v.Email, Number: v.Number, Secret: unlessZero(u.Extension.Secret.Reveal()), Enabled: v.Enabled,

@@ -2680,7 +2680,7 @@ type User struct {
 	// CreatedAt When the user was created (UTC).
 	CreatedAt time.Time `json:"created_at"`
 
-	// Email The e-mail address, in the case as entered.
+	// Email The e-mail address, in the case as entered; "" if there is none.
 	Email string `json:"email"`
 
 	// Extension The number a user's phone registers as, with the secret it registers with.

@@ -204,25 +204,60 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
-    "/api/v1/simulate": {
+    "/api/v1/ring-groups": {
         parameters: {
             query?: never;
             header?: never;
             path?: never;
             cookie?: never;
         };
-        get?: never;
+        /**
+         * List ring groups
+         * @description The ring groups in pages.
+         */
+        get: operations["listRingGroups"];
         put?: never;
         /**
-         * Simulate a call
-         * @description Follows a call through the users and items of the database, whether they have been applied or not: who rings and for how long, where the call
-         *     goes on to, and which settings decide it. No phone rings, and nothing is changed. Users and items are named by their number or id.
+         * Create a ring group
+         * @description Adds a number that rings several users. The next apply brings it to Asterisk.
          */
-        post: operations["simulateCall"];
+        post: operations["createRingGroup"];
         delete?: never;
         options?: never;
         head?: never;
         patch?: never;
+        trace?: never;
+    };
+    "/api/v1/ring-groups/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description The id of the object, a UUID. A malformed one is treated as unknown: 404.
+                 * @example 7c1d0b5e-52c5-4f0c-9d55-0b6b1d2c7a90
+                 */
+                id: components["parameters"]["ThingID"];
+            };
+            cookie?: never;
+        };
+        /** Get a ring group */
+        get: operations["getRingGroup"];
+        put?: never;
+        post?: never;
+        /**
+         * Delete a ring group
+         * @description Deletes the ring group and releases its number. If others refer to it, nothing is changed (`in_use`).
+         */
+        delete: operations["deleteRingGroup"];
+        options?: never;
+        head?: never;
+        /**
+         * Change a ring group
+         * @description A JSON merge patch (RFC 7396): changes the fields it names and no others; `members` is replaced as a whole. A merge patch keeps the `id` of the
+         *     `fallback` unless it is `null`: send `{"fallback": {"kind": "hangup", "id": null}}` to end the call instead. The next apply brings the change to Asterisk.
+         */
+        patch: operations["updateRingGroup"];
         trace?: never;
     };
     "/api/v1/users": {
@@ -644,6 +679,9 @@ export interface paths {
          *     | `link.setup` | a link to create the first account was made |
          *     | `link.refused` | wrong, used or expired links were tried: the first at once, further ones from the same network counted in one event a minute (`times`); `denied` |
          *     | `request.refused` | an authenticated caller lacked the permission for a request: the first at once, further ones of the same caller and operation counted in one event a minute (`times`); `denied` |
+         *     | `ring_group.create` | a ring group was created |
+         *     | `ring_group.change` | a ring group was changed, or lost a member who was deleted; the event has the fields that differ |
+         *     | `ring_group.delete` | a ring group was deleted, and its number freed |
          *     | `key.use` | the installation got its first key |
          *     | `key.rotate` | another key is used for encryption from now on |
          *     | `key.reseal` | secrets were encrypted again, or decrypted if they are to be stored as plaintext; written before it begins |
@@ -1452,61 +1490,7 @@ export interface components {
          * @enum {string}
          */
         BehindCode: "not_seen" | "not_asked" | "not_ours" | "differs";
-        /** @description Something wrong with where calls go. */
-        CallFlowFault: {
-            /**
-             * @description `missing` a field refers to something that does not exist; `circular` a call that is not answered would never end; `too_long` it would come to
-             *     more things than a call can; `dead_end` no phone rings; `unreachable` nothing leads there.
-             * @enum {string}
-             */
-            code: "missing" | "circular" | "too_long" | "dead_end" | "unreachable";
-            /** @description The field of the first thing; empty for all of it. */
-            field: string;
-            /** @description The fault and its remedy in words. */
-            text: string;
-            /** @description What it is about; for `circular` and `too_long` all of the way, in the order of the call. */
-            things: components["schemas"]["CallFlowRef"][];
-        };
-        /** @description A user or an item. */
-        CallFlowRef: {
-            id: string;
-            /** @description `user`, `ring_group`; further kinds can be added. */
-            kind: string;
-        };
-        /** @description A user or an item. Id and name are empty for a number that nothing has. */
-        CallFlowThing: {
-            id: string;
-            /** @description `user`, `ring_group`; further kinds can be added. Empty for a number that nothing has. */
-            kind: string;
-            name: string;
-            /** @description The number; empty if it has none. */
-            number: string;
-        };
-        /** @description A call to simulate. `as` or `from` says who calls, `dial` or `to` what is called. */
-        CallToSimulate: {
-            /** @description The user who calls. */
-            as?: string;
-            /**
-             * Format: date-time
-             * @description When; any time if absent.
-             */
-            at?: string;
-            /** @description The users whose phones are not registered. */
-            away?: string[];
-            /** @description The users who are in a call. */
-            busy?: string[];
-            /** @description The number that is dialled. */
-            dial?: string;
-            /** @description The number of a caller who is no user. */
-            from?: string;
-            /** @description What becomes of each attempt to ring, in order. After the last one no user answers. */
-            keys?: string[];
-            /** @description The user or item that is called, instead of `dial`. */
-            to?: string;
-        };
         Change: {
-            /** @description The number that the user had. The phone must be set up with the new one. Absent if the number stays. */
-            former_number?: number;
             /**
              * @description What happens to the user.
              * @enum {string}
@@ -1518,7 +1502,7 @@ export interface components {
             number: number;
             /** @description The registered phone must register again, or no longer can. */
             reregister: boolean;
-            /** @description What changes: `number`, `name`, `secret`, `enabled` or `settings`. */
+            /** @description What changes: `name`, `secret` or `settings`. */
             what: string[];
         };
         CommandResult: {
@@ -1547,6 +1531,16 @@ export interface components {
             freed_extension: number;
             /** @description What was done, for people. */
             message: string;
+        };
+        /** @description Where a call goes; without it, the call ends. */
+        Destination: {
+            /** @description The id of the object; absent for `hangup`. */
+            id?: string;
+            /**
+             * @description `hangup` to end the call, or the kind of the object: `user`, `ring_group`.
+             * @example user
+             */
+            kind: string;
         };
         /** @description Where the running configuration differs from the intended one, or why Asterisk could not be queried; empty if it is as intended. */
         Differences: string[];
@@ -1869,6 +1863,27 @@ export interface components {
          *     person's own name and address.
          */
         NewPassword: string;
+        /** @description A ring group to be created. */
+        NewRingGroup: {
+            fallback?: components["schemas"]["Destination"];
+            /** @description The ids of the users, in the order in which they are called. */
+            members: string[];
+            /** @description The name: 1–255 printable characters on one line; unique among ring groups without regard to case. */
+            name: string;
+            /** @description The number that is dialled. Without it, the lowest free number from 600 to 699. */
+            number?: string;
+            /**
+             * @description How long all members ring, or each of them.
+             * @default 20
+             */
+            seconds: number;
+            /**
+             * @description Whether members who are in a call are left out.
+             * @default true
+             */
+            skip_busy: boolean;
+            strategy?: components["schemas"]["RingStrategy"];
+        };
         /** @description A sign-in. */
         NewSession: {
             /** @description The e-mail address of the account, in any case. */
@@ -1994,17 +2009,10 @@ export interface components {
              *     nor those in the portal's dialplan context. Absent if there is nothing.
              */
             host?: components["schemas"]["HostObject"][];
-            /** @description The number of items the configuration would contain, such as ring groups. */
-            items: number;
             /** @description The files would change. */
             pending: boolean;
             /** @description The revision in place; 0 before the first. */
             revision: number;
-            /**
-             * @description What else the apply would add to Asterisk, remove from it, or change there: ring groups, and the dialplan library that they need. Empty in
-             *     records of applies by older versions.
-             */
-            things: components["schemas"]["ThingChange"][];
             /** @description The number of users the configuration would contain. */
             users: number;
         };
@@ -2130,6 +2138,87 @@ export interface components {
             users: number;
             verification: components["schemas"]["Verification"];
         };
+        /** @description A number that rings several users. */
+        RingGroup: {
+            /**
+             * Format: date-time
+             * @description When the ring group was created (UTC).
+             */
+            created_at: string;
+            fallback: components["schemas"]["Destination"];
+            /**
+             * Format: uuid
+             * @description The id of the ring group.
+             */
+            id: string;
+            /** @description The ids of the users, in the order in which they are called. */
+            members: string[];
+            /** @description The name: 1–255 printable characters on one line; unique among ring groups without regard to case. */
+            name: string;
+            /** @description The number that is dialled. */
+            number: string;
+            /**
+             * @description How long all members ring, or each of them.
+             * @default 20
+             */
+            seconds: number;
+            /**
+             * @description Whether members who are in a call are left out.
+             * @default true
+             */
+            skip_busy: boolean;
+            strategy: components["schemas"]["RingStrategy"];
+            /**
+             * Format: date-time
+             * @description When the ring group was last changed (UTC).
+             */
+            updated_at: string;
+            /**
+             * Format: int64
+             * @description Raised by every change; in double quotes it is the `ETag`.
+             */
+            version: number;
+        };
+        RingGroupPage: {
+            items: components["schemas"]["RingGroup"][];
+            /** @description The `cursor` of the next page; null on the last page. */
+            next_cursor: string | null;
+            /** @description The number of matching ring groups on all pages, with `total=true`. */
+            total?: number;
+        };
+        /** @description The fields of a ring group that change. */
+        RingGroupPatch: {
+            /** @description Where the call goes when nobody answers. */
+            fallback?: {
+                /** @description As in Destination; null to remove it. */
+                id?: string | null;
+                /** @description As in Destination. */
+                kind?: string;
+            };
+            /** @description The ids of the users, in the order in which they are called. */
+            members?: string[];
+            /** @description The name: 1–255 printable characters on one line; unique among ring groups without regard to case. */
+            name?: string;
+            /** @description The number that is dialled. */
+            number?: string;
+            /**
+             * @description How long all members ring, or each of them.
+             * @default 20
+             */
+            seconds: number;
+            /**
+             * @description Whether members who are in a call are left out.
+             * @default true
+             */
+            skip_busy: boolean;
+            strategy?: components["schemas"]["RingStrategy"];
+        };
+        /**
+         * @description `all`: the members ring at once. `hunt`: one after the other. `memory`: one after the other, and those before go on ringing.
+         * @default all
+         * @enum {string}
+         */
+        RingStrategy: "all" | "hunt" | "memory";
         /**
          * @description The permissions of an account or a token. `owner`: everything. `admin`: everything except changing owners. `operator`: users and their
          *     secrets, no apply. `applier`: apply, no changes to users, no secrets. `auditor`: reads, no secrets.
@@ -2237,69 +2326,6 @@ export interface components {
          * @enum {string}
          */
         SignInTrouble: "provider_away" | "provider_refused" | "email_unverified" | "no_account" | "other_identity" | "password_alone" | "sign_in_again";
-        /** @description What happens to a call. */
-        Simulation: {
-            /** @description What is wrong with the configuration that the call came through. */
-            faults: components["schemas"]["CallFlowFault"][];
-            /** @description All of it in one sentence. */
-            sentence: string;
-            /** @description The steps in order. The last one is `answer` or `hangup`. */
-            steps: components["schemas"]["SimulationStep"][];
-            /**
-             * @description The steps in the form in which the dialplan on Asterisk records them: `ring:+1000+1001:20=n` for phones that are dialled for 20 seconds, and the
-             *     outcome (`a` answered, `b` busy, `n` not answered, `u` unreachable); `hangup:19` for the end with a cause; `end` after an answer; `loop` for a call
-             *     that came to too many things.
-             */
-            taken: string;
-            /** @description The decisions, with the settings that caused them. */
-            why: components["schemas"]["SimulationReason"][];
-        };
-        /** @description A decision and the setting that caused it. */
-        SimulationReason: {
-            /** @description The field of `thing` that caused it; empty if it is not a setting, but what the request says. */
-            field: string;
-            /** @description The decision in words. */
-            text: string;
-            thing: components["schemas"]["CallFlowThing"];
-        };
-        /** @description One step of a call. */
-        SimulationStep: {
-            /** @description The cause of the end by Q.850, which decides what the caller hears; null unless `kind` is `hangup`. */
-            cause: number | null;
-            /**
-             * @description `enter` the call comes to `thing`; `ring` phones ring; `answer` `thing` answers; `hangup` the call ends without an answer.
-             * @enum {string}
-             */
-            kind: "enter" | "ring" | "answer" | "hangup";
-            /**
-             * @description What becomes of the attempt to ring; null unless `kind` is `ring`.
-             * @enum {string|null}
-             */
-            outcome: "answer" | "no_answer" | "busy" | "unreachable" | null;
-            /** @description The users whose phones ring; empty unless `kind` is `ring`. */
-            rings: components["schemas"]["CallFlowThing"][];
-            /** @description How long the phones ring if no user answers; 0 unless `kind` is `ring`. */
-            seconds: number;
-            /** @description The step in words. */
-            text: string;
-            thing: components["schemas"]["CallFlowThing"];
-        };
-        /** @description A change of a thing other than a user. */
-        ThingChange: {
-            /** @description Its name in the generated files, such as `g17`; of the library its version. */
-            key: string;
-            /**
-             * @description What happens to the thing.
-             * @enum {string}
-             */
-            kind: "added" | "removed" | "changed";
-            /** @description Its name; empty if it has none or is gone. */
-            name: string;
-            /** @description What it is: `ring_group`, or `library`, the routines of the dialplan; `other` if this version does not know it. */
-            thing: string;
-            /** @description The fields that change, by their names in the API; `dialplan` if the files do not have the form of this version. */
-            what: string[];
-        };
         /** @description An API token of a program. */
         Token: {
             /**
@@ -2759,6 +2785,24 @@ export interface components {
                 "application/problem+json": components["schemas"]["Problem"];
             };
         };
+        /** @description The name or the number is taken, or no number is free. */
+        ThingConflict: {
+            headers: {
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description There is no such object, or the id is malformed. */
+        ThingNotFound: {
+            headers: {
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
         /** @description There is no such token, or it is revoked, or the id is malformed. */
         TokenNotFound: {
             headers: {
@@ -2960,6 +3004,21 @@ export interface components {
          * @example 6d0f5b0e-52c5-4f0c-9d55-0b6b1d2c7a90
          */
         RunID: string;
+        /**
+         * @description The id of the object, a UUID. A malformed one is treated as unknown: 404.
+         * @example 7c1d0b5e-52c5-4f0c-9d55-0b6b1d2c7a90
+         */
+        ThingID: string;
+        /**
+         * @description The order: `name`, `number`, or `short`, which is the order of creation, with `-` before it descending.
+         * @example number
+         */
+        ThingSort: string;
+        /**
+         * @description Only objects whose name or number contains this text, without regard to case and accents.
+         * @example sales
+         */
+        ThingText: string;
         /**
          * @description The maximum number of tokens in a page.
          * @example 50
@@ -3451,31 +3510,243 @@ export interface operations {
             503: components["responses"]["Unavailable"];
         };
     };
-    simulateCall: {
+    listRingGroups: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description The `next_cursor` of the previous page, with the same `sort`. Without it, the first page. */
+                cursor?: components["parameters"]["PageCursor"];
+                /**
+                 * @description The maximum number of items in a page.
+                 * @example 100
+                 */
+                limit?: components["parameters"]["PageLimit"];
+                /**
+                 * @description Only ring groups that refer to the user with this id, as a member or as the fallback.
+                 * @example 2f9e5a1c-8d8e-4a53-9f5b-8a3b6f0f4c11
+                 */
+                member?: string;
+                /**
+                 * @description Only the ring group with this number.
+                 * @example 600
+                 */
+                number?: string;
+                /**
+                 * @description Only objects whose name or number contains this text, without regard to case and accents.
+                 * @example sales
+                 */
+                q?: components["parameters"]["ThingText"];
+                /**
+                 * @description The order: `name`, `number`, or `short`, which is the order of creation, with `-` before it descending.
+                 * @example number
+                 */
+                sort?: components["parameters"]["ThingSort"];
+                /**
+                 * @description Only ring groups with this strategy.
+                 * @example hunt
+                 */
+                strategy?: string;
+                /**
+                 * @description `true` adds the number of matching items on all pages.
+                 * @example true
+                 */
+                total?: components["parameters"]["Total"];
+            };
             header?: never;
             path?: never;
             cookie?: never;
         };
-        requestBody: {
-            content: {
-                "application/json": components["schemas"]["CallToSimulate"];
-            };
-        };
+        requestBody?: never;
         responses: {
-            /** @description What happens to the call. */
+            /** @description One page of ring groups. */
             200: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Simulation"];
+                    "application/json": components["schemas"]["RingGroupPage"];
+                };
+            };
+            400: components["responses"]["InvalidQuery"];
+            401: components["responses"]["NotSignedIn"];
+            403: components["responses"]["Forbidden"];
+            421: components["responses"]["WrongHost"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    createRingGroup: {
+        parameters: {
+            query?: never;
+            header?: {
+                /**
+                 * @description A unique text chosen by the client for this request, such as a UUID; keys of different accounts and tokens are independent. For 24 hours a
+                 *     repeated request with the same key is not carried out again, and gets the first response, with the header `Idempotent-Replayed: true`; while the
+                 *     first is in progress, the second one waits. This holds also if the portal was stopped before it could respond: the response is then made from the object as
+                 *     it is now, or, where that is not possible, 409 `idempotency_answer_lost`. A request that failed changed nothing, and can be sent again with its key.
+                 * @example 5f0c9d55-0b6b-4d2c-8a90-6d0f5b0e52c5
+                 */
+                "Idempotency-Key"?: components["parameters"]["RequestKey"];
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewRingGroup"];
+            };
+        };
+        responses: {
+            /** @description The ring group was created. */
+            201: {
+                headers: {
+                    ETag: components["headers"]["VersionETag"];
+                    /** @description The path of the new ring group. */
+                    Location: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RingGroup"];
                 };
             };
             400: components["responses"]["InvalidBody"];
             401: components["responses"]["NotSignedIn"];
             403: components["responses"]["Forbidden"];
+            409: components["responses"]["ThingConflict"];
+            413: components["responses"]["BodyTooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
+            421: components["responses"]["WrongHost"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    getRingGroup: {
+        parameters: {
+            query?: never;
+            header?: {
+                /**
+                 * @description The `ETag` of the object that the client has; if it is still current, the response is 304 without a body.
+                 * @example "3"
+                 */
+                "If-None-Match"?: components["parameters"]["IfNoneMatchVersion"];
+            };
+            path: {
+                /**
+                 * @description The id of the object, a UUID. A malformed one is treated as unknown: 404.
+                 * @example 7c1d0b5e-52c5-4f0c-9d55-0b6b1d2c7a90
+                 */
+                id: components["parameters"]["ThingID"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The ring group. */
+            200: {
+                headers: {
+                    ETag: components["headers"]["VersionETag"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RingGroup"];
+                };
+            };
+            304: components["responses"]["NotModified"];
+            400: components["responses"]["InvalidQuery"];
+            401: components["responses"]["NotSignedIn"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["ThingNotFound"];
+            421: components["responses"]["WrongHost"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    deleteRingGroup: {
+        parameters: {
+            query?: never;
+            header?: {
+                /**
+                 * @description The `ETag` of the object that the caller has read: if the object was changed since, the response is 412 `changed_meanwhile`, and nothing is
+                 *     changed. Without the header, the object is changed whatever its version.
+                 * @example "3"
+                 */
+                "If-Match"?: components["parameters"]["IfMatchVersion"];
+            };
+            path: {
+                /**
+                 * @description The id of the object, a UUID. A malformed one is treated as unknown: 404.
+                 * @example 7c1d0b5e-52c5-4f0c-9d55-0b6b1d2c7a90
+                 */
+                id: components["parameters"]["ThingID"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The ring group was deleted. */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            400: components["responses"]["InvalidQuery"];
+            401: components["responses"]["NotSignedIn"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["ThingNotFound"];
+            409: components["responses"]["InUse"];
+            412: components["responses"]["ChangedMeanwhile"];
+            421: components["responses"]["WrongHost"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    updateRingGroup: {
+        parameters: {
+            query?: never;
+            header?: {
+                /**
+                 * @description The `ETag` of the object that the caller has read: if the object was changed since, the response is 412 `changed_meanwhile`, and nothing is
+                 *     changed. Without the header, the object is changed whatever its version.
+                 * @example "3"
+                 */
+                "If-Match"?: components["parameters"]["IfMatchVersion"];
+            };
+            path: {
+                /**
+                 * @description The id of the object, a UUID. A malformed one is treated as unknown: 404.
+                 * @example 7c1d0b5e-52c5-4f0c-9d55-0b6b1d2c7a90
+                 */
+                id: components["parameters"]["ThingID"];
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RingGroupPatch"];
+                "application/merge-patch+json": components["schemas"]["RingGroupPatch"];
+            };
+        };
+        responses: {
+            /** @description The ring group with the changes. */
+            200: {
+                headers: {
+                    ETag: components["headers"]["VersionETag"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RingGroup"];
+                };
+            };
+            400: components["responses"]["InvalidBody"];
+            401: components["responses"]["NotSignedIn"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["ThingNotFound"];
+            409: components["responses"]["ThingConflict"];
+            412: components["responses"]["ChangedMeanwhile"];
             413: components["responses"]["BodyTooLarge"];
             415: components["responses"]["UnsupportedMediaType"];
             421: components["responses"]["WrongHost"];
