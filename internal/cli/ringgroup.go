@@ -20,13 +20,13 @@ type ringGroupCommands struct {
 
 // ringGroupFields are the flags of a ring group's fields.
 type ringGroupFields struct {
-	Name     *string  `help:"The name, unique among ring groups." placeholder:"NAME"`
-	Number   *string  `help:"The number that is dialled; the lowest free one from 600 to 699 for a new ring group without it." placeholder:"NUMBER"`
-	Strategy *string  `help:"all: all at once; hunt: one after the other; memory: one after the other, and those before go on ringing." placeholder:"all|hunt|memory"`
-	Members  []string `help:"Numbers or ids of the users, in the order in which they are called." placeholder:"1000,1001"`
-	Seconds  *int     `help:"How long all members ring, or each of them: 5 to 120." placeholder:"SECONDS"`
+	Name     *string  `help:"The name." placeholder:"NAME"`
+	Number   *string  `help:"The number that is dialled." placeholder:"NUMBER"`
+	Strategy *string  `help:"How the members ring: all, hunt or memory." placeholder:"STRATEGY"`
+	Members  []string `help:"The users, in calling order." placeholder:"1000,1001"`
+	Seconds  *int     `help:"How long all ring, or each: 5 to 120." placeholder:"SECONDS"`
 	SkipBusy *bool    `negatable:"" help:"Leave out members who are in a call."`
-	Fallback *string  `help:"Where the call goes when no member answers: hangup, or the number of a user or ring group." placeholder:"hangup|NUMBER"`
+	Fallback *string  `help:"Where the call goes when no member answers." placeholder:"hangup|NUMBER"`
 }
 
 // into sets the fields that were given.

@@ -199,7 +199,7 @@ func (c *userDeleteCommand) Run(ctx context.Context, a *app, p *portal) error {
 		return err
 	}
 	if a.json {
-		return a.printJSON(map[string]any{"deleted_user_id": u.ID, "freed_extension": u.Extension.Number})
+		return a.printJSON(httpapi.DeletedUserJSON(u))
 	}
 	fmt.Fprintf(a.stdout, "Deleted %s <%s>; extension %d is free.\nThe phone works until the next apply: run pbxportal apply.\n",
 		oneLine(u.Name), oneLine(u.Email), u.Extension.Number)

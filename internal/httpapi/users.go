@@ -54,10 +54,14 @@ func (a *api) DeleteUser(ctx context.Context, r openapi.DeleteUserRequestObject)
 	if err != nil {
 		return nil, err
 	}
-	return openapi.DeleteUser200JSONResponse{
+	return openapi.DeleteUser200JSONResponse(toDeletedUser(u)), nil
+}
+
+func toDeletedUser(u pbx.User) openapi.DeletedUser {
+	return openapi.DeletedUser{
 		Message:       fmt.Sprintf("user deleted; extension %d is free again, and the next apply removes it from Asterisk", u.Extension.Number),
 		DeletedUserID: string(u.ID), FreedExtension: int(u.Extension.Number),
-	}, nil
+	}
 }
 
 // ListUsers lists users.

@@ -2188,7 +2188,7 @@ export interface components {
         };
         /** @description The fields of a ring group that change. */
         RingGroupPatch: {
-            /** @description Where the call goes when nobody answers. */
+            /** @description Where the call goes when no member answers. */
             fallback?: {
                 /** @description As in Destination; null to remove it. */
                 id?: string | null;
@@ -2384,10 +2384,7 @@ export interface components {
              * @description When the user was created (UTC).
              */
             created_at: string;
-            /**
-             * Format: email
-             * @description The e-mail address, in the case as entered.
-             */
+            /** @description The e-mail address, in the case as entered; "" if there is none. */
             email: string;
             extension: components["schemas"]["Extension"];
             /**

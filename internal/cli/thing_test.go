@@ -1,0 +1,77 @@
+package cli_test
+
+import (
+	"strings"
+	"testing"
+)
+
+func TestUsersAndRingGroupsAreChangedByWhatIsGivenAlone(t *testing.T) {
+	t.Parallel()
+	s := newSettings(t)
+	for _, name := range []string{"Anna", "Bert", "Carl"} {
+		s.must(t, "user", "add", name, name+"@example.com")
+	}
+	before := secretOf(t, s.must(t, "user", "show", "1000", "--json"))
+	changed := decode(t, s.must(t, "user", "set", "1000", "--email", "", "--json"))
+	if changed["name"] != "Anna" || changed["email"] != nil || changed["number"] != "1000" || changed["enabled"] != true || changed["version"] != 2.0 || changed["secret"] != nil {
+		t.Errorf("%v", changed)
+	}
+	if out := s.must(t, "user", "set", "1000", "--number", "4321", "--name", "Anna Schmidt"); !strings.Contains(out, "must register as 4321 instead of 1000") {
+		t.Errorf("a new number prints\n%s", out)
+	}
+	if out := s.must(t, "user", "set", "4321", "--name", "Anna Schmidt"); !strings.Contains(out, "Nothing changed.") {
+		t.Errorf("no change prints\n%s", out)
+	}
+	if out := s.must(t, "user", "disable", "4321"); !strings.Contains(out, "disabled") {
+		t.Errorf("disable prints\n%s", out)
+	}
+	if after := secretOf(t, s.must(t, "user", "show", "4321", "--json")); after != before {
+		t.Errorf("the secret was %s and is %s", before, after)
+	}
+	renewed := decode(t, s.must(t, "user", "new-secret", "4321", "--json"))
+	if secret := secretOf(t, s.must(t, "user", "show", "4321", "--json")); renewed["secret"] != secret || secret == before || renewed["enabled"] != false {
+		t.Errorf("a new secret: %v, and the user has %s", renewed, secret)
+	}
+
+	group := decode(t, s.must(t, "ring-group", "add", "--name", "Sales", "--members", "4321,1001", "--json"))
+	if group["number"] != "600" || group["strategy"] != "all" || group["seconds"] != 20.0 || group["skip_busy"] != true {
+		t.Errorf("%v", group)
+	}
+	if out := s.must(t, "ring-group", "set", "600", "--fallback", "1002", "--no-skip-busy"); !strings.Contains(out, "4321,1001") || !strings.Contains(out, "Fallback      1002") {
+		t.Errorf("set prints\n%s", out)
+	}
+	s.must(t, "ring-group", "add", "--name", "Night", "--members", "1001", "--fallback", "600", "--number", "7000", "--strategy", "hunt")
+	if out := s.must(t, "ring-group", "list"); !strings.Contains(out, "Sales  all       4321,1001") || !strings.Contains(out, "Night  hunt      1001       20       600") {
+		t.Errorf("list prints\n%s", out)
+	}
+	if shown := decode(t, s.must(t, "ring-group", "show", "sales", "--json")); shown["version"] != 2.0 || shown["skip_busy"] != false || shown["id"] != group["id"] {
+		t.Errorf("%v", shown)
+	}
+	for args, want := range map[string]struct {
+		code int
+		text string
+	}{
+		"user set 1001 --number 600":                 {4, "taken"},
+		"user set 1001 --number 0":                   {2, "number"},
+		"user set 1001 --email bert@":                {2, "email"},
+		"user set 9999 --name x":                     {3, "user list"},
+		"user delete 1002":                           {4, "Sales"},
+		"ring-group delete sales":                    {4, "Night"},
+		"ring-group show nothing":                    {3, "ring-group list"},
+		"ring-group add --name x":                    {2, "members"},
+		"ring-group add --name sales --members 1001": {4, "name"},
+		"ring-group set 600 --members 1001,9999":     {3, "9999"},
+		"ring-group set 600 --strategy any":          {2, "strategy"},
+		"ring-group set 600 --seconds 4":             {2, "seconds"},
+		"ring-group set 600 --fallback 8888":         {3, "8888"},
+		"ring-group set 600 --fallback 7000":         {2, "fallback"},
+	} {
+		if code, out, errs := s.run(t, strings.Fields(args)...); code != want.code || !strings.Contains(errs, want.text) {
+			t.Errorf("%s: exit code %d, want %d\n%s%s", args, code, want.code, out, errs)
+		}
+	}
+	s.must(t, "ring-group", "delete", "7000")
+	if out := s.must(t, "ring-group", "list", "--find", "night"); !strings.Contains(out, "No ring groups") {
+		t.Errorf("after it was deleted\n%s", out)
+	}
+}
