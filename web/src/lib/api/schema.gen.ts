@@ -260,6 +260,27 @@ export interface paths {
         patch: operations["updateRingGroup"];
         trace?: never;
     };
+    "/api/v1/simulate": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Simulate a call
+         * @description Follows a call through the users and items of the database, whether they have been applied or not: who rings and for how long, where the call
+         *     goes on to, and which settings decide it. No phone rings, and nothing is changed. Users and items are named by their number or id.
+         */
+        post: operations["simulateCall"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/users": {
         parameters: {
             query?: never;
@@ -1490,7 +1511,61 @@ export interface components {
          * @enum {string}
          */
         BehindCode: "not_seen" | "not_asked" | "not_ours" | "differs";
+        /** @description Something wrong with where calls go. */
+        CallFlowFault: {
+            /**
+             * @description `missing` a field refers to something that does not exist; `circular` a call that is not answered would never end; `too_long` it would come to
+             *     more things than a call can; `dead_end` no phone rings; `unreachable` nothing leads there.
+             * @enum {string}
+             */
+            code: "missing" | "circular" | "too_long" | "dead_end" | "unreachable";
+            /** @description The field of the first thing; empty for all of it. */
+            field: string;
+            /** @description The fault and its remedy in words. */
+            text: string;
+            /** @description What it is about; for `circular` and `too_long` all of the way, in the order of the call. */
+            things: components["schemas"]["CallFlowRef"][];
+        };
+        /** @description A user or an item. */
+        CallFlowRef: {
+            id: string;
+            /** @description `user`, `ring_group`; further kinds can be added. */
+            kind: string;
+        };
+        /** @description A user or an item. Id and name are empty for a number that nothing has. */
+        CallFlowThing: {
+            id: string;
+            /** @description `user`, `ring_group`; further kinds can be added. Empty for a number that nothing has. */
+            kind: string;
+            name: string;
+            /** @description The number; empty if it has none. */
+            number: string;
+        };
+        /** @description A call to simulate. `as` or `from` says who calls, `dial` or `to` what is called. */
+        CallToSimulate: {
+            /** @description The user who calls. */
+            as?: string;
+            /**
+             * Format: date-time
+             * @description When; any time if absent.
+             */
+            at?: string;
+            /** @description The users whose phones are not registered. */
+            away?: string[];
+            /** @description The users who are in a call. */
+            busy?: string[];
+            /** @description The number that is dialled. */
+            dial?: string;
+            /** @description The number of a caller who is no user. */
+            from?: string;
+            /** @description What becomes of each attempt to ring, in order. After the last one no user answers. */
+            keys?: string[];
+            /** @description The user or item that is called, instead of `dial`. */
+            to?: string;
+        };
         Change: {
+            /** @description The number that the user had. The phone must be set up with the new one. Absent if the number stays. */
+            former_number?: number;
             /**
              * @description What happens to the user.
              * @enum {string}
@@ -1502,7 +1577,7 @@ export interface components {
             number: number;
             /** @description The registered phone must register again, or no longer can. */
             reregister: boolean;
-            /** @description What changes: `name`, `secret` or `settings`. */
+            /** @description What changes: `number`, `name`, `secret`, `enabled` or `settings`. */
             what: string[];
         };
         CommandResult: {
@@ -2009,10 +2084,17 @@ export interface components {
              *     nor those in the portal's dialplan context. Absent if there is nothing.
              */
             host?: components["schemas"]["HostObject"][];
+            /** @description The number of items the configuration would contain, such as ring groups. */
+            items: number;
             /** @description The files would change. */
             pending: boolean;
             /** @description The revision in place; 0 before the first. */
             revision: number;
+            /**
+             * @description What else the apply would add to Asterisk, remove from it, or change there: ring groups, and the dialplan library that they need. Empty in
+             *     records of applies by older versions.
+             */
+            things: components["schemas"]["ThingChange"][];
             /** @description The number of users the configuration would contain. */
             users: number;
         };
@@ -2326,6 +2408,69 @@ export interface components {
          * @enum {string}
          */
         SignInTrouble: "provider_away" | "provider_refused" | "email_unverified" | "no_account" | "other_identity" | "password_alone" | "sign_in_again";
+        /** @description What happens to a call. */
+        Simulation: {
+            /** @description What is wrong with the configuration that the call came through. */
+            faults: components["schemas"]["CallFlowFault"][];
+            /** @description All of it in one sentence. */
+            sentence: string;
+            /** @description The steps in order. The last one is `answer` or `hangup`. */
+            steps: components["schemas"]["SimulationStep"][];
+            /**
+             * @description The steps in the form in which the dialplan on Asterisk records them: `ring:+1000+1001:20=n` for phones that are dialled for 20 seconds, and the
+             *     outcome (`a` answered, `b` busy, `n` not answered, `u` unreachable); `hangup:19` for the end with a cause; `end` after an answer; `loop` for a call
+             *     that came to too many things.
+             */
+            taken: string;
+            /** @description The decisions, with the settings that caused them. */
+            why: components["schemas"]["SimulationReason"][];
+        };
+        /** @description A decision and the setting that caused it. */
+        SimulationReason: {
+            /** @description The field of `thing` that caused it; empty if it is not a setting, but what the request says. */
+            field: string;
+            /** @description The decision in words. */
+            text: string;
+            thing: components["schemas"]["CallFlowThing"];
+        };
+        /** @description One step of a call. */
+        SimulationStep: {
+            /** @description The cause of the end by Q.850, which decides what the caller hears; null unless `kind` is `hangup`. */
+            cause: number | null;
+            /**
+             * @description `enter` the call comes to `thing`; `ring` phones ring; `answer` `thing` answers; `hangup` the call ends without an answer.
+             * @enum {string}
+             */
+            kind: "enter" | "ring" | "answer" | "hangup";
+            /**
+             * @description What becomes of the attempt to ring; null unless `kind` is `ring`.
+             * @enum {string|null}
+             */
+            outcome: "answer" | "no_answer" | "busy" | "unreachable" | null;
+            /** @description The users whose phones ring; empty unless `kind` is `ring`. */
+            rings: components["schemas"]["CallFlowThing"][];
+            /** @description How long the phones ring if no user answers; 0 unless `kind` is `ring`. */
+            seconds: number;
+            /** @description The step in words. */
+            text: string;
+            thing: components["schemas"]["CallFlowThing"];
+        };
+        /** @description A change of a thing other than a user. */
+        ThingChange: {
+            /** @description Its name in the generated files, such as `g17`; of the library its version. */
+            key: string;
+            /**
+             * @description What happens to the thing.
+             * @enum {string}
+             */
+            kind: "added" | "removed" | "changed";
+            /** @description Its name; empty if it has none or is gone. */
+            name: string;
+            /** @description What it is: `ring_group`, or `library`, the routines of the dialplan; `other` if this version does not know it. */
+            thing: string;
+            /** @description The fields that change, by their names in the API; `dialplan` if the files do not have the form of this version. */
+            what: string[];
+        };
         /** @description An API token of a program. */
         Token: {
             /**
@@ -3744,6 +3889,49 @@ export interface operations {
             404: components["responses"]["ThingNotFound"];
             409: components["responses"]["ThingConflict"];
             412: components["responses"]["ChangedMeanwhile"];
+            413: components["responses"]["BodyTooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
+            421: components["responses"]["WrongHost"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    simulateCall: {
+        parameters: {
+            query?: never;
+            header?: {
+                /**
+                 * @description A unique text chosen by the client for this request, such as a UUID; keys of different accounts and tokens are independent. For 24 hours a
+                 *     repeated request with the same key is not carried out again, and gets the first response, with the header `Idempotent-Replayed: true`; while the
+                 *     first is in progress, the second one waits. This holds also if the portal was stopped before it could respond: the response is then made from the object as
+                 *     it is now, or, where that is not possible, 409 `idempotency_answer_lost`. A request that failed changed nothing, and can be sent again with its key.
+                 * @example 5f0c9d55-0b6b-4d2c-8a90-6d0f5b0e52c5
+                 */
+                "Idempotency-Key"?: components["parameters"]["RequestKey"];
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CallToSimulate"];
+            };
+        };
+        responses: {
+            /** @description What happens to the call. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Simulation"];
+                };
+            };
+            400: components["responses"]["InvalidBody"];
+            401: components["responses"]["NotSignedIn"];
+            403: components["responses"]["Forbidden"];
+            409: components["responses"]["KeyConflict"];
             413: components["responses"]["BodyTooLarge"];
             415: components["responses"]["UnsupportedMediaType"];
             421: components["responses"]["WrongHost"];
