@@ -12,11 +12,11 @@ type simulateCommand struct {
 	As   string   `help:"The user who calls: id or extension number." placeholder:"USER"`
 	From string   `help:"The number of a caller who is no user." placeholder:"NUMBER"`
 	Dial string   `help:"The number that is dialled." placeholder:"NUMBER"`
-	To   string   `help:"Who or what is called, instead of --dial: number or id of a user or item." placeholder:"THING"`
-	At   string   `help:"When: 2026-11-29T20:00, in the time zone of this computer, or with a zone (RFC 3339)." placeholder:"TIME"`
+	To   string   `help:"Instead of --dial: number or id of who is called." placeholder:"THING"`
+	At   string   `help:"When, such as 2026-11-29T20:00, or with a zone." placeholder:"TIME"`
 	Keys []string `help:"What becomes of each attempt to ring, in order, separated by commas: answer, answer:NUMBER, no_answer, busy, unreachable. After the last one no user answers." placeholder:"OUTCOME"`
-	Away []string `help:"Users whose phones are not registered, separated by commas." placeholder:"USER"`
-	Busy []string `help:"Users who are in a call, separated by commas." placeholder:"USER"`
+	Away []string `help:"Users whose phones are not registered." placeholder:"USER"`
+	Busy []string `help:"Users who are in a call." placeholder:"USER"`
 }
 
 // Run follows the call.
