@@ -56,8 +56,7 @@ func (e *Engine) runningHost(ctx context.Context, patient bool) ([]pbx.HostObjec
 	if err != nil {
 		return nil, err
 	}
-	written := slices.DeleteFunc(slices.Clone(site.Files), func(f pbx.File) bool { return render.IsEmpty(f.Content) })
-	files, err := render.Read(written)
+	files, err := render.Read(site.Files)
 	if err != nil { // it is unknown which of Asterisk's objects are from these files
 		return nil, err
 	}
