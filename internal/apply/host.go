@@ -153,7 +153,7 @@ func keep(all []pbx.HostObject, wanted func(pbx.HostObject) bool) []pbx.HostObje
 // are those of the last query. Host also works with a database that cannot be written.
 func (e *Engine) Host(ctx context.Context) (host, clashes []pbx.HostObject, err error) {
 	p := &planned{}
-	if p.draft, err = e.beginDraft(ctx, 0)(); err != nil {
+	if p.draft, err = e.beginDraft(ctx, 0, e.store.Users)(); err != nil {
 		return nil, nil, err
 	}
 	running, err := e.runningHost(ctx, true)

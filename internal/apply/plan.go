@@ -68,7 +68,7 @@ func (e *Engine) QuickPlan(ctx context.Context) (pbx.Plan, error) {
 
 // planWith returns the plan. It waits for Asterisk for at most patience if there is a previous comparison of the same revision.
 func (e *Engine) planWith(ctx context.Context, patience time.Duration) (pbx.Plan, error) {
-	p, err := e.plan(ctx, e.beginDraft(ctx, 0), "")
+	p, err := e.plan(ctx, e.beginDraft(ctx, 0, e.store.Users), "")
 	if err != nil {
 		return pbx.Plan{}, err
 	}
@@ -287,15 +287,16 @@ func (p *planned) explain() {
 	p.Diffs = render.Diff("in place", p.site.Files, "planned", p.files)
 }
 
-// beginDraft starts to read an earlier revision, or, for 0, to read and render the users in the database. The function that it returns waits for the result.
-func (e *Engine) beginDraft(ctx context.Context, restore int) func() (draft, error) {
+// beginDraft starts to read an earlier revision, or, for 0, to read and render the users in the database: with Store.CheckedUsers those that are applied, with
+// Store.Users those that are only shown. The function that it returns waits for the result.
+func (e *Engine) beginDraft(ctx context.Context, restore int, read func(context.Context, pbx.TenantID) ([]pbx.User, error)) func() (draft, error) {
 	var d draft
 	wait := async(func() (err error) {
 		if restore != 0 {
 			d, err = e.oldDraft(ctx, restore)
 			return err
 		}
-		users, err := e.store.Users(ctx, pbx.DefaultTenant)
+		users, err := read(ctx, pbx.DefaultTenant)
 		if err != nil {
 			return inside(err)
 		}
