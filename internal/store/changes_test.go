@@ -109,7 +109,8 @@ UPDATE extensions SET number = %[2]d WHERE number = 500; COMMIT`, u.Extension.Nu
 			return c.sql(t, `BEGIN; DELETE FROM extensions WHERE user_id = '%s'; ROLLBACK`, u.ID)
 		},
 		"a user of another program": func(pbx.User) error {
-			return c.sql(t, intoTenant+`INSERT INTO extensions (id, number, user_id, secret) VALUES ('%[2]s', %[3]d, '%[1]s', 'open')`, uuid.NewString(), uuid.NewString(), c.free())
+			return c.sql(t, intoTenant+`INSERT INTO extensions (id, number, user_id, secret) VALUES ('%[2]s', %[3]d, '%[1]s', 'open')`,
+				uuid.NewString(), uuid.NewString(), c.free())
 		},
 	}
 	if sqlite { // without foreign keys, as the connections of sql are
@@ -355,7 +356,8 @@ func TestAUserHasAVersionThatEachVisibleChangeRaisesOnce(t *testing.T) {
 		listed(t, s, users)
 		is := func(what, want string) {
 			t.Helper()
-			got := ask(t, url, `SELECT string_agg(CAST(version AS text) || CASE WHEN updated_at IS NULL THEN ' never' WHEN updated_at > '2031-01-01' THEN ' then' ELSE '' END, ', ')
+			got := ask(t, url, `SELECT string_agg(CAST(version AS text)
+    || CASE WHEN updated_at IS NULL THEN ' never' WHEN updated_at > '2031-01-01' THEN ' then' ELSE '' END, ', ')
 FROM (SELECT * FROM users ORDER BY email) AS sorted`)
 			if n, err := s.Uncovered(t.Context()); got+fmt.Sprintf(", %d uncovered", n) != want || err != nil {
 				t.Errorf("after %s: %s, %d uncovered, error %v; want %s", what, got, n, err, want)

@@ -195,8 +195,8 @@ func (s *Store) withChanges(ctx context.Context, last *list, c *changes) (*list,
 }
 
 // readUsers passes all users to take, ordered by number and compared with their hashes, and returns the version under which they may be cached; it
-// reads none if known, which is called before each attempt, reports that this version is cached. The version is read first: if users change in between, they are cached under a version
-// that the database never has again, and so are read once more.
+// reads none if known, which is called before each attempt, reports that this version is cached. The version is read first: if users change in
+// between, they are cached under a version that the database never has again, and so are read once more.
 func (s *Store) readUsers(ctx context.Context, known func(version string) bool, take func(*storedUser) error) (version string, seen tally, err error) {
 	secrets := s.secrets.opener()
 	for range attempts {
