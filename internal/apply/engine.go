@@ -124,9 +124,9 @@ func (e *Engine) Apply(ctx context.Context, r Request) (pbx.Run, error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), timeout)
 	defer cancel()
 
-	wanted := e.beginDraft(ctx, r.Restore) // read and rendered while the record is written and the disk is examined
-	defer func() { _, _ = wanted() }()     // wait for it in any case
-	recovered := e.beginRecovery(lockErr)  // removes what an interrupted apply left, at the same time
+	wanted := e.beginDraft(ctx, r.Restore, e.store.CheckedModel) // read and rendered while the record is written and the disk is examined
+	defer func() { _, _ = wanted() }()                           // wait for it in any case
+	recovered := e.beginRecovery(lockErr)                        // removes what an interrupted apply left, at the same time
 	defer func() { _, _ = recovered() }()
 	a := e.attempt(ctx, r)
 	defer a.close()

@@ -55,8 +55,7 @@ func (e *Engine) runningHost(ctx context.Context, patient bool) ([]pbx.HostObjec
 	if err != nil {
 		return nil, err
 	}
-	written := slices.DeleteFunc(slices.Clone(site.Files), func(f pbx.File) bool { return render.IsEmpty(f.Content) })
-	files, err := render.Read(written)
+	files, err := render.Read(site.Files)
 	if err != nil { // it is unknown which of Asterisk's objects are from these files
 		return nil, err
 	}
@@ -153,7 +152,7 @@ func keep(all []pbx.HostObject, wanted func(pbx.HostObject) bool) []pbx.HostObje
 // are those of the last query. Host also works with a database that cannot be written.
 func (e *Engine) Host(ctx context.Context) (host, clashes []pbx.HostObject, err error) {
 	p := &planned{}
-	if p.draft, err = e.beginDraft(ctx, 0)(); err != nil {
+	if p.draft, err = e.beginDraft(ctx, 0, e.store.Model)(); err != nil {
 		return nil, nil, err
 	}
 	running, err := e.runningHost(ctx, true)

@@ -71,7 +71,7 @@ func (e *Engine) QuickPlan(ctx context.Context) (pbx.Plan, error) {
 
 // planWith returns the plan. It waits for Asterisk for at most patience if there is a previous comparison of the same revision.
 func (e *Engine) planWith(ctx context.Context, patience time.Duration) (pbx.Plan, error) {
-	p, err := e.plan(ctx, e.beginDraft(ctx, 0), "")
+	p, err := e.plan(ctx, e.beginDraft(ctx, 0, e.store.Model), "")
 	if err != nil {
 		return pbx.Plan{}, err
 	}
@@ -335,16 +335,16 @@ func (p *planned) setBehaviour(from render.Inventory) {
 	}
 }
 
-// beginDraft starts to read an earlier revision, or, for 0, to read and render what is configured in the database. The function that it returns waits for
-// the result.
-func (e *Engine) beginDraft(ctx context.Context, restore int) func() (draft, error) {
+// beginDraft starts to read an earlier revision, or, for 0, to read and render what is configured in the database: with Store.CheckedModel what is applied,
+// with Store.Model what is only shown. The function that it returns waits for the result.
+func (e *Engine) beginDraft(ctx context.Context, restore int, read func(context.Context, pbx.TenantID) (pbx.Model, error)) func() (draft, error) {
 	var d draft
 	wait := async(func() (err error) {
 		if restore != 0 {
 			d, err = e.oldDraft(ctx, restore)
 			return err
 		}
-		model, err := e.store.Model(ctx, pbx.DefaultTenant)
+		model, err := read(ctx, pbx.DefaultTenant)
 		if err != nil {
 			return inside(err)
 		}

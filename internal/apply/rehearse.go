@@ -38,7 +38,7 @@ func (e *Engine) Rehearse(ctx context.Context, r Rehearsal) (behind string, err 
 		}
 		return "", err
 	}
-	wanted := e.beginDraft(ctx, 0)
+	wanted := e.beginDraft(ctx, 0, e.store.CheckedModel)
 	defer func() { _, _ = wanted() }()
 	a := e.attempt(ctx, Request{TriggeredBy: "doctor"})
 	defer a.close()

@@ -41,28 +41,26 @@ func (c *Control) Extensions(ctx context.Context, dialplanContext string) (steps
 	if !plainName.MatchString(dialplanContext) {
 		return nil, false, fmt.Errorf("%w: %q is no name of a context", ErrCommand, clip(dialplanContext))
 	}
-	answer, err := c.ask(ctx, "dialplan show "+dialplanContext)
-	if err != nil {
-		return nil, false, err
-	}
-	steps, exists, err = parseExtensions(answer, dialplanContext)
+	err = c.askWhole(ctx, "dialplan show "+dialplanContext, func(answer string) error {
+		steps, exists, err = parseExtensions(answer, dialplanContext)
+		return err
+	})
 	return steps, exists, about("the dialplan", err)
 }
 
 // Extension returns the steps of one extension of a dialplan context, none if it does not exist.
-func (c *Control) Extension(ctx context.Context, dialplanContext, exten string) ([]Extension, error) {
+func (c *Control) Extension(ctx context.Context, dialplanContext, exten string) (steps []Extension, err error) {
 	if !plainName.MatchString(dialplanContext) || !plainName.MatchString(exten) {
 		return nil, fmt.Errorf("%w: %q is no name of an extension", ErrCommand, clip(exten+"@"+dialplanContext))
 	}
-	answer, err := c.ask(ctx, "dialplan show "+exten+"@"+dialplanContext)
-	if err != nil {
-		return nil, err
-	}
-	first, rest, _ := strings.Cut(strings.TrimSpace(answer), "\n")
-	if first == "There is no existence of "+exten+"@"+dialplanContext+" extension" && (rest == "" || commandFailed(rest)) {
-		return nil, nil
-	}
-	steps, _, err := parseExtensions(answer, dialplanContext)
+	err = c.askWhole(ctx, "dialplan show "+exten+"@"+dialplanContext, func(answer string) error {
+		first, rest, _ := strings.Cut(strings.TrimSpace(answer), "\n")
+		if first == "There is no existence of "+exten+"@"+dialplanContext+" extension" && (rest == "" || commandFailed(rest)) {
+			return nil
+		}
+		steps, _, err = parseExtensions(answer, dialplanContext)
+		return err
+	})
 	return steps, about("the dialplan", err)
 }
 
@@ -154,6 +152,19 @@ func (c *Control) ask(ctx context.Context, command string) (string, error) {
 	return reply.Stdout, nil
 }
 
+// askWhole asks, and passes the answer to parse. It asks up to three times if lines of the answer were lost.
+func (c *Control) askWhole(ctx context.Context, command string, parse func(answer string) error) error {
+	for attempt := 1; ; attempt++ {
+		answer, err := c.ask(ctx, command)
+		if err != nil {
+			return err
+		}
+		if err = parse(answer); attempt == 3 || !errors.Is(err, errLinesLost) {
+			return err
+		}
+	}
+}
+
 // ids queries a list in two halves concurrently, by how an id ends: for a thousand objects Asterisk takes less than half as long as for the whole list.
 // Through a command, starting a second program would take longer than that saves.
 func (c *Control) ids(ctx context.Context, command, label string) ([]string, error) {
@@ -165,10 +176,10 @@ func (c *Control) ids(ctx context.Context, command, label string) ([]string, err
 	g, ctx := errgroup.WithContext(ctx)
 	for i, half := range halves {
 		g.Go(func() error {
-			answer, err := c.ask(ctx, command+half)
-			if err == nil {
+			err := c.askWhole(ctx, command+half, func(answer string) (err error) {
 				found[i], err = parseIDs(answer, label)
-			}
+				return err
+			})
 			if err == nil && half != "" && slices.ContainsFunc(found[i], func(id string) bool { return len(id) < wholeID && isEven(id) != (i == 0) }) {
 				err = fmt.Errorf("%w: it lists objects that were not requested", ErrUnparsable)
 			}

@@ -3,6 +3,7 @@ package asterisk_test
 import (
 	"context"
 	"errors"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
@@ -472,5 +473,39 @@ func TestAnInvalidTargetIsRejected(t *testing.T) {
 	}
 	if got := control(t, "").Target(); got != asterisk.DefaultSocket {
 		t.Errorf("default is %q", got)
+	}
+}
+
+func TestAnAnswerThatLostALineIsRequestedAgain(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name           string
+		line           int // the line that is lost
+		times, answers int // how often it is lost, and how many answers the portal then reads
+	}{
+		{"no line", 1, 0, 1},
+		{"a step", 2, 1, 2},
+		{"an extension", 1, 2, 3},
+		{"the end", 5, 1, 2},
+		{"a step each time", 2, 9, 3},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			answers := 0 // one command after the other
+			honest := asterisktest.Loaded(twoUsers())
+			s := asterisktest.New(t, func(command string, out io.Writer, done <-chan struct{}) {
+				var whole strings.Builder
+				honest(command, &whole, done)
+				lines := strings.SplitAfter(whole.String(), "\n")
+				if answers++; answers <= c.times {
+					lines = slices.Delete(lines, c.line, c.line+1)
+				}
+				_, _ = io.WriteString(out, strings.Join(lines, ""))
+			})
+			steps, _, err := control(t, s.Socket).Extensions(t.Context(), "synergy-internal")
+			if lost := errors.Is(err, asterisk.ErrUnparsable); lost != (c.times > 2) || !lost && (err != nil || len(steps) != 3) || len(s.Commands()) != c.answers {
+				t.Errorf("%d steps and %v from %d answers", len(steps), err, len(s.Commands()))
+			}
+		})
 	}
 }

@@ -13,6 +13,10 @@ import (
 // there are none.
 var ErrUnparsable = errors.New("the answer cannot be understood")
 
+// errLinesLost is an ErrUnparsable: an answer lists less than it announces, or does not end. Asterisk drops a line that its console has not read within
+// 100 ms, which happens on a busy machine; the next answer may be whole.
+var errLinesLost = fmt.Errorf("%w", ErrUnparsable)
+
 // ErrNoSuchCommand means that this Asterisk does not know the command, usually because a module is not loaded.
 var ErrNoSuchCommand = errors.New("asterisk does not know the command")
 
@@ -82,7 +86,7 @@ func parseObjects(answer, label string) ([]string, error) {
 		}
 	}
 	if total != len(objects) {
-		return nil, fmt.Errorf("%w: %d objects are listed, %d are announced", ErrUnparsable, len(objects), max(0, total))
+		return nil, fmt.Errorf("%w: %d objects are listed, %d are announced", errLinesLost, len(objects), max(0, total))
 	}
 	return objects, nil
 }
@@ -157,7 +161,7 @@ func parseExtensions(answer, context string) (steps []Extension, exists bool, er
 			wantExtens, wantSteps, wantContexts, ok := parseTotals(line)
 			if !ok || wantExtens != extens || wantSteps != len(steps) || wantContexts != contexts {
 				return nil, false, fmt.Errorf("%w: it lists %d extensions with %d priorities in %d contexts and ends with %q",
-					ErrUnparsable, extens, len(steps), contexts, clip(line))
+					errLinesLost, extens, len(steps), contexts, clip(line))
 			}
 			complete = true
 		case contexts > 0 && isStep(line):
@@ -183,7 +187,7 @@ func parseExtensions(answer, context string) (steps []Extension, exists bool, er
 		}
 	}
 	if !complete {
-		return nil, false, fmt.Errorf("%w: its last line is missing", ErrUnparsable)
+		return nil, false, fmt.Errorf("%w: its last line is missing", errLinesLost)
 	}
 	return append(steps, includes...), true, nil
 }

@@ -466,3 +466,18 @@ func (b *beside) deleteLast(t *testing.T, n int) {
 		}
 	}
 }
+
+func TestThePortalCatchesUpWithTheEmptyFilesFromBeforeTheFirstApply(t *testing.T) {
+	t.Parallel()
+	b := newBeside(t, true, false) // its files are there, and empty
+	b.create(t, "First")
+	b.console.spoil(garbles()["ok"], scopes()["the answers to reloads, and nothing is reloaded"])
+	run, err := b.engine.Apply(t.Context(), apply.Request{TriggeredBy: "test"})
+	if err == nil || run.Result != pbx.RollbackFailed {
+		t.Fatalf("%s, %v", run.Result, err)
+	}
+	b.console.spoil(nil, asNothing())
+	if done, err := b.engine.CatchUp(t.Context()); !done || err != nil {
+		t.Errorf("%t, %v", done, err)
+	}
+}

@@ -18,7 +18,8 @@ type Inventory struct {
 }
 
 // Read returns the inventory of files that this or another version generated. Files of another origin (an administrator's, the Python portal's) can be
-// read if they have the same form; otherwise the inventory is empty, and the error is the reason.
+// read if they have the same form; otherwise the inventory is empty, and the error is the reason. Nothing is read from files that are IsEmpty, such as
+// those of a host before its first apply.
 func Read(files []pbx.File) (Inventory, error) { return ReadAfter(nil, Inventory{}, files) }
 
 // ReadAfter returns what Read returns. before are files that were read or written earlier, and there is their inventory: the objects of users, by far the
@@ -27,7 +28,7 @@ func ReadAfter(before []pbx.File, there Inventory, files []pbx.File) (Inventory,
 	var inv Inventory
 	for _, f := range files {
 		module := pbx.ModuleOf(f.Path)
-		if module == "" || f.Content == nil && f.Path != pbx.PJSIPPath && f.Path != pbx.DialplanPath {
+		if module == "" || IsEmpty(f.Content) {
 			continue
 		}
 		if was := pbx.ContentOf(before, f.Path); f.Path == pbx.PJSIPPath && was != nil && bytes.Equal(was, f.Content) {

@@ -40,8 +40,10 @@ type dialect struct {
 	lockWriters string         // the statement that makes a transaction the only writer; "" if beginning one does
 	lockRows    string         // ends a query whose rows stay locked until the transaction ends; "" if not needed
 
-	// each runs a query without parameters and passes its rows to take, one at a time.
-	each func(ctx context.Context, db *sql.DB, query string, take func(row) error) error
+	// each runs a query and passes its rows to take, one at a time.
+	each func(ctx context.Context, db *sql.DB, query string, take func(row) error, args ...any) error
+
+	among func(query string) string // the comparison with the few results of a query that an index serves
 
 	listIn   func(param string) string // a parameter with a JSON array of texts, as rows of text and i, its index from 1
 	textsIn  func(param string) string // a parameter with a JSON array of texts, in the form of the column files_written
@@ -119,6 +121,7 @@ SELECT gen_random_uuid(), now(), 'probe', 'failure', repeat('x', 1500) FROM gene
 		lockWriters: fmt.Sprintf("SELECT pg_advisory_xact_lock(%d)", writersKey),
 		lockRows:    " FOR UPDATE",
 		each:        eachPostgres,
+		among:       func(query string) string { return "= ANY (ARRAY(" + query + "))" },
 		actionKind:  `substr(action, 1, strpos(action, '.'))`,
 		infinite:    `infinity`,
 		plain:       func(expression string) string { return expression }, // it has statistics
@@ -188,14 +191,15 @@ type row interface{ Scan(into ...any) error }
 
 // eachPostgres queries through pgx directly: through database/sql a long result takes half as long again. The statement is planned each time: a
 // plan cached while the tables were empty would join a thousand users row by row.
-func eachPostgres(ctx context.Context, db *sql.DB, query string, take func(row) error) error {
+func eachPostgres(ctx context.Context, db *sql.DB, query string, take func(row) error, args ...any) error {
 	conn, err := db.Conn(ctx)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = conn.Close() }() // returns it to the pool
 	return conn.Raw(func(driverConn any) error {
-		rows, err := driverConn.(*stdlib.Conn).Conn().Query(ctx, query, pgx.QueryExecModeCacheDescribe) //nolint:errcheck // it is the driver we opened
+		args = append([]any{pgx.QueryExecModeCacheDescribe}, args...)
+		rows, err := driverConn.(*stdlib.Conn).Conn().Query(ctx, query, args...) //nolint:errcheck // it is the driver we opened
 		if err != nil {
 			return err
 		}
@@ -351,6 +355,7 @@ func openSQLite(path string) (read, write *sql.DB, d dialect, err error) {
 			return db
 		},
 		each:       eachSQLite,
+		among:      func(query string) string { return "IN (" + query + ")" },
 		actionKind: `substr(action, 1, instr(action, '.'))`,
 		plain:      func(expression string) string { return "+" + expression },
 		listIn:     func(p string) string { return "(SELECT value AS text, key + 1 AS i FROM json_each(" + p + "))" },
@@ -444,8 +449,8 @@ func makeSQLite(path string) error {
 	return fileFault("the file of the database", err)
 }
 
-func eachSQLite(ctx context.Context, db *sql.DB, query string, take func(row) error) error {
-	rows, err := db.QueryContext(ctx, query)
+func eachSQLite(ctx context.Context, db *sql.DB, query string, take func(row) error, args ...any) error {
+	rows, err := db.QueryContext(ctx, query, args...)
 	if err != nil {
 		return err
 	}

@@ -84,8 +84,7 @@ func (t *Tx) Holder(ctx context.Context, tenant pbx.TenantID, number string) (h 
 
 // release records when a number was released.
 func (t *Tx) release(ctx context.Context, n pbx.Number, now time.Time) error {
-	_, err := t.tx.ExecContext(ctx, `INSERT INTO freed_numbers (number, freed_at) VALUES ($1, $2)
-ON CONFLICT (number) DO UPDATE SET freed_at = excluded.freed_at`, int(n), now)
+	_, err := t.tx.ExecContext(ctx, insertFreed, int(n), now)
 	return err
 }
 

@@ -118,6 +118,7 @@ func (u *storedUser) check() error {
 // tally compares the rows of a list, in ascending order of number, with the stored totals.
 type tally struct {
 	rows, hashed, covered int
+	extensions            int // as counted before the rows were read, with those without a user
 	last                  pbx.Number
 }
 

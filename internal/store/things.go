@@ -362,13 +362,22 @@ func refColumn(to pbx.Ref) string {
 	return "to_thing"
 }
 
-// Model returns the tenant's users and items as of one moment. The slices are shared; callers must not modify them.
-func (s *Store) Model(ctx context.Context, tenant pbx.TenantID) (m pbx.Model, err error) {
+// Model returns the tenant's users and items as of one moment, the users as Users does. The slices are shared; callers must not modify them.
+func (s *Store) Model(ctx context.Context, tenant pbx.TenantID) (pbx.Model, error) {
+	return s.model(ctx, tenant, s.Users)
+}
+
+// CheckedModel returns what Model returns, the users as CheckedUsers does.
+func (s *Store) CheckedModel(ctx context.Context, tenant pbx.TenantID) (pbx.Model, error) {
+	return s.model(ctx, tenant, s.CheckedUsers)
+}
+
+func (s *Store) model(ctx context.Context, tenant pbx.TenantID, users func(context.Context, pbx.TenantID) ([]pbx.User, error)) (m pbx.Model, err error) {
 	version, err := s.modelVersion(ctx)
 	for range attempts {
 		before := version
 		if err == nil {
-			m.Users, err = s.Users(ctx, tenant)
+			m.Users, err = users(ctx, tenant)
 		}
 		if err == nil {
 			m.Items, err = s.Items(ctx, tenant)

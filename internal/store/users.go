@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -27,50 +28,183 @@ FROM users u JOIN extensions e ON e.user_id = u.id `
 type list struct {
 	tenant  pbx.TenantID
 	version string
-	users   []pbx.User
+	all     []pbx.User // of all tenants, ordered by number; only those of the tenant with their secrets
+	users   []pbx.User // of the tenant
+	strays  int        // the number of extensions without a user, which are in no list
+	whole   bool       // all rows were read under this version, and compared with their hashes
 }
 
-// Users returns the tenant's users ordered by extension number, read in one snapshot. The slice is shared; callers must not modify it. The last
-// list is cached, and read again when the version in the database has changed. Users that are not as the portal wrote them are an error with
-// CodeDatabaseDamaged; all tenants are checked, as damage can move a row to another tenant.
+// Users returns the tenant's users ordered by extension number, as of one moment. The slice is shared; callers must not modify it. The last list is
+// cached. When the version in the database has changed, the users that changed since are read, or all of them if it is not recorded which did. Users
+// that are read and are not as the portal wrote them are an error with CodeDatabaseDamaged.
 func (s *Store) Users(ctx context.Context, tenant pbx.TenantID) ([]pbx.User, error) {
+	return s.users(ctx, tenant, false)
+}
+
+// CheckedUsers returns what Users returns, and reads all users, of all tenants, since any of them changed: damage anywhere is an error, also where
+// Users has the undamaged row in its cache. An apply reads the users with it.
+func (s *Store) CheckedUsers(ctx context.Context, tenant pbx.TenantID) ([]pbx.User, error) {
+	return s.users(ctx, tenant, true)
+}
+
+func (s *Store) users(ctx context.Context, tenant pbx.TenantID, whole bool) ([]pbx.User, error) {
 	ctx, cancel := context.WithTimeout(ctx, QueryTimeout)
 	defer cancel()
-	now := list{tenant: tenant, users: []pbx.User{}}
-	var known *list
-	version, _, err := s.readUsers(ctx, func(version string) bool {
-		if last := s.listed.Load(); last != nil && last.tenant == tenant && last.version == version {
-			known = last
+	last := s.listed.Load()
+	if last != nil && (last.tenant != tenant || whole && !last.whole) {
+		last = nil
+	}
+	if last != nil && !whole {
+		now, err := s.updated(ctx, last)
+		switch {
+		case err != nil && pbx.CodeOf(err) != pbx.CodeDatabaseDamaged: // reading all users finds out how many are damaged
+			return nil, s.fault("list users", err)
+		case err == nil && now != nil:
+			if now != last {
+				s.listed.Store(now)
+			}
+			return now.users, nil
 		}
-		return known != nil
+		last = nil
+	}
+	now := &list{tenant: tenant, all: []pbx.User{}, whole: true}
+	known := false
+	version, seen, err := s.readUsers(ctx, func(version string) bool {
+		now.all = now.all[:0]
+		known = last != nil && last.version == version
+		return known
 	}, func(u *storedUser) (err error) {
-		if u.TenantID != tenant {
-			return nil
+		if u.TenantID == tenant {
+			u.Extension.Secret, err = u.opener.out(u.Extension.ID, u.Extension.Number)
 		}
-		u.Extension.Secret, err = u.opener.out(u.Extension.ID, u.Extension.Number)
-		now.users = append(now.users, u.User)
+		now.all = append(now.all, u.User)
 		return err
 	})
-	if err == nil && known != nil {
-		return known.users, nil
-	}
-	now.version = version
-	if err != nil {
+	switch {
+	case err != nil:
 		return nil, s.fault("list users", err)
+	case known:
+		return last.users, nil
 	}
-	s.listed.Store(&now)
+	now.version, now.strays = version, seen.extensions-seen.rows
+	now.users = ofTenant(now.all, tenant)
+	s.listed.Store(now)
 	return now.users, nil
 }
 
+// ofTenant returns the users of the tenant: all itself if there are no others.
+func ofTenant(all []pbx.User, tenant pbx.TenantID) []pbx.User {
+	other := func(u pbx.User) bool { return u.TenantID != tenant }
+	if !slices.ContainsFunc(all, other) {
+		return all
+	}
+	return slices.DeleteFunc(slices.Clone(all), other)
+}
+
+// updated returns the list with the users that changed since: the list itself if none did, and nil if all users must be read.
+func (s *Store) updated(ctx context.Context, last *list) (*list, error) {
+	now := last
+	for range attempts {
+		var version string
+		if err := s.read.QueryRowContext(ctx, `SELECT version FROM users_version`).Scan(&version); err != nil {
+			return nil, err
+		}
+		if version == now.version { // nothing changed while the rows were read
+			return now, nil
+		}
+		changed, err := s.changesSince(ctx, last.version)
+		if err != nil || changed == nil {
+			return nil, err
+		}
+		if now, err = s.withChanges(ctx, last, changed); err != nil || now == nil {
+			return nil, err
+		}
+	}
+	return nil, nil
+}
+
+// changes are the recorded changes since a list was read.
+type changes struct {
+	after      int64  // the number of the last change before them
+	version    string // after them
+	users      map[pbx.UserID]bool
+	extensions int // the number of all extensions
+}
+
+// changesSince returns the changes since a version, and nil if they are not all recorded: there were too many, or the version is not one of this database,
+// which may be an older copy now.
+func (s *Store) changesSince(ctx context.Context, version string) (*changes, error) {
+	c := changes{users: map[pbx.UserID]bool{}}
+	var after, missing sql.NullInt64
+	var users string
+	// Without a FROM, so that PostgreSQL's estimate of the rows of users_version, which is wrong while it has many dead ones, does not matter.
+	err := s.read.QueryRowContext(ctx, `
+WITH known AS (SELECT change FROM user_changes WHERE version = $1)
+SELECT (SELECT change FROM known), (SELECT version FROM users_version), (SELECT count(*) FROM extensions),
+    (SELECT changes FROM users_version) - (SELECT change FROM known) - (SELECT count(*) FROM user_changes WHERE change > (SELECT change FROM known)),
+    coalesce((SELECT string_agg(CAST(user_id AS text), ' ') FROM user_changes WHERE change > (SELECT change FROM known)), '')`, version).
+		Scan(&after, &c.version, &c.extensions, &missing, &users)
+	if err != nil || !after.Valid || missing.Int64 != 0 {
+		return nil, err
+	}
+	c.after = after.Int64
+	for id := range strings.FieldsSeq(users) {
+		c.users[pbx.UserID(id)] = true
+	}
+	return &c, nil
+}
+
+// withChanges returns the list with the changed users as they are now, and nil if the result cannot be that of the database.
+func (s *Store) withChanges(ctx context.Context, last *list, c *changes) (*list, error) {
+	now := &list{tenant: last.tenant, version: c.version, strays: last.strays, all: make([]pbx.User, 0, len(last.all)+len(c.users))}
+	rest, previous := last.all, pbx.Number(-1)
+	ordered := true
+	add := func(u *pbx.User) {
+		ordered = ordered && previous < u.Extension.Number
+		previous = u.Extension.Number
+		now.all = append(now.all, *u)
+	}
+	keep := func(below pbx.Number) { // the unchanged users with lower numbers
+		for len(rest) > 0 && rest[0].Extension.Number < below {
+			if !c.users[rest[0].ID] {
+				add(&rest[0])
+			}
+			rest = rest[1:]
+		}
+	}
+	secrets := s.secrets.opener()
+	err := s.dialect.each(ctx, s.read, selectUser+`WHERE u.id `+s.dialect.among(`SELECT user_id FROM user_changes WHERE change > $1`)+` ORDER BY e.number`,
+		func(r row) error {
+			u, err := scanStored(r, secrets)
+			if err == nil {
+				err = u.check()
+			}
+			if err == nil && u.TenantID == last.tenant {
+				u.Extension.Secret, err = secrets.out(u.Extension.ID, u.Extension.Number)
+			}
+			keep(u.Extension.Number)
+			add(&u.User)
+			return err
+		}, c.after)
+	keep(math.MaxInt)
+	if err != nil || !ordered || len(now.all)+now.strays != c.extensions {
+		return nil, err
+	}
+	now.users = ofTenant(now.all, now.tenant)
+	return now, nil
+}
+
 // readUsers passes all users to take, ordered by number and compared with their hashes, and returns the version under which they may be cached; it
-// reads none if known reports that this version is cached. The version is read first: if users change in between, they are cached under a version
-// that the database never has again, and so are read once more.
+// reads none if known, which is called before each attempt, reports that this version is cached. The version is read first: if users change in
+// between, they are cached under a version that the database never has again, and so are read once more.
 func (s *Store) readUsers(ctx context.Context, known func(version string) bool, take func(*storedUser) error) (version string, seen tally, err error) {
 	secrets := s.secrets.opener()
 	for range attempts {
 		before := version
 		seen = tally{}
-		if err = s.read.QueryRowContext(ctx, `SELECT version, covered FROM users_version`).Scan(&version, &seen.covered); err != nil || known(version) {
+		err = s.read.QueryRowContext(ctx, `SELECT version, covered, (SELECT count(*) FROM extensions) FROM users_version`).
+			Scan(&version, &seen.covered, &seen.extensions)
+		if err != nil || known(version) {
 			return version, seen, err
 		}
 		err = s.dialect.each(ctx, s.read, allUsers, func(r row) error {
@@ -207,6 +341,8 @@ const (
 	insertUser      = `INSERT INTO users (id, tenant_id, name, email, created_at) VALUES ($1, $2, $3, nullif($4, ''), $5)`
 	insertExtension = `INSERT INTO extensions (user_id, id, number, secret, created_at, row_hash) VALUES ($1, $2, $3, $4, $5, $6)`
 	addCovered      = `UPDATE users_version SET covered = covered + $1`
+	deleteUser      = `DELETE FROM users WHERE tenant_id = $1 AND id = $2`
+	insertFreed     = `INSERT INTO freed_numbers (number, freed_at) VALUES ($1, $2) ON CONFLICT (number) DO UPDATE SET freed_at = excluded.freed_at`
 )
 
 // NewUser is a user to insert, with the extension, and the audit event of the creation.
@@ -265,7 +401,7 @@ func (t *Tx) DeleteUser(ctx context.Context, u pbx.User, now time.Time, event pb
 	if err := t.AppendEvent(ctx, event); err != nil {
 		return err
 	}
-	if _, err := t.tx.ExecContext(ctx, `DELETE FROM users WHERE tenant_id = $1 AND id = $2`, string(u.TenantID), string(u.ID)); err != nil {
+	if _, err := t.tx.ExecContext(ctx, deleteUser, string(u.TenantID), string(u.ID)); err != nil {
 		return err
 	}
 	return t.release(ctx, u.Extension.Number, now)
