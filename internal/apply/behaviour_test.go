@@ -40,7 +40,7 @@ func TestAPlanSaysHowCallsBehaveDifferently(t *testing.T) {
 	f.apply(t, apply.Request{TriggeredBy: "test"})
 	says()
 	_, err = r.Change(t.Context(), pbx.DefaultTenant, sales.Kind, sales.ID, 0, func(i *pbx.Item) error {
-		i.Name, i.Body.(*pbx.RingGroup).Fallback = "Shop", pbx.Destination{Kind: pbx.KindUser, ID: string(ben)} //nolint:errcheck // it is a ring group
+		i.Name, i.Body.(*pbx.RingGroup).Fallback = "Shop", pbx.Destination{Kind: pbx.KindUser, ID: string(ben)}
 		return nil
 	})
 	if err != nil {

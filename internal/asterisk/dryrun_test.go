@@ -122,8 +122,11 @@ func TestWhatIsNoDryRunIsNotSent(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, r := range []asterisk.DryRun{
-		{Context: "sc user", Exten: "1000"}, {Context: "sc-user", Exten: "1|2"}, {Context: "sc-user", Exten: "1000", Script: "an|"},
-		{Context: "sc-user", Exten: "1000", Busy: []string{"1;x"}}, {Context: "", Exten: "1000"},
+		{Context: "sc user", Exten: "1000"},
+		{Context: "sc-user", Exten: "1|2"},
+		{Context: "sc-user", Exten: "1000", Script: "an|"},
+		{Context: "sc-user", Exten: "1000", Busy: []string{"1;x"}},
+		{Context: "", Exten: "1000"},
 		{Context: "sc-user", Exten: "1000", Script: strings.Repeat("n", 500)},
 	} {
 		if _, err := control.DryRuns(t.Context(), []asterisk.DryRun{r}); !errors.Is(err, asterisk.ErrCommand) {

@@ -33,8 +33,7 @@ type kind struct {
 
 // kindOf returns the row of a kind in the table of kinds: a new kind adds its row here.
 func kindOf(k pbx.ThingKind) kind {
-	switch k {
-	case pbx.KindRingGroup:
+	if k == pbx.KindRingGroup {
 		return ringGroup()
 	}
 	return kind{enter: func(*walk, *pbx.Item) (pbx.Destination, bool) { return pbx.Destination{Kind: pbx.Hangup}, true }}

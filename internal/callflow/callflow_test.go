@@ -70,19 +70,27 @@ func TestACallIsFollowedToItsEnd(t *testing.T) {
 		taken, sentence string
 	}{
 		"a user who does not answer": {
-			house(), callflow.Request{As: user(1), Dial: "1000"}, "ring:+1000:25=n hangup:19",
+			house(),
+			callflow.Request{As: user(1), Dial: "1000"},
+			"ring:+1000:25=n hangup:19",
 			"1001 Ben calls 1000 Anna; 1000 Anna rings for 25 seconds without an answer; the call ends: no answer.",
 		},
 		"a user who answers": {
-			house(), callflow.Request{From: "0301234", Dial: "1000", Script: outcomes(callflow.Answered), RingSeconds: 30}, "ring:+1000:30=a end",
+			house(),
+			callflow.Request{From: "0301234", Dial: "1000", Script: outcomes(callflow.Answered), RingSeconds: 30},
+			"ring:+1000:30=a end",
 			"A caller with the number 0301234 calls 1000 Anna; 1000 Anna rings for 30 seconds, and 1000 Anna answers.",
 		},
 		"a user who is busy": {
-			house(), callflow.Request{Dial: "1000", Script: outcomes(callflow.Engaged)}, "ring:+1000:25=b hangup:17",
+			house(),
+			callflow.Request{Dial: "1000", Script: outcomes(callflow.Engaged)},
+			"ring:+1000:25=b hangup:17",
 			"A caller calls 1000 Anna; 1000 Anna rings for 25 seconds but is busy; the call ends: busy.",
 		},
 		"a user whose phone is not registered": {
-			house(), callflow.Request{Dial: "1000", Away: []pbx.UserID{user(0)}}, "ring:+1000:25=u hangup:20",
+			house(),
+			callflow.Request{Dial: "1000", Away: []pbx.UserID{user(0)}},
+			"ring:+1000:25=u hangup:20",
 			"A caller calls 1000 Anna; no phone rings; the call ends: unreachable.",
 		},
 		"a number that nothing has": {
@@ -90,23 +98,28 @@ func TestACallIsFollowedToItsEnd(t *testing.T) {
 		},
 		"all members at once": {
 			house(ring(pbx.RingAll, hangup(), 0, 1)),
-			callflow.Request{As: user(2), To: group(0), Script: []callflow.Outcome{{callflow.Answered, user(1)}}}, "ring:+1000+1001:20=a end",
+			callflow.Request{As: user(2), To: group(0), Script: []callflow.Outcome{{callflow.Answered, user(1)}}},
+			"ring:+1000+1001:20=a end",
 			"1002 Clara calls 600 Sales; 1000 Anna and 1001 Ben ring together for 20 seconds, and 1001 Ben answers.",
 		},
 		"one member after the other, then another group": {
-			house(ring(pbx.RingHunt, to(1), 0, 1), ring(pbx.RingAll, hangup(), 2)), callflow.Request{Dial: "600"},
+			house(ring(pbx.RingHunt, to(1), 0, 1), ring(pbx.RingAll, hangup(), 2)),
+			callflow.Request{Dial: "600"},
 			"ring:+1000:20=n ring:+1001:20=n ring:+1002:20=n hangup:19",
 			"A caller calls 600 Sales; 1000 Anna and 1001 Ben ring one after the other for 20 seconds each without an answer; the call goes on to 601 Support; " +
 				"1002 Clara rings for 20 seconds without an answer; the call ends: no answer.",
 		},
 		"one member more each time, then a user": {
-			house(memory), callflow.Request{Dial: "600", Script: outcomes(callflow.Engaged, callflow.NotAnswered, callflow.CannotBeCalled)},
+			house(memory),
+			callflow.Request{Dial: "600", Script: outcomes(callflow.Engaged, callflow.NotAnswered, callflow.CannotBeCalled)},
 			"ring:+1000:20=b ring:+1000+1001:20=n ring:+1002:25=u hangup:20",
 			"A caller calls 600 Sales; 1000 Anna and 1001 Ben ring, one more every 20 seconds without an answer; the call goes on to 1002 Clara; " +
 				"1002 Clara rings for 25 seconds but cannot be reached; the call ends: unreachable.",
 		},
 		"a disabled member": {
-			disabled, callflow.Request{Dial: "600"}, "ring:+1000:20=n hangup:19",
+			disabled,
+			callflow.Request{Dial: "600"},
+			"ring:+1000:20=n hangup:19",
 			"A caller calls 600 Sales; 1000 Anna rings for 20 seconds without an answer; the call ends: no answer.",
 		},
 		"a disabled user": {disabled, callflow.Request{Dial: "1001"}, "hangup:20", "A caller calls 1001 Ben; the call ends: unreachable."},
@@ -122,7 +135,9 @@ func TestACallIsFollowedToItsEnd(t *testing.T) {
 			"A caller calls 600 Sales; 1001 Ben and 1002 Clara ring, one more every 20 seconds, and 1001 Ben answers.",
 		},
 		"an answer of a phone that does not ring": {
-			house(), callflow.Request{Dial: "1000", Script: []callflow.Outcome{{callflow.Answered, user(1)}}}, "ring:+1000:25=n hangup:19",
+			house(),
+			callflow.Request{Dial: "1000", Script: []callflow.Outcome{{callflow.Answered, user(1)}}},
+			"ring:+1000:25=n hangup:19",
 			"A caller calls 1000 Anna; 1000 Anna rings for 25 seconds without an answer; the call ends: no answer.",
 		},
 	} {
@@ -294,14 +309,16 @@ func TestACallIsNamedByNumbersAndIDs(t *testing.T) {
 			callflow.Request{
 				As: user(2), Dial: "600", Away: []pbx.UserID{user(0)}, Busy: []pbx.UserID{user(1)},
 				Script: []callflow.Outcome{{callflow.NotAnswered, ""}, {callflow.Answered, user(1)}, {callflow.Answered, ""}},
-			}, nil,
+			},
+			nil,
 		},
 		"by id":   {callflow.Call{From: "+49301234", To: strings.ToUpper(group(0).ID)}, callflow.Request{From: "+49301234", To: group(0)}, nil},
 		"a code":  {callflow.Call{Dial: "*78#"}, callflow.Request{Dial: "*78#"}, nil},
 		"nothing": {callflow.Call{}, callflow.Request{}, []string{"dial"}},
 		"both":    {callflow.Call{As: "1000", From: "1", To: "600", Dial: "600"}, callflow.Request{}, []string{"from", "dial"}},
 		"unknown": {
-			callflow.Call{As: "600", To: "9", Away: []string{"x", "y"}, Busy: []string{""}, Keys: []string{"answer:77"}}, callflow.Request{},
+			callflow.Call{As: "600", To: "9", Away: []string{"x", "y"}, Busy: []string{""}, Keys: []string{"answer:77"}},
+			callflow.Request{},
 			[]string{"as", "to", "keys", "away", "busy"},
 		},
 		"malformed": {callflow.Call{From: "a", Dial: "${EXTEN}", Keys: []string{"busy:1000"}}, callflow.Request{}, []string{"from", "dial", "keys"}},
@@ -364,7 +381,7 @@ func TestAComparisonNamesWhatCallsDoDifferently(t *testing.T) {
 		t.Errorf("more than were asked for: %v", got)
 	}
 	busy := house(ring(pbx.RingAll, hangup(), 0))
-	busy.Items[0].Body.(*pbx.RingGroup).SkipBusy = false //nolint:errcheck // it is a ring group
+	busy.Items[0].Body.(*pbx.RingGroup).SkipBusy = false
 	want = []string{
 		"600 Sales, while all users are in a call was: no phone rings; the call ends: no answer; " +
 			"becomes: 1000 Anna rings for 20 seconds without an answer; the call ends: no answer.",

@@ -77,7 +77,9 @@ func Check(m pbx.Model) []Fault {
 
 func (g *graph) missing(item *pbx.Item, r pbx.Reference) Fault {
 	return Fault{
-		Missing, []pbx.Ref{refOf(item), r.To}, r.Field,
+		Missing,
+		[]pbx.Ref{refOf(item), r.To},
+		r.Field,
 		fmt.Sprintf("%s refers to a %s that does not exist. Choose another one in the field %s.", g.thing(refOf(item)), words(r.To.Kind), r.Field),
 	}
 }
@@ -244,7 +246,9 @@ func (g *graph) deadEnds() []Fault {
 		if !alive[n] {
 			r := refOf(&g.items[n])
 			faults = append(faults, Fault{
-				DeadEnd, []pbx.Ref{r}, "",
+				DeadEnd,
+				[]pbx.Ref{r},
+				"",
 				fmt.Sprintf("A call to %s makes no phone ring. Add a user who is enabled, or let the call go on to one.", g.thing(r)),
 			})
 		}

@@ -225,7 +225,12 @@ type driftJSON struct {
 
 func toPlanJSON(p pbx.Plan) planJSON {
 	out := planJSON{
-		p.Hash, p.Revision, p.Users, p.Items, p.Pending, []changeJSON{}, []thingChangeJSON{}, []effectJSON{}, p.Behaviour, toDiffsJSON(p.Diffs), []driftJSON{},
+		p.Hash, p.Revision, p.Users, p.Items, p.Pending,
+		[]changeJSON{},
+		[]thingChangeJSON{},
+		[]effectJSON{},
+		p.Behaviour, toDiffsJSON(p.Diffs),
+		[]driftJSON{},
 		p.Behind, p.AskedAt, nil,
 	}
 	for _, o := range p.Host {

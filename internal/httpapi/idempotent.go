@@ -40,8 +40,8 @@ func (a *api) idempotent(operationID string, next http.HandlerFunc) http.Handler
 			held := heldAnswer{header: http.Header{}}
 			next(&held, r.WithContext(ctx))
 			return held.answer()
-		}, func(err error) {
-			a.log.WarnContext(r.Context(), "cannot keep the response to a request with an idempotency key", slog.String("request_id", exchangeOf(r).id), slog.Any("err", err))
+		}, func(ctx context.Context, err error) {
+			a.log.WarnContext(ctx, "cannot keep the response to a request with an idempotency key", slog.String("request_id", exchangeOf(r).id), slog.Any("err", err))
 		})
 		switch {
 		case err != nil:

@@ -49,7 +49,7 @@ func newCreatedRingGroup(g served[openapi.RingGroup]) openapi.CreateRingGroup201
 func (a *api) GetRingGroup(ctx context.Context, r openapi.GetRingGroupRequestObject) (openapi.GetRingGroupResponseObject, error) {
 	g, err := getThing(ctx, a, ringGroups(), r.ID)
 	if err == nil && has(r.Params.IfNoneMatch, g.version) {
-		return openapi.GetRingGroup304Response(notModified(g.version)), nil
+		return notModified(g.version), nil
 	}
 	return openapi.GetRingGroup200JSONResponse{Body: g.body, Headers: openapi.GetRingGroup200ResponseHeaders{ETag: g.tag}}, err
 }

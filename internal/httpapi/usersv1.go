@@ -84,7 +84,7 @@ func (a *api) GetUserV1(ctx context.Context, r openapi.GetUserV1RequestObject) (
 		return nil, err
 	}
 	if has(r.Params.IfNoneMatch, u.Version) {
-		return openapi.GetUserV1304Response(notModified(u.Version)), nil
+		return notModified(u.Version), nil
 	}
 	return openapi.GetUserV1200JSONResponse{Body: toUserV1(u), Headers: openapi.GetUserV1200ResponseHeaders{ETag: versionTag(u.Version)}}, nil
 }

@@ -50,7 +50,7 @@ type Repeated struct {
 // same caller and key wait for each other. run returns its response, and is called with a context that all changes must be made with. A failed request
 // (status 4xx) can be repeated with its key; after a 5xx the key counts only if the change was made. Errors: KindConflict with CodeKeyReused if the key
 // was used for another request; KindUnavailable for the database. A response that cannot be stored is reported to unsaved, and nothing else happens.
-func (k *Keys) Do(ctx context.Context, r Request, run func(context.Context) Answer, unsaved func(error)) (_ Answer, repeated *Repeated, err error) {
+func (k *Keys) Do(ctx context.Context, r Request, run func(context.Context) Answer, unsaved func(context.Context, error)) (_ Answer, repeated *Repeated, err error) {
 	leave, err := k.enter(ctx, r.Caller+" "+r.Key)
 	if err != nil {
 		return Answer{}, nil, err
@@ -76,7 +76,7 @@ func (k *Keys) Do(ctx context.Context, r Request, run func(context.Context) Answ
 			continue
 		}
 		if err := k.conclude(context.WithoutCancel(ctx), claim, a); err != nil {
-			unsaved(err)
+			unsaved(ctx, err)
 		}
 		return a, nil, nil
 	}

@@ -167,10 +167,9 @@ func (d *dryRuns) follow(t *testing.T, m pbx.Model, requests []callflow.Request)
 	var runs []asterisk.DryRun
 	for _, r := range requests {
 		run := asterisk.DryRun{Context: pbx.Context, Exten: r.Dial}
-		switch r.To.Kind {
-		case pbx.KindUser:
+		if r.To.Kind == pbx.KindUser {
 			run.Context, run.Exten = "sc-user", numbers[pbx.UserID(r.To.ID)]
-		case pbx.KindRingGroup:
+		} else if r.To.Kind == pbx.KindRingGroup {
 			i := slices.IndexFunc(m.Items, func(i pbx.Item) bool { return string(i.ID) == r.To.ID })
 			run.Context, run.Exten = "sc-group", m.Items[i].Key()
 		}

@@ -61,7 +61,7 @@ func TestRenderingTimeIsProportionalToTheNumberOfUsersAndRingGroupsAtLength(t *t
 		"users alone":      {func(n int) pbx.Model { return pbx.Model{Users: many(n)} }, 1.1},
 		"with ring groups": {manyWithGroups, 1.25},
 	} {
-		t.Run(name, func(t *testing.T) { timeIsProportional(t, tc.model, tc.most) }) //nolint:paralleltest // as above
+		t.Run(name, func(t *testing.T) { timeIsProportional(t, tc.model, tc.most) })
 	}
 }
 
