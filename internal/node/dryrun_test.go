@@ -167,9 +167,10 @@ func (d *dryRuns) follow(t *testing.T, m pbx.Model, requests []callflow.Request)
 	var runs []asterisk.DryRun
 	for _, r := range requests {
 		run := asterisk.DryRun{Context: pbx.Context, Exten: r.Dial}
-		if r.To.Kind == pbx.KindUser {
+		switch r.To.Kind { //nolint:exhaustive // other kinds are not called
+		case pbx.KindUser:
 			run.Context, run.Exten = "sc-user", numbers[pbx.UserID(r.To.ID)]
-		} else if r.To.Kind == pbx.KindRingGroup {
+		case pbx.KindRingGroup:
 			i := slices.IndexFunc(m.Items, func(i pbx.Item) bool { return string(i.ID) == r.To.ID })
 			run.Context, run.Exten = "sc-group", m.Items[i].Key()
 		}
