@@ -20,7 +20,7 @@ func TestUsersDamagedOnDiskAreRefusedByEveryCommandUntilTheyAreAccepted(t *testi
 	if out := s.must(t, "migrate"); !strings.Contains(out, "Added hashes to 1 users") {
 		t.Errorf("migrate: %s", out)
 	}
-	storetest.Execute(t, s["DATABASE_URL"], `DROP TRIGGER users_changed_user; UPDATE users SET name = 'Eve' WHERE name = 'Anna'`)
+	storetest.Execute(t, s["DATABASE_URL"], `DROP TRIGGER users_changed_user; DROP TRIGGER users_altered; UPDATE users SET name = 'Eve' WHERE name = 'Anna'`)
 	for _, command := range []string{"user list", "plan", "apply", "migrate"} {
 		code, out, errs := s.run(t, strings.Fields(command)...)
 		for _, want := range []string{"extension 1000", "restore a backup", "migrate --accept-users"} {

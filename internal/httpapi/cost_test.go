@@ -91,6 +91,9 @@ func TestNoRequestCostsMoreThanItsLengthAllowsAtLength(t *testing.T) { //nolint:
 		bytesLimit := float64(bytesEach + bytesPerByte*len(request))
 		timeLimit := (timeEach + time.Duration(len(request))*timePerByte).Seconds() + base[to]
 		allocated, took, status, length := ask.cost(request)
+		if status == http.StatusCreated { // the name was valid, and a user without an address was stored
+			timeLimit += time.Second.Seconds()
+		}
 		for try := 0; try < 200 && (allocated > bytesLimit || took > timeLimit); try++ { // others work on this machine too
 			again, tookAgain, _, _ := ask.cost(request)
 			allocated, took = min(allocated, again), min(took, tookAgain)
