@@ -23,9 +23,10 @@ const poolerRounds = 5
 // Pooled returns an error if a pooler assigns servers per transaction or per statement (pgbouncer with pool_mode=transaction or statement): locks,
 // which belong to a connection, then exclude no one. A pooler that keeps a server for the whole connection (pool_mode=session) is accepted.
 //
-// One of two connections queries its server process; then the other does, within a transaction, which keeps its server; then the first again. The
-// same process on both, or a changed process on the first, means pooling; a single connection could get the same server each time and prove
-// nothing.
+// One of two connections queries its server process, and keeps the answer in a setting of its session; then the other queries its own within a
+// transaction, which keeps its server; then the first again. The same process on both, or a changed process or a lost setting on the first, means pooling;
+// a single connection could get the same server each time and prove nothing. The setting is lost if the pooler resets a server after each transaction: the
+// server is not free until that is done, so that both connections can have a server of their own each time.
 func (s *Store) Pooled(ctx context.Context) error {
 	if s.dialect.path != "" {
 		return nil
@@ -56,23 +57,22 @@ func (s *Store) Pooled(ctx context.Context) error {
 
 // onePool compares two connections once.
 func onePool(ctx context.Context, a, b *sql.Conn) (pooled bool, err error) {
-	const own = `SELECT pg_backend_pid()`
-	before, err := simply(ctx, a, own)
+	before, err := simply(ctx, a, `SELECT set_config('pbxportal.server', pg_backend_pid()::text, false)`)
 	if err != nil {
 		return false, err
 	}
-	within, err := simply(ctx, b, `BEGIN; `+own)
+	within, err := simply(ctx, b, `BEGIN; SELECT pg_backend_pid()`)
 	if sqlState(err) == "08P01" { // pgbouncer with pool_mode=statement refuses transactions
 		return true, nil
 	}
 	if err != nil {
 		return false, err
 	}
-	after, err := simply(ctx, a, own)
+	after, err := simply(ctx, a, `SELECT concat(pg_backend_pid(), ' ', current_setting('pbxportal.server', true))`)
 	if _, undo := simply(ctx, b, `ROLLBACK`); err == nil {
 		err = undo
 	}
-	return before == within || before != after, err
+	return before == within || after != before+" "+before, err
 }
 
 // simply executes statements with the simple protocol, which every pooler supports, and returns their single value.
