@@ -552,7 +552,7 @@ later('a token can have fewer permissions than its role, and the list shows how 
     must(await page.locator('[data-once]').isVisible(), 'a token that is shown once went with Esc')
     await page.click('button:has-text("I have copied it")')
     await page.waitForSelector('[data-once]', { state: 'detached' })
-    await page.click('li:has-text("Address book"):not(:has-text("switchboard")) summary:has-text("1 of 6 permissions")')
+    await page.click('li:has-text("Address book"):not(:has-text("switchboard")) summary:has-text("1 of 7 permissions")')
     await page.waitForSelector('li li:has-text("See users") >> visible=true')
     await page.click('button[aria-label="Revoke: Provisioning"]')
     await page.waitForSelector('[role=dialog] li:has-text("Nightly apply")') // which is revoked with it
