@@ -25,6 +25,9 @@ func TestUsersAndRingGroupsAreChangedByWhatIsGivenAlone(t *testing.T) {
 	if out := s.must(t, "user", "disable", "4321"); !strings.Contains(out, "disabled") {
 		t.Errorf("disable prints\n%s", out)
 	}
+	if out := s.must(t, "user", "list"); !strings.Contains(out, "Anna Schmidt (disabled)") {
+		t.Errorf("user list prints\n%s", out)
+	}
 	if after := secretOf(t, s.must(t, "user", "show", "4321", "--json")); after != before {
 		t.Errorf("the secret was %s and is %s", before, after)
 	}

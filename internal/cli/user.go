@@ -62,7 +62,11 @@ func (c *userListCommand) Run(ctx context.Context, a *app, p *portal) error {
 	w := newTable(a.stdout)
 	fmt.Fprintln(w, "NUMBER\tNAME\tE-MAIL\tCREATED\tID")
 	for _, u := range page.Users {
-		fmt.Fprintf(w, "%d\t%s\t%s\t%s\t%s\n", u.Extension.Number, oneLine(u.Name), oneLine(u.Email), u.CreatedAt.Format(time.DateOnly), u.ID)
+		name := oneLine(u.Name)
+		if u.Disabled {
+			name += " (disabled)"
+		}
+		fmt.Fprintf(w, "%d\t%s\t%s\t%s\t%s\n", u.Extension.Number, name, oneLine(u.Email), u.CreatedAt.Format(time.DateOnly), u.ID)
 	}
 	return w.Flush()
 }
@@ -201,8 +205,11 @@ func (c *userDeleteCommand) Run(ctx context.Context, a *app, p *portal) error {
 	if a.json {
 		return a.printJSON(httpapi.DeletedUserJSON(u))
 	}
-	fmt.Fprintf(a.stdout, "Deleted %s <%s>; extension %d is free.\nThe phone works until the next apply: run pbxportal apply.\n",
-		oneLine(u.Name), oneLine(u.Email), u.Extension.Number)
+	address := ""
+	if u.Email != "" {
+		address = " <" + oneLine(u.Email) + ">"
+	}
+	fmt.Fprintf(a.stdout, "Deleted %s%s; extension %d is free.\nThe phone works until the next apply: run pbxportal apply.\n", oneLine(u.Name), address, u.Extension.Number)
 	return nil
 }
 

@@ -89,7 +89,7 @@ func (s *Store) users(ctx context.Context, tenant pbx.TenantID, whole bool) ([]p
 	now.version, now.strays = version, seen.extensions-seen.rows
 	now.users = ofTenant(now.all, tenant)
 	if cached := s.listed.Load(); cached != nil && cached.tenant == tenant && slices.Equal(cached.users, now.users) {
-		now.users = cached.users // the same slice tells callers that no user has changed
+		now.users = cached.users // callers recognise by it that no user has changed
 	}
 	s.listed.Store(now)
 	return now.users, nil
