@@ -60,8 +60,8 @@ export function world({ users = 120, now = Date.now(), setup = false, signedIn =
   const diff = '@@ -310,8 +310,22 @@\n [1116]\n type=aor\n max_contacts=1\n+[1117]\n+type=endpoint\n+context=synergy-internal\n+disallow=all\n+allow=ulaw,alaw\n+auth=1117\n+aors=1117\n+\n+[1117]\n+type=auth\n+auth_type=userpass\n+username=1117\n+password=[hidden]\n-[1017]\n-type=aor\n'
   const pick = (i, kind, what = [], reregister = false) => ({ kind, number: all[i]?.extension.number ?? 1000 + i, name: all[i]?.name ?? '', what, reregister })
   const plan = empty
-    ? { hash: 'e0', revision: 0, users: 0, pending: false, changes: [], diffs: file(''), drift: [], behind: '', asked_at: iso(now) }
-    : { hash: '0f4a6c2d9b8e7351a2c4e6f80b1d3957', revision: 12, users: all.length, pending: true, changes: [pick(users - 3, 'added'), pick(users - 2, 'added'), pick(users - 1, 'added'), pick(8, 'changed', ['secret'], true), pick(19, 'changed', ['name']), { kind: 'removed', number: 1121, name: 'Nora Falk', what: [], reregister: true }], diffs: file(diff), drift: [], behind: '', asked_at: iso(now - 3e5) }
+    ? { hash: 'e0', revision: 0, users: 0, pending: false, changes: [], things: [], effects: [], items: 0, diffs: file(''), drift: [], behind: '', asked_at: iso(now) }
+    : { hash: '0f4a6c2d9b8e7351a2c4e6f80b1d3957', revision: 12, users: all.length, pending: true, changes: [pick(users - 3, 'added'), pick(users - 2, 'added'), pick(users - 1, 'added'), pick(8, 'changed', ['secret'], true), pick(19, 'changed', ['name']), { kind: 'removed', number: 1121, name: 'Nora Falk', what: [], reregister: true }], things: [], effects: [], items: 0, diffs: file(diff), drift: [], behind: '', asked_at: iso(now - 3e5) }
   const comments = ['Three new colleagues in support', '', 'Greta leaves', 'New secret for the front desk', 'Move to new names', '', 'Ben starts on Monday']
   const events = (n, users) => [
     { stage: 'plan', after_ms: 3, code: 'planned', users, revision: n - 1, message: `${users} users, against revision ${n - 1}` },

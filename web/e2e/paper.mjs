@@ -779,6 +779,18 @@ later('an apply that failed is not shown as applied', () =>
   }),
 )
 
+later('the plan shows changes of ring groups, and what happens to calls', () =>
+  visit({}, 'apply', async (page, w) => {
+    const sentence = '600 Sales is new: 1000 Anna rings for 20 seconds without an answer; the call ends: no answer.'
+    w.plan = { ...w.plan, changes: [], things: [{ kind: 'changed', thing: 'ring_group', key: 'g1', name: 'Sales', what: ['skip_busy'] }], behaviour: [sentence] }
+    await page.reload()
+    await page.waitForSelector('h2:has-text("1 change")')
+    await page.waitForSelector('li:has-text("Ring group Sales"):has-text("Changed, busy members")')
+    await page.waitForSelector(`li:has-text("${sentence}")`)
+    await accessible(page, 'a plan with a ring group')
+  }),
+)
+
 later('the page ends below the files of a plan', () =>
   visit({}, 'apply', async (page, w) => {
     w.plan.diffs[0].text = `@@ -1,2 +1,400 @@\n${'+a line\n'.repeat(390)}`

@@ -8,13 +8,16 @@ export const plan = new Resource<Plan>(() => ask(api.GET('/apply/plan')))
 export const users = new Resource<User[]>(async () => (await ask(api.GET('/users', { params: { query: { secrets: false } } }))).users)
 export const health = new Resource<Health>(() => ask(api.GET('/health')))
 
+// The number of changes in a plan, to users and other things.
+export const changesIn = (p: Plan | undefined): number => (p ? p.changes.length + p.things.length : 0)
+
 // The state of the plan.
 export type Standing = 'unknown' | 'first' | 'live' | 'waiting' | 'drift' | 'behind'
 
 export function standing(p: Plan | undefined): Standing {
   if (!p) return 'unknown'
   if (p.drift.length) return 'drift'
-  if (p.pending) return p.revision === 0 && !p.changes.length ? 'first' : 'waiting'
+  if (p.pending) return p.revision === 0 && !changesIn(p) ? 'first' : 'waiting'
   if (p.behind) return 'behind'
   return p.revision === 0 ? 'first' : 'live'
 }
