@@ -751,3 +751,27 @@ func TestARunIsRecordedWhateverBytesItQuotes(t *testing.T) {
 		}
 	})
 }
+
+// behindItsBack executes a statement on the tables of users without triggers and foreign keys.
+func behindItsBack(t *testing.T, url, change string) {
+	t.Helper()
+	behind(t, url, change, "users", "extensions")
+}
+
+// behind executes a statement without the triggers and foreign keys of these tables.
+func behind(t *testing.T, url, change string, tables ...string) {
+	t.Helper()
+	if strings.HasPrefix(url, "sqlite") {
+		of := ` FROM sqlite_schema WHERE type = 'trigger' AND tbl_name IN ('` + strings.Join(tables, "', '") + `')`
+		triggers := ask(t, url, `SELECT group_concat(sql || ';', '')`+of)
+		names := ask(t, url, `SELECT group_concat('DROP TRIGGER ' || name || ';', '')`+of)
+		execute(t, url, names+change+`; `+triggers)
+		return
+	}
+	disable, enable := "", ""
+	for _, table := range tables {
+		disable += `ALTER TABLE ` + table + ` DISABLE TRIGGER ALL; `
+		enable += `; ALTER TABLE ` + table + ` ENABLE TRIGGER ALL`
+	}
+	execute(t, url, disable+change+enable)
+}
