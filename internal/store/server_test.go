@@ -244,6 +244,41 @@ func TestRequestsWaitForAPooledConnectionIfTheServerHasNoneLeft(t *testing.T) {
 	}
 }
 
+// An apply keeps a connection for its lock. The server allows one more, for which two requests ask at the same time: the refused one waits for it, also if
+// it is just being opened.
+func TestThePoolNeverShrinksToAConnectionThatIsInUse(t *testing.T) {
+	t.Parallel()
+	server := labtest.Postgres(t)
+	role, address := newRole(t, server, `LOGIN SUPERUSER`)
+	if err := migrate(t, address); err != nil {
+		t.Fatal(err)
+	}
+	execute(t, server, `ALTER ROLE `+role+` NOSUPERUSER CONNECTION LIMIT 2`)
+	for range 12 {
+		s, err := store.Open(address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		lock, err := s.TryApplyLock(t.Context())
+		if err != nil || lock == nil {
+			t.Fatal(lock, err)
+		}
+		hasty, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+		var both sync.WaitGroup
+		for range 2 {
+			both.Go(func() {
+				if err := s.Ping(hasty); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		both.Wait()
+		cancel()
+		lock.Release()
+		_ = s.Close()
+	}
+}
+
 // Other clients take all connections, and release some soon: the request waits, but not indefinitely.
 func TestARequestWaitsForTheFirstConnectionAndReportsAFixIfThereIsNone(t *testing.T) {
 	t.Parallel()

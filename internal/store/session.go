@@ -144,7 +144,7 @@ func (p *postgresPool) Connect(ctx context.Context) (driver.Conn, error) {
 	defer p.opening.Add(-1)
 	ctx, cancel := context.WithTimeout(ctx, QueryTimeout)
 	defer cancel()
-	for {
+	for attempt := 1; ; attempt++ {
 		conn, err := p.connect(ctx)
 		switch {
 		case err == nil:
@@ -153,7 +153,9 @@ func (p *postgresPool) Connect(ctx context.Context) (driver.Conn, error) {
 			return nil, err
 		}
 		p.refused.Store(time.Now().UnixNano()) //nolint:forbidigo // a duration, which no test sets
-		if working := p.working(); working > 0 {
+		// Another connection that is just being opened counts as soon as it is open: without it the pool could shrink to one that is in use.
+		settled := p.opening.Load() == 1 || attempt == 4 || errors.Is(err, errNoConnection)
+		if working := p.working(); working > 0 && settled {
 			p.keepTo(working)
 			return nil, driver.ErrBadConn // the pool waits for one of its own
 		}
