@@ -149,9 +149,9 @@ func TestAListBroughtUpToDateEqualsAWholeOneAfterAnyChangesAtLength(t *testing.T
 		made := map[string]int{}
 		for range labtest.Soak(60, 3000) {
 			if c.users = asWhole(t, s, fresh, fmt.Sprint(made)); len(c.users) < 3 {
-				for i := range 8 {
-					if err := insert(t.Context(), c.s, newUser(pbx.Number(2000+i), uuid.NewString()+"@example.com")); err != nil {
-						execute(t, url, `DELETE FROM extensions WHERE number >= 2000`)
+				for range 8 {
+					if err := insert(t.Context(), c.s, newUser(c.free(), uuid.NewString()+"@example.com")); err != nil {
+						t.Fatal(err)
 					}
 				}
 				c.users = asWhole(t, s, fresh, "a new set of users")
