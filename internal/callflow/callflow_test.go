@@ -128,7 +128,7 @@ func TestACallIsFollowedToItsEnd(t *testing.T) {
 				Dial: "600", Away: []pbx.UserID{user(0)}, Busy: []pbx.UserID{user(1)}, At: time.Date(2026, 11, 29, 20, 0, 0, 0, time.UTC),
 			}, "ring:+1000:20=u hangup:19", "Sunday, 29 November 2026, 20:00: a caller calls 600 Sales; no phone rings; the call ends: no answer.",
 		},
-		"a member who is away while the others ring": {
+		"an unregistered member while the others ring": {
 			house(ring(pbx.RingMemory, hangup(), 0, 1, 2)),
 			callflow.Request{Dial: "600", Away: []pbx.UserID{user(0)}, Script: outcomes(callflow.Engaged, callflow.Answered)},
 			"ring:+1000:20=u ring:+1000+1001:20=b ring:+1000+1001+1002:20=a end",

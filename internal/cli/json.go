@@ -5,7 +5,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/synergycall/pbxportal/internal/callflow"
 	"github.com/synergycall/pbxportal/internal/directory"
 	"github.com/synergycall/pbxportal/internal/live"
 	"github.com/synergycall/pbxportal/internal/pbx"
@@ -317,78 +316,6 @@ func errorText(err error) string {
 		said.Err = cause
 	}
 	return said.Error()
-}
-
-type simulationJSON struct {
-	Sentence string      `json:"sentence"`
-	Steps    []stepJSON  `json:"steps"`
-	Taken    string      `json:"taken"`
-	Why      []whyJSON   `json:"why"`
-	Faults   []faultJSON `json:"faults"`
-}
-
-type stepJSON struct {
-	Kind    callflow.StepKind `json:"kind"`
-	Thing   thingJSON         `json:"thing"`
-	Rings   []thingJSON       `json:"rings"`
-	Seconds int               `json:"seconds"`
-	Outcome *callflow.Status  `json:"outcome"`
-	Cause   *int              `json:"cause"`
-	Text    string            `json:"text"`
-}
-
-type thingJSON struct {
-	Kind   pbx.ThingKind `json:"kind"`
-	ID     string        `json:"id"`
-	Number string        `json:"number"`
-	Name   string        `json:"name"`
-}
-
-type whyJSON struct {
-	Thing thingJSON `json:"thing"`
-	Field string    `json:"field"`
-	Text  string    `json:"text"`
-}
-
-type faultJSON struct {
-	Code   callflow.FaultCode `json:"code"`
-	Things []refJSON          `json:"things"`
-	Field  string             `json:"field"`
-	Text   string             `json:"text"`
-}
-
-type refJSON struct {
-	Kind pbx.ThingKind `json:"kind"`
-	ID   string        `json:"id"`
-}
-
-func toSimulationJSON(r callflow.Result) simulationJSON {
-	out := simulationJSON{r.Sentence, []stepJSON{}, r.Taken, []whyJSON{}, []faultJSON{}}
-	for _, s := range r.Steps {
-		step := stepJSON{Kind: s.Kind, Thing: thingJSON(s.Thing), Rings: []thingJSON{}, Seconds: s.Seconds, Text: s.Text}
-		for _, t := range s.Rings {
-			step.Rings = append(step.Rings, thingJSON(t))
-		}
-		switch s.Kind {
-		case callflow.StepRing:
-			step.Outcome = &s.Outcome
-		case callflow.StepHangup:
-			step.Cause = &s.Cause
-		case callflow.StepEnter, callflow.StepAnswer:
-		}
-		out.Steps = append(out.Steps, step)
-	}
-	for _, w := range r.Why {
-		out.Why = append(out.Why, whyJSON{thingJSON(w.Thing), w.Field, w.Text})
-	}
-	for _, f := range r.Faults {
-		fault := faultJSON{f.Code, []refJSON{}, f.Field, f.Text}
-		for _, t := range f.Things {
-			fault.Things = append(fault.Things, refJSON(t))
-		}
-		out.Faults = append(out.Faults, fault)
-	}
-	return out
 }
 
 type liveJSON struct {

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/synergycall/pbxportal/internal/callflow"
+	"github.com/synergycall/pbxportal/internal/httpapi"
 )
 
 type simulateCommand struct {
@@ -30,7 +31,7 @@ func (c *simulateCommand) Run(ctx context.Context, a *app, p *portal) error {
 		return err
 	}
 	if a.json {
-		return a.printJSON(toSimulationJSON(r))
+		return a.printJSON(httpapi.SimulationJSON(r))
 	}
 	fmt.Fprintln(a.stdout, oneLine(r.Sentence))
 	fmt.Fprintln(a.stdout, "\nSteps")
