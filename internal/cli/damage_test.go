@@ -40,3 +40,37 @@ func TestUsersDamagedOnDiskAreRefusedByEveryCommandUntilTheyAreAccepted(t *testi
 		t.Errorf("no event: %s", out)
 	}
 }
+
+func TestDoctorComparesReferencesAndNumbersWithUsersAndThings(t *testing.T) {
+	t.Parallel()
+	url := storetest.SQLite(t)
+	s := newSettings(t)
+	s["DATABASE_URL"] = url
+	s.must(t, "user", "add", "Anna", "anna@example.com")
+	s.must(t, "user", "add", "Bert", "bert@example.com")
+	s.must(t, "ring-group", "add", "--name", "Sales", "--members", "1000,1001")
+	doctor := func(what string, wants ...string) {
+		t.Helper()
+		_, out, _ := s.run(t, "doctor")
+		for _, want := range wants {
+			if !strings.Contains(out, want) {
+				t.Errorf("%s: no %q in\n%s", what, want, out)
+			}
+		}
+	}
+	const good = "ok       references and numbers: those of all users and things"
+	doctor("as made", good)
+	storetest.Execute(t, url, `DELETE FROM thing_refs WHERE ordinal = 1; UPDATE numbers SET number = '4711' WHERE number = '600'`)
+	doctor("changed", "broken   references and numbers: not as the users and things have them: a reference in members of the ring group g1 (", "the number 4711; the number 600",
+		"→ run pbxportal migrate, which")
+	if out := s.must(t, "migrate"); !strings.Contains(out, "Wrote 3 rows of references and numbers again") {
+		t.Errorf("migrate: %s", out)
+	}
+	doctor("after migrate", good)
+	storetest.Execute(t, url, `UPDATE things SET body = replace(body, '"600"', '"1001"')`)
+	doctor("a number twice", "broken   references and numbers: the user with extension 1001 and the ring group g1 (", "have the same number 1001",
+		"→ change one of them: pbxportal user set, ring-group set")
+	s.must(t, "ring-group", "set", "Sales", "--number", "601")
+	s.must(t, "migrate")
+	doctor("after the change", good)
+}

@@ -33,10 +33,10 @@ func (*doctorCommand) Run(ctx context.Context, a *app) error {
 	}
 	database, ready := a.examineDatabase(ctx, p)
 	findings := append([]node.Finding{database, p.examineKeys(ctx)}, p.node.Examine(ctx)...)
-	findings = append(findings, p.examineHost(ctx))
+	findings = append(findings, p.examineHost(ctx, ready))
 	findings = append(findings, p.rehearse(ctx, ready, findings)...)
 	for _, f := range []node.Finding{
-		p.examineState(), p.examinePasswords(ctx), p.examineFactors(ctx), p.examineTrail(ctx), p.examineAddress(), a.examineSettings(), p.examineLive(ctx),
+		p.examineState(), p.examineThings(ctx, ready), p.examinePasswords(ctx), p.examineFactors(ctx), p.examineTrail(ctx), p.examineAddress(), a.examineSettings(), p.examineLive(ctx),
 	} {
 		f.Beside = true
 		findings = append(findings, f)
@@ -228,6 +228,50 @@ func (p *portal) examineTrail(ctx context.Context) node.Finding {
 		f.Detail = fmt.Sprintf("%d events; %d signed heads agree", newest.Seq, heads.Len())
 	}
 	return f
+}
+
+// examineThings compares the references and numbers in the database with the users and things that they follow from.
+func (p *portal) examineThings(ctx context.Context, ready bool) node.Finding {
+	f := node.Finding{Subject: "references and numbers", Grade: node.Good, Detail: "those of all users and things"}
+	if !ready {
+		f.Detail = "not examined: the database does not answer, or has no tables yet"
+		return f
+	}
+	rows, contradictions, err := p.store.Discrepancies(ctx)
+	if pbx.CodeOf(err) == pbx.CodeDatabaseDamaged {
+		f.Detail = "not examined: the database is damaged, as reported above"
+		return f
+	}
+	switch {
+	case err != nil:
+		f.Grade, f.Detail, f.Fix = node.Bad, "not examined: "+oneLine(err.Error()), remedy(err, "run doctor again")
+	case len(contradictions) > 0:
+		f.Grade, f.Detail = node.Bad, fewOf(contradictions)
+		f.Fix = "change one of them: pbxportal " + setCommands() + "; then run pbxportal migrate"
+	case len(rows) > 0:
+		f.Grade, f.Detail = node.Bad, "not as the users and things have them: "+fewOf(rows)
+		f.Fix = "run pbxportal migrate, which writes them again from the users and things"
+	}
+	return f
+}
+
+// setCommands returns the commands that change a user or an item.
+func setCommands() string {
+	all := []string{"user set"}
+	for _, kind := range pbx.Kinds() {
+		all = append(all, strings.ReplaceAll(string(kind), "_", "-")+" set")
+	}
+	return strings.Join(all, ", ")
+}
+
+// fewOf joins the first few texts, and says how many more there are.
+func fewOf(texts []string) string {
+	const most = 5
+	few := strings.Join(texts[:min(most, len(texts))], "; ")
+	if more := len(texts) - most; more > 0 {
+		few += fmt.Sprintf("; and %d more", more)
+	}
+	return few
 }
 
 // examineState checks whether the state folder is or can be made writable. An apply needs it only for the key, which examineKeys checks.

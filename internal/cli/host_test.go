@@ -43,7 +43,7 @@ func TestPlanDoctorAndApplyNameWhatTheHostHasUnderTheNumberOfAUser(t *testing.T)
 	if err := json.Unmarshal([]byte(s.must(t, "--json", "plan")), &plan); err != nil || len(plan.Host) != 2 || plan.Host[0]["clash"] != true || plan.Host[0]["line"] != 3.0 || plan.Host[1]["clash"] != false {
 		t.Errorf("as JSON the plan has %v, error %v", plan.Host, err)
 	}
-	if code, out, _ := s.run(t, "doctor"); code == 0 || !strings.Contains(out, "broken   numbers of the host: these clash with the users: "+clash) || strings.Contains(out, "An apply can succeed") {
+	if code, out, _ := s.run(t, "doctor"); code == 0 || !strings.Contains(out, "broken   numbers of the host: these clash with numbers of the portal: "+clash) || strings.Contains(out, "An apply can succeed") {
 		t.Errorf("doctor: exit code %d\n%s", code, out)
 	}
 	for _, args := range [][]string{{"apply"}, {"apply", "--force"}, {"apply", "--dry-run"}} {

@@ -30,6 +30,10 @@ func (c *migrateCommand) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
+	derived, err := p.store.Derive(ctx)
+	if err != nil {
+		return err
+	}
 	did, err := p.sealAll(ctx)
 	if err != nil {
 		return err
@@ -40,11 +44,11 @@ func (c *migrateCommand) Run(ctx context.Context, a *app) error {
 	}
 	if a.json {
 		return a.printJSON(map[string]any{
-			"database": p.store.Describe(), "applied": append([]int64{}, applied...), "sealed": did.Rows, "hashed": covered, "left_open": append([]string{}, did.Left...),
+			"database": p.store.Describe(), "applied": append([]int64{}, applied...), "sealed": did.Rows, "hashed": covered, "derived": derived, "left_open": append([]string{}, did.Left...),
 			"forgotten_revisions": forgotten,
 		})
 	}
-	if len(applied) == 0 && did.Rows == 0 && forgotten == 0 && covered == 0 {
+	if len(applied) == 0 && did.Rows == 0 && forgotten == 0 && covered == 0 && derived == 0 {
 		fmt.Fprintf(a.stdout, "%s is up to date.\n", p.store.Describe())
 	}
 	if len(applied) > 0 {
@@ -52,6 +56,9 @@ func (c *migrateCommand) Run(ctx context.Context, a *app) error {
 	}
 	if covered > 0 {
 		fmt.Fprintf(a.stdout, "Added hashes to %d users: damage to their rows is now noticed.\n", covered)
+	}
+	if derived > 0 {
+		fmt.Fprintf(a.stdout, "Wrote %d rows of references and numbers again, which were not those of the users and things.\n", derived)
 	}
 	if did.Rows > 0 {
 		fmt.Fprintf(a.stdout, "Encrypted plaintext secrets in %d rows.\n", did.Rows)

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -173,66 +174,93 @@ func (s *Store) Uncovered(ctx context.Context) (n int, err error) {
 }
 
 // CoverUsers adds a hash to users and things without one, and returns the number of these users. If other rows are damaged it does nothing, unless
-// accept, the audit event of accepting them, is given.
+// accept, the audit event of accepting them, is given. Other writers need not wait until it has finished.
 func (s *Store) CoverUsers(ctx context.Context, accept *pbx.AuditEvent) (n int, err error) {
-	err = s.InTx(ctx, func(ctx context.Context, tx *Tx) (err error) {
-		n, err = tx.coverUsers(ctx, accept != nil)
-		if err == nil {
-			err = tx.coverItems(ctx, accept != nil)
+	users, err := s.differing(ctx, accept != nil)
+	if err != nil {
+		return 0, s.fault("examine the users", err)
+	}
+	items, err := s.differingItems(ctx, accept != nil)
+	if err != nil {
+		return 0, s.fault("examine the things", err)
+	}
+	if accept != nil {
+		if err = s.InTx(ctx, func(ctx context.Context, tx *Tx) error { return tx.acceptCounts(ctx, *accept) }); err != nil {
+			return 0, err
 		}
-		if err == nil && accept != nil {
-			err = tx.AppendEvent(ctx, *accept)
+	}
+	for part := range slices.Chunk(users, batch) {
+		if err == nil {
+			err = s.InTx(ctx, func(ctx context.Context, tx *Tx) error { return tx.coverUsers(ctx, part, accept != nil) })
+		}
+	}
+	for part := range slices.Chunk(items, batch) {
+		if err == nil {
+			err = s.InTx(ctx, func(ctx context.Context, tx *Tx) error { return tx.coverItems(ctx, part, accept != nil) })
+		}
+	}
+	if err == nil && accept != nil {
+		_, err = s.differing(ctx, false)
+	}
+	return len(users), err
+}
+
+// differing returns the numbers of users without a hash, in order; with accept also of those that are not as the portal wrote them, which are an error
+// otherwise.
+func (s *Store) differing(ctx context.Context, accept bool) (numbers []int, err error) {
+	ctx, cancel := context.WithTimeout(ctx, QueryTimeout)
+	defer cancel()
+	add := func(u *storedUser) error {
+		if u.hash == 0 || accept && u.hash != rowHash(u.User, u.opener.column) {
+			numbers = append(numbers, int(u.Extension.Number))
+		}
+		return nil
+	}
+	if !accept {
+		_, _, err = s.readUsers(ctx, func(string) bool { numbers = nil; return false }, add)
+		return numbers, err
+	}
+	secrets := &opener{}
+	err = s.dialect.each(ctx, s.read, allUsers, func(r row) error {
+		u, err := scanStored(r, secrets)
+		if err == nil {
+			err = add(&u)
 		}
 		return err
 	})
-	return n, err
+	return numbers, err
 }
 
-func (t *Tx) coverUsers(ctx context.Context, accept bool) (n int, err error) {
-	seen, hashes := tally{}, map[pbx.ExtensionID]int64{}
-	read := func() error {
-		seen = tally{}
-		_, err := gather(ctx, t.tx, func(r row) (none struct{}, err error) {
-			u, err := scanStored(r, &opener{})
-			if err != nil {
-				return none, err
-			}
-			if hash := rowHash(u.User, u.opener.column); hash != u.hash {
-				hashes[u.Extension.ID] = hash
-			}
-			if err = seen.take(&u); accept {
-				err = nil
-			}
-			return none, err
-		}, allUsers)
+// coverUsers gives users without a hash one; with accept also those that are not as the portal wrote them. Another transaction may have changed them
+// since differing returned their numbers, which are in order.
+func (t *Tx) coverUsers(ctx context.Context, numbers []int, accept bool) error {
+	users, err := gather(ctx, t.tx, func(r row) (storedUser, error) { return scanStored(r, &opener{}) },
+		selectUser+`WHERE e.number BETWEEN $1 AND $2`+t.dialect.lockRows, numbers[0], numbers[len(numbers)-1])
+	if err != nil {
 		return err
 	}
-	if err = read(); err == nil && seen.rows > 0 && !accept {
-		err = seen.check()
-	}
-	if err != nil {
-		return 0, err
-	}
-	for id, hash := range hashes {
-		if _, err = t.tx.ExecContext(ctx, `UPDATE extensions SET row_hash = $1 WHERE id = $2`, hash, string(id)); err != nil {
-			return 0, err
+	updates := &pgx.Batch{}
+	for _, u := range users {
+		if hash := rowHash(u.User, u.opener.column); hash != u.hash && (accept || u.hash == 0) {
+			if err = t.queue(ctx, updates, `UPDATE extensions SET row_hash = $1 WHERE id = $2`, hash, string(u.Extension.ID)); err != nil {
+				return err
+			}
 		}
 	}
-	if !accept {
-		return len(hashes), nil
-	}
-	// A row without a user is in no list, and must not be counted.
+	return t.send(ctx, updates)
+}
+
+// acceptCounts makes the counts of rows with a hash what they are, and appends the audit event of accepting them.
+func (t *Tx) acceptCounts(ctx context.Context, event pbx.AuditEvent) error {
 	for _, statement := range []string{
+		// A row without a user is in no list, and must not be counted.
 		`UPDATE extensions SET row_hash = NULL WHERE row_hash IS NOT NULL AND user_id NOT IN (SELECT id FROM users)`,
 		`UPDATE users_version SET covered = (SELECT count(*) FROM extensions WHERE row_hash IS NOT NULL)`,
+		`UPDATE things_version SET covered = (SELECT count(*) FROM things WHERE row_hash IS NOT NULL)`,
 	} {
-		if _, err = t.tx.ExecContext(ctx, statement); err != nil {
-			return 0, err
+		if _, err := t.tx.ExecContext(ctx, statement); err != nil {
+			return err
 		}
 	}
-	n, accept = len(hashes), false
-	if err = read(); err == nil && seen.rows > 0 {
-		err = seen.check()
-	}
-	return n, err
+	return t.AppendEvent(ctx, event)
 }

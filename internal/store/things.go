@@ -413,26 +413,34 @@ func (t *Tx) Model(ctx context.Context, tenant pbx.TenantID) (m pbx.Model, err e
 	return m, err
 }
 
-// coverItems adds a hash to items without one; with accept also to those that are not as the portal wrote them.
-func (t *Tx) coverItems(ctx context.Context, accept bool) error {
-	items, err := gather(ctx, t.tx, scanStoredItem, allItems)
-	if err != nil {
-		return err
-	}
+// differingItems returns the ids of the items without a hash; with accept also of those that are not as the portal wrote them, which are an error otherwise.
+func (s *Store) differingItems(ctx context.Context, accept bool) (ids []string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, QueryTimeout)
+	defer cancel()
+	items, err := gather(ctx, s.read, scanStoredItem, allItems)
 	for _, i := range items {
-		hash := itemHash(i.Item, i.body)
-		if hash == i.hash {
-			continue
+		if hash := itemHash(i.Item, i.body); err == nil && i.hash != hash {
+			if i.hash != 0 && !accept {
+				err = i.check()
+			}
+			ids = append(ids, string(i.ID))
 		}
-		if i.hash != 0 && !accept {
-			return i.check()
+	}
+	return ids, err
+}
+
+// coverItems gives items without a hash one; with accept also those that are not as the portal wrote them. Another transaction may have changed them since
+// differingItems returned their ids.
+func (t *Tx) coverItems(ctx context.Context, ids []string, accept bool) error {
+	updates := &pgx.Batch{}
+	for _, id := range ids {
+		i, ok, err := found(scanStoredItem(t.tx.QueryRowContext(ctx, anyItem, id)))
+		if hash := itemHash(i.Item, i.body); err == nil && ok && hash != i.hash && (accept || i.hash == 0) {
+			err = t.queue(ctx, updates, `UPDATE things SET row_hash = $1 WHERE id = $2`, hash, id)
 		}
-		if _, err := t.tx.ExecContext(ctx, `UPDATE things SET row_hash = $1 WHERE id = $2`, hash, string(i.ID)); err != nil {
+		if err != nil {
 			return err
 		}
 	}
-	if accept {
-		_, err = t.tx.ExecContext(ctx, `UPDATE things_version SET covered = (SELECT count(*) FROM things WHERE row_hash IS NOT NULL)`)
-	}
-	return err
+	return t.send(ctx, updates)
 }
