@@ -6,8 +6,9 @@ import (
 	"sync"
 )
 
-// compiled holds the prepared statements of user creation and deletion, prepared once for SQLite's single write connection: preparing them costs a
-// fifth of a create, and more of a delete, which compiles all triggers of users and extensions. On PostgreSQL, pgx caches prepared statements itself.
+// compiled holds the prepared statements of user creation and deletion and of the records of applies, prepared once for SQLite's single write connection:
+// preparing them costs a fifth of a create, and more of a delete, which compiles all triggers of users and extensions. On PostgreSQL, pgx caches prepared
+// statements itself.
 type compiled struct {
 	mu   sync.Mutex
 	done map[string]*sql.Stmt
@@ -15,7 +16,7 @@ type compiled struct {
 
 // frequent lists the statements to prepare.
 func (d *dialect) frequent() []string {
-	return []string{d.allocationQuery(), insertEvent, insertUser, insertExtension, addCovered, deleteUser, insertFreed}
+	return []string{d.allocationQuery(), insertEvent, insertUser, insertExtension, addCovered, deleteUser, insertFreed, d.saveLogQuery(), d.saveRunQuery()}
 }
 
 // prepare prepares the statements before the first transaction that uses them. It returns none while the tables do not exist.
@@ -60,4 +61,12 @@ func (s swift) QueryContext(ctx context.Context, query string, args ...any) (*sq
 		return s.StmtContext(ctx, stmt).QueryContext(ctx, args...) //nolint:sqlclosecheck // closed with the transaction
 	}
 	return s.Tx.QueryContext(ctx, query, args...)
+}
+
+// QueryRowContext implements querier.
+func (s swift) QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row {
+	if stmt := s.compiled[query]; stmt != nil {
+		return s.StmtContext(ctx, stmt).QueryRowContext(ctx, args...) //nolint:sqlclosecheck // closed with the transaction
+	}
+	return s.Tx.QueryRowContext(ctx, query, args...)
 }

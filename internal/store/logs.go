@@ -37,18 +37,22 @@ func (t *Tx) saveLog(ctx context.Context, l pbx.ApplyLog, number int64) (h scann
 	if err != nil {
 		return h, err
 	}
-	err = t.tx.QueryRowContext(ctx,
-		`INSERT INTO apply_audit_logs (id, triggered_at, triggered_by, outcome, error_details, files_written, reload_results)
-		 SELECT $1, $2, $3, $4, $5, `+t.dialect.textsIn("$6")+`, `+t.dialect.jsonIn("$7")+` FROM apply_fence WHERE number = $8`+t.dialect.lockRows+`
-		 ON CONFLICT (id) DO UPDATE SET outcome = excluded.outcome, error_details = excluded.error_details,
-		 files_written = excluded.files_written, reload_results = excluded.reload_results
-		 RETURNING (SELECT max(seq) FROM audit_events), (SELECT hash FROM audit_events ORDER BY seq DESC LIMIT 1)`,
+	err = t.tx.QueryRowContext(ctx, t.dialect.saveLogQuery(),
 		string(l.ID), l.TriggeredAt, l.TriggeredBy, string(l.Outcome),
 		sql.NullString{String: storable(l.ErrorDetails), Valid: l.ErrorDetails != ""}, files, reload, number).Scan(h.into()...)
 	if errors.Is(err, sql.ErrNoRows) {
 		err = errLockLost
 	}
 	return h, err
+}
+
+// saveLogQuery returns the statement that writes an entry of the apply log, if the lock still has the number $8, and returns the end of the audit trail.
+func (d *dialect) saveLogQuery() string {
+	return `INSERT INTO apply_audit_logs (id, triggered_at, triggered_by, outcome, error_details, files_written, reload_results)
+SELECT $1, $2, $3, $4, $5, ` + d.textsIn("$6") + `, ` + d.jsonIn("$7") + ` FROM apply_fence WHERE number = $8` + d.lockRows + `
+ON CONFLICT (id) DO UPDATE SET outcome = excluded.outcome, error_details = excluded.error_details,
+    files_written = excluded.files_written, reload_results = excluded.reload_results
+RETURNING (SELECT max(seq) FROM audit_events), (SELECT hash FROM audit_events ORDER BY seq DESC LIMIT 1)`
 }
 
 // storable returns a text, which may quote anything, in a form that both engines store: PostgreSQL refuses NUL and what is not UTF-8, and a record

@@ -81,11 +81,7 @@ func (l *ApplyLock) saveRun(ctx context.Context, r pbx.Run, files []keptFile, st
 				return false, err
 			}
 		}
-		_, err = t.tx.ExecContext(ctx, `
-INSERT INTO apply_runs (id, revision, result, verification, comment, idempotency_key, code, users, story, sealed_with, actor_kind, actor_id, actor_name)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, `+t.dialect.jsonIn("$9")+`, $10, $11, $12, $13)
-ON CONFLICT (id) DO UPDATE SET revision = excluded.revision, result = excluded.result, verification = excluded.verification,
-    code = excluded.code, users = excluded.users, story = excluded.story, sealed_with = excluded.sealed_with`,
+		_, err = t.tx.ExecContext(ctx, t.dialect.saveRunQuery(),
 			string(r.Log.ID), sql.NullInt64{Int64: int64(r.Revision), Valid: r.Revision > 0}, string(r.Result), string(r.Verification), r.Comment,
 			sql.NullString{String: r.IdempotencyKey, Valid: r.IdempotencyKey != ""}, r.Code, r.Users,
 			story, with, string(r.Log.Actor.Kind), r.Log.Actor.ID, r.Log.Actor.Name)
@@ -94,6 +90,14 @@ ON CONFLICT (id) DO UPDATE SET revision = excluded.revision, result = excluded.r
 		}
 		return keep, err
 	})
+}
+
+// saveRunQuery returns the statement that writes a run.
+func (d *dialect) saveRunQuery() string {
+	return `INSERT INTO apply_runs (id, revision, result, verification, comment, idempotency_key, code, users, story, sealed_with, actor_kind, actor_id, actor_name)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, ` + d.jsonIn("$9") + `, $10, $11, $12, $13)
+ON CONFLICT (id) DO UPDATE SET revision = excluded.revision, result = excluded.result, verification = excluded.verification,
+    code = excluded.code, users = excluded.users, story = excluded.story, sealed_with = excluded.sealed_with`
 }
 
 const fromRuns = ` FROM apply_runs r JOIN apply_audit_logs l ON l.id = r.id `

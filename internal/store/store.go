@@ -227,12 +227,7 @@ func (s *Store) begin(ctx context.Context) (*Tx, error) {
 	if s.dialect.lockWriters != "" {
 		return s.beginPostgres(ctx)
 	}
-	statements := s.compiled.prepare(ctx, s.write, s.dialect.frequent())
-	tx, err := s.beginBeside(ctx)
-	if err == nil {
-		tx.tx = swift{tx.tx.(*sql.Tx), statements} //nolint:errcheck // it was made so
-	}
-	return tx, err
+	return s.beginBeside(ctx)
 }
 
 // beginBeside begins a transaction that does not touch users, extensions and the audit trail. On SQLite it is still the only writer.
@@ -240,12 +235,16 @@ func (s *Store) beginBeside(ctx context.Context) (*Tx, error) {
 	if err := s.inPlace(); err != nil {
 		return nil, err
 	}
+	var statements map[string]*sql.Stmt
+	if s.dialect.lockWriters == "" {
+		statements = s.compiled.prepare(ctx, s.write, s.dialect.frequent())
+	}
 	tx, err := s.write.BeginTx(ctx, nil)
 	if err != nil {
 		return nil, err
 	}
 	return &Tx{
-		tx: tx, dialect: &s.dialect, secrets: &s.secrets, witness: &s.witness, items: &s.items,
+		tx: swift{tx, statements}, dialect: &s.dialect, secrets: &s.secrets, witness: &s.witness, items: &s.items,
 		commit:   func(context.Context) error { return tx.Commit() },
 		rollback: func() { _ = tx.Rollback() }, // a failed one closes the connection, which rolls back too
 	}, nil
