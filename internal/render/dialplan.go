@@ -23,14 +23,14 @@ func (c context) equal(other context) bool {
 }
 
 // writeDialplan returns the dialplan file at path, and steps with the steps of this file appended, in its order. The steps of a piece that are all in one
-// context then share the memory of the returned steps.
-func writeDialplan(path string, contexts []context, pieces []piece, steps []pbx.Step) ([]byte, []pbx.Step, error) {
+// context then share the memory of the returned steps. room is the expected size of the file in bytes.
+func writeDialplan(path string, contexts []context, pieces []piece, steps []pbx.Step, room int) ([]byte, []pbx.Step, error) {
 	if path == pbx.LibraryPath {
 		return append([]byte(nil), libraryFile...), append(steps, ownedBy(pbx.KindLibrary, pieces)...), nil
 	}
 	var b bytes.Buffer
 	first := len(steps)
-	b.Grow(len(header) + 72*(cap(steps)-first)) // more than a typical step needs
+	b.Grow(room)
 	b.WriteString(header)
 	var written []context
 	for _, c := range contexts {

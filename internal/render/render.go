@@ -108,7 +108,8 @@ func write(before Rendered, pieces []piece, contexts []context, sameSteps bool) 
 		case sameSteps:
 			text = pbx.ContentOf(before.Files, f.Path)
 		default:
-			text, inv.steps, err = writeDialplan(f.Path, contexts, pieces, inv.steps)
+			room := len(pbx.ContentOf(before.Files, f.Path)) + 1<<10 // for a few more steps
+			text, inv.steps, err = writeDialplan(f.Path, contexts, pieces, inv.steps, room)
 		}
 		if err != nil {
 			return nil, Inventory{}, err
