@@ -1,15 +1,12 @@
 package apply_test
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"slices"
 	"testing"
 	"time"
-
-	"github.com/google/uuid"
 
 	"github.com/synergycall/pbxportal/internal/apply"
 	"github.com/synergycall/pbxportal/internal/asterisk"
@@ -18,7 +15,7 @@ import (
 	"github.com/synergycall/pbxportal/internal/node"
 	"github.com/synergycall/pbxportal/internal/pbx"
 	"github.com/synergycall/pbxportal/internal/render"
-	"github.com/synergycall/pbxportal/internal/render/rendertest"
+	"github.com/synergycall/pbxportal/internal/routing"
 	"github.com/synergycall/pbxportal/internal/store"
 	"github.com/synergycall/pbxportal/internal/store/storetest"
 )
@@ -55,29 +52,27 @@ func BenchmarkApplyAgainstABareReload(b *testing.B) {
 	})
 }
 
-// BenchmarkApplyOfTheDialplanAlone measures applies that change only the dialplan at 1000 users, and the reload of the dialplan alone: an apply that
-// changes a step of each user, and the restore of a revision that differs in one of 100 groups. The metrics are medians in milliseconds; own is the
-// difference within a round, and plan is when the plan of the restore was made, whose files are read from the database.
+// BenchmarkApplyOfTheDialplanAlone measures applies that change only the dialplan at 1000 users and 100 ring groups, and the reload of the dialplan alone:
+// of a change of one ring group, and of a change of a step of each user. The metrics are medians in milliseconds; own is the difference to the reload
+// within a round, and plan is when the plan of the group's apply was made.
 func BenchmarkApplyOfTheDialplanAlone(b *testing.B) {
 	onBothEngines(b, func(b *testing.B, f *race) {
 		var engines [2]*apply.Engine
 		for i := range engines {
 			engines[i] = apply.New(apply.Config{Store: f.store, Target: f.local, Now: time.Now, Keep: 1000, Render: render.Options{RingTimeout: 30 + i}})
 		}
-		f.engine = engines[0]
-		f.saveGroups(b, 50, 51)
+		groups := f.createGroups(b, 100)
 		took := map[string][]float64{}
 		for round := 0; b.Loop(); round++ {
 			f.engine = engines[round%2]
-			applied := f.apply(b)
+			users := f.apply(b)
 			reload := f.reloadDialplan(b)
-			f.restoreGroups(b, 50)
-			f.reloadDialplan(b)
-			group := f.restoreGroups(b, 51)
+			f.changeGroup(b, groups[round*37%len(groups)])
+			group := f.apply(b)
 			groupReload := f.reloadDialplan(b)
 			if round >= len(engines) { // the first apply of each renders all users
 				for name, ms := range map[string]float64{
-					"users": applied, "users_own": applied - reload, "reload": reload, "group": group, "group_own": group - groupReload, "group_plan": f.last.Events[0].After.Seconds() * 1000,
+					"users": users, "users_own": users - reload, "reload": reload, "group": group, "group_own": group - groupReload, "group_plan": f.last.Events[0].After.Seconds() * 1000,
 				} {
 					took[name] = append(took[name], ms)
 				}
@@ -88,6 +83,38 @@ func BenchmarkApplyOfTheDialplanAlone(b *testing.B) {
 			b.ReportMetric(median(took[name]), "ms/"+name)
 		}
 	})
+}
+
+// createGroups creates ring groups of five users each, and returns their ids.
+func (f *race) createGroups(b *testing.B, n int) (ids []pbx.ThingID) {
+	b.Helper()
+	users := f.users(b)
+	for i := range n {
+		body := pbx.NewBody(pbx.KindRingGroup).(*pbx.RingGroup)
+		body.Number, body.Fallback = fmt.Sprint(600+i), pbx.Destination{Kind: pbx.Hangup}
+		for k := range 5 {
+			body.Members = append(body.Members, users[(i*7+k*31)%len(users)].ID)
+		}
+		group, err := routing.New(f.store, time.Now).Create(b.Context(), pbx.DefaultTenant, fmt.Sprint("Group ", i), body)
+		if err != nil {
+			b.Fatal(err)
+		}
+		ids = append(ids, group.ID)
+	}
+	return ids
+}
+
+// changeGroup changes how long a ring group rings.
+func (f *race) changeGroup(b *testing.B, id pbx.ThingID) {
+	b.Helper()
+	longer := func(i *pbx.Item) error {
+		body := i.Body.(*pbx.RingGroup)
+		body.Seconds = 20 + (body.Seconds+1)%20
+		return nil
+	}
+	if _, err := routing.New(f.store, time.Now).Change(b.Context(), pbx.DefaultTenant, pbx.KindRingGroup, id, 0, longer); err != nil {
+		b.Fatal(err)
+	}
 }
 
 // reloadDialplan has Asterisk reload the dialplan, and returns the milliseconds. The last apply must have reloaded nothing else.
@@ -105,35 +132,6 @@ func (f *race) reloadDialplan(b *testing.B) float64 {
 	return took.Seconds() * 1000
 }
 
-// saveGroups saves two revisions with 100 groups beside the present users, which differ in one group.
-func (f *race) saveGroups(b *testing.B, numbers ...int) {
-	b.Helper()
-	site, err := f.local.Inspect()
-	if err != nil {
-		b.Fatal(err)
-	}
-	var keys []string
-	for i := range 100 {
-		keys = append(keys, fmt.Sprintf("g%d", i))
-	}
-	for i, number := range numbers {
-		groups := rendertest.Callflow(20, keys...)
-		groups.Content = bytes.Replace(groups.Content, []byte(",20)"), fmt.Appendf(nil, ",%d)", 20+i), 1)
-		lock, err := f.store.TryApplyLock(b.Context())
-		if err != nil || lock == nil {
-			b.Fatal(lock, err)
-		}
-		err = lock.SaveRun(b.Context(), pbx.Run{
-			Log:      pbx.ApplyLog{ID: pbx.RunID(uuid.NewString()), TriggeredAt: time.Now(), TriggeredBy: "newer", Outcome: pbx.Success},
-			Revision: number, Result: pbx.Applied, Verification: pbx.Confirmed, Files: append(slices.Clone(site.Files), groups),
-		})
-		lock.Release()
-		if err != nil {
-			b.Fatal(err)
-		}
-	}
-}
-
 // logStages logs when each stage of an apply ended.
 func logStages(b *testing.B, run pbx.Run, took time.Duration) {
 	b.Helper()
@@ -143,19 +141,6 @@ func logStages(b *testing.B, run pbx.Run, took time.Duration) {
 		}
 		b.Log(took)
 	}
-}
-
-// restoreGroups restores one of the revisions with groups, and returns the milliseconds.
-func (f *race) restoreGroups(b *testing.B, number int) float64 {
-	b.Helper()
-	start := time.Now()
-	run, err := f.engine.Apply(b.Context(), apply.Request{TriggeredBy: "benchmark", Restore: number})
-	took := time.Since(start)
-	logStages(b, run, took)
-	if f.last = run; err != nil || run.Verification != pbx.Confirmed {
-		b.Fatalf("%s, error %v", run.Verification, err)
-	}
-	return took.Seconds() * 1000
 }
 
 // onBothEngines runs a benchmark on each database engine, with a race whose first apply, which brings all users, is done.

@@ -157,7 +157,11 @@ func TestAnyMissingPartOfAChangeIsContradictedAndRolledBack(t *testing.T) {
 	f := newForm(t)
 	good := f.site.Current
 	all := losses("t-8", "g18")
-	delete(all, "a user's step") // an apply does not query it: it is not the last of the file, which did not change
+	delete(all, "a user's step")                // an apply does not query it: it is not the last of its context, and did not change
+	all["a context"] = loss{func(l *pbx.Live) { // an apply queries its last extension
+		delete(l.Contexts, rendertest.Common)
+		l.Steps = without(l.Steps, "busy", 1)
+	}, "busy@" + rendertest.Common + ",1 is missing"}
 	for name, l := range all {
 		f.live = func(live pbx.Live) pbx.Live {
 			if len(live.IDs["registration"]) == 2 {

@@ -10,6 +10,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -193,10 +194,9 @@ func (p *planned) compare() {
 const maxPointLookups = 60
 
 // liveQuery returns the query that verifies, after a reload, that Asterisk runs what is planned and not what it ran before: the ids of all endpoints, if
-// PJSIP reloads, and the content of each object, of any type, that was added, removed or changed. The last object of each type represents the unchanged
-// ones: Asterisk has accepted these before, and reads a file from the top, once for each type. For the same reason the last extension of a context
-// represents an unchanged dialplan file; of a changed file all contexts are listed. Everything is listed after a larger change, if the previous files were
-// not the portal's, and if Asterisk may be out of sync.
+// PJSIP reloads, and the content of each object, of any type, and of each extension of the dialplan that was added, removed or changed. The last object of
+// each type and the last extension of each context represent the unchanged ones: Asterisk has accepted these before, and reads a file from the top, once for
+// each type. Everything is listed after a larger change, if the previous files were not the portal's, and if Asterisk may be out of sync.
 func (p *planned) liveQuery() pbx.LiveQuery {
 	switch {
 	case p.mayBeOutOfSync():
@@ -210,25 +210,37 @@ func (p *planned) liveQuery() pbx.LiveQuery {
 	if slices.Contains(p.modules(), pbx.PJSIP) {
 		q.Types = []string{"endpoint"}
 	}
-	for _, f := range pbx.GeneratedFiles() {
-		if f.Module != pbx.Dialplan {
+	q.Contexts, q.Extens = p.dialplanQuery()
+	return q
+}
+
+// dialplanQuery returns the contexts that are listed whole, and the extensions that are queried in the others. Whole are those that were added or removed,
+// those with includes, those of which many extensions changed, and those of which one cannot be queried by itself.
+func (p *planned) dialplanQuery() (contexts, extens []string) {
+	good, changed := p.good.Includes(), map[string][]string{}
+	for _, place := range render.ChangedExtens(p.good, p.inventory) {
+		_, in, _ := strings.Cut(place, "@")
+		changed[in] = append(changed[in], place)
+	}
+	for name, includes := range p.want.Contexts {
+		was, had := good[name]
+		places := changed[name]
+		last := p.inventory.LastExten(name)
+		pattern := slices.ContainsFunc(places, func(place string) bool { return strings.HasPrefix(place, "_") })
+		if !had || len(was)+len(includes) > 0 || len(places) > maxPointLookups || last == "" || pattern {
+			contexts = append(contexts, name)
 			continue
 		}
-		unchanged := bytes.Equal(pbx.ContentOf(p.files, f.Path), pbx.ContentOf(p.site.Seen, f.Path))
-		for _, c := range p.inventory.Contexts(f.Path) {
-			if last := p.inventory.LastExten(c); unchanged && last != "" {
-				q.Extens = append(q.Extens, last)
-			} else {
-				q.Contexts = append(q.Contexts, c)
-			}
+		extens = append(append(extens, places...), last)
+	}
+	for name := range good {
+		if _, stays := p.want.Contexts[name]; !stays {
+			contexts = append(contexts, name)
 		}
 	}
-	for c := range p.good.Live().Contexts {
-		if _, stays := p.want.Contexts[c]; !stays {
-			q.Contexts = append(q.Contexts, c)
-		}
-	}
-	return q
+	slices.Sort(contexts)
+	slices.Sort(extens)
+	return contexts, slices.Compact(extens)
 }
 
 // mayBeOutOfSync reports whether Asterisk may run something other than what it was last seen to run.

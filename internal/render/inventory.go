@@ -278,10 +278,7 @@ func (inv Inventory) Size() (n int) {
 // Live returns what Asterisk has loaded after it has read these files.
 func (inv Inventory) Live() pbx.Live {
 	live := pbx.Live{
-		IDs: map[string][]string{}, Steps: inv.steps, Contexts: make(map[string][]string, len(inv.contexts)), Hashes: make(map[string]string, inv.Size()),
-	}
-	for _, c := range inv.contexts {
-		live.Contexts[c.name] = slices.Concat(live.Contexts[c.name], c.includes)
+		IDs: map[string][]string{}, Steps: inv.steps, Contexts: inv.Includes(), Hashes: make(map[string]string, inv.Size()),
 	}
 	for i := range inv.pieces {
 		for _, o := range inv.pieces[i].objects {
@@ -363,6 +360,34 @@ func ChangedObjects(from, to Inventory) (names []string, hashed bool) {
 	return names, hashed
 }
 
+// ChangedExtens returns the extensions of the dialplan ("1000@synergy-internal") that only one of the inventories has, or both with different steps.
+func ChangedExtens(from, to Inventory) (places []string) {
+	for before, after := range pairs(from.pieces, to.pieces) {
+		var was, is []pbx.Step
+		if before != nil {
+			was = before.steps
+		}
+		if after != nil {
+			is = after.steps
+		}
+		if slices.Equal(was, is) {
+			continue
+		}
+		for _, s := range was {
+			if !slices.Contains(is, s) {
+				places = append(places, s.Place())
+			}
+		}
+		for _, s := range is {
+			if !slices.Contains(was, s) {
+				places = append(places, s.Place())
+			}
+		}
+	}
+	slices.Sort(places)
+	return slices.Compact(places)
+}
+
 // Last returns the names of the last object of each type in each PJSIP file.
 func (inv Inventory) Last() (names []string) {
 	type place struct{ path, typ string }
@@ -389,14 +414,13 @@ func (inv Inventory) Last() (names []string) {
 	return names
 }
 
-// Contexts returns the names of the dialplan contexts in the file at path.
-func (inv Inventory) Contexts(path string) (names []string) {
+// Includes returns the contexts of the dialplan, each with the contexts that it includes.
+func (inv Inventory) Includes() map[string][]string {
+	all := make(map[string][]string, len(inv.contexts))
 	for _, c := range inv.contexts {
-		if c.path == path {
-			names = append(names, c.name)
-		}
+		all[c.name] = slices.Concat(all[c.name], c.includes)
 	}
-	return names
+	return all
 }
 
 // LastExten returns the last extension of a context ("1000@synergy-internal"), "" if it has none, or a pattern, which cannot be queried by itself.

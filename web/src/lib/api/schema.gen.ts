@@ -241,10 +241,7 @@ export interface paths {
             };
             cookie?: never;
         };
-        /**
-         * Get a ring group
-         * @description The ring group with all its fields.
-         */
+        /** Get a ring group */
         get: operations["getRingGroup"];
         put?: never;
         post?: never;
@@ -323,10 +320,7 @@ export interface paths {
             };
             cookie?: never;
         };
-        /**
-         * Get a user
-         * @description The user, without the SIP secret, which `GET /api/v1/users/{userId}/secret` returns.
-         */
+        /** Get a user */
         get: operations["getUserV1"];
         put?: never;
         post?: never;
@@ -441,10 +435,7 @@ export interface paths {
             };
             cookie?: never;
         };
-        /**
-         * Get an apply log
-         * @description What one attempt to apply wrote, and how Asterisk took it.
-         */
+        /** Get an apply log */
         get: operations["getApplyLog"];
         put?: never;
         post?: never;
@@ -1005,10 +996,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /**
-         * This contract as JSON
-         * @description This description in JSON, for programs.
-         */
+        /** This contract as JSON */
         get: operations["getOpenAPIJSON"];
         put?: never;
         post?: never;
@@ -1025,10 +1013,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /**
-         * This contract as YAML
-         * @description This description as it is written, in YAML.
-         */
+        /** This contract as YAML */
         get: operations["getOpenAPIYAML"];
         put?: never;
         post?: never;
@@ -1222,10 +1207,7 @@ export interface paths {
             };
             cookie?: never;
         };
-        /**
-         * Get a user
-         * @description The user with the extension, and with its SIP secret if the caller has the permission `secrets:read`.
-         */
+        /** Get a user */
         get: operations["getUser"];
         put?: never;
         post?: never;
