@@ -2,6 +2,7 @@ package directory_test
 
 import (
 	"fmt"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -63,4 +64,49 @@ func empty(b *testing.B, d *directory.Directory) {
 			b.Fatal(err)
 		}
 	}
+}
+
+// BenchmarkListing10000Users lists pages of 10,000 users, beside 1,000 ring groups, in each order and with a search, and changes one before every fiftieth list.
+// p99-ms is the time of the slowest but one percent of the lists.
+func BenchmarkListing10000Users(b *testing.B) {
+	storetest.EachBench(b, func(b *testing.B, url string) {
+		s := storetest.Open(b, url)
+		storetest.Fill(b, url, 10_000, 1_000)
+		if _, err := s.CoverUsers(b.Context(), nil); err != nil {
+			b.Fatal(err)
+		}
+		d := directory.New(s, time.Now)
+		queries := []directory.Selection{
+			{Order: directory.ByNumber, Count: true}, {Order: directory.ByName}, {Order: directory.ByEmail, Descending: true},
+			{Order: directory.ByUpdated, Descending: true}, {Order: directory.ByName, Text: "99", Count: true},
+		}
+		var took []time.Duration
+		n := 0
+		list := func(q directory.Selection) []pbx.User {
+			page, err := d.Select(b.Context(), pbx.DefaultTenant, q)
+			if err != nil || len(page.Users) == 0 {
+				b.Fatalf("%d users, error %v", len(page.Users), err)
+			}
+			return page.Users
+		}
+		for b.Loop() {
+			b.StopTimer()
+			q := queries[n%len(queries)]
+			q.Limit = 50
+			if n++; n%50 == 0 {
+				user := list(directory.Selection{Order: directory.ByEmail, Limit: 1 + n%1000})[n%1000]
+				rename := func(u *pbx.User) error { u.Name = fmt.Sprint("A changed user ", n); return nil }
+				if _, err := d.Change(b.Context(), pbx.DefaultTenant, user.ID, 0, rename); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.StartTimer()
+			began := time.Now()
+			list(q)
+			took = append(took, time.Since(began))
+		}
+		slices.Sort(took)
+		b.ReportMetric(float64(took[len(took)*99/100].Microseconds())/1000, "p99-ms")
+		b.ReportMetric(float64(took[len(took)/2].Microseconds())/1000, "median-ms")
+	})
 }

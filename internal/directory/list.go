@@ -126,24 +126,90 @@ func (v *views) of(users []pbx.User, order Order, withTexts bool) ([]place, []st
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if v.orders == nil || len(users) != len(v.users) || len(users) > 0 && &users[0] != &v.users[0] { // the store returns the same slice while nothing changes
-		v.users, v.texts, v.orders = users, nil, map[Order][]place{}
+		v.follow(users)
 	}
 	if withTexts && v.texts == nil {
 		v.texts = make([]string, len(users))
-		for i, u := range users {
-			v.texts[i] = strings.Join([]string{pbx.Fold(u.Name), pbx.Fold(u.Email), fmt.Sprint(u.Extension.Number)}, "\n")
+		for i := range users {
+			v.texts[i] = textOf(users[i])
 		}
 	}
 	places, ok := v.orders[order]
 	if !ok {
 		places = make([]place, len(users))
-		for i, u := range users {
-			places[i] = place{Position{keyOf(u, order), u.Extension.Number}, i}
+		for i := range users {
+			places[i] = placeOf(users, i, order)
 		}
-		slices.SortFunc(places, func(a, b place) int { return a.compare(b.Position) })
+		slices.SortFunc(places, place.before)
 		v.orders[order] = places
 	}
 	return places, v.texts
+}
+
+// follow takes over another list of users. It computes what is held of the users that are not in the list before, and moves the rest.
+func (v *views) follow(users []pbx.User) {
+	now := make([]int, len(v.users)) // the index of each user of the list before; -1 if it is not the same
+	var others []int                 // the indices of the users that were not the same before
+	old := 0
+	for i := range users {
+		for old < len(v.users) && v.users[old].Extension.Number < users[i].Extension.Number {
+			now[old] = -1
+			old++
+		}
+		if old < len(v.users) && v.users[old].ID == users[i].ID && v.users[old].Version == users[i].Version {
+			now[old] = i
+			old++
+		} else {
+			others = append(others, i)
+		}
+	}
+	for ; old < len(v.users); old++ {
+		now[old] = -1
+	}
+	next := views{users: users, orders: map[Order][]place{}}
+	if v.texts != nil {
+		next.texts = make([]string, len(users))
+		for was, i := range now {
+			if i >= 0 {
+				next.texts[i] = v.texts[was]
+			}
+		}
+		for _, i := range others {
+			next.texts[i] = textOf(users[i])
+		}
+	}
+	for order, places := range v.orders {
+		added := make([]place, len(others))
+		for n, i := range others {
+			added[n] = placeOf(users, i, order)
+		}
+		slices.SortFunc(added, place.before)
+		all := make([]place, 0, len(users))
+		for _, p := range places {
+			if p.user = now[p.user]; p.user < 0 {
+				continue
+			}
+			for len(added) > 0 && added[0].before(p) < 0 {
+				all, added = append(all, added[0]), added[1:]
+			}
+			all = append(all, p)
+		}
+		next.orders[order] = append(all, added...)
+	}
+	v.users, v.texts, v.orders = next.users, next.texts, next.orders
+}
+
+// before compares two places of an order.
+func (p place) before(other place) int { return p.compare(other.Position) }
+
+// placeOf returns the place of a user in an order.
+func placeOf(users []pbx.User, i int, order Order) place {
+	return place{Position{keyOf(users[i], order), users[i].Extension.Number}, i}
+}
+
+// textOf returns the text that is searched for a user.
+func textOf(u pbx.User) string {
+	return strings.Join([]string{pbx.Fold(u.Name), pbx.Fold(u.Email), fmt.Sprint(u.Extension.Number)}, "\n")
 }
 
 // keyOf returns a text that orders users by a field. Numbers need none: they order what is the same otherwise.

@@ -11,12 +11,12 @@ import (
 	"github.com/synergycall/pbxportal/internal/store/storetest"
 )
 
-// BenchmarkListing1000Groups lists pages of 1,000 ring groups, in each order and with a search, and changes one before every fiftieth
+// BenchmarkListing1000Groups lists pages of 1,000 ring groups, beside 10,000 users, in each order and with a search, and changes one before every fiftieth
 // list. p99-ms is the time of the slowest but one percent of the lists.
 func BenchmarkListing1000Groups(b *testing.B) {
 	storetest.EachBench(b, func(b *testing.B, url string) {
 		s := storetest.Open(b, url)
-		storetest.Fill(b, url, 1000, 1000)
+		storetest.Fill(b, url, 10_000, 1000)
 		if _, err := s.CoverUsers(b.Context(), nil); err != nil {
 			b.Fatal(err)
 		}
