@@ -91,7 +91,7 @@ func (f *race) createGroups(b *testing.B, n int) (ids []pbx.ThingID) {
 	users := f.users(b)
 	for i := range n {
 		body := pbx.NewBody(pbx.KindRingGroup).(*pbx.RingGroup)
-		body.Number, body.Fallback = fmt.Sprint(600+i), pbx.Destination{Kind: pbx.Hangup}
+		body.Number, body.Fallback = fmt.Sprint(100_000+i), pbx.Destination{Kind: pbx.Hangup}
 		for k := range 5 {
 			body.Members = append(body.Members, users[(i*7+k*31)%len(users)].ID)
 		}

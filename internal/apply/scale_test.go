@@ -104,7 +104,11 @@ func (c *crowd) inTx(tb testing.TB, work func(context.Context, *store.Tx) error)
 // replace deletes the user in the middle, and adds one with the same number.
 func (c *crowd) replace(tb testing.TB) {
 	tb.Helper()
-	at := len(c.users) / 2
+	c.replaceAt(tb, len(c.users)/2)
+}
+
+func (c *crowd) replaceAt(tb testing.TB, at int) {
+	tb.Helper()
 	old := c.users[at]
 	c.users[at] = numbered(old.Extension.Number)
 	c.inTx(tb, func(ctx context.Context, tx *store.Tx) error {
@@ -170,6 +174,46 @@ func BenchmarkPlanOf10000Users(b *testing.B) {
 		for range rounds {
 			measure("own", func() { c.plan(b, c.engine.QuickPlan) })
 		}
+		b.ReportMetric(0, "ns/op") // means nothing here
+		for name := range took {
+			b.ReportMetric(median(took[name]), "ms/"+name)
+		}
+	})
+}
+
+// BenchmarkPlanOf10000UsersAnd1000Groups measures what BenchmarkPlanOf10000Users calls own, with 1,000 ring groups of five users: user, after one user was
+// replaced, and group, after one group was changed.
+func BenchmarkPlanOf10000UsersAnd1000Groups(b *testing.B) {
+	storetest.EachBench(b, func(b *testing.B, url string) {
+		c := newCrowd(b, storetest.Open(b, url), 10_000)
+		f := &race{store: c.store}
+		groups := f.createGroups(b, 1000)
+		if run, err := c.engine.Apply(b.Context(), apply.Request{TriggeredBy: "test"}); err != nil || run.Verification != pbx.Confirmed || run.Plan.Items != len(groups) {
+			b.Fatalf("%d groups, %s, error %v", run.Plan.Items, run.Verification, err)
+		}
+		hang := make(chan struct{})
+		defer close(hang)
+		c.target.hang = hang
+		took := map[string][]float64{}
+		plan := func(name string) {
+			start := time.Now()
+			plan, err := c.engine.QuickPlan(b.Context())
+			took[name] = append(took[name], time.Since(start).Seconds()*1000)
+			if err != nil || len(plan.Changes) != 2 {
+				b.Fatalf("%d changes, error %v", len(plan.Changes), err)
+			}
+		}
+		last := len(c.users) - 1 // in no group
+		c.replaceAt(b, last)
+		f.changeGroup(b, groups[0])
+		plan("first") // waits for the answer; the next ones do not, as it is late already
+		for b.Loop() {
+			f.changeGroup(b, groups[0])
+			plan("group")
+			c.replaceAt(b, last)
+			plan("user")
+		}
+		delete(took, "first")
 		b.ReportMetric(0, "ns/op") // means nothing here
 		for name := range took {
 			b.ReportMetric(median(took[name]), "ms/"+name)

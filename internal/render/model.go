@@ -19,12 +19,15 @@ func (inv Inventory) Model(other pbx.Model) (m pbx.Model, ok bool) {
 	for i := range other.Items {
 		r.items[pbx.Thing{Kind: other.Items[i].Kind, Key: other.Items[i].Key()}] = &other.Items[i]
 	}
+	m.Users = make([]pbx.User, 0, len(other.Users)+1)
 	for i := range inv.pieces {
 		p := &inv.pieces[i]
 		if isUser(p) {
-			u := pbx.User{ID: r.user(p.owner.Key), Name: shownName(p), Disabled: isDisabled(p), Extension: pbx.Extension{Number: number(p)}}
+			u := pbx.User{ID: pbx.UserID(p.owner.Key), Disabled: isDisabled(p), Extension: pbx.Extension{Number: number(p)}}
 			if known := r.users[p.owner.Key]; known != nil {
-				u.Name = known.Name
+				u.ID, u.Name = known.ID, known.Name
+			} else {
+				u.Name = shownName(p)
 			}
 			m.Users = append(m.Users, u)
 			continue
