@@ -149,6 +149,25 @@ func TestRingGroupsAreListedInOrderByPagesAndByField(t *testing.T) {
 	}
 }
 
+// groupValues returns random values for the fields of ring groups with users of these ids.
+func groupValues(random *rand.Rand, ids []string) map[string]func() any {
+	return map[string]func() any{
+		"name":      func() any { return fmt.Sprintf("Name %d", random.Uint64()) },
+		"number":    func() any { return fmt.Sprint(2000 + random.IntN(100_000)) },
+		"strategy":  func() any { return []any{"all", "hunt", "memory"}[random.IntN(3)] },
+		"seconds":   func() any { return float64(5 + random.IntN(116)) },
+		"skip_busy": func() any { return random.IntN(2) == 0 },
+		"fallback":  func() any { return map[string]any{"kind": "user", "id": ids[random.IntN(len(ids))]} },
+		"members": func() (some any) {
+			all := []any{}
+			for _, i := range random.Perm(len(ids))[:1+random.IntN(len(ids))] {
+				all = append(all, ids[i])
+			}
+			return all
+		},
+	}
+}
+
 func TestAPatchOfARingGroupChangesExactlyWhatItNames(t *testing.T) {
 	t.Parallel()
 	storetest.Each(t, func(t *testing.T, url string) {
@@ -161,21 +180,7 @@ func TestAPatchOfARingGroupChangesExactlyWhatItNames(t *testing.T) {
 		for i := range groups {
 			groups[i] = p.request(here, "POST", "http://localhost/api/v1/ring-groups", fmt.Sprintf(`{"name":"Group %d","members":[%q]}`, i, ids[i])).json
 		}
-		values := map[string]func() any{
-			"name":      func() any { return fmt.Sprintf("Name %d", random.Uint64()) },
-			"number":    func() any { return fmt.Sprint(2000 + random.IntN(100_000)) },
-			"strategy":  func() any { return []any{"all", "hunt", "memory"}[random.IntN(3)] },
-			"seconds":   func() any { return float64(5 + random.IntN(116)) },
-			"skip_busy": func() any { return random.IntN(2) == 0 },
-			"fallback":  func() any { return map[string]any{"kind": "user", "id": ids[random.IntN(len(ids))]} },
-			"members": func() (some any) {
-				all := []any{}
-				for _, i := range random.Perm(len(ids))[:1+random.IntN(len(ids))] {
-					all = append(all, ids[i])
-				}
-				return all
-			},
-		}
+		values := groupValues(random, ids)
 		for range 60 {
 			i := random.IntN(len(groups))
 			patch := map[string]any{}

@@ -137,6 +137,16 @@ func TestAPatchThatIsNotOneOfTheContractChangesNothing(t *testing.T) {
 	}
 }
 
+// userValues returns random values for the fields of users.
+func userValues(random *rand.Rand) map[string]func() any {
+	return map[string]func() any{
+		"name":    func() any { return fmt.Sprintf("Name %d", random.IntN(1000)) },
+		"email":   func() any { return []any{nil, fmt.Sprintf("u%d@example.com", random.Uint64())}[random.IntN(2)] },
+		"number":  func() any { return fmt.Sprint(2000 + random.IntN(100_000)) },
+		"enabled": func() any { return random.IntN(2) == 0 },
+	}
+}
+
 func TestAPatchOfAUserChangesExactlyWhatItNames(t *testing.T) {
 	t.Parallel()
 	storetest.Each(t, func(t *testing.T, url string) {
@@ -157,12 +167,7 @@ func TestAPatchOfAUserChangesExactlyWhatItNames(t *testing.T) {
 			})
 			return items
 		}
-		values := map[string]func() any{
-			"name":    func() any { return fmt.Sprintf("Name %d", random.IntN(1000)) },
-			"email":   func() any { return []any{nil, fmt.Sprintf("u%d@example.com", random.Uint64())}[random.IntN(2)] },
-			"number":  func() any { return fmt.Sprint(2000 + random.IntN(100_000)) },
-			"enabled": func() any { return random.IntN(2) == 0 },
-		}
+		values := userValues(random)
 		for range 60 {
 			i := random.IntN(len(users))
 			patch := map[string]any{}
