@@ -34,7 +34,8 @@ generate: ## generate code from contracts/api.yaml
 fmt: ## format all Go code
 	$(LINT) fmt
 
-lint: ## check style, likely bugs and forbidden calls
+lint: ## check style, likely bugs and forbidden calls, and the contract with two linters
+	scripts/web contract
 	$(LINT) config verify
 	$(LINT) fmt --diff
 	GOGC=400 GOMEMLIMIT=3GiB $(LINT) run # half of its time went into saving memory

@@ -76,6 +76,7 @@ var table = map[string]row{
 	"asterisk/asterisktest": {[]string{"asterisk"}, "it simulates an Asterisk"},
 	"faults":                {nil, "it contains only tests, which use the portal from outside"},
 	"httpapi/apitest":       {[]string{"contracts"}, "it checks responses against the contract, and must not share a mistake with the server"},
+	"httpapi/clienttest":    {nil, "it is generated from the contract alone, as the clients of others are"},
 	"store/storetest":       {[]string{"pbx", "store", "keyring", "lab/labtest"}, "it provides tests with a database of each engine"},
 }
 

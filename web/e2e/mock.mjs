@@ -4,8 +4,9 @@ import { createHash, randomUUID } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import { createServer } from 'node:http'
 import path from 'node:path'
+import { groupsOf, numbers } from './mock-numbers.mjs'
 
-const dist = path.resolve(import.meta.dirname, '../../internal/webui/dist')
+const dist = process.env.DIST ?? path.resolve(import.meta.dirname, '../../internal/webui/dist')
 const types = { '.js': 'text/javascript', '.css': 'text/css', '.svg': 'image/svg+xml', '.html': 'text/html; charset=utf-8', '.woff2': 'font/woff2' }
 const policy =
   "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
@@ -110,7 +111,7 @@ export function world({ users = 120, now = Date.now(), setup = false, signedIn =
     { id: 's1', created_at: iso(now - 5e6), last_seen_at: iso(now - 2e4), from: '192.0.2.17', user_agent: 'Mozilla/5.0 (X11; Linux x86_64) Firefox/145.0', current: true },
     { id: 's2', created_at: iso(now - 9e7), last_seen_at: iso(now - 4e7), from: '192.0.2.80', user_agent: 'Mozilla/5.0 (iPhone; CPU iPhone OS 19_1) Safari/605', current: false },
   ]
-  return { now, setup, signedIn, role, users: all, registrations, calls, history, plan, runs, events, audit, accounts, tokens, sessions, streams: new Set(), requests: [], down: false }
+  return { now, setup, signedIn, role, users: all, groups: groupsOf(all, now), registrations, calls, history, plan, runs, events, audit, accounts, tokens, sessions, streams: new Set(), requests: [], down: false }
 }
 
 const permissions = {
@@ -148,7 +149,7 @@ function answers(w) {
       res.writeHead(status, { 'Content-Type': status >= 400 ? 'application/problem+json' : 'application/json', 'Cache-Control': 'no-store', 'X-Request-Id': 'MOCK', ...headers })
       res.end(value === undefined ? '' : JSON.stringify(value))
     }
-    const problem = (status, code, detail, errors) => send(status, { type: `urn:pbxportal:problem:${code}`, title: code, status, detail, code, request_id: 'MOCK', ...(errors ? { errors } : {}) })
+    const problem = (status, code, detail, errors, more = {}) => send(status, { type: `urn:pbxportal:problem:${code}`, title: code, status, detail, code, request_id: 'MOCK', ...(errors ? { errors } : {}), ...more })
     if (w.down) return req.socket.destroy()
     if (url.pathname.startsWith('/app/')) {
       const name = url.pathname.slice(5)
@@ -232,6 +233,7 @@ function answers(w) {
       w.plan = { ...w.plan, hash: randomUUID().slice(0, 8), pending: true, users: w.users.length, changes: [...w.plan.changes, { kind: 'removed', number: user.extension.number, name: user.name, what: [], reregister: true }] }
       return send(200, { message: 'deleted', deleted_user_id: id, freed_extension: user.extension.number })
     }
+    if (numbers(w, { req, url, body, send, problem })) return
     if (call === 'GET /apply/plan') return send(200, w.plan)
     if (call === 'GET /apply/revisions') {
       const [revisions, next_cursor] = page(w.runs, url, 20)

@@ -27,6 +27,9 @@ export type Live = Schemas['Live']
 export type Changed = Schemas['LiveChanged']
 export type Registration = Schemas['LiveRegistration']
 export type LiveCall = Schemas['LiveCall']
+export type RingGroup = Schemas['RingGroup']
+export type Simulation = Schemas['Simulation']
+export type Use = Schemas['Use']
 // Portals older than field codes send none.
 export type FieldFault = Omit<Schemas['FieldError'], 'code'> & { code?: string }
 
@@ -52,6 +55,7 @@ export class Fault extends Error {
     readonly fields: FieldFault[] = [],
     readonly requestID = '',
     readonly retryAfter = 0,
+    readonly uses: Use[] = [], // what refers to the thing in question
   ) {
     super(detail)
   }
@@ -86,7 +90,7 @@ export const said = (f: FieldFault): string => t.fault.fields[f.code ?? '']?.(f.
 export const fault = (e: unknown): Fault => (e instanceof Fault ? e : new Fault(0, 'broken', String(e)))
 
 type Answer<T> = { data?: T; error?: unknown; response: Response }
-type Problem = { code?: string; detail?: string; request_id?: string; errors?: FieldFault[] }
+type Problem = { code?: string; detail?: string; request_id?: string; errors?: FieldFault[]; uses?: Use[] }
 
 // Codes of status 401 that do not mean that the session has ended.
 const signingIn = ['sign_in_failed', 'otp_required', 'otp_invalid', 'password_wrong']
@@ -117,5 +121,6 @@ export async function ask<T>(request: Promise<Answer<T>>): Promise<T> {
     problem.errors ?? [],
     problem.request_id ?? response.headers.get('X-Request-Id') ?? '',
     Number(response.headers.get('Retry-After') ?? 0),
+    problem.uses ?? [],
   )
 }

@@ -241,7 +241,10 @@ export interface paths {
             };
             cookie?: never;
         };
-        /** Get a ring group */
+        /**
+         * Get a ring group
+         * @description The ring group with all its fields.
+         */
         get: operations["getRingGroup"];
         put?: never;
         post?: never;
@@ -320,7 +323,10 @@ export interface paths {
             };
             cookie?: never;
         };
-        /** Get a user */
+        /**
+         * Get a user
+         * @description The user, without the SIP secret, which `GET /api/v1/users/{userId}/secret` returns.
+         */
         get: operations["getUserV1"];
         put?: never;
         post?: never;
@@ -435,7 +441,10 @@ export interface paths {
             };
             cookie?: never;
         };
-        /** Get an apply log */
+        /**
+         * Get an apply log
+         * @description What one attempt to apply wrote, and how Asterisk took it.
+         */
         get: operations["getApplyLog"];
         put?: never;
         post?: never;
@@ -996,7 +1005,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** This contract as JSON */
+        /**
+         * This contract as JSON
+         * @description This description in JSON, for programs.
+         */
         get: operations["getOpenAPIJSON"];
         put?: never;
         post?: never;
@@ -1013,7 +1025,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** This contract as YAML */
+        /**
+         * This contract as YAML
+         * @description This description as it is written, in YAML.
+         */
         get: operations["getOpenAPIYAML"];
         put?: never;
         post?: never;
@@ -1207,7 +1222,10 @@ export interface paths {
             };
             cookie?: never;
         };
-        /** Get a user */
+        /**
+         * Get a user
+         * @description The user with the extension, and with its SIP secret if the caller has the permission `secrets:read`.
+         */
         get: operations["getUser"];
         put?: never;
         post?: never;

@@ -3,6 +3,60 @@ import type { Messages } from './en'
 
 const count = (n: number, one: string, many: string): string => `${n.toLocaleString('de')} ${n === 1 ? one : many}`
 
+type Simulation = Parameters<Messages['call']['sentence']>[0]
+type Step = Simulation['steps'][number]
+
+const seconds = (n: number): string => count(n, 'Sekunde', 'Sekunden')
+const named = (x: { number: string; name: string }): string => `${x.number} ${x.name}`.trim()
+const listed = (all: string[]): string => new Intl.ListFormat('de').format(all)
+const upper = (text: string): string => text.charAt(0).toUpperCase() + text.slice(1)
+const ends: Partial<Record<number, string>> = { 1: 'diese Nummer ist nicht vergeben', 17: 'besetzt', 19: 'keine Antwort', 20: 'nicht erreichbar', 25: 'zu viele Weiterleitungen' }
+
+// clause returns steps of a simulated call as a part of a sentence: one step, or the attempts of a group one after the other.
+function clause(steps: Step[], first: boolean, caller: string): string {
+  const s = steps.at(-1)
+  if (!s) return ''
+  if (s.kind === 'enter') return first ? `${caller || 'ein Anrufer'} ruft ${named(s.thing)} an` : `der Anruf geht weiter an ${named(s.thing)}`
+  if (s.kind === 'answer') return `${named(s.thing)} nimmt ab`
+  if (s.kind === 'hangup') return `der Anruf endet: ${ends[s.cause ?? 0] ?? `Ursache ${s.cause}`}`
+  const all = [...new Set(steps.flatMap((step) => step.rings.map(named)))]
+  if (!all.length) return 'kein Telefon klingelt'
+  const one = all.length === 1
+  const how = one ? `klingelt ${seconds(s.seconds)}` : steps.length === 1 ? `klingeln zusammen ${seconds(s.seconds)}` : s.rings.length === 1 ? `klingeln nacheinander je ${seconds(s.seconds)}` : `klingeln, alle ${seconds(s.seconds)} eines mehr`
+  const outcome = { answer: '', no_answer: ', ohne Antwort', busy: `, ${one ? 'ist' : 'sind'} aber besetzt`, unreachable: `, ${one ? 'ist' : 'sind'} aber nicht erreichbar` }
+  return `${listed(all)} ${how}${outcome[s.outcome ?? 'no_answer']}`
+}
+
+// clauses joins the attempts of each group.
+function clauses(s: Simulation, caller: string): string[] {
+  const parts: Step[][] = []
+  for (const step of s.steps) {
+    const last = parts.at(-1)
+    if (step.kind === 'ring' && last?.[0]?.kind === 'ring' && last[0].thing.id === step.thing.id) last.push(step)
+    else parts.push([step])
+  }
+  return parts.map((part, i) => clause(part, !i, caller))
+}
+
+// reason returns a decision in a simulated call; '' if it has no German text.
+function reason(r: Simulation['why'][number], s: Simulation): string {
+  const at = s.steps.findLastIndex((step) => step.thing.id === r.thing.id && (step.kind === 'enter' || step.kind === 'ring'))
+  const next = s.steps[at + 1]
+  const rings = s.steps.find((step) => step.kind === 'ring' && step.thing.id === r.thing.id)?.seconds
+  const known: Partial<Record<string, string>> = {
+    'All members ring at once.': 'Alle Mitglieder klingeln gleichzeitig.',
+    'The members ring one after the other.': 'Die Mitglieder klingeln nacheinander.',
+    'The members ring one after the other, and those before go on ringing.': 'Die Mitglieder klingeln nacheinander, und die vorherigen klingeln weiter.',
+  }
+  if (r.field === 'number') return r.thing.kind ? `${r.thing.number} ist die Nummer von ${r.thing.name}.` : `Die Nummer ${r.thing.number} ist nicht vergeben.`
+  if (r.field === 'enabled') return `${named(r.thing)} ist deaktiviert und kann nicht angerufen werden.`
+  if (r.field === 'strategy') return known[r.text] ?? ''
+  if (r.field === 'seconds' && rings) return `Jeder Versuch klingelt ${seconds(rings)}.`
+  if (r.field === 'fallback' && next) return `Kein Mitglied nimmt ab, und ${named(r.thing)} ${next.kind === 'enter' ? `leitet dann weiter an ${named(next.thing)}` : 'beendet dann den Anruf'}.`
+  if (r.text.startsWith('A phone that is called directly') && rings) return `Ein Telefon, das direkt angerufen wird, klingelt ${seconds(rings)}: So ist diese Anlage eingestellt.`
+  return ''
+}
+
 export const de: Messages = {
   app: {
     name: 'PBX Control Portal',
@@ -777,6 +831,29 @@ export const de: Messages = {
       ['g s', 'Einstellungen'],
       ['?', 'diese Tastenkürzel zeigen'],
     ],
+  },
+  pick: {
+    clear: (label) => `Leeren: ${label}`,
+    nothing: 'Nichts gefunden.',
+    more: (n) => `${count(n, 'weiterer', 'weitere')}: Name oder Nummer eingeben`,
+    results: (n) => count(n, 'Ergebnis', 'Ergebnisse'),
+  },
+  call: {
+    title: 'Anruf probieren',
+    says: 'Folgt den gespeicherten Einstellungen, ob sie angewendet sind oder nicht. Kein Telefon klingelt.',
+    unsaved: 'Ihre ungespeicherten Änderungen sind nicht berücksichtigt.',
+    caller: 'Anrufer',
+    anyone: 'Beliebiger Anrufer',
+    answers: 'Wer nimmt ab',
+    none: 'Niemand',
+    run: 'Anruf probieren',
+    again: 'Anruf noch einmal probieren',
+    running: 'Anruf wird verfolgt …',
+    steps: 'Schritt für Schritt',
+    why: 'Warum',
+    sentence: (s, caller) => `${upper(clauses(s, caller).join('; '))}.`,
+    step: (s, first, caller) => upper(clause([s], first, caller)),
+    reason,
   },
   palette: {
     open: 'Alles finden',
