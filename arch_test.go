@@ -15,6 +15,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/synergycall/pbxportal/internal/pbx"
 )
 
 const module = "github.com/synergycall/pbxportal"
@@ -429,4 +431,78 @@ func importPath(spec *ast.ImportSpec) string {
 		return spec.Path.Value // the parser accepts no import that is not quoted
 	}
 	return imported
+}
+
+// tablesOfKinds are the declarations in which a kind of thing has its row; CONTRIBUTING.md lists them.
+func tablesOfKinds() []string {
+	return []string{"pbx kindsOfThings", "render itemKinds", "callflow kindOf", "httpapi createdThings", "cli commands"}
+}
+
+func TestAKindOfThingIsNamedOnlyInItsFilesAndInTheTablesOfKinds(t *testing.T) {
+	t.Parallel()
+	const most = 500
+	recipe := read(t, "CONTRIBUTING.md")
+	for _, kind := range pbx.Kinds() {
+		name, lines, rows := strings.ReplaceAll(string(kind), "_", ""), 0, map[string]bool{}
+		for _, f := range sources(t) {
+			switch text := read(t, f.name); {
+			case f.test || f.pkg == "." || strings.HasPrefix(text, "// Code generated") || strings.HasSuffix(f.name, ".gen.go"):
+			case strings.HasPrefix(path.Base(f.name), name):
+				lines += strings.Count(text, "\n")
+				if !strings.Contains(recipe, "`"+strings.TrimPrefix(f.name, "internal/")+"`") && kind == pbx.KindRingGroup {
+					t.Errorf("CONTRIBUTING.md does not name %s", f.name)
+				}
+			case strings.Contains(strings.ToLower(text), name):
+				for _, where := range declarationsWith(t, f.name, text, name) {
+					if where = f.pkg + " " + where; !slices.Contains(tablesOfKinds(), where) {
+						t.Errorf("%s names the kind %s in %s: generic code follows from its rows in the tables of kinds (CONTRIBUTING.md)", f.name, kind, where)
+					}
+					rows[where] = true
+				}
+			}
+		}
+		if lines > most {
+			t.Errorf("the files of the kind %s have %d lines, want at most %d: move to the code of all kinds what is not special to this one", kind, lines, most)
+		}
+		for _, table := range tablesOfKinds() {
+			_, declaration, _ := strings.Cut(table, " ")
+			if !rows[table] || !strings.Contains(recipe, "`"+declaration+"`") {
+				t.Errorf("the kind %s has no row in %s, or CONTRIBUTING.md does not name that table", kind, table)
+			}
+		}
+	}
+}
+
+// declarationsWith returns the names of the top-level declarations of a file in which a name occurs, in an identifier, a text or a comment, whatever its
+// case; "" for a place outside all.
+func declarationsWith(t *testing.T, file, text, name string) (all []string) {
+	t.Helper()
+	set := token.NewFileSet()
+	syntax, err := parser.ParseFile(set, file, text, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lower := strings.ToLower(text)
+	for at := 0; ; at++ {
+		next := strings.Index(lower[at:], name)
+		if next < 0 {
+			return all
+		}
+		at += next
+		where := ""
+		for _, d := range syntax.Decls {
+			if set.Position(d.Pos()).Offset > at || set.Position(d.End()).Offset <= at {
+				continue
+			}
+			switch d := d.(type) {
+			case *ast.FuncDecl:
+				where = d.Name.Name
+			case *ast.GenDecl:
+				if s, ok := d.Specs[0].(*ast.TypeSpec); ok {
+					where = s.Name.Name
+				}
+			}
+		}
+		all = append(all, where)
+	}
 }

@@ -179,6 +179,6 @@ func clashText(clashes []pbx.HostObject) string {
 		return "Asterisk's own configuration refers to objects of users that are gone, and would be rejected as a whole: " + strings.Join(texts, ", ") +
 			"; nothing was changed, and force does not help. Rename or remove these sections there, then apply again"
 	}
-	return "Asterisk's own configuration has objects with the numbers of users or ring groups: " + strings.Join(texts, ", ") +
+	return "Asterisk's own configuration has objects with numbers of the portal: " + strings.Join(texts, ", ") +
 		"; nothing was changed, and force does not help. Rename or remove them there, or change these numbers in the portal; then apply again"
 }

@@ -152,7 +152,7 @@ func compareSteps(want, live []pbx.Step) (diffs []string) {
 		return cmp.Or(cmp.Compare(a.context, b.context), cmp.Compare(a.exten, b.exten), cmp.Compare(a.priority, b.priority))
 	}) {
 		if at.context == pbx.Context {
-			diffs = append(diffs, fmt.Sprintf("dialplan step %s is loaded, but belongs to no user and no ring group", render.OurStep(seen[at])))
+			diffs = append(diffs, fmt.Sprintf("dialplan step %s is loaded, but belongs to nothing in the portal", render.OurStep(seen[at])))
 		} else {
 			diffs = append(diffs, fmt.Sprintf("dialplan step %s is loaded, but the portal no longer has it", render.OurStep(seen[at])))
 		}

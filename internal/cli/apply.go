@@ -94,7 +94,7 @@ func (a *app) printHost(plan pbx.Plan) {
 		if o.Kind == pbx.KindReference {
 			fmt.Fprintf(a.stdout, "CLASH  %s: Asterisk would reject the whole file\n", o)
 		} else {
-			fmt.Fprintf(a.stdout, "CLASH  %s: a user or ring group has this number\n", o)
+			fmt.Fprintf(a.stdout, "CLASH  %s: the portal has this number, too\n", o)
 		}
 	}
 	notes := slices.DeleteFunc(slices.Clone(plan.Host), func(o pbx.HostObject) bool { return slices.Contains(plan.Clashes, o) })

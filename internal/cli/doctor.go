@@ -259,7 +259,7 @@ func (p *portal) examineThings(ctx context.Context, ready bool) node.Finding {
 func setCommands() string {
 	all := []string{"user set"}
 	for _, kind := range pbx.Kinds() {
-		all = append(all, strings.ReplaceAll(string(kind), "_", "-")+" set")
+		all = append(all, noun(kind)+" set")
 	}
 	return strings.Join(all, ", ")
 }

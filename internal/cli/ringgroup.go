@@ -2,12 +2,11 @@ package cli
 
 import (
 	"context"
-	"fmt"
+	"strconv"
 	"strings"
 
 	"github.com/synergycall/pbxportal/internal/httpapi"
 	"github.com/synergycall/pbxportal/internal/pbx"
-	"github.com/synergycall/pbxportal/internal/routing"
 )
 
 type ringGroupCommands struct {
@@ -29,29 +28,38 @@ type ringGroupFields struct {
 	Fallback *string  `help:"Where the call goes when no member answers." placeholder:"hangup|NUMBER"`
 }
 
-// into sets the fields that were given.
-func (f ringGroupFields) into(ctx context.Context, p *portal, name *string, g *pbx.RingGroup) error {
-	set(name, f.Name)
-	set(&g.Number, f.Number)
-	set(&g.Strategy, (*pbx.RingStrategy)(f.Strategy))
-	set(&g.Seconds, f.Seconds)
-	set(&g.SkipBusy, f.SkipBusy)
-	if f.Members != nil {
-		g.Members = nil
-		for _, key := range f.Members {
-			u, err := p.user(ctx, strings.TrimSpace(key))
-			if err != nil {
-				return err
-			}
-			g.Members = append(g.Members, u.ID)
+// setter looks up what the fields name, and returns the function that sets those that were given.
+func (f ringGroupFields) setter(ctx context.Context, p *portal) (func(*pbx.Item) error, error) {
+	var members []pbx.UserID
+	for _, key := range f.Members {
+		u, err := p.user(ctx, strings.TrimSpace(key))
+		if err != nil {
+			return nil, err
 		}
+		members = append(members, u.ID)
 	}
-	if f.Fallback == nil {
+	var fallback *pbx.Destination
+	if f.Fallback != nil {
+		to, err := p.destination(ctx, *f.Fallback)
+		if err != nil {
+			return nil, err
+		}
+		fallback = &to
+	}
+	return func(i *pbx.Item) error {
+		if g, ok := i.Body.(*pbx.RingGroup); ok {
+			set(&i.Name, f.Name)
+			set(&g.Number, f.Number)
+			set(&g.Strategy, (*pbx.RingStrategy)(f.Strategy))
+			set(&g.Seconds, f.Seconds)
+			set(&g.SkipBusy, f.SkipBusy)
+			set(&g.Fallback, fallback)
+			if f.Members != nil {
+				g.Members = members
+			}
+		}
 		return nil
-	}
-	to, err := p.destination(ctx, *f.Fallback)
-	g.Fallback = to
-	return err
+	}, nil
 }
 
 type ringGroupAddCommand struct {
@@ -60,15 +68,11 @@ type ringGroupAddCommand struct {
 
 // Run creates the ring group.
 func (c *ringGroupAddCommand) Run(ctx context.Context, a *app, p *portal) error {
-	name, g := "", &pbx.RingGroup{SkipBusy: true, Fallback: pbx.Destination{Kind: pbx.Hangup}}
-	if err := c.into(ctx, p, &name, g); err != nil {
-		return err
-	}
-	i, err := p.routing.Create(ctx, pbx.DefaultTenant, name, g)
+	fields, err := c.setter(ctx, p)
 	if err != nil {
 		return err
 	}
-	return a.printRingGroup(ctx, p, i, "Not applied yet: run pbxportal apply to configure it in Asterisk.")
+	return a.addThing(ctx, p, shownRingGroups(), &pbx.RingGroup{SkipBusy: true, Fallback: pbx.Destination{Kind: pbx.Hangup}}, fields)
 }
 
 type ringGroupListCommand struct {
@@ -77,29 +81,7 @@ type ringGroupListCommand struct {
 
 // Run lists the ring groups.
 func (c *ringGroupListCommand) Run(ctx context.Context, a *app, p *portal) error {
-	page, err := p.routing.List(ctx, pbx.DefaultTenant, pbx.KindRingGroup, routing.Query{Text: c.Find})
-	if err != nil {
-		return err
-	}
-	if a.json {
-		return a.printJSON(httpapi.RingGroupsJSON(page.Items))
-	}
-	if len(page.Items) == 0 {
-		fmt.Fprintln(a.stdout, "No ring groups. Create one: pbxportal ring-group add --name Sales --members 1000,1001")
-		return nil
-	}
-	names, err := p.names(ctx)
-	if err != nil {
-		return err
-	}
-	w := newTable(a.stdout)
-	fmt.Fprintln(w, "NUMBER\tNAME\tSTRATEGY\tMEMBERS\tSECONDS\tFALLBACK\tID")
-	for _, i := range page.Items {
-		if g, ok := i.Body.(*pbx.RingGroup); ok {
-			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%d\t%s\t%s\n", g.Number, oneLine(i.Name), g.Strategy, members(g, names), g.Seconds, destinationText(g.Fallback, names), i.ID)
-		}
-	}
-	return w.Flush()
+	return a.listThings(ctx, p, shownRingGroups(), c.Find)
 }
 
 type ringGroupShowCommand struct {
@@ -108,11 +90,7 @@ type ringGroupShowCommand struct {
 
 // Run shows the ring group.
 func (c *ringGroupShowCommand) Run(ctx context.Context, a *app, p *portal) error {
-	i, err := p.item(ctx, pbx.KindRingGroup, c.Group)
-	if err != nil {
-		return err
-	}
-	return a.printRingGroup(ctx, p, i, "")
+	return a.showThing(ctx, p, shownRingGroups(), c.Group)
 }
 
 type ringGroupSetCommand struct {
@@ -122,37 +100,11 @@ type ringGroupSetCommand struct {
 
 // Run changes the ring group.
 func (c *ringGroupSetCommand) Run(ctx context.Context, a *app, p *portal) error {
-	was, err := p.item(ctx, pbx.KindRingGroup, c.Group)
+	fields, err := c.setter(ctx, p)
 	if err != nil {
 		return err
 	}
-	given := &pbx.RingGroup{} // looked up here: the change runs in a transaction
-	if err = c.into(ctx, p, new(string), given); err != nil {
-		return err
-	}
-	i, err := p.routing.Change(ctx, pbx.DefaultTenant, pbx.KindRingGroup, was.ID, 0, func(i *pbx.Item) error {
-		g, ok := i.Body.(*pbx.RingGroup)
-		if !ok {
-			return nil
-		}
-		fields := c.ringGroupFields
-		fields.Members, fields.Fallback = nil, nil
-		if c.Members != nil {
-			g.Members = given.Members
-		}
-		if c.Fallback != nil {
-			g.Fallback = given.Fallback
-		}
-		return fields.into(ctx, p, &i.Name, g)
-	})
-	if err != nil {
-		return err
-	}
-	next := "Not applied yet: run pbxportal apply."
-	if i.Version == was.Version {
-		next = "Nothing changed."
-	}
-	return a.printRingGroup(ctx, p, i, next)
+	return a.setThing(ctx, p, shownRingGroups(), c.Group, fields)
 }
 
 type ringGroupDeleteCommand struct {
@@ -161,51 +113,30 @@ type ringGroupDeleteCommand struct {
 
 // Run deletes the ring group.
 func (c *ringGroupDeleteCommand) Run(ctx context.Context, a *app, p *portal) error {
-	i, err := p.item(ctx, pbx.KindRingGroup, c.Group)
-	if err != nil {
-		return err
-	}
-	if i, err = p.routing.Delete(ctx, pbx.DefaultTenant, pbx.KindRingGroup, i.ID, 0); err != nil {
-		return err
-	}
-	if a.json {
-		return a.printJSON(httpapi.RingGroupJSON(i))
-	}
-	fmt.Fprintf(a.stdout, "Deleted %s; its number is free.\nIt works until the next apply: run pbxportal apply.\n", oneLine(i.Name))
-	return nil
+	return a.deleteThing(ctx, p, shownRingGroups(), c.Group)
 }
 
-// printRingGroup prints one ring group, and in text form a last line that says what to do next.
-func (a *app) printRingGroup(ctx context.Context, p *portal, i pbx.Item, next string) error {
-	if a.json {
-		return a.printJSON(httpapi.RingGroupJSON(i))
+// shownRingGroups returns how ring groups are printed.
+func shownRingGroups() shownKind {
+	return shownKind{
+		kind: pbx.KindRingGroup, json: httpapi.RingGroupJSON, list: httpapi.RingGroupsJSON, example: "--name Sales --members 1000,1001",
+		cells: func(i pbx.Item, names map[pbx.Ref]string) []cell {
+			g, ok := i.Body.(*pbx.RingGroup)
+			if !ok {
+				return nil
+			}
+			members := make([]string, len(g.Members))
+			for n, m := range g.Members {
+				members[n] = names[pbx.Ref{Kind: pbx.KindUser, ID: string(m)}]
+			}
+			busy := "ring, too"
+			if g.SkipBusy {
+				busy = "are left out"
+			}
+			return []cell{
+				{"Strategy", string(g.Strategy), true}, {"Members", strings.Join(members, ","), true}, {"Seconds", strconv.Itoa(g.Seconds), true},
+				{"Busy members", busy, false}, {"Fallback", destinationText(g.Fallback, names), true},
+			}
+		},
 	}
-	g, ok := i.Body.(*pbx.RingGroup)
-	if !ok {
-		return nil
-	}
-	names, err := p.names(ctx)
-	if err != nil {
-		return err
-	}
-	busy := "ring, too"
-	if g.SkipBusy {
-		busy = "are left out"
-	}
-	w := newTable(a.stdout)
-	fmt.Fprintf(w, "Name\t%s\nNumber\t%s\nStrategy\t%s\nMembers\t%s\nSeconds\t%d\nBusy members\t%s\nFallback\t%s\nID\t%s\n",
-		oneLine(i.Name), g.Number, g.Strategy, members(g, names), g.Seconds, busy, destinationText(g.Fallback, names), i.ID)
-	if next != "" {
-		fmt.Fprintln(w, next)
-	}
-	return w.Flush()
-}
-
-// members returns the numbers of the members of a ring group.
-func members(g *pbx.RingGroup, names map[pbx.Ref]string) string {
-	all := make([]string, len(g.Members))
-	for n, m := range g.Members {
-		all[n] = names[pbx.Ref{Kind: pbx.KindUser, ID: string(m)}]
-	}
-	return strings.Join(all, ",")
 }

@@ -6,7 +6,138 @@ import (
 	"strings"
 
 	"github.com/synergycall/pbxportal/internal/pbx"
+	"github.com/synergycall/pbxportal/internal/routing"
 )
+
+// shownKind is how items of one kind are printed.
+type shownKind struct {
+	kind    pbx.ThingKind
+	json    func(pbx.Item) any
+	list    func([]pbx.Item) any
+	example string // the flags of an addition
+	cells   func(i pbx.Item, names map[pbx.Ref]string) []cell
+}
+
+// cell is a field of an item as it is printed. Its label is the heading of a column, if lists have it.
+type cell struct {
+	label, value string
+	listed       bool
+}
+
+// noun returns what a kind is called on the command line.
+func noun(kind pbx.ThingKind) string { return strings.ReplaceAll(string(kind), "_", "-") }
+
+// words returns a kind as a text says it.
+func words(kind pbx.ThingKind) string { return strings.ReplaceAll(string(kind), "_", " ") }
+
+// addThing creates an item: body with the fields that fields sets.
+func (a *app) addThing(ctx context.Context, p *portal, k shownKind, body pbx.Body, fields func(*pbx.Item) error) error {
+	i := pbx.Item{Body: body}
+	err := fields(&i)
+	if err == nil {
+		i, err = p.routing.Create(ctx, pbx.DefaultTenant, i.Name, i.Body)
+	}
+	if err != nil {
+		return err
+	}
+	return a.printThing(ctx, p, k, i, "Not applied yet: run pbxportal apply to configure it in Asterisk.")
+}
+
+// listThings prints the items of a kind whose name or number contains a text.
+func (a *app) listThings(ctx context.Context, p *portal, k shownKind, text string) error {
+	page, err := p.routing.List(ctx, pbx.DefaultTenant, k.kind, routing.Query{Text: text})
+	if err != nil {
+		return err
+	}
+	if a.json {
+		return a.printJSON(k.list(page.Items))
+	}
+	if len(page.Items) == 0 {
+		fmt.Fprintf(a.stdout, "No %ss. Create one: pbxportal %s add %s\n", words(k.kind), noun(k.kind), k.example)
+		return nil
+	}
+	names, err := p.names(ctx)
+	if err != nil {
+		return err
+	}
+	w := newTable(a.stdout)
+	for n, i := range page.Items {
+		headings, values := []string{"NUMBER", "NAME"}, []string{numberOf(i), oneLine(i.Name)}
+		for _, c := range k.cells(i, names) {
+			if c.listed {
+				headings, values = append(headings, strings.ToUpper(c.label)), append(values, c.value)
+			}
+		}
+		if n == 0 {
+			fmt.Fprintln(w, strings.Join(append(headings, "ID"), "\t"))
+		}
+		fmt.Fprintln(w, strings.Join(append(values, string(i.ID)), "\t"))
+	}
+	return w.Flush()
+}
+
+// showThing prints one item.
+func (a *app) showThing(ctx context.Context, p *portal, k shownKind, key string) error {
+	i, err := p.item(ctx, k.kind, key)
+	if err != nil {
+		return err
+	}
+	return a.printThing(ctx, p, k, i, "")
+}
+
+// setThing changes those fields of an item that fields sets, and prints it.
+func (a *app) setThing(ctx context.Context, p *portal, k shownKind, key string, fields func(*pbx.Item) error) error {
+	was, err := p.item(ctx, k.kind, key)
+	if err != nil {
+		return err
+	}
+	i, err := p.routing.Change(ctx, pbx.DefaultTenant, k.kind, was.ID, 0, fields)
+	if err != nil {
+		return err
+	}
+	next := "Not applied yet: run pbxportal apply."
+	if i.Version == was.Version {
+		next = "Nothing changed."
+	}
+	return a.printThing(ctx, p, k, i, next)
+}
+
+// deleteThing deletes an item.
+func (a *app) deleteThing(ctx context.Context, p *portal, k shownKind, key string) error {
+	i, err := p.item(ctx, k.kind, key)
+	if err == nil {
+		i, err = p.routing.Delete(ctx, pbx.DefaultTenant, k.kind, i.ID, 0)
+	}
+	if err != nil {
+		return err
+	}
+	if a.json {
+		return a.printJSON(k.json(i))
+	}
+	fmt.Fprintf(a.stdout, "Deleted %s; its number is free.\nIt works until the next apply: run pbxportal apply.\n", oneLine(i.Name))
+	return nil
+}
+
+// printThing prints one item, and in text form a last line that says what to do next.
+func (a *app) printThing(ctx context.Context, p *portal, k shownKind, i pbx.Item, next string) error {
+	if a.json {
+		return a.printJSON(k.json(i))
+	}
+	names, err := p.names(ctx)
+	if err != nil {
+		return err
+	}
+	w := newTable(a.stdout)
+	fmt.Fprintf(w, "Name\t%s\nNumber\t%s\n", oneLine(i.Name), numberOf(i))
+	for _, c := range k.cells(i, names) {
+		fmt.Fprintf(w, "%s\t%s\n", c.label, c.value)
+	}
+	fmt.Fprintf(w, "ID\t%s\n", i.ID)
+	if next != "" {
+		fmt.Fprintln(w, next)
+	}
+	return w.Flush()
+}
 
 // item finds an item of a kind by id, number or name.
 func (p *portal) item(ctx context.Context, kind pbx.ThingKind, key string) (pbx.Item, error) {
@@ -19,7 +150,7 @@ func (p *portal) item(ctx context.Context, kind pbx.ThingKind, key string) (pbx.
 			return i, nil
 		}
 	}
-	return pbx.Item{}, noThing(strings.ReplaceAll(string(kind), "_", "-"), key)
+	return pbx.Item{}, noThing(noun(kind), key)
 }
 
 // numberOf returns the first number of an item, "" if it has none.
@@ -43,9 +174,13 @@ func (p *portal) destination(ctx context.Context, key string) (pbx.Destination, 
 			return pbx.Destination{Kind: kind, ID: string(i.ID)}, err
 		}
 	}
+	lists := []string{"pbxportal user list"}
+	for _, kind := range pbx.Kinds() {
+		lists = append(lists, "pbxportal "+noun(kind)+" list")
+	}
 	return pbx.Destination{}, &pbx.Error{
 		Kind: pbx.KindNotFound, Code: pbx.CodeThingNotFound,
-		Msg: fmt.Sprintf("nothing has the number %q: give hangup, or the number of a user or ring group, as pbxportal user list and pbxportal ring-group list show them", key),
+		Msg: fmt.Sprintf("nothing has the number %q: give hangup, or a number that one of these shows: %s", key, strings.Join(lists, ", ")),
 	}
 }
 

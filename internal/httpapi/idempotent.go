@@ -80,12 +80,9 @@ func (a *api) answerAgain(w http.ResponseWriter, r *http.Request, operationID st
 
 // responses has, of the operations that respond with an object, the response with the object of an id as it is now.
 func (a *api) responses() map[string]func(ctx context.Context, id string) (func(http.ResponseWriter) error, error) {
-	return map[string]func(context.Context, string) (func(http.ResponseWriter) error, error){
-		"createUser":        a.createdUser,
-		"createUserV1":      a.createdUserV1,
-		"renewUserSecretV1": a.renewedSecret,
-		"createRingGroup":   a.createdRingGroup,
-	}
+	all := a.createdThings()
+	all["createUser"], all["createUserV1"], all["renewUserSecretV1"] = a.createdUser, a.createdUserV1, a.renewedSecret
+	return all
 }
 
 // answerLost returns the error of a repeated request whose response cannot be given again.

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"net/http"
 	"strings"
 
 	"github.com/synergycall/pbxportal/internal/pbx"
@@ -16,6 +17,13 @@ type kindOf[T any] struct {
 	path string // of the list
 	to   func(pbx.Item) T
 	from func(T) (name string, body pbx.Body)
+}
+
+// createdThings has, of the operations that create an item, the response with the item of an id as it is now: a new kind adds its row here.
+func (a *api) createdThings() map[string]func(context.Context, string) (func(http.ResponseWriter) error, error) {
+	return map[string]func(context.Context, string) (func(http.ResponseWriter) error, error){
+		"createRingGroup": a.createdRingGroup,
+	}
 }
 
 // served is an item in its form of the contract.

@@ -54,7 +54,7 @@ func phoneModules() []string {
 	}
 }
 
-// libraryModules returns the modules without which calls do not pass through the dialplan library. It is used once there are ring groups.
+// libraryModules returns the modules without which calls do not pass through the dialplan library. It is used once there is more than users.
 func libraryModules() []string {
 	return []string{"app_stack.so", "func_cut.so", "func_devstate.so", "func_dialplan.so", "func_logic.so"}
 }
@@ -592,7 +592,7 @@ func (l *Local) examineAsterisk(ctx context.Context) []Finding {
 		all = append(all, Finding{Subject: "modules", Grade: Bad, Detail: "not loaded: " + strings.Join(phones, ", ") + "; phones need them", Fix: fix, Beside: true})
 	}
 	if routines := lacks(libraryModules()); len(routines) > 0 && exists(filepath.Join(l.dir, pbx.LibraryPath)) {
-		all = append(all, Finding{Subject: "modules", Grade: Bad, Detail: "not loaded: " + strings.Join(routines, ", ") + "; every call needs them once there are ring groups", Fix: fix, Beside: true})
+		all = append(all, Finding{Subject: "modules", Grade: Bad, Detail: "not loaded: " + strings.Join(routines, ", ") + "; every call needs them once there is more than users", Fix: fix, Beside: true})
 	}
 	if len(missing)+len(phones) == 0 {
 		all = append(all, Finding{Subject: "modules", Grade: Good, Detail: fmt.Sprintf("all %d that an apply and phones need are loaded", len(applyModules())+len(phoneModules()))})

@@ -147,7 +147,7 @@ type Plan struct {
 	Hash      string // identifies exactly this plan: the present state, and the planned one
 	Revision  int    // the current revision; 0 before the first
 	Users     int    // users in the database
-	Items     int    `json:",omitempty"` // items in the database: ring groups
+	Items     int    `json:",omitempty"` // items in the database
 	Pending   bool   // the database differs from the files
 	Changes   []Change
 	Diffs     []FileDiff

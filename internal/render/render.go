@@ -1,5 +1,5 @@
 // Package render converts users and items to the exact bytes of the files that Asterisk reads, and back. It is pure: the same model and options always result
-// in the same bytes. Each kind of thing (user.go, ringgroup.go) defines its PJSIP objects and dialplan steps, and one writer per format (pjsip.go, dialplan.go)
+// in the same bytes. Each kind of thing (user.go, item.go) defines its PJSIP objects and dialplan steps, and one writer per format (pjsip.go, dialplan.go)
 // writes them. What items do during a call is in one constant file (library.conf). User text reaches a file only through encode (encode.go). Everything is read back by parse (parse.go), our own implementation of Asterisk's line
 // rules: files that Asterisk would not read as exactly the intended objects are never returned.
 //
