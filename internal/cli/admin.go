@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/synergycall/pbxportal/internal/auth"
+	"github.com/synergycall/pbxportal/internal/httpapi"
+	"github.com/synergycall/pbxportal/internal/httpapi/openapi"
 	"github.com/synergycall/pbxportal/internal/pbx"
 )
 
@@ -40,7 +42,7 @@ func (c *adminCreateCommand) Run(ctx context.Context, a *app, p *portal) error {
 		return err
 	}
 	if a.json {
-		return a.printJSON(toAccountJSON(account))
+		return a.printJSON(httpapi.AccountJSON(account))
 	}
 	fmt.Fprintf(a.stdout, "%s <%s> can sign in as %s.\n", account.Name, account.Email, account.Role)
 	return nil
@@ -61,11 +63,7 @@ func (c *adminListCommand) Run(ctx context.Context, a *app, p *portal) error {
 		return err
 	}
 	if a.json {
-		list := make([]accountJSON, len(accounts))
-		for i, account := range accounts {
-			list[i] = toAccountJSON(account)
-		}
-		return a.printJSON(listJSON("accounts", list, string(next)))
+		return a.printJSON(httpapi.AccountsJSON(accounts, next))
 	}
 	if len(accounts) == 0 {
 		fmt.Fprintln(a.stdout, "No accounts. Create one: pbxportal admin create NAME EMAIL")
@@ -148,7 +146,7 @@ func (a *app) setDisabled(ctx context.Context, p *portal, email string, disabled
 		return err
 	}
 	if a.json {
-		return a.printJSON(toAccountJSON(account))
+		return a.printJSON(httpapi.AccountJSON(account))
 	}
 	verb := "can sign in again"
 	if disabled {
@@ -173,7 +171,7 @@ func (c *adminUnlinkCommand) Run(ctx context.Context, a *app, p *portal) error {
 		return err
 	}
 	if a.json {
-		return a.printJSON(map[string]any{"id": account.ID, "email": account.Email, "unlinked": had})
+		return a.printJSON(openapi.UnlinkReport{ID: string(account.ID), Email: account.Email, Unlinked: had})
 	}
 	if !had {
 		fmt.Fprintf(a.stdout, "%s <%s> is not linked to a provider.\n", account.Name, account.Email)
@@ -193,7 +191,7 @@ func (*adminAfterRestoreCommand) Run(ctx context.Context, a *app, p *portal) err
 		return err
 	}
 	if a.json {
-		return a.printJSON(map[string]any{"sessions": ended.Sessions, "links": ended.Links, "tokens": ended.Tokens})
+		return a.printJSON(openapi.RevocationReport{Sessions: ended.Sessions, Links: ended.Links, Tokens: ended.Tokens})
 	}
 	fmt.Fprintf(a.stdout, "Ended: %d sessions, %d links, %d tokens. Create new tokens for the programs that need one.\n", ended.Sessions, ended.Links, ended.Tokens)
 	fmt.Fprintln(a.stdout, "Accounts, roles, passwords and recovery codes are those of the backup. Repeat what was disabled, deleted, reset or changed since: pbxportal admin list shows the accounts.")
@@ -217,7 +215,7 @@ func (*adminSetupLinkCommand) Run(ctx context.Context, a *app, p *portal) error 
 // printLink prints a one-time link.
 func (a *app) printLink(link pbx.Link, url, purpose string) error {
 	if a.json {
-		return a.printJSON(map[string]any{"link": map[string]any{"code": link.Code.Reveal(), "url": url, "expires_at": link.ExpiresAt}})
+		return a.printJSON(openapi.AccountReset{Link: openapi.OneTimeLink{Code: link.Code.Reveal(), URL: &url, ExpiresAt: link.ExpiresAt}})
 	}
 	fmt.Fprintf(a.stderr, "Open this once, before %s, to %s:\n", link.ExpiresAt.Format(time.RFC3339), purpose)
 	fmt.Fprintln(a.stdout, url)

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/synergycall/pbxportal/internal/apply"
+	"github.com/synergycall/pbxportal/internal/httpapi"
+	"github.com/synergycall/pbxportal/internal/httpapi/openapi"
 	"github.com/synergycall/pbxportal/internal/pbx"
 )
 
@@ -29,7 +31,7 @@ func (c *planCommand) Run(ctx context.Context, a *app, p *portal) error {
 		return err
 	}
 	if a.json {
-		err = a.printJSON(toPlanJSON(plan))
+		err = a.printJSON(httpapi.PlanJSON(plan))
 	} else {
 		a.printPlan(plan, c.Diff)
 	}
@@ -200,12 +202,32 @@ func (a *app) apply(ctx context.Context, p *portal, r apply.Request) error {
 	}
 	run, err := p.engine.Apply(ctx, r)
 	if a.json {
-		return errors.Join(a.printJSON(toRunJSON(run, err)), err)
+		report := httpapi.ApplyJSON(run)
+		if err != nil {
+			report.Outcome, report.Code, report.Error = openapi.Outcome(pbx.Failure), new(pbx.CodeOf(err)), new(errorText(err))
+		}
+		return errors.Join(a.printJSON(report), err)
 	}
 	if run.Log.ID != "" {
 		a.printRun(run)
 	}
 	return err
+}
+
+// errorText returns the text of an error without repetition: its message includes the reason already, but not why a database is unavailable.
+func errorText(err error) string {
+	e, ok := errors.AsType[*pbx.Error](err)
+	if !ok {
+		return err.Error()
+	}
+	said, cause := *e, e.Err
+	for inner, ok := errors.AsType[*pbx.Error](cause); ok; inner, ok = errors.AsType[*pbx.Error](cause) {
+		cause = inner.Err
+	}
+	if said.Err = nil; e.Kind == pbx.KindUnavailable {
+		said.Err = cause
+	}
+	return said.Error()
 }
 
 // printEvent prints an event of an apply.
@@ -268,7 +290,7 @@ func (*installCommand) Run(ctx context.Context, a *app, p *portal) error {
 		return err
 	}
 	if a.json {
-		return a.printJSON(map[string]any{"installed": made})
+		return a.printJSON(openapi.InstallationReport{Installed: made})
 	}
 	if !made {
 		fmt.Fprintln(a.stdout, "The files exist already. Check with pbxportal doctor whether Asterisk includes them.")
@@ -289,7 +311,7 @@ func (*recoverCommand) Run(ctx context.Context, a *app, p *portal) error {
 		return err
 	}
 	if a.json {
-		return a.printJSON(map[string]any{"did": append([]string{}, did...)})
+		return a.printJSON(openapi.RecoveryReport{Did: append([]string{}, did...)})
 	}
 	if len(did) == 0 {
 		fmt.Fprintln(a.stdout, "Nothing to recover.")
@@ -325,11 +347,11 @@ func (c *revisionListCommand) Run(ctx context.Context, a *app, p *portal) error 
 		return err
 	}
 	if a.json {
-		all := make([]runJSON, len(runs))
+		report := openapi.RevisionReport{Current: site.Current, Good: site.LastVerified, Revisions: make([]openapi.ApplyReport, len(runs))}
 		for i, r := range runs {
-			all[i] = toRunJSON(r, nil)
+			report.Revisions[i] = httpapi.ApplyJSON(r)
 		}
-		return a.printJSON(map[string]any{"current": site.Current, "good": site.LastVerified, "revisions": all})
+		return a.printJSON(report)
 	}
 	if len(runs) == 0 {
 		fmt.Fprintln(a.stdout, "Nothing has been applied yet. Apply: pbxportal apply")
@@ -363,7 +385,7 @@ func (c *revisionDiffCommand) Run(ctx context.Context, a *app, p *portal) error 
 		return err
 	}
 	if a.json {
-		return a.printJSON(map[string]any{"diffs": toDiffsJSON(diffs)})
+		return a.printJSON(httpapi.DiffJSON(c.From, c.To, diffs))
 	}
 	for _, d := range diffs {
 		if d.Text == "" {

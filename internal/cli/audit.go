@@ -9,6 +9,8 @@ import (
 	"unicode"
 
 	"github.com/synergycall/pbxportal/internal/apply"
+	"github.com/synergycall/pbxportal/internal/httpapi"
+	"github.com/synergycall/pbxportal/internal/httpapi/openapi"
 	"github.com/synergycall/pbxportal/internal/pbx"
 )
 
@@ -42,16 +44,11 @@ func (c *auditListCommand) Run(ctx context.Context, a *app, p *portal) error {
 		return err
 	}
 	if a.json {
-		type listedJSON struct {
-			logJSON
-
-			Result pbx.Result `json:"result,omitempty"`
-		}
-		logs := make([]listedJSON, len(page.Logs))
+		report := openapi.ApplyLogReport{Logs: make([]openapi.ApplyLogLine, len(page.Logs))}
 		for i, l := range page.Logs {
-			logs[i] = listedJSON{toLogJSON(l), results[l.ID]}
+			report.Logs[i] = httpapi.ApplyLogJSON(l, results[l.ID])
 		}
-		return a.printJSON(map[string]any{"logs": logs})
+		return a.printJSON(report)
 	}
 	if len(page.Logs) == 0 {
 		fmt.Fprintln(a.stdout, "Nothing has been applied yet. Apply: pbxportal apply")
@@ -84,7 +81,7 @@ func (c *auditShowCommand) Run(ctx context.Context, a *app, p *portal) error {
 		return err
 	}
 	if a.json {
-		return a.printJSON(toRunJSON(r, nil))
+		return a.printJSON(httpapi.ApplyJSON(r))
 	}
 	a.printStory(r)
 	return nil

@@ -14,6 +14,7 @@ import (
 	"github.com/synergycall/pbxportal/internal/apply"
 	"github.com/synergycall/pbxportal/internal/audit"
 	"github.com/synergycall/pbxportal/internal/config"
+	"github.com/synergycall/pbxportal/internal/httpapi/openapi"
 	"github.com/synergycall/pbxportal/internal/node"
 	"github.com/synergycall/pbxportal/internal/pbx"
 	"github.com/synergycall/pbxportal/internal/regular"
@@ -51,18 +52,14 @@ func (*doctorCommand) Run(ctx context.Context, a *app) error {
 		}
 	}
 	if a.json {
-		type findingJSON struct {
-			Subject string     `json:"subject"`
-			Grade   node.Grade `json:"grade"`
-			Detail  string     `json:"detail"`
-			Fix     string     `json:"cure,omitempty"`
-			Beside  bool       `json:"beside_apply"`
-		}
-		out := make([]findingJSON, len(findings))
+		report := openapi.DoctorReport{Findings: make([]openapi.Finding, len(findings)), Broken: broken, ApplyCanSucceed: broken == beside}
 		for i, f := range findings {
-			out[i] = findingJSON(f)
+			report.Findings[i] = openapi.Finding{Subject: f.Subject, Grade: openapi.FindingGrade(f.Grade), Detail: f.Detail, BesideApply: f.Beside}
+			if f.Fix != "" {
+				report.Findings[i].Cure = &f.Fix
+			}
 		}
-		if err := a.printJSON(map[string]any{"findings": out, "broken": broken, "apply_can_succeed": broken == beside}); err != nil {
+		if err := a.printJSON(report); err != nil {
 			return err
 		}
 	} else {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/synergycall/pbxportal/internal/config"
+	"github.com/synergycall/pbxportal/internal/httpapi/openapi"
 	"github.com/synergycall/pbxportal/internal/keyring"
 	"github.com/synergycall/pbxportal/internal/node"
 	"github.com/synergycall/pbxportal/internal/pbx"
@@ -161,7 +162,7 @@ func (c *rotateKeyCommand) Run(ctx context.Context, a *app, p *portal) error {
 		return err
 	}
 	if a.json {
-		return a.printJSON(map[string]any{"key": p.keys.Current(), "keys": p.keys.IDs(), "rows": did.Rows, "left_open": append([]string{}, did.Left...)})
+		return a.printJSON(openapi.KeyRotationReport{Key: p.keys.Current(), Keys: p.keys.IDs(), Rows: did.Rows, LeftOpen: append(openapi.LeftOpen{}, did.Left...)})
 	}
 	if plain {
 		fmt.Fprintf(a.stdout, "SECRET_STORAGE is plain: %d rows were decrypted, and there is no new key.\n", did.Rows)

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/synergycall/pbxportal/internal/httpapi/openapi"
 	"github.com/synergycall/pbxportal/internal/keyring"
 	"github.com/synergycall/pbxportal/internal/pbx"
 )
@@ -105,15 +106,17 @@ func (p *portal) replaceLost(ctx context.Context, a *app, ids []string) error {
 			return err
 		}
 	}
-	numbers, emails := make([]pbx.Number, len(users)), make([]string, len(accounts))
+	numbers, emails := make([]int, len(users)), make([]string, len(accounts))
 	for i, u := range users {
-		numbers[i] = u.Extension.Number
+		numbers[i] = int(u.Extension.Number)
 	}
 	for i, account := range accounts {
 		emails[i] = account.Email
 	}
 	if a.json {
-		return a.printJSON(map[string]any{"key": p.keys.Current(), "given_up": ids, "new_secrets": numbers, "second_factors_lost": emails, "revisions_dropped": revisions})
+		return a.printJSON(openapi.LostKeyReport{
+			Key: p.keys.Current(), GivenUp: ids, NewSecrets: numbers, SecondFactorsLost: emails, RevisionsDropped: revisions,
+		})
 	}
 	fmt.Fprintf(a.stdout, "Key %s encrypts from now on; %s given up.\n", p.keys.Current(), strings.Join(ids, ", "))
 	if len(numbers) > 0 {
@@ -130,7 +133,7 @@ func (p *portal) replaceLost(ctx context.Context, a *app, ids []string) error {
 }
 
 // listed returns numbers as text, shortened if there are many.
-func listed(numbers []pbx.Number) string {
+func listed(numbers []int) string {
 	slices.Sort(numbers)
 	var all []string
 	for i, n := range numbers {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/synergycall/pbxportal/internal/httpapi/openapi"
 	"github.com/synergycall/pbxportal/internal/pbx"
 )
 
@@ -43,9 +44,9 @@ func (c *migrateCommand) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	if a.json {
-		return a.printJSON(map[string]any{
-			"database": p.store.Describe(), "applied": append([]int64{}, applied...), "sealed": did.Rows, "hashed": covered, "derived": derived, "left_open": append([]string{}, did.Left...),
-			"forgotten_revisions": forgotten,
+		return a.printJSON(openapi.MigrationReport{
+			Database: p.store.Describe(), Applied: append([]int64{}, applied...), Sealed: did.Rows, Hashed: covered, Derived: derived, LeftOpen: append(openapi.LeftOpen{}, did.Left...),
+			ForgottenRevisions: forgotten,
 		})
 	}
 	if len(applied) == 0 && did.Rows == 0 && forgotten == 0 && covered == 0 && derived == 0 {

@@ -12,6 +12,7 @@ import (
 	"github.com/alecthomas/kong"
 
 	"github.com/synergycall/pbxportal/internal/config"
+	"github.com/synergycall/pbxportal/internal/httpapi/openapi"
 )
 
 // origins resolves flags from the environment or from settings files, and keeps the source of each value.
@@ -128,21 +129,16 @@ type configShowCommand struct{}
 // Run lists the settings.
 func (*configShowCommand) Run(a *app) error {
 	c, wrong := a.config.CompleteWith(a.stateDir)
-	type settingJSON struct {
-		Name   string `json:"name"`
-		Value  string `json:"value"`
-		Source string `json:"source"`
-	}
-	var settings []settingJSON
+	var settings []openapi.Setting
 	for _, v := range c.Values() {
 		source := a.from.from[v.Name]
 		if source == "" {
 			source = "default"
 		}
-		settings = append(settings, settingJSON{v.Name, v.Text, source})
+		settings = append(settings, openapi.Setting{Name: v.Name, Value: v.Text, Source: source})
 	}
 	if a.json {
-		if err := a.printJSON(map[string]any{"settings": settings}); err != nil {
+		if err := a.printJSON(openapi.SettingsReport{Settings: settings}); err != nil {
 			return err
 		}
 	} else {

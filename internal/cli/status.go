@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/synergycall/pbxportal/internal/httpapi"
 	"github.com/synergycall/pbxportal/internal/live"
 )
 
@@ -40,7 +41,7 @@ func (*statusCommand) Run(ctx context.Context, a *app) error {
 		return fmt.Errorf("cannot read the live state of Asterisk: %s", s.Link.Message)
 	}
 	if a.json {
-		return a.printJSON(toLiveJSON(s))
+		return a.printJSON(httpapi.LiveJSON(s))
 	}
 	a.printLive(s)
 	return nil

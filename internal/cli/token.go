@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/synergycall/pbxportal/internal/auth"
+	"github.com/synergycall/pbxportal/internal/httpapi"
+	"github.com/synergycall/pbxportal/internal/httpapi/openapi"
 	"github.com/synergycall/pbxportal/internal/pbx"
 )
 
@@ -35,7 +37,7 @@ func (c *tokenCreateCommand) Run(ctx context.Context, a *app, p *portal) error {
 		return err
 	}
 	if a.json {
-		return a.printJSON(map[string]any{"token": toTokenJSON(token), "secret": secret.Reveal()})
+		return a.printJSON(openapi.CreatedToken{Token: httpapi.TokenJSON(token), Secret: secret.Reveal()})
 	}
 	fmt.Fprintf(a.stderr, "Token %s for %s, %s, expires: %s. It is not shown again.\n", token.ID, token.Name, tokenRights(token), orNever(token.ExpiresAt))
 	fmt.Fprintln(a.stdout, secret.Reveal())
@@ -86,11 +88,7 @@ func (c *tokenListCommand) Run(ctx context.Context, a *app, p *portal) error {
 		return err
 	}
 	if a.json {
-		list := make([]tokenJSON, len(tokens))
-		for i, t := range tokens {
-			list[i] = toTokenJSON(t)
-		}
-		return a.printJSON(listJSON("tokens", list, string(next)))
+		return a.printJSON(httpapi.TokensJSON(tokens, next))
 	}
 	if len(tokens) == 0 {
 		fmt.Fprintln(a.stdout, "No tokens. Create one: pbxportal token create NAME --role ROLE")
@@ -132,15 +130,7 @@ func (c *tokenRevokeCommand) Run(ctx context.Context, a *app, p *portal) error {
 	}
 	t, made := revoked[0], revoked[1:]
 	if a.json {
-		list := make([]tokenJSON, len(made))
-		for i, t := range made {
-			list[i] = toTokenJSON(t)
-		}
-		return a.printJSON(struct {
-			tokenJSON
-
-			With []tokenJSON `json:"revoked_with_it"`
-		}{toTokenJSON(t), list})
+		return a.printJSON(httpapi.RevokedTokenJSON(t, made))
 	}
 	fmt.Fprintf(a.stdout, "Token %s for %s is revoked.\n", t.ID, t.Name)
 	for _, t := range made {

@@ -3,6 +3,7 @@ package cli
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -12,6 +13,8 @@ import (
 	"time"
 
 	"github.com/synergycall/pbxportal/internal/audit"
+	"github.com/synergycall/pbxportal/internal/httpapi"
+	"github.com/synergycall/pbxportal/internal/httpapi/openapi"
 	"github.com/synergycall/pbxportal/internal/pbx"
 	"github.com/synergycall/pbxportal/internal/regular"
 	"github.com/synergycall/pbxportal/internal/store"
@@ -66,11 +69,11 @@ func (c *auditEventsCommand) Run(ctx context.Context, a *app, p *portal) error {
 		return err
 	}
 	if a.json {
-		events := make([]auditEventJSON, len(page.Events))
+		list := openapi.AuditEventList{Events: make([]openapi.AuditEvent, len(page.Events))}
 		for i, e := range page.Events {
-			events[i] = toAuditEventJSON(e.Event)
+			list.Events[i] = httpapi.AuditEventJSON(e.Event)
 		}
-		return a.printJSON(map[string]any{"events": events})
+		return a.printJSON(list)
 	}
 	if len(page.Events) == 0 {
 		fmt.Fprintln(a.stdout, "No matching events.")
@@ -153,7 +156,7 @@ func (c *auditBeginCommand) Run(ctx context.Context, a *app, p *portal) error {
 		return err
 	}
 	if a.json {
-		return a.printJSON(map[string]any{"alarm": begun.Alarm, "kept": begun.Kept, "head": begun.Head})
+		return a.printJSON(openapi.AuditSeriesReport{Alarm: begun.Alarm, Kept: append([]string{}, begun.Kept...), Head: toHead(begun.Head)})
 	}
 	if begun.Alarm != "" {
 		fmt.Fprintf(a.stdout, "Acknowledged: %s.\n", begun.Alarm)
@@ -182,10 +185,12 @@ func (c *auditArchiveCommand) Run(ctx context.Context, a *app, p *portal) error 
 	}
 	g := done.Segment
 	if a.json {
-		report := map[string]any{"archived": g != nil}
+		report := openapi.AuditArchiveReport{Archived: g != nil}
 		if g != nil {
-			report["segment"] = toSegmentJSON(*g)
-			report["resumed"] = done.Resumed
+			report.Segment = new(toSegment(*g))
+		}
+		if done.Resumed != "" {
+			report.Resumed = &done.Resumed
 		}
 		return a.printJSON(report)
 	}
@@ -204,16 +209,21 @@ func (c *auditArchiveCommand) Run(ctx context.Context, a *app, p *portal) error 
 	return nil
 }
 
-type segmentJSON struct {
-	First      int64     `json:"first"`
-	Last       int64     `json:"last"`
-	Hash       string    `json:"hash"`
-	FileSHA256 string    `json:"file_sha256"`
-	At         time.Time `json:"at"`
+func toHead(h audit.Head) openapi.AuditHead {
+	text := base64.StdEncoding.EncodeToString
+	return openapi.AuditHead{Seq: h.Seq, Hash: h.Hash.String(), At: h.At.UTC().Truncate(time.Second), Key: text(h.Key), Signature: text(h.Signature)}
 }
 
-func toSegmentJSON(g store.Segment) segmentJSON {
-	return segmentJSON{g.First, g.Last.Seq, g.Last.Hash.String(), fmt.Sprintf("%x", g.File), g.At}
+// toFault returns the first fault of the trail, nil for none.
+func toFault(b *audit.Break) *openapi.AuditFault {
+	if b == nil {
+		return nil
+	}
+	return &openapi.AuditFault{Seq: b.Seq, Why: b.Why}
+}
+
+func toSegment(g store.Segment) openapi.AuditSegment {
+	return openapi.AuditSegment{First: g.First, Last: g.Last.Seq, Hash: g.Last.Hash.String(), FileSha256: fmt.Sprintf("%x", g.File), At: g.At}
 }
 
 type auditVerifyCommand struct {
@@ -257,15 +267,14 @@ func (c *auditVerifyCommand) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	if a.json {
-		archived := make([]segmentJSON, len(r.Archived))
+		archived := make([]openapi.AuditSegment, len(r.Archived))
 		for i, g := range r.Archived {
-			archived[i] = toSegmentJSON(g)
+			archived[i] = toSegment(g)
 		}
-		report := map[string]any{"whole": r.Broken == nil, "events": r.Events, "hash": r.Head.Hash.String(), "heads": r.Heads, "archived": archived, "heads_of_archives": r.Elsewhere}
-		if r.Broken != nil {
-			report["broken"] = map[string]any{"seq": r.Broken.Seq, "why": r.Broken.Why}
-		}
-		err = a.printJSON(report)
+		err = a.printJSON(openapi.AuditReport{
+			Whole: r.Broken == nil, Events: &r.Events, Hash: r.Head.Hash.String(), Heads: r.Heads, Archived: &archived, HeadsOfArchives: &r.Elsewhere,
+			Broken: toFault(r.Broken),
+		})
 	} else {
 		for _, g := range r.Archived {
 			fmt.Fprintf(a.stdout, "Events %d–%d were archived on %s in a file with the SHA-256 %x, hash %s.\n", g.First, g.Last.Seq, g.At.Format(time.RFC3339), g.File, g.Last.Hash)
@@ -300,11 +309,10 @@ func (a *app) verifyFile(ctx context.Context, file string, heads []audit.Head) e
 		return err
 	}
 	if a.json {
-		report := map[string]any{"whole": f.Broken == nil, "first": f.First, "last": f.Last.Seq, "prev": f.Prev.String(), "hash": f.Last.Hash.String(), "file_sha256": fmt.Sprintf("%x", f.Hash), "heads": f.Heads}
-		if f.Broken != nil {
-			report["broken"] = map[string]any{"seq": f.Broken.Seq, "why": f.Broken.Why}
-		}
-		err = a.printJSON(report)
+		err = a.printJSON(openapi.AuditReport{
+			Whole: f.Broken == nil, First: &f.First, Last: &f.Last.Seq, Prev: new(f.Prev.String()), Hash: f.Last.Hash.String(), Heads: f.Heads,
+			FileSha256: new(fmt.Sprintf("%x", f.Hash)), Broken: toFault(f.Broken),
+		})
 	} else if f.Broken == nil {
 		fmt.Fprintf(a.stdout, "The file is intact: events %d–%d, %s. The hash before is %s, the last one %s, the SHA-256 of the file %x.\n",
 			f.First, f.Last.Seq, agreeing(f.Heads), f.Prev, f.Last.Hash, f.Hash)
@@ -341,38 +349,4 @@ func (p *portal) reportTrail(h audit.Head, wrong error) {
 		return
 	}
 	p.log.Info("head of the audit trail", "seq", h.Seq, "hash", h.Hash.String(), "signed", string(line))
-}
-
-type auditEventJSON struct {
-	Seq       int64           `json:"seq"`
-	At        time.Time       `json:"at"`
-	Actor     auditActorJSON  `json:"actor"`
-	RequestID string          `json:"request_id"`
-	Action    string          `json:"action"`
-	Object    auditObjectJSON `json:"object"`
-	Before    pbx.Facts       `json:"before"`
-	After     pbx.Facts       `json:"after"`
-	Result    pbx.AuditResult `json:"result"`
-}
-
-type auditActorJSON struct {
-	Kind pbx.ActorKind `json:"kind"`
-	ID   string        `json:"id"`
-	Name string        `json:"name"`
-	From string        `json:"from"`
-}
-
-type auditObjectJSON struct {
-	Type string `json:"type"`
-	ID   string `json:"id"`
-	Name string `json:"name"`
-}
-
-func toAuditEventJSON(e pbx.AuditEvent) auditEventJSON {
-	return auditEventJSON{
-		e.Seq, e.At,
-		auditActorJSON{e.Actor.Kind, e.Actor.ID, e.Actor.Name, e.Actor.From},
-		e.Actor.RequestID, e.Action,
-		auditObjectJSON(e.Object), e.Before, e.After, e.Result,
-	}
 }

@@ -49,11 +49,7 @@ func (c *userListCommand) Run(ctx context.Context, a *app, p *portal) error {
 		return err
 	}
 	if a.json {
-		users := make([]userJSON, len(page.Users))
-		for i, u := range page.Users {
-			users[i] = toJSON(u)
-		}
-		return a.printJSON(map[string]any{"users": users})
+		return a.printJSON(httpapi.RootUsersJSON(page))
 	}
 	if len(page.Users) == 0 {
 		fmt.Fprintln(a.stdout, "No users. Create one: pbxportal user add NAME EMAIL")
@@ -228,7 +224,7 @@ func (c *userRestoreCommand) Run(ctx context.Context, a *app, p *portal) error {
 		return err
 	}
 	if a.json {
-		return a.printJSON(toRestoredJSON(done))
+		return a.printJSON(httpapi.RestoredUsersJSON(done))
 	}
 	w := newTable(a.stdout)
 	for _, u := range done.Deleted {
@@ -279,7 +275,7 @@ func (p *portal) user(ctx context.Context, key string) (pbx.User, error) {
 // printUser prints one user, with the secret, and in text form a last line that says what to do next.
 func (a *app) printUser(u pbx.User, next string) error {
 	if a.json {
-		return a.printJSON(toJSON(u))
+		return a.printJSON(httpapi.RootUserJSON(u))
 	}
 	w := newTable(a.stdout)
 	fmt.Fprintf(w, "Name\t%s\nE-mail\t%s\nExtension\t%d\nSecret\t%s\nCreated\t%s\nID\t%s\n",

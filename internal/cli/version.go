@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"runtime"
 	"runtime/debug"
+
+	"github.com/synergycall/pbxportal/internal/httpapi/openapi"
 )
 
 type versionCommand struct{}
@@ -11,7 +13,7 @@ type versionCommand struct{}
 // Run prints the version.
 func (*versionCommand) Run(a *app) error {
 	if a.json {
-		return a.printJSON(map[string]string{"version": version(), "go": runtime.Version(), "platform": runtime.GOOS + "/" + runtime.GOARCH})
+		return a.printJSON(openapi.VersionReport{Version: version(), Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH})
 	}
 	fmt.Fprintf(a.stdout, "pbxportal %s (%s, %s/%s)\n", version(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
 	return nil

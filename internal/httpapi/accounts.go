@@ -15,11 +15,7 @@ func (a *api) ListAccounts(ctx context.Context, r openapi.ListAccountsRequestObj
 	if err != nil {
 		return nil, err
 	}
-	out := make([]openapi.Account, len(accounts))
-	for i, account := range accounts {
-		out[i] = toAccount(account)
-	}
-	return openapi.ListAccounts200JSONResponse{Accounts: out, NextCursor: (*string)(unlessZero(next))}, nil
+	return openapi.ListAccounts200JSONResponse{Accounts: each(accounts, toAccount), NextCursor: (*string)(unlessZero(next))}, nil
 }
 
 // CreateAccount invites a user.

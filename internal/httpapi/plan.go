@@ -131,7 +131,7 @@ func toDiffs(diffs []pbx.FileDiff) openapi.Diffs {
 func toDrift(drift []pbx.Drift) openapi.DriftList {
 	out := make(openapi.DriftList, len(drift))
 	for i, d := range drift {
-		out[i] = openapi.Drift{Kind: openapi.DriftKind(d.Kind), Path: d.Path}
+		out[i] = openapi.Drift{Kind: openapi.DriftKind(d.Kind), Path: d.Path, Is: unlessZero(d.Is)}
 	}
 	return out
 }

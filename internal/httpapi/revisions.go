@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"strconv"
 
+	"github.com/synergycall/pbxportal/internal/directory"
 	"github.com/synergycall/pbxportal/internal/httpapi/openapi"
 	"github.com/synergycall/pbxportal/internal/pbx"
 )
@@ -61,27 +62,19 @@ func (a *api) RestoreUsers(ctx context.Context, r openapi.RestoreUsersRequestObj
 	if err != nil {
 		return nil, err
 	}
-	return openapi.RestoreUsers200JSONResponse{
-		Deleted: numbersOf(done.Deleted), Created: numbersOf(done.Created), NewSecrets: toInts(done.NewSecrets), Unknown: toInts(done.Unknown),
-	}, nil
+	return openapi.RestoreUsers200JSONResponse(toRestored(done)), nil
 }
 
-// numbersOf returns the extension numbers of users.
-func numbersOf(users []pbx.User) []int {
-	numbers := make([]int, len(users))
-	for i, u := range users {
-		numbers[i] = int(u.Extension.Number)
+func toRestored(r directory.Restored) openapi.RestoredUsers {
+	return openapi.RestoredUsers{
+		Deleted: each(r.Deleted, numberOf), Created: each(r.Created, numberOf), NewSecrets: each(r.NewSecrets, toInt), Unknown: each(r.Unknown, toInt),
 	}
-	return numbers
 }
 
-func toInts(numbers []pbx.Number) []int {
-	all := make([]int, len(numbers))
-	for i, n := range numbers {
-		all[i] = int(n)
-	}
-	return all
-}
+// numberOf returns the extension number of a user.
+func numberOf(u pbx.User) int { return int(u.Extension.Number) }
+
+func toInt(n pbx.Number) int { return int(n) }
 
 // GetRevision returns the apply that created a revision.
 func (a *api) GetRevision(ctx context.Context, r openapi.GetRevisionRequestObject) (openapi.GetRevisionResponseObject, error) {

@@ -19,9 +19,6 @@ func (a *api) SimulateCall(ctx context.Context, r openapi.SimulateCallRequestObj
 	return openapi.SimulateCall200JSONResponse(toSimulation(result)), nil
 }
 
-// SimulationJSON returns the result of a simulated call in the form of the contract.
-func SimulationJSON(r callflow.Result) any { return toSimulation(r) }
-
 func toSimulation(r callflow.Result) openapi.Simulation {
 	out := openapi.Simulation{
 		Sentence: r.Sentence, Taken: r.Taken, Steps: []openapi.SimulationStep{}, Why: []openapi.SimulationReason{}, Faults: []openapi.CallFlowFault{},

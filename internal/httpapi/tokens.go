@@ -19,11 +19,7 @@ func (a *api) ListTokens(ctx context.Context, r openapi.ListTokensRequestObject)
 	if err != nil {
 		return nil, err
 	}
-	out := make([]openapi.Token, len(tokens))
-	for i, t := range tokens {
-		out[i] = toToken(t)
-	}
-	return openapi.ListTokens200JSONResponse{Tokens: out, NextCursor: (*string)(unlessZero(next))}, nil
+	return openapi.ListTokens200JSONResponse{Tokens: each(tokens, toToken), NextCursor: (*string)(unlessZero(next))}, nil
 }
 
 // CreateToken creates an API token.

@@ -5,13 +5,16 @@ package apitest
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"mime"
 	"net/http"
 	"net/mail"
 	"net/url"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -213,7 +216,60 @@ func checkBody(schema *openapi3.Schema, body []byte) error {
 	if err := json.Unmarshal(body, &value); err != nil {
 		return err
 	}
-	return schema.VisitJSON(value, Formats()...)
+	return errors.Join(schema.VisitJSON(value, Formats()...), undescribed(schema, value, "/"))
+}
+
+// Commands returns the schema that each command prints with --json, as the contract names them; "" for those that print no JSON.
+func Commands(contract *openapi3.T) map[string]string {
+	all := map[string]string{}
+	listed, _ := contract.Extensions["x-commands"].(map[string]any)
+	for command, schema := range listed {
+		all[command], _ = schema.(string)
+	}
+	return all
+}
+
+// CheckPrinted returns how the output of a command violates the schema that the contract names for it, nil if it does not.
+func CheckPrinted(contract *openapi3.T, command string, output []byte) error {
+	schema := contract.Components.Schemas[Commands(contract)[command]]
+	if schema == nil {
+		return fmt.Errorf("the contract has no schema for the command %q: name one in x-commands", command)
+	}
+	return checkBody(schema.Value, output)
+}
+
+// undescribed returns an error for a field of a value that its schema does not describe, unless the schema says that there can be others.
+func undescribed(schema *openapi3.Schema, value any, at string) (err error) {
+	switch v := value.(type) {
+	case []any:
+		for i, e := range v {
+			if schema.Items != nil {
+				err = errors.Join(err, undescribed(schema.Items.Value, e, fmt.Sprintf("%s%d/", at, i)))
+			}
+		}
+	case map[string]any:
+		fields := described(schema)
+		for name, e := range v {
+			if of := fields[name]; of != nil {
+				err = errors.Join(err, undescribed(of.Value, e, at+name+"/"))
+			} else if open := schema.AdditionalProperties.Has; len(fields) > 0 && (open == nil || !*open) {
+				err = errors.Join(err, fmt.Errorf("the schema does not describe %s%s", at, name))
+			}
+		}
+	}
+	return err
+}
+
+// described returns the fields that a schema describes, alone or by its parts.
+func described(schema *openapi3.Schema) openapi3.Schemas {
+	fields := maps.Clone(schema.Properties)
+	for _, part := range slices.Concat(schema.AllOf, schema.OneOf, schema.AnyOf) {
+		if fields == nil {
+			fields = openapi3.Schemas{}
+		}
+		maps.Copy(fields, described(part.Value))
+	}
+	return fields
 }
 
 var uuidForm = regexp.MustCompile(`^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$`)

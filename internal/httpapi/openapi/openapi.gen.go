@@ -198,6 +198,27 @@ func (e ChangeKind) Valid() bool {
 	}
 }
 
+// Defines values for FindingGrade.
+const (
+	FindingGradeBroken  FindingGrade = "broken"
+	FindingGradeOk      FindingGrade = "ok"
+	FindingGradeWarning FindingGrade = "warning"
+)
+
+// Valid indicates whether the value is a known member of the FindingGrade enum.
+func (e FindingGrade) Valid() bool {
+	switch e {
+	case FindingGradeBroken:
+		return true
+	case FindingGradeOk:
+		return true
+	case FindingGradeWarning:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for DriftKind.
 const (
 	DriftKindEdited   DriftKind = "edited"
@@ -510,6 +531,27 @@ func (e LiveRegistrationState) Valid() bool {
 	case LiveRegistrationStateRegistered:
 		return true
 	case LiveRegistrationStateUnreachable:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for RegisteredPhoneState.
+const (
+	RegisteredPhoneStateReachable   RegisteredPhoneState = "reachable"
+	RegisteredPhoneStateRegistered  RegisteredPhoneState = "registered"
+	RegisteredPhoneStateUnreachable RegisteredPhoneState = "unreachable"
+)
+
+// Valid indicates whether the value is a known member of the RegisteredPhoneState enum.
+func (e RegisteredPhoneState) Valid() bool {
+	switch e {
+	case RegisteredPhoneStateReachable:
+		return true
+	case RegisteredPhoneStateRegistered:
+		return true
+	case RegisteredPhoneStateUnreachable:
 		return true
 	default:
 		return false
@@ -1191,6 +1233,47 @@ type ApplyLogList struct {
 	NextCursor *string `json:"next_cursor,omitempty"`
 }
 
+// ApplyLogReport defines model for ApplyLogReport.
+type ApplyLogReport struct {
+	// Logs The records of attempts to apply, newest first.
+	Logs []ApplyLogLine `json:"logs"`
+}
+
+// ApplyLogLine defines model for ApplyLogReport.logs.
+type ApplyLogLine struct {
+	// Actor The authenticated requester; null if not recorded.
+	Actor *ApplyActor `json:"actor"`
+
+	// ErrorDetails What went wrong, for people; null for a success.
+	ErrorDetails *string `json:"error_details"`
+
+	// FilesWritten The absolute paths of the files that were written.
+	FilesWritten FilesWritten `json:"files_written"`
+
+	// ID The id of the apply log.
+	ID string `json:"id"`
+
+	// Outcome How the apply ended. An apply whose portal was killed counts as a failure.
+	Outcome Outcome `json:"outcome"`
+
+	// ReloadResults Asterisk's answers to the reload commands; a command that was not sent is absent.
+	ReloadResults ReloadResults `json:"reload_results"`
+
+	// Result How the apply ended: `applied` Asterisk was seen to run it; `unchanged` there was nothing to do, and Asterisk was seen to run all of
+	// it; `not_confirmed` the files are in place and no command failed, but Asterisk was not seen to run them; `rolled_back` the previous
+	// configuration was seen to run again; `rollback_failed` Asterisk did not accept the new files, and was not seen to run the old ones
+	// again; `files_ahead` the new files are in place, Asterisk has not accepted them; `dry_run`
+	// nothing was written; `refused` nothing was changed, except that a manual edit can have been reverted, which the events report; `in_doubt`
+	// it is not known which files are in place; `interrupted` its end is not recorded, or not yet.
+	Result *Result `json:"result,omitempty"`
+
+	// TriggeredAt When the apply began (UTC).
+	TriggeredAt time.Time `json:"triggered_at"`
+
+	// TriggeredBy The claimed requester.
+	TriggeredBy string `json:"triggered_by"`
+}
+
 // ApplyProblem An apply that failed. If it had begun, the members beyond those of a Problem say how far it came.
 type ApplyProblem struct {
 	// AuditLogID The id of the apply log; absent when there is none.
@@ -1254,6 +1337,69 @@ type ApplyProblem struct {
 
 	// Uses What refers to the object, with the code `in_use`.
 	Uses *[]Use `json:"uses,omitempty"`
+
+	// Verification Whether Asterisk was seen to run the files: `confirmed` every object was compared and is as intended; `contradicted` Asterisk
+	// runs something else; `inconclusive` Asterisk's answer cannot be compared; `not_verified` the verification was not reached.
+	Verification *Verification `json:"verification,omitempty"`
+}
+
+// ApplyReport Everything recorded about one apply, as commands print it. Only `outcome` is certain if it failed before it began.
+type ApplyReport struct {
+	// Actor The authenticated requester; null if not recorded.
+	Actor *ApplyActor `json:"actor,omitempty"`
+
+	// AuditLogID The id of the apply log, and of the run.
+	AuditLogID *string `json:"audit_log_id,omitempty"`
+
+	// Code The code of the failure.
+	Code *string `json:"code,omitempty"`
+
+	// Comment The reason.
+	Comment *string `json:"comment,omitempty"`
+
+	// Differences Where the running configuration differs from the intended one, or why Asterisk could not be queried; empty if it is as intended.
+	Differences *Differences `json:"differences,omitempty"`
+
+	// Error What went wrong, for people.
+	Error *string `json:"error,omitempty"`
+
+	// Events What happened, in order.
+	Events Events `json:"events"`
+
+	// FilesWritten The absolute paths of the files that were written.
+	FilesWritten FilesWritten `json:"files_written"`
+
+	// Outcome How the apply ended. An apply whose portal was killed counts as a failure.
+	Outcome Outcome `json:"outcome"`
+
+	// Plan What an apply would do now.
+	Plan Plan `json:"plan"`
+
+	// ReloadResults Asterisk's answers to the reload commands; a command that was not sent is absent.
+	ReloadResults ReloadResults `json:"reload_results"`
+
+	// Restored The restored revision.
+	Restored *int `json:"restored,omitempty"`
+
+	// Result How the apply ended: `applied` Asterisk was seen to run it; `unchanged` there was nothing to do, and Asterisk was seen to run all of
+	// it; `not_confirmed` the files are in place and no command failed, but Asterisk was not seen to run them; `rolled_back` the previous
+	// configuration was seen to run again; `rollback_failed` Asterisk did not accept the new files, and was not seen to run the old ones
+	// again; `files_ahead` the new files are in place, Asterisk has not accepted them; `dry_run`
+	// nothing was written; `refused` nothing was changed, except that a manual edit can have been reverted, which the events report; `in_doubt`
+	// it is not known which files are in place; `interrupted` its end is not recorded, or not yet.
+	Result *Result `json:"result,omitempty"`
+
+	// Revision The number of the created revision; null if there is none.
+	Revision *RevisionMade `json:"revision,omitempty"`
+
+	// TriggeredAt When the apply began (UTC).
+	TriggeredAt *time.Time `json:"triggered_at,omitempty"`
+
+	// TriggeredBy The claimed requester.
+	TriggeredBy *string `json:"triggered_by,omitempty"`
+
+	// UsersApplied The number of users in the configuration.
+	UsersApplied int `json:"users_applied"`
 
 	// Verification Whether Asterisk was seen to run the files: `confirmed` every object was compared and is as intended; `contradicted` Asterisk
 	// runs something else; `inconclusive` Asterisk's answer cannot be compared; `not_verified` the verification was not reached.
@@ -1343,6 +1489,18 @@ type ApplyUnfinished struct {
 	union json.RawMessage
 }
 
+// AuditArchiveReport defines model for AuditArchiveReport.
+type AuditArchiveReport struct {
+	// Archived There were events to archive.
+	Archived bool `json:"archived"`
+
+	// Resumed The last step that an earlier, interrupted run had completed: `exported`, the file, or `noted`, the record; absent if there was none.
+	Resumed *string `json:"resumed,omitempty"`
+
+	// Segment Events in an archive.
+	Segment *AuditSegment `json:"segment,omitempty"`
+}
+
 // AuditEvent One entry of the audit trail.
 type AuditEvent struct {
 	// Action What was done, such as `user.create`, `apply.run` or `session.sign_in`.
@@ -1401,6 +1559,99 @@ type AuditEventList struct {
 
 // AuditFacts The state before, or now; null if there was or is nothing. Secrets are represented by their fingerprint.
 type AuditFacts map[string]string
+
+// AuditHead The signed head of the audit trail.
+type AuditHead struct {
+	// At When it was signed (UTC).
+	At time.Time `json:"at"`
+
+	// Hash Its hash, which covers all events before it.
+	Hash string `json:"hash"`
+
+	// Key The public key, in base64.
+	Key string `json:"key"`
+
+	// Seq The number of the newest event.
+	Seq int64 `json:"seq"`
+
+	// Signature The Ed25519 signature, in base64.
+	Signature string `json:"signature"`
+}
+
+// AuditReport The result of verifying the audit trail, or a file with a part of it.
+type AuditReport struct {
+	// Archived In the database: which events are in archives.
+	Archived *[]AuditSegment `json:"archived,omitempty"`
+
+	// Broken The first fault; absent if there is none.
+	Broken *AuditFault `json:"broken,omitempty"`
+
+	// Events In the database: the number of intact events.
+	Events *int64 `json:"events,omitempty"`
+
+	// FileSha256 Of a file: the SHA-256 of its bytes.
+	FileSha256 *string `json:"file_sha256,omitempty"`
+
+	// First Of a file: the number of its first event.
+	First *int64 `json:"first,omitempty"`
+
+	// Hash The hash of the last event.
+	Hash string `json:"hash"`
+
+	// Heads How many signed heads agree.
+	Heads int `json:"heads"`
+
+	// HeadsOfArchives In the database: how many signed heads belong to archived events that were not verified.
+	HeadsOfArchives *int `json:"heads_of_archives,omitempty"`
+
+	// Last Of a file: the number of its last event.
+	Last *int64 `json:"last,omitempty"`
+
+	// Prev Of a file: the hash of the event before the first.
+	Prev *string `json:"prev,omitempty"`
+
+	// Whole Nothing was changed.
+	Whole bool `json:"whole"`
+}
+
+// AuditFault The first fault; absent if there is none.
+type AuditFault struct {
+	// Seq The number of the event.
+	Seq int64 `json:"seq"`
+
+	// Why What is wrong, for people.
+	Why string `json:"why"`
+}
+
+// AuditSegment Events in an archive.
+type AuditSegment struct {
+	// At When they were archived (UTC).
+	At time.Time `json:"at"`
+
+	// FileSha256 The SHA-256 of the archive.
+	FileSha256 string `json:"file_sha256"`
+
+	// First The number of the first event.
+	First int64 `json:"first"`
+
+	// Hash The hash of the last event.
+	Hash string `json:"hash"`
+
+	// Last The number of the last event.
+	Last int64 `json:"last"`
+}
+
+// AuditSeriesReport defines model for AuditSeriesReport.
+type AuditSeriesReport struct {
+	// Alarm The acknowledged alarm; empty if there was none.
+	Alarm string `json:"alarm"`
+
+	// Head The signed head of the audit trail.
+	Head AuditHead `json:"head"`
+
+	// Kept The files with the heads of the series before.
+	Kept []string `json:"kept"`
+}
 
 // BehindCode Why Asterisk does not run the files in place, in a word: it was not yet seen to run the revision, it cannot be queried, the
 // files in place are not the portal's, or it runs something else. Absent if it runs them.
@@ -1548,8 +1799,42 @@ type Differences = []string
 // Diffs How each file changes.
 type Diffs = []FileDiff
 
+// DoctorReport defines model for DoctorReport.
+type DoctorReport struct {
+	// ApplyCanSucceed Nothing that an apply needs is broken.
+	ApplyCanSucceed bool `json:"apply_can_succeed"`
+
+	// Broken The number of findings that are broken.
+	Broken   int       `json:"broken"`
+	Findings []Finding `json:"findings"`
+}
+
+// FindingGrade The result.
+type FindingGrade string
+
+// Finding defines model for DoctorReport.findings.
+type Finding struct {
+	// BesideApply An apply does not depend on it.
+	BesideApply bool `json:"beside_apply"`
+
+	// Cure The fix, for people; absent if none is needed.
+	Cure *string `json:"cure,omitempty"`
+
+	// Detail What was found, for people.
+	Detail string `json:"detail"`
+
+	// Grade The result.
+	Grade FindingGrade `json:"grade"`
+
+	// Subject What was examined.
+	Subject string `json:"subject"`
+}
+
 // Drift defines model for Drift.
 type Drift struct {
+	// Is What is there instead of a file, such as `a link to /etc/passwd`; absent for a file.
+	Is *string `json:"is,omitempty"`
+
 	// Kind `edited` the content was changed; `replaced` a file or another link is in the place of the portal's link; `missing` nothing
 	// is there; `foreign` a file that is not the portal's is where Asterisk reads it; `unknown` the files are of a revision
 	// that the database does not know.
@@ -1823,6 +2108,12 @@ type HostObject struct {
 	Text string `json:"text"`
 }
 
+// InstallationReport defines model for InstallationReport.
+type InstallationReport struct {
+	// Installed The files were created; false if they existed.
+	Installed bool `json:"installed"`
+}
+
 // Invitation defines model for Invitation.
 type Invitation struct {
 	// Account A person who can sign in.
@@ -1831,6 +2122,24 @@ type Invitation struct {
 	// Link A one-time link to set a password. The web page for it is `/app/invite#` and the code.
 	Link OneTimeLink `json:"link"`
 }
+
+// KeyRotationReport defines model for KeyRotationReport.
+type KeyRotationReport struct {
+	// Key The id of the current key.
+	Key string `json:"key"`
+
+	// Keys The ids of all keys in the key file, the current one first.
+	Keys []string `json:"keys"`
+
+	// LeftOpen What was not encrypted, and why.
+	LeftOpen LeftOpen `json:"left_open"`
+
+	// Rows The number of rows that were encrypted or decrypted.
+	Rows int `json:"rows"`
+}
+
+// LeftOpen What was not encrypted, and why.
+type LeftOpen = []string
 
 // Live The current state of Asterisk.
 type Live struct {
@@ -1943,6 +2252,83 @@ type LiveRegistration struct {
 // LiveRegistrationState `reachable` the phone answered Asterisk's last query; `unreachable` it did not; `registered` it has not been queried yet; `gone`
 // it is no longer registered, only in events.
 type LiveRegistrationState string
+
+// LiveReport The state of Asterisk at one moment: unlike `Live` without what only a running portal knows.
+type LiveReport struct {
+	// Asterisk Whether the portal is connected to Asterisk's Manager Interface.
+	Asterisk LiveAsterisk `json:"asterisk"`
+	Calls    []LiveCall   `json:"calls"`
+
+	// LeftOut What is omitted because there is too much of it; absent if everything is shown.
+	LeftOut       *string           `json:"left_out,omitempty"`
+	Registrations []RegisteredPhone `json:"registrations"`
+}
+
+// RegisteredPhoneState As in `LiveRegistration`.
+type RegisteredPhoneState string
+
+// RegisteredPhone defines model for LiveReport.registrations.
+type RegisteredPhone struct {
+	// Address Where the phone is reached, host:port.
+	Address string `json:"address"`
+
+	// ExpiresAt When it expires unless the phone registers again.
+	ExpiresAt *time.Time `json:"expires_at,omitempty"`
+
+	// Number The extension.
+	Number int `json:"number"`
+
+	// RttMs How long the phone took to answer, in milliseconds.
+	RttMs *float32 `json:"rtt_ms,omitempty"`
+
+	// State As in `LiveRegistration`.
+	State RegisteredPhoneState `json:"state"`
+
+	// UserAgent The user agent of the phone; empty if unknown.
+	UserAgent string `json:"user_agent"`
+}
+
+// LostKeyReport defines model for LostKeyReport.
+type LostKeyReport struct {
+	// GivenUp The ids of the lost keys.
+	GivenUp []string `json:"given_up"`
+
+	// Key The id of the current key.
+	Key string `json:"key"`
+
+	// NewSecrets The extension numbers of the users who got a new secret.
+	NewSecrets []int `json:"new_secrets"`
+
+	// RevisionsDropped The number of applies whose files were dropped.
+	RevisionsDropped int `json:"revisions_dropped"`
+
+	// SecondFactorsLost The e-mail addresses of the accounts without their second factor.
+	SecondFactorsLost []string `json:"second_factors_lost"`
+}
+
+// MigrationReport defines model for MigrationReport.
+type MigrationReport struct {
+	// Applied The versions that the database was brought to.
+	Applied []int64 `json:"applied"`
+
+	// Database The database, without a password.
+	Database string `json:"database"`
+
+	// Derived The number of rows of references and numbers that were written again.
+	Derived int `json:"derived"`
+
+	// ForgottenRevisions The number of revisions that were dropped because they held passwords.
+	ForgottenRevisions int `json:"forgotten_revisions"`
+
+	// Hashed The number of users who got a hash.
+	Hashed int `json:"hashed"`
+
+	// LeftOpen What was not encrypted, and why.
+	LeftOpen LeftOpen `json:"left_open"`
+
+	// Sealed The number of rows whose secrets were encrypted.
+	Sealed int `json:"sealed"`
+}
 
 // NewAccount An account to be created.
 type NewAccount struct {
@@ -2079,6 +2465,9 @@ type OneTimeLink struct {
 
 	// ExpiresAt When it expires (UTC).
 	ExpiresAt time.Time `json:"expires_at"`
+
+	// URL The address of the page. Only the command line gives it.
+	URL *string `json:"url,omitempty"`
 }
 
 // Outcome How the apply ended. An apply whose portal was killed counts as a failure.
@@ -2229,6 +2618,12 @@ type RecoveryCodes struct {
 	RecoveryCodes []string `json:"recovery_codes"`
 }
 
+// RecoveryReport defines model for RecoveryReport.
+type RecoveryReport struct {
+	// Did What was done, in sentences; empty if there was nothing to do.
+	Did []string `json:"did"`
+}
+
 // ReloadResults Asterisk's answers to the reload commands; a command that was not sent is absent.
 type ReloadResults struct {
 	DialplanReload *CommandResult `json:"dialplan_reload,omitempty"`
@@ -2280,6 +2675,18 @@ type RevisionList struct {
 // RevisionMade The number of the created revision; null if there is none.
 type RevisionMade = int
 
+// RevisionReport defines model for RevisionReport.
+type RevisionReport struct {
+	// Current The revision in place; 0 before the first.
+	Current int `json:"current"`
+
+	// Good The newest revision that Asterisk was seen to run; 0 if there is none.
+	Good int `json:"good"`
+
+	// Revisions The applies that made the revisions, newest first.
+	Revisions []ApplyReport `json:"revisions"`
+}
+
 // RevisionSummary defines model for RevisionSummary.
 type RevisionSummary struct {
 	// Actor The authenticated requester; null if not recorded.
@@ -2323,6 +2730,55 @@ type RevisionSummary struct {
 	// Verification Whether Asterisk was seen to run the files: `confirmed` every object was compared and is as intended; `contradicted` Asterisk
 	// runs something else; `inconclusive` Asterisk's answer cannot be compared; `not_verified` the verification was not reached.
 	Verification Verification `json:"verification"`
+}
+
+// RevocationReport defines model for RevocationReport.
+type RevocationReport struct {
+	// Links The number of links that are no longer valid.
+	Links int64 `json:"links"`
+
+	// Sessions The number of ended sessions.
+	Sessions int64 `json:"sessions"`
+
+	// Tokens The number of revoked tokens.
+	Tokens int64 `json:"tokens"`
+}
+
+// RevokedToken A revoked token, with those that were created with it.
+type RevokedToken struct {
+	// CreatedAt When it was created (UTC).
+	CreatedAt time.Time `json:"created_at"`
+
+	// CreatedBy The account that created it; null if it was created at the command line.
+	CreatedBy *string `json:"created_by"`
+
+	// ExpiresAt When it expires (UTC); null: never.
+	ExpiresAt *time.Time `json:"expires_at"`
+
+	// ID The id: the middle part of the token.
+	ID string `json:"id"`
+
+	// LastUsedAt When it was last used, to the minute (UTC); null: never.
+	LastUsedAt *time.Time `json:"last_used_at"`
+
+	// MadeWith The id of the token that created it, and with which it is revoked; null if it was created by a person, or at the command line.
+	MadeWith *string `json:"made_with"`
+
+	// Name The program it is for.
+	Name string `json:"name"`
+
+	// RevokedAt When it was revoked (UTC). Only the command line lists such tokens.
+	RevokedAt *time.Time `json:"revoked_at,omitempty"`
+
+	// RevokedWithIt The tokens that were created with it, which are revoked as well.
+	RevokedWithIt []Token `json:"revoked_with_it"`
+
+	// Role The permissions of an account or a token. `owner`: everything. `admin`: everything except changing owners. `operator`: users and their
+	// secrets, no apply. `applier`: apply, no changes to users, no secrets. `auditor`: reads, no secrets.
+	Role Role `json:"role"`
+
+	// Scopes The permissions of the role that it has; null for all of them.
+	Scopes *[]Permission `json:"scopes"`
 }
 
 // RingGroup A number that rings several users.
@@ -2525,6 +2981,23 @@ type SessionToken struct {
 	Role Role `json:"role"`
 }
 
+// SettingsReport defines model for SettingsReport.
+type SettingsReport struct {
+	Settings []Setting `json:"settings"`
+}
+
+// Setting defines model for SettingsReport.settings.
+type Setting struct {
+	// Name The name of the variable.
+	Name string `json:"name"`
+
+	// Source Where it comes from.
+	Source string `json:"source"`
+
+	// Value The effective value; secrets are hidden.
+	Value string `json:"value"`
+}
+
 // SetupState defines model for SetupState.
 type SetupState struct {
 	// Needed There is no account yet.
@@ -2645,6 +3118,9 @@ type Token struct {
 	// Name The program it is for.
 	Name string `json:"name"`
 
+	// RevokedAt When it was revoked (UTC). Only the command line lists such tokens.
+	RevokedAt *time.Time `json:"revoked_at,omitempty"`
+
 	// Role The permissions of an account or a token. `owner`: everything. `admin`: everything except changing owners. `operator`: users and their
 	// secrets, no apply. `applier`: apply, no changes to users, no secrets. `auditor`: reads, no secrets.
 	Role Role `json:"role"`
@@ -2658,6 +3134,18 @@ type TokenList struct {
 	// NextCursor The `cursor` of the next page; absent on the last page.
 	NextCursor *string `json:"next_cursor,omitempty"`
 	Tokens     []Token `json:"tokens"`
+}
+
+// UnlinkReport defines model for UnlinkReport.
+type UnlinkReport struct {
+	// Email The e-mail address of the account.
+	Email string `json:"email"`
+
+	// ID The id of the account.
+	ID string `json:"id"`
+
+	// Unlinked It was linked to an identity before.
+	Unlinked bool `json:"unlinked"`
 }
 
 // Use A field of an object that refers to the one in question.
@@ -2787,6 +3275,18 @@ type UserWithSecret struct {
 // Verification Whether Asterisk was seen to run the files: `confirmed` every object was compared and is as intended; `contradicted` Asterisk
 // runs something else; `inconclusive` Asterisk's answer cannot be compared; `not_verified` the verification was not reached.
 type Verification string
+
+// VersionReport defines model for VersionReport.
+type VersionReport struct {
+	// Go The version of Go that compiled it.
+	Go string `json:"go"`
+
+	// Platform Operating system and architecture.
+	Platform string `json:"platform"`
+
+	// Version The version of the program.
+	Version string `json:"version"`
+}
 
 // AccountLimit defines model for AccountLimit.
 type AccountLimit = int

@@ -1404,6 +1404,30 @@ export interface components {
             /** @description The `cursor` of the next page; absent on the last page. */
             next_cursor?: string;
         };
+        ApplyLogReport: {
+            /** @description The records of attempts to apply, newest first. */
+            logs: {
+                actor: components["schemas"]["ApplyActor"];
+                /** @description What went wrong, for people; null for a success. */
+                error_details: string | null;
+                files_written: components["schemas"]["FilesWritten"];
+                /**
+                 * Format: uuid
+                 * @description The id of the apply log.
+                 */
+                id: string;
+                outcome: components["schemas"]["Outcome"];
+                reload_results: components["schemas"]["ReloadResults"];
+                result?: components["schemas"]["Result"];
+                /**
+                 * Format: date-time
+                 * @description When the apply began (UTC).
+                 */
+                triggered_at: string;
+                /** @description The claimed requester. */
+                triggered_by: string;
+            }[];
+        };
         /** @description An apply that failed. If it had begun, the members beyond those of a Problem say how far it came. */
         ApplyProblem: components["schemas"]["Problem"] & {
             /**
@@ -1422,6 +1446,41 @@ export interface components {
             revision?: components["schemas"]["RevisionMade"];
             /** @description The number of users in the configuration. */
             users_applied?: number;
+            verification?: components["schemas"]["Verification"];
+        };
+        /** @description Everything recorded about one apply, as commands print it. Only `outcome` is certain if it failed before it began. */
+        ApplyReport: {
+            actor?: components["schemas"]["ApplyActor"];
+            /**
+             * Format: uuid
+             * @description The id of the apply log, and of the run.
+             */
+            audit_log_id?: string;
+            /** @description The code of the failure. */
+            code?: string;
+            /** @description The reason. */
+            comment?: string;
+            differences?: components["schemas"]["Differences"];
+            /** @description What went wrong, for people. */
+            error?: string;
+            events: components["schemas"]["Events"];
+            files_written: components["schemas"]["FilesWritten"];
+            outcome: components["schemas"]["Outcome"];
+            plan: components["schemas"]["Plan"];
+            reload_results: components["schemas"]["ReloadResults"];
+            /** @description The restored revision. */
+            restored?: number;
+            result?: components["schemas"]["Result"];
+            revision?: components["schemas"]["RevisionMade"];
+            /**
+             * Format: date-time
+             * @description When the apply began (UTC).
+             */
+            triggered_at?: string;
+            /** @description The claimed requester. */
+            triggered_by?: string;
+            /** @description The number of users in the configuration. */
+            users_applied: number;
             verification?: components["schemas"]["Verification"];
         };
         ApplyRequest: {
@@ -1476,6 +1535,13 @@ export interface components {
         };
         /** @description An apply that is not confirmed, or one that continues. */
         ApplyUnfinished: components["schemas"]["ApplyResult"] | components["schemas"]["ApplyAccepted"];
+        AuditArchiveReport: {
+            /** @description There were events to archive. */
+            archived: boolean;
+            /** @description The last step that an earlier, interrupted run had completed: `exported`, the file, or `noted`, the record; absent if there was none. */
+            resumed?: string;
+            segment?: components["schemas"]["AuditSegment"];
+        };
         /** @description One entry of the audit trail. */
         AuditEvent: {
             /** @description What was done, such as `user.create`, `apply.run` or `session.sign_in`. */
@@ -1523,6 +1589,96 @@ export interface components {
         AuditFacts: {
             [key: string]: string;
         } | null;
+        /** @description The signed head of the audit trail. */
+        AuditHead: {
+            /**
+             * Format: date-time
+             * @description When it was signed (UTC).
+             */
+            at: string;
+            /** @description Its hash, which covers all events before it. */
+            hash: string;
+            /** @description The public key, in base64. */
+            key: string;
+            /**
+             * Format: int64
+             * @description The number of the newest event.
+             */
+            seq: number;
+            /** @description The Ed25519 signature, in base64. */
+            signature: string;
+        };
+        /** @description The result of verifying the audit trail, or a file with a part of it. */
+        AuditReport: {
+            /** @description In the database: which events are in archives. */
+            archived?: components["schemas"]["AuditSegment"][];
+            /** @description The first fault; absent if there is none. */
+            broken?: {
+                /**
+                 * Format: int64
+                 * @description The number of the event.
+                 */
+                seq: number;
+                /** @description What is wrong, for people. */
+                why: string;
+            };
+            /**
+             * Format: int64
+             * @description In the database: the number of intact events.
+             */
+            events?: number;
+            /** @description Of a file: the SHA-256 of its bytes. */
+            file_sha256?: string;
+            /**
+             * Format: int64
+             * @description Of a file: the number of its first event.
+             */
+            first?: number;
+            /** @description The hash of the last event. */
+            hash: string;
+            /** @description How many signed heads agree. */
+            heads: number;
+            /** @description In the database: how many signed heads belong to archived events that were not verified. */
+            heads_of_archives?: number;
+            /**
+             * Format: int64
+             * @description Of a file: the number of its last event.
+             */
+            last?: number;
+            /** @description Of a file: the hash of the event before the first. */
+            prev?: string;
+            /** @description Nothing was changed. */
+            whole: boolean;
+        };
+        /** @description Events in an archive. */
+        AuditSegment: {
+            /**
+             * Format: date-time
+             * @description When they were archived (UTC).
+             */
+            at: string;
+            /** @description The SHA-256 of the archive. */
+            file_sha256: string;
+            /**
+             * Format: int64
+             * @description The number of the first event.
+             */
+            first: number;
+            /** @description The hash of the last event. */
+            hash: string;
+            /**
+             * Format: int64
+             * @description The number of the last event.
+             */
+            last: number;
+        };
+        AuditSeriesReport: {
+            /** @description The acknowledged alarm; empty if there was none. */
+            alarm: string;
+            head: components["schemas"]["AuditHead"];
+            /** @description The files with the heads of the series before. */
+            kept: string[];
+        };
         /**
          * @description Why Asterisk does not run the files in place, in a word: it was not yet seen to run the revision, it cannot be queried, the
          *     files in place are not the portal's, or it runs something else. Absent if it runs them.
@@ -1639,7 +1795,30 @@ export interface components {
         Differences: string[];
         /** @description How each file changes. */
         Diffs: components["schemas"]["FileDiff"][];
+        DoctorReport: {
+            /** @description Nothing that an apply needs is broken. */
+            apply_can_succeed: boolean;
+            /** @description The number of findings that are broken. */
+            broken: number;
+            findings: {
+                /** @description An apply does not depend on it. */
+                beside_apply: boolean;
+                /** @description The fix, for people; absent if none is needed. */
+                cure?: string;
+                /** @description What was found, for people. */
+                detail: string;
+                /**
+                 * @description The result.
+                 * @enum {string}
+                 */
+                grade: "ok" | "warning" | "broken";
+                /** @description What was examined. */
+                subject: string;
+            }[];
+        };
         Drift: {
+            /** @description What is there instead of a file, such as `a link to /etc/passwd`; absent for a file. */
+            is?: string;
             /**
              * @description `edited` the content was changed; `replaced` a file or another link is in the place of the portal's link; `missing` nothing
              *     is there; `foreign` a file that is not the portal's is where Asterisk reads it; `unknown` the files are of a revision
@@ -1840,10 +2019,25 @@ export interface components {
             /** @description The object, for people. */
             text: string;
         };
+        InstallationReport: {
+            /** @description The files were created; false if they existed. */
+            installed: boolean;
+        };
         Invitation: {
             account: components["schemas"]["Account"];
             link: components["schemas"]["OneTimeLink"];
         };
+        KeyRotationReport: {
+            /** @description The id of the current key. */
+            key: string;
+            /** @description The ids of all keys in the key file, the current one first. */
+            keys: string[];
+            left_open: components["schemas"]["LeftOpen"];
+            /** @description The number of rows that were encrypted or decrypted. */
+            rows: number;
+        };
+        /** @description What was not encrypted, and why. */
+        LeftOpen: string[];
         /** @description The current state of Asterisk. */
         Live: {
             asterisk: components["schemas"]["LiveAsterisk"];
@@ -1942,6 +2136,58 @@ export interface components {
             state: "reachable" | "unreachable" | "registered" | "gone";
             /** @description The user agent of the phone; empty if unknown. */
             user_agent: string;
+        };
+        /** @description The state of Asterisk at one moment: unlike `Live` without what only a running portal knows. */
+        LiveReport: {
+            asterisk: components["schemas"]["LiveAsterisk"];
+            calls: components["schemas"]["LiveCall"][];
+            /** @description What is omitted because there is too much of it; absent if everything is shown. */
+            left_out?: string;
+            registrations: {
+                /** @description Where the phone is reached, host:port. */
+                address: string;
+                /**
+                 * Format: date-time
+                 * @description When it expires unless the phone registers again.
+                 */
+                expires_at?: string;
+                /** @description The extension. */
+                number: number;
+                /** @description How long the phone took to answer, in milliseconds. */
+                rtt_ms?: number;
+                /**
+                 * @description As in `LiveRegistration`.
+                 * @enum {string}
+                 */
+                state: "reachable" | "unreachable" | "registered";
+                /** @description The user agent of the phone; empty if unknown. */
+                user_agent: string;
+            }[];
+        };
+        LostKeyReport: {
+            /** @description The ids of the lost keys. */
+            given_up: string[];
+            /** @description The id of the current key. */
+            key: string;
+            /** @description The extension numbers of the users who got a new secret. */
+            new_secrets: number[];
+            /** @description The number of applies whose files were dropped. */
+            revisions_dropped: number;
+            /** @description The e-mail addresses of the accounts without their second factor. */
+            second_factors_lost: string[];
+        };
+        MigrationReport: {
+            /** @description The versions that the database was brought to. */
+            applied: number[];
+            /** @description The database, without a password. */
+            database: string;
+            /** @description The number of revisions that were dropped because they held passwords. */
+            forgotten_revisions: number;
+            /** @description The number of users who got a hash. */
+            hashed: number;
+            left_open: components["schemas"]["LeftOpen"];
+            /** @description The number of rows whose secrets were encrypted. */
+            sealed: number;
         };
         /** @description An account to be created. */
         NewAccount: {
@@ -2049,6 +2295,8 @@ export interface components {
              * @description When it expires (UTC).
              */
             expires_at: string;
+            /** @description The address of the page. Only the command line gives it. */
+            url?: string;
         };
         /** @description A code of the second factor, six digits, or a recovery code. Spaces and hyphens are ignored. */
         OTP: string;
@@ -2171,6 +2419,10 @@ export interface components {
             /** @description Codes that replace the second factor, each once. */
             recovery_codes: string[];
         };
+        RecoveryReport: {
+            /** @description What was done, in sentences; empty if there was nothing to do. */
+            did: string[];
+        };
         /** @description Asterisk's answers to the reload commands; a command that was not sent is absent. */
         ReloadResults: {
             dialplan_reload?: components["schemas"]["CommandResult"];
@@ -2211,6 +2463,14 @@ export interface components {
         };
         /** @description The number of the created revision; null if there is none. */
         RevisionMade: number | null;
+        RevisionReport: {
+            /** @description The revision in place; 0 before the first. */
+            current: number;
+            /** @description The newest revision that Asterisk was seen to run; 0 if there is none. */
+            good: number;
+            /** @description The applies that made the revisions, newest first. */
+            revisions: components["schemas"]["ApplyReport"][];
+        };
         RevisionSummary: {
             actor: components["schemas"]["ApplyActor"];
             /** @description The reason; empty if none was given. */
@@ -2237,6 +2497,28 @@ export interface components {
             /** @description The number of users in the revision. */
             users: number;
             verification: components["schemas"]["Verification"];
+        };
+        RevocationReport: {
+            /**
+             * Format: int64
+             * @description The number of links that are no longer valid.
+             */
+            links: number;
+            /**
+             * Format: int64
+             * @description The number of ended sessions.
+             */
+            sessions: number;
+            /**
+             * Format: int64
+             * @description The number of revoked tokens.
+             */
+            tokens: number;
+        };
+        /** @description A revoked token, with those that were created with it. */
+        RevokedToken: components["schemas"]["Token"] & {
+            /** @description The tokens that were created with it, which are revoked as well. */
+            revoked_with_it: components["schemas"]["Token"][];
         };
         /** @description A number that rings several users. */
         RingGroup: {
@@ -2413,6 +2695,16 @@ export interface components {
             name: string;
             role: components["schemas"]["Role"];
         } | null;
+        SettingsReport: {
+            settings: {
+                /** @description The name of the variable. */
+                name: string;
+                /** @description Where it comes from. */
+                source: string;
+                /** @description The effective value; secrets are hidden. */
+                value: string;
+            }[];
+        };
         SetupState: {
             /** @description There is no account yet. */
             needed: boolean;
@@ -2517,6 +2809,11 @@ export interface components {
             made_with: string | null;
             /** @description The program it is for. */
             name: string;
+            /**
+             * Format: date-time
+             * @description When it was revoked (UTC). Only the command line lists such tokens.
+             */
+            revoked_at?: string;
             role: components["schemas"]["Role"];
             /** @description The permissions of the role that it has; null for all of them. */
             scopes: components["schemas"]["Permission"][] | null;
@@ -2525,6 +2822,17 @@ export interface components {
             /** @description The `cursor` of the next page; absent on the last page. */
             next_cursor?: string;
             tokens: components["schemas"]["Token"][];
+        };
+        UnlinkReport: {
+            /** @description The e-mail address of the account. */
+            email: string;
+            /**
+             * Format: uuid
+             * @description The id of the account.
+             */
+            id: string;
+            /** @description It was linked to an identity before. */
+            unlinked: boolean;
         };
         /** @description A field of an object that refers to the one in question. */
         Use: {
@@ -2675,6 +2983,14 @@ export interface components {
          * @enum {string}
          */
         Verification: "confirmed" | "contradicted" | "inconclusive" | "not_verified";
+        VersionReport: {
+            /** @description The version of Go that compiled it. */
+            go: string;
+            /** @description Operating system and architecture. */
+            platform: string;
+            /** @description The version of the program. */
+            version: string;
+        };
     };
     responses: {
         /** @description There is no such account, or the id is malformed. */
@@ -5285,6 +5601,8 @@ export interface operations {
                         info: Record<string, never>;
                         openapi: string;
                         paths: Record<string, never>;
+                    } & {
+                        [key: string]: unknown;
                     };
                 };
             };
