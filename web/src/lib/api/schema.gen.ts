@@ -2181,6 +2181,8 @@ export interface components {
             applied: number[];
             /** @description The database, without a password. */
             database: string;
+            /** @description The number of rows of references and numbers that were written again. */
+            derived: number;
             /** @description The number of revisions that were dropped because they held passwords. */
             forgotten_revisions: number;
             /** @description The number of users who got a hash. */
