@@ -30,18 +30,6 @@ func DeletedUserJSON(u pbx.User) openapi.DeletedUser { return toDeletedUser(u) }
 // RestoredUsersJSON returns what was changed to restore the users of a revision.
 func RestoredUsersJSON(r directory.Restored) openapi.RestoredUsers { return toRestored(r) }
 
-// RingGroupJSON returns a ring group.
-func RingGroupJSON(i pbx.Item) openapi.RingGroup { return toRingGroup(i) }
-
-// RingGroupsJSON returns the only page of a list of ring groups.
-func RingGroupsJSON(items []pbx.Item) openapi.RingGroupPage {
-	page := openapi.RingGroupPage{Items: make([]openapi.RingGroup, len(items))}
-	for n, i := range items {
-		page.Items[n] = toRingGroup(i)
-	}
-	return page
-}
-
 // SimulationJSON returns the result of a simulated call.
 func SimulationJSON(r callflow.Result) openapi.Simulation { return toSimulation(r) }
 

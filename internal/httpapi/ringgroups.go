@@ -91,3 +91,11 @@ func fromRingGroup(g openapi.RingGroup) (string, pbx.Body) {
 		Fallback: pbx.Destination{Kind: pbx.ThingKind(g.Fallback.Kind), ID: value(g.Fallback.ID)},
 	}
 }
+
+// RingGroupJSON returns a ring group in the form of the contract.
+func RingGroupJSON(i pbx.Item) any { return toRingGroup(i) }
+
+// RingGroupsJSON returns the only page of a list of ring groups in the form of the contract.
+func RingGroupsJSON(items []pbx.Item) any {
+	return openapi.RingGroupPage{Items: each(items, toRingGroup)}
+}
