@@ -5,6 +5,7 @@ import { readFile } from 'node:fs/promises'
 import { createServer } from 'node:http'
 import path from 'node:path'
 import { groupsOf, numbers } from './mock-numbers.mjs'
+import { usersV1 } from './mock-users.mjs'
 
 const dist = process.env.DIST ?? path.resolve(import.meta.dirname, '../../internal/webui/dist')
 const types = { '.js': 'text/javascript', '.css': 'text/css', '.svg': 'image/svg+xml', '.html': 'text/html; charset=utf-8', '.woff2': 'font/woff2' }
@@ -15,7 +16,7 @@ const first = ['Anna', 'Ben', 'Clara', 'David', 'Elif', 'Felix', 'Greta', 'Henry
 const last = ['Amsel', 'Berger', 'Çelik', 'Dietrich', 'Ebert', 'Fontana', 'Großmann', 'Hoffmann', 'Ivanova', 'Jäger', 'Kowalski', 'Lindqvist', 'Möller', 'Novák', 'O’Brien', 'Petersen', 'Quast', 'Rossi', 'Schneider', 'Tanaka', 'Urban', 'Vogel', 'Weiß', 'Ximénez', 'Zimmermann']
 // Names from many languages, by their position in the list.
 const others = {
-  4: ['Elif Yıldız', 'elif.yildiz'], 9: ['Nguyễn Thị Minh Khai', 'minh.khai'], 11: ['Σοφία Παπαδοπούλου', 'sofia.papadopoulou'], 15: ['Misaki Tanaka', 'misaki.tanaka'], 18: ['Ольга Иванова', 'olga.ivanova'],
+  4: ['Elif Yıldız', 'elif.yildiz'], 13: ['Lobby', null], 9: ['Nguyễn Thị Minh Khai', 'minh.khai'], 11: ['Σοφία Παπαδοπούλου', 'sofia.papadopoulou'], 15: ['Misaki Tanaka', 'misaki.tanaka'], 18: ['Ольга Иванова', 'olga.ivanova'],
   22: ['مريم الحسن', 'maryam.alhassan'], 27: ['Siobhán Ní Bhriain', 'siobhan'], 33: ['João Pedro da Conceição Araújo de Albuquerque e Vasconcelos', 'joao.pedro'], 38: ['דניאל כהן', 'daniel.cohen'], 44: ['Seo-yeon Kim', 'seoyeon.kim'],
   52: ['Þórunn Sigurðardóttir', 'thorunn'], 61: ['Søren Ågård-Lindström', 'soren'], 70: ['Ananya Sharma', 'ananya.sharma'], 83: ['Łukasz Wiśniewski', 'lukasz.wisniewski'],
 }
@@ -37,9 +38,11 @@ export function world({ users = 120, now = Date.now(), setup = false, signedIn =
       id: `2f9e5a1c-8d8e-4a53-9f5b-${String(i).padStart(12, '0')}`,
       tenant_id: 'a0000000-0000-0000-0000-000000000000',
       name,
-      email: `${mail || latin.replaceAll('ß', 'ss').normalize('NFD').replace(/[^a-zA-Z ]/g, '').toLowerCase().replace(' ', '.') + (i >= 25 ? i : '')}@example.com`,
+      email: mail === null ? '' : `${mail || latin.replaceAll('ß', 'ss').normalize('NFD').replace(/[^a-zA-Z ]/g, '').toLowerCase().replace(' ', '.') + (i >= 25 ? i : '')}@example.com`,
       extension: { id: randomUUID(), number: 1000 + i, caller_name: name, secret: createHash('sha256').update(`s${i}`).digest('base64url').slice(0, 22), created_at: iso(now - (400 - i) * 3.1e6) },
       created_at: iso(now - (60 - (i % 60)) * 86.4e6 - i * 36e5),
+      enabled: i !== 12,
+      version: 1,
     }
   }
   const all = empty ? [] : Array.from({ length: users }, (_, i) => person(i))
@@ -168,7 +171,7 @@ function answers(w) {
     const body = text ? JSON.parse(text) : {}
     w.requests.push({ method: req.method, path: url.pathname, body, headers: req.headers })
     const call = `${req.method} ${url.pathname}`
-    const id = url.pathname.split('/')[2]
+    const id = url.pathname.replace('/api/v1', '').split('/')[2]
     if (w.broken === url.pathname) return problem(500, 'internal', 'something went wrong inside the portal')
     if (call === 'GET /health') return send(200, { status: 'ok', database: 'ok', asterisk: 'ok', asterisk_version: '22.10.1', files: 'ok', audit: 'ok', version: '1.0.0', ...w.health })
     if (call === 'GET /setup') return send(200, { needed: w.setup, oidc: false })
@@ -207,32 +210,9 @@ function answers(w) {
         w.streams.delete(res)
       })
     }
-    if (call === 'GET /users') {
-      if (url.searchParams.get('secrets') !== 'false') return send(200, { users: w.users })
-      return send(200, { users: w.users.map((u) => ({ ...u, extension: { ...u.extension, secret: undefined } })) })
-    }
+    if (call === 'GET /users') return send(200, { users: w.users.map(({ enabled, version, ...u }) => (url.searchParams.get('secrets') === 'false' ? { ...u, extension: { ...u.extension, secret: undefined } } : u)) })
     if (/^GET \/users\/[^/]+\/secret$/.test(call)) return send(200, { secret: w.users.find((u) => u.id === id).extension.secret })
-    if (call === 'POST /users') {
-      const errors = []
-      if (!body.name?.trim()) errors.push({ field: 'name', code: 'missing', message: "must not be empty: give the person's name" })
-      if (!/^[\x00-\x7f]*$/.test(body.email)) errors.push({ field: 'email', code: 'not_ascii', message: 'must be written in ASCII: use the xn-- form of an international domain' })
-      else if (!body.email?.includes('@')) errors.push({ field: 'email', code: 'not_an_email', message: 'is not an e-mail address: give an address like anna@example.com' })
-      if (errors.length) return problem(400, 'invalid_input', 'fields break a rule', errors)
-      if (w.users.some((u) => u.email === body.email)) return problem(409, 'email_taken', 'another user has this e-mail address')
-      const number = 1000 + w.users.length
-      const user = { id: randomUUID(), tenant_id: 'a0000000-0000-0000-0000-000000000000', name: body.name.trim(), email: body.email.trim(), created_at: iso(w.now), extension: { id: randomUUID(), number, caller_name: body.name.trim(), secret: 'h3K9vQ2mX7pLw0ZrT5yNcA', created_at: iso(w.now) } }
-      w.users.push(user)
-      w.plan = { ...w.plan, hash: randomUUID().slice(0, 8), pending: true, users: w.users.length, changes: [...w.plan.changes, { kind: 'added', number, name: user.name, what: [], reregister: false }] }
-      return send(201, user)
-    }
-    if (req.method === 'DELETE' && url.pathname.startsWith('/users/')) {
-      const user = w.users.find((u) => u.id === id)
-      if (w.keep) return problem(503, 'database_unavailable', 'the database does not answer; nothing was changed: try again in a moment')
-      if (!user) return problem(404, 'user_not_found', 'there is no such user')
-      w.users = w.users.filter((u) => u !== user)
-      w.plan = { ...w.plan, hash: randomUUID().slice(0, 8), pending: true, users: w.users.length, changes: [...w.plan.changes, { kind: 'removed', number: user.extension.number, name: user.name, what: [], reregister: true }] }
-      return send(200, { message: 'deleted', deleted_user_id: id, freed_extension: user.extension.number })
-    }
+    if (url.pathname.startsWith('/api/v1/users')) return usersV1(w, { call, url, id, body, match: req.headers['if-match'], send, problem })
     if (numbers(w, { req, url, body, send, problem })) return
     if (call === 'GET /apply/plan') return send(200, w.plan)
     if (call === 'GET /apply/revisions') {

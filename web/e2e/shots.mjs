@@ -15,6 +15,33 @@ const pages = [
   ['overview-empty', '', { empty: true }],
   ['users', 'users'],
   ['user', 'users/2f9e5a1c-8d8e-4a53-9f5b-000000000002'],
+  ['edit-user', 'users/2f9e5a1c-8d8e-4a53-9f5b-000000000002', {}, async (p) => {
+    await p.click('button:has-text("Edit")')
+    await p.fill('[role=dialog] [name=email]', '')
+    await p.fill('[role=dialog] [name=number]', '1205')
+    await p.waitForSelector('[role=dialog] [role=status]:has-text("1205")')
+  }],
+  ['edit-conflict', 'users/2f9e5a1c-8d8e-4a53-9f5b-000000000002', {}, async (p, w) => {
+    await p.click('button:has-text("Edit")')
+    await p.fill('[role=dialog] [name=name]', 'Clara Berger')
+    Object.assign(w.users[2], { email: 'clara@example.com', enabled: false, version: 2 })
+    await p.click('[role=dialog] button:has-text("Save")')
+    await p.waitForSelector('[role=dialog] [role=alert]')
+    await p.fill('[role=dialog] [name=number]', '1000')
+    await p.click('[role=dialog] button:has-text("Save my changes")')
+    await p.waitForSelector('text=Anna Amsel has 1000')
+  }],
+  ['disabled', 'users/2f9e5a1c-8d8e-4a53-9f5b-000000000012'],
+  ['disabling', 'users/2f9e5a1c-8d8e-4a53-9f5b-000000000002', {}, async (p) => {
+    await p.click('[role=dialog] button:has-text("Disable")')
+    await p.waitForSelector('text=Disable Clara')
+  }],
+  ['new-secret', 'users/2f9e5a1c-8d8e-4a53-9f5b-000000000002', {}, async (p) => {
+    await p.click('button:has-text("New secret")')
+    await p.click('button:has-text("Create new secret")')
+    await p.waitForSelector('text=The secret is new')
+    await p.locator('[data-secret]').scrollIntoViewIfNeeded()
+  }],
   ['new-user', 'users?new'],
   ['created', 'users?new', {}, async (p) => {
     await p.fill('[name=name]', 'Matilda Ebert')
@@ -70,7 +97,8 @@ for (const [name, to, options = {}, act] of pages) {
   if (pick && !pick.includes(name)) continue
   for (const scheme of (process.env.SCHEMES ?? 'light,dark').split(',')) {
     for (const width of (process.env.WIDTHS ?? '1440,360').split(',').map(Number)) {
-      const portal = await serve(world({ now: Date.now(), ...options }))
+      const w = world({ now: Date.now(), ...options })
+      const portal = await serve(w)
       const context = await browser.newContext({ viewport: { width, height: width > 600 ? 900 : 760 }, colorScheme: scheme, locale: process.env.LOCALE ?? 'en-GB', reducedMotion: 'reduce', deviceScaleFactor: 1 })
       const page = await context.newPage()
       page.on('console', (m) => m.type() === 'error' && !/401|403/.test(m.text()) && noise.push(`${name}: ${m.text()}`))
@@ -78,7 +106,7 @@ for (const [name, to, options = {}, act] of pages) {
       await page.goto(`${portal.url}/app/${to}`)
       await page.waitForSelector('#app h1')
       await page.waitForTimeout(350)
-      if (act) await act(page)
+      if (act) await act(page, w)
       await page.waitForTimeout(250)
       const file = path.join(out, `${name}-${scheme}-${width}.png`)
       await rm(file, { force: true })

@@ -6,7 +6,10 @@ import type { components, paths } from './api/schema.gen'
 import { t } from './i18n/index.svelte'
 
 type Schemas = components['schemas']
-export type User = Schemas['User']
+// User is a user as lists show it. One that was just created has no name for phones yet.
+type Listed = Schemas['User']
+export type User = Pick<Listed, 'id' | 'name' | 'email' | 'created_at'> & { enabled: boolean; extension: Pick<Listed['extension'], 'number' | 'secret'> & { caller_name?: string } }
+export type UserV1 = Schemas['UserV1']
 export type Plan = Schemas['Plan']
 export type Change = Schemas['Change']
 export type FileDiff = Schemas['FileDiff']
@@ -39,6 +42,9 @@ export const api = createClient<paths>({ baseUrl: '', credentials: 'same-origin'
 // may have signed in in another tab: the portal rejects requests meant for a different account.
 export const asPerson = (id = session.person): Record<string, string> => (id ? { 'Expected-Account': id } : {})
 
+// newKey returns an idempotency key: a request that is sent again with it is not carried out twice.
+export const newKey = (): string => crypto.randomUUID?.() ?? `${Date.now()}-${Math.random()}`
+
 api.use({
   onRequest: ({ request }) => {
     for (const [name, value] of Object.entries(asPerson())) request.headers.set(name, value)
@@ -70,6 +76,7 @@ export class Fault extends Error {
   get known(): string {
     if (this.code === 'offline') return t.fault.offline
     if (this.status === 429) return t.fault.busy(this.retryAfter || 60)
+    if (this.uses.length) return t.fault.neededBy([...new Set(this.uses.map((u) => `${t.apply.thing[u.kind] ?? u.kind} ${u.name}`))].join(', '))
     return t.fault.codes[this.code] ?? (this.status === 403 ? t.fault.forbidden : '')
   }
 

@@ -17,7 +17,10 @@ class Removal {
 
   readonly person = session.person // the request is sent only while this account is signed in
 
-  constructor(readonly user: User) {}
+  constructor(
+    readonly user: User,
+    readonly version: number, // which was confirmed: a user that was changed since is kept
+  ) {}
 }
 
 class Removals {
@@ -42,10 +45,10 @@ class Removals {
     return this.all.find((r) => r.user.id === id)
   }
 
-  hold(user: User): void {
+  hold(user: User, version: number): void {
     if (this.of(user.id)) return
     void this.flush()
-    this.all.push(new Removal(user))
+    this.all.push(new Removal(user, version))
     const removal = this.of(user.id)
     if (!removal) return
     removal.timer = setInterval(() => {
@@ -81,7 +84,8 @@ class Removals {
     const { id, name, extension } = removal.user
     try {
       // keepalive: it completes after the page is closed. It bypasses the middleware above, which would wait for itself.
-      const response = await fetch(`/users/${encodeURIComponent(id)}`, { method: 'DELETE', credentials: 'same-origin', keepalive: true, headers: asPerson(removal.person) }).catch(() => Promise.reject(new Error('no answer')))
+      const headers = { ...asPerson(removal.person), 'If-Match': `"${removal.version}"` }
+      const response = await fetch(`/api/v1/users/${encodeURIComponent(id)}`, { method: 'DELETE', credentials: 'same-origin', keepalive: true, headers }).catch(() => Promise.reject(new Error('no answer')))
       const answer: unknown = await response.json().catch(() => undefined)
       await ask(Promise.resolve(response.ok ? { data: answer, response } : { error: answer, response }))
       await usersChanged()

@@ -1,5 +1,5 @@
 // An apply in progress: its start, its events, reconnection, and its end.
-import { api, ask, fault, type Fault, type Run, type RunEvent } from './api'
+import { api, ask, fault, newKey, type Fault, type Run, type RunEvent } from './api'
 import { session } from './session.svelte'
 import { plan, users } from './store.svelte'
 import { stream } from './stream'
@@ -23,7 +23,7 @@ class Applying {
     this.forget()
     this.starting = true
     try {
-      const header = { Prefer: 'respond-async', 'Idempotency-Key': crypto.randomUUID?.() ?? String(Math.random()), ...(order.hash ? { 'If-Match': `"${order.hash}"` } : {}) }
+      const header = { Prefer: 'respond-async', 'Idempotency-Key': newKey(), ...(order.hash ? { 'If-Match': `"${order.hash}"` } : {}) }
       const body = { triggered_by: session.name || 'web', comment: order.comment?.trim() ?? '', force: order.force ?? false, dry_run: false }
       const answer = order.restore
         ? await ask(api.POST('/apply/revisions/{number}/restore', { params: { path: { number: String(order.restore) }, header }, body }))

@@ -6,16 +6,17 @@ import { live } from '$lib/live.svelte'
 export type PhoneState = { dot: 'ok' | 'warn' | 'off' | 'call' | 'wait'; text: string }
 
 // waiting are the numbers that were not applied yet.
-export const waiting = (plan: Plan | undefined): Set<number> => new Set(plan?.changes.filter((c) => c.kind === 'added').map((c) => c.number))
+export const waiting = (plan: Plan | undefined): Set<number> => new Set(plan?.changes.filter((c) => c.kind === 'added' || c.former_number !== undefined).map((c) => c.number))
 
 export function phoneState(user: User, agent: string, waits = false): PhoneState {
   const number = String(user.extension.number)
   const phone = live.registrations.get(number)
-  if (!live.known) return { dot: waits ? 'wait' : 'off', text: waits ? t.users.waits : t.users.unknown }
+  if (!live.known && user.enabled) return { dot: waits ? 'wait' : 'off', text: waits ? t.users.waits : t.users.unknown }
   const partner = live.partner(number)
   if (partner) return { dot: 'call', text: t.users.onCall(partner.name || partner.number) }
   if (phone?.state === 'unreachable') return { dot: 'warn', text: t.users.unreachable }
   if (phone) return { dot: 'ok', text: agent || (phone.state === 'reachable' ? t.users.reachable : t.users.registered) }
+  if (!user.enabled) return { dot: 'off', text: t.users.disabled }
   if (waits) return { dot: 'wait', text: t.users.waits }
   return { dot: 'off', text: t.users.absent }
 }

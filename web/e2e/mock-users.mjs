@@ -1,0 +1,53 @@
+// The users of the mock portal in version 1 of the API.
+import { randomUUID } from 'node:crypto'
+
+const iso = (ms) => new Date(ms).toISOString()
+const v1 = (u) => ({ id: u.id, name: u.name, email: u.email || null, number: String(u.extension.number), enabled: u.enabled, version: u.version, created_at: u.created_at, updated_at: u.created_at })
+
+// usersV1 answers a request for users in version 1 of the API.
+export function usersV1(w, { call, url, id, body, match, send, problem }) {
+  const replan = (change) => (w.plan = { ...w.plan, hash: randomUUID().slice(0, 8), pending: true, users: w.users.length, changes: change ? [...w.plan.changes, { what: [], reregister: false, ...change }] : w.plan.changes })
+  const user = w.users.find((u) => u.id === id)
+  const errors = []
+  if (body.name !== undefined && !body.name.trim()) errors.push({ field: 'name', code: 'missing', message: "must not be empty: give the person's name" })
+  if (body.email && !/^[\x00-\x7f]*$/.test(body.email)) errors.push({ field: 'email', code: 'not_ascii', message: 'must be written in ASCII: use the xn-- form of an international domain' })
+  else if (body.email && !body.email.includes('@')) errors.push({ field: 'email', code: 'not_an_email', message: 'is not an e-mail address: give an address like anna@example.com' })
+  if (body.number === '112') errors.push({ field: 'number', code: 'taken', message: 'is an emergency number somewhere: choose another one' })
+  if (errors.length) return problem(400, 'invalid_input', 'fields break a rule', errors)
+  const other = (fits) => w.users.some((u) => u !== user && fits(u))
+  if (body.email && other((u) => u.email === body.email)) return problem(409, 'email_taken', 'another user has this e-mail address', [{ field: 'email', code: 'taken', message: 'another user has it: use a different one' }])
+  if (body.number && other((u) => String(u.extension.number) === body.number)) return problem(409, 'number_taken', 'the number is taken', [{ field: 'number', code: 'taken', message: 'the user has it; choose another number' }])
+  if (call === 'GET /api/v1/users') return send(200, { items: w.users.filter((u) => String(u.enabled) === url.searchParams.get('enabled')).map(v1), next_cursor: null })
+  if (call === 'POST /api/v1/users') {
+    const [number, name] = [1000 + w.users.length, body.name.trim()]
+    const made = { id: randomUUID(), tenant_id: 'a0000000-0000-0000-0000-000000000000', name, email: body.email?.trim() ?? '', created_at: iso(w.now), extension: { id: randomUUID(), number, caller_name: name, secret: 'h3K9vQ2mX7pLw0ZrT5yNcA', created_at: iso(w.now) }, enabled: true, version: 1 }
+    w.users.push(made)
+    replan({ kind: 'added', number, name })
+    return send(201, { ...v1(made), secret: made.extension.secret })
+  }
+  if (w.keep && call.startsWith('DELETE')) return problem(503, 'database_unavailable', 'the database does not answer; nothing was changed: try again in a moment')
+  if (!user) return problem(404, 'user_not_found', 'there is no such user')
+  const tag = () => ({ ETag: `"${user.version}"` })
+  if (call.startsWith('GET')) return send(200, v1(user), tag())
+  if (match && match !== `"${user.version}"`) return problem(412, 'changed_meanwhile', 'the user was changed since it was read; nothing was changed: read it again, and repeat the change')
+  const { number } = user.extension
+  if (call.startsWith('DELETE')) {
+    if (w.uses) return problem(409, 'in_use', 'the ring group needs this user', undefined, { uses: w.uses })
+    w.users = w.users.filter((u) => u !== user)
+    replan({ kind: 'removed', number, name: user.name, reregister: true })
+    return send(204)
+  }
+  user.version++
+  if (url.pathname.endsWith('/secret')) {
+    user.extension = { ...user.extension, secret: `N${user.version}wSecretT5yNcAh3K9vQ2` }
+    replan({ kind: 'changed', number, name: user.name, what: ['secret'], reregister: true })
+    return send(200, { ...v1(user), secret: user.extension.secret }, tag())
+  }
+  const what = []
+  if (body.name) Object.assign(user, { name: body.name.trim(), extension: { ...user.extension, caller_name: body.name.trim() } }), what.push('name')
+  if (body.email !== undefined) user.email = body.email ?? ''
+  if (body.number) (user.extension = { ...user.extension, number: Number(body.number) }), what.push('number')
+  if (body.enabled !== undefined) (user.enabled = body.enabled), what.push('enabled')
+  replan(what.length ? { kind: 'changed', number: user.extension.number, ...(body.number ? { former_number: number } : {}), name: user.name, what, reregister: !!body.number || body.enabled === false } : undefined)
+  return send(200, v1(user), tag())
+}
