@@ -5,7 +5,7 @@ const iso = (ms) => new Date(ms).toISOString()
 const v1 = (u) => ({ id: u.id, name: u.name, email: u.email || null, number: String(u.extension.number), enabled: u.enabled, version: u.version, created_at: u.created_at, updated_at: u.created_at })
 
 // usersV1 answers a request for users in version 1 of the API.
-export function usersV1(w, { call, url, id, body, match, send, problem }) {
+export function usersV1(w, { call, url, id, body, match, key, res, send, problem }) {
   const replan = (change) => (w.plan = { ...w.plan, hash: randomUUID().slice(0, 8), pending: true, users: w.users.length, changes: change ? [...w.plan.changes, { what: [], reregister: false, ...change }] : w.plan.changes })
   const user = w.users.find((u) => u.id === id)
   const errors = []
@@ -19,11 +19,17 @@ export function usersV1(w, { call, url, id, body, match, send, problem }) {
   if (body.number && other((u) => String(u.extension.number) === body.number)) return problem(409, 'number_taken', 'the number is taken', [{ field: 'number', code: 'taken', message: 'the user has it; choose another number' }])
   if (call === 'GET /api/v1/users') return send(200, { items: w.users.filter((u) => String(u.enabled) === url.searchParams.get('enabled')).map(v1), next_cursor: null })
   if (call === 'POST /api/v1/users') {
+    const again = (w.keys ??= new Map()).get(key)
+    if (again) return send(201, again)
     const [number, name] = [1000 + w.users.length, body.name.trim()]
     const made = { id: randomUUID(), tenant_id: 'a0000000-0000-0000-0000-000000000000', name, email: body.email?.trim() ?? '', created_at: iso(w.now), extension: { id: randomUUID(), number, caller_name: name, secret: 'h3K9vQ2mX7pLw0ZrT5yNcA', created_at: iso(w.now) }, enabled: true, version: 1 }
     w.users.push(made)
     replan({ kind: 'added', number, name })
-    return send(201, { ...v1(made), secret: made.extension.secret })
+    const answer = { ...v1(made), secret: made.extension.secret }
+    if (key) w.keys.set(key, answer)
+    if (!w.lose) return send(201, answer)
+    res.writeHead(201, { 'Content-Type': 'application/json', 'Content-Length': 500 }).write('{') // a browser sends a request again by itself if nothing came
+    return setTimeout(() => res.destroy(), 50)
   }
   if (w.keep && call.startsWith('DELETE')) return problem(503, 'database_unavailable', 'the database does not answer; nothing was changed: try again in a moment')
   if (!user) return problem(404, 'user_not_found', 'there is no such user')

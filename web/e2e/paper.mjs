@@ -3,6 +3,7 @@ import { readFile } from 'node:fs/promises'
 import path from 'node:path'
 import { accessible, finish, fits, launch, must, same, step, watch } from './lib.mjs'
 import { serve, world } from './mock.mjs'
+import { userStates, userSteps } from './paper-users.mjs'
 
 const browser = await launch()
 const noise = []
@@ -235,7 +236,7 @@ const overlaps = (page) =>
 const steps = []
 const later = (...aStep) => steps.push(aStep)
 
-for (const [name, to, options = {}, act] of [...pages, ...states]) {
+for (const [name, to, options = {}, act] of [...pages, ...states, ...userStates]) {
   later(`${name}: accessible in both themes, wide and on a phone, and nothing overlaps between`, async (look) => {
     const w = world(options)
     Object.assign(w, { broken: options.broken, hold: options.hold, held: new Promise(() => {}) })
@@ -456,7 +457,7 @@ later('a pending deletion is sent before any other change', () =>
     await page.fill('[name=email]', 'next@example.com')
     await page.click('form button[type=submit]')
     await page.waitForSelector('text=Next One was created')
-    same(w.requests.filter((r) => r.method !== 'GET').map((r) => `${r.method} ${r.path.split('/')[1]}`), ['DELETE users', 'POST users'], 'what was changed, in order')
+    same(w.requests.filter((r) => r.method !== 'GET').map((r) => `${r.method} ${r.path.split('/')[3]}`), ['DELETE users', 'POST users'], 'what was changed, in order')
   }),
 )
 
@@ -967,6 +968,8 @@ later('data whose changes the portal reports is not polled frequently', () =>
     await page.waitForSelector('[role=grid][aria-rowcount="120"]')
   }),
 )
+
+userSteps(later, visit)
 
 // Two at a time: each page is its own process.
 await Promise.all([worker(), worker()])
