@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -425,14 +426,18 @@ func (a *asterisk) Reload(context.Context, []pbx.Module) (pbx.Reload, error) {
 
 func (a *asterisk) Declared(context.Context) ([]pbx.HostObject, error) { return a.declared, nil }
 
-func (a *asterisk) Live(context.Context, pbx.LiveQuery) (pbx.Live, error) {
+func (a *asterisk) Live(_ context.Context, q pbx.LiveQuery) (pbx.Live, error) {
 	if a.deaf != nil || a.forgets {
 		return pbx.Live{Contexts: map[string][]string{pbx.Context: nil}}, a.deaf
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	inventory, err := render.Read(a.running)
-	return inventory.Live(), err
+	live := inventory.Live()
+	live.Steps = slices.DeleteFunc(live.Steps, func(s pbx.Step) bool {
+		return !slices.Contains(q.Contexts, s.Context) && !slices.Contains(q.Extens, s.Place())
+	})
+	return live, err
 }
 
 func (a *asterisk) Do(_ context.Context, effects []pbx.Effect) ([]pbx.Effect, error) {
