@@ -331,16 +331,20 @@ func (p *planned) setBehaviour(from render.Inventory) {
 	if len(p.Changes) == 0 || p.model.Users == nil || len(p.model.Items) == 0 && from.Items() == 0 {
 		return
 	}
-	before, ok := from.Model(p.model)
-	if !ok {
-		return
-	}
 	touched := make([]pbx.Thing, 0, 2*len(p.Changes))
 	for _, c := range p.Changes {
 		touched = append(touched, c.Owner)
 		if c.Was != 0 {
 			touched = append(touched, pbx.Thing{Kind: pbx.KindUser, Key: strconv.Itoa(int(c.Was))})
 		}
+	}
+	items := slices.ContainsFunc(touched, func(t pbx.Thing) bool { return t.Kind != pbx.KindUser }) // also one that is removed
+	if !items && !callflow.Affects(touched, p.model) {
+		return
+	}
+	before, ok := from.Model(p.model)
+	if !ok {
+		return
 	}
 	for _, d := range callflow.Compare(before, p.model, touched, p.ring, maxBehaviour) {
 		p.Behaviour = append(p.Behaviour, d.String())
@@ -549,9 +553,17 @@ func same(a, b []pbx.File) bool {
 // setHash computes the hash of the plan: of what is in place, the drift, and what would be in place.
 func (p *planned) setHash() {
 	h := sha256.New()
-	for _, f := range append(append([]pbx.File{}, p.site.Files...), p.files...) {
-		fmt.Fprintf(h, "%s %d\n", f.Path, len(f.Content))
-		h.Write(f.Content)
+	sums := make(map[string][sha256.Size]byte, len(p.files)) // of the files in place
+	for _, f := range p.site.Files {
+		sums[f.Path] = sha256.Sum256(f.Content)
+		fmt.Fprintf(h, "%s %x\n", f.Path, sums[f.Path])
+	}
+	for _, f := range p.files {
+		sum, there := sums[f.Path]
+		if !there || !bytes.Equal(f.Content, pbx.ContentOf(p.site.Files, f.Path)) {
+			sum = sha256.Sum256(f.Content)
+		}
+		fmt.Fprintf(h, "%s %x\n", f.Path, sum)
 	}
 	fmt.Fprint(h, p.Drift)
 	p.Hash = hex.EncodeToString(h.Sum(nil)[:16])

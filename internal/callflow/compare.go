@@ -1,7 +1,7 @@
 package callflow
 
 import (
-	"strconv"
+	"slices"
 	"strings"
 
 	"github.com/synergycall/pbxportal/internal/pbx"
@@ -35,16 +35,8 @@ func (d Difference) String() string {
 // returns at most a number of them. Items are the same if they have the same kind and Short; names do not matter. ringSeconds is how long the phone of a
 // user rings who is called directly.
 func Compare(before, after pbx.Model, touched []pbx.Thing, ringSeconds, most int) (all []Difference) {
-	if len(touched) == 0 {
-		return nil
-	}
+	affected := affectedBy(touched, before, after)
 	old, now := newIndex(before), newIndex(after)
-	affected := map[pbx.Thing]bool{}
-	for _, t := range touched {
-		affected[t] = true
-	}
-	spread(affected, old, before.Items)
-	spread(affected, now, after.Items)
 	i, j := 0, 0
 	for len(all) < most && (i < len(before.Items) || j < len(after.Items)) {
 		var was, is *pbx.Item
@@ -89,31 +81,40 @@ func Compare(before, after pbx.Model, touched []pbx.Thing, ringSeconds, most int
 // ownerOf returns an item as the generated files name it.
 func ownerOf(item *pbx.Item) pbx.Thing { return pbx.Thing{Kind: item.Kind, Key: item.Key()} }
 
-// spread adds the items that refer to affected things, directly or through others.
-func spread(affected map[pbx.Thing]bool, x index, items []pbx.Item) {
-	referring := map[pbx.Ref][]*pbx.Item{}
-	var queue []pbx.Ref
-	for i := range items {
-		for _, r := range items[i].Body.References() {
-			referring[r.To] = append(referring[r.To], &items[i])
-		}
-		if affected[ownerOf(&items[i])] {
-			queue = append(queue, refOf(&items[i]))
-		}
-	}
-	for to := range referring {
-		if u := x.user(to); u != nil && affected[pbx.Thing{Kind: pbx.KindUser, Key: strconv.Itoa(int(u.Extension.Number))}] {
-			queue = append(queue, to)
+// Affects reports whether a change of these things may change what happens to calls to items of a model.
+func Affects(touched []pbx.Thing, m pbx.Model) bool {
+	affected := affectedBy(touched, m)
+	return slices.ContainsFunc(m.Items, func(i pbx.Item) bool { return affected[ownerOf(&i)] })
+}
+
+// affectedBy returns these things, and the items of the models that refer to them, directly or through others.
+func affectedBy(touched []pbx.Thing, models ...pbx.Model) map[pbx.Thing]bool {
+	affected, numbers := make(map[pbx.Thing]bool, len(touched)), map[pbx.Number]bool{}
+	for _, t := range touched {
+		affected[t] = true
+		if n, ok := pbx.ParseNumber(t.Key); ok && t.Kind == pbx.KindUser {
+			numbers[n] = true
 		}
 	}
-	for ; len(queue) > 0; queue = queue[1:] {
-		for _, item := range referring[queue[0]] {
-			if t := ownerOf(item); !affected[t] {
-				affected[t] = true
-				queue = append(queue, refOf(item))
+	for _, m := range models {
+		reached := map[pbx.Ref]bool{}
+		for i := range m.Users {
+			if numbers[m.Users[i].Extension.Number] {
+				reached[pbx.Ref{Kind: pbx.KindUser, ID: string(m.Users[i].ID)}] = true
+			}
+		}
+		for found := true; found; { // as often as calls go on from item to item
+			found = false
+			for i := range m.Items {
+				item := &m.Items[i]
+				ref, owner := refOf(item), ownerOf(item)
+				if !reached[ref] && (affected[owner] || slices.ContainsFunc(item.Body.References(), func(r pbx.Reference) bool { return reached[r.To] })) {
+					reached[ref], affected[owner], found = true, true, true
+				}
 			}
 		}
 	}
+	return affected
 }
 
 // outline returns what happens to a call to an item that no user answers, in words and as Taken. With busy all users are in a call.
