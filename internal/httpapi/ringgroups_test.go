@@ -107,7 +107,11 @@ func TestRingGroupsAreListedInOrderByPagesAndByField(t *testing.T) {
 			"name": name, "members": ids[:1+i%3], "strategy": []string{"all", "hunt"}[i%2], "number": fmt.Sprint(700 - i*10),
 		}))
 	}
+	last := p.request(here, "GET", "http://localhost/api/v1/ring-groups?number=670", "").at("items.0.id").(string)
+	first := p.request(here, "GET", "http://localhost/api/v1/ring-groups?number=690", "").at("items.0.id").(string)
+	p.patch("/api/v1/ring-groups/"+first, `{"fallback":{"kind":"ring_group","id":"`+last+`"}}`)
 	for query, want := range map[string]string{
+		"member=" + last:   "690",
 		"":                 "690 670 680 700",
 		"sort=-name":       "700 680 670 690",
 		"sort=number":      "670 680 690 700",
