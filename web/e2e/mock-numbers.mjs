@@ -3,8 +3,8 @@ import { randomUUID } from 'node:crypto'
 
 const iso = (ms) => new Date(ms).toISOString()
 
-// groupsOf returns the ring groups of a world with these users.
-export function groupsOf(users, now) {
+// groupsOf returns some ring groups of a world with these users.
+export function groupsOf(users, now, many) {
   const ids = (...at) => at.map((i) => users[i]?.id).filter(Boolean)
   const group = (i, name, number, more) => ({
     id: `7c1d0b5e-52c5-4f0c-9d55-${String(i).padStart(12, '0')}`, name, number: String(number), strategy: 'all', members: ids(i), seconds: 20, skip_busy: true,
@@ -17,6 +17,7 @@ export function groupsOf(users, now) {
     support,
     group(3, 'Front desk', 602, { strategy: 'memory', members: ids(9), seconds: 30, skip_busy: false, fallback: { kind: 'user', id: ids(8)[0] } }),
     group(4, 'Werkstatt und Außendienst der Niederlassung Frankfurt am Main', 610, { strategy: 'hunt', members: ids(22, 27, 33, 38), seconds: 5 }),
+    ...Array.from({ length: many - 4 }, (_, i) => group(i + 5, `Group ${i + 5}`, 611 + i, { members: ids(0) })),
   ]
 }
 

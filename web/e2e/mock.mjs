@@ -29,7 +29,7 @@ function dice(seed) {
   return () => ((s = (s * 1664525 + 1013904223) % 4294967296) / 4294967296)
 }
 
-export function world({ users = 120, now = Date.now(), setup = false, signedIn = true, role = 'owner', empty = false } = {}) {
+export function world({ users = 120, now = Date.now(), setup = false, signedIn = true, role = 'owner', empty = false, groups = 4 } = {}) {
   const roll = dice(7)
   const person = (i) => {
     const latin = `${first[i % first.length]} ${last[(i * 7 + Math.floor(i / 25)) % last.length]}`
@@ -114,7 +114,7 @@ export function world({ users = 120, now = Date.now(), setup = false, signedIn =
     { id: 's1', created_at: iso(now - 5e6), last_seen_at: iso(now - 2e4), from: '192.0.2.17', user_agent: 'Mozilla/5.0 (X11; Linux x86_64) Firefox/145.0', current: true },
     { id: 's2', created_at: iso(now - 9e7), last_seen_at: iso(now - 4e7), from: '192.0.2.80', user_agent: 'Mozilla/5.0 (iPhone; CPU iPhone OS 19_1) Safari/605', current: false },
   ]
-  return { now, setup, signedIn, role, users: all, groups: groupsOf(all, now), registrations, calls, history, plan, runs, events, audit, accounts, tokens, sessions, streams: new Set(), requests: [], down: false }
+  return { now, setup, signedIn, role, users: all, groups: groupsOf(all, now, groups), registrations, calls, history, plan, runs, events, audit, accounts, tokens, sessions, streams: new Set(), requests: [], down: false }
 }
 
 const permissions = {

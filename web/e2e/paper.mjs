@@ -3,6 +3,7 @@ import { readFile } from 'node:fs/promises'
 import path from 'node:path'
 import { accessible, finish, fits, launch, must, same, step, watch } from './lib.mjs'
 import { serve, world } from './mock.mjs'
+import { numberPages, numberStates, numberSteps } from './paper-numbers.mjs'
 import { userStates, userSteps } from './paper-users.mjs'
 
 const browser = await launch()
@@ -236,7 +237,7 @@ const overlaps = (page) =>
 const steps = []
 const later = (...aStep) => steps.push(aStep)
 
-for (const [name, to, options = {}, act] of [...pages, ...states, ...userStates]) {
+for (const [name, to, options = {}, act] of [...pages, ...numberPages, ...states, ...userStates, ...numberStates]) {
   later(`${name}: accessible in both themes, wide and on a phone, and nothing overlaps between`, async (look) => {
     const w = world(options)
     Object.assign(w, { broken: options.broken, hold: options.hold, held: new Promise(() => {}) })
@@ -970,6 +971,7 @@ later('data whose changes the portal reports is not polled frequently', () =>
 )
 
 userSteps(later, visit)
+numberSteps(later, visit)
 
 // Two at a time: each page is its own process.
 await Promise.all([worker(), worker()])

@@ -167,9 +167,15 @@ await next('a changed plan is not applied', async () => {
   await page.evaluate(() => fetch('/users', { method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify({ name: 'Cem', email: 'cem@example.com' }) }))
   await page.click('button:has-text("Check again")')
   await page.waitForSelector('button:has-text("Apply 1 change")')
+  // The page does not load the new plan before the apply of the reviewed one is sent.
+  let load
+  const sent = new Promise((done) => (load = done))
+  await page.route('**/apply/plan', (route) => sent.then(() => route.continue()))
   await page.evaluate(() => fetch('/users', { method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify({ name: 'Dana', email: 'dana@example.com' }) }))
   await page.click('button:has-text("Apply 1 change")')
+  load()
   await page.waitForSelector('text=The plan has changed since you reviewed it.')
+  await page.unroute('**/apply/plan')
   await page.click('button:has-text("Apply 2 changes")')
   await page.waitForSelector('text=Nothing to apply')
 })
@@ -320,6 +326,44 @@ await next('tokens: shown once, and revoked', async () => {
   await page.locator('[role=dialog] button:has-text("Revoke")').click()
   await page.waitForSelector('text=Monitoring was revoked.')
   same((await fetch(`${PORTAL}/users`, { headers: { Authorization: `Bearer ${token}` } })).status, 401, 'the status with the revoked token')
+})
+
+await next('numbers: a ring group is created, applied, tried and deleted', async () => {
+  const apply = async () => {
+    await page.click('a:has-text("Go to Apply")')
+    await page.click('button:has-text("Apply "):has-text("change")')
+    await page.waitForSelector('text=Applied. Asterisk runs it.')
+    await page.click('nav a:has-text("Numbers") >> visible=true')
+  }
+  await page.goto(`${app}numbers`)
+  await page.click('main button:has-text("New ring group")')
+  await page.fill('[name=name]', 'Front desk')
+  await page.waitForFunction(() => document.querySelector('[name=number]').value === '600')
+  await page.selectOption('[name=strategy]', 'hunt')
+  for (const number of ['1001', '1000']) {
+    await page.fill('[name=member]', number)
+    await page.press('[name=member]', 'Enter')
+    await page.waitForSelector(`[data-member="${number}"]`)
+  }
+  await page.click('button[aria-label^="Move"][aria-label$="down"] >> nth=0')
+  same(await page.$$eval('[data-member]', (all) => all.map((li) => li.dataset.member)), ['1000', '1001'], 'the members in order')
+  await page.click('button:has-text("Create ring group")')
+  await page.waitForSelector('[role=dialog] >> text=600 · Ring group')
+  await apply()
+  await page.waitForSelector('[role=row]:has-text("600"):has-text("ring one after the other, 20 seconds each, then the call ends.")')
+  must(!(await page.locator('text=not applied yet').count()), 'the list says that something is not applied')
+  await page.click('[data-number="600"]')
+  await page.click('button:has-text("Try the call")')
+  await page.waitForSelector('[role=status]:has-text("A caller calls 600 Front desk")')
+  await page.locator('[role=dialog] select').selectOption({ index: 2 })
+  await page.waitForSelector('[role=dialog] li:has-text("answers")')
+  await accessible(page, 'a ring group')
+  await page.click('button:has-text("Delete ring group")')
+  await page.click('button:has-text("Delete 600")')
+  await page.waitForSelector('text=No ring groups yet')
+  await page.goto(`${app}apply`)
+  await page.click('button:has-text("Apply "):has-text("change")')
+  await page.waitForSelector('text=Nothing to apply')
 })
 
 let recovery = ''

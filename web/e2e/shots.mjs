@@ -60,6 +60,20 @@ const pages = [
     await p.click('button:has-text("Delete 1005")')
     await p.waitForSelector('button:has-text("Undo")')
   }],
+  ['numbers', 'numbers'],
+  ['numbers-empty', 'numbers', { empty: true }],
+  ['number', 'numbers/ring-groups/7c1d0b5e-52c5-4f0c-9d55-000000000002'],
+  ['number-edit', 'numbers/ring-groups/7c1d0b5e-52c5-4f0c-9d55-000000000002', {}, async (p) => p.click('[aria-labelledby=details] button')],
+  ['number-call', 'numbers/ring-groups/7c1d0b5e-52c5-4f0c-9d55-000000000001', {}, async (p) => {
+    await p.locator('[role=dialog] .border-t section > div > button').first().click()
+    await p.locator('[role=dialog] ol').waitFor()
+  }],
+  ['number-in-use', 'numbers/ring-groups/7c1d0b5e-52c5-4f0c-9d55-000000000002', {}, async (p) => {
+    await p.locator('[role=dialog] button.mr-auto').click()
+    await p.locator('[role=dialog]').last().locator('button').last().click()
+    await p.locator('[role=dialog]').last().locator('a').waitFor()
+  }],
+  ['new-number', 'numbers?new=ring-groups'],
   ['apply', 'apply'],
   ['apply-files', 'apply', {}, async (p) => p.click('button[aria-expanded]:has-text("File changes")')],
   ['apply-done', 'apply', {}, async (p) => {

@@ -3999,7 +3999,7 @@ export interface operations {
                  */
                 limit?: components["parameters"]["PageLimit"];
                 /**
-                 * @description Only ring groups that refer to the user with this id, as a member or as the fallback.
+                 * @description Only ring groups that refer to the user or ring group with this id: as a member, or as the fallback.
                  * @example 2f9e5a1c-8d8e-4a53-9f5b-8a3b6f0f4c11
                  */
                 member?: string;

@@ -1,0 +1,54 @@
+// The names of things that others refer to. One that a page does not have is fetched once.
+import { SvelteMap } from 'svelte/reactivity'
+import { api, ask, type RingGroup } from '$lib/api'
+import { pagesOf } from '$lib/pages'
+import { Resource } from '$lib/resource.svelte'
+import { session } from '$lib/session.svelte'
+import { users } from '$lib/store.svelte'
+import type { Choosable } from '$lib/ui/Pick.svelte'
+
+const known = new SvelteMap<string, string>()
+const asked = new Set<string>()
+const named = (x: { number: string | number; name: string }): string => `${x.number} ${x.name}`
+
+// learn keeps the names of groups.
+export function learn(groups: RingGroup[]): void {
+  for (const g of groups) if (known.get(g.id) !== named(g)) known.set(g.id, named(g))
+}
+
+// nameOf returns the number and the name of a user or another thing; '…' until they are known.
+export function nameOf(kind: string, id: string): string {
+  const user = kind === 'user' ? users.data?.find((u) => u.id === id) : undefined
+  if (user) return named({ number: user.extension.number, name: user.name })
+  if (kind === 'ring_group' && !known.has(id) && !asked.has(id)) {
+    asked.add(id)
+    ask(api.GET('/api/v1/ring-groups/{id}', { params: { path: { id } } })).then(
+      (g) => learn([g]),
+      () => asked.delete(id),
+    )
+  }
+  return known.get(id) ?? '…'
+}
+
+// Everything that a call can go to. A form loads it when it opens.
+export const groups = new Resource<Choosable[]>(async () => {
+  const { list } = await pagesOf(100, async (cursor) => {
+    const page = await ask(api.GET('/api/v1/ring-groups', { params: { query: { sort: 'number', limit: 500, cursor } } }))
+    return { list: page.items, next: page.next_cursor ?? undefined }
+  })
+  learn(list)
+  return list.map((g) => ({ id: g.id, number: g.number, name: g.name }))
+})
+
+// lowestFree returns the lowest number from `first` to `last` that neither a user nor a group has; '' if there is none.
+export function lowestFree(first: number, last: number): string {
+  const taken = new Set([...(groups.data ?? []).map((g) => g.number), ...(users.data ?? []).map((u) => String(u.extension.number))])
+  for (let n = first; n <= last; n++) if (!taken.has(String(n))) return String(n)
+  return ''
+}
+
+session.onDrop(() => {
+  known.clear()
+  asked.clear()
+  groups.forget()
+})
