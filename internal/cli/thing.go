@@ -139,18 +139,38 @@ func (a *app) printThing(ctx context.Context, p *portal, k shownKind, i pbx.Item
 	return w.Flush()
 }
 
-// item finds an item of a kind by id, number or name.
+// item finds an item of a kind: by id, else by number, else by name, without regard to case, else without regard to accents as well.
 func (p *portal) item(ctx context.Context, kind pbx.ThingKind, key string) (pbx.Item, error) {
 	items, err := p.store.Items(ctx, pbx.DefaultTenant)
 	if err != nil {
 		return pbx.Item{}, err
 	}
-	for _, i := range items {
-		if i.Kind == kind && (string(i.ID) == strings.ToLower(key) || pbx.Fold(i.Name) == pbx.Fold(key) || numberOf(i) == pbx.Fold(key)) {
-			return i, nil
+	for _, is := range []func(i pbx.Item) bool{
+		func(i pbx.Item) bool { return string(i.ID) == strings.ToLower(key) },
+		func(i pbx.Item) bool { return numberOf(i) != "" && numberOf(i) == pbx.Fold(key) },
+		func(i pbx.Item) bool { return strings.EqualFold(i.Name, pbx.Normalize(key)) },
+		func(i pbx.Item) bool { return pbx.Fold(i.Name) == pbx.Fold(key) },
+	} {
+		var found []pbx.Item
+		for _, i := range items {
+			if i.Kind == kind && is(i) {
+				found = append(found, i)
+			}
+		}
+		if len(found) == 1 {
+			return found[0], nil
+		}
+		if len(found) > 1 {
+			return pbx.Item{}, &pbx.Error{
+				Kind: pbx.KindInvalid, Code: pbx.CodeInvalid,
+				Msg: fmt.Sprintf("%d %ss have a name like %q: give the number or the id, as pbxportal %s list shows them", len(found), words(kind), key, noun(kind)),
+			}
 		}
 	}
-	return pbx.Item{}, noThing(noun(kind), key)
+	return pbx.Item{}, &pbx.Error{
+		Kind: pbx.KindNotFound, Code: pbx.CodeThingNotFound,
+		Msg: fmt.Sprintf("there is no %s %q: run pbxportal %s list to see which there are", words(kind), key, noun(kind)),
+	}
 }
 
 // numberOf returns the first number of an item, "" if it has none.
@@ -206,11 +226,4 @@ func destinationText(d pbx.Destination, names map[pbx.Ref]string) string {
 		return string(d.Kind)
 	}
 	return names[pbx.Ref(d)]
-}
-
-func noThing(noun, key string) error {
-	return &pbx.Error{
-		Kind: pbx.KindNotFound, Code: pbx.CodeThingNotFound,
-		Msg: fmt.Sprintf("there is no %s %q: run pbxportal %[1]s list to see which there are", noun, key),
-	}
 }

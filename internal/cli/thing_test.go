@@ -78,3 +78,29 @@ func TestUsersAndRingGroupsAreChangedByWhatIsGivenAlone(t *testing.T) {
 		t.Errorf("after it was deleted\n%s", out)
 	}
 }
+
+func TestAThingIsFoundByItsNumberBeforeAnotherWithThatNameAndNeverByAGuess(t *testing.T) {
+	t.Parallel()
+	s := newSettings(t)
+	s.must(t, "user", "add", "Anna", "anna@example.com")
+	for _, name := range []string{"601", "Second", "café", "cafe", "cafè"} { // 600 is named 601
+		s.must(t, "ring-group", "add", "--members", "1000", "--name", name)
+	}
+	for key, number := range map[string]string{"600": "600", "601": "601", "second": "601", "café": "602", "CAFE": "603", "cafè": "604"} {
+		if shown := decode(t, s.must(t, "ring-group", "show", key, "--json")); shown["number"] != number {
+			t.Errorf("%s is %v, want %s", key, shown["number"], number)
+		}
+	}
+	for command, want := range map[string]string{
+		"ring-group delete cafê":            "3 ring groups have a name like",
+		"ring-group show night":             `there is no ring group "night": run pbxportal ring-group list`,
+		"ring-group set 600 --members Anna": `there is no user "Anna": give the extension number or the id`,
+		"ring-group set 600 --number=":      "number must not be empty",
+		"ring-group set 600 --strategy any": "strategy must be all, hunt or memory",
+		"ring-group set 600 --fallback 600": "fallback must be another one: a call that is not answered would go in a circle",
+	} {
+		if code, _, errs := s.run(t, strings.Fields(command)...); code == 0 || !strings.Contains(errs, want) {
+			t.Errorf("%s: exit code %d, %s", command, code, errs)
+		}
+	}
+}

@@ -253,9 +253,17 @@ func (c *userRestoreCommand) Run(ctx context.Context, a *app, p *portal) error {
 
 // user finds a user by id or by extension number, as typed by people: full-width digits are accepted.
 func (p *portal) user(ctx context.Context, key string) (pbx.User, error) {
+	given := key
 	key = pbx.Fold(key)
 	if key == "" || strings.Trim(key, "0123456789") != "" {
-		return p.directory.Get(ctx, pbx.DefaultTenant, pbx.UserID(key))
+		u, err := p.directory.Get(ctx, pbx.DefaultTenant, pbx.UserID(key))
+		if pbx.KindOf(err) == pbx.KindNotFound {
+			err = &pbx.Error{
+				Kind: pbx.KindNotFound, Code: pbx.CodeUserNotFound,
+				Msg: fmt.Sprintf("there is no user %q: give the extension number or the id, as pbxportal user list shows them", given),
+			}
+		}
+		return u, err
 	}
 	page, err := p.directory.List(ctx, pbx.DefaultTenant, directory.Query{})
 	if err != nil {

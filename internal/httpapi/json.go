@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"net/http"
 	"strconv"
 	"unicode/utf8"
@@ -22,33 +23,37 @@ const maxDigits = 64
 const maxDepth = 32
 
 // parseJSON parses exactly one JSON value, strictly: it refuses what encoding/json silently accepts or repairs, as parsers could disagree on it:
-// duplicate keys, unpaired surrogates, invalid UTF-8.
-func parseJSON(body []byte) (any, error) {
+// duplicate keys, unpaired surrogates, invalid UTF-8. It returns the body as it can be decoded: whole numbers, which JSON can write as 20.0 or 2e1, are in
+// decimal digits.
+func parseJSON(body []byte) (value any, decodable []byte, err error) {
 	if len(bytes.TrimSpace(body)) == 0 {
-		return nil, invalidJSON("it is empty: send a JSON object")
+		return nil, nil, invalidJSON("it is empty: send a JSON object")
 	}
 	if i := firstInvalid(body); i >= 0 {
-		return nil, invalidAt(body, i, "not valid UTF-8")
+		return nil, nil, invalidAt(body, i, "not valid UTF-8")
 	}
 	if err := withinBounds(body); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if bytes.HasPrefix(body, []byte("\ufeff")) {
-		return nil, invalidAt(body, 0, "a byte order mark (U+FEFF), which JSON does not have: send the body without it")
+		return nil, nil, invalidAt(body, 0, "a byte order mark (U+FEFF), which JSON does not have: send the body without it")
 	}
 	var raw json.RawMessage
 	if err := json.Unmarshal(body, &raw); err != nil {
 		if e, ok := errors.AsType[*json.SyntaxError](err); ok {
-			return nil, invalidAt(body, int(e.Offset)-1, e.Error())
+			return nil, nil, invalidAt(body, int(e.Offset)-1, e.Error())
 		}
-		return nil, invalidJSON(err.Error())
+		return nil, nil, invalidJSON(err.Error())
 	}
 	if i := loneSurrogate(body); i >= 0 {
-		return nil, invalidAt(body, i, "an unpaired surrogate")
+		return nil, nil, invalidAt(body, i, "an unpaired surrogate")
 	}
 	p := jsonParser{body: body, dec: json.NewDecoder(bytes.NewReader(body))}
 	p.dec.UseNumber()
-	return p.value()
+	if value, err = p.value(); err == nil && p.rewritten {
+		body, err = json.Marshal(value)
+	}
+	return value, body, err
 }
 
 // withinBounds refuses a body with too much nesting or too many values before it is parsed: it counts brackets and commas outside of strings. The
@@ -80,8 +85,9 @@ func withinBounds(body []byte) error {
 }
 
 type jsonParser struct {
-	body []byte
-	dec  *json.Decoder
+	body      []byte
+	dec       *json.Decoder
+	rewritten bool // a number is returned in another form than in the body
 }
 
 // value parses the next value. The syntax has been checked: only long numbers and duplicate keys are left to find.
@@ -90,8 +96,13 @@ func (p *jsonParser) value() (any, error) {
 	if err != nil {
 		return nil, invalidJSON(err.Error())
 	}
-	if n, ok := token.(json.Number); ok && len(n) > maxDigits {
-		return nil, p.fault(fmt.Sprintf("a number of more than %d characters", maxDigits))
+	if n, ok := token.(json.Number); ok {
+		if len(n) > maxDigits {
+			return nil, p.fault(fmt.Sprintf("a number of more than %d characters", maxDigits))
+		}
+		whole := plain(n)
+		p.rewritten = p.rewritten || whole != n
+		return whole, nil
 	}
 	open, ok := token.(json.Delim)
 	if !ok {
@@ -127,6 +138,15 @@ func (p *jsonParser) value() (any, error) {
 		return object, nil
 	}
 	return array, nil
+}
+
+// plain returns a whole number in decimal digits alone, as the contract's integers are decoded; any other number as it is.
+func plain(n json.Number) json.Number {
+	const exact = 1 << 53 // above, a float64 is not every integer
+	if f, err := n.Float64(); err == nil && f == math.Trunc(f) && math.Abs(f) < exact {
+		return json.Number(strconv.FormatInt(int64(f), 10))
+	}
+	return n
 }
 
 func (p *jsonParser) fault(what string) error {

@@ -218,3 +218,42 @@ func TestAPatchOfARingGroupChangesExactlyWhatItNames(t *testing.T) {
 		}
 	})
 }
+
+// JSON has one type of numbers: 20, 20.0 and 2e1 are the same one.
+func TestAWholeNumberIsAcceptedInEveryFormOfJSONAndOthersAreRefusedWithTheField(t *testing.T) {
+	t.Parallel()
+	p := newUnserved(t)
+	members := `"members":["` + p.users(1)[0] + `"]`
+	path := ""
+	for i, number := range []string{"20", "20.0", "2e1", "2.0E+1", "200e-1"} {
+		a := p.request(here, "POST", "http://localhost/api/v1/ring-groups", fmt.Sprintf(`{"name":"N%d",%s,"seconds":%s}`, i, members, number))
+		path = a.header.Get("Location")
+		if a.status != 201 || a.at("seconds") != 20.0 {
+			t.Errorf("created with %s: %d %s", number, a.status, a.text)
+		}
+		if a = p.patch(path, `{"seconds":25}`); a.status != 200 {
+			t.Fatal(a.text)
+		}
+		if a = p.patch(path, `{"seconds":`+number+`}`); a.status != 200 || a.at("seconds") != 20.0 {
+			t.Errorf("changed with %s: %d %s", number, a.status, a.text)
+		}
+	}
+	if a := p.request(here, "POST", "http://localhost/tokens", `{"name":"ci","role":"auditor","expires_in_days":3.0e1}`); a.status != 201 {
+		t.Errorf("another operation: %d %s", a.status, a.text)
+	}
+	for body, want := range map[string]string{
+		`{"seconds":20.5}`:   "must be an integer",
+		`{"seconds":1e-400}`: "must be ",
+		`{"seconds":1e400}`:  "must be ",
+		`{"seconds":-0.0}`:   "must be from 5 to 120",
+		`{"seconds":1e30}`:   "must be from 5 to 120",
+		`{"members":null}`:   "must be an array",
+		`{"fallback":null}`:  "must be an object",
+		`{"name":""}`:        "must not be empty",
+		`{"name":"` + strings.Repeat("x", 256) + `"}`: "must have at most 255 characters",
+	} {
+		if a := p.patch(path, body); a.status != 400 || len(a.fields()) != 1 || !strings.Contains(a.text, want) {
+			t.Errorf("%s: %d %s", body, a.status, a.text)
+		}
+	}
+}

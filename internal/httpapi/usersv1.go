@@ -20,7 +20,8 @@ const defaultPage = 100
 // ListUsersV1 lists users.
 func (a *api) ListUsersV1(ctx context.Context, r openapi.ListUsersV1RequestObject) (openapi.ListUsersV1ResponseObject, error) {
 	p := r.Params
-	order, descending := strings.CutPrefix(cmp.Or(value(p.Sort), string(directory.ByNumber)), "-")
+	sort := cmp.Or(value(p.Sort), string(directory.ByNumber))
+	order, descending := strings.CutPrefix(sort, "-")
 	number, _ := pbx.ParseNumber(value(p.Number))
 	s := directory.Selection{
 		Text: value(p.Q), Number: number, Email: value(p.Email), Order: directory.Order(order), Descending: descending,
@@ -32,7 +33,7 @@ func (a *api) ListUsersV1(ctx context.Context, r openapi.ListUsersV1RequestObjec
 	}
 	if p.Cursor != nil {
 		c, err := readUserCursor(*p.Cursor)
-		if err != nil || c.Sort != order {
+		if err != nil || c.Sort != sort {
 			return nil, badCursor()
 		}
 		s.After = directory.Position{Key: c.Key, Number: c.Number}
@@ -46,7 +47,7 @@ func (a *api) ListUsersV1(ctx context.Context, r openapi.ListUsersV1RequestObjec
 		out.Items[i] = toUserV1(u)
 	}
 	if page.Next.Number != 0 {
-		next := userCursor{order, page.Next.Key, page.Next.Number}.String()
+		next := userCursor{sort, page.Next.Key, page.Next.Number}.String()
 		out.NextCursor = &next
 	}
 	if s.Count {
@@ -168,7 +169,7 @@ func newUserWithSecret(u pbx.User) openapi.UserWithSecret {
 
 // userCursor is the place in a list of users after which the next page begins.
 type userCursor struct {
-	Sort   string     `json:"s"`
+	Sort   string     `json:"s"` // with a - before it for the descending order
 	Key    string     `json:"k"`
 	Number pbx.Number `json:"n"`
 }

@@ -143,10 +143,11 @@ func newChecker(op *openapi3.Operation) *checker {
 func (c *checker) request(r *http.Request) error {
 	faults := append(c.queryFaults(r.URL.RawQuery), c.headerFaults(r.Header)...)
 	if c.body != nil {
-		value, err := parseJSON(bodyOf(r))
+		value, body, err := parseJSON(bodyOf(r))
 		if err != nil {
 			return err
 		}
+		r.Body = newReceived(body)
 		faults = append(faults, c.bodyFaults(value)...)
 	}
 	slices.SortStableFunc(faults, func(a, b pbx.FieldError) int { return cmp.Compare(a.Field, b.Field) })
@@ -257,7 +258,8 @@ func (c *checker) bodyFaults(value any) []pbx.FieldError {
 // reason returns what is wrong with a value, in the contract's own text if it has one.
 func reason(e *openapi3.SchemaError) pbx.FieldError {
 	fault := pbx.FieldError{Code: pbx.FieldMalformed, Message: e.Reason}
-	if text, ok := e.Schema.Extensions["x-fault"].(string); ok {
+	text, own := e.Schema.Extensions["x-fault"].(string)
+	if own {
 		fault.Message = text
 	}
 	switch e.SchemaField {
@@ -265,8 +267,17 @@ func reason(e *openapi3.SchemaError) pbx.FieldError {
 		fault.Code = pbx.FieldChoice
 	case "minLength":
 		fault.Code, fault.Least = pbx.FieldTooShort, int(min(e.Schema.MinLength, maxBody))
+		if !own {
+			fault.Message = fmt.Sprintf("must have at least %d characters", fault.Least)
+		}
+		if !own && fault.Least == 1 {
+			fault.Message = "must not be empty"
+		}
 	case "maxLength":
 		fault.Code, fault.Most = pbx.FieldTooLong, int(min(*e.Schema.MaxLength, maxBody))
+		if !own {
+			fault.Message = fmt.Sprintf("must have at most %d characters", fault.Most)
+		}
 	case "minimum", "maximum":
 		fault.Code = pbx.FieldRange
 		if e.Schema.Min != nil {
@@ -277,6 +288,18 @@ func reason(e *openapi3.SchemaError) pbx.FieldError {
 		}
 	}
 	return fault
+}
+
+// article returns the types of a schema as a text names them: "an array or a string".
+func article(types []string) string {
+	named := make([]string, len(types))
+	for i, t := range types {
+		named[i] = "a " + t
+		if strings.ContainsAny(t[:1], "aio") {
+			named[i] = "an " + t
+		}
+	}
+	return strings.Join(named, " or ")
 }
 
 // collector keeps the first fault of every field.
@@ -312,7 +335,7 @@ func (c *collector) schema(err error, ruled []string) {
 		case e.SchemaField == "required":
 			c.add(pbx.FieldError{Field: field, Code: pbx.FieldMissing, Message: "is missing"})
 		case e.SchemaField == "type", e.SchemaField == "nullable":
-			c.add(pbx.FieldError{Field: field, Code: pbx.FieldType, Message: "must be a " + strings.Join(e.Schema.Type.Slice(), " or ")})
+			c.add(pbx.FieldError{Field: field, Code: pbx.FieldType, Message: "must be " + article(e.Schema.Type.Slice())})
 		case !slices.Contains(ruled, field):
 			fault := reason(e)
 			fault.Field = field
@@ -357,6 +380,12 @@ type received struct {
 	body []byte
 }
 
+func newReceived(body []byte) *received {
+	r := &received{body: body}
+	r.Reset(body)
+	return r
+}
+
 // Close does nothing.
 func (*received) Close() error { return nil }
 
@@ -393,9 +422,7 @@ func (a *api) receive(w http.ResponseWriter, r *http.Request, d requirement, mos
 	}
 	_ = control.SetReadDeadline(time.Time{})
 	x.unread = false
-	whole := &received{body: body}
-	whole.Reset(body)
-	r.Body = whole
+	r.Body = newReceived(body)
 	return nil
 }
 

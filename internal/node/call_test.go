@@ -267,6 +267,9 @@ func TestADisabledUserCannotRegisterAndCallersHearThatTheUserIsUnavailable(t *te
 		if err := o.phones[1].Register(t.Context(), time.Minute); err == nil {
 			t.Error("the phone of a disabled user registers")
 		}
+		if got := statusOf(t, func() error { _, err := o.phones[1].Call(t.Context(), "1002"); return err }()); got != 401 && got != 403 {
+			t.Errorf("a call from the phone of a disabled user ends with status %d", got)
+		}
 		o.call(t, "1001").refused(t, 480)
 		if items != nil {
 			c := o.call(t, "600")

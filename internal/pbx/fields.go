@@ -3,6 +3,7 @@ package pbx
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"strconv"
 )
 
@@ -14,9 +15,9 @@ func (d *Destination) clean(field string) FieldError {
 	case d.Kind == Hangup && d.ID == "":
 		return FieldError{}
 	case d.Kind == Hangup:
-		return FieldError{Field: field + ".id", Code: FieldUnknown, Message: "must be left out for hangup"}
+		return FieldError{Field: field + ".id", Code: FieldUnknown, Message: "must be left out for hangup, or null in a merge patch"}
 	case d.Kind != KindUser && !slices.Contains(Kinds(), d.Kind):
-		return FieldError{Field: field + ".kind", Code: FieldChoice, Message: fmt.Sprintf("must be one of %v", append([]ThingKind{Hangup, KindUser}, Kinds()...))}
+		return FieldError{Field: field + ".kind", Code: FieldChoice, Message: choice(append([]ThingKind{Hangup, KindUser}, Kinds()...))}
 	}
 	id, ok := CanonicalID(d.ID)
 	if !ok {
@@ -24,6 +25,16 @@ func (d *Destination) clean(field string) FieldError {
 	}
 	d.ID = id
 	return FieldError{}
+}
+
+// choice returns the message of a field that must have one of some values.
+func choice[T ~string](values []T) string {
+	texts := make([]string, len(values))
+	for n, v := range values {
+		texts[n] = string(v)
+	}
+	last := len(texts) - 1
+	return "must be " + strings.Join(texts[:last], ", ") + " or " + texts[last]
 }
 
 // reference returns what the destination refers to, if anything.

@@ -54,7 +54,7 @@ func (g *RingGroup) Clean() error {
 	}
 	var fields []FieldError
 	if !slices.Contains(RingStrategies(), g.Strategy) {
-		fields = append(fields, FieldError{Field: "strategy", Code: FieldChoice, Message: fmt.Sprintf("must be one of %v", RingStrategies())})
+		fields = append(fields, FieldError{Field: "strategy", Code: FieldChoice, Message: choice(RingStrategies())})
 	}
 	fields = append(fields, cleanMembers("members", g.Members, MaxRingGroupMembers)...)
 	if g.Seconds < MinRingGroupSeconds || g.Seconds > MaxRingGroupSeconds {

@@ -208,6 +208,9 @@ func (r *Routing) references(ctx context.Context, tx *store.Tx, i *pbx.Item, had
 // numbers assigns the numbers that are left out, and returns the error of one that is taken.
 func (r *Routing) numbers(ctx context.Context, tx *store.Tx, i *pbx.Item, had []pbx.Claim, now time.Time) error {
 	for _, c := range i.Body.Claims() {
+		if c.Number == "" && slices.ContainsFunc(had, func(h pbx.Claim) bool { return h.Field == c.Field && h.Number != "" }) {
+			return pbx.Invalid(pbx.FieldError{Field: c.Field, Code: pbx.FieldMissing, Message: "must not be empty: give a number, or leave the field as it is"})
+		}
 		if c.Number == "" {
 			first, last := pbx.PoolOf(i.Kind)
 			n, ok, err := tx.FreeNumber(ctx, first, last, now.Add(-r.quarantine))
@@ -263,7 +266,7 @@ func circles(ctx context.Context, tx *store.Tx, i *pbx.Item) error {
 			continue // it is the last of a long chain, which another one begins
 		}
 		field := refs[follows].Field
-		return pbx.Invalid(pbx.FieldError{Field: field, Code: pbx.FieldChoice, Message: f.Text})
+		return pbx.Invalid(pbx.FieldError{Field: field, Code: pbx.FieldChoice, Message: "must be another one: " + strings.ToLower(f.Text[:1]) + f.Text[1:]})
 	}
 	return nil
 }

@@ -231,6 +231,9 @@ func TestAnItemThatBreaksARuleIsRefusedWithTheFieldAndNothingIsStored(t *testing
 		if _, err = p.change(sales.ID, 0, func(_ *string, g *pbx.RingGroup) { g.Fallback = to(sales) }); pbx.CodeOf(err) != pbx.CodeInvalid {
 			t.Errorf("a group that falls back to itself: %v", err)
 		}
+		if _, err = p.change(sales.ID, 0, func(_ *string, g *pbx.RingGroup) { g.Number = "" }); pbx.CodeOf(err) != pbx.CodeInvalid || !strings.Contains(err.Error(), "number") {
+			t.Errorf("without a number: %v", err)
+		}
 		if _, err = p.change(sales.ID, 7, func(name *string, _ *pbx.RingGroup) { *name = "X" }); pbx.CodeOf(err) != pbx.CodeChangedMeanwhile {
 			t.Errorf("an older version: %v", err)
 		}
