@@ -18,6 +18,15 @@ func (a *api) ListAccounts(ctx context.Context, r openapi.ListAccountsRequestObj
 	return openapi.ListAccounts200JSONResponse{Accounts: each(accounts, toAccount), NextCursor: (*string)(unlessZero(next))}, nil
 }
 
+// ListAccountsV1 lists the accounts.
+func (a *api) ListAccountsV1(ctx context.Context, r openapi.ListAccountsV1RequestObject) (openapi.ListAccountsV1ResponseObject, error) {
+	items, next, err := page("accounts", r.Params.Limit, r.Params.Cursor, func(after string, limit int) ([]openapi.Account, string, error) {
+		accounts, end, err := a.auth.AccountPage(ctx, pbx.AccountID(after), limit)
+		return each(accounts, toAccount), string(end), err
+	})
+	return openapi.ListAccountsV1200JSONResponse{Items: items, NextCursor: next}, err
+}
+
 // CreateAccount invites a user.
 func (a *api) CreateAccount(ctx context.Context, r openapi.CreateAccountRequestObject) (openapi.CreateAccountResponseObject, error) {
 	account, link, err := a.auth.Invite(ctx, pbx.NewAccount{Name: r.Body.Name, Email: r.Body.Email, Role: pbx.Role(r.Body.Role)})

@@ -3,6 +3,8 @@ package httpapi
 import (
 	"cmp"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -38,7 +40,7 @@ func (a *api) apply(ctx context.Context, body openapi.ApplyRequest, header opena
 	}
 	request := apply.Request{
 		TriggeredBy: body.TriggeredBy, Comment: value(body.Comment), IfMatch: cmp.Or(value(body.Plan), reviewed), Force: value(body.Force),
-		DryRun: value(body.DryRun), OnFailure: apply.OnFailure(value(body.OnFailure)), IdempotencyKey: value(header.IdempotencyKey), Restore: restore,
+		DryRun: value(body.DryRun), OnFailure: apply.OnFailure(value(body.OnFailure)), IdempotencyKey: applyKey(ctx, value(header.IdempotencyKey)), Restore: restore,
 	}
 	if prefersAsync(value(header.Prefer)) {
 		return a.begin(ctx, request)
@@ -52,6 +54,16 @@ func (a *api) apply(ctx context.Context, body openapi.ApplyRequest, header opena
 		return applyAnswer{runPath(ctx, run.Log.ID), http.StatusAccepted, toResult(run)}, nil
 	}
 	return applyAnswer{}, &applyError{err, run}
+}
+
+// applyKey returns the idempotency key of an apply as the engine keeps it. Below /api/v1 the keys of different callers are independent; at the root all
+// callers share them, as they always did there. No key of the root has a tab.
+func applyKey(ctx context.Context, key string) string {
+	if key == "" || exchangeIn(ctx).prefix == "" {
+		return key
+	}
+	sum := sha256.Sum256([]byte(callerOf(ctx) + "\n" + key))
+	return "v1\t" + hex.EncodeToString(sum[:])
 }
 
 // run applies and counts the result, unless a repeated request found it recorded already.

@@ -15,19 +15,31 @@ import (
 // ListAuditEvents lists the events of the audit trail, newest first.
 func (a *api) ListAuditEvents(ctx context.Context, r openapi.ListAuditEventsRequestObject) (openapi.ListAuditEventsResponseObject, error) {
 	p := r.Params
-	q := audit.Query{
+	events, next, err := a.events(ctx, audit.Query{
 		Actor: value(p.Actor), Action: value(p.Action), Object: value(p.Object), Since: value(p.Since), Until: value(p.Until),
 		Cursor: value(p.Cursor), Limit: cmp.Or(value(p.Limit), usualPage),
+	})
+	return openapi.ListAuditEvents200JSONResponse{Events: events, NextCursor: unlessZero(next)}, err
+}
+
+// ListAuditEventsV1 lists the events of the audit trail, newest first.
+func (a *api) ListAuditEventsV1(ctx context.Context, r openapi.ListAuditEventsV1RequestObject) (openapi.ListAuditEventsV1ResponseObject, error) {
+	p := r.Params
+	items, next, err := page("audit", p.Limit, p.Cursor, func(after string, limit int) ([]openapi.AuditEvent, string, error) {
+		return a.events(ctx, audit.Query{
+			Actor: value(p.Actor), Action: value(p.Action), Object: value(p.Object), Since: value(p.Since), Until: value(p.Until), Cursor: after, Limit: limit,
+		})
+	})
+	return openapi.ListAuditEventsV1200JSONResponse{Items: items, NextCursor: next}, err
+}
+
+func (a *api) events(ctx context.Context, q audit.Query) ([]openapi.AuditEvent, string, error) {
+	found, err := a.trail.List(ctx, q)
+	events := make([]openapi.AuditEvent, len(found.Events))
+	for i, e := range found.Events {
+		events[i] = toAuditEvent(e.Event)
 	}
-	page, err := a.trail.List(ctx, q)
-	if err != nil {
-		return nil, err
-	}
-	answer := openapi.ListAuditEvents200JSONResponse{Events: make([]openapi.AuditEvent, len(page.Events)), NextCursor: unlessZero(page.Next)}
-	for i, e := range page.Events {
-		answer.Events[i] = toAuditEvent(e.Event)
-	}
-	return answer, nil
+	return events, found.Next, err
 }
 
 func toAuditEvent(e pbx.AuditEvent) openapi.AuditEvent {

@@ -16,6 +16,7 @@ const leastCompressed = 1 << 10
 func secretless() []string {
 	return []string{
 		"getPlan", "listRevisions", "getRevision", "getRevisionDiff", "getRun", "listApplyLogs", "getApplyLog", "listAuditEvents", "getLive", "listAccounts", "listTokens", "listSessions",
+		"listRevisionsV1", "listApplyLogsV1", "listAuditEventsV1", "listAccountsV1", "listTokensV1", "listSessionsV1",
 	}
 }
 

@@ -44,7 +44,7 @@ func routes(t testing.TB) []route {
 				r.body = example(t, op.RequestBody.Value.GetMediaType("application/json"))
 			}
 			path := r.path
-			for _, r.prefix = range apitest.Prefixes(contract(t), item) {
+			for _, r.prefix = range apitest.Prefixes(contract(t), item, op) {
 				r.path = r.prefix + path
 				all = append(all, r)
 			}

@@ -161,3 +161,39 @@ func TestAKeyIsForgottenAfterADay(t *testing.T) {
 		t.Errorf("%d %s, a day later %d %s", first.status, first.text, second.status, second.text)
 	}
 }
+
+func TestKeysOfAppliesBelowTheVersionedPrefixBelongToTheirCaller(t *testing.T) {
+	t.Parallel()
+	p := newUnserved(t)
+	other := p.as(grant(t, p.auth, pbx.NewToken{Name: "other", Role: pbx.Applier}))
+	const body = `{"triggered_by":"test"}`
+	ids := map[any]string{}
+	for _, c := range []struct {
+		name, path string
+		caller     *portal
+	}{
+		{"the first", "/api/v1/apply", p}, {"another caller", "/api/v1/apply", other}, {"the root", "/apply", p},
+	} {
+		first := c.caller.request(here, "POST", "http://localhost"+c.path, body, "Idempotency-Key", "1")
+		again := c.caller.request(here, "POST", "http://localhost"+c.path, body, "Idempotency-Key", "1")
+		id := first.at("audit_log_id")
+		if first.status != 200 || again.status != 200 || again.at("audit_log_id") != id || ids[id] != "" {
+			t.Errorf("%s: %d %v, then %d %v, as that of %q", c.name, first.status, id, again.status, again.at("audit_log_id"), ids[id])
+		}
+		ids[id] = c.name
+		if a := c.caller.request(here, "POST", "http://localhost"+c.path, `{"triggered_by":"test","force":true}`, "Idempotency-Key", "1"); a.code() != pbx.CodeKeyReused {
+			t.Errorf("%s, another body: %d %s", c.name, a.status, a.text)
+		}
+	}
+	shared := other.request(here, "POST", "http://localhost/apply", body, "Idempotency-Key", "1")
+	if shared.status != 200 || ids[shared.at("audit_log_id")] != "the root" {
+		t.Errorf("another caller at the root: %d %s", shared.status, shared.text)
+	}
+	restore := func(caller *portal, path string) any {
+		return caller.request(here, "POST", "http://localhost"+path, body, "Idempotency-Key", "2").at("audit_log_id")
+	}
+	const v1 = "/api/v1/apply/revisions/1/restore"
+	if a, b := restore(p, v1), restore(other, v1); a == nil || a == b || restore(p, v1) != a || restore(p, "/apply/revisions/1/restore") == a {
+		t.Errorf("restores: %v, %v", a, b)
+	}
+}

@@ -14,15 +14,21 @@ const usualPage = 50
 
 // ListApplyLogs lists the records of applies, newest first.
 func (a *api) ListApplyLogs(ctx context.Context, r openapi.ListApplyLogsRequestObject) (openapi.ListApplyLogsResponseObject, error) {
-	page, err := a.engine.Logs(ctx, apply.LogQuery{Before: value(r.Params.Cursor), Limit: cmp.Or(value(r.Params.Limit), usualPage)})
-	if err != nil {
-		return nil, err
-	}
-	answer := openapi.ListApplyLogs200JSONResponse{Logs: make([]openapi.ApplyLog, len(page.Logs)), NextCursor: unlessZero(page.Next)}
-	for i, l := range page.Logs {
-		answer.Logs[i] = toLog(l)
-	}
-	return answer, nil
+	logs, next, err := a.logs(ctx, value(r.Params.Cursor), cmp.Or(value(r.Params.Limit), usualPage))
+	return openapi.ListApplyLogs200JSONResponse{Logs: logs, NextCursor: unlessZero(next)}, err
+}
+
+// ListApplyLogsV1 lists the records of applies, newest first.
+func (a *api) ListApplyLogsV1(ctx context.Context, r openapi.ListApplyLogsV1RequestObject) (openapi.ListApplyLogsV1ResponseObject, error) {
+	items, next, err := page("logs", r.Params.Limit, r.Params.Cursor, func(after string, limit int) ([]openapi.ApplyLog, string, error) {
+		return a.logs(ctx, after, limit)
+	})
+	return openapi.ListApplyLogsV1200JSONResponse{Items: items, NextCursor: next}, err
+}
+
+func (a *api) logs(ctx context.Context, after string, limit int) ([]openapi.ApplyLog, string, error) {
+	found, err := a.engine.Logs(ctx, apply.LogQuery{Before: after, Limit: limit})
+	return each(found.Logs, toLog), found.Next, err
 }
 
 // GetApplyLog returns the record of one apply.

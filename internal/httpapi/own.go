@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"context"
+	"slices"
 
 	"github.com/synergycall/pbxportal/internal/auth"
 	"github.com/synergycall/pbxportal/internal/httpapi/openapi"
@@ -50,17 +51,34 @@ func (a *api) StopTOTP(ctx context.Context, r openapi.StopTOTPRequestObject) (op
 // ListSessions lists the caller's own sessions.
 func (a *api) ListSessions(ctx context.Context, _ openapi.ListSessionsRequestObject) (openapi.ListSessionsResponseObject, error) {
 	sessions, err := a.auth.Sessions(ctx)
-	if err != nil {
-		return nil, err
-	}
+	return openapi.ListSessions200JSONResponse{Sessions: toSessions(ctx, sessions)}, err
+}
+
+// ListSessionsV1 lists the caller's own sessions.
+func (a *api) ListSessionsV1(ctx context.Context, r openapi.ListSessionsV1RequestObject) (openapi.ListSessionsV1ResponseObject, error) {
+	items, next, err := page("sessions", r.Params.Limit, r.Params.Cursor, func(after string, limit int) ([]openapi.AccountSession, string, error) {
+		sessions, err := a.auth.Sessions(ctx) // few: their number is bounded
+		begin := slices.IndexFunc(sessions, func(s pbx.Session) bool { return string(s.ID) == after }) + 1
+		if err == nil && after != "" && begin == 0 {
+			err = badCursor()
+		}
+		end := ""
+		if sessions = sessions[begin:]; len(sessions) > limit {
+			sessions = sessions[:limit]
+			end = string(sessions[limit-1].ID)
+		}
+		return toSessions(ctx, sessions), end, err
+	})
+	return openapi.ListSessionsV1200JSONResponse{Items: items, NextCursor: next}, err
+}
+
+func toSessions(ctx context.Context, sessions []pbx.Session) []openapi.AccountSession {
 	own := auth.PrincipalOf(ctx).Session()
-	out := make([]openapi.AccountSession, len(sessions))
-	for i, s := range sessions {
-		out[i] = openapi.AccountSession{
+	return each(sessions, func(s pbx.Session) openapi.AccountSession {
+		return openapi.AccountSession{
 			ID: string(s.ID), CreatedAt: s.CreatedAt, LastSeenAt: s.LastSeenAt, From: s.From, UserAgent: s.UserAgent, Current: s.ID == own,
 		}
-	}
-	return openapi.ListSessions200JSONResponse{Sessions: out}, nil
+	})
 }
 
 // EndSession ends one of the caller's own sessions.

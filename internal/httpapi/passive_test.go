@@ -40,7 +40,7 @@ func passiveRules() []rule {
 	}
 	beyond := func(path string, look func(answer, route, bool) string) func(answer, route, bool) string {
 		return func(a answer, r route, encrypted bool) string {
-			if a.status == 200 && strings.HasPrefix(r.operation, "GET "+path) {
+			if a.status == 200 && strings.HasPrefix(strings.Replace(r.operation, "GET /api/v1/", "GET /", 1), "GET "+path) {
 				return ""
 			}
 			return look(a, r, encrypted)

@@ -18,34 +18,42 @@ const lookBack = 50
 
 // ListRevisions lists revisions, newest first.
 func (a *api) ListRevisions(ctx context.Context, r openapi.ListRevisionsRequestObject) (openapi.ListRevisionsResponseObject, error) {
-	before := 0
-	if r.Params.Cursor != nil {
-		var ok bool
-		if before, ok = revisionNumber(*r.Params.Cursor); !ok {
-			return nil, pbx.Invalid(pbx.FieldError{Field: "cursor", Code: pbx.FieldCursor, Message: "is not a cursor: give the next_cursor of an earlier answer, or none"})
-		}
+	revisions, next, err := a.revisions(ctx, value(r.Params.Cursor), cmp.Or(value(r.Params.Limit), usualPage))
+	return openapi.ListRevisions200JSONResponse{Revisions: revisions, NextCursor: unlessZero(next)}, err
+}
+
+// ListRevisionsV1 lists revisions, newest first.
+func (a *api) ListRevisionsV1(ctx context.Context, r openapi.ListRevisionsV1RequestObject) (openapi.ListRevisionsV1ResponseObject, error) {
+	items, next, err := page("revisions", r.Params.Limit, r.Params.Cursor, func(after string, limit int) ([]openapi.RevisionSummary, string, error) {
+		return a.revisions(ctx, after, limit)
+	})
+	return openapi.ListRevisionsV1200JSONResponse{Items: items, NextCursor: next}, err
+}
+
+// revisions returns the revisions before a number, and the number of the last of them if there are more.
+func (a *api) revisions(ctx context.Context, after string, limit int) (page []openapi.RevisionSummary, next string, err error) {
+	before, ok := revisionNumber(after)
+	if after != "" && !ok {
+		return nil, "", badCursor()
 	}
-	limit := cmp.Or(value(r.Params.Limit), usualPage)
 	runs, err := a.engine.Revisions(ctx, before, limit+1)
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
-	var answer openapi.ListRevisions200JSONResponse
 	if len(runs) > limit {
 		runs = runs[:limit]
-		next := strconv.Itoa(runs[limit-1].Revision)
-		answer.NextCursor = &next
+		next = strconv.Itoa(runs[limit-1].Revision)
 	}
-	answer.Revisions = make([]openapi.RevisionSummary, len(runs))
-	for i, run := range runs {
-		answer.Revisions[i] = openapi.RevisionSummary{
-			Revision: run.Revision, RunID: string(run.Log.ID), TriggeredAt: run.Log.TriggeredAt.UTC(), TriggeredBy: run.Log.TriggeredBy,
-			Actor: toApplyActor(run.Log.Actor), Comment: run.Comment,
-			Outcome: openapi.Outcome(run.Log.Outcome), Result: openapi.Result(run.Result), Restored: unlessZero(run.Restored),
-			Verification: openapi.Verification(run.Verification), Users: run.Users, Plan: toPlanSummary(run.Plan),
-		}
+	return each(runs, toRevisionSummary), next, nil
+}
+
+func toRevisionSummary(run pbx.Run) openapi.RevisionSummary {
+	return openapi.RevisionSummary{
+		Revision: run.Revision, RunID: string(run.Log.ID), TriggeredAt: run.Log.TriggeredAt.UTC(), TriggeredBy: run.Log.TriggeredBy,
+		Actor: toApplyActor(run.Log.Actor), Comment: run.Comment,
+		Outcome: openapi.Outcome(run.Log.Outcome), Result: openapi.Result(run.Result), Restored: unlessZero(run.Restored),
+		Verification: openapi.Verification(run.Verification), Users: run.Users, Plan: toPlanSummary(run.Plan),
 	}
-	return answer, nil
 }
 
 // RestoreUsers makes the users those of a revision.

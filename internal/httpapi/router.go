@@ -119,16 +119,19 @@ func (rt *router) HandleFunc(pattern string, handler func(http.ResponseWriter, *
 		}
 		handler(w, r)
 	})
-	for _, prefix := range prefixes(rt.contract, item) {
+	for _, prefix := range prefixes(rt.contract, item, op) {
 		rt.behindGate(method+" "+prefix+route, prefix, route, d, long, most, served)
 	}
 }
 
-// prefixes returns the prefixes under which a path of the contract is served, from the servers that the contract names for it.
-func prefixes(contract *openapi3.T, item *openapi3.PathItem) []string {
+// prefixes returns the prefixes under which an operation is served, from the servers that the contract names for it, or for its path, or for all.
+func prefixes(contract *openapi3.T, item *openapi3.PathItem, op *openapi3.Operation) []string {
 	servers := contract.Servers
 	if len(item.Servers) > 0 {
 		servers = item.Servers
+	}
+	if op.Servers != nil {
+		servers = *op.Servers
 	}
 	all := make([]string, len(servers))
 	for i, s := range servers {

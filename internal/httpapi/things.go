@@ -55,9 +55,20 @@ type listOf struct {
 
 // listThings returns a page of the items of a kind. Facts that are empty select nothing.
 func listThings[T any](ctx context.Context, a *api, k kindOf[T], l listOf, match pbx.Facts, to string) (page pageOf[T], err error) {
-	sort, descending := strings.CutPrefix(value(l.sort), "-")
+	sort := cmp.Or(value(l.sort), string(routing.ByName))
+	order, descending := strings.CutPrefix(sort, "-")
+	after, err := position(l.cursor, k.path, sort)
+	if err != nil {
+		return page, err
+	}
 	q := routing.Query{
-		Text: value(l.text), Match: pbx.Facts{}, To: to, Sort: routing.Sort(sort), Descending: descending, After: value(l.cursor), Limit: cmp.Or(value(l.limit), defaultPage),
+		Text: value(l.text), Match: pbx.Facts{}, To: to, Sort: routing.Sort(order), Descending: descending, Limit: cmp.Or(value(l.limit), defaultPage),
+	}
+	if after != "" {
+		var ok bool
+		if q.After.Key, q.After.Short, ok = placed(after); !ok {
+			return page, badCursor()
+		}
 	}
 	for name, v := range match {
 		if v != "" {
@@ -68,9 +79,9 @@ func listThings[T any](ctx context.Context, a *api, k kindOf[T], l listOf, match
 	if err != nil {
 		return page, err
 	}
-	page.items, page.next = make([]T, len(found.Items)), unlessZero(found.Next)
-	for i, item := range found.Items {
-		page.items[i] = k.to(item)
+	page.items = each(found.Items, k.to)
+	if found.Next.Short != 0 {
+		page.next = next(place(found.Next.Key, found.Next.Short), k.path, sort)
 	}
 	if value(l.total) {
 		page.total = &found.Total

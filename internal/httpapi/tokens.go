@@ -22,6 +22,15 @@ func (a *api) ListTokens(ctx context.Context, r openapi.ListTokensRequestObject)
 	return openapi.ListTokens200JSONResponse{Tokens: each(tokens, toToken), NextCursor: (*string)(unlessZero(next))}, nil
 }
 
+// ListTokensV1 lists the API tokens that are not revoked.
+func (a *api) ListTokensV1(ctx context.Context, r openapi.ListTokensV1RequestObject) (openapi.ListTokensV1ResponseObject, error) {
+	items, next, err := page("tokens", r.Params.Limit, r.Params.Cursor, func(after string, limit int) ([]openapi.Token, string, error) {
+		tokens, end, err := a.auth.Tokens(ctx, auth.TokenQuery{After: pbx.TokenID(after), Limit: limit})
+		return each(tokens, toToken), string(end), err
+	})
+	return openapi.ListTokensV1200JSONResponse{Items: items, NextCursor: next}, err
+}
+
 // CreateToken creates an API token.
 func (a *api) CreateToken(ctx context.Context, r openapi.CreateTokenRequestObject) (openapi.CreateTokenResponseObject, error) {
 	n := pbx.NewToken{Name: r.Body.Name, Role: pbx.Role(r.Body.Role), Lives: time.Duration(value(r.Body.ExpiresInDays)) * 24 * time.Hour}

@@ -3,8 +3,6 @@ package httpapi
 import (
 	"cmp"
 	"context"
-	"encoding/base64"
-	"encoding/json"
 	"net/http"
 	"strconv"
 	"strings"
@@ -13,9 +11,6 @@ import (
 	"github.com/synergycall/pbxportal/internal/httpapi/openapi"
 	"github.com/synergycall/pbxportal/internal/pbx"
 )
-
-// defaultPage is the number of items in a page without a limit.
-const defaultPage = 100
 
 // ListUsersV1 lists users.
 func (a *api) ListUsersV1(ctx context.Context, r openapi.ListUsersV1RequestObject) (openapi.ListUsersV1ResponseObject, error) {
@@ -31,27 +26,27 @@ func (a *api) ListUsersV1(ctx context.Context, r openapi.ListUsersV1RequestObjec
 		disabled := !*p.Enabled
 		s.Disabled = &disabled
 	}
-	if p.Cursor != nil {
-		c, err := readUserCursor(*p.Cursor)
-		if err != nil || c.Sort != sort {
-			return nil, badCursor()
-		}
-		s.After = directory.Position{Key: c.Key, Number: c.Number}
-	}
-	page, err := a.directory.Select(ctx, pbx.DefaultTenant, s)
+	after, err := position(p.Cursor, "users", sort)
 	if err != nil {
 		return nil, err
 	}
-	out := openapi.ListUsersV1200JSONResponse{Items: make([]openapi.UserV1, len(page.Users))}
-	for i, u := range page.Users {
-		out.Items[i] = toUserV1(u)
+	if after != "" {
+		key, n, ok := placed(after)
+		if !ok {
+			return nil, badCursor()
+		}
+		s.After = directory.Position{Key: key, Number: pbx.Number(n)}
 	}
-	if page.Next.Number != 0 {
-		next := userCursor{sort, page.Next.Key, page.Next.Number}.String()
-		out.NextCursor = &next
+	found, err := a.directory.Select(ctx, pbx.DefaultTenant, s)
+	if err != nil {
+		return nil, err
+	}
+	out := openapi.ListUsersV1200JSONResponse{Items: each(found.Users, toUserV1)}
+	if found.Next.Number != 0 {
+		out.NextCursor = next(place(found.Next.Key, int(found.Next.Number)), "users", sort)
 	}
 	if s.Count {
-		out.Total = &page.Total
+		out.Total = &found.Total
 	}
 	return out, nil
 }
@@ -165,32 +160,4 @@ func newUserWithSecret(u pbx.User) openapi.UserWithSecret {
 		ID: v.ID, Name: v.Name, Email: v.Email, Number: v.Number, Secret: unlessZero(u.Extension.Secret.Reveal()), Enabled: v.Enabled,
 		Version: v.Version, CreatedAt: v.CreatedAt, UpdatedAt: v.UpdatedAt,
 	}
-}
-
-// userCursor is the place in a list of users after which the next page begins.
-type userCursor struct {
-	Sort   string     `json:"s"` // with a - before it for the descending order
-	Key    string     `json:"k"`
-	Number pbx.Number `json:"n"`
-}
-
-// String returns the cursor as clients get it.
-func (c userCursor) String() string {
-	text, err := json.Marshal(c)
-	if err != nil { // strings and numbers only
-		panic(err)
-	}
-	return base64.RawURLEncoding.EncodeToString(text)
-}
-
-// readUserCursor reads what String returned.
-func readUserCursor(text string) (c userCursor, err error) {
-	plain, err := base64.RawURLEncoding.DecodeString(text)
-	if err == nil {
-		err = json.Unmarshal(plain, &c)
-	}
-	if err == nil && c.Number <= 0 {
-		err = badCursor()
-	}
-	return c, err
 }

@@ -3,8 +3,6 @@ package routing
 import (
 	"cmp"
 	"context"
-	"encoding/base64"
-	"encoding/json"
 	"slices"
 	"strings"
 
@@ -28,40 +26,34 @@ type Query struct {
 	To         string    // only items that refer to the user or item with this id
 	Sort       Sort      // "": ByName
 	Descending bool
-	After      string // the Next of the page before
-	Limit      int    // maximum number of items; 0: all
+	After      Position // the Next of the page before, in the same order; the zero Position: from the beginning
+	Limit      int      // maximum number of items; 0: all
 }
 
 // Page is one page of a list.
 type Page struct {
 	Items []pbx.Item // shared; callers must not modify them
-	Next  string     // the After of the next page; "" when this is the last
+	Next  Position   // the After of the next page; zero on the last
 	Total int        // the number of items on all pages
 }
 
-// position is where a page ends. Items created or deleted meanwhile move no others to another page.
-type position struct {
-	Sort       Sort   `json:"s"`
-	Descending bool   `json:"d,omitempty"`
-	Key        string `json:"k"`
-	Short      int    `json:"n"`
+// Position is the place of an item in an order. Items created or deleted meanwhile move no others to another page.
+type Position struct {
+	Key   string
+	Short int // 0: before the first item, in either direction
 }
 
 // entry is an item with its place in a list.
 type entry struct {
 	item *pbx.Item
-	at   position
+	at   Position
 }
 
-// List returns the tenant's items of a kind that match the query. KindInvalid for an unknown order, or an After that no page of the same order had.
+// List returns the tenant's items of a kind that match the query. KindInvalid for an unknown order.
 func (r *Routing) List(ctx context.Context, tenant pbx.TenantID, kind pbx.ThingKind, q Query) (Page, error) {
 	q.Sort = cmp.Or(q.Sort, ByName)
 	if !slices.Contains([]Sort{ByName, ByNumber, ByShort}, q.Sort) {
 		return Page{}, pbx.Invalid(pbx.FieldError{Field: "sort", Code: pbx.FieldChoice, Message: "must be name, number or short"})
-	}
-	after, err := q.after()
-	if err != nil {
-		return Page{}, err
 	}
 	items, err := r.store.Items(ctx, tenant)
 	if err != nil {
@@ -77,12 +69,12 @@ func (r *Routing) List(ctx context.Context, tenant pbx.TenantID, kind pbx.ThingK
 	slices.SortFunc(matching, func(a, b entry) int { return q.compare(a.at, b.at) })
 	page := Page{Items: []pbx.Item{}, Total: len(matching)}
 	for n, e := range matching {
-		if q.After != "" && q.compare(e.at, after) <= 0 {
+		if q.After.Short != 0 && q.compare(e.at, q.After) <= 0 {
 			continue
 		}
 		page.Items = append(page.Items, *e.item)
 		if len(page.Items) == q.Limit && n+1 < len(matching) {
-			page.Next = e.at.String()
+			page.Next = e.at
 			break
 		}
 	}
@@ -111,8 +103,8 @@ func (q Query) matches(i *pbx.Item, text string) bool {
 }
 
 // position returns the place of an item in the order of the query.
-func (q Query) position(i *pbx.Item) position {
-	p := position{Sort: q.Sort, Descending: q.Descending, Short: i.Short}
+func (q Query) position(i *pbx.Item) Position {
+	p := Position{Short: i.Short}
 	switch q.Sort {
 	case ByName:
 		p.Key = pbx.Fold(i.Name)
@@ -126,7 +118,7 @@ func (q Query) position(i *pbx.Item) position {
 }
 
 // compare orders places as the query does. Numbers are compared by their length first.
-func (q Query) compare(a, b position) int {
+func (q Query) compare(a, b Position) int {
 	order := 0
 	if q.Sort == ByNumber {
 		order = cmp.Compare(len(a.Key), len(b.Key))
@@ -136,25 +128,4 @@ func (q Query) compare(a, b position) int {
 		return -order
 	}
 	return order
-}
-
-// String returns the place in the form of After.
-func (p position) String() string {
-	text, _ := json.Marshal(p) //nolint:errchkjson // texts and numbers
-	return base64.RawURLEncoding.EncodeToString(text)
-}
-
-// after returns the place behind which the page begins.
-func (q Query) after() (p position, err error) {
-	if q.After == "" {
-		return p, nil
-	}
-	text, err := base64.RawURLEncoding.DecodeString(q.After)
-	if err == nil {
-		err = json.Unmarshal(text, &p)
-	}
-	if err != nil || p.Sort != q.Sort || p.Descending != q.Descending {
-		return p, pbx.Invalid(pbx.FieldError{Field: "cursor", Code: pbx.FieldCursor, Message: "must be the cursor of a page in the same order: begin with the first page"})
-	}
-	return p, nil
 }

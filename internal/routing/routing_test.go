@@ -413,7 +413,7 @@ func TestAListIsSearchedSortedFilteredAndPagedWithoutGapOrRepetition(t *testing.
 				if page.Total != len(c.want) {
 					t.Errorf("%s: a total of %d", name, page.Total)
 				}
-				if q.After = page.Next; q.After == "" {
+				if q.After = page.Next; q.After.Short == 0 {
 					break
 				}
 			}
@@ -429,9 +429,7 @@ func TestAListIsSearchedSortedFilteredAndPagedWithoutGapOrRepetition(t *testing.
 	if next := p.list(routing.Query{Limit: 2, After: first.Next}); len(next.Items) != 2 || next.Items[0].Name != "Sales" {
 		t.Errorf("behind an item that was deleted: %v", next.Items)
 	}
-	for _, q := range []routing.Query{{After: "x"}, {After: first.Next, Descending: true}, {After: first.Next, Sort: routing.ByShort}, {Sort: "color"}} {
-		if _, err := p.routing.List(t.Context(), pbx.DefaultTenant, pbx.KindRingGroup, q); pbx.KindOf(err) != pbx.KindInvalid {
-			t.Errorf("%+v: %v", q, err)
-		}
+	if _, err := p.routing.List(t.Context(), pbx.DefaultTenant, pbx.KindRingGroup, routing.Query{Sort: "color"}); pbx.KindOf(err) != pbx.KindInvalid {
+		t.Error(err)
 	}
 }

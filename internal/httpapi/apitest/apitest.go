@@ -311,26 +311,30 @@ func Find(contract *openapi3.T, r *http.Request) *openapi3.Operation {
 	if method == http.MethodHead {
 		method = http.MethodGet
 	}
-	var best *openapi3.PathItem
+	var best *openapi3.Operation
 	wildcards := -1
 	for route, item := range contract.Paths.Map() {
-		for _, prefix := range Prefixes(contract, item) {
+		op := item.GetOperation(method)
+		if op == nil {
+			continue
+		}
+		for _, prefix := range Prefixes(contract, item, op) {
 			if n, ok := matches(prefix+route, r.URL.EscapedPath()); ok && (best == nil || n < wildcards) {
-				best, wildcards = item, n
+				best, wildcards = op, n
 			}
 		}
 	}
-	if best == nil {
-		return nil
-	}
-	return best.GetOperation(method)
+	return best
 }
 
-// Prefixes returns the prefixes under which a path of the contract is served.
-func Prefixes(contract *openapi3.T, item *openapi3.PathItem) []string {
+// Prefixes returns the prefixes under which an operation of the contract is served.
+func Prefixes(contract *openapi3.T, item *openapi3.PathItem, op *openapi3.Operation) []string {
 	servers := contract.Servers
 	if len(item.Servers) > 0 {
 		servers = item.Servers
+	}
+	if op.Servers != nil {
+		servers = *op.Servers
 	}
 	var all []string
 	for _, s := range servers {

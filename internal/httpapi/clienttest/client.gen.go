@@ -886,7 +886,7 @@ type ListRingGroupsParams struct {
 	// Number Only the ring group with this number.
 	Number *string `form:"number,omitempty" json:"number,omitempty"`
 
-	// Member Only ring groups that refer to the user with this id, as a member or as the fallback.
+	// Member Only ring groups that refer to the user or ring group with this id: as a member, or as the fallback.
 	Member *string `form:"member,omitempty" json:"member,omitempty"`
 }
 

@@ -204,6 +204,106 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/account/sessions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List your sessions
+         * @description The active sessions of the caller, newest first.
+         */
+        get: operations["listSessionsV1"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/accounts": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List accounts
+         * @description All people who can sign in, by name.
+         */
+        get: operations["listAccountsV1"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/apply/logs": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List apply logs
+         * @description The records of all attempts to apply, newest first, in pages.
+         */
+        get: operations["listApplyLogsV1"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/apply/revisions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List revisions
+         * @description The revisions of the two files, newest first, in pages.
+         */
+        get: operations["listRevisionsV1"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/audit": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List audit events
+         * @description The events of the audit trail, newest first, in pages. `GET /audit` lists the actions.
+         */
+        get: operations["listAuditEventsV1"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/ring-groups": {
         parameters: {
             query?: never;
@@ -278,6 +378,26 @@ export interface paths {
          *     goes on to, and which settings decide it. No phone rings, and nothing is changed. Users and items are named by their number or id.
          */
         post: operations["simulateCall"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/tokens": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List API tokens
+         * @description The active tokens of programs, by name, in pages. Their secrets are not stored.
+         */
+        get: operations["listTokensV1"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -1318,6 +1438,11 @@ export interface components {
             /** @description The `cursor` of the next page; absent on the last page. */
             next_cursor?: string;
         };
+        AccountPage: {
+            items: components["schemas"]["Account"][];
+            /** @description The `cursor` of the next page; null on the last page. */
+            next_cursor: string | null;
+        };
         AccountReset: {
             link: components["schemas"]["OneTimeLink"];
         };
@@ -1347,6 +1472,11 @@ export interface components {
         };
         AccountSessionList: {
             sessions: components["schemas"]["AccountSession"][];
+        };
+        AccountSessionPage: {
+            items: components["schemas"]["AccountSession"][];
+            /** @description The `cursor` of the next page; null on the last page. */
+            next_cursor: string | null;
         };
         Alive: {
             /**
@@ -1403,6 +1533,11 @@ export interface components {
             logs: components["schemas"]["ApplyLog"][];
             /** @description The `cursor` of the next page; absent on the last page. */
             next_cursor?: string;
+        };
+        ApplyLogPage: {
+            items: components["schemas"]["ApplyLog"][];
+            /** @description The `cursor` of the next page; null on the last page. */
+            next_cursor: string | null;
         };
         ApplyLogReport: {
             /** @description The records of attempts to apply, newest first. */
@@ -1584,6 +1719,11 @@ export interface components {
             events: components["schemas"]["AuditEvent"][];
             /** @description The `cursor` of the next page; absent on the last page. */
             next_cursor?: string;
+        };
+        AuditEventPage: {
+            items: components["schemas"]["AuditEvent"][];
+            /** @description The `cursor` of the next page; null on the last page. */
+            next_cursor: string | null;
         };
         /** @description The state before, or now; null if there was or is nothing. Secrets are represented by their fingerprint. */
         AuditFacts: {
@@ -2465,6 +2605,11 @@ export interface components {
         };
         /** @description The number of the created revision; null if there is none. */
         RevisionMade: number | null;
+        RevisionPage: {
+            items: components["schemas"]["RevisionSummary"][];
+            /** @description The `cursor` of the next page; null on the last page. */
+            next_cursor: string | null;
+        };
         RevisionReport: {
             /** @description The revision in place; 0 before the first. */
             current: number;
@@ -2824,6 +2969,11 @@ export interface components {
             /** @description The `cursor` of the next page; absent on the last page. */
             next_cursor?: string;
             tokens: components["schemas"]["Token"][];
+        };
+        TokenPage: {
+            items: components["schemas"]["Token"][];
+            /** @description The `cursor` of the next page; null on the last page. */
+            next_cursor: string | null;
         };
         UnlinkReport: {
             /** @description The e-mail address of the account. */
@@ -3402,7 +3552,8 @@ export interface components {
         /**
          * @description A unique text chosen by the client for this request, such as a UUID. A repeated request with the same key returns the first
          *     response and is not executed again; while the first is in progress, here or in another portal, the second one
-         *     waits. A request with another body or plan needs a key of its own.
+         *     waits. A request with another body or plan needs a key of its own. Below `/api/v1` keys of different accounts and tokens are independent; at the
+         *     root all callers share them.
          * @example 5f0c9d55-0b6b-4d2c-8a90-6d0f5b0e52c5
          */
         IdempotencyKey: string;
@@ -3988,6 +4139,197 @@ export interface operations {
             503: components["responses"]["Unavailable"];
         };
     };
+    listSessionsV1: {
+        parameters: {
+            query?: {
+                /** @description The `next_cursor` of the previous page, with the same `sort`. Without it, the first page. */
+                cursor?: components["parameters"]["PageCursor"];
+                /**
+                 * @description The maximum number of items in a page.
+                 * @example 100
+                 */
+                limit?: components["parameters"]["PageLimit"];
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The sessions. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AccountSessionPage"];
+                };
+            };
+            400: components["responses"]["InvalidQuery"];
+            401: components["responses"]["NotSignedIn"];
+            403: components["responses"]["Forbidden"];
+            421: components["responses"]["WrongHost"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    listAccountsV1: {
+        parameters: {
+            query?: {
+                /** @description The `next_cursor` of the previous page, with the same `sort`. Without it, the first page. */
+                cursor?: components["parameters"]["PageCursor"];
+                /**
+                 * @description The maximum number of items in a page.
+                 * @example 100
+                 */
+                limit?: components["parameters"]["PageLimit"];
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The accounts. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AccountPage"];
+                };
+            };
+            400: components["responses"]["InvalidQuery"];
+            401: components["responses"]["NotSignedIn"];
+            403: components["responses"]["Forbidden"];
+            421: components["responses"]["WrongHost"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    listApplyLogsV1: {
+        parameters: {
+            query?: {
+                /** @description The `next_cursor` of the previous page, with the same `sort`. Without it, the first page. */
+                cursor?: components["parameters"]["PageCursor"];
+                /**
+                 * @description The maximum number of items in a page.
+                 * @example 100
+                 */
+                limit?: components["parameters"]["PageLimit"];
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description One page of apply logs. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ApplyLogPage"];
+                };
+            };
+            400: components["responses"]["InvalidQuery"];
+            401: components["responses"]["NotSignedIn"];
+            403: components["responses"]["Forbidden"];
+            421: components["responses"]["WrongHost"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    listRevisionsV1: {
+        parameters: {
+            query?: {
+                /** @description The `next_cursor` of the previous page, with the same `sort`. Without it, the first page. */
+                cursor?: components["parameters"]["PageCursor"];
+                /**
+                 * @description The maximum number of items in a page.
+                 * @example 100
+                 */
+                limit?: components["parameters"]["PageLimit"];
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description One page of revisions. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RevisionPage"];
+                };
+            };
+            400: components["responses"]["InvalidQuery"];
+            401: components["responses"]["NotSignedIn"];
+            403: components["responses"]["Forbidden"];
+            421: components["responses"]["WrongHost"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    listAuditEventsV1: {
+        parameters: {
+            query?: {
+                /** @description Only this action, such as `user.create`; `user.` with the dot for all that begin with it. */
+                action?: components["parameters"]["EventAction"];
+                /** @description Only events of this actor; the id or the name of an account or token, or of the user of the operating system. */
+                actor?: components["parameters"]["EventActor"];
+                /** @description The `next_cursor` of the previous page, with the same `sort`. Without it, the first page. */
+                cursor?: components["parameters"]["PageCursor"];
+                /**
+                 * @description The maximum number of items in a page.
+                 * @example 100
+                 */
+                limit?: components["parameters"]["PageLimit"];
+                /** @description Only events about this object; the id or the name of a user, an account, an apply, …. */
+                object?: components["parameters"]["EventObject"];
+                /**
+                 * @description Only events from this time on.
+                 * @example 2026-01-15T00:00:00Z
+                 */
+                since?: components["parameters"]["EventSince"];
+                /**
+                 * @description Only events before this time.
+                 * @example 2026-01-16T00:00:00Z
+                 */
+                until?: components["parameters"]["EventUntil"];
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description One page of audit events. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AuditEventPage"];
+                };
+            };
+            400: components["responses"]["InvalidQuery"];
+            401: components["responses"]["NotSignedIn"];
+            403: components["responses"]["Forbidden"];
+            421: components["responses"]["WrongHost"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
     listRingGroups: {
         parameters: {
             query?: {
@@ -4270,6 +4612,41 @@ export interface operations {
             409: components["responses"]["KeyConflict"];
             413: components["responses"]["BodyTooLarge"];
             415: components["responses"]["UnsupportedMediaType"];
+            421: components["responses"]["WrongHost"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    listTokensV1: {
+        parameters: {
+            query?: {
+                /** @description The `next_cursor` of the previous page, with the same `sort`. Without it, the first page. */
+                cursor?: components["parameters"]["PageCursor"];
+                /**
+                 * @description The maximum number of items in a page.
+                 * @example 100
+                 */
+                limit?: components["parameters"]["PageLimit"];
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The tokens. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TokenPage"];
+                };
+            };
+            400: components["responses"]["InvalidQuery"];
+            401: components["responses"]["NotSignedIn"];
+            403: components["responses"]["Forbidden"];
             421: components["responses"]["WrongHost"];
             429: components["responses"]["TooManyRequests"];
             500: components["responses"]["Internal"];
@@ -4614,7 +4991,8 @@ export interface operations {
                 /**
                  * @description A unique text chosen by the client for this request, such as a UUID. A repeated request with the same key returns the first
                  *     response and is not executed again; while the first is in progress, here or in another portal, the second one
-                 *     waits. A request with another body or plan needs a key of its own.
+                 *     waits. A request with another body or plan needs a key of its own. Below `/api/v1` keys of different accounts and tokens are independent; at the
+                 *     root all callers share them.
                  * @example 5f0c9d55-0b6b-4d2c-8a90-6d0f5b0e52c5
                  */
                 "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
@@ -4891,7 +5269,8 @@ export interface operations {
                 /**
                  * @description A unique text chosen by the client for this request, such as a UUID. A repeated request with the same key returns the first
                  *     response and is not executed again; while the first is in progress, here or in another portal, the second one
-                 *     waits. A request with another body or plan needs a key of its own.
+                 *     waits. A request with another body or plan needs a key of its own. Below `/api/v1` keys of different accounts and tokens are independent; at the
+                 *     root all callers share them.
                  * @example 5f0c9d55-0b6b-4d2c-8a90-6d0f5b0e52c5
                  */
                 "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
