@@ -171,6 +171,18 @@ export function numberSteps(later, visit) {
       await page.waitForSelector('[role=dialog] >> text=Group 117')
     }),
   )
+  later('the history of a ring group names its members and where calls go on to', () =>
+    visit({}, '', async (page, w) => {
+      const { id } = group(w, 'Support')
+      const [anna, ben] = w.users.map((u) => u.id)
+      const event = { seq: 999, at: new Date().toISOString(), actor: { kind: 'person', id: 'a1', name: 'Anna Amsel', from: '' }, request_id: 'X', action: 'ring_group.change', object: { type: 'ring_group', id: 'x', name: 'Sales' }, result: 'ok' }
+      w.audit.unshift({ ...event, before: { members: anna, strategy: 'all', fallback: 'hangup' }, after: { members: `${anna} ${ben}`, strategy: 'hunt', fallback: `ring_group ${id}` } })
+      await page.goto(new URL('/app/activity/999', page.url()).href)
+      await page.waitForSelector('td:has-text("Call 601 Support")')
+      const cells = await page.locator('td').allInnerTexts()
+      for (const text of ['Anna Amsel, Ben Hoffmann', 'One after the other', 'End the call']) must(cells.includes(text), `${text} is not among ${cells}`)
+    }),
+  )
   later('a call is followed in the language of the page, to the user who answers', () =>
     visit({ locale: 'de-DE' }, sales, async (page, w) => {
       await press(page, 'Anruf probieren')

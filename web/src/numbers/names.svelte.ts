@@ -1,6 +1,6 @@
 // The names of things that others refer to. One that a page does not have is fetched once.
 import { SvelteMap } from 'svelte/reactivity'
-import { api, ask, type RingGroup } from '$lib/api'
+import { api, ask, fault, type RingGroup, type User } from '$lib/api'
 import { pagesOf } from '$lib/pages'
 import { Resource } from '$lib/resource.svelte'
 import { session } from '$lib/session.svelte'
@@ -9,6 +9,7 @@ import type { Choosable } from '$lib/ui/Pick.svelte'
 
 const known = new SvelteMap<string, string>()
 const asked = new Set<string>()
+const people = $derived(new Map((users.data ?? []).map((u) => [u.id, u])))
 const named = (x: { number: string | number; name: string }): string => `${x.number} ${x.name}`
 
 // learn keeps the names of groups.
@@ -16,15 +17,18 @@ export function learn(groups: RingGroup[]): void {
   for (const g of groups) if (known.get(g.id) !== named(g)) known.set(g.id, named(g))
 }
 
-// nameOf returns the number and the name of a user or another thing; '…' until they are known.
+// userOf returns the user with an id, undefined if the page does not know it.
+export const userOf = (id: string): User | undefined => people.get(id)
+
+// nameOf returns the number and the name of a user or another thing; '…' until they are known, and the id of a group that was deleted.
 export function nameOf(kind: string, id: string): string {
-  const user = kind === 'user' ? users.data?.find((u) => u.id === id) : undefined
+  const user = kind === 'user' ? userOf(id) : undefined
   if (user) return named({ number: user.extension.number, name: user.name })
   if (kind === 'ring_group' && !known.has(id) && !asked.has(id)) {
     asked.add(id)
     ask(api.GET('/api/v1/ring-groups/{id}', { params: { path: { id } } })).then(
       (g) => learn([g]),
-      () => asked.delete(id),
+      (e) => (fault(e).status === 404 ? known.set(id, id) : asked.delete(id)),
     )
   }
   return known.get(id) ?? '…'

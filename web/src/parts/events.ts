@@ -2,6 +2,7 @@
 import type { ApplyActor, AuditEvent } from '$lib/api'
 import { moment } from '$lib/format'
 import { t } from '$lib/i18n/index.svelte'
+import { nameOf, userOf } from '../numbers/names.svelte'
 
 const facts = (of: unknown): Record<string, unknown> => (of ?? {}) as Record<string, unknown>
 
@@ -38,8 +39,13 @@ export function objectOf(e: AuditEvent): string {
 function valueOf(name: string, value: unknown): string {
   if (value === undefined || value === null) return ''
   const text = typeof value === 'object' ? JSON.stringify(value) : String(value)
-  const words: Record<string, Partial<Record<string, string>>> = { role: t.roles, result: t.apply.results, code: t.fault.codes, verification: { confirmed: t.apply.confirmed, contradicted: t.apply.contradicted, inconclusive: t.apply.inconclusive, not_verified: t.apply.not_verified } }
+  const words: Record<string, Partial<Record<string, string>>> = { role: t.roles, result: t.apply.results, code: t.fault.codes, strategy: t.ringGroup.strategies, verification: { confirmed: t.apply.confirmed, contradicted: t.apply.contradicted, inconclusive: t.apply.inconclusive, not_verified: t.apply.not_verified } }
   if (Object.hasOwn(words, name) && Object.hasOwn(words[name] ?? {}, text)) return words[name]?.[text] ?? text
+  if (name === 'members') return text.split(' ').map((id) => userOf(id)?.name ?? id).join(', ')
+  if (name === 'fallback') {
+    const [kind = '', id = ''] = text.split(' ')
+    return kind === 'hangup' ? t.ringGroup.toHangup : t.ringGroup.toWhom((kind === 'user' && !userOf(id) && id) || nameOf(kind, id))
+  }
   if (text === 'true') return t.activity.yes
   if (text === 'false') return t.activity.no
   if (name === 'expires_at' && !Number.isNaN(Date.parse(text))) return moment(text)
