@@ -79,7 +79,7 @@ func (d *Directory) Select(ctx context.Context, tenant pbx.TenantID, s Selection
 	}
 	matching := func(p place) bool {
 		u := &users[p.user]
-		return (s.Number == 0 || u.Extension.Number == s.Number) && (email == "" || pbx.FoldEmail(u.Email) == email) &&
+		return (s.Number == 0 || u.Extension.Number == s.Number) && (s.Email == "" || email != "" && pbx.FoldEmail(u.Email) == email) &&
 			(s.Disabled == nil || u.Disabled == *s.Disabled) && (text == "" || strings.Contains(texts[p.user], text))
 	}
 	var last place

@@ -193,3 +193,31 @@ func TestNoOperationTakesAFile(t *testing.T) {
 		}
 	}
 }
+
+// A pattern in a message helps only programmers.
+func TestEveryPatternOfARequestHasAMessageInWords(t *testing.T) {
+	t.Parallel()
+	var check func(where string, r *openapi3.SchemaRef)
+	check = func(where string, r *openapi3.SchemaRef) {
+		if r == nil {
+			return
+		}
+		if text, _ := r.Value.Extensions["x-fault"].(string); r.Value.Pattern != "" && text == "" {
+			t.Errorf("%s has the pattern %s and no x-fault", where, r.Value.Pattern)
+		}
+		for name, property := range r.Value.Properties {
+			check(where+"."+name, property)
+		}
+		check(where+"[]", r.Value.Items)
+	}
+	for path, item := range contract(t).Paths.Map() {
+		for method, op := range item.Operations() {
+			for _, p := range op.Parameters {
+				check(method+" "+path+" "+p.Value.Name, p.Value.Schema)
+			}
+			if op.RequestBody != nil {
+				check(method+" "+path, op.RequestBody.Value.GetMediaType("application/json").Schema)
+			}
+		}
+	}
+}

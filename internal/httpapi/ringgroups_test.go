@@ -242,6 +242,16 @@ func TestAWholeNumberIsAcceptedInEveryFormOfJSONAndOthersAreRefusedWithTheField(
 		t.Errorf("another operation: %d %s", a.status, a.text)
 	}
 	for body, want := range map[string]string{
+		`{"at":"yesterday"}`:                         "at must be an existing time, such as",
+		`{"at":"2026-02-30T1:00"}`:                   "at must be an existing time, such as",
+		`{"dial":"` + strings.Repeat("9", 33) + `"}`: "dial must be ",
+	} {
+		a := p.request(here, "POST", "http://localhost/api/v1/simulate", body)
+		if said := fmt.Sprint(a.at("errors.0.field"), " ", a.at("errors.0.message")); a.status != 400 || !strings.Contains(said, want) {
+			t.Errorf("%s: %d %s", body, a.status, a.text)
+		}
+	}
+	for body, want := range map[string]string{
 		`{"seconds":20.5}`:   "must be an integer",
 		`{"seconds":1e-400}`: "must be ",
 		`{"seconds":1e400}`:  "must be ",

@@ -273,6 +273,7 @@ func TestUsersAreListedInOrderByPagesAndByField(t *testing.T) {
 		"number=1003":                      "1003",
 		"email=USER7@example.com":          "1002",
 		"email=nobody@example.com":         "",
+		"email=%20":                        "", // not any
 		"q=anna&sort=-number&enabled=true": "1004 1001",
 	} {
 		for _, limit := range []string{"", "&limit=1", "&limit=2", "&limit=7"} {
@@ -287,7 +288,7 @@ func TestUsersAreListedInOrderByPagesAndByField(t *testing.T) {
 		t.Errorf("%s", a.text)
 	}
 	cursor, _ := a.json["next_cursor"].(string)
-	for _, query := range []string{"cursor=" + cursor, "sort=email&cursor=" + cursor, "cursor=1000", "cursor=%00", "cursor=", "sort=secret", "limit=0", "limit=501", "total=1", "number=7", "enabled=no"} {
+	for _, query := range []string{"cursor=" + cursor, "sort=email&cursor=" + cursor, "sort=-name&cursor=" + cursor, "cursor=1000", "cursor=%00", "cursor=", "sort=secret", "limit=0", "limit=501", "total=1", "number=7", "enabled=no"} {
 		if a := p.request(here, "GET", "http://localhost/api/v1/users?"+query, ""); a.status != 400 {
 			t.Errorf("%s: %d %s", query, a.status, a.text)
 		}

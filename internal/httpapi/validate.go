@@ -257,35 +257,49 @@ func (c *checker) bodyFaults(value any) []pbx.FieldError {
 
 // reason returns what is wrong with a value, in the contract's own text if it has one.
 func reason(e *openapi3.SchemaError) pbx.FieldError {
-	fault := pbx.FieldError{Code: pbx.FieldMalformed, Message: e.Reason}
-	text, own := e.Schema.Extensions["x-fault"].(string)
-	if own {
-		fault.Message = text
-	}
+	fault := pbx.FieldError{Code: pbx.FieldMalformed}
 	switch e.SchemaField {
 	case "enum":
-		fault.Code = pbx.FieldChoice
+		choices := make([]string, len(e.Schema.Enum))
+		for i, c := range e.Schema.Enum {
+			choices[i] = fmt.Sprint(c)
+		}
+		fault.Code, fault.Message = pbx.FieldChoice, "must be one of "+strings.Join(choices, ", ")
 	case "minLength":
 		fault.Code, fault.Least = pbx.FieldTooShort, int(min(e.Schema.MinLength, maxBody))
-		if !own {
-			fault.Message = fmt.Sprintf("must have at least %d characters", fault.Least)
-		}
-		if !own && fault.Least == 1 {
+		fault.Message = fmt.Sprintf("must have at least %d characters", fault.Least)
+		if fault.Least == 1 {
 			fault.Message = "must not be empty"
 		}
 	case "maxLength":
 		fault.Code, fault.Most = pbx.FieldTooLong, int(min(*e.Schema.MaxLength, maxBody))
-		if !own {
-			fault.Message = fmt.Sprintf("must have at most %d characters", fault.Most)
-		}
+		fault.Message = fmt.Sprintf("must have at most %d characters", fault.Most)
 	case "minimum", "maximum":
 		fault.Code = pbx.FieldRange
+		var limits []string
 		if e.Schema.Min != nil {
-			fault.Least = int(*e.Schema.Min)
+			fault.Least, limits = int(*e.Schema.Min), append(limits, fmt.Sprintf("at least %g", *e.Schema.Min))
 		}
 		if e.Schema.Max != nil {
-			fault.Most = int(*e.Schema.Max)
+			fault.Most, limits = int(*e.Schema.Max), append(limits, fmt.Sprintf("at most %g", *e.Schema.Max))
 		}
+		fault.Message = "must be " + strings.Join(limits, " and ")
+	case "minItems":
+		fault.Message = fmt.Sprintf("must have at least %d entries", e.Schema.MinItems)
+	case "maxItems":
+		fault.Message = fmt.Sprintf("must have at most %d entries", *e.Schema.MaxItems)
+	case "uniqueItems":
+		fault.Message = "must not have the same entry twice"
+	case "format":
+		fault.Message = "must be a " + e.Schema.Format
+		if e.Schema.Format == "date-time" {
+			fault.Message = "must be an existing time, such as 2026-01-15T00:00:00Z"
+		}
+	default:
+		fault.Message = "does not have the form that the contract describes"
+	}
+	if text, ok := e.Schema.Extensions["x-fault"].(string); ok {
+		fault.Message = text
 	}
 	return fault
 }

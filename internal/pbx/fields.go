@@ -3,8 +3,8 @@ package pbx
 import (
 	"fmt"
 	"slices"
-	"strings"
 	"strconv"
+	"strings"
 )
 
 // clean brings the id into its canonical form, and returns what is wrong with the destination; the code is empty if nothing is.

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/synergycall/pbxportal/internal/pbx"
 )
 
@@ -57,18 +59,22 @@ func (s *Store) Derive(ctx context.Context) (n int, err error) {
 	err = s.InTx(ctx, func(ctx context.Context, tx *Tx) error {
 		n = 0
 		all, err := tx.discrepancies(ctx)
+		corrections := &pgx.Batch{}
 		for _, d := range all {
 			if d.key != nil {
 				n++
 			}
 			if err == nil && d.del != "" {
-				_, err = tx.tx.ExecContext(ctx, d.del, d.key...)
+				err = tx.queue(ctx, corrections, d.del, d.key...)
 			}
 			if err == nil && d.insert != "" {
-				_, err = tx.tx.ExecContext(ctx, d.insert, append(slices.Clone(d.key), d.id)...)
+				err = tx.queue(ctx, corrections, d.insert, append(slices.Clone(d.key), d.id)...)
 			}
 		}
-		return err
+		if err != nil {
+			return err
+		}
+		return tx.send(ctx, corrections)
 	})
 	return n, err
 }
