@@ -179,20 +179,28 @@ func TestAPageIsNotifiedOfChangesByAnyProcess(t *testing.T) {
 		}
 	}
 	both("the beginning")
-	p.create("Anna", "anna@example.com")
+	anna, _ := p.create("Anna", "anna@example.com").at("id").(string)
 	both("a user of the API")
+	p.patch("/api/v1/users/"+anna, `{"enabled":false}`)
+	both("a user who is disabled")
 	if _, err := p.directory.Create(asLocal(t), pbx.DefaultTenant, pbx.NewUser{Name: "Ben", Email: "ben@example.com"}); err != nil {
 		t.Fatal(err)
 	}
 	both("a user of the command line")
-	p.apply("")
-	if line, _ := events.find(`^data: \{"plan":true,`); !strings.Contains(line, `"users":false`) {
-		t.Errorf("an apply: %s", line)
+	planAlone := func(what string) {
+		t.Helper()
+		if line, _ := events.find(`^data: \{"plan":true,`); !strings.Contains(line, `"users":false`) {
+			t.Errorf("%s: %s", what, line)
+		}
 	}
+	group := p.request(here, "POST", "http://localhost/api/v1/ring-groups", `{"name":"Sales","members":["`+anna+`"]}`).header.Get("Location")
+	planAlone("a ring group")
+	p.patch(group, `{"seconds":30}`)
+	planAlone("a ring group that was changed")
+	p.apply("")
+	planAlone("an apply")
 	p.asterisk.mu.Lock()
 	p.asterisk.drift = []pbx.Drift{{Kind: pbx.Edited, Path: pbx.PJSIPPath}}
 	p.asterisk.mu.Unlock()
-	if line, _ := events.find(`^data: \{"plan":true,`); !strings.Contains(line, `"users":false`) {
-		t.Errorf("a file that was edited: %s", line)
-	}
+	planAlone("a file that was edited")
 }

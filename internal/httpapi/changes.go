@@ -10,7 +10,7 @@ import (
 	"github.com/synergycall/pbxportal/internal/pbx"
 )
 
-// lookForChanges is the interval of checks for changes while a stream is open. One check serves all streams; without changes it reads one row of
+// lookForChanges is the interval of checks for changes while a stream is open. One check serves all streams; without changes it reads two rows of
 // the database.
 const lookForChanges = time.Second
 
@@ -22,12 +22,17 @@ func (a *api) newMarker() func(context.Context) marks {
 	var (
 		now    marks
 		users  []pbx.User
+		items  []pbx.Item
 		before string
 	)
 	return func(ctx context.Context) marks {
 		if page, err := a.directory.List(ctx, pbx.DefaultTenant, directory.Query{}); err == nil && !sameList(page.Users, users) {
 			users = page.Users
 			now.users++
+			now.plan++
+		}
+		if all, err := a.routing.All(ctx, pbx.DefaultTenant); err == nil && !sameList(all, items) {
+			items = all
 			now.plan++
 		}
 		s := a.files(ctx)
@@ -39,8 +44,8 @@ func (a *api) newMarker() func(context.Context) marks {
 	}
 }
 
-// sameList reports whether two lists of users are the same: the directory returns the same slice until something changes.
-func sameList(a, b []pbx.User) bool {
+// sameList reports whether two lists are the same: the services return the same slice until something changes.
+func sameList[T any](a, b []T) bool {
 	return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0])
 }
 

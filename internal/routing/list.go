@@ -49,6 +49,11 @@ type entry struct {
 	at   Position
 }
 
+// All returns the tenant's items. The slice is shared, and the same one until an item changes; callers must not modify it.
+func (r *Routing) All(ctx context.Context, tenant pbx.TenantID) ([]pbx.Item, error) {
+	return r.store.Items(ctx, tenant)
+}
+
 // List returns the tenant's items of a kind that match the query. KindInvalid for an unknown order.
 func (r *Routing) List(ctx context.Context, tenant pbx.TenantID, kind pbx.ThingKind, q Query) (Page, error) {
 	q.Sort = cmp.Or(q.Sort, ByName)
