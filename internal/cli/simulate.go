@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -18,6 +19,8 @@ type simulateCommand struct {
 	Keys []string `help:"What becomes of each attempt to ring, in order, separated by commas: answer, answer:NUMBER, no_answer, busy, unreachable. After the last one no user answers." placeholder:"OUTCOME"`
 	Away []string `help:"Users whose phones are not registered." placeholder:"USER"`
 	Busy []string `help:"Users who are in a call." placeholder:"USER"`
+	Plan bool     `xor:"state" help:"Follow the call through the database, as the next apply deploys it. This is the default."`
+	Rev  *int     `name:"revision" xor:"state" help:"Follow the call through the files of this revision instead, such as the one in place." placeholder:"N"`
 }
 
 // Run follows the call.
@@ -26,12 +29,21 @@ func (c *simulateCommand) Run(ctx context.Context, a *app, p *portal) error {
 	if err != nil {
 		return err
 	}
-	r, err := p.engine.Simulate(ctx, callflow.Call{As: c.As, From: c.From, To: c.To, Dial: c.Dial, At: at, Keys: c.Keys, Away: c.Away, Busy: c.Busy})
+	revision := 0
+	if c.Rev != nil {
+		if revision = *c.Rev; revision < 1 {
+			return usage(errors.New("--revision must be the number of a revision: pbxportal revision list shows them"))
+		}
+	}
+	r, err := p.engine.Simulate(ctx, callflow.Call{As: c.As, From: c.From, To: c.To, Dial: c.Dial, At: at, Keys: c.Keys, Away: c.Away, Busy: c.Busy}, revision)
 	if err != nil {
 		return err
 	}
 	if a.json {
-		return a.printJSON(httpapi.SimulationJSON(r))
+		return a.printJSON(httpapi.SimulationJSON(r, revision))
+	}
+	if revision != 0 {
+		fmt.Fprintf(a.stdout, "As revision %d has it: ", revision)
 	}
 	fmt.Fprintln(a.stdout, oneLine(r.Sentence))
 	fmt.Fprintln(a.stdout, "\nSteps")

@@ -1,8 +1,11 @@
 package cli_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
+
+	"github.com/synergycall/pbxportal/internal/lab/labtest"
 )
 
 func TestSimulateSaysWhatHappensToACall(t *testing.T) {
@@ -36,6 +39,52 @@ Why
 	for _, wrong := range [][]string{{}, {"--dial", "1001", "--to", "1001"}, {"--as", "7", "--dial", "1001"}, {"--dial", "1001", "--at", "noon"}, {"--dial", "1001", "--keys", "maybe"}} {
 		if code, out, errs := s.run(t, append([]string{"simulate"}, wrong...)...); code != 2 || out != "" || errs == "" {
 			t.Errorf("%q: exit code %d, %s%s", wrong, code, out, errs)
+		}
+	}
+}
+
+func TestSimulateFollowsACallThroughThePlanOrThroughARevision(t *testing.T) {
+	t.Parallel()
+	s := newSettings(t).beside(labtest.Asterisk(t))
+	s.must(t, "user", "add", "Anna", "anna@example.com")
+	s.must(t, "user", "add", "Ben", "ben@example.com")
+	s.must(t, "ring-group", "add", "--name", "Sales", "--members", "1000,1001", "--strategy", "hunt")
+	revision := fmt.Sprint(decode(t, s.must(t, "apply", "--json"))["revision"])
+	s.must(t, "ring-group", "set", "600", "--members", "1001", "--seconds", "40")
+	s.must(t, "user", "set", "1000", "--name", "Anne")
+	const (
+		planned = "caller calls 600 Sales; 1001 Ben rings for 40 seconds without an answer; the call ends: no answer."
+		live    = "caller calls 600 Sales; 1000 Anne and 1001 Ben ring one after the other for 20 seconds each without an answer; the call ends: no answer."
+	)
+	for _, c := range []struct {
+		args []string
+		want string
+	}{{nil, planned}, {[]string{"--plan"}, planned}, {[]string{"--revision", revision}, live}} {
+		out := s.must(t, append([]string{"simulate", "--dial", "600"}, c.args...)...)
+		first, _, _ := strings.Cut(out, "\n")
+		if !strings.HasSuffix(first, c.want) || strings.HasPrefix(first, "As revision "+revision+" has it: ") != (c.want == live) {
+			t.Errorf("%q: %s", c.args, first)
+		}
+	}
+	if got := decode(t, s.must(t, "simulate", "--dial", "600", "--revision", revision, "--json")); fmt.Sprint(got["revision"]) != revision {
+		t.Errorf("%v", got)
+	}
+	srv := s.serve(t)
+	for body, status := range map[string]int{
+		`{"dial":"600","revision":` + revision + `}`: 200, `{"dial":"600","plan":true}`: 200, `{"dial":"600","revision":9}`: 404, `{"dial":"600","revision":0}`: 400,
+		`{"dial":"600","revision":1,"plan":true}`: 400,
+	} {
+		if got := srv.want(t, status, "POST", "/api/v1/simulate", body); status == 200 && (fmt.Sprint(got["revision"]) == revision) != strings.Contains(body, "revision") {
+			t.Errorf("%s: %v", body, got)
+		}
+	}
+	s.must(t, "ring-group", "delete", "600")
+	if out := s.must(t, "simulate", "--dial", "600", "--revision", revision); !strings.Contains(out, "1000 Anne and 1001 Ben ring one after the other") {
+		t.Errorf("after the group was deleted: %s", out)
+	}
+	for args, want := range map[string]int{"--revision 9": 3, "--revision 0": 2, "--revision 1 --plan": 2} {
+		if code, out, errs := s.run(t, append([]string{"simulate", "--dial", "600"}, strings.Fields(args)...)...); code != want || out != "" || errs == "" {
+			t.Errorf("%s: exit code %d, %s%s", args, code, out, errs)
 		}
 	}
 }

@@ -30,8 +30,12 @@ func DeletedUserJSON(u pbx.User) openapi.DeletedUser { return toDeletedUser(u) }
 // RestoredUsersJSON returns what was changed to restore the users of a revision.
 func RestoredUsersJSON(r directory.Restored) openapi.RestoredUsers { return toRestored(r) }
 
-// SimulationJSON returns the result of a simulated call.
-func SimulationJSON(r callflow.Result) openapi.Simulation { return toSimulation(r) }
+// SimulationJSON returns the result of a call that was followed through a revision, or, if that is 0, through the database.
+func SimulationJSON(r callflow.Result, revision int) openapi.Simulation {
+	v := toSimulation(r)
+	v.Revision = unlessZero(revision)
+	return v
+}
 
 // PlanJSON returns a plan.
 func PlanJSON(p pbx.Plan) openapi.Plan { return toPlan(p) }

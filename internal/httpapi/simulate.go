@@ -5,18 +5,22 @@ import (
 
 	"github.com/synergycall/pbxportal/internal/callflow"
 	"github.com/synergycall/pbxportal/internal/httpapi/openapi"
+	"github.com/synergycall/pbxportal/internal/pbx"
 )
 
 // SimulateCall returns what happens to a call.
 func (a *api) SimulateCall(ctx context.Context, r openapi.SimulateCallRequestObject) (openapi.SimulateCallResponseObject, error) {
 	b := r.Body
+	if value(b.Plan) && b.Revision != nil {
+		return nil, pbx.Invalid(pbx.FieldError{Field: "plan", Code: pbx.FieldUnknown, Message: "must be left out if revision names what the call is followed through"})
+	}
 	result, err := a.engine.Simulate(ctx, callflow.Call{
 		As: value(b.As), From: value(b.From), To: value(b.To), Dial: value(b.Dial), At: value(b.At), Keys: value(b.Keys), Away: value(b.Away), Busy: value(b.Busy),
-	})
+	}, value(b.Revision))
 	if err != nil {
 		return nil, err
 	}
-	return openapi.SimulateCall200JSONResponse(toSimulation(result)), nil
+	return openapi.SimulateCall200JSONResponse(SimulationJSON(result, value(b.Revision))), nil
 }
 
 func toSimulation(r callflow.Result) openapi.Simulation {

@@ -44,6 +44,105 @@ func (e CallFlowFaultCode) Valid() bool {
 	}
 }
 
+// Defines values for DriftKind.
+const (
+	DriftKindEdited   DriftKind = "edited"
+	DriftKindForeign  DriftKind = "foreign"
+	DriftKindMissing  DriftKind = "missing"
+	DriftKindReplaced DriftKind = "replaced"
+	DriftKindUnknown  DriftKind = "unknown"
+)
+
+// Valid indicates whether the value is a known member of the DriftKind enum.
+func (e DriftKind) Valid() bool {
+	switch e {
+	case DriftKindEdited:
+		return true
+	case DriftKindForeign:
+		return true
+	case DriftKindMissing:
+		return true
+	case DriftKindReplaced:
+		return true
+	case DriftKindUnknown:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for EventCode.
+const (
+	EventCodeAsked        EventCode = "asked"
+	EventCodeCompleted    EventCode = "completed"
+	EventCodeConfirmed    EventCode = "confirmed"
+	EventCodeContradicted EventCode = "contradicted"
+	EventCodeDoubt        EventCode = "doubt"
+	EventCodeEnded        EventCode = "ended"
+	EventCodeFailed       EventCode = "failed"
+	EventCodeFlipped      EventCode = "flipped"
+	EventCodeForgot       EventCode = "forgot"
+	EventCodeGoingBack    EventCode = "going_back"
+	EventCodeInconclusive EventCode = "inconclusive"
+	EventCodeLate         EventCode = "late"
+	EventCodeMended       EventCode = "mended"
+	EventCodeNotForgot    EventCode = "not_forgot"
+	EventCodeNotNoted     EventCode = "not_noted"
+	EventCodeNotRead      EventCode = "not_read"
+	EventCodePlanned      EventCode = "planned"
+	EventCodeReclaimed    EventCode = "reclaimed"
+	EventCodeStaged       EventCode = "staged"
+	EventCodeStraying     EventCode = "straying"
+)
+
+// Valid indicates whether the value is a known member of the EventCode enum.
+func (e EventCode) Valid() bool {
+	switch e {
+	case EventCodeAsked:
+		return true
+	case EventCodeCompleted:
+		return true
+	case EventCodeConfirmed:
+		return true
+	case EventCodeContradicted:
+		return true
+	case EventCodeDoubt:
+		return true
+	case EventCodeEnded:
+		return true
+	case EventCodeFailed:
+		return true
+	case EventCodeFlipped:
+		return true
+	case EventCodeForgot:
+		return true
+	case EventCodeGoingBack:
+		return true
+	case EventCodeInconclusive:
+		return true
+	case EventCodeLate:
+		return true
+	case EventCodeMended:
+		return true
+	case EventCodeNotForgot:
+		return true
+	case EventCodeNotNoted:
+		return true
+	case EventCodeNotRead:
+		return true
+	case EventCodePlanned:
+		return true
+	case EventCodeReclaimed:
+		return true
+	case EventCodeStaged:
+		return true
+	case EventCodeStraying:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for FieldCode.
 const (
 	FieldCodeBeyondRole          FieldCode = "beyond_role"
@@ -116,6 +215,24 @@ func (e FieldCode) Valid() bool {
 	case FieldCodeWrongPassword:
 		return true
 	case FieldCodeWrongType:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for Outcome.
+const (
+	Failure Outcome = "failure"
+	Success Outcome = "success"
+)
+
+// Valid indicates whether the value is a known member of the Outcome enum.
+func (e Outcome) Valid() bool {
+	switch e {
+	case Failure:
+		return true
+	case Success:
 		return true
 	default:
 		return false
@@ -329,6 +446,48 @@ func (e ProblemCode) Valid() bool {
 	}
 }
 
+// Defines values for Result.
+const (
+	ResultApplied        Result = "applied"
+	ResultDryRun         Result = "dry_run"
+	ResultFilesAhead     Result = "files_ahead"
+	ResultInDoubt        Result = "in_doubt"
+	ResultInterrupted    Result = "interrupted"
+	ResultNotConfirmed   Result = "not_confirmed"
+	ResultRefused        Result = "refused"
+	ResultRollbackFailed Result = "rollback_failed"
+	ResultRolledBack     Result = "rolled_back"
+	ResultUnchanged      Result = "unchanged"
+)
+
+// Valid indicates whether the value is a known member of the Result enum.
+func (e Result) Valid() bool {
+	switch e {
+	case ResultApplied:
+		return true
+	case ResultDryRun:
+		return true
+	case ResultFilesAhead:
+		return true
+	case ResultInDoubt:
+		return true
+	case ResultInterrupted:
+		return true
+	case ResultNotConfirmed:
+		return true
+	case ResultRefused:
+		return true
+	case ResultRollbackFailed:
+		return true
+	case ResultRolledBack:
+		return true
+	case ResultUnchanged:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for RingStrategy.
 const (
 	All    RingStrategy = "all"
@@ -401,6 +560,99 @@ func (e SimulationStepOutcome) Valid() bool {
 	}
 }
 
+// Defines values for Verification.
+const (
+	VerificationConfirmed    Verification = "confirmed"
+	VerificationContradicted Verification = "contradicted"
+	VerificationInconclusive Verification = "inconclusive"
+	VerificationNotVerified  Verification = "not_verified"
+)
+
+// Valid indicates whether the value is a known member of the Verification enum.
+func (e Verification) Valid() bool {
+	switch e {
+	case VerificationConfirmed:
+		return true
+	case VerificationContradicted:
+		return true
+	case VerificationInconclusive:
+		return true
+	case VerificationNotVerified:
+		return true
+	default:
+		return false
+	}
+}
+
+// ApplyProblem An apply that failed. If it had begun, the members beyond those of a Problem say how far it came.
+type ApplyProblem struct {
+	// AuditLogID The id of the apply log; absent when there is none.
+	AuditLogID *string `json:"audit_log_id,omitempty"`
+
+	// Code The kind of failure, for programs. See the table at the top.
+	Code ProblemCode `json:"code"`
+
+	// Detail What went wrong this time and what to do next, for people.
+	Detail string `json:"detail"`
+
+	// Differences Where the running configuration differs from the intended one, or why Asterisk could not be queried; empty if it is as intended.
+	Differences *Differences `json:"differences,omitempty"`
+
+	// Drift External changes to what only the portal writes.
+	Drift *DriftList `json:"drift,omitempty"`
+
+	// DurationMs How long the apply took, in milliseconds.
+	DurationMs *Duration `json:"duration_ms,omitempty"`
+
+	// Errors Every invalid field.
+	Errors *[]FieldError `json:"errors,omitempty"`
+
+	// Events What happened, in order.
+	Events *Events `json:"events,omitempty"`
+
+	// FilesWritten The absolute paths of the files that were written.
+	FilesWritten *FilesWritten `json:"files_written,omitempty"`
+
+	// Outcome How the apply ended. An apply whose portal was killed counts as a failure.
+	Outcome *Outcome `json:"outcome,omitempty"`
+
+	// ReloadResults Asterisk's answers to the reload commands; a command that was not sent is absent.
+	ReloadResults *ReloadResults `json:"reload_results,omitempty"`
+
+	// RequestID The id of this request in the server's log.
+	RequestID string `json:"request_id"`
+
+	// Result How the apply ended: `applied` Asterisk was seen to run it; `unchanged` there was nothing to do, and Asterisk was seen to run all of
+	// it; `not_confirmed` the files are in place and no command failed, but Asterisk was not seen to run them; `rolled_back` the previous
+	// configuration was seen to run again; `rollback_failed` Asterisk did not accept the new files, and was not seen to run the old ones
+	// again; `files_ahead` the new files are in place, Asterisk has not accepted them; `dry_run`
+	// nothing was written; `refused` nothing was changed, except that a manual edit can have been reverted, which the events report; `in_doubt`
+	// it is not known which files are in place; `interrupted` its end is not recorded, or not yet.
+	Result *Result `json:"result,omitempty"`
+
+	// Revision The number of the created revision; null if there is none.
+	Revision *RevisionMade `json:"revision,omitempty"`
+
+	// Status The HTTP status.
+	Status int `json:"status"`
+
+	// Title The kind of failure, for people.
+	Title string `json:"title"`
+
+	// Type Identifies the kind of failure: `urn:pbxportal:problem:` and the code.
+	Type string `json:"type"`
+
+	// UsersApplied The number of users in the configuration.
+	UsersApplied *int `json:"users_applied,omitempty"`
+
+	// Uses What refers to the object, with the code `in_use`.
+	Uses *[]Use `json:"uses,omitempty"`
+
+	// Verification Whether Asterisk was seen to run the files: `confirmed` every object was compared and is as intended; `contradicted` Asterisk
+	// runs something else; `inconclusive` Asterisk's answer cannot be compared; `not_verified` the verification was not reached.
+	Verification *Verification `json:"verification,omitempty"`
+}
+
 // CallFlowFault Something wrong with where calls go.
 type CallFlowFault struct {
 	// Code `missing` a field refers to something that does not exist; `circular` a call that is not answered would never end; `too_long` it would come to
@@ -464,8 +716,28 @@ type CallToSimulate struct {
 	// Keys What becomes of each attempt to ring, in order. After the last one no user answers.
 	Keys *[]string `json:"keys,omitempty"`
 
+	// Plan Follow the call through the database, as the next apply deploys it. This is the default.
+	Plan *bool `json:"plan,omitempty"`
+
+	// Revision Follow the call through the files of this revision instead, such as the one in place. Their users and items are named as they are now; the ring time
+	// of calls to users is that of the settings.
+	Revision *int `json:"revision,omitempty"`
+
 	// To The user or item that is called, instead of `dial`.
 	To *string `json:"to,omitempty"`
+}
+
+// CommandResult defines model for CommandResult.
+type CommandResult struct {
+	// ExitCode 0 if Asterisk answered (also with an error), 1 if it could not be reached, -1 if its answer did not arrive. With
+	// `ASTERISK_CONTROL=exec:…`: 127 if there is no such program, otherwise the program's own.
+	ExitCode int `json:"exit_code"`
+
+	// Stderr Error output.
+	Stderr string `json:"stderr"`
+
+	// Stdout The answer.
+	Stdout string `json:"stdout"`
 }
 
 // Destination Where a call goes; without it, the call ends.
@@ -478,6 +750,64 @@ type Destination struct {
 	// Example: user
 	Kind string `json:"kind"`
 }
+
+// Differences Where the running configuration differs from the intended one, or why Asterisk could not be queried; empty if it is as intended.
+type Differences = []string
+
+// Drift defines model for Drift.
+type Drift struct {
+	// Is What is there instead of a file, such as `a link to /etc/passwd`; absent for a file.
+	Is *string `json:"is,omitempty"`
+
+	// Kind `edited` the content was changed; `replaced` a file or another link is in the place of the portal's link; `missing` nothing
+	// is there; `foreign` a file that is not the portal's is where Asterisk reads it; `unknown` the files are of a revision
+	// that the database does not know.
+	Kind DriftKind `json:"kind"`
+
+	// Path The path, or the revision.
+	Path string `json:"path"`
+}
+
+// DriftKind `edited` the content was changed; `replaced` a file or another link is in the place of the portal's link; `missing` nothing
+// is there; `foreign` a file that is not the portal's is where Asterisk reads it; `unknown` the files are of a revision
+// that the database does not know.
+type DriftKind string
+
+// DriftList External changes to what only the portal writes.
+type DriftList = []Drift
+
+// Duration How long the apply took, in milliseconds.
+type Duration = int64
+
+// Event One thing that happened during an apply.
+type Event struct {
+	// AfterMs When, in milliseconds since the apply began.
+	AfterMs int64 `json:"after_ms"`
+
+	// Code What happened, as a stable word. Absent in records older than these words; more can be added.
+	Code *EventCode `json:"code,omitempty"`
+
+	// Detail The original message of Asterisk or the system.
+	Detail *string `json:"detail,omitempty"`
+
+	// Message What happened, for people.
+	Message string `json:"message"`
+
+	// Revision The revision that the code refers to, if any.
+	Revision *int `json:"revision,omitempty"`
+
+	// Stage A word: `plan`, `stage`, `flip`, `reload`, `verify`, `roll_back`, `end`, …
+	Stage string `json:"stage"`
+
+	// Users The number of users that the code refers to, if any.
+	Users *int `json:"users,omitempty"`
+}
+
+// EventCode What happened, as a stable word. Absent in records older than these words; more can be added.
+type EventCode string
+
+// Events What happened, in order.
+type Events = []Event
 
 // FieldCode What is wrong with the field, as a stable word; more can be added.
 type FieldCode string
@@ -499,6 +829,9 @@ type FieldError struct {
 	// Most The maximum number or length, if the code refers to one.
 	Most *int `json:"most,omitempty"`
 }
+
+// FilesWritten The absolute paths of the files that were written.
+type FilesWritten = []string
 
 // NewRingGroup A ring group to be created.
 type NewRingGroup struct {
@@ -535,6 +868,9 @@ type NewUserV1 struct {
 	Name string `json:"name"`
 }
 
+// Outcome How the apply ended. An apply whose portal was killed counts as a failure.
+type Outcome string
+
 // Problem A failure (RFC 9457).
 type Problem struct {
 	// Code The kind of failure, for programs. See the table at the top.
@@ -564,6 +900,23 @@ type Problem struct {
 
 // ProblemCode The kind of failure, for programs. See the table at the top.
 type ProblemCode string
+
+// ReloadResults Asterisk's answers to the reload commands; a command that was not sent is absent.
+type ReloadResults struct {
+	DialplanReload *CommandResult `json:"dialplan_reload,omitempty"`
+	PjsipReload    *CommandResult `json:"pjsip_reload,omitempty"`
+}
+
+// Result How the apply ended: `applied` Asterisk was seen to run it; `unchanged` there was nothing to do, and Asterisk was seen to run all of
+// it; `not_confirmed` the files are in place and no command failed, but Asterisk was not seen to run them; `rolled_back` the previous
+// configuration was seen to run again; `rollback_failed` Asterisk did not accept the new files, and was not seen to run the old ones
+// again; `files_ahead` the new files are in place, Asterisk has not accepted them; `dry_run`
+// nothing was written; `refused` nothing was changed, except that a manual edit can have been reverted, which the events report; `in_doubt`
+// it is not known which files are in place; `interrupted` its end is not recorded, or not yet.
+type Result string
+
+// RevisionMade The number of the created revision; null if there is none.
+type RevisionMade = int
 
 // RingGroup A number that rings several users.
 type RingGroup struct {
@@ -622,6 +975,9 @@ type RingStrategy string
 type Simulation struct {
 	// Faults What is wrong with the configuration that the call came through.
 	Faults []CallFlowFault `json:"faults"`
+
+	// Revision The revision through which the call was followed; absent for the database.
+	Revision *int `json:"revision,omitempty"`
 
 	// Sentence All of it in one sentence.
 	Sentence string `json:"sentence"`
@@ -770,6 +1126,10 @@ type UserWithSecret struct {
 	Version int64 `json:"version"`
 }
 
+// Verification Whether Asterisk was seen to run the files: `confirmed` every object was compared and is as intended; `contradicted` Asterisk
+// runs something else; `inconclusive` Asterisk's answer cannot be compared; `not_verified` the verification was not reached.
+type Verification string
+
 // ExtensionNumber defines model for ExtensionNumber.
 type ExtensionNumber = string
 
@@ -838,6 +1198,9 @@ type KeyConflict = Problem
 
 // NotSignedIn A failure (RFC 9457).
 type NotSignedIn = Problem
+
+// RevisionNotFound An apply that failed. If it had begun, the members beyond those of a Problem say how far it came.
+type RevisionNotFound = ApplyProblem
 
 // ThingConflict A failure (RFC 9457).
 type ThingConflict = Problem
@@ -1137,8 +1500,8 @@ type ClientInterface interface {
 
 	// SimulateCallWithBody Simulate a call
 	//
-	// Follows a call through the users and items of the database, whether they have been applied or not: who rings and for how long, where the call
-	// goes on to, and which settings decide it. No phone rings, and nothing is changed. Users and items are named by their number or id.
+	// Follows a call through the users and items of the database, whether they have been applied or not, or of a revision: who rings and for how long, where
+	// the call goes on to, and which settings decide it. No phone rings, and nothing is changed. Users and items are named by their number or id.
 	//
 	// Takes any type of body and a specified content type.
 	//
@@ -1147,8 +1510,8 @@ type ClientInterface interface {
 
 	// SimulateCall Simulate a call
 	//
-	// Follows a call through the users and items of the database, whether they have been applied or not: who rings and for how long, where the call
-	// goes on to, and which settings decide it. No phone rings, and nothing is changed. Users and items are named by their number or id.
+	// Follows a call through the users and items of the database, whether they have been applied or not, or of a revision: who rings and for how long, where
+	// the call goes on to, and which settings decide it. No phone rings, and nothing is changed. Users and items are named by their number or id.
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -1364,8 +1727,8 @@ func (c *Client) UpdateRingGroupWithApplicationMergePatchPlusJSONBody(ctx contex
 
 // SimulateCallWithBody Simulate a call
 //
-// Follows a call through the users and items of the database, whether they have been applied or not: who rings and for how long, where the call
-// goes on to, and which settings decide it. No phone rings, and nothing is changed. Users and items are named by their number or id.
+// Follows a call through the users and items of the database, whether they have been applied or not, or of a revision: who rings and for how long, where
+// the call goes on to, and which settings decide it. No phone rings, and nothing is changed. Users and items are named by their number or id.
 //
 // Takes any type of body and a specified content type.
 //
@@ -1384,8 +1747,8 @@ func (c *Client) SimulateCallWithBody(ctx context.Context, params *SimulateCallP
 
 // SimulateCall Simulate a call
 //
-// Follows a call through the users and items of the database, whether they have been applied or not: who rings and for how long, where the call
-// goes on to, and which settings decide it. No phone rings, and nothing is changed. Users and items are named by their number or id.
+// Follows a call through the users and items of the database, whether they have been applied or not, or of a revision: who rings and for how long, where
+// the call goes on to, and which settings decide it. No phone rings, and nothing is changed. Users and items are named by their number or id.
 //
 // Takes a body of the `application/json` content type.
 //
@@ -2402,8 +2765,8 @@ type ClientWithResponsesInterface interface {
 
 	// SimulateCallWithBodyWithResponse Simulate a call
 	//
-	// Follows a call through the users and items of the database, whether they have been applied or not: who rings and for how long, where the call
-	// goes on to, and which settings decide it. No phone rings, and nothing is changed. Users and items are named by their number or id.
+	// Follows a call through the users and items of the database, whether they have been applied or not, or of a revision: who rings and for how long, where
+	// the call goes on to, and which settings decide it. No phone rings, and nothing is changed. Users and items are named by their number or id.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -2412,8 +2775,8 @@ type ClientWithResponsesInterface interface {
 
 	// SimulateCallWithResponse Simulate a call
 	//
-	// Follows a call through the users and items of the database, whether they have been applied or not: who rings and for how long, where the call
-	// goes on to, and which settings decide it. No phone rings, and nothing is changed. Users and items are named by their number or id.
+	// Follows a call through the users and items of the database, whether they have been applied or not, or of a revision: who rings and for how long, where
+	// the call goes on to, and which settings decide it. No phone rings, and nothing is changed. Users and items are named by their number or id.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -3056,6 +3419,8 @@ type SimulateCallResponse struct {
 	ApplicationProblemJSON401 *NotSignedIn
 	// ApplicationProblemJSON403 the response for an HTTP 403 `application/problem+json` response
 	ApplicationProblemJSON403 *Forbidden
+	// ApplicationProblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationProblemJSON404 *RevisionNotFound
 	// ApplicationProblemJSON409 the response for an HTTP 409 `application/problem+json` response
 	ApplicationProblemJSON409 *KeyConflict
 	// ApplicationProblemJSON413 the response for an HTTP 413 `application/problem+json` response
@@ -3096,6 +3461,11 @@ func (r SimulateCallResponse) GetApplicationProblemJSON401() *NotSignedIn {
 // GetApplicationProblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
 func (r SimulateCallResponse) GetApplicationProblemJSON403() *Forbidden {
 	return r.ApplicationProblemJSON403
+}
+
+// GetApplicationProblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r SimulateCallResponse) GetApplicationProblemJSON404() *RevisionNotFound {
+	return r.ApplicationProblemJSON404
 }
 
 // GetApplicationProblemJSON409 returns the response for an HTTP 409 `application/problem+json` response
@@ -3933,8 +4303,8 @@ func (c *ClientWithResponses) UpdateRingGroupWithApplicationMergePatchPlusJSONBo
 
 // SimulateCallWithBodyWithResponse Simulate a call
 //
-// Follows a call through the users and items of the database, whether they have been applied or not: who rings and for how long, where the call
-// goes on to, and which settings decide it. No phone rings, and nothing is changed. Users and items are named by their number or id.
+// Follows a call through the users and items of the database, whether they have been applied or not, or of a revision: who rings and for how long, where
+// the call goes on to, and which settings decide it. No phone rings, and nothing is changed. Users and items are named by their number or id.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
@@ -3949,8 +4319,8 @@ func (c *ClientWithResponses) SimulateCallWithBodyWithResponse(ctx context.Conte
 
 // SimulateCallWithResponse Simulate a call
 //
-// Follows a call through the users and items of the database, whether they have been applied or not: who rings and for how long, where the call
-// goes on to, and which settings decide it. No phone rings, and nothing is changed. Users and items are named by their number or id.
+// Follows a call through the users and items of the database, whether they have been applied or not, or of a revision: who rings and for how long, where
+// the call goes on to, and which settings decide it. No phone rings, and nothing is changed. Users and items are named by their number or id.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
@@ -4664,6 +5034,13 @@ func ParseSimulateCallResponse(rsp *http.Response) (*SimulateCallResponse, error
 			return nil, err
 		}
 		response.ApplicationProblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest RevisionNotFound
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON404 = &dest
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 409:
 		var dest KeyConflict

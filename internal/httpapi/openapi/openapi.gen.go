@@ -1752,6 +1752,13 @@ type CallToSimulate struct {
 	// Keys What becomes of each attempt to ring, in order. After the last one no user answers.
 	Keys *[]string `json:"keys,omitempty"`
 
+	// Plan Follow the call through the database, as the next apply deploys it. This is the default.
+	Plan *bool `json:"plan,omitempty"`
+
+	// Revision Follow the call through the files of this revision instead, such as the one in place. Their users and items are named as they are now; the ring time
+	// of calls to users is that of the settings.
+	Revision *int `json:"revision,omitempty"`
+
 	// To The user or item that is called, instead of `dial`.
 	To *string `json:"to,omitempty"`
 }
@@ -3056,6 +3063,9 @@ type SignInTrouble string
 type Simulation struct {
 	// Faults What is wrong with the configuration that the call came through.
 	Faults []CallFlowFault `json:"faults"`
+
+	// Revision The revision through which the call was followed; absent for the database.
+	Revision *int `json:"revision,omitempty"`
 
 	// Sentence All of it in one sentence.
 	Sentence string `json:"sentence"`
@@ -10884,6 +10894,22 @@ func (response SimulateCall403ApplicationProblemPlusJSONResponse) VisitSimulateC
 	}
 	w.Header().Set("Content-Type", "application/problem+json")
 	w.WriteHeader(403)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type SimulateCall404ApplicationProblemPlusJSONResponse struct {
+	RevisionNotFoundApplicationProblemPlusJSONResponse
+}
+
+func (response SimulateCall404ApplicationProblemPlusJSONResponse) VisitSimulateCallResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(404)
 	_, err := buf.WriteTo(w)
 	return err
 }

@@ -374,8 +374,8 @@ export interface paths {
         put?: never;
         /**
          * Simulate a call
-         * @description Follows a call through the users and items of the database, whether they have been applied or not: who rings and for how long, where the call
-         *     goes on to, and which settings decide it. No phone rings, and nothing is changed. Users and items are named by their number or id.
+         * @description Follows a call through the users and items of the database, whether they have been applied or not, or of a revision: who rings and for how long, where
+         *     the call goes on to, and which settings decide it. No phone rings, and nothing is changed. Users and items are named by their number or id.
          */
         post: operations["simulateCall"];
         delete?: never;
@@ -1874,6 +1874,13 @@ export interface components {
             from?: string;
             /** @description What becomes of each attempt to ring, in order. After the last one no user answers. */
             keys?: string[];
+            /** @description Follow the call through the database, as the next apply deploys it. This is the default. */
+            plan?: boolean;
+            /**
+             * @description Follow the call through the files of this revision instead, such as the one in place. Their users and items are named as they are now; the ring time
+             *     of calls to users is that of the settings.
+             */
+            revision?: number;
             /** @description The user or item that is called, instead of `dial`. */
             to?: string;
         };
@@ -2869,6 +2876,8 @@ export interface components {
         Simulation: {
             /** @description What is wrong with the configuration that the call came through. */
             faults: components["schemas"]["CallFlowFault"][];
+            /** @description The revision through which the call was followed; absent for the database. */
+            revision?: number;
             /** @description All of it in one sentence. */
             sentence: string;
             /** @description The steps in order. The last one is `answer` or `hangup`. */
@@ -4609,6 +4618,7 @@ export interface operations {
             400: components["responses"]["InvalidBody"];
             401: components["responses"]["NotSignedIn"];
             403: components["responses"]["Forbidden"];
+            404: components["responses"]["RevisionNotFound"];
             409: components["responses"]["KeyConflict"];
             413: components["responses"]["BodyTooLarge"];
             415: components["responses"]["UnsupportedMediaType"];
