@@ -134,8 +134,11 @@ func shownRingGroups() shownKind {
 				busy = "are left out"
 			}
 			return []cell{
-				{"Strategy", string(g.Strategy), true}, {"Members", strings.Join(members, ","), true}, {"Seconds", strconv.Itoa(g.Seconds), true},
-				{"Busy members", busy, false}, {"Fallback", destinationText(g.Fallback, names), true},
+				{"Strategy", string(g.Strategy), true},
+				{"Members", strings.Join(members, ","), true},
+				{"Seconds", strconv.Itoa(g.Seconds), true},
+				{"Busy members", busy, false},
+				{"Fallback", destinationText(g.Fallback, names), true},
 			}
 		},
 	}

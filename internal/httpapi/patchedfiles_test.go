@@ -162,7 +162,8 @@ func TestAPatchChangesInTheGeneratedFilesExactlyWhatDependsOnTheNamedFieldsAtLen
 				things, path, values = is.groups, "/api/v1/ring-groups/", groupValues(random, ids)
 				values["fallback"] = func() any {
 					return []any{
-						map[string]any{"kind": "user", "id": ids[random.IntN(len(ids))]}, map[string]any{"kind": "hangup", "id": nil},
+						map[string]any{"kind": "user", "id": ids[random.IntN(len(ids))]},
+						map[string]any{"kind": "hangup", "id": nil},
 						map[string]any{"kind": "ring_group", "id": is.groups[random.IntN(len(is.groups))]["id"]},
 					}[random.IntN(3)]
 				}

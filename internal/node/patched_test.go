@@ -117,7 +117,7 @@ func TestRandomChangesReachARealAsteriskAndThePlanNamesNothingElse(t *testing.T)
 	s.mustApply(t)
 	for step := range 6 {
 		var what []string
-		owner := ""
+		var owner string
 		if n := random.IntN(3); random.IntN(2) == 0 {
 			users[n] = s.change(t, users[n], func(u *pbx.User) {
 				switch random.IntN(3) {

@@ -210,21 +210,20 @@ func (s *Store) CoverUsers(ctx context.Context, accept *pbx.AuditEvent) (n int, 
 func (s *Store) differing(ctx context.Context, accept bool) (numbers []int, err error) {
 	ctx, cancel := context.WithTimeout(ctx, QueryTimeout)
 	defer cancel()
-	add := func(u *storedUser) error {
-		if u.hash == 0 || accept && u.hash != rowHash(u.User, u.opener.column) {
-			numbers = append(numbers, int(u.Extension.Number))
-		}
-		return nil
-	}
 	if !accept {
-		_, _, err = s.readUsers(ctx, func(string) bool { numbers = nil; return false }, add)
+		_, _, err = s.readUsers(ctx, func(string) bool { numbers = nil; return false }, func(u *storedUser) error {
+			if u.hash == 0 {
+				numbers = append(numbers, int(u.Extension.Number))
+			}
+			return nil
+		})
 		return numbers, err
 	}
 	secrets := &opener{}
 	err = s.dialect.each(ctx, s.read, allUsers, func(r row) error {
 		u, err := scanStored(r, secrets)
-		if err == nil {
-			err = add(&u)
+		if err == nil && u.hash != rowHash(u.User, u.opener.column) {
+			numbers = append(numbers, int(u.Extension.Number))
 		}
 		return err
 	})
