@@ -324,6 +324,10 @@ export function userSteps(later, visit) {
       await press(page, 'Speichern')
       await page.waitForSelector('[role=alert]:has-text("Nicht gespeichert")')
       same(await page.locator('[role=dialog] [lang=en]').allTextContents(), [], 'English in the panel')
+      await page.setViewportSize({ width: 360, height: 740 })
+      await page.waitForTimeout(100)
+      same(await page.locator('[role=dialog] form button').evaluateAll((all) => all.filter((b) => b.getBoundingClientRect().right > innerWidth - 20).map((b) => b.innerText)), [], 'buttons that extend beyond the form on a phone')
+      await page.setViewportSize({ width: 1280, height: 800 })
       await press(page, 'Meine Änderungen speichern')
       await page.waitForSelector('[data-number="1205"]')
     }),
