@@ -6,7 +6,6 @@ import (
 	"context"
 	"fmt"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/synergycall/pbxportal/internal/pbx"
@@ -141,33 +140,12 @@ func (d *Directory) Reveal(ctx context.Context, tenant pbx.TenantID, id pbx.User
 
 // List returns the tenant's users that match the query. The slice is shared; callers must not modify it.
 func (d *Directory) List(ctx context.Context, tenant pbx.TenantID, q Query) (Page, error) {
-	users, err := d.store.Users(ctx, tenant)
-	if err != nil {
-		return Page{}, err
-	}
 	if q == (Query{}) {
-		return Page{Users: users}, nil
+		users, err := d.store.Users(ctx, tenant)
+		return Page{Users: users}, err
 	}
-	// Filtered here and not in SQL: the list is cached, and both engines fold only ASCII letters.
-	page := Page{Users: []pbx.User{}}
-	text := pbx.Fold(q.Text)
-	for _, u := range users {
-		switch {
-		case u.Extension.Number <= q.After || !matches(u, text):
-		case q.Limit > 0 && len(page.Users) == q.Limit:
-			page.Next = page.Users[q.Limit-1].Extension.Number
-			return page, nil
-		default:
-			page.Users = append(page.Users, u)
-		}
-	}
-	return page, nil
-}
-
-// matches reports whether the name, address or number contains the folded text.
-func matches(u pbx.User, text string) bool {
-	return text == "" || strings.Contains(pbx.Fold(u.Name), text) || strings.Contains(pbx.Fold(u.Email), text) ||
-		strings.Contains(fmt.Sprint(u.Extension.Number), text)
+	found, err := d.Select(ctx, tenant, Selection{Text: q.Text, Order: ByNumber, After: Position{Number: q.After}, Limit: q.Limit})
+	return Page{Users: found.Users, Next: found.Next.Number}, err
 }
 
 // Delete deletes a user, releases the number, and returns the user as it was. Things that list the user as one of several no longer do, with an event

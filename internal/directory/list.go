@@ -33,7 +33,7 @@ type Selection struct {
 	Order      Order
 	Descending bool
 	After      Position // the zero Position: from the beginning
-	Limit      int      // at least 1
+	Limit      int      // maximum number of users; 0: all
 	Count      bool
 }
 
@@ -50,7 +50,7 @@ type Selected struct {
 	Total int      // the number of users on all pages, if it was asked for
 }
 
-// Select returns the tenant's users of a selection.
+// Select returns the tenant's users of a selection. They are selected here and not in SQL: the list is cached, and both engines fold only ASCII letters.
 func (d *Directory) Select(ctx context.Context, tenant pbx.TenantID, s Selection) (Selected, error) {
 	users, err := d.store.Users(ctx, tenant)
 	if err != nil {
@@ -87,7 +87,7 @@ func (d *Directory) Select(ctx context.Context, tenant pbx.TenantID, s Selection
 		if !matching(p) {
 			continue
 		}
-		if len(found.Users) == s.Limit {
+		if s.Limit > 0 && len(found.Users) == s.Limit {
 			found.Next = last.Position
 			break
 		}
