@@ -291,15 +291,21 @@ func fullQuery(want pbx.Live, inventories ...render.Inventory) pbx.LiveQuery {
 // setChanges determines what changes from this inventory, and the effects of that.
 func (p *planned) setChanges(from render.Inventory) {
 	p.Changes = render.JoinRenumbered(render.Changes(from, p.inventory), from, p.inventory, p.model.Users)
-	p.nameItems()
+	p.nameThings()
 	p.Effects = pbx.EffectsOf(p.Changes)
 }
 
-// nameItems fills in the names of items that the database has.
-func (p *planned) nameItems() {
+// nameThings fills in names that the database has: those of items, and of users whose files have none, as they are disabled.
+func (p *planned) nameThings() {
 	var names map[pbx.Thing]string
 	for i := range p.Changes {
-		if p.Changes[i].Number != 0 {
+		if c := &p.Changes[i]; c.Number != 0 {
+			if c.Name == "" && c.Kind == pbx.Added {
+				at := slices.IndexFunc(p.model.Users, func(u pbx.User) bool { return u.Extension.Number == c.Number })
+				if at >= 0 {
+					c.Name = p.model.Users[at].Name
+				}
+			}
 			continue
 		}
 		if names == nil {

@@ -276,6 +276,13 @@ func TestADisabledUserCannotRegisterAndCallersHearThatTheUserIsUnavailable(t *te
 			c.answered(t, c.rings(t, 2)[0])
 		}
 	}
+	users[1].Disabled = false
+	o.deployModel(t, render.Options{}, pbx.Model{Users: users, Items: []pbx.Item{o.group(1, pbx.RingGroup{Strategy: pbx.RingAll, Seconds: 20}, 1)}})
+	if err := o.phones[1].Register(t.Context(), time.Minute); err != nil {
+		t.Fatal("enabled again, with the same secret: ", err)
+	}
+	c := o.call(t, "600")
+	c.answered(t, c.rings(t, 1)[0])
 }
 
 // A reload never moves a call: it goes on with what it began with (an object is one step, and all else is in the library).

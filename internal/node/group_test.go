@@ -170,6 +170,17 @@ func TestAnApplyDeploysTheRingGroupsAndUsersOfTheDatabaseAndARollbackRestoresThe
 		apply(step.what, step.want...)
 	}
 
+	off := s.create(t, "Switched off")
+	if _, err := s.directory.Change(t.Context(), pbx.DefaultTenant, off.ID, 0, func(u *pbx.User) error { u.Disabled = true; return nil }); err != nil {
+		t.Fatal(err)
+	}
+	if plan, err := s.engine.Plan(t.Context()); err != nil || len(plan.Changes) != 1 || plan.Changes[0].Name != "Switched off" {
+		t.Errorf("a new user who is disabled: the plan has %+v, error %v", plan.Changes, err)
+	}
+	if _, err := s.directory.Delete(t.Context(), pbx.DefaultTenant, off.ID); err != nil {
+		t.Fatal(err)
+	}
+
 	// Back to the first revision with a group, and forward again; then a hand edit of the library.
 	s.restore(t, first.Revision)
 	live, err := s.node.Live(t.Context(), pbx.LiveQuery{Contexts: []string{pbx.Context, "sc-group"}, Ours: map[string]bool{}})
