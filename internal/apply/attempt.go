@@ -153,7 +153,7 @@ func (a *attempt) tidy(ctx context.Context, p *planned) (tidied func()) {
 
 func (a *attempt) flipped(number int, paths []string) {
 	a.run.Log.FilesWritten = paths
-	a.note(pbx.Event{Stage: "flip", Code: pbx.EventFlipped, Revision: number}, fmt.Sprintf("revision %d is in place, both files switched atomically", number))
+	a.note(pbx.Event{Stage: "flip", Code: pbx.EventFlipped, Revision: number}, fmt.Sprintf("revision %d is in place, all files switched atomically", number))
 }
 
 func (a *attempt) reloaded(results pbx.ReloadResults, err error) {

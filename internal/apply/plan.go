@@ -301,8 +301,8 @@ func (p *planned) nameThings() {
 	for i := range p.Changes {
 		if c := &p.Changes[i]; c.Number != 0 {
 			if c.Name == "" && c.Kind == pbx.Added {
-				at := slices.IndexFunc(p.model.Users, func(u pbx.User) bool { return u.Extension.Number == c.Number })
-				if at >= 0 {
+				byNumber := func(u pbx.User, n pbx.Number) int { return cmp.Compare(u.Extension.Number, n) }
+				if at, ok := slices.BinarySearchFunc(p.model.Users, c.Number, byNumber); ok {
 					c.Name = p.model.Users[at].Name
 				}
 			}
