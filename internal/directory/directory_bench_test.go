@@ -77,8 +77,11 @@ func BenchmarkListing10000Users(b *testing.B) {
 		}
 		d := directory.New(s, time.Now)
 		queries := []directory.Selection{
-			{Order: directory.ByNumber, Count: true}, {Order: directory.ByName}, {Order: directory.ByEmail, Descending: true},
-			{Order: directory.ByUpdated, Descending: true}, {Order: directory.ByName, Text: "99", Count: true},
+			{Order: directory.ByNumber, Count: true},
+			{Order: directory.ByName},
+			{Order: directory.ByEmail, Descending: true},
+			{Order: directory.ByUpdated, Descending: true},
+			{Order: directory.ByName, Text: "99", Count: true},
 		}
 		var took []time.Duration
 		n := 0
