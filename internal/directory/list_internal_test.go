@@ -22,12 +22,12 @@ func TestAChangedListOfUsersIsInTheOrdersOfANewOne(t *testing.T) {
 			n := pbx.Number(1000 + random.IntN(40))
 			u, exists := all[n]
 			delete(all, n)
-			switch {
+			switch what := random.IntN(3); {
 			case !exists:
 				u = pbx.User{ID: pbx.UserID(fmt.Sprint(round, n)), CreatedAt: time.Unix(int64(round), 0)}
-			case random.IntN(3) == 0: // it is deleted
+			case what == 0: // it is deleted
 				continue
-			case random.IntN(3) == 0: // the number of another one, who is deleted
+			case what == 1: // the number of another one, who is deleted
 				n = pbx.Number(1000 + random.IntN(40))
 			}
 			u.Version++
