@@ -16,11 +16,11 @@ type simulateCommand struct {
 	Dial string   `help:"The number that is dialled." placeholder:"NUMBER"`
 	To   string   `help:"Instead of --dial: number or id of who is called." placeholder:"THING"`
 	At   string   `help:"When, such as 2026-11-29T20:00, or with a zone." placeholder:"TIME"`
-	Keys []string `help:"What becomes of each attempt to ring, in order, separated by commas: answer, answer:NUMBER, no_answer, busy, unreachable. After the last one no user answers." placeholder:"OUTCOME"`
+	Keys []string `help:"Result of each attempt to ring: answer, answer:NUMBER, busy, unreachable, no_answer (default)." placeholder:"OUTCOME"`
 	Away []string `help:"Users whose phones are not registered." placeholder:"USER"`
 	Busy []string `help:"Users who are in a call." placeholder:"USER"`
-	Plan bool     `xor:"state" help:"Follow the call through the database, as the next apply deploys it. This is the default."`
-	Rev  *int     `name:"revision" xor:"state" help:"Follow the call through the files of this revision instead, such as the one in place." placeholder:"N"`
+	Plan bool     `xor:"state" help:"As the next apply deploys it: the default."`
+	Rev  *int     `name:"revision" xor:"state" help:"As this revision has it." placeholder:"N"`
 }
 
 // Run follows the call.
