@@ -16,7 +16,7 @@ type simulateCommand struct {
 	Dial string   `help:"The number that is dialled." placeholder:"NUMBER"`
 	To   string   `help:"Instead of --dial: number or id of who is called." placeholder:"THING"`
 	At   string   `help:"When, such as 2026-11-29T20:00, or with a zone." placeholder:"TIME"`
-	Keys []string `help:"Result of each attempt to ring: answer, answer:NUMBER, busy, unreachable, no_answer (default)." placeholder:"OUTCOME"`
+	Keys []string `help:"Result of each attempt: answer, answer:NUMBER, busy, unreachable or no_answer (default)." placeholder:"OUTCOME"`
 	Away []string `help:"Users whose phones are not registered." placeholder:"USER"`
 	Busy []string `help:"Users who are in a call." placeholder:"USER"`
 	Plan bool     `xor:"state" help:"As the next apply deploys it: the default."`
