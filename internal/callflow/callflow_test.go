@@ -63,6 +63,8 @@ func TestACallIsFollowedToItsEnd(t *testing.T) {
 	t.Parallel()
 	disabled := house(ring(pbx.RingAll, hangup(), 0, 1))
 	disabled.Users[1].Disabled = true
+	both := ring(pbx.RingAll, hangup(), 0, 1)
+	both.SkipBusy = false
 	memory := ring(pbx.RingMemory, pbx.Destination{Kind: pbx.KindUser, ID: string(user(2))}, 0, 1)
 	for name, c := range map[string]struct {
 		model           pbx.Model
@@ -85,7 +87,7 @@ func TestACallIsFollowedToItsEnd(t *testing.T) {
 			house(),
 			callflow.Request{Dial: "1000", Script: outcomes(callflow.Engaged)},
 			"ring:+1000:25=b hangup:17",
-			"A caller calls 1000 Anna; 1000 Anna rings for 25 seconds but is busy; the call ends: busy.",
+			"A caller calls 1000 Anna; 1000 Anna is busy; the call ends: busy.",
 		},
 		"a user whose phone is not registered": {
 			house(),
@@ -114,7 +116,7 @@ func TestACallIsFollowedToItsEnd(t *testing.T) {
 			callflow.Request{Dial: "600", Script: outcomes(callflow.Engaged, callflow.NotAnswered, callflow.CannotBeCalled)},
 			"ring:+1000:20=b ring:+1000+1001:20=n ring:+1002:25=u hangup:20",
 			"A caller calls 600 Sales; 1000 Anna and 1001 Ben ring, one more every 20 seconds without an answer; the call goes on to 1002 Clara; " +
-				"1002 Clara rings for 25 seconds but cannot be reached; the call ends: unreachable.",
+				"1002 Clara cannot be reached; the call ends: unreachable.",
 		},
 		"a disabled member": {
 			disabled,
@@ -127,6 +129,21 @@ func TestACallIsFollowedToItsEnd(t *testing.T) {
 			house(ring(pbx.RingAll, hangup(), 0, 1)), callflow.Request{
 				Dial: "600", Away: []pbx.UserID{user(0)}, Busy: []pbx.UserID{user(1)}, At: time.Date(2026, 11, 29, 20, 0, 0, 0, time.UTC),
 			}, "ring:+1000:20=u hangup:19", "Sunday, 29 November 2026, 20:00: a caller calls 600 Sales; no phone rings; the call ends: no answer.",
+		},
+		"members who are all busy": {
+			house(ring(pbx.RingAll, hangup(), 0, 1)), callflow.Request{Dial: "600", Script: outcomes(callflow.Engaged)},
+			"ring:+1000+1001:20=b hangup:19",
+			"A caller calls 600 Sales; 1000 Anna and 1001 Ben are busy; the call ends: no answer.",
+		},
+		"a member who calls the group": {
+			house(ring(pbx.RingHunt, hangup(), 0, 1)), callflow.Request{As: user(0), Dial: "600"},
+			"ring:+1001:20=n hangup:19",
+			"1000 Anna calls 600 Sales; 1001 Ben rings for 20 seconds without an answer; the call ends: no answer.",
+		},
+		"a member who calls a group that rings members in a call, too": {
+			house(both), callflow.Request{As: user(0), Dial: "600"},
+			"ring:+1000+1001:20=n hangup:19",
+			"1000 Anna calls 600 Sales; 1000 Anna and 1001 Ben ring together for 20 seconds without an answer; the call ends: no answer.",
 		},
 		"an unregistered member while the others ring": {
 			house(ring(pbx.RingMemory, hangup(), 0, 1, 2)),

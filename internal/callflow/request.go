@@ -26,7 +26,7 @@ func (c Call) Request(m pbx.Model) (Request, error) {
 	r := Request{From: c.From, Dial: c.Dial, At: c.At}
 	switch {
 	case c.As != "" && c.From != "":
-		p.fault("from", pbx.FieldUnknown, "must be left out if as names the user who calls")
+		p.fault("from", pbx.FieldUnknown, "must be left out if \"as\" names the user who calls")
 	case c.As != "":
 		r.As = p.user("as", c.As)
 	case len(c.From) > maxDialled || strings.Trim(c.From, "+0123456789") != "":
@@ -34,13 +34,13 @@ func (c Call) Request(m pbx.Model) (Request, error) {
 	}
 	switch {
 	case c.To == "" && c.Dial == "":
-		p.fault("dial", pbx.FieldMissing, "must not be empty: say which number is dialled, or in to what is called")
+		p.fault("dial", pbx.FieldMissing, "must not be empty: give the number that is dialled, or in the field \"to\" what is called")
 	case c.To != "" && c.Dial != "":
-		p.fault("dial", pbx.FieldUnknown, "must be left out if to names what is called")
+		p.fault("dial", pbx.FieldUnknown, "must be left out if \"to\" names what is called")
 	case c.To != "":
 		to, ok := p.thingNamed(c.To)
 		if r.To = to; !ok {
-			p.fault("to", pbx.FieldChoice, "must be the number or id of a user or item")
+			p.fault("to", pbx.FieldChoice, "must be the number or id of a user or of another object that can be called, such as a ring group")
 		}
 	case len(c.Dial) > maxDialled || strings.Trim(c.Dial, "+*#0123456789") != "":
 		p.fault("dial", pbx.FieldMalformed, "must be at most 32 digits")

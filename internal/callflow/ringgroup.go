@@ -43,6 +43,7 @@ func (w *walk) ringMembers(t Thing, g *pbx.RingGroup) (answered bool) {
 	case pbx.RingAll:
 		w.because(t, "strategy", "All members ring at once.")
 		status = w.ring(t, phones, g.Seconds)
+		text = attempt(rings, g.Seconds, status)
 	case pbx.RingHunt:
 		w.because(t, "strategy", "The members ring one after the other.")
 		for i := 0; i < len(phones) && status != Answered; i++ {
@@ -62,7 +63,7 @@ func (w *walk) ringMembers(t Thing, g *pbx.RingGroup) (answered bool) {
 	}
 	w.because(t, "seconds", fmt.Sprintf("Each attempt rings for %d seconds.", g.Seconds))
 	if status != Answered && g.Strategy != pbx.RingAll {
-		status = NotAnswered
+		status, text = NotAnswered, text+unanswered
 	}
 	w.describe(rings, text, status)
 	return status == Answered

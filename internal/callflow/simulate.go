@@ -21,7 +21,7 @@ type Request struct {
 	At     time.Time    // when; zero means any time
 	Script []Outcome    // what becomes of each attempt to ring, in order; after the last one no user answers
 	Away   []pbx.UserID // users whose phones are not registered
-	Busy   []pbx.UserID // users who are in a call
+	Busy   []pbx.UserID // users who are in a call, besides the one who calls
 
 	RingSeconds int // how long the phone of a user rings who is called directly; 0 means the default
 }
@@ -125,7 +125,7 @@ type walk struct {
 
 // Simulate returns what happens to a call.
 func Simulate(m pbx.Model, r Request) Result {
-	w := walk{index: newIndex(m), model: m, request: r, script: r.Script, busy: func(u pbx.UserID) bool { return slices.Contains(r.Busy, u) }}
+	w := walk{index: newIndex(m), model: m, request: r, script: r.Script, busy: func(u pbx.UserID) bool { return u == r.As || slices.Contains(r.Busy, u) }}
 	w.follow()
 	w.result.Sentence = w.sentence()
 	for _, f := range Check(m) {
@@ -253,6 +253,9 @@ func (w *walk) canBeDialled(at Thing, u *pbx.User, skipBusy bool) (p phone, ok b
 	case u.Disabled:
 		w.because(p.Thing, "enabled", p.String()+" is disabled: the phone does not ring.")
 		return p, false
+	case skipBusy && u.ID == w.request.As:
+		w.because(at, "skip_busy", fmt.Sprintf("%s is in this call, and %s skips users who are busy.", p, at))
+		return p, false
 	case skipBusy && w.busy(u.ID):
 		w.because(at, "skip_busy", fmt.Sprintf("%s is in a call, and %s skips users who are busy.", p, at))
 		return p, false
@@ -298,7 +301,7 @@ func (w *walk) ring(at Thing, phones []phone, seconds int) Status {
 	}
 	w.taken = append(w.taken, fmt.Sprintf("ring:%s:%d=%s", numbers, seconds, next.Status.letter()))
 	w.result.Steps = append(w.result.Steps, Step{
-		Kind: StepRing, Thing: at, Rings: rings, Seconds: seconds, Outcome: next.Status, Text: ringing(rings, seconds) + without(rings, next.Status),
+		Kind: StepRing, Thing: at, Rings: rings, Seconds: seconds, Outcome: next.Status, Text: attempt(rings, seconds, next.Status),
 	})
 	if next.Status == Answered {
 		w.taken = append(w.taken, "end")
@@ -310,15 +313,13 @@ func (w *walk) ring(at Thing, phones []phone, seconds int) Status {
 // noPhone is what is said of an attempt to ring where no phone can.
 const noPhone = "no phone rings"
 
-// describe adds to the sentence that phones ring, as the text says, and what becomes of it.
+// describe adds to the sentence what becomes of phones, as the text says, and who answers.
 func (w *walk) describe(phones []Thing, text string, status Status) {
 	switch {
 	case len(phones) == 0:
 		text = noPhone
 	case status == Answered:
 		text += ", and " + w.result.Steps[len(w.result.Steps)-1].Text
-	default:
-		text += without(phones, status)
 	}
 	w.clauses = append(w.clauses, text)
 }
@@ -335,23 +336,23 @@ func ringing(phones []Thing, seconds int) string {
 	return names(phones) + verb + strconv.Itoa(seconds) + " seconds"
 }
 
-// without returns in words that phones ring and no user answers.
-func without(phones []Thing, status Status) string {
-	if len(phones) == 0 {
-		return ""
-	}
-	are := " are "
+// attempt returns in words that phones are dialled at the same time and what becomes of it. Phones that are busy or cannot be reached do not ring.
+func attempt(phones []Thing, seconds int, status Status) string {
+	are := " are"
 	if len(phones) == 1 {
-		are = " is "
+		are = " is"
 	}
-	switch status {
-	case Answered:
-		return ""
-	case Engaged:
-		return " but" + are + "busy"
-	case CannotBeCalled:
-		return " but cannot be reached"
-	case NotAnswered:
+	switch {
+	case len(phones) == 0 || status == Answered:
+	case status == Engaged:
+		return names(phones) + are + " busy"
+	case status == CannotBeCalled:
+		return names(phones) + " cannot be reached"
+	default:
+		return ringing(phones, seconds) + unanswered
 	}
-	return " without an answer"
+	return ringing(phones, seconds)
 }
+
+// unanswered is what is said after that phones ring and no user answers.
+const unanswered = " without an answer"

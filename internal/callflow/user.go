@@ -13,7 +13,7 @@ func (w *walk) ringUser(u *pbx.User) {
 	w.because(t, "", fmt.Sprintf("A phone that is called directly rings for %d seconds, as this installation is set.", w.request.RingSeconds))
 	status := w.ring(t, []phone{p}, w.request.RingSeconds)
 	rings := present([]phone{p})
-	w.describe(rings, ringing(rings, w.request.RingSeconds), status)
+	w.describe(rings, attempt(rings, w.request.RingSeconds, status), status)
 	switch status {
 	case Answered:
 	case Engaged:

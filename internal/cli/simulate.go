@@ -14,11 +14,11 @@ type simulateCommand struct {
 	As   string   `help:"The user who calls: id or extension number." placeholder:"USER"`
 	From string   `help:"The number of a caller who is no user." placeholder:"NUMBER"`
 	Dial string   `help:"The number that is dialled." placeholder:"NUMBER"`
-	To   string   `help:"Instead of --dial: number or id of who is called." placeholder:"THING"`
+	To   string   `help:"Instead of --dial: what is called, by number or id." placeholder:"NUMBER"`
 	At   string   `help:"When, such as 2026-11-29T20:00, or with a zone." placeholder:"TIME"`
 	Keys []string `help:"Result of each attempt: answer, answer:NUMBER, busy, unreachable or no_answer (default)." placeholder:"OUTCOME"`
 	Away []string `help:"Users whose phones are not registered." placeholder:"USER"`
-	Busy []string `help:"Users who are in a call." placeholder:"USER"`
+	Busy []string `help:"Users who are in a call, besides the caller." placeholder:"USER"`
 	Plan bool     `xor:"state" help:"As the next apply deploys it: the default."`
 	Rev  *int     `name:"revision" xor:"state" help:"As this revision has it." placeholder:"N"`
 }

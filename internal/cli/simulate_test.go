@@ -29,7 +29,7 @@ Why
 	}
 	got := s.must(t, "simulate", "--from", "0301234", "--to", "1001", "--keys", "busy,answer", "--at", "2026-11-29T20:00", "--ring-timeout", "40", "--json")
 	for _, part := range []string{
-		`"sentence": "Sunday, 29 November 2026, 20:00: a caller with the number 0301234 calls 1001 Ben; 1001 Ben rings for 40 seconds but is busy; the call ends: busy."`,
+		`"sentence": "Sunday, 29 November 2026, 20:00: a caller with the number 0301234 calls 1001 Ben; 1001 Ben is busy; the call ends: busy."`,
 		`"taken": "ring:+1001:40=b hangup:17"`, `"outcome": "busy"`, `"cause": 17`, `"faults": []`,
 	} {
 		if !strings.Contains(got, part) {

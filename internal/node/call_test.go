@@ -175,6 +175,7 @@ func TestARingGroupRingsItsMembersByItsStrategyUntilOneAnswers(t *testing.T) {
 		o.group(6, pbx.RingGroup{Strategy: pbx.RingAll, Seconds: 1}, 2),
 		o.group(7, pbx.RingGroup{Strategy: pbx.RingAll, Seconds: 20, SkipBusy: true}, 1, 2),
 		o.group(8, pbx.RingGroup{Strategy: pbx.RingAll, Seconds: 20}, 1, 2),
+		o.group(9, pbx.RingGroup{Strategy: pbx.RingHunt, Seconds: 20, SkipBusy: true}, 0, 1),
 	)
 
 	// All at once: one answers, the others stop.
@@ -238,6 +239,10 @@ func TestARingGroupRingsItsMembersByItsStrategyUntilOneAnswers(t *testing.T) {
 	if err := talk.Hangup(t.Context()); err != nil {
 		t.Error(err)
 	}
+
+	// A member who calls the group is in a call, too: the next one rings at once.
+	c = o.call(t, "608")
+	c.answered(t, c.rings(t, 1)[0])
 
 	// A user who is called directly, as before there were groups.
 	c = o.call(t, "1003")
