@@ -187,7 +187,7 @@ func (c *rollbackCommand) Run(ctx context.Context, a *app, p *portal) error {
 	}
 	if !a.json {
 		fmt.Fprintf(a.stdout, "\nThe files of revision %d are live again. The database is unchanged, so the next apply would undo this: pbxportal plan shows the changes, "+
-			"and pbxportal user restore %d makes the users those of the revision.\n", c.Revision, c.Revision)
+			"and pbxportal user restore %d makes the users those of the revision. Everything besides users stays as it is.\n", c.Revision, c.Revision)
 	}
 	return nil
 }

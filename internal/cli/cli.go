@@ -31,11 +31,11 @@ const (
 	exitPending     = 8 // plan --exit-code: an apply would do something, or would be refused
 )
 
-const description = `Control plane for Asterisk: create users with SIP extensions, apply them to the live Asterisk, and verify that it runs them.
+const description = `Control plane for Asterisk: create users with SIP extensions and ring groups, apply them to the live Asterisk, and verify that it runs them.
 
 Settings come from flags, the environment, the file .env in the current folder, and /etc/pbxportal/pbxportal.env; the first that has a value wins. pbxportal help settings lists them, pbxportal config show shows the effective values and their sources.
 
-Exit codes: 0 success; 1 failed, or doctor found a fault; 2 invalid command line, setting or input; 3 not found; 4 conflict (address taken, no free number, another apply is running); 5 database unavailable; 6 apply failed; 7 applied but not confirmed: the files are in place and no command failed, but Asterisk could not be verified to run them; 8 plan --exit-code: there are changes to apply.`
+Exit codes: 0 success; 1 failed, or doctor found a fault; 2 invalid command line, setting or input; 3 not found; 4 conflict (name, number or address taken, no free number, still in use, another apply is running); 5 database unavailable; 6 apply failed; 7 applied but not confirmed: the files are in place and no command failed, but Asterisk could not be verified to run them; 8 plan --exit-code: there are changes to apply.`
 
 // commands is the command line: a field for each command, in the order of the help text.
 type commands struct {
@@ -45,9 +45,9 @@ type commands struct {
 	JSON     bool          `name:"json" help:"Print JSON instead of text."`
 
 	Serve    serveCommand          `cmd:"" creates:"" help:"Run the portal: pages for a browser, HTTP API, API page, metrics."`
-	User     userCommands          `cmd:"" help:"Add, list, show, change and delete users."`
+	User     userCommands          `cmd:"" help:"Add, list, show, change and delete users; restore those of a revision."`
 	Ring     ringGroupCommands     `cmd:"" name:"ring-group" help:"Add, list, show, change and delete ring groups: numbers that ring several users."`
-	Plan     planCommand           `cmd:"" help:"Show what an apply would do: users added, removed or changed, number clashes, configuration drift."`
+	Plan     planCommand           `cmd:"" help:"Show what an apply would do: users and ring groups added, removed or changed, calls that end up elsewhere, number clashes, configuration drift."`
 	Apply    applyCommand          `cmd:"" creates:"named" help:"Apply the configuration to Asterisk, and verify it."`
 	Rollback rollbackCommand       `cmd:"" help:"Restore an earlier revision of the files; the database is not changed."`
 	Revision revisionCommands      `cmd:"" help:"List and compare the revisions of the generated files."`

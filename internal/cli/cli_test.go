@@ -115,10 +115,11 @@ func TestTheExitCodeIdentifiesTheKindOfFailure(t *testing.T) {
 		said string
 	}{
 		{[]string{"nonsense"}, "", 2, "pbxportal --help"},
-		{[]string{"user", "add", "Anna"}, "", 2, "email"},
+		{[]string{"user", "add"}, "", 2, "name"},
+		{[]string{"user", "add", "Anna", ""}, "", 2, "email must not be empty"},
 		{[]string{"user", "add", "", "x"}, "", 2, "name must not be empty"},
 		{[]string{"user", "add", "A\xff", "a@example.com"}, "", 2, "<name>: must be valid UTF-8"},
-		{[]string{"user", "add", "A", "a\xff@example.com"}, "", 2, "<email>: must be valid UTF-8"},
+		{[]string{"user", "add", "A", "a\xff@example.com"}, "", 2, "email>]: must be valid UTF-8"},
 		{[]string{"user", "list", "--find", "\xff"}, "", 2, "--find: must be valid UTF-8"},
 		{[]string{"user", "list"}, "ASTERISK_CONFIG_DIR=/\xff", 2, "--asterisk-config-dir: must be valid UTF-8"},
 		{[]string{"audit", "list", "--limit", "0"}, "", 2, "from 1 to 500"},

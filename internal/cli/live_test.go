@@ -23,7 +23,7 @@ func TestStatusShowsThePhonesAndTheCalls(t *testing.T) {
 	t.Parallel()
 	a := labtest.Asterisk(t)
 	s := newSettings(t).beside(a).following(a)
-	if out := s.must(t, "status"); !strings.Contains(out, "0 phones registered, 0 calls") {
+	if out := s.must(t, "status"); !strings.Contains(out, "phones registered: 0, calls: 0") {
 		t.Errorf("at first:\n%s", out)
 	}
 	var phones []*phone.Phone
@@ -55,7 +55,7 @@ func TestStatusShowsThePhonesAndTheCalls(t *testing.T) {
 	}
 	eventually(t, "both phones and the call are shown", func() bool {
 		out := s.must(t, "status")
-		return strings.Contains(out, "2 phones registered, 1 calls") && strings.Count(out, " reachable ") == 2 && strings.Contains(out, "1000 User 0") &&
+		return strings.Contains(out, "phones registered: 2, calls: 1") && strings.Count(out, " reachable ") == 2 && strings.Contains(out, "1000 User 0") &&
 			strings.Contains(out, "1001 User 1") && strings.Contains(out, "  up ") && strings.Contains(out, "Desk")
 	})
 	all := decode(t, s.must(t, "status", "--json"))

@@ -10,7 +10,7 @@ import (
 )
 
 type ringGroupCommands struct {
-	Add    ringGroupAddCommand    `cmd:"" help:"Create a ring group; prints its number."`
+	Add    ringGroupAddCommand    `cmd:"" help:"Create a ring group from --name and --members; prints its number."`
 	List   ringGroupListCommand   `cmd:"" help:"List ring groups by name."`
 	Show   ringGroupShowCommand   `cmd:"" help:"Show one ring group."`
 	Set    ringGroupSetCommand    `cmd:"" help:"Change a ring group; what is not given stays."`
@@ -21,7 +21,7 @@ type ringGroupCommands struct {
 type ringGroupFields struct {
 	Name     *string  `help:"The name." placeholder:"NAME"`
 	Number   *string  `help:"The number that is dialled." placeholder:"NUMBER"`
-	Strategy *string  `help:"How the members ring: all, hunt or memory." placeholder:"STRATEGY"`
+	Strategy *string  `help:"How the members ring: all, hunt (one by one) or memory (one more each time)." placeholder:"STRATEGY"`
 	Members  []string `help:"The users, in calling order." placeholder:"1000,1001"`
 	Seconds  *int     `help:"How long all ring, or each: 5 to 120." placeholder:"SECONDS"`
 	SkipBusy *bool    `negatable:"" help:"Leave out members who are in a call."`
@@ -64,6 +64,11 @@ func (f ringGroupFields) setter(ctx context.Context, p *portal) (func(*pbx.Item)
 
 type ringGroupAddCommand struct {
 	ringGroupFields `embed:""`
+}
+
+// Help returns what the flags that are not given mean.
+func (*ringGroupAddCommand) Help() string {
+	return "Only --name and --members are required. The others default to the lowest free number from 600 to 699, strategy all, 20 seconds, --skip-busy and fallback hangup."
 }
 
 // Run creates the ring group.

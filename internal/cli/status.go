@@ -64,7 +64,7 @@ func look(ctx context.Context, w *live.Watcher) live.Snapshot {
 }
 
 func (a *app) printLive(s live.Snapshot) {
-	fmt.Fprintf(a.stdout, "Asterisk %s: %d phones registered, %d calls\n", s.Link.Version, len(s.Registrations), len(s.Calls))
+	fmt.Fprintf(a.stdout, "Asterisk %s: phones registered: %d, calls: %d\n", s.Link.Version, len(s.Registrations), len(s.Calls))
 	w := newTable(a.stdout)
 	if len(s.Registrations) > 0 {
 		fmt.Fprintln(w, "\nNUMBER\tSTATE\tADDRESS\tRESPONSE TIME\tEXPIRES\tPHONE")

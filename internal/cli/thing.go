@@ -114,7 +114,7 @@ func (a *app) deleteThing(ctx context.Context, p *portal, k shownKind, key strin
 	if a.json {
 		return a.printJSON(k.json(i))
 	}
-	fmt.Fprintf(a.stdout, "Deleted %s; its number is free.\nIt works until the next apply: run pbxportal apply.\n", oneLine(i.Name))
+	fmt.Fprintf(a.stdout, "Deleted %s; number %s is free.\nIt works until the next apply: run pbxportal apply.\n", oneLine(i.Name), numberOf(i))
 	return nil
 }
 

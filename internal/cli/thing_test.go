@@ -28,6 +28,12 @@ func TestUsersAndRingGroupsAreChangedByWhatIsGivenAlone(t *testing.T) {
 	if out := s.must(t, "user", "list"); !strings.Contains(out, "Anna Schmidt (disabled)") {
 		t.Errorf("user list prints\n%s", out)
 	}
+	if out := s.must(t, "user", "show", "4321"); !strings.Contains(out, "disabled") {
+		t.Errorf("user show prints\n%s", out)
+	}
+	if out := s.must(t, "user", "add", "Dora"); !strings.Contains(out, "1000") { // without an e-mail address
+		t.Errorf("user add prints\n%s", out)
+	}
 	if after := secretOf(t, s.must(t, "user", "show", "4321", "--json")); after != before {
 		t.Errorf("the secret was %s and is %s", before, after)
 	}

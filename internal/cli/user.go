@@ -25,13 +25,15 @@ type userCommands struct {
 }
 
 type userAddCommand struct {
-	Name  string `arg:"" help:"The person's name, as shown on other phones."`
-	Email string `arg:"" help:"The person's e-mail address."`
+	Name  string  `arg:"" help:"The person's name, as shown on other phones."`
+	Email *string `arg:"" optional:"" help:"The person's e-mail address. Default: none."`
 }
 
 // Run creates the user.
 func (c *userAddCommand) Run(ctx context.Context, a *app, p *portal) error {
-	u, err := p.directory.Create(ctx, pbx.DefaultTenant, pbx.NewUser{Name: c.Name, Email: c.Email})
+	n := pbx.NewUser{Name: c.Name, EmailOptional: c.Email == nil}
+	set(&n.Email, c.Email)
+	u, err := p.directory.Create(ctx, pbx.DefaultTenant, n)
 	if err != nil {
 		return err
 	}
@@ -210,7 +212,7 @@ func (c *userDeleteCommand) Run(ctx context.Context, a *app, p *portal) error {
 }
 
 type userRestoreCommand struct {
-	Revision int `arg:"" help:"The revision, as listed by pbxportal revisions."`
+	Revision int `arg:"" help:"The revision, as listed by pbxportal revision list."`
 }
 
 // Run restores the users of the revision.
@@ -237,6 +239,9 @@ func (c *userRestoreCommand) Run(ctx context.Context, a *app, p *portal) error {
 		}
 		fmt.Fprintf(w, "+\t%d\t%s\t%s\t%s\n", u.Extension.Number, oneLine(u.Name), oneLine(u.Email), said)
 	}
+	for _, u := range done.Changed {
+		fmt.Fprintf(w, "~\t%d\t%s\t%s\tnumber and state as then: %s\n", u.Extension.Number, oneLine(u.Name), oneLine(u.Email), stateOf(u))
+	}
 	for _, n := range done.Unknown {
 		fmt.Fprintf(w, "?\t%d\t\t\tnot created: the audit trail does not say who it was\n", n)
 	}
@@ -247,7 +252,7 @@ func (c *userRestoreCommand) Run(ctx context.Context, a *app, p *portal) error {
 	if done.Unknown != nil {
 		except = ", except the numbers marked with ?"
 	}
-	fmt.Fprintf(a.stdout, "The users are those of revision %d%s. Next: pbxportal plan shows what an apply would change.\n", c.Revision, except)
+	fmt.Fprintf(a.stdout, "The users are those of revision %d%s. Names, e-mail addresses and everything besides users stay as they are. Next: pbxportal plan shows what an apply would change.\n", c.Revision, except)
 	return nil
 }
 
@@ -286,8 +291,8 @@ func (a *app) printUser(u pbx.User, next string) error {
 		return a.printJSON(httpapi.RootUserJSON(u))
 	}
 	w := newTable(a.stdout)
-	fmt.Fprintf(w, "Name\t%s\nE-mail\t%s\nExtension\t%d\nSecret\t%s\nCreated\t%s\nID\t%s\n",
-		oneLine(u.Name), oneLine(u.Email), u.Extension.Number, u.Extension.Secret.Reveal(), u.CreatedAt.Format(time.RFC3339), u.ID)
+	fmt.Fprintf(w, "Name\t%s\nE-mail\t%s\nExtension\t%d\nState\t%s\nSecret\t%s\nCreated\t%s\nID\t%s\n",
+		oneLine(u.Name), oneLine(u.Email), u.Extension.Number, stateOf(u), u.Extension.Secret.Reveal(), u.CreatedAt.Format(time.RFC3339), u.ID)
 	if next != "" {
 		fmt.Fprintln(w, next)
 	}

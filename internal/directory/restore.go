@@ -20,6 +20,7 @@ import (
 type Restored struct {
 	Deleted    []pbx.User
 	Created    []pbx.User
+	Changed    []pbx.User   // with another number or state: as they are now
 	NewSecrets []pbx.Number // of Created: the revision does not contain their secrets, so that their phones must be set up again
 	Unknown    []pbx.Number // of the revision, in order: the audit trail does not say which users these were
 }
@@ -88,6 +89,7 @@ func (d *Directory) Restore(ctx context.Context, tenant pbx.TenantID, r pbx.Revi
 			if err := d.putBack(ctx, tx, then, now, r.Revision); err != nil {
 				return err
 			}
+			done.Changed = append(done.Changed, then)
 		}
 		var added []store.NewUser
 		for _, n := range slices.Sorted(maps.Keys(missing)) {

@@ -257,8 +257,8 @@ func TestUsersWhoWereChangedSinceARevisionGetTheirNumbersBackAndNoneOfThemIsDele
 			t.Fatal(err)
 		}
 		done, err := d.Restore(t.Context(), pbx.DefaultTenant, revision)
-		if err != nil || len(done.Deleted) != 0 || len(done.Created) != 1 || len(done.Unknown) != 0 {
-			t.Fatalf("%d deleted, %d created, %v unknown, error %v", len(done.Deleted), len(done.Created), done.Unknown, err)
+		if err != nil || len(done.Deleted) != 0 || len(done.Created) != 1 || len(done.Changed) != 3 || len(done.Unknown) != 0 {
+			t.Fatalf("%d deleted, %d created, %d changed, %v unknown, error %v", len(done.Deleted), len(done.Created), len(done.Changed), done.Unknown, err)
 		}
 		now, err := d.List(t.Context(), pbx.DefaultTenant, directory.Query{})
 		if err != nil || len(now.Users) != 5 {

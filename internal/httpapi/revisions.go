@@ -75,7 +75,7 @@ func (a *api) RestoreUsers(ctx context.Context, r openapi.RestoreUsersRequestObj
 
 func toRestored(r directory.Restored) openapi.RestoredUsers {
 	return openapi.RestoredUsers{
-		Deleted: each(r.Deleted, numberOf), Created: each(r.Created, numberOf), NewSecrets: each(r.NewSecrets, toInt), Unknown: each(r.Unknown, toInt),
+		Deleted: each(r.Deleted, numberOf), Created: each(r.Created, numberOf), Changed: each(r.Changed, numberOf), NewSecrets: each(r.NewSecrets, toInt), Unknown: each(r.Unknown, toInt),
 	}
 }
 

@@ -70,7 +70,7 @@ export function world({ users = 120, now = Date.now(), setup = false, signedIn =
   const events = (n, users) => [
     { stage: 'plan', after_ms: 3, code: 'planned', users, revision: n - 1, message: `${users} users, against revision ${n - 1}` },
     { stage: 'stage', after_ms: 6, code: 'staged', revision: n, message: `revision ${n} is written beside the files in place` },
-    { stage: 'flip', after_ms: 7, code: 'flipped', revision: n, message: `revision ${n} is in place, both files switched atomically` },
+    { stage: 'flip', after_ms: 7, code: 'flipped', revision: n, message: `revision ${n} is in place, all files switched atomically` },
     { stage: 'reload', after_ms: 31, code: 'asked', message: 'Asterisk was asked to read the files' },
     { stage: 'verify', after_ms: 46, code: 'confirmed', users, message: `the live Asterisk runs exactly the ${users} users of this revision` },
     { stage: 'end', after_ms: 47, code: 'ended', message: 'done' },
@@ -227,7 +227,7 @@ function answers(w) {
     if (w.refuse && (call === 'POST /apply' || /^POST .*\/revisions\/\d+\/users$/.test(call))) return problem(w.refuse.status, w.refuse.code, w.refuse.detail)
     if (/^POST \/apply\/revisions\/\d+\/users$/.test(call)) {
       w.plan = { ...w.plan, hash: randomUUID().slice(0, 8), pending: false, changes: [], diffs: w.plan.diffs.map((d) => ({ ...d, text: '' })) }
-      return send(200, { deleted: [1116], created: [1003], new_secrets: [1003], unknown: [] })
+      return send(200, { deleted: [1116], created: [1003], changed: [], new_secrets: [1003], unknown: [] })
     }
     if (call === 'POST /apply' || /^POST \/apply\/revisions\/\d+\/restore$/.test(call)) {
       const n = w.plan.revision + 1

@@ -704,7 +704,7 @@ type CallToSimulate struct {
 	// Away The users whose phones are not registered.
 	Away *[]string `json:"away,omitempty"`
 
-	// Busy The users who are in a call.
+	// Busy The users who are in a call; the one who calls always is.
 	Busy *[]string `json:"busy,omitempty"`
 
 	// Dial The number that is dialled.

@@ -1740,7 +1740,7 @@ type CallToSimulate struct {
 	// Away The users whose phones are not registered.
 	Away *[]string `json:"away,omitempty"`
 
-	// Busy The users who are in a call.
+	// Busy The users who are in a call; the one who calls always is.
 	Busy *[]string `json:"busy,omitempty"`
 
 	// Dial The number that is dialled.
@@ -2671,6 +2671,9 @@ type ReloadResults struct {
 
 // RestoredUsers What was changed to make the users those of a revision, by extension number.
 type RestoredUsers struct {
+	// Changed Users who had another number, or were enabled or disabled since, by the number of the revision.
+	Changed []int `json:"changed"`
+
 	// Created Users who were deleted since.
 	Created []int `json:"created"`
 

@@ -1866,7 +1866,7 @@ export interface components {
             at?: string;
             /** @description The users whose phones are not registered. */
             away?: string[];
-            /** @description The users who are in a call. */
+            /** @description The users who are in a call; the one who calls always is. */
             busy?: string[];
             /** @description The number that is dialled. */
             dial?: string;
@@ -2579,6 +2579,8 @@ export interface components {
         };
         /** @description What was changed to make the users those of a revision, by extension number. */
         RestoredUsers: {
+            /** @description Users who had another number, or were enabled or disabled since, by the number of the revision. */
+            changed: number[];
             /** @description Users who were deleted since. */
             created: number[];
             /** @description Users who were created since. */
