@@ -131,17 +131,20 @@ func TestACallIsFollowedToItsEnd(t *testing.T) {
 			}, "ring:+1000:20=u hangup:19", "Sunday, 29 November 2026, 20:00: a caller calls 600 Sales; no phone rings; the call ends: no answer.",
 		},
 		"members who are all busy": {
-			house(ring(pbx.RingAll, hangup(), 0, 1)), callflow.Request{Dial: "600", Script: outcomes(callflow.Engaged)},
+			house(ring(pbx.RingAll, hangup(), 0, 1)),
+			callflow.Request{Dial: "600", Script: outcomes(callflow.Engaged)},
 			"ring:+1000+1001:20=b hangup:19",
 			"A caller calls 600 Sales; 1000 Anna and 1001 Ben are busy; the call ends: no answer.",
 		},
 		"a member who calls the group": {
-			house(ring(pbx.RingHunt, hangup(), 0, 1)), callflow.Request{As: user(0), Dial: "600"},
+			house(ring(pbx.RingHunt, hangup(), 0, 1)),
+			callflow.Request{As: user(0), Dial: "600"},
 			"ring:+1001:20=n hangup:19",
 			"1000 Anna calls 600 Sales; 1001 Ben rings for 20 seconds without an answer; the call ends: no answer.",
 		},
 		"a member who calls a group that rings members in a call, too": {
-			house(both), callflow.Request{As: user(0), Dial: "600"},
+			house(both),
+			callflow.Request{As: user(0), Dial: "600"},
 			"ring:+1000+1001:20=n hangup:19",
 			"1000 Anna calls 600 Sales; 1000 Anna and 1001 Ben ring together for 20 seconds without an answer; the call ends: no answer.",
 		},
