@@ -22,44 +22,81 @@ func (c context) equal(other context) bool {
 	return c.name == other.name && c.path == other.path && slices.Equal(c.includes, other.includes)
 }
 
-// writeDialplan returns the dialplan file at path, and steps with the steps of this file appended, in its order. The steps of a piece that are all in one
-// context then share the memory of the returned steps. room is the expected size of the file in bytes.
-func writeDialplan(path string, contexts []context, pieces []piece, steps []pbx.Step, room int) ([]byte, []pbx.Step, error) {
+// block is a context as it is written in a file.
+type block struct {
+	context
+
+	steps []pbx.Step
+	text  []byte
+}
+
+// writeDialplan returns the dialplan file at path, and adds its blocks and steps to the inventory, in the order of the file. The steps of a piece that are all
+// in one context then share the memory of those of the inventory. A block that is the same before is not written and read back again.
+func (inv *Inventory) writeDialplan(path string, before []block) ([]byte, error) {
 	if path == pbx.LibraryPath {
-		return append([]byte(nil), libraryFile...), append(steps, ownedBy(pbx.KindLibrary, pieces)...), nil
+		inv.steps = append(inv.steps, ownedBy(pbx.KindLibrary, inv.pieces)...)
+		return append([]byte(nil), libraryFile...), nil
 	}
-	var b bytes.Buffer
-	first := len(steps)
-	b.Grow(room)
-	b.WriteString(header)
-	var written []context
-	for _, c := range contexts {
+	size := len(header)
+	first := len(inv.blocks)
+	for _, c := range inv.contexts {
 		if c.path != path {
 			continue
 		}
-		written = append(written, c)
-		b.WriteString("\n[" + c.name + "]\n")
-		for _, included := range c.includes {
-			b.WriteString("include => " + included + "\n")
-		}
-		order, err := inContext(c.name, pieces, len(contexts) > 1)
+		order, err := inContext(c.name, inv.pieces, len(inv.contexts) > 1)
 		if err != nil {
-			return nil, nil, err
+			return nil, err
 		}
+		from := len(inv.steps)
 		for _, p := range order {
-			from := len(steps)
-			for _, s := range p.steps {
-				if s.Context == c.name {
-					steps = append(steps, s)
-					writeStep(&b, s)
-				}
-			}
-			if len(steps)-from == len(p.steps) {
-				p.steps = steps[from:len(steps):len(steps)]
-			}
+			inv.addSteps(p, c.name)
+		}
+		now := block{context: c, steps: inv.steps[from:len(inv.steps):len(inv.steps)]}
+		same := slices.IndexFunc(before, func(b block) bool { return b.equal(c) && slices.Equal(b.steps, now.steps) })
+		if same >= 0 {
+			now.text = before[same].text
+		} else if now.text, err = now.write(); err != nil {
+			return nil, err
+		}
+		size += len(now.text)
+		inv.blocks = append(inv.blocks, now)
+	}
+	file := make([]byte, 0, size)
+	file = append(file, header...)
+	for i := first; i < len(inv.blocks); i++ {
+		b := &inv.blocks[i]
+		from := len(file)
+		file = append(file, b.text...)
+		b.text = file[from:len(file):len(file)]
+	}
+	return file, nil
+}
+
+// addSteps adds the steps of a piece in a context.
+func (inv *Inventory) addSteps(p *piece, context string) {
+	from := len(inv.steps)
+	for _, s := range p.steps {
+		if s.Context == context {
+			inv.steps = append(inv.steps, s)
 		}
 	}
-	return b.Bytes(), steps, readBackDialplan(path, b.Bytes(), written, steps[first:])
+	if len(inv.steps)-from == len(p.steps) {
+		p.steps = inv.steps[from:len(inv.steps):len(inv.steps)]
+	}
+}
+
+// write returns the text of a block, which it reads back as Asterisk does.
+func (b *block) write() ([]byte, error) {
+	var w bytes.Buffer
+	w.Grow(64 + 72*len(b.steps)) // more than a typical step needs
+	w.WriteString("\n[" + b.name + "]\n")
+	for _, included := range b.includes {
+		w.WriteString("include => " + included + "\n")
+	}
+	for _, s := range b.steps {
+		writeStep(&w, s)
+	}
+	return w.Bytes(), readBackDialplan(b.path, w.Bytes(), []context{b.context}, b.steps)
 }
 
 // inContext returns the pieces that have steps in a context, in the order in which they are written: descending. For each extension that it adds, Asterisk
@@ -110,7 +147,7 @@ func writeStep(b *bytes.Buffer, s pbx.Step) {
 	}
 }
 
-// readBackDialplan reads a dialplan file as Asterisk does, and compares it with the intended contexts and steps.
+// readBackDialplan reads a block of a dialplan file as Asterisk does, and compares it with the intended contexts and steps.
 func readBackDialplan(path string, file []byte, contexts []context, steps []pbx.Step) error {
 	readContexts, readSteps, err := parseDialplan(path, file)
 	if err != nil {

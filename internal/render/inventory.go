@@ -15,6 +15,7 @@ type Inventory struct {
 	pieces   []piece // in order of owner
 	contexts []context
 	steps    []pbx.Step // of all contexts, in the order of the files
+	blocks   []block    // of the dialplan files that were written; none if they were read
 }
 
 // Read returns the inventory of files that this or another version generated. Files of another origin (an administrator's, the Python portal's) can be

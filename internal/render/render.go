@@ -90,7 +90,7 @@ func write(before Rendered, pieces []piece, contexts []context, sameSteps bool) 
 	sameSteps = sameSteps && slices.EqualFunc(contexts, before.Inventory.contexts, context.equal)
 	inv = Inventory{pieces: pieces, contexts: contexts}
 	if sameSteps {
-		inv.steps = before.Inventory.steps
+		inv.steps, inv.blocks = before.Inventory.steps, before.Inventory.blocks
 	} else {
 		count := 0
 		for i := range pieces {
@@ -108,8 +108,7 @@ func write(before Rendered, pieces []piece, contexts []context, sameSteps bool) 
 		case sameSteps:
 			text = pbx.ContentOf(before.Files, f.Path)
 		default:
-			room := len(pbx.ContentOf(before.Files, f.Path)) + 1<<10 // for a few more steps
-			text, inv.steps, err = writeDialplan(f.Path, contexts, pieces, inv.steps, room)
+			text, err = inv.writeDialplan(f.Path, before.Inventory.blocks)
 		}
 		if err != nil {
 			return nil, Inventory{}, err
