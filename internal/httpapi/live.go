@@ -42,11 +42,17 @@ func (a *api) followLive(w http.ResponseWriter, r *http.Request) {
 		defer changes.Wait()
 		defer s.stop()
 		startChanges := sync.OnceFunc(func() { changes.Go(func() { a.emitChanges(ctx, s) }) })
+		pending, end := context.WithCancel(ctx)
+		defer end()
 		if seen > 0 {
-			startChanges() // the first update may take long to come
+			end() // the first update may take long to come: only one that is there already comes before the changes
 		}
-		for {
-			update, err := a.live.Next(ctx, seen)
+		for on := pending; ; on = ctx {
+			update, err := a.live.Next(on, seen)
+			if err != nil && on == pending && ctx.Err() == nil && seen > 0 {
+				startChanges()
+				continue
+			}
 			if err != nil {
 				return
 			}
