@@ -120,8 +120,11 @@ func (e *Engine) ask(ctx context.Context, q pbx.LiveQuery, theirs []pbx.HostObje
 // findHost fills in Host, the host's objects with numbers of a pool, of users or of items, and Clashes, those of them that clash with the plan. It queries
 // Asterisk again before it reports a clash that only the running Asterisk had.
 func (p *planned) findHost(ctx context.Context, e *Engine, declared, running []pbx.HostObject) {
-	phones, dialled := map[pbx.Number]bool{}, p.inventory.Dialled()
-	p.inventory.AddNumbers(phones)
+	if p.phones == nil {
+		p.phones, p.dialled = make(map[pbx.Number]bool, p.users), p.inventory.Dialled()
+		p.inventory.AddNumbers(p.phones)
+	}
+	phones, dialled := p.phones, p.dialled
 	clashes := func(all []pbx.HostObject) []pbx.HostObject {
 		return keep(all, func(o pbx.HostObject) bool { return o.Conflicts(phones[o.Number], dialled[o.Number]) })
 	}

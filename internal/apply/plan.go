@@ -34,6 +34,8 @@ type planned struct {
 	declared []pbx.HostObject // the objects that files beside the portal's define
 	draft
 
+	phones, dialled map[pbx.Number]bool // the numbers of phones, and those with an extension, in the draft
+
 	// Results of compare.
 	want  pbx.Live         // what Asterisk would run
 	good  render.Inventory // what it was last seen to run
@@ -320,11 +322,15 @@ func (p *planned) nameThings() {
 
 // explain fills in the parts of a plan that are shown to people: the changes and the differences of the files.
 func (p *planned) explain() {
-	p.setHash()
+	compared := async(func() error {
+		p.setHash()
+		p.Diffs = render.Diff("in place", p.site.Files, "planned", p.files)
+		return nil
+	})
 	from, _ := p.read(p.site.Files)
 	p.setChanges(from)
 	p.setBehaviour(from)
-	p.Diffs = render.Diff("in place", p.site.Files, "planned", p.files)
+	_ = compared() // it returns no error
 }
 
 // maxBehaviour is how many items a plan describes whose calls behave differently.

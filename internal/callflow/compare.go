@@ -103,13 +103,17 @@ func affectedBy(touched []pbx.Thing, models ...pbx.Model) map[pbx.Thing]bool {
 				reached[pbx.Ref{Kind: pbx.KindUser, ID: string(m.Users[i].ID)}] = true
 			}
 		}
-		for found := true; found; { // as often as calls go on from item to item
+		for i := range m.Items {
+			if item := &m.Items[i]; affected[ownerOf(item)] {
+				reached[refOf(item)] = true
+			}
+		}
+		for found := len(reached) > 0; found; { // as often as calls go on from item to item
 			found = false
 			for i := range m.Items {
 				item := &m.Items[i]
-				ref, owner := refOf(item), ownerOf(item)
-				if !reached[ref] && (affected[owner] || slices.ContainsFunc(item.Body.References(), func(r pbx.Reference) bool { return reached[r.To] })) {
-					reached[ref], affected[owner], found = true, true, true
+				if ref := refOf(item); !reached[ref] && slices.ContainsFunc(item.Body.References(), func(r pbx.Reference) bool { return reached[r.To] }) {
+					reached[ref], affected[ownerOf(item)], found = true, true, true
 				}
 			}
 		}

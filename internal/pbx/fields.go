@@ -74,9 +74,9 @@ func cleanMembers(field string, users []UserID, most int) []FieldError {
 
 // userReferences returns the references of a list of users.
 func userReferences(field string, users []UserID) []Reference {
-	var all []Reference
+	all := make([]Reference, len(users))
 	for i, u := range users {
-		all = append(all, Reference{field, i, Ref{KindUser, string(u)}})
+		all[i] = Reference{field, i, Ref{KindUser, string(u)}}
 	}
 	return all
 }

@@ -215,10 +215,12 @@ func (inv Inventory) Items() (n int) {
 
 // Dialled returns the numbers that the dialplan has extensions for.
 func (inv Inventory) Dialled() map[pbx.Number]bool {
-	all := map[pbx.Number]bool{}
+	all := make(map[pbx.Number]bool, len(inv.pieces))
 	for i := range inv.steps {
-		if n, ok := pbx.ParseNumber(inv.steps[i].Exten); ok && inv.steps[i].Context == pbx.Context {
-			all[n] = true
+		if s := &inv.steps[i]; s.Context == pbx.Context {
+			if n, ok := pbx.ParseNumber(s.Exten); ok {
+				all[n] = true
+			}
 		}
 	}
 	return all
