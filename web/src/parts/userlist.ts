@@ -41,7 +41,14 @@ export const indexed = (users: User[]): Entry[] => users.map((user) => ({ user, 
 export function narrow(all: Entry[], view: View, waits: Set<number>, query: string): User[] {
   const words = fold(query).split(/\s+/).filter(Boolean)
   const fits = inView(view, waits)
-  return all.filter((e) => fits(e.user) && words.every((w) => e.text.includes(w) || fold(agentOf(e.user)).includes(w))).map((e) => e.user)
+  const agents = new Map<string, string>() // folded; many users have the same
+  const agent = (u: User): string => {
+    const name = agentOf(u)
+    const text = agents.get(name) ?? fold(name)
+    agents.set(name, text)
+    return text
+  }
+  return all.filter((e) => fits(e.user) && words.every((w) => e.text.includes(w) || agent(e.user).includes(w))).map((e) => e.user)
 }
 
 const collator = new Intl.Collator(undefined, { numeric: true, sensitivity: 'base' })
