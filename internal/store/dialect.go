@@ -38,6 +38,7 @@ type dialect struct {
 	migrating   func() *sql.DB // opens connections for migrations; nil where the write pool serves
 	probe       []string       // statements that write and are rolled back
 	lockWriters string         // the statement that makes a transaction the only writer; "" if beginning one does
+	hold        func(n int64)  // counts connections that locks keep
 	lockRows    string         // ends a query whose rows stay locked until the transaction ends; "" if not needed
 
 	// each runs a query and passes its rows to take, one at a time.
@@ -134,6 +135,7 @@ SELECT gen_random_uuid(), now(), 'probe', 'failure', repeat('x', 1500) FROM gene
 		jsonOut:     func(c string) string { return "CAST(" + c + " AS text)" },
 		lower:       func(e string) string { return `lower(` + e + ` COLLATE "C")` },
 		schemaGiven: schemaGiven,
+		hold:        func(n int64) { pool.held.Add(n) },
 		remedy:      pool.remedy,
 		full:        postgresFull,
 		damaged:     postgresDamaged,

@@ -92,11 +92,15 @@ func (s *Store) tryLock(ctx context.Context) (*ApplyLock, error) {
 	if err != nil {
 		return nil, err
 	}
-	lock, held := &ApplyLock{store: s, conn: conn, release: func() { releaseConn(ctx, conn, applyKey) }}, false
+	lock, held := &ApplyLock{store: s, conn: conn, release: func() {
+		releaseConn(ctx, conn, applyKey)
+		s.dialect.hold(-1)
+	}}, false
 	err = conn.QueryRowContext(ctx, "SELECT pg_try_advisory_lock($1), pg_backend_pid()", applyKey).Scan(&held, &lock.backend)
 	if err != nil || !held {
 		return nil, errors.Join(err, conn.Close())
 	}
+	s.dialect.hold(1)
 	return lock, nil
 }
 

@@ -43,6 +43,7 @@ type postgresPool struct {
 	driver.Connector
 	db      *sql.DB
 	opening atomic.Int64 // connections being opened
+	held    atomic.Int64 // connections that a lock keeps, and that no request gets
 	refused atomic.Int64 // when the server last had no connection left, in nanoseconds since 1970; 0 if it has some
 
 	mu   sync.Mutex
@@ -185,14 +186,16 @@ func (p *postgresPool) connect(ctx context.Context) (driver.Conn, error) {
 
 var errNoConnection = errors.New("no further connection in time")
 
-// working returns the number of connections in the pool, without those being opened.
-func (p *postgresPool) working() int { return p.db.Stats().OpenConnections - int(p.opening.Load()) }
+// working returns the number of connections in the pool that requests can get, without those being opened.
+func (p *postgresPool) working() int {
+	return p.db.Stats().OpenConnections - int(p.opening.Load()) - int(p.held.Load())
+}
 
 // keepTo limits the pool to its working connections for a time.
 func (p *postgresPool) keepTo(working int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.limit(working)
+	p.limit(working + int(p.held.Load()))
 	if p.grow == nil {
 		p.grow = time.AfterFunc(fewTime, func() {
 			p.mu.Lock()
