@@ -42,14 +42,15 @@ func (a *api) followLive(w http.ResponseWriter, r *http.Request) {
 		defer changes.Wait()
 		defer s.stop()
 		startChanges := sync.OnceFunc(func() { changes.Go(func() { a.emitChanges(ctx, s) }) })
-		pending, end := context.WithCancel(ctx)
-		defer end()
-		if seen > 0 {
-			end() // the first update may take long to come: only one that is there already comes before the changes
+		on := ctx
+		if seen > 0 { // the first update may take long to come: only one that is there already comes before the changes
+			ended, end := context.WithCancel(ctx)
+			end()
+			on = ended
 		}
-		for on := pending; ; on = ctx {
+		for ; ; on = ctx {
 			update, err := a.live.Next(on, seen)
-			if err != nil && on == pending && ctx.Err() == nil && seen > 0 {
+			if err != nil && on != ctx {
 				startChanges()
 				continue
 			}
