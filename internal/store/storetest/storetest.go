@@ -9,9 +9,11 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/pressly/goose/v3"
@@ -34,6 +36,25 @@ func EachBench(b *testing.B, bench func(b *testing.B, url string)) {
 	b.Helper()
 	b.Run("sqlite", func(b *testing.B) { bench(b, SQLite(b)) })
 	b.Run("postgres", func(b *testing.B) { bench(b, labtest.Postgres(b)) })
+}
+
+// BenchLists measures list, and calls change before every fiftieth; both get the number of the list. p99-ms is the time of the slowest but one percent.
+func BenchLists(b *testing.B, change, list func(n int)) {
+	b.Helper()
+	var took []time.Duration
+	for n := 1; b.Loop(); n++ {
+		if n%50 == 0 {
+			b.StopTimer()
+			change(n)
+			b.StartTimer()
+		}
+		began := time.Now() //nolint:forbidigo // a duration, which no test sets
+		list(n)
+		took = append(took, time.Since(began))
+	}
+	slices.Sort(took)
+	b.ReportMetric(float64(took[len(took)*99/100].Microseconds())/1000, "p99-ms")
+	b.ReportMetric(float64(took[len(took)/2].Microseconds())/1000, "median-ms")
 }
 
 // SQLite returns the URL of a database file that does not exist yet.
