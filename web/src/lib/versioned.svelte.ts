@@ -2,8 +2,13 @@
 // change of another administrator is overwritten unseen.
 import { fault } from './api'
 
-// Difference is a field that others have changed.
+// Difference is a field of the object that differs from when the change began.
 export type Difference = { label: string; from: string; to: string }
+
+// follow sets the fields of a form that were not touched to what they are now.
+export function follow<F extends string>(input: Record<F, string>, fields: readonly F[], was: Record<F, string>, now: Record<F, string>) {
+  for (const f of fields) if (input[f] === was[f]) input[f] = now[f]
+}
 
 export class Versioned<T extends { version: number }> {
   began = $state.raw<T | undefined>(undefined)
@@ -20,7 +25,7 @@ export class Versioned<T extends { version: number }> {
     return (this.began = await this.refresh())
   }
 
-  // refresh reads what others have changed.
+  // refresh reads the object as it is now.
   async refresh(): Promise<T> {
     return this.take(await this.#fetch())
   }
