@@ -47,6 +47,7 @@ type Engine struct {
 	watch   watchers
 	draft   atomic.Pointer[render.Rendered] // the last draft rendered from the database; the next one reuses unchanged parts
 	place   atomic.Pointer[inPlace]         // the files that were last found in place
+	sums    sums
 
 	standing *glance.Shared[pbx.Standing]
 	compared *glance.Shared[comparison]

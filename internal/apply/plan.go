@@ -29,6 +29,7 @@ type planned struct {
 	adopted bool // the files in place were not written by an apply
 
 	read func([]pbx.File) (render.Inventory, error) // Engine.read
+	sums *sums                                      // Engine.sums
 	ring int                                        // how long the phone of a user rings, in seconds
 
 	declared []pbx.HostObject // the objects that files beside the portal's define
@@ -124,7 +125,7 @@ func (e *Engine) compareRunning(ctx context.Context) (c comparison) {
 // plan returns the plan of an apply of this draft; explain adds the explanation. id is that of the apply, "" for a plan alone; on a host without a
 // revision, the apply adopts the existing files as the first one.
 func (e *Engine) plan(ctx context.Context, wanted func() (draft, error), id pbx.RunID) (*planned, error) {
-	p := &planned{read: e.read, ring: e.options.RingTimeout}
+	p := &planned{read: e.read, sums: &e.sums, ring: e.options.RingTimeout}
 	var declared, running []pbx.HostObject
 	counted := async(func() (err error) { // the database and the disk, concurrently
 		p.last, err = e.store.LastRevision(ctx)
@@ -565,20 +566,45 @@ func same(a, b []pbx.File) bool {
 // setHash computes the hash of the plan: of what is in place, the drift, and what would be in place.
 func (p *planned) setHash() {
 	h := sha256.New()
-	sums := make(map[string][sha256.Size]byte, len(p.files)) // of the files in place
-	for _, f := range p.site.Files {
-		sums[f.Path] = sha256.Sum256(f.Content)
-		fmt.Fprintf(h, "%s %x\n", f.Path, sums[f.Path])
-	}
-	for _, f := range p.files {
-		sum, there := sums[f.Path]
-		if !there || !bytes.Equal(f.Content, pbx.ContentOf(p.site.Files, f.Path)) {
-			sum = sha256.Sum256(f.Content)
-		}
-		fmt.Fprintf(h, "%s %x\n", f.Path, sum)
+	for _, f := range slices.Concat(p.site.Files, p.files) {
+		fmt.Fprintf(h, "%s %x\n", f.Path, p.sums.of(f))
 	}
 	fmt.Fprint(h, p.Drift)
 	p.Hash = hex.EncodeToString(h.Sum(nil)[:16])
+}
+
+// sums computes the hashes of files. It caches those of the last contents at each path: one plan and the next have most of them in common.
+type sums struct {
+	mu   sync.Mutex
+	last map[string][]sum // by path, the last one first
+}
+
+type sum struct {
+	content []byte
+	hash    [sha256.Size]byte
+}
+
+// maxSums is how many contents are cached at each path: the one in place and the planned one.
+const maxSums = 2
+
+func (s *sums) of(f pbx.File) [sha256.Size]byte {
+	s.mu.Lock()
+	known := s.last[f.Path]
+	s.mu.Unlock()
+	for _, k := range known {
+		if bytes.Equal(k.content, f.Content) {
+			return k.hash
+		}
+	}
+	now := sum{f.Content, sha256.Sum256(f.Content)}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.last == nil {
+		s.last = map[string][]sum{}
+	}
+	known = s.last[f.Path]
+	s.last[f.Path] = slices.Concat([]sum{now}, known[:min(len(known), maxSums-1)])
+	return now.hash
 }
 
 // inside returns err, or, for an internal error of the database, one whose details are only logged.

@@ -369,8 +369,12 @@ func TestNoGarbageOnTheConsoleCountsAsProofAtLength(t *testing.T) {
 		case applyErr == nil || run.Log.Outcome != pbx.Failure || run.Verification == pbx.Confirmed:
 			t.Errorf("%s: ended as %s, %s, %s; it was seen to run: %t", at, run.Result, run.Log.Outcome, run.Verification, b.truth(t, after.Current))
 		case run.Result == pbx.RolledBack:
-			if !b.truth(t, before.LastVerified) || after.Ahead() {
-				t.Errorf("%s: it says that revision %d runs again", at, before.LastVerified)
+			good := before.LastVerified
+			if good == 0 { // the files in place were adopted as the first revision
+				good = after.LastVerified
+			}
+			if !b.truth(t, good) || after.Ahead() {
+				t.Errorf("%s: it says that revision %d runs again", at, good)
 			}
 		case !after.Ahead() || after.LastVerified == run.Revision && run.Revision != 0:
 			t.Errorf("%s: %s, and revision %d counts as seen to run, %d in place", at, run.Result, after.LastVerified, after.Current)
@@ -415,9 +419,11 @@ func TestNoGarbageOnTheConsoleCountsAsProofAtLength(t *testing.T) {
 						}
 						r := run{state, garble, scope}
 						if states[state] == nil {
-							first := newBeside(t, way.really, way.command)
-							first.create(t, "First")
-							try(t, first, r)
+							t.Run(garble+", "+scope, func(t *testing.T) { // its Asterisk and its database end with it
+								first := newBeside(t, way.really, way.command)
+								first.create(t, "First")
+								try(t, first, r)
+							})
 							continue
 						}
 						if b == nil {

@@ -177,7 +177,7 @@ func userChange(from, to *piece) (c pbx.Change, found bool) {
 	was, is := isUser(from), isUser(to)
 	switch {
 	case was && !is:
-		return pbx.Change{Kind: pbx.Removed, Number: number(from), Name: shownName(from), Reregister: true}, true
+		return pbx.Change{Kind: pbx.Removed, Number: number(from), Name: shownName(from), Reregister: !isDisabled(from)}, true
 	case is && !was:
 		return pbx.Change{Kind: pbx.Added, Number: number(to), Name: shownName(to)}, true
 	case !is || from.sharesObjects(to):

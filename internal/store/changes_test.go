@@ -105,6 +105,23 @@ UPDATE extensions SET number = %[2]d WHERE number = 500; COMMIT`, u.Extension.Nu
 			return c.sql(t, intoTenant+`INSERT INTO extensions (id, number, user_id, secret) VALUES ('%[2]s', %[3]d, '%[1]s', 'open')`,
 				uuid.NewString(), uuid.NewString(), c.free())
 		},
+		"several users of one statement": func(pbx.User) error {
+			var rows []string
+			statement := ""
+			for range 1 + c.IntN(5) {
+				id := uuid.NewString()
+				statement += fmt.Sprintf(intoTenant, id)
+				rows = append(rows, fmt.Sprintf("('%s', %d, '%s', 'open')", uuid.NewString(), c.free(), id))
+			}
+			return c.sql(t, "%s", statement+`INSERT INTO extensions (id, number, user_id, secret) VALUES `+strings.Join(rows, ", "))
+		},
+		"several created users": func(pbx.User) error {
+			var users []pbx.User
+			for range 1 + c.IntN(5) {
+				users = append(users, newUser(c.free(), uuid.NewString()+"@example.com"))
+			}
+			return insert(t.Context(), c.s, users...)
+		},
 	}
 	if sqlite { // without foreign keys, as the connections of sql are
 		kinds["an extension before its user"] = func(pbx.User) error {

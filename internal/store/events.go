@@ -25,6 +25,10 @@ const (
 	// insertEvent takes the values of eventValues.
 	insertEvent = `INSERT INTO audit_events (` + eventColumns + `) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)`
 
+	// insertEvents is insertEvent for PostgreSQL with all rows in one statement: each parameter is a column.
+	insertEvents = `INSERT INTO audit_events (` + eventColumns + `) SELECT * FROM unnest($1::bigint[], $2::timestamp[], $3::text[], $4::text[], $5::text[],
+    $6::text[], $7::text[], $8::text[], $9::text[], $10::text[], $11::text[], $12::text[], $13::text[], $14::text[], $15::bytea[], $16::bytea[])`
+
 	// head selects the newest entry of the chain. Only a holder of the writers' lock may append to it.
 	head = `(SELECT seq, hash FROM audit_events ORDER BY seq DESC LIMIT 1)`
 )

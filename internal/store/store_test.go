@@ -38,12 +38,11 @@ func event(ctx context.Context, action string) pbx.AuditEvent {
 
 func insert(ctx context.Context, s *store.Store, users ...pbx.User) error {
 	return s.InTx(ctx, func(ctx context.Context, tx *store.Tx) error {
+		var all []store.NewUser
 		for _, u := range users {
-			if err := tx.InsertUsers(ctx, store.NewUser{User: u, Event: event(ctx, pbx.ActionUserCreate)}); err != nil {
-				return err
-			}
+			all = append(all, store.NewUser{User: u, Event: event(ctx, pbx.ActionUserCreate)})
 		}
-		return nil
+		return tx.InsertUsers(ctx, all...)
 	})
 }
 

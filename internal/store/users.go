@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"encoding/json"
 	"math"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -142,7 +143,7 @@ func (s *Store) changesSince(ctx context.Context, version string) (*changes, err
 	var users string
 	// Without a FROM, so that PostgreSQL's estimate of the rows of users_version, which is wrong while it has many dead ones, does not matter.
 	err := s.read.QueryRowContext(ctx, `
-WITH known AS (SELECT change FROM user_changes WHERE version = $1)
+WITH known AS (SELECT max(change) AS change FROM user_changes WHERE version = $1)
 SELECT (SELECT change FROM known), (SELECT version FROM users_version), (SELECT count(*) FROM extensions),
     (SELECT changes FROM users_version) - (SELECT change FROM known) - (SELECT count(*) FROM user_changes WHERE change > (SELECT change FROM known)),
     coalesce((SELECT string_agg(CAST(user_id AS text), ' ') FROM user_changes WHERE change > (SELECT change FROM known)), '')`, version).
@@ -343,9 +344,16 @@ func (t *Tx) InUse(ctx context.Context, first, last pbx.Number) (used, host int,
 const (
 	insertUser      = `INSERT INTO users (id, tenant_id, name, email, created_at) VALUES ($1, $2, $3, nullif($4, ''), $5)`
 	insertExtension = `INSERT INTO extensions (user_id, id, number, secret, created_at, row_hash) VALUES ($1, $2, $3, $4, $5, $6)`
-	addCovered      = `UPDATE users_version SET covered = covered + $1`
-	deleteUser      = `DELETE FROM users WHERE tenant_id = $1 AND id = $2`
-	insertFreed     = `INSERT INTO freed_numbers (number, freed_at) VALUES ($1, $2) ON CONFLICT (number) DO UPDATE SET freed_at = excluded.freed_at`
+
+	// As these, for PostgreSQL: all rows in one statement, whose triggers run once. Each parameter is a column.
+	insertUsers = `INSERT INTO users (id, tenant_id, name, email, created_at) SELECT id, tenant_id, name, nullif(email, ''), created_at
+FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::timestamp[]) AS u (id, tenant_id, name, email, created_at)`
+	insertExtensions = `INSERT INTO extensions (user_id, id, number, secret, created_at, row_hash)
+SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::integer[], $4::text[], $5::timestamp[], $6::bigint[])`
+
+	addCovered  = `UPDATE users_version SET covered = covered + $1`
+	deleteUser  = `DELETE FROM users WHERE tenant_id = $1 AND id = $2`
+	insertFreed = `INSERT INTO freed_numbers (number, freed_at) VALUES ($1, $2) ON CONFLICT (number) DO UPDATE SET freed_at = excluded.freed_at`
 )
 
 // NewUser is a user to insert, with the extension, and the audit event of the creation.
@@ -356,7 +364,10 @@ type NewUser struct {
 
 // InsertUsers adds users, in one round trip. They are enabled.
 func (t *Tx) InsertUsers(ctx context.Context, additions ...NewUser) error {
-	batch := &pgx.Batch{}
+	if len(additions) == 0 {
+		return nil
+	}
+	var events, users, extensions [][]any
 	for _, a := range additions {
 		entry, err := t.entry(ctx, a.Event)
 		if err != nil {
@@ -370,15 +381,25 @@ func (t *Tx) InsertUsers(ctx context.Context, additions ...NewUser) error {
 		if err != nil {
 			return err
 		}
-		for _, row := range []struct {
-			insert string
-			values []any
-		}{
-			{insertEvent, eventValues(entry)},
-			{insertUser, []any{string(u.ID), string(u.TenantID), u.Name, u.Email, u.CreatedAt}},
-			{insertExtension, []any{string(u.ID), string(e.ID), int(e.Number), secret, e.CreatedAt, rowHash(u, []byte(secret))}},
-		} {
-			if err := t.queue(ctx, batch, row.insert, row.values...); err != nil {
+		events = append(events, eventValues(entry))
+		users = append(users, []any{string(u.ID), string(u.TenantID), u.Name, u.Email, u.CreatedAt})
+		extensions = append(extensions, []any{string(u.ID), string(e.ID), int64(e.Number), secret, e.CreatedAt, rowHash(u, []byte(secret))})
+	}
+	batch := &pgx.Batch{}
+	for _, rows := range []struct {
+		insert, together string
+		values           [][]any
+	}{
+		{insertEvent, insertEvents, events},
+		{insertUser, insertUsers, users},
+		{insertExtension, insertExtensions, extensions},
+	} {
+		if t.dialect.path == "" {
+			batch.Queue(rows.together, columns(rows.values)...)
+			continue
+		}
+		for _, values := range rows.values {
+			if _, err := t.tx.ExecContext(ctx, rows.insert, values...); err != nil {
 				return err
 			}
 		}
@@ -387,6 +408,19 @@ func (t *Tx) InsertUsers(ctx context.Context, additions ...NewUser) error {
 		return err
 	}
 	return t.send(ctx, batch)
+}
+
+// columns returns the columns of rows that have at least one row: a slice of the type of its values for each column.
+func columns(rows [][]any) []any {
+	all := make([]any, len(rows[0]))
+	for i, first := range rows[0] {
+		column := reflect.MakeSlice(reflect.SliceOf(reflect.TypeOf(first)), 0, len(rows))
+		for _, row := range rows {
+			column = reflect.Append(column, reflect.ValueOf(row[i]))
+		}
+		all[i] = column.Interface()
+	}
+	return all
 }
 
 // queue adds a statement to the batch for PostgreSQL; SQLite executes it at once.

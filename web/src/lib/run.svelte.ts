@@ -10,6 +10,7 @@ class Applying {
   id = $state('')
   starting = $state(false)
   broken = $state(false)
+  settling = $state(false) // the run has ended, and the plan that follows is not loaded yet
   events = $state.raw<RunEvent[]>([])
   end = $state.raw<Run | undefined>(undefined)
   fault = $state.raw<Fault | undefined>(undefined)
@@ -43,6 +44,7 @@ class Applying {
   forget(): void {
     this.id = ''
     this.broken = false
+    this.settling = false
     this.events = []
     this.end = undefined
     this.fault = undefined
@@ -70,6 +72,7 @@ class Applying {
     while (this.id === id && !this.end) {
       try {
         const run = await ask(api.GET('/apply/runs/{id}', { params: { path: { id } } }))
+        this.settling = true
         this.end = run
         this.events = run.events
         this.broken = false
@@ -82,6 +85,7 @@ class Applying {
       }
     }
     await Promise.all([plan.load(), users.load()])
+    if (this.id === id) this.settling = false
   }
 }
 

@@ -1,0 +1,3 @@
+-- SQLite runs its triggers for each row.
+-- +goose Up
+SELECT 1;
