@@ -41,7 +41,8 @@ var table = map[string]row{
 	"regular": {nil, "it opens and reads files, whatever their purpose"},
 	"config":  {[]string{"pbx", "regular"}, "settings are read before anything else exists"},
 	"chain":   {[]string{"pbx"}, "it is pure: an event in, a link out, so that the trail can be verified without our database"},
-	"filetx":  {[]string{"regular"}, "it switches several files atomically, whatever their content"},
+	"filetx":  {[]string{"regular", "sums"}, "it switches several files atomically, whatever their content"},
+	"sums":    {nil, "it hashes contents, whatever they are"},
 	"glance":  {nil, "it shares a check between callers, whatever is checked"},
 	"proc":    {nil, "it starts programs, whichever they are"},
 	"keyring": {[]string{"regular"}, "it encrypts and decrypts, whatever the values are and wherever they are stored"},
@@ -61,7 +62,7 @@ var table = map[string]row{
 	"auth":        {[]string{"pbx", "store"}, "it authenticates and authorises; how a request carries its credentials is a matter of HTTP"},
 	"audit":       {[]string{"pbx", "chain", "store", "regular"}, "it searches and verifies the trail; the package that makes a change writes its event"},
 	"idempotency": {[]string{"pbx", "store"}, "it carries out a request once; what a request is, and how it is answered, is a matter of HTTP"},
-	"apply":       {[]string{"pbx", "store", "render", "callflow", "glance"}, "it orchestrates an apply; it accesses hosts as a Target, and callers use plain Go"},
+	"apply":       {[]string{"pbx", "store", "render", "callflow", "glance", "sums"}, "it orchestrates an apply; it accesses hosts as a Target, and callers use plain Go"},
 
 	// Front ends.
 	"httpapi":         {[]string{"pbx", "audit", "auth", "directory", "routing", "callflow", "idempotency", "apply", "live", "glance", "httpapi/openapi", "contracts", "regular"}, "it translates the contract for the services; what it lacks belongs into a service"},

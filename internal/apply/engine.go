@@ -18,6 +18,7 @@ import (
 	"github.com/synergycall/pbxportal/internal/pbx"
 	"github.com/synergycall/pbxportal/internal/render"
 	"github.com/synergycall/pbxportal/internal/store"
+	"github.com/synergycall/pbxportal/internal/sums"
 )
 
 // timeout bounds a whole apply. Its steps have much shorter timeouts; this one keeps the lock from being held forever.
@@ -47,7 +48,7 @@ type Engine struct {
 	watch   watchers
 	draft   atomic.Pointer[render.Rendered] // the last draft rendered from the database; the next one reuses unchanged parts
 	place   atomic.Pointer[inPlace]         // the files that were last found in place
-	sums    sums
+	sums    sums.Cache                      // of the files of plans
 
 	standing *glance.Shared[pbx.Standing]
 	compared *glance.Shared[comparison]

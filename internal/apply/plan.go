@@ -19,6 +19,7 @@ import (
 	"github.com/synergycall/pbxportal/internal/pbx"
 	"github.com/synergycall/pbxportal/internal/render"
 	"github.com/synergycall/pbxportal/internal/store"
+	"github.com/synergycall/pbxportal/internal/sums"
 )
 
 // planned is a plan with what the engine needs to carry it out.
@@ -29,7 +30,7 @@ type planned struct {
 	adopted bool // the files in place were not written by an apply
 
 	read func([]pbx.File) (render.Inventory, error) // Engine.read
-	sums *sums                                      // Engine.sums
+	sums *sums.Cache                                // Engine.sums
 	ring int                                        // how long the phone of a user rings, in seconds
 
 	declared []pbx.HostObject // the objects that files beside the portal's define
@@ -567,44 +568,10 @@ func same(a, b []pbx.File) bool {
 func (p *planned) setHash() {
 	h := sha256.New()
 	for _, f := range slices.Concat(p.site.Files, p.files) {
-		fmt.Fprintf(h, "%s %x\n", f.Path, p.sums.of(f))
+		fmt.Fprintf(h, "%s %x\n", f.Path, p.sums.Of(f.Path, f.Content))
 	}
 	fmt.Fprint(h, p.Drift)
 	p.Hash = hex.EncodeToString(h.Sum(nil)[:16])
-}
-
-// sums computes the hashes of files. It caches those of the last contents at each path: one plan and the next have most of them in common.
-type sums struct {
-	mu   sync.Mutex
-	last map[string][]sum // by path, the last one first
-}
-
-type sum struct {
-	content []byte
-	hash    [sha256.Size]byte
-}
-
-// maxSums is how many contents are cached at each path: the one in place and the planned one.
-const maxSums = 2
-
-func (s *sums) of(f pbx.File) [sha256.Size]byte {
-	s.mu.Lock()
-	known := s.last[f.Path]
-	s.mu.Unlock()
-	for _, k := range known {
-		if bytes.Equal(k.content, f.Content) {
-			return k.hash
-		}
-	}
-	now := sum{f.Content, sha256.Sum256(f.Content)}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.last == nil {
-		s.last = map[string][]sum{}
-	}
-	known = s.last[f.Path]
-	s.last[f.Path] = slices.Concat([]sum{now}, known[:min(len(known), maxSums-1)])
-	return now.hash
 }
 
 // inside returns err, or, for an internal error of the database, one whose details are only logged.

@@ -34,7 +34,7 @@ func (t *Tree) Overwrite(save func(path string, content []byte) error) (seen map
 		case err != nil:
 			return nil, fmt.Errorf("cannot read what is behind %s: %w", p.Path, err)
 		}
-		if m, err := t.manifest(s.Current); err != nil || m.Files[p.Name] != fingerprintOf(content) {
+		if m, err := t.manifest(s.Current); err != nil || m.Files[p.Name] != t.fingerprintOf(p.Name, content) {
 			at := p.Path
 			if p.Kind != Linked { // the path had its own content, which is saved under the name of the path
 				at = t.path(generation(s.Current), p.Name)
@@ -111,7 +111,7 @@ func (t *Tree) edits(n int) (map[string][]byte, error) {
 		if err != nil {
 			return nil, err
 		}
-		if m.Files[name] != fingerprintOf(content) {
+		if m.Files[name] != t.fingerprintOf(name, content) {
 			edits[t.path(generation(n), name)] = content
 		}
 	}

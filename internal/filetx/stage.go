@@ -74,7 +74,7 @@ func staging(n int) string { return fmt.Sprintf("gen/.tmp-%06d", n) }
 func (t *Tree) write(dir string, g Generation) error {
 	m := record{g.Number, g.RunID, g.Parent, map[string]fingerprint{}}
 	for name, content := range g.Files {
-		m.Files[name] = fingerprintOf(content)
+		m.Files[name] = t.fingerprintOf(name, content)
 	}
 	text, err := json.MarshalIndent(m, "", "  ")
 	if err != nil {

@@ -4,7 +4,6 @@
 package filetx
 
 import (
-	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -18,6 +17,7 @@ import (
 	"syscall"
 
 	"github.com/synergycall/pbxportal/internal/regular"
+	"github.com/synergycall/pbxportal/internal/sums"
 )
 
 // Tree is a set of files in numbered generations below a folder of its own, of which exactly one is current. Each file is read at a fixed path, a link
@@ -40,6 +40,7 @@ type Tree struct {
 	dir   string
 	links []Link
 	fs    FS
+	sums  sums.Cache // of the files of generations, by their names
 }
 
 // Link is a fixed path and the name of the file, in each generation, that is read there.
@@ -92,7 +93,7 @@ func Open(dir string, links []Link, fsys FS) (*Tree, error) {
 		}
 		paths[l.Path], names[l.Name] = true, true
 	}
-	return &Tree{filepath.Clean(dir), slices.Clone(links), fsys}, nil
+	return &Tree{dir: filepath.Clean(dir), links: slices.Clone(links), fs: fsys}, nil
 }
 
 // TryLock takes the lock of the tree for this caller, across all processes, or reports at once that it is held (busy). It creates the folder of the tree
@@ -208,7 +209,7 @@ func (t *Tree) look() (State, error) {
 		}
 		p := PathState{Link: l, Kind: kind}
 		p.Content, p.Err = t.content(s.Current, p)
-		p.Intact = m.has(l, p.Content, p.Err)
+		p.Intact = t.has(m, l, p.Content, p.Err)
 		s.Paths = append(s.Paths, p)
 	}
 	if s.External, err = t.external(); err != nil {
@@ -249,7 +250,7 @@ func (t *Tree) Read(n int) (Generation, error) {
 		if err != nil && !noFile(err) {
 			return Generation{}, fmt.Errorf("cannot read generation %d: %w", n, err)
 		}
-		if !m.has(l, content, err) {
+		if !t.has(m, l, content, err) {
 			return Generation{}, errors.Join(fmt.Errorf("generation %d: %s %w", n, l.Name, ErrDamaged), err)
 		}
 		if err == nil {
@@ -284,14 +285,14 @@ type record struct {
 	Files  map[string]fingerprint `json:"files"`
 }
 
-// has reports whether the content read of a link's file, or its absence, matches the manifest. err is the error of reading; not existing matches a file
+// has reports whether the content read of a link's file, or its absence, matches a manifest. err is the error of reading; not existing matches a file
 // that the generation lacks.
-func (m record) has(l Link, content []byte, err error) bool {
+func (t *Tree) has(m record, l Link, content []byte, err error) bool {
 	want, named := m.Files[l.Name]
 	if !named {
 		return l.Optional && m.Number > 0 && (errors.Is(err, fs.ErrNotExist) || err == nil && content == nil)
 	}
-	return err == nil && content != nil && want == fingerprintOf(content)
+	return err == nil && content != nil && want == t.fingerprintOf(l.Name, content)
 }
 
 type fingerprint struct {
@@ -299,8 +300,8 @@ type fingerprint struct {
 	Size   int    `json:"size"`
 }
 
-func fingerprintOf(content []byte) fingerprint {
-	sum := sha256.Sum256(content)
+func (t *Tree) fingerprintOf(name string, content []byte) fingerprint {
+	sum := t.sums.Of(name, content)
 	return fingerprint{hex.EncodeToString(sum[:]), len(content)}
 }
 
