@@ -409,9 +409,9 @@ func TestNoGarbageOnTheConsoleCountsAsProofAtLength(t *testing.T) {
 		each            int // the distance between the kinds of garbage that are tried
 	}{
 		{"a socket", false, false, 1},
-		{"a command", false, true, labtest.Soak(12, 1)},
+		{"a command", false, true, labtest.Soak(12, 5)},
 		{"the socket of a real Asterisk", true, false, labtest.Soak(17, 1)},
-		{"a command to a real Asterisk", true, true, labtest.Soak(25, 1)},
+		{"a command to a real Asterisk", true, true, labtest.Soak(25, 5)},
 	} {
 		t.Run(way.name, func(t *testing.T) {
 			t.Parallel()
@@ -419,7 +419,7 @@ func TestNoGarbageOnTheConsoleCountsAsProofAtLength(t *testing.T) {
 			for g, garble := range slices.Sorted(maps.Keys(garbles())) {
 				for s, state := range slices.Sorted(maps.Keys(states)) {
 					for c, scope := range slices.Sorted(maps.Keys(scopes())) {
-						// make test tries each kind once, with alternating states and scopes; make soak tries all combinations.
+						// make test tries each kind once, with alternating states and scopes; make soak tries all combinations of the kinds that are tried.
 						if g%way.each != 0 && !(way.command && readable(garble)) || !labtest.Soak(s == g%len(states) && c == g%len(scopes()), true) {
 							continue
 						}
