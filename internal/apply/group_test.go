@@ -1,6 +1,7 @@
 package apply_test
 
 import (
+	"context"
 	"slices"
 	"strings"
 	"testing"
@@ -12,6 +13,7 @@ import (
 	"github.com/synergycall/pbxportal/internal/apply"
 	"github.com/synergycall/pbxportal/internal/pbx"
 	"github.com/synergycall/pbxportal/internal/render"
+	"github.com/synergycall/pbxportal/internal/store"
 )
 
 // deploy renders the users of the database, as changed by change, with these ring groups, and deploys them as a revision.
@@ -153,5 +155,38 @@ func TestARenumberedUserIsOneChangeThatNamesThePhoneToSetUpAgain(t *testing.T) {
 	})
 	if c := run.Plan.Changes; err != nil || len(c) != 2 || c[0].Kind != pbx.Removed || c[1].Kind != pbx.Added {
 		t.Errorf("changes %v, error %v", run.Plan.Changes, err)
+	}
+}
+
+func TestAPlanNamesARingGroupThatTheDatabaseNoLongerHas(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, &script{})
+	group := ringGroup("600", 20)
+	group.Members = []pbx.UserID{f.create(t).ID}
+	i := pbx.Item{Meta: pbx.Meta{ID: pbx.ThingID(uuid.NewString()), TenantID: pbx.DefaultTenant, Kind: pbx.KindRingGroup, Name: "Sales"}, Body: &group}
+	in := func(do func(ctx context.Context, tx *store.Tx, now time.Time) error) {
+		t.Helper()
+		if err := f.store.InTx(t.Context(), func(ctx context.Context, tx *store.Tx) error { return do(ctx, tx, time.Now()) }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	in(func(ctx context.Context, tx *store.Tx, now time.Time) (err error) {
+		i, err = tx.PutItem(ctx, i, now, pbx.ItemEvent(ctx, now, i, nil, i.Facts()))
+		return err
+	})
+	f.apply(t, apply.Request{TriggeredBy: "test"})
+	in(func(ctx context.Context, tx *store.Tx, now time.Time) error {
+		return tx.DeleteItem(ctx, i, now, pbx.ItemEvent(ctx, now, i, i.Facts(), nil))
+	})
+	plan, err := f.engine.Plan(t.Context())
+	want := pbx.Change{Kind: pbx.Removed, Owner: pbx.Thing{Kind: pbx.KindRingGroup, Key: i.Key()}, Name: "Sales"}
+	if err != nil || !slices.ContainsFunc(plan.Changes, func(c pbx.Change) bool { return cmp.Equal(c, want) }) {
+		t.Errorf("the plan has %+v, error %v", plan.Changes, err)
+	}
+	if len(plan.Behaviour) != 1 || !strings.HasPrefix(plan.Behaviour[0], "600 Sales is removed") {
+		t.Errorf("calls: %q", plan.Behaviour)
+	}
+	if run := f.apply(t, apply.Request{TriggeredBy: "test"}); !slices.ContainsFunc(run.Plan.Changes, func(c pbx.Change) bool { return cmp.Equal(c, want) }) {
+		t.Errorf("the apply has %+v", run.Plan.Changes)
 	}
 }

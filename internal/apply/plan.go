@@ -33,6 +33,8 @@ type planned struct {
 	sums *sums.Cache                                // Engine.sums
 	ring int                                        // how long the phone of a user rings, in seconds
 
+	deleted func() map[pbx.Thing]string // Engine.deletedNames
+
 	declared []pbx.HostObject // the objects that files beside the portal's define
 	draft
 
@@ -127,6 +129,7 @@ func (e *Engine) compareRunning(ctx context.Context) (c comparison) {
 // revision, the apply adopts the existing files as the first one.
 func (e *Engine) plan(ctx context.Context, wanted func() (draft, error), id pbx.RunID) (*planned, error) {
 	p := &planned{read: e.read, sums: &e.sums, ring: e.options.RingTimeout}
+	p.deleted = sync.OnceValue(func() map[pbx.Thing]string { return e.deletedNames(ctx) })
 	var declared, running []pbx.HostObject
 	counted := async(func() (err error) { // the database and the disk, concurrently
 		p.last, err = e.store.LastRevision(ctx)
@@ -299,7 +302,22 @@ func (p *planned) setChanges(from render.Inventory) {
 	p.Effects = pbx.EffectsOf(p.Changes)
 }
 
-// nameThings fills in names that the database has: those of items, and of users whose files have none, as they are disabled.
+// maxDeletedNames is how many of the last deletions of each kind are searched for the name of an item that an apply removes.
+const maxDeletedNames = 1000
+
+// deletedNames returns the names of deleted items, from the audit trail. If it cannot be read, plans have these items without names.
+func (e *Engine) deletedNames(ctx context.Context) map[pbx.Thing]string {
+	names := map[pbx.Thing]string{}
+	for _, kind := range pbx.Kinds() {
+		deletions, _ := e.store.EventsBefore(ctx, store.EventQuery{Action: string(kind) + ".delete"}, 0, maxDeletedNames)
+		for _, d := range deletions {
+			names[pbx.Thing{Kind: kind, Key: d.Event.Before["key"]}] = d.Event.Object.Name
+		}
+	}
+	return names
+}
+
+// nameThings fills in names that the files do not have: those of items, and of users whose files have none, as they are disabled.
 func (p *planned) nameThings() {
 	var names map[pbx.Thing]string
 	for i := range p.Changes {
@@ -319,6 +337,9 @@ func (p *planned) nameThings() {
 			}
 		}
 		p.Changes[i].Name = names[p.Changes[i].Owner]
+		if c := &p.Changes[i]; c.Name == "" && c.Kind == pbx.Removed {
+			c.Name = p.deleted()[c.Owner]
+		}
 	}
 }
 
@@ -359,6 +380,11 @@ func (p *planned) setBehaviour(from render.Inventory) {
 	before, ok := from.Model(p.model)
 	if !ok {
 		return
+	}
+	for i := range before.Items {
+		if m := &before.Items[i].Meta; m.Name == "" {
+			m.Name = p.deleted()[pbx.Thing{Kind: m.Kind, Key: m.Key()}]
+		}
 	}
 	for _, d := range callflow.Compare(before, p.model, touched, p.ring, maxBehaviour) {
 		p.Behaviour = append(p.Behaviour, d.String())

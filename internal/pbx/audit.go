@@ -84,6 +84,7 @@ func ItemEvent(ctx context.Context, at time.Time, i Item, before, after Facts) A
 		verb = ".create"
 	case after == nil:
 		verb = ".delete"
+		before["key"] = i.Key() // names the item in a plan that removes it from the files
 	default:
 		before, after = Differing(before, after)
 	}
