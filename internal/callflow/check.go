@@ -219,7 +219,7 @@ func (g *graph) tooLong() []Fault {
 		}
 		faults = append(faults, Fault{
 			TooLong, things, "",
-			fmt.Sprintf("A call to %s that is not answered would come to %d things one after the other, and ends after %d. Let it go on to fewer.",
+			fmt.Sprintf("A call to %s that is not answered would come to %d objects one after the other, and ends after %d. Let it go on to fewer.",
 				g.thing(things[0]), length[n], maxHops),
 		})
 	}

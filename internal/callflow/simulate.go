@@ -155,7 +155,7 @@ func (w *walk) begin() (to pbx.Destination, ok bool) {
 	r, ok := find(w.model, w.request.Dial)
 	if !ok { // no step of the dialplan is reached
 		w.end(Thing{Number: w.request.Dial}, causeUnallocated)
-		w.because(Thing{Number: w.request.Dial}, "number", "No user and no item has the number "+strconv.Quote(w.request.Dial)+".")
+		w.because(Thing{Number: w.request.Dial}, "number", "No user and no other object has the number "+strconv.Quote(w.request.Dial)+".")
 		return pbx.Destination{}, false
 	}
 	w.because(w.thing(r), "number", fmt.Sprintf("%s is the number of %s.", w.request.Dial, w.thing(r).Name))
@@ -184,7 +184,7 @@ func (w *walk) enter(to pbx.Destination) (next pbx.Destination, ok bool) {
 	}
 	if w.hops++; w.hops > maxHops {
 		w.taken = append(w.taken, "loop")
-		w.because(t, "", fmt.Sprintf("A call comes to at most %d things one after the other.", maxHops))
+		w.because(t, "", fmt.Sprintf("A call comes to at most %d objects one after the other.", maxHops))
 		w.end(t, causeLoop)
 		return next, false
 	}

@@ -58,10 +58,10 @@ func TestDoctorComparesReferencesAndNumbersWithUsersAndThings(t *testing.T) {
 			}
 		}
 	}
-	const good = "ok       references and numbers: those of all users and things"
+	const good = "ok       references and numbers: those of all users and other objects"
 	doctor("as made", good)
 	storetest.Execute(t, url, `DELETE FROM thing_refs WHERE ordinal = 1; UPDATE numbers SET number = '4711' WHERE number = '600'`)
-	doctor("changed", "broken   references and numbers: not as the users and things have them: a reference in members of the ring group g1 (", "the number 4711; the number 600",
+	doctor("changed", "broken   references and numbers: not as the users and other objects have them: a reference in members of the ring group g1 (", "the number 4711; the number 600",
 		"→ run pbxportal migrate, which")
 	if out := s.must(t, "migrate"); !strings.Contains(out, "Wrote 3 rows of references and numbers again") {
 		t.Errorf("migrate: %s", out)

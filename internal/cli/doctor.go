@@ -72,11 +72,17 @@ func (*doctorCommand) Run(ctx context.Context, a *app) error {
 }
 
 func (a *app) printFindings(findings []node.Finding, broken, beside int) {
+	said := map[string]bool{}
 	for _, f := range findings {
 		fmt.Fprintf(a.stdout, "%-8s %s: %s\n", f.Grade, f.Subject, f.Detail)
-		if f.Fix != "" {
+		switch {
+		case f.Fix == "":
+		case said[f.Fix]:
+			fmt.Fprintln(a.stdout, "         → as above")
+		default:
 			fmt.Fprintf(a.stdout, "         → %s\n", f.Fix)
 		}
+		said[f.Fix] = true
 	}
 	switch broken {
 	case 0:
@@ -229,7 +235,7 @@ func (p *portal) examineTrail(ctx context.Context) node.Finding {
 
 // examineThings compares the references and numbers in the database with the users and things that they follow from.
 func (p *portal) examineThings(ctx context.Context, ready bool) node.Finding {
-	f := node.Finding{Subject: "references and numbers", Grade: node.Good, Detail: "those of all users and things"}
+	f := node.Finding{Subject: "references and numbers", Grade: node.Good, Detail: "those of all users and other objects"}
 	if !ready {
 		f.Detail = "not examined: the database does not answer, or has no tables yet"
 		return f
@@ -246,8 +252,8 @@ func (p *portal) examineThings(ctx context.Context, ready bool) node.Finding {
 		f.Grade, f.Detail = node.Bad, fewOf(contradictions)
 		f.Fix = "change one of them: pbxportal " + setCommands() + "; then run pbxportal migrate"
 	case len(rows) > 0:
-		f.Grade, f.Detail = node.Bad, "not as the users and things have them: "+fewOf(rows)
-		f.Fix = "run pbxportal migrate, which writes them again from the users and things"
+		f.Grade, f.Detail = node.Bad, "not as the users and other objects have them: "+fewOf(rows)
+		f.Fix = "run pbxportal migrate, which writes them again from the users and other objects"
 	}
 	return f
 }

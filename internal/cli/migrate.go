@@ -59,7 +59,7 @@ func (c *migrateCommand) Run(ctx context.Context, a *app) error {
 		fmt.Fprintf(a.stdout, "Added hashes to %d users: damage to their rows is now noticed.\n", covered)
 	}
 	if derived > 0 {
-		fmt.Fprintf(a.stdout, "Wrote %d rows of references and numbers again, which were not those of the users and things.\n", derived)
+		fmt.Fprintf(a.stdout, "Wrote %d rows of references and numbers again, which were not those of the users and other objects.\n", derived)
 	}
 	if did.Rows > 0 {
 		fmt.Fprintf(a.stdout, "Encrypted plaintext secrets in %d rows.\n", did.Rows)

@@ -28,6 +28,9 @@ func TestUsersAndRingGroupsAreChangedByWhatIsGivenAlone(t *testing.T) {
 	if out := s.must(t, "user", "list"); !strings.Contains(out, "Anna Schmidt (disabled)") {
 		t.Errorf("user list prints\n%s", out)
 	}
+	if out := s.must(t, "user", "list", "--json"); strings.Count(out, `"enabled": true`) != 2 || strings.Count(out, `"enabled": false`) != 1 {
+		t.Errorf("user list prints\n%s", out)
+	}
 	if out := s.must(t, "user", "show", "4321"); !strings.Contains(out, "disabled") {
 		t.Errorf("user show prints\n%s", out)
 	}
@@ -78,6 +81,12 @@ func TestUsersAndRingGroupsAreChangedByWhatIsGivenAlone(t *testing.T) {
 		if code, out, errs := s.run(t, strings.Fields(args)...); code != want.code || !strings.Contains(errs, want.text) {
 			t.Errorf("%s: exit code %d, want %d\n%s%s", args, code, want.code, out, errs)
 		}
+	}
+	if out := s.must(t, "user", "delete", "4321"); !strings.Contains(out, `No longer listed in ring group "Sales" (members).`) {
+		t.Errorf("the deletion of a member prints\n%s", out)
+	}
+	if gone := decode(t, s.must(t, "user", "delete", "1000", "--json")); gone["message"] != "user deleted; extension 1000 is free again, and the next apply removes it from Asterisk" {
+		t.Errorf("the deletion of a user who is no member: %v", gone)
 	}
 	s.must(t, "ring-group", "delete", "7000")
 	if out := s.must(t, "ring-group", "list", "--find", "night"); !strings.Contains(out, "No ring groups") {

@@ -197,17 +197,23 @@ func (c *userDeleteCommand) Run(ctx context.Context, a *app, p *portal) error {
 	if err != nil {
 		return err
 	}
-	if u, err = p.directory.Delete(ctx, pbx.DefaultTenant, u.ID); err != nil {
+	deleted, err := p.directory.Delete(ctx, pbx.DefaultTenant, u.ID)
+	if err != nil {
 		return err
 	}
 	if a.json {
-		return a.printJSON(httpapi.DeletedUserJSON(u))
+		return a.printJSON(httpapi.DeletedUserJSON(deleted))
 	}
+	u = deleted.User
 	address := ""
 	if u.Email != "" {
 		address = " <" + oneLine(u.Email) + ">"
 	}
-	fmt.Fprintf(a.stdout, "Deleted %s%s; extension %d is free.\nThe phone works until the next apply: run pbxportal apply.\n", oneLine(u.Name), address, u.Extension.Number)
+	fmt.Fprintf(a.stdout, "Deleted %s%s; extension %d is free.\n", oneLine(u.Name), address, u.Extension.Number)
+	if deleted.Left != nil {
+		fmt.Fprintf(a.stdout, "No longer listed in %s.\n", pbx.UseText(deleted.Left))
+	}
+	fmt.Fprintln(a.stdout, "The phone works until the next apply: run pbxportal apply.")
 	return nil
 }
 

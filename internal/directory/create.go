@@ -157,7 +157,7 @@ func (d *Directory) exhausted(used, host int) error {
 	if host > 0 {
 		return &pbx.Error{
 			Kind: pbx.KindConflict, Code: pbx.CodePoolExhausted,
-			Msg: fmt.Sprintf("no extension number from %d to %d is free: %d of %d are in use by users and other things, and Asterisk's own configuration has %d of the rest: "+
+			Msg: fmt.Sprintf("no extension number from %d to %d is free: %d of %d are in use by users and other objects, and Asterisk's own configuration has %d of the rest: "+
 				"see with pbxportal plan which they are and rename or remove some of them there, or delete a user who is no longer needed",
 				pbx.FirstNumber, pbx.LastNumber, used, pbx.PoolSize, host),
 		}

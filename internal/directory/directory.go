@@ -148,30 +148,37 @@ func (d *Directory) List(ctx context.Context, tenant pbx.TenantID, q Query) (Pag
 	return Page{Users: found.Users, Next: found.Next.Number}, err
 }
 
-// Delete deletes a user, releases the number, and returns the user as it was. Things that list the user as one of several no longer do, with an event
-// each. KindNotFound if the tenant has none with that id; KindConflict with CodeInUse if a thing needs the user.
-func (d *Directory) Delete(ctx context.Context, tenant pbx.TenantID, id pbx.UserID) (deleted pbx.User, err error) {
+// Deleted is a user who was deleted, as the user was.
+type Deleted struct {
+	pbx.User
+	Left []pbx.Use // the fields that listed the user as one of several, and no longer do
+}
+
+// Delete deletes a user and releases the number. Things that list the user as one of several no longer do, with an event each. KindNotFound if the tenant has none with that id; KindConflict with CodeInUse if a thing needs the user.
+func (d *Directory) Delete(ctx context.Context, tenant pbx.TenantID, id pbx.UserID) (Deleted, error) {
 	return d.DeleteVersion(ctx, tenant, id, 0)
 }
 
 // DeleteVersion does what Delete does if the user is at the version ifMatch, which the caller read; 0 matches any. KindConflict with CodeChangedMeanwhile if
 // the user is at another one.
-func (d *Directory) DeleteVersion(ctx context.Context, tenant pbx.TenantID, id pbx.UserID, ifMatch int64) (deleted pbx.User, err error) {
+func (d *Directory) DeleteVersion(ctx context.Context, tenant pbx.TenantID, id pbx.UserID, ifMatch int64) (deleted Deleted, err error) {
 	err = d.withUser(ctx, tenant, id, pbx.ActionUserDelete, func(ctx context.Context, tx *store.Tx, u pbx.User, now time.Time, event pbx.AuditEvent, facts pbx.Facts) error {
 		if ifMatch != 0 && ifMatch != u.Version {
 			return pbx.ChangedMeanwhile(pbx.KindUser)
 		}
-		deleted, event.Before = u, facts
-		return remove(ctx, tx, u, now, event)
+		event.Before = facts
+		left, err := remove(ctx, tx, u, now, event)
+		deleted = Deleted{u, left}
+		return err
 	})
 	return deleted, err
 }
 
-// remove deletes a user, and takes the user out of things that list several.
-func remove(ctx context.Context, tx *store.Tx, u pbx.User, now time.Time, event pbx.AuditEvent) error {
+// remove deletes a user, takes the user out of things that list several, and returns where these did.
+func remove(ctx context.Context, tx *store.Tx, u pbx.User, now time.Time, event pbx.AuditEvent) (left []pbx.Use, err error) {
 	uses, err := tx.UsedBy(ctx, pbx.Ref{Kind: pbx.KindUser, ID: string(u.ID)})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	var needed []pbx.Use
 	done := map[pbx.ThingID]bool{}
@@ -181,7 +188,7 @@ func remove(ctx context.Context, tx *store.Tx, u pbx.User, now time.Time, event 
 		}
 		i, ok, err := tx.Item(ctx, u.TenantID, use.Kind, use.ID)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		without := i
 		if ok {
@@ -192,14 +199,15 @@ func remove(ctx context.Context, tx *store.Tx, u pbx.User, now time.Time, event 
 			continue
 		}
 		if _, err := tx.PutItem(ctx, without, now, pbx.ItemEvent(ctx, now, i, i.Facts(), without.Facts())); err != nil {
-			return err
+			return nil, err
 		}
+		left = append(left, use)
 		done[use.ID] = true
 	}
 	if needed != nil { // undoes the rest
-		return pbx.InUse(pbx.KindUser, u.Name, needed)
+		return nil, pbx.InUse(pbx.KindUser, u.Name, needed)
 	}
-	return tx.DeleteUser(ctx, u, now, event)
+	return left, tx.DeleteUser(ctx, u, now, event)
 }
 
 func noUser(id pbx.UserID) error {

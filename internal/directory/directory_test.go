@@ -222,7 +222,7 @@ func TestAPoolExhaustedByTheHostIsReportedAsSuch(t *testing.T) {
 			t.Errorf("the first user gets %d, error %v", u.Extension.Number, err)
 		}
 		_, err := d.Create(t.Context(), pbx.DefaultTenant, newUser(2))
-		if pbx.CodeOf(err) != pbx.CodePoolExhausted || !strings.Contains(err.Error(), "1 of 1000 are in use by users and other things, and Asterisk's own configuration has 999 of the rest") || !strings.Contains(err.Error(), "pbxportal plan") {
+		if pbx.CodeOf(err) != pbx.CodePoolExhausted || !strings.Contains(err.Error(), "1 of 1000 are in use by users and other objects, and Asterisk's own configuration has 999 of the rest") || !strings.Contains(err.Error(), "pbxportal plan") {
 			t.Errorf("the second: %v", err)
 		}
 		if looks != 2 {

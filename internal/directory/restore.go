@@ -80,7 +80,7 @@ func (d *Directory) Restore(ctx context.Context, tenant pbx.TenantID, r pbx.Revi
 			}
 			facts["revision"] = strconv.Itoa(r.Revision)
 			event.Before = facts
-			if err := remove(ctx, tx, u, now, event); err != nil {
+			if _, err := remove(ctx, tx, u, now, event); err != nil {
 				return err
 			}
 			done.Deleted = append(done.Deleted, u)
@@ -90,6 +90,10 @@ func (d *Directory) Restore(ctx context.Context, tenant pbx.TenantID, r pbx.Revi
 				return err
 			}
 			done.Changed = append(done.Changed, then)
+		}
+		version, err := tx.UnusedUserVersion(ctx) // the id was in use: what a client read of the user then must not match again
+		if err != nil {
+			return err
 		}
 		var added []store.NewUser
 		for _, n := range slices.Sorted(maps.Keys(missing)) {
@@ -105,7 +109,7 @@ func (d *Directory) Restore(ctx context.Context, tenant pbx.TenantID, r pbx.Revi
 			if err := numberFree(ctx, tx, tenant, n); err != nil {
 				return err
 			}
-			u, err := d.deletedUser(ctx, now, deletion, n, missing[n], r.Revision)
+			u, err := d.deletedUser(ctx, now, deletion, version, n, missing[n], r.Revision)
 			if err != nil {
 				return err
 			}
@@ -199,11 +203,11 @@ func (d *Directory) each(ctx context.Context, action string, since time.Time, ta
 	}
 }
 
-// deletedUser returns the user of the event of a deletion, to be created again with this number and secret.
-func (d *Directory) deletedUser(ctx context.Context, now time.Time, deletion pbx.AuditEvent, n pbx.Number, secret pbx.Secret, revision int) (store.NewUser, error) {
+// deletedUser returns the user of the event of a deletion, to be created again with this version, number and secret.
+func (d *Directory) deletedUser(ctx context.Context, now time.Time, deletion pbx.AuditEvent, version int64, n pbx.Number, secret pbx.Secret, revision int) (store.NewUser, error) {
 	u := pbx.User{
 		ID: pbx.UserID(deletion.Object.ID), TenantID: pbx.TenantID(deletion.Before["tenant_id"]), Name: deletion.Before["name"], Email: deletion.Before["email"], CreatedAt: now,
-		Version: 1, UpdatedAt: now,
+		Version: version, UpdatedAt: now,
 		Extension: pbx.Extension{ID: pbx.ExtensionID(uuid.NewString()), Number: n, Secret: secret, CreatedAt: now},
 	}
 	event, facts, err := d.event(ctx, now, pbx.ActionUserCreate, u)

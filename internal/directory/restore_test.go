@@ -271,3 +271,30 @@ func TestUsersWhoWereChangedSinceARevisionGetTheirNumbersBackAndNoneOfThemIsDele
 		}
 	})
 }
+
+// An If-Match with a version that a client read before the user was deleted must not match the restored one.
+func TestARestoredUserHasAVersionThatTheUserNeverHad(t *testing.T) {
+	t.Parallel()
+	storetest.Each(t, func(t *testing.T, url string) {
+		p := newPast(t, url)
+		for range 2 { // the second time it is deleted and restored once more
+			last := p.list()[0].Version
+			for range 3 {
+				u, err := p.NewSecret(t.Context(), pbx.DefaultTenant, p.users[0].ID, last)
+				if err != nil {
+					t.Fatal(err)
+				}
+				last, p.revision.Secrets[1000] = u.Version, u.Extension.Secret
+			}
+			p.revision.At = time.Now()
+			p.remove(p.users[0])
+			p.restore()
+			if u := p.list()[0]; u.ID != p.users[0].ID || u.Version <= last {
+				t.Errorf("the user %s has the version %d, and had %d", u.ID, u.Version, last)
+			}
+			if _, err := p.DeleteVersion(t.Context(), pbx.DefaultTenant, p.users[0].ID, last); pbx.CodeOf(err) != pbx.CodeChangedMeanwhile {
+				t.Errorf("a deletion with the version from before: error %v", err)
+			}
+		}
+	})
+}

@@ -13,8 +13,12 @@ import (
 // userSize is an estimate of the JSON size of a user, so that the buffer of a list seldom grows.
 const userSize = 400
 
-// appendUserList appends a UserList of the contract, byte for byte as encoding/json encodes the generated type.
-func appendUserList(b []byte, p directory.Page) []byte {
+// appendUserList appends a UserList of the contract as the paths at the root have it: without whether users are enabled, which clients of these do not know.
+func appendUserList(b []byte, p directory.Page) []byte { return appendUserListWith(b, p, false) }
+
+// appendUserListWith appends a UserList of the contract, byte for byte as encoding/json encodes the generated type; with is whether its users have the field
+// enabled.
+func appendUserListWith(b []byte, p directory.Page, with bool) []byte {
 	b = slices.Grow(b, len(p.Users)*userSize+64)
 	b = append(b, '{')
 	if p.Next != 0 {
@@ -27,17 +31,24 @@ func appendUserList(b []byte, p directory.Page) []byte {
 		if i > 0 {
 			b = append(b, ',')
 		}
-		b = appendUser(b, u)
+		b = appendUserWith(b, u, with)
 	}
 	return append(b, "]}\n"...)
 }
 
-// appendUser appends a User of the contract. SIP secrets leave the program over HTTP only here.
-func appendUser(b []byte, u pbx.User) []byte {
+// appendUser appends a User of the contract as the paths at the root have it.
+func appendUser(b []byte, u pbx.User) []byte { return appendUserWith(b, u, false) }
+
+// appendUserWith appends a User of the contract; with is whether it has the field enabled. SIP secrets leave the program over HTTP only here.
+func appendUserWith(b []byte, u pbx.User, with bool) []byte {
 	b = append(b, `{"created_at":"`...)
 	b = appendTime(b, u.CreatedAt)
 	b = append(b, `","email":`...)
 	b = appendString(b, u.Email)
+	if with {
+		b = append(b, `,"enabled":`...)
+		b = strconv.AppendBool(b, !u.Disabled)
+	}
 	b = append(b, `,"extension":{"caller_name":`...)
 	b = appendString(b, pbx.CallerName(u.Name))
 	b = append(b, `,"created_at":"`...)

@@ -12,11 +12,11 @@ import (
 
 // The functions of this file return values in the form of the contract, for commands with --json.
 
-// RootUserJSON returns a user in the form of the paths at the root, with the secret.
-func RootUserJSON(u pbx.User) json.RawMessage { return appendUser(nil, u) }
+// RootUserJSON returns a user in the form of the paths at the root, with the secret and whether the user is enabled.
+func RootUserJSON(u pbx.User) json.RawMessage { return appendUserWith(nil, u, true) }
 
-// RootUsersJSON returns a list of users in the form of the paths at the root, with secrets.
-func RootUsersJSON(p directory.Page) json.RawMessage { return appendUserList(nil, p) }
+// RootUsersJSON returns a list of users, each as RootUserJSON does.
+func RootUsersJSON(p directory.Page) json.RawMessage { return appendUserListWith(nil, p, true) }
 
 // UserJSON returns a user without the secret.
 func UserJSON(u pbx.User) openapi.UserV1 { return toUserV1(u) }
@@ -25,7 +25,7 @@ func UserJSON(u pbx.User) openapi.UserV1 { return toUserV1(u) }
 func UserWithSecretJSON(u pbx.User) openapi.UserWithSecret { return newUserWithSecret(u) }
 
 // DeletedUserJSON returns the response to the deletion of a user.
-func DeletedUserJSON(u pbx.User) openapi.DeletedUser { return toDeletedUser(u) }
+func DeletedUserJSON(u directory.Deleted) openapi.DeletedUser { return toDeletedUser(u) }
 
 // RestoredUsersJSON returns what was changed to restore the users of a revision.
 func RestoredUsersJSON(r directory.Restored) openapi.RestoredUsers { return toRestored(r) }

@@ -117,6 +117,15 @@ func toPlanSummary(p pbx.Plan) openapi.PlanSummary {
 			s.Changed++
 		}
 	}
+	others := map[string]int{}
+	for _, c := range p.ThingChanges() {
+		if c.Owner.Kind != pbx.KindLibrary { // it follows from the others
+			others[string(c.Owner.Kind)]++
+		}
+	}
+	if len(others) > 0 {
+		s.Others = &others
+	}
 	return s
 }
 

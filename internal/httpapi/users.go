@@ -57,9 +57,13 @@ func (a *api) DeleteUser(ctx context.Context, r openapi.DeleteUserRequestObject)
 	return openapi.DeleteUser200JSONResponse(toDeletedUser(u)), nil
 }
 
-func toDeletedUser(u pbx.User) openapi.DeletedUser {
+func toDeletedUser(u directory.Deleted) openapi.DeletedUser {
+	message := fmt.Sprintf("user deleted; extension %d is free again, and the next apply removes it from Asterisk", u.Extension.Number)
+	if u.Left != nil {
+		message += "; no longer listed in " + pbx.UseText(u.Left)
+	}
 	return openapi.DeletedUser{
-		Message:       fmt.Sprintf("user deleted; extension %d is free again, and the next apply removes it from Asterisk", u.Extension.Number),
+		Message:       message,
 		DeletedUserID: string(u.ID), FreedExtension: int(u.Extension.Number),
 	}
 }

@@ -209,3 +209,22 @@ func TestAnExtensionNumberIsReadInTheOneFormInWhichItIsWritten(t *testing.T) {
 		}
 	}
 }
+
+func TestAPlanIsSummarisedByKind(t *testing.T) {
+	t.Parallel()
+	group := func(kind pbx.ChangeKind, key string) pbx.Change {
+		return pbx.Change{Kind: kind, Owner: pbx.Thing{Kind: pbx.KindRingGroup, Key: key}}
+	}
+	for want, changes := range map[string][]pbx.Change{
+		"":                     {{Kind: pbx.Added, Owner: pbx.Thing{Kind: pbx.KindLibrary, Key: "1"}}},
+		"1 ring group changed": {group(pbx.Changed, "g1")},
+		"1 user added, 2 ring groups removed, 2 users removed": {
+			{Kind: pbx.Removed, Number: 1000}, {Kind: pbx.Removed, Number: 1001, Owner: pbx.Thing{Kind: pbx.KindUser, Key: "1001"}}, {Kind: pbx.Added, Number: 1002},
+			group(pbx.Removed, "g1"), group(pbx.Removed, "g2"),
+		},
+	} {
+		if got := (pbx.Plan{Changes: changes}).Summary(); got != want {
+			t.Errorf("%v is summarised as %q, want %q", changes, got, want)
+		}
+	}
+}

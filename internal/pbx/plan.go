@@ -3,6 +3,7 @@ package pbx
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -171,6 +172,26 @@ func (p Plan) UserChanges() []Change {
 // ThingChanges returns the changes of things other than users.
 func (p Plan) ThingChanges() []Change {
 	return slices.DeleteFunc(slices.Clone(p.Changes), func(c Change) bool { return c.Number != 0 })
+}
+
+// Summary returns what an apply changes as a text says it, by kind: "2 users added, 1 ring group changed"; "" for nothing.
+func (p Plan) Summary() string {
+	numbers := map[string]int{}
+	for _, c := range p.Changes {
+		kind := cmp.Or(c.Owner.Kind, KindUser)
+		if kind != KindLibrary {
+			numbers[string(c.Kind)+" "+words(kind)]++
+		}
+	}
+	var parts []string
+	for _, which := range slices.Sorted(maps.Keys(numbers)) {
+		how, kind, _ := strings.Cut(which, " ")
+		if numbers[which] > 1 {
+			kind += "s"
+		}
+		parts = append(parts, fmt.Sprintf("%d %s %s", numbers[which], kind, how))
+	}
+	return strings.Join(parts, ", ")
 }
 
 // Edited reports whether managed files were replaced or removed externally, so that an apply with force can overwrite them.

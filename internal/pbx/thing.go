@@ -109,8 +109,8 @@ func NumberTaken(field, number string, by Holder) *Error {
 	}
 }
 
-// InUse returns the error of a user or an item that cannot be deleted, as other items refer to it.
-func InUse(kind ThingKind, name string, uses []Use) *Error {
+// UseText returns uses as a text says them, the first ones of many: `ring group "Sales" (members), and 2 more`.
+func UseText(uses []Use) string {
 	const most = 5
 	var by []string
 	for _, u := range uses[:min(most, len(uses))] {
@@ -119,9 +119,14 @@ func InUse(kind ThingKind, name string, uses []Use) *Error {
 	if more := len(uses) - most; more > 0 {
 		by = append(by, fmt.Sprintf("and %d more", more))
 	}
+	return strings.Join(by, ", ")
+}
+
+// InUse returns the error of a user or an item that cannot be deleted, as other items refer to it.
+func InUse(kind ThingKind, name string, uses []Use) *Error {
 	return &Error{
 		Kind: KindConflict, Code: CodeInUse, Uses: uses,
-		Msg: fmt.Sprintf("the %s %q is in use by %s; nothing was changed: change or delete these first", words(kind), name, strings.Join(by, ", ")),
+		Msg: fmt.Sprintf("the %s %q is in use by %s; nothing was changed: change or delete these first", words(kind), name, UseText(uses)),
 	}
 }
 

@@ -182,7 +182,7 @@ func (s *Store) CoverUsers(ctx context.Context, accept *pbx.AuditEvent) (n int, 
 	}
 	items, err := s.differingItems(ctx, accept != nil)
 	if err != nil {
-		return 0, s.fault("examine the things", err)
+		return 0, s.fault("examine the objects", err)
 	}
 	if accept != nil {
 		if err = s.InTx(ctx, func(ctx context.Context, tx *Tx) error { return tx.acceptCounts(ctx, *accept) }); err != nil {

@@ -44,7 +44,7 @@ func (s *Store) Items(ctx context.Context, tenant pbx.TenantID) ([]pbx.Item, err
 	last := s.items.Load()
 	now, err := readItems(ctx, s.read, tenant, last)
 	if err != nil {
-		return nil, s.fault("list things", err)
+		return nil, s.fault("list objects", err)
 	}
 	if now != last {
 		s.items.Store(now)
@@ -103,7 +103,7 @@ func readItems(ctx context.Context, from querier, tenant pbx.TenantID, last *ite
 			before = now.version
 			continue
 		}
-		return nil, damaged(fmt.Sprintf("%d things are found as the portal wrote them, and it wrote %d", hashed, covered))
+		return nil, damaged(fmt.Sprintf("%d objects are found as the portal wrote them, and it wrote %d", hashed, covered))
 	}
 }
 
@@ -154,7 +154,7 @@ func (s *Store) Item(ctx context.Context, tenant pbx.TenantID, kind pbx.ThingKin
 	ctx, cancel := context.WithTimeout(ctx, QueryTimeout)
 	defer cancel()
 	i, ok, err = oneItem(ctx, s.read, tenant, kind, id)
-	return i, ok, s.fault("read a thing", err)
+	return i, ok, s.fault("read an object", err)
 }
 
 // Item returns one item, which the caller may modify; ok is false if the tenant has none of this kind with this id.
@@ -184,7 +184,7 @@ func scanStoredItem(r row) (i storedItem, err error) {
 	err = r.Scan((*string)(&i.ID), (*string)(&i.TenantID), (*string)(&i.Kind), &i.Short, &i.Name, &i.body, &i.Version, &i.CreatedAt, &i.UpdatedAt, &i.hash, &i.covered)
 	i.CreatedAt, i.UpdatedAt = i.CreatedAt.UTC(), i.UpdatedAt.UTC()
 	if malformed(err) {
-		return i, damaged("a value in the row of a thing has a form that is never written")
+		return i, damaged("a value in the row of an object has a form that is never written")
 	}
 	return i, err
 }
@@ -199,7 +199,7 @@ func (i *storedItem) check() error {
 	}
 	i.Body = pbx.NewBody(i.Kind)
 	if i.Body == nil || json.Unmarshal([]byte(i.body), i.Body) != nil {
-		return damaged(fmt.Sprintf("the row of the thing %q has a kind or body that is never written", i.ID))
+		return damaged(fmt.Sprintf("the row of the object %q has a kind or body that is never written", i.ID))
 	}
 	return nil
 }
@@ -402,7 +402,7 @@ func (s *Store) modelVersion(ctx context.Context) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, QueryTimeout)
 	defer cancel()
 	version, err := scanText(s.read.QueryRowContext(ctx, `SELECT CAST(u.version AS text) || ' ' || CAST(t.version AS text) FROM users_version u CROSS JOIN things_version t`))
-	return version, s.fault("read the version of users and things", err)
+	return version, s.fault("read the version of users and other objects", err)
 }
 
 // Model returns the tenant's users and items. Callers must not modify them.

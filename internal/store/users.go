@@ -342,12 +342,12 @@ func (t *Tx) InUse(ctx context.Context, first, last pbx.Number) (used, host int,
 }
 
 const (
-	insertUser      = `INSERT INTO users (id, tenant_id, name, email, created_at) VALUES ($1, $2, $3, nullif($4, ''), $5)`
+	insertUser      = `INSERT INTO users (id, tenant_id, name, email, created_at, version) VALUES ($1, $2, $3, nullif($4, ''), $5, $6)`
 	insertExtension = `INSERT INTO extensions (user_id, id, number, secret, created_at, row_hash) VALUES ($1, $2, $3, $4, $5, $6)`
 
 	// As these, for PostgreSQL: all rows in one statement, whose triggers run once. Each parameter is a column.
-	insertUsers = `INSERT INTO users (id, tenant_id, name, email, created_at) SELECT id, tenant_id, name, nullif(email, ''), created_at
-FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::timestamp[]) AS u (id, tenant_id, name, email, created_at)`
+	insertUsers = `INSERT INTO users (id, tenant_id, name, email, created_at, version) SELECT id, tenant_id, name, nullif(email, ''), created_at, version
+FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::timestamp[], $6::bigint[]) AS u (id, tenant_id, name, email, created_at, version)`
 	insertExtensions = `INSERT INTO extensions (user_id, id, number, secret, created_at, row_hash)
 SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::integer[], $4::text[], $5::timestamp[], $6::bigint[])`
 
@@ -362,7 +362,13 @@ type NewUser struct {
 	Event pbx.AuditEvent
 }
 
-// InsertUsers adds users, in one round trip. They are enabled.
+// UnusedUserVersion returns a version that no user had before: higher than the number of all changes to users, of which each raises a version by one.
+func (t *Tx) UnusedUserVersion(ctx context.Context) (version int64, err error) {
+	err = t.tx.QueryRowContext(ctx, `SELECT changes + 1 FROM users_version`).Scan(&version)
+	return version, err
+}
+
+// InsertUsers adds users, in one round trip. They are enabled, and have the version 1 if they have none.
 func (t *Tx) InsertUsers(ctx context.Context, additions ...NewUser) error {
 	if len(additions) == 0 {
 		return nil
@@ -382,7 +388,7 @@ func (t *Tx) InsertUsers(ctx context.Context, additions ...NewUser) error {
 			return err
 		}
 		events = append(events, eventValues(entry))
-		users = append(users, []any{string(u.ID), string(u.TenantID), u.Name, u.Email, u.CreatedAt})
+		users = append(users, []any{string(u.ID), string(u.TenantID), u.Name, u.Email, u.CreatedAt, max(u.Version, 1)})
 		extensions = append(extensions, []any{string(u.ID), string(e.ID), int64(e.Number), secret, e.CreatedAt, rowHash(u, []byte(secret))})
 	}
 	batch := &pgx.Batch{}

@@ -656,10 +656,10 @@ type ApplyProblem struct {
 // CallFlowFault Something wrong with where calls go.
 type CallFlowFault struct {
 	// Code `missing` a field refers to something that does not exist; `circular` a call that is not answered would never end; `too_long` it would come to
-	// more things than a call can; `dead_end` no phone rings; `unreachable` nothing leads there.
+	// more objects than a call can; `dead_end` no phone rings; `unreachable` nothing leads there.
 	Code CallFlowFaultCode `json:"code"`
 
-	// Field The field of the first thing; empty for all of it.
+	// Field The field of the first object; empty for all of it.
 	Field string `json:"field"`
 
 	// Text The fault and its remedy in words.
@@ -670,10 +670,10 @@ type CallFlowFault struct {
 }
 
 // CallFlowFaultCode `missing` a field refers to something that does not exist; `circular` a call that is not answered would never end; `too_long` it would come to
-// more things than a call can; `dead_end` no phone rings; `unreachable` nothing leads there.
+// more objects than a call can; `dead_end` no phone rings; `unreachable` nothing leads there.
 type CallFlowFaultCode string
 
-// CallFlowRef A user or an item.
+// CallFlowRef A user or another object.
 type CallFlowRef struct {
 	ID string `json:"id"`
 
@@ -681,7 +681,7 @@ type CallFlowRef struct {
 	Kind string `json:"kind"`
 }
 
-// CallFlowThing A user or an item. Id and name are empty for a number that nothing has.
+// CallFlowThing A user or another object. Id and name are empty for a number that nothing has.
 type CallFlowThing struct {
 	ID string `json:"id"`
 
@@ -719,11 +719,11 @@ type CallToSimulate struct {
 	// Plan Follow the call through the database, as the next apply deploys it. This is the default.
 	Plan *bool `json:"plan,omitempty"`
 
-	// Revision Follow the call through the files of this revision instead, such as the one in place. Their users and items are named as they are now; the ring time
+	// Revision Follow the call through the files of this revision instead, such as the one in place. Their users and other objects are named as they are now; the ring time
 	// of calls to users is that of the settings.
 	Revision *int `json:"revision,omitempty"`
 
-	// To The user or item that is called, instead of `dial`.
+	// To The user or other object that is called, instead of `dial`.
 	To *string `json:"to,omitempty"`
 }
 
@@ -987,7 +987,7 @@ type Simulation struct {
 
 	// Taken The steps in the form in which the dialplan on Asterisk records them: `ring:+1000+1001:20=n` for phones that are dialled for 20 seconds, and the
 	// outcome (`a` answered, `b` busy, `n` not answered, `u` unreachable); `hangup:19` for the end with a cause; `end` after an answer; `loop` for a call
-	// that came to too many things.
+	// that came to too many objects.
 	Taken string `json:"taken"`
 
 	// Why The decisions, with the settings that caused them.
@@ -1002,7 +1002,7 @@ type SimulationReason struct {
 	// Text The decision in words.
 	Text string `json:"text"`
 
-	// Thing A user or an item. Id and name are empty for a number that nothing has.
+	// Thing A user or another object. Id and name are empty for a number that nothing has.
 	Thing CallFlowThing `json:"thing"`
 }
 
@@ -1026,7 +1026,7 @@ type SimulationStep struct {
 	// Text The step in words.
 	Text string `json:"text"`
 
-	// Thing A user or an item. Id and name are empty for a number that nothing has.
+	// Thing A user or another object. Id and name are empty for a number that nothing has.
 	Thing CallFlowThing `json:"thing"`
 }
 
@@ -1500,8 +1500,8 @@ type ClientInterface interface {
 
 	// SimulateCallWithBody Simulate a call
 	//
-	// Follows a call through the users and items of the database, whether they have been applied or not, or of a revision: who rings and for how long, where
-	// the call goes on to, and which settings decide it. No phone rings, and nothing is changed. Users and items are named by their number or id.
+	// Follows a call through the users and other objects of the database, whether they have been applied or not, or of a revision: who rings and for how long, where
+	// the call goes on to, and which settings decide it. No phone rings, and nothing is changed. Users and other objects are named by their number or id.
 	//
 	// Takes any type of body and a specified content type.
 	//
@@ -1510,8 +1510,8 @@ type ClientInterface interface {
 
 	// SimulateCall Simulate a call
 	//
-	// Follows a call through the users and items of the database, whether they have been applied or not, or of a revision: who rings and for how long, where
-	// the call goes on to, and which settings decide it. No phone rings, and nothing is changed. Users and items are named by their number or id.
+	// Follows a call through the users and other objects of the database, whether they have been applied or not, or of a revision: who rings and for how long, where
+	// the call goes on to, and which settings decide it. No phone rings, and nothing is changed. Users and other objects are named by their number or id.
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -1727,8 +1727,8 @@ func (c *Client) UpdateRingGroupWithApplicationMergePatchPlusJSONBody(ctx contex
 
 // SimulateCallWithBody Simulate a call
 //
-// Follows a call through the users and items of the database, whether they have been applied or not, or of a revision: who rings and for how long, where
-// the call goes on to, and which settings decide it. No phone rings, and nothing is changed. Users and items are named by their number or id.
+// Follows a call through the users and other objects of the database, whether they have been applied or not, or of a revision: who rings and for how long, where
+// the call goes on to, and which settings decide it. No phone rings, and nothing is changed. Users and other objects are named by their number or id.
 //
 // Takes any type of body and a specified content type.
 //
@@ -1747,8 +1747,8 @@ func (c *Client) SimulateCallWithBody(ctx context.Context, params *SimulateCallP
 
 // SimulateCall Simulate a call
 //
-// Follows a call through the users and items of the database, whether they have been applied or not, or of a revision: who rings and for how long, where
-// the call goes on to, and which settings decide it. No phone rings, and nothing is changed. Users and items are named by their number or id.
+// Follows a call through the users and other objects of the database, whether they have been applied or not, or of a revision: who rings and for how long, where
+// the call goes on to, and which settings decide it. No phone rings, and nothing is changed. Users and other objects are named by their number or id.
 //
 // Takes a body of the `application/json` content type.
 //
@@ -2765,8 +2765,8 @@ type ClientWithResponsesInterface interface {
 
 	// SimulateCallWithBodyWithResponse Simulate a call
 	//
-	// Follows a call through the users and items of the database, whether they have been applied or not, or of a revision: who rings and for how long, where
-	// the call goes on to, and which settings decide it. No phone rings, and nothing is changed. Users and items are named by their number or id.
+	// Follows a call through the users and other objects of the database, whether they have been applied or not, or of a revision: who rings and for how long, where
+	// the call goes on to, and which settings decide it. No phone rings, and nothing is changed. Users and other objects are named by their number or id.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -2775,8 +2775,8 @@ type ClientWithResponsesInterface interface {
 
 	// SimulateCallWithResponse Simulate a call
 	//
-	// Follows a call through the users and items of the database, whether they have been applied or not, or of a revision: who rings and for how long, where
-	// the call goes on to, and which settings decide it. No phone rings, and nothing is changed. Users and items are named by their number or id.
+	// Follows a call through the users and other objects of the database, whether they have been applied or not, or of a revision: who rings and for how long, where
+	// the call goes on to, and which settings decide it. No phone rings, and nothing is changed. Users and other objects are named by their number or id.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -4303,8 +4303,8 @@ func (c *ClientWithResponses) UpdateRingGroupWithApplicationMergePatchPlusJSONBo
 
 // SimulateCallWithBodyWithResponse Simulate a call
 //
-// Follows a call through the users and items of the database, whether they have been applied or not, or of a revision: who rings and for how long, where
-// the call goes on to, and which settings decide it. No phone rings, and nothing is changed. Users and items are named by their number or id.
+// Follows a call through the users and other objects of the database, whether they have been applied or not, or of a revision: who rings and for how long, where
+// the call goes on to, and which settings decide it. No phone rings, and nothing is changed. Users and other objects are named by their number or id.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
@@ -4319,8 +4319,8 @@ func (c *ClientWithResponses) SimulateCallWithBodyWithResponse(ctx context.Conte
 
 // SimulateCallWithResponse Simulate a call
 //
-// Follows a call through the users and items of the database, whether they have been applied or not, or of a revision: who rings and for how long, where
-// the call goes on to, and which settings decide it. No phone rings, and nothing is changed. Users and items are named by their number or id.
+// Follows a call through the users and other objects of the database, whether they have been applied or not, or of a revision: who rings and for how long, where
+// the call goes on to, and which settings decide it. No phone rings, and nothing is changed. Users and other objects are named by their number or id.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //

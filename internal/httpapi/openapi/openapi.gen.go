@@ -1692,10 +1692,10 @@ type BehindCode string
 // CallFlowFault Something wrong with where calls go.
 type CallFlowFault struct {
 	// Code `missing` a field refers to something that does not exist; `circular` a call that is not answered would never end; `too_long` it would come to
-	// more things than a call can; `dead_end` no phone rings; `unreachable` nothing leads there.
+	// more objects than a call can; `dead_end` no phone rings; `unreachable` nothing leads there.
 	Code CallFlowFaultCode `json:"code"`
 
-	// Field The field of the first thing; empty for all of it.
+	// Field The field of the first object; empty for all of it.
 	Field string `json:"field"`
 
 	// Text The fault and its remedy in words.
@@ -1706,10 +1706,10 @@ type CallFlowFault struct {
 }
 
 // CallFlowFaultCode `missing` a field refers to something that does not exist; `circular` a call that is not answered would never end; `too_long` it would come to
-// more things than a call can; `dead_end` no phone rings; `unreachable` nothing leads there.
+// more objects than a call can; `dead_end` no phone rings; `unreachable` nothing leads there.
 type CallFlowFaultCode string
 
-// CallFlowRef A user or an item.
+// CallFlowRef A user or another object.
 type CallFlowRef struct {
 	ID string `json:"id"`
 
@@ -1717,7 +1717,7 @@ type CallFlowRef struct {
 	Kind string `json:"kind"`
 }
 
-// CallFlowThing A user or an item. Id and name are empty for a number that nothing has.
+// CallFlowThing A user or another object. Id and name are empty for a number that nothing has.
 type CallFlowThing struct {
 	ID string `json:"id"`
 
@@ -1755,11 +1755,11 @@ type CallToSimulate struct {
 	// Plan Follow the call through the database, as the next apply deploys it. This is the default.
 	Plan *bool `json:"plan,omitempty"`
 
-	// Revision Follow the call through the files of this revision instead, such as the one in place. Their users and items are named as they are now; the ring time
+	// Revision Follow the call through the files of this revision instead, such as the one in place. Their users and other objects are named as they are now; the ring time
 	// of calls to users is that of the settings.
 	Revision *int `json:"revision,omitempty"`
 
-	// To The user or item that is called, instead of `dial`.
+	// To The user or other object that is called, instead of `dial`.
 	To *string `json:"to,omitempty"`
 }
 
@@ -2597,6 +2597,9 @@ type PlanSummary struct {
 	// Hash Identifies the plan; empty if there was none.
 	Hash string `json:"hash"`
 
+	// Others The number of other objects that were added, removed or changed, by kind, such as `ring_group`; absent if there are none.
+	Others *map[string]int `json:"others,omitempty"`
+
 	// Pending The files were to change.
 	Pending bool `json:"pending"`
 
@@ -3078,7 +3081,7 @@ type Simulation struct {
 
 	// Taken The steps in the form in which the dialplan on Asterisk records them: `ring:+1000+1001:20=n` for phones that are dialled for 20 seconds, and the
 	// outcome (`a` answered, `b` busy, `n` not answered, `u` unreachable); `hangup:19` for the end with a cause; `end` after an answer; `loop` for a call
-	// that came to too many things.
+	// that came to too many objects.
 	Taken string `json:"taken"`
 
 	// Why The decisions, with the settings that caused them.
@@ -3093,7 +3096,7 @@ type SimulationReason struct {
 	// Text The decision in words.
 	Text string `json:"text"`
 
-	// Thing A user or an item. Id and name are empty for a number that nothing has.
+	// Thing A user or another object. Id and name are empty for a number that nothing has.
 	Thing CallFlowThing `json:"thing"`
 }
 
@@ -3117,7 +3120,7 @@ type SimulationStep struct {
 	// Text The step in words.
 	Text string `json:"text"`
 
-	// Thing A user or an item. Id and name are empty for a number that nothing has.
+	// Thing A user or another object. Id and name are empty for a number that nothing has.
 	Thing CallFlowThing `json:"thing"`
 }
 
@@ -3127,12 +3130,12 @@ type SimulationStepKind string
 // SimulationStepOutcome What becomes of the attempt to ring; null unless `kind` is `ring`.
 type SimulationStepOutcome string
 
-// ThingChange A change of a thing other than a user.
+// ThingChange A change of an object other than a user.
 type ThingChange struct {
 	// Key Its name in the generated files, such as `g17`; of the library its version.
 	Key string `json:"key"`
 
-	// Kind What happens to the thing.
+	// Kind What happens to the object.
 	Kind ThingChangeKind `json:"kind"`
 
 	// Name Its name; empty if it has none or is gone.
@@ -3145,7 +3148,7 @@ type ThingChange struct {
 	What []string `json:"what"`
 }
 
-// ThingChangeKind What happens to the thing.
+// ThingChangeKind What happens to the object.
 type ThingChangeKind string
 
 // Token An API token of a program.
@@ -3231,6 +3234,9 @@ type User struct {
 
 	// Email The e-mail address, in the case as entered; "" if there is none.
 	Email string `json:"email"`
+
+	// Enabled Whether the phone can register and be called. Only `pbxportal --json` prints it; over HTTP, `/api/v1/users` has it.
+	Enabled *bool `json:"enabled,omitempty"`
 
 	// Extension The number a user's phone registers as, with the secret it registers with.
 	Extension Extension `json:"extension"`

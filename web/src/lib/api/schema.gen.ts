@@ -374,8 +374,8 @@ export interface paths {
         put?: never;
         /**
          * Simulate a call
-         * @description Follows a call through the users and items of the database, whether they have been applied or not, or of a revision: who rings and for how long, where
-         *     the call goes on to, and which settings decide it. No phone rings, and nothing is changed. Users and items are named by their number or id.
+         * @description Follows a call through the users and other objects of the database, whether they have been applied or not, or of a revision: who rings and for how long, where
+         *     the call goes on to, and which settings decide it. No phone rings, and nothing is changed. Users and other objects are named by their number or id.
          */
         post: operations["simulateCall"];
         delete?: never;
@@ -1829,24 +1829,24 @@ export interface components {
         CallFlowFault: {
             /**
              * @description `missing` a field refers to something that does not exist; `circular` a call that is not answered would never end; `too_long` it would come to
-             *     more things than a call can; `dead_end` no phone rings; `unreachable` nothing leads there.
+             *     more objects than a call can; `dead_end` no phone rings; `unreachable` nothing leads there.
              * @enum {string}
              */
             code: "missing" | "circular" | "too_long" | "dead_end" | "unreachable";
-            /** @description The field of the first thing; empty for all of it. */
+            /** @description The field of the first object; empty for all of it. */
             field: string;
             /** @description The fault and its remedy in words. */
             text: string;
             /** @description What it is about; for `circular` and `too_long` all of the way, in the order of the call. */
             things: components["schemas"]["CallFlowRef"][];
         };
-        /** @description A user or an item. */
+        /** @description A user or another object. */
         CallFlowRef: {
             id: string;
             /** @description `user`, `ring_group`; further kinds can be added. */
             kind: string;
         };
-        /** @description A user or an item. Id and name are empty for a number that nothing has. */
+        /** @description A user or another object. Id and name are empty for a number that nothing has. */
         CallFlowThing: {
             id: string;
             /** @description `user`, `ring_group`; further kinds can be added. Empty for a number that nothing has. */
@@ -1877,11 +1877,11 @@ export interface components {
             /** @description Follow the call through the database, as the next apply deploys it. This is the default. */
             plan?: boolean;
             /**
-             * @description Follow the call through the files of this revision instead, such as the one in place. Their users and items are named as they are now; the ring time
+             * @description Follow the call through the files of this revision instead, such as the one in place. Their users and other objects are named as they are now; the ring time
              *     of calls to users is that of the settings.
              */
             revision?: number;
-            /** @description The user or item that is called, instead of `dial`. */
+            /** @description The user or other object that is called, instead of `dial`. */
             to?: string;
         };
         Change: {
@@ -2521,6 +2521,10 @@ export interface components {
             changed: number;
             /** @description Identifies the plan; empty if there was none. */
             hash: string;
+            /** @description The number of other objects that were added, removed or changed, by kind, such as `ring_group`; absent if there are none. */
+            others?: {
+                [key: string]: number;
+            };
             /** @description The files were to change. */
             pending: boolean;
             /** @description The number of users removed from it. */
@@ -2887,7 +2891,7 @@ export interface components {
             /**
              * @description The steps in the form in which the dialplan on Asterisk records them: `ring:+1000+1001:20=n` for phones that are dialled for 20 seconds, and the
              *     outcome (`a` answered, `b` busy, `n` not answered, `u` unreachable); `hangup:19` for the end with a cause; `end` after an answer; `loop` for a call
-             *     that came to too many things.
+             *     that came to too many objects.
              */
             taken: string;
             /** @description The decisions, with the settings that caused them. */
@@ -2923,12 +2927,12 @@ export interface components {
             text: string;
             thing: components["schemas"]["CallFlowThing"];
         };
-        /** @description A change of a thing other than a user. */
+        /** @description A change of an object other than a user. */
         ThingChange: {
             /** @description Its name in the generated files, such as `g17`; of the library its version. */
             key: string;
             /**
-             * @description What happens to the thing.
+             * @description What happens to the object.
              * @enum {string}
              */
             kind: "added" | "removed" | "changed";
@@ -3020,6 +3024,8 @@ export interface components {
             created_at: string;
             /** @description The e-mail address, in the case as entered; "" if there is none. */
             email: string;
+            /** @description Whether the phone can register and be called. Only `pbxportal --json` prints it; over HTTP, `/api/v1/users` has it. */
+            enabled?: boolean;
             extension: components["schemas"]["Extension"];
             /**
              * Format: uuid
