@@ -252,7 +252,11 @@ func resultText(r pbx.Run) string {
 	switch r.Result {
 	case pbx.Applied:
 		if r.Verification == pbx.Confirmed {
-			return "applied: Asterisk runs exactly " + pbx.TheseUsers(r.Users)
+			said := "applied: Asterisk runs exactly " + pbx.TheseUsers(r.Users)
+			if changed := r.Plan.Summary(); changed != "" {
+				said += "; " + changed
+			}
+			return said
 		}
 		return "in place, not verified: Asterisk was not asked whether it runs it" // adopted, or of an older portal
 	case pbx.NotConfirmed:

@@ -127,7 +127,7 @@ func execute(ctx context.Context, args []string, getenv func(string) (string, bo
 		return exit
 	}
 	if err != nil {
-		return report(stderr, usage(fmt.Errorf("%w: pbxportal --help lists the commands and flags", err)))
+		return report(stderr, usage(withUsage(err)))
 	}
 	if err := from.settle(parsed); err != nil {
 		return report(stderr, usage(err))
@@ -154,6 +154,16 @@ func execute(ctx context.Context, args []string, getenv func(string) (string, bo
 		err = nil
 	}
 	return report(stderr, err)
+}
+
+// withUsage returns an error of the command line with the usage of the command, or, if it names none, a pointer to the list of commands.
+func withUsage(err error) error {
+	of, ok := errors.AsType[*kong.ParseError](err)
+	if !ok || of.Context.Selected() == nil {
+		return fmt.Errorf("%w: pbxportal --help lists the commands and flags", err)
+	}
+	command := of.Context.Selected()
+	return fmt.Errorf("%w\n  usage: pbxportal %s\n  pbxportal %s --help describes the arguments and flags", err, command.Summary(), command.Path())
 }
 
 // localActor returns the actor at the command line, for the audit trail: the user of the operating system, and the user before sudo.

@@ -31,7 +31,11 @@ func (p *portal) examineFactors(ctx context.Context) node.Finding {
 	case pbx.SecondFactor(p.config.SecondFactor).DemandedOf(pbx.Owner):
 		f.Detail += "; these must set one up at the next sign-in: " + strings.Join(alone, ", ")
 	default:
-		f.Detail += fmt.Sprintf("; %d accounts that can change everything have none in the portal: %s", len(alone), strings.Join(alone, ", "))
+		some := "1 account that can change everything has none"
+		if len(alone) > 1 {
+			some = fmt.Sprintf("%d accounts that can change everything have none", len(alone))
+		}
+		f.Detail += "; " + some + " in the portal: " + strings.Join(alone, ", ")
 		f.Fix = "set SECOND_FACTOR=owners: they must then set one up at the next sign-in. Accounts that sign in with an OpenID provider can have theirs there"
 	}
 	return f

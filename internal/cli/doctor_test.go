@@ -1,6 +1,7 @@
 package cli_test
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -130,5 +131,32 @@ func TestInstallFailsWhereFilesOfAnEarlierInstallAreGoneOrChanged(t *testing.T) 
 	}
 	if code, out, errs := s.run(t, "install", "--json"); code != 4 || !strings.Contains(errs, "was replaced") {
 		t.Errorf("another is in its place: exit code %d: %s%s", code, out, errs)
+	}
+}
+
+func TestDoctorSaysEachFixOnceAndCountsInTheSingular(t *testing.T) {
+	t.Parallel()
+	s := newSettings(t)
+	s["SECOND_FACTOR"] = "offered"
+	s.runWith(t, "correct horse battery\n", "admin", "create", "Ann", "ann@example.com", "--role", "owner", "--password-stdin")
+	for _, f := range pbx.GeneratedFiles() {
+		name := filepath.Join(s["ASTERISK_CONFIG_DIR"], f.Path)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(name), 0o700), os.WriteFile(name, nil, 0o600)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const line = "#include extensions.d/synergycall/*.conf"
+	includes := func(text string) string {
+		if err := os.WriteFile(filepath.Join(s["ASTERISK_CONFIG_DIR"], "extensions.conf"), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		_, out, _ := s.run(t, "doctor")
+		return out
+	}
+	if out := includes(""); strings.Count(out, line) != 1 || !strings.Contains(out, "→ as above") || !strings.Contains(out, "1 account that can change everything has none") {
+		t.Errorf("without the line:\n%s", out)
+	}
+	if out := includes(line + "\n"); strings.Count(out, line) != 1 || strings.Count(out, "include in extensions.conf") != 1 {
+		t.Errorf("with the line:\n%s", out)
 	}
 }

@@ -45,3 +45,21 @@ func TestTheVersionIsPrintedHoweverItIsAskedFor(t *testing.T) {
 		t.Errorf("help about what is not there: exit code %d\n%s", code, errs)
 	}
 }
+
+func TestAMistakeInACommandLineIsAnsweredWithTheUsageOfThatCommand(t *testing.T) {
+	t.Parallel()
+	s := settings{}
+	for line, want := range map[string][]string{
+		"user add":        {`expected "<name>"`, "usage: pbxportal user add <name> [<email>]", "pbxportal user add --help describes"},
+		"user":            {"usage: pbxportal user <command>", "pbxportal user --help describes"},
+		"user add A --no": {"unknown flag --no", "pbxportal user add --help describes"},
+		"nothing":         {"pbxportal --help lists the commands and flags"},
+	} {
+		code, _, errs := s.run(t, strings.Fields(line)...)
+		for _, part := range want {
+			if code != 2 || !strings.Contains(errs, part) {
+				t.Errorf("%s: exit code %d, and %q is missing in\n%s", line, code, part, errs)
+			}
+		}
+	}
+}

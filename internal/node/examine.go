@@ -72,7 +72,10 @@ func (l *Local) Examine(ctx context.Context) []Finding {
 	theirs := sync.OnceValue(func() string { return l.theirs(ctx) })
 	for _, f := range pbx.GeneratedFiles() {
 		if !f.Optional || exists(filepath.Join(l.dir, f.Path)) {
-			all = append(all, l.examineFolder(ctx, f.Path), l.examineInclude(f, theirs))
+			all = append(all, l.examineFolder(ctx, f.Path))
+			if include := l.examineInclude(f, theirs); !slices.Contains(all, include) { // one line includes all files of a folder
+				all = append(all, include)
+			}
 		}
 	}
 	all = append(all, l.examineSorcery(theirs)...)
