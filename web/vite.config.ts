@@ -47,6 +47,12 @@ export default defineConfig({
     assetsInlineLimit: 0, // data: URLs would need a hole in the policy
     modulePreload: { polyfill: false },
     reportCompressedSize: false,
-    rolldownOptions: { checks: { pluginTimings: false } },
+    rolldownOptions: {
+      checks: { pluginTimings: false, circularDependency: true },
+      onLog(level, log, handler) {
+        if (log.code !== 'CIRCULAR_DEPENDENCY') handler(level, log)
+        else if (!log.message.includes('node_modules')) throw new Error(log.message)
+      },
+    },
   },
 })

@@ -193,4 +193,46 @@ export function numberSteps(later, visit) {
       same(await page.locator('[role=dialog] [lang=en]').allInnerTexts(), [], 'texts in English')
     }),
   )
+  later('in German, phones that are busy do not ring, and every reason is in German', () =>
+    visit({ locale: 'de-DE' }, sales, async (page, w) => {
+      const group = { kind: 'ring_group', id: w.groups[0].id, number: '600', name: 'Sales' }
+      const user = (i) => ({ kind: 'user', id: w.users[i].id, number: String(w.users[i].extension.number), name: w.users[i].name })
+      const step = (kind, thing, more) => ({ kind, thing, rings: [], seconds: 0, outcome: null, cause: null, text: 'English', ...more })
+      const anna = `${user(0).number} ${user(0).name}`
+      w.simulation = {
+        sentence: 'English', taken: '', faults: [],
+        steps: [step('enter', group), step('ring', group, { rings: [user(0), user(1)], seconds: 20, outcome: 'busy' }), step('hangup', group, { cause: 19 })],
+        why: [
+          { thing: group, field: 'skip_busy', text: `${anna} is in a call, and 600 Sales skips users who are busy.` },
+          { thing: group, field: 'skip_busy', text: `${anna} is in this call, and 600 Sales skips users who are busy.` },
+          { thing: group, field: '', text: 'A call comes to at most 10 objects one after the other.' },
+          { thing: user(0), field: '', text: `The phone of ${anna} is not registered: it does not ring.` },
+          { thing: user(0), field: '', text: `${anna} cannot answer, because the phone does not ring.` },
+        ],
+      }
+      await press(page, 'Anruf probieren')
+      const sentence = await page.locator('[role=dialog] [role=status] p').first().innerText()
+      must(sentence.includes('sind besetzt') && !sentence.includes('klingel'), sentence)
+      must(!(await page.locator('[role=dialog] li [lang=en]').count()), 'a reason is in English')
+      await page.waitForSelector(`text=${anna} ist im Gespräch, und 600 Sales übergeht Benutzer, die besetzt sind.`)
+    }),
+  )
+  later('names that are written from right to left do not move what is around them', () =>
+    visit({}, 'numbers', async (page, w) => {
+      const { groups, users } = w
+      users[0].name = 'שירה'
+      Object.assign(groups[0], { name: 'מכירות', members: [users[0].id, users[1].id] })
+      Object.assign(groups[1], { fallback: { kind: 'ring_group', id: groups[0].id } })
+      await page.reload()
+      await page.waitForSelector(`[data-number="600"][dir=auto]`)
+      await page.waitForSelector('[role=cell]:has-text("\u2068שירה\u2069")')
+      await page.waitForSelector('[role=cell]:has-text("600 \u2068מכירות\u2069")')
+    }),
+  )
+  later('before a user is deleted, the page names the ring groups that list the user', () =>
+    visit({}, 'users/2f9e5a1c-8d8e-4a53-9f5b-000000000002', async (page) => {
+      await page.click('button:has-text("Delete user")')
+      await page.waitForSelector('[role=dialog] li:has-text("No longer a member of: 601 Support.")')
+    }),
+  )
 }

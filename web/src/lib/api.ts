@@ -1,7 +1,6 @@
 // Client of the portal's public API. The types are generated from the contract.
 import createClient from 'openapi-fetch'
 import { connection } from './connection.svelte'
-import { session } from './session.svelte'
 import type { components, paths } from './api/schema.gen'
 import { t } from './i18n/index.svelte'
 
@@ -38,9 +37,14 @@ export type FieldFault = Omit<Schemas['FieldError'], 'code'> & { code?: string }
 
 export const api = createClient<paths>({ baseUrl: '', credentials: 'same-origin' })
 
+// Holder is what the client knows of the session, and reports to it: session.svelte.ts, which uses this module, provides it.
+type Holder = { person: string; lacksFactor: boolean; ended: () => void; replaced: () => void; refresh: () => Promise<void> }
+let session: Holder | undefined
+export const heldBy = (holder: Holder): void => void (session = holder)
+
 // asPerson returns the header that names the account this page shows as signed in. All tabs of a browser share one session, and another user
 // may have signed in in another tab: the portal rejects requests meant for a different account.
-export const asPerson = (id = session.person): Record<string, string> => (id ? { 'Expected-Account': id } : {})
+export const asPerson = (id = session?.person ?? ''): Record<string, string> => (id ? { 'Expected-Account': id } : {})
 
 // newKey returns an idempotency key: a request that is sent again with it is not carried out twice.
 export const newKey = (): string => crypto.randomUUID?.() ?? `${Date.now()}-${Math.random()}`
@@ -117,9 +121,9 @@ export async function ask<T>(request: Promise<Answer<T>>): Promise<T> {
   if (response.ok) return answer.data as T
   const problem = (typeof answer.error === 'object' && answer.error !== null ? answer.error : {}) as Problem
   const code = problem.code ?? `http_${response.status}`
-  if (code === 'other_account') session.replaced()
-  else if (response.status === 401 && !signingIn.includes(code)) session.ended()
-  if (code === 'second_factor_needed' && !session.lacksFactor) session.refresh().catch(() => undefined) // the portal was started with another rule
+  if (code === 'other_account') session?.replaced()
+  else if (response.status === 401 && !signingIn.includes(code)) session?.ended()
+  if (code === 'second_factor_needed' && session && !session.lacksFactor) session.refresh().catch(() => undefined) // the portal was started with another rule
   if (code === 'database_unavailable') connection.without()
   throw new Fault(
     response.status,

@@ -1,6 +1,6 @@
 // The session: who is signed in, with which permissions. If it ends, the page stays as it is and asks to sign in
 // again, so that no input is lost.
-import { api, ask, fault, type Permission, type Session } from './api'
+import { api, ask, fault, heldBy, type Permission, type Session } from './api'
 
 export type Gate = 'starting' | 'setup' | 'signed_out' | 'signed_in' | 'unreachable' | 'replaced'
 
@@ -106,3 +106,4 @@ class SessionState {
 }
 
 export const session = new SessionState()
+heldBy(session)

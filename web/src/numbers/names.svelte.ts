@@ -1,6 +1,7 @@
 // The names of things that others refer to. One that a page does not have is fetched once.
 import { SvelteMap } from 'svelte/reactivity'
 import { api, ask, fault, type RingGroup, type User } from '$lib/api'
+import { isolated } from '$lib/isolated'
 import { pagesOf } from '$lib/pages'
 import { Resource } from '$lib/resource.svelte'
 import { session } from '$lib/session.svelte'
@@ -10,7 +11,7 @@ import type { Choosable } from '$lib/ui/Pick.svelte'
 const known = new SvelteMap<string, string>()
 const asked = new Set<string>()
 const people = $derived(new Map((users.data ?? []).map((u) => [u.id, u])))
-const named = (x: { number: string | number; name: string }): string => `${x.number} ${x.name}`
+const named = (x: { number: string | number; name: string }): string => `${x.number} ${isolated(x.name)}`
 
 // learn keeps the names of groups.
 export function learn(groups: RingGroup[]): void {

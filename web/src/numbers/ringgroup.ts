@@ -1,6 +1,7 @@
 // A ring group as the texts of a form, and in words.
 import type { Fault, RingGroup } from '$lib/api'
 import { t } from '$lib/i18n/index.svelte'
+import { isolated } from '$lib/isolated'
 import type { Choosable } from '$lib/ui/Pick.svelte'
 import type { Difference, Versioned } from '$lib/versioned.svelte'
 import { numberFault } from '../parts/user'
@@ -75,7 +76,7 @@ export function faultsOf(input: Input, wrong: Fault | undefined, asked: boolean,
 
 // The names of users; ids of users that the page does not know are counted.
 export function membersOf(ids: string[], most = ids.length): string {
-  const known = ids.map((id) => userOf(id)?.name).filter((name) => name !== undefined)
+  const known = ids.map((id) => userOf(id)?.name).filter((name) => name !== undefined).map(isolated)
   const shown = known.length > most ? known.slice(0, most - 1) : known
   return t.ringGroup.names(shown, ids.length - shown.length)
 }

@@ -1,4 +1,5 @@
 // The German catalogue. A missing text does not compile.
+import { isolated } from '../isolated'
 import type { Messages } from './en'
 
 const count = (n: number, one: string, many: string): string => `${n.toLocaleString('de')} ${n === 1 ? one : many}`
@@ -7,7 +8,7 @@ type Simulation = Parameters<Messages['call']['sentence']>[0]
 type Step = Simulation['steps'][number]
 
 const seconds = (n: number): string => count(n, 'Sekunde', 'Sekunden')
-const named = (x: { number: string; name: string }): string => `${x.number} ${x.name}`.trim()
+const named = (x: { number: string; name: string }): string => `${x.number} ${isolated(x.name)}`.trim()
 const listed = (all: string[]): string => new Intl.ListFormat('de').format(all)
 const upper = (text: string): string => text.charAt(0).toUpperCase() + text.slice(1)
 const ends: Partial<Record<number, string>> = { 1: 'diese Nummer ist nicht vergeben', 17: 'besetzt', 19: 'keine Antwort', 20: 'nicht erreichbar', 25: 'zu viele Weiterleitungen' }
@@ -22,9 +23,11 @@ function clause(steps: Step[], first: boolean, caller: string): string {
   const all = [...new Set(steps.flatMap((step) => step.rings.map(named)))]
   if (!all.length) return 'kein Telefon klingelt'
   const one = all.length === 1
+  const outcomes = new Set(steps.map((step) => step.outcome))
+  if (outcomes.size === 1 && s.outcome === 'busy') return `${listed(all)} ${one ? 'ist' : 'sind'} besetzt`
+  if (outcomes.size === 1 && s.outcome === 'unreachable') return `${listed(all)} ${one ? 'ist' : 'sind'} nicht erreichbar`
   const how = one ? `klingelt ${seconds(s.seconds)}` : steps.length === 1 ? `klingeln zusammen ${seconds(s.seconds)}` : s.rings.length === 1 ? `klingeln nacheinander je ${seconds(s.seconds)}` : `klingeln, alle ${seconds(s.seconds)} eines mehr`
-  const outcome = { answer: '', no_answer: ', ohne Antwort', busy: `, ${one ? 'ist' : 'sind'} aber besetzt`, unreachable: `, ${one ? 'ist' : 'sind'} aber nicht erreichbar` }
-  return `${listed(all)} ${how}${outcome[s.outcome ?? 'no_answer']}`
+  return `${listed(all)} ${how}${s.outcome === 'answer' ? '' : ', ohne Antwort'}`
 }
 
 // clauses joins the attempts of each group.
@@ -52,8 +55,14 @@ function reason(r: Simulation['why'][number], s: Simulation): string {
   if (r.field === 'enabled') return `${named(r.thing)} ist deaktiviert und kann nicht angerufen werden.`
   if (r.field === 'strategy') return known[r.text] ?? ''
   if (r.field === 'seconds' && rings) return `Jeder Versuch klingelt ${seconds(rings)}.`
+  const busy = r.field === 'skip_busy' && /^(.*) is in (a|this) call, and /s.exec(r.text)
+  if (busy) return `${busy[1]} ist ${busy[2] === 'this' ? 'an diesem Anruf beteiligt' : 'im Gespräch'}, und ${named(r.thing)} übergeht Benutzer, die besetzt sind.`
   if (r.field === 'fallback' && next) return `Kein Mitglied nimmt ab, und ${named(r.thing)} ${next.kind === 'enter' ? `leitet dann weiter an ${named(next.thing)}` : 'beendet dann den Anruf'}.`
   if (r.text.startsWith('A phone that is called directly') && rings) return `Ein Telefon, das direkt angerufen wird, klingelt ${seconds(rings)}: So ist diese Anlage eingestellt.`
+  const most = /^A call comes to at most (\d+) objects/.exec(r.text)
+  if (most) return `Ein Anruf wird an höchstens ${most[1]} Ziele nacheinander weitergeleitet.`
+  if (r.text.startsWith('The phone of ') && r.text.endsWith(' is not registered: it does not ring.')) return `Das Telefon von ${named(r.thing)} ist nicht angemeldet und klingelt nicht.`
+  if (r.text.endsWith(' cannot answer, because the phone does not ring.')) return `${named(r.thing)} kann nicht abnehmen, weil das Telefon nicht klingelt.`
   return ''
 }
 
@@ -433,6 +442,7 @@ export const de: Messages = {
     leavingSays: (name) => `${name} wird in 8 Sekunden gelöscht. Die Taste Z macht es rückgängig.`,
     undo: 'Rückgängig',
     kept: (name) => `${name} bleibt erhalten. Es wurde nichts gelöscht.`,
+    deleteLeaves: (groups) => `Gehört danach nicht mehr zu: ${listed(groups)}.`,
     notDeleted: (name, why) => `${name} wurde nicht gelöscht. ${why}`,
     gone: 'Diesen Benutzer gibt es nicht, oder er wurde gelöscht.',
     goApply: 'Zur Seite Anwenden',
@@ -679,6 +689,7 @@ export const de: Messages = {
     ],
     restoreNow: (n) => `${n} wiederherstellen`,
     noUsers: 'keine Benutzer geändert',
+    others: (kind, n) => `${kind === 'ring_group' ? count(n, 'Rufgruppe', 'Rufgruppen') : count(n, 'anderes Objekt', 'andere Objekte')} geändert`,
     line: (n) => `Zeile ${n}`,
     users: (n) => count(n, 'Benutzer', 'Benutzer'),
     story: 'Einzelheiten des Laufs',
