@@ -258,11 +258,11 @@ func TestAnItemThatBreaksARuleIsRefusedWithTheFieldAndNothingIsStored(t *testing
 		if next.Body.Claims()[0].Number != "603" { // the host has 602
 			t.Errorf("the next number is %v", next.Body.Claims())
 		}
-		for i := range 10 { // a call comes to at most ten things one after the other
+		for i := range 10 { // a call comes to at most ten objects one after the other
 			g := p.group(0)
 			g.Fallback = to(next)
 			longer, err := p.routing.Create(t.Context(), pbx.DefaultTenant, fmt.Sprint("Chain ", i), g)
-			if f := pbx.FieldsOf(err); (i == 9) != (len(f) == 1 && f[0].Field == "fallback" && strings.Contains(f[0].Message, "11 things")) {
+			if f := pbx.FieldsOf(err); (i == 9) != (len(f) == 1 && f[0].Field == "fallback" && strings.Contains(f[0].Message, "11 objects")) {
 				t.Fatalf("chain of %d: %v", i+2, err)
 			}
 			if err == nil {
