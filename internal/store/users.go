@@ -342,16 +342,17 @@ func (t *Tx) InUse(ctx context.Context, first, last pbx.Number) (used, host int,
 }
 
 const (
-	insertUser      = `INSERT INTO users (id, tenant_id, name, email, created_at, version) VALUES ($1, $2, $3, nullif($4, ''), $5, $6)`
+	insertUser      = `INSERT INTO users (id, tenant_id, name, email, created_at) VALUES ($1, $2, $3, nullif($4, ''), $5)`
 	insertExtension = `INSERT INTO extensions (user_id, id, number, secret, created_at, row_hash) VALUES ($1, $2, $3, $4, $5, $6)`
 
 	// As these, for PostgreSQL: all rows in one statement, whose triggers run once. Each parameter is a column.
-	insertUsers = `INSERT INTO users (id, tenant_id, name, email, created_at, version) SELECT id, tenant_id, name, nullif(email, ''), created_at, version
-FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::timestamp[], $6::bigint[]) AS u (id, tenant_id, name, email, created_at, version)`
+	insertUsers = `INSERT INTO users (id, tenant_id, name, email, created_at) SELECT id, tenant_id, name, nullif(email, ''), created_at
+FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::timestamp[]) AS u (id, tenant_id, name, email, created_at)`
 	insertExtensions = `INSERT INTO extensions (user_id, id, number, secret, created_at, row_hash)
 SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::integer[], $4::text[], $5::timestamp[], $6::bigint[])`
 
 	addCovered  = `UPDATE users_version SET covered = covered + $1`
+	setVersion  = `UPDATE users SET version = $1 WHERE id = $2`
 	deleteUser  = `DELETE FROM users WHERE tenant_id = $1 AND id = $2`
 	insertFreed = `INSERT INTO freed_numbers (number, freed_at) VALUES ($1, $2) ON CONFLICT (number) DO UPDATE SET freed_at = excluded.freed_at`
 )
@@ -388,7 +389,7 @@ func (t *Tx) InsertUsers(ctx context.Context, additions ...NewUser) error {
 			return err
 		}
 		events = append(events, eventValues(entry))
-		users = append(users, []any{string(u.ID), string(u.TenantID), u.Name, u.Email, u.CreatedAt, max(u.Version, 1)})
+		users = append(users, []any{string(u.ID), string(u.TenantID), u.Name, u.Email, u.CreatedAt})
 		extensions = append(extensions, []any{string(u.ID), string(e.ID), int64(e.Number), secret, e.CreatedAt, rowHash(u, []byte(secret))})
 	}
 	batch := &pgx.Batch{}
@@ -406,6 +407,13 @@ func (t *Tx) InsertUsers(ctx context.Context, additions ...NewUser) error {
 		}
 		for _, values := range rows.values {
 			if _, err := t.tx.ExecContext(ctx, rows.insert, values...); err != nil {
+				return err
+			}
+		}
+	}
+	for _, a := range additions {
+		if a.User.Version > 1 { // that of a restored user; a new one has the default
+			if err := t.queue(ctx, batch, setVersion, a.User.Version, string(a.User.ID)); err != nil {
 				return err
 			}
 		}
