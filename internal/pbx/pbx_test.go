@@ -219,7 +219,9 @@ func TestAPlanIsSummarisedByKind(t *testing.T) {
 		"":                     {{Kind: pbx.Added, Owner: pbx.Thing{Kind: pbx.KindLibrary, Key: "1"}}},
 		"1 ring group changed": {group(pbx.Changed, "g1")},
 		"1 user added, 2 ring groups removed, 2 users removed": {
-			{Kind: pbx.Removed, Number: 1000}, {Kind: pbx.Removed, Number: 1001, Owner: pbx.Thing{Kind: pbx.KindUser, Key: "1001"}}, {Kind: pbx.Added, Number: 1002},
+			{Kind: pbx.Removed, Number: 1000},
+			{Kind: pbx.Removed, Number: 1001, Owner: pbx.Thing{Kind: pbx.KindUser, Key: "1001"}},
+			{Kind: pbx.Added, Number: 1002},
 			group(pbx.Removed, "g1"), group(pbx.Removed, "g2"),
 		},
 	} {
