@@ -57,7 +57,7 @@ var table = map[string]row{
 	// Services: the purpose of the portal.
 	"callflow":    {[]string{"pbx"}, "it is pure: a model and a call in, what happens out, so that the pages, plans and tests follow calls with the same function"},
 	"render":      {[]string{"pbx"}, "it is pure: users in, bytes out, so that golden files cover it"},
-	"directory":   {[]string{"pbx", "store"}, "it contains the rules for users and extensions, and depends on neither HTTP nor Asterisk"},
+	"directory":   {[]string{"pbx", "store", "callflow"}, "it contains the rules for users and extensions, and depends on neither HTTP nor Asterisk"},
 	"routing":     {[]string{"pbx", "store", "callflow"}, "it contains the rules for things besides users, and depends on neither HTTP nor Asterisk"},
 	"auth":        {[]string{"pbx", "store"}, "it authenticates and authorises; how a request carries its credentials is a matter of HTTP"},
 	"audit":       {[]string{"pbx", "chain", "store", "regular"}, "it searches and verifies the trail; the package that makes a change writes its event"},

@@ -32,57 +32,96 @@ type Fault struct {
 // Refused reports whether a model with the fault must not be stored.
 func (f Fault) Refused() bool { return f.Code == Missing || f.Code == Circular || f.Code == TooLong }
 
-// graph has the references between items. Nodes are items by their position in the model.
+// graph has the references between items, and users whose calls go on to something. Nodes are the items by their position in the model, then the users.
 type graph struct {
 	index
-	items     []pbx.Item
-	automatic [][]int   // the items that a call goes on to from each item, by itself
-	toUser    []pbx.Ref // the user who can be called that it goes on to by itself, the zero Ref for none
-	referred  [][]int   // the items that a call can reach from each item in any way
-	rings     []bool    // whether a call to the item makes a phone ring there, or at the user it goes on to
+	nodes     []pbx.Ref
+	items     int       // the number of nodes that are items
+	automatic [][]int   // the nodes that a call goes on to from each node, by itself
+	toUser    []pbx.Ref // the other user who can be called that it goes on to by itself, the zero Ref for none
+	referred  [][]int   // the nodes that a call can reach from each node in any way
+	rings     []bool    // whether a call to the node makes a phone ring there, or at the user it goes on to
 }
 
-// Check returns the faults of a model: those that must be refused first, in the order of the items.
+// add adds a node without references.
+func (g *graph) add(r pbx.Ref, rings bool) {
+	g.nodes, g.rings = append(g.nodes, r), append(g.rings, rings)
+	g.automatic, g.referred, g.toUser = append(g.automatic, nil), append(g.referred, nil), append(g.toUser, pbx.Ref{})
+}
+
+// Check returns the faults of a model: those that must be refused first, in the order of the items, and of users after them.
 func Check(m pbx.Model) []Fault {
-	n := len(m.Items)
-	g := graph{newIndex(m), m.Items, make([][]int, n), make([]pbx.Ref, n), make([][]int, n), make([]bool, n)}
-	at := make(map[string]int, n)
+	g := graph{index: newIndex(m), items: len(m.Items)}
+	at := make(map[string]int, len(m.Items))
+	references := make([][]pbx.Reference, 0, len(m.Items))
 	for i := range m.Items {
-		at[string(m.Items[i].ID)] = i
+		at[string(m.Items[i].ID)] = len(g.nodes)
+		g.add(refOf(&m.Items[i]), false)
+		references = append(references, m.Items[i].Body.References())
+	}
+	for i := range m.Users {
+		if u := &m.Users[i]; u.Calls != (pbx.CallSettings{}) && len(u.Calls.References()) > 0 {
+			at[string(u.ID)] = len(g.nodes)
+			g.add(refOfUser(u), !u.Disabled)
+			references = append(references, u.Calls.References())
+		}
 	}
 	var faults []Fault
-	for i := range m.Items {
-		item := &m.Items[i]
-		automatic := kindOf(item.Kind).automatic
-		for _, r := range item.Body.References() {
-			u, goesOn := g.user(r.To), slices.Contains(automatic, r.Field)
-			if r.To.Kind == pbx.KindUser && goesOn && (u == nil || !u.Disabled) {
-				g.toUser[i] = r.To
+	for n, self := range g.nodes {
+		for _, r := range references[n] {
+			u := g.user(r.To)
+			goesOn := self.Kind == pbx.KindUser || slices.Contains(kindOf(self.Kind).automatic, r.Field)
+			next, isNode := at[r.To.ID]
+			if goesOn && r.To.Kind == pbx.KindUser && !isNode && (u == nil || !u.Disabled) {
+				g.toUser[n] = r.To
 			}
 			switch {
 			case !g.exists(r.To):
-				faults = append(faults, g.missing(item, r))
+				faults = append(faults, g.missing(self, r))
+				continue
 			case u != nil:
-				g.rings[i] = g.rings[i] || !u.Disabled
-			default:
-				g.referred[i] = append(g.referred[i], at[r.To.ID])
-				if goesOn {
-					g.automatic[i] = append(g.automatic[i], at[r.To.ID])
-				}
+				g.rings[n] = g.rings[n] || !u.Disabled
+			}
+			if isNode {
+				g.referred[n] = append(g.referred[n], next)
+			}
+			if isNode && goesOn {
+				g.automatic[n] = append(g.automatic[n], next)
 			}
 		}
 	}
 	return slices.Concat(faults, g.circular(), g.tooLong(), g.deadEnds(), g.unreachable())
 }
 
-func (g *graph) missing(item *pbx.Item, r pbx.Reference) Fault {
+func (g *graph) missing(from pbx.Ref, r pbx.Reference) Fault {
 	return Fault{
 		Missing,
-		[]pbx.Ref{refOf(item), r.To},
+		[]pbx.Ref{from, r.To},
 		r.Field,
-		fmt.Sprintf("%s refers to a %s that does not exist. Choose another one in the field %s.", g.thing(refOf(item)), words(r.To.Kind), r.Field),
+		fmt.Sprintf("%s refers to a %s that does not exist. Choose another one in the field %s.", g.thing(from), words(r.To.Kind), r.Field),
 	}
 }
+
+// Through returns the error of a model in which a thing, with these references, sends calls in a circle by themselves, or to more things than one can come to;
+// nil if it does not.
+func Through(m pbx.Model, self pbx.Ref, references []pbx.Reference) error {
+	for _, f := range Check(m) {
+		at := slices.Index(f.Things, self)
+		if f.Code != Circular && f.Code != TooLong || at < 0 {
+			continue
+		}
+		next := f.Things[(at+1)%len(f.Things)]
+		follows := slices.IndexFunc(references, func(r pbx.Reference) bool { return r.To == next })
+		if follows < 0 {
+			continue // it is the last of a long chain, which another one begins
+		}
+		field := references[follows].Field
+		return pbx.Invalid(pbx.FieldError{Field: field, Code: pbx.FieldChoice, Message: "must be another one: " + strings.ToLower(f.Text[:1]) + f.Text[1:]})
+	}
+	return nil
+}
+
+func refOfUser(u *pbx.User) pbx.Ref { return pbx.Ref{Kind: pbx.KindUser, ID: string(u.ID)} }
 
 func refOf(item *pbx.Item) pbx.Ref { return pbx.Ref{Kind: item.Kind, ID: string(item.ID)} }
 
@@ -105,7 +144,7 @@ func (g *graph) circular() []Fault {
 		things := make([]pbx.Ref, len(circle))
 		steps := make([]string, len(circle))
 		for i, n := range circle {
-			things[i] = refOf(&g.items[n])
+			things[i] = g.nodes[n]
 			steps[i] = g.thing(things[i]).String()
 		}
 		path := strings.Join(append(steps, steps[0]), " → ")
@@ -119,8 +158,8 @@ func (g *graph) circular() []Fault {
 
 // components returns the strongly connected components of the automatic references (Tarjan's algorithm). One comes after those that it goes on to.
 func (g *graph) components() [][]int {
-	t := tarjan{graph: g, order: make([]int, len(g.items)), low: make([]int, len(g.items)), on: make([]bool, len(g.items))}
-	for n := range g.items {
+	t := tarjan{graph: g, order: make([]int, len(g.nodes)), low: make([]int, len(g.nodes)), on: make([]bool, len(g.nodes))}
+	for n := range g.nodes {
 		if t.order[n] == 0 {
 			t.visit(n)
 		}
@@ -184,11 +223,11 @@ func (g *graph) circle(component []int) []int {
 	return nil
 }
 
-// tooLong returns a fault for each item that begins a chain of automatic references with more things than a call can come to.
+// tooLong returns a fault for each node that begins a chain of automatic references with more things than a call can come to.
 func (g *graph) tooLong() []Fault {
-	length := make([]int, len(g.items)) // of the longest chain from an item, with the user at its end
-	longest := make([]int, len(g.items))
-	follows := make([]bool, len(g.items))
+	length := make([]int, len(g.nodes)) // of the longest chain from a node, with the user at its end
+	longest := make([]int, len(g.nodes))
+	follows := make([]bool, len(g.nodes))
 	for _, component := range g.components() { // those that others go on to come first
 		for _, n := range component {
 			longest[n] = -1
@@ -204,14 +243,14 @@ func (g *graph) tooLong() []Fault {
 		}
 	}
 	var faults []Fault
-	for n := range g.items {
+	for n := range g.nodes {
 		if length[n] <= maxHops || follows[n] {
 			continue
 		}
 		var things []pbx.Ref
 		last := n
 		for at := n; at >= 0; at = longest[at] {
-			things = append(things, refOf(&g.items[at]))
+			things = append(things, g.nodes[at])
 			last = at
 		}
 		if g.toUser[last].Kind != "" {
@@ -228,7 +267,7 @@ func (g *graph) tooLong() []Fault {
 
 // deadEnds returns a note for each item where no phone rings, wherever a call goes on to.
 func (g *graph) deadEnds() []Fault {
-	backwards := make([][]int, len(g.items))
+	backwards := make([][]int, len(g.nodes))
 	for n, nexts := range g.automatic {
 		for _, next := range nexts {
 			backwards[next] = append(backwards[next], n)
@@ -244,7 +283,7 @@ func (g *graph) deadEnds() []Fault {
 	var faults []Fault
 	for n := range g.items {
 		if !alive[n] {
-			r := refOf(&g.items[n])
+			r := g.nodes[n]
 			faults = append(faults, Fault{
 				DeadEnd,
 				[]pbx.Ref{r},
@@ -259,8 +298,8 @@ func (g *graph) deadEnds() []Fault {
 // unreachable returns a note for each item that has no number and that no call can reach.
 func (g *graph) unreachable() []Fault {
 	var start []int
-	for n := range g.items {
-		if g.thing(refOf(&g.items[n])).Number != "" {
+	for n := range g.nodes {
+		if g.thing(g.nodes[n]).Number != "" {
 			start = append(start, n)
 		}
 	}
@@ -268,7 +307,7 @@ func (g *graph) unreachable() []Fault {
 	var faults []Fault
 	for n := range g.items {
 		if !reached[n] {
-			r := refOf(&g.items[n])
+			r := g.nodes[n]
 			faults = append(faults, Fault{
 				Unreachable, []pbx.Ref{r}, "", fmt.Sprintf("No call can reach %s: it has no number, and nothing leads to it. Give it a number, or delete it.", g.thing(r)),
 			})

@@ -110,9 +110,14 @@ func affectedBy(touched []pbx.Thing, models ...pbx.Model) map[pbx.Thing]bool {
 		}
 		for found := len(reached) > 0; found; { // as often as calls go on from item to item
 			found = false
+			for i := range m.Users {
+				if u := &m.Users[i]; u.Calls != (pbx.CallSettings{}) && !reached[refOfUser(u)] && refersTo(reached, u.Calls.References()) {
+					reached[refOfUser(u)], found = true, true
+				}
+			}
 			for i := range m.Items {
 				item := &m.Items[i]
-				if ref := refOf(item); !reached[ref] && slices.ContainsFunc(item.Body.References(), func(r pbx.Reference) bool { return reached[r.To] }) {
+				if ref := refOf(item); !reached[ref] && refersTo(reached, item.Body.References()) {
 					reached[ref], affected[ownerOf(item)], found = true, true, true
 				}
 			}
@@ -121,9 +126,19 @@ func affectedBy(touched []pbx.Thing, models ...pbx.Model) map[pbx.Thing]bool {
 	return affected
 }
 
+// refersTo reports whether one of the references is to one of these.
+func refersTo(these map[pbx.Ref]bool, references []pbx.Reference) bool {
+	return slices.ContainsFunc(references, func(r pbx.Reference) bool { return these[r.To] })
+}
+
 // outline returns what happens to a call to an item that no user answers, in words and as Taken. With busy all users are in a call.
 func (x index) outline(item *pbx.Item, ringSeconds int, busy bool) (text, taken string) {
-	w := walk{index: x, request: Request{To: refOf(item), RingSeconds: ringSeconds}, busy: func(pbx.UserID) bool { return busy }}
+	w := walk{index: x, request: Request{To: refOf(item), RingSeconds: ringSeconds}, calls: func(pbx.UserID) int {
+		if busy {
+			return pbx.MaxCallLimit
+		}
+		return 0
+	}}
 	w.follow()
 	return strings.Join(w.clauses[1:], "; "), w.result.Taken
 }

@@ -21,7 +21,7 @@ type Request struct {
 	At     time.Time    // when; zero means any time
 	Script []Outcome    // what becomes of each attempt to ring, in order; after the last one no user answers
 	Away   []pbx.UserID // users whose phones are not registered
-	Busy   []pbx.UserID // users who are in a call, besides the one who calls
+	Busy   []pbx.UserID // users who are in a call, besides the one who calls; once for each call to the user
 
 	RingSeconds int // how long the phone of a user rings who is called directly; 0 means the default
 }
@@ -115,7 +115,7 @@ type walk struct {
 	index
 	model   pbx.Model
 	request Request
-	busy    func(pbx.UserID) bool
+	calls   func(pbx.UserID) int // how many calls to a user there are, besides this one
 	script  []Outcome
 	hops    int
 	result  Result
@@ -125,7 +125,14 @@ type walk struct {
 
 // Simulate returns what happens to a call.
 func Simulate(m pbx.Model, r Request) Result {
-	w := walk{index: newIndex(m), model: m, request: r, script: r.Script, busy: func(u pbx.UserID) bool { return u == r.As || slices.Contains(r.Busy, u) }}
+	w := walk{index: newIndex(m), model: m, request: r, script: r.Script, calls: func(u pbx.UserID) (n int) {
+		for _, busy := range r.Busy {
+			if busy == u {
+				n++
+			}
+		}
+		return n
+	}}
 	w.follow()
 	w.result.Sentence = w.sentence()
 	for _, f := range Check(m) {
@@ -177,7 +184,7 @@ func (w *walk) enter(to pbx.Destination) (next pbx.Destination, ok bool) {
 	}
 	w.result.Steps = append(w.result.Steps, Step{Kind: StepEnter, Thing: t, Text: text})
 	w.clauses = append(w.clauses, text)
-	if user != nil && user.Disabled {
+	if user != nil && user.Disabled && w.settings(user).WhenUnreachable.Kind == pbx.Hangup {
 		w.because(t, "enabled", t.String()+" is disabled, and cannot be called.")
 		w.hangup(t, causeUnreachable)
 		return next, false
@@ -189,8 +196,7 @@ func (w *walk) enter(to pbx.Destination) (next pbx.Destination, ok bool) {
 		return next, false
 	}
 	if user != nil {
-		w.ringUser(user)
-		return next, false
+		return w.ringUser(user)
 	}
 	return kindOf(item.Kind).enter(w, item)
 }
@@ -246,6 +252,12 @@ type phone struct {
 	away bool // it is not registered, and does not ring
 }
 
+// full reports whether there are as many calls to a user as there can be.
+func (w *walk) full(u *pbx.User) bool {
+	limit := w.settings(u).CallLimit
+	return limit > 0 && w.calls(u.ID) >= limit
+}
+
 // canBeDialled returns the phone of a user, and records why it is not dialled with others, or does not ring. With skipBusy a user in a call is left out.
 func (w *walk) canBeDialled(at Thing, u *pbx.User, skipBusy bool) (p phone, ok bool) {
 	p = phone{thingOf(u), slices.Contains(w.request.Away, u.ID)}
@@ -253,10 +265,13 @@ func (w *walk) canBeDialled(at Thing, u *pbx.User, skipBusy bool) (p phone, ok b
 	case u.Disabled:
 		w.because(p.Thing, "enabled", p.String()+" is disabled: the phone does not ring.")
 		return p, false
+	case w.full(u):
+		w.because(p.Thing, "call_limit", fmt.Sprintf("%s has as many calls as the limit of %d allows.", p, w.settings(u).CallLimit))
+		return p, false
 	case skipBusy && u.ID == w.request.As:
 		w.because(at, "skip_busy", fmt.Sprintf("%s is in this call, and %s skips users who are busy.", p, at))
 		return p, false
-	case skipBusy && w.busy(u.ID):
+	case skipBusy && w.calls(u.ID) > 0:
 		w.because(at, "skip_busy", fmt.Sprintf("%s is in a call, and %s skips users who are busy.", p, at))
 		return p, false
 	case p.away:

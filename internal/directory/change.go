@@ -2,17 +2,20 @@ package directory
 
 import (
 	"context"
+	"slices"
 	"strconv"
 	"time"
 
+	"github.com/synergycall/pbxportal/internal/callflow"
 	"github.com/synergycall/pbxportal/internal/pbx"
 	"github.com/synergycall/pbxportal/internal/store"
 )
 
-// Change changes the name, the e-mail address, the extension number of a user, and whether the user is disabled, in one transaction: patch gets the user
+// Change changes the name, the e-mail address, the extension number and the call settings of a user, and whether the user is disabled, in one transaction: patch gets the user
 // as stored, and may be called again. ifMatch is the version that the caller read; 0 matches any. A change that leaves everything as it is does nothing.
 // A number is released as that of a deleted user is, and one that waits for its cool-down can be given explicitly.
-// Errors: KindNotFound if the tenant has no user with that id; KindInvalid for the input; KindConflict if the user was changed meanwhile, or the address or
+// Errors: KindNotFound if the tenant has no user with that id; KindInvalid for the input, and for calls that would go on to what does not exist or in a circle;
+// KindConflict if the user was changed meanwhile, or the address or
 // the number is taken.
 func (d *Directory) Change(ctx context.Context, tenant pbx.TenantID, id pbx.UserID, ifMatch int64, patch func(*pbx.User) error) (pbx.User, error) {
 	if d.look != nil {
@@ -24,13 +27,16 @@ func (d *Directory) Change(ctx context.Context, tenant pbx.TenantID, id pbx.User
 			return was, err
 		}
 		now := was
-		now.Name, now.Email, now.Disabled, now.Extension.Number = patched.Name, patched.Email, patched.Disabled, patched.Extension.Number
+		now.Name, now.Email, now.Disabled, now.Calls, now.Extension.Number = patched.Name, patched.Email, patched.Disabled, patched.Calls, patched.Extension.Number
 		now, err := now.CleanChange(was)
 		if err == nil && now.Email != was.Email && now.Email != "" {
 			err = addressFree(ctx, tx, now)
 		}
 		if err == nil && now.Extension.Number != was.Extension.Number {
 			err = numberFree(ctx, tx, tenant, now.Extension.Number)
+		}
+		if err == nil && now.Calls != was.Calls {
+			err = goOn(ctx, tx, now, was)
 		}
 		return now, err
 	})
@@ -62,6 +68,7 @@ func (d *Directory) change(ctx context.Context, tenant pbx.TenantID, id pbx.User
 			return err
 		}
 		before["enabled"], after["enabled"] = strconv.FormatBool(!was.Disabled), strconv.FormatBool(!now.Disabled)
+		pbx.CallFacts(was.Calls, now.Calls, before, after)
 		event.Before, event.After = pbx.Differing(before, after)
 		if changed = was; now == was {
 			return nil
@@ -70,6 +77,24 @@ func (d *Directory) change(ctx context.Context, tenant pbx.TenantID, id pbx.User
 		return err
 	})
 	return changed, err
+}
+
+// goOn returns the error if calls to a user would go on to something that does not exist, in a circle, or to more than they can come to.
+func goOn(ctx context.Context, tx *store.Tx, u, was pbx.User) error {
+	references := u.Calls.References()
+	err := pbx.CheckReferences(references, was.Calls.References(), func(to pbx.Ref) (bool, error) { return tx.Exists(ctx, u.TenantID, to) })
+	if err != nil || len(references) == 0 {
+		return err
+	}
+	m := pbx.Model{}
+	if m.Items, err = tx.Items(ctx, u.TenantID); err != nil {
+		return err
+	}
+	if m.Users, err = tx.UsersWithCalls(ctx, u.TenantID); err != nil {
+		return err
+	}
+	m.Users = append(slices.DeleteFunc(m.Users, func(other pbx.User) bool { return other.ID == u.ID }), u)
+	return callflow.Through(m, pbx.Ref{Kind: pbx.KindUser, ID: string(u.ID)}, references)
 }
 
 // addressFree returns the error if another user has the address of one.

@@ -72,6 +72,7 @@ func (d *Directory) event(ctx context.Context, now time.Time, action string, u p
 	if u.Disabled {
 		facts["enabled"] = "false"
 	}
+	u.Calls.AddTo(facts)
 	if d.fingerprint != nil {
 		name, err := d.fingerprint(u.Extension.Secret)
 		if err != nil {

@@ -26,7 +26,8 @@ type Restored struct {
 }
 
 // Restore makes the users those of a revision, in one transaction: it deletes users that were created since, creates deleted ones again, with the
-// id, name, address, number and secret that they had, and gives others the number back that they had, and enables or disables them again. KindConflict if
+// id, name, address, number, secret and call settings that they had, and gives others the number and call settings back that they had, and enables or disables
+// them again. Calls no longer go on to what no longer exists. KindConflict if
 // another user has one of the addresses (CodeEmailTaken), something else one of the numbers (CodeNumberTaken), or a thing needs a user that was created
 // since (CodeInUse).
 func (d *Directory) Restore(ctx context.Context, tenant pbx.TenantID, r pbx.RevisionUsers) (Restored, error) {
@@ -95,6 +96,12 @@ func (d *Directory) Restore(ctx context.Context, tenant pbx.TenantID, r pbx.Revi
 		if err != nil {
 			return err
 		}
+		coming := map[string]bool{} // the users who are created again
+		for n, secret := range missing {
+			if deletion, known := deletions[n]; known && (complete || d.had(deletion, secret)) {
+				coming[deletion.Object.ID] = true
+			}
+		}
 		var added []store.NewUser
 		for _, n := range slices.Sorted(maps.Keys(missing)) {
 			deletion, known := deletions[n]
@@ -109,7 +116,12 @@ func (d *Directory) Restore(ctx context.Context, tenant pbx.TenantID, r pbx.Revi
 			if err := numberFree(ctx, tx, tenant, n); err != nil {
 				return err
 			}
-			u, err := d.deletedUser(ctx, now, deletion, version, n, missing[n], r.Revision)
+			then := changes.before(pbx.User{ID: pbx.UserID(deletion.Object.ID), TenantID: tenant, Calls: callsOf(deletion.Before)})
+			if then, err = goingOn(ctx, tx, then, coming); err != nil {
+				return err
+			}
+			then.Version, then.Extension.Number, then.Extension.Secret = version, n, missing[n]
+			u, err := d.deletedUser(ctx, now, deletion, then, r.Revision)
 			if err != nil {
 				return err
 			}
@@ -119,7 +131,20 @@ func (d *Directory) Restore(ctx context.Context, tenant pbx.TenantID, r pbx.Revi
 		if err := addressesFree(ctx, tx, done.Created); err != nil {
 			return err
 		}
-		return tx.InsertUsers(ctx, added...)
+		if err := tx.InsertUsers(ctx, added...); err != nil {
+			return err
+		}
+		for _, u := range done.Created {
+			if err := goOn(ctx, tx, u, u); err != nil {
+				return err
+			}
+		}
+		for _, then := range moved { // now that everyone is there whom calls go on to
+			if err := d.putCallsBack(ctx, tx, then, now, r.Revision); err != nil {
+				return err
+			}
+		}
+		return nil
 	})
 	if err != nil {
 		return Restored{}, err
@@ -130,7 +155,7 @@ func (d *Directory) Restore(ctx context.Context, tenant pbx.TenantID, r pbx.Revi
 // putBack gives a user the number that the user had, and enables or disables the user as then.
 func (d *Directory) putBack(ctx context.Context, tx *store.Tx, then pbx.User, now time.Time, revision int) error {
 	u, ok, err := tx.User(ctx, then.TenantID, then.ID)
-	if err != nil || !ok {
+	if then.Calls = u.Calls; err != nil || !ok || maps.Equal(stateOf(then), stateOf(u)) {
 		return err
 	}
 	if n := then.Extension.Number; n != u.Extension.Number {
@@ -153,7 +178,48 @@ func stateOf(u pbx.User) pbx.Facts {
 	return pbx.Facts{"number": strconv.Itoa(int(u.Extension.Number)), "enabled": strconv.FormatBool(!u.Disabled)}
 }
 
-// userChanges has for each user the facts of stateOf at a time, as far as they were changed since.
+// goingOn returns a user whose calls do not go on to what does not exist, unless it is coming.
+func goingOn(ctx context.Context, tx *store.Tx, u pbx.User, coming map[string]bool) (pbx.User, error) {
+	for _, r := range u.Calls.References() {
+		exists, err := tx.Exists(ctx, u.TenantID, r.To)
+		if err != nil {
+			return u, err
+		}
+		if !exists && !coming[r.To.ID] {
+			u.Calls = u.Calls.Without(r.Field)
+		}
+	}
+	return u, nil
+}
+
+// putCallsBack gives a user the call settings of then, except those that refer to what does not exist.
+func (d *Directory) putCallsBack(ctx context.Context, tx *store.Tx, then pbx.User, at time.Time, revision int) error {
+	u, ok, err := tx.User(ctx, then.TenantID, then.ID)
+	if err != nil || !ok {
+		return err
+	}
+	was, err := goingOn(ctx, tx, then, nil)
+	if err != nil || was.Calls == u.Calls {
+		return err
+	}
+	then = u
+	then.Calls = was.Calls
+	if err := goOn(ctx, tx, then, u); err != nil {
+		return err
+	}
+	event, _, err := d.event(ctx, at, pbx.ActionUserChange, u)
+	if err != nil {
+		return err
+	}
+	before, after := pbx.Facts{}, pbx.Facts{}
+	pbx.CallFacts(u.Calls, then.Calls, before, after)
+	event.Before, event.After = pbx.Differing(before, after)
+	event.After["revision"] = strconv.Itoa(revision)
+	_, err = tx.UpdateUser(ctx, u, then, at, event)
+	return err
+}
+
+// userChanges has for each user the facts of stateOf and of the call settings at a time, as far as they were changed since.
 type userChanges map[pbx.UserID]pbx.Facts
 
 // before returns the user as of then.
@@ -164,6 +230,10 @@ func (c userChanges) before(u pbx.User) pbx.User {
 	if enabled, ok := c[u.ID]["enabled"]; ok {
 		u.Disabled = enabled == "false"
 	}
+	facts := pbx.Facts{}
+	u.Calls.AddTo(facts)
+	maps.Copy(facts, c[u.ID])
+	u.Calls = callsOf(facts)
 	return u
 }
 
@@ -203,12 +273,12 @@ func (d *Directory) each(ctx context.Context, action string, since time.Time, ta
 	}
 }
 
-// deletedUser returns the user of the event of a deletion, to be created again with this version, number and secret.
-func (d *Directory) deletedUser(ctx context.Context, now time.Time, deletion pbx.AuditEvent, version int64, n pbx.Number, secret pbx.Secret, revision int) (store.NewUser, error) {
+// deletedUser returns the user of the event of a deletion, to be created again with the version, number, secret and call settings of then.
+func (d *Directory) deletedUser(ctx context.Context, now time.Time, deletion pbx.AuditEvent, then pbx.User, revision int) (store.NewUser, error) {
 	u := pbx.User{
 		ID: pbx.UserID(deletion.Object.ID), TenantID: pbx.TenantID(deletion.Before["tenant_id"]), Name: deletion.Before["name"], Email: deletion.Before["email"], CreatedAt: now,
-		Version: version, UpdatedAt: now,
-		Extension: pbx.Extension{ID: pbx.ExtensionID(uuid.NewString()), Number: n, Secret: secret, CreatedAt: now},
+		Version: then.Version, UpdatedAt: now, Calls: then.Calls,
+		Extension: pbx.Extension{ID: pbx.ExtensionID(uuid.NewString()), Number: then.Extension.Number, Secret: then.Extension.Secret, CreatedAt: now},
 	}
 	event, facts, err := d.event(ctx, now, pbx.ActionUserCreate, u)
 	if err != nil {
@@ -217,6 +287,15 @@ func (d *Directory) deletedUser(ctx context.Context, now time.Time, deletion pbx
 	facts["revision"] = strconv.Itoa(revision)
 	event.After = facts
 	return store.NewUser{User: u, Event: event}, nil
+}
+
+// callsOf returns the call settings in the facts of an event.
+func callsOf(facts pbx.Facts) pbx.CallSettings {
+	calls, err := pbx.CallSettingsOf(facts)
+	if err != nil { // of a version that has other settings
+		return pbx.CallSettings{}
+	}
+	return calls
 }
 
 // had reports whether the user of the event of a deletion had a secret.

@@ -61,7 +61,8 @@ type User struct {
 	Name      string // 1–255 characters, trimmed, printable
 	Email     string // as the caller wrote it; unique without regard to case; "" if there is none
 	Extension Extension
-	Disabled  bool      // the phone cannot register, and callers hear that it is unavailable; the number stays reserved
+	Disabled  bool // the phone cannot register, and callers hear that it is unavailable; the number stays reserved
+	Calls     CallSettings
 	Version   int64     // from 1; every change makes it higher
 	CreatedAt time.Time // UTC, microseconds
 	UpdatedAt time.Time // of the last change; CreatedAt if there was none

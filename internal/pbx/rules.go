@@ -53,6 +53,7 @@ func (u User) CleanChange(was User) (User, error) {
 	if u.Extension.Number != was.Extension.Number {
 		fields = append(fields, numberFault("number", strconv.Itoa(int(u.Extension.Number))))
 	}
+	fields = append(fields, u.Calls.clean(was.Calls)...)
 	return u, Invalid(faults(fields...)...)
 }
 

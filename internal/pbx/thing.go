@@ -82,9 +82,29 @@ type Reference struct {
 	To      Ref
 }
 
-// Use is a field of an item that refers to a user or another item.
+// CheckReferences returns the error, of KindInvalid, of references to what does not exist. Those in had exist.
+func CheckReferences(references, had []Reference, exists func(Ref) (bool, error)) error {
+	var fields []FieldError
+	for _, to := range references {
+		if slices.ContainsFunc(had, func(h Reference) bool { return h.To == to.To }) {
+			continue
+		}
+		is, err := exists(to.To)
+		if err != nil {
+			return err
+		}
+		if !is && (fields == nil || fields[len(fields)-1].Field != to.Field) {
+			fields = append(fields, FieldError{
+				Field: to.Field, Code: FieldChoice, Message: fmt.Sprintf("there is no %s %q: list them to see which there are", words(to.To.Kind), to.To.ID),
+			})
+		}
+	}
+	return Invalid(fields...)
+}
+
+// Use is a field of an item or a user that refers to a user or another item.
 type Use struct {
-	Kind  ThingKind // of the item, as its name and id
+	Kind  ThingKind // of the item or the user, as its name and id
 	Name  string
 	Field string
 	ID    ThingID

@@ -176,33 +176,13 @@ func (r *Routing) prepare(ctx context.Context, tx *store.Tx, i, was *pbx.Item, n
 	if was != nil {
 		had, referred = was.Body.Claims(), was.Body.References()
 	}
-	if err := r.references(ctx, tx, i, referred); err != nil {
+	if err := pbx.CheckReferences(i.Body.References(), referred, func(to pbx.Ref) (bool, error) { return tx.Exists(ctx, i.TenantID, to) }); err != nil {
 		return err
 	}
 	if err := r.numbers(ctx, tx, i, had, now); err != nil {
 		return err
 	}
 	return circles(ctx, tx, i)
-}
-
-// references returns the error of references to things that do not exist. Those that the item already has exist.
-func (r *Routing) references(ctx context.Context, tx *store.Tx, i *pbx.Item, had []pbx.Reference) error {
-	var fields []pbx.FieldError
-	for _, to := range i.Body.References() {
-		if slices.ContainsFunc(had, func(h pbx.Reference) bool { return h.To == to.To }) {
-			continue
-		}
-		exists, err := tx.Exists(ctx, i.TenantID, to.To)
-		if err != nil {
-			return err
-		}
-		if !exists && (fields == nil || fields[len(fields)-1].Field != to.Field) {
-			fields = append(fields, pbx.FieldError{
-				Field: to.Field, Code: pbx.FieldChoice, Message: fmt.Sprintf("there is no %s %q: list them to see which there are", words(to.To.Kind), to.To.ID),
-			})
-		}
-	}
-	return pbx.Invalid(fields...)
 }
 
 // numbers assigns the numbers that are left out, and returns the error of one that is taken.
@@ -243,7 +223,6 @@ func (r *Routing) numbers(ctx context.Context, tx *store.Tx, i *pbx.Item, had []
 
 // circles returns the error of an item through which a call would go in a circle by itself, or come to more things than it can.
 func circles(ctx context.Context, tx *store.Tx, i *pbx.Item) error {
-	self := pbx.Ref{Kind: i.Kind, ID: string(i.ID)}
 	items, err := tx.Items(ctx, i.TenantID)
 	if err != nil {
 		return err
@@ -254,21 +233,11 @@ func circles(ctx context.Context, tx *store.Tx, i *pbx.Item) error {
 	} else {
 		items = append(items, *i)
 	}
-	for _, f := range callflow.Check(pbx.Model{Items: items}) {
-		at := slices.Index(f.Things, self)
-		if f.Code != callflow.Circular && f.Code != callflow.TooLong || at < 0 {
-			continue
-		}
-		next := f.Things[(at+1)%len(f.Things)]
-		refs := i.Body.References()
-		follows := slices.IndexFunc(refs, func(r pbx.Reference) bool { return r.To == next })
-		if follows < 0 {
-			continue // it is the last of a long chain, which another one begins
-		}
-		field := refs[follows].Field
-		return pbx.Invalid(pbx.FieldError{Field: field, Code: pbx.FieldChoice, Message: "must be another one: " + strings.ToLower(f.Text[:1]) + f.Text[1:]})
+	users, err := tx.UsersWithCalls(ctx, i.TenantID)
+	if err != nil {
+		return err
 	}
-	return nil
+	return callflow.Through(pbx.Model{Users: users, Items: items}, pbx.Ref{Kind: i.Kind, ID: string(i.ID)}, i.Body.References())
 }
 
 func words(k pbx.ThingKind) string { return strings.ReplaceAll(string(k), "_", " ") }

@@ -4,12 +4,15 @@ import (
 	"context"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/synergycall/pbxportal/internal/pbx"
 )
 
-// UpdateUser changes the name, the address, whether the user is disabled, the number and the secret of a user to those of now, at a time, appends the
-// audit event, and returns the user as stored, with a higher version. A number that the user no longer has was released then. The error has
-// CodeChangedMeanwhile if another user than was is stored. The caller has checked that the address and the number are free.
+// UpdateUser changes the name, the address, whether the user is disabled, the call settings, the number and the secret of a user to those of now, at a time,
+// appends the audit event, and returns the user as stored, with a higher version. A number that the user no longer has was released then. The error has
+// CodeChangedMeanwhile if another user than was is stored. The caller has checked that the address and the number are free, and that what the call settings
+// refer to exists.
 func (t *Tx) UpdateUser(ctx context.Context, was, now pbx.User, at time.Time, event pbx.AuditEvent) (pbx.User, error) {
 	e := &now.Extension
 	u, ok, err := found(scanStored(t.tx.QueryRowContext(ctx, selectUser+`WHERE u.tenant_id = $1 AND u.id = $2`+t.dialect.lockRows, string(was.TenantID), string(was.ID)), &opener{}))
@@ -29,7 +32,7 @@ func (t *Tx) UpdateUser(ctx context.Context, was, now pbx.User, at time.Time, ev
 		}
 	}
 	stored := u.User
-	stored.Name, stored.Email, stored.Disabled, stored.Extension.Number = now.Name, now.Email, now.Disabled, e.Number
+	stored.Name, stored.Email, stored.Disabled, stored.Calls, stored.Extension.Number = now.Name, now.Email, now.Disabled, now.Calls, e.Number
 	hash := int64(0)
 	if u.hash != 0 {
 		hash = rowHash(stored, []byte(secret))
@@ -39,8 +42,8 @@ func (t *Tx) UpdateUser(ctx context.Context, was, now pbx.User, at time.Time, ev
 		values    []any
 	}{
 		{
-			`UPDATE users SET name = $1, email = nullif($2, ''), enabled = $3, version = version + 1, updated_at = $4 WHERE id = $5`,
-			[]any{now.Name, now.Email, !now.Disabled, at.UTC().Truncate(time.Microsecond), string(was.ID)},
+			`UPDATE users SET name = $1, email = nullif($2, ''), enabled = $3, calls = $4, version = version + 1, updated_at = $5 WHERE id = $6`,
+			[]any{now.Name, now.Email, !now.Disabled, now.Calls.Stored(), at.UTC().Truncate(time.Microsecond), string(was.ID)},
 		},
 		{
 			`UPDATE extensions SET number = $1, secret = $2, row_hash = nullif(CAST($3 AS bigint), 0) WHERE id = $4`,
@@ -48,6 +51,11 @@ func (t *Tx) UpdateUser(ctx context.Context, was, now pbx.User, at time.Time, ev
 		},
 	} {
 		if _, err := t.tx.ExecContext(ctx, change.statement, change.values...); err != nil {
+			return now, err
+		}
+	}
+	if now.Calls != was.Calls {
+		if err := t.putUserReferences(ctx, now); err != nil {
 			return now, err
 		}
 	}
@@ -61,6 +69,28 @@ func (t *Tx) UpdateUser(ctx context.Context, was, now pbx.User, at time.Time, ev
 	}
 	now, _, err = t.User(ctx, was.TenantID, was.ID)
 	return now, err
+}
+
+// putUserReferences replaces what the call settings of a user refer to.
+func (t *Tx) putUserReferences(ctx context.Context, u pbx.User) error {
+	batch := &pgx.Batch{}
+	if err := t.queue(ctx, batch, `DELETE FROM user_refs WHERE from_user = $1`, string(u.ID)); err != nil {
+		return err
+	}
+	if err := t.queueUserReferences(ctx, batch, u); err != nil {
+		return err
+	}
+	return t.send(ctx, batch)
+}
+
+// queueUserReferences adds the statements that insert what the call settings of a user refer to.
+func (t *Tx) queueUserReferences(ctx context.Context, batch *pgx.Batch, u pbx.User) error {
+	for _, r := range u.Calls.References() {
+		if err := t.queue(ctx, batch, `INSERT INTO user_refs (from_user, field, `+refColumn(r.To)+`) VALUES ($1, $2, $3)`, string(u.ID), r.Field, r.To.ID); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // AddressOf returns the user who has an e-mail address, without regard to case; "" if no user has it.

@@ -19,7 +19,8 @@ type (
 		field   string
 		ordinal int
 	}
-	number struct{ tenant, number string }
+	userReference struct{ from, field string }
+	number        struct{ tenant, number string }
 )
 
 // target is the user or the thing that such a row names.
@@ -82,13 +83,22 @@ func (s *Store) Derive(ctx context.Context) (n int, err error) {
 // discrepancies returns the differences, those of each table in the order of their texts.
 func (t *Tx) discrepancies(ctx context.Context) (all []discrepancy, err error) {
 	names, references, numbers := map[target]string{}, map[reference]target{}, map[number]target{}
+	userReferences := map[userReference]target{}
+	var settled []pbx.User // with call settings
 	if _, err = gather(ctx, t.tx, func(r row) (none struct{}, err error) {
 		var u target
-		n := number{}
-		err = r.Scan(&u.id, &n.tenant, &n.number)
+		n, calls := number{}, ""
+		err = r.Scan(&u.id, &n.tenant, &n.number, &calls)
 		names[u], numbers[n] = "the user with extension "+n.number, u
+		if calls != "" && err == nil {
+			with := pbx.User{ID: pbx.UserID(u.id)}
+			if with.Calls, err = pbx.CallSettingsFrom(calls); err != nil {
+				err = damaged(names[u] + " has call settings in a form that is never written")
+			}
+			settled = append(settled, with)
+		}
 		return none, err
-	}, `SELECT u.id, u.tenant_id, CAST(e.number AS text) FROM users u JOIN extensions e ON e.user_id = u.id`); err != nil {
+	}, `SELECT u.id, u.tenant_id, CAST(e.number AS text), u.calls FROM users u JOIN extensions e ON e.user_id = u.id`); err != nil {
 		return nil, err
 	}
 	items, err := gather(ctx, t.tx, scanStoredItem, allItems)
@@ -106,16 +116,23 @@ func (t *Tx) discrepancies(ctx context.Context) (all []discrepancy, err error) {
 	contradiction := func(format string, values ...any) {
 		all = append(all, discrepancy{text: fmt.Sprintf(format, values...)})
 	}
-	for n := range items {
-		i := target{string(items[n].ID), true}
-		for _, r := range items[n].Body.References() {
+	referTo := func(from target, all []pbx.Reference, take func(pbx.Reference, target)) {
+		for _, r := range all {
 			to := target{r.To.ID, r.To.Kind != pbx.KindUser}
 			if names[to] == "" || to.thing && kinds[to] != r.To.Kind {
-				contradiction("%s refers in %s to the %s %q, which does not exist", names[i], r.Field, kindWords(r.To.Kind), r.To.ID)
+				contradiction("%s refers in %s to the %s %q, which does not exist", names[from], r.Field, kindWords(r.To.Kind), r.To.ID)
 				continue
 			}
-			references[reference{i.id, r.Field, r.Ordinal}] = to
+			take(r, to)
 		}
+	}
+	for _, u := range settled {
+		id := string(u.ID)
+		referTo(target{id: id}, u.Calls.References(), func(r pbx.Reference, to target) { userReferences[userReference{id, r.Field}] = to })
+	}
+	for n := range items {
+		i := target{string(items[n].ID), true}
+		referTo(i, items[n].Body.References(), func(r pbx.Reference, to target) { references[reference{i.id, r.Field, r.Ordinal}] = to })
 		for _, c := range items[n].Body.Claims() {
 			at := number{string(items[n].TenantID), c.Number}
 			if by, taken := numbers[at]; taken {
@@ -129,6 +146,15 @@ func (t *Tx) discrepancies(ctx context.Context) (all []discrepancy, err error) {
 		func(k *reference) []any { return []any{&k.from, &k.field, &k.ordinal} },
 		func(k reference) string {
 			return fmt.Sprintf("a reference in %s of %s", k.field, names[target{k.from, true}])
+		})
+	if err != nil {
+		return nil, err
+	}
+	all = append(all, wrong...)
+	wrong, err = compareTargets(ctx, t, `user_refs`, []string{"from_user", "field"}, [2]string{"to_user", "to_thing"}, userReferences,
+		func(k *userReference) []any { return []any{&k.from, &k.field} },
+		func(k userReference) string {
+			return fmt.Sprintf("a reference in %s of %s", k.field, names[target{id: k.from}])
 		})
 	if err != nil {
 		return nil, err

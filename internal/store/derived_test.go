@@ -5,6 +5,7 @@
 package store_test
 
 import (
+	"context"
 	"strings"
 	"testing"
 
@@ -12,6 +13,7 @@ import (
 
 	"github.com/synergycall/pbxportal/internal/lab/labtest"
 	"github.com/synergycall/pbxportal/internal/pbx"
+	"github.com/synergycall/pbxportal/internal/store"
 	"github.com/synergycall/pbxportal/internal/store/storetest"
 )
 
@@ -20,7 +22,8 @@ func dump(t *testing.T, url string) string {
 	t.Helper()
 	return ask(t, url, `SELECT coalesce(string_agg(one, '; '), '') FROM (
 SELECT number || ' ' || CAST(tenant_id AS text) || ' ' || CAST(coalesce(user_id, thing_id) AS text) AS one FROM numbers
-UNION ALL SELECT CAST(from_id AS text) || ' ' || field || ' ' || ordinal || ' ' || CAST(coalesce(to_user, to_thing) AS text) FROM thing_refs ORDER BY 1) AS ordered`)
+UNION ALL SELECT CAST(from_id AS text) || ' ' || field || ' ' || ordinal || ' ' || CAST(coalesce(to_user, to_thing) AS text) FROM thing_refs
+UNION ALL SELECT CAST(from_user AS text) || ' ' || field || ' ' || CAST(coalesce(to_user, to_thing) AS text) FROM user_refs ORDER BY 1) AS ordered`)
 }
 
 func TestReferencesAndNumbersThatDifferFromUsersAndThingsAreNamedAndWrittenAgain(t *testing.T) {
@@ -43,6 +46,20 @@ func TestReferencesAndNumbersThatDifferFromUsersAndThingsAreNamedAndWrittenAgain
 				t.Errorf("%s: error %v\n%s", what, err, diff)
 			}
 		}
+		err := s.InTx(t.Context(), func(ctx context.Context, tx *store.Tx) error {
+			was, _, err := tx.User(ctx, pbx.DefaultTenant, users[0].ID)
+			if err != nil {
+				return err
+			}
+			now := was
+			now.Calls.WhenBusy = pbx.Destination{Kind: one.Kind, ID: string(one.ID)}
+			now.Calls.WhenUnanswered = pbx.Destination{Kind: pbx.KindUser, ID: string(users[1].ID)}
+			_, err = tx.UpdateUser(ctx, was, now, noon, event(ctx, pbx.ActionUserChange))
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
 		check("as stored", nil, nil)
 		g1, g2 := `the ring group g1 ("`+string(one.ID)+`")`, `the ring group g2 ("`+string(two.ID)+`")`
 		right := dump(t, url)
@@ -60,6 +77,9 @@ func TestReferencesAndNumbersThatDifferFromUsersAndThingsAreNamedAndWrittenAgain
 			`UPDATE numbers SET number = 'x' WHERE number = '600'; UPDATE numbers SET number = '600' WHERE number = '601'; UPDATE numbers SET number = '601' WHERE number = 'x'`: {
 				"the number 600", "the number 601",
 			},
+			`DELETE FROM user_refs WHERE field = 'calls.when_busy'`:                  {"a reference in calls.when_busy of the user with extension 1000"},
+			`UPDATE user_refs SET to_user = from_user WHERE to_user IS NOT NULL`:     {"a reference in calls.when_unanswered of the user with extension 1000"},
+			`UPDATE user_refs SET field = 'x' WHERE field = 'calls.when_unanswered'`: {"a reference in calls.when_unanswered of the user with extension 1000", "a reference in x of the user with extension 1000"},
 			`DELETE FROM numbers; DELETE FROM thing_refs WHERE from_id = '` + string(two.ID) + `'`: {
 				"a reference in fallback of " + g2, "a reference in members of " + g2, "the number 1000", "the number 1001", "the number 1002", "the number 600", "the number 601",
 			},

@@ -16,7 +16,7 @@ import (
 )
 
 // readableSince is the migration since which users have all columns that are read.
-const readableSince = 21
+const readableSince = 25
 
 // damaged returns the error of users that are not stored as the portal wrote them. what names them; apart from number and id it must not contain
 // any value of a row.
@@ -42,8 +42,11 @@ func rowHash(u pbx.User, secret []byte) int64 {
 	f.number("number", int64(e.Number))
 	f.text("secret", string(secret))
 	f.instant("extended", e.CreatedAt)
-	if u.Disabled { // earlier programs, which had no disabled users, computed the same hash for all others
+	if u.Disabled { // earlier programs, which had neither disabled users nor call settings, computed the same hash for all others
 		f.text("disabled", "")
+	}
+	if calls := u.Calls.Stored(); calls != "" {
+		f.text("calls", calls)
 	}
 	return f.sum()
 }
@@ -89,14 +92,16 @@ type storedUser struct {
 func scanStored(r row, secrets *opener) (u storedUser, err error) {
 	e := &u.Extension
 	u.opener = secrets
-	enabled, updated := false, (*time.Time)(nil)
+	enabled, calls, updated := false, "", (*time.Time)(nil)
 	err = r.Scan((*string)(&u.ID), (*string)(&u.TenantID), &u.Name, &u.Email, &u.CreatedAt, (*string)(&e.ID), (*int)(&e.Number), secrets, &e.CreatedAt, &u.hash, &u.covered,
-		&enabled, &u.Version, &updated)
+		&enabled, &calls, &u.Version, &updated)
 	u.CreatedAt, e.CreatedAt, u.Disabled = u.CreatedAt.UTC(), e.CreatedAt.UTC(), !enabled
 	if u.UpdatedAt = u.CreatedAt; updated != nil {
 		u.UpdatedAt = updated.UTC()
 	}
-	if malformed(err) {
+	settings, unread := pbx.CallSettingsFrom(calls)
+	u.Calls = settings
+	if malformed(err) || unread != nil {
 		return u, damaged(fmt.Sprintf("a value in the row of extension %d has a form that is never written", e.Number)) // err may quote a secret
 	}
 	return u, err

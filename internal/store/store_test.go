@@ -444,9 +444,9 @@ func TestTheDatabaseOfThePythonPortalIsAdoptedWithNothingLost(t *testing.T) {
 	t.Parallel()
 	url := labtest.Postgres(t)
 	pythonPortal(t, url)
-	// The columns row_hash, which is empty until CoverUsers, version, updated_at and enabled are new.
+	// The columns row_hash, which is empty until CoverUsers, version, updated_at, enabled and calls are new.
 	const everything = `SELECT string_agg(t::text, E'\n' ORDER BY t::text) FROM (
-		SELECT 'tenant', to_jsonb(x) FROM tenants x UNION ALL SELECT 'user', to_jsonb(x) - 'version' - 'updated_at' - 'enabled' FROM users x
+		SELECT 'tenant', to_jsonb(x) FROM tenants x UNION ALL SELECT 'user', to_jsonb(x) - 'version' - 'updated_at' - 'enabled' - 'calls' FROM users x
 		UNION ALL SELECT 'extension', to_jsonb(x) - 'row_hash' FROM extensions x UNION ALL SELECT 'log', to_jsonb(x) FROM apply_audit_logs x
 		UNION ALL SELECT 'alembic', to_jsonb(x) FROM alembic_version x) t`
 	before := execute(t, url, everything)

@@ -340,7 +340,7 @@ func (t *Tx) DeleteItem(ctx context.Context, i pbx.Item, now time.Time, event pb
 	return t.AppendEvent(ctx, event)
 }
 
-// UsedBy returns the fields of items that refer to a user or an item, ordered by kind, Short and field.
+// UsedBy returns the fields of items that refer to a user or an item, ordered by kind, Short and field, and then those of other users, ordered by number.
 func (t *Tx) UsedBy(ctx context.Context, to pbx.Ref) ([]pbx.Use, error) {
 	uses, err := gather(ctx, t.tx, func(r row) (u pbx.Use, err error) {
 		err = r.Scan((*string)(&u.Kind), &u.Name, &u.Field, (*string)(&u.ID))
@@ -351,7 +351,11 @@ func (t *Tx) UsedBy(ctx context.Context, to pbx.Ref) ([]pbx.Use, error) {
 
 // usesOf returns the query for what refers to a user or an item.
 func usesOf(to pbx.Ref) string {
-	return `SELECT t.kind, t.name, r.field, t.id FROM thing_refs r JOIN things t ON t.id = r.from_id WHERE r.` + refColumn(to) + ` = $1 ORDER BY t.kind, t.short, r.field`
+	return `SELECT kind, name, field, id FROM (
+    SELECT t.kind, t.name, r.field, t.id, t.short AS place, 0 AS users FROM thing_refs r JOIN things t ON t.id = r.from_id WHERE r.` + refColumn(to) + ` = $1
+    UNION ALL
+    SELECT 'user', u.name, r.field, u.id, e.number, 1 FROM user_refs r JOIN users u ON u.id = r.from_user JOIN extensions e ON e.user_id = u.id WHERE r.` + refColumn(to) + ` = $1
+) AS uses ORDER BY users, kind, place, field`
 }
 
 // refColumn returns the column of thing_refs for a reference to a user or an item.

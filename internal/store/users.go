@@ -20,7 +20,7 @@ import (
 const (
 	selectUser = `
 SELECT u.id, u.tenant_id, u.name, coalesce(u.email, ''), u.created_at, e.id, e.number, e.secret, e.created_at, coalesce(e.row_hash, 0),
-    (SELECT covered FROM users_version), u.enabled, u.version, u.updated_at
+    (SELECT covered FROM users_version), u.enabled, u.calls, u.version, u.updated_at
 FROM users u JOIN extensions e ON e.user_id = u.id `
 	allUsers = selectUser + `ORDER BY e.number`
 )
@@ -352,6 +352,7 @@ FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::timestamp[]) AS 
 SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::integer[], $4::text[], $5::timestamp[], $6::bigint[])`
 
 	addCovered  = `UPDATE users_version SET covered = covered + $1`
+	setCalls    = `UPDATE users SET calls = $1 WHERE id = $2`
 	setVersion  = `UPDATE users SET version = $1 WHERE id = $2`
 	deleteUser  = `DELETE FROM users WHERE tenant_id = $1 AND id = $2`
 	insertFreed = `INSERT INTO freed_numbers (number, freed_at) VALUES ($1, $2) ON CONFLICT (number) DO UPDATE SET freed_at = excluded.freed_at`
@@ -393,35 +394,50 @@ func (t *Tx) InsertUsers(ctx context.Context, additions ...NewUser) error {
 		extensions = append(extensions, []any{string(u.ID), string(e.ID), int64(e.Number), secret, e.CreatedAt, rowHash(u, []byte(secret))})
 	}
 	batch := &pgx.Batch{}
-	for _, rows := range []struct {
-		insert, together string
-		values           [][]any
-	}{
-		{insertEvent, insertEvents, events},
-		{insertUser, insertUsers, users},
-		{insertExtension, insertExtensions, extensions},
-	} {
-		if t.dialect.path == "" {
-			batch.Queue(rows.together, columns(rows.values)...)
-			continue
-		}
-		for _, values := range rows.values {
-			if _, err := t.tx.ExecContext(ctx, rows.insert, values...); err != nil {
+	if err := t.insertAll(ctx, batch, insertEvent, insertEvents, events); err != nil {
+		return err
+	}
+	if err := t.insertAll(ctx, batch, insertUser, insertUsers, users); err != nil {
+		return err
+	}
+	for _, a := range additions { // what a restored user has and a new one has not; the hash of the row is inserted after it
+		if calls := a.User.Calls.Stored(); calls != "" {
+			if err := t.queue(ctx, batch, setCalls, calls, string(a.User.ID)); err != nil {
 				return err
 			}
 		}
-	}
-	for _, a := range additions {
-		if a.User.Version > 1 { // that of a restored user; a new one has the default
+		if a.User.Version > 1 {
 			if err := t.queue(ctx, batch, setVersion, a.User.Version, string(a.User.ID)); err != nil {
 				return err
 			}
 		}
 	}
+	if err := t.insertAll(ctx, batch, insertExtension, insertExtensions, extensions); err != nil {
+		return err
+	}
 	if err := t.queue(ctx, batch, addCovered, len(additions)); err != nil {
 		return err
 	}
+	for _, a := range additions {
+		if err := t.queueUserReferences(ctx, batch, a.User); err != nil {
+			return err
+		}
+	}
 	return t.send(ctx, batch)
+}
+
+// insertAll adds rows: with one statement for all of them to the batch for PostgreSQL, each parameter of which is a column, or at once, one by one.
+func (t *Tx) insertAll(ctx context.Context, batch *pgx.Batch, one, together string, rows [][]any) error {
+	if t.dialect.path == "" {
+		batch.Queue(together, columns(rows)...)
+		return nil
+	}
+	for _, values := range rows {
+		if _, err := t.tx.ExecContext(ctx, one, values...); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // columns returns the columns of rows that have at least one row: a slice of the type of its values for each column.
@@ -435,6 +451,13 @@ func columns(rows [][]any) []any {
 		all[i] = column.Interface()
 	}
 	return all
+}
+
+// UsersWithCalls returns the tenant's users with call settings of their own, ordered by extension number.
+func (t *Tx) UsersWithCalls(ctx context.Context, tenant pbx.TenantID) ([]pbx.User, error) {
+	secrets := t.secrets.opener()
+	return gather(ctx, t.tx, func(r row) (pbx.User, error) { return scanUser(r, secrets) },
+		selectUser+`WHERE u.tenant_id = $1 AND u.calls <> '' ORDER BY e.number`, string(tenant))
 }
 
 // queue adds a statement to the batch for PostgreSQL; SQLite executes it at once.
