@@ -26,6 +26,9 @@ func (e *Engine) Simulate(ctx context.Context, c callflow.Call, revision int) (c
 	return callflow.Simulate(m, r), nil
 }
 
+// Calls returns the call settings of the installation, which users without settings of their own have.
+func (e *Engine) Calls() pbx.CallSettings { return pbx.Installation(e.options.RingTimeout) }
+
 // modelOf returns the users and items of the files of a revision, with the names and ids of the current ones.
 func (e *Engine) modelOf(ctx context.Context, revision int, now pbx.Model) (pbx.Model, error) {
 	d, err := e.oldDraft(ctx, revision)

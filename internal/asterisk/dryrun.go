@@ -4,7 +4,9 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
+	"maps"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -14,7 +16,7 @@ import (
 type DryRun struct {
 	Context, Exten string   // where the call begins
 	Script         string   // a letter for each attempt to ring: a answered, b busy, n not answered, u not reachable; after the last one n
-	Busy           []string // the numbers of the users who are in a call
+	Busy           []string // the numbers of the users who are in a call, once for each call to the user
 }
 
 // The families of Asterisk's database that the context sc-sim of the dialplan uses: its parameters, and what it records.
@@ -44,7 +46,7 @@ func (c *Control) DryRuns(ctx context.Context, runs []DryRun) ([][]string, error
 		}
 		key := name + "x" + strconv.Itoa(i)
 		start = append(start,
-			"database put "+dryRunFamily+" "+key+" "+strings.Join([]string{r.Context, r.Exten, r.Script, strings.Join(r.Busy, "-")}, "|"),
+			"database put "+dryRunFamily+" "+key+" "+strings.Join([]string{r.Context, r.Exten, r.Script, strings.Join(r.Busy, "-"), countsOf(r.Busy)}, "|"),
 			"channel originate Local/"+key+"@"+traceFamily+"/n application Wait 1")
 		end = append(end, "database deltree "+traceFamily+" "+key)
 	}
@@ -56,6 +58,19 @@ func (c *Control) DryRuns(ctx context.Context, runs []DryRun) ([][]string, error
 		return nil, err
 	}
 	return traces, c.batch(ctx, end)
+}
+
+// countsOf returns how often each text occurs: "1000=2-1001=1".
+func countsOf(texts []string) string {
+	counts := map[string]int{}
+	for _, t := range texts {
+		counts[t]++
+	}
+	var all []string
+	for _, t := range slices.Sorted(maps.Keys(counts)) {
+		all = append(all, t+"="+strconv.Itoa(counts[t]))
+	}
+	return strings.Join(all, "-")
 }
 
 // traces waits until the dry runs with keys that begin with a name have ended, and returns what they recorded.

@@ -146,7 +146,7 @@ func (a *app) changeUser(ctx context.Context, p *portal, key string, change func
 		return err
 	}
 	if a.json {
-		return a.printJSON(httpapi.UserJSON(u))
+		return a.printJSON(httpapi.UserJSON(u, p.engine.Calls()))
 	}
 	w := newTable(a.stdout)
 	fmt.Fprintf(w, "Name\t%s\nE-mail\t%s\nExtension\t%d\nState\t%s\nID\t%s\n", oneLine(u.Name), oneLine(u.Email), u.Extension.Number, stateOf(u), u.ID)

@@ -18,8 +18,10 @@ func RootUserJSON(u pbx.User) json.RawMessage { return appendUserWith(nil, u, tr
 // RootUsersJSON returns a list of users, each as RootUserJSON does.
 func RootUsersJSON(p directory.Page) json.RawMessage { return appendUserListWith(nil, p, true) }
 
-// UserJSON returns a user without the secret.
-func UserJSON(u pbx.User) openapi.UserV1 { return toUserV1(u) }
+// UserJSON returns a user without the secret. installation are the call settings of the installation.
+func UserJSON(u pbx.User, installation pbx.CallSettings) openapi.UserV1 {
+	return newUserV1(u, installation)
+}
 
 // UserWithSecretJSON returns a user with the secret.
 func UserWithSecretJSON(u pbx.User) openapi.UserWithSecret { return newUserWithSecret(u) }

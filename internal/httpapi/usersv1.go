@@ -82,21 +82,25 @@ func (a *api) GetUserV1(ctx context.Context, r openapi.GetUserV1RequestObject) (
 	if has(r.Params.IfNoneMatch, u.Version) {
 		return notModified(u.Version), nil
 	}
-	return openapi.GetUserV1200JSONResponse{Body: toUserV1(u), Headers: openapi.GetUserV1200ResponseHeaders{ETag: versionTag(u.Version)}}, nil
+	return openapi.GetUserV1200JSONResponse{Body: newUserV1(u, a.engine.Calls()), Headers: openapi.GetUserV1200ResponseHeaders{ETag: versionTag(u.Version)}}, nil
 }
 
 // UpdateUserV1 changes the fields of a user that a merge patch names.
 func (a *api) UpdateUserV1(ctx context.Context, r openapi.UpdateUserV1RequestObject) (openapi.UpdateUserV1ResponseObject, error) {
 	u, err := a.directory.Change(ctx, pbx.DefaultTenant, pbx.UserID(r.UserID), versionOf(r.Params.IfMatch), func(u *pbx.User) error {
-		to, err := patched(toUserV1(*u), *cmp.Or(r.JSONBody, r.ApplicationMergePatchPlusJSONBody))
+		to, err := patched(newUserV1(*u, a.engine.Calls()), *cmp.Or(r.JSONBody, r.ApplicationMergePatchPlusJSONBody))
+		if err != nil {
+			return err
+		}
 		u.Name, u.Email, u.Disabled = to.Name, value(to.Email), !to.Enabled
 		u.Extension.Number, _ = pbx.ParseNumber(to.Number)
+		u.Calls, err = fromCallSettings(value(to.Calls))
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
-	return openapi.UpdateUserV1200JSONResponse{Body: toUserV1(u), Headers: openapi.UpdateUserV1200ResponseHeaders{ETag: versionTag(u.Version)}}, nil
+	return openapi.UpdateUserV1200JSONResponse{Body: newUserV1(u, a.engine.Calls()), Headers: openapi.UpdateUserV1200ResponseHeaders{ETag: versionTag(u.Version)}}, nil
 }
 
 // DeleteUserV1 removes a user.
@@ -141,6 +145,7 @@ func notModified(version int64) openapi.NotModifiedResponse {
 	return openapi.NotModifiedResponse{Headers: openapi.NotModifiedResponseHeaders{ETag: versionTag(version)}}
 }
 
+// toUserV1 returns a user as in lists, without the call settings.
 func toUserV1(u pbx.User) openapi.UserV1 {
 	return openapi.UserV1{
 		ID: string(u.ID), Name: u.Name, Email: unlessZero(u.Email), Number: strconv.Itoa(int(u.Extension.Number)), Enabled: !u.Disabled,

@@ -22,7 +22,7 @@ func_pjsip_endpoint func_pjsip_aor func_pjsip_contact chan_pjsip
 bridge_simple bridge_native_rtp bridge_softmix bridge_builtin_features
 codec_ulaw codec_alaw codec_a_mu codec_gsm format_gsm format_pcm format_wav format_sln
 pbx_config app_dial app_echo app_playback app_milliwatt app_verbose app_stack app_exec
-func_sorcery func_dialplan func_callerid func_channel func_logic func_strings func_global func_hangupcause func_devstate
+func_sorcery func_dialplan func_callerid func_channel func_logic func_strings func_global func_hangupcause func_devstate func_groupcount
 func_timeout func_cut func_db res_clioriginate`
 
 // placeholder is the content of the generated files until the first apply replaces them: an include pattern without matches makes Asterisk reject the

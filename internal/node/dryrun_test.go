@@ -55,6 +55,11 @@ func (d *dryRuns) model() pbx.Model {
 		m.Users[i].Disabled = d.rnd.IntN(5) == 0
 	}
 	groups := 1 + d.rnd.IntN(12)
+	if d.rnd.IntN(3) > 0 {
+		for i := range m.Users {
+			m.Users[i].Calls = d.calls(m, groups)
+		}
+	}
 	for i := range groups {
 		g := &pbx.RingGroup{
 			Number: fmt.Sprint(600 + i), Strategy: pbx.RingStrategies()[d.rnd.IntN(3)], Seconds: 5 + d.rnd.IntN(116), SkipBusy: d.rnd.IntN(2) == 0,
@@ -72,6 +77,27 @@ func (d *dryRuns) model() pbx.Model {
 		m.Items = append(m.Items, groupItem(i, g))
 	}
 	return m
+}
+
+// calls returns random call settings, which send calls on to anything.
+func (d *dryRuns) calls(m pbx.Model, groups int) (c pbx.CallSettings) {
+	if d.rnd.IntN(2) == 0 {
+		c.RingSeconds = 5 + d.rnd.IntN(116)
+	}
+	if d.rnd.IntN(2) == 0 {
+		c.CallLimit = 1 + d.rnd.IntN(3)
+	}
+	for _, to := range []*pbx.Destination{&c.WhenBusy, &c.WhenUnanswered, &c.WhenUnreachable} {
+		switch d.rnd.IntN(8) {
+		case 0, 1:
+			*to = pbx.Destination{Kind: pbx.KindUser, ID: string(m.Users[d.rnd.IntN(len(m.Users))].ID)}
+		case 2, 3:
+			*to = pbx.Destination{Kind: pbx.KindRingGroup, ID: groupID(d.rnd.IntN(groups))}
+		case 4:
+			*to = pbx.Destination{Kind: pbx.Hangup}
+		}
+	}
+	return c
 }
 
 // chain returns a model in which each of some ring groups goes on to the next, and the last one to a user.
@@ -113,7 +139,7 @@ func (d *dryRuns) request(m pbx.Model, ringSeconds int) callflow.Request {
 		return ids
 	}
 	if d.rnd.IntN(2) == 0 {
-		r.Busy = some(2)
+		r.Busy = append(some(2), some(3)...) // some of them in two calls
 	}
 	if d.rnd.IntN(3) == 0 {
 		r.Away = some(2)
@@ -329,18 +355,33 @@ func wrongSimulators() map[string]func(pbx.Model, callflow.Request) string {
 			}
 		})
 	}
+	users := func(change func(*pbx.CallSettings)) func(pbx.Model, callflow.Request) string {
+		return func(m pbx.Model, r callflow.Request) string {
+			m.Users = slices.Clone(m.Users)
+			for i := range m.Users {
+				change(&m.Users[i].Calls)
+			}
+			return callflow.Simulate(m, r).Taken
+		}
+	}
 	return map[string]func(pbx.Model, callflow.Request) string{
-		"groups ring users who are busy":   groups(func(g *pbx.RingGroup) { g.SkipBusy = false }),
-		"groups always skip who is busy":   groups(func(g *pbx.RingGroup) { g.SkipBusy = true }),
-		"hunting accumulates":              strategy(pbx.RingHunt, pbx.RingMemory),
-		"memory forgets":                   strategy(pbx.RingMemory, pbx.RingHunt),
-		"all ring one after the other":     strategy(pbx.RingAll, pbx.RingHunt),
-		"members ring in another order":    groups(func(g *pbx.RingGroup) { g.Members = slices.Clone(g.Members); slices.Reverse(g.Members) }),
-		"the last member is left out":      groups(func(g *pbx.RingGroup) { g.Members = g.Members[:len(g.Members)-1] }),
-		"no group goes on":                 groups(func(g *pbx.RingGroup) { g.Fallback = pbx.Destination{Kind: pbx.Hangup} }),
-		"groups ring for the default time": groups(func(g *pbx.RingGroup) { g.Seconds = pbx.DefaultRingGroupSeconds }),
-		"users ring for another time":      request(func(r *callflow.Request) { r.RingSeconds++ }),
-		"no user answers":                  request(func(r *callflow.Request) { r.Script = nil }),
+		"no user has a limit":                  users(func(c *pbx.CallSettings) { c.CallLimit = 0 }),
+		"the limit counts one call more":       users(func(c *pbx.CallSettings) { c.CallLimit = max(c.CallLimit-1, 0) }),
+		"users do not go on when busy":         users(func(c *pbx.CallSettings) { c.WhenBusy = pbx.Destination{} }),
+		"users do not go on without an answer": users(func(c *pbx.CallSettings) { c.WhenUnanswered = pbx.Destination{Kind: pbx.Hangup} }),
+		"users do not go on when unreachable":  users(func(c *pbx.CallSettings) { c.WhenUnreachable = pbx.Destination{Kind: pbx.Hangup} }),
+		"users ring for the default time":      users(func(c *pbx.CallSettings) { c.RingSeconds = 0 }),
+		"groups ring users who are busy":       groups(func(g *pbx.RingGroup) { g.SkipBusy = false }),
+		"groups always skip who is busy":       groups(func(g *pbx.RingGroup) { g.SkipBusy = true }),
+		"hunting accumulates":                  strategy(pbx.RingHunt, pbx.RingMemory),
+		"memory forgets":                       strategy(pbx.RingMemory, pbx.RingHunt),
+		"all ring one after the other":         strategy(pbx.RingAll, pbx.RingHunt),
+		"members ring in another order":        groups(func(g *pbx.RingGroup) { g.Members = slices.Clone(g.Members); slices.Reverse(g.Members) }),
+		"the last member is left out":          groups(func(g *pbx.RingGroup) { g.Members = g.Members[:len(g.Members)-1] }),
+		"no group goes on":                     groups(func(g *pbx.RingGroup) { g.Fallback = pbx.Destination{Kind: pbx.Hangup} }),
+		"groups ring for the default time":     groups(func(g *pbx.RingGroup) { g.Seconds = pbx.DefaultRingGroupSeconds }),
+		"users ring for another time":          request(func(r *callflow.Request) { r.RingSeconds++ }),
+		"no user answers":                      request(func(r *callflow.Request) { r.Script = nil }),
 		"the first outcome is used twice": request(func(r *callflow.Request) {
 			if len(r.Script) > 0 {
 				r.Script = slices.Insert(r.Script, 0, r.Script[0])
@@ -406,6 +447,18 @@ func TestAMistakeInTheDialplanLibraryShowsInDryRuns(t *testing.T) {
 		{`"${SC_OUTCOME}"="a"]`, `"${SC_OUTCOME}"="b"]`},
 		{`Set(SC_RESULT=${SC_OUTCOME})`, `Set(SC_RESULT=n)`},
 		{`trace,1(hangup:${EXTEN})`, `trace,1(hangup:19)`},
+		{`(sc-limit,${ARG1},1)}=0]`, `(sc-limit,${ARG1},1)}=1]`},
+		{`Set(SC_LIMIT=${GOSUB_RETVAL})`, `Set(SC_LIMIT=2)`},
+		{`-${ARG1}=([0-9]+)-`, `${ARG1}=([0-9]+)-`},
+		{`"${SC_SIM}"!=""]?Set(SC_COUNT`, `"${SC_SIM}"=""]?Set(SC_COUNT`},
+		{`>=${SC_LIMIT}]?`, `>${SC_LIMIT}]?`},
+		{`Set(SC_FULL=1)`, `Set(SC_FULL=)`},
+		{` same => n,Gosub(full,1(${ARG1}))
+`, ``},
+		{` same => n,GotoIf($["${SC_FULL}"="1"]?add-end,1)
+`, ``},
+		{`"${SC_FULL}"="1"]?user-busy,1)`, `"${SC_FULL}"="1"]?user-late,1)`},
+		{`Set(SC_CALLS=${CUT(SC_JOB,|,5)})`, `Set(SC_CALLS=${CUT(SC_JOB,|,4)})`},
 	} {
 		if strings.Count(string(library), change.from) != 1 {
 			t.Errorf("the library does not have %q once", change.from)

@@ -72,8 +72,7 @@ func items() kind[item, item] {
 }
 
 // itemsOf returns the items of a model in order of owner, and their dialplan contexts.
-func itemsOf(m pbx.Model) (all []item, contexts []context, err error) {
-	r := referencesOf(m)
+func itemsOf(m pbx.Model, r references) (all []item, contexts []context, err error) {
 	for _, k := range itemKinds() {
 		used := false
 		for _, i := range m.Items {
@@ -135,8 +134,13 @@ func (r references) user(id string) (string, error) {
 
 // destination returns a destination as the library reads it. The end of a call is that of a call that was not answered.
 func (r references) destination(to pbx.Destination) (string, error) {
+	return r.destinationOr(to, causeNoAnswer)
+}
+
+// destinationOr returns a destination as the library reads it. The end of a call has the cause.
+func (r references) destinationOr(to pbx.Destination, cause string) (string, error) {
 	if to.Kind == pbx.Hangup {
-		return destination(hangupContext, causeNoAnswer), nil
+		return destination(hangupContext, cause), nil
 	}
 	if to.Kind == pbx.KindUser {
 		number, err := r.user(to.ID)

@@ -198,7 +198,7 @@ func ownerOfExten(path string, s pbx.Step) pbx.Thing {
 		context, key, _ = strings.Cut(strings.TrimSuffix(s.Args, ",1"), ",")
 		own = false
 	}
-	if own || context == userContext || context == phonesContext {
+	if own || context == userContext || context == phonesContext || context == limitContext {
 		return pbx.Thing{Kind: pbx.KindUser, Key: key}
 	}
 	for _, k := range itemKinds() {

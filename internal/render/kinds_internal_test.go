@@ -60,11 +60,11 @@ type both struct {
 }
 
 func next(before both, m model) (now both, err error) {
-	contexts := userContexts(false)
+	contexts := userContexts(false, false)
 	if len(m.gadgets) > 0 {
 		contexts = append(contexts, context{"sc-gadget", pbx.CallflowPath, []string{"sc-direct"}}, context{name: "sc-direct", path: pbx.CallflowPath})
 	}
-	now.users, now.gadgets = Options{}.users(1, false).next(before.users, m.users), gadgets().next(before.gadgets, m.gadgets)
+	now.users, now.gadgets = Options{}.users(1, false, userCalls{dialling: usualDialling(25)}, nil).next(before.users, m.users), gadgets().next(before.gadgets, m.gadgets)
 	pieces := slices.Concat(now.gadgets.pieces, now.users.pieces)
 	now.Files, now.Inventory, err = write(before.Rendered, pieces, contexts, now.users.sameSteps && now.gadgets.sameSteps)
 	now.gadgets.pieces, now.users.pieces = pieces[:len(m.gadgets)], pieces[len(m.gadgets):]

@@ -14,12 +14,13 @@ import (
 var libraryFile string
 
 // library is the context of the routines.
-const library = "sc-lib-1"
+const library = "sc-lib-2"
 
 // Contexts of the dialplan of items. An extension in one of them is an object: calls lead to it by Goto, and never return from it.
 const (
 	userContext   = "sc-user"   // users, by number
 	phonesContext = "sc-phones" // the phones of users that can register, by number
+	limitContext  = "sc-limit"  // how many calls there can be to users with a limit, by number
 	hangupContext = "sc-hangup" // ends of calls, by cause
 )
 

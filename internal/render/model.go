@@ -24,6 +24,11 @@ func (inv Inventory) Model(other pbx.Model) (m pbx.Model, ok bool) {
 		p := &inv.pieces[i]
 		if isUser(p) {
 			u := pbx.User{ID: pbx.UserID(p.owner.Key), Disabled: isDisabled(p), Extension: pbx.Extension{Number: number(p)}}
+			if d, ok := diallingOf(p); ok {
+				u.Calls = d.settings(r)
+			} else if slices.ContainsFunc(p.steps, func(s pbx.Step) bool { return s.Context == userContext && s.App == "Gosub" }) {
+				return pbx.Model{}, false
+			}
 			if known := r.users[p.owner.Key]; known != nil {
 				u.ID, u.Name = known.ID, known.Name
 			} else {

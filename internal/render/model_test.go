@@ -45,6 +45,11 @@ func inventory(t *testing.T, m pbx.Model) render.Inventory {
 func TestTheFilesGiveTheModelBackWithoutSecrets(t *testing.T) {
 	t.Parallel()
 	want := ringingHouse()
+	want.Users[0].Calls = pbx.CallSettings{
+		RingSeconds: 30, CallLimit: 3, WhenBusy: pbx.Destination{Kind: pbx.KindRingGroup, ID: "x"}, WhenUnanswered: pbx.Destination{Kind: pbx.KindUser, ID: "b"},
+		WhenUnreachable: pbx.Destination{Kind: pbx.Hangup},
+	}
+	want.Users[1].Calls = pbx.CallSettings{RingSeconds: 25, WhenUnreachable: pbx.Destination{Kind: pbx.KindRingGroup, ID: "y"}}
 	inv := inventory(t, want)
 	got, ok := inv.Model(want)
 	want.Users[0].Extension.Secret = pbx.Secret{}
@@ -65,7 +70,7 @@ func TestFilesThatThisVersionDidNotWriteGiveNoModel(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for from, to := range map[string]string{"group,1(all,20": "group,1(all,soon", "sc-lib-1,group,1(hunt": "sc-lib-2,group,1(hunt", "(memory,120,,1000,": "(memory,120,,", "sc-user.99999)": "sc-other.1)"} {
+	for from, to := range map[string]string{"group,1(all,20": "group,1(all,soon", "sc-lib-2,group,1(hunt": "sc-lib-3,group,1(hunt", "(memory,120,,1000,": "(memory,120,,", "sc-user.99999)": "sc-other.1)", "user,1(1000,25,": "user,1(1000,soon,"} {
 		files := append([]pbx.File(nil), r.Files...)
 		changed := false
 		for i := range files {

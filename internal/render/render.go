@@ -35,8 +35,8 @@ type Rendered struct {
 	items   layer[item]
 }
 
-// Next returns the files of a model. It reuses the pieces of things that are the same as in before. Without items the files are those of users: two, without
-// the library.
+// Next returns the files of a model. It reuses the pieces of things that are the same as in before. Without items, and without call settings
+// that the dialplan depends on, the files are those of users: two, without the library.
 func (o Options) Next(before Rendered, m pbx.Model) (Rendered, error) {
 	if before.options != o || before.Files == nil {
 		before = Rendered{}
@@ -45,18 +45,27 @@ func (o Options) Next(before Rendered, m pbx.Model) (Rendered, error) {
 	if before.Files == nil {
 		room = len(m.Users)
 	}
-	all, contexts, err := itemsOf(m)
+	r := referencesOf(m)
+	all, contexts, err := itemsOf(m, r)
 	if err != nil {
 		return Rendered{}, err
 	}
-	withItems := len(all) > 0
-	now := Rendered{options: o, users: o.users(room, withItems).next(before.users, m.Users), items: items().next(before.items, all)}
+	usual, own, err := o.callsIn(m.Users, r)
+	if err != nil {
+		return Rendered{}, err
+	}
+	asObjects, withLimits := len(all) > 0, false
+	for _, c := range own {
+		asObjects = asObjects || c.dialling != usual.dialling
+		withLimits = withLimits || c.limit > 0
+	}
+	now := Rendered{options: o, users: o.users(room, asObjects, usual, own).next(before.users, m.Users), items: items().next(before.items, all)}
 	if now.users.same && now.items.same {
 		return before, nil
 	}
 	pieces, first := now.users.pieces, 0
-	contexts = append(userContexts(withItems), contexts...)
-	if withItems {
+	contexts = append(userContexts(asObjects, withLimits), contexts...)
+	if asObjects {
 		libraryContexts, own, err := readLibrary()
 		if err != nil {
 			return Rendered{}, err

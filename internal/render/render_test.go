@@ -39,6 +39,17 @@ func ringGroup(short int, number string, g pbx.RingGroup) pbx.Item {
 }
 
 // groups returns a model with ring groups of every strategy, with every kind of fallback, and with a disabled member.
+func settled() pbx.Model {
+	m := groups()
+	m.Items = nil
+	m.Users[0].Calls = pbx.CallSettings{
+		RingSeconds: 40, CallLimit: 2, WhenUnanswered: pbx.Destination{Kind: pbx.KindUser, ID: string(m.Users[1].ID)}, CallerName: "Front; desk", CallerNumber: "+4930123",
+		PickupGroups: 1<<0 | 1<<63, Language: "pt_BR",
+	}
+	m.Users[1].Calls = pbx.CallSettings{WhenUnreachable: pbx.Destination{Kind: pbx.Hangup}, Record: pbx.RecordAlways, DialClass: "local"}
+	return m
+}
+
 func groups() pbx.Model {
 	users := []pbx.User{user(99, "Short", "CCCCCCCCCCCCCCCCCCCCCC"), user(1000, "Anna", "AAAAAAAAAAAAAAAAAAAAAA"), disabled(user(1001, "Bernd", "BBBBBBBBBBBBBBBBBBBBBB"))}
 	all := []pbx.UserID{"u99", "u1000", "u1001"}
@@ -76,6 +87,7 @@ func TestGeneratedFilesEqualTheGoldenFiles(t *testing.T) {
 		}},
 		"a_disabled_user": {Users: []pbx.User{user(1000, "Anna Example", "AAAAAAAAAAAAAAAAAAAAAA"), disabled(user(1001, "Bernd", "BBBBBBBBBBBBBBBBBBBBBB"))}},
 		"ring_groups":     groups(),
+		"call_settings":   settled(),
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -369,7 +381,7 @@ func TestOnlyTheRoutineThatLooksAtTheDryRunFlagDials(t *testing.T) {
 			found = append(found, fmt.Sprintf("%s,%d,%s(%s)", step.Place(), step.Priority, step.App, step.Args))
 		}
 	}
-	if want := []string{"ring@sc-lib-1,4,Dial(${SC_DEVICES:1},${ARG1},${ARG2})"}; !slices.Equal(found, want) {
+	if want := []string{"ring@sc-lib-2,4,Dial(${SC_DEVICES:1},${ARG1},${ARG2}b(sc-lib-2^phone^1)U(sc-answered))"}; !slices.Equal(found, want) {
 		t.Errorf("the dialplan of items dials at %q, want %q", found, want)
 	}
 	if flag := "exten => ring,1,Set(SC_RESULT=u)\n same => n,GotoIf($[\"${SC_DEVICES}\"=\"\"]?ring-end,1)\n" +
@@ -459,7 +471,7 @@ func TestThePlanNamesTheFieldsOfARingGroupThatChange(t *testing.T) {
 	for _, c := range render.Changes(without, was) {
 		titles = append(titles, string(c.Kind)+" "+c.Title())
 	}
-	if want := []string{"added library 1", "added ring_group g1", "added ring_group g2", "added ring_group g10"}; !slices.Equal(titles, want) {
+	if want := []string{"added library 2", "added ring_group g1", "added ring_group g2", "added ring_group g10"}; !slices.Equal(titles, want) {
 		t.Errorf("the first groups are %q, want %q", titles, want)
 	}
 }

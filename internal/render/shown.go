@@ -192,10 +192,13 @@ func isOurStep(s pbx.Step) bool {
 		return isNumber && (s == disabledNumber(s.Exten) || s == enter(s.Exten, userContext, s.Exten) ||
 			s == enter(s.Exten, context, key) && kindIn(context).isKey(key))
 	case userContext:
-		seconds, _, _ := strings.Cut(strings.TrimPrefix(s.Args, library+",user,1("+s.Exten+","), ",")
-		return isNumber && (s == disabledObject(s.Exten) || s == userObject(s.Exten, ringOf(seconds)))
+		_, ours := diallingOf(&piece{owner: pbx.Thing{Key: s.Exten}, steps: []pbx.Step{s}})
+		return isNumber && (ours && s.Priority == 1 || s == disabledObject(s.Exten))
 	case phonesContext:
 		return isNumber && s == phonesObject(s.Exten)
+	case limitContext:
+		limit, err := strconv.Atoi(s.Args)
+		return isNumber && err == nil && s == limitObject(s.Exten, limit)
 	}
 	k := kindIn(s.Context)
 	args := k.arguments(&s)

@@ -15,17 +15,22 @@ type phone struct {
 	name     string
 	secret   pbx.Secret
 	disabled bool
-	object   bool // there are items: the user is an object that they can refer to
+	object   bool // users are objects that others can refer to
+	calls    userCalls
 }
 
-// users returns the kind for users, with memory reserved for n of them. withItems reports whether there are items.
-func (o Options) users(n int, withItems bool) kind[pbx.User, phone] {
+// users returns the kind for users, with memory reserved for n of them. asObjects reports whether they are objects. usual is what the files have of the call
+// settings of users who are not in own.
+func (o Options) users(n int, asObjects bool, usual userCalls, own map[pbx.UserID]userCalls) kind[pbx.User, phone] {
 	reachedAt := aor()
-	ring := o.ring()
 	objects, steps := make([]object, 0, 3*n), make([]pbx.Step, 0, 4*n) // of all pieces, one after the other
 	return kind[pbx.User, phone]{
 		take: func(u pbx.User) phone {
-			return phone{u.Extension.Number, u.Name, u.Extension.Secret, u.Disabled, withItems}
+			calls, ok := own[u.ID]
+			if !ok {
+				calls = usual
+			}
+			return phone{u.Extension.Number, u.Name, u.Extension.Secret, u.Disabled, asObjects, calls}
 		},
 		order: func(a, b phone) int { return cmp.Compare(a.number, b.number) },
 		same:  func(a, b phone) bool { return a == b },
@@ -37,7 +42,7 @@ func (o Options) users(n int, withItems bool) kind[pbx.User, phone] {
 				path = pbx.PJSIPPath
 				objects = append(objects, object{"endpoint", id, o.endpoint(p, id)}, object{"auth", id, o.auth(p, id)}, object{"aor", id, reachedAt})
 			}
-			steps = appendStepsOf(steps, p, id, ring)
+			steps = appendStepsOf(steps, p, id)
 			return piece{
 				owner: pbx.Thing{Kind: pbx.KindUser, Key: id}, path: path,
 				objects: slices.Clip(objects[firstObject:]), steps: slices.Clip(steps[firstStep:]),
@@ -46,25 +51,28 @@ func (o Options) users(n int, withItems bool) kind[pbx.User, phone] {
 	}
 }
 
-// userContexts returns the dialplan contexts of users.
-func userContexts(withItems bool) []context {
+// userContexts returns the dialplan contexts of users: as objects or not, and with limits or not.
+func userContexts(asObjects, withLimits bool) []context {
 	contexts := []context{{name: pbx.Context, path: pbx.DialplanPath}}
-	if withItems {
+	if asObjects {
 		contexts = append(contexts, context{name: userContext, path: pbx.CallflowPath}, context{name: phonesContext, path: pbx.CallflowPath})
+	}
+	if withLimits {
+		contexts = append(contexts, context{name: limitContext, path: pbx.CallflowPath})
 	}
 	return contexts
 }
 
 // endpoint returns the settings of a user's endpoint: which numbers the phone can dial, and how Asterisk communicates with it.
 func (o Options) endpoint(p phone, id string) []setting {
-	return seal([]setting{
+	settings := []setting{
 		{"type", "endpoint"},
 		{"context", pbx.Context},
 		{"disallow", "all"},
 		{"allow", "ulaw,alaw"},
 		{"auth", id},
 		{"aors", id},
-		{"callerid", callerID(p.name, id)},
+		{"callerid", p.calls.callerID(p.name, id)},
 		// A request is matched to this endpoint by its authentication user, never by its source address.
 		{"identify_by", "auth_username,username"},
 		// A dialled prefix of a number is an unknown number (404). Asterisk's default answers 484, and a phone then waits for more digits.
@@ -78,7 +86,9 @@ func (o Options) endpoint(p phone, id string) []setting {
 		{"rtp_timeout", seconds(o.RTPTimeout, pbx.DefaultRTPTimeout)},
 		{"rtp_timeout_hold", seconds(o.RTPTimeoutHold, pbx.DefaultRTPTimeoutHold)},
 		{pbx.HashAttribute, ""},
-	})
+	}
+	last := len(settings) - 1
+	return seal(slices.Insert(settings, last, p.calls.callOptions()...))
 }
 
 // passwordAuth returns the settings of an auth object with the secret as its password.
@@ -126,23 +136,33 @@ func appendUserSteps(all []pbx.Step, exten string, ring int) []pbx.Step {
 	)
 }
 
-// appendStepsOf appends the dialplan steps of a user to all. Callers of a disabled user hear that it is not reachable.
-func appendStepsOf(all []pbx.Step, p phone, exten string, ring int) []pbx.Step {
+// appendStepsOf appends the dialplan steps of a user to all. Calls to a disabled user end, or go on to where calls to the user go that cannot be reached.
+func appendStepsOf(all []pbx.Step, p phone, exten string) []pbx.Step {
 	switch {
-	case p.object && p.disabled:
+	case p.object && p.disabled && p.calls.unreachable == destination(hangupContext, causeUnreachable):
 		return append(all, enter(exten, userContext, exten), disabledObject(exten))
+	case p.object && p.disabled:
+		return append(all, enter(exten, userContext, exten), userObject(exten, p.calls.dialling))
 	case p.object:
-		return append(all, enter(exten, userContext, exten), userObject(exten, ring), phonesObject(exten))
+		all = append(all, enter(exten, userContext, exten), userObject(exten, p.calls.dialling), phonesObject(exten))
+		if p.calls.limit > 0 {
+			all = append(all, limitObject(exten, p.calls.limit))
+		}
+		return all
 	case p.disabled:
 		return append(all, disabledNumber(exten))
 	}
-	return appendUserSteps(all, exten, ring)
+	return appendUserSteps(all, exten, p.calls.seconds)
 }
 
 // userObject returns the step of a user to which calls are led.
-func userObject(exten string, ring int) pbx.Step {
-	return pbx.Step{Context: userContext, Exten: exten, Priority: 1, App: "Gosub", Args: call("user", exten, strconv.Itoa(ring),
-		destination(hangupContext, causeBusy), destination(hangupContext, causeNoAnswer), destination(hangupContext, causeUnreachable))}
+func userObject(exten string, d dialling) pbx.Step {
+	return pbx.Step{Context: userContext, Exten: exten, Priority: 1, App: "Gosub", Args: call("user", exten, strconv.Itoa(d.seconds), d.busy, d.unanswered, d.unreachable)}
+}
+
+// limitObject returns the step that returns how many calls there can be to a user.
+func limitObject(exten string, limit int) pbx.Step {
+	return pbx.Step{Context: limitContext, Exten: exten, Priority: 1, App: "Return", Args: strconv.Itoa(limit)}
 }
 
 // phonesObject returns the step that returns the phones of a user.
@@ -163,8 +183,8 @@ func disabledNumber(exten string) pbx.Step {
 // isDisabled reports whether a piece is that of a disabled user.
 func isDisabled(p *piece) bool {
 	return p != nil && len(p.objects) == 0 && slices.ContainsFunc(p.steps, func(s pbx.Step) bool {
-		return s == disabledObject(p.owner.Key) || s == disabledNumber(p.owner.Key)
-	})
+		return s == disabledObject(p.owner.Key) || s == disabledNumber(p.owner.Key) || s.Context == userContext && s.App == "Gosub"
+	}) && !slices.Contains(p.steps, phonesObject(p.owner.Key))
 }
 
 // isUser reports whether a piece is that of a user: it has PJSIP objects, or the user is disabled.
@@ -180,7 +200,7 @@ func userChange(from, to *piece) (c pbx.Change, found bool) {
 		return pbx.Change{Kind: pbx.Removed, Number: number(from), Name: shownName(from), Reregister: !isDisabled(from)}, true
 	case is && !was:
 		return pbx.Change{Kind: pbx.Added, Number: number(to), Name: shownName(to)}, true
-	case !is || from.sharesObjects(to):
+	case !is:
 		return c, false
 	case isDisabled(from) != isDisabled(to):
 		name := shownName(from)
@@ -189,7 +209,16 @@ func userChange(from, to *piece) (c pbx.Change, found bool) {
 		}
 		return pbx.Change{Kind: pbx.Changed, Number: number(to), Name: name, What: []string{"enabled"}, Reregister: isDisabled(to)}, true
 	}
-	what := alterations(from, to)
+	var what []string
+	if !from.sharesObjects(to) {
+		what = alterations(from, to)
+	}
+	if !slices.Equal(from.steps, to.steps) {
+		before, known := diallingOf(from)
+		if after, ok := diallingOf(to); ok && known {
+			what = append(what, before.differing(after)...)
+		}
+	}
 	if what == nil {
 		return c, false
 	}
@@ -205,7 +234,7 @@ func number(p *piece) pbx.Number {
 	return pbx.Number(n)
 }
 
-// alterations returns what differs between the objects of one user: "name", "secret", "settings".
+// alterations returns what differs between the objects of one user: "name", "secret", the names of call settings, "settings".
 func alterations(from, to *piece) (what []string) {
 	id := to.owner.Key
 	equal := true
@@ -215,14 +244,26 @@ func alterations(from, to *piece) (what []string) {
 	if equal {
 		return nil
 	}
-	if value(from.find("endpoint", id), "callerid") != value(to.find("endpoint", id), "callerid") {
+	was, is := from.find("endpoint", id), to.find("endpoint", id)
+	nameWas, numberWas, _ := strings.Cut(value(was, "callerid"), "<")
+	nameIs, numberIs, _ := strings.Cut(value(is, "callerid"), "<")
+	if nameWas != nameIs {
 		what = append(what, "name")
 	}
 	if !sameSecret(from.find("auth", id), to.find("auth", id)) {
 		what = append(what, "secret")
 	}
+	if numberWas != numberIs {
+		what = append(what, "calls.caller_number")
+	}
+	if value(was, "named_call_group") != value(is, "named_call_group") {
+		what = append(what, "calls.pickup_groups")
+	}
+	if value(was, "language") != value(is, "language") {
+		what = append(what, "calls.language")
+	}
 	other := func(s setting) bool {
-		return s.key == "callerid" || s.key == "password" || s.key == "password_digest" || s.key == pbx.HashAttribute
+		return s.key == "callerid" || s.key == "named_call_group" || s.key == "named_pickup_group" || s.key == "language" || s.key == "password" || s.key == "password_digest" || s.key == pbx.HashAttribute
 	}
 	for _, typ := range pbx.UserTypes() {
 		a, b := slices.DeleteFunc(slices.Clone(from.find(typ, id)), other), slices.DeleteFunc(slices.Clone(to.find(typ, id)), other)

@@ -177,6 +177,27 @@ func (e CallFlowFaultCode) Valid() bool {
 	}
 }
 
+// Defines values for CallSettingsPatchRecord.
+const (
+	CallSettingsPatchRecordAlways   CallSettingsPatchRecord = "always"
+	CallSettingsPatchRecordNever    CallSettingsPatchRecord = "never"
+	CallSettingsPatchRecordOnDemand CallSettingsPatchRecord = "on_demand"
+)
+
+// Valid indicates whether the value is a known member of the CallSettingsPatchRecord enum.
+func (e CallSettingsPatchRecord) Valid() bool {
+	switch e {
+	case CallSettingsPatchRecordAlways:
+		return true
+	case CallSettingsPatchRecordNever:
+		return true
+	case CallSettingsPatchRecordOnDemand:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for ChangeKind.
 const (
 	ChangeKindAdded   ChangeKind = "added"
@@ -840,6 +861,27 @@ const (
 func (e ReadyStatus) Valid() bool {
 	switch e {
 	case ReadyStatusOk:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for RecordPolicy.
+const (
+	RecordPolicyAlways   RecordPolicy = "always"
+	RecordPolicyNever    RecordPolicy = "never"
+	RecordPolicyOnDemand RecordPolicy = "on_demand"
+)
+
+// Valid indicates whether the value is a known member of the RecordPolicy enum.
+func (e RecordPolicy) Valid() bool {
+	switch e {
+	case RecordPolicyAlways:
+		return true
+	case RecordPolicyNever:
+		return true
+	case RecordPolicyOnDemand:
 		return true
 	default:
 		return false
@@ -1729,6 +1771,83 @@ type CallFlowThing struct {
 	Number string `json:"number"`
 }
 
+// CallSettings Settings of the calls of a user.
+type CallSettings struct {
+	// CallLimit How many calls to the user there can be at once, ringing or connected; absent for no limit. Further calls go on to `when_busy`, and ring groups
+	// leave the user out. Calls that the user makes do not count.
+	CallLimit *int `json:"call_limit,omitempty"`
+
+	// CallerName The name that other phones show for calls from the user; inherited: the name of the user.
+	CallerName *string `json:"caller_name,omitempty"`
+
+	// CallerNumber The number that other phones show for calls from the user; inherited: the number of the user.
+	CallerNumber *string `json:"caller_number,omitempty"`
+
+	// DialClass The dial class. It has no effect yet.
+	DialClass *string `json:"dial_class,omitempty"`
+
+	// Language The language of the prompts that Asterisk plays to the user: its prompts must be installed. Inherited: that of Asterisk.
+	Language *string `json:"language,omitempty"`
+
+	// PickupGroups The users of a pickup group can answer each other's ringing phones (`*8`, unless features.conf has another code).
+	PickupGroups *[]int `json:"pickup_groups,omitempty"`
+
+	// Record Which calls of the user are recorded. It has no effect yet.
+	Record *RecordPolicy `json:"record,omitempty"`
+
+	// RingSeconds How long a call to the user rings, in seconds; inherited from the installation (`RING_TIMEOUT`). Ring groups have a time of their own.
+	RingSeconds *int `json:"ring_seconds,omitempty"`
+
+	// WhenBusy Where a call goes; without it, the call ends.
+	WhenBusy *Destination `json:"when_busy,omitempty"`
+
+	// WhenUnanswered Where a call goes; without it, the call ends.
+	WhenUnanswered *Destination `json:"when_unanswered,omitempty"`
+
+	// WhenUnreachable Where a call goes; without it, the call ends.
+	WhenUnreachable *Destination `json:"when_unreachable,omitempty"`
+}
+
+// CallSettingsPatch The call settings that change; null for one that is inherited from now on, and for all of them. Where a call goes on to when the phone is busy, the
+// user does not answer, or no phone can be reached: by default the call ends, and an unreachable user gets what is set for unanswered calls.
+type CallSettingsPatch struct {
+	// CallLimit As in CallSettings.
+	CallLimit *int `json:"call_limit,omitempty"`
+
+	// CallerName As in CallSettings.
+	CallerName *string `json:"caller_name,omitempty"`
+
+	// CallerNumber Up to 32 digits, with or without + before them.
+	CallerNumber *string `json:"caller_number,omitempty"`
+
+	// DialClass As in CallSettings.
+	DialClass *string `json:"dial_class,omitempty"`
+
+	// Language A language such as `de` or `pt_BR`.
+	Language *string `json:"language,omitempty"`
+
+	// PickupGroups Numbers from 0 to 63; an empty list means the same as null.
+	PickupGroups *[]int `json:"pickup_groups,omitempty"`
+
+	// Record As in CallSettings.
+	Record *CallSettingsPatchRecord `json:"record,omitempty"`
+
+	// RingSeconds As in CallSettings.
+	RingSeconds *int `json:"ring_seconds,omitempty"`
+
+	// WhenBusy Where calls go on to; null to inherit it.
+	WhenBusy *DestinationPatch `json:"when_busy,omitempty"`
+
+	// WhenUnanswered Where calls go on to; null to inherit it.
+	WhenUnanswered *DestinationPatch `json:"when_unanswered,omitempty"`
+
+	// WhenUnreachable Where calls go on to; null to inherit it.
+	WhenUnreachable *DestinationPatch `json:"when_unreachable,omitempty"`
+}
+
+// CallSettingsPatchRecord As in CallSettings.
+type CallSettingsPatchRecord string
+
 // CallToSimulate A call to simulate. `as` or `from` says who calls, `dial` or `to` what is called.
 type CallToSimulate struct {
 	// As The user who calls.
@@ -1830,6 +1949,15 @@ type Destination struct {
 	//
 	// Example: user
 	Kind string `json:"kind"`
+}
+
+// DestinationPatch Where calls go on to; null to inherit it.
+type DestinationPatch struct {
+	// ID As in Destination; null to remove it.
+	ID *string `json:"id,omitempty"`
+
+	// Kind As in Destination.
+	Kind *string `json:"kind,omitempty"`
 }
 
 // Differences Where the running configuration differs from the intended one, or why Asterisk could not be queried; empty if it is as intended.
@@ -2654,6 +2782,9 @@ type Ready struct {
 // ReadyStatus The portal can take requests.
 type ReadyStatus string
 
+// RecordPolicy Which calls of the user are recorded. It has no effect yet.
+type RecordPolicy string
+
 // RecoveryCodes defines model for RecoveryCodes.
 type RecoveryCodes struct {
 	// RecoveryCodes Codes that replace the second factor, each once.
@@ -3280,8 +3411,14 @@ type UserSecret struct {
 
 // UserV1 A person with a number.
 type UserV1 struct {
+	// Calls The call settings of the user, without those that are inherited. Absent in lists.
+	Calls *CallSettings `json:"calls,omitempty"`
+
 	// CreatedAt When the user was created (UTC).
 	CreatedAt time.Time `json:"created_at"`
+
+	// EffectiveCalls The call settings that apply: those of the user, and what is inherited. Absent in lists.
+	EffectiveCalls *CallSettings `json:"effective_calls,omitempty"`
 
 	// Email The e-mail address, in the case as entered; null if there is none.
 	Email *string `json:"email"`
