@@ -54,7 +54,7 @@ func TestEveryCommandThatChangesSomethingLeavesItsEvents(t *testing.T) {
 	change("install", "", nil, "apply.adopt")
 	change("admin setup-link", "", nil, "link.setup")
 	change("user add", "", []string{"Anna", "anna@example.com"}, "user.create")
-	change("user set", "", []string{"1000", "--name", "Anna Schmidt", "--number", "1234", "--no-enabled"}, "user.change")
+	change("user set", "", []string{"1000", "--name", "Anna Schmidt", "--number", "1234", "--no-enabled", "--ring-seconds", "40", "--when-busy", "hangup"}, "user.change")
 	change("user enable", "", []string{"1234"}, "user.change")
 	change("user disable", "", []string{"1234"}, "user.change")
 	s.must(t, "user", "set", "1234", "--number", "1000", "--enabled")

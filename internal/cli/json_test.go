@@ -54,7 +54,7 @@ func TestEveryCommandPrintsTheSchemaThatTheContractNamesForIt(t *testing.T) {
 	must("user add", "Bert", "bert@example.com")
 	must("user list")
 	must("user show", "1000")
-	must("user set", "1000", "--name", "Anne")
+	must("user set", "1000", "--name", "Anne", "--call-limit", "2", "--when-unanswered", "1001", "--pickup-groups", "1,2", "--record", "always")
 	must("user disable", "1001")
 	must("user enable", "1001")
 	must("user new-secret", "1000")

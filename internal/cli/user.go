@@ -79,7 +79,14 @@ func (c *userShowCommand) Run(ctx context.Context, a *app, p *portal) error {
 	if err != nil {
 		return err
 	}
-	return a.printUser(u, "")
+	if err := a.printUser(u, ""); err != nil || a.json {
+		return err
+	}
+	w := newTable(a.stdout)
+	if err := p.writeCalls(ctx, w, u); err != nil {
+		return err
+	}
+	return w.Flush()
 }
 
 type userSetCommand struct {
@@ -88,11 +95,23 @@ type userSetCommand struct {
 	Email   *string `help:"The person's e-mail address; an empty one removes it." placeholder:"EMAIL"`
 	Number  *string `help:"The extension number, 10 to 999999: the phone must register with the new one." placeholder:"NUMBER"`
 	Enabled *bool   `negatable:"" help:"Whether the phone can register and be called."`
+
+	callFields `embed:""`
+}
+
+// Help returns what is common to the flags of call settings.
+func (*userSetCommand) Help() string {
+	return "An empty value of a flag from --ring-seconds on means that the setting is inherited."
 }
 
 // Run changes the user.
 func (c *userSetCommand) Run(ctx context.Context, a *app, p *portal) error {
+	calls, err := c.setter(ctx, p)
+	if err != nil {
+		return err
+	}
 	return a.changeUser(ctx, p, c.User, func(u *pbx.User) error {
+		calls(&u.Calls)
 		set(&u.Name, c.Name)
 		set(&u.Email, c.Email)
 		if c.Enabled != nil {
@@ -150,6 +169,9 @@ func (a *app) changeUser(ctx context.Context, p *portal, key string, change func
 	}
 	w := newTable(a.stdout)
 	fmt.Fprintf(w, "Name\t%s\nE-mail\t%s\nExtension\t%d\nState\t%s\nID\t%s\n", oneLine(u.Name), oneLine(u.Email), u.Extension.Number, stateOf(u), u.ID)
+	if err := p.writeCalls(ctx, w, u); err != nil {
+		return err
+	}
 	switch {
 	case u.Version == was.Version:
 		fmt.Fprintln(w, "Nothing changed.")
@@ -246,7 +268,7 @@ func (c *userRestoreCommand) Run(ctx context.Context, a *app, p *portal) error {
 		fmt.Fprintf(w, "+\t%d\t%s\t%s\t%s\n", u.Extension.Number, oneLine(u.Name), oneLine(u.Email), said)
 	}
 	for _, u := range done.Changed {
-		fmt.Fprintf(w, "~\t%d\t%s\t%s\tnumber and state as then: %s\n", u.Extension.Number, oneLine(u.Name), oneLine(u.Email), stateOf(u))
+		fmt.Fprintf(w, "~\t%d\t%s\t%s\tnumber, state and calls as then: %s\n", u.Extension.Number, oneLine(u.Name), oneLine(u.Email), stateOf(u))
 	}
 	for _, n := range done.Unknown {
 		fmt.Fprintf(w, "?\t%d\t\t\tnot created: the audit trail does not say who it was\n", n)

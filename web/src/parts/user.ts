@@ -3,6 +3,7 @@ import type { Fault, UserV1 } from '$lib/api'
 import { t } from '$lib/i18n/index.svelte'
 import { users } from '$lib/store.svelte'
 import type { Difference, Versioned } from '$lib/versioned.svelte'
+import * as calls from './usercalls'
 
 export const fields = ['name', 'email', 'number'] as const
 export type Input = Record<(typeof fields)[number], string>
@@ -15,6 +16,8 @@ export function movedIn({ began, now }: Versioned<UserV1>): Difference[] {
   const [from, to] = [textsOf(began), textsOf(now)]
   const all: Difference[] = fields.filter((f) => from[f] !== to[f]).map((f) => ({ label: t.users[f], from: from[f], to: to[f] }))
   if (began.enabled !== now.enabled) all.push({ label: t.users.status, from: statusOf(began.enabled), to: statusOf(now.enabled) })
+  const [were, are] = [calls.textsOf(began.calls), calls.textsOf(now.calls)]
+  if (began.calls && now.calls) for (const f of calls.fields) if (were[f] !== are[f]) all.push({ label: t.calls.labels[f], from: calls.inWords(f, were[f]), to: calls.inWords(f, are[f]) })
   return all
 }
 

@@ -1855,6 +1855,58 @@ export interface components {
             /** @description The number; empty if it has none. */
             number: string;
         };
+        /** @description Settings of the calls of a user. */
+        CallSettings: {
+            /**
+             * @description How many calls to the user there can be at once, ringing or connected; absent for no limit. Further calls go on to `when_busy`, and ring groups
+             *     leave the user out. Calls that the user makes do not count.
+             */
+            call_limit?: number;
+            /** @description The name that other phones show for calls from the user; inherited: the name of the user. */
+            caller_name?: string;
+            /** @description The number that other phones show for calls from the user; inherited: the number of the user. */
+            caller_number?: string;
+            /** @description The dial class. It has no effect yet. */
+            dial_class?: string;
+            /** @description The language of the prompts that Asterisk plays to the user: its prompts must be installed. Inherited: that of Asterisk. */
+            language?: string;
+            /** @description The users of a pickup group can answer each other's ringing phones (`*8`, unless features.conf has another code). */
+            pickup_groups?: number[];
+            record?: components["schemas"]["RecordPolicy"];
+            /** @description How long a call to the user rings, in seconds; inherited from the installation (`RING_TIMEOUT`). Ring groups have a time of their own. */
+            ring_seconds?: number;
+            when_busy?: components["schemas"]["Destination"];
+            when_unanswered?: components["schemas"]["Destination"];
+            when_unreachable?: components["schemas"]["Destination"];
+        };
+        /**
+         * @description The call settings that change; null for one that is inherited from now on, and for all of them. Where a call goes on to when the phone is busy, the
+         *     user does not answer, or no phone can be reached: by default the call ends, and an unreachable user gets what is set for unanswered calls.
+         */
+        CallSettingsPatch: {
+            /** @description As in CallSettings. */
+            call_limit?: number | null;
+            /** @description As in CallSettings. */
+            caller_name?: string | null;
+            /** @description Up to 32 digits, with or without + before them. */
+            caller_number?: string | null;
+            /** @description As in CallSettings. */
+            dial_class?: string | null;
+            /** @description A language such as `de` or `pt_BR`. */
+            language?: string | null;
+            /** @description Numbers from 0 to 63; an empty list means the same as null. */
+            pickup_groups?: number[] | null;
+            /**
+             * @description As in CallSettings.
+             * @enum {string|null}
+             */
+            record?: "never" | "on_demand" | "always" | null;
+            /** @description As in CallSettings. */
+            ring_seconds?: number | null;
+            when_busy?: components["schemas"]["DestinationPatch"];
+            when_unanswered?: components["schemas"]["DestinationPatch"];
+            when_unreachable?: components["schemas"]["DestinationPatch"];
+        } | null;
         /** @description A call to simulate. `as` or `from` says who calls, `dial` or `to` what is called. */
         CallToSimulate: {
             /** @description The user who calls. */
@@ -1938,6 +1990,13 @@ export interface components {
              */
             kind: string;
         };
+        /** @description Where calls go on to; null to inherit it. */
+        DestinationPatch: {
+            /** @description As in Destination; null to remove it. */
+            id?: string | null;
+            /** @description As in Destination. */
+            kind?: string;
+        } | null;
         /** @description Where the running configuration differs from the intended one, or why Asterisk could not be queried; empty if it is as intended. */
         Differences: string[];
         /** @description How each file changes. */
@@ -2568,6 +2627,11 @@ export interface components {
              */
             status: "ok";
         };
+        /**
+         * @description Which calls of the user are recorded. It has no effect yet.
+         * @enum {string}
+         */
+        RecordPolicy: "never" | "on_demand" | "always";
         RecoveryCodes: {
             /** @description Codes that replace the second factor, each once. */
             recovery_codes: string[];
@@ -3054,6 +3118,7 @@ export interface components {
         };
         /** @description The fields of a user that change. */
         UserPatch: {
+            calls?: components["schemas"]["CallSettingsPatch"];
             /**
              * Format: email
              * @description The new e-mail address; null to remove it.
@@ -3072,11 +3137,15 @@ export interface components {
         };
         /** @description A person with a number. */
         UserV1: {
+            /** @description The call settings of the user, without those that are inherited. Absent in lists. */
+            calls?: components["schemas"]["CallSettings"];
             /**
              * Format: date-time
              * @description When the user was created (UTC).
              */
             created_at: string;
+            /** @description The call settings that apply: those of the user, and what is inherited. Absent in lists. */
+            effective_calls?: components["schemas"]["CallSettings"];
             /**
              * Format: email
              * @description The e-mail address, in the case as entered; null if there is none.

@@ -58,6 +58,10 @@ function reason(r: Simulation['why'][number], s: Simulation): string {
   const busy = r.field === 'skip_busy' && /^(.*) is in (a|this) call, and /s.exec(r.text)
   if (busy) return `${busy[1]} ist ${busy[2] === 'this' ? 'an diesem Anruf beteiligt' : 'im Gespräch'}, und ${named(r.thing)} übergeht Benutzer, die besetzt sind.`
   if (r.field === 'fallback' && next) return `Kein Mitglied nimmt ab, und ${named(r.thing)} ${next.kind === 'enter' ? `leitet dann weiter an ${named(next.thing)}` : 'beendet dann den Anruf'}.`
+  if (r.field === 'call_limit') return `${named(r.thing)} hat so viele Anrufe, wie die Grenze erlaubt.`
+  if (r.field === 'ring_seconds' && rings) return `Das Telefon klingelt ${seconds(rings)}.`
+  const whys: Partial<Record<string, string>> = { when_busy: 'ist besetzt', when_unanswered: 'nimmt nicht ab', when_unreachable: 'ist nicht erreichbar' }
+  if (whys[r.field] && next?.kind === 'enter') return `${named(r.thing)} ${whys[r.field]}, und der Anruf geht weiter an ${named(next.thing)}.`
   if (r.text.startsWith('A phone that is called directly') && rings) return `Ein Telefon, das direkt angerufen wird, klingelt ${seconds(rings)}: So ist diese Anlage eingestellt.`
   const most = /^A call comes to at most (\d+) objects/.exec(r.text)
   if (most) return `Ein Anruf wird an höchstens ${most[1]} Ziele nacheinander weitergeleitet.`
@@ -505,6 +509,24 @@ export const de: Messages = {
     history: 'Verlauf',
     usedBy: 'Verwendet von',
   },
+  calls: {
+    title: 'Anrufe',
+    edit: 'Anrufe bearbeiten',
+    labels: {
+      ring_seconds: 'Klingeldauer', call_limit: 'Grenze', when_busy: 'Wenn besetzt', when_unanswered: 'Wenn niemand abnimmt', when_unreachable: 'Wenn nicht erreichbar', caller_name: 'Gezeigter Name', caller_number: 'Gezeigte Nummer',
+    },
+    seconds: 'Klingeldauer in Sekunden',
+    secondsHint: 'Von 5 bis 120. Leer: wie diese Anlage eingestellt ist.',
+    limit: 'Gleichzeitige Anrufe beim Benutzer, höchstens',
+    limitHint: 'Von 1 bis 10. Weitere Anrufer hören, dass besetzt ist. Leer: keine Grenze.',
+    atMost: (n) => count(n, 'Anruf gleichzeitig', 'Anrufe gleichzeitig'),
+    noLimit: 'Keine Grenze',
+    ends: 'Anruf beenden (Standard)',
+    asUnanswered: 'Als ob niemand abnimmt (Standard)',
+    nameHint: 'Auf anderen Telefonen, bei Anrufen dieses Benutzers. Leer: der Name des Benutzers.',
+    numberHint: 'Auf anderen Telefonen, bei Anrufen dieses Benutzers. Leer: die Nummer des Benutzers.',
+    numberBad: 'Höchstens 32 Ziffern, davor nach Wunsch ein +.',
+  },
   ringGroup: {
     details: 'Einstellungen',
     labels: { name: 'Name', number: 'Nummer', strategy: 'Wer klingelt', members: 'Mitglieder', seconds: 'Klingeldauer', skip_busy: 'Besetzte Mitglieder', fallback: 'Wenn niemand abnimmt' },
@@ -562,6 +584,8 @@ export const de: Messages = {
     what: {
       name: 'Name', secret: 'SIP-Passwort', settings: 'Einstellungen', number: 'Nummer', enabled: 'aktiv', strategy: 'Reihenfolge', members: 'Mitglieder', seconds: 'Sekunden',
       skip_busy: 'besetzte Mitglieder', fallback: 'danach', dialplan: 'Wählplan',
+      'calls.ring_seconds': 'Klingeldauer', 'calls.call_limit': 'Anrufgrenze', 'calls.when_busy': 'wenn besetzt', 'calls.when_unanswered': 'wenn niemand abnimmt', 'calls.when_unreachable': 'wenn nicht erreichbar',
+      'calls.caller_number': 'gezeigte Nummer', 'calls.pickup_groups': 'Heranholgruppen', 'calls.language': 'Sprache',
     },
     nameless: 'ohne Namen',
     formerly: (n) => `bisher ${n}`,
@@ -729,6 +753,8 @@ export const de: Messages = {
       revision: 'Revision', restored: 'Wiederhergestellt', restore: 'Wiederherzustellende Revision', result: 'Ergebnis', verification: 'Bestätigung', users: 'Benutzer', triggered_by: 'Ausgelöst von', comment: 'Kommentar', code: 'Fehlercode', error_details: 'Fehler', force: 'Erzwungen', dry_run: 'Probelauf', on_failure: 'Bei Fehlschlag', if_match: 'Plan', idempotency_key: 'Idempotenzschlüssel',
       tenant_id: 'Mandant', account_id: 'Konto', user_agent: 'Browser', permission: 'Berechtigung', times: 'Anzahl', link: 'Link', key: 'Schlüssel', keys: 'Schlüssel', storage: 'Ablage', rows: 'Zeilen', versions: 'Versionen', program: 'Programm',
       strategy: 'Wer klingelt', members: 'Mitglieder', seconds: 'Klingeldauer', skip_busy: 'Besetzte übergehen', fallback: 'Wenn niemand abnimmt',
+      'calls.ring_seconds': 'Klingeldauer', 'calls.call_limit': 'Anrufgrenze', 'calls.when_busy': 'Wenn besetzt', 'calls.when_unanswered': 'Wenn niemand abnimmt', 'calls.when_unreachable': 'Wenn nicht erreichbar',
+      'calls.caller_name': 'Gezeigter Name', 'calls.caller_number': 'Gezeigte Nummer', 'calls.pickup_groups': 'Heranholgruppen', 'calls.record': 'Aufnahme', 'calls.language': 'Sprache', 'calls.dial_class': 'Wählklasse',
     },
     yes: 'ja',
     no: 'nein',
