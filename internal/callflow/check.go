@@ -115,8 +115,11 @@ func Through(m pbx.Model, self pbx.Ref, references []pbx.Reference) error {
 		if follows < 0 {
 			continue // it is the last of a long chain, which another one begins
 		}
-		field := references[follows].Field
-		return pbx.Invalid(pbx.FieldError{Field: field, Code: pbx.FieldChoice, Message: "must be another one: " + strings.ToLower(f.Text[:1]) + f.Text[1:]})
+		field, code := references[follows].Field, pbx.FieldChoice
+		if f.Code == Circular {
+			code = pbx.FieldCircular
+		}
+		return pbx.Invalid(pbx.FieldError{Field: field, Code: code, Message: "must be another one: " + strings.ToLower(f.Text[:1]) + f.Text[1:]})
 	}
 	return nil
 }

@@ -10,19 +10,19 @@ import (
 	"github.com/synergycall/pbxportal/internal/pbx"
 )
 
-// callFields are the flags of the call settings of a user. An empty text is the value of a setting that is inherited.
+// callFields are the flags of the call settings of a user, which the help lists together. An empty text is the value of a setting that is inherited.
 type callFields struct {
-	RingSeconds     *string `help:"How long calls to the user ring: 5 to 120." placeholder:"SECONDS"`
-	CallLimit       *string `help:"How many calls to the user there can be at once: 1 to 10." placeholder:"CALLS"`
-	WhenBusy        *string `help:"Where calls go when the phone is busy or the limit is reached." placeholder:"hangup|NUMBER"`
-	WhenUnanswered  *string `help:"Where calls go that the user does not answer." placeholder:"hangup|NUMBER"`
-	WhenUnreachable *string `help:"Where calls go when no phone can be reached." placeholder:"hangup|NUMBER"`
-	CallerName      *string `help:"The name that other phones show." placeholder:"NAME"`
-	CallerNumber    *string `help:"The number that other phones show." placeholder:"NUMBER"`
-	PickupGroups    *string `help:"Groups whose users answer each other's phones: 0 to 63." placeholder:"1,2"`
-	Record          *string `help:"never, on_demand or always; no effect yet." placeholder:"POLICY"`
-	Language        *string `help:"Language of Asterisk's prompts, such as de or pt_BR." placeholder:"LANGUAGE"`
-	DialClass       *string `help:"The dial class; no effect yet." placeholder:"CLASS"`
+	RingSeconds     *string `hidden:""`
+	CallLimit       *string `hidden:""`
+	WhenBusy        *string `hidden:""`
+	WhenUnanswered  *string `hidden:""`
+	WhenUnreachable *string `hidden:""`
+	CallerName      *string `hidden:""`
+	CallerNumber    *string `hidden:""`
+	PickupGroups    *string `hidden:""`
+	Record          *string `hidden:""`
+	Language        *string `hidden:""`
+	DialClass       *string `hidden:""`
 }
 
 // setter looks up what the fields name, and returns the function that sets those that were given.

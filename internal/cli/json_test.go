@@ -73,6 +73,7 @@ func TestEveryCommandPrintsTheSchemaThatTheContractNamesForIt(t *testing.T) {
 	must("audit show", "{run}")
 	must("audit events")
 	must("ring-group delete", "600")
+	must("user set", "1000", "--when-unanswered", "")
 	must("user delete", "1001")
 	exec(4, "", "apply", "--plan", "stale")
 	if err := os.WriteFile(filepath.Join(a.ConfigDir, "pjsip.d/synergycall/other.conf"), nil, 0o600); err != nil { // drift

@@ -45,6 +45,17 @@ func TestUsersAndRingGroupsAreChangedByWhatIsGivenAlone(t *testing.T) {
 		t.Errorf("a new secret: %v, and the user has %s", renewed, secret)
 	}
 
+	s.must(t, "user", "set", "1001", "--ring-seconds", "40", "--when-unanswered", "4321", "--pickup-groups", "3,1", "--caller-name", "Desk")
+	for _, row := range []string{"Calls ring        40 seconds\n", "When busy         hangup (inherited)", "When unanswered   4321\n", "When unreachable  4321 (inherited)", "Pickup groups     1 3", "Shown name        Desk\n"} {
+		if out := s.must(t, "user", "show", "1001"); !strings.Contains(out, row) {
+			t.Errorf("user show lacks %q\n%s", row, out)
+		}
+	}
+	cleared := decode(t, s.must(t, "user", "set", "1001", "--ring-seconds=", "--when-unanswered=", "--pickup-groups=", "--caller-name=", "--json"))
+	if calls, _ := cleared["calls"].(map[string]any); calls == nil || len(calls) != 0 {
+		t.Errorf("cleared: %v", cleared)
+	}
+
 	group := decode(t, s.must(t, "ring-group", "add", "--name", "Sales", "--members", "4321,1001", "--json"))
 	if group["number"] != "600" || group["strategy"] != "all" || group["seconds"] != 20.0 || group["skip_busy"] != true {
 		t.Errorf("%v", group)
@@ -66,6 +77,12 @@ func TestUsersAndRingGroupsAreChangedByWhatIsGivenAlone(t *testing.T) {
 		"user set 1001 --number 600":                 {4, "taken"},
 		"user set 1001 --number 0":                   {2, "number"},
 		"user set 1001 --email bert@":                {2, "email"},
+		"user set 1001 --ring-seconds 4":             {2, "ring_seconds"},
+		"user set 1001 --call-limit none":            {2, "--call-limit must be a number"},
+		"user set 1001 --when-busy 8888":             {3, "8888"},
+		"user set 1001 --when-busy 1001":             {2, "circle"},
+		"user set 1001 --pickup-groups 1,1":          {2, "pickup-groups"},
+		"user set 1001 --record maybe":               {2, "record"},
 		"user set 9999 --name x":                     {3, "user list"},
 		"user delete 1002":                           {4, "Sales"},
 		"ring-group delete sales":                    {4, "Night"},

@@ -92,8 +92,8 @@ func (c *userShowCommand) Run(ctx context.Context, a *app, p *portal) error {
 type userSetCommand struct {
 	User    string  `arg:"" help:"The user's id or extension number."`
 	Name    *string `help:"The person's name." placeholder:"NAME"`
-	Email   *string `help:"The person's e-mail address; an empty one removes it." placeholder:"EMAIL"`
-	Number  *string `help:"The extension number, 10 to 999999: the phone must register with the new one." placeholder:"NUMBER"`
+	Email   *string `help:"The e-mail address; empty for none." placeholder:"EMAIL"`
+	Number  *string `help:"The extension number, 10 to 999999." placeholder:"NUMBER"`
 	Enabled *bool   `negatable:"" help:"Whether the phone can register and be called."`
 
 	callFields `embed:""`
@@ -101,7 +101,8 @@ type userSetCommand struct {
 
 // Help returns what is common to the flags of call settings.
 func (*userSetCommand) Help() string {
-	return "An empty value of a flag from --ring-seconds on means that the setting is inherited."
+	return "Settings of calls, empty to inherit one: --ring-seconds 5-120, --call-limit 1-10, --when-busy, --when-unanswered and --when-unreachable (hangup or a number), " +
+		"--caller-name, --caller-number, --pickup-groups 0-63, --record never|on_demand|always, --language, --dial-class."
 }
 
 // Run changes the user.

@@ -55,6 +55,7 @@ const (
 	FieldRange      FieldCode = "out_of_range"
 	FieldType       FieldCode = "wrong_type"
 	FieldChoice     FieldCode = "not_a_choice" // not one of the permitted values
+	FieldCircular   FieldCode = "circular"     // with it a call would go in a circle, which the message names
 	FieldMalformed  FieldCode = "malformed"    // wrong syntax
 	FieldEncoding   FieldCode = "not_utf8"
 	FieldInvisible  FieldCode = "invisible_characters"

@@ -3,6 +3,13 @@ import { randomUUID } from 'node:crypto'
 
 const iso = (ms) => new Date(ms).toISOString()
 const v1 = (u) => ({ id: u.id, name: u.name, email: u.email || null, number: String(u.extension.number), enabled: u.enabled, version: u.version, created_at: u.created_at, updated_at: u.created_at })
+const end = { kind: 'hangup' }
+// whole is a user with the call settings, which lists lack.
+const whole = (u) => {
+  const calls = u.calls ?? {}
+  const effective_calls = { ring_seconds: 25, when_busy: end, when_unanswered: end, when_unreachable: calls.when_unanswered ?? end, caller_name: u.name, caller_number: String(u.extension.number), record: 'never', ...calls }
+  return { ...v1(u), calls, effective_calls }
+}
 
 // usersV1 answers a request for users in version 1 of the API.
 export function usersV1(w, { call, url, id, body, match, key, res, send, problem }) {
@@ -13,6 +20,7 @@ export function usersV1(w, { call, url, id, body, match, key, res, send, problem
   if (body.email && !/^[\x00-\x7f]*$/.test(body.email)) errors.push({ field: 'email', code: 'not_ascii', message: 'must be written in ASCII: use the xn-- form of an international domain' })
   else if (body.email && !body.email.includes('@')) errors.push({ field: 'email', code: 'not_an_email', message: 'is not an e-mail address: give an address like anna@example.com' })
   if (body.number === '112') errors.push({ field: 'number', code: 'taken', message: 'is an emergency number somewhere: choose another one' })
+  if (body.calls?.when_unanswered?.id && body.calls.when_unanswered.id === w.users[1]?.id) errors.push({ field: 'calls.when_unanswered', code: 'circular', message: 'must be another one: a call that is not answered would go in a circle without end: 1002 Clara O’Brien → 1001 Ben Bach → 1002 Clara O’Brien. Let one of them go on to something else, or end the call.' })
   if (errors.length) return problem(400, 'invalid_input', 'fields break a rule', errors)
   const other = (fits) => w.users.some((u) => u !== user && fits(u))
   if (body.email && other((u) => u.email === body.email)) return problem(409, 'email_taken', 'another user has this e-mail address', [{ field: 'email', code: 'taken', message: 'another user has it: use a different one' }])
@@ -34,7 +42,7 @@ export function usersV1(w, { call, url, id, body, match, key, res, send, problem
   if (w.keep && call.startsWith('DELETE')) return problem(503, 'database_unavailable', 'the database does not answer; nothing was changed: try again in a moment')
   if (!user) return problem(404, 'user_not_found', 'there is no such user')
   const tag = () => ({ ETag: `"${user.version}"` })
-  if (call.startsWith('GET')) return send(200, v1(user), tag())
+  if (call.startsWith('GET')) return send(200, whole(user), tag())
   if (match && match !== `"${user.version}"`) return problem(412, 'changed_meanwhile', 'the user was changed since it was read; nothing was changed: read it again, and repeat the change')
   const { number } = user.extension
   if (call.startsWith('DELETE')) {
@@ -54,6 +62,15 @@ export function usersV1(w, { call, url, id, body, match, key, res, send, problem
   if (body.email !== undefined) user.email = body.email ?? ''
   if (body.number) (user.extension = { ...user.extension, number: Number(body.number) }), what.push('number')
   if (body.enabled !== undefined) (user.enabled = body.enabled), what.push('enabled')
+  if (body.calls) {
+    const calls = { ...user.calls }
+    for (const [f, v] of Object.entries(body.calls)) {
+      what.push(`calls.${f}`)
+      if (v === null) delete calls[f]
+      else calls[f] = v.kind === 'hangup' ? end : v
+    }
+    user.calls = calls
+  }
   replan(what.length ? { kind: 'changed', number: user.extension.number, ...(body.number ? { former_number: number } : {}), name: user.name, what, reregister: !!body.number || body.enabled === false } : undefined)
-  return send(200, v1(user), tag())
+  return send(200, whole(user), tag())
 }

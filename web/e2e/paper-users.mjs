@@ -33,6 +33,13 @@ export const userStates = [
     await press(page, 'Save')
     await page.waitForSelector('[role=alert]:has-text("Not saved")')
   }],
+  ['the calls of a user, edited', `users/${clara}`, {}, async (page) => {
+    await press(page, 'Edit the calls')
+    await box(page, 'ring_seconds').fill('4')
+    await box(page, 'when_busy').selectOption('user')
+    await press(page, 'Save')
+    await page.waitForSelector('[role=dialog] [name=ring_seconds][aria-invalid=true]')
+  }],
   ['a question before a user is disabled', `users/${clara}`, {}, async (page) => {
     await press(page, 'Disable')
     await page.waitForSelector('[role=dialog]:has-text("not even to emergency numbers")')
@@ -71,6 +78,47 @@ export function userSteps(later, visit) {
       same(changes(w).length, 2, 'requests to change, after nothing was changed')
       await page.locator('[role=dialog] a:has-text("Go to Apply")').click()
       await page.waitForSelector('main li:has-text("1205"):has-text("Clara Berger"):has-text("formerly 1002"):has-text("phone must be set up again")')
+    }),
+  )
+
+  later('where calls to a user go on to is edited in place, in the words of the default where nothing is set', () =>
+    visit({}, `users/${clara}`, async (page, w) => {
+      const rows = async () => (await page.locator('[role=dialog] section[aria-labelledby=calls] dd').allInnerTexts()).join(' | ')
+      await page.waitForSelector('[role=dialog] section[aria-labelledby=calls] dd')
+      same(await rows(), '25 seconds | No limit | End the call | End the call | End the call', 'what is said')
+      await press(page, 'Edit the calls')
+      same(await focused(page), 'ring_seconds', 'what has the focus')
+      must(!(await page.locator('[role=dialog]').getByRole('button', { name: 'Delete user', exact: true }).count()), 'the user can be deleted while the calls are edited')
+      await box(page, 'ring_seconds').fill('40')
+      await box(page, 'call_limit').fill('11')
+      await box(page, 'when_unanswered').selectOption('user')
+      await press(page, 'Save')
+      await page.waitForSelector('[role=dialog] [name=call_limit][aria-invalid=true]')
+      await page.waitForFunction(() => document.activeElement?.name === 'call_limit')
+      same(changes(w).length, 0, 'requests to change with an error')
+      await box(page, 'call_limit').fill('2')
+      const choose = async (name) => {
+        await box(page, 'target').fill(name)
+        await page.locator('[role=option]', { hasText: name }).first().click()
+      }
+      await choose(w.users[1].name)
+      await press(page, 'Save')
+      await page.waitForSelector('[role=dialog] :text("Calls would go in a circle: 1002 Clara O’Brien → 1001 Ben Bach → 1002 Clara O’Brien. Choose another destination.")')
+      await choose(w.users[0].name)
+      await box(page, 'caller_number').fill('+4930123')
+      await press(page, 'Save')
+      await page.waitForSelector('[role=dialog] dd:has-text("+4930123")')
+      const to = { kind: 'user', id: w.users[0].id }
+      same(changes(w).at(-1).body, { calls: { ring_seconds: 40, call_limit: 2, when_unanswered: to, caller_number: '+4930123' } }, 'what was sent')
+      same(await rows(), `40 seconds | 2 calls at a time | End the call | Call 1000 ${w.users[0].name} | Call 1000 ${w.users[0].name} | +4930123`, 'what is said')
+      await page.waitForFunction(() => document.activeElement?.innerText?.trim() === 'Edit')
+      await press(page, 'Edit the calls')
+      await box(page, 'when_unanswered').selectOption('')
+      await box(page, 'ring_seconds').fill('')
+      await box(page, 'caller_number').fill('')
+      await press(page, 'Save')
+      await page.waitForSelector('[role=dialog] dd:has-text("25 seconds")')
+      same(changes(w).at(-1).body, { calls: { ring_seconds: null, when_unanswered: null, caller_number: null } }, 'what was sent of settings that are inherited again')
     }),
   )
 

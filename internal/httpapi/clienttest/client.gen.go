@@ -167,6 +167,7 @@ func (e EventCode) Valid() bool {
 // Defines values for FieldCode.
 const (
 	FieldCodeBeyondRole          FieldCode = "beyond_role"
+	FieldCodeCircular            FieldCode = "circular"
 	FieldCodeDiffers             FieldCode = "differs"
 	FieldCodeGivenTwice          FieldCode = "given_twice"
 	FieldCodeGuessable           FieldCode = "guessable"
@@ -194,6 +195,8 @@ const (
 func (e FieldCode) Valid() bool {
 	switch e {
 	case FieldCodeBeyondRole:
+		return true
+	case FieldCodeCircular:
 		return true
 	case FieldCodeDiffers:
 		return true

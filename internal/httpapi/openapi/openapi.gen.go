@@ -384,6 +384,7 @@ func (e ExtensionStatusState) Valid() bool {
 // Defines values for FieldCode.
 const (
 	FieldCodeBeyondRole          FieldCode = "beyond_role"
+	FieldCodeCircular            FieldCode = "circular"
 	FieldCodeDiffers             FieldCode = "differs"
 	FieldCodeGivenTwice          FieldCode = "given_twice"
 	FieldCodeGuessable           FieldCode = "guessable"
@@ -411,6 +412,8 @@ const (
 func (e FieldCode) Valid() bool {
 	switch e {
 	case FieldCodeBeyondRole:
+		return true
+	case FieldCodeCircular:
 		return true
 	case FieldCodeDiffers:
 		return true

@@ -96,7 +96,10 @@ export class Fault extends Error {
 
 const telling = new Set(['drift', 'apply_refused', 'write_failed', 'reload_failed', 'asterisk_disagrees', 'rolled_back', 'in_doubt', 'audit_failed', 'database_newer', 'host_not_allowed', 'email_taken'])
 
-export const said = (f: FieldFault): string => t.fault.fields[f.code ?? '']?.(f.least ?? 0, f.most ?? 0) ?? f.message
+// circleIn returns what a call in a circle would come to, as the message of the portal names it.
+const circleIn = (message: string): string => /: ([^:]* → .*?)\. /.exec(message)?.[1] ?? message
+
+export const said = (f: FieldFault): string => t.fault.fields[f.code ?? '']?.(f.least ?? 0, f.most ?? 0, circleIn(f.message)) ?? f.message
 
 export const fault = (e: unknown): Fault => (e instanceof Fault ? e : new Fault(0, 'broken', String(e)))
 

@@ -2118,7 +2118,7 @@ export interface components {
          * @description What is wrong with the field, as a stable word; more can be added.
          * @enum {string}
          */
-        FieldCode: "missing" | "too_short" | "too_long" | "out_of_range" | "wrong_type" | "not_a_choice" | "malformed" | "not_utf8" | "invisible_characters" | "not_ascii" | "not_an_email" | "taken" | "beyond_role" | "monotonous" | "guessable" | "wrong_password" | "wrong_code" | "not_a_cursor" | "differs" | "given_twice" | "unknown" | "more_faults";
+        FieldCode: "missing" | "too_short" | "too_long" | "out_of_range" | "wrong_type" | "not_a_choice" | "circular" | "malformed" | "not_utf8" | "invisible_characters" | "not_ascii" | "not_an_email" | "taken" | "beyond_role" | "monotonous" | "guessable" | "wrong_password" | "wrong_code" | "not_a_cursor" | "differs" | "given_twice" | "unknown" | "more_faults";
         FieldError: {
             code: components["schemas"]["FieldCode"];
             /** @description The field of the body, the query parameter or the header; nested fields are joined by dots. */

@@ -209,6 +209,7 @@ export const de: Messages = {
       out_of_range: (least, most) => `Eine ganze Zahl von ${least} bis ${most}.`,
       wrong_type: () => 'Dieser Wert hat den falschen Typ.',
       not_a_choice: () => 'Wählen Sie einen der angebotenen Werte.',
+      circular: (_least, _most, circle = '') => `Anrufe gingen im Kreis: ${circle}. Wählen Sie ein anderes Ziel.`,
       malformed: () => 'Dieser Wert hat das falsche Format.',
       not_utf8: () => 'Einige dieser Zeichen sind ungültig. Geben Sie sie neu ein.',
       invisible_characters: () => 'Darin ist ein Zeilenumbruch oder ein Steuerzeichen. Geben Sie es neu ein.',

@@ -142,13 +142,14 @@ export const en = {
       timeout: 'The request timed out. Try again.',
     }),
     // The error of a field.
-    fields: every<Words['FieldCode'], (least: number, most: number) => string>({
+    fields: every<Words['FieldCode'], (least: number, most: number, circle?: string) => string>({
       missing: () => 'Required.',
       too_short: (least) => `At least ${count(least, 'character', 'characters')}.`,
       too_long: (_, most) => `At most ${count(most, 'character', 'characters')}.`,
       out_of_range: (least, most) => `A whole number from ${least} to ${most}.`,
       wrong_type: () => 'This value has the wrong type.',
       not_a_choice: () => 'Choose one of the listed values.',
+      circular: (_least, _most, circle = '') => `Calls would go in a circle: ${circle}. Choose another destination.`,
       malformed: () => 'This value has the wrong format.',
       not_utf8: () => 'Some of these characters are invalid. Type them again.',
       invisible_characters: () => 'This contains a line break or a control character. Type it again.',
