@@ -87,7 +87,7 @@ export function userSteps(later, visit) {
       await page.waitForSelector('[role=dialog] section[aria-labelledby=calls] dd')
       same(await rows(), '25 seconds | No limit | End the call | End the call | End the call', 'what is said')
       await press(page, 'Edit the calls')
-      same(await focused(page), 'ring_seconds', 'what has the focus')
+      await page.waitForFunction(() => document.activeElement?.name === 'ring_seconds')
       must(!(await page.locator('[role=dialog]').getByRole('button', { name: 'Delete user', exact: true }).count()), 'the user can be deleted while the calls are edited')
       await box(page, 'ring_seconds').fill('40')
       await box(page, 'call_limit').fill('11')
