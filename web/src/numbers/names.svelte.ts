@@ -35,6 +35,12 @@ export function nameOf(kind: string, id: string): string {
   return known.get(id) ?? '…'
 }
 
+// targetOf returns what a text names: hangup or KIND:ID.
+export const targetOf = (fallback: string): { kind: string; id: string } => {
+  const [kind = 'hangup', id = ''] = fallback.split(':')
+  return { kind, id }
+}
+
 // Everything that a call can go to. A form loads it when it opens.
 export const groups = new Resource<Choosable[]>(async () => {
   const { list } = await pagesOf(100, async (cursor) => {

@@ -5,7 +5,7 @@ import { isolated } from '$lib/isolated'
 import type { Choosable } from '$lib/ui/Pick.svelte'
 import type { Difference, Versioned } from '$lib/versioned.svelte'
 import { numberFault } from '../parts/user'
-import { nameOf, userOf } from './names.svelte'
+import { nameOf, targetOf, userOf } from './names.svelte'
 
 export const fields = ['name', 'number', 'strategy', 'members', 'seconds', 'skip_busy', 'fallback'] as const
 export type FieldName = (typeof fields)[number]
@@ -18,10 +18,6 @@ export const mostMembers = 50
 export const emptyInput: Input = { name: '', number: '', strategy: 'all', members: '', seconds: '20', skip_busy: 'yes', fallback: 'hangup' }
 
 export const idsOf = (members: string): string[] => members.split(' ').filter(Boolean)
-export const targetOf = (fallback: string): { kind: string; id: string } => {
-  const [kind = 'hangup', id = ''] = fallback.split(':')
-  return { kind, id }
-}
 
 export const textsOf = (g: RingGroup): Input => ({
   name: g.name,

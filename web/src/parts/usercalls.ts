@@ -1,8 +1,7 @@
 // The call settings of a user that the page edits, as texts; '' for one that is inherited.
 import type { Fault, UserV1 } from '$lib/api'
 import { t } from '$lib/i18n/index.svelte'
-import { nameOf } from '../numbers/names.svelte'
-import { targetOf } from '../numbers/ringgroup'
+import { nameOf, targetOf } from '../numbers/names.svelte'
 
 export const targets = ['when_busy', 'when_unanswered', 'when_unreachable'] as const
 export const fields = ['ring_seconds', 'call_limit', ...targets, 'caller_name', 'caller_number'] as const

@@ -796,7 +796,7 @@ export interface paths {
          *     | action | what happened |
          *     |---|---|
          *     | `user.create` | a user was created |
-         *     | `user.change` | the name, address, number or state of a user was changed; the event has the fields that differ |
+         *     | `user.change` | the name, address, number, state or call settings (`calls.…`, null: inherited) of a user were changed; the event has the fields that differ |
          *     | `user.delete` | a user was deleted, and the number freed |
          *     | `user.secret` | a user got a new SIP secret, on request or because the key of the old one was declared lost |
          *     | `user.reveal` | the SIP secret of a user was shown to the actor, by `GET /users/{userId}/secret` |
