@@ -33,31 +33,44 @@ func TestACallFollowsTheCallSettingsOfUsers(t *testing.T) {
 		taken, sentence string
 	}{
 		"a ring time of its own": {
-			limited, callflow.Request{Dial: "1000", Busy: []pbx.UserID{anna}}, "ring:+1000:40=n hangup:19",
+			limited,
+			callflow.Request{Dial: "1000", Busy: []pbx.UserID{anna}},
+			"ring:+1000:40=n hangup:19",
 			"A caller calls 1000 Anna; 1000 Anna rings for 40 seconds without an answer; the call ends: no answer.",
 		},
 		"at the limit": {
-			limited, callflow.Request{Dial: "1000", Busy: []pbx.UserID{anna, anna}}, "ring:+1001:25=n hangup:19",
+			limited,
+			callflow.Request{Dial: "1000", Busy: []pbx.UserID{anna, anna}},
+			"ring:+1001:25=n hangup:19",
 			"A caller calls 1000 Anna; 1000 Anna is busy; the call goes on to 1001 Ben; 1001 Ben rings for 25 seconds without an answer; the call ends: no answer.",
 		},
 		"a call that the user makes does not count": {
-			limited, callflow.Request{As: anna, Dial: "1000", Busy: []pbx.UserID{anna}}, "ring:+1000:40=n hangup:19",
+			limited,
+			callflow.Request{As: anna, Dial: "1000", Busy: []pbx.UserID{anna}},
+			"ring:+1000:40=n hangup:19",
 			"1000 Anna calls 1000 Anna; 1000 Anna rings for 40 seconds without an answer; the call ends: no answer.",
 		},
 		"a member at the limit": {
-			limited, callflow.Request{Dial: "600", Busy: []pbx.UserID{anna, anna}}, "ring:+1001:20=n hangup:19",
+			limited,
+			callflow.Request{Dial: "600", Busy: []pbx.UserID{anna, anna}},
+			"ring:+1001:20=n hangup:19",
 			"A caller calls 600 Sales; 1001 Ben rings for 20 seconds without an answer; the call ends: no answer.",
 		},
 		"a disabled user": {
-			disabled, callflow.Request{Dial: "1000"}, "ring:+1002:20=n hangup:19",
+			disabled,
+			callflow.Request{Dial: "1000"},
+			"ring:+1002:20=n hangup:19",
 			"A caller calls 1000 Anna; the call goes on to 600 Sales; 1002 Clara rings for 20 seconds without an answer; the call ends: no answer.",
 		},
 		"unreachable as unanswered": {
-			settled(map[int]pbx.CallSettings{0: {WhenUnanswered: toUser(1)}}), callflow.Request{Dial: "1000", Away: []pbx.UserID{anna}}, "ring:+1000:25=u ring:+1001:25=n hangup:19",
+			settled(map[int]pbx.CallSettings{0: {WhenUnanswered: toUser(1)}}),
+			callflow.Request{Dial: "1000", Away: []pbx.UserID{anna}},
+			"ring:+1000:25=u ring:+1001:25=n hangup:19",
 			"A caller calls 1000 Anna; no phone rings; the call goes on to 1001 Ben; 1001 Ben rings for 25 seconds without an answer; the call ends: no answer.",
 		},
 		"unreachable otherwise": {
-			settled(map[int]pbx.CallSettings{0: {WhenUnanswered: toUser(1), WhenUnreachable: hangup()}}), callflow.Request{Dial: "1000", Away: []pbx.UserID{anna}},
+			settled(map[int]pbx.CallSettings{0: {WhenUnanswered: toUser(1), WhenUnreachable: hangup()}}),
+			callflow.Request{Dial: "1000", Away: []pbx.UserID{anna}},
 			"ring:+1000:25=u hangup:20", "A caller calls 1000 Anna; no phone rings; the call ends: unreachable.",
 		},
 	} {
