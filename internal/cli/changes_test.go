@@ -16,7 +16,7 @@ import (
 func TestEveryCommandThatChangesSomethingLeavesItsEvents(t *testing.T) {
 	t.Parallel()
 	known := []string{ // that change nothing
-		"serve", "user list", "user show", "ring-group list", "ring-group show", "plan", "simulate", "revision list", "revision diff", "audit list", "audit show", "audit saved", "audit events", "audit export", "audit verify", "audit head",
+		"serve", "user list", "user show", "device list", "device show", "ring-group list", "ring-group show", "plan", "simulate", "revision list", "revision diff", "audit list", "audit show", "audit saved", "audit events", "audit export", "audit verify", "audit head",
 		"admin list", "token list", "status", "doctor", "config show", "demo", "version",
 		"recover",          // leaves an event where it completes the record of an apply, as the tests of the engine see
 		"replace-lost-key", // in a test of its own: no other command works before it
@@ -59,6 +59,10 @@ func TestEveryCommandThatChangesSomethingLeavesItsEvents(t *testing.T) {
 	change("user disable", "", []string{"1234"}, "user.change")
 	s.must(t, "user", "set", "1234", "--number", "1000", "--enabled")
 	change("user new-secret", "", []string{"1000"}, "user.secret")
+	change("device add", "", []string{"1000", "Desk"}, "user.device_create")
+	change("device set", "", []string{"1000", "1000-2", "--name", "Mobile"}, "user.device_change")
+	change("device new-secret", "", []string{"1000", "2"}, "user.device_secret")
+	change("device delete", "", []string{"1000", "mobile"}, "user.device_delete")
 	change("ring-group add", "", []string{"--name", "Sales", "--members", "1000"}, "ring_group.create")
 	change("ring-group set", "", []string{"600", "--seconds", "30", "--strategy", "hunt"}, "ring_group.change")
 	change("ring-group delete", "", []string{"sales"}, "ring_group.delete")

@@ -46,6 +46,7 @@ type commands struct {
 
 	Serve    serveCommand          `cmd:"" creates:"" help:"Run the portal: pages for a browser, HTTP API, API page, metrics."`
 	User     userCommands          `cmd:"" help:"Add, list, show, change and delete users; restore those of a revision."`
+	Device   deviceCommands        `cmd:"" help:"Add, list, show, rename and remove phones of users."`
 	Ring     ringGroupCommands     `cmd:"" name:"ring-group" help:"Add, list, show, change and delete ring groups: numbers that ring several users."`
 	Plan     planCommand           `cmd:"" help:"Show what an apply would do: users and ring groups added, removed or changed, calls that end up elsewhere, number clashes, configuration drift."`
 	Apply    applyCommand          `cmd:"" creates:"named" help:"Apply the configuration to Asterisk, and verify it."`

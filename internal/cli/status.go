@@ -10,6 +10,7 @@ import (
 
 	"github.com/synergycall/pbxportal/internal/httpapi"
 	"github.com/synergycall/pbxportal/internal/live"
+	"github.com/synergycall/pbxportal/internal/pbx"
 )
 
 // lookTime is how long status waits for Asterisk.
@@ -77,7 +78,7 @@ func (a *app) printLive(s live.Snapshot) {
 		if !r.Expires.IsZero() {
 			expires = r.Expires.Format(time.TimeOnly)
 		}
-		fmt.Fprintf(w, "%d\t%s\t%s\t%s\t%s\t%s\n", r.Number, r.State, r.Address, rtt, expires, shorten(r.UserAgent, 40))
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", pbx.DeviceName(r.Number, r.Suffix), r.State, r.Address, rtt, expires, shorten(r.UserAgent, 40))
 	}
 	_ = w.Flush()
 	if len(s.Calls) > 0 {

@@ -70,7 +70,7 @@ func (d *Directory) change(ctx context.Context, tenant pbx.TenantID, id pbx.User
 		before["enabled"], after["enabled"] = strconv.FormatBool(!was.Disabled), strconv.FormatBool(!now.Disabled)
 		pbx.CallFacts(was.Calls, now.Calls, before, after)
 		event.Before, event.After = pbx.Differing(before, after)
-		if changed = was; now == was {
+		if changed = was; now.Same(was) {
 			return nil
 		}
 		changed, err = tx.UpdateUser(ctx, was, now, at, event)

@@ -73,12 +73,18 @@ func (d *Directory) event(ctx context.Context, now time.Time, action string, u p
 		facts["enabled"] = "false"
 	}
 	u.Calls.AddTo(facts)
-	if d.fingerprint != nil {
-		name, err := d.fingerprint(u.Extension.Secret)
+	for _, phone := range DevicesOf(u) {
+		if phone.Suffix != pbx.FirstDevice {
+			facts[deviceFact("phone", phone.Suffix)] = phone.Name
+		}
+		if d.fingerprint == nil {
+			continue
+		}
+		name, err := d.fingerprint(phone.Secret)
 		if err != nil {
 			return pbx.AuditEvent{}, nil, fmt.Errorf("cannot take the fingerprint of a secret: %w", err)
 		}
-		facts["secret"] = name
+		facts[deviceFact("secret", phone.Suffix)] = name
 	}
 	return pbx.NewAuditEvent(ctx, now, action, pbx.AuditObject{Type: "user", ID: string(u.ID), Name: u.Name}), facts, nil
 }

@@ -59,14 +59,14 @@ func (d *Directory) Restore(ctx context.Context, tenant pbx.TenantID, r pbx.Revi
 			deletion, deleted := deletions[n]
 			switch known := complete || deleted && d.had(deletion, secret); {
 			case !wanted && then.Disabled && !u.CreatedAt.After(r.At): // it had no phone in the revision
-				if then != u {
+				if !then.Same(u) {
 					moved = append(moved, then)
 				}
 				continue
 			case !wanted:
 			case known && (!deleted || deletion.Object.ID == string(u.ID)), !known && (!u.CreatedAt.After(r.At) || u.Extension.Secret == secret):
 				delete(missing, n)
-				if then != u {
+				if !then.Same(u) {
 					moved = append(moved, then)
 				}
 				continue

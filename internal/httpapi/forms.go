@@ -112,7 +112,7 @@ func LiveJSON(s live.Snapshot) openapi.LiveReport {
 	out := openapi.LiveReport{Asterisk: v.Asterisk, Registrations: make([]openapi.RegisteredPhone, len(v.Registrations)), Calls: v.Calls, LeftOut: v.LeftOut}
 	for i, r := range v.Registrations {
 		out.Registrations[i] = openapi.RegisteredPhone{
-			Number: r.Number, State: openapi.RegisteredPhoneState(r.State), Address: r.Address, UserAgent: r.UserAgent, RttMs: r.RttMs, ExpiresAt: r.ExpiresAt,
+			Number: r.Number, Device: r.Device, State: openapi.RegisteredPhoneState(r.State), Address: r.Address, UserAgent: r.UserAgent, RttMs: r.RttMs, ExpiresAt: r.ExpiresAt,
 		}
 	}
 	return out

@@ -107,7 +107,7 @@ func toLink(l live.Link) openapi.LiveAsterisk {
 
 func toRegistration(r live.Registration) openapi.LiveRegistration {
 	out := openapi.LiveRegistration{
-		Number: int(r.Number), State: openapi.LiveRegistrationState(r.State), Address: r.Address, UserAgent: r.UserAgent, Since: r.Since.UTC(),
+		Number: int(r.Number), Device: r.Suffix, State: openapi.LiveRegistrationState(r.State), Address: r.Address, UserAgent: r.UserAgent, Since: r.Since.UTC(),
 		ExpiresAt: timeOrNull(r.Expires.UTC()),
 	}
 	if r.RTT > 0 {

@@ -68,6 +68,9 @@ func toPlan(p pbx.Plan) openapi.Plan {
 		changes[i] = openapi.Change{
 			Kind: openapi.ChangeKind(c.Kind), Number: int(c.Number), FormerNumber: unlessZero(int(c.Was)), Name: c.Name, What: list(c.What), Reregister: c.Reregister,
 		}
+		if c.Phones != nil {
+			changes[i].Devices = &c.Phones
+		}
 	}
 	others := p.ThingChanges()
 	things := make([]openapi.ThingChange, len(others))
@@ -78,7 +81,7 @@ func toPlan(p pbx.Plan) openapi.Plan {
 	}
 	effects := make([]openapi.Effect, len(p.Effects))
 	for i, e := range p.Effects {
-		effects[i] = openapi.Effect{Verb: openapi.EffectVerb(e.Verb), Number: int(e.Number), Reversible: e.Reversible}
+		effects[i] = openapi.Effect{Verb: openapi.EffectVerb(e.Verb), Number: int(e.Number), Device: unlessZero(e.Suffix), Reversible: e.Reversible}
 	}
 	var behaviour *[]string
 	if p.Behaviour != nil {

@@ -49,8 +49,9 @@ const (
 // Registration is a phone registered as an extension. An extension has one, unless it is configured to allow more.
 type Registration struct {
 	Number    pbx.Number
+	Suffix    int // of the phone of the extension; 1 for the first
 	State     RegistrationState
-	Address   string // of the phone, host:port; with the number it identifies the registration
+	Address   string // of the phone, host:port; with the number and the suffix it identifies the registration
 	UserAgent string // sent by the phone
 	RTT       time.Duration
 	Since     time.Time // when the portal first saw it
@@ -92,7 +93,7 @@ type Sample struct {
 // Snapshot is the live state at one moment. Its lists are shared, and must not be changed.
 type Snapshot struct {
 	Link          Link
-	Registrations []Registration // by number and address
+	Registrations []Registration // by number, suffix and address
 	Calls         []Call         // oldest first
 	History       []Sample       // of the last hour, oldest first; minutes without a connection are missing
 	LeftOut       string         // what exceeds the limits, in words; "" if nothing
@@ -357,7 +358,7 @@ func (w *Watcher) list(ctx context.Context, ami *asterisk.AMI, whole bool) (list
 	all.more.contacts = beyond
 	places := map[string]int{} // of each extension
 	for _, c := range contacts {
-		_, ours := all.extensions.parse(c.AOR)
+		_, _, ours := all.extensions.ofPhone(c.AOR)
 		switch {
 		case !ours || len(c.URI) > longestURI:
 		case len(all.contacts) >= mostPhones || places[c.AOR] >= mostPlaces:

@@ -17,14 +17,14 @@ import (
 // phone network is bounded, and the cost of an event depends only on its own phone or channel.
 type model struct {
 	extensions extensions
-	phones     map[pbx.Number]map[string]*contact // by the URI; of each number at most mostPlaces
+	phones     map[string]map[string]*contact // by the AOR and the URI; of each AOR at most mostPlaces
 	contacts   int
 	channels   map[string]*channel
 	groups     map[string]*legs // the channels of a call, by the first channel
 	more       more
 
-	toldPhones map[pbx.Number]map[string]Registration // by the address
-	toldCount  int                                    // of registrations
+	toldPhones map[string]map[string]Registration // by the AOR and the address
+	toldCount  int                                // of registrations
 	toldCalls  map[string]Call
 	untold     []Event
 }
@@ -58,8 +58,8 @@ type channel struct {
 
 func newModel() *model {
 	return &model{
-		phones: map[pbx.Number]map[string]*contact{}, channels: map[string]*channel{}, groups: map[string]*legs{},
-		toldPhones: map[pbx.Number]map[string]Registration{}, toldCalls: map[string]Call{},
+		phones: map[string]map[string]*contact{}, channels: map[string]*channel{}, groups: map[string]*legs{},
+		toldPhones: map[string]map[string]Registration{}, toldCalls: map[string]Call{},
 	}
 }
 
@@ -85,36 +85,36 @@ func (m *model) take(e asterisk.Event, now time.Time) (relist time.Duration) {
 }
 
 func (m *model) takeContact(e asterisk.Event, now time.Time) (relist time.Duration) {
-	number, ours := m.extensions.parse(e.Contact.AOR)
-	if !ours || len(e.Contact.URI) > longestURI {
+	aor := e.Contact.AOR
+	if _, _, ours := m.extensions.ofPhone(aor); !ours || len(e.Contact.URI) > longestURI {
 		return 0
 	}
 	if e.Kind == asterisk.EventContactGone {
-		m.dropContact(number, e.Contact.URI)
+		m.dropContact(aor, e.Contact.URI)
 	} else {
-		if m.phones[number][e.Contact.URI] == nil {
+		if m.phones[aor][e.Contact.URI] == nil {
 			relist = afterPhone
 		}
-		if !m.putContact(number, e.Contact, &e.State, now) {
+		if !m.putContact(e.Contact, &e.State, now) {
 			return relist // the list counts it
 		}
 	}
-	m.tellPhone(number)
+	m.tellPhone(aor)
 	return relist
 }
 
 // putContact adds or updates a contact, and reports whether there was room. A missing state leaves the old one.
-func (m *model) putContact(number pbx.Number, r asterisk.Registered, state *asterisk.ContactState, now time.Time) bool {
-	c := m.phones[number][r.URI]
+func (m *model) putContact(r asterisk.Registered, state *asterisk.ContactState, now time.Time) bool {
+	c := m.phones[r.AOR][r.URI]
 	if c == nil {
-		if m.contacts >= mostPhones || len(m.phones[number]) >= mostPlaces {
+		if m.contacts >= mostPhones || len(m.phones[r.AOR]) >= mostPlaces {
 			return false
 		}
 		c = &contact{Registered: asterisk.Registered{AOR: r.AOR, URI: r.URI}, since: now}
-		if m.phones[number] == nil {
-			m.phones[number] = map[string]*contact{}
+		if m.phones[r.AOR] == nil {
+			m.phones[r.AOR] = map[string]*contact{}
 		}
-		m.phones[number][r.URI] = c
+		m.phones[r.AOR][r.URI] = c
 		m.contacts++
 	}
 	if r.ID != "" { // from a list, which has all the details
@@ -123,18 +123,18 @@ func (m *model) putContact(number pbx.Number, r asterisk.Registered, state *aste
 	if state != nil {
 		c.state = *state
 	}
-	c.shown = c.view(number)
+	c.shown = c.view()
 	return true
 }
 
-func (m *model) dropContact(number pbx.Number, uri string) {
-	if m.phones[number][uri] == nil {
+func (m *model) dropContact(aor, uri string) {
+	if m.phones[aor][uri] == nil {
 		return
 	}
 	m.contacts--
-	delete(m.phones[number], uri)
-	if len(m.phones[number]) == 0 {
-		delete(m.phones, number)
+	delete(m.phones[aor], uri)
+	if len(m.phones[aor]) == 0 {
+		delete(m.phones, aor)
 	}
 }
 
@@ -201,43 +201,39 @@ func (m *model) ungroup(c *channel) {
 }
 
 // knows reports whether the state of that contact is known.
-func (m *model) knows(r asterisk.Registered) bool {
-	number, _ := m.extensions.parse(r.AOR)
-	return m.phones[number][r.URI] != nil
-}
+func (m *model) knows(r asterisk.Registered) bool { return m.phones[r.AOR][r.URI] != nil }
 
 // replace replaces the state by what Asterisk lists. Known entries keep their start times.
 func (m *model) replace(all listing, now time.Time) {
 	if all.extensions != nil {
 		m.extensions = all.extensions
 	}
-	listed := map[pbx.Number]map[string]bool{}
+	listed := map[string]map[string]bool{}
 	for _, r := range all.contacts {
-		if number, ours := m.extensions.parse(r.AOR); ours {
-			if listed[number] == nil {
-				listed[number] = map[string]bool{}
+		if _, _, ours := m.extensions.ofPhone(r.AOR); ours {
+			if listed[r.AOR] == nil {
+				listed[r.AOR] = map[string]bool{}
 			}
-			listed[number][r.URI] = true
+			listed[r.AOR][r.URI] = true
 		}
 	}
-	for number, contacts := range m.phones { // first, to make room
+	for aor, contacts := range m.phones { // first, to make room
 		for uri := range contacts {
-			if !listed[number][uri] {
-				m.dropContact(number, uri)
+			if !listed[aor][uri] {
+				m.dropContact(aor, uri)
 			}
 		}
 	}
 	m.more.contacts = all.more.contacts
 	for _, r := range all.contacts {
-		number, ours := m.extensions.parse(r.AOR)
-		if !ours {
+		if !listed[r.AOR][r.URI] {
 			continue
 		}
 		var state *asterisk.ContactState
 		if s, found := all.states[r.ID]; found {
 			state = &s
 		}
-		if !m.putContact(number, r, state, now) {
+		if !m.putContact(r, state, now) {
 			m.more.contacts++
 		}
 	}
@@ -256,8 +252,8 @@ func (m *model) replace(all listing, now time.Time) {
 			m.putChannel(c, now)
 		}
 	}
-	for _, number := range union(m.phones, m.toldPhones) {
-		m.tellPhone(number)
+	for _, aor := range union(m.phones, m.toldPhones) {
+		m.tellPhone(aor)
 	}
 	for _, id := range union(m.groups, m.toldCalls) {
 		m.tellCall(id)
@@ -271,16 +267,16 @@ func union[K cmp.Ordered, A, B any](a map[K]A, b map[K]B) []K {
 	return slices.Compact(keys)
 }
 
-// tellPhone publishes the changes at a number.
-func (m *model) tellPhone(number pbx.Number) {
+// tellPhone publishes the changes of a phone.
+func (m *model) tellPhone(aor string) {
 	now := map[string]Registration{}
-	for _, c := range m.phones[number] {
+	for _, c := range m.phones[aor] {
 		r := c.shown
 		if other, twice := now[r.Address]; !twice || other.Since.Before(r.Since) {
 			now[r.Address] = r
 		}
 	}
-	told := m.toldPhones[number]
+	told := m.toldPhones[aor]
 	for _, address := range union(now, told) {
 		r, there := now[address]
 		if !there {
@@ -293,15 +289,16 @@ func (m *model) tellPhone(number pbx.Number) {
 	}
 	m.toldCount += len(now) - len(told)
 	if len(now) == 0 {
-		delete(m.toldPhones, number)
+		delete(m.toldPhones, aor)
 	} else {
-		m.toldPhones[number] = now
+		m.toldPhones[aor] = now
 	}
 }
 
-func (c *contact) view(number pbx.Number) Registration {
+func (c *contact) view() Registration {
+	number, suffix, _ := pbx.ParseDeviceName(c.AOR)
 	r := Registration{
-		Number: number, State: Registered, Address: place(c.URI), UserAgent: clean(c.UserAgent, longestAgent), Since: c.since, Expires: c.Expires,
+		Number: number, Suffix: suffix, State: Registered, Address: place(c.URI), UserAgent: clean(c.UserAgent, longestAgent), Since: c.since, Expires: c.Expires,
 	}
 	switch c.state.Status {
 	case "Reachable":
@@ -376,14 +373,14 @@ func (x extensions) party(c asterisk.Channel) (p Party, ours bool) {
 	return p, false
 }
 
-// registrations returns all registrations, by number and address.
+// registrations returns all registrations, by number, suffix and address.
 func (m *model) registrations() []Registration {
 	all := []Registration{}
 	for _, at := range m.toldPhones {
 		all = slices.AppendSeq(all, maps.Values(at))
 	}
 	slices.SortFunc(all, func(a, b Registration) int {
-		return cmp.Or(cmp.Compare(a.Number, b.Number), cmp.Compare(a.Address, b.Address))
+		return cmp.Or(cmp.Compare(a.Number, b.Number), cmp.Compare(a.Suffix, b.Suffix), cmp.Compare(a.Address, b.Address))
 	})
 	return all
 }

@@ -44,6 +44,11 @@ const (
 	ActionUserChange    = "user.change" // with only the fields that differ
 	ActionUserSecret    = "user.secret" // a new one replaced the old one, which may be lost
 	ActionUserReveal    = "user.reveal" // the secret was shown to the actor
+	ActionDeviceCreate  = "user.device_create"
+	ActionDeviceChange  = "user.device_change"
+	ActionDeviceSecret  = "user.device_secret" //nolint:gosec // it is no secret; as ActionUserSecret
+	ActionDeviceReveal  = "user.device_reveal" // as ActionUserReveal
+	ActionDeviceDelete  = "user.device_delete"
 	ActionApplyAdopt    = "apply.adopt" // the portal took over an existing host
 	ActionApplyStarted  = "apply.started"
 	ActionApplyRun      = "apply.run"      // the database was applied, or failed to be

@@ -126,6 +126,9 @@ const (
 	CodeDatabaseDamaged  = "database_damaged" // rows are not as the portal wrote them
 	CodeDatabaseNewer    = "database_newer"   // a newer program has changed the database
 	CodeNoExtension      = "extension_not_found"
+	CodeDeviceNotFound   = "device_not_found"
+	CodeFirstDevice      = "first_device"     // the phone of the extension stays, and its name is fixed
+	CodeTooManyDevices   = "too_many_devices" // the user has MaxDevices phones
 	CodeLogNotFound      = "apply_log_not_found"
 	CodeApplyRunning     = "apply_running"
 	CodePlanMoved        = "plan_moved"   // the plan is not the reviewed one

@@ -54,14 +54,15 @@ func UserTypes() []string { return []string{"endpoint", "auth", "aor"} }
 // identifies the version of an object that a live Asterisk has loaded.
 const HashAttribute = "@portal"
 
-// User is a person with exactly one extension.
+// User is a person with exactly one extension, and one or more phones.
 type User struct {
 	ID        UserID
 	TenantID  TenantID
 	Name      string // 1–255 characters, trimmed, printable
 	Email     string // as the caller wrote it; unique without regard to case; "" if there is none
 	Extension Extension
-	Disabled  bool // the phone cannot register, and callers hear that it is unavailable; the number stays reserved
+	Devices   []Device // the further phones, by suffix; shared, and must not be modified
+	Disabled  bool     // the phones cannot register, and callers hear that it is unavailable; the number stays reserved
 	Calls     CallSettings
 	Version   int64     // from 1; every change makes it higher
 	CreatedAt time.Time // UTC, microseconds

@@ -29,8 +29,9 @@ type Change struct {
 	Number     Number   // of a user; 0 for any other thing
 	Was        Number   `json:",omitempty"` // the number of the user before; 0 if it stays: the phone must be set up with the new one
 	Name       string   // of a user as shown on phones, of an item from the database; "" if it is not known
-	What       []string // for Changed: the fields; of a user "number", "name", "secret", "enabled", "settings"
+	What       []string // for Changed: the fields; of a user "number", "name", "secret", "phones", "enabled", "settings"
 	Reregister bool     // the registered phone must register again, or no longer can
+	Phones     []int    `json:",omitempty"` // the suffixes of further phones of which this holds
 }
 
 // Title returns what the change is of: the number of a user, or the kind and the key of another thing.
@@ -51,18 +52,24 @@ const ForgetRegistration EffectVerb = "forget_registration"
 type Effect struct {
 	Verb       EffectVerb
 	Number     Number // of the user
+	Suffix     int    `json:",omitempty"` // of a further phone; 0 for the first
 	Reversible bool   // restoring the previous revision undoes it
 }
 
-// EffectsOf returns the effects of these changes in the order in which they are carried out: by verb and number, each once.
+// EffectsOf returns the effects of these changes in the order in which they are carried out: by verb and phone, each once.
 func EffectsOf(changes []Change) []Effect {
 	var all []Effect
 	for _, c := range changes {
 		if c.Reregister && c.Number != 0 {
 			all = append(all, Effect{Verb: ForgetRegistration, Number: cmp.Or(c.Was, c.Number)})
 		}
+		for _, suffix := range c.Phones {
+			all = append(all, Effect{Verb: ForgetRegistration, Number: cmp.Or(c.Was, c.Number), Suffix: suffix})
+		}
 	}
-	slices.SortFunc(all, func(a, b Effect) int { return cmp.Or(cmp.Compare(a.Verb, b.Verb), cmp.Compare(a.Number, b.Number)) })
+	slices.SortFunc(all, func(a, b Effect) int {
+		return cmp.Or(cmp.Compare(a.Verb, b.Verb), cmp.Compare(a.Number, b.Number), cmp.Compare(a.Suffix, b.Suffix))
+	})
 	return slices.Compact(all)
 }
 

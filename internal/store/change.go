@@ -9,8 +9,8 @@ import (
 	"github.com/synergycall/pbxportal/internal/pbx"
 )
 
-// UpdateUser changes the name, the address, whether the user is disabled, the call settings, the number and the secret of a user to those of now, at a time,
-// appends the audit event, and returns the user as stored, with a higher version. A number that the user no longer has was released then. The error has
+// UpdateUser changes the name, the address, whether the user is disabled, the call settings, the number, the secret and the further phones of a user to those of now, at a
+// time, appends the audit event, and returns the user as stored, with a higher version. A number that the user no longer has was released then. The error has
 // CodeChangedMeanwhile if another user than was is stored. The caller has checked that the address and the number are free, and that what the call settings
 // refer to exists.
 func (t *Tx) UpdateUser(ctx context.Context, was, now pbx.User, at time.Time, event pbx.AuditEvent) (pbx.User, error) {
@@ -27,15 +27,24 @@ func (t *Tx) UpdateUser(ctx context.Context, was, now pbx.User, at time.Time, ev
 	}
 	secret := string(u.opener.column)
 	if e.Secret.Reveal() != was.Extension.Secret.Reveal() {
-		if secret, err = t.secrets.in(e.ID, e.Secret); err != nil {
+		if secret, err = t.secrets.in(string(e.ID), e.Secret); err != nil {
 			return now, err
 		}
+	}
+	for i := range u.devices { // to find those that change
+		if d, ok := was.Device(u.devices[i].ID); ok {
+			u.devices[i].Secret = d.Secret
+		}
+	}
+	devices, err := t.putDevices(ctx, was.ID, u.devices, now.Devices)
+	if err != nil {
+		return now, err
 	}
 	stored := u.User
 	stored.Name, stored.Email, stored.Disabled, stored.Calls, stored.Extension.Number = now.Name, now.Email, now.Disabled, now.Calls, e.Number
 	hash := int64(0)
 	if u.hash != 0 {
-		hash = rowHash(stored, []byte(secret))
+		hash = rowHash(stored, []byte(secret), devices)
 	}
 	for _, change := range []struct {
 		statement string

@@ -98,6 +98,14 @@ UPDATE extensions SET number = %[2]d WHERE number = 500; COMMIT`, u.Extension.Nu
 		"a user moved to another tenant": func(u pbx.User) error {
 			return c.sql(t, `UPDATE users SET tenant_id = 'b0000000-0000-0000-0000-000000000000' WHERE id = '%s'`, u.ID)
 		},
+		"an added or removed phone": func(u pbx.User) error {
+			now, err := u.WithDevice(newDevice("Desk"))
+			if len(u.Devices) > 0 && c.IntN(2) == 0 {
+				now, err = u.WithoutDevice(u.Devices[0].ID), nil
+			}
+			return errors.Join(err, update(t.Context(), c.s, u, now))
+		},
+		"a phone deleted with SQL": func(u pbx.User) error { return c.sql(t, `DELETE FROM devices WHERE user_id = '%s'`, u.ID) },
 		"a rollback of another program": func(u pbx.User) error {
 			return c.sql(t, `BEGIN; DELETE FROM extensions WHERE user_id = '%s'; ROLLBACK`, u.ID)
 		},

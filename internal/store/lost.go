@@ -33,7 +33,7 @@ FROM users u JOIN extensions e ON e.user_id = u.id WHERE `+sealedBy("e.secret"),
 
 // SetSecret replaces the secret of an extension, with its audit event.
 func (t *Tx) SetSecret(ctx context.Context, id pbx.ExtensionID, secret pbx.Secret, event pbx.AuditEvent) error {
-	sealed, err := t.secrets.in(id, secret)
+	sealed, err := t.secrets.in(string(id), secret)
 	if err != nil {
 		return err
 	}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -28,9 +29,9 @@ func damaged(what string) *pbx.Error {
 	}
 }
 
-// rowHash returns the hash of a user and extension, with the secret as stored, never 0. It detects disk corruption, not tampering by someone who
+// rowHash returns the hash of a user, the extension and the further phones, with the secrets as stored, never 0. It detects disk corruption, not tampering by someone who
 // can compute it.
-func rowHash(u pbx.User, secret []byte) int64 {
+func rowHash(u pbx.User, secret []byte, devices []storedDevice) int64 {
 	e := &u.Extension
 	f := newFrame()
 	f.text("id", string(u.ID))
@@ -48,6 +49,7 @@ func rowHash(u pbx.User, secret []byte) int64 {
 	if calls := u.Calls.Stored(); calls != "" {
 		f.text("calls", calls)
 	}
+	f.devices(devices)
 	return f.sum()
 }
 
@@ -83,6 +85,7 @@ func (f *frame) sum() int64 {
 type storedUser struct {
 	pbx.User
 
+	devices []storedDevice
 	opener  *opener
 	hash    int64 // as stored; 0 if another program wrote the row
 	covered int   // the number of rows with a hash, as counted in the same query
@@ -92,9 +95,9 @@ type storedUser struct {
 func scanStored(r row, secrets *opener) (u storedUser, err error) {
 	e := &u.Extension
 	u.opener = secrets
-	enabled, calls, updated := false, "", (*time.Time)(nil)
+	enabled, calls, updated, devices := false, "", (*time.Time)(nil), ""
 	err = r.Scan((*string)(&u.ID), (*string)(&u.TenantID), &u.Name, &u.Email, &u.CreatedAt, (*string)(&e.ID), (*int)(&e.Number), secrets, &e.CreatedAt, &u.hash, &u.covered,
-		&enabled, &calls, &u.Version, &updated)
+		&enabled, &calls, &u.Version, &updated, &devices)
 	u.CreatedAt, e.CreatedAt, u.Disabled = u.CreatedAt.UTC(), e.CreatedAt.UTC(), !enabled
 	if u.UpdatedAt = u.CreatedAt; updated != nil {
 		u.UpdatedAt = updated.UTC()
@@ -104,7 +107,28 @@ func scanStored(r row, secrets *opener) (u storedUser, err error) {
 	if malformed(err) || unread != nil {
 		return u, damaged(fmt.Sprintf("a value in the row of extension %d has a form that is never written", e.Number)) // err may quote a secret
 	}
+	if err == nil && devices != "" {
+		var ok bool
+		if u.devices, ok = parseDevices(devices); !ok {
+			return u, errDevices(e.Number)
+		}
+		for _, d := range u.devices {
+			u.Devices = append(u.Devices, d.Device)
+		}
+	}
 	return u, err
+}
+
+// ownHash returns the hash of the user as read.
+func (u *storedUser) ownHash() int64 { return rowHash(u.User, u.opener.column, u.devices) }
+
+// open opens the secrets, of which the opener holds that of the extension.
+func (u *storedUser) open() (err error) {
+	u.Extension.Secret, err = u.opener.out(string(u.Extension.ID), strconv.Itoa(int(u.Extension.Number)))
+	if err == nil && u.devices != nil {
+		err = u.opener.devicesOut(u)
+	}
+	return err
 }
 
 // malformed reports whether an error of a scan is due to a value that the column never has.
@@ -115,7 +139,7 @@ func malformed(err error) bool {
 
 // check returns an error if the row is not as the portal wrote it.
 func (u *storedUser) check() error {
-	if u.hash == 0 || u.hash == rowHash(u.User, u.opener.column) {
+	if u.hash == 0 || u.hash == u.ownHash() {
 		return nil
 	}
 	return damaged(fmt.Sprintf("the row of extension %d (user %q) is not as the portal wrote it", u.Extension.Number, u.ID))
@@ -158,7 +182,7 @@ func (t *Tx) secretIn(ctx context.Context, id, was, now string) (moved bool, err
 		return false, err
 	}
 	if u.hash != 0 {
-		u.hash = rowHash(u.User, []byte(now))
+		u.hash = rowHash(u.User, []byte(now), u.devices)
 	}
 	return changed(t.tx.ExecContext(ctx, `UPDATE extensions SET secret = $1, row_hash = nullif(CAST($2 AS bigint), 0) WHERE id = $3`, now, u.hash, id))
 }
@@ -227,7 +251,7 @@ func (s *Store) differing(ctx context.Context, accept bool) (numbers []int, err 
 	secrets := &opener{}
 	err = s.dialect.each(ctx, s.read, allUsers, func(r row) error {
 		u, err := scanStored(r, secrets)
-		if err == nil && u.hash != rowHash(u.User, u.opener.column) {
+		if err == nil && u.hash != u.ownHash() {
 			numbers = append(numbers, int(u.Extension.Number))
 		}
 		return err
@@ -245,7 +269,7 @@ func (t *Tx) coverUsers(ctx context.Context, numbers []int, accept bool) error {
 	}
 	updates := &pgx.Batch{}
 	for _, u := range users {
-		if hash := rowHash(u.User, u.opener.column); hash != u.hash && (accept || u.hash == 0) {
+		if hash := u.ownHash(); hash != u.hash && (accept || u.hash == 0) {
 			if err = t.queue(ctx, updates, `UPDATE extensions SET row_hash = $1 WHERE id = $2`, hash, string(u.Extension.ID)); err != nil {
 				return err
 			}

@@ -38,8 +38,8 @@ func (s *Store) UseKeys(keys *keyring.Ring, open bool) {
 
 var errNoKeys = errors.New("the store was given no keys")
 
-// in returns the stored form of a SIP secret.
-func (s *secrets) in(id pbx.ExtensionID, secret pbx.Secret) (string, error) {
+// in returns the stored form of the SIP secret of an extension or a device.
+func (s *secrets) in(id string, secret pbx.Secret) (string, error) {
 	text := secret.Reveal()
 	switch {
 	case s.keys == nil:
@@ -47,7 +47,7 @@ func (s *secrets) in(id pbx.ExtensionID, secret pbx.Secret) (string, error) {
 	case s.open:
 		return text, nil
 	}
-	return s.keys.Seal(forSecret, string(id), text)
+	return s.keys.Seal(forSecret, id, text)
 }
 
 // opener reads SIP secrets, those of a whole list with one opener. It is a destination for Scan, and reads the column from either driver without a
@@ -74,8 +74,8 @@ func (o *opener) ScanBytes(text []byte) error {
 	return nil
 }
 
-// out returns the SIP secret of the scanned column, sealed or not.
-func (o *opener) out(id pbx.ExtensionID, n pbx.Number) (pbx.Secret, error) {
+// out returns the SIP secret of the scanned column, sealed or not; name is that of the phone in messages.
+func (o *opener) out(id, name string) (pbx.Secret, error) {
 	if _, sealed := keyring.KeyOf(string(o.column[:min(len(o.column), keyring.HeaderLength)])); !sealed {
 		return pbx.SecretFrom(string(o.column)), nil
 	}
@@ -85,9 +85,9 @@ func (o *opener) out(id pbx.ExtensionID, n pbx.Number) (pbx.Secret, error) {
 	if o.box == nil {
 		o.box = o.keys.Opener(forSecret)
 	}
-	text, err := o.box.Open(string(id), o.column)
+	text, err := o.box.Open(id, o.column)
 	if err != nil {
-		return pbx.Secret{}, fmt.Errorf("the secret of extension %d: %w", n, err)
+		return pbx.Secret{}, fmt.Errorf("the secret of extension %s: %w", name, err)
 	}
 	return pbx.SecretFrom(text), nil
 }
@@ -290,6 +290,7 @@ type sealedColumn struct {
 func sealedColumns() []sealedColumn {
 	return []sealedColumn{
 		{"extensions", "secret", "number", forSecret, keyring.MaxText(secretColumn), true},
+		{"devices", "secret", "name", forSecret, keyring.MaxText(secretColumn), true},
 		{"accounts", "totp_secret", "email", forFactor, math.MaxInt, false},
 	}
 }
@@ -331,9 +332,12 @@ func (t *Tx) resealColumn(ctx context.Context, c sealedColumn, after string) (di
 		}
 		// Another program on these tables may have changed the row meanwhile: its value stays, as plaintext until the next call.
 		var moved bool
-		if c.purpose == forSecret {
+		switch c.table {
+		case "extensions":
 			moved, err = t.secretIn(ctx, r.id, r.text, text)
-		} else {
+		case "devices":
+			moved, err = t.deviceSecretIn(ctx, r.id, r.text, text)
+		default:
 			moved, err = changed(t.tx.ExecContext(ctx, fmt.Sprintf(`UPDATE %[1]s SET %[2]s = $1 WHERE id = $2 AND %[2]s = $3`, c.table, c.column), text, r.id, r.text))
 		}
 		if err != nil {

@@ -20,7 +20,7 @@ import (
 const (
 	selectUser = `
 SELECT u.id, u.tenant_id, u.name, coalesce(u.email, ''), u.created_at, e.id, e.number, e.secret, e.created_at, coalesce(e.row_hash, 0),
-    (SELECT covered FROM users_version), u.enabled, u.calls, u.version, u.updated_at
+    (SELECT covered FROM users_version), u.enabled, u.calls, u.version, u.updated_at, ` + selectDevices + `
 FROM users u JOIN extensions e ON e.user_id = u.id `
 	allUsers = selectUser + `ORDER BY e.number`
 )
@@ -76,7 +76,7 @@ func (s *Store) users(ctx context.Context, tenant pbx.TenantID, whole bool) ([]p
 		return known
 	}, func(u *storedUser) (err error) {
 		if u.TenantID == tenant {
-			u.Extension.Secret, err = u.opener.out(u.Extension.ID, u.Extension.Number)
+			err = u.open()
 		}
 		now.all = append(now.all, u.User)
 		return err
@@ -89,7 +89,7 @@ func (s *Store) users(ctx context.Context, tenant pbx.TenantID, whole bool) ([]p
 	}
 	now.version, now.strays = version, seen.extensions-seen.rows
 	now.users = ofTenant(now.all, tenant)
-	if cached := s.listed.Load(); cached != nil && cached.tenant == tenant && slices.Equal(cached.users, now.users) {
+	if cached := s.listed.Load(); cached != nil && cached.tenant == tenant && slices.EqualFunc(cached.users, now.users, pbx.User.Same) {
 		now.users = cached.users // callers recognise by it that no user has changed
 	}
 	s.listed.Store(now)
@@ -184,7 +184,7 @@ func (s *Store) withChanges(ctx context.Context, last *list, c *changes) (*list,
 				err = u.check()
 			}
 			if err == nil && u.TenantID == last.tenant {
-				u.Extension.Secret, err = secrets.out(u.Extension.ID, u.Extension.Number)
+				err = u.open()
 			}
 			keep(u.Extension.Number)
 			add(&u.User)
@@ -385,13 +385,13 @@ func (t *Tx) InsertUsers(ctx context.Context, additions ...NewUser) error {
 		u, e := a.User, a.User.Extension
 		u.CreatedAt, e.CreatedAt = u.CreatedAt.Truncate(time.Microsecond), e.CreatedAt.Truncate(time.Microsecond) // as PostgreSQL does
 		u.Extension = e
-		secret, err := t.secrets.in(e.ID, e.Secret)
+		secret, err := t.secrets.in(string(e.ID), e.Secret)
 		if err != nil {
 			return err
 		}
 		events = append(events, eventValues(entry))
 		users = append(users, []any{string(u.ID), string(u.TenantID), u.Name, u.Email, u.CreatedAt})
-		extensions = append(extensions, []any{string(u.ID), string(e.ID), int64(e.Number), secret, e.CreatedAt, rowHash(u, []byte(secret))})
+		extensions = append(extensions, []any{string(u.ID), string(e.ID), int64(e.Number), secret, e.CreatedAt, rowHash(u, []byte(secret), nil)})
 	}
 	batch := &pgx.Batch{}
 	if err := t.insertAll(ctx, batch, insertEvent, insertEvents, events); err != nil {
@@ -488,7 +488,7 @@ func scanUser(r row, secrets *opener) (pbx.User, error) {
 		err = u.check()
 	}
 	if err == nil {
-		u.Extension.Secret, err = secrets.out(u.Extension.ID, u.Extension.Number)
+		err = u.open()
 	}
 	return u.User, err
 }

@@ -281,10 +281,12 @@ const (
 	ProblemCodeDatabaseFull               ProblemCode = "database_full"
 	ProblemCodeDatabaseNewer              ProblemCode = "database_newer"
 	ProblemCodeDatabaseUnavailable        ProblemCode = "database_unavailable"
+	ProblemCodeDeviceNotFound             ProblemCode = "device_not_found"
 	ProblemCodeDrift                      ProblemCode = "drift"
 	ProblemCodeEmailTaken                 ProblemCode = "email_taken"
 	ProblemCodeExtensionNotFound          ProblemCode = "extension_not_found"
 	ProblemCodeExtensionPoolExhausted     ProblemCode = "extension_pool_exhausted"
+	ProblemCodeFirstDevice                ProblemCode = "first_device"
 	ProblemCodeForbidden                  ProblemCode = "forbidden"
 	ProblemCodeHostNotAllowed             ProblemCode = "host_not_allowed"
 	ProblemCodeIdempotencyAnswerLost      ProblemCode = "idempotency_answer_lost"
@@ -323,6 +325,7 @@ const (
 	ProblemCodeTimeout                    ProblemCode = "timeout"
 	ProblemCodeTokenNotFound              ProblemCode = "token_not_found"
 	ProblemCodeTooManyAttempts            ProblemCode = "too_many_attempts"
+	ProblemCodeTooManyDevices             ProblemCode = "too_many_devices"
 	ProblemCodeTooManyRequests            ProblemCode = "too_many_requests"
 	ProblemCodeTooManyTokens              ProblemCode = "too_many_tokens"
 	ProblemCodeTotpOff                    ProblemCode = "totp_off"
@@ -367,6 +370,8 @@ func (e ProblemCode) Valid() bool {
 		return true
 	case ProblemCodeDatabaseUnavailable:
 		return true
+	case ProblemCodeDeviceNotFound:
+		return true
 	case ProblemCodeDrift:
 		return true
 	case ProblemCodeEmailTaken:
@@ -374,6 +379,8 @@ func (e ProblemCode) Valid() bool {
 	case ProblemCodeExtensionNotFound:
 		return true
 	case ProblemCodeExtensionPoolExhausted:
+		return true
+	case ProblemCodeFirstDevice:
 		return true
 	case ProblemCodeForbidden:
 		return true
@@ -450,6 +457,8 @@ func (e ProblemCode) Valid() bool {
 	case ProblemCodeTokenNotFound:
 		return true
 	case ProblemCodeTooManyAttempts:
+		return true
+	case ProblemCodeTooManyDevices:
 		return true
 	case ProblemCodeTooManyRequests:
 		return true
@@ -1269,6 +1278,9 @@ type UserWithSecret struct {
 // Verification Whether Asterisk was seen to run the files: `confirmed` every object was compared and is as intended; `contradicted` Asterisk
 // runs something else; `inconclusive` Asterisk's answer cannot be compared; `not_verified` the verification was not reached.
 type Verification string
+
+// DeviceID defines model for DeviceID.
+type DeviceID = string
 
 // ExtensionNumber defines model for ExtensionNumber.
 type ExtensionNumber = string

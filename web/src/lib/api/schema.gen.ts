@@ -466,6 +466,110 @@ export interface paths {
         patch: operations["updateUserV1"];
         trace?: never;
     };
+    "/api/v1/users/{userId}/devices": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description The id of a user, a UUID. A malformed one is treated as unknown: 404.
+                 * @example 2f9e5a1c-8d8e-4a53-9f5b-8a3b6f0f4c11
+                 */
+                userId: components["parameters"]["UserID"];
+            };
+            cookie?: never;
+        };
+        /**
+         * List the phones of a user
+         * @description All phones of the user on one page, without the SIP secrets. The first is that of the extension, which every user has; it has no name. They ring
+         *     together, and when one answers the others stop. The `ETag` is that of the user.
+         */
+        get: operations["listDevices"];
+        put?: never;
+        /**
+         * Add a phone to a user
+         * @description Adds a phone with a new SIP secret, which is in this response alone, and only for callers with the permission `secrets:read`. It registers with the
+         *     number of the user and the lowest free suffix from 2 to 5, such as `1000-2`. The next apply brings it to Asterisk.
+         */
+        post: operations["createDevice"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/users/{userId}/devices/{deviceId}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description The id of a phone of the user, a UUID. A malformed one is treated as unknown: 404.
+                 * @example 7c1d0b5e-52c5-4f0c-9d55-0b6b1d2c7a90
+                 */
+                deviceId: components["parameters"]["DeviceID"];
+                /**
+                 * @description The id of a user, a UUID. A malformed one is treated as unknown: 404.
+                 * @example 2f9e5a1c-8d8e-4a53-9f5b-8a3b6f0f4c11
+                 */
+                userId: components["parameters"]["UserID"];
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * Remove a phone from a user
+         * @description The phone works until the next apply, which also deletes its registration. The first phone cannot be removed (`first_device`): disable or delete the
+         *     user instead.
+         */
+        delete: operations["deleteDevice"];
+        options?: never;
+        head?: never;
+        /**
+         * Rename a phone
+         * @description A JSON merge patch (RFC 7396). The name is shown in the portal alone: nothing changes at the phone, and there is nothing to apply.
+         */
+        patch: operations["updateDevice"];
+        trace?: never;
+    };
+    "/api/v1/users/{userId}/devices/{deviceId}/secret": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description The id of a phone of the user, a UUID. A malformed one is treated as unknown: 404.
+                 * @example 7c1d0b5e-52c5-4f0c-9d55-0b6b1d2c7a90
+                 */
+                deviceId: components["parameters"]["DeviceID"];
+                /**
+                 * @description The id of a user, a UUID. A malformed one is treated as unknown: 404.
+                 * @example 2f9e5a1c-8d8e-4a53-9f5b-8a3b6f0f4c11
+                 */
+                userId: components["parameters"]["UserID"];
+            };
+            cookie?: never;
+        };
+        /**
+         * Get the SIP secret of a phone
+         * @description The secret to enter in the phone. Each call writes the audit event `user.device_reveal`; if that fails, no secret is returned.
+         */
+        get: operations["getDeviceSecret"];
+        put?: never;
+        /**
+         * Give a phone a new SIP secret
+         * @description Replaces the secret by a random one, which is in the response for callers with the permission `secrets:read`. The phone works with the old one
+         *     until the next apply, and needs the new one from then on. The other phones of the user keep theirs.
+         */
+        post: operations["renewDeviceSecret"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/users/{userId}/secret": {
         parameters: {
             query?: never;
@@ -790,7 +894,7 @@ export interface paths {
         /**
          * List audit events
          * @description The events of the audit trail, newest first (a search orders them by time), in pages: every change, every start and end of an apply, every sign-in. An event is
-         *     written in the same transaction as the change it describes. Events are never changed, and removed only after an archive. Reading leaves no event, except `user.reveal`.
+         *     written in the same transaction as the change it describes. Events are never changed, and removed only after an archive. Reading leaves no event, except `user.reveal` and `user.device_reveal`.
          *     The parameter `action` also accepts the first part of a name, with the dot, such as `user.`. These are the actions:
          *
          *     | action | what happened |
@@ -800,6 +904,11 @@ export interface paths {
          *     | `user.delete` | a user was deleted, and the number freed |
          *     | `user.secret` | a user got a new SIP secret, on request or because the key of the old one was declared lost |
          *     | `user.reveal` | the SIP secret of a user was shown to the actor, by `GET /users/{userId}/secret` |
+         *     | `user.device_create` | a user got a further phone |
+         *     | `user.device_change` | a further phone got another name |
+         *     | `user.device_secret` | a phone of a user got a new SIP secret, on request or because the key of the old one was declared lost |
+         *     | `user.device_reveal` | the SIP secret of a phone was shown to the actor, by `GET /api/v1/users/{userId}/devices/{deviceId}/secret` |
+         *     | `user.device_delete` | a further phone was removed |
          *     | `apply.adopt` | the portal adopted the files it found at its first apply, or at `install`, as a revision |
          *     | `apply.started` | an apply, restore or dry run began; written before any file is changed |
          *     | `apply.run` | an apply or dry run ended |
@@ -1937,6 +2046,8 @@ export interface components {
             to?: string;
         };
         Change: {
+            /** @description The suffixes of further phones that must register again, or no longer can; absent if there are none. */
+            devices?: number[];
             /** @description The number that the user had. The phone must be set up with the new one. Absent if the number stays. */
             former_number?: number;
             /**
@@ -1950,7 +2061,7 @@ export interface components {
             number: number;
             /** @description The registered phone must register again, or no longer can. */
             reregister: boolean;
-            /** @description What changes: `number`, `name`, `secret`, `enabled` or `settings`. */
+            /** @description What changes: `number`, `name`, `secret`, `phones`, `enabled` or `settings`. */
             what: string[];
         };
         CommandResult: {
@@ -1997,6 +2108,62 @@ export interface components {
             /** @description As in Destination. */
             kind?: string;
         } | null;
+        /** @description A phone of a user. */
+        Device: {
+            /**
+             * Format: date-time
+             * @description When it was added (UTC).
+             */
+            created_at: string;
+            /**
+             * Format: uuid
+             * @description The id of the phone.
+             */
+            id: string;
+            /** @description Its name in the portal; empty for the first. */
+            name: string;
+            /**
+             * @description The SIP user name that it registers with.
+             * @example 1000-2
+             */
+            sip_user: string;
+            /** @description Which of the phones of the user it is; 1 is the first, that of the extension. */
+            suffix: number;
+        };
+        DevicePage: {
+            items: components["schemas"]["Device"][];
+            /** @description Always null: there is one page. */
+            next_cursor: string | null;
+        };
+        /** @description The fields of a phone that change. */
+        DevicePatch: {
+            /** @description The new name. */
+            name?: string;
+        };
+        /** @description A phone with a new secret. */
+        DeviceWithSecret: {
+            /**
+             * Format: date-time
+             * @description When it was added (UTC).
+             */
+            created_at: string;
+            /**
+             * Format: uuid
+             * @description The id of the phone.
+             */
+            id: string;
+            /** @description Its name in the portal; empty for the first. */
+            name: string;
+            /** @description The SIP password. Omitted for callers without the permission `secrets:read`. */
+            secret?: string;
+            /**
+             * @description The SIP user name that it registers with.
+             * @example 1000-2
+             */
+            sip_user: string;
+            /** @description Which of the phones of the user it is; 1 is the first, that of the extension. */
+            suffix: number;
+        };
         /** @description Where the running configuration differs from the intended one, or why Asterisk could not be queried; empty if it is as intended. */
         Differences: string[];
         /** @description How each file changes. */
@@ -2044,6 +2211,8 @@ export interface components {
         Duration: number;
         /** @description A change in the running Asterisk that an apply makes beside the reload, once Asterisk was seen to run the new files. */
         Effect: {
+            /** @description The suffix of a further phone; absent for the first. */
+            device?: number;
             /** @description The extension number of the user. */
             number: number;
             /** @description Restoring the revision before reverses it too. A deleted registration returns only when the phone registers again. */
@@ -2316,10 +2485,12 @@ export interface components {
             /** @description An extension, what was dialled, or the number another network sent. */
             number: string;
         };
-        /** @description A phone registered as an extension. Number and address identify it. */
+        /** @description A phone registered as an extension. Number, device and address identify it. */
         LiveRegistration: {
             /** @description Where the phone is reached, host:port. */
             address: string;
+            /** @description Which of the phones of the extension it is: 1 is the first, 2 registers as 1000-2. */
+            device: number;
             /**
              * Format: date-time
              * @description When it expires unless the phone registers again, as of the last list.
@@ -2352,6 +2523,8 @@ export interface components {
             registrations: {
                 /** @description Where the phone is reached, host:port. */
                 address: string;
+                /** @description Which of the phones of the extension it is: 1 is the first. */
+                device: number;
                 /**
                  * Format: date-time
                  * @description When it expires unless the phone registers again.
@@ -2404,6 +2577,11 @@ export interface components {
             /** @description The person's name: 1–255 printable characters. */
             name: string;
             role: components["schemas"]["Role"];
+        };
+        /** @description A phone to be added. */
+        NewDevice: {
+            /** @description What it is called in the portal, such as Desk or Mobile. */
+            name: string;
         };
         /**
          * @description 12–128 characters of any kind. Passwords that are easy to guess are rejected: well-known words and passwords, adjacent keys, the
@@ -2616,7 +2794,7 @@ export interface components {
          * @description The kind of failure, for programs. See the table at the top.
          * @enum {string}
          */
-        ProblemCode: "invalid_input" | "invalid_json" | "body_unreadable" | "cross_origin" | "tls_needed" | "path_not_found" | "user_not_found" | "thing_not_found" | "extension_not_found" | "apply_log_not_found" | "revision_not_found" | "revision_forgotten" | "not_signed_in" | "sign_in_failed" | "otp_required" | "other_account" | "forbidden" | "persons_only" | "second_factor_needed" | "setup_needed" | "setup_code_invalid" | "link_invalid" | "account_not_found" | "session_not_found" | "token_not_found" | "setup_done" | "account_email_taken" | "last_owner" | "totp_on" | "totp_off" | "too_many_tokens" | "too_many_attempts" | "method_not_allowed" | "email_taken" | "name_taken" | "number_taken" | "extension_pool_exhausted" | "number_pool_exhausted" | "in_use" | "apply_running" | "drift" | "number_clash" | "idempotency_key_reused" | "idempotency_answer_lost" | "plan_moved" | "changed_meanwhile" | "body_too_large" | "unsupported_media_type" | "host_not_allowed" | "too_many_requests" | "apply_refused" | "write_failed" | "reload_failed" | "asterisk_disagrees" | "rolled_back" | "not_confirmed" | "in_doubt" | "audit_failed" | "internal" | "database_unavailable" | "database_full" | "database_damaged" | "database_newer" | "allocation_retries_exhausted" | "timeout";
+        ProblemCode: "invalid_input" | "invalid_json" | "body_unreadable" | "cross_origin" | "tls_needed" | "path_not_found" | "user_not_found" | "device_not_found" | "thing_not_found" | "extension_not_found" | "apply_log_not_found" | "revision_not_found" | "revision_forgotten" | "not_signed_in" | "sign_in_failed" | "otp_required" | "other_account" | "forbidden" | "persons_only" | "second_factor_needed" | "setup_needed" | "setup_code_invalid" | "link_invalid" | "account_not_found" | "session_not_found" | "token_not_found" | "setup_done" | "account_email_taken" | "last_owner" | "totp_on" | "totp_off" | "too_many_tokens" | "too_many_attempts" | "method_not_allowed" | "email_taken" | "name_taken" | "number_taken" | "extension_pool_exhausted" | "number_pool_exhausted" | "first_device" | "too_many_devices" | "in_use" | "apply_running" | "drift" | "number_clash" | "idempotency_key_reused" | "idempotency_answer_lost" | "plan_moved" | "changed_meanwhile" | "body_too_large" | "unsupported_media_type" | "host_not_allowed" | "too_many_requests" | "apply_refused" | "write_failed" | "reload_failed" | "asterisk_disagrees" | "rolled_back" | "not_confirmed" | "in_doubt" | "audit_failed" | "internal" | "database_unavailable" | "database_full" | "database_damaged" | "database_newer" | "allocation_retries_exhausted" | "timeout";
         /** @description The address of the OpenID provider whose identity the account is bound to; null if it is not bound. */
         Provider: string | null;
         Ready: {
@@ -3322,6 +3500,24 @@ export interface components {
                 "application/problem+json": components["schemas"]["Problem"];
             };
         };
+        /** @description The user has as many phones as possible, or it is the first, which stays as it is; nothing was changed. */
+        DeviceConflict: {
+            headers: {
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description There is no such user or phone, or the id is malformed. */
+        DeviceNotFound: {
+            headers: {
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
         /** @description The number is not an extension number: a whole number from 10 to 999999 without leading zeros. */
         ExtensionNotFound: {
             headers: {
@@ -3609,6 +3805,11 @@ export interface components {
         AccountLimit: number;
         /** @description The `next_cursor` of the previous page. Without it, the first page. */
         Cursor: string;
+        /**
+         * @description The id of a phone of the user, a UUID. A malformed one is treated as unknown: 404.
+         * @example 7c1d0b5e-52c5-4f0c-9d55-0b6b1d2c7a90
+         */
+        DeviceID: string;
         /** @description Only this action, such as `user.create`; `user.` with the dot for all that begin with it. */
         EventAction: string;
         /** @description Only events of this actor; the id or the name of an account or token, or of the user of the operating system. */
@@ -4979,6 +5180,299 @@ export interface operations {
             412: components["responses"]["ChangedMeanwhile"];
             413: components["responses"]["BodyTooLarge"];
             415: components["responses"]["UnsupportedMediaType"];
+            421: components["responses"]["WrongHost"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    listDevices: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description The id of a user, a UUID. A malformed one is treated as unknown: 404.
+                 * @example 2f9e5a1c-8d8e-4a53-9f5b-8a3b6f0f4c11
+                 */
+                userId: components["parameters"]["UserID"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The phones. */
+            200: {
+                headers: {
+                    ETag: components["headers"]["VersionETag"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DevicePage"];
+                };
+            };
+            400: components["responses"]["InvalidQuery"];
+            401: components["responses"]["NotSignedIn"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["UserNotFound"];
+            421: components["responses"]["WrongHost"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    createDevice: {
+        parameters: {
+            query?: never;
+            header?: {
+                /**
+                 * @description A unique text chosen by the client for this request, such as a UUID; keys of different accounts and tokens are independent. For 24 hours a
+                 *     repeated request with the same key is not carried out again, and gets the first response, with the header `Idempotent-Replayed: true`; while the
+                 *     first is in progress, the second one waits. This holds also if the portal was stopped before it could respond: the response is then made from the object as
+                 *     it is now, or, where that is not possible, 409 `idempotency_answer_lost`. A request that failed changed nothing, and can be sent again with its key.
+                 * @example 5f0c9d55-0b6b-4d2c-8a90-6d0f5b0e52c5
+                 */
+                "Idempotency-Key"?: components["parameters"]["RequestKey"];
+                /**
+                 * @description The `ETag` of the object that the caller has read: if the object was changed since, the response is 412 `changed_meanwhile`, and nothing is
+                 *     changed. Without the header, the object is changed whatever its version.
+                 * @example "3"
+                 */
+                "If-Match"?: components["parameters"]["IfMatchVersion"];
+            };
+            path: {
+                /**
+                 * @description The id of a user, a UUID. A malformed one is treated as unknown: 404.
+                 * @example 2f9e5a1c-8d8e-4a53-9f5b-8a3b6f0f4c11
+                 */
+                userId: components["parameters"]["UserID"];
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewDevice"];
+            };
+        };
+        responses: {
+            /** @description The phone was added. */
+            201: {
+                headers: {
+                    ETag: components["headers"]["VersionETag"];
+                    /** @description The path of the new phone. */
+                    Location: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DeviceWithSecret"];
+                };
+            };
+            400: components["responses"]["InvalidBody"];
+            401: components["responses"]["NotSignedIn"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["UserNotFound"];
+            409: components["responses"]["DeviceConflict"];
+            412: components["responses"]["ChangedMeanwhile"];
+            413: components["responses"]["BodyTooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
+            421: components["responses"]["WrongHost"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    deleteDevice: {
+        parameters: {
+            query?: never;
+            header?: {
+                /**
+                 * @description The `ETag` of the object that the caller has read: if the object was changed since, the response is 412 `changed_meanwhile`, and nothing is
+                 *     changed. Without the header, the object is changed whatever its version.
+                 * @example "3"
+                 */
+                "If-Match"?: components["parameters"]["IfMatchVersion"];
+            };
+            path: {
+                /**
+                 * @description The id of a phone of the user, a UUID. A malformed one is treated as unknown: 404.
+                 * @example 7c1d0b5e-52c5-4f0c-9d55-0b6b1d2c7a90
+                 */
+                deviceId: components["parameters"]["DeviceID"];
+                /**
+                 * @description The id of a user, a UUID. A malformed one is treated as unknown: 404.
+                 * @example 2f9e5a1c-8d8e-4a53-9f5b-8a3b6f0f4c11
+                 */
+                userId: components["parameters"]["UserID"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The phone was removed. */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            400: components["responses"]["InvalidQuery"];
+            401: components["responses"]["NotSignedIn"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["DeviceNotFound"];
+            409: components["responses"]["DeviceConflict"];
+            412: components["responses"]["ChangedMeanwhile"];
+            421: components["responses"]["WrongHost"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    updateDevice: {
+        parameters: {
+            query?: never;
+            header?: {
+                /**
+                 * @description The `ETag` of the object that the caller has read: if the object was changed since, the response is 412 `changed_meanwhile`, and nothing is
+                 *     changed. Without the header, the object is changed whatever its version.
+                 * @example "3"
+                 */
+                "If-Match"?: components["parameters"]["IfMatchVersion"];
+            };
+            path: {
+                /**
+                 * @description The id of a phone of the user, a UUID. A malformed one is treated as unknown: 404.
+                 * @example 7c1d0b5e-52c5-4f0c-9d55-0b6b1d2c7a90
+                 */
+                deviceId: components["parameters"]["DeviceID"];
+                /**
+                 * @description The id of a user, a UUID. A malformed one is treated as unknown: 404.
+                 * @example 2f9e5a1c-8d8e-4a53-9f5b-8a3b6f0f4c11
+                 */
+                userId: components["parameters"]["UserID"];
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["DevicePatch"];
+                "application/merge-patch+json": components["schemas"]["DevicePatch"];
+            };
+        };
+        responses: {
+            /** @description The phone with its new name. */
+            200: {
+                headers: {
+                    ETag: components["headers"]["VersionETag"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Device"];
+                };
+            };
+            400: components["responses"]["InvalidBody"];
+            401: components["responses"]["NotSignedIn"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["DeviceNotFound"];
+            409: components["responses"]["DeviceConflict"];
+            412: components["responses"]["ChangedMeanwhile"];
+            413: components["responses"]["BodyTooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
+            421: components["responses"]["WrongHost"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    getDeviceSecret: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description The id of a phone of the user, a UUID. A malformed one is treated as unknown: 404.
+                 * @example 7c1d0b5e-52c5-4f0c-9d55-0b6b1d2c7a90
+                 */
+                deviceId: components["parameters"]["DeviceID"];
+                /**
+                 * @description The id of a user, a UUID. A malformed one is treated as unknown: 404.
+                 * @example 2f9e5a1c-8d8e-4a53-9f5b-8a3b6f0f4c11
+                 */
+                userId: components["parameters"]["UserID"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The secret. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["UserSecret"];
+                };
+            };
+            400: components["responses"]["InvalidQuery"];
+            401: components["responses"]["NotSignedIn"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["DeviceNotFound"];
+            421: components["responses"]["WrongHost"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    renewDeviceSecret: {
+        parameters: {
+            query?: never;
+            header?: {
+                /**
+                 * @description A unique text chosen by the client for this request, such as a UUID; keys of different accounts and tokens are independent. For 24 hours a
+                 *     repeated request with the same key is not carried out again, and gets the first response, with the header `Idempotent-Replayed: true`; while the
+                 *     first is in progress, the second one waits. This holds also if the portal was stopped before it could respond: the response is then made from the object as
+                 *     it is now, or, where that is not possible, 409 `idempotency_answer_lost`. A request that failed changed nothing, and can be sent again with its key.
+                 * @example 5f0c9d55-0b6b-4d2c-8a90-6d0f5b0e52c5
+                 */
+                "Idempotency-Key"?: components["parameters"]["RequestKey"];
+                /**
+                 * @description The `ETag` of the object that the caller has read: if the object was changed since, the response is 412 `changed_meanwhile`, and nothing is
+                 *     changed. Without the header, the object is changed whatever its version.
+                 * @example "3"
+                 */
+                "If-Match"?: components["parameters"]["IfMatchVersion"];
+            };
+            path: {
+                /**
+                 * @description The id of a phone of the user, a UUID. A malformed one is treated as unknown: 404.
+                 * @example 7c1d0b5e-52c5-4f0c-9d55-0b6b1d2c7a90
+                 */
+                deviceId: components["parameters"]["DeviceID"];
+                /**
+                 * @description The id of a user, a UUID. A malformed one is treated as unknown: 404.
+                 * @example 2f9e5a1c-8d8e-4a53-9f5b-8a3b6f0f4c11
+                 */
+                userId: components["parameters"]["UserID"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The phone with the new secret. */
+            200: {
+                headers: {
+                    ETag: components["headers"]["VersionETag"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DeviceWithSecret"];
+                };
+            };
+            400: components["responses"]["InvalidQuery"];
+            401: components["responses"]["NotSignedIn"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["DeviceNotFound"];
+            409: components["responses"]["KeyConflict"];
+            412: components["responses"]["ChangedMeanwhile"];
             421: components["responses"]["WrongHost"];
             429: components["responses"]["TooManyRequests"];
             500: components["responses"]["Internal"];
