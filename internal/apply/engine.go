@@ -332,10 +332,10 @@ func (e *Engine) changesSinceVerified(ctx context.Context, site pbx.HostState, i
 // carryOut carries out the effects of changes, and notes the result.
 func (e *Engine) carryOut(ctx context.Context, a *attempt, changes []pbx.Change) {
 	done, err := e.target.Do(ctx, pbx.EffectsOf(changes))
-	var forgotten []pbx.Number
+	var forgotten []string
 	for _, effect := range done {
 		if effect.Verb == pbx.ForgetRegistration {
-			forgotten = append(forgotten, effect.Number)
+			forgotten = append(forgotten, pbx.DeviceName(effect.Number, effect.Suffix))
 		}
 	}
 	switch {

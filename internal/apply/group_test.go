@@ -66,7 +66,7 @@ func TestARingGroupIsDeployedVerifiedAndRolledBack(t *testing.T) {
 	if err != nil || run.Verification != pbx.Confirmed || run.Plan.Users != 2 || run.Plan.Items != 1 {
 		t.Fatalf("%s, %d users, %d items, error %v", run.Verification, run.Plan.Users, run.Plan.Items, err)
 	}
-	want := []pbx.Change{{Kind: pbx.Added, Owner: pbx.Thing{Kind: pbx.KindLibrary, Key: "1"}}, {Kind: pbx.Added, Owner: pbx.Thing{Kind: pbx.KindRingGroup, Key: "g1"}}}
+	want := []pbx.Change{{Kind: pbx.Added, Owner: pbx.Thing{Kind: pbx.KindLibrary, Key: "2"}}, {Kind: pbx.Added, Owner: pbx.Thing{Kind: pbx.KindRingGroup, Key: "g1"}}}
 	if diff := cmp.Diff(want, run.Plan.ThingChanges()); diff != "" || len(run.Plan.UserChanges()) != 0 {
 		t.Errorf("%s\nof users: %v", diff, run.Plan.UserChanges())
 	}

@@ -246,10 +246,20 @@ func (w *walk) sentence() string {
 	return strings.ToUpper(text[:1]) + text[1:] + "."
 }
 
-// phone is the phone of a user that is dialled.
+// phone is the phones of a user, which are dialled together.
 type phone struct {
 	Thing
-	away bool // it is not registered, and does not ring
+	devices string // the names of the phones, as the dry run of the dialplan records them
+	away    bool   // no phone is registered, and none rings
+}
+
+// devicesOf returns the names of the phones of a user, as the dry run of the dialplan records them.
+func devicesOf(u *pbx.User) string {
+	all := pbx.DeviceName(u.Extension.Number, pbx.FirstDevice)
+	for _, d := range u.Devices {
+		all += "&" + pbx.DeviceName(u.Extension.Number, d.Suffix)
+	}
+	return all
 }
 
 // full reports whether there are as many calls to a user as there can be.
@@ -260,7 +270,7 @@ func (w *walk) full(u *pbx.User) bool {
 
 // canBeDialled returns the phone of a user, and records why it is not dialled with others, or does not ring. With skipBusy a user in a call is left out.
 func (w *walk) canBeDialled(at Thing, u *pbx.User, skipBusy bool) (p phone, ok bool) {
-	p = phone{thingOf(u), slices.Contains(w.request.Away, u.ID)}
+	p = phone{thingOf(u), devicesOf(u), slices.Contains(w.request.Away, u.ID)}
 	switch {
 	case u.Disabled:
 		w.because(p.Thing, "enabled", p.String()+" is disabled: the phone does not ring.")
@@ -312,7 +322,7 @@ func (w *walk) ring(at Thing, phones []phone, seconds int) Status {
 	}
 	numbers := ""
 	for _, p := range phones {
-		numbers += "+" + p.Number
+		numbers += "+" + p.devices
 	}
 	w.taken = append(w.taken, fmt.Sprintf("ring:%s:%d=%s", numbers, seconds, next.Status.letter()))
 	w.result.Steps = append(w.result.Steps, Step{

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"path"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -262,7 +261,7 @@ func (l *Local) Do(ctx context.Context, effects []pbx.Effect) (done []pbx.Effect
 	var ids []string
 	for _, e := range effects {
 		if e.Verb == pbx.ForgetRegistration {
-			ids = append(ids, strconv.Itoa(int(e.Number)))
+			ids = append(ids, pbx.DeviceName(e.Number, e.Suffix))
 			registrations[ids[len(ids)-1]] = e
 		}
 	}

@@ -44,15 +44,19 @@ func newDryRuns(t *testing.T, a *lab.Asterisk) *dryRuns {
 			ID: pbx.UserID(fmt.Sprintf("00000000-0000-4000-8000-%012d", i)), Name: fmt.Sprint("User ", i),
 			Extension: pbx.Extension{Number: number, Secret: pbx.NewSecret()},
 		})
+		for suffix := 2; suffix < 2+i%3; suffix++ {
+			d.users[i].Devices = append(d.users[i].Devices, pbx.Device{Suffix: suffix, Secret: pbx.NewSecret()})
+		}
 	}
 	return d
 }
 
-// model returns a random model: users of whom some are disabled, and ring groups that go on to anything, also in circles.
+// model returns a random model: users of whom some have several phones and some are disabled, and ring groups that go on to anything, also in circles.
 func (d *dryRuns) model() pbx.Model {
 	m := pbx.Model{Users: slices.Clone(d.users)}
 	for i := range m.Users {
 		m.Users[i].Disabled = d.rnd.IntN(5) == 0
+		m.Users[i].Devices = m.Users[i].Devices[d.rnd.IntN(1+len(m.Users[i].Devices)):]
 	}
 	groups := 1 + d.rnd.IntN(12)
 	if d.rnd.IntN(3) > 0 {
@@ -297,24 +301,26 @@ func (d *dryRuns) phones(t *testing.T) <-chan string {
 	}
 	reached := make(chan string, 100)
 	for _, u := range d.users {
-		p, err := phone.New(phone.Config{Server: d.SIPAddr, Number: fmt.Sprint(u.Extension.Number), Secret: u.Extension.Secret.Reveal()})
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { _ = p.Close() })
-		if err := p.Register(t.Context(), 10*time.Minute); err != nil {
-			t.Fatal(err)
-		}
-		go func() {
-			for {
-				call, err := p.Incoming(t.Context())
-				if err != nil {
-					return
-				}
-				reached <- p.Number()
-				_ = call.Reject(486)
+		for _, device := range append([]pbx.Device{{Secret: u.Extension.Secret}}, u.Devices...) {
+			p, err := phone.New(phone.Config{Server: d.SIPAddr, Number: pbx.DeviceName(u.Extension.Number, device.Suffix), Secret: device.Secret.Reveal()})
+			if err != nil {
+				t.Fatal(err)
 			}
-		}()
+			t.Cleanup(func() { _ = p.Close() })
+			if err := p.Register(t.Context(), 10*time.Minute); err != nil {
+				t.Fatal(err)
+			}
+			go func() {
+				for {
+					call, err := p.Incoming(t.Context())
+					if err != nil {
+						return
+					}
+					reached <- p.Number()
+					_ = call.Reject(486)
+				}
+			}()
+		}
 	}
 	return reached
 }
@@ -392,6 +398,13 @@ func wrongSimulators() map[string]func(pbx.Model, callflow.Request) string {
 		"not answered counts as unreachable": status(callflow.NotAnswered, callflow.CannotBeCalled),
 		"no user is in a call":               request(func(r *callflow.Request) { r.Busy = nil }),
 		"every phone is registered":          request(func(r *callflow.Request) { r.Away = nil }),
+		"only the first phone of a user rings": func(m pbx.Model, r callflow.Request) string {
+			m.Users = slices.Clone(m.Users)
+			for i := range m.Users {
+				m.Users[i].Devices = nil
+			}
+			return callflow.Simulate(m, r).Taken
+		},
 		"disabled users ring": func(m pbx.Model, r callflow.Request) string {
 			m.Users = slices.Clone(m.Users)
 			for i := range m.Users {
@@ -426,9 +439,11 @@ func TestAMistakeInTheDialplanLibraryShowsInDryRuns(t *testing.T) {
 		{`(sc-phones,${ARG1},1)}=0]`, `(sc-phones,${ARG1},1)}=1]`},
 		{`?INUSE:NOT_INUSE`, `?NOT_INUSE:INUSE`},
 		{`".*-${ARG1}-"]`, `".*${ARG1}.*-"]`},
-		{`"${ARG2}"="b" &`, `"${ARG2}"="" &`},
+		{`"${ARG2}"="b"]`, `"${ARG2}"=""]`},
+		{`"${SC_TO_ASK}"=""]`, `"${SC_TO_ASK}"!=""]`},
 		{`Set(SC_ADDED=1)`, `Set(SC_ADDED=)`},
-		{`Set(SC_RUNG=${SC_RUNG}+${ARG1})`, `Set(SC_RUNG=+${ARG1})`},
+		{`Set(SC_RUNG=${SC_RUNG}+${STRREPLACE(SC_PHONES,PJSIP/)})`, `Set(SC_RUNG=+${ARG1})`},
+		{`${STRREPLACE(SC_PHONES,PJSIP/)}`, `${ARG1}`},
 		{`"${SC_DEVICES}"=""]`, `"${SC_DEVICES}"="x"]`},
 		{`"${SC_SIM}"!=""]?sim-ring`, `"${SC_SIM}"=""]?sim-ring`},
 		{`="b"]?user-busy`, `="n"]?user-busy`},

@@ -147,7 +147,7 @@ func TestAnApplyDeploysTheRingGroupsAndUsersOfTheDatabaseAndARollbackRestoresThe
 		s.settled(t, what)
 		return run
 	}
-	first := apply("a group", `added library 1 "" []`, `added ring_group g1 "Support" []`)
+	first := apply("a group", `added library 2 "" []`, `added ring_group g1 "Support" []`)
 	if first.Log.Reload.PJSIP != nil || first.Log.Reload.Dialplan == nil {
 		t.Errorf("a group reloaded %+v, want the dialplan alone", first.Log.Reload)
 	}

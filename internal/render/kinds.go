@@ -2,7 +2,9 @@ package render
 
 import (
 	"cmp"
+	"errors"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/synergycall/pbxportal/internal/pbx"
@@ -24,6 +26,11 @@ type object struct {
 }
 
 type setting struct{ key, value string }
+
+// equal reports whether two objects are the same.
+func (o object) equal(other object) bool {
+	return o.typ == other.typ && o.id == other.id && slices.Equal(o.settings, other.settings)
+}
 
 // find returns the settings of an object, nil if the piece lacks it, or is nil.
 func (p *piece) find(typ, id string) []setting {
@@ -151,7 +158,11 @@ func JoinRenumbered(changes []pbx.Change, from, to Inventory, users []pbx.User) 
 			if changes[a].Name != changes[r].Name {
 				what = append(what, "name")
 			}
+			if !slices.Equal(suffixes(was), suffixes(is)) {
+				what = append(what, "phones")
+			}
 			joined[a].Kind, joined[a].Was, joined[a].What, joined[a].Reregister = pbx.Changed, changes[r].Number, what, true
+			joined[a].Phones = changes[r].Phones
 			gone[r] = true
 			break
 		}
@@ -183,12 +194,23 @@ func secretOf(p *piece, users []pbx.User) pbx.Secret {
 	return users[i].Extension.Secret
 }
 
-// ownerOfObject returns the thing that a section of a PJSIP file belongs to: everything in the file of users belongs to one.
-func ownerOfObject(path, id string) pbx.Thing {
-	if path == pbx.PJSIPPath {
-		return pbx.Thing{Kind: pbx.KindUser, Key: id}
+// ownerOfObject returns the thing that a section of a PJSIP file belongs to, and the id of its objects: everything in the file of users is of a phone.
+func ownerOfObject(path, section string) (owner pbx.Thing, id string, err error) {
+	if path != pbx.PJSIPPath {
+		return pbx.Thing{Kind: pbx.KindOther, Key: section}, section, nil
 	}
-	return pbx.Thing{Kind: pbx.KindOther, Key: id}
+	number, suffix := section, ""
+	if at := len(section) - 2; at > 0 && section[at] == '-' && section[at+1] > '0'+pbx.FirstDevice && section[at+1] <= '0'+pbx.MaxDevices {
+		number, suffix = section[:at], section[at:]
+	}
+	n, err := strconv.Atoi(number)
+	if err != nil {
+		return owner, "", errors.New("a section is not of an extension")
+	}
+	if len(number) > 1 && (number[0] == '0' || number[0] == '+') { // for the portal it is the same number
+		number = strconv.Itoa(n)
+	}
+	return pbx.Thing{Kind: pbx.KindUser, Key: number}, number + suffix, nil
 }
 
 // ownerOfExten returns the thing that the extension with this first step belongs to. The extension of a number belongs to the thing that it leads to.
@@ -217,7 +239,7 @@ func otherChange(from, to *piece) (c pbx.Change, found bool) {
 	case to == nil:
 		return pbx.Change{Kind: pbx.Removed}, true
 	}
-	if !slices.EqualFunc(from.objects, to.objects, func(a, b object) bool { return a.typ == b.typ && a.id == b.id && slices.Equal(a.settings, b.settings) }) {
+	if !slices.EqualFunc(from.objects, to.objects, object.equal) {
 		c.What = append(c.What, "objects")
 	}
 	if !slices.Equal(from.steps, to.steps) {

@@ -24,6 +24,9 @@ func (inv Inventory) Model(other pbx.Model) (m pbx.Model, ok bool) {
 		p := &inv.pieces[i]
 		if isUser(p) {
 			u := pbx.User{ID: pbx.UserID(p.owner.Key), Disabled: isDisabled(p), Extension: pbx.Extension{Number: number(p)}}
+			for _, suffix := range suffixes(p) {
+				u.Devices = append(u.Devices, pbx.Device{Suffix: suffix})
+			}
 			if d, ok := diallingOf(p); ok {
 				u.Calls = d.settings(r)
 			} else if slices.ContainsFunc(p.steps, func(s pbx.Step) bool { return s.Context == userContext && s.App == "Gosub" }) {

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 
 	"github.com/synergycall/pbxportal/internal/pbx"
 )
@@ -135,15 +134,9 @@ func readPJSIP(path string, file []byte) ([]piece, error) {
 	pieces := make([]piece, 0, len(sections)/3+1)
 	first := 0 // index of the first object of the piece
 	for _, s := range sections {
-		id := s.name
-		if path == pbx.PJSIPPath {
-			n, err := strconv.Atoi(id)
-			if err != nil {
-				return nil, errors.New("a section is not of an extension")
-			}
-			if len(id) > 1 && (id[0] == '0' || id[0] == '+') { // for the portal it is the same number
-				id = strconv.Itoa(n)
-			}
+		owner, id, err := ownerOfObject(path, s.name)
+		if err != nil {
+			return nil, err
 		}
 		typ := value(s.settings, "type")
 		switch {
@@ -153,11 +146,11 @@ func readPJSIP(path string, file []byte) ([]piece, error) {
 		default:
 			return nil, errors.New("a section is of no type that the portal writes")
 		}
-		if len(objects) == 0 || id != objects[len(objects)-1].id {
+		if len(pieces) == 0 || owner != pieces[len(pieces)-1].owner {
 			first = len(objects)
-			pieces = append(pieces, piece{owner: ownerOfObject(path, id), path: path})
+			pieces = append(pieces, piece{owner: owner, path: path})
 		}
-		if again := slices.IndexFunc(objects[first:], func(o object) bool { return o.typ == typ }); again >= 0 {
+		if again := slices.IndexFunc(objects[first:], func(o object) bool { return o.typ == typ && o.id == id }); again >= 0 {
 			objects[first+again].settings = s.settings // Asterisk would accept neither
 			continue
 		}

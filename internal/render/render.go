@@ -35,7 +35,7 @@ type Rendered struct {
 	items   layer[item]
 }
 
-// Next returns the files of a model. It reuses the pieces of things that are the same as in before. Without items, and without call settings
+// Next returns the files of a model. It reuses the pieces of things that are the same as in before. Without items, further phones, and call settings
 // that the dialplan depends on, the files are those of users: two, without the library.
 func (o Options) Next(before Rendered, m pbx.Model) (Rendered, error) {
 	if before.options != o || before.Files == nil {
@@ -54,7 +54,7 @@ func (o Options) Next(before Rendered, m pbx.Model) (Rendered, error) {
 	if err != nil {
 		return Rendered{}, err
 	}
-	asObjects, withLimits := len(all) > 0, false
+	asObjects, withLimits := len(all) > 0 || slices.ContainsFunc(m.Users, func(u pbx.User) bool { return len(u.Devices) > 0 }), false
 	for _, c := range own {
 		asObjects = asObjects || c.dialling != usual.dialling
 		withLimits = withLimits || c.limit > 0

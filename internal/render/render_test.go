@@ -32,6 +32,15 @@ func disabled(u pbx.User) pbx.User {
 	return u
 }
 
+// withPhones returns a user with further phones, whose secrets are their suffixes.
+func withPhones(u pbx.User, suffixes ...int) pbx.User {
+	u.Devices = nil
+	for _, suffix := range suffixes {
+		u.Devices = append(u.Devices, pbx.Device{Suffix: suffix, Name: "Phone", Secret: pbx.SecretFrom(fmt.Sprint("secret-", suffix))})
+	}
+	return u
+}
+
 // ringGroup returns a ring group with this short number, which is also in its id.
 func ringGroup(short int, number string, g pbx.RingGroup) pbx.Item {
 	g.Number = number
@@ -88,6 +97,9 @@ func TestGeneratedFilesEqualTheGoldenFiles(t *testing.T) {
 		"a_disabled_user": {Users: []pbx.User{user(1000, "Anna Example", "AAAAAAAAAAAAAAAAAAAAAA"), disabled(user(1001, "Bernd", "BBBBBBBBBBBBBBBBBBBBBB"))}},
 		"ring_groups":     groups(),
 		"call_settings":   settled(),
+		"a_user_with_two_phones": {Users: []pbx.User{
+			withPhones(user(1000, "Anna Example", "AAAAAAAAAAAAAAAAAAAAAA"), 2), user(1001, "Bernd", "BBBBBBBBBBBBBBBBBBBBBB"),
+		}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -195,7 +195,7 @@ func isOurStep(s pbx.Step) bool {
 		_, ours := diallingOf(&piece{owner: pbx.Thing{Key: s.Exten}, steps: []pbx.Step{s}})
 		return isNumber && (ours && s.Priority == 1 || s == disabledObject(s.Exten))
 	case phonesContext:
-		return isNumber && s == phonesObject(s.Exten)
+		return isNumber && isPhonesObject(s)
 	case limitContext:
 		limit, err := strconv.Atoi(s.Args)
 		return isNumber && err == nil && s == limitObject(s.Exten, limit)
@@ -241,12 +241,12 @@ func isCount(text string) bool {
 // otherwise only the settings that are the same for every user are shown.
 func (s *shower) object(path string, lines []string) {
 	id := strings.TrimSuffix(strings.TrimPrefix(lines[0], "["), "]")
-	n, ours := pbx.ParseNumber(id)
+	n, _, ours := pbx.ParseDeviceName(id)
 	ours = (ours || path != pbx.PJSIPPath && isWhole(lines[1:])) && lines[0] == "["+id+"]"
 	whole := ours && isWhole(lines[1:])
 	var usual []setting
 	if ours && !whole {
-		usual = usualSettings(n)
+		usual = usualSettings(n, id)
 	}
 	for i, text := range lines {
 		s.at++
@@ -276,9 +276,9 @@ func secretKeys() []string {
 	return []string{"password", "password_digest", "md5_cred", "oauth_secret", "refresh_token"}
 }
 
-// usualSettings returns the settings of a user's objects that do not depend on the user or the host, except the number.
-func usualSettings(n pbx.Number) []setting {
-	p, id := phone{number: n}, strconv.Itoa(int(n))
+// usualSettings returns the settings of the objects of a phone that do not depend on the user or the host, except the number and the id.
+func usualSettings(n pbx.Number, id string) []setting {
+	p := phone{number: n}
 	all := slices.Concat(Options{}.endpoint(p, id), passwordAuth(p, id), Options{DigestRealm: "-"}.auth(p, id), aor())
 	return slices.DeleteFunc(all, func(s setting) bool {
 		return s.key == "callerid" || s.key == "realm" || s.key == "password" || s.key == "password_digest" || s.key == pbx.HashAttribute

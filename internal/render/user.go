@@ -14,9 +14,30 @@ type phone struct {
 	number   pbx.Number
 	name     string
 	secret   pbx.Secret
+	devices  []device // the further phones
 	disabled bool
 	object   bool // users are objects that others can refer to
 	calls    userCalls
+}
+
+// device is the part of a further phone that the files depend on.
+type device struct {
+	suffix int
+	secret pbx.Secret
+}
+
+// devicesOf returns the further phones of a user, nil for none.
+func devicesOf(u pbx.User) (all []device) {
+	for _, d := range u.Devices {
+		all = append(all, device{d.Suffix, d.Secret})
+	}
+	return all
+}
+
+// same reports whether two users are written in the same way.
+func (p phone) same(other phone) bool {
+	return p.number == other.number && p.name == other.name && p.secret == other.secret && p.disabled == other.disabled && p.object == other.object &&
+		p.calls == other.calls && slices.Equal(p.devices, other.devices)
 }
 
 // users returns the kind for users, with memory reserved for n of them. asObjects reports whether they are objects. usual is what the files have of the call
@@ -30,10 +51,10 @@ func (o Options) users(n int, asObjects bool, usual userCalls, own map[pbx.UserI
 			if !ok {
 				calls = usual
 			}
-			return phone{u.Extension.Number, u.Name, u.Extension.Secret, u.Disabled, asObjects, calls}
+			return phone{u.Extension.Number, u.Name, u.Extension.Secret, devicesOf(u), u.Disabled, asObjects, calls}
 		},
 		order: func(a, b phone) int { return cmp.Compare(a.number, b.number) },
-		same:  func(a, b phone) bool { return a == b },
+		same:  phone.same,
 		piece: func(p phone) piece {
 			id := strconv.Itoa(int(p.number))
 			firstObject, firstStep := len(objects), len(steps)
@@ -41,6 +62,11 @@ func (o Options) users(n int, asObjects bool, usual userCalls, own map[pbx.UserI
 			if !p.disabled {
 				path = pbx.PJSIPPath
 				objects = append(objects, object{"endpoint", id, o.endpoint(p, id)}, object{"auth", id, o.auth(p, id)}, object{"aor", id, reachedAt})
+				for _, d := range p.devices {
+					further, id := p, pbx.DeviceName(p.number, d.suffix)
+					further.secret = d.secret
+					objects = append(objects, object{"endpoint", id, o.endpoint(p, id)}, object{"auth", id, o.auth(further, id)}, object{"aor", id, reachedAt})
+				}
 			}
 			steps = appendStepsOf(steps, p, id)
 			return piece{
@@ -63,7 +89,7 @@ func userContexts(asObjects, withLimits bool) []context {
 	return contexts
 }
 
-// endpoint returns the settings of a user's endpoint: which numbers the phone can dial, and how Asterisk communicates with it.
+// endpoint returns the settings of the endpoint of a phone: which numbers the phone can dial, and how Asterisk communicates with it.
 func (o Options) endpoint(p phone, id string) []setting {
 	settings := []setting{
 		{"type", "endpoint"},
@@ -72,7 +98,7 @@ func (o Options) endpoint(p phone, id string) []setting {
 		{"allow", "ulaw,alaw"},
 		{"auth", id},
 		{"aors", id},
-		{"callerid", p.calls.callerID(p.name, id)},
+		{"callerid", p.calls.callerID(p.name, strconv.Itoa(int(p.number)))},
 		// A request is matched to this endpoint by its authentication user, never by its source address.
 		{"identify_by", "auth_username,username"},
 		// A dialled prefix of a number is an unknown number (404). Asterisk's default answers 484, and a phone then waits for more digits.
@@ -102,7 +128,7 @@ func passwordAuth(p phone, id string) []setting {
 	})
 }
 
-// aor returns the settings of an AOR, which are the same for every user.
+// aor returns the settings of an AOR, which are the same for every phone.
 func aor() []setting {
 	return seal([]setting{
 		{"type", "aor"},
@@ -144,7 +170,7 @@ func appendStepsOf(all []pbx.Step, p phone, exten string) []pbx.Step {
 	case p.object && p.disabled:
 		return append(all, enter(exten, userContext, exten), userObject(exten, p.calls.dialling))
 	case p.object:
-		all = append(all, enter(exten, userContext, exten), userObject(exten, p.calls.dialling), phonesObject(exten))
+		all = append(all, enter(exten, userContext, exten), userObject(exten, p.calls.dialling), phonesObject(exten, p.devices))
 		if p.calls.limit > 0 {
 			all = append(all, limitObject(exten, p.calls.limit))
 		}
@@ -165,9 +191,28 @@ func limitObject(exten string, limit int) pbx.Step {
 	return pbx.Step{Context: limitContext, Exten: exten, Priority: 1, App: "Return", Args: strconv.Itoa(limit)}
 }
 
-// phonesObject returns the step that returns the phones of a user.
-func phonesObject(exten string) pbx.Step {
-	return pbx.Step{Context: phonesContext, Exten: exten, Priority: 1, App: "Return", Args: "PJSIP/" + exten}
+// phonesObject returns the step that returns the phones of a user, joined by "&".
+func phonesObject(exten string, devices []device) pbx.Step {
+	all := "PJSIP/" + exten
+	for _, d := range devices {
+		all += "&PJSIP/" + exten + "-" + strconv.Itoa(d.suffix)
+	}
+	return pbx.Step{Context: phonesContext, Exten: exten, Priority: 1, App: "Return", Args: all}
+}
+
+// isPhonesObject reports whether a step is one that phonesObject returns.
+func isPhonesObject(s pbx.Step) bool {
+	var devices []device
+	for i, name := range strings.Split(s.Args, "&") {
+		_, suffix, ok := pbx.ParseDeviceName(strings.TrimPrefix(name, "PJSIP/"))
+		if i > 0 {
+			if !ok || len(devices) > 0 && suffix <= devices[len(devices)-1].suffix {
+				return false
+			}
+			devices = append(devices, device{suffix: suffix})
+		}
+	}
+	return s == phonesObject(s.Exten, devices)
 }
 
 // disabledObject returns the step of a disabled user to which calls are led.
@@ -184,7 +229,9 @@ func disabledNumber(exten string) pbx.Step {
 func isDisabled(p *piece) bool {
 	return p != nil && len(p.objects) == 0 && slices.ContainsFunc(p.steps, func(s pbx.Step) bool {
 		return s == disabledObject(p.owner.Key) || s == disabledNumber(p.owner.Key) || s.Context == userContext && s.App == "Gosub"
-	}) && !slices.Contains(p.steps, phonesObject(p.owner.Key))
+	}) && !slices.ContainsFunc(p.steps, func(s pbx.Step) bool {
+		return s.Context == phonesContext && s.Exten == p.owner.Key && isPhonesObject(s)
+	})
 }
 
 // isUser reports whether a piece is that of a user: it has PJSIP objects, or the user is disabled.
@@ -197,7 +244,7 @@ func userChange(from, to *piece) (c pbx.Change, found bool) {
 	was, is := isUser(from), isUser(to)
 	switch {
 	case was && !is:
-		return pbx.Change{Kind: pbx.Removed, Number: number(from), Name: shownName(from), Reregister: !isDisabled(from)}, true
+		return pbx.Change{Kind: pbx.Removed, Number: number(from), Name: shownName(from), Reregister: !isDisabled(from), Phones: suffixes(from)}, true
 	case is && !was:
 		return pbx.Change{Kind: pbx.Added, Number: number(to), Name: shownName(to)}, true
 	case !is:
@@ -207,11 +254,12 @@ func userChange(from, to *piece) (c pbx.Change, found bool) {
 		if isDisabled(from) {
 			name = shownName(to)
 		}
-		return pbx.Change{Kind: pbx.Changed, Number: number(to), Name: name, What: []string{"enabled"}, Reregister: isDisabled(to)}, true
+		return pbx.Change{Kind: pbx.Changed, Number: number(to), Name: name, What: []string{"enabled"}, Reregister: isDisabled(to), Phones: suffixes(from)}, true
 	}
 	var what []string
+	var phones []int
 	if !from.sharesObjects(to) {
-		what = alterations(from, to)
+		what, phones = alterations(from, to)
 	}
 	if !slices.Equal(from.steps, to.steps) {
 		before, known := diallingOf(from)
@@ -222,7 +270,7 @@ func userChange(from, to *piece) (c pbx.Change, found bool) {
 	if what == nil {
 		return c, false
 	}
-	return pbx.Change{Kind: pbx.Changed, Number: number(to), Name: shownName(to), What: what, Reregister: slices.Contains(what, "secret")}, true
+	return pbx.Change{Kind: pbx.Changed, Number: number(to), Name: shownName(to), What: what, Reregister: slices.Contains(what, "secret"), Phones: phones}, true
 }
 
 // number returns the extension number of a user's piece, 0 if its key is not a number.
@@ -234,15 +282,22 @@ func number(p *piece) pbx.Number {
 	return pbx.Number(n)
 }
 
-// alterations returns what differs between the objects of one user: "name", "secret", the names of call settings, "settings".
-func alterations(from, to *piece) (what []string) {
-	id := to.owner.Key
-	equal := true
-	for _, typ := range pbx.UserTypes() {
-		equal = equal && slices.Equal(from.find(typ, id), to.find(typ, id))
+// suffixes returns the suffixes of the further phones of a user.
+func suffixes(p *piece) (all []int) {
+	for _, o := range p.objects {
+		if _, suffix, ok := pbx.ParseDeviceName(o.id); ok && suffix > pbx.FirstDevice && o.typ == "endpoint" {
+			all = append(all, suffix)
+		}
 	}
-	if equal {
-		return nil
+	return all
+}
+
+// alterations returns what differs between the objects of one user, "name", "secret", "phones", the names of call settings, "settings", and the suffixes of the further phones that must
+// register again, or no longer can.
+func alterations(from, to *piece) (what []string, phones []int) {
+	id := to.owner.Key
+	if slices.EqualFunc(from.objects, to.objects, object.equal) {
+		return nil, nil
 	}
 	was, is := from.find("endpoint", id), to.find("endpoint", id)
 	nameWas, numberWas, _ := strings.Cut(value(was, "callerid"), "<")
@@ -262,16 +317,37 @@ func alterations(from, to *piece) (what []string) {
 	if value(was, "language") != value(is, "language") {
 		what = append(what, "calls.language")
 	}
+	settings := otherSettings(from, to, id)
+	were, are := suffixes(from), suffixes(to)
+	for _, suffix := range were {
+		id := pbx.DeviceName(number(from), suffix)
+		if !slices.Contains(are, suffix) || !sameSecret(from.find("auth", id), to.find("auth", id)) {
+			phones = append(phones, suffix)
+			continue
+		}
+		settings = settings || otherSettings(from, to, id)
+	}
+	if phones != nil || !slices.Equal(were, are) {
+		what = append(what, "phones")
+	}
+	if settings {
+		what = append(what, "settings")
+	}
+	return what, phones
+}
+
+// otherSettings reports whether settings of a phone differ besides the name and the secret.
+func otherSettings(from, to *piece, id string) bool {
 	other := func(s setting) bool {
 		return s.key == "callerid" || s.key == "named_call_group" || s.key == "named_pickup_group" || s.key == "language" || s.key == "password" || s.key == "password_digest" || s.key == pbx.HashAttribute
 	}
 	for _, typ := range pbx.UserTypes() {
 		a, b := slices.DeleteFunc(slices.Clone(from.find(typ, id)), other), slices.DeleteFunc(slices.Clone(to.find(typ, id)), other)
 		if !slices.Equal(a, b) {
-			return append(what, "settings")
+			return true
 		}
 	}
-	return what
+	return false
 }
 
 // shownName returns the name that phones show for a user, "" if the portal did not write it: such a text could be anything, even a secret.
