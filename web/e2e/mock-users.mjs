@@ -11,6 +11,10 @@ const whole = (u) => {
   return { ...v1(u), calls, effective_calls }
 }
 
+// phonesOf returns the phones of a user with their secrets.
+const phonesOf = (u) => [{ ...u.extension, suffix: 1, name: '' }, ...(u.devices ?? [])].sort((a, b) => a.suffix - b.suffix).map(({ id, suffix, name, secret, created_at }) => ({ id, suffix, sip_user: suffix > 1 ? `${u.extension.number}-${suffix}` : String(u.extension.number), name, secret, created_at }))
+const withoutSecret = ({ secret, ...d }) => d
+
 // usersV1 answers a request for users in version 1 of the API.
 export function usersV1(w, { call, url, id, body, match, key, res, send, problem }) {
   const replan = (change) => (w.plan = { ...w.plan, hash: randomUUID().slice(0, 8), pending: true, users: w.users.length, changes: change ? [...w.plan.changes, { what: [], reregister: false, ...change }] : w.plan.changes })
@@ -42,9 +46,25 @@ export function usersV1(w, { call, url, id, body, match, key, res, send, problem
   if (w.keep && call.startsWith('DELETE')) return problem(503, 'database_unavailable', 'the database does not answer; nothing was changed: try again in a moment')
   if (!user) return problem(404, 'user_not_found', 'there is no such user')
   const tag = () => ({ ETag: `"${user.version}"` })
+  const [, , , , , part, device] = url.pathname.split('/')
+  if (part === 'devices' && call.startsWith('GET') && !url.pathname.endsWith('/secret')) return send(200, { items: phonesOf(user).map(withoutSecret), next_cursor: null }, tag())
+  if (part === 'devices' && call.startsWith('GET')) return send(200, { secret: phonesOf(user).find((d) => d.id === device).secret })
   if (call.startsWith('GET')) return send(200, whole(user), tag())
   if (match && match !== `"${user.version}"`) return problem(412, 'changed_meanwhile', 'the user was changed since it was read; nothing was changed: read it again, and repeat the change')
   const { number } = user.extension
+  if (part === 'devices') {
+    const found = user.devices?.find((d) => d.id === device)
+    const suffix = [2, 3, 4, 5].find((s) => !user.devices?.some((d) => d.suffix === s))
+    user.version++
+    if (call.startsWith('DELETE')) user.devices = user.devices.filter((d) => d !== found)
+    else if (url.pathname.endsWith('/secret')) found.secret = `D${user.version}wSecretT5yNcAh3K9vQ2`
+    else if (found) return (found.name = body.name), send(200, withoutSecret({ ...found, sip_user: `${number}-${found.suffix}` }), tag())
+    else (user.devices ??= []).push({ id: randomUUID(), suffix, name: body.name.trim(), secret: 'p3K9vQ2mX7pLw0ZrT5yNcA', created_at: iso(w.now) })
+    w.plan.changes = w.plan.changes.filter((c) => c.number !== number)
+    replan({ kind: 'changed', number, name: user.name, what: ['phones'], ...(found ? { devices: [found.suffix] } : {}) })
+    if (call.startsWith('DELETE')) return send(204)
+    return send(found ? 200 : 201, phonesOf(user).find((d) => d.suffix === (found?.suffix ?? suffix)), tag())
+  }
   if (call.startsWith('DELETE')) {
     if (w.uses) return problem(409, 'in_use', 'the ring group needs this user', undefined, { uses: w.uses })
     w.users = w.users.filter((u) => u !== user)

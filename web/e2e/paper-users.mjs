@@ -44,6 +44,19 @@ export const userStates = [
     await press(page, 'Disable')
     await page.waitForSelector('[role=dialog]:has-text("not even to emergency numbers")')
   }],
+  ['a user with a further phone, whose secret is new', `users/${clara}`, {}, async (page) => {
+    await press(page, 'Add a phone')
+    await box(page, 'phone').fill('Mobile phone of the company with a very long name')
+    await page.keyboard.press('Enter')
+    await page.waitForSelector('[role=dialog] [role=status]:has-text("Set up the phone with this secret")')
+  }],
+  ['a question before a phone is removed', `users/${clara}`, {}, async (page, w) => {
+    await press(page, 'Add a phone')
+    await box(page, 'phone').fill('Mobile')
+    await page.keyboard.press('Enter')
+    await press(page, 'Remove Mobile')
+    await page.waitForSelector('[role=dialog]:has-text("registers as 1002-2"):has-text("not even to emergency numbers")')
+  }],
   ['a new secret', `users/${clara}`, {}, async (page) => {
     await press(page, 'New secret')
     await press(page, 'Create new secret')
@@ -52,6 +65,45 @@ export const userStates = [
 ]
 
 export function userSteps(later, visit) {
+  later('a user gets a further phone with its settings, which is renamed, gets a new secret, and is removed by keys alone', () =>
+    visit({}, `users/${clara}`, async (page, w) => {
+      const rows = () => page.locator('[role=dialog] ul[aria-labelledby=phones] > li')
+      const row = (text) => rows().filter({ hasText: text })
+      await row('First phone').waitFor()
+      same(await rows().count(), 1, 'phones of a user')
+      await press(page, 'Add a phone')
+      same(await focused(page), 'phone', 'what has the focus')
+      await page.keyboard.press('Enter')
+      await page.waitForSelector('[role=dialog] form :text("Required.")')
+      await page.keyboard.type(' Mobile ')
+      await page.keyboard.press('Enter')
+      await row('1002-2').filter({ hasText: 'p3K9vQ2mX7pLw0ZrT5yNcA' }).waitFor()
+      must((await row('1002-2').innerText()).includes('Waiting for apply') || (await row('1002-2').locator('[role=img]').getAttribute('aria-label')).length > 0, 'the dot of the new phone says nothing')
+      same(changes(w).map((r) => [r.method, r.headers['if-match'], r.body, !!r.headers['idempotency-key']]), [['POST', '"1"', { name: 'Mobile' }, true]], 'what was sent')
+      await accessible(page)
+
+      await press(page, 'Rename Mobile')
+      await page.keyboard.press('Control+A')
+      await page.keyboard.type('Car')
+      await page.keyboard.press('Enter')
+      await row('Car').waitFor()
+      same([changes(w).at(-1).method, changes(w).at(-1).headers['if-match'], changes(w).at(-1).body], ['PATCH', '"2"', { name: 'Car' }], 'what was sent of another name')
+      await row('Car').getByRole('button', { name: 'New secret', exact: true }).click()
+      await press(page, 'Create new secret')
+      await row('Car').filter({ hasText: 'D4wSecretT5yNcAh3K9vQ2' }).waitFor()
+      for (const stream of w.streams) stream.write(`event: registration\ndata: ${JSON.stringify({ number: 1002, device: 2, state: 'reachable', address: '192.0.2.9:5060', user_agent: 'Car kit', since: new Date().toISOString() })}\n\n`)
+      await row('Car').locator('[role=img][aria-label="Car kit"]').waitFor()
+
+      await page.locator('[role=dialog]').getByRole('button', { name: 'Remove Car', exact: true }).focus()
+      await page.keyboard.press('Enter')
+      await press(page, 'Remove phone')
+      await row('Car').waitFor({ state: 'detached' })
+      same(changes(w).at(-1).method, 'DELETE', 'what was sent at last')
+      await page.locator('[role=dialog] a:has-text("Go to Apply")').click()
+      await page.waitForSelector('main li:has-text("1002"):has-text("phones"):has-text("1002-2 is deregistered")')
+    }),
+  )
+
   later('a user’s name, e-mail address and number are edited in place, and the consequences of another number are shown first', () =>
     visit({}, `users/${clara}`, async (page, w) => {
       await press(page, 'Edit')

@@ -682,7 +682,7 @@ later('the sign-in dialog of an ended session is above an open window', () =>
 
 later('the card for a phone is printed alone', () =>
   visit({}, `users/${clara}`, async (page, w) => {
-    await page.waitForSelector('[role=dialog] :text("One phone per number")') // where a second phone is likely to be set up
+    await page.waitForSelector('[role=dialog] :text("For one phone:")') // where a second phone is likely to be set up
     await page.evaluate(() => (window.print = () => {}))
     await page.click('button:has-text("Print")')
     await page.waitForSelector('.print-sheet article', { state: 'attached' })
@@ -690,7 +690,7 @@ later('the card for a phone is printed alone', () =>
     must(await page.locator('.print-sheet article').isVisible(), 'the card is not there on paper')
     must(!(await page.locator('#app').isVisible()), 'the page is on the paper as well')
     const text = await page.locator('.print-sheet article').innerText()
-    for (const part of ['Clara O’Brien', '1002', w.users[2].extension.secret, 'One phone per number']) must(text.includes(part), `the card does not say ${part}`)
+    for (const part of ['Clara O’Brien', '1002', w.users[2].extension.secret, 'For one phone:']) must(text.includes(part), `the card does not say ${part}`)
     same(await page.evaluate(() => getComputedStyle(document.querySelector('.print-sheet article')).color), 'rgb(18, 25, 26)', 'the ink')
     if (process.env.CARD) await page.screenshot({ path: process.env.CARD })
     await page.evaluate(() => dispatchEvent(new Event('afterprint')))

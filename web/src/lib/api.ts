@@ -9,6 +9,7 @@ type Schemas = components['schemas']
 type Listed = Schemas['User']
 export type User = Pick<Listed, 'id' | 'name' | 'email' | 'created_at'> & { enabled: boolean; extension: Pick<Listed['extension'], 'number' | 'secret'> & { caller_name?: string } }
 export type UserV1 = Schemas['UserV1']
+export type Device = Schemas['Device']
 export type Plan = Schemas['Plan']
 export type Change = Schemas['Change']
 export type FileDiff = Schemas['FileDiff']

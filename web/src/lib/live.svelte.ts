@@ -10,11 +10,15 @@ const firstEvent = 5_000
 const silence = 20_000
 const pollEvery = 5_000
 
+// sipUser returns the name that a phone registers with. Portals older than further phones report no device.
+const sipUser = (r: Registration): string => (r.device > 1 ? `${r.number}-${r.device}` : String(r.number))
+
 class LiveState {
   held = $state(false) // the stream is silent although the portal answers: poll instead
   known = $state(false) // the link to Asterisk is up, and a snapshot has arrived
   asterisk = $state.raw<Live['asterisk'] | undefined>(undefined)
-  registrations = new SvelteMap<string, Registration>() // by number
+  phones = new SvelteMap<string, Registration>() // by SIP user name
+  registrations = new SvelteMap<string, Registration>() // by number: of its phones the first that can be reached
   calls = new SvelteMap<string, LiveCall>()
   history = $state.raw<Live['history']>([])
   reportsChanges = $state(false) // the stream reports changes of users and plan, so that frequent polling is unnecessary
@@ -47,6 +51,7 @@ class LiveState {
     this.known = false
     this.reportsChanges = false
     this.asterisk = undefined
+    this.phones.clear()
     this.registrations.clear()
     this.calls.clear()
     this.history = []
@@ -119,13 +124,23 @@ class LiveState {
 
   #take(live: Live): void {
     this.#link(live.asterisk)
-    const phones = new Set(live.registrations.map((r) => String(r.number)))
-    for (const number of this.registrations.keys()) if (!phones.has(number)) this.registrations.delete(number)
-    for (const r of live.registrations) this.registrations.set(String(r.number), r)
+    const phones = new Set(live.registrations.map(sipUser))
+    const numbers = new Set([...this.registrations.keys(), ...live.registrations.map((r) => String(r.number))])
+    for (const name of this.phones.keys()) if (!phones.has(name)) this.phones.delete(name)
+    for (const r of live.registrations) this.phones.set(sipUser(r), r)
+    for (const number of numbers) this.#settle(number)
     const calls = new Set(live.calls.map((c) => c.id))
     for (const id of this.calls.keys()) if (!calls.has(id)) this.calls.delete(id)
     for (const c of live.calls) this.calls.set(c.id, c)
     this.history = live.history
+  }
+
+  // settle determines the registration of a number.
+  #settle(number: string): void {
+    const all = ['', '-2', '-3', '-4', '-5'].flatMap((suffix) => this.phones.get(number + suffix) ?? [])
+    const best = all.find((r) => r.state !== 'unreachable') ?? all[0]
+    if (!best) this.registrations.delete(number)
+    else if (this.registrations.get(number) !== best) this.registrations.set(number, best)
   }
 
   #link(asterisk: Live['asterisk']): void {
@@ -144,9 +159,10 @@ class LiveState {
       if (changed.plan) this.plan++
     } else if (name === 'registration') {
       const r = value as Registration
-      const number = String(r.number)
-      if (r.state !== 'gone') this.registrations.set(number, r)
-      else if (this.registrations.get(number)?.address === r.address) this.registrations.delete(number)
+      const name = sipUser(r)
+      if (r.state !== 'gone') this.phones.set(name, r)
+      else if (this.phones.get(name)?.address === r.address) this.phones.delete(name)
+      this.#settle(String(r.number))
     } else if (name === 'call') {
       const c = value as LiveCall
       if (c.state === 'ended') this.calls.delete(c.id)

@@ -27,5 +27,5 @@ class Phones {
 
 export const phones = new Phones()
 
-// uri returns the SIP URI of a user with the secret (RFC 3261), for phones that scan it.
-export const uri = (number: number, secret: string, server: string): string => `sip:${number}:${secret}@${server}`
+// uri returns the SIP URI of a phone with the secret (RFC 3261), for phones that scan it.
+export const uri = (name: string, secret: string, server: string): string => `sip:${name}:${secret}@${server}`
