@@ -110,6 +110,8 @@ func (p *portal) replaceLost(ctx context.Context, a *app, ids []string) error {
 	for i, u := range users {
 		numbers[i] = int(u.Extension.Number)
 	}
+	slices.Sort(numbers)
+	numbers = slices.Compact(numbers)
 	for i, account := range accounts {
 		emails[i] = account.Email
 	}
@@ -120,7 +122,7 @@ func (p *portal) replaceLost(ctx context.Context, a *app, ids []string) error {
 	}
 	fmt.Fprintf(a.stdout, "Key %s encrypts from now on; %s given up.\n", p.keys.Current(), strings.Join(ids, ", "))
 	if len(numbers) > 0 {
-		fmt.Fprintf(a.stdout, "New secrets: %d users (%s). Run pbxportal apply when you can enter the new ones in the phones: pbxportal user list --json shows them.\n", len(numbers), listed(numbers))
+		fmt.Fprintf(a.stdout, "New secrets: %d users (%s). Run pbxportal apply when you can enter the new ones in the phones: pbxportal user list --json shows them, pbxportal device show those of further phones.\n", len(numbers), listed(numbers))
 	}
 	if len(emails) > 0 {
 		fmt.Fprintf(a.stdout, "These users must sign in with a recovery code, then switch their second factor off and on again: %s.\n", strings.Join(emails, ", "))
@@ -134,7 +136,6 @@ func (p *portal) replaceLost(ctx context.Context, a *app, ids []string) error {
 
 // listed returns numbers as text, shortened if there are many.
 func listed(numbers []int) string {
-	slices.Sort(numbers)
 	var all []string
 	for i, n := range numbers {
 		if i == 20 {

@@ -23,6 +23,7 @@ func TestAfterLosingTheKeyNewSecretsAreIssued(t *testing.T) {
 			s.must(t, "user", "add", name, name+"@example.com")
 			old[number] = ""
 		}
+		desk, _ := decode(t, s.must(t, "device", "add", "1000", "Desk", "--json"))["secret"].(string)
 		for number := range old {
 			old[number] = secretOf(t, s.must(t, "user", "show", number, "--json"))
 		}
@@ -61,6 +62,9 @@ func TestAfterLosingTheKeyNewSecretsAreIssued(t *testing.T) {
 			if now := secretOf(t, s.must(t, "user", "show", number, "--json")); now == secret {
 				t.Errorf("%s has the secret that nobody could read", number)
 			}
+		}
+		if now, _ := decode(t, s.must(t, "device", "show", "1000", "2", "--json"))["secret"].(string); len(now) != 22 || now == desk {
+			t.Error("the further phone has the secret that nobody could read")
 		}
 		// The portal is whole again: it applies, Asterisk takes the new secrets, there is no way back to what is gone, and the trail holds.
 		if out := decode(t, s.must(t, "apply", "--json")); out["outcome"] != "success" || out["verification"] != "confirmed" {

@@ -43,6 +43,29 @@ func (t *Tx) SetSecret(ctx context.Context, id pbx.ExtensionID, secret pbx.Secre
 	return t.AppendEvent(ctx, event)
 }
 
+// DevicesSealedBy returns, as UsersSealedBy, users with one further phone each whose secret is sealed with a key.
+func (t *Tx) DevicesSealedBy(ctx context.Context, key string) ([]pbx.User, error) {
+	return gather(ctx, t.tx, func(r row) (u pbx.User, err error) {
+		e, d := &u.Extension, pbx.Device{}
+		err = r.Scan((*string)(&u.ID), (*string)(&u.TenantID), &u.Name, (*string)(&e.ID), (*int)(&e.Number), (*string)(&d.ID), &d.Suffix, &d.Name)
+		u.Devices = []pbx.Device{d}
+		return u, err
+	}, `SELECT u.id, u.tenant_id, u.name, e.id, e.number, d.id, d.suffix, d.name
+FROM devices d JOIN users u ON u.id = d.user_id JOIN extensions e ON e.user_id = u.id WHERE `+sealedBy("d.secret"), sealedByValues(key)...)
+}
+
+// SetDeviceSecret replaces the secret of a further phone, with its audit event.
+func (t *Tx) SetDeviceSecret(ctx context.Context, id pbx.DeviceID, secret pbx.Secret, event pbx.AuditEvent) error {
+	sealed, err := t.secrets.in(string(id), secret)
+	if err != nil {
+		return err
+	}
+	if _, err = t.deviceSecretIn(ctx, string(id), "", sealed); err != nil {
+		return err
+	}
+	return t.AppendEvent(ctx, event)
+}
+
 // AccountsSealedBy returns accounts whose second factor is sealed with a key: a limited number at a time.
 func (t *Tx) AccountsSealedBy(ctx context.Context, key string) ([]Credentials, error) {
 	return gather(ctx, t.tx, func(r row) (Credentials, error) { return scanAccount(r) }, selectAccount+`WHERE `+sealedBy("a.totp_secret"), sealedByValues(key)...)
