@@ -358,7 +358,7 @@ func (w *Watcher) list(ctx context.Context, ami *asterisk.AMI, whole bool) (list
 	all.more.contacts = beyond
 	places := map[string]int{} // of each extension
 	for _, c := range contacts {
-		_, _, ours := all.extensions.ofPhone(c.AOR)
+		ours := all.extensions.hasPhone(c.AOR)
 		switch {
 		case !ours || len(c.URI) > longestURI:
 		case len(all.contacts) >= mostPhones || places[c.AOR] >= mostPlaces:

@@ -86,7 +86,7 @@ func (m *model) take(e asterisk.Event, now time.Time) (relist time.Duration) {
 
 func (m *model) takeContact(e asterisk.Event, now time.Time) (relist time.Duration) {
 	aor := e.Contact.AOR
-	if _, _, ours := m.extensions.ofPhone(aor); !ours || len(e.Contact.URI) > longestURI {
+	if !m.extensions.hasPhone(aor) || len(e.Contact.URI) > longestURI {
 		return 0
 	}
 	if e.Kind == asterisk.EventContactGone {
@@ -210,7 +210,7 @@ func (m *model) replace(all listing, now time.Time) {
 	}
 	listed := map[string]map[string]bool{}
 	for _, r := range all.contacts {
-		if _, _, ours := m.extensions.ofPhone(r.AOR); ours {
+		if m.extensions.hasPhone(r.AOR) {
 			if listed[r.AOR] == nil {
 				listed[r.AOR] = map[string]bool{}
 			}

@@ -61,10 +61,10 @@ func (x extensions) parse(text string) (n pbx.Number, ok bool) {
 	return n, ok && (x == nil || n.InPool() || x[n])
 }
 
-// ofPhone returns the extension whose phones include the one that registers with this name; ok is false if it is of none.
-func (x extensions) ofPhone(aor string) (n pbx.Number, suffix int, ok bool) {
-	n, suffix, ok = pbx.ParseDeviceName(aor)
-	return n, suffix, ok && (x == nil || n.InPool() || x[n])
+// hasPhone reports whether one of these extensions has the phone that registers with this name.
+func (x extensions) hasPhone(aor string) bool {
+	n, _, ok := pbx.ParseDeviceName(aor)
+	return ok && (x == nil || n.InPool() || x[n])
 }
 
 // ofChannel returns the extension in the name of a channel, PJSIP/1000-00000001, or PJSIP/1000-2-00000001 of a further phone. Asterisk makes the name from the authenticated endpoint; a caller
