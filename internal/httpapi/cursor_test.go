@@ -12,6 +12,9 @@ import (
 	"github.com/synergycall/pbxportal/internal/pbx"
 )
 
+// maxWhole is how many items a list can have at most that has no pages: the phones of a user.
+const maxWhole = 5
+
 func TestEveryListOfVersion1HasPagesWithAnOpaqueCursor(t *testing.T) {
 	t.Parallel()
 	p := newUnserved(t)
@@ -35,6 +38,9 @@ func TestEveryListOfVersion1HasPagesWithAnOpaqueCursor(t *testing.T) {
 			continue
 		}
 		properties := schema.Schema.Value.Properties
+		if most := properties["items"]; most != nil && most.Value.MaxItems != nil && *most.Value.MaxItems <= maxWhole {
+			continue // it cannot be longer, and is whole
+		}
 		for _, name := range []string{"limit", "cursor"} {
 			if item.Get.Parameters.GetByInAndName("query", name) == nil {
 				t.Errorf("GET %s has no parameter %s", path, name)
