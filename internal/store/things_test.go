@@ -187,9 +187,9 @@ func TestAThingChangedBehindTheDatabasesBackIsReportedAndAcceptedOnlyExplicitly(
 			{`UPDATE things SET body = replace(body, '20', '21') WHERE short = 2`, "the row of g2 "},
 			{`UPDATE things SET short = 9 WHERE short = 1`, "the row of g9 "},
 			{`UPDATE things SET version = 9 WHERE short = 3`, "the row of g3 "},
-			{`UPDATE things SET row_hash = NULL WHERE short = 3`, "3 things are found as the portal wrote them, and it wrote 4"},
-			{`DELETE FROM things WHERE short = 4`, "3 things are found as the portal wrote them, and it wrote 4"},
-			{`UPDATE things_version SET covered = 9`, "3 things are found as the portal wrote them, and it wrote 9"},
+			{`UPDATE things SET row_hash = NULL WHERE short = 3`, "3 objects are found as the portal wrote them, and it wrote 4"},
+			{`DELETE FROM things WHERE short = 4`, "3 objects are found as the portal wrote them, and it wrote 4"},
+			{`UPDATE things_version SET covered = 9`, "3 objects are found as the portal wrote them, and it wrote 9"},
 		} {
 			behind(t, url, c.change, "things")
 			execute(t, url, `UPDATE things_version SET version = 'b0000000-0000-0000-0000-00000000000`+fmt.Sprint(len(c.want)%10)+`'`) // forgets the list
@@ -283,9 +283,10 @@ func TestNoQueryAboutOneThingOrNumberReadsATableFromItsBeginning(t *testing.T) {
 	storetest.Each(t, func(t *testing.T, url string) {
 		storetest.Open(t, url)
 		storetest.Fill(t, url, 10_000, 1000)
+		execute(t, url, `INSERT INTO user_refs (from_user, field, to_user) SELECT id, 'when_busy', id FROM users; ANALYZE user_refs`)
 		for query, args := range store.ThingQueries() {
 			for _, line := range planOf(t, url, query, args) {
-				if strings.Contains(line, "things_version") || strings.Contains(line, "freed_numbers") { // one row, and a few
+				if strings.Contains(line, "things_version") || strings.Contains(line, "freed_numbers") || strings.HasPrefix(line, "SCAN uses") { // one row, and a few; what is found
 					continue
 				}
 				if strings.Contains(line, "Seq Scan") || strings.HasPrefix(line, "SCAN ") && !strings.Contains(line, "INDEX ix_numbers_thing") {
