@@ -170,7 +170,7 @@ func appendStepsOf(all []pbx.Step, p phone, exten string) []pbx.Step {
 	case p.object && p.disabled:
 		return append(all, enter(exten, userContext, exten), userObject(exten, p.calls.dialling))
 	case p.object:
-		all = append(all, enter(exten, userContext, exten), userObject(exten, p.calls.dialling), phonesObject(exten, p.devices))
+		all = append(all, enter(exten, userContext, exten), userObject(exten, p.calls.dialling), phonesObject(p.number, p.devices))
 		if p.calls.limit > 0 {
 			all = append(all, limitObject(exten, p.calls.limit))
 		}
@@ -192,10 +192,11 @@ func limitObject(exten string, limit int) pbx.Step {
 }
 
 // phonesObject returns the step that returns the phones of a user, joined by "&".
-func phonesObject(exten string, devices []device) pbx.Step {
+func phonesObject(n pbx.Number, devices []device) pbx.Step {
+	exten := pbx.DeviceName(n, pbx.FirstDevice)
 	all := "PJSIP/" + exten
 	for _, d := range devices {
-		all += "&PJSIP/" + exten + "-" + strconv.Itoa(d.suffix)
+		all += "&PJSIP/" + pbx.DeviceName(n, d.suffix)
 	}
 	return pbx.Step{Context: phonesContext, Exten: exten, Priority: 1, App: "Return", Args: all}
 }
@@ -212,7 +213,8 @@ func isPhonesObject(s pbx.Step) bool {
 			devices = append(devices, device{suffix: suffix})
 		}
 	}
-	return s == phonesObject(s.Exten, devices)
+	n, _ := pbx.ParseNumber(s.Exten)
+	return s == phonesObject(n, devices)
 }
 
 // disabledObject returns the step of a disabled user to which calls are led.
