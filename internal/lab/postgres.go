@@ -77,6 +77,18 @@ func (p *Postgres) CreateDatabase(ctx context.Context, name string) (string, err
 	return p.databaseURL(name), nil
 }
 
+// CopyDatabase creates a database as a copy of the one at the URL template, to which nobody may be connected, and returns its URL.
+func (p *Postgres) CopyDatabase(ctx context.Context, name, template string) (string, error) {
+	from, err := pgx.ParseConfig(template)
+	if err != nil {
+		return "", fmt.Errorf("cannot copy a database: %w", err)
+	}
+	if err := p.exec(ctx, "CREATE DATABASE "+pgx.Identifier{name}.Sanitize()+" TEMPLATE "+pgx.Identifier{from.Database}.Sanitize()); err != nil {
+		return "", fmt.Errorf("cannot copy database %s to %s: %w", from.Database, name, err)
+	}
+	return p.databaseURL(name), nil
+}
+
 // DropDatabase removes a database and closes the connections that still use it.
 func (p *Postgres) DropDatabase(ctx context.Context, name string) error {
 	if err := p.exec(ctx, "DROP DATABASE "+pgx.Identifier{name}.Sanitize()+" WITH (FORCE)"); err != nil {

@@ -319,6 +319,18 @@ func postgresCollision(err error) bool {
 	return false
 }
 
+// How long SQLite waits for a lock, in milliseconds. It asks for it more and more rarely, up to every 100 ms: a process that writes without pause
+// leaves the lock free for less, so another one may not get it for seconds. Transactions that write therefore wait shortly, and begin again.
+const (
+	busyWriter = "10"
+	busyOther  = "5000"
+)
+
+func sqliteBusy(err error) bool {
+	e, ok := errors.AsType[*sqlite.Error](err)
+	return ok && e.Code() == sqlite3.SQLITE_BUSY
+}
+
 // openSQLite opens the file at path; Migrate creates it.
 func openSQLite(path string) (read, write *sql.DB, d dialect, err error) {
 	if path, err = filepath.Abs(path); err != nil {
@@ -327,9 +339,12 @@ func openSQLite(path string) (read, write *sql.DB, d dialect, err error) {
 	// The pragmas are in the DSN, so that every connection of a pool gets them; busy_timeout first, as the others may wait. synchronous=FULL:
 	// acknowledged transactions survive a power cut. secure_delete: deleted secrets are zeroed in the file. temp_store: statements that need
 	// temporary files also work on a read-only root. mode=rw: a connection must not create an empty file in the place of a lost one.
-	const dsn = "?mode=rw&_pragma=busy_timeout(5000)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_pragma=secure_delete(ON)" +
+	const dsn = "&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_pragma=secure_delete(ON)" +
 		"&_pragma=temp_store(MEMORY)&_time_format=sqlite&_txlock=immediate"
-	migrated := "file:" + (&url.URL{Path: path}).EscapedPath() + dsn // without foreign keys, as SQLite requires for replacing a table
+	open := func(busy string) string {
+		return "file:" + (&url.URL{Path: path}).EscapedPath() + "?mode=rw&_pragma=busy_timeout(" + busy + ")" + dsn
+	}
+	migrated := open(busyOther) // without foreign keys, as SQLite requires for replacing a table
 	file := migrated + "&_pragma=foreign_keys(ON)"
 	named, err := sql.Open("sqlite", file) // opens nothing yet; it knows the driver
 	if err != nil {
@@ -338,7 +353,7 @@ func openSQLite(path string) (read, write *sql.DB, d dialect, err error) {
 	if err = named.Close(); err != nil { // it would leak a goroutine
 		return nil, nil, d, fmt.Errorf("cannot open the database: %w", err)
 	}
-	write = sql.OpenDB(regularFiles{named.Driver(), path, file})
+	write = sql.OpenDB(regularFiles{named.Driver(), path, open(busyWriter) + "&_pragma=foreign_keys(ON)"})
 	read = sql.OpenDB(regularFiles{named.Driver(), path, file + "&_pragma=query_only(ON)"})
 	write.SetMaxOpenConns(1)
 	read.SetMaxOpenConns(8)

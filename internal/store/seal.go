@@ -215,7 +215,7 @@ type Resealed struct {
 }
 
 // batch is the number of rows sealed in one transaction: other writers wait for it.
-const batch = 100
+const batch = 25
 
 // Reseal seals with the present key everything that is plaintext or sealed with another key; where SIP secrets are to be plaintext, it opens them.
 // It continues after an interruption, and tolerates concurrent writers. After its success no key but the present one is needed.
@@ -249,7 +249,7 @@ func (s *Store) Clear(ctx context.Context) error {
 	if s.dialect.path == "" {
 		return nil
 	}
-	_, err := s.write.ExecContext(ctx, `PRAGMA wal_checkpoint(TRUNCATE)`)
+	_, err := s.write.ExecContext(ctx, `PRAGMA busy_timeout = `+busyOther+`; PRAGMA wal_checkpoint(TRUNCATE); PRAGMA busy_timeout = `+busyWriter)
 	return s.fault("clear the log of the database", err)
 }
 

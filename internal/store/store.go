@@ -240,6 +240,9 @@ func (s *Store) beginBeside(ctx context.Context) (*Tx, error) {
 		statements = s.compiled.prepare(ctx, s.write, s.dialect.frequent())
 	}
 	tx, err := s.write.BeginTx(ctx, nil)
+	for err != nil && ctx.Err() == nil && sqliteBusy(err) {
+		tx, err = s.write.BeginTx(ctx, nil)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -66,7 +66,7 @@ FROM numbers n LEFT JOIN users u ON u.id = n.user_id LEFT JOIN things t ON t.id 
 
 func TestADatabaseWithoutThingsGetsThemWithEveryUserAsBefore(t *testing.T) {
 	t.Parallel()
-	storetest.Each(t, func(t *testing.T, url string) {
+	storetest.EachEmpty(t, func(t *testing.T, url string) {
 		engine := "postgres"
 		if strings.HasPrefix(url, "sqlite") {
 			engine = "sqlite"

@@ -24,8 +24,15 @@ import (
 	"github.com/synergycall/pbxportal/internal/store"
 )
 
-// Each runs the test once on each engine, as a subtest named after it. The url names a database without tables.
+// Each runs the test once on each engine, as a subtest named after it. The url names a database that has all its tables and no rows.
 func Each(t *testing.T, test func(t *testing.T, url string)) {
+	t.Helper()
+	t.Run("sqlite", func(t *testing.T) { t.Parallel(); test(t, sqliteCopy(t)) })
+	t.Run("postgres", func(t *testing.T) { t.Parallel(); test(t, postgresCopy(t)) })
+}
+
+// EachEmpty is Each with a database without tables.
+func EachEmpty(t *testing.T, test func(t *testing.T, url string)) {
 	t.Helper()
 	t.Run("sqlite", func(t *testing.T) { t.Parallel(); test(t, SQLite(t)) })
 	t.Run("postgres", func(t *testing.T) { t.Parallel(); test(t, labtest.Postgres(t)) })
@@ -88,40 +95,66 @@ func Open(t testing.TB, url string) *store.Store {
 	return s
 }
 
-// New opens a SQLite database that has all its tables and no rows, as a copy of one that was migrated before: under the race detector migrating
-// takes longer than most tests. It is closed when the test ends.
+// New opens a SQLite database that has all its tables and no rows. It is closed when the test ends.
 func New(t testing.TB) *store.Store {
+	t.Helper()
+	return Open(t, sqliteCopy(t))
+}
+
+// sqliteCopy returns the URL of a copy of a database that was migrated once in this process: migrating takes longer than most tests.
+func sqliteCopy(t testing.TB) string {
 	t.Helper()
 	url := SQLite(t)
 	path := strings.TrimPrefix(url, "sqlite:///")
-	content, err := migrated()
+	content, err := migratedSQLite()
 	if err == nil {
 		err = errors.Join(os.Mkdir(filepath.Dir(path), 0o700), os.WriteFile(path, content, 0o600))
 	}
 	if err != nil {
 		t.Fatal(err)
 	}
-	return Open(t, url)
+	return url
 }
 
-// migrated holds the bytes of such a database.
-var migrated = sync.OnceValues(func() (content []byte, err error) {
+// migratedSQLite returns the bytes of such a database.
+var migratedSQLite = sync.OnceValues(func() (content []byte, err error) {
 	dir, err := os.MkdirTemp("", "pbxportal-migrated-")
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	path := filepath.Join(dir, "portal.db")
-	s, err := store.Open("sqlite:///" + path)
-	if err != nil {
-		return nil, err
-	}
-	_, err = s.Migrate(context.Background())
-	if err = errors.Join(err, s.Close()); err != nil {
+	if err := migrate("sqlite:///" + path); err != nil {
 		return nil, err
 	}
 	return os.ReadFile(path) //nolint:gosec // written above; closing checkpointed its log
 })
+
+// postgresCopy is sqliteCopy for PostgreSQL.
+func postgresCopy(t testing.TB) string {
+	t.Helper()
+	template, err := migratedPostgres()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return labtest.PostgresCopy(t, template)
+}
+
+var migratedPostgres = sync.OnceValues(func() (url string, err error) {
+	if url, err = labtest.PostgresTemplate(); err != nil {
+		return "", err
+	}
+	return url, migrate(url)
+})
+
+func migrate(url string) error {
+	s, err := store.Open(url)
+	if err != nil {
+		return err
+	}
+	_, err = s.Migrate(context.Background())
+	return errors.Join(err, s.Close())
+}
 
 // SaveRun writes a run as an apply does that takes the lock for it; the lock must be free.
 func SaveRun(ctx context.Context, s *store.Store, run pbx.Run, events ...pbx.AuditEvent) error {
@@ -252,6 +285,9 @@ func Older(t testing.TB, url, folder string, version int64) {
 	}
 	if err != nil {
 		t.Fatal(err)
+	}
+	if is, err := provider.GetDBVersion(t.Context()); is != version || err != nil {
+		t.Fatalf("the database has version %d, not %d: it was not empty; error %v", is, version, err)
 	}
 }
 
