@@ -16,6 +16,9 @@ export GOFLAGS := $(filter-out -trimpath,$(shell $(GO) env GOFLAGS 2>/dev/null))
 # Tests are not vetted, which make lint does, and linked without what only a debugger reads.
 TEST = -count=1 -shuffle=on -timeout=25m -vet=off -ldflags=-w
 
+# The packages whose tests take longest. They begin first, so that the others fill the time until they end.
+LONGEST = ./internal/webui ./internal/faults ./internal/cli ./internal/store ./internal/node
+
 .DEFAULT_GOAL := help
 .PHONY: help build web generate fmt lint test test-race soak fuzz golden bench demo verify check reproducible sbom vulncheck clean
 
@@ -42,11 +45,11 @@ lint: ## check style, likely bugs and forbidden calls, and the contract with two
 
 test: ## every test, on real servers the tests fetch themselves, and in a real browser
 	scripts/web browser
-	$(GO) test $(TEST) ./...
+	$(GO) test $(TEST) $(LONGEST) ./...
 	$(GO) -C tools test -count=1 ./...
 
 test-race: ## the tests without the long ones, under the race detector (needs a C compiler)
-	CGO_ENABLED=1 GORACE=atexit_sleep_ms=50 $(GO) test -race -short $(TEST) ./...
+	CGO_ENABLED=1 GORACE=atexit_sleep_ms=50 $(GO) test -race -short $(TEST) $(LONGEST) ./...
 
 soak: ## the long form of every search (an hour or more): the tests that use labtest.Soak, and those named in SOAK
 	SOAK=1 $(GO) test $(TEST) -timeout=3h -v -run='$(SOAK)' ./...

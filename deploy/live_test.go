@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/synergycall/pbxportal/internal/lab/labtest"
 	"github.com/synergycall/pbxportal/internal/proc"
 )
 
@@ -39,11 +40,7 @@ func boot(t *testing.T) (h host, ok bool) {
 		t.Logf("this machine does not let a test boot another one (%v %s): the unit was held against what systemd-analyze knows, and nothing else", err, probe.Stderr)
 		return h, false
 	}
-	program := filepath.Join(t.TempDir(), "pbxportal")
-	built, err := proc.Run(ctx, proc.Command{Argv: []string{"go", "build", "-trimpath", "-o", program, "./cmd/pbxportal"}, Dir: "..", Env: append(os.Environ(), "CGO_ENABLED=0")})
-	if err != nil || built.ExitCode != 0 {
-		t.Fatalf("cannot build the program: %v\n%s", err, built.Stderr)
-	}
+	program := labtest.Program(t, "..")
 	// An address that no other process takes while the service is down: a loopback address derived from the process id.
 	h = host{t: t, addr: fmt.Sprintf("127.%d.%d.1:8000", 1+os.Getpid()/250%250, 1+os.Getpid()%250)}
 	seed := t.TempDir()

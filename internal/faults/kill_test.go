@@ -32,7 +32,7 @@ func sparse() int {
 	if testing.Short() {
 		return 10
 	}
-	return labtest.Soak(4, 1)
+	return labtest.Soak(8, 1)
 }
 
 // Rows 4 to 6 of the fault table: one user is replaced, and an apply is killed before its first, second, third … system call that changes

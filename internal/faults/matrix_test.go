@@ -41,13 +41,13 @@ type state struct {
 	make  func(t *testing.T, s *site) // establishes the state, after a user was created; functions passed to later revert it
 }
 
-// In each state of a host, doctor reports that an apply can succeed if and only if the next apply is confirmed. make test takes every second state.
+// In each state of a host, doctor reports that an apply can succeed if and only if the next apply is confirmed. make test takes every fourth state.
 func TestDoctorPredictsWhetherAnApplyIsConfirmedAtLength(t *testing.T) {
 	t.Parallel()
 	m := &matrix{}
 	t.Cleanup(func() {
 		t.Logf("%d states, %d of which an apply is confirmed in; %d disagreements", m.rows, m.confirmed, m.disagreements)
-		if least := labtest.Soak(leastRows/2, leastRows); m.rows < least || m.confirmed < least/4 || m.rows-m.confirmed < least/4 {
+		if least := labtest.Soak(leastRows/4, leastRows); m.rows < least || m.confirmed < least/4 || m.rows-m.confirmed < least/4 {
 			t.Errorf("%d states, %d of which an apply is confirmed in: too few to be meaningful", m.rows, m.confirmed)
 		}
 	})
@@ -72,7 +72,7 @@ func matrixAsterisk(t *testing.T) *lab.Asterisk {
 func (m *matrix) try(t *testing.T, s *site, states []state) {
 	t.Helper()
 	for i, row := range states {
-		if i%labtest.Soak(2, 1) != 0 {
+		if i%labtest.Soak(4, 1) != 0 {
 			continue
 		}
 		ok := t.Run(row.name, func(t *testing.T) {
@@ -515,7 +515,7 @@ func (m *matrix) rights(t *testing.T) {
 		{"the files in place are the portal's alone, and the next are not", true, "chmod 600 " + at("current/*.conf"), 0, "022", false},
 		{"the files in place are an empty mode", false, "chmod 0 " + at("current/generated_routing.conf"), 0, "022", true},
 	} {
-		if i%labtest.Soak(2, 1) != 0 {
+		if i%labtest.Soak(4, 1) != 0 {
 			continue
 		}
 		t.Run(row.name, func(t *testing.T) {

@@ -208,7 +208,7 @@ func fill(t *testing.T, dir string, free int) (empty func()) {
 func (s *site) scarce(t *testing.T, most, step int, limit func(t *testing.T, n int) (shell string, undo func())) {
 	t.Helper()
 	ends, violations := map[string]int{}, 0
-	step *= labtest.Soak(3, 1)
+	step *= labtest.Soak(6, 1)
 	if testing.Short() {
 		step *= 4
 	}

@@ -547,7 +547,7 @@ func leftovers(p place, d filetx.FS, rotten int) string {
 
 func TestRow08NoPowerCutAndNoKillShowsAMixedSetOrLosesAGenerationAtLength(t *testing.T) {
 	t.Parallel()
-	broad, narrow, every, kills, floor := labtest.Soak(24, 64), labtest.Soak(2, 4), labtest.Soak(80, 8), labtest.Soak(3, 1), labtest.Soak(25_000, 300_000)
+	broad, narrow, every, kills, floor := labtest.Soak(16, 64), labtest.Soak(2, 4), labtest.Soak(160, 8), labtest.Soak(6, 1), labtest.Soak(20_000, 300_000)
 	if testing.Short() {
 		broad, narrow, every, kills, floor = 16, 2, 0, 12, 5_000
 	}

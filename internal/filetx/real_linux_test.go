@@ -98,7 +98,7 @@ func runChild(t *testing.T, root string, scenario, dies, limit int) proc.Result 
 
 func TestAProcessKilledAtAnyMomentLeavesACompleteSetAndTheNextApplySucceedsAtLength(t *testing.T) {
 	t.Parallel()
-	step, floor := labtest.Soak(13, 1), labtest.Soak(50, 450)
+	step, floor := labtest.Soak(26, 1), labtest.Soak(25, 450)
 	if testing.Short() {
 		step, floor = 10, 30
 	}
@@ -304,7 +304,7 @@ func TestRow18AReaderOfBothPathsNeverSeesTwoGenerations(t *testing.T) {
 	t.Parallel()
 	p := placeIn(t.TempDir())
 	st := newSession(t, p, filetx.OS(), filetx.OS())
-	const flips = 250
+	const flips = 100
 	generation := func(i int) map[string][]byte {
 		word := strconv.Itoa(i) + "\n"
 		return pair(word+strings.Repeat("a", 30_000), word+strings.Repeat("b", 20_000))

@@ -77,7 +77,7 @@ func (p *Postgres) CreateDatabase(ctx context.Context, name string) (string, err
 	return p.databaseURL(name), nil
 }
 
-// CopyDatabase creates a database as a copy of the one at the URL template, to which nobody may be connected, and returns its URL.
+// CopyDatabase creates a database as a copy of the one at the URL template, to which no session may be connected, and returns its URL.
 func (p *Postgres) CopyDatabase(ctx context.Context, name, template string) (string, error) {
 	from, err := pgx.ParseConfig(template)
 	if err != nil {

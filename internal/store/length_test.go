@@ -123,7 +123,7 @@ func TestSearchesOfALongAuditTrailStayFastAtLength(t *testing.T) {
 	storetest.Each(t, func(t *testing.T, url string) {
 		one.Lock()
 		defer one.Unlock()
-		events, tries := labtest.Soak(300_000, 5_000_000), labtest.Soak(20, 200)
+		events, tries := labtest.Soak(100_000, 5_000_000), labtest.Soak(10, 200)
 		s := storetest.Open(t, url)
 		begin := time.Now()
 		lengthen(t, url, func(sqlite bool, run func(string, ...any)) { run(longEvents(sqlite, events)) })

@@ -122,14 +122,7 @@ type workshop struct {
 // newWorkshop prepares a portal with the usual and these settings.
 func newWorkshop(t *testing.T, settings ...string) *workshop {
 	t.Helper()
-	w := &workshop{binary: filepath.Join(t.TempDir(), "pbxportal"), dir: t.TempDir(), phones: map[string]*phone.Phone{}}
-	built, err := proc.Run(t.Context(), proc.Command{
-		Argv: []string{"go", "build", "-trimpath", "-o", w.binary, "./cmd/pbxportal"}, Dir: root(t),
-		Env: []string{"CGO_ENABLED=0", "HOME=" + os.Getenv("HOME"), "GOFLAGS=" + os.Getenv("GOFLAGS"), "GOPROXY=" + os.Getenv("GOPROXY")},
-	})
-	if err != nil || built.ExitCode != 0 {
-		t.Fatalf("cannot build the program: %v\n%s", err, built.Stderr)
-	}
+	w := &workshop{binary: labtest.Program(t, root(t)), dir: t.TempDir(), phones: map[string]*phone.Phone{}}
 	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

@@ -21,25 +21,29 @@ async function open(options, to = '', context = {}) {
 async function show(ctx, portal, to) {
   const page = await ctx.newPage()
   watch(page, noise)
+  return turn(page, portal, to)
+}
+
+// turn opens a page of the portal in a tab.
+async function turn(page, portal, to) {
   await page.goto(`${portal.url}/app/${to}`)
   await page.waitForSelector('#app h1', { state: 'attached' })
   await page.waitForTimeout(250)
   return page
 }
 
-// worker runs steps. Those that only read a page share its portal and browser cache.
+// worker runs steps. Those that only read a page share its portal and a tab, in whose process the scripts are compiled already.
 async function worker() {
   const portal = await serve(world())
   const ctx = await browser.newContext(desk)
+  const tab = await ctx.newPage()
+  watch(tab, noise)
   const look = async (w, to, act) => {
     portal.show(w)
-    const page = await show(ctx, portal, to)
-    try {
-      await act(page)
-      await page.evaluate(() => (localStorage.clear(), sessionStorage.clear()))
-    } finally {
-      await page.close()
-    }
+    await tab.goto('about:blank') // a change of what follows the # alone would not load the page
+    await tab.setViewportSize(desk.viewport)
+    await act(await turn(tab, portal, to))
+    await tab.evaluate(() => (localStorage.clear(), sessionStorage.clear()))
   }
   for (let next = steps.shift(); next; next = steps.shift()) await step(next[0], () => next[1](look))
   await ctx.close()

@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"path/filepath"
 	"runtime"
 	"runtime/metrics"
 	"strconv"
@@ -29,6 +30,32 @@ func Soak[T any](short, long T) T {
 		return long
 	}
 	return short
+}
+
+// Program builds the program as make build does, which takes no time if it is current, and returns its path. root is the folder of the repository.
+func Program(t testing.TB, root string) string {
+	t.Helper()
+	root, err := filepath.Abs(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	program := filepath.Join(root, "bin", "pbxportal")
+	built, err := proc.Run(t.Context(), proc.Command{
+		Argv: []string{"go", "build", "-trimpath", "-o", program, "./cmd/pbxportal"}, Dir: root,
+		Env: append(settings("HOME", "GOFLAGS", "GOPROXY", "GOCACHE", "GOMODCACHE"), "CGO_ENABLED=0"),
+	})
+	if err != nil || built.ExitCode != 0 {
+		t.Fatalf("cannot build the program: %v\n%s", err, built.Stderr)
+	}
+	return program
+}
+
+// settings returns these variables of the environment.
+func settings(names ...string) (env []string) {
+	for _, name := range names {
+		env = append(env, name+"="+os.Getenv(name))
+	}
+	return env
 }
 
 // Asterisk starts an Asterisk of this test's own. The fetched files are shared by all tests of this user.
@@ -101,7 +128,7 @@ func Postgres(t testing.TB) string {
 }
 
 // PostgresCopy returns the URL of a database of this test's own on the same server, a copy of the one at template, which PostgresTemplate created and
-// to which nobody is connected. Copying takes a fraction of the time in which the program brings an empty database up to date.
+// to which no session is connected. Copying takes a fraction of the time in which the program brings an empty database up to date.
 func PostgresCopy(t testing.TB, template string) string {
 	t.Helper()
 	return database(t, func(ctx context.Context, server *lab.Postgres, name string) (string, error) {
