@@ -481,7 +481,7 @@ func TestAMistakeInTheDialplanLibraryShowsInDryRuns(t *testing.T) {
 		}
 		wrong := strings.Replace(string(library), change.from, change.to, 1)
 		noticed, calls := false, 0
-		for i := 0; !noticed && i < 30; i++ {
+		for i := 0; !noticed && i < 100; i++ { // some matter to few calls
 			// First a chain, in which a call ends even if it is not counted what it came to.
 			m, requests := d.chain(10), []callflow.Request{{Dial: "600"}, {Dial: "601"}}
 			if i > 0 {
