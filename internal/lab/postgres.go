@@ -300,12 +300,16 @@ func (p *Postgres) startLocked(ctx context.Context) error {
 	if p.options.NoSync {
 		sync = "off"
 	}
-	process, err := proc.Start(p.command(
+	argv := []string{
 		filepath.Join(p.programs.Bin, "postgres"), "-D", p.data(),
-		"-c", "listen_addresses="+p.listen(), "-c", "port="+strconv.Itoa(p.port), "-c", "unix_socket_directories=",
-		"-c", "fsync="+sync, "-c", "synchronous_commit="+sync, "-c", "full_page_writes="+sync,
+		"-c", "listen_addresses=" + p.listen(), "-c", "port=" + strconv.Itoa(p.port), "-c", "unix_socket_directories=",
+		"-c", "fsync=" + sync, "-c", "synchronous_commit=" + sync, "-c", "full_page_writes=" + sync,
 		"-c", "max_connections=200", "-c", "log_timezone=UTC", "-c", "timezone=UTC",
-	), p.logFile())
+	}
+	if p.options.NoSync { // nor does it last long enough to need maintenance, or have replicas
+		argv = append(argv, "-c", "autovacuum=off", "-c", "wal_level=minimal", "-c", "max_wal_senders=0")
+	}
+	process, err := proc.Start(p.command(argv...), p.logFile())
 	if err != nil {
 		return fmt.Errorf("cannot start PostgreSQL: %w", err)
 	}
