@@ -76,11 +76,11 @@ func countsOf(texts []string) string {
 // traces waits until the dry runs with keys that begin with a name have ended, and returns what they recorded.
 func (c *Control) traces(ctx context.Context, name string, runs int) ([][]string, error) {
 	for pause := 10 * time.Millisecond; ; pause = min(2*pause, 50*time.Millisecond) {
-		answer, err := c.ask(ctx, "database show "+traceFamily)
-		if err != nil {
-			return nil, about("the dry runs", err)
-		}
-		traces, err := parseTraces(answer, name, runs)
+		var traces [][]string
+		err := c.askWhole(ctx, "database show "+traceFamily, func(answer string) (err error) {
+			traces, err = parseTraces(answer, name, runs)
+			return err
+		})
 		if traces != nil || err != nil {
 			return traces, about("the dry runs", err)
 		}
@@ -101,7 +101,7 @@ func parseTraces(answer, name string, runs int) ([][]string, error) {
 		return nil, err
 	}
 	if count := counted.FindStringSubmatch(answer); count == nil || count[1] != strconv.Itoa(strings.Count("\n"+answer, "\n/"+traceFamily+"/")) {
-		return nil, fmt.Errorf("%w: %q", ErrUnparsable, clip(answer))
+		return nil, fmt.Errorf("%w: %q", errLinesLost, clip(answer))
 	}
 	steps, ended := make([]map[string]string, runs), 0
 	for _, m := range traceLine.FindAllStringSubmatch(answer, -1) {
