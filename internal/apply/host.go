@@ -38,9 +38,21 @@ func (e *Engine) readHostFiles(ctx context.Context) struct{} {
 func (e *Engine) noteDeclared(ctx context.Context) []pbx.HostObject {
 	objects, err := e.target.Declared(ctx)
 	if err == nil || len(objects) > 0 { // with an error, the objects of the readable files
-		_ = e.store.NoteHost(ctx, store.HostFiles, keep(objects, pbx.HostObject.InPool)) // for allocation: plans read the files themselves
+		_ = e.store.NoteHost(ctx, store.HostFiles, keep(objects, pbx.HostObject.Taken)) // for allocation: plans read the files themselves
 	}
 	return objects
+}
+
+// inPool returns a function that reports whether the number of an object is in a pool of users or features.
+func (e *Engine) inPool(ctx context.Context) func(pbx.HostObject) bool {
+	settings, err := e.store.Settings(ctx, pbx.DefaultTenant)
+	if err != nil { // reported where it matters
+		settings = pbx.SettingsOf(nil)
+	}
+	return func(o pbx.HostObject) bool {
+		_, ok := settings.PoolOf(o.Number)
+		return ok
+	}
 }
 
 // askRunningHost queries Asterisk, for LookAtHost.
@@ -138,11 +150,12 @@ func (p *planned) findHost(ctx context.Context, e *Engine, declared, running []p
 		p.Host = pbx.JoinHostObjects(declared, running)
 		p.Clashes = clashes(p.Host)
 	}
+	inPool := e.inPool(ctx)
 	p.Host = keep(p.Host, func(o pbx.HostObject) bool {
 		if o.Kind == pbx.KindReference { // to the object of a user it is none of the host's
 			return !phones[o.Number]
 		}
-		return o.InPool() || phones[o.Number] || dialled[o.Number]
+		return inPool(o) || phones[o.Number] || dialled[o.Number]
 	})
 }
 

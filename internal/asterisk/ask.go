@@ -99,6 +99,18 @@ func (c *Control) Transports(ctx context.Context) ([]string, error) {
 	return c.ids(ctx, "pjsip list transports", "Transport")
 }
 
+// Transport is a PJSIP transport that is loaded.
+type Transport struct{ ID, Protocol, Address string }
+
+// TransportList returns the PJSIP transports that are loaded, in the order of the answer.
+func (c *Control) TransportList(ctx context.Context) (all []Transport, err error) {
+	err = c.askWhole(ctx, "pjsip list transports", func(answer string) error {
+		all, err = parseTransports(answer)
+		return err
+	})
+	return all, about("transports", err)
+}
+
 // configDir matches the line of `core show settings` that names the folder of the configuration.
 var configDir = regexp.MustCompile(`(?m)^\s*Configuration directory:\s+(\S.*?)\s*$`)
 

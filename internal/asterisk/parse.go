@@ -111,6 +111,23 @@ func parseIDs(answer, label string) ([]string, error) {
 	return ids, nil
 }
 
+// parseTransports reads what `pjsip list transports` prints: `transport-udp             udp      3     96  0.0.0.0:5060`.
+func parseTransports(answer string) ([]Transport, error) {
+	objects, err := parseObjects(answer, "Transport")
+	if err != nil {
+		return nil, err
+	}
+	var all []Transport
+	for _, object := range objects {
+		fields := strings.Fields(object)
+		if len(fields) < 5 {
+			return nil, fmt.Errorf("%w: unexpected transport %q", ErrUnparsable, clip(object))
+		}
+		all = append(all, Transport{fields[0], fields[1], fields[len(fields)-1]})
+	}
+	return all, nil
+}
+
 // parseContacts reads what `pjsip list contacts` prints: `1000/sip:1000@192.0.2.7:5060   81c2a9a3f2 Avail   3.141`.
 func parseContacts(answer string) ([]Contact, error) {
 	objects, err := parseObjects(answer, "Contact")

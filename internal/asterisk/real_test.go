@@ -95,6 +95,9 @@ func TestARealAsteriskListsWhatItHasLoaded(t *testing.T) {
 	if len(steps) != 2*len(want) || steps[0] != (asterisk.Extension{Exten: "1000", Priority: 1, App: "Dial", AppData: "PJSIP/1000,30", File: "generated_routing.conf"}) {
 		t.Errorf("got %d steps, the first is %+v", len(steps), steps[0])
 	}
+	if list, err := c.TransportList(t.Context()); err != nil || len(list) != 1 || list[0].ID != "transport-udp" || list[0].Protocol != "udp" || !strings.Contains(list[0].Address, ":") {
+		t.Errorf("the list of transports is %v, error %v", list, err)
+	}
 	if transports, err := c.Transports(t.Context()); err != nil || !slices.Equal(transports, []string{"transport-udp"}) {
 		t.Errorf("transports %q, %v", transports, err)
 	}

@@ -41,12 +41,13 @@ func kindOf(k pbx.ThingKind) kind {
 
 // index finds the things of a model by id.
 type index struct {
-	users map[string]*pbx.User
-	items map[string]*pbx.Item
+	users  map[string]*pbx.User
+	items  map[string]*pbx.Item
+	levels pbx.Levels
 }
 
 func newIndex(m pbx.Model) index {
-	x := index{make(map[string]*pbx.User, len(m.Users)), make(map[string]*pbx.Item, len(m.Items))}
+	x := index{make(map[string]*pbx.User, len(m.Users)), make(map[string]*pbx.Item, len(m.Items)), m.Levels}
 	for i := range m.Items {
 		x.items[string(m.Items[i].ID)] = &m.Items[i]
 	}

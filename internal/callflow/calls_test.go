@@ -149,3 +149,46 @@ func TestAGroupWhoseCallsGoThroughAUserIsAffectedByWhatFollows(t *testing.T) {
 		t.Errorf("%+v", all)
 	}
 }
+
+func TestACallFollowsWhatUsersInherit(t *testing.T) {
+	t.Parallel()
+	m := settled(map[int]pbx.CallSettings{1: {WhenUnanswered: hangup(), WhenUnreachable: hangup()}}, ring(pbx.RingAll, hangup(), 2))
+	m.Levels = pbx.Levels{
+		Organisation: pbx.CallSettings{RingSeconds: 30, WhenUnanswered: toUser(0), WhenBusy: to(0), CallLimit: 1},
+		Pools:        []pbx.PoolLevel{{First: 1002, Last: 1999, Calls: pbx.CallSettings{RingSeconds: 40, CallLimit: pbx.NoCallLimit}}},
+	}
+	for _, c := range []struct {
+		request         callflow.Request
+		taken, sentence string
+	}{
+		{
+			callflow.Request{Dial: "1000"}, // calls to Anna do not go on to Anna
+			"ring:+1000:30=n hangup:19", "A caller calls 1000 Anna; 1000 Anna rings for 30 seconds without an answer; the call ends: no answer.",
+		},
+		{
+			callflow.Request{Dial: "1001"},
+			"ring:+1001:30=n hangup:19", "A caller calls 1001 Ben; 1001 Ben rings for 30 seconds without an answer; the call ends: no answer.",
+		},
+		{
+			callflow.Request{Dial: "1002", Busy: []pbx.UserID{user(2), user(2), user(2)}},
+			"ring:+1002:40=n ring:+1000:30=n hangup:19",
+			"A caller calls 1002 Clara; 1002 Clara rings for 40 seconds without an answer; the call goes on to 1000 Anna; 1000 Anna rings for 30 seconds without an answer; the call ends: no answer.",
+		},
+		{
+			callflow.Request{Dial: "1001", Busy: []pbx.UserID{user(1)}},
+			"ring:+1002:20=n hangup:19",
+			"A caller calls 1001 Ben; 1001 Ben is busy; the call goes on to 600 Sales; 1002 Clara rings for 20 seconds without an answer; the call ends: no answer.",
+		},
+	} {
+		if got := callflow.Simulate(m, c.request); got.Taken != c.taken || got.Sentence != c.sentence {
+			t.Errorf("%v: %s\n%s", c.request, got.Taken, got.Sentence)
+		}
+	}
+	if faults := callflow.Check(m); len(faults) != 0 {
+		t.Errorf("faults: %v", faults)
+	}
+	m.Users[0].Calls.WhenUnanswered = toUser(2) // who inherits that calls go on to Anna
+	if faults := callflow.Check(m); len(faults) != 1 || faults[0].Code != callflow.Circular {
+		t.Errorf("faults: %v", faults)
+	}
+}

@@ -60,19 +60,19 @@ func Check(m pbx.Model) []Fault {
 		references = append(references, m.Items[i].Body.References())
 	}
 	for i := range m.Users {
-		if u := &m.Users[i]; u.Calls != (pbx.CallSettings{}) && len(u.Calls.References()) > 0 {
+		if u := &m.Users[i]; goesOn(m.Levels, u) != nil {
 			at[string(u.ID)] = len(g.nodes)
 			g.add(refOfUser(u), !u.Disabled)
-			references = append(references, u.Calls.References())
+			references = append(references, goesOn(m.Levels, u))
 		}
 	}
 	var faults []Fault
 	for n, self := range g.nodes {
 		for _, r := range references[n] {
 			u := g.user(r.To)
-			goesOn := self.Kind == pbx.KindUser || slices.Contains(kindOf(self.Kind).automatic, r.Field)
+			automatic := self.Kind == pbx.KindUser || slices.Contains(kindOf(self.Kind).automatic, r.Field)
 			next, isNode := at[r.To.ID]
-			if goesOn && r.To.Kind == pbx.KindUser && !isNode && (u == nil || !u.Disabled) {
+			if automatic && r.To.Kind == pbx.KindUser && !isNode && (u == nil || !u.Disabled) {
 				g.toUser[n] = r.To
 			}
 			switch {
@@ -85,12 +85,20 @@ func Check(m pbx.Model) []Fault {
 			if isNode {
 				g.referred[n] = append(g.referred[n], next)
 			}
-			if isNode && goesOn {
+			if isNode && automatic {
 				g.automatic[n] = append(g.automatic[n], next)
 			}
 		}
 	}
 	return slices.Concat(faults, g.circular(), g.tooLong(), g.deadEnds(), g.unreachable())
+}
+
+// goesOn returns what calls to a user go on to, nil for nothing.
+func goesOn(l pbx.Levels, u *pbx.User) []pbx.Reference {
+	if u.Calls == (pbx.CallSettings{}) && l.References() == nil {
+		return nil
+	}
+	return l.GoesOn(*u)
 }
 
 func (g *graph) missing(from pbx.Ref, r pbx.Reference) Fault {
@@ -120,6 +128,22 @@ func Through(m pbx.Model, self pbx.Ref, references []pbx.Reference) error {
 			code = pbx.FieldCircular
 		}
 		return pbx.Invalid(pbx.FieldError{Field: field, Code: code, Message: "must be another one: " + strings.ToLower(f.Text[:1]) + f.Text[1:]})
+	}
+	return nil
+}
+
+// ThroughSettings returns the error of a model with changed settings, in which calls would go in a circle by themselves, or to more things than one can come
+// to; nil if they do not. references are those of the setting that changed.
+func ThroughSettings(m pbx.Model, references []pbx.Reference) error {
+	for _, f := range Check(m) {
+		if f.Code != Circular && f.Code != TooLong {
+			continue
+		}
+		field := "calls"
+		if i := slices.IndexFunc(references, func(r pbx.Reference) bool { return slices.Contains(f.Things, r.To) }); i >= 0 {
+			field = references[i].Field
+		}
+		return pbx.Invalid(pbx.FieldError{Field: field, Code: pbx.FieldCircular, Message: "must be another one: " + strings.ToLower(f.Text[:1]) + f.Text[1:]})
 	}
 	return nil
 }

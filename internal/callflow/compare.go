@@ -111,7 +111,7 @@ func affectedBy(touched []pbx.Thing, models ...pbx.Model) map[pbx.Thing]bool {
 		for found := len(reached) > 0; found; { // as often as calls go on from item to item
 			found = false
 			for i := range m.Users {
-				if u := &m.Users[i]; u.Calls != (pbx.CallSettings{}) && !reached[refOfUser(u)] && refersTo(reached, u.Calls.References()) {
+				if u := &m.Users[i]; !reached[refOfUser(u)] && refersTo(reached, goesOn(m.Levels, u)) {
 					reached[refOfUser(u)], found = true, true
 				}
 			}

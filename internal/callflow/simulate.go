@@ -265,7 +265,7 @@ func devicesOf(u *pbx.User) string {
 // full reports whether there are as many calls to a user as there can be.
 func (w *walk) full(u *pbx.User) bool {
 	limit := w.settings(u).CallLimit
-	return limit > 0 && w.calls(u.ID) >= limit
+	return limit > 0 && w.calls(u.ID) >= int(limit)
 }
 
 // canBeDialled returns the phone of a user, and records why it is not dialled with others, or does not ring. With skipBusy a user in a call is left out.

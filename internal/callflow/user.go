@@ -8,7 +8,7 @@ import (
 
 // settings returns the call settings that apply to a user.
 func (w *walk) settings(u *pbx.User) pbx.CallSettings {
-	return u.Calls.Within(pbx.Installation(w.request.RingSeconds))
+	return w.levels.Of(*u, pbx.Installation(w.request.RingSeconds))
 }
 
 // ringUser rings the phone of a user who is called directly. It returns where the call goes next if the user does not answer; ok is false if it has ended.
@@ -16,9 +16,12 @@ func (w *walk) ringUser(u *pbx.User) (next pbx.Destination, ok bool) {
 	t, calls := thingOf(u), w.settings(u)
 	status := CannotBeCalled
 	if p, rings := w.canBeDialled(t, u, false); rings {
-		if u.Calls.RingSeconds != 0 {
+		switch origin := w.levels.Origins(*u, pbx.Installation(w.request.RingSeconds))["ring_seconds"]; origin {
+		case pbx.FromUser:
 			w.because(t, "ring_seconds", fmt.Sprintf("The phone rings for %d seconds.", calls.RingSeconds))
-		} else {
+		case pbx.FromPool, pbx.FromOrganisation:
+			w.because(t, "", fmt.Sprintf("The phone rings for %d seconds, as the %s is set.", calls.RingSeconds, origin))
+		default:
 			w.because(t, "", fmt.Sprintf("A phone that is called directly rings for %d seconds, as this installation is set.", calls.RingSeconds))
 		}
 		status = w.ring(t, []phone{p}, calls.RingSeconds)

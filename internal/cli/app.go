@@ -176,6 +176,14 @@ func (a *app) printJSON(v any) error {
 	return nil
 }
 
+// printJSONOf prints a value unless there is an error.
+func (a *app) printJSONOf(v any, err error) error {
+	if err != nil {
+		return err
+	}
+	return a.printJSON(v)
+}
+
 // renderOptions returns the options for the files for Asterisk.
 func renderOptions(c config.Config) render.Options {
 	return render.Options{

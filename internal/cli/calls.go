@@ -25,21 +25,28 @@ type callFields struct {
 	DialClass       *string `hidden:""`
 }
 
+// callsHelp describes the flags of call settings.
+const callsHelp = "Settings of calls, empty to inherit one: --ring-seconds 5-120, --call-limit 1-10 (0 for none), --when-busy, --when-unanswered and --when-unreachable " +
+	"(hangup or a number), --caller-name, --caller-number, --pickup-groups 0-63, --record never|on_demand|always, --language, --dial-class."
+
 // setter looks up what the fields name, and returns the function that sets those that were given.
 func (f callFields) setter(ctx context.Context, p *portal) (func(*pbx.CallSettings), error) {
 	var sets []func(*pbx.CallSettings)
-	number := func(flag string, given *string, field func(*pbx.CallSettings) *int) error {
+	number := func(flag string, given *string, none int, set func(c *pbx.CallSettings, n int)) error {
 		if given == nil {
 			return nil
 		}
 		n := 0
 		if text := pbx.Fold(*given); text != "" {
 			var err error
-			if n, err = strconv.Atoi(text); err != nil || n < 1 {
+			if n, err = strconv.Atoi(text); err != nil || n < 0 {
 				return usage(fmt.Errorf("--%s must be a number, or empty to inherit it", flag))
 			}
+			if n == 0 {
+				n = none
+			}
 		}
-		sets = append(sets, func(c *pbx.CallSettings) { *field(c) = n })
+		sets = append(sets, func(c *pbx.CallSettings) { set(c, n) })
 		return nil
 	}
 	text := func(given *string, field func(*pbx.CallSettings) *string) {
@@ -62,8 +69,8 @@ func (f callFields) setter(ctx context.Context, p *portal) (func(*pbx.CallSettin
 		return nil
 	}
 	for _, err := range []error{
-		number("ring-seconds", f.RingSeconds, func(c *pbx.CallSettings) *int { return &c.RingSeconds }),
-		number("call-limit", f.CallLimit, func(c *pbx.CallSettings) *int { return &c.CallLimit }),
+		number("ring-seconds", f.RingSeconds, -1, func(c *pbx.CallSettings, n int) { c.RingSeconds = n }), // -1 is out of range
+		number("call-limit", f.CallLimit, int(pbx.NoCallLimit), func(c *pbx.CallSettings, n int) { c.CallLimit = pbx.CallLimit(n) }),
 		destination(f.WhenBusy, func(c *pbx.CallSettings) *pbx.Destination { return &c.WhenBusy }),
 		destination(f.WhenUnanswered, func(c *pbx.CallSettings) *pbx.Destination { return &c.WhenUnanswered }),
 		destination(f.WhenUnreachable, func(c *pbx.CallSettings) *pbx.Destination { return &c.WhenUnreachable }),
@@ -106,36 +113,49 @@ func pickupGroups(text string) (pbx.PickupGroups, error) {
 	return groups, nil
 }
 
-// writeCalls writes the call settings of a user: those that apply, and whether they are inherited.
+// writeCalls writes the call settings of a user: those that apply, and the level that they are inherited from.
 func (p *portal) writeCalls(ctx context.Context, w io.Writer, u pbx.User) error {
+	settings, err := p.routing.Settings(ctx, pbx.DefaultTenant)
+	if err != nil {
+		return err
+	}
+	levels := settings.Levels()
+	return p.writeCallsOf(ctx, w, levels.Shown(u, p.engine.Calls()), levels.Origins(u, p.engine.Calls()))
+}
+
+// writeCallsOf writes call settings, and the level that each comes from, by its name in the contract.
+func (p *portal) writeCallsOf(ctx context.Context, w io.Writer, c pbx.CallSettings, origins map[string]string) error {
 	names, err := p.names(ctx)
 	if err != nil {
 		return err
 	}
-	own, c := u.Calls, u.EffectiveCalls(p.engine.Calls())
-	row := func(label, text string, inherited bool) {
-		if inherited && text != "" {
-			text += " (inherited)"
+	row := func(label, text, field string) {
+		from := origins[field]
+		switch from {
+		case pbx.FromUser:
+		case pbx.FromDefault:
+			text += " (default)"
+		default:
+			text += " (inherited: " + from + ")"
 		}
-		if text != "" {
+		if from != "" {
 			fmt.Fprintf(w, "%s\t%s\n", label, oneLine(text))
 		}
 	}
-	none := pbx.Destination{}
-	limit := ""
+	limit := "none"
 	if c.CallLimit > 0 {
 		limit = fmt.Sprintf("%d at once", c.CallLimit)
 	}
-	row("Calls ring", fmt.Sprintf("%d seconds", c.RingSeconds), own.RingSeconds == 0)
-	row("Call limit", limit, own.CallLimit == 0)
-	row("When busy", destinationText(c.WhenBusy, names), own.WhenBusy == none)
-	row("When unanswered", destinationText(c.WhenUnanswered, names), own.WhenUnanswered == none)
-	row("When unreachable", destinationText(c.WhenUnreachable, names), own.WhenUnreachable == none)
-	row("Shown name", c.CallerName, own.CallerName == "")
-	row("Shown number", c.CallerNumber, own.CallerNumber == "")
-	row("Pickup groups", strings.Trim(fmt.Sprint(c.PickupGroups.Numbers()), "[]"), own.PickupGroups == 0)
-	row("Record", string(c.Record), own.Record == "")
-	row("Language", c.Language, own.Language == "")
-	row("Dial class", c.DialClass, own.DialClass == "")
+	row("Calls ring", fmt.Sprintf("%d seconds", c.RingSeconds), "ring_seconds")
+	row("Call limit", limit, "call_limit")
+	row("When busy", destinationText(c.WhenBusy, names), "when_busy")
+	row("When unanswered", destinationText(c.WhenUnanswered, names), "when_unanswered")
+	row("When unreachable", destinationText(c.WhenUnreachable, names), "when_unreachable")
+	row("Shown name", c.CallerName, "caller_name")
+	row("Shown number", c.CallerNumber, "caller_number")
+	row("Pickup groups", strings.Trim(fmt.Sprint(c.PickupGroups.Numbers()), "[]"), "pickup_groups")
+	row("Record", string(c.Record), "record")
+	row("Language", c.Language, "language")
+	row("Dial class", c.DialClass, "dial_class")
 	return nil
 }

@@ -16,7 +16,7 @@ import (
 func TestEveryCommandThatChangesSomethingLeavesItsEvents(t *testing.T) {
 	t.Parallel()
 	known := []string{ // that change nothing
-		"serve", "user list", "user show", "device list", "device show", "ring-group list", "ring-group show", "plan", "simulate", "revision list", "revision diff", "audit list", "audit show", "audit saved", "audit events", "audit export", "audit verify", "audit head",
+		"serve", "user list", "user show", "device list", "device show", "ring-group list", "ring-group show", "organisation show", "pool list", "pool show", "plan", "simulate", "revision list", "revision diff", "audit list", "audit show", "audit saved", "audit events", "audit export", "audit verify", "audit head",
 		"admin list", "token list", "status", "doctor", "config show", "demo", "version",
 		"recover",          // leaves an event where it completes the record of an apply, as the tests of the engine see
 		"replace-lost-key", // in a test of its own: no other command works before it
@@ -66,6 +66,10 @@ func TestEveryCommandThatChangesSomethingLeavesItsEvents(t *testing.T) {
 	change("ring-group add", "", []string{"--name", "Sales", "--members", "1000"}, "ring_group.create")
 	change("ring-group set", "", []string{"600", "--seconds", "30", "--strategy", "hunt"}, "ring_group.change")
 	change("ring-group delete", "", []string{"sales"}, "ring_group.delete")
+	change("organisation set", "", []string{"--country", "DE", "--server-address", "pbx.example.com", "--ring-seconds", "30"}, "organisation.change")
+	change("pool add", "", []string{"--name", "Berlin", "--from", "2000", "--to", "2999"}, "pool.create")
+	change("pool set", "", []string{"berlin", "--order", "next", "--call-limit", "0"}, "pool.change")
+	change("pool delete", "", []string{"Berlin"}, "pool.delete")
 	change("apply", "", nil, "apply.started", "apply.run")
 	change("user delete", "", []string{"1000"}, "user.delete")
 	s.must(t, "apply")

@@ -48,6 +48,8 @@ type commands struct {
 	User     userCommands          `cmd:"" help:"Add, list, show, change and delete users; restore those of a revision."`
 	Device   deviceCommands        `cmd:"" help:"Add, list, show, rename and remove phones of users."`
 	Ring     ringGroupCommands     `cmd:"" name:"ring-group" help:"Add, list, show, change and delete ring groups: numbers that ring several users."`
+	Org      organisationCommands  `cmd:"" name:"organisation" help:"Show and change the organisation: country, time zone, how phones reach Asterisk, default call settings."`
+	Pool     poolCommands          `cmd:"" help:"Add, list, show, change and delete pools of numbers."`
 	Plan     planCommand           `cmd:"" help:"Show what an apply would do: users and ring groups added, removed or changed, calls that end up elsewhere, number clashes, configuration drift."`
 	Apply    applyCommand          `cmd:"" creates:"named" help:"Apply the configuration to Asterisk, and verify it."`
 	Rollback rollbackCommand       `cmd:"" help:"Restore an earlier revision of the files; the database is not changed."`

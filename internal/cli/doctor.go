@@ -37,7 +37,7 @@ func (*doctorCommand) Run(ctx context.Context, a *app) error {
 	findings = append(findings, p.examineHost(ctx, ready))
 	findings = append(findings, p.rehearse(ctx, ready, findings)...)
 	for _, f := range []node.Finding{
-		p.examineState(), p.examineThings(ctx, ready), p.examinePasswords(ctx), p.examineFactors(ctx), p.examineTrail(ctx), p.examineAddress(), a.examineSettings(), p.examineLive(ctx),
+		p.examineState(), p.examineThings(ctx, ready), p.examinePools(ctx, ready), p.examinePhones(ctx, ready), p.examinePasswords(ctx), p.examineFactors(ctx), p.examineTrail(ctx), p.examineAddress(), a.examineSettings(), p.examineLive(ctx),
 	} {
 		f.Beside = true
 		findings = append(findings, f)
@@ -254,6 +254,61 @@ func (p *portal) examineThings(ctx context.Context, ready bool) node.Finding {
 	case len(rows) > 0:
 		f.Grade, f.Detail = node.Bad, "not as the users and other objects have them: "+fewOf(rows)
 		f.Fix = "run pbxportal migrate, which writes them again from the users and other objects"
+	}
+	return f
+}
+
+// examinePools reports pools that are nearly exhausted.
+func (p *portal) examinePools(ctx context.Context, ready bool) node.Finding {
+	f := node.Finding{Subject: "number pools", Grade: node.Good}
+	if !ready {
+		f.Detail = "not examined: the database does not answer, or has no tables yet"
+		return f
+	}
+	settings, err := p.store.Settings(ctx, pbx.DefaultTenant)
+	var used, warnings []string
+	for _, pool := range settings.Pools {
+		var status pbx.PoolStatus
+		if err == nil {
+			status, err = p.routing.PoolStatus(ctx, pool)
+		}
+		used = append(used, fmt.Sprintf("%s %d of %d", oneLine(pool.Name), status.Used+status.Host, status.Usage.Size))
+		if warning := status.Warning(pool); err == nil && warning != "" {
+			warnings = append(warnings, warning)
+		}
+	}
+	switch f.Detail = "in use: " + fewOf(used); {
+	case pbx.CodeOf(err) == pbx.CodeDatabaseDamaged:
+		f.Detail = "not examined: the database is damaged, as reported above"
+	case err != nil:
+		f.Grade, f.Detail, f.Fix = node.Bad, "not examined: "+oneLine(err.Error()), remedy(err, "run doctor again")
+	case warnings != nil:
+		f.Grade, f.Detail, f.Fix = node.Warning, fewOf(warnings), "pbxportal pool set NAME --to NUMBER extends a pool, pbxportal pool add creates one"
+	}
+	return f
+}
+
+// examinePhones compares how phones are to reach Asterisk, by the organisation, with what Asterisk has.
+func (p *portal) examinePhones(ctx context.Context, ready bool) node.Finding {
+	f := node.Finding{Subject: "phones", Grade: node.Good}
+	if !ready {
+		f.Detail = "not examined: the database does not answer, or has no tables yet"
+		return f
+	}
+	settings, err := p.store.Settings(ctx, pbx.DefaultTenant)
+	transports := p.node.Transports(ctx)
+	phones, _ := settings.Organisation.Phones.Within(transports)
+	f.Detail = fmt.Sprintf("%s, port %d, codecs %s", phones.Transport, phones.ServerPort, phones.Codecs)
+	modules, unknown := p.control.Modules(ctx)
+	switch {
+	case err != nil:
+		f.Detail = "not examined: the database cannot be read, as reported above"
+	case len(transports) > 0 && !slices.ContainsFunc(transports, func(t pbx.Transport) bool { return t.Protocol == phones.Transport }):
+		f.Grade, f.Detail = node.Warning, fmt.Sprintf("phones are to use %s, and Asterisk has no such transport", phones.Transport)
+		f.Fix = "add one to pjsip.conf and restart Asterisk, or choose another: pbxportal organisation set --transport"
+	case phones.SRTP != pbx.SRTPOff && unknown == nil && !slices.Contains(modules, "res_srtp.so"):
+		f.Grade, f.Detail = node.Bad, "calls of phones are to be encrypted (SRTP), and Asterisk has not loaded res_srtp.so: they fail"
+		f.Fix = "load it in modules.conf and restart Asterisk, or run pbxportal organisation set --srtp off"
 	}
 	return f
 }

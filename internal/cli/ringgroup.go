@@ -68,7 +68,7 @@ type ringGroupAddCommand struct {
 
 // Help returns what the flags that are not given mean.
 func (*ringGroupAddCommand) Help() string {
-	return "Only --name and --members are required. The others default to the lowest free number from 600 to 699, strategy all, 20 seconds, --skip-busy and fallback hangup."
+	return "Only --name and --members are required. The others default to a number of a pool of features, strategy all, 20 seconds, --skip-busy and fallback hangup."
 }
 
 // Run creates the ring group.
@@ -124,11 +124,13 @@ func (c *ringGroupDeleteCommand) Run(ctx context.Context, a *app, p *portal) err
 // shownRingGroups returns how ring groups are printed.
 func shownRingGroups() shownKind {
 	return shownKind{
-		kind: pbx.KindRingGroup, json: httpapi.RingGroupJSON, list: httpapi.RingGroupsJSON, example: "--name Sales --members 1000,1001",
-		cells: func(i pbx.Item, names map[pbx.Ref]string) []cell {
+		kind: pbx.KindRingGroup,
+		json: func(i pbx.Item) (any, error) { return httpapi.RingGroupJSON(i), nil },
+		list: func(items []pbx.Item) (any, error) { return httpapi.RingGroupsJSON(items), nil }, example: "--name Sales --members 1000,1001",
+		cells: func(i pbx.Item, names map[pbx.Ref]string) ([]cell, error) {
 			g, ok := i.Body.(*pbx.RingGroup)
 			if !ok {
-				return nil
+				return nil, nil
 			}
 			members := make([]string, len(g.Members))
 			for n, m := range g.Members {
@@ -144,7 +146,7 @@ func shownRingGroups() shownKind {
 				{"Seconds", strconv.Itoa(g.Seconds), true},
 				{"Busy members", busy, false},
 				{"Fallback", destinationText(g.Fallback, names), true},
-			}
+			}, nil
 		},
 	}
 }

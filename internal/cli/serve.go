@@ -155,7 +155,7 @@ func (p *portal) serve(ctx context.Context, listener net.Listener) error {
 		return errors.Join(err, listener.Close())
 	}
 	handler, err := httpapi.New(httpapi.Config{
-		Live: watcher, Directory: p.directory, Apply: p.engine, Audit: p.trail, Keys: p.requests, Routing: p.routing, Health: p.health, Ready: p.ready, Log: p.log, Now: time.Now, Version: version(), Edge: p.edge(),
+		Live: watcher, Directory: p.directory, Apply: p.engine, Audit: p.trail, Keys: p.requests, Routing: p.routing, Asterisk: p.node.Transports, Health: p.health, Ready: p.ready, Log: p.log, Now: time.Now, Version: version(), Edge: p.edge(),
 		Web: pages, Auth: p.auth, Insecure: p.insecure, OIDC: provider,
 	})
 	if err != nil {

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strings"
@@ -12,10 +13,17 @@ import (
 // shownKind is how items of one kind are printed.
 type shownKind struct {
 	kind    pbx.ThingKind
-	json    func(pbx.Item) any
-	list    func([]pbx.Item) any
+	json    func(pbx.Item) (any, error)
+	list    func([]pbx.Item) (any, error)
 	example string // the flags of an addition
-	cells   func(i pbx.Item, names map[pbx.Ref]string) []cell
+	cells   func(i pbx.Item, names map[pbx.Ref]string) ([]cell, error)
+	changed string // what to do after a change; "": apply
+	deleted string // what a deletion means; "": the number is free
+}
+
+// next returns what to do after a change.
+func (k shownKind) next() string {
+	return cmp.Or(k.changed, "Not applied yet: run pbxportal apply to configure it in Asterisk.")
 }
 
 // cell is a field of an item as it is printed. Its label is the heading of a column, if lists have it.
@@ -40,7 +48,7 @@ func (a *app) addThing(ctx context.Context, p *portal, k shownKind, body pbx.Bod
 	if err != nil {
 		return err
 	}
-	return a.printThing(ctx, p, k, i, "Not applied yet: run pbxportal apply to configure it in Asterisk.")
+	return a.printThing(ctx, p, k, i, k.next())
 }
 
 // listThings prints the items of a kind whose name or number contains a text.
@@ -50,7 +58,7 @@ func (a *app) listThings(ctx context.Context, p *portal, k shownKind, text strin
 		return err
 	}
 	if a.json {
-		return a.printJSON(k.list(page.Items))
+		return a.printJSONOf(k.list(page.Items))
 	}
 	if len(page.Items) == 0 {
 		fmt.Fprintf(a.stdout, "No %ss. Create one: pbxportal %s add %s\n", words(k.kind), noun(k.kind), k.example)
@@ -62,8 +70,15 @@ func (a *app) listThings(ctx context.Context, p *portal, k shownKind, text strin
 	}
 	w := newTable(a.stdout)
 	for n, i := range page.Items {
-		headings, values := []string{"NUMBER", "NAME"}, []string{numberOf(i), oneLine(i.Name)}
-		for _, c := range k.cells(i, names) {
+		headings, values := []string{"NAME"}, []string{oneLine(i.Name)}
+		if !k.kind.IsSetting() {
+			headings, values = append([]string{"NUMBER"}, headings...), append([]string{numberOf(i)}, values...)
+		}
+		cells, err := k.cells(i, names)
+		if err != nil {
+			return err
+		}
+		for _, c := range cells {
 			if c.listed {
 				headings, values = append(headings, strings.ToUpper(c.label)), append(values, c.value)
 			}
@@ -95,7 +110,7 @@ func (a *app) setThing(ctx context.Context, p *portal, k shownKind, key string, 
 	if err != nil {
 		return err
 	}
-	next := "Not applied yet: run pbxportal apply."
+	next := cmp.Or(k.changed, "Not applied yet: run pbxportal apply.")
 	if i.Version == was.Version {
 		next = "Nothing changed."
 	}
@@ -112,24 +127,32 @@ func (a *app) deleteThing(ctx context.Context, p *portal, k shownKind, key strin
 		return err
 	}
 	if a.json {
-		return a.printJSON(k.json(i))
+		return a.printJSONOf(k.json(i))
 	}
-	fmt.Fprintf(a.stdout, "Deleted %s; number %s is free.\nIt works until the next apply: run pbxportal apply.\n", oneLine(i.Name), numberOf(i))
+	meaning := fmt.Sprintf("number %s is free.\nIt works until the next apply: run pbxportal apply.", numberOf(i))
+	fmt.Fprintf(a.stdout, "Deleted %s; %s\n", oneLine(i.Name), cmp.Or(k.deleted, meaning))
 	return nil
 }
 
 // printThing prints one item, and in text form a last line that says what to do next.
 func (a *app) printThing(ctx context.Context, p *portal, k shownKind, i pbx.Item, next string) error {
 	if a.json {
-		return a.printJSON(k.json(i))
+		return a.printJSONOf(k.json(i))
 	}
 	names, err := p.names(ctx)
 	if err != nil {
 		return err
 	}
 	w := newTable(a.stdout)
-	fmt.Fprintf(w, "Name\t%s\nNumber\t%s\n", oneLine(i.Name), numberOf(i))
-	for _, c := range k.cells(i, names) {
+	fmt.Fprintf(w, "Name\t%s\n", oneLine(i.Name))
+	if !k.kind.IsSetting() {
+		fmt.Fprintf(w, "Number\t%s\n", numberOf(i))
+	}
+	cells, err := k.cells(i, names)
+	if err != nil {
+		return err
+	}
+	for _, c := range cells {
 		fmt.Fprintf(w, "%s\t%s\n", c.label, c.value)
 	}
 	fmt.Fprintf(w, "ID\t%s\n", i.ID)
@@ -141,7 +164,7 @@ func (a *app) printThing(ctx context.Context, p *portal, k shownKind, i pbx.Item
 
 // item finds an item of a kind: by id, else by number, else by name, without regard to case, else without regard to accents as well.
 func (p *portal) item(ctx context.Context, kind pbx.ThingKind, key string) (pbx.Item, error) {
-	items, err := p.store.Items(ctx, pbx.DefaultTenant)
+	items, err := p.store.ItemsOf(ctx, pbx.DefaultTenant, kind)
 	if err != nil {
 		return pbx.Item{}, err
 	}
@@ -153,7 +176,7 @@ func (p *portal) item(ctx context.Context, kind pbx.ThingKind, key string) (pbx.
 	} {
 		var found []pbx.Item
 		for _, i := range items {
-			if i.Kind == kind && is(i) {
+			if is(i) {
 				found = append(found, i)
 			}
 		}
@@ -163,7 +186,7 @@ func (p *portal) item(ctx context.Context, kind pbx.ThingKind, key string) (pbx.
 		if len(found) > 1 {
 			return pbx.Item{}, &pbx.Error{
 				Kind: pbx.KindInvalid, Code: pbx.CodeInvalid,
-				Msg: fmt.Sprintf("%d %ss have a name like %q: give the number or the id, as pbxportal %s list shows them", len(found), words(kind), key, noun(kind)),
+				Msg: fmt.Sprintf("%d %ss have a name like %q: give the id, or the number, as pbxportal %s list shows them", len(found), words(kind), key, noun(kind)),
 			}
 		}
 	}

@@ -46,7 +46,7 @@ func TestUsersAndRingGroupsAreChangedByWhatIsGivenAlone(t *testing.T) {
 	}
 
 	s.must(t, "user", "set", "1001", "--ring-seconds", "40", "--when-unanswered", "4321", "--pickup-groups", "3,1", "--caller-name", "Desk")
-	for _, row := range []string{"Calls ring        40 seconds\n", "When busy         hangup (inherited)", "When unanswered   4321\n", "When unreachable  4321 (inherited)", "Pickup groups     1 3", "Shown name        Desk\n"} {
+	for _, row := range []string{"Calls ring        40 seconds\n", "When busy         hangup (default)", "When unanswered   4321\n", "When unreachable  4321\n", "Pickup groups     1 3", "Shown name        Desk\n"} {
 		if out := s.must(t, "user", "show", "1001"); !strings.Contains(out, row) {
 			t.Errorf("user show lacks %q\n%s", row, out)
 		}

@@ -27,17 +27,36 @@ type userCommands struct {
 type userAddCommand struct {
 	Name  string  `arg:"" help:"The person's name, as shown on other phones."`
 	Email *string `arg:"" optional:"" help:"The person's e-mail address. Default: none."`
+
+	Pool   *string `help:"The pool that the number is assigned from." placeholder:"POOL"`
+	Number *string `help:"A number of a pool of users." placeholder:"NUMBER"`
 }
 
 // Run creates the user.
 func (c *userAddCommand) Run(ctx context.Context, a *app, p *portal) error {
 	n := pbx.NewUser{Name: c.Name, EmailOptional: c.Email == nil}
 	set(&n.Email, c.Email)
-	u, err := p.directory.Create(ctx, pbx.DefaultTenant, n)
+	if c.Pool != nil {
+		pool, err := p.item(ctx, pbx.KindPool, *c.Pool)
+		if err != nil {
+			return err
+		}
+		n.Pool = pool.ID
+	}
+	if c.Number != nil {
+		var ok bool
+		if n.Number, ok = pbx.ParseNumber(*c.Number); !ok {
+			return usage(fmt.Errorf("--number must be a number of %d to %d", pbx.MinNumber, pbx.MaxNumber))
+		}
+	}
+	added, err := p.directory.Add(ctx, pbx.DefaultTenant, n)
 	if err != nil {
 		return err
 	}
-	return a.printUser(u, "Not applied yet: run pbxportal apply to configure it in Asterisk.")
+	if added.Warning != "" {
+		fmt.Fprintln(a.stderr, "warning:", added.Warning)
+	}
+	return a.printUser(added.User, "Not applied yet: run pbxportal apply to configure it in Asterisk.")
 }
 
 type userListCommand struct {
@@ -100,10 +119,7 @@ type userSetCommand struct {
 }
 
 // Help returns what is common to the flags of call settings.
-func (*userSetCommand) Help() string {
-	return "Settings of calls, empty to inherit one: --ring-seconds 5-120, --call-limit 1-10, --when-busy, --when-unanswered and --when-unreachable (hangup or a number), " +
-		"--caller-name, --caller-number, --pickup-groups 0-63, --record never|on_demand|always, --language, --dial-class."
-}
+func (*userSetCommand) Help() string { return callsHelp }
 
 // Run changes the user.
 func (c *userSetCommand) Run(ctx context.Context, a *app, p *portal) error {
@@ -166,7 +182,8 @@ func (a *app) changeUser(ctx context.Context, p *portal, key string, change func
 		return err
 	}
 	if a.json {
-		return a.printJSON(httpapi.UserJSON(u, p.engine.Calls()))
+		settings, err := p.routing.Settings(ctx, pbx.DefaultTenant)
+		return a.printJSONOf(httpapi.UserJSON(u, settings, p.engine.Calls()), err)
 	}
 	w := newTable(a.stdout)
 	fmt.Fprintf(w, "Name\t%s\nE-mail\t%s\nExtension\t%d\nState\t%s\nID\t%s\n", oneLine(u.Name), oneLine(u.Email), u.Extension.Number, stateOf(u), u.ID)

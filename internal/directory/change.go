@@ -35,7 +35,7 @@ func (d *Directory) Change(ctx context.Context, tenant pbx.TenantID, id pbx.User
 		if err == nil && now.Extension.Number != was.Extension.Number {
 			err = numberFree(ctx, tx, tenant, now.Extension.Number)
 		}
-		if err == nil && now.Calls != was.Calls {
+		if err == nil && (now.Calls != was.Calls || now.Extension.Number != was.Extension.Number) {
 			err = goOn(ctx, tx, now, was)
 		}
 		return now, err
@@ -81,19 +81,23 @@ func (d *Directory) change(ctx context.Context, tenant pbx.TenantID, id pbx.User
 
 // goOn returns the error if calls to a user would go on to something that does not exist, in a circle, or to more than they can come to.
 func goOn(ctx context.Context, tx *store.Tx, u, was pbx.User) error {
-	references := u.Calls.References()
-	err := pbx.CheckReferences(references, was.Calls.References(), func(to pbx.Ref) (bool, error) { return tx.Exists(ctx, u.TenantID, to) })
-	if err != nil || len(references) == 0 {
+	err := pbx.CheckReferences(u.Calls.References(), was.Calls.References(), func(to pbx.Ref) (bool, error) { return tx.Exists(ctx, u.TenantID, to) })
+	if err != nil {
 		return err
 	}
-	m := pbx.Model{}
-	if m.Items, err = tx.Items(ctx, u.TenantID); err != nil {
+	settings, err := tx.Settings(ctx, u.TenantID)
+	if err != nil {
 		return err
 	}
-	if m.Users, err = tx.UsersWithCalls(ctx, u.TenantID); err != nil {
+	references := settings.Levels().GoesOn(u)
+	if len(references) == 0 {
+		return nil
+	}
+	m, err := tx.CallModel(ctx, u.TenantID, settings)
+	if err != nil {
 		return err
 	}
-	m.Users = append(slices.DeleteFunc(m.Users, func(other pbx.User) bool { return other.ID == u.ID }), u)
+	m.Users = append(slices.DeleteFunc(slices.Clone(m.Users), func(other pbx.User) bool { return other.ID == u.ID }), u)
 	return callflow.Through(m, pbx.Ref{Kind: pbx.KindUser, ID: string(u.ID)}, references)
 }
 
@@ -106,9 +110,16 @@ func addressFree(ctx context.Context, tx *store.Tx, u pbx.User) error {
 	return err
 }
 
-// numberFree returns the error if a user, an item or the host has the number.
+// numberFree returns the error if a user, an item or the host has the number, or it is an emergency number.
 func numberFree(ctx context.Context, tx *store.Tx, tenant pbx.TenantID, n pbx.Number) error {
+	settings, err := tx.Settings(ctx, tenant)
+	if err != nil {
+		return err
+	}
 	number := strconv.Itoa(int(n))
+	if settings.Reserved(n) {
+		return pbx.NumberReserved("number", number)
+	}
 	has, taken, err := tx.Holder(ctx, tenant, number)
 	if err == nil && taken {
 		err = pbx.NumberTaken("number", number, has)

@@ -23,17 +23,30 @@ type createRequest struct {
 
 // result is the result of a createRequest.
 type result struct {
-	user pbx.User
-	err  error
+	Added
+
+	err error
 }
 
-// Create creates a user with the lowest free extension number and a new secret. Concurrent calls share a transaction (group commit).
-// Errors: KindInvalid for the input; KindConflict for an address in use (which consumes no number) and for an exhausted pool;
-// KindUnavailable for the database.
+// Added is a user who was created.
+type Added struct {
+	pbx.User
+	Warning string // a sentence if the pool of the number is nearly exhausted
+}
+
+// Create does what Add does, and returns the user alone.
 func (d *Directory) Create(ctx context.Context, tenant pbx.TenantID, n pbx.NewUser) (pbx.User, error) {
+	added, err := d.Add(ctx, tenant, n)
+	return added.User, err
+}
+
+// Add creates a user with a new secret, and with the number that is given or else one that the pool assigns. Concurrent calls share a transaction (group
+// commit). A number that waits for its cool-down can be given explicitly. Errors: KindInvalid for the input; KindConflict for an address in use (which
+// consumes no number), for a number that is taken, and for an exhausted pool; KindUnavailable for the database.
+func (d *Directory) Add(ctx context.Context, tenant pbx.TenantID, n pbx.NewUser) (Added, error) {
 	n, err := n.Clean()
 	if err != nil {
-		return pbx.User{}, err
+		return Added{}, err
 	}
 	if d.look != nil {
 		d.look(ctx)
@@ -42,9 +55,9 @@ func (d *Directory) Create(ctx context.Context, tenant pbx.TenantID, n pbx.NewUs
 	defer cancel()
 	c := &createRequest{actor: pbx.ActorOf(ctx), tenant: tenant, wanted: n, claim: store.ClaimOf(ctx), result: result{err: errAborted}}
 	if err = d.creates.do(waiting, c, func(batch []*createRequest) { d.createBatch(ctx, batch) }); err != nil {
-		return pbx.User{}, fmt.Errorf("cannot wait for other writers: %w", err)
+		return Added{}, fmt.Errorf("cannot wait for other writers: %w", err)
 	}
-	return c.user, c.err
+	return c.Added, c.err
 }
 
 // errAborted is the result of the other requests of a batch whose leader panicked.
@@ -81,14 +94,14 @@ func (d *Directory) createTogether(ctx context.Context, batch []*createRequest) 
 	var results []result // published after the commit
 	err := d.store.InTx(ctx, func(ctx context.Context, tx *store.Tx) error {
 		now := d.now().UTC().Truncate(time.Microsecond) // the precision of both databases
-		allocation, err := tx.Allocate(ctx, emails, pbx.FirstNumber, pbx.LastNumber, now.Add(-d.quarantine))
+		numbers := &numbers{directory: d, tx: tx, now: now, assigned: map[pbx.Number]bool{}}
+		addresses, err := numbers.begin(ctx, emails, batch[0])
 		if err != nil {
 			return err
 		}
 		results = make([]result, len(batch))
 		var added []store.NewUser
-		var withoutNumber []int
-		addresses := map[string]bool{} // of the users in added
+		given := map[string]bool{} // the addresses of the users in added
 		for i, c := range batch {
 			if c.claim != nil {
 				claimed, err := tx.Claimed(ctx, c.claim)
@@ -100,16 +113,20 @@ func (d *Directory) createTogether(ctx context.Context, batch []*createRequest) 
 					continue
 				}
 			}
-			address := allocation.Addresses[i]
-			switch {
-			case address.Taken || address.Key != "" && addresses[address.Key]:
+			address := addresses[i]
+			if address.Taken || address.Key != "" && given[address.Key] {
 				results[i].err = emailTaken(c.wanted.Email)
 				continue
-			case len(added) == len(allocation.Free):
-				withoutNumber = append(withoutNumber, i)
+			}
+			number, warning, err := numbers.next(ctx, c)
+			if pbx.KindOf(err) == pbx.KindConflict || pbx.KindOf(err) == pbx.KindInvalid {
+				results[i].err = err
 				continue
 			}
-			n, err := d.newUser(pbx.WithActor(ctx, c.actor), now, c, allocation.Free[len(added)])
+			if err != nil {
+				return err
+			}
+			n, err := d.newUser(pbx.WithActor(ctx, c.actor), now, c, number)
 			if err != nil {
 				return err
 			}
@@ -118,16 +135,12 @@ func (d *Directory) createTogether(ctx context.Context, batch []*createRequest) 
 					return err
 				}
 			}
-			addresses[address.Key], results[i].user, added = true, n.User, append(added, n)
+			given[address.Key], results[i].Added, added = true, Added{n.User, warning}, append(added, n)
 		}
-		if err := tx.InsertUsers(ctx, added...); err != nil || withoutNumber == nil {
+		if err := tx.InsertUsers(ctx, added...); err != nil {
 			return err
 		}
-		used, host, err := tx.InUse(ctx, pbx.FirstNumber, pbx.LastNumber)
-		for _, i := range withoutNumber {
-			results[i].err = d.exhausted(used, host)
-		}
-		return err
+		return numbers.end(ctx)
 	})
 	if err != nil {
 		return err
@@ -150,30 +163,6 @@ func (d *Directory) newUser(ctx context.Context, now time.Time, c *createRequest
 	event, facts, err := d.event(ctx, now, pbx.ActionUserCreate, u)
 	event.After = facts
 	return store.NewUser{User: u, Event: event}, err
-}
-
-// exhausted returns the error of a pool without a free number.
-func (d *Directory) exhausted(used, host int) error {
-	if host > 0 {
-		return &pbx.Error{
-			Kind: pbx.KindConflict, Code: pbx.CodePoolExhausted,
-			Msg: fmt.Sprintf("no extension number from %d to %d is free: %d of %d are in use by users and other objects, and Asterisk's own configuration has %d of the rest: "+
-				"see with pbxportal plan which they are and rename or remove some of them there, or delete a user who is no longer needed",
-				pbx.FirstNumber, pbx.LastNumber, used, pbx.PoolSize, host),
-		}
-	}
-	if used < pbx.PoolSize {
-		return &pbx.Error{
-			Kind: pbx.KindConflict, Code: pbx.CodePoolExhausted,
-			Msg: fmt.Sprintf("no extension number from %d to %d is free: %d of %d are in use, and the rest was released less than %s ago and is "+
-				"reserved (NUMBER_QUARANTINE): wait, or shorten that time", pbx.FirstNumber, pbx.LastNumber, used, pbx.PoolSize, d.quarantine),
-		}
-	}
-	return &pbx.Error{
-		Kind: pbx.KindConflict, Code: pbx.CodePoolExhausted,
-		Msg: fmt.Sprintf("all extension numbers %d–%d are in use (%d of %d): delete a user who is no longer needed, and create this one again",
-			pbx.FirstNumber, pbx.LastNumber, used, pbx.PoolSize),
-	}
 }
 
 func emailTaken(email string) error {

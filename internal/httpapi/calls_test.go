@@ -57,7 +57,7 @@ func TestCallSettingsArePatchedFieldByFieldAndNullInheritsThem(t *testing.T) {
 		}
 		for patch, field := range map[string]string{
 			`{"ring_seconds":4}`:                       "calls.ring_seconds",
-			`{"call_limit":0}`:                         "calls.call_limit",
+			`{"call_limit":11}`:                        "calls.call_limit",
 			`{"call_limit":"2"}`:                       "calls.call_limit",
 			`{"pickup_groups":[64]}`:                   "calls.pickup_groups",
 			`{"pickup_groups":[1,1]}`:                  "calls.pickup_groups",

@@ -18,9 +18,9 @@ func RootUserJSON(u pbx.User) json.RawMessage { return appendUserWith(nil, u, tr
 // RootUsersJSON returns a list of users, each as RootUserJSON does.
 func RootUsersJSON(p directory.Page) json.RawMessage { return appendUserListWith(nil, p, true) }
 
-// UserJSON returns a user without the secret. installation are the call settings of the installation.
-func UserJSON(u pbx.User, installation pbx.CallSettings) openapi.UserV1 {
-	return newUserV1(u, installation)
+// UserJSON returns a user without the secret. settings are those of the tenant, installation the call settings of the installation.
+func UserJSON(u pbx.User, settings pbx.Settings, installation pbx.CallSettings) openapi.UserV1 {
+	return newUserV1(u, settings, installation)
 }
 
 // UserWithSecretJSON returns a user with the secret.

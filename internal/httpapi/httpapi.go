@@ -27,7 +27,7 @@ import (
 	"github.com/synergycall/pbxportal/internal/routing"
 )
 
-// Config holds the dependencies of the API. All fields are required except Files, Live, Web, Edge, OIDC, Insecure and Version.
+// Config holds the dependencies of the API. All fields are required except Asterisk, Files, Live, Web, Edge, OIDC, Insecure and Version.
 type Config struct {
 	Auth      *auth.Auth
 	Directory *directory.Directory
@@ -35,6 +35,7 @@ type Config struct {
 	Audit     *audit.Trail
 	Keys      *idempotency.Keys
 	Routing   *routing.Routing
+	Asterisk  func(context.Context) []pbx.Transport // the transports of Asterisk, none if it does not answer; nil: none
 	Health    func(context.Context) pbx.Health
 	Ready     func(context.Context) (time.Time, error) // checks the database, for /readyz: when, and why it cannot be used
 	Files     func(context.Context) pbx.Standing       // the state of the files, for /health and /metrics; nil: as reported by the engine
@@ -68,6 +69,7 @@ type api struct {
 	trail     *audit.Trail
 	keys      *idempotency.Keys
 	routing   *routing.Routing
+	asterisk  func(context.Context) []pbx.Transport // may be nil
 	health    func(context.Context) pbx.Health
 	ready     func(context.Context) (time.Time, error)
 	files     func(context.Context) pbx.Standing
@@ -112,7 +114,7 @@ func newAPI(c Config, contract *openapi3.T) (_ *API, err error) {
 		c.Live = live.New(live.Config{Now: c.Now, Log: c.Log})
 	}
 	a := &api{
-		auth: c.Auth, directory: c.Directory, engine: c.Apply, trail: c.Audit, keys: c.Keys, routing: c.Routing, health: c.Health, ready: c.Ready, files: c.Files, live: c.Live, log: c.Log, now: c.Now, version: c.Version,
+		auth: c.Auth, directory: c.Directory, engine: c.Apply, trail: c.Audit, keys: c.Keys, routing: c.Routing, asterisk: c.Asterisk, health: c.Health, ready: c.Ready, files: c.Files, live: c.Live, log: c.Log, now: c.Now, version: c.Version,
 		metrics: newMetrics(c.Version), plans: newPlans(c.Now, c.Apply.QuickPlan), livePlans: newPlans(c.Now, c.Apply.Plan),
 	}
 	if a.edge, err = newEdge(c.Edge, c.Now); err != nil {

@@ -30,6 +30,7 @@ type metrics struct {
 	results     *prometheus.CounterVec
 	applyTime   prometheus.Histogram
 	extensions  prometheus.Gauge
+	capacity    prometheus.Gauge
 	filesAhead  prometheus.Gauge
 	drift       prometheus.Gauge
 	revision    prometheus.Gauge
@@ -94,14 +95,13 @@ func newMetrics(version string) *metrics {
 	} {
 		m.results.WithLabelValues(string(result))
 	}
-	pool := prometheus.NewGauge(prometheus.GaugeOpts{Name: "pbxportal_extensions_capacity", Help: "Extension numbers in the pool."})
-	pool.Set(float64(pbx.PoolSize))
+	m.capacity = prometheus.NewGauge(prometheus.GaugeOpts{Name: "pbxportal_extensions_capacity", Help: "Extension numbers in the pools of users; NaN if they cannot be read."})
 	build := prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "pbxportal_build_info", Help: "Always 1; the version is in the label.", ConstLabels: prometheus.Labels{"version": version},
 	})
 	build.Set(1)
 	registry := prometheus.NewRegistry()
-	registry.MustRegister(m.requests, m.duration, m.refused, m.applies, m.results, m.applyTime, m.extensions, m.filesAhead, m.drift, m.revision, m.registered, m.calls, m.connected, pool, build,
+	registry.MustRegister(m.requests, m.duration, m.refused, m.applies, m.results, m.applyTime, m.extensions, m.filesAhead, m.drift, m.revision, m.registered, m.calls, m.connected, m.capacity, build,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	m.handler = promhttp.HandlerFor(registry, promhttp.HandlerOpts{})
 	return m
@@ -172,6 +172,15 @@ func (a *api) serveMetrics(w http.ResponseWriter, r *http.Request) {
 		a.metrics.extensions.Set(math.NaN())
 	} else {
 		a.metrics.extensions.Set(float64(len(page.Users)))
+	}
+	capacity := 0
+	settings, err := a.routing.Settings(ctx, pbx.DefaultTenant)
+	for _, p := range settings.PoolsFor(pbx.ForUsers) {
+		capacity += p.Size()
+	}
+	a.metrics.capacity.Set(float64(capacity))
+	if err != nil {
+		a.metrics.capacity.Set(math.NaN())
 	}
 	a.metrics.looked(a.files(ctx))
 	a.metrics.lives(a.live.Counts())

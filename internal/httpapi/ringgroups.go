@@ -81,7 +81,7 @@ func toRingGroup(i pbx.Item) openapi.RingGroup {
 	}
 }
 
-func fromRingGroup(g openapi.RingGroup) (string, pbx.Body) {
+func fromRingGroup(g openapi.RingGroup) (string, pbx.Body, error) {
 	members := make([]pbx.UserID, len(g.Members))
 	for n, m := range g.Members {
 		members[n] = pbx.UserID(m)
@@ -89,7 +89,7 @@ func fromRingGroup(g openapi.RingGroup) (string, pbx.Body) {
 	return g.Name, &pbx.RingGroup{
 		Number: g.Number, Strategy: pbx.RingStrategy(g.Strategy), Members: members, Seconds: g.Seconds, SkipBusy: g.SkipBusy,
 		Fallback: pbx.Destination{Kind: pbx.ThingKind(g.Fallback.Kind), ID: value(g.Fallback.ID)},
-	}
+	}, nil
 }
 
 // RingGroupJSON returns a ring group in the form of the contract.

@@ -16,13 +16,14 @@ type kindOf[T any] struct {
 	kind pbx.ThingKind
 	path string // of the list
 	to   func(pbx.Item) T
-	from func(T) (name string, body pbx.Body)
+	from func(T) (name string, body pbx.Body, err error)
 }
 
 // createdThings has, of the operations that create an item, the response with the item of an id as it is now: a new kind adds its row here.
 func (a *api) createdThings() map[string]func(context.Context, string) (func(http.ResponseWriter) error, error) {
 	return map[string]func(context.Context, string) (func(http.ResponseWriter) error, error){
 		"createRingGroup": a.createdRingGroup,
+		"createPool":      a.createdPool,
 	}
 }
 
@@ -90,7 +91,10 @@ func listThings[T any](ctx context.Context, a *api, k kindOf[T], l listOf, match
 }
 
 func createThing[T any](ctx context.Context, a *api, k kindOf[T], t T) (served[T], error) {
-	name, body := k.from(t)
+	name, body, err := k.from(t)
+	if err != nil {
+		return served[T]{}, err
+	}
 	i, err := a.routing.Create(ctx, pbx.DefaultTenant, name, body)
 	if err != nil {
 		return served[T]{}, err
@@ -111,7 +115,7 @@ func updateThing[T any](ctx context.Context, a *api, k kindOf[T], id string, ifM
 	i, err := a.routing.Change(ctx, pbx.DefaultTenant, k.kind, pbx.ThingID(id), versionOf(ifMatch), func(i *pbx.Item) error {
 		to, err := patched(k.to(*i), patch)
 		if err == nil {
-			i.Name, i.Body = k.from(to)
+			i.Name, i.Body, err = k.from(to)
 		}
 		return err
 	})

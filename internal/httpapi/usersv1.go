@@ -53,11 +53,18 @@ func (a *api) ListUsersV1(ctx context.Context, r openapi.ListUsersV1RequestObjec
 
 // CreateUserV1 adds a user.
 func (a *api) CreateUserV1(ctx context.Context, r openapi.CreateUserV1RequestObject) (openapi.CreateUserV1ResponseObject, error) {
-	u, err := a.directory.Create(ctx, pbx.DefaultTenant, pbx.NewUser{Name: r.Body.Name, Email: value(r.Body.Email), EmailOptional: true})
+	number, _ := pbx.ParseNumber(value(r.Body.Number)) // the contract has checked its form
+	added, err := a.directory.Add(ctx, pbx.DefaultTenant, pbx.NewUser{
+		Name: r.Body.Name, Email: value(r.Body.Email), EmailOptional: true, Pool: pbx.ThingID(value(r.Body.Pool)), Number: number,
+	})
 	if err != nil {
 		return nil, err
 	}
-	return newCreatedUserV1(ctx, u), nil
+	created := newCreatedUserV1(ctx, added.User)
+	if added.Warning != "" {
+		created.Body.Warnings = &[]string{added.Warning}
+	}
+	return created, nil
 }
 
 // createdUserV1 returns the response to the creation of a user as it is now.
@@ -82,13 +89,14 @@ func (a *api) GetUserV1(ctx context.Context, r openapi.GetUserV1RequestObject) (
 	if has(r.Params.IfNoneMatch, u.Version) {
 		return notModified(u.Version), nil
 	}
-	return openapi.GetUserV1200JSONResponse{Body: newUserV1(u, a.engine.Calls()), Headers: openapi.GetUserV1200ResponseHeaders{ETag: versionTag(u.Version)}}, nil
+	v, err := a.userV1(ctx, u)
+	return openapi.GetUserV1200JSONResponse{Body: v, Headers: openapi.GetUserV1200ResponseHeaders{ETag: versionTag(u.Version)}}, err
 }
 
 // UpdateUserV1 changes the fields of a user that a merge patch names.
 func (a *api) UpdateUserV1(ctx context.Context, r openapi.UpdateUserV1RequestObject) (openapi.UpdateUserV1ResponseObject, error) {
 	u, err := a.directory.Change(ctx, pbx.DefaultTenant, pbx.UserID(r.UserID), versionOf(r.Params.IfMatch), func(u *pbx.User) error {
-		to, err := patched(newUserV1(*u, a.engine.Calls()), *cmp.Or(r.JSONBody, r.ApplicationMergePatchPlusJSONBody))
+		to, err := patched(newUserV1(*u, pbx.Settings{}, pbx.CallSettings{}), *cmp.Or(r.JSONBody, r.ApplicationMergePatchPlusJSONBody))
 		if err != nil {
 			return err
 		}
@@ -100,7 +108,8 @@ func (a *api) UpdateUserV1(ctx context.Context, r openapi.UpdateUserV1RequestObj
 	if err != nil {
 		return nil, err
 	}
-	return openapi.UpdateUserV1200JSONResponse{Body: newUserV1(u, a.engine.Calls()), Headers: openapi.UpdateUserV1200ResponseHeaders{ETag: versionTag(u.Version)}}, nil
+	v, err := a.userV1(ctx, u)
+	return openapi.UpdateUserV1200JSONResponse{Body: v, Headers: openapi.UpdateUserV1200ResponseHeaders{ETag: versionTag(u.Version)}}, err
 }
 
 // DeleteUserV1 removes a user.

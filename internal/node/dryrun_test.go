@@ -64,6 +64,12 @@ func (d *dryRuns) model() pbx.Model {
 			m.Users[i].Calls = d.calls(m, groups)
 		}
 	}
+	if d.rnd.IntN(2) == 0 {
+		m.Levels.Organisation = d.calls(m, groups)
+	}
+	if d.rnd.IntN(2) == 0 {
+		m.Levels.Pools = []pbx.PoolLevel{{First: 1000, Last: 10_001, Calls: d.calls(m, groups)}, {First: 10, Last: 100, Calls: d.calls(m, groups)}}
+	}
 	for i := range groups {
 		g := &pbx.RingGroup{
 			Number: fmt.Sprint(600 + i), Strategy: pbx.RingStrategies()[d.rnd.IntN(3)], Seconds: 5 + d.rnd.IntN(116), SkipBusy: d.rnd.IntN(2) == 0,
@@ -89,7 +95,7 @@ func (d *dryRuns) calls(m pbx.Model, groups int) (c pbx.CallSettings) {
 		c.RingSeconds = 5 + d.rnd.IntN(116)
 	}
 	if d.rnd.IntN(2) == 0 {
-		c.CallLimit = 1 + d.rnd.IntN(3)
+		c.CallLimit = []pbx.CallLimit{pbx.NoCallLimit, 1, 2, 3}[d.rnd.IntN(4)]
 	}
 	for _, to := range []*pbx.Destination{&c.WhenBusy, &c.WhenUnanswered, &c.WhenUnreachable} {
 		switch d.rnd.IntN(8) {

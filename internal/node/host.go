@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/synergycall/pbxportal/internal/pbx"
 	"github.com/synergycall/pbxportal/internal/regular"
@@ -326,6 +327,20 @@ func (h *hostReader) extensions() (all []pbx.HostObject) {
 			seen[name{s.name, e.name}] = true
 			all = append(all, pbx.HostObject{Kind: pbx.KindExtension, Number: number, Context: s.name, File: e.file, Line: e.line})
 		}
+	}
+	return all
+}
+
+// transportPatience is how long Transports waits for Asterisk.
+const transportPatience = 500 * time.Millisecond
+
+// Transports returns the SIP transports of Asterisk, none if it does not answer at once.
+func (l *Local) Transports(ctx context.Context) (all []pbx.Transport) {
+	ctx, cancel := context.WithTimeout(ctx, transportPatience)
+	defer cancel()
+	list, _ := l.looks.TransportList(ctx) // doctor reports the error
+	for _, t := range list {
+		all = append(all, pbx.Transport{Name: t.ID, Protocol: t.Protocol, Address: t.Address})
 	}
 	return all
 }

@@ -13,7 +13,7 @@ import (
 // inherited is stored.
 type CallSettings struct {
 	RingSeconds     int          `json:"ring_seconds,omitempty"`    // how long a call to the user rings: 5–120
-	CallLimit       int          `json:"call_limit,omitempty"`      // how many calls to the user there can be at once: 1–10; another caller gets WhenBusy
+	CallLimit       CallLimit    `json:"call_limit,omitempty"`      // another caller gets WhenBusy
 	WhenBusy        Destination  `json:"when_busy,omitzero"`        // where calls go on to when the phone is busy, or the limit is reached
 	WhenUnanswered  Destination  `json:"when_unanswered,omitzero"`  // when the user does not answer
 	WhenUnreachable Destination  `json:"when_unreachable,omitzero"` // when no phone is registered, or the user is disabled
@@ -23,6 +23,26 @@ type CallSettings struct {
 	Record          RecordPolicy `json:"record,omitempty"`          // has no effect yet
 	Language        string       `json:"language,omitempty"`        // of the prompts that Asterisk plays to the user: xx or xx_YY
 	DialClass       string       `json:"dial_class,omitempty"`      // has no effect yet
+}
+
+// CallLimit is how many calls to a user there can be at once: 1–10, or NoCallLimit.
+type CallLimit int
+
+// NoCallLimit lifts a limit that would be inherited.
+const NoCallLimit CallLimit = -1
+
+// MarshalJSON encodes the number of calls, NoCallLimit as 0.
+func (l CallLimit) MarshalJSON() ([]byte, error) {
+	return strconv.AppendInt(nil, int64(max(l, 0)), 10), nil
+}
+
+// UnmarshalJSON decodes a number of calls, 0 as NoCallLimit.
+func (l *CallLimit) UnmarshalJSON(text []byte) error {
+	n, err := strconv.Atoi(string(text))
+	if *l = CallLimit(n); n == 0 {
+		*l = NoCallLimit
+	}
+	return err
 }
 
 // RecordPolicy is which calls of a user are recorded.
@@ -92,8 +112,19 @@ func (g *PickupGroups) UnmarshalJSON(text []byte) error {
 
 // Within returns the settings that apply to a user with the settings c: of each field its own value or, if there is none, that of the nearest level that has
 // one. The levels above are given from the nearest to the farthest, which is the installation. A call to a user who cannot be reached goes on to where one
-// goes that the user does not answer, if only that is set; by default all calls end.
+// goes that the user does not answer, if only that is set; by default all calls end. The CallLimit is 0 if there is none.
 func (c CallSettings) Within(levels ...CallSettings) CallSettings {
+	c = c.over(levels...)
+	end := Destination{Kind: Hangup}
+	c.RingSeconds = cmp.Or(c.RingSeconds, DefaultRingTimeout)
+	c.WhenUnreachable = cmp.Or(c.WhenUnreachable, c.WhenUnanswered, end)
+	c.WhenBusy, c.WhenUnanswered = cmp.Or(c.WhenBusy, end), cmp.Or(c.WhenUnanswered, end)
+	c.Record, c.CallLimit = cmp.Or(c.Record, RecordNever), max(c.CallLimit, 0)
+	return c
+}
+
+// over returns what Within does, without defaults.
+func (c CallSettings) over(levels ...CallSettings) CallSettings {
 	for _, l := range levels {
 		c.RingSeconds = cmp.Or(c.RingSeconds, l.RingSeconds)
 		c.CallLimit = cmp.Or(c.CallLimit, l.CallLimit)
@@ -107,18 +138,6 @@ func (c CallSettings) Within(levels ...CallSettings) CallSettings {
 		c.Language = cmp.Or(c.Language, l.Language)
 		c.DialClass = cmp.Or(c.DialClass, l.DialClass)
 	}
-	end := Destination{Kind: Hangup}
-	c.RingSeconds = cmp.Or(c.RingSeconds, DefaultRingTimeout)
-	c.WhenUnreachable = cmp.Or(c.WhenUnreachable, c.WhenUnanswered, end)
-	c.WhenBusy, c.WhenUnanswered = cmp.Or(c.WhenBusy, end), cmp.Or(c.WhenUnanswered, end)
-	c.Record = cmp.Or(c.Record, RecordNever)
-	return c
-}
-
-// EffectiveCalls returns the call settings that apply to a user, as Within does, with the name and the number that other phones show.
-func (u User) EffectiveCalls(levels ...CallSettings) CallSettings {
-	c := u.Calls.Within(levels...)
-	c.CallerName, c.CallerNumber = cmp.Or(c.CallerName, u.Name), cmp.Or(c.CallerNumber, strconv.Itoa(int(u.Extension.Number)))
 	return c
 }
 
@@ -135,7 +154,9 @@ func (c *CallSettings) clean(was CallSettings) (wrong []FieldError) {
 		}
 	}
 	between("ring_seconds", c.RingSeconds, was.RingSeconds, MinUserRingSeconds, MaxUserRingSeconds)
-	between("call_limit", c.CallLimit, was.CallLimit, 1, MaxCallLimit)
+	if c.CallLimit != NoCallLimit {
+		between("call_limit", int(c.CallLimit), int(was.CallLimit), 1, MaxCallLimit)
+	}
 	for _, d := range c.destinations() {
 		if d.to.Kind != "" || d.to.ID != "" {
 			wrong = append(wrong, d.to.clean("calls."+d.field))

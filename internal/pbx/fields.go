@@ -85,7 +85,7 @@ func userReferences(field string, users []UserID) []Reference {
 func numberFault(field, number string) FieldError {
 	_, ok := ParseNumber(number)
 	switch {
-	case isEmergency(number):
+	case (&Organisation{}).reserved(number):
 		return FieldError{Field: field, Code: FieldTaken, Message: "is an emergency number somewhere: choose another one"}
 	case number == "" || ok:
 		return FieldError{}
@@ -94,9 +94,4 @@ func numberFault(field, number string) FieldError {
 		Field: field, Code: FieldMalformed, Message: "must be a number of " + strconv.Itoa(int(MinNumber)) + " to " + strconv.Itoa(int(MaxNumber)) +
 			" without leading zeros, or left out for the lowest free one",
 	}
-}
-
-// isEmergency reports whether a number is an emergency number in a country, which telephones dial as it is.
-func isEmergency(number string) bool {
-	return slices.Contains([]string{"110", "112", "911", "9911", "999", "000"}, number)
 }

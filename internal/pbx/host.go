@@ -27,11 +27,6 @@ type HostObject struct {
 // Taken reports whether new users must not get the number: any PJSIP object has it, or an extension of the portal's own context.
 func (o HostObject) Taken() bool { return o.Kind != KindExtension || o.Context == Context }
 
-// InPool reports whether the number is in the pool of users, or in that of a kind of items.
-func (o HostObject) InPool() bool {
-	return o.Number.InPool() || slices.ContainsFunc(kindsOfThings(), func(k kindOfThing) bool { return o.Number >= k.first && o.Number <= k.last })
-}
-
 // Clashes reports whether Asterisk cannot load the object together with those of a user with the same number.
 func (o HostObject) Clashes() bool {
 	switch o.Kind {

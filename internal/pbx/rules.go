@@ -28,6 +28,9 @@ type NewUser struct {
 	Name          string
 	Email         string
 	EmailOptional bool // the user may be without an e-mail address
+
+	Pool   ThingID // that the number is assigned from; "": the default one
+	Number Number  // of a pool of users; 0: one is assigned
 }
 
 // Clean returns the user with normalized texts, or an Error of KindInvalid that names every invalid field.
@@ -37,7 +40,14 @@ func (n NewUser) Clean() (NewUser, error) {
 	if n.EmailOptional && n.Email == "" {
 		email = FieldError{}
 	}
-	return n, Invalid(faults(nameFault(n.Name), email)...)
+	fields := []FieldError{nameFault(n.Name), email}
+	if n.Number != 0 {
+		fields = append(fields, numberFault("number", strconv.Itoa(int(n.Number))))
+	}
+	if n.Number != 0 && n.Pool != "" {
+		fields = append(fields, FieldError{Field: "pool", Code: FieldUnknown, Message: "must be left out if a number is given: the number decides the pool"})
+	}
+	return n, Invalid(faults(fields...)...)
 }
 
 // CleanChange returns the user with normalized texts, or an Error of KindInvalid that names every field that differs from was and is invalid.

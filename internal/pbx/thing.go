@@ -129,6 +129,11 @@ func NumberTaken(field, number string, by Holder) *Error {
 	}
 }
 
+// NumberReserved returns the error of a field whose number is an emergency number.
+func NumberReserved(field, number string) error {
+	return Invalid(FieldError{Field: field, Code: FieldTaken, Message: number + " is an emergency number in the country of the organisation: choose another one"})
+}
+
 // UseText returns uses as a text says them, the first ones of many: `ring group "Sales" (members), and 2 more`.
 func UseText(uses []Use) string {
 	const most = 5
@@ -178,27 +183,39 @@ const Hangup ThingKind = "hangup"
 
 // kindOfThing is a kind of item.
 type kindOfThing struct {
-	kind        ThingKind
-	prefix      string // of its key in the generated files
-	first, last Number // the pool of its numbers, both ends included
-	empty       func() Body
+	kind   ThingKind
+	prefix string // of its key in the generated files; "" if calls do not lead to it: its items are settings
+	empty  func() Body
 }
 
 // kindsOfThings returns the table of kinds: a new kind adds its row here.
 func kindsOfThings() []kindOfThing {
 	return []kindOfThing{
-		{KindRingGroup, "g", 600, 699, func() Body { return &RingGroup{} }},
+		{KindRingGroup, "g", func() Body { return &RingGroup{} }},
+		{KindOrganisation, "", func() Body { return &Organisation{} }},
+		{KindPool, "", func() Body { return &Pool{} }},
 	}
 }
 
-// Kinds returns the kinds of items.
-func Kinds() []ThingKind {
-	var all []ThingKind
+// Kinds returns the kinds of items that calls lead to, which are in the generated files.
+func Kinds() []ThingKind { return kindsWhere(func(k kindOfThing) bool { return k.prefix != "" }) }
+
+// SettingKinds returns the kinds of items that are settings.
+func SettingKinds() []ThingKind {
+	return kindsWhere(func(k kindOfThing) bool { return k.prefix == "" })
+}
+
+func kindsWhere(is func(kindOfThing) bool) (all []ThingKind) {
 	for _, k := range kindsOfThings() {
-		all = append(all, k.kind)
+		if is(k) {
+			all = append(all, k.kind)
+		}
 	}
 	return all
 }
+
+// IsSetting reports whether items of the kind are settings: calls do not lead to them.
+func (k ThingKind) IsSetting() bool { return slices.Contains(SettingKinds(), k) }
 
 // NewBody returns an empty body of a kind, nil for an unknown kind.
 func NewBody(kind ThingKind) Body {
@@ -206,12 +223,6 @@ func NewBody(kind ThingKind) Body {
 		return k.empty()
 	}
 	return nil
-}
-
-// PoolOf returns the first and the last number that an item of a kind gets.
-func PoolOf(kind ThingKind) (first, last Number) {
-	k := kindRow(kind)
-	return k.first, k.last
 }
 
 // kindRow returns the row of a kind, the zero row for an unknown one.
@@ -226,8 +237,10 @@ func kindRow(kind ThingKind) kindOfThing {
 
 // Model is everything that is configured, as read from the database at one time.
 type Model struct {
-	Users []User // ordered by number
-	Items []Item // ordered by kind and Short
+	Users  []User // ordered by number
+	Items  []Item // that calls lead to, ordered by kind and Short
+	Levels Levels // what users inherit
+	Phones PhoneNetwork
 }
 
 // CompareItems orders items by kind and Short.

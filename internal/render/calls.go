@@ -3,6 +3,7 @@ package render
 import (
 	"cmp"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -23,11 +24,10 @@ type userCalls struct {
 	pickup, language         string
 }
 
-// userCalls returns what the files have of call settings.
-func (o Options) userCalls(own pbx.CallSettings, r references) (c userCalls, err error) {
-	s := own.Within(pbx.Installation(o.ring()))
+// userCalls returns what the files have of the call settings that apply to a user.
+func (o Options) userCalls(s pbx.CallSettings, r references) (c userCalls, err error) {
 	c = userCalls{
-		dialling: dialling{seconds: s.RingSeconds, limit: s.CallLimit}, callerName: s.CallerName, callerNumber: s.CallerNumber, language: s.Language,
+		dialling: dialling{seconds: s.RingSeconds, limit: int(s.CallLimit)}, callerName: s.CallerName, callerNumber: s.CallerNumber, language: s.Language,
 		pickup: strings.Trim(strings.ReplaceAll(fmt.Sprint(s.PickupGroups.Numbers()), " ", ","), "[]"),
 	}
 	c.busy, err = r.destinationOr(s.WhenBusy, causeBusy)
@@ -40,15 +40,21 @@ func (o Options) userCalls(own pbx.CallSettings, r references) (c userCalls, err
 	return c, err
 }
 
-// callsIn returns what the files have of the call settings of users: of those without settings of their own, and of the others by id.
-func (o Options) callsIn(users []pbx.User, r references) (usual userCalls, own map[pbx.UserID]userCalls, err error) {
-	usual, err = o.userCalls(pbx.CallSettings{}, r)
-	for i := range users {
-		u := &users[i]
-		if u.Calls == (pbx.CallSettings{}) || err != nil {
+// callsIn returns what the files have of the call settings of users: of those to whom the settings of the organisation apply, and of the others by id.
+func (o Options) callsIn(m pbx.Model, r references) (usual userCalls, own map[pbx.UserID]userCalls, err error) {
+	installation := pbx.Installation(o.ring())
+	usual, err = o.userCalls(m.Levels.Of(pbx.User{}, installation), r)
+	var targets []pbx.Ref // users who do not inherit that calls go on to themselves
+	for _, to := range m.Levels.References() {
+		targets = append(targets, to.To)
+	}
+	for i := range m.Users {
+		u := &m.Users[i]
+		inherits := u.Calls == (pbx.CallSettings{}) && m.Levels.PoolOf(u.Extension.Number) < 0 && !slices.Contains(targets, pbx.Ref{Kind: pbx.KindUser, ID: string(u.ID)})
+		if inherits || err != nil {
 			continue
 		}
-		c, wrong := o.userCalls(u.Calls, r)
+		c, wrong := o.userCalls(m.Levels.Of(*u, installation), r)
 		if wrong != nil {
 			err = refused(fmt.Sprintf("the call settings of user %d cannot be written for Asterisk: %v. Correct them", u.Extension.Number, wrong))
 		}
@@ -58,6 +64,18 @@ func (o Options) callsIn(users []pbx.User, r references) (usual userCalls, own m
 		own[u.ID] = c
 	}
 	return usual, own, err
+}
+
+// mediaOptions returns the settings of an endpoint that encrypt its media.
+func (o Options) mediaOptions() []setting {
+	switch o.phones.SRTP {
+	case pbx.SRTPOffered:
+		return []setting{{"media_encryption", "sdes"}, {"media_encryption_optimistic", "yes"}}
+	case pbx.SRTPRequired:
+		return []setting{{"media_encryption", "sdes"}}
+	case pbx.SRTPOff:
+	}
+	return nil
 }
 
 // callOptions returns the settings of an endpoint that follow from call settings, which most users have none of.
@@ -162,7 +180,7 @@ func (d dialling) differing(other dialling) (names []string) {
 
 // settings returns the call settings that have the same effect on calls to the user.
 func (d dialling) settings(r originals) pbx.CallSettings {
-	c := pbx.CallSettings{RingSeconds: d.seconds, CallLimit: d.limit}
+	c := pbx.CallSettings{RingSeconds: d.seconds, CallLimit: pbx.CallLimit(d.limit)}
 	if usual := usualDialling(d.seconds); d.busy != usual.busy {
 		c.WhenBusy = r.destination(d.busy)
 	}

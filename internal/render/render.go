@@ -38,6 +38,7 @@ type Rendered struct {
 // Next returns the files of a model. It reuses the pieces of things that are the same as in before. Without items, further phones, and call settings
 // that the dialplan depends on, the files are those of users: two, without the library.
 func (o Options) Next(before Rendered, m pbx.Model) (Rendered, error) {
+	o.phones = pbx.PhoneNetwork{Codecs: m.Phones.Codecs, SRTP: m.Phones.SRTP}
 	if before.options != o || before.Files == nil {
 		before = Rendered{}
 	}
@@ -50,14 +51,20 @@ func (o Options) Next(before Rendered, m pbx.Model) (Rendered, error) {
 	if err != nil {
 		return Rendered{}, err
 	}
-	usual, own, err := o.callsIn(m.Users, r)
+	usual, own, err := o.callsIn(m, r)
 	if err != nil {
 		return Rendered{}, err
 	}
 	asObjects, withLimits := len(all) > 0 || slices.ContainsFunc(m.Users, func(u pbx.User) bool { return len(u.Devices) > 0 }), false
-	for _, c := range own {
-		asObjects = asObjects || c.dialling != usual.dialling
+	need := func(c userCalls) {
+		asObjects = asObjects || c.dialling != usualDialling(usual.seconds)
 		withLimits = withLimits || c.limit > 0
+	}
+	for _, c := range own {
+		need(c)
+	}
+	if len(own) < len(m.Users) {
+		need(usual)
 	}
 	now := Rendered{options: o, users: o.users(room, asObjects, usual, own).next(before.users, m.Users), items: items().next(before.items, all)}
 	if now.users.same && now.items.same {

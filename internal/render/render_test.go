@@ -682,3 +682,45 @@ func TestOtherDigestAlgorithmsAreNotReportedAsANewSecret(t *testing.T) {
 		}
 	}
 }
+
+func TestTheFilesFollowTheSettingsOfTheOrganisationAndThePools(t *testing.T) {
+	t.Parallel()
+	users := []pbx.User{user(1000, "Anna", "a"), user(2000, "Ben", "b")}
+	write := func(before render.Rendered, m pbx.Model) render.Rendered {
+		t.Helper()
+		m.Users = users
+		r, err := render.Options{}.Next(before, m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r
+	}
+	content := func(r render.Rendered, path string) string { return string(pbx.ContentOf(r.Files, path)) }
+	plain := write(render.Rendered{}, pbx.Model{})
+	off := write(plain, pbx.Model{Phones: pbx.PhoneNetwork{SRTP: pbx.SRTPOff, ServerAddress: "pbx.example.com"}})
+	if diff := cmp.Diff(plain.Files, off.Files); diff != "" {
+		t.Errorf("settings that phones alone depend on: %s", diff)
+	}
+	media := write(plain, pbx.Model{Phones: pbx.PhoneNetwork{Codecs: "g722,alaw", SRTP: pbx.SRTPOffered}})
+	if text := content(media, pbx.PJSIPPath); strings.Count(text, "allow=g722,alaw\n") != 2 || strings.Count(text, "media_encryption=sdes\nmedia_encryption_optimistic=yes\n") != 2 {
+		t.Errorf("codecs and SRTP: %s", text)
+	}
+	if diff := cmp.Diff(plain.Files, write(media, pbx.Model{}).Files); diff != "" {
+		t.Errorf("back to the defaults: %s", diff)
+	}
+	longer := write(plain, pbx.Model{Levels: pbx.Levels{Organisation: pbx.CallSettings{RingSeconds: 40}}})
+	if text := content(longer, pbx.DialplanPath); len(longer.Files) != 2 || !strings.Contains(text, "Dial(PJSIP/1000,40)") || !strings.Contains(text, "Dial(PJSIP/2000,40)") {
+		t.Errorf("a ring time of the organisation: %d files, %s", len(longer.Files), text)
+	}
+	pool := pbx.Levels{Organisation: pbx.CallSettings{CallLimit: 2}, Pools: []pbx.PoolLevel{{First: 2000, Last: 2999, Calls: pbx.CallSettings{RingSeconds: 50, Language: "de", CallLimit: pbx.NoCallLimit}}}}
+	both := write(longer, pbx.Model{Levels: pool})
+	text := content(both, pbx.CallflowPath)
+	if !strings.Contains(text, "user,1(1000,25,") || !strings.Contains(text, "user,1(2000,50,") || strings.Count(text, "Return(2)") != 1 || strings.Count(content(both, pbx.PJSIPPath), "language=de\n") != 1 {
+		t.Errorf("a pool with settings: %s", text)
+	}
+	onward := write(both, pbx.Model{Levels: pbx.Levels{Organisation: pbx.CallSettings{WhenUnanswered: pbx.Destination{Kind: pbx.KindUser, ID: string(users[0].ID)}}}})
+	if text := content(onward, pbx.CallflowPath); !strings.Contains(text, "user,1(1000,25,sc-hangup.17,sc-hangup.19,sc-hangup.20)") ||
+		!strings.Contains(text, "user,1(2000,25,sc-hangup.17,sc-user.1000,sc-user.1000)") {
+		t.Errorf("calls that go on to a user: %s", text)
+	}
+}

@@ -95,7 +95,7 @@ func (o Options) endpoint(p phone, id string) []setting {
 		{"type", "endpoint"},
 		{"context", pbx.Context},
 		{"disallow", "all"},
-		{"allow", "ulaw,alaw"},
+		{"allow", string(cmp.Or(o.phones.Codecs, pbx.DefaultCodecs))},
 		{"auth", id},
 		{"aors", id},
 		{"callerid", p.calls.callerID(p.name, strconv.Itoa(int(p.number)))},
@@ -114,7 +114,7 @@ func (o Options) endpoint(p phone, id string) []setting {
 		{pbx.HashAttribute, ""},
 	}
 	last := len(settings) - 1
-	return seal(slices.Insert(settings, last, p.calls.callOptions()...))
+	return seal(slices.Insert(settings, last, append(o.mediaOptions(), p.calls.callOptions()...)...))
 }
 
 // passwordAuth returns the settings of an auth object with the secret as its password.

@@ -49,7 +49,7 @@ type entry struct {
 	at   Position
 }
 
-// All returns the tenant's items. The slice is shared, and the same one until an item changes; callers must not modify it.
+// All returns the tenant's items that calls lead to. The slice is shared, and the same one until an item changes; callers must not modify it.
 func (r *Routing) All(ctx context.Context, tenant pbx.TenantID) ([]pbx.Item, error) {
 	return r.store.Items(ctx, tenant)
 }
@@ -60,14 +60,14 @@ func (r *Routing) List(ctx context.Context, tenant pbx.TenantID, kind pbx.ThingK
 	if !slices.Contains([]Sort{ByName, ByNumber, ByShort}, q.Sort) {
 		return Page{}, pbx.Invalid(pbx.FieldError{Field: "sort", Code: pbx.FieldChoice, Message: "must be name, number or short"})
 	}
-	items, err := r.store.Items(ctx, tenant)
+	items, err := r.store.ItemsOf(ctx, tenant, kind)
 	if err != nil {
 		return Page{}, err
 	}
 	text := pbx.Fold(q.Text)
 	var matching []entry
 	for n := range items {
-		if i := &items[n]; i.Kind == kind && q.matches(i, text) {
+		if i := &items[n]; q.matches(i, text) {
 			matching = append(matching, entry{i, q.position(i)})
 		}
 	}

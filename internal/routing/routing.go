@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -43,7 +44,7 @@ func (r *Routing) WithHost(look func(context.Context)) *Routing {
 	return &with
 }
 
-// Create creates an item. A number that is left out is the lowest free one of the kind's pool; an explicit one may be one that waits for its cool-down.
+// Create creates an item. A number that is left out is assigned from a pool of features; an explicit one may be one that waits for its cool-down.
 // Errors: KindInvalid for the input, and for references to what does not exist or that lead a call in a circle; KindConflict if the name or a number is
 // taken, or the pool is exhausted.
 func (r *Routing) Create(ctx context.Context, tenant pbx.TenantID, name string, body pbx.Body) (created pbx.Item, err error) {
@@ -64,6 +65,24 @@ func (r *Routing) Create(ctx context.Context, tenant pbx.TenantID, name string, 
 	})
 	return created, err
 }
+
+// Settings returns the settings of the tenant. Callers must not modify them.
+func (r *Routing) Settings(ctx context.Context, tenant pbx.TenantID) (pbx.Settings, error) {
+	return r.store.Settings(ctx, tenant)
+}
+
+// PoolStatus returns a pool with how many of its numbers are in use.
+func (r *Routing) PoolStatus(ctx context.Context, p pbx.NumberPool) (pbx.PoolStatus, error) {
+	settings, err := r.store.Settings(ctx, p.TenantID)
+	if err != nil {
+		return pbx.PoolStatus{}, err
+	}
+	usage, err := r.store.Usage(ctx, p.Pool)
+	return pbx.PoolStatus{NumberPool: p, Usage: usage, CoolDown: settings.CoolDown(p, r.quarantine)}, err
+}
+
+// Quarantine returns how long a released number is not assigned again, unless the settings say otherwise.
+func (r *Routing) Quarantine() time.Duration { return r.quarantine }
 
 // copyBody copies a body.
 func copyBody(into, from pbx.Body) error {
@@ -131,6 +150,9 @@ func (r *Routing) Delete(ctx context.Context, tenant pbx.TenantID, kind pbx.Thin
 		if uses = slices.DeleteFunc(uses, func(u pbx.Use) bool { return u.ID == i.ID }); len(uses) > 0 {
 			return pbx.InUse(kind, i.Name, uses)
 		}
+		if setting, ok := i.Body.(pbx.Setting); ok && setting.Needed(i.Meta) {
+			return pbx.NeverDeleted(kind, i.Name)
+		}
 		deleted = i
 		return tx.DeleteItem(ctx, i, now, pbx.ItemEvent(ctx, now, i, i.Facts(), nil))
 	})
@@ -179,36 +201,65 @@ func (r *Routing) prepare(ctx context.Context, tx *store.Tx, i, was *pbx.Item, n
 	if err := pbx.CheckReferences(i.Body.References(), referred, func(to pbx.Ref) (bool, error) { return tx.Exists(ctx, i.TenantID, to) }); err != nil {
 		return err
 	}
-	if err := r.numbers(ctx, tx, i, had, now); err != nil {
+	settings, err := tx.Settings(ctx, i.TenantID)
+	if err != nil {
 		return err
 	}
-	return circles(ctx, tx, i)
+	if setting, ok := i.Body.(pbx.Setting); ok {
+		return fits(ctx, tx, setting, i, settings)
+	}
+	if err := r.numbers(ctx, tx, i, had, settings, now); err != nil {
+		return err
+	}
+	return circles(ctx, tx, i, settings)
+}
+
+// fits returns the error of a setting that breaks a rule among the others, reserves a number that something has, or leads calls in a circle.
+func fits(ctx context.Context, tx *store.Tx, setting pbx.Setting, i *pbx.Item, before pbx.Settings) error {
+	after := before.With(*i)
+	if err := setting.CheckAmong(i.Meta, before); err != nil {
+		return err
+	}
+	for _, n := range after.Organisation.Emergency() {
+		if slices.Contains(before.Organisation.Emergency(), n) {
+			continue
+		}
+		switch by, taken, err := tx.Holder(ctx, i.TenantID, n); {
+		case err != nil:
+			return err
+		case taken:
+			return pbx.ReservedInUse("country", n, by)
+		}
+	}
+	if after.Levels().Equal(before.Levels()) {
+		return nil
+	}
+	m, err := tx.CallModel(ctx, i.TenantID, after)
+	if err != nil {
+		return err
+	}
+	return callflow.ThroughSettings(m, i.Body.References())
 }
 
 // numbers assigns the numbers that are left out, and returns the error of one that is taken.
-func (r *Routing) numbers(ctx context.Context, tx *store.Tx, i *pbx.Item, had []pbx.Claim, now time.Time) error {
+func (r *Routing) numbers(ctx context.Context, tx *store.Tx, i *pbx.Item, had []pbx.Claim, settings pbx.Settings, now time.Time) error {
 	for _, c := range i.Body.Claims() {
 		if c.Number == "" && slices.ContainsFunc(had, func(h pbx.Claim) bool { return h.Field == c.Field && h.Number != "" }) {
 			return pbx.Invalid(pbx.FieldError{Field: c.Field, Code: pbx.FieldMissing, Message: "must not be empty: give a number, or leave the field as it is"})
 		}
 		if c.Number == "" {
-			first, last := pbx.PoolOf(i.Kind)
-			n, ok, err := tx.FreeNumber(ctx, first, last, now.Add(-r.quarantine))
+			n, err := r.assign(ctx, tx, i.Kind, settings, now)
 			if err != nil {
 				return err
 			}
-			if !ok {
-				return &pbx.Error{
-					Kind: pbx.KindConflict, Code: pbx.CodeNumbersUsedUp,
-					Msg: fmt.Sprintf("no number from %d to %d is free for a %s: give one explicitly, or delete a %[3]s that is no longer needed; a released number is assigned again "+
-						"after its cool-down (NUMBER_QUARANTINE)", first, last, words(i.Kind)),
-				}
-			}
-			i.Body.SetNumber(c.Field, fmt.Sprint(int(n)))
+			i.Body.SetNumber(c.Field, strconv.Itoa(int(n)))
 			continue
 		}
 		if slices.ContainsFunc(had, func(h pbx.Claim) bool { return h.Number == c.Number }) {
 			continue
+		}
+		if n, ok := pbx.ParseNumber(c.Number); ok && settings.Reserved(n) {
+			return pbx.NumberReserved(c.Field, c.Number)
 		}
 		by, taken, err := tx.Holder(ctx, i.TenantID, c.Number)
 		if err != nil {
@@ -221,23 +272,47 @@ func (r *Routing) numbers(ctx context.Context, tx *store.Tx, i *pbx.Item, had []
 	return nil
 }
 
+// assign returns a number of the first pool of features that has a free one.
+func (r *Routing) assign(ctx context.Context, tx *store.Tx, kind pbx.ThingKind, settings pbx.Settings, now time.Time) (pbx.Number, error) {
+	var tried []string
+	for _, p := range settings.PoolsFor(pbx.ForFeatures) {
+		taken, err := tx.Taken(ctx, p.First, p.Last, now.Add(-settings.CoolDown(p, r.quarantine)))
+		if err != nil {
+			return 0, err
+		}
+		last, err := tx.LastOf(ctx, p.ID)
+		if err != nil {
+			return 0, err
+		}
+		n, ok := pbx.NewAssigner(p.Pool, last, func(n pbx.Number) bool { return taken.Has(n) || settings.Reserved(n) }).Next()
+		if ok && p.Order == pbx.NextFirst {
+			err = tx.SetLastOf(ctx, p.ID, n)
+		}
+		if ok || err != nil {
+			return n, err
+		}
+		tried = append(tried, fmt.Sprintf("%q (%s)", p.Name, p.Range()))
+	}
+	return 0, &pbx.Error{
+		Kind: pbx.KindConflict, Code: pbx.CodeNumbersUsedUp,
+		Msg: fmt.Sprintf("no number of the pools of features, %s, is free for a %s: give one explicitly, extend a pool, or delete a %[2]s that is no longer needed; a released number is "+
+			"assigned again after its cool-down", strings.Join(tried, ", "), words(kind)),
+	}
+}
+
 // circles returns the error of an item through which a call would go in a circle by itself, or come to more things than it can.
-func circles(ctx context.Context, tx *store.Tx, i *pbx.Item) error {
-	items, err := tx.Items(ctx, i.TenantID)
+func circles(ctx context.Context, tx *store.Tx, i *pbx.Item, settings pbx.Settings) error {
+	m, err := tx.CallModel(ctx, i.TenantID, settings)
 	if err != nil {
 		return err
 	}
-	items = slices.Clone(items)
-	if at := slices.IndexFunc(items, func(other pbx.Item) bool { return other.ID == i.ID }); at >= 0 {
-		items[at] = *i
+	m.Items = slices.Clone(m.Items)
+	if at := slices.IndexFunc(m.Items, func(other pbx.Item) bool { return other.ID == i.ID }); at >= 0 {
+		m.Items[at] = *i
 	} else {
-		items = append(items, *i)
+		m.Items = append(m.Items, *i)
 	}
-	users, err := tx.UsersWithCalls(ctx, i.TenantID)
-	if err != nil {
-		return err
-	}
-	return callflow.Through(pbx.Model{Users: users, Items: items}, pbx.Ref{Kind: i.Kind, ID: string(i.ID)}, i.Body.References())
+	return callflow.Through(m, pbx.Ref{Kind: i.Kind, ID: string(i.ID)}, i.Body.References())
 }
 
 func words(k pbx.ThingKind) string { return strings.ReplaceAll(string(k), "_", " ") }

@@ -347,14 +347,14 @@ func TestTheNumbersOfThePoolAreEachGivenOnceAlsoToManyAtOnce(t *testing.T) {
 	t.Parallel()
 	storetest.Each(t, func(t *testing.T, url string) {
 		p := open(t, url, 1)
-		first, last := pbx.PoolOf(pbx.KindRingGroup)
+		const first, last = 600, 699
 		var all sync.WaitGroup
 		var mu sync.Mutex
 		seen := map[string]bool{}
 		for w := range 4 {
 			r := routing.New(p.store, time.Now)
 			all.Go(func() {
-				for n := range (int(last-first) + 1) / 4 {
+				for n := range (last - first + 1) / 4 {
 					i, err := r.Create(context.WithoutCancel(t.Context()), pbx.DefaultTenant, fmt.Sprintf("Group %d.%d", w, n), p.group(0))
 					if err != nil {
 						t.Error(err)
@@ -370,7 +370,7 @@ func TestTheNumbersOfThePoolAreEachGivenOnceAlsoToManyAtOnce(t *testing.T) {
 		if len(seen) != 100 || !seen["600"] || !seen["699"] {
 			t.Errorf("%d numbers", len(seen))
 		}
-		if _, err := p.routing.Create(t.Context(), pbx.DefaultTenant, "One more", p.group(0)); pbx.CodeOf(err) != pbx.CodeNumbersUsedUp || !strings.Contains(err.Error(), "600 to 699") {
+		if _, err := p.routing.Create(t.Context(), pbx.DefaultTenant, "One more", p.group(0)); pbx.CodeOf(err) != pbx.CodeNumbersUsedUp || !strings.Contains(err.Error(), "600–699") {
 			t.Errorf("without a free number: %v", err)
 		}
 	})

@@ -27,9 +27,11 @@ func TestObjectsOfTheHostAreStoredBySourceAndTheirNumbersAreNotFree(t *testing.T
 			if err := s.InTx(t.Context(), func(ctx context.Context, tx *store.Tx) error {
 				places, err := tx.Allocate(ctx, []string{"a@example.com", "b@example.com", "c@example.com"}, 1000, 1005, noon)
 				if err == nil {
-					_, host, err = tx.InUse(ctx, 1000, 1005)
+					var use pbx.Usage
+					use, err = tx.Usage(ctx, pbx.Pool{First: 1000, Last: 1005})
+					host = use.Host
 				}
-				free = places.Free
+				free = lowestOf(places.Taken, 1000, 1005, 3)
 				return err
 			}); err != nil {
 				t.Fatal(err)
@@ -60,4 +62,15 @@ func TestObjectsOfTheHostAreStoredBySourceAndTheirNumbersAreNotFree(t *testing.T
 			t.Errorf("after the files were cleared %v are free, %d are the host's", got, host)
 		}
 	})
+}
+
+// lowestOf returns the lowest numbers from first to last that are not taken, at most n of them.
+func lowestOf(taken store.Taken, first, last pbx.Number, n int) (free []pbx.Number) {
+	a := pbx.NewAssigner(pbx.Pool{First: first, Last: last}, 0, taken.Has)
+	for range n {
+		if number, ok := a.Next(); ok {
+			free = append(free, number)
+		}
+	}
+	return free
 }

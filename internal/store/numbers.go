@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"iter"
 	"slices"
 	"strconv"
 	"strings"
@@ -23,41 +24,94 @@ FROM numbers n LEFT JOIN things t ON t.id = n.thing_id LEFT JOIN users u ON u.id
 WHERE n.number = $1 AND n.tenant_id = $2`
 )
 
-// numbersOf returns the numbers of a query for ownNumbers or takenNumbers, from the first to the last of its parameters.
-func (t *Tx) numbersOf(ctx context.Context, query string, first, last int, more ...any) (numbers []pbx.Number, err error) {
-	texts, err := gather(ctx, t.tx, scanText, query, append([]any{first, last}, more...)...)
-	for _, text := range texts {
-		if n, ok := pbx.ParseNumber(text); ok && int(n) >= first && int(n) <= last {
-			numbers = append(numbers, n)
-		}
-	}
-	return numbers, err
+// Usage returns how many numbers of a pool are in use.
+func (s *Store) Usage(ctx context.Context, p pbx.Pool) (pbx.Usage, error) {
+	ctx, cancel := context.WithTimeout(ctx, QueryTimeout)
+	defer cancel()
+	u, err := usage(ctx, s.read, p)
+	return u, s.fault("count the numbers of a pool", err)
 }
 
-// FreeNumber returns the lowest number from first to last that no user, no item and not the host has and that was not released after the given time; ok is
-// false if there is none. It reserves nothing: the caller holds the writers' lock.
-func (t *Tx) FreeNumber(ctx context.Context, first, last pbx.Number, freed time.Time) (n pbx.Number, ok bool, err error) {
-	taken, err := t.numbersOf(ctx, takenNumbers, int(first), int(last), freed)
+// Usage returns how many numbers of a pool are in use.
+func (t *Tx) Usage(ctx context.Context, p pbx.Pool) (pbx.Usage, error) { return usage(ctx, t.tx, p) }
+
+func usage(ctx context.Context, from querier, p pbx.Pool) (u pbx.Usage, err error) {
+	texts, err := gather(ctx, from, scanText, ownNumbers, int(p.First), int(p.Last))
 	if err != nil {
-		return 0, false, err
+		return u, err
 	}
-	host, err := t.host(ctx)
+	taken := map[pbx.Number]bool{}
+	count := func(n pbx.Number) (added int) {
+		if p.Contains(n) && !taken[n] {
+			taken[n], added = true, 1
+		}
+		return added
+	}
+	for _, text := range texts {
+		if n, ok := pbx.ParseNumber(text); ok {
+			u.Used += count(n)
+		}
+	}
+	host, err := hostOf(ctx, from)
 	for _, o := range host {
 		if o.Taken() {
-			taken = append(taken, o.Number)
+			u.Host += count(o.Number)
 		}
 	}
-	for n := first; n <= last; n++ {
-		if err == nil && !slices.Contains(taken, n) {
-			return n, true, nil
+	u.Size = p.Size()
+	return u, err
+}
+
+// Taken is a set of numbers that cannot be assigned, by their text.
+type Taken map[string]bool
+
+// Has reports whether a number is in the set.
+func (t Taken) Has(n pbx.Number) bool { return t[strconv.Itoa(int(n))] }
+
+// add adds numbers, and those that the host has.
+func (t Taken) add(numbers iter.Seq[string], host []pbx.HostObject) {
+	for n := range numbers {
+		t[n] = true
+	}
+	for _, o := range host {
+		if o.Taken() {
+			t[strconv.Itoa(int(o.Number))] = true
 		}
 	}
-	return 0, false, err
+}
+
+// Taken returns the numbers from first to last, and others, that a user, an item or the host has, or that were released after the given time. It reserves
+// nothing: the caller holds the writers' lock.
+func (t *Tx) Taken(ctx context.Context, first, last pbx.Number, freed time.Time) (Taken, error) {
+	numbers, err := gather(ctx, t.tx, scanText, takenNumbers, int(first), int(last), freed)
+	if err != nil {
+		return nil, err
+	}
+	host, err := t.host(ctx)
+	taken := Taken{}
+	taken.add(slices.Values(numbers), host)
+	return taken, err
+}
+
+// LastOf returns the number of a pool that SetLastOf recorded, 0 if there is none.
+func (t *Tx) LastOf(ctx context.Context, pool pbx.ThingID) (last pbx.Number, err error) {
+	last, _, err = found(func() (n pbx.Number, err error) {
+		return n, t.tx.QueryRowContext(ctx, `SELECT last FROM pool_marks WHERE pool_id = $1`, string(pool)).Scan((*int)(&n))
+	}())
+	return last, err
+}
+
+// SetLastOf records the number of a pool that was assigned last.
+func (t *Tx) SetLastOf(ctx context.Context, pool pbx.ThingID, last pbx.Number) error {
+	_, err := t.tx.ExecContext(ctx, `INSERT INTO pool_marks (pool_id, last) VALUES ($1, $2) ON CONFLICT (pool_id) DO UPDATE SET last = excluded.last`, string(pool), int(last))
+	return err
 }
 
 // host returns the objects of the host, from all sources.
-func (t *Tx) host(ctx context.Context) ([]pbx.HostObject, error) {
-	arrays, err := gather(ctx, t.tx, scanText, `SELECT objects FROM host_objects ORDER BY source`)
+func (t *Tx) host(ctx context.Context) ([]pbx.HostObject, error) { return hostOf(ctx, t.tx) }
+
+func hostOf(ctx context.Context, from querier) ([]pbx.HostObject, error) {
+	arrays, err := gather(ctx, from, scanText, `SELECT objects FROM host_objects ORDER BY source`)
 	if err != nil {
 		return nil, err
 	}

@@ -36,7 +36,7 @@ type Store struct {
 	dialect dialect
 	secrets secrets
 	listed  atomic.Pointer[list]        // the last result of Users
-	items   atomic.Pointer[itemList]    // the last result of Items
+	items   itemCache                   // the last result of Items
 	opened  atomic.Pointer[os.FileInfo] // the SQLite file, once Migrate has checked it
 	// Used by SQLite only.
 	compiled compiled
@@ -130,8 +130,8 @@ type Tx struct {
 	secrets *secrets
 	head    *chain.Head // the newest entry of the audit trail, once it was read
 	witness *witness
-	items   *atomic.Pointer[itemList] // of the store
-	object  pbx.AuditObject           // of the first event
+	items   *itemCache      // of the store
+	object  pbx.AuditObject // of the first event
 
 	commit   func(context.Context) error
 	rollback func() // no effect after a commit

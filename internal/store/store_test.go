@@ -101,8 +101,8 @@ func TestTheLowestFreeNumberIsFound(t *testing.T) {
 			var text string
 			err := s.InTx(t.Context(), func(ctx context.Context, tx *store.Tx) error {
 				places, err := tx.Allocate(ctx, []string{"nobody@example.com"}, first, last, noon)
-				used, _, countErr := tx.InUse(ctx, first, last)
-				text = fmt.Sprint(places.Free, used)
+				use, countErr := tx.Usage(ctx, pbx.Pool{First: first, Last: last})
+				text = fmt.Sprint(lowestOf(places.Taken, first, last, 1), use.Used)
 				return errors.Join(err, countErr)
 			})
 			if err != nil {
@@ -300,7 +300,7 @@ func TestAReleasedNumberIsReservedForTheGivenTime(t *testing.T) {
 		lowest := func(freed time.Time) (n pbx.Number) {
 			err := s.InTx(t.Context(), func(ctx context.Context, tx *store.Tx) error {
 				places, err := tx.Allocate(ctx, []string{""}, 1000, 1999, freed)
-				n = places.Free[0]
+				n = lowestOf(places.Taken, pbx.FirstNumber, pbx.LastNumber, 1)[0]
 				return err
 			})
 			if err != nil {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -29,36 +30,77 @@ FROM things t `
 
 // itemList is a cached list of a tenant's items with its version in the table things_version.
 type itemList struct {
-	tenant  pbx.TenantID
-	version string
-	items   []pbx.Item
-	all     map[pbx.ThingID]storedItem // also of other tenants
+	tenant   pbx.TenantID
+	version  string
+	items    []pbx.Item // that calls lead to
+	settings []pbx.Item
+	decoded  pbx.Settings               // settings
+	all      map[pbx.ThingID]storedItem // also of other tenants
 }
 
-// Items returns the tenant's items ordered by kind and Short, read in one snapshot. The slice and the bodies are shared; callers must not modify them.
-// The last list is cached, and read again when the version in the database has changed. Items that are not as the portal wrote them are an error with
-// CodeDatabaseDamaged, also those of other tenants.
+// Items returns the tenant's items that calls lead to, ordered by kind and Short, read in one snapshot. The slice and the bodies are shared; callers must
+// not modify them. The last list is cached, and read again when the version in the database has changed. Items that are not as the portal wrote them are an
+// error with CodeDatabaseDamaged, also settings, and those of other tenants.
 func (s *Store) Items(ctx context.Context, tenant pbx.TenantID) ([]pbx.Item, error) {
+	list, err := s.itemList(ctx, tenant)
+	return list.items, err
+}
+
+// ItemsOf returns the tenant's items of a kind, ordered by Short. Callers must not modify them.
+func (s *Store) ItemsOf(ctx context.Context, tenant pbx.TenantID, kind pbx.ThingKind) (items []pbx.Item, err error) {
+	list, err := s.itemList(ctx, tenant)
+	all := list.items
+	if kind.IsSetting() {
+		all = list.settings
+	}
+	for _, i := range all {
+		if i.Kind == kind {
+			items = append(items, i)
+		}
+	}
+	return items, err
+}
+
+// Settings returns the settings of the tenant. Callers must not modify them.
+func (s *Store) Settings(ctx context.Context, tenant pbx.TenantID) (pbx.Settings, error) {
+	list, err := s.itemList(ctx, tenant)
+	return list.decoded, err
+}
+
+// itemList returns the list of a tenant's items, an empty one with an error.
+func (s *Store) itemList(ctx context.Context, tenant pbx.TenantID) (*itemList, error) {
 	ctx, cancel := context.WithTimeout(ctx, QueryTimeout)
 	defer cancel()
-	last := s.items.Load()
-	now, err := readItems(ctx, s.read, tenant, last)
-	if err != nil {
-		return nil, s.fault("list objects", err)
-	}
-	if now != last {
-		s.items.Store(now)
-	}
-	return now.items, nil
+	list, err := s.items.read(ctx, s.read, tenant)
+	return list, s.fault("list objects", err)
 }
 
-// Items returns the tenant's items ordered by kind and Short. Callers must not modify them.
+// Items returns the tenant's items that calls lead to, ordered by kind and Short. Callers must not modify them.
 func (t *Tx) Items(ctx context.Context, tenant pbx.TenantID) ([]pbx.Item, error) {
-	now, err := readItems(ctx, t.tx, tenant, t.items.Load())
+	list, err := t.items.read(ctx, t.tx, tenant)
+	return list.items, err
+}
+
+// Settings returns the settings of the tenant. Callers must not modify them.
+func (t *Tx) Settings(ctx context.Context, tenant pbx.TenantID) (pbx.Settings, error) {
+	list, err := t.items.read(ctx, t.tx, tenant)
+	return list.decoded, err
+}
+
+// itemCache keeps the last list of items that was read. A transaction may store one that it does not commit: the database never has its version.
+type itemCache struct{ last atomic.Pointer[itemList] }
+
+// read returns the list of a tenant's items, an empty one with an error.
+func (c *itemCache) read(ctx context.Context, from querier, tenant pbx.TenantID) (*itemList, error) {
+	last := c.last.Load()
+	now, err := readItems(ctx, from, tenant, last)
 	if err != nil {
-		return nil, err
+		return &itemList{}, err
 	}
-	return now.items, nil
+	if now != last {
+		c.last.Store(now)
+	}
+	return now, nil
 }
 
 // readItems returns the list of a tenant's items: last if the version in the database is that of last, and otherwise last with the items that have changed,
@@ -66,7 +108,7 @@ func (t *Tx) Items(ctx context.Context, tenant pbx.TenantID) ([]pbx.Item, error)
 func readItems(ctx context.Context, from querier, tenant pbx.TenantID, last *itemList) (*itemList, error) {
 	before := ""
 	for {
-		now := &itemList{tenant: tenant, items: []pbx.Item{}, all: map[pbx.ThingID]storedItem{}}
+		now := &itemList{tenant: tenant, items: []pbx.Item{}, settings: []pbx.Item{}, all: map[pbx.ThingID]storedItem{}}
 		covered, hashed := 0, 0
 		if err := from.QueryRowContext(ctx, `SELECT version, covered FROM things_version`).Scan(&now.version, &covered); err != nil {
 			return nil, err
@@ -92,12 +134,17 @@ func readItems(ctx context.Context, from querier, tenant pbx.TenantID, last *ite
 			if covered = i.covered; i.hash != 0 {
 				hashed++
 			}
-			if now.all[i.ID] = *i; i.TenantID == tenant {
+			switch now.all[i.ID] = *i; {
+			case i.TenantID != tenant:
+			case i.Kind.IsSetting():
+				now.settings = append(now.settings, i.Item)
+			default:
 				now.items = append(now.items, i.Item)
 			}
 		}
 		switch {
 		case hashed == covered:
+			now.decoded = pbx.SettingsOf(now.settings)
 			return now, nil
 		case len(rows) == 0 && now.version != before: // the count is that of a moment before: the last item may have been deleted meanwhile
 			before = now.version
@@ -366,7 +413,7 @@ func refColumn(to pbx.Ref) string {
 	return "to_thing"
 }
 
-// Model returns the tenant's users and items as of one moment, the users as Users does. The slices are shared; callers must not modify them.
+// Model returns the tenant's users, items and settings as of one moment, the users as Users does. The slices are shared; callers must not modify them.
 func (s *Store) Model(ctx context.Context, tenant pbx.TenantID) (pbx.Model, error) {
 	return s.model(ctx, tenant, s.Users)
 }
@@ -384,7 +431,9 @@ func (s *Store) model(ctx context.Context, tenant pbx.TenantID, users func(conte
 			m.Users, err = users(ctx, tenant)
 		}
 		if err == nil {
-			m.Items, err = s.Items(ctx, tenant)
+			var list *itemList
+			list, err = s.itemList(ctx, tenant)
+			list.addTo(&m)
 		}
 		if err == nil {
 			version, err = s.modelVersion(ctx)
@@ -409,9 +458,29 @@ func (s *Store) modelVersion(ctx context.Context) (string, error) {
 	return version, s.fault("read the version of users and other objects", err)
 }
 
-// Model returns the tenant's users and items. Callers must not modify them.
+// addTo adds the items and settings to a model.
+func (l *itemList) addTo(m *pbx.Model) {
+	m.Items, m.Levels, m.Phones = l.items, l.decoded.Levels(), l.decoded.Organisation.Phones
+}
+
+// Model returns the tenant's users, items and settings. Callers must not modify them.
 func (t *Tx) Model(ctx context.Context, tenant pbx.TenantID) (m pbx.Model, err error) {
-	if m.Users, err = t.Users(ctx, tenant); err == nil {
+	list, err := t.items.read(ctx, t.tx, tenant)
+	if err == nil {
+		list.addTo(&m)
+		m.Users, err = t.Users(ctx, tenant)
+	}
+	return m, err
+}
+
+// CallModel returns the tenant's items and those users whose calls go on to something, with these settings. Callers must not modify them.
+func (t *Tx) CallModel(ctx context.Context, tenant pbx.TenantID, settings pbx.Settings) (m pbx.Model, err error) {
+	m.Levels, m.Phones = settings.Levels(), settings.Organisation.Phones
+	users := t.UsersWithCalls
+	if m.Levels.References() != nil {
+		users = t.Users
+	}
+	if m.Users, err = users(ctx, tenant); err == nil {
 		m.Items, err = t.Items(ctx, tenant)
 	}
 	return m, err

@@ -7,7 +7,6 @@ import (
 	"math"
 	"reflect"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -251,10 +250,10 @@ func (t *Tx) Users(ctx context.Context, tenant pbx.TenantID) ([]pbx.User, error)
 	return gather(ctx, t.tx, func(r row) (pbx.User, error) { return scanUser(r, secrets) }, selectUser+`WHERE u.tenant_id = $1 ORDER BY e.number`, string(tenant))
 }
 
-// Allocation holds the lookup results for a batch of new users: which addresses are taken, and the lowest free numbers.
+// Allocation holds the lookup results for a batch of new users: which addresses and numbers are taken.
 type Allocation struct {
-	Addresses []Address    // of the requested addresses, in the same order
-	Free      []pbx.Number // ascending; as many as there are addresses, or fewer if the pool has fewer
+	Addresses []Address // of the requested addresses, in the same order
+	Taken     Taken
 }
 
 // Address is the lookup result for an e-mail address.
@@ -276,8 +275,8 @@ SELECT head.seq, head.hash, ` + d.lower("asked.text") + `, (SELECT count(*) FROM
 FROM ` + d.listIn("$4") + ` AS asked LEFT JOIN ` + head + ` AS head ON true ORDER BY asked.i`
 }
 
-// Allocate looks up, in one query, which addresses are taken, and the lowest numbers from first to last that no user, no item and not the host has and
-// that were not released after the given time. It reserves nothing: the caller holds the writers' lock.
+// Allocate looks up, in one query, which addresses are taken, and which numbers from first to last, as Tx.Taken does. It reserves nothing: the caller holds
+// the writers' lock.
 func (t *Tx) Allocate(ctx context.Context, emails []string, first, last pbx.Number, freed time.Time) (p Allocation, err error) {
 	asked, err := json.Marshal(emails)
 	if err != nil {
@@ -288,7 +287,7 @@ func (t *Tx) Allocate(ctx context.Context, emails []string, first, last pbx.Numb
 		return p, err
 	}
 	defer rows.Close()
-	taken := map[string]bool{}
+	p.Taken = Taken{}
 	for rows.Next() {
 		var h scannedHead
 		var a Address
@@ -300,45 +299,13 @@ func (t *Tx) Allocate(ctx context.Context, emails []string, first, last pbx.Numb
 			return p, err
 		}
 		p.Addresses = append(p.Addresses, a)
-		for number := range strings.FieldsSeq(numbers.String) {
-			taken[number] = true
-		}
 		objects, err := hostObjects(host.String)
 		if err != nil {
 			return p, err
 		}
-		for _, o := range objects {
-			if o.Taken() {
-				taken[strconv.Itoa(int(o.Number))] = true
-			}
-		}
-	}
-	for n := first; n <= last && len(p.Free) < len(emails); n++ {
-		if !taken[strconv.Itoa(int(n))] {
-			p.Free = append(p.Free, n)
-		}
+		p.Taken.add(strings.FieldsSeq(numbers.String), objects)
 	}
 	return p, rows.Err()
-}
-
-// InUse counts the numbers from first to last that users and items have, and those that only the host has.
-func (t *Tx) InUse(ctx context.Context, first, last pbx.Number) (used, host int, err error) {
-	numbers, err := t.numbersOf(ctx, ownNumbers, int(first), int(last))
-	if err != nil {
-		return 0, 0, err
-	}
-	arrays, err := gather(ctx, t.tx, scanText, `SELECT objects FROM host_objects`)
-	if err != nil {
-		return 0, 0, err
-	}
-	objects, err := hostObjects(strings.Join(arrays, " "))
-	taken := map[pbx.Number]bool{}
-	for _, o := range objects {
-		if o.Taken() && o.Number >= first && o.Number <= last && !slices.Contains(numbers, o.Number) {
-			taken[o.Number] = true
-		}
-	}
-	return len(numbers), len(taken), err
 }
 
 const (

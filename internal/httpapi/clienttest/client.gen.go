@@ -747,9 +747,9 @@ type CallFlowThing struct {
 	Number string `json:"number"`
 }
 
-// CallSettings Settings of the calls of a user.
+// CallSettings Settings of the calls of a user. What is absent is inherited: from the pool of the number, then the organisation, then the installation.
 type CallSettings struct {
-	// CallLimit How many calls to the user there can be at once, ringing or connected; absent for no limit. Further calls go on to `when_busy`, and ring groups
+	// CallLimit How many calls to the user there can be at once, ringing or connected; absent for no limit, and 0 if none is inherited. Further calls go on to `when_busy`, and ring groups
 	// leave the user out. Calls that the user makes do not count.
 	CallLimit *int `json:"call_limit,omitempty"`
 
@@ -771,7 +771,7 @@ type CallSettings struct {
 	// Record Which calls of the user are recorded. It has no effect yet.
 	Record *RecordPolicy `json:"record,omitempty"`
 
-	// RingSeconds How long a call to the user rings, in seconds; inherited from the installation (`RING_TIMEOUT`). Ring groups have a time of their own.
+	// RingSeconds How long a call to the user rings, in seconds; inherited in the end from `RING_TIMEOUT`. Ring groups have a time of their own.
 	RingSeconds *int `json:"ring_seconds,omitempty"`
 
 	// WhenBusy Where a call goes; without it, the call ends.
@@ -787,7 +787,7 @@ type CallSettings struct {
 // CallSettingsPatch The call settings that change; null for one that is inherited from now on, and for all of them. Where a call goes on to when the phone is busy, the
 // user does not answer, or no phone can be reached: by default the call ends, and an unreachable user gets what is set for unanswered calls.
 type CallSettingsPatch struct {
-	// CallLimit As in CallSettings.
+	// CallLimit As in CallSettings; 0 lifts a limit that would be inherited.
 	CallLimit *int `json:"call_limit,omitempty"`
 
 	// CallerName As in CallSettings.
@@ -984,7 +984,7 @@ type NewRingGroup struct {
 	// Name The name: 1–255 printable characters on one line; unique among ring groups without regard to case.
 	Name string `json:"name"`
 
-	// Number The number that is dialled. Without it, the lowest free number from 600 to 699.
+	// Number The number that is dialled. Without it, one is assigned from a pool of features.
 	Number *string `json:"number,omitempty"`
 
 	// Seconds How long all members ring, or each of them.
@@ -1006,7 +1006,19 @@ type NewUserV1 struct {
 	// Name The person's name: 1–255 printable characters of any script, on one line. It is normalized before it is counted (NFC): surrounding and repeated
 	// spaces and invisible characters, such as directional marks pasted from a mail, are removed.
 	Name string `json:"name"`
+
+	// Number A number of a pool of users, instead of one that is assigned; also one that was released recently.
+	//
+	// Example: 2005
+	Number *string `json:"number,omitempty"`
+
+	// Pool The id of the pool that the number is assigned from; left out for the default pool.
+	Pool *string `json:"pool,omitempty"`
 }
+
+// Origins Where each setting that applies comes from, by its name: `user`, `pool`, `organisation`, `asterisk` for what Asterisk reports, `environment` for a variable
+// or flag of the portal, `default`.
+type Origins map[string]string
 
 // Outcome How the apply ended. An apply whose portal was killed counts as a failure.
 type Outcome string
@@ -1210,13 +1222,16 @@ type UserPatch = json.RawMessage
 
 // UserV1 A person with a number.
 type UserV1 struct {
+	// CallOrigins Where each of the call settings that apply comes from, by its name: `user`, `pool`, `organisation`, `environment` or `default`. Absent in lists.
+	CallOrigins *Origins `json:"call_origins,omitempty"`
+
 	// Calls The call settings of the user, without those that are inherited. Absent in lists.
 	Calls *CallSettings `json:"calls,omitempty"`
 
 	// CreatedAt When the user was created (UTC).
 	CreatedAt time.Time `json:"created_at"`
 
-	// EffectiveCalls The call settings that apply: those of the user, and what is inherited. Absent in lists.
+	// EffectiveCalls The call settings that apply: those of the user, and what is inherited, which changes without the version of the user. Absent in lists.
 	EffectiveCalls *CallSettings `json:"effective_calls,omitempty"`
 
 	// Email The e-mail address, in the case as entered; null if there is none.
@@ -1235,6 +1250,9 @@ type UserV1 struct {
 	//
 	// Example: 1000
 	Number string `json:"number"`
+
+	// Pool The id of the pool that has the number; null if none has it. Absent in lists.
+	Pool *string `json:"pool,omitempty"`
 
 	// UpdatedAt When the user was last changed (UTC).
 	UpdatedAt time.Time `json:"updated_at"`
@@ -1273,6 +1291,9 @@ type UserWithSecret struct {
 
 	// Version Raised by every change; in double quotes it is the `ETag`.
 	Version int64 `json:"version"`
+
+	// Warnings Sentences for the administrator, such as that the pool of the number is nearly exhausted; absent if there are none.
+	Warnings *[]string `json:"warnings,omitempty"`
 }
 
 // Verification Whether Asterisk was seen to run the files: `confirmed` every object was compared and is as intended; `contradicted` Asterisk
@@ -1680,8 +1701,8 @@ type ClientInterface interface {
 	// CreateUserV1WithBody Create a user
 	//
 	// Adds a user with a new SIP secret, which is in this response alone, and only for callers with the permission `secrets:read`. The number is the
-	// lowest free one from 1000 to 1999; a released number is reused, at once or after the time set by `NUMBER_QUARANTINE`. The next apply brings
-	// the user to Asterisk.
+	// given one, or else one that a pool assigns; a released number is assigned again at once or after the cool-down of its pool. The next apply brings the user
+	// to Asterisk.
 	//
 	// Takes any type of body and a specified content type.
 	//
@@ -1691,8 +1712,8 @@ type ClientInterface interface {
 	// CreateUserV1 Create a user
 	//
 	// Adds a user with a new SIP secret, which is in this response alone, and only for callers with the permission `secrets:read`. The number is the
-	// lowest free one from 1000 to 1999; a released number is reused, at once or after the time set by `NUMBER_QUARANTINE`. The next apply brings
-	// the user to Asterisk.
+	// given one, or else one that a pool assigns; a released number is assigned again at once or after the cool-down of its pool. The next apply brings the user
+	// to Asterisk.
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -1937,8 +1958,8 @@ func (c *Client) ListUsersV1(ctx context.Context, params *ListUsersV1Params, req
 // CreateUserV1WithBody Create a user
 //
 // Adds a user with a new SIP secret, which is in this response alone, and only for callers with the permission `secrets:read`. The number is the
-// lowest free one from 1000 to 1999; a released number is reused, at once or after the time set by `NUMBER_QUARANTINE`. The next apply brings
-// the user to Asterisk.
+// given one, or else one that a pool assigns; a released number is assigned again at once or after the cool-down of its pool. The next apply brings the user
+// to Asterisk.
 //
 // Takes any type of body and a specified content type.
 //
@@ -1958,8 +1979,8 @@ func (c *Client) CreateUserV1WithBody(ctx context.Context, params *CreateUserV1P
 // CreateUserV1 Create a user
 //
 // Adds a user with a new SIP secret, which is in this response alone, and only for callers with the permission `secrets:read`. The number is the
-// lowest free one from 1000 to 1999; a released number is reused, at once or after the time set by `NUMBER_QUARANTINE`. The next apply brings
-// the user to Asterisk.
+// given one, or else one that a pool assigns; a released number is assigned again at once or after the cool-down of its pool. The next apply brings the user
+// to Asterisk.
 //
 // Takes a body of the `application/json` content type.
 //
@@ -2947,8 +2968,8 @@ type ClientWithResponsesInterface interface {
 	// CreateUserV1WithBodyWithResponse Create a user
 	//
 	// Adds a user with a new SIP secret, which is in this response alone, and only for callers with the permission `secrets:read`. The number is the
-	// lowest free one from 1000 to 1999; a released number is reused, at once or after the time set by `NUMBER_QUARANTINE`. The next apply brings
-	// the user to Asterisk.
+	// given one, or else one that a pool assigns; a released number is assigned again at once or after the cool-down of its pool. The next apply brings the user
+	// to Asterisk.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -2958,8 +2979,8 @@ type ClientWithResponsesInterface interface {
 	// CreateUserV1WithResponse Create a user
 	//
 	// Adds a user with a new SIP secret, which is in this response alone, and only for callers with the permission `secrets:read`. The number is the
-	// lowest free one from 1000 to 1999; a released number is reused, at once or after the time set by `NUMBER_QUARANTINE`. The next apply brings
-	// the user to Asterisk.
+	// given one, or else one that a pool assigns; a released number is assigned again at once or after the cool-down of its pool. The next apply brings the user
+	// to Asterisk.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -4503,8 +4524,8 @@ func (c *ClientWithResponses) ListUsersV1WithResponse(ctx context.Context, param
 // CreateUserV1WithBodyWithResponse Create a user
 //
 // Adds a user with a new SIP secret, which is in this response alone, and only for callers with the permission `secrets:read`. The number is the
-// lowest free one from 1000 to 1999; a released number is reused, at once or after the time set by `NUMBER_QUARANTINE`. The next apply brings
-// the user to Asterisk.
+// given one, or else one that a pool assigns; a released number is assigned again at once or after the cool-down of its pool. The next apply brings the user
+// to Asterisk.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
@@ -4520,8 +4541,8 @@ func (c *ClientWithResponses) CreateUserV1WithBodyWithResponse(ctx context.Conte
 // CreateUserV1WithResponse Create a user
 //
 // Adds a user with a new SIP secret, which is in this response alone, and only for callers with the permission `secrets:read`. The number is the
-// lowest free one from 1000 to 1999; a released number is reused, at once or after the time set by `NUMBER_QUARANTINE`. The next apply brings
-// the user to Asterisk.
+// given one, or else one that a pool assigns; a released number is assigned again at once or after the cool-down of its pool. The next apply brings the user
+// to Asterisk.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //

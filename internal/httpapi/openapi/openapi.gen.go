@@ -282,6 +282,48 @@ func (e EffectVerb) Valid() bool {
 	}
 }
 
+// Defines values for EffectivePhoneNetworkSrtp.
+const (
+	EffectivePhoneNetworkSrtpOff      EffectivePhoneNetworkSrtp = "off"
+	EffectivePhoneNetworkSrtpOffered  EffectivePhoneNetworkSrtp = "offered"
+	EffectivePhoneNetworkSrtpRequired EffectivePhoneNetworkSrtp = "required"
+)
+
+// Valid indicates whether the value is a known member of the EffectivePhoneNetworkSrtp enum.
+func (e EffectivePhoneNetworkSrtp) Valid() bool {
+	switch e {
+	case EffectivePhoneNetworkSrtpOff:
+		return true
+	case EffectivePhoneNetworkSrtpOffered:
+		return true
+	case EffectivePhoneNetworkSrtpRequired:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for EffectivePhoneNetworkTransport.
+const (
+	EffectivePhoneNetworkTransportTCP EffectivePhoneNetworkTransport = "tcp"
+	EffectivePhoneNetworkTransportTLS EffectivePhoneNetworkTransport = "tls"
+	EffectivePhoneNetworkTransportUDP EffectivePhoneNetworkTransport = "udp"
+)
+
+// Valid indicates whether the value is a known member of the EffectivePhoneNetworkTransport enum.
+func (e EffectivePhoneNetworkTransport) Valid() bool {
+	switch e {
+	case EffectivePhoneNetworkTransportTCP:
+		return true
+	case EffectivePhoneNetworkTransportTLS:
+		return true
+	case EffectivePhoneNetworkTransportUDP:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for EventCode.
 const (
 	EventCodeAsked        EventCode = "asked"
@@ -642,6 +684,129 @@ func (e Permission) Valid() bool {
 	case UsersRead:
 		return true
 	case UsersWrite:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for PhoneNetworkSrtp.
+const (
+	PhoneNetworkSrtpOff      PhoneNetworkSrtp = "off"
+	PhoneNetworkSrtpOffered  PhoneNetworkSrtp = "offered"
+	PhoneNetworkSrtpRequired PhoneNetworkSrtp = "required"
+)
+
+// Valid indicates whether the value is a known member of the PhoneNetworkSrtp enum.
+func (e PhoneNetworkSrtp) Valid() bool {
+	switch e {
+	case PhoneNetworkSrtpOff:
+		return true
+	case PhoneNetworkSrtpOffered:
+		return true
+	case PhoneNetworkSrtpRequired:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for PhoneNetworkTransport.
+const (
+	PhoneNetworkTransportTCP PhoneNetworkTransport = "tcp"
+	PhoneNetworkTransportTLS PhoneNetworkTransport = "tls"
+	PhoneNetworkTransportUDP PhoneNetworkTransport = "udp"
+)
+
+// Valid indicates whether the value is a known member of the PhoneNetworkTransport enum.
+func (e PhoneNetworkTransport) Valid() bool {
+	switch e {
+	case PhoneNetworkTransportTCP:
+		return true
+	case PhoneNetworkTransportTLS:
+		return true
+	case PhoneNetworkTransportUDP:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for PhoneNetworkPatchSrtp.
+const (
+	PhoneNetworkPatchSrtpOff      PhoneNetworkPatchSrtp = "off"
+	PhoneNetworkPatchSrtpOffered  PhoneNetworkPatchSrtp = "offered"
+	PhoneNetworkPatchSrtpRequired PhoneNetworkPatchSrtp = "required"
+)
+
+// Valid indicates whether the value is a known member of the PhoneNetworkPatchSrtp enum.
+func (e PhoneNetworkPatchSrtp) Valid() bool {
+	switch e {
+	case PhoneNetworkPatchSrtpOff:
+		return true
+	case PhoneNetworkPatchSrtpOffered:
+		return true
+	case PhoneNetworkPatchSrtpRequired:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for PhoneNetworkPatchTransport.
+const (
+	PhoneNetworkPatchTransportTCP PhoneNetworkPatchTransport = "tcp"
+	PhoneNetworkPatchTransportTLS PhoneNetworkPatchTransport = "tls"
+	PhoneNetworkPatchTransportUDP PhoneNetworkPatchTransport = "udp"
+)
+
+// Valid indicates whether the value is a known member of the PhoneNetworkPatchTransport enum.
+func (e PhoneNetworkPatchTransport) Valid() bool {
+	switch e {
+	case PhoneNetworkPatchTransportTCP:
+		return true
+	case PhoneNetworkPatchTransportTLS:
+		return true
+	case PhoneNetworkPatchTransportUDP:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for PoolKind.
+const (
+	Features PoolKind = "features"
+	Users    PoolKind = "users"
+)
+
+// Valid indicates whether the value is a known member of the PoolKind enum.
+func (e PoolKind) Valid() bool {
+	switch e {
+	case Features:
+		return true
+	case Users:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for PoolOrder.
+const (
+	Lowest PoolOrder = "lowest"
+	Next   PoolOrder = "next"
+	Random PoolOrder = "random"
+)
+
+// Valid indicates whether the value is a known member of the PoolOrder enum.
+func (e PoolOrder) Valid() bool {
+	switch e {
+	case Lowest:
+		return true
+	case Next:
+		return true
+	case Random:
 		return true
 	default:
 		return false
@@ -1783,9 +1948,9 @@ type CallFlowThing struct {
 	Number string `json:"number"`
 }
 
-// CallSettings Settings of the calls of a user.
+// CallSettings Settings of the calls of a user. What is absent is inherited: from the pool of the number, then the organisation, then the installation.
 type CallSettings struct {
-	// CallLimit How many calls to the user there can be at once, ringing or connected; absent for no limit. Further calls go on to `when_busy`, and ring groups
+	// CallLimit How many calls to the user there can be at once, ringing or connected; absent for no limit, and 0 if none is inherited. Further calls go on to `when_busy`, and ring groups
 	// leave the user out. Calls that the user makes do not count.
 	CallLimit *int `json:"call_limit,omitempty"`
 
@@ -1807,7 +1972,7 @@ type CallSettings struct {
 	// Record Which calls of the user are recorded. It has no effect yet.
 	Record *RecordPolicy `json:"record,omitempty"`
 
-	// RingSeconds How long a call to the user rings, in seconds; inherited from the installation (`RING_TIMEOUT`). Ring groups have a time of their own.
+	// RingSeconds How long a call to the user rings, in seconds; inherited in the end from `RING_TIMEOUT`. Ring groups have a time of their own.
 	RingSeconds *int `json:"ring_seconds,omitempty"`
 
 	// WhenBusy Where a call goes; without it, the call ends.
@@ -1823,7 +1988,7 @@ type CallSettings struct {
 // CallSettingsPatch The call settings that change; null for one that is inherited from now on, and for all of them. Where a call goes on to when the phone is busy, the
 // user does not answer, or no phone can be reached: by default the call ends, and an unreachable user gets what is set for unanswered calls.
 type CallSettingsPatch struct {
-	// CallLimit As in CallSettings.
+	// CallLimit As in CallSettings; 0 lifts a limit that would be inherited.
 	CallLimit *int `json:"call_limit,omitempty"`
 
 	// CallerName As in CallSettings.
@@ -2108,6 +2273,39 @@ type Effect struct {
 
 // EffectVerb `forget_registration` deletes the registration of a phone that may no longer register, or no longer with the secret it used.
 type EffectVerb string
+
+// EffectivePhoneNetwork How phones reach Asterisk: the settings that apply.
+type EffectivePhoneNetwork struct {
+	// Codecs The audio codecs of phones, the preferred one first; by default ulaw and alaw.
+	Codecs []string `json:"codecs"`
+
+	// PublicAddress The host name or IP address of the installation as seen from the internet.
+	//
+	// Example: sip.example.com
+	PublicAddress *string `json:"public_address"`
+
+	// ServerAddress The host name or IP address that phones register at, without a port.
+	//
+	// Example: pbx.example.com
+	ServerAddress *string `json:"server_address"`
+
+	// ServerPort Its port; by default that of the transport in Asterisk, else 5060, or 5061 for TLS.
+	//
+	// Example: 5060
+	ServerPort int `json:"server_port"`
+
+	// Srtp Whether calls are encrypted (SRTP): `offered` only with phones that support it. Requires the transport `tls`. By default `off`.
+	Srtp EffectivePhoneNetworkSrtp `json:"srtp"`
+
+	// Transport The SIP transport of phones; by default the first of these that Asterisk has.
+	Transport EffectivePhoneNetworkTransport `json:"transport"`
+}
+
+// EffectivePhoneNetworkSrtp Whether calls are encrypted (SRTP): `offered` only with phones that support it. Requires the transport `tls`. By default `off`.
+type EffectivePhoneNetworkSrtp string
+
+// EffectivePhoneNetworkTransport The SIP transport of phones; by default the first of these that Asterisk has.
+type EffectivePhoneNetworkTransport string
 
 // Event One thing that happened during an apply.
 type Event struct {
@@ -2598,6 +2796,34 @@ type NewDevice struct {
 // person's own name and address.
 type NewPassword = string
 
+// NewPool A pool to be created.
+type NewPool struct {
+	// Calls Settings of the calls of a user. What is absent is inherited: from the pool of the number, then the organisation, then the installation.
+	Calls *CallSettings `json:"calls,omitempty"`
+
+	// CoolDownDays How many days a released number is not assigned again, unless it is given explicitly; null: as the organisation is set.
+	CoolDownDays *int `json:"cool_down_days,omitempty"`
+
+	// From The first number.
+	//
+	// Example: 2000
+	From string `json:"from"`
+
+	// Kind What the numbers of a pool are for: users, or features such as ring groups.
+	Kind *PoolKind `json:"kind,omitempty"`
+
+	// Name The name: 1–255 printable characters on one line; unique among pools without regard to case.
+	Name string `json:"name"`
+
+	// Order Which free number is assigned: the lowest one, the next one after the last that was assigned, or a random one.
+	Order *PoolOrder `json:"order,omitempty"`
+
+	// To The last number, included.
+	//
+	// Example: 2999
+	To string `json:"to"`
+}
+
 // NewRingGroup A ring group to be created.
 type NewRingGroup struct {
 	// Fallback Where a call goes; without it, the call ends.
@@ -2609,7 +2835,7 @@ type NewRingGroup struct {
 	// Name The name: 1–255 printable characters on one line; unique among ring groups without regard to case.
 	Name string `json:"name"`
 
-	// Number The number that is dialled. Without it, the lowest free number from 600 to 699.
+	// Number The number that is dialled. Without it, one is assigned from a pool of features.
 	Number *string `json:"number,omitempty"`
 
 	// Seconds How long all members ring, or each of them.
@@ -2695,6 +2921,14 @@ type NewUserV1 struct {
 	// Name The person's name: 1–255 printable characters of any script, on one line. It is normalized before it is counted (NFC): surrounding and repeated
 	// spaces and invisible characters, such as directional marks pasted from a mail, are removed.
 	Name string `json:"name"`
+
+	// Number A number of a pool of users, instead of one that is assigned; also one that was released recently.
+	//
+	// Example: 2005
+	Number *string `json:"number,omitempty"`
+
+	// Pool The id of the pool that the number is assigned from; left out for the default pool.
+	Pool *string `json:"pool,omitempty"`
 }
 
 // OTP A code of the second factor, six digits, or a recovery code. Spaces and hyphens are ignored.
@@ -2721,6 +2955,73 @@ type OneTimeLink struct {
 	URL *string `json:"url,omitempty"`
 }
 
+// Organisation The organisation, with the settings of its installation.
+type Organisation struct {
+	// Calls The call settings that users inherit, unless they or their pool have their own.
+	Calls CallSettings `json:"calls"`
+
+	// CoolDownDays How many days a released number is not assigned again, in pools without a setting of their own; null: `NUMBER_QUARANTINE`.
+	CoolDownDays *int `json:"cool_down_days"`
+
+	// Country The country by ISO 3166-1, in two letters; its emergency numbers are reserved.
+	//
+	// Example: DE
+	Country *string `json:"country"`
+
+	// EffectiveCalls The call settings that apply to users without settings of their own.
+	EffectiveCalls CallSettings `json:"effective_calls"`
+
+	// EffectiveCoolDownSeconds How long a released number is not assigned again, in pools without a setting of their own.
+	EffectiveCoolDownSeconds int `json:"effective_cool_down_seconds"`
+
+	// EffectivePhones How phones reach Asterisk: the settings that apply.
+	EffectivePhones EffectivePhoneNetwork `json:"effective_phones"`
+
+	// EmergencyNumbers The emergency numbers, which no user and no other object can have: those of the country, and those that phones treat as such everywhere.
+	EmergencyNumbers []string `json:"emergency_numbers"`
+
+	// Language The language of the prompts that Asterisk plays, such as `de` or `pt_BR`, unless `calls` has another one for users; its prompts must be installed.
+	//
+	// Example: de
+	Language *string `json:"language"`
+
+	// MainNumber The number of the organisation as dialled from outside: up to 32 digits, with or without + before them.
+	//
+	// Example: +493012345
+	MainNumber *string `json:"main_number"`
+
+	// Name The name of the organisation: 1–255 printable characters on one line.
+	Name string `json:"name"`
+
+	// Origins Where each setting that applies comes from, by its name: `user`, `pool`, `organisation`, `asterisk` for what Asterisk reports, `environment` for a variable
+	// or flag of the portal, `default`.
+	Origins Origins `json:"origins"`
+
+	// Phones How phones reach Asterisk, as set; null where the default applies.
+	Phones PhoneNetwork `json:"phones"`
+
+	// TimeZone The time zone, as in the IANA database.
+	//
+	// Example: Europe/Berlin
+	TimeZone *string `json:"time_zone"`
+
+	// Transports The SIP transports that Asterisk reports; empty if it does not answer.
+	Transports []Transport `json:"transports"`
+
+	// UpdatedAt When the organisation was last changed (UTC).
+	UpdatedAt time.Time `json:"updated_at"`
+
+	// Version Raised by every change; in double quotes it is the `ETag`.
+	Version int64 `json:"version"`
+}
+
+// OrganisationPatch The settings of the organisation that change.
+type OrganisationPatch = json.RawMessage
+
+// Origins Where each setting that applies comes from, by its name: `user`, `pool`, `organisation`, `asterisk` for what Asterisk reports, `environment` for a variable
+// or flag of the portal, `default`.
+type Origins map[string]string
+
 // Outcome How the apply ended. An apply whose portal was killed counts as a failure.
 type Outcome string
 
@@ -2745,6 +3046,72 @@ type PasswordProof struct {
 
 // Permission One permission of a caller. No operation requires `system:read` today.
 type Permission string
+
+// PhoneNetwork How phones reach Asterisk, as set; null where the default applies.
+type PhoneNetwork struct {
+	// Codecs The audio codecs of phones, the preferred one first; by default ulaw and alaw.
+	Codecs *[]string `json:"codecs"`
+
+	// PublicAddress The host name or IP address of the installation as seen from the internet.
+	//
+	// Example: sip.example.com
+	PublicAddress *string `json:"public_address"`
+
+	// ServerAddress The host name or IP address that phones register at, without a port.
+	//
+	// Example: pbx.example.com
+	ServerAddress *string `json:"server_address"`
+
+	// ServerPort Its port; by default that of the transport in Asterisk, else 5060, or 5061 for TLS.
+	//
+	// Example: 5060
+	ServerPort *int `json:"server_port"`
+
+	// Srtp Whether calls are encrypted (SRTP): `offered` only with phones that support it. Requires the transport `tls`. By default `off`.
+	Srtp *PhoneNetworkSrtp `json:"srtp"`
+
+	// Transport The SIP transport of phones; by default the first of these that Asterisk has.
+	Transport *PhoneNetworkTransport `json:"transport"`
+}
+
+// PhoneNetworkSrtp Whether calls are encrypted (SRTP): `offered` only with phones that support it. Requires the transport `tls`. By default `off`.
+type PhoneNetworkSrtp string
+
+// PhoneNetworkTransport The SIP transport of phones; by default the first of these that Asterisk has.
+type PhoneNetworkTransport string
+
+// PhoneNetworkPatch The settings that change; null for all of their defaults.
+type PhoneNetworkPatch struct {
+	// Codecs The audio codecs of phones, the preferred one first; by default ulaw and alaw.
+	Codecs *[]string `json:"codecs,omitempty"`
+
+	// PublicAddress The host name or IP address of the installation as seen from the internet.
+	//
+	// Example: sip.example.com
+	PublicAddress *string `json:"public_address,omitempty"`
+
+	// ServerAddress The host name or IP address that phones register at, without a port.
+	//
+	// Example: pbx.example.com
+	ServerAddress *string `json:"server_address,omitempty"`
+
+	// ServerPort Its port; by default that of the transport in Asterisk, else 5060, or 5061 for TLS.
+	//
+	// Example: 5060
+	ServerPort *int `json:"server_port,omitempty"`
+
+	// Srtp Whether calls are encrypted (SRTP): `offered` only with phones that support it. Requires the transport `tls`. By default `off`.
+	Srtp *PhoneNetworkPatchSrtp `json:"srtp,omitempty"`
+
+	// Transport The SIP transport of phones; by default the first of these that Asterisk has.
+	Transport *PhoneNetworkPatchTransport `json:"transport,omitempty"`
+}
+
+// PhoneNetworkPatchSrtp Whether calls are encrypted (SRTP): `offered` only with phones that support it. Requires the transport `tls`. By default `off`.
+type PhoneNetworkPatchSrtp string
+
+// PhoneNetworkPatchTransport The SIP transport of phones; by default the first of these that Asterisk has.
+type PhoneNetworkPatchTransport string
 
 // Plan What an apply would do now.
 type Plan struct {
@@ -2821,6 +3188,84 @@ type PlanSummary struct {
 	// Revision The revision that was in place before.
 	Revision int `json:"revision"`
 }
+
+// Pool A range of numbers that are assigned automatically.
+type Pool struct {
+	// Calls The call settings that users with a number of the pool inherit, unless they have their own.
+	Calls CallSettings `json:"calls"`
+
+	// CoolDownDays How many days a released number is not assigned again, unless it is given explicitly; null: as the organisation is set.
+	CoolDownDays *int `json:"cool_down_days"`
+
+	// CreatedAt When the pool was created (UTC).
+	CreatedAt time.Time `json:"created_at"`
+
+	// Default Whether numbers come from this pool if no other one is named. Such a pool cannot be deleted.
+	Default bool `json:"default"`
+
+	// EffectiveCoolDownSeconds How long a released number is not assigned again.
+	EffectiveCoolDownSeconds int `json:"effective_cool_down_seconds"`
+
+	// From The first number.
+	//
+	// Example: 2000
+	From string `json:"from"`
+
+	// ID The id of the pool.
+	ID string `json:"id"`
+
+	// Kind What the numbers of a pool are for: users, or features such as ring groups.
+	Kind PoolKind `json:"kind"`
+
+	// Name The name: 1–255 printable characters on one line; unique among pools without regard to case.
+	Name string `json:"name"`
+
+	// Order Which free number is assigned: the lowest one, the next one after the last that was assigned, or a random one.
+	Order PoolOrder `json:"order"`
+
+	// Size How many numbers the pool has.
+	Size int `json:"size"`
+
+	// TakenOnHost How many of the others Asterisk's own configuration has.
+	TakenOnHost int `json:"taken_on_host"`
+
+	// To The last number, included.
+	//
+	// Example: 2999
+	To string `json:"to"`
+
+	// UpdatedAt When the pool was last changed (UTC).
+	UpdatedAt time.Time `json:"updated_at"`
+
+	// Used How many of them users and other objects have.
+	Used int `json:"used"`
+
+	// Version Raised by every change; in double quotes it is the `ETag`.
+	Version int64 `json:"version"`
+
+	// Warning A sentence if 90 % of the numbers or more are in use; otherwise null.
+	Warning *string `json:"warning"`
+}
+
+// PoolKind What the numbers of a pool are for: users, or features such as ring groups.
+type PoolKind string
+
+// PoolOrder Which free number is assigned: the lowest one, the next one after the last that was assigned, or a random one.
+type PoolOrder string
+
+// PoolPage defines model for PoolPage.
+type PoolPage struct {
+	Items []Pool `json:"items"`
+
+	// NextCursor The `cursor` of the next page; null on the last page.
+	NextCursor *string `json:"next_cursor"`
+
+	// Total The number of matching pools on all pages, with `total=true`.
+	Total *int `json:"total,omitempty"`
+}
+
+// PoolPatch The fields of a pool that change.
+type PoolPatch = json.RawMessage
 
 // Problem A failure (RFC 9457).
 type Problem struct {
@@ -3415,6 +3860,24 @@ type TokenPage struct {
 	NextCursor *string `json:"next_cursor"`
 }
 
+// Transport A SIP transport of Asterisk.
+type Transport struct {
+	// Address The address and port that it listens at.
+	//
+	// Example: 0.0.0.0:5060
+	Address string `json:"address"`
+
+	// Name Its name in pjsip.conf.
+	//
+	// Example: transport-udp
+	Name string `json:"name"`
+
+	// Protocol Its protocol, such as `udp`, `tcp` or `tls`.
+	//
+	// Example: udp
+	Protocol string `json:"protocol"`
+}
+
 // UnlinkReport defines model for UnlinkReport.
 type UnlinkReport struct {
 	// Email The e-mail address of the account.
@@ -3495,13 +3958,16 @@ type UserSecret struct {
 
 // UserV1 A person with a number.
 type UserV1 struct {
+	// CallOrigins Where each of the call settings that apply comes from, by its name: `user`, `pool`, `organisation`, `environment` or `default`. Absent in lists.
+	CallOrigins *Origins `json:"call_origins,omitempty"`
+
 	// Calls The call settings of the user, without those that are inherited. Absent in lists.
 	Calls *CallSettings `json:"calls,omitempty"`
 
 	// CreatedAt When the user was created (UTC).
 	CreatedAt time.Time `json:"created_at"`
 
-	// EffectiveCalls The call settings that apply: those of the user, and what is inherited. Absent in lists.
+	// EffectiveCalls The call settings that apply: those of the user, and what is inherited, which changes without the version of the user. Absent in lists.
 	EffectiveCalls *CallSettings `json:"effective_calls,omitempty"`
 
 	// Email The e-mail address, in the case as entered; null if there is none.
@@ -3520,6 +3986,9 @@ type UserV1 struct {
 	//
 	// Example: 1000
 	Number string `json:"number"`
+
+	// Pool The id of the pool that has the number; null if none has it. Absent in lists.
+	Pool *string `json:"pool,omitempty"`
 
 	// UpdatedAt When the user was last changed (UTC).
 	UpdatedAt time.Time `json:"updated_at"`
@@ -3558,6 +4027,9 @@ type UserWithSecret struct {
 
 	// Version Raised by every change; in double quotes it is the `ETag`.
 	Version int64 `json:"version"`
+
+	// Warnings Sentences for the administrator, such as that the pool of the number is nearly exhausted; absent if there are none.
+	Warnings *[]string `json:"warnings,omitempty"`
 }
 
 // Verification Whether Asterisk was seen to run the files: `confirmed` every object was compared and is as intended; `contradicted` Asterisk
@@ -3904,6 +4376,69 @@ type ListAuditEventsV1Params struct {
 
 	// Until Only events before this time.
 	Until *EventUntil `form:"until,omitempty" json:"until,omitempty"`
+}
+
+// GetOrganisationParams defines parameters for GetOrganisation.
+type GetOrganisationParams struct {
+	// IfNoneMatch The `ETag` of the object that the client has; if it is still current, the response is 304 without a body.
+	IfNoneMatch *IfNoneMatchVersion `json:"If-None-Match,omitempty"`
+}
+
+// UpdateOrganisationParams defines parameters for UpdateOrganisation.
+type UpdateOrganisationParams struct {
+	// IfMatch The `ETag` of the object that the caller has read: if the object was changed since, the response is 412 `changed_meanwhile`, and nothing is
+	// changed. Without the header, the object is changed whatever its version.
+	IfMatch *IfMatchVersion `json:"If-Match,omitempty"`
+}
+
+// ListPoolsParams defines parameters for ListPools.
+type ListPoolsParams struct {
+	// Limit The maximum number of items in a page.
+	Limit *PageLimit `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// Cursor The `next_cursor` of the previous page, with the same `sort`. Without it, the first page.
+	Cursor *PageCursor `form:"cursor,omitempty" json:"cursor,omitempty"`
+
+	// Total `true` adds the number of matching items on all pages.
+	Total *Total `form:"total,omitempty" json:"total,omitempty"`
+
+	// Q Only objects whose name or number contains this text, without regard to case and accents.
+	Q *ThingText `form:"q,omitempty" json:"q,omitempty"`
+
+	// Sort The order: `name`, `number`, or `short`, which is the order of creation, with `-` before it descending.
+	Sort *ThingSort `form:"sort,omitempty" json:"sort,omitempty"`
+
+	// Kind Only pools for this kind of number.
+	Kind *string `form:"kind,omitempty" json:"kind,omitempty"`
+}
+
+// CreatePoolParams defines parameters for CreatePool.
+type CreatePoolParams struct {
+	// IdempotencyKey A unique text chosen by the client for this request, such as a UUID; keys of different accounts and tokens are independent. For 24 hours a
+	// repeated request with the same key is not carried out again, and gets the first response, with the header `Idempotent-Replayed: true`; while the
+	// first is in progress, the second one waits. This holds also if the portal was stopped before it could respond: the response is then made from the object as
+	// it is now, or, where that is not possible, 409 `idempotency_answer_lost`. A request that failed changed nothing, and can be sent again with its key.
+	IdempotencyKey *RequestKey `json:"Idempotency-Key,omitempty"`
+}
+
+// DeletePoolParams defines parameters for DeletePool.
+type DeletePoolParams struct {
+	// IfMatch The `ETag` of the object that the caller has read: if the object was changed since, the response is 412 `changed_meanwhile`, and nothing is
+	// changed. Without the header, the object is changed whatever its version.
+	IfMatch *IfMatchVersion `json:"If-Match,omitempty"`
+}
+
+// GetPoolParams defines parameters for GetPool.
+type GetPoolParams struct {
+	// IfNoneMatch The `ETag` of the object that the client has; if it is still current, the response is 304 without a body.
+	IfNoneMatch *IfNoneMatchVersion `json:"If-None-Match,omitempty"`
+}
+
+// UpdatePoolParams defines parameters for UpdatePool.
+type UpdatePoolParams struct {
+	// IfMatch The `ETag` of the object that the caller has read: if the object was changed since, the response is 412 `changed_meanwhile`, and nothing is
+	// changed. Without the header, the object is changed whatever its version.
+	IfMatch *IfMatchVersion `json:"If-Match,omitempty"`
 }
 
 // ListRingGroupsParams defines parameters for ListRingGroups.
@@ -4254,6 +4789,21 @@ type CreateAccountJSONRequestBody = NewAccount
 // UpdateAccountJSONRequestBody defines body for UpdateAccount for application/json ContentType.
 type UpdateAccountJSONRequestBody = AccountChange
 
+// UpdateOrganisationJSONRequestBody defines body for UpdateOrganisation for application/json ContentType.
+type UpdateOrganisationJSONRequestBody = OrganisationPatch
+
+// UpdateOrganisationApplicationMergePatchPlusJSONRequestBody defines body for UpdateOrganisation for application/merge-patch+json ContentType.
+type UpdateOrganisationApplicationMergePatchPlusJSONRequestBody = OrganisationPatch
+
+// CreatePoolJSONRequestBody defines body for CreatePool for application/json ContentType.
+type CreatePoolJSONRequestBody = NewPool
+
+// UpdatePoolJSONRequestBody defines body for UpdatePool for application/json ContentType.
+type UpdatePoolJSONRequestBody = PoolPatch
+
+// UpdatePoolApplicationMergePatchPlusJSONRequestBody defines body for UpdatePool for application/merge-patch+json ContentType.
+type UpdatePoolApplicationMergePatchPlusJSONRequestBody = PoolPatch
+
 // CreateRingGroupJSONRequestBody defines body for CreateRingGroup for application/json ContentType.
 type CreateRingGroupJSONRequestBody = NewRingGroup
 
@@ -4423,6 +4973,27 @@ type ServerInterface interface {
 	// ListAuditEventsV1 List audit events
 	// (GET /api/v1/audit)
 	ListAuditEventsV1(w http.ResponseWriter, r *http.Request, params ListAuditEventsV1Params)
+	// GetOrganisation Get the organisation
+	// (GET /api/v1/organisation)
+	GetOrganisation(w http.ResponseWriter, r *http.Request, params GetOrganisationParams)
+	// UpdateOrganisation Change the organisation
+	// (PATCH /api/v1/organisation)
+	UpdateOrganisation(w http.ResponseWriter, r *http.Request, params UpdateOrganisationParams)
+	// ListPools List pools
+	// (GET /api/v1/pools)
+	ListPools(w http.ResponseWriter, r *http.Request, params ListPoolsParams)
+	// CreatePool Create a pool
+	// (POST /api/v1/pools)
+	CreatePool(w http.ResponseWriter, r *http.Request, params CreatePoolParams)
+	// DeletePool Delete a pool
+	// (DELETE /api/v1/pools/{id})
+	DeletePool(w http.ResponseWriter, r *http.Request, id ThingID, params DeletePoolParams)
+	// GetPool Get a pool
+	// (GET /api/v1/pools/{id})
+	GetPool(w http.ResponseWriter, r *http.Request, id ThingID, params GetPoolParams)
+	// UpdatePool Change a pool
+	// (PATCH /api/v1/pools/{id})
+	UpdatePool(w http.ResponseWriter, r *http.Request, id ThingID, params UpdatePoolParams)
 	// ListRingGroups List ring groups
 	// (GET /api/v1/ring-groups)
 	ListRingGroups(w http.ResponseWriter, r *http.Request, params ListRingGroupsParams)
@@ -5265,6 +5836,377 @@ func (siw *ServerInterfaceWrapper) ListAuditEventsV1(w http.ResponseWriter, r *h
 
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		siw.Handler.ListAuditEventsV1(w, r, params)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// GetOrganisation operation middleware
+func (siw *ServerInterfaceWrapper) GetOrganisation(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params GetOrganisationParams
+
+	headers := r.Header
+
+	// ------------- Optional header parameter "If-None-Match" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("If-None-Match")]; found {
+		var IfNoneMatch IfNoneMatchVersion
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "If-None-Match", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "If-None-Match", valueList[0], &IfNoneMatch, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "If-None-Match", Err: err})
+			return
+		}
+
+		params.IfNoneMatch = &IfNoneMatch
+
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.GetOrganisation(w, r, params)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// UpdateOrganisation operation middleware
+func (siw *ServerInterfaceWrapper) UpdateOrganisation(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params UpdateOrganisationParams
+
+	headers := r.Header
+
+	// ------------- Optional header parameter "If-Match" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("If-Match")]; found {
+		var IfMatch IfMatchVersion
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "If-Match", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "If-Match", valueList[0], &IfMatch, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "If-Match", Err: err})
+			return
+		}
+
+		params.IfMatch = &IfMatch
+
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.UpdateOrganisation(w, r, params)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// ListPools operation middleware
+func (siw *ServerInterfaceWrapper) ListPools(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListPoolsParams
+
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", r.URL.Query(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "limit"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "limit", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "cursor" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cursor", r.URL.Query(), &params.Cursor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "cursor"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "cursor", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "total" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "total", r.URL.Query(), &params.Total, runtime.BindQueryParameterOptions{Type: "boolean", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "total"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "total", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "q" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "q", r.URL.Query(), &params.Q, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "q"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "q", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "sort" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "sort", r.URL.Query(), &params.Sort, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "sort"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "sort", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "kind" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "kind", r.URL.Query(), &params.Kind, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "kind"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "kind", Err: err})
+		}
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.ListPools(w, r, params)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// CreatePool operation middleware
+func (siw *ServerInterfaceWrapper) CreatePool(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params CreatePoolParams
+
+	headers := r.Header
+
+	// ------------- Optional header parameter "Idempotency-Key" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Idempotency-Key")]; found {
+		var IdempotencyKey RequestKey
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Idempotency-Key", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Idempotency-Key", valueList[0], &IdempotencyKey, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Idempotency-Key", Err: err})
+			return
+		}
+
+		params.IdempotencyKey = &IdempotencyKey
+
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.CreatePool(w, r, params)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// DeletePool operation middleware
+func (siw *ServerInterfaceWrapper) DeletePool(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id ThingID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", r.PathValue("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "id", Err: err})
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params DeletePoolParams
+
+	headers := r.Header
+
+	// ------------- Optional header parameter "If-Match" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("If-Match")]; found {
+		var IfMatch IfMatchVersion
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "If-Match", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "If-Match", valueList[0], &IfMatch, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "If-Match", Err: err})
+			return
+		}
+
+		params.IfMatch = &IfMatch
+
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.DeletePool(w, r, id, params)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// GetPool operation middleware
+func (siw *ServerInterfaceWrapper) GetPool(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id ThingID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", r.PathValue("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "id", Err: err})
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params GetPoolParams
+
+	headers := r.Header
+
+	// ------------- Optional header parameter "If-None-Match" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("If-None-Match")]; found {
+		var IfNoneMatch IfNoneMatchVersion
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "If-None-Match", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "If-None-Match", valueList[0], &IfNoneMatch, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "If-None-Match", Err: err})
+			return
+		}
+
+		params.IfNoneMatch = &IfNoneMatch
+
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.GetPool(w, r, id, params)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// UpdatePool operation middleware
+func (siw *ServerInterfaceWrapper) UpdatePool(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id ThingID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", r.PathValue("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "id", Err: err})
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params UpdatePoolParams
+
+	headers := r.Header
+
+	// ------------- Optional header parameter "If-Match" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("If-Match")]; found {
+		var IfMatch IfMatchVersion
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "If-Match", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "If-Match", valueList[0], &IfMatch, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "If-Match", Err: err})
+			return
+		}
+
+		params.IfMatch = &IfMatch
+
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.UpdatePool(w, r, id, params)
 	}))
 
 	for _, middleware := range siw.HandlerMiddlewares {
@@ -7660,6 +8602,13 @@ func HandlerWithOptions(si ServerInterface, options StdHTTPServerOptions) http.H
 	m.HandleFunc(http.MethodDelete+" "+options.BaseURL+"/api/v1/ring-groups/{id}", wrapper.DeleteRingGroup)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/api/v1/ring-groups/{id}", wrapper.GetRingGroup)
 	m.HandleFunc(http.MethodPatch+" "+options.BaseURL+"/api/v1/ring-groups/{id}", wrapper.UpdateRingGroup)
+	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/api/v1/organisation", wrapper.GetOrganisation)
+	m.HandleFunc(http.MethodPatch+" "+options.BaseURL+"/api/v1/organisation", wrapper.UpdateOrganisation)
+	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/api/v1/pools", wrapper.ListPools)
+	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/api/v1/pools", wrapper.CreatePool)
+	m.HandleFunc(http.MethodDelete+" "+options.BaseURL+"/api/v1/pools/{id}", wrapper.DeletePool)
+	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/api/v1/pools/{id}", wrapper.GetPool)
+	m.HandleFunc(http.MethodPatch+" "+options.BaseURL+"/api/v1/pools/{id}", wrapper.UpdatePool)
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/apply", wrapper.ApplyConfiguration)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/apply/plan", wrapper.GetPlan)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/apply/revisions", wrapper.ListRevisions)
@@ -10545,6 +11494,1313 @@ type ListAuditEventsV1503ApplicationProblemPlusJSONResponse struct {
 }
 
 func (response ListAuditEventsV1503ApplicationProblemPlusJSONResponse) VisitListAuditEventsV1Response(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("Retry-After", fmt.Sprint(response.Headers.RetryAfter))
+	w.WriteHeader(503)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetOrganisationRequestObject struct {
+	Params GetOrganisationParams
+}
+
+type GetOrganisationResponseObject interface {
+	VisitGetOrganisationResponse(w http.ResponseWriter) error
+}
+
+type GetOrganisation200ResponseHeaders struct {
+	ETag string
+}
+
+type GetOrganisation200JSONResponse struct {
+	Body    Organisation
+	Headers GetOrganisation200ResponseHeaders
+}
+
+func (response GetOrganisation200JSONResponse) VisitGetOrganisationResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetOrganisation304Response = NotModifiedResponse
+
+func (response GetOrganisation304Response) VisitGetOrganisationResponse(w http.ResponseWriter) error {
+	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
+	w.WriteHeader(304)
+	return nil
+}
+
+type GetOrganisation400ApplicationProblemPlusJSONResponse struct {
+	InvalidQueryApplicationProblemPlusJSONResponse
+}
+
+func (response GetOrganisation400ApplicationProblemPlusJSONResponse) VisitGetOrganisationResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(400)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetOrganisation401ApplicationProblemPlusJSONResponse struct {
+	NotSignedInApplicationProblemPlusJSONResponse
+}
+
+func (response GetOrganisation401ApplicationProblemPlusJSONResponse) VisitGetOrganisationResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("WWW-Authenticate", fmt.Sprint(response.Headers.WWWAuthenticate))
+	w.WriteHeader(401)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetOrganisation403ApplicationProblemPlusJSONResponse struct {
+	ForbiddenApplicationProblemPlusJSONResponse
+}
+
+func (response GetOrganisation403ApplicationProblemPlusJSONResponse) VisitGetOrganisationResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(403)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetOrganisation404ApplicationProblemPlusJSONResponse struct {
+	ThingNotFoundApplicationProblemPlusJSONResponse
+}
+
+func (response GetOrganisation404ApplicationProblemPlusJSONResponse) VisitGetOrganisationResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(404)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetOrganisation421ApplicationProblemPlusJSONResponse struct {
+	WrongHostApplicationProblemPlusJSONResponse
+}
+
+func (response GetOrganisation421ApplicationProblemPlusJSONResponse) VisitGetOrganisationResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(421)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetOrganisation429ApplicationProblemPlusJSONResponse struct {
+	TooManyRequestsApplicationProblemPlusJSONResponse
+}
+
+func (response GetOrganisation429ApplicationProblemPlusJSONResponse) VisitGetOrganisationResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("Retry-After", fmt.Sprint(response.Headers.RetryAfter))
+	w.WriteHeader(429)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetOrganisation500ApplicationProblemPlusJSONResponse struct {
+	InternalApplicationProblemPlusJSONResponse
+}
+
+func (response GetOrganisation500ApplicationProblemPlusJSONResponse) VisitGetOrganisationResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(500)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetOrganisation503ApplicationProblemPlusJSONResponse struct {
+	UnavailableApplicationProblemPlusJSONResponse
+}
+
+func (response GetOrganisation503ApplicationProblemPlusJSONResponse) VisitGetOrganisationResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("Retry-After", fmt.Sprint(response.Headers.RetryAfter))
+	w.WriteHeader(503)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type UpdateOrganisationRequestObject struct {
+	Params                            UpdateOrganisationParams
+	JSONBody                          *UpdateOrganisationJSONRequestBody
+	ApplicationMergePatchPlusJSONBody *UpdateOrganisationApplicationMergePatchPlusJSONRequestBody
+}
+
+type UpdateOrganisationResponseObject interface {
+	VisitUpdateOrganisationResponse(w http.ResponseWriter) error
+}
+
+type UpdateOrganisation200ResponseHeaders struct {
+	ETag string
+}
+
+type UpdateOrganisation200JSONResponse struct {
+	Body    Organisation
+	Headers UpdateOrganisation200ResponseHeaders
+}
+
+func (response UpdateOrganisation200JSONResponse) VisitUpdateOrganisationResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type UpdateOrganisation400ApplicationProblemPlusJSONResponse struct {
+	InvalidBodyApplicationProblemPlusJSONResponse
+}
+
+func (response UpdateOrganisation400ApplicationProblemPlusJSONResponse) VisitUpdateOrganisationResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(400)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type UpdateOrganisation401ApplicationProblemPlusJSONResponse struct {
+	NotSignedInApplicationProblemPlusJSONResponse
+}
+
+func (response UpdateOrganisation401ApplicationProblemPlusJSONResponse) VisitUpdateOrganisationResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("WWW-Authenticate", fmt.Sprint(response.Headers.WWWAuthenticate))
+	w.WriteHeader(401)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type UpdateOrganisation403ApplicationProblemPlusJSONResponse struct {
+	ForbiddenApplicationProblemPlusJSONResponse
+}
+
+func (response UpdateOrganisation403ApplicationProblemPlusJSONResponse) VisitUpdateOrganisationResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(403)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type UpdateOrganisation404ApplicationProblemPlusJSONResponse struct {
+	ThingNotFoundApplicationProblemPlusJSONResponse
+}
+
+func (response UpdateOrganisation404ApplicationProblemPlusJSONResponse) VisitUpdateOrganisationResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(404)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type UpdateOrganisation409ApplicationProblemPlusJSONResponse struct {
+	ThingConflictApplicationProblemPlusJSONResponse
+}
+
+func (response UpdateOrganisation409ApplicationProblemPlusJSONResponse) VisitUpdateOrganisationResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(409)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type UpdateOrganisation412ApplicationProblemPlusJSONResponse struct {
+	ChangedMeanwhileApplicationProblemPlusJSONResponse
+}
+
+func (response UpdateOrganisation412ApplicationProblemPlusJSONResponse) VisitUpdateOrganisationResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(412)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type UpdateOrganisation413ApplicationProblemPlusJSONResponse struct {
+	BodyTooLargeApplicationProblemPlusJSONResponse
+}
+
+func (response UpdateOrganisation413ApplicationProblemPlusJSONResponse) VisitUpdateOrganisationResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(413)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type UpdateOrganisation415ApplicationProblemPlusJSONResponse struct {
+	UnsupportedMediaTypeApplicationProblemPlusJSONResponse
+}
+
+func (response UpdateOrganisation415ApplicationProblemPlusJSONResponse) VisitUpdateOrganisationResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(415)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type UpdateOrganisation421ApplicationProblemPlusJSONResponse struct {
+	WrongHostApplicationProblemPlusJSONResponse
+}
+
+func (response UpdateOrganisation421ApplicationProblemPlusJSONResponse) VisitUpdateOrganisationResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(421)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type UpdateOrganisation429ApplicationProblemPlusJSONResponse struct {
+	TooManyRequestsApplicationProblemPlusJSONResponse
+}
+
+func (response UpdateOrganisation429ApplicationProblemPlusJSONResponse) VisitUpdateOrganisationResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("Retry-After", fmt.Sprint(response.Headers.RetryAfter))
+	w.WriteHeader(429)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type UpdateOrganisation500ApplicationProblemPlusJSONResponse struct {
+	InternalApplicationProblemPlusJSONResponse
+}
+
+func (response UpdateOrganisation500ApplicationProblemPlusJSONResponse) VisitUpdateOrganisationResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(500)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type UpdateOrganisation503ApplicationProblemPlusJSONResponse struct {
+	UnavailableApplicationProblemPlusJSONResponse
+}
+
+func (response UpdateOrganisation503ApplicationProblemPlusJSONResponse) VisitUpdateOrganisationResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("Retry-After", fmt.Sprint(response.Headers.RetryAfter))
+	w.WriteHeader(503)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListPoolsRequestObject struct {
+	Params ListPoolsParams
+}
+
+type ListPoolsResponseObject interface {
+	VisitListPoolsResponse(w http.ResponseWriter) error
+}
+
+type ListPools200JSONResponse PoolPage
+
+func (response ListPools200JSONResponse) VisitListPoolsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListPools400ApplicationProblemPlusJSONResponse struct {
+	InvalidQueryApplicationProblemPlusJSONResponse
+}
+
+func (response ListPools400ApplicationProblemPlusJSONResponse) VisitListPoolsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(400)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListPools401ApplicationProblemPlusJSONResponse struct {
+	NotSignedInApplicationProblemPlusJSONResponse
+}
+
+func (response ListPools401ApplicationProblemPlusJSONResponse) VisitListPoolsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("WWW-Authenticate", fmt.Sprint(response.Headers.WWWAuthenticate))
+	w.WriteHeader(401)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListPools403ApplicationProblemPlusJSONResponse struct {
+	ForbiddenApplicationProblemPlusJSONResponse
+}
+
+func (response ListPools403ApplicationProblemPlusJSONResponse) VisitListPoolsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(403)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListPools421ApplicationProblemPlusJSONResponse struct {
+	WrongHostApplicationProblemPlusJSONResponse
+}
+
+func (response ListPools421ApplicationProblemPlusJSONResponse) VisitListPoolsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(421)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListPools429ApplicationProblemPlusJSONResponse struct {
+	TooManyRequestsApplicationProblemPlusJSONResponse
+}
+
+func (response ListPools429ApplicationProblemPlusJSONResponse) VisitListPoolsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("Retry-After", fmt.Sprint(response.Headers.RetryAfter))
+	w.WriteHeader(429)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListPools500ApplicationProblemPlusJSONResponse struct {
+	InternalApplicationProblemPlusJSONResponse
+}
+
+func (response ListPools500ApplicationProblemPlusJSONResponse) VisitListPoolsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(500)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListPools503ApplicationProblemPlusJSONResponse struct {
+	UnavailableApplicationProblemPlusJSONResponse
+}
+
+func (response ListPools503ApplicationProblemPlusJSONResponse) VisitListPoolsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("Retry-After", fmt.Sprint(response.Headers.RetryAfter))
+	w.WriteHeader(503)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreatePoolRequestObject struct {
+	Params CreatePoolParams
+	Body   *CreatePoolJSONRequestBody
+}
+
+type CreatePoolResponseObject interface {
+	VisitCreatePoolResponse(w http.ResponseWriter) error
+}
+
+type CreatePool201ResponseHeaders struct {
+	ETag     string
+	Location string
+}
+
+type CreatePool201JSONResponse struct {
+	Body    Pool
+	Headers CreatePool201ResponseHeaders
+}
+
+func (response CreatePool201JSONResponse) VisitCreatePoolResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
+	w.Header().Set("Location", fmt.Sprint(response.Headers.Location))
+	w.WriteHeader(201)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreatePool400ApplicationProblemPlusJSONResponse struct {
+	InvalidBodyApplicationProblemPlusJSONResponse
+}
+
+func (response CreatePool400ApplicationProblemPlusJSONResponse) VisitCreatePoolResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(400)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreatePool401ApplicationProblemPlusJSONResponse struct {
+	NotSignedInApplicationProblemPlusJSONResponse
+}
+
+func (response CreatePool401ApplicationProblemPlusJSONResponse) VisitCreatePoolResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("WWW-Authenticate", fmt.Sprint(response.Headers.WWWAuthenticate))
+	w.WriteHeader(401)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreatePool403ApplicationProblemPlusJSONResponse struct {
+	ForbiddenApplicationProblemPlusJSONResponse
+}
+
+func (response CreatePool403ApplicationProblemPlusJSONResponse) VisitCreatePoolResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(403)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreatePool409ApplicationProblemPlusJSONResponse struct {
+	ThingConflictApplicationProblemPlusJSONResponse
+}
+
+func (response CreatePool409ApplicationProblemPlusJSONResponse) VisitCreatePoolResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(409)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreatePool413ApplicationProblemPlusJSONResponse struct {
+	BodyTooLargeApplicationProblemPlusJSONResponse
+}
+
+func (response CreatePool413ApplicationProblemPlusJSONResponse) VisitCreatePoolResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(413)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreatePool415ApplicationProblemPlusJSONResponse struct {
+	UnsupportedMediaTypeApplicationProblemPlusJSONResponse
+}
+
+func (response CreatePool415ApplicationProblemPlusJSONResponse) VisitCreatePoolResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(415)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreatePool421ApplicationProblemPlusJSONResponse struct {
+	WrongHostApplicationProblemPlusJSONResponse
+}
+
+func (response CreatePool421ApplicationProblemPlusJSONResponse) VisitCreatePoolResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(421)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreatePool429ApplicationProblemPlusJSONResponse struct {
+	TooManyRequestsApplicationProblemPlusJSONResponse
+}
+
+func (response CreatePool429ApplicationProblemPlusJSONResponse) VisitCreatePoolResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("Retry-After", fmt.Sprint(response.Headers.RetryAfter))
+	w.WriteHeader(429)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreatePool500ApplicationProblemPlusJSONResponse struct {
+	InternalApplicationProblemPlusJSONResponse
+}
+
+func (response CreatePool500ApplicationProblemPlusJSONResponse) VisitCreatePoolResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(500)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreatePool503ApplicationProblemPlusJSONResponse struct {
+	UnavailableApplicationProblemPlusJSONResponse
+}
+
+func (response CreatePool503ApplicationProblemPlusJSONResponse) VisitCreatePoolResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("Retry-After", fmt.Sprint(response.Headers.RetryAfter))
+	w.WriteHeader(503)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DeletePoolRequestObject struct {
+	ID     ThingID `json:"id"`
+	Params DeletePoolParams
+}
+
+type DeletePoolResponseObject interface {
+	VisitDeletePoolResponse(w http.ResponseWriter) error
+}
+
+type DeletePool204Response struct {
+}
+
+func (response DeletePool204Response) VisitDeletePoolResponse(w http.ResponseWriter) error {
+	w.WriteHeader(204)
+	return nil
+}
+
+type DeletePool400ApplicationProblemPlusJSONResponse struct {
+	InvalidQueryApplicationProblemPlusJSONResponse
+}
+
+func (response DeletePool400ApplicationProblemPlusJSONResponse) VisitDeletePoolResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(400)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DeletePool401ApplicationProblemPlusJSONResponse struct {
+	NotSignedInApplicationProblemPlusJSONResponse
+}
+
+func (response DeletePool401ApplicationProblemPlusJSONResponse) VisitDeletePoolResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("WWW-Authenticate", fmt.Sprint(response.Headers.WWWAuthenticate))
+	w.WriteHeader(401)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DeletePool403ApplicationProblemPlusJSONResponse struct {
+	ForbiddenApplicationProblemPlusJSONResponse
+}
+
+func (response DeletePool403ApplicationProblemPlusJSONResponse) VisitDeletePoolResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(403)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DeletePool404ApplicationProblemPlusJSONResponse struct {
+	ThingNotFoundApplicationProblemPlusJSONResponse
+}
+
+func (response DeletePool404ApplicationProblemPlusJSONResponse) VisitDeletePoolResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(404)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DeletePool409ApplicationProblemPlusJSONResponse struct {
+	InUseApplicationProblemPlusJSONResponse
+}
+
+func (response DeletePool409ApplicationProblemPlusJSONResponse) VisitDeletePoolResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(409)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DeletePool412ApplicationProblemPlusJSONResponse struct {
+	ChangedMeanwhileApplicationProblemPlusJSONResponse
+}
+
+func (response DeletePool412ApplicationProblemPlusJSONResponse) VisitDeletePoolResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(412)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DeletePool421ApplicationProblemPlusJSONResponse struct {
+	WrongHostApplicationProblemPlusJSONResponse
+}
+
+func (response DeletePool421ApplicationProblemPlusJSONResponse) VisitDeletePoolResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(421)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DeletePool429ApplicationProblemPlusJSONResponse struct {
+	TooManyRequestsApplicationProblemPlusJSONResponse
+}
+
+func (response DeletePool429ApplicationProblemPlusJSONResponse) VisitDeletePoolResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("Retry-After", fmt.Sprint(response.Headers.RetryAfter))
+	w.WriteHeader(429)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DeletePool500ApplicationProblemPlusJSONResponse struct {
+	InternalApplicationProblemPlusJSONResponse
+}
+
+func (response DeletePool500ApplicationProblemPlusJSONResponse) VisitDeletePoolResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(500)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DeletePool503ApplicationProblemPlusJSONResponse struct {
+	UnavailableApplicationProblemPlusJSONResponse
+}
+
+func (response DeletePool503ApplicationProblemPlusJSONResponse) VisitDeletePoolResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("Retry-After", fmt.Sprint(response.Headers.RetryAfter))
+	w.WriteHeader(503)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetPoolRequestObject struct {
+	ID     ThingID `json:"id"`
+	Params GetPoolParams
+}
+
+type GetPoolResponseObject interface {
+	VisitGetPoolResponse(w http.ResponseWriter) error
+}
+
+type GetPool200ResponseHeaders struct {
+	ETag string
+}
+
+type GetPool200JSONResponse struct {
+	Body    Pool
+	Headers GetPool200ResponseHeaders
+}
+
+func (response GetPool200JSONResponse) VisitGetPoolResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetPool304Response = NotModifiedResponse
+
+func (response GetPool304Response) VisitGetPoolResponse(w http.ResponseWriter) error {
+	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
+	w.WriteHeader(304)
+	return nil
+}
+
+type GetPool400ApplicationProblemPlusJSONResponse struct {
+	InvalidQueryApplicationProblemPlusJSONResponse
+}
+
+func (response GetPool400ApplicationProblemPlusJSONResponse) VisitGetPoolResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(400)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetPool401ApplicationProblemPlusJSONResponse struct {
+	NotSignedInApplicationProblemPlusJSONResponse
+}
+
+func (response GetPool401ApplicationProblemPlusJSONResponse) VisitGetPoolResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("WWW-Authenticate", fmt.Sprint(response.Headers.WWWAuthenticate))
+	w.WriteHeader(401)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetPool403ApplicationProblemPlusJSONResponse struct {
+	ForbiddenApplicationProblemPlusJSONResponse
+}
+
+func (response GetPool403ApplicationProblemPlusJSONResponse) VisitGetPoolResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(403)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetPool404ApplicationProblemPlusJSONResponse struct {
+	ThingNotFoundApplicationProblemPlusJSONResponse
+}
+
+func (response GetPool404ApplicationProblemPlusJSONResponse) VisitGetPoolResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(404)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetPool421ApplicationProblemPlusJSONResponse struct {
+	WrongHostApplicationProblemPlusJSONResponse
+}
+
+func (response GetPool421ApplicationProblemPlusJSONResponse) VisitGetPoolResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(421)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetPool429ApplicationProblemPlusJSONResponse struct {
+	TooManyRequestsApplicationProblemPlusJSONResponse
+}
+
+func (response GetPool429ApplicationProblemPlusJSONResponse) VisitGetPoolResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("Retry-After", fmt.Sprint(response.Headers.RetryAfter))
+	w.WriteHeader(429)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetPool500ApplicationProblemPlusJSONResponse struct {
+	InternalApplicationProblemPlusJSONResponse
+}
+
+func (response GetPool500ApplicationProblemPlusJSONResponse) VisitGetPoolResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(500)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetPool503ApplicationProblemPlusJSONResponse struct {
+	UnavailableApplicationProblemPlusJSONResponse
+}
+
+func (response GetPool503ApplicationProblemPlusJSONResponse) VisitGetPoolResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("Retry-After", fmt.Sprint(response.Headers.RetryAfter))
+	w.WriteHeader(503)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type UpdatePoolRequestObject struct {
+	ID                                ThingID `json:"id"`
+	Params                            UpdatePoolParams
+	JSONBody                          *UpdatePoolJSONRequestBody
+	ApplicationMergePatchPlusJSONBody *UpdatePoolApplicationMergePatchPlusJSONRequestBody
+}
+
+type UpdatePoolResponseObject interface {
+	VisitUpdatePoolResponse(w http.ResponseWriter) error
+}
+
+type UpdatePool200ResponseHeaders struct {
+	ETag string
+}
+
+type UpdatePool200JSONResponse struct {
+	Body    Pool
+	Headers UpdatePool200ResponseHeaders
+}
+
+func (response UpdatePool200JSONResponse) VisitUpdatePoolResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type UpdatePool400ApplicationProblemPlusJSONResponse struct {
+	InvalidBodyApplicationProblemPlusJSONResponse
+}
+
+func (response UpdatePool400ApplicationProblemPlusJSONResponse) VisitUpdatePoolResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(400)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type UpdatePool401ApplicationProblemPlusJSONResponse struct {
+	NotSignedInApplicationProblemPlusJSONResponse
+}
+
+func (response UpdatePool401ApplicationProblemPlusJSONResponse) VisitUpdatePoolResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("WWW-Authenticate", fmt.Sprint(response.Headers.WWWAuthenticate))
+	w.WriteHeader(401)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type UpdatePool403ApplicationProblemPlusJSONResponse struct {
+	ForbiddenApplicationProblemPlusJSONResponse
+}
+
+func (response UpdatePool403ApplicationProblemPlusJSONResponse) VisitUpdatePoolResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(403)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type UpdatePool404ApplicationProblemPlusJSONResponse struct {
+	ThingNotFoundApplicationProblemPlusJSONResponse
+}
+
+func (response UpdatePool404ApplicationProblemPlusJSONResponse) VisitUpdatePoolResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(404)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type UpdatePool409ApplicationProblemPlusJSONResponse struct {
+	ThingConflictApplicationProblemPlusJSONResponse
+}
+
+func (response UpdatePool409ApplicationProblemPlusJSONResponse) VisitUpdatePoolResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(409)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type UpdatePool412ApplicationProblemPlusJSONResponse struct {
+	ChangedMeanwhileApplicationProblemPlusJSONResponse
+}
+
+func (response UpdatePool412ApplicationProblemPlusJSONResponse) VisitUpdatePoolResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(412)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type UpdatePool413ApplicationProblemPlusJSONResponse struct {
+	BodyTooLargeApplicationProblemPlusJSONResponse
+}
+
+func (response UpdatePool413ApplicationProblemPlusJSONResponse) VisitUpdatePoolResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(413)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type UpdatePool415ApplicationProblemPlusJSONResponse struct {
+	UnsupportedMediaTypeApplicationProblemPlusJSONResponse
+}
+
+func (response UpdatePool415ApplicationProblemPlusJSONResponse) VisitUpdatePoolResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(415)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type UpdatePool421ApplicationProblemPlusJSONResponse struct {
+	WrongHostApplicationProblemPlusJSONResponse
+}
+
+func (response UpdatePool421ApplicationProblemPlusJSONResponse) VisitUpdatePoolResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(421)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type UpdatePool429ApplicationProblemPlusJSONResponse struct {
+	TooManyRequestsApplicationProblemPlusJSONResponse
+}
+
+func (response UpdatePool429ApplicationProblemPlusJSONResponse) VisitUpdatePoolResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("Retry-After", fmt.Sprint(response.Headers.RetryAfter))
+	w.WriteHeader(429)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type UpdatePool500ApplicationProblemPlusJSONResponse struct {
+	InternalApplicationProblemPlusJSONResponse
+}
+
+func (response UpdatePool500ApplicationProblemPlusJSONResponse) VisitUpdatePoolResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(500)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type UpdatePool503ApplicationProblemPlusJSONResponse struct {
+	UnavailableApplicationProblemPlusJSONResponse
+}
+
+func (response UpdatePool503ApplicationProblemPlusJSONResponse) VisitUpdatePoolResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -19081,6 +21337,27 @@ type StrictServerInterface interface {
 	// ListAuditEventsV1 List audit events
 	// (GET /api/v1/audit)
 	ListAuditEventsV1(ctx context.Context, request ListAuditEventsV1RequestObject) (ListAuditEventsV1ResponseObject, error)
+	// GetOrganisation Get the organisation
+	// (GET /api/v1/organisation)
+	GetOrganisation(ctx context.Context, request GetOrganisationRequestObject) (GetOrganisationResponseObject, error)
+	// UpdateOrganisation Change the organisation
+	// (PATCH /api/v1/organisation)
+	UpdateOrganisation(ctx context.Context, request UpdateOrganisationRequestObject) (UpdateOrganisationResponseObject, error)
+	// ListPools List pools
+	// (GET /api/v1/pools)
+	ListPools(ctx context.Context, request ListPoolsRequestObject) (ListPoolsResponseObject, error)
+	// CreatePool Create a pool
+	// (POST /api/v1/pools)
+	CreatePool(ctx context.Context, request CreatePoolRequestObject) (CreatePoolResponseObject, error)
+	// DeletePool Delete a pool
+	// (DELETE /api/v1/pools/{id})
+	DeletePool(ctx context.Context, request DeletePoolRequestObject) (DeletePoolResponseObject, error)
+	// GetPool Get a pool
+	// (GET /api/v1/pools/{id})
+	GetPool(ctx context.Context, request GetPoolRequestObject) (GetPoolResponseObject, error)
+	// UpdatePool Change a pool
+	// (PATCH /api/v1/pools/{id})
+	UpdatePool(ctx context.Context, request UpdatePoolRequestObject) (UpdatePoolResponseObject, error)
 	// ListRingGroups List ring groups
 	// (GET /api/v1/ring-groups)
 	ListRingGroups(ctx context.Context, request ListRingGroupsRequestObject) (ListRingGroupsResponseObject, error)
@@ -19749,6 +22026,238 @@ func (sh *strictHandler) ListAuditEventsV1(w http.ResponseWriter, r *http.Reques
 		sh.options.ResponseErrorHandlerFunc(w, r, err)
 	} else if validResponse, ok := response.(ListAuditEventsV1ResponseObject); ok {
 		if err := validResponse.VisitListAuditEventsV1Response(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// GetOrganisation operation middleware
+func (sh *strictHandler) GetOrganisation(w http.ResponseWriter, r *http.Request, params GetOrganisationParams) {
+	var request GetOrganisationRequestObject
+
+	request.Params = params
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.GetOrganisation(ctx, request.(GetOrganisationRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetOrganisation")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(GetOrganisationResponseObject); ok {
+		if err := validResponse.VisitGetOrganisationResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// UpdateOrganisation operation middleware
+func (sh *strictHandler) UpdateOrganisation(w http.ResponseWriter, r *http.Request, params UpdateOrganisationParams) {
+	var request UpdateOrganisationRequestObject
+
+	request.Params = params
+	if strings.HasPrefix(r.Header.Get("Content-Type"), "application/json") {
+
+		var body UpdateOrganisationJSONRequestBody
+		if err := runtime.BindJSONBody(r, &body); err != nil {
+			sh.options.RequestErrorHandlerFunc(w, r, fmt.Errorf("can't decode JSON body: %w", err))
+			return
+		}
+		request.JSONBody = &body
+
+	}
+	if strings.HasPrefix(r.Header.Get("Content-Type"), "application/merge-patch+json") {
+
+		var body UpdateOrganisationApplicationMergePatchPlusJSONRequestBody
+		if err := runtime.BindJSONBody(r, &body); err != nil {
+			sh.options.RequestErrorHandlerFunc(w, r, fmt.Errorf("can't decode JSON body: %w", err))
+			return
+		}
+		request.ApplicationMergePatchPlusJSONBody = &body
+
+	}
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.UpdateOrganisation(ctx, request.(UpdateOrganisationRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "UpdateOrganisation")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(UpdateOrganisationResponseObject); ok {
+		if err := validResponse.VisitUpdateOrganisationResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// ListPools operation middleware
+func (sh *strictHandler) ListPools(w http.ResponseWriter, r *http.Request, params ListPoolsParams) {
+	var request ListPoolsRequestObject
+
+	request.Params = params
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.ListPools(ctx, request.(ListPoolsRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListPools")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(ListPoolsResponseObject); ok {
+		if err := validResponse.VisitListPoolsResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// CreatePool operation middleware
+func (sh *strictHandler) CreatePool(w http.ResponseWriter, r *http.Request, params CreatePoolParams) {
+	var request CreatePoolRequestObject
+
+	request.Params = params
+
+	var body CreatePoolJSONRequestBody
+	if err := runtime.BindJSONBody(r, &body); err != nil {
+		sh.options.RequestErrorHandlerFunc(w, r, fmt.Errorf("can't decode JSON body: %w", err))
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.CreatePool(ctx, request.(CreatePoolRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "CreatePool")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(CreatePoolResponseObject); ok {
+		if err := validResponse.VisitCreatePoolResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// DeletePool operation middleware
+func (sh *strictHandler) DeletePool(w http.ResponseWriter, r *http.Request, id ThingID, params DeletePoolParams) {
+	var request DeletePoolRequestObject
+
+	request.ID = id
+	request.Params = params
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.DeletePool(ctx, request.(DeletePoolRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "DeletePool")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(DeletePoolResponseObject); ok {
+		if err := validResponse.VisitDeletePoolResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// GetPool operation middleware
+func (sh *strictHandler) GetPool(w http.ResponseWriter, r *http.Request, id ThingID, params GetPoolParams) {
+	var request GetPoolRequestObject
+
+	request.ID = id
+	request.Params = params
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.GetPool(ctx, request.(GetPoolRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetPool")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(GetPoolResponseObject); ok {
+		if err := validResponse.VisitGetPoolResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// UpdatePool operation middleware
+func (sh *strictHandler) UpdatePool(w http.ResponseWriter, r *http.Request, id ThingID, params UpdatePoolParams) {
+	var request UpdatePoolRequestObject
+
+	request.ID = id
+	request.Params = params
+	if strings.HasPrefix(r.Header.Get("Content-Type"), "application/json") {
+
+		var body UpdatePoolJSONRequestBody
+		if err := runtime.BindJSONBody(r, &body); err != nil {
+			sh.options.RequestErrorHandlerFunc(w, r, fmt.Errorf("can't decode JSON body: %w", err))
+			return
+		}
+		request.JSONBody = &body
+
+	}
+	if strings.HasPrefix(r.Header.Get("Content-Type"), "application/merge-patch+json") {
+
+		var body UpdatePoolApplicationMergePatchPlusJSONRequestBody
+		if err := runtime.BindJSONBody(r, &body); err != nil {
+			sh.options.RequestErrorHandlerFunc(w, r, fmt.Errorf("can't decode JSON body: %w", err))
+			return
+		}
+		request.ApplicationMergePatchPlusJSONBody = &body
+
+	}
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.UpdatePool(ctx, request.(UpdatePoolRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "UpdatePool")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(UpdatePoolResponseObject); ok {
+		if err := validResponse.VisitUpdatePoolResponse(w); err != nil {
 			sh.options.ResponseErrorHandlerFunc(w, r, err)
 		}
 	} else if response != nil {

@@ -304,6 +304,90 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/organisation": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get the organisation
+         * @description The settings of the organisation and its installation, those that apply, and where they come from.
+         */
+        get: operations["getOrganisation"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        /**
+         * Change the organisation
+         * @description A JSON merge patch (RFC 7396): changes the fields it names and no others; `null` removes a setting, so that its default applies. The emergency numbers of
+         *     the country are reserved: if a user or another object has one of them, nothing is changed. The next apply brings the change to Asterisk.
+         */
+        patch: operations["updateOrganisation"];
+        trace?: never;
+    };
+    "/api/v1/pools": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List pools
+         * @description The pools of numbers in pages, each with how many numbers are in use.
+         */
+        get: operations["listPools"];
+        put?: never;
+        /**
+         * Create a pool
+         * @description Adds a range of numbers that are assigned automatically. No number is in two pools.
+         */
+        post: operations["createPool"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/pools/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description The id of the object, a UUID. A malformed one is treated as unknown: 404.
+                 * @example 7c1d0b5e-52c5-4f0c-9d55-0b6b1d2c7a90
+                 */
+                id: components["parameters"]["ThingID"];
+            };
+            cookie?: never;
+        };
+        /**
+         * Get a pool
+         * @description The pool with all its fields. Which numbers are in use can change without its version.
+         */
+        get: operations["getPool"];
+        put?: never;
+        post?: never;
+        /**
+         * Delete a pool
+         * @description Deletes the pool. Users and other objects keep their numbers. A default pool cannot be deleted (`in_use`).
+         */
+        delete: operations["deletePool"];
+        options?: never;
+        head?: never;
+        /**
+         * Change a pool
+         * @description A JSON merge patch (RFC 7396): changes the fields it names and no others. Users and other objects keep their numbers, also those that are no longer in the
+         *     pool. The next apply brings changed call settings to Asterisk.
+         */
+        patch: operations["updatePool"];
+        trace?: never;
+    };
     "/api/v1/ring-groups": {
         parameters: {
             query?: never;
@@ -420,8 +504,8 @@ export interface paths {
         /**
          * Create a user
          * @description Adds a user with a new SIP secret, which is in this response alone, and only for callers with the permission `secrets:read`. The number is the
-         *     lowest free one from 1000 to 1999; a released number is reused, at once or after the time set by `NUMBER_QUARANTINE`. The next apply brings
-         *     the user to Asterisk.
+         *     given one, or else one that a pool assigns; a released number is assigned again at once or after the cool-down of its pool. The next apply brings the user
+         *     to Asterisk.
          */
         post: operations["createUserV1"];
         delete?: never;
@@ -941,6 +1025,10 @@ export interface paths {
          *     | `ring_group.create` | a ring group was created |
          *     | `ring_group.change` | a ring group was changed, or lost a member who was deleted; the event has the fields that differ |
          *     | `ring_group.delete` | a ring group was deleted, and its number freed |
+         *     | `organisation.change` | settings of the organisation were changed; the event has those that differ |
+         *     | `pool.create` | a pool of numbers was created |
+         *     | `pool.change` | a pool of numbers was changed; the event has the fields that differ |
+         *     | `pool.delete` | a pool of numbers was deleted; users and other objects keep their numbers |
          *     | `key.use` | the installation got its first key |
          *     | `key.rotate` | another key is used for encryption from now on |
          *     | `key.reseal` | secrets were encrypted again, or decrypted if they are to be stored as plaintext; written before it begins |
@@ -1428,8 +1516,8 @@ export interface paths {
         put?: never;
         /**
          * Create a user
-         * @description Adds a user with the lowest free extension number (1000–1999; a released number is reused, at once or after the time set
-         *     by `NUMBER_QUARANTINE`) and a new SIP secret, in one transaction. The next apply brings it to Asterisk.
+         * @description Adds a user with a free extension number of the default pool (unless it was changed the lowest from 1000 to 1999; a released number is reused, at once or
+         *     after the cool-down) and a new SIP secret, in one transaction. The next apply brings it to Asterisk.
          */
         post: operations["createUser"];
         delete?: never;
@@ -1964,10 +2052,10 @@ export interface components {
             /** @description The number; empty if it has none. */
             number: string;
         };
-        /** @description Settings of the calls of a user. */
+        /** @description Settings of the calls of a user. What is absent is inherited: from the pool of the number, then the organisation, then the installation. */
         CallSettings: {
             /**
-             * @description How many calls to the user there can be at once, ringing or connected; absent for no limit. Further calls go on to `when_busy`, and ring groups
+             * @description How many calls to the user there can be at once, ringing or connected; absent for no limit, and 0 if none is inherited. Further calls go on to `when_busy`, and ring groups
              *     leave the user out. Calls that the user makes do not count.
              */
             call_limit?: number;
@@ -1982,7 +2070,7 @@ export interface components {
             /** @description The users of a pickup group can answer each other's ringing phones (`*8`, unless features.conf has another code). */
             pickup_groups?: number[];
             record?: components["schemas"]["RecordPolicy"];
-            /** @description How long a call to the user rings, in seconds; inherited from the installation (`RING_TIMEOUT`). Ring groups have a time of their own. */
+            /** @description How long a call to the user rings, in seconds; inherited in the end from `RING_TIMEOUT`. Ring groups have a time of their own. */
             ring_seconds?: number;
             when_busy?: components["schemas"]["Destination"];
             when_unanswered?: components["schemas"]["Destination"];
@@ -1993,7 +2081,7 @@ export interface components {
          *     user does not answer, or no phone can be reached: by default the call ends, and an unreachable user gets what is set for unanswered calls.
          */
         CallSettingsPatch: {
-            /** @description As in CallSettings. */
+            /** @description As in CallSettings; 0 lifts a limit that would be inherited. */
             call_limit?: number | null;
             /** @description As in CallSettings. */
             caller_name?: string | null;
@@ -2222,6 +2310,36 @@ export interface components {
              * @enum {string}
              */
             verb: "forget_registration";
+        };
+        /** @description How phones reach Asterisk: the settings that apply. */
+        EffectivePhoneNetwork: {
+            /** @description The audio codecs of phones, the preferred one first; by default ulaw and alaw. */
+            codecs: string[];
+            /**
+             * @description The host name or IP address of the installation as seen from the internet.
+             * @example sip.example.com
+             */
+            public_address: string | null;
+            /**
+             * @description The host name or IP address that phones register at, without a port.
+             * @example pbx.example.com
+             */
+            server_address: string | null;
+            /**
+             * @description Its port; by default that of the transport in Asterisk, else 5060, or 5061 for TLS.
+             * @example 5060
+             */
+            server_port: number;
+            /**
+             * @description Whether calls are encrypted (SRTP): `offered` only with phones that support it. Requires the transport `tls`. By default `off`.
+             * @enum {string}
+             */
+            srtp: "off" | "offered" | "required";
+            /**
+             * @description The SIP transport of phones; by default the first of these that Asterisk has.
+             * @enum {string}
+             */
+            transport: "udp" | "tcp" | "tls";
         };
         /** @description One thing that happened during an apply. */
         Event: {
@@ -2588,6 +2706,26 @@ export interface components {
          *     person's own name and address.
          */
         NewPassword: string;
+        /** @description A pool to be created. */
+        NewPool: {
+            calls?: components["schemas"]["CallSettings"];
+            /** @description How many days a released number is not assigned again, unless it is given explicitly; null: as the organisation is set. */
+            cool_down_days?: number | null;
+            /**
+             * @description The first number.
+             * @example 2000
+             */
+            from: string;
+            kind?: components["schemas"]["PoolKind"];
+            /** @description The name: 1–255 printable characters on one line; unique among pools without regard to case. */
+            name: string;
+            order?: components["schemas"]["PoolOrder"];
+            /**
+             * @description The last number, included.
+             * @example 2999
+             */
+            to: string;
+        };
         /** @description A ring group to be created. */
         NewRingGroup: {
             fallback?: components["schemas"]["Destination"];
@@ -2595,7 +2733,7 @@ export interface components {
             members: string[];
             /** @description The name: 1–255 printable characters on one line; unique among ring groups without regard to case. */
             name: string;
-            /** @description The number that is dialled. Without it, the lowest free number from 600 to 699. */
+            /** @description The number that is dialled. Without it, one is assigned from a pool of features. */
             number?: string;
             /**
              * @description How long all members ring, or each of them.
@@ -2669,6 +2807,16 @@ export interface components {
              *     spaces and invisible characters, such as directional marks pasted from a mail, are removed.
              */
             name: string;
+            /**
+             * @description A number of a pool of users, instead of one that is assigned; also one that was released recently.
+             * @example 2005
+             */
+            number?: string;
+            /**
+             * Format: uuid
+             * @description The id of the pool that the number is assigned from; left out for the default pool.
+             */
+            pool?: string;
         };
         /** @description The code of a one-time link, in any case. */
         OneTimeCode: string;
@@ -2683,6 +2831,92 @@ export interface components {
             expires_at: string;
             /** @description The address of the page. Only the command line gives it. */
             url?: string;
+        };
+        /** @description The organisation, with the settings of its installation. */
+        Organisation: {
+            /** @description The call settings that users inherit, unless they or their pool have their own. */
+            calls: components["schemas"]["CallSettings"];
+            /** @description How many days a released number is not assigned again, in pools without a setting of their own; null: `NUMBER_QUARANTINE`. */
+            cool_down_days: number | null;
+            /**
+             * @description The country by ISO 3166-1, in two letters; its emergency numbers are reserved.
+             * @example DE
+             */
+            country: string | null;
+            /** @description The call settings that apply to users without settings of their own. */
+            effective_calls: components["schemas"]["CallSettings"];
+            /** @description How long a released number is not assigned again, in pools without a setting of their own. */
+            effective_cool_down_seconds: number;
+            effective_phones: components["schemas"]["EffectivePhoneNetwork"];
+            /** @description The emergency numbers, which no user and no other object can have: those of the country, and those that phones treat as such everywhere. */
+            emergency_numbers: string[];
+            /**
+             * @description The language of the prompts that Asterisk plays, such as `de` or `pt_BR`, unless `calls` has another one for users; its prompts must be installed.
+             * @example de
+             */
+            language: string | null;
+            /**
+             * @description The number of the organisation as dialled from outside: up to 32 digits, with or without + before them.
+             * @example +493012345
+             */
+            main_number: string | null;
+            /** @description The name of the organisation: 1–255 printable characters on one line. */
+            name: string;
+            origins: components["schemas"]["Origins"];
+            phones: components["schemas"]["PhoneNetwork"];
+            /**
+             * @description The time zone, as in the IANA database.
+             * @example Europe/Berlin
+             */
+            time_zone: string | null;
+            /** @description The SIP transports that Asterisk reports; empty if it does not answer. */
+            transports: components["schemas"]["Transport"][];
+            /**
+             * Format: date-time
+             * @description When the organisation was last changed (UTC).
+             */
+            updated_at: string;
+            /**
+             * Format: int64
+             * @description Raised by every change; in double quotes it is the `ETag`.
+             */
+            version: number;
+        };
+        /** @description The settings of the organisation that change. */
+        OrganisationPatch: {
+            calls?: components["schemas"]["CallSettingsPatch"];
+            /** @description How many days a released number is not assigned again, in pools without a setting of their own; null: `NUMBER_QUARANTINE`. */
+            cool_down_days?: number | null;
+            /**
+             * @description The country by ISO 3166-1, in two letters; its emergency numbers are reserved.
+             * @example DE
+             */
+            country?: string | null;
+            /**
+             * @description The language of the prompts that Asterisk plays, such as `de` or `pt_BR`, unless `calls` has another one for users; its prompts must be installed.
+             * @example de
+             */
+            language?: string | null;
+            /**
+             * @description The number of the organisation as dialled from outside: up to 32 digits, with or without + before them.
+             * @example +493012345
+             */
+            main_number?: string | null;
+            /** @description The new name. */
+            name?: string;
+            phones?: components["schemas"]["PhoneNetworkPatch"];
+            /**
+             * @description The time zone, as in the IANA database.
+             * @example Europe/Berlin
+             */
+            time_zone?: string | null;
+        };
+        /**
+         * @description Where each setting that applies comes from, by its name: `user`, `pool`, `organisation`, `asterisk` for what Asterisk reports, `environment` for a variable
+         *     or flag of the portal, `default`.
+         */
+        Origins: {
+            [key: string]: string;
         };
         /** @description A code of the second factor, six digits, or a recovery code. Spaces and hyphens are ignored. */
         OTP: string;
@@ -2708,6 +2942,66 @@ export interface components {
          * @enum {string}
          */
         Permission: "users:read" | "users:write" | "things:read" | "things:write" | "secrets:read" | "apply:read" | "apply:run" | "live:read" | "audit:read" | "accounts:read" | "accounts:write" | "system:read";
+        /** @description How phones reach Asterisk, as set; null where the default applies. */
+        PhoneNetwork: {
+            /** @description The audio codecs of phones, the preferred one first; by default ulaw and alaw. */
+            codecs: string[] | null;
+            /**
+             * @description The host name or IP address of the installation as seen from the internet.
+             * @example sip.example.com
+             */
+            public_address: string | null;
+            /**
+             * @description The host name or IP address that phones register at, without a port.
+             * @example pbx.example.com
+             */
+            server_address: string | null;
+            /**
+             * @description Its port; by default that of the transport in Asterisk, else 5060, or 5061 for TLS.
+             * @example 5060
+             */
+            server_port: number | null;
+            /**
+             * @description Whether calls are encrypted (SRTP): `offered` only with phones that support it. Requires the transport `tls`. By default `off`.
+             * @enum {string|null}
+             */
+            srtp: "off" | "offered" | "required" | null;
+            /**
+             * @description The SIP transport of phones; by default the first of these that Asterisk has.
+             * @enum {string|null}
+             */
+            transport: "udp" | "tcp" | "tls" | null;
+        };
+        /** @description The settings that change; null for all of their defaults. */
+        PhoneNetworkPatch: {
+            /** @description The audio codecs of phones, the preferred one first; by default ulaw and alaw. */
+            codecs?: string[] | null;
+            /**
+             * @description The host name or IP address of the installation as seen from the internet.
+             * @example sip.example.com
+             */
+            public_address?: string | null;
+            /**
+             * @description The host name or IP address that phones register at, without a port.
+             * @example pbx.example.com
+             */
+            server_address?: string | null;
+            /**
+             * @description Its port; by default that of the transport in Asterisk, else 5060, or 5061 for TLS.
+             * @example 5060
+             */
+            server_port?: number | null;
+            /**
+             * @description Whether calls are encrypted (SRTP): `offered` only with phones that support it. Requires the transport `tls`. By default `off`.
+             * @enum {string|null}
+             */
+            srtp?: "off" | "offered" | "required" | null;
+            /**
+             * @description The SIP transport of phones; by default the first of these that Asterisk has.
+             * @enum {string|null}
+             */
+            transport?: "udp" | "tcp" | "tls" | null;
+        } | null;
         /** @description What an apply would do now. */
         Plan: {
             /**
@@ -2768,6 +3062,98 @@ export interface components {
             removed: number;
             /** @description The revision that was in place before. */
             revision: number;
+        };
+        /** @description A range of numbers that are assigned automatically. */
+        Pool: {
+            /** @description The call settings that users with a number of the pool inherit, unless they have their own. */
+            calls: components["schemas"]["CallSettings"];
+            /** @description How many days a released number is not assigned again, unless it is given explicitly; null: as the organisation is set. */
+            cool_down_days: number | null;
+            /**
+             * Format: date-time
+             * @description When the pool was created (UTC).
+             */
+            created_at: string;
+            /** @description Whether numbers come from this pool if no other one is named. Such a pool cannot be deleted. */
+            default: boolean;
+            /** @description How long a released number is not assigned again. */
+            effective_cool_down_seconds: number;
+            /**
+             * @description The first number.
+             * @example 2000
+             */
+            from: string;
+            /**
+             * Format: uuid
+             * @description The id of the pool.
+             */
+            id: string;
+            kind: components["schemas"]["PoolKind"];
+            /** @description The name: 1–255 printable characters on one line; unique among pools without regard to case. */
+            name: string;
+            order: components["schemas"]["PoolOrder"];
+            /** @description How many numbers the pool has. */
+            size: number;
+            /** @description How many of the others Asterisk's own configuration has. */
+            taken_on_host: number;
+            /**
+             * @description The last number, included.
+             * @example 2999
+             */
+            to: string;
+            /**
+             * Format: date-time
+             * @description When the pool was last changed (UTC).
+             */
+            updated_at: string;
+            /** @description How many of them users and other objects have. */
+            used: number;
+            /**
+             * Format: int64
+             * @description Raised by every change; in double quotes it is the `ETag`.
+             */
+            version: number;
+            /** @description A sentence if 90 % of the numbers or more are in use; otherwise null. */
+            warning: string | null;
+        };
+        /**
+         * @description What the numbers of a pool are for: users, or features such as ring groups.
+         * @default users
+         * @enum {string}
+         */
+        PoolKind: "users" | "features";
+        /**
+         * @description Which free number is assigned: the lowest one, the next one after the last that was assigned, or a random one.
+         * @default lowest
+         * @enum {string}
+         */
+        PoolOrder: "lowest" | "next" | "random";
+        PoolPage: {
+            items: components["schemas"]["Pool"][];
+            /** @description The `cursor` of the next page; null on the last page. */
+            next_cursor: string | null;
+            /** @description The number of matching pools on all pages, with `total=true`. */
+            total?: number;
+        };
+        /** @description The fields of a pool that change. */
+        PoolPatch: {
+            calls?: components["schemas"]["CallSettingsPatch"];
+            /** @description How many days a released number is not assigned again, unless it is given explicitly; null: as the organisation is set. */
+            cool_down_days?: number | null;
+            /**
+             * @description The first number.
+             * @example 2000
+             */
+            from?: string;
+            kind?: components["schemas"]["PoolKind"];
+            /** @description The name: 1–255 printable characters on one line; unique among pools without regard to case. */
+            name?: string;
+            order?: components["schemas"]["PoolOrder"];
+            /**
+             * @description The last number, included.
+             * @example 2999
+             */
+            to?: string;
         };
         /** @description A failure (RFC 9457). */
         Problem: {
@@ -3232,6 +3618,24 @@ export interface components {
             /** @description The `cursor` of the next page; null on the last page. */
             next_cursor: string | null;
         };
+        /** @description A SIP transport of Asterisk. */
+        Transport: {
+            /**
+             * @description The address and port that it listens at.
+             * @example 0.0.0.0:5060
+             */
+            address: string;
+            /**
+             * @description Its name in pjsip.conf.
+             * @example transport-udp
+             */
+            name: string;
+            /**
+             * @description Its protocol, such as `udp`, `tcp` or `tls`.
+             * @example udp
+             */
+            protocol: string;
+        };
         UnlinkReport: {
             /** @description The e-mail address of the account. */
             email: string;
@@ -3315,6 +3719,8 @@ export interface components {
         };
         /** @description A person with a number. */
         UserV1: {
+            /** @description Where each of the call settings that apply comes from, by its name: `user`, `pool`, `organisation`, `environment` or `default`. Absent in lists. */
+            call_origins?: components["schemas"]["Origins"];
             /** @description The call settings of the user, without those that are inherited. Absent in lists. */
             calls?: components["schemas"]["CallSettings"];
             /**
@@ -3322,7 +3728,7 @@ export interface components {
              * @description When the user was created (UTC).
              */
             created_at: string;
-            /** @description The call settings that apply: those of the user, and what is inherited. Absent in lists. */
+            /** @description The call settings that apply: those of the user, and what is inherited, which changes without the version of the user. Absent in lists. */
             effective_calls?: components["schemas"]["CallSettings"];
             /**
              * Format: email
@@ -3343,6 +3749,11 @@ export interface components {
              * @example 1000
              */
             number: string;
+            /**
+             * Format: uuid
+             * @description The id of the pool that has the number; null if none has it. Absent in lists.
+             */
+            pool?: string | null;
             /**
              * Format: date-time
              * @description When the user was last changed (UTC).
@@ -3392,6 +3803,8 @@ export interface components {
              * @description Raised by every change; in double quotes it is the `ETag`.
              */
             version: number;
+            /** @description Sentences for the administrator, such as that the pool of the number is nearly exhausted; absent if there are none. */
+            warnings?: string[];
         };
         /**
          * @description Whether Asterisk was seen to run the files: `confirmed` every object was compared and is as intended; `contradicted` Asterisk
@@ -4611,6 +5024,322 @@ export interface operations {
             400: components["responses"]["InvalidQuery"];
             401: components["responses"]["NotSignedIn"];
             403: components["responses"]["Forbidden"];
+            421: components["responses"]["WrongHost"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    getOrganisation: {
+        parameters: {
+            query?: never;
+            header?: {
+                /**
+                 * @description The `ETag` of the object that the client has; if it is still current, the response is 304 without a body.
+                 * @example "3"
+                 */
+                "If-None-Match"?: components["parameters"]["IfNoneMatchVersion"];
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The organisation. */
+            200: {
+                headers: {
+                    ETag: components["headers"]["VersionETag"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Organisation"];
+                };
+            };
+            304: components["responses"]["NotModified"];
+            400: components["responses"]["InvalidQuery"];
+            401: components["responses"]["NotSignedIn"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["ThingNotFound"];
+            421: components["responses"]["WrongHost"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    updateOrganisation: {
+        parameters: {
+            query?: never;
+            header?: {
+                /**
+                 * @description The `ETag` of the object that the caller has read: if the object was changed since, the response is 412 `changed_meanwhile`, and nothing is
+                 *     changed. Without the header, the object is changed whatever its version.
+                 * @example "3"
+                 */
+                "If-Match"?: components["parameters"]["IfMatchVersion"];
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["OrganisationPatch"];
+                "application/merge-patch+json": components["schemas"]["OrganisationPatch"];
+            };
+        };
+        responses: {
+            /** @description The organisation with the changes. */
+            200: {
+                headers: {
+                    ETag: components["headers"]["VersionETag"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Organisation"];
+                };
+            };
+            400: components["responses"]["InvalidBody"];
+            401: components["responses"]["NotSignedIn"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["ThingNotFound"];
+            409: components["responses"]["ThingConflict"];
+            412: components["responses"]["ChangedMeanwhile"];
+            413: components["responses"]["BodyTooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
+            421: components["responses"]["WrongHost"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    listPools: {
+        parameters: {
+            query?: {
+                /** @description The `next_cursor` of the previous page, with the same `sort`. Without it, the first page. */
+                cursor?: components["parameters"]["PageCursor"];
+                /**
+                 * @description Only pools for this kind of number.
+                 * @example users
+                 */
+                kind?: string;
+                /**
+                 * @description The maximum number of items in a page.
+                 * @example 100
+                 */
+                limit?: components["parameters"]["PageLimit"];
+                /**
+                 * @description Only objects whose name or number contains this text, without regard to case and accents.
+                 * @example sales
+                 */
+                q?: components["parameters"]["ThingText"];
+                /**
+                 * @description The order: `name`, `number`, or `short`, which is the order of creation, with `-` before it descending.
+                 * @example number
+                 */
+                sort?: components["parameters"]["ThingSort"];
+                /**
+                 * @description `true` adds the number of matching items on all pages.
+                 * @example true
+                 */
+                total?: components["parameters"]["Total"];
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description One page of pools. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PoolPage"];
+                };
+            };
+            400: components["responses"]["InvalidQuery"];
+            401: components["responses"]["NotSignedIn"];
+            403: components["responses"]["Forbidden"];
+            421: components["responses"]["WrongHost"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    createPool: {
+        parameters: {
+            query?: never;
+            header?: {
+                /**
+                 * @description A unique text chosen by the client for this request, such as a UUID; keys of different accounts and tokens are independent. For 24 hours a
+                 *     repeated request with the same key is not carried out again, and gets the first response, with the header `Idempotent-Replayed: true`; while the
+                 *     first is in progress, the second one waits. This holds also if the portal was stopped before it could respond: the response is then made from the object as
+                 *     it is now, or, where that is not possible, 409 `idempotency_answer_lost`. A request that failed changed nothing, and can be sent again with its key.
+                 * @example 5f0c9d55-0b6b-4d2c-8a90-6d0f5b0e52c5
+                 */
+                "Idempotency-Key"?: components["parameters"]["RequestKey"];
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewPool"];
+            };
+        };
+        responses: {
+            /** @description The pool was created. */
+            201: {
+                headers: {
+                    ETag: components["headers"]["VersionETag"];
+                    /** @description The path of the new pool. */
+                    Location: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Pool"];
+                };
+            };
+            400: components["responses"]["InvalidBody"];
+            401: components["responses"]["NotSignedIn"];
+            403: components["responses"]["Forbidden"];
+            409: components["responses"]["ThingConflict"];
+            413: components["responses"]["BodyTooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
+            421: components["responses"]["WrongHost"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    getPool: {
+        parameters: {
+            query?: never;
+            header?: {
+                /**
+                 * @description The `ETag` of the object that the client has; if it is still current, the response is 304 without a body.
+                 * @example "3"
+                 */
+                "If-None-Match"?: components["parameters"]["IfNoneMatchVersion"];
+            };
+            path: {
+                /**
+                 * @description The id of the object, a UUID. A malformed one is treated as unknown: 404.
+                 * @example 7c1d0b5e-52c5-4f0c-9d55-0b6b1d2c7a90
+                 */
+                id: components["parameters"]["ThingID"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The pool. */
+            200: {
+                headers: {
+                    ETag: components["headers"]["VersionETag"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Pool"];
+                };
+            };
+            304: components["responses"]["NotModified"];
+            400: components["responses"]["InvalidQuery"];
+            401: components["responses"]["NotSignedIn"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["ThingNotFound"];
+            421: components["responses"]["WrongHost"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    deletePool: {
+        parameters: {
+            query?: never;
+            header?: {
+                /**
+                 * @description The `ETag` of the object that the caller has read: if the object was changed since, the response is 412 `changed_meanwhile`, and nothing is
+                 *     changed. Without the header, the object is changed whatever its version.
+                 * @example "3"
+                 */
+                "If-Match"?: components["parameters"]["IfMatchVersion"];
+            };
+            path: {
+                /**
+                 * @description The id of the object, a UUID. A malformed one is treated as unknown: 404.
+                 * @example 7c1d0b5e-52c5-4f0c-9d55-0b6b1d2c7a90
+                 */
+                id: components["parameters"]["ThingID"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The pool was deleted. */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            400: components["responses"]["InvalidQuery"];
+            401: components["responses"]["NotSignedIn"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["ThingNotFound"];
+            409: components["responses"]["InUse"];
+            412: components["responses"]["ChangedMeanwhile"];
+            421: components["responses"]["WrongHost"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    updatePool: {
+        parameters: {
+            query?: never;
+            header?: {
+                /**
+                 * @description The `ETag` of the object that the caller has read: if the object was changed since, the response is 412 `changed_meanwhile`, and nothing is
+                 *     changed. Without the header, the object is changed whatever its version.
+                 * @example "3"
+                 */
+                "If-Match"?: components["parameters"]["IfMatchVersion"];
+            };
+            path: {
+                /**
+                 * @description The id of the object, a UUID. A malformed one is treated as unknown: 404.
+                 * @example 7c1d0b5e-52c5-4f0c-9d55-0b6b1d2c7a90
+                 */
+                id: components["parameters"]["ThingID"];
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PoolPatch"];
+                "application/merge-patch+json": components["schemas"]["PoolPatch"];
+            };
+        };
+        responses: {
+            /** @description The pool with the changes. */
+            200: {
+                headers: {
+                    ETag: components["headers"]["VersionETag"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Pool"];
+                };
+            };
+            400: components["responses"]["InvalidBody"];
+            401: components["responses"]["NotSignedIn"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["ThingNotFound"];
+            409: components["responses"]["ThingConflict"];
+            412: components["responses"]["ChangedMeanwhile"];
+            413: components["responses"]["BodyTooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
             421: components["responses"]["WrongHost"];
             429: components["responses"]["TooManyRequests"];
             500: components["responses"]["Internal"];

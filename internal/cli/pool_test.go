@@ -1,0 +1,83 @@
+package cli_test
+
+import (
+	"slices"
+	"strings"
+	"testing"
+)
+
+func TestTheOrganisationIsShownWithTheOriginOfEachSetting(t *testing.T) {
+	t.Parallel()
+	s := newSettings(t)
+	s["RING_TIMEOUT"], s["NUMBER_QUARANTINE"] = "35", "2h"
+	s.must(t, "user", "add", "Anna")
+	out := s.must(t, "organisation", "show")
+	for _, want := range []string{"Calls ring         35 seconds (inherited: environment)", "Cool-down          2h0m0s (environment)", "Codecs             ulaw,alaw (default)", "112"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("%s is not in\n%s", want, out)
+		}
+	}
+	out = s.must(t, "organisation", "set", "--country", "ch", "--cool-down", "30", "--ring-seconds", "40", "--codecs", "g722, alaw", "--server-address", "PBX.example.com", "--prompt-language", "de")
+	for _, want := range []string{"Country            CH\n", "1414", "Cool-down          30 days\n", "Codecs             g722,alaw\n", "Server address     pbx.example.com\n", "Calls ring         40 seconds", "Not applied yet"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("%s is not in\n%s", want, out)
+		}
+	}
+	if out := s.must(t, "user", "show", "1000"); !strings.Contains(out, "40 seconds (inherited: organisation)") {
+		t.Errorf("the user inherits it: %s", out)
+	}
+	if out := s.must(t, "organisation", "set", "--cool-down=", "--ring-seconds=", "--codecs="); !strings.Contains(out, "2h0m0s (environment)") || !strings.Contains(out, "35 seconds (inherited: environment)") {
+		t.Errorf("removed settings: %s", out)
+	}
+	for args, want := range map[string]string{
+		"--country ZZ": "country", "--codecs mp3": "codecs", "--srtp required": "phones.transport is tls", "--server-port x": "--server-port", "--cool-down soon": "--cool-down", "--when-busy 4444": "4444",
+	} {
+		if code, _, errs := s.run(t, append([]string{"organisation", "set"}, strings.Fields(args)...)...); code == 0 || !strings.Contains(errs, want) {
+			t.Errorf("%s: exit code %d, %s", args, code, errs)
+		}
+	}
+}
+
+func TestUsersGetNumbersOfPoolsOnTheCommandLine(t *testing.T) {
+	t.Parallel()
+	s := newSettings(t)
+	s.must(t, "migrate")
+	s.must(t, "pool", "add", "--name", "Berlin", "--from", "2000", "--to", "2001", "--ring-seconds", "50")
+	for _, want := range []string{"2000", "2001"} {
+		if out := s.must(t, "user", "add", "Anna", "--pool", "berlin"); !strings.Contains(out, want) {
+			t.Errorf("want %s: %s", want, out)
+		}
+	}
+	if code, _, errs := s.run(t, "user", "add", "Anna", "--pool", "Berlin"); code != 4 || !strings.Contains(errs, `the pool "Berlin" (2000–2001)`) {
+		t.Errorf("exit code %d, %s", code, errs)
+	}
+	out := s.must(t, "pool", "list")
+	if lines := strings.Split(out, "\n"); !strings.HasPrefix(lines[0], "NAME") || strings.Contains(lines[0], "NUMBER") || !slices.ContainsFunc(lines, func(l string) bool { return strings.HasPrefix(l, "Berlin") && strings.Contains(l, "2 of 2") }) {
+		t.Errorf("list: %s", out)
+	}
+	if out := s.must(t, "pool", "set", "Berlin", "--to", "2999", "--cool-down", "1"); !strings.Contains(out, "2 of 1000") || !strings.Contains(out, "1 days") {
+		t.Errorf("extended: %s", out)
+	}
+	if out := s.must(t, "user", "add", "Ben", "--number", "2500"); !strings.Contains(out, "2500") {
+		t.Errorf("an explicit number: %s", out)
+	}
+	if out := s.must(t, "user", "show", "2500"); !strings.Contains(out, "50 seconds (inherited: pool)") {
+		t.Errorf("the user inherits from the pool: %s", out)
+	}
+	for args, want := range map[string]string{
+		"user add Eve --number 7000":              "must be in a pool of users",
+		"user add Eve --number x":                 "--number",
+		"user add Eve --pool nowhere":             "pool list",
+		"user add Eve --pool Features":            "pool of users",
+		"pool add --name A --from 1500 --to 2500": `must leave out the numbers of the pool`,
+		"pool delete Users":                       "cannot be deleted",
+		"pool set Users --from ten":               "--from",
+	} {
+		if code, _, errs := s.run(t, strings.Fields(args)...); code == 0 || !strings.Contains(errs, want) {
+			t.Errorf("%s: exit code %d, %s", args, code, errs)
+		}
+	}
+	if out := s.must(t, "pool", "delete", "Berlin"); !strings.Contains(out, "keep their numbers") {
+		t.Errorf("deleted: %s", out)
+	}
+}
