@@ -272,7 +272,7 @@ func (p *portal) examinePools(ctx context.Context, ready bool) node.Finding {
 		if err == nil {
 			status, err = p.routing.PoolStatus(ctx, pool)
 		}
-		used = append(used, fmt.Sprintf("%s %d of %d", oneLine(pool.Name), status.Used+status.Host, status.Usage.Size))
+		used = append(used, fmt.Sprintf("%s %d of %d", oneLine(pool.Name), status.Used+status.Host, status.Size))
 		if warning := status.Warning(pool); err == nil && warning != "" {
 			warnings = append(warnings, warning)
 		}

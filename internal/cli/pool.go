@@ -172,7 +172,7 @@ func shownPools(ctx context.Context, p *portal) shownKind {
 				{"From", fmt.Sprint(int(s.First)), true},
 				{"To", fmt.Sprint(int(s.Last)), true},
 				{"Order", string(s.Order), true},
-				{"Used", fmt.Sprintf("%d of %d", s.Used+s.Host, s.Usage.Size), true},
+				{"Used", fmt.Sprintf("%d of %d", s.Used+s.Host, s.Size), true},
 				{"Cool-down", durationText(s.CoolDown), true},
 			}
 			if s.Calls != (pbx.CallSettings{}) {

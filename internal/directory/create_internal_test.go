@@ -40,7 +40,7 @@ func crowd(n int) []string {
 func outcomes(all []*createRequest) string {
 	said := make([]string, len(all))
 	for i, c := range all {
-		said[i] = fmt.Sprint(c.User.Extension.Number)
+		said[i] = fmt.Sprint(c.Extension.Number)
 		if c.err != nil {
 			said[i] = pbx.CodeOf(c.err)
 		}
@@ -86,7 +86,7 @@ func TestAGroupCommitAllocatesTheLowestNumbersInTheOrderOfItsRequests(t *testing
 		first := wanted("a@example.com", "b@example.com", "c@example.com", "d@example.com")
 		d.createBatch(t.Context(), first)
 		for _, i := range []int{0, 2} {
-			if _, err := d.Delete(t.Context(), pbx.DefaultTenant, first[i].User.ID); err != nil {
+			if _, err := d.Delete(t.Context(), pbx.DefaultTenant, first[i].ID); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -145,7 +145,7 @@ func TestAGroupCommitThatExhaustsThePoolAllocatesTheLastNumber(t *testing.T) {
 				t.Errorf("%s got %v", all[i].wanted.Email, err)
 			}
 		}
-		if _, err := d.Delete(pbx.WithActor(t.Context(), all[0].actor), pbx.DefaultTenant, all[0].User.ID); err != nil {
+		if _, err := d.Delete(pbx.WithActor(t.Context(), all[0].actor), pbx.DefaultTenant, all[0].ID); err != nil {
 			t.Fatal(err)
 		}
 		reserved := wanted("d@example.com", "e@example.com")
@@ -163,7 +163,7 @@ func TestAnInvalidRequestOfAGroupCommitDoesNotFailTheOthers(t *testing.T) {
 		all := wanted("a@example.com", "b@example.com", "c@example.com")
 		all[1].tenant = "11111111-1111-4111-8111-111111111111" // which the schema does not know
 		New(s, time.Now).createBatch(t.Context(), all)
-		if got := outcomes(all); got != "1000 internal 1001" || !all[1].User.Same(pbx.User{}) {
+		if got := outcomes(all); got != "1000 internal 1001" || !all[1].Same(pbx.User{}) {
 			t.Error(got)
 		}
 		if got := stored(t, s); got != "1000 a@example.com, 1001 c@example.com" {

@@ -195,13 +195,12 @@ func TestCallSettingsAreInheritedFromTheOrganisationThenThePoolThenTheUser(t *te
 		ids := p.users(2)
 		anna, ben := "/api/v1/users/"+ids[0], "/api/v1/users/"+ids[1]
 		pool := "/api/v1/pools/" + string(pbx.UserPoolID)
-		must := func(path, patch string) answer {
+		must := func(path, patch string) {
 			t.Helper()
 			a := p.patch(path, patch)
 			if a.status != 200 {
 				t.Fatalf("%s: %d %s", patch, a.status, a.text)
 			}
-			return a
 		}
 		shows := func(path, field string, want any, from any) {
 			t.Helper()
