@@ -4,6 +4,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/synergycall/pbxportal/internal/lab/labtest"
 )
 
 func TestTheOrganisationIsShownWithTheOriginOfEachSetting(t *testing.T) {
@@ -79,5 +81,57 @@ func TestUsersGetNumbersOfPoolsOnTheCommandLine(t *testing.T) {
 	}
 	if out := s.must(t, "pool", "delete", "Berlin"); !strings.Contains(out, "keep their numbers") {
 		t.Errorf("deleted: %s", out)
+	}
+}
+
+func TestAnApplyBringsTheSettingsOfTheOrganisationAndThePoolsToAsterisk(t *testing.T) {
+	t.Parallel()
+	a := labtest.Asterisk(t)
+	s := newSettings(t).beside(a)
+	s.must(t, "user", "add", "Anna")
+	s.must(t, "user", "add", "Ben")
+	s.must(t, "apply")
+	loaded := func(command string) string {
+		t.Helper()
+		reply, err := a.Control().Run(t.Context(), command)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return reply.Stdout
+	}
+	before := loaded("pjsip show endpoint 1000")
+	if out := s.must(t, "organisation", "show"); !strings.Contains(out, "(asterisk)") {
+		t.Errorf("its transport is not proposed:\n%s", out)
+	}
+	s.must(t, "organisation", "set", "--name", "Example", "--country", "DE", "--time-zone", "Europe/Berlin", "--server-address", "pbx.example.com")
+	if code, out, _ := s.run(t, "plan", "--exit-code"); code != 0 {
+		t.Errorf("settings that the files do not depend on are to be applied:\n%s", out)
+	}
+	s.must(t, "organisation", "set", "--codecs", "g722,alaw", "--transport", "tls", "--srtp", "offered", "--prompt-language", "de")
+	s.must(t, "pool", "set", "Users", "--when-unanswered", "1001", "--call-limit", "2")
+	s.must(t, "apply")
+	endpoint := loaded("pjsip show endpoint 1000")
+	for _, want := range []string{"(g722|alaw)", "sdes", `language                           : de`} {
+		if !strings.Contains(endpoint, want) {
+			t.Errorf("%s is not in\n%s", want, endpoint)
+		}
+	}
+	if steps := loaded("dialplan show 1000@sc-user"); !strings.Contains(steps, "sc-user.1001") {
+		t.Errorf("calls do not go on:\n%s", steps)
+	}
+	if steps := loaded("dialplan show 1001@sc-user"); strings.Contains(steps, "sc-user.1001") {
+		t.Errorf("calls to the user that others go on to:\n%s", steps)
+	}
+	if out := s.must(t, "simulate", "--dial", "1000"); !strings.Contains(out, "goes on to 1001 Ben") {
+		t.Errorf("simulated: %s", out)
+	}
+	if _, out, _ := s.run(t, "doctor"); !strings.Contains(out, "Asterisk has no such transport") {
+		t.Errorf("doctor: %s", out)
+	}
+	s.must(t, "organisation", "set", "--codecs=", "--transport=", "--srtp=", "--prompt-language=")
+	s.must(t, "pool", "set", "Users", "--when-unanswered=", "--call-limit=")
+	s.must(t, "apply")
+	if after := loaded("pjsip show endpoint 1000"); after != before {
+		t.Errorf("back to the defaults:\n%s\nwas\n%s", after, before)
 	}
 }
