@@ -4,7 +4,7 @@ import { t } from '$lib/i18n/index.svelte'
 import { isolated } from '$lib/isolated'
 import type { Choosable } from '$lib/ui/Pick.svelte'
 import type { Difference, Versioned } from '$lib/versioned.svelte'
-import { numberFault } from '../parts/user'
+import { numberFault } from '../people/user'
 import { nameOf, targetOf, userOf } from './names.svelte'
 
 export const fields = ['name', 'number', 'strategy', 'members', 'seconds', 'skip_busy', 'fallback'] as const
