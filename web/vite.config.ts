@@ -48,6 +48,15 @@ export default defineConfig({
     modulePreload: { polyfill: false },
     reportCompressedSize: false,
     rolldownOptions: {
+      // Every page needs the frame, and few need windows over the page: each is one file, because small files compress badly and queue.
+      output: {
+        codeSplitting: {
+          groups: [
+            { name: 'frame', priority: 2, test: /\/node_modules\/(svelte|openapi-fetch)\/|\/src\/(shell\/(?!Palette|Keys|Lapsed)|phones\/(phone|list)\.|numbers\/names\.|history\/events\.|lib\/(?!i18n\/de|ui\/(Sheet|Question|Qr|Diff|Pick|Chart)\.))/ },
+            { name: 'windows', priority: 1, test: /\/node_modules\/bits-ui\/|\/src\/lib\/ui\/(Sheet|Question)\./ },
+          ],
+        },
+      },
       checks: { pluginTimings: false, circularDependency: true },
       onLog(level, log, handler) {
         if (log.code !== 'CIRCULAR_DEPENDENCY') handler(level, log)

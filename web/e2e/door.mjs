@@ -47,7 +47,7 @@ await next('set-up: the second factor cannot be skipped', async () => {
 })
 
 await next('other addresses lead back to it: nothing else is shown, and nothing else answers', async () => {
-  for (const path of ['', 'users', 'settings/account']) {
+  for (const path of ['', 'people', 'settings/account']) {
     await page.goto(app + path)
     await page.waitForSelector('h1:has-text("Set up your second factor")')
     must(!(await page.locator('nav').count()), `${path} is shown`)
@@ -76,7 +76,7 @@ await next('with it, the user is signed in and cannot turn it off', async () => 
 
 let link = ''
 await next('an account is invited', async () => {
-  await page.goto(`${app}settings/people`)
+  await page.goto(`${app}settings/administrators`)
   await page.click('button:has-text("Invite")')
   const dialog = page.locator('[role=dialog]')
   await dialog.locator('input').first().fill('Ida Example')

@@ -86,11 +86,11 @@ const registered = 'section:has(h2:has-text("Your phone")) p[role=status]:has-te
     await person.click('Later')
     await at(page, 'Check', 'Continue', 'Check again', 'Skip the rest')
     await person.click('Continue')
-    await at(page, 'First user', 'Name', 'E-mail', 'Create user', 'Skip the rest')
+    await at(page, 'First person', 'Name', 'E-mail', 'Create person', 'Skip the rest')
     await person.key('Enter') // the owner is the default
     await at(page, 'Apply', 'Apply 1 change', 'Skip the rest')
     await person.click('Apply 1 change')
-    await at(page, 'Your phone', 'Go to the overview')
+    await at(page, 'Your phone', 'Go to Home')
     await page.waitForSelector('text=Applied. Asterisk runs it.')
     // The next action is at the phone: server, number and secret are shown on the page.
     const secret = (await page.locator('[data-secret]').innerText()).trim()
@@ -106,7 +106,7 @@ const registered = 'section:has(h2:has-text("Your phone")) p[role=status]:has-te
   await next('the used link leads to the overview, or to the sign-in for other users', async () => {
     await page.goto('about:blank')
     await page.goto(SETUP)
-    await offers(page, 'Go to the overview')
+    await offers(page, 'Go to Home')
     const stranger = await visit()
     await stranger.page.goto(SETUP)
     await stranger.page.waitForSelector('text=This portal is already set up.')
@@ -211,11 +211,11 @@ const registered = 'section:has(h2:has-text("Your phone")) p[role=status]:has-te
   }, page)
 
   await next('an invalid address: the field shows the error', async () => {
-    await at(page, 'First user', 'Create user')
+    await at(page, 'First person', 'Create person')
     await person.fill('E-mail', 'nowhere')
     await person.key('Enter')
     await page.waitForSelector('text=This is not an e-mail address.')
-    await offers(page, 'Name', 'E-mail', 'Create user', 'Skip the rest')
+    await offers(page, 'Name', 'E-mail', 'Create person', 'Skip the rest')
     await person.fill('E-mail', 'rita@example.com')
     await person.key('Enter')
   }, page)
@@ -242,20 +242,20 @@ const registered = 'section:has(h2:has-text("Your phone")) p[role=status]:has-te
     await offers(page, 'Comment optional', 'Skip the rest')
     await accessible(page, 'an apply without Asterisk')
     await control('asterisk/start')
-    await at(page, 'Your phone', 'Go to the overview')
+    await at(page, 'Your phone', 'Go to Home')
   }, page)
 
   await next('the link to Asterisk is cut while the phone registers: the page says so, and shows the phone once it is back', async () => {
     await control('link/cut')
     await page.waitForSelector('text=The registration cannot be checked from here.')
     await page.waitForSelector('[data-trouble=link]')
-    await offers(page, 'Go to the overview')
+    await offers(page, 'Go to Home')
     await accessible(page, 'the last step without the link')
     await control('register', { number: 1000, secret: (await page.locator('[data-secret]').innerText()).trim() })
     await control('link/restore')
     await page.waitForSelector(registered)
-    await person.click('Go to the overview')
-    await page.waitForSelector('text=Everything is live.')
+    await person.click('Go to Home')
+    await page.waitForSelector('text=All is well.')
   }, page)
   await close()
 }

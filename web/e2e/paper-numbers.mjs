@@ -177,7 +177,7 @@ export function numberSteps(later, visit) {
       const [anna, ben] = w.users.map((u) => u.id)
       const event = { seq: 999, at: new Date().toISOString(), actor: { kind: 'person', id: 'a1', name: 'Anna Amsel', from: '' }, request_id: 'X', action: 'ring_group.change', object: { type: 'ring_group', id: 'x', name: 'Sales' }, result: 'ok' }
       w.audit.unshift({ ...event, before: { members: anna, strategy: 'all', fallback: 'hangup' }, after: { members: `${anna} ${ben}`, strategy: 'hunt', fallback: `ring_group ${id}` } })
-      await page.goto(new URL('/app/activity/999', page.url()).href)
+      await page.goto(new URL('/app/settings/activity/999', page.url()).href)
       await page.waitForSelector('td:has-text("Call 601 Support")')
       const cells = await page.locator('td').allInnerTexts()
       for (const text of ['Anna Amsel, Ben Hoffmann', 'One after the other', 'End the call']) must(cells.includes(text), `${text} is not among ${cells}`)
@@ -214,7 +214,7 @@ export function numberSteps(later, visit) {
       const sentence = await page.locator('[role=dialog] [role=status] p').first().innerText()
       must(sentence.includes('sind besetzt') && !sentence.includes('klingel'), sentence)
       must(!(await page.locator('[role=dialog] li [lang=en]').count()), 'a reason is in English')
-      await page.waitForSelector(`text=${anna} ist im Gespräch, und 600 Sales übergeht Benutzer, die besetzt sind.`)
+      await page.waitForSelector(`text=${anna} ist im Gespräch, und 600 Sales übergeht Personen, die besetzt sind.`)
     }),
   )
   later('names that are written from right to left do not move what is around them', () =>
@@ -230,8 +230,8 @@ export function numberSteps(later, visit) {
     }),
   )
   later('before a user is deleted, the page names the ring groups that list the user', () =>
-    visit({}, 'users/2f9e5a1c-8d8e-4a53-9f5b-000000000002', async (page) => {
-      await page.click('button:has-text("Delete user")')
+    visit({}, 'people/2f9e5a1c-8d8e-4a53-9f5b-000000000002', async (page) => {
+      await page.click('button:has-text("Delete person")')
       await page.waitForSelector('[role=dialog] li:has-text("No longer a member of: 601 Support.")')
     }),
   )

@@ -1,9 +1,8 @@
 // The pages with a mock portal: everything that does not depend on the portal itself.
-import { readFile } from 'node:fs/promises'
-import path from 'node:path'
 import { accessible, finish, fits, launch, must, same, step, watch } from './lib.mjs'
 import { serve, world } from './mock.mjs'
 import { numberPages, numberStates, numberSteps } from './paper-numbers.mjs'
+import { placeSteps } from './paper-places.mjs'
 import { userStates, userSteps } from './paper-users.mjs'
 
 const browser = await launch()
@@ -69,18 +68,20 @@ const pages = [
   ['sign in', '', { signedIn: false }],
   ['set-up', 'setup#CODE', { setup: true, signedIn: false }],
   ['invitation', 'invite#CODE', { signedIn: false }],
-  ['overview', ''],
-  ['overview of an empty portal', '', { empty: true }],
-  ['users', 'users'],
-  ['no users', 'users', { empty: true }],
-  ['a user', 'users/2f9e5a1c-8d8e-4a53-9f5b-000000000002'],
-  ['new user', 'users?new'],
-  ['apply', 'apply'],
-  ['nothing to apply', 'apply', { empty: true }],
-  ['a revision', 'apply/revisions/8'],
-  ['activity', 'activity'],
+  ['home', ''],
+  ['home of an empty portal', '', { empty: true }],
+  ['users', 'people'],
+  ['no people', 'people', { empty: true }],
+  ['a person', 'people/2f9e5a1c-8d8e-4a53-9f5b-000000000002'],
+  ['the history of a person', 'people/2f9e5a1c-8d8e-4a53-9f5b-000000000002/history'],
+  ['phones', 'phones'],
+  ['new user', 'people?new'],
+  ['apply', 'changes'],
+  ['nothing to apply', 'changes', { empty: true }],
+  ['a revision', 'changes/revisions/8'],
+  ['activity', 'settings/activity'],
   ['my account', 'settings/account'],
-  ['people', 'settings/people'],
+  ['administrators', 'settings/administrators'],
   ['tokens', 'settings/tokens'],
   ['asterisk', 'settings/asterisk'],
   ['about', 'settings/about'],
@@ -91,7 +92,7 @@ const named = (page, name) => page.getByRole('button', { name, exact: true }).fi
 const dialog = (page, text) => page.locator('[role=dialog]', { hasText: text }).waitFor()
 const drift = (kind) => ({ drift: [{ kind, path: '/etc/asterisk/pjsip.d/synergycall/generated_endpoints.conf' }] })
 const states = [
-  ['an open entry', 'activity', {}, async (page) => page.locator('summary').first().click()],
+  ['an open entry', 'settings/activity', {}, async (page) => page.locator('summary').first().click()],
   ['the palette', '', {}, async (page) => {
     await page.keyboard.press('Control+k')
     await page.waitForSelector('[role=combobox]')
@@ -105,65 +106,65 @@ const states = [
     await page.keyboard.press('?')
     await dialog(page, 'find a page')
   }],
-  ['a form with faults', 'users?new', {}, async (page) => {
+  ['a form with faults', 'people?new', {}, async (page) => {
     await page.fill('[name=email]', 'nowhere')
-    await named(page, 'Create user')
+    await named(page, 'Create person')
     await page.waitForSelector('text=This is not an e-mail address.')
   }],
-  ['a new user’s card with the secret and the QR code', 'users?new', {}, async (page) => {
+  ['a new user’s card with the secret and the QR code', 'people?new', {}, async (page) => {
     await page.fill('[name=name]', 'Key Board')
     await page.fill('[name=email]', 'key@example.com')
-    await named(page, 'Create user')
-    await named(page, 'Reveal secret')
+    await named(page, 'Create person')
+    await named(page, 'Reveal phone password')
     await named(page, 'QR code')
     await page.waitForSelector('[role=dialog] svg[role=img]')
   }],
-  ['a question before a user is deleted', 'users/2f9e5a1c-8d8e-4a53-9f5b-000000000002', {}, async (page) => {
-    await named(page, 'Delete user')
+  ['a question before a user is deleted', 'people/2f9e5a1c-8d8e-4a53-9f5b-000000000002', {}, async (page) => {
+    await named(page, 'Delete person')
     await dialog(page, 'becomes free')
   }],
-  ['a search without results', 'users', {}, async (page) => {
+  ['a search without results', 'people', {}, async (page) => {
     await page.fill('input[type=search]', 'no such user')
-    await page.waitForSelector('text=No users found')
+    await page.waitForSelector('text=No people found')
   }],
-  ['users that cannot be loaded', 'users', { broken: '/users' }, async (page) => page.waitForSelector('main [role=alert]')],
-  ['a plan with the changes of the files', 'apply', {}, async (page) => {
+  ['users that cannot be loaded', 'people', { broken: '/users' }, async (page) => page.waitForSelector('main [role=alert]')],
+  ['a plan with the changes of the files', 'changes', {}, async (page) => {
     await page.locator('button:has-text("File changes")').click()
     await page.waitForSelector('text=[1117]')
   }],
-  ['a plan with configuration drift', 'apply', { plan: drift('edited') }, async (page) => page.waitForSelector('text=was edited')],
-  ['a plan with a file that has to be moved away', 'apply', { plan: drift('foreign') }, async (page) => page.waitForSelector('text=Move that file to another folder on the host')],
-  ['an apply on its way', 'apply', { hold: 'reload' }, async (page) => {
+  ['a plan with configuration drift', 'changes', { plan: drift('edited') }, async (page) => page.waitForSelector('text=was edited')],
+  ['a plan with a file that has to be moved away', 'changes', { plan: drift('foreign') }, async (page) => page.waitForSelector('text=Move that file to another folder on the host')],
+  ['an apply on its way', 'changes', { hold: 'reload' }, async (page) => {
     await named(page, 'Apply 6 changes')
     await page.waitForSelector('ol li:has-text("Switch")')
   }],
-  ['what an apply did', 'apply', {}, async (page) => {
+  ['what an apply did', 'changes', {}, async (page) => {
     await named(page, 'Apply 6 changes')
     await page.waitForSelector('text=Applied. Asterisk runs it.')
     await page.locator('summary').first().click()
   }],
-  ['a revision that failed', 'apply/revisions/8', {}, async (page) => dialog(page, 'endpoint 1031 is missing')],
-  ['a question before a revision is restored', 'apply/revisions/9', {}, async (page) => {
+  ['a revision that failed', 'changes/revisions/8', {}, async (page) => dialog(page, 'endpoint 1031 is missing')],
+  ['a question before a revision is restored', 'changes/revisions/9', {}, async (page) => {
     await named(page, 'Restore revision')
     await dialog(page, 'Restore revision 9?')
   }],
-  ['an invitation with faults', 'settings/people', {}, async (page) => {
+  ['an invitation with faults', 'settings/administrators', {}, async (page) => {
     await named(page, 'Invite')
     await named(page, 'Create invitation')
     await page.waitForSelector('text=Required. >> nth=0')
   }],
-  ['a link that is shown once', 'settings/people', {}, async (page) => {
+  ['a link that is shown once', 'settings/administrators', {}, async (page) => {
     await named(page, 'Invite')
     await page.locator('[role=dialog] input').first().fill('Axel')
     await page.locator('[role=dialog] input[type=email]').fill('axel@example.com')
     await named(page, 'Create invitation')
     await page.waitForSelector('[data-once]')
   }],
-  ['what can be done with an account', 'settings/people', {}, async (page) => {
+  ['what can be done with an account', 'settings/administrators', {}, async (page) => {
     await named(page, 'Actions for Mira Möller')
     await page.waitForSelector('[role=menu]')
   }],
-  ['a question before an account is removed', 'settings/people', {}, async (page) => {
+  ['a question before an account is removed', 'settings/administrators', {}, async (page) => {
     await named(page, 'Actions for Mira Möller')
     await page.getByRole('menuitem', { name: 'Remove' }).click()
     await dialog(page, 'Remove Mira Möller?')
@@ -193,15 +194,15 @@ const states = [
     await page.keyboard.press('Enter')
     await page.waitForSelector('[role=alert]')
   }],
-  ['a session that has ended', 'users', {}, async (page, w) => {
+  ['a session that has ended', 'people', {}, async (page, w) => {
     w.signedIn = false
     await page.keyboard.press('n')
     await page.fill('[name=name]', 'Key Board')
     await page.fill('[name=email]', 'key@example.com')
-    await named(page, 'Create user')
+    await named(page, 'Create person')
     await dialog(page, 'Sign in again')
   }],
-  ['a portal that does not answer', 'users', {}, async (page, w) => {
+  ['a portal that does not answer', 'people', {}, async (page, w) => {
     w.down = true
     for (const stream of w.streams) stream.destroy()
     await page.waitForSelector('[data-trouble=portal]')
@@ -239,7 +240,7 @@ const overlaps = (page) =>
         return box
       }).filter((box) => box.width > 0 && box.height > 0)
     const all = [...(top?.querySelectorAll('button, a[href], input:not(.sr-only), select, summary, [role=row]') ?? [])]
-      .filter((el) => el.checkVisibility({ opacityProperty: true, visibilityProperty: true }) && !el.closest('.fixed:not([role=dialog])'))
+      .filter((el) => el.checkVisibility({ opacityProperty: true, visibilityProperty: true }) && !el.closest('.fixed:not([role=dialog]), [role=menu]'))
       .map((el) => ({ el, boxes: parts(el) }))
     const over = (a, b) => Math.min(a.right, b.right) - Math.max(a.left, b.left) > 2 && Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top) > 2
     const name = (el) => (el.ariaLabel || el.innerText || el.name || el.tagName).trim().slice(0, 30)
@@ -274,21 +275,21 @@ for (const [name, to, options = {}, act] of [...pages, ...numberPages, ...states
 }
 
 later('a plan says how old its comparison with Asterisk is', async () => {
-  const { page, close } = await open({}, 'apply')
+  const { page, close } = await open({}, 'changes')
   await page.waitForSelector('text=/Compared with Asterisk\\s+5 minutes ago/')
   await close()
 })
 
 later('German everywhere, also after a reload', async () => {
-  const { page, close } = await open({}, 'apply', { locale: 'de-DE' })
-  await page.waitForSelector('h1:has-text("Anwenden")')
+  const { page, close } = await open({}, 'changes', { locale: 'de-DE' })
+  await page.waitForSelector('h1:has-text("Änderungen")')
   same(await page.evaluate(() => document.documentElement.lang), 'de', 'the language of the page')
   await page.locator('aside button[aria-haspopup=menu]').click()
   await page.locator('[role=menuitemradio]:has-text("English")').click()
   await page.keyboard.press('Escape')
-  await page.waitForSelector('h1:has-text("Apply")')
+  await page.waitForSelector('h1:has-text("Changes")')
   await page.reload()
-  await page.waitForSelector('h1:has-text("Apply")')
+  await page.waitForSelector('h1:has-text("Changes")')
   await close()
 })
 
@@ -302,28 +303,6 @@ later('the theme is switched, and set before the first paint', async () => {
   await page.waitForFunction(() => document.documentElement.dataset.theme === 'dark' && document.styleSheets.length)
   same(await dark(), 'rgb(12, 16, 18)', 'the background after a reload')
   await close()
-})
-
-later('the first page weighs at most 150 kB', async () => {
-  const portal = await serve(world())
-  const ctx = await browser.newContext({ viewport: { width: 1280, height: 800 }, locale: 'en-GB' })
-  const page = await ctx.newPage()
-  const loaded = new Set()
-  page.on('request', (r) => r.url().includes('/app/') && loaded.add(new URL(r.url()).pathname.slice(5)))
-  await page.goto(`${portal.url}/app/`)
-  await page.waitForSelector('text=changes are not applied yet')
-  await page.waitForSelector('main h1')
-  await page.waitForTimeout(500)
-  const dist = path.resolve(import.meta.dirname, '../../internal/webui/dist')
-  let total = 0
-  for (const name of loaded) {
-    const file = path.join(dist, name || 'index.html')
-    total += (await readFile(`${file}.br`).catch(() => readFile(file))).length
-  }
-  await ctx.close()
-  await portal.close()
-  must(total <= 150_000, `${loaded.size} files, ${total} bytes compressed`)
-  return `${loaded.size} files, ${(total / 1000).toFixed(1)} kB as brotli`
 })
 
 // Malicious names: markup, scripts, control characters, unusual Unicode.
@@ -343,7 +322,7 @@ later('1,024 malicious names are shown as text', async () => {
   const ctx = await browser.newContext(desk)
   const page = await ctx.newPage()
   watch(page, noise)
-  await page.goto(`${portal.url}/app/users`)
+  await page.goto(`${portal.url}/app/people`)
   await page.waitForSelector('[data-row]')
   const seen = new Map()
   const grid = page.locator('[role=grid] [role=presentation]')
@@ -355,14 +334,14 @@ later('1,024 malicious names are shown as text', async () => {
   same(seen.size, 1024, 'how many rows were seen')
   for (const [i, name] of names.entries()) must(seen.get(i) === name, `row ${i} shows ${JSON.stringify(seen.get(i))} for ${JSON.stringify(name)}`)
   await page.locator('[data-row]').last().click()
-  await page.waitForSelector('[role=dialog]')
-  await page.goto(`${portal.url}/app/apply`)
-  await page.waitForSelector('button:has-text("more")')
-  for (const more of await page.locator('button:has-text("more")').all()) await more.click()
+  await page.waitForSelector('[data-person]')
+  await page.goto(`${portal.url}/app/changes`)
+  await page.waitForSelector('main button:has-text("more")')
+  for (const more of await page.locator('main button:has-text("more")').all()) await more.click()
   await page.waitForFunction((n) => document.querySelectorAll('main li').length >= n, 1024)
   const shown = await page.$$eval('main section li', (all) => all.map((li) => li.textContent))
   for (const name of names) must(shown.some((text) => text.includes(name)), `the plan does not show ${JSON.stringify(name)}`)
-  for (const to of ['', 'activity']) {
+  for (const to of ['', 'settings/activity']) {
     await page.goto(`${portal.url}/app/${to}`)
     await page.waitForTimeout(500)
   }
@@ -381,15 +360,15 @@ later('everything can be done with keys alone', async () => {
   const { page, portal, close } = await open({}, '')
   await page.waitForSelector('aside nav')
   await page.keyboard.press('g')
-  await page.keyboard.press('u')
+  await page.keyboard.press('p')
   await page.waitForSelector('[role=grid]')
   await page.keyboard.press('/')
   await page.keyboard.type('anna')
   await page.keyboard.press('ArrowDown')
   await page.keyboard.press('Enter')
-  await page.waitForSelector('[role=dialog] >> text=Anna Amsel')
+  await page.waitForSelector('[data-person] h2:has-text("Anna Amsel"):focus')
   await page.keyboard.press('Escape')
-  await page.waitForSelector('[role=dialog]', { state: 'detached' })
+  await page.waitForSelector('[data-person]', { state: 'detached' })
   await page.keyboard.press('n')
   await page.waitForSelector('[role=dialog] [name=name]')
   await page.keyboard.type('Key Board')
@@ -434,13 +413,13 @@ async function visit(options, to, act) {
   }
 }
 async function deleteClara(page) {
-  await page.click('button:has-text("Delete user")')
+  await page.click('button:has-text("Delete person")')
   await page.click('button:has-text("Delete 1002")')
   await page.waitForSelector('button:has-text("Undo")')
 }
 
 later('a deletion is delayed for eight seconds, and can be undone with a key', () =>
-  visit({ clock: true }, `users/${clara}`, async (page, w) => {
+  visit({ clock: true }, `people/${clara}`, async (page, w) => {
     await deleteClara(page)
     await page.waitForSelector('[data-number="1002"]:has-text("will be deleted")')
     await page.clock.pauseAt(Date.now() + 1000) // until here the clock ran
@@ -469,7 +448,7 @@ later('a deletion is delayed for eight seconds, and can be undone with a key', (
 )
 
 later('a pending deletion is sent before any other change', () =>
-  visit({}, `users/${clara}`, async (page, w) => {
+  visit({}, `people/${clara}`, async (page, w) => {
     await deleteClara(page)
     await page.focus('button:has-text("Undo")') // the countdown stops
     await accessible(page, 'a deletion that waits')
@@ -483,7 +462,7 @@ later('a pending deletion is sent before any other change', () =>
 )
 
 later('an apply includes a pending deletion in the plan, and shows that plan first', () =>
-  visit({}, `users/${clara}`, async (page, w) => {
+  visit({}, `people/${clara}`, async (page, w) => {
     await deleteClara(page)
     await page.keyboard.press('g')
     await page.keyboard.press('a')
@@ -496,7 +475,7 @@ later('an apply includes a pending deletion in the plan, and shows that plan fir
 )
 
 later('a pending deletion is sent when the page is closed', () =>
-  visit({}, `users/${clara}`, async (page, w) => {
+  visit({}, `people/${clara}`, async (page, w) => {
     await deleteClara(page)
     await page.goto('about:blank')
     for (let i = 0; i < 250 && !deletes(w); i++) await page.waitForTimeout(20)
@@ -505,9 +484,9 @@ later('a pending deletion is sent when the page is closed', () =>
 )
 
 later('a failed deletion restores the row and shows the reason, in German as well', () =>
-  visit({ clock: true, locale: 'de-DE' }, `users/${clara}`, async (page, w) => {
+  visit({ clock: true, locale: 'de-DE' }, `people/${clara}`, async (page, w) => {
     w.keep = true
-    await page.click('button:has-text("Benutzer löschen")')
+    await page.click('button:has-text("Person löschen")')
     await page.click('button:has-text("1002 löschen")')
     await page.waitForSelector('button:has-text("Rückgängig")')
     await page.clock.runFor(9000)
@@ -518,13 +497,13 @@ later('a failed deletion restores the row and shows the reason, in German as wel
 )
 
 later('in German, messages with a code are in German', () =>
-  visit({ locale: 'de-DE' }, 'users?new', async (page, w) => {
+  visit({ locale: 'de-DE' }, 'people?new', async (page, w) => {
     await page.fill('[name=name]', 'Jörg Ärger')
     await page.fill('[name=email]', 'jörg@example.com')
     await page.click('form button[type=submit]')
     await page.waitForSelector('text=Nur Buchstaben ohne Akzente und Umlaute.')
     w.refuse = { status: 500, code: 'write_failed', detail: 'the files could not be written: permission denied' }
-    await page.goto(new URL('/app/apply', page.url()).href)
+    await page.goto(new URL('/app/changes', page.url()).href)
     await page.click('button:has-text("6 Änderungen anwenden")')
     await page.waitForSelector('text=Die Dateien konnten nicht geschrieben werden.')
     same(await page.locator('[role=alert] [lang=en]').allTextContents(), ['the files could not be written: permission denied'], 'texts in the portal’s own words')
@@ -540,9 +519,9 @@ later('in German, messages with a code are in German', () =>
     await page.waitForSelector('text=Es wurde noch nicht bestätigt, dass Asterisk mit diesen Dateien läuft.')
     same((await page.locator('main [lang=en]').allTextContents()).sort(), ['There is no such socket.', 'authentication failed'], 'texts in the original words')
     w.plan = { ...w.plan, pending: false, changes: [], behind: 'Asterisk was not yet seen to run revision 13', behind_code: 'not_seen', diffs: [], revision: 13 }
-    await page.goto(new URL('/app/apply', page.url()).href)
+    await page.goto(new URL('/app/changes', page.url()).href)
     await page.waitForSelector('text=Es wurde noch nicht bestätigt, dass Asterisk mit Revision 13 läuft.')
-    await page.goto(new URL('/app/activity', page.url()).href)
+    await page.goto(new URL('/app/settings/activity', page.url()).href)
     await page.locator('summary:has-text("Angewendet")').first().click()
     await page.waitForSelector('th:has-text("Ausgelöst von")')
   }),
@@ -563,7 +542,7 @@ later('a token can have fewer permissions than its role, and the list shows how 
     await page.click('button:has-text("Create token")')
     await page.waitForSelector('text=Choose at least one.')
     must(!(await page.locator('label:has-text("Apply and restore")').count()), 'an auditor’s token is offered to apply')
-    await page.check('label:has-text("See users") input')
+    await page.check('label:has-text("See people") input')
     await accessible(page, 'a token that is being made')
     await page.click('button:has-text("Create token")')
     await page.waitForSelector('[data-once]')
@@ -575,32 +554,32 @@ later('a token can have fewer permissions than its role, and the list shows how 
     await page.click('button:has-text("I have copied it")')
     await page.waitForSelector('[data-once]', { state: 'detached' })
     await page.click('li:has-text("Address book"):not(:has-text("switchboard")) summary:has-text("1 of 7 permissions")')
-    await page.waitForSelector('li li:has-text("See users") >> visible=true')
+    await page.waitForSelector('li li:has-text("See people") >> visible=true')
     await page.click('button[aria-label="Revoke: Provisioning"]')
     await page.waitForSelector('[role=dialog] li:has-text("Nightly apply")') // which is revoked with it
   }),
 )
 
 later('the search and view of the users are in the address', () =>
-  visit({}, 'users?q=an&show=on&sort=name', async (page) => {
+  visit({}, 'people?q=an&show=on&sort=name', async (page) => {
     await page.waitForSelector('[data-row]')
     same(await page.inputValue('input[type=search]'), 'an', 'the search')
     same(await page.getAttribute('button:has-text("Registered")', 'aria-pressed'), 'true', 'the state of the chip')
     await page.locator('[data-row]').first().click()
-    await page.waitForSelector('[role=dialog]')
+    await page.waitForSelector('[data-person]')
     must(page.url().includes('q=an') && page.url().includes('show=on'), `the address forgot it: ${page.url()}`)
     await page.keyboard.press('Escape')
-    await page.waitForSelector('[role=dialog]', { state: 'detached' })
+    await page.waitForSelector('[data-person]', { state: 'detached' })
     await page.click('button[aria-pressed]:has-text("Not registered")')
     await page.fill('input[type=search]', '')
-    await page.waitForURL(/users\?show=off&sort=name$/)
-    await page.goto(new URL('/app/users', page.url()).href)
+    await page.waitForURL(/people\?show=off&sort=name$/)
+    await page.goto(new URL('/app/people', page.url()).href)
     await page.waitForSelector('[data-row]')
     await page.keyboard.press('j')
     await page.keyboard.press('j')
     await page.keyboard.press('k')
     same(await page.evaluate(() => document.activeElement?.getAttribute('data-number')), '1000', 'the row that has the focus')
-    must((await page.title()).startsWith('(120) Users'), `the tab is called ${await page.title()}`)
+    must((await page.title()).startsWith('(120) People'), `the tab is called ${await page.title()}`)
   }),
 )
 
@@ -610,21 +589,21 @@ later('an address of an unknown activity entry says so at once, and an invalid d
     const asked = () => w.requests.filter((r) => r.path === '/audit').length
     while (!asked()) await page.waitForTimeout(20) // the recent changes of the overview
     const before = asked()
-    await page.goto(new URL('/app/activity/5000', page.url()).href)
+    await page.goto(new URL('/app/settings/activity/5000', page.url()).href)
     await page.waitForSelector('main [role=status]:has-text("There is no entry 5000")')
     await accessible(page, 'an entry that is not there')
     same(asked() - before, 1, 'pages that were asked for')
-    await page.goto(new URL('/app/activity?since=yesterday&until=2026-99-99', page.url()).href)
+    await page.goto(new URL('/app/settings/activity?since=yesterday&until=2026-99-99', page.url()).href)
     await page.waitForSelector('main [data-item]')
     same(await page.locator('main [role=alert]').count(), 0, 'complaints')
   }),
 )
 
 later('a link to an entry of the activity opens it', () =>
-  visit({}, 'activity', async (page, w) => {
+  visit({}, 'settings/activity', async (page, w) => {
     await page.locator('summary').nth(3).click()
     const seq = w.audit[3].seq
-    await page.goto(new URL(`/app/activity/${seq}`, page.url()).href)
+    await page.goto(new URL(`/app/settings/activity/${seq}`, page.url()).href)
     await page.waitForSelector(`details#entry-${seq}[open]`)
     await page.keyboard.press('j')
     same(await page.evaluate(() => document.activeElement?.tagName), 'SUMMARY', 'what has the focus')
@@ -632,8 +611,8 @@ later('a link to an entry of the activity opens it', () =>
 )
 
 for (const [what, to, path, items] of [
-  ['entries', 'activity', '/audit', 'audit'],
-  ['revisions', 'apply', '/apply/revisions', 'runs'],
+  ['entries', 'settings/activity', '/audit', 'audit'],
+  ['revisions', 'changes', '/apply/revisions', 'runs'],
 ]) {
   later(`${what} that cannot be had are asked for again`, () =>
     visit({}, to, async (page, w) => {
@@ -657,7 +636,7 @@ for (const [what, to, path, items] of [
 }
 
 later('a filter whose entries cannot be loaded shows an error above the previous ones', () =>
-  visit({}, 'activity', async (page, w) => {
+  visit({}, 'settings/activity', async (page, w) => {
     await page.waitForSelector('main [data-item]')
     w.broken = '/audit'
     await page.locator('main [role=search] input').first().fill('anna')
@@ -669,7 +648,7 @@ later('a filter whose entries cannot be loaded shows an error above the previous
 )
 
 later('the result of an apply is scrolled into view, on a phone as well', () =>
-  visit({}, 'apply', async (page, w) => {
+  visit({}, 'changes', async (page, w) => {
     await page.setViewportSize({ width: 360, height: 640 })
     w.refuse = { status: 500, code: 'write_failed', detail: 'the files could not be written: permission denied' }
     const button = page.locator('button:has-text("Apply 6 changes")')
@@ -701,8 +680,8 @@ later('the sign-in dialog of an ended session is above an open window', () =>
 )
 
 later('the card for a phone is printed alone', () =>
-  visit({}, `users/${clara}`, async (page, w) => {
-    await page.waitForSelector('[role=dialog] :text("For one phone:")') // where a second phone is likely to be set up
+  visit({}, `people/${clara}/phones`, async (page, w) => {
+    await page.waitForSelector('[data-person] :text("For one phone:")') // where a second phone is likely to be set up
     await page.evaluate(() => (window.print = () => {}))
     await page.click('button:has-text("Print")')
     await page.waitForSelector('.print-sheet article', { state: 'attached' })
@@ -719,7 +698,7 @@ later('the card for a phone is printed alone', () =>
 )
 
 later('with system colours, controls have an edge, and selected ones look selected', async () => {
-  for (const to of ['users', 'apply', 'settings/account', 'settings/tokens']) {
+  for (const to of ['users', 'changes', 'settings/account', 'settings/tokens']) {
     const { page, close } = await open({}, to, { forcedColors: 'active' })
     const bare = await page.evaluate(() => [...document.querySelectorAll('button:not([role]), a.inline-flex')].filter((el) => el.checkVisibility() && getComputedStyle(el).borderTopStyle === 'none').map((el) => el.ariaLabel || el.innerText))
     same(bare, [], `${to}: buttons without an edge`)
@@ -734,18 +713,18 @@ later('with system colours, controls have an edge, and selected ones look select
 })
 
 later('the users of a restored revision are restored as well', () =>
-  visit({}, 'users', async (page, w) => {
+  visit({}, 'people', async (page, w) => {
     w.plan = { ...w.plan, revision: 9 } // which restored revision 7
     w.runs = w.runs.filter((r) => r.revision <= 9)
-    await page.goto(new URL('/app/apply', page.url()).href)
-    await named(page, 'Restore these users as well')
-    await page.locator('[role=dialog] li', { hasText: '3 users created since will be deleted.' }).waitFor()
+    await page.goto(new URL('/app/changes', page.url()).href)
+    await named(page, 'Restore these people as well')
+    await page.locator('[role=dialog] li', { hasText: '3 people created since will be deleted.' }).waitFor()
     await accessible(page, 'the question before the users of a revision are restored')
     w.refuse = { status: 409, code: 'email_taken', detail: 'other users have the addresses: anna@example.com (1003)' }
-    await page.click('[role=dialog] button:has-text("Restore users")')
+    await page.click('[role=dialog] button:has-text("Restore people")')
     await page.locator('[role=dialog]', { hasText: 'anna@example.com (1003)' }).waitFor()
     w.refuse = undefined
-    await page.click('[role=dialog] button:has-text("Restore users")')
+    await page.click('[role=dialog] button:has-text("Restore people")')
     await page.locator('[role=status]', { hasText: 'set up the phones of 1003 with the new ones' }).waitFor()
     await page.locator('h2', { hasText: 'Nothing to apply' }).waitFor()
     same(w.requests.filter((r) => r.method === 'POST').map((r) => r.path), ['/apply/revisions/9/users', '/apply/revisions/9/users'], 'what is requested')
@@ -753,14 +732,14 @@ later('the users of a restored revision are restored as well', () =>
 )
 
 later('a restored revision is not undone without a warning', () =>
-  visit({}, 'users', async (page, w) => {
+  visit({}, 'people', async (page, w) => {
     w.plan = { ...w.plan, revision: 9 } // which restored revision 7
     w.runs = w.runs.filter((r) => r.revision <= 9)
     await page.goto(new URL('/app/', page.url()).href)
     await page.waitForSelector('main :text("Revision 7 was restored, but the database still has the later changes.")')
-    await page.goto(new URL('/app/apply', page.url()).href)
+    await page.goto(new URL('/app/changes', page.url()).href)
     await page.waitForSelector('[role=status]:has-text("Revision 7 was restored")')
-    must(await page.locator('main li a[href*="/app/users/"]').count(), 'the users to be deleted cannot be reached')
+    must(await page.locator('main li a[href*="/app/people/"]').count(), 'the users to be deleted cannot be reached')
     must(await page.locator('button:has-text("Apply 6 changes")').isDisabled(), 'it is undone with one click')
     await accessible(page, 'a plan after an earlier revision was restored')
     await page.fill('input[maxlength="1000"]', 'a slip')
@@ -769,13 +748,13 @@ later('a restored revision is not undone without a warning', () =>
     same(w.requests.filter((r) => r.method === 'POST').length, 0, 'applies before it was said')
     await page.click('button:has-text("Apply 6 changes")')
     await page.waitForSelector('text=Applied. Asterisk runs it.')
-    await page.goto(new URL('/app/apply/revisions/9', page.url()).href)
+    await page.goto(new URL('/app/changes/revisions/9', page.url()).href)
     await page.locator('[role=dialog]', { hasText: 'Applied. Another revision is live now.' }).waitFor()
   }),
 )
 
 later('Enter in the comment goes to the button, and Ctrl Enter applies', () =>
-  visit({}, 'apply', async (page, w) => {
+  visit({}, 'changes', async (page, w) => {
     await page.fill('input[maxlength="1000"]', 'three of support')
     await page.locator('button:has-text("Apply 6 changes"):enabled').waitFor()
     await page.keyboard.press('Enter')
@@ -795,14 +774,14 @@ later('an apply that failed is not shown as applied', () =>
     await line.waitFor()
     const text = (await line.innerText()).replace(/\s+/g, ' ')
     must(/^Tried to apply refused/.test(text), `it reads: ${text}`)
-    await page.goto(new URL('/app/activity', page.url()).href)
+    await page.goto(new URL('/app/settings/activity', page.url()).href)
     await page.waitForSelector('summary:has-text("Tried to restore") , summary:has-text("Tried to apply")')
     await page.waitForSelector('summary:has-text("Restored revision 7, as 9")')
   }),
 )
 
 later('the plan shows changes of ring groups, and what happens to calls', () =>
-  visit({}, 'apply', async (page, w) => {
+  visit({}, 'changes', async (page, w) => {
     const sentence = '600 Sales is new: 1000 Anna rings for 20 seconds without an answer; the call ends: no answer.'
     w.plan = { ...w.plan, changes: [], things: [{ kind: 'changed', thing: 'ring_group', key: 'g1', name: 'Sales', what: ['skip_busy'] }], behaviour: [sentence] }
     await page.reload()
@@ -814,7 +793,7 @@ later('the plan shows changes of ring groups, and what happens to calls', () =>
 )
 
 later('the page ends below the files of a plan', () =>
-  visit({}, 'apply', async (page, w) => {
+  visit({}, 'changes', async (page, w) => {
     w.plan.diffs[0].text = `@@ -1,2 +1,400 @@\n${'+a line\n'.repeat(390)}`
     await page.reload()
     await page.locator('button:has-text("File changes")').click()
@@ -825,7 +804,7 @@ later('the page ends below the files of a plan', () =>
 )
 
 later('while Asterisk is not running, no reload is offered, and again once it runs', () =>
-  visit({}, 'apply', async (page, w) => {
+  visit({}, 'changes', async (page, w) => {
     w.plan = { ...w.plan, pending: false, changes: [], diffs: [], behind: 'Asterisk cannot be asked', behind_code: 'not_asked' }
     w.health = { asterisk: 'There is no such socket.' }
     await page.reload()
@@ -833,7 +812,7 @@ later('while Asterisk is not running, no reload is offered, and again once it ru
     must(await page.locator('button:has-text("Reload Asterisk")').isDisabled(), 'the button can be pressed')
     await page.goto(new URL('/app/', page.url()).href)
     await page.waitForSelector('main p:has-text("Asterisk does not answer.")')
-    await page.goto(new URL('/app/apply', page.url()).href)
+    await page.goto(new URL('/app/changes', page.url()).href)
     await page.waitForSelector('h2:has-text("Asterisk is not running")')
     w.health = {} // it is back; the plan is older
     await page.waitForSelector('h2:has-text("Asterisk is out of sync")')
@@ -843,15 +822,15 @@ later('while Asterisk is not running, no reload is offered, and again once it ru
 )
 
 later('the end of an apply leaves the focus where the keyboard moved it meanwhile', () =>
-  visit({}, 'apply', async (page, w) => {
+  visit({}, 'changes', async (page, w) => {
     let goOn
     Object.assign(w, { hold: 'reload', held: new Promise((go) => (goOn = go)) })
     await named(page, 'Apply 6 changes')
     await page.waitForSelector('ol li:has-text("Switch")')
-    await page.focus('aside nav a:has-text("Users")')
+    await page.focus('aside nav a:has-text("People")')
     goOn()
     await page.waitForSelector('text=Applied. Asterisk runs it.')
-    same(await page.evaluate(() => document.activeElement.innerText.trim()), 'Users', 'what has the focus')
+    same(await page.evaluate(() => document.activeElement.innerText.trim().slice(0, 6)), 'People', 'what has the focus')
   }),
 )
 
@@ -860,12 +839,12 @@ later('unknown addresses, and those the role cannot open, say so', () =>
     const at = async (to, title) => {
       await page.goto(new URL(`/app/${to}`, page.url()).href)
       await page.waitForSelector(`h1:has-text("${title}")`)
-      must(await page.locator('main a:has-text("Go to the overview")').isVisible(), `${to} leads nowhere`)
+      must(await page.locator('main a:has-text("Go to Home")').isVisible(), `${to} leads nowhere`)
     }
-    for (const to of ['nowhere', 'apply/revisions/x', 'apply/frob', 'users/1/2', 'settings/frob', 'activity', 'settings/people']) await at(to, ['activity', 'settings/people'].includes(to) ? 'Your role cannot open this page' : 'Page not found')
+    for (const to of ['nowhere', 'apply/revisions/x', 'apply/frob', 'users/1/2', 'settings/frob', 'activity', 'settings/administrators']) await at(to, ['activity', 'settings/administrators'].includes(to) ? 'Your role cannot open this page' : 'Page not found')
     await accessible(page, 'a page that the role does not show')
-    await page.click('main a:has-text("Go to the overview")')
-    await page.waitForSelector('h1:has-text("Overview")')
+    await page.click('main a:has-text("Go to Home")')
+    await page.waitForSelector('h1:has-text("Home")')
   }),
 )
 
@@ -879,7 +858,7 @@ for (const [to, signedIn, setup] of [['invite#100%', false, false], ['invite#%E0
 }
 
 later('if another user signs in with this browser, the page says so and keeps no data of the previous user', () =>
-  visit({}, 'users?new', async (page, w) => {
+  visit({}, 'people?new', async (page, w) => {
     await page.fill('[name=name]', 'A draft of Anna')
     await page.fill('[name=email]', 'draft@example.com')
     w.account = 'b2' // in another tab
@@ -896,7 +875,7 @@ later('if another user signs in with this browser, the page says so and keeps no
 )
 
 later('a pending deletion is never sent in the name of another user', () =>
-  visit({}, `users/${clara}`, async (page, w) => {
+  visit({}, `people/${clara}`, async (page, w) => {
     await deleteClara(page)
     w.account = 'b2'
     await page.goto('about:blank') // which sends the pending deletion
@@ -907,7 +886,7 @@ later('a pending deletion is never sent in the name of another user', () =>
 )
 
 later('drafts are deleted when the user signs out', () =>
-  visit({}, 'users?new', async (page) => {
+  visit({}, 'people?new', async (page) => {
     await page.fill('[name=name]', 'A draft of Anna')
     await page.reload()
     await page.waitForFunction(() => document.querySelector('[name=name]')?.value === 'A draft of Anna')
@@ -920,20 +899,20 @@ later('drafts are deleted when the user signs out', () =>
 )
 
 later('a secret is fetched on request, and no secret is visible behind the sign-in dialog', () =>
-  visit({}, `users/${clara}`, async (page, w) => {
+  visit({}, `people/${clara}/phones`, async (page, w) => {
     const secret = w.users[2].extension.secret
     await page.waitForSelector('[data-secret]')
     must(w.requests.every((r) => !r.path.endsWith('/secret')), 'a secret was fetched before it was asked for')
-    await named(page, 'Reveal secret')
+    await named(page, 'Reveal phone password')
     await page.waitForSelector(`[data-secret]:has-text("${secret}")`)
     must(w.requests.some((r) => r.path.endsWith('/secret')), 'the list of users held the secret')
     await named(page, 'QR code')
-    await page.waitForSelector('[role=dialog] svg[role=img]')
+    await page.waitForSelector('[data-person] svg[role=img]')
     w.signedIn = false
     await page.evaluate(() => dispatchEvent(new Event('offline')))
     await page.waitForSelector('[role=dialog]:has-text("Sign in again")')
     must(!(await page.locator('body').innerHTML()).includes(secret), 'the secret is still on the page')
-    same(await page.locator('[role=dialog] svg[role=img]').count(), 0, 'QR codes on the page')
+    same(await page.locator('[data-person] svg[role=img]').count(), 0, 'QR codes on the page')
   }),
 )
 
@@ -966,7 +945,7 @@ later('single-key shortcuts can be switched off, and stay off for this user', ()
     await page.keyboard.press('Control+k')
     await page.waitForSelector('[role=combobox]')
     await page.keyboard.press('Escape')
-    await page.goto(new URL('/app/users', page.url()).href)
+    await page.goto(new URL('/app/people', page.url()).href)
     await page.waitForSelector('[data-row]')
     for (const key of ['j', '/']) await page.keyboard.press(key)
     same(await page.evaluate(() => document.activeElement?.tagName), 'BODY', 'what has the focus')
@@ -974,7 +953,7 @@ later('single-key shortcuts can be switched off, and stay off for this user', ()
 )
 
 later('data whose changes the portal reports is not polled frequently', () =>
-  visit({ clock: true }, 'users', async (page, w) => {
+  visit({ clock: true }, 'people', async (page, w) => {
     await page.waitForSelector('[data-row]')
     const asked = (path) => w.requests.filter((r) => r.path === path).length
     const first = asked('/users')
@@ -991,6 +970,7 @@ later('data whose changes the portal reports is not polled frequently', () =>
 )
 
 userSteps(later, visit)
+placeSteps(later, visit)
 numberSteps(later, visit)
 
 // Two at a time: each page is its own process.

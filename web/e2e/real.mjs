@@ -67,25 +67,25 @@ await next('set-up: check-list, first user, first apply', async () => {
 await next('set-up: the phone registers', async () => {
   await control('register', { number: 1000, secret: secrets[1000] })
   await page.waitForSelector('text=Your phone is registered')
-  await page.click('button:has-text("Go to the overview")')
-  await page.waitForSelector('text=Everything is live.')
+  await page.click('button:has-text("Go to Home")')
+  await page.waitForSelector('text=All is well.')
 })
 
 await next('a user: errors are shown at their fields, then a card with everything', async () => {
   await page.keyboard.press('n')
   await page.waitForSelector('[role=dialog] [name=name]')
-  await page.click('button:has-text("Create user")')
+  await page.click('button:has-text("Create person")')
   await page.waitForSelector('text=Required. >> nth=0')
   await page.fill('[name=name]', 'Ben Example')
   await page.fill('[name=email]', 'ANNA@example.com')
-  await page.click('button:has-text("Create user")')
-  await page.waitForSelector('text=Another user has this e-mail address.')
+  await page.click('button:has-text("Create person")')
+  await page.waitForSelector('text=Another person has this e-mail address.')
   same(await page.getAttribute('[name=email]', 'aria-invalid'), 'true', 'the field at fault')
   await page.fill('[name=email]', 'ben@example.com')
-  await page.click('button:has-text("Create user")')
+  await page.click('button:has-text("Create person")')
   await page.waitForSelector('text=Ben Example was created')
   must(!(await page.locator('[data-secret]').innerText()).match(/\w{10}/), 'the secret is shown before it is asked for')
-  await page.click('button[aria-label="Reveal secret"]')
+  await page.click('button[aria-label="Reveal phone password"]')
   secrets[1001] = (await page.locator('[data-secret]').innerText()).trim()
   same(secrets[1001].length, 22, 'the length of the secret')
   await page.click('button:has-text("QR code")')
@@ -93,7 +93,7 @@ await next('a user: errors are shown at their fields, then a card with everythin
 })
 
 await next('apply: the plan, a comment, stage by stage, and the result', async () => {
-  await page.click('a:has-text("Go to Apply")')
+  await page.click('a:has-text("Review changes")')
   await page.waitForSelector('main li:has-text("Ben Example")')
   await page.click('button:has-text("File changes")')
   await page.waitForSelector('text=[1001]')
@@ -107,7 +107,7 @@ await next('apply: the plan, a comment, stage by stage, and the result', async (
 })
 
 await next('users: the dot turns green when a phone registers, and back', async () => {
-  await page.click('nav a:has-text("Users") >> visible=true')
+  await page.click('nav a:has-text("People") >> visible=true')
   await dot(1001, 'not registered')
   await control('register', { number: 1001, secret: secrets[1001] })
   await page.waitForSelector('[data-number="1001"] circle.fill-ok')
@@ -138,7 +138,7 @@ await next('users: a phone is green within a second of its 200 OK, and grey with
 })
 
 await next('a call appears, and goes', async () => {
-  await page.click('nav a:has-text("Overview") >> visible=true')
+  await page.click('nav a:has-text("Home") >> visible=true')
   await page.waitForSelector('section[aria-labelledby=calls] >> text=No calls.')
   let shown = shownAt(page, '[data-call]')
   const came = await soon('the call', shown, (await control('call', { number: 1000, to: 1001 })).began) // including ringing and answering
@@ -149,8 +149,8 @@ await next('a call appears, and goes', async () => {
 })
 
 await next('restore a revision, and undo that', async () => {
-  await page.goto(`${app}apply`)
-  const first = page.locator('a[href*="/apply/revisions/"]').last()
+  await page.goto(`${app}changes`)
+  const first = page.locator('a[href*="/changes/revisions/"]').last()
   await first.waitFor()
   const number = (await first.getAttribute('href')).split('/').at(-1)
   await first.click()
@@ -181,9 +181,9 @@ await next('a changed plan is not applied', async () => {
 })
 
 await next('delete: the consequences are shown first', async () => {
-  await page.goto(`${app}users`)
+  await page.goto(`${app}people`)
   await page.click('[data-number="1003"]')
-  await page.click('button:has-text("Delete user")')
+  await page.click('button:has-text("Delete person")')
   await page.waitForSelector('text=The number 1003 becomes free')
   await page.click('button:has-text("Delete 1003")')
   await page.waitForSelector('text=Dana was deleted. 1003 is free again.')
@@ -193,7 +193,7 @@ await next('delete: the consequences are shown first', async () => {
 await next('a user is renamed and renumbered: the plan names the phone, and Asterisk runs it', async () => {
   const { id, version } = await page.evaluate(() => fetch('/api/v1/users?number=1002').then((r) => r.json()).then((l) => l.items[0]))
   await page.click('[data-number="1002"]')
-  const panel = page.locator('[role=dialog]')
+  const panel = page.locator('[data-person]')
   await panel.getByRole('button', { name: 'Edit', exact: true }).click()
   await panel.locator('[name=number]').fill('1001')
   await panel.getByRole('button', { name: 'Save', exact: true }).click()
@@ -206,31 +206,33 @@ await next('a user is renamed and renumbered: the plan names the phone, and Aste
   await page.waitForSelector('[role=alert]:has-text("Changed elsewhere since you began"):has-text("cem@example.com")') // as the live events report it
   await accessible(page, 'a user who was changed elsewhere')
   await panel.getByRole('button', { name: 'Save my changes' }).click()
-  await page.waitForSelector('[data-number="1234"]:has-text("Cem Example"):has-text("—")')
-  await panel.getByRole('button', { name: 'New secret' }).click()
-  await page.click('button:has-text("Create new secret")')
-  await page.waitForSelector('text=The secret is new')
+  await page.waitForSelector('[data-number="1234"]:has-text("Cem Example")')
+  await page.waitForSelector('[data-person] dd:has-text("—")')
+  await panel.locator('nav a:has-text("Phones")').click()
+  await panel.getByRole('button', { name: 'New phone password' }).click()
+  await page.click('button:has-text("Create new phone password")')
+  await page.waitForSelector('text=The phone password is new')
   secrets[1234] = (await page.locator('[data-secret]').innerText()).trim()
   same(secrets[1234].length, 22, 'the length of the new secret')
-  await panel.locator('a:has-text("Go to Apply")').first().click()
+  await panel.locator('a:has-text("Review changes")').first().click()
   await page.waitForSelector('main li:has-text("1234"):has-text("Cem Example")')
   await page.click('button:has-text("Apply")')
   await page.waitForSelector('text=Nothing to apply')
   await control('register', { number: 1234, secret: secrets[1234] })
-  await page.goto(`${app}users`)
+  await page.goto(`${app}people`)
   await page.waitForSelector('[data-number="1234"] circle.fill-ok')
 })
 
 await next('a user is disabled: the plan says so, and the phone is no longer registered', async () => {
   await page.click('[data-number="1234"]')
-  await page.locator('[role=dialog]').getByRole('button', { name: 'Disable', exact: true }).click()
+  await page.locator('[data-person]').getByRole('button', { name: 'Disable', exact: true }).click()
   await page.click('button:has-text("Disable 1234")')
   await page.waitForSelector('[data-number="1234"]:has-text("disabled")')
-  await page.locator('[role=dialog] a:has-text("Go to Apply")').click()
+  await page.locator('[data-person] a:has-text("Review changes")').click()
   await page.waitForSelector('main li:has-text("1234"):has-text("disabled"):has-text("phone can no longer register")')
   await page.click('button:has-text("Apply 1 change")')
   await page.waitForSelector('text=Nothing to apply')
-  await page.goto(`${app}users`)
+  await page.goto(`${app}people`)
   await dot(1234, 'disabled')
 })
 
@@ -240,7 +242,7 @@ await next('the session ends in the middle of a form: sign in and continue', asy
   await page.fill('[name=name]', 'Elif Example')
   await page.fill('[name=email]', 'elif@example.com')
   await page.evaluate(() => fetch('/session', { method: 'DELETE' }))
-  await page.click('button:has-text("Create user")')
+  await page.click('button:has-text("Create person")')
   await page.waitForSelector('[role=dialog]:has-text("Sign in again")')
   const dialog = page.locator('[role=dialog]', { hasText: 'Sign in again' })
   same(await dialog.locator('input[name=email]').inputValue(), 'olga@example.com', 'who signs in again')
@@ -251,13 +253,13 @@ await next('the session ends in the middle of a form: sign in and continue', asy
   await dialog.locator('button[type=submit]').click()
   await dialog.waitFor({ state: 'detached' })
   same(await page.inputValue('[name=name]'), 'Elif Example', 'the form after signing in again')
-  await page.click('button:has-text("Create user")')
+  await page.click('button:has-text("Create person")')
   await page.waitForSelector('text=Elif Example was created')
   await page.keyboard.press('Escape')
 })
 
 await next('the portal restarts: the page says so and recovers', async () => {
-  await page.goto(`${app}users`)
+  await page.goto(`${app}people`)
   await page.waitForSelector('[data-number="1000"]')
   await control('stop')
   await page.waitForSelector('[role=alert]:has-text("The portal does not answer")')
@@ -268,17 +270,17 @@ await next('the portal restarts: the page says so and recovers', async () => {
 })
 
 await next('activity: who did what, with before and after', async () => {
-  await page.goto(`${app}activity`)
-  await page.waitForSelector('summary:has-text("Created user"):has-text("Elif Example")')
-  await page.locator('summary', { hasText: 'Deleted user' }).first().click()
+  await page.goto(`${app}settings/activity`)
+  await page.waitForSelector('summary:has-text("Created person"):has-text("Elif Example")')
+  await page.locator('summary', { hasText: 'Deleted person' }).first().click()
   await page.waitForSelector('details[open] :text("dana@example.com")')
   await page.selectOption('select', 'user.delete')
-  await page.waitForSelector('summary:has-text("Created user")', { state: 'detached' })
+  await page.waitForSelector('summary:has-text("Created person")', { state: 'detached' })
   await accessible(page, 'activity')
 })
 
 await next('roles: an auditor sees no secrets and no buttons', async () => {
-  await page.goto(`${app}settings/people`)
+  await page.goto(`${app}settings/administrators`)
   await page.click('button:has-text("Invite")')
   const dialog = page.locator('[role=dialog]')
   await dialog.locator('input').first().fill('Axel Auditor')
@@ -299,13 +301,14 @@ await next('roles: an auditor sees no secrets and no buttons', async () => {
   for (const field of await auditor.locator('input[type=password]').all()) await field.fill('another sentence for axel')
   await auditor.click('button[type=submit]')
   await auditor.waitForSelector('aside nav')
-  await auditor.click('nav a:has-text("Users") >> visible=true')
+  await auditor.click('nav a:has-text("People") >> visible=true')
   await auditor.waitForSelector('[data-number="1000"]')
-  must(!(await auditor.locator('button:has-text("New user")').count()), 'an auditor is offered to create users')
+  must(!(await auditor.locator('button:has-text("New person")').count()), 'an auditor is offered to create users')
   await auditor.click('[data-number="1000"]')
-  await auditor.waitForSelector('text=Your role cannot see secrets.')
-  must(!(await auditor.locator('button:has-text("Delete user")').count()), 'an auditor is offered to delete users')
-  await auditor.goto(`${app}apply`)
+  await auditor.click('[data-person] nav a:has-text("Phones")')
+  await auditor.waitForSelector('text=Your role cannot see phone passwords.')
+  must(!(await auditor.locator('button:has-text("Delete person")').count()), 'an auditor is offered to delete users')
+  await auditor.goto(`${app}changes`)
   await auditor.waitForSelector('text=Your role can view the plan, but not apply it.')
   const status = await auditor.evaluate(() => fetch('/apply', { method: 'POST', headers: { 'Content-Type': 'application/json' }, body: '{"triggered_by":"axel"}' }).then((r) => r.status))
   same(status, 403, 'the status of an apply by an auditor')
@@ -330,7 +333,7 @@ await next('tokens: shown once, and revoked', async () => {
 
 await next('numbers: a ring group is created, applied, tried and deleted', async () => {
   const apply = async () => {
-    await page.click('a:has-text("Go to Apply")')
+    await page.click('a:has-text("Review changes")')
     await page.click('button:has-text("Apply "):has-text("change")')
     await page.waitForSelector('text=Applied. Asterisk runs it.')
     await page.click('nav a:has-text("Numbers") >> visible=true')
@@ -361,7 +364,7 @@ await next('numbers: a ring group is created, applied, tried and deleted', async
   await page.click('button:has-text("Delete ring group")')
   await page.click('button:has-text("Delete 600")')
   await page.waitForSelector('text=No ring groups yet')
-  await page.goto(`${app}apply`)
+  await page.goto(`${app}changes`)
   await page.click('button:has-text("Apply "):has-text("change")')
   await page.waitForSelector('text=Nothing to apply')
 })
@@ -399,14 +402,14 @@ await next('sign out, and in again with the second factor', async () => {
   await accessible(page, 'sign in with a code')
   await page.fill('[name=otp]', recovery)
   await page.keyboard.press('Enter')
-  await page.waitForSelector('h1:has-text("Overview")')
+  await page.waitForSelector('h1:has-text("Home")')
   await accessible(page, 'overview')
 })
 
 // From here on only the keyboard is used.
 
-// reach presses Tab until the control with this name has the focus, and checks that the focus is visible.
-async function reach(name) {
+// reach presses Tab, or another key, until the control with this name has the focus, and checks that the focus is visible.
+async function reach(name, key = 'Tab') {
   const here = () =>
     page.evaluate(() => {
       const el = document.activeElement
@@ -415,7 +418,7 @@ async function reach(name) {
     })
   const passed = []
   for (let i = 0; i < 60; i++) {
-    await page.keyboard.press('Tab')
+    await page.keyboard.press(key)
     const at = await here()
     must(at.seen, `the focus cannot be seen on “${at.name}”`)
     if (at.name === name || (name instanceof RegExp && name.test(at.name))) return
@@ -440,10 +443,10 @@ await next('keys alone: a user is created', async () => {
 
 let before = 0
 await next('keys alone: it is applied', async () => {
-  await reach('Go to Apply')
+  await reach('Review changes')
   await keys('Enter')
   await page.waitForSelector('main li:has-text("Kim Keys")')
-  before = Number((await page.locator('a[href*="/apply/revisions/"]').first().getAttribute('href')).split('/').at(-1))
+  before = Number((await page.locator('a[href*="/changes/revisions/"]').first().getAttribute('href')).split('/').at(-1))
   await reach(/^Apply \d+ changes?$/)
   await keys('Enter')
   await page.waitForSelector('text=Applied. Asterisk runs it.')
@@ -469,14 +472,14 @@ await next('keys alone: a revision is restored, and the restore undone', async (
 })
 
 await next('keys alone: the user is deleted', async () => {
-  await keys('g', 'u')
+  await keys('g', 'p')
   await page.waitForSelector('[role=grid]')
   await keys('/')
   await page.keyboard.type('kim keys')
   await page.waitForSelector('[role=grid][aria-rowcount="2"]')
   await keys('ArrowDown', 'Enter')
-  await page.waitForSelector('[role=dialog]:has-text("kim@example.com")')
-  await reach('Delete user')
+  await page.waitForSelector('[data-person]:has-text("kim@example.com")')
+  await reach('Delete person')
   await keys('Enter')
   await page.waitForSelector('text=becomes free')
   await reach(/^Delete \d{4}$/)
@@ -486,7 +489,7 @@ await next('keys alone: the user is deleted', async () => {
 })
 
 await next('keys alone: sign out', async () => {
-  await reach(/^Account menu/)
+  await reach(/^Account menu/, 'Shift+Tab') // from the search, which has the focus as the list is empty
   await keys('Enter')
   await page.waitForSelector('[role=menu]')
   await keys('End', 'Enter')

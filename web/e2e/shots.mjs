@@ -13,50 +13,54 @@ const pages = [
   ['set-up', 'setup#CODE', { setup: true, signedIn: false, empty: true }],
   ['overview', ''],
   ['overview-empty', '', { empty: true }],
-  ['users', 'users'],
-  ['user', 'users/2f9e5a1c-8d8e-4a53-9f5b-000000000002'],
-  ['edit-user', 'users/2f9e5a1c-8d8e-4a53-9f5b-000000000002', {}, async (p) => {
+  ['users', 'people'],
+  ['user', 'people/2f9e5a1c-8d8e-4a53-9f5b-000000000002'],
+  ['edit-user', 'people/2f9e5a1c-8d8e-4a53-9f5b-000000000002', {}, async (p) => {
     await p.click('button:has-text("Edit")')
-    await p.fill('[role=dialog] [name=email]', '')
-    await p.fill('[role=dialog] [name=number]', '1205')
-    await p.waitForSelector('[role=dialog] [role=status]:has-text("1205")')
+    await p.fill('[data-person] [name=email]', '')
+    await p.fill('[data-person] [name=number]', '1205')
+    await p.waitForSelector('[data-person] [role=status]:has-text("1205")')
   }],
-  ['edit-conflict', 'users/2f9e5a1c-8d8e-4a53-9f5b-000000000002', {}, async (p, w) => {
+  ['edit-conflict', 'people/2f9e5a1c-8d8e-4a53-9f5b-000000000002', {}, async (p, w) => {
     await p.click('button:has-text("Edit")')
-    await p.fill('[role=dialog] [name=name]', 'Clara Berger')
+    await p.fill('[data-person] [name=name]', 'Clara Berger')
     Object.assign(w.users[2], { email: 'clara@example.com', enabled: false, version: 2 })
-    await p.click('[role=dialog] button:has-text("Save")')
-    await p.waitForSelector('[role=dialog] [role=alert]')
-    await p.fill('[role=dialog] [name=number]', '1000')
-    await p.click('[role=dialog] button:has-text("Save my changes")')
+    await p.click('[data-person] button:has-text("Save")')
+    await p.waitForSelector('[data-person] [role=alert]')
+    await p.fill('[data-person] [name=number]', '1000')
+    await p.click('[data-person] button:has-text("Save my changes")')
     await p.waitForSelector('text=Anna Amsel has 1000')
   }],
-  ['disabled', 'users/2f9e5a1c-8d8e-4a53-9f5b-000000000012'],
-  ['disabling', 'users/2f9e5a1c-8d8e-4a53-9f5b-000000000002', {}, async (p) => {
-    await p.click('[role=dialog] button:has-text("Disable")')
+  ['disabled', 'people/2f9e5a1c-8d8e-4a53-9f5b-000000000012'],
+  ['disabling', 'people/2f9e5a1c-8d8e-4a53-9f5b-000000000002', {}, async (p) => {
+    await p.click('[data-person] button:has-text("Disable")')
     await p.waitForSelector('text=Disable Clara')
   }],
-  ['new-secret', 'users/2f9e5a1c-8d8e-4a53-9f5b-000000000002', {}, async (p) => {
-    await p.click('button:has-text("New secret")')
-    await p.click('button:has-text("Create new secret")')
-    await p.waitForSelector('text=The secret is new')
+  ['new-secret', 'people/2f9e5a1c-8d8e-4a53-9f5b-000000000002/phones', {}, async (p) => {
+    await p.click('button:has-text("New phone password")')
+    await p.click('button:has-text("Create new phone password")')
+    await p.waitForSelector('text=The phone password is new')
     await p.locator('[data-secret]').scrollIntoViewIfNeeded()
   }],
-  ['new-user', 'users?new'],
-  ['created', 'users?new', {}, async (p) => {
+  ['user-phones', 'people/2f9e5a1c-8d8e-4a53-9f5b-000000000002/phones'],
+  ['user-history', 'people/2f9e5a1c-8d8e-4a53-9f5b-000000000002/history'],
+  ['phones', 'phones'],
+  ['calls', 'calls'],
+  ['new-user', 'people?new'],
+  ['created', 'people?new', {}, async (p) => {
     await p.fill('[name=name]', 'Matilda Ebert')
     await p.fill('[name=email]', 'matilda.ebert@example.com')
     await p.click('form button[type=submit]')
-    await p.click('button[aria-label="Reveal secret"]')
+    await p.click('button[aria-label="Reveal phone password"]')
     await p.click('button:has-text("QR code")')
     await p.waitForSelector('[role=dialog] svg[role=img]')
   }],
-  ['deleting', 'users/2f9e5a1c-8d8e-4a53-9f5b-000000000005', {}, async (p) => {
-    await p.click('button:has-text("Delete user")')
+  ['deleting', 'people/2f9e5a1c-8d8e-4a53-9f5b-000000000005', {}, async (p) => {
+    await p.click('button:has-text("Delete person")')
     await p.waitForSelector('text=You can undo this for 8 seconds')
   }],
-  ['undo', 'users/2f9e5a1c-8d8e-4a53-9f5b-000000000005', {}, async (p) => {
-    await p.click('button:has-text("Delete user")')
+  ['undo', 'people/2f9e5a1c-8d8e-4a53-9f5b-000000000005', {}, async (p) => {
+    await p.click('button:has-text("Delete person")')
     await p.click('button:has-text("Delete 1005")')
     await p.waitForSelector('button:has-text("Undo")')
   }],
@@ -74,30 +78,30 @@ const pages = [
     await p.locator('[role=dialog]').last().locator('a').waitFor()
   }],
   ['new-number', 'numbers?new=ring-groups'],
-  ['apply', 'apply'],
-  ['apply-files', 'apply', {}, async (p) => p.click('button[aria-expanded]:has-text("File changes")')],
-  ['apply-done', 'apply', {}, async (p) => {
+  ['apply', 'changes'],
+  ['apply-files', 'changes', {}, async (p) => p.click('button[aria-expanded]:has-text("File changes")')],
+  ['apply-done', 'changes', {}, async (p) => {
     await p.click('button:has-text("Apply 6 changes")')
     await p.waitForSelector('text=Applied. Asterisk runs it.')
     await p.click('summary')
   }],
-  ['revision', 'apply/revisions/11'],
-  ['revision-failed', 'apply/revisions/8'],
-  ['activity', 'activity'],
-  ['activity-entry', 'activity', {}, async (p) => p.click('summary:has-text("Changed the account")')],
+  ['revision', 'changes/revisions/11'],
+  ['revision-failed', 'changes/revisions/8'],
+  ['activity', 'settings/activity'],
+  ['activity-entry', 'settings/activity', {}, async (p) => p.click('summary:has-text("Changed the account")')],
   ['settings', 'settings/account'],
-  ['people', 'settings/people'],
+  ['people', 'settings/administrators'],
   ['tokens', 'settings/tokens'],
   ['new-token', 'settings/tokens', {}, async (p) => {
     await p.click('button:has-text("New token")')
     await p.click('label:has-text("Selected permissions")')
     await p.fill('[role=dialog] form input >> nth=0', 'Address book')
-    await p.check('label:has-text("See users") input')
+    await p.check('label:has-text("See people") input')
   }],
   ['asterisk', 'settings/asterisk'],
   ['about', 'settings/about'],
   ['keys', '', {}, async (p) => p.keyboard.press('?')],
-  ['palette', 'users', {}, async (p) => {
+  ['palette', 'people', {}, async (p) => {
     await p.keyboard.press('Control+k')
     await p.waitForSelector('[role=combobox]')
     await p.keyboard.type('an')

@@ -78,7 +78,7 @@ await next('a list of 1,000 users can be searched within a second, and weighs at
   let seen
   const { within, took } = await best(async () => {
     // The list is usable if it reacts: a search is typed as soon as there is a row, and must have found its one user.
-    seen = await visit('users', member, () => {
+    seen = await visit('people', member, () => {
       const field = document.querySelector('input[type=search]')
       const rows = document.querySelectorAll('[data-row]').length
       if (rows > 1 && !field.value) {
@@ -104,7 +104,7 @@ await next('2,000 users: no frame takes 50 ms while one scrolls and searches', a
   })
   const page = await context.newPage()
   watch(page, noise)
-  await page.goto(app + 'users')
+  await page.goto(app + 'people')
   await page.waitForSelector('[role=grid][aria-rowcount="2001"] circle.fill-ok')
   await page.waitForTimeout(2000) // preloading has finished
   const list = await page.locator('[role=grid] [role=presentation]').boundingBox()

@@ -45,7 +45,7 @@ await next('three pages are open, two of them with input', async () => {
   for (const number of [1000, 1001]) await control('register', { number, secret: secrets[number] })
   await post('/users', { name: 'Cem', email: 'cem@example.com' })
   await last.close()
-  ;[overview, users, apply] = views = await Promise.all([open(''), open('users'), open('apply')])
+  ;[overview, users, apply] = views = await Promise.all([open(''), open('people'), open('changes')])
   last = users
   await overview.waitForSelector('text=1 change is not applied yet')
   await users.waitForSelector('[data-number="1001"] circle.fill-ok')
@@ -64,7 +64,7 @@ await next('a proxy buffers the stream: the page says so and polls until live da
   const held = []
   let holding = true
   await last.route('**/live/events', (route) => (holding ? void held.push(route) : route.continue()))
-  await last.goto(`${app}users`)
+  await last.goto(`${app}people`)
   await last.waitForSelector('[role=alert][data-trouble=held]:has-text("Live data is delayed.")')
   await last.waitForSelector('[data-number="1001"] circle.fill-ok')
   await accessible(last, 'the users while a proxy holds back live data')
@@ -119,7 +119,7 @@ const says = (noticed, healed) => `said after ${noticed} ms, healed ${healed} ms
 const kept = async () => same(await apply.inputValue('input[maxlength="1000"]'), 'a reason that must not be lost', 'the comment of the apply')
 
 await next('the link to Asterisk is cut: phones are unknown, everything else works', async () => {
-  const noticed = await away('link/cut', 'link', 'There are no live events from Asterisk.', 'Registrations and calls are not shown.', 'Users, plan and apply work as usual.')
+  const noticed = await away('link/cut', 'link', 'There are no live events from Asterisk.', 'Registrations and calls are not shown.', 'People, plan and apply work as usual.')
   await users.waitForSelector('[data-number="1000"] [role=img][aria-label="unknown"]')
   await overview.waitForSelector('text=Calls cannot be shown.')
   await overview.waitForSelector('dl:has-text("Phones registered") :text("unknown")')
@@ -146,7 +146,7 @@ await next('Asterisk is killed: the pages say what that means, users can be crea
   await apply.waitForSelector('text=The files are in place. Asterisk has not loaded them yet.')
   await accessible(apply, 'an apply without Asterisk')
   const healed = await back('asterisk/start')
-  await overview.waitForSelector('text=Everything is live.')
+  await overview.waitForSelector('[data-attention] :text("not registered")')
   await apply.waitForSelector('text=Nothing to apply')
   for (const number of [1000, 1001]) await control('register', { number, secret: secrets[number] })
   await users.waitForSelector('[data-number="1000"] circle.fill-ok')
@@ -156,7 +156,7 @@ await next('Asterisk is killed: the pages say what that means, users can be crea
 await next('the database is killed: the pages say what still works, and a form waits', async () => {
   last = users
   const noticed = await away('database/kill', 'database', 'The database does not answer.', 'Phones and calls keep working.', 'You cannot change or apply anything until it is back')
-  await users.click('button:has-text("Create user")')
+  await users.click('button:has-text("Create person")')
   await users.waitForSelector('[role=dialog] [role=alert]:has-text("The database does not answer. Nothing was changed.")')
   await overview.waitForSelector('text=Current state unavailable.')
   await accessible(users, 'a form without a database')
@@ -169,10 +169,10 @@ await next('the database is killed: the pages say what still works, and a form w
   await control('unregister', { number: 1001 })
   await users.waitForSelector('[data-number="1001"] [role=img][aria-label="not registered"]')
   const healed = await back('database/start')
-  await overview.waitForSelector('text=Everything is live.')
-  await late.waitForSelector('h1:has-text("Overview")')
+  await overview.waitForSelector('[data-attention] :text("not registered")')
+  await late.waitForSelector('h1:has-text("Home")')
   await late.close()
-  await users.click('button:has-text("Create user")')
+  await users.click('button:has-text("Create person")')
   await users.waitForSelector('text=Dana Draft was created')
   await users.keyboard.press('Escape')
   return says(noticed, healed)
@@ -184,11 +184,12 @@ await next('the portal is killed: a page that was never opened is shown once it 
   await apply.fill('input[maxlength="1000"]', 'a reason that must not be lost')
   last = overview
   const noticed = await away('kill', 'portal', 'The portal does not answer.', 'What you typed is kept.')
-  await overview.click('aside nav a:has-text("Activity")')
+  await overview.click('aside nav a:has-text("Settings")')
   await overview.waitForSelector('main :text("The portal does not answer.")')
   await accessible(overview, 'a page that could not be fetched')
   const healed = await back('start')
-  await overview.waitForSelector('summary:has-text("Created user"):has-text("Dana Draft")')
+  await overview.click('main nav a:has-text("Activity")')
+  await overview.waitForSelector('summary:has-text("Created person"):has-text("Dana Draft")')
   await kept()
   await apply.click('button:has-text("Apply 1 change")')
   await apply.waitForSelector('text=Applied. Asterisk runs it.')

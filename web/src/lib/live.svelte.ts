@@ -34,9 +34,13 @@ class LiveState {
       void this.#run(abort.signal)
       return () => abort.abort()
     })
+    $effect(() => {
+      const timer = setInterval(() => this.known && this.#sample(), 60_000)
+      return () => clearInterval(timer)
+    })
   }
 
-  // poll requests the state once, as needed for the history, which no event reports. It returns whether there was an answer.
+  // poll requests the state once. It returns whether there was an answer.
   async poll(): Promise<boolean> {
     try {
       this.#take(await ask(api.GET('/live')))
@@ -133,6 +137,12 @@ class LiveState {
     for (const id of this.calls.keys()) if (!calls.has(id)) this.calls.delete(id)
     for (const c of live.calls) this.calls.set(c.id, c)
     this.history = live.history
+  }
+
+  // sample continues the history, which no event reports: the last hour, a point a minute.
+  #sample(): void {
+    const begin = Date.now() - 3_600_000
+    this.history = [...this.history.filter((h) => Date.parse(h.at) > begin), { at: new Date().toISOString(), registrations: this.phones.size, calls: this.calls.size }]
   }
 
   // settle determines the registration of a number.

@@ -2,6 +2,14 @@
 
 const base = '/app/'
 
+// Addresses of earlier versions, and where these pages are today.
+const moved: [RegExp, string][] = [
+  [/^users(?=\/|$)/, 'people'],
+  [/^apply(?=\/|$)/, 'changes'],
+  [/^activity(?=\/|$)/, 'settings/activity'],
+  [/^settings\/people$/, 'settings/administrators'],
+]
+
 class Router {
   path = $state('')
   query = $state.raw(new URLSearchParams())
@@ -58,7 +66,9 @@ class Router {
   }
 
   #read(): void {
-    this.path = location.pathname.startsWith(base) ? location.pathname.slice(base.length).replace(/\/+$/, '') : ''
+    const asked = location.pathname.startsWith(base) ? location.pathname.slice(base.length).replace(/\/+$/, '') : ''
+    this.path = moved.reduce((path, [from, to]) => path.replace(from, to), asked)
+    if (this.path !== asked) history.replaceState(null, '', base + this.path + location.search + location.hash)
     this.query = new URLSearchParams(location.search)
   }
 }

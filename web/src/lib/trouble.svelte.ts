@@ -21,12 +21,12 @@ class Watch {
     return undefined
   }
 
-  // follow watches for the lifetime of the calling component: an outage is noticed within five seconds, or at once through the link to
-  // Asterisk, and a recovery soon after.
+  // follow watches for the lifetime of the calling component: an outage is noticed at once through the stream or by any request, else within
+  // twenty seconds, without the stream within five; and a recovery soon after.
   follow(): void {
     const link = $derived(live.asterisk?.state ?? '')
     const away = $derived(health.data && health.data.asterisk !== 'ok')
-    health.follow(5_000)
+    health.follow(() => (live.reportsChanges ? 20_000 : 5_000))
     $effect(() => {
       const state = link
       if (state === 'connected' && !this.#asked) this.#asked = state

@@ -1,1 +1,0 @@
-var e=e=>/[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufeff]/.test(e)?`\u2068${e}\u2069`:e;export{e as t};

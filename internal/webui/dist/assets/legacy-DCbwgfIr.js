@@ -1,1 +1,0 @@
-import{Lt as e}from"./index-client-U4wMLLOl.js";e();

@@ -1,1 +1,0 @@
-import{St as e,tt as t,xt as n}from"./index-client-U4wMLLOl.js";import{n as r}from"./Icon-xRqNiPLH.js";var i=()=>`pbx.letters.${r.person}`,a=new class{#e=n(0);get on(){t(this.#e);try{return localStorage.getItem(i())!==`off`}catch{return!this.#t}}#t=!1;use(t){this.#t=!t;try{t?localStorage.removeItem(i()):localStorage.setItem(i(),`off`)}catch{}e(this.#e)}};export{a as t};

@@ -1,1 +1,0 @@
-async function e(e,t){let n=await t(),r=n.list;for(let i=1;i<e&&n.next;i++)n=await t(n.next),r=[...r,...n.list];return{list:r,more:!!n.next}}export{e as t};
