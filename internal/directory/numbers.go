@@ -3,6 +3,7 @@ package directory
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -33,15 +34,25 @@ type openPool struct {
 
 // begin looks up the taken addresses, and opens the pool of the first request in the same query.
 func (n *numbers) begin(ctx context.Context, emails []string, first *createRequest) (addresses []store.Address, err error) {
-	if err = n.turnTo(ctx, first.tenant); err != nil {
-		return nil, err
+	settings, version := n.tx.KnownSettings(first.tenant)
+	if version != "" {
+		n.tenant, n.settings = first.tenant, settings
 	}
-	pool, known := n.poolOf(first.wanted)
-	allocation, err := n.tx.Allocate(ctx, emails, pool.First, pool.Last, n.freed(pool))
-	if err == nil && known {
-		err = n.open(ctx, pool, allocation.Taken)
+	for {
+		if err = n.turnTo(ctx, first.tenant); err != nil {
+			return nil, err
+		}
+		pool, known := n.poolOf(first.wanted)
+		allocation, err := n.tx.Allocate(ctx, emails, pool.First, pool.Last, n.freed(pool))
+		if err == nil && version != "" && version != allocation.Version { // the settings were changed since they were read
+			n.tenant, version = "", ""
+			continue
+		}
+		if err == nil && known {
+			err = n.open(ctx, pool, allocation.Taken)
+		}
+		return allocation.Addresses, err
 	}
-	return allocation.Addresses, err
 }
 
 // turnTo reads the settings of a tenant.
@@ -74,6 +85,7 @@ func (n *numbers) poolOf(u pbx.NewUser) (p pbx.NumberPool, known bool) {
 // open begins to assign numbers from a pool, of which these are taken.
 func (n *numbers) open(ctx context.Context, p pbx.NumberPool, taken store.Taken) error {
 	o := &openPool{NumberPool: p, left: p.Size()}
+	reserved := n.settings.Organisation.Emergency()
 	for number := range taken {
 		if t, ok := pbx.ParseNumber(number); ok && p.Contains(t) {
 			o.left--
@@ -85,7 +97,7 @@ func (n *numbers) open(ctx context.Context, p pbx.NumberPool, taken store.Taken)
 		last, err = n.tx.LastOf(ctx, p.ID)
 	}
 	o.Assigner = pbx.NewAssigner(p.Pool, last, func(number pbx.Number) bool {
-		return taken.Has(number) || n.assigned[number] || n.settings.Reserved(number)
+		return taken.Has(number) || n.assigned[number] || slices.Contains(reserved, strconv.Itoa(int(number)))
 	})
 	n.pools = append(n.pools, o)
 	return err

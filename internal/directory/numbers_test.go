@@ -241,3 +241,27 @@ INSERT INTO extensions (id, number, user_id, secret) VALUES ('d000000%d-0000-400
 		}
 	})
 }
+
+func TestAPoolThatAnotherProcessChangedIsUsedAsItIsNow(t *testing.T) {
+	t.Parallel()
+	storetest.Each(t, func(t *testing.T, url string) {
+		d, r := directory.New(storetest.Open(t, url), time.Now), routing.New(storetest.Open(t, url), time.Now)
+		for i, want := range []pbx.Number{1000, 1500, 1600} {
+			if i > 0 {
+				if _, err := r.Change(t.Context(), pbx.DefaultTenant, pbx.KindPool, pbx.UserPoolID, 0, func(item *pbx.Item) error {
+					if p, ok := item.Body.(*pbx.Pool); ok {
+						p.First = want
+					}
+					return nil
+				}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for next := range pbx.Number(2) {
+				if u, err := d.Create(t.Context(), pbx.DefaultTenant, pbx.NewUser{Name: "User", EmailOptional: true}); err != nil || u.Extension.Number != want+next {
+					t.Errorf("got %d, want %d, error %v", u.Extension.Number, want+next, err)
+				}
+			}
+		}
+	})
+}

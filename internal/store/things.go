@@ -87,6 +87,16 @@ func (t *Tx) Settings(ctx context.Context, tenant pbx.TenantID) (pbx.Settings, e
 	return list.decoded, err
 }
 
+// KnownSettings returns the settings of the tenant as they were read last, without a query, and their version; "" if there are none. Callers must not modify
+// them.
+func (t *Tx) KnownSettings(tenant pbx.TenantID) (s pbx.Settings, version string) {
+	last := t.items.last.Load()
+	if last == nil || last.tenant != tenant {
+		return s, ""
+	}
+	return last.decoded, last.version
+}
+
 // itemCache keeps the last list of items that was read. A transaction may store one that it does not commit: the database never has its version.
 type itemCache struct{ last atomic.Pointer[itemList] }
 

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"encoding/json"
@@ -254,6 +255,7 @@ func (t *Tx) Users(ctx context.Context, tenant pbx.TenantID) ([]pbx.User, error)
 type Allocation struct {
 	Addresses []Address // of the requested addresses, in the same order
 	Taken     Taken
+	Version   string // of the settings, as KnownSettings returns it
 }
 
 // Address is the lookup result for an e-mail address.
@@ -264,14 +266,15 @@ type Address struct {
 
 // allocationQuery returns a row for each address, and with the first of them the taken numbers, in no order. Databases can find the gaps too, but
 // take twice as long. Users with an address are counted, as PostgreSQL answers EXISTS by reading all users. The newest audit entry and the host's
-// objects are included, so that writing the events needs no further query.
+// objects are included, so that writing the events needs no further query, and the version of the settings.
 func (d *dialect) allocationQuery() string {
 	return `
 SELECT head.seq, head.hash, ` + d.lower("asked.text") + `, (SELECT count(*) FROM users WHERE lower(email) = ` + d.lower("asked.text") + `) > 0,
     CASE WHEN asked.i = 1 THEN (SELECT string_agg(number, ' ') FROM (
         ` + takenNumbers + `
     ) AS taken) END,
-    CASE WHEN asked.i = 1 THEN (SELECT string_agg(objects, ' ') FROM host_objects) END
+    CASE WHEN asked.i = 1 THEN (SELECT string_agg(objects, ' ') FROM host_objects) END,
+    CASE WHEN asked.i = 1 THEN (SELECT version FROM things_version) END
 FROM ` + d.listIn("$4") + ` AS asked LEFT JOIN ` + head + ` AS head ON true ORDER BY asked.i`
 }
 
@@ -291,10 +294,11 @@ func (t *Tx) Allocate(ctx context.Context, emails []string, first, last pbx.Numb
 	for rows.Next() {
 		var h scannedHead
 		var a Address
-		var numbers, host sql.NullString
-		if err = rows.Scan(append(h.into(), &a.Key, &a.Taken, &numbers, &host)...); err != nil {
+		var numbers, host, version sql.NullString
+		if err = rows.Scan(append(h.into(), &a.Key, &a.Taken, &numbers, &host, &version)...); err != nil {
 			return p, err
 		}
+		p.Version = cmp.Or(p.Version, version.String)
 		if err = t.stands(h); err != nil {
 			return p, err
 		}
