@@ -213,6 +213,7 @@ function answers(w) {
     if (call === 'GET /users') return send(200, { users: w.users.map(({ enabled, version, ...u }) => (url.searchParams.get('secrets') === 'false' ? { ...u, extension: { ...u.extension, secret: undefined } } : u)) })
     if (/^GET \/users\/[^/]+\/secret$/.test(call)) return send(200, { secret: w.users.find((u) => u.id === id).extension.secret })
     if (url.pathname.startsWith('/api/v1/users')) return usersV1(w, { call, url, id, body, match: req.headers['if-match'], key: req.headers['idempotency-key'], res, send, problem })
+    if (call === 'GET /api/v1/pools') return send(200, { items: w.pools ?? [], next_cursor: null })
     if (numbers(w, { req, url, body, send, problem })) return
     if (call === 'GET /apply/plan') return send(200, w.plan)
     if (call === 'GET /apply/revisions') {

@@ -131,6 +131,10 @@ export function placeSteps(later, visit) {
   later('Home says what needs attention, with the way to it, or that all is well', () =>
     visit({}, '', async (page, w) => {
       await page.waitForSelector('[data-attention] :text("6 changes are not applied yet.")')
+      w.pools = [{ id: 'p1', name: 'Berlin', used: 940, taken_on_host: 1, size: 1000, warning: 'the pool is almost full' }]
+      for (const stream of w.streams) stream.write('event: changed\ndata: {"plan":false,"users":true}\n\n')
+      await page.waitForSelector('[data-attention] :text("The number pool Berlin is almost full: 941 of 1,000 numbers are in use.")')
+      w.pools = []
       await page.locator('[data-attention] a[href$="phones?show=off"]').click()
       await page.waitForSelector('[data-phone]')
       must((await page.locator('main li:has([data-phone])').allInnerTexts()).every((text) => text.includes('not registered')), 'phones that are registered')

@@ -1,1 +1,0 @@
-export{t as default}from"./Lapsed-DmA5-Poh.js";

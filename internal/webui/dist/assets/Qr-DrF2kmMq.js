@@ -1,1 +1,0 @@
-export{t as default}from"./Qr-dYaRZ3Di.js";
