@@ -177,7 +177,7 @@ func TestTheInstallationPageCoversWhatAsteriskNeedsBesideTheGeneratedFiles(t *te
 		"where Asterisk 22 comes from":             "**Asterisk 22.** Debian 12 and 13 do not include it",
 		"a transport":                              "`[transport-udp]`, if `pjsip.conf` has no transport",
 		"existing sections are extended":           "the first `[general]` of `manager.conf`",
-		"the rights of the manager user":           `read = system,call\nwrite = reporting\n`,
+		"the rights of the manager user":           `read = system,call,user\nwrite = reporting\n`,
 		"commands as the service's user":           "runuser -u pbxportal -- pbxportal doctor",
 		"what a restored backup makes valid again": "runuser -u pbxportal -- pbxportal admin after-restore",
 	} {

@@ -233,8 +233,7 @@ func (p *planned) dialplanQuery() (contexts, extens []string) {
 		was, had := good[name]
 		places := changed[name]
 		last := p.inventory.LastExten(name)
-		pattern := slices.ContainsFunc(places, func(place string) bool { return strings.HasPrefix(place, "_") })
-		if !had || len(was)+len(includes) > 0 || len(places) > maxPointLookups || last == "" || pattern {
+		if !had || len(was)+len(includes) > 0 || len(places) > maxPointLookups || last == "" || slices.ContainsFunc(places, render.NoQuery) {
 			contexts = append(contexts, name)
 			continue
 		}

@@ -42,7 +42,7 @@ func (t AMITarget) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, t.User
 // LogValue hides the secret from log/slog.
 func (t AMITarget) LogValue() slog.Value { return slog.StringValue(t.User + "@" + t.Addr) }
 
-// AMI is a connection to Asterisk's Manager Interface. It only queries, with the permissions read=system,call and write=reporting. It is safe for
+// AMI is a connection to Asterisk's Manager Interface. It only queries, with the permissions read=system,call,user and write=reporting. It is safe for
 // concurrent use.
 type AMI struct {
 	conn    net.Conn
@@ -120,7 +120,8 @@ func notReached(addr string, err error) error {
 	return fmt.Errorf("cannot reach the Asterisk Manager Interface: %w", err)
 }
 
-// login signs in by challenge and response, without sending the secret, and subscribes to the events of registrations and calls.
+// login signs in by challenge and response, without sending the secret, and subscribes to the events of registrations, calls
+// and feature codes.
 func (a *AMI) login(ctx context.Context, target AMITarget) error {
 	got, err := a.ask(ctx, []field{{"Action", "Challenge"}, {"AuthType", "MD5"}})
 	if err != nil {
@@ -128,7 +129,7 @@ func (a *AMI) login(ctx context.Context, target AMITarget) error {
 	}
 	sum := md5.Sum([]byte(got[0].response.get("Challenge") + target.Secret)) //nolint:gosec // as above
 	_, err = a.ask(ctx, []field{
-		{"Action", "Login"}, {"AuthType", "MD5"}, {"Username", target.User}, {"Key", hex.EncodeToString(sum[:])}, {"Events", "system,call"},
+		{"Action", "Login"}, {"AuthType", "MD5"}, {"Username", target.User}, {"Key", hex.EncodeToString(sum[:])}, {"Events", "system,call,user"},
 	})
 	return err
 }

@@ -51,6 +51,7 @@ const (
 	EventBooted                       // Asterisk has started completely
 	EventReloaded                     // Asterisk has reloaded its configuration
 	EventLost                         // events were dropped: the state is unknown
+	EventSwitched                     // a phone has changed a switch of its user with a feature code: Switched
 )
 
 // Event is an event reported by Asterisk.
@@ -59,6 +60,15 @@ type Event struct {
 	Contact Registered // AOR and URI only
 	State   ContactState
 	Channel Channel
+
+	Switched Switched
+}
+
+// Switched is a change of a switch by a feature code.
+type Switched struct {
+	Exten string // of the user
+	Key   string // of the switch: dnd, cfa, cfb, cfn or cfu
+	Value string // "1" or "" for dnd, else the number that calls are forwarded to, "" for none
 }
 
 // Registrations lists the registered phones, as far as their registrar stores contacts in Asterisk's own database, which is the default. It is the only
@@ -178,6 +188,10 @@ func toEvent(p packet) (e Event, ok bool) {
 		return Event{Kind: EventBooted}, true
 	case "Reload":
 		return Event{Kind: EventReloaded}, true
+	case "UserEvent":
+		e.Kind, e.Switched = EventSwitched, Switched{cut(p.get("User"), maxName), cut(p.get("Key"), maxName), cut(p.get("Value"), maxName)}
+		_, known := Switches{}.With(e.Switched.Key, e.Switched.Value)
+		return e, known && p.get("UserEvent") == "SCState" && extension.MatchString(e.Switched.Exten)
 	default:
 		return Event{}, false
 	}

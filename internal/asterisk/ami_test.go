@@ -246,8 +246,9 @@ func TestTheRightsAreTheLeastThatSuffice(t *testing.T) {
 		_, _, one := m.Registrations(t.Context())
 		_, _, two := m.Channels(t.Context())
 		_, three := m.Version(t.Context())
+		_, five := m.Switches(t.Context())
 		_, four := m.States(t.Context(), []asterisk.Registered{{ID: "1000;@9e276a1fa02b232060229eec71e2a728"}})
-		return errors.Join(one, two, three, four)
+		return errors.Join(one, two, three, four, five)
 	}
 	enough := dial(t, users[0])
 	if err := all(enough); err != nil || !booted(enough) {
@@ -318,7 +319,7 @@ func TestTheRightsOfAManagerUserAreQueriedThroughTheControlSocket(t *testing.T) 
 	t.Parallel()
 	a, users := withManagers(t, [2]string{"call,security", "command,originate"}, [2]string{"", ""})
 	for user, want := range map[string]*asterisk.Rights{
-		a.AMI.User:    {Read: []string{"system", "call"}, Write: []string{"reporting"}},
+		a.AMI.User:    {Read: []string{"system", "call", "user"}, Write: []string{"reporting"}},
 		users[0].User: {Read: []string{"call", "security"}, Write: []string{"command", "originate"}},
 		users[1].User: {Read: []string{"none"}, Write: []string{"none"}},
 		"nobody":      nil,

@@ -28,6 +28,9 @@ const (
 // script matches a Script.
 var script = regexp.MustCompile(`^[abnu]*$`)
 
+// dialled matches the extension at which a dry run begins.
+var dialled = regexp.MustCompile(`^[A-Za-z0-9_.*#+-]{1,79}$`)
+
 // DryRuns follows the calls at the same time and returns what the dialplan recorded of each. It needs the portal's dialplan library in Asterisk, and
 // res_clioriginate.so and func_db.so. A few dozen at a time are reasonable.
 func (c *Control) DryRuns(ctx context.Context, runs []DryRun) ([][]string, error) {
@@ -36,7 +39,7 @@ func (c *Control) DryRuns(ctx context.Context, runs []DryRun) ([][]string, error
 	name := "q" + strings.ToLower(rand.Text()[:10])
 	var start, end []string
 	for i, r := range runs {
-		if !plainName.MatchString(r.Context) || !plainName.MatchString(r.Exten) || !script.MatchString(r.Script) {
+		if !plainName.MatchString(r.Context) || !dialled.MatchString(r.Exten) || !script.MatchString(r.Script) {
 			return nil, fmt.Errorf("%w: %q cannot be a dry run", ErrCommand, clip(fmt.Sprint(r)))
 		}
 		for _, b := range r.Busy {

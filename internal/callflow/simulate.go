@@ -23,6 +23,9 @@ type Request struct {
 	Away   []pbx.UserID // users whose phones are not registered
 	Busy   []pbx.UserID // users who are in a call, besides the one who calls; once for each call to the user
 
+	Switches     map[pbx.UserID]pbx.Switches // what users have switched
+	FeatureCodes bool                        // phones can dial feature codes
+
 	RingSeconds int // how long the phone of a user rings who is called directly; 0 means the default
 }
 
@@ -102,8 +105,10 @@ type Why struct {
 const (
 	causeUnallocated = 1
 	causeBusy        = 17
+	causeNormal      = 16
 	causeNoAnswer    = 19
 	causeUnreachable = 20
+	causeRejected    = 21
 	causeLoop        = 25
 )
 
@@ -160,6 +165,12 @@ func (w *walk) begin() (to pbx.Destination, ok bool) {
 		return pbx.Destination(w.request.To), true
 	}
 	r, ok := find(w.model, w.request.Dial)
+	if key, value, code := pbx.DialledCode(w.request.Dial); code && w.request.FeatureCodes {
+		w.taken = append(w.taken, "code:"+key+"="+value)
+		w.end(Thing{Number: w.request.Dial}, causeNormal)
+		w.because(Thing{Number: w.request.Dial}, "number", w.request.Dial+" is a feature code, which changes a switch of the caller.")
+		return pbx.Destination{}, false
+	}
 	if !ok { // no step of the dialplan is reached
 		w.end(Thing{Number: w.request.Dial}, causeUnallocated)
 		w.because(Thing{Number: w.request.Dial}, "number", "No user and no other object has the number "+strconv.Quote(w.request.Dial)+".")
@@ -227,7 +238,7 @@ func (w *walk) hangup(t Thing, cause int) {
 // end ends the call with a cause.
 func (w *walk) end(t Thing, cause int) {
 	meaning := map[int]string{
-		causeUnallocated: "not a number in use", causeBusy: "busy", causeNoAnswer: "no answer", causeUnreachable: "unreachable", causeLoop: "too many diversions",
+		causeUnallocated: "not a number in use", causeBusy: "busy", causeNormal: "a feature code", causeNoAnswer: "no answer", causeUnreachable: "unreachable", causeRejected: "rejected", causeLoop: "too many diversions",
 	}[cause]
 	text := "the call ends: " + meaning
 	if len(w.result.Steps) == 0 {
@@ -274,6 +285,9 @@ func (w *walk) canBeDialled(at Thing, u *pbx.User, skipBusy bool) (p phone, ok b
 	switch {
 	case u.Disabled:
 		w.because(p.Thing, "enabled", p.String()+" is disabled: the phone does not ring.")
+		return p, false
+	case w.request.Switches[u.ID].DoNotDisturb:
+		w.because(p.Thing, "do_not_disturb", p.String()+" does not want to be disturbed.")
 		return p, false
 	case w.full(u):
 		w.because(p.Thing, "call_limit", fmt.Sprintf("%s has as many calls as the limit of %d allows.", p, w.settings(u).CallLimit))

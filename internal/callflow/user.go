@@ -14,6 +14,13 @@ func (w *walk) settings(u *pbx.User) pbx.CallSettings {
 // ringUser rings the phone of a user who is called directly. It returns where the call goes next if the user does not answer; ok is false if it has ended.
 func (w *walk) ringUser(u *pbx.User) (next pbx.Destination, ok bool) {
 	t, calls := thingOf(u), w.settings(u)
+	var switched pbx.Switches
+	if !u.Disabled {
+		switched = w.request.Switches[u.ID]
+	}
+	if switched.ForwardAlways != "" {
+		return w.forward(t, "forward_always", "forwards all calls", switched.ForwardAlways)
+	}
 	status := CannotBeCalled
 	if p, rings := w.canBeDialled(t, u, false); rings {
 		switch origin := w.levels.Origins(*u, pbx.Installation(w.request.RingSeconds))["ring_seconds"]; origin {
@@ -34,21 +41,39 @@ func (w *walk) ringUser(u *pbx.User) (next pbx.Destination, ok bool) {
 	switch status {
 	case Answered:
 	case Engaged:
-		return w.goOn(t, "when_busy", "is busy", calls.WhenBusy, causeBusy)
+		return w.goOn(t, "busy", "is busy", switched.ForwardBusy, calls.WhenBusy, causeBusy)
 	case NotAnswered:
-		return w.goOn(t, "when_unanswered", "does not answer", calls.WhenUnanswered, causeNoAnswer)
+		return w.goOn(t, "unanswered", "does not answer", switched.ForwardUnanswered, calls.WhenUnanswered, causeNoAnswer)
 	case CannotBeCalled:
-		return w.goOn(t, "when_unreachable", "cannot be reached", calls.WhenUnreachable, causeUnreachable)
+		return w.goOn(t, "unreachable", "cannot be reached", switched.ForwardUnreachable, calls.WhenUnreachable, causeUnreachable)
 	}
 	return next, false
 }
 
 // goOn returns where the call to a user goes next, or ends it with a cause.
-func (w *walk) goOn(t Thing, field, what string, to pbx.Destination, cause int) (next pbx.Destination, ok bool) {
-	if to.Kind == pbx.Hangup {
+func (w *walk) goOn(t Thing, when, what, forward string, to pbx.Destination, cause int) (next pbx.Destination, ok bool) {
+	switch {
+	case forward != "":
+		return w.forward(t, "forward_"+when, what+" and forwards such calls", forward)
+	case to.Kind == pbx.Hangup:
 		w.hangup(t, cause)
 		return to, false
 	}
-	w.because(t, field, fmt.Sprintf("%s %s, and the call goes on to %s.", t, what, w.thing(pbx.Ref(to))))
+	w.because(t, "when_"+when, fmt.Sprintf("%s %s, and the call goes on to %s.", t, what, w.thing(pbx.Ref(to))))
 	return to, true
+}
+
+// forward returns where the call to a user who forwards it goes next, or ends it if nothing has the number.
+func (w *walk) forward(t Thing, field, what, number string) (next pbx.Destination, ok bool) {
+	w.because(t, field, fmt.Sprintf("%s %s to %s.", t, what, number))
+	if r, ok := find(w.model, number); ok {
+		return pbx.Destination(r), true
+	}
+	if _, _, code := pbx.DialledCode(number); code && w.request.FeatureCodes {
+		w.hangup(t, causeRejected)
+		return next, false
+	}
+	w.taken = append(w.taken, "gone:"+pbx.Context+"."+number)
+	w.end(t, causeUnallocated)
+	return next, false
 }

@@ -189,5 +189,6 @@ func renderOptions(c config.Config) render.Options {
 	return render.Options{
 		DigestRealm: c.DigestRealm(), DigestAlgorithms: c.Algorithms,
 		RingTimeout: int(c.RingTimeout), RTPTimeout: int(c.RTPTimeout), RTPTimeoutHold: int(c.RTPTimeoutHold),
+		FeatureCodes: bool(c.FeatureCodes),
 	}
 }

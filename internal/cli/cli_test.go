@@ -150,6 +150,7 @@ func TestTheExitCodeIdentifiesTheKindOfFailure(t *testing.T) {
 		{[]string{"user", "list"}, "KEEP_REVISIONS=0", 2, "KEEP_REVISIONS must be a number of at least 2"},
 		{[]string{"user", "list", "--keep-revisions=many"}, "", 2, "KEEP_REVISIONS must be a number of at least 2"},
 		{[]string{"user", "list"}, "NUMBER_QUARANTINE=-1h", 2, "NUMBER_QUARANTINE"},
+		{[]string{"user", "list"}, "FEATURE_CODES=perhaps", 2, "neither on nor off"},
 		{[]string{"user", "list"}, "RTP_TIMEOUT=2 minutes", 2, "--rtp-timeout: must be a number of seconds"},
 		{[]string{"user", "list"}, "RTP_TIMEOUT=1", 2, "RTP_TIMEOUT must be a number of seconds from 5 to 86400, or 0 for never"},
 		{[]string{"user", "list"}, "RING_TIMEOUT=0", 2, "RING_TIMEOUT must be a number of seconds from 5 to 600"},
@@ -180,7 +181,7 @@ func TestTheHelpNamesEverySettingAndItsVariable(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"DATABASE_URL", "LOG_LEVEL", "LISTEN_ADDR", "PUBLIC_URL", "ALLOWED_HOSTS", "TRUSTED_PROXIES", "TLS_CERT", "TLS_KEY", "ACME_HOSTS", "ACME_EMAIL", "ACME_DIRECTORY", "OIDC_ISSUER", "OIDC_CLIENT_ID", "OIDC_CLIENT_SECRET", "OIDC_CLIENT_SECRET_FILE", "OIDC_DEFAULT_ROLE", "OIDC_ACR", "STATE_DIR", "ASTERISK_CONFIG_DIR", "ASTERISK_CONTROL", "AMI_ADDR", "AMI_USER", "AMI_SECRET", "AMI_SECRET_FILE", "SECRET_KEY", "SECRET_KEY_FILE", "SECRET_STORAGE", "SECRET_MODE", "DIGEST_ALGORITHMS", "REALM", "RING_TIMEOUT", "RTP_TIMEOUT", "RTP_TIMEOUT_HOLD", "NUMBER_QUARANTINE", "KEEP_REVISIONS"} {
+	for _, name := range []string{"DATABASE_URL", "LOG_LEVEL", "LISTEN_ADDR", "PUBLIC_URL", "ALLOWED_HOSTS", "TRUSTED_PROXIES", "TLS_CERT", "TLS_KEY", "ACME_HOSTS", "ACME_EMAIL", "ACME_DIRECTORY", "OIDC_ISSUER", "OIDC_CLIENT_ID", "OIDC_CLIENT_SECRET", "OIDC_CLIENT_SECRET_FILE", "OIDC_DEFAULT_ROLE", "OIDC_ACR", "STATE_DIR", "ASTERISK_CONFIG_DIR", "ASTERISK_CONTROL", "AMI_ADDR", "AMI_USER", "AMI_SECRET", "AMI_SECRET_FILE", "SECRET_KEY", "SECRET_KEY_FILE", "SECRET_STORAGE", "SECRET_MODE", "DIGEST_ALGORITHMS", "REALM", "RING_TIMEOUT", "RTP_TIMEOUT", "RTP_TIMEOUT_HOLD", "FEATURE_CODES", "NUMBER_QUARANTINE", "KEEP_REVISIONS"} {
 		if !strings.Contains(help, "$"+name) {
 			t.Errorf("--help does not name %s", name)
 		}

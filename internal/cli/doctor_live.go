@@ -19,15 +19,16 @@ const managerUser = `to see registrations and calls, create a user of Asterisk's
              secret = …
              deny = 0.0.0.0/0.0.0.0
              permit = 127.0.0.1/255.255.255.255
-             read = system,call
+             read = system,call,user
              write = reporting
+             eventfilter(action(exclude),name(VoicemailPasswordChange)) =
            then run "manager reload" in Asterisk's console, write the secret alone into a file of mode 0640, and set
              AMI_USER=%s
              AMI_SECRET_FILE=that file`
 
-// rightsNeeded returns the exact permissions of that user.
+// rightsNeeded returns the permissions of that user. Without feature codes the last one to read can be missing.
 func rightsNeeded() asterisk.Rights {
-	return asterisk.Rights{Read: []string{"system", "call"}, Write: []string{"reporting"}}
+	return asterisk.Rights{Read: []string{"system", "call", "user"}, Write: []string{"reporting"}}
 }
 
 // examineLive signs in at the Manager Interface, and checks that its user has the necessary permissions, and no others. An apply does not need it.
@@ -58,8 +59,8 @@ func (p *portal) examineLive(ctx context.Context) node.Finding {
 		f.Grade, f.Detail = node.Warning, f.Detail+", but the Asterisk at "+p.control.Target()+" has no such user"
 		f.Fix = "set AMI_ADDR and ASTERISK_CONTROL to the same Asterisk"
 	default:
-		if fault := rightsFault(*rights); fault != "" {
-			f.Grade, f.Detail, f.Fix = node.Warning, f.Detail+", "+fault, "set its permissions in manager.conf to read = system,call and write = reporting, and run in Asterisk's console: manager reload"
+		if fault := rightsFault(*rights, bool(p.config.FeatureCodes)); fault != "" {
+			f.Grade, f.Detail, f.Fix = node.Warning, f.Detail+", "+fault, "set its permissions in manager.conf to read = system,call,user and write = reporting, and run in Asterisk's console: manager reload"
 		} else {
 			f.Detail += ", with minimal permissions"
 		}
@@ -82,7 +83,7 @@ func tryAMI(ctx context.Context, target asterisk.AMITarget) error {
 }
 
 // rightsFault returns which permissions are missing or too wide, "" if none.
-func rightsFault(have asterisk.Rights) string {
+func rightsFault(have asterisk.Rights, codes bool) string {
 	var faults []string
 	need := rightsNeeded()
 	for _, side := range []struct {
@@ -90,7 +91,7 @@ func rightsFault(have asterisk.Rights) string {
 		need, have []string
 	}{{"read", need.Read, have.Read}, {"write", need.Write, have.Write}} {
 		have := slices.DeleteFunc(slices.Clone(side.have), func(r string) bool { return r == "none" })
-		missing := slices.DeleteFunc(slices.Clone(side.need), func(r string) bool { return slices.Contains(have, r) || slices.Contains(have, "all") })
+		missing := slices.DeleteFunc(slices.Clone(side.need), func(r string) bool { return slices.Contains(have, r) || slices.Contains(have, "all") || r == "user" && !codes })
 		wide := slices.DeleteFunc(have, func(r string) bool { return slices.Contains(side.need, r) })
 		if len(missing) > 0 {
 			faults = append(faults, "lacks "+side.name+"="+strings.Join(missing, ","))

@@ -91,7 +91,7 @@ func TestDoctorSeesWhetherLiveStateWorksWithTheLeastRights(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	text = append(text, "[wide]\nsecret=topsecret\nread=all\nwrite=system,reporting,originate\n[narrow]\nsecret=topsecret\nread=system\nwrite=reporting\n"...)
+	text = append(text, "[wide]\nsecret=topsecret\nread=all\nwrite=system,reporting,originate\n[narrow]\nsecret=topsecret\nread=system\nwrite=reporting\n[older]\nsecret=topsecret\nread=system,call\nwrite=reporting\n"...)
 	if err := os.WriteFile(name, text, 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -106,7 +106,9 @@ func TestDoctorSeesWhetherLiveStateWorksWithTheLeastRights(t *testing.T) {
 		set  settings
 		want []string
 	}{
-		"off":    {settings{}, []string{"ok       live state: off", "read = system,call", "write = reporting", "AMI_SECRET_FILE"}},
+		"off":    {settings{}, []string{"ok       live state: off", "read = system,call,user", "write = reporting", "AMI_SECRET_FILE"}},
+		"older":  {settings{"AMI_USER": "older", "AMI_SECRET": "topsecret"}, []string{"signed in as older", "with minimal permissions"}},
+		"codes":  {settings{"AMI_USER": "older", "AMI_SECRET": "topsecret", "FEATURE_CODES": "on"}, []string{"warning  live state: ", "lacks read=user", "read = system,call,user"}},
 		"least":  {settings{"AMI_USER": a.AMI.User, "AMI_SECRET": a.AMI.Secret}, []string{"ok       live state: signed in as portal at ", "with minimal permissions"}},
 		"wide":   {settings{"AMI_USER": "wide", "AMI_SECRET_FILE": secret}, []string{"warning  live state: ", "more permissions than necessary: read=", "write=system,originate"}},
 		"narrow": {settings{"AMI_USER": "narrow", "AMI_SECRET": "topsecret"}, []string{"warning  live state: ", "lacks read=call"}},

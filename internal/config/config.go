@@ -65,6 +65,8 @@ type Config struct {
 	RTPTimeout     Seconds `name:"rtp-timeout"      env:"RTP_TIMEOUT"      placeholder:"SECONDS" help:"A call ends when one of its phones has sent no audio for this long, 5 to 86400; 0: never. Some phones send nothing while muted. Default: 120."`
 	RTPTimeoutHold Seconds `name:"rtp-timeout-hold" env:"RTP_TIMEOUT_HOLD" placeholder:"SECONDS" help:"The same for a call on hold. Default: 600."`
 
+	FeatureCodes OnOff `name:"feature-codes" env:"FEATURE_CODES" placeholder:"on|off" help:"Whether phones can dial feature codes for do not disturb and forwards (*78, *72 …), and follow the states of users with lamps. Default: off."`
+
 	NumberQuarantine time.Duration `name:"number-quarantine" env:"NUMBER_QUARANTINE" placeholder:"TIME" help:"How long a released extension number is reserved before it is reused, such as 2h. Default: 0, at once."`
 	KeepRevisions    Revisions     `name:"keep-revisions"    env:"KEEP_REVISIONS"    placeholder:"N"    help:"How many revisions of the generated files are kept for rollback, at least 2. Default: 20."`
 }
@@ -80,6 +82,30 @@ func (r *Revisions) UnmarshalText(text []byte) error {
 	}
 	*r = Revisions(n)
 	return nil
+}
+
+// OnOff is a setting that is on or off.
+type OnOff bool
+
+// UnmarshalText reads on or off.
+func (o *OnOff) UnmarshalText(text []byte) error {
+	switch strings.ToLower(string(text)) {
+	case "on":
+		*o = true
+	case "off", "":
+		*o = false
+	default:
+		return fmt.Errorf("%q is neither on nor off", text)
+	}
+	return nil
+}
+
+// String returns on or off.
+func (o OnOff) String() string {
+	if o {
+		return "on"
+	}
+	return "off"
 }
 
 // Seconds is a time in whole seconds, 0 if unset, and Never for a setting of 0.

@@ -23,7 +23,7 @@ bridge_simple bridge_native_rtp bridge_softmix bridge_builtin_features
 codec_ulaw codec_alaw codec_a_mu codec_gsm format_gsm format_pcm format_wav format_sln
 pbx_config app_dial app_echo app_playback app_milliwatt app_verbose app_stack app_exec
 func_sorcery func_dialplan func_callerid func_channel func_logic func_strings func_global func_hangupcause func_devstate func_groupcount
-func_timeout func_cut func_db res_clioriginate`
+func_timeout func_cut func_db res_clioriginate app_userevent app_playtones`
 
 // placeholder is the content of the generated files until the first apply replaces them: an include pattern without matches makes Asterisk reject the
 // whole including file.
@@ -101,8 +101,9 @@ func (a *Asterisk) writeConfig() error {
 			"secret = "+a.AMI.Secret,
 			"deny = 0.0.0.0/0.0.0.0",
 			"permit = 127.0.0.1/255.255.255.255",
-			"read = system,call",
+			"read = system,call,user",
 			"write = reporting",
+			"eventfilter(action(exclude),name(VoicemailPasswordChange)) =",
 		),
 		"indications.conf": "[general]\ncountry = us\n[us]\ndescription = United States\nringcadence = 2000,4000\n" +
 			"dial = 350+440\nbusy = 480+620/500,0/500\nring = 440+480/2000,0/4000\ncongestion = 480+620/250,0/250\n",

@@ -217,7 +217,7 @@ func (w *Watcher) Run(ctx context.Context) error {
 func sentence(err error) string {
 	text := clean(err.Error(), 300)
 	if errors.Is(err, asterisk.ErrAMIRefused) {
-		return text + ". Check that AMI_USER and AMI_SECRET are those of manager.conf, with read = system,call and write = reporting; pbxportal doctor shows details"
+		return text + ". Check that AMI_USER and AMI_SECRET are those of manager.conf, with read = system,call,user and write = reporting; pbxportal doctor shows details"
 	}
 	return text
 }

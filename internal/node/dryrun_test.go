@@ -23,8 +23,10 @@ import (
 type dryRuns struct {
 	*lab.Asterisk
 
-	rnd   *rand.Rand
-	users []pbx.User
+	rnd      *rand.Rand
+	users    []pbx.User
+	switches map[pbx.UserID]pbx.Switches // on Asterisk
+	codes    bool                        // phones can dial feature codes
 }
 
 // followed is a call with what the live dialplan did.
@@ -38,7 +40,7 @@ func newDryRuns(t *testing.T, a *lab.Asterisk) *dryRuns {
 	t.Helper()
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
-	d := &dryRuns{a, rand.New(rand.NewPCG(seed, 0)), nil}
+	d := &dryRuns{a, rand.New(rand.NewPCG(seed, 0)), nil, nil, false}
 	for i, number := range []pbx.Number{10, 100, 1000, 1001, 1002, 10001, 99999, 999999} {
 		d.users = append(d.users, pbx.User{
 			ID: pbx.UserID(fmt.Sprintf("00000000-0000-4000-8000-%012d", i)), Name: fmt.Sprint("User ", i),
@@ -110,6 +112,41 @@ func (d *dryRuns) calls(m pbx.Model, groups int) (c pbx.CallSettings) {
 	return c
 }
 
+// switched returns random switches of the users of a model, which forward calls to anything, and to nothing. Half of the models have none.
+func (d *dryRuns) switched(m pbx.Model) map[pbx.UserID]pbx.Switches {
+	all := map[pbx.UserID]pbx.Switches{}
+	if d.rnd.IntN(2) == 0 {
+		return all
+	}
+	for _, u := range m.Users {
+		s := pbx.Switches{DoNotDisturb: d.rnd.IntN(4) == 0}
+		for i, to := range []*string{&s.ForwardAlways, &s.ForwardBusy, &s.ForwardUnanswered, &s.ForwardUnreachable} {
+			switch n := d.rnd.IntN(16); {
+			case n > 5 || i == 0 && n > 2:
+			case n == 0 || n == 4 || n == 5:
+				*to = fmt.Sprint(m.Users[d.rnd.IntN(len(m.Users))].Extension.Number)
+			case n == 1:
+				*to = m.Items[d.rnd.IntN(len(m.Items))].Body.Claims()[0].Number
+			default:
+				*to = []string{"*78", "*721000", "5", "#", "+49301234", "12345678901234567890123456789012"}[d.rnd.IntN(6)]
+			}
+		}
+		all[u.ID] = s
+	}
+	return all
+}
+
+// put sets the switches of the users of a model on Asterisk.
+func (d *dryRuns) put(t *testing.T, m pbx.Model, to map[pbx.UserID]pbx.Switches) {
+	t.Helper()
+	for _, u := range m.Users {
+		if err := d.Control().SetSwitches(t.Context(), fmt.Sprint(u.Extension.Number), asterisk.Switches(d.switches[u.ID]), asterisk.Switches(to[u.ID])); err != nil {
+			t.Fatal(err)
+		}
+	}
+	d.switches = to
+}
+
 // chain returns a model in which each of some ring groups goes on to the next, and the last one to a user.
 func (d *dryRuns) chain(groups int) pbx.Model {
 	m := pbx.Model{Users: d.users}
@@ -134,7 +171,7 @@ func groupItem(i int, g *pbx.RingGroup) pbx.Item {
 
 // request returns a random call.
 func (d *dryRuns) request(m pbx.Model, ringSeconds int) callflow.Request {
-	r := callflow.Request{RingSeconds: ringSeconds}
+	r := callflow.Request{RingSeconds: ringSeconds, Switches: d.switches, FeatureCodes: d.codes}
 	for range d.rnd.IntN(12) {
 		// An answer ends the call, so it is the least frequent.
 		status := callflow.Statuses()[[]int{0, 1, 1, 1, 2, 2, 3, 3}[d.rnd.IntN(8)]]
@@ -157,7 +194,7 @@ func (d *dryRuns) request(m pbx.Model, ringSeconds int) callflow.Request {
 	user, group := m.Users[d.rnd.IntN(len(m.Users))], m.Items[d.rnd.IntN(len(m.Items))]
 	switch d.rnd.IntN(16) {
 	case 0:
-		r.Dial = "5"
+		r.Dial = []string{"5", "*78", "*79", "*73", "*72*+#1000", "*901001", "*521", "*62600", "*63"}[d.rnd.IntN(9)]
 	case 1:
 		r.To = pbx.Ref{Kind: pbx.KindUser, ID: string(user.ID)}
 	case 2, 3:
@@ -173,7 +210,7 @@ func (d *dryRuns) request(m pbx.Model, ringSeconds int) callflow.Request {
 // write writes the dialplan of a model, with a library of its own if there is one, and has Asterisk load it.
 func (d *dryRuns) write(t *testing.T, m pbx.Model, ringSeconds int, library string) {
 	t.Helper()
-	files, err := render.Options{RingTimeout: ringSeconds}.Next(render.Rendered{}, m)
+	files, err := render.Options{RingTimeout: ringSeconds, FeatureCodes: d.codes}.Next(render.Rendered{}, m)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -253,6 +290,8 @@ func TestDryRunsOnAsteriskTakeWhatIsSimulatedAndRingNoPhoneAtLength(t *testing.T
 		if i < 2 {
 			m = d.chain(10 - i)
 		}
+		d.codes = d.rnd.IntN(2) == 0
+		d.put(t, m, d.switched(m))
 		d.write(t, m, ringSeconds, "")
 		var requests []callflow.Request
 		for range callsPerModel {
@@ -376,7 +415,28 @@ func wrongSimulators() map[string]func(pbx.Model, callflow.Request) string {
 			return callflow.Simulate(m, r).Taken
 		}
 	}
+	switches := func(change func(*pbx.Switches)) func(pbx.Model, callflow.Request) string {
+		return request(func(r *callflow.Request) {
+			all := map[pbx.UserID]pbx.Switches{}
+			for u, s := range r.Switches {
+				change(&s)
+				all[u] = s
+			}
+			r.Switches = all
+		})
+	}
 	return map[string]func(pbx.Model, callflow.Request) string{
+		"users are disturbed":                    switches(func(s *pbx.Switches) { s.DoNotDisturb = false }),
+		"users do not forward all calls":         switches(func(s *pbx.Switches) { s.ForwardAlways = "" }),
+		"users do not forward when busy":         switches(func(s *pbx.Switches) { s.ForwardBusy = "" }),
+		"users do not forward without an answer": switches(func(s *pbx.Switches) { s.ForwardUnanswered = "" }),
+		"users do not forward when unreachable":  switches(func(s *pbx.Switches) { s.ForwardUnreachable = "" }),
+		"do not disturb comes before forwards": switches(func(s *pbx.Switches) {
+			if s.DoNotDisturb {
+				s.ForwardAlways = ""
+			}
+		}),
+		"no feature code exists":               request(func(r *callflow.Request) { r.FeatureCodes = false }),
 		"no user has a limit":                  users(func(c *pbx.CallSettings) { c.CallLimit = 0 }),
 		"the limit counts one call more":       users(func(c *pbx.CallSettings) { c.CallLimit = max(c.CallLimit-1, 0) }),
 		"users do not go on when busy":         users(func(c *pbx.CallSettings) { c.WhenBusy = pbx.Destination{} }),
@@ -442,7 +502,7 @@ func TestAMistakeInTheDialplanLibraryShowsInDryRuns(t *testing.T) {
 		{`exten => group,1,Gosub(hop,1)`, `exten => group,1,NoOp()`},
 		{`trace,1(loop)`, `trace,1(end)`},
 		{`SC_TO_EXTEN=${CUT(ARG1,.,2)}`, `SC_TO_EXTEN=${CUT(ARG1,.,1)}`},
-		{`(sc-phones,${ARG1},1)}=0]`, `(sc-phones,${ARG1},1)}=1]`},
+		{`(sc-phones,${ARG1},1)}=0]?add-end`, `(sc-phones,${ARG1},1)}=1]?add-end`},
 		{`?INUSE:NOT_INUSE`, `?NOT_INUSE:INUSE`},
 		{`".*-${ARG1}-"]`, `".*${ARG1}.*-"]`},
 		{`"${ARG2}"="b"]`, `"${ARG2}"=""]`},
@@ -454,8 +514,8 @@ func TestAMistakeInTheDialplanLibraryShowsInDryRuns(t *testing.T) {
 		{`"${SC_SIM}"!=""]?sim-ring`, `"${SC_SIM}"=""]?sim-ring`},
 		{`="b"]?user-busy`, `="n"]?user-busy`},
 		{`="n"]?user-late`, `="u"]?user-late`},
-		{`user-busy,1,Gosub(to,1(${ARG3}))`, `user-busy,1,Gosub(to,1(${ARG4}))`},
-		{`user-late,1,Gosub(to,1(${ARG4}))`, `user-late,1,Gosub(to,1(${ARG5}))`},
+		{`cfb,${ARG3})`, `cfb,${ARG4})`},
+		{`cfn,${ARG4})`, `cfn,${ARG5})`},
 		{`Set(SC_LEFT=${ARG4})`, `Set(SC_LEFT=${CUT(ARG4,-,2-)})`},
 		{`"${ARG1}"="all" | `, `"${ARG1}"="hunt" | `},
 		{` | "${SC_ADDED}"=""]`, `]`},
@@ -480,6 +540,21 @@ func TestAMistakeInTheDialplanLibraryShowsInDryRuns(t *testing.T) {
 `, ``},
 		{`"${SC_FULL}"="1"]?user-busy,1)`, `"${SC_FULL}"="1"]?user-late,1)`},
 		{`Set(SC_CALLS=${CUT(SC_JOB,|,5)})`, `Set(SC_CALLS=${CUT(SC_JOB,|,4)})`},
+		{`-${ARG1})}"="BUSY"]?1)}`, `-${ARG1})}"="INUSE"]?1)}`},
+		{`FILTER(0-9*#+,${DB(sc/${ARG1}/${ARG2})})`, `FILTER(0-9,${DB(sc/${ARG1}/${ARG2})})`},
+		{`"${SC_FORWARD}"=""]?forward-none`, `"${SC_FORWARD}"="x"]?forward-none`},
+		{`?sc-user:synergy-internal)}`, `?synergy-internal:sc-user)}`},
+		{`Set(SC_FORWARD=${ARG3})`, `Set(SC_FORWARD=)`},
+		{`(sc-phones,${ARG1},1)}=0]?user-disabled`, `(sc-phones,${ARG1},1)}=2]?user-disabled`},
+		{`forward,1(${ARG1},cfa)`, `forward,1(${ARG1},cfx)`},
+		{`forward,1(${ARG1},cfb,${ARG3})`, `forward,1(${ARG1},cfx,${ARG3})`},
+		{`forward,1(${ARG1},cfn,${ARG4})`, `forward,1(${ARG1},cfx,${ARG4})`},
+		{`forward,1(${ARG1},cfu,${ARG5})`, `forward,1(${ARG1},cfx,${ARG5})`},
+		{`user-disabled,1,Gosub(to,1(${ARG5}))`, `user-disabled,1,Gosub(to,1(${ARG3}))`},
+		{`"${SC_HOPS}"!="" | `, ``},
+		{`${LEN(${ARG2})}!=${ARG3}`, `${LEN(${ARG2})}=${ARG3}`},
+		{`trace,1(hangup:21)`, `trace,1(hangup:17)`},
+		{`trace,1(code:${ARG1}=${ARG2})`, `trace,1(code:${ARG1})`},
 	} {
 		if strings.Count(string(library), change.from) != 1 {
 			t.Errorf("the library does not have %q once", change.from)
@@ -490,8 +565,11 @@ func TestAMistakeInTheDialplanLibraryShowsInDryRuns(t *testing.T) {
 		for i := 0; !noticed && i < 100; i++ { // some matter to few calls
 			// First a chain, in which a call ends even if it is not counted what it came to.
 			m, requests := d.chain(10), []callflow.Request{{Dial: "600"}, {Dial: "601"}}
-			if i > 0 {
+			if d.codes = i > 0; i == 0 {
+				d.put(t, m, nil)
+			} else {
 				m, requests = d.model(), nil
+				d.put(t, m, d.switched(m))
 				for range 10 {
 					requests = append(requests, d.request(m, 25))
 				}

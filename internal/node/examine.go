@@ -56,7 +56,10 @@ func phoneModules() []string {
 
 // libraryModules returns the modules without which calls do not pass through the dialplan library. It is used once there is more than users.
 func libraryModules() []string {
-	return []string{"app_stack.so", "func_channel.so", "func_cut.so", "func_devstate.so", "func_dialplan.so", "func_groupcount.so", "func_logic.so"}
+	return []string{
+		"app_stack.so", "app_userevent.so", "func_channel.so", "func_cut.so", "func_db.so", "func_devstate.so", "func_dialplan.so", "func_groupcount.so",
+		"func_logic.so", "func_strings.so",
+	}
 }
 
 // Examine checks everything an apply on this host needs: folders, permissions, includes, control socket, and Asterisk itself. It changes nothing.

@@ -31,9 +31,10 @@ type ThingKind string
 
 // The kinds of things.
 const (
-	KindUser    ThingKind = "user"    // a user; the key is the extension number
-	KindLibrary ThingKind = "library" // the routines that the dialplan of items calls; the key is their version
-	KindOther   ThingKind = "other"   // of a kind that this version does not know: a newer one wrote the files; the key is the name in the files
+	KindUser    ThingKind = "user"          // a user; the key is the extension number
+	KindLibrary ThingKind = "library"       // the routines that the dialplan of items calls; the key is their version
+	KindCodes   ThingKind = "feature_codes" // what phones dial to change switches, and the hints that lamps follow
+	KindOther   ThingKind = "other"         // of a kind that this version does not know: a newer one wrote the files; the key is the name in the files
 )
 
 // Thing identifies what a part of the generated files is about, by what the files know: the kind, and a number or short name.

@@ -39,7 +39,7 @@ func (c Change) Title() string {
 	if c.Number != 0 {
 		return strconv.Itoa(int(c.Number))
 	}
-	return string(c.Owner.Kind) + " " + printable(c.Owner.Key)
+	return strings.TrimSpace(string(c.Owner.Kind) + " " + printable(c.Owner.Key)) // feature codes have no key
 }
 
 // EffectVerb is the action of an effect.
@@ -196,7 +196,8 @@ func (p Plan) Summary() string {
 		if numbers[which] > 1 {
 			kind += "s"
 		}
-		parts = append(parts, fmt.Sprintf("%d %s %s", numbers[which], kind, how))
+		text := fmt.Sprintf("%d %s %s", numbers[which], kind, how)
+		parts = append(parts, strings.Replace(text, "1 "+words(KindCodes), words(KindCodes), 1)) // there is one set of them
 	}
 	return strings.Join(parts, ", ")
 }

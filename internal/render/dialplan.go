@@ -35,7 +35,7 @@ type block struct {
 func (inv *Inventory) writeDialplan(path string, before []block) ([]byte, error) {
 	if path == pbx.LibraryPath {
 		inv.steps = append(inv.steps, ownedBy(pbx.KindLibrary, inv.pieces)...)
-		return append([]byte(nil), libraryFile...), nil
+		return []byte(libraryFile()), nil
 	}
 	size := len(header)
 	first := len(inv.blocks)

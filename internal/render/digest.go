@@ -24,6 +24,8 @@ type Options struct {
 	RingTimeout    int // how long a phone rings before the call counts as not answered
 	RTPTimeout     int // how long a phone in a call may send no sound before the call is ended
 	RTPTimeoutHold int // likewise while the call is on hold
+	// FeatureCodes states that phones can dial feature codes, and follow the states of users with lamps.
+	FeatureCodes bool
 
 	phones pbx.PhoneNetwork // of the model: Codecs and SRTP
 }

@@ -426,10 +426,11 @@ func (inv Inventory) Includes() map[string][]string {
 	return all
 }
 
-// LastExten returns the last extension of a context ("1000@synergy-internal"), "" if it has none, or a pattern, which cannot be queried by itself.
+// LastExten returns the last extension of a context ("1000@synergy-internal"), "" if it has none, or one that cannot
+// be queried by itself: a pattern or a feature code.
 func (inv Inventory) LastExten(context string) string {
 	for _, s := range slices.Backward(inv.steps) {
-		if s.Context == context && !strings.HasPrefix(s.Exten, "_") {
+		if s.Context == context && !NoQuery(s.Exten) {
 			return s.Place()
 		}
 		if s.Context == context {
@@ -437,6 +438,11 @@ func (inv Inventory) LastExten(context string) string {
 		}
 	}
 	return ""
+}
+
+// NoQuery reports whether an extension, with or without its context, cannot be queried by itself: it is a pattern or a feature code.
+func NoQuery(exten string) bool {
+	return strings.HasPrefix(exten, "_") || strings.HasPrefix(exten, "*")
 }
 
 // value returns the value of a setting, "" when it is missing.

@@ -102,10 +102,11 @@ type reading struct {
 }
 
 // readings returns the readings of all kinds but those of items.
-func readings() [3]reading {
+func readings() [4]reading {
 	return [...]reading{
 		{pbx.KindUser, userChange},
 		{pbx.KindLibrary, otherChange},
+		{pbx.KindCodes, otherChange},
 		{pbx.KindOther, otherChange}, // written by a newer version
 	}
 }
@@ -222,6 +223,9 @@ func ownerOfExten(path string, s pbx.Step) pbx.Thing {
 	}
 	if own || context == userContext || context == phonesContext || context == limitContext {
 		return pbx.Thing{Kind: pbx.KindUser, Key: key}
+	}
+	if context == codesContext || context == hintsContext {
+		return pbx.Thing{Kind: pbx.KindCodes}
 	}
 	for _, k := range itemKinds() {
 		if k.context == context {

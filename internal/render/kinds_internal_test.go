@@ -60,7 +60,7 @@ type both struct {
 }
 
 func next(before both, m model) (now both, err error) {
-	contexts := userContexts(false, false)
+	contexts := userContexts(false, false, false)
 	if len(m.gadgets) > 0 {
 		contexts = append(contexts, context{"sc-gadget", pbx.CallflowPath, []string{"sc-direct"}}, context{name: "sc-direct", path: pbx.CallflowPath})
 	}

@@ -7,14 +7,20 @@ import (
 	"github.com/synergycall/pbxportal/internal/pbx"
 )
 
-// libraryFile is the dialplan library: the routines that the dialplan of items calls. Its version is in the name of its context, so that a call that is in
-// the routines of one version is not affected by another.
-//
-//go:embed library.conf
-var libraryFile string
+// libraryNow and libraryBefore are the dialplan library: the routines that the dialplan of items calls, and those of the version before. The version is in
+// the name of the context, so that a call that is in the routines of one version is not affected by another.
+var (
+	//go:embed library.conf
+	libraryNow string
+	//go:embed library_before.conf
+	libraryBefore string
+)
+
+// libraryFile returns the content of the library file.
+func libraryFile() string { return libraryNow + libraryBefore }
 
 // library is the context of the routines.
-const library = "sc-lib-2"
+const library = "sc-lib-3"
 
 // Contexts of the dialplan of items. An extension in one of them is an object: calls lead to it by Goto, and never return from it.
 const (
@@ -22,6 +28,9 @@ const (
 	phonesContext = "sc-phones" // the phones of users that can register, by number
 	limitContext  = "sc-limit"  // how many calls there can be to users with a limit, by number
 	hangupContext = "sc-hangup" // ends of calls, by cause
+
+	codesContext = "sc-features" // feature codes
+	hintsContext = "sc-hints"    // the states of users, by number
 )
 
 // Causes of the end of a call, as Asterisk numbers them.
@@ -33,7 +42,7 @@ const (
 
 // readLibrary returns the contexts of the library, and its piece.
 func readLibrary() ([]context, piece, error) {
-	contexts, steps, err := parseDialplan(pbx.LibraryPath, []byte(libraryFile))
+	contexts, steps, err := parseDialplan(pbx.LibraryPath, []byte(libraryFile()))
 	return contexts, libraryPiece(steps), err
 }
 

@@ -35,8 +35,8 @@ type Rendered struct {
 	items   layer[item]
 }
 
-// Next returns the files of a model. It reuses the pieces of things that are the same as in before. Without items, further phones, and call settings
-// that the dialplan depends on, the files are those of users: two, without the library.
+// Next returns the files of a model. It reuses the pieces of things that are the same as in before. Without items, further phones, feature codes, and call
+// settings that the dialplan depends on, the files are those of users: two, without the library.
 func (o Options) Next(before Rendered, m pbx.Model) (Rendered, error) {
 	o.phones = pbx.PhoneNetwork{Codecs: m.Phones.Codecs, SRTP: m.Phones.SRTP}
 	if before.options != o || before.Files == nil {
@@ -55,7 +55,9 @@ func (o Options) Next(before Rendered, m pbx.Model) (Rendered, error) {
 	if err != nil {
 		return Rendered{}, err
 	}
-	asObjects, withLimits := len(all) > 0 || slices.ContainsFunc(m.Users, func(u pbx.User) bool { return len(u.Devices) > 0 }), false
+	codes := o.featureCodes(m.Users)
+	asObjects := len(all) > 0 || codes.steps != nil || slices.ContainsFunc(m.Users, func(u pbx.User) bool { return len(u.Devices) > 0 })
+	withLimits := false
 	need := func(c userCalls) {
 		asObjects = asObjects || c.dialling != usualDialling(usual.seconds)
 		withLimits = withLimits || c.limit > 0
@@ -71,7 +73,7 @@ func (o Options) Next(before Rendered, m pbx.Model) (Rendered, error) {
 		return before, nil
 	}
 	pieces, first := now.users.pieces, 0
-	contexts = append(userContexts(asObjects, withLimits), contexts...)
+	contexts = append(userContexts(asObjects, withLimits, codes.steps != nil), contexts...)
 	if asObjects {
 		libraryContexts, own, err := readLibrary()
 		if err != nil {
@@ -79,6 +81,9 @@ func (o Options) Next(before Rendered, m pbx.Model) (Rendered, error) {
 		}
 		contexts = append(contexts, libraryContexts...)
 		others := merged(now.items.pieces, []piece{own})
+		if codes.steps != nil {
+			others = merged(others, []piece{codes})
+		}
 		first = slices.IndexFunc(others, func(p piece) bool { return p.owner.Kind > pbx.KindUser })
 		if first < 0 {
 			first = len(others)

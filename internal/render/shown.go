@@ -156,9 +156,9 @@ func (s *shower) context(path, section string, lines []string) {
 		switch {
 		case isComment(text), i == 0 && text == section && isOurContext(path, name), slices.Contains(steps, text):
 			s.line(text)
-		case path == pbx.LibraryPath && strings.Contains("\n"+libraryFile, "\n"+text+"\n"):
+		case path == pbx.LibraryPath && (strings.Contains("\n"+libraryNow, "\n"+text+"\n") || strings.Contains(libraryBefore, "\n"+text+"\n")):
 			s.line(text)
-		case isExten && isOurLine(name, exten):
+		case isExten && isOurLine(name, exten), isInclude(name, text):
 			s.line(text)
 		default:
 			s.hide(text)
@@ -172,9 +172,14 @@ func isOurContext(path, name string) bool {
 	case pbx.DialplanPath:
 		return name == pbx.Context
 	case pbx.CallflowPath:
-		return name == userContext || name == phonesContext || kindIn(name).context != ""
+		return name == userContext || name == phonesContext || name == codesContext || name == hintsContext || kindIn(name).context != ""
 	}
 	return false // the lines of the library include those that begin its contexts
+}
+
+// isInclude reports whether a line of a context is one with which the portal includes another.
+func isInclude(context, text string) bool {
+	return context == pbx.Context && (text == "include => "+codesContext || text == "include => "+hintsContext)
 }
 
 // isOurLine reports whether a line of a context, without "exten => ", is one that the portal writes for an extension with one step.
@@ -199,6 +204,8 @@ func isOurStep(s pbx.Step) bool {
 	case limitContext:
 		limit, err := strconv.Atoi(s.Args)
 		return isNumber && err == nil && s == limitObject(s.Exten, limit)
+	case codesContext, hintsContext:
+		return slices.Contains(codeSteps(pbx.MinNumber, 10*pbx.MinNumber, 100*pbx.MinNumber, 1000*pbx.MinNumber, pbx.MaxNumber), s)
 	}
 	k := kindIn(s.Context)
 	args := k.arguments(&s)

@@ -77,9 +77,13 @@ func (o Options) users(n int, asObjects bool, usual userCalls, own map[pbx.UserI
 	}
 }
 
-// userContexts returns the dialplan contexts of users: as objects or not, and with limits or not.
-func userContexts(asObjects, withLimits bool) []context {
+// userContexts returns the dialplan contexts of users: as objects or not, with limits or not, and with feature codes or not.
+func userContexts(asObjects, withLimits, withCodes bool) []context {
 	contexts := []context{{name: pbx.Context, path: pbx.DialplanPath}}
+	if withCodes {
+		contexts[0].includes = []string{hintsContext, codesContext}
+		contexts = append(contexts, context{name: hintsContext, path: pbx.CallflowPath}, context{name: codesContext, path: pbx.CallflowPath})
+	}
 	if asObjects {
 		contexts = append(contexts, context{name: userContext, path: pbx.CallflowPath}, context{name: phonesContext, path: pbx.CallflowPath})
 	}
