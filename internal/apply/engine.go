@@ -180,6 +180,9 @@ func (e *Engine) Apply(ctx context.Context, r Request) (pbx.Run, error) {
 		a.run.Plan.Hash = plan.Hash
 		if plan.SyncCode, plan.Behind = e.behind(ctx, plan.site, false); plan.Behind == "" {
 			a.run.Verification = pbx.Confirmed
+			if pbx.ContentOf(plan.site.Seen, pbx.LibraryPath) != nil { // an earlier apply may have been interrupted
+				e.settleSwitches(ctx, a)
+			}
 			return a.end(ctx, pbx.Unchanged, "Asterisk runs what the database says; nothing was done")
 		}
 		a.note(pbx.Event{Stage: "plan", Code: pbx.EventStraying, Detail: plan.Behind}, "the files are as they should be, but "+plan.Behind)
@@ -252,6 +255,7 @@ func (e *Engine) Apply(ctx context.Context, r Request) (pbx.Run, error) {
 	if lost := e.lost(ctx); lost != nil { // another portal may have deployed something else since
 		return a.fail(ctx, pbx.FilesAhead, pbx.CodeApplyRunning, "the new files were put in place and Asterisk runs them, but this is not recorded", lost)
 	}
+	switches := plan.good.LooksAtSwitches() && e.prepareSwitches(ctx, a, a.current(plan), plan.switches)
 	err = e.target.MarkVerified(a.current(plan))
 	if a.run.Revision == 0 { // an earlier apply made the revision, and could not confirm it
 		err = errors.Join(err, e.held.ConfirmRevision(ctx, a.current(plan)))
@@ -263,6 +267,9 @@ func (e *Engine) Apply(ctx context.Context, r Request) (pbx.Run, error) {
 		_ = e.dropOlder(ctx, a.current(plan), e.saveEdit(ctx, &a.run)) // failures are reported by doctor and migrate
 	}
 	e.carryOut(ctx, a, e.changesSinceVerified(ctx, plan.site, plan.inventory, plan.Changes))
+	if err == nil && switches {
+		e.settleSwitches(ctx, a)
+	}
 	return a.end(ctx, pbx.Applied, "done")
 }
 

@@ -48,6 +48,10 @@ type script struct {
 	ignore                                            func(*pbx.LiveQuery)    // removes the parts of a query that Asterisk ignores
 	onStage, onReload, onPrune                        func()
 	onFlip                                            func(number int)
+
+	switches    map[pbx.Number]pbx.Switches
+	prepared    []pbx.Effect // that move or clear switches
+	switchFault error
 }
 
 var results = pbx.ReloadResults{PJSIP: &pbx.CommandResult{Stdout: "reloaded"}, Dialplan: &pbx.CommandResult{Stdout: "reloaded"}}
@@ -167,6 +171,34 @@ func (s *script) Live(ctx context.Context, q pbx.LiveQuery) (pbx.Live, error) {
 
 func (s *script) Do(_ context.Context, effects []pbx.Effect) ([]pbx.Effect, error) {
 	return effects, nil
+}
+
+func (s *script) Switches(context.Context) (map[pbx.Number]pbx.Switches, error) {
+	return maps.Clone(s.switches), s.liveErr
+}
+
+func (s *script) SetSwitches(_ context.Context, number pbx.Number, _, to pbx.Switches) error {
+	if s.switchFault == nil {
+		s.switches = maps.Clone(s.switches)
+		if s.switches == nil {
+			s.switches = map[pbx.Number]pbx.Switches{}
+		}
+		s.switches[number] = to
+	}
+	return s.switchFault
+}
+
+func (s *script) PrepareSwitches(_ context.Context, _ int, effects []pbx.Effect) error {
+	s.prepared = effects
+	return s.switchFault
+}
+
+func (s *script) SettleSwitches(context.Context) (changed []pbx.Number, err error) {
+	for _, e := range s.prepared {
+		changed = append(changed, e.Number)
+	}
+	s.prepared = nil
+	return changed, s.switchFault
 }
 
 type fixture struct {

@@ -33,7 +33,9 @@ type planned struct {
 	sums *sums.Cache                                // Engine.sums
 	ring int                                        // how long the phone of a user rings, in seconds
 
-	deleted func() map[pbx.Thing]string // Engine.deletedNames
+	seenAt   func() time.Time            // Engine.seenAt
+	switches []pbx.Effect                // of the effects those on switches
+	deleted  func() map[pbx.Thing]string // Engine.deletedNames
 
 	declared []pbx.HostObject // the objects that files beside the portal's define
 	draft
@@ -129,6 +131,7 @@ func (e *Engine) compareRunning(ctx context.Context) (c comparison) {
 // revision, the apply adopts the existing files as the first one.
 func (e *Engine) plan(ctx context.Context, wanted func() (draft, error), id pbx.RunID) (*planned, error) {
 	p := &planned{read: e.read, sums: &e.sums, ring: e.options.RingTimeout}
+	p.seenAt = sync.OnceValue(func() time.Time { return e.seenAt(ctx, p.site) })
 	p.deleted = sync.OnceValue(func() map[pbx.Thing]string { return e.deletedNames(ctx) })
 	var declared, running []pbx.HostObject
 	counted := async(func() (err error) { // the database and the disk, concurrently
@@ -299,6 +302,14 @@ func (p *planned) setChanges(from render.Inventory) {
 	p.Changes = render.JoinRenumbered(render.Changes(from, p.inventory), from, p.inventory, p.model.Users)
 	p.nameThings()
 	p.Effects = pbx.EffectsOf(p.Changes)
+	seen := from
+	if !same(p.site.Files, p.site.Seen) {
+		seen, _ = p.read(p.site.Seen)
+	}
+	if seen.LooksAtSwitches() {
+		p.switches = render.SwitchEffects(seen, p.inventory, p.model.Users, p.seenAt())
+		p.Effects = append(p.Effects, p.switches...)
+	}
 }
 
 // maxDeletedNames is how many of the last deletions of each kind are searched for the name of an item that an apply removes.

@@ -22,7 +22,7 @@ func (e *Engine) Simulate(ctx context.Context, c callflow.Call, revision int) (c
 	if err != nil {
 		return callflow.Result{}, err
 	}
-	r.RingSeconds = e.options.RingTimeout
+	r.RingSeconds, r.FeatureCodes, r.Switches = e.options.RingTimeout, e.options.FeatureCodes, e.switchesOf(ctx, m)
 	return callflow.Simulate(m, r), nil
 }
 

@@ -43,6 +43,15 @@ type Target interface {
 	Reload(ctx context.Context, modules []pbx.Module) (pbx.Reload, error)
 	// Live queries what Asterisk has loaded, and separates what is not the portal's. An error means that there was no answer that can be compared.
 	Live(ctx context.Context, q pbx.LiveQuery) (pbx.Live, error)
-	// Do carries out effects in order, and returns those that changed something.
+	// Switches returns the switches of all users who have one on.
+	Switches(ctx context.Context) (map[pbx.Number]pbx.Switches, error)
+	// SetSwitches changes the switches of a user from what they were.
+	SetSwitches(ctx context.Context, number pbx.Number, from, to pbx.Switches) error
+	// PrepareSwitches records in Asterisk which switches users have once Asterisk was seen to run a revision: the effects MoveSwitches and ClearSwitches.
+	PrepareSwitches(ctx context.Context, revision int, effects []pbx.Effect) error
+	// SettleSwitches carries out what was prepared for the revision that Asterisk was last seen to run, also by an interrupted apply, and returns the
+	// numbers whose switches changed.
+	SettleSwitches(ctx context.Context) (changed []pbx.Number, err error)
+	// Do carries out the other effects in order, and returns those that changed something.
 	Do(ctx context.Context, effects []pbx.Effect) (done []pbx.Effect, err error)
 }

@@ -238,6 +238,10 @@ func (c *Control) SetPrepared(ctx context.Context, name string) (changed []strin
 
 // dropPrepared removes what PrepareSwitches recorded; first the name, so that the rest is not taken for complete.
 func (c *Control) dropPrepared(ctx context.Context) error {
+	entries, err := c.entries(ctx, moveFamily)
+	if err != nil || len(entries) == 0 { // Asterisk logs a warning where there is nothing to delete
+		return err
+	}
 	if err := c.change(ctx, "database del "+moveFamily+" "+moveReady, "Database entry "); err != nil {
 		return err
 	}

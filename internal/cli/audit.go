@@ -101,6 +101,8 @@ func proved(a pbx.Actor) string {
 		return "token " + name
 	case pbx.ActorLocal:
 		return "local " + name
+	case pbx.ActorExtension:
+		return "extension " + name
 	case pbx.ActorPerson:
 	}
 	return name

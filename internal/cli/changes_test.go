@@ -23,6 +23,7 @@ func TestEveryCommandThatChangesSomethingLeavesItsEvents(t *testing.T) {
 		"admin unlink",     // leaves an event where the account belongs to a person of a provider, as the tests of auth see
 	}
 	s := newSettings(t).beside(labtest.Asterisk(t))
+	s["FEATURE_CODES"] = "on"
 	s.must(t, "migrate")
 	events := func() (actions []string) {
 		for line := range strings.SplitSeq(strings.TrimSpace(s.must(t, "audit", "export")), "\n") {
@@ -71,6 +72,18 @@ func TestEveryCommandThatChangesSomethingLeavesItsEvents(t *testing.T) {
 	change("pool set", "", []string{"berlin", "--order", "next", "--call-limit", "0"}, "pool.change")
 	change("pool delete", "", []string{"Berlin"}, "pool.delete")
 	change("apply", "", nil, "apply.started", "apply.run")
+	change("user switches", "", []string{"1000", "--dnd", "on", "--forward-always", "1001"}, "user.switch")
+	if out := change("user switches", "", []string{"1000"}); !strings.Contains(out, "Do not disturb") || !strings.Contains(out, "on") || !strings.Contains(out, "1001") {
+		t.Errorf("the switches are shown as\n%s", out)
+	}
+	known = known[:len(known)-1]
+	change("user switches", "", []string{"1000", "--dnd", "off", "--forward-always", "none"}, "user.switch")
+	known = known[:len(known)-1]
+	for _, wrong := range []string{"--dnd=perhaps", "--forward-busy=1000", "--forward-busy=a", "--forward-unanswered="} {
+		if code, out, errs := s.run(t, "user", "switches", "1000", wrong); code == 0 != (wrong == "--forward-unanswered=") {
+			t.Errorf("%s: exit code %d, %s%s", wrong, code, out, errs)
+		}
+	}
 	change("user delete", "", []string{"1000"}, "user.delete")
 	s.must(t, "apply")
 	change("rollback", "", []string{"2"}, "apply.started", "apply.restore")

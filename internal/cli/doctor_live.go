@@ -91,7 +91,9 @@ func rightsFault(have asterisk.Rights, codes bool) string {
 		need, have []string
 	}{{"read", need.Read, have.Read}, {"write", need.Write, have.Write}} {
 		have := slices.DeleteFunc(slices.Clone(side.have), func(r string) bool { return r == "none" })
-		missing := slices.DeleteFunc(slices.Clone(side.need), func(r string) bool { return slices.Contains(have, r) || slices.Contains(have, "all") || r == "user" && !codes })
+		missing := slices.DeleteFunc(slices.Clone(side.need), func(r string) bool {
+			return slices.Contains(have, r) || slices.Contains(have, "all") || r == "user" && !codes
+		})
 		wide := slices.DeleteFunc(have, func(r string) bool { return slices.Contains(side.need, r) })
 		if len(missing) > 0 {
 			faults = append(faults, "lacks "+side.name+"="+strings.Join(missing, ","))

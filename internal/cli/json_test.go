@@ -69,6 +69,8 @@ func TestEveryCommandPrintsTheSchemaThatTheContractNamesForIt(t *testing.T) {
 	must("ring-group add", "--name", "Sales", "--members", "1000,1001", "--fallback", "1000")
 	must("ring-group list")
 	must("ring-group show", "600")
+	must("apply")
+	must("user switches", "1000", "--forward-unreachable", "+49#")
 	must("ring-group set", "600", "--strategy", "hunt")
 	must("simulate", "--from", "0301234", "--dial", "600", "--keys", "no_answer,busy")
 	must("plan")

@@ -138,6 +138,17 @@ func (p *portal) numbers(ctx context.Context) ([]pbx.Number, error) {
 	return numbers, err
 }
 
+// switched records that the phone of a user changed a switch with a feature code.
+func (p *portal) switched(ctx context.Context, number pbx.Number, from, to pbx.Switches) {
+	users, err := p.store.Users(ctx, pbx.DefaultTenant)
+	if i := slices.IndexFunc(users, func(u pbx.User) bool { return u.Extension.Number == number }); i >= 0 {
+		err = p.engine.Switched(ctx, users[i], from, to)
+	}
+	if err != nil {
+		p.log.Warn("cannot record that a phone changed a switch", "extension", number, "error", err)
+	}
+}
+
 // serve answers HTTP on the listener until ctx ends.
 func (p *portal) serve(ctx context.Context, listener net.Listener) error {
 	provider, err := p.oidc()
@@ -148,7 +159,7 @@ func (p *portal) serve(ctx context.Context, listener net.Listener) error {
 	if err != nil {
 		return errors.Join(err, listener.Close())
 	}
-	watcher := live.New(live.Config{AMI: target, Now: time.Now, Log: p.log, Numbers: p.numbers})
+	watcher := live.New(live.Config{AMI: target, Now: time.Now, Log: p.log, Numbers: p.numbers, Switched: p.switched})
 	p.looks = p.newHealthLooks()
 	pages, err := webui.New()
 	if err != nil {

@@ -21,6 +21,9 @@ type userCommands struct {
 	Disable userDisableCommand `cmd:"" help:"Keep the phone of a user from registering; the number stays reserved."`
 	Secret  userSecretCommand  `cmd:"" name:"new-secret" help:"Give a user a new secret for the phone, and print it."`
 	Delete  userDeleteCommand  `cmd:"" help:"Delete a user and free the number."`
+
+	Switches userSwitchesCommand `cmd:"" help:"Show or change what acts at once: do not disturb and forwards."`
+
 	Restore userRestoreCommand `cmd:"" help:"Make the users those of a revision: create deleted ones again, delete later ones."`
 }
 

@@ -1,6 +1,7 @@
 package httpapi_test
 
 import (
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -86,6 +87,12 @@ func TestEveryOperationThatChangesSomethingLeavesItsEvents(t *testing.T) {
 	anna.want(200, "", "POST", "/apply", `{"triggered_by":"anna"}`)
 	change(anna, 200, "POST /apply/revisions/{number}/restore", "/apply/revisions/2/restore", `{"triggered_by":"anna"}`, pbx.ActionApplyStarted, pbx.ActionApplyRestore)
 	change(anna, 200, "POST /apply/revisions/{number}/users", "/apply/revisions/2/users", "", pbx.ActionUserCreate)
+
+	other := newUnserved(t).person(pbx.Owner) // where the user is in Asterisk
+	user = other.want(201, "", "POST", "/api/v1/users", `{"name":"Bert"}`)
+	other.want(201, "", "POST", "/api/v1/ring-groups", `{"name":"Sales","members":["`+fmt.Sprint(user.at("id"))+`"]}`)
+	other.want(200, "", "POST", "/apply", `{"triggered_by":"anna"}`)
+	change(other, 200, "PATCH /api/v1/users/{userId}/switches", user.header.Get("Location")+"/switches", `{"do_not_disturb":true}`, pbx.ActionUserSwitch)
 
 	emil := change(anna, 201, "POST /accounts", "", `{"name":"Emil","email":"emil@example.com","role":"auditor"}`, auth.ActionAccountCreate)
 	id, _ = emil.at("account.id").(string)

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
@@ -343,6 +344,10 @@ type asterisk struct {
 	forgets                                  bool
 	hold                                     chan struct{} // when not nil, Stage waits for it
 	entered                                  chan struct{}
+
+	switches    map[pbx.Number]pbx.Switches
+	prepared    []pbx.Effect // that move or clear switches
+	switchFault error
 }
 
 func (a *asterisk) Lock() (func(), bool, error) { return func() {}, a.lockFault == nil, a.lockFault }
@@ -442,6 +447,34 @@ func (a *asterisk) Live(_ context.Context, q pbx.LiveQuery) (pbx.Live, error) {
 
 func (a *asterisk) Do(_ context.Context, effects []pbx.Effect) ([]pbx.Effect, error) {
 	return effects, nil
+}
+
+func (a *asterisk) Switches(context.Context) (map[pbx.Number]pbx.Switches, error) {
+	return maps.Clone(a.switches), a.deaf
+}
+
+func (a *asterisk) SetSwitches(_ context.Context, number pbx.Number, _, to pbx.Switches) error {
+	if a.switchFault == nil {
+		a.switches = maps.Clone(a.switches)
+		if a.switches == nil {
+			a.switches = map[pbx.Number]pbx.Switches{}
+		}
+		a.switches[number] = to
+	}
+	return a.switchFault
+}
+
+func (a *asterisk) PrepareSwitches(_ context.Context, _ int, effects []pbx.Effect) error {
+	a.prepared = effects
+	return a.switchFault
+}
+
+func (a *asterisk) SettleSwitches(context.Context) (changed []pbx.Number, err error) {
+	for _, e := range a.prepared {
+		changed = append(changed, e.Number)
+	}
+	a.prepared = nil
+	return changed, a.switchFault
 }
 
 var errInside = errors.New("the secret inside")

@@ -67,6 +67,8 @@ func (a *api) followLive(w http.ResponseWriter, r *http.Request) {
 					all.WriteString(liveEvent(e.ID, "registration", toRegistration(*e.Registration)))
 				case e.Call != nil:
 					all.WriteString(liveEvent(e.ID, "call", toCall(*e.Call)))
+				case e.Switches != nil:
+					all.WriteString(liveEvent(e.ID, "switches", toLiveSwitches(*e.Switches)))
 				case e.Link != nil:
 					all.WriteString(liveEvent(e.ID, "asterisk", toLink(*e.Link)))
 				}
@@ -87,7 +89,7 @@ func liveEvent(id uint64, name string, data any) string {
 func toLive(s live.Snapshot) openapi.Live {
 	out := openapi.Live{
 		Asterisk: toLink(s.Link), Registrations: make([]openapi.LiveRegistration, len(s.Registrations)), Calls: make([]openapi.LiveCall, len(s.Calls)),
-		History: make([]openapi.LiveMinute, len(s.History)), LeftOut: unlessZero(s.LeftOut),
+		Switches: each(s.Switches, toLiveSwitches), History: make([]openapi.LiveMinute, len(s.History)), LeftOut: unlessZero(s.LeftOut),
 	}
 	for i, r := range s.Registrations {
 		out.Registrations[i] = toRegistration(r)
@@ -122,6 +124,10 @@ func toCall(c live.Call) openapi.LiveCall {
 		ID: c.ID, State: openapi.LiveCallState(c.State), Since: c.Since.UTC(),
 		From: openapi.LiveParty{Number: c.From.Number, Name: c.From.Name}, To: openapi.LiveParty{Number: c.To.Number, Name: c.To.Name},
 	}
+}
+
+func toLiveSwitches(s live.Switches) openapi.LiveSwitches {
+	return openapi.LiveSwitches{Number: int(s.Number), Switches: SwitchesJSON(s.Switches)}
 }
 
 // toStatus returns the live state of one extension, with its summary.

@@ -81,7 +81,7 @@ func toPlan(p pbx.Plan) openapi.Plan {
 	}
 	effects := make([]openapi.Effect, len(p.Effects))
 	for i, e := range p.Effects {
-		effects[i] = openapi.Effect{Verb: openapi.EffectVerb(e.Verb), Number: int(e.Number), Device: unlessZero(e.Suffix), Reversible: e.Reversible}
+		effects[i] = openapi.Effect{Verb: openapi.EffectVerb(e.Verb), Number: int(e.Number), Device: unlessZero(e.Suffix), To: unlessZero(int(e.To)), Reversible: e.Reversible}
 	}
 	var behaviour *[]string
 	if p.Behaviour != nil {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/synergycall/pbxportal/internal/asterisk"
+	"github.com/synergycall/pbxportal/internal/pbx"
 )
 
 // Limits of what is kept.
@@ -115,6 +116,16 @@ func (b *board) replace(all listing) {
 	b.countLocked(false)
 }
 
+// setSwitches changes the switches of a user.
+func (b *board) setSwitches(number pbx.Number, to pbx.Switches) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.link.State == Connected { // otherwise a snapshot follows
+		b.model.setSwitches(number, to)
+		b.tellLocked(b.model.news()...)
+	}
+}
+
 // strangers returns the contacts that are not known yet.
 func (b *board) strangers(contacts []asterisk.Registered) (unknown []asterisk.Registered) {
 	b.mu.Lock()
@@ -206,7 +217,7 @@ func (b *board) snapshotLocked() (Snapshot, uint64) {
 	if l := b.lists; l.id != b.last && (len(l.calls)+len(l.registrations) < large || b.now().Sub(l.at) > largeAge || b.last-l.id > b.heardLocked()) {
 		b.lists = lists{b.last, b.now(), b.model.registrations(), b.model.calls()}
 	}
-	s.Registrations, s.Calls, s.LeftOut = b.lists.registrations, b.lists.calls, b.model.leftOut()
+	s.Registrations, s.Calls, s.Switches, s.LeftOut = b.lists.registrations, b.lists.calls, b.model.allSwitches(), b.model.leftOut()
 	return s, b.lists.id
 }
 

@@ -83,7 +83,13 @@ func (o *office) edit(change func(text string) string) {
 
 func (o *office) write(users []pbx.User, change func(text string) string) {
 	o.t.Helper()
-	files, _, err := render.Config(users)
+	o.deploy(render.Options{}, users, change)
+}
+
+// deploy loads users with these options.
+func (o *office) deploy(options render.Options, users []pbx.User, change func(text string) string) {
+	o.t.Helper()
+	files, _, err := options.Config(users)
 	if err != nil {
 		o.t.Fatal(err)
 	}
@@ -146,10 +152,15 @@ type watcher struct {
 
 func watch(t testing.TB, target asterisk.AMITarget) *watcher {
 	t.Helper()
+	return watching(t, live.Config{AMI: target})
+}
+
+// watching is watch with other settings.
+func watching(t testing.TB, c live.Config) *watcher {
+	t.Helper()
 	log := &logBuffer{}
-	w := &watcher{
-		live.New(live.Config{AMI: target, Now: time.Now, Log: slog.New(slog.NewTextHandler(log, nil))}), t, log, nil,
-	}
+	c.Now, c.Log = time.Now, slog.New(slog.NewTextHandler(log, nil))
+	w := &watcher{live.New(c), t, log, nil}
 	ctx, cancel := context.WithCancel(t.Context())
 	var running sync.WaitGroup
 	running.Go(func() {

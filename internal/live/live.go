@@ -83,6 +83,12 @@ type Call struct {
 	Since time.Time // when it began
 }
 
+// Switches are what a user has switched, by a feature code or in the portal.
+type Switches struct {
+	pbx.Switches
+	Number pbx.Number
+}
+
 // Sample is the maximum of concurrent registrations and calls within one minute.
 type Sample struct {
 	At            time.Time // its beginning
@@ -95,15 +101,17 @@ type Snapshot struct {
 	Link          Link
 	Registrations []Registration // by number, suffix and address
 	Calls         []Call         // oldest first
+	Switches      []Switches     // by number; users who have nothing switched are missing
 	History       []Sample       // of the last hour, oldest first; minutes without a connection are missing
 	LeftOut       string         // what exceeds the limits, in words; "" if nothing
 }
 
-// Event is one change. One of the three is set.
+// Event is one change. One of the four is set.
 type Event struct {
 	ID           uint64
 	Registration *Registration
 	Call         *Call
+	Switches     *Switches
 	Link         *Link
 }
 
@@ -139,6 +147,9 @@ type Config struct {
 	// Numbers returns the numbers of the users. Outside the pool only these are extensions: other phones with numbers are the administrator's. Without it
 	// all numbers are.
 	Numbers func(context.Context) ([]pbx.Number, error)
+
+	// Switched, if not nil, is called for each change of switches by a feature code, with what they were before.
+	Switched func(ctx context.Context, number pbx.Number, from, to pbx.Switches)
 }
 
 // Watcher follows one Asterisk. It is safe for concurrent use.
@@ -148,7 +159,8 @@ type Watcher struct {
 	log   *slog.Logger
 	board *board
 
-	numbers func(context.Context) ([]pbx.Number, error)
+	numbers  func(context.Context) ([]pbx.Number, error)
+	switched func(ctx context.Context, number pbx.Number, from, to pbx.Switches)
 }
 
 // New returns a Watcher. Its state is unknown until Run has connected.
@@ -157,7 +169,7 @@ func New(c Config) *Watcher {
 	if c.AMI.User == "" {
 		link.State, link.Message = Off, "live state is not set up: set AMI_USER and AMI_SECRET for the Asterisk Manager Interface; pbxportal doctor shows how"
 	}
-	return &Watcher{ami: c.AMI, now: c.Now, log: c.Log, board: newBoard(c.Now, link), numbers: c.Numbers}
+	return &Watcher{ami: c.AMI, now: c.Now, log: c.Log, board: newBoard(c.Now, link), numbers: c.Numbers, switched: c.Switched}
 }
 
 // Snapshot returns the current state.
@@ -168,6 +180,9 @@ func (w *Watcher) Counts() (registrations, calls int, link LinkState) {
 	n, link := w.board.counts()
 	return n.registrations, n.calls, link
 }
+
+// SetSwitches publishes the switches of a user that the portal has changed.
+func (w *Watcher) SetSwitches(number pbx.Number, to pbx.Switches) { w.board.setSwitches(number, to) }
 
 // Next returns the updates after the event with that id, and waits if there are none. A listener begins with 0 and continues with the ID of the update
 // before. A slow listener misses nothing that matters: it gets a snapshot instead of old events. Ids of an earlier process lead to a snapshot, too.
@@ -254,6 +269,9 @@ func (w *Watcher) follow(ctx context.Context) error {
 			return err
 		}
 		wait := w.board.take(events)
+		for _, e := range events {
+			w.takeSwitched(ctx, e)
+		}
 		if slices.ContainsFunc(events, func(e asterisk.Event) bool { return e.Kind == asterisk.EventLost }) {
 			whole, wait = w.now(), afterPhone
 		}
@@ -277,6 +295,28 @@ func (w *Watcher) follow(ctx context.Context) error {
 			whole = listed.Add(listEvery)
 		}
 		due = whole
+	}
+}
+
+// takeSwitched applies a change by a feature code, and reports it.
+func (w *Watcher) takeSwitched(ctx context.Context, e asterisk.Event) {
+	number, ok := pbx.ParseNumber(e.Switched.Exten)
+	if e.Kind != asterisk.EventSwitched || !ok {
+		return
+	}
+	var from pbx.Switches
+	for _, s := range w.Snapshot().Switches {
+		if s.Number == number {
+			from = s.Switches
+		}
+	}
+	to, ok := asterisk.Switches(from).With(e.Switched.Key, e.Switched.Value)
+	if !ok {
+		return
+	}
+	w.board.setSwitches(number, pbx.Switches(to))
+	if w.switched != nil && pbx.Switches(to) != from {
+		w.switched(ctx, number, from, pbx.Switches(to))
 	}
 }
 
@@ -326,6 +366,7 @@ type listing struct {
 	contacts   []asterisk.Registered
 	states     map[string]asterisk.ContactState // by the ID of the contact
 	channels   []asterisk.Channel
+	switches   map[string]asterisk.Switches
 	more       more // what was left out
 }
 
@@ -353,6 +394,9 @@ func (w *Watcher) list(ctx context.Context, ami *asterisk.AMI, whole bool) (list
 	all := listing{whole: whole, extensions: w.extensions(ctx)}
 	contacts, beyond, err := ami.Registrations(ctx)
 	if err != nil {
+		return all, err
+	}
+	if all.switches, err = ami.Switches(ctx); err != nil {
 		return all, err
 	}
 	all.more.contacts = beyond

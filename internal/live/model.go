@@ -22,6 +22,7 @@ type model struct {
 	channels   map[string]*channel
 	groups     map[string]*legs // the channels of a call, by the first channel
 	more       more
+	switches   map[pbx.Number]pbx.Switches // of users who have one on
 
 	toldPhones map[string]map[string]Registration // by the AOR and the address
 	toldCount  int                                // of registrations
@@ -59,7 +60,7 @@ type channel struct {
 func newModel() *model {
 	return &model{
 		phones: map[string]map[string]*contact{}, channels: map[string]*channel{}, groups: map[string]*legs{},
-		toldPhones: map[string]map[string]Registration{}, toldCalls: map[string]Call{},
+		switches: map[pbx.Number]pbx.Switches{}, toldPhones: map[string]map[string]Registration{}, toldCalls: map[string]Call{},
 	}
 }
 
@@ -79,9 +80,43 @@ func (m *model) take(e asterisk.Event, now time.Time) (relist time.Duration) {
 		m.takeChannel(e, now)
 	case asterisk.EventReloaded:
 		return afterReload
-	case asterisk.EventBooted, asterisk.EventLost:
+	case asterisk.EventBooted, asterisk.EventLost, asterisk.EventSwitched:
 	}
 	return 0
+}
+
+// replaceSwitches replaces all switches by those that Asterisk lists.
+func (m *model) replaceSwitches(all map[string]asterisk.Switches) {
+	for number := range m.switches {
+		if _, on := all[strconv.Itoa(int(number))]; !on {
+			m.setSwitches(number, pbx.Switches{})
+		}
+	}
+	for _, exten := range slices.Sorted(maps.Keys(all)) {
+		if number, ok := m.extensions.parse(exten); ok {
+			m.setSwitches(number, pbx.Switches(all[exten]))
+		}
+	}
+}
+
+// setSwitches changes the switches of a user.
+func (m *model) setSwitches(number pbx.Number, to pbx.Switches) {
+	if m.switches[number] == to {
+		return
+	}
+	if m.switches[number] = to; to == (pbx.Switches{}) {
+		delete(m.switches, number)
+	}
+	m.untold = append(m.untold, Event{Switches: &Switches{to, number}})
+}
+
+// allSwitches returns the switches of all users who have one on.
+func (m *model) allSwitches() []Switches {
+	all := make([]Switches, 0, len(m.switches))
+	for _, number := range slices.Sorted(maps.Keys(m.switches)) {
+		all = append(all, Switches{m.switches[number], number})
+	}
+	return all
 }
 
 func (m *model) takeContact(e asterisk.Event, now time.Time) (relist time.Duration) {
@@ -208,6 +243,7 @@ func (m *model) replace(all listing, now time.Time) {
 	if all.extensions != nil {
 		m.extensions = all.extensions
 	}
+	m.replaceSwitches(all.switches)
 	listed := map[string]map[string]bool{}
 	for _, r := range all.contacts {
 		if m.extensions.hasPhone(r.AOR) {

@@ -16,7 +16,8 @@ const (
 	UsersWrite    Permission = "users:write"
 	ThingsRead    Permission = "things:read" // everything configured beside users, such as ring groups
 	ThingsWrite   Permission = "things:write"
-	SecretsRead   Permission = "secrets:read" // see SIP secrets; without it they are omitted from every response
+	SwitchesWrite Permission = "switches:write" // do not disturb and forwards of users
+	SecretsRead   Permission = "secrets:read"   // see SIP secrets; without it they are omitted from every response
 	ApplyRead     Permission = "apply:read"
 	ApplyRun      Permission = "apply:run"
 	LiveRead      Permission = "live:read" // registrations, calls and metrics
@@ -29,7 +30,7 @@ const (
 // Permissions lists every permission that a role can hold, in the order of the documentation.
 func Permissions() []Permission {
 	return []Permission{
-		UsersRead, UsersWrite, ThingsRead, ThingsWrite, SecretsRead, ApplyRead, ApplyRun, LiveRead, AuditRead, AccountsRead, AccountsWrite, SystemRead,
+		UsersRead, UsersWrite, ThingsRead, ThingsWrite, SwitchesWrite, SecretsRead, ApplyRead, ApplyRun, LiveRead, AuditRead, AccountsRead, AccountsWrite, SystemRead,
 	}
 }
 
@@ -54,7 +55,7 @@ func (r Role) Permissions() []Permission {
 	case Owner, Admin:
 		return Permissions()
 	case Operator:
-		return []Permission{UsersRead, UsersWrite, ThingsRead, SecretsRead, ApplyRead, LiveRead}
+		return []Permission{UsersRead, UsersWrite, ThingsRead, SwitchesWrite, SecretsRead, ApplyRead, LiveRead}
 	case Applier:
 		return []Permission{UsersRead, ThingsRead, ApplyRead, ApplyRun, LiveRead}
 	case Auditor:
@@ -90,6 +91,7 @@ const (
 	ActorLocal     ActorKind = "local"     // the command line on the host
 	ActorPerson    ActorKind = "person"    // a signed-in account
 	ActorToken     ActorKind = "token"     // a program with an API token
+	ActorExtension ActorKind = "extension" // a phone that dialled a feature code; the name is the extension
 	ActorAnonymous ActorKind = "anonymous" // an unauthenticated caller
 )
 

@@ -16,8 +16,8 @@ func TestARoleMayWhatItIsForAndNothingElse(t *testing.T) {
 		{pbx.Owner, nil},
 		{pbx.Admin, nil},
 		{pbx.Operator, []pbx.Permission{pbx.ThingsWrite, pbx.ApplyRun, pbx.AuditRead, pbx.AccountsRead, pbx.AccountsWrite, pbx.SystemRead}},
-		{pbx.Applier, []pbx.Permission{pbx.UsersWrite, pbx.ThingsWrite, pbx.SecretsRead, pbx.AuditRead, pbx.AccountsRead, pbx.AccountsWrite, pbx.SystemRead}},
-		{pbx.Auditor, []pbx.Permission{pbx.UsersWrite, pbx.ThingsWrite, pbx.SecretsRead, pbx.ApplyRun, pbx.AccountsWrite}},
+		{pbx.Applier, []pbx.Permission{pbx.UsersWrite, pbx.ThingsWrite, pbx.SwitchesWrite, pbx.SecretsRead, pbx.AuditRead, pbx.AccountsRead, pbx.AccountsWrite, pbx.SystemRead}},
+		{pbx.Auditor, []pbx.Permission{pbx.UsersWrite, pbx.ThingsWrite, pbx.SwitchesWrite, pbx.SecretsRead, pbx.ApplyRun, pbx.AccountsWrite}},
 		{"", pbx.Permissions()},
 		{"OWNER", pbx.Permissions()},
 	} {

@@ -49,6 +49,7 @@ const (
 	ActionDeviceSecret  = "user.device_secret" //nolint:gosec // it is no secret; as ActionUserSecret
 	ActionDeviceReveal  = "user.device_reveal" // as ActionUserReveal
 	ActionDeviceDelete  = "user.device_delete"
+	ActionUserSwitch    = "user.switch" // in Asterisk, at once
 	ActionApplyAdopt    = "apply.adopt" // the portal took over an existing host
 	ActionApplyStarted  = "apply.started"
 	ActionApplyRun      = "apply.run"      // the database was applied, or failed to be

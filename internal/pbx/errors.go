@@ -122,6 +122,7 @@ const (
 	CodePoolExhausted    = "extension_pool_exhausted"
 	CodeRetryExhausted   = "allocation_retries_exhausted"
 	CodeDatabaseAway     = "database_unavailable"
+	CodeAsteriskAway     = "asterisk_unavailable"
 	CodeDatabaseFull     = "database_full"    // its disk is full, or it is read-only
 	CodeDatabaseDamaged  = "database_damaged" // rows are not as the portal wrote them
 	CodeDatabaseNewer    = "database_newer"   // a newer program has changed the database
@@ -138,6 +139,7 @@ const (
 	CodeNameTaken        = "name_taken"            // another thing of the kind has the name
 	CodeNumberTaken      = "number_taken"          // a user, a thing or the host has the number
 	CodeNumbersUsedUp    = "number_pool_exhausted" // no number for things of the kind is free
+	CodeNotDeployed      = "not_deployed"          // Asterisk does not run the user yet, or no dialplan that looks at switches
 	CodeInUse            = "in_use"                // other things refer to it
 	CodeChangedMeanwhile = "changed_meanwhile"     // the object is no longer at the version that the caller read
 	CodeKeyReused        = "idempotency_key_reused"

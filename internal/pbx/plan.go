@@ -45,14 +45,19 @@ func (c Change) Title() string {
 // EffectVerb is the action of an effect.
 type EffectVerb string
 
-// ForgetRegistration deletes the registration of a phone that may no longer register, or no longer with the secret it used.
-const ForgetRegistration EffectVerb = "forget_registration"
+// The verbs.
+const (
+	ForgetRegistration EffectVerb = "forget_registration" // deletes the registration of a phone that may no longer register, or no longer with the secret it used
+	ClearSwitches      EffectVerb = "clear_switches"      // switches everything off that the user with a number had switched on, who is deleted
+	MoveSwitches       EffectVerb = "move_switches"       // moves it to the number that the user has now
+)
 
 // Effect is a change that an apply makes in the running Asterisk besides the reload, once Asterisk was seen to run the new files.
 type Effect struct {
 	Verb       EffectVerb
 	Number     Number // of the user
 	Suffix     int    `json:",omitempty"` // of a further phone; 0 for the first
+	To         Number `json:",omitempty"` // MoveSwitches: the number that the user has now
 	Reversible bool   // restoring the previous revision undoes it
 }
 
@@ -285,13 +290,15 @@ const (
 	EventInconclusive EventCode = "inconclusive"
 	EventNotNoted     EventCode = "not_noted" // that Asterisk runs the revision could not be recorded: Detail
 	EventGoingBack    EventCode = "going_back"
-	EventForgot       EventCode = "forgot"     // phones that may no longer register were removed: Detail has their numbers
-	EventNotForgot    EventCode = "not_forgot" // Asterisk did not remove them: Detail
-	EventMended       EventCode = "mended"     // repaired after an earlier apply: Detail
-	EventCompleted    EventCode = "completed"  // the record of an earlier apply
-	EventLate         EventCode = "late"       // this record was completed later
-	EventEnded        EventCode = "ended"      // successfully
-	EventFailed       EventCode = "failed"     // Run.Code has the reason
+	EventForgot       EventCode = "forgot"      // phones that may no longer register were removed: Detail has their numbers
+	EventNotForgot    EventCode = "not_forgot"  // Asterisk did not remove them: Detail
+	EventSwitches     EventCode = "switches"    // switches of users were moved to their new numbers, or cleared: Detail has the numbers
+	EventNoSwitches   EventCode = "no_switches" // they could not be: Detail
+	EventMended       EventCode = "mended"      // repaired after an earlier apply: Detail
+	EventCompleted    EventCode = "completed"   // the record of an earlier apply
+	EventLate         EventCode = "late"        // this record was completed later
+	EventEnded        EventCode = "ended"       // successfully
+	EventFailed       EventCode = "failed"      // Run.Code has the reason
 )
 
 // Run is an apply with all its details: its audit record, the revision it created, and its events.

@@ -56,6 +56,12 @@ func (o Options) auth(p phone, id string) []setting {
 		setting{pbx.HashAttribute, ""}))
 }
 
+// AuthHash returns the hash that Asterisk has of the auth object of a user's first phone.
+func (o Options) AuthHash(u pbx.User) string {
+	id := strconv.Itoa(int(u.Extension.Number))
+	return object{settings: o.auth(phone{secret: u.Extension.Secret}, id)}.hash()
+}
+
 // digests returns the digests of a secret, each with its algorithm. That of an empty secret is an empty text, which encode rejects.
 func digests(user, realm, secret string) []string {
 	if secret == "" {

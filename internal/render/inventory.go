@@ -440,6 +440,11 @@ func (inv Inventory) LastExten(context string) string {
 	return ""
 }
 
+// LooksAtSwitches reports whether calls to users follow their switches: users are objects.
+func (inv Inventory) LooksAtSwitches() bool {
+	return slices.ContainsFunc(inv.contexts, func(c context) bool { return c.name == userContext })
+}
+
 // NoQuery reports whether an extension, with or without its context, cannot be queried by itself: it is a pattern or a feature code.
 func NoQuery(exten string) bool {
 	return strings.HasPrefix(exten, "_") || strings.HasPrefix(exten, "*")

@@ -118,8 +118,8 @@ export function world({ users = 120, now = Date.now(), setup = false, signedIn =
 }
 
 const permissions = {
-  owner: ['users:read', 'users:write', 'things:read', 'things:write', 'secrets:read', 'apply:read', 'apply:run', 'live:read', 'audit:read', 'accounts:read', 'accounts:write', 'system:read'],
-  operator: ['users:read', 'users:write', 'things:read', 'secrets:read', 'apply:read', 'live:read'],
+  owner: ['users:read', 'users:write', 'things:read', 'things:write', 'switches:write', 'secrets:read', 'apply:read', 'apply:run', 'live:read', 'audit:read', 'accounts:read', 'accounts:write', 'system:read'],
+  operator: ['users:read', 'users:write', 'things:read', 'switches:write', 'secrets:read', 'apply:read', 'live:read'],
   applier: ['users:read', 'things:read', 'apply:read', 'apply:run', 'live:read'],
   auditor: ['users:read', 'things:read', 'apply:read', 'live:read', 'audit:read', 'accounts:read', 'system:read'],
 }

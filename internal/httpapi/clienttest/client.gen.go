@@ -272,6 +272,7 @@ const (
 	ProblemCodeApplyRefused               ProblemCode = "apply_refused"
 	ProblemCodeApplyRunning               ProblemCode = "apply_running"
 	ProblemCodeAsteriskDisagrees          ProblemCode = "asterisk_disagrees"
+	ProblemCodeAsteriskUnavailable        ProblemCode = "asterisk_unavailable"
 	ProblemCodeAuditFailed                ProblemCode = "audit_failed"
 	ProblemCodeBodyTooLarge               ProblemCode = "body_too_large"
 	ProblemCodeBodyUnreadable             ProblemCode = "body_unreadable"
@@ -301,6 +302,7 @@ const (
 	ProblemCodeMethodNotAllowed           ProblemCode = "method_not_allowed"
 	ProblemCodeNameTaken                  ProblemCode = "name_taken"
 	ProblemCodeNotConfirmed               ProblemCode = "not_confirmed"
+	ProblemCodeNotDeployed                ProblemCode = "not_deployed"
 	ProblemCodeNotSignedIn                ProblemCode = "not_signed_in"
 	ProblemCodeNumberClash                ProblemCode = "number_clash"
 	ProblemCodeNumberPoolExhausted        ProblemCode = "number_pool_exhausted"
@@ -351,6 +353,8 @@ func (e ProblemCode) Valid() bool {
 	case ProblemCodeApplyRunning:
 		return true
 	case ProblemCodeAsteriskDisagrees:
+		return true
+	case ProblemCodeAsteriskUnavailable:
 		return true
 	case ProblemCodeAuditFailed:
 		return true
@@ -409,6 +413,8 @@ func (e ProblemCode) Valid() bool {
 	case ProblemCodeNameTaken:
 		return true
 	case ProblemCodeNotConfirmed:
+		return true
+	case ProblemCodeNotDeployed:
 		return true
 	case ProblemCodeNotSignedIn:
 		return true

@@ -36,6 +36,7 @@ func (e AliveStatus) Valid() bool {
 // Defines values for ApplyActorKind.
 const (
 	ApplyActorKindAnonymous ApplyActorKind = "anonymous"
+	ApplyActorKindExtension ApplyActorKind = "extension"
 	ApplyActorKindLocal     ApplyActorKind = "local"
 	ApplyActorKindPerson    ApplyActorKind = "person"
 	ApplyActorKindPortal    ApplyActorKind = "portal"
@@ -46,6 +47,8 @@ const (
 func (e ApplyActorKind) Valid() bool {
 	switch e {
 	case ApplyActorKindAnonymous:
+		return true
+	case ApplyActorKindExtension:
 		return true
 	case ApplyActorKindLocal:
 		return true
@@ -81,6 +84,7 @@ func (e ApplyRequestOnFailure) Valid() bool {
 // Defines values for AuditEventActorKind.
 const (
 	AuditEventActorKindAnonymous AuditEventActorKind = "anonymous"
+	AuditEventActorKindExtension AuditEventActorKind = "extension"
 	AuditEventActorKindLocal     AuditEventActorKind = "local"
 	AuditEventActorKindPerson    AuditEventActorKind = "person"
 	AuditEventActorKindPortal    AuditEventActorKind = "portal"
@@ -91,6 +95,8 @@ const (
 func (e AuditEventActorKind) Valid() bool {
 	switch e {
 	case AuditEventActorKindAnonymous:
+		return true
+	case AuditEventActorKindExtension:
 		return true
 	case AuditEventActorKindLocal:
 		return true
@@ -269,13 +275,19 @@ func (e DriftKind) Valid() bool {
 
 // Defines values for EffectVerb.
 const (
+	ClearSwitches      EffectVerb = "clear_switches"
 	ForgetRegistration EffectVerb = "forget_registration"
+	MoveSwitches       EffectVerb = "move_switches"
 )
 
 // Valid indicates whether the value is a known member of the EffectVerb enum.
 func (e EffectVerb) Valid() bool {
 	switch e {
+	case ClearSwitches:
+		return true
 	case ForgetRegistration:
+		return true
+	case MoveSwitches:
 		return true
 	default:
 		return false
@@ -651,6 +663,7 @@ const (
 	AuditRead     Permission = "audit:read"
 	LiveRead      Permission = "live:read"
 	SecretsRead   Permission = "secrets:read"
+	SwitchesWrite Permission = "switches:write"
 	SystemRead    Permission = "system:read"
 	ThingsRead    Permission = "things:read"
 	ThingsWrite   Permission = "things:write"
@@ -674,6 +687,8 @@ func (e Permission) Valid() bool {
 	case LiveRead:
 		return true
 	case SecretsRead:
+		return true
+	case SwitchesWrite:
 		return true
 	case SystemRead:
 		return true
@@ -822,6 +837,7 @@ const (
 	ProblemCodeApplyRefused               ProblemCode = "apply_refused"
 	ProblemCodeApplyRunning               ProblemCode = "apply_running"
 	ProblemCodeAsteriskDisagrees          ProblemCode = "asterisk_disagrees"
+	ProblemCodeAsteriskUnavailable        ProblemCode = "asterisk_unavailable"
 	ProblemCodeAuditFailed                ProblemCode = "audit_failed"
 	ProblemCodeBodyTooLarge               ProblemCode = "body_too_large"
 	ProblemCodeBodyUnreadable             ProblemCode = "body_unreadable"
@@ -851,6 +867,7 @@ const (
 	ProblemCodeMethodNotAllowed           ProblemCode = "method_not_allowed"
 	ProblemCodeNameTaken                  ProblemCode = "name_taken"
 	ProblemCodeNotConfirmed               ProblemCode = "not_confirmed"
+	ProblemCodeNotDeployed                ProblemCode = "not_deployed"
 	ProblemCodeNotSignedIn                ProblemCode = "not_signed_in"
 	ProblemCodeNumberClash                ProblemCode = "number_clash"
 	ProblemCodeNumberPoolExhausted        ProblemCode = "number_pool_exhausted"
@@ -901,6 +918,8 @@ func (e ProblemCode) Valid() bool {
 	case ProblemCodeApplyRunning:
 		return true
 	case ProblemCodeAsteriskDisagrees:
+		return true
+	case ProblemCodeAsteriskUnavailable:
 		return true
 	case ProblemCodeAuditFailed:
 		return true
@@ -959,6 +978,8 @@ func (e ProblemCode) Valid() bool {
 	case ProblemCodeNameTaken:
 		return true
 	case ProblemCodeNotConfirmed:
+		return true
+	case ProblemCodeNotDeployed:
 		return true
 	case ProblemCodeNotSignedIn:
 		return true
@@ -1423,14 +1444,14 @@ type ApplyActor struct {
 	// ID Of the account or token; empty for others.
 	ID string `json:"id"`
 
-	// Kind `local` is a user at the command line, `portal` the program itself, `anonymous` an unauthenticated caller.
+	// Kind `local` is a user at the command line, `portal` the program itself, `extension` a phone that dialled a feature code, `anonymous` an unauthenticated caller.
 	Kind ApplyActorKind `json:"kind"`
 
 	// Name Of the account or token, or of the user of the operating system, at that time.
 	Name string `json:"name"`
 }
 
-// ApplyActorKind `local` is a user at the command line, `portal` the program itself, `anonymous` an unauthenticated caller.
+// ApplyActorKind `local` is a user at the command line, `portal` the program itself, `extension` a phone that dialled a feature code, `anonymous` an unauthenticated caller.
 type ApplyActorKind string
 
 // ApplyLog The record of one attempt to apply.
@@ -2267,11 +2288,16 @@ type Effect struct {
 	// Reversible Restoring the revision before reverses it too. A deleted registration returns only when the phone registers again.
 	Reversible bool `json:"reversible"`
 
-	// Verb `forget_registration` deletes the registration of a phone that may no longer register, or no longer with the secret it used.
+	// To Of `move_switches`: the number that the user has now.
+	To *int `json:"to,omitempty"`
+
+	// Verb `forget_registration` deletes the registration of a phone that may no longer register, or no longer with the secret it used. `clear_switches`
+	// switches off what a deleted user had switched on; `move_switches` moves it to the number that the user has now.
 	Verb EffectVerb `json:"verb"`
 }
 
-// EffectVerb `forget_registration` deletes the registration of a phone that may no longer register, or no longer with the secret it used.
+// EffectVerb `forget_registration` deletes the registration of a phone that may no longer register, or no longer with the secret it used. `clear_switches`
+// switches off what a deleted user had switched on; `move_switches` moves it to the number that the user has now.
 type EffectVerb string
 
 // EffectivePhoneNetwork How phones reach Asterisk: the settings that apply.
@@ -2595,6 +2621,9 @@ type Live struct {
 
 	// Registrations The phones that are registered, by number and address.
 	Registrations []LiveRegistration `json:"registrations"`
+
+	// Switches What users have switched, by number; users who have nothing switched are missing.
+	Switches []LiveSwitches `json:"switches"`
 }
 
 // LiveAsterisk Whether the portal is connected to Asterisk's Manager Interface.
@@ -2729,6 +2758,15 @@ type RegisteredPhone struct {
 
 	// UserAgent The user agent of the phone; empty if unknown.
 	UserAgent string `json:"user_agent"`
+}
+
+// LiveSwitches What a user has switched.
+type LiveSwitches struct {
+	// Number The extension number of the user.
+	Number int `json:"number"`
+
+	// Switches What a user has switched.
+	Switches Switches `json:"switches"`
 }
 
 // LostKeyReport defines model for LostKeyReport.
@@ -3790,6 +3828,29 @@ type SimulationStepKind string
 // SimulationStepOutcome What becomes of the attempt to ring; null unless `kind` is `ring`.
 type SimulationStepOutcome string
 
+// Switches What a user has switched.
+type Switches struct {
+	// DoNotDisturb The user counts as busy, and ring groups leave the user out.
+	DoNotDisturb bool `json:"do_not_disturb"`
+
+	// ForwardAlways The number that all calls are forwarded to, before anything else; null for none.
+	//
+	// Example: 1001
+	ForwardAlways *string `json:"forward_always"`
+
+	// ForwardBusy The number for calls that the user is busy for; null for none.
+	ForwardBusy *string `json:"forward_busy"`
+
+	// ForwardUnanswered The number for calls that the user does not answer; null for none.
+	ForwardUnanswered *string `json:"forward_unanswered"`
+
+	// ForwardUnreachable The number for calls while no phone of the user is registered; null for none.
+	ForwardUnreachable *string `json:"forward_unreachable"`
+}
+
+// SwitchesPatch The switches that change.
+type SwitchesPatch = json.RawMessage
+
 // ThingChange A change of an object other than a user.
 type ThingChange struct {
 	// Key Its name in the generated files, such as `g17`; of the library its version.
@@ -3801,7 +3862,7 @@ type ThingChange struct {
 	// Name Its name; empty if it has none or is gone.
 	Name string `json:"name"`
 
-	// Thing What it is: `ring_group`, or `library`, the routines of the dialplan; `other` if this version does not know it.
+	// Thing What it is: `ring_group`; `feature_codes`, with the states that lamps follow; or `library`, the routines of the dialplan; `other` if this version does not know it.
 	Thing string `json:"thing"`
 
 	// What The fields that change, by their names in the API; `dialplan` if the files do not have the form of this version.
@@ -4165,6 +4226,9 @@ type ApplyFailed = ApplyProblem
 // ApplyUnreadable A failure (RFC 9457).
 type ApplyUnreadable = Problem
 
+// AsteriskUnavailable A failure (RFC 9457).
+type AsteriskUnavailable = Problem
+
 // BodyTooLarge A failure (RFC 9457).
 type BodyTooLarge = Problem
 
@@ -4206,6 +4270,9 @@ type LinkForbidden = Problem
 
 // NoProvider A failure (RFC 9457).
 type NoProvider = Problem
+
+// NotDeployed A failure (RFC 9457).
+type NotDeployed = Problem
 
 // NotSignedIn A failure (RFC 9457).
 type NotSignedIn = Problem
@@ -4834,6 +4901,12 @@ type UpdateDeviceJSONRequestBody = DevicePatch
 // UpdateDeviceApplicationMergePatchPlusJSONRequestBody defines body for UpdateDevice for application/merge-patch+json ContentType.
 type UpdateDeviceApplicationMergePatchPlusJSONRequestBody = DevicePatch
 
+// UpdateSwitchesJSONRequestBody defines body for UpdateSwitches for application/json ContentType.
+type UpdateSwitchesJSONRequestBody = SwitchesPatch
+
+// UpdateSwitchesApplicationMergePatchPlusJSONRequestBody defines body for UpdateSwitches for application/merge-patch+json ContentType.
+type UpdateSwitchesApplicationMergePatchPlusJSONRequestBody = SwitchesPatch
+
 // ApplyConfigurationJSONRequestBody defines body for ApplyConfiguration for application/json ContentType.
 type ApplyConfigurationJSONRequestBody = ApplyRequest
 
@@ -5054,6 +5127,12 @@ type ServerInterface interface {
 	// RenewUserSecretV1 Give a user a new SIP secret
 	// (POST /api/v1/users/{userId}/secret)
 	RenewUserSecretV1(w http.ResponseWriter, r *http.Request, userID UserID, params RenewUserSecretV1Params)
+	// GetSwitches Show the switches of a user
+	// (GET /api/v1/users/{userId}/switches)
+	GetSwitches(w http.ResponseWriter, r *http.Request, userID UserID)
+	// UpdateSwitches Change the switches of a user
+	// (PATCH /api/v1/users/{userId}/switches)
+	UpdateSwitches(w http.ResponseWriter, r *http.Request, userID UserID)
 	// ApplyConfiguration Apply the configuration
 	// (POST /apply)
 	ApplyConfiguration(w http.ResponseWriter, r *http.Request, params ApplyConfigurationParams)
@@ -7354,6 +7433,58 @@ func (siw *ServerInterfaceWrapper) RenewUserSecretV1(w http.ResponseWriter, r *h
 	handler.ServeHTTP(w, r)
 }
 
+// GetSwitches operation middleware
+func (siw *ServerInterfaceWrapper) GetSwitches(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "userId" -------------
+	var userID UserID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "userId", r.PathValue("userId"), &userID, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "userId", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.GetSwitches(w, r, userID)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// UpdateSwitches operation middleware
+func (siw *ServerInterfaceWrapper) UpdateSwitches(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "userId" -------------
+	var userID UserID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "userId", r.PathValue("userId"), &userID, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "userId", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.UpdateSwitches(w, r, userID)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
 // ApplyConfiguration operation middleware
 func (siw *ServerInterfaceWrapper) ApplyConfiguration(w http.ResponseWriter, r *http.Request) {
 
@@ -8593,6 +8724,8 @@ func HandlerWithOptions(si ServerInterface, options StdHTTPServerOptions) http.H
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/api/v1/users/{userId}/secret", wrapper.RenewUserSecretV1)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/api/v1/users/{userId}/devices", wrapper.ListDevices)
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/api/v1/users/{userId}/devices", wrapper.CreateDevice)
+	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/api/v1/users/{userId}/switches", wrapper.GetSwitches)
+	m.HandleFunc(http.MethodPatch+" "+options.BaseURL+"/api/v1/users/{userId}/switches", wrapper.UpdateSwitches)
 	m.HandleFunc(http.MethodDelete+" "+options.BaseURL+"/api/v1/users/{userId}/devices/{deviceId}", wrapper.DeleteDevice)
 	m.HandleFunc(http.MethodPatch+" "+options.BaseURL+"/api/v1/users/{userId}/devices/{deviceId}", wrapper.UpdateDevice)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/api/v1/users/{userId}/devices/{deviceId}/secret", wrapper.GetDeviceSecret)
@@ -8687,6 +8820,15 @@ type ApplyUnfinishedJSONResponse struct {
 
 type ApplyUnreadableApplicationProblemPlusJSONResponse Problem
 
+type AsteriskUnavailableResponseHeaders struct {
+	RetryAfter int
+}
+type AsteriskUnavailableApplicationProblemPlusJSONResponse struct {
+	Body Problem
+
+	Headers AsteriskUnavailableResponseHeaders
+}
+
 type BodyTooLargeApplicationProblemPlusJSONResponse Problem
 
 type ChangedMeanwhileApplicationProblemPlusJSONResponse Problem
@@ -8714,6 +8856,8 @@ type LastOwnerApplicationProblemPlusJSONResponse Problem
 type LinkForbiddenApplicationProblemPlusJSONResponse Problem
 
 type NoProviderApplicationProblemPlusJSONResponse Problem
+
+type NotDeployedApplicationProblemPlusJSONResponse Problem
 
 type NotModifiedResponseHeaders struct {
 	ETag string
@@ -16470,6 +16614,378 @@ func (response RenewUserSecretV1503ApplicationProblemPlusJSONResponse) VisitRene
 	return err
 }
 
+type GetSwitchesRequestObject struct {
+	UserID UserID `json:"userId"`
+}
+
+type GetSwitchesResponseObject interface {
+	VisitGetSwitchesResponse(w http.ResponseWriter) error
+}
+
+type GetSwitches200JSONResponse Switches
+
+func (response GetSwitches200JSONResponse) VisitGetSwitchesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetSwitches400ApplicationProblemPlusJSONResponse struct {
+	InvalidQueryApplicationProblemPlusJSONResponse
+}
+
+func (response GetSwitches400ApplicationProblemPlusJSONResponse) VisitGetSwitchesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(400)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetSwitches401ApplicationProblemPlusJSONResponse struct {
+	NotSignedInApplicationProblemPlusJSONResponse
+}
+
+func (response GetSwitches401ApplicationProblemPlusJSONResponse) VisitGetSwitchesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("WWW-Authenticate", fmt.Sprint(response.Headers.WWWAuthenticate))
+	w.WriteHeader(401)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetSwitches403ApplicationProblemPlusJSONResponse struct {
+	ForbiddenApplicationProblemPlusJSONResponse
+}
+
+func (response GetSwitches403ApplicationProblemPlusJSONResponse) VisitGetSwitchesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(403)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetSwitches404ApplicationProblemPlusJSONResponse struct {
+	UserNotFoundApplicationProblemPlusJSONResponse
+}
+
+func (response GetSwitches404ApplicationProblemPlusJSONResponse) VisitGetSwitchesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(404)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetSwitches409ApplicationProblemPlusJSONResponse struct {
+	NotDeployedApplicationProblemPlusJSONResponse
+}
+
+func (response GetSwitches409ApplicationProblemPlusJSONResponse) VisitGetSwitchesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(409)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetSwitches421ApplicationProblemPlusJSONResponse struct {
+	WrongHostApplicationProblemPlusJSONResponse
+}
+
+func (response GetSwitches421ApplicationProblemPlusJSONResponse) VisitGetSwitchesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(421)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetSwitches429ApplicationProblemPlusJSONResponse struct {
+	TooManyRequestsApplicationProblemPlusJSONResponse
+}
+
+func (response GetSwitches429ApplicationProblemPlusJSONResponse) VisitGetSwitchesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("Retry-After", fmt.Sprint(response.Headers.RetryAfter))
+	w.WriteHeader(429)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetSwitches500ApplicationProblemPlusJSONResponse struct {
+	InternalApplicationProblemPlusJSONResponse
+}
+
+func (response GetSwitches500ApplicationProblemPlusJSONResponse) VisitGetSwitchesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(500)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetSwitches503ApplicationProblemPlusJSONResponse struct {
+	AsteriskUnavailableApplicationProblemPlusJSONResponse
+}
+
+func (response GetSwitches503ApplicationProblemPlusJSONResponse) VisitGetSwitchesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("Retry-After", fmt.Sprint(response.Headers.RetryAfter))
+	w.WriteHeader(503)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type UpdateSwitchesRequestObject struct {
+	UserID                            UserID `json:"userId"`
+	JSONBody                          *UpdateSwitchesJSONRequestBody
+	ApplicationMergePatchPlusJSONBody *UpdateSwitchesApplicationMergePatchPlusJSONRequestBody
+}
+
+type UpdateSwitchesResponseObject interface {
+	VisitUpdateSwitchesResponse(w http.ResponseWriter) error
+}
+
+type UpdateSwitches200JSONResponse Switches
+
+func (response UpdateSwitches200JSONResponse) VisitUpdateSwitchesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type UpdateSwitches400ApplicationProblemPlusJSONResponse struct {
+	InvalidBodyApplicationProblemPlusJSONResponse
+}
+
+func (response UpdateSwitches400ApplicationProblemPlusJSONResponse) VisitUpdateSwitchesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(400)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type UpdateSwitches401ApplicationProblemPlusJSONResponse struct {
+	NotSignedInApplicationProblemPlusJSONResponse
+}
+
+func (response UpdateSwitches401ApplicationProblemPlusJSONResponse) VisitUpdateSwitchesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("WWW-Authenticate", fmt.Sprint(response.Headers.WWWAuthenticate))
+	w.WriteHeader(401)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type UpdateSwitches403ApplicationProblemPlusJSONResponse struct {
+	ForbiddenApplicationProblemPlusJSONResponse
+}
+
+func (response UpdateSwitches403ApplicationProblemPlusJSONResponse) VisitUpdateSwitchesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(403)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type UpdateSwitches404ApplicationProblemPlusJSONResponse struct {
+	UserNotFoundApplicationProblemPlusJSONResponse
+}
+
+func (response UpdateSwitches404ApplicationProblemPlusJSONResponse) VisitUpdateSwitchesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(404)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type UpdateSwitches409ApplicationProblemPlusJSONResponse struct {
+	NotDeployedApplicationProblemPlusJSONResponse
+}
+
+func (response UpdateSwitches409ApplicationProblemPlusJSONResponse) VisitUpdateSwitchesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(409)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type UpdateSwitches413ApplicationProblemPlusJSONResponse struct {
+	BodyTooLargeApplicationProblemPlusJSONResponse
+}
+
+func (response UpdateSwitches413ApplicationProblemPlusJSONResponse) VisitUpdateSwitchesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(413)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type UpdateSwitches415ApplicationProblemPlusJSONResponse struct {
+	UnsupportedMediaTypeApplicationProblemPlusJSONResponse
+}
+
+func (response UpdateSwitches415ApplicationProblemPlusJSONResponse) VisitUpdateSwitchesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(415)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type UpdateSwitches421ApplicationProblemPlusJSONResponse struct {
+	WrongHostApplicationProblemPlusJSONResponse
+}
+
+func (response UpdateSwitches421ApplicationProblemPlusJSONResponse) VisitUpdateSwitchesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(421)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type UpdateSwitches429ApplicationProblemPlusJSONResponse struct {
+	TooManyRequestsApplicationProblemPlusJSONResponse
+}
+
+func (response UpdateSwitches429ApplicationProblemPlusJSONResponse) VisitUpdateSwitchesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("Retry-After", fmt.Sprint(response.Headers.RetryAfter))
+	w.WriteHeader(429)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type UpdateSwitches500ApplicationProblemPlusJSONResponse struct {
+	InternalApplicationProblemPlusJSONResponse
+}
+
+func (response UpdateSwitches500ApplicationProblemPlusJSONResponse) VisitUpdateSwitchesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(500)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type UpdateSwitches503ApplicationProblemPlusJSONResponse struct {
+	AsteriskUnavailableApplicationProblemPlusJSONResponse
+}
+
+func (response UpdateSwitches503ApplicationProblemPlusJSONResponse) VisitUpdateSwitchesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("Retry-After", fmt.Sprint(response.Headers.RetryAfter))
+	w.WriteHeader(503)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type ApplyConfigurationRequestObject struct {
 	Params ApplyConfigurationParams
 	Body   *ApplyConfigurationJSONRequestBody
@@ -21418,6 +21934,12 @@ type StrictServerInterface interface {
 	// RenewUserSecretV1 Give a user a new SIP secret
 	// (POST /api/v1/users/{userId}/secret)
 	RenewUserSecretV1(ctx context.Context, request RenewUserSecretV1RequestObject) (RenewUserSecretV1ResponseObject, error)
+	// GetSwitches Show the switches of a user
+	// (GET /api/v1/users/{userId}/switches)
+	GetSwitches(ctx context.Context, request GetSwitchesRequestObject) (GetSwitchesResponseObject, error)
+	// UpdateSwitches Change the switches of a user
+	// (PATCH /api/v1/users/{userId}/switches)
+	UpdateSwitches(ctx context.Context, request UpdateSwitchesRequestObject) (UpdateSwitchesResponseObject, error)
 	// ApplyConfiguration Apply the configuration
 	// (POST /apply)
 	ApplyConfiguration(ctx context.Context, request ApplyConfigurationRequestObject) (ApplyConfigurationResponseObject, error)
@@ -22881,6 +23403,78 @@ func (sh *strictHandler) RenewUserSecretV1(w http.ResponseWriter, r *http.Reques
 		sh.options.ResponseErrorHandlerFunc(w, r, err)
 	} else if validResponse, ok := response.(RenewUserSecretV1ResponseObject); ok {
 		if err := validResponse.VisitRenewUserSecretV1Response(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// GetSwitches operation middleware
+func (sh *strictHandler) GetSwitches(w http.ResponseWriter, r *http.Request, userID UserID) {
+	var request GetSwitchesRequestObject
+
+	request.UserID = userID
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.GetSwitches(ctx, request.(GetSwitchesRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetSwitches")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(GetSwitchesResponseObject); ok {
+		if err := validResponse.VisitGetSwitchesResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// UpdateSwitches operation middleware
+func (sh *strictHandler) UpdateSwitches(w http.ResponseWriter, r *http.Request, userID UserID) {
+	var request UpdateSwitchesRequestObject
+
+	request.UserID = userID
+	if strings.HasPrefix(r.Header.Get("Content-Type"), "application/json") {
+
+		var body UpdateSwitchesJSONRequestBody
+		if err := runtime.BindJSONBody(r, &body); err != nil {
+			sh.options.RequestErrorHandlerFunc(w, r, fmt.Errorf("can't decode JSON body: %w", err))
+			return
+		}
+		request.JSONBody = &body
+
+	}
+	if strings.HasPrefix(r.Header.Get("Content-Type"), "application/merge-patch+json") {
+
+		var body UpdateSwitchesApplicationMergePatchPlusJSONRequestBody
+		if err := runtime.BindJSONBody(r, &body); err != nil {
+			sh.options.RequestErrorHandlerFunc(w, r, fmt.Errorf("can't decode JSON body: %w", err))
+			return
+		}
+		request.ApplicationMergePatchPlusJSONBody = &body
+
+	}
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.UpdateSwitches(ctx, request.(UpdateSwitchesRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "UpdateSwitches")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(UpdateSwitchesResponseObject); ok {
+		if err := validResponse.VisitUpdateSwitchesResponse(w); err != nil {
 			sh.options.ResponseErrorHandlerFunc(w, r, err)
 		}
 	} else if response != nil {

@@ -3,12 +3,12 @@ import type { Permission, Role } from './api'
 import { t } from './i18n/index.svelte'
 import { session } from './session.svelte'
 
-const every: Permission[] = ['users:read', 'users:write', 'things:read', 'things:write', 'secrets:read', 'apply:read', 'apply:run', 'live:read', 'audit:read', 'accounts:read', 'accounts:write', 'system:read']
+const every: Permission[] = ['users:read', 'users:write', 'things:read', 'things:write', 'switches:write', 'secrets:read', 'apply:read', 'apply:run', 'live:read', 'audit:read', 'accounts:read', 'accounts:write', 'system:read']
 
 export const permissions: Record<Role, Permission[]> = {
   owner: every,
   admin: every,
-  operator: ['users:read', 'users:write', 'things:read', 'secrets:read', 'apply:read', 'live:read'],
+  operator: ['users:read', 'users:write', 'things:read', 'switches:write', 'secrets:read', 'apply:read', 'live:read'],
   applier: ['users:read', 'things:read', 'apply:read', 'apply:run', 'live:read'],
   auditor: ['users:read', 'things:read', 'apply:read', 'live:read', 'audit:read', 'accounts:read', 'system:read'],
 }

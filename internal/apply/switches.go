@@ -1,0 +1,144 @@
+package apply
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/synergycall/pbxportal/internal/pbx"
+	"github.com/synergycall/pbxportal/internal/render"
+)
+
+// Switches returns the switches of a user, which Asterisk holds. KindConflict with CodeNotDeployed if Asterisk does not run the user as the database has it,
+// or no dialplan that looks at switches; KindUnavailable if Asterisk does not answer.
+func (e *Engine) Switches(ctx context.Context, u pbx.User) (pbx.Switches, error) {
+	number := strconv.Itoa(int(u.Extension.Number))
+	auth, object := "auth/"+number, number+"@sc-user"
+	live, err := e.target.Live(ctx, pbx.LiveQuery{Contents: []string{auth}, Extens: []string{object}})
+	if err != nil {
+		return pbx.Switches{}, switchesAway(err)
+	}
+	switch {
+	case u.Disabled:
+		return pbx.Switches{}, notDeployed(u, "is disabled", "enable the user, and apply")
+	case live.Hashes[auth] != e.options.AuthHash(u):
+		return pbx.Switches{}, notDeployed(u, "is not in Asterisk as in the portal yet", "apply")
+	case len(live.Steps) == 0:
+		return pbx.Switches{}, notDeployed(u, "is called by a dialplan that looks at no switches", "set FEATURE_CODES=on, restart the portal, and apply")
+	}
+	all, err := e.target.Switches(ctx)
+	if err != nil {
+		return pbx.Switches{}, switchesAway(err)
+	}
+	return all[u.Extension.Number], nil
+}
+
+func notDeployed(u pbx.User, why, fix string) error {
+	return &pbx.Error{
+		Kind: pbx.KindConflict, Code: pbx.CodeNotDeployed,
+		Msg: fmt.Sprintf("%s (%d) %s, and has no switches: %s", u.Name, u.Extension.Number, why, fix),
+	}
+}
+
+func switchesAway(err error) error {
+	return &pbx.Error{
+		Kind: pbx.KindUnavailable, Code: pbx.CodeAsteriskAway,
+		Msg: "Asterisk does not answer, and it alone has the switches of users: check with pbxportal doctor whether it runs, and try again", Err: err,
+	}
+}
+
+// ChangeSwitches changes the switches of a user at once, and records that before. It returns them as they are then, and as they were. Errors are those of
+// Switches, and of KindInvalid for a forward.
+func (e *Engine) ChangeSwitches(ctx context.Context, u pbx.User, change func(*pbx.Switches) error) (to, from pbx.Switches, err error) {
+	if from, err = e.Switches(ctx, u); err != nil {
+		return to, from, err
+	}
+	to = from
+	if err = change(&to); err == nil {
+		err = to.Check(u.Extension.Number)
+	}
+	if err != nil || to == from {
+		return to, from, err
+	}
+	event := e.switchEvent(ctx, u, from, to)
+	if err = e.store.AppendEvent(ctx, event); err != nil {
+		return to, from, err
+	}
+	if err = e.target.SetSwitches(ctx, u.Extension.Number, from, to); err != nil {
+		event.Result = pbx.AuditFailed
+		_ = e.store.AppendEvent(ctx, event) // the caller gets the error in any case
+		return to, from, switchesAway(err)
+	}
+	return to, from, nil
+}
+
+// Switched records that a phone of a user changed a switch with a feature code.
+func (e *Engine) Switched(ctx context.Context, u pbx.User, from, to pbx.Switches) error {
+	ctx = pbx.WithActor(ctx, pbx.Actor{Kind: pbx.ActorExtension, Name: strconv.Itoa(int(u.Extension.Number))})
+	return e.store.AppendEvent(ctx, e.switchEvent(ctx, u, from, to))
+}
+
+// switchEvent returns the event of a change of switches.
+func (e *Engine) switchEvent(ctx context.Context, u pbx.User, from, to pbx.Switches) pbx.AuditEvent {
+	event := pbx.NewAuditEvent(ctx, e.now(), pbx.ActionUserSwitch, pbx.AuditObject{Type: "user", ID: string(u.ID), Name: u.Name})
+	event.Before, event.After = pbx.Differing(from.Facts(), to.Facts())
+	return event
+}
+
+// switchesOf returns the switches of the users of a model, by id; none if Asterisk does not answer, or calls look at none.
+func (e *Engine) switchesOf(ctx context.Context, m pbx.Model) map[pbx.UserID]pbx.Switches {
+	before := render.Rendered{}
+	if draft := e.draft.Load(); draft != nil {
+		before = *draft
+	}
+	if r, err := e.options.Next(before, m); err != nil || !r.Inventory.LooksAtSwitches() {
+		return nil
+	}
+	all, err := e.target.Switches(ctx)
+	if err != nil || len(all) == 0 {
+		return nil
+	}
+	byID := map[pbx.UserID]pbx.Switches{}
+	for _, u := range m.Users {
+		if s, on := all[u.Extension.Number]; on {
+			byID[u.ID] = s
+		}
+	}
+	return byID
+}
+
+// seenAt returns when the revision that Asterisk was last seen to run was deployed.
+func (e *Engine) seenAt(ctx context.Context, site pbx.HostState) time.Time {
+	run, _, _ := e.store.Revision(ctx, site.LastVerified) // if it is not known, every user counts as created later: nobody inherits a switch
+	return run.Log.TriggeredAt
+}
+
+// prepareSwitches records in Asterisk how switches move once it was seen to run a revision. It completes what an interrupted apply has left. It reports
+// whether anything is to be moved or cleared.
+func (e *Engine) prepareSwitches(ctx context.Context, a *attempt, revision int, effects []pbx.Effect) bool {
+	e.settleSwitches(ctx, a)
+	if len(effects) == 0 {
+		return false
+	}
+	if err := e.target.PrepareSwitches(ctx, revision, effects); err != nil {
+		a.switchesStay(err)
+		return false
+	}
+	return true
+}
+
+// settleSwitches carries out what was prepared, also by an apply that was interrupted.
+func (e *Engine) settleSwitches(ctx context.Context, a *attempt) {
+	if changed, err := e.target.SettleSwitches(ctx); err != nil {
+		a.switchesStay(err)
+	} else if len(changed) > 0 {
+		a.note(pbx.Event{Stage: "switches", Code: pbx.EventSwitches, Detail: fmt.Sprint(changed)}, fmt.Sprintf("moved or cleared the switches of %v", changed))
+	}
+}
+
+// switchesStay notes that switches could not be moved.
+func (a *attempt) switchesStay(err error) {
+	a.note(pbx.Event{Stage: "switches", Code: pbx.EventNoSwitches, Detail: err.Error()},
+		"the switches of users with another number, or of deleted ones, could not be moved or cleared; the next apply tries again: "+err.Error())
+}
