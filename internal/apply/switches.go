@@ -110,7 +110,7 @@ func (e *Engine) switchesOf(ctx context.Context, m pbx.Model) map[pbx.UserID]pbx
 
 // seenAt returns when the revision that Asterisk was last seen to run was deployed.
 func (e *Engine) seenAt(ctx context.Context, site pbx.HostState) time.Time {
-	run, _, _ := e.store.Revision(ctx, site.LastVerified) // if it is not known, every user counts as created later: nobody inherits a switch
+	run, _, _ := e.store.Revision(ctx, site.LastVerified) // if it is not known, every user counts as created later, and inherits no switch
 	return run.Log.TriggeredAt
 }
 

@@ -107,6 +107,7 @@ const (
 	EventCodeInconclusive EventCode = "inconclusive"
 	EventCodeLate         EventCode = "late"
 	EventCodeMended       EventCode = "mended"
+	EventCodeNoSwitches   EventCode = "no_switches"
 	EventCodeNotForgot    EventCode = "not_forgot"
 	EventCodeNotNoted     EventCode = "not_noted"
 	EventCodeNotRead      EventCode = "not_read"
@@ -114,6 +115,7 @@ const (
 	EventCodeReclaimed    EventCode = "reclaimed"
 	EventCodeStaged       EventCode = "staged"
 	EventCodeStraying     EventCode = "straying"
+	EventCodeSwitches     EventCode = "switches"
 )
 
 // Valid indicates whether the value is a known member of the EventCode enum.
@@ -145,6 +147,8 @@ func (e EventCode) Valid() bool {
 		return true
 	case EventCodeMended:
 		return true
+	case EventCodeNoSwitches:
+		return true
 	case EventCodeNotForgot:
 		return true
 	case EventCodeNotNoted:
@@ -158,6 +162,8 @@ func (e EventCode) Valid() bool {
 	case EventCodeStaged:
 		return true
 	case EventCodeStraying:
+		return true
+	case EventCodeSwitches:
 		return true
 	default:
 		return false

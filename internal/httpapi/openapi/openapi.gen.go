@@ -351,6 +351,7 @@ const (
 	EventCodeInconclusive EventCode = "inconclusive"
 	EventCodeLate         EventCode = "late"
 	EventCodeMended       EventCode = "mended"
+	EventCodeNoSwitches   EventCode = "no_switches"
 	EventCodeNotForgot    EventCode = "not_forgot"
 	EventCodeNotNoted     EventCode = "not_noted"
 	EventCodeNotRead      EventCode = "not_read"
@@ -358,6 +359,7 @@ const (
 	EventCodeReclaimed    EventCode = "reclaimed"
 	EventCodeStaged       EventCode = "staged"
 	EventCodeStraying     EventCode = "straying"
+	EventCodeSwitches     EventCode = "switches"
 )
 
 // Valid indicates whether the value is a known member of the EventCode enum.
@@ -389,6 +391,8 @@ func (e EventCode) Valid() bool {
 		return true
 	case EventCodeMended:
 		return true
+	case EventCodeNoSwitches:
+		return true
 	case EventCodeNotForgot:
 		return true
 	case EventCodeNotNoted:
@@ -402,6 +406,8 @@ func (e EventCode) Valid() bool {
 	case EventCodeStaged:
 		return true
 	case EventCodeStraying:
+		return true
+	case EventCodeSwitches:
 		return true
 	default:
 		return false
