@@ -318,6 +318,7 @@ func TestDryRunsOnAsteriskTakeWhatIsSimulatedAndRingNoPhoneAtLength(t *testing.T
 		t.Errorf("%d calls reached phones during dry runs", n)
 	}
 	// A call that is no dry run is counted.
+	d.put(t, d.chain(1), nil)
 	d.write(t, d.chain(1), 5, "")
 	if _, err := d.Control().Run(t.Context(), "channel originate Local/10@sc-user/n application Wait 1"); err != nil {
 		t.Fatal(err)
