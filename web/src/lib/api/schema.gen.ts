@@ -685,6 +685,38 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/users/{userId}/switches": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description The id of a user, a UUID. A malformed one is treated as unknown: 404.
+                 * @example 2f9e5a1c-8d8e-4a53-9f5b-8a3b6f0f4c11
+                 */
+                userId: components["parameters"]["UserID"];
+            };
+            cookie?: never;
+        };
+        /**
+         * Show the switches of a user
+         * @description What the user has switched, by a feature code at a phone or in the portal: do not disturb, and numbers that calls are forwarded to. Asterisk alone holds
+         *     it: it acts at once, and is not part of an apply. The stream of live state has an event `switches` for each change.
+         */
+        get: operations["getSwitches"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        /**
+         * Change the switches of a user
+         * @description A JSON merge patch (RFC 7396); null ends a forward. It acts at once. Calls are forwarded to a user, or to another number that the phone of the user
+         *     could dial. The audit trail has the switches before and after.
+         */
+        patch: operations["updateSwitches"];
+        trace?: never;
+    };
     "/apply": {
         parameters: {
             query?: never;
@@ -993,6 +1025,7 @@ export interface paths {
          *     | `user.device_secret` | a phone of a user got a new SIP secret, on request or because the key of the old one was declared lost |
          *     | `user.device_reveal` | the SIP secret of a phone was shown to the actor, by `GET /api/v1/users/{userId}/devices/{deviceId}/secret` |
          *     | `user.device_delete` | a further phone was removed |
+         *     | `user.switch` | switches of a user (do not disturb, forwards) were changed in Asterisk, by the actor or, for the actor `extension`, by a feature code at a phone |
          *     | `apply.adopt` | the portal adopted the files it found at its first apply, or at `install`, as a revision |
          *     | `apply.started` | an apply, restore or dry run began; written before any file is changed |
          *     | `apply.run` | an apply or dry run ended |
@@ -1258,7 +1291,7 @@ export interface paths {
          * Follow the live state
          * @description Server-sent events. The first is a `snapshot`, whose `data` is a `Live`. Then comes one event for each change: `registration`
          *     (`LiveRegistration`; its number and address name it, the state `gone` ends it), `call` (`LiveCall`; its id names it, the state
-         *     `ended` ends it), `asterisk` (`LiveAsterisk`). Another `snapshot` follows whenever everything can have changed, such as after a restart of
+         *     `ended` ends it), `switches` (`LiveSwitches`; of changes by the command line within thirty seconds), `asterisk` (`LiveAsterisk`). Another `snapshot` follows whenever everything can have changed, such as after a restart of
          *     Asterisk, and for a client that is too slow: discard what came before it. With `Last-Event-ID` the stream resumes after that
          *     event if possible, and otherwise begins with a `snapshot`. A comment follows every fifteen seconds. The stream ends when the portal
          *     stops; then connect again. It also ends within fifteen seconds after its reader has lost the permission to read it.
@@ -1698,10 +1731,10 @@ export interface components {
             /** @description Of the account or token; empty for others. */
             id: string;
             /**
-             * @description `local` is a user at the command line, `portal` the program itself, `anonymous` an unauthenticated caller.
+             * @description `local` is a user at the command line, `portal` the program itself, `extension` a phone that dialled a feature code, `anonymous` an unauthenticated caller.
              * @enum {string}
              */
-            kind: "portal" | "local" | "person" | "token" | "anonymous";
+            kind: "portal" | "local" | "person" | "token" | "extension" | "anonymous";
             /** @description Of the account or token, or of the user of the operating system, at that time. */
             name: string;
         } | null;
@@ -1887,7 +1920,7 @@ export interface components {
                  * @description `local` is a user at the command line, `portal` the program itself.
                  * @enum {string}
                  */
-                kind: "portal" | "local" | "person" | "token" | "anonymous";
+                kind: "portal" | "local" | "person" | "token" | "extension" | "anonymous";
                 /** @description Of the account or token, or of the user of the operating system. */
                 name: string;
             };
@@ -2305,11 +2338,14 @@ export interface components {
             number: number;
             /** @description Restoring the revision before reverses it too. A deleted registration returns only when the phone registers again. */
             reversible: boolean;
+            /** @description Of `move_switches`: the number that the user has now. */
+            to?: number;
             /**
-             * @description `forget_registration` deletes the registration of a phone that may no longer register, or no longer with the secret it used.
+             * @description `forget_registration` deletes the registration of a phone that may no longer register, or no longer with the secret it used. `clear_switches`
+             *     switches off what a deleted user had switched on; `move_switches` moves it to the number that the user has now.
              * @enum {string}
              */
-            verb: "forget_registration";
+            verb: "forget_registration" | "clear_switches" | "move_switches";
         };
         /** @description How phones reach Asterisk: the settings that apply. */
         EffectivePhoneNetwork: {
@@ -2364,7 +2400,7 @@ export interface components {
          * @description What happened, as a stable word. Absent in records older than these words; more can be added.
          * @enum {string}
          */
-        EventCode: "planned" | "straying" | "reclaimed" | "staged" | "flipped" | "doubt" | "asked" | "not_read" | "confirmed" | "contradicted" | "inconclusive" | "not_noted" | "going_back" | "forgot" | "not_forgot" | "mended" | "completed" | "late" | "ended" | "failed";
+        EventCode: "planned" | "straying" | "reclaimed" | "staged" | "flipped" | "doubt" | "asked" | "not_read" | "confirmed" | "contradicted" | "inconclusive" | "not_noted" | "going_back" | "forgot" | "not_forgot" | "switches" | "no_switches" | "mended" | "completed" | "late" | "ended" | "failed";
         /** @description What happened, in order. */
         Events: components["schemas"]["Event"][];
         /** @description The number a user's phone registers as, with the secret it registers with. */
@@ -2545,6 +2581,8 @@ export interface components {
             left_out?: string;
             /** @description The phones that are registered, by number and address. */
             registrations: components["schemas"]["LiveRegistration"][];
+            /** @description What users have switched, by number; users who have nothing switched are missing. */
+            switches: components["schemas"]["LiveSwitches"][];
         };
         /** @description Whether the portal is connected to Asterisk's Manager Interface. */
         LiveAsterisk: {
@@ -2660,6 +2698,12 @@ export interface components {
                 /** @description The user agent of the phone; empty if unknown. */
                 user_agent: string;
             }[];
+        };
+        /** @description What a user has switched. */
+        LiveSwitches: {
+            /** @description The extension number of the user. */
+            number: number;
+            switches: components["schemas"]["Switches"];
         };
         LostKeyReport: {
             /** @description The ids of the lost keys. */
@@ -2941,7 +2985,7 @@ export interface components {
          * @description One permission of a caller. No operation requires `system:read` today.
          * @enum {string}
          */
-        Permission: "users:read" | "users:write" | "things:read" | "things:write" | "secrets:read" | "apply:read" | "apply:run" | "live:read" | "audit:read" | "accounts:read" | "accounts:write" | "system:read";
+        Permission: "users:read" | "users:write" | "things:read" | "things:write" | "switches:write" | "secrets:read" | "apply:read" | "apply:run" | "live:read" | "audit:read" | "accounts:read" | "accounts:write" | "system:read";
         /** @description How phones reach Asterisk, as set; null where the default applies. */
         PhoneNetwork: {
             /** @description The audio codecs of phones, the preferred one first; by default ulaw and alaw. */
@@ -3180,7 +3224,7 @@ export interface components {
          * @description The kind of failure, for programs. See the table at the top.
          * @enum {string}
          */
-        ProblemCode: "invalid_input" | "invalid_json" | "body_unreadable" | "cross_origin" | "tls_needed" | "path_not_found" | "user_not_found" | "device_not_found" | "thing_not_found" | "extension_not_found" | "apply_log_not_found" | "revision_not_found" | "revision_forgotten" | "not_signed_in" | "sign_in_failed" | "otp_required" | "other_account" | "forbidden" | "persons_only" | "second_factor_needed" | "setup_needed" | "setup_code_invalid" | "link_invalid" | "account_not_found" | "session_not_found" | "token_not_found" | "setup_done" | "account_email_taken" | "last_owner" | "totp_on" | "totp_off" | "too_many_tokens" | "too_many_attempts" | "method_not_allowed" | "email_taken" | "name_taken" | "number_taken" | "extension_pool_exhausted" | "number_pool_exhausted" | "first_device" | "too_many_devices" | "in_use" | "apply_running" | "drift" | "number_clash" | "idempotency_key_reused" | "idempotency_answer_lost" | "plan_moved" | "changed_meanwhile" | "body_too_large" | "unsupported_media_type" | "host_not_allowed" | "too_many_requests" | "apply_refused" | "write_failed" | "reload_failed" | "asterisk_disagrees" | "rolled_back" | "not_confirmed" | "in_doubt" | "audit_failed" | "internal" | "database_unavailable" | "database_full" | "database_damaged" | "database_newer" | "allocation_retries_exhausted" | "timeout";
+        ProblemCode: "invalid_input" | "invalid_json" | "body_unreadable" | "cross_origin" | "tls_needed" | "path_not_found" | "user_not_found" | "device_not_found" | "thing_not_found" | "not_deployed" | "extension_not_found" | "apply_log_not_found" | "revision_not_found" | "revision_forgotten" | "not_signed_in" | "sign_in_failed" | "otp_required" | "other_account" | "forbidden" | "persons_only" | "second_factor_needed" | "setup_needed" | "setup_code_invalid" | "link_invalid" | "account_not_found" | "session_not_found" | "token_not_found" | "setup_done" | "account_email_taken" | "last_owner" | "totp_on" | "totp_off" | "too_many_tokens" | "too_many_attempts" | "method_not_allowed" | "email_taken" | "name_taken" | "number_taken" | "extension_pool_exhausted" | "number_pool_exhausted" | "first_device" | "too_many_devices" | "in_use" | "apply_running" | "drift" | "number_clash" | "idempotency_key_reused" | "idempotency_answer_lost" | "plan_moved" | "changed_meanwhile" | "body_too_large" | "unsupported_media_type" | "host_not_allowed" | "too_many_requests" | "apply_refused" | "write_failed" | "reload_failed" | "asterisk_disagrees" | "rolled_back" | "not_confirmed" | "in_doubt" | "audit_failed" | "internal" | "asterisk_unavailable" | "database_unavailable" | "database_full" | "database_damaged" | "database_newer" | "allocation_retries_exhausted" | "timeout";
         /** @description The address of the OpenID provider whose identity the account is bound to; null if it is not bound. */
         Provider: string | null;
         Ready: {
@@ -3555,6 +3599,35 @@ export interface components {
             text: string;
             thing: components["schemas"]["CallFlowThing"];
         };
+        /** @description What a user has switched. */
+        Switches: {
+            /** @description The user counts as busy, and ring groups leave the user out. */
+            do_not_disturb: boolean;
+            /**
+             * @description The number that all calls are forwarded to, before anything else; null for none.
+             * @example 1001
+             */
+            forward_always: string | null;
+            /** @description The number for calls that the user is busy for; null for none. */
+            forward_busy: string | null;
+            /** @description The number for calls that the user does not answer; null for none. */
+            forward_unanswered: string | null;
+            /** @description The number for calls while no phone of the user is registered; null for none. */
+            forward_unreachable: string | null;
+        };
+        /** @description The switches that change. */
+        SwitchesPatch: {
+            /** @description Whether the user counts as busy. */
+            do_not_disturb?: boolean;
+            /** @description The number that all calls are forwarded to; null for none. */
+            forward_always?: string | null;
+            /** @description The number for calls that the user is busy for; null for none. */
+            forward_busy?: string | null;
+            /** @description The number for calls that the user does not answer; null for none. */
+            forward_unanswered?: string | null;
+            /** @description The number for calls while no phone of the user is registered; null for none. */
+            forward_unreachable?: string | null;
+        };
         /** @description A change of an object other than a user. */
         ThingChange: {
             /** @description Its name in the generated files, such as `g17`; of the library its version. */
@@ -3566,7 +3639,7 @@ export interface components {
             kind: "added" | "removed" | "changed";
             /** @description Its name; empty if it has none or is gone. */
             name: string;
-            /** @description What it is: `ring_group`, or `library`, the routines of the dialplan; `other` if this version does not know it. */
+            /** @description What it is: `ring_group`; `feature_codes`, with the states that lamps follow; or `library`, the routines of the dialplan; `other` if this version does not know it. */
             thing: string;
             /** @description The fields that change, by their names in the API; `dialplan` if the files do not have the form of this version. */
             what: string[];
@@ -3895,6 +3968,16 @@ export interface components {
                 "application/problem+json": components["schemas"]["Problem"];
             };
         };
+        /** @description Asterisk or the database does not answer; nothing was changed. */
+        AsteriskUnavailable: {
+            headers: {
+                "Retry-After": components["headers"]["RetryAfter"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
         /** @description The body is larger than 1 MiB, or than 16 KiB on operations without authentication. */
         BodyTooLarge: {
             headers: {
@@ -4017,6 +4100,15 @@ export interface components {
         };
         /** @description No OpenID provider is configured. */
         NoProvider: {
+            headers: {
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description Asterisk does not run the user as the portal has it yet, or a dialplan that looks at no switches. */
+        NotDeployed: {
             headers: {
                 [name: string]: unknown;
             };
@@ -6294,6 +6386,83 @@ export interface operations {
             503: components["responses"]["Unavailable"];
         };
     };
+    getSwitches: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description The id of a user, a UUID. A malformed one is treated as unknown: 404.
+                 * @example 2f9e5a1c-8d8e-4a53-9f5b-8a3b6f0f4c11
+                 */
+                userId: components["parameters"]["UserID"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The switches. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Switches"];
+                };
+            };
+            400: components["responses"]["InvalidQuery"];
+            401: components["responses"]["NotSignedIn"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["UserNotFound"];
+            409: components["responses"]["NotDeployed"];
+            421: components["responses"]["WrongHost"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["AsteriskUnavailable"];
+        };
+    };
+    updateSwitches: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description The id of a user, a UUID. A malformed one is treated as unknown: 404.
+                 * @example 2f9e5a1c-8d8e-4a53-9f5b-8a3b6f0f4c11
+                 */
+                userId: components["parameters"]["UserID"];
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SwitchesPatch"];
+                "application/merge-patch+json": components["schemas"]["SwitchesPatch"];
+            };
+        };
+        responses: {
+            /** @description The switches as they are now. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Switches"];
+                };
+            };
+            400: components["responses"]["InvalidBody"];
+            401: components["responses"]["NotSignedIn"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["UserNotFound"];
+            409: components["responses"]["NotDeployed"];
+            413: components["responses"]["BodyTooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
+            421: components["responses"]["WrongHost"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["AsteriskUnavailable"];
+        };
+    };
     applyConfiguration: {
         parameters: {
             query?: never;
@@ -7186,7 +7355,7 @@ export interface operations {
                     /**
                      * @example id: 1795663823120001
                      *     event: snapshot
-                     *     data: {"asterisk":{"message":"ok","since":"2026-11-26T03:30:23Z","state":"connected","version":"22.10.1"},"calls":[],"history":[],"registrations":[]}
+                     *     data: {"asterisk":{"message":"ok","since":"2026-11-26T03:30:23Z","state":"connected","version":"22.10.1"},"calls":[],"history":[],"registrations":[],"switches":[]}
                      *
                      *     id: 1795663823120002
                      *     event: registration

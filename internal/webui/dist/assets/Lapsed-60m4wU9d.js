@@ -1,0 +1,1 @@
+export{t as default}from"./Lapsed-Dp5ywLv0.js";
