@@ -46,15 +46,18 @@ func (e CallFlowFaultCode) Valid() bool {
 
 // Defines values for CallSettingsPatchRecord.
 const (
-	CallSettingsPatchRecordAlways   CallSettingsPatchRecord = "always"
-	CallSettingsPatchRecordNever    CallSettingsPatchRecord = "never"
-	CallSettingsPatchRecordOnDemand CallSettingsPatchRecord = "on_demand"
+	CallSettingsPatchRecordAlways      CallSettingsPatchRecord = "always"
+	CallSettingsPatchRecordLessThanNil CallSettingsPatchRecord = "<nil>"
+	CallSettingsPatchRecordNever       CallSettingsPatchRecord = "never"
+	CallSettingsPatchRecordOnDemand    CallSettingsPatchRecord = "on_demand"
 )
 
 // Valid indicates whether the value is a known member of the CallSettingsPatchRecord enum.
 func (e CallSettingsPatchRecord) Valid() bool {
 	switch e {
 	case CallSettingsPatchRecordAlways:
+		return true
+	case CallSettingsPatchRecordLessThanNil:
 		return true
 	case CallSettingsPatchRecordNever:
 		return true

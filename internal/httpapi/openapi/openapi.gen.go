@@ -185,15 +185,18 @@ func (e CallFlowFaultCode) Valid() bool {
 
 // Defines values for CallSettingsPatchRecord.
 const (
-	CallSettingsPatchRecordAlways   CallSettingsPatchRecord = "always"
-	CallSettingsPatchRecordNever    CallSettingsPatchRecord = "never"
-	CallSettingsPatchRecordOnDemand CallSettingsPatchRecord = "on_demand"
+	CallSettingsPatchRecordAlways      CallSettingsPatchRecord = "always"
+	CallSettingsPatchRecordLessThanNil CallSettingsPatchRecord = "<nil>"
+	CallSettingsPatchRecordNever       CallSettingsPatchRecord = "never"
+	CallSettingsPatchRecordOnDemand    CallSettingsPatchRecord = "on_demand"
 )
 
 // Valid indicates whether the value is a known member of the CallSettingsPatchRecord enum.
 func (e CallSettingsPatchRecord) Valid() bool {
 	switch e {
 	case CallSettingsPatchRecordAlways:
+		return true
+	case CallSettingsPatchRecordLessThanNil:
 		return true
 	case CallSettingsPatchRecordNever:
 		return true
@@ -713,14 +716,17 @@ func (e Permission) Valid() bool {
 
 // Defines values for PhoneNetworkSrtp.
 const (
-	PhoneNetworkSrtpOff      PhoneNetworkSrtp = "off"
-	PhoneNetworkSrtpOffered  PhoneNetworkSrtp = "offered"
-	PhoneNetworkSrtpRequired PhoneNetworkSrtp = "required"
+	PhoneNetworkSrtpLessThanNil PhoneNetworkSrtp = "<nil>"
+	PhoneNetworkSrtpOff         PhoneNetworkSrtp = "off"
+	PhoneNetworkSrtpOffered     PhoneNetworkSrtp = "offered"
+	PhoneNetworkSrtpRequired    PhoneNetworkSrtp = "required"
 )
 
 // Valid indicates whether the value is a known member of the PhoneNetworkSrtp enum.
 func (e PhoneNetworkSrtp) Valid() bool {
 	switch e {
+	case PhoneNetworkSrtpLessThanNil:
+		return true
 	case PhoneNetworkSrtpOff:
 		return true
 	case PhoneNetworkSrtpOffered:
@@ -734,14 +740,17 @@ func (e PhoneNetworkSrtp) Valid() bool {
 
 // Defines values for PhoneNetworkTransport.
 const (
-	PhoneNetworkTransportTCP PhoneNetworkTransport = "tcp"
-	PhoneNetworkTransportTLS PhoneNetworkTransport = "tls"
-	PhoneNetworkTransportUDP PhoneNetworkTransport = "udp"
+	PhoneNetworkTransportLessThanNil PhoneNetworkTransport = "<nil>"
+	PhoneNetworkTransportTCP         PhoneNetworkTransport = "tcp"
+	PhoneNetworkTransportTLS         PhoneNetworkTransport = "tls"
+	PhoneNetworkTransportUDP         PhoneNetworkTransport = "udp"
 )
 
 // Valid indicates whether the value is a known member of the PhoneNetworkTransport enum.
 func (e PhoneNetworkTransport) Valid() bool {
 	switch e {
+	case PhoneNetworkTransportLessThanNil:
+		return true
 	case PhoneNetworkTransportTCP:
 		return true
 	case PhoneNetworkTransportTLS:
@@ -755,14 +764,17 @@ func (e PhoneNetworkTransport) Valid() bool {
 
 // Defines values for PhoneNetworkPatchSrtp.
 const (
-	PhoneNetworkPatchSrtpOff      PhoneNetworkPatchSrtp = "off"
-	PhoneNetworkPatchSrtpOffered  PhoneNetworkPatchSrtp = "offered"
-	PhoneNetworkPatchSrtpRequired PhoneNetworkPatchSrtp = "required"
+	PhoneNetworkPatchSrtpLessThanNil PhoneNetworkPatchSrtp = "<nil>"
+	PhoneNetworkPatchSrtpOff         PhoneNetworkPatchSrtp = "off"
+	PhoneNetworkPatchSrtpOffered     PhoneNetworkPatchSrtp = "offered"
+	PhoneNetworkPatchSrtpRequired    PhoneNetworkPatchSrtp = "required"
 )
 
 // Valid indicates whether the value is a known member of the PhoneNetworkPatchSrtp enum.
 func (e PhoneNetworkPatchSrtp) Valid() bool {
 	switch e {
+	case PhoneNetworkPatchSrtpLessThanNil:
+		return true
 	case PhoneNetworkPatchSrtpOff:
 		return true
 	case PhoneNetworkPatchSrtpOffered:
@@ -776,14 +788,17 @@ func (e PhoneNetworkPatchSrtp) Valid() bool {
 
 // Defines values for PhoneNetworkPatchTransport.
 const (
-	PhoneNetworkPatchTransportTCP PhoneNetworkPatchTransport = "tcp"
-	PhoneNetworkPatchTransportTLS PhoneNetworkPatchTransport = "tls"
-	PhoneNetworkPatchTransportUDP PhoneNetworkPatchTransport = "udp"
+	PhoneNetworkPatchTransportLessThanNil PhoneNetworkPatchTransport = "<nil>"
+	PhoneNetworkPatchTransportTCP         PhoneNetworkPatchTransport = "tcp"
+	PhoneNetworkPatchTransportTLS         PhoneNetworkPatchTransport = "tls"
+	PhoneNetworkPatchTransportUDP         PhoneNetworkPatchTransport = "udp"
 )
 
 // Valid indicates whether the value is a known member of the PhoneNetworkPatchTransport enum.
 func (e PhoneNetworkPatchTransport) Valid() bool {
 	switch e {
+	case PhoneNetworkPatchTransportLessThanNil:
+		return true
 	case PhoneNetworkPatchTransportTCP:
 		return true
 	case PhoneNetworkPatchTransportTLS:
