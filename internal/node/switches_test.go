@@ -124,6 +124,15 @@ func TestPhonesSwitchDoNotDisturbAndForwardsWithFeatureCodes(t *testing.T) {
 	o.has(t, 0, asterisk.Switches{})
 	o.dialCode(t, 1, "*73")
 
+	// What is changed at the portal shows on lamps as well, and phones can change it back.
+	if err := o.asterisk.Control().SetSwitches(t.Context(), "1001", asterisk.Switches{}, asterisk.Switches{DoNotDisturb: true}); err != nil {
+		t.Fatal(err)
+	}
+	o.has(t, 1, asterisk.Switches{DoNotDisturb: true})
+	o.call(t, "1001").refused(t, 486)
+	o.dialCode(t, 1, "*79")
+	o.has(t, 1, asterisk.Switches{})
+
 	// Users who forward to each other.
 	o.dialCode(t, 1, "*721002")
 	o.dialCode(t, 2, "*721001")

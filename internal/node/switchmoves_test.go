@@ -5,7 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"os"
+	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -14,6 +17,7 @@ import (
 	"github.com/synergycall/pbxportal/internal/directory"
 	"github.com/synergycall/pbxportal/internal/pbx"
 	"github.com/synergycall/pbxportal/internal/render"
+	"github.com/synergycall/pbxportal/internal/store/storetest"
 )
 
 // renumber gives a user another number.
@@ -77,6 +81,60 @@ func TestSwitchesFollowAUserToAnotherNumberAndEndWithTheUser(t *testing.T) {
 	}
 	if !slices.ContainsFunc(run.Events, func(e pbx.Event) bool { return e.Code == pbx.EventSwitches && e.Detail == "[1000 1001 1002 1500]" }) {
 		t.Errorf("the run does not report it: %+v", run.Events)
+	}
+}
+
+// Asterisk alone has the switches: nothing of them is in the files or the database, and no reload or restart changes them.
+func TestSwitchesSurviveReloadsAndRestartsAndAreNowhereElse(t *testing.T) {
+	t.Parallel()
+	s := newSiteOf(t, render.Options{FeatureCodes: true})
+	url := storetest.SQLite(t)
+	s.store = storetest.Open(t, url)
+	s.directory = directory.New(s.store, time.Now)
+	portal := func() *apply.Engine {
+		return apply.New(apply.Config{Store: s.store, Target: s.node, Now: time.Now, Render: render.Options{FeatureCodes: true}})
+	}
+	s.engine = portal()
+	s.create(t, "Anna")
+	s.mustApply(t)
+	unmistakable := asterisk.Switches{DoNotDisturb: true, ForwardAlways: "98765432123", ForwardBusy: "1000"}
+	if err := s.node.SetSwitches(t.Context(), 1000, pbx.Switches{}, pbx.Switches(unmistakable)); err != nil {
+		t.Fatal(err)
+	}
+	s.create(t, "Berta")
+	s.mustApply(t) // both modules are reloaded
+	want := map[string]asterisk.Switches{"1000": unmistakable}
+	if got := s.onAsterisk(t); !maps.Equal(got, want) {
+		t.Errorf("after a reload Asterisk has %+v, want %+v", got, want)
+	}
+	if err := s.asterisk.Restart(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	s.engine = portal()
+	s.create(t, "Claus")
+	s.mustApply(t)
+	if got := s.onAsterisk(t); !maps.Equal(got, want) {
+		t.Errorf("after a restart Asterisk has %+v, want %+v", got, want)
+	}
+	files, err := filepath.Glob(s.path("*/*/generated_*.conf"))
+	if err != nil || len(files) < 4 {
+		t.Fatal(files, err)
+	}
+	var text []byte
+	for _, path := range files {
+		content, err := os.ReadFile(path) //nolint:gosec // it is the test's own
+		if err != nil {
+			t.Fatal(err)
+		}
+		text = append(text, content...)
+	}
+	for where, text := range map[string]string{"the files": string(text), "the database": storetest.Everything(t, url)} {
+		if !strings.Contains(text, "Claus") {
+			t.Errorf("%s could not be searched", where)
+		}
+		if strings.Contains(text, unmistakable.ForwardAlways) {
+			t.Errorf("%s have a forward", where)
+		}
 	}
 }
 
