@@ -26,7 +26,7 @@ type callFields struct {
 }
 
 // callsHelp describes the flags of call settings.
-const callsHelp = "Settings of calls, empty to inherit one: --ring-seconds 5-120, --call-limit 1-10 (0 for none), --when-busy, --when-unanswered and --when-unreachable " +
+const callsHelp = "Calls (empty: inherited): --ring-seconds 5-120, --call-limit 1-10 (0 for none), --when-busy, --when-unanswered and --when-unreachable " +
 	"(hangup or a number), --caller-name, --caller-number, --pickup-groups 0-63, --record never|on_demand|always, --language, --dial-class."
 
 // setter looks up what the fields name, and returns the function that sets those that were given.

@@ -30,23 +30,25 @@ func (*organisationShowCommand) Run(ctx context.Context, a *app, p *portal) erro
 
 type organisationSetCommand struct {
 	Name          *string `help:"The name." placeholder:"NAME"`
-	Country       *string `help:"The country by ISO 3166, in two letters." placeholder:"DE"`
+	Country       *string `help:"The country, by ISO 3166." placeholder:"DE"`
 	TimeZone      *string `help:"The time zone." placeholder:"Europe/Berlin"`
-	MainNumber    *string `help:"The number as dialled from outside." placeholder:"NUMBER"`
-	Language      *string `help:"The language of prompts, unless the calls of users have another one." placeholder:"de" name:"prompt-language"`
-	CoolDown      *string `help:"How many days a released number is not assigned again; empty: NUMBER_QUARANTINE." placeholder:"DAYS"`
-	ServerAddress *string `help:"The host name or IP address that phones register at." placeholder:"HOST"`
-	ServerPort    *string `help:"Its port." placeholder:"PORT"`
-	Transport     *string `help:"The SIP transport of phones: udp, tcp or tls." placeholder:"TRANSPORT"`
-	PublicAddress *string `help:"The host name or IP address as seen from the internet." placeholder:"HOST"`
-	Codecs        *string `help:"The audio codecs of phones, the preferred one first." placeholder:"ulaw,alaw"`
-	SRTP          *string `help:"Whether calls are encrypted: off, offered or required." placeholder:"POLICY" name:"srtp"`
+	MainNumber    *string `hidden:""`
+	Language      *string `help:"The language of prompts." placeholder:"de" name:"prompt-language"`
+	CoolDown      *string `help:"Days until a released number is reused." placeholder:"DAYS"`
+	ServerAddress *string `hidden:""`
+	ServerPort    *string `hidden:""`
+	Transport     *string `hidden:""`
+	PublicAddress *string `hidden:""`
+	Codecs        *string `hidden:""`
+	SRTP          *string `hidden:"" name:"srtp"`
 
 	callFields `embed:""`
 }
 
-// Help returns what is common to the flags of call settings.
-func (*organisationSetCommand) Help() string { return callsHelp }
+// Help describes the flags of phones and of call settings.
+func (*organisationSetCommand) Help() string {
+	return "Main number: --main-number. Phones: --server-address, --server-port, --transport udp|tcp|tls, --public-address, --codecs, --srtp off|offered|required. " + callsHelp
+}
 
 // Run changes the organisation.
 func (c *organisationSetCommand) Run(ctx context.Context, a *app, p *portal) error {

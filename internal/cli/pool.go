@@ -21,14 +21,17 @@ type poolCommands struct {
 // poolFields are the flags of a pool's fields.
 type poolFields struct {
 	Name     *string `help:"The name." placeholder:"NAME"`
-	Kind     *string `help:"What the numbers are for: users or features." placeholder:"KIND"`
+	Kind     *string `hidden:""`
 	From     *string `help:"The first number." placeholder:"NUMBER"`
 	To       *string `help:"The last number." placeholder:"NUMBER"`
-	Order    *string `help:"Which free number is assigned: lowest, next or random." placeholder:"ORDER"`
-	CoolDown *string `help:"How many days a released number is not assigned again; empty: as the organisation is set." placeholder:"DAYS"`
+	Order    *string `hidden:""`
+	CoolDown *string `hidden:""`
 
 	callFields `embed:""`
 }
+
+// poolHelp describes those that are not listed; call settings follow.
+const poolHelp = "Numbers: --kind users|features, --order lowest|next|random, --cool-down DAYS until a released one is reused. "
 
 // setter looks up what the fields name, and returns the function that sets those that were given.
 func (f poolFields) setter(ctx context.Context, p *portal) (func(*pbx.Item) error, error) {
@@ -84,10 +87,8 @@ type poolAddCommand struct {
 	poolFields `embed:""`
 }
 
-// Help returns what the flags that are not given mean.
-func (*poolAddCommand) Help() string {
-	return "Only --name, --from and --to are required. The others default to --kind users and --order lowest. " + callsHelp
-}
+// Help describes the flags that are not listed.
+func (*poolAddCommand) Help() string { return poolHelp + callsHelp }
 
 // Run creates the pool.
 func (c *poolAddCommand) Run(ctx context.Context, a *app, p *portal) error {
@@ -121,8 +122,8 @@ type poolSetCommand struct {
 	poolFields `embed:""`
 }
 
-// Help returns what is common to the flags of call settings.
-func (*poolSetCommand) Help() string { return callsHelp }
+// Help describes the flags that are not listed.
+func (*poolSetCommand) Help() string { return poolHelp + callsHelp }
 
 // Run changes the pool.
 func (c *poolSetCommand) Run(ctx context.Context, a *app, p *portal) error {

@@ -139,7 +139,7 @@ func TestAllPhonesOfAPersonWithAnotherNumberMustRegisterAgainAndNoneOfADisabledO
 	}
 	anna = s.change(t, anna, func(u *pbx.User) { u.Extension.Number = 1005 })
 	run := s.mustApply(t)
-	if c := run.Plan.UserChanges(); len(c) != 1 || c[0].Was != 1000 || !slices.Equal(c[0].What, []string{"number"}) || len(run.Plan.Effects) != 2 {
+	if c := run.Plan.UserChanges(); len(c) != 1 || c[0].Was != 1000 || !slices.Equal(c[0].What, []string{"number"}) || len(run.Plan.Effects) != 3 { // two phones, and the switches
 		t.Errorf("the plan has the changes %+v, the effects %+v", c, run.Plan.Effects)
 	}
 	if got := s.contacts(t); len(got) > 0 {

@@ -86,7 +86,7 @@ func TestAPhoneStaysRegisteredWhenItsUserIsRenamedAndIsNamedInThePlanWhenItMustB
 	run = s.mustApply(t)
 	c := run.Plan.UserChanges()
 	if len(c) != 1 || !c[0].Reregister || c[0].Was != 1000 || c[0].Number != 1005 || c[0].Name != "Anna Schmidt" ||
-		!slices.Equal(run.Plan.Effects, []pbx.Effect{{Verb: pbx.ForgetRegistration, Number: 1000}}) {
+		!slices.Equal(run.Plan.Effects, []pbx.Effect{{Verb: pbx.ForgetRegistration, Number: 1000}, {Verb: pbx.MoveSwitches, Number: 1000, To: 1005, Reversible: true}}) {
 		t.Errorf("a renumbered user: changes %+v, effects %v", c, run.Plan.Effects)
 	}
 	if got := s.contacts(t); !slices.Equal(got, []string{"1001"}) {
