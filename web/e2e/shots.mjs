@@ -119,7 +119,7 @@ for (const [name, to, options = {}, act] of pages) {
       const portal = await serve(w)
       const context = await browser.newContext({ viewport: { width, height: width > 600 ? 900 : 760 }, colorScheme: scheme, locale: process.env.LOCALE ?? 'en-GB', reducedMotion: 'reduce', deviceScaleFactor: 1 })
       const page = await context.newPage()
-      page.on('console', (m) => m.type() === 'error' && !/401|403|409/.test(m.text()) && noise.push(`${name}: ${m.text()}`))
+      page.on('console', (m) => m.type() === 'error' && !/401|403|409|412/.test(m.text()) && noise.push(`${name}: ${m.text()}`))
       page.on('pageerror', (e) => noise.push(`${name}: ${e.message}`))
       await page.goto(`${portal.url}/app/${to}`)
       await page.waitForSelector('#app h1')
