@@ -122,7 +122,7 @@ func TestSwitchesSurviveReloadsAndRestartsAndAreNowhereElse(t *testing.T) {
 	}
 	var text []byte
 	for _, path := range files {
-		content, err := os.ReadFile(path) //nolint:gosec // it is the test's own
+		content, err := os.ReadFile(path)
 		if err != nil {
 			t.Fatal(err)
 		}
