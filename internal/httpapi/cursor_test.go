@@ -34,7 +34,7 @@ func TestEveryListOfVersion1HasPagesWithAnOpaqueCursor(t *testing.T) {
 			continue
 		}
 		schema := item.Get.Responses.Status(200).Value.Content.Get("application/json")
-		if schema == nil || !strings.HasPrefix(path, "/api/v1/") {
+		if schema == nil || !strings.HasPrefix(path, "/api/v1/") || strings.HasSuffix(path, "/switches") { // these are one object
 			continue
 		}
 		properties := schema.Schema.Value.Properties
