@@ -141,11 +141,15 @@ func TestUnreadEventsAreKeptUpToALimitAndTheLossOfOthersIsReported(t *testing.T)
 
 func TestAnOverlongListIsReturnedInPartWithTheNumberOfTheRest(t *testing.T) {
 	t.Parallel()
+	data := strings.Repeat("x", 2000)
+	if testing.Short() { // the race detector needs seconds to read that much
+		data = data[:100]
+	}
 	a := dial(t, scriptedAMI(t, func(in *bufio.Reader, out net.Conn) {
 		letIn(in, out)
 		id := action(in)["ActionID"]
 		fmt.Fprintf(out, "Response: Success\r\nActionID: %s\r\nEventList: start\r\n\r\n", id)
-		item := fmt.Sprintf("Event: CoreShowChannel\r\nActionID: %s\r\nUniqueid: 1\r\nApplicationData: %s\r\n\r\n", id, strings.Repeat("x", 2000))
+		item := fmt.Sprintf("Event: CoreShowChannel\r\nActionID: %s\r\nUniqueid: 1\r\nApplicationData: %s\r\n\r\n", id, data)
 		for range 23 {
 			fmt.Fprint(out, strings.Repeat(item, 1000))
 		}
