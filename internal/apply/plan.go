@@ -188,14 +188,9 @@ func neverUsed(site pbx.HostState) bool {
 
 // compare determines what would change, thing by thing, and what Asterisk must have loaded afterwards.
 func (p *planned) compare() {
-	// Files that are not the portal's (an administrator's own, a manual edit) count as empty here; Diffs counts their lines.
-	from, _ := p.read(p.site.Files)
-	good := from
-	if !same(p.site.Files, p.site.Seen) {
-		good, _ = p.read(p.site.Seen)
-	}
-	p.want, p.good, p.from = p.inventory.Live(), good, from
-	p.setChanges(from)
+	p.want = p.inventory.Live()
+	p.from, p.good = p.inPlace()
+	p.setChanges(p.from, p.good)
 	p.changed, p.hashed = render.ChangedObjects(p.good, p.inventory)
 	p.query = p.liveQuery()
 }
@@ -297,17 +292,24 @@ func fullQuery(want pbx.Live, inventories ...render.Inventory) pbx.LiveQuery {
 	return q
 }
 
-// setChanges determines what changes from this inventory, and the effects of that.
-func (p *planned) setChanges(from render.Inventory) {
+// inPlace returns what the files in place define, and what those define that Asterisk was last seen to run. Files that are not the portal's (an administrator's
+// own, a manual edit) count as empty; Diffs counts their lines.
+func (p *planned) inPlace() (from, good render.Inventory) {
+	from, _ = p.read(p.site.Files)
+	if same(p.site.Files, p.site.Seen) {
+		return from, from
+	}
+	good, _ = p.read(p.site.Seen)
+	return from, good
+}
+
+// setChanges determines what changes from this inventory, and the effects of that. good is the inventory that Asterisk was last seen to run.
+func (p *planned) setChanges(from, good render.Inventory) {
 	p.Changes = render.JoinRenumbered(render.Changes(from, p.inventory), from, p.inventory, p.model.Users)
 	p.nameThings()
 	p.Effects = pbx.EffectsOf(p.Changes)
-	seen := from
-	if !same(p.site.Files, p.site.Seen) {
-		seen, _ = p.read(p.site.Seen)
-	}
-	if seen.LooksAtSwitches() {
-		p.switches = render.SwitchEffects(seen, p.inventory, p.model.Users, p.seenAt())
+	if good.LooksAtSwitches() {
+		p.switches = render.SwitchEffects(good, p.inventory, p.model.Users, p.seenAt)
 		p.Effects = append(p.Effects, p.switches...)
 	}
 }
@@ -360,8 +362,8 @@ func (p *planned) explain() {
 		p.Diffs = render.Diff("in place", p.site.Files, "planned", p.files)
 		return nil
 	})
-	from, _ := p.read(p.site.Files)
-	p.setChanges(from)
+	from, good := p.inPlace()
+	p.setChanges(from, good)
 	p.setBehaviour(from)
 	_ = compared() // it returns no error
 }

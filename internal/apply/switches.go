@@ -110,8 +110,11 @@ func (e *Engine) switchesOf(ctx context.Context, m pbx.Model) map[pbx.UserID]pbx
 
 // seenAt returns when the revision that Asterisk was last seen to run was deployed.
 func (e *Engine) seenAt(ctx context.Context, site pbx.HostState) time.Time {
-	run, _, _ := e.store.Revision(ctx, site.LastVerified) // if it is not known, every user counts as created later, and inherits no switch
-	return run.Log.TriggeredAt
+	runs, _ := e.store.Revisions(ctx, site.LastVerified+1, 1)
+	if len(runs) == 0 || runs[0].Revision != site.LastVerified {
+		return time.Time{} // it is not known: every user counts as created later, and inherits no switch
+	}
+	return runs[0].Log.TriggeredAt
 }
 
 // prepareSwitches records in Asterisk how switches move once it was seen to run a revision. It completes what an interrupted apply has left. It reports

@@ -152,7 +152,7 @@ func JoinRenumbered(changes []pbx.Change, from, to Inventory, users []pbx.User) 
 		for _, r := range removed {
 			was := from.pieceOf(changes[r].Owner)
 			auth := was.find("auth", was.owner.Key)
-			if secret.Reveal() == "" || gone[r] || !sameSecret(auth, passwordAuth(phone{secret: secret}, value(auth, "username"))) {
+			if gone[r] || !hasSecret(auth, secret) {
 				continue
 			}
 			what := []string{"number"}
@@ -177,10 +177,18 @@ func JoinRenumbered(changes []pbx.Change, from, to Inventory, users []pbx.User) 
 	return kept
 }
 
-// pieceOf returns the piece of a thing, which must have one.
+// pieceOf returns the piece of a thing, nil if it has none.
 func (inv Inventory) pieceOf(owner pbx.Thing) *piece {
-	i, _ := slices.BinarySearchFunc(inv.pieces, owner, func(p piece, owner pbx.Thing) int { return p.owner.Compare(owner) })
+	i, found := slices.BinarySearchFunc(inv.pieces, owner, func(p piece, owner pbx.Thing) int { return p.owner.Compare(owner) })
+	if !found {
+		return nil
+	}
 	return &inv.pieces[i]
+}
+
+// hasSecret reports whether the auth object of a user, with a password or digests, is of a secret; an empty one is not known, and has none.
+func hasSecret(auth []setting, secret pbx.Secret) bool {
+	return secret.Reveal() != "" && sameSecret(auth, passwordAuth(phone{secret: secret}, value(auth, "username")))
 }
 
 // secretOf returns the secret of a user's piece: from the files or, if they have none, from users, which are ordered by number.

@@ -7,9 +7,9 @@ import (
 )
 
 // SwitchEffects returns the effects of a change of the files on the switches of users, which follow a user to another number and end with the user. from is
-// the inventory that Asterisk was last seen to run, which an apply deployed at the time since; users are those of to, with their secrets. A user is recognised
+// the inventory that Asterisk was last seen to run, which an apply deployed at the time since returns; users are those of to, with their secrets. A user is recognised
 // by the secret, which is random. A number with another secret belongs to another user if that one was created later; otherwise the user got a new secret.
-func SwitchEffects(from, to Inventory, users []pbx.User, since time.Time) (effects []pbx.Effect) {
+func SwitchEffects(from, to Inventory, users []pbx.User, since func() time.Time) (effects []pbx.Effect) {
 	created := make(map[pbx.Number]time.Time, len(users))
 	for i := range users {
 		created[users[i].Extension.Number] = users[i].CreatedAt
@@ -26,7 +26,9 @@ func SwitchEffects(from, to Inventory, users []pbx.User, since time.Time) (effec
 		}
 		if b != nil {
 			arrived = append(arrived, is)
-			bySecret[secretOf(is, users).Reveal()] = is
+			if secret := secretOf(is, users); secret.Reveal() != "" { // else it is not known
+				bySecret[secret.Reveal()] = is
+			}
 		}
 	}
 	for _, was := range left {
@@ -34,29 +36,19 @@ func SwitchEffects(from, to Inventory, users []pbx.User, since time.Time) (effec
 		is := bySecret[value(auth, "password")]
 		if is == nil && value(auth, "password") == "" && len(left)*len(arrived) <= maxRenumbered {
 			for _, other := range arrived {
-				if sameSecret(auth, passwordAuth(phone{secret: secretOf(other, users)}, value(auth, "username"))) {
+				if hasSecret(auth, secretOf(other, users)) {
 					is = other
 				}
 			}
 		}
-		switch {
+		switch there := to.pieceOf(was.owner); {
 		case is != nil:
 			effects = append(effects, pbx.Effect{Verb: pbx.MoveSwitches, Number: n, To: number(is), Reversible: true})
-		case authOf(pieceAt(to, was)) == nil && !isDisabled(pieceAt(to, was)), created[n].After(since):
+		case authOf(there) == nil && !isDisabled(there), created[n].After(since()):
 			effects = append(effects, pbx.Effect{Verb: pbx.ClearSwitches, Number: n})
 		}
 	}
 	return effects
-}
-
-// pieceAt returns the piece of an inventory with the owner of another piece, nil if there is none.
-func pieceAt(inv Inventory, other *piece) *piece {
-	for p, q := range pairs([]piece{*other}, inv.pieces) {
-		if p != nil {
-			return q
-		}
-	}
-	return nil
 }
 
 // authOf returns the settings of the auth object of a user's first phone, nil if the piece has none.

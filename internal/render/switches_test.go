@@ -1,0 +1,65 @@
+package render_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/synergycall/pbxportal/internal/pbx"
+	"github.com/synergycall/pbxportal/internal/render"
+)
+
+// Switches follow a user whose secret is known, and are never given to another user: without the secrets no user with digests is recognised.
+func TestSwitchesFollowAUserByTheSecretAndNoOtherUser(t *testing.T) {
+	t.Parallel()
+	at := time.Date(2026, 11, 30, 12, 0, 0, 0, time.UTC)
+	user := func(number pbx.Number, secret string, created time.Time) pbx.User {
+		return pbx.User{
+			Name: "User", CreatedAt: created, Extension: pbx.Extension{Number: number, Secret: pbx.SecretFrom(secret)}, Devices: []pbx.Device{{Suffix: 2, Secret: pbx.SecretFrom("phone" + secret)}},
+		}
+	}
+	anna, berta := user(1000, "secretofanna1234", at), user(1001, "secretofberta123", at)
+	moved, claus, renewed := anna, user(1500, "secretofclaus123", at.Add(2*time.Hour)), anna
+	moved.Extension.Number = 1500
+	renewed.Extension.Secret = pbx.SecretFrom("anothersecret123")
+	reused := user(1000, "secretofclaus123", at.Add(2*time.Hour))
+	move := pbx.Effect{Verb: pbx.MoveSwitches, Number: 1000, To: 1500, Reversible: true}
+	clearAll := pbx.Effect{Verb: pbx.ClearSwitches, Number: 1000}
+	for name, options := range map[string]render.Options{"passwords": {}, "digests": {DigestRealm: "asterisk"}} {
+		inventory := func(users ...pbx.User) render.Inventory {
+			r, err := options.Next(render.Rendered{}, pbx.Model{Users: users})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return r.Inventory
+		}
+		from := inventory(anna, berta)
+		for what, tc := range map[string]struct {
+			users []pbx.User
+			want  []pbx.Effect
+		}{
+			"nothing changes":                {[]pbx.User{anna, berta}, nil},
+			"another number":                 {[]pbx.User{berta, moved}, []pbx.Effect{move}},
+			"deleted, and another is added":  {[]pbx.User{berta, claus}, []pbx.Effect{clearAll}},
+			"a new secret":                   {[]pbx.User{renewed, berta}, nil},
+			"the number of a deleted user":   {[]pbx.User{reused, berta}, []pbx.Effect{clearAll}},
+			"another number, which was free": {[]pbx.User{reused, berta, moved}, []pbx.Effect{move}},
+		} {
+			asked := 0
+			got := render.SwitchEffects(from, inventory(tc.users...), tc.users, func() time.Time { asked++; return at.Add(time.Hour) })
+			if !cmp.Equal(got, tc.want) {
+				t.Errorf("%s, %s: %v, want %v", name, what, got, tc.want)
+			}
+			if what == "nothing changes" && asked > 0 {
+				t.Errorf("%s: the time is asked for although nothing changes", name)
+			}
+		}
+		if name == "digests" {
+			got := render.SwitchEffects(from, inventory(berta, claus), nil, func() time.Time { return at.Add(time.Hour) })
+			if want := []pbx.Effect{clearAll}; !cmp.Equal(got, want) {
+				t.Errorf("without the secrets: %v, want %v", got, want)
+			}
+		}
+	}
+}
