@@ -79,11 +79,11 @@ func countsOf(texts []string) string {
 // traces waits until the dry runs with keys that begin with a name have ended, and returns what they recorded.
 func (c *Control) traces(ctx context.Context, name string, runs int) ([][]string, error) {
 	for pause := 10 * time.Millisecond; ; pause = min(2*pause, 50*time.Millisecond) {
-		var traces [][]string
-		err := c.askWhole(ctx, "database show "+traceFamily, func(answer string) (err error) {
-			traces, err = parseTraces(answer, name, runs)
-			return err
-		})
+		entries, err := c.entries(ctx, traceFamily)
+		if err != nil {
+			return nil, err
+		}
+		traces, err := tracesIn(entries, name, runs)
 		if traces != nil || err != nil {
 			return traces, about("the dry runs", err)
 		}
@@ -95,19 +95,17 @@ func (c *Control) traces(ctx context.Context, name string, runs int) ([][]string
 	}
 }
 
-// traceLine matches a line of a listing of Asterisk's database: the key of a dry run, its step or "end", and what was recorded.
-var traceLine = regexp.MustCompile(`(?m)^/` + traceFamily + `/([a-z0-9]+)x(\d+)/(\w+) *: (.*?)\s*$`)
+// traceKey matches the key of an entry of Asterisk's database: that of a dry run, with its step or "end".
+var traceKey = regexp.MustCompile(`^/` + traceFamily + `/([a-z0-9]+)x(\d+)/(\w+)$`)
 
-// parseTraces reads the traces of the dry runs of a name; nil means that some have not ended.
-func parseTraces(answer, name string, runs int) ([][]string, error) {
-	if err := refused(answer); err != nil {
-		return nil, err
-	}
-	if count := counted.FindStringSubmatch(answer); count == nil || count[1] != strconv.Itoa(strings.Count("\n"+answer, "\n/"+traceFamily+"/")) {
-		return nil, fmt.Errorf("%w: %q", errLinesLost, clip(answer))
-	}
+// tracesIn returns the traces of the dry runs of a name in entries of Asterisk's database; nil means that some have not ended.
+func tracesIn(entries map[string]string, name string, runs int) ([][]string, error) {
 	steps, ended := make([]map[string]string, runs), 0
-	for _, m := range traceLine.FindAllStringSubmatch(answer, -1) {
+	for key, recorded := range entries {
+		m := traceKey.FindStringSubmatch(key)
+		if m == nil {
+			continue
+		}
 		run, err := strconv.Atoi(m[2])
 		if m[1] != name || err != nil || run >= runs {
 			continue
@@ -115,7 +113,7 @@ func parseTraces(answer, name string, runs int) ([][]string, error) {
 		if steps[run] == nil {
 			steps[run] = map[string]string{}
 		}
-		steps[run][m[3]] = m[4]
+		steps[run][m[3]] = recorded
 		if m[3] == "end" {
 			ended++
 		}

@@ -125,22 +125,6 @@ func (c *Control) SetSwitches(ctx context.Context, exten string, from, to Switch
 	return nil
 }
 
-// HasExtension reports whether an extension of the dialplan exists at priority 1. It needs func_dialplan.so.
-func (c *Control) HasExtension(ctx context.Context, dialplanContext, exten string) (bool, error) {
-	if !plainName.MatchString(dialplanContext) || !plainName.MatchString(exten) {
-		return false, fmt.Errorf("%w: %q is no name of an extension", ErrCommand, clip(exten+"@"+dialplanContext))
-	}
-	answer, err := c.ask(ctx, "dialplan eval function EVAL(${DIALPLAN_EXISTS("+dialplanContext+","+exten+",1)}|)")
-	if err != nil {
-		return false, err
-	}
-	values, err := parseEval(answer, 1)
-	if err != nil {
-		return false, about("whether an extension exists", err)
-	}
-	return values[0] == "1", nil
-}
-
 // change sends a command that changes something, whose answer must begin with a text.
 func (c *Control) change(ctx context.Context, command, expected string) error {
 	answer, err := c.ask(ctx, command)
@@ -174,7 +158,7 @@ func (c *Control) entries(ctx context.Context, family string) (map[string]string
 		}
 		return nil
 	})
-	return all, about("switches", err)
+	return all, about("the entries of its database", err)
 }
 
 // The family of Asterisk's database with switches that are to be moved: what each extension will have, and, once that is complete, a name.

@@ -116,6 +116,13 @@ func (b *board) replace(all listing) {
 	b.countLocked(false)
 }
 
+// switchesOf returns the switches of a user.
+func (b *board) switchesOf(number pbx.Number) pbx.Switches {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.model.switches[number]
+}
+
 // setSwitches changes the switches of a user.
 func (b *board) setSwitches(number pbx.Number, to pbx.Switches) {
 	b.mu.Lock()

@@ -304,12 +304,7 @@ func (w *Watcher) takeSwitched(ctx context.Context, e asterisk.Event) {
 	if e.Kind != asterisk.EventSwitched || !ok {
 		return
 	}
-	var from pbx.Switches
-	for _, s := range w.Snapshot().Switches {
-		if s.Number == number {
-			from = s.Switches
-		}
-	}
+	from := w.board.switchesOf(number)
 	to, ok := asterisk.Switches(from).With(e.Switched.Key, e.Switched.Value)
 	if !ok {
 		return
