@@ -113,7 +113,12 @@ func (g *graph) missing(from pbx.Ref, r pbx.Reference) Fault {
 // Through returns the error of a model in which a thing, with these references, sends calls in a circle by themselves, or to more things than one can come to;
 // nil if it does not.
 func Through(m pbx.Model, self pbx.Ref, references []pbx.Reference) error {
-	for _, f := range Check(m) {
+	return ThroughOf(Check(m), self, references)
+}
+
+// ThroughOf does what Through does with the faults of a model that was checked.
+func ThroughOf(faults []Fault, self pbx.Ref, references []pbx.Reference) error {
+	for _, f := range faults {
 		at := slices.Index(f.Things, self)
 		if f.Code != Circular && f.Code != TooLong || at < 0 {
 			continue
@@ -127,9 +132,14 @@ func Through(m pbx.Model, self pbx.Ref, references []pbx.Reference) error {
 		if f.Code == Circular {
 			code = pbx.FieldCircular
 		}
-		return pbx.Invalid(pbx.FieldError{Field: field, Code: code, Message: "must be another one: " + strings.ToLower(f.Text[:1]) + f.Text[1:]})
+		return refusal(field, code, f)
 	}
 	return nil
+}
+
+// refusal returns the error of a field with a fault.
+func refusal(field string, code pbx.FieldCode, f Fault) error {
+	return pbx.Invalid(pbx.FieldError{Field: field, Code: code, Message: "must be another one: " + strings.ToLower(f.Text[:1]) + f.Text[1:]})
 }
 
 // ThroughSettings returns the error of a model with changed settings, in which calls would go in a circle by themselves, or to more things than one can come
@@ -143,7 +153,7 @@ func ThroughSettings(m pbx.Model, references []pbx.Reference) error {
 		if i := slices.IndexFunc(references, func(r pbx.Reference) bool { return slices.Contains(f.Things, r.To) }); i >= 0 {
 			field = references[i].Field
 		}
-		return pbx.Invalid(pbx.FieldError{Field: field, Code: pbx.FieldCircular, Message: "must be another one: " + strings.ToLower(f.Text[:1]) + f.Text[1:]})
+		return refusal(field, pbx.FieldCircular, f)
 	}
 	return nil
 }

@@ -85,20 +85,36 @@ func goOn(ctx context.Context, tx *store.Tx, u, was pbx.User) error {
 	if err != nil {
 		return err
 	}
-	settings, err := tx.Settings(ctx, u.TenantID)
+	return noCircle(ctx, tx, u.TenantID, u)
+}
+
+// noCircle returns the error if calls to some users, as given, would go on in a circle, or to more than they can come to.
+func noCircle(ctx context.Context, tx *store.Tx, tenant pbx.TenantID, users ...pbx.User) error {
+	settings, err := tx.Settings(ctx, tenant)
 	if err != nil {
 		return err
 	}
-	references := settings.Levels().GoesOn(u)
-	if len(references) == 0 {
+	levels := settings.Levels()
+	users = slices.DeleteFunc(slices.Clone(users), func(u pbx.User) bool { return len(levels.GoesOn(u)) == 0 })
+	if len(users) == 0 {
 		return nil
 	}
-	m, err := tx.CallModel(ctx, u.TenantID, settings)
+	m, err := tx.CallModel(ctx, tenant, settings)
 	if err != nil {
 		return err
 	}
-	m.Users = append(slices.DeleteFunc(slices.Clone(m.Users), func(other pbx.User) bool { return other.ID == u.ID }), u)
-	return callflow.Through(m, pbx.Ref{Kind: pbx.KindUser, ID: string(u.ID)}, references)
+	given := make(map[pbx.UserID]bool, len(users))
+	for _, u := range users {
+		given[u.ID] = true
+	}
+	m.Users = append(slices.DeleteFunc(slices.Clone(m.Users), func(u pbx.User) bool { return given[u.ID] }), users...)
+	faults := callflow.Check(m)
+	for _, u := range users {
+		if err := callflow.ThroughOf(faults, pbx.Ref{Kind: pbx.KindUser, ID: string(u.ID)}, levels.GoesOn(u)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // addressFree returns the error if another user has the address of one.

@@ -134,17 +134,15 @@ func (d *Directory) Restore(ctx context.Context, tenant pbx.TenantID, r pbx.Revi
 		if err := tx.InsertUsers(ctx, added...); err != nil {
 			return err
 		}
-		for _, u := range done.Created {
-			if err := goOn(ctx, tx, u, u); err != nil {
-				return err
-			}
-		}
+		back := slices.Clone(done.Created)
 		for _, then := range moved { // now that everyone is there whom calls go on to
-			if err := d.putCallsBack(ctx, tx, then, now, r.Revision); err != nil {
+			u, err := d.putCallsBack(ctx, tx, then, now, r.Revision)
+			if err != nil {
 				return err
 			}
+			back = append(back, u)
 		}
-		return nil
+		return noCircle(ctx, tx, tenant, back...)
 	})
 	if err != nil {
 		return Restored{}, err
@@ -192,31 +190,29 @@ func goingOn(ctx context.Context, tx *store.Tx, u pbx.User, coming map[string]bo
 	return u, nil
 }
 
-// putCallsBack gives a user the call settings of then, except those that refer to what does not exist.
-func (d *Directory) putCallsBack(ctx context.Context, tx *store.Tx, then pbx.User, at time.Time, revision int) error {
+// putCallsBack gives a user the call settings of then, except those that refer to what does not exist, and returns the user. The caller checks that calls do
+// not go in a circle.
+func (d *Directory) putCallsBack(ctx context.Context, tx *store.Tx, then pbx.User, at time.Time, revision int) (pbx.User, error) {
 	u, ok, err := tx.User(ctx, then.TenantID, then.ID)
 	if err != nil || !ok {
-		return err
+		return u, err
 	}
 	was, err := goingOn(ctx, tx, then, nil)
 	if err != nil || was.Calls == u.Calls {
-		return err
+		return u, err
 	}
 	then = u
 	then.Calls = was.Calls
-	if err := goOn(ctx, tx, then, u); err != nil {
-		return err
-	}
 	event, _, err := d.event(ctx, at, pbx.ActionUserChange, u)
 	if err != nil {
-		return err
+		return u, err
 	}
 	before, after := pbx.Facts{}, pbx.Facts{}
 	pbx.CallFacts(u.Calls, then.Calls, before, after)
 	event.Before, event.After = pbx.Differing(before, after)
 	event.After["revision"] = strconv.Itoa(revision)
 	_, err = tx.UpdateUser(ctx, u, then, at, event)
-	return err
+	return then, err
 }
 
 // userChanges has for each user the facts of stateOf and of the call settings at a time, as far as they were changed since.
