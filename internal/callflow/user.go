@@ -23,7 +23,7 @@ func (w *walk) ringUser(u *pbx.User) (next pbx.Destination, ok bool) {
 	}
 	status := CannotBeCalled
 	if p, rings := w.canBeDialled(t, u, false); rings {
-		switch origin := w.levels.Origins(*u, pbx.Installation(w.request.RingSeconds))["ring_seconds"]; origin {
+		switch origin := w.levels.RingSecondsFrom(*u); origin {
 		case pbx.FromUser:
 			w.because(t, "ring_seconds", fmt.Sprintf("The phone rings for %d seconds.", calls.RingSeconds))
 		case pbx.FromPool, pbx.FromOrganisation:

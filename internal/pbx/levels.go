@@ -29,12 +29,35 @@ func (l Levels) Of(u User, installation CallSettings) CallSettings {
 func (l Levels) GoesOn(u User) []Reference { return u.Calls.over(l.above(u)...).References() }
 
 // above returns what a user inherits, the nearest level first.
-func (l Levels) above(u User) []CallSettings {
-	all := make([]CallSettings, 0, 3)
-	if i := l.PoolOf(u.Extension.Number); i >= 0 {
-		all = append(all, l.Pools[i].Calls.withoutUser(u.ID))
+func (l Levels) above(u User) (all []CallSettings) {
+	for _, level := range l.named(u)[1:] {
+		all = append(all, level.calls)
 	}
-	return append(all, l.Organisation.withoutUser(u.ID))
+	return all
+}
+
+// level is call settings with the name of the level that they are set at.
+type level struct {
+	name  string
+	calls CallSettings
+}
+
+// named returns the settings of a user, and what the user inherits, the nearest level first.
+func (l Levels) named(u User) []level {
+	all := append(make([]level, 0, 4), level{FromUser, u.Calls})
+	if i := l.PoolOf(u.Extension.Number); i >= 0 {
+		all = append(all, level{FromPool, l.Pools[i].Calls.withoutUser(u.ID)})
+	}
+	return append(all, level{FromOrganisation, l.Organisation.withoutUser(u.ID)})
+}
+
+// RingSecondsFrom returns the level that the ring time of a user comes from, "" if none sets it.
+func (l Levels) RingSecondsFrom(u User) string {
+	levels := l.named(u)
+	if i := slices.IndexFunc(levels, func(at level) bool { return at.calls.RingSeconds != 0 }); i >= 0 {
+		return levels[i].name
+	}
+	return ""
 }
 
 // Shown returns what Of does, with the name and the number that other phones show.
@@ -75,14 +98,7 @@ const (
 
 // Origins returns the level that each call setting of a user comes from, by its name in the contract.
 func (l Levels) Origins(u User, installation CallSettings) map[string]string {
-	type level struct {
-		name  string
-		calls CallSettings
-	}
-	levels := []level{{FromUser, u.Calls}, {FromOrganisation, l.Organisation.withoutUser(u.ID)}}
-	if i := l.PoolOf(u.Extension.Number); i >= 0 {
-		levels = slices.Insert(levels, 1, level{FromPool, l.Pools[i].Calls.withoutUser(u.ID)})
-	}
+	levels := l.named(u)
 	if installation != Installation(DefaultRingTimeout) {
 		levels = append(levels, level{FromEnvironment, installation})
 	}

@@ -77,8 +77,8 @@ func (*Organisation) Kind() ThingKind { return KindOrganisation }
 // Clean implements Body.
 func (o *Organisation) Clean() error {
 	o.Country, o.MainNumber = strings.ToUpper(strings.TrimSpace(o.Country)), strings.TrimSpace(o.MainNumber)
-	fields := append(o.Calls.clean(CallSettings{}), coolDownFault(o.CoolDownDays), o.Phones.addressFault("server_address", &o.Phones.ServerAddress),
-		o.Phones.addressFault("public_address", &o.Phones.PublicAddress))
+	fields := append(o.Calls.clean(CallSettings{}), coolDownFault(o.CoolDownDays), addressFault("phones.server_address", &o.Phones.ServerAddress),
+		addressFault("phones.public_address", &o.Phones.PublicAddress))
 	for _, f := range []struct {
 		field, value, message string
 		right                 bool
@@ -129,13 +129,13 @@ func (p *PhoneNetwork) clean() (wrong []FieldError) {
 var isHostName = regexp.MustCompile(`^(?i)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*\.?$`)
 
 // addressFault brings an address into its normal form, and returns what is wrong with it.
-func (*PhoneNetwork) addressFault(field string, address *string) FieldError {
+func addressFault(field string, address *string) FieldError {
 	*address = strings.ToLower(strings.TrimSpace(*address))
 	ip, err := netip.ParseAddr(*address)
 	if *address == "" || len(*address) <= 253 && (err == nil && ip.Zone() == "" || err != nil && isHostName.MatchString(*address) && strings.Trim(*address, "0123456789.") != "") {
 		return FieldError{}
 	}
-	return FieldError{Field: "phones." + field, Code: FieldMalformed, Message: "must be a host name or an IP address, without a port, such as pbx.example.com, or null for none"}
+	return FieldError{Field: field, Code: FieldMalformed, Message: "must be a host name or an IP address, without a port, such as pbx.example.com, or null for none"}
 }
 
 // coolDownFault returns what is wrong with a cool-down; its code is empty if nothing is.
