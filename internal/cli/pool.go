@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/synergycall/pbxportal/internal/httpapi"
@@ -74,8 +75,8 @@ func coolDown(given *string) (**int, error) {
 		return nil, nil
 	}
 	if *given != "" {
-		n := 0
-		if _, err := fmt.Sscan(*given, &n); err != nil {
+		n, err := strconv.Atoi(*given)
+		if err != nil {
 			return nil, usage(fmt.Errorf("--cool-down must be a number of days, or empty to inherit it"))
 		}
 		days = &n

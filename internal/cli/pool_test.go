@@ -32,7 +32,7 @@ func TestTheOrganisationIsShownWithTheOriginOfEachSetting(t *testing.T) {
 		t.Errorf("removed settings: %s", out)
 	}
 	for args, want := range map[string]string{
-		"--country ZZ": "country", "--codecs mp3": "codecs", "--srtp required": "phones.transport is tls", "--server-port x": "--server-port", "--cool-down soon": "--cool-down", "--when-busy 4444": "4444",
+		"--country ZZ": "country", "--codecs mp3": "codecs", "--srtp required": "phones.transport is tls", "--server-port x": "--server-port", "--cool-down soon": "--cool-down", "--cool-down 3days": "--cool-down", "--when-busy 4444": "4444",
 	} {
 		if code, _, errs := s.run(t, append([]string{"organisation", "set"}, strings.Fields(args)...)...); code == 0 || !strings.Contains(errs, want) {
 			t.Errorf("%s: exit code %d, %s", args, code, errs)

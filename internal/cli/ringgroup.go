@@ -126,7 +126,9 @@ func shownRingGroups() shownKind {
 	return shownKind{
 		kind: pbx.KindRingGroup,
 		json: func(i pbx.Item) (any, error) { return httpapi.RingGroupJSON(i), nil },
-		list: func(items []pbx.Item) (any, error) { return httpapi.RingGroupsJSON(items), nil }, example: "--name Sales --members 1000,1001",
+		list: func(items []pbx.Item) (any, error) { return httpapi.RingGroupsJSON(items), nil },
+
+		example: "--name Sales --members 1000,1001",
 		cells: func(i pbx.Item, names map[pbx.Ref]string) ([]cell, error) {
 			g, ok := i.Body.(*pbx.RingGroup)
 			if !ok {
