@@ -8,6 +8,11 @@ const box = (page, name) => page.locator(`:is([role=dialog],[data-person]) [name
 const press = (page, name) => page.locator(':is([role=dialog],[data-person])').last().getByRole('button', { name, exact: true }).click()
 const changes = (w) => w.requests.filter((r) => r.method !== 'GET' && r.path.startsWith('/api/v1/users'))
 const focused = (page) => page.evaluate(() => document.activeElement?.name || document.activeElement?.innerText?.trim() || document.activeElement?.tagName)
+// getsFocus waits until a control has the focus, which it gets once the page has read what is edited.
+async function getsFocus(page, name) {
+  for (const end = Date.now() + 5000; (await focused(page)) !== name && Date.now() < end; ) await page.waitForTimeout(20)
+  same(await focused(page), name, 'what has the focus')
+}
 const elsewhere = (w, change) => {
   Object.assign(w.users[2], change, { version: w.users[2].version + 1 })
   for (const stream of w.streams) stream.write('event: changed\ndata: {"plan":true,"users":true}\n\n')
@@ -72,7 +77,7 @@ export function userSteps(later, visit) {
       await row('First phone').waitFor()
       same(await rows().count(), 1, 'phones of a user')
       await press(page, 'Add a phone')
-      same(await focused(page), 'phone', 'what has the focus')
+      await getsFocus(page, 'phone')
       await page.keyboard.press('Enter')
       await page.waitForSelector(':is([role=dialog],[data-person]) form :text("Required.")')
       await page.keyboard.type(' Mobile ')
@@ -107,7 +112,7 @@ export function userSteps(later, visit) {
   later('a user’s name, e-mail address and number are edited in place, and the consequences of another number are shown first', () =>
     visit({}, `people/${clara}`, async (page, w) => {
       await press(page, 'Edit')
-      same(await focused(page), 'name', 'what has the focus')
+      await getsFocus(page, 'name')
       await box(page, 'name').fill('Clara Berger')
       await box(page, 'email').fill(' ')
       await box(page, 'number').fill('1205')
@@ -261,7 +266,7 @@ export function userSteps(later, visit) {
       await page.goto(new URL(`/app/people/${clara}`, page.url()).href)
       await press(page, 'Enable')
       await page.locator(':is([role=dialog],[data-person])').getByRole('button', { name: 'Disable', exact: true }).waitFor()
-      same(await focused(page), 'Disable', 'what has the focus')
+      await getsFocus(page, 'Disable')
       same(changes(w).map((r) => r.body).at(-1), { enabled: true }, 'what was sent')
     }),
   )
@@ -344,7 +349,7 @@ export function userSteps(later, visit) {
       await tabTo('New phone password')
       await page.keyboard.press('Enter')
       await page.waitForSelector(':is([role=dialog],[data-person]):has-text("Create a new phone password for Clara Berger?")')
-      same(await focused(page), 'Create new phone password', 'what has the focus')
+      await getsFocus(page, 'Create new phone password')
       await page.keyboard.press('Enter')
       await page.waitForSelector('[data-secret]:has-text("N4wSecret")')
       must((await page.evaluate(() => document.activeElement?.closest(':is([role=dialog],[data-person])') !== null)), 'the focus left the panel')

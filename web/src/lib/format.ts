@@ -61,6 +61,9 @@ export function span(ms: number): string {
 // fold removes case and accents, for searches.
 export const fold = (text: string): string => text.normalize('NFKD').replace(/[\p{M}\p{Cf}]/gu, '').replace(/[‘’‚‛′ʼʻ`´]/g, "'").replace(/\p{Pd}/gu, '-').replace(/\s+/g, ' ').toLowerCase()
 
+// wordsOf returns the words of a search, each folded.
+export const wordsOf = (query: string): string[] => fold(query).split(/\s+/).filter(Boolean)
+
 export const initials = (name: string): string =>
   name
     .split(/\s+/)

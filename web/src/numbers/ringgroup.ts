@@ -1,5 +1,5 @@
 // A ring group as the texts of a form, and in words.
-import type { Fault, RingGroup } from '$lib/api'
+import { api, ask, type Fault, type RingGroup } from '$lib/api'
 import { t } from '$lib/i18n/index.svelte'
 import { isolated } from '$lib/isolated'
 import type { Choosable } from '$lib/ui/Pick.svelte'
@@ -16,6 +16,9 @@ export type Strategy = RingGroup['strategy']
 export const strategies: Strategy[] = ['all', 'hunt', 'memory']
 export const mostMembers = 50
 export const emptyInput: Input = { name: '', number: '', strategy: 'all', members: '', seconds: '20', skip_busy: 'yes', fallback: 'hangup' }
+
+// groupsOf returns the ring groups that refer to a user, by number.
+export const groupsOf = async (user: string): Promise<RingGroup[]> => (await ask(api.GET('/api/v1/ring-groups', { params: { query: { member: user, sort: 'number', limit: 50 } } }))).items
 
 export const idsOf = (members: string): string[] => members.split(' ').filter(Boolean)
 

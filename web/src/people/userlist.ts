@@ -1,6 +1,6 @@
 // The list of users: its columns, the views of it, the search, and the order.
 import type { User } from '$lib/api'
-import { fold } from '$lib/format'
+import { fold, wordsOf } from '$lib/format'
 import { live } from '$lib/live.svelte'
 
 export const columns = [
@@ -39,7 +39,7 @@ export const indexed = (users: User[]): Entry[] => users.map((user) => ({ user, 
 
 // narrow returns the users in a view that have each searched word, in a field or the name of their phone.
 export function narrow(all: Entry[], view: View, waits: Set<number>, query: string): User[] {
-  const words = fold(query).split(/\s+/).filter(Boolean)
+  const words = wordsOf(query)
   const fits = inView(view, waits)
   const agents = new Map<string, string>() // folded; many users have the same
   const agent = (u: User): string => {

@@ -1,0 +1,1 @@
+export{t as default}from"./Lapsed-D-Ch_9NS.js";

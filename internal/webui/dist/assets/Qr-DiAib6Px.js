@@ -1,0 +1,1 @@
+export{t as default}from"./Qr-0Rm1KnI8.js";
