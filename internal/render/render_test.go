@@ -175,15 +175,17 @@ func TestTheSameUsersResultInTheSameBytes(t *testing.T) {
 
 func TestFilesRenderedIncrementallyEqualThoseRenderedAnew(t *testing.T) {
 	t.Parallel()
-	choices := []render.Options{{}, {DigestRealm: "asterisk"}, {DigestRealm: "example.com"}}
+	choices := []render.Options{{}, {FeatureCodes: true}, {DigestRealm: "asterisk", RingTimeout: 30}, {DigestRealm: "example.com"}}
 	rapid.Check(t, func(t *rapid.T) {
 		var before render.Rendered
 		users := map[pbx.Number]pbx.User{}
+		calls, levels := map[pbx.Number]pbx.CallSettings{}, [2]pbx.CallSettings{}
 		for range rapid.IntRange(1, 8).Draw(t, "steps") {
 			for range rapid.IntRange(0, 4).Draw(t, "changes") { // few numbers and names, so that many pieces are reused
 				n := pbx.Number(rapid.IntRange(1000, 1005).Draw(t, "number"))
 				u := user(n, rapid.SampledFrom([]string{"Anna", "Bob", "王小明", "\n[evil]"}).Draw(t, "name"), rapid.SampledFrom([]string{"one", "two;", "\\"}).Draw(t, "secret"))
 				u.Disabled = rapid.IntRange(0, 3).Draw(t, "disabled") == 0
+				u = withPhones(u, rapid.SampledFrom([][]int{nil, nil, {2}, {3}, {2, 5}}).Draw(t, "phones")...)
 				if users[n] = u; rapid.Bool().Draw(t, "deleted") {
 					delete(users, n)
 				}
@@ -192,6 +194,17 @@ func TestFilesRenderedIncrementallyEqualThoseRenderedAnew(t *testing.T) {
 			if len(model.Users) > 0 {
 				model.Items = drawGroups(t, model.Users)
 			}
+			to := destinations(model)
+			for i := range model.Users {
+				u := &model.Users[i]
+				u.Calls = drawCalls(t, calls[u.Extension.Number], to)
+				calls[u.Extension.Number] = u.Calls
+			}
+			for i := range levels {
+				levels[i] = drawCalls(t, levels[i], to)
+			}
+			model.Levels = pbx.Levels{Organisation: levels[0], Pools: []pbx.PoolLevel{{First: 1002, Last: 1003, Calls: levels[1]}}}
+			model.Phones = rapid.SampledFrom([]pbx.PhoneNetwork{{}, {}, {Codecs: "g722,alaw"}, {SRTP: pbx.SRTPOffered, Transport: "tls"}}).Draw(t, "phones")
 			options := rapid.SampledFrom(choices).Draw(t, "options")
 			next, err := options.Next(before, model)
 			anew, anewErr := options.Next(render.Rendered{}, model)
@@ -218,6 +231,44 @@ func TestFilesRenderedIncrementallyEqualThoseRenderedAnew(t *testing.T) {
 			before = next
 		}
 	})
+}
+
+// destinations returns where calls can go on to in a model; the first one is that of settings which inherit it.
+func destinations(m pbx.Model) []pbx.Destination {
+	all := []pbx.Destination{{}, {Kind: pbx.Hangup}}
+	for _, u := range m.Users {
+		all = append(all, pbx.Destination{Kind: pbx.KindUser, ID: string(u.ID)})
+	}
+	for _, i := range m.Items {
+		all = append(all, pbx.Destination{Kind: i.Kind, ID: string(i.ID)})
+	}
+	return all
+}
+
+// drawCalls returns call settings, most often those of before, as far as there is still what calls go on to.
+func drawCalls(t *rapid.T, c pbx.CallSettings, to []pbx.Destination) pbx.CallSettings {
+	onward := []*pbx.Destination{&c.WhenBusy, &c.WhenUnanswered, &c.WhenUnreachable}
+	switch rapid.IntRange(0, 5).Draw(t, "calls") {
+	case 0:
+		c.RingSeconds = rapid.SampledFrom([]int{0, 5, 30}).Draw(t, "ring seconds")
+		c.CallLimit = rapid.SampledFrom([]pbx.CallLimit{0, pbx.NoCallLimit, 1, 2}).Draw(t, "limit")
+		for _, d := range onward {
+			*d = rapid.SampledFrom(to).Draw(t, "destination")
+		}
+	case 1:
+		c.CallerName = rapid.SampledFrom([]string{"", "Front; desk"}).Draw(t, "caller name")
+		c.CallerNumber = rapid.SampledFrom([]string{"", "+4930"}).Draw(t, "caller number")
+		c.PickupGroups = rapid.SampledFrom([]pbx.PickupGroups{0, 1<<0 | 1<<63}).Draw(t, "pickup groups")
+		c.Language = rapid.SampledFrom([]string{"", "de"}).Draw(t, "language")
+	case 2:
+		c = pbx.CallSettings{}
+	}
+	for _, d := range onward {
+		if !slices.Contains(to, *d) {
+			*d = pbx.Destination{}
+		}
+	}
+	return c
 }
 
 // drawGroups returns up to three ring groups of some of these users, of which each may fall back to the one before.
