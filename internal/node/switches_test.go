@@ -142,5 +142,9 @@ func TestPhonesSwitchDoNotDisturbAndForwardsWithFeatureCodes(t *testing.T) {
 	if took := time.Since(began); took < 2*time.Second || took > 10*time.Second {
 		t.Errorf("a circle ends after %s, want a tone of 3 s", took)
 	}
+	heard := c.Heard().PCM
+	if low, high, other := phone.Strength(heard, 480), phone.Strength(heard, 620), phone.Strength(heard, 425); low < 0.25 || high < 0.25 || other > 0.1 {
+		t.Errorf("the caller hears %s of sound, with 480 Hz at strength %.2f, 620 Hz at %.2f and 425 Hz at %.2f; want the first two", heard.Duration(), low, high, other)
+	}
 	o.quiet(t)
 }
