@@ -66,7 +66,7 @@ func TestARingGroupIsDeployedVerifiedAndRolledBack(t *testing.T) {
 	if err != nil || run.Verification != pbx.Confirmed || run.Plan.Users != 2 || run.Plan.Items != 1 {
 		t.Fatalf("%s, %d users, %d items, error %v", run.Verification, run.Plan.Users, run.Plan.Items, err)
 	}
-	want := []pbx.Change{{Kind: pbx.Added, Owner: pbx.Thing{Kind: pbx.KindLibrary, Key: "3"}}, {Kind: pbx.Added, Owner: pbx.Thing{Kind: pbx.KindRingGroup, Key: "g1"}}}
+	want := []pbx.Change{{Kind: pbx.Added, Owner: pbx.Thing{Kind: pbx.KindLibrary, Key: "4"}}, {Kind: pbx.Added, Owner: pbx.Thing{Kind: pbx.KindRingGroup, Key: "g1"}}}
 	if diff := cmp.Diff(want, run.Plan.ThingChanges()); diff != "" || len(run.Plan.UserChanges()) != 0 {
 		t.Errorf("%s\nof users: %v", diff, run.Plan.UserChanges())
 	}
@@ -81,8 +81,8 @@ func TestARingGroupIsDeployedVerifiedAndRolledBack(t *testing.T) {
 	good := f.site.Current
 	for says, lose := range map[string]func(pbx.Step) bool{
 		"602,1,Goto(sc-group,g1,1) is missing":                                       func(s pbx.Step) bool { return s.Exten == "602" },
-		"g1@sc-group,1,Gosub(sc-lib-3,group,1(all,40,,1000-1001,sc-hangup.19)) is m": func(s pbx.Step) bool { return s.Context == "sc-group" },
-		"sim-done@sc-lib-3,1,Set(DB(sc-sim/${SC_SIM}/end)=0${SC_STEP}) is missing":   func(s pbx.Step) bool { return s.Exten == "sim-done" && s.Priority == 1 }, // the last of the file
+		"g1@sc-group,1,Gosub(sc-lib-4,group,1(all,40,,1000-1001,sc-hangup.19)) is m": func(s pbx.Step) bool { return s.Context == "sc-group" },
+		"sim-done@sc-lib-4,1,Set(DB(sc-sim/${SC_SIM}/end)=0${SC_STEP}) is missing":   func(s pbx.Step) bool { return s.Exten == "sim-done" && s.Priority == 1 }, // the last of the file
 		"1000@sc-phones,1,Return(PJSIP/1000) is missing":                             func(s pbx.Step) bool { return s.Context == "sc-phones" && s.Exten == "1000" },
 	} {
 		f.live = func(l pbx.Live) pbx.Live {
@@ -100,7 +100,7 @@ func TestARingGroupIsDeployedVerifiedAndRolledBack(t *testing.T) {
 		l.Steps = slices.DeleteFunc(slices.Clone(l.Steps), func(s pbx.Step) bool { return s.Exten == "version" })
 		return l
 	}
-	if plan, err := f.engine.Plan(t.Context()); err != nil || !strings.Contains(plan.Behind, "version@sc-lib-3,1,NoOp(3) is missing") {
+	if plan, err := f.engine.Plan(t.Context()); err != nil || !strings.Contains(plan.Behind, "version@sc-lib-4,1,NoOp(4) is missing") {
 		t.Errorf("without the version of the library Asterisk is behind because %q, error %v", plan.Behind, err)
 	}
 	f.live = nil

@@ -165,7 +165,8 @@ func refOf(item *pbx.Item) pbx.Ref { return pbx.Ref{Kind: item.Kind, ID: string(
 // words returns a kind as a text says it.
 func words(k pbx.ThingKind) string { return strings.ReplaceAll(string(k), "_", " ") }
 
-// circular returns one fault for each strongly connected component of the automatic references, with its shortest circle.
+// circular returns one fault for each strongly connected component of the automatic references, with its shortest circle. Users can go on to each other: a
+// call does not go on to a user to whom it came before.
 func (g *graph) circular() []Fault {
 	components := g.components()
 	for _, c := range components {
@@ -175,6 +176,12 @@ func (g *graph) circular() []Fault {
 	var faults []Fault
 	for _, component := range components {
 		circle := g.circle(component)
+		if component[0] >= g.items { // users only
+			circle = nil
+			if at := slices.IndexFunc(component, func(n int) bool { return slices.Contains(g.automatic[n], n) }); at >= 0 {
+				circle = component[at : at+1]
+			}
+		}
 		if circle == nil {
 			continue
 		}
@@ -266,12 +273,15 @@ func (g *graph) tooLong() []Fault {
 	longest := make([]int, len(g.nodes))
 	follows := make([]bool, len(g.nodes))
 	for _, component := range g.components() { // those that others go on to come first
-		for _, n := range component {
+		for _, n := range slices.Backward(component) { // of users that go on to each other, from the one that was found last
 			longest[n] = -1
 			if g.toUser[n].Kind != "" {
 				length[n] = 1
 			}
 			for _, next := range g.automatic[n] {
+				if length[next] == 0 {
+					continue // the call came to it before
+				}
 				if follows[next] = true; length[next] > length[n] {
 					length[n], longest[n] = length[next], next
 				}

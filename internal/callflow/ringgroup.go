@@ -22,7 +22,7 @@ func ringGroup() kind {
 				return pbx.Destination{}, false
 			}
 			w.because(t, "fallback", fmt.Sprintf("No user answers, and the fallback of %s is %s.", t, w.thing(pbx.Ref(g.Fallback))))
-			return g.Fallback, true
+			return g.Fallback, !w.again(t, g.Fallback, causeNoAnswer)
 		},
 	}
 }

@@ -123,6 +123,7 @@ type walk struct {
 	calls   func(pbx.UserID) int // how many calls to a user there are, besides this one
 	script  []Outcome
 	hops    int
+	tried   []string // the users to whose phones, or fallbacks, the call came
 	result  Result
 	taken   []string
 	clauses []string // of the sentence
@@ -233,6 +234,16 @@ func (w *walk) because(t Thing, field, text string) {
 func (w *walk) hangup(t Thing, cause int) {
 	w.taken = append(w.taken, "hangup:"+strconv.Itoa(cause))
 	w.end(t, cause)
+}
+
+// again ends the call with a cause if it would go on to a user to whom it came before, and reports whether it did.
+func (w *walk) again(t Thing, to pbx.Destination, cause int) bool {
+	if to.Kind != pbx.KindUser || !slices.Contains(w.tried, to.ID) {
+		return false
+	}
+	w.because(w.thing(pbx.Ref(to)), "", fmt.Sprintf("The call came to %s before, and does not go on to a user twice.", w.thing(pbx.Ref(to))))
+	w.hangup(t, cause)
+	return true
 }
 
 // end ends the call with a cause.

@@ -19,8 +19,9 @@ func (w *walk) ringUser(u *pbx.User) (next pbx.Destination, ok bool) {
 		switched = w.request.Switches[u.ID]
 	}
 	if switched.ForwardAlways != "" {
-		return w.forward(t, "forward_always", "forwards all calls", switched.ForwardAlways)
+		return w.forward(t, "forward_always", "forwards all calls", switched.ForwardAlways, causeNoAnswer)
 	}
+	w.tried = append(w.tried, t.ID)
 	status := CannotBeCalled
 	if p, rings := w.canBeDialled(t, u, false); rings {
 		switch origin := w.levels.RingSecondsFrom(*u); origin {
@@ -54,20 +55,21 @@ func (w *walk) ringUser(u *pbx.User) (next pbx.Destination, ok bool) {
 func (w *walk) goOn(t Thing, when, what, forward string, to pbx.Destination, cause int) (next pbx.Destination, ok bool) {
 	switch {
 	case forward != "":
-		return w.forward(t, "forward_"+when, what+" and forwards such calls", forward)
+		return w.forward(t, "forward_"+when, what+" and forwards such calls", forward, cause)
 	case to.Kind == pbx.Hangup:
 		w.hangup(t, cause)
 		return to, false
 	}
 	w.because(t, "when_"+when, fmt.Sprintf("%s %s, and the call goes on to %s.", t, what, w.thing(pbx.Ref(to))))
-	return to, true
+	return to, !w.again(t, to, cause)
 }
 
-// forward returns where the call to a user who forwards it goes next, or ends it if nothing has the number.
-func (w *walk) forward(t Thing, field, what, number string) (next pbx.Destination, ok bool) {
+// forward returns where the call to a user who forwards it goes next. It ends the call if nothing has the number, or with a cause if it came to the user with
+// the number before.
+func (w *walk) forward(t Thing, field, what, number string, cause int) (next pbx.Destination, ok bool) {
 	w.because(t, field, fmt.Sprintf("%s %s to %s.", t, what, number))
 	if r, ok := find(w.model, number); ok {
-		return pbx.Destination(r), true
+		return pbx.Destination(r), !w.again(t, pbx.Destination(r), cause)
 	}
 	if _, _, code := pbx.DialledCode(number); code && w.request.FeatureCodes {
 		w.hangup(t, causeRejected)

@@ -82,9 +82,11 @@ func TestCallSettingsArePatchedFieldByFieldAndNullInheritsThem(t *testing.T) {
 		if gone.status != 409 || gone.code() != pbx.CodeInUse || !strings.Contains(gone.text, `"kind":"user"`) || !strings.Contains(gone.text, `"field":"calls.when_busy"`) {
 			t.Errorf("a user to whom calls go on: %d %s", gone.status, gone.text)
 		}
-		circle := p.patch(ben, `{"calls":{"when_unanswered":{"kind":"user","id":"`+strings.TrimPrefix(anna, "/api/v1/users/")+`"}}}`)
-		if circle.status != 400 || !strings.Contains(circle.text, "1000 Anna → 1001 Ben → 1000 Anna") {
+		if circle := p.patch(ben, `{"calls":{"when_unanswered":`+toBen+`}}`); circle.status != 400 || !strings.Contains(circle.text, "1001 Ben → 1001 Ben") {
 			t.Errorf("a circle: %d %s", circle.status, circle.text)
+		}
+		if each := p.patch(ben, `{"calls":{"when_unanswered":{"kind":"user","id":"`+strings.TrimPrefix(anna, "/api/v1/users/")+`"}}}`); each.status != 200 {
+			t.Errorf("users who go on to each other: %d %s", each.status, each.text)
 		}
 	})
 }

@@ -240,19 +240,25 @@ func TestCallSettingsAreInheritedFromTheOrganisationThenThePoolThenTheUser(t *te
 		if a := p.request(here, "DELETE", "http://localhost"+anna, ""); a.status != 409 || a.at("uses.0.kind") != "organisation" || a.at("uses.0.field") != "calls.when_unanswered" {
 			t.Errorf("the user that calls go on to: %d %s", a.status, a.text)
 		}
-		if a := p.patch(anna, `{"calls":{"when_unanswered":{"kind":"user","id":"`+ids[1]+`"}}}`); a.status != 400 || !slices.Equal(a.fields(), []string{"calls.when_unanswered"}) {
+		must(anna, `{"calls":{"when_unanswered":{"kind":"user","id":"`+ids[1]+`"}}}`) // who inherits that calls go on to Anna
+		must(anna, `{"calls":null}`)
+
+		// Calls of all users go on to a group, which goes on to nobody who inherits that.
+		created := p.request(here, "POST", "http://localhost/api/v1/ring-groups", `{"name":"Office","members":["`+ids[1]+`"]}`)
+		group, toGroup := created.header.Get("Location"), fmt.Sprintf(`{"calls":{"when_unanswered":{"kind":"ring_group","id":%q}}}`, created.at("id"))
+		toAnna := `{"fallback":{"kind":"user","id":"` + ids[0] + `"}}`
+		must(organisation, toGroup)
+		if a := p.patch(group, toAnna); a.status != 400 || !slices.Equal(a.fields(), []string{"fallback"}) {
 			t.Errorf("a circle by what another inherits: %d %s", a.status, a.text)
 		}
-		must(ben, `{"calls":{"when_unanswered":{"kind":"hangup"},"when_unreachable":{"kind":"hangup"}}}`)
-		must(anna, `{"calls":{"when_unanswered":{"kind":"user","id":"`+ids[1]+`"}}}`)
-		if a := p.patch(ben, `{"calls":null}`); a.status != 400 {
+		must(anna, `{"calls":{"when_unanswered":{"kind":"hangup"},"when_unreachable":{"kind":"hangup"}}}`)
+		must(group, toAnna)
+		if a := p.patch(anna, `{"calls":null}`); a.status != 400 {
 			t.Errorf("a circle by what the user would inherit: %d %s", a.status, a.text)
 		}
-		if a := p.patch(organisation, `{"calls":null}`); a.status != 200 {
-			t.Errorf("%d %s", a.status, a.text)
-		}
-		must(ben, `{"calls":null}`)
-		if a := p.patch(organisation, `{"calls":{"when_unanswered":{"kind":"user","id":"`+ids[0]+`"}}}`); a.status != 400 || !slices.Equal(a.fields(), []string{"calls.when_unanswered"}) {
+		must(organisation, `{"calls":null}`)
+		must(anna, `{"calls":null}`)
+		if a := p.patch(organisation, toGroup); a.status != 400 || !slices.Equal(a.fields(), []string{"calls.when_unanswered"}) {
 			t.Errorf("a circle by the organisation: %d %s", a.status, a.text)
 		}
 	})

@@ -33,7 +33,7 @@ func settingsOf(t *testing.T, files []pbx.File) map[string]string {
 			key, value, _ := strings.Cut(line, "=")
 			step, isStep := strings.CutPrefix(line, "exten => ")
 			exten, app, _ := strings.Cut(step, ",1,")
-			arguments := strings.Split(strings.TrimPrefix(app, "Gosub(sc-lib-3,group,1("), ",")
+			arguments := strings.Split(strings.TrimPrefix(app, "Gosub(sc-lib-4,group,1("), ",")
 			switch {
 			case f.Path == pbx.LibraryPath || line == "" || line[0] == ';':
 			case line[0] == '[':

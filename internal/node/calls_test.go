@@ -156,6 +156,14 @@ func TestCallsToAUserRingForATimeEndAtALimitAndGoOn(t *testing.T) {
 		t.Error(err)
 	}
 	first.ended(t)
+
+	// Two users cover for each other: both ring once.
+	o.settle(t, map[int]pbx.CallSettings{1: {RingSeconds: 1, WhenUnanswered: o.to(2)}, 2: {RingSeconds: 1, WhenUnanswered: o.to(1)}})
+	c = o.call(t, "1001")
+	for _, user := range []int{1, 2} {
+		c.stopped(t, phone.ErrCanceled, c.rings(t, user)...)
+	}
+	c.refused(t, 480)
 	o.quiet(t)
 }
 

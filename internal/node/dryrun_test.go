@@ -523,7 +523,22 @@ func TestAMistakeInTheDialplanLibraryShowsInDryRuns(t *testing.T) {
 		{`="memory"]?group-next`, `="hunt"]?group-next`},
 		{`"${ARG1}"!="all"]?group-end`, `"${ARG1}"="all"]?group-end`},
 		{`Gosub(ring,1(${ARG2},i))`, `Gosub(ring,1(20,i))`},
-		{`group-end,1,Gosub(to,1(${ARG5}))`, `group-end,1,Gosub(to,1(sc-hangup.19))`},
+		{`group-end,1,Gosub(to,1(${ARG5},19))`, `group-end,1,Gosub(to,1(sc-hangup.19,19))`},
+		{`group-end,1,Gosub(to,1(${ARG5},19))`, `group-end,1,Gosub(to,1(${ARG5},17))`},
+		{`"${SC_TO_CONTEXT}"="sc-user"]?${SC_TO_EXTEN}`, `"${SC_TO_CONTEXT}"="sc-user"]?x`},
+		{`"${SC_TRIED}-" : ".*-${SC_TO_USER}-"`, `"${SC_TRIED}-" : "-${SC_TO_USER}-"`},
+		{`Set(__SC_TRIED=${SC_TRIED}-${ARG1})
+ same => n,Set(SC_DEVICES=)`, `Set(SC_DEVICES=)`},
+		{`user-disabled,1,Set(__SC_TRIED=${SC_TRIED}-${ARG1})`, `user-disabled,1,NoOp()`},
+		{`to,1(${SC_FORWARD},19))
+ same => n,Set(__SC_TRIED`, `to,1(${SC_FORWARD},17))
+ same => n,Set(__SC_TRIED`},
+		{`to,1(${SC_FORWARD},17))`, `to,1(${SC_FORWARD},19))`},
+		{`to,1(${SC_FORWARD},20))`, `to,1(${SC_FORWARD},19))`},
+		{`to,1(${SC_FORWARD},19))
+exten => user-disabled`, `to,1(${SC_FORWARD},17))
+exten => user-disabled`},
+		{`to,1(${ARG5},20))`, `to,1(${ARG5},19))`},
 		{`=""]?n:${SC_SCRIPT:0:1}`, `=""]?b:${SC_SCRIPT:0:1}`},
 		{`Set(SC_SCRIPT=${SC_SCRIPT:1})`, `Set(SC_SCRIPT=${SC_SCRIPT})`},
 		{`"${SC_OUTCOME}"="a"]`, `"${SC_OUTCOME}"="b"]`},
@@ -551,7 +566,7 @@ func TestAMistakeInTheDialplanLibraryShowsInDryRuns(t *testing.T) {
 		{`forward,1(${ARG1},cfb,${ARG3})`, `forward,1(${ARG1},cfx,${ARG3})`},
 		{`forward,1(${ARG1},cfn,${ARG4})`, `forward,1(${ARG1},cfx,${ARG4})`},
 		{`forward,1(${ARG1},cfu,${ARG5})`, `forward,1(${ARG1},cfx,${ARG5})`},
-		{`user-disabled,1,Gosub(to,1(${ARG5}))`, `user-disabled,1,Gosub(to,1(${ARG3}))`},
+		{`to,1(${ARG5},20))`, `to,1(${ARG3},20))`},
 		{`"${SC_HOPS}"!="" | `, ``},
 		{`${LEN(${ARG2})}!=${ARG3}`, `${LEN(${ARG2})}=${ARG3}`},
 		{`trace,1(hangup:21)`, `trace,1(hangup:17)`},

@@ -99,7 +99,7 @@ func TestADryRunFollowsRingGroupsToTheirEndWithoutRingingAPhone(t *testing.T) {
 	if log := s.asterisk.Log(); strings.Contains(log, "WARNING") || strings.Contains(log, "ERROR") {
 		t.Errorf("Asterisk complained:\n%s", log)
 	}
-	live, err := s.node.Live(t.Context(), pbx.LiveQuery{Contexts: []string{"sc-lib-3", "sc-hangup", "sc-sim", "sc-group"}, Ours: map[string]bool{}})
+	live, err := s.node.Live(t.Context(), pbx.LiveQuery{Contexts: []string{"sc-lib-4", "sc-hangup", "sc-sim", "sc-group"}, Ours: map[string]bool{}})
 	if err != nil || !slices.ContainsFunc(live.Steps, func(s pbx.Step) bool { return s.Exten == "version" }) {
 		t.Errorf("Asterisk runs %d steps, error %v", len(live.Steps), err)
 	}
@@ -147,7 +147,7 @@ func TestAnApplyDeploysTheRingGroupsAndUsersOfTheDatabaseAndARollbackRestoresThe
 		s.settled(t, what)
 		return run
 	}
-	first := apply("a group", `added library 3 "" []`, `added ring_group g1 "Support" []`)
+	first := apply("a group", `added library 4 "" []`, `added ring_group g1 "Support" []`)
 	if first.Log.Reload.PJSIP != nil || first.Log.Reload.Dialplan == nil {
 		t.Errorf("a group reloaded %+v, want the dialplan alone", first.Log.Reload)
 	}
@@ -184,7 +184,7 @@ func TestAnApplyDeploysTheRingGroupsAndUsersOfTheDatabaseAndARollbackRestoresThe
 	// Back to the first revision with a group, and forward again; then a hand edit of the library.
 	s.restore(t, first.Revision)
 	live, err := s.node.Live(t.Context(), pbx.LiveQuery{Contexts: []string{pbx.Context, "sc-group"}, Ours: map[string]bool{}})
-	want := []string{"1001,1,Goto(sc-user,1001,1)", "1000,1,Goto(sc-user,1000,1)", "600,1,Goto(sc-group,g1,1)", "g1@sc-group,1,Gosub(sc-lib-3,group,1(all,20,,1000-1001,sc-user.1001))"}
+	want := []string{"1001,1,Goto(sc-user,1001,1)", "1000,1,Goto(sc-user,1000,1)", "600,1,Goto(sc-group,g1,1)", "g1@sc-group,1,Gosub(sc-lib-4,group,1(all,20,,1000-1001,sc-user.1001))"}
 	var got []string
 	for _, step := range live.Steps {
 		got = append(got, render.OurStep(step))

@@ -100,7 +100,7 @@ func TestApplyingADiffToTheShownOldFileResultsInTheShownNewFileAtLength(t *testi
 		func(s string) string { return strings.ReplaceAll(s, "[synergy-internal]", "[others]") },
 		func(s string) string { return s[len(s)/2:] },
 		func(s string) string { return strings.TrimSuffix(s, "\n") },
-		func(s string) string { return strings.ReplaceAll(s, "Gosub(sc-lib-3,group", "Gosub(sc-lib-9,group") },
+		func(s string) string { return strings.ReplaceAll(s, "Gosub(sc-lib-4,group", "Gosub(sc-lib-9,group") },
 		func(s string) string { return strings.Replace(s, "Return()", "System(x)", 1) },
 		func(s string) string { return s + s },
 		func(string) string { return "" },

@@ -20,7 +20,7 @@ var (
 func libraryFile() string { return libraryNow + libraryBefore }
 
 // library is the context of the routines.
-const library = "sc-lib-3"
+const library = "sc-lib-4"
 
 // Contexts of the dialplan of items. An extension in one of them is an object: calls lead to it by Goto, and never return from it.
 const (

@@ -70,7 +70,7 @@ func TestFilesThatThisVersionDidNotWriteGiveNoModel(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for from, to := range map[string]string{"group,1(all,20": "group,1(all,soon", "sc-lib-3,group,1(hunt": "sc-lib-9,group,1(hunt", "(memory,120,,1000,": "(memory,120,,", "sc-user.99999)": "sc-other.1)", "user,1(1000,25,": "user,1(1000,soon,"} {
+	for from, to := range map[string]string{"group,1(all,20": "group,1(all,soon", "sc-lib-4,group,1(hunt": "sc-lib-9,group,1(hunt", "(memory,120,,1000,": "(memory,120,,", "sc-user.99999)": "sc-other.1)", "user,1(1000,25,": "user,1(1000,soon,"} {
 		files := append([]pbx.File(nil), r.Files...)
 		changed := false
 		for i := range files {

@@ -446,7 +446,7 @@ func TestOnlyTheRoutineThatLooksAtTheDryRunFlagDials(t *testing.T) {
 			found = append(found, fmt.Sprintf("%s,%d,%s(%s)", step.Place(), step.Priority, step.App, step.Args))
 		}
 	}
-	if want := []string{"ring@sc-lib-3,4,Dial(${SC_DEVICES:1},${ARG1},${ARG2}b(sc-lib-3^phone^1)U(sc-answered))", "ring@sc-lib-2,4,Dial(${SC_DEVICES:1},${ARG1},${ARG2}b(sc-lib-2^phone^1)U(sc-answered))"}; !slices.Equal(found, want) {
+	if want := []string{"ring@sc-lib-4,4,Dial(${SC_DEVICES:1},${ARG1},${ARG2}b(sc-lib-4^phone^1)U(sc-answered))", "ring@sc-lib-3,4,Dial(${SC_DEVICES:1},${ARG1},${ARG2}b(sc-lib-3^phone^1)U(sc-answered))"}; !slices.Equal(found, want) {
 		t.Errorf("the dialplan of items dials at %q, want %q", found, want)
 	}
 	if flag := "exten => ring,1,Set(SC_RESULT=u)\n same => n,GotoIf($[\"${SC_DEVICES}\"=\"\"]?ring-end,1)\n" +
@@ -536,7 +536,7 @@ func TestThePlanNamesTheFieldsOfARingGroupThatChange(t *testing.T) {
 	for _, c := range render.Changes(without, was) {
 		titles = append(titles, string(c.Kind)+" "+c.Title())
 	}
-	if want := []string{"added library 3", "added ring_group g1", "added ring_group g2", "added ring_group g10"}; !slices.Equal(titles, want) {
+	if want := []string{"added library 4", "added ring_group g1", "added ring_group g2", "added ring_group g10"}; !slices.Equal(titles, want) {
 		t.Errorf("the first groups are %q, want %q", titles, want)
 	}
 }

@@ -800,7 +800,8 @@ type CallSettings struct {
 }
 
 // CallSettingsPatch The call settings that change; null for one that is inherited from now on, and for all of them. Where a call goes on to when the phone is busy, the
-// user does not answer, or no phone can be reached: by default the call ends, and an unreachable user gets what is set for unanswered calls.
+// user does not answer, or no phone can be reached: by default the call ends, and an unreachable user gets what is set for unanswered calls. Users can go
+// on to each other: a call does not go on to a user to whom it came before, and ends.
 type CallSettingsPatch struct {
 	// CallLimit As in CallSettings; 0 lifts a limit that would be inherited.
 	CallLimit *int `json:"call_limit,omitempty"`

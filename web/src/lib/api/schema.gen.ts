@@ -2111,7 +2111,8 @@ export interface components {
         };
         /**
          * @description The call settings that change; null for one that is inherited from now on, and for all of them. Where a call goes on to when the phone is busy, the
-         *     user does not answer, or no phone can be reached: by default the call ends, and an unreachable user gets what is set for unanswered calls.
+         *     user does not answer, or no phone can be reached: by default the call ends, and an unreachable user gets what is set for unanswered calls. Users can go
+         *     on to each other: a call does not go on to a user to whom it came before, and ends.
          */
         CallSettingsPatch: {
             /** @description As in CallSettings; 0 lifts a limit that would be inherited. */
