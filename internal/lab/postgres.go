@@ -45,6 +45,9 @@ type Postgres struct {
 
 	mu      sync.Mutex // guards process
 	process *proc.Process
+
+	asking sync.Mutex // guards asked
+	asked  *pgx.Conn  // nil until exec was called
 }
 
 // StartPostgres creates a data folder if there is none, starts a server on it and returns when it accepts connections. PostgreSQL does not run as root,
@@ -97,14 +100,28 @@ func (p *Postgres) DropDatabase(ctx context.Context, name string) error {
 	return nil
 }
 
+// exec runs a statement on the database postgres. The connection is kept: each costs the server a process.
 func (p *Postgres) exec(ctx context.Context, statement string) error {
-	conn, err := pgx.Connect(ctx, p.URL)
-	if err != nil {
-		return err
+	p.asking.Lock()
+	defer p.asking.Unlock()
+	if p.asked == nil || p.asked.Ping(ctx) != nil { // the server may have been restarted
+		conn, err := pgx.Connect(ctx, p.URL)
+		if err != nil {
+			return err
+		}
+		p.asked = conn
 	}
-	defer func() { _ = conn.Close(ctx) }()
-	_, err = conn.Exec(ctx, statement)
+	_, err := p.asked.Exec(ctx, statement)
 	return err
+}
+
+// forget closes the connection of exec.
+func (p *Postgres) forget() {
+	p.asking.Lock()
+	defer p.asking.Unlock()
+	if p.asked != nil {
+		_ = p.asked.PgConn().Conn().Close() // without a word to the server, which may be suspended
+	}
 }
 
 // PID returns the id of the running server, or of the last one.
@@ -128,6 +145,7 @@ func (p *Postgres) Stop() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	defer p.removeTemporary()
+	p.forget()
 	if p.options.Dir == "" {
 		return p.process.KillWithChildren()
 	}

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/pressly/goose/v3"
 
 	"github.com/synergycall/pbxportal/internal/keyring"
@@ -220,23 +221,13 @@ DROP TRIGGER audit_segments_fit; DROP TRIGGER audit_segments_no_update; DROP TRI
 // Execute runs statements directly on the database and returns the first column of the first row, if there is one.
 func Execute(t testing.TB, url, statements string) string {
 	t.Helper()
-	if path, ok := strings.CutPrefix(url, "sqlite:///"); ok {
-		db, err := sql.Open("sqlite", "file:"+path+"?_pragma=busy_timeout(5000)")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer func() { _ = db.Close() }()
-		if _, err = db.ExecContext(t.Context(), statements); err != nil {
+	if strings.HasPrefix(url, "sqlite:") {
+		if err := Try(t, url, statements); err != nil {
 			t.Fatal(err)
 		}
 		return ""
 	}
-	conn, err := pgx.Connect(t.Context(), url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = conn.Close(context.WithoutCancel(t.Context())) }()
-	results, err := conn.PgConn().Exec(t.Context(), statements).ReadAll()
+	results, err := postgres(t, url, statements)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -294,21 +285,56 @@ func Older(t testing.TB, url, folder string, version int64) {
 // Try runs statements directly on the database and returns the error.
 func Try(t testing.TB, url, statements string) error {
 	t.Helper()
-	ctx := t.Context()
 	if path, ok := strings.CutPrefix(url, "sqlite:///"); ok {
 		db, err := sql.Open("sqlite", "file:"+path+"?_pragma=busy_timeout(5000)")
 		if err != nil {
 			return err
 		}
-		_, err = db.ExecContext(ctx, statements)
+		_, err = db.ExecContext(t.Context(), statements)
 		return errors.Join(err, db.Close())
 	}
-	conn, err := pgx.Connect(ctx, url)
-	if err != nil {
-		return err
+	_, err := postgres(t, url, statements)
+	return err
+}
+
+// session is the connection of a test to a PostgreSQL database. Each connection costs the server a process, which takes longer than most statements.
+type session struct {
+	mu   sync.Mutex
+	conn *pgx.Conn
+}
+
+// sessions has the session of each test with each database it used, by both.
+var sessions sync.Map
+
+// postgres runs statements on a PostgreSQL database, by the session of the test.
+func postgres(t testing.TB, url, statements string) ([]*pgconn.Result, error) {
+	t.Helper()
+	type key struct {
+		test testing.TB
+		url  string
 	}
-	_, err = conn.Exec(ctx, statements)
-	return errors.Join(err, conn.Close(context.WithoutCancel(ctx)))
+	found, known := sessions.LoadOrStore(key{t, url}, &session{})
+	s := found.(*session) //nolint:forcetypeassert // stored above
+	if !known {
+		t.Cleanup(func() {
+			sessions.Delete(key{t, url})
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			if s.conn != nil {
+				_ = s.conn.Close(context.WithoutCancel(t.Context()))
+			}
+		})
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.conn == nil || s.conn.Ping(t.Context()) != nil { // the test may have ended it
+		conn, err := pgx.Connect(t.Context(), url)
+		if err != nil {
+			return nil, err
+		}
+		s.conn = conn
+	}
+	return s.conn.PgConn().Exec(t.Context(), statements).ReadAll()
 }
 
 // Fill fills a database with users, and with ring groups of one of them each, as another program could.
