@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"database/sql"
+	"strconv"
 
 	"github.com/jackc/pgx/v5/stdlib"
 
@@ -23,7 +24,10 @@ const poolerRounds = 5
 // Pooled returns an error if a pooler assigns servers per transaction or per statement (pgbouncer with pool_mode=transaction or statement): locks,
 // which belong to a connection, then exclude no one. A pooler that keeps a server for the whole connection (pool_mode=session) is accepted.
 //
-// One of two connections queries its server process, and keeps the answer in a setting of its session; then the other queries its own within a
+// A pooler of that kind cannot give a client the process id of its server for cancel requests, as PostgreSQL does, and makes one up: a connection that was given
+// the right one needs no second connection for comparison, which takes the server longer than most commands of the portal.
+//
+// Otherwise one of two connections queries its server process, and keeps the answer in a setting of its session; then the other queries its own within a
 // transaction, which keeps its server; then the first again. The same process on both, or a changed process or a lost setting on the first, means pooling;
 // a single connection could get the same server each time and prove nothing. The setting is lost if the pooler resets a server after each transaction: the
 // server is not free until that is done, so that both connections can have a server of their own each time.
@@ -38,6 +42,9 @@ func (s *Store) Pooled(ctx context.Context) error {
 		return s.fault("reach the database", err)
 	}
 	defer func() { _ = a.Close() }() // returns it to the pool
+	if direct, err := isDirect(ctx, a); direct || err != nil {
+		return s.fault("check whether the database is behind a pooler", err)
+	}
 	b, err := s.write.Conn(ctx)
 	if err != nil {
 		return s.fault("reach the database", err)
@@ -53,6 +60,19 @@ func (s *Store) Pooled(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// isDirect reports whether the server of a connection is the process that was named when it was opened.
+func isDirect(ctx context.Context, conn *sql.Conn) (bool, error) {
+	var named uint32
+	if err := conn.Raw(func(driverConn any) error {
+		named = driverConn.(*stdlib.Conn).Conn().PgConn().PID() //nolint:errcheck // it is the driver we opened
+		return nil
+	}); err != nil {
+		return false, err
+	}
+	is, err := simply(ctx, conn, `SELECT pg_backend_pid()`)
+	return is == strconv.FormatUint(uint64(named), 10), err
 }
 
 // onePool compares two connections once.
