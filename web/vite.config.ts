@@ -35,9 +35,25 @@ function packed(): Plugin {
   }
 }
 
+// readable fails the build if a file has more than 250 lines: it does several things. What is generated, the catalogues and the style sheet may.
+function readable(): Plugin {
+  return {
+    name: 'readable',
+    apply: 'build',
+    async buildStart() {
+      const source = path.join(import.meta.dirname, 'src')
+      for (const name of await readdir(source, { recursive: true })) {
+        if (!/\.(svelte|ts)$/.test(name) || /\.gen\.ts$|^lib\/i18n\/(en|de)\.ts$/.test(name)) continue
+        const lines = (await readFile(path.join(source, name), 'utf8')).split('\n').length - 1
+        if (lines > 250) throw new Error(`src/${name} has ${lines} lines, more than 250: split it`)
+      }
+    },
+  }
+}
+
 export default defineConfig({
   base: '/app/',
-  plugins: [tailwindcss(), svelte(), packed()],
+  plugins: [readable(), tailwindcss(), svelte(), packed()],
   resolve: { alias: { $lib: path.resolve(import.meta.dirname, 'src/lib') } },
   build: {
     outDir: process.env.DIST ?? '../internal/webui/dist',

@@ -8,7 +8,8 @@ const end = { kind: 'hangup' }
 const whole = (u) => {
   const calls = u.calls ?? {}
   const effective_calls = { ring_seconds: 25, when_busy: end, when_unanswered: end, when_unreachable: calls.when_unanswered ?? end, caller_name: u.name, caller_number: String(u.extension.number), record: 'never', ...calls }
-  return { ...v1(u), calls, effective_calls }
+  const call_origins = Object.fromEntries(Object.keys(effective_calls).map((f) => [f, f in calls ? 'user' : 'default']))
+  return { ...v1(u), calls, effective_calls, call_origins }
 }
 
 // phonesOf returns the phones of a user with their secrets.

@@ -5,6 +5,7 @@ import { readFile } from 'node:fs/promises'
 import { createServer } from 'node:http'
 import path from 'node:path'
 import { groupsOf, numbers } from './mock-numbers.mjs'
+import { settings, settingsOf, switchesOf } from './mock-settings.mjs'
 import { usersV1 } from './mock-users.mjs'
 
 const dist = process.env.DIST ?? path.resolve(import.meta.dirname, '../../internal/webui/dist')
@@ -114,7 +115,7 @@ export function world({ users = 120, now = Date.now(), setup = false, signedIn =
     { id: 's1', created_at: iso(now - 5e6), last_seen_at: iso(now - 2e4), from: '192.0.2.17', user_agent: 'Mozilla/5.0 (X11; Linux x86_64) Firefox/145.0', current: true },
     { id: 's2', created_at: iso(now - 9e7), last_seen_at: iso(now - 4e7), from: '192.0.2.80', user_agent: 'Mozilla/5.0 (iPhone; CPU iPhone OS 19_1) Safari/605', current: false },
   ]
-  return { now, setup, signedIn, role, users: all, groups: groupsOf(all, now, groups), registrations, calls, history, plan, runs, events, audit, accounts, tokens, sessions, streams: new Set(), requests: [], down: false }
+  return { now, setup, signedIn, role, users: all, groups: groupsOf(all, now, groups), ...settingsOf(all, now), registrations, calls, history, plan, runs, events, audit, accounts, tokens, sessions, streams: new Set(), requests: [], down: false }
 }
 
 const permissions = {
@@ -145,7 +146,7 @@ export async function serve(first) {
 // answers returns the request handler of a world.
 function answers(w) {
   const session = () => ({ account: { id: w.account ?? 'a1', name: w.account ? 'Berta Blum' : 'Anna Amsel', email: 'anna@example.com', role: w.role, totp_enabled: true, totp_demanded: false }, token: null, permissions: permissions[w.role], expires_at: iso(Date.now() + 36e5), insecure: false })
-  const live = () => ({ asterisk: w.link ?? { state: 'connected', since: iso(w.now - 3.1e8), version: '22.10.1', message: 'ok' }, registrations: w.registrations, calls: w.calls, history: w.history })
+  const live = () => ({ asterisk: w.link ?? { state: 'connected', since: iso(w.now - 3.1e8), version: '22.10.1', message: 'ok' }, registrations: w.registrations, calls: w.calls, switches: [...w.switches].map(([number, switches]) => ({ number: Number(number), switches })), history: w.history })
   return async (req, res) => {
     const url = new URL(req.url, 'http://x')
     const send = (status, value, headers = {}) => {
@@ -212,8 +213,9 @@ function answers(w) {
     }
     if (call === 'GET /users') return send(200, { users: w.users.map(({ enabled, version, ...u }) => (url.searchParams.get('secrets') === 'false' ? { ...u, extension: { ...u.extension, secret: undefined } } : u)) })
     if (/^GET \/users\/[^/]+\/secret$/.test(call)) return send(200, { secret: w.users.find((u) => u.id === id).extension.secret })
+    if (/\/switches$/.test(url.pathname)) return switchesOf(w, w.users.find((u) => u.id === id), { req, body, send, problem })
     if (url.pathname.startsWith('/api/v1/users')) return usersV1(w, { call, url, id, body, match: req.headers['if-match'], key: req.headers['idempotency-key'], res, send, problem })
-    if (call === 'GET /api/v1/pools') return send(200, { items: w.pools ?? [], next_cursor: null })
+    if (settings(w, { req, url, body, send, problem })) return
     if (numbers(w, { req, url, body, send, problem })) return
     if (call === 'GET /apply/plan') return send(200, w.plan)
     if (call === 'GET /apply/revisions') {

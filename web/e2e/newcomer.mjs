@@ -86,6 +86,9 @@ const registered = 'section:has(h2:has-text("Your phone")) p[role=status]:has-te
     await person.click('Later')
     await at(page, 'Check', 'Continue', 'Check again', 'Skip the rest')
     await person.click('Continue')
+    await at(page, 'Organisation', 'Name', 'Country', 'Time zone', 'Address', 'Save and continue', 'Later', 'Skip the rest')
+    await person.fill('Name', 'Example')
+    await person.key('Enter')
     await at(page, 'First person', 'Name', 'E-mail', 'Create person', 'Skip the rest')
     await person.key('Enter') // the owner is the default
     await at(page, 'Apply', 'Apply 1 change', 'Skip the rest')
@@ -208,6 +211,8 @@ const registered = 'section:has(h2:has-text("Your phone")) p[role=status]:has-te
     await person.click('Check again')
     await page.waitForSelector('text=You can continue anyway.')
     await person.click('Continue')
+    await at(page, 'Organisation', 'Save and continue', 'Later')
+    await person.click('Later')
   }, page)
 
   await next('an invalid address: the field shows the error', async () => {

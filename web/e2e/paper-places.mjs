@@ -58,12 +58,19 @@ export function placeSteps(later, visit) {
         await enter()
         await page.waitForSelector('[data-person] li:has-text("1003-2")')
       })
+      took['forward calls'] = await counted(page, async ({ click, fill, enter }) => {
+        await click('aside nav a:has-text("People")')
+        await click('[data-number="1003"]')
+        await fill('[data-person] [name=forward_always]', '1004')
+        await enter()
+        await page.waitForSelector('[data-person] button:has-text("Turn off")')
+      })
       took['who talks now'] = await counted(page, async ({ click }) => {
         await click('aside nav a:has-text("Calls")')
         await page.waitForSelector('h1:has-text("Calls")')
         same(await page.locator('[data-call]').count(), 3, 'calls')
       })
-      same(took, { 'add a person': '3+2', rename: '3+1', renumber: '3+1', 'new phone password': '3+0', 'add a second phone': '3+1', 'who talks now': '1+0' }, 'clicks and fields')
+      same(took, { 'add a person': '3+2', rename: '3+1', renumber: '3+1', 'new phone password': '3+0', 'add a second phone': '3+1', 'forward calls': '2+1', 'who talks now': '1+0' }, 'clicks and fields')
     }),
   )
 
@@ -131,7 +138,7 @@ export function placeSteps(later, visit) {
   later('Home says what needs attention, with the way to it, or that all is well', () =>
     visit({}, '', async (page, w) => {
       await page.waitForSelector('[data-attention] :text("6 changes are not applied yet.")')
-      w.pools = [{ id: 'p1', name: 'Berlin', used: 940, taken_on_host: 1, size: 1000, warning: 'the pool is almost full' }]
+      w.pools = [{ ...w.pools[0], name: 'Berlin', used: 940, taken_on_host: 1 }]
       for (const stream of w.streams) stream.write('event: changed\ndata: {"plan":false,"users":true}\n\n')
       await page.waitForSelector('[data-attention] :text("The number pool Berlin is almost full: 941 of 1,000 numbers are in use.")')
       w.pools = []

@@ -143,7 +143,7 @@ export function userSteps(later, visit) {
     visit({}, `people/${clara}`, async (page, w) => {
       const rows = async () => (await page.locator(':is([role=dialog],[data-person]) section[aria-labelledby=calls] dd').allInnerTexts()).join(' | ')
       await page.waitForSelector(':is([role=dialog],[data-person]) section[aria-labelledby=calls] dd')
-      same(await rows(), '25 seconds | No limit | End the call | End the call | End the call', 'what is said')
+      same(await rows(), '25 seconds default | No limit default | End the call default | End the call default | End the call default | None default | That of Asterisk default | Never default | None default', 'what is said')
       await press(page, 'Edit the calls')
       await page.waitForFunction(() => document.activeElement?.name === 'ring_seconds')
       must(!(await page.locator(':is([role=dialog],[data-person])').getByRole('button', { name: 'Delete person', exact: true }).count()), 'the user can be deleted while the calls are edited')
@@ -168,7 +168,7 @@ export function userSteps(later, visit) {
       await page.waitForSelector(':is([role=dialog],[data-person]) dd:has-text("+4930123")')
       const to = { kind: 'user', id: w.users[0].id }
       same(changes(w).at(-1).body, { calls: { ring_seconds: 40, call_limit: 2, when_unanswered: to, caller_number: '+4930123' } }, 'what was sent')
-      same(await rows(), `40 seconds | 2 calls at a time | End the call | Call 1000 ${w.users[0].name} | Call 1000 ${w.users[0].name} | +4930123`, 'what is said')
+      same(await rows(), `40 seconds | 2 calls at a time | End the call default | Call 1000 ${w.users[0].name} | Call 1000 ${w.users[0].name} default | +4930123 | None default | That of Asterisk default | Never default | None default`, 'what is said')
       await page.waitForFunction(() => document.activeElement?.innerText?.trim() === 'Edit')
       await press(page, 'Edit the calls')
       await box(page, 'when_unanswered').selectOption('')

@@ -3,6 +3,7 @@ import { accessible, finish, fits, launch, must, same, step, watch } from './lib
 import { serve, world } from './mock.mjs'
 import { numberPages, numberStates, numberSteps } from './paper-numbers.mjs'
 import { placeSteps } from './paper-places.mjs'
+import { settingsPages, settingsStates, settingsSteps } from './paper-settings.mjs'
 import { userStates, userSteps } from './paper-users.mjs'
 
 const browser = await launch()
@@ -257,7 +258,7 @@ const overlaps = (page) =>
 const steps = []
 const later = (...aStep) => steps.push(aStep)
 
-for (const [name, to, options = {}, act] of [...pages, ...numberPages, ...states, ...userStates, ...numberStates]) {
+for (const [name, to, options = {}, act] of [...pages, ...numberPages, ...settingsPages, ...states, ...userStates, ...numberStates, ...settingsStates]) {
   later(`${name}: accessible in both themes, wide and on a phone, and nothing overlaps between`, async () => {
     const w = world(options)
     Object.assign(w, { broken: options.broken, hold: options.hold, held: new Promise(() => {}) })
@@ -972,6 +973,7 @@ later('data whose changes the portal reports is not polled frequently', () =>
 userSteps(later, visit)
 placeSteps(later, visit)
 numberSteps(later, visit)
+settingsSteps(later, visit)
 
 // Two at a time: each page is its own process.
 await Promise.all([worker(), worker()])

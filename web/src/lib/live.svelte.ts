@@ -1,6 +1,6 @@
 // The live state of Asterisk: a snapshot, then every change as it happens.
 import { SvelteMap } from 'svelte/reactivity'
-import { api, ask, type Changed, type Live, type LiveCall, type Registration } from './api'
+import { api, ask, type Changed, type Live, type LiveCall, type LiveSwitches, type Registration, type Switches } from './api'
 import { connection } from './connection.svelte'
 import { session } from './session.svelte'
 import { stream } from './stream'
@@ -20,6 +20,7 @@ class LiveState {
   phones = new SvelteMap<string, Registration>() // by SIP user name
   registrations = new SvelteMap<string, Registration>() // by number: of its phones the first that can be reached
   calls = new SvelteMap<string, LiveCall>()
+  switches = new SvelteMap<string, Switches>() // by number: of users who have something switched
   history = $state.raw<Live['history']>([])
   reportsChanges = $state(false) // the stream reports changes of users and plan, so that frequent polling is unnecessary
   users = $state(0) // number of reported changes of users
@@ -58,6 +59,7 @@ class LiveState {
     this.phones.clear()
     this.registrations.clear()
     this.calls.clear()
+    this.switches.clear()
     this.history = []
   }
 
@@ -136,7 +138,15 @@ class LiveState {
     const calls = new Set(live.calls.map((c) => c.id))
     for (const id of this.calls.keys()) if (!calls.has(id)) this.calls.delete(id)
     for (const c of live.calls) this.calls.set(c.id, c)
+    const switched = new Set(live.switches.map((s) => String(s.number)))
+    for (const number of this.switches.keys()) if (!switched.has(number)) this.switches.delete(number)
+    for (const s of live.switches) this.switch(s)
     this.history = live.history
+  }
+
+  // switch takes the switches of a user.
+  switch({ number, switches }: LiveSwitches): void {
+    this.switches.set(String(number), switches)
   }
 
   // sample continues the history, which no event reports: the last hour, a point a minute.
@@ -167,7 +177,8 @@ class LiveState {
       this.reportsChanges = true
       if (changed.users) this.users++
       if (changed.plan) this.plan++
-    } else if (name === 'registration') {
+    } else if (name === 'switches') this.switch(value as LiveSwitches)
+    else if (name === 'registration') {
       const r = value as Registration
       const name = sipUser(r)
       if (r.state !== 'gone') this.phones.set(name, r)

@@ -1,31 +1,32 @@
-// The address at which phones reach Asterisk. The portal does not know its public address, so it proposes the host name of the page, and
-// stores a changed address in this browser.
-const key = 'pbx.sip-server'
+// How phones reach Asterisk, as the organisation is set. The portal does not know its own address: unless one is set, it proposes the host name of the page.
+import { api, ask, type Organisation } from './api'
+import { Resource } from './resource.svelte'
+import { session } from './session.svelte'
 
 class Phones {
-  server = $state('')
+  #organisation = new Resource<Organisation>(() => ask(api.GET('/api/v1/organisation')))
 
-  constructor() {
-    let kept: string | null = null
-    try {
-      kept = localStorage.getItem(key)
-    } catch {
-      // storage is unavailable
-    }
-    this.server = kept ?? location.hostname
+  load = (): Promise<void> => this.#organisation.load()
+  forget = (): void => this.#organisation.forget()
+
+  // transport is the protocol of phones: udp, tcp or tls.
+  get transport(): string {
+    return this.#organisation.data?.effective_phones.transport ?? 'udp'
   }
 
-  keep(server: string): void {
-    this.server = server.trim() || location.hostname
-    try {
-      localStorage.setItem(key, this.server)
-    } catch {
-      // it holds until the page is closed
-    }
+  // server is the address, with the port unless it is the usual one of the transport.
+  get server(): string {
+    const set = this.#organisation.data?.effective_phones
+    const address = set?.server_address ?? location.hostname
+    if (!set || set.server_port === (set.transport === 'tls' ? 5061 : 5060)) return address
+    return `${/:.*:/.test(address) && !address.startsWith('[') ? `[${address}]` : address}:${set.server_port}`
+  }
+
+  // uri returns the SIP URI of a phone with the secret (RFC 3261), for phones that scan it.
+  uri(name: string, secret: string): string {
+    return `sip:${name}:${secret}@${this.server}${this.transport === 'udp' ? '' : `;transport=${this.transport}`}`
   }
 }
 
 export const phones = new Phones()
-
-// uri returns the SIP URI of a phone with the secret (RFC 3261), for phones that scan it.
-export const uri = (name: string, secret: string, server: string): string => `sip:${name}:${secret}@${server}`
+session.onDrop(() => phones.forget())

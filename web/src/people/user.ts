@@ -3,7 +3,7 @@ import type { Fault, UserV1 } from '$lib/api'
 import { t } from '$lib/i18n/index.svelte'
 import { users } from '$lib/store.svelte'
 import type { Difference, Versioned } from '$lib/versioned.svelte'
-import * as calls from './usercalls'
+import * as calls from '../forms/callsettings'
 
 export const fields = ['name', 'email', 'number'] as const
 export type Input = Record<(typeof fields)[number], string>

@@ -21,7 +21,7 @@ export const places: Place[] = [
   { id: 'phones', path: 'phones', icon: 'phone', needs: 'users:read', holds: (rest) => !rest.length, load: () => import('../phones/Phones.svelte') },
   { id: 'calls', path: 'calls', icon: 'calls', needs: 'live:read', holds: (rest) => !rest.length, load: () => import('../calls/Calls.svelte') },
   { id: 'changes', path: 'changes', icon: 'apply', needs: 'apply:read', holds: (rest) => !rest.length || (rest.length === 2 && rest[0] === 'revisions' && /^[1-9]\d{0,8}$/.test(rest[1] ?? '')), load: () => import('../changes/Changes.svelte') },
-  { id: 'settings', path: 'settings', icon: 'settings', needs: '', holds: (rest) => rest.length < 2 || (rest[0] === 'activity' && rest.length === 2 && /^[1-9]\d{0,15}$/.test(rest[1] ?? '')), load: () => import('../settings/Settings.svelte') },
+  { id: 'settings', path: 'settings', icon: 'settings', needs: '', holds: (rest) => rest.length < 2 || (rest.length === 2 && (rest[0] === 'pools' || (rest[0] === 'activity' && /^[1-9]\d{0,15}$/.test(rest[1] ?? '')))), load: () => import('../settings/Settings.svelte') },
 ]
 
 // open returns the places that the user can open.

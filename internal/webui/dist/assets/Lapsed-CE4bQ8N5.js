@@ -1,1 +1,0 @@
-export{t as default}from"./Lapsed-D-Ch_9NS.js";

@@ -1,1 +1,0 @@
-export{t as default}from"./Qr-0Rm1KnI8.js";
