@@ -224,11 +224,16 @@ func (e *Engine) Apply(ctx context.Context, r Request) (pbx.Run, error) {
 
 	compared := a.compare(plan) // done while Asterisk reloads
 	tidied := a.tidy(ctx, plan) // done while Asterisk reloads and answers
+	settled := func() {}
+	if plan.good.LooksAtSwitches() {
+		settled = e.beginSettling(ctx, a) // what an interrupted apply has left
+	}
 	reload, err := e.target.Reload(ctx, plan.modules())
 	compared()
 	a.reloaded(reload.Results, err)
 	if err != nil {
 		tidied()
+		settled()
 		if r.OnFailure == RollBack && plan.site.LastVerified != 0 {
 			return e.rollBack(ctx, a, plan, pbx.CodeReloadFailed, err)
 		}
@@ -236,6 +241,7 @@ func (e *Engine) Apply(ctx context.Context, r Request) (pbx.Run, error) {
 	}
 	live, err := e.ask(ctx, plan.query, plan.declared, plan.inventory, plan.good)
 	tidied()
+	settled()
 	a.verified(verify(plan.query, plan.want, live, reload.Understood, err))
 	switch a.run.Verification {
 	case pbx.Confirmed: // the only verdict that counts as success

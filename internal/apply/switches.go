@@ -117,10 +117,9 @@ func (e *Engine) seenAt(ctx context.Context, site pbx.HostState) time.Time {
 	return runs[0].Log.TriggeredAt
 }
 
-// prepareSwitches records in Asterisk how switches move once it was seen to run a revision. It completes what an interrupted apply has left. It reports
-// whether anything is to be moved or cleared.
+// prepareSwitches records in Asterisk how switches move once it was seen to run a revision. It reports whether anything is to be moved or cleared. What an
+// earlier apply has left must be settled before.
 func (e *Engine) prepareSwitches(ctx context.Context, a *attempt, revision int, effects []pbx.Effect) bool {
-	e.settleSwitches(ctx, a)
 	if len(effects) == 0 {
 		return false
 	}
@@ -133,10 +132,22 @@ func (e *Engine) prepareSwitches(ctx context.Context, a *attempt, revision int, 
 
 // settleSwitches carries out what was prepared, also by an apply that was interrupted.
 func (e *Engine) settleSwitches(ctx context.Context, a *attempt) {
-	if changed, err := e.target.SettleSwitches(ctx); err != nil {
-		a.switchesStay(err)
-	} else if len(changed) > 0 {
-		a.note(pbx.Event{Stage: "switches", Code: pbx.EventSwitches, Detail: fmt.Sprint(changed)}, fmt.Sprintf("moved or cleared the switches of %v", changed))
+	e.beginSettling(ctx, a)()
+}
+
+// beginSettling is settleSwitches in the background; settled waits for it and notes the result.
+func (e *Engine) beginSettling(ctx context.Context, a *attempt) (settled func()) {
+	var changed []pbx.Number
+	wait := a.async(func() (err error) {
+		changed, err = e.target.SettleSwitches(ctx)
+		return err
+	})
+	return func() {
+		if err := wait(); err != nil {
+			a.switchesStay(err)
+		} else if len(changed) > 0 {
+			a.note(pbx.Event{Stage: "switches", Code: pbx.EventSwitches, Detail: fmt.Sprint(changed)}, fmt.Sprintf("moved or cleared the switches of %v", changed))
+		}
 	}
 }
 
