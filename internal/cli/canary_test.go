@@ -36,7 +36,7 @@ func TestNoSecretIsFoundWhereNoneBelongs(t *testing.T) {
 		t.Run(mode, func(t *testing.T) {
 			t.Parallel()
 			storetest.Each(t, func(t *testing.T, url string) {
-				found := searchForSecrets(t, url, mode, "sealed")
+				found := secretsAfterEverything(t, url, mode)
 				if diff := cmp.Diff(slices.Sorted(slices.Values(allowed)), found); diff != "" {
 					t.Errorf("secrets are found where they may be (-) and where they are (+):\n%s", diff)
 				}
@@ -49,18 +49,22 @@ func TestNoSecretIsFoundWhereNoneBelongs(t *testing.T) {
 func TestWhereSecretsLieOpenTheyAreFound(t *testing.T) {
 	t.Parallel()
 	storetest.Each(t, func(t *testing.T, url string) {
-		if found := searchForSecrets(t, url, "digest", "plain"); !slices.Contains(found, "the database: a SIP secret") {
-			t.Errorf("found %v only", found)
+		s := newSettings(t)
+		s["DATABASE_URL"], s["SECRET_STORAGE"] = url, "plain"
+		secrets := map[string]string{secretOf(t, s.must(t, "user", "add", "anna", "anna@example.com", "--json")): "a SIP secret"}
+		found := placesOf(t, secrets, map[string]string{"the database": storetest.Everything(t, url), "elsewhere": "nothing"})
+		if diff := cmp.Diff([]string{"the database: a SIP secret"}, found); diff != "" {
+			t.Error(diff)
 		}
 	})
 }
 
-// searchForSecrets returns the places where secrets were found, and which.
-func searchForSecrets(t *testing.T, url, mode, storage string) (found []string) {
+// secretsAfterEverything does everything in which secrets take part, and returns the places where some were found, and which.
+func secretsAfterEverything(t *testing.T, url, mode string) (found []string) {
 	t.Helper()
 	a := labtest.Asterisk(t)
 	s := newSettings(t).beside(a).following(a)
-	s["DATABASE_URL"], s["SECRET_MODE"], s["SECRET_STORAGE"], s["LOG_LEVEL"] = url, mode, storage, "DEBUG"
+	s["DATABASE_URL"], s["SECRET_MODE"], s["SECRET_STORAGE"], s["LOG_LEVEL"] = url, mode, "sealed", "DEBUG"
 	s["OIDC_ISSUER"], s["OIDC_CLIENT_ID"], s["OIDC_CLIENT_SECRET"] = "http://127.0.0.1:1", "portal", "the-provider-knows-me-by-this"
 	secrets := map[string]string{s["AMI_SECRET"]: "the AMI secret", s["OIDC_CLIENT_SECRET"]: "the OIDC client secret"} // and what they are
 	for _, name := range []string{"anna", "bert"} {
@@ -140,7 +144,13 @@ func searchForSecrets(t *testing.T, url, mode, storage string) (found []string) 
 			t.Fatal(err)
 		}
 	}
-	for place, text := range said {
+	return placesOf(t, secrets, said)
+}
+
+// placesOf returns which of the secrets are in which of the texts, in whatever form.
+func placesOf(t *testing.T, secrets, texts map[string]string) (found []string) {
+	t.Helper()
+	for place, text := range texts {
 		for secret, what := range secrets {
 			if len(secret) < 8 {
 				t.Errorf("%s is %q", what, secret)
