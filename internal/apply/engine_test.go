@@ -1162,6 +1162,30 @@ func TestAQuickPlanDoesNotWaitForASlowAsteriskAndHasTheTimeOfItsComparison(t *te
 	}
 }
 
+func TestAPlanSaysSinceWhenChangesWait(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, &script{})
+	since := func() time.Time {
+		t.Helper()
+		plan, err := f.engine.QuickPlan(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return plan.WaitingSince
+	}
+	f.apply(t, apply.Request{TriggeredBy: "test"})
+	if at := since(); !at.IsZero() {
+		t.Errorf("after an apply, changes wait since %v", at)
+	}
+	before := time.Now()
+	f.create(t)
+	between := time.Now()
+	f.create(t)
+	if at := since(); at.Before(before.Truncate(time.Microsecond)) || at.After(between) {
+		t.Errorf("changes wait since %v; want the time of the first, between %v and %v", at, before, between)
+	}
+}
+
 func TestAQuickPlanBeforeTheFirstAnswerOfAsteriskIsNotInSync(t *testing.T) {
 	t.Parallel()
 	answer := make(chan struct{})

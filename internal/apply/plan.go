@@ -106,7 +106,34 @@ func (e *Engine) planWith(ctx context.Context, patience time.Duration) (pbx.Plan
 	}
 	p.findHost(ctx, e, p.declared, running)
 	p.explain()
+	if p.Pending {
+		p.WaitingSince = e.waitingSince(ctx, p.site)
+	}
 	return p.Plan, nil
+}
+
+// waitingSince returns when the first change was made after the revision that Asterisk was last seen to run; zero if it is not known.
+func (e *Engine) waitingSince(ctx context.Context, site pbx.HostState) (first time.Time) {
+	deployed := e.seenAt(ctx, site)
+	if deployed.IsZero() {
+		return first
+	}
+	actions := []string{
+		pbx.ActionUserCreate, pbx.ActionUserChange, pbx.ActionUserDelete, pbx.ActionUserSecret, pbx.ActionDeviceCreate, pbx.ActionDeviceSecret, pbx.ActionDeviceDelete,
+	}
+	for _, kind := range slices.Concat(pbx.Kinds(), pbx.SettingKinds()) {
+		actions = append(actions, string(kind)+".")
+	}
+	for _, action := range actions {
+		events, err := e.store.EventsAfter(ctx, store.EventQuery{Action: action, Since: deployed}, 0, 1)
+		if err != nil {
+			return time.Time{}
+		}
+		if len(events) > 0 && (first.IsZero() || events[0].Event.At.Before(first)) {
+			first = events[0].Event.At
+		}
+	}
+	return first
 }
 
 // comparison is the result of comparing the files in place with the running Asterisk.

@@ -90,7 +90,8 @@ func toPlan(p pbx.Plan) openapi.Plan {
 	return openapi.Plan{
 		Hash: p.Hash, Revision: p.Revision, Users: p.Users, Items: p.Items, Pending: p.Pending, Changes: changes, Things: things, Effects: effects,
 		Diffs: toDiffs(p.Diffs), Drift: toDrift(p.Drift),
-		Behaviour: behaviour, Behind: p.Behind, BehindCode: unlessZero(openapi.BehindCode(p.SyncCode)), AskedAt: unlessZero(p.AskedAt), Host: toHost(p),
+		Behaviour: behaviour, Behind: p.Behind, BehindCode: unlessZero(openapi.BehindCode(p.SyncCode)), AskedAt: unlessZero(p.AskedAt),
+		WaitingSince: unlessZero(p.WaitingSince.UTC()), Host: toHost(p),
 	}
 }
 

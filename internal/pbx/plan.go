@@ -172,6 +172,8 @@ type Plan struct {
 	SyncCode SyncCode  `json:",omitempty"` // the reason as a code
 	AskedAt  time.Time `json:",omitzero"`  // when Asterisk was asked for Behind; zero: it has not answered
 
+	WaitingSince time.Time `json:",omitzero"` // when the first change was made that Asterisk was not seen to run; zero: none is pending, or it is not known
+
 	Host    []HostObject `json:",omitempty"` // objects of the host with numbers of the pool or of a user, except the portal's own
 	Clashes []HostObject `json:",omitempty"` // those of Host that prevent an apply: a user or an item has the number
 }

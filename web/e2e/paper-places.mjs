@@ -141,6 +141,9 @@ export function placeSteps(later, visit) {
       w.pools = [{ ...w.pools[0], name: 'Berlin', used: 940, taken_on_host: 1 }]
       for (const stream of w.streams) stream.write('event: changed\ndata: {"plan":false,"users":true}\n\n')
       await page.waitForSelector('[data-attention] :text("The number pool Berlin is almost full: 941 of 1,000 numbers are in use.")')
+      w.plan = { ...w.plan, waiting_since: new Date(Date.now() - 25 * 3.6e6).toISOString() }
+      for (const stream of w.streams) stream.write('event: changed\ndata: {"plan":true,"users":false}\n\n')
+      await page.waitForSelector('[data-attention] :text("6 changes are not applied yet, the first since ")')
       w.pools = []
       await page.locator('[data-attention] a[href$="phones?show=off"]').click()
       await page.waitForSelector('[data-phone]')

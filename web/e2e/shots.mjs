@@ -90,6 +90,15 @@ const pages = [
   ['activity', 'settings/activity'],
   ['activity-entry', 'settings/activity', {}, async (p) => p.click('summary:has-text("Changed the account")')],
   ['settings', 'settings/account'],
+  ['set-up-organisation', 'setup?step=3', {}, async (p) => p.waitForSelector('[name=server_address]')],
+  ['organisation', 'settings/organisation'],
+  ['organisation-edit', 'settings/organisation', {}, async (p) => p.click('button[aria-label="Edit the settings for phones"]')],
+  ['pools', 'settings/pools', {}, async (p, w) => {
+    w.pools[2].used = 9
+    for (const stream of w.streams) stream.write('event: changed\ndata: {"plan":false,"users":true}\n\n')
+    await p.waitForSelector('li:has-text("almost full")')
+  }],
+  ['pool', 'settings/pools/a0000000-0000-0000-0000-000000000004'],
   ['people', 'settings/administrators'],
   ['tokens', 'settings/tokens'],
   ['new-token', 'settings/tokens', {}, async (p) => {

@@ -3223,6 +3223,9 @@ type Plan struct {
 
 	// Users The number of users the configuration would contain.
 	Users int `json:"users"`
+
+	// WaitingSince When the first change was made that Asterisk was not seen to run. Absent if nothing is pending, or if the time is not known; always absent in records of applies.
+	WaitingSince *time.Time `json:"waiting_since,omitempty"`
 }
 
 // PlanSummary A summary of the executed plan.

@@ -3088,6 +3088,11 @@ export interface components {
             things: components["schemas"]["ThingChange"][];
             /** @description The number of users the configuration would contain. */
             users: number;
+            /**
+             * Format: date-time
+             * @description When the first change was made that Asterisk was not seen to run. Absent if nothing is pending, or if the time is not known; always absent in records of applies.
+             */
+            waiting_since?: string;
         };
         /** @description A summary of the executed plan. */
         PlanSummary: {

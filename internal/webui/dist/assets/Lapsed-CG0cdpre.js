@@ -1,0 +1,1 @@
+export{t as default}from"./Lapsed-JWt5-gET.js";

@@ -1,0 +1,1 @@
+export{t as default}from"./Qr-rv0ZsvC9.js";
