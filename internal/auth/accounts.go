@@ -138,10 +138,12 @@ type AccountChange struct {
 	Name     *string
 	Role     *pbx.Role
 	Disabled *bool
+	User     *pbx.UserID // who is the person of the account; "": none
 }
 
 // Update changes an account. A new role, or disabling the account, ends its sessions and revokes those of its tokens that exceed its new
-// permissions. Errors: KindInvalid, KindNotFound, KindForbidden, and KindConflict if no owner would be left.
+// permissions. The user who is the person of an account changes no permissions. Errors: KindInvalid, also for a user who does not exist or is linked to another
+// account, KindNotFound, KindForbidden, and KindConflict if no owner would be left.
 func (a *Auth) Update(ctx context.Context, id pbx.AccountID, change AccountChange) (updated pbx.Account, err error) {
 	err = a.change(ctx, id, func(ctx context.Context, tx *store.Tx, c store.Credentials) error {
 		was := c
@@ -164,13 +166,50 @@ func (a *Auth) Update(ctx context.Context, id pbx.AccountID, change AccountChang
 				return err
 			}
 		}
-		updated = c.Account
+		before, after := accountFacts(was.Account), accountFacts(c.Account)
+		if change.User != nil {
+			if err := link(ctx, tx, c.ID, *change.User, before, after); err != nil {
+				return err
+			}
+		}
 		if err := tx.UpdateAccount(ctx, c); err != nil {
 			return err
 		}
-		return a.note(ctx, tx, ActionAccountUpdate, accountObject(c.Account), accountFacts(was.Account), accountFacts(c.Account))
+		updated = c.Account
+		if err := tx.SetPerson(ctx, &updated); err != nil {
+			return err
+		}
+		return a.note(ctx, tx, ActionAccountUpdate, accountObject(c.Account), before, after)
 	})
 	return updated, err
+}
+
+// link links an account to a user, or to none for "", and adds both to the facts before and after.
+func link(ctx context.Context, tx *store.Tx, account pbx.AccountID, user pbx.UserID, before, after pbx.Facts) error {
+	was, err := tx.UserOfAccount(ctx, account)
+	if err != nil {
+		return err
+	}
+	if user != "" {
+		id, known := pbx.CanonicalID(user)
+		if known {
+			_, known, err = tx.User(ctx, pbx.DefaultTenant, id)
+		}
+		if err != nil {
+			return err
+		}
+		if user = id; !known {
+			return pbx.Invalid(pbx.FieldError{Field: "user_id", Code: pbx.FieldChoice, Message: "there is no such user: list the users to see which there are"})
+		}
+		switch other, taken, err := tx.AccountOfUser(ctx, user); {
+		case err != nil:
+			return err
+		case taken && other.ID != account:
+			return pbx.Invalid(pbx.FieldError{Field: "user_id", Code: pbx.FieldTaken, Message: "this user is linked to the account " + other.Email + ": unlink that one first"})
+		}
+	}
+	before["user_id"], after["user_id"] = string(was), string(user)
+	return tx.LinkAccount(ctx, account, user)
 }
 
 // cutDown ends the sessions of an account whose permissions have changed, and revokes what exceeds the new ones.

@@ -10,7 +10,9 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/synergycall/pbxportal/internal/auth"
+	"github.com/synergycall/pbxportal/internal/directory"
 	"github.com/synergycall/pbxportal/internal/pbx"
+	"github.com/synergycall/pbxportal/internal/store"
 	"github.com/synergycall/pbxportal/internal/store/storetest"
 )
 
@@ -415,4 +417,74 @@ func TestAnUnknownAccountIsNotFoundAndADuplicateAddressIsAConflict(t *testing.T)
 	if _, err := d.Update(local(t), pbx.AccountID(strings.ToUpper(string(anna.ID))), auth.AccountChange{}); err != nil {
 		t.Errorf("an id in capitals: %v", err)
 	}
+}
+
+func TestAnAccountIsLinkedToAtMostOneUserWhoHasNoOther(t *testing.T) {
+	t.Parallel()
+	storetest.Each(t, func(t *testing.T, url string) {
+		s := storetest.Open(t, url)
+		a := auth.New(auth.Config{Store: s, Now: time.Now, HashMemory: 64})
+		people := directory.New(s, time.Now)
+		user := func(name, email string) pbx.User {
+			t.Helper()
+			u, err := people.Create(t.Context(), pbx.DefaultTenant, pbx.NewUser{Name: name, Email: email})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return u
+		}
+		account := func(name, email string) pbx.Account {
+			t.Helper()
+			made, err := a.Create(local(t), pbx.NewAccount{Name: name, Email: email, Role: pbx.Owner}, pbx.SecretFrom("viele kleine Igel singen"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			return made
+		}
+		anna, bert := user("Anna", "Anna@example.com"), user("Bert", "bert@example.com")
+		annas, olgas := account("Anna", "anna@EXAMPLE.com"), account("Olga", "olga@example.com")
+		persons := func(want ...pbx.AccountUser) {
+			t.Helper()
+			page, _, err := a.AccountPage(t.Context(), "", 10)
+			if err != nil || len(page) != 2 || page[0].Person != want[0] || page[1].Person != want[1] {
+				t.Errorf("the accounts are %+v, error %v, want the persons %v", page, err, want)
+			}
+		}
+		link := func(of pbx.Account, u pbx.UserID) error {
+			got, err := a.Update(local(t), of.ID, auth.AccountChange{User: &u})
+			if err == nil && got.Person.ID != u && got.Person.Linked {
+				t.Errorf("the account has the person %+v", got.Person)
+			}
+			return err
+		}
+		persons(pbx.AccountUser{ID: anna.ID, Name: "Anna", Number: 1000}, pbx.AccountUser{})
+		if err := link(olgas, bert.ID); err != nil {
+			t.Fatal(err)
+		}
+		persons(pbx.AccountUser{ID: anna.ID, Name: "Anna", Number: 1000}, pbx.AccountUser{ID: bert.ID, Name: "Bert", Number: 1001, Linked: true})
+		if err := link(olgas, anna.ID); err != nil {
+			t.Fatal(err)
+		}
+		persons(pbx.AccountUser{}, pbx.AccountUser{ID: anna.ID, Name: "Anna", Number: 1000, Linked: true}) // nobody is proposed who is linked
+		for u, says := range map[pbx.UserID]string{anna.ID: "user_id: this user is linked to the account olga@example.com", "x": "user_id: there is no such user", "7c1d0b5e-52c5-4f0c-9d55-0b6b1d2c7a90": "user_id: there is no such user"} {
+			if err := link(annas, u); err == nil || !strings.Contains(err.Error(), says) {
+				t.Errorf("%s: %v", u, err)
+			}
+		}
+		entries, err := s.EventsAfter(t.Context(), store.EventQuery{Action: auth.ActionAccountUpdate}, 0, 10)
+		if err != nil || len(entries) != 2 || entries[1].Event.Before["user_id"] != string(bert.ID) || entries[1].Event.After["user_id"] != string(anna.ID) || len(entries[1].Event.After) != 1 {
+			t.Errorf("the events are %+v, error %v", entries, err)
+		}
+		if _, err := people.Delete(t.Context(), pbx.DefaultTenant, anna.ID); err != nil { // the account stays
+			t.Fatal(err)
+		}
+		persons(pbx.AccountUser{}, pbx.AccountUser{})
+		if err := link(olgas, bert.ID); err != nil {
+			t.Fatal(err)
+		}
+		if err := link(olgas, ""); err != nil {
+			t.Fatal(err)
+		}
+		persons(pbx.AccountUser{}, pbx.AccountUser{})
+	})
 }

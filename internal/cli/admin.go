@@ -20,6 +20,8 @@ type adminCommands struct {
 	Disable      adminDisableCommand      `cmd:"" help:"Disable an account at once: sign-ins are refused, and the tokens it created are revoked."`
 	Enable       adminEnableCommand       `cmd:"" help:"Enable a disabled account."`
 	Unlink       adminUnlinkCommand       `cmd:"" help:"Unlink an account from its identity at the OpenID provider: the next person who signs in there with its address is linked to it."`
+	LinkUser     adminLinkUserCommand     `cmd:"" name:"link-user" help:"Link an account to the user who is the same person. It changes no permissions."`
+	UnlinkUser   adminUnlinkUserCommand   `cmd:"" name:"unlink-user" help:"Unlink an account from its user."`
 	AfterRestore adminAfterRestoreCommand `cmd:"" name:"after-restore" help:"After a backup was restored: end all sessions, links and tokens, because those that ended since the backup are valid again."`
 	SetupLink    adminSetupLinkCommand    `cmd:"" creates:"" name:"setup-link" help:"Print a new one-time link to create the first account (serve does so too)."`
 }
@@ -179,6 +181,45 @@ func (c *adminUnlinkCommand) Run(ctx context.Context, a *app, p *portal) error {
 	}
 	fmt.Fprintf(a.stdout, "%s <%s> is no longer linked to the provider; all sessions have ended. The next person who signs in there with this address is linked to it.\n",
 		account.Name, account.Email)
+	return nil
+}
+
+type adminLinkUserCommand struct {
+	Email string `arg:"" help:"The account's e-mail address."`
+	User  string `arg:"" help:"The user's id or extension number."`
+}
+
+// Run links the account to the user.
+func (c *adminLinkUserCommand) Run(ctx context.Context, a *app, p *portal) error {
+	u, err := p.user(ctx, c.User)
+	if err != nil {
+		return err
+	}
+	return a.linkUser(ctx, p, c.Email, u.ID, fmt.Sprintf("is linked to the user %s (%d)", oneLine(u.Name), u.Extension.Number))
+}
+
+type adminUnlinkUserCommand struct {
+	Email string `arg:"" help:"The account's e-mail address."`
+}
+
+// Run unlinks the account from its user.
+func (c *adminUnlinkUserCommand) Run(ctx context.Context, a *app, p *portal) error {
+	return a.linkUser(ctx, p, c.Email, "", "is linked to no user")
+}
+
+// linkUser links an account to a user, or to none for "", and says what it is then.
+func (a *app) linkUser(ctx context.Context, p *portal, email string, user pbx.UserID, says string) error {
+	account, err := p.auth.AccountByEmail(ctx, email)
+	if err != nil {
+		return err
+	}
+	if account, err = p.auth.Update(ctx, account.ID, auth.AccountChange{User: &user}); err != nil {
+		return err
+	}
+	if a.json {
+		return a.printJSON(httpapi.AccountJSON(account))
+	}
+	fmt.Fprintf(a.stdout, "%s <%s> %s.\n", account.Name, account.Email, says)
 	return nil
 }
 

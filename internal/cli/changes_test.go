@@ -84,6 +84,10 @@ func TestEveryCommandThatChangesSomethingLeavesItsEvents(t *testing.T) {
 			t.Errorf("%s: exit code %d, %s%s", wrong, code, out, errs)
 		}
 	}
+	s.must(t, "user", "add", "Emil")
+	change("user hand-over", "", []string{"1001", "--to", "1000", "--number", "1000", "--yes"}, "user.hand_over", "user.change", "user.change")
+	s.must(t, "user", "hand-over", "1000", "--to", "1001", "--number", "1001", "--yes")
+	change("user leave", "", []string{"1001", "--yes"}, "user.leave", "user.delete")
 	change("user delete", "", []string{"1000"}, "user.delete")
 	s.must(t, "apply")
 	change("rollback", "", []string{"2"}, "apply.started", "apply.restore")
@@ -96,6 +100,8 @@ func TestEveryCommandThatChangesSomethingLeavesItsEvents(t *testing.T) {
 	}
 	change("admin disable", "", []string{"olga@example.com"}, "account.update")
 	change("admin enable", "", []string{"olga@example.com"}, "account.update")
+	change("admin link-user", "", []string{"olga@example.com", "1000"}, "account.update")
+	change("admin unlink-user", "", []string{"olga@example.com"}, "account.update")
 	token := strings.Split(change("token create", "", []string{"ci", "--role", "auditor"}, "token.create"), "_")
 	change("token revoke", "", token[1:2], "token.revoke")
 	s.must(t, "rotate-key")

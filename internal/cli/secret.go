@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -54,6 +55,27 @@ func (a *app) ask(ctx context.Context, terminal *os.File, prompt string) (pbx.Se
 		return pbx.Secret{}, errors.Join(fmt.Errorf("cannot read the password: %w", err), term.Restore(fd, before))
 	}
 	return pbx.SecretFrom(string(text)), nil
+}
+
+// confirm asks on the terminal whether to do something, unless the answer was given with --yes. The error is one of usage if the answer is not yes, or there is
+// no terminal.
+func (a *app) confirm(ctx context.Context, yes bool, question string) error {
+	if yes {
+		return nil
+	}
+	terminal, ok := a.stdin.(*os.File)
+	if !ok || !term.IsTerminal(int(terminal.Fd())) {
+		return usage(errors.New("there is no terminal to ask for a confirmation, and nothing was changed: add --yes"))
+	}
+	fmt.Fprint(a.stderr, question+" [y/N] ")
+	line, err := until(ctx, func() (string, error) { return bufio.NewReader(terminal).ReadString('\n') })
+	if err != nil {
+		return fmt.Errorf("cannot read the answer: %w", err)
+	}
+	if answer := pbx.Fold(line); answer != "y" && answer != "yes" {
+		return usage(errors.New("not confirmed: nothing was changed"))
+	}
+	return nil
 }
 
 // until returns the result of read, or the error of ctx when that ends first. read then continues until the process ends: reading from a terminal cannot

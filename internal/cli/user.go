@@ -22,6 +22,9 @@ type userCommands struct {
 	Secret  userSecretCommand  `cmd:"" name:"new-secret" help:"Give a user a new secret for the phone, and print it."`
 	Delete  userDeleteCommand  `cmd:"" help:"Delete a user and free the number."`
 
+	Leave    userLeaveCommand    `cmd:"" help:"A user leaves the organisation: delete the user, and put a successor in the place of the user."`
+	HandOver userHandOverCommand `cmd:"" name:"hand-over" help:"Give the number of a user to another at once."`
+
 	Switches userSwitchesCommand `cmd:"" help:"Show or change what acts at once: do not disturb and forwards."`
 
 	Restore userRestoreCommand `cmd:"" help:"Make the users those of a revision: create deleted ones again, delete later ones."`
@@ -47,9 +50,9 @@ func (c *userAddCommand) Run(ctx context.Context, a *app, p *portal) error {
 		n.Pool = pool.ID
 	}
 	if c.Number != nil {
-		var ok bool
-		if n.Number, ok = pbx.ParseNumber(*c.Number); !ok {
-			return usage(fmt.Errorf("--number must be a number of %d to %d", pbx.MinNumber, pbx.MaxNumber))
+		var err error
+		if n.Number, err = numberFlag(*c.Number); err != nil {
+			return err
 		}
 	}
 	added, err := p.directory.Add(ctx, pbx.DefaultTenant, n)
@@ -60,6 +63,15 @@ func (c *userAddCommand) Run(ctx context.Context, a *app, p *portal) error {
 		fmt.Fprintln(a.stderr, "warning:", added.Warning)
 	}
 	return a.printUser(added.User, "Not applied yet: run pbxportal apply to configure it in Asterisk.")
+}
+
+// numberFlag returns the number that --number gives.
+func numberFlag(text string) (pbx.Number, error) {
+	n, ok := pbx.ParseNumber(pbx.Fold(text))
+	if !ok {
+		return 0, usage(fmt.Errorf("--number must be a number of %d to %d", pbx.MinNumber, pbx.MaxNumber))
+	}
+	return n, nil
 }
 
 type userListCommand struct {

@@ -55,7 +55,7 @@ func (d *Directory) NewSecret(ctx context.Context, tenant pbx.TenantID, id pbx.U
 func (d *Directory) change(ctx context.Context, tenant pbx.TenantID, id pbx.UserID, ifMatch int64, action string,
 	make func(ctx context.Context, tx *store.Tx, was pbx.User) (pbx.User, error),
 ) (changed pbx.User, err error) {
-	err = d.withUser(ctx, tenant, id, action, func(ctx context.Context, tx *store.Tx, was pbx.User, at time.Time, event pbx.AuditEvent, before pbx.Facts) error {
+	err = d.withUser(ctx, tenant, id, action, func(ctx context.Context, tx *store.Tx, was pbx.User, at time.Time, _ pbx.AuditEvent, _ pbx.Facts) error {
 		if ifMatch != 0 && ifMatch != was.Version {
 			return pbx.ChangedMeanwhile(pbx.KindUser)
 		}
@@ -63,20 +63,33 @@ func (d *Directory) change(ctx context.Context, tenant pbx.TenantID, id pbx.User
 		if err != nil {
 			return err
 		}
-		_, after, err := d.event(ctx, at, action, now)
-		if err != nil {
-			return err
-		}
-		before["enabled"], after["enabled"] = strconv.FormatBool(!was.Disabled), strconv.FormatBool(!now.Disabled)
-		pbx.CallFacts(was.Calls, now.Calls, before, after)
-		event.Before, event.After = pbx.Differing(before, after)
 		if changed = was; now.Same(was) {
 			return nil
+		}
+		event, err := d.changeEvent(ctx, at, action, was, now)
+		if err != nil {
+			return err
 		}
 		changed, err = tx.UpdateUser(ctx, was, now, at, event)
 		return err
 	})
 	return changed, err
+}
+
+// changeEvent returns the event of an action that changes a user, with the facts that differ.
+func (d *Directory) changeEvent(ctx context.Context, at time.Time, action string, was, now pbx.User) (pbx.AuditEvent, error) {
+	event, before, err := d.event(ctx, at, action, was)
+	if err != nil {
+		return event, err
+	}
+	_, after, err := d.event(ctx, at, action, now)
+	if err != nil {
+		return event, err
+	}
+	before["enabled"], after["enabled"] = strconv.FormatBool(!was.Disabled), strconv.FormatBool(!now.Disabled)
+	pbx.CallFacts(was.Calls, now.Calls, before, after)
+	event.Before, event.After = pbx.Differing(before, after)
+	return event, nil
 }
 
 // goOn returns the error if calls to a user would go on to something that does not exist, in a circle, or to more than they can come to.

@@ -104,14 +104,20 @@ func (d *Directory) Get(ctx context.Context, tenant pbx.TenantID, id pbx.UserID)
 
 // withUser calls do with a user and the event of an action on it, as event returns it, in one transaction. KindNotFound if the tenant has no user
 // with that id.
-func (d *Directory) withUser(ctx context.Context, tenant pbx.TenantID, id pbx.UserID, action string,
-	do func(ctx context.Context, tx *store.Tx, u pbx.User, now time.Time, event pbx.AuditEvent, facts pbx.Facts) error,
-) error {
+func (d *Directory) withUser(ctx context.Context, tenant pbx.TenantID, id pbx.UserID, action string, do doUser) error {
+	return d.withUserIn(ctx, d.store.InTx, tenant, id, action, do)
+}
+
+// doUser does something with a user.
+type doUser func(ctx context.Context, tx *store.Tx, u pbx.User, now time.Time, event pbx.AuditEvent, facts pbx.Facts) error
+
+// withUserIn does what withUser does, in a transaction that run runs.
+func (d *Directory) withUserIn(ctx context.Context, run func(context.Context, func(context.Context, *store.Tx) error) error, tenant pbx.TenantID, id pbx.UserID, action string, do doUser) error {
 	id, ok := pbx.CanonicalID(id)
 	if !ok {
 		return noUser(id)
 	}
-	return d.store.InTx(ctx, func(ctx context.Context, tx *store.Tx) error {
+	return run(ctx, func(ctx context.Context, tx *store.Tx) error {
 		u, ok, err := tx.User(ctx, tenant, id)
 		if err != nil {
 			return err
@@ -174,47 +180,87 @@ func (d *Directory) DeleteVersion(ctx context.Context, tenant pbx.TenantID, id p
 			return pbx.ChangedMeanwhile(pbx.KindUser)
 		}
 		event.Before = facts
-		left, err := remove(ctx, tx, u, now, event)
-		deleted = Deleted{u, left}
+		left, err := d.remove(ctx, tx, u, "", now, event)
+		deleted = Deleted{User: u}
+		for _, r := range left {
+			deleted.Left = append(deleted.Left, r.Use)
+		}
 		return err
 	})
 	return deleted, err
 }
 
-// remove deletes a user, takes the user out of things that list several, and returns where these did.
-func remove(ctx context.Context, tx *store.Tx, u pbx.User, now time.Time, event pbx.AuditEvent) (left []pbx.Use, err error) {
+// remove deletes a user, puts another in the place of the user where something refers to the user, and returns where it did. If by is "", things no longer list
+// the user as one of several, and KindConflict with CodeInUse if something needs the user.
+func (d *Directory) remove(ctx context.Context, tx *store.Tx, u pbx.User, by pbx.UserID, now time.Time, event pbx.AuditEvent) (replaced []Replaced, err error) {
 	uses, err := tx.UsedBy(ctx, pbx.Ref{Kind: pbx.KindUser, ID: string(u.ID)})
 	if err != nil {
 		return nil, err
 	}
 	var needed []pbx.Use
-	done := map[pbx.ThingID]bool{}
+	done := map[pbx.ThingID]map[string]bool{} // the fields from which the user was removed, by what has the field
 	for _, use := range uses {
-		if done[use.ID] {
-			continue
-		}
-		i, ok, err := tx.Item(ctx, u.TenantID, use.Kind, use.ID)
-		if err != nil {
-			return nil, err
-		}
-		without := i
-		if ok {
-			without.Body, ok = i.Body.Without(u.ID)
-		}
+		removed, ok := done[use.ID]
 		if !ok {
-			needed = append(needed, use)
-			continue
+			if removed, ok, err = d.replace(ctx, tx, u, by, use, now); err != nil {
+				return nil, err
+			}
+			if !ok {
+				needed = append(needed, use)
+				continue
+			}
+			done[use.ID] = removed
 		}
-		if _, err := tx.PutItem(ctx, without, now, pbx.ItemEvent(ctx, now, i, i.Facts(), without.Facts())); err != nil {
-			return nil, err
+		r := Replaced{use, by}
+		if removed[use.Field] {
+			r.By = ""
 		}
-		left = append(left, use)
-		done[use.ID] = true
+		replaced = append(replaced, r)
 	}
 	if needed != nil { // undoes the rest
 		return nil, pbx.InUse(pbx.KindUser, u.Name, needed)
 	}
-	return left, tx.DeleteUser(ctx, u, now, event)
+	return replaced, tx.DeleteUser(ctx, u, now, event)
+}
+
+// replace puts another user in the place of one in everything of a thing or a user that refers to that one, and returns the fields from which the user is only
+// removed: if by is "", is in a list already, or would be where the own calls go on to. ok is false if that is not possible.
+func (d *Directory) replace(ctx context.Context, tx *store.Tx, u pbx.User, by pbx.UserID, use pbx.Use, now time.Time) (removed map[string]bool, ok bool, err error) {
+	removed = map[string]bool{}
+	note := func(references []pbx.Reference, to pbx.UserID) {
+		for _, r := range references {
+			if by == "" || r.To.ID == string(to) {
+				removed[r.Field] = true
+			}
+		}
+	}
+	if use.Kind != pbx.KindUser {
+		i, ok, err := tx.Item(ctx, u.TenantID, use.Kind, use.ID)
+		if err != nil || !ok {
+			return nil, false, err
+		}
+		with := i
+		if with.Body, ok = i.Body.Replace(u.ID, by); !ok {
+			return nil, false, nil
+		}
+		note(i.Body.References(), by)
+		_, err = tx.PutItem(ctx, with, now, pbx.ItemEvent(ctx, now, i, i.Facts(), with.Facts()))
+		return removed, true, err
+	}
+	other, ok, err := tx.User(ctx, u.TenantID, pbx.UserID(use.ID))
+	if err != nil || !ok || by == "" {
+		return nil, false, err
+	}
+	with := other
+	if with.Calls = other.Calls.Replace(u.ID, by); other.ID == by {
+		with.Calls = other.Calls.Replace(u.ID, "")
+		note(other.Calls.References(), u.ID)
+	}
+	event, err := d.changeEvent(ctx, now, pbx.ActionUserChange, other, with)
+	if err == nil {
+		_, err = tx.UpdateUser(ctx, other, with, now, event)
+	}
+	return removed, true, err
 }
 
 func noUser(id pbx.UserID) error {

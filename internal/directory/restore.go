@@ -81,7 +81,7 @@ func (d *Directory) Restore(ctx context.Context, tenant pbx.TenantID, r pbx.Revi
 			}
 			facts["revision"] = strconv.Itoa(r.Revision)
 			event.Before = facts
-			if _, err := remove(ctx, tx, u, now, event); err != nil {
+			if _, err := d.remove(ctx, tx, u, "", now, event); err != nil {
 				return err
 			}
 			done.Deleted = append(done.Deleted, u)

@@ -41,7 +41,7 @@ func (a *api) CreateAccount(ctx context.Context, r openapi.CreateAccountRequestO
 
 // UpdateAccount changes an account.
 func (a *api) UpdateAccount(ctx context.Context, r openapi.UpdateAccountRequestObject) (openapi.UpdateAccountResponseObject, error) {
-	account, err := a.auth.Update(ctx, pbx.AccountID(r.ID), auth.AccountChange{Name: r.Body.Name, Role: (*pbx.Role)(r.Body.Role), Disabled: r.Body.Disabled})
+	account, err := a.auth.Update(ctx, pbx.AccountID(r.ID), auth.AccountChange{Name: r.Body.Name, Role: (*pbx.Role)(r.Body.Role), Disabled: r.Body.Disabled, User: (*pbx.UserID)(r.Body.UserID)})
 	if err != nil {
 		return nil, err
 	}
@@ -74,11 +74,19 @@ func (a *api) UnlinkAccount(ctx context.Context, r openapi.UnlinkAccountRequestO
 }
 
 func toAccount(a pbx.Account) openapi.Account {
-	return openapi.Account{
+	v := openapi.Account{
 		ID: string(a.ID), Name: a.Name, Email: a.Email, Role: openapi.Role(a.Role), Disabled: a.Disabled, Invited: a.Invited, TotpEnabled: a.TOTP,
 		Provider:  unlessZero(a.Identity.Issuer),
 		CreatedAt: a.CreatedAt, LastSignInAt: timeOrNull(a.LastSignIn),
 	}
+	person := &openapi.LinkedUser{ID: string(a.Person.ID), Name: a.Person.Name, Number: numberText(a.Person.Number)}
+	switch {
+	case a.Person.Linked:
+		v.User = person
+	case a.Person.ID != "":
+		v.ProposedUser = person
+	}
+	return v
 }
 
 func toOneTimeLink(l pbx.Link) openapi.OneTimeLink {

@@ -88,6 +88,11 @@ func TestEveryOperationThatChangesSomethingLeavesItsEvents(t *testing.T) {
 	change(anna, 200, "POST /apply/revisions/{number}/restore", "/apply/revisions/2/restore", `{"triggered_by":"anna"}`, pbx.ActionApplyStarted, pbx.ActionApplyRestore)
 	change(anna, 200, "POST /apply/revisions/{number}/users", "/apply/revisions/2/users", "", pbx.ActionUserCreate)
 
+	leaver := change(anna, 201, "POST /api/v1/users", "", `{"name":"Dora"}`, pbx.ActionUserCreate).header.Get("Location")
+	did = did[:len(did)-1]
+	change(anna, 200, "POST /api/v1/users/{userId}/hand-over", leaver+"/hand-over", `{"name":"Emil"}`, pbx.ActionUserHandOver, pbx.ActionUserChange, pbx.ActionUserCreate)
+	change(anna, 200, "POST /api/v1/users/{userId}/leave", leaver+"/leave", `{}`, pbx.ActionUserLeave, pbx.ActionUserDelete)
+
 	other := newUnserved(t).person(pbx.Owner) // where the user is in Asterisk
 	user = other.want(201, "", "POST", "/api/v1/users", `{"name":"Bert"}`)
 	other.want(201, "", "POST", "/api/v1/ring-groups", `{"name":"Sales","members":["`+fmt.Sprint(user.at("id"))+`"]}`)

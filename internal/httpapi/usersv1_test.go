@@ -301,3 +301,85 @@ func TestUsersAreListedInOrderByPagesAndByField(t *testing.T) {
 		t.Errorf("without users: %v %v", none, err)
 	}
 }
+
+func TestTheConsequencesOfLeavingAndHandingOverAreAnnouncedAndThenDoneOnce(t *testing.T) {
+	t.Parallel()
+	p := newUnserved(t)
+	ids := p.users(2)
+	group := p.request(here, "POST", "http://localhost/api/v1/ring-groups", `{"name":"Sales","members":["`+ids[0]+`"]}`)
+	at := func(id, action, body string, header ...string) answer {
+		return p.request(here, "POST", "http://localhost/api/v1/users/"+id+"/"+action, body, header...)
+	}
+	swap := `{"to":"` + ids[1] + `","number":"1001"`
+	would := at(ids[0], "hand-over", swap+`,"dry_run":true}`, "If-Match", `"1"`, "Idempotency-Key", "a")
+	done := at(ids[0], "hand-over", swap+`}`, "If-Match", `"1"`, "Idempotency-Key", "b")
+	if would.status != 200 || done.status != 200 || strings.Replace(would.text, `"dry_run":true`, `"dry_run":false`, 1) != done.text {
+		t.Fatalf("announced %d %s, done %d %s", would.status, would.text, done.status, done.text)
+	}
+	if done.at("users.0.was") != "1000" || done.at("users.0.number") != "1001" || done.at("users.0.phones.0.sip_user") != "1001" || done.at("users.0.switches") != "moved" ||
+		done.at("users.1.id") != ids[1] || done.at("users.1.number") != "1000" || done.at("account") != nil {
+		t.Errorf("done %s", done.text)
+	}
+	if again := at(ids[0], "hand-over", swap+`}`, "If-Match", `"1"`, "Idempotency-Key", "b"); again.text != done.text || again.header.Get("Idempotent-Replayed") != "true" {
+		t.Errorf("repeated: %d %s", again.status, again.text)
+	}
+	if a := p.request(here, "GET", "http://localhost/api/v1/users/"+ids[0], ""); a.at("number") != "1001" {
+		t.Errorf("the user is %s", a.text)
+	}
+	for what, a := range map[string]struct {
+		answer
+		status int
+		code   string
+	}{
+		"in use":          {at(ids[0], "leave", `{}`), 409, pbx.CodeInUse},
+		"another version": {at(ids[0], "leave", `{"successor":"`+ids[1]+`"}`, "If-Match", `"1"`), 412, pbx.CodeChangedMeanwhile},
+		"no successor":    {at(ids[0], "leave", `{"successor":"x"}`), 400, pbx.CodeInvalid},
+		"to two":          {at(ids[0], "hand-over", `{"to":"`+ids[1]+`","name":"Dora"}`), 400, pbx.CodeInvalid},
+		"no user":         {at("x", "hand-over", `{"name":"Dora"}`), 404, pbx.CodeUserNotFound},
+		"a bad number":    {at(ids[0], "hand-over", `{"name":"Dora","number":"01"}`), 400, pbx.CodeInvalid},
+	} {
+		if a.answer.status != a.status || a.code != a.answer.code() {
+			t.Errorf("%s: %d %s", what, a.answer.status, a.text)
+		}
+	}
+	left := at(ids[0], "leave", `{"successor":"`+ids[1]+`"}`)
+	if left.status != 200 || left.at("users.0.number") != nil || left.at("users.0.phones.0.sip_user") != nil || left.at("users.0.switches") != "cleared" ||
+		left.at("released.0.number") != "1001" || left.at("references.0.field") != "members" || left.at("references.0.successor") != true {
+		t.Errorf("left %d %s", left.status, left.text)
+	}
+	if a := p.request(here, "GET", "http://localhost"+group.header.Get("Location"), ""); a.at("members.0") != ids[1] {
+		t.Errorf("the group is %s", a.text)
+	}
+}
+
+func TestAnAccountIsLinkedToTheUserWhoIsTheSamePerson(t *testing.T) {
+	t.Parallel()
+	p := newUnserved(t)
+	olga := p.person(pbx.Owner)
+	user := olga.want(201, "", "POST", "/api/v1/users", `{"name":"Emil","email":"emil@example.com"}`)
+	account := olga.want(201, "", "POST", "/accounts", `{"name":"Emil","email":"Emil@example.com","role":"operator"}`)
+	path := fmt.Sprintf("/api/v1/accounts/%v", account.at("account.id"))
+	listed := func(which string) any {
+		t.Helper()
+		for i := range 2 {
+			if a := olga.want(200, "", "GET", "/api/v1/accounts", ""); a.at(fmt.Sprintf("items.%d.name", i)) == "Emil" {
+				return a.at(fmt.Sprintf("items.%d.%s.number", i, which))
+			}
+		}
+		return nil
+	}
+	if listed("user") != nil || listed("proposed_user") != "1000" {
+		t.Errorf("proposed is %v, linked %v", listed("proposed_user"), listed("user"))
+	}
+	id, _ := user.at("id").(string)
+	if a := olga.want(200, "", "PATCH", path, `{"user_id":"`+id+`"}`); a.at("user.name") != "Emil" || listed("user") != "1000" || listed("proposed_user") != nil {
+		t.Errorf("linked %s", a.text)
+	}
+	olga.want(400, pbx.CodeInvalid, "PATCH", path, `{"user_id":"x"}`)
+	if a := olga.want(200, "", "POST", "/api/v1/users/"+id+"/leave", `{"dry_run":true}`); a.at("account.email") != "Emil@example.com" {
+		t.Errorf("the account of one who leaves: %s", a.text)
+	}
+	if a := olga.want(200, "", "PATCH", path, `{"user_id":""}`); a.at("user") != nil || a.at("proposed_user.id") != id {
+		t.Errorf("unlinked %s", a.text)
+	}
+}

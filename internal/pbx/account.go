@@ -17,12 +17,21 @@ type Account struct {
 	Name       string // 1–255 characters, trimmed, printable
 	Email      string // as entered; unique without regard to case
 	Role       Role
-	Disabled   bool      // sign-in is refused
-	Invited    bool      // it has no password: its invitation was not accepted yet
-	TOTP       bool      // sign-in requires a second factor
-	CreatedAt  time.Time // UTC, microseconds
-	LastSignIn time.Time // UTC, microseconds; zero: never
-	Identity   Identity  // the linked identity of an OpenID provider, set at the first sign-in there; zero: none
+	Disabled   bool        // sign-in is refused
+	Invited    bool        // it has no password: its invitation was not accepted yet
+	TOTP       bool        // sign-in requires a second factor
+	CreatedAt  time.Time   // UTC, microseconds
+	LastSignIn time.Time   // UTC, microseconds; zero: never
+	Identity   Identity    // the linked identity of an OpenID provider, set at the first sign-in there; zero: none
+	Person     AccountUser // only in lists and after a change; zero: none
+}
+
+// AccountUser is the user who is the person of an account, or is proposed to be linked to it.
+type AccountUser struct {
+	ID     UserID
+	Name   string
+	Number Number
+	Linked bool // false: proposed, as the user has the same e-mail address
 }
 
 // Identity identifies a user of an OpenID provider. In contrast to an e-mail address, a subject is unique there and never reassigned.

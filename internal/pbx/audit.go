@@ -41,9 +41,11 @@ const (
 const (
 	ActionUserCreate    = "user.create"
 	ActionUserDelete    = "user.delete"
-	ActionUserChange    = "user.change" // with only the fields that differ
-	ActionUserSecret    = "user.secret" // a new one replaced the old one, which may be lost
-	ActionUserReveal    = "user.reveal" // the secret was shown to the actor
+	ActionUserChange    = "user.change"    // with only the fields that differ
+	ActionUserSecret    = "user.secret"    // a new one replaced the old one, which may be lost
+	ActionUserLeave     = "user.leave"     // the user left the organisation: the events of what that changed follow
+	ActionUserHandOver  = "user.hand_over" // the number was given to another user: the events of what that changed follow
+	ActionUserReveal    = "user.reveal"    // the secret was shown to the actor
 	ActionDeviceCreate  = "user.device_create"
 	ActionDeviceChange  = "user.device_change"
 	ActionDeviceSecret  = "user.device_secret" //nolint:gosec // it is no secret; as ActionUserSecret

@@ -231,6 +231,14 @@ func (c CallSettings) Without(field string) CallSettings {
 	return c
 }
 
+// Replace returns the settings with another user in the place of one. If by is "", those with the user are inherited.
+func (c CallSettings) Replace(user, by UserID) CallSettings {
+	for _, d := range c.destinations() {
+		*d.to = d.to.replaceUser(user, by)
+	}
+	return c
+}
+
 // Stored returns the JSON form, "" if everything is inherited.
 func (c CallSettings) Stored() string {
 	if c == (CallSettings{}) {

@@ -81,6 +81,19 @@ func userReferences(field string, users []UserID) []Reference {
 	return all
 }
 
+// replaceUser returns a list of users with another in the place of one, unless the other is in it or is "".
+func replaceUser(users []UserID, user, by UserID) []UserID {
+	at := slices.Index(users, user)
+	switch users = slices.Clone(users); {
+	case at < 0:
+	case by == "" || slices.Contains(users, by):
+		users = slices.Delete(users, at, at+1)
+	default:
+		users[at] = by
+	}
+	return users
+}
+
 // numberFault returns what is wrong with a number that is given to a user or an item, and may be empty; the code is empty if nothing is.
 func numberFault(field, number string) FieldError {
 	_, ok := ParseNumber(number)

@@ -46,9 +46,9 @@ type level struct {
 func (l Levels) named(u User) []level {
 	all := append(make([]level, 0, 4), level{FromUser, u.Calls})
 	if i := l.PoolOf(u.Extension.Number); i >= 0 {
-		all = append(all, level{FromPool, l.Pools[i].Calls.withoutUser(u.ID)})
+		all = append(all, level{FromPool, l.Pools[i].Calls.Replace(u.ID, "")})
 	}
-	return append(all, level{FromOrganisation, l.Organisation.withoutUser(u.ID)})
+	return append(all, level{FromOrganisation, l.Organisation.Replace(u.ID, "")})
 }
 
 // RingSecondsFrom returns the level that the ring time of a user comes from, "" if none sets it.
@@ -129,14 +129,4 @@ func (c CallSettings) fields() (fields map[string]json.RawMessage) {
 		_ = json.Unmarshal([]byte(text), &fields) // Stored returns an object
 	}
 	return fields
-}
-
-// withoutUser returns the settings without those that calls go on to a user.
-func (c CallSettings) withoutUser(id UserID) CallSettings {
-	for _, d := range c.destinations() {
-		if d.to.Kind == KindUser && d.to.ID == string(id) {
-			*d.to = Destination{}
-		}
-	}
-	return c
 }

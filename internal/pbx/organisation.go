@@ -248,5 +248,9 @@ func (*Organisation) CheckAmong(Meta, Settings) error { return nil }
 // Needed implements Setting.
 func (*Organisation) Needed(Meta) bool { return true }
 
-// Without implements Body.
-func (o *Organisation) Without(UserID) (Body, bool) { return o, false }
+// Replace implements Body.
+func (o *Organisation) Replace(user, by UserID) (Body, bool) {
+	replaced := *o
+	replaced.Calls = o.Calls.Replace(user, by)
+	return &replaced, by != ""
+}

@@ -119,8 +119,12 @@ func (p *Pool) CheckAmong(self Meta, before Settings) error {
 // Needed implements Setting.
 func (p *Pool) Needed(self Meta) bool { return NumberPool{self, *p}.IsDefault() }
 
-// Without implements Body.
-func (p *Pool) Without(UserID) (Body, bool) { return p, false }
+// Replace implements Body.
+func (p *Pool) Replace(user, by UserID) (Body, bool) {
+	replaced := *p
+	replaced.Calls = p.Calls.Replace(user, by)
+	return &replaced, by != ""
+}
 
 // NumberPool is a pool with its name.
 type NumberPool struct {

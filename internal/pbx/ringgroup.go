@@ -90,9 +90,9 @@ func (g *RingGroup) Facts() Facts {
 	}
 }
 
-// Without implements Body.
-func (g *RingGroup) Without(user UserID) (Body, bool) {
-	without := *g
-	without.Members = slices.DeleteFunc(slices.Clone(g.Members), func(m UserID) bool { return m == user })
-	return &without, len(without.Members) > 0 && g.Fallback.ID != string(user)
+// Replace implements Body.
+func (g *RingGroup) Replace(user, by UserID) (Body, bool) {
+	replaced := *g
+	replaced.Members, replaced.Fallback = replaceUser(g.Members, user, by), g.Fallback.replaceUser(user, by)
+	return &replaced, len(replaced.Members) > 0 && replaced.Fallback.Kind != ""
 }

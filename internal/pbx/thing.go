@@ -65,8 +65,9 @@ type Body interface {
 	SetNumber(field, number string)
 	// Facts returns the fields for the audit trail and the plan, by their names in the contract.
 	Facts() Facts
-	// Without returns a copy that no longer lists the user as one of several; ok is false if a field needs the user, or nothing would be left.
-	Without(user UserID) (without Body, ok bool)
+	// Replace returns a copy in which another user is in the place of one, unless the other is listed there already. If by is "", the copy no longer lists the user
+	// as one of several; ok is false if a field needs the user, or nothing would be left.
+	Replace(user, by UserID) (replaced Body, ok bool)
 }
 
 // Ref names what a field refers to: a user or an item, by its UUID.
@@ -180,6 +181,17 @@ type Destination struct {
 
 // Hangup is the kind of the destination that ends the call.
 const Hangup ThingKind = "hangup"
+
+// replaceUser returns the destination with another user in the place of one; the zero Destination if by is "".
+func (d Destination) replaceUser(user, by UserID) Destination {
+	switch {
+	case d.Kind != KindUser || d.ID != string(user):
+		return d
+	case by == "":
+		return Destination{}
+	}
+	return Destination{KindUser, string(by)}
+}
 
 // kindOfThing is a kind of item.
 type kindOfThing struct {

@@ -129,52 +129,59 @@ func changeOf(kind pbx.ThingKind, from, to *piece) (change pbx.Change, found boo
 // maxRenumbered is the largest number of pairs of users that are compared by their secrets.
 const maxRenumbered = 10_000
 
-// JoinRenumbered returns changes in which the removal of a number and the addition of another are one change if both are of the same user: the secrets are
-// the same, and they are random. from and to are the inventories that the changes are between; users are those of to, with their secrets, which files with
-// digests do not contain.
+// JoinRenumbered returns changes in which a user who has another number is one change, whatever became of the former number: the secrets are the same, and
+// they are random. from and to are the inventories that the changes are between; users are those of to, with their secrets, which files with digests do not
+// contain.
 func JoinRenumbered(changes []pbx.Change, from, to Inventory, users []pbx.User) []pbx.Change {
-	of := func(kind pbx.ChangeKind) (all []int) {
-		for i, c := range changes {
-			if c.Kind == kind && c.Owner.Kind == pbx.KindUser && c.Reregister == (kind == pbx.Removed) {
-				all = append(all, i)
-			}
+	var left, arrived []int // at their numbers
+	for i, c := range changes {
+		another := slices.Contains(c.What, "secret") // it can be another user
+		if c.Owner.Kind == pbx.KindUser && (c.Kind == pbx.Removed && c.Reregister || another) {
+			left = append(left, i)
 		}
-		return all
+		if c.Owner.Kind == pbx.KindUser && (c.Kind == pbx.Added || another) {
+			arrived = append(arrived, i)
+		}
 	}
-	removed, added := of(pbx.Removed), of(pbx.Added)
-	if len(removed)*len(added) > maxRenumbered || len(removed) == 0 || len(added) == 0 {
+	if len(left)*len(arrived) > maxRenumbered || len(left) == 0 || len(arrived) == 0 {
 		return changes
 	}
-	joined, gone := slices.Clone(changes), map[int]bool{}
-	for _, a := range added {
+	joined, moved := slices.Clone(changes), map[int]bool{}
+	for _, a := range arrived {
 		is := to.pieceOf(changes[a].Owner)
 		secret := secretOf(is, users)
-		for _, r := range removed {
-			was := from.pieceOf(changes[r].Owner)
-			auth := was.find("auth", was.owner.Key)
-			if gone[r] || !hasSecret(auth, secret) {
+		for _, l := range left {
+			was := from.pieceOf(changes[l].Owner)
+			if moved[l] || l == a || !hasSecret(authOf(was), secret) {
 				continue
 			}
 			what := []string{"number"}
-			if changes[a].Name != changes[r].Name {
+			if shownName(is) != shownName(was) {
 				what = append(what, "name")
 			}
 			if !slices.Equal(suffixes(was), suffixes(is)) {
 				what = append(what, "phones")
 			}
-			joined[a].Kind, joined[a].Was, joined[a].What, joined[a].Reregister = pbx.Changed, changes[r].Number, what, true
-			joined[a].Phones = changes[r].Phones
-			gone[r] = true
+			c := &joined[a]
+			c.Kind, c.Was, c.What, c.Reregister, c.Phones = pbx.Changed, changes[l].Number, what, true, suffixes(was)
+			moved[l] = true
 			break
 		}
 	}
-	kept := joined[:0]
+	var all []pbx.Change
 	for i, c := range joined {
-		if !gone[i] {
-			kept = append(kept, c)
+		switch before := changes[i]; {
+		case moved[i] && c.Kind == pbx.Removed:
+			continue
+		case moved[i] && c.Was == 0 && c.Kind == pbx.Changed: // another user has the number now
+			c = pbx.Change{Kind: pbx.Added, Owner: c.Owner, Number: c.Number, Name: c.Name}
+		case !moved[i] && c.Was != 0 && before.Kind == pbx.Changed: // whose former user has none
+			was := from.pieceOf(c.Owner)
+			all = append(all, pbx.Change{Kind: pbx.Removed, Owner: c.Owner, Number: c.Number, Name: shownName(was), Reregister: true, Phones: suffixes(was)})
 		}
+		all = append(all, c)
 	}
-	return kept
+	return all
 }
 
 // pieceOf returns the piece of a thing, nil if it has none.

@@ -569,21 +569,61 @@ func TestARenumberedUserIsRecognisedByTheSecretAlsoInFilesWithDigests(t *testing
 	t.Parallel()
 	for _, options := range []render.Options{{}, {DigestRealm: "asterisk"}, {DigestRealm: "asterisk", DigestAlgorithms: "MD5"}} {
 		before := []pbx.User{user(1000, "Anna", "one"), user(1001, "Bernd", "two"), user(1002, "Claus", "three")}
-		after := []pbx.User{user(1001, "Bernd", "two"), user(1005, "Anna", "one"), user(1006, "Dora", "four")}
 		_, from, err := options.Config(before)
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, to, err := options.Config(after)
-		if err != nil {
-			t.Fatal(err)
-		}
-		var got []string
-		for _, c := range render.JoinRenumbered(render.Changes(from, to), from, to, after) {
-			got = append(got, fmt.Sprint(c.Kind, c.Number, " was ", c.Was, c.What, c.Reregister))
-		}
-		if want := []string{"removed1002 was 0 [] true", "changed1005 was 1000 [number] true", "added1006 was 0 [] false"}; !slices.Equal(got, want) {
-			t.Errorf("%+v: changes %q, want %q", options, got, want)
+		for _, tc := range []struct {
+			after     []pbx.User
+			want      []string
+			forgotten []pbx.Number
+		}{
+			{
+				[]pbx.User{user(1001, "Bernd", "two"), user(1005, "Anna", "one"), user(1006, "Dora", "four")},
+				[]string{"removed1002 Claus was 0 [] true", "changed1005 Anna was 1000 [number] true", "added1006 Dora was 0 [] false"},
+				[]pbx.Number{1000, 1002},
+			},
+			{ // two exchange their numbers
+				[]pbx.User{user(1000, "Bernd", "two"), user(1001, "Anna", "one"), user(1002, "Claus", "three")},
+				[]string{"changed1000 Bernd was 1001 [number] true", "changed1001 Anna was 1000 [number] true"},
+				[]pbx.Number{1000, 1001},
+			},
+			{ // a number is handed over to a new user
+				[]pbx.User{user(1000, "Dora", "four"), user(1001, "Bernd", "two"), user(1002, "Claus", "three"), user(1003, "Anna", "one")},
+				[]string{"added1000 Dora was 0 [] false", "changed1003 Anna was 1000 [number] true"},
+				[]pbx.Number{1000},
+			},
+			{ // … to another one
+				[]pbx.User{user(1000, "Bernd", "two"), user(1002, "Claus", "three"), user(1003, "Anna", "one")},
+				[]string{"changed1000 Bernd was 1001 [number] true", "changed1003 Anna was 1000 [number] true"},
+				[]pbx.Number{1000, 1001},
+			},
+			{ // … by one who leaves
+				[]pbx.User{user(1000, "Bernd", "two"), user(1002, "Claus", "three")},
+				[]string{"removed1000 Anna was 0 [] true", "changed1000 Bernd was 1001 [number] true"},
+				[]pbx.Number{1000, 1001},
+			},
+			{[]pbx.User{user(1000, "Anna", "new"), user(1001, "Bernd", "two"), user(1002, "Claus", "three")}, []string{"changed1000 Anna was 0 [secret] true"}, []pbx.Number{1000}},
+		} {
+			_, to, err := options.Config(tc.after)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got []string
+			changes := render.JoinRenumbered(render.Changes(from, to), from, to, tc.after)
+			for _, c := range changes {
+				got = append(got, fmt.Sprint(c.Kind, c.Number, " ", c.Name, " was ", c.Was, c.What, c.Reregister))
+			}
+			if !slices.Equal(got, tc.want) {
+				t.Errorf("%+v: changes %q, want %q", options, got, tc.want)
+			}
+			var forgotten []pbx.Number
+			for _, e := range pbx.EffectsOf(changes) {
+				forgotten = append(forgotten, e.Number)
+			}
+			if !slices.Equal(forgotten, tc.forgotten) {
+				t.Errorf("%+v: the registrations of %v are deleted, want %v", options, forgotten, tc.forgotten)
+			}
 		}
 	}
 }

@@ -33,7 +33,7 @@ func (s *Store) Accounts(ctx context.Context) ([]pbx.Account, error) {
 	return accounts, s.fault("list accounts", err)
 }
 
-// AccountsAfter returns up to limit accounts, ordered by name, that follow the named one ("": from the first). ok is false if that does not exist.
+// AccountsAfter returns up to limit accounts, ordered by name, that follow the named one ("": from the first), with their persons. ok is false if that does not exist.
 func (s *Store) AccountsAfter(ctx context.Context, after pbx.AccountID, limit int) (page []pbx.Account, ok bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, QueryTimeout)
 	defer cancel()
@@ -49,6 +49,9 @@ func (s *Store) AccountsAfter(ctx context.Context, after pbx.AccountID, limit in
 		c, err := scanAccount(r)
 		return c.Account, err
 	}, selectAccount+where+`ORDER BY lower(a.name), lower(a.email) LIMIT $1`, args...)
+	if err == nil {
+		err = setPersons(ctx, s.read, &s.dialect, page)
+	}
 	return page, true, s.fault("list accounts", err)
 }
 

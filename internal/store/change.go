@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"strconv"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -14,7 +15,62 @@ import (
 // CodeChangedMeanwhile if another user than was is stored. The caller has checked that the address and the number are free, and that what the call settings
 // refer to exists.
 func (t *Tx) UpdateUser(ctx context.Context, was, now pbx.User, at time.Time, event pbx.AuditEvent) (pbx.User, error) {
-	e := &now.Extension
+	u, err := t.storedUser(ctx, was)
+	if err != nil {
+		return now, err
+	}
+	return t.writeUser(ctx, u, UserUpdate{was, now, event}, at)
+}
+
+// UserUpdate is a change of a user, with its audit event.
+type UserUpdate struct {
+	Was, Now pbx.User
+	Event    pbx.AuditEvent
+}
+
+// UpdateUsers does what UpdateUser does for several users, in order, each of whom can get the number that another has now.
+func (t *Tx) UpdateUsers(ctx context.Context, updates []UserUpdate, at time.Time) (all []pbx.User, err error) {
+	stored := make([]storedUser, len(updates))
+	for i, change := range updates {
+		if stored[i], err = t.storedUser(ctx, change.Was); err != nil {
+			return nil, err
+		}
+	}
+	for i, change := range updates {
+		for _, later := range stored[i+1:] {
+			if later.Extension.Number == change.Now.Extension.Number {
+				if err := t.Vacate(ctx, later.Extension); err != nil {
+					return nil, err
+				}
+			}
+		}
+		u, err := t.writeUser(ctx, stored[i], change, at)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, u)
+	}
+	return all, nil
+}
+
+// Vacate gives an extension a number that nothing has, so that another can get its number before the caller writes or deletes the user in the same transaction.
+// The hash stays in another form, so that the row counts as written by the portal.
+func (t *Tx) Vacate(ctx context.Context, e pbx.Extension) error {
+	taken := true
+	unused := pbx.MaxNumber + 1
+	for taken {
+		unused--
+		if err := t.tx.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM extensions WHERE number = $1) OR EXISTS (SELECT 1 FROM numbers WHERE number = $2)`,
+			int(unused), strconv.Itoa(int(unused))).Scan(&taken); err != nil {
+			return err
+		}
+	}
+	_, err := t.tx.ExecContext(ctx, `UPDATE extensions SET number = $1, row_hash = ~row_hash WHERE id = $2`, int(unused), string(e.ID))
+	return err
+}
+
+// storedUser returns the row of a user whom the caller read.
+func (t *Tx) storedUser(ctx context.Context, was pbx.User) (storedUser, error) {
 	u, ok, err := found(scanStored(t.tx.QueryRowContext(ctx, selectUser+`WHERE u.tenant_id = $1 AND u.id = $2`+t.dialect.lockRows, string(was.TenantID), string(was.ID)), &opener{}))
 	if err == nil && ok {
 		err = u.check()
@@ -22,9 +78,13 @@ func (t *Tx) UpdateUser(ctx context.Context, was, now pbx.User, at time.Time, ev
 	if err == nil && (!ok || u.Version != was.Version) {
 		err = pbx.ChangedMeanwhile(pbx.KindUser)
 	}
-	if err != nil {
-		return now, err
-	}
+	return u, err
+}
+
+// writeUser changes the row of a user.
+func (t *Tx) writeUser(ctx context.Context, u storedUser, change UserUpdate, at time.Time) (_ pbx.User, err error) {
+	was, now := change.Was, change.Now
+	e := &now.Extension
 	secret := string(u.opener.column)
 	if e.Secret.Reveal() != was.Extension.Secret.Reveal() {
 		if secret, err = t.secrets.in(string(e.ID), e.Secret); err != nil {
@@ -46,7 +106,7 @@ func (t *Tx) UpdateUser(ctx context.Context, was, now pbx.User, at time.Time, ev
 	if u.hash != 0 {
 		hash = rowHash(stored, []byte(secret), devices)
 	}
-	for _, change := range []struct {
+	for _, s := range []struct {
 		statement string
 		values    []any
 	}{
@@ -59,7 +119,7 @@ func (t *Tx) UpdateUser(ctx context.Context, was, now pbx.User, at time.Time, ev
 			[]any{int(e.Number), secret, hash, string(e.ID)},
 		},
 	} {
-		if _, err := t.tx.ExecContext(ctx, change.statement, change.values...); err != nil {
+		if _, err := t.tx.ExecContext(ctx, s.statement, s.values...); err != nil {
 			return now, err
 		}
 	}
@@ -73,7 +133,7 @@ func (t *Tx) UpdateUser(ctx context.Context, was, now pbx.User, at time.Time, ev
 			return now, err
 		}
 	}
-	if err := t.AppendEvent(ctx, event); err != nil {
+	if err := t.AppendEvent(ctx, change.Event); err != nil {
 		return now, err
 	}
 	now, _, err = t.User(ctx, was.TenantID, was.ID)

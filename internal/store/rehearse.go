@@ -38,7 +38,7 @@ func (s *Store) TryMigrate(ctx context.Context) error {
 		}
 		return tryFile(ctx, filepath.Dir(s.dialect.path))
 	}
-	err := s.InTx(ctx, func(ctx context.Context, tx *Tx) error {
+	return s.Try(ctx, func(ctx context.Context, tx *Tx) error {
 		if _, err := tx.tx.ExecContext(ctx, `CREATE TABLE pbxportal_rehearsal (content integer)`); err != nil {
 			return err
 		}
@@ -53,12 +53,8 @@ WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind = 'r' AND NO
 					", and the role in DATABASE_URL is not a member of that role: run pbxportal migrate once as the owner, or give the tables to the portal's role (ALTER TABLE … OWNER TO)",
 			}
 		}
-		return errors.Join(err, errRolledBack)
+		return err
 	})
-	if errors.Is(err, errRolledBack) {
-		return nil
-	}
-	return err
 }
 
 // tryFile creates a SQLite file with all tables in a folder, under a temporary name, and removes it. If the folder is missing too, it checks

@@ -6,6 +6,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -108,16 +109,26 @@ func (s *Store) Probe(ctx context.Context) error {
 	if _, err := s.version(ctx); err != nil && !s.dialect.damaged(err) {
 		return nil // no tables yet: see TryMigrate
 	}
-	err := s.InTx(ctx, func(ctx context.Context, tx *Tx) error {
+	err := s.Try(ctx, func(ctx context.Context, tx *Tx) error {
 		for _, statement := range s.dialect.probe {
 			if _, err := tx.tx.ExecContext(ctx, statement); err != nil {
 				return err
 			}
 		}
-		return errRolledBack
+		return nil
+	})
+	if err == nil {
+		s.writes.ended(ctx, nil)
+	}
+	return err
+}
+
+// Try runs fn as InTx does, and then undoes what it changed.
+func (s *Store) Try(ctx context.Context, fn func(context.Context, *Tx) error) error {
+	err := s.InTx(ctx, func(ctx context.Context, tx *Tx) error {
+		return cmp.Or(fn(ctx, tx), errRolledBack)
 	})
 	if errors.Is(err, errRolledBack) {
-		s.writes.ended(ctx, nil)
 		return nil
 	}
 	return err

@@ -645,6 +645,27 @@ func (e RegisteredPhoneState) Valid() bool {
 	}
 }
 
+// Defines values for MovedUserSwitches.
+const (
+	Cleared MovedUserSwitches = "cleared"
+	Moved   MovedUserSwitches = "moved"
+	None    MovedUserSwitches = "none"
+)
+
+// Valid indicates whether the value is a known member of the MovedUserSwitches enum.
+func (e MovedUserSwitches) Valid() bool {
+	switch e {
+	case Cleared:
+		return true
+	case Moved:
+		return true
+	case None:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for Outcome.
 const (
 	Failure Outcome = "failure"
@@ -1359,6 +1380,9 @@ type Account struct {
 	// Name The person's name.
 	Name string `json:"name"`
 
+	// ProposedUser A user with the same e-mail address who is linked to no account: set `user_id` to link them. As `user`.
+	ProposedUser *LinkedUser `json:"proposed_user,omitempty"`
+
 	// Provider The address of the OpenID provider whose identity the account is bound to; null if it is not bound.
 	Provider *Provider `json:"provider"`
 
@@ -1368,6 +1392,9 @@ type Account struct {
 
 	// TotpEnabled Signing in requires a second factor.
 	TotpEnabled bool `json:"totp_enabled"`
+
+	// User The user who is the person of the account. Only in lists and in the response to a change; absent if none is linked.
+	User *LinkedUser `json:"user,omitempty"`
 }
 
 // AccountChange The fields to change; omitted ones stay.
@@ -1381,6 +1408,9 @@ type AccountChange struct {
 	// Role The permissions of an account or a token. `owner`: everything. `admin`: everything except changing owners. `operator`: users and their
 	// secrets, no apply. `applier`: apply, no changes to users, no secrets. `auditor`: reads, no secrets.
 	Role *Role `json:"role,omitempty"`
+
+	// UserID The id of the user who is the person of the account; empty for none. It changes no permissions.
+	UserID *string `json:"user_id,omitempty"`
 }
 
 // AccountList defines model for AccountList.
@@ -2142,6 +2172,24 @@ type CommandResult struct {
 	Stdout string `json:"stdout"`
 }
 
+// Consequences What a change in the life cycle of a user changes.
+type Consequences struct {
+	// Account The account of the user who leaves, which can still sign in: disable it. Absent if none is linked.
+	Account *LinkedAccount `json:"account,omitempty"`
+
+	// DryRun Nothing was changed.
+	DryRun bool `json:"dry_run"`
+
+	// References Where something referred to a user who leaves.
+	References []ReplacedUse `json:"references"`
+
+	// Released The numbers that no user has any more.
+	Released []ReleasedNumber `json:"released"`
+
+	// Users The user, and who else gets another number or is created.
+	Users []MovedUser `json:"users"`
+}
+
 // CreatedToken defines model for CreatedToken.
 type CreatedToken struct {
 	// Secret The token itself, shown this once.
@@ -2469,6 +2517,29 @@ type FilesState = string
 // FilesWritten The absolute paths of the files that were written.
 type FilesWritten = []string
 
+// HandOver To whom a number goes: either `to`, or the `name` of a new user; and what becomes of the user who had it.
+type HandOver struct {
+	// DryRun Return the consequences, and change nothing.
+	DryRun *bool `json:"dry_run,omitempty"`
+
+	// Email The e-mail address of the new user.
+	Email *string `json:"email,omitempty"`
+
+	// Leaves The user leaves instead of getting another number.
+	Leaves *bool `json:"leaves,omitempty"`
+
+	// Name The name of a new user: 1–255 printable characters on one line.
+	Name *string `json:"name,omitempty"`
+
+	// Number The number that the user gets instead; it can be that of `to`. By default one that the pool of the number assigns.
+	//
+	// Example: 1005
+	Number *string `json:"number,omitempty"`
+
+	// To The id of the user who gets the number.
+	To *string `json:"to,omitempty"`
+}
+
 // Health defines model for Health.
 type Health struct {
 	// Asterisk `ok`, or a sentence with the problem and the fix.
@@ -2623,8 +2694,41 @@ type KeyRotationReport struct {
 	Rows int `json:"rows"`
 }
 
+// Leaving How a user leaves.
+type Leaving struct {
+	// DryRun Return the consequences, and change nothing.
+	DryRun *bool `json:"dry_run,omitempty"`
+
+	// Successor The id of the user who takes the place of this one.
+	Successor *string `json:"successor,omitempty"`
+}
+
 // LeftOpen What was not encrypted, and why.
 type LeftOpen = []string
+
+// LinkedAccount An account.
+type LinkedAccount struct {
+	// Email The e-mail address to sign in with.
+	Email string `json:"email"`
+
+	// ID The id of the account.
+	ID string `json:"id"`
+
+	// Name The person's name.
+	Name string `json:"name"`
+}
+
+// LinkedUser A user who is the person of an account.
+type LinkedUser struct {
+	// ID The id of the user.
+	ID string `json:"id"`
+
+	// Name The person's name.
+	Name string `json:"name"`
+
+	// Number The number of the user.
+	Number string `json:"number"`
+}
 
 // Live The current state of Asterisk.
 type Live struct {
@@ -2832,6 +2936,42 @@ type MigrationReport struct {
 	// Sealed The number of rows whose secrets were encrypted.
 	Sealed int `json:"sealed"`
 }
+
+// MovedPhone A phone before and after.
+type MovedPhone struct {
+	// Name Its name in the portal; empty for the first phone.
+	Name string `json:"name"`
+
+	// SIPUser The SIP user name after; null for a phone that is removed.
+	SIPUser *string `json:"sip_user"`
+
+	// Was The SIP user name before; null for a phone that is created.
+	Was *string `json:"was"`
+}
+
+// MovedUser A user before and after.
+type MovedUser struct {
+	// ID The id of the user.
+	ID string `json:"id"`
+
+	// Name The person's name.
+	Name string `json:"name"`
+
+	// Number The number after; null for a user who leaves.
+	Number *string `json:"number"`
+
+	// Phones The phones. They are removed if the user leaves, and must otherwise be set up again before they can register after the next apply.
+	Phones []MovedPhone `json:"phones"`
+
+	// Switches What the next apply does to the switches of the user; `none` for a user who is created.
+	Switches MovedUserSwitches `json:"switches"`
+
+	// Was The number before; null for a user who is created.
+	Was *string `json:"was"`
+}
+
+// MovedUserSwitches What the next apply does to the switches of the user; `none` for a user who is created.
+type MovedUserSwitches string
 
 // NewAccount An account to be created.
 type NewAccount struct {
@@ -3389,10 +3529,37 @@ type RecoveryReport struct {
 	Did []string `json:"did"`
 }
 
+// ReleasedNumber A number that no user has any more.
+type ReleasedNumber struct {
+	// FreeAt When its pool can assign it again (UTC); null if it is in no pool. It can be given explicitly at once.
+	FreeAt *time.Time `json:"free_at"`
+
+	// Number The number.
+	Number string `json:"number"`
+}
+
 // ReloadResults Asterisk's answers to the reload commands; a command that was not sent is absent.
 type ReloadResults struct {
 	DialplanReload *CommandResult `json:"dialplan_reload,omitempty"`
 	PjsipReload    *CommandResult `json:"pjsip_reload,omitempty"`
+}
+
+// ReplacedUse A field that referred to a user who leaves.
+type ReplacedUse struct {
+	// Field The field, such as `members`.
+	Field string `json:"field"`
+
+	// ID The id of the object.
+	ID string `json:"id"`
+
+	// Kind The kind of the object, such as `ring_group` or `user`.
+	Kind string `json:"kind"`
+
+	// Name The name of the object.
+	Name string `json:"name"`
+
+	// Successor The successor is there now; otherwise the user is no longer listed, or the call setting is inherited.
+	Successor bool `json:"successor"`
 }
 
 // RestoredUsers What was changed to make the users those of a revision, by extension number.
@@ -4290,6 +4457,9 @@ type KeyConflict = Problem
 // LastOwner A failure (RFC 9457).
 type LastOwner = Problem
 
+// LifeConflict A failure (RFC 9457).
+type LifeConflict = Problem
+
 // LinkForbidden A failure (RFC 9457).
 type LinkForbidden = Problem
 
@@ -4703,6 +4873,32 @@ type RenewDeviceSecretParams struct {
 	IfMatch *IfMatchVersion `json:"If-Match,omitempty"`
 }
 
+// HandOverNumberParams defines parameters for HandOverNumber.
+type HandOverNumberParams struct {
+	// IdempotencyKey A unique text chosen by the client for this request, such as a UUID; keys of different accounts and tokens are independent. For 24 hours a
+	// repeated request with the same key is not carried out again, and gets the first response, with the header `Idempotent-Replayed: true`; while the
+	// first is in progress, the second one waits. This holds also if the portal was stopped before it could respond: the response is then made from the object as
+	// it is now, or, where that is not possible, 409 `idempotency_answer_lost`. A request that failed changed nothing, and can be sent again with its key.
+	IdempotencyKey *RequestKey `json:"Idempotency-Key,omitempty"`
+
+	// IfMatch The `ETag` of the object that the caller has read: if the object was changed since, the response is 412 `changed_meanwhile`, and nothing is
+	// changed. Without the header, the object is changed whatever its version.
+	IfMatch *IfMatchVersion `json:"If-Match,omitempty"`
+}
+
+// LeaveUserParams defines parameters for LeaveUser.
+type LeaveUserParams struct {
+	// IdempotencyKey A unique text chosen by the client for this request, such as a UUID; keys of different accounts and tokens are independent. For 24 hours a
+	// repeated request with the same key is not carried out again, and gets the first response, with the header `Idempotent-Replayed: true`; while the
+	// first is in progress, the second one waits. This holds also if the portal was stopped before it could respond: the response is then made from the object as
+	// it is now, or, where that is not possible, 409 `idempotency_answer_lost`. A request that failed changed nothing, and can be sent again with its key.
+	IdempotencyKey *RequestKey `json:"Idempotency-Key,omitempty"`
+
+	// IfMatch The `ETag` of the object that the caller has read: if the object was changed since, the response is 412 `changed_meanwhile`, and nothing is
+	// changed. Without the header, the object is changed whatever its version.
+	IfMatch *IfMatchVersion `json:"If-Match,omitempty"`
+}
+
 // RenewUserSecretV1Params defines parameters for RenewUserSecretV1.
 type RenewUserSecretV1Params struct {
 	// IdempotencyKey A unique text chosen by the client for this request, such as a UUID; keys of different accounts and tokens are independent. For 24 hours a
@@ -4926,6 +5122,12 @@ type UpdateDeviceJSONRequestBody = DevicePatch
 // UpdateDeviceApplicationMergePatchPlusJSONRequestBody defines body for UpdateDevice for application/merge-patch+json ContentType.
 type UpdateDeviceApplicationMergePatchPlusJSONRequestBody = DevicePatch
 
+// HandOverNumberJSONRequestBody defines body for HandOverNumber for application/json ContentType.
+type HandOverNumberJSONRequestBody = HandOver
+
+// LeaveUserJSONRequestBody defines body for LeaveUser for application/json ContentType.
+type LeaveUserJSONRequestBody = Leaving
+
 // UpdateSwitchesJSONRequestBody defines body for UpdateSwitches for application/json ContentType.
 type UpdateSwitchesJSONRequestBody = SwitchesPatch
 
@@ -5146,6 +5348,12 @@ type ServerInterface interface {
 	// RenewDeviceSecret Give a phone a new SIP secret
 	// (POST /api/v1/users/{userId}/devices/{deviceId}/secret)
 	RenewDeviceSecret(w http.ResponseWriter, r *http.Request, userID UserID, deviceID DeviceID, params RenewDeviceSecretParams)
+	// HandOverNumber Hand over the number of a user
+	// (POST /api/v1/users/{userId}/hand-over)
+	HandOverNumber(w http.ResponseWriter, r *http.Request, userID UserID, params HandOverNumberParams)
+	// LeaveUser A user leaves the organisation
+	// (POST /api/v1/users/{userId}/leave)
+	LeaveUser(w http.ResponseWriter, r *http.Request, userID UserID, params LeaveUserParams)
 	// GetUserSecretV1 Get the SIP secret of a user
 	// (GET /api/v1/users/{userId}/secret)
 	GetUserSecretV1(w http.ResponseWriter, r *http.Request, userID UserID)
@@ -7363,6 +7571,144 @@ func (siw *ServerInterfaceWrapper) RenewDeviceSecret(w http.ResponseWriter, r *h
 	handler.ServeHTTP(w, r)
 }
 
+// HandOverNumber operation middleware
+func (siw *ServerInterfaceWrapper) HandOverNumber(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "userId" -------------
+	var userID UserID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "userId", r.PathValue("userId"), &userID, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "userId", Err: err})
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params HandOverNumberParams
+
+	headers := r.Header
+
+	// ------------- Optional header parameter "Idempotency-Key" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Idempotency-Key")]; found {
+		var IdempotencyKey RequestKey
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Idempotency-Key", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Idempotency-Key", valueList[0], &IdempotencyKey, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Idempotency-Key", Err: err})
+			return
+		}
+
+		params.IdempotencyKey = &IdempotencyKey
+
+	}
+
+	// ------------- Optional header parameter "If-Match" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("If-Match")]; found {
+		var IfMatch IfMatchVersion
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "If-Match", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "If-Match", valueList[0], &IfMatch, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "If-Match", Err: err})
+			return
+		}
+
+		params.IfMatch = &IfMatch
+
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.HandOverNumber(w, r, userID, params)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// LeaveUser operation middleware
+func (siw *ServerInterfaceWrapper) LeaveUser(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "userId" -------------
+	var userID UserID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "userId", r.PathValue("userId"), &userID, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "userId", Err: err})
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params LeaveUserParams
+
+	headers := r.Header
+
+	// ------------- Optional header parameter "Idempotency-Key" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Idempotency-Key")]; found {
+		var IdempotencyKey RequestKey
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Idempotency-Key", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Idempotency-Key", valueList[0], &IdempotencyKey, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Idempotency-Key", Err: err})
+			return
+		}
+
+		params.IdempotencyKey = &IdempotencyKey
+
+	}
+
+	// ------------- Optional header parameter "If-Match" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("If-Match")]; found {
+		var IfMatch IfMatchVersion
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "If-Match", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "If-Match", valueList[0], &IfMatch, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "If-Match", Err: err})
+			return
+		}
+
+		params.IfMatch = &IfMatch
+
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.LeaveUser(w, r, userID, params)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
 // GetUserSecretV1 operation middleware
 func (siw *ServerInterfaceWrapper) GetUserSecretV1(w http.ResponseWriter, r *http.Request) {
 
@@ -8747,6 +9093,8 @@ func HandlerWithOptions(si ServerInterface, options StdHTTPServerOptions) http.H
 	m.HandleFunc(http.MethodPatch+" "+options.BaseURL+"/api/v1/users/{userId}", wrapper.UpdateUserV1)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/api/v1/users/{userId}/secret", wrapper.GetUserSecretV1)
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/api/v1/users/{userId}/secret", wrapper.RenewUserSecretV1)
+	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/api/v1/users/{userId}/leave", wrapper.LeaveUser)
+	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/api/v1/users/{userId}/hand-over", wrapper.HandOverNumber)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/api/v1/users/{userId}/devices", wrapper.ListDevices)
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/api/v1/users/{userId}/devices", wrapper.CreateDevice)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/api/v1/users/{userId}/switches", wrapper.GetSwitches)
@@ -8877,6 +9225,8 @@ type InvalidQueryApplicationProblemPlusJSONResponse Problem
 type KeyConflictApplicationProblemPlusJSONResponse Problem
 
 type LastOwnerApplicationProblemPlusJSONResponse Problem
+
+type LifeConflictApplicationProblemPlusJSONResponse Problem
 
 type LinkForbiddenApplicationProblemPlusJSONResponse Problem
 
@@ -16292,6 +16642,444 @@ func (response RenewDeviceSecret503ApplicationProblemPlusJSONResponse) VisitRene
 	return err
 }
 
+type HandOverNumberRequestObject struct {
+	UserID UserID `json:"userId"`
+	Params HandOverNumberParams
+	Body   *HandOverNumberJSONRequestBody
+}
+
+type HandOverNumberResponseObject interface {
+	VisitHandOverNumberResponse(w http.ResponseWriter) error
+}
+
+type HandOverNumber200JSONResponse Consequences
+
+func (response HandOverNumber200JSONResponse) VisitHandOverNumberResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type HandOverNumber400ApplicationProblemPlusJSONResponse struct {
+	InvalidBodyApplicationProblemPlusJSONResponse
+}
+
+func (response HandOverNumber400ApplicationProblemPlusJSONResponse) VisitHandOverNumberResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(400)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type HandOverNumber401ApplicationProblemPlusJSONResponse struct {
+	NotSignedInApplicationProblemPlusJSONResponse
+}
+
+func (response HandOverNumber401ApplicationProblemPlusJSONResponse) VisitHandOverNumberResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("WWW-Authenticate", fmt.Sprint(response.Headers.WWWAuthenticate))
+	w.WriteHeader(401)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type HandOverNumber403ApplicationProblemPlusJSONResponse struct {
+	ForbiddenApplicationProblemPlusJSONResponse
+}
+
+func (response HandOverNumber403ApplicationProblemPlusJSONResponse) VisitHandOverNumberResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(403)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type HandOverNumber404ApplicationProblemPlusJSONResponse struct {
+	UserNotFoundApplicationProblemPlusJSONResponse
+}
+
+func (response HandOverNumber404ApplicationProblemPlusJSONResponse) VisitHandOverNumberResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(404)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type HandOverNumber409ApplicationProblemPlusJSONResponse struct {
+	LifeConflictApplicationProblemPlusJSONResponse
+}
+
+func (response HandOverNumber409ApplicationProblemPlusJSONResponse) VisitHandOverNumberResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(409)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type HandOverNumber412ApplicationProblemPlusJSONResponse struct {
+	ChangedMeanwhileApplicationProblemPlusJSONResponse
+}
+
+func (response HandOverNumber412ApplicationProblemPlusJSONResponse) VisitHandOverNumberResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(412)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type HandOverNumber413ApplicationProblemPlusJSONResponse struct {
+	BodyTooLargeApplicationProblemPlusJSONResponse
+}
+
+func (response HandOverNumber413ApplicationProblemPlusJSONResponse) VisitHandOverNumberResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(413)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type HandOverNumber415ApplicationProblemPlusJSONResponse struct {
+	UnsupportedMediaTypeApplicationProblemPlusJSONResponse
+}
+
+func (response HandOverNumber415ApplicationProblemPlusJSONResponse) VisitHandOverNumberResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(415)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type HandOverNumber421ApplicationProblemPlusJSONResponse struct {
+	WrongHostApplicationProblemPlusJSONResponse
+}
+
+func (response HandOverNumber421ApplicationProblemPlusJSONResponse) VisitHandOverNumberResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(421)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type HandOverNumber429ApplicationProblemPlusJSONResponse struct {
+	TooManyRequestsApplicationProblemPlusJSONResponse
+}
+
+func (response HandOverNumber429ApplicationProblemPlusJSONResponse) VisitHandOverNumberResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("Retry-After", fmt.Sprint(response.Headers.RetryAfter))
+	w.WriteHeader(429)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type HandOverNumber500ApplicationProblemPlusJSONResponse struct {
+	InternalApplicationProblemPlusJSONResponse
+}
+
+func (response HandOverNumber500ApplicationProblemPlusJSONResponse) VisitHandOverNumberResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(500)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type HandOverNumber503ApplicationProblemPlusJSONResponse struct {
+	UnavailableApplicationProblemPlusJSONResponse
+}
+
+func (response HandOverNumber503ApplicationProblemPlusJSONResponse) VisitHandOverNumberResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("Retry-After", fmt.Sprint(response.Headers.RetryAfter))
+	w.WriteHeader(503)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type LeaveUserRequestObject struct {
+	UserID UserID `json:"userId"`
+	Params LeaveUserParams
+	Body   *LeaveUserJSONRequestBody
+}
+
+type LeaveUserResponseObject interface {
+	VisitLeaveUserResponse(w http.ResponseWriter) error
+}
+
+type LeaveUser200JSONResponse Consequences
+
+func (response LeaveUser200JSONResponse) VisitLeaveUserResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type LeaveUser400ApplicationProblemPlusJSONResponse struct {
+	InvalidBodyApplicationProblemPlusJSONResponse
+}
+
+func (response LeaveUser400ApplicationProblemPlusJSONResponse) VisitLeaveUserResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(400)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type LeaveUser401ApplicationProblemPlusJSONResponse struct {
+	NotSignedInApplicationProblemPlusJSONResponse
+}
+
+func (response LeaveUser401ApplicationProblemPlusJSONResponse) VisitLeaveUserResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("WWW-Authenticate", fmt.Sprint(response.Headers.WWWAuthenticate))
+	w.WriteHeader(401)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type LeaveUser403ApplicationProblemPlusJSONResponse struct {
+	ForbiddenApplicationProblemPlusJSONResponse
+}
+
+func (response LeaveUser403ApplicationProblemPlusJSONResponse) VisitLeaveUserResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(403)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type LeaveUser404ApplicationProblemPlusJSONResponse struct {
+	UserNotFoundApplicationProblemPlusJSONResponse
+}
+
+func (response LeaveUser404ApplicationProblemPlusJSONResponse) VisitLeaveUserResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(404)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type LeaveUser409ApplicationProblemPlusJSONResponse struct {
+	LifeConflictApplicationProblemPlusJSONResponse
+}
+
+func (response LeaveUser409ApplicationProblemPlusJSONResponse) VisitLeaveUserResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(409)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type LeaveUser412ApplicationProblemPlusJSONResponse struct {
+	ChangedMeanwhileApplicationProblemPlusJSONResponse
+}
+
+func (response LeaveUser412ApplicationProblemPlusJSONResponse) VisitLeaveUserResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(412)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type LeaveUser413ApplicationProblemPlusJSONResponse struct {
+	BodyTooLargeApplicationProblemPlusJSONResponse
+}
+
+func (response LeaveUser413ApplicationProblemPlusJSONResponse) VisitLeaveUserResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(413)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type LeaveUser415ApplicationProblemPlusJSONResponse struct {
+	UnsupportedMediaTypeApplicationProblemPlusJSONResponse
+}
+
+func (response LeaveUser415ApplicationProblemPlusJSONResponse) VisitLeaveUserResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(415)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type LeaveUser421ApplicationProblemPlusJSONResponse struct {
+	WrongHostApplicationProblemPlusJSONResponse
+}
+
+func (response LeaveUser421ApplicationProblemPlusJSONResponse) VisitLeaveUserResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(421)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type LeaveUser429ApplicationProblemPlusJSONResponse struct {
+	TooManyRequestsApplicationProblemPlusJSONResponse
+}
+
+func (response LeaveUser429ApplicationProblemPlusJSONResponse) VisitLeaveUserResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("Retry-After", fmt.Sprint(response.Headers.RetryAfter))
+	w.WriteHeader(429)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type LeaveUser500ApplicationProblemPlusJSONResponse struct {
+	InternalApplicationProblemPlusJSONResponse
+}
+
+func (response LeaveUser500ApplicationProblemPlusJSONResponse) VisitLeaveUserResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(500)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type LeaveUser503ApplicationProblemPlusJSONResponse struct {
+	UnavailableApplicationProblemPlusJSONResponse
+}
+
+func (response LeaveUser503ApplicationProblemPlusJSONResponse) VisitLeaveUserResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("Retry-After", fmt.Sprint(response.Headers.RetryAfter))
+	w.WriteHeader(503)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type GetUserSecretV1RequestObject struct {
 	UserID UserID `json:"userId"`
 }
@@ -21953,6 +22741,12 @@ type StrictServerInterface interface {
 	// RenewDeviceSecret Give a phone a new SIP secret
 	// (POST /api/v1/users/{userId}/devices/{deviceId}/secret)
 	RenewDeviceSecret(ctx context.Context, request RenewDeviceSecretRequestObject) (RenewDeviceSecretResponseObject, error)
+	// HandOverNumber Hand over the number of a user
+	// (POST /api/v1/users/{userId}/hand-over)
+	HandOverNumber(ctx context.Context, request HandOverNumberRequestObject) (HandOverNumberResponseObject, error)
+	// LeaveUser A user leaves the organisation
+	// (POST /api/v1/users/{userId}/leave)
+	LeaveUser(ctx context.Context, request LeaveUserRequestObject) (LeaveUserResponseObject, error)
 	// GetUserSecretV1 Get the SIP secret of a user
 	// (GET /api/v1/users/{userId}/secret)
 	GetUserSecretV1(ctx context.Context, request GetUserSecretV1RequestObject) (GetUserSecretV1ResponseObject, error)
@@ -23375,6 +24169,74 @@ func (sh *strictHandler) RenewDeviceSecret(w http.ResponseWriter, r *http.Reques
 		sh.options.ResponseErrorHandlerFunc(w, r, err)
 	} else if validResponse, ok := response.(RenewDeviceSecretResponseObject); ok {
 		if err := validResponse.VisitRenewDeviceSecretResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// HandOverNumber operation middleware
+func (sh *strictHandler) HandOverNumber(w http.ResponseWriter, r *http.Request, userID UserID, params HandOverNumberParams) {
+	var request HandOverNumberRequestObject
+
+	request.UserID = userID
+	request.Params = params
+
+	var body HandOverNumberJSONRequestBody
+	if err := runtime.BindJSONBody(r, &body); err != nil {
+		sh.options.RequestErrorHandlerFunc(w, r, fmt.Errorf("can't decode JSON body: %w", err))
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.HandOverNumber(ctx, request.(HandOverNumberRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "HandOverNumber")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(HandOverNumberResponseObject); ok {
+		if err := validResponse.VisitHandOverNumberResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// LeaveUser operation middleware
+func (sh *strictHandler) LeaveUser(w http.ResponseWriter, r *http.Request, userID UserID, params LeaveUserParams) {
+	var request LeaveUserRequestObject
+
+	request.UserID = userID
+	request.Params = params
+
+	var body LeaveUserJSONRequestBody
+	if err := runtime.BindJSONBody(r, &body); err != nil {
+		sh.options.RequestErrorHandlerFunc(w, r, fmt.Errorf("can't decode JSON body: %w", err))
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.LeaveUser(ctx, request.(LeaveUserRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "LeaveUser")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(LeaveUserResponseObject); ok {
+		if err := validResponse.VisitLeaveUserResponse(w); err != nil {
 			sh.options.ResponseErrorHandlerFunc(w, r, err)
 		}
 	} else if response != nil {

@@ -155,7 +155,7 @@ export interface paths {
         head?: never;
         /**
          * Change an account
-         * @description Changes name, role, or whether it is disabled; omitted fields stay. A new role and disabling end its sessions, and
+         * @description Changes name, role, whether it is disabled, or the user it is linked to; omitted fields stay. A new role and disabling end its sessions, and
          *     revoke the tokens it created that have more permissions than the account then has.
          */
         patch: operations["updateAccount"];
@@ -654,6 +654,63 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/users/{userId}/hand-over": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description The id of a user, a UUID. A malformed one is treated as unknown: 404.
+                 * @example 2f9e5a1c-8d8e-4a53-9f5b-8a3b6f0f4c11
+                 */
+                userId: components["parameters"]["UserID"];
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Hand over the number of a user
+         * @description Gives the number to another user at once, without a cool-down: to an existing one (`to`), or to a new one (`name`, `email`). The user gets another number, or
+         *     leaves (`leaves`), with the other user as the successor. Secrets, phones, call settings, and the place in ring groups stay with their users, and switches
+         *     (do not disturb, forwards) follow them; nothing of the former user acts on the number after the next apply. The phones of users whose number changes must
+         *     be set up again. With `dry_run` it returns the consequences, and changes nothing.
+         */
+        post: operations["handOverNumber"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/users/{userId}/leave": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description The id of a user, a UUID. A malformed one is treated as unknown: 404.
+                 * @example 2f9e5a1c-8d8e-4a53-9f5b-8a3b6f0f4c11
+                 */
+                userId: components["parameters"]["UserID"];
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * A user leaves the organisation
+         * @description Deletes the user with all phones, and puts the successor in the place of the user wherever something refers to the user: as a member of ring groups, and
+         *     where calls go on to. Without a successor it does what deleting the user does. Nothing is changed if something would not work without the user (`in_use`).
+         *     With `dry_run` it returns the consequences, and changes nothing. The phones work until the next apply.
+         */
+        post: operations["leaveUser"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/users/{userId}/secret": {
         parameters: {
             query?: never;
@@ -1018,6 +1075,8 @@ export interface paths {
          *     | `user.create` | a user was created |
          *     | `user.change` | the name, address, number, state or call settings (`calls.…`, null: inherited) of a user were changed; the event has the fields that differ |
          *     | `user.delete` | a user was deleted, and the number freed |
+         *     | `user.leave` | a user left the organisation, with or without a `successor`; the events of what this changed follow |
+         *     | `user.hand_over` | the number of a user was given to another (`receiver`); the events of what this changed follow |
          *     | `user.secret` | a user got a new SIP secret, on request or because the key of the old one was declared lost |
          *     | `user.reveal` | the SIP secret of a user was shown to the actor, by `GET /users/{userId}/secret` |
          *     | `user.device_create` | a user got a further phone |
@@ -1038,7 +1097,7 @@ export interface paths {
          *     | `session.end` | an account ended another of its sessions |
          *     | `session.confirm_failed` | the current password, required for confirmation, was wrong; counted like failed sign-ins; `denied` |
          *     | `account.create` | an account was created |
-         *     | `account.update` | an account got another name or role, was disabled or enabled |
+         *     | `account.update` | an account got another name or role, was disabled or enabled, or linked to another user (`user_id`) |
          *     | `account.delete` | an account was deleted |
          *     | `account.reset` | password, second factor and sessions of an account were removed, and a link for a new password was created |
          *     | `account.password` | an account's password was changed, in a session or with a link |
@@ -1056,7 +1115,7 @@ export interface paths {
          *     | `link.refused` | wrong, used or expired links were tried: the first at once, further ones from the same network counted in one event a minute (`times`); `denied` |
          *     | `request.refused` | an authenticated caller lacked the permission for a request: the first at once, further ones of the same caller and operation counted in one event a minute (`times`); `denied` |
          *     | `ring_group.create` | a ring group was created |
-         *     | `ring_group.change` | a ring group was changed, or lost a member who was deleted; the event has the fields that differ |
+         *     | `ring_group.change` | a ring group was changed, or a member was deleted or replaced; the event has the fields that differ |
          *     | `ring_group.delete` | a ring group was deleted, and its number freed |
          *     | `organisation.change` | settings of the organisation were changed; the event has those that differ |
          *     | `pool.create` | a pool of numbers was created |
@@ -1650,10 +1709,14 @@ export interface components {
             last_sign_in_at: string | null;
             /** @description The person's name. */
             name: string;
+            /** @description A user with the same e-mail address who is linked to no account: set `user_id` to link them. As `user`. */
+            proposed_user?: components["schemas"]["LinkedUser"];
             provider: components["schemas"]["Provider"];
             role: components["schemas"]["Role"];
             /** @description Signing in requires a second factor. */
             totp_enabled: boolean;
+            /** @description The user who is the person of the account. Only in lists and in the response to a change; absent if none is linked. */
+            user?: components["schemas"]["LinkedUser"];
         };
         /** @description The fields to change; omitted ones stay. */
         AccountChange: {
@@ -1662,6 +1725,8 @@ export interface components {
             /** @description The person's name: 1–255 printable characters. */
             name?: string;
             role?: components["schemas"]["Role"];
+            /** @description The id of the user who is the person of the account; empty for none. It changes no permissions. */
+            user_id?: string;
         };
         AccountList: {
             accounts: components["schemas"]["Account"][];
@@ -2197,6 +2262,19 @@ export interface components {
             /** @description The answer. */
             stdout: string;
         };
+        /** @description What a change in the life cycle of a user changes. */
+        Consequences: {
+            /** @description The account of the user who leaves, which can still sign in: disable it. Absent if none is linked. */
+            account?: components["schemas"]["LinkedAccount"];
+            /** @description Nothing was changed. */
+            dry_run: boolean;
+            /** @description Where something referred to a user who leaves. */
+            references: components["schemas"]["ReplacedUse"][];
+            /** @description The numbers that no user has any more. */
+            released: components["schemas"]["ReleasedNumber"][];
+            /** @description The user, and who else gets another number or is created. */
+            users: components["schemas"]["MovedUser"][];
+        };
         CreatedToken: {
             /** @description The token itself, shown this once. */
             secret: string;
@@ -2477,6 +2555,33 @@ export interface components {
         FilesState: string;
         /** @description The absolute paths of the files that were written. */
         FilesWritten: string[];
+        /** @description To whom a number goes: either `to`, or the `name` of a new user; and what becomes of the user who had it. */
+        HandOver: {
+            /**
+             * @description Return the consequences, and change nothing.
+             * @default false
+             */
+            dry_run: boolean;
+            /**
+             * Format: email
+             * @description The e-mail address of the new user.
+             */
+            email?: string | null;
+            /**
+             * @description The user leaves instead of getting another number.
+             * @default false
+             */
+            leaves: boolean;
+            /** @description The name of a new user: 1–255 printable characters on one line. */
+            name?: string;
+            /**
+             * @description The number that the user gets instead; it can be that of `to`. By default one that the pool of the number assigns.
+             * @example 1005
+             */
+            number?: string;
+            /** @description The id of the user who gets the number. */
+            to?: string;
+        };
         Health: {
             /** @description `ok`, or a sentence with the problem and the fix. */
             asterisk: string;
@@ -2566,8 +2671,42 @@ export interface components {
             /** @description The number of rows that were encrypted or decrypted. */
             rows: number;
         };
+        /** @description How a user leaves. */
+        Leaving: {
+            /**
+             * @description Return the consequences, and change nothing.
+             * @default false
+             */
+            dry_run: boolean;
+            /** @description The id of the user who takes the place of this one. */
+            successor?: string;
+        };
         /** @description What was not encrypted, and why. */
         LeftOpen: string[];
+        /** @description An account. */
+        LinkedAccount: {
+            /** @description The e-mail address to sign in with. */
+            email: string;
+            /**
+             * Format: uuid
+             * @description The id of the account.
+             */
+            id: string;
+            /** @description The person's name. */
+            name: string;
+        };
+        /** @description A user who is the person of an account. */
+        LinkedUser: {
+            /**
+             * Format: uuid
+             * @description The id of the user.
+             */
+            id: string;
+            /** @description The person's name. */
+            name: string;
+            /** @description The number of the user. */
+            number: string;
+        };
         /** @description The current state of Asterisk. */
         Live: {
             asterisk: components["schemas"]["LiveAsterisk"];
@@ -2732,6 +2871,36 @@ export interface components {
             left_open: components["schemas"]["LeftOpen"];
             /** @description The number of rows whose secrets were encrypted. */
             sealed: number;
+        };
+        /** @description A phone before and after. */
+        MovedPhone: {
+            /** @description Its name in the portal; empty for the first phone. */
+            name: string;
+            /** @description The SIP user name after; null for a phone that is removed. */
+            sip_user: string | null;
+            /** @description The SIP user name before; null for a phone that is created. */
+            was: string | null;
+        };
+        /** @description A user before and after. */
+        MovedUser: {
+            /**
+             * Format: uuid
+             * @description The id of the user.
+             */
+            id: string;
+            /** @description The person's name. */
+            name: string;
+            /** @description The number after; null for a user who leaves. */
+            number: string | null;
+            /** @description The phones. They are removed if the user leaves, and must otherwise be set up again before they can register after the next apply. */
+            phones: components["schemas"]["MovedPhone"][];
+            /**
+             * @description What the next apply does to the switches of the user; `none` for a user who is created.
+             * @enum {string}
+             */
+            switches: "cleared" | "moved" | "none";
+            /** @description The number before; null for a user who is created. */
+            was: string | null;
         };
         /** @description An account to be created. */
         NewAccount: {
@@ -3254,10 +3423,36 @@ export interface components {
             /** @description What was done, in sentences; empty if there was nothing to do. */
             did: string[];
         };
+        /** @description A number that no user has any more. */
+        ReleasedNumber: {
+            /**
+             * Format: date-time
+             * @description When its pool can assign it again (UTC); null if it is in no pool. It can be given explicitly at once.
+             */
+            free_at: string | null;
+            /** @description The number. */
+            number: string;
+        };
         /** @description Asterisk's answers to the reload commands; a command that was not sent is absent. */
         ReloadResults: {
             dialplan_reload?: components["schemas"]["CommandResult"];
             pjsip_reload?: components["schemas"]["CommandResult"];
+        };
+        /** @description A field that referred to a user who leaves. */
+        ReplacedUse: {
+            /** @description The field, such as `members`. */
+            field: string;
+            /**
+             * Format: uuid
+             * @description The id of the object.
+             */
+            id: string;
+            /** @description The kind of the object, such as `ring_group` or `user`. */
+            kind: string;
+            /** @description The name of the object. */
+            name: string;
+            /** @description The successor is there now; otherwise the user is no longer listed, or the call setting is inherited. */
+            successor: boolean;
         };
         /** @description What was changed to make the users those of a revision, by extension number. */
         RestoredUsers: {
@@ -4088,6 +4283,18 @@ export interface components {
         };
         /** @description This would remove the last owner. */
         LastOwner: {
+            headers: {
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /**
+         * @description Something needs the user, and no successor was named; or the address or the number is taken, no number is free, or the idempotency key was used before.
+         *     Nothing was changed.
+         */
+        LifeConflict: {
             headers: {
                 [name: string]: unknown;
             };
@@ -6300,6 +6507,120 @@ export interface operations {
             404: components["responses"]["DeviceNotFound"];
             409: components["responses"]["KeyConflict"];
             412: components["responses"]["ChangedMeanwhile"];
+            421: components["responses"]["WrongHost"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    handOverNumber: {
+        parameters: {
+            query?: never;
+            header?: {
+                /**
+                 * @description A unique text chosen by the client for this request, such as a UUID; keys of different accounts and tokens are independent. For 24 hours a
+                 *     repeated request with the same key is not carried out again, and gets the first response, with the header `Idempotent-Replayed: true`; while the
+                 *     first is in progress, the second one waits. This holds also if the portal was stopped before it could respond: the response is then made from the object as
+                 *     it is now, or, where that is not possible, 409 `idempotency_answer_lost`. A request that failed changed nothing, and can be sent again with its key.
+                 * @example 5f0c9d55-0b6b-4d2c-8a90-6d0f5b0e52c5
+                 */
+                "Idempotency-Key"?: components["parameters"]["RequestKey"];
+                /**
+                 * @description The `ETag` of the object that the caller has read: if the object was changed since, the response is 412 `changed_meanwhile`, and nothing is
+                 *     changed. Without the header, the object is changed whatever its version.
+                 * @example "3"
+                 */
+                "If-Match"?: components["parameters"]["IfMatchVersion"];
+            };
+            path: {
+                /**
+                 * @description The id of a user, a UUID. A malformed one is treated as unknown: 404.
+                 * @example 2f9e5a1c-8d8e-4a53-9f5b-8a3b6f0f4c11
+                 */
+                userId: components["parameters"]["UserID"];
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["HandOver"];
+            };
+        };
+        responses: {
+            /** @description What was changed, or with `dry_run` would be. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Consequences"];
+                };
+            };
+            400: components["responses"]["InvalidBody"];
+            401: components["responses"]["NotSignedIn"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["UserNotFound"];
+            409: components["responses"]["LifeConflict"];
+            412: components["responses"]["ChangedMeanwhile"];
+            413: components["responses"]["BodyTooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
+            421: components["responses"]["WrongHost"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    leaveUser: {
+        parameters: {
+            query?: never;
+            header?: {
+                /**
+                 * @description A unique text chosen by the client for this request, such as a UUID; keys of different accounts and tokens are independent. For 24 hours a
+                 *     repeated request with the same key is not carried out again, and gets the first response, with the header `Idempotent-Replayed: true`; while the
+                 *     first is in progress, the second one waits. This holds also if the portal was stopped before it could respond: the response is then made from the object as
+                 *     it is now, or, where that is not possible, 409 `idempotency_answer_lost`. A request that failed changed nothing, and can be sent again with its key.
+                 * @example 5f0c9d55-0b6b-4d2c-8a90-6d0f5b0e52c5
+                 */
+                "Idempotency-Key"?: components["parameters"]["RequestKey"];
+                /**
+                 * @description The `ETag` of the object that the caller has read: if the object was changed since, the response is 412 `changed_meanwhile`, and nothing is
+                 *     changed. Without the header, the object is changed whatever its version.
+                 * @example "3"
+                 */
+                "If-Match"?: components["parameters"]["IfMatchVersion"];
+            };
+            path: {
+                /**
+                 * @description The id of a user, a UUID. A malformed one is treated as unknown: 404.
+                 * @example 2f9e5a1c-8d8e-4a53-9f5b-8a3b6f0f4c11
+                 */
+                userId: components["parameters"]["UserID"];
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Leaving"];
+            };
+        };
+        responses: {
+            /** @description What was changed, or with `dry_run` would be. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Consequences"];
+                };
+            };
+            400: components["responses"]["InvalidBody"];
+            401: components["responses"]["NotSignedIn"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["UserNotFound"];
+            409: components["responses"]["LifeConflict"];
+            412: components["responses"]["ChangedMeanwhile"];
+            413: components["responses"]["BodyTooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
             421: components["responses"]["WrongHost"];
             429: components["responses"]["TooManyRequests"];
             500: components["responses"]["Internal"];

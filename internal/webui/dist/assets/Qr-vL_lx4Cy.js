@@ -1,1 +1,0 @@
-export{t as default}from"./Qr-rv0ZsvC9.js";
