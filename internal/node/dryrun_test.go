@@ -46,7 +46,7 @@ func newDryRuns(t *testing.T, a *lab.Asterisk) *dryRuns {
 			ID: pbx.UserID(fmt.Sprintf("00000000-0000-4000-8000-%012d", i)), Name: fmt.Sprint("User ", i),
 			Extension: pbx.Extension{Number: number, Secret: pbx.NewSecret()},
 		})
-		for suffix := 2; suffix < 2+i%3; suffix++ {
+		for suffix := 2; suffix <= []int{1, 2, pbx.MaxDevices}[i%3]; suffix++ {
 			d.users[i].Devices = append(d.users[i].Devices, pbx.Device{Suffix: suffix, Secret: pbx.NewSecret()})
 		}
 	}
@@ -58,7 +58,7 @@ func (d *dryRuns) model() pbx.Model {
 	m := pbx.Model{Users: slices.Clone(d.users)}
 	for i := range m.Users {
 		m.Users[i].Disabled = d.rnd.IntN(5) == 0
-		m.Users[i].Devices = m.Users[i].Devices[d.rnd.IntN(1+len(m.Users[i].Devices)):]
+		m.Users[i].Devices = slices.DeleteFunc(slices.Clone(m.Users[i].Devices), func(pbx.Device) bool { return d.rnd.IntN(3) == 0 })
 	}
 	groups := 1 + d.rnd.IntN(12)
 	if d.rnd.IntN(3) > 0 {
