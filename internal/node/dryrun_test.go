@@ -112,17 +112,17 @@ func (d *dryRuns) calls(m pbx.Model, groups int) (c pbx.CallSettings) {
 	return c
 }
 
-// switched returns random switches of the users of a model, which forward calls to anything, and to nothing. Half of the models have none.
+// switched returns random switches of the users of a model, which forward calls to anything, and to nothing. A quarter of the models have none.
 func (d *dryRuns) switched(m pbx.Model) map[pbx.UserID]pbx.Switches {
 	all := map[pbx.UserID]pbx.Switches{}
-	if d.rnd.IntN(2) == 0 {
+	if d.rnd.IntN(4) == 0 {
 		return all
 	}
 	for _, u := range m.Users {
-		s := pbx.Switches{DoNotDisturb: d.rnd.IntN(4) == 0}
+		s := pbx.Switches{DoNotDisturb: d.rnd.IntN(3) == 0}
 		for i, to := range []*string{&s.ForwardAlways, &s.ForwardBusy, &s.ForwardUnanswered, &s.ForwardUnreachable} {
 			switch n := d.rnd.IntN(16); {
-			case n > 5 || i == 0 && n > 2:
+			case n > 5 || i == 0 && n > 4:
 			case n == 0 || n == 4 || n == 5:
 				*to = fmt.Sprint(m.Users[d.rnd.IntN(len(m.Users))].Extension.Number)
 			case n == 1:
@@ -197,9 +197,9 @@ func (d *dryRuns) request(m pbx.Model, ringSeconds int) callflow.Request {
 		r.Dial = []string{"5", "*78", "*79", "*73", "*72*+#1000", "*901001", "*521", "*62600", "*63"}[d.rnd.IntN(9)]
 	case 1:
 		r.To = pbx.Ref{Kind: pbx.KindUser, ID: string(user.ID)}
-	case 2, 3:
+	case 2, 3, 4, 5, 6, 7:
 		r.Dial = fmt.Sprint(user.Extension.Number)
-	case 4, 5:
+	case 8, 9:
 		r.To = pbx.Ref{Kind: group.Kind, ID: string(group.ID)}
 	default:
 		r.Dial = group.Body.Claims()[0].Number
