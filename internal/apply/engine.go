@@ -261,6 +261,8 @@ func (e *Engine) Apply(ctx context.Context, r Request) (pbx.Run, error) {
 	if lost := e.lost(ctx); lost != nil { // another portal may have deployed something else since
 		return a.fail(ctx, pbx.FilesAhead, pbx.CodeApplyRunning, "the new files were put in place and Asterisk runs them, but this is not recorded", lost)
 	}
+	// Before the revision is marked as verified: if the portal is killed in between, the next apply still knows what changed, and does it again.
+	e.carryOut(ctx, a, e.changesSinceVerified(ctx, plan.site, plan.inventory, plan.Changes))
 	switches := plan.good.LooksAtSwitches() && e.prepareSwitches(ctx, a, a.current(plan), plan.switches)
 	err = e.target.MarkVerified(a.current(plan))
 	if a.run.Revision == 0 { // an earlier apply made the revision, and could not confirm it
@@ -272,7 +274,6 @@ func (e *Engine) Apply(ctx context.Context, r Request) (pbx.Run, error) {
 	if err == nil && e.options.DigestRealm != "" && render.HoldsPasswords(plan.site.Seen) && !render.HoldsPasswords(plan.files) {
 		_ = e.dropOlder(ctx, a.current(plan), e.saveEdit(ctx, &a.run)) // failures are reported by doctor and migrate
 	}
-	e.carryOut(ctx, a, e.changesSinceVerified(ctx, plan.site, plan.inventory, plan.Changes))
 	if err == nil && switches {
 		e.settleSwitches(ctx, a)
 	}

@@ -146,6 +146,7 @@ func (e *Engine) catchUp(ctx context.Context, attempts int) (done bool, err erro
 	if err := e.held.Check(ctx); err != nil {
 		return false, err
 	}
+	e.carryOut(ctx, a, e.changesSinceVerified(ctx, site, inventory, nil)) // before the revision is marked as verified, as in Apply
 	switches := false
 	if seen.LooksAtSwitches() {
 		e.settleSwitches(ctx, a)
@@ -158,7 +159,6 @@ func (e *Engine) catchUp(ctx context.Context, attempts int) (done bool, err erro
 	if err := e.held.ConfirmRevision(ctx, site.Current); err != nil {
 		return false, err
 	}
-	e.carryOut(ctx, a, e.changesSinceVerified(ctx, site, inventory, nil))
 	if switches {
 		e.settleSwitches(ctx, a)
 	}

@@ -62,8 +62,9 @@ type site struct {
 	local     *node.Local
 	engine    *apply.Engine // for inspection; the portal under test runs as a process, or through the command line
 	env       map[string]string
-	modules   string // original modules.conf
-	gate      string // see busy
+	options   render.Options // of the portal under test
+	modules   string         // original modules.conf
+	gate      string         // see busy
 	others    *sync.WaitGroup
 	undo      []func() // see later
 }
@@ -111,7 +112,7 @@ func (s *site) open(t *testing.T) {
 	}
 	db.UseKeys(keys, false)
 	s.store, s.directory = db, directory.New(db, now)
-	s.engine = apply.New(apply.Config{Store: db, Target: s.local, Now: now})
+	s.engine = apply.New(apply.Config{Store: db, Target: s.local, Now: now, Render: s.options})
 }
 
 // shut closes the database, so that only the portal under test has it open.
@@ -220,18 +221,26 @@ func (s *site) replace(t *testing.T) {
 	s.create(t)
 }
 
-// pair is the contents of both files, as read at the two fixed paths.
-type pair [2]string
+// pair is the contents of both files, as read at the two fixed paths, and of the optional ones, "" for those that are not there.
+type pair [5]string
 
 func (s *site) pair() (p pair, err error) {
-	for i, path := range []string{pbx.PJSIPPath, pbx.DialplanPath} {
-		text, err := os.ReadFile(filepath.Join(s.asterisk.ConfigDir, path))
-		if err != nil {
+	for i, f := range pbx.GeneratedFiles() {
+		text, err := os.ReadFile(filepath.Join(s.asterisk.ConfigDir, f.Path))
+		if err != nil && !(f.Optional && errors.Is(err, fs.ErrNotExist)) {
 			return p, err
 		}
 		p[i] = string(text)
 	}
 	return p, nil
+}
+
+// pairOf returns the contents of files of a revision.
+func pairOf(files []pbx.File) (p pair) {
+	for i, f := range pbx.GeneratedFiles() {
+		p[i] = string(pbx.ContentOf(files, f.Path))
+	}
+	return p
 }
 
 func (s *site) mustPair(t *testing.T) pair {
@@ -246,17 +255,27 @@ func (s *site) mustPair(t *testing.T) pair {
 // meant returns the intended files, and the intended state of a live Asterisk, for the users in the database.
 func (s *site) meant(t *testing.T) (pair, pbx.Live) {
 	t.Helper()
-	files, inventory, err := render.Config(s.users(t))
+	m, err := s.store.Model(t.Context(), pbx.DefaultTenant)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return pair{string(files[0].Content), string(files[1].Content)}, inventory.Live()
+	r, err := s.options.Next(render.Rendered{}, m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pairOf(r.Files), r.Inventory.Live()
 }
 
 // said parses a pair of files into the state of an Asterisk that has loaded them.
 func said(t *testing.T, p pair) pbx.Live {
 	t.Helper()
-	inventory, err := render.Read([]pbx.File{{Path: pbx.PJSIPPath, Content: []byte(p[0])}, {Path: pbx.DialplanPath, Content: []byte(p[1])}})
+	var files []pbx.File
+	for i, f := range pbx.GeneratedFiles() {
+		if p[i] != "" {
+			files = append(files, pbx.File{Path: f.Path, Content: []byte(p[i])})
+		}
+	}
+	inventory, err := render.Read(files)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -268,6 +287,11 @@ func (s *site) runs(ctx context.Context, want pbx.Live) string {
 	q := pbx.WholeQuery()
 	for name := range want.Hashes {
 		q.Contents = append(q.Contents, name)
+	}
+	for context := range want.Contexts {
+		if !slices.Contains(q.Contexts, context) {
+			q.Contexts = append(q.Contexts, context)
+		}
 	}
 	live, err := s.local.Live(ctx, q)
 	if err != nil {

@@ -13,8 +13,11 @@ import (
 	"time"
 
 	"github.com/synergycall/pbxportal/internal/apply"
+	"github.com/synergycall/pbxportal/internal/asterisk"
 	"github.com/synergycall/pbxportal/internal/lab/labtest"
 	"github.com/synergycall/pbxportal/internal/pbx"
+	"github.com/synergycall/pbxportal/internal/phone"
+	"github.com/synergycall/pbxportal/internal/render"
 	"github.com/synergycall/pbxportal/internal/store/storetest"
 )
 
@@ -41,7 +44,7 @@ func TestRow04AnApplyKilledBeforeAnySystemCallLeavesNothingHalfDoneAtLength(t *t
 	t.Parallel()
 	storetest.Each(t, func(t *testing.T, url string) {
 		s := newSite(t, labtest.Asterisk(t), url, 5)
-		s.search(t, []string{"apply"}, func() {})
+		s.search(t, search{args: []string{"apply"}, every: sparse(), change: s.replace})
 	})
 }
 
@@ -58,7 +61,7 @@ func TestRow07ARecoveryKilledBeforeAnySystemCallIsCompletedByTheNextAtLength(t *
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := newSite(t, labtest.Asterisk(t), storetest.SQLite(t), 5)
-			s.search(t, []string{"recover"}, func() {
+			s.search(t, search{args: []string{"recover"}, every: sparse(), change: s.replace, prepare: func() {
 				code, out, refused := s.trace(t, []string{"apply"}, func(_ int, c call) bool { return !tc.moment(c) })
 				switch {
 				case refused:
@@ -68,9 +71,111 @@ func TestRow07ARecoveryKilledBeforeAnySystemCallIsCompletedByTheNextAtLength(t *
 				case code != -1:
 					t.Fatalf("the apply was not killed:\n%s", out)
 				}
-			})
+			}})
 		})
 	}
+}
+
+// phones is a site whose users have several phones and switches.
+type phones struct {
+	*site
+	steady string            // the phone that no change concerns
+	gone   string            // the phone that the change revokes
+	number pbx.Number        // that the change gives a user
+	has    asterisk.Switches // the switches of that user
+}
+
+// register registers a phone, which a change then concerns or not.
+func (p *phones) register(t *testing.T, name string, secret pbx.Secret) {
+	t.Helper()
+	soft, err := phone.New(phone.Config{Server: p.asterisk.SIPAddr, Number: name, Secret: secret.Reveal()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = soft.Close() }()
+	if err := soft.Register(t.Context(), time.Hour); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// change adds a phone to a user, revokes one of another, and gives a third one, who has two phones and switches, another number.
+func (p *phones) change(t *testing.T) {
+	t.Helper()
+	users := p.users(t) // by number: the first ones stay the same
+	more, fewer, moved := users[1], users[2], users[len(users)-1]
+	gone := fewer.Devices[0]
+	p.gone = pbx.DeviceName(fewer.Extension.Number, gone.Suffix)
+	p.register(t, p.gone, gone.Secret)
+	p.register(t, pbx.DeviceName(moved.Extension.Number, moved.Devices[0].Suffix), moved.Devices[0].Secret)
+	_, err := p.directory.RemoveDevice(t.Context(), pbx.DefaultTenant, fewer.ID, gone.ID, 0)
+	if err == nil {
+		_, _, err = p.directory.AddDevice(t.Context(), pbx.DefaultTenant, fewer.ID, 0, "The next one to be revoked")
+	}
+	if len(more.Devices) == pbx.MaxDevices-1 {
+		for _, d := range more.Devices[1:] {
+			if err == nil {
+				_, err = p.directory.RemoveDevice(t.Context(), pbx.DefaultTenant, more.ID, d.ID, 0)
+			}
+		}
+	} else if err == nil {
+		_, _, err = p.directory.AddDevice(t.Context(), pbx.DefaultTenant, more.ID, 0, "Mobile")
+	}
+	p.number++
+	if err == nil {
+		_, err = p.directory.Change(t.Context(), pbx.DefaultTenant, moved.ID, 0, func(u *pbx.User) error { u.Extension.Number = p.number; return nil })
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// check returns what is wrong after the change was applied.
+func (p *phones) check(t *testing.T) (faults []string) {
+	t.Helper()
+	number := fmt.Sprint(p.number)
+	if all, err := p.control.Switches(t.Context()); err != nil || len(all) != 1 || all[number] != p.has {
+		faults = append(faults, fmt.Sprintf("Asterisk has the switches %+v, want those of %s; %v", all, number, err))
+	}
+	for exten, want := range map[string]string{number: "BUSY", fmt.Sprint(p.number - 1): "UNAVAILABLE"} {
+		if answer, err := p.control.Run(t.Context(), "dialplan eval function EXTENSION_STATE("+exten+"@synergy-internal)"); err != nil || !strings.Contains(answer.Stdout, "Result: "+want) {
+			faults = append(faults, fmt.Sprintf("the lamp of %s shows %s, want %s; %v", exten, answer.Stdout, want, err))
+		}
+	}
+	contacts, err := p.control.Contacts(t.Context())
+	if err != nil || len(contacts) != 1 || contacts[0].AOR != p.steady {
+		faults = append(faults, fmt.Sprintf("registered are %+v, want %s alone: %s was revoked, and the phones of %s have another number; %v", contacts, p.steady, p.gone, number, err))
+	}
+	return faults
+}
+
+// The same with phones, which come and go and follow their user to another number, with the switches and the lamp of the user.
+func TestAChangeOfPhonesAndNumbersIsMadeAsAWholeIfAnApplyIsKilledBeforeAnySystemCallAtLength(t *testing.T) {
+	t.Parallel()
+	a := labtest.Asterisk(t)
+	p := phones{site: lookAt(t, a, storetest.SQLite(t)), number: 2000, has: asterisk.Switches{DoNotDisturb: true, ForwardBusy: "1000", ForwardUnanswered: "+4930"}}
+	p.options, p.env["FEATURE_CODES"] = render.Options{FeatureCodes: true}, "on"
+	p.shut()
+	p.open(t)
+	for range 4 {
+		u := p.create(t)
+		if _, _, err := p.directory.AddDevice(t.Context(), pbx.DefaultTenant, u.ID, 0, "Mobile"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	users := p.users(t)
+	if _, err := p.directory.Change(t.Context(), pbx.DefaultTenant, users[3].ID, 0, func(u *pbx.User) error { u.Extension.Number = p.number; return nil }); err != nil {
+		t.Fatal(err)
+	}
+	p.must(t, "apply")
+	p.steady = pbx.DeviceName(users[0].Extension.Number, users[0].Devices[0].Suffix)
+	p.register(t, p.steady, users[0].Devices[0].Secret)
+	if reply, err := p.control.Run(t.Context(), "module load func_extstate.so"); err != nil {
+		t.Fatal(reply, err)
+	}
+	if err := p.control.SetSwitches(t.Context(), fmt.Sprint(p.number), asterisk.Switches{}, p.has); err != nil {
+		t.Fatal(err)
+	}
+	p.search(t, search{args: []string{"apply"}, every: labtest.Soak(24, 1), change: p.change, check: p.check})
 }
 
 // panicAt applies with an engine that panics in the given call.
@@ -84,18 +189,29 @@ func (s *site) panicAt(t *testing.T, engine *apply.Engine) {
 	_, _ = engine.Apply(t.Context(), apply.Request{TriggeredBy: "test"})
 }
 
-// search replaces a user, prepares, and runs the portal, killing it at one point after another; each time it examines the result.
-func (s *site) search(t *testing.T, args []string, prepare func()) {
+// search is a search for a kill point at which something is half done.
+type search struct {
+	args    []string // of the portal that is killed
+	every   int      // the distance between the kill points
+	change  func(*testing.T)
+	prepare func()                    // before the portal runs; may be nil
+	check   func(*testing.T) []string // returns what is wrong after the next apply; may be nil
+}
+
+// search changes something, prepares, and runs the portal, killing it at one point after another; each time it examines the result.
+func (s *site) search(t *testing.T, search search) {
 	t.Helper()
 	start, points, violations := now(), map[string]int{}, 0
-	kill := killer(s.byCall)
-	for n, ended := 1+rand.IntN(sparse()), false; !ended && violations < enough; n += sparse() {
+	kill, args := killer(s.byCall), search.args
+	for n, ended := 1+rand.IntN(search.every), false; !ended && violations < enough; n += search.every {
 		before := s.mustPair(t)
-		s.replace(t)
+		search.change(t)
 		after, _ := s.meant(t)
 		known := len(s.logs(t))
 		s.shut()
-		prepare()
+		if search.prepare != nil {
+			search.prepare()
+		}
 		where, refused := kill(t, args, n)
 		if refused { // a sandbox without ptrace: kill by time instead
 			t.Log("processes may not be traced here; the points are moments instead of system calls")
@@ -104,7 +220,11 @@ func (s *site) search(t *testing.T, args []string, prepare func()) {
 		}
 		ended = where == ""
 		s.open(t)
-		for _, fault := range s.examine(t, before, after, known) {
+		found := s.examine(t, before, after, known)
+		if search.check != nil {
+			found = append(found, search.check(t)...)
+		}
+		for _, fault := range found {
 			violations++
 			t.Errorf("killed before %s (%d): %s", where, n, fault)
 		}
@@ -122,8 +242,8 @@ func (s *site) search(t *testing.T, args []string, prepare func()) {
 	if args[0] == "recover" {
 		least = 15
 	}
-	if total < least/sparse() {
-		t.Errorf("only %d kill points, expected at least %d", total, least/sparse())
+	if total < least/search.every {
+		t.Errorf("only %d kill points, expected at least %d", total, least/search.every)
 	}
 }
 
@@ -262,8 +382,7 @@ func (s *site) agree(t *testing.T, read, before, after pair, known int) (faults 
 	case read == after:
 		r := fresh[0]
 		files, ok, err := s.store.Revision(t.Context(), state.Current)
-		if err != nil || !ok || r.Revision != state.Current || state.RunID != r.Log.ID || len(files.Files) != 2 ||
-			(pair{string(files.Files[0].Content), string(files.Files[1].Content)}) != after {
+		if err != nil || !ok || r.Revision != state.Current || state.RunID != r.Log.ID || pairOf(files.Files) != after {
 			fault("the record of revision %d does not have the files in place: %v", state.Current, err)
 		}
 		live := state.Current == state.LastVerified
