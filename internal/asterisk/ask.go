@@ -111,6 +111,16 @@ func (c *Control) TransportList(ctx context.Context) (all []Transport, err error
 	return all, about("transports", err)
 }
 
+// Codecs returns the sorted names of the audio formats that Asterisk knows.
+func (c *Control) Codecs(ctx context.Context) (names []string, err error) {
+	answer, err := c.ask(ctx, "core show codecs audio")
+	if err != nil {
+		return nil, err
+	}
+	names, err = parseCodecs(answer)
+	return names, about("codecs", err)
+}
+
 // configDir matches the line of `core show settings` that names the folder of the configuration.
 var configDir = regexp.MustCompile(`(?m)^\s*Configuration directory:\s+(\S.*?)\s*$`)
 

@@ -128,6 +128,23 @@ func parseTransports(answer string) ([]Transport, error) {
 	return all, nil
 }
 
+// codecLine matches a line of the list of codecs.
+var codecLine = regexp.MustCompile(`(?m)^ *\d+ audio +\S+ +([a-z0-9]+) `)
+
+// parseCodecs reads what `core show codecs audio` prints: `      23 audio speex        speex16               40 (SpeeX 16khz)`.
+func parseCodecs(answer string) (names []string, err error) {
+	for _, m := range codecLine.FindAllStringSubmatch(answer, -1) {
+		if m[1] != "none" { // the format of no sound
+			names = append(names, m[1])
+		}
+	}
+	if len(names) == 0 {
+		return nil, fmt.Errorf("%w: %q", ErrUnparsable, clip(answer))
+	}
+	slices.Sort(names)
+	return names, nil
+}
+
 // parseContacts reads what `pjsip list contacts` prints: `1000/sip:1000@192.0.2.7:5060   81c2a9a3f2 Avail   3.141`.
 func parseContacts(answer string) ([]Contact, error) {
 	objects, err := parseObjects(answer, "Contact")

@@ -115,6 +115,19 @@ func TestARealAsteriskListsWhatItHasLoaded(t *testing.T) {
 	}
 }
 
+func TestARealAsteriskNamesItsCodecs(t *testing.T) {
+	t.Parallel()
+	codecs, err := labtest.Asterisk(t).Control().Codecs(t.Context())
+	if err != nil || !slices.IsSorted(codecs) || slices.Contains(codecs, "none") {
+		t.Errorf("%q, error %v", codecs, err)
+	}
+	for _, c := range []string{"ulaw", "alaw", "g722", "opus", "slin16", "speex32"} {
+		if !slices.Contains(codecs, c) {
+			t.Errorf("%s is not among %q", c, codecs)
+		}
+	}
+}
+
 func TestARealAsteriskServesConcurrentCallers(t *testing.T) {
 	t.Parallel()
 	c := labtest.Asterisk(t).Control()

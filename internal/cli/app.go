@@ -95,7 +95,7 @@ func (a *app) open() (*portal, error) {
 		engine:    engine,
 		trail:     audit.New(s, time.Now, c.StateDir),
 		requests:  idempotency.New(s, time.Now),
-		routing:   routing.New(s, time.Now).WithQuarantine(c.NumberQuarantine).WithHost(engine.LookAtHost),
+		routing:   routing.New(s, time.Now).WithQuarantine(c.NumberQuarantine).WithHost(engine.LookAtHost).WithCodecs(local.Codecs),
 	}, nil
 }
 

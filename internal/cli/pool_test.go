@@ -107,6 +107,10 @@ func TestAnApplyBringsTheSettingsOfTheOrganisationAndThePoolsToAsterisk(t *testi
 	if code, out, _ := s.run(t, "plan", "--exit-code"); code != 0 {
 		t.Errorf("settings that the files do not depend on are to be applied:\n%s", out)
 	}
+	if code, _, errs := s.run(t, "organisation", "set", "--codecs", "ulaw,mp3"); code != 2 || !strings.Contains(errs, "Asterisk has no others") || !strings.Contains(errs, "g719, ") {
+		t.Errorf("a codec that Asterisk does not have: exit code %d, %s", code, errs)
+	}
+	s.must(t, "organisation", "set", "--codecs", "g719,ulaw") // which Asterisk has, though it is not among those that are allowed without it
 	s.must(t, "organisation", "set", "--codecs", "g722,alaw", "--transport", "tls", "--srtp", "offered", "--prompt-language", "de")
 	s.must(t, "pool", "set", "Users", "--when-unanswered", "1001", "--call-limit", "2")
 	s.must(t, "apply")

@@ -331,8 +331,16 @@ func (h *hostReader) extensions() (all []pbx.HostObject) {
 	return all
 }
 
-// transportPatience is how long Transports waits for Asterisk.
+// transportPatience is how long Transports and Codecs wait for Asterisk.
 const transportPatience = 500 * time.Millisecond
+
+// Codecs returns the audio codecs of Asterisk, none if it does not answer at once.
+func (l *Local) Codecs(ctx context.Context) []string {
+	ctx, cancel := context.WithTimeout(ctx, transportPatience)
+	defer cancel()
+	names, _ := l.looks.Codecs(ctx) // the portal then goes by a list of its own
+	return names
+}
 
 // Transports returns the SIP transports of Asterisk, none if it does not answer at once.
 func (l *Local) Transports(ctx context.Context) (all []pbx.Transport) {

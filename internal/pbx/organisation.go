@@ -61,7 +61,7 @@ const MaxCoolDownDays = 3650
 // Transports returns the SIP transports of phones.
 func Transports() []string { return []string{"udp", "tcp", "tls"} }
 
-// Codecs returns the audio codecs that Asterisk 22 knows.
+// Codecs returns the audio codecs that phones can have where it is not known which ones Asterisk has.
 func Codecs() []string {
 	return []string{"ulaw", "alaw", "g722", "opus", "g729", "gsm", "ilbc", "g726", "g723", "speex", "speex16", "speex32", "siren7", "siren14", "adpcm", "lpc10", "codec2"}
 }
@@ -105,8 +105,8 @@ func (p *PhoneNetwork) clean() (wrong []FieldError) {
 	}
 	codecs := p.Codecs.List()
 	for i, c := range codecs {
-		if !slices.Contains(Codecs(), c) {
-			wrong = append(wrong, FieldError{Field: "phones.codecs", Code: FieldChoice, Message: choice(Codecs())})
+		if !isCodec.MatchString(c) {
+			wrong = append(wrong, FieldError{Field: "phones.codecs", Code: FieldMalformed, Message: "must be the names of codecs, such as ulaw"})
 			break
 		}
 		if slices.Contains(codecs[:i], c) {
@@ -124,6 +124,9 @@ func (p *PhoneNetwork) clean() (wrong []FieldError) {
 	}
 	return wrong
 }
+
+// isCodec matches what can be the name of a codec.
+var isCodec = regexp.MustCompile(`^[a-z0-9]{1,20}$`)
 
 // isHostName matches a host name.
 var isHostName = regexp.MustCompile(`^(?i)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*\.?$`)
@@ -243,7 +246,19 @@ func unlessZero(n int) string {
 }
 
 // CheckAmong implements Setting.
-func (*Organisation) CheckAmong(Meta, Settings) error { return nil }
+func (o *Organisation) CheckAmong(_ Meta, before Settings) error {
+	codecs, why := before.Codecs, ": Asterisk has no others"
+	if len(codecs) == 0 {
+		codecs, why = Codecs(), ""
+	}
+	had := before.Organisation.Phones.Codecs.List()
+	for _, c := range o.Phones.Codecs.List() {
+		if !slices.Contains(codecs, c) && !slices.Contains(had, c) {
+			return Invalid(FieldError{Field: "phones.codecs", Code: FieldChoice, Message: choice(codecs) + why})
+		}
+	}
+	return nil
+}
 
 // Needed implements Setting.
 func (*Organisation) Needed(Meta) bool { return true }

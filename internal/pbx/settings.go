@@ -21,6 +21,7 @@ type Setting interface {
 type Settings struct {
 	Organisation Organisation // the zero Organisation if there is none
 	Pools        []NumberPool // ordered by Short
+	Codecs       []string     // the audio codecs of Asterisk, by which the organisation is checked; none if they are not known
 }
 
 // SettingsOf returns the settings in these items. A tenant without pools has the default ones.

@@ -23,7 +23,8 @@ type Routing struct {
 	store      *store.Store
 	now        func() time.Time
 	quarantine time.Duration
-	look       func(context.Context) // may be nil
+	look       func(context.Context)          // may be nil
+	codecs     func(context.Context) []string // may be nil
 }
 
 // New returns a Routing over a store; now returns the current time.
@@ -44,6 +45,13 @@ func (r *Routing) WithHost(look func(context.Context)) *Routing {
 	return &with
 }
 
+// WithCodecs returns a copy of r that goes by these codecs of Asterisk. codecs returns none if they are not known, and must return soon.
+func (r *Routing) WithCodecs(codecs func(context.Context) []string) *Routing {
+	with := *r
+	with.codecs = codecs
+	return &with
+}
+
 // Create creates an item. A number that is left out is assigned from a pool of features; an explicit one may be one that waits for its cool-down.
 // Errors: KindInvalid for the input, and for references to what does not exist or that lead a call in a circle; KindConflict if the name or a number is
 // taken, or the pool is exhausted.
@@ -57,7 +65,7 @@ func (r *Routing) Create(ctx context.Context, tenant pbx.TenantID, name string, 
 		if err := copyBody(i.Body, body); err != nil { // the transaction may be repeated
 			return err
 		}
-		if err := r.prepare(ctx, tx, &i, nil, now); err != nil {
+		if err := r.prepare(ctx, tx, &i, nil, nil, now); err != nil {
 			return err
 		}
 		created, err = tx.PutItem(ctx, i, now, pbx.ItemEvent(ctx, now, i, nil, i.Facts()))
@@ -113,6 +121,10 @@ func (r *Routing) Change(ctx context.Context, tenant pbx.TenantID, kind pbx.Thin
 	if r.look != nil {
 		r.look(ctx)
 	}
+	var codecs []string
+	if _, ok := pbx.NewBody(kind).(pbx.Setting); ok && r.codecs != nil {
+		codecs = r.codecs(ctx) // before the transaction
+	}
 	err = r.withItem(ctx, tenant, kind, id, ifMatch, func(ctx context.Context, tx *store.Tx, was pbx.Item, now time.Time) error {
 		before := was.Facts()
 		patched := was
@@ -124,7 +136,7 @@ func (r *Routing) Change(ctx context.Context, tenant pbx.TenantID, kind pbx.Thin
 		i := pbx.Item{Meta: was.Meta, Body: patched.Body}
 		i.Name = patched.Name
 		if err == nil {
-			err = r.prepare(ctx, tx, &i, &was, now)
+			err = r.prepare(ctx, tx, &i, &was, codecs, now)
 		}
 		if err != nil {
 			return err
@@ -182,8 +194,8 @@ func (r *Routing) withItem(ctx context.Context, tenant pbx.TenantID, kind pbx.Th
 }
 
 // prepare brings an item into its normal form, assigns numbers that are left out, and checks all rules that depend on other things. was is the item as
-// stored, nil for a new one.
-func (r *Routing) prepare(ctx context.Context, tx *store.Tx, i, was *pbx.Item, now time.Time) error {
+// stored, nil for a new one; codecs are those of Asterisk, as far as they are known.
+func (r *Routing) prepare(ctx context.Context, tx *store.Tx, i, was *pbx.Item, codecs []string, now time.Time) error {
 	if err := i.Clean(); err != nil {
 		return err
 	}
@@ -206,6 +218,7 @@ func (r *Routing) prepare(ctx context.Context, tx *store.Tx, i, was *pbx.Item, n
 		return err
 	}
 	if setting, ok := i.Body.(pbx.Setting); ok {
+		settings.Codecs = codecs
 		return fits(ctx, tx, setting, i, settings)
 	}
 	if err := r.numbers(ctx, tx, i, had, settings, now); err != nil {

@@ -3282,7 +3282,7 @@ type PhoneNetworkTransport string
 
 // PhoneNetworkPatch The settings that change; null for all of their defaults.
 type PhoneNetworkPatch struct {
-	// Codecs The audio codecs of phones, the preferred one first; by default ulaw and alaw.
+	// Codecs The audio codecs of phones, the preferred one first; by default ulaw and alaw. Asterisk must have those that are added, as far as it answers.
 	Codecs *[]string `json:"codecs,omitempty"`
 
 	// PublicAddress The host name or IP address of the installation as seen from the internet.

@@ -3188,7 +3188,7 @@ export interface components {
         };
         /** @description The settings that change; null for all of their defaults. */
         PhoneNetworkPatch: {
-            /** @description The audio codecs of phones, the preferred one first; by default ulaw and alaw. */
+            /** @description The audio codecs of phones, the preferred one first; by default ulaw and alaw. Asterisk must have those that are added, as far as it answers. */
             codecs?: string[] | null;
             /**
              * @description The host name or IP address of the installation as seen from the internet.
