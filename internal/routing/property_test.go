@@ -82,7 +82,7 @@ func (w world) deleteUser(u pbx.User) string {
 	without := map[pbx.ThingID]pbx.Body{}
 	for _, i := range w.items {
 		if slices.ContainsFunc(i.Body.References(), func(r pbx.Reference) bool { return r.To.ID == string(u.ID) }) {
-			body, ok := i.Body.Without(u.ID)
+			body, ok := i.Body.Replace(u.ID, "")
 			if !ok {
 				return pbx.CodeInUse
 			}
