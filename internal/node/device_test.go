@@ -51,6 +51,10 @@ func TestAllPhonesOfAPersonRingAndWhenOneAnswersTheOthersStopWithoutAMissedCall(
 	if err != nil {
 		t.Fatal(err)
 	}
+	impostor, err := s.phoneOf(t, "1001", mobile.Secret.Reveal())
+	if err == nil {
+		t.Error("a phone registers with the secret of another phone")
+	}
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	for i := range 2 {
@@ -64,6 +68,11 @@ func TestAllPhonesOfAPersonRingAndWhenOneAnswersTheOthersStopWithoutAMissedCall(
 		if err = errors.Join(err, otherErr); err != nil {
 			t.Fatal(err)
 		}
+		none, cancel := context.WithTimeout(ctx, 100*time.Millisecond)
+		if _, err := impostor.Incoming(none); err == nil {
+			t.Error("a phone rings that could not register")
+		}
+		cancel()
 		if err := errors.Join(answering.Accept(ctx), call.Answered(ctx)); err != nil {
 			t.Fatal(err)
 		}
