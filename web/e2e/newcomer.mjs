@@ -86,7 +86,7 @@ const registered = 'section:has(h2:has-text("Your phone")) p[role=status]:has-te
     await person.click('Later')
     await at(page, 'Check', 'Continue', 'Check again', 'Skip the rest')
     await person.click('Continue')
-    await at(page, 'Organisation', 'Name', 'Country', 'Time zone', 'Address', 'Save and continue', 'Later', 'Skip the rest')
+    await at(page, 'Organisation', 'Name', 'Country', 'Time zone', 'Address for phones', 'Save and continue', 'Later', 'Skip the rest')
     await person.fill('Name', 'Example')
     await person.key('Enter')
     await at(page, 'First person', 'Name', 'E-mail', 'Create person', 'Skip the rest')

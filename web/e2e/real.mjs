@@ -334,7 +334,7 @@ await next('tokens: shown once, and revoked', async () => {
   same((await fetch(`${PORTAL}/users`, { headers: { Authorization: `Bearer ${token}` } })).status, 401, 'the status with the revoked token')
 })
 
-await next('numbers: a ring group is created, applied, tried and deleted', async () => {
+await next('numbers: a ring group is created, applied and tried', async () => {
   const apply = async () => {
     await page.click('a:has-text("Review changes")')
     await page.click('button:has-text("Apply "):has-text("change")')
@@ -364,12 +364,39 @@ await next('numbers: a ring group is created, applied, tried and deleted', async
   await page.locator('[role=dialog] select').selectOption({ index: 2 })
   await page.waitForSelector('[role=dialog] li:has-text("answers")')
   await accessible(page, 'a ring group')
+})
+
+await next('switches: Asterisk has a forward at once, and another page shows it within a second', async () => {
+  const anna = await page.evaluate(async () => (await (await fetch('/users')).json()).users.find((u) => u.extension.number === 1000).id)
+  const other = await page.context().newPage()
+  for (const tab of [other, page]) {
+    await tab.goto(`${app}people/${anna}`)
+    await tab.waitForSelector('[name=forward_busy]')
+  }
+  const shown = other.waitForFunction(() => document.querySelector('[name=forward_busy]').value === '1001').then(() => Date.now())
+  await page.fill('[name=forward_busy]', '1001')
+  const began = Date.now()
+  await page.press('[name=forward_busy]', 'Enter')
+  const took = await soon('the forward', shown, began)
+  await page.click('[data-person] button:has-text("Turn off")')
+  await other.waitForFunction(() => document.querySelector('[name=forward_busy]').value === '')
+  same(await page.evaluate(async (id) => (await (await fetch(`/api/v1/users/${id}/switches`)).json()).forward_busy, anna), null, 'what Asterisk has')
+  await other.close()
+  return `shown after ${took.toFixed(0)} ms`
+})
+
+await next('numbers: the ring group is deleted, and switches are no longer offered', async () => {
+  await page.goto(`${app}numbers`)
+  await page.click('[data-number="600"]')
   await page.click('button:has-text("Delete ring group")')
   await page.click('button:has-text("Delete 600")')
   await page.waitForSelector('text=No ring groups yet')
   await page.goto(`${app}changes`)
   await page.click('button:has-text("Apply "):has-text("change")')
   await page.waitForSelector('text=Nothing to apply')
+  await page.goto(`${app}people`)
+  await page.click('[data-number="1000"]')
+  await page.waitForSelector('[data-person]:has-text("Set FEATURE_CODES=on, restart the portal, then apply.")')
 })
 
 let recovery = ''

@@ -11,7 +11,6 @@ export const network = ['server_address', 'server_port', 'transport', 'public_ad
 export type General = (typeof general)[number]
 export type Network = (typeof network)[number]
 
-const known = ['ulaw', 'alaw', 'g722', 'opus', 'g729', 'gsm', 'ilbc', 'g726', 'g723', 'speex', 'speex16', 'speex32', 'siren7', 'siren14', 'adpcm', 'lpc10', 'codec2']
 const codecsIn = (text: string): string[] => text.toLowerCase().split(/[\s,]+/).filter(Boolean)
 const textOf = (value: string | number | string[] | null): string => (Array.isArray(value) ? value.join(', ') : String(value ?? ''))
 const texts = <F extends string>(fields: readonly F[], from: Record<F, string | number | string[] | null>) => Object.fromEntries(fields.map((f) => [f, textOf(from[f])])) as Record<F, string>
@@ -38,7 +37,7 @@ export function networkSpecs(): Spec<Network>[] {
     { id: 'server_port', label: labels.server_port, hint: hints.server_port, inputmode: 'numeric' },
     { id: 'transport', label: labels.transport, options: choicesOf({ udp: 'UDP', tcp: 'TCP', tls: 'TLS' }, t.organisation.byAsterisk) },
     { id: 'public_address', label: labels.public_address, hint: hints.public_address, inputmode: 'url' },
-    { id: 'codecs', label: labels.codecs, hint: hints.codecs(known.join(', ')) },
+    { id: 'codecs', label: labels.codecs, hint: hints.codecs },
     { id: 'srtp', label: labels.srtp, hint: hints.srtp, options: choicesOf(t.organisation.encryption, t.organisation.byDefault) },
   ]
 }
@@ -68,12 +67,15 @@ export function networkFaults(input: Record<Network, string>, wrong: Fault | und
     server_address: address(input.server_address),
     server_port: integer(input.server_port, 1, 65535),
     public_address: address(input.public_address),
-    codecs: codecs.every((c, i) => known.includes(c) && codecs.indexOf(c) === i) ? '' : t.organisation.codecsBad,
+    codecs: codecs.every((c, i) => /^[a-z0-9]{1,20}$/.test(c) && codecs.indexOf(c) === i) ? '' : t.organisation.codecsBad,
     srtp: ['', 'off'].includes(input.srtp) || input.transport === 'tls' ? '' : t.organisation.srtpBad,
   }
   const said = (f: Network) => {
     const found = wrong?.fields.find((e) => e.field === `phones.${f}` || e.field.startsWith(`phones.${f}.`))
-    return found ? (f.endsWith('address') ? t.organisation.addressBad : f === 'srtp' ? t.organisation.srtpBad : (wrong?.field(found.field) ?? '')) : ''
+    if (!found) return ''
+    if (f === 'srtp') return t.organisation.srtpBad
+    if (f === 'codecs' && found.code === 'not_a_choice') return t.organisation.codecsMissing((/^must be (.*?)(:|$)/.exec(found.message)?.[1] ?? '').replace(' or ', ', '))
+    return f.endsWith('address') ? t.organisation.addressBad : (wrong?.field(found.field) ?? '')
   }
   return Object.fromEntries(network.map((f) => [f, said(f) || ((asked && seen[f]) ?? '')])) as Record<Network, string>
 }

@@ -621,7 +621,7 @@ export const de: Messages = {
     saved: 'Die Organisation wurde gespeichert.',
     labels: {
       name: 'Name', country: 'Land', time_zone: 'Zeitzone', main_number: 'Hauptnummer', language: 'Sprache',
-      server_address: 'Adresse', server_port: 'Port', transport: 'Transport', public_address: 'Öffentliche Adresse', codecs: 'Codecs', srtp: 'Verschlüsselung',
+      server_address: 'Adresse für Telefone', server_port: 'Port', transport: 'Transport', public_address: 'Öffentliche Adresse', codecs: 'Codecs', srtp: 'Verschlüsselung',
     },
     hints: {
       country: 'Seine Notrufnummern sind reserviert.',
@@ -630,7 +630,7 @@ export const de: Messages = {
       server_address: 'Hostname oder IP-Adresse, unter der Telefone Asterisk erreichen. Steht bei den Einstellungen eines Telefons.',
       server_port: 'Leer: der des Transports in Asterisk.',
       public_address: 'Hostname oder IP-Adresse dieser Anlage, aus dem Internet gesehen.',
-      codecs: (all) => `In der Reihenfolge der Vorliebe, durch Kommas getrennt. Leer: ulaw, alaw. Möglich: ${all}.`,
+      codecs: 'In der Reihenfolge der Vorliebe, durch Kommas getrennt, etwa g722, alaw. Leer: ulaw, alaw.',
       srtp: 'Verschlüsselt den Ton von Anrufen (SRTP). Braucht den Transport TLS.',
     },
     byAsterisk: 'Wie in Asterisk',
@@ -638,7 +638,8 @@ export const de: Messages = {
     encryption: { off: 'Aus', offered: 'Angeboten', required: 'Verlangt' },
     notSet: 'Nicht gesetzt',
     addressBad: 'Ein Hostname oder eine IP-Adresse, ohne Port, etwa pbx.example.com.',
-    codecsBad: 'Jeder Codec einmal, durch Kommas getrennt, und nur die aufgezählten.',
+    codecsBad: 'Jeder Codec einmal, durch Kommas getrennt.',
+    codecsMissing: (all) => `Asterisk hat nicht alle diese Codecs. Wählen Sie aus: ${all}.`,
     srtpBad: 'Wählen Sie auch den Transport TLS: SRTP tauscht seine Schlüssel in SIP-Nachrichten aus, die andere Transporte nicht verschlüsseln.',
     emergency: (numbers) => `Reservierte Notrufnummern: ${numbers}.`,
     transports: (all) => `Asterisk hört auf: ${all}.`,

@@ -563,7 +563,7 @@ export const en = {
     saved: 'The organisation was saved.',
     labels: {
       name: 'Name', country: 'Country', time_zone: 'Time zone', main_number: 'Main number', language: 'Language',
-      server_address: 'Address', server_port: 'Port', transport: 'Transport', public_address: 'Public address', codecs: 'Codecs', srtp: 'Encryption',
+      server_address: 'Address for phones', server_port: 'Port', transport: 'Transport', public_address: 'Public address', codecs: 'Codecs', srtp: 'Encryption',
     },
     hints: {
       country: 'Its emergency numbers are reserved.',
@@ -572,7 +572,7 @@ export const en = {
       server_address: 'Host name or IP address at which phones reach Asterisk. Shown with the settings of a phone.',
       server_port: 'Empty: that of the transport in Asterisk.',
       public_address: 'Host name or IP address of this installation as seen from the internet.',
-      codecs: (all: string) => `In order of preference, separated by commas. Empty: ulaw, alaw. Possible: ${all}.`,
+      codecs: 'In order of preference, separated by commas, such as g722, alaw. Empty: ulaw, alaw.',
       srtp: 'Encrypts the audio of calls (SRTP). Requires the transport TLS.',
     },
     byAsterisk: 'As Asterisk has it',
@@ -580,7 +580,8 @@ export const en = {
     encryption: { off: 'Off', offered: 'Offered', required: 'Required' } as Partial<Record<string, string>>,
     notSet: 'Not set',
     addressBad: 'A host name or IP address, without a port, such as pbx.example.com.',
-    codecsBad: 'Each codec once, separated by commas, and only those listed.',
+    codecsBad: 'Each codec once, separated by commas.',
+    codecsMissing: (all: string) => `Asterisk does not have all of these codecs. Choose among: ${all}.`,
     srtpBad: 'Choose the transport TLS as well: SRTP exchanges its keys in SIP messages, which other transports do not encrypt.',
     emergency: (numbers: string) => `Reserved emergency numbers: ${numbers}.`,
     transports: (all: string) => `Asterisk listens at: ${all}.`,

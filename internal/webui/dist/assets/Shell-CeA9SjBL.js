@@ -1,0 +1,1 @@
+export{t as default}from"./frame-D1FU8h1-.js";
