@@ -36,7 +36,7 @@ func (e *Engine) RevisionUsers(ctx context.Context, number int) (pbx.RevisionUse
 	for err == nil && origin.Restored != 0 {
 		origin, err = e.Revision(ctx, origin.Restored)
 	}
-	return pbx.RevisionUsers{Revision: number, At: origin.Log.TriggeredAt, Secrets: d.inventory.Secrets()}, err
+	return pbx.RevisionUsers{Revision: number, At: origin.Log.TriggeredAt, Secrets: d.inventory.Secrets(), Phones: d.inventory.PhoneSecrets()}, err
 }
 
 // RunDetails returns the details of a run. KindNotFound when there is none with this id.

@@ -26,7 +26,7 @@ type Restored struct {
 }
 
 // Restore makes the users those of a revision, in one transaction: it deletes users that were created since, creates deleted ones again, with the
-// id, name, address, number, secret and call settings that they had, and gives others the number and call settings back that they had, and enables or disables
+// id, name, address, number, phones, secrets and call settings that they had, and gives others the number and call settings back that they had, and enables or disables
 // them again. Calls no longer go on to what no longer exists. KindConflict if
 // another user has one of the addresses (CodeEmailTaken), something else one of the numbers (CodeNumberTaken), or a thing needs a user that was created
 // since (CodeInUse).
@@ -134,6 +134,17 @@ func (d *Directory) Restore(ctx context.Context, tenant pbx.TenantID, r pbx.Revi
 		if err := tx.InsertUsers(ctx, added...); err != nil {
 			return err
 		}
+		for i, u := range done.Created {
+			n := u.Extension.Number
+			var renewed bool
+			if done.Created[i], renewed, err = d.phonesBack(ctx, tx, u, deletions[n], r.Phones[n], now, r.Revision); err != nil {
+				return err
+			}
+			if renewed && !slices.Contains(done.NewSecrets, n) {
+				done.NewSecrets = append(done.NewSecrets, n)
+			}
+		}
+		slices.Sort(done.NewSecrets)
 		back := slices.Clone(done.Created)
 		for _, then := range moved { // now that everyone is there whom calls go on to
 			u, err := d.putCallsBack(ctx, tx, then, now, r.Revision)
@@ -283,6 +294,35 @@ func (d *Directory) deletedUser(ctx context.Context, now time.Time, deletion pbx
 	facts["revision"] = strconv.Itoa(revision)
 	event.After = facts
 	return store.NewUser{User: u, Event: event}, nil
+}
+
+// phonesBack gives a user who was created again the further phones that the revision has, with new secrets for those that it does not contain, which it reports
+// as renewed. The event of the deletion has their names.
+func (d *Directory) phonesBack(ctx context.Context, tx *store.Tx, u pbx.User, deletion pbx.AuditEvent, secrets map[int]pbx.Secret, now time.Time, revision int) (
+	_ pbx.User, renewed bool, err error,
+) {
+	if len(secrets) == 0 {
+		return u, false, nil
+	}
+	if u, _, err = tx.User(ctx, u.TenantID, u.ID); err != nil {
+		return u, false, err
+	}
+	then := u
+	for _, suffix := range slices.Sorted(maps.Keys(secrets)) {
+		phone := pbx.Device{ID: pbx.DeviceID(uuid.NewString()), Suffix: suffix, Secret: secrets[suffix], CreatedAt: now}
+		phone.Name = cmp.Or(deletion.Before[deviceFact("phone", suffix)], pbx.DeviceName(u.Extension.Number, suffix))
+		if phone.Secret.Reveal() == "" {
+			phone.Secret, renewed = pbx.NewSecret(), true
+		}
+		then.Devices = append(then.Devices, phone)
+	}
+	event, err := d.changeEvent(ctx, now, pbx.ActionDeviceCreate, u, then)
+	if err != nil {
+		return u, false, err
+	}
+	event.After["revision"] = strconv.Itoa(revision)
+	u, err = tx.UpdateUser(ctx, u, then, now, event)
+	return u, renewed, err
 }
 
 // callsOf returns the call settings in the facts of an event.

@@ -120,6 +120,36 @@ func TestTheUsersOfARevisionAreRestoredAsTheyWere(t *testing.T) {
 	})
 }
 
+func TestADeletedUserIsRestoredWithTheFurtherPhonesOfTheRevision(t *testing.T) {
+	t.Parallel()
+	storetest.Each(t, func(t *testing.T, url string) {
+		p := newPast(t, url)
+		u := p.users[0]
+		for _, name := range []string{"Desk", "Mobile", "Door"} {
+			var err error
+			if u, _, err = p.AddDevice(t.Context(), pbx.DefaultTenant, u.ID, 0, name); err != nil {
+				t.Fatal(err)
+			}
+		}
+		desk, door := u.Devices[0], u.Devices[2] // the other one was added after the revision
+		p.revision.At = time.Now()
+		p.revision.Phones = map[pbx.Number]map[int]pbx.Secret{1000: {desk.Suffix: desk.Secret, door.Suffix: {}}}
+		p.remove(u)
+		done := p.restore()
+		got := p.list()[0]
+		if phonesOf(got) != "1000, 1000-2 Desk, 1000-4 Door" || got.Devices[0].Secret != desk.Secret || got.Devices[1].Secret == door.Secret || got.Devices[1].Secret.Reveal() == "" ||
+			got.Extension.Secret != u.Extension.Secret || !slices.Equal(done.NewSecrets, []pbx.Number{1000}) || !done.Created[0].Same(got) {
+			t.Errorf("restored %s, new secrets of %v", phonesOf(got), done.NewSecrets)
+		}
+		if n, err := p.store.Uncovered(t.Context()); n != 0 || err != nil {
+			t.Errorf("%d users have no hash, error %v", n, err)
+		}
+		if e := noted(t, p.store); e.Action != pbx.ActionDeviceCreate || e.After["phone_2"] != "Desk" || e.After["phone_4"] != "Door" || e.After["revision"] != "7" {
+			t.Errorf("the event is %+v", e)
+		}
+	})
+}
+
 func numbersOf(users []pbx.User) (all []pbx.Number) {
 	for _, u := range users {
 		all = append(all, u.Extension.Number)

@@ -81,8 +81,9 @@ func EffectsOf(changes []Change) []Effect {
 // RevisionUsers are the users that Asterisk has in a revision.
 type RevisionUsers struct {
 	Revision int
-	At       time.Time         // when the users were read from the database
-	Secrets  map[Number]Secret // by number; the zero Secret if the revision contains only the digest of one
+	At       time.Time                 // when the users were read from the database
+	Secrets  map[Number]Secret         // by number; the zero Secret if the revision contains only the digest of one
+	Phones   map[Number]map[int]Secret // of further phones, by suffix, in the same way
 }
 
 // DriftKind states what was found in place of what the portal wrote.

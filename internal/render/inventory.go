@@ -200,6 +200,21 @@ func (inv Inventory) Secrets() map[pbx.Number]pbx.Secret {
 	return all
 }
 
+// PhoneSecrets returns the secrets of further phones by the number of their user and their suffix, as Secrets does those of first ones.
+func (inv Inventory) PhoneSecrets() map[pbx.Number]map[int]pbx.Secret {
+	all := map[pbx.Number]map[int]pbx.Secret{}
+	for i := range inv.pieces {
+		p := &inv.pieces[i]
+		for _, suffix := range suffixes(p) {
+			if all[number(p)] == nil {
+				all[number(p)] = map[int]pbx.Secret{}
+			}
+			all[number(p)][suffix] = pbx.SecretFrom(value(p.find("auth", pbx.DeviceName(number(p), suffix)), "password"))
+		}
+	}
+	return all
+}
+
 // Items returns the number of items.
 func (inv Inventory) Items() (n int) {
 	for i := range inv.pieces {
