@@ -53,6 +53,22 @@ export function usersV1(w, { call, url, id, body, match, key, res, send, problem
   if (call.startsWith('GET')) return send(200, whole(user), tag())
   if (match && match !== `"${user.version}"`) return problem(412, 'changed_meanwhile', 'the user was changed since it was read; nothing was changed: read it again, and repeat the change')
   const { number } = user.extension
+  if (part === 'leave' || part === 'hand-over') {
+    const gone = part === 'leave' || body.leaves
+    const to = w.users.find((u) => u.id === (body.to ?? body.successor))
+    const phone = (was, sip_user) => [{ name: '', was, sip_user }]
+    const now = gone ? null : (body.number ?? '1999')
+    const moved = [{ id: user.id, name: user.name, was: String(number), number: now, phones: phone(String(number), now), switches: gone ? 'cleared' : 'moved' }]
+    if (to && part === 'hand-over') moved.push({ id: to.id, name: to.name, was: String(to.extension.number), number: String(number), phones: phone(String(to.extension.number), String(number)), switches: 'moved' })
+    const answer = { dry_run: !!body.dry_run, users: moved, released: gone ? [{ number: String(number), free_at: iso(w.now + 864e5) }] : [], references: to && gone ? [{ kind: 'ring_group', id: randomUUID(), name: 'Sales', field: 'members', successor: true }] : [] }
+    if (body.dry_run) return send(200, answer)
+    if (gone) w.users = w.users.filter((u) => u !== user)
+    else user.extension = { ...user.extension, number: Number(now) }
+    if (to && part === 'hand-over') to.extension = { ...to.extension, number }
+    w.users.sort((a, b) => a.extension.number - b.extension.number)
+    replan({ kind: 'changed', number, name: user.name, what: ['number'], reregister: true })
+    return send(200, answer)
+  }
   if (part === 'devices') {
     const found = user.devices?.find((d) => d.id === device)
     const suffix = [2, 3, 4, 5].find((s) => !user.devices?.some((d) => d.suffix === s))

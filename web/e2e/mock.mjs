@@ -101,7 +101,7 @@ export function world({ users = 120, now = Date.now(), setup = false, signedIn =
   const accounts = [
     { id: 'a1', name: 'Anna Amsel', email: 'anna@example.com', role: 'owner', totp_enabled: true, disabled: false, created_at: iso(now - 9e9), last_sign_in_at: iso(now - 12e5) },
     { id: 'a2', name: 'Jonas Jäger', email: 'jonas@example.com', role: 'admin', totp_enabled: true, disabled: false, created_at: iso(now - 8e9), last_sign_in_at: iso(now - 8e7) },
-    { id: 'a3', name: 'Mira Möller', email: 'mira@example.com', role: 'operator', totp_enabled: false, disabled: false, created_at: iso(now - 6e9), last_sign_in_at: iso(now - 3e8) },
+    { id: 'a3', name: 'Mira Möller', email: 'mira@example.com', role: 'operator', totp_enabled: false, disabled: false, ...(all[2] && { proposed_user: { id: all[2].id, name: all[2].name, number: '1002' } }), created_at: iso(now - 6e9), last_sign_in_at: iso(now - 3e8) },
     { id: 'a4', name: 'Paul Petersen', email: 'paul@example.com', role: 'applier', totp_enabled: false, disabled: false, created_at: iso(now - 2e8), last_sign_in_at: null, invited: true },
     { id: 'a5', name: 'Rosa Rossi', email: 'rosa@example.com', role: 'auditor', totp_enabled: false, disabled: true, created_at: iso(now - 7e9), last_sign_in_at: iso(now - 4e9) },
   ]

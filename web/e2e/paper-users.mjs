@@ -62,6 +62,13 @@ export const userStates = [
     await press(page, 'Remove Mobile')
     await page.waitForSelector(':is([role=dialog],[data-person]):has-text("registers as 1002-2"):has-text("not even to emergency numbers")')
   }],
+  ['a number that is handed over', `people/${clara}`, {}, async (page) => {
+    await page.locator('[data-person]').getByRole('button', { name: 'More actions for Clara O’Brien' }).click()
+    await page.getByRole('menuitem', { name: 'Hand over the number' }).click()
+    await page.locator('[name=to]').fill('1003')
+    await page.keyboard.press('Enter')
+    await page.waitForSelector('[role=dialog]:has-text("What this changes"):has-text("has 1002 instead of 1003")')
+  }],
   ['a new secret', `people/${clara}/phones`, {}, async (page) => {
     await press(page, 'New phone password')
     await press(page, 'Create new phone password')
@@ -412,6 +419,21 @@ export function userSteps(later, visit) {
       await box(page, 'name').fill('And another')
       await press(page, 'Create person')
       await page.waitForSelector('text=Clara Berger was not deleted. Needed by Ring group Sales.')
+    }),
+  )
+
+  later('a user leaves after the consequences were shown, with a successor', () =>
+    visit({}, `people/${clara}`, async (page, w) => {
+      await page.getByRole('button', { name: 'More actions for Clara O’Brien' }).click()
+      await page.getByRole('menuitem', { name: 'Leaves the organisation' }).click()
+      await page.waitForSelector('[role=dialog]:has-text("is deleted, with these phones: 1002")')
+      await page.locator('[name=successor]').fill('1003')
+      await page.keyboard.press('Enter')
+      await page.waitForSelector('[role=dialog]:has-text("Sales: the successor takes the place")')
+      await page.getByRole('button', { name: 'Delete person', exact: true }).last().click()
+      await page.waitForSelector('text=Clara O’Brien has left. Not applied yet.')
+      same(changes(w).map((r) => JSON.stringify(r.body)).join(), `{"dry_run":true},${[true, false].map((dry) => `{"successor":"2f9e5a1c-8d8e-4a53-9f5b-000000000003","dry_run":${dry}}`).join()}`, 'the requests')
+      same(new URL(page.url()).pathname, '/app/people', 'the page afterwards')
     }),
   )
 

@@ -1,0 +1,1 @@
+export{t as default}from"./Lapsed-pmA1ixO7.js";

@@ -1,1 +1,0 @@
-export{t as default}from"./frame-D1FU8h1-.js";
