@@ -40,7 +40,7 @@ function readable(): Plugin {
   return {
     name: 'readable',
     apply: 'build',
-    async buildStart() {
+    async config() {
       const source = path.join(import.meta.dirname, 'src')
       for (const name of await readdir(source, { recursive: true })) {
         if (!/\.(svelte|ts)$/.test(name) || /\.gen\.ts$|^lib\/i18n\/(en|de)\.ts$/.test(name)) continue
