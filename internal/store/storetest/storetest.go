@@ -314,7 +314,7 @@ func postgres(t testing.TB, url, statements string) ([]*pgconn.Result, error) {
 		url  string
 	}
 	found, known := sessions.LoadOrStore(key{t, url}, &session{})
-	s := found.(*session) //nolint:forcetypeassert // stored above
+	s := found.(*session) //nolint:errcheck // stored above
 	if !known {
 		t.Cleanup(func() {
 			sessions.Delete(key{t, url})
