@@ -8,7 +8,8 @@ import (
 
 // SwitchEffects returns the effects of a change of the files on the switches of users, which follow a user to another number and end with the user. from is
 // the inventory that Asterisk was last seen to run, which an apply deployed at the time since returns; users are those of to, with their secrets. A user is recognised
-// by the secret, which is random. A number with another secret belongs to another user if that one was created later; otherwise the user got a new secret.
+// by the secret, which is random. A number with another secret belongs to another user if that one was created later, or is disabled; otherwise the user got a new
+// secret. The files have no secret of a user who was disabled: such a user is recognised at the same number alone.
 func SwitchEffects(from, to Inventory, users []pbx.User, since func() time.Time) (effects []pbx.Effect) {
 	created := make(map[pbx.Number]time.Time, len(users))
 	for i := range users {
@@ -21,10 +22,10 @@ func SwitchEffects(from, to Inventory, users []pbx.User, since func() time.Time)
 		if a != nil && b != nil && sameSecret(a, b) {
 			continue
 		}
-		if a != nil {
+		if isUser(was) {
 			left = append(left, was)
 		}
-		if b != nil {
+		if isUser(is) && (a != nil || b != nil || !isUser(was)) { // else disabled, as before
 			arrived = append(arrived, is)
 			if secret := secretOf(is, users); secret.Reveal() != "" { // else it is not known
 				bySecret[secret.Reveal()] = is
@@ -34,17 +35,20 @@ func SwitchEffects(from, to Inventory, users []pbx.User, since func() time.Time)
 	for _, was := range left {
 		auth, n := authOf(was), number(was)
 		is := bySecret[value(auth, "password")]
-		if is == nil && value(auth, "password") == "" && len(left)*len(arrived) <= maxRenumbered {
+		if is == nil && auth != nil && value(auth, "password") == "" && len(left)*len(arrived) <= maxRenumbered {
 			for _, other := range arrived {
 				if hasSecret(auth, secretOf(other, users)) {
 					is = other
 				}
 			}
 		}
-		switch there := to.pieceOf(was.owner); {
+		there := to.pieceOf(was.owner)
+		gone := !isUser(there) || auth != nil && isDisabled(there) && secretOf(there, users).Reveal() != ""
+		switch {
+		case is != nil && is == there: // and disabled, or enabled
 		case is != nil:
 			effects = append(effects, pbx.Effect{Verb: pbx.MoveSwitches, Number: n, To: number(is), Reversible: true})
-		case authOf(there) == nil && !isDisabled(there), created[n].After(since()):
+		case gone || created[n].After(since()):
 			effects = append(effects, pbx.Effect{Verb: pbx.ClearSwitches, Number: n})
 		}
 	}

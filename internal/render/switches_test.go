@@ -24,6 +24,12 @@ func TestSwitchesFollowAUserByTheSecretAndNoOtherUser(t *testing.T) {
 	moved.Extension.Number = 1500
 	renewed.Extension.Secret = pbx.SecretFrom("anothersecret123")
 	reused := user(1000, "secretofclaus123", at.Add(2*time.Hour))
+	off := func(u pbx.User) pbx.User {
+		u.Disabled = true
+		return u
+	}
+	bertaThere := berta // at the number of Anna
+	bertaThere.Extension.Number = 1000
 	move := pbx.Effect{Verb: pbx.MoveSwitches, Number: 1000, To: 1500, Reversible: true}
 	clearAll := pbx.Effect{Verb: pbx.ClearSwitches, Number: 1000}
 	for name, options := range map[string]render.Options{"passwords": {}, "digests": {DigestRealm: "asterisk"}} {
@@ -45,6 +51,10 @@ func TestSwitchesFollowAUserByTheSecretAndNoOtherUser(t *testing.T) {
 			"a new secret":                   {[]pbx.User{renewed, berta}, nil},
 			"the number of a deleted user":   {[]pbx.User{reused, berta}, []pbx.Effect{clearAll}},
 			"another number, which was free": {[]pbx.User{reused, berta, moved}, []pbx.Effect{move}},
+			"disabled":                       {[]pbx.User{off(anna), berta}, nil},
+			"disabled with another number":   {[]pbx.User{berta, off(moved)}, []pbx.Effect{move}},
+			"disabled, and the number is that of one created later": {[]pbx.User{off(reused), berta}, []pbx.Effect{clearAll}},
+			"the number of a disabled user":                         {[]pbx.User{off(bertaThere)}, []pbx.Effect{clearAll, {Verb: pbx.MoveSwitches, Number: 1001, To: 1000, Reversible: true}}},
 		} {
 			asked := 0
 			got := render.SwitchEffects(from, inventory(tc.users...), tc.users, func() time.Time { asked++; return at.Add(time.Hour) })
@@ -53,6 +63,22 @@ func TestSwitchesFollowAUserByTheSecretAndNoOtherUser(t *testing.T) {
 			}
 			if what == "nothing changes" && asked > 0 {
 				t.Errorf("%s: the time is asked for although nothing changes", name)
+			}
+		}
+		for what, tc := range map[string]struct {
+			users []pbx.User
+			want  []pbx.Effect
+		}{
+			"disabled as before":          {[]pbx.User{off(anna), berta}, nil},
+			"enabled again":               {[]pbx.User{anna, berta}, nil},
+			"deleted":                     {[]pbx.User{berta}, []pbx.Effect{clearAll}},
+			"the number of another":       {[]pbx.User{reused, berta}, []pbx.Effect{clearAll}},
+			"that of another, disabled":   {[]pbx.User{off(reused), berta}, []pbx.Effect{clearAll}},
+			"the number of who was there": {[]pbx.User{bertaThere}, []pbx.Effect{{Verb: pbx.MoveSwitches, Number: 1001, To: 1000, Reversible: true}}},
+		} {
+			got := render.SwitchEffects(inventory(off(anna), berta), inventory(tc.users...), tc.users, func() time.Time { return at.Add(time.Hour) })
+			if !cmp.Equal(got, tc.want) {
+				t.Errorf("%s, of a disabled user, %s: %v, want %v", name, what, got, tc.want)
 			}
 		}
 		if name == "digests" {
