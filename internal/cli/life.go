@@ -53,7 +53,7 @@ type userHandOverCommand struct {
 	ToNew  *string `xor:"to" required:"" help:"The name of a new user who gets the number." placeholder:"NAME"`
 	Email  *string `help:"The e-mail address of the new user. Default: none." placeholder:"EMAIL"`
 	Number *string `xor:"then" help:"The number that the user gets instead, which can be that of the other user. Default: one that the pool assigns." placeholder:"NUMBER"`
-	Leaves bool    `xor:"then" help:"The user leaves, and the other takes the place of the user."`
+	Leaves bool    `xor:"then" help:"The user leaves, and the other is the successor."`
 
 	asking `embed:""`
 }
