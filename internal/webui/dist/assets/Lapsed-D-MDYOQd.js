@@ -1,1 +1,0 @@
-export{t as default}from"./Lapsed-pmA1ixO7.js";

@@ -1,1 +1,0 @@
-export{t as default}from"./frame-D0R4IrEc.js";
