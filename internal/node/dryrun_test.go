@@ -163,6 +163,42 @@ func (d *dryRuns) chain(groups int) pbx.Model {
 	return m
 }
 
+// cover returns a model in which calls come back to users whom they came to before, in every way, with the switches that it takes, and the calls.
+func (d *dryRuns) cover() (m pbx.Model, to map[pbx.UserID]pbx.Switches, requests []callflow.Request) {
+	m.Users = slices.Clone(d.users)
+	user := func(i int) pbx.Destination { return pbx.Destination{Kind: pbx.KindUser, ID: string(m.Users[i].ID)} }
+	always := func(i int) pbx.CallSettings {
+		return pbx.CallSettings{WhenBusy: user(i), WhenUnanswered: user(i), WhenUnreachable: user(i)}
+	}
+	m.Users[0].Calls, m.Users[1].Calls = always(1), always(0)
+	m.Users[2].Calls.WhenUnanswered = user(0)
+	m.Users[3].Calls, m.Users[3].Disabled, m.Users[4].Calls = always(4), true, always(3)
+	m.Users[5].Calls.WhenUnanswered = user(6)
+	m.Users[7].Calls.WhenUnanswered = pbx.Destination{Kind: pbx.KindRingGroup, ID: groupID(0)}
+	m.Items = []pbx.Item{groupItem(0, &pbx.RingGroup{Number: "600", Strategy: pbx.RingAll, Seconds: 5, Members: []pbx.UserID{m.Users[2].ID}, Fallback: user(7)})}
+	to = map[pbx.UserID]pbx.Switches{m.Users[6].ID: {ForwardAlways: fmt.Sprint(m.Users[5].Extension.Number)}}
+	for _, call := range []struct {
+		user     int
+		outcomes []callflow.Status
+	}{
+		{0, []callflow.Status{callflow.NotAnswered, callflow.NotAnswered}},
+		{0, []callflow.Status{callflow.Engaged, callflow.Engaged}},
+		{0, []callflow.Status{callflow.CannotBeCalled, callflow.CannotBeCalled}},
+		{2, []callflow.Status{callflow.NotAnswered, callflow.NotAnswered, callflow.NotAnswered}},
+		{3, []callflow.Status{callflow.NotAnswered}},
+		{4, []callflow.Status{callflow.Engaged}},
+		{5, []callflow.Status{callflow.NotAnswered}},
+		{7, []callflow.Status{callflow.NotAnswered, callflow.NotAnswered}},
+	} {
+		r := callflow.Request{RingSeconds: 25, Switches: to, FeatureCodes: true, Dial: fmt.Sprint(m.Users[call.user].Extension.Number)}
+		for _, o := range call.outcomes {
+			r.Script = append(r.Script, callflow.Outcome{Status: o})
+		}
+		requests = append(requests, r)
+	}
+	return m, to, requests
+}
+
 func groupID(i int) string { return fmt.Sprintf("00000000-0000-4000-9000-%012d", i) }
 
 func groupItem(i int, g *pbx.RingGroup) pbx.Item {
@@ -291,10 +327,14 @@ func TestDryRunsOnAsteriskTakeWhatIsSimulatedAndRingNoPhoneAtLength(t *testing.T
 			m = d.chain(10 - i)
 		}
 		d.codes = d.rnd.IntN(2) == 0
-		d.put(t, m, d.switched(m))
+		to, requests := d.switched(m), []callflow.Request(nil)
+		if i == 2 {
+			m, to, requests = d.cover()
+			d.codes, ringSeconds = true, 25
+		}
+		d.put(t, m, to)
 		d.write(t, m, ringSeconds, "")
-		var requests []callflow.Request
-		for range callsPerModel {
+		for len(requests) < callsPerModel {
 			requests = append(requests, d.request(m, ringSeconds))
 		}
 		all = append(all, d.follow(t, m, requests)...)
@@ -579,13 +619,18 @@ exten => user-disabled`},
 		wrong := strings.Replace(string(library), change.from, change.to, 1)
 		noticed, calls := false, 0
 		for i := 0; !noticed && i < 100; i++ { // some matter to few calls
-			// First a chain, in which a call ends even if it is not counted what it came to.
-			m, requests := d.chain(10), []callflow.Request{{Dial: "600"}, {Dial: "601"}}
-			if d.codes = i > 0; i == 0 {
-				d.put(t, m, nil)
-			} else {
+			// First a chain, in which a call ends even if it is not counted what it came to, then what is rare in random models.
+			m, to, requests := d.chain(10), map[pbx.UserID]pbx.Switches(nil), []callflow.Request{{Dial: "600"}, {Dial: "601"}}
+			switch d.codes = i > 0; i {
+			case 0:
+			case 1:
+				m, to, requests = d.cover()
+			default:
 				m, requests = d.model(), nil
-				d.put(t, m, d.switched(m))
+				to = d.switched(m)
+			}
+			d.put(t, m, to)
+			if i > 1 {
 				for range 10 {
 					requests = append(requests, d.request(m, 25))
 				}
