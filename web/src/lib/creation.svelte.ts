@@ -24,7 +24,7 @@ export class Creation {
       await create({ 'Idempotency-Key': this.#key })
     } catch (e) {
       this.wrong = fault(e)
-      setTimeout(toFault) // once the faults are shown
+      setTimeout(toFault) // once the faults are shown; the form may be closed by then
     } finally {
       this.busy = false
     }

@@ -1,1 +1,0 @@
-export{t as default}from"./Qr-CADY3866.js";
