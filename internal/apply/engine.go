@@ -224,20 +224,19 @@ func (e *Engine) Apply(ctx context.Context, r Request) (pbx.Run, error) {
 
 	compared := a.compare(plan) // done while Asterisk reloads
 	tidied := a.tidy(ctx, plan) // done while Asterisk reloads and answers
-	settled := func() {}
-	if plan.good.LooksAtSwitches() {
-		settled = e.beginSettling(ctx, a) // what an interrupted apply has left
-	}
 	reload, err := e.target.Reload(ctx, plan.modules())
 	compared()
 	a.reloaded(reload.Results, err)
 	if err != nil {
 		tidied()
-		settled()
 		if r.OnFailure == RollBack && plan.site.LastVerified != 0 {
 			return e.rollBack(ctx, a, plan, pbx.CodeReloadFailed, err)
 		}
 		return a.fail(ctx, pbx.FilesAhead, pbx.CodeReloadFailed, "the new files are in place, but Asterisk did not reload; a running portal keeps trying", err)
+	}
+	settled := func() {}
+	if plan.good.LooksAtSwitches() {
+		settled = e.beginSettling(ctx, a) // what an interrupted apply has left, while Asterisk answers
 	}
 	live, err := e.ask(ctx, plan.query, plan.declared, plan.inventory, plan.good)
 	tidied()
