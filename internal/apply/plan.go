@@ -330,7 +330,7 @@ func (p *planned) inPlace() (from, good render.Inventory) {
 	return from, good
 }
 
-// setChanges determines what changes from this inventory, and the effects of that. good is the inventory that Asterisk was last seen to run.
+// setChanges sets the changes of the plan from this inventory, and their effects in Asterisk. good is the inventory that Asterisk was last seen to run.
 func (p *planned) setChanges(from, good render.Inventory) {
 	p.Changes = render.JoinRenumbered(render.Changes(from, p.inventory), from, p.inventory, p.model.Users)
 	p.nameThings()

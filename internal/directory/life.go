@@ -12,7 +12,7 @@ import (
 	"github.com/synergycall/pbxportal/internal/store"
 )
 
-// Consequences are what it changes that a user leaves, or hands over the number.
+// Consequences lists what changes when a user leaves, or hands over the number.
 type Consequences struct {
 	People   []Moved     // the user first, then who else gets another number or is created
 	Released []Released  // the numbers that no user has any more

@@ -129,8 +129,8 @@ func changeOf(kind pbx.ThingKind, from, to *piece) (change pbx.Change, found boo
 // maxRenumbered is the largest number of pairs of users that are compared by their secrets.
 const maxRenumbered = 10_000
 
-// JoinRenumbered returns changes in which a user who has another number is one change, whatever became of the former number: the secrets are the same, and
-// they are random. from and to are the inventories that the changes are between; users are those of to, with their secrets, which files with digests do not
+// JoinRenumbered returns changes in which the removal of a user's former number and the addition of the new one are one change. The user is recognised by the
+// secret, which is random and stays. from and to are the inventories that the changes are between; users are those of to, with their secrets, which files with digests do not
 // contain.
 func JoinRenumbered(changes []pbx.Change, from, to Inventory, users []pbx.User) []pbx.Change {
 	var left, arrived []int // at their numbers

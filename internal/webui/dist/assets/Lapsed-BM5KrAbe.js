@@ -1,1 +1,0 @@
-export{t as default}from"./Lapsed-B5P-tsUm.js";

@@ -1,0 +1,1 @@
+export{t as default}from"./Lapsed-CkjnETE9.js";

@@ -1,0 +1,1 @@
+export{t as default}from"./Qr-Dr70uz4s.js";

@@ -1,1 +1,0 @@
-export{t as default}from"./frame-D9zfThFf.js";
