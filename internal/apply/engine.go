@@ -48,6 +48,7 @@ type Engine struct {
 	watch   watchers
 	draft   atomic.Pointer[render.Rendered] // the last draft rendered from the database; the next one reuses unchanged parts
 	place   atomic.Pointer[inPlace]         // the files that were last found in place
+	waiting atomic.Pointer[firstChange]     // the first change since the revision last verified
 	sums    sums.Cache                      // of the files of plans
 
 	standing *glance.Shared[pbx.Standing]

@@ -112,8 +112,18 @@ func (e *Engine) planWith(ctx context.Context, patience time.Duration) (pbx.Plan
 	return p.Plan, nil
 }
 
-// waitingSince returns when the first change was made after the revision that Asterisk was last seen to run; zero if it is not known.
+// firstChange is when the first change was made after a revision.
+type firstChange struct {
+	revision int
+	at       time.Time
+}
+
+// waitingSince returns when the first change was made after the revision that Asterisk was last seen to run; zero if it is not known. It is looked up once for each
+// revision, because the queries take as long as the plan.
 func (e *Engine) waitingSince(ctx context.Context, site pbx.HostState) (first time.Time) {
+	if known := e.waiting.Load(); known != nil && known.revision == site.LastVerified {
+		return known.at
+	}
 	deployed := e.seenAt(ctx, site)
 	if deployed.IsZero() {
 		return first
@@ -132,6 +142,9 @@ func (e *Engine) waitingSince(ctx context.Context, site pbx.HostState) (first ti
 		if len(events) > 0 && (first.IsZero() || events[0].Event.At.Before(first)) {
 			first = events[0].Event.At
 		}
+	}
+	if !first.IsZero() {
+		e.waiting.Store(&firstChange{site.LastVerified, first})
 	}
 	return first
 }
