@@ -26,8 +26,8 @@ export type Says<F extends string> = (field: F, text: string) => string
 // Row is a setting that applies, and where it comes from.
 export type Row = { label: string; text: string; origin?: string | undefined }
 
-// differencesOf returns what others have changed of an object since a change of it began.
-export function differencesOf<T extends { version: number }, F extends string>({ began, now }: Versioned<T>, specs: Spec<F>[], textsOf: (object: T) => Record<F, string>, says: Says<F>): Difference[] {
+// differencesOf returns what another administrator has changed of an object since a change of it began.
+export function differencesOf<T extends { version: number }, F extends string>({ began, now }: Versioned<T>, specs: Pick<Spec<F>, 'id' | 'label'>[], textsOf: (object: T) => Record<F, string>, says: Says<F>): Difference[] {
   if (!began || !now) return []
   const [from, to] = [textsOf(began), textsOf(now)]
   return specs.filter((s) => from[s.id] !== to[s.id]).map((s) => ({ label: s.label, from: says(s.id, from[s.id]), to: says(s.id, to[s.id]) }))

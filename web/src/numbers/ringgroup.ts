@@ -4,6 +4,7 @@ import { t } from '$lib/i18n/index.svelte'
 import { isolated } from '$lib/isolated'
 import type { Choosable } from '$lib/ui/Pick.svelte'
 import type { Difference, Versioned } from '$lib/versioned.svelte'
+import { differencesOf } from '../forms/spec'
 import { numberFault } from '../people/user'
 import { nameOf, targetOf, userOf } from './names.svelte'
 
@@ -86,22 +87,22 @@ const targetName = (fallback: string): string => nameOf(targetOf(fallback).kind,
 export const inWords = (g: RingGroup): string =>
   t.ringGroup.sentence(membersOf(g.members, 3), g.members.length, g.strategy, g.seconds, g.fallback.id ? t.ringGroup.goes(nameOf(g.fallback.kind, g.fallback.id)) : t.ringGroup.ends)
 
-const saysOf: Record<FieldName, (input: Input) => string> = {
-  name: (i) => i.name,
-  number: (i) => i.number,
-  strategy: (i) => t.ringGroup.strategies[i.strategy as Strategy] ?? i.strategy,
-  members: (i) => membersOf(idsOf(i.members)),
-  seconds: (i) => t.ringGroup.secondsOf(Number(i.seconds)),
-  skip_busy: (i) => (i.skip_busy ? t.ringGroup.skipped : t.ringGroup.notSkipped),
-  fallback: ({ fallback }) => (fallback === 'hangup' ? t.ringGroup.toHangup : t.ringGroup.toWhom(targetName(fallback))),
+const saysOf: Record<FieldName, (text: string) => string> = {
+  name: (name) => name,
+  number: (number) => number,
+  strategy: (strategy) => t.ringGroup.strategies[strategy as Strategy] ?? strategy,
+  members: (members) => membersOf(idsOf(members)),
+  seconds: (seconds) => t.ringGroup.secondsOf(Number(seconds)),
+  skip_busy: (yes) => (yes ? t.ringGroup.skipped : t.ringGroup.notSkipped),
+  fallback: (fallback) => (fallback === 'hangup' ? t.ringGroup.toHangup : t.ringGroup.toWhom(targetName(fallback))),
 }
 
 // rows returns the fields with their labels, in words.
-export const rows = (g: RingGroup): { label: string; text: string }[] => fields.map((f) => ({ label: t.ringGroup.labels[f], text: saysOf[f](textsOf(g)) }))
-
-// movedIn returns what others have changed of a group since a change of it began.
-export function movedIn({ began, now }: Versioned<RingGroup>): Difference[] {
-  if (!began || !now) return []
-  const [from, to] = [textsOf(began), textsOf(now)]
-  return fields.filter((f) => from[f] !== to[f]).map((f) => ({ label: t.ringGroup.labels[f], from: saysOf[f](from), to: saysOf[f](to) }))
+export function rows(g: RingGroup): { label: string; text: string }[] {
+  const texts = textsOf(g)
+  return fields.map((f) => ({ label: t.ringGroup.labels[f], text: saysOf[f](texts[f]) }))
 }
+
+// movedIn returns what another administrator has changed of a group since a change of it began.
+export const movedIn = (record: Versioned<RingGroup>): Difference[] =>
+  differencesOf(record, fields.map((id) => ({ id, label: t.ringGroup.labels[id] })), textsOf, (f, text) => saysOf[f](text))

@@ -4,22 +4,19 @@ import { t } from '$lib/i18n/index.svelte'
 import { users } from '$lib/store.svelte'
 import type { Difference, Versioned } from '$lib/versioned.svelte'
 import * as calls from '../forms/callsettings'
+import { differencesOf } from '../forms/spec'
 
 export const fields = ['name', 'email', 'number'] as const
 export type Input = Record<(typeof fields)[number], string>
 
 export const textsOf = (u: UserV1): Input => ({ name: u.name, email: u.email ?? '', number: u.number })
 
-// movedIn returns what others have changed of a user since a change of it began.
-export function movedIn({ began, now }: Versioned<UserV1>): Difference[] {
-  if (!began || !now) return []
-  const [from, to] = [textsOf(began), textsOf(now)]
-  const all: Difference[] = fields.filter((f) => from[f] !== to[f]).map((f) => ({ label: t.users[f], from: from[f], to: to[f] }))
-  if (began.enabled !== now.enabled) all.push({ label: t.users.status, from: statusOf(began.enabled), to: statusOf(now.enabled) })
-  const [were, are] = [calls.textsOf(began.calls), calls.textsOf(now.calls)]
-  if (began.calls && now.calls) for (const f of calls.fields) if (were[f] !== are[f]) all.push({ label: t.calls.labels[f], from: calls.inWords(f, were[f]), to: calls.inWords(f, are[f]) })
-  return all
-}
+// movedIn returns what another administrator has changed of a user since a change of it began.
+export const movedIn = (record: Versioned<UserV1>): Difference[] => [
+  ...differencesOf(record, fields.map((id) => ({ id, label: t.users[id] })), textsOf, (_, text) => text),
+  ...differencesOf(record, [{ id: 'status', label: t.users.status }], (u) => ({ status: statusOf(u.enabled) }), (_, text) => text),
+  ...(record.began?.calls && record.now?.calls ? differencesOf(record, calls.fields.map((id) => ({ id, label: t.calls.labels[id] })), (u) => calls.textsOf(u.calls), calls.inWords) : []),
+]
 
 export const statusOf = (enabled: boolean): string => (enabled ? t.users.enabled : t.users.disabled)
 

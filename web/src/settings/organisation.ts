@@ -105,7 +105,7 @@ export const networkRows = (o: Organisation): Row[] => {
   return network.map((f) => ({ label: t.organisation.labels[f], text: networkSays(f, all[f]), origin: all[f] ? originOf(o.origins[`phones.${f}`], 'organisation') : '' }))
 }
 
-// movedIn returns what others have changed of the organisation since a change of it began.
+// movedIn returns what another administrator has changed of the organisation since a change of it began.
 export const movedIn = (record: Versioned<Organisation>) => [
   ...differencesOf(record, generalSpecs(), generalTexts, generalSays),
   ...differencesOf(record, networkSpecs(), networkTexts, networkSays),

@@ -64,7 +64,7 @@ export function callRows(calls: Calls): Row[] {
   return callSpecs('pool').filter((s) => texts[s.id]).map((s) => ({ label: t.calls.labels[s.id], text: inWords(s.id, texts[s.id]) }))
 }
 
-// movedIn returns what others have changed of a pool since a change of it began.
+// movedIn returns what another administrator has changed of a pool since a change of it began.
 export const movedIn = (record: Versioned<Pool>) => [
   ...differencesOf(record, specsOf(), textsOf, says),
   ...differencesOf(record, callSpecs('pool'), (p) => callTexts(p.calls), inWords),

@@ -1,1 +1,0 @@
-export{t as default}from"./Lapsed-CkjnETE9.js";

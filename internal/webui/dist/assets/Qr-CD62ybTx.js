@@ -1,1 +1,0 @@
-export{t as default}from"./Qr-Dr70uz4s.js";
