@@ -3,10 +3,18 @@
 import { createHash, randomUUID } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import { createServer } from 'node:http'
+import { createRequire } from 'node:module'
 import path from 'node:path'
 import { groupsOf, numbers } from './mock-numbers.mjs'
 import { settings, settingsOf, switchesOf } from './mock-settings.mjs'
 import { usersV1 } from './mock-users.mjs'
+
+// What checks accessibility. A mock portal serves it, because the browser compiles a script of this size once in a tab if it fetches it itself,
+// and each time if it is sent one.
+export const axe = await readFile(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8')
+
+// The origins of all mock portals.
+export const origins = new Set()
 
 const dist = process.env.DIST ?? path.resolve(import.meta.dirname, '../../internal/webui/dist')
 const types = { '.js': 'text/javascript', '.css': 'text/css', '.svg': 'image/svg+xml', '.html': 'text/html; charset=utf-8', '.woff2': 'font/woff2' }
@@ -136,8 +144,10 @@ export async function serve(first) {
   let answer = answers(first)
   const server = createServer((req, res) => answer(req, res))
   await new Promise((ready) => server.listen(0, '127.0.0.1', ready))
+  const url = `http://127.0.0.1:${server.address().port}`
+  origins.add(url)
   return {
-    url: `http://127.0.0.1:${server.address().port}`,
+    url,
     show: (w) => (answer = answers(w)),
     close: () => (server.closeAllConnections(), new Promise((done) => server.close(done))),
   }
@@ -154,6 +164,10 @@ function answers(w) {
       res.end(value === undefined ? '' : JSON.stringify(value))
     }
     const problem = (status, code, detail, errors, more = {}) => send(status, { type: `urn:pbxportal:problem:${code}`, title: code, status, detail, code, request_id: 'MOCK', ...(errors ? { errors } : {}), ...more })
+    if (url.pathname === '/axe.js') {
+      res.writeHead(200, { 'Content-Type': 'text/javascript', 'Cache-Control': 'public, max-age=31536000, immutable' })
+      return res.end(axe)
+    }
     if (w.down) return req.socket.destroy()
     if (url.pathname.startsWith('/app/')) {
       const name = url.pathname.slice(5)

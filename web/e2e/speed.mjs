@@ -1,6 +1,6 @@
 // Waiting times of a user: for the first page, the list of users, and each frame while 2,000 users are scrolled and searched. The
 // built program serves the pages; in the first two also a full pool of 1,000 users.
-import { best, finish, launch, must, same, step, watch, workbench } from './lib.mjs'
+import { best, finish, launchAsShipped, must, same, step, watch, workbench } from './lib.mjs'
 import { serve, world } from './mock.mjs'
 
 const { PORTAL, CONTROL, SETUP } = process.env
@@ -8,7 +8,7 @@ const control = workbench(CONTROL)
 const app = `${PORTAL}/app/`
 const password = 'one sentence only I know'
 
-const browser = await launch()
+const browser = await launchAsShipped()
 const noise = []
 const options = { viewport: { width: 1280, height: 860 }, locale: 'en-GB' }
 let member // the cookie of a signed-in user
