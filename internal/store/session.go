@@ -145,14 +145,18 @@ func (p *postgresPool) Connect(ctx context.Context) (driver.Conn, error) {
 	defer p.opening.Add(-1)
 	ctx, cancel := context.WithTimeout(ctx, QueryTimeout)
 	defer cancel()
+	var refusal error // the last one
 	for attempt := 1; ; attempt++ {
 		conn, err := p.connect(ctx)
 		switch {
 		case err == nil:
 			return conn, nil
+		case refusal != nil && ctx.Err() != nil:
+			return nil, refusal // says more than that the time ended during another attempt
 		case !noConnectionLeft(err):
 			return nil, err
 		}
+		refusal = err
 		p.refused.Store(time.Now().UnixNano()) //nolint:forbidigo // a duration, which no test sets
 		// Another connection that is just being opened counts as soon as it is open: without it the pool could shrink to one that is in use.
 		settled := p.opening.Load() == 1 || attempt == 4 || errors.Is(err, errNoConnection)
