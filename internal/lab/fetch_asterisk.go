@@ -63,6 +63,9 @@ func FetchAsterisk(ctx context.Context, o FetchOptions) (Tree, error) {
 	if err != nil {
 		return Tree{}, withFix(fmt.Errorf("cannot fetch Asterisk: %w", err), asteriskFix)
 	}
+	if err := shortenDocumentation(root); err != nil {
+		return Tree{}, err
+	}
 	return Tree{Root: root, machine: m}, nil
 }
 

@@ -124,3 +124,30 @@ func TestAKeyringThatIsTooOldIsReplacedByTheOneOfTheMachinesOwnSources(t *testin
 		t.Errorf("with the new keys: %v", err)
 	}
 }
+
+func TestAsterisksDocumentationKeepsItsOptionsAndNames(t *testing.T) {
+	t.Parallel()
+	const whole = `<?xml version="1.0"?>
+<docs>
+	<application name="Dial"><synopsis>Calls.</synopsis><syntax><parameter name="a"/></syntax></application>
+	<configInfo name="res_pjsip"><configFile name="pjsip.conf"><configOption name="allow"/></configFile></configInfo>
+	<manager name="Ping"><synopsis>Answers.</synopsis></manager>
+</docs>
+`
+	const want = `<?xml version="1.0"?>
+<docs>
+	<application name="Dial"><synopsis/></application>
+	<configInfo name="res_pjsip"><configFile name="pjsip.conf"><configOption name="allow"/></configFile></configInfo>
+	<manager name="Ping"><synopsis/></manager>
+</docs>
+`
+	for _, text := range []string{whole, want} { // of two processes the second may find what the first has made
+		short, err := shortDocumentation([]byte(text))
+		if err != nil || string(short) != want {
+			t.Errorf("got %v\n%s", err, short)
+		}
+	}
+	if _, err := shortDocumentation([]byte("<docs><application>")); err == nil {
+		t.Error("a file that ends early was accepted")
+	}
+}
