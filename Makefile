@@ -20,6 +20,9 @@ TEST = -count=1 -shuffle=on -timeout=25m -vet=off -ldflags=-w
 # so that the others fill the time until they end.
 LONGEST = ./internal/faults ./internal/cli ./internal/store ./internal/node
 
+# Prints the checksums of everything that make generate writes.
+GENERATED = find contracts internal -name '*.gen.*' -exec sha256sum {} +
+
 .DEFAULT_GOAL := help
 .PHONY: help build web generate fmt lint test test-race soak fuzz golden bench demo verify check reproducible sbom vulncheck clean
 
@@ -71,11 +74,11 @@ demo: build ## build, then run the demonstration on its own real Asterisk
 
 verify: ## check that generated code, the built pages and go.mod are current
 	$(GO) mod tidy -diff
-	@before="$$(find . -name '*.gen.go' -exec sha256sum {} + | sort)" && \
+	@before="$$($(GENERATED) | sort)" && \
 	$(MAKE) --no-print-directory generate && \
-	after="$$(find . -name '*.gen.go' -exec sha256sum {} + | sort)" && \
+	after="$$($(GENERATED) | sort)" && \
 	if [ "$$before" != "$$after" ]; then \
-		echo "generated code was not current; it is now, commit it:"; git status --short -- '*.gen.go'; exit 1; \
+		echo "generated code was not current; it is now, commit it:"; git status --short -- '*.gen.*'; exit 1; \
 	fi
 	scripts/web verify
 

@@ -4,7 +4,16 @@ package contracts
 
 import _ "embed"
 
-// API is contracts/api.yaml, the OpenAPI description of every call.
-//
-//go:embed api.yaml
-var API []byte
+//go:generate go -C ../tools run ./asjson ../contracts/api.yaml ../contracts/api.gen.json
+
+var (
+	// API is contracts/api.yaml, the OpenAPI description of every call.
+	//
+	//go:embed api.yaml
+	API []byte
+
+	// JSON is the same in JSON.
+	//
+	//go:embed api.gen.json
+	JSON []byte
+)

@@ -28,7 +28,7 @@ func contract(t testing.TB) *openapi3.T {
 // openContract returns a new copy of the contract that can be changed.
 func openContract(t testing.TB) *openapi3.T {
 	t.Helper()
-	c, err := openapi3.NewLoader().LoadFromData(contracts.API)
+	c, err := openapi3.NewLoader().LoadFromData(contracts.JSON)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,7 +11,6 @@ import (
 	"strings"
 	"sync"
 
-	"github.com/getkin/kin-openapi/openapi3"
 	"github.com/swaggest/swgui/v5/static"
 
 	"github.com/synergycall/pbxportal/contracts"
@@ -46,8 +45,8 @@ func newDocument(contentType string, plain func() ([]byte, error), gzipped []byt
 	return d
 }
 
-// registerDocuments registers the contract and the page that shows it. Nothing is read, converted or unpacked before the first request.
-func (a *api) registerDocuments(rt *router, contract *openapi3.T) {
+// registerDocuments registers the contract and the page that shows it. Nothing is unpacked before the first request.
+func (a *api) registerDocuments(rt *router) {
 	constant := func(b []byte) func() ([]byte, error) { return func() ([]byte, error) { return b, nil } }
 	page := newDocument("text/html; charset=utf-8", constant(docsIndex), nil)
 	files := map[string]*document{
@@ -56,7 +55,7 @@ func (a *api) registerDocuments(rt *router, contract *openapi3.T) {
 		"swagger-ui-bundle.js": packed("text/javascript; charset=utf-8", "swagger-ui-bundle.js.gz"),
 	}
 	asYAML := newDocument("application/yaml", constant(contracts.API), nil)
-	asJSON := newDocument("application/json", contract.MarshalJSON, nil)
+	asJSON := newDocument("application/json", constant(contracts.JSON), nil)
 
 	rt.HandleFunc("GET /openapi.yaml", func(w http.ResponseWriter, r *http.Request) { a.serve(w, r, asYAML) })
 	rt.HandleFunc("GET /openapi.json", func(w http.ResponseWriter, r *http.Request) { a.serve(w, r, asJSON) })

@@ -96,7 +96,7 @@ var _ openapi.StrictServerInterface = (*api)(nil)
 
 // New returns the handler of all operations of the contract. An error means a programming error.
 func New(c Config) (*API, error) {
-	contract, err := openapi3.NewLoader().LoadFromData(contracts.API)
+	contract, err := openapi3.NewLoader().LoadFromData(contracts.JSON)
 	if err != nil {
 		return nil, fmt.Errorf("cannot read the contract: %w", err)
 	}
@@ -138,7 +138,7 @@ func newAPI(c Config, contract *openapi3.T) (_ *API, err error) {
 	rt.HandleFunc("GET /metrics", a.serveMetrics)
 	rt.HandleFunc("GET /auth/oidc/start", a.startOIDC)
 	rt.HandleFunc("GET /auth/oidc/callback", a.finishOIDC)
-	a.registerDocuments(rt, contract)
+	a.registerDocuments(rt)
 	if c.Web != nil {
 		rt.web(c.Web)
 	}

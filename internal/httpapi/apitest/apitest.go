@@ -26,7 +26,7 @@ import (
 )
 
 // Contract loads contracts/api.yaml once.
-var Contract = sync.OnceValues(func() (*openapi3.T, error) { return openapi3.NewLoader().LoadFromData(contracts.API) })
+var Contract = sync.OnceValues(func() (*openapi3.T, error) { return openapi3.NewLoader().LoadFromData(contracts.JSON) })
 
 // Client returns a client that validates every response. It follows no redirects: the API sends none.
 func Client(t testing.TB) *http.Client {
