@@ -47,7 +47,7 @@ type Leaving struct {
 // Leave deletes a user who leaves the organisation, and puts the successor in the place of the user, in one transaction. Errors: as DeleteVersion; KindInvalid for
 // a successor who does not exist, or through whom calls would go in a circle.
 func (d *Directory) Leave(ctx context.Context, tenant pbx.TenantID, id pbx.UserID, l Leaving) (Consequences, error) {
-	return d.live(ctx, tenant, id, pbx.ActionUserLeave, l.IfMatch, l.DryRun, func(ctx context.Context, c *life) error {
+	return d.withLife(ctx, tenant, id, pbx.ActionUserLeave, l.IfMatch, l.DryRun, func(ctx context.Context, c *life) error {
 		successor, err := c.another(ctx, "successor", l.Successor)
 		if err != nil {
 			return err
@@ -88,7 +88,7 @@ func (d *Directory) HandOver(ctx context.Context, tenant pbx.TenantID, id pbx.Us
 	if d.look != nil {
 		d.look(ctx)
 	}
-	return d.live(ctx, tenant, id, pbx.ActionUserHandOver, h.IfMatch, h.DryRun, func(ctx context.Context, c *life) error {
+	return d.withLife(ctx, tenant, id, pbx.ActionUserHandOver, h.IfMatch, h.DryRun, func(ctx context.Context, c *life) error {
 		to, created, err := c.receiver(ctx, h)
 		if err != nil {
 			return err
@@ -143,8 +143,8 @@ type life struct {
 	settings pbx.Settings
 }
 
-// live carries out a change of the life cycle of a user, and returns its consequences.
-func (d *Directory) live(ctx context.Context, tenant pbx.TenantID, id pbx.UserID, action string, ifMatch int64, dryRun bool,
+// withLife runs do, which changes the life cycle of a user, in a transaction, and returns the consequences. A dry run is rolled back.
+func (d *Directory) withLife(ctx context.Context, tenant pbx.TenantID, id pbx.UserID, action string, ifMatch int64, dryRun bool,
 	do func(context.Context, *life) error,
 ) (done Consequences, err error) {
 	run := d.store.InTx

@@ -157,6 +157,17 @@ func TestCallsToAUserRingForATimeEndAtALimitAndGoOn(t *testing.T) {
 	}
 	first.ended(t)
 
+	// Without a destination for calls to a busy user, one that exceeds the limit ends as on a busy phone.
+	o.settle(t, map[int]pbx.CallSettings{2: {CallLimit: 1}})
+	first = o.call(t, "1002")
+	ringing = first.rings(t, 2)
+	other, err := o.phones[1].Call(t.Context(), "1002")
+	if got := statusOf(t, err); got != 486 || other != nil {
+		t.Errorf("a call that exceeds the limit ends with status %d, want 486", got)
+	}
+	first.ended(t)
+	first.stopped(t, phone.ErrCanceled, ringing...)
+
 	// Two users cover for each other: both ring once.
 	o.settle(t, map[int]pbx.CallSettings{1: {RingSeconds: 1, WhenUnanswered: o.to(2)}, 2: {RingSeconds: 1, WhenUnanswered: o.to(1)}})
 	c = o.call(t, "1001")

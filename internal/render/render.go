@@ -19,7 +19,7 @@ const header = `; Made by the PBX Control Portal. Changes made here by hand are 
 // pbx.Error of KindApply that names the thing whose data Asterisk would not read as intended.
 func Config(users []pbx.User) ([]pbx.File, Inventory, error) { return Options{}.Config(users) }
 
-// Config is the function Config with these options.
+// Config returns the files for these users with these options, like the function Config.
 func (o Options) Config(users []pbx.User) ([]pbx.File, Inventory, error) {
 	r, err := o.Next(Rendered{}, pbx.Model{Users: users})
 	return r.Files, r.Inventory, err
