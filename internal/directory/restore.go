@@ -75,23 +75,15 @@ func (d *Directory) Restore(ctx context.Context, tenant pbx.TenantID, r pbx.Revi
 				done.Unknown = append(done.Unknown, n)
 				continue
 			}
-			event, facts, err := d.event(ctx, now, pbx.ActionUserDelete, u)
-			if err != nil {
-				return err
-			}
-			facts["revision"] = strconv.Itoa(r.Revision)
-			event.Before = facts
-			if _, err := d.remove(ctx, tx, u, "", now, event); err != nil {
-				return err
-			}
 			done.Deleted = append(done.Deleted, u)
 		}
-		for _, then := range moved {
-			if err := d.putBack(ctx, tx, then, now, r.Revision); err != nil {
-				return err
-			}
-			done.Changed = append(done.Changed, then)
+		if err := d.deleteLater(ctx, tx, done.Deleted, moved, now, r.Revision); err != nil {
+			return err
 		}
+		if err := d.putBack(ctx, tx, tenant, moved, now, r.Revision); err != nil {
+			return err
+		}
+		done.Changed = moved
 		version, err := tx.UnusedUserVersion(ctx) // the id was in use: what a client read of the user then must not match again
 		if err != nil {
 			return err
@@ -113,15 +105,15 @@ func (d *Directory) Restore(ctx context.Context, tenant pbx.TenantID, r pbx.Revi
 				missing[n] = pbx.NewSecret()
 				done.NewSecrets = append(done.NewSecrets, n)
 			}
-			if err := numberFree(ctx, tx, tenant, n); err != nil {
-				return err
-			}
 			then := changes.before(pbx.User{ID: pbx.UserID(deletion.Object.ID), TenantID: tenant, Calls: callsOf(deletion.Before)})
 			if then, err = goingOn(ctx, tx, then, coming); err != nil {
 				return err
 			}
 			then.Version, then.Extension.Number, then.Extension.Secret = version, n, missing[n]
 			u, err := d.deletedUser(ctx, now, deletion, then, r.Revision)
+			if err == nil {
+				err = numberBack(ctx, tx, u.User)
+			}
 			if err != nil {
 				return err
 			}
@@ -161,25 +153,75 @@ func (d *Directory) Restore(ctx context.Context, tenant pbx.TenantID, r pbx.Revi
 	return done, nil
 }
 
-// putBack gives a user the number that the user had, and enables or disables the user as then.
-func (d *Directory) putBack(ctx context.Context, tx *store.Tx, then pbx.User, now time.Time, revision int) error {
-	u, ok, err := tx.User(ctx, then.TenantID, then.ID)
-	if then.Calls = u.Calls; err != nil || !ok || maps.Equal(stateOf(then), stateOf(u)) {
-		return err
-	}
-	if n := then.Extension.Number; n != u.Extension.Number {
-		if err := numberFree(ctx, tx, u.TenantID, n); err != nil {
+// deleteLater deletes users who were created since the revision. Calls to them and to the users of the revision, as then, no longer go on to them.
+func (d *Directory) deleteLater(ctx context.Context, tx *store.Tx, later, then []pbx.User, now time.Time, revision int) error {
+	for _, u := range slices.Concat(then, later) {
+		if slices.ContainsFunc(later, func(l pbx.User) bool { return l.ID == u.ID }) {
+			for _, r := range u.Calls.References() {
+				u.Calls = u.Calls.Without(r.Field)
+			}
+		}
+		if _, err := d.putCallsBack(ctx, tx, u, now, revision); err != nil {
 			return err
 		}
 	}
-	event, _, err := d.event(ctx, now, pbx.ActionUserChange, u)
+	for _, u := range later {
+		event, facts, err := d.event(ctx, now, pbx.ActionUserDelete, u)
+		if err != nil {
+			return err
+		}
+		facts["revision"] = strconv.Itoa(revision)
+		event.Before = facts
+		if _, err := d.remove(ctx, tx, u, "", now, event); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// putBack gives users the numbers that they had, each of which can be that of another of them now, and enables or disables them as then.
+func (d *Directory) putBack(ctx context.Context, tx *store.Tx, tenant pbx.TenantID, users []pbx.User, now time.Time, revision int) error {
+	var updates []store.UserUpdate
+	vacant := map[pbx.Number]bool{}
+	for _, then := range users {
+		u, ok, err := tx.User(ctx, tenant, then.ID)
+		if err != nil {
+			return err
+		}
+		if then.Calls = u.Calls; !ok || maps.Equal(stateOf(then), stateOf(u)) {
+			continue
+		}
+		event, _, err := d.event(ctx, now, pbx.ActionUserChange, u)
+		if err != nil {
+			return err
+		}
+		event.Before, event.After = pbx.Differing(stateOf(u), stateOf(then))
+		event.After["revision"] = strconv.Itoa(revision)
+		updates = append(updates, store.UserUpdate{Was: u, Now: then, Event: event})
+		vacant[u.Extension.Number] = u.Extension.Number != then.Extension.Number
+	}
+	for _, u := range updates {
+		if n := u.Now.Extension.Number; n != u.Was.Extension.Number && !vacant[n] {
+			if err := numberBack(ctx, tx, u.Now); err != nil {
+				return err
+			}
+		}
+	}
+	_, err := tx.UpdateUsers(ctx, updates, now)
+	return err
+}
+
+// numberBack returns the error if a user cannot have the number of the revision again.
+func numberBack(ctx context.Context, tx *store.Tx, u pbx.User) error {
+	err := numberFree(ctx, tx, u.TenantID, u.Extension.Number)
+	if pbx.CodeOf(err) != pbx.CodeNumberTaken {
+		return err
+	}
+	has, _, err := tx.Holder(ctx, u.TenantID, strconv.Itoa(int(u.Extension.Number)))
 	if err != nil {
 		return err
 	}
-	event.Before, event.After = pbx.Differing(stateOf(u), stateOf(then))
-	event.After["revision"] = strconv.Itoa(revision)
-	_, err = tx.UpdateUser(ctx, u, then, now, event)
-	return err
+	return pbx.NumberTakenSince(u, has)
 }
 
 // stateOf returns the facts of a user that Restore puts back.

@@ -12,6 +12,7 @@ import (
 
 	"github.com/synergycall/pbxportal/internal/directory"
 	"github.com/synergycall/pbxportal/internal/pbx"
+	"github.com/synergycall/pbxportal/internal/routing"
 	"github.com/synergycall/pbxportal/internal/store"
 	"github.com/synergycall/pbxportal/internal/store/storetest"
 )
@@ -56,6 +57,13 @@ func (p *past) create(i int) pbx.User {
 		p.t.Fatal(err)
 	}
 	return u
+}
+
+func (p *past) change(u pbx.User, patch func(*pbx.User)) {
+	p.t.Helper()
+	if _, err := p.Change(p.t.Context(), pbx.DefaultTenant, u.ID, 0, func(u *pbx.User) error { patch(u); return nil }); err != nil {
+		p.t.Fatal(err)
+	}
 }
 
 func (p *past) remove(u pbx.User) {
@@ -326,5 +334,60 @@ func TestARestoredUserHasAVersionThatTheUserNeverHad(t *testing.T) {
 				t.Errorf("a deletion with the version from before: error %v", err)
 			}
 		}
+	})
+}
+
+func TestUsersOfARevisionWhoExchangedTheirNumbersGetThemBack(t *testing.T) {
+	t.Parallel()
+	storetest.Each(t, func(t *testing.T, url string) {
+		p := newPast(t, url)
+		move := func(i int, n pbx.Number) {
+			t.Helper()
+			p.change(p.users[i], func(u *pbx.User) { u.Extension.Number = n })
+		}
+		if _, err := p.HandOver(t.Context(), pbx.DefaultTenant, p.users[0].ID, directory.HandOver{To: p.users[1].ID, Number: 1001}); err != nil {
+			t.Fatal(err)
+		}
+		if done := p.restore(); !slices.Equal(numbersOf(done.Changed), []pbx.Number{1001, 1000}) {
+			t.Errorf("changed %v", numbersOf(done.Changed))
+		}
+		p.same(p.users)
+		move(1, 900)
+		move(0, 1001)
+		p.remove(p.users[2])
+		move(0, 1002)
+		p.restore()
+		p.same(p.users)
+		if n, err := p.store.Uncovered(t.Context()); n != 0 || err != nil {
+			t.Errorf("%d users have no hash, error %v", n, err)
+		}
+		// What has the number now is named.
+		move(0, 900)
+		group := &pbx.RingGroup{Number: "1000", Members: []pbx.UserID{p.users[1].ID}, Fallback: pbx.Destination{Kind: pbx.Hangup}}
+		if _, err := routing.New(p.store, time.Now).Create(t.Context(), pbx.DefaultTenant, "Sales", group); err != nil {
+			t.Fatal(err)
+		}
+		const want = `the number 1000, which "User 0" had, is taken: the ring group "Sales" has it; nothing was changed: change or delete that first`
+		if _, err := p.Restore(t.Context(), pbx.DefaultTenant, p.revision); pbx.CodeOf(err) != pbx.CodeNumberTaken || err.Error() != want {
+			t.Errorf("error %v", err)
+		}
+	})
+}
+
+func TestUsersCreatedSinceARevisionAreDeletedAlsoIfCallsGoOnToThem(t *testing.T) {
+	t.Parallel()
+	storetest.Each(t, func(t *testing.T, url string) {
+		p := newPast(t, url)
+		p.change(p.users[0], func(u *pbx.User) { u.Calls.WhenBusy = toUser(p.users[2]) })
+		p.revision.At, p.users = time.Now(), p.list()
+		first, second := p.create(7), p.create(8)
+		p.change(p.users[0], func(u *pbx.User) { u.Calls.WhenBusy, u.Calls.WhenUnanswered = toUser(first), toUser(second) })
+		p.change(first, func(u *pbx.User) { u.Calls.WhenBusy = toUser(second) })
+		p.change(second, func(u *pbx.User) { u.Calls.WhenBusy = toUser(first) })
+		p.remove(p.users[2])
+		if done := p.restore(); len(done.Deleted) != 2 || len(done.Changed) != 1 || len(done.Created) != 1 {
+			t.Errorf("%d deleted, %d changed, %d created", len(done.Deleted), len(done.Changed), len(done.Created))
+		}
+		p.same(p.users)
 	})
 }

@@ -118,15 +118,27 @@ type Holder struct {
 	Host string // the object of the host, with its place; "" for a user or an item
 }
 
+// has returns what a text says of the holder.
+func (h Holder) has() string {
+	if h.Host != "" {
+		return "Asterisk's own configuration has it: " + h.Host
+	}
+	return fmt.Sprintf("the %s %q has it", words(h.Kind), h.Name)
+}
+
 // NumberTaken returns the error of a field whose number is taken.
 func NumberTaken(field, number string, by Holder) *Error {
-	has := fmt.Sprintf("the %s %q has it", words(by.Kind), by.Name)
-	if by.Host != "" {
-		has = "Asterisk's own configuration has it: " + by.Host
-	}
 	return &Error{
-		Kind: KindConflict, Code: CodeNumberTaken, Msg: "the number " + number + " is taken: " + has + "; choose another number",
-		Fields: []FieldError{{Field: field, Code: FieldTaken, Message: has + "; choose another number"}},
+		Kind: KindConflict, Code: CodeNumberTaken, Msg: "the number " + number + " is taken: " + by.has() + "; choose another number",
+		Fields: []FieldError{{Field: field, Code: FieldTaken, Message: by.has() + "; choose another number"}},
+	}
+}
+
+// NumberTakenSince returns the error of a user who cannot get a number back, as something else has it.
+func NumberTakenSince(u User, by Holder) *Error {
+	return &Error{
+		Kind: KindConflict, Code: CodeNumberTaken,
+		Msg: fmt.Sprintf("the number %d, which %q had, is taken: %s; nothing was changed: change or delete that first", u.Extension.Number, u.Name, by.has()),
 	}
 }
 
