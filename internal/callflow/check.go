@@ -145,17 +145,25 @@ func refusal(field string, code pbx.FieldCode, f Fault) error {
 // ThroughSettings returns the error of a model with changed settings, in which calls would go in a circle by themselves, or to more things than one can come
 // to; nil if they do not. references are those of the setting that changed.
 func ThroughSettings(m pbx.Model, references []pbx.Reference) error {
-	for _, f := range Check(m) {
-		if f.Code != Circular && f.Code != TooLong {
-			continue
-		}
-		field := "calls"
-		if i := slices.IndexFunc(references, func(r pbx.Reference) bool { return slices.Contains(f.Things, r.To) }); i >= 0 {
-			field = references[i].Field
-		}
-		return refusal(field, pbx.FieldCircular, f)
+	f, ok := Endless(m)
+	if !ok {
+		return nil
 	}
-	return nil
+	field := "calls"
+	if i := slices.IndexFunc(references, func(r pbx.Reference) bool { return slices.Contains(f.Things, r.To) }); i >= 0 {
+		field = references[i].Field
+	}
+	return refusal(field, pbx.FieldCircular, f)
+}
+
+// Endless returns the first fault of a model in which calls go in a circle by themselves, or to more things than one can come to; ok is false if they do not.
+func Endless(m pbx.Model) (f Fault, ok bool) {
+	faults := Check(m)
+	i := slices.IndexFunc(faults, func(f Fault) bool { return f.Code == Circular || f.Code == TooLong })
+	if i < 0 {
+		return f, false
+	}
+	return faults[i], true
 }
 
 func refOfUser(u *pbx.User) pbx.Ref { return pbx.Ref{Kind: pbx.KindUser, ID: string(u.ID)} }

@@ -188,6 +188,30 @@ func TestTheEmergencyNumbersOfTheCountryAreNoNumbersOfAnybody(t *testing.T) {
 	})
 }
 
+func TestAPoolIsNotDeletedIfCallsWouldThenGoInACircle(t *testing.T) {
+	t.Parallel()
+	storetest.Each(t, func(t *testing.T, url string) {
+		p := newOn(t, url)
+		const api = "http://localhost/api/v1/"
+		pool := p.request(here, "POST", api+"pools", `{"name":"Berlin","from":"2000","to":"2999","calls":{"when_unanswered":{"kind":"hangup"},"when_unreachable":{"kind":"hangup"}}}`)
+		user := p.request(here, "POST", api+"users", fmt.Sprintf(`{"name":"Anna","pool":%q}`, pool.at("id")))
+		group := p.request(here, "POST", api+"ring-groups", fmt.Sprintf(`{"name":"Sales","members":[%q],"fallback":{"kind":"user","id":%[1]q}}`, user.at("id")))
+		if a := p.patch("/api/v1/organisation", fmt.Sprintf(`{"calls":{"when_unanswered":{"kind":"ring_group","id":%q}}}`, group.at("id"))); a.status != 200 {
+			t.Fatalf("%d %s", a.status, a.text)
+		}
+		path := pool.header.Get("Location")
+		if a := p.request(here, "DELETE", "http://localhost"+path, ""); a.status != 409 || a.code() != pbx.CodeInUse || !strings.Contains(a.text, "600 Sales → 2000 Anna → 600 Sales") {
+			t.Errorf("%d %s", a.status, a.text)
+		}
+		if a := p.patch("/api/v1/organisation", `{"calls":null}`); a.status != 200 {
+			t.Errorf("%d %s", a.status, a.text)
+		}
+		if a := p.request(here, "DELETE", "http://localhost"+path, ""); a.status != 204 {
+			t.Errorf("%d %s", a.status, a.text)
+		}
+	})
+}
+
 func TestCallSettingsAreInheritedFromTheOrganisationThenThePoolThenTheUser(t *testing.T) {
 	t.Parallel()
 	storetest.Each(t, func(t *testing.T, url string) {

@@ -60,6 +60,12 @@ func (s Settings) With(i Item) Settings {
 	return s
 }
 
+// Without returns the settings without a pool that is deleted.
+func (s Settings) Without(pool ThingID) Settings {
+	s.Pools = slices.DeleteFunc(slices.Clone(s.Pools), func(p NumberPool) bool { return p.ID == pool })
+	return s
+}
+
 // PoolsFor returns the pools for a use, the default one first.
 func (s Settings) PoolsFor(use PoolUse) (pools []NumberPool) {
 	for _, p := range s.Pools {
@@ -116,6 +122,14 @@ func NeverDeleted(kind ThingKind, name string) *Error {
 	return &Error{
 		Kind: KindConflict, Code: CodeInUse,
 		Msg: fmt.Sprintf("the %s %q is needed, and cannot be deleted; nothing was changed: change it instead", words(kind), name),
+	}
+}
+
+// NeededForCalls returns the error of a setting that cannot be deleted because calls would then have a fault, which is given in a sentence.
+func NeededForCalls(kind ThingKind, name, fault string) *Error {
+	return &Error{
+		Kind: KindConflict, Code: CodeInUse,
+		Msg: fmt.Sprintf("the call settings of the %s %q are needed; nothing was changed. Without them: %s", words(kind), name, fault),
 	}
 }
 

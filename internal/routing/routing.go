@@ -162,8 +162,13 @@ func (r *Routing) Delete(ctx context.Context, tenant pbx.TenantID, kind pbx.Thin
 		if uses = slices.DeleteFunc(uses, func(u pbx.Use) bool { return u.ID == i.ID }); len(uses) > 0 {
 			return pbx.InUse(kind, i.Name, uses)
 		}
-		if setting, ok := i.Body.(pbx.Setting); ok && setting.Needed(i.Meta) {
-			return pbx.NeverDeleted(kind, i.Name)
+		if setting, ok := i.Body.(pbx.Setting); ok {
+			if setting.Needed(i.Meta) {
+				return pbx.NeverDeleted(kind, i.Name)
+			}
+			if err := dispensable(ctx, tx, i); err != nil {
+				return err
+			}
 		}
 		deleted = i
 		return tx.DeleteItem(ctx, i, now, pbx.ItemEvent(ctx, now, i, i.Facts(), nil))
@@ -244,14 +249,35 @@ func fits(ctx context.Context, tx *store.Tx, setting pbx.Setting, i *pbx.Item, b
 			return pbx.ReservedInUse("country", n, by)
 		}
 	}
-	if after.Levels().Equal(before.Levels()) {
-		return nil
-	}
-	m, err := tx.CallModel(ctx, i.TenantID, after)
+	m, err := modelWith(ctx, tx, i.TenantID, before, after)
 	if err != nil {
 		return err
 	}
 	return callflow.ThroughSettings(m, i.Body.References())
+}
+
+// dispensable returns the error of a setting without which calls would go in a circle, or to more things than they can come to.
+func dispensable(ctx context.Context, tx *store.Tx, i pbx.Item) error {
+	settings, err := tx.Settings(ctx, i.TenantID)
+	if err != nil {
+		return err
+	}
+	m, err := modelWith(ctx, tx, i.TenantID, settings, settings.Without(i.ID))
+	if err != nil {
+		return err
+	}
+	if f, ok := callflow.Endless(m); ok {
+		return pbx.NeededForCalls(i.Kind, i.Name, f.Text)
+	}
+	return nil
+}
+
+// modelWith returns the model with changed settings, empty if calls do what they did before.
+func modelWith(ctx context.Context, tx *store.Tx, tenant pbx.TenantID, before, after pbx.Settings) (m pbx.Model, err error) {
+	if after.Levels().Equal(before.Levels()) {
+		return m, nil
+	}
+	return tx.CallModel(ctx, tenant, after)
 }
 
 // numbers assigns the numbers that are left out, and returns the error of one that is taken.

@@ -375,7 +375,8 @@ export interface paths {
         post?: never;
         /**
          * Delete a pool
-         * @description Deletes the pool. Users and other objects keep their numbers. A default pool cannot be deleted (`in_use`).
+         * @description Deletes the pool. Users and other objects keep their numbers. A default pool cannot be deleted, nor one without whose call settings calls would go in a
+         *     circle (`in_use`).
          */
         delete: operations["deletePool"];
         options?: never;
