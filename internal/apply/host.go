@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"math"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -109,7 +108,7 @@ func oursIn(theirs []pbx.HostObject, inventories ...render.Inventory) map[string
 	}
 	for _, o := range theirs {
 		if o.Clashes() {
-			delete(ids, strconv.Itoa(int(o.Number)))
+			delete(ids, o.Name())
 		}
 	}
 	return ids
@@ -133,12 +132,12 @@ func (e *Engine) ask(ctx context.Context, q pbx.LiveQuery, theirs []pbx.HostObje
 // Asterisk again before it reports a clash that only the running Asterisk had.
 func (p *planned) findHost(ctx context.Context, e *Engine, declared, running []pbx.HostObject) {
 	if p.phones == nil {
-		p.phones, p.dialled = make(map[pbx.Number]bool, p.users), p.inventory.Dialled()
-		p.inventory.AddNumbers(p.phones)
+		p.phones, p.dialled = make(map[string]bool, p.users), p.inventory.Dialled()
+		p.inventory.AddIDs(p.phones)
 	}
 	phones, dialled := p.phones, p.dialled
 	clashes := func(all []pbx.HostObject) []pbx.HostObject {
-		return keep(all, func(o pbx.HostObject) bool { return o.Conflicts(phones[o.Number], dialled[o.Number]) })
+		return keep(all, func(o pbx.HostObject) bool { return o.Conflicts(phones[o.Name()], dialled[o.Number]) })
 	}
 	p.declared = declared
 	p.Host = pbx.JoinHostObjects(declared, running)
@@ -153,9 +152,9 @@ func (p *planned) findHost(ctx context.Context, e *Engine, declared, running []p
 	inPool := e.inPool(ctx)
 	p.Host = keep(p.Host, func(o pbx.HostObject) bool {
 		if o.Kind == pbx.KindReference { // to the object of a user it is none of the host's
-			return !phones[o.Number]
+			return !phones[o.Name()]
 		}
-		return inPool(o) || phones[o.Number] || dialled[o.Number]
+		return phones[o.Name()] || o.Suffix == 0 && (inPool(o) || dialled[o.Number])
 	})
 }
 

@@ -40,7 +40,8 @@ type planned struct {
 	declared []pbx.HostObject // the objects that files beside the portal's define
 	draft
 
-	phones, dialled map[pbx.Number]bool // the numbers of phones, and those with an extension, in the draft
+	phones  map[string]bool     // the names of the phones in the draft
+	dialled map[pbx.Number]bool // the numbers with an extension in it
 
 	// Results of compare.
 	want  pbx.Live         // what Asterisk would run

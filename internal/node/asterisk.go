@@ -217,8 +217,8 @@ func (l *Local) Live(ctx context.Context, q pbx.LiveQuery) (live pbx.Live, err e
 			delete(live.IDs, kind)
 		}
 		for id := range theirs {
-			if number, ok := pbx.ParseNumber(id); ok {
-				live.Host = append(live.Host, pbx.HostObject{Kind: kind, Number: number})
+			if o, ok := pbx.HostObjectOf(kind, id); ok {
+				live.Host = append(live.Host, o)
 			}
 		}
 	}

@@ -27,7 +27,7 @@ func hostFiles(module pbx.Module) (names []string) {
 	return names
 }
 
-// Declared returns the objects with an extension number that Asterisk's configuration files define beside the portal's own. A missing file defines
+// Declared returns the objects with the name of a phone, and extensions with an extension number, that Asterisk's configuration files define beside the portal's own. A missing file defines
 // none; an unreadable one is an error, returned together with what the others define.
 func (l *Local) Declared(ctx context.Context) (all []pbx.HostObject, err error) {
 	if err := l.there(); err != nil {
@@ -241,10 +241,11 @@ func (h *hostReader) section(line, file string, number int) *hostSection {
 	return s
 }
 
-// refer records that a section refers to one that these files do not define: if its name is a number, to the object of a user.
+// refer records that a section refers to one that these files do not define: if its name is that of a phone, to the object of a user.
 func (h *hostReader) refer(name string, s *hostSection) {
-	if number, ok := pbx.ParseNumber(name); ok {
-		h.refers = append(h.refers, pbx.HostObject{Kind: pbx.KindReference, Number: number, File: s.file, Line: s.line})
+	if o, ok := pbx.HostObjectOf(pbx.KindReference, name); ok {
+		o.File, o.Line = s.file, s.line
+		h.refers = append(h.refers, o)
 	}
 }
 
@@ -296,11 +297,10 @@ func (h *hostReader) setting(s *hostSection, key, value string, at hostExten) {
 	}
 }
 
-// objects returns the PJSIP objects with an extension number.
+// objects returns the PJSIP objects with the name of a phone.
 func (h *hostReader) objects() (all []pbx.HostObject) {
 	for _, s := range h.sections {
-		number, ok := pbx.ParseNumber(s.name)
-		if !ok || s.shape {
+		if s.shape {
 			continue
 		}
 		types := slices.Clone(s.types)
@@ -308,7 +308,10 @@ func (h *hostReader) objects() (all []pbx.HostObject) {
 			types = slices.Replace(types, i, i+1, "endpoint", "aor")
 		}
 		for _, kind := range types {
-			all = append(all, pbx.HostObject{Kind: kind, Number: number, File: s.file, Line: s.line})
+			if o, ok := pbx.HostObjectOf(kind, s.name); ok {
+				o.File, o.Line = s.file, s.line
+				all = append(all, o)
+			}
 		}
 	}
 	return all

@@ -196,7 +196,11 @@ func TestAnApplyIsRefusedIfAUserAndTheHostHaveTheSameNumber(t *testing.T) {
 	anna := s.create(t, "Anna")
 	s.mustApply(t)
 	s.create(t, "Berta")
+	if _, _, err := s.directory.AddDevice(t.Context(), pbx.DefaultTenant, anna.ID, 0, "Mobile"); err != nil {
+		t.Fatal(err)
+	}
 	for _, c := range []struct{ file, text, says string }{
+		{"pjsip.conf", "[1000-2]\ntype=endpoint\ncontext=office\n", "endpoint 1000-2 (" + s.asterisk.ConfigDir + "/pjsip.conf, line 10)"},
 		{"pjsip.conf", "[1000]\ntype=endpoint\ncontext=office\n", "endpoint 1000 (" + s.asterisk.ConfigDir + "/pjsip.conf, line 10)"},
 		{"pjsip.conf", "[1001]\ntype=aor\n", "AOR 1001"},
 		{"pjsip.conf", "[1001]\ntype=auth\nauth_type=userpass\nusername=x\npassword=y\n", "auth 1001"},
@@ -239,15 +243,25 @@ func TestASectionThatRefersToAUserWhoIsGoneIsRefusedBeforeAnythingIsWritten(t *t
 	t.Parallel()
 	s := newHostSite(t)
 	anna, berta, cora := s.create(t, "Anna"), s.create(t, "Berta"), s.create(t, "Cora")
+	anna, mobile, err := s.directory.AddDevice(t.Context(), pbx.DefaultTenant, anna.ID, 0, "Mobile")
+	if err != nil {
+		t.Fatal(err)
+	}
 	s.mustApply(t)
-	const addition, heir, filtered = "\n[1000](+)\nallow=g722\n", "\n[desk](1001)\ncontext=office\n", "\n[1002](+type=endpoint)\nallow=g722\n"
-	below := func(old string) string { return old + addition + heir + filtered }
+	const addition, heir, filtered, further = "\n[1000](+)\nallow=g722\n", "\n[desk](1001)\ncontext=office\n", "\n[1002](+type=endpoint)\nallow=g722\n", "\n[1000-2](+)\nallow=g722\n"
+	below := func(old string) string { return old + addition + heir + filtered + further }
 	s.rewrite(t, "pjsip.conf", below)
 	s.create(t, "Claus")
 	s.mustApply(t)
 	if plan, err := s.engine.Plan(t.Context()); err != nil || plan.Behind != "" || len(plan.Host) > 0 || len(plan.Clashes) > 0 {
 		t.Errorf("with all users there: behind %q, host %v, clashes %v, error %v", plan.Behind, plan.Host, plan.Clashes, err)
 	}
+	if _, err := s.directory.RemoveDevice(t.Context(), pbx.DefaultTenant, anna.ID, mobile.ID, 0); err != nil {
+		t.Fatal(err)
+	}
+	s.refused(t, further, "reference to [1000-2], which no user has")
+	s.without(t, "pjsip.conf", further)
+	s.mustApply(t)
 	for _, gone := range []struct {
 		user       pbx.User
 		says, text string

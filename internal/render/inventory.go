@@ -241,15 +241,6 @@ func (inv Inventory) Dialled() map[pbx.Number]bool {
 	return all
 }
 
-// AddNumbers adds the number of every user with PJSIP objects to all.
-func (inv Inventory) AddNumbers(all map[pbx.Number]bool) {
-	for i := range inv.pieces {
-		if p := &inv.pieces[i]; p.owner.Kind == pbx.KindUser && len(p.objects) > 0 {
-			all[number(p)] = true
-		}
-	}
-}
-
 // AddIDs adds the id of every object to all.
 func (inv Inventory) AddIDs(all map[string]bool) {
 	for i := range inv.pieces {

@@ -2657,7 +2657,7 @@ type HostObject struct {
 	// Line The line in that file, if known.
 	Line *int `json:"line,omitempty"`
 
-	// Number The extension number that is its name.
+	// Number The extension number that is its name, or begins the name of a further phone, such as 1000-2.
 	Number int `json:"number"`
 
 	// Text The object, for people.

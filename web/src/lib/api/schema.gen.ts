@@ -2650,7 +2650,7 @@ export interface components {
             kind: string;
             /** @description The line in that file, if known. */
             line?: number;
-            /** @description The extension number that is its name. */
+            /** @description The extension number that is its name, or begins the name of a further phone, such as 1000-2. */
             number: number;
             /** @description The object, for people. */
             text: string;
