@@ -3,7 +3,6 @@ package cli
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strconv"
 	"time"
 
@@ -39,17 +38,26 @@ func (c oneDevice) find(ctx context.Context, p *portal) (pbx.User, pbx.Device, e
 	if err != nil {
 		return u, pbx.Device{}, err
 	}
-	all, key := directory.DevicesOf(u), pbx.Fold(c.Device)
-	i := slices.IndexFunc(all, func(d pbx.Device) bool {
-		return key == strconv.Itoa(d.Suffix) || key == pbx.DeviceName(u.Extension.Number, d.Suffix) || key == pbx.Fold(d.Name) || key == string(d.ID)
-	})
-	if i < 0 {
+	key := pbx.Fold(c.Device)
+	found := named(directory.DevicesOf(u),
+		func(d pbx.Device) bool {
+			return key == strconv.Itoa(d.Suffix) || key == pbx.DeviceName(u.Extension.Number, d.Suffix) || key == string(d.ID)
+		},
+		func(d pbx.Device) bool { return key != "" && key == pbx.Fold(d.Name) }, // the first phone has no name
+	)
+	switch len(found) {
+	case 0:
 		return u, pbx.Device{}, &pbx.Error{
 			Kind: pbx.KindNotFound, Code: pbx.CodeDeviceNotFound,
 			Msg: fmt.Sprintf("%s has no phone %q: run pbxportal device list %d to see which there are", u.Name, c.Device, u.Extension.Number),
 		}
+	case 1:
+		return u, found[0], nil
 	}
-	return u, all[i], nil
+	return u, pbx.Device{}, &pbx.Error{
+		Kind: pbx.KindInvalid, Code: pbx.CodeInvalid,
+		Msg: fmt.Sprintf("%d phones of %s are called %q: give the SIP user name, as pbxportal device list %d shows it", len(found), u.Name, c.Device, u.Extension.Number),
+	}
 }
 
 type deviceAddCommand struct {

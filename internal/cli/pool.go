@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"time"
@@ -57,12 +58,11 @@ func (f poolFields) setter(ctx context.Context, p *portal) (func(*pbx.Item) erro
 	return func(i *pbx.Item) error {
 		if pool, ok := i.Body.(*pbx.Pool); ok {
 			set(&i.Name, f.Name)
-			set(&pool.Use, (*pbx.PoolUse)(f.Kind))
 			set(&pool.First, ends[0])
 			set(&pool.Last, ends[1])
-			set(&pool.Order, (*pbx.PoolOrder)(f.Order))
 			set(&pool.CoolDownDays, days)
 			calls(&pool.Calls)
+			return errors.Join(setNonZero("kind", &pool.Use, (*pbx.PoolUse)(f.Kind)), setNonZero("order", &pool.Order, (*pbx.PoolOrder)(f.Order)))
 		}
 		return nil
 	}, nil

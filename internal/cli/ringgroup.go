@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"strconv"
 	"strings"
 
@@ -50,13 +51,12 @@ func (f ringGroupFields) setter(ctx context.Context, p *portal) (func(*pbx.Item)
 		if g, ok := i.Body.(*pbx.RingGroup); ok {
 			set(&i.Name, f.Name)
 			set(&g.Number, f.Number)
-			set(&g.Strategy, (*pbx.RingStrategy)(f.Strategy))
-			set(&g.Seconds, f.Seconds)
 			set(&g.SkipBusy, f.SkipBusy)
 			set(&g.Fallback, fallback)
 			if f.Members != nil {
 				g.Members = members
 			}
+			return errors.Join(setNonZero("strategy", &g.Strategy, (*pbx.RingStrategy)(f.Strategy)), setNonZero("seconds", &g.Seconds, f.Seconds))
 		}
 		return nil
 	}, nil

@@ -168,32 +168,40 @@ func (p *portal) item(ctx context.Context, kind pbx.ThingKind, key string) (pbx.
 	if err != nil {
 		return pbx.Item{}, err
 	}
-	for _, is := range []func(i pbx.Item) bool{
+	found := named(items,
 		func(i pbx.Item) bool { return string(i.ID) == strings.ToLower(key) },
 		func(i pbx.Item) bool { return numberOf(i) != "" && numberOf(i) == pbx.Fold(key) },
 		func(i pbx.Item) bool { return strings.EqualFold(i.Name, pbx.Normalize(key)) },
 		func(i pbx.Item) bool { return pbx.Fold(i.Name) == pbx.Fold(key) },
-	} {
-		var found []pbx.Item
-		for _, i := range items {
-			if is(i) {
-				found = append(found, i)
-			}
+	)
+	switch len(found) {
+	case 0:
+		return pbx.Item{}, &pbx.Error{
+			Kind: pbx.KindNotFound, Code: pbx.CodeThingNotFound,
+			Msg: fmt.Sprintf("there is no %s %q: run pbxportal %s list to see which there are", words(kind), key, noun(kind)),
 		}
-		if len(found) == 1 {
-			return found[0], nil
-		}
-		if len(found) > 1 {
-			return pbx.Item{}, &pbx.Error{
-				Kind: pbx.KindInvalid, Code: pbx.CodeInvalid,
-				Msg: fmt.Sprintf("%d %ss have a name like %q: give the id, or the number, as pbxportal %s list shows them", len(found), words(kind), key, noun(kind)),
-			}
-		}
+	case 1:
+		return found[0], nil
 	}
 	return pbx.Item{}, &pbx.Error{
-		Kind: pbx.KindNotFound, Code: pbx.CodeThingNotFound,
-		Msg: fmt.Sprintf("there is no %s %q: run pbxportal %s list to see which there are", words(kind), key, noun(kind)),
+		Kind: pbx.KindInvalid, Code: pbx.CodeInvalid,
+		Msg: fmt.Sprintf("%d %ss have a name like %q: give the id, or the number, as pbxportal %s list shows them", len(found), words(kind), key, noun(kind)),
 	}
+}
+
+// named returns those that the first of several ways of naming applies to.
+func named[T any](all []T, ways ...func(T) bool) (found []T) {
+	for _, is := range ways {
+		for _, one := range all {
+			if is(one) {
+				found = append(found, one)
+			}
+		}
+		if found != nil {
+			return found
+		}
+	}
+	return nil
 }
 
 // numberOf returns the first number of an item, "" if it has none.

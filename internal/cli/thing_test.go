@@ -118,6 +118,14 @@ func TestAThingIsFoundByItsNumberBeforeAnotherWithThatNameAndNeverByAGuess(t *te
 	for _, name := range []string{"601", "Second", "café", "cafe", "cafè"} { // 600 is named 601
 		s.must(t, "ring-group", "add", "--members", "1000", "--name", name)
 	}
+	for _, name := range []string{"Desk", "desk", "2"} {
+		s.must(t, "device", "add", "1000", name)
+	}
+	for key, user := range map[string]string{"1": "1000", "2": "1000-2", "1000-3": "1000-3", "1000": "1000"} {
+		if shown := decode(t, s.must(t, "device", "show", "1000", key, "--json")); shown["sip_user"] != user {
+			t.Errorf("the phone %s is %v, want %s", key, shown["sip_user"], user)
+		}
+	}
 	for key, number := range map[string]string{"600": "600", "601": "601", "second": "601", "café": "602", "CAFE": "603", "cafè": "604"} {
 		if shown := decode(t, s.must(t, "ring-group", "show", key, "--json")); shown["number"] != number {
 			t.Errorf("%s is %v, want %s", key, shown["number"], number)
@@ -129,10 +137,17 @@ func TestAThingIsFoundByItsNumberBeforeAnotherWithThatNameAndNeverByAGuess(t *te
 		"ring-group set 600 --members Anna": `there is no user "Anna": give the extension number or the id`,
 		"ring-group set 600 --number=":      "number must not be empty",
 		"ring-group set 600 --strategy any": "strategy must be all, hunt or memory",
+		"ring-group set 600 --strategy=":    "strategy must not be empty",
+		"ring-group set 600 --seconds=0":    "seconds must not be empty",
+		"pool set Users --order=":           "order must not be empty",
+		"device delete 1000 DESK":           `2 phones of Anna are called "DESK": give the SIP user name`,
 		"ring-group set 600 --fallback 600": "fallback must be another one: a call that is not answered would go in a circle",
 	} {
 		if code, _, errs := s.run(t, strings.Fields(command)...); code == 0 || !strings.Contains(errs, want) {
 			t.Errorf("%s: exit code %d, %s", command, code, errs)
 		}
+	}
+	if code, _, errs := s.run(t, "device", "new-secret", "1000", ""); code != 3 || !strings.Contains(errs, `no phone ""`) {
+		t.Errorf("a new secret for no phone: exit code %d, %s", code, errs)
 	}
 }

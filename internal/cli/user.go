@@ -168,6 +168,15 @@ func set[T any](field, value *T) {
 	}
 }
 
+// setNonZero does what set does. The error is one of KindInvalid if the value is 0 or empty, which would set the field to its default.
+func setNonZero[T comparable](name string, field, value *T) error {
+	var zero T
+	if set(field, value); value != nil && *value == zero {
+		return pbx.Invalid(pbx.FieldError{Field: name, Code: pbx.FieldMissing, Message: "must not be empty: give a value, or leave the flag out"})
+	}
+	return nil
+}
+
 type userEnableCommand struct {
 	User string `arg:"" help:"The user's id or extension number."`
 }
