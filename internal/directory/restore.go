@@ -105,7 +105,9 @@ func (d *Directory) Restore(ctx context.Context, tenant pbx.TenantID, r pbx.Revi
 				missing[n] = pbx.NewSecret()
 				done.NewSecrets = append(done.NewSecrets, n)
 			}
-			then := changes.before(pbx.User{ID: pbx.UserID(deletion.Object.ID), TenantID: tenant, Calls: callsOf(deletion.Before)})
+			then := changes.before(pbx.User{
+				ID: pbx.UserID(deletion.Object.ID), TenantID: tenant, Disabled: deletion.Before["enabled"] == "false", Calls: callsOf(deletion.Before),
+			})
 			if then, err = goingOn(ctx, tx, then, coming); err != nil {
 				return err
 			}
@@ -322,11 +324,11 @@ func (d *Directory) each(ctx context.Context, action string, since time.Time, ta
 	}
 }
 
-// deletedUser returns the user of the event of a deletion, to be created again with the version, number, secret and call settings of then.
+// deletedUser returns the user of the event of a deletion, to be created again with the version, number, secret, state and call settings of then.
 func (d *Directory) deletedUser(ctx context.Context, now time.Time, deletion pbx.AuditEvent, then pbx.User, revision int) (store.NewUser, error) {
 	u := pbx.User{
 		ID: pbx.UserID(deletion.Object.ID), TenantID: pbx.TenantID(deletion.Before["tenant_id"]), Name: deletion.Before["name"], Email: deletion.Before["email"], CreatedAt: now,
-		Version: then.Version, UpdatedAt: now, Calls: then.Calls,
+		Version: then.Version, UpdatedAt: now, Disabled: then.Disabled, Calls: then.Calls,
 		Extension: pbx.Extension{ID: pbx.ExtensionID(uuid.NewString()), Number: then.Extension.Number, Secret: then.Extension.Secret, CreatedAt: now},
 	}
 	event, facts, err := d.event(ctx, now, pbx.ActionUserCreate, u)

@@ -391,3 +391,33 @@ func TestUsersCreatedSinceARevisionAreDeletedAlsoIfCallsGoOnToThem(t *testing.T)
 		p.same(p.users)
 	})
 }
+
+// Otherwise their phones could register again.
+func TestUsersWhoWereDisabledInTheRevisionAreCreatedAgainDisabled(t *testing.T) {
+	t.Parallel()
+	storetest.Each(t, func(t *testing.T, url string) {
+		p := newPast(t, url)
+		disable := func(disabled bool) func(*pbx.User) { return func(u *pbx.User) { u.Disabled = disabled } }
+		p.change(p.users[0], disable(true))
+		p.change(p.users[1], disable(true))
+		p.revision.At = time.Now()
+		p.revision.Secrets[1000], p.revision.Secrets[1001] = pbx.Secret{}, pbx.Secret{} // the files have none of them
+		p.change(p.users[1], disable(false))
+		p.change(p.users[2], disable(true))
+		for _, u := range p.users {
+			p.remove(u)
+		}
+		done := p.restore()
+		for i, u := range p.list() {
+			if u.ID != p.users[i].ID || u.Disabled != (i < 2) || done.Created[i].Disabled != u.Disabled {
+				t.Errorf("%s: disabled %t; reported as %+v", u.Name, u.Disabled, done.Created[i])
+			}
+		}
+		if e := noted(t, p.store); e.After["enabled"] != "" {
+			t.Errorf("the event of one who was enabled is %+v", e)
+		}
+		if n, err := p.store.Uncovered(t.Context()); n != 0 || err != nil {
+			t.Errorf("%d users have no hash, error %v", n, err)
+		}
+	})
+}

@@ -323,6 +323,7 @@ FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::timestamp[]) AS 
 SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::integer[], $4::text[], $5::timestamp[], $6::bigint[])`
 
 	addCovered  = `UPDATE users_version SET covered = covered + $1`
+	setDisabled = `UPDATE users SET enabled = $1 WHERE id = $2`
 	setCalls    = `UPDATE users SET calls = $1 WHERE id = $2`
 	setVersion  = `UPDATE users SET version = $1 WHERE id = $2`
 	deleteUser  = `DELETE FROM users WHERE tenant_id = $1 AND id = $2`
@@ -372,6 +373,11 @@ func (t *Tx) InsertUsers(ctx context.Context, additions ...NewUser) error {
 		return err
 	}
 	for _, a := range additions { // what a restored user has and a new one has not; the hash of the row is inserted after it
+		if a.User.Disabled {
+			if err := t.queue(ctx, batch, setDisabled, false, string(a.User.ID)); err != nil {
+				return err
+			}
+		}
 		if calls := a.User.Calls.Stored(); calls != "" {
 			if err := t.queue(ctx, batch, setCalls, calls, string(a.User.ID)); err != nil {
 				return err
