@@ -21,7 +21,7 @@ type asking struct {
 type userLeaveCommand struct {
 	ofUser `embed:""`
 
-	Successor *string `help:"The user who takes the place of this one in ring groups, and where calls go on to." placeholder:"USER"`
+	Successor *string `help:"The user who takes the place of this one in ring groups and as a fallback destination." placeholder:"USER"`
 
 	asking `embed:""`
 }

@@ -59,7 +59,7 @@ export function settings(w, { req, url, body, send, problem }) {
   if (part !== 'organisation' && part !== 'pools') return false
   const answer = (status, o) => (send(status, part === 'organisation' ? wholeOf(o) : usedOf(w, o), { ETag: `"${o.version}"` }), true)
   const found = part === 'organisation' ? w.organisation : w.pools.find((p) => p.id === id)
-  if (part === 'pools' && !id && req.method === 'GET') return (send(200, { items: w.pools.map((p) => usedOf(w, p)), next_cursor: null }), true)
+  if (part === 'pools' && !id && req.method === 'GET') return (send(200, { items: w.pools.filter((p) => p.kind === (url.searchParams.get('kind') ?? p.kind)).map((p) => usedOf(w, p)), next_cursor: null }), true)
   const overlapping = (p) => w.pools.some((other) => other !== found && Number(other.from) <= Number(p.to) && Number(p.from) <= Number(other.to))
   const taken = () => (problem(400, 'invalid_input', 'fields break a rule', [{ field: 'from', code: 'taken', message: 'must leave out the numbers of the pool "Users", from 1000–1999' }]), true)
   if (req.method === 'POST') {

@@ -227,6 +227,22 @@ export function numberSteps(later, visit) {
       await page.waitForSelector(`[data-number="600"][dir=auto]`)
       await page.waitForSelector('[role=cell]:has-text("\u2068שירה\u2069")')
       await page.waitForSelector('[role=cell]:has-text("600 \u2068מכירות\u2069")')
+      await page.click('[data-number="600"]')
+      await press(page, 'Try the call')
+      await page.waitForSelector('[role=dialog] [role=status]:has-text("A caller calls 600 \u2068מכירות\u2069; 1000 \u2068שירה\u2069"), [role=dialog] [role=status]:has-text("a caller calls 600 \u2068מכירות\u2069; 1000 \u2068שירה\u2069")')
+      await page.waitForSelector('[role=dialog] li:has-text("1000 \u2068שירה\u2069")')
+    }),
+  )
+  later('the number of a new ring group is the next one of the pools for ring groups, where the page knows it', () =>
+    visit({}, 'numbers', async (page, w) => {
+      const proposed = (number, change) => {
+        Object.assign(w.pools[1], change)
+        return page.reload().then(() => page.waitForFunction((number) => document.querySelector('[name=number]')?.value === number && document.body.innerText.includes('Empty: assigned from 650–659.'), number))
+      }
+      await page.goto(new URL('/app/numbers?new=ring-groups', page.url()).href)
+      await proposed('650', { from: '650', to: '659' })
+      await proposed('', { order: 'random' })
+      await proposed('', { order: 'lowest', cool_down_days: 1 })
     }),
   )
   later('before a user is deleted, the page names the ring groups that list the user', () =>

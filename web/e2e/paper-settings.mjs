@@ -39,7 +39,7 @@ export function settingsSteps(later, visit) {
     visit({}, 'settings/organisation', async (page, w) => {
       const rows = async (id) => (await page.locator(`section[aria-labelledby=${id}] dd`).allInnerTexts()).join(' | ')
       await page.waitForSelector('section[aria-labelledby=calls] dd')
-      same(await rows('general'), 'Default | Not set | Not set | Not set | That of Asterisk | None default', 'the general settings')
+      same(await rows('general'), 'Default | Not set | Not set | Not set | As in Asterisk | None default', 'the general settings')
       same(await rows('phones'), 'Not set | 5060 reported by Asterisk | UDP reported by Asterisk | Not set | ulaw, alaw default | Off default', 'the settings for phones')
       must((await rows('calls')).startsWith('25 seconds default | No limit default'), `the call settings: ${await rows('calls')}`)
       await page.waitForSelector('text=Reserved emergency numbers: 110, 112')

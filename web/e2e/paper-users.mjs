@@ -150,7 +150,7 @@ export function userSteps(later, visit) {
     visit({}, `people/${clara}`, async (page, w) => {
       const rows = async () => (await page.locator(':is([role=dialog],[data-person]) section[aria-labelledby=calls] dd').allInnerTexts()).join(' | ')
       await page.waitForSelector(':is([role=dialog],[data-person]) section[aria-labelledby=calls] dd')
-      same(await rows(), '25 seconds default | No limit default | End the call default | End the call default | End the call default | None default | That of Asterisk default | Never default | None default', 'what is said')
+      same(await rows(), '25 seconds default | No limit default | End the call default | End the call default | End the call default | None default | As in Asterisk default | Never default | None default', 'what is said')
       await press(page, 'Edit the calls')
       await page.waitForFunction(() => document.activeElement?.name === 'ring_seconds')
       must(!(await page.locator(':is([role=dialog],[data-person])').getByRole('button', { name: 'Delete person', exact: true }).count()), 'the user can be deleted while the calls are edited')
@@ -175,7 +175,7 @@ export function userSteps(later, visit) {
       await page.waitForSelector(':is([role=dialog],[data-person]) dd:has-text("+4930123")')
       const to = { kind: 'user', id: w.users[0].id }
       same(changes(w).at(-1).body, { calls: { ring_seconds: 40, call_limit: 2, when_unanswered: to, caller_number: '+4930123' } }, 'what was sent')
-      same(await rows(), `40 seconds | 2 calls at a time | End the call default | Call 1000 ${w.users[0].name} | Call 1000 ${w.users[0].name} default | +4930123 | None default | That of Asterisk default | Never default | None default`, 'what is said')
+      same(await rows(), `40 seconds | 2 calls at a time | End the call default | Call 1000 ${w.users[0].name} | Call 1000 ${w.users[0].name} default | +4930123 | None default | As in Asterisk default | Never default | None default`, 'what is said')
       await page.waitForFunction(() => document.activeElement?.innerText?.trim() === 'Edit')
       await press(page, 'Edit the calls')
       await box(page, 'when_unanswered').selectOption('')
@@ -425,13 +425,13 @@ export function userSteps(later, visit) {
   later('a user leaves after the consequences were shown, with a successor', () =>
     visit({}, `people/${clara}`, async (page, w) => {
       await page.getByRole('button', { name: 'More actions for Clara O’Brien' }).click()
-      await page.getByRole('menuitem', { name: 'Leaves the organisation' }).click()
+      await page.getByRole('menuitem', { name: 'Offboard' }).click()
       await page.waitForSelector('[role=dialog]:has-text("is deleted, with these phones: 1002")')
       await page.locator('[name=successor]').fill('1003')
       await page.keyboard.press('Enter')
       await page.waitForSelector('[role=dialog]:has-text("Sales: the successor takes the place")')
       await page.getByRole('button', { name: 'Delete person', exact: true }).last().click()
-      await page.waitForSelector('text=Clara O’Brien has left. Not applied yet.')
+      await page.waitForSelector('text=Clara O’Brien was deleted. Not applied yet.')
       same(changes(w).map((r) => JSON.stringify(r.body)).join(), `{"dry_run":true},${[true, false].map((dry) => `{"successor":"2f9e5a1c-8d8e-4a53-9f5b-000000000003","dry_run":${dry}}`).join()}`, 'the requests')
       same(new URL(page.url()).pathname, '/app/people', 'the page afterwards')
     }),

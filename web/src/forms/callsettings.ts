@@ -55,18 +55,19 @@ export function faultsOf(input: Input, wrong: Fault | undefined, asked: boolean)
 // specsOf returns the fields of a form.
 export function specsOf(level: Level): Spec<FieldName>[] {
   const { labels } = t.calls
+  const [empty, inherited] = level === 'organisation' ? [t.calls.empty.default, t.organisation.byDefault] : [t.calls.empty.inherited, t.calls.inherit]
   const name = level === 'user' ? t.calls.nameHint : t.calls.nameAbove
   const number = level === 'user' ? t.calls.numberHint : t.calls.numberAbove
   return [
-    { id: 'ring_seconds', label: t.calls.seconds, inputmode: 'numeric', hint: t.calls.secondsHint },
-    { id: 'call_limit', label: t.calls.limit, inputmode: 'numeric', hint: t.calls.limitHint },
-    ...targets.map((id) => ({ id, label: labels[id], inherited: level !== 'organisation' ? t.calls.inherit : id === 'when_unreachable' ? t.calls.asUnanswered : t.calls.ends })),
+    { id: 'ring_seconds', label: t.calls.seconds, inputmode: 'numeric', hint: t.calls.secondsHint(empty) },
+    { id: 'call_limit', label: t.calls.limit, inputmode: 'numeric', hint: t.calls.limitHint(empty) },
+    ...targets.map((id) => ({ id, label: labels[id], inherited: level !== 'organisation' ? inherited : id === 'when_unreachable' ? t.calls.asUnanswered : t.calls.ends })),
     { id: 'caller_name', label: labels.caller_name, hint: name },
     { id: 'caller_number', label: labels.caller_number, inputmode: 'tel', hint: number },
     { id: 'pickup_groups', label: labels.pickup_groups, hint: t.calls.groupsHint },
     { id: 'language', label: labels.language, hint: t.calls.languageHint },
-    { id: 'record', label: labels.record, hint: t.calls.noEffect, options: choicesOf(t.calls.records, t.calls.inherit) },
-    { id: 'dial_class', label: labels.dial_class, hint: t.calls.noEffect },
+    { id: 'record', label: labels.record, hint: t.calls.noEffect, options: choicesOf(t.calls.records, inherited) },
+    { id: 'dial_class', label: labels.dial_class, hint: t.calls.classHint },
   ]
 }
 
@@ -82,7 +83,7 @@ export function inWords(f: FieldName, text: string): string {
   return kind === 'hangup' ? t.ringGroup.toHangup : t.ringGroup.toWhom(nameOf(kind, id))
 }
 
-// rows returns what applies, and where it comes from; a shown name or number only if it is not that of the user. `level` is whose settings they are.
+// rows returns what applies, and where it comes from; a caller ID only if it is not that of the user. `level` is whose settings they are.
 export function rows(calls: Calls | undefined, effective: Calls, origins: Partial<Record<string, string>>, level: Level): Row[] {
   const [own, all] = [textsOf(calls), textsOf(effective)]
   const from = (f: FieldName) => (own[f] ? level : (origins[f] ?? 'default'))

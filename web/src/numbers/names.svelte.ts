@@ -1,6 +1,6 @@
 // The names of things that others refer to. One that a page does not have is fetched once.
 import { SvelteMap } from 'svelte/reactivity'
-import { api, ask, fault, type RingGroup, type User } from '$lib/api'
+import { api, ask, fault, type Pool, type RingGroup, type User } from '$lib/api'
 import { isolated } from '$lib/isolated'
 import { pagesOf } from '$lib/pages'
 import { Resource } from '$lib/resource.svelte'
@@ -51,10 +51,15 @@ export const groups = new Resource<Choosable[]>(async () => {
   return list.map((g) => ({ id: g.id, number: g.number, name: g.name }))
 })
 
-// lowestFree returns the lowest number from `first` to `last` that neither a user nor a group has; '' if there is none.
-export function lowestFree(first: number, last: number): string {
+// The pools that groups get their numbers from, in the order in which the portal tries them.
+export const pools = new Resource<Pool[]>(async () => (await ask(api.GET('/api/v1/pools', { params: { query: { kind: 'features', sort: 'short', limit: 500 } } }))).items)
+
+// nextNumber returns the number that a new group gets unless another is chosen; '' if only the portal knows it.
+export function nextNumber(): string {
+  const pool = groups.data && pools.data?.find((p) => p.used + p.taken_on_host < p.size)
+  if (!pool || pool.order !== 'lowest' || pool.effective_cool_down_seconds || pool.taken_on_host) return ''
   const taken = new Set([...(groups.data ?? []).map((g) => g.number), ...(users.data ?? []).map((u) => String(u.extension.number))])
-  for (let n = first; n <= last; n++) if (!taken.has(String(n))) return String(n)
+  for (let n = Number(pool.from); n <= Number(pool.to); n++) if (!taken.has(String(n))) return String(n)
   return ''
 }
 
@@ -62,4 +67,5 @@ session.onDrop(() => {
   known.clear()
   asked.clear()
   groups.forget()
+  pools.forget()
 })

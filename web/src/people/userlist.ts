@@ -6,7 +6,7 @@ import { live } from '$lib/live.svelte'
 export const columns = [
   { id: 'number', from: '' },
   { id: 'name', from: '' },
-  { id: 'phone', from: 'max-sm:hidden' },
+  { id: 'phone', from: 'max-md:hidden' },
   { id: 'email', from: 'max-lg:hidden' },
   { id: 'created', from: 'max-xl:hidden' },
 ] as const

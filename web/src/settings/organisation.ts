@@ -23,7 +23,7 @@ export function generalSpecs(): Spec<General>[] {
   return [
     { id: 'name', label: labels.name },
     { id: 'country', label: labels.country, hint: hints.country, from: countries() },
-    { id: 'time_zone', label: labels.time_zone, from: zones() },
+    { id: 'time_zone', label: labels.time_zone, hint: t.calls.noEffect, from: zones() },
     { id: 'main_number', label: labels.main_number, hint: hints.main_number, inputmode: 'tel' },
     { id: 'language', label: labels.language, hint: t.calls.languageHint },
     { id: 'cool_down_days', label: t.pools.coolDownDays, hint: hints.cool_down_days, inputmode: 'numeric' },

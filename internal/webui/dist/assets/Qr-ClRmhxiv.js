@@ -1,0 +1,1 @@
+export{t as default}from"./Qr-B6-LSZTH.js";
