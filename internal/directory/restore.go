@@ -48,12 +48,18 @@ func (d *Directory) Restore(ctx context.Context, tenant pbx.TenantID, r pbx.Revi
 			return err
 		}
 		missing := maps.Clone(r.Secrets)
+		former := map[pbx.Number]pbx.UserID{} // who had a number that another may have now
+		for _, u := range users {
+			if then := changes.before(u); then.Extension.Number != u.Extension.Number && !u.CreatedAt.After(r.At) {
+				former[then.Extension.Number] = u.ID
+			}
+		}
 		var moved []pbx.User
 		for _, u := range users {
 			then := changes.before(u)
 			n := then.Extension.Number
 			secret, wanted := missing[n]
-			if then.Disabled {
+			if had, ok := former[n]; then.Disabled || ok && had != u.ID {
 				wanted = false
 			}
 			deletion, deleted := deletions[n]

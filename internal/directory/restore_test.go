@@ -310,6 +310,36 @@ func TestUsersWhoWereChangedSinceARevisionGetTheirNumbersBackAndNoneOfThemIsDele
 	})
 }
 
+// A number that one user of the revision handed over is that of the former user, whoever has it now: nobody of the revision is deleted.
+func TestNumbersThatWereHandedOverGoBackToTheirFormerUsers(t *testing.T) {
+	t.Parallel()
+	for what, tc := range map[string]struct {
+		of int
+		h  func(users []pbx.User) directory.HandOver
+	}{
+		"exchange":                {0, func(u []pbx.User) directory.HandOver { return directory.HandOver{To: u[1].ID, Number: 1001} }},
+		"to another":              {0, func(u []pbx.User) directory.HandOver { return directory.HandOver{To: u[1].ID} }},
+		"to another, and a lower": {1, func(u []pbx.User) directory.HandOver { return directory.HandOver{To: u[0].ID, Number: 20} }},
+		"of one who leaves":       {0, func(u []pbx.User) directory.HandOver { return directory.HandOver{To: u[1].ID, Leaves: true} }},
+		"to a new user": {1, func([]pbx.User) directory.HandOver {
+			return directory.HandOver{New: &pbx.NewUser{Name: "Dora", EmailOptional: true}}
+		}},
+	} {
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			storetest.Each(t, func(t *testing.T, url string) {
+				p := newPast(t, url)
+				if _, err := p.HandOver(t.Context(), pbx.DefaultTenant, p.users[tc.of].ID, tc.h(p.users)); err != nil {
+					t.Fatal(err)
+				}
+				p.restore()
+				p.same(p.users)
+				p.numbers() // checks the hashes
+			})
+		})
+	}
+}
+
 // An If-Match with a version that a client read before the user was deleted must not match the restored one.
 func TestARestoredUserHasAVersionThatTheUserNeverHad(t *testing.T) {
 	t.Parallel()
