@@ -7,6 +7,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/synergycall/pbxportal/internal/directory"
 	"github.com/synergycall/pbxportal/internal/pbx"
 	"github.com/synergycall/pbxportal/internal/routing"
 	"github.com/synergycall/pbxportal/internal/store/storetest"
@@ -127,6 +128,63 @@ func TestCallsDoNotGoOnToWhatDoesNotExistOrInACircleAndWhatTheyGoOnToIsNotDelete
 		}
 		p.remove(carl)
 		p.remove(anna)
+	})
+}
+
+// What users inherit changes without a change of theirs: when another user takes the place of one to whom all calls go on, and when a pool is deleted.
+func TestCallsOfUsersWhoInheritDoNotGoInACircle(t *testing.T) {
+	t.Parallel()
+	storetest.Each(t, func(t *testing.T, url string) {
+		p := newPast(t, url)
+		r := routing.New(p.store, time.Now)
+		anna, ben, carl := p.users[0], p.users[1], p.users[2]
+		end := pbx.Destination{Kind: pbx.Hangup}
+		group, err := r.Create(t.Context(), pbx.DefaultTenant, "Sales", &pbx.RingGroup{Members: []pbx.UserID{carl.ID}, Fallback: toUser(carl)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		toGroup := pbx.Destination{Kind: pbx.KindRingGroup, ID: string(group.ID)}
+		pool, err := r.Create(t.Context(), pbx.DefaultTenant, "Berlin", &pbx.Pool{First: 2000, Last: 2999, Calls: pbx.CallSettings{WhenUnanswered: end}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		set := func(u pbx.User, to pbx.Destination, number pbx.Number) {
+			t.Helper()
+			if _, err := p.Change(t.Context(), pbx.DefaultTenant, u.ID, 0, func(u *pbx.User) error {
+				u.Calls.WhenUnanswered, u.Extension.Number = to, number
+				return nil
+			}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		all := func(to pbx.Destination) {
+			t.Helper()
+			if _, err := r.Change(t.Context(), pbx.DefaultTenant, pbx.KindOrganisation, pbx.OrganisationID, 0, func(i *pbx.Item) error {
+				i.Body.(*pbx.Organisation).Calls.WhenUnanswered = to
+				return nil
+			}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		refused := func(err error, kind pbx.Kind, says string) {
+			t.Helper()
+			if pbx.KindOf(err) != kind || !strings.Contains(err.Error(), says) || !strings.Contains(err.Error(), "in a circle without end: 600 Sales → ") {
+				t.Errorf("%v, want %q", err, says)
+			}
+		}
+		set(anna, end, 1000)
+		set(ben, toGroup, 1001)
+		all(toUser(anna))
+		_, err = p.Leave(t.Context(), pbx.DefaultTenant, anna.ID, directory.Leaving{Successor: ben.ID})
+		refused(err, pbx.KindInvalid, "successor: must be another user")
+		set(carl, pbx.Destination{}, 2000) // does not go on, as all of the pool
+		all(toGroup)
+		_, err = r.Delete(t.Context(), pbx.DefaultTenant, pbx.KindPool, pool.ID, 0)
+		refused(err, pbx.KindConflict, `the call settings of the pool "Berlin" are needed`)
+		set(carl, end, 2000)
+		if _, err := r.Delete(t.Context(), pbx.DefaultTenant, pbx.KindPool, pool.ID, 0); err != nil {
+			t.Error(err)
+		}
 	})
 }
 

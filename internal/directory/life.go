@@ -220,6 +220,9 @@ func (c *life) leave(ctx context.Context, successor pbx.UserID, field string) er
 	if successor == "" || c.done.Replaced == nil {
 		return nil
 	}
+	if c.settings, err = c.tx.Settings(ctx, c.user.TenantID); err != nil { // calls of all users may go on to the successor now
+		return err
+	}
 	m, err := c.tx.CallModel(ctx, c.user.TenantID, c.settings)
 	if err != nil {
 		return err
