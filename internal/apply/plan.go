@@ -33,7 +33,7 @@ type planned struct {
 	sums *sums.Cache                                // Engine.sums
 	ring int                                        // how long the phone of a user rings, in seconds
 
-	seenAt   func() time.Time            // Engine.seenAt
+	came     func(pbx.User) bool         // Engine.cameLater
 	switches []pbx.Effect                // of the effects those on switches
 	deleted  func() map[pbx.Thing]string // Engine.deletedNames
 
@@ -172,7 +172,7 @@ func (e *Engine) compareRunning(ctx context.Context) (c comparison) {
 // revision, the apply adopts the existing files as the first one.
 func (e *Engine) plan(ctx context.Context, wanted func() (draft, error), id pbx.RunID) (*planned, error) {
 	p := &planned{read: e.read, sums: &e.sums, ring: e.options.RingTimeout}
-	p.seenAt = sync.OnceValue(func() time.Time { return e.seenAt(ctx, p.site) })
+	p.came = e.cameLater(ctx, func() time.Time { return e.seenAt(ctx, p.site) })
 	p.deleted = sync.OnceValue(func() map[pbx.Thing]string { return e.deletedNames(ctx) })
 	var declared, running []pbx.HostObject
 	counted := async(func() (err error) { // the database and the disk, concurrently
@@ -350,7 +350,7 @@ func (p *planned) setChanges(from, good render.Inventory) {
 	p.nameThings()
 	p.Effects = pbx.EffectsOf(p.Changes)
 	if good.LooksAtSwitches() {
-		p.switches = render.SwitchEffects(good, p.inventory, p.model.Users, p.seenAt)
+		p.switches = render.SwitchEffects(good, p.inventory, p.model.Users, p.came)
 		p.Effects = append(p.Effects, p.switches...)
 	}
 }

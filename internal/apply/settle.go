@@ -151,7 +151,8 @@ func (e *Engine) catchUp(ctx context.Context, attempts int) (done bool, err erro
 	if seen.LooksAtSwitches() {
 		e.settleSwitches(ctx, a)
 		users, _ := e.store.Users(ctx, pbx.DefaultTenant) // without them, users with digests for secrets are not recognised by their new numbers
-		switches = e.prepareSwitches(ctx, a, site.Current, render.SwitchEffects(seen, inventory, users, func() time.Time { return e.seenAt(ctx, site) }))
+		came := e.cameLater(ctx, func() time.Time { return e.seenAt(ctx, site) })
+		switches = e.prepareSwitches(ctx, a, site.Current, render.SwitchEffects(seen, inventory, users, came))
 	}
 	if err := e.target.MarkVerified(site.Current); err != nil {
 		return false, err

@@ -4,10 +4,12 @@ import (
 	"context"
 	"fmt"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/synergycall/pbxportal/internal/pbx"
 	"github.com/synergycall/pbxportal/internal/render"
+	"github.com/synergycall/pbxportal/internal/store"
 )
 
 // Switches returns the switches of a user, which Asterisk holds. KindConflict with CodeNotDeployed if Asterisk does not run the user as the database has it,
@@ -115,6 +117,20 @@ func (e *Engine) seenAt(ctx context.Context, site pbx.HostState) time.Time {
 		return time.Time{} // it is not known: every user counts as created later, and inherits no switch
 	}
 	return runs[0].Log.TriggeredAt
+}
+
+// cameLater returns a function that reports whether a user got the number after the revision that Asterisk was last seen to run was deployed, whether created
+// since or with another number before.
+func (e *Engine) cameLater(ctx context.Context, seenAt func() time.Time) func(pbx.User) bool {
+	seenAt = sync.OnceValue(seenAt)
+	released := sync.OnceValues(func() (store.Taken, error) { return e.store.ReleasedSince(ctx, seenAt()) })
+	return func(u pbx.User) bool {
+		if u.CreatedAt.After(seenAt()) {
+			return true
+		}
+		numbers, err := released()
+		return err != nil || numbers.Has(u.Extension.Number) // if it is not known, as in seenAt
+	}
 }
 
 // prepareSwitches records in Asterisk how switches move once it was seen to run a revision. It reports whether anything is to be moved or cleared. What an

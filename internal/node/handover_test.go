@@ -25,15 +25,22 @@ func TestANumberThatWasHandedOverReachesItsNewUserAlone(t *testing.T) {
 	s.registered(t, anna)
 	s.registered(t, berta)
 	annas := asterisk.Switches{DoNotDisturb: true, ForwardAlways: "1003"}
-	for number, switches := range map[pbx.Number]asterisk.Switches{1001: annas, 1002: bertas()} {
+	toBerta := annas // a forward to what becomes the number of the user ends
+	toBerta.ForwardUnanswered = "1002"
+	for number, switches := range map[pbx.Number]asterisk.Switches{1001: toBerta, 1002: bertas()} {
 		if err := s.node.SetSwitches(t.Context(), number, pbx.Switches{}, pbx.Switches(switches)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	handOver := func(what string, of pbx.User, h directory.HandOver, changes []string, want map[string]asterisk.Switches) {
+	handOver := func(what string, of pbx.User, h directory.HandOver, changes []string, want map[string]asterisk.Switches, renewed ...pbx.User) {
 		t.Helper()
 		if _, err := s.directory.HandOver(t.Context(), pbx.DefaultTenant, of.ID, h); err != nil {
 			t.Fatal(what, err)
+		}
+		for _, u := range renewed {
+			if _, err := s.directory.NewSecret(t.Context(), pbx.DefaultTenant, u.ID, 0); err != nil {
+				t.Fatal(what, err)
+			}
 		}
 		run := s.mustApply(t)
 		var got []string
@@ -78,4 +85,5 @@ func TestANumberThatWasHandedOverReachesItsNewUserAlone(t *testing.T) {
 		map[string]asterisk.Switches{"1004": bertas(), "1002": annas})
 	handOver("by one who leaves", anna, directory.HandOver{To: claus.ID, Leaves: true}, []string{"removed 1002 Anna 0", "changed 1002 Claus 1003"},
 		map[string]asterisk.Switches{"1004": bertas()})
+	handOver("to one who gets a new secret as well", berta, directory.HandOver{To: claus.ID, Leaves: true}, []string{"removed 1002 Claus 0", "changed 1004 Claus 0"}, nil, claus)
 }

@@ -29,7 +29,8 @@ func (l *Local) SetSwitches(ctx context.Context, number pbx.Number, from, to pbx
 }
 
 // PrepareSwitches records in Asterisk which switches users have once Asterisk was seen to run a revision. What they have now stays until SettleSwitches,
-// so that nothing is lost if the revision is never seen to run, and it is computed as a whole, so that users can exchange their numbers.
+// so that nothing is lost if the revision is never seen to run, and it is computed as a whole, so that users can exchange their numbers. A forward to the number
+// that the user gets would be to the user, and ends.
 func (l *Local) PrepareSwitches(ctx context.Context, revision int, effects []pbx.Effect) error {
 	now, err := l.control.Switches(ctx)
 	if err != nil {
@@ -41,7 +42,8 @@ func (l *Local) PrepareSwitches(ctx context.Context, revision int, effects []pbx
 	}
 	for _, e := range effects {
 		if e.Verb == pbx.MoveSwitches {
-			to[strconv.Itoa(int(e.To))] = now[strconv.Itoa(int(e.Number))]
+			exten := strconv.Itoa(int(e.To))
+			to[exten] = now[strconv.Itoa(int(e.Number))].Without(exten)
 		}
 	}
 	return l.control.PrepareSwitches(ctx, strconv.Itoa(revision), to)

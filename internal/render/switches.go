@@ -1,19 +1,17 @@
 package render
 
 import (
-	"time"
-
 	"github.com/synergycall/pbxportal/internal/pbx"
 )
 
 // SwitchEffects returns the effects of a change of the files on the switches of users, which follow a user to another number and end with the user. from is
-// the inventory that Asterisk was last seen to run, which an apply deployed at the time since returns; users are those of to, with their secrets. A user is recognised
-// by the secret, which is random. A number with another secret belongs to another user if that one was created later, or is disabled; otherwise the user got a new
-// secret. The files have no secret of a user who was disabled: such a user is recognised at the same number alone.
-func SwitchEffects(from, to Inventory, users []pbx.User, since func() time.Time) (effects []pbx.Effect) {
-	created := make(map[pbx.Number]time.Time, len(users))
+// the inventory that Asterisk was last seen to run; users are those of to, with their secrets, and came reports whether one got the number after from was
+// deployed. A user is recognised by the secret, which is random. A number with another secret belongs to another user if that one came later, or is disabled;
+// otherwise the user got a new secret. The files have no secret of a user who was disabled: such a user is recognised at the same number alone.
+func SwitchEffects(from, to Inventory, users []pbx.User, came func(pbx.User) bool) (effects []pbx.Effect) {
+	at := make(map[pbx.Number]*pbx.User, len(users))
 	for i := range users {
-		created[users[i].Extension.Number] = users[i].CreatedAt
+		at[users[i].Extension.Number] = &users[i]
 	}
 	var left, arrived []*piece // at their numbers
 	bySecret := map[string]*piece{}
@@ -48,7 +46,7 @@ func SwitchEffects(from, to Inventory, users []pbx.User, since func() time.Time)
 		case is != nil && is == there: // and disabled, or enabled
 		case is != nil:
 			effects = append(effects, pbx.Effect{Verb: pbx.MoveSwitches, Number: n, To: number(is), Reversible: true})
-		case gone || created[n].After(since()):
+		case gone || at[n] != nil && came(*at[n]):
 			effects = append(effects, pbx.Effect{Verb: pbx.ClearSwitches, Number: n})
 		}
 	}

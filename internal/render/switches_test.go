@@ -32,6 +32,7 @@ func TestSwitchesFollowAUserByTheSecretAndNoOtherUser(t *testing.T) {
 	bertaThere.Extension.Number = 1000
 	move := pbx.Effect{Verb: pbx.MoveSwitches, Number: 1000, To: 1500, Reversible: true}
 	clearAll := pbx.Effect{Verb: pbx.ClearSwitches, Number: 1000}
+	came := func(u pbx.User) bool { return u.CreatedAt.After(at.Add(time.Hour)) }
 	for name, options := range map[string]render.Options{"passwords": {}, "digests": {DigestRealm: "asterisk"}} {
 		inventory := func(users ...pbx.User) render.Inventory {
 			r, err := options.Next(render.Rendered{}, pbx.Model{Users: users})
@@ -57,7 +58,7 @@ func TestSwitchesFollowAUserByTheSecretAndNoOtherUser(t *testing.T) {
 			"the number of a disabled user":                         {[]pbx.User{off(bertaThere)}, []pbx.Effect{clearAll, {Verb: pbx.MoveSwitches, Number: 1001, To: 1000, Reversible: true}}},
 		} {
 			asked := 0
-			got := render.SwitchEffects(from, inventory(tc.users...), tc.users, func() time.Time { asked++; return at.Add(time.Hour) })
+			got := render.SwitchEffects(from, inventory(tc.users...), tc.users, func(u pbx.User) bool { asked++; return came(u) })
 			if !cmp.Equal(got, tc.want) {
 				t.Errorf("%s, %s: %v, want %v", name, what, got, tc.want)
 			}
@@ -76,13 +77,13 @@ func TestSwitchesFollowAUserByTheSecretAndNoOtherUser(t *testing.T) {
 			"that of another, disabled":   {[]pbx.User{off(reused), berta}, []pbx.Effect{clearAll}},
 			"the number of who was there": {[]pbx.User{bertaThere}, []pbx.Effect{{Verb: pbx.MoveSwitches, Number: 1001, To: 1000, Reversible: true}}},
 		} {
-			got := render.SwitchEffects(inventory(off(anna), berta), inventory(tc.users...), tc.users, func() time.Time { return at.Add(time.Hour) })
+			got := render.SwitchEffects(inventory(off(anna), berta), inventory(tc.users...), tc.users, came)
 			if !cmp.Equal(got, tc.want) {
 				t.Errorf("%s, of a disabled user, %s: %v, want %v", name, what, got, tc.want)
 			}
 		}
 		if name == "digests" {
-			got := render.SwitchEffects(from, inventory(berta, claus), nil, func() time.Time { return at.Add(time.Hour) })
+			got := render.SwitchEffects(from, inventory(berta, claus), nil, came)
 			if want := []pbx.Effect{clearAll}; !cmp.Equal(got, want) {
 				t.Errorf("without the secrets: %v, want %v", got, want)
 			}

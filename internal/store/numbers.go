@@ -93,6 +93,16 @@ func (t *Tx) Taken(ctx context.Context, first, last pbx.Number, freed time.Time)
 	return taken, err
 }
 
+// ReleasedSince returns the numbers that a user or an item no longer had at some moment after a time. Another user may have one of them now.
+func (s *Store) ReleasedSince(ctx context.Context, since time.Time) (Taken, error) {
+	ctx, cancel := context.WithTimeout(ctx, QueryTimeout)
+	defer cancel()
+	numbers, err := gather(ctx, s.read, scanText, `SELECT CAST(number AS text) FROM freed_numbers WHERE freed_at > $1`, since)
+	released := Taken{}
+	released.add(slices.Values(numbers), nil)
+	return released, s.fault("read which numbers were released", err)
+}
+
 // LastOf returns the number of a pool that SetLastOf recorded, 0 if there is none.
 func (t *Tx) LastOf(ctx context.Context, pool pbx.ThingID) (last pbx.Number, err error) {
 	last, _, err = found(func() (n pbx.Number, err error) {

@@ -320,6 +320,9 @@ func TestAReleasedNumberIsReservedForTheGivenTime(t *testing.T) {
 				t.Errorf("numbers freed within %s rest: got %d, want %d", back, got, want)
 			}
 		}
+		if released, err := s.ReleasedSince(t.Context(), noon.Add(-time.Minute)); err != nil || !released.Has(1000) || released.Has(1001) {
+			t.Errorf("released within a minute: %v, error %v", released, err)
+		}
 	})
 }
 
