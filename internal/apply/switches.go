@@ -3,6 +3,7 @@ package apply
 import (
 	"context"
 	"fmt"
+	"maps"
 	"strconv"
 	"sync"
 	"time"
@@ -88,22 +89,29 @@ func (e *Engine) switchEvent(ctx context.Context, u pbx.User, from, to pbx.Switc
 	return event
 }
 
-// switchesOf returns the switches of the users of a model, by id; none if Asterisk does not answer, or calls look at none.
-func (e *Engine) switchesOf(ctx context.Context, m pbx.Model) map[pbx.UserID]pbx.Switches {
-	before := render.Rendered{}
-	if draft := e.draft.Load(); draft != nil {
-		before = *draft
-	}
-	if r, err := e.options.Next(before, m); err != nil || !r.Inventory.LooksAtSwitches() {
+// switchesOf returns the switches that the users of a model have once Asterisk runs files with this inventory, by id; none if Asterisk does not answer, or calls
+// look at none.
+func (e *Engine) switchesOf(ctx context.Context, m pbx.Model, inventory render.Inventory) map[pbx.UserID]pbx.Switches {
+	if !inventory.LooksAtSwitches() {
 		return nil
 	}
 	all, err := e.target.Switches(ctx)
 	if err != nil || len(all) == 0 {
 		return nil
 	}
+	site, err := e.target.Inspect()
+	if err != nil {
+		return nil
+	}
+	if seen, _ := e.parse(site.Seen); seen.LooksAtSwitches() {
+		came := e.cameLater(ctx, func() time.Time { return e.seenAt(ctx, site) })
+		then := pbx.SwitchesAfter(all, render.SwitchEffects(seen, inventory, m.Users, came))
+		all = maps.Clone(all)
+		maps.Copy(all, then)
+	}
 	byID := map[pbx.UserID]pbx.Switches{}
 	for _, u := range m.Users {
-		if s, on := all[u.Extension.Number]; on {
+		if s := all[u.Extension.Number]; s != (pbx.Switches{}) {
 			byID[u.ID] = s
 		}
 	}

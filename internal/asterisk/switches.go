@@ -38,16 +38,6 @@ func (s Switches) With(key, value string) (with Switches, ok bool) {
 	return s, true
 }
 
-// Without returns the switches without forwards to a number.
-func (s Switches) Without(number string) Switches {
-	for _, to := range []*string{&s.ForwardAlways, &s.ForwardBusy, &s.ForwardUnanswered, &s.ForwardUnreachable} {
-		if *to == number {
-			*to = ""
-		}
-	}
-	return s
-}
-
 // forward returns the field of a forward by its key in the database, nil for another key.
 func (s *Switches) forward(key string) *string {
 	return map[string]*string{"cfa": &s.ForwardAlways, "cfb": &s.ForwardBusy, "cfn": &s.ForwardUnanswered, "cfu": &s.ForwardUnreachable}[key]

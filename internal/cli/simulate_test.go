@@ -88,3 +88,27 @@ func TestSimulateFollowsACallThroughThePlanOrThroughARevision(t *testing.T) {
 		}
 	}
 }
+
+// Asterisk has the switches of users by number, and moves them with an apply: a plan and a revision have users with other numbers.
+func TestSimulateKnowsTheSwitchesOfUsersAtTheirNumbers(t *testing.T) {
+	t.Parallel()
+	s := newSettings(t).beside(labtest.Asterisk(t))
+	for _, name := range []string{"Anna", "Ben", "Carl"} {
+		s.must(t, "user", "add", name)
+	}
+	s.must(t, "ring-group", "add", "--name", "Sales", "--members", "1000,1001")
+	revision := fmt.Sprint(decode(t, s.must(t, "apply", "--json"))["revision"])
+	s.must(t, "user", "switches", "1000", "--forward-always", "1002")
+	s.must(t, "user", "hand-over", "1000", "--to", "1001", "--number", "1001", "--yes")
+	for _, when := range []string{"before the apply", "after it"} {
+		for args, want := range map[string]string{
+			"--dial 1000": "calls 1000 Ben; 1000 Ben rings", "--dial 1001": "calls 1001 Anna; the call goes on to 1002 Carl",
+			"--dial 1000 --revision " + revision: "; the call goes on to 1002 Carl", "--dial 1001 --revision " + revision: "; 1001 ",
+		} {
+			if out := s.must(t, append([]string{"simulate"}, strings.Fields(args)...)...); !strings.Contains(out, want) {
+				t.Errorf("%s, %s: %s", when, args, out)
+			}
+		}
+		s.must(t, "apply")
+	}
+}

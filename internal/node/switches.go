@@ -29,22 +29,15 @@ func (l *Local) SetSwitches(ctx context.Context, number pbx.Number, from, to pbx
 }
 
 // PrepareSwitches records in Asterisk which switches users have once Asterisk was seen to run a revision. What they have now stays until SettleSwitches,
-// so that nothing is lost if the revision is never seen to run, and it is computed as a whole, so that users can exchange their numbers. A forward to the number
-// that the user gets would be to the user, and ends.
+// so that nothing is lost if the revision is never seen to run.
 func (l *Local) PrepareSwitches(ctx context.Context, revision int, effects []pbx.Effect) error {
-	now, err := l.control.Switches(ctx)
+	now, err := l.Switches(ctx)
 	if err != nil {
 		return err
 	}
 	to := map[string]asterisk.Switches{}
-	for _, e := range effects {
-		to[strconv.Itoa(int(e.Number))] = asterisk.Switches{}
-	}
-	for _, e := range effects {
-		if e.Verb == pbx.MoveSwitches {
-			exten := strconv.Itoa(int(e.To))
-			to[exten] = now[strconv.Itoa(int(e.Number))].Without(exten)
-		}
+	for number, s := range pbx.SwitchesAfter(now, effects) {
+		to[strconv.Itoa(int(number))] = asterisk.Switches(s)
 	}
 	return l.control.PrepareSwitches(ctx, strconv.Itoa(revision), to)
 }

@@ -78,6 +78,23 @@ func EffectsOf(changes []Change) []Effect {
 	return slices.Compact(all)
 }
 
+// SwitchesAfter returns the switches of the numbers whose switches these effects move or clear, as they are then. They are computed as a whole, so that users can
+// exchange their numbers. A forward to the number that the user gets would be to the user, and ends.
+func SwitchesAfter(now map[Number]Switches, effects []Effect) map[Number]Switches {
+	then := map[Number]Switches{}
+	for _, e := range effects {
+		if e.Verb == MoveSwitches || e.Verb == ClearSwitches {
+			then[e.Number] = Switches{}
+		}
+	}
+	for _, e := range effects {
+		if e.Verb == MoveSwitches {
+			then[e.To] = now[e.Number].without(strconv.Itoa(int(e.To)))
+		}
+	}
+	return then
+}
+
 // RevisionUsers are the users that Asterisk has in a revision.
 type RevisionUsers struct {
 	Revision int

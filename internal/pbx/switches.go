@@ -2,6 +2,7 @@ package pbx
 
 import (
 	"regexp"
+	"strconv"
 	"strings"
 )
 
@@ -46,6 +47,16 @@ func (s Switches) Facts() Facts {
 	return facts
 }
 
+// without returns the switches without forwards to a number.
+func (s Switches) without(number string) Switches {
+	for _, to := range []*string{&s.ForwardAlways, &s.ForwardBusy, &s.ForwardUnanswered, &s.ForwardUnreachable} {
+		if *to == number {
+			*to = ""
+		}
+	}
+	return s
+}
+
 // forwardTarget matches a number that calls can be forwarded to.
 var forwardTarget = regexp.MustCompile(`^[0-9*#+]{1,32}$`)
 
@@ -53,12 +64,11 @@ var forwardTarget = regexp.MustCompile(`^[0-9*#+]{1,32}$`)
 func (s Switches) Check(own Number) error {
 	var faults []FieldError
 	for i, to := range s.Values() {
-		n, _ := ParseNumber(to)
 		switch name := AllSwitches()[i].Name; {
 		case i == 0 || to == "":
 		case !forwardTarget.MatchString(to):
 			faults = append(faults, FieldError{Field: name, Code: FieldMalformed, Message: "must be a number of 1 to 32 digits, *, # or +, or null for none"})
-		case n == own:
+		case to == strconv.Itoa(int(own)):
 			faults = append(faults, FieldError{Field: name, Code: FieldCircular, Message: "must not be the user's own number: choose another one, or null for none"})
 		}
 	}

@@ -9,7 +9,7 @@ import (
 
 func TestForwardsAreNumbersOtherThanTheUsersOwn(t *testing.T) {
 	t.Parallel()
-	if err := (pbx.Switches{DoNotDisturb: true, ForwardAlways: "+49*#", ForwardBusy: strings.Repeat("1", 32)}).Check(1000); err != nil {
+	if err := (pbx.Switches{DoNotDisturb: true, ForwardAlways: "+49*#", ForwardBusy: strings.Repeat("1", 32), ForwardUnanswered: "01000", ForwardUnreachable: "+1000"}).Check(1000); err != nil {
 		t.Error(err)
 	}
 	err := pbx.Switches{ForwardAlways: "1000", ForwardBusy: "1,2", ForwardUnanswered: strings.Repeat("1", 33), ForwardUnreachable: "\n"}.Check(1000)
