@@ -85,7 +85,11 @@ func (c *userHandOverCommand) Run(ctx context.Context, a *app, p *portal) error 
 	}
 	return c.run(ctx, a, fmt.Sprintf("Hand over %d?", u.Extension.Number), func(dryRun bool) (directory.Consequences, error) {
 		h.DryRun = dryRun
-		return p.directory.HandOver(ctx, pbx.DefaultTenant, u.ID, h)
+		done, err := p.directory.HandOver(ctx, pbx.DefaultTenant, u.ID, h)
+		if err == nil && !h.Leaves {
+			h.Number = done.People[0].Now.Extension.Number // the one that is announced
+		}
+		return done, err
 	})
 }
 

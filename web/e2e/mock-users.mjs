@@ -57,7 +57,7 @@ export function usersV1(w, { call, url, id, body, match, key, res, send, problem
     const gone = part === 'leave' || body.leaves
     const to = w.users.find((u) => u.id === (body.to ?? body.successor))
     const phone = (was, sip_user) => [{ name: '', was, sip_user }]
-    const now = gone ? null : (body.number ?? '1999')
+    const now = gone ? null : (body.number ?? String(1990 + (w.announced = (w.announced ?? 0) + 1)))
     const moved = [{ id: user.id, name: user.name, was: String(number), number: now, phones: phone(String(number), now), switches: gone ? 'cleared' : 'moved' }]
     if (to && part === 'hand-over') moved.push({ id: to.id, name: to.name, was: String(to.extension.number), number: String(number), phones: phone(String(to.extension.number), String(number)), switches: 'moved' })
     const answer = { dry_run: !!body.dry_run, users: moved, released: gone ? [{ number: String(number), free_at: iso(w.now + 864e5) }] : [], references: to && gone ? [{ kind: 'ring_group', id: randomUUID(), name: 'Sales', field: 'members', successor: true }] : [] }

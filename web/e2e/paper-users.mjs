@@ -437,6 +437,20 @@ export function userSteps(later, visit) {
     }),
   )
 
+  later('a number is handed over, and the user gets the number that was announced', () =>
+    visit({}, `people/${clara}`, async (page, w) => {
+      await page.getByRole('button', { name: 'More actions for Clara O’Brien' }).click()
+      await page.getByRole('menuitem', { name: 'Hand over the number' }).click()
+      await page.locator('[name=to]').fill('1003')
+      await page.keyboard.press('Enter')
+      const says = await page.waitForSelector('[role=dialog] :text("has 1002 instead of 1003")').then(() => page.locator('[role=dialog]').innerText())
+      const announced = /has (\d+) instead of 1002/.exec(says)?.[1]
+      await page.getByRole('button', { name: 'Hand over 1002', exact: true }).click()
+      await page.waitForSelector('text=1002 was handed over. Not applied yet.')
+      same(changes(w).at(-1).body.number, announced, 'the number that was sent')
+    }),
+  )
+
   later('the printed card of a disabled user says so', () =>
     visit({}, `people/${disabled}/phones`, async (page) => {
       await page.evaluate(() => (window.print = () => {}))

@@ -675,7 +675,7 @@ export interface paths {
          * @description Gives the number to another user at once, without a cool-down: to an existing one (`to`), or to a new one (`name`, `email`). The user gets another number, or
          *     leaves (`leaves`), with the other user as the successor. Secrets, phones, call settings, and the place in ring groups stay with their users, and switches
          *     (do not disturb, forwards) follow them; nothing of the former user acts on the number after the next apply. The phones of users whose number changes must
-         *     be set up again. With `dry_run` it returns the consequences, and changes nothing.
+         *     be set up again. With `dry_run` it returns the consequences, and changes nothing. Repeat the `number` of the user that it announces to get that one.
          */
         post: operations["handOverNumber"];
         delete?: never;

@@ -1,0 +1,1 @@
+export{t as default}from"./Lapsed-C0QN_Av9.js";

@@ -1,0 +1,1 @@
+export{t as default}from"./Qr-DXlQO7QD.js";

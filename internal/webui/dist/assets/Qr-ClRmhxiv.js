@@ -1,1 +1,0 @@
-export{t as default}from"./Qr-B6-LSZTH.js";
