@@ -1,1 +1,0 @@
-export{t as default}from"./Lapsed-C0QN_Av9.js";

@@ -1,0 +1,1 @@
+export{t as default}from"./Lapsed-Bf8xgsSq.js";

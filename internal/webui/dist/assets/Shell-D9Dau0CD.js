@@ -1,1 +1,0 @@
-export{t as default}from"./frame-DRBhjyY1.js";
