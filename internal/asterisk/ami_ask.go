@@ -88,7 +88,7 @@ func (a *AMI) Registrations(ctx context.Context) (all []Registered, more int, er
 }
 
 // contactID matches Asterisk's name of a contact: its AOR and a suffix.
-var contactID = regexp.MustCompile(`^([A-Za-z0-9_.-]{1,79});@[0-9a-f]{32}$`)
+var contactID = regexp.MustCompile(`^([A-Za-z0-9_.-]+);@[0-9a-f]{32}$`)
 
 // parseRegistered reads one entry of the registrar; ok is false if its name or form is not Asterisk's.
 func parseRegistered(item packet) (Registered, bool) {
@@ -255,7 +255,7 @@ var managerRight = regexp.MustCompile(`(?m)^\s*(read|write) perm: (.*?)\s*$`)
 // ManagerRights returns the permissions of an AMI user, read through the control socket. Asterisk prints no secret here. If there is no such user, it
 // returns nil.
 func (c *Control) ManagerRights(ctx context.Context, user string) (*Rights, error) {
-	if !plainName.MatchString(user) {
+	if !IsPlain(user) {
 		return nil, fmt.Errorf("%w: %q is no plain name", ErrCommand, clip(user))
 	}
 	answer, err := c.ask(ctx, "manager show user "+user)

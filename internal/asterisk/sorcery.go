@@ -26,7 +26,7 @@ const attributesPerCommand = 9
 // Attributes returns the value of one attribute for those of the ids whose loaded object has it. It is for attributes beginning with @, which mean
 // nothing to Asterisk: never for one that holds a password. It needs func_sorcery.so and func_strings.so; without them the result is ErrUnparsable.
 func (c *Control) Attributes(ctx context.Context, kind Kind, ids []string, attribute string) (map[string]string, error) {
-	if !strings.HasPrefix(attribute, "@") || !plainName.MatchString(attribute[1:]) {
+	if !strings.HasPrefix(attribute, "@") || !IsPlain(attribute[1:]) {
 		return nil, fmt.Errorf("%w: %q is no attribute to ask for", ErrCommand, clip(attribute))
 	}
 	values := make(map[string]string, len(ids))
@@ -35,7 +35,7 @@ func (c *Control) Attributes(ctx context.Context, kind Kind, ids []string, attri
 		// EVAL puts many queries into one command; the separator does not occur in our values, and a blank would end the argument.
 		command := "dialplan eval function EVAL("
 		for _, id := range ids[:n] {
-			if !plainName.MatchString(id) {
+			if !IsPlain(id) {
 				return nil, fmt.Errorf("%w: %q is no plain name", ErrCommand, clip(id))
 			}
 			command += "${AST_SORCERY(res_pjsip," + string(kind) + "," + id + "," + attribute + ")}|"
@@ -59,13 +59,13 @@ func (c *Control) Attributes(ctx context.Context, kind Kind, ids []string, attri
 }
 
 // plainPath matches file names that can be an argument of a function.
-var plainPath = regexp.MustCompile(`^[A-Za-z0-9_./-]{1,300}$`)
+var plainPath = regexp.MustCompile(`^[A-Za-z0-9_./-]+$`)
 
 // Setting returns the first value that Asterisk itself finds for a key in a category of a configuration file, with everything the file includes: what it
 // would read at a reload, with its own permissions. Relative paths are relative to its configuration folder. ok is false if it cannot load the file as a
 // whole, and if there is no such key. It needs func_config.so. The value must not be a secret: it goes through Asterisk's console.
 func (c *Control) Setting(ctx context.Context, file, category, key string) (value string, ok bool, err error) {
-	if !plainPath.MatchString(file) || !plainName.MatchString(category) || !plainName.MatchString(key) {
+	if len(file) > 300 || !plainPath.MatchString(file) || !IsPlain(category) || !IsPlain(key) {
 		return "", false, fmt.Errorf("%w: %q is no plain name", ErrCommand, clip(file+" "+category+" "+key))
 	}
 	answer, err := c.ask(ctx, "dialplan eval function AST_CONFIG("+file+","+category+","+key+")")
